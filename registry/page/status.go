@@ -33,27 +33,33 @@ type Version struct {
 	Reasons []string // why it is not ready
 }
 
-// Job is an import or a push.
+// Job is an import or a push. Its fields are those of a status of package drop, so that one can be
+// converted to the other.
 type Job struct {
 	Name   string
 	State  string // "waiting", "verifying", "published", "pushing", "pushed" or "failed"
 	Detail string
 	Since  time.Time // start of the state
+	Kind   string    // of what was dropped; empty for a push
 	// Bytes of Total are done, at Rate bytes per second. Total is 0 unless the job is running.
 	Bytes, Total, Rate int64
 	Generation         uint64 // of the store, if the job is published
 }
 
-// Scrub is the state of the background verification.
+// Scrub is the state of the background verification, as in the document of /status.
 type Scrub struct {
-	Bytes, Total        int64 // of the current pass
-	Rate                int64 // limit, in bytes per second
-	Ended               time.Time
-	Damaged, Unreadable int64 // since the server started
+	Rate       int64      `json:"rate"`       // limit, in bytes per second
+	Bytes      int64      `json:"bytes"`      // read in the current pass
+	Total      int64      `json:"total"`      // of the current pass
+	Passes     int64      `json:"passes"`     // completed since the server started
+	Ended      *time.Time `json:"ended"`      // end of the last complete pass, possibly of an earlier server; nil before the first
+	Damaged    int64      `json:"damaged"`    // copies of blobs found damaged since the server started
+	Unreadable int64      `json:"unreadable"` // failed reads of copies since the server started
 }
 
-// Disk is a file system that the server writes to.
+// Disk is a file system that the server writes to, as in the document of /status.
 type Disk struct {
-	Path        string
-	Free, Total int64 // bytes
+	Path  string `json:"path"`  // a directory on it
+	Free  int64  `json:"free"`  // bytes that this user may write
+	Total int64  `json:"total"` // bytes
 }

@@ -19,9 +19,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/outage"
+	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// admin answers the operator.
+// admin serves the admin address.
 type admin struct {
 	live     *liveTree
 	reach    *outage.Monitor
@@ -53,8 +54,8 @@ func (a *admin) handler() http.Handler {
 		router.NotFoundHandler = a.page
 	}
 	if a.pprof {
-		// The paths that `go tool pprof` requests. A profile runs for as long as the client
-		// requests, and reveals what the program works on.
+		// The paths that `go tool pprof` requests. A client chooses how long a profile runs, and a
+		// profile reveals what the program is doing.
 		serve(router.Path("/debug/pprof/cmdline"), read, pprof.Cmdline)
 		serve(router.Path("/debug/pprof/profile"), read, pprof.Profile)
 		serve(router.Path("/debug/pprof/symbol"), read, pprof.Symbol)
@@ -64,8 +65,7 @@ func (a *admin) handler() http.Handler {
 	return router
 }
 
-// serve lets a handler answer some methods of a route, and answers the others with 405 and the list
-// of allowed ones.
+// serve passes requests with one of the methods to answer. Others get 405 and the allowed methods.
 func serve(route *mux.Route, methods []string, answer http.HandlerFunc) {
 	route.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if slices.Contains(methods, req.Method) {
@@ -78,7 +78,7 @@ func serve(route *mux.Route, methods []string, answer http.HandlerFunc) {
 }
 
 // ready reports whether the server can answer all requests: it is not stopping, and reaches its
-// buckets. The first scan is over before anything listens.
+// buckets. The first scan ends before the server listens.
 func (a *admin) ready(w http.ResponseWriter, _ *http.Request) {
 	if a.draining.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
@@ -102,10 +102,10 @@ type Status struct {
 	Imports      []drop.Status              `json:"imports"`
 	Pushes       []drop.Status              `json:"pushes"`
 	Prunes       []PruneStatus              `json:"prunes"`
-	Scrub        *scrubStatus               `json:"scrub"`   // null without --scrub
-	Disks        []diskStatus               `json:"disks"`   // that the server writes to
-	Checked      bool                       `json:"checked"` // whether the problems are all that a check finds
-	Ready        []versionVerdict           `json:"ready"`   // null until it is known
+	Scrub        *page.Scrub                `json:"scrub"` // null without --scrub
+	Disks        []page.Disk                `json:"disks"`
+	Checked      bool                       `json:"checked"` // whether the check is complete; before that, Problems may grow
+	Ready        []versionVerdict           `json:"ready"`   // null until the verdicts are known
 	Refused      int64                      `json:"refused"` // requests for content that is not served
 }
 
@@ -120,7 +120,7 @@ func (a *admin) statusNow(ctx context.Context) Status {
 	s := a.live.tree.Snapshot()
 	ctx, cancel := context.WithTimeout(ctx, checkWait)
 	defer cancel()
-	// If the storage hangs, the rest of the time is for the problems.
+	// If the storage hangs, an eighth of the time is left for reading the problems.
 	checking, stop := context.WithTimeout(ctx, checkWait-checkWait/8)
 	defer stop()
 	checked := s.Check(checking, runtime.GOMAXPROCS(0)) == nil
@@ -143,7 +143,7 @@ func (a *admin) statusNow(ctx context.Context) Status {
 	}
 }
 
-// rescan answers after a scan that began after the request.
+// rescan answers when a scan that began after the request is complete.
 func (a *admin) rescan(w http.ResponseWriter, req *http.Request) {
 	change, err := a.live.refresh(req.Context())
 	if err != nil {

@@ -12,13 +12,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/auth"
 )
 
-// guardAdmin lets through only requests that may use the admin address. Probes need neither a login
-// nor a name: their answers are no secret.
+// guardAdmin returns a handler that passes only legitimate requests on to next. It passes on all
+// probes, because their answers are not secret.
 //
-// A web page that an operator has open elsewhere may send requests here too. It cannot read the
-// answers, as they are of another origin, and must not change anything: a request that is not a
-// read is refused if a browser says that it comes from another site (Sec-Fetch-Site, Origin).
-// Other programs send neither header.
+// A web page of another site may send requests here through an operator's browser. It cannot read
+// the answers, which have another origin, and must not change anything: a request that may change
+// something is refused if its Sec-Fetch-Site or Origin header names another site. Programs other
+// than browsers send neither header.
 func guardAdmin(next http.Handler, flags *settings.Serve, log *zap.Logger) (http.Handler, error) {
 	guarded := http.NewCrossOriginProtection().Handler(next)
 	if flags.Admin.Htpasswd != "" {
@@ -43,18 +43,18 @@ func guardAdmin(next http.Handler, flags *settings.Serve, log *zap.Logger) (http
 	}), nil
 }
 
-// listensOnLoopback reports whether only this machine reaches an address.
+// listensOnLoopback reports whether only this machine can reach an address.
 func listensOnLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	ip := net.ParseIP(host)
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
-// refuseForeignNames refuses requests for names that somebody else may own. Whoever owns a name
-// can have it mean 127.0.0.1 for a moment (DNS rebinding): their page, in an operator's browser,
-// would be of the same origin as this address, and could read it. Nobody can do that with an IP
-// address or a name without a dot. With a login the attack fails, because the browser has no
-// credentials for that name.
+// refuseForeignNames refuses requests whose Host is a name that an attacker may own. The owner of a
+// name can point it at 127.0.0.1 for a moment (DNS rebinding): then a page under that name, in an
+// operator's browser, has the same origin as this address and can read it. An IP address or a name
+// without a dot has no such owner. A login defeats the attack too, because the browser has no
+// credentials for the name.
 func refuseForeignNames(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if isOwnName(req.Host) {
@@ -66,7 +66,7 @@ func refuseForeignNames(next http.Handler) http.Handler {
 	})
 }
 
-// isOwnName reports whether nobody else can own the name in a Host header.
+// isOwnName reports whether the name in a Host header is one that no attacker can own.
 func isOwnName(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"context"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -11,10 +13,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/registry"
 	"github.com/layoutproxy/layoutproxy/registry/auth"
+	"github.com/layoutproxy/layoutproxy/registry/limit"
 	"github.com/layoutproxy/layoutproxy/registry/observe"
+	"github.com/layoutproxy/layoutproxy/registry/trace"
 )
 
-// authenticated lets through to next only who may pull.
+// authenticated makes next require a login or a token, if the flags ask for one.
 func authenticated(a settings.Auth, next http.Handler, log *zap.Logger) (http.Handler, error) {
 	if !a.On() {
 		return next, nil
@@ -59,7 +63,7 @@ func (s *Daemon) api(metrics *prometheus.Registry) (http.Handler, error) {
 	return forwarded(&flags.Clients, handler)
 }
 
-// guarded returns the registry, for those who may pull.
+// guarded returns the registry behind the authentication that flags ask for.
 func (s *Daemon) guarded(flags settings.Auth) (*http.Handler, error) {
 	options := registry.Options{Refused: s.refusals.add, Warnings: s.live.warningsNow, Private: flags.On(), Reachable: s.reach.Wait}
 	if s.flags.S3.Redirect {
@@ -73,9 +77,72 @@ func (s *Daemon) guarded(flags settings.Auth) (*http.Handler, error) {
 	return &guarded, err
 }
 
-// pulls hands a request to the handler that is in place now.
+// pulls passes requests to the handler of the current configuration.
 type pulls struct{ now atomic.Pointer[http.Handler] }
 
 func (p *pulls) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	(*p.now.Load()).ServeHTTP(w, req)
+}
+
+// limitRequests limits the rate of requests per client, if the flags ask for it.
+func limitRequests(c *settings.Clients, next http.Handler) (http.Handler, error) {
+	if c.Rate == 0 {
+		return next, nil
+	}
+	return limit.Requests(next, c.Rate, c.Burst)
+}
+
+// forwarded makes next see the address of the client, also behind trusted proxies.
+func forwarded(c *settings.Clients, next http.Handler) (http.Handler, error) {
+	trusted, err := c.Trusted()
+	return limit.Forwarded(next, trusted), err
+}
+
+// limitConnections limits the connections per client, if the flags ask for it, and counts the
+// refused ones.
+func limitConnections(c *settings.Clients, s *http.Server, metrics prometheus.Registerer) error {
+	if c.Connections == 0 {
+		return nil
+	}
+	trusted, err := c.Trusted()
+	if err != nil {
+		return err
+	}
+	connections := limit.NewConnections(c.Connections, trusted)
+	s.ConnState = connections.State
+	return metrics.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "layoutproxy_connections_refused_total",
+		Help: "Connections closed because their client had --client-connections open.",
+	}, func() float64 { return float64(connections.Refused()) }))
+}
+
+// lastSpans is how long the program waits for the collector before it exits.
+const lastSpans = 5 * time.Second
+
+// traced makes next report its requests to the collector at endpoint, unless that is empty. The
+// second result sends the remaining spans.
+func traced(endpoint, version string, next http.Handler, log *zap.Logger) (http.Handler, func(), error) {
+	if endpoint == "" {
+		return next, func() {}, nil
+	}
+	tracer, err := trace.New(context.Background(), trace.Options{
+		Endpoint: endpoint, Version: version, Log: log.Named("trace"), Route: registry.Route,
+		Repository: func(req *http.Request) string {
+			kind, name := registry.Scope(req)
+			if kind != "repository" {
+				return ""
+			}
+			return name
+		},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return tracer.Wrap(next), func() {
+		ctx, cancel := context.WithTimeout(context.Background(), lastSpans)
+		defer cancel()
+		if err := tracer.Close(ctx); err != nil {
+			log.Warn("traces cannot be sent", zap.Error(err))
+		}
+	}, nil
 }

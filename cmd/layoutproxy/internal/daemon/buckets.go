@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/outage"
 )
 
-// newMonitor returns what learns which buckets cannot be reached, and logs it.
+// newMonitor returns a monitor that logs when a bucket becomes unreachable and reachable again.
 func newMonitor(log *zap.Logger) *outage.Monitor {
 	return outage.New(outage.Options{Changed: func(place string, err error) {
 		if err != nil {
@@ -26,7 +26,7 @@ func newMonitor(log *zap.Logger) *outage.Monitor {
 	}})
 }
 
-// monitored has the readers of all buckets watched.
+// monitored returns o with readers of buckets that report to m.
 func monitored(m *outage.Monitor, o layoutstore.Options) layoutstore.Options {
 	open := o.Buckets
 	if open == nil {
@@ -36,12 +36,12 @@ func monitored(m *outage.Monitor, o layoutstore.Options) layoutstore.Options {
 	return o
 }
 
-// waitsForBucket is how long the start waits for a bucket before it says so once more.
-const waitsForBucket = 10 * time.Second
+// bucketLogEvery is how often a start that waits for a bucket logs so.
+const bucketLogEvery = 10 * time.Second
 
-// open opens the sources. A bucket that does not answer is waited for, because it may have
-// started at the same time; without a rescan, the start ends instead. A store that refuses
-// ends it in any case: that is an error of the configuration.
+// open opens the sources. It waits for a bucket that does not answer, because the object store may
+// be starting too, unless rescans are off. It fails at once if a bucket refuses the requests,
+// because then the configuration is wrong.
 func open(ctx context.Context, log *zap.Logger, m *outage.Monitor, o layoutstore.Options, rescan time.Duration) (tree *layoutstore.Tree, err error) {
 	probing, stop := context.WithCancel(ctx)
 	group, probing := errgroup.WithContext(probing)
@@ -56,8 +56,8 @@ func open(ctx context.Context, log *zap.Logger, m *outage.Monitor, o layoutstore
 			return tree, err
 		}
 		log.Warn("waiting for a bucket before anything is served", zap.Error(err))
-		waiting, cancel := context.WithTimeout(ctx, waitsForBucket)
-		_ = m.Wait(waiting) // or the time is over
+		waiting, cancel := context.WithTimeout(ctx, bucketLogEvery)
+		_ = m.Wait(waiting) // fails when the time is over
 		cancel()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -65,8 +65,8 @@ func open(ctx context.Context, log *zap.Logger, m *outage.Monitor, o layoutstore
 	}
 }
 
-// mayAnswerLater reports whether err is about a store that does not answer, or answers that it
-// cannot at the moment.
+// mayAnswerLater reports whether err says that an object store does not answer, or has a temporary
+// failure.
 func mayAnswerLater(err error) bool {
 	var e *bucket.Error
 	if !errors.Is(err, bucket.ErrUnreachable) || !errors.As(err, &e) {
@@ -75,12 +75,12 @@ func mayAnswerLater(err error) bool {
 	return e.Status == 0 || e.Status >= http.StatusInternalServerError || e.Status == http.StatusTooManyRequests
 }
 
-// redirectExpires is how long the URL of a redirect can be used. Clients follow it at once, and
-// a download that has begun continues; the rest is for clocks that differ.
+// redirectExpires is how long the URL of a redirect is valid. Clients follow it at once, and a
+// download continues after its end; most of the time allows for clocks that differ.
 const redirectExpires = 5 * time.Minute
 
-// redirect returns the URL of a blob that is an object of its own. A bucket that cannot be
-// reached is not named to clients: they wait here.
+// redirect returns a URL for a blob that is stored as one object. If the bucket cannot be reached,
+// ok is false: the client waits here instead.
 func redirect(ctx context.Context, b *layoutstore.Blob) (string, bool) {
 	url, ok, err := b.Presign(ctx, redirectExpires)
 	return url, ok && err == nil

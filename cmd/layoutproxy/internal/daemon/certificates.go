@@ -19,9 +19,9 @@ type tlsFiles struct {
 	prefix string
 }
 
-// certificates is the TLS configuration with the present files. They are checked when a
-// client connects, through all links that lead to them. While they do not fit together,
-// for example in the middle of a change, the last valid ones stay in effect.
+// certificates is a TLS configuration that follows its files. When a client connects, files that
+// have changed, or that links now lead to, are read again. While a certificate and its key do not
+// match, for example in the middle of a change, the last valid files stay in effect.
 type certificates struct {
 	current *reload.Value[*tls.Config]
 }
@@ -47,7 +47,7 @@ func (c *certificates) config() *tls.Config {
 		MinVersion:         tls.VersionTLS12,
 		NextProtos:         []string{"h2", "http/1.1"},
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current.Get(), nil },
-		// GetConfigForClient has the certificate; without one net/http asks for files.
+		// Never called, but without it net/http requires the names of files.
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return &c.current.Get().Certificates[0], nil
 		},

@@ -52,13 +52,13 @@ type Daemon struct {
 	refusals   *refusals
 	reloaded   prometheus.Gauge
 	pulls      pulls
-	private    bool           // whether pulls asks for credentials
+	private    bool           // whether pulls requires credentials
 	drop       *dropDirectory // nil without a drop directory
 	follower   *follower      // nil without a registry to push to
 	prunes     *pruner        // nil without a store
 	hangup     chan os.Signal
 	notify     notifier
-	scrub      *verify.Scrub // nil where none is wanted
+	scrub      *verify.Scrub // nil without --scrub
 	servers    []listening
 	untrace    func() // sends the last spans
 	stuckAfter time.Duration
@@ -107,14 +107,14 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	return s, nil
 }
 
-// start makes what runs behind the addresses, and listens on them.
+// start makes the handlers and the background jobs, and listens on the addresses.
 func (s *Daemon) start() (err error) {
 	metrics := prometheus.NewRegistry()
 	if s.follower, err = newFollower(s.log, s.flags); err != nil {
 		return err
 	}
 	published := func(ctx context.Context) {
-		s.live.look(ctx)
+		s.live.rescan(ctx)
 		s.follower.push()
 	}
 	if s.drop, err = newDropDirectory(s.log, s.flags, s.guardDrop, published); err != nil {
@@ -125,7 +125,7 @@ func (s *Daemon) start() (err error) {
 			return err
 		}
 	}
-	if s.prunes, err = newPruner(s.log, s.flags, s.live.look); err != nil {
+	if s.prunes, err = newPruner(s.log, s.flags, s.live.rescan); err != nil {
 		return err
 	}
 	if s.prunes != nil {
@@ -164,7 +164,7 @@ func (s *Daemon) listenRegistry(api http.Handler, metrics *prometheus.Registry) 
 	return s.encrypt("", s.flags.TLS)
 }
 
-// listenAdmin listens for the operator, if the flags name an address.
+// listenAdmin listens on the admin address, if the flags name one.
 func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
 	s.admin = &admin{live: s.live, reach: s.reach, dropping: s.drop, follows: s.follower, prunes: s.prunes, refusals: s.refusals, scrub: s.scrub, verdicts: s.verdicts,
 		disks: newDisks(s.flags.Store.Dir, s.flags.Store.Drop.Dir, s.flags.CacheDir), dropDir: s.flags.Store.Drop.Dir, metrics: metrics, pprof: s.flags.Pprof}
@@ -183,13 +183,13 @@ func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
 	if err := s.listen("admin", s.flags.AdminListen, guarded); err != nil {
 		return err
 	}
-	// A page that is open would keep the server from ending.
+	// Otherwise a page that is open in a browser would keep the server from stopping.
 	s.servers[len(s.servers)-1].RegisterOnShutdown(page.Close)
 	return s.encrypt("admin-", s.flags.Admin.TLS())
 }
 
-// encrypt has the last server use TLS, if there are files for it. prefix begins the names of their
-// flags.
+// encrypt makes the last server use TLS, if there are files for it. prefix begins the names of
+// their flags.
 func (s *Daemon) encrypt(prefix string, files settings.TLS) error {
 	if !files.On() {
 		return nil
@@ -212,15 +212,15 @@ func (s *Daemon) close() {
 	}
 }
 
-// Run serves until ctx ends, then lets running transfers end for as long as the settings
-// say. SIGTERM or SIGINT then ends them at once.
+// Run serves until ctx ends. Then it lets running transfers complete within the shutdown timeout;
+// another SIGTERM or SIGINT cuts them.
 func (s *Daemon) Run(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, l := range s.servers {
 		group.Go(l.serve)
 	}
 	defer s.untrace()
-	s.notify.tell("READY=1")
+	s.notify.send("READY=1")
 	group.Go(func() error { return s.untilStuck(groupCtx, "the watch of the sources", s.live.run) })
 	group.Go(func() error { return s.untilStuck(groupCtx, "the watch of the buckets", s.reach.Run) })
 	group.Go(func() error { return s.untilStuck(groupCtx, "the verdicts on versions", s.verdicts.run) })
@@ -239,7 +239,7 @@ func (s *Daemon) Run(ctx context.Context) error {
 		again := make(chan os.Signal, 1)
 		signal.Notify(again, syscall.SIGTERM, os.Interrupt)
 		defer signal.Stop(again)
-		s.notify.tell("STOPPING=1")
+		s.notify.send("STOPPING=1")
 		s.log.Info("stopping: running transfers may end", zap.Duration("timeout", s.flags.ShutdownTimeout))
 		s.drain(again, s.flags.ShutdownTimeout)
 		return nil
@@ -247,11 +247,11 @@ func (s *Daemon) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// stuckAfter is how long the program waits at its end for jobs that only read.
+// stuckAfter is how long the program waits for jobs that only read before it exits.
 const stuckAfter = 2 * time.Second
 
-// untilStuck runs a job that only reads, until ctx has ended and the job too. A storage
-// that hangs does not keep the program from ending.
+// untilStuck runs a job that only reads, and returns when the job does. After ctx has ended it
+// waits only for s.stuckAfter, so that a storage that hangs does not keep the program running.
 func (s *Daemon) untilStuck(ctx context.Context, what string, run func(context.Context) error) error {
 	patient, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -295,7 +295,7 @@ func checkStrictly(ctx context.Context, tree *layoutstore.Tree, stderr io.Writer
 		return err
 	}
 	for _, source := range s.Sources() {
-		if source.State == "waiting" { // it would start without this one
+		if source.State == "waiting" { // the server would start without it
 			problems = append(problems, layoutstore.Problem{Kind: layoutstore.Incomplete, Path: source.Path, Reason: source.Detail})
 		}
 	}
@@ -308,7 +308,7 @@ func checkStrictly(ctx context.Context, tree *layoutstore.Tree, stderr io.Writer
 	return nil
 }
 
-// Check does what [New] does before it reads the sources.
+// Check checks the settings and the files that they name, but not the sources.
 func Check(o Options) error {
 	flags := o.Settings
 	if err := flags.Check(); err != nil {

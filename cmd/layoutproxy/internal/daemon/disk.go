@@ -9,30 +9,24 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
+	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// diskStatus is the free space of a file system that the server writes to.
-type diskStatus struct {
-	Path  string `json:"path"` // a directory on it
-	Free  int64  `json:"free"` // bytes that this user may write
-	Total int64  `json:"total"`
-}
-
-// disks are the file systems of some directories. They are asked at most every few seconds, and
-// none is waited for: one that hangs is left out until it answers.
+// disks reports the free space of the file systems of some directories. It asks them at most every
+// disksEvery. While one of them hangs, it reports the last answers.
 type disks struct {
 	paths []string
 	now   func() time.Time
 
 	mu    sync.Mutex
 	asked time.Time
-	last  []diskStatus
+	last  []page.Disk
 }
 
 // disksEvery is how often the file systems are asked.
 const disksEvery = 5 * time.Second
 
-// diskPatience is how long they are waited for.
+// diskPatience is how long they may take to answer.
 const diskPatience = 200 * time.Millisecond
 
 func newDisks(paths ...string) *disks {
@@ -41,23 +35,23 @@ func newDisks(paths ...string) *disks {
 }
 
 // status returns the free space of each file system once.
-func (d *disks) status(ctx context.Context) []diskStatus {
+func (d *disks) status(ctx context.Context) []page.Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if now := d.now(); d.asked.IsZero() || now.Sub(d.asked) >= disksEvery {
 		d.asked = now
 		ctx, cancel := context.WithTimeout(ctx, diskPatience)
 		defer cancel()
-		found, err := wait.For(ctx, func() ([]diskStatus, error) { return freeSpace(d.paths), nil }, nil)
+		found, err := wait.For(ctx, func() ([]page.Disk, error) { return freeSpace(d.paths), nil }, nil)
 		if err == nil {
 			d.last = found
 		}
 	}
-	return append([]diskStatus{}, d.last...)
+	return append([]page.Disk{}, d.last...)
 }
 
 // freeSpace returns the free space of the file systems of directories, each once.
-func freeSpace(dirs []string) (all []diskStatus) {
+func freeSpace(dirs []string) (all []page.Disk) {
 	seen := map[any]bool{}
 	for _, dir := range dirs {
 		f, err := os.Open(dir)
@@ -70,7 +64,7 @@ func freeSpace(dirs []string) (all []diskStatus) {
 			continue
 		}
 		seen[space.ID] = true
-		all = append(all, diskStatus{dir, space.Free, space.Total})
+		all = append(all, page.Disk{Path: dir, Free: space.Free, Total: space.Total})
 	}
 	return all
 }

@@ -31,7 +31,7 @@ func newDropDirectory(log *zap.Logger, flags *settings.Serve, guard func() error
 	return &dropDirectory{d}, nil
 }
 
-// run imports until ctx ends. Without a drop directory there is nothing to do.
+// run imports until ctx ends.
 func (d *dropDirectory) run(ctx context.Context) error {
 	if d == nil {
 		return nil
@@ -39,7 +39,7 @@ func (d *dropDirectory) run(ctx context.Context) error {
 	return d.Run(ctx)
 }
 
-// status returns what /status says of imports.
+// status returns the imports for /status.
 func (d *dropDirectory) status() []drop.Status {
 	if d == nil {
 		return []drop.Status{}
@@ -73,8 +73,8 @@ func (d *dropDirectory) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(importBytesDesc, prometheus.CounterValue, float64(totals.Bytes))
 }
 
-// guardDrop returns why nothing may be moved or removed in the drop directory: a link
-// or a mount has changed since the start, and it overlaps with a source or the store.
+// guardDrop returns an error if a link or a mount has changed since the start, so that the drop
+// directory overlaps with a source or the store. Then nothing in it may be moved or removed.
 func (s *Daemon) guardDrop() error {
 	sources := s.live.paths()
 	return overlap.Guard(s.flags.Places(sources[:len(sources)-1])...) // the last is the store

@@ -37,7 +37,7 @@ func (s *Daemon) listen(name, address string, h http.Handler) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ConnContext:       registry.ConnContext,
-		ErrorLog:          quiet, // what clients do wrong
+		ErrorLog:          quiet, // errors of clients
 	}, l})
 	return nil
 }
@@ -53,8 +53,8 @@ func listenHint(name, address string) string {
 	return fmt.Sprintf("%s usually uses this port; choose another address with %s; ss -ltnp names the program", owner, flag)
 }
 
-// usualOwner names the program that usually has the port of an address, or is empty. The ports
-// of Deckhouse's agent and proxy are those of its module 038-registry (docs/README.md there).
+// usualOwner returns the program that usually uses the port of an address, or empty. The port of
+// Deckhouse's agent is from its module 038-registry (docs/README.md).
 func usualOwner(address string) string {
 	_, port, _ := net.SplitHostPort(address)
 	switch port {
@@ -68,8 +68,7 @@ func usualOwner(address string) string {
 	return ""
 }
 
-// writeAddresses writes the addresses of the servers for programs that wait for the
-// file. It does not sync: the addresses do not survive a crash either.
+// writeAddresses writes the addresses of the servers for programs that wait for the file.
 func (s *Daemon) writeAddresses(file string) error {
 	var text string
 	for _, l := range s.servers {
@@ -81,7 +80,7 @@ func (s *Daemon) writeAddresses(file string) error {
 	return nil
 }
 
-// announce logs what is served where.
+// announce logs what the server serves, at which addresses, and the problems.
 func (s *Daemon) announce(ctx context.Context) {
 	snapshot := s.live.tree.Snapshot()
 	fields := []zap.Field{
@@ -107,7 +106,7 @@ func (s *Daemon) announce(ctx context.Context) {
 	default:
 		s.log.Warn("no repositories: is there a layout (a directory with index.json) or an archive in the sources?", zap.Strings("sources", s.sources))
 	}
-	s.live.logProblems(ctx)
+	s.live.logNewProblems(ctx)
 }
 
 // serve answers until the server is shut down.

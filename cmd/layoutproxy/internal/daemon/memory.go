@@ -6,18 +6,19 @@ import (
 	"strings"
 )
 
-// giveBack gives memory back to the system: what a scan, a check or a verdict took, and the pages
-// of the program that only they needed. The system keeps those pages as long as it has room, so
-// that the next scan finds them again without a disk.
+// giveBack returns memory to the system: the garbage of a scan, a check or a verdict, and the pages
+// of the program's file. The system caches those pages while it has free memory, so the next scan
+// need not read them from the disk.
 func giveBack() {
 	debug.FreeOSMemory()
 	dropProgram()
 }
 
-// mapping is where a file is mapped.
+// mapping is the range of addresses at which a file is mapped.
 type mapping struct{ begin, end uintptr }
 
-// programMappings finds in /proc/PID/maps (proc_pid_maps(5)) the mappings of a file that nobody can have changed.
+// programMappings returns the read-only mappings of the program's file. maps is the text of
+// /proc/PID/maps (proc_pid_maps(5)).
 func programMappings(maps, program string) (all []mapping) {
 	for line := range strings.Lines(maps) {
 		fields := strings.Fields(line) // address, permissions, offset, device, inode, name

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropProgram unmaps the program's pages of code and constants. Those that are needed are mapped
-// again when they are used next: they are in the page cache, or in the file that they came from.
-// If the system refuses, it uses a few megabytes more, and nothing else happens.
+// dropProgram unmaps the program's pages of code and constants. When one is used next, the system
+// maps it again, from the page cache or the program's file. If the system refuses, the only
+// consequence is that the program occupies a few megabytes more.
 func dropProgram() {
 	program, err := os.Readlink("/proc/self/exe")
 	if err != nil {

@@ -2,9 +2,15 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
+	"sync/atomic"
 	"time"
 
+	specs "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/layoutproxy/layoutproxy/importer/drop"
+	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
@@ -16,11 +22,10 @@ func (s *Daemon) newPage(a *admin) (*page.Page, error) {
 	})
 }
 
-// pageWait is how long a page waits for a storage that hangs; then it shows the problems that were
-// known before.
+// pageWait is how long a page waits for a storage that hangs. Then it shows the last known problems.
 const pageWait = 250 * time.Millisecond
 
-// pageStatus returns the content of /status, as far as it is known without a check.
+// pageStatus returns the status of the server without waiting for a check.
 func (a *admin) pageStatus(ctx context.Context) page.Status {
 	s := a.live.tree.Snapshot()
 	ctx, cancel := context.WithTimeout(ctx, pageWait)
@@ -30,6 +35,7 @@ func (a *admin) pageStatus(ctx context.Context) page.Status {
 		Generation: s.Generation(), Since: s.Since(), Repositories: s.RepositoryCount(), Tags: s.TagCount(), Roots: s.Roots(), Sources: s.Sources(),
 		Problems: problems, Checked: a.live.checkedUpTo.Load() == s.Generation(), Upstream: a.upstream.of(ctx, s),
 		Imports: pageJobs(a.dropping.status()), Pushes: pageJobs(a.follows.pushes()), Refused: a.refusals.count.Load(), DropDir: a.dropDir,
+		Scrub: statusOfScrub(a.scrub), Disks: a.disks.status(ctx),
 	}
 	if verdicts := a.verdicts.of(s, len(problems)); verdicts != nil {
 		status.Versions = []page.Version{}
@@ -41,22 +47,77 @@ func (a *admin) pageStatus(ctx context.Context) page.Status {
 			status.Versions = append(status.Versions, one)
 		}
 	}
-	if scrub := statusOfScrub(a.scrub); scrub != nil {
-		status.Scrub = &page.Scrub{Bytes: scrub.Bytes, Total: scrub.Total, Rate: scrub.Rate, Damaged: scrub.Damaged, Unreadable: scrub.Unreadable}
-		if scrub.Ended != nil {
-			status.Scrub.Ended = *scrub.Ended
-		}
-	}
-	for _, d := range a.disks.status(ctx) {
-		status.Disks = append(status.Disks, page.Disk{Path: d.Path, Free: d.Free, Total: d.Total})
-	}
 	return status
 }
 
 func pageJobs(all []drop.Status) (jobs []page.Job) {
 	for _, j := range all {
-		jobs = append(jobs, page.Job{Name: j.Name, State: j.State, Detail: j.Detail, Since: j.Since,
-			Bytes: j.Bytes, Total: j.Total, Rate: j.Rate, Generation: j.Generation})
+		jobs = append(jobs, page.Job(j))
 	}
 	return jobs
+}
+
+// maxIndexesForUpstream limits the indexes that are read to find the registry of a bundle's images.
+const maxIndexesForUpstream = 16
+
+// upstream is the registry that the references in the current snapshot name.
+type upstream struct{ last atomic.Pointer[foundUpstream] }
+
+type foundUpstream struct {
+	generation uint64
+	host       string
+}
+
+// of returns the registry that the references in a snapshot name, or empty. The first call for a
+// generation reads indexes until ctx ends.
+func (u *upstream) of(ctx context.Context, s *layoutstore.Snapshot) string {
+	if last := u.last.Load(); last != nil && last.generation == s.Generation() {
+		return last.host
+	}
+	host := findUpstream(ctx, s)
+	if ctx.Err() == nil {
+		u.last.Store(&foundUpstream{s.Generation(), host})
+	}
+	return host
+}
+
+// findUpstream returns the registry that most references in the first indexes name, or empty. Nodes
+// pull the images from that registry, so their configuration has to name it.
+func findUpstream(ctx context.Context, s *layoutstore.Snapshot) string {
+	votes := map[string]int{}
+	read := 0
+	for _, path := range s.Paths() {
+		repo, err := s.At(path)
+		if err != nil {
+			continue
+		}
+		for _, l := range repo.Layouts() {
+			if read++; read > maxIndexesForUpstream || ctx.Err() != nil {
+				return most(votes)
+			}
+			entries, err := l.Index(ctx)
+			if err != nil {
+				continue
+			}
+			for _, e := range entries {
+				var d specs.Descriptor
+				if json.Unmarshal(e.Raw, &d) == nil {
+					if host := names.ParseReference(d.Annotations[specs.AnnotationRefName]).Host; host != "" {
+						votes[host]++
+					}
+				}
+			}
+		}
+	}
+	return most(votes)
+}
+
+// most returns the key with the most votes; in a tie, the first in byte order.
+func most(votes map[string]int) (winner string) {
+	for host, n := range votes {
+		if n > votes[winner] || n == votes[winner] && host < winner {
+			winner = host
+		}
+	}
+	return winner
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"go.uber.org/zap"
@@ -10,12 +11,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
-// logProblems logs problems that are new since its last call. It does not wait for a
-// storage that hangs.
-func (l *liveTree) logProblems(ctx context.Context) {
+// logNewProblems logs the problems that are new since its last call. If the storage hangs, it logs
+// nothing.
+func (l *liveTree) logNewProblems(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, l.patience)
 	defer cancel()
-	found, ok := l.ask(ctx)
+	found, ok := l.read(ctx)
 	if !ok {
 		return // the next call logs them
 	}
@@ -25,51 +26,51 @@ func (l *liveTree) logProblems(ctx context.Context) {
 	var fresh []layoutstore.Problem
 	for _, p := range found {
 		line := p.String()
-		if !l.told[line] {
+		if !l.logged[line] {
 			fresh = append(fresh, p)
 		}
 		known[line] = true
 	}
-	l.told = known
+	l.logged = known
 	logProblems(l.log, fresh)
 }
 
-// tellProblem logs one problem that was just found, as logProblems would, and reads no
-// others: a scrub of a bad disk finds thousands, one by one.
-func (l *liveTree) tellProblem(p layoutstore.Problem) {
+// logProblem logs a problem that was just found, once. It reads no other problems, because a scrub
+// of a bad disk finds thousands, one by one.
+func (l *liveTree) logProblem(p layoutstore.Problem) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	line := p.String()
-	if l.told[line] {
+	if l.logged[line] {
 		return
 	}
-	if l.told == nil {
-		l.told = map[string]bool{}
+	if l.logged == nil {
+		l.logged = map[string]bool{}
 	}
-	l.told[line] = true
+	l.logged[line] = true
 	logProblems(l.log, []layoutstore.Problem{p})
 }
 
-// maxAsking limits how many requests for the problems may wait while the storage hangs.
-const maxAsking = 4
+// maxReading limits how many requests for the problems may wait while the storage hangs.
+const maxReading = 4
 
-// ask asks the tree for its problems, and waits as long as ctx lasts. If the storage
-// does not answer, ok is false and the problems are the last known ones.
-func (l *liveTree) ask(ctx context.Context) (found []layoutstore.Problem, ok bool) {
-	if l.asking.Add(1) <= maxAsking {
+// read returns the problems of the tree. If the storage does not answer before ctx ends, ok is
+// false and the problems are the last known ones.
+func (l *liveTree) read(ctx context.Context) (found []layoutstore.Problem, ok bool) {
+	if l.reading.Add(1) <= maxReading {
 		s := l.tree.Snapshot()
 		found, err := wait.For(ctx, func() ([]layoutstore.Problem, error) {
-			defer l.asking.Add(-1)
+			defer l.reading.Add(-1)
 			return s.Problems(ctx)
 		}, nil)
 		if err == nil {
 			l.known.Store(&found)
-			texts := warnings(found)
-			l.warned.Store(&texts)
+			texts := warningsOf(found)
+			l.warnings.Store(&texts)
 			return found, true
 		}
 	} else {
-		l.asking.Add(-1)
+		l.reading.Add(-1)
 	}
 	if known := l.known.Load(); known != nil {
 		found = slices.Clone(*known)
@@ -77,9 +78,10 @@ func (l *liveTree) ask(ctx context.Context) (found []layoutstore.Problem, ok boo
 	return found, false
 }
 
-// problems returns those of the tree and of watching it, as far as they are known when ctx ends.
+// problems returns the problems of the tree, as far as they are known when ctx ends, and one if the
+// tree cannot be watched.
 func (l *liveTree) problems(ctx context.Context) []layoutstore.Problem {
-	found, ok := l.ask(ctx)
+	found, ok := l.read(ctx)
 	if !ok {
 		found = append(found, layoutstore.Problem{Kind: layoutstore.Limited, Path: l.paths()[0],
 			Reason: "the storage does not answer in time: these are the problems that were known before; look at the disk or the network that it is on"})
@@ -91,7 +93,7 @@ func (l *liveTree) problems(ctx context.Context) []layoutstore.Problem {
 	return found
 }
 
-// problemsNow returns the problems, for a caller that has no context.
+// problemsNow returns the problems to a caller that has no context.
 func (l *liveTree) problemsNow() []layoutstore.Problem {
 	ctx, cancel := context.WithTimeout(context.Background(), l.patience)
 	defer cancel()
@@ -112,4 +114,39 @@ func logProblems(log *zap.Logger, problems []layoutstore.Problem) {
 	if more := len(problems) - most; more > 0 {
 		log.Warn("more cannot be served: see /status of the admin address, or layoutproxy list", zap.Int("more", more))
 	}
+}
+
+// maxWarnings limits the problems that the answer to /v2/ warns of.
+const maxWarnings = 3
+
+// warningsOf returns the registry's warnings to its clients: the first problems that make content
+// unavailable, one per archive and reason, and the number of the others.
+func warningsOf(problems []layoutstore.Problem) (texts []string) {
+	seen, unread := map[string]bool{}, map[string]bool{} // texts, and archives with a warning
+	for _, p := range problems {
+		if !p.IsFailure() || unread[p.Path] {
+			continue
+		}
+		unread[p.Path] = p.TagsUnknown && p.Entry == ""
+		text := p.Summary()
+		if seen[text] {
+			continue
+		}
+		seen[text] = true
+		if len(seen) <= maxWarnings {
+			texts = append(texts, text)
+		}
+	}
+	if more := len(seen) - maxWarnings; more > 0 {
+		texts = append(texts, fmt.Sprintf("%d more problems: see /status of the admin address", more))
+	}
+	return texts
+}
+
+// warningsNow returns the warnings about the problems that were found last.
+func (l *liveTree) warningsNow() []string {
+	if known := l.warnings.Load(); known != nil {
+		return *known
+	}
+	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -76,7 +75,7 @@ const (
 	sweepEvery = time.Minute
 	// pruneAgain is how long it waits while an import runs, or after a failure.
 	pruneAgain = time.Minute
-	// giveUpAfter is for how long it tries; then it waits for the next day.
+	// giveUpAfter is how long it retries before it waits for the next day.
 	giveUpAfter = time.Hour
 )
 
@@ -85,7 +84,7 @@ func (p *pruner) run(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	var due, since time.Time // of the next daily prune, and when the one that is due was first tried
+	var due, since time.Time // of the next daily prune, and of its first attempt
 	if p.policy != "" {
 		due = p.at.Next(time.Now())
 	}
@@ -113,7 +112,7 @@ func (p *pruner) run(ctx context.Context) error {
 	}
 }
 
-// daily prunes by the policy, which it reads again each time. It returns false if it is to be tried again.
+// daily prunes by the policy, which it reads again each time. It returns false if a retry is due.
 func (p *pruner) daily(ctx context.Context) (done bool) {
 	request, err := pruning.ReadPolicy(p.policy)
 	var plan prune.Plan
@@ -135,7 +134,7 @@ func (p *pruner) daily(ctx context.Context) (done bool) {
 	default:
 		p.published(ctx)
 	}
-	p.note(state, plan, "")
+	p.record(state, plan, "")
 	return true
 }
 
@@ -156,7 +155,7 @@ func (p *pruner) sweep(ctx context.Context) time.Duration {
 		p.failed(err)
 	case !plan.IsEmpty():
 		p.published(ctx)
-		p.note("removed", plan, "")
+		p.record("removed", plan, "")
 	}
 	if err != nil || next.IsZero() {
 		return sweepEvery
@@ -164,19 +163,20 @@ func (p *pruner) sweep(ctx context.Context) time.Duration {
 	return max(time.Second, time.Until(next))
 }
 
-// failed notes a failure. While an import runs, a prune waits.
+// failed records and logs a failure. If an import is running, the prune counts as waiting.
 func (p *pruner) failed(err error) {
 	if errors.Is(err, prune.ErrLocked) {
-		p.note("waiting", prune.Plan{}, "an import is running")
+		p.record("waiting", prune.Plan{}, "an import is running")
 		return
 	}
 	detail := exit.OneLine(exit.PruneError(err))
 	p.log.Warn("the store cannot be pruned", zap.String("error", detail))
-	p.note("failed", prune.Plan{}, detail)
+	p.record("failed", prune.Plan{}, detail)
 }
 
-// note notes what has become of a prune, in place of the last state of one that waits or fails.
-func (p *pruner) note(state string, plan prune.Plan, detail string) {
+// record records the outcome of a prune. It replaces the last outcome if that is "waiting", or if
+// both are "failed".
+func (p *pruner) record(state string, plan prune.Plan, detail string) {
 	s := PruneStatus{Time: time.Now().UTC().Truncate(time.Second), State: state, Tags: plan.Remove.Tags, Manifests: len(plan.Remove.Manifests), Blobs: len(plan.Remove.Blobs), Bytes: plan.Remove.Bytes, Detail: detail}
 	if now, err := journal.ReadState(p.options.Store); err == nil {
 		s.Generation = now.Generation
@@ -199,14 +199,14 @@ func (p *pruner) note(state string, plan prune.Plan, detail string) {
 	}
 }
 
-// status is what /status says of prunes.
+// status returns the last prunes for /status.
 func (p *pruner) status() []PruneStatus {
 	if p == nil {
 		return []PruneStatus{}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]PruneStatus{}, slices.Clone(p.last)...)
+	return append([]PruneStatus{}, p.last...)
 }
 
 var (

@@ -33,7 +33,7 @@ type follower struct {
 	client   *client.Client
 	jobs     int
 	key      *inventory.VerifyKey
-	changed  chan struct{} // of one: there is something to push
+	changed  chan struct{} // with a buffer of 1: there is something to push
 
 	mu      sync.Mutex
 	status  drop.Status
@@ -68,12 +68,12 @@ func (f *follower) push() {
 	}
 	select {
 	case f.changed <- struct{}{}:
-	default: // one is to begin anyway
+	default: // a push is already due
 	}
 }
 
-// setEditionSplit applies a changed configuration. If repositories are pushed elsewhere
-// now, it asks for a push.
+// setEditionSplit applies a changed configuration. If that changes where repositories are pushed,
+// it asks for a push.
 func (f *follower) setEditionSplit(unsplit bool) {
 	if f == nil {
 		return
@@ -101,20 +101,21 @@ func (f *follower) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		f.state("pushing", "")
+		f.setState("pushing", "")
 		err := f.once(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if again = nil; err == nil {
 			pause = 0
-			f.state("pushed", "")
+			f.setState("pushed", "")
 			continue
 		}
 		pause = min(max(firstPushPause, 2*pause), lastPushPause)
 		again = time.After(pause)
-		f.log.Warn("pushing failed and is tried again", zap.String("to", f.status.Name), zap.Duration("pause", pause), zap.String("error", exit.OneLine(exit.PushError(err))))
-		f.state("failed", exit.OneLine(exit.PushError(err)))
+		detail := exit.OneLine(exit.PushError(err))
+		f.log.Warn("pushing failed and is tried again", zap.String("to", f.status.Name), zap.Duration("pause", pause), zap.String("error", detail))
+		f.setState("failed", detail)
 	}
 }
 
@@ -150,14 +151,14 @@ func (f *follower) once(ctx context.Context) error {
 	return nil
 }
 
-func (f *follower) state(state, detail string) {
+func (f *follower) setState(state, detail string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.status.State, f.status.Detail, f.status.Since = state, detail, time.Now()
 	f.status.Bytes, f.status.Total = 0, 0
 }
 
-// pushes returns what /status says about the push: nothing before the first one.
+// pushes returns the push for /status, as a list of one; before the first push the list is empty.
 func (f *follower) pushes() []drop.Status {
 	if f == nil {
 		return []drop.Status{}
@@ -184,7 +185,7 @@ func (f *follower) Expect(bytes int64) {
 // Begin implements push.Progress.
 func (f *follower) Begin(_ string, size int64) push.Transfer { return &pushedBlob{f: f, size: size} }
 
-// pushedBlob is one blob of a push under way.
+// pushedBlob counts the bytes of one blob that is being pushed.
 type pushedBlob struct {
 	f         *follower
 	size, pos int64

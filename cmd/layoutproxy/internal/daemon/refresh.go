@@ -20,24 +20,24 @@ type liveTree struct {
 	log         *zap.Logger
 	tree        *layoutstore.Tree
 	watcher     *watch.Watcher
-	changed     chan struct{} // of one: there is a generation to check
+	changed     chan struct{} // with a buffer of 1: there is a generation to check
 	checkedUpTo atomic.Uint64 // the generation that was checked last
 
-	patience time.Duration // how long the problems are waited for
-	asking   atomic.Int64  // goroutines that do
+	patience time.Duration // how long reading the problems may take
+	reading  atomic.Int64  // goroutines that read them
 	known    atomic.Pointer[[]layoutstore.Problem]
-	warned   atomic.Pointer[[]string] // what the registry says about them
+	warnings atomic.Pointer[[]string] // of the registry about known
 
 	mu      sync.Mutex
 	sources []string
-	served  int             // repositories, when a change was announced last
-	failing bool            // the watcher, when it was asked last
-	told    map[string]bool // problems that were logged and are there still
+	served  int             // repositories, when a change was last logged
+	failing bool            // whether the watcher had failed when it was last asked
+	logged  map[string]bool // lines of the current problems that were logged
 }
 
 func newLiveTree(log *zap.Logger, tree *layoutstore.Tree, sources []string, rescan time.Duration) *liveTree {
 	l := &liveTree{log: log, tree: tree, sources: sources, changed: make(chan struct{}, 1), patience: checkWait, served: tree.Snapshot().RepositoryCount()}
-	l.watcher = watch.New(watch.Options{Tick: rescan, Changed: l.look})
+	l.watcher = watch.New(watch.Options{Tick: rescan, Changed: l.rescan})
 	return l
 }
 
@@ -48,21 +48,21 @@ func (l *liveTree) run(ctx context.Context) error {
 	group.Go(func() error {
 		l.watch()
 		// No event reported what changed between the first scan and now.
-		l.look(ctx)
+		l.rescan(ctx)
 		l.check(ctx)
 		return nil
 	})
 	return group.Wait()
 }
 
-// look is a refresh that no caller waits for.
-func (l *liveTree) look(ctx context.Context) {
+// rescan is refresh for callers that need no result: it logs the error.
+func (l *liveTree) rescan(ctx context.Context) {
 	change, err := l.refresh(ctx)
 	if err != nil && ctx.Err() == nil {
 		l.log.Warn("cannot scan the sources", zap.Error(err))
 	}
-	if !change.Changed { // else the check does it
-		giveBack() // what a scan took is not needed to serve
+	if !change.Changed { // otherwise the check does it
+		giveBack()
 	}
 }
 
@@ -88,22 +88,21 @@ func (l *liveTree) reconfigure(ctx context.Context, options layoutstore.Options)
 	return nil
 }
 
-// follow watches what a refresh found, and logs what changed.
+// follow watches the directories that a refresh found, and logs what changed.
 func (l *liveTree) follow(ctx context.Context, change layoutstore.Change) {
 	if l.watch() {
-		// A directory that is watched from now on may have changed since it was
-		// scanned.
-		l.watcher.Again(lookAgainAfter)
+		// A directory may have changed between its scan and the start of the watch.
+		l.watcher.Again(rescanAfter)
 	} else if change.Again > 0 {
 		l.watcher.Again(change.Again)
 	}
 	if change.Changed {
-		l.tell(ctx, change)
+		l.logChange(ctx, change)
 	}
 }
 
-// lookAgainAfter is the delay before newly watched directories are scanned again.
-const lookAgainAfter = 100 * time.Millisecond
+// rescanAfter is the delay before newly watched directories are scanned again.
+const rescanAfter = 100 * time.Millisecond
 
 // paths returns the sources.
 func (l *liveTree) paths() []string {
@@ -112,7 +111,7 @@ func (l *liveTree) paths() []string {
 	return l.sources
 }
 
-// watch has the watcher follow the tree, and says whether it began to watch anything.
+// watch points the watcher at the current directories, and reports whether any of them is new to it.
 func (l *liveTree) watch() bool {
 	begun := l.watcher.Watch(l.tree.Snapshot().Directories(), l.paths())
 	err := l.watcher.Failure()
@@ -126,7 +125,8 @@ func (l *liveTree) watch() bool {
 	return begun
 }
 
-func (l *liveTree) tell(ctx context.Context, change layoutstore.Change) {
+// logChange logs a change of the tree and its new problems, and starts the check.
+func (l *liveTree) logChange(ctx context.Context, change layoutstore.Change) {
 	s := l.tree.Snapshot()
 	l.log.Info("sources changed", zap.Uint64("generation", s.Generation()),
 		zap.Int("repositories", s.RepositoryCount()), zap.Int("tags", s.TagCount()))
@@ -134,13 +134,13 @@ func (l *liveTree) tell(ctx context.Context, change layoutstore.Change) {
 	before := l.served
 	l.served = s.RepositoryCount()
 	l.mu.Unlock()
-	if change.Roots && before > 0 { // else no repository had another name
+	if change.Roots && before > 0 { // otherwise no repository was renamed
 		l.log.Warn("the root of the tree has changed: repositories have other names now", zap.Strings("roots", s.Roots()))
 	}
-	l.logProblems(ctx)
+	l.logNewProblems(ctx)
 	select {
 	case l.changed <- struct{}{}:
-	default: // the check has yet to begin
+	default: // a check is already due
 	}
 }
 
@@ -160,8 +160,8 @@ func (l *liveTree) check(ctx context.Context) {
 		} else if ctx.Err() == nil {
 			l.checkedUpTo.Store(s.Generation())
 		}
-		l.logProblems(ctx)
-		giveBack() // what reading the tree took is not needed to serve it
+		l.logNewProblems(ctx)
+		giveBack()
 		debug.SetGCPercent(percent)
 		select {
 		case <-l.changed:
@@ -172,9 +172,9 @@ func (l *liveTree) check(ctx context.Context) {
 	}
 }
 
-// checkGCPercent limits the garbage during a check, in percent of the memory in use. It is
-// low because what stays is allocated among the garbage, and the heap is never compacted.
+// checkGCPercent limits the garbage during a check, in percent of the memory in use. It is low
+// because lasting objects are allocated among the garbage, and Go never compacts the heap.
 const checkGCPercent = 50
 
-// checkAgainAfter is the delay before a check is retried that ran out of open files or memory.
+// checkAgainAfter is the delay before a check is retried that failed, as for lack of open files.
 const checkAgainAfter = 10 * time.Second

@@ -24,22 +24,21 @@ func newReloaded() prometheus.Gauge {
 	return g
 }
 
-// hangups returns the signals that reload the configuration. They are caught before the
-// program announces that it runs.
+// hangups returns the signals that reload the configuration. They are caught before the program
+// reports that it is ready.
 func hangups() chan os.Signal {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	return hangup
 }
 
-// onHangup reloads the configuration at each SIGHUP, which would end the program
-// otherwise.
+// onHangup reloads the configuration at each SIGHUP.
 func (s *Daemon) onHangup(ctx context.Context) {
 	defer signal.Stop(s.hangup)
 	for {
 		select {
 		case <-s.hangup:
-			s.notify.while(func() { s.reload(ctx) })
+			s.notify.duringReload(func() { s.reload(ctx) })
 		case <-ctx.Done():
 			return
 		}
@@ -53,7 +52,7 @@ func (s *Daemon) reload(ctx context.Context) {
 	s.reloaded.Set(0)
 	if err != nil {
 		s.log.Error("the configuration cannot be used: keeping the previous one", zap.Error(err))
-		s.live.look(ctx)
+		s.live.rescan(ctx)
 		return
 	}
 	s.reloaded.Set(1)
@@ -64,10 +63,10 @@ func (s *Daemon) reload(ctx context.Context) {
 	}
 }
 
-// errOpen is returned for a half-written file that would open the registry to everybody.
-var errOpen = errors.New("it no longer requires a login, and only a restart may change that")
+// errOpen refuses a configuration without a login, because the file may be half-written.
+var errOpen = errors.New("the new configuration requires no login: restart the server if this is intended")
 
-// reconfigure reads the configuration and follows it.
+// reconfigure reads the configuration and applies it.
 func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
 	next, err := s.flags.Again()
 	if err != nil {
@@ -84,8 +83,9 @@ func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
 	if err != nil {
 		return nil, err
 	}
-	next.VerifyKey = s.flags.VerifyKey  // as at the start: the drop directory has it, too
-	before := s.pulls.now.Swap(guarded) // first: what comes is for those alone who may have it
+	next.VerifyKey = s.flags.VerifyKey // as at the start, like that of the drop directory
+	// Before the sources change: the new content is only for clients with the new credentials.
+	before := s.pulls.now.Swap(guarded)
 	if err := s.live.reconfigure(ctx, monitored(s.reach, next.Options(next.Sources(s.flags.Store.Dir)))); err != nil {
 		s.pulls.now.Store(before)
 		return nil, err

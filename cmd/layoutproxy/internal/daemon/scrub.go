@@ -18,6 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
 // newScrub returns the scrub of the server's tree, or nil if no flag asks for it.
@@ -31,7 +32,7 @@ func (s *Daemon) newScrub(metrics *prometheus.Registry) (*verify.Scrub, error) {
 	scrub, err := verify.NewScrub(verify.ScrubOptions{Rate: rate, Snapshot: s.live.tree.Snapshot,
 		From: before.Position, Ended: before.Ended,
 		Reached: func(at verify.Position, ended time.Time) { state.write(s.log, scrubRecord{at, ended}) },
-		Wrong:   s.live.tellProblem,
+		Wrong:   s.live.logProblem,
 		Failed: func(file, entry string, d digest.Digest, err error) {
 			s.log.Warn("the scrub cannot read a blob", zap.String("path", file), zap.String("entry", entry), zap.String("digest", string(d)), zap.Error(err))
 		}})
@@ -46,11 +47,11 @@ func (s *Daemon) newScrub(metrics *prometheus.Registry) (*verify.Scrub, error) {
 	return scrub, nil
 }
 
-// scrubFile stores the progress of the scrub of some sources. Without it a scrub begins
-// at the first repository, which only costs time. The empty name stores nothing.
+// scrubFile is the file with the position of a scrub. Without it, a scrub starts over, which only
+// costs time. The empty name stores nothing.
 type scrubFile string
 
-// scrubState returns the file for these sources.
+// scrubState returns the file for the scrub of some sources.
 func scrubState(cacheDir string, sources []string) scrubFile {
 	if cacheDir == "" {
 		return ""
@@ -65,7 +66,7 @@ func scrubState(cacheDir string, sources []string) scrubFile {
 	return scrubFile(filepath.Join(cacheDir, fmt.Sprintf("%x.scrub", sum.Sum(nil)[:16])))
 }
 
-// maxScrubRecord is how long the file may be: it names one copy of a blob.
+// maxScrubRecord is the longest such file that is read, in bytes. It names one copy of a blob.
 const maxScrubRecord = 64 << 10
 
 // scrubRecord is the content of the file.
@@ -120,10 +121,24 @@ func scrubMetrics(scrub *verify.Scrub) (all []prometheus.Collector) {
 	}
 	counter("bytes_total", "Bytes that the scrub has read.", func(s verify.ScrubStats) int64 { return s.Bytes })
 	counter("blobs_total", "Copies of blobs that the scrub has read.", func(s verify.ScrubStats) int64 { return s.Files })
-	counter("wrong_blobs_total", "Copies of blobs that the scrub found wrong and had refused.", func(s verify.ScrubStats) int64 { return s.Wrong })
+	counter("wrong_blobs_total", "Copies of blobs that the scrub found damaged, and that are refused.", func(s verify.ScrubStats) int64 { return s.Wrong })
 	counter("unreadable_blobs_total", "Times that the scrub could not read a blob.", func(s verify.ScrubStats) int64 { return s.Failed })
-	counter("passes_total", "Passes over the whole tree that the scrub has ended.", func(s verify.ScrubStats) int64 { return s.Passes })
-	gauge("pass_bytes", "Bytes read in the pass under way.", func(s verify.ScrubStats) int64 { return s.PassBytes })
-	gauge("pass_size_bytes", "Bytes that the pass under way has to read.", func(s verify.ScrubStats) int64 { return s.PassTotal })
+	counter("passes_total", "Passes over the whole tree that the scrub has completed.", func(s verify.ScrubStats) int64 { return s.Passes })
+	gauge("pass_bytes", "Bytes read in the current pass.", func(s verify.ScrubStats) int64 { return s.PassBytes })
+	gauge("pass_size_bytes", "Bytes to read in the current pass.", func(s verify.ScrubStats) int64 { return s.PassTotal })
 	return all
+}
+
+// statusOfScrub returns the status of a scrub, or nil without one.
+func statusOfScrub(scrub *verify.Scrub) *page.Scrub {
+	if scrub == nil {
+		return nil
+	}
+	stats := scrub.Stats()
+	s := &page.Scrub{Rate: scrub.Rate, Bytes: stats.PassBytes, Total: stats.PassTotal, Passes: stats.Passes, Damaged: stats.Wrong, Unreadable: stats.Failed}
+	if !stats.Ended.IsZero() {
+		ended := stats.Ended.UTC().Truncate(time.Second)
+		s.Ended = &ended
+	}
+	return s
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
 // docs/status.schema.json has exactly the keys of /status at every level, and requires those
@@ -36,12 +37,12 @@ func TestStatusSchema(t *testing.T) {
 		"problem": layoutstore.Problem{MoreTags: 1},
 		"job":     drop.Status{Kind: "archive"},
 		"prune":   PruneStatus{},
-		"scrub":   scrubStatus{Ended: &now},
-		"disk":    diskStatus{},
+		"scrub":   page.Scrub{Ended: &now},
+		"disk":    page.Disk{},
 		"version": versionVerdict{},
 	}
-	always := map[string]any{"": Status{}, "source": layoutstore.SourceStatus{}, "problem": layoutstore.Problem{}, "job": drop.Status{}, "prune": PruneStatus{}, "scrub": scrubStatus{},
-		"disk": diskStatus{}, "version": versionVerdict{}}
+	always := map[string]any{"": Status{}, "source": layoutstore.SourceStatus{}, "problem": layoutstore.Problem{}, "job": drop.Status{}, "prune": PruneStatus{}, "scrub": page.Scrub{},
+		"disk": page.Disk{}, "version": versionVerdict{}}
 	if len(schema.Defs) != len(full)-1 {
 		t.Errorf("%d definitions", len(schema.Defs))
 	}

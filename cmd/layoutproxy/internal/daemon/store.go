@@ -17,7 +17,7 @@ import (
 // prepareStore creates the store, and completes the import of a killed process. A store
 // that this user may only read is served as it is.
 func prepareStore(ctx context.Context, log *zap.Logger, dir string) error {
-	if dir == "" || bucket.IsPlace(dir) { // of a bucket a server only reads
+	if dir == "" || bucket.IsPlace(dir) { // a server only reads a store in a bucket
 		return nil
 	}
 	i, err := importer.New(importer.Options{Store: dir, Log: log})

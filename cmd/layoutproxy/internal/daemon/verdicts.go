@@ -18,18 +18,17 @@ type versionVerdict struct {
 	Reasons []ready.Reason `json:"reasons"`
 }
 
-// verdicts are those on the versions in the current snapshot. They are made in the background
-// after the first request for them, and again whenever the number of problems has changed. No
-// request waits for them. A server without such requests saves the memory, which for a large
-// tree is several times that of serving.
+// verdicts judges the versions in the current snapshot, in the background: when they are first
+// requested, and again when the number of problems has changed. No request waits for it. A server
+// without such requests saves the memory, for a large tree several times that of serving.
 type verdicts struct {
 	log     *zap.Logger
 	tree    *layoutstore.Tree
-	changed chan struct{} // of one: there may be something to judge
+	changed chan struct{} // with a buffer of 1: there may be something to judge
 	last    atomic.Pointer[judged]
 }
 
-// judged is what verdicts are about, and the verdicts.
+// judged is a list of verdicts, and the generation and number of problems that it is about.
 type judged struct {
 	generation uint64
 	problems   int
@@ -40,16 +39,16 @@ func newVerdicts(log *zap.Logger, tree *layoutstore.Tree) *verdicts {
 	return &verdicts{log: log, tree: tree, changed: make(chan struct{}, 1)}
 }
 
-// wake has the versions judged, unless they are already. It returns at once.
+// wake makes run judge the versions, and returns at once.
 func (v *verdicts) wake() {
 	select {
 	case v.changed <- struct{}{}:
-	default: // it is to begin anyway
+	default: // run is about to judge them
 	}
 }
 
-// of returns the verdicts on the versions in a snapshot; nil where they are not known yet. problems
-// is how many the snapshot has now: if that has changed, the verdicts are made again.
+// of returns the verdicts on the versions in a snapshot, or nil before they are known. problems is
+// the snapshot's current number of problems: if it has changed, the versions are judged again.
 func (v *verdicts) of(s *layoutstore.Snapshot, problems int) []versionVerdict {
 	last := v.last.Load()
 	if last == nil || last.generation != s.Generation() {
@@ -62,7 +61,7 @@ func (v *verdicts) of(s *layoutstore.Snapshot, problems int) []versionVerdict {
 	return last.list
 }
 
-// maxJudging bounds one judgement.
+// maxJudging limits the time for judging all versions.
 const maxJudging = 5 * time.Minute
 
 // run judges whenever it is woken, until ctx ends.
@@ -83,7 +82,7 @@ func (v *verdicts) run(ctx context.Context) error {
 	}
 }
 
-// judge judges all versions in the current snapshot, if that has not been done.
+// judge judges all versions in the current snapshot, unless the last verdicts are about it.
 func (v *verdicts) judge(ctx context.Context) error {
 	s := v.tree.Snapshot()
 	found, err := s.Problems(ctx)
@@ -96,7 +95,7 @@ func (v *verdicts) judge(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxJudging)
 	defer cancel()
-	defer giveBack() // what judging took is not needed to serve
+	defer giveBack()
 	list, err := judgeVersions(ctx, s)
 	if err != nil {
 		return err
@@ -105,8 +104,8 @@ func (v *verdicts) judge(ctx context.Context) error {
 	return nil
 }
 
-// judgeVersions returns the verdicts on all versions in a snapshot. In a snapshot without versions it
-// reads nothing: the modules alone may be thousands.
+// judgeVersions returns the verdicts on all versions in a snapshot. Without a version it does not
+// read the modules, which may be thousands.
 func judgeVersions(ctx context.Context, s *layoutstore.Snapshot) ([]versionVerdict, error) {
 	list := []versionVerdict{}
 	here, _, err := ready.Versions(ctx, s)
