@@ -17,12 +17,12 @@ import (
 // becomes a notice.
 func (p *Pusher) preflight(ctx context.Context, w *work) error {
 	for _, r := range p.probed(w) {
-		probe, err := p.Client.ProbeUpload(ctx, r.Name)
+		refused, err := p.Client.ProbeUpload(ctx, r.Name)
 		if err != nil {
 			return sided("preflight", r.Name, "", Diagnose(err))
 		}
-		if probe.Patch != nil {
-			p.notify(fmt.Sprintf("uploads to %s cannot be resumed: %v", r.Name, probe.Patch))
+		if refused != nil {
+			p.notify(fmt.Sprintf("uploads to %s cannot be resumed: %v", r.Name, refused))
 		}
 	}
 	if err := p.probeMounts(ctx, w); err != nil {

@@ -18,7 +18,7 @@ import (
 // All of it belongs to the client's registry: no other host adds to it or receives any of it.
 type authorizer struct {
 	mu     sync.Mutex
-	known  challenge // of the registry; the scheme is empty until the registry has asked for a login
+	known  challenge // the scheme is empty until the registry has asked for a login
 	tokens map[tokenKey]*tokenSlot
 }
 
@@ -40,7 +40,7 @@ func (a *authorizer) challenge() (challenge, bool) {
 // isRegistry reports whether u is at the registry. The first contact must have been made.
 func (c *Client) isRegistry(u *url.URL) bool {
 	base := c.base.Load()
-	return base != nil && sameHost(base, u)
+	return base != nil && SameHost(base, u)
 }
 
 // authorize adds the credentials that the registry is known to require to the header of a
@@ -88,19 +88,19 @@ type Login struct {
 }
 
 // LogIn meets the challenge in header, from a 401 answer to a request to from. The login
-// allows pulling from repository, which may be empty. The rules are those of the client's
-// own requests: a challenge from another host than the registry is not met, and no token
-// server is contacted at a private address, or without TLS for a registry with TLS.
-// Errors: *Error, which may come with what is known of the login; the context's.
+// allows pulling from repository, which may be empty. The client's own rules apply: a
+// challenge from another host than the registry is not met, and a token server is not
+// contacted at a private address, or without TLS for a registry with TLS. Errors: *Error,
+// with a Login as far as it is known; the context's.
 func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, repository string) (Login, error) {
 	k := &call{op: "log in", url: from, repository: repository}
-	if !sameHost(&url.URL{Scheme: from.Scheme, Host: c.options.Registry}, from) {
+	if !SameHost(&url.URL{Scheme: from.Scheme, Host: c.options.Registry}, from) {
 		return Login{}, k.fail(SideRegistry, ErrUnauthorized, c.errElsewhere())
 	}
 	ch, ok := challengeOf(header)
 	if !ok {
-		said := problem.Excerpt(strings.Join(header.Values("WWW-Authenticate"), ", "), 100)
-		return Login{}, k.fail(SideRegistry, ErrUnauthorized, fmt.Errorf("%w: %q", errNoWay, said))
+		offered := problem.Excerpt(strings.Join(header.Values("WWW-Authenticate"), ", "), 100)
+		return Login{}, k.fail(SideRegistry, ErrUnauthorized, fmt.Errorf("%w: %q", errNoWay, offered))
 	}
 	credential, err := c.credential(ctx, repository)
 	if err != nil {
@@ -115,7 +115,7 @@ func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, r
 	return Login{ch.scheme, credential, req.Header.Get("Authorization")}, err
 }
 
-// errElsewhere says why the challenge of another host is not met.
+// errElsewhere returns the reason why the challenge of another host is not met.
 func (c *Client) errElsewhere() error {
 	return fmt.Errorf("it is not %s: %w", c.options.Registry, ErrOtherHost)
 }
@@ -137,9 +137,9 @@ func (c *Client) challenged(req *http.Request, resp *http.Response, k *call) (na
 	return nil, !known
 }
 
-// scopesWithin returns those scopes of a challenge that allow no more than the scopes of
-// the call: neither other resources nor other actions. The server chose the remaining
-// ones, and the user did not ask for a token for them.
+// scopesWithin returns the scopes of a challenge that the scopes of the call include. No
+// token is requested for the others: the server chose them, and the user did not ask for
+// those resources or actions.
 func scopesWithin(challenged string, scopes []string) (within []string) {
 	for _, scope := range strings.Fields(challenged) {
 		resource, actions := cutActions(scope)
@@ -154,14 +154,14 @@ func scopesWithin(challenged string, scopes []string) (within []string) {
 	return within
 }
 
-// cutActions splits a scope (distribution's token specification), as
+// cutActions splits a scope (distribution's token specification), such as
 // repository:a/b:pull,push.
 func cutActions(scope string) (resource string, actions []string) {
 	i := strings.LastIndexByte(scope, ':')
 	return scope[:max(i, 0)], strings.Split(scope[i+1:], ",")
 }
 
-// credential finds the credential for the registry, whether or not it is stored with the
+// credential finds the credential for the registry. It may be stored with or without the
 // default port.
 func (c *Client) credential(ctx context.Context, repository string) (Credential, error) {
 	if !c.options.Credential.Empty() {

@@ -12,12 +12,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-func tooLong(limit int64) error {
-	return fmt.Errorf("%w than %d bytes", errTooLong, limit)
-}
-
-var errTooLong = errors.New("the answer is longer")
-
 // HeadBlob returns the size of a blob in a repository, or UnknownSize if the registry has
 // the blob and does not report its size. Errors: *Error, with ErrNotFound if the blob is missing.
 func (c *Client) HeadBlob(ctx context.Context, repository string, d digest.Digest) (int64, error) {
@@ -34,33 +28,34 @@ func (c *Client) HeadBlob(ctx context.Context, repository string, d digest.Diges
 	return max(resp.ContentLength, UnknownSize), nil
 }
 
-// UnknownSize is the size of a blob that is present and whose size is unknown.
+// UnknownSize stands for the size of a blob if the registry does not report it.
 const UnknownSize = -1
 
 // BlobReader reads a blob of a registry to its end. When the connection is cut, it
-// requests the rest. It checks the size and not the digest, which whoever stores the bytes
-// has to check. It holds a slot of the client's limiter until it is closed.
+// requests the rest. It checks the size; the caller has to check the digest. It occupies a
+// slot of the client's limiter until it is closed.
 type BlobReader struct {
-	ctx    context.Context // of the request that it represents, as in http.Request
+	ctx    context.Context // of the request that the reader represents, as in http.Request
 	c      *Client
 	call   *call
 	size   int64
 	pos    int64
-	resp   *http.Response // nil until the rest is requested
-	failed failures       // since something was read
+	resp   *http.Response // nil if the rest has to be requested
+	failed failures       // since the last byte was read
 
 	mismatches int  // answers with a wrong size or range
-	tooLong    bool // one of them had too many bytes
+	tooLong    bool // one of these had too many bytes
 }
 
-// Blob opens a blob of size bytes at byte offset. Errors: *Error, with ErrNotFound if the
-// blob is missing, and with ErrMismatch, also while reading, if the registry repeatedly
-// answers with another size or range. While reading, the context's as well.
+// Blob opens a blob of size bytes at byte offset. Errors, also of Read: *Error, with
+// ErrNotFound if the blob is missing, and with ErrMismatch if the registry repeatedly
+// answers with another size or range; the context's.
 func (c *Client) Blob(ctx context.Context, repository string, d digest.Digest, size, offset int64) (*BlobReader, error) {
 	return c.openBlob(ctx, repository, d, size, offset, false)
 }
 
-// FreshBlob opens a blob as [Client.Blob] does, but bypasses caches: the earlier answer was wrong.
+// FreshBlob opens a blob as [Client.Blob] does, but bypasses caches. It is for a retry after
+// wrong content.
 func (c *Client) FreshBlob(ctx context.Context, repository string, d digest.Digest, size, offset int64) (*BlobReader, error) {
 	return c.openBlob(ctx, repository, d, size, offset, true)
 }
@@ -101,7 +96,7 @@ func (b *BlobReader) open() error {
 	}
 }
 
-// ask requests the rest once, or the complete blob if ranges were answered wrong.
+// ask requests the rest, or the complete blob if earlier answers to ranges were wrong.
 func (b *BlobReader) ask() (*http.Response, error) {
 	for {
 		k := *b.call
@@ -118,17 +113,16 @@ func (b *BlobReader) ask() (*http.Response, error) {
 		if !errors.As(err, &e) || e.Status != http.StatusRequestedRangeNotSatisfiable || b.pos == 0 {
 			return resp, err
 		}
-		// The range is valid for the size in the manifest.
+		// By the size in the manifest, the range is valid.
 		if err := b.again(b.mismatch(fmt.Errorf("it refuses the range %q", k.header.Get("Range")))); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// accept checks that an answer is the rest, or skips what precedes the rest.
+// accept checks that an answer starts at pos. In a complete blob, it skips the bytes before pos.
 func (b *BlobReader) accept(resp *http.Response) error {
-	whole := resp.StatusCode == http.StatusOK
-	if !whole {
+	if resp.StatusCode != http.StatusOK {
 		var first, last, size int64
 		n, _ := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &size)
 		if n < 2 || first != b.pos || last >= b.size || n == 3 && size != b.size {
@@ -145,7 +139,7 @@ func (b *BlobReader) accept(resp *http.Response) error {
 	if b.pos == 0 {
 		return nil
 	}
-	// The registry ignores ranges: skip what we already have.
+	// The registry ignores ranges: skip the bytes that were already read.
 	if _, err := io.CopyN(io.Discard, resp.Body, b.pos); err != nil {
 		return b.c.cut(b.call, resp, err)
 	}
@@ -167,7 +161,7 @@ func (b *BlobReader) Read(p []byte) (int, error) {
 		}
 		n, err := b.resp.Body.Read(p)
 		if int64(n) > b.size-b.pos {
-			if err := b.tooMuch(); err != nil {
+			if err := b.retryTooLong(); err != nil {
 				return 0, err
 			}
 			continue
@@ -194,9 +188,9 @@ func (b *BlobReader) Read(p []byte) (int, error) {
 	}
 }
 
-// tooMuch handles an answer that is longer than the blob, and waits for another try.
-// Whether the bytes read so far are right, only their digest can tell.
-func (b *BlobReader) tooMuch() error {
+// retryTooLong waits for another try after an answer that is longer than the blob. The bytes
+// read so far may be right: only their digest shows that.
+func (b *BlobReader) retryTooLong() error {
 	b.Close()
 	b.tooLong = true
 	return b.again(b.mismatch(fmt.Errorf("more than the expected %d bytes", b.size)))

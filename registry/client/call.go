@@ -22,7 +22,7 @@ type call struct {
 	reference  string
 	header     http.Header
 	want       []int    // the statuses that mean success
-	scopes     []string // that a token has to allow
+	scopes     []string // a token has to allow these
 
 	body     func() (io.ReadCloser, error) // opened again for each try; nil: no body
 	size     int64                         // of the body
@@ -30,7 +30,7 @@ type call struct {
 
 	anonymous bool        // sent without a login
 	basic     *Credential // for a token server
-	secret    bool        // the body holds a secret: never send it to another host
+	secret    bool        // the body contains a secret: never send it to another host
 	unbounded bool        // bypasses the limiter: the caller already holds a slot
 	once      bool        // never retried here: the caller knows how to continue
 }
@@ -45,9 +45,9 @@ func (k *call) fail(side Side, cause, err error) *Error {
 	return &Error{Op: k.op, Host: k.url.Host, Repository: k.repository, Reference: k.reference, Side: side, Cause: cause, Err: err}
 }
 
-// do sends a call until it is answered with a wanted status, or fails for good. The caller
-// closes the body of the answer, which holds a slot of the limiter until then. Errors:
-// *Error, and the context's.
+// do sends a call until it is answered with a wanted status, or fails permanently. The
+// caller closes the body of the answer, which occupies a slot of the limiter until then.
+// Errors: *Error, *LocalError, and the context's.
 func (c *Client) do(ctx context.Context, k *call) (*http.Response, error) {
 	var f failures
 	for {
@@ -88,19 +88,19 @@ func (c *Client) exchange(ctx context.Context, k *call) (*http.Response, error) 
 		return resp, nil
 	}
 	defer resp.Body.(*receiving).discard()
-	e := c.judge(k, resp)
+	e := c.errorOf(k, resp)
 	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
 		pause := e.retryAfter
 		if pause > maxRetryAfter {
-			pause = 0 // the pause is too long for this call; others shall find out by themselves
+			pause = 0 // this call fails; a pause this long would block all others too
 		}
 		c.limiter.overloaded(began, pause)
 	}
 	return nil, e
 }
 
-// judge makes an error of an answer with an unwanted status.
-func (c *Client) judge(k *call, resp *http.Response) *Error {
+// errorOf makes an error of an answer with an unwanted status.
+func (c *Client) errorOf(k *call, resp *http.Response) *Error {
 	// A body that cannot be read adds nothing to the error.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	e := k.fail(SideRegistry, causeOf(resp.StatusCode), nil)
@@ -149,8 +149,8 @@ func (c *Client) logIn(ctx context.Context, k *call) (*http.Response, error) {
 		if err != nil || resp.StatusCode != http.StatusUnauthorized || again || !c.mayChallenge(k, resp) {
 			return resp, err
 		}
-		var chance bool
-		if narrow, chance = c.challenged(resp.Request, resp, k); !chance {
+		var retry bool
+		if narrow, retry = c.challenged(resp.Request, resp, k); !retry {
 			return resp, nil
 		}
 		resp.Body.(*receiving).discard()
@@ -158,7 +158,7 @@ func (c *Client) logIn(ctx context.Context, k *call) (*http.Response, error) {
 }
 
 // mayChallenge reports whether an answer may ask for the registry's login: it must come
-// from the registry itself, without a redirect to another host before.
+// from the registry itself, without an earlier redirect to another host.
 func (c *Client) mayChallenge(k *call, resp *http.Response) bool {
 	return !k.anonymous && resp.Body.(*receiving).home && c.isRegistry(k.url)
 }
@@ -166,10 +166,6 @@ func (c *Client) mayChallenge(k *call, resp *http.Response) bool {
 // saysTLS reports whether the body of a 400 is that of a TLS server that received plain
 // HTTP: Go's, nginx's or Apache's.
 func saysTLS(body []byte) bool {
-	for _, words := range []string{"HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port", "speaking plain HTTP to an SSL-enabled server"} {
-		if bytes.Contains(body, []byte(words)) {
-			return true
-		}
-	}
-	return false
+	phrases := []string{"HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port", "speaking plain HTTP to an SSL-enabled server"}
+	return slices.ContainsFunc(phrases, func(phrase string) bool { return bytes.Contains(body, []byte(phrase)) })
 }

@@ -67,8 +67,14 @@ func parameter(s string) (value, rest string, ok bool) {
 		value, rest = token(s)
 		return value, rest, true
 	}
+	return parseQuoted(s[1:])
+}
+
+// parseQuoted reads a quoted string (RFC 9110, section 5.6.4) after its first quote. ok is
+// false if the last quote is missing; value is then the complete rest.
+func parseQuoted(s string) (value, rest string, ok bool) {
 	var b strings.Builder
-	for i := 1; i < len(s); i++ {
+	for i := 0; i < len(s); i++ {
 		switch {
 		case s[i] == '"':
 			return b.String(), s[i+1:], true
@@ -77,5 +83,5 @@ func parameter(s string) (value, rest string, ok bool) {
 		}
 		b.WriteByte(s[i])
 	}
-	return "", "", false // unterminated quote
+	return b.String(), "", false
 }

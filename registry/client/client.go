@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +16,6 @@ import (
 const (
 	DefaultJobs    = 4
 	DefaultRetries = 5
-	DefaultSilence = time.Minute
-	// DefaultStreamFrom is 16 MiB.
-	DefaultStreamFrom = 16 << 20
 )
 
 // Options describe the registry and how to talk to it.
@@ -40,8 +38,8 @@ type Options struct {
 	AllowPrivateRedirects bool
 
 	Jobs    int           // requests at once, DefaultJobs if 0
-	Retries int           // of one request, after the first try; DefaultRetries if 0, none if negative. They do not count while no connection can be made: that is limited by time
-	Silence time.Duration // how long a request may make no progress before it is given up; DefaultSilence if 0
+	Retries int           // of one request, after the first try; DefaultRetries if 0, none if negative. Attempts to connect are limited by time instead
+	Silence time.Duration // a request fails after this long without progress; one minute if 0
 	// FirstPause is the pause before the first retry; half a second if 0. Each further
 	// pause is twice as long, with random jitter.
 	FirstPause time.Duration
@@ -49,8 +47,7 @@ type Options struct {
 	// Clock measures the pauses between tries; the machine's clock if nil.
 	Clock Clock
 
-	// StreamFrom is the size in bytes above which blob uploads can be resumed;
-	// DefaultStreamFrom if 0.
+	// StreamFrom is the size in bytes from which blob uploads can be resumed; 16 MiB if 0.
 	StreamFrom int64
 
 	// Push requests tokens that allow pushing from the start.
@@ -78,13 +75,13 @@ type Client struct {
 	reached    atomic.Bool // whether anything has answered
 
 	referrersAPI  atomic.Bool  // the registry has listed referrers
-	referrersFail atomic.Bool  // it never has, and fails
-	noticed       atomic.Bool  // and Noticed was called
+	referrersFail atomic.Bool  // it has never listed any, and fails
+	noticed       atomic.Bool  // Noticed was called because of that
 	awayReported  atomic.Int64 // when a failing connection was last reported
 	noExpect      atomic.Bool  // a proxy in front of the registry does not support Expect
 	noPatch       atomic.Bool  // the registry refuses chunked uploads
-	chunk         atomic.Int64 // the most bytes that it takes in one chunk; 0: no limit
-	mountsRefused atomic.Int32 // far below 0 once one was granted
+	chunk         atomic.Int64 // the most bytes that the registry accepts in one chunk; 0: no limit
+	mountsRefused atomic.Int32 // number of refused mounts; far below 0 once one was granted
 
 	auth  authorizer
 	stats stats
@@ -109,13 +106,11 @@ func (c *Client) Stats() Stats {
 	return Stats{c.stats.requests.Load(), c.stats.sent.Load(), c.stats.received.Load(), c.stats.retries.Load(), c.limiter.bound()}
 }
 
-// New makes a client. It sends nothing yet. Errors: certificates that cannot be read.
+// New makes a client. It sends nothing yet. Errors: invalid options, and certificates that
+// cannot be read.
 func New(o Options) (*Client, error) {
 	if o.Registry == "" {
 		return nil, fmt.Errorf("no registry given: %w", ErrReference)
-	}
-	if o.Jobs == 0 {
-		o.Jobs = DefaultJobs
 	}
 	if o.Jobs < 0 {
 		return nil, fmt.Errorf("invalid number of jobs %d: at least 1 is needed", o.Jobs)
@@ -125,21 +120,12 @@ func New(o Options) (*Client, error) {
 	if o.Proxy == nil {
 		o.Proxy = http.ProxyFromEnvironment
 	}
-	if o.Retries == 0 {
-		o.Retries = DefaultRetries
-	}
 	if o.Clock == nil {
 		o.Clock = clock{}
 	}
-	if o.FirstPause == 0 {
-		o.FirstPause = firstPause
-	}
-	if o.StreamFrom == 0 {
-		o.StreamFrom = DefaultStreamFrom
-	}
-	if o.Silence == 0 {
-		o.Silence = DefaultSilence
-	}
+	o.Jobs, o.Retries = cmp.Or(o.Jobs, DefaultJobs), cmp.Or(o.Retries, DefaultRetries)
+	o.Silence, o.FirstPause = cmp.Or(o.Silence, time.Minute), cmp.Or(o.FirstPause, 500*time.Millisecond)
+	o.StreamFrom = cmp.Or(o.StreamFrom, 16<<20)
 	transport, err := o.newTransport()
 	if err != nil {
 		return nil, err
@@ -151,7 +137,7 @@ func New(o Options) (*Client, error) {
 	}
 	c.http = &http.Client{
 		Transport: transport,
-		// send decides where a redirect may lead, and which credentials it gets.
+		// send checks and follows redirects, and decides which credentials they get.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
@@ -168,9 +154,9 @@ func (c *Client) Transport() *http.Transport { return c.transport }
 func (c *Client) Registry() string { return c.options.Registry }
 
 // Ping makes the first contact with the registry (GET /v2/), and learns how to log in and
-// whether the registry speaks TLS. The other methods call it if needed. Plain HTTP is used
-// for a registry on this machine that speaks it; for any other registry that is an error.
-// Errors: *Error.
+// whether the registry speaks TLS. The other methods call it if needed. Unless
+// Options.PlainHTTP is set, plain HTTP is used only for a registry on this machine, and is
+// an error for any other. Errors: *Error, and the context's.
 func (c *Client) Ping(ctx context.Context) error {
 	select {
 	case c.contacting <- struct{}{}:

@@ -8,11 +8,11 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// content is what an upload sends.
+// content opens and reads the blob that an upload sends.
 type content struct {
 	size     int64
 	reader   func() (io.ReadSeekCloser, error)
-	progress func(int64)
+	progress func(int64) // see Upload.Progress; may be nil
 }
 
 // open opens the bytes [from, to).
@@ -30,7 +30,7 @@ func (c *content) open(from, to int64) (io.ReadCloser, error) {
 	return &part{r: r, pos: from, end: to, progress: c.progress}, nil
 }
 
-// part reads a range of a content, and fails if the content ends early.
+// part reads a range of a blob, and fails with io.ErrUnexpectedEOF if the blob ends earlier.
 type part struct {
 	r        io.ReadSeekCloser
 	pos, end int64
@@ -54,7 +54,7 @@ func (p *part) Read(b []byte) (int, error) {
 
 func (p *part) Close() error { return p.r.Close() }
 
-// digest computes the actual digest of the content.
+// digest computes the digest of the content. Errors: *LocalError, and the context's.
 func (c *content) digest(ctx context.Context, alg digest.Algorithm) (digest.Digest, error) {
 	r, err := c.open(0, c.size)
 	if err != nil {

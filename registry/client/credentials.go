@@ -24,7 +24,7 @@ type Credential struct {
 	Password      string
 	IdentityToken string // exchanged for access tokens
 	RegistryToken string // sent as it is
-	Source        string // where it was found, for messages
+	Source        string // file or variable that it comes from, for messages
 }
 
 // String describes the credential without its secrets.
@@ -54,13 +54,13 @@ type Keychain struct {
 	known map[string]known
 }
 
-// known is what was found for a repository.
+// known is a cached credential.
 type known struct {
 	credential Credential
 	at         time.Time
 }
 
-// keepKnown is how long a result is cached. Helpers return credentials that expire.
+// keepKnown is how long a credential is cached. Some helpers return credentials that expire.
 const keepKnown = 10 * time.Minute
 
 // NewKeychain reads the environment, and no file yet. Credentials are read from the file
@@ -137,14 +137,14 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 	if err != nil {
 		return Credential{}, err
 	}
-	for path := repository; path != ""; path = parentPath(path) {
+	for path := repository; path != ""; path = path[:max(strings.LastIndexByte(path, '/'), 0)] {
 		if entry, ok := doc.AuthConfigs[host+"/"+path]; ok {
 			return credentialOf(entry, file), nil
 		}
 	}
-	// Docker uses a login for any path as one for its host.
+	// Docker would use a login for any path of the host as one for the host.
 	maps.DeleteFunc(doc.AuthConfigs, func(key string, _ types.AuthConfig) bool { return isPathKey(key) })
-	// A helper knows only hosts: it need not run for each repository.
+	// Helpers look up hosts, so the result applies to all repositories of a host.
 	key := "\x00" + file + "\x00" + host
 	if have, ok := k.known[key]; ok && time.Since(have.at) < keepKnown {
 		return have.credential, nil
@@ -156,16 +156,16 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 	return credentialOf(entry, file), err
 }
 
-// isPathKey reports whether a key of an auth file names a path in a registry, and not a
-// registry. Old keys of registries end in the URL of an API version.
+// isPathKey reports whether a key of an auth file is a path in a registry, rather than a
+// registry. Some old keys of registries end in the path of an API version.
 func isPathKey(key string) bool {
 	_, path, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(key, "https://"), "http://"), "/")
 	path = strings.TrimSuffix(path, "/")
 	return path != "" && path != "v1" && path != "v2"
 }
 
-// lookUpEnvironment is for when there is no file at all. Otherwise docker's package reads
-// DOCKER_AUTH_CONFIG along with the file.
+// lookUpEnvironment reads DOCKER_AUTH_CONFIG if there is no file. If there is one, docker's
+// package reads both.
 func lookUpEnvironment(host string) (Credential, error) {
 	doc, err := config.LoadFromReader(strings.NewReader("{}"))
 	if err != nil {
@@ -187,10 +187,4 @@ func credentialOf(entry types.AuthConfig, source string) Credential {
 		c.Username, c.Password, c.IdentityToken = "", "", c.Password
 	}
 	return c
-}
-
-// parentPath returns the path above path.
-func parentPath(path string) string {
-	i := strings.LastIndexByte(path, '/')
-	return path[:max(i, 0)]
 }

@@ -8,7 +8,7 @@
 // [Client.Upload], which mounts or uploads a blob and resumes an interrupted upload.
 //
 // Each method retries temporary failures (a cut connection, 429, 5xx, a server that stops
-// sending) with growing, jittered pauses, and honors Retry-After. One limiter bounds how
+// sending) with growing, jittered pauses, and honors Retry-After. One limiter limits how
 // many requests run at once: 429 and 503 lower the limit, and success raises it again. A
 // transfer has no deadline, but it fails if it makes no progress for too long.
 //
@@ -18,7 +18,8 @@
 // "absent". No error and no log line contains a secret: neither credentials nor the query
 // of an upload's Location.
 //
-// go-containerregistry parses names and docker's command line finds credentials. Tokens
-// and uploads are implemented here: the library refuses realms and Locations at private
-// addresses, which closed networks use ([Options.AllowPrivateRedirects]), and cannot resume.
+// go-containerregistry parses names, and the packages of docker's command line find
+// credentials. Tokens and uploads are implemented here: go-containerregistry refuses realms
+// and Locations at private addresses, which closed networks use
+// ([Options.AllowPrivateRedirects]), and cannot resume uploads.
 package client

@@ -3,14 +3,15 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
 )
 
-// call starts the call of an endpoint of a repository, such as manifests and a reference.
-// Errors: those of [Client.Ping].
+// call makes a call to REPOSITORY/KIND/REFERENCE below /v2/, where kind is, for example,
+// "manifests". Errors: those of [Client.Ping].
 func (c *Client) call(ctx context.Context, op, method, repository, kind, reference string) (*call, error) {
 	if err := c.Ping(ctx); err != nil {
 		return nil, err
@@ -22,7 +23,7 @@ func (c *Client) call(ctx context.Context, op, method, repository, kind, referen
 	return k, nil
 }
 
-// scope returns what a token has to allow for a method on a repository.
+// scope returns the scope that a token needs for a method on a repository.
 func (c *Client) scope(repository, method string) string {
 	actions := "pull"
 	if c.options.Push || method != http.MethodGet && method != http.MethodHead {
@@ -42,8 +43,8 @@ type answer struct {
 	url    *url.URL // the URL that answered, after redirects
 }
 
-// fetch sends a call and reads the answer, of at most limit bytes. An answer that breaks
-// off is requested again.
+// fetch sends a call and reads the answer, of at most limit bytes. It requests a truncated
+// answer again. The error wraps errTooLong if the answer is longer.
 func (c *Client) fetch(ctx context.Context, k *call, limit int64) (answer, error) {
 	var f failures
 	for {
@@ -54,7 +55,7 @@ func (c *Client) fetch(ctx context.Context, k *call, limit int64) (answer, error
 		body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 		resp.Body.Close()
 		if err == nil && int64(len(body)) > limit {
-			return answer{}, k.fail(SideRegistry, ErrMismatch, tooLong(limit))
+			return answer{}, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("%w than %d bytes", errTooLong, limit))
 		}
 		if err == nil {
 			return answer{resp.StatusCode, resp.Header, body, resp.Request.URL}, nil
@@ -65,7 +66,10 @@ func (c *Client) fetch(ctx context.Context, k *call, limit int64) (answer, error
 	}
 }
 
-// cut makes an error of an answer that broke off.
+// errTooLong means that an answer is longer than a limit.
+var errTooLong = errors.New("the answer is longer")
+
+// cut makes an error of a truncated answer.
 func (c *Client) cut(k *call, resp *http.Response, err error) error {
 	if errors.Is(context.Cause(resp.Request.Context()), ErrStalled) {
 		err = ErrStalled

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,13 +29,13 @@ var (
 	ErrPlainHTTP    = errors.New("the server speaks plain HTTP")          // to a request with TLS
 	ErrNotTLS       = errors.New("the server does not speak TLS")         // to a request with TLS
 	ErrPrivate      = errors.New("it leads to a private address")         // a realm, a redirect or a Location
-	ErrOtherHost    = errors.New("a login is never sent to another host") // a redirect, a Location or a realm
+	ErrOtherHost    = errors.New("a login is never sent to another host") // a realm, a redirect or a Location
 	ErrMismatch     = errors.New("the answer does not match the request") // wrong digest, size or range
-	ErrTooMany      = errors.New("the list is too long")                  // or endless
+	ErrTooMany      = errors.New("the list is too long")                  // or its pages have no end
 	ErrCredentials  = errors.New("credentials cannot be read")            // on this machine
 )
 
-// Side is where an error originates.
+// Side says where an error originates.
 type Side string
 
 // The sides.
@@ -54,7 +55,7 @@ type Error struct {
 	Side       Side
 	Status     int           // of HTTP; 0 without an answer
 	Server     string        // the Server header of the answer
-	Codes      []Code        // from the answer's body, if it is a registry's
+	Codes      []Code        // from the answer's body, if a registry wrote it
 	Skew       time.Duration // how far the server's clock is ahead of ours
 	Scheme     string        // how the registry asks for a login: basic or bearer; empty if it has not asked
 	Anonymous  bool          // there were no credentials to try
@@ -112,26 +113,13 @@ func (e *Error) Unwrap() []error {
 
 // HasCode reports whether the registry's answer contains the code, such as NAME_UNKNOWN.
 func (e *Error) HasCode(code string) bool {
-	for _, c := range e.Codes {
-		if c.Code == code {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(e.Codes, func(c Code) bool { return c.Code == code })
 }
 
-// temporary reports whether the same request may succeed a little later.
+// temporary reports whether the same request may succeed later.
 func (e *Error) temporary() bool {
-	if e.final {
-		return false
-	}
-	switch {
-	case e.Status == http.StatusRequestTimeout:
-		return true
-	case errors.Is(e.Cause, ErrRateLimited), errors.Is(e.Cause, ErrServer), errors.Is(e.Cause, ErrStalled), errors.Is(e.Cause, ErrUnreachable):
-		return true
-	}
-	return false
+	causes := []error{ErrRateLimited, ErrServer, ErrStalled, ErrUnreachable}
+	return !e.final && (e.Status == http.StatusRequestTimeout || slices.Contains(causes, e.Cause))
 }
 
 // causeOf returns the cause for a status.
@@ -156,11 +144,11 @@ func causeOf(status int) error {
 	return ErrRefused
 }
 
-// maxErrorBody is how much is read from the body of an error, in bytes.
+// maxErrorBody is how many bytes of the body of an error are read.
 const maxErrorBody = 64 << 10
 
-// codesOf parses the body of an error. A body that is not a registry's, such as a proxy's
-// page, has no codes.
+// codesOf parses the body of an error. It returns nothing for a body that no registry
+// wrote, such as the page of a proxy.
 func codesOf(body []byte) (codes []Code) {
 	var doc struct {
 		Errors []struct {

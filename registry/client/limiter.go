@@ -15,11 +15,11 @@ type limiter struct {
 	running int
 	good    int           // successful answers in a row
 	lowered time.Time     // when the bound was last lowered
-	until   time.Time     // no request starts before
+	until   time.Time     // no request starts before this time
 	changed chan struct{} // closed when one of these changes
 }
 
-// goodRun is how many successful answers, per request of the bound, raise it by one.
+// goodRun times the bound is the number of successful answers that raise it by one.
 const goodRun = 8
 
 func newLimiter(most int) *limiter {
@@ -68,7 +68,7 @@ func (l *limiter) release() {
 	l.mu.Unlock()
 }
 
-// wake makes waiting requests check again. The lock is held.
+// wake makes waiting requests check again. The caller holds the lock.
 func (l *limiter) wake() {
 	close(l.changed)
 	l.changed = make(chan struct{})
@@ -84,9 +84,9 @@ func (l *limiter) succeeded() {
 	}
 }
 
-// overloaded records that the host rejected a request, which started at began, and asked
-// for a pause, or 0. A request that started before the bound was lowered says nothing
-// about the lower bound.
+// overloaded records that the host rejected a request that started at began, and asked for
+// a pause (0: none). A request that started before the bound was last lowered does not
+// lower it again.
 func (l *limiter) overloaded(began time.Time, pause time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

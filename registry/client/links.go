@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// link is a link of a Link header (RFC 8288, section 3).
+// link is one link of a Link header (RFC 8288, section 3).
 type link struct {
 	target string
 	rel    []string // relation types in lower case; nil if there is no rel
@@ -32,7 +32,8 @@ func parseLinks(values []string) (links []link) {
 	return links
 }
 
-// linkRelations reads the parameters of a link at the front of s. The first rel counts.
+// linkRelations reads the parameters of a link at the front of s, and returns the relations
+// of the first rel.
 func linkRelations(s string) (rel []string, rest string) {
 	for {
 		s = strings.TrimLeft(s, " \t")
@@ -59,7 +60,7 @@ func linkParameter(s string) (name, value, rest string) {
 	}
 	rest = strings.TrimLeft(rest[1:], " \t")
 	if strings.HasPrefix(rest, `"`) {
-		value, rest = parseQuoted(rest[1:])
+		value, rest, _ = parseQuoted(rest[1:])
 		return name, value, rest
 	}
 	if n = strings.IndexAny(rest, ";,"); n < 0 {
@@ -68,24 +69,9 @@ func linkParameter(s string) (name, value, rest string) {
 	return name, strings.Trim(strings.TrimSpace(rest[:n]), "'"), rest[n:]
 }
 
-// parseQuoted reads a quoted string after its first quote; an unterminated one ends with s.
-func parseQuoted(s string) (value, rest string) {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '"':
-			return b.String(), s[i+1:]
-		case s[i] == '\\' && i+1 < len(s):
-			i++
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String(), ""
-}
-
-// nextLink returns the target of the Link headers of a page: that of the link with the
-// relation next, or else that of a link without a relation. more reports that there is
-// another page, even if its target cannot be parsed.
+// nextLink returns the target of the next page from the Link headers of a page: that of the
+// link with the relation next, or else that of a link without a relation. more reports
+// whether there is another page, even if its target cannot be parsed.
 func nextLink(values []string) (target string, more bool) {
 	links := parseLinks(values)
 	for _, wanted := range []func(link) bool{
@@ -99,8 +85,8 @@ func nextLink(values []string) (target string, more bool) {
 	return "", len(links) == 0 && strings.TrimSpace(strings.Join(values, "")) != ""
 }
 
-// linkQuery returns the query of a link's target, ready to be sent. The rest of the target
-// is ignored: the next page is always requested from the same list.
+// linkQuery returns the query of a link's target, escaped for a request. The rest of the
+// target is ignored: all pages are requested at the same URL.
 func linkQuery(target string) string {
 	query := ""
 	if u, err := url.Parse(target); err == nil {

@@ -13,9 +13,8 @@ import (
 )
 
 const (
-	// maxList bounds a list in bytes over all of its pages, maxNames and maxReferrers
-	// bound its entries, and maxPages bounds its pages, some of which may be empty. An
-	// endless list must not use up all memory or all time.
+	// These limit a list in bytes over all pages, in entries (maxNames, maxReferrers) and in
+	// pages, some of which may be empty. An endless list must not use up memory or time.
 	maxList      = 32 << 20
 	maxNames     = 1 << 20
 	maxReferrers = 1 << 16
@@ -47,8 +46,8 @@ func (c *Client) Catalog(ctx context.Context) ([]string, error) {
 	return listNames(ctx, c, k, func(p page) json.RawMessage { return p.Repositories })
 }
 
-// listNames reads a list of names without duplicates: if the registry does not say where
-// the next page starts, pages may repeat names.
+// listNames reads a list of names and drops duplicates: pages may overlap if the registry
+// does not say where the next one starts.
 func listNames(ctx context.Context, c *Client, k *call, of func(page) json.RawMessage) ([]string, error) {
 	seen := map[string]bool{}
 	return pages(ctx, c, k, maxNames, of, func(entries []string) (fresh []string, last string) {
@@ -70,16 +69,16 @@ type page struct {
 	Manifests    json.RawMessage `json:"manifests"`
 }
 
-// pages reads a list of at most limit entries, page by page. of selects the field with the
-// entries of a page. merge returns the new ones among them, and the last name, after which
-// the next page starts; it is empty for a list that has no such parameter.
+// pages reads a list of at most limit entries, page by page. of returns the field with the
+// entries of a page. merge returns the new ones among these, and the name for the parameter
+// last of the next page, which is empty for lists without that parameter.
 func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(page) json.RawMessage, merge func([]T) ([]T, string)) (all []T, err error) {
 	k.want = []int{http.StatusOK}
 	query := k.url.Query()
 	query.Set("n", pageSize)
 	k.url.RawQuery = query.Encode()
 	asked := map[string]bool{}
-	left, known := int64(maxList), 0 // bytes; repeated entries, which count too
+	left, known := int64(maxList), 0 // bytes; number of repeated entries, which count towards limit
 	for range maxPages {
 		asked[k.url.RawQuery] = true
 		before := len(all)
@@ -110,7 +109,7 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 		if next == "" {
 			return all, nil
 		}
-		// Only its entries and its query are kept from a page.
+		// The entries and the query of the page stay in memory.
 		left -= int64(len(a.body) + len(next))
 		k.url.RawQuery = next
 	}
@@ -118,14 +117,14 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 }
 
 // errCircle means that a list has no end.
-var errCircle = errors.New("its pages lead in a circle")
+var errCircle = errors.New("its pages form a loop")
 
-// nextQuery returns the query of the page after the one requested with current, or ""
-// after the last page. links are the Link headers of the page, count is the number of its
-// entries, fresh the number of those that no earlier page had, and last the name that the
-// next page starts after. A Link is always followed; one that leads to a known page only
-// means that there are more. Without a Link, a full page is not the last one, unless it
-// has nothing new: such a registry ignores n and last.
+// nextQuery returns the query of the page after the one requested with current, or "" after
+// the last page. asked are the queries of earlier pages, links the Link headers of the
+// page, count is the number of its entries, fresh how many of them are new, and last the
+// name that the next page starts after. A Link to a new page is followed; a Link to an
+// earlier page means only that there are more. Without a Link, a full page with new entries
+// is not the last one; one without new entries is, as the registry ignores n and last.
 func nextQuery(asked map[string]bool, current url.Values, links []string, count, fresh int, last string) (string, error) {
 	target, more := nextLink(links)
 	if query := linkQuery(target); query != "" && !asked[query] {
@@ -151,7 +150,8 @@ func nextQuery(asked map[string]bool, current url.Values, links []string, count,
 	return query, nil
 }
 
-// entries appends the entries of a page one by one: a few bytes may hold many.
+// entries appends the entries of a page to all, one by one: even a small page may have far
+// more than limit entries.
 func entries[T any](all []T, body []byte, limit int, of func(page) json.RawMessage) ([]T, error) {
 	var p page
 	if err := json.Unmarshal(body, &p); err != nil {

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// errDowngrade says that a server with TLS leads to one without.
+// errDowngrade means that a server with TLS redirects to one without.
 var errDowngrade = errors.New("it redirects from TLS to plain HTTP")
 
-// errAllowPrivate names the flag that allows it.
+// errAllowPrivate names the flag that allows private addresses.
 var errAllowPrivate = errors.New("if it is trusted, allow it with --allow-private-redirects")
 
 // follow resolves the Location or redirect of an answer to a request to from. A registry
-// behind a proxy that terminates TLS may name itself with the wrong scheme, or with a
+// behind a proxy that terminates TLS may write its own URL with the wrong scheme, or with a
 // default port: both are corrected. Errors wrap ErrPrivate or ErrRefused.
 func (c *Client) follow(from *url.URL, location string) (*url.URL, error) {
 	if location == "" {
@@ -30,7 +30,7 @@ func (c *Client) follow(from *url.URL, location string) (*url.URL, error) {
 	switch {
 	case mislabeled:
 		to.Scheme, to.Host = from.Scheme, from.Host
-	case sameHost(from, to) && to.Scheme == from.Scheme:
+	case SameHost(from, to) && to.Scheme == from.Scheme:
 		to.Host = from.Host // normalize the host
 	}
 	return to, c.checkRedirect(from, to)
@@ -41,7 +41,7 @@ func (c *Client) checkRedirect(from, to *url.URL) error {
 	switch {
 	case to.Scheme != "http" && to.Scheme != "https" || to.Host == "":
 		return fmt.Errorf("%w: unsupported URL %s://%s", ErrRefused, to.Scheme, to.Host)
-	case to.Host == c.options.Registry || to.Host == from.Host || sameHost(from, to):
+	case to.Host == c.options.Registry || to.Host == from.Host || SameHost(from, to):
 	case isPrivate(to.Host) && !c.options.AllowPrivateRedirects:
 		return fmt.Errorf("%w: %s: %w", ErrPrivate, to.Host, errAllowPrivate)
 	}
@@ -51,12 +51,10 @@ func (c *Client) checkRedirect(from, to *url.URL) error {
 	return nil
 }
 
-// SameHost reports whether a login for the server at from may be sent to to: name, port
-// and scheme must be the same, and default ports may be omitted. The one change of scheme
-// that it allows is from plain HTTP to TLS, both at their default ports.
-func SameHost(from, to *url.URL) bool { return sameHost(from, to) }
-
-func sameHost(from, to *url.URL) bool {
+// SameHost reports whether a login for the server of from may be sent to the server of to:
+// name, port and scheme must be the same, where default ports may be omitted. The only
+// allowed change of scheme is from plain HTTP to TLS, both at their default ports.
+func SameHost(from, to *url.URL) bool {
 	if !sameName(from, to) {
 		return false
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // MaxManifest is the size in bytes of the largest manifest that is read. The distribution
-// specification requires at least 4 MiB; containerd takes at most 8 MiB.
+// specification requires at least 4 MiB; containerd accepts at most 8 MiB.
 const MaxManifest = 8 << 20
 
 // accept lists the media types of manifests in an Accept header.
@@ -36,8 +36,8 @@ type Manifest struct {
 
 // Manifest fetches the manifest of a tag or digest. For a digest, the content is checked
 // against it; for a tag, against the digest that the registry reports, if any. Errors:
-// *Error, with ErrNotFound if the manifest is missing, and with ErrMismatch if the answer
-// stays wrong.
+// *Error, with ErrNotFound if the manifest is missing, and with ErrMismatch if the answer is
+// wrong each time.
 func (c *Client) Manifest(ctx context.Context, repository, reference string) (Manifest, error) {
 	k, err := c.call(ctx, "get manifest", http.MethodGet, repository, "manifests", reference)
 	if err != nil {
@@ -64,7 +64,7 @@ func (c *Client) manifest(ctx context.Context, k *call) (Manifest, error) {
 		return Manifest{}, err
 	}
 	m := Manifest{MediaType: mediaType(a.header), Body: a.body}
-	if want == "" { // only its syntax can be checked
+	if want == "" { // without a digest, only the syntax can be checked
 		if !json.Valid(a.body) {
 			return Manifest{}, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("malformed manifest: %d bytes of type %.60q are not JSON", len(a.body), m.MediaType))
 		}
@@ -105,8 +105,8 @@ func (c *Client) HeadManifest(ctx context.Context, repository, reference string)
 }
 
 // PutManifest pushes a manifest by tag or digest. subject is the subject that the registry
-// recognized. It is empty if the manifest has none, and if the registry has no referrers
-// API, so that the client has to update the referrers tag. Errors: *Error, with
+// recognized. It is empty if the manifest has no subject, or if the registry has no
+// referrers API; then the caller has to update the referrers tag. Errors: *Error, with
 // ErrMismatch if the registry computed another digest.
 func (c *Client) PutManifest(ctx context.Context, repository, reference string, m Manifest) (subject digest.Digest, err error) {
 	k, err := c.call(ctx, "put manifest", http.MethodPut, repository, "manifests", reference)
@@ -119,7 +119,7 @@ func (c *Client) PutManifest(ctx context.Context, repository, reference string, 
 	var a answer
 	err = c.Settle(ctx, func() (again bool, err error) {
 		a, err = c.fetch(ctx, k, maxErrorBody)
-		return missesParts(err), err
+		return isPartMissing(err), err
 	})
 	if err != nil {
 		return "", err
@@ -134,31 +134,31 @@ func (c *Client) PutManifest(ctx context.Context, repository, reference string, 
 	return subject, nil
 }
 
-// missesParts reports whether a registry refuses a manifest because of a missing part. One
-// of several servers may not know yet what another one has just acknowledged.
-func missesParts(err error) bool {
+// isPartMissing reports whether a registry refuses a manifest because a blob or manifest in
+// it is missing. One of several servers may not see yet what another one acknowledged.
+func isPartMissing(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && (e.HasCode("MANIFEST_BLOB_UNKNOWN") || e.HasCode("BLOB_UNKNOWN") || e.HasCode("MANIFEST_UNKNOWN"))
 }
 
-// digestOf returns the digest that an answer must have: the requested one, or the one in
-// its header.
+// digestOf returns the digest that the body of an answer must have: the requested one, or
+// for a tag the one in the header, which may be missing.
 func digestOf(k *call, h http.Header) (digest.Digest, error) {
-	said := digest.Digest(h.Get("Docker-Content-Digest"))
-	if said != "" && said.Validate() != nil {
-		return "", k.fail(SideRegistry, ErrMismatch, fmt.Errorf("it reports the malformed digest %.80q", said))
+	reported := digest.Digest(h.Get("Docker-Content-Digest"))
+	if reported != "" && reported.Validate() != nil {
+		return "", k.fail(SideRegistry, ErrMismatch, fmt.Errorf("it reports the malformed digest %.80q", reported))
 	}
-	asked := digest.Digest(k.reference)
-	if asked.Validate() != nil { // a tag
-		return said, nil
+	requested := digest.Digest(k.reference)
+	if requested.Validate() != nil { // a tag
+		return reported, nil
 	}
-	if said != "" && said != asked && said.Algorithm() == asked.Algorithm() {
-		return "", k.fail(SideRegistry, ErrMismatch, fmt.Errorf("it reports the digest %s", said))
+	if reported != "" && reported != requested && reported.Algorithm() == requested.Algorithm() {
+		return "", k.fail(SideRegistry, ErrMismatch, fmt.Errorf("it reports the digest %s", reported))
 	}
-	return asked, nil
+	return requested, nil
 }
 
-// mediaType returns the Content-Type without parameters.
+// mediaType returns the Content-Type without parameters, or "" if it is malformed.
 func mediaType(h http.Header) string {
 	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil {

@@ -7,14 +7,14 @@ import (
 	"net/http"
 )
 
-// mismatchRetries is how often a request is repeated whose answer cannot be right, whatever
-// Options.Retries says. A cache, a proxy or a disk may have corrupted one answer; only an
-// answer that stays wrong says something about the registry.
+// mismatchRetries is how often a request with a wrong answer is repeated, independently of
+// Options.Retries. A cache, a proxy or a disk may have corrupted a single answer; only if
+// the answer stays wrong, the registry is at fault.
 const mismatchRetries = 2
 
-// RetryMismatch calls ask, and calls it again, with pauses, while isWrong says that its
-// error is about a wrong answer: at most two more times. fresh tells ask to bypass caches.
-// The error is that of the last call, or the context's.
+// RetryMismatch calls ask, and repeats the call at most twice, with pauses, while isWrong
+// returns true for its error. If fresh is true, ask has to bypass caches. The error is that
+// of the last call, or the context's.
 func (c *Client) RetryMismatch(ctx context.Context, isWrong func(error) bool, ask func(fresh bool) error) error {
 	for asked := 0; ; asked++ {
 		err := ask(asked > 0)
@@ -30,7 +30,7 @@ func (c *Client) RetryMismatch(ctx context.Context, isWrong func(error) bool, as
 	}
 }
 
-// retryMismatch sends a call again, bypassing caches, while its answer is a mismatch.
+// retryMismatch is RetryMismatch for a call that fails with ErrMismatch.
 func (c *Client) retryMismatch(ctx context.Context, k *call, ask func() error) error {
 	return c.RetryMismatch(ctx, func(err error) bool { return isMismatch(err) && !k.once }, func(fresh bool) error {
 		if fresh {
@@ -52,7 +52,7 @@ func (c *Client) pauseAfterMismatch(ctx context.Context, asked int, err error) e
 
 func isMismatch(err error) bool { return errors.Is(err, ErrMismatch) }
 
-// persistent adds to an error that the answer was wrong each time.
+// persistent adds to an error how often the answer was wrong.
 func persistent(err error) error {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -62,8 +62,8 @@ func persistent(err error) error {
 	return err
 }
 
-// pastCaches returns a header that makes caches ask the registry (RFC 9111, section
-// 5.2.1.4; section 5.4 for old ones).
+// pastCaches adds to a copy of a header that caches must ask the registry (RFC 9111,
+// section 5.2.1.4; section 5.4 for old caches).
 func pastCaches(h http.Header) http.Header {
 	h = h.Clone()
 	if h == nil {

@@ -22,9 +22,9 @@ type Reference struct {
 // ErrReference means that a string is not of the form REGISTRY/PATH.
 var ErrReference = errors.New("not of the form REGISTRY/PATH, such as registry.example:5000/deckhouse/ee")
 
-// ParseReference parses REGISTRY or REGISTRY/PATH. The registry is required: a first
-// segment that contains neither "." nor ":" and is not localhost is a path, and an error.
-// So are a scheme, a tag and a digest. Errors wrap ErrReference.
+// ParseReference parses REGISTRY or REGISTRY/PATH. The registry is required: the first
+// segment must contain "." or ":", or be localhost. A scheme, a tag or a digest is an
+// error. Errors wrap ErrReference.
 func ParseReference(s string) (Reference, error) {
 	if scheme, _, ok := strings.Cut(s, "://"); ok {
 		return Reference{}, fmt.Errorf("%q begins with a scheme, %s: %w", s, scheme, ErrReference)
@@ -52,8 +52,8 @@ func (r Reference) String() string {
 	return r.Registry + "/" + r.Path
 }
 
-// Repository returns the name of the repository at path below the reference; "." and ""
-// mean the reference itself, which is "" for a complete registry.
+// Repository returns the name of the repository at path below the reference. For "." and ""
+// it is the path of the reference itself, which is empty for a complete registry.
 func (r Reference) Repository(path string) string {
 	switch {
 	case path == "" || path == ".":
@@ -74,8 +74,8 @@ func isLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// isPrivate reports whether host is an address that is private or on this machine. A name
-// is not resolved.
+// isPrivate reports whether host is a private address or one of this machine. It does not
+// resolve names.
 func isPrivate(host string) bool {
 	if isLoopback(host) {
 		return true

@@ -13,18 +13,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// Referrers is the list of the manifests that refer to one.
+// Referrers is a list of the manifests that refer to a manifest, as far as it is known.
 type Referrers struct {
 	List []specs.Descriptor
 	API  bool // from the referrers API; otherwise from the referrers tag
-	// Unknown is why the registry did not return a complete list: it refuses the list, or
-	// fails. List may then be incomplete.
+	// Unknown is the error of a registry that refuses the list, or fails. If it is not nil,
+	// List may be incomplete.
 	Unknown error
 }
 
 // Referrers lists the manifests whose subject is d: from the referrers API, or from the
-// referrers tag if the registry has no such API. An empty list is no error, and neither is
-// a registry that does not answer the question: see [Referrers]. Errors: *Error, with ErrTooMany.
+// referrers tag if the registry has no such API. An empty list is no error. If the registry
+// refuses the list or fails, [Referrers].Unknown is set. Errors: *Error, with ErrTooMany.
 func (c *Client) Referrers(ctx context.Context, repository string, d digest.Digest) (Referrers, error) {
 	k, err := c.call(ctx, "list referrers", http.MethodGet, repository, "referrers", d.String())
 	if err != nil {
@@ -37,10 +37,10 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 		c.referrersAPI.Store(true)
 		return Referrers{List: list, API: true}, nil
 	}
-	// An answer that stays wrong means that there is no API, unless it worked before.
+	// Repeated wrong answers mean that there is no API, unless it worked before.
 	failing := errors.Is(err, ErrServer) || isMismatch(err)
 	if !IsInconclusive(err) && !errors.Is(err, ErrNotFound) || failing && c.referrersAPI.Load() {
-		return Referrers{}, err // the API worked before: it is failing, not missing
+		return Referrers{}, err
 	}
 	c.referrersFail.Store(failing)
 	var found Referrers
@@ -51,7 +51,7 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 	}
 	found.List, err = c.referrersByTag(ctx, repository, d)
 	if found.Unknown != nil && (errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrDenied)) {
-		err = nil // some registries answer so if there are no referrers
+		err = nil // some registries answer 401 or 403 for a missing referrers tag
 	}
 	return found, err
 }
@@ -64,9 +64,9 @@ func (c *Client) noticeReferrers(err error) {
 	c.options.Noticed(fmt.Errorf("the registry does not list referrers: only signatures and attestations with tags are found: %w", err))
 }
 
-// IsInconclusive reports whether an answer says neither yes nor no: the registry refuses
-// the request, fails, or answers something else. If the question only saves requests, that
-// is no reason to give up.
+// IsInconclusive reports whether an answer means neither yes nor no: the registry refuses
+// the request, fails, or sends a wrong answer. After such an answer, a caller whose request
+// is only an optimization can continue.
 func IsInconclusive(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || e.Side != SideRegistry {

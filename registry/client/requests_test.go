@@ -55,7 +55,7 @@ func TestManifests(t *testing.T) {
 }
 
 // A wrong digest is an error, wherever it comes from.
-func TestManifestsThatLie(t *testing.T) {
+func TestWrongManifestDigests(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
 	m := image(t, c, "x", "v1")
@@ -74,7 +74,7 @@ func TestManifestsThatLie(t *testing.T) {
 	wantCause(t, err, client.ErrMismatch)
 }
 
-func TestHeadWithoutADigest(t *testing.T) {
+func TestHeadManifestWithoutDigest(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
 	m := image(t, c, "x", "v1")
@@ -85,7 +85,7 @@ func TestHeadWithoutADigest(t *testing.T) {
 	}
 }
 
-// Lists come in pages; the registry says where the next one is.
+// Lists have several pages; the registry sends a link to the next one.
 func TestLists(t *testing.T) {
 	const tags = 2500
 	pages := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -132,9 +132,9 @@ func TestListsOfDistribution(t *testing.T) {
 	wantCause(t, err, client.ErrNotFound)
 }
 
-// Endless and oversized lists are errors that say so; referrers are then not read from the
-// referrers tag, which may list fewer.
-func TestListsThatHaveNoEnd(t *testing.T) {
+// The error for an endless or oversized list says so. For referrers, the referrers tag is
+// not read instead, because it may list fewer.
+func TestEndlessLists(t *testing.T) {
 	subject := digest.FromString("subject")
 	long := strings.Repeat("x", 1<<14)
 	list := func(n int, entry string) string { return strings.TrimSuffix(strings.Repeat(entry+",", n), ",") }
@@ -145,7 +145,7 @@ func TestListsThatHaveNoEnd(t *testing.T) {
 		want             string
 		quick            string // the kinds that are asked for in the quick tier
 	}{
-		"a circle":     {func(int) string { return "" }, "", "", "circle", "tags, catalog, referrers"},
+		"a loop":       {func(int) string { return "" }, "", "", "loop", "tags, catalog, referrers"},
 		"empty pages":  {onward, "", "", "more than 10000 pages", ""},
 		"many entries": {onward, list(400_000, `"a"`), list(30_000, `{}`), "entries", "tags, referrers"},
 		"many bytes":   {onward, list(64, `"`+long+`"`), list(64, `{"artifactType":"`+long+`"}`), "bytes", "referrers"},
@@ -186,7 +186,7 @@ func TestListsThatHaveNoEnd(t *testing.T) {
 	}
 }
 
-// Distribution has no referrers API: a tag lists the referrers.
+// Distribution has no referrers API: referrers are listed by a tag.
 func TestReferrersByTag(t *testing.T) {
 	c := dial(t, registrytest.New(t, registrytest.Options{}))
 	m := image(t, c, "x", "v1")
@@ -233,8 +233,8 @@ func TestRetries(t *testing.T) {
 		{"429 with Retry-After", registrytest.Answer(registrytest.First(1, registrytest.On("GET manifests")), 429, "Retry-After: 0"), nil, 2},
 		{"lost answer", registrytest.Lose(registrytest.First(1, registrytest.On("GET manifests"))), nil, 2},
 		{"answer cut", registrytest.Truncate(registrytest.First(1, registrytest.On("GET manifests")), 10), nil, 2},
-		{"503 for ever", registrytest.Answer(registrytest.On("GET manifests"), 503), client.ErrServer, 4},
-		{"429 for ever", registrytest.Answer(registrytest.On("GET manifests"), 429), client.ErrRateLimited, 4},
+		{"503 forever", registrytest.Answer(registrytest.On("GET manifests"), 503), client.ErrServer, 4},
+		{"429 forever", registrytest.Answer(registrytest.On("GET manifests"), 429), client.ErrRateLimited, 4},
 		{"a quota", registrytest.Answer(registrytest.On("GET manifests"), 429, "Retry-After: 3600"), client.ErrRateLimited, 1},
 		{"403", registrytest.Answer(registrytest.On("GET manifests"), 403), client.ErrDenied, 1},
 		{"400", registrytest.AnswerCode(registrytest.On("GET manifests"), 400, "UNSUPPORTED"), client.ErrRefused, 1},
@@ -258,8 +258,8 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// A request to a server that stops sending is given up and repeated.
-func TestSilence(t *testing.T) {
+// A request to a server that stops sending fails after Options.Silence, and is repeated.
+func TestStalledRequests(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	want := image(t, dial(t, r), "x", "v1")
 	// However slow the machine is, one of the many tries is answered before the timeout.
@@ -292,7 +292,7 @@ func TestUnreachable(t *testing.T) {
 		t.Errorf("%+v, tried again %d times: a wrong address must be reported at once", e, asked)
 	}
 	if strings.Contains(e.Error(), "http://") {
-		t.Errorf("%v: the URL of a request may hold a secret", e)
+		t.Errorf("%v: the URL of a request may contain a secret", e)
 	}
 }
 

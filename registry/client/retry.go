@@ -10,22 +10,20 @@ import (
 )
 
 const (
-	firstPause = 500 * time.Millisecond
-	// maxAway limits how long a call waits for a registry that cannot be connected to,
-	// since its last progress. maxAwayPause bounds the pauses meanwhile, and reportAway is
-	// how often the wait is reported.
+	// maxAway is how long after its last progress a call keeps trying to connect.
+	// maxAwayPause limits the pauses meanwhile, and reportAway is how often they are reported.
 	maxAway      = 2 * time.Minute
 	maxAwayPause = 5 * time.Second
 	reportAway   = 10 * time.Second
-	// maxPause bounds the pauses that we choose.
+	// maxPause limits a pause unless the server asks for a longer one.
 	maxPause = 30 * time.Second
-	// maxRetryAfter bounds a pause that a server asks for. A longer one means a quota, and
-	// the user has to know.
+	// maxRetryAfter is the longest pause that a server may ask for. A longer one indicates a
+	// quota, which is reported as an error.
 	maxRetryAfter = 5 * time.Minute
 )
 
-// backoff returns the pause before try n+1: it doubles with each try, and half of it is
-// random, so that clients that failed together do not retry together.
+// backoff returns the pause after n+1 failures. It doubles with each failure, and half of
+// it is random, so that clients that failed together do not retry together.
 func (c *Client) backoff(n int) time.Duration {
 	pause := min(c.options.FirstPause<<min(n, 20), maxPause)
 	return pause/2 + rand.N(pause/2+1)
@@ -60,9 +58,9 @@ type failures struct {
 	away  time.Time // when connecting first failed; zero if it works
 }
 
-// pause waits before another try after err, which it adds to the failures. It returns err
-// if another try makes no sense. Options.Retries bounds failures with a connection; time
-// bounds failures to connect.
+// pause counts the failure err and waits before a retry. It returns err if a retry is
+// useless or not allowed: Options.Retries limits the failures of a working connection,
+// and maxAway the time without one.
 func (c *Client) pause(ctx context.Context, f *failures, err error, once bool) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -87,7 +85,7 @@ func (c *Client) pause(ctx context.Context, f *failures, err error, once bool) e
 	return c.options.Clock.Sleep(ctx, pause)
 }
 
-// awaitConnection waits before another try to connect, and reports the wait now and then.
+// awaitConnection waits before the next attempt to connect, and reports the wait now and then.
 func (c *Client) awaitConnection(ctx context.Context, f *failures, err error) error {
 	now := c.options.Clock.Now()
 	if f.away.IsZero() {
@@ -104,9 +102,9 @@ func (c *Client) awaitConnection(ctx context.Context, f *failures, err error) er
 	return c.options.Clock.Sleep(ctx, pause)
 }
 
-// Settle repeats ask, with pauses, while it returns again, at most Options.Retries times:
-// one server of a registry may not see yet what was written to another. The error is that
-// of the last call, or the context's.
+// Settle calls ask until it returns again = false, at most Options.Retries more times, with
+// pauses: one server of a registry may not see yet what was written to another. The error
+// is that of the last call, or the context's.
 func (c *Client) Settle(ctx context.Context, ask func() (again bool, err error)) error {
 	for try := 0; ; try++ {
 		again, err := ask()
@@ -120,8 +118,8 @@ func (c *Client) Settle(ctx context.Context, ask func() (again bool, err error))
 	}
 }
 
-// retryAfter returns the pause that an answer asks for, in seconds or as a date by the
-// server's clock, or 0.
+// retryAfter returns the pause that an answer asks for, or 0. The header contains seconds,
+// or a date by the server's clock (RFC 9110, section 10.2.3).
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	value := h.Get("Retry-After")
 	if value == "" {

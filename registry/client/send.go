@@ -16,8 +16,8 @@ import (
 
 const (
 	maxRedirects = 5
-	// expectFrom is the size in bytes from which a body waits for the server's consent: a
-	// request that is refused (expired token, body too large) then sends no body.
+	// expectFrom is the size in bytes from which a body is sent only after the server has
+	// accepted the header: a refused request (expired token, body too large) sends no body.
 	expectFrom = 1 << 20
 )
 
@@ -34,7 +34,7 @@ func (c *Client) send(ctx context.Context, k *call, narrow []string) (*http.Resp
 		if target, err = c.follow(target, resp.Header.Get("Location")); err != nil {
 			return nil, k.fail(SideRegistry, causeAmong(err, ErrPrivate, ErrRefused), fmt.Errorf("redirect: %w", err))
 		}
-		home = home && sameHost(k.url, target)
+		home = home && SameHost(k.url, target)
 		if k.secret && !home {
 			return nil, k.fail(SideRegistry, ErrRefused, fmt.Errorf("it redirects to %s://%s: %w", target.Scheme, target.Host, ErrOtherHost))
 		}
@@ -53,7 +53,8 @@ func isRedirect(status int, method string) bool {
 	return false
 }
 
-// sendTo sends the call to one URL. home says whether that is the host of the call.
+// sendTo sends the call to one URL. home reports whether all requests of the call so far,
+// including this one, went to the call's own host.
 func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, narrow []string, home bool) (*http.Response, error) {
 	watched, s := newStallTimer(ctx, c.options.Silence+k.patience)
 	req, body, err := c.request(watched, k, target, s)
@@ -62,7 +63,7 @@ func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, narrow []
 	case k.basic != nil:
 		req.SetBasicAuth(k.basic.Username, k.basic.Password)
 	case !k.anonymous && c.isRegistry(k.url):
-		err = c.authorize(ctx, req, k, narrow) // with the caller's timeout: it may send a request of its own
+		err = c.authorize(ctx, req, k, narrow) // may request a token, so the stall timer must not cancel it
 	}
 	if err != nil {
 		s.end()
@@ -128,14 +129,14 @@ func (c *Client) request(ctx context.Context, k *call, target *url.URL, s *stall
 	return req, body, nil
 }
 
-// LocalError is a failure to read what is to be sent: the registry is not at fault.
+// LocalError is a failure to read the content to send: the registry is not at fault.
 type LocalError struct{ Err error }
 
 func (e *LocalError) Error() string { return e.Err.Error() }
 func (e *LocalError) Unwrap() error { return e.Err }
 
-// broken makes an error of a request without an answer. The URL in http's errors is
-// removed: it may contain a secret.
+// broken makes an error of a request without a complete answer. It removes the URL from
+// the errors of net/http, because the URL may contain a secret.
 func (c *Client) broken(k *call, target *url.URL, err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
@@ -162,7 +163,7 @@ func (c *Client) broken(k *call, target *url.URL, err error) error {
 	case errors.As(err, &verification), errors.As(err, &unknown):
 		e.Cause = ErrCertificate
 	case errors.As(err, &name) && name.IsNotFound, errors.Is(err, syscall.ECONNREFUSED), isAlert(err):
-		// Later, the registry is restarting; at first, the address is wrong.
+		// If it answered before, it is restarting; if not, the address is wrong.
 		e.final = !c.reached.Load()
 	case errors.Is(err, io.EOF):
 		e.Err = errors.New("the connection was closed before an answer")
@@ -177,7 +178,7 @@ func isAway(err error) bool {
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") || errors.As(err, &name)
 }
 
-// tlsAlert starts the TLS answer to a plain request, as net/http quotes it.
+// tlsAlert is the start of a TLS server's answer to plain HTTP, as net/http quotes it.
 const tlsAlert = `"\x15\x03`
 
 // errNotPlain explains ErrRefused.

@@ -31,7 +31,7 @@ const commitRate = 20 << 20
 const (
 	// opPatch is the operation that sends a chunk.
 	opPatch = "patch blob"
-	// opOffset is the operation that asks how much the registry has.
+	// opOffset is the operation that asks how many bytes the registry has.
 	opOffset = "get upload status"
 )
 
@@ -42,8 +42,8 @@ func (s *session) call(op, method string) *call {
 	return k
 }
 
-// mount asks to mount a blob from another repository, as begin does, and retries temporary
-// failures. A server error is not retried: see [mountRefused].
+// mount asks to mount a blob from another repository. The result is that of begin. It
+// retries temporary failures except server errors: see [mountRefused].
 func (c *Client) mount(ctx context.Context, repository, blob, from string) (*session, error) {
 	s, err := c.begin(ctx, repository, blob, from, true)
 	var e *Error
@@ -80,7 +80,7 @@ func (c *Client) begin(ctx context.Context, repository, blob, from string, once 
 	return s, s.move(k, resp, true)
 }
 
-// move takes the Location of an answer, which may be required.
+// move stores the Location of an answer. A missing one is an error only if it is required.
 func (s *session) move(k *call, resp *http.Response, required bool) error {
 	location := resp.Header.Get("Location")
 	if location == "" && !required {
@@ -113,8 +113,8 @@ func (s *session) offset(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-// parseReceived parses the Range header that says how many bytes a registry has. Some send 0-0
-// for zero bytes and for one: zero is the safe reading, as a wrong one is answered 416.
+// parseReceived returns how many bytes a registry has by its Range header. Some registries
+// send 0-0 for zero bytes and for one. Zero is safe: if it is wrong, the next chunk gets 416.
 func parseReceived(h http.Header) (int64, bool) {
 	first, last, ok := strings.Cut(strings.TrimPrefix(h.Get("Range"), "bytes="), "-")
 	n, err := strconv.ParseInt(last, 10, 64)
@@ -128,9 +128,9 @@ func parseReceived(h http.Header) (int64, bool) {
 }
 
 // patch sends the bytes [from, to) of content. ranged adds a Content-Range, which a
-// registry needs only if it already has some bytes. Acknowledged bytes count as received,
-// whatever the Range in the answer says: some registries count from one, or do not count.
-// If it has fewer in fact, it refuses the next chunk, or the digest.
+// registry needs only if it already has some bytes. Acknowledged bytes count as received.
+// The Range of the answer is ignored, because some registries count it from one, or not at
+// all. A registry that has fewer bytes refuses the next chunk, or the digest.
 func (s *session) patch(ctx context.Context, content *content, from, to int64, ranged bool) error {
 	k := s.call(opPatch, http.MethodPatch)
 	k.want = []int{http.StatusAccepted, http.StatusNoContent, http.StatusCreated, http.StatusOK}
@@ -149,8 +149,8 @@ func (s *session) patch(ctx context.Context, content *content, from, to int64, r
 	return s.move(k, resp, false)
 }
 
-// commit ends the upload. The request carries all of content, or nothing if content is nil
-// and size bytes were already sent.
+// commit completes the upload of size bytes. The request contains all of content, or no body
+// if content is nil, because everything was already sent.
 func (s *session) commit(ctx context.Context, content *content, size int64) error {
 	k := s.call("put blob", http.MethodPut)
 	k.want = []int{http.StatusCreated, http.StatusOK, http.StatusNoContent, http.StatusAccepted}
@@ -185,36 +185,31 @@ func (s *session) cancel(ctx context.Context) error {
 	return resp.Body.Close()
 }
 
-// UploadProbe is the result of a test upload.
-type UploadProbe struct {
-	Patch error // why chunked uploads, and so resuming, do not work; nil if they do
-}
-
 // ProbeUpload starts an upload in a repository, sends two bytes and cancels it, so that
-// nothing remains. Errors: *Error if the upload cannot be started.
-func (c *Client) ProbeUpload(ctx context.Context, repository string) (UploadProbe, error) {
+// nothing remains. refused is why chunked uploads fail, so that uploads cannot be resumed,
+// or nil. Errors: *Error if the upload cannot be started; the context's.
+func (c *Client) ProbeUpload(ctx context.Context, repository string) (refused, err error) {
 	s, err := c.begin(ctx, repository, "", "", false)
 	if err != nil {
-		return UploadProbe{}, err
+		return nil, err
 	}
-	var p UploadProbe
 	two := &content{size: 2, reader: func() (io.ReadSeekCloser, error) { return nopSeekCloser{strings.NewReader("ok")}, nil }}
-	if err := s.patch(ctx, two, 0, 2, false); err != nil {
-		if ctx.Err() != nil {
-			return p, ctx.Err()
-		}
-		p.Patch = err
-		c.noPatch.Store(refusesPatch(err))
+	refused = s.patch(ctx, two, 0, 2, false)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if refused != nil {
+		c.noPatch.Store(refusesPatch(refused))
 	}
 	// The registry eventually drops an upload that cannot be cancelled.
 	_ = s.cancel(ctx)
-	return p, ctx.Err()
+	return refused, ctx.Err()
 }
 
 // ProbeMount asks to mount a blob that exists nowhere from another repository. By the
-// specification a registry answers with an upload, which is then cancelled: nothing
-// remains. refused is why mounts will be refused, or nil; a 404 only means that the blob
-// is missing. Errors: *Error if the registry fails; the context's.
+// specification the registry then starts an upload, which is cancelled, so that nothing
+// remains. refused is why mounts will be refused, or nil; a 404 only means that the blob is
+// missing. Errors: *Error if the registry fails; the context's.
 func (c *Client) ProbeMount(ctx context.Context, repository, from string) (refused, err error) {
 	var nothing [32]byte
 	_, _ = rand.Read(nothing[:]) // never fails
@@ -228,7 +223,7 @@ func (c *Client) ProbeMount(ctx context.Context, repository, from string) (refus
 	case err != nil:
 		return nil, err
 	case s == nil:
-		// Blobs that it claims to have mounted would be missing.
+		// Blobs would be missing in spite of such an answer.
 		c.mountsRefused.Store(mountRefusals)
 		return &Error{Op: "mount blob", Host: c.options.Registry, Repository: repository, Reference: d.String(), Side: SideRegistry,
 			Status: http.StatusCreated, Cause: ErrMismatch, Err: errors.New("it claims to have mounted a blob that exists nowhere")}, nil

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// stallTimer cancels a request that makes no progress for too long. It is paused while
-// this program works: while it reads what it sends, or writes what it received.
+// stallTimer cancels a request that makes no progress for too long. It is paused while the
+// request waits for this program, which reads the content to send, or writes what it received.
 type stallTimer struct {
 	limit  time.Duration
 	cancel context.CancelCauseFunc
@@ -56,7 +56,7 @@ func (s *stallTimer) end() {
 type sending struct {
 	body     io.ReadCloser
 	stall    *stallTimer
-	patience time.Duration // how long the answer may take, once all is sent
+	patience time.Duration // how long the answer may take beyond the limit, once everything is sent
 	sent     func(int)
 	broken   atomic.Pointer[LocalError]
 }
@@ -79,7 +79,7 @@ func (s *sending) Read(p []byte) (int, error) {
 // Close closes the body.
 func (s *sending) Close() error { return s.body.Close() }
 
-// failed returns the error that kept the body from being read, or nil.
+// failed returns the error of reading the body, or nil.
 func (s *sending) failed() error {
 	if s == nil {
 		return nil
@@ -93,7 +93,7 @@ func (s *sending) failed() error {
 // receiving is the body of an answer. done is called once, when it is closed.
 type receiving struct {
 	body  io.ReadCloser
-	home  bool // from the host of the call, without a redirect to another host before
+	home  bool // from the host of the call, without an earlier redirect to another host
 	stall *stallTimer
 	got   func(int)
 	done  func()

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,9 +16,9 @@ import (
 	"time"
 )
 
-// tokenSlot holds the token for one realm, service and set of scopes.
+// tokenSlot is the place of the token for one tokenKey.
 type tokenSlot struct {
-	fetching chan struct{} // holds one value: whoever put it there may fetch
+	fetching chan struct{} // has room for one value, which is in it while a goroutine fetches
 	token    string        // guarded by the authorizer's lock, like the next field
 	expires  time.Time
 }
@@ -51,8 +52,8 @@ func (a *authorizer) slot(key tokenKey) *tokenSlot {
 	return s
 }
 
-// kept returns the slot's token, unless it is about to expire.
-func (a *authorizer) kept(s *tokenSlot) string {
+// cached returns the slot's token, or "" if it is about to expire.
+func (a *authorizer) cached(s *tokenSlot) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if time.Now().Before(s.expires) {
@@ -61,7 +62,7 @@ func (a *authorizer) kept(s *tokenSlot) string {
 	return ""
 }
 
-func (a *authorizer) keep(s *tokenSlot, t tokenAnswer) {
+func (a *authorizer) cache(s *tokenSlot, t tokenAnswer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s.token, s.expires = t.value(), t.expiry(time.Now())
@@ -82,11 +83,11 @@ func (a *authorizer) forget(header string) {
 	}
 }
 
-// token returns a token from memory, or a new one. Concurrent requests for the same token
+// token returns a cached token, or fetches one. Concurrent callers that need the same token
 // fetch it once.
 func (c *Client) token(ctx context.Context, r tokenRequest) (string, error) {
 	s := c.auth.slot(r.key())
-	if token := c.auth.kept(s); token != "" {
+	if token := c.auth.cached(s); token != "" {
 		return token, nil
 	}
 	select {
@@ -95,14 +96,14 @@ func (c *Client) token(ctx context.Context, r tokenRequest) (string, error) {
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	if token := c.auth.kept(s); token != "" {
+	if token := c.auth.cached(s); token != "" {
 		return token, nil
 	}
 	t, err := c.fetchToken(ctx, r)
 	if err != nil {
 		return "", err
 	}
-	c.auth.keep(s, t)
+	c.auth.cache(s, t)
 	return t.value(), nil
 }
 
@@ -113,14 +114,9 @@ type tokenAnswer struct {
 	ExpiresIn   seconds `json:"expires_in"`
 }
 
-func (t tokenAnswer) value() string {
-	if t.Token != "" {
-		return t.Token
-	}
-	return t.AccessToken
-}
+func (t tokenAnswer) value() string { return cmp.Or(t.Token, t.AccessToken) }
 
-// seconds is a number of seconds as token servers write it: also as a string, or with a
+// seconds is a number of seconds. Some token servers write it as a string, or with a
 // fraction. A value that cannot be parsed counts as missing: the token is still usable.
 type seconds float64
 
@@ -138,8 +134,7 @@ func (s *seconds) UnmarshalJSON(data []byte) error {
 }
 
 const (
-	// defaultLife is the lifetime of a token that does not state one, by the
-	// specification.
+	// defaultLife is the lifetime, by the specification, of a token without one.
 	defaultLife = time.Minute
 	// maxLife limits how long a token is used.
 	maxLife = 12 * 24 * time.Hour
@@ -175,10 +170,12 @@ func (c *Client) fetchToken(ctx context.Context, r tokenRequest) (tokenAnswer, e
 	return c.askToken(ctx, r, realm, false)
 }
 
+// askToken requests a token from realm, and repeats the request if the answer contains none.
+// exchange sends the identity token.
 func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, exchange bool) (tokenAnswer, error) {
 	k := &call{op: opToken, method: http.MethodGet, want: []int{http.StatusOK}, anonymous: true, unbounded: true, header: http.Header{}}
 	form := realm.Query()
-	form.Del("scope") // the call decides which scopes it needs
+	form.Del("scope") // only the scopes of the call are requested
 	if service := r.challenge.params["service"]; service != "" {
 		form.Set("service", service)
 	}
@@ -209,17 +206,17 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 		if fresh {
 			k.header = pastCaches(k.header)
 		}
-		t, err = c.tokenOf(ctx, r, k)
+		t, err = c.requestToken(ctx, r, k)
 		return err
 	})
 	return t, err
 }
 
-// errNoToken means that a token server answers without a token.
+// errNoToken means that the answer of a token server contains no token.
 var errNoToken = errors.New("the answer contains no token")
 
-// tokenOf requests a token once.
-func (c *Client) tokenOf(ctx context.Context, r tokenRequest, k *call) (tokenAnswer, error) {
+// requestToken sends a call for a token once.
+func (c *Client) requestToken(ctx context.Context, r tokenRequest, k *call) (tokenAnswer, error) {
 	resp, err := c.do(ctx, k)
 	if err != nil {
 		var e *Error
@@ -247,8 +244,8 @@ func (c *Client) tokenOf(ctx context.Context, r tokenRequest, k *call) (tokenAns
 // opToken is the operation that requests a token.
 const opToken = "token"
 
-// repositoryOf returns the repository that a token is for, or "": the one to push to,
-// rather than one to mount from.
+// repositoryOf returns the repository that the scopes of a token are for, or "". If there
+// are several, it is the one to push to, rather than one to mount from.
 func repositoryOf(scopes []string) (name string) {
 	for _, s := range scopes {
 		resource, actions := cutActions(s)

@@ -12,21 +12,20 @@ import (
 )
 
 const (
-	// minChunk, a part of Options.StreamFrom, is the smallest chunk of an upload through a
-	// proxy that limits bodies.
+	// minChunk determines the smallest chunk of an upload through a proxy that limits bodies:
+	// Options.StreamFrom divided by minChunk.
 	minChunk = 3
-	// mountRefusals is how many mounts may be refused, with none granted, before no more
-	// are tried.
+	// mountRefusals is after how many refused mounts no more are tried, unless one was granted.
 	mountRefusals = 3
 )
 
-// Sessions store where the upload of one blob resumes, beyond the end of the process.
+// Sessions store the upload session of one blob, so that a later process can resume it.
 type Sessions interface {
 	// Load returns the last saved Location, or "".
 	Load() string
-	// Save stores a Location. If that fails, the upload cannot be resumed, and nothing else.
+	// Save stores a Location. If that fails, a later process cannot resume the upload.
 	Save(location string)
-	// Drop forgets it.
+	// Drop deletes the saved Location.
 	Drop()
 }
 
@@ -38,12 +37,12 @@ type Upload struct {
 	Open       func() (io.ReadSeekCloser, error) // opens the content, each time from its start
 	From       string                            // repository to mount the blob from, or ""
 	Sessions   Sessions                          // nil: not stored
-	// Progress, if not nil, is called with the number of bytes that the registry has or
-	// was sent, which may also decrease.
+	// Progress, if not nil, is called with the number of bytes that the registry has or was
+	// sent. The number decreases when bytes have to be sent again.
 	Progress func(int64)
 }
 
-// Uploaded says how a blob came into a repository.
+// Uploaded says how a blob was added to a repository: it was Sent or Mounted.
 type Uploaded int
 
 // The values of Uploaded.
@@ -52,8 +51,8 @@ const (
 	Mounted
 )
 
-// Upload mounts or uploads a blob. Below Options.StreamFrom it takes one POST and one PUT.
-// Above, the blob is streamed by PATCH, and an interrupted upload, of this process or an
+// Upload mounts or uploads a blob. Below Options.StreamFrom it sends one POST and one PUT.
+// Larger blobs are streamed by PATCH, and an interrupted upload, of this process or an
 // earlier one, resumes at the byte that the registry reports. The registry checks the
 // digest. Errors: *Error; *LocalError if the content cannot be read or does not match the
 // digest; the context's.
@@ -90,12 +89,12 @@ type uploading struct {
 	ask      bool     // pos is unknown: ask the registry first
 	fresh    bool     // the session is new and empty
 	commits  bool     // everything was sent once: the registry may have the blob
-	failed   failures // since pos last grew
-	furthest int64
+	failed   failures // since furthest last grew
+	furthest int64    // the highest pos
 	restarts int
 	invalid  int  // how often the registry computed another digest
 	disputes int  // how often it rejected the offset that it had reported
-	denied   bool // it refused once to report the offset
+	denied   bool // it has refused to report the offset
 
 	elsewhere bool // the session is from an earlier process, on another host than the registry
 }
@@ -108,7 +107,7 @@ func (x *uploading) recall() {
 	}
 	base := x.c.base.Load()
 	to, err := url.Parse(location)
-	if err != nil || x.c.checkRedirect(base, to) != nil || to.Host == base.Host && !sameHost(base, to) {
+	if err != nil || x.c.checkRedirect(base, to) != nil || to.Host == base.Host && !SameHost(base, to) {
 		x.blob.Sessions.Drop()
 		return
 	}
@@ -125,7 +124,7 @@ func (x *uploading) isStreamed() bool {
 	return x.blob.Size >= x.c.options.StreamFrom || chunk > 0 && x.blob.Size > chunk
 }
 
-// run continues the upload to its end, or to the first error.
+// run continues the upload until it is complete, or until the first error.
 func (x *uploading) run(ctx context.Context) (Uploaded, error) {
 	if x.session == nil {
 		mounted, err := x.start(ctx)
@@ -191,7 +190,7 @@ func (x *uploading) stream(ctx context.Context) error {
 		if n > x.blob.Size {
 			return errForgotten
 		}
-		x.at(n)
+		x.advance(n)
 		x.ask = false
 	}
 	for x.pos < x.blob.Size {
@@ -204,7 +203,7 @@ func (x *uploading) stream(ctx context.Context) error {
 		if err := x.session.patch(ctx, x.content, x.pos, end, ranged); err != nil {
 			return err
 		}
-		x.at(end)
+		x.advance(end)
 		x.ask = false
 		x.blob.Sessions.Save(x.session.location.String())
 	}
@@ -212,8 +211,8 @@ func (x *uploading) stream(ctx context.Context) error {
 	return x.session.commit(ctx, nil, x.blob.Size)
 }
 
-// at records the progress of the upload.
-func (x *uploading) at(n int64) {
+// advance records that the registry has n bytes.
+func (x *uploading) advance(n int64) {
 	x.pos = n
 	if n > x.furthest {
 		x.furthest, x.failed = n, failures{}
@@ -238,8 +237,8 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 	case !errors.As(err, &e) || x.session == nil:
 		return err
 	case e.Op == opOffset && e.Status == http.StatusForbidden && !x.denied:
-		// Perhaps only the question is refused, or the user is: a new upload shows which.
-		// The state is kept until there is one.
+		// A new upload shows whether only this request is refused, or any upload. The saved
+		// session is dropped only when a new one has been started.
 		x.denied, x.session = true, nil
 		return nil
 	case e.Op == opOffset && (cannotAnswer(e) || x.elsewhere && (e.Status == 0 || e.Status == http.StatusUnauthorized)):
@@ -268,8 +267,8 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 	return nil
 }
 
-// cannotAnswer reports whether the registry will never report the offset of the upload: it
-// has to start over.
+// cannotAnswer reports whether the registry will never report the offset of the upload, which
+// then has to start over.
 func cannotAnswer(e *Error) bool {
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
@@ -284,7 +283,8 @@ func (x *uploading) giveUp() {
 	x.session = nil
 }
 
-// restart drops the session so that another one starts, but not endlessly.
+// restart drops the session, so that the upload starts over. It returns err after too many
+// restarts.
 func (x *uploading) restart(err error) error {
 	x.giveUp()
 	if x.restarts++; x.restarts > max(x.c.options.Retries, 1) {
@@ -293,8 +293,8 @@ func (x *uploading) restart(err error) error {
 	return nil
 }
 
-// checkOffset requests the offset again: the registry may still have been writing earlier
-// bytes. A registry that repeats its answer counts wrong, and the upload starts over.
+// checkOffset waits before the offset is requested again: the registry may still have been
+// writing earlier bytes. After two attempts the upload starts over.
 func (x *uploading) checkOffset(ctx context.Context, e *Error) error {
 	if x.disputes++; x.disputes > 2 {
 		x.disputes = 0
@@ -303,7 +303,7 @@ func (x *uploading) checkOffset(ctx context.Context, e *Error) error {
 	return x.c.options.Clock.Sleep(ctx, x.c.backoff(x.disputes-1))
 }
 
-// shrink reduces the chunk size after a chunk was too large.
+// shrink reduces the chunk size after 413. It returns e if that is impossible.
 func (x *uploading) shrink(e *Error) error {
 	sent := x.blob.Size
 	if chunk := x.c.chunk.Load(); chunk > 0 {
@@ -318,7 +318,8 @@ func (x *uploading) shrink(e *Error) error {
 	return nil
 }
 
-// checkDigest finds out which side is wrong after the registry computed another digest.
+// checkDigest computes the digest of the content after the registry computed another one, to
+// find out which side is wrong.
 func (x *uploading) checkDigest(ctx context.Context, e *Error) error {
 	got, err := x.content.digest(ctx, x.blob.Digest.Algorithm())
 	if err != nil {
@@ -334,8 +335,8 @@ func (x *uploading) checkDigest(ctx context.Context, e *Error) error {
 	return x.restart(e)
 }
 
-// arrived reports whether the registry has the blob although err was returned: the answer
-// to the commit was lost, and the upload session is gone.
+// arrived reports whether the registry has the blob in spite of err: the answer to the
+// commit may have been lost.
 func (x *uploading) arrived(ctx context.Context, err error) bool {
 	var e *Error
 	if !x.commits || !errors.As(err, &e) || e.Status != 0 && e.Status != http.StatusNotFound && e.Status < 500 {

@@ -96,8 +96,8 @@ func TestRefusedMountsBecomeUploads(t *testing.T) {
 	}
 }
 
-// The complete blob arrives after every fault on the way.
-func TestUploadsOverFaults(t *testing.T) {
+// The blob is uploaded completely in spite of each fault.
+func TestUploadsSurviveFaults(t *testing.T) {
 	patch, put, post := registrytest.On("PATCH uploads"), registrytest.On("PUT uploads"), registrytest.On("POST uploads")
 	const mid = streamFrom / 2
 	for _, test := range []struct {
@@ -121,14 +121,14 @@ func TestUploadsOverFaults(t *testing.T) {
 		{"no PATCH, 404", registrytest.Answer(patch, 404), 2.1},
 		{"413 of large bodies", refuseLarge(streamFrom / 2), 2.1},
 		{"a Range that is one too high", acknowledge("0-" + fmt.Sprint(streamFrom+12345)), 1.1},
-		{"a Range that stays behind", acknowledge("0-0"), 1.1},
+		{"a Range that lags behind", acknowledge("0-0"), 1.1},
 		{"a Range in the middle", acknowledge("0-99"), 1.1},
 		{"no Range", acknowledge(""), 1.1},
 		{"417 to Expect", registrytest.Answer(func(r *http.Request) bool { return r.Header.Get("Expect") != "" }, 417), 1.1},
-		{"no answer where it stands, 400", cutAnd(400), 2.1},
-		{"no answer where it stands, 403", cutAnd(403), 2.1},
-		{"no answer where it stands, 405", cutAnd(405), 2.1},
-		{"no answer where it stands, 501", cutAnd(501), 2.1},
+		{"no answer about the offset, 400", cutAnd(400), 2.1},
+		{"no answer about the offset, 403", cutAnd(403), 2.1},
+		{"no answer about the offset, 405", cutAnd(405), 2.1},
+		{"no answer about the offset, 501", cutAnd(501), 2.1},
 		{"wrong digest once", registrytest.AnswerCode(registrytest.First(1, put), 400, "DIGEST_INVALID"), 2.1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -174,7 +174,7 @@ func refuseLarge(n int64) registrytest.Fault {
 	return registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > n }, 413, "Server: nginx")
 }
 
-func TestUploadsThatCannotBe(t *testing.T) {
+func TestImpossibleUploads(t *testing.T) {
 	patch := registrytest.On("PATCH uploads")
 	for _, test := range []struct {
 		name  string
@@ -183,11 +183,11 @@ func TestUploadsThatCannotBe(t *testing.T) {
 	}{
 		{"403", registrytest.AnswerCode(registrytest.On("POST uploads"), 403, "DENIED"), client.ErrDenied},
 		{"413 of everything", refuseLarge(streamFrom / 8), client.ErrTooLarge},
-		{"500 for ever", registrytest.Answer(patch, 500), client.ErrServer},
-		{"wrong digest for ever", registrytest.AnswerCode(registrytest.On("PUT uploads"), 400, "DIGEST_INVALID"), client.ErrRefused},
-		{"forgotten for ever", registrytest.AnswerCode(patch, 404, "BLOB_UPLOAD_UNKNOWN"), client.ErrNotFound},
+		{"500 forever", registrytest.Answer(patch, 500), client.ErrServer},
+		{"wrong digest forever", registrytest.AnswerCode(registrytest.On("PUT uploads"), 400, "DIGEST_INVALID"), client.ErrRefused},
+		{"session forgotten forever", registrytest.AnswerCode(patch, 404, "BLOB_UPLOAD_UNKNOWN"), client.ErrNotFound},
 		{"no Location", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Del("Location") }), client.ErrRefused},
-		{"a Location that is no URL", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Set("Location", "http://[") }), client.ErrRefused},
+		{"a malformed Location", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Set("Location", "http://[") }), client.ErrRefused},
 		{"a Location of a file", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Set("Location", "file:///etc/passwd") }), client.ErrRefused},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -202,7 +202,7 @@ func TestUploadsThatCannotBe(t *testing.T) {
 }
 
 // Content that does not match its digest is a local error, not one of the registry.
-func TestUploadOfWrongBytes(t *testing.T) {
+func TestUploadWrongContent(t *testing.T) {
 	for _, n := range []int{1000, streamFrom + 1} {
 		c := dial(t, registrytest.New(t, registrytest.Options{}))
 		b := noise(n, 1)
@@ -218,7 +218,7 @@ func TestUploadOfWrongBytes(t *testing.T) {
 	}
 }
 
-func TestUploadOfWhatCannotBeRead(t *testing.T) {
+func TestUploadUnreadableContent(t *testing.T) {
 	broken := errors.New("no such disk")
 	for _, test := range map[string]func() (io.ReadSeekCloser, error){
 		"open":  func() (io.ReadSeekCloser, error) { return nil, broken },
@@ -246,7 +246,7 @@ func (b brokenReader) Read([]byte) (int, error)       { return 0, b.err }
 func (b brokenReader) Seek(int64, int) (int64, error) { return 0, nil }
 func (b brokenReader) Close() error                   { return nil }
 
-// Another process finishes an interrupted upload, from where it stopped.
+// Another process resumes an interrupted upload where it stopped.
 func TestUploadsResumeInAnotherProcess(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Dir: t.TempDir()})
 	b := big()
@@ -256,10 +256,10 @@ func TestUploadsResumeInAnotherProcess(t *testing.T) {
 	r.Inject(registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2))
 	first := dial(t, r, func(o *client.Options) { o.Retries = -1 })
 	if _, err := first.Upload(t.Context(), u); err == nil {
-		t.Fatal("the first process was to fail")
+		t.Fatal("the first process did not fail")
 	}
 	if kept.location == "" {
-		t.Fatal("no session was kept")
+		t.Fatal("no session was stored")
 	}
 	second := dial(t, r)
 	upload(t, second, u, b)
@@ -267,11 +267,11 @@ func TestUploadsResumeInAnotherProcess(t *testing.T) {
 		t.Errorf("%.2f times the blob was sent", sent)
 	}
 	if kept.location != "" {
-		t.Errorf("the session is still kept: %s", kept.location)
+		t.Errorf("the session is still stored: %s", kept.location)
 	}
 }
 
-func TestKeptSessionsThatAreWorthNothing(t *testing.T) {
+func TestUselessStoredSessions(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	for _, location := range []string{
 		"http://" + r.Host + "/v2/x/blobs/uploads/2b4b0a1c-8a2e-4c5e-8a3a-2f5f1d7d9f11?_state=none",
@@ -285,7 +285,7 @@ func TestKeptSessionsThatAreWorthNothing(t *testing.T) {
 		u.Sessions = kept
 		upload(t, c, u, b)
 		if kept.location != "" {
-			t.Errorf("%s is still kept", location)
+			t.Errorf("%s is still stored", location)
 		}
 	}
 }
@@ -324,7 +324,7 @@ func TestLocationsElsewhere(t *testing.T) {
 	_, err := dial(t, r, login).Upload(t.Context(), b.upload("x"))
 	e := failure(t, err, client.ErrPrivate)
 	if !strings.Contains(e.Error(), "--allow-private-redirects") {
-		t.Errorf("%v names no way out", e)
+		t.Errorf("%v does not say what to do", e)
 	}
 	allowed := func(o *client.Options) { o.AllowPrivateRedirects = true }
 	_, err = dial(t, r, login, allowed).Upload(t.Context(), b.upload("x"))
@@ -370,19 +370,18 @@ func TestUploadEndsWhenCancelled(t *testing.T) {
 	}
 }
 
-func TestProbe(t *testing.T) {
+func TestProbeUpload(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
-	p, err := c.ProbeUpload(t.Context(), "x")
-	if err != nil || p.Patch != nil {
-		t.Errorf("%+v, %v", p, err)
+	if refused, err := c.ProbeUpload(t.Context(), "x"); err != nil || refused != nil {
+		t.Errorf("%v, %v", refused, err)
 	}
 	if n := r.Kinds()["DELETE uploads"]; n != 1 {
 		t.Errorf("cancelled %d times", n)
 	}
 	r.Inject(registrytest.Answer(registrytest.On("PATCH uploads"), 405))
-	if p, err = c.ProbeUpload(t.Context(), "x"); err != nil || !errors.Is(p.Patch, client.ErrUnsupported) {
-		t.Errorf("%+v, %v", p, err)
+	if refused, err := c.ProbeUpload(t.Context(), "x"); err != nil || !errors.Is(refused, client.ErrUnsupported) {
+		t.Errorf("%v, %v", refused, err)
 	}
 }
 
@@ -395,10 +394,10 @@ func TestProbeMount(t *testing.T) {
 		mounts int   // that are tried afterwards
 	}{
 		"as specified": {0, nil, 1},
-		"not there":    {404, nil, 1},
-		"not allowed":  {403, client.ErrDenied, 1},
-		"no such way":  {405, client.ErrUnsupported, 1},
-		"a lie":        {201, client.ErrMismatch, 0},
+		"missing":      {404, nil, 1},
+		"denied":       {403, client.ErrDenied, 1},
+		"unsupported":  {405, client.ErrUnsupported, 1},
+		"false claim":  {201, client.ErrMismatch, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := registrytest.New(t, registrytest.Options{})
