@@ -59,7 +59,7 @@ func TestBlobResumes(t *testing.T) {
 }
 
 // Wrong sizes and ranges are detected.
-func TestBlobsThatLie(t *testing.T) {
+func TestWrongBlobSizes(t *testing.T) {
 	b := noise(1000, 1)
 	for name, handler := range map[string]http.HandlerFunc{
 		"shorter": func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "short") },
@@ -95,8 +95,8 @@ func TestBlobsThatLie(t *testing.T) {
 	}
 }
 
-// A reader holds a slot of the limiter until it is closed.
-func TestReadersTakeTurns(t *testing.T) {
+// A reader occupies a slot of the limiter until it is closed.
+func TestReaderOccupiesLimiterSlot(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r, func(o *client.Options) { o.Jobs = 1 })
 	b := noise(100_000, 1)

@@ -23,7 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A token is asked for with the scopes of a challenge only as far as the call needs them.
+// Of the scopes in a challenge, a token is requested only for those that the call needs.
 func TestScopesWithin(t *testing.T) {
 	ours := []string{"repository:a/b:pull,push", "repository:from:pull"}
 	for challenged, want := range map[string][]string{
@@ -47,7 +47,7 @@ func TestScopesWithin(t *testing.T) {
 	}
 }
 
-// An error about a token names the repository that is written to, and not the one to mount from.
+// An error about a token names the repository to push to, not the one to mount from.
 func TestRepositoryOfScopes(t *testing.T) {
 	for want, scopes := range map[string][]string{
 		"":     {"registry:catalog:*", "nonsense"},
@@ -61,8 +61,8 @@ func TestRepositoryOfScopes(t *testing.T) {
 	}
 }
 
-// What a call needs of a token depends on its method, and on whether anything will be pushed.
-func TestScopeOfACall(t *testing.T) {
+// The scope of a call depends on its method, and on whether the client pushes.
+func TestScopeByMethod(t *testing.T) {
 	for _, c := range []struct {
 		method string
 		push   bool
@@ -77,7 +77,7 @@ func TestScopeOfACall(t *testing.T) {
 	}
 }
 
-// The first of the causes that an error wraps counts, or else the last.
+// causeAmong returns the first cause that an error wraps, or else the last one.
 func TestCauseAmong(t *testing.T) {
 	for err, want := range map[error]error{
 		fmt.Errorf("x: %w", ErrPrivate): ErrPrivate, fmt.Errorf("x: %w", ErrRefused): ErrRefused, errors.New("other"): ErrRefused,
@@ -88,8 +88,8 @@ func TestCauseAmong(t *testing.T) {
 	}
 }
 
-// How long a token is used, whatever its life is written as: nine tenths of it, and twelve days at most.
-func TestLifeOfATokenAsItIsWritten(t *testing.T) {
+// A token is used for nine tenths of its lifetime, and at most for twelve days.
+func TestTokenLifetimeFormats(t *testing.T) {
 	for written, want := range map[string]time.Duration{
 		`300`: 270 * time.Second, `"300"`: 270 * time.Second, `" 300 "`: 270 * time.Second, `0.5`: 450 * time.Millisecond,
 		`1e999`: maxLife * 9 / 10, `"1e999"`: maxLife * 9 / 10, `"-1e999"`: 54 * time.Second, `"NaN"`: 54 * time.Second, `"1h"`: 54 * time.Second,
@@ -106,7 +106,7 @@ func TestLifeOfATokenAsItIsWritten(t *testing.T) {
 	}
 }
 
-// Challenges end at the first syntax error, and a parameter without a scheme belongs to none.
+// Parsing stops at the first syntax error. A parameter without a scheme is ignored.
 func TestMalformedChallenges(t *testing.T) {
 	for header, want := range map[string]string{
 		`realm="x", Basic`:           `realm{}`,
@@ -172,7 +172,7 @@ func newTokenServer(t *testing.T, exchange int) *tokenServer {
 	return s
 }
 
-// fetch asks the server for a token, as a registry at the same address demands.
+// fetch requests a token as after a challenge of a registry at the same address.
 func (s *tokenServer) fetch(t *testing.T, credential Credential) (tokenAnswer, error) {
 	t.Helper()
 	from, err := url.Parse(s.url + "/v2/")
@@ -185,8 +185,9 @@ func (s *tokenServer) fetch(t *testing.T, credential Credential) (tokenAnswer, e
 	return c.fetchToken(t.Context(), tokenRequest{from: from, challenge: ch, scopes: []string{"repository:a:pull", "repository:b:push"}, credential: credential})
 }
 
-// A password is sent by GET with one parameter per scope; an identity token by POST, in a form (Docker's
-// "Token Authentication Specification" and "OAuth2 Token Authentication"). The scope of the realm is not ours.
+// A password is sent by GET, an identity token by POST in a form (Docker's "Token
+// Authentication Specification" and "OAuth2 Token Authentication"). The realm's own scope
+// is not sent.
 func TestRequestsForTokens(t *testing.T) {
 	s := newTokenServer(t, http.StatusOK)
 	if answer, err := s.fetch(t, Credential{Username: "ann", Password: "secret"}); err != nil || answer.value() != "of GET" {
@@ -212,9 +213,9 @@ func TestRequestsForTokens(t *testing.T) {
 	}
 }
 
-// An answer without a token is asked for again, past the caches on the way. A refusal says whose
-// login is refused, and by whom.
-func TestAnswersWithoutAToken(t *testing.T) {
+// After an answer without a token, the request is repeated and bypasses caches. The error
+// of a refusal names the login and the server that refused it.
+func TestMissingTokens(t *testing.T) {
 	s := newTokenServer(t, http.StatusOK)
 	s.empty = 1
 	answer, err := s.fetch(t, Credential{})
@@ -247,8 +248,8 @@ func TestAnswersWithoutAToken(t *testing.T) {
 	}
 }
 
-// Who waits for somebody else's request for the same token ends with the own context.
-func TestWaitForAToken(t *testing.T) {
+// A caller that waits for another caller's token request stops when its context ends.
+func TestWaitForTokenEndsWithContext(t *testing.T) {
 	c, err := New(Options{Registry: "reg.example"})
 	layouttest.Try(t, err)
 	r := tokenRequest{from: &url.URL{Scheme: "https", Host: "reg.example"}, challenge: challenge{"bearer", map[string]string{"realm": "https://reg.example/token"}}}
@@ -260,9 +261,9 @@ func TestWaitForAToken(t *testing.T) {
 	}
 }
 
-// Not every token server exchanges identity tokens: one that knows no POST there is asked by GET.
-// Any other answer counts.
-func TestExchangesThatATokenServerRefuses(t *testing.T) {
+// If a token server answers POST with 404 or 405, the token is requested by GET. Any other
+// answer is the result.
+func TestTokenExchangeFallsBackToGET(t *testing.T) {
 	for status, again := range map[int]bool{http.StatusNotFound: true, http.StatusMethodNotAllowed: true, http.StatusBadRequest: false, http.StatusUnauthorized: false, http.StatusForbidden: false} {
 		s := newTokenServer(t, status)
 		answer, err := s.fetch(t, Credential{IdentityToken: "identity"})
@@ -280,9 +281,9 @@ func keychainOf(t *testing.T, content string) *Keychain {
 	return &Keychain{files: []string{file}, known: map[string]known{}}
 }
 
-// A login is found whether it is stored with the default port or without it. One of the command line
-// is the only one.
-func TestNamesOfALogin(t *testing.T) {
+// A stored login is found with or without the default port. A login of the command line is
+// the only one that is used.
+func TestCredentialDefaultPort(t *testing.T) {
 	for _, c := range []struct {
 		registry, stored string
 		plain, found     bool
@@ -310,7 +311,7 @@ func TestNamesOfALogin(t *testing.T) {
 	}
 }
 
-// LogIn meets the registry's challenges, and those of no one else.
+// LogIn meets the challenges of the registry and of no other host.
 func TestLogIn(t *testing.T) {
 	for _, c := range []struct {
 		from, challenge string
@@ -345,8 +346,8 @@ func TestLogIn(t *testing.T) {
 	}
 }
 
-// Keys of auth files name a registry, or a path in one.
-func TestKeysOfAuthFiles(t *testing.T) {
+// A key of an auth file names a registry, or a path in one.
+func TestAuthFileKeys(t *testing.T) {
 	for key, path := range map[string]bool{
 		"reg.example": false, "https://reg.example": false, "https://reg.example/": false, "https://index.docker.io/v1/": false, "http://reg.example/v2": false,
 		"reg.example/team": true, "https://reg.example/v1/team": true, "reg.example:5000/v3": true,
@@ -357,8 +358,8 @@ func TestKeysOfAuthFiles(t *testing.T) {
 	}
 }
 
-// What a file says is remembered for ten minutes, and for all repositories of a host. An error is not.
-func TestKeychainRemembers(t *testing.T) {
+// A credential is cached for ten minutes, for all repositories of a host; an error is not.
+func TestKeychainCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		auths := func(auth string) string { return fmt.Sprintf(`{"auths":{"reg.example":{"auth":%q}}}`, auth) }
 		k := keychainOf(t, "{")
@@ -389,8 +390,8 @@ func TestKeychainRemembers(t *testing.T) {
 	})
 }
 
-// Where logins are looked for depends on the environment; how helpers hand out tokens is docker's.
-func TestPlacesOfLogins(t *testing.T) {
+// The environment determines which files are searched for logins.
+func TestKeychainFiles(t *testing.T) {
 	t.Setenv("HOME", "/home")
 	for _, c := range []struct{ registry, docker, runtime, config, want string }{
 		{"", "", "", "", "/home/.docker/config.json /home/.config/containers/auth.json"},
@@ -413,9 +414,9 @@ func TestPlacesOfLogins(t *testing.T) {
 	}
 }
 
-// An answer may have as many bytes as its limit, and not one more. A server may redirect to itself,
-// whatever its port is written as.
-func TestLimitOfAnAnswer(t *testing.T) {
+// An answer may have exactly as many bytes as its limit. A server may redirect to itself,
+// with or without its default port.
+func TestAnswerSizeLimit(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "12345") }))
 	defer server.Close()
 	at, err := url.Parse(server.URL)
@@ -435,8 +436,8 @@ func TestLimitOfAnAnswer(t *testing.T) {
 	}
 }
 
-// An answer that breaks off is asked for again, as often as the client may.
-func TestAnswersThatBreakOff(t *testing.T) {
+// A truncated answer is requested again, as often as Options.Retries allows.
+func TestTruncatedAnswersAreRetried(t *testing.T) {
 	for _, c := range []struct{ cut, retries, asked int }{{1, 2, 2}, {2, 2, 3}, {9, 2, 3}, {9, -1, 1}} {
 		asked := 0
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

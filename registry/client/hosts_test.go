@@ -7,8 +7,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// A login goes only to its own host, in any spelling: not to another port, and not to plain
-// HTTP. A change from plain HTTP to TLS keeps the login only at the default ports.
+// A login is sent only to its own host: not to another port or over plain HTTP. A redirect
+// from plain HTTP to TLS keeps the login only at the default ports.
 func TestSameHost(t *testing.T) {
 	for _, c := range []struct {
 		from, to string

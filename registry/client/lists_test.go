@@ -62,8 +62,8 @@ func someNames(n int) []string {
 	return list
 }
 
-// A list is read to its end, in whatever way the registry announces more pages.
-func TestListsToTheirEnd(t *testing.T) {
+// All pages of a list are read, however the registry announces them.
+func TestListsReadAllPages(t *testing.T) {
 	format := func(f string) func(path, query string) string {
 		return func(path, query string) string { return strings.NewReplacer("PATH", path, "QUERY", query).Replace(f) }
 	}
@@ -72,27 +72,27 @@ func TestListsToTheirEnd(t *testing.T) {
 		link               func(path, query string) string
 		deaf               bool
 	}{
-		"as specified":                      {11, 3, 4, format(`<PATH?QUERY>; rel="next"`), false},
-		"spaces":                            {11, 3, 4, format(`<PATH?QUERY>; rel = "next"`), false},
-		"Rel":                               {11, 3, 4, format(`<PATH?QUERY>; Rel=next`), false},
-		"apostrophes":                       {11, 3, 4, format(`<PATH?QUERY>; rel='next'`), false},
-		"no rel":                            {11, 3, 4, format(`<PATH?QUERY>`), false},
-		"a comma in the URL":                {11, 3, 4, format(`<PATH?x=a,b&QUERY>; rel="next"`), false},
-		"a comma in a parameter":            {11, 3, 4, format(`<PATH?QUERY>; title="a, b"; rel="next"`), false},
-		"several":                           {11, 3, 4, format(`<PATH>; rel="first", <PATH?QUERY>; rel="next"`), false},
-		"a path that is wrong":              {11, 3, 4, format(`</registry/v2/other/tags/list?QUERY>; rel="next"`), false},
-		"another host":                      {11, 3, 4, format(`<http://10.0.0.1:1/v2/x/tags/list?QUERY>; rel="next"`), false},
-		"a host inside":                     {11, 3, 4, format(`<http://registry:5000PATH?QUERY>; rel="next"`), false},
-		"full to the last one":              {12, 3, 5, format(`<PATH?QUERY>; rel="next"`), false},
-		"no brackets":                       {11, 3, 4, format(`PATH?QUERY; rel="next"`), false},
-		"no query":                          {11, 3, 4, format(`<PATH>; rel="next"`), false},
-		"no URL":                            {11, 3, 4, format(`<http://[?QUERY>; rel="next"`), false},
-		"no Link":                           {1500, 1000, 2, nil, false},
-		"no Link, and full to the last one": {2000, 1000, 3, nil, false},
-		"a short one without a Link":        {12, 100, 1, nil, false},
-		"deaf to n and last":                {1500, 0, 2, nil, true},
-		"deaf, and short":                   {12, 0, 1, nil, true},
-		"a Link, then full without one": {250, 100, 3, func() func(string, string) string {
+		"as specified":                     {11, 3, 4, format(`<PATH?QUERY>; rel="next"`), false},
+		"spaces":                           {11, 3, 4, format(`<PATH?QUERY>; rel = "next"`), false},
+		"Rel":                              {11, 3, 4, format(`<PATH?QUERY>; Rel=next`), false},
+		"apostrophes":                      {11, 3, 4, format(`<PATH?QUERY>; rel='next'`), false},
+		"no rel":                           {11, 3, 4, format(`<PATH?QUERY>`), false},
+		"a comma in the URL":               {11, 3, 4, format(`<PATH?x=a,b&QUERY>; rel="next"`), false},
+		"a comma in a parameter":           {11, 3, 4, format(`<PATH?QUERY>; title="a, b"; rel="next"`), false},
+		"several":                          {11, 3, 4, format(`<PATH>; rel="first", <PATH?QUERY>; rel="next"`), false},
+		"wrong path":                       {11, 3, 4, format(`</registry/v2/other/tags/list?QUERY>; rel="next"`), false},
+		"another host":                     {11, 3, 4, format(`<http://10.0.0.1:1/v2/x/tags/list?QUERY>; rel="next"`), false},
+		"internal host":                    {11, 3, 4, format(`<http://registry:5000PATH?QUERY>; rel="next"`), false},
+		"full last page":                   {12, 3, 5, format(`<PATH?QUERY>; rel="next"`), false},
+		"no brackets":                      {11, 3, 4, format(`PATH?QUERY; rel="next"`), false},
+		"no query":                         {11, 3, 4, format(`<PATH>; rel="next"`), false},
+		"no URL":                           {11, 3, 4, format(`<http://[?QUERY>; rel="next"`), false},
+		"no Link":                          {1500, 1000, 2, nil, false},
+		"no Link, and a full last page":    {2000, 1000, 3, nil, false},
+		"short page without a Link":        {12, 100, 1, nil, false},
+		"n and last are ignored":           {1500, 0, 2, nil, true},
+		"n and last are ignored, one page": {12, 0, 1, nil, true},
+		"a Link, then a full page without": {250, 100, 3, func() func(string, string) string {
 			given := 0
 			return func(path, query string) string {
 				if given++; given%2 == 0 {
@@ -123,7 +123,7 @@ func TestListsToTheirEnd(t *testing.T) {
 }
 
 // A malformed list is an error, not an empty list.
-func TestListsThatAreNone(t *testing.T) {
+func TestMalformedLists(t *testing.T) {
 	for _, body := range []string{"", "<html>log in</html>", "{}", `{"errors":[]}`, `{"tags":{}}`, `{"tags":[1]}`, `[]`} {
 		c := dial(t, registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/v2/" {
@@ -139,7 +139,7 @@ func TestListsThatAreNone(t *testing.T) {
 }
 
 // crane's registry cuts lists at n entries and sends no Link.
-func TestListsOfCrane(t *testing.T) {
+func TestListsOfCraneRegistry(t *testing.T) {
 	c := dial(t, registrytest.New(t, registrytest.Options{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}))
 	want := []string{"v1", "v2", "v3"}
 	for _, tag := range want {
@@ -150,9 +150,9 @@ func TestListsOfCrane(t *testing.T) {
 	}
 }
 
-// If a registry refuses to list referrers, or fails, the referrers tag is read instead;
-// that the list may be incomplete is reported once.
-func TestReferrersThatAreRefused(t *testing.T) {
+// If a registry refuses to list referrers, or fails, the referrers tag is read instead, and
+// one notice says that the list may be incomplete.
+func TestRefusedReferrers(t *testing.T) {
 	for _, status := range []int{401, 403, 500, 502, 503} {
 		r := registrytest.New(t, registrytest.Options{})
 		var noticed []error
@@ -188,7 +188,7 @@ func TestReferrersThatAreRefused(t *testing.T) {
 }
 
 // A blob is present even if the registry does not report its size.
-func TestBlobsWithoutASize(t *testing.T) {
+func TestHeadBlobWithoutSize(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
 	b := noise(1000, 1)
@@ -204,7 +204,7 @@ func TestBlobsWithoutASize(t *testing.T) {
 	if n, err := c.HeadBlob(t.Context(), "x", b.digest); err != nil || n != client.UnknownSize {
 		t.Errorf("%d, %v", n, err)
 	}
-	// An upload whose answer is lost is found to have arrived.
+	// If the answer to an upload is lost, the client finds the blob in the registry.
 	r.Inject(registrytest.Lose(registrytest.First(1, registrytest.On("PUT uploads"))))
 	other := noise(2000, 2)
 	r.Forget()
@@ -214,8 +214,8 @@ func TestBlobsWithoutASize(t *testing.T) {
 	}
 }
 
-// A token is usable even if its lifetime is malformed or makes no sense.
-func TestTokensOfStrangeLife(t *testing.T) {
+// A token is used even if its lifetime is malformed or senseless.
+func TestStrangeTokenLifetimes(t *testing.T) {
 	for life, again := range map[string]bool{
 		`300`: false, `"300"`: false, `300.5`: false, `3e2`: false, `null`: false, `-5`: false, `0`: false, `"soon"`: false,
 		`1e400`: false, `99999999999999999999`: false, `{"a":1}`: false, `[]`: false, `true`: false, `"NaN"`: false, `0.0000001`: true,
@@ -246,8 +246,8 @@ func TestTokensOfStrangeLife(t *testing.T) {
 	}
 }
 
-// Ports that speak another protocol are reported at once, with what to do.
-func TestPortsThatSpeakSomethingElse(t *testing.T) {
+// A port of another protocol is reported at once, with what to do.
+func TestPortsOfOtherProtocols(t *testing.T) {
 	for name, test := range map[string]struct {
 		plain bool
 		says  string

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Which URL a redirect or Location leads to, and whether it is allowed.
+// follow returns where a redirect or Location leads to, or an error if it may not.
 func TestFollow(t *testing.T) {
 	const public, refused, private = "https://reg.example/v2/x/blobs/uploads/1", "refused", "private"
 	for _, c := range []struct {

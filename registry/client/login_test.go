@@ -64,8 +64,8 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// Tokens expire; the next request fetches another one, also in the middle of an upload.
-func TestTokensThatExpire(t *testing.T) {
+// A token that has expired is replaced, also in the middle of an upload.
+func TestExpiredTokens(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Token: true})
 	c := dial(t, r, private, func(o *client.Options) { o.Credential = user })
 	image(t, c, "x", "v1")
@@ -89,12 +89,12 @@ func TestTokensThatExpire(t *testing.T) {
 	wantCause(t, err, client.ErrUnauthorized)
 }
 
-func TestTokenServersThatRefuse(t *testing.T) {
+func TestTokenServerRefusals(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Token: true})
 	login := func(o *client.Options) { o.Credential = user }
 	_, err := dial(t, r, login).Tags(t.Context(), "x")
 	if e := failure(t, err, client.ErrPrivate); !strings.Contains(e.Error(), "--allow-private-redirects") {
-		t.Errorf("%v names no way out", e)
+		t.Errorf("%v does not say what to do", e)
 	}
 	wrong := client.Credential{Username: "user", Password: "wrong-password", Source: "the test"}
 	_, err = dial(t, r, private, func(o *client.Options) { o.Credential = wrong }).Tags(t.Context(), "x")
@@ -132,7 +132,7 @@ func TestKeychain(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("HOME", home)
 	if c := find(t, "x"); c.Username != "" {
-		t.Errorf("%v out of nothing", c)
+		t.Errorf("%v without any file", c)
 	}
 	steps := []struct {
 		name string
@@ -162,11 +162,11 @@ func TestKeychain(t *testing.T) {
 		}
 	}
 	if c := find(t, "a/bc"); c.Username != "elsewhere" {
-		t.Errorf("the login of a/b is taken for a/bc: %v", c)
+		t.Errorf("the login of a/b is used for a/bc: %v", c)
 	}
 }
 
-func TestKeychainAsksHelpers(t *testing.T) {
+func TestKeychainRunsHelpers(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	t.Setenv("DOCKER_CONFIG", dir)
@@ -180,14 +180,14 @@ func TestKeychainAsksHelpers(t *testing.T) {
 		}
 	}
 	if runs, err := os.ReadFile(filepath.Join(dir, "runs")); err != nil || string(runs) != "run\n" {
-		t.Errorf("the helper ran %q, %v; once is enough", runs, err)
+		t.Errorf("the helper ran %q, %v, want once", runs, err)
 	}
 	if c, err := k.Credential(t.Context(), "b.example", "x"); err == nil {
 		t.Errorf("%v from a missing helper", c)
 	}
 }
 
-func TestKeychainTellsWhatItCannotRead(t *testing.T) {
+func TestKeychainReadErrors(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("REGISTRY_AUTH_FILE", filepath.Join(dir, "none.json"))
 	_, err := client.NewKeychain().Credential(t.Context(), "a.example", "x")
@@ -201,7 +201,7 @@ func TestKeychainTellsWhatItCannotRead(t *testing.T) {
 	}
 }
 
-// The login is for the registry: a redirect to another host does not carry it.
+// The login is for the registry: after a redirect to another host it is not sent.
 func TestRedirectsGetNoLogin(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Basic: true})
 	c := dial(t, r, private, func(o *client.Options) { o.Credential = user })

@@ -12,11 +12,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// A login that is found in docker's configuration is of an entry for the registry itself: its key is
-// the host, with or without a scheme and a path
-// (https://docs.docker.com/reference/cli/docker/login/#credential-stores), or a repository in it
-// (containers-auth.json(5)). The same file always gives the same login, and what cannot be used is
-// named.
+// A login from docker's configuration comes from an entry for the registry: its key is the
+// host, with or without a scheme and a path
+// (https://docs.docker.com/reference/cli/docker/login/#credential-stores), or a repository
+// in it (containers-auth.json(5)). The same file always gives the same login, and errors
+// name the file.
 func FuzzLoginFile(f *testing.F) {
 	const host, repository = "registry.example:5000", "deckhouse/ee/install"
 	dir := f.TempDir()

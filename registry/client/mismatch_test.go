@@ -19,20 +19,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// page returns a successful answer (200) that is not a registry's.
+// page returns an answer 200 that no registry wrote.
 func page([]byte) []byte { return []byte("<html>Welcome to the hotel</html>") }
 
-// doubtful are requests to a registry that has an image x:v1, and wrong answers to them.
-type doubtful struct {
-	kind  string // of the request that is answered wrong
+// wrongAnswer is a request to a registry that has an image x:v1, and a wrong answer to it.
+type wrongAnswer struct {
+	kind  string // of the request
 	spoil func([]byte) []byte
 	// header edits the answer's header; nil: unchanged.
 	header func(http.Header)
 	ask    func(ctx context.Context, c *client.Client, m client.Manifest) error
-	says   string // what the error says about the answer; empty if even the third one is worked around
+	says   string // part of the error; empty if the client succeeds even after three wrong answers
 }
 
-func questions() map[string]doubtful {
+func wrongAnswers() map[string]wrongAnswer {
 	byDigest := func(ctx context.Context, c *client.Client, m client.Manifest) error {
 		_, err := c.Manifest(ctx, "x", m.Digest.String())
 		return err
@@ -67,7 +67,7 @@ func questions() map[string]doubtful {
 	ranged := func(value string) func(http.Header) {
 		return func(h http.Header) { h.Set("Content-Range", value) }
 	}
-	return map[string]doubtful{
+	return map[string]wrongAnswer{
 		"a bit of a manifest by digest":           {"GET manifests", registrytest.FlipBit, nil, byDigest, "checksum mismatch: content ("},
 		"a bit of a manifest by tag":              {"GET manifests", registrytest.FlipBit, nil, byTag, "checksum mismatch: content ("},
 		"a cut manifest by digest":                {"GET manifests", registrytest.CutHalf, nil, byDigest, " is sha256:"},
@@ -76,7 +76,7 @@ func questions() map[string]doubtful {
 		"the digest of another manifest":          {"GET manifests", slices.Clone[[]byte], func(h http.Header) { h.Set("Docker-Content-Digest", digest.FromString("").String()) }, byDigest, "it reports the digest sha256:e3b0"},
 		"a cut list of tags":                      {"GET tags", registrytest.CutHalf, nil, tags, "malformed list"},
 		"a page for a list of tags":               {"GET tags", page, nil, tags, "33 bytes"},
-		"no list of tags":                         {"GET tags", func([]byte) []byte { return []byte("{}") }, nil, tags, "malformed list: no entries"},
+		"an object without tags":                  {"GET tags", func([]byte) []byte { return []byte("{}") }, nil, tags, "malformed list: no entries"},
 		"a short blob":                            {"GET blobs", registrytest.CutHalf, nil, layer(0), "it has 1500 bytes, expected 3000"},
 		"a long blob":                             {"GET blobs", func(b []byte) []byte { return append(slices.Clone(b), 0) }, nil, layer(0), "it has 3001 bytes"},
 		"a range of another blob":                 {"GET blobs", slices.Clone[[]byte], ranged("bytes 1000-2999/4000"), layer(1000), ""},
@@ -85,23 +85,23 @@ func questions() map[string]doubtful {
 	}
 }
 
-// doubted is a registry with an image x:v1, and the fault in front of it.
-type doubted struct {
+// faulty is a registry with an image x:v1, behind a fault.
+type faulty struct {
 	*registrytest.Registry
 	image client.Manifest
 	fault registrytest.Fault
-	fresh []string // the Cache-Control of the requests that the fault is about
+	fresh []string // the Cache-Control of each matching request
 }
 
-func newDoubted(t *testing.T) *doubted {
-	d := &doubted{Registry: registrytest.New(t, registrytest.Options{})}
+func newFaulty(t *testing.T) *faulty {
+	d := &faulty{Registry: registrytest.New(t, registrytest.Options{})}
 	d.image = image(t, dial(t, d.Registry), "x", "v1")
 	d.Inject(func(w http.ResponseWriter, r *http.Request, next http.Handler) bool { return d.fault(w, r, next) })
 	return d
 }
 
-// spoils corrupts the registry's answers to a question where m matches.
-func (d *doubted) spoils(q doubtful, m registrytest.Match) {
+// spoils corrupts the answers to q where m matches.
+func (d *faulty) spoils(q wrongAnswer, m registrytest.Match) {
 	d.fresh = nil
 	spoil := registrytest.Spoil(func(r *http.Request) bool { return registrytest.On(q.kind)(r) && m(r) }, q.spoil)
 	d.fault = func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
@@ -117,11 +117,11 @@ func (d *doubted) spoils(q doubtful, m registrytest.Match) {
 	}
 }
 
-// A request whose answer cannot be right is repeated twice, bypassing caches, whatever the
-// number of retries; only then it is an error.
+// A request with a wrong answer is repeated twice, bypassing caches, whatever the number of
+// retries. Only then it fails.
 func TestWrongAnswers(t *testing.T) {
-	d := newDoubted(t)
-	for name, q := range questions() {
+	d := newFaulty(t)
+	for name, q := range wrongAnswers() {
 		for _, test := range []struct{ wrong, retries int }{{1, -1}, {2, 5}, {1 << 30, -1}} {
 			t.Run(fmt.Sprintf("%s: %d wrong", name, test.wrong), func(t *testing.T) {
 				d.spoils(q, registrytest.First(test.wrong, func(*http.Request) bool { return true }))
@@ -153,10 +153,10 @@ func TestWrongAnswers(t *testing.T) {
 	}
 }
 
-// If only a cache corrupts an answer, the request succeeds, however often it is sent.
+// If only a cache corrupts an answer, each request succeeds.
 func TestWrongAnswersOfACache(t *testing.T) {
-	d := newDoubted(t)
-	for name, q := range questions() {
+	d := newFaulty(t)
+	for name, q := range wrongAnswers() {
 		t.Run(name, func(t *testing.T) {
 			d.spoils(q, func(r *http.Request) bool { return r.Header.Get("Cache-Control") != "no-cache" })
 			c := dial(t, d.Registry)
@@ -169,7 +169,7 @@ func TestWrongAnswersOfACache(t *testing.T) {
 	}
 }
 
-// A token server that answers something else is asked again, twice.
+// A request for a token with a wrong answer is repeated twice.
 func TestWrongTokens(t *testing.T) {
 	for _, wrong := range []int{1, 2, 3} {
 		for name, answer := range map[string]string{"cut": `{"token":"abc`, "empty": "{}", "a page": "<html>"} {
@@ -208,8 +208,8 @@ func TestWrongTokens(t *testing.T) {
 	}
 }
 
-// A corrupted list of referrers is not an empty one if the registry has the API; if it
-// answers something else to everything, each request is sent once.
+// If the registry has the referrers API, a corrupted list is not read as an empty one. If
+// the registry always answers something else, each request is sent once.
 func TestWrongReferrers(t *testing.T) {
 	subject := digest.FromString("subject")
 	list := func(w http.ResponseWriter) {

@@ -137,8 +137,8 @@ func hostCertificate(t *testing.T, hosts []string) (tls.Certificate, string) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// throughTo returns a proxy that connects every host to a port which sends a fixed text to each
-// client, by a tunnel or, for plain HTTP, as the proxy itself.
+// throughTo returns a proxy that connects every host to a port that sends a fixed text to
+// each client: by a tunnel or, for plain HTTP, as the answer of the proxy.
 func throughTo(t *testing.T, says string, plain bool) func(*http.Request) (*url.URL, error) {
 	t.Helper()
 	port, err := net.Listen("tcp", "127.0.0.1:0")

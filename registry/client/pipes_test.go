@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// A named pipe in place of a file of logins or certificates: nothing waits for a writer.
-func TestNamedPipesDoNotHoldUp(t *testing.T) {
+// The client does not wait for the writer of a named pipe.
+func TestNamedPipesDoNotBlock(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "auth.json")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)

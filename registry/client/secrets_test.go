@@ -18,17 +18,17 @@ import (
 const (
 	theRegistry = "registry.example"
 	theTokens   = "tokens.example"
-	theThief    = "thief.example"
+	attacker    = "attacker.example"
 )
 
-// stage is a registry that requires a login, its token server, and a thief to whom one of
-// them leads in some way.
+// stage is a registry that requires a login, its token server, and an attacker to whom one
+// of them redirects in some way.
 type stage struct {
 	scheme string // of the registry and its token server
 	login  login
-	lead   string // where the lead goes: scheme, host and port
-	way    string // how it goes there
-	thief  string // its challenge
+	to     string // the target of the redirect: scheme, host and port
+	way    string // the kind of redirect
+	asks   string // the challenge of the target, or "free" or "back"
 	issued atomic.Int64
 }
 
@@ -75,12 +75,12 @@ func (s *stage) answer(w http.ResponseWriter, r *http.Request, at string) {
 		s.answerRegistry(w, r)
 	case name == s.address(theTokens):
 		s.answerToken(w, r)
-	case s.thief == "back" && !strings.Contains(r.URL.RawQuery, "again"):
+	case s.asks == "back" && !strings.Contains(r.URL.RawQuery, "again"):
 		http.Redirect(w, r, s.registry()+"/v2/victim/manifests/v1?again", http.StatusTemporaryRedirect)
-	case s.thief == "free":
+	case s.asks == "free":
 		s.serve(w, r)
 	default:
-		w.Header().Set("WWW-Authenticate", s.thief)
+		w.Header().Set("WWW-Authenticate", s.asks)
 		w.WriteHeader(http.StatusUnauthorized)
 	}
 }
@@ -92,7 +92,7 @@ func (s *stage) address(host string) string {
 
 func (s *stage) answerRegistry(w http.ResponseWriter, r *http.Request) {
 	if s.way == "ping" && r.URL.Path == "/v2/" {
-		http.Redirect(w, r, s.lead+"/v2/", http.StatusTemporaryRedirect)
+		http.Redirect(w, r, s.to+"/v2/", http.StatusTemporaryRedirect)
 		return
 	}
 	if auth := r.Header.Get("Authorization"); auth == "" || strings.HasPrefix(auth, "Basic ") == s.login.bearer {
@@ -102,7 +102,7 @@ func (s *stage) answerRegistry(w http.ResponseWriter, r *http.Request) {
 	}
 	kind := map[bool]string{true: "redirect"}[strings.Contains(r.URL.Path, "/blobs/sha256") || strings.Contains(r.URL.Path, "/manifests/")]
 	if s.way == "redirect" && kind == "redirect" && !strings.Contains(r.URL.RawQuery, "again") {
-		http.Redirect(w, r, s.lead+r.URL.Path+"?again", http.StatusTemporaryRedirect)
+		http.Redirect(w, r, s.to+r.URL.Path+"?again", http.StatusTemporaryRedirect)
 		return
 	}
 	s.serve(w, r)
@@ -112,7 +112,7 @@ func (s *stage) answerRegistry(w http.ResponseWriter, r *http.Request) {
 func (s *stage) serve(w http.ResponseWriter, r *http.Request) {
 	location := ""
 	if s.way == "location" {
-		location = s.lead
+		location = s.to
 	}
 	switch {
 	case r.Method == http.MethodPost:
@@ -122,7 +122,7 @@ func (s *stage) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusCreated)
 	case strings.HasSuffix(r.URL.Path, "/tags/list"):
 		if s.way == "link" && !strings.Contains(r.URL.RawQuery, "last") {
-			w.Header().Set("Link", "<"+s.lead+`/v2/x/tags/list?last=a>; rel="next"`)
+			w.Header().Set("Link", "<"+s.to+`/v2/x/tags/list?last=a>; rel="next"`)
 		}
 		fmt.Fprint(w, `{"tags":["a"]}`)
 	default:
@@ -134,7 +134,7 @@ func (s *stage) answerToken(w http.ResponseWriter, r *http.Request) {
 	if s.way == "tokens" && !strings.Contains(r.URL.RawQuery, "again") {
 		query := r.URL.Query()
 		query.Set("again", "")
-		http.Redirect(w, r, s.lead+"/token?"+query.Encode(), http.StatusTemporaryRedirect)
+		http.Redirect(w, r, s.to+"/token?"+query.Encode(), http.StatusTemporaryRedirect)
 		return
 	}
 	if r.Header.Get("Authorization") == "" && r.Method != http.MethodPost {
@@ -168,10 +168,10 @@ func use(t *testing.T, c *client.Client) (failed error) {
 	return failed
 }
 
-// wantSecretsAtHome checks each secret at each hop: the password at the registry where
-// that asks for Basic, else at its token server; tokens at the registry; nothing anywhere
-// else, and no scope beyond the calls'.
-func wantSecretsAtHome(t *testing.T, s *stage, hops []hop) {
+// checkSecrets checks each request for each secret: the password may be sent to the
+// registry if it asks for Basic, or else to its token server, and tokens to the registry.
+// No other host may receive one, and no requested scope may exceed those of the calls.
+func checkSecrets(t *testing.T, s *stage, hops []hop) {
 	t.Helper()
 	registry, tokens := s.scheme+"://"+s.address(theRegistry), s.scheme+"://"+s.address(theTokens)
 	ofPassword := registry
@@ -195,34 +195,34 @@ func wantSecretsAtHome(t *testing.T, s *stage, hops []hop) {
 	}
 }
 
-// Credentials are sent to their own host only, whatever redirects, and whatever asks for them.
+// Credentials are sent to their own host only, whichever server redirects or asks for them.
 func TestSecretsStayWithTheirHost(t *testing.T) {
-	w := newWorld(t, theRegistry, theTokens, theThief, theRegistry+"."+theThief)
-	thieves := func(s *stage) []string {
+	w := newWorld(t, theRegistry, theTokens, attacker, theRegistry+"."+attacker)
+	challenges := func(s *stage) []string {
 		return []string{
 			`Basic realm="registry"`, s.challenge(), "free", "back",
 			fmt.Sprintf(`Bearer realm="%s",service="registry",scope="repository:victim/b:pull,push,delete"`, s.realm()),
-			fmt.Sprintf(`Bearer realm="%s://%s/token",service="registry"`, s.scheme, theThief),
+			fmt.Sprintf(`Bearer realm="%s://%s/token",service="registry"`, s.scheme, attacker),
 		}
 	}
 	for _, scheme := range []string{"http", "https"} {
-		leads := []string{
-			scheme + "://" + theThief, "https://" + theThief, "http://" + theThief, scheme + "://" + theRegistry + ":8443",
-			scheme + "://" + theRegistry + "." + theThief, "http://" + theRegistry + ":8080",
+		targets := []string{
+			scheme + "://" + attacker, "https://" + attacker, "http://" + attacker, scheme + "://" + theRegistry + ":8443",
+			scheme + "://" + theRegistry + "." + attacker, "http://" + theRegistry + ":8080",
 		}
 		for _, way := range []string{"redirect", "location", "link", "ping", "tokens"} {
 			for _, l := range logins() {
-				for i, lead := range leads {
-					for j, thief := range thieves(&stage{scheme: scheme, login: l}) {
-						if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && (i+j)%len(leads) != 0 {
+				for i, target := range targets {
+					for j, asks := range challenges(&stage{scheme: scheme, login: l}) {
+						if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && (i+j)%len(targets) != 0 {
 							continue // each challenge from one place; every combination in the full tier
 						}
-						s := &stage{scheme: scheme, login: l, way: way, lead: lead, thief: thief}
+						s := &stage{scheme: scheme, login: l, way: way, to: target, asks: asks}
 						w.answer, w.hops = s.answer, nil
 						err := use(t, w.client(t, theRegistry, scheme, l.credential))
-						wantSecretsAtHome(t, s, w.seen())
+						checkSecrets(t, s, w.seen())
 						if t.Failed() {
-							t.Fatalf("%s registry, %s login, %s leads to %s, which says %s: %v", scheme, l.name, way, lead, thief, err)
+							t.Fatalf("%s registry, %s login, %s to %s, which asks for %s: %v", scheme, l.name, way, target, asks, err)
 						}
 					}
 				}
@@ -236,16 +236,16 @@ func TestDefaultPortsAreTheSameHost(t *testing.T) {
 	w := newWorld(t, theRegistry, theTokens)
 	for _, scheme := range []string{"http", "https"} {
 		port := map[string]string{"http": ":80", "https": ":443"}[scheme]
-		for _, lead := range []string{scheme + "://" + theRegistry + port, scheme + "://" + theRegistry, scheme + "://Registry.Example", "//" + theRegistry + port} {
+		for _, target := range []string{scheme + "://" + theRegistry + port, scheme + "://" + theRegistry, scheme + "://Registry.Example", "//" + theRegistry + port} {
 			for _, way := range []string{"redirect", "location", "link"} {
 				for _, named := range []string{theRegistry, theRegistry + port} {
 					for _, l := range logins() {
-						s := &stage{scheme: scheme, login: l, way: way, lead: lead}
+						s := &stage{scheme: scheme, login: l, way: way, to: target}
 						w.answer, w.hops = s.answer, nil
 						err := use(t, w.client(t, named, scheme, l.credential))
-						wantSecretsAtHome(t, s, w.seen())
+						checkSecrets(t, s, w.seen())
 						if err != nil {
-							t.Errorf("%s, %s login, %s leads to %s: %v", named, l.name, way, lead, err)
+							t.Errorf("%s, %s login, %s to %s: %v", named, l.name, way, target, err)
 						}
 					}
 				}

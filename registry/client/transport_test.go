@@ -71,7 +71,7 @@ func certificate(t *testing.T) (cert, key string) {
 	return cert, key
 }
 
-func TestCertificatesThatCannotBeRead(t *testing.T) {
+func TestUnreadableCertificates(t *testing.T) {
 	junk := writeFile(t, "junk", t.TempDir(), "junk.pem")
 	for name, o := range map[string]client.Options{
 		"no ca":     {CAFile: filepath.Join(t.TempDir(), "none")},
@@ -86,7 +86,7 @@ func TestCertificatesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A registry on this machine is used without TLS; elsewhere that has to be allowed.
+// Plain HTTP has to be allowed unless the registry is on this machine.
 func TestPlainHTTP(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	image(t, dial(t, r, overTLS), "x", "v1")

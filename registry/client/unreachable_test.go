@@ -60,9 +60,9 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// A registry that cannot be connected to is waited for by time, with a log line now and
-// then, whatever the number of retries; once it is back, the work continues.
-func TestRegistriesThatAreAway(t *testing.T) {
+// A call retries for a fixed time if it cannot connect to the registry, whatever the number
+// of retries, and logs a line now and then. When the registry is back, the work continues.
+func TestUnreachableRegistryIsAwaited(t *testing.T) {
 	for _, test := range []struct {
 		away time.Duration
 		back bool
@@ -110,9 +110,9 @@ func TestRegistriesThatAreAway(t *testing.T) {
 	}
 }
 
-// The two minutes count from the last progress: an upload that progresses in between has
-// them again.
-func TestUploadsToRegistriesThatAreAway(t *testing.T) {
+// The two minutes start at the last progress: after progress, an upload has two minutes
+// again.
+func TestUploadAwaitsUnreachableRegistry(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	clock, dead := newFakeClock(), &url.URL{Scheme: "http", Host: closedPort(t)}
 	var away atomic.Bool
@@ -145,8 +145,8 @@ func TestUploadsToRegistriesThatAreAway(t *testing.T) {
 	}
 }
 
-// A first contact is not waited for: usually the address is wrong.
-func TestRegistriesThatWereNeverThere(t *testing.T) {
+// The first contact is not retried, because the address is usually wrong.
+func TestFirstContactIsNotAwaited(t *testing.T) {
 	clock := newFakeClock()
 	c := dial(t, registrytest.New(t, registrytest.Options{}), func(o *client.Options) { o.Registry, o.Clock = closedPort(t), clock })
 	wantCause(t, c.Ping(t.Context()), client.ErrUnreachable)
@@ -156,8 +156,8 @@ func TestRegistriesThatWereNeverThere(t *testing.T) {
 }
 
 // crane's registry does not report the offset of an upload (400): each interrupted upload
-// starts over, in this process and in another one, and no state is left behind.
-func TestCraneForgetsUploads(t *testing.T) {
+// starts over, in this process and in another one, and its saved session is dropped.
+func TestCraneRegistryCannotResume(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))})
 	b := big()
 	r.Inject(registrytest.Reset(registrytest.First(2, registrytest.On("PATCH uploads")), streamFrom/2))
@@ -166,17 +166,17 @@ func TestCraneForgetsUploads(t *testing.T) {
 	u.Sessions = kept
 	first := dial(t, r, func(o *client.Options) { o.Retries = -1 })
 	if _, err := first.Upload(t.Context(), u); err == nil || kept.location == "" {
-		t.Fatalf("the first process was to fail, and to keep its state: %v, %q", err, kept.location)
+		t.Fatalf("the first process did not fail, or stored no session: %v, %q", err, kept.location)
 	}
 	upload(t, dial(t, r), u, b)
 	if kept.location != "" {
-		t.Errorf("%s is still kept", kept.location)
+		t.Errorf("%s is still stored", kept.location)
 	}
 }
 
-// A stored upload session that the registry does not know is replaced in the same run, unless
-// the failure is temporary or the user has no access at all.
-func TestKeptSessionsWithoutAnAnswer(t *testing.T) {
+// A stored upload session that the registry does not know is replaced in the same run,
+// unless the failure is temporary or the user has no access at all.
+func TestStoredSessionsUnknownToRegistry(t *testing.T) {
 	for _, test := range []struct {
 		status        int
 		posts         int // status of new uploads; 0 is the registry's
@@ -201,8 +201,8 @@ func TestKeptSessionsWithoutAnAnswer(t *testing.T) {
 	}
 }
 
-// A stored session on another host, which is gone or requires a login, is replaced too.
-func TestKeptSessionsOfAnotherHost(t *testing.T) {
+// A stored session on another host that is unreachable or requires a login is replaced too.
+func TestStoredSessionsOfAnotherHost(t *testing.T) {
 	guard := registrytest.New(t, registrytest.Options{Basic: true})
 	for _, host := range []string{closedPort(t), guard.Host} {
 		r := registrytest.New(t, registrytest.Options{})
@@ -212,13 +212,13 @@ func TestKeptSessionsOfAnotherHost(t *testing.T) {
 		u.Sessions = kept
 		upload(t, dial(t, r, private, func(o *client.Options) { o.Clock = newFakeClock() }), u, b)
 		if kept.location != "" {
-			t.Errorf("%s is still kept", kept.location)
+			t.Errorf("%s is still stored", kept.location)
 		}
 	}
 }
 
-// A registry of several servers may not know yet what one of them has acknowledged.
-func TestManifestsWhoseBlobsAreNotKnownYet(t *testing.T) {
+// A server of a registry may not see yet what another one has acknowledged.
+func TestManifestRetriedUntilBlobsAreKnown(t *testing.T) {
 	for _, code := range []string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"} {
 		r := registrytest.New(t, registrytest.Options{})
 		clock := newFakeClock()
