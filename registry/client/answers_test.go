@@ -41,7 +41,7 @@ func FuzzErrorBody(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		codes := codesOf(body)
+		codes := ParseCodes(body)
 		if len(codes) > 5 {
 			t.Errorf("%d codes", len(codes))
 		}

@@ -105,7 +105,7 @@ func (c *Client) errorOf(k *call, resp *http.Response) *Error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	e := k.fail(SideRegistry, causeOf(resp.StatusCode), nil)
 	e.Host = resp.Request.URL.Host
-	e.Status, e.Server, e.Codes = resp.StatusCode, problem.Excerpt(resp.Header.Get("Server"), 60), codesOf(body)
+	e.Status, e.Server, e.Codes = resp.StatusCode, problem.Excerpt(resp.Header.Get("Server"), 60), ParseCodes(body)
 	e.retryAfter = retryAfter(resp.Header, time.Now())
 	if theirs, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
 		e.Skew = theirs.Sub(time.Now().Truncate(time.Second))

@@ -147,9 +147,9 @@ func causeOf(status int) error {
 // maxErrorBody is how many bytes of the body of an error are read.
 const maxErrorBody = 64 << 10
 
-// codesOf parses the body of an error. It returns nothing for a body that no registry
-// wrote, such as the page of a proxy.
-func codesOf(body []byte) (codes []Code) {
+// ParseCodes returns the errors in the body of an answer as short printable texts, at most
+// five. It returns nothing for a body that no registry wrote, such as the page of a proxy.
+func ParseCodes(body []byte) (codes []Code) {
 	var doc struct {
 		Errors []struct {
 			Code, Message string

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
@@ -26,17 +27,10 @@ func hostDirectory(host string) string {
 	return host
 }
 
-// HostDirs returns the directories in which containerd looks for a registry's hosts.toml,
-// in order. It uses the first that exists, whatever it contains.
-func HostDirs(dir, host string) []string {
-	names := []string{hostDirectory(host), host, defaultHost}
-	var dirs []string
-	for i, name := range names {
-		if i == 0 || name != names[i-1] {
-			dirs = append(dirs, filepath.Join(dir, name))
-		}
-	}
-	return dirs
+// ownDirs returns the directories of a registry below dir in the order in which containerd
+// looks for them, without _default. It uses the first that exists, whatever it contains.
+func ownDirs(dir, host string) []string {
+	return slices.Compact([]string{filepath.Join(dir, hostDirectory(host)), filepath.Join(dir, host)})
 }
 
 // Change is what [Mirror.Write] or [Remove] did.
@@ -48,9 +42,9 @@ type Change struct {
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// Write puts the mirror into the hosts.toml of its registry below dir, which is created if
-// it is missing. It replaces an earlier section for another endpoint. Errors: those of the
-// file system, and [*AdviceError] for a file that the section cannot be added to.
+// Write adds the mirror to the hosts.toml of its registry below dir, and creates both if they
+// are missing. It replaces its earlier section. Errors: those of the file system, and
+// [*AdviceError] for a file that the section cannot be added to.
 func (m *Mirror) Write(dir string) (Change, error) {
 	if err := m.checkFiles(); err != nil {
 		return Change{}, err
@@ -83,7 +77,7 @@ func (m *Mirror) Write(dir string) (Change, error) {
 	return change, replace(change.File, edited)
 }
 
-// aside is the prefix of directories that are being created or removed. No registry has
+// aside begins the names of directories that are being created or removed. No registry has
 // such a name.
 const aside = ".layoutproxy-"
 
@@ -111,14 +105,10 @@ func makeDir(target string, text []byte) error {
 	return durable.SyncDir(parent)
 }
 
-// target returns the directory that containerd uses for a registry: the first that exists
-// among the registry's own ones.
+// target returns the first of a registry's own directories that exists, or else the one to create.
 func target(dir, host string) string {
-	dirs := HostDirs(dir, host)
+	dirs := ownDirs(dir, host)
 	for _, d := range dirs {
-		if filepath.Base(d) == defaultHost && host != defaultHost {
-			continue
-		}
 		if _, err := os.Stat(d); err == nil {
 			return d
 		}
@@ -126,7 +116,7 @@ func target(dir, host string) string {
 	return dirs[0]
 }
 
-// read reads a hosts.toml, or reports what would have to be created for it.
+// read reads a hosts.toml. If it is missing, read returns what has to be created for it.
 func read(file string) ([]byte, made, error) {
 	text, err := plainfile.Read(file, maxFile)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -145,8 +135,8 @@ func read(file string) ([]byte, made, error) {
 	return nil, madeTheDir, nil
 }
 
-// madeFor reports whether a certs.d directory is missing, or was created for a section
-// that it still contains: removing the last of these removes the directory.
+// madeFor reports whether a certs.d directory is missing, or was created for a section that
+// it still contains. The directory is removed with the last of these sections.
 func madeFor(dir string) bool {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return true
@@ -164,10 +154,10 @@ func madeFor(dir string) bool {
 	return false
 }
 
-// shadowWarnings returns warnings about what containerd ignores once a registry has a hosts.toml
-// in target.
+// shadowWarnings returns warnings about files that containerd ignores once a registry has a
+// hosts.toml in target.
 func shadowWarnings(dir, host, target string) (warnings []string) {
-	// Docker's pattern applies only without a hosts.toml.
+	// Certificate files in Docker's layout apply only without a hosts.toml.
 	for _, pattern := range []string{"*.crt", "*.cert"} {
 		if found, _ := filepath.Glob(filepath.Join(target, pattern)); len(found) > 0 {
 			warnings = append(warnings, fmt.Sprintf("containerd ignores %s now that %s exists in the same directory: list it there for the registry itself (ca, client)", found[0], hostsFile))
@@ -200,10 +190,7 @@ func Remove(dir, host string) (Change, error) {
 		return Change{}, err
 	}
 	change := Change{File: filepath.Join(target(dir, host), hostsFile), Did: "absent"}
-	for _, d := range HostDirs(dir, host) {
-		if filepath.Base(d) == defaultHost && host != defaultHost {
-			continue
-		}
+	for _, d := range ownDirs(dir, host) {
 		file := filepath.Join(d, hostsFile)
 		text, err := plainfile.Read(file, maxFile)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -223,7 +210,7 @@ func Remove(dir, host string) (Change, error) {
 	return change, nil
 }
 
-// restore restores what existed before our section.
+// restore restores the file and directories as they were before our section was added.
 func restore(file string, rest []byte, what made) error {
 	if len(rest) > 0 || what == madeNothing {
 		return replace(file, rest)
@@ -245,7 +232,7 @@ func restore(file string, rest []byte, what made) error {
 	return durable.SyncDir(dir)
 }
 
-// isOnlyFile reports whether the file is alone in its directory, which is not a link.
+// isOnlyFile reports whether a directory, which must not be a link, contains only the file.
 func isOnlyFile(file string) bool {
 	dir := filepath.Dir(file)
 	info, err := os.Lstat(dir)

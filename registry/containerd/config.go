@@ -14,8 +14,8 @@ import (
 // Config is the part of a containerd configuration that concerns hosts.toml.
 type Config struct {
 	File string
-	// Version is the version of the format: 1.x and 2.x read 2, only 2.x reads 3. It is 0
-	// if there is no file.
+	// Version is the version of the format, or 0 if there is no file. Only containerd 2.x
+	// reads version 3.
 	Version int
 	// CRIPath is config_path in the registry section of the CRI plugin; several
 	// directories are separated by colons. TransferPath is that of the transfer plugin of 2.x.
@@ -27,11 +27,11 @@ type Config struct {
 	// CRIDisabled is true if the CRI plugin is disabled, as in the containerd that Docker
 	// installs: no kubelet pulls through it.
 	CRIDisabled bool
-	// Changed is the modification time of the newest of its files.
+	// Changed is the latest modification time of the file and its imports.
 	Changed time.Time
 }
 
-// The plugins with the settings.
+// The plugins whose settings are read.
 const (
 	CRIPlugin      = "io.containerd.grpc.v1.cri"         // 1.x; 2.x still reads it
 	ImagesPlugin   = "io.containerd.cri.v1.images"       // 2.x
@@ -39,10 +39,10 @@ const (
 	defaultPath    = DefaultDir + ":/etc/docker/certs.d" // default path of 2.x
 )
 
-// ReadConfig reads a configuration and the files that it imports. A missing file is an
-// empty configuration, as it is for containerd. Errors: those of the file system, and
+// readConfig reads a configuration and the files that it imports. A missing file is an
+// empty configuration, as for containerd. Errors: those of the file system, and
 // [*AdviceError] for invalid TOML.
-func ReadConfig(file string) (*Config, error) {
+func readConfig(file string) (*Config, error) {
 	c := &Config{File: file}
 	imports, err := c.read(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -95,14 +95,14 @@ func (c *Config) read(file string) (imports []string, err error) {
 		}
 	}
 	plugins := table(keys, "plugins")
-	c.take(table(plugins, CRIPlugin))
-	c.take(table(plugins, ImagesPlugin))
+	c.readPlugin(table(plugins, CRIPlugin))
+	c.readPlugin(table(plugins, ImagesPlugin))
 	set(&c.TransferPath, table(plugins, TransferPlugin), "config_path")
 	return stringsOf(keys["imports"]), nil
 }
 
-// take adds the settings of a plugin that has a registry section.
-func (c *Config) take(plugin map[string]any) {
+// readPlugin adds the settings of a plugin that has a registry section.
+func (c *Config) readPlugin(plugin map[string]any) {
 	registry := table(plugin, "registry")
 	set(&c.CRIPath, registry, "config_path")
 	set(&c.LocalPull, plugin, "use_local_image_pull")
@@ -122,10 +122,10 @@ func table(keys map[string]any, key string) map[string]any {
 	return t
 }
 
-// Dirs returns the directories in which a containerd with this major version looks for
-// hosts.toml when the kubelet pulls, or nothing if it does not look. The transfer service
-// of 2.x takes several directories for a single name; see LocalPull.
-func (c *Config) Dirs(major int) []string {
+// dirs returns the directories in which a containerd with this major version looks for
+// hosts.toml when the kubelet pulls. The transfer service of 2.x reads several directories
+// as the name of one; see LocalPull.
+func (c *Config) dirs(major int) []string {
 	path := c.CRIPath
 	if path == "" && major >= 2 && !c.Mirrors {
 		path = defaultPath

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzConfig: any file is read, or refused as invalid; what is read of a hosts.toml names each
-// host once, and files by absolute paths.
+// FuzzConfig: any file is read or refused as invalid. A hosts.toml that is read has each host
+// once, and absolute paths of files.
 func FuzzConfig(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.toml")
 	if err != nil || len(files) < 5 {
@@ -27,7 +27,7 @@ func FuzzConfig(f *testing.F) {
 		if err := os.WriteFile(file, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if c, err := ReadConfig(file); err == nil && c.File != file {
+		if c, err := readConfig(file); err == nil && c.File != file {
 			t.Errorf("%+v", c)
 		}
 		h, err := readHosts(file)

@@ -7,70 +7,67 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Daemon is a containerd process on this machine.
-type Daemon struct {
-	PID    int
-	Major  int    // 1 or 2; 0 if its binary does not say, or cannot be read
-	Config string // its configuration file, which may be missing
-	// Started is the start time, at most two seconds too early.
-	Started time.Time
-}
-
 const defaultConfig = "/etc/containerd/config.toml"
 
-// Daemons finds the containerd processes in proc, the directory /proc. Embedded ones, such
-// as that of k3s, have that process name too.
-func Daemons(proc string) ([]Daemon, error) {
+// Nodes finds the containerds of this machine in proc, the directory /proc, and reads their
+// configurations. A containerd inside another program, such as k3s, has its own process of
+// that name too. The error comes with the containerds found so far.
+func Nodes(proc string) ([]Node, error) {
 	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
 		return nil, err
 	}
-	var found []Daemon
+	var nodes []Node
 	for _, name := range names {
 		comm, err := os.ReadFile(name)
 		if err != nil || strings.TrimSpace(string(comm)) != "containerd" {
 			continue // the process may have ended
 		}
-		d, err := daemon(proc, filepath.Dir(name))
+		n, err := readNode(proc, filepath.Dir(name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return found, err
+			return nodes, err
 		}
-		found = append(found, d)
+		nodes = append(nodes, n)
 	}
-	return found, nil
+	return nodes, nil
 }
 
-func daemon(proc, dir string) (Daemon, error) {
-	pid, err := strconv.Atoi(filepath.Base(dir))
-	if err != nil {
-		return Daemon{}, err
+// readNode reads the state of the process whose directory is dir, and its configuration.
+func readNode(proc, dir string) (n Node, err error) {
+	if n.PID, err = strconv.Atoi(filepath.Base(dir)); err != nil {
+		return n, err
 	}
 	line, err := os.ReadFile(filepath.Join(dir, "cmdline"))
 	if err != nil {
-		return Daemon{}, err
+		return n, err
 	}
-	d := Daemon{PID: pid, Config: configOf(strings.Split(string(line), "\x00"))}
-	if !filepath.IsAbs(d.Config) {
+	config := configOf(strings.Split(string(line), "\x00"))
+	if !filepath.IsAbs(config) {
 		cwd, err := os.Readlink(filepath.Join(dir, "cwd"))
 		if err != nil {
-			return Daemon{}, err
+			return n, err
 		}
-		d.Config = filepath.Join(cwd, d.Config)
+		config = filepath.Join(cwd, config)
+	}
+	if n.Started, err = started(proc, dir); err != nil {
+		return n, err
 	}
 	if info, err := buildinfo.ReadFile(filepath.Join(dir, "exe")); err == nil {
-		d.Major = majorOf(info)
+		n.Major = majorOf(info)
 	}
-	d.Started, err = started(proc, dir)
-	return d, err
+	n.Config, n.Err = readConfig(config)
+	if n.Err == nil && n.Major == 0 && n.Config.Version >= 3 {
+		n.Major = 2
+	}
+	return n, nil
 }
 
 // configOf returns the configuration file in a command line.
@@ -89,26 +86,26 @@ func configOf(args []string) string {
 }
 
 // majorOf distinguishes 1.x and 2.x by the Go module that the binary was built from.
-func majorOf(info *buildinfo.BuildInfo) int {
+func majorOf(info *buildinfo.BuildInfo) (major int) {
 	paths := []string{info.Path, info.Main.Path}
 	for _, dep := range info.Deps {
 		paths = append(paths, dep.Path)
 	}
-	const module = "github.com/containerd/containerd"
-	switch {
-	case slices.ContainsFunc(paths, func(p string) bool { return strings.HasPrefix(p+"/", module+"/v2/") }):
-		return 2
-	case slices.ContainsFunc(paths, func(p string) bool { return strings.HasPrefix(p+"/", module+"/") }):
-		return 1
+	const module = "github.com/containerd/containerd/"
+	for _, path := range paths {
+		if strings.HasPrefix(path+"/", module+"v2/") {
+			return 2
+		} else if strings.HasPrefix(path+"/", module) {
+			major = 1
+		}
 	}
-	return 0
+	return major
 }
 
-// ticks is the number of units per second of a process's start time, which Linux reports
-// in the same unit to all programs.
+// ticks is the number of units per second in which Linux reports the start time of a process.
 const ticks = 100
 
-// started returns the start time of a process, from that of the machine.
+// started returns the start time of a process, which is relative to that of the machine.
 func started(proc, dir string) (time.Time, error) {
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {

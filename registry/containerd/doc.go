@@ -21,8 +21,8 @@
 // # What containerd does
 //
 // containerd asks the hosts of a file in the order of their tables, and `server` last;
-// without `server`, the registry itself is last. Top-level keys describe the server, so
-// they must precede the first table. containerd 1.6 ignores a file without any [host]
-// table, and all versions ignore one with an unknown capability. They then pull from the
-// registry itself, and say so only in their log.
+// without `server`, the registry itself is last. Top-level keys describe the server, so they
+// must precede the first table. containerd 1.6 ignores a file without any [host] table, and
+// all versions ignore a file with an unknown capability. Then they pull from the registry
+// itself, and report that only in their log.
 package containerd

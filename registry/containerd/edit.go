@@ -9,9 +9,9 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// edit returns text with this mirror's section: in place of an earlier one, or else before
-// the first table, so that the mirror is asked before the existing hosts. what says what
-// is created for it. file is for the comments.
+// edit returns the text of file with this mirror's section: in place of an earlier one, or
+// else before the first table, so that containerd asks the mirror before the other hosts.
+// what says what is created for the section.
 func (m *Mirror) edit(text []byte, file string, what made) ([]byte, error) {
 	if _, err := parse(text); err != nil {
 		return nil, err
@@ -38,15 +38,11 @@ func (m *Mirror) edit(text []byte, file string, what made) ([]byte, error) {
 	eol := endOfLine(rest)
 	lines := m.render(file, len(keys) == 0, what, eol)
 	if len(keys) > 0 && m.options.NoFallback && keys["server"] != nil {
-		lines = m.renderWithout(lines, eol) // the file's own server already is this mirror
+		// The file's own server is this mirror already: drop the top-level keys.
+		lines = bytes.Replace(lines, []byte(strings.ReplaceAll(m.top(false), "\n", eol)), nil, 1)
 	}
 	edited := insertLines(rest, at, lines, eol)
 	return edited, sameButFor(edited, rest, lines)
-}
-
-// renderWithout drops the top-level keys of a rendered section.
-func (m *Mirror) renderWithout(lines []byte, eol string) []byte {
-	return bytes.Replace(lines, []byte(strings.ReplaceAll(m.top(false), "\n", eol)), nil, 1)
 }
 
 // cutSection returns text without our section, and what was created for it; found reports
@@ -63,7 +59,7 @@ func cutSection(text []byte) (rest []byte, what made, found bool, err error) {
 	return rest, p.made, true, sameButFor(text, rest, text[p.begin:p.end])
 }
 
-// conflict returns an error about settings of a file that cannot coexist with this mirror.
+// conflict returns an error if the other settings of a file contradict this mirror.
 func (m *Mirror) conflict(keys map[string]any) error {
 	own, err := Endpoint(m.Endpoint(), m.options.OverridePath)
 	if err != nil {
@@ -124,7 +120,8 @@ func findPlace(text []byte) int {
 	return len(text)
 }
 
-// aboveComment moves up from a line over the comment lines right above it, but not above least.
+// aboveComment returns the start of the comment lines directly above the line at offset at,
+// but no offset before least.
 func aboveComment(text []byte, least, at int) int {
 	for at > least {
 		above := lineStart(text, at-1)
@@ -138,25 +135,25 @@ func aboveComment(text []byte, least, at int) int {
 
 func lineStart(text []byte, at int) int { return bytes.LastIndexByte(text[:at], '\n') + 1 }
 
-// sameButFor returns an error unless all has exactly the settings of rest and of lines:
-// then no key of one has moved into a table of the other.
+// sameButFor returns an error unless all has exactly the settings of rest and of lines. If
+// it has, no key of one has moved into a table of the other.
 func sameButFor(all, rest, lines []byte) error {
-	var said [3]map[string]any
+	var settings [3]map[string]any
 	for i, text := range [][]byte{all, rest, lines} {
 		var err error
-		if said[i], err = parse(text); err != nil {
+		if settings[i], err = parse(text); err != nil {
 			return advise("write the file's hosts as [host.\"…\"] tables, one per host, and try again",
 				"layoutproxy's section cannot be added to the file: %w", err)
 		}
 	}
-	if !reflect.DeepEqual(said[0], union(said[1], said[2])) {
+	if !reflect.DeepEqual(settings[0], union(settings[1], settings[2])) {
 		return advise("move your lines between layoutproxy's END and the next [table] to the top of the file",
 			"a key of the file would move into or out of layoutproxy's section")
 	}
 	return nil
 }
 
-// union joins the settings of two texts. Both may describe hosts.
+// union joins the settings of two texts, including their tables of hosts.
 func union(a, b map[string]any) map[string]any {
 	all := maps.Clone(a)
 	maps.Copy(all, b)

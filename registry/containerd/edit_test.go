@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// In any hand-written file: removing our section restores it byte for byte, the mirror is
-// asked before all other hosts, and writing twice is the same as writing once.
+// For any hand-written file: removing our section restores the file, containerd asks the
+// mirror before all other hosts, and writing twice has the same result as writing once.
 func FuzzEdit(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.toml")
 	if err != nil || len(files) < 5 {
@@ -30,7 +30,7 @@ func FuzzEdit(f *testing.F) {
 			t.Fatal(err)
 		}
 		if p, err := findSection(text); p != nil || err != nil {
-			return // a part of ours is no hand's
+			return // not a hand-written file
 		}
 		const file = "/certs.d/registry.example/hosts.toml"
 		edited, err := m.edit(text, file, madeNothing)
@@ -42,7 +42,7 @@ func FuzzEdit(f *testing.F) {
 			t.Fatalf("written twice: %q, %v; once: %q", again, err, edited)
 		}
 		if hosts := hostNames(edited); hosts[0] != m.Endpoint() {
-			t.Errorf("%q are asked in that order in %q", hosts, edited)
+			t.Errorf("hosts %q, in that order, in %q", hosts, edited)
 		}
 		rest, _, found, err := cutSection(edited)
 		if err != nil || !found || !bytes.Equal(rest, text) {

@@ -10,9 +10,9 @@ import (
 )
 
 // Endpoint returns the URL that containerd requests for a host entry of hosts.toml, whose
-// key or `server` is name: scheme, host and the path of the API. Two entries with one
-// Endpoint are the same mirror, however they are written. The error says what is wrong
-// with the name.
+// key or `server` is name: scheme, host and the path of the API. Two entries with the same
+// Endpoint are the same mirror, even if their names differ. The error says what is wrong with
+// the name.
 func Endpoint(name string, overridePath bool) (string, error) {
 	if !strings.HasPrefix(name, "http") { // as containerd does
 		name = "https://" + name
@@ -54,7 +54,7 @@ func checkEndpoint(endpoint string, overridePath bool) (*url.URL, error) {
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	if overridePath && !strings.HasSuffix(u.Path, "/v2") {
-		// With it, the path is all that containerd puts before the repository, and a
+		// With override_path, containerd appends the repository directly to this path, and a
 		// registry answers only below /v2/.
 		u.Path += "/v2"
 	}
@@ -62,8 +62,8 @@ func checkEndpoint(endpoint string, overridePath bool) (*url.URL, error) {
 	return u, nil
 }
 
-// checkHost rejects what is not the name of a registry: containerd looks for a directory
-// with exactly that name.
+// checkHost returns an error unless host is the name of a registry: containerd looks for a
+// directory with exactly that name.
 func checkHost(host string) error {
 	switch {
 	case host == "":
@@ -87,8 +87,8 @@ func checkHost(host string) error {
 // defaultHost is containerd's directory for registries without their own.
 const defaultHost = "_default"
 
-// serverOf returns the address that containerd asks for a registry without a hosts.toml,
-// or "" if that depends on more than the name.
+// serverOf returns the URL that containerd uses for a registry without a hosts.toml, or "" if
+// that depends on more than the name.
 func serverOf(host string) string {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {

@@ -7,11 +7,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// maxFile is how much is read of a node's configuration and certificates, in bytes.
+// maxFile is the largest configuration or certificate of a node that is read, in bytes.
 const maxFile = 16 << 20
 
-// checkFiles reads the certificates that a hosts.toml of this node will name: if one is
-// unreadable, containerd pulls nothing from any host of that file.
+// checkFiles checks the certificates that a hosts.toml will name: if one is unreadable,
+// containerd pulls nothing from any host in that file.
 func (m *Mirror) checkFiles() error {
 	const advice = "containerd cannot pull with a hosts.toml whose certificates it cannot read: put the file in place first"
 	if ca := m.options.CA; ca != "" {

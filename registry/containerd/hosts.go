@@ -30,7 +30,7 @@ func (h Host) Can(capability string) bool {
 type Hosts struct {
 	File  string
 	Hosts []Host // in containerd's order, without the server
-	// Server is asked last; if its name is empty, it is the registry itself.
+	// Server is asked last. If its name is empty, it is the registry itself.
 	Server Host
 }
 
@@ -38,7 +38,7 @@ type Hosts struct {
 // wraps [fs.ErrNotExist] if there is no such file, and is an [*AdviceError] for a file
 // that containerd would ignore.
 func ReadHosts(dir, host string) (*Hosts, error) {
-	for _, d := range HostDirs(dir, host) {
+	for _, d := range append(ownDirs(dir, host), filepath.Join(dir, defaultHost)) {
 		if _, err := os.Stat(d); err == nil {
 			return readHosts(filepath.Join(d, hostsFile))
 		} else if !errors.Is(err, fs.ErrNotExist) {
@@ -50,7 +50,7 @@ func ReadHosts(dir, host string) (*Hosts, error) {
 
 // AllHosts reads every readable hosts.toml below dir.
 func AllHosts(dir string) []*Hosts {
-	files, _ := filepath.Glob(filepath.Join(dir, "*", hostsFile)) // fails only for a bad pattern
+	files, _ := filepath.Glob(filepath.Join(dir, "*", hostsFile)) // fails only for a malformed pattern
 	var all []*Hosts
 	for _, file := range files {
 		if h, err := readHosts(file); err == nil {

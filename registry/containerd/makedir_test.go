@@ -11,9 +11,9 @@ import (
 )
 
 // containerd uses the first directory that exists, whatever it contains (hostPaths in its
-// core/remotes/docker/config/hosts.go). So a directory without its hosts.toml, which would
-// hide that of _default, must never exist: not for a moment, and not after a kill.
-func TestNoDirectoryWithoutItsFile(t *testing.T) {
+// core/remotes/docker/config/hosts.go). A directory without hosts.toml would hide that of
+// _default, so it must never exist, not even for a moment or after a kill.
+func TestDirectoryAlwaysHasHostsFile(t *testing.T) {
 	certs := t.TempDir()
 	var current atomic.Pointer[string]
 	done, ended := make(chan struct{}), make(chan struct{})
@@ -29,11 +29,11 @@ func TestNoDirectoryWithoutItsFile(t *testing.T) {
 			if dir == nil {
 				continue
 			}
-			// Each name is made once and removed once.
+			// Each directory is created once and removed once.
 			if !exists(*dir) || exists(filepath.Join(*dir, "hosts.toml")) || !exists(*dir) {
 				continue
 			}
-			t.Errorf("%s is there without its hosts.toml", *dir)
+			t.Errorf("%s exists without its hosts.toml", *dir)
 			return
 		}
 	}()

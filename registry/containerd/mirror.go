@@ -18,11 +18,11 @@ type MirrorOptions struct {
 	// CA, ClientCert and ClientKey are PEM files, for https only. Their paths are made
 	// absolute, because containerd resolves relative ones against the directory of hosts.toml.
 	CA, ClientCert, ClientKey string
-	// OverridePath says that the endpoint's path is the root of the API. /v2 is appended
-	// if it is missing.
+	// OverridePath says that the endpoint's path is the base path of the API. /v2 is
+	// appended if it is missing.
 	OverridePath bool
-	// NoFallback keeps containerd from asking the registry itself for content that is
-	// missing in the mirror.
+	// NoFallback prevents containerd from asking the registry itself for content that the
+	// mirror does not have.
 	NoFallback bool
 }
 
@@ -66,8 +66,8 @@ func (m *Mirror) File(dir string) string {
 	return filepath.Join(dir, hostDirectory(m.options.Host), hostsFile)
 }
 
-// Text returns a complete hosts.toml with only this mirror. dir is the certs.d directory that
-// its comments name.
+// Text returns a complete hosts.toml with only this mirror. Its comments name dir as the
+// certs.d directory.
 func (m *Mirror) Text(dir string) string {
 	return m.comment(dir, m.File(dir)) + m.top(true) + m.table()
 }
@@ -76,21 +76,22 @@ func (m *Mirror) Text(dir string) string {
 func (m *Mirror) comment(dir, file string) string {
 	config := "config_path = " + quote(dir)
 	return `# Images of ` + m.options.Host + ` are pulled through layoutproxy.
-# This file is ` + file + `; it is read at each pull.
-# containerd reads it at all if its own configuration says so; after a change there, restart it.
+# containerd reads this file, ` + file + `, at each pull,
+# if its own configuration has these settings; restart containerd after changing them:
 #   1.x (version = 2):  [plugins."io.containerd.grpc.v1.cri".registry]
 #                         ` + config + `
 #   2.x (version = 3):  [plugins."io.containerd.cri.v1.images".registry]
 #                         ` + config + `
 #                       [plugins."io.containerd.transfer.v1.local"]
 #                         ` + config + `
-#   2.x pulls through its transfer service, which takes one directory: of "a:b", as its
-#   default is, it reads nothing. So name the directory, in both places.
-# ctr reads no configuration: ctr images pull --hosts-dir ` + dir + ` IMAGE
+#   2.x pulls through its transfer service, which reads nothing if config_path is a list of
+#   directories, as by default. So name this one directory in both places.
+# ctr does not read the configuration: ctr images pull --hosts-dir ` + dir + ` IMAGE
 `
 }
 
-// top returns what must precede any table. alone says that the file has no other content.
+// top returns the top-level keys, which must precede all tables. alone means that the file has
+// no other content.
 func (m *Mirror) top(alone bool) string {
 	if m.options.NoFallback {
 		// containerd 1.6 requires a table as well, so the mirror is named twice.
@@ -128,8 +129,8 @@ func (m *Mirror) settings(indent string) string {
 	return b.String()
 }
 
-// quote makes a basic string of TOML. Go's escapes are the same except \a, \v and \x, for
-// control characters, which never occur in URLs and hardly in paths.
+// quote returns s as a basic string of TOML. Go's escapes are the same, except \a, \v and \x
+// for control characters, which are replaced.
 func quote(s string) string {
 	q := strconv.Quote(s)
 	return strings.NewReplacer(`\\`, `\\`, `\a`, `\u0007`, `\v`, `\u000b`, `\x`, `\u00`).Replace(q)

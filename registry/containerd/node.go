@@ -4,30 +4,16 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
-// Node is a containerd that runs on this machine, and what its configuration says.
+// Node is a containerd process on this machine, and its configuration.
 type Node struct {
-	Daemon
-	// Config is nil if it cannot be read, for the reason Err.
-	Config *Config
-	Err    error
-}
-
-// Nodes finds the containerds of this machine in proc, the directory /proc, and reads their
-// configurations. Errors: those of [Daemons], beside the ones that were found.
-func Nodes(proc string) ([]Node, error) {
-	daemons, err := Daemons(proc)
-	var nodes []Node
-	for _, d := range daemons {
-		n := Node{Daemon: d}
-		n.Config, n.Err = ReadConfig(d.Config)
-		if n.Err == nil && n.Major == 0 && n.Config.Version >= 3 {
-			n.Major = 2
-		}
-		nodes = append(nodes, n)
-	}
-	return nodes, err
+	PID     int
+	Major   int       // 1 or 2; 0 if neither the binary nor the configuration shows it
+	Started time.Time // the start time, at most two seconds too early
+	Config  *Config   // nil if it cannot be read
+	Err     error     // why Config is nil
 }
 
 // String describes the process, without its configuration.
@@ -38,16 +24,16 @@ func (n Node) String() string {
 	return fmt.Sprintf("containerd %d.x (process %d)", n.Major, n.PID)
 }
 
-// Dirs returns the directories in which it looks for hosts.toml when the kubelet pulls: those
-// of [Config.Dirs], or nothing if its configuration is unknown or it has no CRI plugin.
+// Dirs returns the directories in which the containerd looks for hosts.toml when the kubelet
+// pulls, or nothing if its configuration is unknown or it has no CRI plugin.
 func (n Node) Dirs() []string {
 	if n.Config == nil || n.Config.CRIDisabled {
 		return nil
 	}
-	return n.Config.Dirs(n.Major)
+	return n.Config.dirs(n.Major)
 }
 
-// CertsDirs returns the directories that any of the nodes reads, each once.
+// CertsDirs returns the [Node.Dirs] of all nodes without duplicates, sorted.
 func CertsDirs(nodes []Node) []string {
 	var dirs []string
 	for _, n := range nodes {
@@ -57,9 +43,9 @@ func CertsDirs(nodes []Node) []string {
 	return slices.Compact(dirs)
 }
 
-// ReadDir chooses the one directory to write a hosts.toml to, so that the containerds of a
-// machine read it, and says why, as "containerd 1.x (process 7) reads it". The error is an
-// [*AdviceError] if no directory or more than one can be chosen.
+// ReadDir returns the one directory that all containerds of a machine read, and the reason,
+// such as "containerd 1.x (process 7) reads /etc/containerd/certs.d". The error is an
+// [*AdviceError] if there is no such directory.
 func ReadDir(nodes []Node) (dir, why string, err error) {
 	const name = "name the directory with --write DIR"
 	if len(nodes) == 0 {

@@ -9,12 +9,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// A hosts.toml goes where the containerd of the machine reads it. Where that is unknown, or there
-// are two such places, a person decides.
+// A hosts.toml is written to the directory that all containerds of the machine read. If there is
+// none, or it is unknown, the user has to name one.
 func TestReadDir(t *testing.T) {
 	node := func(major int, c containerd.Config) containerd.Node {
 		c.File = "/etc/containerd/config.toml"
-		return containerd.Node{Daemon: containerd.Daemon{PID: 7, Major: major}, Config: &c}
+		return containerd.Node{PID: 7, Major: major, Config: &c}
 	}
 	certs := node(1, containerd.Config{CRIPath: "/etc/containerd/certs.d"})
 	docker := node(1, containerd.Config{CRIDisabled: true})
@@ -34,7 +34,7 @@ func TestReadDir(t *testing.T) {
 		"Docker's":         {[]containerd.Node{docker}, "", "without the CRI plugin"},
 		"unset":            {[]containerd.Node{node(1, containerd.Config{})}, "", "/etc/containerd/config.toml sets no config_path; set config_path to /etc/containerd/certs.d"},
 		"mirrors":          {[]containerd.Node{node(1, containerd.Config{Mirrors: true})}, "", "sets registry.mirrors; remove registry.mirrors"},
-		"unreadable":       {[]containerd.Node{{Daemon: containerd.Daemon{PID: 7}, Err: fs.ErrPermission}}, "", "permission denied; run as root"},
+		"unreadable":       {[]containerd.Node{{PID: 7, Err: fs.ErrPermission}}, "", "permission denied; run as root"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, says, err := containerd.ReadDir(test.nodes)

@@ -3,22 +3,14 @@ package containerd
 import (
 	"bytes"
 	"path/filepath"
+	"slices"
 	"strings"
-)
-
-// The lines around our section of a hosts.toml, and those after the first one that say
-// what was created for it.
-const (
-	beginLine = "# BEGIN layoutproxy mirror-config: layoutproxy manages the lines down to END; --remove removes them."
-	endLine   = "# END layoutproxy mirror-config"
-	madeFile  = "# The file was made for it."
-	madeDir   = "# The file and its directory were made for it."
-	madeDirs  = "# The file, its directory and the one above were made for it."
 )
 
 // A section is recognized by the start of its first and last line.
 const (
 	beginMark = "# BEGIN layoutproxy mirror-config"
+	beginLine = beginMark + ": layoutproxy manages the lines down to END; --remove removes them."
 	endMark   = "# END layoutproxy mirror-config"
 )
 
@@ -32,6 +24,13 @@ const (
 	madeTheDirs // and certs.d above it
 )
 
+// madeLines are the second lines of sections. Files of earlier versions contain them too.
+var madeLines = []string{
+	madeTheFile: "# The file was made for it.",
+	madeTheDir:  "# The file and its directory were made for it.",
+	madeTheDirs: "# The file, its directory and the one above were made for it.",
+}
+
 // section is the position of our section in a text.
 type section struct {
 	begin, end int // offsets; end is after the last line's newline
@@ -39,7 +38,7 @@ type section struct {
 }
 
 // findSection finds our section, or returns nil. The error is an [*AdviceError] about
-// inconsistent marks.
+// BEGIN and END lines that do not match.
 func findSection(text []byte) (*section, error) {
 	var found *section
 	inside := false
@@ -58,12 +57,8 @@ func findSection(text []byte) (*section, error) {
 				return nil, badMarks(number, "an END of layoutproxy's section without its BEGIN")
 			}
 			found.end, inside = offset+len(line), false
-		case inside && trimmed == madeFile:
-			found.made = madeTheFile
-		case inside && trimmed == madeDir:
-			found.made = madeTheDir
-		case inside && trimmed == madeDirs:
-			found.made = madeTheDirs
+		case inside && trimmed != "" && slices.Contains(madeLines, trimmed):
+			found.made = made(slices.Index(madeLines, trimmed))
 		}
 		offset += len(line)
 	}
@@ -77,30 +72,26 @@ func badMarks(line int, what string) error {
 	return advise("remove the lines of that section by hand, with both marks, and try again", "line %d: %s", line, what)
 }
 
-// without returns the text without our section, as it was before.
+// without returns the text as it was before our section was added, and the section's offset.
 func (s *section) without(text []byte) (rest []byte, at int) {
 	begin, end := s.begin, s.end
 	if end == len(text) && !bytes.HasSuffix(text, []byte("\n")) {
-		// The last line of the file had no newline: it was added before our section, whose
-		// own last line has none.
+		// The last line of the file had no newline: one was added before our section, and the
+		// last line of the section has none.
 		before := bytes.TrimSuffix(text[:begin], []byte("\n"))
 		begin = len(bytes.TrimSuffix(before, []byte("\r")))
 	}
-	return append(append([]byte{}, text[:begin]...), text[end:]...), begin
+	return slices.Concat(text[:begin], text[end:]), begin
 }
 
-// render returns our section's lines, with the marks and with the line endings of the file.
+// render returns our section, with the line endings of the file. alone means that the file
+// has no other content, and what says what is created for it.
 func (m *Mirror) render(file string, alone bool, what made, eol string) []byte {
 	lines := beginLine + "\n"
-	switch what {
-	case madeTheFile:
-		lines += madeFile + "\n"
-	case madeTheDir:
-		lines += madeDir + "\n"
-	case madeTheDirs:
-		lines += madeDirs + "\n"
+	if what != madeNothing {
+		lines += madeLines[what] + "\n"
 	}
-	lines += m.comment(filepath.Dir(filepath.Dir(file)), file) + m.top(alone) + m.table() + endLine + "\n"
+	lines += m.comment(filepath.Dir(filepath.Dir(file)), file) + m.top(alone) + m.table() + endMark + "\n"
 	return []byte(strings.ReplaceAll(lines, "\n", eol))
 }
 
@@ -109,7 +100,7 @@ func insertLines(text []byte, at int, lines []byte, eol string) []byte {
 	if at == len(text) && at > 0 && text[at-1] != '\n' {
 		lines = append([]byte(eol), bytes.TrimSuffix(lines, []byte(eol))...)
 	}
-	return append(append(append([]byte{}, text[:at]...), lines...), text[at:]...)
+	return slices.Concat(text[:at], lines, text[at:])
 }
 
 // endOfLine returns the line ending of a text.

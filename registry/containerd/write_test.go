@@ -87,8 +87,8 @@ func remove(t *testing.T, dir, host, did string) {
 	}
 }
 
-// Hand-written lines stay, whatever they contain, and the file is the same again after our
-// section is removed.
+// Hand-written lines are kept, whatever they contain, and removing our section restores the
+// file.
 func TestWriteAndRemoveHandWrittenFiles(t *testing.T) {
 	for _, name := range []string{
 		"commented", "tables", "crlf", "nonewline", "crlf-nonewline", "comments", "empty", "tricky", "servertable",
@@ -105,11 +105,11 @@ func TestWriteAndRemoveHandWrittenFiles(t *testing.T) {
 			other := mirror(t, func(o *containerd.MirrorOptions) { o.Endpoint = "https://proxy.example:5000/a" })
 			write(t, other, dir, "changed")
 			if got := read(t, file); strings.Contains(got, "127.0.0.1") || strings.Count(got, "# BEGIN layoutproxy") != 1 {
-				t.Errorf("the part of another endpoint was not replaced:\n%s", got)
+				t.Errorf("the section of another endpoint was not replaced:\n%s", got)
 			}
 			write(t, m, dir, "changed")
 			if got := read(t, file); got != written {
-				t.Errorf("there and back again:\n%s", cmp.Diff(written, got))
+				t.Errorf("the first section was not restored:\n%s", cmp.Diff(written, got))
 			}
 
 			remove(t, dir, "registry.example", "removed")
@@ -145,14 +145,14 @@ func TestWriteNewFiles(t *testing.T) {
 	}
 }
 
-// What was created for our section is removed with it, and nothing else is.
-func TestRemoveWhatWasMade(t *testing.T) {
+// Everything that was created for our section is removed with it, and nothing else.
+func TestRemoveCreatedDirectories(t *testing.T) {
 	m := mirror(t, func(o *containerd.MirrorOptions) { o.Host = "registry.example:5000" })
 	below := func(dir, name string) string { return filepath.Join(dir, "registry.example_5000_", name) }
 	gone := func(path string) {
 		t.Helper()
 		if _, err := os.Lstat(path); !os.IsNotExist(err) {
-			t.Errorf("%s is still there: %v", path, err)
+			t.Errorf("%s still exists: %v", path, err)
 		}
 	}
 
@@ -162,7 +162,7 @@ func TestRemoveWhatWasMade(t *testing.T) {
 	remove(t, dir, "registry.example:5000", "removed")
 	gone(dir)
 
-	// The directory was created for both, and is removed with the last one.
+	// The directory was created for two sections, and is removed with the last one.
 	write(t, m, dir, "created")
 	write(t, mirror(t, func(o *containerd.MirrorOptions) { o.Host = "other.example" }), dir, "created")
 	remove(t, dir, "registry.example:5000", "removed")
@@ -174,7 +174,7 @@ func TestRemoveWhatWasMade(t *testing.T) {
 	write(t, m, dir, "created")
 	remove(t, dir, "registry.example:5000", "removed")
 	if _, err := os.Stat(dir); err != nil {
-		t.Errorf("a directory that was there is gone: %v", err)
+		t.Errorf("an existing directory was removed: %v", err)
 	}
 
 	write(t, m, dir, "created")
@@ -184,7 +184,7 @@ func TestRemoveWhatWasMade(t *testing.T) {
 	remove(t, dir, "registry.example:5000", "removed")
 	gone(below(dir, "hosts.toml"))
 
-	write(t, m, dir, "created") // into a directory that was there
+	write(t, m, dir, "created") // into an existing directory
 	if err := os.Remove(below(dir, "ca.pem")); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestRemoveWhatWasMade(t *testing.T) {
 }
 
 // containerd reads the first directory that exists, so the section is added there.
-func TestWriteGoesWhereContainerdLooks(t *testing.T) {
+func TestWriteIntoExistingDirectory(t *testing.T) {
 	dir := t.TempDir()
 	colon := filepath.Join(dir, "registry.example:5000")
 	if err := os.Mkdir(colon, 0o755); err != nil {
@@ -224,7 +224,7 @@ func TestWriteGoesWhereContainerdLooks(t *testing.T) {
 	}
 }
 
-// A new file hides what containerd read before, and Write warns of that.
+// Write warns if its new file hides another one from containerd.
 func TestWriteWarnsOfShadows(t *testing.T) {
 	dir, file := put(t, "")
 	if err := os.Rename(file, filepath.Join(filepath.Dir(file), "registry.crt")); err != nil {
@@ -261,7 +261,7 @@ func TestWriteFollowsLinks(t *testing.T) {
 	}
 }
 
-func TestRefusals(t *testing.T) {
+func TestWriteRefusesContradictions(t *testing.T) {
 	plain := func(*containerd.MirrorOptions) {}
 	alone := func(o *containerd.MirrorOptions) { o.NoFallback = true }
 	for name, test := range map[string]struct {
@@ -294,8 +294,8 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// A hand-written server that is the mirror satisfies --no-fallback.
-func TestNoFallbackBesideAServerOfTheSame(t *testing.T) {
+// A hand-written server that is the same mirror satisfies --no-fallback.
+func TestNoFallbackWithSameServer(t *testing.T) {
 	hand := "server = \"http://127.0.0.1:5000\"\n"
 	dir, file := put(t, hand)
 	write(t, mirror(t, func(o *containerd.MirrorOptions) { o.NoFallback = true }), dir, "changed")
@@ -304,8 +304,8 @@ func TestNoFallbackBesideAServerOfTheSame(t *testing.T) {
 	}
 }
 
-// Lines after our section are in our table; without it they would apply to the registry itself.
-func TestRemoveRefusesToChangeWhatAKeyMeans(t *testing.T) {
+// Lines after our section belong to its table; removing it would move them to the server.
+func TestRemoveRefusesToMoveKeys(t *testing.T) {
 	dir, file := put(t, "")
 	write(t, mirror(t, nil), dir, "changed")
 	text := read(t, file) + "skip_verify = true\n"
@@ -317,7 +317,7 @@ func TestRemoveRefusesToChangeWhatAKeyMeans(t *testing.T) {
 	}
 }
 
-// containerd pulls nothing with a file that names an unreadable certificate.
+// containerd cannot pull with a file that names an unreadable certificate.
 func TestWriteRefusesMissingCertificates(t *testing.T) {
 	dir := t.TempDir()
 	for _, change := range []func(*containerd.MirrorOptions){

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,23 +11,8 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+	"github.com/layoutproxy/layoutproxy/registry/client"
 )
-
-// request makes a request of the API; path is relative to /v2/.
-func (d *doctor) request(ctx context.Context, method, path string) (*http.Request, error) {
-	target := d.url.String() + "/v2/" + path
-	if d.image.host != "" && d.image.host != d.url.Host {
-		target += "?ns=" + d.image.host // as containerd does with mirrors
-	}
-	req, err := http.NewRequestWithContext(ctx, method, target, nil)
-	if err != nil {
-		return nil, err
-	}
-	if d.auth != "" {
-		req.Header.Set("Authorization", d.auth)
-	}
-	return req, nil
-}
 
 // answer is an answer whose body was read.
 type answer struct {
@@ -40,11 +24,26 @@ type answer struct {
 	from   *url.URL // the URL that answered, after redirects
 }
 
-// errBroken means that the answer ended before its announced length.
+// errBroken means that an answer was shorter than its Content-Length.
 var errBroken = errors.New("the answer was cut off")
 
-// do sends a request and reads at most limit bytes of the answer's body.
-func (d *doctor) do(req *http.Request, limit int64) (answer, error) {
+// send sends a request, whose path is relative to /v2/, and reads at most limit bytes of the
+// answer's body.
+func (d *doctor) send(ctx context.Context, method, path string, header map[string]string, limit int64) (answer, error) {
+	target := d.url.String() + "/v2/" + path
+	if d.image.host != "" && d.image.host != d.url.Host {
+		target += "?ns=" + url.QueryEscape(d.image.host) // as containerd does with mirrors
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, nil)
+	if err != nil {
+		return answer{}, err
+	}
+	for name, value := range header {
+		req.Header.Set(name, value)
+	}
+	if d.auth != "" {
+		req.Header.Set("Authorization", d.auth)
+	}
 	resp, err := d.client.Do(req)
 	if err != nil {
 		return answer{}, err
@@ -61,12 +60,8 @@ const maxErrorBody = 64 << 10
 
 // askAPI requests the base of the API, without credentials.
 func (d *doctor) askAPI(ctx context.Context) Step {
-	req, err := d.request(ctx, http.MethodGet, "")
-	if err != nil {
-		return failed("fix the URL", "%v", err)
-	}
 	d.sent = time.Now()
-	a, err := d.do(req, maxErrorBody)
+	a, err := d.send(ctx, http.MethodGet, "", nil, maxErrorBody)
 	d.took = time.Since(d.sent)
 	if err != nil {
 		return failed(adviceOfAlert(err), "GET /v2/: %v", err)
@@ -82,37 +77,27 @@ func (d *doctor) askAPI(ctx context.Context) Step {
 			"%s/v2/ answers %s: not a registry", d.url, a.status)
 	case a.code != http.StatusOK:
 		return failed("check the log of the server, or of the proxy in front of it", "%s/v2/ answers %s%s", d.url, a.status, errorsOf(a.body))
-	case a.from.Host != req.URL.Host:
+	case a.from.Host != d.url.Host:
 		return warning("containerd follows the redirect, but for each request again: use the target directly", "%s/v2/ redirects to %s", d.url, a.from)
 	case a.header.Get("Docker-Distribution-Api-Version") != "registry/2.0":
-		return warning("is that a registry? check what listens there", "%s/v2/ answers 200 without the header of a registry", d.url)
+		return warning("check whether a registry listens there", "%s/v2/ answers 200 without the header of a registry", d.url)
 	}
 	return ok("a registry, answered in %s", d.took.Round(10*time.Microsecond))
 }
 
-// errorsOf returns a registry's error (distribution specification, "Error Codes") on one
-// line, or "".
+// errorsOf returns the first error in an answer of a registry, after a colon and on one line,
+// or "".
 func errorsOf(body []byte) string {
-	var doc struct {
-		Errors []struct {
-			Code    string          `json:"code"`
-			Message string          `json:"message"`
-			Detail  json.RawMessage `json:"detail"`
-		} `json:"errors"`
-	}
-	if json.Unmarshal(body, &doc) != nil || len(doc.Errors) == 0 {
+	codes := client.ParseCodes(body)
+	if len(codes) == 0 {
 		return ""
 	}
-	e := doc.Errors[0]
-	text := fmt.Sprintf(": %s: %s", e.Code, e.Message)
-	if len(e.Detail) > 0 && string(e.Detail) != "null" {
-		text += " " + string(e.Detail)
-	}
-	return problem.Excerpt(text, 500)
+	text := fmt.Sprintf("%s: %s %s", codes[0].Code, codes[0].Message, codes[0].Detail)
+	return ": " + problem.Excerpt(strings.Trim(text, ": "), 500)
 }
 
-// A larger difference between the clocks is a warning, or a failure: certificates and
-// tokens depend on the time.
+// Larger differences between the clocks are a warning or a failure: certificates and tokens
+// depend on the time.
 const (
 	clockWarning = 30 * time.Second
 	clockFailure = 5 * time.Minute
@@ -124,7 +109,7 @@ func (d *doctor) compareClocks(context.Context) Step {
 	if err != nil {
 		return skipped("the registry does not report its time")
 	}
-	// The header has whole seconds, of a moment between request and answer.
+	// The header contains whole seconds, and was written between request and answer.
 	apart := theirs.Add(500 * time.Millisecond).Sub(d.sent.Add(d.took / 2)).Round(time.Second)
 	const advice = "synchronize both clocks (chrony, systemd-timesyncd): certificates and tokens depend on the time"
 	way := "ahead of"

@@ -10,7 +10,7 @@ import (
 
 const adviceLogin = "give --username with --password-stdin, or log in with docker login; the kubelet needs the same login as an imagePullSecret"
 
-// logIn finds out whether a login is required, and whether ours is accepted.
+// logIn checks whether a login is required, and whether ours is accepted.
 func (d *doctor) logIn(ctx context.Context) Step {
 	if d.api.code != http.StatusUnauthorized {
 		return ok("no login is required")
@@ -27,11 +27,7 @@ func (d *doctor) logIn(ctx context.Context) Step {
 		return failed(adviceOfLogin(err), "%v", err)
 	}
 	d.auth = login.Authorization
-	req, err := d.request(ctx, http.MethodGet, "")
-	if err != nil {
-		return failed("", "%v", err)
-	}
-	a, err := d.do(req, maxErrorBody)
+	a, err := d.send(ctx, http.MethodGet, "", nil, maxErrorBody)
 	switch {
 	case err != nil:
 		return failed("check the server's log", "GET /v2/ with a login: %v", err)
@@ -41,7 +37,7 @@ func (d *doctor) logIn(ctx context.Context) Step {
 	return ok("%s with %v is accepted", login.Scheme, login.Credential)
 }
 
-// reportNoLogin returns the step without a login.
+// reportNoLogin returns the step for a registry that requires a login if there are no credentials.
 func (d *doctor) reportNoLogin(scheme string) Step {
 	if d.image.repository == "" {
 		return warning(adviceLogin, "a login is required (%s) and none was given; only pulling an image would show whether it is needed", scheme)
@@ -49,7 +45,7 @@ func (d *doctor) reportNoLogin(scheme string) Step {
 	return failed(adviceLogin, "a login is required (%s), and no credentials were found for %s", scheme, d.url.Host)
 }
 
-// adviceOfLogin says what to do if there is no way to log in.
+// adviceOfLogin returns what to do about an error of [client.Client.LogIn].
 func adviceOfLogin(err error) string {
 	var e *client.Error
 	switch {

@@ -17,7 +17,7 @@ func login(user, password string) client.Options {
 	return client.Options{Credential: client.Credential{Username: user, Password: password, Source: "a test"}}
 }
 
-// guarded lets in clients with a certain header, and challenges all others.
+// guarded requires a header with a certain value, and challenges all other clients.
 func guarded(h http.Handler, challenge string, in func(*http.Request) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if in(req) {
@@ -41,7 +41,7 @@ func TestBasic(t *testing.T) {
 	expect(t, r, "credentials", doctor.Failed, "basic", "--username", "imagePullSecret")
 	expect(t, r, "tag", doctor.Skipped, "depends on credentials")
 
-	// A health check has no login, and need not have one.
+	// A health check needs no login.
 	expect(t, examine(t, doctor.Options{URL: s.URL}), "credentials", doctor.Warning, "--username")
 
 	o.Client = login("node", "guess")
@@ -116,7 +116,7 @@ func TestStrangeChallenges(t *testing.T) {
 	}
 }
 
-// Of several challenges, the one that the client supports is used, wherever it is in the list.
+// Of several challenges, the one that the client supports is met, wherever it is in the list.
 func TestSeveralChallenges(t *testing.T) {
 	for _, challenges := range [][]string{{"Negotiate", `Basic realm="registry"`}, {`Negotiate, Basic realm="a, b"`}} {
 		h := bundle(t)
@@ -132,8 +132,8 @@ func TestSeveralChallenges(t *testing.T) {
 	}
 }
 
-// The login for the registry is not sent elsewhere.
-func TestLoginStaysHome(t *testing.T) {
+// The login for the registry is not sent to another host.
+func TestLoginIsNotSentElsewhere(t *testing.T) {
 	var asked, leaked atomic.Int64
 	elsewhere := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		asked.Add(1)
@@ -151,7 +151,7 @@ func TestLoginStaysHome(t *testing.T) {
 	o.Client.AllowPrivateRedirects = true
 	examine(t, o)
 	if leaked.Load() == 0 {
-		t.Error("a token server that is allowed got no login")
+		t.Error("an allowed token server got no login")
 	}
 	leaked.Store(0)
 	h := bundle(t)
@@ -166,12 +166,12 @@ func TestLoginStaysHome(t *testing.T) {
 	before := asked.Load()
 	expect(t, examine(t, o), "blob", doctor.Failed)
 	if asked.Load() == before || leaked.Load() != 0 {
-		t.Errorf("%d requests were led elsewhere, %d with the login", asked.Load()-before, leaked.Load())
+		t.Errorf("%d requests were redirected, %d with the login", asked.Load()-before, leaked.Load())
 	}
 }
 
-// A registry with TLS cannot name a token server without TLS.
-func TestNoTokensInTheClear(t *testing.T) {
+// The token server of a registry with TLS must have TLS too.
+func TestTokenServerNeedsTLS(t *testing.T) {
 	a := newAuthority(t)
 	s := httptest.NewUnstartedServer(guarded(http.NotFoundHandler(), `Bearer realm="http://tokens.example/token"`, func(*http.Request) bool { return false }))
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(t, a, nil)}}

@@ -12,11 +12,11 @@ import (
 
 const (
 	maxConfig = 8 << 20
-	maxPart   = 64 << 10 // of a layer
+	maxPart   = 64 << 10 // bytes of a layer
 	maxLayers = 200
 )
 
-// unchecked is what the step about blobs does not check.
+// unchecked reports what the step about blobs does not check.
 const unchecked = "The digests of layers are not checked here: use layoutproxy verify SOURCE"
 
 const adviceBlob = "run layoutproxy verify SOURCE to see which file is missing or damaged, and copy that archive or chunk again"
@@ -56,6 +56,7 @@ func (d *doctor) fetchBlobs(ctx context.Context) Step {
 	return ok("config and layers (%d) are present, and %s can be resumed from its middle. %s", asked, largest.Digest, unchecked)
 }
 
+// fetchConfig fetches the config of an image, and checks its size and digest.
 func (d *doctor) fetchConfig(ctx context.Context, config ocispec.Descriptor) (step Step, bad bool) {
 	what := d.describeBlob(config)
 	if err := config.Digest.Validate(); err != nil {
@@ -76,20 +77,15 @@ func (d *doctor) fetchConfig(ctx context.Context, config ocispec.Descriptor) (st
 
 // getBlob requests a blob, or a range of it, and reads at most limit bytes.
 func (d *doctor) getBlob(ctx context.Context, desc ocispec.Descriptor, ranges string, limit int64) (a answer, step Step, bad bool) {
-	req, err := d.request(ctx, http.MethodGet, d.image.repository+"/blobs/"+desc.Digest.String())
-	if err != nil {
-		return a, failed("", "%v", err), true
-	}
-	req.Header.Set("Accept", desc.MediaType+", */*")
+	header := map[string]string{"Accept": desc.MediaType + ", */*"}
 	if ranges != "" {
-		req.Header.Set("Range", ranges)
+		header["Range"] = ranges
 	}
-	if a, err = d.do(req, limit); err != nil {
-		step = failed("check the server's log", "GET %s: %v", d.describeBlob(desc), err)
-		if errors.Is(err, errBroken) {
-			step = damaged(adviceBlob, "GET %s: %v", d.describeBlob(desc), err)
-		}
-		return a, step, true
+	a, err := d.send(ctx, http.MethodGet, d.image.repository+"/blobs/"+desc.Digest.String(), header, limit)
+	if errors.Is(err, errBroken) {
+		return a, damaged(adviceBlob, "GET %s: %v", d.describeBlob(desc), err), true
+	} else if err != nil {
+		return a, failed("check the server's log", "GET %s: %v", d.describeBlob(desc), err), true
 	}
 	return a, Step{}, false
 }
@@ -110,7 +106,7 @@ func (d *doctor) askBlob(ctx context.Context, desc ocispec.Descriptor) (step Ste
 	return Step{}, false
 }
 
-// fetchRange reads from the middle of a blob.
+// fetchRange reads a range from the middle of a blob.
 func (d *doctor) fetchRange(ctx context.Context, desc ocispec.Descriptor) (step Step, bad bool) {
 	what, from := d.describeBlob(desc), desc.Size/2
 	want := min(desc.Size-from, maxPart)

@@ -42,8 +42,8 @@ func TestHealthy(t *testing.T) {
 	expect(t, examine(t, doctor.Options{URL: s.URL, Image: "app:none"}), "tag", doctor.Failed, s.URL+"/v2/app/tags/list")
 }
 
-// With only a digest no tag is requested; with both, the digest is used.
-func TestByDigest(t *testing.T) {
+// With only a digest, no tag is requested; with both, the digest is used.
+func TestImageByDigest(t *testing.T) {
 	s := listen(t, bundle(t))
 	digest := strings.Fields(step(t, examine(t, doctor.Options{URL: s.URL, Image: "app:v1"}), "manifest").Detail)[0]
 	digest = strings.TrimSuffix(digest, ",")
@@ -56,11 +56,11 @@ func TestByDigest(t *testing.T) {
 	r = examine(t, doctor.Options{URL: s.URL, Image: "app@sha256:" + strings.Repeat("0", 64)})
 	expect(t, r, "manifest", doctor.Failed, "404")
 	if !r.Content() {
-		t.Error("missing content is a content failure")
+		t.Error("missing content is not reported as such")
 	}
 }
 
-// fault answers instead of the registry, or leaves the request to it.
+// fault answers a request instead of the registry, or lets the registry answer.
 type fault func(w http.ResponseWriter, req *http.Request, answer *httptest.ResponseRecorder)
 
 // behind puts a fault in front of the registry.
@@ -80,7 +80,7 @@ func pass(w http.ResponseWriter, answer *httptest.ResponseRecorder) {
 	w.Write(answer.Body.Bytes())
 }
 
-// on changes answers to one method, and to paths that contain a word.
+// on changes the answers to one method, for paths that contain a word.
 func on(method, path string, change func(answer *httptest.ResponseRecorder)) fault {
 	return func(w http.ResponseWriter, req *http.Request, answer *httptest.ResponseRecorder) {
 		if req.Method == method && strings.Contains(req.URL.Path, path) {
@@ -133,7 +133,7 @@ func TestFaults(t *testing.T) {
 		"another type": {on("GET", "/manifests/", func(a *httptest.ResponseRecorder) {
 			a.Header().Set("Content-Type", "application/vnd.oci.artifact.manifest.v1+json")
 		}), "manifest", doctor.Failed, []string{"mediaType", "containerd refuses it"}, true},
-		"no config":       {on("GET", "/blobs/", missing), "blob", doctor.Failed, []string{"404: BLOB_UNKNOWN: gone fishing \"archive.tar\"", "layoutproxy list"}, true},
+		"no config":       {on("GET", "/blobs/", missing), "blob", doctor.Failed, []string{"404: BLOB_UNKNOWN: gone fishing archive.tar", "layoutproxy list"}, true},
 		"a bad config":    {on("GET", "/blobs/", damage), "blob", doctor.Failed, []string{"checksum mismatch", "layoutproxy verify"}, true},
 		"no layer":        {on("HEAD", "/blobs/", missing), "blob", doctor.Failed, []string{"404"}, true},
 		"a short layer":   {on("HEAD", "/blobs/", func(a *httptest.ResponseRecorder) { a.Header().Set("Content-Length", "7") }), "blob", doctor.Failed, []string{"7 bytes"}, true},
@@ -181,7 +181,7 @@ func cut(w http.ResponseWriter, _ *http.Request, answer *httptest.ResponseRecord
 	pass(w, answer)
 }
 
-// A damaged child is found, for any platform.
+// A damaged child is reported, whatever its platform.
 func TestChildOfAnotherPlatform(t *testing.T) {
 	healthy := bundle(t)
 	n := 0
@@ -226,7 +226,7 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// Another kind of server is distinguished from a failing registry.
+// A server that is not a registry is distinguished from a failing registry.
 func TestAPI(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
@@ -243,7 +243,7 @@ func TestAPI(t *testing.T) {
 	}
 }
 
-func TestUsage(t *testing.T) {
+func TestMalformedOptions(t *testing.T) {
 	for _, o := range []doctor.Options{
 		{URL: ""}, {URL: "127.0.0.1:5000"}, {URL: "ftp://a"}, {URL: "http://a:b@c"},
 		{URL: "http://a", Image: "app:v1:v2"}, {URL: "http://a", Image: "APP"}, {URL: "http://a", Image: "app@sha256:0"},
@@ -255,7 +255,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// A short name can be that of an official image, which clients request below library/.
+// A short name may be that of an official image, which clients request below library/.
 func TestOfficialImage(t *testing.T) {
 	asked := func(image string) (paths []string, r *doctor.Report) {
 		s := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

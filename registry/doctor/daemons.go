@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// examineDaemons checks whether the containerds that run here read the hosts.toml that was found.
+// examineDaemons checks whether the containerds of this machine read the hosts.toml that was found.
 func (d *doctor) examineDaemons(context.Context) Step {
 	nodes, err := containerd.Nodes(d.Proc)
 	switch {
@@ -19,38 +19,31 @@ func (d *doctor) examineDaemons(context.Context) Step {
 		return warning("run as root to check it", "a containerd runs here, and cannot be inspected: %v", err)
 	case len(nodes) == 0:
 		return skipped("no containerd runs on this machine")
-	case d.reader == "":
-		return skipped("%s, and no hosts.toml leads to %s", describeDaemon(nodes[0].Daemon), d.url)
+	case d.hosts == "":
+		return skipped("%v runs here, and no hosts.toml points to %s", nodes[0], d.url)
 	}
-	worst := Step{}
+	var worst Step
 	for _, node := range nodes {
-		s := d.examine(node)
-		if worst.State == "" || rank(s.State) > rank(worst.State) {
+		if s := d.examine(node); rank(s.State) > rank(worst.State) {
 			worst = s
 		}
 	}
 	return worst
 }
 
+// rank orders states from good to bad; it is negative for "".
 func rank(s State) int { return slices.Index([]State{Skipped, OK, Warning, Failed}, s) }
-
-func describeDaemon(d containerd.Daemon) string {
-	if d.Major == 0 {
-		return fmt.Sprintf("containerd runs as process %d", d.PID)
-	}
-	return fmt.Sprintf("containerd %d.x runs as process %d", d.Major, d.PID)
-}
 
 // startedWithin is the precision of a process's start time.
 const startedWithin = 2 * time.Second
 
 // examine checks one containerd.
 func (d *doctor) examine(node containerd.Node) Step {
-	who, config := describeDaemon(node.Daemon), node.Config
+	who, config := node.String(), node.Config
 	if node.Err != nil {
 		return failed(adviceOf(node.Err, "run as root to check it"), "%s: %v", who, node.Err)
 	}
-	dir := filepath.Dir(filepath.Dir(d.reader))
+	dir := filepath.Dir(filepath.Dir(d.hosts))
 	plugin := containerd.CRIPlugin
 	if node.Major >= 2 {
 		plugin = containerd.ImagesPlugin
@@ -59,7 +52,7 @@ func (d *doctor) examine(node containerd.Node) Step {
 	dirs := node.Dirs()
 	switch {
 	case config.CRIDisabled:
-		return skipped("%s without the CRI plugin: no kubelet pulls through it", who)
+		return skipped("%s runs without the CRI plugin: no kubelet pulls through it", who)
 	case config.Mirrors:
 		return failed("remove [registry.mirrors] from "+config.File+": containerd does not allow both. "+advice,
 			"%s: registry.mirrors is set, so hosts.toml is ignored when the kubelet pulls", who)
@@ -68,14 +61,14 @@ func (d *doctor) examine(node containerd.Node) Step {
 	case !slices.ContainsFunc(dirs, func(p string) bool { return samePath(p, dir) }):
 		return failed(advice, "%s reads hosts.toml below %s, and not below %s", who, strings.Join(dirs, ", "), dir)
 	case config.Changed.After(node.Started.Add(startedWithin)):
-		return warning("restart containerd", "%s and was started before %s was changed", who, config.File)
+		return warning("restart containerd", "%s was started before %s was changed", who, config.File)
 	case node.Major >= 2:
 		return d.examineTransfer(config, who, dir, dirs, advice)
 	}
 	return ok("%s reads %s", who, dir)
 }
 
-// examineTransfer checks what 2.x needs besides: it pulls through its transfer service.
+// examineTransfer checks the settings of the transfer service, through which 2.x pulls.
 func (d *doctor) examineTransfer(config *containerd.Config, who, dir string, dirs []string, advice string) Step {
 	switch {
 	case len(dirs) > 1 && !config.LocalPull:

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,11 +32,10 @@ var ErrForm = errors.New("not of the form")
 
 const (
 	requestTimeout = 10 * time.Second
-	maxManifest    = 8 << 20 // containerd's limit
 	maxRedirects   = 5
 )
 
-// doctor is one run.
+// doctor is the state of one [Run].
 type doctor struct {
 	Options
 	url    *url.URL // without a slash at its end
@@ -47,12 +47,12 @@ type doctor struct {
 	failed string         // the failed step that later steps depend on
 
 	api      answer        // of /v2/
-	sent     time.Time     // when /v2/ was asked
-	took     time.Duration // until it answered
+	sent     time.Time     // when /v2/ was requested
+	took     time.Duration // how long the answer took
 	auth     string        // the Authorization header, once there is one
 	manifest manifest      // of the image
-	leaf     manifest      // the one with layers, for the blob
-	reader   string        // the hosts.toml that points to the registry, or should
+	leaf     manifest      // the manifest whose blobs are checked
+	hosts    string        // the hosts.toml that points to the registry, or should
 }
 
 // Run performs all steps. The error is about the options, such as [ErrForm] or an
@@ -66,26 +66,26 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	defer d.login.Close()
 	for _, step := range []struct {
 		name   string
-		look   func(context.Context) Step
-		always bool // it depends on no other
+		check  func(context.Context) Step
+		always bool // it depends on no other step
 	}{
-		{stepName, d.lookUp, false},
-		{stepConnection, d.connect, false},
-		{stepTLS, d.shakeHands, false},
-		{stepAPI, d.askAPI, false},
-		{stepCredentials, d.logIn, false},
-		{stepClock, d.compareClocks, false},
-		{stepContent, d.readWarnings, false},
-		{stepTag, d.resolveTag, false},
-		{stepManifest, d.fetchManifest, false},
-		{stepChild, d.fetchChildren, false},
-		{stepBlob, d.fetchBlobs, false},
-		{stepHosts, d.readHosts, true},
-		{stepContainerd, d.examineDaemons, true},
+		{"name", d.lookUp, false},
+		{"connection", d.connect, false},
+		{"tls", d.shakeHands, false},
+		{"api", d.askAPI, false},
+		{"credentials", d.logIn, false},
+		{"clock", d.compareClocks, false},
+		{"content", d.readWarnings, false},
+		{"tag", d.resolveTag, false},
+		{"manifest", d.fetchManifest, false},
+		{"child", d.fetchChildren, false},
+		{"blob", d.fetchBlobs, false},
+		{"hosts.toml", d.readHosts, true},
+		{"containerd", d.examineDaemons, true},
 	} {
 		s := Step{State: Skipped, Detail: "depends on " + d.failed}
 		if d.failed == "" || step.always {
-			s = step.look(ctx)
+			s = step.check(ctx)
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -111,12 +111,7 @@ func newDoctor(o Options) (*doctor, error) {
 			return nil, err
 		}
 	}
-	if d.Proc == "" {
-		d.Proc = "/proc"
-	}
-	if d.Timeout == 0 {
-		d.Timeout = requestTimeout
-	}
+	d.Proc, d.Timeout = cmp.Or(d.Proc, "/proc"), cmp.Or(d.Timeout, requestTimeout)
 	if d.proxy, err = http.ProxyFromEnvironment(&http.Request{URL: u}); err != nil {
 		return nil, fmt.Errorf("proxy of the environment: %w", err)
 	}
@@ -128,21 +123,21 @@ func newDoctor(o Options) (*doctor, error) {
 	return d, nil
 }
 
-// checkRedirect follows any redirect, as containerd does, but sends the login only to the
+// checkRedirect allows all redirects, as containerd does, but sends the login only to the
 // registry.
 func (d *doctor) checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	}
 	for _, r := range append(via, req) {
-		if !client.SameHost(d.url, r.URL) { // a redirect from another host back to it gets no login either
+		if !client.SameHost(d.url, r.URL) { // a redirect from there back to the registry gets no login either
 			req.Header.Del("Authorization")
 		}
 	}
 	return nil
 }
 
-// address is host and port.
+// address returns the host and the port of the URL.
 func (d *doctor) address() string {
 	if d.url.Port() != "" {
 		return d.url.Host

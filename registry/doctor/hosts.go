@@ -16,8 +16,8 @@ import (
 // maxFile is the largest size in bytes of a file that a hosts.toml names.
 const maxFile = 16 << 20
 
-// certsDirs returns the directories in which hosts.toml files are searched: the given one,
-// or those of the containerds that run here, or the default.
+// certsDirs returns the directories to search for hosts.toml files: the given one, or those of
+// the containerds on this machine, or the default.
 func (d *doctor) certsDirs() []string {
 	if d.HostsDir != "" {
 		return []string{d.HostsDir}
@@ -37,7 +37,7 @@ func (d *doctor) readHosts(context.Context) Step {
 	}
 	dirs := d.certsDirs()
 	if !slices.ContainsFunc(dirs, exists) {
-		return skipped("there is no %s on this machine; --hosts-dir names another certs.d", strings.Join(dirs, ", "))
+		return skipped("%s does not exist on this machine; --hosts-dir names another certs.d", strings.Join(dirs, ", "))
 	}
 	if d.image.host == "" {
 		return d.findHosts(dirs, own)
@@ -51,7 +51,7 @@ func (d *doctor) readHosts(context.Context) Step {
 		case err != nil:
 			return failed(adviceOf(err, "let root read that file"), "%v", err)
 		}
-		return d.judge(h, own, advice)
+		return d.checkHosts(h, own, advice)
 	}
 	return failed(advice, "no hosts.toml for %s below %s: containerd pulls from the registry itself", d.image.host, strings.Join(dirs, ", "))
 }
@@ -63,28 +63,29 @@ func (d *doctor) findHosts(dirs []string, own string) Step {
 		for _, h := range containerd.AllHosts(dir) {
 			if slices.ContainsFunc(append(h.Hosts, h.Server), func(host containerd.Host) bool { return host.Endpoint == own }) {
 				files = append(files, h.File)
-				if step := d.judge(h, own, ""); step.State != OK {
+				if step := d.checkHosts(h, own, ""); step.State != OK {
 					return step
 				}
 			}
 		}
 	}
 	if len(files) == 0 {
-		return skipped("no hosts.toml below %s leads to %s; create one with layoutproxy mirror-config", strings.Join(dirs, ", "), d.url)
+		return skipped("no hosts.toml below %s points to %s; create one with layoutproxy mirror-config", strings.Join(dirs, ", "), d.url)
 	}
-	d.reader = files[0]
-	return ok("%s leads here", strings.Join(files, ", "))
+	d.hosts = files[0]
+	return ok("%s points here", strings.Join(files, ", "))
 }
 
-// judge says what a hosts.toml means for the registry.
-func (d *doctor) judge(h *containerd.Hosts, own, advice string) Step {
-	d.reader = h.File
+// checkHosts checks a hosts.toml that containerd reads for the registry. own is the
+// [containerd.Endpoint] of the registry.
+func (d *doctor) checkHosts(h *containerd.Hosts, own, advice string) Step {
+	d.hosts = h.File
 	at := slices.IndexFunc(h.Hosts, func(host containerd.Host) bool { return host.Endpoint == own })
 	host, place := h.Server, "as the registry itself"
 	if at >= 0 {
 		host, place = h.Hosts[at], "first"
 	} else if h.Server.Endpoint != own {
-		return failed(advice, "%s leads to %s, not to %s", h.File, namesOfHosts(h), d.url)
+		return failed(advice, "%s points to %s, not to %s", h.File, namesOfHosts(h), d.url)
 	}
 	for _, file := range host.Files {
 		if _, err := plainfile.Read(file, maxFile); err != nil {
@@ -99,10 +100,10 @@ func (d *doctor) judge(h *containerd.Hosts, own, advice string) Step {
 	case at > 0:
 		return warning("to ask the bundle first, let mirror-config write its section, or move the table up", "%s asks %s before %s", h.File, h.Hosts[0].Name, host.Name)
 	}
-	return ok("%s leads here %s%s", h.File, place, afterwards(h, own))
+	return ok("%s points here %s%s", h.File, place, afterwards(h, own))
 }
 
-// afterwards says which host is asked for content that is missing here.
+// afterwards describes which host containerd asks for content that is missing here.
 func afterwards(h *containerd.Hosts, own string) string {
 	switch {
 	case h.Server.Endpoint == own:
@@ -113,6 +114,7 @@ func afterwards(h *containerd.Hosts, own string) string {
 	return ", then to the registry itself"
 }
 
+// namesOfHosts returns the names of all hosts in a hosts.toml, separated by commas.
 func namesOfHosts(h *containerd.Hosts) string {
 	var names []string
 	for _, host := range append(h.Hosts, h.Server) {
@@ -131,7 +133,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// adviceOf returns the advice of an error, or otherwise.
+// adviceOf returns the advice of an error, or the given one if it has none.
 func adviceOf(err error, otherwise string) string {
 	var advice *containerd.AdviceError
 	if errors.As(err, &advice) {

@@ -11,14 +11,14 @@ import (
 
 // image is the image to pull.
 type image struct {
-	host       string // in the name that nodes use; may be empty
+	host       string // the registry in image names; may be empty
 	repository string
 	tag        string // may be empty if there is a digest
 	digest     digest.Digest
 }
 
-// isOfficial reports whether an image has the short name of an official image of Docker Hub,
-// which clients request below library/: one segment.
+// isOfficial reports whether an image may be an official image of Docker Hub: its name has one
+// segment. Clients request such an image below library/.
 func (i image) isOfficial() bool {
 	return (i.host == "" || i.host == "docker.io" || i.host == "index.docker.io") && !strings.Contains(i.repository, "/")
 }

@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
+	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
 // manifest is a manifest or an index that was fetched.
@@ -24,16 +25,16 @@ type manifest struct {
 	Manifests []ocispec.Descriptor `json:"manifests"`
 }
 
-// contradicts says why a manifest is ambiguous, or has another type than the answer says;
-// it returns "" for a consistent one. Containerd refuses a manifest that could be both an
-// image and an index (CVE-2021-41190).
-func (m manifest) contradicts(contentType string) string {
-	said, _, err := mime.ParseMediaType(contentType)
+// contradiction returns why a manifest is ambiguous, or differs from the Content-Type of the
+// answer, or "" if it does not. containerd refuses a manifest that could be both an image and
+// an index (CVE-2021-41190).
+func (m manifest) contradiction(contentType string) string {
+	announced, _, err := mime.ParseMediaType(contentType)
 	switch {
 	case m.Manifests != nil && (m.Layers != nil || m.Config != nil):
 		return "it has manifests, like an index, and a config or layers, like an image"
-	case m.MediaType != "" && err == nil && said != m.MediaType:
-		return fmt.Sprintf("its mediaType is %q, and the answer's Content-Type %q", m.MediaType, said)
+	case m.MediaType != "" && err == nil && announced != m.MediaType:
+		return fmt.Sprintf("its mediaType is %q, and the answer's Content-Type %q", m.MediaType, announced)
 	}
 	return ""
 }
@@ -42,7 +43,7 @@ func (m manifest) contradicts(contentType string) string {
 const accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, " +
 	"application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*"
 
-// adviceMissing says where to look for content that the registry reports as missing.
+// adviceMissing returns what to do about content that is missing in the registry.
 func (d *doctor) adviceMissing() string {
 	return fmt.Sprintf("check what the server has: %s/v2/%s/tags/list, or layoutproxy list SOURCE, and its /status; the repository name is the root repository and the path in the bundle",
 		d.url, d.image.repository)
@@ -59,7 +60,7 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	what := d.image.repository + ":" + d.image.tag
 	a, step, bad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
 	if name := d.image.repository; bad && step.Content && d.image.isOfficial() {
-		// This is the short name of an official image: clients request it below library/.
+		// Clients request an official image below library/.
 		d.image.repository = "library/" + name
 		what = d.image.repository + ":" + d.image.tag
 		second, _, alsoBad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
@@ -89,39 +90,33 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	return ok("%s is %s, %d bytes", what, dgst, a.length)
 }
 
-// ask requests a path below a repository, and distinguishes missing content from other failures.
+// ask requests a path below a repository. Unless the answer is 200, it returns a failed step.
 func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, step Step, bad bool) {
-	req, err := d.request(ctx, method, d.image.repository+"/"+path)
+	a, err := d.send(ctx, method, d.image.repository+"/"+path, map[string]string{"Accept": accept}, maxErrorBody)
 	if err != nil {
-		return a, failed("", "%v", err), true
-	}
-	req.Header.Set("Accept", accept)
-	if a, err = d.do(req, maxErrorBody); err != nil {
 		return a, failed("check the server's log", "%s %s: %v", method, what, err), true
 	}
 	if a.code == http.StatusOK {
 		return a, Step{}, false
 	}
-	if method == http.MethodHead { // the reason is in a body
-		if req, err := d.request(ctx, http.MethodGet, d.image.repository+"/"+path); err == nil {
-			if again, err := d.do(req, maxErrorBody); err == nil && again.code == a.code {
-				a.body = again.body
-			}
+	if method == http.MethodHead { // only an answer to GET has a body with the reason
+		if again, err := d.send(ctx, http.MethodGet, d.image.repository+"/"+path, nil, maxErrorBody); err == nil && again.code == a.code {
+			a.body = again.body
 		}
 	}
 	return a, d.refused(a, what), true
 }
 
-// refused makes a step of a refusal.
+// refused makes a failed step of an answer with an error status.
 func (d *doctor) refused(a answer, what string) Step {
-	said := errorsOf(a.body)
+	reason := errorsOf(a.body)
 	switch a.code {
 	case http.StatusNotFound:
-		return damaged(d.adviceMissing(), "%s: 404%s", what, said)
+		return damaged(d.adviceMissing(), "%s: 404%s", what, reason)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return failed("this login may not pull from that repository", "%s: %s%s", what, a.status, said)
+		return failed("this login may not pull from that repository", "%s: %s%s", what, a.status, reason)
 	}
-	return failed("check the log of the server, or of the proxy in front of it", "%s: %s%s", what, a.status, said)
+	return failed("check the log of the server, or of the proxy in front of it", "%s: %s%s", what, a.status, reason)
 }
 
 // fetchManifest fetches the manifest by its digest.
@@ -141,24 +136,19 @@ func (d *doctor) fetchManifest(ctx context.Context) Step {
 	return ok("%s, %s, %d bytes, digest verified", d.image.digest, kind, size)
 }
 
-// get fetches a manifest and checks its digest, and its size if that is known.
+// get fetches a manifest and checks its digest, and its size unless size is negative.
 func (d *doctor) get(ctx context.Context, dgst digest.Digest, size int64) (m manifest, got int64, step Step, bad bool) {
 	what := d.image.repository + "@" + dgst.String()
 	const advice = "the content was changed in transit or on disk: run layoutproxy verify to find the damaged file"
-	req, err := d.request(ctx, http.MethodGet, d.image.repository+"/manifests/"+dgst.String())
-	if err != nil {
-		return m, 0, failed("", "%v", err), true
-	}
-	req.Header.Set("Accept", accept)
-	a, err := d.do(req, maxManifest+1)
+	a, err := d.send(ctx, http.MethodGet, d.image.repository+"/manifests/"+dgst.String(), map[string]string{"Accept": accept}, client.MaxManifest+1)
 	body := a.body
 	switch {
 	case err != nil:
 		return m, 0, failed("check the server's log", "GET %s: %v", what, err), true
 	case a.code != http.StatusOK:
 		return m, 0, d.refused(a, what), true
-	case len(body) > maxManifest:
-		return m, 0, damaged("containerd accepts no larger manifests", "%s: larger than %d bytes", what, maxManifest), true
+	case len(body) > client.MaxManifest:
+		return m, 0, damaged("containerd accepts no larger manifests", "%s: larger than %d bytes", what, client.MaxManifest), true
 	case dgst.Algorithm().FromBytes(body) != dgst:
 		return m, 0, damaged(advice, "%s: checksum mismatch: content is %s", what, dgst.Algorithm().FromBytes(body)), true
 	case size >= 0 && int64(len(body)) != size:
@@ -167,13 +157,13 @@ func (d *doctor) get(ctx context.Context, dgst digest.Digest, size int64) (m man
 	if err := json.Unmarshal(body, &m); err != nil {
 		return m, 0, damaged(advice, "%s: %v", what, err), true
 	}
-	if why := m.contradicts(a.header.Get("Content-Type")); why != "" {
+	if why := m.contradiction(a.header.Get("Content-Type")); why != "" {
 		return m, 0, damaged("containerd refuses it: rebuild the image, and push or pull it again", "%s: %s", what, why), true
 	}
 	return m, int64(len(body)), Step{}, false
 }
 
-// Limits of what is checked of an index.
+// At most maxChildren manifests of an index are checked, in at most maxDepth nested indexes.
 const (
 	maxChildren = 100
 	maxDepth    = 4
@@ -204,13 +194,14 @@ type children struct {
 	*doctor
 	count     int
 	platforms []string
-	leaf      manifest // the first of those that fit this node best
+	leaf      manifest // the first of the manifests that fit this node best
 	fit       int      // of the leaf
 }
 
+// fetch fetches the manifests of an index that is nested depth deep.
 func (c *children) fetch(ctx context.Context, index manifest, depth int) (step Step, bad bool) {
 	if depth > maxDepth {
-		return damaged("no client follows such a deep index", "nested indexes, %d deep", depth), true
+		return damaged("no client follows an index that is nested so deeply", "nested indexes, %d deep", depth), true
 	}
 	for _, child := range index.Manifests {
 		if c.count++; c.count > maxChildren {
@@ -229,13 +220,13 @@ func (c *children) fetch(ctx context.Context, index manifest, depth int) (step S
 			}
 			continue
 		}
-		c.take(child, m)
+		c.add(child, m)
 	}
 	return Step{}, false
 }
 
-// take records a manifest that is not an index.
-func (c *children) take(child ocispec.Descriptor, m manifest) {
+// add records a manifest that is not an index.
+func (c *children) add(child ocispec.Descriptor, m manifest) {
 	if child.Platform != nil {
 		c.platforms = append(c.platforms, path.Join(child.Platform.OS, child.Platform.Architecture, child.Platform.Variant))
 	}
@@ -253,7 +244,7 @@ const (
 	fitsExactly
 )
 
-// fitOf returns how well an image for a platform fits a host.
+// fitOf returns how well a platform of an image fits that of a host.
 func fitOf(image, host *ocispec.Platform) int {
 	switch {
 	case platform.Same(image, host):

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// lookUp resolves the name.
+// lookUp resolves the name of the registry.
 func (d *doctor) lookUp(ctx context.Context) Step {
 	host := d.url.Hostname()
 	if d.proxy != nil {
@@ -29,7 +29,7 @@ func (d *doctor) lookUp(ctx context.Context) Step {
 	return ok("%s is %s", host, strings.Join(addresses, ", "))
 }
 
-// connect opens a connection.
+// connect opens a TCP connection to the registry.
 func (d *doctor) connect(ctx context.Context) Step {
 	if d.proxy != nil {
 		return skipped("all requests go through the proxy %s", d.proxy.Redacted())
@@ -50,7 +50,7 @@ func (d *doctor) connect(ctx context.Context) Step {
 	return ok("%s answers in %s", conn.RemoteAddr(), time.Since(start).Round(10*time.Microsecond))
 }
 
-// soon is how long before a certificate expires a warning is given.
+// soon is how long before the expiry of a certificate the step becomes a warning.
 const soon = 14 * 24 * time.Hour
 
 // shakeHands checks the certificate of the registry.
@@ -87,7 +87,7 @@ func (d *doctor) shakeHands(ctx context.Context) Step {
 	return ok("%s, %s, valid until %s", tls.VersionName(state.Version), describe(leaf), leaf.NotAfter.Format(time.DateOnly))
 }
 
-// verify checks a chain.
+// verify verifies a certificate chain, with the leaf first.
 func (d *doctor) verify(chain []*x509.Certificate) (step Step, bad bool) {
 	leaf := chain[0]
 	intermediates := x509.NewCertPool()
@@ -132,7 +132,8 @@ func namesOf(c *x509.Certificate) []string {
 	return names
 }
 
-// adviceOfAlert interprets the TLS alert of the other side. Go has no type for it.
+// adviceOfAlert returns what to do about a TLS alert of the server. Go has no type for alerts
+// of a peer, so it searches the text.
 func adviceOfAlert(err error) string {
 	text := err.Error()
 	switch {

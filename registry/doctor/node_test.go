@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
-// node is a machine with a certs.d and perhaps containerds.
+// node is the file system of a machine with a certs.d and perhaps containerds.
 type node struct {
 	*testing.T
 	dir, certs, proc string
@@ -41,7 +41,7 @@ func (n *node) write(name, text string) string {
 	return file
 }
 
-// run has a containerd run with a configuration.
+// run adds the process of a containerd with a configuration.
 func (n *node) run(config string) {
 	n.Helper()
 	file := n.write("config.toml", config)
@@ -66,23 +66,23 @@ func (n *node) examine(image string) *doctor.Report {
 	return examine(n.T, doctor.Options{URL: n.url, Image: image, HostsDir: n.certs, Proc: n.proc})
 }
 
-func TestHosts(t *testing.T) {
+func TestHostsFile(t *testing.T) {
 	for name, test := range map[string]struct {
-		file  string // of reg.example; URL stands for the server's
+		file  string // of reg.example; URL stands for the URL of the server
 		state doctor.State
 		words []string
 	}{
-		"first":           {"server = \"https://reg.example\"\n[host.\"URL\"]\n", doctor.OK, []string{"leads here first, then to https://reg.example"}},
-		"only":            {"server = \"URL/v2\"\n[host.\"URL\"]\n", doctor.OK, []string{"nowhere else"}},
-		"the server":      {"server = \"URL\"\n", doctor.OK, []string{"as the registry itself"}},
-		"second":          {"[host.\"https://a\"]\n[host.\"URL\"]\n", doctor.Warning, []string{"https://a before"}},
-		"elsewhere":       {"[host.\"https://a\"]\n", doctor.Failed, []string{"leads to https://a, not to", "layoutproxy mirror-config reg.example --endpoint"}},
-		"nowhere":         {"skip_verify = true\n", doctor.Failed, []string{"the registry itself"}},
-		"no resolve":      {"[host.\"URL\"]\ncapabilities = [\"pull\"]\n", doctor.Warning, []string{"resolve"}},
-		"no pull":         {"[host.\"URL\"]\ncapabilities = [\"resolve\"]\n", doctor.Failed, []string{"pull"}},
-		"no certificate":  {"[host.\"URL\"]\nca = \"no.pem\"\n", doctor.Failed, []string{"no.pem"}},
-		"no client's one": {"[host.\"URL\"]\nclient = [[\"no.cert\", \"no.key\"]]\n", doctor.Failed, []string{"no.cert"}},
-		"no TOML":         {"[host.\"URL\"]\nca\n", doctor.Failed, []string{"line 2"}},
+		"first":                 {"server = \"https://reg.example\"\n[host.\"URL\"]\n", doctor.OK, []string{"points here first, then to https://reg.example"}},
+		"only":                  {"server = \"URL/v2\"\n[host.\"URL\"]\n", doctor.OK, []string{"nowhere else"}},
+		"the server":            {"server = \"URL\"\n", doctor.OK, []string{"as the registry itself"}},
+		"second":                {"[host.\"https://a\"]\n[host.\"URL\"]\n", doctor.Warning, []string{"https://a before"}},
+		"elsewhere":             {"[host.\"https://a\"]\n", doctor.Failed, []string{"points to https://a, not to", "layoutproxy mirror-config reg.example --endpoint"}},
+		"nowhere":               {"skip_verify = true\n", doctor.Failed, []string{"the registry itself"}},
+		"no resolve":            {"[host.\"URL\"]\ncapabilities = [\"pull\"]\n", doctor.Warning, []string{"resolve"}},
+		"no pull":               {"[host.\"URL\"]\ncapabilities = [\"resolve\"]\n", doctor.Failed, []string{"pull"}},
+		"no certificate":        {"[host.\"URL\"]\nca = \"no.pem\"\n", doctor.Failed, []string{"no.pem"}},
+		"no client certificate": {"[host.\"URL\"]\nclient = [[\"no.cert\", \"no.key\"]]\n", doctor.Failed, []string{"no.cert"}},
+		"invalid TOML":          {"[host.\"URL\"]\nca\n", doctor.Failed, []string{"line 2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
@@ -95,13 +95,13 @@ func TestHosts(t *testing.T) {
 	expect(t, n.examine("app:v1"), "hosts.toml", doctor.Skipped, "mirror-config")
 	expect(t, n.examine(""), "hosts.toml", doctor.Skipped)
 	n.write("certs.d/reg.example_5000_/hosts.toml", "[host.\""+n.url+"\"]\n")
-	expect(t, n.examine(""), "hosts.toml", doctor.OK, "reg.example_5000_/hosts.toml leads here")
+	expect(t, n.examine(""), "hosts.toml", doctor.OK, "reg.example_5000_/hosts.toml points here")
 	expect(t, n.examine("reg.example:5000/app:v1"), "hosts.toml", doctor.OK)
 	n.write("certs.d/_default/hosts.toml", "[host.\""+n.url+"\"]\n")
 	expect(t, n.examine("reg.example/app:v1"), "hosts.toml", doctor.OK, "_default")
 }
 
-// Doctor accepts what mirror-config writes.
+// Doctor accepts the files that mirror-config writes.
 func TestWrittenByMirrorConfig(t *testing.T) {
 	n := newNode(t)
 	for _, o := range []containerd.MirrorOptions{
@@ -122,27 +122,27 @@ func TestWrittenByMirrorConfig(t *testing.T) {
 	}
 }
 
-func TestDaemons(t *testing.T) {
+func TestContainerdConfigurations(t *testing.T) {
 	const cri, images, transfer = `[plugins."io.containerd.grpc.v1.cri"`, `[plugins."io.containerd.cri.v1.images"`, `[plugins."io.containerd.transfer.v1.local"]`
 	for name, test := range map[string]struct {
-		config string // CERTS stands for the directory
+		config string // CERTS stands for the certs.d directory
 		state  doctor.State
 		words  []string
 	}{
-		"1.x":                  {"version = 2\n" + cri + ".registry]\nconfig_path = \"CERTS\"\n", doctor.OK, []string{"CERTS"}},
-		"1.x, two":             {"version = 2\n" + cri + ".registry]\nconfig_path = \"/etc/a:CERTS/\"\n", doctor.OK, nil},
-		"1.x, unset":           {"version = 2\n", doctor.Failed, []string{"config_path is not set", cri[9:], "CERTS", "restart"}},
-		"1.x, elsewhere":       {"version = 2\n" + cri + ".registry]\nconfig_path = \"/etc/a\"\n", doctor.Failed, []string{"/etc/a", "CERTS"}},
-		"1.x, mirrors":         {"version = 2\n" + cri + ".registry.mirrors.\"a\"]\nendpoint = [\"b\"]\n", doctor.Failed, []string{"registry.mirrors"}},
-		"2.x":                  {"version = 3\n" + images + ".registry]\nconfig_path = \"CERTS\"\n" + transfer + "\nconfig_path = \"CERTS\"\n", doctor.OK, []string{"transfer"}},
-		"2.x, no transfer":     {"version = 3\n" + images + ".registry]\nconfig_path = \"CERTS\"\n", doctor.Warning, []string{transfer[9:40], "CERTS"}},
-		"2.x, two":             {"version = 3\n" + images + ".registry]\nconfig_path = \"CERTS:/etc/a\"\n", doctor.Warning, []string{"single directory"}},
-		"2.x, two, locally":    {"version = 3\n" + images + "]\nuse_local_image_pull = true\n" + images + ".registry]\nconfig_path = \"CERTS:/etc/a\"\n" + transfer + "\nconfig_path = \"CERTS\"\n", doctor.OK, nil},
-		"2.x, unset":           {"version = 3\n", doctor.Failed, []string{"/etc/containerd/certs.d", "CERTS"}},
-		"Docker's":             {"disabled_plugins = [\"cri\"]\n", doctor.Skipped, []string{"without the CRI plugin"}},
-		"imported":             {"version = 2\nimports = [\"conf.d/*.toml\"]\n", doctor.OK, nil},
-		"no TOML":              {"version = \n", doctor.Failed, []string{"config.toml: line 1"}},
-		"an import is no TOML": {"version = 2\nimports = [\"broken.toml\"]\n", doctor.Failed, []string{"broken.toml: line 2"}},
+		"1.x":               {"version = 2\n" + cri + ".registry]\nconfig_path = \"CERTS\"\n", doctor.OK, []string{"CERTS"}},
+		"1.x, two":          {"version = 2\n" + cri + ".registry]\nconfig_path = \"/etc/a:CERTS/\"\n", doctor.OK, nil},
+		"1.x, unset":        {"version = 2\n", doctor.Failed, []string{"config_path is not set", cri[9:], "CERTS", "restart"}},
+		"1.x, elsewhere":    {"version = 2\n" + cri + ".registry]\nconfig_path = \"/etc/a\"\n", doctor.Failed, []string{"/etc/a", "CERTS"}},
+		"1.x, mirrors":      {"version = 2\n" + cri + ".registry.mirrors.\"a\"]\nendpoint = [\"b\"]\n", doctor.Failed, []string{"registry.mirrors"}},
+		"2.x":               {"version = 3\n" + images + ".registry]\nconfig_path = \"CERTS\"\n" + transfer + "\nconfig_path = \"CERTS\"\n", doctor.OK, []string{"transfer"}},
+		"2.x, no transfer":  {"version = 3\n" + images + ".registry]\nconfig_path = \"CERTS\"\n", doctor.Warning, []string{transfer[9:40], "CERTS"}},
+		"2.x, two":          {"version = 3\n" + images + ".registry]\nconfig_path = \"CERTS:/etc/a\"\n", doctor.Warning, []string{"single directory"}},
+		"2.x, two, locally": {"version = 3\n" + images + "]\nuse_local_image_pull = true\n" + images + ".registry]\nconfig_path = \"CERTS:/etc/a\"\n" + transfer + "\nconfig_path = \"CERTS\"\n", doctor.OK, nil},
+		"2.x, unset":        {"version = 3\n", doctor.Failed, []string{"/etc/containerd/certs.d", "CERTS"}},
+		"Docker's":          {"disabled_plugins = [\"cri\"]\n", doctor.Skipped, []string{"without the CRI plugin"}},
+		"imported":          {"version = 2\nimports = [\"conf.d/*.toml\"]\n", doctor.OK, nil},
+		"invalid TOML":      {"version = \n", doctor.Failed, []string{"config.toml: line 1"}},
+		"invalid import":    {"version = 2\nimports = [\"broken.toml\"]\n", doctor.Failed, []string{"broken.toml: line 2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
@@ -159,8 +159,8 @@ func TestDaemons(t *testing.T) {
 	}
 }
 
-// The daemon does not use a configuration that was written after its start.
-func TestDaemonOlderThanItsConfiguration(t *testing.T) {
+// containerd does not use a configuration that was written after its start.
+func TestConfigurationNewerThanContainerd(t *testing.T) {
 	n := newNode(t)
 	n.write("certs.d/reg.example/hosts.toml", "[host.\""+n.url+"\"]\n")
 	n.run("version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"" + n.certs + "\"\n")
@@ -170,7 +170,7 @@ func TestDaemonOlderThanItsConfiguration(t *testing.T) {
 }
 
 // By default, the directory of the running containerd is used.
-func TestHostsWhereContainerdLooks(t *testing.T) {
+func TestDefaultHostsDir(t *testing.T) {
 	n := newNode(t)
 	n.run("version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"" + n.certs + "\"\n")
 	n.write("certs.d/reg.example/hosts.toml", "[host.\""+n.url+"\"]\n")

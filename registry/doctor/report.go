@@ -1,6 +1,9 @@
 package doctor
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // State is the result of a step.
 type State string
@@ -13,36 +16,12 @@ const (
 	Skipped State = "skipped" // there was nothing to check
 )
 
-// Names returns the names of the steps, in order.
-func Names() []string {
-	return []string{
-		stepName, stepConnection, stepTLS, stepAPI, stepCredentials, stepClock, stepContent,
-		stepTag, stepManifest, stepChild, stepBlob, stepHosts, stepContainerd,
-	}
-}
-
-const (
-	stepName        = "name"
-	stepConnection  = "connection"
-	stepTLS         = "tls"
-	stepAPI         = "api"
-	stepCredentials = "credentials"
-	stepClock       = "clock"
-	stepContent     = "content"
-	stepTag         = "tag"
-	stepManifest    = "manifest"
-	stepChild       = "child"
-	stepBlob        = "blob"
-	stepHosts       = "hosts.toml"
-	stepContainerd  = "containerd"
-)
-
 // Step is the result of one check.
 type Step struct {
 	Name   string `json:"name"`
 	State  State  `json:"state"`
 	Detail string `json:"detail"`           // one line
-	Advice string `json:"advice,omitempty"` // what to do, if anything
+	Advice string `json:"advice,omitempty"` // what to do; may be empty
 	// Content is true if content of the registry is damaged or missing. It is false if the
 	// registry cannot be reached or used.
 	Content bool `json:"content,omitempty"`
@@ -57,27 +36,19 @@ type Report struct {
 	Steps []Step `json:"steps"`
 }
 
-// Content reports whether a failure is in the content.
+// Content reports whether content of the registry is damaged or missing.
 func (r *Report) Content() bool {
-	for _, s := range r.Steps {
-		if s.State == Failed && s.Content {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.Steps, func(s Step) bool { return s.State == Failed && s.Content })
 }
 
 func (r *Report) add(s Step) {
 	r.Steps = append(r.Steps, s)
-	switch {
-	case s.State == Failed:
-		r.State = Failed
-	case s.State == Warning && r.State == OK:
-		r.State = Warning
+	if rank(s.State) > rank(r.State) {
+		r.State = s.State
 	}
 }
 
-// The results of a step; run sets its name.
+// The functions below make the result of a step. [Run] sets its name.
 
 func ok(format string, args ...any) Step {
 	return Step{State: OK, Detail: fmt.Sprintf(format, args...)}
@@ -95,7 +66,7 @@ func failed(advice, format string, args ...any) Step {
 	return Step{State: Failed, Detail: fmt.Sprintf(format, args...), Advice: advice}
 }
 
-// damaged returns a failure of the content.
+// damaged is failed for damaged or missing content.
 func damaged(advice, format string, args ...any) Step {
 	s := failed(advice, format, args...)
 	s.Content = true

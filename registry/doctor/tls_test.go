@@ -41,7 +41,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// certificate makes one for 127.0.0.1, signed by an authority, or by itself.
+// certificate makes a certificate for 127.0.0.1, signed by an authority, or by itself.
 func certificate(t *testing.T, by *authority, change func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -151,7 +151,7 @@ func TestClientCertificate(t *testing.T) {
 }
 
 // TLS and plain HTTP are distinguished.
-func TestSchemes(t *testing.T) {
+func TestWrongScheme(t *testing.T) {
 	plain := listen(t, bundle(t))
 	r := examine(t, doctor.Options{URL: strings.Replace(plain.URL, "http:", "https:", 1)})
 	expect(t, r, "tls", doctor.Failed, "does not speak TLS", "http://127.0.0.1")
@@ -172,7 +172,7 @@ func TestConnection(t *testing.T) {
 	expect(t, r, "connection", doctor.Failed, address, "--listen")
 	expect(t, r, "blob", doctor.Skipped, "depends on connection")
 	if r.Content() {
-		t.Error("unreachable is no matter of content")
+		t.Error("an unreachable registry is reported as damaged content")
 	}
 	r = examine(t, doctor.Options{URL: "http://no-such-name.invalid:5000"})
 	expect(t, r, "name", doctor.Failed, "no-such-name.invalid", "/etc/hosts")

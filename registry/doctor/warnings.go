@@ -9,17 +9,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// readWarnings reads what the registry warns of at the base of its API (distribution
-// specification 1.1, "Warnings"). layoutproxy lists there the content that it cannot serve.
+// readWarnings reads the registry's warnings at the base of its API (distribution
+// specification 1.1, "Warnings"). In them, layoutproxy lists the content that it cannot serve.
 func (d *doctor) readWarnings(ctx context.Context) Step {
 	a := d.api
-	if a.code != http.StatusOK { // it asked for a login, which we have by now
-		req, err := d.request(ctx, http.MethodGet, "")
-		if err != nil {
-			return failed("fix the URL", "%v", err)
-		}
-		if a, err = d.do(req, maxErrorBody); err != nil {
-			return failed("see the server's log", "GET /v2/: %v", err)
+	if a.code != http.StatusOK { // that request had no login, which is required
+		var err error
+		if a, err = d.send(ctx, http.MethodGet, "", nil, maxErrorBody); err != nil {
+			return failed("check the server's log", "GET /v2/: %v", err)
 		}
 	}
 	var texts []string
@@ -31,10 +28,10 @@ func (d *doctor) readWarnings(ctx context.Context) Step {
 	if len(texts) == 0 {
 		return ok("the registry reports no problem")
 	}
-	return warning("copy again what is named here; layoutproxy status lists all problems, and layoutproxy verify SOURCE finds damaged bytes", "%s", strings.Join(texts, "; "))
+	return warning("copy the files named here again; layoutproxy status lists all problems, and layoutproxy verify SOURCE finds damaged bytes", "%s", strings.Join(texts, "; "))
 }
 
-// warningText returns the text of a Warning header of a registry. ok is false for another one.
+// warningText returns the text of a Warning header. ok is false if no registry wrote it.
 func warningText(value string) (text string, ok bool) {
 	m := regexp.MustCompile(`^299 - "((?:[^"\\]|\\.)*)"$`).FindStringSubmatch(value)
 	if m == nil {

@@ -76,7 +76,7 @@ func TestDoctorOnANode(t *testing.T) {
 			t.Errorf("%s is not ok:\n%s", step, out)
 		}
 	}
-	if !strings.Contains(out, filepath.Join(c.certs, mirroredHost, "hosts.toml")+" leads here first") {
+	if !strings.Contains(out, filepath.Join(c.certs, mirroredHost, "hosts.toml")+" points here first") {
 		t.Errorf("%s", out)
 	}
 }
