@@ -6,43 +6,36 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// settleArchives decides which archives are removed. Nothing can be removed from an archive that
+// chooseArchives decides which archives are removed. Nothing can be removed from an archive that
 // is neither removed nor rewritten, so everything in such an archive is kept.
-func (d *decider) settleArchives() {
-	stays := map[int]bool{}
-	for n := range d.facts.Volumes {
-		stays[n] = true
-	}
-	d.gone = map[int]bool{}
+func (d *decider) chooseArchives() {
+	d.dropped = map[int]bool{}
 	for n, v := range d.facts.Volumes {
-		if v.File == "" || !d.hasGoing(n) {
+		if v.File == "" || !d.hasUnneeded(n) {
 			continue
 		}
-		stays[n] = false
-		if d.canDo(n, stays) {
-			d.gone[n] = true
-		} else {
-			stays[n] = true
+		d.dropped[n] = true
+		if !d.isRedundant(n) {
+			delete(d.dropped, n)
 		}
 	}
 	for n, v := range d.facts.Volumes {
-		if v.File != "" && stays[n] && (v.Retired || !d.scope.Repack) {
-			d.keepNamedIn(n)
+		if v.File != "" && !d.dropped[n] && (v.Retired || !d.scope.Repack) {
+			d.keepArchive(n)
 		}
 	}
 }
 
-// hasGoing reports whether something in an archive is to be removed. For an archive that an
-// earlier prune has retired, it reports whether its grace period is over.
-func (d *decider) hasGoing(n int) bool {
+// hasUnneeded reports whether something in an archive is to be removed. For an archive that an
+// earlier prune has retired, it reports whether the grace period is over.
+func (d *decider) hasUnneeded(n int) bool {
 	v := d.facts.Volumes[n]
 	if v.Retired {
 		return v.Due || d.scope.EndGrace
 	}
-	for i := range d.facts.Repositories {
-		r := &d.facts.Repositories[i]
+	for _, r := range d.facts.Repositories {
 		for _, l := range r.Layers {
-			if l.Volume == n && slices.ContainsFunc(l.Entries, func(e Entry) bool { return d.isLost(r, e) }) {
+			if l.Volume == n && slices.ContainsFunc(l.Entries, func(e Entry) bool { return d.isUnneeded(r, e) }) {
 				return !d.policy.IsEmpty()
 			}
 		}
@@ -50,9 +43,9 @@ func (d *decider) hasGoing(n int) bool {
 	return false
 }
 
-// isLost reports whether an index entry is no longer needed: its image is removed, or another
+// isUnneeded reports whether an index entry is no longer needed: its image is removed, or another
 // image has its tag.
-func (d *decider) isLost(r *Repository, e Entry) bool {
+func (d *decider) isUnneeded(r *Repository, e Entry) bool {
 	at := ref{r.Path, e.Digest}
 	if _, kept := d.kept[at]; !kept {
 		return true
@@ -60,20 +53,19 @@ func (d *decider) isLost(r *Repository, e Entry) bool {
 	return e.Tag != "" && d.tags[Place{r.Path, e.Tag}].digest != e.Digest
 }
 
-// canDo reports whether the store can do without volume n: each kept tag still leads to its
-// image, and each kept manifest and blob has a copy in a volume that stays.
-func (d *decider) canDo(n int, stays map[int]bool) bool {
-	for i := range d.facts.Repositories {
-		r := &d.facts.Repositories[i]
-		if !slices.ContainsFunc(r.Layers, func(l Layer) bool { return l.Volume == n }) {
+// isRedundant reports whether the other volumes that stay suffice without volume n: each kept tag
+// still leads to its image, and each kept manifest and blob has a copy. n is already in d.dropped.
+func (d *decider) isRedundant(n int) bool {
+	for _, r := range d.facts.Repositories {
+		if !r.isIn(n) {
 			continue
 		}
-		if !d.hasSameTags(r, stays) {
+		if !d.nameAllKept(r) {
 			return false
 		}
 		for dg := range d.content[r.Path] {
 			copies := r.Copies[dg]
-			if slices.Contains(copies, n) && !slices.ContainsFunc(copies, func(c int) bool { return stays[c] }) {
+			if slices.Contains(copies, n) && !slices.ContainsFunc(copies, func(c int) bool { return !d.dropped[c] }) {
 				return false
 			}
 		}
@@ -81,25 +73,21 @@ func (d *decider) canDo(n int, stays map[int]bool) bool {
 	return true
 }
 
-// hasSameTags reports whether the indexes of the volumes that stay name each kept image, and
+// nameAllKept reports whether the indexes of the volumes that stay name each kept image, and
 // each kept tag leads to its image.
-func (d *decider) hasSameTags(r *Repository, stays map[int]bool) bool {
+func (d *decider) nameAllKept(r *Repository) bool {
 	tags := map[string]digest.Digest{}
 	named := map[digest.Digest]bool{}
 	for _, l := range r.Layers {
-		if !stays[l.Volume] {
+		if d.dropped[l.Volume] {
 			continue
 		}
 		for _, e := range l.Entries {
-			_, kept := d.kept[ref{r.Path, e.Digest}]
-			if d.facts.Volumes[l.Volume].File == "" && d.isLost(r, e) {
-				if kept {
-					named[e.Digest] = true // it loses its tag only
-				}
-				continue
+			loses := d.facts.Volumes[l.Volume].File == "" && d.isUnneeded(r, e)
+			if _, kept := d.kept[ref{r.Path, e.Digest}]; kept || !loses { // a kept image loses only its tag
+				named[e.Digest] = true
 			}
-			named[e.Digest] = true
-			if e.Tag != "" {
+			if !loses && e.Tag != "" {
 				tags[e.Tag] = e.Digest
 			}
 		}
@@ -120,12 +108,11 @@ func (d *decider) hasSameTags(r *Repository, stays map[int]bool) bool {
 	return true
 }
 
-// keepNamedIn keeps what the indexes of an archive name. It also keeps the images that won tags
-// from them: without the winner, such a tag would lead to the archive's image again.
-func (d *decider) keepNamedIn(n int) {
+// keepArchive keeps the images that the indexes of an archive name. It also keeps the images that
+// won tags from them: without the winner, such a tag would lead to the archive's image again.
+func (d *decider) keepArchive(n int) {
 	why := Reason{InArchive, d.facts.Volumes[n].File}
-	for i := range d.facts.Repositories {
-		r := &d.facts.Repositories[i]
+	for _, r := range d.facts.Repositories {
 		for _, l := range r.Layers {
 			if l.Volume != n {
 				continue
@@ -143,7 +130,7 @@ func (d *decider) keepNamedIn(n int) {
 // findRewritten finds the archives that are kept and contain something to remove.
 func (d *decider) findRewritten() (all []int) {
 	for n, v := range d.facts.Volumes {
-		if v.File == "" || v.Retired || d.gone[n] || !d.hasGoing(n) {
+		if v.File == "" || v.Retired || d.dropped[n] || !d.hasUnneeded(n) {
 			continue
 		}
 		all = append(all, n)

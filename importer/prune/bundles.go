@@ -21,6 +21,7 @@ func (p *Policy) ReadBundles() error {
 	return nil
 }
 
+// readBundle reads an inventory.
 func readBundle(name string) (Bundle, error) {
 	b := Bundle{Name: name, Images: map[string]map[digest.Digest]bool{}}
 	list, err := inventory.ReadFile(name)

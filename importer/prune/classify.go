@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// classify decides by an image's own tags and digest whether it may be removed, and why.
-func (d *decider) classify(r *Repository, i *Image) (Reason, bool) {
+// classify decides from an image's own tags and digest whether it may be removed, and why.
+func (d *decider) classify(r *Repository, i *Image) (why Reason, removable bool) {
 	m := r.Manifests[i.Digest]
 	switch {
 	case r.Unclear != "":
@@ -27,20 +27,17 @@ func (d *decider) classify(r *Repository, i *Image) (Reason, bool) {
 	case d.policy.IsEmpty():
 		return Reason{Rule: NoRule}, false
 	case len(i.Tags) > 0:
-		var why Reason
 		for _, tag := range i.Tags {
-			reason, goes := d.classifyTag(r, i, tag)
-			if !goes {
-				return reason, false
+			if why, removable = d.classifyTag(r, i, tag); !removable {
+				return why, false
 			}
-			why = reason
 		}
-		if m.Subject != "" { // whatever its tags allow, it stays with its subject
-			d.follows(r, i, m.Subject.String(), []ref{{r.Path, m.Subject}})
+		if m.Subject != "" { // whatever its tags allow, it is kept with its subject
+			d.followSubjects(r, i, m.Subject.String(), []ref{{r.Path, m.Subject}})
 		}
 		return why, true
 	case m.Subject != "":
-		return d.follows(r, i, m.Subject.String(), []ref{{r.Path, m.Subject}})
+		return d.followSubjects(r, i, m.Subject.String(), []ref{{r.Path, m.Subject}})
 	case len(d.declared[ref{r.Path, i.Digest}]) > 0:
 		return Reason{Rule: DeclaredByGone}, true
 	case i.Replaced != "":
@@ -50,7 +47,7 @@ func (d *decider) classify(r *Repository, i *Image) (Reason, bool) {
 }
 
 // classifyTag decides whether a tag allows its image to be removed.
-func (d *decider) classifyTag(r *Repository, i *Image, tag string) (Reason, bool) {
+func (d *decider) classifyTag(r *Repository, i *Image, tag string) (why Reason, removable bool) {
 	at := ref{r.Path, i.Digest}
 	_, isVersion := release.Parse(tag)
 	isOwn := len(d.own[Place{r.Path, tag}]) > 0
@@ -61,13 +58,13 @@ func (d *decider) classifyTag(r *Repository, i *Image, tag string) (Reason, bool
 		return Reason{Rule: NotDeclared}, false
 	}
 	if subjects, by, ok := d.subjectsOf(r, tag); ok {
-		return d.follows(r, i, by, subjects)
+		return d.followSubjects(r, i, by, subjects)
 	}
 	if isVersion {
 		return d.classifyVersion(r, at, tag)
 	}
 	if subject := r.Manifests[i.Digest].Subject; subject != "" && !slices.Contains(release.Channels(), tag) {
-		return d.follows(r, i, d.label(ref{r.Path, subject}), []ref{{r.Path, subject}})
+		return d.followSubjects(r, i, d.label(ref{r.Path, subject}), []ref{{r.Path, subject}})
 	}
 	if _, isChannel := d.channels[Place{r.Path, tag}]; isChannel {
 		return Reason{Rule: ReleaseChannel}, false
@@ -83,8 +80,8 @@ func (d *decider) declaresTag(n int, repository, tag string, dg digest.Digest) b
 	})
 }
 
-// isExtra reports whether a repository contains extra images of a module or package. Those are
-// kept as long as a version declares them.
+// isExtra reports whether a repository contains extra images of a module or package, which are
+// kept while a version declares them.
 func isExtra(repository string) bool {
 	s := strings.Split(repository, "/")
 	return len(s) > 3 && (s[0] == "modules" || s[0] == "packages") && s[2] == "extra"
@@ -103,16 +100,14 @@ func (d *decider) classifyVersion(r *Repository, at ref, tag string) (Reason, bo
 	return Reason{Rule: Superseded}, true
 }
 
-// follows ties an image to its subjects: it is kept if one of them is kept, and removed with the
+// followSubjects ties an image to its subjects: it is kept if one of them is kept, and removed with the
 // last of them.
-func (d *decider) follows(r *Repository, i *Image, by string, subjects []ref) (Reason, bool) {
+func (d *decider) followSubjects(r *Repository, i *Image, by string, subjects []ref) (Reason, bool) {
 	known := false
 	for _, s := range subjects {
-		if to := d.repositories[s.repository]; to != nil {
-			if _, ok := to.Manifests[s.digest]; ok {
-				d.followers[s] = append(d.followers[s], ref{r.Path, i.Digest})
-				known = true
-			}
+		if _, ok := d.repositories[s.repository].Manifests[s.digest]; ok {
+			d.followers[s] = append(d.followers[s], ref{r.Path, i.Digest})
+			known = true
 		}
 	}
 	if !known {
@@ -126,9 +121,10 @@ func (d *decider) follows(r *Repository, i *Image, by string, subjects []ref) (R
 // or TAG.att (Deckhouse's attestations of images by tag). Signatures of a module's extra images
 // are in the repository of the module itself.
 func (d *decider) subjectsOf(r *Repository, tag string) (subjects []ref, by string, ok bool) {
-	base, suffix, hasSuffix := cutSuffix(tag)
-	if hex, isDigest := strings.CutPrefix(base, "sha256-"); isDigest && digest.Digest("sha256:"+hex).Validate() == nil {
-		subject := digest.Digest("sha256:" + hex)
+	suffix := path.Ext(tag)
+	base := strings.TrimSuffix(tag, suffix)
+	subject := digest.Digest("sha256:" + strings.TrimPrefix(base, "sha256-"))
+	if strings.HasPrefix(base, "sha256-") && subject.Validate() == nil {
 		for _, at := range d.family(r.Path) {
 			if _, known := d.repositories[at].Manifests[subject]; known {
 				subjects = append(subjects, ref{at, subject})
@@ -136,7 +132,7 @@ func (d *decider) subjectsOf(r *Repository, tag string) (subjects []ref, by stri
 		}
 		return subjects, short(subject), true
 	}
-	if !hasSuffix || !slices.Contains([]string{"att", "sig", "sbom"}, suffix) {
+	if !slices.Contains([]string{".att", ".sig", ".sbom"}, suffix) {
 		return nil, "", false
 	}
 	for _, at := range d.family(r.Path) {
@@ -147,20 +143,12 @@ func (d *decider) subjectsOf(r *Repository, tag string) (subjects []ref, by stri
 	return subjects, name(r.Path, base), true
 }
 
-func cutSuffix(tag string) (base, suffix string, ok bool) {
-	i := strings.LastIndexByte(tag, '.')
-	if i < 0 {
-		return tag, "", false
-	}
-	return tag[:i], tag[i+1:], true
-}
-
 // family returns a repository and the repositories of its extra images.
 func (d *decider) family(at string) []string {
 	all := []string{at}
-	for i := range d.facts.Repositories {
-		if p := d.facts.Repositories[i].Path; strings.HasPrefix(p, path.Join(at, "extra")+"/") {
-			all = append(all, p)
+	for _, r := range d.facts.Repositories {
+		if strings.HasPrefix(r.Path, path.Join(at, "extra")+"/") {
+			all = append(all, r.Path)
 		}
 	}
 	return all
@@ -217,7 +205,7 @@ func (d *decider) ruleFor(r *Repository, i *Image) (Reason, bool) {
 			return Reason{KeptBundle, b.Name}, true
 		}
 	}
-	why := d.going[ref{r.Path, i.Digest}]
+	why := d.removable[ref{r.Path, i.Digest}]
 	if d.policy.OlderThan > 0 && (why.Rule == Superseded || why.Rule == Replaced) && d.scope.Now.Sub(i.Since) < d.policy.OlderThan {
 		return Reason{KeptYoung, i.Since.UTC().Format("2006-01-02 15:04 MST")}, true
 	}
@@ -227,7 +215,7 @@ func (d *decider) ruleFor(r *Repository, i *Image) (Reason, bool) {
 // releaseRule returns the rule about releases that keeps a version of the platform.
 func (d *decider) releaseRule(tag string) (Reason, bool) {
 	for _, v := range d.policy.KeepReleases {
-		if sameVersion(v, tag) {
+		if release.SameVersion(v, tag) {
 			return Reason{KeptRelease, v}, true
 		}
 	}
@@ -246,11 +234,11 @@ func (d *decider) releaseRule(tag string) (Reason, bool) {
 }
 
 // checkReleases fails if the policy names a version of the platform that the store does not
-// have. It may be a typing error, and then the version that was meant would be removed.
+// have. The name may be mistyped, and then the prune would remove the intended version.
 func (d *decider) checkReleases() error {
 	for _, v := range append(slices.Clone(d.policy.KeepReleases), d.policy.Deployed) {
-		here := slices.ContainsFunc(d.releases["."], func(n int) bool { return sameVersion(d.facts.Releases[n].Tag, v) })
-		if v != "" && !here {
+		isKnown := slices.ContainsFunc(d.releases["."], func(n int) bool { return release.SameVersion(d.facts.Releases[n].Tag, v) })
+		if v != "" && !isKnown {
 			return fmt.Errorf("%s: %w", v, ErrNoRelease)
 		}
 	}
@@ -276,8 +264,8 @@ func (d *decider) findPrevious() map[string]bool {
 	return kept
 }
 
-// isNewest reports whether a tag is among the newest versions of its repository. Previews do not
-// use up the number of versions to keep.
+// isNewest reports whether a tag is among the newest versions of its repository. Previews are kept
+// in addition to the number of versions to keep.
 func (d *decider) isNewest(r *Repository, tag string) bool {
 	v, ok := release.Parse(tag)
 	if !ok {
@@ -314,13 +302,6 @@ func versionsOf(r *Repository) (all []version) {
 	return all
 }
 
-// sameVersion reports whether two tags are the same, or spell the same version.
-func sameVersion(a, b string) bool {
-	x, ok := release.Parse(a)
-	y, also := release.Parse(b)
-	return a == b || ok && also && x.Version.Equal(y.Version)
-}
-
 // supersedes reports whether a version replaces an older one. A preview replaces only previews.
 func supersedes(newer, older *semver.Version) bool {
 	return newer.GreaterThan(older) && (newer.Prerelease() == "" || older.Prerelease() != "")
@@ -342,8 +323,7 @@ func (d *decider) superseder(r *Repository, tag string) string {
 
 // keepUnsuperseded keeps each version that no kept version supersedes.
 func (d *decider) keepUnsuperseded() {
-	for i := range d.facts.Repositories {
-		r := &d.facts.Repositories[i]
+	for _, r := range d.facts.Repositories {
 		for _, v := range slices.Backward(d.ordered[r.Path]) {
 			if _, kept := d.kept[v.at]; !kept && d.versions[v.at] != "" && d.superseder(r, v.Tag) == "" {
 				d.keep(v.at, Reason{NotSuperseded, v.Tag})

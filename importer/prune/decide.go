@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
 // Scope is what a decision depends on in addition to facts and policy.
@@ -39,8 +41,8 @@ type Outcome struct {
 	Dropped, Rewritten []int
 }
 
-// Decide decides what is removed. It is a pure function. With an empty policy, only images that
-// earlier prunes have untagged are removed. Errors: those of [Policy.Check]; ErrNoRelease.
+// Decide decides which images are removed. It is a pure function. With an empty policy, only images
+// that earlier prunes have untagged are removed. Errors: those of [Policy.Check]; ErrNoRelease.
 func Decide(f Facts, p Policy, s Scope) (Outcome, error) {
 	if !p.IsEmpty() {
 		if err := p.Check(); err != nil {
@@ -55,7 +57,7 @@ func Decide(f Facts, p Policy, s Scope) (Outcome, error) {
 	for d.changed = true; d.changed; {
 		d.changed = false
 		d.keepUnsuperseded()
-		d.settleArchives()
+		d.chooseArchives()
 	}
 	return d.outcome(), nil
 }
@@ -66,8 +68,8 @@ type ref struct {
 	digest     digest.Digest
 }
 
-// decider decides. It never takes back that something is kept, so no order of its steps removes
-// too much.
+// decider collects the images to keep and to remove. An image that it keeps stays kept, so no order
+// of its steps removes too much.
 type decider struct {
 	facts  Facts
 	policy Policy
@@ -81,24 +83,23 @@ type decider struct {
 	channels     map[Place]int
 	previous     map[string]bool // versions that KeepPrevious keeps
 
-	going     map[ref]Reason       // candidates for removal; they are removed unless also in kept
-	versions  map[ref]string       // candidates that are versions: their tags
+	removable map[ref]Reason       // removed unless also in kept
+	versions  map[ref]string       // removable versions: their tags
 	ordered   map[string][]version // by repository, ascending
 	walked    map[ref]bool
 	followers map[ref][]ref // kept with their subject
 	kept      map[ref]Reason
-	keptGroup map[int]bool
+	released  map[int]bool // releases whose images are kept
 	content   map[string]map[digest.Digest]bool
-	gone      map[int]bool // archives
+	dropped   map[int]bool // archives
 	changed   bool
 }
 
 func newDecider(f Facts, p Policy, s Scope) *decider {
 	d := &decider{facts: f, policy: p, scope: s, repositories: map[string]*Repository{}, tags: map[Place]ref{}, own: map[Place][]int{},
-		declared: map[ref][]int{}, releases: map[string][]int{}, channels: map[Place]int{}, going: map[ref]Reason{}, versions: map[ref]string{}, ordered: map[string][]version{}, walked: map[ref]bool{},
-		followers: map[ref][]ref{}, kept: map[ref]Reason{}, keptGroup: map[int]bool{}, content: map[string]map[digest.Digest]bool{}, gone: map[int]bool{}}
-	for i := range f.Repositories {
-		r := &f.Repositories[i]
+		declared: map[ref][]int{}, releases: map[string][]int{}, channels: map[Place]int{}, removable: map[ref]Reason{}, versions: map[ref]string{}, ordered: map[string][]version{}, walked: map[ref]bool{},
+		followers: map[ref][]ref{}, kept: map[ref]Reason{}, released: map[int]bool{}, content: map[string]map[digest.Digest]bool{}}
+	for _, r := range f.Repositories {
 		d.repositories[r.Path] = r
 		d.content[r.Path], d.ordered[r.Path] = map[digest.Digest]bool{}, versionsOf(r)
 		for _, image := range r.Images {
@@ -139,25 +140,24 @@ func (d *decider) find(at Place) (ref, bool) {
 	return to, ok
 }
 
-// classifyAll finds what may be removed, and keeps everything else.
+// classifyAll finds the images that may be removed, and keeps all others.
 func (d *decider) classifyAll() {
 	type fixed struct {
 		ref
 		why Reason
 	}
 	var stay []fixed
-	for i := range d.facts.Repositories {
-		r := &d.facts.Repositories[i]
+	for _, r := range d.facts.Repositories {
 		for j := range r.Images {
 			image := &r.Images[j]
 			at := ref{r.Path, image.Digest}
-			why, goes := d.classify(r, image)
-			if goes {
-				d.going[at] = why
-				if rule, kept := d.ruleFor(r, image); kept {
-					stay = append(stay, fixed{at, rule})
-				}
-			} else {
+			why, removable := d.classify(r, image)
+			kept := !removable
+			if removable {
+				d.removable[at] = why
+				why, kept = d.ruleFor(r, image)
+			}
+			if kept {
 				stay = append(stay, fixed{at, why})
 			}
 		}
@@ -170,10 +170,8 @@ func (d *decider) classifyAll() {
 // keep keeps a manifest with its graph, and everything that belongs to its tags.
 func (d *decider) keep(at ref, why Reason) {
 	r := d.repositories[at.repository]
-	if r == nil {
-		return
-	}
-	if r.image(at.digest) != nil {
+	image := r.image(at.digest)
+	if image != nil {
 		if _, known := d.kept[at]; known {
 			return
 		}
@@ -181,7 +179,7 @@ func (d *decider) keep(at ref, why Reason) {
 	}
 	d.changed = true
 	d.keepContent(r, at.digest)
-	if image := r.image(at.digest); image != nil {
+	if image != nil {
 		for _, tag := range image.Tags {
 			d.keepWithTag(Place{r.Path, tag})
 		}
@@ -221,15 +219,13 @@ func (d *decider) keepContent(r *Repository, top digest.Digest) {
 				d.keep(ref{r.Path, m.Subject}, Reason{SubjectOf, by})
 			}
 		}
-		if r.image(at) != nil && at != top {
-			d.keep(ref{r.Path, at}, Reason{PartOf, by})
-		}
 		for _, f := range d.followers[ref{r.Path, at}] {
 			d.keep(f, Reason{RefersTo, d.label(ref{r.Path, at})})
 		}
 	}
 }
 
+// keepAll keeps all images of a repository.
 func (d *decider) keepAll(r *Repository, why Reason) {
 	for _, image := range r.Images {
 		d.keep(ref{r.Path, image.Digest}, why)
@@ -250,7 +246,7 @@ func (d *decider) keepWithTag(at Place) {
 		switch {
 		case c.Unreadable != "":
 			d.keepRelease(n, Reason{UnreadableChan, c.label()})
-		case sameVersion(d.facts.Releases[n].Tag, c.Target):
+		case release.SameVersion(d.facts.Releases[n].Tag, c.Target):
 			d.keepRelease(n, Reason{ChannelTarget, c.label()})
 		}
 	}
@@ -258,10 +254,10 @@ func (d *decider) keepWithTag(at Place) {
 
 // keepRelease keeps the images of a release and those that it declares.
 func (d *decider) keepRelease(n int, why Reason) {
-	if d.keptGroup[n] {
+	if d.released[n] {
 		return
 	}
-	d.keptGroup[n] = true
+	d.released[n] = true
 	x := d.facts.Releases[n]
 	for _, at := range x.Own {
 		if to, ok := d.find(at); ok {
@@ -276,11 +272,10 @@ func (d *decider) keepRelease(n int, why Reason) {
 	if x.Unreadable == "" {
 		return
 	}
-	for i := range d.facts.Repositories {
-		r := &d.facts.Repositories[i]
+	for _, r := range d.facts.Repositories {
 		for _, image := range r.Images {
 			at := ref{r.Path, image.Digest}
-			if d.going[at].Rule == DeclaredByGone && x.mayDeclareIn(r.Path) {
+			if d.removable[at].Rule == DeclaredByGone && x.mayDeclareIn(r.Path) {
 				d.keep(at, Reason{UnreadableList, x.label()})
 			}
 		}
@@ -289,28 +284,27 @@ func (d *decider) keepRelease(n int, why Reason) {
 
 func (d *decider) outcome() Outcome {
 	o := Outcome{Content: d.content}
-	for i := range d.facts.Repositories {
-		r := &d.facts.Repositories[i]
+	for _, r := range d.facts.Repositories {
 		for _, image := range r.Images {
 			at := ref{r.Path, image.Digest}
 			x := Decision{Repository: r.Path, Digest: image.Digest, Tags: image.Tags}
 			if x.Reason, x.Keep = d.kept[at]; !x.Keep {
-				x.Reason = d.whyGoing(r, at)
+				x.Reason = d.whyRemoved(r, at)
 			}
 			o.Decisions = append(o.Decisions, x)
 		}
 	}
-	o.Dropped = slices.Sorted(maps.Keys(d.gone))
+	o.Dropped = slices.Sorted(maps.Keys(d.dropped))
 	if d.scope.Repack {
 		o.Rewritten = d.findRewritten()
 	}
 	return o
 }
 
-// whyGoing returns the reason why an image is removed, with the image that superseded or
-// declared it.
-func (d *decider) whyGoing(r *Repository, at ref) Reason {
-	why := d.going[at]
+// whyRemoved returns the reason why an image is removed, with the image that supersedes it or the
+// release that declared it.
+func (d *decider) whyRemoved(r *Repository, at ref) Reason {
+	why := d.removable[at]
 	switch why.Rule {
 	case Superseded:
 		why.By = d.superseder(r, d.versions[at])
@@ -322,22 +316,16 @@ func (d *decider) whyGoing(r *Repository, at ref) Reason {
 
 // label names a manifest in a reason: by a tag, or else by its digest.
 func (d *decider) label(at ref) string {
-	if r := d.repositories[at.repository]; r != nil {
-		if image := r.image(at.digest); image != nil && len(image.Tags) > 0 {
-			return name(at.repository, image.Tags[0])
-		}
+	if image := d.repositories[at.repository].image(at.digest); image != nil && len(image.Tags) > 0 {
+		return name(at.repository, image.Tags[0])
 	}
 	return at.repository + "@" + short(at.digest)
 }
 
 func name(repository, tag string) string { return repository + ":" + tag }
 
-func short(d digest.Digest) string {
-	if len(d) > 19 {
-		return string(d[:19])
-	}
-	return string(d)
-}
+// short returns a digest without most of its hex digits.
+func short(d digest.Digest) string { return string(d[:min(len(d), 19)]) }
 
 // mayDeclareIn reports whether the release may declare images of a repository.
 func (x Release) mayDeclareIn(repository string) bool {
@@ -347,7 +335,7 @@ func (x Release) mayDeclareIn(repository string) bool {
 func (x Release) label() string { return cmp.Or(map[string]string{".": x.Tag}[x.Of], x.Of+":"+x.Tag) }
 func (c Channel) label() string { return name(c.Repository, c.Reference) }
 
-// compareDecision orders decisions as an outcome has them.
+// compareDecision compares a decision with the image at, in the order of [Outcome].Decisions.
 func compareDecision(x Decision, at ref) int {
 	return cmp.Or(cmp.Compare(x.Repository, at.repository), cmp.Compare(x.Digest, at.digest))
 }

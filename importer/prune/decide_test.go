@@ -63,7 +63,7 @@ func factsOf(t *testing.T, lines ...string) prune.Facts {
 	for _, at := range slices.Sorted(maps.Keys(byPath)) {
 		r := byPath[at]
 		slices.SortFunc(r.Images, func(a, b prune.Image) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
-		f.Repositories = append(f.Repositories, *r)
+		f.Repositories = append(f.Repositories, r)
 	}
 	return f
 }
@@ -341,7 +341,7 @@ func TestDecisionsGoOneWay(t *testing.T) {
 
 func checkDecision(t *testing.T, seed int, f prune.Facts, o prune.Outcome, x prune.Decision) {
 	t.Helper()
-	i := slices.IndexFunc(f.Repositories, func(r prune.Repository) bool { return r.Path == x.Repository })
+	i := slices.IndexFunc(f.Repositories, func(r *prune.Repository) bool { return r.Path == x.Repository })
 	m := f.Repositories[i].Manifests[x.Digest]
 	content := o.Content[x.Repository]
 	if content[x.Digest] != x.Keep {

@@ -13,8 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// execute carries out the plan: it removes images at once or, with a grace period, their tags
-// only.
+// execute carries out the plan: it removes images at once, or with a grace period only their tags.
 func (w *work) execute(ctx context.Context) error {
 	if w.plan.IsEmpty() {
 		return nil
@@ -39,7 +38,7 @@ func (w *work) isAtOnce() bool { return w.request.Grace == 0 }
 // due returns when the grace period of this prune ends.
 func (w *work) due() time.Time { return w.pruner.now().Add(w.request.Grace).UTC() }
 
-// journal makes the journal of the prune, and stages rewritten archives.
+// journal makes the journal of the prune, and stages the rewritten archives.
 func (w *work) journal(ctx context.Context) (*journal.Journal, error) {
 	j := &journal.Journal{Generation: w.store.state().Generation + 1, Prune: &journal.Prune{}}
 	if err := w.changeIndexes(ctx, j); err != nil {
@@ -60,9 +59,8 @@ func (w *work) journal(ctx context.Context) (*journal.Journal, error) {
 
 // changeIndexes adds the changed index.json files to the journal.
 func (w *work) changeIndexes(ctx context.Context, j *journal.Journal) error {
-	for i := range w.found.Repositories {
-		r := &w.found.Repositories[i]
-		if !slices.ContainsFunc(r.Layers, func(l Layer) bool { return l.Volume == 0 }) {
+	for _, r := range w.found.Repositories {
+		if !r.isIn(0) {
 			continue
 		}
 		old, err := w.store.index(ctx, r.Path)
@@ -89,8 +87,8 @@ const (
 	removeEntry
 )
 
-// actionOf decides what to do with a descriptor. If another image has its tag, the descriptor
-// loses the tag: otherwise the tag would lead to it once that image is removed.
+// actionOf decides what to do with a descriptor. If another image has won its tag, the descriptor
+// loses the tag: otherwise the tag would lead to it once the winner is removed.
 func (w *work) actionOf(r *Repository, e layoutstore.IndexEntry, atOnce bool) action {
 	image := r.image(e.Digest)
 	switch {
@@ -104,12 +102,13 @@ func (w *work) actionOf(r *Repository, e layoutstore.IndexEntry, atOnce bool) ac
 	return keepEntry
 }
 
+// stays reports whether an image is kept.
 func (w *work) stays(r *Repository, d digest.Digest) bool {
 	i, ok := slices.BinarySearchFunc(w.outcome.Decisions, ref{r.Path, d}, compareDecision)
 	return !ok || w.outcome.Decisions[i].Keep
 }
 
-// rewriteIndex changes the descriptors of an index.json, and nothing else in it.
+// rewriteIndex changes only the descriptors of an index.json.
 func rewriteIndex(data []byte, at string, decide func(layoutstore.IndexEntry) action) (fresh []byte, changed bool, err error) {
 	entries, err := layoutstore.ParseIndex(data, at)
 	if err != nil {
@@ -119,11 +118,10 @@ func rewriteIndex(data []byte, at string, decide func(layoutstore.IndexEntry) ac
 	if err != nil {
 		return nil, false, err
 	}
-	removed := map[int]bool{}
 	for _, e := range entries {
 		switch decide(e) {
 		case removeEntry:
-			removed[e.Number] = true
+			raw[e.Number] = nil
 		case untagEntry:
 			raw[e.Number] = untagged(e)
 		default:
@@ -134,25 +132,21 @@ func rewriteIndex(data []byte, at string, decide func(layoutstore.IndexEntry) ac
 	if !changed {
 		return nil, false, nil
 	}
-	list := []json.RawMessage{}
-	for i, r := range raw {
-		if !removed[i] {
-			list = append(list, r)
-		}
-	}
-	if doc["manifests"], err = publish.Marshal(list); err != nil {
+	raw = slices.DeleteFunc(raw, func(r json.RawMessage) bool { return r == nil })
+	if doc["manifests"], err = publish.Marshal(raw); err != nil {
 		return nil, false, err
 	}
 	fresh, err = publish.Marshal(doc)
 	return fresh, true, err
 }
 
+// untagged returns a descriptor without its tag.
 func untagged(e layoutstore.IndexEntry) json.RawMessage {
 	raw := publish.WithoutTag(e.Raw, e.Digest, "")
 	// JSON can spell a name in several ways, so check by parsing that the tag is really gone.
 	again, err := layoutstore.ParseIndex(slices.Concat([]byte(`{"schemaVersion":2,"manifests":[`), raw, []byte(`]}`)), ".")
 	if err != nil || len(again) != 1 || again[0].Tag != "" {
-		raw, _ = publish.Marshal(e.Descriptor) // strings and a number
+		raw, _ = publish.Marshal(e.Descriptor) // cannot fail: it has only strings and a number
 	}
 	return raw
 }
@@ -166,7 +160,7 @@ func (w *work) state(j *journal.Journal) journal.State {
 	due := w.due()
 	for _, a := range w.plan.Remove.Archives {
 		n := slices.IndexFunc(next.Packed, func(k journal.Packed) bool { return k.File == a.File })
-		if n < 0 { // put there by hand
+		if n < 0 { // somebody put it there by hand
 			n = len(next.Packed)
 			next.Packed = append(next.Packed, journal.Packed{File: a.File, Name: a.File})
 		}
@@ -180,18 +174,18 @@ func (w *work) state(j *journal.Journal) journal.State {
 	return next
 }
 
-// pruned lists the manifests whose grace period runs. Those that have a tag again, or are
-// already removed, are not among them.
+// pruned lists the manifests in their grace period. It skips those that have a tag again, or are
+// already removed.
 func (w *work) pruned(old []journal.Pruned) (all []journal.Pruned) {
 	listed := map[ref]bool{}
 	for _, p := range old {
 		at := ref{p.Path, p.Digest}
-		r := w.repository(p.Path)
-		if r == nil || listed[at] {
+		i := slices.IndexFunc(w.found.Repositories, func(r *Repository) bool { return r.Path == p.Path })
+		if i < 0 || listed[at] {
 			continue
 		}
-		image := r.image(p.Digest)
-		if image != nil && len(image.Tags) == 0 && (!w.isAtOnce() || w.stays(r, p.Digest)) {
+		r := w.found.Repositories[i]
+		if image := r.image(p.Digest); image != nil && len(image.Tags) == 0 && (!w.isAtOnce() || w.stays(r, p.Digest)) {
 			all, listed[at] = append(all, p), true
 		}
 	}
@@ -207,72 +201,50 @@ func (w *work) pruned(old []journal.Pruned) (all []journal.Pruned) {
 	return all
 }
 
-func (w *work) repository(at string) *Repository {
-	for i := range w.found.Repositories {
-		if w.found.Repositories[i].Path == at {
-			return &w.found.Repositories[i]
-		}
-	}
-	return nil
-}
-
 // reserve sets disk space aside for the next prune.
 func (w *work) reserve(ctx context.Context) {
 	var indexes int64
-	for i := range w.found.Repositories {
-		if data, err := w.store.index(ctx, w.found.Repositories[i].Path); err == nil {
+	for _, r := range w.found.Repositories {
+		if data, err := w.store.index(ctx, r.Path); err == nil {
 			indexes += int64(len(data))
 		}
 	}
 	w.store.reserve(indexes)
 }
 
-// Sweep removes what earlier prunes have untagged and whose grace period is over. next is when
-// the next grace period ends, or zero if there is none. Errors: ErrLocked; those of Run.
+// Sweep removes the images that earlier prunes have untagged and whose grace period is over. next
+// is when the next grace period ends, or zero if there is none. Errors: ErrLocked; those of
+// [Pruner.Run].
 func (p *Pruner) Sweep(ctx context.Context) (removed Plan, next time.Time, err error) {
 	state, err := p.readState(ctx)
 	if err != nil {
 		return removed, next, err
 	}
-	if next = firstDue(state); next.IsZero() || next.After(p.now()) {
+	if next = nextDue(state, time.Time{}); next.IsZero() || next.After(p.now()) {
 		return removed, next, nil
 	}
-	s, err := p.open(ctx)
-	if err != nil {
-		return removed, next, err
-	}
-	defer s.close()
-	w, err := p.prepare(ctx, s, Request{}, p.now())
-	if err != nil {
-		return removed, next, err
-	}
-	err = w.execute(ctx)
-	for _, due := range dues(s.state()) {
-		if due.After(p.now()) {
-			return w.plan, due, err
+	removed, err = p.prune(ctx, Request{}, func(w *work) error {
+		err := w.execute(ctx)
+		next = nextDue(w.store.state(), p.now())
+		return err
+	})
+	return removed, next, err
+}
+
+// nextDue returns the end of the grace period that ends first after a time, or zero.
+func nextDue(s journal.State, after time.Time) (next time.Time) {
+	consider := func(due time.Time) {
+		if due.After(after) && (next.IsZero() || due.Before(next)) {
+			next = due
 		}
 	}
-	return w.plan, time.Time{}, err
-}
-
-// firstDue returns when the first grace period ends, or zero.
-func firstDue(s journal.State) time.Time {
-	if all := dues(s); len(all) > 0 {
-		return all[0]
-	}
-	return time.Time{}
-}
-
-// dues returns when the grace periods end, in ascending order.
-func dues(s journal.State) (all []time.Time) {
 	for _, p := range s.Pruned {
-		all = append(all, p.After)
+		consider(p.After)
 	}
 	for _, k := range s.Packed {
 		if k.Retired != nil && !k.Dropped {
-			all = append(all, *k.Retired)
+			consider(*k.Retired)
 		}
 	}
-	slices.SortFunc(all, time.Time.Compare)
-	return slices.CompactFunc(all, time.Time.Equal)
+	return next
 }

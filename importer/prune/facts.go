@@ -1,6 +1,7 @@
 package prune
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -9,12 +10,9 @@ import (
 
 // Facts describe the content of a store as far as decisions need it.
 type Facts struct {
-	Repositories []Repository // by path
-	Volumes      []Volume     // the tree of loose files first, then archives, oldest first
-	Releases     []Release
-	Channels     []Channel
-	// Platform reports whether the store has releases of the platform.
-	Platform bool
+	Repositories []*Repository // by path
+	Volumes      []Volume      // the loose files first, then the archives, oldest first
+	Declarations
 }
 
 // Volume is a part of the store: its loose files, or one archive.
@@ -32,8 +30,7 @@ type Repository struct {
 	// Copies lists the volumes that have a copy of a manifest or blob with the right size.
 	Copies map[digest.Digest][]int
 	Layers []Layer // in order: a later one wins a tag
-	// Unclear says why nothing may be removed from the repository. It is empty if there is no
-	// such reason.
+	// Unclear says why nothing may be removed from the repository; empty if removing is allowed.
 	Unclear string
 }
 
@@ -43,9 +40,8 @@ type Image struct {
 	Tags   []string // sorted
 	// Replaced is the tag that the manifest had before another one took it; empty if unknown.
 	Replaced string
-	Since    time.Time // since when it is in the store; zero if unknown
-	// Pruned is when its grace period ends, if an earlier prune removed its tags; otherwise
-	// zero.
+	Since    time.Time // when it was added to the store; zero if unknown
+	// Pruned is when its grace period ends, if an earlier prune removed its tags; otherwise zero.
 	Pruned time.Time
 }
 
@@ -58,14 +54,14 @@ type Layer struct {
 // Entry is a descriptor in an index.
 type Entry struct {
 	Digest digest.Digest
-	Tag    string // empty where it has none
+	Tag    string // empty if it has none
 }
 
 // Manifest is a manifest of a repository and what it leads to.
 type Manifest struct {
 	Children []digest.Digest
 	Blobs    []digest.Digest
-	Subject  digest.Digest // empty where it has none
+	Subject  digest.Digest // empty if it has none
 	Gap      string        // why it cannot be read; empty if it can
 }
 
@@ -77,9 +73,8 @@ type Release struct {
 	Of  string // path of the module or package; "." is the platform
 	Tag string
 	// Own are the images of the version itself. If one of them is kept, all are.
-	Own []Place
-	// Declared are the images that it declares.
-	Declared []Place
+	Own      []Place
+	Declared []Place // images that it declares
 	// Unreadable says why the list of declared images cannot be read; empty if it can.
 	Unreadable string
 }
@@ -93,19 +88,16 @@ type Channel struct {
 	Unreadable string
 }
 
-// image returns the image of a digest, or nil.
+// image returns the image with a digest, or nil.
 func (r *Repository) image(d digest.Digest) *Image {
-	i, ok := slices.BinarySearchFunc(r.Images, d, func(i Image, d digest.Digest) int {
-		switch {
-		case i.Digest < d:
-			return -1
-		case i.Digest > d:
-			return 1
-		}
-		return 0
-	})
+	i, ok := slices.BinarySearchFunc(r.Images, d, func(i Image, d digest.Digest) int { return cmp.Compare(i.Digest, d) })
 	if !ok {
 		return nil
 	}
 	return &r.Images[i]
+}
+
+// isIn reports whether a volume has an index of the repository.
+func (r *Repository) isIn(volume int) bool {
+	return slices.ContainsFunc(r.Layers, func(l Layer) bool { return l.Volume == volume })
 }

@@ -20,16 +20,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// contents is what gather found: facts for decisions, and what carrying them out needs.
+// contents is the content of a store: the facts for decisions, and what a prune needs to carry out
+// the decisions.
 type contents struct {
 	Facts
 	snapshot *layoutstore.Snapshot
-	archives map[string]int // by file name: index in Facts.Volumes
-	// sizes has the size of each manifest and blob in bytes, by repository.
-	sizes map[string]map[digest.Digest]int64
+	archives map[string]int                     // by file name: index in Facts.Volumes
+	sizes    map[string]map[digest.Digest]int64 // of manifests and blobs in bytes, by repository
 }
 
-// gather gathers the facts of a locked store. What its releases declare is read only if declared
+// gather gathers the facts of an open store. It reads the declarations of releases only if declared
 // is set.
 func (p *Pruner) gather(ctx context.Context, s storage, declared bool) (*contents, error) {
 	snapshot, err := s.snapshot(ctx, p.options)
@@ -49,18 +49,16 @@ func (p *Pruner) gather(ctx context.Context, s storage, declared bool) (*content
 			return nil, err
 		}
 		if len(repo.Layouts()) == 0 {
-			continue // discovery tags alone
+			continue // it has only discovery tags
 		}
 		if err := in.addRepository(ctx, s, repo); err != nil {
 			return nil, fmt.Errorf("%s: %w", at, err)
 		}
 	}
 	if p.options.Declared != nil && declared {
-		found, err := p.options.Declared(ctx, in.snapshot)
-		if err != nil {
+		if in.Declarations, err = p.options.Declared(ctx, in.snapshot); err != nil {
 			return nil, err
 		}
-		in.Releases, in.Channels, in.Platform = found.Releases, found.Channels, found.Platform
 	}
 	return in, nil
 }
@@ -98,15 +96,18 @@ func (in *contents) findVolumes(s storage, now time.Time) error {
 	return nil
 }
 
-func (in *contents) volumeOf(l layoutstore.Layout, store string) int {
-	if l.Volume() == store {
+// volumeOf returns the volume of a layout, as an index of Facts.Volumes.
+func (in *contents) volumeOf(l layoutstore.Layout, s storage) int {
+	if l.Volume() == s.place() {
 		return 0
 	}
 	return in.archives[filepath.Base(l.Volume())]
 }
 
+// addRepository adds the facts of a repository. A manifest with several copies is read: the copy
+// that is kept must be intact.
 func (in *contents) addRepository(ctx context.Context, s storage, repo *layoutstore.Repository) error {
-	r := Repository{Path: repo.Path(), Manifests: map[digest.Digest]Manifest{}, Copies: map[digest.Digest][]int{}}
+	r := &Repository{Path: repo.Path(), Manifests: map[digest.Digest]Manifest{}, Copies: map[digest.Digest][]int{}}
 	sizes := map[digest.Digest]int64{}
 	var stored []layoutstore.Stored
 	audit, err := in.snapshot.AuditWith(ctx, repo.Path(), layoutstore.Findings{Blob: func(b layoutstore.Stored) {
@@ -119,7 +120,7 @@ func (in *contents) addRepository(ctx context.Context, s storage, repo *layoutst
 	}
 	for _, m := range audit.Graph.Manifests {
 		if !repo.IsDiscovery(m.Digest) {
-			r.Manifests[m.Digest] = manifest(m)
+			r.Manifests[m.Digest] = manifestOf(m)
 			sizes[m.Digest] = m.Size
 		}
 	}
@@ -129,21 +130,21 @@ func (in *contents) addRepository(ctx context.Context, s storage, repo *layoutst
 		}
 	}
 	for _, b := range stored {
-		r.Copies[b.Digest] = append(r.Copies[b.Digest], in.volumeOf(b.Layout, s.place()))
+		r.Copies[b.Digest] = append(r.Copies[b.Digest], in.volumeOf(b.Layout, s))
 	}
 	for _, b := range stored {
 		if _, isManifest := r.Manifests[b.Digest]; !isManifest || len(r.Copies[b.Digest]) < 2 {
 			continue
 		}
-		good, err := bundle.HasDigest(ctx, b.Where, b.Digest) // the copy that is kept must be intact
+		good, err := bundle.HasDigest(ctx, b.Where, b.Digest)
 		if err != nil {
 			return err
 		}
-		if n := in.volumeOf(b.Layout, s.place()); !good {
+		if n := in.volumeOf(b.Layout, s); !good {
 			r.Copies[b.Digest] = slices.DeleteFunc(r.Copies[b.Digest], func(c int) bool { return c == n })
 		}
 	}
-	if err := in.addImages(ctx, s, repo, &r); err != nil {
+	if err := in.addImages(ctx, s, repo, r); err != nil {
 		return err
 	}
 	in.sizes[r.Path] = sizes
@@ -151,7 +152,7 @@ func (in *contents) addRepository(ctx context.Context, s storage, repo *layoutst
 	return nil
 }
 
-func manifest(m *closure.Manifest) Manifest {
+func manifestOf(m *closure.Manifest) Manifest {
 	x := Manifest{}
 	if m.Unavailable != nil {
 		x.Gap = m.Unavailable.Error()
@@ -168,12 +169,12 @@ func manifest(m *closure.Manifest) Manifest {
 	return x
 }
 
-// naming collects what the indexes of a repository say about an image.
+// naming is an image with facts from all descriptors that name it.
 type naming struct {
 	image    Image
-	onlyLost bool // each descriptor without a tag lost it to another image
-	retired  bool // only retired archives name it
-	due      time.Time
+	onlyLost bool      // each descriptor without a tag lost its tag to another image
+	retired  bool      // only retired archives name it
+	due      time.Time // end of the last grace period of those archives
 }
 
 // addImages adds the images that the indexes of a repository name.
@@ -182,7 +183,7 @@ func (in *contents) addImages(ctx context.Context, s storage, repo *layoutstore.
 	found := map[digest.Digest]*naming{}
 	lost := map[digest.Digest]string{}
 	for _, l := range repo.Layouts() {
-		n := in.volumeOf(l, s.place())
+		n := in.volumeOf(l, s)
 		entries, err := l.Index(ctx)
 		if err != nil {
 			return err
@@ -274,9 +275,8 @@ func replacedTag(raw json.RawMessage) string {
 	return tag
 }
 
-// compareTags says where the tags of the indexes differ from those of the repository, or returns
-// "". If they differ, this package does not know how a change of the indexes would change the
-// tags.
+// compareTags describes how the tags of the indexes differ from those of the repository, or returns
+// "". If they differ, the effect of a changed index on the tags is unknown.
 func compareTags(repo *layoutstore.Repository, winners map[string]digest.Digest) string {
 	tags, _ := repo.Tags("", -1)
 	seen := 0

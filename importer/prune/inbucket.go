@@ -25,11 +25,7 @@ type inBucket struct {
 
 // openBucket opens a store in a bucket. Errors: journal.ErrNotStore; those of the bucket.
 func (p *Pruner) openBucket(ctx context.Context) (*inBucket, error) {
-	at, err := bucket.ParsePlace(p.options.Store)
-	if err != nil {
-		return nil, err
-	}
-	s, err := publish.ReadBucket(ctx, p.options.Buckets(at))
+	s, err := publish.ReadBucket(ctx, p.bucket)
 	if err != nil {
 		return nil, err
 	}
@@ -98,11 +94,12 @@ func (b *inBucket) publish(ctx context.Context, j *journal.Journal) error {
 	return b.store.Publish(context.WithoutCancel(ctx), changes)
 }
 
-// BlobGrace is for how long a generation of a store in a bucket keeps its blobs after another one has followed: replicas have
-// to see that first, and running pulls to complete.
-const BlobGrace = time.Hour
+// blobGrace is how long the blobs of a generation of a store in a bucket stay after the next
+// generation: replicas must see the next one first, and running pulls must complete.
+const blobGrace = time.Hour
 
-// garbage finds objects that nothing names, and uploads that came to no end, and deletes them if the request says so.
+// garbage finds the objects that no generation has, and unfinished uploads. It deletes them if the
+// request says so.
 func (p *Pruner) garbage(ctx context.Context, r LeftoversRequest) (Leftovers, error) {
 	all := Leftovers{List: []Leftover{}, Removed: r.Remove}
 	if r.DropDir != "" {
@@ -112,7 +109,7 @@ func (p *Pruner) garbage(ctx context.Context, r LeftoversRequest) (Leftovers, er
 	if err != nil {
 		return all, err
 	}
-	found, err := b.store.FindGarbage(ctx, publish.Sweeping{Age: max(publish.WriterAge, r.OlderThan), Grace: BlobGrace})
+	found, err := b.store.FindGarbage(ctx, publish.Sweeping{Age: max(publish.WriterAge, r.OlderThan), Grace: blobGrace})
 	if err != nil {
 		return all, err
 	}
@@ -120,10 +117,10 @@ func (p *Pruner) garbage(ctx context.Context, r LeftoversRequest) (Leftovers, er
 		all.Bytes += o.Size
 	}
 	if n := len(found.Objects); n > 0 {
-		all.List = append(all.List, Leftover{Path: b.place(), Bytes: all.Bytes, Reason: fmt.Sprintf("objects that no generation has: %d; a prune took them out, or a writer that has not published uploaded them", n)})
+		all.List = append(all.List, Leftover{Path: b.place(), Bytes: all.Bytes, Reason: fmt.Sprintf("objects that no generation has: %d; a prune removed them from the store, or a writer uploaded them and has not published", n)})
 	}
 	if n := len(found.Uploads); n > 0 {
-		all.List = append(all.List, Leftover{Path: b.place(), Reason: fmt.Sprintf("uploads that came to no end: %d", n)})
+		all.List = append(all.List, Leftover{Path: b.place(), Reason: fmt.Sprintf("unfinished uploads: %d", n)})
 	}
 	if !r.Remove || len(all.List) == 0 {
 		return all, nil
@@ -133,14 +130,10 @@ func (p *Pruner) garbage(ctx context.Context, r LeftoversRequest) (Leftovers, er
 
 // readState reads the state of the store without a lock.
 func (p *Pruner) readState(ctx context.Context) (journal.State, error) {
-	if !bucket.IsPlace(p.options.Store) {
+	if p.bucket == nil {
 		return journal.ReadState(p.options.Store)
 	}
-	at, err := bucket.ParsePlace(p.options.Store)
-	if err != nil {
-		return journal.State{}, err
-	}
-	s, err := publish.ReadBucket(ctx, p.options.Buckets(at))
+	s, err := publish.ReadBucket(ctx, p.bucket)
 	if err != nil {
 		return journal.State{}, err
 	}

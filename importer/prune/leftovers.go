@@ -14,10 +14,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dustin/go-humanize"
-
 	"github.com/layoutproxy/layoutproxy/importer/publish"
-	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
@@ -26,10 +23,10 @@ import (
 // LeftoversRequest says which leftovers to find, and whether to remove them.
 type LeftoversRequest struct {
 	DropDir string // empty for none
-	// OlderThan skips files that are newer than this.
+	// OlderThan is the minimum age of a leftover.
 	OlderThan time.Duration
-	// MaxSize keeps the newest of the drop directory's done and failed bundles, up to so many
-	// bytes. If it is negative, their size does not matter.
+	// MaxSize keeps the newest of the drop directory's done and failed bundles, up to this number of
+	// bytes in total. If it is negative, their size does not matter.
 	MaxSize int64
 	Remove  bool
 }
@@ -37,7 +34,7 @@ type LeftoversRequest struct {
 // Leftover is a file or directory that nothing needs.
 type Leftover struct {
 	Path   string `json:"path"`
-	Bytes  int64  `json:"bytes"` // that its removal frees
+	Bytes  int64  `json:"bytes"` // freed by its removal
 	Reason string `json:"reason"`
 
 	since  time.Time
@@ -52,10 +49,11 @@ type Leftovers struct {
 }
 
 // Leftovers finds staged files of killed imports, cached indexes of removed archives, signed
-// inventories of bundles that are gone, and the done and failed bundles of a drop directory. It removes them if the request says so. None of
-// them is content of the store. Errors: ErrLocked; the context's; the file system's.
+// inventories of bundles that are no longer in the store, and the done and failed bundles of a drop
+// directory. It removes them if the request says so. None of them is content of the store.
+// Errors: ErrLocked; the context's; the file system's.
 func (p *Pruner) Leftovers(ctx context.Context, r LeftoversRequest) (Leftovers, error) {
-	if bucket.IsPlace(p.options.Store) {
+	if p.bucket != nil {
 		return p.garbage(ctx, r)
 	}
 	s, err := p.lock(ctx)
@@ -137,7 +135,7 @@ func ignoreMissing(err error) error {
 // limits of age and size. Without limits, it finds all of them.
 func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, err error) {
 	var all []Leftover
-	for _, dir := range []string{"done", "failed"} {
+	for dir, why := range map[string]string{"done": "imported", "failed": "refused by an import"} {
 		info, err := root.Lstat(dir)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
 			continue // links are not followed
@@ -152,14 +150,14 @@ func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, e
 			if err != nil {
 				return nil, err
 			}
-			x.Path, x.Reason = filepath.Join(r.DropDir, name), map[string]string{"done": "imported", "failed": "refused by an import"}[dir]
+			x.Path, x.Reason = filepath.Join(r.DropDir, name), why
 			x.remove = func() error { return root.RemoveAll(name) }
 			all = append(all, x)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Leftover) int { return cmp.Or(b.since.Compare(a.since), cmp.Compare(a.Path, b.Path)) })
 	var kept int64
-	full := false // then everything older is removed, too
+	full := false // once it is, everything older is found, too
 	hasLimit := r.MaxSize >= 0 || r.OlderThan > 0
 	for _, x := range all {
 		fits := r.MaxSize < 0 || !full && kept+x.Bytes <= r.MaxSize
@@ -174,7 +172,7 @@ func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, e
 	return found, nil
 }
 
-// measure returns the disk space and the latest change of a file, or of all files in a
+// measure returns the disk space and the time of the latest change of a file, or of all files in a
 // directory. For an empty directory, both are zero.
 func measure(root *os.Root, name string) (x Leftover, err error) {
 	x.Path = name
@@ -208,15 +206,15 @@ func measure(root *os.Root, name string) (x Leftover, err error) {
 func (l Leftovers) WriteText(w io.Writer) error {
 	var b strings.Builder
 	for _, x := range l.List {
-		fmt.Fprintf(&b, "%s: %s: %s\n", x.Path, humanize.Bytes(uint64(max(x.Bytes, 0))), x.Reason)
+		fmt.Fprintf(&b, "%s: %s: %s\n", x.Path, sizeText(x.Bytes), x.Reason)
 	}
 	switch {
 	case len(l.List) == 0:
 		b.WriteString("no leftovers\n")
 	case l.Removed:
-		fmt.Fprintf(&b, "removed: %s\n", humanize.Bytes(uint64(max(l.Bytes, 0))))
+		fmt.Fprintf(&b, "removed: %s\n", sizeText(l.Bytes))
 	default:
-		fmt.Fprintf(&b, "%s in total: remove them with --yes\n", humanize.Bytes(uint64(max(l.Bytes, 0))))
+		fmt.Fprintf(&b, "%s in total: remove them with --yes\n", sizeText(l.Bytes))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -23,14 +24,14 @@ import (
 // block is the usual allocation unit of a file system, in bytes.
 const block = 4 << 10
 
-// planFormat is the only version of plan files that this program knows.
+// planFormat is the only supported version of plan files.
 const planFormat = 1
 
 // Plan says what is removed from a store and what is kept.
 type Plan struct {
 	Format     int        `json:"format"`
 	Store      string     `json:"store"`
-	Generation uint64     `json:"generation"` // the plan is valid for this generation of the store only
+	Generation uint64     `json:"generation"` // of the store; the plan is valid only for it
 	Time       time.Time  `json:"time"`
 	Policy     Policy     `json:"policy"`
 	Grace      string     `json:"grace"`
@@ -41,14 +42,13 @@ type Plan struct {
 
 // Removal is what a plan removes.
 type Removal struct {
-	Images    []Decision `json:"images"` // that indexes name
+	Images    []Decision `json:"images"` // manifests in indexes
 	Manifests []Content  `json:"manifests"`
 	Blobs     []Content  `json:"blobs"`
 	Archives  []Archive  `json:"archives"`
 	Tags      int        `json:"tags"`
 	Files     int        `json:"files"`
-	// Bytes is how much disk space becomes free. A file that also has another name, which is
-	// kept, frees nothing.
+	// Bytes is the disk space that becomes free. A file with another name that is kept frees none.
 	Bytes int64 `json:"bytes"`
 }
 
@@ -77,24 +77,16 @@ func (p Plan) request() Request {
 
 // isSame reports whether two plans remove and keep the same images, for whatever reasons.
 func (p Plan) isSame(other Plan) bool {
-	mark := func(p Plan) string {
-		var b strings.Builder
-		for _, list := range [][]Decision{p.Remove.Images, p.Keep} {
-			for _, x := range list {
-				fmt.Fprintf(&b, "%t %s %s %q\n", x.Keep, x.Repository, x.Digest, x.Tags)
-			}
-		}
-		for _, list := range [][]Content{p.Remove.Manifests, p.Remove.Blobs} {
-			for _, x := range list {
-				fmt.Fprintf(&b, "%s %s\n", x.Repository, x.Digest)
-			}
-		}
-		for _, x := range p.Remove.Archives {
-			fmt.Fprintf(&b, "%q %q %q\n", x.File, x.Files, x.Rewritten)
-		}
-		return b.String()
+	image := func(a, b Decision) bool {
+		return a.Keep == b.Keep && a.Repository == b.Repository && a.Digest == b.Digest && slices.Equal(a.Tags, b.Tags)
 	}
-	return mark(p) == mark(other)
+	content := func(a, b Content) bool { return a.Repository == b.Repository && a.Digest == b.Digest }
+	archive := func(a, b Archive) bool {
+		return a.File == b.File && a.Rewritten == b.Rewritten && slices.Equal(a.Files, b.Files)
+	}
+	x, y := p.Remove, other.Remove
+	return slices.EqualFunc(x.Images, y.Images, image) && slices.EqualFunc(p.Keep, other.Keep, image) &&
+		slices.EqualFunc(x.Manifests, y.Manifests, content) && slices.EqualFunc(x.Blobs, y.Blobs, content) && slices.EqualFunc(x.Archives, y.Archives, archive)
 }
 
 // Marshal returns the content of a plan file.
@@ -112,15 +104,15 @@ func ReadPlan(data []byte) (Plan, error) {
 		return p, fmt.Errorf("%w: %w", ErrBadPlan, err)
 	}
 	if p.Format != planFormat {
-		return p, fmt.Errorf("%w: format %d, this program knows format %d", ErrBadPlan, p.Format, planFormat)
+		return p, fmt.Errorf("%w: format %d, this version of layoutproxy supports format %d", ErrBadPlan, p.Format, planFormat)
 	}
 	if grace, err := time.ParseDuration(p.Grace); err != nil || grace < 0 {
-		return p, fmt.Errorf("%w: grace %q", ErrBadPlan, p.Grace)
+		return p, fmt.Errorf("%w: malformed grace period %q", ErrBadPlan, p.Grace)
 	}
 	return p, nil
 }
 
-// work is a plan and everything that is needed to carry it out.
+// work is a plan and everything that the prune needs to carry it out.
 type work struct {
 	pruner  *Pruner
 	store   storage
@@ -131,7 +123,7 @@ type work struct {
 	removed []string // loose files to remove, relative to the store
 }
 
-// prepare makes the plan for a locked store.
+// prepare makes the plan for an open store.
 func (p *Pruner) prepare(ctx context.Context, s storage, r Request, now time.Time) (*work, error) {
 	found, err := p.gather(ctx, s, !r.Policy.IsEmpty())
 	if err != nil {
@@ -167,10 +159,10 @@ func (p *Pruner) prepare(ctx context.Context, s storage, r Request, now time.Tim
 	return w, nil
 }
 
+// listContent lists the manifests and blobs to remove.
 func (w *work) listContent() {
-	for i := range w.found.Repositories {
-		r := &w.found.Repositories[i]
-		for _, d := range sortedKeys(w.found.sizes[r.Path]) {
+	for _, r := range w.found.Repositories {
+		for _, d := range slices.Sorted(maps.Keys(w.found.sizes[r.Path])) {
 			if w.outcome.Content[r.Path][d] || len(r.Copies[d]) == 0 {
 				continue
 			}
@@ -182,15 +174,6 @@ func (w *work) listContent() {
 			}
 		}
 	}
-}
-
-func sortedKeys(m map[digest.Digest]int64) []digest.Digest {
-	keys := make([]digest.Digest, 0, len(m))
-	for d := range m {
-		keys = append(keys, d)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 // listArchives lists the archives to remove and to rewrite.
@@ -225,8 +208,8 @@ func filesOf(archive string, entries []fs.DirEntry) (all []string) {
 	return all
 }
 
-// countBytes lists the loose files to remove, and counts the disk space that they free. A file
-// frees space only when its last name is removed. Files that free most come first.
+// countBytes lists the loose files to remove, those that free most first, and counts the disk space
+// that the plan frees. A file frees space only when its last name is removed.
 func (w *work) countBytes(ctx context.Context) error {
 	type file struct {
 		name  string

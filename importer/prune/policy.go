@@ -14,18 +14,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// Policy is the set of rules of a prune. An image is kept if one rule keeps it.
+// Policy is the set of rules of a prune. An image is kept if at least one rule keeps it.
 type Policy struct {
 	KeepReleases []string `json:"keepReleases,omitempty" yaml:"keep-release"` // versions of the platform
-	Deployed     string   `json:"deployed,omitempty" yaml:"deployed"`         // version of the cluster
+	Deployed     string   `json:"deployed,omitempty" yaml:"deployed"`         // version that the cluster runs
 	KeepPrevious int      `json:"keepPrevious,omitempty" yaml:"keep-previous"`
 	KeepNewest   int      `json:"keepNewest,omitempty" yaml:"keep-newest"` // versions per repository
 	KeepBundles  []string `json:"keepBundles,omitempty" yaml:"keep-bundle"`
 	Keep         []string `json:"keep,omitempty" yaml:"keep"` // globs of REPOSITORY or REPOSITORY:TAG
-	// OlderThan keeps images that have been in the store for less than this.
+	// OlderThan keeps images that were added to the store more recently than this.
 	OlderThan time.Duration `json:"olderThan,omitempty" yaml:"older-than"`
 
-	// Bundles is the content of KeepBundles.
+	// Bundles are the inventories that KeepBundles names.
 	Bundles []Bundle `json:"-" yaml:"-"`
 }
 
@@ -68,7 +68,7 @@ func (p Policy) Check() error {
 	}
 	for _, v := range append(slices.Clone(p.KeepReleases), p.Deployed) {
 		if _, ok := release.Parse(v); !ok && v != "" {
-			return fmt.Errorf("%q: %w: not a version, as v1.69.3", v, ErrPolicy)
+			return fmt.Errorf("%q: %w: not a version such as v1.69.3", v, ErrPolicy)
 		}
 	}
 	for _, glob := range p.Keep {
@@ -79,8 +79,8 @@ func (p Policy) Check() error {
 	return nil
 }
 
-// matchesGlob reports whether a glob, REPOSITORY or REPOSITORY:TAG, matches a tag. The part for
-// the repository is as in [names.MatchGlob].
+// matchesGlob reports whether a glob, REPOSITORY or REPOSITORY:TAG, matches a tag. REPOSITORY
+// follows the rules of [names.MatchGlob].
 func matchesGlob(glob, repository, tag string) bool {
 	at, wanted, hasTag := strings.Cut(glob, ":")
 	if hasTag {

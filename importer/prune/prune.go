@@ -18,17 +18,17 @@ import (
 
 // Options configure a pruner.
 type Options struct {
-	// Store is the directory of the store, which must exist, or its place in a bucket, as s3://bucket/prefix.
+	// Store is the directory of the store, which must exist, or its place in a bucket, such as s3://bucket/prefix.
 	Store string
-	// Buckets opens a store in a bucket. It may be nil.
+	// Buckets opens the bucket of a store. It may be nil if the store is in a directory.
 	Buckets func(bucket.Place) bucket.Bucket
 	// CacheDir is the directory for archive indexes; if it is empty, they are not cached.
 	CacheDir string
-	// QuarantineDir is the directory with the records of damaged blobs; if it is empty, none are
-	// read.
+	// QuarantineDir is the directory with the records of damaged blobs; if it is empty, no records
+	// are read.
 	QuarantineDir string
-	// Declared reads what the releases in the store declare. Without it no image by digest is
-	// removed.
+	// Declared reads the declarations of the releases in the store. If it is nil, no image by
+	// digest is removed.
 	Declared func(context.Context, *layoutstore.Snapshot) (Declarations, error)
 	// Check is called with each plan before it is carried out. If it returns an error, the plan
 	// is refused. It may be nil.
@@ -40,11 +40,11 @@ type Options struct {
 	Before func(op, path string) error
 }
 
-// Declarations are what the releases in a store declare.
+// Declarations are the releases and release channels in a store, with the images that they declare.
 type Declarations struct {
 	Releases []Release
 	Channels []Channel
-	Platform bool // there are releases of the platform
+	Platform bool // whether the store has releases of the platform
 }
 
 // Effect is the content of a store before and after a plan.
@@ -62,7 +62,7 @@ var (
 	ErrLost   = publish.ErrLost
 	ErrMoved  = errors.New("the store has changed since the plan was made")
 	// ErrNotReady is returned by Options.Check, never by this package.
-	ErrNotReady = errors.New("a release that stays would be less ready than it is")
+	ErrNotReady = errors.New("a release that stays would be less ready than it is now")
 	ErrBadPlan  = errors.New("not a plan of layoutproxy prune")
 )
 
@@ -75,7 +75,10 @@ func (e *HiddenError) Error() string {
 }
 
 // Pruner prunes one store.
-type Pruner struct{ options Options }
+type Pruner struct {
+	options Options
+	bucket  bucket.Bucket // of the store; nil if it is in a directory
+}
 
 // New returns a pruner. It sends no request to a bucket. Errors: journal.ErrNotStore; the file system's.
 func New(o Options) (*Pruner, error) {
@@ -87,21 +90,24 @@ func New(o Options) (*Pruner, error) {
 		if err == nil && o.Buckets == nil {
 			err = journal.ErrNotStore
 		}
-		o.Store = at.String()
-		return &Pruner{o}, err
+		if err != nil {
+			return nil, err
+		}
+		return &Pruner{o, o.Buckets(at)}, nil
 	}
 	o.Store = filepath.Clean(o.Store)
 	if _, err := journal.ReadState(o.Store); err != nil {
 		return nil, err
 	}
-	return &Pruner{o}, nil
+	return &Pruner{options: o}, nil
 }
 
 func (p *Pruner) now() time.Time { return p.options.Now() }
 
-// open opens the store for a prune: it locks it, or fails with ErrLocked. Nothing locks a store in a bucket.
+// open opens the store for a prune. It locks a store in a directory, or fails with ErrLocked. A store
+// in a bucket has no lock.
 func (p *Pruner) open(ctx context.Context) (storage, error) {
-	if bucket.IsPlace(p.options.Store) {
+	if p.bucket != nil {
 		return p.openBucket(ctx)
 	}
 	s, err := p.lock(ctx)
@@ -126,20 +132,16 @@ type Request struct {
 // Plan makes a plan and changes nothing. Errors: those of [Decide]; ErrLocked; *HiddenError;
 // that of Options.Check; the context's; the file system's.
 func (p *Pruner) Plan(ctx context.Context, r Request) (Plan, error) {
-	s, err := p.open(ctx)
-	if err != nil {
-		return Plan{}, err
-	}
-	defer s.close()
-	w, err := p.prepare(ctx, s, r, p.now())
-	if err != nil {
-		return Plan{}, err
-	}
-	return w.plan, nil
+	return p.prune(ctx, r, func(*work) error { return nil })
 }
 
-// Run plans and carries out the plan. Errors: those of Plan; of the publication.
+// Run makes a plan and carries it out. Errors: those of Plan and of the publication.
 func (p *Pruner) Run(ctx context.Context, r Request) (Plan, error) {
+	return p.prune(ctx, r, func(w *work) error { return w.execute(ctx) })
+}
+
+// prune makes a plan, and calls do before it closes the store.
+func (p *Pruner) prune(ctx context.Context, r Request, do func(*work) error) (Plan, error) {
 	s, err := p.open(ctx)
 	if err != nil {
 		return Plan{}, err
@@ -149,11 +151,11 @@ func (p *Pruner) Run(ctx context.Context, r Request) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	return w.plan, w.execute(ctx)
+	return w.plan, do(w)
 }
 
 // Execute carries out a plan. Errors: ErrMoved if the store has changed since the plan was made;
-// those of Run.
+// those of [Pruner.Run].
 func (p *Pruner) Execute(ctx context.Context, plan Plan) (Plan, error) {
 	s, err := p.open(ctx)
 	if err != nil {
@@ -161,7 +163,7 @@ func (p *Pruner) Execute(ctx context.Context, plan Plan) (Plan, error) {
 	}
 	defer s.close()
 	if got := s.state().Generation; got != plan.Generation {
-		return Plan{}, fmt.Errorf("%w: it is at generation %d, and the plan is for %d", ErrMoved, got, plan.Generation)
+		return Plan{}, fmt.Errorf("%w: it is at generation %d, the plan is for generation %d", ErrMoved, got, plan.Generation)
 	}
 	w, err := p.prepare(ctx, s, plan.request(), plan.Time)
 	if err != nil {

@@ -17,7 +17,7 @@ const (
 	KeptYoung    Rule = "older-than"
 )
 
-// Rules that keep an image whatever the policy says.
+// Rules that keep an image under every policy.
 const (
 	ReleaseChannel  Rule = "release-channel"
 	NotAVersion     Rule = "not-a-version"
@@ -67,8 +67,8 @@ func (r Reason) String() string {
 	return string(r.Rule)
 }
 
-// text is the wording of a reason: by with Reason.By, alone without it, many for several images
-// with different Reason.By.
+// text is the text of a reason: by for a reason with By, alone for one without, and many for several
+// images with different values of By.
 type text struct{ by, alone, many string }
 
 func texts() map[Rule]text {
@@ -85,21 +85,21 @@ func texts() map[Rule]text {
 		NotAVersion:     {by: "the tag %s is not a version", many: "each has a tag that is not a version"},
 		ByDigest:        {alone: "it has no tag, and nothing proves that it was replaced"},
 		NoRule:          {alone: "no rule applies to its repository"},
-		UnknownDeployed: {alone: "which version of the platform is deployed is unknown: say so with --deployed or --keep-release"},
+		UnknownDeployed: {alone: "the deployed version of the platform is unknown: set --deployed or --keep-release"},
 		NotSuperseded:   {by: "no higher version than %s is kept in its repository", many: "no higher version is kept in the repository"},
 		NotDeclared:     {alone: "no release in the store declares it"},
 		UnknownSubject:  {by: "it belongs to %s, which the store does not have", many: "they belong to images that the store does not have"},
 		SameRelease:     {by: "part of release %s, which is kept"},
 		DeclaredBy:      {by: "declared by %s, which is kept", many: "kept releases declare them"},
-		UnreadableList:  {by: "what %s declares cannot be read"},
+		UnreadableList:  {by: "the declarations of %s cannot be read, and may include it"},
 		ChannelTarget:   {by: "the channel %s points at it"},
-		UnreadableChan:  {by: "where the channel %s points cannot be read"},
+		UnreadableChan:  {by: "the channel %s cannot be read, and may point at it"},
 		PartOf:          {by: "part of %s, which is kept"},
 		SubjectOf:       {by: "subject of %s, which is kept"},
 		RefersTo:        {by: "refers to %s, which is kept", many: "they refer to kept images"},
 		InArchive:       {by: "in the archive %s, which is kept: --repack rewrites it"},
 		Unclear:         {by: "%s"},
-		Grace:           {by: "a prune removed its tags; the image follows after %s"},
+		Grace:           {by: "a prune removed its tags, and removes the image after %s"},
 		Superseded:      {by: "superseded by %s"},
 		Replaced:        {by: "another manifest has its tag %s", many: "other manifests have their tags"},
 		DeclaredByGone:  {by: "only %s declared it", many: "only removed releases declared them"},

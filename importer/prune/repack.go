@@ -2,6 +2,7 @@ package prune
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -38,20 +39,26 @@ func (w *work) repack(ctx context.Context, j *journal.Journal) error {
 				fresh.Name, fresh.Generation = k.Name, k.Generation
 			}
 		}
-		if fresh.Generation == 0 { // the archive was copied into the store by hand: readers hide the new one until the state names it
-			fresh.Generation = j.Generation
+		if fresh.Generation == 0 { // somebody copied the archive into the store by hand
+			fresh.Generation = j.Generation // readers hide the new archive until the state names it
 		}
 		j.Packed = append(j.Packed, fresh)
 	}
 	return nil
 }
 
-// entry is an entry of a rewritten archive: data, or content of the old archive.
+// entry is an entry of a rewritten archive: data, or a blob of the old archive.
 type entry struct {
 	name   string
 	data   []byte
 	digest digest.Digest
-	where  extent.List
+	where  extent.List // of the blob; nil for data
+}
+
+const tarBlock = 512 // bytes
+
+func (e entry) header() *tar.Header {
+	return &tar.Header{Typeflag: tar.TypeReg, Name: e.name, Size: e.size(), Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatGNU}
 }
 
 func (e entry) size() int64 {
@@ -61,10 +68,9 @@ func (e entry) size() int64 {
 	return int64(len(e.data))
 }
 
-// entriesOf lists the entries that an archive keeps.
+// entriesOf lists the entries of an archive after it is rewritten.
 func (w *work) entriesOf(ctx context.Context, file string) (all []entry, err error) {
-	for i := range w.found.Repositories {
-		r := &w.found.Repositories[i]
+	for _, r := range w.found.Repositories {
 		repo, err := w.found.snapshot.At(r.Path)
 		if err != nil {
 			return nil, err
@@ -83,7 +89,8 @@ func (w *work) entriesOf(ctx context.Context, file string) (all []entry, err err
 	return all, nil
 }
 
-// layoutEntries lists the entries that one layout of an archive keeps.
+// layoutEntries lists the entries of one layout after its archive is rewritten. Blobs that no
+// manifest names are kept.
 func (w *work) layoutEntries(ctx context.Context, r *Repository, l layoutstore.Layout) (all []entry, err error) {
 	listed, err := l.Index(ctx)
 	if err != nil {
@@ -98,7 +105,7 @@ func (w *work) layoutEntries(ctx context.Context, r *Repository, l layoutstore.L
 			manifests = append(manifests, untagged(e))
 		}
 	}
-	raw := slices.Concat([]byte(`{"schemaVersion":2,"mediaType":"`+ocispec.MediaTypeImageIndex+`","manifests":[`), join(manifests), []byte(`]}`))
+	raw := slices.Concat([]byte(`{"schemaVersion":2,"mediaType":"`+ocispec.MediaTypeImageIndex+`","manifests":[`), bytes.Join(manifests, []byte(",")), []byte(`]}`))
 	all = append(all, entry{name: path.Join(r.Path, ocispec.ImageIndexFile), data: raw},
 		entry{name: path.Join(r.Path, ocispec.ImageLayoutFile), data: []byte(`{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`)})
 	blobs, err := l.Blobs(ctx)
@@ -110,7 +117,7 @@ func (w *work) layoutEntries(ctx context.Context, r *Repository, l layoutstore.L
 		if known && !w.outcome.Content[r.Path][d] {
 			continue
 		}
-		where, err := l.Locate(ctx, d) // also what no manifest names
+		where, err := l.Locate(ctx, d)
 		if err != nil {
 			return nil, err
 		}
@@ -119,48 +126,30 @@ func (w *work) layoutEntries(ctx context.Context, r *Repository, l layoutstore.L
 	return all, nil
 }
 
-func join(list [][]byte) (all []byte) {
-	for i, raw := range list {
-		if i > 0 {
-			all = append(all, ',')
-		}
-		all = append(all, raw...)
-	}
-	return all
-}
-
 // sizeOfRewritten returns the size that an archive will have when it is rewritten, in bytes.
 func (w *work) sizeOfRewritten(ctx context.Context, file string) (int64, error) {
 	all, err := w.entriesOf(ctx, file)
 	if err != nil {
 		return 0, err
 	}
-	var n counter
-	if err := writeTar(ctx, &n, all, func(e entry, out io.Writer) error {
-		_, err := io.CopyN(out, zeros{}, e.size())
-		return err
-	}); err != nil {
-		return 0, err
+	size := int64(2 * tarBlock) // two blocks of zeros end an archive
+	for _, e := range all {
+		var header bytes.Buffer
+		if err := tar.NewWriter(&header).WriteHeader(e.header()); err != nil {
+			return 0, err
+		}
+		size += int64(header.Len()) + (e.size()+tarBlock-1)/tarBlock*tarBlock
 	}
-	return int64(n), nil
+	return size, nil
 }
 
-type counter int64
-
-func (c *counter) Write(p []byte) (int, error) { *c += counter(len(p)); return len(p), nil }
-
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { return len(p), nil }
-
-// rewrite writes an archive without its removed images into staging, and verifies every digest
-// on the way.
+// rewrite writes an archive without its removed images into staging, and verifies every digest.
 func (w *work) rewrite(ctx context.Context, a Archive) error {
 	all, err := w.entriesOf(ctx, a.File)
 	if err != nil {
 		return err
 	}
-	locked, ok := w.store.(*directory) // only that has archives
+	locked, ok := w.store.(*directory) // a store in a bucket has no archives
 	if !ok {
 		return errors.ErrUnsupported
 	}
@@ -173,45 +162,38 @@ func (w *work) rewrite(ctx context.Context, a Archive) error {
 	if err != nil {
 		return err
 	}
-	if err := writeTar(ctx, out, all, func(e entry, to io.Writer) error { return copyVerified(ctx, e, to) }); err != nil {
+	if err := writeTar(ctx, out, all); err != nil {
 		out.Discard()
 		return err
 	}
 	return out.Close()
 }
 
-func copyVerified(ctx context.Context, e entry, to io.Writer) error {
+func writeTar(ctx context.Context, w io.Writer, all []entry) error {
+	t := tar.NewWriter(w)
+	for _, e := range all {
+		if err := errors.Join(ctx.Err(), t.WriteHeader(e.header())); err != nil {
+			return err
+		}
+		if err := e.copyTo(ctx, t); err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
+		}
+	}
+	return t.Close()
+}
+
+// copyTo copies the content of an entry, and verifies the digest of a blob on the way.
+func (e entry) copyTo(ctx context.Context, w io.Writer) error {
+	if e.where == nil {
+		_, err := w.Write(e.data)
+		return err
+	}
 	in, err := e.where.Open(ctx)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	verifier := e.digest.Verifier()
-	if _, err := io.CopyBuffer(io.MultiWriter(to, verifier), struct{ io.Reader }{bundle.WithContext(ctx, in)}, make([]byte, 1<<20)); err != nil {
-		return err
-	}
-	if !verifier.Verified() {
-		return fmt.Errorf("checksum mismatch: %s", e.digest)
-	}
-	return nil
-}
-
-func writeTar(ctx context.Context, w io.Writer, all []entry, copyTo func(entry, io.Writer) error) error {
-	t := tar.NewWriter(w)
-	for _, e := range all {
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: e.name, Size: e.size(), Mode: 0o644, ModTime: time.Unix(0, 0), Format: tar.FormatGNU}
-		if err := errors.Join(ctx.Err(), t.WriteHeader(h)); err != nil {
-			return err
-		}
-		var err error
-		if e.where != nil {
-			err = copyTo(e, t)
-		} else {
-			_, err = t.Write(e.data)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", e.name, err)
-		}
-	}
-	return t.Close()
+	proving := bundle.NewProvingReader(in, e.digest, e.where.String())
+	_, err = io.CopyBuffer(w, struct{ io.Reader }{bundle.WithContext(ctx, proving)}, make([]byte, 1<<20))
+	return err
 }

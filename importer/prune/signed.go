@@ -15,9 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// signed finds the signed inventories of imported bundles of which the store has no manifest any
-// more. Without them, the key that signed them vouches for nothing less. If a part of the store
-// cannot be read, it finds none.
+// signed finds the signed inventories that list no manifest of the store, and so prove nothing about
+// its content. If a part of the store cannot be read, it finds none.
 func (p *Pruner) signed(ctx context.Context, s *publish.Store) ([]Leftover, error) {
 	names, err := fs.Glob(s.Root().FS(), path.Join(journal.SignedDir, "*.json"))
 	if err != nil || len(names) == 0 {
@@ -31,7 +30,7 @@ func (p *Pruner) signed(ctx context.Context, s *publish.Store) ([]Leftover, erro
 	for _, name := range names {
 		list, err := inventory.ReadFile(filepath.Join(s.Dir(), name))
 		if err != nil {
-			continue // nobody knows what it lists
+			continue // an unreadable inventory may list something in the store
 		}
 		needed, err := hasAny(ctx, tree.Snapshot(), list)
 		if err != nil {
@@ -46,7 +45,7 @@ func (p *Pruner) signed(ctx context.Context, s *publish.Store) ([]Leftover, erro
 		}
 		signature := name + path.Ext(inventory.SignatureName)
 		x.Path, x.Reason = filepath.Join(s.Dir(), name), "signed inventory of a bundle of which nothing is left in the store"
-		x.remove = func() error { // without its signature, the list is found again
+		x.remove = func() error { // the signature first: if the second step fails, the inventory is found again
 			return errors.Join(ignoreMissing(s.Remove(signature)), ignoreMissing(s.Remove(name)))
 		}
 		all = append(all, x)

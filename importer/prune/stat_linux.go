@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// changedAt returns when a file last got a name, mode or content, which is not before it was
-// imported. In a copied store, it is the time of the copy.
+// changedAt returns when the name, mode or content of a file last changed. That is at or after its
+// import; in a copied store it is the time of the copy.
 func changedAt(info fs.FileInfo) time.Time {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return time.Unix(st.Ctim.Unix())
@@ -15,15 +15,15 @@ func changedAt(info fs.FileInfo) time.Time {
 	return info.ModTime()
 }
 
-// inode identifies a file, whichever of its names is used.
+// inode identifies a file under all of its names.
 type inode struct{ dev, ino uint64 }
 
-// spaceOf returns the inode of a file, how many names it has, and how many bytes of the disk
-// its removal frees.
+// spaceOf returns the inode of a file, the number of its names, and the disk space in bytes that the
+// removal of its last name frees.
 func spaceOf(info fs.FileInfo) (id inode, names uint64, bytes int64) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return inode{}, 1, info.Size()
 	}
-	return inode{uint64(st.Dev), st.Ino}, uint64(st.Nlink), st.Blocks * 512 //nolint:unconvert // other types on other platforms
+	return inode{uint64(st.Dev), st.Ino}, uint64(st.Nlink), st.Blocks * 512 //nolint:unconvert // the types differ between platforms
 }

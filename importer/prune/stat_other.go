@@ -10,10 +10,10 @@ import (
 // changedAt returns when a file was last written.
 func changedAt(info fs.FileInfo) time.Time { return info.ModTime() }
 
-// inode identifies a file, whichever of its names is used.
+// inode identifies a file under all of its names.
 type inode struct{ dev, ino uint64 }
 
-// storage returns no inode: hard links cannot be detected on this platform.
+// spaceOf returns no inode, because hard links cannot be detected on this platform.
 func spaceOf(info fs.FileInfo) (id inode, names uint64, bytes int64) {
 	return inode{}, 1, info.Size()
 }

@@ -15,25 +15,25 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// storage is a store as a prune reads and changes it: in a directory, or in a bucket. Names are relative to the store.
+// storage is an open store, in a directory or in a bucket. Names of files are relative to the store.
 type storage interface {
-	// place is the store's name, and that of the volume of its loose files.
+	// place returns the name of the store, which is also the name of the volume of its loose files.
 	place() string
 	state() journal.State
 	snapshot(ctx context.Context, o Options) (*layoutstore.Snapshot, error)
-	// index returns the bytes of the loose index of a repository, or nil.
+	// index returns the content of the loose index.json of a repository, or nil if there is none.
 	index(ctx context.Context, at string) ([]byte, error)
-	// files lists the files at the top, where archives are.
+	// files lists the files at the top of the store, where archives are.
 	files() ([]fs.DirEntry, error)
-	// since returns since when a file is in the store, or zero.
+	// since returns when a file was added to the store; zero if unknown.
 	since(name string) time.Time
-	// measure returns what a file is, how many names that has, and the bytes that become free with the last of them. Something
-	// that is no file frees nothing.
+	// measure returns the inode of a file, the number of its names, and the bytes that the removal of the last name frees.
+	// Error: fs.ErrNotExist if name is not a regular file.
 	measure(name string) (id inode, names uint64, bytes int64, err error)
 	// publish publishes the journal of a prune.
 	publish(ctx context.Context, j *journal.Journal) error
-	// reserve sets space aside for the next prune.
-	reserve(bytes int64)
+	// reserve sets disk space aside for the next prune; indexes is the size of all index.json files in bytes.
+	reserve(indexes int64)
 	close()
 }
 

@@ -3,6 +3,7 @@ package prune
 import (
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 
@@ -44,10 +45,12 @@ func (p Plan) Summary() string {
 		when = " after " + strings.TrimSuffix(strings.TrimSuffix(p.Grace, "0s"), "0m")
 	}
 	return fmt.Sprintf("remove %s, %s, %s and %s; %s free%s", english.Plural(p.Remove.Tags, "tag", ""), english.Plural(len(p.Remove.Manifests), "manifest", ""),
-		english.Plural(len(p.Remove.Blobs), "blob", ""), english.Plural(len(p.Remove.Archives), "archive", ""), humanize.Bytes(uint64(max(p.Remove.Bytes, 0))), when)
+		english.Plural(len(p.Remove.Blobs), "blob", ""), english.Plural(len(p.Remove.Archives), "archive", ""), sizeText(p.Remove.Bytes), when)
 }
 
-// group stands for images of one repository that one rule keeps or removes.
+func sizeText(bytes int64) string { return humanize.Bytes(uint64(max(bytes, 0))) }
+
+// group identifies the images of one repository that one rule keeps or removes.
 type group struct {
 	repository string
 	rule       Rule
@@ -68,15 +71,15 @@ const maxNamed = 8
 // writeGroups writes one line per group of decisions.
 func writeGroups(b *strings.Builder, all []Decision) {
 	var order []group
-	named, byDigest, reasons := map[group][]string{}, map[group]int{}, map[group]map[string]bool{}
+	named, byDigest, reasons := map[group][]string{}, map[group]int{}, map[group]string{}
 	for _, x := range all {
 		g := groupOf(x)
-		if reasons[g] == nil {
-			reasons[g] = map[string]bool{}
-		}
-		reasons[g][x.Reason.String()] = true
-		if len(named[g]) == 0 && byDigest[g] == 0 {
-			order = append(order, g)
+		switch reason := x.Reason.String(); reasons[g] {
+		case reason:
+		case "":
+			order, reasons[g] = append(order, g), reason
+		default:
+			reasons[g] = texts()[g.rule].many
 		}
 		tags := namesOf(x)
 		if named[g] = append(named[g], tags...); len(tags) == 0 {
@@ -94,31 +97,20 @@ func writeGroups(b *strings.Builder, all []Decision) {
 		if n := byDigest[g]; n > 0 {
 			parts = append(parts, english.Plural(n, "image by digest", "images by digest"))
 		}
-		fmt.Fprintf(b, "  %s: %s: %s\n", g.repository, strings.Join(parts, " and "), reasonOf(g, reasons[g]))
+		fmt.Fprintf(b, "  %s: %s: %s\n", g.repository, strings.Join(parts, " and "), reasons[g])
 	}
 }
 
-func reasonOf(g group, reasons map[string]bool) string {
-	if len(reasons) > 1 {
-		return texts()[g.rule].many
-	}
-	for text := range reasons {
-		return text
-	}
-	return ""
-}
-
-// shownDigits limits how much of a tag is shown that contains a digest.
+// shownDigits is how many characters are shown of a tag that contains a digest.
 const shownDigits = len("sha256-") + 12
 
-// namesOf returns the tags of an image, without those that are only its own digest.
+// namesOf returns the tags of an image, except those that are its own digest.
 func namesOf(x Decision) (tags []string) {
 	for _, tag := range x.Tags {
 		switch {
 		case digest.Digest("sha256:"+tag) == x.Digest:
 		case names.IsDigestTag(tag) && len(tag) > shownDigits:
-			_, suffix, _ := cutSuffix(tag)
-			tags = append(tags, strings.TrimSuffix(tag[:shownDigits]+"…"+"."+suffix, "."))
+			tags = append(tags, tag[:shownDigits]+"…"+path.Ext(tag))
 		default:
 			tags = append(tags, tag)
 		}

@@ -39,7 +39,7 @@ func (g *gatherer) builds(ctx context.Context, f *Facts) error {
 	}
 	f.Deckhouse, f.Here = len(tags.installs)+len(tags.entries)+len(tags.here) > 0, tags.here
 	for i, c := range f.Channels {
-		f.Channels[i].Here = slices.ContainsFunc(f.Here, func(tag string) bool { return sameVersion(tag, c.Target) })
+		f.Channels[i].Here = slices.ContainsFunc(f.Here, func(tag string) bool { return release.SameVersion(tag, c.Target) })
 	}
 	for _, tag := range relevant(f.Here, g.scope.Question) {
 		b, err := g.build(ctx, tag)
@@ -86,7 +86,7 @@ func relevant(here []string, q Question) (tags []string) {
 		steps = release.HighestPatches(release.Stable(here))
 	}
 	for _, tag := range here {
-		asked := slices.ContainsFunc(q.Releases, func(r string) bool { return sameVersion(r, tag) })
+		asked := slices.ContainsFunc(q.Releases, func(r string) bool { return release.SameVersion(r, tag) })
 		isStep := slices.ContainsFunc(steps, func(r release.Release) bool { return r.Tag == tag && isBetween(r, q) })
 		if asked || isStep {
 			tags = append(tags, tag)

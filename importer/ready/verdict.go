@@ -261,17 +261,10 @@ func unmet(m Module) (all []string) {
 // fits reports whether a tag satisfies a constraint.
 func fits(c *release.Constraint, tag string) bool {
 	if len(c.Ranges) == 0 {
-		return sameVersion(c.Tag, tag)
+		return release.SameVersion(c.Tag, tag)
 	}
 	r, isVersion := release.Parse(tag)
 	return isVersion && c.Matches(r.Version)
-}
-
-// sameVersion reports whether two tags are the same, or spell the same version.
-func sameVersion(a, b string) bool {
-	x, ok := release.Parse(a)
-	y, also := release.Parse(b)
-	return a == b || ok && also && x.Version.Equal(y.Version)
 }
 
 func judgeChannels(all []Channel) []ChannelVerdict {
@@ -295,7 +288,7 @@ func judgeChannels(all []Channel) []ChannelVerdict {
 // that is not older than the cluster's counts.
 func (j *judge) isAsked(tag string) bool {
 	if len(j.question.Releases) > 0 {
-		return slices.ContainsFunc(j.question.Releases, func(r string) bool { return sameVersion(r, tag) })
+		return slices.ContainsFunc(j.question.Releases, func(r string) bool { return release.SameVersion(r, tag) })
 	}
 	return !j.isOlder(tag)
 }
@@ -311,7 +304,7 @@ func (j *judge) isOlder(tag string) bool {
 func (j *judge) absent() (all []VersionVerdict) {
 	here := j.facts.Here
 	for _, asked := range j.question.Releases {
-		if slices.ContainsFunc(here, func(tag string) bool { return sameVersion(asked, tag) }) {
+		if slices.ContainsFunc(here, func(tag string) bool { return release.SameVersion(asked, tag) }) {
 			continue
 		}
 		detail := "there is no version of the platform"

@@ -19,6 +19,13 @@ func Parse(tag string) (Release, bool) {
 	return Release{tag, v}, err == nil
 }
 
+// SameVersion reports whether two tags are the same, or spell the same version.
+func SameVersion(a, b string) bool {
+	x, ok := Parse(a)
+	y, also := Parse(b)
+	return a == b || ok && also && x.Version.Equal(y.Version)
+}
+
 // ParseAll returns the versions among tags, in ascending order. Of two spellings of a
 // version, it keeps the one that begins with "v".
 func ParseAll(tags []string) (all []Release) {
