@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 )
 
-// factsOf builds facts from one line per image: REPOSITORY:TAG[,TAG...] NAME [>NAME...] [^NAME].
-// NAME is the content of the manifest, >NAME a child, ^NAME the subject. The tag "-" means no
-// tag, and "-TAG" a tag that was replaced.
+// factsOf builds facts from one line per image: REPOSITORY:TAG[,TAG...] NAME [>NAME...] [^NAME] [!GAP].
+// NAME is the content of the manifest, >NAME a child, ^NAME the subject, !GAP why it cannot be read.
+// The tag "-" means no tag, and "-TAG" that another image took TAG.
 func factsOf(t *testing.T, lines ...string) prune.Facts {
 	t.Helper()
 	byPath := map[string]*prune.Repository{}
@@ -68,7 +68,7 @@ func factsOf(t *testing.T, lines ...string) prune.Facts {
 	return f
 }
 
-// decided maps the first tag of each image, or its content, to the reason of its decision. A "+"
+// decided returns the reason for each image by REPOSITORY:TAG, where TAG is its first tag or "-". A "+"
 // before the tag means that the image is kept.
 func decided(t *testing.T, f prune.Facts, p prune.Policy) map[string]prune.Reason {
 	t.Helper()
@@ -94,7 +94,7 @@ func decided(t *testing.T, f prune.Facts, p prune.Policy) map[string]prune.Reaso
 }
 
 // platform returns the facts of three releases of the platform. Each declares an image of its
-// own and one that all share.
+// own and one image that all of them share.
 func platform(t *testing.T, more ...string) prune.Facts {
 	t.Helper()
 	lines := []string{".:HEX shared"}
@@ -126,7 +126,7 @@ func kept(t *testing.T, f prune.Facts, p prune.Policy) string {
 	return strings.Join(all, " ")
 }
 
-func TestReleasesOfThePlatform(t *testing.T) {
+func TestPlatformReleases(t *testing.T) {
 	stable := "release-channel:stable stable"
 	f := platform(t, stable)
 	pointing := platform(t, stable)
@@ -142,22 +142,22 @@ func TestReleasesOfThePlatform(t *testing.T) {
 	}{
 		{"the newest", f, prune.Policy{KeepReleases: []string{"v1.70.1"}}, "v1.70.1"},
 		{"another spelling", f, prune.Policy{KeepReleases: []string{"1.70.1"}}, "v1.70.1"},
-		{"an older one: the newest is not superseded", f, prune.Policy{KeepReleases: []string{"v1.69.3"}}, "v1.69.3 v1.70.1"},
+		{"an older one, and the newest is not superseded", f, prune.Policy{KeepReleases: []string{"v1.69.3"}}, "v1.69.3 v1.70.1"},
 		{"the deployed one and newer ones", f, prune.Policy{Deployed: "v1.69.3"}, "v1.69.3 v1.70.1"},
-		{"one to go back to", f, prune.Policy{Deployed: "v1.70.1", KeepPrevious: 1}, "v1.69.3 v1.70.1"},
-		{"more than there are", f, prune.Policy{Deployed: "v1.70.1", KeepPrevious: 9}, all},
-		{"nobody says what is deployed", f, prune.Policy{KeepNewest: 1}, all},
+		{"one version for a rollback", f, prune.Policy{Deployed: "v1.70.1", KeepPrevious: 1}, "v1.69.3 v1.70.1"},
+		{"more versions than the store has", f, prune.Policy{Deployed: "v1.70.1", KeepPrevious: 9}, all},
+		{"the deployed version is unknown", f, prune.Policy{KeepNewest: 1}, all},
 		{"a glob of another repository", f, prune.Policy{Keep: []string{"modules/*"}}, all},
-		{"a glob does not say what is deployed", f, prune.Policy{Keep: []string{".:v1.70.*"}}, all},
+		{"a glob does not state the deployed version", f, prune.Policy{Keep: []string{".:v1.70.*"}}, all},
 		{"two rules", f, prune.Policy{Deployed: "v1.70.1", KeepNewest: 2}, "v1.69.3 v1.70.1"},
-		{"a glob of one part of a release", f, prune.Policy{Deployed: "v1.70.1", Keep: []string{"release-channel:v1.68.*"}}, "v1.68.2 v1.70.1"},
+		{"a glob for one image of a release", f, prune.Policy{Deployed: "v1.70.1", Keep: []string{"release-channel:v1.68.*"}}, "v1.68.2 v1.70.1"},
 		{"a channel", pointing, prune.Policy{Deployed: "v1.70.1"}, "v1.68.2 v1.70.1"},
 		{"a channel that cannot be read", unreadable, prune.Policy{Deployed: "v1.70.1"}, all},
 		{"young", f, prune.Policy{Deployed: "v1.70.1", OlderThan: 1_000_001 * time.Second}, all},
 		{"old", f, prune.Policy{Deployed: "v1.70.1", OlderThan: 999_999 * time.Second}, "v1.70.1"},
 	} {
 		if got := kept(t, c.facts, c.policy); got != c.want {
-			t.Errorf("%s: %s stay, want %s", c.what, got, c.want)
+			t.Errorf("%s: %s are kept, want %s", c.what, got, c.want)
 		}
 	}
 	for _, p := range []prune.Policy{{KeepReleases: []string{"v1.70.2"}}, {Deployed: "v1.70.0"}} {
@@ -167,9 +167,8 @@ func TestReleasesOfThePlatform(t *testing.T) {
 	}
 }
 
-// Images are removed with the last release that declares them, and signatures with their
-// subject.
-func TestWhatFollowsReleases(t *testing.T) {
+// Images are removed with the last release that declares them, and signatures with their subject.
+func TestDependentsOfReleases(t *testing.T) {
 	old, fresh := digestOf("image-v1.68.2"), digestOf("image-v1.70.1")
 	f := platform(t, ".:sha256-"+old.Encoded()+".att old-att", ".:sha256-"+fresh.Encoded()+".sig new-sig", ".:sha256-"+fresh.Encoded()+" fallback",
 		".:v1.68.2.att tag-att", ".:v1.70.1.att tag-att-2", ".:sha256-"+digestOf("elsewhere").Encoded()+".att unknown",
@@ -200,16 +199,15 @@ func TestWhatFollowsReleases(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, reasons[name], want)
 		}
 	}
-	// The list of a kept release cannot be read, so it may declare any of these images: all are
-	// kept.
+	// If the list of a kept release cannot be read, it may declare any image, so all are kept.
 	f.Releases[2].Unreadable = "cannot be read"
 	if got := decided(t, f, prune.Policy{Deployed: "v1.70.1"}); got[".:+HEX"].Rule == "" || got[".:HEX"].Rule != "" {
 		t.Errorf("%v", got)
 	}
 }
 
-// What is not superseded is kept, whatever the rules say.
-func TestWhatIsNotSuperseded(t *testing.T) {
+// A version that no kept version supersedes is kept under every policy.
+func TestUnsupersededVersionsAreKept(t *testing.T) {
 	f := factsOf(t, "app:v1.0.0 one", "app:v1.1.0 two", "app:v1.2.0 three", "app:v2.0.0-rc1 rc", "app:stable other", "app:- nameless", "app:-stable replaced", "only:v1.0.0 x",
 		"index:v1.0.0 child", "index:v1.1.0 newer >child", "index:v0.9.0 old", "both:v1.0.0,latest b", "both:v1.1.0 c", "spelled:2.0.0 p", "spelled:v2.0.0 q", "spelled:v1.0.0 r",
 		"lost:v1.0.0 l", "lost:v1.1.0 m !missing", "modules/m/extra/tool:v1.0.0 e", "modules/m/extra/tool:v1.1.0 f")
@@ -234,9 +232,9 @@ func TestWhatIsNotSuperseded(t *testing.T) {
 	}
 }
 
-// An image that refers to a kept one stays, although only a release that goes declares it, or a newer
-// version supersedes it. It goes together with what it refers to.
-func TestReferrersStayWhateverTheirTags(t *testing.T) {
+// An image is kept with its subject, even if only a removed release declares it or a newer version
+// supersedes it. It is removed together with its subject.
+func TestReferrersFollowTheirSubject(t *testing.T) {
 	for _, at := range []string{"app:HEX", "app:v1.3.0"} {
 		for _, needed := range []bool{true, false} {
 			kept := "app:v1.4.0 new"
@@ -248,13 +246,13 @@ func TestReferrersStayWhateverTheirTags(t *testing.T) {
 			got := decided(t, f, prune.Policy{KeepNewest: 1})
 			name := strings.TrimPrefix(at, "app:")
 			if _, stays := got["app:+"+name]; stays != needed || got["app:v1.2.0"].Rule != prune.Superseded {
-				t.Errorf("%s, its subject is needed: %v: %v", at, needed, got)
+				t.Errorf("%s, subject needed: %v: %v", at, needed, got)
 			}
 		}
 	}
 }
 
-func TestInventoriesKeepWhatTheyList(t *testing.T) {
+func TestKeepBundle(t *testing.T) {
 	f := factsOf(t, "app:v1.0.0 one", "app:v1.1.0 two", "app:v1.2.0 three", "other:v1.0.0 x", "other:v1.1.0 y")
 	p := prune.Policy{KeepBundles: []string{"june.json"}, Bundles: []prune.Bundle{{Name: "june.json", Images: map[string]map[digest.Digest]bool{"app": {digestOf("one"): true}}}}}
 	got := decided(t, f, p)
@@ -263,7 +261,7 @@ func TestInventoriesKeepWhatTheyList(t *testing.T) {
 	}
 }
 
-func TestPolicies(t *testing.T) {
+func TestPolicyCheck(t *testing.T) {
 	for _, c := range []struct {
 		p    prune.Policy
 		want error
@@ -279,10 +277,10 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
-// Properties for random facts: a kept image keeps its graph; each removed version has a kept
-// higher one in its repository; one more rule never removes more.
-func TestDecisionsGoOneWay(t *testing.T) {
-	going := 0
+// Properties for random facts: a kept image keeps its graph; for each removed version, a higher one is
+// kept in its repository; an additional rule never removes more.
+func TestDecisionProperties(t *testing.T) {
+	removed := 0
 	for seed := range rounds(100, 20000) {
 		r := rand.New(rand.NewPCG(29, uint64(seed)))
 		var lines []string
@@ -290,7 +288,7 @@ func TestDecisionsGoOneWay(t *testing.T) {
 			at := pick(r, "app", ".", "modules/m", "modules/m/extra/tool")
 			line := fmt.Sprintf("%s:%s %d", at, pick(r, fmt.Sprintf("v1.%d.0", r.IntN(9)), "HEX", "stable", "-", "-stable", "sha256-"+digestOf(fmt.Sprint(r.IntN(20))).Encoded()+".sig"), r.IntN(20))
 			if r.IntN(3) == 0 {
-				line += fmt.Sprintf(" >%d", 20+r.IntN(20)) // no circles
+				line += fmt.Sprintf(" >%d", 20+r.IntN(20)) // only higher numbers: no cycles
 			}
 			if r.IntN(4) == 0 {
 				line += fmt.Sprintf(" ^%d", 20+r.IntN(40))
@@ -323,10 +321,10 @@ func TestDecisionsGoOneWay(t *testing.T) {
 		}
 		for i, x := range o.Decisions {
 			if !x.Keep {
-				going++
+				removed++
 			}
 			if x.Keep && !more.Decisions[i].Keep {
-				t.Errorf("seed %d: %+v goes with one more rule: %+v", seed, x, more.Decisions[i])
+				t.Errorf("seed %d: %+v is removed with one more rule: %+v", seed, x, more.Decisions[i])
 			}
 			checkDecision(t, seed, f, o, x)
 		}
@@ -334,8 +332,8 @@ func TestDecisionsGoOneWay(t *testing.T) {
 			t.Fatal(strings.Join(lines, "\n"))
 		}
 	}
-	if going < 100 {
-		t.Errorf("%d images go: this proves little", going)
+	if removed < 100 {
+		t.Errorf("%d images are removed, too few for this test", removed)
 	}
 }
 
@@ -350,16 +348,16 @@ func checkDecision(t *testing.T, seed int, f prune.Facts, o prune.Outcome, x pru
 	if x.Keep {
 		for _, d := range append(slices.Clone(m.Blobs), m.Children...) {
 			if !content[d] {
-				t.Errorf("seed %d: %+v leads to %s, which goes", seed, x, d)
+				t.Errorf("seed %d: %+v leads to %s, which is removed", seed, x, d)
 			}
 		}
 		if _, known := f.Repositories[i].Manifests[m.Subject]; known && !content[m.Subject] {
-			t.Errorf("seed %d: the subject of %+v goes", seed, x)
+			t.Errorf("seed %d: the subject of %+v is removed", seed, x)
 		}
 		return
 	}
 	if content[m.Subject] {
-		t.Errorf("seed %d: %+v goes, and its subject stays", seed, x)
+		t.Errorf("seed %d: %+v is removed, and its subject is kept", seed, x)
 	}
 	for _, tag := range x.Tags {
 		if tag == "stable" || tag == x.Digest.Encoded() && x.Reason.Rule != prune.DeclaredByGone {
@@ -367,8 +365,8 @@ func checkDecision(t *testing.T, seed int, f prune.Facts, o prune.Outcome, x pru
 		}
 	}
 	if x.Reason.Rule == prune.Superseded && !slices.ContainsFunc(o.Decisions, func(y prune.Decision) bool {
-		return y.Repository == x.Repository && y.Keep && slices.Contains(y.Tags, x.Reason.By) && x.Reason.By > x.Tags[0] // one digit each
+		return y.Repository == x.Repository && y.Keep && slices.Contains(y.Tags, x.Reason.By) && x.Reason.By > x.Tags[0] // versions of one digit compare as text
 	}) {
-		t.Errorf("seed %d: what supersedes %+v goes too", seed, x)
+		t.Errorf("seed %d: %+v is removed, and no kept version supersedes it", seed, x)
 	}
 }

@@ -23,7 +23,7 @@ func fill(t *testing.T, name string) {
 }
 
 // A prune frees space on a disk without a free byte or inode. It uses the space that the import
-// has set aside or, in a store without it, removes files before its indexes are in place.
+// has set aside or, without a reserve, removes files before it replaces the indexes.
 // LAYOUTPROXY_TEST_ALL=1 tries all cases.
 func TestFullDisk(t *testing.T) {
 	for what, c := range map[string]struct {
@@ -31,7 +31,7 @@ func TestFullDisk(t *testing.T) {
 		noReserve bool
 		grace     bool
 	}{
-		"bytes": {"size=4m", false, false}, "bytes, without a reserve": {"size=4m", true, false}, "bytes, later": {"size=4m", false, true},
+		"bytes": {"size=4m", false, false}, "bytes, without a reserve": {"size=4m", true, false}, "bytes, with a grace period": {"size=4m", false, true},
 		"files": {"size=64m,nr_inodes=300", false, false}, "files, without a reserve": {"size=64m,nr_inodes=300", true, false},
 	} {
 		if c.noReserve == (what[0] == 'b') && rounds(0, 1) == 0 {
@@ -72,13 +72,13 @@ func TestFullDisk(t *testing.T) {
 			}
 			importertest.Must(t, w.prune(t.Context(), store, nil))
 			if freed := before - used(t, store); freed < 100<<10 {
-				t.Errorf("%d bytes are free", freed)
+				t.Errorf("the prune freed %d bytes", freed)
 			}
 			want := importertest.Copied(t, from)
 			importertest.Must(t, w.prune(t.Context(), want, nil))
 			importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, want))
 			if left := importertest.Unfinished(t, store); len(left) > 0 {
-				t.Errorf("leaves %v", left)
+				t.Errorf("left behind: %v", left)
 			}
 		})
 	}

@@ -18,7 +18,7 @@ import (
 
 const inBucket = "s3://" + buckettest.Bucket + "/store"
 
-// twins are a store in a directory and one in a bucket that get the same imports and prunes.
+// twins are a store in a directory and one in a bucket, with the same imports and prunes.
 type twins struct {
 	dir    string
 	server *buckettest.Server
@@ -39,7 +39,7 @@ func newTwins(t *testing.T) *twins {
 	return w
 }
 
-// each calls do with a pruner of either store.
+// each calls do with a pruner for each of the two stores.
 func (w *twins) each(t *testing.T, do func(*prune.Pruner) prune.Plan) (plans []prune.Plan) {
 	t.Helper()
 	for _, o := range []prune.Options{{Store: w.dir}, {Store: inBucket, Buckets: w.server.Buckets(t)}} {
@@ -51,7 +51,7 @@ func (w *twins) each(t *testing.T, do func(*prune.Pruner) prune.Plan) (plans []p
 	return plans
 }
 
-// same fails unless the two stores have the same content, all of it proven.
+// same fails unless the two stores have the same content. It verifies every digest.
 func (w *twins) same(t *testing.T, what string) importertest.Content {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket}, Indexes: []string{}, Buckets: w.server.Readers(t)})
@@ -63,7 +63,7 @@ func (w *twins) same(t *testing.T, what string) importertest.Content {
 	return want
 }
 
-// samePlans compares what two plans remove and keep.
+// samePlans fails unless two plans remove and keep the same.
 func samePlans(t *testing.T, plans []prune.Plan) {
 	t.Helper()
 	for i := range plans {
@@ -74,9 +74,9 @@ func samePlans(t *testing.T, plans []prune.Plan) {
 	}
 }
 
-// A prune takes the same from a store in a bucket as from one in a directory. What it takes out is deleted once no
-// replica and no pull may need it any more.
-func TestPruneInABucket(t *testing.T) {
+// A prune removes the same from a store in a bucket as from one in a directory. The objects are deleted once no
+// replica and no pull can need them.
+func TestPruneInBucket(t *testing.T) {
 	w := newTwins(t)
 	full := w.same(t, "before")
 	keys := len(w.server.Keys(t, "store/blobs/"))
@@ -89,7 +89,7 @@ func TestPruneInABucket(t *testing.T) {
 	}))
 	for operation, n := range w.server.Counts() {
 		if operation == buckettest.Put || operation == buckettest.Delete {
-			t.Errorf("a plan has made %d %s", n, operation)
+			t.Errorf("making the plan sent %d requests of the kind %s", n, operation)
 		}
 	}
 	plans := w.each(t, func(p *prune.Pruner) prune.Plan {
@@ -98,11 +98,11 @@ func TestPruneInABucket(t *testing.T) {
 		return plan
 	})
 	if plans[1].Remove.Tags == 0 {
-		t.Fatal("nothing is removed: the test tests nothing")
+		t.Fatal("nothing is removed, so the test proves nothing")
 	}
 	samePlans(t, plans)
 	if got := w.same(t, "after the prune"); len(got) != len(full)-plans[1].Remove.Tags {
-		t.Errorf("%d tags of %d are left", len(got), len(full))
+		t.Errorf("%d of %d tags are left", len(got), len(full))
 	}
 	w.now = w.now.Add(2 * time.Hour)
 	samePlans(t, w.each(t, func(p *prune.Pruner) prune.Plan {
@@ -122,11 +122,11 @@ func TestPruneInABucket(t *testing.T) {
 		return found
 	}
 	if found := leftovers(); len(found.List) > 0 {
-		t.Errorf("deleted at once: %+v", found)
+		t.Errorf("leftovers right after the prune: %+v", found)
 	}
 	w.server.Advance(48 * time.Hour)
 	if found := leftovers(); len(found.List) != 1 || len(w.server.Keys(t, "store/blobs/")) >= keys {
-		t.Errorf("%+v, %d blobs of %d are left", found, len(w.server.Keys(t, "store/blobs/")), keys)
+		t.Errorf("%+v, %d of %d blobs are left", found, len(w.server.Keys(t, "store/blobs/")), keys)
 	}
-	w.same(t, "after the objects are gone")
+	w.same(t, "after the objects are deleted")
 }

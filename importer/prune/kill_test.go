@@ -32,7 +32,7 @@ const (
 
 func ways() []way { return []way{atOnce, later, rewrite} }
 
-// prune prunes a store, and calls before at each step.
+// prune prunes a store and sweeps it after the grace period. It calls before at each step.
 func (w way) prune(ctx context.Context, store string, before func(op, path string) error) error {
 	now := time.Now().Add(24 * time.Hour)
 	p, err := prune.New(prune.Options{Store: store, Before: before, Now: func() time.Time { return now }})
@@ -79,7 +79,7 @@ func months(t *testing.T, modules int) string {
 	return store
 }
 
-// scene is a store, and its content before and after a prune.
+// scene is a store with its content before and after a prune.
 type scene struct {
 	way
 	store    string // never changed: tests prune a copy
@@ -102,13 +102,13 @@ func newScene(t *testing.T, w way) scene {
 	}))
 	s.new = importertest.MustContent(t, pruned)
 	if len(s.old)-len(s.new) < 8*modules || len(s.new) < 3*modules {
-		t.Fatalf("%d tags of %d stay: this proves little", len(s.new), len(s.old))
+		t.Fatalf("%d of %d tags are kept, which is too few or too many for this test", len(s.new), len(s.old))
 	}
 	t.Logf("%d steps", s.steps)
 	return s
 }
 
-// sample is some steps of the prune, or all with LAYOUTPROXY_TEST_ALL=1.
+// sample returns about n steps of the prune, or all with LAYOUTPROXY_TEST_ALL=1.
 func (s scene) sample(n int) (steps []int) {
 	stride := max(1, s.steps/n)
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -126,13 +126,13 @@ func (s scene) oldOrNew(t *testing.T, what, store string) (isNew bool) {
 	t.Helper()
 	got := importertest.MustContent(t, store)
 	if isNew = maps.Equal(got, s.new); !isNew && !maps.Equal(got, s.old) {
-		importertest.Same(t, what+": neither the old tree nor the new one, which is", got, s.new)
+		importertest.Same(t, what+": neither the old tree nor the new one", got, s.new)
 		t.FailNow()
 	}
 	return isNew
 }
 
-// completes prunes once more, and fails unless the store then has exactly the kept content.
+// completes prunes again, and fails unless the store then has exactly the kept content.
 func (s scene) completes(t *testing.T, what, store string) {
 	t.Helper()
 	if err := s.prune(t.Context(), store, nil); err != nil {
@@ -140,24 +140,24 @@ func (s scene) completes(t *testing.T, what, store string) {
 	}
 	importertest.Same(t, what+": after a second prune", importertest.MustContent(t, store), s.new)
 	if left := importertest.Unfinished(t, store); len(left) > 0 {
-		t.Errorf("%s: a second prune leaves %v", what, left)
+		t.Errorf("%s: a second prune left behind %v", what, left)
 	}
 	if want := importertest.Copied(t, s.store); !t.Failed() {
 		importertest.Must(t, s.prune(t.Context(), want, nil))
 		files, all := importertest.Files(t, store), importertest.Files(t, want)
 		for name := range files {
-			if _, ok := all[name]; !ok && !strings.HasSuffix(name, ".tar") { // a new archive is named for its generation
-				t.Errorf("%s: a second prune leaves the file %s", what, name)
+			if _, ok := all[name]; !ok && !strings.HasSuffix(name, ".tar") { // the name of a rewritten archive has the generation
+				t.Errorf("%s: a second prune left behind the file %s", what, name)
 			}
 		}
 		os.RemoveAll(filepath.Dir(want))
 	}
 }
 
-// A prune that ends at any step leaves the old tags or the new ones with their graphs, and
-// another prune completes it. Failing in that step and all later ones leaves the same files as
+// After a crash at any step of a prune, the store has all old tags or all new ones with their graphs, and
+// another prune completes it. If a step and all later ones fail, the files are the same as after
 // kill -9.
-func TestEndAtEveryStep(t *testing.T) {
+func TestCrashAtEveryStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
 			t.Parallel() // most of it waits for the disk
@@ -167,7 +167,7 @@ func TestEndAtEveryStep(t *testing.T) {
 				published = s.endAt(t, n, published)
 			}
 			if !published {
-				t.Error("the new tree is not seen before the last step")
+				t.Error("no crash before the last step leaves the new tree")
 			}
 		})
 	}
@@ -187,11 +187,11 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	})
 	what := fmt.Sprintf("step %d, %s", n, at)
 	if err == nil {
-		t.Fatalf("%s: the prune succeeds", what)
+		t.Fatalf("%s: the prune succeeds, want an error", what)
 	}
 	now := s.oldOrNew(t, what, store)
 	if published && !now {
-		t.Fatalf("%s: the old tree, though it was the new one a step earlier", what)
+		t.Fatalf("%s: the old tree, after the new one a step earlier", what)
 	}
 	if s.completes(t, what, store); t.Failed() {
 		t.FailNow()
@@ -199,9 +199,9 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	return now
 }
 
-// At each step of a prune, a new reader and one that opened the store before see all old tags or
-// all new ones, and never the old ones again.
-func TestEveryStepShowsOneState(t *testing.T) {
+// At each step of a prune, a new reader and one that opened the store earlier see all old tags or
+// all new ones. After the new ones, they never see the old ones again.
+func TestReadersSeeOneState(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
 			t.Parallel() // most of it waits for the disk
@@ -220,7 +220,7 @@ func TestEveryStepShowsOneState(t *testing.T) {
 				importertest.Must(t, err)
 				seen, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot())
 				if want := map[bool]importertest.Content{false: s.old, true: s.new}[now]; err != nil || !maps.Equal(seen, want) {
-					importertest.Same(t, fmt.Sprintf("before %s: a reader that was there before (%v)", at, err), seen, want)
+					importertest.Same(t, fmt.Sprintf("before %s: a reader that opened the store earlier (%v)", at, err), seen, want)
 					t.FailNow()
 				}
 			}
@@ -232,7 +232,7 @@ func TestEveryStepShowsOneState(t *testing.T) {
 				return nil
 			}))
 			if look("the end"); !published {
-				t.Error("the new state is not seen")
+				t.Error("the new tree is never visible")
 			}
 		})
 	}
@@ -240,7 +240,7 @@ func TestEveryStepShowsOneState(t *testing.T) {
 
 // A prune succeeds even if the disk is full at one step, or from that step on until something is
 // removed.
-func TestNoSpaceAtEveryStep(t *testing.T) {
+func TestFullDiskAtEveryStep(t *testing.T) {
 	for _, w := range []way{atOnce, later} {
 		t.Run(string(w), func(t *testing.T) {
 			t.Parallel() // most of it waits for the disk
@@ -263,11 +263,11 @@ func (s scene) noSpaceAt(t *testing.T, n int) {
 		_, reserved := os.Stat(filepath.Join(store, ".layoutproxy", "reserve"))
 		switch {
 		case op == "remove":
-			full = full && strings.HasPrefix(path, ".layoutproxy") // a blob makes space
+			full = full && strings.HasPrefix(path, ".layoutproxy") // removing a blob frees space
 		case full && reserved == nil && (op == "create" || op == "write" || op == "mkdir"):
 			return syscall.ENOSPC
 		case full && (op == "create" || op == "write" || op == "mkdir") && path != "":
-			full = false // the reserve was given up
+			full = false // the prune has removed the reserve
 		}
 		return nil
 	})
@@ -276,13 +276,13 @@ func (s scene) noSpaceAt(t *testing.T, n int) {
 		t.Fatalf("%s: %v", what, err)
 	}
 	if !s.oldOrNew(t, what, store) {
-		t.Fatalf("%s: the old tree", what)
+		t.Fatalf("%s: the store still has the old tree", what)
 	}
 }
 
-// TestKilled kills a process at steps of a prune, and has another one complete it.
-// LAYOUTPROXY_TEST_ALL=1 does so at 100 steps of each way or more.
-func TestKilled(t *testing.T) {
+// TestKilledProcess kills a process at steps of a prune, and another prune completes it.
+// LAYOUTPROXY_TEST_ALL=1 kills it at 100 steps or more per way.
+func TestKilledProcess(t *testing.T) {
 	if work := os.Getenv("LAYOUTPROXY_TEST_VICTIM"); work != "" {
 		die(t, strings.Split(work, "|"))
 		return
@@ -303,12 +303,12 @@ func (s scene) killAt(t *testing.T, n int) {
 	t.Helper()
 	store := importertest.Copied(t, s.store)
 	defer os.RemoveAll(filepath.Dir(store))
-	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledProcess$")
 	cmd.Env = append(os.Environ(), "LAYOUTPROXY_TEST_VICTIM="+strings.Join([]string{string(s.way), store, strconv.Itoa(n)}, "|"))
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Fatalf("step %d: the process was to be killed: %v\n%s", n, err, out)
+		t.Fatalf("step %d: the process was not killed: %v\n%s", n, err, out)
 	}
 	what := fmt.Sprintf("killed at step %d", n)
 	s.oldOrNew(t, what, store)
@@ -317,7 +317,7 @@ func (s scene) killAt(t *testing.T, n int) {
 	}
 }
 
-// die prunes and is killed at a step.
+// die prunes, and kills its own process at a step.
 func die(t *testing.T, work []string) {
 	at, err := strconv.Atoi(work[2])
 	importertest.Must(t, err)

@@ -69,7 +69,7 @@ func contentOf(t *testing.T, store string) content {
 	return c
 }
 
-// without returns the content without what a plan removes.
+// without returns the content without the images and blobs that a plan removes.
 func (c content) without(p prune.Plan) content {
 	after := content{maps.Clone(c.graph), maps.Clone(c.tags)}
 	for _, x := range slices.Concat(p.Remove.Manifests, p.Remove.Blobs) {
@@ -87,12 +87,12 @@ func same(t *testing.T, what string, got, want content) {
 	t.Helper()
 	for name := range want.graph {
 		if !got.graph[name] {
-			t.Errorf("%s: %s is gone", what, name)
+			t.Errorf("%s: %s is missing", what, name)
 		}
 	}
 	for name := range got.graph {
 		if !want.graph[name] {
-			t.Errorf("%s: %s is there", what, name)
+			t.Errorf("%s: %s is unexpected", what, name)
 		}
 	}
 	if !maps.Equal(got.tags, want.tags) {
@@ -100,8 +100,8 @@ func same(t *testing.T, what string, got, want content) {
 	}
 }
 
-// used returns the disk space that the files of a store take, counting hard links once. The
-// files in .layoutproxy and the indexes, which a prune rewrites, do not count.
+// used returns the disk space that the files of a store occupy, counting hard links once. It skips
+// the files in .layoutproxy, and the indexes, which a prune rewrites.
 func used(t *testing.T, store string) (bytes int64) {
 	t.Helper()
 	seen := map[uint64]bool{}
@@ -142,7 +142,7 @@ func (s *stores) image(l *layouttest.Layout, subject *specs.Descriptor) specs.De
 	one := func(n int, subject *specs.Descriptor) specs.Descriptor {
 		i := layouttest.Image{Name: fmt.Sprint("image", n%5), LayerSizes: []int64{int64(5000 + n)}, Subject: subject}
 		if n%3 == 0 {
-			i.Layers = [][]byte{[]byte("a layer that many share")}
+			i.Layers = [][]byte{[]byte("a layer that many images share")}
 		}
 		return l.Image(i)
 	}
@@ -231,7 +231,7 @@ func (s *stores) declarations() (all prune.Declarations) {
 	for i := range s.IntN(4) {
 		x := prune.Release{Of: pick(s.Rand, "modules/one", "."), Tag: fmt.Sprintf("v1.%d.0", i), Own: places(), Declared: places()}
 		if s.IntN(8) == 0 {
-			x.Unreadable = "nobody can"
+			x.Unreadable = "damaged"
 		}
 		all.Releases = append(all.Releases, x)
 		c := prune.Channel{Place: pick(s.Rand, s.known...), Of: x.Of, Target: x.Tag}
@@ -253,7 +253,7 @@ func (s *stores) policy() (p prune.Policy) {
 	return p
 }
 
-// pruner makes a pruner whose clock is in the far future.
+// pruner makes a pruner with a clock.
 func (s *stores) pruner(d prune.Declarations, now *time.Time) *prune.Pruner {
 	p, err := prune.New(prune.Options{Store: s.store, Now: func() time.Time { return *now },
 		Declared: func(context.Context, *layoutstore.Snapshot) (prune.Declarations, error) { return d, nil }})
@@ -263,7 +263,7 @@ func (s *stores) pruner(d prune.Declarations, now *time.Time) *prune.Pruner {
 	return p
 }
 
-// rounds is how often a random test is repeated.
+// rounds returns how often a random test is repeated: full with LAYOUTPROXY_TEST_ALL=1, or quick.
 func rounds(quick, full int) int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		return full
@@ -273,7 +273,7 @@ func rounds(quick, full int) int {
 
 // A prune removes exactly what its plan lists and damages nothing else. It frees the disk space
 // that the plan states. A second prune with the same rules finds nothing.
-func TestGraphAfterIsGraphBeforeWithoutThePlan(t *testing.T) {
+func TestPruneRemovesExactlyItsPlan(t *testing.T) {
 	removed, repacked, dropped := 0, 0, 0
 	for seed := range rounds(6, 400) {
 		s := &stores{rand.New(rand.NewPCG(28, uint64(seed))), t, filepath.Join(importertest.Scratch(t), "store"), nil}
@@ -295,7 +295,7 @@ func TestGraphAfterIsGraphBeforeWithoutThePlan(t *testing.T) {
 		what := fmt.Sprintf("seed %d, %+v", seed, request)
 		same(t, what, contentOf(t, s.store), before.without(plan))
 		if free := space - used(t, s.store); free != plan.Remove.Bytes && !t.Failed() {
-			t.Errorf("%s: %d bytes are free, the plan says %d", what, free, plan.Remove.Bytes)
+			t.Errorf("%s: the prune freed %d bytes, and the plan states %d", what, free, plan.Remove.Bytes)
 		}
 		for _, a := range plan.Remove.Archives {
 			if a.Rewritten != "" {
@@ -308,7 +308,7 @@ func TestGraphAfterIsGraphBeforeWithoutThePlan(t *testing.T) {
 			t.Errorf("%s: a second plan: %+v, %v", what, again.Remove, err)
 		}
 		if left := importertest.Unfinished(t, s.store); len(left) > 0 {
-			t.Errorf("%s: leaves %v", what, left)
+			t.Errorf("%s: left behind: %v", what, left)
 		}
 		if t.Failed() {
 			var text strings.Builder
@@ -318,13 +318,12 @@ func TestGraphAfterIsGraphBeforeWithoutThePlan(t *testing.T) {
 		os.RemoveAll(filepath.Dir(s.store))
 	}
 	if removed == 0 || repacked+dropped == 0 {
-		t.Errorf("%d images removed, %d archives rewritten, %d dropped: this proves little", removed, repacked, dropped)
+		t.Errorf("%d images removed, %d archives rewritten, %d dropped, too few for this test", removed, repacked, dropped)
 	}
 	t.Logf("%d images removed, %d archives rewritten, %d dropped", removed, repacked, dropped)
 }
 
-// checkGrace checks that during the grace period only the tags are gone, and then ends the
-// period.
+// checkGrace checks that during the grace period only the tags are removed, and then ends the period.
 func (s *stores) checkGrace(p *prune.Pruner, plan prune.Plan, before content, now *time.Time) {
 	s.t.Helper()
 	during := contentOf(s.t, s.store)

@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 )
 
-// outcomeOf decides at second 1,000,000, and returns the rule for each image, with "+" before it if it
-// is kept, by its first tag.
+// outcomeOf decides at second 1,000,000 of Unix time. It returns the rule for each image by
+// REPOSITORY:TAG, where TAG is its first tag or "-". A "+" before the rule means that the image is kept.
 func outcomeOf(t *testing.T, f prune.Facts, p prune.Policy, s prune.Scope) map[string]string {
 	t.Helper()
 	s.Now = time.Unix(1_000_000, 0)
@@ -30,7 +30,7 @@ func outcomeOf(t *testing.T, f prune.Facts, p prune.Policy, s prune.Scope) map[s
 	return rules
 }
 
-// Each case is about an image that no other test has.
+// Each case is about a kind of image that the other tests do not have.
 func TestRareImages(t *testing.T) {
 	newest := prune.Policy{KeepNewest: 1}
 	declared := func(at string, places ...prune.Place) func(*prune.Facts) {
@@ -50,36 +50,36 @@ func TestRareImages(t *testing.T) {
 		"an unclear repository": {[]string{"app:v1.0.0 one", "app:v1.1.0 two"}, func(f *prune.Facts) { f.Repositories[0].Unclear = "two copies" }, newest, prune.Scope{}, "app:v1.0.0", prune.Unclear, true},
 		"pruned, in its grace period": {[]string{"app:- one"}, func(f *prune.Facts) { f.Repositories[0].Images[0].Pruned = time.Unix(1_000_001, 0) }, prune.Policy{}, prune.Scope{},
 			"app:-", prune.Grace, true},
-		"pruned, at its end": {[]string{"app:- one"}, func(f *prune.Facts) { f.Repositories[0].Images[0].Pruned = time.Unix(1_000_000, 0) }, prune.Policy{}, prune.Scope{},
+		"pruned, its grace period is over": {[]string{"app:- one"}, func(f *prune.Facts) { f.Repositories[0].Images[0].Pruned = time.Unix(1_000_000, 0) }, prune.Policy{}, prune.Scope{},
 			"app:-", prune.PrunedBefore, false},
-		"pruned, ended early": {[]string{"app:- one"}, func(f *prune.Facts) { f.Repositories[0].Images[0].Pruned = time.Unix(2_000_000, 0) }, prune.Policy{}, prune.Scope{EndGrace: true},
+		"pruned, its grace period is ended early": {[]string{"app:- one"}, func(f *prune.Facts) { f.Repositories[0].Images[0].Pruned = time.Unix(2_000_000, 0) }, prune.Policy{}, prune.Scope{EndGrace: true},
 			"app:-", prune.PrunedBefore, false},
-		"no rule at all":                       {[]string{"app:v1.0.0 one", "app:v1.1.0 two"}, nil, prune.Policy{}, prune.Scope{}, "app:v1.0.0", prune.NoRule, true},
-		"an extra image of a module":           {[]string{"modules/m/extra/tool:v1 x"}, nil, newest, prune.Scope{}, "modules/m/extra/tool:v1", prune.NotDeclared, true},
-		"an extra image of a package":          {[]string{"packages/p/extra/tool:v1 x"}, nil, newest, prune.Scope{}, "packages/p/extra/tool:v1", prune.NotDeclared, true},
-		"extra of something else":              {[]string{"apps/p/extra/tool:v1.0.0 x", "apps/p/extra/tool:v1.1.0 y"}, nil, newest, prune.Scope{}, "apps/p/extra/tool:v1.0.0", prune.Superseded, false},
-		"as deep, and not extra":               {[]string{"modules/m/other/tool:v1.0.0 x", "modules/m/other/tool:v1.1.0 y"}, nil, newest, prune.Scope{}, "modules/m/other/tool:v1.0.0", prune.Superseded, false},
-		"a tag that is almost a digest":        {[]string{"app:sha256-abc.sig x"}, nil, newest, prune.Scope{}, "app:sha256-abc.sig", prune.UnknownSubject, true},
-		"a signature of a tag that is missing": {[]string{"app:v1.0.0.sig x"}, nil, newest, prune.Scope{}, "app:v1.0.0.sig", prune.UnknownSubject, true},
-		"beside the platform":                  {[]string{"other:v1.0.0 x", "other:v1.1.0 y", ".:v1.70.1 z"}, func(f *prune.Facts) { f.Platform = true }, newest, prune.Scope{}, "other:v1.0.0", prune.Superseded, false},
+		"no rule at all":                              {[]string{"app:v1.0.0 one", "app:v1.1.0 two"}, nil, prune.Policy{}, prune.Scope{}, "app:v1.0.0", prune.NoRule, true},
+		"an extra image of a module":                  {[]string{"modules/m/extra/tool:v1 x"}, nil, newest, prune.Scope{}, "modules/m/extra/tool:v1", prune.NotDeclared, true},
+		"an extra image of a package":                 {[]string{"packages/p/extra/tool:v1 x"}, nil, newest, prune.Scope{}, "packages/p/extra/tool:v1", prune.NotDeclared, true},
+		"extra image outside of modules and packages": {[]string{"apps/p/extra/tool:v1.0.0 x", "apps/p/extra/tool:v1.1.0 y"}, nil, newest, prune.Scope{}, "apps/p/extra/tool:v1.0.0", prune.Superseded, false},
+		"as deep as an extra image":                   {[]string{"modules/m/other/tool:v1.0.0 x", "modules/m/other/tool:v1.1.0 y"}, nil, newest, prune.Scope{}, "modules/m/other/tool:v1.0.0", prune.Superseded, false},
+		"a tag that is almost a digest":               {[]string{"app:sha256-abc.sig x"}, nil, newest, prune.Scope{}, "app:sha256-abc.sig", prune.UnknownSubject, true},
+		"a signature of a tag that is missing":        {[]string{"app:v1.0.0.sig x"}, nil, newest, prune.Scope{}, "app:v1.0.0.sig", prune.UnknownSubject, true},
+		"a repository beside the platform":            {[]string{"other:v1.0.0 x", "other:v1.1.0 y", ".:v1.70.1 z"}, func(f *prune.Facts) { f.Platform = true }, newest, prune.Scope{}, "other:v1.0.0", prune.Superseded, false},
 		"replaced, and young": {[]string{"app:-stable one", "app:stable two"}, func(f *prune.Facts) {
 			for i := range f.Repositories[0].Images {
 				f.Repositories[0].Images[i].Since = time.Unix(999_999, 0)
 			}
 		}, prune.Policy{OlderThan: time.Hour}, prune.Scope{},
 			"app:-", prune.KeptYoung, true},
-		"replaced, and old":               {[]string{"app:-stable one", "app:stable two"}, nil, prune.Policy{OlderThan: time.Hour}, prune.Scope{}, "app:-", prune.Replaced, false},
-		"a preview of a newer preview":    {[]string{"app:v1.0.0-rc.1 one", "app:v1.0.0-rc.2 two", "app:v0.9.0 three"}, nil, prune.Policy{Keep: []string{"app:v1.0.0-rc.2"}}, prune.Scope{}, "app:v1.0.0-rc.1", prune.Superseded, false},
-		"a version with a newer preview":  {[]string{"app:v1.0.0-rc.2 two", "app:v0.9.0 three"}, nil, prune.Policy{Keep: []string{"app:v1.0.0-rc.2"}}, prune.Scope{}, "app:v0.9.0", prune.NotSuperseded, true},
-		"declared by a tag":               {[]string{"modules/m:v0.1.0 old", "modules/m:v0.2.0 new", "modules/m/extra/tool:v7.0.0 x", "modules/m/extra/tool:v8.0.0 y"}, declared("v0.1.0", prune.Place{Repository: "modules/m/extra/tool", Reference: "v7.0.0"}), newest, prune.Scope{}, "modules/m/extra/tool:v7.0.0", prune.DeclaredByGone, false},
-		"declared by what stays":          {[]string{"modules/m:v0.1.0 old", "modules/m:v0.2.0 new", "modules/m/extra/tool:v7 x"}, declared("v0.2.0", prune.Place{Repository: "modules/m/extra/tool", Reference: "v7"}), newest, prune.Scope{}, "modules/m/extra/tool:v7", prune.DeclaredBy, true},
-		"declared beside what is missing": {[]string{"modules/m:v0.2.0 new >part", "modules/m/extra/tool:v7 x"}, declared("v0.2.0", prune.Place{Repository: "nowhere", Reference: "v1"}, prune.Place{Repository: "nowhere", Reference: digestOf("x").String()}, prune.Place{Repository: "modules/m", Reference: digestOf("part").String()}, prune.Place{Repository: "modules/m/extra/tool", Reference: "v7"}), newest, prune.Scope{}, "modules/m/extra/tool:v7", prune.DeclaredBy, true},
-		"perhaps declared by what stays": {[]string{"modules/m:v0.1.0 old", "modules/m:v0.2.0 new", "modules/m/extra/tool:v7 x"}, func(f *prune.Facts) {
+		"replaced, and old":                     {[]string{"app:-stable one", "app:stable two"}, nil, prune.Policy{OlderThan: time.Hour}, prune.Scope{}, "app:-", prune.Replaced, false},
+		"a preview of a newer preview":          {[]string{"app:v1.0.0-rc.1 one", "app:v1.0.0-rc.2 two", "app:v0.9.0 three"}, nil, prune.Policy{Keep: []string{"app:v1.0.0-rc.2"}}, prune.Scope{}, "app:v1.0.0-rc.1", prune.Superseded, false},
+		"a version with a newer preview":        {[]string{"app:v1.0.0-rc.2 two", "app:v0.9.0 three"}, nil, prune.Policy{Keep: []string{"app:v1.0.0-rc.2"}}, prune.Scope{}, "app:v0.9.0", prune.NotSuperseded, true},
+		"declared by a tag":                     {[]string{"modules/m:v0.1.0 old", "modules/m:v0.2.0 new", "modules/m/extra/tool:v7.0.0 x", "modules/m/extra/tool:v8.0.0 y"}, declared("v0.1.0", prune.Place{Repository: "modules/m/extra/tool", Reference: "v7.0.0"}), newest, prune.Scope{}, "modules/m/extra/tool:v7.0.0", prune.DeclaredByGone, false},
+		"declared by a kept release":            {[]string{"modules/m:v0.1.0 old", "modules/m:v0.2.0 new", "modules/m/extra/tool:v7 x"}, declared("v0.2.0", prune.Place{Repository: "modules/m/extra/tool", Reference: "v7"}), newest, prune.Scope{}, "modules/m/extra/tool:v7", prune.DeclaredBy, true},
+		"declared together with missing images": {[]string{"modules/m:v0.2.0 new >part", "modules/m/extra/tool:v7 x"}, declared("v0.2.0", prune.Place{Repository: "nowhere", Reference: "v1"}, prune.Place{Repository: "nowhere", Reference: digestOf("x").String()}, prune.Place{Repository: "modules/m", Reference: digestOf("part").String()}, prune.Place{Repository: "modules/m/extra/tool", Reference: "v7"}), newest, prune.Scope{}, "modules/m/extra/tool:v7", prune.DeclaredBy, true},
+		"perhaps declared by a kept release": {[]string{"modules/m:v0.1.0 old", "modules/m:v0.2.0 new", "modules/m/extra/tool:v7 x"}, func(f *prune.Facts) {
 			f.Releases = []prune.Release{
 				{Of: "modules/m", Tag: "v0.1.0", Own: []prune.Place{{Repository: "modules/m", Reference: "v0.1.0"}}, Declared: []prune.Place{{Repository: "modules/m/extra/tool", Reference: "v7"}}},
 				{Of: "modules/m", Tag: "v0.2.0", Own: []prune.Place{{Repository: "modules/m", Reference: "v0.2.0"}, {Repository: "gone", Reference: "v1"}}, Unreadable: "damaged"}}
 		}, newest, prune.Scope{}, "modules/m/extra/tool:v7", prune.UnreadableList, true},
-		"perhaps declared, elsewhere": {[]string{"modules/m:v0.1.0 old", "modules/n:v0.2.0 new", "modules/m:v0.3.0 newer", "modules/m/extra/tool:v7 x"}, func(f *prune.Facts) {
+		"perhaps declared, but by another module": {[]string{"modules/m:v0.1.0 old", "modules/n:v0.2.0 new", "modules/m:v0.3.0 newer", "modules/m/extra/tool:v7 x"}, func(f *prune.Facts) {
 			f.Releases = []prune.Release{
 				{Of: "modules/m", Tag: "v0.1.0", Own: []prune.Place{{Repository: "modules/m", Reference: "v0.1.0"}}, Declared: []prune.Place{{Repository: "modules/m/extra/tool", Reference: "v7"}}},
 				{Of: "modules/n", Tag: "v0.2.0", Own: []prune.Place{{Repository: "modules/n", Reference: "v0.2.0"}}, Unreadable: "damaged"}}
@@ -96,8 +96,8 @@ func TestRareImages(t *testing.T) {
 	}
 }
 
-// A child that the store does not have is kept as little as anything: its index is kept all the same.
-func TestChildrenThatAreMissing(t *testing.T) {
+// An index is kept with its content even if the store does not have a child of it.
+func TestMissingChildIsKept(t *testing.T) {
 	f := factsOf(t, "app:v1.0.0 index >child")
 	delete(f.Repositories[0].Manifests, digestOf("child"))
 	o, err := prune.Decide(f, prune.Policy{KeepNewest: 1}, prune.Scope{})
@@ -106,22 +106,22 @@ func TestChildrenThatAreMissing(t *testing.T) {
 	}
 }
 
-// Nothing is decided by a malformed policy, and a rule needs no other beside it.
-func TestPoliciesOfADecision(t *testing.T) {
+// Decide refuses a malformed policy, and each rule alone is a policy.
+func TestDecideChecksThePolicy(t *testing.T) {
 	f := factsOf(t, "app:v1.0.0 one")
 	if o, err := prune.Decide(f, prune.Policy{KeepNewest: -1}, prune.Scope{}); !errors.Is(err, prune.ErrPolicy) || o.Decisions != nil {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for what, p := range map[string]prune.Policy{
-		"a release": {KeepReleases: []string{"v1"}}, "a bundle": {KeepBundles: []string{"x"}}, "a glob": {Keep: []string{"x"}}, "what is deployed": {Deployed: "v1"},
+		"a release": {KeepReleases: []string{"v1"}}, "a bundle": {KeepBundles: []string{"x"}}, "a glob": {Keep: []string{"x"}}, "the deployed version": {Deployed: "v1"},
 		"the newest": {KeepNewest: 1}, "the young": {OlderThan: 1}, "previous ones": {KeepPrevious: 1},
 	} {
 		if p.IsEmpty() {
-			t.Errorf("%s alone is no rule", what)
+			t.Errorf("%s alone counts as an empty policy", what)
 		}
 	}
 	b := prune.Policy{Bundles: []prune.Bundle{{Images: map[string]map[digest.Digest]bool{"app": {}}}}}
 	if !b.IsEmpty() || !(prune.Policy{}).IsEmpty() {
-		t.Error("a policy without a rule is not empty")
+		t.Error("a policy without a rule does not count as empty")
 	}
 }

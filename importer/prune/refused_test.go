@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// A refused prune never changes the store, whatever the reason and however it was requested.
-func TestRefusedPrunesChangeNothing(t *testing.T) {
+// A refused prune does not change the store, for every reason and every way to request a prune.
+func TestRefusedPruneChangesNothing(t *testing.T) {
 	store := months(t, 1)
 	request := prune.Request{Policy: prune.Policy{KeepNewest: 1}}
 	later := func() time.Time { return time.Now().Add(24 * time.Hour) }
@@ -34,7 +34,7 @@ func TestRefusedPrunesChangeNothing(t *testing.T) {
 		check func(prune.Effect) error
 		lock  func(*testing.T)
 		plan  prune.Plan
-		want  map[string]error // by how it was asked for
+		want  map[string]error // by "plan", "run" and "execute"
 	}{
 		"a release would be less ready": {
 			check: func(prune.Effect) error { return fmt.Errorf("%w: v1.70.1", prune.ErrNotReady) }, plan: plan,
@@ -74,7 +74,7 @@ func TestRefusedPrunesChangeNothing(t *testing.T) {
 			}
 		})
 	}
-	if _, err := free.Execute(t.Context(), plan); err != nil { // the refusal was the only reason
+	if _, err := free.Execute(t.Context(), plan); err != nil { // the same plan is possible otherwise
 		t.Error(err)
 	}
 }
