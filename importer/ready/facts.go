@@ -9,15 +9,15 @@ import (
 
 // Facts are the declared images, and whether each is complete.
 type Facts struct {
-	// Deckhouse is set if there is a release channel, an installer or a module: content that
-	// declares which images it needs.
+	// Deckhouse is set if there is a release channel, an installer or a module: images that declare
+	// which others they need.
 	Deckhouse bool
 	Here      []string // all available versions of the platform, judged or not
-	Builds    []Build  // of the platform, by version
+	Builds    []Build  // the judged versions of the platform, in ascending order
 	Modules   []Module
 	Channels  []Channel // of the platform
 	Databases []Image   // the vulnerability databases
-	// Hidden are problems that may hide tags. Which ones is unknown.
+	// Hidden are problems that may hide tags. Which tags is unknown.
 	Hidden []problem.Problem
 }
 
@@ -28,7 +28,7 @@ type State string
 const (
 	Complete State = "complete"
 	Missing  State = "missing"
-	Damaged  State = "damaged" // the manifest is named, but a part of its graph is missing or wrong
+	Damaged  State = "damaged" // an index names the manifest, but a part of its graph is missing or damaged
 )
 
 // Presence says whether an image is complete, and what is wrong if it is not.
@@ -36,7 +36,7 @@ type Presence struct {
 	State    State
 	Digest   digest.Digest     // empty if the tag is missing
 	Content  []Content         // of a complete image: manifests and blobs, without duplicates
-	Problems []problem.Problem // why it is not complete, as far as known
+	Problems []problem.Problem // why it is not complete, if known
 }
 
 // Content is a manifest or blob of an image.
@@ -45,7 +45,7 @@ type Content struct {
 	Size   int64 // bytes
 }
 
-// Image is an image that something needs.
+// Image is an image that a version or module needs.
 type Image struct {
 	Module string // the module that declares it; empty if none does
 	Name   string // the declared name
@@ -55,7 +55,7 @@ type Image struct {
 	Presence
 }
 
-// Unreadable says that a declaration cannot be read.
+// Unreadable is a declaration that cannot be read.
 type Unreadable struct {
 	Image  Image // the image with the declaration
 	Detail string
@@ -72,11 +72,11 @@ type Build struct {
 	Requirements                           release.Requirements
 }
 
-// Module is a module with the versions of it that are judged.
+// Module is a module with its judged versions.
 type Module struct {
 	Name string
 	Want release.Selector // zero if any version will do
-	// Tags are all available versions. Undiscoverable is set if clusters do not find the module,
+	// Tags are all available versions. Undiscoverable is set if clusters cannot find the module,
 	// because the list of modules has no tag with its name.
 	Tags           []string
 	Undiscoverable bool
@@ -95,9 +95,8 @@ type ModuleVersion struct {
 // Channel is a release channel.
 type Channel struct {
 	Name       string
-	Target     string // tag of the version that it points at; empty if that cannot be read
+	Target     string // tag of the version that it points at; empty if the channel cannot be read
 	Image      Image
-	Unreadable string
-	// Here is set if that version is available.
-	Here bool
+	Unreadable string // why it cannot be read
+	Here       bool   // whether the version that it points at is available
 }

@@ -27,17 +27,17 @@ type Scope struct {
 	Question
 	// Modules are the modules to judge; nil means all available ones.
 	Modules map[string]release.Selector
-	// Deep reads every blob and checks its digest.
+	// Deep reads every blob and verifies its digest.
 	Deep bool
 }
 
-// content is where facts come from: sources or a registry. Its methods may be called from
-// traits().parallel goroutines. An error ends the work. Missing or damaged content is a fact,
+// content is the content of sources or of a registry. As many goroutines as traits().parallel says may
+// call its methods at the same time. An error ends the work. Missing or damaged content is a fact,
 // not an error.
 type content interface {
 	// tags returns the tags of a repository, or nil if there is no such repository.
 	tags(ctx context.Context, path string) ([]string, error)
-	// check finds out whether an image is complete.
+	// check checks whether an image is complete.
 	check(ctx context.Context, path, reference string) (Presence, error)
 	// files reads files out of a complete image. unreadable says why that fails, such as an
 	// *imagefile.FormatError if its layers are not archives of files.
@@ -52,19 +52,19 @@ type content interface {
 	traits() traits
 }
 
-// traits are the differences between sources and registries that gather has to know.
+// traits are the differences between sources and registries that a gatherer depends on.
 type traits struct {
 	parallel int // number of concurrent calls
-	// allVersions is set if every version of a module is judged, and not only those that the
-	// release channels point at. A registry may have hundreds.
+	// allVersions is set if every version of a module is judged, and not only those that the release
+	// channels point at. A registry may have hundreds of versions.
 	allVersions bool
-	// ownList is set if the list in the platform image is read, which needs its layers.
+	// ownList is set if the list in the platform image is read, which requires reading its layers.
 	ownList bool
 }
 
 // gather gathers the facts within a scope.
 func gather(ctx context.Context, from content, s Scope) (Facts, error) {
-	g := &gatherer{content: from, scope: s, limit: max(from.traits().parallel, 1)}
+	g := &gatherer{from, s}
 	var f Facts
 	var err error
 	if f.Channels, err = g.channels(ctx, channelsPath); err != nil {
@@ -90,13 +90,12 @@ func gather(ctx context.Context, from content, s Scope) (Facts, error) {
 type gatherer struct {
 	content
 	scope Scope
-	limit int
 }
 
 // each calls do for 0 to n-1, several of them concurrently.
 func (g *gatherer) each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(g.limit)
+	group.SetLimit(max(g.traits().parallel, 1))
 	for i := range n {
 		group.Go(func() error { return do(ctx, i) })
 	}
@@ -111,6 +110,7 @@ func (g *gatherer) checkAll(ctx context.Context, images []Image) error {
 	})
 }
 
+// image checks one image.
 func (g *gatherer) image(ctx context.Context, name, path, reference string) (Image, error) {
 	all := []Image{{Name: name, Repository: path, Reference: reference}}
 	err := g.checkAll(ctx, all)
@@ -141,6 +141,7 @@ func (g *gatherer) channels(ctx context.Context, at string) (all []Channel, err 
 	return all, nil
 }
 
+// readChannel reads the version that a release channel points at.
 func (g *gatherer) readChannel(ctx context.Context, c *Channel) error {
 	files, unreadable, err := g.files(ctx, c.Image.Repository, c.Name, release.VersionFile)
 	if err != nil {

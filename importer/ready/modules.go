@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// findModules finds the modules, and gathers the facts of those to judge: the named ones and
-// those that a version requires, or all.
+// findModules finds the modules, and gathers the facts of those to judge: all, or if the scope names
+// some, those and the modules that a version requires.
 func (g *gatherer) findModules(ctx context.Context, f *Facts) error {
 	here, err := g.modules(ctx)
 	if err != nil {
@@ -35,7 +35,7 @@ func (g *gatherer) findModules(ctx context.Context, f *Facts) error {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(judged)) {
-		m, err := g.module(ctx, judged[name])
+		m, err := g.versioned(ctx, path.Join(modulesPath, name), "release", judged[name])
 		if err != nil {
 			return err
 		}
@@ -44,20 +44,16 @@ func (g *gatherer) findModules(ctx context.Context, f *Facts) error {
 	}
 	hasChannels := slices.ContainsFunc(f.Modules, func(m Module) bool { return len(m.Channels) > 0 })
 	if !f.Deckhouse && !hasChannels && g.scope.Modules == nil {
-		f.Modules = nil // a tree that is not Deckhouse, and also has modules
+		f.Modules = nil // not a bundle of Deckhouse, although it has repositories below modules
 	}
 	f.Deckhouse = f.Deckhouse || len(f.Modules) > 0
 	return nil
 }
 
-func (g *gatherer) module(ctx context.Context, want release.Selector) (Module, error) {
-	return g.versioned(ctx, path.Join(modulesPath, want.Name), "release", want)
-}
-
-// versioned gathers the facts of the module or package at a path, whose release channels are
-// in the repository entries below it.
+// versioned gathers the facts of the module or package at a path. entryPath is the repository of its
+// release channels, relative to the path.
 func (g *gatherer) versioned(ctx context.Context, at, entryPath string, want release.Selector) (Module, error) {
-	defer g.forget() // no other module or package has anything in its repositories
+	defer g.forget() // no other module or package uses these repositories
 	releases := path.Join(at, entryPath)
 	m := Module{Name: want.Name, Want: want}
 	main, err := g.tags(ctx, at)
@@ -104,8 +100,8 @@ func versionsIn(tags []string, channels []Channel) []string {
 }
 
 // judgedVersions returns the versions of a module to judge: those that its constraints select.
-// Without constraints, those are all versions in sources, and in a registry those that its
-// channels point at.
+// Without constraints, it returns all versions in sources, and in a registry only those that the
+// channels of the module point at.
 func (g *gatherer) judgedVersions(m Module) []string {
 	chosen := slices.Concat(m.Want.Ranges, m.Want.Pins)
 	return slices.DeleteFunc(slices.Clone(m.Tags), func(tag string) bool {

@@ -11,10 +11,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// found are the tags that name versions of the platform.
-type found struct{ installs, entries, here []string }
+// buildTags are the tags that name versions of the platform: those of install, those of
+// release-channel, and the versions that exist according to all repositories.
+type buildTags struct{ installs, entries, here []string }
 
-func (g *gatherer) findBuilds(ctx context.Context) (f found, err error) {
+// findBuilds finds the versions of the platform.
+func (g *gatherer) findBuilds(ctx context.Context) (f buildTags, err error) {
 	if f.installs, err = g.tags(ctx, installPath); err != nil {
 		return f, err
 	}
@@ -27,7 +29,7 @@ func (g *gatherer) findBuilds(ctx context.Context) (f found, err error) {
 	if len(f.installs)+len(f.entries)+len(g.hidden()) > 0 {
 		platforms, err = g.tags(ctx, rootPath)
 	}
-	f.here = buildTags(f.installs, f.entries, platforms)
+	f.here = versionsOf(f.installs, f.entries, platforms)
 	return f, err
 }
 
@@ -52,9 +54,9 @@ func (g *gatherer) builds(ctx context.Context, f *Facts) error {
 	return nil
 }
 
-// buildTags returns the versions and other builds among the tags of install, release-channel and
+// versionsOf returns the versions and other builds among the tags of install, release-channel and
 // the root. If one of the three repositories is missing, the others still name the version.
-func buildTags(installs, entries, platforms []string) []string {
+func versionsOf(installs, entries, platforms []string) []string {
 	var all []string
 	for _, tag := range installs {
 		if isBuild(tag) {
@@ -69,8 +71,8 @@ func buildTags(installs, entries, platforms []string) []string {
 	return release.SortTags(all)
 }
 
-// isBuild reports whether a tag of install can name a build: it is not a channel, an image by
-// digest or an attestation.
+// isBuild reports whether a tag of install can name a build: it is neither a channel nor an image by
+// digest nor an attestation.
 func isBuild(tag string) bool {
 	return !slices.Contains(release.Channels(), tag) && !names.IsDigestTag(tag) && !strings.HasSuffix(tag, ".att")
 }
@@ -140,8 +142,15 @@ func (g *gatherer) build(ctx context.Context, tag string) (Build, error) {
 	return b, g.checkAll(ctx, b.Own)
 }
 
-func (b *Build) unreadable(i Image, why error) {
-	b.Unreadable = append(b.Unreadable, Unreadable{i, why.Error()})
+// noteUnreadable records that the declaration in an image cannot be read, for the first reason that is
+// not nil.
+func (b *Build) noteUnreadable(i Image, reasons ...error) {
+	for _, why := range reasons {
+		if why != nil {
+			b.Unreadable = append(b.Unreadable, Unreadable{i, why.Error()})
+			return
+		}
+	}
 }
 
 // readInstaller reads the images that the installer declares.
@@ -154,12 +163,7 @@ func (g *gatherer) readInstaller(ctx context.Context, b *Build) error {
 		return err
 	}
 	images, malformed := release.ParseInstaller(files)
-	switch {
-	case unreadable != nil:
-		b.unreadable(b.Installer, unreadable)
-	case malformed != nil:
-		b.unreadable(b.Installer, malformed)
-	}
+	b.noteUnreadable(b.Installer, unreadable, malformed)
 	b.Declared = platformImages(images)
 	return nil
 }
@@ -190,7 +194,7 @@ func (g *gatherer) readOwnList(ctx context.Context, b *Build) error {
 		b.OwnUnreadable = unreadable.Error()
 		return nil
 	case unreadable != nil:
-		b.unreadable(b.Platform, unreadable)
+		b.noteUnreadable(b.Platform, unreadable)
 		return nil
 	case files[release.PlatformDigests] == nil:
 		return nil
@@ -213,13 +217,8 @@ func (g *gatherer) readRequirements(ctx context.Context, b *Build) error {
 	if err != nil {
 		return err
 	}
-	requirements, malformed := release.ParseRequirements(files[release.VersionFile])
-	switch {
-	case unreadable != nil:
-		b.unreadable(b.Entry, unreadable)
-	case malformed != nil:
-		b.unreadable(b.Entry, malformed)
-	}
-	b.Requirements = requirements
+	var malformed error
+	b.Requirements, malformed = release.ParseRequirements(files[release.VersionFile])
+	b.noteUnreadable(b.Entry, unreadable, malformed)
 	return nil
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// image is an image that a bundle declares, and its place.
+// image is a declared image and its place in a bundle.
 type image struct {
 	module, name, layout string
 	specs.Descriptor
@@ -53,7 +53,8 @@ func newBundle(t *testing.T, n int, versions ...string) *bundle {
 	return b
 }
 
-// image makes an image of files; without any it has a layer of noise.
+// image adds an image with files, or with a random layer if files is nil. Without a tag, the image has its
+// digest as its tag.
 func (b *bundle) image(layout, tag string, files map[string]string) specs.Descriptor {
 	b.count++
 	i := layouttest.Image{Name: fmt.Sprint(layout, b.count), Docker: b.count%2 == 0, Files: files}
@@ -127,7 +128,8 @@ func judge(t *testing.T, scope ready.Scope, sources ...string) ready.Verdict {
 	return ready.Judge(f, scope.Question)
 }
 
-// named returns the images in the reasons of a verdict, as MODULE/IMAGE, without duplicates.
+// named returns the reasons of a verdict without duplicates: MODULE/IMAGE for a missing image, the text
+// for others.
 func named(v ready.Verdict) (all []string) {
 	for _, x := range v.Versions {
 		for _, r := range x.Reasons {
@@ -143,8 +145,8 @@ func named(v ready.Verdict) (all []string) {
 }
 
 // Each of more than a hundred declared images is removed in turn, in each way in which an image
-// can be missing. The verdict names that image by module and name, and no other.
-// LAYOUTPROXY_TEST_ALL=1 removes all; otherwise every third is removed, in one way.
+// can be missing. The verdict names only that image, by module and name.
+// LAYOUTPROXY_TEST_ALL=1 removes all images in all ways; otherwise every third image in one way.
 func TestEachDeclaredImageRemoved(t *testing.T) {
 	b := newBundle(t, 55, "v1.69.3", "v1.70.1")
 	if len(b.declared) < 100 {
@@ -191,8 +193,7 @@ func (b *bundle) dropManifest(i image) (undo func()) { return b.dropBlob(i.layou
 
 func (b *bundle) dropLayer(i image) (undo func()) { return b.dropBlob(i.layout, b.layer(i)) }
 
-// If a repository of the platform is removed, the verdict names the image that it had for the
-// version.
+// If a repository is removed, the verdict names the images that the version needs from it.
 func TestEachRepositoryRemoved(t *testing.T) {
 	for layout, want := range map[string][]string{
 		"install":                          {"missing installer: install:v1.69.3"},
@@ -211,8 +212,7 @@ func TestEachRepositoryRemoved(t *testing.T) {
 	}
 }
 
-// A lost chunk is named as the one to copy again, and nothing is ready, because the
-// content that it may hide is unknown.
+// The verdict names a lost chunk. No version is ready, because the content of the chunk is unknown.
 func TestEachChunkLost(t *testing.T) {
 	b := newBundle(t, 10, "v1.69.3")
 	dir := t.TempDir()
@@ -236,7 +236,7 @@ func TestEachChunkLost(t *testing.T) {
 	}
 }
 
-// Without --deep the bytes of layers are not read; with it a flipped bit is found.
+// Only a deep check reads layers, and finds a flipped bit.
 func TestDeep(t *testing.T) {
 	b := newBundle(t, 3, "v1.69.3")
 	lost := b.declared[1]
@@ -253,7 +253,7 @@ func TestDeep(t *testing.T) {
 	}
 }
 
-// A damaged declaration is a reason, whichever image contains it.
+// A damaged declaration is a reason, in each image that can contain declarations.
 func TestDamagedDeclarations(t *testing.T) {
 	for layout, want := range map[string]string{".": "the declarations of v1.69.3", "install": "the declarations of install:v1.69.3", "release-channel": "the declarations of release-channel:v1.69.3",
 		"modules/console": "the declarations of modules/console:v1.0.0"} {
@@ -284,8 +284,8 @@ func (b *bundle) firstLayer(layout, tag string) digest.Digest {
 	return m.Layers[0].Digest
 }
 
-// Without declarations it is not a bundle of Deckhouse, whatever its repositories are named.
-func TestSomethingElse(t *testing.T) {
+// A bundle without declarations is not a bundle of Deckhouse, even if its repositories have the names.
+func TestNotDeckhouse(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	for _, layout := range []string{".", "modules/x", "library/nginx"} {
 		l := tree.Layout(layout)
@@ -301,7 +301,7 @@ func TestSomethingElse(t *testing.T) {
 	}
 }
 
-// Only the named modules are judged.
+// If the scope names modules, only those are judged.
 func TestNamedModules(t *testing.T) {
 	b := newBundle(t, 2, "v1.69.3")
 	b.dropDescriptor(b.declared[len(b.declared)-1]) // of stronghold
@@ -326,9 +326,9 @@ func TestNamedModules(t *testing.T) {
 	}
 }
 
-// For an upgrade, the highest patch of each minor version on the way is judged too, and no other
-// version.
-func TestWayToARelease(t *testing.T) {
+// For an upgrade, the requested version and the highest patch of each minor version before it are judged,
+// and no other version.
+func TestUpgradeToRelease(t *testing.T) {
 	b := newBundle(t, 2, "v1.67.0", "v1.68.0", "v1.68.1", "v1.69.0", "v1.70.0")
 	q := ready.Question{Releases: []string{"v1.69.0"}, From: "v1.67.0"}
 	v := judge(t, ready.Scope{Question: q}, b.tree.Dir())
@@ -348,7 +348,8 @@ func TestWayToARelease(t *testing.T) {
 	}
 }
 
-// A registry is judged by one HEAD per declared image, against the reference implementation.
+// A check of a registry sends one HEAD request per declared image. The registry is the reference
+// implementation.
 func TestRegistry(t *testing.T) {
 	b := newBundle(t, 20, "v1.69.3")
 	r := registrytest.New(t, registrytest.Options{})
@@ -366,7 +367,7 @@ func TestRegistry(t *testing.T) {
 		return ready.Judge(f, scope.Question)
 	}
 	r.Forget()
-	if v := ask(ready.Scope{}); !v.Ready || v.ExpectedDigests != 20+4 { // of modules, what their channels point at
+	if v := ask(ready.Scope{}); !v.Ready || v.ExpectedDigests != 20+4 { // for modules, the versions that channels point at
 		t.Errorf("%v: %v", v, named(v))
 	}
 	heads := map[string]int{}

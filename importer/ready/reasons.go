@@ -15,7 +15,7 @@ type Kind string
 const (
 	AbsentVersion    Kind = "absent-version"    // a requested version is missing
 	MissingPlatform  Kind = "missing-platform"  // the image of the platform
-	MissingInstaller Kind = "missing-installer" //
+	MissingInstaller Kind = "missing-installer" // the version's image in install
 	MissingEntry     Kind = "missing-entry"     // the version's image in release-channel
 	MissingImage     Kind = "missing-image"     // an image that the platform or a module declares
 	MissingModule    Kind = "missing-module"    // a module that is named or required
@@ -28,7 +28,7 @@ const (
 	HiddenTags       Kind = "hidden-tags"       // content that cannot be read may have more tags
 )
 
-// The kinds of note, which keep no version from being ready.
+// The kinds of note. A version with notes can be ready.
 const (
 	MissingStandalone Kind = "missing-standalone-installer"
 	MissingDatabase   Kind = "missing-database"
@@ -48,7 +48,7 @@ type Reason struct {
 	Reference  string `json:"reference,omitempty"`  // a tag or digest
 	State      State  `json:"state,omitempty"`
 	Detail     string `json:"detail,omitempty"`
-	// Problems say why something is missing and what to copy again, as far as known.
+	// Problems say why the image is missing and what to copy again, if known.
 	Problems []problem.Problem `json:"problems,omitempty"`
 }
 
@@ -138,7 +138,7 @@ func (r Reason) place() string {
 	return r.Repository + sep + r.Reference
 }
 
-// cause shortens a problem to what an operator needs to fix it.
+// cause returns the part of a problem that an operator needs to fix it.
 func cause(p problem.Problem) string {
 	text := p.Reason
 	if chunk := p.Chunk(); chunk != "" && !strings.Contains(text, chunk) {
@@ -154,7 +154,7 @@ func cause(p problem.Problem) string {
 
 // MarshalJSON writes the reason with its text.
 func (r Reason) MarshalJSON() ([]byte, error) {
-	type fields Reason // without this method
+	type fields Reason // a type without this method
 	return json.Marshal(struct {
 		fields
 		Text string `json:"text"`

@@ -16,13 +16,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// ErrNothingThere says that the path has neither a release nor a module.
+// ErrNothingThere reports that a path has neither a release nor a module.
 var ErrNothingThere = errors.New("no release or module of Deckhouse at that path")
 
-// Registry gathers the facts of a path in a registry. It reads the declarations, and sends one
-// HEAD per declared image. Errors: ErrNothingThere; those of the client; the context's.
+// Registry gathers the facts about a path in a registry. It reads the declarations, and sends one
+// HEAD request per declared image. Errors: ErrNothingThere; those of the client; the context's.
 func Registry(ctx context.Context, c *client.Client, at client.Reference, jobs int, scope Scope) (Facts, error) {
-	r := &remote{client: c, at: at, jobs: jobs, deep: scope.Deep, lists: map[string][]string{}, known: map[string]*asked{}}
+	r := &remote{client: c, at: at, jobs: jobs, deep: scope.Deep, lists: map[string][]string{}, known: map[string]*answer{}}
 	f, err := gather(ctx, r, scope)
 	if err == nil && !f.Deckhouse && len(f.Modules) == 0 {
 		err = fmt.Errorf("%s: %w", at, ErrNothingThere)
@@ -30,7 +30,7 @@ func Registry(ctx context.Context, c *client.Client, at client.Reference, jobs i
 	return f, err
 }
 
-// remote is the content of a registry. It caches answers, so that nothing is requested twice.
+// remote is the content of a registry. It caches answers, so that it requests nothing twice.
 type remote struct {
 	client *client.Client
 	at     client.Reference
@@ -39,14 +39,14 @@ type remote struct {
 
 	mu    sync.Mutex
 	lists map[string][]string
-	known map[string]*asked // by repository and reference
+	known map[string]*answer // by repository and reference
 }
 
-// asked is an answer for which several goroutines may wait.
-type asked struct {
-	once sync.Once
-	Presence
-	err error
+// answer is an answer for which several goroutines may wait.
+type answer struct {
+	once     sync.Once
+	presence Presence
+	err      error
 }
 
 func (r *remote) traits() traits { return traits{parallel: r.jobs, ownList: r.deep} }
@@ -81,15 +81,15 @@ func (r *remote) check(ctx context.Context, path, reference string) (Presence, e
 	r.mu.Lock()
 	a := r.known[key]
 	if a == nil {
-		a = &asked{}
+		a = &answer{}
 		r.known[key] = a
 	}
 	r.mu.Unlock()
-	a.once.Do(func() { a.Presence, a.err = r.ask(ctx, r.at.Repository(path), reference) })
-	return a.Presence, a.err
+	a.once.Do(func() { a.presence, a.err = r.ask(ctx, r.at.Repository(path), reference) })
+	return a.presence, a.err
 }
 
-// ask requests an image, and reads its graph in a deep run.
+// ask requests an image, and reads its graph in a deep check.
 func (r *remote) ask(ctx context.Context, repository, reference string) (Presence, error) {
 	d, err := r.client.HeadManifest(ctx, repository, reference)
 	if errors.Is(err, client.ErrNotFound) {
@@ -105,7 +105,7 @@ func (r *remote) ask(ctx context.Context, repository, reference string) (Presenc
 	return p, err
 }
 
-// follow reads the graph of an image, to the last blob.
+// follow reads the whole graph of an image, and records in p what it has and what is wrong.
 func (r *remote) follow(ctx context.Context, repository string, p *Presence) error {
 	tops := []closure.Top{{Digest: p.Digest, Tags: []string{""}}} // a tag always names a manifest, even if the answer's media type says otherwise
 	graph, err := closure.Walk(ctx, tops, func(ctx context.Context, d digest.Digest) (body []byte, gap, err error) {
@@ -153,8 +153,8 @@ func (r *remote) follow(ctx context.Context, repository string, p *Presence) err
 	return nil
 }
 
-// isContent reports whether an error is about the content of a registry, and not about reaching
-// it.
+// isContent reports whether an error is about the content of a registry, and not about the
+// connection to it.
 func isContent(err error) bool {
 	return errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrMismatch) || bundle.IsDigestError(err)
 }
@@ -175,20 +175,13 @@ func (r *remote) files(ctx context.Context, path, reference string, names ...str
 	if err != nil {
 		return nil, nil, err
 	}
-	layers, err := layersOf(found.Digest, func(d digest.Digest) ([]byte, error) {
+	manifest := func(d digest.Digest) ([]byte, error) {
 		m, err := r.client.Manifest(ctx, repository, d.String())
 		return m.Body, err
-	})
-	var files map[string][]byte
-	if err == nil {
-		files, err = imagefile.Read(ctx, layers, func(ctx context.Context, l imagefile.Layer) (io.ReadCloser, error) {
-			in, err := r.client.Blob(ctx, repository, l.Digest, l.Size, 0)
-			if err != nil {
-				return nil, err
-			}
-			return bundle.NewProvingReader(in, l.Digest, repository), nil
-		}, names...)
 	}
+	files, err := readFiles(ctx, found.Digest, repository, manifest, func(ctx context.Context, l imagefile.Layer) (io.ReadCloser, error) {
+		return r.client.Blob(ctx, repository, l.Digest, l.Size, 0)
+	}, names)
 	var e *client.Error
 	if err == nil || ctx.Err() != nil || errors.As(err, &e) && !isContent(err) {
 		return files, nil, err

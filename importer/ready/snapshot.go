@@ -3,6 +3,7 @@ package ready
 import (
 	"context"
 	"errors"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -12,11 +13,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/importer/release"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
 // Snapshot gathers the facts of sources. Errors: layoutstore.ErrStale if a file changed
-// meanwhile; those that [layoutstore.IsExhausted] knows; the context's.
+// meanwhile; those for which [layoutstore.IsExhausted] is true; the context's.
 func Snapshot(ctx context.Context, s *layoutstore.Snapshot, scope Scope) (Facts, error) {
 	return gather(ctx, &sources{snapshot: s, deep: scope.Deep, audits: map[string]*audit{}}, scope)
 }
@@ -34,18 +36,18 @@ type sources struct {
 	snapshot *layoutstore.Snapshot
 	deep     bool
 	audits   map[string]*audit // by path
-	hiding   []problem.Problem // see hidden; nil before they were collected
+	hiding   []problem.Problem // see hidden; nil before the first call
 }
 
 func (s *sources) traits() traits { return traits{parallel: 1, allVersions: true, ownList: true} }
 
-// audit is the result of checking a repository, by digest.
+// audit is a checked repository. Its maps are by digest.
 type audit struct {
 	*layoutstore.Audit
 	repository *layoutstore.Repository
 	problems   map[digest.Digest][]problem.Problem // why something cannot be served
-	known      map[digest.Digest]Presence          // of images that were checked
-	proven     map[digest.Digest]*problem.Problem  // results of a deep run; nil means intact
+	known      map[digest.Digest]Presence          // of checked images
+	proven     map[digest.Digest]*problem.Problem  // of blobs that were read; nil means intact
 }
 
 // at returns the audit of the repository at a path, or nil if there is none.
@@ -92,7 +94,7 @@ func (s *sources) tags(_ context.Context, path string) ([]string, error) {
 // Errors: those of [Snapshot].
 func Packages(ctx context.Context, s *layoutstore.Snapshot) (all []Module, err error) {
 	from := &sources{snapshot: s, audits: map[string]*audit{}}
-	g := &gatherer{content: from, limit: 1}
+	g := &gatherer{content: from}
 	for _, name := range from.below(packagesPath) {
 		m, err := g.versioned(ctx, path.Join(packagesPath, name), "version", release.Selector{Name: name})
 		if err != nil {
@@ -118,20 +120,16 @@ func (s *sources) below(parent string) (names []string) {
 	return slices.Compact(names)
 }
 
+// hidden collects the problems once: it is called for every missing image, and a tree may have
+// thousands of repositories.
 func (s *sources) hidden() []problem.Problem {
-	if s.hiding != nil {
-		return slices.Clone(s.hiding)
-	}
-	s.hiding = []problem.Problem{} // collected once: every missing image asks, and a tree may have thousands of repositories
-	for _, p := range s.snapshot.ScanProblems() {
-		if p.TagsUnknown && p.IsFailure() {
-			s.hiding = append(s.hiding, p)
-		}
+	if s.hiding == nil {
+		s.hiding = slices.DeleteFunc(append([]problem.Problem{}, s.snapshot.ScanProblems()...), func(p problem.Problem) bool { return !p.TagsUnknown || !p.IsFailure() })
 	}
 	return slices.Clone(s.hiding)
 }
 
-// forget drops all audits: one has everything that its repository leads to.
+// forget drops all audits: each contains the graphs of a whole repository.
 func (s *sources) forget() { clear(s.audits) }
 
 func (s *sources) check(ctx context.Context, path, reference string) (Presence, error) {
@@ -159,6 +157,30 @@ func (s *sources) check(ctx context.Context, path, reference string) (Presence, 
 		in.known[d] = p
 	}
 	return p, nil
+}
+
+// files reads files out of an image.
+func (s *sources) files(ctx context.Context, path, reference string, names ...string) (files map[string][]byte, unreadable, err error) {
+	in, err := s.at(ctx, path)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := in.repository.TagDigest(reference)
+	if err != nil {
+		return nil, err, nil
+	}
+	manifest := func(d digest.Digest) ([]byte, error) { return in.repository.ManifestBytes(ctx, d) }
+	files, err = readFiles(ctx, d, path, manifest, func(ctx context.Context, l imagefile.Layer) (io.ReadCloser, error) {
+		blob, err := in.repository.Blob(ctx, l.Digest)
+		if err != nil {
+			return nil, err
+		}
+		return blob.Open(ctx)
+	}, names)
+	if err == nil || ctx.Err() != nil || errors.Is(err, layoutstore.ErrStale) || layoutstore.IsExhausted(err) {
+		return files, nil, err
+	}
+	return nil, err, nil
 }
 
 // causes returns the problems that may explain why something is missing in a repository: those
@@ -193,7 +215,7 @@ func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Pres
 		switch {
 		case isDiscovery:
 		case !found && ref.Optional && len(in.problems[d]) == 0:
-			continue // a layer of this media type may be missing
+			continue // a bundle need not contain a layer of this media type
 		case !found || m != nil && m.Unavailable != nil || d == top && m == nil:
 			p.fail(d == top && !found, in.problems[d])
 			continue
@@ -225,7 +247,7 @@ func (p *Presence) fail(isTop bool, why []problem.Problem) {
 	p.Problems = append(p.Problems, why...)
 }
 
-// prove reads a blob and checks its digest. Manifests were already read by the audit.
+// prove reads a blob and verifies its digest. The audit has already read the manifests.
 func (in *audit) prove(ctx context.Context, d digest.Digest, isManifest bool) (*problem.Problem, error) {
 	if wrong, known := in.proven[d]; known || isManifest {
 		return wrong, nil

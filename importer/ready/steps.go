@@ -18,7 +18,7 @@ func (j *judge) judgeSteps(all []VersionVerdict) {
 	if !ok {
 		return
 	}
-	isComplete := map[string]bool{} // without the steps on the way
+	isComplete := map[string]bool{} // by version, regardless of the steps before it
 	var tags []string
 	for _, v := range all {
 		isComplete[v.Version] = v.Ready
@@ -27,7 +27,7 @@ func (j *judge) judgeSteps(all []VersionVerdict) {
 	steps := release.HighestPatches(release.Stable(tags))
 	for i := range all {
 		v := &all[i]
-		reasons := wayTo(v.Version, from, steps, isComplete)
+		reasons := whyNoUpgrade(v.Version, from, steps, isComplete)
 		if !v.Asked {
 			if j.isOlder(v.Version) {
 				v.Notes = append(v.Notes, reasons...)
@@ -39,8 +39,8 @@ func (j *judge) judgeSteps(all []VersionVerdict) {
 	}
 }
 
-// wayTo returns the reasons why a cluster cannot be upgraded to a tag from its version.
-func wayTo(tag string, from release.Release, steps []release.Release, isComplete map[string]bool) []Reason {
+// whyNoUpgrade returns the reasons why a cluster cannot be upgraded from its version to a tag.
+func whyNoUpgrade(tag string, from release.Release, steps []release.Release, isComplete map[string]bool) []Reason {
 	to, ok := release.Parse(tag)
 	noUpgrade := func(why string) []Reason { return []Reason{{Kind: NoUpgrade, Version: why}} }
 	switch {

@@ -9,9 +9,10 @@ import (
 	"strings"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 )
 
-// maxLines limits the reasons of one version in the text. JSON has all.
+// maxLines limits the reasons per version in the text. The JSON has all reasons.
 const maxLines = 500
 
 // WriteText writes the verdict as text: each version with its reasons, then the modules, then a
@@ -80,7 +81,7 @@ func (v Verdict) Summary() string {
 		return strings.Join(parts, "; ")
 	}
 	if v.Ready {
-		return "no version was asked for"
+		return "no version was requested"
 	}
 	return "not ready"
 }
@@ -148,9 +149,4 @@ func (m ModuleVerdict) write(w io.Writer) {
 	}
 }
 
-func count(n int, noun string) string {
-	if n != 1 {
-		noun += "s"
-	}
-	return fmt.Sprintf("%d %s", n, noun)
-}
+func count(n int, noun string) string { return fmt.Sprint(n, " ", english.PluralWord(n, noun, "")) }

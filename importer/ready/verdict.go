@@ -36,14 +36,14 @@ type Verdict struct {
 // VersionVerdict is the verdict on one version of the platform.
 type VersionVerdict struct {
 	Version         string   `json:"version"`
-	Asked           bool     `json:"asked"` // requested; other versions are steps on the way
+	Asked           bool     `json:"asked"` // requested; other versions are steps of an upgrade
 	Ready           bool     `json:"ready"`
 	DeclaredImages  int      `json:"declaredImages"`
 	ExpectedDigests int      `json:"expectedDigests"`
 	Bytes           int64    `json:"bytes"` // of its complete images, counting shared blobs once
 	Reasons         []Reason `json:"reasons"`
 	Notes           []Reason `json:"notes"`
-	// Requirements are requirements that only the cluster can meet.
+	// Requirements are those that only the cluster can meet.
 	Requirements []string `json:"requirements"`
 }
 
@@ -104,11 +104,11 @@ func isReady(v Verdict, shared []Reason) bool {
 type judge struct {
 	facts    Facts
 	question Question
-	modules  map[string]bool // the judged modules: whether any version is available
+	modules  map[string]bool // by judged module: whether any version is available
 	shared   []Reason        // why no version is ready
 }
 
-// build judges a version by itself, without the steps of an upgrade.
+// build judges a version without the steps of an upgrade.
 func (j *judge) build(b Build) VersionVerdict {
 	v := VersionVerdict{Version: b.Tag, Asked: j.isAsked(b.Tag), DeclaredImages: len(b.Declared), Reasons: []Reason{}, Notes: []Reason{}, Requirements: append([]string{}, b.Requirements.OfCluster()...)}
 	need := func(kind Kind, i Image) {
@@ -149,8 +149,8 @@ func unreadable(u Unreadable) Reason {
 	return r
 }
 
-// judgeDatabases notes the vulnerability databases that are not complete. If all are missing, and
-// nothing says why, it is one note: the pull left them out, or the edition has none.
+// judgeDatabases notes the vulnerability databases that are not complete. If all are missing without a
+// known reason, it returns one note: the pull skipped them, or the edition has none.
 func judgeDatabases(all []Image) (notes []Reason) {
 	if len(all) > 1 && !slices.ContainsFunc(all, func(i Image) bool { return i.State != Missing || len(i.Problems) > 0 }) {
 		return []Reason{{Kind: MissingDatabase, Repository: databasesPath, State: Missing}}
@@ -200,6 +200,7 @@ func (j *judge) compareLists(b Build, v *VersionVerdict) {
 	}
 }
 
+// judgeModule judges a module by itself.
 func judgeModule(m Module) ModuleVerdict {
 	v := ModuleVerdict{Name: m.Name, Versions: m.Tags, Channels: map[string]string{}, Reasons: []Reason{}, Notes: []Reason{}}
 	add := func(r Reason) { v.Reasons = append(v.Reasons, r) }
@@ -330,8 +331,8 @@ func countDigests(f Facts) int {
 	return len(seen)
 }
 
-// declaredDigests adds the digests of images to seen. For an image that is declared by tag, that
-// is the digest that the tag leads to.
+// declaredDigests adds the digests of images to seen. For an image that is declared by tag, it adds the
+// digest that the tag leads to.
 func declaredDigests(seen map[digest.Digest]bool, images []Image) map[digest.Digest]bool {
 	for _, i := range images {
 		if d := cmp.Or(i.Digest, digest.Digest(i.Reference)); d.Validate() == nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// there returns a complete image.
-func there(name, repository, reference string) Image {
+// completeImage returns a complete image.
+func completeImage(name, repository, reference string) Image {
 	d := digest.Digest(reference)
 	if d.Validate() != nil {
 		d = digest.FromString(repository + ":" + reference)
@@ -22,38 +22,38 @@ func there(name, repository, reference string) Image {
 	return Image{Name: name, Repository: repository, Reference: reference, Presence: Presence{State: Complete, Digest: d, Content: []Content{{d, 10}, {digest.FromString("shared"), 5}}}}
 }
 
-// without returns a copy of an image with another state.
-func without(i Image, s State, problems ...problem.Problem) Image {
+// withState returns an image in another state.
+func withState(i Image, s State, problems ...problem.Problem) Image {
 	i.Presence = Presence{State: s, Problems: problems}
 	return i
 }
 
 func declared(module, name string) Image {
-	i := there(name, ".", digest.FromString(module+"/"+name).String())
+	i := completeImage(name, ".", digest.FromString(module+"/"+name).String())
 	i.Module = module
 	return i
 }
 
 func completeBuild(tag string) Build {
-	return Build{Tag: tag, Platform: there("platform image", ".", tag), Installer: there("installer", "install", tag), Standalone: there("stand-alone installer", "install-standalone", tag),
-		Entry: there("release-channel entry", "release-channel", tag), Declared: []Image{declared("common", "pause"), declared("ingressNginx", "controller")}}
+	return Build{Tag: tag, Platform: completeImage("platform image", ".", tag), Installer: completeImage("installer", "install", tag), Standalone: completeImage("stand-alone installer", "install-standalone", tag),
+		Entry: completeImage("release-channel entry", "release-channel", tag), Declared: []Image{declared("common", "pause"), declared("ingressNginx", "controller")}}
 }
 
 func completeModule(name string) Module {
-	image := there("version v1.1.0", "modules/"+name, "v1.1.0")
+	image := completeImage("version v1.1.0", "modules/"+name, "v1.1.0")
 	image.Module = name
-	return Module{Name: name, Tags: []string{"v1.0.0", "v1.1.0"}, Channels: []Channel{{Name: "stable", Target: "v1.1.0", Here: true, Image: there("release channel stable", "modules/"+name+"/release", "stable")}},
-		Versions: []ModuleVersion{{Tag: "v1.1.0", Image: image, Entry: there("release v1.1.0", "modules/"+name+"/release", "v1.1.0"), Declared: []Image{declared(name, "agent")}}}}
+	return Module{Name: name, Tags: []string{"v1.0.0", "v1.1.0"}, Channels: []Channel{{Name: "stable", Target: "v1.1.0", Here: true, Image: completeImage("release channel stable", "modules/"+name+"/release", "stable")}},
+		Versions: []ModuleVersion{{Tag: "v1.1.0", Image: image, Entry: completeImage("release v1.1.0", "modules/"+name+"/release", "v1.1.0"), Declared: []Image{declared(name, "agent")}}}}
 }
 
 func complete() Facts {
 	return Facts{Deckhouse: true, Here: []string{"v1.69.3", "v1.70.1"}, Builds: []Build{completeBuild("v1.69.3"), completeBuild("v1.70.1")}, Modules: []Module{completeModule("console")},
-		Channels: []Channel{{Name: "stable", Target: "v1.69.3", Here: true, Image: there("release channel stable", "release-channel", "stable")}}, Databases: []Image{there("trivy-db", "security/trivy-db", "2")}}
+		Channels: []Channel{{Name: "stable", Target: "v1.69.3", Here: true, Image: completeImage("release channel stable", "release-channel", "stable")}}, Databases: []Image{completeImage("trivy-db", "security/trivy-db", "2")}}
 }
 
-// said returns a verdict as lines: each version with whether it was requested and is ready, its
+// linesOf returns a verdict as lines: the reasons ("!") and notes ("-") of each version, and all other
 // reasons and its notes.
-func said(v Verdict) (lines []string) {
+func linesOf(v Verdict) (lines []string) {
 	add := func(mark, at string, all []Reason) {
 		for _, r := range all {
 			lines = append(lines, mark+" "+at+": "+r.String())
@@ -91,56 +91,56 @@ func constrained(texts ...string) (s release.Selector) {
 	return s
 }
 
-// Each case breaks complete facts in one way, and names the reason that must follow.
+// Each case changes complete facts in one way, and lists the resulting reasons and notes.
 func TestJudge(t *testing.T) {
 	lost := problem.Problem{Kind: problem.Incomplete, Path: "platform.tar", Entry: "blobs/x", Chunks: []string{"chunk 0003"}, Reason: "missing"}
-	missing := func(i *Image) { *i = without(*i, Missing, lost) }
+	missing := func(i *Image) { *i = withState(*i, Missing, lost) }
 	const why = ": platform.tar: blobs/x: missing: copy chunk 0003 again"
 	for name, test := range map[string]struct {
 		change   func(f *Facts)
 		question Question
 		want     []string
 	}{
-		"complete":                {func(*Facts) {}, Question{}, []string{"ready"}},
-		"nothing at all":          {func(f *Facts) { *f = Facts{} }, Question{}, []string{"ready"}},
-		"modules alone":           {func(f *Facts) { f.Builds = nil }, Question{}, []string{"ready"}},
-		"a broken module alone":   {func(f *Facts) { f.Builds, f.Modules[0].Undiscoverable = nil, true }, Question{}, nil},
-		"the platform":            {func(f *Facts) { missing(&f.Builds[0].Platform) }, Question{}, []string{"! v1.69.3: missing platform image: v1.69.3" + why}},
-		"the installer":           {func(f *Facts) { missing(&f.Builds[0].Installer) }, Question{}, []string{"! v1.69.3: missing installer: install:v1.69.3" + why}},
-		"the entry":               {func(f *Facts) { missing(&f.Builds[0].Entry) }, Question{}, []string{"! v1.69.3: missing release-channel entry: release-channel:v1.69.3" + why}},
-		"the entry of a tag":      {func(f *Facts) { f.Builds[0].Tag = "pr42"; missing(&f.Builds[0].Entry) }, Question{}, []string{"ready"}},
-		"the stand-alone one":     {func(f *Facts) { missing(&f.Builds[0].Standalone) }, Question{}, []string{"ready", "- v1.69.3: missing stand-alone installer: install-standalone:v1.69.3" + why}},
-		"an image":                {func(f *Facts) { missing(&f.Builds[0].Declared[0]) }, Question{}, []string{"! v1.69.3: missing module common image pause: " + declared("common", "pause").Reference + why}},
-		"an image of another":     {func(f *Facts) { missing(&f.Builds[0].Declared[0]) }, Question{Releases: []string{"1.70.1"}}, []string{"ready", "! v1.69.3: missing module common image pause: " + declared("common", "pause").Reference + why}},
-		"a damaged image":         {func(f *Facts) { i := &f.Builds[0].Declared[0]; *i = without(*i, Damaged) }, Question{}, []string{"! v1.69.3: damaged module common image pause: " + declared("common", "pause").Reference}},
-		"an unreadable installer": {func(f *Facts) { b := &f.Builds[0]; b.unreadable(b.Installer, errors.New("no tar")) }, Question{}, []string{"! v1.69.3: the declarations of install:v1.69.3 cannot be read: no tar"}},
-		"a database":              {func(f *Facts) { missing(&f.Databases[0]) }, Question{}, []string{"ready", "- all: missing trivy-db: security/trivy-db:2" + why}},
+		"complete":                      {func(*Facts) {}, Question{}, []string{"ready"}},
+		"nothing at all":                {func(f *Facts) { *f = Facts{} }, Question{}, []string{"ready"}},
+		"only modules":                  {func(f *Facts) { f.Builds = nil }, Question{}, []string{"ready"}},
+		"only a module, undiscoverable": {func(f *Facts) { f.Builds, f.Modules[0].Undiscoverable = nil, true }, Question{}, nil},
+		"the platform":                  {func(f *Facts) { missing(&f.Builds[0].Platform) }, Question{}, []string{"! v1.69.3: missing platform image: v1.69.3" + why}},
+		"the installer":                 {func(f *Facts) { missing(&f.Builds[0].Installer) }, Question{}, []string{"! v1.69.3: missing installer: install:v1.69.3" + why}},
+		"the entry":                     {func(f *Facts) { missing(&f.Builds[0].Entry) }, Question{}, []string{"! v1.69.3: missing release-channel entry: release-channel:v1.69.3" + why}},
+		"the entry of a build that is not a version": {func(f *Facts) { f.Builds[0].Tag = "pr42"; missing(&f.Builds[0].Entry) }, Question{}, []string{"ready"}},
+		"the stand-alone installer":                  {func(f *Facts) { missing(&f.Builds[0].Standalone) }, Question{}, []string{"ready", "- v1.69.3: missing stand-alone installer: install-standalone:v1.69.3" + why}},
+		"an image":                                   {func(f *Facts) { missing(&f.Builds[0].Declared[0]) }, Question{}, []string{"! v1.69.3: missing module common image pause: " + declared("common", "pause").Reference + why}},
+		"an image of another version":                {func(f *Facts) { missing(&f.Builds[0].Declared[0]) }, Question{Releases: []string{"1.70.1"}}, []string{"ready", "! v1.69.3: missing module common image pause: " + declared("common", "pause").Reference + why}},
+		"a damaged image":                            {func(f *Facts) { i := &f.Builds[0].Declared[0]; *i = withState(*i, Damaged) }, Question{}, []string{"! v1.69.3: damaged module common image pause: " + declared("common", "pause").Reference}},
+		"an unreadable installer":                    {func(f *Facts) { b := &f.Builds[0]; b.noteUnreadable(b.Installer, errors.New("no tar")) }, Question{}, []string{"! v1.69.3: the declarations of install:v1.69.3 cannot be read: no tar"}},
+		"a database":                                 {func(f *Facts) { missing(&f.Databases[0]) }, Question{}, []string{"ready", "- all: missing trivy-db: security/trivy-db:2" + why}},
 		"no database": {func(f *Facts) {
 			f.Databases = []Image{{Name: "trivy-db", Presence: Presence{State: Missing}}, {Name: "trivy-bdu", Presence: Presence{State: Missing}}}
 		}, Question{}, []string{"ready", "- all: no vulnerability databases: pull --no-security-db skips them, and not every edition has them"}},
-		"a hidden tag":              {func(f *Facts) { f.Hidden = []problem.Problem{lost} }, Question{Releases: []string{"v1.70.1"}}, []string{"! v1.69.3: versions and modules may be hidden" + why, "! v1.70.1: versions and modules may be hidden" + why}},
-		"a channel":                 {func(f *Facts) { missing(&f.Channels[0].Image) }, Question{}, []string{"ready", "- stable: missing release channel stable: release-channel:stable" + why}},
-		"an unreadable channel":     {func(f *Facts) { f.Channels[0].Unreadable = "no JSON" }, Question{}, []string{"ready", "- stable: no JSON"}},
-		"a channel to nowhere":      {func(f *Facts) { f.Channels[0].Target, f.Channels[0].Here = "v1.71.0", false }, Question{}, []string{"ready", "- stable: points at v1.71.0, which is missing"}},
-		"an absent version":         {func(*Facts) {}, Question{Releases: []string{"v1.70.1", "v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is missing: available: v1.69.3, v1.70.1"}},
-		"an absent version of none": {func(f *Facts) { f.Builds, f.Here = nil, nil }, Question{Releases: []string{"v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is missing: there is no version of the platform"}},
+		"a hidden tag":                    {func(f *Facts) { f.Hidden = []problem.Problem{lost} }, Question{Releases: []string{"v1.70.1"}}, []string{"! v1.69.3: versions and modules may be hidden" + why, "! v1.70.1: versions and modules may be hidden" + why}},
+		"a channel":                       {func(f *Facts) { missing(&f.Channels[0].Image) }, Question{}, []string{"ready", "- stable: missing release channel stable: release-channel:stable" + why}},
+		"an unreadable channel":           {func(f *Facts) { f.Channels[0].Unreadable = "no JSON" }, Question{}, []string{"ready", "- stable: no JSON"}},
+		"a channel to nowhere":            {func(f *Facts) { f.Channels[0].Target, f.Channels[0].Here = "v1.71.0", false }, Question{}, []string{"ready", "- stable: points at v1.71.0, which is missing"}},
+		"an absent version":               {func(*Facts) {}, Question{Releases: []string{"v1.70.1", "v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is missing: available: v1.69.3, v1.70.1"}},
+		"an absent version, and no other": {func(f *Facts) { f.Builds, f.Here = nil, nil }, Question{Releases: []string{"v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is missing: there is no version of the platform"}},
 		"a required module": {func(f *Facts) {
 			f.Builds[0].Requirements = release.Requirements{"migratedModules": "console, csi", "k8s": "1.27"}
 		}, Question{}, []string{"! v1.69.3: module csi is missing: version.json requires it"}},
-		"an own list that agrees": {func(f *Facts) { f.Builds[0].Own = f.Builds[0].Declared }, Question{}, []string{"ready"}},
-		"an unreadable own list":  {func(f *Facts) { f.Builds[0].OwnUnreadable = "no tar" }, Question{}, []string{"ready", "- v1.69.3: the platform's own list of images cannot be compared: no tar"}},
-		"another own list": {func(f *Facts) { f.Builds[0].Own = []Image{declared("common", "pause"), declared("common", "new")} }, Question{}, []string{"ready",
+		"an own list equal to the installer's": {func(f *Facts) { f.Builds[0].Own = f.Builds[0].Declared }, Question{}, []string{"ready"}},
+		"an unreadable own list":               {func(f *Facts) { f.Builds[0].OwnUnreadable = "no tar" }, Question{}, []string{"ready", "- v1.69.3: the platform's own list of images cannot be compared: no tar"}},
+		"a different own list": {func(f *Facts) { f.Builds[0].Own = []Image{declared("common", "pause"), declared("common", "new")} }, Question{}, []string{"ready",
 			"- v1.69.3: only the list of the platform image declares module common image new as " + declared("common", "new").Reference,
 			"- v1.69.3: only the list of the installer declares module ingressNginx image controller as " + declared("ingressNginx", "controller").Reference}},
-		"an image of the own list alone": {func(f *Facts) {
-			f.Builds[0].Own = append(f.Builds[0].Declared[:2:2], without(declared("common", "new"), Missing))
+		"an image that only the own list declares": {func(f *Facts) {
+			f.Builds[0].Own = append(f.Builds[0].Declared[:2:2], withState(declared("common", "new"), Missing))
 		}, Question{}, []string{
 			"! v1.69.3: missing module common image new: " + declared("common", "new").Reference,
 			"- v1.69.3: only the list of the platform image declares module common image new as " + declared("common", "new").Reference}},
 		"a module":              {func(f *Facts) { f.Modules[0].Tags = nil }, Question{Releases: []string{"v1.70.1"}}, []string{"! v1.69.3: module console is missing", "! v1.70.1: module console is missing"}},
 		"a version of a module": {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Versions[0].Image) }, Question{}, []string{"! v1.69.3: missing module console image version v1.1.0: modules/console:v1.1.0" + why}},
 		"an image of a module":  {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Versions[0].Declared[0]) }, Question{}, []string{"! v1.69.3: missing module console image agent: " + declared("console", "agent").Reference + why}},
-		"an image of two versions": {func(f *Facts) {
+		"an image that two versions declare": {func(f *Facts) {
 			f.Builds = f.Builds[:1]
 			missing(&f.Modules[0].Versions[0].Declared[0])
 			f.Modules[0].Versions = append(f.Modules[0].Versions, f.Modules[0].Versions[0])
@@ -150,13 +150,13 @@ func TestJudge(t *testing.T) {
 			v := &f.Modules[0].Versions[0]
 			v.Unreadable = []Unreadable{{v.Image, "no JSON"}}
 		}, Question{}, []string{"! v1.69.3: the declarations of modules/console:v1.1.0 cannot be read: no JSON"}},
-		"a release of a module":       {func(f *Facts) { missing(&f.Modules[0].Versions[0].Entry) }, Question{}, []string{"ready", "- console: missing release v1.1.0: modules/console/release:v1.1.0" + why}},
-		"the channels of a module":    {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Channels = nil }, Question{}, []string{"! v1.69.3: module console has no release channel"}},
-		"a channel of a module":       {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Channels[0].Image) }, Question{}, []string{"! v1.69.3: missing release channel stable: modules/console/release:stable" + why}},
-		"a channel that is malformed": {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Channels[0].Unreadable = "no JSON" }, Question{}, []string{"! v1.69.3: the declarations of modules/console/release:stable cannot be read: no JSON"}},
-		"a discovery tag":             {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Undiscoverable = true }, Question{}, []string{"! v1.69.3: clusters do not find module console: the repository modules has no tag console"}},
-		"constraints that fit":        {func(f *Facts) { f.Modules[0].Want = constrained("console@^1.0.0", "console@=1.0.0") }, Question{}, []string{"ready"}},
-		"constraints that do not": {func(f *Facts) {
+		"a release of a module":           {func(f *Facts) { missing(&f.Modules[0].Versions[0].Entry) }, Question{}, []string{"ready", "- console: missing release v1.1.0: modules/console/release:v1.1.0" + why}},
+		"the channels of a module":        {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Channels = nil }, Question{}, []string{"! v1.69.3: module console has no release channel"}},
+		"a channel of a module":           {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Channels[0].Image) }, Question{}, []string{"! v1.69.3: missing release channel stable: modules/console/release:stable" + why}},
+		"a malformed channel of a module": {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Channels[0].Unreadable = "no JSON" }, Question{}, []string{"! v1.69.3: the declarations of modules/console/release:stable cannot be read: no JSON"}},
+		"a discovery tag":                 {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Undiscoverable = true }, Question{}, []string{"! v1.69.3: clusters do not find module console: the repository modules has no tag console"}},
+		"satisfied constraints":           {func(f *Facts) { f.Modules[0].Want = constrained("console@^1.0.0", "console@=1.0.0") }, Question{}, []string{"ready"}},
+		"unsatisfied constraints": {func(f *Facts) {
 			f.Builds = f.Builds[:1]
 			f.Modules[0].Want = constrained("console@^2.0.0", "console@=pr1")
 		}, Question{}, []string{"! v1.69.3: module console has no version ^2.0.0", "! v1.69.3: module console has no version =pr1"}},
@@ -164,16 +164,16 @@ func TestJudge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := complete()
 			test.change(&f)
-			if diff := cmp.Diff(test.want, said(Judge(f, test.question))); diff != "" {
+			if diff := cmp.Diff(test.want, linesOf(Judge(f, test.question))); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
 }
 
-// The way from the version of the cluster, by the rules of the release controller of
-// deckhouse/deckhouse: one minor version after the other, by its highest patch.
-func TestSteps(t *testing.T) {
+// The release controller of deckhouse/deckhouse upgrades a cluster one minor version at a time, to the
+// highest patch of each.
+func TestUpgradeSteps(t *testing.T) {
 	for name, test := range map[string]struct {
 		here  string // versions; one that ends in ! is not complete
 		from  string
@@ -181,31 +181,31 @@ func TestSteps(t *testing.T) {
 		want  string // reasons and notes
 		isBad bool
 	}{
-		"the same":                {"v1.75.0", "v1.75.0", "", "", false},
-		"a patch":                 {"v1.75.9", "v1.75.0", "", "", false},
-		"the next":                {"v1.76.0", "v1.75.4", "", "", false},
-		"a skipped minor version": {"v1.77.2", "v1.75.0", "", "v1.75 → v1.77 needs v1.76, which is missing", true},
-		"three skipped":           {"v1.79.2", "v1.75.0", "", "v1.75 → v1.79 needs v1.76 to v1.78, which are missing", true},
-		"a step":                  {"v1.76.1 v1.77.2", "v1.75.0", "", "", false},
-		"two skipped apart":       {"v1.77.0 v1.79.0", "v1.75.0", "v1.79.0", "v1.75 → v1.79 needs v1.76, which is missing; v1.75 → v1.79 needs v1.78, which is missing", true},
-		"an incomplete step":      {"v1.76.1! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.1, which is not ready", true},
-		"its highest patch":       {"v1.76.1 v1.76.2! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.2, which is not ready", true},
-		"a lower patch":           {"v1.76.1! v1.76.2 v1.77.2", "v1.75.0", "v1.77.2", "", false},
-		"no previews":             {"v1.76.0-rc.1 v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76, which is missing", true},
-		"older, unasked":          {"v1.74.0 v1.75.1", "v1.75.0", "", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", false},
-		"older, asked":            {"v1.74.0", "v1.75.0", "v1.74.0", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", true},
-		"another major":           {"v2.0.0", "v1.75.0", "", "v2.0.0 has another major version than v1.75.0, and Deckhouse does not upgrade from one to the other", true},
-		"from the start":          {"v1.0.0", "v0.9.0", "", "", false},
-		"a tag":                   {"pr42", "v1.75.0", "", "pr42 is not a version, so whether v1.75.0 can be upgraded to it is unknown", true},
-		"no from":                 {"v1.77.2", "", "", "", false},
-		"very many skipped":       {"v1.18446744073709551615.0", "v1.75.0", "", "v1.75 → v1.18446744073709551615 needs v1.76 to v1.18446744073709551614, which are missing", true},
+		"the same":                            {"v1.75.0", "v1.75.0", "", "", false},
+		"a patch":                             {"v1.75.9", "v1.75.0", "", "", false},
+		"the next":                            {"v1.76.0", "v1.75.4", "", "", false},
+		"a skipped minor version":             {"v1.77.2", "v1.75.0", "", "v1.75 → v1.77 needs v1.76, which is missing", true},
+		"three skipped minor versions":        {"v1.79.2", "v1.75.0", "", "v1.75 → v1.79 needs v1.76 to v1.78, which are missing", true},
+		"a step":                              {"v1.76.1 v1.77.2", "v1.75.0", "", "", false},
+		"two separate skipped minor versions": {"v1.77.0 v1.79.0", "v1.75.0", "v1.79.0", "v1.75 → v1.79 needs v1.76, which is missing; v1.75 → v1.79 needs v1.78, which is missing", true},
+		"an incomplete step":                  {"v1.76.1! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.1, which is not ready", true},
+		"its highest patch":                   {"v1.76.1 v1.76.2! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.2, which is not ready", true},
+		"a lower patch":                       {"v1.76.1! v1.76.2 v1.77.2", "v1.75.0", "v1.77.2", "", false},
+		"no previews":                         {"v1.76.0-rc.1 v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76, which is missing", true},
+		"older, not requested":                {"v1.74.0 v1.75.1", "v1.75.0", "", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", false},
+		"older, requested":                    {"v1.74.0", "v1.75.0", "v1.74.0", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", true},
+		"another major":                       {"v2.0.0", "v1.75.0", "", "v2.0.0 has another major version than v1.75.0, and Deckhouse does not upgrade from one to the other", true},
+		"from major version 0 to 1":           {"v1.0.0", "v0.9.0", "", "", false},
+		"a tag":                               {"pr42", "v1.75.0", "", "pr42 is not a version, so whether v1.75.0 can be upgraded to it is unknown", true},
+		"no from":                             {"v1.77.2", "", "", "", false},
+		"very many skipped minor versions":    {"v1.18446744073709551615.0", "v1.75.0", "", "v1.75 → v1.18446744073709551615 needs v1.76 to v1.18446744073709551614, which are missing", true},
 	} {
 		f := Facts{Deckhouse: true}
 		for tag := range strings.FieldsSeq(test.here) {
 			tag, broken := strings.CutSuffix(tag, "!")
 			b := completeBuild(tag)
 			if broken {
-				b.Platform = without(b.Platform, Missing)
+				b.Platform = withState(b.Platform, Missing)
 			}
 			f.Builds, f.Here = append(f.Builds, b), append(f.Here, tag)
 		}
@@ -228,10 +228,10 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// Digests that versions and modules share are counted once, and so are shared blobs in the size.
+// Shared digests, and shared blobs in the size, are counted once.
 func TestCounts(t *testing.T) {
 	f := complete()
-	byTag := there("old", ".", "old-tag")
+	byTag := completeImage("old", ".", "old-tag")
 	byTag.Module, byTag.Digest = "common", digest.Digest(declared("common", "pause").Reference)
 	f.Builds[1].Declared = append(f.Builds[1].Declared, byTag)
 	v := Judge(f, Question{})
@@ -240,10 +240,10 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// JSON has all fields and the text, and its lists are never null.
+// The JSON has all fields and the text, and its lists are never null.
 func TestJSON(t *testing.T) {
 	f := complete()
-	f.Builds[0].Declared[0] = without(f.Builds[0].Declared[0], Missing)
+	f.Builds[0].Declared[0] = withState(f.Builds[0].Declared[0], Missing)
 	for name, facts := range map[string]Facts{"a bundle": f, "nothing": {}} {
 		b, err := json.Marshal(Judge(facts, Question{Releases: []string{"v9.0.0"}}))
 		if err != nil || strings.Contains(string(b), "null") {
@@ -260,10 +260,10 @@ func TestJSON(t *testing.T) {
 
 func TestText(t *testing.T) {
 	f := complete()
-	f.Builds[0].Declared[0] = without(f.Builds[0].Declared[0], Missing)
+	f.Builds[0].Declared[0] = withState(f.Builds[0].Declared[0], Missing)
 	f.Builds[0].Requirements = release.Requirements{"k8s": "1.27"}
 	f.Modules[0].Undiscoverable = true
-	f.Databases[0] = without(f.Databases[0], Missing)
+	f.Databases[0] = withState(f.Databases[0], Missing)
 	for name, test := range map[string]struct {
 		facts Facts
 		q     Question
@@ -280,15 +280,15 @@ module console: not complete: v1.0.0, v1.1.0 (stable v1.1.0)
 note: missing trivy-db: security/trivy-db:2
 3 distinct declared digests; not ready: v1.70.1
 `},
-		"modules alone": {Facts{Deckhouse: true, Modules: complete().Modules, Channels: []Channel{{Name: "lts", Unreadable: "no JSON", Image: there("", "release-channel", "lts")}}, Hidden: []problem.Problem{{Path: "a.tar", Reason: "cut"}}}, Question{}, `there is no version of the platform
+		"only modules": {Facts{Deckhouse: true, Modules: complete().Modules, Channels: []Channel{{Name: "lts", Unreadable: "no JSON", Image: completeImage("", "release-channel", "lts")}}, Hidden: []problem.Problem{{Path: "a.tar", Reason: "cut"}}}, Question{}, `there is no version of the platform
 every version:
   versions and modules may be hidden: a.tar: cut
 module console: complete: v1.0.0, v1.1.0 (stable v1.1.0)
 release channel lts: no JSON
 1 distinct declared digest; not ready
 `},
-		"something else": {Facts{}, Question{}, "no image declares which others it needs: this is not a bundle of Deckhouse\n"},
-		"hidden":         {Facts{Hidden: []problem.Problem{{Path: "a.tar", Reason: "chunk 0001 is missing"}}}, Question{}, "no image declares which others it needs: this is not a bundle of Deckhouse\n  versions and modules may be hidden: a.tar: chunk 0001 is missing\n"},
+		"not Deckhouse": {Facts{}, Question{}, "no image declares which others it needs: this is not a bundle of Deckhouse\n"},
+		"hidden":        {Facts{Hidden: []problem.Problem{{Path: "a.tar", Reason: "chunk 0001 is missing"}}}, Question{}, "no image declares which others it needs: this is not a bundle of Deckhouse\n  versions and modules may be hidden: a.tar: chunk 0001 is missing\n"},
 	} {
 		var b strings.Builder
 		if err := Judge(test.facts, test.q).WriteText(&b); err != nil {
@@ -324,9 +324,9 @@ func FuzzModulesFile(f *testing.F) {
 	})
 }
 
-// What a reason is about is named by module and image, and where it is as a reference. A tag that is no
-// version is in no range.
-func TestSubjectsAndPlaces(t *testing.T) {
+// The text of a reason names the module, the image and its reference. A tag that is not a version
+// satisfies no range.
+func TestReasonText(t *testing.T) {
 	hex := digest.FromString("x").String()
 	for want, r := range map[string]Reason{
 		"missing module console image agent: modules/console:v1": {State: Missing, Module: "console", Image: "agent", Repository: "modules/console", Reference: "v1"},
@@ -344,7 +344,7 @@ func TestSubjectsAndPlaces(t *testing.T) {
 	}
 	for tag, want := range map[string]bool{"v1.0.0": true, "v0.9.0": false, "stable": false, "": false} {
 		if fits(c, tag) != want {
-			t.Errorf("%q is in >=1.0.0: %v", tag, !want)
+			t.Errorf("%q satisfies >=1.0.0: %v", tag, !want)
 		}
 	}
 }
