@@ -9,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/importer"
@@ -21,11 +23,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// clearImported moves the files of an imported bundle that were read to done/, or removes them.
-// Anything else stays and is reported. wait is when to scan again; 0 means after a change.
+// clearImported moves the files of an imported bundle that the import has read to done/, or removes
+// them. Other files stay and are reported. wait is the time until the next scan; 0 means after a change.
 func (d *Drop) clearImported(ctx context.Context, it *item, opened *fileid.Set) (wait time.Duration) {
 	changed := d.changedSince(ctx, it)
-	rest, err := d.takeOut(ctx, it, opened, changed)
+	rest, err := d.moveOrRemove(ctx, it, opened, changed)
 	d.forgetMove(it.key())
 	if err == nil && len(rest) > 0 && !changed {
 		err = &restError{rest}
@@ -34,7 +36,7 @@ func (d *Drop) clearImported(ctx context.Context, it *item, opened *fileid.Set) 
 	return d.endItem(ctx, it, changed, err)
 }
 
-// keepUnread leaves a published bundle in place, because not all of it could be read again.
+// keepUnread leaves a published bundle in place, because some of its files could not be read again.
 func (d *Drop) keepUnread(ctx context.Context, it *item, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0
@@ -61,8 +63,8 @@ func (d *Drop) setAside(ctx context.Context, it *item, incomplete *importer.Inco
 	return d.endItem(ctx, it, false, err)
 }
 
-// endItem ends the work on a bundle. Files that stay, for the reason in err, are recorded so
-// that they are not read again. If the bundle changed meanwhile, it counts as a new bundle.
+// endItem ends the work on a bundle. If files stay, err says why, and they are recorded so that they are
+// not read again. If the bundle changed meanwhile, it counts as a new bundle.
 func (d *Drop) endItem(ctx context.Context, it *item, changed bool, err error) time.Duration {
 	if err != nil {
 		d.reportStaying(ctx, it, err, !changed)
@@ -121,9 +123,9 @@ func (d *Drop) changedSince(ctx context.Context, it *item) bool {
 	return err != nil || !slices.ContainsFunc(found.Sets, func(s volume.Set) bool { return s.Name == it.name && d.identityOf(s) == it.identity })
 }
 
-// takeOut moves the files of a bundle that were read to done/, or removes them. rest lists the
-// other files, with the reason why each stays.
-func (d *Drop) takeOut(ctx context.Context, it *item, opened *fileid.Set, changed bool) (rest []staying, err error) {
+// moveOrRemove moves the files of a bundle that the import has read to done/, or removes them. rest lists
+// the other files, with the reason why each stays.
+func (d *Drop) moveOrRemove(ctx context.Context, it *item, opened *fileid.Set, changed bool) (rest []staying, err error) {
 	root, err := plainfile.OpenRoot(d.options.Dir)
 	if err != nil {
 		return nil, err
@@ -160,15 +162,7 @@ func (d *Drop) takeOut(ctx context.Context, it *item, opened *fileid.Set, change
 	return m.rest, err
 }
 
-// before is called before each change.
-func (d *Drop) before(op, path string) error {
-	if d.imports.Before == nil {
-		return nil
-	}
-	return d.imports.Before(op, path)
-}
-
-// makeDone creates the directory in done/ for a bundle.
+// makeDone creates the directory to move a bundle to: done/, or a numbered one in it.
 func (m *mover) makeDone(it *item) (string, error) {
 	names := []string{it.name}
 	if it.kind == kindArchive {
@@ -177,8 +171,7 @@ func (m *mover) makeDone(it *item) (string, error) {
 	return freeDir(m.root, "done", names)
 }
 
-// moveFailed moves the files of a refused bundle. A directory is moved as a whole, as this
-// loses nothing.
+// moveFailed moves the files of a refused bundle. It moves a directory in one step, with all of its files.
 func (d *Drop) moveFailed(it *item, incomplete *importer.IncompleteError) error {
 	root, err := plainfile.OpenRoot(d.options.Dir)
 	if err != nil {
@@ -203,8 +196,8 @@ func (d *Drop) moveFailed(it *item, incomplete *importer.IncompleteError) error 
 	return d.moveSet(it, root, names, dir)
 }
 
-// moveSet moves the files of a refused archive one by one. It records the move first: part of a
-// chunk set would look like an incomplete or another bundle.
+// moveSet moves the files of a refused archive one by one. It records the move first: the remaining
+// chunks would look like an incomplete or another bundle.
 func (d *Drop) moveSet(it *item, root *os.Root, names []string, dir string) error {
 	m := mover{root: root, files: names, before: d.before}
 	l := &savedMove{Kind: it.kind, Name: it.name, To: dir, Refused: true}
@@ -212,7 +205,7 @@ func (d *Drop) moveSet(it *item, root *os.Root, names []string, dir string) erro
 		return fmt.Errorf("nothing was moved: %w", err)
 	}
 	if m.opened = l.opened(); m.opened.Len() == 0 {
-		return d.renameFailed(root, names, dir) // the system cannot identify files
+		return d.renameFailed(root, names, dir) // this system has no inodes to identify files
 	}
 	err := m.move(dir)
 	if err == nil && len(m.rest) > 0 {
@@ -235,8 +228,8 @@ func (d *Drop) renameFailed(root *os.Root, names []string, dir string) (failed e
 	return failed
 }
 
-// freeDir creates the directory for moved files: to, or if it already has one of the names, the
-// first of to/2, to/3 and so on that has none.
+// freeDir creates the directory for moved files: to, or if to already has one of the names, the first of
+// to/2, to/3 and so on that has none of them.
 func freeDir(root *os.Root, to string, names []string) (string, error) {
 	for n := 1; ; n++ {
 		dir := to
@@ -263,20 +256,15 @@ type restError struct{ rest []staying }
 
 func (e *restError) Error() string {
 	const most = 5
-	text := "1 file stays in the drop directory: "
-	if len(e.rest) > 1 {
-		text = fmt.Sprintf("%d files stay in the drop directory: ", len(e.rest))
-	}
-	for i, s := range e.rest[:min(most, len(e.rest))] {
-		if i > 0 {
-			text += "; "
-		}
-		text += s.String()
+	var parts []string
+	for _, s := range e.rest[:min(most, len(e.rest))] {
+		parts = append(parts, s.String())
 	}
 	if more := len(e.rest) - most; more > 0 {
-		text += fmt.Sprintf("; and %d more", more)
+		parts = append(parts, fmt.Sprintf("and %d more", more))
 	}
-	return text
+	files := english.PluralWord(len(e.rest), "1 file stays", fmt.Sprint(len(e.rest), " files stay"))
+	return files + " in the drop directory: " + strings.Join(parts, "; ")
 }
 
 // reasonFile is the content of NAME.reason.json.
@@ -287,6 +275,7 @@ type reasonFile struct {
 	Problems []layoutstore.Problem `json:"gaps"`
 }
 
+// writeReason writes NAME.reason.json.
 func writeReason(root *os.Root, file, name string, now time.Time, incomplete *importer.IncompleteError) error {
 	data, err := json.MarshalIndent(reasonFile{name, now.UTC(), incomplete.Error(), incomplete.Problems}, "", "  ")
 	if err != nil {

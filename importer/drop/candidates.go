@@ -26,20 +26,19 @@ const (
 	kindEntry     = "entry" // anything else that is reported
 )
 
-// candidate is a bundle in a drop directory, or something that looks like a part of one, as
-// found by one scan.
+// candidate is what one scan finds in a drop directory: a bundle, or a file that looks like part of one.
 type candidate struct {
 	kind     string
 	name     string
-	path     string    // what to import
-	identity string    // changes when any file in it changes
-	changed  time.Time // modification of its newest file
+	path     string    // to import
+	identity string    // changes when any of its files changes
+	changed  time.Time // when its newest file was modified
 	set      volume.Set
 	unready  []string // why it cannot be imported yet
 }
 
-// key identifies a candidate in a drop directory: a directory and the chunks of an archive may
-// have the same name.
+// key identifies a candidate in a drop directory. A directory and the chunks of an archive may have the
+// same name, but not the same key.
 func (c *candidate) key() string {
 	switch c.kind {
 	case kindDirectory:
@@ -68,7 +67,7 @@ func (d *Drop) findCandidates(ctx context.Context) (all []candidate, dirs []stri
 	for _, set := range found.Sets {
 		c := candidate{kind: kindArchive, name: set.Name, path: set.Path(), identity: d.identityOf(set), changed: set.Changed, set: set}
 		for _, name := range parts[set.Name] {
-			if read[name] = true; set.Chunked { // a directory may have the name of the archive
+			if read[name] = true; set.Chunked { // a directory may have the archive's name, so use a chunk's
 				c.path = filepath.Join(d.options.Dir, name)
 			}
 		}
@@ -100,8 +99,8 @@ func (d *Drop) findCandidates(ctx context.Context) (all []candidate, dirs []stri
 	return all, dirs, nil
 }
 
-// identityOf identifies an archive directly in the drop directory, together with the inventory
-// there: a new one may list what the archive waits for.
+// identityOf identifies the state of an archive directly in the drop directory and of the inventory there:
+// a bundle that waits is checked again when its inventory changes.
 func (d *Drop) identityOf(set volume.Set) string {
 	identity := set.Identity()
 	for _, name := range []string{inventory.Name, inventory.SignatureName} {
@@ -149,7 +148,7 @@ func reasonsOf(problems []layoutstore.Problem) map[string]string {
 	return reasons
 }
 
-// oddCandidate returns a candidate for an entry that is not a bundle, if it has to be reported.
+// oddCandidate returns a candidate for an entry that is not a bundle but must be reported.
 func (d *Drop) oddCandidate(e fs.DirEntry, reasons map[string]string) (candidate, bool) {
 	info, err := e.Info()
 	if err != nil {
@@ -166,7 +165,7 @@ func (d *Drop) oddCandidate(e fs.DirEntry, reasons map[string]string) (candidate
 		identity: fmt.Sprint(info.Mode(), info.Size(), info.ModTime().UnixNano()), unready: []string{reason}}, true
 }
 
-// oddEntry returns the reason why an entry that is not part of a bundle is not imported. It is
+// oddEntry returns the reason why an entry that is not part of a bundle is not imported. The reason is
 // empty for files that nobody would expect to be imported, such as documents.
 func oddEntry(dir string, e fs.DirEntry) string {
 	name, mode := e.Name(), e.Type()
@@ -191,9 +190,9 @@ func oddEntry(dir string, e fs.DirEntry) string {
 	}
 	switch class := volume.ClassifyName(name); class.Kind {
 	case volume.NameChunk:
-		return fmt.Sprintf("a chunk beside %s, which is imported first: the chunks follow when it is gone", class.Archive)
+		return fmt.Sprintf("a chunk beside %s, which is imported first: the chunks follow once the archive is gone", class.Archive)
 	case volume.NameArchive:
-		return "it looks like an archive, but cannot be read as one"
+		return notAnArchive
 	case volume.NameOther:
 		return ""
 	default:
@@ -201,7 +200,7 @@ func oddEntry(dir string, e fs.DirEntry) string {
 	}
 }
 
-// describe names the type of a file that is not regular.
+// describe returns the type of a file that is not regular.
 func describe(mode fs.FileMode) string {
 	switch {
 	case mode&fs.ModeNamedPipe != 0:

@@ -6,7 +6,6 @@
 // ones are moved to failed/.
 //
 // Files that are about to be moved, or cannot be moved, are recorded in the store
-// (.layoutproxy/dropped.json): a killed process leaves part of a bundle, which would look like
-// another bundle. Only files that the import has read, and that are unchanged since, are moved
-// or removed.
+// (.layoutproxy/dropped.json): if the process is killed, the remaining files would look like another
+// bundle. Only files that the import has read, and that are unchanged since, are moved or removed.
 package drop

@@ -24,7 +24,7 @@ import (
 type Options struct {
 	// Dir is the directory. It has to exist.
 	Dir string
-	// Settle is how long a bundle has to stay unchanged before it is imported.
+	// Settle is how long a bundle must stay unchanged before it is imported.
 	Settle time.Duration
 	// Tick is the interval of scans in addition to file system events; 0 means none.
 	Tick time.Duration
@@ -51,6 +51,7 @@ type Drop struct {
 	options  Options
 	imports  importer.Options
 	importer *importer.Importer
+	before   func(op, path string) error // called before each change
 	note     publish.Note
 	log      *zap.Logger
 	watcher  *watch.Watcher
@@ -95,9 +96,12 @@ func New(imports importer.Options, o Options) (*Drop, error) {
 	if o.Guard == nil {
 		o.Guard = func() error { return nil }
 	}
-	d := &Drop{options: o, imports: imports, log: imports.Log, items: map[string]*item{}}
+	d := &Drop{options: o, imports: imports, before: imports.Before, log: imports.Log, items: map[string]*item{}}
 	if d.log == nil {
 		d.log = zap.NewNop()
+	}
+	if d.before == nil {
+		d.before = func(string, string) error { return nil }
 	}
 	d.imports.Progress = d
 	d.imports.AllowIncomplete = false // only published content may be moved away
@@ -135,8 +139,8 @@ func (d *Drop) scanDir(ctx context.Context) {
 }
 
 // Scan scans the directory once and imports what is ready. dirs are the directories to watch,
-// and again is when to scan next without an event; 0 means never. Errors: the context's; the
-// file system's.
+// and again is the time until the next scan if there is no event; 0 means none. Errors: the context's;
+// the file system's.
 func (d *Drop) Scan(ctx context.Context) (dirs []string, again time.Duration, err error) {
 	if !d.scanned {
 		d.note.RemoveDraft()
@@ -173,7 +177,7 @@ func (d *Drop) forget(found []candidate) {
 	}
 	maps.DeleteFunc(d.items, func(key string, _ *item) bool { return !keys[key] })
 	known := len(d.saved)
-	maps.DeleteFunc(d.saved, func(key string, r savedBundle) bool { return !keys[key] && r.Leaving == nil })
+	maps.DeleteFunc(d.saved, func(key string, r savedBundle) bool { return !keys[key] && r.Move == nil })
 	if len(d.saved) < known {
 		if err := d.saveState(); err != nil {
 			d.log.Warn("cannot remove bundles that are gone from the record", zap.Error(err))
@@ -181,7 +185,7 @@ func (d *Drop) forget(found []candidate) {
 	}
 }
 
-// importIfReady imports a bundle if it is ready. wait is when to try again; 0 means after a
+// importIfReady imports a bundle if it is ready. wait is the time until the next try; 0 means after a
 // change.
 func (d *Drop) importIfReady(ctx context.Context, c candidate) (wait time.Duration) {
 	it, now := d.item(c), d.options.Now()
@@ -197,9 +201,7 @@ func (d *Drop) importIfReady(ctx context.Context, c candidate) (wait time.Durati
 	case it.settled:
 		return 0
 	case c.kind == kindEntry:
-		d.wait(it, c.unready[0])
-		it.settled = true
-		return 0
+		return d.waitForChange(it, c.unready[0])
 	case age < d.options.Settle:
 		d.wait(it, justChanged)
 		return d.options.Settle - age
@@ -209,9 +211,7 @@ func (d *Drop) importIfReady(ctx context.Context, c candidate) (wait time.Durati
 	if reason, err := c.whyIncomplete(ctx, d.imports.CacheDir); err != nil {
 		return d.retryLater(it, err)
 	} else if reason != "" {
-		d.wait(it, reason)
-		it.settled = true // until it changes
-		return 0
+		return d.waitForChange(it, reason)
 	}
 	if err := d.options.Guard(); err != nil {
 		return d.retryLater(it, err)
@@ -239,7 +239,7 @@ func (d *Drop) item(c candidate) *item {
 	}
 	it.candidate = c
 	it.status = Status{Name: c.name, Kind: c.kind, State: "waiting", Since: now}
-	if known, ok := d.saved[c.key()]; ok && known.Leaving == nil && known.Identity == c.identity {
+	if known, ok := d.saved[c.key()]; ok && known.Move == nil && known.Identity == c.identity {
 		it.status, it.settled = known.Status, true
 	}
 	return it
@@ -258,17 +258,12 @@ func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) 
 	case errors.As(err, &incomplete) && incomplete.IsTransient():
 		return d.retryLater(it, err)
 	case errors.As(err, &incomplete) && it.kind == kindDirectory && onlyIncomplete(incomplete):
-		d.wait(it, incomplete.Error())
-		it.settled = true
-		return 0
+		return d.waitForChange(it, incomplete.Error())
 	case errors.As(err, &refused) && refused.Why == inventory.Unsigned:
-		d.wait(it, refused.Error()) // the signature may still come
-		it.settled = true
-		return 0
+		return d.waitForChange(it, refused.Error()) // somebody may still add the signature
 	case errors.As(err, &refused), errors.Is(err, inventory.ErrFormat):
 		incomplete = &importer.IncompleteError{Problems: []layoutstore.Problem{{Kind: layoutstore.Damaged, Path: it.path, Reason: err.Error(), Err: err}}}
-		d.log.Error("cannot import bundle", zap.String("bundle", it.name), zap.Error(err))
-		return d.setAside(ctx, it, incomplete)
+		fallthrough
 	case errors.As(err, &incomplete):
 		d.log.Error("cannot import bundle", zap.String("bundle", it.name), zap.Error(err))
 		return d.setAside(ctx, it, incomplete)
@@ -288,18 +283,18 @@ func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) 
 	return d.clearImported(ctx, it, report.Opened)
 }
 
-// onlyIncomplete reports whether a bundle may become complete when files are added.
+// onlyIncomplete reports whether additional files can make a bundle complete.
 func onlyIncomplete(incomplete *importer.IncompleteError) bool {
 	return !slices.ContainsFunc(incomplete.Problems, func(p layoutstore.Problem) bool { return p.Kind != layoutstore.Incomplete })
 }
 
-// Pauses before a retry, if the bundle is not to blame for the failure.
+// Pauses before a retry after a failure that is not the bundle's fault.
 const (
 	firstPause = 10 * time.Second
 	lastPause  = 10 * time.Minute
 )
 
-// retryLater schedules a retry after a pause that grows.
+// retryLater schedules a retry. The pause doubles with each failure.
 func (d *Drop) retryLater(it *item, err error) time.Duration {
 	it.pause = min(max(firstPause, 2*it.pause), lastPause)
 	it.retry = d.options.Now().Add(it.pause)

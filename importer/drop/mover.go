@@ -25,12 +25,12 @@ import (
 type mover struct {
 	root   *os.Root
 	opened *fileid.Set
-	files  []string // that were read
+	files  []string // to move: read, and unchanged since
 	dirs   []string // parents first
 	rest   []staying
 	// before is called before each change. If it returns an error, the change fails with it.
 	before func(op, path string) error
-	// keepDirs is set if somebody still writes into the bundle's directories.
+	// keepDirs is set if somebody is still writing into the bundle's directories.
 	keepDirs bool
 }
 
@@ -42,6 +42,7 @@ type staying struct {
 
 func (s staying) String() string { return fmt.Sprintf("%s %v", s.name, s.why) }
 
+// addStaying records that a file stays.
 func (m *mover) addStaying(name string, why error) {
 	if !errors.Is(why, fs.ErrNotExist) { // otherwise it is already gone
 		m.rest = append(m.rest, staying{name, why})
@@ -59,6 +60,7 @@ func (m *mover) findFiles(ctx context.Context, it *item) error {
 	return m.walk(ctx, it.name)
 }
 
+// walk sorts the files in a directory.
 func (m *mover) walk(ctx context.Context, dir string) error {
 	return fs.WalkDir(m.root.FS(), dir, func(name string, e fs.DirEntry, err error) error {
 		switch {
@@ -88,6 +90,7 @@ func archiveFiles(root *os.Root, set volume.Set) (names []string) {
 	return names
 }
 
+// classify sorts one file.
 func (m *mover) classify(name string) {
 	if err := m.whyStays(name); err != nil {
 		m.addStaying(name, err)
@@ -134,8 +137,8 @@ const sumSuffix = ".gostsum"
 // maxCompanion limits the size of a companion file, in bytes.
 const maxCompanion = 4 << 10
 
-// readCompanion reads a file that belongs to one that was read: the checksum file of an
-// archive, or the oci-layout of a layout. It returns false for any other file.
+// readCompanion reads a file that belongs to a file that was read: the checksum file of an archive, or the
+// oci-layout of a layout. It returns false for any other file.
 func (m *mover) readCompanion(name string, info fs.FileInfo) bool {
 	of, ok := strings.CutSuffix(name, sumSuffix)
 	if path.Base(filepath.ToSlash(name)) == ocispec.ImageLayoutFile {
@@ -165,7 +168,7 @@ func (m *mover) readCompanion(name string, info fs.FileInfo) bool {
 // removing is the suffix of a file that is being removed.
 const removing = ".layoutproxy-remove"
 
-// remove removes the files that were read, and directories that become empty.
+// remove removes the files, and the directories that become empty.
 func (m *mover) remove() error {
 	return m.forEach(func(name string) error {
 		aside := asideOf(name)
@@ -179,7 +182,7 @@ func (m *mover) remove() error {
 	})
 }
 
-// move moves the files that were read into the directory to, at their paths.
+// move moves the files into the directory to, and keeps their paths.
 func (m *mover) move(to string) error {
 	made := map[string]bool{}
 	return m.forEach(func(name string) error {
@@ -194,8 +197,7 @@ func (m *mover) move(to string) error {
 	})
 }
 
-// take renames a file that was read. It checks the file afterwards and moves it back if
-// somebody has replaced it.
+// take renames a file. It checks the file afterwards, and moves it back if somebody has replaced it.
 func (m *mover) take(name, to string) error {
 	if err := m.rename(name, to); err != nil {
 		return err
@@ -208,14 +210,14 @@ func (m *mover) take(name, to string) error {
 		return nil
 	}
 	m.addStaying(name, errReplaced)
-	// A link never replaces a new file of that name; then both stay.
+	// Link fails if there is a new file of that name; then both files stay where they are.
 	if err := m.root.Link(to, name); err != nil {
 		return fmt.Errorf("%s was added while its bundle was moved, and is now %s: %w", name, to, err)
 	}
 	return m.root.Remove(to)
 }
 
-// errReplaced is the reason why a file stays that replaced one that was read.
+// errReplaced is the reason why a file stays that has replaced a file that was read.
 var errReplaced = errors.New("was replaced after it was read")
 
 func (m *mover) rename(from, to string) error {
@@ -252,8 +254,8 @@ func (m *mover) forEach(do func(name string) error) (err error) {
 	return err
 }
 
-// moveDirectory moves a directory that was read completely in one step, so that a crash cannot
-// split it. Files that were added meanwhile are moved back.
+// moveDirectory moves a directory in one step, so that a crash cannot split it. All of its files were read;
+// it moves back files that were added meanwhile.
 func (m *mover) moveDirectory(ctx context.Context, it *item, to string) error {
 	if err := m.rename(it.name, filepath.Join(to, it.name)); err != nil {
 		return err
@@ -261,7 +263,7 @@ func (m *mover) moveDirectory(ctx context.Context, it *item, to string) error {
 	return m.returnNewFiles(ctx, it.name, to)
 }
 
-// returnNewFiles moves back what was not read of a directory that was moved.
+// returnNewFiles moves back the files of a moved directory that were not read.
 func (m *mover) returnNewFiles(ctx context.Context, name, to string) (failed error) {
 	moved := filepath.ToSlash(filepath.Join(to, name))
 	late := mover{root: m.root, opened: m.opened}
@@ -271,7 +273,7 @@ func (m *mover) returnNewFiles(ctx context.Context, name, to string) (failed err
 	for _, s := range late.rest {
 		back := strings.TrimPrefix(s.name, filepath.ToSlash(to)+"/")
 		if info, err := m.root.Lstat(s.name); err == nil && publish.IsLink(info) && slices.Contains(m.files, back) {
-			continue // it led somewhere before the move
+			continue // the move made the link dangle
 		}
 		if err := m.putBack(s.name, back); err != nil {
 			failed = errors.Join(failed, err)
@@ -282,7 +284,7 @@ func (m *mover) returnNewFiles(ctx context.Context, name, to string) (failed err
 	return failed
 }
 
-// putBack renames a file back. It never replaces a new file of that name.
+// putBack renames a file back. It does not replace a new file of that name.
 func (m *mover) putBack(from, to string) error {
 	if _, err := m.root.Lstat(to); err == nil {
 		return fmt.Errorf("%s was added while its bundle was moved, and is now %s: %w", to, from, fs.ErrExist)

@@ -198,7 +198,7 @@ func TestDropOddEntries(t *testing.T) {
 	for name, reason := range map[string]string{
 		"a.tar.gz": "gunzip a.tar.gz", "b.tar.aa": "cat b.tar.?? > b.tar", ".c.tar.Ab3xYz": "a temporary name of c.tar",
 		"d.tar.filepart": "a temporary name of d.tar", "E.TAR": "mv E.TAR E.tar", "f.tar.0001.chunk": "",
-		"README.txt": "", ".hidden": "", "sums.sha256": "",
+		".g.tar.layoutproxy-remove": "it was imported, and", "README.txt": "", ".hidden": "", "sums.sha256": "",
 	} {
 		d.write(name, "x")
 		if reason != "" {
@@ -382,7 +382,7 @@ func TestDropStore(t *testing.T) {
 	before := importertest.Contents(t, d.dir)
 	d.look(0)
 	d.look(time.Hour)
-	d.wants("carried", "waiting", "it holds a store (store/.layoutproxy/store.json)")
+	d.wants("carried", "waiting", "it contains a store (store/.layoutproxy/store.json)")
 	if !maps.Equal(importertest.Contents(t, d.dir), before) {
 		t.Error("something of it went")
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -19,26 +20,29 @@ func isArchive(name string) bool {
 	return kind == volume.NameArchive || kind == volume.NameChunk
 }
 
-// publishing is the reason why a bundle waits that a pull has not moved into place yet.
+// publishing is the reason why a bundle waits while a pull moves its files into place.
 const publishing = "a pull is publishing here, or was interrupted: run it again"
 
-// leftRemoving describes a file that a killed process was removing.
-const leftRemoving = "  was imported, and layoutproxy was stopped while removing it: remove it"
+// notAnArchive is the reason why an archive is not read.
+const notAnArchive = "it looks like an archive, but cannot be read as one"
 
-// unready returns the reason why a file keeps its dropped directory from being imported: it is
-// still being written, or it looks like something to import but would not be read. name is its
-// path below the directory.
+// leftRemoving describes a file that a killed process was removing.
+const leftRemoving = " was imported, and layoutproxy was stopped while removing it: remove it"
+
+// unready returns the reason why a file prevents the import of its dropped directory: the file is still
+// being written, or it looks like part of a bundle but would not be read. name is its path below the
+// directory.
 func unready(name string) string {
-	dir, base, ok := cutLast(name)
+	dir, base := path.Dir(name), path.Base(name)
 	switch {
 	case base == volume.PublicationFile:
 		return name + ": " + publishing
 	case strings.HasSuffix(base, removing):
 		return name + leftRemoving
-	case strings.HasSuffix(base, ".tmp"), ok && (dir == ".tmp" || strings.HasSuffix(dir, "/.tmp")):
+	case strings.HasSuffix(base, ".tmp"), path.Base(dir) == ".tmp":
 		return name + " is still being written"
-	case name == journal.StateFile, strings.HasSuffix(name, "/"+journal.StateFile):
-		return fmt.Sprintf("it holds a store (%s), which is never moved: import it with layoutproxy import", name)
+	case strings.HasSuffix("/"+name, "/"+journal.StateFile):
+		return fmt.Sprintf("it contains a store (%s), which is never moved: import it with layoutproxy import", name)
 	}
 	if _, _, ok := names.ParseBlobPath(name); ok {
 		return ""
@@ -53,21 +57,12 @@ func unready(name string) string {
 	}
 }
 
-// cutLast splits off the last segment of a path. ok is false if there is only one.
-func cutLast(name string) (dir, base string, ok bool) {
-	i := strings.LastIndexByte(name, '/')
-	if i < 0 {
-		return "", name, false
-	}
-	return name[:i], name[i+1:], true
-}
-
-// waitForUnread adds reasons for files directly in the directory that look like archives but
-// would not be read.
+// waitForUnread adds a reason to wait for each file directly in the directory that looks like an archive
+// but would not be read.
 func (c *candidate) waitForUnread(archives []string) {
 	found, err := volume.FindArchives(c.path)
 	if err != nil {
-		return // the import will report it
+		return // the import reports the error
 	}
 	entries, err := os.ReadDir(c.path)
 	if err != nil {
@@ -81,17 +76,15 @@ func (c *candidate) waitForUnread(archives []string) {
 	}
 	reasons := reasonsOf(found.Problems)
 	for _, name := range archives {
-		if read[name] {
-			continue
+		if !read[name] {
+			archive, _ := volume.IsArchive(name)
+			c.wait(name + ": " + cmp.Or(reasons[name], reasons[archive], notAnArchive))
 		}
-		reason := "it looks like an archive, but cannot be read as one"
-		archive, _ := volume.IsArchive(name)
-		c.wait(name + ": " + cmp.Or(reasons[name], reasons[archive], reason))
 	}
 }
 
-// missingFiles returns the files in the inventory of a bundle that are still missing, or the
-// empty string.
+// missingFiles lists the files in the inventory of a bundle that are still missing. The list is empty if
+// there are none.
 func (c *candidate) missingFiles() (string, error) {
 	dir, archive := c.path, ""
 	if c.kind == kindArchive {
@@ -114,8 +107,8 @@ func (c *candidate) missingFiles() (string, error) {
 	return strings.Join(waits.unready, "; "), nil
 }
 
-// whyIncomplete returns what a bundle waits for, or the empty string if it is complete.
-// A complete bundle may still be damaged.
+// whyIncomplete returns the reason why a bundle waits, or the empty string if it is complete. A complete
+// bundle may still be damaged.
 func (c *candidate) whyIncomplete(ctx context.Context, cache string) (string, error) {
 	if len(c.unready) > 0 {
 		return strings.Join(c.unready, "; "), nil

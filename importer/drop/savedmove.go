@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
-// savedMove is saved for an imported or refused bundle before its first file is moved or
-// removed. A process that is killed then leaves part of the bundle, which looks like another
-// bundle. The next process completes the move instead of importing that.
+// savedMove is saved for an imported or refused bundle before its first file is moved or removed. If the
+// process is killed then, the remaining files look like another bundle. The next process completes the
+// move instead of importing them.
 type savedMove struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
@@ -27,8 +27,8 @@ type savedMove struct {
 	Files   []publish.MovedFile `json:"moved"` // their names are below the drop directory
 }
 
-// UnmarshalJSON implements json.Unmarshaler. Older programs wrote the files as "files", with
-// their names as they are and links without a state.
+// UnmarshalJSON implements json.Unmarshaler. It also reads the format of older versions: the field "files",
+// with plain file names, and links without a state.
 func (s *savedMove) UnmarshalJSON(data []byte) error {
 	type plain savedMove
 	saved := struct {
@@ -55,22 +55,22 @@ func (d *Drop) saveMove(it *item, s *savedMove, m *mover) error {
 			continue // each file is checked again before it is moved
 		}
 		if m.opened != nil && !publish.IsLink(info) && !m.opened.Has(info) {
-			continue // it was replaced
+			continue // somebody has replaced it
 		}
-		f, _ := publish.NewMovedFile(name, info) // without an identity it is not moved later
+		f, _ := publish.NewMovedFile(name, info) // a file without an identity is not moved later
 		s.Files = append(s.Files, f)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.saved[it.key()] = savedBundle{Identity: it.identity, Status: it.status, Leaving: s}
+	d.saved[it.key()] = savedBundle{Identity: it.identity, Status: it.status, Move: s}
 	return d.saveState()
 }
 
-// forgetMove removes the saved move of a bundle whose files were moved as far as possible.
+// forgetMove removes the saved move of a bundle after its files were moved as far as possible.
 func (d *Drop) forgetMove(key string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	s := d.saved[key].Leaving
+	s := d.saved[key].Move
 	if s == nil {
 		return
 	}
@@ -81,36 +81,35 @@ func (d *Drop) forgetMove(key string) {
 	}
 }
 
-// directories returns the directories whose entries change, below the drop directory dir.
+// directories returns the directories whose entries the move changes. dir is the drop directory.
 func (s *savedMove) directories(dir string) map[string]bool {
-	places := map[string]bool{dir: true}
+	dirs := map[string]bool{dir: true}
 	for _, name := range append(s.names(), s.Name) {
-		places[filepath.Dir(filepath.Join(dir, name))] = true
+		dirs[filepath.Dir(filepath.Join(dir, name))] = true
 		if s.To != "" {
-			places[filepath.Dir(filepath.Join(dir, s.To, name))] = true
+			dirs[filepath.Dir(filepath.Join(dir, s.To, name))] = true
 		}
 	}
-	return places
+	return dirs
 }
 
-// finishMoves completes the moves of a killed process. It moves only files that are unchanged
-// since that process read them. If a move fails, that bundle waits for the next scan; others do
-// not.
+// finishMoves completes the moves of a killed process. It moves only files that are unchanged since that
+// process read them. If a move fails, only its bundle waits for the next scan.
 func (d *Drop) finishMoves(ctx context.Context) {
 	d.stuck = map[string]error{}
 	for key, r := range d.saved {
-		if r.Leaving == nil {
+		if r.Move == nil {
 			continue
 		}
 		err := d.options.Guard()
 		if err == nil {
-			err = d.finishMove(ctx, r.Leaving)
+			err = d.finishMove(ctx, r.Move)
 		}
 		if err != nil {
-			d.stuck[key] = fmt.Errorf("it was %s, and its remaining files cannot be moved or removed: %w", r.Leaving.outcome(), err)
+			d.stuck[key] = fmt.Errorf("it was %s, and its remaining files cannot be moved or removed: %w", r.Move.outcome(), err)
 			continue
 		}
-		d.log.Info("moved or removed the remaining files of a bundle that was "+r.Leaving.outcome(), zap.String("bundle", r.Leaving.Name))
+		d.log.Info("moved or removed the remaining files of a bundle that was "+r.Move.outcome(), zap.String("bundle", r.Move.Name))
 		d.forgetMove(key)
 	}
 }
@@ -186,6 +185,7 @@ func (s *savedMove) names() []string {
 	return names
 }
 
+// opened returns the files that were read, without links.
 func (s *savedMove) opened() *fileid.Set {
 	m := &fileid.Set{}
 	for _, f := range s.Files {
@@ -196,7 +196,7 @@ func (s *savedMove) opened() *fileid.Set {
 	return m
 }
 
-// removeAside removes a file that was already renamed for removal.
+// removeAside removes a file that a killed process has already renamed for removal.
 func (m *mover) removeAside(name string) error {
 	aside := asideOf(name)
 	info, err := m.root.Lstat(aside)

@@ -19,18 +19,18 @@ type savedState map[string]savedBundle
 type savedBundle struct {
 	Identity string `json:"identity"`
 	Status   Status `json:"status"`
-	// Leaving is set while its files are being moved or removed.
-	Leaving *savedMove `json:"leaving,omitempty"`
+	// Move is set while the files of the bundle are being moved or removed.
+	Move *savedMove `json:"leaving,omitempty"`
 }
 
-// maxSavedState limits the saved state, in bytes. It fits the files of the largest directory.
+// maxSavedState limits the saved state, in bytes. That is enough for the files of the largest directory.
 const maxSavedState = 1 << 30
 
-// errStateForm reports a saved state in an unknown format.
-var errStateForm = errors.New("not a record of a drop directory")
+// errStateFormat reports a saved state in an unknown format.
+var errStateFormat = errors.New("not a record of a drop directory")
 
-// readState reads a saved state, which is empty if there is no file. A damaged state is an
-// error, because it does not say which bundles are already imported.
+// readState reads a saved state. Without a file, the state is empty. A damaged state is an error, because
+// the bundles that are already imported are unknown.
 func readState(note publish.Note) (savedState, error) {
 	data, err := note.Read()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -41,10 +41,10 @@ func readState(note publish.Note) (savedState, error) {
 	}
 	r := savedState{}
 	if err := json.Unmarshal(data, &r); err != nil {
-		return savedState{}, fmt.Errorf("%w: %w", errStateForm, err)
+		return savedState{}, fmt.Errorf("%w: %w", errStateFormat, err)
 	}
 	if r == nil {
-		return savedState{}, errStateForm
+		return savedState{}, errStateFormat
 	}
 	return r, nil
 }

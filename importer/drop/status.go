@@ -15,7 +15,7 @@ type Status struct {
 	Name string `json:"name"`
 	// State is "waiting", "verifying", "published" or "failed".
 	State  string    `json:"state"`
-	Detail string    `json:"detail"` // what it waits for, why it failed, or what remains
+	Detail string    `json:"detail"` // what it waits for, why it failed, or which files stay
 	Since  time.Time `json:"since"`  // when the state began
 	// Kind is "archive", "directory", or "entry" for anything else that has to be reported.
 	Kind string `json:"kind,omitempty"`
@@ -32,7 +32,7 @@ type Totals struct {
 	Bytes             int64 // that were verified
 }
 
-// justChanged is the reason why a bundle waits that is still being copied.
+// justChanged is the reason why a bundle waits after a recent change: somebody may still be copying it.
 const justChanged = "it changed a moment ago"
 
 // wait makes a bundle wait, and logs the reason if somebody may have to act.
@@ -42,7 +42,14 @@ func (d *Drop) wait(it *item, reason string) {
 	}
 }
 
-// setState sets the state of a bundle, and reports whether it changed.
+// waitForChange makes a bundle wait until it changes.
+func (d *Drop) waitForChange(it *item, reason string) time.Duration {
+	d.wait(it, reason)
+	it.settled = true
+	return 0
+}
+
+// setState sets the state of a bundle, and reports whether the state changed.
 func (d *Drop) setState(it *item, state, detail string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -71,10 +78,10 @@ func (d *Drop) Read(n int) {
 	d.logProgress()
 }
 
-// progressEvery is how often the log has a line about a running import.
+// progressEvery is the interval of log lines about a running import.
 const progressEvery = 10 * time.Second
 
-// logProgress logs how far the running import is, at most every ten seconds.
+// logProgress logs the progress of the running import, at most once per progressEvery.
 func (d *Drop) logProgress() {
 	now := d.options.Now()
 	d.mu.Lock()
@@ -94,6 +101,7 @@ func (d *Drop) logProgress() {
 		zap.String("of", humanize.Bytes(uint64(max(0, running.Total)))), zap.String("rate", humanize.Bytes(uint64(rate))+"/s"), zap.Duration("left", max(0, left).Round(time.Second)))
 }
 
+// updateVerifying changes the status of the running import, and counts its bytes.
 func (d *Drop) updateVerifying(change func(*Status)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
