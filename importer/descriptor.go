@@ -74,21 +74,9 @@ func (p *plan) wanted(ctx context.Context, r repository, tags *Tags) ([]wanted, 
 // repository; the short tag keeps the tag if the store's index also has images of other
 // repositories.
 func (w wanted) pinned() wanted {
-	var doc, annotations map[string]json.RawMessage
-	if json.Unmarshal(w.raw, &doc) != nil || json.Unmarshal(doc["annotations"], &annotations) != nil {
-		return w
-	}
-	tag, err := publish.Marshal(w.tag)
-	if err != nil {
-		return w
-	}
-	annotations[publish.ShortTag] = tag
-	if doc["annotations"], err = publish.Marshal(annotations); err != nil {
-		return w
-	}
-	if raw, err := publish.Marshal(doc); err == nil {
-		w.raw = raw
-	}
+	w.raw = publish.EditAnnotations(w.raw, func(annotations map[string]json.RawMessage) {
+		annotations[publish.ShortTag], _ = publish.Marshal(w.tag) // a string
+	})
 	return w
 }
 

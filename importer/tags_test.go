@@ -1,6 +1,7 @@
 package importer_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -49,6 +50,27 @@ func TestImportsByDigest(t *testing.T) {
 	if report := importertest.Imported(t, store, tree.Dir()); report.Changed {
 		t.Errorf("again: %+v", report)
 	}
+}
+
+// Package encoding/json matches field names in any case, so a reader of this index finds the
+// tag in "Annotations" although "annotations" is null.
+func TestImportWithNullAnnotations(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("modules/console")
+	d := l.Image(layouttest.Image{Name: "console"})
+	d.Annotations = map[string]string{ocispec.AnnotationRefName: "registry.example/deckhouse/ee/modules/console:v1"}
+	l.Add(d)
+	l.Write()
+	name := filepath.Join(tree.Dir(), "modules/console/index.json")
+	index, err := os.ReadFile(name)
+	importertest.Must(t, err)
+	index = bytes.Replace(index, []byte(`"annotations":`), []byte(`"annotations":null,"Annotations":`), 1)
+	importertest.Must(t, os.WriteFile(name, index, 0o644))
+	store := filepath.Join(importertest.Scratch(t), "store")
+	if report := importertest.Imported(t, store, tree.Dir()); report.Tags != (importer.Tags{New: 1}) {
+		t.Errorf("report %+v", report)
+	}
+	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, tree.Dir()))
 }
 
 // indexOf returns the descriptors of a layout of a store.

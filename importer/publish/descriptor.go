@@ -23,8 +23,8 @@ const (
 )
 
 // IndexFields returns the fields of an index.json, and its descriptors. It fails if a field differs
-// from "manifests" in case only: package encoding/json reads that as the descriptors, and what writes
-// the fields again would not find them.
+// from "manifests" in case only: package encoding/json reads that field as the descriptors too, so
+// an index written from the returned fields would lose them.
 func IndexFields(data []byte) (fields map[string]json.RawMessage, manifests []json.RawMessage, err error) {
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return nil, nil, err
@@ -42,24 +42,31 @@ func IndexFields(data []byte) (fields map[string]json.RawMessage, manifests []js
 
 const manifestsField = "manifests"
 
-// WithoutTag removes the annotations that lead to a tag from a descriptor, and notes the tag
+// WithoutTag removes the annotations that lead to a tag from a descriptor, and records the tag
 // that was replaced, unless it is empty. A full reference becomes one by digest: it still names
 // the root that the bundle came from.
 func WithoutTag(raw json.RawMessage, d digest.Digest, replaced string) json.RawMessage {
+	return EditAnnotations(raw, func(annotations map[string]json.RawMessage) {
+		var reference string
+		_ = json.Unmarshal(annotations[ocispec.AnnotationRefName], &reference) // stays empty if it is not a string
+		delete(annotations, ShortTag)
+		delete(annotations, ocispec.AnnotationRefName)
+		if ref := names.ParseReference(reference); strings.Contains(ref.Host+ref.Path, "/") || ref.Host != "" {
+			annotations[ocispec.AnnotationRefName], _ = Marshal(path.Join(ref.Host, ref.Path) + "@" + d.String())
+		}
+		if replaced != "" {
+			annotations[ReplacedTag], _ = Marshal(replaced)
+		}
+	})
+}
+
+// EditAnnotations returns a descriptor with edited annotations, or raw itself if it has none.
+func EditAnnotations(raw json.RawMessage, edit func(map[string]json.RawMessage)) json.RawMessage {
 	var doc, annotations map[string]json.RawMessage
-	if json.Unmarshal(raw, &doc) != nil || json.Unmarshal(doc["annotations"], &annotations) != nil {
+	if json.Unmarshal(raw, &doc) != nil || json.Unmarshal(doc["annotations"], &annotations) != nil || annotations == nil {
 		return raw
 	}
-	var reference string
-	_ = json.Unmarshal(annotations[ocispec.AnnotationRefName], &reference) // stays empty if it is not a string
-	delete(annotations, ShortTag)
-	delete(annotations, ocispec.AnnotationRefName)
-	if ref := names.ParseReference(reference); strings.Contains(ref.Host+ref.Path, "/") || ref.Host != "" {
-		annotations[ocispec.AnnotationRefName], _ = Marshal(path.Join(ref.Host, ref.Path) + "@" + d.String())
-	}
-	if replaced != "" && annotations != nil {
-		annotations[ReplacedTag], _ = Marshal(replaced)
-	}
+	edit(annotations)
 	delete(doc, "annotations")
 	if len(annotations) > 0 {
 		doc["annotations"], _ = Marshal(annotations) // cannot fail: they were parsed from JSON
