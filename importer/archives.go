@@ -27,7 +27,7 @@ var ErrNotPacked = errors.New("not an archive, so it cannot be kept packed")
 type archive struct {
 	set    volume.Set
 	dir    string   // of its files
-	files  []string // it, or its chunks
+	files  []string // names of its files: of the archive or of its chunks
 	name   string   // NAME.tar in the store
 	exists bool     // already in the store
 
@@ -42,16 +42,15 @@ func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 		if bucket.IsPlace(source) {
 			return nil, fmt.Errorf("%s: %w", source, ErrPackedFromBucket)
 		}
-		dir, only := source, ""
-		if info, err := os.Stat(source); err != nil || !info.IsDir() {
-			dir = filepath.Dir(source)
+		dir, only := dirOf(source), ""
+		if dir != source {
 			only, _ = volume.IsArchive(filepath.Base(source))
 		}
 		found, err := volume.FindArchives(dir)
 		if err != nil {
 			return nil, err
 		}
-		if found.Publishing { // another process still has to move its files
+		if found.Publishing { // another process has not moved its files into place yet
 			return nil, &IncompleteError{[]layoutstore.Problem{{Kind: layoutstore.Incomplete, Path: dir,
 				Reason: "a pull into it has not moved its archives into place yet: run the pull again, or import without --keep-packed"}}}
 		}
@@ -82,6 +81,14 @@ func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 	return all, nil
 }
 
+// dirOf returns the directory of a source: the source itself if it is a directory.
+func dirOf(source string) string {
+	if isDir(source) {
+		return source
+	}
+	return filepath.Dir(source)
+}
+
 // chooseName finds the files of an archive and chooses its name in the store: its own name, or
 // one with the generation if another archive has that name.
 func (s *session) chooseName(ctx context.Context, a *archive, others []*archive) error {
@@ -106,7 +113,7 @@ func (s *session) chooseName(ctx context.Context, a *archive, others []*archive)
 		if err != nil {
 			return err
 		}
-		if a.exists = taken && same; same || !taken {
+		if a.exists = same; same || !taken {
 			return s.findEarlierName(ctx, a)
 		}
 	}
@@ -120,11 +127,10 @@ func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 			continue
 		}
 		a.name = packed.File
-		taken, same, err := s.compareInStore(ctx, a)
-		if err != nil {
+		var err error
+		if _, a.exists, err = s.compareInStore(ctx, a); err != nil {
 			return err
 		}
-		a.exists = taken && same
 	}
 	if !a.exists {
 		a.name = name
@@ -135,8 +141,8 @@ func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 // storeName returns the name in the store of one of the archive's files.
 func (a *archive) storeName(file string) string { return a.name + strings.TrimPrefix(file, a.set.Name) }
 
-// compareInStore reports whether the archive's name is taken in the store, by one file or by
-// chunks, and whether it is taken by the same archive.
+// compareInStore reports whether the store has an archive, or chunks, of the archive's name, and
+// whether it is the same archive.
 func (s *session) compareInStore(ctx context.Context, a *archive) (taken, same bool, err error) {
 	have, err := s.filesUnder(a.name)
 	if err != nil {
@@ -158,17 +164,21 @@ func (s *session) compareInStore(ctx context.Context, a *archive) (taken, same b
 	return true, true, nil
 }
 
-// filesUnder lists the files of an archive in the store, without checksum files.
+// filesUnder lists the files of an archive in the store.
 func (s *session) filesUnder(archive string) ([]string, error) {
 	entries, err := fs.ReadDir(s.store.Root().FS(), ".")
-	if err != nil {
-		return nil, err
-	}
-	return withoutSums(filesOf(archive, entries)), nil
+	return filesOf(archive, entries), err
 }
 
-func withoutSums(files []string) []string {
-	return slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, sumSuffix) })
+// filesOf lists the files of an archive among the entries of a directory: the archive or its
+// chunks.
+func filesOf(archive string, entries []fs.DirEntry) (names []string) {
+	for _, e := range entries {
+		if of, ok := volume.IsArchive(e.Name()); ok && of == archive && !e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	return names
 }
 
 // hasSameBytes reports whether a file outside of the store has the same bytes as a file in it.
@@ -270,21 +280,11 @@ func (s *session) copyFrom(ctx context.Context, from, to string) error {
 		out.Discard()
 		return &NoSpaceError{s.options.Store, "bytes", info.Size(), space.Free}
 	}
-	buf := make([]byte, bufferSize)
-	for {
-		n, err := in.Read(buf)
-		if _, werr := out.Write(buf[:n]); werr != nil {
-			out.Discard()
-			return werr
-		}
-		if errors.Is(err, io.EOF) {
-			return out.Close()
-		}
-		if err = errors.Join(err, ctx.Err()); err != nil {
-			out.Discard()
-			return err
-		}
+	if err := copyAll(ctx, out, in); err != nil {
+		out.Discard()
+		return err
 	}
+	return out.Close()
 }
 
 func sameDir(a, b string) bool {
@@ -294,18 +294,4 @@ func sameDir(a, b string) bool {
 	}
 	y, err := os.Stat(b)
 	return err == nil && os.SameFile(x, y)
-}
-
-// sumSuffix is appended to the name of a file to name its checksum file.
-const sumSuffix = ".gostsum"
-
-// filesOf lists the files of an archive: the archive or its chunks, and their checksum files.
-func filesOf(archive string, entries []fs.DirEntry) (names []string) {
-	for _, e := range entries {
-		name, ok := volume.IsArchive(strings.TrimSuffix(e.Name(), sumSuffix))
-		if ok && name == archive && !e.IsDir() {
-			names = append(names, e.Name())
-		}
-	}
-	return names
 }

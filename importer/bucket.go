@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -20,8 +21,9 @@ var (
 	ErrPackedInBucket = errors.New("a store in a bucket keeps no archives")
 	// ErrPackedFromBucket reports KeepPacked for a bundle in a bucket.
 	ErrPackedFromBucket = errors.New("in a bucket, so it cannot be kept packed")
-	ErrLost             = publish.ErrLost
-	ErrNoConditions     = publish.ErrNoConditions
+	// ErrLost and ErrNoConditions are errors of package publish.
+	ErrLost         = publish.ErrLost
+	ErrNoConditions = publish.ErrNoConditions
 )
 
 // newInBucket returns an importer into a store in a bucket.
@@ -53,7 +55,7 @@ type inBucket struct {
 	options Options
 }
 
-// snapshot fails with ErrLost if another writer publishes meanwhile.
+// snapshot reads the store's tree. It fails with ErrLost if another writer has published meanwhile.
 func (d *inBucket) snapshot(ctx context.Context) (*layoutstore.Snapshot, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{d.options.Store}, Indexes: []string{}, Buckets: d.options.readers()})
 	if err != nil {
@@ -69,44 +71,23 @@ func (d *inBucket) readIndex(ctx context.Context, at string) (data []byte, name 
 
 func (d *inBucket) pruned() []journal.Pruned { return d.store.Generation().Pruned }
 
-// findExisting finds the layouts of the store that do not have a content.
+// findExisting finds the layouts of the store that have no copy of a content.
 func (d *inBucket) findExisting(ctx context.Context, p *plan) error {
 	if err := d.store.FindBlobs(ctx); err != nil {
 		return err
 	}
 	for _, c := range p.contents {
 		for _, at := range c.wanted {
-			has, err := hasBlob(ctx, p.target, at, c)
+			found, err := c.locate(ctx, p.target, at, "")
 			if err != nil {
 				return err
 			}
-			if !has {
+			if len(found) == 0 {
 				c.places = append(c.places, at)
 			}
 		}
 	}
 	return nil
-}
-
-// hasBlob reports whether the layout at a path has a content with its size.
-func hasBlob(ctx context.Context, store *layoutstore.Snapshot, at string, c *content) (bool, error) {
-	repo, err := store.At(at)
-	if errors.Is(err, layoutstore.ErrRepositoryUnknown) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	for _, l := range repo.Layouts() {
-		where, err := l.Locate(ctx, c.digest)
-		if err != nil && ctx.Err() != nil {
-			return false, err
-		}
-		if err == nil && where.Size() == c.size {
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 // importToBucket is Import for a store in a bucket.
@@ -120,12 +101,7 @@ func (i *Importer) importToBucket(ctx context.Context, b *bundle, opened *fileid
 		return Report{}, endOf(ctx, fmt.Errorf("store: %w", err))
 	}
 	s := &session{options: i.options, bucket: store, target: &inBucket{store, i.options}}
-	report, err := s.upload(ctx, b)
-	if errors.Is(err, layoutstore.ErrStale) && ctx.Err() == nil {
-		if err = b.refresh(ctx); err == nil {
-			report, err = s.upload(ctx, b)
-		}
-	}
+	report, err := b.importWith(ctx, s.upload)
 	if err != nil {
 		return Report{}, endOf(ctx, err)
 	}
@@ -143,27 +119,25 @@ func endOf(ctx context.Context, err error) error {
 
 // upload imports a bundle into a bucket: plan, upload, publish.
 func (s *session) upload(ctx context.Context, b *bundle) (Report, error) {
-	report := Report{Store: s.options.Store, Generation: s.bucket.Pointer().Generation, Problems: []layoutstore.Problem{}, NonDistributable: []layoutstore.Problem{}}
+	report := newReport(s.options.Store, s.bucket.Pointer().Generation)
 	p, err := s.plan(ctx, b)
 	if err != nil {
 		return Report{}, err
 	}
-	report.repositories = p.repositories
-	t := p.transfer()
+	t := p.newTransfer()
 	if err := t.upload(ctx); err != nil {
 		return Report{}, err
 	}
-	report.Blobs = t.blobs
-	indexes, err := p.indexes(ctx, &report, func(r repository, m *merging) error { return p.addDescriptors(ctx, r, m, &report.Tags) })
+	indexes, err := p.indexes(ctx, &report, p.addDescriptors)
 	if err != nil {
 		return Report{}, err
 	}
-	report.Problems = append(report.Problems, p.problems.all...)
-	report.NonDistributable = append(report.NonDistributable, p.nonDistributable.all...)
-	changes := publish.Changes{Indexes: indexes, Blobs: p.addedBlobs(), Revived: p.revived()}
-	if changes.Signed, err = s.signed(ctx, b); err != nil {
+	report.addTransfer(t)
+	signed, err := s.signedInventories(ctx, b)
+	if err != nil {
 		return Report{}, err
 	}
+	changes := publish.Changes{Indexes: indexes, Blobs: p.addedBlobs(), Revived: p.revived(), Signed: slices.DeleteFunc(signed, s.bucket.HasSigned)}
 	if changes.IsEmpty() {
 		return report, nil
 	}
@@ -177,7 +151,7 @@ func (s *session) upload(ctx context.Context, b *bundle) (Report, error) {
 	return report, nil
 }
 
-// addedBlobs returns the blobs that layouts of the store get.
+// addedBlobs returns the blobs to add to layouts of the store, by path.
 func (p *plan) addedBlobs() map[string][]digest.Digest {
 	added := map[string][]digest.Digest{}
 	for _, c := range p.contents {
@@ -188,18 +162,4 @@ func (p *plan) addedBlobs() map[string][]digest.Digest {
 		}
 	}
 	return added
-}
-
-// signed returns the signed inventories of the bundles that the store does not have.
-func (s *session) signed(ctx context.Context, b *bundle) (fresh []publish.Signed, err error) {
-	for _, source := range b.names {
-		data, signature, err := s.signedInventory(ctx, source)
-		if err != nil {
-			return nil, err
-		}
-		if x := (publish.Signed{Inventory: data, Signature: signature}); data != nil && !s.bucket.HasSigned(x) {
-			fresh = append(fresh, x)
-		}
-	}
-	return fresh, nil
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// bundle is what an import reads: one or more sources as one tree.
+// bundle is the content that an import reads: one or more sources as one tree.
 type bundle struct {
 	names    []string
 	tree     *layoutstore.Tree
@@ -35,15 +35,27 @@ func openBundle(ctx context.Context, sources []string, o Options, opened *fileid
 	return &bundle{sources, tree, tree.Snapshot()}, nil
 }
 
-// refresh reads the sources again, as far as they changed.
+// importWith imports the bundle by calling do. If the bundle changed meanwhile, or if a cached
+// archive index is outdated, it reads the bundle again and repeats the import once.
+func (b *bundle) importWith(ctx context.Context, do func(context.Context, *bundle) (Report, error)) (Report, error) {
+	report, err := do(ctx, b)
+	if errors.Is(err, layoutstore.ErrStale) && ctx.Err() == nil {
+		if err = b.refresh(ctx); err == nil {
+			report, err = do(ctx, b)
+		}
+	}
+	return report, err
+}
+
+// refresh reads the changed sources again.
 func (b *bundle) refresh(ctx context.Context) error {
 	_, err := b.tree.Refresh(ctx)
 	b.snapshot = b.tree.Snapshot()
 	return err
 }
 
-// problems lists the problems that are visible without reading content. It skips conflicts, as
-// the later archive wins, and problems that lose no content. The error is the cause of ctx.
+// problems lists the problems that are visible without reading blobs. It skips conflicts, as the
+// later archive wins, and problems that lose no content. The error is the cause of ctx.
 func (b *bundle) problems(ctx context.Context, s *session) (*problemList, error) {
 	g := &problemList{}
 	var root [2]string // the place of the root layout
@@ -57,21 +69,19 @@ func (b *bundle) problems(ctx context.Context, s *session) (*problemList, error)
 		return nil, err
 	}
 	for _, p := range found {
-		if moved, err := s.hasMoved(ctx, p); err != nil || moved {
-			if err != nil {
-				return nil, err
-			}
-			continue
+		moved, err := s.hasMoved(ctx, p)
+		if err != nil {
+			return nil, err
 		}
 		nameless := p.Kind == layoutstore.IllegalName && p.Repository == "" && [2]string{p.Path, p.Entry} == root
-		if p.IsFailure() && !nameless { // the server names the root layout
+		if p.IsFailure() && !moved && !nameless { // the server gives the root layout its name
 			g.add(p)
 		}
 	}
 	for _, at := range b.snapshot.Paths() {
 		if isReserved(at) {
 			g.add(layoutstore.Problem{Kind: layoutstore.IllegalName, Path: b.names[0], Repository: at,
-				Reason: "the path has a segment that is a file of layouts: index.json, oci-layout or blobs"})
+				Reason: "the path contains a name that is reserved for the files of a layout: index.json, oci-layout or blobs"})
 		}
 	}
 	if len(b.snapshot.Paths()) == 0 && len(g.all) == 0 {
@@ -80,7 +90,7 @@ func (b *bundle) problems(ctx context.Context, s *session) (*problemList, error)
 	return g, nil
 }
 
-// isReserved reports whether a layout at the path would be inside another layout's files.
+// isReserved reports whether the path has the name of a file of layouts as one of its segments.
 func isReserved(at string) bool {
 	return slices.ContainsFunc(strings.Split(at, "/"), func(segment string) bool {
 		return segment == "blobs" || segment == "index.json" || segment == "oci-layout"
@@ -119,8 +129,7 @@ type bundleCopy struct {
 	size   int64 // bytes
 }
 
-// missingReason is the reason of a problem about a blob that is missing and has no other known
-// cause.
+// missingReason is the reason of a problem about a missing blob, if no other reason is known.
 const missingReason = problem.Missing
 
 // findCopies returns the copies of a blob that have one of the sizes, later layouts first. If
@@ -177,6 +186,11 @@ func manifestProblem(repo *layoutstore.Repository, m *closure.Manifest) layoutst
 		p = refused.Problem
 	}
 	return withPlace(repo, p)
+}
+
+// damaged describes damaged content of a repository.
+func damaged(repo *layoutstore.Repository, tags []string, d digest.Digest, reason string) layoutstore.Problem {
+	return inRepository(repo, tags, withPlace(repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: d, Reason: reason}))
 }
 
 // withPlace sets the place of a problem that has none: the blob's path in the repository's last

@@ -18,9 +18,14 @@ type wanted struct {
 	raw json.RawMessage
 }
 
-// wanted returns the descriptors of a repository of the bundle, in order. If a later layout or
-// descriptor has the same tag, the earlier descriptor loses it.
-func (p *plan) wanted(ctx context.Context, r repository, tags *Tags) ([]wanted, error) {
+type wantedKey struct {
+	digest digest.Digest
+	tag    string
+}
+
+// findWanted returns the descriptors of a repository of the bundle, in order. If a later layout or
+// descriptor has the same tag, the earlier descriptor loses it. It counts the tags that it omits.
+func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]wanted, error) {
 	complete := func(digest.Digest) bool { return true }
 	if len(p.problems.all) > 0 {
 		ok, err := p.findComplete(ctx, r)
@@ -83,7 +88,7 @@ func (w wanted) pinned() wanted {
 // untagged returns the descriptor without its tag; the other fields stay.
 func (w wanted) untagged() wanted {
 	w.tag, w.raw = "", publish.WithoutTag(w.raw, w.Digest, w.tag)
-	// JSON can spell a name in several ways: read the result to see that the tag is gone.
+	// JSON can spell a name in several ways: parse the result to check that the tag is gone.
 	entries, err := layoutstore.ParseIndex(slices.Concat([]byte(`{"schemaVersion":2,"manifests":[`), w.raw, []byte(`]}`)), ".")
 	if err != nil || len(entries) != 1 || entries[0].Tag != "" {
 		w.raw, _ = publish.Marshal(w.Descriptor) // strings and a number

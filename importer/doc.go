@@ -9,17 +9,17 @@
 // # Steps
 //
 // An import has three steps. Planning reads every manifest of the bundle and finds what is
-// missing, what is damaged and what the store already has. Staging copies each blob that is
-// missing from the store and proves its digest during the copy. Publishing moves the staged
-// blobs and new indexes into the tree. Archives that are kept packed take the same steps, but
-// the archive itself is staged, and its tags are removed from the loose indexes.
+// missing, what is damaged and what the store already has. Staging copies each blob that the
+// store does not have, and proves its digest during the copy. Publishing moves the staged blobs
+// and new indexes into the tree. An archive that is kept packed is staged itself, and its tags
+// are removed from the indexes of unpacked layouts.
 //
 // # What it promises
 //
 // An import writes nothing outside of the store. It publishes only content whose digest is
-// proven and that is complete. Anything missing or damaged is reported as a [GapError], with
-// its place. A failed import leaves the tree as it was and staging empty. If its context ends,
-// it keeps proven blobs in staging for the next import. Importing the same bundle again changes
+// proven and that is complete. Missing or damaged content is reported as an [IncompleteError]
+// with its place. A failed import leaves the tree as it was and staging empty. If its context ends,
+// proven blobs stay in staging for the next import. Importing the same bundle again changes
 // nothing.
 //
 // The formats are those of the OCI image specification 1.1: image-layout.md and

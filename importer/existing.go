@@ -18,14 +18,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// existingCopy is a copy in the store with the name and size of a content, which does not prove
-// its bytes. It is compared with the bundle's copy while that is read, and is used only if both
-// are the same.
+// existingCopy is a copy in the store with the name and size of a content, which do not prove its
+// bytes. It is compared with the bundle's copy while that is read, and used only if both are the
+// same.
 type existingCopy struct {
 	paths  []string    // layouts that have it as links of one file; empty for an archive
 	info   fs.FileInfo // of the file
 	where  extent.List // in an archive of the store
-	relies string      // path of the bundle that needs no other copy while this one is good
+	relies string      // path that needs no other copy if this one in an archive is intact
 
 	wrong bool // its bytes differ
 }
@@ -43,7 +43,7 @@ func (d *directory) findExisting(ctx context.Context, p *plan) error {
 		}
 		algorithms, err := fs.ReadDir(p.session.store.Root().FS(), path.Join(at, ocispec.ImageBlobsDir))
 		if err != nil {
-			continue // in an archive, or nothing to link to
+			continue // the layout is in an archive, or has no blobs
 		}
 		for _, algorithm := range algorithms {
 			blobs, _ := fs.ReadDir(p.session.store.Root().FS(), path.Join(at, names.BlobDir(algorithm.Name())))
@@ -95,51 +95,48 @@ func (p *plan) findPlaces(ctx context.Context, c *content) error {
 		if have[at] {
 			continue
 		}
-		found, err := p.addFromArchives(ctx, c, at)
+		found, err := c.locate(ctx, p.target, at, p.session.options.Store)
 		if err != nil {
 			return err
 		}
-		if !found {
+		for _, where := range found { // in archives
+			c.existing = append(c.existing, &existingCopy{where: where, relies: at})
+		}
+		if len(found) == 0 {
 			c.places = append(c.places, at)
 		}
 	}
 	return nil
 }
 
-// addFromArchives adds the copies of a content in archives of the store, and reports whether it
-// found any. The error is the cause of ctx, or that the store's tree has no such path.
-func (p *plan) addFromArchives(ctx context.Context, c *content, at string) (found bool, err error) {
-	repo, err := p.target.At(at)
+// locate finds the copies of a content that the store has at a path, except those in the volume
+// skip. The error is the cause of ctx, or one of the store's tree.
+func (c *content) locate(ctx context.Context, store *layoutstore.Snapshot, at, skip string) (found []extent.List, err error) {
+	repo, err := store.At(at)
 	if errors.Is(err, layoutstore.ErrRepositoryUnknown) {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	for _, l := range repo.Layouts() {
-		if l.Volume() == p.session.options.Store {
-			continue // its own files
+		if l.Volume() == skip {
+			continue
 		}
 		where, err := l.Locate(ctx, c.digest)
 		if err != nil && ctx.Err() != nil {
-			return false, err
+			return nil, err
 		}
 		if err == nil && where.Size() == c.size {
-			c.existing = append(c.existing, &existingCopy{where: where, relies: at})
-			found = true
+			found = append(found, where)
 		}
 	}
 	return found, nil
 }
 
-// hasLinkable reports whether the store has a file that new places can link to, unless its
-// bytes prove wrong.
-func (c *content) hasLinkable() bool {
-	return slices.ContainsFunc(c.existing, func(e *existingCopy) bool { return len(e.paths) > 0 && !e.wrong })
-}
-
-// provenFile returns a proven file of the store, or the empty string.
-func (c *content) provenFile() string {
+// linkableFile returns a file of the store to which new places can link, or the empty string. Its
+// bytes are proven once a copy of the bundle was read.
+func (c *content) linkableFile() string {
 	for _, e := range c.existing {
 		if len(e.paths) > 0 && !e.wrong {
 			return blobName(e.paths[0], c.digest)
@@ -157,7 +154,7 @@ func (p *plan) planRepairs(c *content) (repairs int) {
 		case !e.wrong:
 		case e.relies != "":
 			if !slices.Contains(c.places, e.relies) {
-				c.places = append(c.places, e.relies) // beside the archive, and before it
+				c.places = append(c.places, e.relies) // beside the archive, and served instead of it
 				repairs++
 			}
 		default:
@@ -173,8 +170,8 @@ func (p *plan) planRepairs(c *content) (repairs int) {
 	return repairs + len(wrong)
 }
 
-// open opens a copy in the store.
-func (s *session) open(ctx context.Context, c *content, e *existingCopy) (io.ReadCloser, error) {
+// openExisting opens a copy in the store.
+func (s *session) openExisting(ctx context.Context, c *content, e *existingCopy) (io.ReadCloser, error) {
 	if len(e.paths) == 0 {
 		return e.where.Open(ctx)
 	}
@@ -197,7 +194,7 @@ func (s *session) compareWith(ctx context.Context, c *content, copies []*existin
 	x := &comparison{copies: copies}
 	for _, e := range copies {
 		e.wrong = false
-		r, err := s.open(ctx, c, e)
+		r, err := s.openExisting(ctx, c, e)
 		if layoutstore.IsExhausted(err) || err != nil && ctx.Err() != nil {
 			x.close()
 			return nil, err
@@ -237,7 +234,7 @@ func (x *comparison) next(want []byte) {
 	}
 }
 
-// end marks copies that are longer as wrong.
+// end marks copies as wrong that are longer than the bundle's.
 func (x *comparison) end() {
 	var more [1]byte
 	for i, r := range x.open {

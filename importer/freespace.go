@@ -18,19 +18,19 @@ const (
 )
 
 // checkFreeSpace checks the free space before the import writes anything. If the disk fills up
-// later, the import fails without harm. An archive that is kept packed is linked, or checked
-// when it is copied.
+// later, the import fails and the store stays as it was. An archive that is kept packed needs no
+// space for a hard link; before a copy, copyFrom checks the free space.
 func (p *plan) checkFreeSpace() error {
 	if p.session.options.KeepPacked {
 		return nil
 	}
 	needed, files := int64(slack), int64(16)
 	links := p.session.hasLinks()
-	left := p.findStaged()
+	staged := p.findStaged()
 	for _, c := range p.contents {
 		copies := int64(len(c.places))
 		if copies > 0 && links {
-			if copies = 1; c.hasLinkable() || left[c] {
+			if copies = 1; c.linkableFile() != "" || staged[c] {
 				copies = 0
 			}
 		}
@@ -62,18 +62,18 @@ func (p *plan) checkFreeSpace() error {
 
 // findStaged finds the contents that an interrupted import left in staging.
 func (p *plan) findStaged() map[*content]bool {
-	left := map[*content]bool{}
+	staged := map[*content]bool{}
 	if _, err := p.session.store.Root().Lstat(publish.StagedPath(".")); err != nil {
-		return left
+		return staged
 	}
 	for _, c := range p.contents {
 		for _, at := range c.places {
 			if info, err := p.session.store.Root().Lstat(publish.StagedPath(blobName(at, c.digest))); err == nil && info.Size() == c.size {
-				left[c] = true
+				staged[c] = true
 			}
 		}
 	}
-	return left
+	return staged
 }
 
 // hasLinks reports whether the file system of the store supports hard links.

@@ -9,7 +9,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/importer/publish"
-	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
@@ -23,15 +22,15 @@ type Options struct {
 	Buckets func(bucket.Place) bucket.Bucket
 	// AllowIncomplete publishes the complete images of an incomplete bundle.
 	AllowIncomplete bool
-	// VerifyKey is the key that vouches for the bundles: one without its signature is refused. If
-	// it is nil, every bundle is accepted.
+	// VerifyKey is the key that must have signed each bundle. If it is nil, signatures are not
+	// required.
 	VerifyKey *inventory.VerifyKey
 	// KeepPacked moves archives into the store without unpacking them. It cannot be combined
 	// with AllowIncomplete.
 	KeepPacked bool
 	// CacheDir is the directory for archive indexes; if it is empty, they are not cached.
 	CacheDir string
-	// Jobs is the number of blobs that are read at a time; 0 means one per processor.
+	// Jobs is the number of blobs that are read at the same time; 0 means one per processor.
 	Jobs int
 	// Progress receives the progress of an import. It may be nil.
 	Progress Progress
@@ -70,7 +69,7 @@ var ErrNoStore = errors.New("no store given")
 var ErrPackedIncomplete = errors.New("an incomplete bundle cannot be kept packed")
 
 // New returns an importer. It touches no file. Errors: ErrNoStore, ErrPackedIncomplete,
-// ErrPackedInBucket; that the name of a store in a bucket is illegal.
+// ErrPackedInBucket, or that the place of a store in a bucket is malformed.
 func New(o Options) (*Importer, error) {
 	if o.Store == "" {
 		return nil, ErrNoStore
@@ -87,6 +86,9 @@ func New(o Options) (*Importer, error) {
 	if o.Progress == nil {
 		o.Progress = silent{}
 	}
+	if o.Before == nil {
+		o.Before = func(string, string) error { return nil }
+	}
 	if bucket.IsPlace(o.Store) {
 		return newInBucket(o)
 	}
@@ -95,12 +97,11 @@ func New(o Options) (*Importer, error) {
 }
 
 // Import publishes bundles as one generation of the store; for the same tag, a later bundle
-// wins. Errors: *GapError if a bundle is incomplete or damaged; *NoSpaceError if the store's
-// file system has too little free space; ErrLost and ErrNoConditions for a store in a
-// bucket; *inventory.SignatureError or inventory.ErrFormat if the
-// key does not vouch for a bundle; those of layoutstore.Open for a missing bundle; the
-// context's; the file system's. With AllowIncomplete, the report lists what is missing and the
-// error is nil.
+// wins. Errors: *IncompleteError if a bundle is incomplete or damaged; *NoSpaceError if the
+// store's file system has too little free space; ErrLost and ErrNoConditions for a store in a
+// bucket; *inventory.SignatureError or inventory.ErrFormat if the key did not sign a bundle;
+// those of layoutstore.Open for a missing bundle; the context's; the file system's. With
+// AllowIncomplete, the report lists missing content and the error is nil.
 func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error) {
 	opened := &fileid.Set{}
 	b, err := openBundle(ctx, bundles, i.options, opened)
@@ -115,15 +116,9 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 		return Report{}, err
 	}
 	defer s.store.Close()
-	report, err := s.importBundle(ctx, b)
-	if errors.Is(err, layoutstore.ErrStale) && ctx.Err() == nil {
-		// The bundle changed, or a cached archive index proved wrong.
-		if err = b.refresh(ctx); err == nil {
-			report, err = s.importBundle(ctx, b)
-		}
-	}
-	if !errors.As(err, new(*publish.UnfinishedError)) { // otherwise the record applies once the journal is completed
-		s.finishMoves(ctx, true) // not earlier: they may belong to this bundle
+	report, err := b.importWith(ctx, s.importBundle)
+	if !errors.As(err, new(*publish.UnfinishedError)) { // if unfinished, the archives may still be unpublished
+		s.finishMoves(ctx, true) // after the import, as the moved archives may be part of this bundle
 	}
 	if err != nil {
 		return Report{}, s.clearAfter(ctx, err)
@@ -133,11 +128,11 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 }
 
 // Recover completes the publication of a killed process, if there is one, and creates the store
-// if it is missing. It does not wait for the lock: a process that holds it has already done
+// if it is missing. It does not wait for the lock: the process that holds it has already done
 // this. Errors: the context's; the file system's.
 func (i *Importer) Recover(ctx context.Context) error {
 	if bucket.IsPlace(i.options.Store) {
-		return nil // there is nothing half done
+		return nil // the pointer moves in one step, so no publication is ever unfinished
 	}
 	s, err := i.open(ctx, func() error { return publish.ErrLocked })
 	if errors.Is(err, publish.ErrLocked) {
@@ -176,12 +171,11 @@ func (i *Importer) open(ctx context.Context, waiting func() error) (*session, er
 	return &session{options: i.options, store: s, target: &directory{s, i.options}}, nil
 }
 
-// clearAfter empties staging after a failure. If the context ended the import, proven blobs
-// stay for the next one.
+// clearAfter empties staging after a failed import, and returns its error. If the context ended
+// the import, proven blobs stay for the next one.
 func (s *session) clearAfter(ctx context.Context, err error) error {
-	var standing *publish.UnfinishedError
 	switch {
-	case errors.As(err, &standing):
+	case errors.As(err, new(*publish.UnfinishedError)): // the next process needs the staged files
 		return err
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -14,16 +14,16 @@ import (
 )
 
 // indexes returns the new indexes of the repositories that the bundle changes. change edits one
-// index and counts the bundle's tags in the report.
-func (p *plan) indexes(ctx context.Context, report *Report, change func(repository, *merging) error) ([]journal.IndexChange, error) {
+// index and counts the bundle's tags.
+func (p *plan) indexes(ctx context.Context, report *Report, change func(context.Context, repository, *merging, *Tags) error) ([]journal.IndexChange, error) {
 	var changes []journal.IndexChange
 	for _, r := range p.repositories {
 		report.Repositories++
-		m, err := p.merging(ctx, r.path)
+		m, err := p.newMerging(ctx, r.path)
 		if err != nil {
 			return nil, err
 		}
-		if err := change(r, m); err != nil {
+		if err := change(ctx, r, m, &report.Tags); err != nil {
 			return nil, err
 		}
 		if !m.changed {
@@ -40,7 +40,7 @@ func (p *plan) indexes(ctx context.Context, report *Report, change func(reposito
 
 // addDescriptors adds the bundle's descriptors of a repository to its index.
 func (p *plan) addDescriptors(ctx context.Context, r repository, m *merging, tags *Tags) error {
-	want, err := p.wanted(ctx, r, tags)
+	want, err := p.findWanted(ctx, r, tags)
 	if err != nil {
 		return err
 	}
@@ -76,8 +76,8 @@ func (r repository) removeTags(m *merging, again bool, tags *Tags) error {
 	return nil
 }
 
-// releaseTag removes a tag from its entry in the index. If the store already has the tag with
-// that digest, it changes nothing and returns false.
+// releaseTag removes a tag from its entry in the index, so that another entry can get it. If the
+// store already has the tag with digest d, it changes nothing and returns false.
 func (m *merging) releaseTag(tag string, d digest.Digest, tags *Tags) bool {
 	switch old, err := m.union(tag); {
 	case err == nil && old == d:
@@ -92,12 +92,7 @@ func (m *merging) releaseTag(tag string, d digest.Digest, tags *Tags) bool {
 	return true
 }
 
-type wantedKey struct {
-	digest digest.Digest
-	tag    string
-}
-
-// receivesBlobs reports whether blobs are added to the layout at a path, so that it needs an
+// receivesBlobs reports whether blobs are added to the layout at a path, which then needs an
 // index.
 func (p *plan) receivesBlobs(at string) bool {
 	if p.receivers == nil {
@@ -123,7 +118,7 @@ type merging struct {
 	changed bool
 }
 
-func (p *plan) merging(ctx context.Context, at string) (*merging, error) {
+func (p *plan) newMerging(ctx context.Context, at string) (*merging, error) {
 	m := &merging{named: map[digest.Digest]bool{}, byTag: map[string][]int{}, doc: map[string]json.RawMessage{
 		"schemaVersion": json.RawMessage("2"),
 		"mediaType":     json.RawMessage(`"` + ocispec.MediaTypeImageIndex + `"`),
@@ -183,7 +178,7 @@ func (m *merging) parse(data []byte, at string) error {
 	return nil
 }
 
-// recordTag records the tag of an entry, so that finding a tag needs no search.
+// recordTag records which entry has the tag, so that untag does not search for it.
 func (m *merging) recordTag(number int) {
 	if tag := m.entries[number].tag; tag != "" {
 		m.byTag[tag] = append(m.byTag[tag], number)
@@ -205,7 +200,8 @@ func (m *merging) add(w wanted) {
 	m.named[w.Digest], m.changed = true, true
 }
 
-// bytes returns the new index. A descriptor with a tag is not repeated without one.
+// bytes returns the new index. It omits a descriptor without a tag if the manifest has another
+// descriptor with one.
 func (m *merging) bytes() ([]byte, error) {
 	tagged := map[digest.Digest]bool{}
 	for _, e := range m.entries {

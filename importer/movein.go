@@ -33,8 +33,8 @@ type inodeFacts struct {
 // readable is the set of read permissions.
 const readable fs.FileMode = 0o444
 
-// whyCopy returns the reason why a file has to be copied: somebody could write to it by another
-// name, or a server may not read it. It returns the empty string if a hard link is safe.
+// whyCopy returns the reason why a file has to be copied: it could be changed through another
+// name, or a server may be unable to read it. It returns the empty string if a hard link is safe.
 func whyCopy(f inodeFacts) string {
 	switch {
 	case f.symlink:
@@ -111,8 +111,7 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// takeOwnership gives a file the mode and owner of the store's files, once its old name is
-// gone. Its group gets the permissions that the mode gives to others.
+// takeOwnership gives a file, whose old name is removed, the mode and owner of the store's files.
 func (s *session) takeOwnership(name string, mode fs.FileMode) error {
 	info, err := s.store.Root().Lstat(name)
 	if err != nil {
@@ -127,7 +126,7 @@ func (s *session) takeOwnership(name string, mode fs.FileMode) error {
 	return s.store.TakeOwnership(name, mode)
 }
 
-// replaceByCopy replaces a file of the store, whose old name cannot be removed, with a copy.
+// replaceByCopy replaces a file of the store, whose old name outside cannot be removed, with a copy.
 func (s *session) replaceByCopy(ctx context.Context, outside, name string) error {
 	to := publish.TemporaryPath("parted")
 	if err := s.store.MkdirAll(path.Dir(to)); err != nil {
@@ -236,25 +235,17 @@ func (s *session) removeMoved(ctx context.Context, moves *moveRecord, copies boo
 	}
 }
 
-// beforeRemoval is called before a name outside of the store is removed.
-func (s *session) beforeRemoval(name string) error {
-	if s.options.Before == nil {
-		return nil
-	}
-	return s.options.Before("remove packed", name)
-}
-
-// removeMovedFile removes the old name of one file. It returns false if something remains to be
-// done later.
+// removeMovedFile removes the old name of one file. It returns false if the next import has to try
+// again.
 func (s *session) removeMovedFile(ctx context.Context, f publish.MovedFile, mode fs.FileMode, copies bool) bool {
 	outside, inside := string(f.Name), string(f.Inside)
 	info, err := os.Lstat(outside)
 	gone := errors.Is(err, fs.ErrNotExist)
 	if !gone && (err != nil || !f.IsUnchanged(info) || !s.isLinkOf(info, inside)) {
-		return true // another file
+		return true // another file has the name now
 	}
 	if !gone {
-		err := s.beforeRemoval(outside)
+		err := s.options.Before("remove packed", outside)
 		if err == nil {
 			err = os.Remove(outside)
 		}

@@ -17,7 +17,7 @@ import (
 // process removes them if their files are still in that state.
 type moveRecord struct {
 	Format     int    `json:"format"`
-	Generation uint64 `json:"generation"` // of the store from which on the record applies
+	Generation uint64 `json:"generation"` // the record applies once the store has reached it
 	Count      int    `json:"files"`      // number of files that follow
 
 	files []publish.MovedFile

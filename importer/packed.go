@@ -9,8 +9,8 @@ import (
 )
 
 // packed imports the archives of a bundle without unpacking them: it proves every digest in
-// them and hard-links them into the store. It removes their tags from the loose indexes if
-// those have other digests.
+// them and hard-links them into the store. It removes their tags from the indexes of unpacked
+// layouts where the tags have other digests.
 type packed struct {
 	session  *session
 	archives []*archive
@@ -37,9 +37,9 @@ func (k *packed) start(ctx context.Context, b *bundle) (done bool, err error) {
 	return false, b.refresh(ctx)
 }
 
-// narrow reduces the copies to repairs of damaged loose blobs, which would be served before the
-// archive. Damaged copies in other archives need no repair, as the new archive is served before
-// them.
+// narrow limits staging to repairs of damaged unpacked blobs, which would be served instead of
+// the archive's. Damaged copies in other archives need no repair, as the new archive is served
+// instead of them.
 func (k *packed) narrow(p *plan) {
 	for _, c := range p.contents {
 		c.places = nil
@@ -47,26 +47,29 @@ func (k *packed) narrow(p *plan) {
 	}
 }
 
-// proveRest proves all other copies too, as each can be served.
-func (k *packed) proveRest(ctx context.Context, t *transfer) error { return t.proveSpares(ctx) }
-
-// stage stages the archives and removes their tags from the loose indexes.
-func (k *packed) stage(ctx context.Context, p *plan, report *Report) (*journal.Journal, error) {
-	again, err := p.isReimport(ctx, k.archives)
+// stage proves the copies of blobs that t has not read, as each can be served. Then it stages
+// the archives, and removes their tags from the indexes of unpacked layouts.
+func (k *packed) stage(ctx context.Context, t *transfer, report *Report) (*journal.Journal, error) {
+	if err := t.proveSpares(ctx); err != nil {
+		return nil, err
+	}
+	again, err := t.plan.isReimport(ctx, k.archives)
 	if err != nil {
 		return nil, err
 	}
-	changes, err := p.indexes(ctx, report, func(r repository, m *merging) error { return r.removeTags(m, again, &report.Tags) })
+	changes, err := t.plan.indexes(ctx, report, func(_ context.Context, r repository, m *merging, tags *Tags) error {
+		return r.removeTags(m, again, tags)
+	})
 	if err != nil {
 		return nil, err
 	}
 	fresh := slices.ContainsFunc(k.archives, func(a *archive) bool { return !a.exists })
-	if report.Tags.New+report.Tags.Replaced+report.Blobs.Repaired == 0 && !fresh {
+	if report.Tags.New+report.Tags.Replaced+t.blobs.Repaired == 0 && !fresh {
 		// An import may have been killed just before it moved them.
 		return nil, k.recordMoves(ctx, k.archives, report.Generation)
 	}
 	j := &journal.Journal{Generation: report.Generation + 1, Indexes: changes}
-	if !again { // otherwise they keep their generation, and something was repaired
+	if !again { // otherwise the archives keep their generation, and only a repair is published
 		if err := k.stageArchives(ctx, j, report); err != nil {
 			return nil, err
 		}
@@ -79,8 +82,8 @@ func (k *packed) stageArchives(ctx context.Context, j *journal.Journal, report *
 		if err := k.session.stageArchive(ctx, a); err != nil {
 			return fmt.Errorf("staging %s: %w", a.set.Path(), err)
 		}
-		// This includes an archive that was copied into the store by hand: without a generation
-		// it wins no tags.
+		// An archive that somebody copied into the store is added as well: without a generation it
+		// wins no tags.
 		j.Packed = append(j.Packed, journal.Packed{File: a.name, Name: a.set.Name, Generation: j.Generation, There: a.exists})
 		report.Packed = append(report.Packed, a.name)
 		report.Copied = append(report.Copied, a.copied...)
@@ -88,8 +91,8 @@ func (k *packed) stageArchives(ctx context.Context, j *journal.Journal, report *
 	return nil
 }
 
-// recordMoves records which archive names are about to be removed, after it completed the moves
-// of an earlier process.
+// recordMoves completes the moves of an earlier process, and records the archive names that are
+// about to be removed.
 func (k *packed) recordMoves(ctx context.Context, archives []*archive, generation uint64) (err error) {
 	k.session.finishMoves(ctx, true)
 	k.moves, err = k.session.recordMoves(archives, generation)

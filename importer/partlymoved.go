@@ -28,7 +28,7 @@ func (s *session) findPartlyMoved(archives []*archive) (half []*archive, err err
 			return nil, err
 		}
 		name, files := a.name, a.files
-		a.files = withoutSums(filesOf(a.set.Name, entries))
+		a.files = filesOf(a.set.Name, entries)
 		for _, packed := range slices.Backward(s.store.State().Packed) {
 			if packed.Name != a.set.Name {
 				continue
@@ -63,8 +63,7 @@ func (s *session) isPart(a *archive) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		inside, err := s.store.Root().Lstat(a.storeName(file))
-		if err != nil || !os.SameFile(outside, inside) {
+		if !s.isLinkOf(outside, a.storeName(file)) {
 			return false, nil
 		}
 	}
@@ -72,7 +71,7 @@ func (s *session) isPart(a *archive) (bool, error) {
 }
 
 // hasMoved reports whether a problem is about an archive that the bundle's inventory lists, and
-// that an earlier import moved into the store: the store still has it, byte for byte.
+// that an earlier import moved into the store, which still has it with the listed checksums.
 func (s *session) hasMoved(ctx context.Context, p layoutstore.Problem) (bool, error) {
 	if !errors.Is(p.Err, inventory.ErrMissing) {
 		return false, nil
@@ -84,7 +83,7 @@ func (s *session) hasMoved(ctx context.Context, p layoutstore.Problem) (bool, er
 	}
 	list, err := inventory.Parse(data)
 	if err != nil {
-		return false, nil // a problem of its own
+		return false, nil // the malformed inventory is another problem
 	}
 	archives, _ := inventory.Archives(list.Files)
 	at := slices.IndexFunc(archives, func(a *inventory.Archive) bool { return a.Name == name })

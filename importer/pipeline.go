@@ -5,21 +5,19 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// placement stores the content of a bundle: unpacked, or in the archives that it came in.
+// placement is a form in which a store keeps the content of a bundle: unpacked, or in the
+// archives of the bundle.
 type placement interface {
 	// start runs before planning. done reports that nothing is left to import.
 	start(ctx context.Context, b *bundle) (done bool, err error)
-	// narrow removes from the plan what need not be staged.
+	// narrow removes from the plan the places that need no copy.
 	narrow(p *plan)
-	// proveRest proves the copies that staging did not read.
-	proveRest(ctx context.Context, t *transfer) error
-	// stage stages everything but blobs, and returns the journal to publish, or nil if there is
-	// nothing to publish.
-	stage(ctx context.Context, p *plan, report *Report) (*journal.Journal, error)
+	// stage stages everything but the blobs that t has staged, and returns the journal to publish,
+	// or nil if there is nothing to publish.
+	stage(ctx context.Context, t *transfer, report *Report) (*journal.Journal, error)
 	// finish runs after the bundle was published.
 	finish(ctx context.Context)
 }
@@ -34,7 +32,7 @@ func (s *session) placement() placement {
 // importBundle imports a bundle: plan, stage, publish.
 func (s *session) importBundle(ctx context.Context, b *bundle) (Report, error) {
 	place := s.placement()
-	report := Report{Store: s.options.Store, Generation: s.store.State().Generation, Problems: []layoutstore.Problem{}, NonDistributable: []layoutstore.Problem{}}
+	report := newReport(s.options.Store, s.store.State().Generation)
 	if done, err := place.start(ctx, b); done || err != nil {
 		return report, err
 	}
@@ -42,7 +40,6 @@ func (s *session) importBundle(ctx context.Context, b *bundle) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	report.repositories = p.repositories
 	place.narrow(p)
 	if err := s.store.Sweep(p.wantedBlobs()); err != nil {
 		return Report{}, err
@@ -50,21 +47,15 @@ func (s *session) importBundle(ctx context.Context, b *bundle) (Report, error) {
 	if err := p.checkFreeSpace(); err != nil {
 		return Report{}, err
 	}
-	t := p.transfer()
-	err = t.stage(ctx)
-	if err == nil {
-		err = place.proveRest(ctx, t)
+	t := p.newTransfer()
+	if err := t.stage(ctx); err != nil {
+		return Report{}, err
 	}
+	j, err := place.stage(ctx, t, &report)
 	if err != nil {
 		return Report{}, err
 	}
-	report.Blobs = t.blobs
-	j, err := place.stage(ctx, p, &report)
-	if err != nil {
-		return Report{}, err
-	}
-	report.Problems = append(report.Problems, p.problems.all...)
-	report.NonDistributable = append(report.NonDistributable, p.nonDistributable.all...)
+	report.addTransfer(t)
 	if err := s.recordSigned(ctx, b); err != nil {
 		return Report{}, err
 	}
@@ -83,12 +74,12 @@ type unpacked struct{ session *session }
 
 func (u *unpacked) start(context.Context, *bundle) (done bool, err error) { return false, nil }
 func (u *unpacked) narrow(*plan)                                          {}
-func (u *unpacked) proveRest(context.Context, *transfer) error            { return nil }
 func (u *unpacked) finish(context.Context)                                {}
 
 // stage builds the new indexes.
-func (u *unpacked) stage(ctx context.Context, p *plan, report *Report) (*journal.Journal, error) {
-	changes, err := p.indexes(ctx, report, func(r repository, m *merging) error { return p.addDescriptors(ctx, r, m, &report.Tags) })
+func (u *unpacked) stage(ctx context.Context, t *transfer, report *Report) (*journal.Journal, error) {
+	p := t.plan
+	changes, err := p.indexes(ctx, report, p.addDescriptors)
 	if err != nil {
 		return nil, err
 	}
@@ -112,12 +103,12 @@ func (p *plan) revived() (all []journal.Pruned) {
 		return nil
 	}
 	for _, r := range p.repositories {
-		brought := map[digest.Digest]bool{}
+		inBundle := map[digest.Digest]bool{}
 		for _, m := range r.graph.Manifests {
-			brought[m.Digest] = true
+			inBundle[m.Digest] = true
 		}
 		for _, x := range pruned {
-			if x.Path == r.path && brought[x.Digest] {
+			if x.Path == r.path && inBundle[x.Digest] {
 				all = append(all, x)
 			}
 		}

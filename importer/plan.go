@@ -20,16 +20,16 @@ type content struct {
 	digest   digest.Digest
 	size     int64 // bytes, of the proven copy
 	copies   []bundleCopy
-	repo     string          // the first path that has it
-	wanted   []string        // paths that have it, each once
+	owner    repository      // the first one that has it
+	wanted   []string        // paths of the repositories that have it, each once
 	places   []string        // layouts of the store to add it to: it is missing or damaged there
 	existing []*existingCopy // copies in the store with the right size, not yet proven
 	wrong    []string        // layouts of the store that have it with another size
 	proven   bool            // its digest was computed and matches
-	from     bundleCopy      // the proven copy; zero if an earlier import staged it
+	from     bundleCopy      // the proven copy; zero if an earlier import staged the content
 }
 
-// blobName returns the path in the tree of a blob of a layout.
+// blobName returns the path of a blob of a layout, relative to the tree.
 func blobName(layout string, d digest.Digest) string {
 	return path.Join(layout, names.BlobPath(d))
 }
@@ -51,7 +51,7 @@ type plan struct {
 	contents     []*content // in the order in which they are probably stored
 	byDigest     map[digest.Digest]*content
 	problems     *problemList
-	// nonDistributable are layers that the bundle may omit, and does.
+	// nonDistributable are layers that the bundle omits, as their media type allows.
 	nonDistributable problemList
 	// contradicted are descriptors whose media type does not match the manifest.
 	contradicted map[typedDigest]bool
@@ -72,8 +72,8 @@ type typedDigest struct {
 }
 
 // plan reads all manifests of the bundle and finds what it has, what is missing, and what the
-// store already has. It reads no blobs. The error is a *GapError if the bundle is incomplete
-// and that is not allowed.
+// store already has. It reads no blobs. The error is an *IncompleteError if the bundle is
+// incomplete and that is not allowed.
 func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	target, err := s.target.snapshot(ctx)
 	if err != nil {
@@ -118,12 +118,12 @@ func (p *plan) addRepository(ctx context.Context, r repository) error {
 		}
 		for _, t := range m.Contradicted {
 			p.contradicted[typedDigest{r.path, m.Digest, t}] = true
-			p.problems.add(inRepository(r.repo, m.TagsTo(), withPlace(r.repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fmt.Sprintf("a descriptor says %.100q, but it is %.100q", t, m.MediaType)})))
+			p.problems.add(damaged(r.repo, m.TagsTo(), m.Digest, fmt.Sprintf("a descriptor says %.100q, but it is %.100q", t, m.MediaType)))
 		}
 		for _, fault := range m.Refs.Faults {
-			p.problems.add(inRepository(r.repo, m.TagsTo(), withPlace(r.repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: fault})))
+			p.problems.add(damaged(r.repo, m.TagsTo(), m.Digest, fault))
 		}
-		if err := p.add(ctx, r.repo, m.Digest, []int64{m.Size}, m.Claims, false, m.TagsTo); err != nil {
+		if err := p.add(ctx, r, m.Digest, []int64{m.Size}, m.Claims, false, m.TagsTo); err != nil {
 			return err
 		}
 	}
@@ -134,7 +134,7 @@ func (p *plan) addRepository(ctx context.Context, r repository) error {
 				sizes = append(sizes, c.Size)
 			}
 		}
-		if err := p.add(ctx, r.repo, b.Digest, sizes, sizes, b.Optional, b.TagsTo); err != nil {
+		if err := p.add(ctx, r, b.Digest, sizes, sizes, b.Optional, b.TagsTo); err != nil {
 			return err
 		}
 	}
@@ -142,44 +142,44 @@ func (p *plan) addRepository(ctx context.Context, r repository) error {
 	return nil
 }
 
-// add adds a blob of a repository. sizes are its possible sizes, claims those that descriptors
-// state.
-func (p *plan) add(ctx context.Context, repo *layoutstore.Repository, d digest.Digest, sizes, claims []int64, optional bool, tags func() []string) error {
-	copies, lack, err := findCopies(ctx, repo, d, sizes)
+// add adds a blob of a repository. sizes are the sizes that a copy may have, claims the sizes that
+// descriptors state.
+func (p *plan) add(ctx context.Context, r repository, d digest.Digest, sizes, claims []int64, optional bool, tags func() []string) error {
+	copies, problem, err := findCopies(ctx, r.repo, d, sizes)
 	if err != nil {
 		return err
 	}
-	if lack == nil && !d.Algorithm().Available() {
-		lack = &layoutstore.Problem{Kind: layoutstore.Limited, Digest: d, Reason: "unsupported digest algorithm"}
+	if problem == nil && !d.Algorithm().Available() {
+		problem = &layoutstore.Problem{Kind: layoutstore.Limited, Digest: d, Reason: "unsupported digest algorithm"}
 	}
-	if lack != nil {
-		if !optional || lack.Kind == layoutstore.Damaged || lack.Reason != missingReason {
-			p.problems.add(inRepository(repo, tags(), *lack))
-		} else {
-			p.nonDistributable.add(inRepository(repo, tags(), *lack))
+	if problem != nil {
+		list := p.problems
+		if optional && problem.Kind != layoutstore.Damaged && problem.Reason == missingReason {
+			list = &p.nonDistributable
 		}
+		list.add(inRepository(r.repo, tags(), *problem))
 		return nil
 	}
 	size := copies[0].size
 	for _, claim := range claims {
 		if claim != size {
-			p.problems.add(inRepository(repo, tags(), withPlace(repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: d, Reason: fmt.Sprintf("%d bytes, the descriptor says %d", size, claim)})))
+			p.problems.add(damaged(r.repo, tags(), d, fmt.Sprintf("%d bytes, the descriptor says %d", size, claim)))
 		}
 	}
 	c := p.byDigest[d]
 	if c == nil {
-		c = &content{digest: d, size: size, repo: repo.Path()}
+		c = &content{digest: d, size: size, owner: r}
 		p.byDigest[d] = c
 		p.contents = append(p.contents, c)
 	}
 	c.copies = append(c.copies, copies...)
-	if n := len(c.wanted); n == 0 || c.wanted[n-1] != repo.Path() {
-		c.wanted = append(c.wanted, repo.Path())
+	if n := len(c.wanted); n == 0 || c.wanted[n-1] != r.path {
+		c.wanted = append(c.wanted, r.path)
 	}
 	return nil
 }
 
-// wantedBlobs returns the paths in the tree of the blobs to stage.
+// wantedBlobs returns the paths of the blobs to stage, relative to the tree.
 func (p *plan) wantedBlobs() map[string]bool {
 	wanted := map[string]bool{}
 	for _, c := range p.contents {

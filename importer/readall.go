@@ -79,16 +79,21 @@ var errMismatch = errors.New("checksum mismatch")
 // prove reads r to its end and fails with errMismatch if its digest is not d.
 func prove(ctx context.Context, r io.Reader, d digest.Digest) error {
 	verifier := d.Verifier()
+	if err := copyAll(ctx, verifier, r); err != nil {
+		return err
+	}
+	if !verifier.Verified() {
+		return errMismatch
+	}
+	return nil
+}
+
+// copyAll copies r to w until the end of r, or of the context.
+func copyAll(ctx context.Context, w io.Writer, r io.Reader) error {
+	buf := make([]byte, bufferSize)
 	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		switch _, err := io.CopyN(verifier, r, bufferSize); {
-		case errors.Is(err, io.EOF) && verifier.Verified():
-			return nil
-		case errors.Is(err, io.EOF):
-			return errMismatch
-		case err != nil:
+		n, err := io.CopyBuffer(w, io.LimitReader(r, bufferSize), buf)
+		if err := errors.Join(err, ctx.Err()); err != nil || n == 0 {
 			return err
 		}
 	}

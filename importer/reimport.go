@@ -10,10 +10,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// isReimport reports whether one earlier import brought all archives of the bundle into the
-// store, and every tag that differs in the store comes from another archive of that import.
-// Then there is nothing new: these archives were copied and stayed, the others were moved, and
-// an import of the rest must not win their tags.
+// isReimport reports whether one earlier import stored all archives of the bundle, and every tag
+// that differs in the store comes from another archive of that import. Then nothing is new: that
+// import copied these archives, which stayed in the bundle, and moved the others. A repeated
+// import of the copied ones must not win the tags of the moved ones.
 func (p *plan) isReimport(ctx context.Context, archives []*archive) (bool, error) {
 	generation := p.session.generationOf(archives)
 	if generation == 0 {
@@ -57,16 +57,16 @@ func (p *plan) isReimport(ctx context.Context, archives []*archive) (bool, error
 // there is no such generation.
 func (s *session) generationOf(archives []*archive) (generation uint64) {
 	for _, a := range archives {
-		came := uint64(0)
+		imported := uint64(0)
 		for _, packed := range s.store.State().Packed {
 			if a.exists && packed.File == a.name && packed.Retired == nil {
-				came = packed.Generation
+				imported = packed.Generation
 			}
 		}
-		if came == 0 || generation != 0 && came != generation {
+		if imported == 0 || generation != 0 && imported != generation {
 			return 0
 		}
-		generation = came
+		generation = imported
 	}
 	return generation
 }

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
@@ -18,27 +17,35 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// recordSigned records the signed inventories of the bundles in the store, so that a server with
-// the key knows what of the store was signed. It runs before the publication: a list of content
-// that is still missing does no harm. Whoever reads it, with a key, decides whether the
-// signature is good.
+// recordSigned writes the signed inventories of the bundles to the store, so that a server with
+// the key can tell which content was signed. It runs before the publication: an inventory may list
+// content that is still missing. Readers check the signature with their own key.
 func (s *session) recordSigned(ctx context.Context, b *bundle) error {
+	all, err := s.signedInventories(ctx, b)
+	for _, x := range all {
+		if err == nil {
+			err = s.record(x)
+		}
+	}
+	return err
+}
+
+// signedInventories returns the signed inventories of the bundles.
+func (s *session) signedInventories(ctx context.Context, b *bundle) (all []publish.Signed, err error) {
 	for _, source := range b.names {
 		data, signature, err := s.signedInventory(ctx, source)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if data == nil {
-			continue
-		}
-		if err := s.record(data, signature); err != nil {
-			return err
+		if data != nil {
+			all = append(all, publish.Signed{Inventory: data, Signature: signature})
 		}
 	}
-	return nil
+	return all, nil
 }
 
-// signedInventory returns the inventory of a bundle and its signature, or nil if there are none or they are malformed.
+// signedInventory returns the inventory of a bundle and its signature, or nil if one is missing or
+// the inventory is malformed. The error is that of the key, or of reading.
 func (s *session) signedInventory(ctx context.Context, source string) (data, signature []byte, err error) {
 	dir, data, signature, err := s.readInventory(ctx, source)
 	if err != nil || data == nil || signature == nil {
@@ -46,7 +53,7 @@ func (s *session) signedInventory(ctx context.Context, source string) (data, sig
 	}
 	if s.options.VerifyKey != nil {
 		if _, err := s.options.VerifyKey.Verified(volume.JoinPath(dir, inventory.Name), data, signature); err != nil {
-			return nil, nil, err // it was replaced during the import
+			return nil, nil, err // the inventory was replaced during the import
 		}
 	} else if _, err := inventory.Parse(data); err != nil {
 		return nil, nil, nil
@@ -55,30 +62,27 @@ func (s *session) signedInventory(ctx context.Context, source string) (data, sig
 }
 
 // readInventory reads the inventory in the directory of a source, or at its place in a bucket, and its
-// signature. What is missing is nil.
+// signature. A missing file is nil.
 func (s *session) readInventory(ctx context.Context, source string) (dir string, data, signature []byte, err error) {
 	if bucket.IsPlace(source) {
 		return layoutstore.ReadInventoryInBucket(ctx, source, s.options.readers())
 	}
-	dir = source
-	if info, err := os.Stat(source); err != nil || !info.IsDir() {
-		dir = filepath.Dir(source)
-	}
+	dir = dirOf(source)
 	data, signature, err = layoutstore.ReadInventory(dir)
 	return dir, data, signature, err
 }
 
-// record writes an inventory and its signature, the signature first: a reader looks for it when
-// the inventory is there.
-func (s *session) record(data, signature []byte) error {
-	name := path.Join(journal.SignedDir, digest.FromBytes(data).Encoded()+".json")
+// record writes an inventory and its signature, the signature first: readers expect it beside each
+// inventory.
+func (s *session) record(x publish.Signed) error {
+	name := path.Join(journal.SignedDir, digest.FromBytes(x.Inventory).Encoded()+".json")
 	if err := s.store.MkdirAll(journal.SignedDir); err != nil {
 		return err
 	}
 	for _, f := range []struct {
 		name string
 		data []byte
-	}{{name + path.Ext(inventory.SignatureName), signature}, {name, data}} {
+	}{{name + path.Ext(inventory.SignatureName), x.Signature}, {name, x.Inventory}} {
 		have, err := fs.ReadFile(s.store.Root().FS(), f.name)
 		if err == nil && string(have) == string(f.data) {
 			continue

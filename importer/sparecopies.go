@@ -11,16 +11,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// spare is a further copy of a blob in an archive, beside the copy that an import reads, or a
-// blob that nothing needs.
+// spare is a copy of a blob in an archive that an import would not read: a further copy, or a blob
+// that nothing needs.
 type spare struct {
 	content *content // this copy only
 	from    bundleCopy
-	where   string
+	place   string // the digest and the place of the bytes
 }
 
-// spares finds all copies of all blobs in the layouts of the bundle, each place once: a packed
-// archive serves each of them.
+// spares finds all copies of all blobs in the layouts of the bundle, each place once: an archive
+// that is kept packed serves each of them.
 func (p *plan) spares(ctx context.Context) (all []spare, err error) {
 	known := map[string]bool{}
 	for _, r := range p.repositories {
@@ -31,7 +31,7 @@ func (p *plan) spares(ctx context.Context) (all []spare, err error) {
 			}
 			for _, d := range digests {
 				if !d.Algorithm().Available() {
-					continue // a needed blob that cannot be located is a problem already
+					continue // if the blob is needed, planning has reported it
 				}
 				where, err := l.Locate(ctx, d)
 				if err != nil {
@@ -42,7 +42,7 @@ func (p *plan) spares(ctx context.Context) (all []spare, err error) {
 					continue
 				}
 				known[place] = true
-				c := &content{digest: d, size: where.Size(), repo: r.path}
+				c := &content{digest: d, size: where.Size(), owner: r}
 				all = append(all, spare{c, bundleCopy{l, c.size}, place})
 			}
 		}
@@ -77,7 +77,7 @@ func (t *transfer) proveSpares(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(t.session.options.Jobs)
 	for _, s := range all {
-		if read[s.where] || ctx.Err() != nil {
+		if read[s.place] || ctx.Err() != nil {
 			continue
 		}
 		group.Go(func() error { return t.proveSpare(ctx, s) })

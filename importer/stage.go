@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"path"
 	"sync"
 
@@ -24,30 +24,35 @@ type transfer struct {
 	blobs Blobs
 }
 
-// transfer returns the transfer of a plan.
-func (p *plan) transfer() *transfer {
+func (p *plan) newTransfer() *transfer {
 	return &transfer{plan: p, session: p.session, bufs: sync.Pool{New: func() any { return new([bufferSize]byte) }}}
 }
 
 // stage reads each content once. It stops at the first problem, unless incomplete bundles are
 // allowed.
 func (t *transfer) stage(ctx context.Context) error {
+	return t.eachContent(ctx, t.session.options.Jobs, t.stageContent)
+}
+
+// eachContent calls do for each content, at most jobs at the same time, until one fails. It first
+// reports the amount of work to Progress.
+func (t *transfer) eachContent(ctx context.Context, jobs int, do func(context.Context, *content) error) error {
 	t.begin()
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(t.session.options.Jobs)
+	group.SetLimit(jobs)
 	for _, c := range t.plan.contents {
 		if ctx.Err() != nil {
 			break
 		}
-		group.Go(func() error { return t.stageContent(ctx, c) })
+		group.Go(func() error { return do(ctx, c) })
 	}
 	return group.Wait()
 }
 
-// begin reports the amount of work to Progress.
+// begin reports the amount of work to Progress, once per import.
 func (t *transfer) begin() {
 	if t.session.begun {
-		return // a second attempt, as something has changed
+		return // this is the second attempt of importWith
 	}
 	t.session.begun = true
 	var total int64
@@ -80,8 +85,8 @@ func (t *transfer) stageContent(ctx context.Context, c *content) error {
 	return nil
 }
 
-// prove proves a content and its copies in the store, and returns its place in the store,
-// staged or not. It returns the empty string if the content is missing nowhere.
+// prove proves a content and its copies in the store. It returns the path of a proven file in
+// staging or in the store, or the empty string if no layout of the store needs one.
 func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 	for _, at := range c.places {
 		name := publish.StagedPath(blobName(at, c.digest))
@@ -91,18 +96,18 @@ func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 			return name, err
 		}
 	}
-	write := len(c.places) > 0 && !c.hasLinkable()
+	write := len(c.places) > 0 && c.linkableFile() == ""
 	for _, from := range c.copies {
 		name, err := t.copy(ctx, c, from, write)
-		if err == nil && name == "" {
+		if err == nil {
 			c.size = from.size
 			t.planRepairs(c)
-			if name = c.provenFile(); name == "" && len(c.places) > 0 { // the store's copies are damaged
+			if !write {
+				name = c.linkableFile()
+			}
+			if name == "" && len(c.places) > 0 { // the store's copies are damaged
 				name, err = t.copy(ctx, c, from, true)
 			}
-		} else if err == nil {
-			c.size = from.size
-			t.planRepairs(c)
 		}
 		var bad *badError
 		switch {
@@ -144,8 +149,8 @@ func (t *transfer) staged(ctx context.Context, c *content, name string) (bool, e
 	return false, t.session.store.RemoveAll(name)
 }
 
-// copy reads one copy of a content, and writes it to a temporary file in staging if write is
-// set.
+// copy reads and proves one copy of a content. If write is set, it writes the copy to a temporary
+// file in staging and returns its path.
 func (t *transfer) copy(ctx context.Context, c *content, from bundleCopy, write bool) (name string, err error) {
 	where, err := from.layout.Locate(ctx, c.digest)
 	if err != nil {
@@ -159,11 +164,16 @@ func (t *transfer) copy(ctx context.Context, c *content, from bundleCopy, write 
 	if !write {
 		return "", t.verify(ctx, r, nil, c, from.size)
 	}
+	return t.writeTemp(func(w io.Writer) error { return t.verify(ctx, r, w, c, from.size) })
+}
+
+// writeTemp writes a blob to a temporary file in staging, and returns its path.
+func (t *transfer) writeTemp(write func(io.Writer) error) (name string, err error) {
 	out, err := t.session.store.CreateTemp()
 	if err != nil {
 		return "", err
 	}
-	if err := errors.Join(t.verify(ctx, r, out, c, from.size), out.Close()); err != nil {
+	if err := errors.Join(write(out), out.Close()); err != nil {
 		out.Discard()
 		return "", err
 	}
@@ -187,7 +197,7 @@ func (t *transfer) place(ctx context.Context, c *content, base, at string) error
 		}
 		base = publish.StagedPath(blobName(c.places[0], c.digest))
 	}
-	if t.same(base, name) {
+	if info, err := t.session.store.Root().Lstat(base); err == nil && t.session.isLinkOf(info, name) {
 		return nil
 	}
 	err := t.session.store.RemoveAll(name)
@@ -204,16 +214,6 @@ func (t *transfer) place(ctx context.Context, c *content, base, at string) error
 	return t.duplicate(ctx, c, base, name)
 }
 
-// same reports whether two names are the same file.
-func (t *transfer) same(a, b string) bool {
-	x, err := t.session.store.Root().Lstat(a)
-	if err != nil {
-		return false
-	}
-	y, err := t.session.store.Root().Lstat(b)
-	return err == nil && os.SameFile(x, y)
-}
-
 // duplicate copies a staged file, for a file system without hard links.
 func (t *transfer) duplicate(ctx context.Context, c *content, base, name string) error {
 	f, err := plainfile.OpenIn(t.session.store.Root(), base)
@@ -221,16 +221,11 @@ func (t *transfer) duplicate(ctx context.Context, c *content, base, name string)
 		return err
 	}
 	defer f.Close()
-	out, err := t.session.store.CreateTemp()
+	temp, err := t.writeTemp(func(w io.Writer) error { return t.read(ctx, f, w, c.digest, c.size, &comparison{}) })
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(t.read(ctx, f, out, c.digest, c.size, &comparison{}), out.Close()); err != nil {
-		out.Discard()
-		return err
-	}
-	t.count(func(b *Blobs) { b.Written++ })
-	return t.session.store.Rename(out.Path(), name)
+	return t.session.store.Rename(temp, name)
 }
 
 func (t *transfer) count(add func(*Blobs)) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -13,8 +14,8 @@ import (
 // it (reflink).
 func clone(out, in *os.File) error { return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) }
 
-// ownership returns the number of hard links of a file, and whether it belongs to another user
-// and this process cannot change that.
+// ownership returns the number of hard links of a file, and whether it belongs to another user,
+// which this process cannot change.
 func ownership(info fs.FileInfo) (links uint64, foreign bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -29,12 +30,8 @@ func owned(info fs.FileInfo) bool {
 	return ok && int(st.Uid) == os.Geteuid()
 }
 
-// noLinks reports whether err means that no (further) hard link is possible.
+// noLinks reports whether err means that a hard link, or a further one, is impossible.
 func noLinks(err error) bool {
-	for _, e := range []error{syscall.EPERM, syscall.ENOTSUP, syscall.ENOSYS, syscall.EMLINK, syscall.EXDEV} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]error{syscall.EPERM, syscall.ENOTSUP, syscall.ENOSYS, syscall.EMLINK, syscall.EXDEV},
+		func(e error) bool { return errors.Is(err, e) })
 }

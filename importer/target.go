@@ -13,19 +13,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// target is a store as planning and merging read it: in a directory, or in a bucket.
+// target is the store that planning and merging read: in a directory, or in a bucket.
 type target interface {
 	// snapshot reads the store's tree.
 	snapshot(ctx context.Context) (*layoutstore.Snapshot, error)
 	// findExisting finds the store's copies of the plan's contents, and the layouts that have none.
 	findExisting(ctx context.Context, p *plan) error
-	// readIndex reads the store's own index of a layout, which is nil if there is none, and returns its name.
+	// readIndex reads the store's index.json of an unpacked layout, which is nil if there is none, and
+	// returns its name for messages.
 	readIndex(ctx context.Context, at string) (data []byte, name string, err error)
 	// pruned returns the manifests that a prune is going to remove.
 	pruned() []journal.Pruned
 }
 
-// directory is a store in a directory, which is locked.
+// directory is a locked store in a directory.
 type directory struct {
 	store   *publish.Store
 	options Options

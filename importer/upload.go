@@ -8,26 +8,16 @@ import (
 	"io"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// minUploads is the number of blobs that are uploaded at a time at least: an upload waits for the network most of the time.
+// minUploads is the least number of concurrent uploads: an upload mostly waits for the network.
 const minUploads = 4
 
 // upload reads each content once, and uploads those that the bucket does not have.
 func (t *transfer) upload(ctx context.Context) error {
-	t.begin()
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(t.session.options.Jobs, minUploads))
-	for _, c := range t.plan.contents {
-		if ctx.Err() != nil {
-			break
-		}
-		group.Go(func() error { return t.uploadContent(ctx, c) })
-	}
-	return group.Wait()
+	return t.eachContent(ctx, max(t.session.options.Jobs, minUploads), t.uploadContent)
 }
 
 // uploadContent proves a content, and uploads it if it is missing or damaged in the bucket.
@@ -51,7 +41,7 @@ func (t *transfer) uploadContent(ctx context.Context, c *content) error {
 	return nil
 }
 
-// uploadCopy reads one copy of a content: to compare it with the object that the bucket has, or to upload it.
+// uploadCopy reads one copy of a content, and uploads it unless the bucket has an intact object of it.
 func (t *transfer) uploadCopy(ctx context.Context, c *content, from bundleCopy) error {
 	o, found := t.session.bucket.Find(c.digest)
 	if !found || o.Size != from.size {
@@ -87,8 +77,7 @@ func (t *transfer) uploadCopy(ctx context.Context, c *content, from bundleCopy) 
 	return nil
 }
 
-// openCopy opens a copy of a content. What it reads fails with a badError in place of its last bytes if the digest
-// does not match.
+// openCopy opens a copy of a content.
 func (t *transfer) openCopy(ctx context.Context, c *content, from bundleCopy) (*provenReader, error) {
 	where, err := from.layout.Locate(ctx, c.digest)
 	if err != nil {
@@ -101,7 +90,7 @@ func (t *transfer) openCopy(ctx context.Context, c *content, from bundleCopy) (*
 	return &provenReader{ctx: ctx, file: r, digest: c.digest, hash: c.digest.Algorithm().Hash(), left: from.size, progress: t.session.options.Progress}, nil
 }
 
-// readCopy reads a copy of a content, and writes it to a hash as well.
+// readCopy reads and proves a copy of a content, and writes it to a hash.
 func (t *transfer) readCopy(ctx context.Context, c *content, from bundleCopy, to io.Writer) error {
 	r, err := t.openCopy(ctx, c, from)
 	if err != nil {
@@ -122,7 +111,7 @@ func (t *transfer) send(ctx context.Context, c *content, from bundleCopy) error 
 		return err
 	}
 	defer r.file.Close()
-	if from.size == 0 { // nobody reads an empty body
+	if from.size == 0 { // PutBlob does not read an empty body
 		if err := r.end(); !errors.Is(err, io.EOF) {
 			return err
 		}
@@ -134,7 +123,8 @@ func (t *transfer) send(ctx context.Context, c *content, from bundleCopy) error 
 	return nil
 }
 
-// isIntact reads an object whose checksum the store does not tell, or tells otherwise.
+// isIntact reads an object whose ETag does not prove its content, and reports whether it has the
+// content's digest.
 func (t *transfer) isIntact(ctx context.Context, c *content, o bucket.Object) (bool, error) {
 	r, err := t.session.bucket.OpenBlob(ctx, o)
 	if err != nil {
@@ -148,7 +138,8 @@ func (t *transfer) isIntact(ctx context.Context, c *content, o bucket.Object) (b
 	return err == nil, err
 }
 
-// provenReader reads a copy of a blob, and holds the last bytes back until the digest is proven.
+// provenReader reads a copy of a blob. If the copy is damaged, it returns a badError in place of
+// the last bytes.
 type provenReader struct {
 	ctx      context.Context // of the reading
 	file     io.ReadCloser
@@ -158,7 +149,7 @@ type provenReader struct {
 	progress Progress
 }
 
-// Read reads on.
+// Read implements io.Reader.
 func (r *provenReader) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
@@ -187,7 +178,7 @@ func (r *provenReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// end checks the digest and that nothing follows. It returns io.EOF if all is well.
+// end returns io.EOF if the digest matches, and otherwise a badError.
 func (r *provenReader) end() error {
 	if got := digest.NewDigest(r.digest.Algorithm(), r.hash); got != r.digest {
 		return &badError{fmt.Errorf("checksum mismatch: content is %s", got)}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -17,7 +16,7 @@ type badError struct{ error }
 
 func (e *badError) Unwrap() error { return e.error }
 
-// unreadable marks an error as one of reading the bundle.
+// unreadable makes an error from reading the bundle a badError, unless another attempt may succeed.
 func unreadable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -53,7 +52,7 @@ func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *co
 
 // proveExisting verifies a copy in the store by itself.
 func (t *transfer) proveExisting(ctx context.Context, c *content, e *existingCopy) error {
-	r, err := t.session.open(ctx, c, e)
+	r, err := t.session.openExisting(ctx, c, e)
 	if layoutstore.IsExhausted(err) || err != nil && ctx.Err() != nil {
 		return err
 	}
@@ -70,7 +69,8 @@ func (t *transfer) proveExisting(ctx context.Context, c *content, e *existingCop
 	return err
 }
 
-// read reads r to its end, and compares copies with it.
+// read reads r to its end, checks its digest and size, and compares the copies of x with it. It
+// writes the content to out if that is not nil.
 func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d digest.Digest, size int64, x *comparison) error {
 	buf := t.bufs.Get().(*[bufferSize]byte)
 	defer t.bufs.Put(buf)
@@ -105,8 +105,8 @@ func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d diges
 	return nil
 }
 
-// addBad records a damaged copy. The error is nil if incomplete bundles are allowed, or the
-// cause of ctx.
+// addBad records a damaged copy. Errors: an *IncompleteError, unless incomplete bundles are
+// allowed; the cause of ctx.
 func (t *transfer) addBad(ctx context.Context, c *content, from bundleCopy, cause *badError) error {
 	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: c.digest, Reason: cause.Error(), Transient: layoutstore.IsTransient(cause)}
 	p.Path, p.Entry = blobPlace(from.layout, c.digest)
@@ -114,7 +114,7 @@ func (t *transfer) addBad(ctx context.Context, c *content, from bundleCopy, caus
 	if p.Chunks, err = from.layout.Chunks(ctx, c.digest); err != nil {
 		return err
 	}
-	p = t.plan.withOwner(c, p)
+	p = inRepository(c.owner.repo, c.owner.tagsTo(c.digest), p)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.plan.problems.add(p)
@@ -122,14 +122,6 @@ func (t *transfer) addBad(ctx context.Context, c *content, from bundleCopy, caus
 		return nil
 	}
 	return &IncompleteError{[]layoutstore.Problem{p}}
-}
-
-// withOwner sets the repository and tags of a problem: the first repository that has the
-// content, and its tags that lead to it.
-func (p *plan) withOwner(c *content, problem layoutstore.Problem) layoutstore.Problem {
-	i := slices.IndexFunc(p.repositories, func(r repository) bool { return r.path == c.repo })
-	r := p.repositories[i]
-	return inRepository(r.repo, r.tagsTo(c.digest), problem)
 }
 
 // tagsTo returns the tags of a repository that lead to a digest.
