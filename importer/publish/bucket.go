@@ -15,18 +15,23 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Bucket is a store in a bucket, as one writer has found it. Nothing locks it: of two writers the one that moves the
-// pointer first wins, and the other one's [Bucket.Publish] fails with [ErrLost]. Until then no reader sees anything of
-// what a writer uploads.
+// Bucket is a store in a bucket, opened by one writer. It is not locked: of two writers the one that moves the
+// pointer first wins, and the other one's [Bucket.Publish] fails with [ErrLost]. Readers see nothing of a writer's
+// uploads before it moves the pointer.
 type Bucket struct {
 	bucket     bucket.Bucket
 	pointer    journal.Pointer
 	generation journal.Generation
 	dir        string // of keys for the next generation
 
-	mu   sync.Mutex
-	free map[digest.Digest]bucket.Object // blobs that a layout may have from now on, by the objects that have them
-	have map[digest.Digest]uint32        // epochs of these objects
+	mu    sync.Mutex
+	blobs map[digest.Digest]blobObject // on which a layout may rely; nil before FindBlobs
+}
+
+// blobObject is the object of a blob.
+type blobObject struct {
+	bucket.Object
+	epoch uint32
 }
 
 // ErrLost reports that another writer has published first.
@@ -44,14 +49,14 @@ func (s *Bucket) CheckCurrent(ctx context.Context) error {
 	return err
 }
 
-// Pointer returns the pointer as this writer has found it.
+// Pointer returns the pointer that this writer has read or moved last.
 func (s *Bucket) Pointer() journal.Pointer { return s.pointer }
 
-// Generation returns the generation that the writer starts from.
+// Generation returns the generation of the pointer.
 func (s *Bucket) Generation() journal.Generation { return s.generation }
 
-// FindBlobs lists the blobs in the bucket. Afterwards [Bucket.Find] knows those that a layout may rely on: the ones that
-// the generation has, and those that a writer has uploaded since the last sweep. Errors: those of the bucket.
+// FindBlobs lists the blobs in the bucket on which a layout may rely, for [Bucket.Find]: the blobs of the generation, and
+// those that a writer has uploaded since the last sweep. Errors: those of the bucket.
 func (s *Bucket) FindBlobs(ctx context.Context) error {
 	var old map[string]bool // keys of the generation
 	if s.pointer.Epoch > 0 {
@@ -60,11 +65,11 @@ func (s *Bucket) FindBlobs(ctx context.Context) error {
 			return err
 		}
 	}
-	s.free, s.have = map[digest.Digest]bucket.Object{}, map[digest.Digest]uint32{}
+	s.blobs = map[digest.Digest]blobObject{}
 	return s.bucket.List(ctx, blobsPrefix, func(o bucket.Object) error {
 		d, epoch, ok := journal.ParseBlobKey(o.Key)
 		if ok && (epoch == s.pointer.Epoch || old[o.Key]) {
-			s.free[d], s.have[d] = o, epoch
+			s.blobs[d] = blobObject{o, epoch}
 		}
 		return nil
 	})
@@ -75,6 +80,12 @@ const blobsPrefix = "blobs/"
 // keysOf returns the keys of the blobs of a generation.
 func (s *Bucket) keysOf(ctx context.Context, g journal.Generation) (map[string]bool, error) {
 	keys := map[string]bool{}
+	err := s.eachBlob(ctx, g, func(b journal.StoredBlob) { keys[b.Key()] = true })
+	return keys, err
+}
+
+// eachBlob calls do for each blob of each layout of a generation, one call at a time.
+func (s *Bucket) eachBlob(ctx context.Context, g journal.Generation, do func(journal.StoredBlob)) error {
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxRequests)
@@ -84,15 +95,15 @@ func (s *Bucket) keysOf(ctx context.Context, g journal.Generation) (map[string]b
 			mu.Lock()
 			defer mu.Unlock()
 			for _, b := range blobs {
-				keys[b.Key()] = true
+				do(b)
 			}
 			return err
 		})
 	}
-	return keys, group.Wait()
+	return group.Wait()
 }
 
-// maxRequests bounds the small requests at a time.
+// maxRequests limits the concurrent small requests.
 const maxRequests = 16
 
 // blobsOf reads the list of blobs of a layout.
@@ -109,28 +120,20 @@ func (s *Bucket) blobsOf(ctx context.Context, l journal.StoredLayout) ([]journal
 // Users counts the layouts of the generation that have each blob. Errors: those of the bucket.
 func (s *Bucket) Users(ctx context.Context) (map[digest.Digest]uint64, error) {
 	users := map[digest.Digest]uint64{}
-	var mu sync.Mutex
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(maxRequests)
-	for _, l := range s.generation.Layouts {
-		group.Go(func() error {
-			blobs, err := s.blobsOf(ctx, l)
-			mu.Lock()
-			defer mu.Unlock()
-			for _, b := range blobs {
-				users[b.Digest]++
-			}
-			return err
-		})
-	}
-	return users, group.Wait()
+	err := s.eachBlob(ctx, s.generation, func(b journal.StoredBlob) { users[b.Digest]++ })
+	return users, err
 }
 
-// Find returns the object of a blob that a layout may rely on.
+// Find returns the object of a blob on which a layout may rely. Call it after [Bucket.FindBlobs].
 func (s *Bucket) Find(d digest.Digest) (bucket.Object, bool) {
+	o, ok := s.find(d)
+	return o.Object, ok
+}
+
+func (s *Bucket) find(d digest.Digest) (blobObject, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	o, ok := s.free[d]
+	o, ok := s.blobs[d]
 	return o, ok
 }
 
@@ -140,16 +143,16 @@ func (s *Bucket) OpenBlob(ctx context.Context, o bucket.Object) (io.ReadCloser, 
 	return r, err
 }
 
-// PutBlob uploads a blob. The body has to fail in place of its last bytes if it has not the digest: then the object
-// does not come into being. Errors: that of the body; those of the bucket.
+// PutBlob uploads a blob. The body has to return an error in place of its last bytes if its digest does not match: then
+// no object is created. Errors: that of the body; those of the bucket.
 func (s *Bucket) PutBlob(ctx context.Context, d digest.Digest, body io.Reader, size int64) error {
 	var sum string
 	if d.Algorithm() == digest.SHA256 {
 		sum = d.Encoded()
 	}
 	epoch := s.pointer.Epoch
-	if _, ok := s.Find(d); ok { // a damaged object is written again under its name
-		epoch = s.epochOf(d)
+	if damaged, ok := s.find(d); ok { // it is overwritten
+		epoch = damaged.epoch
 	}
 	o, err := s.bucket.Put(ctx, journal.BlobKey(d, epoch), body, size, bucket.PutOptions{SHA256: sum})
 	if err != nil {
@@ -157,14 +160,8 @@ func (s *Bucket) PutBlob(ctx context.Context, d digest.Digest, body io.Reader, s
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.free[d], s.have[d] = o, epoch
+	s.blobs[d] = blobObject{o, epoch}
 	return nil
-}
-
-func (s *Bucket) epochOf(d digest.Digest) uint32 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.have[d]
 }
 
 // HasSigned reports whether the generation has a signed inventory.
@@ -176,6 +173,5 @@ func (s *Bucket) ReadIndex(ctx context.Context, at string) ([]byte, error) {
 	if i < 0 {
 		return nil, nil
 	}
-	data, err := s.generation.Layouts[i].Index.Read(ctx, s.bucket)
-	return data, err
+	return s.generation.Layouts[i].Index.Read(ctx, s.bucket)
 }

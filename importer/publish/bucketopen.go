@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// OpenBucket opens a store in a bucket for writing. It probes whether the object store heeds conditions, and creates the
-// store if there is none. Errors: ErrNoConditions; those of the bucket; that the store is malformed.
+// OpenBucket opens a store in a bucket for writing. It checks that the object store heeds conditions, and creates the
+// store if it does not exist. Errors: ErrNoConditions; those of the bucket; that of a malformed store.
 func OpenBucket(ctx context.Context, b bucket.Bucket) (*Bucket, error) {
 	if err := probe(ctx, b); err != nil {
 		return nil, err
@@ -29,8 +30,8 @@ func OpenBucket(ctx context.Context, b bucket.Bucket) (*Bucket, error) {
 	return openAt(ctx, b, pointer)
 }
 
-// ReadBucket opens a store in a bucket and changes nothing. Call [Bucket.Probe] before the first change. Errors: journal.ErrNotStore;
-// those of the bucket; that the store is malformed.
+// ReadBucket opens a store in a bucket and changes nothing. Call [Bucket.Probe] before the first change. Errors:
+// journal.ErrNotStore; those of the bucket; that of a malformed store.
 func ReadBucket(ctx context.Context, b bucket.Bucket) (*Bucket, error) {
 	pointer, err := journal.ReadPointer(ctx, b)
 	if err != nil {
@@ -39,30 +40,28 @@ func ReadBucket(ctx context.Context, b bucket.Bucket) (*Bucket, error) {
 	return openAt(ctx, b, pointer)
 }
 
-// Probe finds out whether the object store refuses a write whose condition does not hold. Errors: ErrNoConditions; those of
-// the bucket.
+// Probe checks that the object store refuses a write if its condition is not met. Errors: ErrNoConditions; those of the
+// bucket.
 func (s *Bucket) Probe(ctx context.Context) error { return probe(ctx, s.bucket) }
 
 // Place returns the place of the store, as s3://bucket/prefix.
 func (s *Bucket) Place() string { return s.bucket.Place() }
 
 func openAt(ctx context.Context, b bucket.Bucket, pointer journal.Pointer) (*Bucket, error) {
-	s := &Bucket{bucket: b, pointer: pointer}
-	var err error
-	if s.generation, err = journal.ReadGeneration(ctx, b, s.pointer.Object); err != nil {
+	generation, err := journal.ReadGeneration(ctx, b, pointer.Object)
+	if err != nil {
 		return nil, err
 	}
-	s.dir = journal.NewGenerationDir(s.pointer.Generation + 1)
-	return s, nil
+	return &Bucket{bucket: b, pointer: pointer, generation: generation, dir: journal.NewGenerationDir(pointer.Generation + 1)}, nil
 }
 
-// create creates an empty store, or returns the pointer of a writer that was faster.
+// create creates an empty store and returns its pointer, or the pointer of another writer that was faster.
 func create(ctx context.Context, b bucket.Bucket) (journal.Pointer, error) {
 	if _, err := b.Stat(ctx, journal.StateFile); err == nil {
 		if p, err := journal.ReadPointer(ctx, b); !errors.Is(err, journal.ErrNotStore) {
 			return p, err
 		}
-		return journal.Pointer{}, fmt.Errorf("%s is the copy of the store of a directory, or another file of that name: import into another prefix", b.Place())
+		return journal.Pointer{}, fmt.Errorf("%s contains a copy of a store from a directory, or another file named %s: import into another prefix", b.Place(), journal.StateFile)
 	}
 	key, err := journal.Generation{Format: journal.Format}.Write(ctx, b, journal.NewGenerationDir(0))
 	if err != nil {
@@ -75,10 +74,10 @@ func create(ctx context.Context, b bucket.Bucket) (journal.Pointer, error) {
 	return p, err
 }
 
-// probePrefix is that of the objects that a probe writes and deletes.
+// probePrefix is the prefix of the objects that probes write and delete.
 const probePrefix = journal.Dir + "/probe-"
 
-// probe finds out whether the store refuses a write whose condition does not hold.
+// probe checks that the object store refuses a write if its condition is not met.
 func probe(ctx context.Context, b bucket.Bucket) error {
 	key := probePrefix + path.Base(journal.NewGenerationDir(0))
 	write := func(text string, o bucket.PutOptions) (bucket.Object, error) {
@@ -88,21 +87,14 @@ func probe(ctx context.Context, b bucket.Bucket) error {
 	if err != nil {
 		return fmt.Errorf("a first write to the store: %w", err)
 	}
-	defer func() { _ = b.Delete(context.WithoutCancel(ctx), key) }() // a sweep removes it otherwise
+	defer func() { _ = b.Delete(context.WithoutCancel(ctx), key) }() // if that fails, a sweep deletes it
 	if _, err := write("second", bucket.PutOptions{IfAbsent: true}); !errors.Is(err, bucket.ErrChanged) {
-		return cmpError(err, ErrNoConditions)
+		return cmp.Or(err, ErrNoConditions)
 	}
 	other := digest.FromString("no object has this").Encoded()[:32] // as long as an MD5 sum
 	if _, err := write("third", bucket.PutOptions{IfMatch: other}); !errors.Is(err, bucket.ErrChanged) {
-		return cmpError(err, ErrNoConditions)
+		return cmp.Or(err, ErrNoConditions)
 	}
 	_, err = write("fourth", bucket.PutOptions{IfMatch: first.ETag})
-	return err
-}
-
-func cmpError(err, otherwise error) error {
-	if err == nil {
-		return otherwise
-	}
 	return err
 }

@@ -15,18 +15,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Changes are what a generation has that the one before it does not.
+// Changes are the differences between a generation and the one before it.
 type Changes struct {
 	Indexes []journal.IndexChange
-	// Blobs are blobs that layouts get, by path.
+	// Blobs are the blobs to add to layouts, by path.
 	Blobs map[string][]digest.Digest
-	// Removed are blobs that layouts lose, by path.
+	// Removed are the blobs to remove from layouts, by path.
 	Removed map[string][]digest.Digest
-	// Pruned are all manifests that are removed later. Nil means those of the generation before.
+	// Pruned are all manifests that a prune will remove later. Nil means those of the generation before.
 	Pruned []journal.Pruned
 	// Revived are manifests that a prune was going to remove.
 	Revived []journal.Pruned
-	Signed  []Signed
+	// Signed are signed inventories that the generation before does not have.
+	Signed []Signed
 }
 
 // Signed is a signed inventory.
@@ -44,37 +45,37 @@ func (s *Bucket) Publish(ctx context.Context, c Changes) error {
 	if err != nil {
 		return err
 	}
-	return s.move(ctx, next, s.pointer.Epoch)
-}
-
-// move writes a generation and moves the pointer to it.
-func (s *Bucket) move(ctx context.Context, next journal.Generation, epoch uint32) error {
 	key, err := next.Write(ctx, s.bucket, s.dir)
 	if err != nil {
 		return err
 	}
-	p := journal.Pointer{Format: journal.Format, Generation: next.Generation, Object: key, Epoch: epoch}
-	p, err = p.Write(ctx, s.bucket, &s.pointer)
-	if errors.Is(err, bucket.ErrChanged) {
-		return fmt.Errorf("%s: %w", s.bucket.Place(), ErrLost)
-	}
-	if err != nil {
+	if err := s.movePointer(ctx, journal.Pointer{Format: journal.Format, Generation: next.Generation, Object: key, Epoch: s.pointer.Epoch}); err != nil {
 		return err
 	}
-	s.pointer, s.generation, s.dir = p, next, journal.NewGenerationDir(next.Generation+1)
+	s.generation, s.dir = next, journal.NewGenerationDir(next.Generation+1)
 	return nil
 }
 
-// next makes the next generation, and writes what it consists of.
+// movePointer replaces the pointer. It fails with ErrLost if another writer has replaced it.
+func (s *Bucket) movePointer(ctx context.Context, p journal.Pointer) error {
+	p, err := p.Write(ctx, s.bucket, &s.pointer)
+	if errors.Is(err, bucket.ErrChanged) {
+		return fmt.Errorf("%s: %w", s.bucket.Place(), ErrLost)
+	}
+	if err == nil {
+		s.pointer = p
+	}
+	return err
+}
+
+// next returns the next generation, after writing its indexes, lists of blobs and signed inventories.
 func (s *Bucket) next(ctx context.Context, c Changes) (journal.Generation, error) {
 	next := s.generation
 	next.Generation, next.Previous = s.pointer.Generation+1, s.pointer.Object
 	if c.Pruned != nil {
 		next.Pruned = c.Pruned
 	}
-	next.Pruned = slices.DeleteFunc(slices.Clone(next.Pruned), func(p journal.Pruned) bool {
-		return slices.ContainsFunc(c.Revived, func(r journal.Pruned) bool { return r.Path == p.Path && r.Digest == p.Digest })
-	})
+	next.Pruned = withoutRevived(next.Pruned, c.Revived)
 	layouts := map[string]journal.StoredLayout{}
 	for _, l := range next.Layouts {
 		layouts[l.Path] = l
@@ -114,7 +115,7 @@ func (s *Bucket) next(ctx context.Context, c Changes) (journal.Generation, error
 // layoutChange is a layout that is being changed.
 type layoutChange struct {
 	layout  journal.StoredLayout
-	index   []byte          // nil if it stays
+	index   []byte          // nil if it does not change
 	blobs   []digest.Digest // to add
 	removed []digest.Digest
 }
@@ -157,22 +158,19 @@ func (s *Bucket) writeLayout(ctx context.Context, name string, x *layoutChange) 
 		if !fresh {
 			continue
 		}
-		o, ok := s.Find(d)
+		o, ok := s.find(d)
 		if !ok {
 			return fmt.Errorf("%s is not in %s", d, s.bucket.Place())
 		}
-		blobs = append(blobs, journal.StoredBlob{Digest: d, Size: o.Size, Epoch: s.epochOf(d)})
+		blobs = append(blobs, journal.StoredBlob{Digest: d, Size: o.Size, Epoch: o.epoch})
 	}
 	x.layout.Blobs, err = journal.PutStored(ctx, s.bucket, name+"blobs", journal.FormatBlobs(blobs))
 	return err
 }
 
-// writeSigned writes signed inventories that the generation does not have.
+// writeSigned writes signed inventories.
 func (s *Bucket) writeSigned(ctx context.Context, all []Signed) (stored []journal.SignedInventory, err error) {
 	for i, x := range all {
-		if slices.ContainsFunc(s.generation.Signed, func(have journal.SignedInventory) bool { return x.is(have) }) {
-			continue
-		}
 		var next journal.SignedInventory
 		name := fmt.Sprintf("%ssigned-%d.json", s.dir, i)
 		if next.Signature, err = journal.PutStored(ctx, s.bucket, name+".sig", x.Signature); err != nil {

@@ -14,28 +14,28 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// WriterAge is how old an object must be that nothing names before a sweep deletes it: a writer that has not published
-// yet may have uploaded a younger one.
+// WriterAge is the age from which a sweep deletes an object to which no generation refers: a writer that has not
+// published yet may have uploaded a younger one.
 const WriterAge = 24 * time.Hour
 
-// Sweeping says what a sweep finds.
+// Sweeping configures a sweep.
 type Sweeping struct {
-	// Age is how old an object must be that nothing names.
+	// Age is the least age of an object that is garbage.
 	Age time.Duration
-	// Grace is for how long a generation keeps its blobs after another one has followed: for replicas that have not seen
-	// that yet, and for running pulls.
+	// Grace is how long a generation keeps its blobs after the next one is published: for replicas that have not seen the
+	// next one yet, and for running pulls.
 	Grace time.Duration
 }
 
-// Garbage is what no generation names that anybody may still read, and what no writer may still need.
+// Garbage is the objects and uploads that no reader and no writer needs any more.
 type Garbage struct {
 	Objects []bucket.Object
-	Uploads []bucket.Upload // that came to no end
+	Uploads []bucket.Upload // never completed
 
 	pending bool // a writer that has not published may rely on some of the objects
 }
 
-// FindGarbage finds garbage. The clock is that of the object store. Errors: those of the bucket.
+// FindGarbage finds garbage, by the clock of the object store. Errors: those of the bucket.
 func (s *Bucket) FindGarbage(ctx context.Context, o Sweeping) (Garbage, error) {
 	var g Garbage
 	now, err := s.now(ctx)
@@ -68,7 +68,7 @@ func (s *Bucket) FindGarbage(ctx context.Context, o Sweeping) (Garbage, error) {
 	return g, err
 }
 
-// now returns the time of the object store's clock, with which it stamps objects.
+// now returns the time by the object store's clock, from the timestamp of a new object.
 func (s *Bucket) now(ctx context.Context) (time.Time, error) {
 	key := probePrefix + "clock-" + strings.Trim(strings.TrimPrefix(s.dir, journal.GenerationsDir), "/")
 	if _, err := s.bucket.Put(ctx, key, strings.NewReader("now"), 3, bucket.PutOptions{}); err != nil {
@@ -78,7 +78,8 @@ func (s *Bucket) now(ctx context.Context) (time.Time, error) {
 	return o.LastModified, errors.Join(err, s.bucket.Delete(context.WithoutCancel(ctx), key))
 }
 
-// neededKeys returns the keys of everything that the present generation has, and those whose successors came later than a time.
+// neededKeys returns the keys of all objects of the current generation, and of the earlier generations that were current
+// after a time.
 func (s *Bucket) neededKeys(ctx context.Context, since time.Time) (map[string]bool, error) {
 	needed := map[string]bool{}
 	key, g := s.pointer.Object, s.generation
@@ -114,8 +115,8 @@ func (s *Bucket) neededKeys(ctx context.Context, since time.Time) (map[string]bo
 	}
 }
 
-// mayBePending reports whether a writer that started from the present generation may be about to publish an object that
-// nothing names: a blob, or a part of the next generation.
+// mayBePending reports whether a writer that started from the current generation may be about to publish an object to
+// which no generation refers: a blob, or a part of the next generation.
 func (s *Bucket) mayBePending(key string) bool {
 	if _, _, isBlob := journal.ParseBlobKey(key); isBlob {
 		return true
@@ -124,20 +125,15 @@ func (s *Bucket) mayBePending(key string) bool {
 	return ok && generation > s.pointer.Generation
 }
 
-// Sweep deletes garbage. If a writer may rely on some of it, it begins another epoch first: then every such writer fails
-// with ErrLost, and no later writer relies on any of it. Errors: ErrLost; those of the bucket.
+// Sweep deletes garbage. If a writer may rely on some of the garbage, Sweep begins another epoch first: then every such
+// writer fails with ErrLost, and no later writer relies on the garbage. Errors: ErrLost; those of the bucket.
 func (s *Bucket) Sweep(ctx context.Context, g Garbage) error {
 	if g.pending {
 		p := s.pointer
 		p.Epoch++
-		p, err := p.Write(ctx, s.bucket, &s.pointer)
-		if errors.Is(err, bucket.ErrChanged) {
-			return ErrLost
-		}
-		if err != nil {
+		if err := s.movePointer(ctx, p); err != nil {
 			return err
 		}
-		s.pointer = p
 	}
 	var mu sync.Mutex
 	var failed error

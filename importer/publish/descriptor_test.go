@@ -8,8 +8,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// The descriptors of an index.json are those that layoutstore reads, or the index is refused: whoever
-// writes it again would lose some.
+// IndexFields returns the descriptors that layoutstore reads, or refuses the index: an index written
+// from the returned fields would lose descriptors.
 func TestIndexFields(t *testing.T) {
 	const d = `{"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2}`
 	for index, refused := range map[string]bool{
@@ -36,7 +36,7 @@ func TestIndexFields(t *testing.T) {
 	}
 	for _, malformed := range []string{"", "[]", `{"manifests":{}}`} {
 		if _, _, err := publish.IndexFields([]byte(malformed)); err == nil {
-			t.Errorf("%s is taken", malformed)
+			t.Errorf("%s is accepted", malformed)
 		}
 	}
 }

@@ -16,7 +16,7 @@
 //
 // Publish first syncs everything staged to disk. Then it writes the journal: the old and the
 // new bytes of each index.json that will change. From here on only the file system can make it
-// fail. It renames blobs to their places, then the indexes and archives, writes the new
+// fail. It renames blobs to their places, then indexes and archives, writes the new
 // generation to store.json, and removes the journal. While a journal of a later generation
 // exists, readers use the old bytes (see package journal): whenever the writer dies, they see a
 // publication completely or not at all.

@@ -24,7 +24,7 @@ func (s *Store) MkdirAll(name string) error {
 	return s.root.MkdirAll(name, 0o755)
 }
 
-// Rename moves a file, and replaces a file of the new name.
+// Rename moves a file. It replaces an existing file.
 func (s *Store) Rename(from, to string) error {
 	if err := s.before("rename", to); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (s *Store) SyncAll() error {
 	return durable.SyncFileSystem(f)
 }
 
-// manyDirs is the number of directories from which on one syncfs is cheaper.
+// manyDirs is the number of directories for which one syncfs costs less than a sync of each.
 const manyDirs = 32
 
 // syncDirs syncs directories to disk.
@@ -115,12 +115,12 @@ func (s *Store) SyncDir(name string) error {
 	return f.Sync()
 }
 
-// SyncNames syncs directories outside of a store to disk, as far as that is possible.
+// SyncNames syncs directories outside of a store to disk. It ignores errors.
 func SyncNames(dirs map[string]bool) {
 	for name := range dirs {
 		f, err := os.Open(name)
 		if err != nil {
-			continue // it was removed
+			continue // for example, it was removed
 		}
 		if len(dirs) >= manyDirs && durable.SyncFileSystem(f) == nil {
 			f.Close()
@@ -194,8 +194,8 @@ func (o *Output) sync() error {
 	return o.file.Sync()
 }
 
-// WriteFile replaces the file name atomically: after a crash, either the old or the new content
-// is there, complete.
+// WriteFile replaces the file name atomically: after a crash, it has either the old or the new
+// content.
 func (s *Store) WriteFile(name string, content func(io.Writer) error) error {
 	f, err := s.CreateTemp()
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 )
 
 // MovedFile records a file or link before its name is moved or removed. A killed process leaves
-// some names and not others, which look like another or an incomplete bundle. The next process
-// completes the move, of files that are still in the recorded state.
+// only some of the names, which look like an incomplete or another bundle. The next process
+// completes the move of the files that are still in the recorded state.
 type MovedFile struct {
 	Name   FileName `json:"name"`
 	Inside FileName `json:"inside,omitempty"` // its name in the store, if it has one

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Note is a small file in .layoutproxy that one process at a time writes, without the store's
-// lock.
+// Note is a small file in .layoutproxy that is written without the store's lock, by one process at a
+// time.
 type Note struct {
 	Store  string // its directory
 	Name   string // of the file
@@ -33,7 +33,7 @@ func (n Note) draft() string { return n.name() + ".new" }
 // Read reads the note. The error wraps fs.ErrNotExist if it does not exist.
 func (n Note) Read() ([]byte, error) { return plainfile.Read(n.Path(), n.Max) }
 
-// Write replaces the note atomically: after a crash, either the old or the new note is there.
+// Write replaces the note atomically: after a crash, either the old or the new note exists.
 func (n Note) Write(data []byte) error {
 	if int64(len(data)) > n.Max {
 		return fmt.Errorf("%s is too large: %d bytes, the limit is %d", n.name(), len(data), n.Max)
@@ -60,13 +60,7 @@ func (n Note) Remove() error {
 		return err
 	}
 	defer s.Close()
-	if err := s.Remove(n.name()); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
-	}
-	return s.SyncDir(journal.Dir)
+	return s.removeSynced(n.name())
 }
 
 // RemoveDraft removes the partly written note of a killed process.

@@ -2,27 +2,23 @@ package publish
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
 	"syscall"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
 // Prune publishes the journal of a prune: it replaces indexes in place, moves rewritten archives
-// out of staging, writes the state in the journal, and removes files that no reader sees any
-// more. Everything else in staging stays, as an interrupted import resumes from it.
+// out of staging, writes the state in the journal, and removes files that readers no longer see.
+// Other files stay in staging, as an interrupted import resumes from them.
 //
 // On a full disk it first uses the space that [Store.Reserve] has set aside. If that is not
-// enough, it removes the files that the journal lists before the indexes are in place, one by
-// one in their order. Errors: those of [journal.Journal.Check]; the context's, if nothing was
+// enough, it removes the files that the journal lists, one by one in their order, before the
+// indexes are in place. Errors: those of [journal.Journal.Check]; the context's, if nothing was
 // changed yet; [UnfinishedError]; the file system's.
 func (s *Store) Prune(ctx context.Context, j *journal.Journal) error {
 	if err := s.checkReadable(j); err != nil {
@@ -36,11 +32,10 @@ func (s *Store) Prune(ctx context.Context, j *journal.Journal) error {
 	if err := ctx.Err(); err != nil { // the last moment at which nothing has changed
 		return err
 	}
-	p := &publication{store: s, journal: j}
+	p := newPublication(s, j)
 	victims := slices.Clone(j.Prune.Removed)
-	write := func(w io.Writer) error { _, err := j.WriteTo(w); return err }
-	if err := s.withSpace(&victims, func() error { return s.WriteFile(journal.File, write) }); err != nil {
-		return errors.Join(err, s.abandon(nil))
+	if err := s.withSpace(&victims, p.writeJournal); err != nil {
+		return errors.Join(err, p.abandon())
 	}
 	return p.finishPrune(victims)
 }
@@ -62,7 +57,7 @@ func (p *publication) finishPrune(victims []string) error {
 		}
 		s.state = next
 	}
-	if err := s.removeJournal(); err != nil {
+	if err := s.removeSynced(journal.File); err != nil {
 		return p.unfinished(err)
 	}
 	for _, dir := range []string{temporary, stagedTree, staging} {
@@ -76,15 +71,7 @@ func (p *publication) finishPrune(victims []string) error {
 func (p *publication) commitPrune() error {
 	dirs := map[string]bool{}
 	for _, c := range p.journal.Indexes {
-		name := path.Join(c.Path, ocispec.ImageIndexFile)
-		fresh, err := c.NewBytes(context.Background()) // a publication that has begun is completed
-		if err != nil {
-			return err
-		}
-		if have, err := fs.ReadFile(p.store.root.FS(), name); err == nil && string(have) == string(fresh) {
-			continue
-		}
-		if err := p.store.WriteFile(name, bytesOf(fresh)); err != nil {
+		if err := p.writeIndex(c); err != nil {
 			return err
 		}
 	}
@@ -101,8 +88,8 @@ func (p *publication) commitPrune() error {
 	return nil
 }
 
-// removeFiles removes the files of the journal. Directories are synced before the journal goes:
-// a crash cannot bring a file back that nothing removes any more.
+// removeFiles removes the files that the journal lists, and syncs their directories: otherwise a
+// crash could bring a file back after the journal is removed.
 func (p *publication) removeFiles() error {
 	dirs := map[string]bool{}
 	for _, name := range p.journal.Prune.Removed {
@@ -121,8 +108,8 @@ func withoutDropped(s journal.State) journal.State {
 	return s
 }
 
-// withSpace repeats do while the disk is full, each time with more space: it gives up the
-// reserve, then the victims. They are files that the journal removes anyway.
+// withSpace repeats do while the disk is full. Before each repetition it frees space: it removes the
+// reserve, then the victims one by one, which are files that the journal removes anyway.
 func (s *Store) withSpace(victims *[]string, do func() error) error {
 	reserve := true
 	for {
@@ -133,7 +120,7 @@ func (s *Store) withSpace(victims *[]string, do func() error) error {
 		switch {
 		case reserve:
 			reserve = false
-			_ = s.root.Remove(reserveFile) // if it does not exist, a victim goes next
+			_ = s.root.Remove(reserveFile) // if that fails, the next repetition removes a victim
 		case len(*victims) > 0:
 			if failed := s.Remove((*victims)[0]); failed != nil && !errors.Is(failed, fs.ErrNotExist) {
 				return errors.Join(err, failed)
@@ -145,7 +132,7 @@ func (s *Store) withSpace(victims *[]string, do func() error) error {
 	}
 }
 
-// reserveFile takes up space so that a prune can write its journal when the disk is full.
+// reserveFile occupies space that a prune needs to write its journal when the disk is full.
 const reserveFile = journal.Dir + "/reserve"
 
 // Sizes of the reserve, in bytes.
@@ -154,9 +141,9 @@ const (
 	maxReserve = 64 << 20
 )
 
-// Reserve sets space aside for the journal of a prune that changes indexes of so many bytes. It
-// reports no failure: without the reserve, a prune on a full disk removes files earlier. A
-// reserve that is large enough is kept.
+// Reserve sets space aside for the journal of a prune that changes indexes with this number of
+// bytes. It keeps a reserve that is large enough. It ignores errors: without the reserve, a prune
+// on a full disk removes files earlier.
 func (s *Store) Reserve(indexes int64) {
 	want := min(max(minReserve, 2*indexes+minReserve/2), maxReserve)
 	if info, err := s.root.Lstat(reserveFile); err == nil && info.Size() >= want {
@@ -177,18 +164,4 @@ func (s *Store) Reserve(indexes int64) {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		_ = s.root.Remove(reserveFile)
 	}
-}
-
-// nextState returns the state of the store after a journal is published.
-func (s *Store) nextState(j *journal.Journal) journal.State {
-	if j.Prune != nil {
-		return j.Prune.State
-	}
-	return s.stateAfter(j)
-}
-
-// size returns the bytes of a state as they are written.
-func size(state journal.State) (int64, error) {
-	data, err := json.Marshal(state)
-	return int64(len(data)) + 1, err
 }

@@ -31,13 +31,12 @@ func (s *Store) Publish(ctx context.Context, j *journal.Journal) error {
 	if err := ctx.Err(); err != nil { // the last moment at which nothing has changed
 		return err
 	}
-	write := func(w io.Writer) error { _, err := j.WriteTo(w); return err }
-	if err := s.WriteFile(journal.File, write); err != nil {
-		return errors.Join(err, s.abandon(nil))
+	p := newPublication(s, j)
+	if err := p.writeJournal(); err != nil {
+		return errors.Join(err, p.abandon())
 	}
-	p := &publication{store: s, journal: j}
 	if err := p.place(); err != nil {
-		return errors.Join(fmt.Errorf("publishing: %w", err), s.abandon(p))
+		return errors.Join(fmt.Errorf("publishing: %w", err), p.abandon())
 	}
 	if err := p.commit(); err != nil {
 		return p.unfinished(err)
@@ -67,21 +66,26 @@ func (s *Store) stageIndexes(j *journal.Journal) error {
 	return nil
 }
 
-// publication is a written journal whose changes are being made.
+// publication is a journal whose changes are being made.
 type publication struct {
 	store   *Store
 	journal *journal.Journal
-	made    []string        // directories, outer ones first
-	placed  []string        // files
-	packed  map[string]bool // archives of the journal, by name; built when first needed
+	packed  map[string]bool // names of the journal's archives
+	made    []string        // new directories, outer ones first
+	placed  []string        // new files
+}
+
+func newPublication(s *Store, j *journal.Journal) *publication {
+	return &publication{store: s, journal: j, packed: filesOfPacked(j.Packed)}
+}
+
+func (p *publication) writeJournal() error {
+	return p.store.WriteFile(journal.File, func(w io.Writer) error { _, err := p.journal.WriteTo(w); return err })
 }
 
 // isPacked reports whether a staged file belongs to an archive that is kept packed.
 func (p *publication) isPacked(at string) bool {
 	archive, ok := volume.IsArchive(at)
-	if p.packed == nil {
-		p.packed = filesOfPacked(p.journal.Packed)
-	}
 	return ok && p.packed[archive]
 }
 
@@ -93,7 +97,7 @@ func filesOfPacked(all []journal.Packed) map[string]bool {
 	return files
 }
 
-// place moves each staged blob into place. This can be undone, as readers see none of it: no
+// place moves each staged blob into place. This can be undone, as readers do not see the blobs: no
 // index names a new blob, and a new layout has no index yet.
 func (p *publication) place() error {
 	dirs := map[string]bool{}
@@ -106,7 +110,7 @@ func (p *publication) place() error {
 			if err := p.store.Rename(StagedPath(at), at); err != nil {
 				return err
 			}
-			if err != nil { // a repaired blob stays
+			if err != nil { // undo must not remove a repaired blob
 				p.placed = append(p.placed, at)
 			}
 			dirs[path.Dir(at)] = true
@@ -140,32 +144,32 @@ func (p *publication) undo() error {
 	return failed
 }
 
-// abandon removes the journal before any index has changed, and what was placed.
-func (s *Store) abandon(p *publication) error {
-	if p != nil {
-		if err := p.undo(); err != nil {
-			return &UnfinishedError{Err: err}
-		}
+// abandon undoes place and removes the journal, before any index has changed.
+func (p *publication) abandon() error {
+	err := p.undo()
+	if err == nil {
+		err = p.store.removeSynced(journal.File)
 	}
-	if err := s.removeJournal(); err != nil {
+	if err != nil {
 		return &UnfinishedError{Err: err}
 	}
 	return nil
 }
 
-func (s *Store) removeJournal() error {
-	err := s.Remove(journal.File)
+// removeSynced removes a file if it exists, and syncs its directory to disk.
+func (s *Store) removeSynced(name string) error {
+	err := s.Remove(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return s.SyncDir(journal.Dir)
+	return s.SyncDir(path.Dir(name))
 }
 
-// placePacked moves the archives into place. It is never undone: a reader that scanned before
-// the journal existed and again after it was removed would see the archives come and go.
+// placePacked moves the archives into place. It is never undone: a reader that scans without
+// seeing the journal would see the archives appear and disappear.
 func (p *publication) placePacked(dirs map[string]bool) error {
 	return p.store.walkStaged(func(at string, dir bool) error {
 		if dir || !p.isPacked(at) {
@@ -197,26 +201,34 @@ func (p *publication) commit() error {
 		return err
 	}
 	p.store.state = next
-	return p.store.removeJournal()
+	return p.store.removeSynced(journal.File)
 }
 
 // stateAfter returns the state of the store after a journal is published.
 func (s *Store) stateAfter(j *journal.Journal) journal.State {
+	if j.Prune != nil {
+		return j.Prune.State
+	}
 	next := s.state
 	next.Generation = j.Generation
 	fresh := filesOfPacked(j.Packed)
 	kept := slices.DeleteFunc(slices.Clone(next.Packed), func(old journal.Packed) bool { return fresh[old.File] })
 	next.Packed = slices.Concat(kept, j.Packed)
-	next.Pruned = slices.DeleteFunc(slices.Clone(next.Pruned), func(p journal.Pruned) bool {
-		return slices.ContainsFunc(j.Revived, func(r journal.Pruned) bool { return r.Path == p.Path && r.Digest == p.Digest })
-	})
+	next.Pruned = withoutRevived(next.Pruned, j.Revived)
 	for i := range next.Packed {
 		next.Packed[i].There = false
 	}
 	return next
 }
 
-// layoutMarker returns the oci-layout file of a new layout.
+// withoutRevived returns the pruned manifests except the revived ones.
+func withoutRevived(pruned, revived []journal.Pruned) []journal.Pruned {
+	return slices.DeleteFunc(slices.Clone(pruned), func(p journal.Pruned) bool {
+		return slices.ContainsFunc(revived, func(r journal.Pruned) bool { return r.Path == p.Path && r.Digest == p.Digest })
+	})
+}
+
+// layoutMarker returns the content of the oci-layout file of a new layout.
 func layoutMarker() []byte {
 	return []byte(`{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`)
 }
@@ -227,21 +239,26 @@ func (s *Store) checkReadable(j *journal.Journal) error {
 	if err := j.Check(); err != nil {
 		return err
 	}
-	n, err := size(s.nextState(j))
+	data, err := encodeState(s.stateAfter(j))
 	if err != nil {
 		return err
 	}
-	return journal.CheckSize("the state of the store", n)
+	return journal.CheckSize("the state of the store", int64(len(data)))
 }
 
 // replaceIndex puts one new index in place: the staged one, or the journal's copy if a killed
-// process already moved that.
+// process already moved the staged one.
 func (p *publication) replaceIndex(c journal.IndexChange) error {
 	name := path.Join(c.Path, ocispec.ImageIndexFile)
-	err := p.store.Rename(StagedPath(name), name)
-	if !errors.Is(err, fs.ErrNotExist) {
+	if err := p.store.Rename(StagedPath(name), name); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	return p.writeIndex(c)
+}
+
+// writeIndex writes one new index, unless a killed process already has.
+func (p *publication) writeIndex(c journal.IndexChange) error {
+	name := path.Join(c.Path, ocispec.ImageIndexFile)
 	fresh, err := c.NewBytes(context.Background()) // a publication that has begun is completed
 	if err != nil {
 		return err
@@ -252,8 +269,8 @@ func (p *publication) replaceIndex(c journal.IndexChange) error {
 	return p.store.WriteFile(name, bytesOf(fresh))
 }
 
-// UnfinishedError reports a publication that stopped half way. The next [Open] completes it,
-// and needs the staged files.
+// UnfinishedError reports a publication that stopped half way. The next [Open] completes it with the
+// staged files.
 type UnfinishedError struct {
 	Err       error
 	Published bool // readers see the new state
@@ -281,17 +298,16 @@ func (s *Store) recover() error {
 	if err != nil || j == nil {
 		return err
 	}
+	p := newPublication(s, j)
 	if j.Prune != nil {
-		p := &publication{store: s, journal: j}
 		return p.finishPrune(slices.Clone(j.Prune.Removed))
 	}
-	if j.Generation <= s.state.Generation { // everything is done except removing the journal
-		if err := s.removeJournal(); err != nil {
+	if j.Generation <= s.state.Generation { // only the journal remains to be removed
+		if err := s.removeSynced(journal.File); err != nil {
 			return &UnfinishedError{err, true}
 		}
 		return s.Clear()
 	}
-	p := &publication{store: s, journal: j}
 	if err := p.place(); err != nil {
 		return &UnfinishedError{Err: err}
 	}

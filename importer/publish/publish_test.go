@@ -18,10 +18,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// newStore returns a store with a layout.
+// newStore makes a store with a layout, and returns its directory.
 func newStore(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy") // in memory, where a sync takes no time
+	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy") // in memory, where a sync is quick
 	if err != nil {
 		dir = t.TempDir()
 	}
@@ -36,13 +36,13 @@ func newStore(t *testing.T) string {
 	return dir
 }
 
-// published returns what the layouts and archives of a store are after a publication.
+// published returns the files of the tree after publishAll.
 func published() map[string]string {
 	return map[string]string{"a/index.json": "new", "a/oci-layout": "{}", "a/blobs/sha256/1": "one", "a/blobs/sha256/2": "two",
 		"b/index.json": "b", "b/oci-layout": `{"imageLayoutVersion":"1.0.0"}`, "b/blobs/sha256/2": "two", "c.tar": "archive"}
 }
 
-// publishAll publishes the state p.
+// publishAll publishes a new index of the layout of newStore, another layout and an archive.
 func publishAll(ctx context.Context, dir string, before func(op, path string) error) error {
 	s, err := publish.Open(ctx, publish.Options{Dir: dir, Before: before})
 	if err != nil {
@@ -72,7 +72,7 @@ func stage(s *publish.Store, name, text string) error {
 	return errors.Join(err, f.Close())
 }
 
-// files returns those of the tree, without .layoutproxy.
+// files returns the content of the files of the tree, without .layoutproxy.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -87,7 +87,7 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// seen returns what a reader sees of a store by its rule.
+// seen returns the indexes and archives of a store that a reader sees by the rule of package journal.
 func seen(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	view, err := journal.ReadView(dir)
@@ -108,8 +108,8 @@ func seen(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// A process that is killed at any step, or that fails there and continues, leaves a store
-// of which readers see one side. The next process completes or undoes the publication.
+// If a process is killed at any step, or a step fails, readers see either the old or the new
+// state. The next process completes or undoes the publication.
 func TestEveryStep(t *testing.T) {
 	for _, killed := range []bool{true, false} {
 		done, steps := false, 0
@@ -156,16 +156,16 @@ func TestEveryStep(t *testing.T) {
 				t.Errorf("killed %v, step %d: after the next start (-want +got):\n%s", killed, n, diff)
 			}
 			if j, err := journal.Read(dir); j != nil || err != nil {
-				t.Errorf("killed %v, step %d: the journal is still there: %v", killed, n, err)
+				t.Errorf("killed %v, step %d: the journal still exists: %v", killed, n, err)
 			}
 		}
 		if steps < 30 {
-			t.Errorf("%d steps prove little", steps)
+			t.Errorf("only %d steps", steps)
 		}
 	}
 }
 
-// One process writes at a time. Waiting is called once, and may end the wait.
+// One process at a time has the lock. Waiting is called once, and can end the wait.
 func TestLock(t *testing.T) {
 	dir := newStore(t)
 	first, err := publish.Open(t.Context(), publish.Options{Dir: dir})
@@ -183,7 +183,7 @@ func TestLock(t *testing.T) {
 	second.Close()
 }
 
-// A note is the old one or the new one, whichever step of writing it fails.
+// Whichever step of Write fails, the old note stays.
 func TestNote(t *testing.T) {
 	dir := newStore(t)
 	step := ""
@@ -200,7 +200,7 @@ func TestNote(t *testing.T) {
 	layouttest.Try(t, n.Write([]byte("old")))
 	for _, step = range []string{"create", "write", "fsync", "rename"} {
 		if err := n.Write([]byte("new")); err == nil {
-			t.Errorf("%s fails, and it is written", step)
+			t.Errorf("%s fails, and the note is written", step)
 		}
 		if data, err := n.Read(); err != nil || string(data) != "old" {
 			t.Errorf("after %s failed: %q, %v", step, data, err)
@@ -208,7 +208,7 @@ func TestNote(t *testing.T) {
 	}
 	step = ""
 	if err := n.Write(make([]byte, 11)); err == nil {
-		t.Error("more is written than is read")
+		t.Error("a note above its limit is written")
 	}
 	layouttest.Try(t, n.Write([]byte("new")))
 	if data, err := n.Read(); err != nil || string(data) != "new" {

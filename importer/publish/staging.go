@@ -17,11 +17,11 @@ const (
 	temporary  = staging + "/tmp"  // files that are being written
 )
 
-// StagedPath returns the path in staging of the future file name of the tree. For "." it is the
-// directory of all staged files.
+// StagedPath returns the path in staging of the file that will have the path name in the tree. For
+// "." it is the directory of all staged files.
 func StagedPath(name string) string { return path.Join(stagedTree, name) }
 
-// TemporaryPath returns the path of a file that is being written.
+// TemporaryPath returns the path in staging of a file that is being written.
 func TemporaryPath(name string) string { return path.Join(temporary, name) }
 
 // IsTemporary reports whether a path is that of a file created by [Store.CreateTemp].
@@ -35,9 +35,8 @@ func (s *Store) Clear() error {
 	return nil
 }
 
-// Sweep removes all files from staging except the wanted ones, given by their paths in the
-// tree. It also removes directories that become empty, which would be published as layouts
-// without an index.
+// Sweep removes all staged files except the wanted ones, given by their paths in the tree. It also
+// removes empty directories, which would be published as layouts without an index.
 func (s *Store) Sweep(wanted map[string]bool) error {
 	var dirs []string
 	err := s.walkStaged(func(at string, dir bool) error {
@@ -64,7 +63,8 @@ func (s *Store) Sweep(wanted map[string]bool) error {
 	return nil
 }
 
-// walkStaged visits everything staged for the tree, directories before their content.
+// walkStaged calls visit for each staged file and directory, with its path in the tree. Directories
+// come before their content.
 func (s *Store) walkStaged(visit func(at string, dir bool) error) error {
 	err := fs.WalkDir(s.root.FS(), stagedTree, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || name == stagedTree {

@@ -43,9 +43,9 @@ type Store struct {
 	state  journal.State
 }
 
-// Open locks a store, creates it if it is missing, and completes the publication of a killed
-// process. It waits for the lock. Errors: the context's; that of Waiting; [UnfinishedError];
-// the file system's.
+// Open waits for the lock of a store, creates the store if it is missing, and completes the
+// publication of a killed process. Errors: the context's; that of Waiting; [UnfinishedError]; the
+// file system's.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -58,7 +58,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if s.locked != nil {
 		_ = s.RemoveAll(temporary)    // files of a killed process
 		_ = s.root.Remove(stagedTree) // if it is empty
-		_ = s.Remove(staging)         // likewise
+		_ = s.Remove(staging)         // if it is empty
 	}
 	if err != nil {
 		s.Close()
@@ -116,7 +116,7 @@ func (s *Store) Root() *os.Root { return s.root }
 // lockPause is the pause between attempts to take the lock.
 const lockPause = 50 * time.Millisecond
 
-// lock takes the store's lock, and waits for it.
+// lock waits for the store's lock and takes it.
 func (s *Store) lock(ctx context.Context, waiting func() error) error {
 	f, err := s.root.OpenFile(lockFile, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -154,14 +154,19 @@ func waitForLock(ctx context.Context, f *os.File, waiting func() error) error {
 }
 
 func (s *Store) writeState(state journal.State) error {
-	data, err := json.Marshal(state)
+	data, err := encodeState(state)
 	if err != nil {
 		return err
 	}
-	return s.WriteFile(journal.StateFile, bytesOf(append(data, '\n')))
+	return s.WriteFile(journal.StateFile, bytesOf(data))
 }
 
-// bytesOf returns a function that writes data, for small files.
+func encodeState(state journal.State) ([]byte, error) {
+	data, err := json.Marshal(state)
+	return append(data, '\n'), err
+}
+
+// bytesOf returns a function that writes data.
 func bytesOf(data []byte) func(io.Writer) error {
 	return func(w io.Writer) error {
 		_, err := w.Write(data)
