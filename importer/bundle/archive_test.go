@@ -156,7 +156,7 @@ func TestChunks(t *testing.T) {
 	for name, newSum := range sums {
 		for _, chunk := range []int64{0, int64(len(want)) / 37, 100_000, int64(len(want)), int64(len(want)) - 1} {
 			dir := t.TempDir()
-			parts := filesOf("a.tar", int64(len(want)), chunk)
+			parts := Form{ChunkSize: chunk}.Files(&Archive{Name: "a.tar", Size: int64(len(want))})
 			o := NewWriter(dir, parts, newSum, t.Context().Err)
 			source := filepath.Join(t.TempDir(), "blob")
 			layouttest.Try(t, writeTar(o, all, func(d digest.Digest) (io.ReadCloser, error) {
@@ -172,7 +172,7 @@ func TestChunks(t *testing.T) {
 					t.Errorf("%s, chunks of %d: %s has %d bytes", name, chunk, p.Name, len(data))
 				}
 				together = append(together, data...)
-				sum, err := os.ReadFile(filepath.Join(dir, sumName(p.Name)))
+				sum, err := os.ReadFile(filepath.Join(dir, SumName(p.Name)))
 				if newSum == nil {
 					if err == nil {
 						t.Errorf("%s has a checksum", p.Name)
@@ -192,14 +192,14 @@ func TestChunks(t *testing.T) {
 }
 
 func TestWriterRefusesTooLittleAndTooMuch(t *testing.T) {
-	o := NewWriter(t.TempDir(), filesOf("a.tar", 10, 4), nil, t.Context().Err)
+	o := NewWriter(t.TempDir(), Form{ChunkSize: 4}.Files(&Archive{Name: "a.tar", Size: 10}), nil, t.Context().Err)
 	if _, err := o.Write(make([]byte, 9)); err != nil {
 		t.Fatal(err)
 	}
 	if err := o.Close(); err == nil || !strings.Contains(err.Error(), "a.tar.0002.chunk: 1 bytes are missing") {
 		t.Errorf("too little: %v", err)
 	}
-	o = NewWriter(t.TempDir(), filesOf("a.tar", 10, 4), nil, t.Context().Err)
+	o = NewWriter(t.TempDir(), Form{ChunkSize: 4}.Files(&Archive{Name: "a.tar", Size: 10}), nil, t.Context().Err)
 	if n, err := o.Write(make([]byte, 11)); err == nil || n != 10 {
 		t.Errorf("too much: %d, %v", n, err)
 	}

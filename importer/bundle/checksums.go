@@ -8,6 +8,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 const sumSuffix = ".gostsum"
@@ -15,19 +16,17 @@ const sumSuffix = ".gostsum"
 // maxSum limits the size of a checksum file, in bytes.
 const maxSum = 1 << 10
 
-// sumName returns the name of the checksum file of a file.
-func sumName(name string) string { return name + sumSuffix }
+// SumName returns the name of the checksum file of an archive or a chunk.
+func SumName(name string) string { return name + sumSuffix }
 
-// withoutSum returns the name of the file that a checksum file belongs to. Other names are
-// returned unchanged.
-func withoutSum(name string) string { return strings.TrimSuffix(name, sumSuffix) }
-
-// sumText returns the content of a checksum file: lower-case hex and nothing else.
-func sumText(sum hash.Hash) string { return hex.EncodeToString(sum.Sum(nil)) }
-
-func writeSum(name string, sum hash.Hash) error {
-	return durable.WriteInPlace(name, []byte(sumText(sum)), 0o666)
+// ArchiveOf returns the name of the archive to which a file belongs: the archive itself, a chunk,
+// or a checksum file. ok is false for any other file.
+func ArchiveOf(name string) (archive string, ok bool) {
+	return volume.IsArchive(strings.TrimSuffix(name, sumSuffix))
 }
+
+// sumText returns the content of a checksum file: lower-case hex without a line end.
+func sumText(sum hash.Hash) string { return hex.EncodeToString(sum.Sum(nil)) }
 
 // HasSums reports whether the archive has correct checksum files beside it. Call it after
 // [Present.IsSame].
@@ -41,7 +40,7 @@ func (p *Present) HasSums() bool {
 }
 
 func (p *Present) hasSum(i int) bool {
-	text, err := plainfile.Read(filepath.Join(p.dir, sumName(p.files[i].Name)), maxSum)
+	text, err := plainfile.Read(filepath.Join(p.dir, SumName(p.files[i].Name)), maxSum)
 	return err == nil && string(text) == p.sums[i]
 }
 
@@ -52,7 +51,7 @@ func (p *Present) WriteSums(dir string) (names []string, err error) {
 		if p.hasSum(i) {
 			continue
 		}
-		name := sumName(p.files[i].Name)
+		name := SumName(p.files[i].Name)
 		if err := durable.WriteInPlace(filepath.Join(dir, name), []byte(sum), 0o666); err != nil {
 			return names, err
 		}

@@ -21,15 +21,12 @@ type File = inventory.File
 
 // Files returns the files that an archive is written to: chunks of at most the form's size, or
 // one file. An archive that fits into one chunk is still named as a chunk.
-func (f Form) Files(a *Archive) []File { return filesOf(a.Name, a.Size, f.ChunkSize) }
-
-func filesOf(archive string, size, chunk int64) []File {
-	if chunk == 0 {
-		return []File{{Name: archive, Size: size}}
+func (f Form) Files(a *Archive) (all []File) {
+	if f.ChunkSize == 0 {
+		return []File{{Name: a.Name, Size: a.Size}}
 	}
-	var all []File
-	for off := int64(0); off < size; off += chunk {
-		all = append(all, File{Name: chunkName(archive, len(all)), Size: min(chunk, size-off)})
+	for off := int64(0); off < a.Size; off += f.ChunkSize {
+		all = append(all, File{Name: chunkName(a.Name, len(all)), Size: min(f.ChunkSize, a.Size-off)})
 	}
 	return all
 }
@@ -40,7 +37,7 @@ func (f Form) Names(a *Archive) (names []string) {
 	for _, file := range f.Files(a) {
 		names = append(names, file.Name)
 		if f.NewSum != nil {
-			names = append(names, sumName(file.Name))
+			names = append(names, SumName(file.Name))
 		}
 	}
 	return names
@@ -51,9 +48,8 @@ func (f Form) Names(a *Archive) (names []string) {
 // docs/mirror-bundle-layout.md §4.3).
 const chunkSlice = 512 << 10
 
-// chunksIn returns the chunks in a directory of an archive of size bytes, if they fit a limit
-// of chunk bytes. The exact cuts do not matter: d8 cuts elsewhere. It returns nil if the chunks
-// do not fit, or are missing.
+// chunksIn returns the chunks that a directory has of an archive of size bytes, if each is as large
+// as d8 or this package cuts it for a limit of chunk bytes. Otherwise it returns nil.
 func chunksIn(dir, archive string, size, chunk int64) (all []File) {
 	for left := size; chunk > 0; {
 		name := chunkName(archive, len(all))

@@ -9,7 +9,7 @@ import (
 // The same publication repairs one that lost files, including files beside the archives.
 func TestCoversFilesBesideArchives(t *testing.T) {
 	const archive, chunk, other = "platform.tar", "module.tar.0001.chunk", "releases.yaml"
-	p := &Publisher{broken: &volume.Publication{Place: []volume.PublishedFile{{Name: archive}, {Name: other}}, Remove: []string{chunk, sumName(chunk)}}}
+	p := &Publisher{broken: &volume.Publication{Place: []volume.PublishedFile{{Name: archive}, {Name: other}}, Remove: []string{chunk, SumName(chunk)}}}
 	all := map[string]bool{archive: true, "module.tar": true, other: true}
 	if err := p.Covers(all); err != nil {
 		t.Error(err)

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// NewProvingReader returns r as a reader that ends with a *DigestError if its content does not
-// have the digest. from says where the bytes come from.
+// NewProvingReader returns a reader of r that ends with a *DigestError if the content does not have
+// the digest. from is the source that the error names.
 func NewProvingReader(r io.ReadCloser, d digest.Digest, from string) io.ReadCloser {
 	return &provingReader{in: r, sum: d.Algorithm().Digester(), wrong: DigestError{Want: d, From: from}}
 }
@@ -21,7 +21,7 @@ func NewProvingReader(r io.ReadCloser, d digest.Digest, from string) io.ReadClos
 type provingReader struct {
 	in    io.ReadCloser
 	sum   digest.Digester
-	wrong DigestError // if the content does not have the digest
+	wrong DigestError // the error if the content does not have the digest
 }
 
 // Read implements io.Reader.

@@ -12,7 +12,7 @@ import (
 // layoutMark is the content of oci-layout, as d8 mirror writes it.
 const layoutMark = "{\n    \"imageLayoutVersion\": \"1.0.0\"\n}"
 
-// annotationShortTag is the annotation that holds only the tag.
+// annotationShortTag is the annotation with the tag alone.
 const annotationShortTag = "io.deckhouse.image.short_tag"
 
 // indexMediaType is the mediaType of a bundle's index.json.
@@ -40,7 +40,8 @@ type platformDoc struct {
 	OS           string `json:"os"`
 }
 
-// SortedImages returns the images in the order of the index.json. The last image of a tag has it.
+// SortedImages returns the images in the order of the index.json. Of several images with one tag, the
+// last one has it.
 func (l *Layout) SortedImages() []Image {
 	sorted := slices.Clone(l.Images)
 	slices.SortStableFunc(sorted, compareReferences)
@@ -53,7 +54,7 @@ func (l *Layout) Files() ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []File{ListData(path.Join(l.Path, specs.ImageIndexFile), index), ListData(path.Join(l.Path, specs.ImageLayoutFile), []byte(layoutMark))}, nil
+	return []File{listData(path.Join(l.Path, specs.ImageIndexFile), index), listData(path.Join(l.Path, specs.ImageLayoutFile), []byte(layoutMark))}, nil
 }
 
 // LayoutFiles returns the names of the files of a layout in a tree, other than blobs.

@@ -34,7 +34,7 @@ type Image struct {
 	closure.Descriptor
 }
 
-// NewArchive plans an archive of layouts. Its bytes depend only on them.
+// NewArchive plans an archive of layouts. Its bytes depend only on the layouts.
 func NewArchive(name string, layouts []*Layout) (*Archive, error) {
 	slices.SortFunc(layouts, func(a, b *Layout) int { return walkOrder(a.Path, b.Path) })
 	all, err := entriesOf(layouts)

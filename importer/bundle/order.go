@@ -40,8 +40,8 @@ func entriesOf(layouts []*Layout) ([]entry, error) {
 	return all, nil
 }
 
-// walkOrder compares two paths in the order of a walk that sorts each directory by name: "a/b"
-// is before "a-b", because "a" is before "a-b".
+// walkOrder compares two paths in the order of filepath.Walk, which sorts each directory by name:
+// "a/b" comes before "a-b", because "a" comes before "a-b".
 func walkOrder(a, b string) int {
 	for {
 		nameA, restA, moreA := strings.Cut(a, "/")

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Present is an archive as a directory has it.
+// Present is the files that a directory already has of an archive.
 type Present struct {
 	dir     string
 	archive *Archive
@@ -23,8 +23,8 @@ type Present struct {
 	newSum  func() hash.Hash // nil if no checksums are wanted
 	count   func(n int64)
 
-	sums []string // of the files, after the archive was found to be the same
-	shas []string
+	sums []string // of the files, set by IsSame; empty if no checksums are wanted
+	shas []string // sha256 of the files, set by IsSame
 }
 
 // Files returns the files with their checksums. Call it after [Present.IsSame].
@@ -36,8 +36,8 @@ func (p *Present) Files() []File {
 	return all
 }
 
-// In returns the part of the archive that dir already holds in the given form. It calls
-// count with the number of bytes that it has read or skipped.
+// In returns the files that dir already has of the archive in a form. [Present.IsSame] calls count
+// with the numbers of bytes that it reads or skips.
 func (a *Archive) In(dir string, form Form, count func(n int64)) *Present {
 	p := &Present{dir: dir, archive: a, files: form.Files(a), newSum: form.NewSum, count: count}
 	if cut := chunksIn(dir, a.Name, a.Size, form.ChunkSize); cut != nil {
@@ -55,24 +55,23 @@ func (p *Present) HasFiles() bool {
 		if err != nil || info.Size() != f.Size || !info.Mode().IsRegular() {
 			return false
 		}
-		names = append(names, f.Name, sumName(f.Name))
+		names = append(names, f.Name, SumName(f.Name))
 	}
 	others, err := replacedBy(p.dir, p.archive.Name, names)
 	return err == nil && len(others) == 0
 }
 
-// IsSame reports whether the files are what would be written. It reads them once: each blob is
-// compared by its digest, everything else by its bytes. Checksums are computed meanwhile. It
-// returns false if a file cannot be read; the error is the context's.
+// IsSame reports whether the files have the bytes that [Archive.Write] would write. It reads them
+// once: it compares each blob by its digest and everything else by its bytes, and computes the
+// checksums of the files. It returns false if a file cannot be read; the error is the context's.
 func (p *Present) IsSame(ctx context.Context) (bool, error) {
 	if !p.HasFiles() {
 		return false, nil
 	}
-	files := &joined{dir: p.dir, rest: p.files, newSum: p.newSum}
+	files := &joined{dir: p.dir, rest: p.files, newSum: p.newSum, count: p.count}
 	defer files.Close()
-	counted := &counted{r: contextReader{ctx, files}, count: p.count}
-	err := compare(bufio.NewReaderSize(counted, 1<<18), p.archive.entries)
-	p.count(p.archive.Size - counted.n) // skipped
+	err := compare(bufio.NewReaderSize(contextReader{ctx, files}, 1<<18), p.archive.entries)
+	p.count(p.archive.Size - files.n) // skipped
 	if err != nil {
 		return false, ctx.Err()
 	}
@@ -120,7 +119,7 @@ func compareEntry(r io.Reader, e entry) error {
 	return nil
 }
 
-// errDiffers reports bytes that differ from those that would be written.
+// errDiffers reports bytes that differ from those that [Archive.Write] would write.
 var errDiffers = errors.New("other bytes")
 
 func expect(r io.Reader, want []byte) error {
@@ -137,14 +136,16 @@ func expect(r io.Reader, want []byte) error {
 // joined reads the files of an archive in sequence.
 type joined struct {
 	dir    string
-	rest   []File
+	rest   []File // not opened yet
 	newSum func() hash.Hash
+	count  func(n int64) // called after each read
+	n      int64         // bytes read
 
 	f    *os.File
 	sum  hash.Hash
 	sha  hash.Hash
 	sums []string // of the files that were read to their end
-	shas []string
+	shas []string // likewise
 }
 
 // Read implements io.Reader.
@@ -154,6 +155,8 @@ func (j *joined) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		n, err := j.f.Read(p)
+		j.n += int64(n)
+		j.count(int64(n))
 		j.sha.Write(p[:n])
 		if j.sum != nil {
 			j.sum.Write(p[:n])
@@ -196,19 +199,4 @@ func (j *joined) Close() error {
 	f := j.f
 	j.f = nil
 	return f.Close()
-}
-
-// counted counts the bytes that are read.
-type counted struct {
-	r     io.Reader
-	count func(n int64)
-	n     int64
-}
-
-// Read implements io.Reader.
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	c.count(int64(n))
-	return n, err
 }

@@ -20,9 +20,7 @@ type Changes struct {
 	Remove []string
 }
 
-func (c Changes) isEmpty() bool { return len(c.Place)+len(c.Remove) == 0 }
-
-// Replace records that an archive in a form replaces the files that a directory has of it.
+// Replace adds the changes by which the staged files of an archive replace its files in a directory.
 func (c *Changes) Replace(dir string, a *Archive, form Form) error {
 	names := form.Names(a)
 	old, err := replacedBy(dir, a.Name, names)
@@ -31,12 +29,12 @@ func (c *Changes) Replace(dir string, a *Archive, form Form) error {
 	return err
 }
 
-// replacedBy lists the old files of an archive that its new files do not overwrite: chunks if
-// it is one file now, or the other way round, and stale checksum files.
+// replacedBy lists the files of an archive in a directory that its new files do not overwrite: chunks
+// if the archive is one file now, or the other way round, and stale checksum files.
 func replacedBy(dir, archive string, now []string) (old []string, err error) {
 	all, err := os.ReadDir(dir)
 	for _, e := range all {
-		of, ok := volume.IsArchive(withoutSum(e.Name()))
+		of, ok := ArchiveOf(e.Name())
 		if ok && of == archive && !slices.Contains(now, e.Name()) {
 			old = append(old, e.Name())
 		}
@@ -55,7 +53,7 @@ type Publisher struct {
 }
 
 // NewPublisher returns a publisher for the directory of a bundle, and completes an interrupted
-// publication, whose new files readers already see. work is a directory for staged files on the
+// publication, as readers already see its new files. work is a directory for staged files on the
 // same file system. reached is called at each step.
 func NewPublisher(dir, work string, reached func(point string)) (*Publisher, error) {
 	p := &Publisher{dir: dir, work: work, reached: reached}
@@ -73,12 +71,12 @@ func (p *Publisher) MakeDirs() error {
 	return errors.Join(os.MkdirAll(p.Staged(), 0o755), os.MkdirAll(p.Unstaged(), 0o755))
 }
 
-// IsBroken reports whether an interrupted publication has lost files. It hides the directory
-// from readers until another publication covers and replaces it.
+// IsBroken reports whether files of an interrupted publication are lost. Readers refuse the directory
+// until another publication replaces all files of this one.
 func (p *Publisher) IsBroken() bool { return p.broken != nil }
 
-// Covers fails unless names, of archives and other files, include everything that a broken
-// publication has partly replaced: anything else would stay a mixture of old and new.
+// Covers fails unless names, of archives and other files, include all files of a broken publication:
+// the others would stay a mixture of old and new files.
 func (p *Publisher) Covers(names map[string]bool) error {
 	if p.broken == nil {
 		return nil
@@ -88,7 +86,7 @@ func (p *Publisher) Covers(names map[string]bool) error {
 		changed = append(changed, f.Name)
 	}
 	for _, name := range changed {
-		archive, ok := volume.IsArchive(withoutSum(name))
+		archive, ok := ArchiveOf(name)
 		if !names[name] && !(ok && names[archive]) {
 			return fmt.Errorf("%s: an interrupted pull has replaced some files and lost others, and this one does not pull %s: run that pull again, or remove the file %s to take the archives as they are", p.dir, name, volume.PublicationFile)
 		}
@@ -96,7 +94,7 @@ func (p *Publisher) Covers(names map[string]bool) error {
 	return nil
 }
 
-// StageIfNew stages a file unless the directory already has the same. It reports whether it
+// StageIfNew stages a file unless the bundle already has it with this content, and reports whether it
 // did.
 func (p *Publisher) StageIfNew(name string, data []byte) (bool, error) {
 	if hasContent(filepath.Join(p.dir, filepath.FromSlash(name)), data) {
@@ -119,7 +117,7 @@ func (p *Publisher) StageWritten(names []string) error {
 	return durable.SyncDir(p.Staged())
 }
 
-// KeepStaged removes staged files that have none of the names.
+// KeepStaged removes all staged files except those with the names.
 func (p *Publisher) KeepStaged(names []string) error {
 	all, err := os.ReadDir(p.Staged())
 	if err != nil {
@@ -142,7 +140,7 @@ func (p *Publisher) newJournal() string { return filepath.Join(p.work, "publicat
 // all of them (see volume.Publication), and the next publisher completes an interrupted move.
 // Before that, nothing changes.
 func (p *Publisher) Publish(c Changes) error {
-	if c.isEmpty() && p.broken == nil {
+	if len(c.Place)+len(c.Remove) == 0 && p.broken == nil {
 		return nil
 	}
 	staged, err := p.freeStaged()
@@ -204,12 +202,20 @@ func (p *Publisher) writeJournal(c Changes, staged string) error {
 	if err != nil {
 		return err
 	}
-	for dir := range dirs {
-		if err := durable.SyncDir(filepath.Join(p.Staged(), filepath.FromSlash(dir))); err != nil {
+	if err := syncDirs(p.Staged(), dirs); err != nil {
+		return err
+	}
+	return durable.WriteInPlace(p.newJournal(), data, 0o666)
+}
+
+// syncDirs syncs directories below dir to disk.
+func syncDirs(dir string, names map[string]bool) error {
+	for name := range names {
+		if err := durable.SyncDir(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
 			return err
 		}
 	}
-	return durable.WriteInPlace(p.newJournal(), data, 0o666)
+	return nil
 }
 
 // finish completes a publication that has a journal, and removes the remains of an interrupted
@@ -268,12 +274,7 @@ func (p *Publisher) moveStaged(j *volume.Publication) error {
 			return err
 		}
 	}
-	for dir := range dirs {
-		if err := durable.SyncDir(filepath.Join(p.dir, filepath.FromSlash(dir))); err != nil {
-			return err
-		}
-	}
-	return nil
+	return syncDirs(p.dir, dirs)
 }
 
 // stagedDirs lists the directories of staged files in the bundle's directory.
@@ -305,7 +306,7 @@ func (p *Publisher) restoreStaged() error {
 	}
 	for _, dir := range all {
 		if err := os.Rename(dir, p.Staged()); err != nil {
-			if err := os.RemoveAll(dir); err != nil { // it holds only what can be fetched again
+			if err := os.RemoveAll(dir); err != nil { // its files can be fetched again
 				return err
 			}
 		}

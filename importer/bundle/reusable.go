@@ -20,8 +20,8 @@ type reusableVolume struct {
 	list []volume.Layout
 }
 
-// OpenReusable opens the archives directly in the directories, in order, and then their trees.
-// It skips what it cannot read. The error is the context's.
+// OpenReusable opens the archives directly in the directories, in order, and then their trees. It
+// skips those that it cannot read. The error is the context's.
 func OpenReusable(ctx context.Context, dirs ...string) (*Reusable, error) {
 	r := &Reusable{}
 	for _, dir := range dirs {
@@ -61,8 +61,8 @@ func (r *Reusable) add(ctx context.Context, dir string, vol volume.Volume) error
 	return err
 }
 
-// Find returns the place of a blob in an archive or tree, and the directory of that. It
-// searches layouts at the path first. A size of -1 matches any size. The bytes are not
+// Find returns the place of a blob in an archive or tree, and its directory; both are empty if it
+// finds none. It searches the path layout first. A size of -1 matches any size. The bytes are not
 // verified. A nil Reusable has no blobs. The error is the cause of ctx.
 func (r *Reusable) Find(ctx context.Context, layout string, d digest.Digest, size int64) (where extent.List, dir string, err error) {
 	if r == nil {

@@ -66,7 +66,7 @@ next:
 		}
 		for _, f := range files {
 			if os.SameFile(f.info, info) {
-				b.count(name, f.good)
+				b.record(name, f.good)
 				continue next
 			}
 		}
@@ -75,12 +75,12 @@ next:
 			return false, err
 		}
 		files = append(files, seen{info, good})
-		b.count(name, good)
+		b.record(name, good)
 	}
 	return b.have != "", nil
 }
 
-func (b *TreeBlob) count(name string, good bool) {
+func (b *TreeBlob) record(name string, good bool) {
 	if good {
 		b.have = name
 	} else {
@@ -91,8 +91,8 @@ func (b *TreeBlob) count(name string, good bool) {
 // Use sets a file outside of the tree as the source of the blob.
 func (b *TreeBlob) Use(file string) { b.have = file }
 
-// Place puts the blob into the paths where it is missing, each file atomically. Its bytes have
-// to be on disk first, as an index may already name it.
+// Place puts the blob into the paths where it is missing or damaged, each file atomically. Sync its
+// bytes to disk before, as an index may already name it.
 func (b *TreeBlob) Place(ctx context.Context) error {
 	for _, name := range b.missing {
 		if err := place(ctx, b.have, name); err != nil {
@@ -148,8 +148,8 @@ func copyTo(ctx context.Context, from, to string) error {
 	}
 }
 
-// StageIndex stages the index.json of a layout of the tree if it changes, so that all indexes
-// are published together. It reports whether it did.
+// StageIndex stages the index.json of a layout of the tree if it changes, so that all indexes are
+// published together. It returns the name of the index, and reports whether it is staged.
 func (p *Publisher) StageIndex(layout string, index []byte) (name string, staged bool, err error) {
 	dir := filepath.Join(p.dir, filepath.FromSlash(layout))
 	if mark := filepath.Join(dir, specs.ImageLayoutFile); !hasContent(mark, []byte(layoutMark)) {

@@ -8,6 +8,8 @@ import (
 	"hash"
 	"os"
 	"path/filepath"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
 // Write writes an archive to the files of a form in a directory, and syncs each file to disk. It
@@ -25,7 +27,7 @@ func (a *Archive) Write(ctx context.Context, dir string, form Form, open Open) (
 // before it starts the next one, and can write a checksum file beside it.
 type Writer struct {
 	dir    string
-	rest   []File // the first of them is being written
+	rest   []File // the first one is being written
 	newSum func() hash.Hash
 	live   func() error // its error stops the writing
 
@@ -106,10 +108,10 @@ func (w *Writer) countWritten(n int64) error {
 	if err := f.Close(); err != nil || w.sum == nil {
 		return err
 	}
-	return writeSum(filepath.Join(w.dir, sumName(name)), w.sum)
+	return durable.WriteInPlace(filepath.Join(w.dir, SumName(name)), []byte(sumText(w.sum)), 0o666)
 }
 
-// Close closes the open file. It fails if less was written than planned.
+// Close closes the open file. It fails if fewer bytes were written than planned.
 func (w *Writer) Close() error {
 	if w.f != nil {
 		f := w.f

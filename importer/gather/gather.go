@@ -24,11 +24,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Options say how sources are read.
+// Options configure how sources are read.
 type Options struct {
-	CacheDir  string // of archive indexes; none are cached if it is empty
-	Checksums bool   // read each file to its end
-	// Buckets opens places in buckets, if sources are in some.
+	CacheDir  string // of archive indexes; if it is empty, they are not cached
+	Checksums bool   // compute the checksum of each file
+	// Buckets opens places in buckets. It may be nil if no source is in a bucket.
 	Buckets func(bucket.Place) bucket.Reader
 }
 
@@ -57,8 +57,8 @@ func Sources(ctx context.Context, sources []string, o Options, b *inventory.Buil
 	return problems, addFiles(ctx, sources, tree.Snapshot(), o.Checksums, b)
 }
 
-// list adds the content of a snapshot, and returns its failures. A root layout without a name is
-// listed, too.
+// list adds the content of a snapshot, and returns the problems that are failures. A root layout
+// without a name is no failure.
 func list(ctx context.Context, s *layoutstore.Snapshot, b *inventory.Builder) (failures []problem.Problem, err error) {
 	if err := s.Check(ctx, runtime.GOMAXPROCS(0)); err != nil {
 		return nil, err
@@ -76,7 +76,8 @@ func list(ctx context.Context, s *layoutstore.Snapshot, b *inventory.Builder) (f
 	return failures, err
 }
 
-// Directory returns the directory of the sources, if they are all in one and it is not a store.
+// Directory returns the directory of the sources. ok is false if they are in several directories, or
+// in a store.
 func Directory(sources []string) (dir string, ok bool) {
 	for n, source := range sources {
 		if bucket.IsPlace(source) {
@@ -95,8 +96,8 @@ func Directory(sources []string) (dir string, ok bool) {
 	return dir, errors.Is(err, fs.ErrNotExist)
 }
 
-// addFiles adds the files of the sources: archives and chunks, their checksum files, and of a
-// directory the indexes of its tree and the releases of Deckhouse.
+// addFiles adds the files of the sources: archives and chunks and their checksum files. If the
+// directory itself is a source, it also adds the index files of its tree and the file of releases.
 func addFiles(ctx context.Context, sources []string, s *layoutstore.Snapshot, checksums bool, b *inventory.Builder) error {
 	dir, ok := Directory(sources)
 	if !ok {
@@ -111,12 +112,15 @@ func addFiles(ctx context.Context, sources []string, s *layoutstore.Snapshot, ch
 	var names []string
 	for _, name := range files.Names() {
 		if archive, ok := volume.IsArchive(name); ok && !strings.HasPrefix(name, ".") && (all || archives[archive]) {
-			names = append(append(names, name), bundle.FilesBeside(name)...)
+			names = append(names, name, bundle.SumName(name))
 		}
 	}
 	if all {
 		names = append(names, bundle.ReleasesFile)
-		for _, at := range treePaths(s, dir) {
+		for _, at := range treePaths(s, func(where string) (string, bool) {
+			rel, err := filepath.Rel(dir, where)
+			return filepath.ToSlash(rel), err == nil && filepath.IsLocal(rel)
+		}) {
 			names = append(names, bundle.LayoutFiles(at)...)
 		}
 	}
@@ -150,8 +154,9 @@ func wantedArchives(sources []string) (all bool, archives map[string]bool) {
 	return false, archives
 }
 
-// treePaths returns the paths of the unpacked layouts in a directory.
-func treePaths(s *layoutstore.Snapshot, dir string) (paths []string) {
+// treePaths returns the paths of the unpacked layouts of a snapshot. relative returns the path of a
+// layout relative to the directory or the place in a bucket; ok is false for a layout outside.
+func treePaths(s *layoutstore.Snapshot, relative func(where string) (rel string, ok bool)) (paths []string) {
 	for _, at := range s.Paths() {
 		repo, err := s.At(at)
 		if err != nil {
@@ -159,8 +164,8 @@ func treePaths(s *layoutstore.Snapshot, dir string) (paths []string) {
 		}
 		for _, l := range repo.Layouts() {
 			where, entry := l.Where()
-			if rel, err := filepath.Rel(dir, where); entry == "" && err == nil && filepath.IsLocal(rel) {
-				paths = append(paths, path.Clean(filepath.ToSlash(rel)))
+			if rel, ok := relative(where); ok && entry == "" {
+				paths = append(paths, path.Clean(rel))
 			}
 		}
 	}

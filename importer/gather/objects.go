@@ -25,7 +25,7 @@ func addObjects(ctx context.Context, sources []string, s *layoutstore.Snapshot, 
 	}
 	if wanted == nil {
 		wanted = map[string]bool{bundle.ReleasesFile: true}
-		for _, layout := range objectPaths(s, at) {
+		for _, layout := range treePaths(s, func(where string) (string, bool) { return strings.CutPrefix(where+"/", at+"/") }) {
 			for _, name := range bundle.LayoutFiles(layout) {
 				wanted[name] = true
 			}
@@ -41,7 +41,9 @@ func addObjects(ctx context.Context, sources []string, s *layoutstore.Snapshot, 
 		if object.Key == journal.StateFile {
 			return errStore
 		}
-		all = append(all, keepListed(object, wanted)...)
+		if isListed(object.Key, wanted) {
+			all = append(all, object)
+		}
 		return nil
 	})
 	if errors.Is(err, errStore) {
@@ -59,27 +61,19 @@ func addObjects(ctx context.Context, sources []string, s *layoutstore.Snapshot, 
 	return err
 }
 
-// errStore ends the list of a store.
+// errStore ends the listing of a store, whose files are not listed.
 var errStore = errors.New("a store")
 
-// keepListed returns an object if an inventory lists it: archives and chunks at the top, their
-// checksum files, and wanted names. Archives that are sources of their own are in wanted.
-func keepListed(o bucket.Object, wanted map[string]bool) []bucket.Object {
-	archive, isArchive := volume.IsArchive(o.Key)
-	for _, sums := range bundle.FilesBeside("") {
-		if !isArchive {
-			archive, isArchive = volume.IsArchive(strings.TrimSuffix(o.Key, sums))
-		}
-	}
+// isListed reports whether an inventory lists an object: one with a wanted name, or a file of an
+// archive at the top. If the whole place is a source, all archives count; otherwise those in wanted.
+func isListed(key string, wanted map[string]bool) bool {
+	archive, isArchive := bundle.ArchiveOf(key)
 	all := wanted[bundle.ReleasesFile]
-	if wanted[o.Key] || isArchive && !strings.ContainsRune(o.Key, '/') && !strings.HasPrefix(o.Key, ".") && (all || wanted[archive]) {
-		return []bucket.Object{o}
-	}
-	return nil
+	return wanted[key] || isArchive && !strings.ContainsRune(key, '/') && !strings.HasPrefix(key, ".") && (all || wanted[archive])
 }
 
-// placeOf returns the one place of sources in a bucket; archives are those in it that are sources of
-// their own, or nil if the place is one.
+// placeOf returns the place in a bucket of all sources, and the archives in it that are sources;
+// archives is nil if the place itself is a source. ok is false if the sources have several places.
 func placeOf(sources []string) (at string, archives map[string]bool, ok bool) {
 	archives = map[string]bool{}
 	for n, source := range sources {
@@ -99,23 +93,6 @@ func placeOf(sources []string) (at string, archives map[string]bool, ok bool) {
 		}
 	}
 	return at, archives, true
-}
-
-// objectPaths are the paths of the layouts whose files are objects at a place.
-func objectPaths(s *layoutstore.Snapshot, place string) (paths []string) {
-	for _, at := range s.Paths() {
-		repo, err := s.At(at)
-		if err != nil {
-			continue
-		}
-		for _, l := range repo.Layouts() {
-			where, entry := l.Where()
-			if rel, ok := strings.CutPrefix(where+"/", place+"/"); ok && entry == "" {
-				paths = append(paths, path.Clean(rel))
-			}
-		}
-	}
-	return paths
 }
 
 // listObject describes an object for an inventory.

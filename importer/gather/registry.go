@@ -1,9 +1,11 @@
 package gather
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -19,25 +21,25 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// RegistryOptions say which registry to list, and how.
+// RegistryOptions configure which registry is listed, and how.
 type RegistryOptions struct {
 	Client *client.Client
 	At     client.Reference
 	Jobs   int // requests at a time
-	// NoEditionSplit expects the installer and the d8 program below the path, even if it ends in
-	// an edition.
+	// NoEditionSplit expects the installer and the d8 program below the path, even if the path ends
+	// in an edition.
 	NoEditionSplit bool
 	// Known is an inventory with repositories and untagged manifests to check as well: no
 	// registry lists untagged manifests, and many do not list repositories. It may be nil.
 	Known *inventory.Inventory
 }
 
-// ErrNoCatalog says that a registry does not list its repositories.
+// ErrNoCatalog reports that a registry does not list its repositories.
 var ErrNoCatalog = errors.New("the registry does not list its repositories")
 
 // Registry adds the content of a path in a registry to an inventory: every tag, with everything
-// that it leads to. It sends one HEAD request per blob. Discovery tags are left out. Missing
-// content is returned as problems. Errors: ErrNoCatalog; those of the client; the context's.
+// that it leads to. It sends one HEAD request per blob. It skips discovery tags, and returns
+// missing content as problems. Errors: ErrNoCatalog; those of the client; the context's.
 func Registry(ctx context.Context, o RegistryOptions, b *inventory.Builder) ([]problem.Problem, error) {
 	split := edition.Of(o.At.Path)
 	if o.NoEditionSplit {
@@ -72,7 +74,7 @@ type remote struct {
 
 	mu       sync.Mutex // guards the following fields
 	builder  *inventory.Builder
-	blobs    map[digest.Digest]bool // already requested
+	blobs    map[digest.Digest]bool // requested so far
 	problems []problem.Problem
 }
 
@@ -141,8 +143,8 @@ func (r *remote) tagLists(ctx context.Context, paths []string) (map[string][]str
 	return lists, group.Wait()
 }
 
-// withoutDiscovery drops discovery tags: tags that are also the name of a directory of
-// repositories below an index.
+// withoutDiscovery drops discovery tags: tags of a repository at the path of an index that are also
+// the name of a directory of repositories below it.
 func withoutDiscovery(path string, tags []string, lists map[string][]string) []string {
 	if !slices.Contains(discovery.Indexes(), path) {
 		return tags
@@ -159,7 +161,7 @@ func withoutDiscovery(path string, tags []string, lists map[string][]string) []s
 
 // repository adds a repository with everything that its tags lead to.
 func (r *remote) repository(ctx context.Context, path string, tags []string) error {
-	tops := map[digest.Digest]*closure.Top{}
+	tops := map[digest.Digest]closure.Top{}
 	bodies := map[digest.Digest][]byte{}
 	name := r.split.Name(path)
 	add := func(reference, tag string) error {
@@ -173,14 +175,15 @@ func (r *remote) repository(ctx context.Context, path string, tags []string) err
 		if err != nil {
 			return err
 		}
-		top := tops[m.Digest]
-		if top == nil {
-			top = &closure.Top{Digest: m.Digest, MediaType: m.MediaType, Sizes: []int64{int64(len(m.Body))}}
-			tops[m.Digest], bodies[m.Digest] = top, m.Body
+		top, known := tops[m.Digest]
+		if !known {
+			top = closure.Top{Digest: m.Digest, MediaType: m.MediaType, Sizes: []int64{int64(len(m.Body))}}
+			bodies[m.Digest] = m.Body
 		}
 		if tag != "" {
 			top.Tags = append(top.Tags, tag)
 		}
+		tops[m.Digest] = top
 		return nil
 	}
 	for _, tag := range tags {
@@ -196,12 +199,10 @@ func (r *remote) repository(ctx context.Context, path string, tags []string) err
 	if len(tops) == 0 {
 		return nil
 	}
-	all := make([]closure.Top, 0, len(tops))
-	for _, top := range tops {
+	all := slices.SortedFunc(maps.Values(tops), func(a, b closure.Top) int { return cmp.Compare(a.Digest, b.Digest) })
+	for _, top := range all {
 		slices.Sort(top.Tags)
-		all = append(all, *top)
 	}
-	slices.SortFunc(all, func(a, b closure.Top) int { return strings.Compare(a.Digest.String(), b.Digest.String()) })
 	graph, err := closure.Walk(ctx, all, func(ctx context.Context, d digest.Digest) (body []byte, missing, err error) {
 		if body := bodies[d]; body != nil {
 			return body, nil, nil
@@ -265,10 +266,10 @@ func (r *remote) addBlobs(ctx context.Context, name string, graph *closure.Graph
 	group.SetLimit(r.Jobs)
 	for _, b := range graph.Blobs {
 		r.mu.Lock()
-		asked := r.blobs[b.Digest]
+		requested := r.blobs[b.Digest]
 		r.blobs[b.Digest] = true
 		r.mu.Unlock()
-		if asked {
+		if requested {
 			continue
 		}
 		group.Go(func() error {
@@ -283,7 +284,7 @@ func (r *remote) addBlobs(ctx context.Context, name string, graph *closure.Graph
 				return err
 			}
 			if size < 0 {
-				size = b.Size() // the registry does not say
+				size = b.Size() // the registry does not report the size
 			}
 			if !slices.ContainsFunc(b.Claims, func(c closure.Claim) bool { return c.Size == size }) {
 				r.add(problem.Problem{Kind: problem.Damaged, Repository: name, Tags: b.TagsTo(), Digest: b.Digest, Reason: fmt.Sprintf("%d bytes, the manifest says %d", size, b.Size())})

@@ -153,24 +153,19 @@ func (l *lister) addLayout(layout *bundle.Layout) {
 
 // addBeside adds the checksum file of a file, which may be staged.
 func (l *lister) addBeside(ctx context.Context, name string) error {
-	for _, beside := range bundle.FilesBeside(name) {
-		if err := l.addFileAt(ctx, beside); err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.addFileAt(ctx, bundle.SumName(name))
 }
 
 // addFileAt adds a file of the published bundle, which may still be staged. It skips a file that
 // the publication removes.
 func (l *lister) addFileAt(ctx context.Context, name string) error {
-	dirs := []string{l.run.options.Dir}
+	dir := l.run.options.Dir
 	if slices.Contains(l.run.changes.Place, name) {
-		dirs = []string{l.run.work.publisher.Staged()}
+		dir = l.run.work.publisher.Staged()
 	} else if slices.Contains(l.run.changes.Remove, name) {
 		return nil
 	}
-	f, ok, err := bundle.ListFile(ctx, bundle.FirstOf(name, dirs...), name, true)
+	f, ok, err := bundle.ListFile(ctx, filepath.Join(dir, filepath.FromSlash(name)), name, true)
 	if ok {
 		l.AddFile(f)
 	}
