@@ -16,8 +16,8 @@ import (
 )
 
 // scanArchives scans the archives that were found in the source's directory. It reuses the
-// last state of an archive whose files are unchanged. It waits for one that has just
-// changed, unless an import put it there: then it is complete.
+// last state of an archive whose files are unchanged. An archive that has just changed waits,
+// unless an import put it there: then it is complete.
 func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, store *journal.View, now time.Time) error {
 	before := map[string]*volumeState{}
 	for _, h := range s.last.archives {
@@ -25,7 +25,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	}
 	for _, p := range found.Problems {
 		name, _ := volume.IsArchive(p.Path)
-		p.Path = s.archivePath(found, p.Path)
+		p.Path = volume.JoinPath(found.Dir, p.Path)
 		p.TagsUnknown = (p.Kind == Limited || p.Kind == Incomplete) && !p.Harmless
 		next.problems = append(next.problems, p)
 		if h := before[name]; h != nil && p.Transient {
@@ -37,8 +37,8 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	for _, h := range next.archives {
 		have[h.name] = true
 	}
-	sets := slices.DeleteFunc(found.Sets, func(set volume.Set) bool { return have[set.Name] })
-	looked := make([]*volumeState, len(sets))
+	sets := slices.DeleteFunc(slices.Clone(found.Sets), func(set volume.Set) bool { return have[set.Name] })
+	scanned := make([]*volumeState, len(sets))
 	again := make([]time.Duration, len(sets))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -48,7 +48,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 			if _, generation := store.PackedAs(set.Name); generation > 0 || s.bucket != nil && !set.Chunked {
 				settle = 0 // an object appears when it is complete
 			}
-			looked[i], again[i], err = s.scanArchive(ctx, set, before[set.Name], now, settle)
+			scanned[i], again[i], err = s.scanArchive(ctx, set, before[set.Name], now, settle)
 			return err
 		})
 	}
@@ -56,11 +56,9 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 		return err
 	}
 	for _, d := range again {
-		if d > 0 && (next.again == 0 || d < next.again) {
-			next.again = d
-		}
+		next.again = sooner(next.again, d)
 	}
-	next.archives = append(next.archives, looked...)
+	next.archives = append(next.archives, scanned...)
 	for i, h := range next.archives {
 		if store.IsRetired(h.name) {
 			next.archives[i] = h.withoutTags()
@@ -86,20 +84,11 @@ func (h *volumeState) withoutTags() *volumeState {
 	return &bare
 }
 
-// withTags returns the state of an archive as its indexes have it.
-func (h *volumeState) withTags() *volumeState {
-	if h.tagged != nil {
-		return h.tagged
-	}
-	return h
-}
-
-func (s *source) archivePath(found volume.Found, name string) string {
-	return volume.JoinPath(found.Dir, name)
-}
+// withTags returns the state of an archive with the tags of its indexes.
+func (h *volumeState) withTags() *volumeState { return cmp.Or(h.tagged, h) }
 
 // scanArchive scans one archive; prev is its state after the last scan, or nil. again is how
-// long to wait before the next scan; 0 means that only a change needs one.
+// long to wait before the next scan; 0 means until a change.
 func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeState, now time.Time, settle time.Duration) (h *volumeState, again time.Duration, err error) {
 	h = &volumeState{name: set.Name, identity: set.Identity(), written: set.Written(), status: SourceStatus{Path: set.Path(), Kind: "tar"}}
 	if set.Chunked {
@@ -121,7 +110,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeSt
 		return prev, 0, nil
 	}
 	age := h.age(set, now)
-	// An archive that was waited for before has only changed its mode, if anything.
+	// At most the mode of a known archive has changed, so there is no need to wait.
 	known := opened || !written && prev.unreadable
 	if s.scanned && !known && age < settle {
 		h.setWaiting("it changed a moment ago")
@@ -148,7 +137,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeSt
 	if isBroken {
 		h.status.State, h.status.Detail = "incomplete", broken.Reason
 		broken.Path = set.Path()
-		h.addProblem(broken)
+		h.problems = append(h.problems, broken)
 	}
 	if err := h.readLayouts(ctx, listing, old); err != nil || !archive.IsStale() {
 		return h, 0, err
@@ -158,8 +147,8 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeSt
 	return s.scanArchive(ctx, set, h, now, settle)
 }
 
-// reportFiles reports which files of a set were read and which were not. The error is the
-// cause of ctx.
+// reportFiles passes the files of a set to [Options.Opened] if they were read, else to
+// [Options.Unread]. The error is the cause of ctx.
 func (s *source) reportFiles(ctx context.Context, set volume.Set, archive *volume.Archive) error {
 	files, err := archive.ReadFiles(ctx)
 	if err != nil {
@@ -181,7 +170,7 @@ func (s *source) reportFiles(ctx context.Context, set volume.Set, archive *volum
 	return nil
 }
 
-// age is for how long the files have been unchanged. At the first scan only their
+// age returns how long the files have been unchanged. At the first scan only their
 // modification times count; a time in the future is ignored.
 func (h *volumeState) age(set volume.Set, now time.Time) time.Duration {
 	changed := h.changedAt
@@ -198,7 +187,7 @@ func (h *volumeState) setWaiting(reason string) { h.status.State, h.status.Detai
 func (s *source) openArchive(ctx context.Context, set volume.Set, prev *volumeState) (*volume.Archive, volume.Listing, error) {
 	cache := s.cache
 	if prev != nil && prev.vol != nil && prev.identity == set.Identity() {
-		cache = "" // it has just turned out to be wrong
+		cache = "" // it was wrong
 	}
 	for {
 		archive, err := volume.OpenArchive(ctx, set, cache)
@@ -214,8 +203,8 @@ func (s *source) openArchive(ctx context.Context, set volume.Set, prev *volumeSt
 	}
 }
 
-// unreadable keeps the last state of an archive that cannot be read now, unless its files
-// were replaced.
+// unreadable returns the state of an archive that cannot be read: the last one, unless its
+// files were replaced.
 func (s *source) unreadable(h, prev *volumeState, cause error) (*volumeState, time.Duration, error) {
 	if errors.Is(cause, ErrStale) {
 		h.moved = true
@@ -227,6 +216,6 @@ func (s *source) unreadable(h, prev *volumeState, cause error) (*volumeState, ti
 	}
 	h.unreadable = true
 	h.setFailing(cause)
-	h.addProblem(Problem{Kind: Damaged, Path: h.status.Path, Reason: cause.Error(), TagsUnknown: true, Transient: IsTransient(cause)})
+	h.problems = append(h.problems, Problem{Kind: Damaged, Path: h.status.Path, Reason: cause.Error(), TagsUnknown: true, Transient: IsTransient(cause)})
 	return h, 0, nil
 }

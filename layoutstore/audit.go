@@ -13,16 +13,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// Audit compares what a repository needs with what its layouts contain. It checks
-// presence, sizes and the digests of manifests. The digests of blobs are left to the
-// caller, who reads the blobs.
+// Audit compares the graph of a repository with the content of its layouts. It checks
+// presence, sizes and the digests of manifests. The caller reads the blobs and checks their
+// digests.
 type Audit struct {
 	Graph    *closure.Graph
 	Problems []Problem // by place
-	// NonDistributable are missing layers whose media type says that they may be missing.
-	// They are not problems, but a client has to get them elsewhere.
+	// NonDistributable are missing layers whose media type allows them to be missing. They
+	// are not problems, but a client has to get them elsewhere.
 	NonDistributable []Problem
-	Blobs            []Stored // by layout, then digest; blobs of a wrong size are left out
+	Blobs            []Stored // by layout, then digest; without blobs of a wrong size
 
 	repo  *Repository
 	name  string
@@ -42,12 +42,12 @@ type Stored struct {
 	Layout Layout
 	Digest digest.Digest
 	Where  extent.List
-	Needed bool // a manifest or an index refers to it
-	Read   bool // the audit has read it, because it is a manifest, and has reported its problems
+	Needed bool // a manifest or an index refers to the blob
+	Read   bool // the blob is a manifest: the audit has read it and reported its problems
 }
 
-// Findings receives the findings of an audit one by one, in no order. Functions that are
-// nil are not called.
+// Findings receives the findings of an audit one by one, in no particular order. Each function
+// may be nil.
 type Findings struct {
 	Problem, NonDistributable func(Problem)
 	Blob                      func(Stored)
@@ -59,12 +59,12 @@ type need struct {
 	blob       *closure.Blob
 	sizes      []int64  // accepted sizes; bytes
 	layouts    []Layout // layouts with a copy of an accepted size
-	foundSizes []int64  // size of the copy in each of them; bytes
-	present    bool     // a file or an entry has its name, of whatever size
+	foundSizes []int64  // size of the copy in each of layouts; bytes
+	present    bool     // a layout has a file or an entry for the digest, of any size
 }
 
 // Audit audits the repository at path and returns all findings. Errors: ErrRepositoryUnknown;
-// ErrStale if a refresh is due; those that [Exhausted] knows; the context's.
+// ErrStale if a refresh is due; those for which [IsExhausted] is true; the context's.
 func (s *Snapshot) Audit(ctx context.Context, path string) (*Audit, error) {
 	var problems, left []Problem
 	var blobs []Stored
@@ -81,7 +81,7 @@ func (s *Snapshot) Audit(ctx context.Context, path string) (*Audit, error) {
 	return in, nil
 }
 
-// AuditWith is [Snapshot.Audit], but passes each finding to found instead of keeping it:
+// AuditWith is like [Snapshot.Audit], but passes each finding to found instead of keeping it:
 // there may be as many findings as blobs.
 func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (*Audit, error) {
 	repo, err := s.At(path)
@@ -90,7 +90,7 @@ func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (
 	}
 	in := &Audit{repo: repo, name: s.servedName(path), need: map[digest.Digest]*need{}, read: map[copyKey]*ProblemError{}, found: found}
 	note := func(p *indexedLayout, d digest.Digest, wrong *ProblemError) { in.read[copyKey{p, d}] = wrong }
-	if in.Graph, err = repo.closure(ctx, note); err != nil {
+	if in.Graph, err = closure.Walk(ctx, repo.tops(), repo.manifestReader(note)); err != nil {
 		return nil, err
 	}
 	in.collect()
@@ -112,11 +112,11 @@ func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (
 	return in, nil
 }
 
-// collect notes every manifest and blob of the graph.
+// collect makes a need for every manifest and blob of the graph.
 func (in *Audit) collect() {
 	for _, m := range in.Graph.Manifests {
 		n := in.needOf(m.Digest)
-		// The size of its bytes is accepted, too: wrong descriptors are reported separately.
+		// The size of the content is accepted, too: wrong descriptors are reported separately.
 		n.manifest, n.sizes = m, append(slices.Clone(m.Claims), m.Size)
 	}
 	for _, b := range in.Graph.Blobs {
@@ -187,7 +187,7 @@ func (in *Audit) auditCopy(ctx context.Context, l Layout, d digest.Digest) error
 	case err != nil:
 		return in.addProblem(ctx, l, d, Damaged, nil, err.Error())
 	case n != nil && !slices.Contains(n.sizes, where.Size()):
-		return in.addProblem(ctx, l, d, Damaged, where, sizeMismatch(where.Size(), n.sizes))
+		return in.addProblem(ctx, l, d, Damaged, where, sizeMismatch(where.Size(), n.sizes[0]))
 	case quarantined:
 		return in.addProblem(ctx, l, d, Damaged, where, reason)
 	default:

@@ -16,20 +16,19 @@ import (
 )
 
 // DamagedCopy returns the problem of a copy that does not match its digest or cannot be read.
-// It locates the copy if s does not say where it is. The error is the cause of ctx.
+// If s.Where is nil, it locates the copy. The error is the cause of ctx.
 func (in *Audit) DamagedCopy(ctx context.Context, s Stored, reason string) (Problem, error) {
 	return in.newProblem(ctx, s.Layout, s.Digest, Damaged, s.Where, reason)
 }
 
-// HasRead reports whether the audit has read a copy itself, and so has reported its
-// problems. It reads manifests.
+// HasRead reports whether the audit has read a copy of a manifest, and reported its problems.
 func (in *Audit) HasRead(l Layout, d digest.Digest) bool {
 	_, ok := in.read[copyKey{l.indexed, d}]
 	return ok
 }
 
-// ServedCopy returns the copy of d that is served: the one in the last layout that has it with
-// an accepted size. ok is false if no layout has one.
+// ServedCopy returns the layout whose copy of d is served, and its size in bytes: the last
+// layout with a copy of an accepted size. ok is false if there is none.
 func (in *Audit) ServedCopy(d digest.Digest) (l Layout, size int64, ok bool) {
 	n := in.need[d]
 	if n == nil || len(n.layouts) == 0 {
@@ -39,8 +38,8 @@ func (in *Audit) ServedCopy(d digest.Digest) (l Layout, size int64, ok bool) {
 	return n.layouts[last], n.foundSizes[last], true
 }
 
-// IsHarmless reports whether everything is served in spite of a problem: another copy is
-// intact, or nothing needs the blob.
+// IsHarmless reports whether everything is served in spite of p: another copy is intact, or
+// nothing needs the blob.
 func (in *Audit) IsHarmless(p Problem) bool {
 	if p.Digest == "" {
 		return false
@@ -61,7 +60,7 @@ func (in *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
 	case in.repo.IsDiscovery(m.Digest):
 		return nil
 	case !n.present:
-		return in.reportMissing(ctx, m.Digest)
+		return in.reportMissing(ctx, m.Digest, false)
 	case len(n.layouts) == 0:
 		return nil // auditCopy has reported each copy
 	}
@@ -77,7 +76,7 @@ func (in *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
 	default:
 		for _, size := range m.Claims {
 			if size != m.Size {
-				reasons = append(reasons, sizeMismatch(m.Size, []int64{size}))
+				reasons = append(reasons, sizeMismatch(m.Size, size))
 			}
 		}
 	}
@@ -100,21 +99,21 @@ func (in *Audit) auditBlob(ctx context.Context, b *closure.Blob) error {
 		return nil
 	}
 	if !n.present {
-		if err := in.auditMissing(ctx, b); err != nil {
+		if err := in.reportMissing(ctx, b.Digest, b.Optional); err != nil {
 			return err
 		}
 	}
 	if len(n.layouts) == 0 {
 		return nil
 	}
-	mismatches := map[int64][]string{} // tags of the descriptors that claim a size that no copy has
+	mismatches := map[int64][]string{} // tags of descriptors, by a claimed size that no copy has
 	for _, c := range b.Claims {
 		if !slices.Contains(n.foundSizes, c.Size) {
 			mismatches[c.Size] = append(mismatches[c.Size], c.TagsTo()...)
 		}
 	}
 	for size, tags := range mismatches {
-		p, err := in.newProblem(ctx, n.layouts[len(n.layouts)-1], b.Digest, Damaged, nil, sizeMismatch(n.foundSizes[0], []int64{size}))
+		p, err := in.newProblem(ctx, n.layouts[len(n.layouts)-1], b.Digest, Damaged, nil, sizeMismatch(n.foundSizes[0], size))
 		if err != nil {
 			return err
 		}
@@ -125,27 +124,10 @@ func (in *Audit) auditBlob(ctx context.Context, b *closure.Blob) error {
 	return nil
 }
 
-// auditMissing reports a config or layer that no layout has. The error is the cause of ctx.
-func (in *Audit) auditMissing(ctx context.Context, b *closure.Blob) error {
-	if !b.Optional {
-		return in.reportMissing(ctx, b.Digest)
-	}
-	lost, err := in.isLost(ctx, b.Digest)
-	if err != nil {
-		return err
-	}
-	if lost {
-		return in.reportMissing(ctx, b.Digest)
-	}
-	if take := in.found.NonDistributable; take != nil {
-		take(in.problemAt(in.ownerOf(b.Digest), b.Digest, Incomplete, nil, problem.Missing+", and its media type says that it need not be"))
-	}
-	return nil
-}
-
 // reportMissing reports a blob or manifest that no layout has, at the place where it should be.
-// The error is the cause of ctx.
-func (in *Audit) reportMissing(ctx context.Context, d digest.Digest) error {
+// An optional one is a problem only if it is in a missing chunk or cannot be read: then whoever
+// made the bundle did not leave it out. The error is the cause of ctx.
+func (in *Audit) reportMissing(ctx context.Context, d digest.Digest, optional bool) error {
 	at, kind, reason := in.ownerOf(d), Incomplete, problem.Missing
 	for _, l := range in.repo.Layouts() {
 		_, err := l.Locate(ctx, d)
@@ -162,23 +144,13 @@ func (in *Audit) reportMissing(ctx context.Context, d digest.Digest) error {
 			at, kind, reason = l, Damaged, err.Error()
 		}
 	}
-	return in.addProblem(ctx, at, d, kind, nil, reason)
-}
-
-// isLost reports whether d is in a missing chunk of a layout's archive, or cannot be read:
-// whoever made the bundle did not leave it out. The error is the cause of ctx.
-func (in *Audit) isLost(ctx context.Context, d digest.Digest) (bool, error) {
-	for _, l := range in.repo.Layouts() {
-		_, err := l.Locate(ctx, d)
-		_, ok := asLostChunk(err)
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return false, err
-		case err != nil && (ok || !errors.Is(err, fs.ErrNotExist)):
-			return true, nil
+	if optional && kind == Incomplete {
+		if take := in.found.NonDistributable; take != nil {
+			take(in.problemAt(at, d, kind, nil, reason+", and its media type says that it need not be"))
 		}
+		return nil
 	}
-	return false, nil
+	return in.addProblem(ctx, at, d, kind, nil, reason)
 }
 
 // ownerOf returns the last layout whose index leads to d, directly or through other manifests.
@@ -202,7 +174,7 @@ func (in *Audit) ownerOf(d digest.Digest) Layout {
 	layouts := in.repo.Layouts()
 	for _, l := range slices.Backward(layouts) {
 		for top := range tops {
-			if l.IndexContains(top) {
+			if l.indexed.index.names(top) {
 				return l
 			}
 		}
@@ -210,8 +182,8 @@ func (in *Audit) ownerOf(d digest.Digest) Layout {
 	return layouts[len(layouts)-1]
 }
 
-// addProblem reports a problem. where is the place of the content; nil means that newProblem has to
-// locate it. The error is the cause of ctx.
+// addProblem reports a problem of content in a layout, which newProblem locates if where is nil.
+// The error is the cause of ctx.
 func (in *Audit) addProblem(ctx context.Context, l Layout, d digest.Digest, kind Kind, where extent.List, reason string) error {
 	if in.found.Problem == nil {
 		return nil
@@ -238,10 +210,10 @@ func (in *Audit) newProblem(ctx context.Context, l Layout, d digest.Digest, kind
 			return Problem{}, err
 		}
 	}
-	return in.problemAt(l, d, kind, where, reason), nil // content that cannot be located is in no chunk
+	return in.problemAt(l, d, kind, where, reason), nil
 }
 
-// problemAt makes a problem of content at a place, which is nil if it is in no chunk.
+// problemAt makes a problem of content in a layout. where may be nil: then it names no chunk.
 func (in *Audit) problemAt(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) Problem {
 	p := Problem{Kind: kind, Chunks: chunksOf(where), Repository: in.name, Layout: in.repo.path, Digest: d, Reason: reason}
 	p.Path, p.Entry = l.WhereBlob(d)
@@ -270,7 +242,7 @@ func mediaTypeOfBlob(b *closure.Blob) string {
 	return ""
 }
 
-// chunksOf names the chunks that contain a list of extents. It names none for other files.
+// chunksOf returns the names of the chunks that contain a list of extents, as "chunk 0003".
 func chunksOf(where extent.List) []string {
 	var names []string
 	for _, e := range where {

@@ -13,34 +13,34 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
-// ErrSlow says that the storage did not answer in time. It says nothing about the content.
+// ErrSlow says that the storage did not answer in time. The content may be intact.
 var ErrSlow = errors.New("the storage does not answer in time")
 
-// maxReads bounds the concurrent reads of a tree: each takes a thread of the system while
-// the storage hangs.
+// maxReads bounds the concurrent reads of a tree: while the storage hangs, each read blocks a
+// thread of the operating system.
 const maxReads = 1024
 
-// storage bounds how long callers wait for a read, and how many reads they abandon: a read
-// that hangs cannot be interrupted.
+// storage bounds how long callers wait for a read, and the number of reads that they abandon:
+// a read that hangs cannot be interrupted.
 type storage struct {
-	patience time.Duration // how long a caller waits; 0 is as long as its context lasts
+	patience time.Duration // how long a caller waits; 0 means until its context ends
 	reads    atomic.Int64  // in progress
 
-	left atomic.Int64 // entries of hung
-	mu   sync.Mutex
+	left atomic.Int64 // number of entries of hung
+	mu   sync.Mutex   // guards hung
 	hung map[digest.Digest]*hung
 }
 
 // hung are the abandoned reads of one digest.
 type hung struct {
 	reads int
-	over  chan struct{}
+	over  chan struct{} // closed when reads is 0
 }
 
-// await calls do, which reads something for d, in a goroutine of its own. It waits as long
-// as ctx and the patience of the storage last. A result that comes later goes to late,
-// which may be nil. No read of a digest begins while an abandoned one is in progress.
-// Errors: those of do; ErrSlow; the cause of ctx.
+// await calls do, which reads something for d, in a goroutine. It waits until ctx ends or the
+// patience of the storage is exhausted, and passes a later result to late, which may be nil. No
+// read of a digest begins while an abandoned one is in progress. Errors: those of do; ErrSlow;
+// the cause of ctx.
 func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(context.Context) (T, error), late func(T)) (T, error) {
 	if s.patience > 0 {
 		var cancel context.CancelFunc
@@ -51,7 +51,7 @@ func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(cont
 	if err := s.begin(ctx, d); err != nil {
 		return none, err
 	}
-	// The second of the two ends it: the read, or the caller who abandoned it.
+	// Both the read and a caller who abandons it set over; the second one calls end.
 	var over atomic.Bool
 	value, err := wait.For(ctx, func() (T, error) {
 		v, err := do(ctx)
@@ -70,7 +70,8 @@ func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(cont
 	return value, err
 }
 
-// begin waits until no abandoned read of d is in progress, and counts a new one.
+// begin waits until no abandoned read of d is in progress, and counts a new one. Errors:
+// ErrSlow if there are too many; the cause of ctx.
 func (s *storage) begin(ctx context.Context, d digest.Digest) error {
 	for s.left.Load() > 0 {
 		s.mu.Lock()

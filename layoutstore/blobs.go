@@ -27,7 +27,7 @@ type Blob struct {
 
 // Open opens the blob for reading. The kernel can send a plain file directly: see package
 // extent. ctx bounds the opening, not the reading. Errors: the cause of ctx; ErrStale if
-// the blob changed since it was found; the file system's.
+// the blob has changed since it was found; the file system's.
 func (b *Blob) Open(ctx context.Context) (io.ReadSeekCloser, error) {
 	return b.openRange(ctx, 0, b.Size)
 }
@@ -39,9 +39,9 @@ func (b *Blob) openRange(ctx context.Context, off, n int64) (io.ReadSeekCloser, 
 	return b.where.OpenRange(ctx, off, n)
 }
 
-// Presign returns a URL from which anyone can read the blob for some time, without asking for
-// it. ok is false if the blob is not an object of its own in a bucket. It sends no request.
-// Errors: those of [bucket.Bucket].
+// Presign returns a URL from which anyone can read the blob until it expires. It sends no
+// request. ok is false if the blob is not an object of its own in a bucket. Errors: those of
+// [bucket.Bucket].
 func (b *Blob) Presign(ctx context.Context, expires time.Duration) (url string, ok bool, err error) {
 	reader, o, ok := volume.ObjectOf(b.where)
 	if !ok {
@@ -59,10 +59,10 @@ type readSeekNopCloser struct{ io.ReadSeeker }
 
 func (readSeekNopCloser) Close() error { return nil }
 
-// Blob finds the blob d. Any blob file of the repository will do, reachable or not. A
-// manifest is also a blob if it is served as a manifest. Errors: ErrBlobUnknown, in a
-// *ProblemError if every manifest claims another size or the file system fails; ErrSlow;
-// those for which [IsExhausted] is true; the cause of ctx.
+// Blob finds the blob d: any blob file of the repository, reachable or not, or a manifest
+// that is served as one. Errors: ErrBlobUnknown, in a *ProblemError if every manifest claims
+// another size or the file system fails; ErrSlow; those for which [IsExhausted] is true; the
+// cause of ctx.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return await(ctx, r.storage, d, func(ctx context.Context) (*Blob, error) { return r.find(ctx, d) }, nil)
 }
@@ -73,12 +73,12 @@ type Opened struct {
 	io.ReadSeekCloser
 }
 
-// OpenBlob finds the blob d and opens it for a caller that will read a part of it: part gets
-// the size of the blob, and returns where the part begins and its length, which may be 0. Of a
-// blob in a bucket, OpenBlob requests just that. It tries again if the file changed after it was
-// found. It opens at once what the system has in memory, and waits for a disk as long as
-// the patience of the storage lasts. Errors: those of [Repository.Blob]; ErrStale together
-// with ErrBlobUnknown if the file changed again.
+// OpenBlob finds the blob d and opens it for reading a part of it. part gets the size of the
+// blob, and returns the offset and the length of the part; the length may be 0. OpenBlob
+// requests only the part of a blob in a bucket. It tries again if the file changed after it was
+// found. A blob in the memory of the system needs no wait; the wait for a disk is bounded by
+// [Options.Patience]. Errors: those of [Repository.Blob]; ErrStale together with ErrBlobUnknown
+// if the file changed again.
 func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, part func(size int64) (off, n int64)) (Opened, error) {
 	if opened, ok := r.openCached(ctx, d, part); ok {
 		return opened, nil
@@ -109,7 +109,7 @@ func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, part func(si
 }
 
 // openCached opens the blob d if that needs no disk: all manifests were read, they agree on
-// the size of the blob, and a copy of that size exists that is not in quarantine. OpenBlob
+// the size of the blob, and a copy of that size is in memory and not in quarantine. OpenBlob
 // handles all other cases.
 func (r *Repository) openCached(ctx context.Context, d digest.Digest, part func(size int64) (off, n int64)) (Opened, bool) {
 	k, _ := keyOf(d)
@@ -142,9 +142,7 @@ func (r *Repository) openCached(ctx context.Context, d digest.Digest, part func(
 // find is Blob without a bound on the wait.
 func (r *Repository) find(ctx context.Context, d digest.Digest) (*Blob, error) {
 	b, err := r.blob(ctx, d)
-	if err != nil {
-		r.noteRefusal(ctx, err)
-	}
+	r.noteRefusal(ctx, err)
 	return b, err
 }
 
@@ -176,7 +174,7 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 		case err != nil:
 			return nil, err
 		}
-		// The bytes that were checked, not the present content of a file of this size.
+		// These bytes were verified; the file may have other content of the same size by now.
 		return &Blob{Digest: d, Size: m.Size, bytes: m.Body}, nil
 	}
 	where, err := r.locate(ctx, d, claims)
@@ -198,15 +196,14 @@ func (r *Repository) topManifest(k key) *node {
 }
 
 // locate finds a copy of d that has one of the claimed sizes, or any size without claims.
+// Errors: ErrBlobUnknown; those for which [IsExhausted] is true; the cause of ctx.
 func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim) (extent.List, error) {
 	var worst error = fmt.Errorf("%s: %w", d, ErrBlobUnknown)
 	for _, p := range slices.Backward(r.layouts) {
 		where, err := p.locate(ctx, d)
 		lost, ok := asLostChunk(err)
 		switch {
-		case err != nil && ctx.Err() != nil:
-			return nil, err
-		case IsExhausted(err):
+		case IsExhausted(err), err != nil && ctx.Err() != nil:
 			return nil, err
 		case ok:
 			needed := len(claims) > 0 && !claims[0].optional
@@ -218,7 +215,7 @@ func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim
 		case err != nil:
 			worst = refuseUnreadable(d, err, p.where().blob(d), ErrBlobUnknown)
 		case len(claims) > 0 && !hasSize(claims, where.Size()):
-			worst = refuseDamaged(d, sizeMismatch(where.Size(), []int64{claims[0].size}), where, p.where().blob(d), ErrBlobUnknown)
+			worst = refuseDamaged(d, sizeMismatch(where.Size(), claims[0].size), where, p.where().blob(d), ErrBlobUnknown)
 		default:
 			reason, wrong, err := r.quarantine.checkCopy(ctx, p, d, where)
 			if err != nil {

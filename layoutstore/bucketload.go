@@ -13,11 +13,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// maxBucketReads bounds the concurrent requests for what a generation consists of.
+// maxBucketReads bounds the concurrent requests for the objects of a generation.
 const maxBucketReads = 16
 
-// load loads a generation: the list of blobs of each layout that is new, and which blobs there are. The error is the
-// context's, or one of the bucket; the volume is unchanged then.
+// load loads a generation: it reads the blob list of each new layout, and lists the existing
+// blobs. The error is the context's, or one of the bucket; the volume is then unchanged.
 func (v *bucketVolume) load(ctx context.Context, g journal.Generation) error {
 	next := make(map[string]*bucketLayout, len(g.Layouts))
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -41,14 +41,14 @@ func (v *bucketVolume) load(ctx context.Context, g journal.Generation) error {
 	for _, l := range next {
 		total += len(l.blobs)
 	}
-	there, err := listBlobs(ctx, v.bucket, total)
+	existing, err := listBlobs(ctx, v.bucket, total)
 	if err != nil {
 		return err
 	}
 	for _, l := range next {
 		for i, b := range l.blobs {
 			l.blobs[i].place &^= isMissing
-			if _, ok := slices.BinarySearchFunc(there, b, bucketBlob.compare); !ok {
+			if _, ok := slices.BinarySearchFunc(existing, b, bucketBlob.compare); !ok {
 				l.blobs[i].place |= isMissing
 			}
 		}
@@ -76,10 +76,11 @@ func readBlobList(ctx context.Context, b bucket.Reader, list journal.StoredObjec
 	return slices.Clip(blobs), nil
 }
 
-// onePage is how many keys a page of a list has.
+// onePage is the number of keys in a page of a list.
 const onePage = 1000
 
-// listBlobs lists the blobs of a bucket, sorted: several lists at a time if there are many.
+// listBlobs lists the blobs of a bucket, sorted. If it expects more than one page, it lists
+// several prefixes concurrently.
 func listBlobs(ctx context.Context, b bucket.Reader, expected int) ([]bucketBlob, error) {
 	prefixes := []string{"blobs/"}
 	if expected > onePage {
@@ -114,7 +115,7 @@ func listBlobs(ctx context.Context, b bucket.Reader, expected int) ([]bucketBlob
 	return all, nil
 }
 
-// listedBlob returns the blob that an object is, by its key. ok is false for any other object.
+// listedBlob returns the blob of an object. ok is false if the key is not that of a blob.
 func listedBlob(o bucket.Object) (bucketBlob, bool) {
 	d, epoch, ok := journal.ParseBlobKey(o.Key)
 	if !ok {

@@ -22,8 +22,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// bucketVolume is the volume of a store in a bucket. A scan loads another generation into it, so that layouts that are the
-// same in both stay the same.
+// bucketVolume is the volume of a store in a bucket. A scan loads another generation into the
+// same volume, so that unchanged layouts are reused.
 type bucketVolume struct {
 	bucket  bucket.Reader
 	layouts atomic.Pointer[map[string]*bucketLayout]
@@ -35,8 +35,8 @@ type bucketLayout struct {
 	blobs []bucketBlob // sorted
 }
 
-// bucketBlob is a blob of a layout in 16 bytes: there are many. Half of the digest's first 16 bytes tells blobs apart, as
-// what is read has to have the digest anyway.
+// bucketBlob is a blob of a layout in 16 bytes, because there are many. It has only the first 8
+// bytes of the digest; objects are read by the complete digest.
 type bucketBlob struct {
 	hash  uint64
 	place uint64 // epoch, size, and whether the object is missing
@@ -150,19 +150,19 @@ func (v *bucketVolume) Blobs(ctx context.Context, layout string) ([]digest.Diges
 	return all, err
 }
 
-// storedFile is an immutable object of a store that is no blob.
+// storedFile is an immutable object of a store other than a blob.
 type storedFile struct {
 	bucket bucket.Reader
 	key    string
 	size   int64
-	digest digest.Digest // that all of it has to have
+	digest digest.Digest // of the complete content
 }
 
 // String returns the name of the object.
 func (f *storedFile) String() string { return f.bucket.Place() + "/" + f.key }
 
 // errNoFile says that an object cannot be opened as a file.
-var errNoFile = errors.New("an object of a bucket, which is no file")
+var errNoFile = errors.New("an object of a bucket, not a file")
 
 // Open implements extent.File.
 func (f *storedFile) Open(ctx context.Context) (*os.File, error) {
@@ -176,7 +176,7 @@ func (f *storedFile) Open(ctx context.Context) (*os.File, error) {
 func (f *storedFile) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	body, o, err := f.bucket.Get(ctx, f.key, off, n, "")
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // a sweep has deleted it: there is a later generation
+	case errors.Is(err, fs.ErrNotExist): // a sweep deleted it, so there is a later generation
 		return nil, fmt.Errorf("%w: %w", ErrStale, err)
 	case errors.Is(err, bucket.ErrChanged):
 		return nil, fmt.Errorf("%s: too short: %w", f, errChecksum)
@@ -190,18 +190,18 @@ func (f *storedFile) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser
 	if off != 0 || n != f.size {
 		return body, nil
 	}
-	return &provenBody{body, f.digest.Verifier(), f.String()}, nil
+	return &verifiedBody{body, f.digest.Verifier(), f.String()}, nil
 }
 
-// provenBody fails at its end if its bytes have another digest.
-type provenBody struct {
+// verifiedBody is a body whose last Read fails if the content does not match the digest.
+type verifiedBody struct {
 	io.ReadCloser
 	verifier digest.Verifier
 	name     string
 }
 
-// Read reads on.
-func (b *provenBody) Read(p []byte) (int, error) {
+// Read implements [io.Reader].
+func (b *verifiedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	_, _ = b.verifier.Write(p[:n])
 	if errors.Is(err, io.EOF) && !b.verifier.Verified() {

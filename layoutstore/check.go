@@ -10,10 +10,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Check reads the rest of the snapshot with at most jobs reads at a time: the manifests,
-// whose digests and sizes it checks, and the sizes of blobs. Its findings are among the
-// problems from then on. The error is the context's, or one for which [IsExhausted] is
-// true.
+// Check reads all manifests, and checks their digests and sizes and the sizes of blobs. It
+// reads at most jobs repositories at a time. [Snapshot.Problems] then includes its findings.
+// The error is the context's, or one for which [IsExhausted] is true.
 func (s *Snapshot) Check(ctx context.Context, jobs int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(jobs)
@@ -29,8 +28,8 @@ type checked struct {
 	missing  []digest.Digest // blobs that are missing or have a wrong size
 }
 
-// check looks for every blob that a manifest of the repository names. Concurrent callers
-// share one check. It does not wait longer than ctx lasts.
+// check locates every blob that a manifest of the repository names. Concurrent callers share
+// one check. It waits no longer than ctx lasts.
 func (r *Repository) check(ctx context.Context) error {
 	if r.checked.Load() != nil {
 		return nil
@@ -52,21 +51,18 @@ func (r *Repository) checkAll(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n := 1
-		for n < len(rest) && rest[n].key == rest[0].key {
-			n++
-		}
-		if err := r.checkBlob(ctx, t.digestOf(rest[0]), rest[:n], &done); err != nil {
+		claims := t.claimsOf(rest[0].key)
+		if err := r.checkBlob(ctx, t.digestOf(rest[0]), claims, &done); err != nil {
 			return err
 		}
-		rest = rest[n:]
+		rest = rest[len(claims):]
 	}
 	r.checked.Store(&done)
 	return nil
 }
 
-// isOutdated reports whether the result of a check may have changed: something damaged may
-// be intact now, or the other way round. It reads each damaged item once and nothing else.
+// isOutdated reports whether the result of a check may have changed: damaged content may be
+// intact by now, or intact content damaged. It reads each damaged item once and nothing else.
 // The error is the cause of ctx.
 func (r *Repository) isOutdated(ctx context.Context) (bool, error) {
 	t := r.table.Load()
@@ -74,7 +70,7 @@ func (r *Repository) isOutdated(ctx context.Context) (bool, error) {
 		return r.suspect.Load(), nil
 	}
 	for _, n := range t.unread() {
-		if _, err := r.readManifest(ctx, n.digest()); err == nil || ctx.Err() != nil {
+		if _, err := r.readManifest(ctx, n.digest(), nil); err == nil || ctx.Err() != nil {
 			return err == nil, context.Cause(ctx)
 		}
 	}
@@ -89,7 +85,9 @@ func (r *Repository) isOutdated(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// checkBlob looks for the blob d, which the claims are about.
+// checkBlob locates the blob d and compares its size with the claims, which are all of the
+// blob. It adds problems to done. Errors: those for which [IsExhausted] is true; the cause of
+// ctx.
 func (r *Repository) checkBlob(ctx context.Context, d digest.Digest, claims []claim, done *checked) error {
 	if r.images.has(claims[0].key) {
 		return nil
@@ -111,53 +109,47 @@ func (r *Repository) checkBlob(ctx context.Context, d digest.Digest, claims []cl
 	default:
 		for _, c := range claims {
 			if c.size != where.Size() {
-				add(Problem{Kind: Damaged, Digest: d, Reason: sizeMismatch(where.Size(), []int64{c.size})}, c.top)
+				add(Problem{Kind: Damaged, Digest: d, Reason: sizeMismatch(where.Size(), c.size)}, c.top)
 			}
 		}
 	}
 	return nil
 }
 
-// knownProblems returns the problems of the repository that are known so far. The error is the
-// cause of ctx.
-func (r *Repository) knownProblems(ctx context.Context) ([]Problem, error) {
-	return r.quarantineProblems(ctx, r.problemsOfContent())
-}
-
-// problemsOfContent returns those found in its indexes and manifests, and by a check.
+// problemsOfContent returns the problems found in the indexes and manifests of the repository,
+// and by a check.
 func (r *Repository) problemsOfContent() []Problem {
-	known := r.problems
 	if done := r.checked.Load(); done != nil {
-		known = slices.Concat(r.problems, done.problems)
+		return slices.Concat(r.problems, done.problems)
 	} else if t := r.table.Load(); t != nil {
-		known = slices.Concat(r.problems, t.problems)
+		return slices.Concat(r.problems, t.problems)
 	}
-	return known
+	return r.problems
 }
 
-// noteRefusal records that content was refused. The next refresh then scans the repository
-// again, unless its problems already cover it, or ctx ended before that was known.
+// noteRefusal records that content was refused, if err is a *ProblemError. The next refresh
+// then makes the repository again, unless a known problem is about the content or ctx has ended.
 func (r *Repository) noteRefusal(ctx context.Context, err error) {
-	var refused *ProblemError
-	if !errors.As(err, &refused) || r.suspect.Load() {
+	if err == nil || r.suspect.Load() {
 		return
 	}
-	if !r.hasProblemOf(ctx, refused.Problem.Digest) && ctx.Err() == nil {
+	var refused *ProblemError
+	if errors.As(err, &refused) && !r.hasProblemOf(ctx, refused.Problem.Digest) && ctx.Err() == nil {
 		r.suspect.Store(true)
 	}
 }
 
-// hasProblemOf reports whether a problem of the repository is about d. It checks no other
-// quarantined copies: clients may request one again and again.
+// hasProblemOf reports whether a problem of the repository is about d. It reads the files of
+// no other quarantined blobs: clients may request the same one again and again.
 func (r *Repository) hasProblemOf(ctx context.Context, d digest.Digest) bool {
 	return slices.ContainsFunc(r.problemsOfContent(), func(p Problem) bool { return p.Digest == d }) ||
 		slices.ContainsFunc(r.layouts, func(p *indexedLayout) bool { _, ok, _ := r.quarantineProblem(ctx, p, d); return ok })
 }
 
-// namedBy returns the last layout whose index names n.
+// namedBy returns the last layout whose index names n, or nil.
 func (r *Repository) namedBy(n *node) *indexedLayout {
 	for _, p := range slices.Backward(r.layouts) {
-		if (Layout{p}).IndexContains(n.digest()) {
+		if p.index.names(n.digest()) {
 			return p
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
 )
 
-// discoveryImages are the contents of the discovery images of a repository, by key. They
-// are made on demand, from the name alone.
+// discoveryImages lists the manifests, configs and layers of the discovery images of a
+// repository. Their content is made on demand, from the name alone.
 type discoveryImages []discoveryBlob
 
 // discoveryBlob is a manifest, config or layer of the discovery image of a name.
@@ -29,7 +29,7 @@ func (di *discoveryImages) add(name string, c *common) *entry {
 	return &entry{key: (*di)[len(*di)-1].key, size: int64(len(img.Manifest)), tag: name, common: c}
 }
 
-// sort sorts the images by key, for find.
+// sort sorts the list by key, for find.
 func (di *discoveryImages) sort() {
 	slices.SortFunc(*di, func(a, b discoveryBlob) int { return a.key.compare(b.key) })
 	*di = slices.Clone(slices.CompactFunc(*di, func(a, b discoveryBlob) bool { return a.key == b.key })) // all have one layer

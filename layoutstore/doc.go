@@ -1,27 +1,26 @@
 // Package layoutstore presents trees of OCI image layouts as repositories.
 //
-// Start with [Open], which scans the sources and returns a [Tree]; ask it for a
-// [Snapshot], and the snapshot for a [Repository]. A snapshot never changes: its
-// holder sees the tree as one scan found it, however often [Tree.Refresh]
-// replaces it meanwhile.
+// Start with [Open], which scans the sources and returns a [Tree]. Get a [Snapshot]
+// from the tree, and a [Repository] from the snapshot. A snapshot never changes:
+// [Tree.Refresh] replaces the current one by a new one.
 //
 // The path of a layout in its source is the name of its repository, below each
-// of the roots. Layouts of one path in several sources are one repository; a
+// of the roots. Layouts with the same path in several sources are one repository; a
 // later source wins a tag. Content that cannot be served is a [Problem], and
 // the rest is served. All sizes and the digests of manifests are checked before
 // content is returned; digests of blobs are not.
 //
-// A scan reads only the indexes. The manifests, which have the children of
-// indexes, referrers and the sizes of blobs, are read at the first request that
-// needs them, or ahead of it by [Snapshot.Check].
+// A scan reads only the indexes. The manifests contain the children of indexes,
+// referrers and the sizes of blobs. They are read at the first request that
+// needs them, or earlier by [Snapshot.Check].
 //
 // The files follow the steps. scan*.go read the sources and parse their indexes;
-// merge*.go unite what the scan found, elect roots, name repositories and report
-// conflicts; snapshot.go, repository.go, manifests.go, blobs.go and referrers.go answer
-// requests from the result. readtable.go reads the manifests into the table of table.go,
-// and check.go looks for problems before a client meets them.
+// merge*.go merge the layouts, elect roots, name repositories and report conflicts;
+// snapshot.go, repository.go, manifests.go, blobs.go and referrers.go answer requests
+// from the result. readtable.go reads the manifests into the table of table.go, and
+// check.go finds problems before a client does.
 //
 // The formats are those of the OCI image specification 1.1 (image-layout.md,
 // image-index.md, manifest.md, descriptor.md) and of Docker's image manifest
-// version 2, schema 2. The package knows neither HTTP nor a log nor the network.
+// version 2, schema 2. The package uses no HTTP, no log and no network.
 package layoutstore

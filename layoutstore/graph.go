@@ -11,17 +11,22 @@ import (
 
 // Graph reads everything that the repository's indexes and discovery tags lead to. If a
 // manifest is unavailable, its error is a *ProblemError, or says that the content is not a
-// manifest or has a size that no descriptor claims. Errors: ErrStale if a refresh is due; those for which
-// [IsExhausted] is true; the context's.
+// manifest or has a size that no descriptor claims. Errors: ErrStale if a refresh is due; those
+// for which [IsExhausted] is true; the context's.
 func (r *Repository) Graph(ctx context.Context) (*closure.Graph, error) {
-	return r.closure(ctx, nil)
+	return closure.Walk(ctx, r.tops(), r.manifestReader(nil))
 }
 
-// closure is Graph, and calls note with the result of reading each copy of a manifest.
-func (r *Repository) closure(ctx context.Context, note noteRead) (*closure.Graph, error) {
-	return closure.Walk(ctx, r.tops(), func(ctx context.Context, d digest.Digest) (body []byte, unavailable, err error) {
-		return splitError(r.readCopies(ctx, d, note))
-	})
+// manifestReader returns the function that reads manifests for a traversal. note may be nil. A
+// problem of one manifest does not end the traversal.
+func (r *Repository) manifestReader(note noteRead) closure.Read {
+	return func(ctx context.Context, d digest.Digest) (body []byte, unavailable, err error) {
+		body, err = r.readManifest(ctx, d, note)
+		if errors.As(err, new(*ProblemError)) {
+			return nil, err, nil
+		}
+		return body, nil, err
+	}
 }
 
 // tops returns the descriptors with which a traversal of the repository begins.
@@ -41,21 +46,8 @@ func (r *Repository) tops() []closure.Top {
 	return tops
 }
 
-// readForTraversal implements [closure.Read].
-func (r *Repository) readForTraversal(ctx context.Context, d digest.Digest) (body []byte, unavailable, err error) {
-	return splitError(r.readManifest(ctx, d))
-}
-
-// splitError distinguishes a problem of one manifest from an error that ends a traversal.
-func splitError(read []byte, failed error) (body []byte, unavailable, err error) {
-	if errors.As(failed, new(*ProblemError)) {
-		return nil, failed, nil
-	}
-	return read, nil, failed
-}
-
 // DiscoveryContent returns the content of the manifest, config or layer d of a discovery image of
-// the repository. It is made from names alone; nothing is read.
+// the repository. It makes the content from names alone and reads nothing.
 func (r *Repository) DiscoveryContent(d digest.Digest) (content []byte, ok bool) {
 	return r.images.content(d)
 }

@@ -32,37 +32,36 @@ type indexedLayout struct {
 	path      string // of the layout in the volume, and of the repository in the tree
 	stamp     volume.Stamp
 	index     *index
-	indexFile extent.List // its index.json
-	trust     *trust      // what is signed of its content; nil means all of it
+	indexFile extent.List // the index.json
+	trust     *trust      // the signed content; nil means all content
 }
 
 // index is a parsed index.json.
 type index struct {
-	sum     [sha256.Size]byte // of its bytes
-	entries []entry           // in their order
-	ballot  ballot            // on the root
-	named   []string          // repositories in references without a short tag, each once, sorted
-	// problems have no path and repository, which the index does not know.
-	problems []Problem
+	sum      [sha256.Size]byte // of the file
+	entries  []entry           // in the order of the file
+	ballot   ballot            // on the root
+	named    []string          // repositories in references without a short tag, each once, sorted
+	problems []Problem         // without path and repository
 
 	sorting sync.Once
-	sorted  []int32 // numbers of entries by digest, from the first call of names on
+	sorted  []int32 // numbers of entries by digest; nil before the first call of names
 }
 
-// entry is a descriptor of an index.json. There are many: it is small.
+// entry is a descriptor of an index.json. It is small, because there are many.
 type entry struct {
 	key    key
-	size   int64  // that it claims; bytes
-	tag    string // empty where it has none
+	size   int64  // in the descriptor; bytes
+	tag    string // empty for no tag
 	common *common
-	number int32 // in the file, where a descriptor may not have made an entry
+	number int32 // of the descriptor in the file; invalid descriptors make no entry
 }
 
-// common is the fields that many descriptors of an index share.
+// common is the set of fields that many descriptors of an index share.
 type common struct {
 	mediaType string
-	// repository is the one in a reference without a short tag: a short tag belongs to the
-	// layout's path, whatever the reference says.
+	// repository is the repository in the reference if there is no short tag. A short tag
+	// belongs to the layout's path, whatever the reference is.
 	repository string
 	byDigest   bool          // the short tag is a digest, which means no tag
 	digest     digest.Digest // if the key does not contain it
@@ -76,7 +75,7 @@ func (e *entry) digest() digest.Digest {
 }
 
 // names reports whether the index names d. The first call sorts the entries, so that later
-// calls are fast: a report asks for each missing digest, and all may be missing.
+// calls are fast: a report calls it for each missing digest, and all may be missing.
 func (ix *index) names(d digest.Digest) bool {
 	ix.sorting.Do(func() {
 		ix.sorted = make([]int32, len(ix.entries))
@@ -102,8 +101,8 @@ type indexDescriptorDoc struct {
 	Annotations annotationsDoc `json:"annotations"`
 }
 
-// annotationsDoc is the annotations with a tag: that of Deckhouse bundles, and the
-// specification's reference name.
+// annotationsDoc is the annotations that may contain a tag: the short tag of Deckhouse bundles,
+// and the specification's reference name.
 type annotationsDoc struct {
 	ShortTag string `json:"io.deckhouse.image.short_tag"`
 	RefName  string `json:"org.opencontainers.image.ref.name"`
@@ -125,8 +124,8 @@ func readIndex(ctx context.Context, l volume.Layout, old *index) (*index, error)
 	return parseIndex(data, l.Path)
 }
 
-// readIndexFile reads an index.json. If it is a file of its own, it reads the present one
-// completely, which may be newer than the one that the scan saw.
+// readIndexFile reads an index.json. If the index is a complete file, it reads the present
+// file, which may be newer than at the scan.
 func readIndexFile(ctx context.Context, where extent.List) ([]byte, error) {
 	if _, _, isObject := volume.ObjectOf(where); isObject && where.Size() > MaxIndex {
 		return nil, fmt.Errorf("%s: more than %d bytes: %w", where, MaxIndex, errTooLarge)
@@ -189,7 +188,7 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string, commons map[commo
 		shared.mediaType = unique.Make(c.mediaType).Value()
 		commons[c] = shared
 	}
-	ix.entries = append(ix.entries, entry{k, d.Size, tag, shared, int32(i)}) // as many as maxIndex holds
+	ix.entries = append(ix.entries, entry{k, d.Size, tag, shared, int32(i)}) // bounded by MaxIndex
 }
 
 // withoutTags returns the index with the same descriptors and no tags.
@@ -201,23 +200,23 @@ func (ix *index) withoutTags() *index {
 	return bare
 }
 
-// packTags puts the tags of all entries into one string: most are so short that a string
-// of their own would take as much again.
+// packTags puts the tags of all entries into one string: most tags are so short that separate
+// strings would double their size.
 func (ix *index) packTags() {
 	var all strings.Builder
 	for _, e := range ix.entries {
 		all.WriteString(e.tag)
 	}
-	rest := strings.Clone(all.String()) // without room to grow
+	rest := strings.Clone(all.String()) // without spare capacity
 	for i := range ix.entries {
 		n := len(ix.entries[i].tag)
 		ix.entries[i].tag, rest = rest[:n], rest[n:]
 	}
 }
 
-// dropForeignTags removes the tags of descriptors that belong to other repositories, if the
-// index of the layout at path has images of several. The owner of a root layout depends
-// on the tree: see [findOwner].
+// dropForeignTags removes the tags of descriptors that belong to other repositories than the
+// layout at path, if the index has images of several repositories. It changes no root layout,
+// whose owner depends on the tree: see [findOwner].
 func (ix *index) dropForeignTags(path string) {
 	for _, e := range ix.entries {
 		if named := e.common.repository; named != "" && (len(ix.named) == 0 || named != ix.named[len(ix.named)-1]) {
@@ -239,8 +238,8 @@ func (ix *index) dropForeignTags(path string) {
 	}
 }
 
-// isForeign reports whether a descriptor belongs to another repository than the owner of a
-// root layout that names several.
+// isForeign reports whether a descriptor of a root layout with images of several repositories
+// belongs to another repository than the owner.
 func (p *indexedLayout) isForeign(e *entry, owner string) bool {
 	return p.hasSeveral() && e.common.repository != "" && e.common.repository != owner
 }
@@ -248,13 +247,13 @@ func (p *indexedLayout) isForeign(e *entry, owner string) bool {
 // hasSeveral reports whether this is a root layout with images of several repositories.
 func (p *indexedLayout) hasSeveral() bool { return p.path == "." && len(p.index.named) > 1 }
 
-// mayBelong reports whether the layout at path can be this repository, below any root.
+// mayBelong reports whether a repository can be that of the layout at path, below any root.
 func mayBelong(repository, path string) bool {
 	return repository == path || strings.HasSuffix(repository, "/"+path)
 }
 
-// foreignTagProblem returns the problem of a descriptor whose tag is ignored, in a layout that
-// belongs to owner.
+// foreignTagProblem returns the problem of a descriptor whose tag is ignored, because the
+// layout belongs to owner, or to none of several repositories if owner is empty.
 func foreignTagProblem(e *entry, owner string) Problem {
 	p := Problem{Kind: Conflict, Tags: tagList(e.tag), Digest: e.digest()}
 	if owner == "" {
@@ -283,7 +282,7 @@ func appendBounded(ps []Problem, p Problem) []Problem {
 }
 
 // tagOf returns the tag in a descriptor's annotations: the short tag, else the tag in the
-// reference name, else "". It may be illegal. A short tag that is a digest, as sha256:HEX
+// reference name, else "". The tag may be illegal. A short tag that is a digest, as sha256:HEX
 // or @sha256:HEX, means no tag.
 func tagOf(a annotationsDoc) string {
 	switch {
@@ -298,8 +297,8 @@ func tagOf(a annotationsDoc) string {
 	return names.ParseReference(a.RefName).Tag
 }
 
-// isDigestTag reports whether a short tag is a digest. Facts: deckhouse-cli,
-// docs/mirror-bundle-layout.md of 2026-10-01, section 8.7.
+// isDigestTag reports whether a short tag is a digest (deckhouse-cli,
+// docs/mirror-bundle-layout.md of 2026-10-01, section 8.7).
 func isDigestTag(short string) bool {
 	if !strings.HasPrefix(strings.TrimPrefix(short, "@"), "sha256:") {
 		return false

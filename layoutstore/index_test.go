@@ -3,7 +3,6 @@ package layoutstore
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
@@ -102,7 +101,7 @@ func TestProblemsOfAnIndexAreBounded(t *testing.T) {
 	}
 }
 
-// FuzzParseIndex: what comes out of an index is always fit to be served.
+// FuzzParseIndex checks that a parsed index has only valid digests, tags and roots.
 func FuzzParseIndex(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[]}`), "modules/x")
 	f.Add(fmt.Appendf(nil, `{"schemaVersion":2,"manifests":[{"mediaType":"m","digest":%q,"size":3,"annotations":{"org.opencontainers.image.ref.name":"h.example/r/modules/x:v1"}}]}`, digest.FromString("x")), "modules/x")
@@ -120,9 +119,11 @@ func FuzzParseIndex(f *testing.F) {
 				t.Errorf("entry %+v has a tag in the layout of %s", e, path)
 			}
 		}
-		for _, v := range slices.Concat(ix.ballot.votes, ix.ballot.weak) {
-			if !names.IsRepository(v.root) {
-				t.Errorf("a vote for %q", v.root)
+		for _, votes := range []map[string]int{ix.ballot.votes, ix.ballot.weak} {
+			for root := range votes {
+				if !names.IsRepository(root) {
+					t.Errorf("a vote for %q", root)
+				}
 			}
 		}
 	})
@@ -144,24 +145,24 @@ func TestVote(t *testing.T) {
 	}
 }
 
-func TestElect(t *testing.T) {
+func TestElectRoot(t *testing.T) {
 	for name, c := range map[string]struct {
-		votes []tally
-		weak  tally
+		votes []map[string]int
+		weak  map[string]int
 		want  string
 	}{
-		"nobody votes":             {nil, nil, ""},
-		"most votes":               {[]tally{{{"a/b", 2}}, {{"c", 1}}, {{"c", 2}}}, nil, "c"},
-		"a tie goes to the longer": {[]tally{{{"a", 1}, {"bb", 1}}}, nil, "bb"},
-		"then to the first":        {[]tally{{{"b", 1}, {"a", 1}}}, nil, "a"},
-		"one vote beats weak ones": {[]tally{{{"a/b", 1}}}, tally{{"a", 100}, {"long/er", 2}}, "a/b"},
-		"weak ones alone":          {nil, tally{{"a", 2}, {"long/er", 1}}, "a"},
+		"no votes":                {nil, nil, ""},
+		"most votes":              {[]map[string]int{{"a/b": 2}, {"c": 1}, {"c": 2}}, nil, "c"},
+		"tie: longest root":       {[]map[string]int{{"a": 1, "bb": 1}}, nil, "bb"},
+		"tie: first root":         {[]map[string]int{{"b": 1, "a": 1}}, nil, "a"},
+		"vote against weak votes": {[]map[string]int{{"a/b": 1}}, map[string]int{"a": 100, "long/er": 2}, "a/b"},
+		"weak votes alone":        {nil, map[string]int{"a": 2, "long/er": 1}, "a"},
 	} {
 		parts := []*indexedLayout{{index: &index{ballot: ballot{weak: c.weak}}}}
 		for _, v := range c.votes {
 			parts = append(parts, &indexedLayout{index: &index{ballot: ballot{votes: v}}})
 		}
-		for range 20 { // the order of a map is another each time
+		for range 20 { // a map has another order each time
 			if got := electRoot(parts); got != c.want {
 				t.Fatalf("%s: %q, want %q", name, got, c.want)
 			}

@@ -3,7 +3,6 @@ package layoutstore
 import (
 	"context"
 	"errors"
-	"io/fs"
 
 	"github.com/opencontainers/go-digest"
 
@@ -11,10 +10,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// Inventory adds the repositories at some of the paths of the snapshot to an inventory, with their
-// tags, manifests and blobs. It leaves out discovery tags, and what is missing or has no legal name: the problems of the
-// snapshot say so. Errors: ErrStale if a refresh is due; those for which [IsExhausted] is true;
-// the context's.
+// Inventory adds the repositories at some paths of the snapshot to an inventory, with their
+// tags, manifests and blobs. It leaves out discovery tags, repositories with illegal names, and
+// missing content, which are problems of the snapshot. Errors: ErrStale if a refresh is due;
+// those for which [IsExhausted] is true; the context's.
 func (s *Snapshot) Inventory(ctx context.Context, b *inventory.Builder, paths []string) error {
 	for _, path := range paths {
 		repo, err := s.At(path)
@@ -71,9 +70,7 @@ func (r *Repository) sizeOf(ctx context.Context, d digest.Digest) (int64, error)
 	switch {
 	case err == nil:
 		return where.Size(), nil
-	case ctx.Err() != nil || IsExhausted(err):
-		return -1, err
-	case errors.Is(err, ErrBlobUnknown), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, ErrBlobUnknown):
 		return -1, nil
 	}
 	return -1, err

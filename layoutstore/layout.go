@@ -24,43 +24,38 @@ func (r *Repository) Layouts() []Layout {
 	return layouts
 }
 
-// Where returns the place of the layout for a message: a path in the file system, and the
-// entry if that is an archive.
+// Where returns the place of the layout for a message: the path of a directory, or of an
+// archive and the entry in it.
 func (l Layout) Where() (path, entry string) {
 	at := l.indexed.where()
 	return at.path, at.entry
 }
 
-// WhereBlob returns the place of a blob of the layout for a message, whether it exists or
-// not: a file, or an archive and the entry in it.
+// WhereBlob returns the place of a blob of the layout for a message: a file, or an archive and
+// the entry in it. The blob may be missing.
 func (l Layout) WhereBlob(d digest.Digest) (file, entry string) {
 	at := l.indexed.where().blob(d)
 	return at.path, at.entry
 }
 
-// Blobs lists the digests that name the blob files of the layout, needed or not, by byte
-// order. Errors: the context's; the file system's.
+// Blobs lists the digests in the names of the layout's blob files, needed or not, sorted.
+// Errors: the context's; the file system's.
 func (l Layout) Blobs(ctx context.Context) ([]digest.Digest, error) {
 	all, err := l.indexed.vol.Blobs(ctx, l.indexed.path)
 	return all, orEnded(ctx, err)
 }
 
-// IndexContains reports whether the layout's index has a descriptor of d.
-func (l Layout) IndexContains(d digest.Digest) bool { return l.indexed.index.names(d) }
-
-// Volume returns the directory or archive of the layout, as the user gave it.
+// Volume returns the path of the directory or archive of the layout, as the user gave it.
 func (l Layout) Volume() string { return l.indexed.vol.String() }
 
 // Locate locates a blob of the layout, whatever its size and content. Errors: the cause of
-// ctx, and then the error says nothing about the blob; fs.ErrNotExist, wrapped in a
-// *ProblemError if it is known which chunk to copy again; the file system's.
+// ctx, which says nothing about the blob; fs.ErrNotExist, in a *ProblemError if the chunk to
+// copy again is known or no signed inventory lists the blob; the file system's.
 func (l Layout) Locate(ctx context.Context, d digest.Digest) (extent.List, error) {
 	return l.indexed.locate(ctx, d)
 }
 
-// locate locates a blob of the layout. After ctx has ended, the error is always its cause,
-// so that no caller takes it for damage.
-// What is not signed is not located.
+// locate is [Layout.Locate].
 func (p *indexedLayout) locate(ctx context.Context, d digest.Digest) (extent.List, error) {
 	if !p.trust.hasBlob(d) {
 		return nil, notSigned(d)
@@ -69,8 +64,8 @@ func (p *indexedLayout) locate(ctx context.Context, d digest.Digest) (extent.Lis
 	return where, orEnded(ctx, err)
 }
 
-// orEnded returns the cause of ctx instead of an error that came after ctx had ended: such an
-// error says nothing about what was read.
+// orEnded returns err, or the cause of ctx if ctx has ended: err may then say nothing about the
+// content, and no caller may take it for damage.
 func orEnded(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -78,32 +73,31 @@ func orEnded(ctx context.Context, err error) error {
 	return err
 }
 
-// Chunks names the chunks of an archive that contain a blob of the layout, as "chunk 0003".
-// It is empty if the blob is in another file. The error is the cause of ctx.
+// Chunks returns the names of the chunks that contain a blob of the layout, as "chunk 0003".
+// It returns none if the blob is in no chunk. The error is the cause of ctx.
 func (l Layout) Chunks(ctx context.Context, d digest.Digest) ([]string, error) {
 	where, err := l.Locate(ctx, d)
 	if err != nil && ctx.Err() != nil {
 		return nil, err
 	}
-	return chunksOf(where), nil // what cannot be located is in no chunk
+	return chunksOf(where), nil
 }
 
 // IndexEntry is a descriptor of an index.json.
 type IndexEntry struct {
 	Descriptor
-	Tag    string          // empty if it is missing or illegal
-	Raw    json.RawMessage // the original descriptor, with its annotations
-	Number int             // position of the descriptor in the file, from 0
-	// ByDigest is set if its short tag is a digest: it has no tag on purpose.
-	ByDigest bool
-	// Repository is the repository in the descriptor's reference, if it has no short tag. It
+	Tag      string          // empty if missing or illegal
+	Raw      json.RawMessage // the original descriptor, with its annotations
+	Number   int             // position of the descriptor in the file, from 0
+	ByDigest bool            // the short tag is a digest: the image has no tag on purpose
+	// Repository is the repository in the descriptor's reference, if there is no short tag. It
 	// decides which tags count in an index that names several repositories.
 	Repository string
 }
 
 // Index reads the descriptors of the layout's index.json, in their order. It leaves out
-// those with a malformed digest. Errors: the cause of ctx; ErrStale if the index was
-// replaced; the file system's.
+// descriptors with a malformed digest, and with a key unsigned ones. Errors: the cause of ctx;
+// ErrStale if the index was replaced; the file system's.
 func (l Layout) Index(ctx context.Context) ([]IndexEntry, error) {
 	data, err := readIndexFile(ctx, l.indexed.indexFile)
 	if err != nil {
@@ -119,7 +113,7 @@ func (l Layout) Index(ctx context.Context) ([]IndexEntry, error) {
 	return l.indexed.signedEntries(entries), nil
 }
 
-// ParseIndex parses the index.json of the layout at path as a tree does.
+// ParseIndex parses the index.json of the layout at path in the same way as a scan.
 func ParseIndex(data []byte, path string) ([]IndexEntry, error) {
 	ix, err := parseIndex(data, path)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -14,31 +15,33 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// maxManifest is the longest manifest that is read. The distribution
-// specification asks for 4 MiB at least; containerd takes 8 MiB at most.
+// maxManifest is the size of the longest manifest that is read, in bytes. The distribution
+// specification requires at least 4 MiB; containerd accepts at most 8 MiB.
 const maxManifest = 8 << 20
 
-// Manifest is a manifest or index whose bytes match its digest and a descriptor's size.
+// Manifest is a manifest or index whose content matches its digest and the size in a
+// descriptor. Do not change Body and Texts.
 type Manifest struct {
 	Descriptor
-	Body  []byte        // not to be changed
-	Texts ManifestTexts // not to be changed
+	Body  []byte
+	Texts ManifestTexts
 }
 
-// ManifestTexts are the texts that describe a manifest, made once: an answer has a list of one for each.
+// ManifestTexts are the values of HTTP headers that describe a manifest. They are made once, as
+// the lists that a header needs.
 type ManifestTexts struct{ MediaType, Digest, QuotedDigest, Size [1]string }
 
 func newManifest(d Descriptor, body []byte) *Manifest {
 	quoted := `"` + string(d.Digest) + `"`
-	d.Digest = digest.Digest(quoted[1 : len(quoted)-1]) // one text for both
+	d.Digest = digest.Digest(quoted[1 : len(quoted)-1]) // shares the memory of quoted
 	return &Manifest{d, body, ManifestTexts{
 		MediaType: [1]string{d.MediaType}, Digest: [1]string{string(d.Digest)}, QuotedDigest: [1]string{quoted}, Size: [1]string{strconv.FormatInt(d.Size, 10)},
 	}}
 }
 
 // Manifest returns the manifest d if it is reachable from an index.json, directly or
-// through another manifest. Errors: ErrManifestUnknown, in a *ProblemError if the tree
-// names it but has no intact copy; ErrStale if a refresh is due; ErrSlow; those for which
+// through another manifest. Errors: ErrManifestUnknown, in a *ProblemError if the manifest is
+// reachable but no copy is intact; ErrStale if a refresh is due; ErrSlow; those for which
 // [IsExhausted] is true; the cause of ctx.
 func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
 	if m := r.cachedManifest(d); m != nil {
@@ -46,9 +49,7 @@ func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, 
 	}
 	return await(ctx, r.storage, d, func(ctx context.Context) (*Manifest, error) {
 		m, err := r.manifest(ctx, d)
-		if err != nil {
-			r.noteRefusal(ctx, err)
-		}
+		r.noteRefusal(ctx, err)
 		return m, err
 	}, nil)
 }
@@ -102,7 +103,7 @@ func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 		return m, nil
 	}
 	d := n.digest()
-	body, err := r.readManifest(ctx, d)
+	body, err := r.readManifest(ctx, d, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +115,7 @@ func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 			return nil, err
 		}
 		if !slices.Contains(t.findings[n].sizes, size) {
-			return nil, refuseDamaged(d, sizeMismatch(size, n.sizes()), nil, r.namedBy(n).where().blob(d), ErrManifestUnknown)
+			return nil, refuseDamaged(d, sizeMismatch(size, n.sizes()[0]), nil, r.namedBy(n).where().blob(d), ErrManifestUnknown)
 		}
 	}
 	mediaType, err := r.mediaType(ctx, n, body)
@@ -126,8 +127,8 @@ func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 	return m, nil
 }
 
-// mediaType returns that of a manifest whose content, body, matches its digest. The error says
-// that it contradicts its descriptors or is ambiguous.
+// mediaType returns the media type of a manifest whose content, body, matches its digest. It
+// fails if the content contradicts its descriptors or is ambiguous.
 func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (string, error) {
 	if r.images.has(n.first.key) {
 		return n.mediaType(), nil
@@ -151,9 +152,9 @@ func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (strin
 	return mediaType, nil
 }
 
-// mediaType returns the result of reading all manifests: content with one digest never
-// changes. It parses a manifest that could not be read then, or that an index.json names
-// as a blob.
+// mediaType returns the media type that the reading of all manifests found: content with one
+// digest never changes. It parses a manifest that could not be read then, or that an
+// index.json names as a blob.
 func (t *table) mediaType(n *node, body []byte) (string, error) {
 	f, found := t.findings[n]
 	if !found {
@@ -166,25 +167,21 @@ func (t *table) mediaType(n *node, body []byte) (string, error) {
 	return f.mediaType, f.refused
 }
 
-// readManifest reads the manifest d from the first layout with an intact copy.
-func (r *Repository) readManifest(ctx context.Context, d digest.Digest) ([]byte, error) {
-	return r.readCopies(ctx, d, nil)
-}
-
 // ManifestBytes returns the content of a manifest of the repository's graph, verified by
-// its digest. It does not parse it: the graph has the parsed form. Errors: those of
+// its digest, without parsing it: the graph has the parsed form. Errors: those of
 // [Repository.Manifest].
 func (r *Repository) ManifestBytes(ctx context.Context, d digest.Digest) ([]byte, error) {
-	return await(ctx, r.storage, d, func(ctx context.Context) ([]byte, error) { return r.readManifest(ctx, d) }, nil)
+	return await(ctx, r.storage, d, func(ctx context.Context) ([]byte, error) { return r.readManifest(ctx, d, nil) }, nil)
 }
 
-// noteRead receives a copy of a manifest that was read, with its problem, or nil if it is
-// intact.
+// noteRead receives each copy of a manifest that was read, with its problem, or nil if the copy
+// is intact.
 type noteRead func(*indexedLayout, digest.Digest, *ProblemError)
 
-// readCopies reads copies of the manifest d, those of later layouts first, until one is
-// intact. note may be nil.
-func (r *Repository) readCopies(ctx context.Context, d digest.Digest, note noteRead) ([]byte, error) {
+// readManifest reads copies of the manifest d, those of later layouts first, until one is
+// intact. note may be nil. Errors: *ProblemError; ErrStale; those for which [IsExhausted] is
+// true; the cause of ctx.
+func (r *Repository) readManifest(ctx context.Context, d digest.Digest, note noteRead) ([]byte, error) {
 	if note == nil {
 		note = func(*indexedLayout, digest.Digest, *ProblemError) {}
 	}
@@ -203,12 +200,12 @@ func (r *Repository) readCopies(ctx context.Context, d digest.Digest, note noteR
 			note(p, d, nil)
 			return body, nil
 		case ok:
-			if placeOf(worst.Problem) == (place{}) { // else another layout has a damaged copy
+			if worst.Problem.Path == "" { // else another layout has a damaged copy
 				worst = refuse(lost, p.where().blob(d), ErrManifestUnknown)
 			}
 		case errors.As(err, &refusal):
 			worst = refusal
-			if refusal.Problem.Kind != Limited { // that one was not read
+			if refusal.Problem.Kind != Limited { // one that exceeds a limit was not read
 				note(p, d, refusal)
 			}
 		case IsExhausted(err), errors.Is(err, ErrStale):
@@ -251,6 +248,32 @@ func digestMismatch(got digest.Digest) string {
 	return fmt.Sprintf("checksum mismatch: content is %s", got)
 }
 
-func sizeMismatch(have int64, claimed []int64) string {
-	return fmt.Sprintf("%d bytes, the descriptor says %d", have, claimed[0])
+// sizeMismatch returns the reason for content whose size in bytes is not the claimed one.
+func sizeMismatch(have, claimed int64) string {
+	return fmt.Sprintf("%d bytes, the descriptor says %d", have, claimed)
+}
+
+// manifestCache bounds the bytes of manifests that nodes keep. Only adding a manifest takes
+// the lock.
+type manifestCache struct {
+	mu    sync.Mutex
+	limit int
+	used  int
+	nodes []*node // oldest first
+}
+
+// add caches m in n, and evicts the oldest manifests.
+func (c *manifestCache) add(n *node, m *Manifest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(m.Body) > c.limit || !n.cached.CompareAndSwap(nil, m) {
+		return
+	}
+	c.used += len(m.Body)
+	c.nodes = append(c.nodes, n)
+	for c.used > c.limit {
+		oldest := c.nodes[0]
+		c.nodes[0], c.nodes = nil, c.nodes[1:]
+		c.used -= len(oldest.cached.Swap(nil).Body)
+	}
 }

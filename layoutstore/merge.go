@@ -8,7 +8,7 @@ import (
 )
 
 // assemble makes a snapshot from the sources' states. It reuses every repository of the old
-// snapshot whose layouts and discovery tags are the same.
+// snapshot whose layouts and discovery tags are unchanged.
 func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot) *Snapshot {
 	s := &Snapshot{repos: map[string]*Repository{}, aliases: map[string]string{}, byPath: map[string]*Repository{}, served: map[string]string{}, quarantine: t.quarantine}
 	for i, st := range states {
@@ -30,8 +30,8 @@ func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot
 	return s
 }
 
-// repository returns the repository of a key, from the old snapshot if it is unchanged. It
-// checks the problems of an old one again: a missing blob may have arrived without a
+// repository returns the repository with a key: that of the old snapshot if it is unchanged.
+// It first checks the old one's problems again: a missing blob may have arrived without a
 // change of the index.
 func (t *Tree) repository(ctx context.Context, key string, parts []*indexedLayout, owners, discovered []string, old *Snapshot) *Repository {
 	var prev *Repository
@@ -55,7 +55,7 @@ func (t *Tree) repository(ctx context.Context, key string, parts []*indexedLayou
 	return fresh
 }
 
-// sameContent reports whether two parts stand for the same layout in the same state.
+// sameContent reports whether two values are the same layout in the same state.
 func sameContent(a, b *indexedLayout) bool {
 	return a.vol == b.vol && a.path == b.path && a.index == b.index && a.trust == b.trust
 }
@@ -70,7 +70,7 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 		keys := n.keys[name]
 		key := strings.Join(keys, "+")
 		if have, made := tags[key]; made && !slices.Equal(have, discovered[name]) {
-			key += "@" + name // another scope has more below this root
+			key += "@" + name // another scope has other discovery tags below this root
 		}
 		if n.snapshot.byPath[key] == nil {
 			tags[key] = discovered[name]
@@ -86,7 +86,7 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 			delete(n.layouts, key)
 		}
 	}
-	for key, parts := range n.layouts { // a layout without a name can have problems, too
+	for key, parts := range n.layouts { // layouts without a name may have problems, too
 		n.snapshot.byPath[key] = t.repository(ctx, key, parts, n.findOwners(parts, []string{key}), nil, old)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// newRepository merges layouts; a later one wins a tag.
+// newRepository makes a repository from layouts; a later one wins a tag.
 func (t *Tree) newRepository(path string, parts []*indexedLayout, owners, discovered []string) *Repository {
 	r := &Repository{path: path, layouts: parts, owners: owners, discovery: discovered, cache: t.cache, quarantine: t.quarantine, storage: t.storage}
 	var all []*entry
@@ -22,9 +22,9 @@ func (t *Tree) newRepository(path string, parts []*indexedLayout, owners, discov
 	return r
 }
 
-// addTags adds the tags of one layout and returns its descriptors. The last descriptor of a
-// tag in a layout wins silently. One that wins against an earlier volume is reported.
-// Images of other repositories than the owner never get a tag.
+// addTags adds the tags of one layout and returns its descriptors. If several descriptors in a
+// layout have the same tag, the last one wins silently. If an earlier volume has the tag, that
+// is a conflict. Images of other repositories than the owner never get a tag.
 func (r *Repository) addTags(p *indexedLayout, owner string, tags map[string]*entry) []*entry {
 	all := make([]*entry, len(p.index.entries))
 	own := map[string]*entry{}
@@ -52,7 +52,7 @@ func (r *Repository) addTags(p *indexedLayout, owner string, tags map[string]*en
 	return all
 }
 
-// addDiscoveryTags adds the discovery tags of names that are not real tags, and returns the
+// addDiscoveryTags adds discovery tags, except those that are also real tags. It returns the
 // descriptors of their images.
 func (r *Repository) addDiscoveryTags(discovered []string, tags map[string]*entry) (all []*entry) {
 	var c common
@@ -70,8 +70,8 @@ func (r *Repository) addDiscoveryTags(discovered []string, tags map[string]*entr
 	return all
 }
 
-// makeNodes makes one node from all descriptors of each digest, in their order, and points
-// the tags to the nodes.
+// makeNodes makes one node from all descriptors of each digest, in their order, and sets the
+// nodes of the tags.
 func (r *Repository) makeNodes(all []*entry, tags map[string]*entry) {
 	slices.SortStableFunc(all, func(a, b *entry) int { return a.key.compare(b.key) })
 	count := 0

@@ -12,13 +12,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// scope is the layouts of sources that are served below the same roots. All sources without
-// roots of their own are one scope, and each other source is one. Layouts of two scopes
-// with one name are merged.
+// scope is a set of layouts that are served below the same roots. All sources without roots of
+// their own are one scope, and each other source is one. Layouts of two scopes with the same
+// name are merged.
 type scope struct {
-	prefix  string   // of its keys; "" for the sources without roots of their own
+	prefix  string   // of the scope's keys: "" for the sources without roots of their own, else "NUMBER:"
 	roots   []string // as configured, then resolved
-	elected string   // root, whether or not it is one of them
+	elected string   // the elected root, which may not be one of roots
 	layouts []*indexedLayout
 	byPath  map[string][]*indexedLayout
 }
@@ -27,24 +27,18 @@ type scope struct {
 // roots of its own.
 func (sc *scope) key(path string) string { return sc.prefix + path }
 
-// hasKey reports whether a key belongs to the scope.
-func (sc *scope) hasKey(key string) bool {
-	prefix, _, _ := strings.Cut(key, ":") // which no path holds
-	if sc.prefix == "" {
-		return prefix == key
-	}
-	return prefix+":" == sc.prefix
-}
+// hasKey reports whether a key belongs to the scope. No path contains a colon.
+func (sc *scope) hasKey(key string) bool { return key[:strings.Index(key, ":")+1] == sc.prefix }
 
-// naming finds the names of a snapshot's repositories, and the layouts of each.
+// naming maps the names of a snapshot's repositories to layouts.
 type naming struct {
 	snapshot *Snapshot // that is being made
 	options  *Options
-	scopes   []*scope                    // the first is of the sources without roots of their own
-	order    map[*indexedLayout]int      // of the union
-	keys     map[string][]string         // by name: of the layouts that it stands for
+	scopes   []*scope                    // the first is that of the sources without roots of their own
+	order    map[*indexedLayout]int      // position in the merge
+	keys     map[string][]string         // keys of the layouts, by name
 	layouts  map[string][]*indexedLayout // by key
-	ordered  []string                    // the names in the order of roots and paths
+	ordered  []string                    // the names, by root, then path
 }
 
 // newNaming groups the layouts of the sources' states by their roots, and names each layout
@@ -63,7 +57,7 @@ func (t *Tree) newNaming(s *Snapshot, states []sourceState) *naming {
 		}
 	}
 	for _, sc := range n.scopes {
-		if len(sc.layouts) > 0 || len(n.scopes) == 1 { // else its roots name nothing
+		if len(sc.layouts) > 0 || len(n.scopes) == 1 { // else nothing is below its roots
 			n.nameLayouts(sc)
 		}
 	}
@@ -110,8 +104,8 @@ func (n *naming) nameLayouts(sc *scope) {
 // lastPlace returns the place of the last layout.
 func lastPlace(parts []*indexedLayout) place { return parts[len(parts)-1].where() }
 
-// addName adds the layouts at path of a scope to a name. Within one scope a name has only
-// one path.
+// addName adds the layouts at path of a scope to a name. Within a scope, only the first path
+// of a name is served.
 func (n *naming) addName(sc *scope, name, path string) {
 	key := sc.key(path)
 	problem := func(kind Kind, reason string) {
@@ -137,8 +131,8 @@ func (n *naming) addName(sc *scope, name, path string) {
 	n.keys[name] = append(have, key)
 }
 
-// addAlias records the name that older tools gave the repository of the layouts at path, or
-// of an index, below a root.
+// addAlias records the name that older tools gave the repository at path below a root. path
+// may be that of an index.
 func (n *naming) addAlias(split edition.Split, path string) {
 	alias := split.Alias(path)
 	if _, taken := n.snapshot.aliases[alias]; names.IsRepository(alias) && !taken {
@@ -146,8 +140,8 @@ func (n *naming) addAlias(split edition.Split, path string) {
 	}
 }
 
-// dropAliases removes aliases that lead nowhere, and those that are the name of a
-// repository.
+// dropAliases removes aliases of missing repositories, and aliases that are also names of
+// repositories.
 func (n *naming) dropAliases() {
 	maps.DeleteFunc(n.snapshot.aliases, func(alias, name string) bool { return n.keys[alias] != nil || n.keys[name] == nil })
 }
@@ -165,8 +159,8 @@ func (n *naming) uniteLayouts(keys []string) []*indexedLayout {
 	return all
 }
 
-// findOwners returns the repository that owns the tags of each layout. Only a root layout
-// with images of several repositories has an owner.
+// findOwners returns the owner of each layout. Only a root layout with images of several
+// repositories may have an owner; the others have "".
 func (n *naming) findOwners(parts []*indexedLayout, keys []string) []string {
 	owners := make([]string, len(parts))
 	for i, p := range parts {
@@ -197,16 +191,12 @@ func (n *naming) electedOf(p *indexedLayout) string {
 	return ""
 }
 
-// findOwner returns the repository, of those named in a root layout, that owns the layout:
-// the one as which it is served, else the one that the tree's references elect. It returns
-// "" if the layout is served as several of them: each would get the others' tags.
+// findOwner returns the owner of a root layout. named are the repositories in its references,
+// and served the names of the layout. The owner is the name that is in both, or else the
+// elected root. If several names are in both, there is no owner: each repository would get
+// the tags of the others.
 func findOwner(named, served []string, elected string) string {
-	var found []string
-	for _, name := range named {
-		if slices.Contains(served, name) {
-			found = append(found, name)
-		}
-	}
+	found := slices.DeleteFunc(slices.Clone(named), func(name string) bool { return !slices.Contains(served, name) })
 	switch {
 	case len(found) == 1:
 		return found[0]
@@ -216,8 +206,8 @@ func findOwner(named, served []string, elected string) string {
 	return ""
 }
 
-// findDiscoveryTags finds the discovery tags of each index below each root, and names the
-// indexes that have nothing else.
+// findDiscoveryTags returns the discovery tags of each index below each root, by name. It also
+// names the indexes without layouts.
 func (n *naming) findDiscoveryTags(indexes []string) map[string][]string {
 	found := map[string][]string{}
 	names := slices.Clone(n.ordered)

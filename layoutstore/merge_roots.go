@@ -12,11 +12,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// AutoRoot stands for the root that the descriptors themselves name.
+// AutoRoot means the root that the references of descriptors elect.
 const AutoRoot = "auto"
 
-// vote returns the root in the reference ref, found in the layout at path: the part before the
-// layout's path.
+// vote returns the root in a reference of a descriptor in the layout at path: the part before
+// the path. ok is false if the reference has no such part.
 func vote(ref, path string) (root string, ok bool) {
 	if !strings.ContainsAny(ref, "/:@") { // a bare tag
 		return "", false
@@ -30,56 +30,43 @@ func vote(ref, path string) (root string, ok bool) {
 	return root, names.IsRepository(root)
 }
 
-// ballot counts the references of one or more layouts by the root that each names.
+// ballot counts the references in the index of a layout, by root.
 type ballot struct {
-	votes tally
-	// weak counts only without votes. It is for layouts that name the root or its parent,
-	// depending on the tool that wrote them, and for references without a repository.
-	weak tally
+	votes map[string]int
+	// weak counts only if no layout has votes. It is for layouts whose references contain the
+	// root or its parent, depending on the tool that wrote them, and for references without a
+	// repository.
+	weak map[string]int
 }
 
-// tally counts the votes for each of a few roots.
-type tally []votes
-
-type votes struct {
-	root string
-	n    int
-}
-
-func (t *tally) add(root string, n int) {
-	i := slices.IndexFunc(*t, func(v votes) bool { return v.root == root })
-	if i < 0 {
-		*t = append(*t, votes{unique.Make(root).Value(), n})
-		return
-	}
-	(*t)[i].n += n
-}
-
-// add adds what the descriptor of a layout at path names.
+// add counts the root in the reference of a descriptor in the layout at path.
 func (b *ballot) add(a annotationsDoc, path string) {
 	root, ok := vote(a.RefName, path)
 	if !ok {
 		return
 	}
-	count := &b.votes
+	counts := &b.votes
 	// A tool that cuts a reference at its first colon leaves host:<channel>. The short tag
-	// shows that d8 wrote it.
+	// shows that the tool is d8.
 	if edition.IsShared(path) || a.ShortTag != "" && !strings.Contains(a.RefName, "/") {
-		count = &b.weak
+		counts = &b.weak
 	}
-	count.add(root, 1)
+	if *counts == nil {
+		*counts = map[string]int{}
+	}
+	(*counts)[unique.Make(root).Value()]++
 }
 
-// electRoot returns the root with the most votes; if several have the most, the longest, then
-// the first in byte order. Without votes it returns "", which means no root.
+// electRoot returns the root with the most votes. In a tie the longest root wins, then the
+// first in byte order. Without votes it returns "", which means no root.
 func electRoot(parts []*indexedLayout) string {
 	votes, weak := map[string]int{}, map[string]int{}
 	for _, p := range parts {
-		for _, v := range p.index.ballot.votes {
-			votes[v.root] += v.n
+		for root, n := range p.index.ballot.votes {
+			votes[root] += n
 		}
-		for _, v := range p.index.ballot.weak {
-			weak[v.root] += v.n
+		for root, n := range p.index.ballot.weak {
+			weak[root] += n
 		}
 	}
 	if len(votes) > 0 {
@@ -116,9 +103,9 @@ func resolveRoots(roots []string, elected string) []string {
 	return out
 }
 
-// isCatalog reports whether an archive lists the versions of all packages. A package's own
-// archive wins over it, whatever the order of their names: otherwise the catalog's
-// channels would override the pin of a package.
+// isCatalog reports whether an archive is the catalog, which lists the versions of all packages.
+// A package's own archive wins over it, whatever the order of their names: otherwise the
+// catalog's channels would override the pin of a package.
 func isCatalog(archive string) bool { return archive == "package-versions.tar" }
 
 // CompareArchives orders the archives of one directory by name, for merging and importing:
@@ -133,8 +120,8 @@ func CompareArchives(a, b string) int {
 	return 1
 }
 
-// catalogFirst moves the catalog of packages in front of the first archive beside it.
-// All other sources stay in their order.
+// catalogFirst moves each catalog before the first other archive of its directory. All other
+// sources stay in their order.
 func catalogFirst(sources []string) []string {
 	archive := func(source string) string {
 		if name, ok := volume.IsArchive(filepath.Base(source)); ok {
@@ -157,7 +144,7 @@ func catalogFirst(sources []string) []string {
 	return out
 }
 
-// directoryOf returns the directory that a file is in, however its path is written.
+// directoryOf returns the absolute directory of a file, or its place in a bucket.
 func directoryOf(file string) string {
 	if bucket.IsPlace(file) {
 		return file[:strings.LastIndex(file, "/")]
@@ -165,5 +152,5 @@ func directoryOf(file string) string {
 	if absolute, err := filepath.Abs(file); err == nil {
 		file = absolute
 	}
-	return filepath.Dir(filepath.Clean(file))
+	return filepath.Dir(file)
 }

@@ -1,7 +1,7 @@
 package layoutstore
 
 import (
-	"slices"
+	"maps"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,12 +16,12 @@ func TestBallot(t *testing.T) {
 		{"", "registry.example/deckhouse/ee/install:v1", "install", "deckhouse/ee", ""},
 		{"v1", "registry.example/deckhouse/ee:v1", ".", "deckhouse/ee", ""},
 		{"v1", "registry.example/deckhouse/ee/modules/installer:v1", "modules/installer", "deckhouse/ee", ""},
-		// These name the parent of the root, or the root, depending on the version of the tool.
+		// These references have the root or its parent, depending on the version of the tool.
 		{"latest", "registry.example/deckhouse/installer:latest", "installer", "", "deckhouse"},
 		{"latest", "registry.example/deckhouse/ee/installer:latest", "installer", "", "deckhouse/ee"},
 		{"v1", "registry.example/deckhouse/deckhouse-cli:v1", "deckhouse-cli", "", "deckhouse"},
 		{"v1", "registry.example/deckhouse/deckhouse-cli/plugins/x:v1", "deckhouse-cli/plugins/x", "", "deckhouse"},
-		// The rest of an alias that was cut at the colon of the port.
+		// An alias that was cut at the colon of the port.
 		{"alpha", "localhost:alpha", ".", "", "localhost"},
 		{"alpha", "registry.example:alpha", "release-channel", "", ""},
 		{"", "app:1.0", ".", "app", ""},
@@ -30,14 +30,14 @@ func TestBallot(t *testing.T) {
 		var b ballot
 		b.add(annotationsDoc{ShortTag: c.short, RefName: c.ref}, c.path)
 		for _, half := range []struct {
-			got  tally
+			got  map[string]int
 			want string
 		}{{b.votes, c.votes}, {b.weak, c.weak}} {
-			want := tally(nil)
+			want := map[string]int{}
 			if half.want != "" {
-				want = tally{{half.want, 1}}
+				want[half.want] = 1
 			}
-			if !slices.Equal(want, half.got) {
+			if !maps.Equal(want, half.got) {
 				t.Errorf("%s in %s: %v, want %v", c.ref, c.path, half.got, want)
 			}
 		}
@@ -66,7 +66,7 @@ func TestCatalogOfPackagesComesFirst(t *testing.T) {
 	}
 }
 
-func TestOwner(t *testing.T) {
+func TestFindOwner(t *testing.T) {
 	named := []string{"app", "db", "team/web"}
 	for name, c := range map[string]struct {
 		served  []string

@@ -13,12 +13,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// key represents a digest in less than half of its bytes: a tree may have a hundred
-// thousand. It is the sum itself for sha256, and the sha256 of the digest's text for other
-// algorithms.
+// key represents a digest in less than half of its bytes, because a tree may have a hundred
+// thousand digests. It is the sum itself for sha256, and the sha256 of the digest's text for
+// other algorithms.
 type key [sha256.Size]byte
 
-// keyOf returns the key of d; plain is set if the digest can be restored from it.
+// keyOf returns the key of d. plain is set if the key contains the digest.
 func keyOf(d digest.Digest) (k key, plain bool) {
 	if sum, ok := names.SHA256Sum(d); ok {
 		return sum, true
@@ -31,23 +31,23 @@ func (k key) compare(other key) int { return bytes.Compare(k[:], other[:]) }
 // digest returns the sha256 digest of a plain key.
 func (k key) digest() digest.Digest {
 	const algorithm = string(digest.SHA256) + ":"
-	var text [len(algorithm) + 2*sha256.Size]byte // each request asks: package digest would format it with fmt
+	var text [len(algorithm) + 2*sha256.Size]byte // each request does this, and package digest would use fmt
 	hex.Encode(text[copy(text[:], algorithm):], k[:])
 	return digest.Digest(text[:])
 }
 
 // node is a manifest that is reachable from an index.
 type node struct {
-	first   *entry // descriptor that names it
-	tag     string // one that leads to it, for problems; may be empty
+	first   *entry // the first descriptor of the manifest
+	tag     string // a tag that leads to the manifest, for problems; may be empty
 	cached  atomic.Pointer[Manifest]
 	dispute *dispute // nil if all descriptors in index.json files agree
 }
 
-// dispute is the sizes and types in the descriptors of one manifest, if they disagree.
+// dispute is the set of sizes and media types in the descriptors of one manifest.
 type dispute struct {
 	sizes []int64  // each once; bytes
-	types []string // each once: the first is that of a manifest, if one is
+	types []string // each once; a media type of manifests is first
 }
 
 // maxSizes bounds the sizes and media types that are kept per manifest. At most one is right.
@@ -84,7 +84,7 @@ func (n *node) digest() digest.Digest {
 	return n.first.digest()
 }
 
-// sizes returns those that descriptors in index.json files claim, each once.
+// sizes returns the sizes in the manifest's descriptors in index.json files, each once; bytes.
 func (n *node) sizes() []int64 {
 	if n.dispute != nil {
 		return n.dispute.sizes
@@ -92,7 +92,7 @@ func (n *node) sizes() []int64 {
 	return []int64{n.first.size}
 }
 
-// types returns the media types that descriptors in index.json files say, each once.
+// types returns the media types in the manifest's descriptors in index.json files, each once.
 func (n *node) types() []string {
 	switch {
 	case n.dispute != nil:
@@ -103,7 +103,7 @@ func (n *node) types() []string {
 	return []string{n.first.common.mediaType}
 }
 
-// mediaType returns the first one in the descriptors; one of a manifest is preferred.
+// mediaType returns the first media type in the descriptors, preferably one of manifests.
 func (n *node) mediaType() string {
 	if n.dispute != nil && len(n.dispute.types) > 0 {
 		return n.dispute.types[0]
@@ -111,5 +111,5 @@ func (n *node) mediaType() string {
 	return n.first.common.mediaType
 }
 
-// isManifest reports whether an index names it as a manifest, not as a blob.
+// isManifest reports whether an index names the node as a manifest, not as a blob.
 func (n *node) isManifest() bool { return n.tag != "" || closure.IsManifest(n.mediaType()) }

@@ -26,7 +26,7 @@ func (p place) problem(problem Problem) Problem {
 	return problem
 }
 
-// blob returns the place of a blob of the layout at the place: a file, or an entry of an archive.
+// blob returns the place of a blob of the layout at p: a file, or an entry of an archive.
 func (p place) blob(d digest.Digest) place {
 	switch {
 	case p.entry != "":
@@ -37,7 +37,7 @@ func (p place) blob(d digest.Digest) place {
 	return p
 }
 
-// where returns the place of the layout.
+// where returns the place of the layout. A nil layout has an unknown place.
 func (p *indexedLayout) where() place {
 	if p == nil {
 		return place{}

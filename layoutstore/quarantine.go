@@ -19,23 +19,23 @@ import (
 )
 
 // quarantine is the set of blob copies that a scrub found damaged. They are refused until
-// their file changes, in this snapshot and later ones, and also by later processes if
-// records are kept.
+// their file changes, in this snapshot and later ones. If records are kept, later processes
+// refuse them, too.
 type quarantine struct {
 	count   atomic.Int32 // number of copies and unread records; 0 is the fast path
-	base    string       // that relative paths of sources begin at
+	base    string       // the directory of relative paths
 	records *records
 
-	mu     sync.Mutex
+	mu     sync.Mutex                          // guards copies and unread
 	copies map[place]map[digest.Digest]reasons // by the absolute place of their layout
 	unread map[string]error                    // errors of records that cannot be read, by name
 }
 
-// reasons are why a copy is damaged, by the stamps of its file. If there are several, the
-// file has changed since.
+// reasons are the reasons why a copy is damaged, by the stamps of its file. With more than one,
+// the file has changed in between.
 type reasons map[string]string
 
-// any is one of the reasons.
+// any returns one of the reasons, or "".
 func (r reasons) any() string {
 	for _, reason := range r {
 		return reason
@@ -43,15 +43,16 @@ func (r reasons) any() string {
 	return ""
 }
 
-// newQuarantine reads the records in a directory. With the empty directory none are kept.
+// newQuarantine reads the records in a directory. If dir is empty, none are kept.
 func newQuarantine(dir string) *quarantine {
 	q := &quarantine{records: newRecords(dir)}
-	q.base, _ = filepath.Abs(".") // without one, paths stay as they are
+	q.base, _ = filepath.Abs(".") // after an error, paths stay relative
 	q.syncRecords()
 	return q
 }
 
-// absolute returns the place under which records are kept, whatever the working directory.
+// absolute returns a place with an absolute path, so that processes with other working
+// directories find its records.
 func (q *quarantine) absolute(at place) place {
 	if !filepath.IsAbs(at.path) && !bucket.IsPlace(at.path) {
 		at.path = filepath.Join(q.base, at.path)
@@ -59,7 +60,7 @@ func (q *quarantine) absolute(at place) place {
 	return at
 }
 
-// syncRecords reads the records if that has not succeeded yet, and writes and removes
+// syncRecords reads the records until that has succeeded once, and writes and removes
 // queued ones.
 func (q *quarantine) syncRecords() {
 	found, unread := q.records.sync()
@@ -90,12 +91,12 @@ func (q *quarantine) add(v record) {
 	q.copies[v.at][v.digest][v.stamp] = v.reason
 }
 
-// Quarantine refuses a damaged copy of d in a layout of the repository. The quarantine
-// holds until the stamp of the file differs from the one that [Layout.Stamp] returned
-// before and after the copy was read, or until [Repository.Release] lifts it. Errors of
-// opening the file and its absence do not lift it, nor, with [Options.QuarantineDir], the
-// end of the process. Quarantine reports whether that is news: a copy whose size no
-// manifest claims is refused already. The error is the cause of ctx; then nothing is
+// Quarantine records a damaged copy of d in a layout of the repository, which is then refused
+// until the stamp of its file differs from stamp, or until [Repository.Release] lifts the
+// quarantine. stamp is what [Layout.Stamp] returned before and after the copy was read. A file
+// that is missing or cannot be opened lifts nothing, nor, with [Options.QuarantineDir], does
+// the end of the process. news reports whether nothing has reported the copy before: one whose
+// size no manifest claims is already a problem. The error is the cause of ctx; then nothing is
 // recorded.
 func (r *Repository) Quarantine(ctx context.Context, l Layout, d digest.Digest, stamp, reason string) (news bool, err error) {
 	wrongSized, err := r.wrongSized(ctx, l, d)
@@ -122,8 +123,8 @@ func (r *Repository) Quarantine(ctx context.Context, l Layout, d digest.Digest, 
 	return !wrongSized, nil
 }
 
-// Release lifts the quarantine of a copy that was verified while its file had the stamp,
-// before and after the copy was read.
+// Release lifts the quarantine of a copy that was verified. stamp is what [Layout.Stamp]
+// returned before and after the copy was read.
 func (r *Repository) Release(l Layout, d digest.Digest, stamp string) {
 	q := r.quarantine
 	if q.count.Load() == 0 {
@@ -132,10 +133,10 @@ func (r *Repository) Release(l Layout, d digest.Digest, stamp string) {
 	at := q.absolute(l.indexed.where())
 	name := record{at: at, digest: d, stamp: stamp}.name()
 	q.mu.Lock()
-	have, known := q.copies[at][d]
-	_, proven := have[stamp]
+	have := q.copies[at][d]
+	_, known := have[stamp]
 	_, unread := q.unread[name]
-	if known && proven {
+	if known {
 		q.remove(at, d, have)
 	}
 	if unread {
@@ -144,13 +145,13 @@ func (r *Repository) Release(l Layout, d digest.Digest, stamp string) {
 		q.records.queueRemove(name)
 	}
 	q.mu.Unlock()
-	if known && proven || unread {
+	if known || unread {
 		q.syncRecords()
 	}
 }
 
 // wrongSized reports whether the copy of d in a layout has a size that no manifest claims,
-// for example because it is being written. The error is the cause of ctx.
+// for example because somebody is writing it. The error is the cause of ctx.
 func (r *Repository) wrongSized(ctx context.Context, l Layout, d digest.Digest) (bool, error) {
 	where, err := l.Locate(ctx, d)
 	switch {
@@ -162,8 +163,8 @@ func (r *Repository) wrongSized(ctx context.Context, l Layout, d digest.Digest) 
 	return false, nil
 }
 
-// unclaimed reports whether manifests claim sizes of d, but not the size of this copy. The
-// error is the cause of ctx.
+// unclaimed reports whether manifests claim sizes of d, but not the size of the copy at where.
+// The error is the cause of ctx.
 func (r *Repository) unclaimed(ctx context.Context, d digest.Digest, where extent.List) (bool, error) {
 	t, err := r.readTable(ctx)
 	switch {
@@ -177,8 +178,8 @@ func (r *Repository) unclaimed(ctx context.Context, d digest.Digest, where exten
 	return len(claims) > 0 && !hasSize(claims, where.Size()), nil
 }
 
-// Stamp identifies the content of the file or files with d in the layout, by sizes,
-// modification times and inodes. It ignores links, modes and owners. Errors: those of
+// Stamp returns a text that identifies the state of the file or files with d in the layout, by
+// sizes, modification times and inodes. It ignores links, modes and owners. Errors: those of
 // [Layout.Locate] and of opening the files.
 func (l Layout) Stamp(ctx context.Context, d digest.Digest) (string, error) {
 	where, err := l.Locate(ctx, d)
@@ -189,8 +190,8 @@ func (l Layout) Stamp(ctx context.Context, d digest.Digest) (string, error) {
 	return stamp, orEnded(ctx, err)
 }
 
-// checkCopy says why the copy of d in a layout is refused. It lifts the quarantine if the
-// file has changed. The error is the cause of ctx.
+// checkCopy reports whether the copy of d in a layout is refused, and why. It lifts the
+// quarantine if the file has changed. The error is the cause of ctx.
 func (q *quarantine) checkCopy(ctx context.Context, p *indexedLayout, d digest.Digest, where extent.List) (reason string, refused bool, err error) {
 	if q.count.Load() == 0 {
 		return "", false, nil
@@ -202,8 +203,8 @@ func (q *quarantine) checkCopy(ctx context.Context, p *indexedLayout, d digest.D
 	if len(have)+unread == 0 {
 		return "", false, nil
 	}
-	// Not under the lock: a disk may hang. An error says nothing about the content, so the
-	// quarantine holds.
+	// Read without the lock, because a disk may hang. An error says nothing about the content,
+	// so the quarantine holds.
 	stamp, err := volume.StampOf(ctx, where)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -216,8 +217,8 @@ func (q *quarantine) checkCopy(ctx context.Context, p *indexedLayout, d digest.D
 	if reason, ok := have[stamp]; ok {
 		return reason, true, nil
 	}
-	if reason, ok := q.identify(record{at, d, stamp, unreadReason}); ok {
-		return reason, true, nil
+	if q.identify(record{at, d, stamp, unreadReason}) {
+		return unreadReason, true, nil
 	}
 	q.removeOutdated(at, d, have)
 	return "", false, nil
@@ -234,27 +235,28 @@ func (q *quarantine) mayRefuse(p *indexedLayout, d digest.Digest) bool {
 	return len(q.copies[at][d])+len(q.unread) > 0
 }
 
-// unreadReason is the reason for a copy of whose record only the name is readable.
+// unreadReason is the reason for a copy if only the name of its record can be read.
 const unreadReason = "an earlier scrub found it damaged; the record with the details cannot be read"
 
-// identify reports whether one of the unreadable records is about a copy in this state of
-// its file. It then replaces the record by a readable one.
-func (q *quarantine) identify(v record) (reason string, ok bool) {
+// identify reports whether an unreadable record has the name of v. It then replaces the record
+// by v.
+func (q *quarantine) identify(v record) bool {
 	name := v.name()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if _, ok := q.unread[name]; !ok {
-		return "", false
+		return false
 	}
 	delete(q.unread, name)
 	q.count.Add(-1)
 	q.add(v)
-	q.records.queueWrite(v) // readable again
-	return v.reason, true
+	q.records.queueWrite(v)
+	return true
 }
 
-// reason returns why the copy of d in the layout at a place was quarantined.
-func (q *quarantine) reason(at place, d digest.Digest) (string, bool) {
+// reason returns why the copy of d in the layout at a place was quarantined. ok is false if it
+// was not.
+func (q *quarantine) reason(at place, d digest.Digest) (reason string, ok bool) {
 	at = q.absolute(at)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -262,8 +264,8 @@ func (q *quarantine) reason(at place, d digest.Digest) (string, bool) {
 	return have.any(), ok
 }
 
-// removeOutdated removes the reasons of a copy and their records, because the file has
-// changed. It does nothing if the reasons have changed meanwhile.
+// removeOutdated removes a copy whose file has changed, and its records. It does nothing if
+// the reasons are no longer have.
 func (q *quarantine) removeOutdated(at place, d digest.Digest, have reasons) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -272,7 +274,7 @@ func (q *quarantine) removeOutdated(at place, d digest.Digest, have reasons) {
 	}
 }
 
-// remove removes the reasons of a copy and their records.
+// remove removes a copy and its records. have are its reasons; without any it does nothing.
 func (q *quarantine) remove(at place, d digest.Digest, have reasons) {
 	if len(have) == 0 {
 		return
@@ -308,16 +310,16 @@ func (q *quarantine) digestsIn(at place) (all []digest.Digest) {
 	return all
 }
 
-// quarantineProblems adds to the known problems those of quarantined copies that the check
-// has not reported. It lists only the first ones, by layout and digest, because it reads
-// the state of each file. The error is the cause of ctx.
+// quarantineProblems returns the known problems and those of quarantined copies that are not
+// known. It adds at most [maxProblems], by layout and digest, because it reads the state of
+// each file. The error is the cause of ctx.
 func (r *Repository) quarantineProblems(ctx context.Context, known []Problem) ([]Problem, error) {
 	if r.quarantine.count.Load() == 0 {
 		return known, nil
 	}
-	type copyKey struct{ path, entry, digest, reason string }
-	keyOf := func(p Problem) copyKey { return copyKey{p.Path, p.Entry, string(p.Digest), p.Reason} }
-	reported := make(map[copyKey]bool, len(known))
+	type problemKey struct{ path, entry, digest, reason string }
+	keyOf := func(p Problem) problemKey { return problemKey{p.Path, p.Entry, string(p.Digest), p.Reason} }
+	reported := make(map[problemKey]bool, len(known))
 	for _, p := range known {
 		reported[keyOf(p)] = true
 	}
@@ -340,8 +342,8 @@ func (r *Repository) quarantineProblems(ctx context.Context, known []Problem) ([
 	return all, nil
 }
 
-// quarantineProblem returns the problem of the copy of d in a layout, if it is still quarantined
-// and the check does not report it. The error is the cause of ctx.
+// quarantineProblem returns the problem of the copy of d in a layout. ok is false if the copy is
+// not quarantined, or a check reports its size. The error is the cause of ctx.
 func (r *Repository) quarantineProblem(ctx context.Context, p *indexedLayout, d digest.Digest) (found Problem, ok bool, err error) {
 	reason, ok := r.quarantine.reason(p.where(), d)
 	if !ok {
@@ -365,7 +367,8 @@ func (r *Repository) quarantineProblem(ctx context.Context, p *indexedLayout, d 
 }
 
 // QuarantineProblem returns the problem of a quarantined copy of d in a layout of the repository
-// at path, as in [Snapshot.Problems]. It reads no other copy. The error is the cause of ctx.
+// at path, as [Snapshot.Problems] does, but reads the state of no other file. ok is false if
+// there is no such problem. The error is the cause of ctx.
 func (s *Snapshot) QuarantineProblem(ctx context.Context, path string, l Layout, d digest.Digest) (found Problem, ok bool, err error) {
 	r := s.byPath[path]
 	if r == nil {

@@ -25,38 +25,38 @@ type record struct {
 }
 
 // name returns the name of the record's file. It identifies the copy and the state of its file,
-// so that a record with damaged content still holds.
+// so that a record with damaged content still takes effect.
 func (v record) name() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", v.at.path, v.at.entry, string(v.digest), v.stamp))
 	return hex.EncodeToString(sum[:]) + recordSuffix
 }
 
-// recordForm is the format of a record. Quoting allows any path.
+// recordForm is the format of a record's file. Quoting allows any path.
 const recordForm = "layoutproxy quarantine 1\npath %q\nentry %q\ndigest %q\nstamp %q\nreason %q\n"
 
 const recordSuffix = ".quarantine"
 
-// Bounds of a quarantine directory.
+// Limits of a quarantine directory.
 const (
-	maxRecord  = 64 << 10 // bytes of one record
+	maxRecord  = 64 << 10 // bytes per record
 	maxRecords = 1 << 16  // records
 )
 
 // records keeps a quarantine in a directory, one file per record, so that processes that
-// share it never write the same file. With an empty dir nothing is kept. Changes are queued
-// until sync writes and removes the files.
+// share the directory never write the same file. If dir is empty, nothing is kept. Changes are
+// queued until sync writes and removes the files.
 type records struct {
 	dir   string
 	limit int
 
-	syncing sync.Mutex // held while the directory is read and written; guards what follows
+	syncing sync.Mutex // held while the directory is read and written; guards read and count
 	read    bool       // the directory has been read
-	count   int        // of the records in it
+	count   int        // number of records in the directory
 
-	mu       sync.Mutex // guards what follows
-	writes   map[string]record
-	removals map[string]bool // names
-	failure  string          // why something could not be read, written or removed
+	mu       sync.Mutex        // guards the fields below
+	writes   map[string]record // by name
+	removals map[string]bool   // by name
+	failure  string            // why something could not be read, written or removed
 }
 
 func newRecords(dir string) *records {
@@ -95,8 +95,8 @@ func (r *records) isMissing(v record) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// sync removes and writes queued records. If the directory has not been read yet, it returns
-// its records, and the errors of those that cannot be read.
+// sync removes and writes queued records. If the directory has not been read yet, sync reads it
+// and returns its records, and the errors of those that cannot be read, by name.
 func (r *records) sync() (found []record, unread map[string]error) {
 	if r.dir == "" {
 		return nil, nil
@@ -128,7 +128,7 @@ func (r *records) sync() (found []record, unread map[string]error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failure = failure
-	for name, v := range waiting { // retry the rest, unless queued for removal meanwhile
+	for name, v := range waiting { // try the rest again later, unless it is now queued for removal
 		if !r.removals[name] {
 			r.writes[name] = v
 		}
@@ -141,7 +141,7 @@ func (r *records) sync() (found []record, unread map[string]error) {
 	return found, unread
 }
 
-// readAll reads the directory.
+// readAll reads the records, and the errors of those that cannot be read, by name.
 func (r *records) readAll() (found []record, unread map[string]error, err error) {
 	entries, err := os.ReadDir(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -195,8 +195,8 @@ func (r *records) readRecord(e fs.DirEntry) (v record, err error) {
 	return v, nil
 }
 
-// write writes records and leaves in waiting those that could not be written. It stops at
-// the first failure, which is likely to affect all.
+// write writes records and removes them from waiting. It stops at the first failure, which is
+// likely to affect all.
 func (r *records) write(waiting map[string]record) error {
 	if len(waiting) == 0 {
 		return nil
@@ -215,13 +215,13 @@ func (r *records) write(waiting map[string]record) error {
 
 func (r *records) writeOne(name string, v record) error {
 	if r.count >= r.limit {
-		return fmt.Errorf("%s holds %d records, the limit", r.dir, r.count)
+		return fmt.Errorf("%s contains %d records, the limit", r.dir, r.count)
 	}
 	const most = 4 << 10
 	reason := v.reason[:min(most, len(v.reason))]
 	text := fmt.Sprintf(recordForm, v.at.path, v.at.entry, string(v.digest), v.stamp, reason)
 	if len(text) > maxRecord {
-		text = "" // the name says enough
+		text = "" // the name is enough to refuse the copy
 	}
 	if err := durable.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o644); err != nil {
 		return err
@@ -230,7 +230,8 @@ func (r *records) writeOne(name string, v record) error {
 	return nil
 }
 
-// remove removes records and leaves in dropped those that could not be removed.
+// remove removes the files of records, and the records from dropped. It stops at the first
+// failure.
 func (r *records) remove(dropped map[string]bool) error {
 	for name := range dropped {
 		err := os.Remove(filepath.Join(r.dir, name))
@@ -245,7 +246,7 @@ func (r *records) remove(dropped map[string]bool) error {
 	return nil
 }
 
-// problems returns the problems of the directory.
+// problems returns the problem of the directory, if there is one.
 func (r *records) problems() []Problem {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,9 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// readTable returns the table. The first call reads all manifests of the repository,
-// without holding a lock. The error is ErrStale, the cause of ctx or one for which
-// [IsExhausted] is true; a later call tries again.
+// readTable returns the table. The first call reads all manifests of the repository. The error
+// is ErrStale, the cause of ctx or one for which [IsExhausted] is true; a later call tries
+// again.
 func (r *Repository) readTable(ctx context.Context) (*table, error) {
 	if t := r.table.Load(); t != nil {
 		return t, nil
@@ -23,73 +23,50 @@ func (r *Repository) readTable(ctx context.Context) (*table, error) {
 			return t, nil
 		}
 		defer r.unfinished.set(nil)
-		rd := &tableReader{builder: newBuilder(r)}
-		t := closure.Traversal{Read: r.readForTraversal, Visitor: rd, Patience: r.storage.patience / asideShare, Waiting: func() { r.unfinished.set(rd) }}
-		// It continues without waiting callers, or a slow disk would never be read to the end.
+		b := newBuilder(r)
+		t := closure.Traversal{Read: r.manifestReader(nil), Visitor: b, Patience: r.storage.patience / patienceShare, Waiting: func() { r.unfinished.set(b) }}
+		// Without callers it continues: otherwise a slow disk would never be read to the end.
 		found, err := t.Run(context.WithoutCancel(ctx), r.tops())
 		if err != nil {
 			return nil, err
 		}
-		r.table.Store(rd.builder.finish(found))
+		r.table.Store(b.finish(found))
 		return r.table.Load(), nil
 	})
 }
 
-// asideShare is the part of a request's time that a manifest may take before the others
-// are read meanwhile.
-const asideShare = 20
-
-// tableReader builds a table from a traversal.
-type tableReader struct {
-	mu      sync.Mutex // guards builder while a blob may ask for it
-	builder *builder
-}
-
-// Manifest implements [closure.Visitor].
-func (rd *tableReader) Manifest(m *closure.Manifest) {
-	rd.mu.Lock()
-	defer rd.mu.Unlock()
-	rd.builder.addManifest(m)
-}
-
-// Blob implements [closure.Visitor].
-func (rd *tableReader) Blob(t closure.Top) {
-	rd.mu.Lock()
-	defer rd.mu.Unlock()
-	k, _ := keyOf(t.Digest)
-	for _, size := range t.Sizes {
-		rd.builder.addBlob(closure.Ref{Descriptor: Descriptor{MediaType: t.MediaType, Digest: t.Digest, Size: size}}, rd.builder.repo.topNumber(k))
-	}
-}
+// patienceShare divides the patience of a request: after that part, a traversal no longer
+// waits for a manifest before it reads the others.
+const patienceShare = 20
 
 // unfinishedTable gives requests for blobs access to a table that a slow manifest delays.
 type unfinishedTable struct {
 	mu      sync.Mutex
-	rd      *tableReader  // nil while none is delayed
+	builder *builder      // nil while no manifest is slow
 	changed chan struct{} // closed at the next call of set; nil without waiting callers
 }
 
-func (e *unfinishedTable) set(rd *tableReader) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.rd = rd
-	if e.changed != nil {
-		close(e.changed)
-		e.changed = nil
+func (u *unfinishedTable) set(b *builder) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.builder = b
+	if u.changed != nil {
+		close(u.changed)
+		u.changed = nil
 	}
 }
 
-func (e *unfinishedTable) get() (*tableReader, <-chan struct{}) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.changed == nil {
-		e.changed = make(chan struct{})
+func (u *unfinishedTable) get() (*builder, <-chan struct{}) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.changed == nil {
+		u.changed = make(chan struct{})
 	}
-	return e.rd, e.changed
+	return u.builder, u.changed
 }
 
-// readTableOrBlob returns the table, or the blob d before the table is complete: if a
-// manifest is slow, and one that was read has the size of d.
+// readTableOrBlob returns the table. While a manifest is slow, it may return the blob d instead:
+// if a manifest that was read has the size of d. Errors: those of readTable.
 func (r *Repository) readTableOrBlob(ctx context.Context, d digest.Digest) (*table, *Blob, error) {
 	type result struct {
 		table *table
@@ -100,15 +77,15 @@ func (r *Repository) readTableOrBlob(ctx context.Context, d digest.Digest) (*tab
 		t, err := r.readTable(ctx)
 		all <- result{t, err}
 	}()
-	var last *tableReader
-	from := 0 // of the claims of last
+	var last *builder
+	from := 0 // number of claims of last that were searched
 	for {
-		rd, changed := r.unfinished.get()
-		if rd != nil {
-			if rd != last {
-				last, from = rd, 0
+		b, changed := r.unfinished.get()
+		if b != nil {
+			if b != last {
+				last, from = b, 0
 			}
-			if blob := rd.findBlob(ctx, d, &from); blob != nil {
+			if blob := b.findBlob(ctx, d, &from); blob != nil {
 				return nil, blob, nil
 			}
 		}
@@ -120,14 +97,14 @@ func (r *Repository) readTableOrBlob(ctx context.Context, d digest.Digest) (*tab
 	}
 }
 
-// findBlob returns the blob d if a claim after the first from has its size. An unread
-// manifest may still say that d is a manifest. So content short enough for a manifest is
-// verified, and no damaged manifest is sent as a blob.
-func (rd *tableReader) findBlob(ctx context.Context, d digest.Digest, from *int) *Blob {
+// findBlob returns the blob d if a claim from number *from on has its size, or nil, and sets
+// *from to the number of claims. A manifest that is not read yet may name d as a manifest. So
+// content short enough for a manifest is verified: no damaged manifest is sent as a blob.
+func (b *builder) findBlob(ctx context.Context, d digest.Digest, from *int) *Blob {
 	k, _ := keyOf(d)
 	var claims []claim
-	rd.mu.Lock()
-	repo, t := rd.builder.repo, rd.builder.table
+	b.mu.Lock()
+	t := b.table
 	child := t.children[k] != nil
 	for _, c := range t.claims[min(*from, len(t.claims)):] {
 		if c.key == k {
@@ -135,11 +112,11 @@ func (rd *tableReader) findBlob(ctx context.Context, d digest.Digest, from *int)
 		}
 	}
 	*from = len(t.claims)
-	rd.mu.Unlock()
+	b.mu.Unlock()
 	if child || len(claims) == 0 {
 		return nil
 	}
-	where, err := repo.locate(ctx, d, claims)
+	where, err := b.repo.locate(ctx, d, claims)
 	if err != nil || where.Size() <= maxManifest && !matchesDigest(ctx, where, d) {
 		return nil
 	}

@@ -29,7 +29,7 @@ func (r *Repository) referrersOf(ctx context.Context, d digest.Digest) ([]specs.
 			return nil, err
 		}
 		if err != nil {
-			continue // a Problem already
+			continue // it is a Problem
 		}
 		list = append(list, referrer(m))
 	}
@@ -37,7 +37,7 @@ func (r *Repository) referrersOf(ctx context.Context, d digest.Digest) ([]specs.
 }
 
 func referrer(m *Manifest) specs.Descriptor {
-	// A manifest that cannot be parsed has no subject, and is not in the list.
+	// A manifest that cannot be parsed has no subject, so it does not get here.
 	refs, _ := closure.Parse(m.Body)
 	return specs.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size,
 		ArtifactType: refs.ArtifactType, Annotations: refs.Annotations}

@@ -17,24 +17,24 @@ import (
 // goroutines at once.
 type Repository struct {
 	path       string
-	layouts    []*indexedLayout // in the order of the volumes; empty if it has only discovery tags
-	owners     []string         // by layout: the owner of the tags of a root layout that names several repositories
-	discovery  []string         // names of the discovery tags, including those that a real tag hides
+	layouts    []*indexedLayout // in the order of the volumes; empty if there are only discovery tags
+	owners     []string         // owner of each layout: see findOwners
+	discovery  []string         // names of the discovery tags, including those that are also real tags
 	cache      *manifestCache
 	quarantine *quarantine
 
 	tags     []tagged // by tag
-	top      []node   // what the indexes name, by key
+	top      []node   // manifests and blobs that the indexes name, by key
 	images   discoveryImages
-	problems []Problem // of the indexes and of their union
+	problems []Problem // of the indexes and of merging them
 
 	storage     *storage
-	tableFlight wait.Flight[*table] // the reading of the table
-	unfinished  unfinishedTable     // while that takes long
+	tableFlight wait.Flight[*table] // reads the table
+	unfinished  unfinishedTable     // the table while a slow manifest delays it
 	checkFlight wait.Flight[struct{}]
 	table       atomic.Pointer[table]
 	checked     atomic.Pointer[checked]
-	suspect     atomic.Bool // content was refused that a check had found intact
+	suspect     atomic.Bool // content was refused that is in no known problem
 }
 
 type tagged struct {
@@ -45,8 +45,8 @@ type tagged struct {
 // Path returns the path of the repository's layouts; "." is the root layout.
 func (r *Repository) Path() string { return r.path }
 
-// Tag returns the descriptor that tag leads to. It reads the manifest if descriptors disagree
-// about its size. Errors: ErrManifestUnknown; the cause of ctx.
+// Tag returns the descriptor of the manifest that tag leads to. It reads the manifest if
+// descriptors disagree about its size. Errors: ErrManifestUnknown; the cause of ctx.
 func (r *Repository) Tag(ctx context.Context, tag string) (Descriptor, error) {
 	n, err := r.tagNode(tag)
 	if err != nil {
@@ -88,8 +88,8 @@ func (r *Repository) describe(ctx context.Context, n *node) (Descriptor, error) 
 	return d, nil
 }
 
-// Untagged returns the manifests that an index names without a tag, by digest. It reads those
-// about whose size descriptors disagree. The error is the cause of ctx.
+// Untagged returns the manifests that an index names without a tag, by digest. It reads a
+// manifest if descriptors disagree about its size. The error is the cause of ctx.
 func (r *Repository) Untagged(ctx context.Context) ([]Descriptor, error) {
 	var all []Descriptor
 	for i := range r.top {
@@ -133,7 +133,7 @@ func (r *Repository) AllTags(after string) iter.Seq[string] {
 	}
 }
 
-// topNode returns the manifest of a key if an index names it, or nil.
+// topNode returns the node of a key if an index names it, or nil.
 func (r *Repository) topNode(k key) *node {
 	if i := r.topNumber(k); int(i) < len(r.top) && r.top[i].first.key == k {
 		return &r.top[i]
@@ -141,20 +141,20 @@ func (r *Repository) topNode(k key) *node {
 	return nil
 }
 
-// topNumber returns the number of a manifest that an index names.
+// topNumber returns the number of the first node in top whose key is not less than k.
 func (r *Repository) topNumber(k key) int32 {
-	return int32(sort.Search(len(r.top), func(i int) bool { return r.top[i].first.key.compare(k) >= 0 })) // indexes are bounded by maxIndex
+	return int32(sort.Search(len(r.top), func(i int) bool { return r.top[i].first.key.compare(k) >= 0 })) // bounded by MaxIndex
 }
 
-// appendProblem appends a problem of content that a top leads to, with the tag of the top.
-// A problem without a place gets that of the last layout that names the top. Finding that
-// layout is slow, so it is skipped at the bound.
+// appendProblem appends a problem of content that a top node leads to, with the tag of the
+// node. If the problem has no place, it gets that of the last layout that names the node. It
+// appends no more than [maxProblems], because finding the layout is slow.
 func (r *Repository) appendProblem(problems []Problem, p Problem, top int32) []Problem {
 	if len(problems) > maxProblems {
 		return problems
 	}
 	n := &r.top[top]
-	if placeOf(p) == (place{}) {
+	if p.Path == "" {
 		p = r.namedBy(n).where().blob(p.Digest).problem(p)
 	}
 	p.Tags = tagList(n.tag)

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// scan scans all sources and replaces the snapshot. The caller holds t.scanning, or is the
-// only one with the tree.
+// scan scans all sources and replaces the snapshot. The caller holds t.scanning, or nobody
+// else has the tree.
 func (t *Tree) scan(ctx context.Context) (Change, error) {
 	states := make([]sourceState, len(t.sources))
 	now := time.Now()
@@ -27,9 +27,7 @@ func (t *Tree) scan(ctx context.Context) (Change, error) {
 	var again time.Duration
 	for i, s := range t.sources {
 		s.last, s.scanned = states[i], true
-		if d := states[i].again; d > 0 && (again == 0 || d < again) {
-			again = d
-		}
+		again = sooner(again, states[i].again)
 	}
 	old := t.snapshot.Load()
 	next := t.assemble(ctx, states, old)
@@ -44,6 +42,14 @@ func (t *Tree) scan(ctx context.Context) (Change, error) {
 	}
 	t.snapshot.Store(next)
 	return change, nil
+}
+
+// sooner returns the shorter of two times to wait; 0 means to wait for ever.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // compare compares s with the snapshot before it.

@@ -10,29 +10,27 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
-	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // errNoBuckets says that the options cannot open buckets.
 var errNoBuckets = errors.New("sources in buckets are not possible here")
 
-// openBucketSource opens a source in a bucket. It sends no request.
-func openBucketSource(path string, o Options) (*source, error) {
+// openBucket opens a source in a bucket. It sends no request.
+func (s *source) openBucket(path string, o Options) error {
 	at, err := bucket.ParsePlace(path)
 	if err == nil && o.Buckets == nil {
 		err = fmt.Errorf("%s: %w", path, errNoBuckets)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("source %w", err)
+		return fmt.Errorf("source %w", err)
 	}
-	s := &source{path: at.String(), roots: o.SourceRoots[path], others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle, key: o.VerifyKey,
-		ignoreInventory: o.IgnoreInventory, treesOnly: o.TreesOnly, store: path == o.Store}
+	s.path = at.String()
 	s.openObjects(at, o.Buckets)
-	return s, nil
+	return nil
 }
 
-// scanBucket scans a source in a bucket: a store, if there is one, else the objects. Which of the two
-// it was the last time costs no request.
+// scanBucket scans a source in a bucket: as a store if there is one, else as objects. After
+// the first scan it sends no request to find out which.
 func (s *source) scanBucket(ctx context.Context, now time.Time) (sourceState, error) {
 	if s.store || s.archive == "" && (!s.scanned || s.last.generation != "") {
 		next, err := s.scanBucketStore(ctx)
@@ -43,8 +41,9 @@ func (s *source) scanBucket(ctx context.Context, now time.Time) (sourceState, er
 	return s.scanObjects(ctx, now)
 }
 
-// scanBucketStore scans a store in a bucket: one request if its pointer has not moved and nothing was damaged. The error is
-// the context's, or at the first scan the bucket's. A damaged store is a problem, as that of a directory is.
+// scanBucketStore scans a store in a bucket. It sends one request if the pointer is unchanged
+// and nothing was damaged. The error is the context's, or at the first scan the bucket's. A
+// damaged store is a problem, as in a directory.
 func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	pointer, err := journal.ReadPointer(ctx, s.bucket)
 	if s.store && s.last.generation == "" && errors.Is(err, journal.ErrNotStore) {
@@ -60,7 +59,7 @@ func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	next, err := s.readGeneration(ctx, pointer)
 	if err != nil {
 		if now, again := journal.ReadPointer(ctx, s.bucket); again == nil && now.Object != pointer.Object {
-			next, err = s.readGeneration(ctx, now) // the other one may be gone by now
+			next, err = s.readGeneration(ctx, now) // a sweep may have deleted the first one
 		}
 	}
 	if err != nil {
@@ -75,18 +74,10 @@ func (s *source) emptyStore() sourceState {
 	if s.last.loose != nil {
 		h = s.last.loose
 	}
-	return sourceState{loose: h, inventory: &sourceInventory{trust: newTrustOf(s.key)}}
+	return sourceState{loose: h, inventory: &sourceInventory{trust: newTrust(s.key)}}
 }
 
-// newTrustOf trusts nothing yet, if a key is asked for.
-func newTrustOf(key *inventory.VerifyKey) *trust {
-	if key == nil {
-		return nil
-	}
-	return newTrust(key)
-}
-
-// withoutBucket returns the state of a source whose bucket, or store in it, cannot be read.
+// withoutBucket returns the state of a source if its bucket, or the store there, cannot be read.
 func (s *source) withoutBucket(ctx context.Context, err error) (sourceState, error) {
 	switch {
 	case ctx.Err() != nil:
@@ -105,23 +96,20 @@ func (s *source) readGeneration(ctx context.Context, pointer journal.Pointer) (s
 	if err != nil {
 		return sourceState{}, err
 	}
-	h := &volumeState{status: SourceStatus{Path: s.path, Kind: s.kind(), State: "ready"}}
-	var old []*indexedLayout
-	vol := &bucketVolume{bucket: s.bucket}
-	if s.last.loose != nil {
-		if v, ok := s.last.loose.vol.(*bucketVolume); ok {
-			vol, old = v, s.last.loose.layouts
-		}
+	last := s.last.looseOrEmpty()
+	vol, ok := last.vol.(*bucketVolume)
+	if !ok {
+		vol = &bucketVolume{bucket: s.bucket}
 	}
 	if err := vol.load(ctx, g); err != nil {
 		return sourceState{}, err
 	}
-	h.vol = vol
+	h := &volumeState{vol: vol, status: SourceStatus{Path: s.path, Kind: s.kind(), State: "ready"}}
 	listing, err := vol.Layouts(ctx)
 	if err != nil {
 		return sourceState{}, err
 	}
-	if err := h.readLayouts(ctx, listing, old); err != nil {
+	if err := h.readLayouts(ctx, listing, last.layouts); err != nil {
 		return sourceState{}, err
 	}
 	if h.moved {
@@ -135,7 +123,8 @@ func (s *source) readGeneration(ctx context.Context, pointer journal.Pointer) (s
 	return next, nil
 }
 
-// readSignedObjects reads the signed inventories of a generation, if a key is asked for.
+// readSignedObjects reads the signed inventories of a generation if the source has a key.
+// Inventories that the key did not sign do not count.
 func (s *source) readSignedObjects(ctx context.Context, g journal.Generation) (*sourceInventory, error) {
 	if s.key == nil {
 		return &sourceInventory{}, nil

@@ -19,15 +19,15 @@ import (
 
 // sourceInventory is the inventory beside a source, as a scan found it.
 type sourceInventory struct {
-	stamp     string    // of the files that it is read from
-	changed   time.Time // the latest modification of them
+	stamp     string    // of the inventory's files
+	changed   time.Time // the latest modification time of the files
 	inventory *inventory.Inventory
-	problem   *Problem // why it cannot be used
-	trust     *trust   // what is signed; nil if no key is asked for
+	problem   *Problem // why the inventory cannot be used
+	trust     *trust   // the signed content; nil without a key
 }
 
-// ReadInventory reads the inventory in the directory of a bundle and, if there is one, its
-// signature. What is missing is nil; in a store both are. Errors: those of [volume.OpenFiles]; the file system's.
+// ReadInventory reads the inventory in the directory of a bundle, and its signature. A missing
+// one is nil; in a store both are. Errors: those of [volume.OpenFiles]; the file system's.
 func ReadInventory(dir string) (data, signature []byte, err error) {
 	if store, err := journal.ReadView(dir); store != nil || err != nil {
 		return nil, nil, err
@@ -44,8 +44,8 @@ func ReadInventory(dir string) (data, signature []byte, err error) {
 	return data, signature, err
 }
 
-// ReadInventoryInBucket is [ReadInventory] for a source in a bucket, which may be an archive. dir is the
-// place of the inventory. Errors: the context's; those of the bucket.
+// ReadInventoryInBucket is [ReadInventory] for a source in a bucket, which may be an archive.
+// dir is the place of the inventory. Errors: the context's; those of the bucket.
 func ReadInventoryInBucket(ctx context.Context, name string, open func(bucket.Place) bucket.Reader) (dir string, data, signature []byte, err error) {
 	at, err := bucket.ParsePlace(name)
 	if err != nil {
@@ -67,7 +67,7 @@ func ReadInventoryInBucket(ctx context.Context, name string, open func(bucket.Pl
 	return dir, data, signature, err
 }
 
-// maxSignature limits the size of a signature, in bytes. The longest is that of ECDSA, with 72.
+// maxSignature limits the size of a signature, in bytes. The longest ones, of ECDSA, have 72.
 const maxSignature = 1 << 10
 
 // readBeside reads a file of a directory. It returns nil if the file does not exist.
@@ -78,7 +78,7 @@ func readBeside(dir string, files *volume.Files, name string, limit int64) ([]by
 	}
 	data, err := plainfile.Read(filepath.Join(dir, at), limit)
 	if errors.Is(err, fs.ErrNotExist) && at != name {
-		data, err = plainfile.Read(filepath.Join(dir, name), limit) // it was moved into place
+		data, err = plainfile.Read(filepath.Join(dir, name), limit) // a pull has moved it into place
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -89,14 +89,14 @@ func readBeside(dir string, files *volume.Files, name string, limit int64) ([]by
 	return append([]byte{}, data...), nil // never nil
 }
 
-// stampOfFile changes when a file is written or replaced.
+// stampOfFile returns a text that changes when a file is written or replaced.
 func stampOfFile(info fs.FileInfo) string {
 	state, _ := fileid.Of(info)
 	return fmt.Sprint(state)
 }
 
-// findInventory finds the signed content of a store, or the inventory of another source. While
-// files are being replaced, the previous signature counts.
+// findInventory returns the signed content of a store, or the inventory of any other source.
+// Errors: as of readInventory.
 func (s *source) findInventory(next *sourceState, dir string, store *journal.View, now time.Time) (*sourceInventory, error) {
 	if store != nil {
 		if s.key == nil {
@@ -108,20 +108,20 @@ func (s *source) findInventory(next *sourceState, dir string, store *journal.Vie
 	return s.keepInventory(next, found, err, now)
 }
 
-// keepInventory returns the inventory that was read, or the last one while files are being
-// replaced.
+// keepInventory returns found and err, the result of reading an inventory. If the key refuses
+// an inventory that changed a moment ago, it returns the last one: its files are being replaced.
 func (s *source) keepInventory(next *sourceState, found *sourceInventory, err error, now time.Time) (*sourceInventory, error) {
 	if last := s.last.inventory; found != nil && isRefusal(err) && s.scanned && s.key == last.key() {
 		if age := now.Sub(found.changed); age < s.settle {
-			next.scanAgain(s.settle - age)
+			next.again = sooner(next.again, s.settle-age)
 			return last, nil
 		}
 	}
 	return found, err
 }
 
-// stateWithout returns the state of a source of which the inventory cannot be read or is refused. It
-// is an error at the first scan.
+// stateWithout returns the state of a source if its inventory cannot be read or the key refuses
+// it. A refusal is an error at the first scan.
 func (s *source) stateWithout(dir string, err error) (sourceState, error) {
 	switch {
 	case IsExhausted(err) || isRefusal(err) && !s.scanned:
@@ -132,8 +132,8 @@ func (s *source) stateWithout(dir string, err error) (sourceState, error) {
 	return s.failingState(err), nil
 }
 
-// readInventory reads the inventory in the directory of a source again, if its files have
-// changed. With a key, the error says why the key does not vouch for the source.
+// readInventory reads the inventory in the directory of a source if its files have changed;
+// else it returns the last one. With a key, the error says why the signature is not valid.
 func (s *source) readInventory(dir string, now time.Time) (*sourceInventory, error) {
 	if s.ignoreInventory {
 		return &sourceInventory{}, nil
@@ -147,7 +147,7 @@ func (s *source) readInventory(dir string, now time.Time) (*sourceInventory, err
 	for _, name := range []string{inventory.Name, inventory.SignatureName} {
 		info, err := files.Stat(name)
 		if err != nil {
-			continue // the reading reports it
+			continue // verifyInventory reports it
 		}
 		next.stamp += fmt.Sprintf("%s %s;", name, stampOfFile(info))
 		if info.ModTime().After(next.changed) && !info.ModTime().After(now) {
@@ -163,8 +163,8 @@ func (s *source) readInventory(dir string, now time.Time) (*sourceInventory, err
 	return s.verifyInventory(next, dir, func(name string, limit int64) ([]byte, error) { return readBeside(dir, files, name, limit) })
 }
 
-// verifyInventory completes the inventory of a directory or a place in a bucket, which read reads.
-// With a key, the error says why the key does not vouch for the source.
+// verifyInventory completes next with the inventory of a directory or a place in a bucket. read
+// reads one of its files. With a key, the error says why the signature is not valid.
 func (s *source) verifyInventory(next *sourceInventory, dir string, read func(name string, limit int64) ([]byte, error)) (*sourceInventory, error) {
 	data, err := read(inventory.Name, inventory.MaxSize)
 	if err != nil {
@@ -196,7 +196,7 @@ func (s *source) unchangedInventory(next *sourceInventory) *sourceInventory {
 	return nil
 }
 
-// parse parses an inventory that nobody vouches for.
+// parse parses an inventory without verifying its signature.
 func (s *sourceInventory) parse(file string, data []byte) {
 	var err error
 	if s.inventory, err = inventory.Parse(data); err == nil {
@@ -208,7 +208,7 @@ func (s *sourceInventory) parse(file string, data []byte) {
 	}
 }
 
-// key returns the key that vouches for the inventory.
+// key returns the key that has verified the inventory, or nil.
 func (s *sourceInventory) key() *inventory.VerifyKey {
 	if s == nil || s.trust == nil {
 		return nil
@@ -227,13 +227,10 @@ func (s *source) compareInventory(next *sourceState, dir, archive string, now ti
 		return nil
 	}
 	if age := now.Sub(in.changed); s.scanned && age < s.settle {
-		next.scanAgain(s.settle - age) // the rest of the bundle may still be copied
+		next.again = sooner(next.again, s.settle-age) // somebody may still be copying the rest of the bundle
 		return nil
 	}
-	var loose []*indexedLayout
-	if next.loose != nil {
-		loose = next.loose.layouts
-	}
+	loose := next.looseOrEmpty().layouts
 	var present []inventory.File
 	var err error
 	if s.bucket != nil {
@@ -252,7 +249,7 @@ func (s *source) compareInventory(next *sourceState, dir, archive string, now ti
 			continue
 		}
 		if in.trust != nil && p.Kind == Limited {
-			p.Harmless = false // what is not signed is not served
+			p.Harmless = false // unsigned content is not served
 		}
 		_, isArchive := volume.IsArchive(filepath.Base(p.Path))
 		p.TagsUnknown = p.Kind == Incomplete && (isArchive || filepath.Base(p.Path) == "index.json")
@@ -265,29 +262,21 @@ func (s *source) compareInventory(next *sourceState, dir, archive string, now ti
 	return nil
 }
 
-func (st *sourceState) scanAgain(after time.Duration) {
-	if st.again == 0 || after < st.again {
-		st.again = after
-	}
-}
-
-// isWaiting reports whether an archive is still being written.
+// isWaiting reports whether the archive at path is still being written.
 func (st *sourceState) isWaiting(path string) bool {
 	return slices.ContainsFunc(st.archives, func(h *volumeState) bool { return h.status.State == "waiting" && h.status.Path == path })
 }
 
-// hasReported reports whether the scan has found the same missing chunks by itself.
+// hasReported reports whether the scan itself has found the missing chunks of p.
 func (st *sourceState) hasReported(p Problem) bool {
 	if p.Kind != Incomplete || len(p.Chunks) == 0 {
 		return false
 	}
-	all := slices.Clone(st.problems)
-	for _, h := range st.archives {
-		all = append(all, h.problems...)
-	}
-	return slices.ContainsFunc(all, func(q Problem) bool {
+	covers := func(q Problem) bool {
 		return q.Kind == Incomplete && q.Path == p.Path && !q.Suspects && !slices.ContainsFunc(p.Chunks, func(c string) bool { return !slices.Contains(q.Chunks, c) })
-	})
+	}
+	return slices.ContainsFunc(st.problems, covers) ||
+		slices.ContainsFunc(st.archives, func(h *volumeState) bool { return slices.ContainsFunc(h.problems, covers) })
 }
 
 // isComplete reports whether all volumes were read without a failure.

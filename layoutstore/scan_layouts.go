@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// readLayouts makes layouts and problems from a scan of the volume; old are the volume's
-// previous layouts.
+// readLayouts reads the layouts of a listing of the volume, and adds their problems. old are
+// the layouts after the last scan. Errors: those of readIndexes.
 func (h *volumeState) readLayouts(ctx context.Context, listing volume.Listing, old []*indexedLayout) error {
 	if err := h.readIndexes(ctx, listing.Layouts, old); err != nil {
 		return err
@@ -33,8 +33,8 @@ func (h *volumeState) readLayouts(ctx context.Context, listing volume.Listing, o
 	return nil
 }
 
-// readIndexes parses the index of each layout, or reuses the previous one if nothing was
-// written since. If the index is invalid, the last good state stays. The error is the
+// readIndexes parses the index of each layout, or reuses the previous one if its file is
+// unchanged. If the new index is invalid, the last good state stays. The error is the
 // context's, or one for which [IsExhausted] is true.
 func (h *volumeState) readIndexes(ctx context.Context, layouts []volume.Layout, old []*indexedLayout) error {
 	before := map[string]*indexedLayout{}
@@ -73,8 +73,8 @@ func (h *volumeState) readIndexes(ctx context.Context, layouts []volume.Layout, 
 	return nil
 }
 
-// readLayout reads the index of a layout. prev is its last good state or nil, which is
-// returned with an error.
+// readLayout reads the index of a layout. prev is its last good state, or nil. With an error,
+// it returns prev if that is of the same volume.
 func (h *volumeState) readLayout(ctx context.Context, l volume.Layout, prev *indexedLayout) (*indexedLayout, error) {
 	var old *index
 	if prev != nil {
@@ -107,11 +107,11 @@ func (h *volumeState) addIndexProblem(l volume.Layout, kept bool, err error) {
 	} else {
 		entry = strings.TrimPrefix(entry+"/index.json", "./")
 	}
-	h.addProblem(Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept, Transient: IsTransient(err)})
+	h.problems = append(h.problems, Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept, Transient: IsTransient(err)})
 }
 
 // addVolumeProblem adds a problem of the volume. If the problem is transient, it keeps the
-// previous layouts that it affects; have are the paths that have a layout already.
+// old layouts that the problem affects. have is the set of paths that already have a layout.
 func (h *volumeState) addVolumeProblem(found Problem, old []*indexedLayout, have map[string]bool) {
 	if found.Transient {
 		for _, p := range affectedLayouts(found.Path, old) {
@@ -125,13 +125,14 @@ func (h *volumeState) addVolumeProblem(found Problem, old []*indexedLayout, have
 	if below != "" {
 		found.Path, _ = h.vol.Where(below)
 	}
-	found.TagsUnknown = found.Kind != Conflict && !found.Harmless && !isBlob(found.Entry)
-	h.addProblem(found)
+	isBlob := strings.Contains("/"+found.Entry, "/blobs/")
+	found.TagsUnknown = found.Kind != Conflict && !found.Harmless && !isBlob
+	h.problems = append(h.problems, found)
 }
 
-// affectedLayouts returns those of the layouts, which are sorted by path, that a problem at the
-// path fault affects: the layout there and those below, or the one whose index it is. There
-// may be as many problems as layouts, so it uses binary searches.
+// affectedLayouts returns the layouts that a problem at the path fault affects: the layout at
+// the path and those below it, or the layout whose index is at the path. parts are sorted by
+// path: with as many problems as layouts, a linear search would be too slow.
 func affectedLayouts(fault string, parts []*indexedLayout) []*indexedLayout {
 	if fault == "." {
 		return parts
@@ -150,10 +151,5 @@ func affectedLayouts(fault string, parts []*indexedLayout) []*indexedLayout {
 	if dir, file := path.Split(fault); file == "index.json" {
 		take(cmp.Or(strings.TrimSuffix(dir, "/"), "."))
 	}
-	return append(all, parts[at(fault+"/"):at(fault+"0")]...) // 0 is the byte behind the slash
+	return append(all, parts[at(fault+"/"):at(fault+"0")]...) // 0 is the next byte after the slash
 }
-
-// isBlob reports whether an entry of an archive is in a directory of blobs.
-func isBlob(entry string) bool { return strings.Contains("/"+entry, "/blobs/") }
-
-func (h *volumeState) addProblem(p Problem) { h.problems = append(h.problems, p) }

@@ -11,9 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// CheckInventory compares the files in the directory of a bundle with its inventory, without
-// reading them. archive limits it to one archive; it may be empty. Without an inventory that can
-// be read there are no problems. Errors: those of [ReadInventory].
+// CheckInventory compares names and sizes of the files in the directory of a bundle with its
+// inventory. If archive is not empty, it checks only that archive. Without a readable inventory
+// it finds no problems. Errors: those of [ReadInventory].
 func CheckInventory(dir, archive string) ([]Problem, error) {
 	data, _, err := ReadInventory(dir)
 	if err != nil || data == nil {
@@ -33,8 +33,8 @@ func CheckInventory(dir, archive string) ([]Problem, error) {
 	return listed.CheckFiles(dir, present), nil
 }
 
-// presentFiles returns the files of a source that an inventory can list: archives, chunks, the
-// indexes of the tree, and others that are listed.
+// presentFiles returns the files in dir that an inventory can list, by name: archives, chunks,
+// the indexes of the unpacked layouts, and other files that are listed.
 func presentFiles(dir string, listed *inventory.Inventory, loose []*indexedLayout) (all []inventory.File, err error) {
 	files, err := volume.OpenFiles(dir)
 	if err != nil {
@@ -66,13 +66,12 @@ func presentFiles(dir string, listed *inventory.Inventory, loose []*indexedLayou
 	return all, nil
 }
 
-// presentObjects returns the objects of a source that an inventory can list, as presentFiles does.
+// presentObjects is presentFiles for the objects of a source in a bucket.
 func presentObjects(objects *volume.Objects, loose []*indexedLayout) (all []inventory.File) {
 	for key, o := range objects.Files() {
-		if strings.HasPrefix(key, ".") {
-			continue
+		if !strings.HasPrefix(key, ".") {
+			all = append(all, inventory.File{Name: key, Size: o.Size})
 		}
-		all = append(all, inventory.File{Name: key, Size: o.Size})
 	}
 	for _, l := range loose {
 		all = append(all, inventory.File{Name: path.Join(l.path, "index.json"), Size: l.indexFile.Size()})
@@ -81,7 +80,8 @@ func presentObjects(objects *volume.Objects, loose []*indexedLayout) (all []inve
 	return all
 }
 
-// missingTags returns the listed tags that a source does not have, or that lead elsewhere.
+// missingTags returns problems of listed tags that a source does not have, or that lead to
+// other manifests.
 func missingTags(listed *inventory.Inventory, st *sourceState, dir string) (problems []Problem) {
 	type tagKey struct{ path, tag string }
 	have := map[tagKey]*entry{}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
@@ -31,8 +30,8 @@ func (s *source) openObjects(at bucket.Place, open func(bucket.Place) bucket.Rea
 	s.objects = volume.OpenObjects(s.bucket, s.archive, beside...)
 }
 
-// scanObjects scans a source in a bucket. A bucket that cannot be reached leaves the last state as
-// it is. The error is the context's, or at the first scan any other.
+// scanObjects scans a source in a bucket. If the bucket cannot be reached, the last state stays.
+// The error is the context's; at the first scan it may be any other.
 func (s *source) scanObjects(ctx context.Context, now time.Time) (sourceState, error) {
 	next, err := s.scanObjectsOnce(ctx, now)
 	switch {
@@ -48,7 +47,7 @@ func (s *source) scanObjects(ctx context.Context, now time.Time) (sourceState, e
 	return s.failingState(err), nil
 }
 
-// scanObjectsOnce lists the bucket, and reads what is new in it.
+// scanObjectsOnce lists the bucket, and reads new and changed objects.
 func (s *source) scanObjectsOnce(ctx context.Context, now time.Time) (sourceState, error) {
 	found, _, err := s.objects.List(ctx)
 	if err != nil {
@@ -58,10 +57,7 @@ func (s *source) scanObjectsOnce(ctx context.Context, now time.Time) (sourceStat
 	if _, ok := s.objects.Files()[journal.StateFile]; ok && s.archive == "" {
 		return s.scanBucketStore(ctx) // somebody has made the place a store
 	}
-	found = selectArchive(volume.Found{Dir: dir, Sets: slices.Clone(found.Sets), Problems: slices.Clone(found.Problems)}, s.archive)
-	if s.archive == "" && s.treesOnly {
-		found = volume.Found{Dir: dir}
-	}
+	found = s.selectFound(found, s.archive)
 	if s.archive != "" && len(found.Sets)+len(found.Problems) == 0 {
 		return sourceState{}, fmt.Errorf("%s: %w", s.path, volume.ErrNoObject)
 	}
@@ -91,21 +87,12 @@ func (s *source) scanObjectsOnce(ctx context.Context, now time.Time) (sourceStat
 // scanLooseObjects reads the layouts whose files are objects.
 func (s *source) scanLooseObjects(ctx context.Context) (*volumeState, error) {
 	h := &volumeState{vol: s.objects, status: SourceStatus{Path: s.path, Kind: s.kind(), State: "ready"}}
-	var old []*indexedLayout
-	if s.last.loose != nil {
-		old = s.last.loose.layouts
-	}
 	listing, err := s.objects.Layouts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	listing.Nested = slices.DeleteFunc(slices.Clone(listing.Nested), func(p Problem) bool {
-		file := volume.JoinPath(s.path, p.Path)
-		archive, _ := volume.IsArchive(path.Base(p.Path))
-		dir := volume.JoinPath(s.path, path.Dir(p.Path))
-		return s.others[dir] || s.others[file] || s.others[volume.JoinPath(dir, archive)]
-	})
-	return h, h.readLayouts(ctx, listing, old)
+	listing.Nested = s.dropOtherSources(s.path, listing.Nested)
+	return h, h.readLayouts(ctx, listing, s.last.looseOrEmpty().layouts)
 }
 
 // sourceObjects returns the objects of the source.
@@ -116,7 +103,7 @@ func (s *source) sourceObjects() SourceObjects {
 	return SourceObjects{s.bucket.Place(), s.archive, volume.OpenObjects(s.bucket, "")}
 }
 
-// readObjectInventory reads the inventory of a source in a bucket again, if it has changed.
+// readObjectInventory is readInventory for a source in a bucket.
 func (s *source) readObjectInventory(ctx context.Context, dir string, now time.Time) (*sourceInventory, error) {
 	next := &sourceInventory{}
 	if s.ignoreInventory {

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// readSigned reads the signed inventories that imports have recorded in a store. Those that
-// the key did not sign do not count.
+// readSigned reads the signed inventories that imports have recorded in a store. Inventories
+// that the key did not sign do not count.
 func (s *source) readSigned(store string) (*sourceInventory, error) {
 	names, stamp, err := listSigned(store)
 	if err != nil {
@@ -33,7 +33,7 @@ func (s *source) readSigned(store string) (*sourceInventory, error) {
 		}
 		signature, err := plainfile.Read(file+signatureSuffix, maxSignature)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // an import was killed before it wrote it
+			continue // an import was killed before it wrote the signature
 		}
 		if err != nil {
 			return nil, err
@@ -48,7 +48,7 @@ func (s *source) readSigned(store string) (*sourceInventory, error) {
 
 const signatureSuffix = ".sig"
 
-// listSigned lists the inventories in a store. The stamp changes when one of them does.
+// listSigned lists the inventories in a store. The stamp changes when one of their files does.
 func listSigned(store string) (names []string, stamp string, err error) {
 	root, err := plainfile.OpenRoot(filepath.Join(store, journal.SignedDir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -66,7 +66,7 @@ func listSigned(store string) (names []string, stamp string, err error) {
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil {
-			continue // replaced meanwhile: the next scan sees it
+			continue // just replaced: the next scan finds it
 		}
 		fmt.Fprintf(&b, "%s %s;", e.Name(), stampOfFile(info))
 		if path.Ext(e.Name()) == ".json" {
@@ -76,17 +76,12 @@ func listSigned(store string) (names []string, stamp string, err error) {
 	return names, b.String(), nil
 }
 
-// refusedState returns the state of a source that the key does not vouch for: nothing of it is
-// served.
+// refusedState returns the state of a source without a valid signature: nothing is served.
 func (s *source) refusedState(dir string, err error) sourceState {
-	return sourceState{
-		dirs:     []string{dir},
-		problems: []Problem{{Kind: Damaged, Path: dir, Reason: err.Error() + ": nothing of it is served", Err: err, TagsUnknown: true}},
-		archives: []*volumeState{{status: SourceStatus{Path: s.path, Kind: s.kind(), State: "failing", Detail: err.Error()}}},
-	}
+	return s.emptyState("failing", err, Problem{Kind: Damaged, Path: dir, Reason: err.Error() + ": nothing of it is served", Err: err, TagsUnknown: true}, dir)
 }
 
-// isRefusal reports whether an error says that a key does not vouch for a source.
+// isRefusal reports whether an error says that a source has no valid signature.
 func isRefusal(err error) bool {
 	return errors.As(err, new(*inventory.SignatureError)) || errors.Is(err, inventory.ErrFormat)
 }

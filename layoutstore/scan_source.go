@@ -1,11 +1,13 @@
 package layoutstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -20,9 +22,9 @@ import (
 // SourceStatus is the state of a source, or of an archive in one.
 type SourceStatus struct {
 	Path string `json:"path"`
-	Kind string `json:"kind"` // "directory", "tar" or "chunks"
-	// State is "ready"; "waiting", for an archive that is still being written;
-	// "incomplete", for an archive without a part; "missing" or "failing".
+	Kind string `json:"kind"` // "directory", "tar", "chunks" or "bucket"
+	// State is "ready", "waiting" (an archive that is still being written), "incomplete" (an
+	// archive with missing parts), "missing" or "failing".
 	State        string `json:"state"`
 	Repositories int    `json:"repositories"`
 	Detail       string `json:"detail"`
@@ -32,35 +34,33 @@ type SourceStatus struct {
 // a new state and does not change the old one.
 type source struct {
 	path    string
-	roots   []string        // of its own; empty for the tree's
+	roots   []string        // its own roots; empty for those of the tree
 	others  map[string]bool // the paths of all sources
 	cache   volume.Cache
 	settle  time.Duration
 	key     *inventory.VerifyKey
-	opened  func(fs.FileInfo) // of Options
-	unread  func(fs.FileInfo) // of Options
+	opened  func(fs.FileInfo) // from Options
+	unread  func(fs.FileInfo) // from Options
 	bucket  bucket.Reader     // nil for a source in the file system
-	objects *volume.Objects   // in the bucket, unless it has a store
-	archive string            // the archive that a source in a bucket is, or empty
+	objects *volume.Objects   // of the bucket, unless it has a store
+	archive string            // the archive in a bucket that is the source, or empty
 	scanned bool              // at least once
-	last    sourceState       // that the last scan found
+	last    sourceState       // after the last scan
 
 	ignoreInventory, treesOnly bool
-	store                      bool // may be a store in a bucket that is still empty
+	store                      bool // the source may be a store in a bucket that is still empty
 }
 
 type sourceState struct {
-	archives []*volumeState // in the order of [CompareArchives]
-	loose    *volumeState   // the directory's own tree; nil where the source is an archive
-	problems []Problem
-	failed   error    // of the last scan; then the rest is from an earlier one
-	dirs     []string // to watch for changes
-	// inventory is nil where nothing of the source could be read.
-	inventory *sourceInventory
-	// generation is the key of the generation of a store in a bucket.
-	generation string
-	filtered   map[*indexedLayout]filtered // what is signed of each layout; nil without a key
-	again      time.Duration               // when to scan again without a signal; 0 is never
+	archives   []*volumeState // in the order of [CompareArchives]
+	loose      *volumeState   // the unpacked layouts; nil if the source is an archive
+	problems   []Problem
+	failed     error                       // of the last scan; the rest of the state is then from an earlier scan
+	dirs       []string                    // to watch for changes
+	inventory  *sourceInventory            // nil if nothing of the source could be read
+	generation string                      // key of the generation of a store in a bucket
+	filtered   map[*indexedLayout]filtered // the signed part of each layout; nil without a key
+	again      time.Duration               // how long to wait before the next scan; 0 means until a change
 }
 
 // volumeState is one volume of a source, as the last scan found it.
@@ -71,12 +71,12 @@ type volumeState struct {
 	status   SourceStatus
 
 	name       string // of an archive
-	identity   string // of its files
-	written    string // of its files
+	identity   string // volume.Set.Identity of the archive
+	written    string // volume.Set.Written of the archive
 	changedAt  time.Time
-	unreadable bool         // its files could not be read; each scan tries again
+	unreadable bool         // the files could not be read; each scan tries again
 	moved      bool         // a file was replaced, or its links changed, during the scan
-	tagged     *volumeState // the state with tags, where a prune has taken them; else nil
+	tagged     *volumeState // the state with tags if a prune has removed them; else nil
 }
 
 // volumes returns the volumes in merge order.
@@ -86,6 +86,9 @@ func (st *sourceState) volumes() []*volumeState {
 	}
 	return append(slices.Clip(st.archives), st.loose)
 }
+
+// looseOrEmpty returns the unpacked layouts, never nil.
+func (st *sourceState) looseOrEmpty() *volumeState { return cmp.Or(st.loose, &volumeState{}) }
 
 // status returns the status of one of the volumes.
 func (st *sourceState) status(h *volumeState) SourceStatus {
@@ -102,30 +105,30 @@ var errNotSource = errors.New("neither a directory nor a .tar archive nor a chun
 
 // openSource opens the source at a path, which must exist.
 func openSource(path string, o Options) (*source, error) {
-	if bucket.IsPlace(path) {
-		return openBucketSource(path, o)
-	}
-	roots := o.SourceRoots[path]
-	path = volume.CleanPath(path)
-	s := &source{path: path, roots: roots, others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle, opened: o.Opened, unread: o.Unread,
+	s := &source{path: volume.CleanPath(path), roots: o.SourceRoots[path], others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle,
 		key: o.VerifyKey, ignoreInventory: o.IgnoreInventory, treesOnly: o.TreesOnly}
+	if bucket.IsPlace(path) {
+		s.store = path == o.Store
+		return s, s.openBucket(path, o)
+	}
+	s.opened, s.unread = o.Opened, o.Unread
 	dir, archive, err := s.findDirectory()
 	if err != nil {
-		return nil, sourceError(path, err)
+		return nil, sourceError(s.path, err)
 	}
 	found, err := volume.FindArchives(dir)
 	if errors.As(err, new(*volume.UnfinishedError)) {
-		return s, nil // the scan makes a problem of it
+		return s, nil // the scan reports it as a problem
 	}
 	if err != nil {
-		return nil, sourceError(path, err)
+		return nil, sourceError(s.path, err)
 	}
-	if found = selectArchive(found, archive); archive != "" && len(found.Sets) == 0 {
+	if found = s.selectFound(found, archive); archive != "" && len(found.Sets) == 0 {
 		err := fs.ErrNotExist
 		if len(found.Problems) > 0 {
 			err = found.Problems[0].Cause()
 		}
-		return nil, sourceError(path, err)
+		return nil, sourceError(s.path, err)
 	}
 	return s, nil
 }
@@ -139,8 +142,8 @@ func sourceError(path string, err error) error {
 	return fmt.Errorf("source %s: %w", path, err)
 }
 
-// findDirectory returns the directory of the source; if the source is an archive, the one
-// that contains it. It follows the links in the path each time.
+// findDirectory returns the directory of the source, or if the source is an archive, its name
+// and the directory that contains it. It follows the links in the path each time.
 func (s *source) findDirectory() (dir, archive string, err error) {
 	info, err := os.Stat(s.path)
 	if err == nil && info.IsDir() {
@@ -152,7 +155,7 @@ func (s *source) findDirectory() (dir, archive string, err error) {
 			return "", "", err
 		}
 	}
-	// A chunk set may be named as its archive, which does not exist then.
+	// If a chunk set is named by its archive, that file does not exist.
 	archive, ok := volume.IsArchive(filepath.Base(path))
 	switch {
 	case ok && (err == nil || errors.Is(err, fs.ErrNotExist)):
@@ -173,22 +176,17 @@ func (s *source) scanOnce(ctx context.Context, now time.Time, store *journal.Vie
 	if err == nil {
 		found, err = volume.FindArchives(dir)
 	}
-	found = selectArchive(found, archive)
-	if archive == "" && s.treesOnly {
-		found = volume.Found{Dir: found.Dir}
-	}
-	if archive != "" {
-		if err == nil && len(found.Sets) == 0 && len(found.Problems) == 0 {
-			err = fs.ErrNotExist
-		}
+	found = s.selectFound(found, archive)
+	if archive != "" && err == nil && len(found.Sets)+len(found.Problems) == 0 {
+		err = fs.ErrNotExist
 	}
 	switch {
 	case IsExhausted(err):
 		return sourceState{}, err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNotSource), errors.Is(err, syscall.ENOTDIR):
 		return s.missingState(err), nil
-	case errors.As(err, new(*volume.UnfinishedError)) && !s.scanned:
-		return s.incompleteState(dir, err), nil
+	case errors.As(err, new(*volume.UnfinishedError)) && !s.scanned: // an interrupted pull that cannot be completed
+		return s.emptyState("incomplete", err, Problem{Kind: Incomplete, Path: dir, Reason: err.Error(), TagsUnknown: true}, dir), nil
 	case err != nil:
 		return s.failingState(err), nil
 	}
@@ -216,40 +214,38 @@ func (s *source) scanOnce(ctx context.Context, now time.Time, store *journal.Vie
 	return next, nil
 }
 
-// selectArchive keeps only the findings about one archive, or all of them for an empty name.
-func selectArchive(found volume.Found, archive string) volume.Found {
-	if archive == "" {
+// selectFound selects the findings about one archive. If archive is empty, it selects all
+// findings, or none with [Options.TreesOnly].
+func (s *source) selectFound(found volume.Found, archive string) volume.Found {
+	switch {
+	case archive == "" && s.treesOnly:
+		return volume.Found{Dir: found.Dir}
+	case archive == "":
 		return found
 	}
-	found.Sets = slices.DeleteFunc(found.Sets, func(s volume.Set) bool { return s.Name != archive })
-	found.Problems = slices.DeleteFunc(found.Problems, func(p Problem) bool {
+	found.Sets = slices.DeleteFunc(slices.Clone(found.Sets), func(set volume.Set) bool { return set.Name != archive })
+	found.Problems = slices.DeleteFunc(slices.Clone(found.Problems), func(p Problem) bool {
 		name, _ := volume.IsArchive(p.Path)
 		return name != archive
 	})
 	return found
 }
 
-// missingState returns the state of a source that does not exist any more.
-func (s *source) missingState(err error) sourceState {
-	return sourceState{
-		problems: []Problem{{Kind: Incomplete, Path: s.path, Reason: "the source is gone: its repositories are not served"}},
-		archives: []*volumeState{{status: SourceStatus{Path: s.path, Kind: s.kind(), State: "missing", Detail: err.Error()}}},
-	}
+// emptyState returns the state of a source of which nothing is served.
+func (s *source) emptyState(state string, cause error, p Problem, dirs ...string) sourceState {
+	status := SourceStatus{Path: s.path, Kind: s.kind(), State: state, Detail: cause.Error()}
+	return sourceState{dirs: dirs, problems: []Problem{p}, archives: []*volumeState{{status: status}}}
 }
 
-// incompleteState returns the state of a source in which an interrupted pull cannot be completed.
-func (s *source) incompleteState(dir string, err error) sourceState {
-	return sourceState{
-		dirs:     []string{dir},
-		problems: []Problem{{Kind: Incomplete, Path: dir, Reason: err.Error(), TagsUnknown: true}},
-		archives: []*volumeState{{status: SourceStatus{Path: s.path, Kind: s.kind(), State: "incomplete", Detail: err.Error()}}},
-	}
+// missingState returns the state of a source that no longer exists.
+func (s *source) missingState(err error) sourceState {
+	return s.emptyState("missing", err, Problem{Kind: Incomplete, Path: s.path, Reason: "the source is gone: its repositories are not served"})
 }
 
 // failingState returns the state of a source that cannot be scanned: the last state and a problem.
 func (s *source) failingState(err error) sourceState {
 	if s.key != s.last.inventory.key() {
-		return s.refusedState(s.path, err) // the last state is not proven with this key
+		return s.refusedState(s.path, err) // the last state was not verified with this key
 	}
 	next := s.last
 	next.failed = err
@@ -277,41 +273,36 @@ func (s *source) kind() string {
 func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, store *journal.View) (*volumeState, error) {
 	h := &volumeState{status: SourceStatus{Path: s.path, Kind: "directory", State: "ready"}}
 	vol, err := s.openDirectory(dir)
-	if IsExhausted(err) {
+	switch {
+	case IsExhausted(err):
 		return nil, err
-	}
-	if err != nil {
-		if s.last.loose == nil {
-			return h, nil // removed during the scan; the next scan reports it
-		}
-		return s.last.loose, nil
+	case err != nil: // removed during the scan; the next scan reports it
+		return cmp.Or(s.last.loose, h), nil
 	}
 	h.vol = vol
-	var old []*indexedLayout
-	if s.last.loose != nil {
-		old = s.last.loose.layouts
-	}
 	listing, err := vol.Layouts(ctx)
 	if err != nil {
 		return nil, err
 	}
-	listing.Nested = slices.DeleteFunc(listing.Nested, func(p Problem) bool { return s.readsElsewhere(filepath.Join(dir, p.Path)) })
-	if err := h.readLayouts(ctx, visibleLayouts(store, listing), old); err != nil {
+	listing.Nested = s.dropOtherSources(dir, listing.Nested)
+	if err := h.readLayouts(ctx, visibleLayouts(store, listing), s.last.looseOrEmpty().layouts); err != nil {
 		return nil, err
 	}
 	next.dirs = append(next.dirs, listing.Dirs...)
 	return h, nil
 }
 
-// readsElsewhere reports whether an archive below the top of the source is read anyway: it,
-// or its directory, is a source of its own.
-func (s *source) readsElsewhere(file string) bool {
-	archive, _ := volume.IsArchive(filepath.Base(file))
-	dir := filepath.Dir(file)
-	return s.others[dir] || s.others[file] || s.others[filepath.Join(dir, archive)]
+// dropOtherSources removes the problems of archives below dir that are read as other sources:
+// because the archive, its directory or the file is a source.
+func (s *source) dropOtherSources(dir string, nested []Problem) []Problem {
+	return slices.DeleteFunc(slices.Clone(nested), func(p Problem) bool {
+		archive, _ := volume.IsArchive(path.Base(p.Path))
+		below := volume.JoinPath(dir, path.Dir(p.Path))
+		return s.others[below] || s.others[volume.JoinPath(dir, p.Path)] || s.others[volume.JoinPath(below, archive)]
+	})
 }
 
-// pathsOf returns the paths of sources, as a source has them.
+// pathsOf returns the set of the paths of sources, in the form of source.path.
 func pathsOf(sources []string) map[string]bool {
 	paths := make(map[string]bool, len(sources))
 	for _, path := range sources {
@@ -320,18 +311,16 @@ func pathsOf(sources []string) map[string]bool {
 	return paths
 }
 
-// openDirectory opens the directory, because its path may be a link that was changed. It
-// returns the present volume if that is still the same directory.
+// openDirectory opens the directory again, because its path may be a link that has changed.
+// If it is the same directory, it returns the previous volume.
 func (s *source) openDirectory(dir string) (*volume.Dir, error) {
 	vol, err := volume.OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	vol.Observe(s.opened)
-	if s.last.loose != nil {
-		if have, ok := s.last.loose.vol.(*volume.Dir); ok && vol.SameAs(have) {
-			return have, vol.Close()
-		}
+	if have, ok := s.last.looseOrEmpty().vol.(*volume.Dir); ok && vol.SameAs(have) {
+		return have, vol.Close()
 	}
 	return vol, nil
 }

@@ -14,18 +14,18 @@ import (
 // Snapshot is the tree as one scan found it. It does not change.
 type Snapshot struct {
 	generation uint64
-	since      time.Time // the generation's
+	since      time.Time // when the generation was made
 	dirs       []string
 	roots      []string
 	names      []string               // of repositories, sorted
 	repos      map[string]*Repository // by name
-	aliases    map[string]string      // names that older tools gave repositories, to the names of today
+	aliases    map[string]string      // current names of repositories, by the names that older tools gave them
 	paths      []string               // of repositories, below the roots, sorted; keys of byPath
-	byPath     map[string]*Repository // by path, or by what [scope.key] makes of it
-	served     map[string]string      // first names, by path
+	byPath     map[string]*Repository // by [scope.key] of the path
+	served     map[string]string      // first name of each repository, by path
 	tags       int
 	problems   []Problem // of the scan
-	hiding     []Problem // those of the scan that may hide repositories and tags
+	hiding     []Problem // problems of the scan that may hide repositories and tags
 	sources    []SourceStatus
 	objects    []SourceObjects
 	quarantine *quarantine
@@ -37,8 +37,8 @@ func (s *Snapshot) Generation() uint64 { return s.generation }
 // Since is when the generation was made.
 func (s *Snapshot) Since() time.Time { return s.since }
 
-// Directories returns the directories to watch for changes of the tree: all of the sources but
-// those of blobs.
+// Directories returns the directories to watch for changes of the tree: all directories of
+// the sources except those of blobs.
 func (s *Snapshot) Directories() []string { return slices.Clone(s.dirs) }
 
 // Roots returns the paths below which the tree is served; "" stands for the bare paths.
@@ -50,9 +50,10 @@ func (s *Snapshot) Sources() []SourceStatus { return slices.Clone(s.sources) }
 
 // SourceObjects are the objects of a source in a bucket.
 type SourceObjects struct {
-	Dir     string // the place, as messages name it
-	Archive string // the one archive there that is the source, or empty
-	// Objects are those of the scan, or if the source is one archive, all of the place, not listed yet.
+	Dir     string // the place, for messages
+	Archive string // name of the archive if the source is one, or empty
+	// Objects are the objects that the scan listed. If the source is an archive, they are all
+	// objects of its place, not yet listed.
 	Objects *volume.Objects
 }
 
@@ -65,8 +66,8 @@ func (s *Snapshot) TagCount() int { return s.tags }
 // RepositoryCount returns the number of repositories.
 func (s *Snapshot) RepositoryCount() int { return len(s.names) }
 
-// Repository returns the repository of a name, root included, or of an alias: the name
-// that older tools gave it. Aliases are in no list. Errors: ErrNameInvalid,
+// Repository returns the repository with a name, which includes the root, or with an alias:
+// the name that older tools gave it. No list contains aliases. Errors: ErrNameInvalid,
 // ErrRepositoryUnknown.
 func (s *Snapshot) Repository(name string) (*Repository, error) {
 	if r := s.repos[name]; r != nil {
@@ -104,11 +105,11 @@ func (s *Snapshot) Repositories(after string, n int) (names []string, more bool)
 	return slices.Clone(page), more
 }
 
-// Problems returns the problems known so far. [Snapshot.Check] completes them with wrong sizes
-// and digests of manifests. The first ones of a quarantine are compared with the present
-// state of their files. The error is the cause of ctx.
+// Problems returns the problems known so far. [Snapshot.Check] adds wrong sizes and digests of
+// manifests. Problems of quarantined copies are compared with the present state of their files,
+// up to a limit. The error is the cause of ctx.
 func (s *Snapshot) Problems(ctx context.Context) ([]Problem, error) {
-	all, err := s.collect(func(r *Repository) ([]Problem, error) { return r.knownProblems(ctx) })
+	all, err := s.collect(func(r *Repository) ([]Problem, error) { return r.quarantineProblems(ctx, r.problemsOfContent()) })
 	if err != nil {
 		return nil, err
 	}
@@ -119,17 +120,17 @@ func (s *Snapshot) Problems(ctx context.Context) ([]Problem, error) {
 	return all, nil
 }
 
-// ScanProblems returns the problems found in the indexes alone. An [Audit] has the rest.
+// ScanProblems returns the problems found in the indexes alone. An [Audit] finds the rest.
 func (s *Snapshot) ScanProblems() []Problem {
 	all, _ := s.collect(func(r *Repository) ([]Problem, error) { return r.problems, nil }) // nothing is read
 	return all
 }
 
-// Hiding returns the problems that may hide repositories and tags: archives that cannot be read
-// to their end, and indexes that cannot be read. Archives come first, each once.
+// Hiding returns the problems that may hide repositories and tags: one for each archive that
+// cannot be read to its end, then one for each unreadable index.
 func (s *Snapshot) Hiding() []Problem { return slices.Clone(s.hiding) }
 
-// hiding finds the problems that may hide repositories and tags, one per archive or index.
+// hiding selects the problems that may hide repositories and tags, one per archive or index.
 func hiding(problems []Problem) (found []Problem) {
 	seen := map[string]bool{}
 	for _, ofArchive := range []bool{true, false} {

@@ -9,19 +9,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// A source is scanned again after storePause if something was published during a scan. After
-// storeTries scans the old state is kept. After quietTries, files that come and go without a
-// publication are accepted. After movedTries, a file that changes all the time is waited
-// for.
 const (
-	storePause = 20 * time.Millisecond
-	storeTries = 50
-	quietTries = 10
-	movedTries = 3
+	storePause = 20 * time.Millisecond // before another scan, if something was published during a scan
+	storeTries = 50                    // after so many scans, the old state is kept
+	quietTries = 10                    // after so many scans, files may come and go without a publication
+	movedTries = 3                     // after so many scans, files in a directory may change all the time
 )
 
-// publicationState is the state of a store, or of a directory that a pull writes to, at one
-// moment of a scan.
+// publicationState is the state of a publication in a store, or in a directory that a pull
+// writes to.
 type publicationState struct {
 	store *journal.View
 	mark  volume.Mark
@@ -39,13 +35,13 @@ func (s *source) readState() (publicationState, error) {
 	return publicationState{mark: volume.MarkOf(dir)}, nil
 }
 
-// scan scans the source until nothing was published there during the scan. The error is the
+// scan scans the source again until nothing is published there during a scan. The error is the
 // context's, or one for which [IsExhausted] is true: it says nothing about the source.
 func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 	if s.bucket != nil {
 		return s.scanBucket(ctx, now)
 	}
-	scanned := *s // with the results of earlier scans, even rejected ones
+	scanned := *s // keeps the results of rejected scans, too
 	for try := 0; ; try++ {
 		before, err := s.readState()
 		switch {
@@ -69,7 +65,7 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 			next.again = time.Second
 			return next, nil
 		}
-		if same && next.failed == nil { // do not read unchanged archives again
+		if same && next.failed == nil { // so that unchanged archives are not read again
 			scanned.last.archives = slices.DeleteFunc(slices.Clone(next.archives), func(h *volumeState) bool { return h.moved })
 		}
 		select {
@@ -81,9 +77,9 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 }
 
 // acceptsMove reports whether to accept a scan during which a file was replaced or its links
-// changed. In a directory somebody may write to a file all the time, and the rest must be
-// served. In a store only an import moves files, and an archive can be between its two
-// names: then the result of an earlier scan is served.
+// changed. In a directory somebody may write to a file all the time, and the other files must
+// be served. In a store only an import moves files, and an archive may have neither its old
+// nor its new name for a moment: then the result of an earlier scan is served.
 func acceptsMove(moved, store, scanned bool, try int) bool {
 	switch {
 	case !moved:
@@ -100,7 +96,7 @@ func (st *sourceState) moved() bool {
 	return slices.ContainsFunc(st.volumes(), func(h *volumeState) bool { return h.moved })
 }
 
-// visibleArchives returns the archives of the directory without those that are being published.
+// visibleArchives removes the archives that are being published.
 func visibleArchives(v *journal.View, found volume.Found) volume.Found {
 	if v == nil {
 		return found
@@ -116,8 +112,8 @@ func visibleArchives(v *journal.View, found volume.Found) volume.Found {
 	return found
 }
 
-// visibleLayouts returns the unpacked layouts; during the publication of an import, in their
-// state before it.
+// visibleLayouts returns the unpacked layouts. During the publication of an import, it returns
+// their state before the import.
 func visibleLayouts(v *journal.View, listing volume.Listing) volume.Listing {
 	if !v.Publishing() {
 		return listing
@@ -128,7 +124,7 @@ func visibleLayouts(v *journal.View, listing volume.Listing) volume.Listing {
 			if old == nil {
 				continue
 			}
-			// Never a settled stamp: the file that is there now may be the new one.
+			// This stamp is not settled, because the file may already be the new one.
 			l.Index, l.Stamp = old, volume.Stamp{ID: "journal"}
 		}
 		layouts = append(layouts, l)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -15,7 +16,7 @@ import (
 // the sizes of blobs, and the referrers.
 type table struct {
 	children     map[key]*node         // reachable manifests that no index.json names
-	claims       []claim               // by key, then size; those that are not optional first
+	claims       []claim               // by key, then size
 	otherDigests map[key]digest.Digest // digests of keys that are not plain
 	referrers    map[digest.Digest][]*node
 	findings     map[*node]finding // about manifests that are invalid or whose descriptors disagree
@@ -26,22 +27,22 @@ type table struct {
 type claim struct {
 	key      key
 	size     int64 // bytes
-	top      int32 // number of a manifest in an index.json that leads to it
-	optional bool  // the manifests allow it to be missing: a non-distributable layer
+	top      int32 // number in Repository.top of a manifest that leads to the blob
+	optional bool  // the manifests allow the blob to be missing: a non-distributable layer
 }
 
 // finding is the result of reading a manifest.
 type finding struct {
-	sizes     []int64  // that descriptors claim, each once; bytes
-	types     []string // that they say, each once
-	mediaType string   // the right one
-	unread    bool     // it is missing or damaged
-	refused   error    // why it is invalid
+	sizes     []int64  // in descriptors, each once; bytes
+	types     []string // media types in descriptors, each once
+	mediaType string   // the media type of the content
+	unread    bool     // the manifest is missing or damaged
+	refused   error    // why the manifest is invalid
 }
 
 func compareClaims(a, b claim) int { return cmp.Or(a.key.compare(b.key), cmp.Compare(a.size, b.size)) }
 
-// orderClaims puts a claim that needs the blob before an optional one of the same size.
+// orderClaims compares claims for sorting: an optional one is after others of the same size.
 func orderClaims(a, b claim) int {
 	needs := func(c claim) int {
 		if c.optional {
@@ -86,6 +87,7 @@ func (t *table) unread() (all []*node) {
 
 // builder makes the table of a repository from a traversal.
 type builder struct {
+	mu      sync.Mutex // guards table, which findBlob reads during the traversal
 	repo    *Repository
 	table   *table
 	commons map[string]*common // of children, by media type
@@ -106,8 +108,11 @@ func (b *builder) node(d digest.Digest) *node {
 	return b.table.children[k]
 }
 
-// addManifest adds the content of a manifest, and clears it: only its type is needed later.
-func (b *builder) addManifest(m *closure.Manifest) {
+// Manifest implements [closure.Visitor]. It clears the content except the type, which is
+// enough later.
+func (b *builder) Manifest(m *closure.Manifest) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	origin, _ := keyOf(m.Origin().Digest)
 	top := b.repo.topNumber(origin)
 	var refused *ProblemError
@@ -130,7 +135,17 @@ func (b *builder) addManifest(m *closure.Manifest) {
 	m.Refs = closure.Refs{MediaType: m.Refs.MediaType, Typed: m.Refs.Typed}
 }
 
-// addChild adds a manifest that an index names.
+// Blob implements [closure.Visitor].
+func (b *builder) Blob(t closure.Top) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k, _ := keyOf(t.Digest)
+	for _, size := range t.Sizes {
+		b.addBlob(closure.Ref{Descriptor: Descriptor{MediaType: t.MediaType, Digest: t.Digest, Size: size}}, b.repo.topNumber(k))
+	}
+}
+
+// addChild adds a manifest that an image index names.
 func (b *builder) addChild(d Descriptor) {
 	if b.node(d.Digest) != nil {
 		return
@@ -157,12 +172,14 @@ func (b *builder) addBlob(ref closure.Ref, top int32) {
 
 // finish completes the table after all manifests have been read.
 func (b *builder) finish(found []*closure.Manifest) *table {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	t := b.table
 	for _, m := range found {
 		b.checkDescriptors(m)
 	}
 	slices.SortFunc(t.claims, orderClaims)
-	// A copy without spare capacity, which would be half of it.
+	// A clone has no spare capacity, which would be up to half of the memory.
 	t.claims = slices.Clone(slices.CompactFunc(t.claims, func(a, b claim) bool { return compareClaims(a, b) == 0 }))
 	for _, nodes := range t.referrers {
 		slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.digest(), b.digest()) })
@@ -179,7 +196,7 @@ func (b *builder) checkDescriptors(m *closure.Manifest) {
 		b.reportMismatches(m)
 	}
 	for _, t := range n.types() {
-		if !slices.Contains(f.types, t) { // an index.json names it as a blob, and another index as a manifest
+		if !slices.Contains(f.types, t) { // an index.json names the manifest as a blob
 			f.types = append(f.types, t)
 		}
 	}
@@ -194,7 +211,7 @@ func (b *builder) reportMismatches(m *closure.Manifest) {
 	top := b.repo.topNumber(origin)
 	for _, size := range m.Claims {
 		if size != m.Size {
-			b.addDamaged(m.Digest, top, sizeMismatch(m.Size, []int64{size}))
+			b.addDamaged(m.Digest, top, sizeMismatch(m.Size, size))
 		}
 	}
 	if b.repo.IsDiscovery(m.Digest) {

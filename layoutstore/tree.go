@@ -23,69 +23,70 @@ const defaultManifestCache = 16 << 20
 
 // Options are the sources and settings of a Tree.
 type Options struct {
-	// Sources are directories, archives (NAME.tar) and chunk sets, which are named by their
-	// archive or any chunk; each of them may be in a bucket (s3://BUCKET/PREFIX). If two have a
-	// tag, the later one wins.
+	// Sources are directories, archives (NAME.tar) and chunk sets (named by their archive or
+	// any chunk); each may be in a bucket (s3://BUCKET/PREFIX). A later source wins a tag.
 	Sources []string
 	// Roots are the paths below which the tree is served: AutoRoot, "" for the bare paths,
 	// or repository names. The default is AutoRoot.
 	Roots []string
-	// SourceRoots are the roots of sources with their own, by the path in Sources. AutoRoot
-	// is then the root that the descriptors of that source name.
+	// SourceRoots are other roots for single sources, by the path in Sources. AutoRoot then
+	// means the root in the references of that source.
 	SourceRoots map[string][]string
 	// Indexes are the paths, below the root, where discovery tags are
 	// synthesized. Nil means those of package discovery.
 	Indexes []string
-	// NoEditionSplit keeps the installer and the d8 program below a root that ends in an
-	// edition. Without it they are beside it: see package edition.
+	// NoEditionSplit serves the installer and the d8 program below a root that ends in an
+	// edition. The default is beside the root: see package edition.
 	NoEditionSplit bool
-	// CacheDir is the directory of cached archive indexes; none are cached if it is empty.
+	// CacheDir is the directory of cached archive indexes. If it is empty, none are cached.
 	CacheDir string
 	// WriteIndexes writes the indexes of archives in buckets beside the archives, too. Buckets
-	// then has to return a [bucket.Bucket].
+	// must then return a [bucket.Bucket].
 	WriteIndexes bool
-	// QuarantineDir is the directory with the records of [Repository.Quarantine] for later
-	// processes. Several processes may share it. None are kept if it is empty. It cannot
-	// change after [Open].
+	// QuarantineDir is the directory where [Repository.Quarantine] keeps records for later
+	// processes. Several processes may share it. If it is empty, no records are kept. It
+	// cannot change after [Open].
 	QuarantineDir string
 	// Settle is how long an archive must be unchanged before it is read, unless it is
 	// complete at the first scan.
 	Settle time.Duration
-	// VerifyKey is the key that vouches for the sources: only what an inventory with its
-	// signature lists is served. [Open] fails for a source without one, and later such a
-	// source is a problem. In a store those inventories count that imports have recorded. If
-	// it is nil, everything is served.
+	// VerifyKey limits serving to content that is listed in an inventory signed with this key.
+	// [Open] fails for a source without one; after that, such a source is a problem. Imports
+	// record the inventories of a store. If VerifyKey is nil, everything is served.
 	VerifyKey *inventory.VerifyKey
-	// IgnoreInventory reads sources as if they had no inventory. It goes with no VerifyKey.
+	// IgnoreInventory reads sources as if they had no inventory. VerifyKey must then be nil.
 	IgnoreInventory bool
 	// TreesOnly ignores the archives in directories.
 	TreesOnly bool
-	// Opened is called with each file that is read, in its state when it was opened: each
-	// file of a tree, and all files of an archive with layouts. It may be called from
-	// several goroutines at once. It may be nil.
+	// Opened is called for each file that is read, with its state when it was opened: each
+	// file of a tree, and all files of an archive with layouts. Several goroutines may call
+	// it at once. It may be nil.
 	Opened func(fs.FileInfo)
-	// Unread is called with each file of a chunk set that the last scan did not read,
-	// because it is after the end of the archive. It may have been read before, as a part
-	// of an earlier archive. It may be nil.
+	// Unread is called for each file of a chunk set that the last scan did not read because
+	// it is after the end of the archive. An earlier scan may have read the file as a part
+	// of an earlier archive. Unread may be nil.
 	Unread func(fs.FileInfo)
-	// Store is the source that is a store. If it is in a bucket and nothing was ever imported into it, it is empty; any other
-	// such source is an error of [Open].
+	// Store is the source that is a store. In a bucket, a store is empty before the first
+	// import; for any other source in a bucket, an empty place is an error of [Open].
 	Store string
-	// Buckets opens what a source named s3://bucket/prefix names. If it is nil, such a source is an error of [Open].
+	// Buckets opens the bucket of a source. If it is nil, a source in a bucket is an error of [Open].
 	Buckets func(bucket.Place) bucket.Reader
 	// Patience is how long a request waits for the storage before it fails with ErrSlow. 0
-	// is as long as its context lasts.
+	// means until its context ends.
 	Patience time.Duration
 }
 
-// ErrRootInvalid says that a root or index path is not a repository name.
-var ErrRootInvalid = errors.New("not a legal repository name")
+// Errors of invalid options.
+var (
+	ErrRootInvalid = errors.New("not a legal repository name") // a root or index path
+	ErrNoSource    = errors.New("no source given")
+)
 
-// Check returns the errors of [Open] that need no reading: ErrRootInvalid or ErrNoSource.
-func (o Options) Check() error { return o.check() }
+// Check validates options without reading a source. Errors: ErrRootInvalid, ErrNoSource.
+func (o Options) Check() error { return o.complete() }
 
-// check fills in defaults, and fails with ErrRootInvalid or ErrNoSource.
-func (o *Options) check() error {
+// complete sets defaults. Errors: ErrRootInvalid, ErrNoSource.
+func (o *Options) complete() error {
 	if len(o.Roots) == 0 {
 		o.Roots = []string{AutoRoot}
 	}
@@ -109,7 +110,7 @@ func (o *Options) check() error {
 	return nil
 }
 
-// split decides which layouts are named beside a root.
+// split returns which layouts are named beside a root.
 func (o *Options) split(root string) edition.Split {
 	if o.NoEditionSplit {
 		return edition.Unsplit(root)
@@ -117,19 +118,16 @@ func (o *Options) split(root string) edition.Split {
 	return edition.Of(root)
 }
 
-// ErrNoSource says that the options have no source.
-var ErrNoSource = errors.New("no source given")
-
 // Tree is an ordered list of sources and the current snapshot of them.
 type Tree struct {
 	options  Options
 	cache    *manifestCache
 	snapshot atomic.Pointer[Snapshot]
-	// quarantine is about files, so it outlives every snapshot.
+	// quarantine outlives every snapshot, because it is about files.
 	quarantine *quarantine
 	storage    *storage
 
-	scanning chan struct{} // of one: full during a scan; guards options, sources and pruned
+	scanning chan struct{} // capacity 1; full during a scan; guards options, sources and pruned
 	sources  []*source
 	pruned   time.Time // when the cache of archive indexes was last pruned
 
@@ -141,7 +139,7 @@ type Tree struct {
 // a source that cannot be opened; with a VerifyKey, *inventory.SignatureError and
 // inventory.ErrFormat; the context's.
 func Open(ctx context.Context, options Options) (*Tree, error) {
-	if err := options.check(); err != nil {
+	if err := options.complete(); err != nil {
 		return nil, err
 	}
 	t := &Tree{options: options, cache: &manifestCache{limit: defaultManifestCache}, quarantine: newQuarantine(options.QuarantineDir), storage: &storage{patience: options.Patience}, scanning: make(chan struct{}, 1)}
@@ -155,8 +153,8 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 	return t, nil
 }
 
-// openSources opens the sources of options. It reuses those that are in old, even ones that
-// are missing for now.
+// openSources opens the sources of options. It reuses those in old, even if they are
+// missing at the moment.
 func openSources(options Options, old []*source) ([]*source, error) {
 	var sources []*source
 	for _, path := range options.Sources {
@@ -176,10 +174,10 @@ func openSources(options Options, old []*source) ([]*source, error) {
 }
 
 // Reconfigure changes the options of the tree and scans. Sources that stay keep their state,
-// their cache and their settle time. Snapshots stay valid. Errors: as of [Open]; the tree
-// is unchanged then.
+// their cache and their settle time. Snapshots stay valid. Errors: those of [Open]; the tree
+// is then unchanged.
 func (t *Tree) Reconfigure(ctx context.Context, options Options) (Change, error) {
-	if err := options.check(); err != nil {
+	if err := options.complete(); err != nil {
 		return Change{}, err
 	}
 	if err := t.beginScan(ctx); err != nil {
@@ -202,17 +200,16 @@ func (t *Tree) Reconfigure(ctx context.Context, options Options) (Change, error)
 // Snapshot returns the tree as the last scan found it. It never waits.
 func (t *Tree) Snapshot() *Snapshot { return t.snapshot.Load() }
 
-// SaveCaches writes the indexes of archives for the next process, and queued records of the
-// quarantine. Once a day it prunes unused indexes. This process gains nothing from it, so
-// call it when nothing else is to be done. With WriteIndexes, the error is that of writing into a
-// bucket.
+// SaveCaches writes the indexes of archives and queued records of the quarantine. Once a day
+// it prunes unused indexes. Only later processes benefit, so call it when this one is idle.
+// With WriteIndexes, it fails if an index cannot be written into a bucket.
 func (t *Tree) SaveCaches(ctx context.Context) error {
 	t.quarantine.syncRecords()
 	if t.beginScan(ctx) != nil {
 		return nil
 	}
 	var archives []*volume.Archive
-	var dirs []string // all archives in them are read
+	var dirs []string // directories of which all archives are read
 	for _, s := range t.sources {
 		for _, h := range s.last.archives {
 			if a, ok := h.vol.(*volume.Archive); ok {
@@ -237,7 +234,7 @@ func (t *Tree) SaveCaches(ctx context.Context) error {
 		}
 		a.ReadDocuments(ctx, t.options.WriteIndexes && err == nil)
 		a.SaveIndex(cache)
-		if t.options.WriteIndexes && err == nil { // each request would fail
+		if t.options.WriteIndexes && err == nil { // after one error, each request would fail
 			err = a.WriteIndex(ctx)
 		}
 		a.DropDocuments()
@@ -253,14 +250,13 @@ const pruneEvery = 24 * time.Hour
 
 // Change is the result of a refresh.
 type Change struct {
-	Generation uint64 // after it
-	Changed    bool   // whether there is a new generation
-	Roots      bool   // whether the roots have changed
-	// Again is when to scan again for something that is waited for; 0 is never.
-	Again time.Duration
+	Generation uint64        // after the refresh
+	Changed    bool          // whether there is a new generation
+	Roots      bool          // whether the roots have changed
+	Again      time.Duration // how long to wait before the next scan; 0 means until a change
 }
 
-// refresh is one scan that several callers of Refresh wait for.
+// refresh is a scan that one or more callers of Refresh wait for.
 type refresh struct {
 	done   chan struct{}
 	change Change
@@ -268,7 +264,7 @@ type refresh struct {
 }
 
 // Refresh scans the sources and replaces the current snapshot. The scan begins after the
-// call; callers that wait for one to begin share it. The error is the context's: a file
+// call; callers that wait for a scan to begin share it. The error is the context's: a file
 // that cannot be read is a Problem of the snapshot.
 func (t *Tree) Refresh(ctx context.Context) (Change, error) {
 	t.waiting.Lock()
@@ -297,8 +293,8 @@ func (t *Tree) run(r *refresh, ctx context.Context) {
 	r.change, r.err = t.scan(ctx)
 }
 
-// beginScan waits for the end of another scan, which may hang with its disk. The error is
-// the cause of ctx.
+// beginScan waits for the end of another scan, which may hang together with its disk. The
+// error is the cause of ctx.
 func (t *Tree) beginScan(ctx context.Context) error {
 	select {
 	case t.scanning <- struct{}{}:
@@ -309,3 +305,17 @@ func (t *Tree) beginScan(ctx context.Context) error {
 }
 
 func (t *Tree) endScan() { <-t.scanning }
+
+// ReadWith calls read with the current snapshot. If read finds that a file changed since the
+// last scan, or that a cached archive index is wrong, ReadWith rescans and calls read once
+// more. Errors: those of read; those of [Tree.Refresh].
+func (t *Tree) ReadWith(ctx context.Context, read func(*Snapshot) error) error {
+	err := read(t.Snapshot())
+	if !errors.Is(err, ErrStale) {
+		return err
+	}
+	if _, err := t.Refresh(ctx); err != nil {
+		return err
+	}
+	return read(t.Snapshot())
+}

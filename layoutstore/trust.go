@@ -10,18 +10,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// trust is what a key has signed for a source: the tags of its repositories, and its blobs.
+// trust is the content that a key has signed for a source: tags, manifests and blobs.
 type trust struct {
 	key   *inventory.VerifyKey
 	lists []*inventory.Inventory // several in a store, one per import
 	repos map[string]*signedRepository
 }
 
-// signedRepository is what is signed for one repository.
+// signedRepository is the signed content of one repository.
 type signedRepository struct {
 	tags map[signedTag]bool
 	all  map[digest.Digest]bool // manifests that an index may name
-	name map[string]bool        // of tags, whatever they lead to
+	name map[string]bool        // names of signed tags
 }
 
 type signedTag struct {
@@ -29,7 +29,11 @@ type signedTag struct {
 	digest digest.Digest
 }
 
+// newTrust returns the trust in the content of lists, which the key has signed. It is nil without a key.
 func newTrust(key *inventory.VerifyKey, lists ...*inventory.Inventory) *trust {
+	if key == nil {
+		return nil
+	}
 	t := &trust{key: key, lists: lists, repos: map[string]*signedRepository{}}
 	for _, i := range lists {
 		for _, r := range i.Repositories {
@@ -59,8 +63,8 @@ func notSigned(d digest.Digest) error {
 	return &ProblemError{Problem: Problem{Kind: Limited, Digest: d, Reason: "no signed inventory lists it", Err: fs.ErrNotExist}}
 }
 
-// signedEntries returns those of the entries of the layout's index.json that are signed, with
-// the tags that are signed.
+// signedEntries selects the entries of the layout's index.json that are signed. It removes
+// tags that are not.
 func (p *indexedLayout) signedEntries(all []IndexEntry) []IndexEntry {
 	tags := make(map[int]string, len(p.index.entries))
 	for _, e := range p.index.entries {
@@ -76,9 +80,9 @@ func (p *indexedLayout) signedEntries(all []IndexEntry) []IndexEntry {
 	return signed
 }
 
-// signedOnly returns a layout without the descriptors that are not signed, and the problem of
-// those. A manifest that is signed under other tags only loses this one. The layout is nil if
-// nothing of its repository is signed.
+// signedOnly returns a layout without unsigned descriptors and tags, and the problem that
+// reports them, or nil. A manifest that is signed under other tags loses only this tag. The
+// layout is nil if nothing of its repository is signed.
 func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 	signed := *l
 	signed.trust = t
@@ -93,7 +97,7 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 			continue
 		}
 		if e.tag != "" && !r.tags[signedTag{e.tag, d}] {
-			// An archive that lost the tag to another one has it as well.
+			// If the tag is signed for another manifest, a later archive may have won it.
 			if !r.name[e.tag] && len(l.index.named) < 2 {
 				refused = append(refused, i)
 			}
@@ -104,16 +108,14 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 	if changed {
 		signed.index = &index{sum: l.index.sum, entries: kept, ballot: l.index.ballot, named: l.index.named, problems: l.index.problems}
 	}
-	switch {
-	case len(refused) == 0 && r != nil:
+	if len(refused) == 0 && r != nil {
 		return &signed, nil
-	case len(refused) == 0: // an empty layout
-		p := l.where().problem(Problem{Kind: Limited, Layout: l.path, Repository: l.path, Reason: "no signed inventory lists it: it is not served"})
-		return nil, &p
 	}
-	first := l.index.entries[refused[0]]
-	p := l.where().problem(Problem{Kind: Limited, Layout: l.path, Repository: l.path, Tags: tagList(first.tag), Digest: first.digest()})
-	p.Reason = "no signed inventory lists it: it is not served"
+	p := l.where().problem(Problem{Kind: Limited, Layout: l.path, Repository: l.path, Reason: "no signed inventory lists it: it is not served"})
+	if len(refused) > 0 { // else the layout is empty
+		first := l.index.entries[refused[0]]
+		p.Tags, p.Digest = tagList(first.tag), first.digest()
+	}
 	if n := len(refused) - 1; n > 0 {
 		p.Reason += fmt.Sprintf(" (and %d more of this layout)", n)
 	}
@@ -123,15 +125,16 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 	return &signed, &p
 }
 
-// filtered is a layout and what is left of it, so that an unchanged one stays the same from scan
-// to scan.
+// filtered is the result of signedOnly for a layout. Keeping it keeps the identity of an
+// unchanged layout from scan to scan.
 type filtered struct {
 	trust   *trust
 	signed  *indexedLayout // nil if nothing of its repository is signed
 	problem *Problem
 }
 
-// keepSigned sets the layouts that a source serves: all of them, or with a key what is signed.
+// keepSigned filters the layouts of a state if the source has a key, and adds the problems of
+// unsigned content.
 func (s *source) keepSigned(next *sourceState) {
 	t := next.inventory.trust
 	if t == nil {
