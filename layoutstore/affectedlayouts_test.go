@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// concerns reports whether a fault at a path affects the layout at path layout.
-func concerns(fault, layout string) bool {
+// affects reports whether a problem at the path fault affects the layout at the path layout.
+func affects(fault, layout string) bool {
 	if fault == "." || fault == layout || strings.HasPrefix(layout, fault+"/") {
 		return true
 	}
@@ -19,8 +19,8 @@ func concerns(fault, layout string) bool {
 	return fault == index
 }
 
-// The layouts that a fault affects are found in a sorted list without reading all of it.
-func TestConcerned(t *testing.T) {
+// The binary search finds the same layouts as a linear search.
+func TestAffectedLayouts(t *testing.T) {
 	segments := []string{"a", "a-b", "a.b", "a0", "index.json", "b"}
 	random := rand.New(rand.NewPCG(1, 1))
 	name := func() string {
@@ -41,11 +41,11 @@ func TestConcerned(t *testing.T) {
 			parts = append(parts, &indexedLayout{path: p})
 		}
 		for _, fault := range []string{".", "", "index.json", name(), name() + "/index.json"} {
-			want := slices.DeleteFunc(slices.Clone(parts), func(p *indexedLayout) bool { return !concerns(fault, p.path) })
+			want := slices.DeleteFunc(slices.Clone(parts), func(p *indexedLayout) bool { return !affects(fault, p.path) })
 			got := affectedLayouts(fault, parts)
 			slices.SortFunc(got, func(a, b *indexedLayout) int { return strings.Compare(a.path, b.path) })
 			if !slices.Equal(got, want) {
-				t.Fatalf("%q concerns %d of %q, and not %d", fault, len(want), paths, len(got))
+				t.Fatalf("%q affects %d of %q, got %d", fault, len(want), paths, len(got))
 			}
 		}
 	}

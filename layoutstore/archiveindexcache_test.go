@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// keptBundle returns a bundle as an archive and as chunks, and a cache directory.
-func keptBundle(t *testing.T) (options layoutstore.Options, have content) {
+// cachedBundle returns a bundle as an archive and as chunks, and a cache directory.
+func cachedBundle(t *testing.T) (options layoutstore.Options, have content) {
 	t.Helper()
 	tree := build(t, "", ".", "install", "modules/x", "modules/x/release")
 	dir := t.TempDir()
@@ -25,8 +25,8 @@ func keptBundle(t *testing.T) (options layoutstore.Options, have content) {
 	return options, contentOf(t, tree)
 }
 
-// openKept opens a tree and saves its indexes to the cache.
-func openKept(t *testing.T, options layoutstore.Options) *layoutstore.Tree {
+// openAndSave opens a tree and saves its indexes to the cache.
+func openAndSave(t *testing.T, options layoutstore.Options) *layoutstore.Tree {
 	t.Helper()
 	tree := openWith(t, options)
 	if err := tree.SaveCaches(context.Background()); err != nil {
@@ -35,8 +35,8 @@ func openKept(t *testing.T, options layoutstore.Options) *layoutstore.Tree {
 	return tree
 }
 
-// kept returns the files of a cache directory.
-func kept(t *testing.T, options layoutstore.Options) (files []string) {
+// cacheFiles returns the files of a cache directory.
+func cacheFiles(t *testing.T, options layoutstore.Options) (files []string) {
 	t.Helper()
 	err := filepath.WalkDir(options.CacheDir, func(file string, e os.DirEntry, err error) error {
 		if err == nil && e.Type().IsRegular() {
@@ -50,15 +50,15 @@ func kept(t *testing.T, options layoutstore.Options) (files []string) {
 	return files
 }
 
-func TestKeptIndexGivesTheSameAnswers(t *testing.T) {
-	options, have := keptBundle(t)
+func TestCachedIndexGivesTheSameAnswers(t *testing.T) {
+	options, have := cachedBundle(t)
 	for range 3 {
-		wantAll(t, openKept(t, options), have)
-		if n := len(kept(t, options)); n != 2 {
-			t.Errorf("%d files are kept of an archive and a chunk set", n)
+		wantAll(t, openAndSave(t, options), have)
+		if n := len(cacheFiles(t, options)); n != 2 {
+			t.Errorf("%d cached indexes, want one for the archive and one for the chunk set", n)
 		}
 	}
-	// Incomplete archives are served alike with and without a cache.
+	// The same entries of an incomplete archive are served with and without a cache.
 	archive := filepath.Join(options.Sources[0], "platform.tar")
 	data := layouttest.ReadFile(t, archive)
 	layouttest.WriteFile(t, archive, data[:len(data)/2])
@@ -67,26 +67,26 @@ func TestKeptIndexGivesTheSameAnswers(t *testing.T) {
 		layouttest.WriteFile(t, file, data)
 		return file
 	}())
-	inPlatform := wholeWithout(places, have, int64(len(data)/2), never)
+	inPlatform := readableWithout(places, have, int64(len(data)/2), never)
 	whole := func(name string) bool {
 		in := slices.ContainsFunc(places, func(p layouttest.Place) bool { return p.Name == name })
 		return !in || inPlatform(name)
 	}
 	for range 2 {
-		opened := openKept(t, options)
+		opened := openAndSave(t, options)
 		wantServed(t, opened, have, whole)
 		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
 	}
 	layouttest.WriteFile(t, archive, data)
-	wantAll(t, openKept(t, options), have)
+	wantAll(t, openAndSave(t, options), have)
 }
 
-// Whatever the files of the cache contain, the answers are those of the archives.
+// If the files of the cache are damaged, the content of the archives is served nevertheless.
 func TestDamagedCache(t *testing.T) {
-	options, have := keptBundle(t)
-	wantAll(t, openKept(t, options), have)
+	options, have := cachedBundle(t)
+	wantAll(t, openAndSave(t, options), have)
 	good := map[string][]byte{}
-	for _, file := range kept(t, options) {
+	for _, file := range cacheFiles(t, options) {
 		good[file] = layouttest.ReadFile(t, file)
 	}
 	files := keys(good)
@@ -95,8 +95,8 @@ func TestDamagedCache(t *testing.T) {
 		for _, file := range files {
 			do(file)
 		}
-		wantAll(t, openKept(t, options), have)
-		wantAll(t, openKept(t, options), have)
+		wantAll(t, openAndSave(t, options), have)
+		wantAll(t, openAndSave(t, options), have)
 		for _, file := range files {
 			if err := os.RemoveAll(file); err != nil {
 				t.Fatal(err)
@@ -104,7 +104,7 @@ func TestDamagedCache(t *testing.T) {
 			layouttest.WriteFile(t, file, good[file])
 		}
 		if t.Failed() {
-			t.Fatalf("so it was with the kept index %s", what)
+			t.Fatalf("failed with the cached index %s", what)
 		}
 	}
 	damage("removed", func(file string) { _ = os.Remove(file) })
@@ -112,19 +112,19 @@ func TestDamagedCache(t *testing.T) {
 	damage("cut to a few bytes", func(file string) { layouttest.WriteFile(t, file, good[file][:10]) })
 	damage("cut in half", func(file string) { layouttest.WriteFile(t, file, good[file][:len(good[file])/2]) })
 	damage("cut by a byte", func(file string) { layouttest.WriteFile(t, file, good[file][:len(good[file])-1]) })
-	damage("longer", func(file string) { layouttest.WriteFile(t, file, append(slices.Clone(good[file]), 0)) })
-	damage("of garbage", func(file string) {
-		layouttest.WriteFile(t, file, []byte("garbage in place of what was kept, and longer than any sum"))
+	damage("with an additional byte", func(file string) { layouttest.WriteFile(t, file, append(slices.Clone(good[file]), 0)) })
+	damage("replaced by garbage", func(file string) {
+		layouttest.WriteFile(t, file, []byte("garbage in place of the index, and longer than any checksum"))
 	})
-	damage("of another archive", func(file string) {
+	damage("replaced by that of another archive", func(file string) {
 		layouttest.WriteFile(t, file, good[files[(slices.Index(files, file)+1)%len(files)]])
 	})
-	damage("a directory", func(file string) {
+	damage("replaced by a directory", func(file string) {
 		if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o755)); err != nil {
 			t.Fatal(err)
 		}
 	})
-	damage("a link to itself", func(file string) {
+	damage("replaced by a link to itself", func(file string) {
 		if err := errors.Join(os.Remove(file), os.Symlink(file, file)); err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +134,7 @@ func TestDamagedCache(t *testing.T) {
 		longest = max(longest, len(data))
 	}
 	for at := 0; at < longest; at += 1 + longest/40 {
-		damage("flipped in a bit", func(file string) {
+		damage("with a flipped bit", func(file string) {
 			data := slices.Clone(good[file])
 			data[at%len(data)] ^= 0x10
 			layouttest.WriteFile(t, file, data)
@@ -142,23 +142,23 @@ func TestDamagedCache(t *testing.T) {
 	}
 }
 
-func TestCacheThatCannotBeWritten(t *testing.T) {
-	options, have := keptBundle(t)
+func TestUnwritableCache(t *testing.T) {
+	options, have := cachedBundle(t)
 	file := filepath.Join(t.TempDir(), "file")
-	layouttest.WriteFile(t, file, []byte("in its place"))
+	layouttest.WriteFile(t, file, []byte("not a directory"))
 	for _, dir := range []string{file, filepath.Join(file, "below"), "/dev/null", "/proc/no/such", ""} {
 		options.CacheDir = dir
 		for range 2 {
-			wantAll(t, openKept(t, options), have)
+			wantAll(t, openAndSave(t, options), have)
 		}
 	}
-	if got := layouttest.ReadFile(t, file); string(got) != "in its place" {
+	if got := layouttest.ReadFile(t, file); string(got) != "not a directory" {
 		t.Errorf("the file is now %q", got)
 	}
 }
 
 // An archive is replaced by another with the same name, size and time.
-func TestArchiveChangedWithoutATrace(t *testing.T) {
+func TestArchiveChangedWithSameSizeAndTime(t *testing.T) {
 	one, two := buildUsual(t, "one"), buildUsual(t, "two")
 	for how, replace := range map[string]func(archive string, data []byte){
 		"in place": func(archive string, data []byte) { layouttest.WriteFile(t, archive, data) },
@@ -174,10 +174,10 @@ func TestArchiveChangedWithoutATrace(t *testing.T) {
 			if chunk > 0 {
 				files, others = layouttest.Split(t, archive, chunk), layouttest.Split(t, other, chunk)
 			}
-			old(t, files...)
+			makeOld(t, files...)
 			options := archiveOptions(filepath.Dir(archive))
 			options.CacheDir = t.TempDir()
-			opened := openKept(t, options)
+			opened := openAndSave(t, options)
 			wantAll(t, opened, contentOf(t, one))
 			layouttest.AwaitLaterTime(t, files[0])
 			for i, file := range files {
@@ -187,32 +187,32 @@ func TestArchiveChangedWithoutATrace(t *testing.T) {
 				}
 				data := layouttest.ReadFile(t, others[i])
 				if int64(len(data)) != info.Size() {
-					t.Fatalf("%d bytes in place of %d", len(data), info.Size())
+					t.Fatalf("replacing %d bytes by %d", info.Size(), len(data))
 				}
-				clockMovesFrom(t)
+				awaitClock(t)
 				replace(file, data)
 				if err := os.Chtimes(file, info.ModTime(), info.ModTime()); err != nil {
 					t.Fatal(err)
 				}
 			}
-			// Before the next scan: nothing, or the correct content.
+			// Before the next scan, requests get the correct content or an error.
 			for name := range contentOf(t, one) {
 				if layout, d, ok := blobAt(name); ok {
 					_ = readBlob(t, opened, repositoryName(layout), d)
 				}
 			}
-			wantAll(t, openKept(t, options), contentOf(t, two))
+			wantAll(t, openAndSave(t, options), contentOf(t, two))
 			refresh(t, opened)
 			wantAll(t, opened, contentOf(t, two))
 			if t.Failed() {
-				t.Fatalf("so it was with a change %s, chunks of %d", how, chunk)
+				t.Fatalf("failed with a replacement %s, chunks of %d", how, chunk)
 			}
 		}
 	}
 }
 
-// clockMovesFrom waits until the clock of the file system differs from now.
-func clockMovesFrom(t *testing.T) {
+// awaitClock waits until the clock of the file system has advanced.
+func awaitClock(t *testing.T) {
 	t.Helper()
 	probe := filepath.Join(t.TempDir(), "now")
 	layouttest.WriteFile(t, probe, "")
@@ -226,11 +226,11 @@ func rename(t *testing.T, from, to string) {
 	}
 }
 
-// Keep prunes the indexes of archives that a source no longer has.
-func TestKeepPrunes(t *testing.T) {
-	options, _ := keptBundle(t)
-	openKept(t, options)
-	for _, file := range kept(t, options) {
+// SaveCaches removes the old indexes of archives that a source no longer has.
+func TestPruneRemovesUnusedIndexes(t *testing.T) {
+	options, _ := cachedBundle(t)
+	openAndSave(t, options)
+	for _, file := range cacheFiles(t, options) {
 		old := time.Now().Add(-8 * 24 * time.Hour)
 		if err := os.Chtimes(file, old, old); err != nil {
 			t.Fatal(err)
@@ -239,8 +239,8 @@ func TestKeepPrunes(t *testing.T) {
 	if err := os.Remove(filepath.Join(options.Sources[0], "platform.tar")); err != nil {
 		t.Fatal(err)
 	}
-	openKept(t, options)
-	if n := len(kept(t, options)); n != 1 {
-		t.Errorf("%d indexes are kept of one archive", n)
+	openAndSave(t, options)
+	if n := len(cacheFiles(t, options)); n != 1 {
+		t.Errorf("%d cached indexes, want one for the remaining archive", n)
 	}
 }

@@ -198,9 +198,9 @@ func stateOf(t *testing.T, tree *layoutstore.Tree, path string) string {
 	return sources[i].State
 }
 
-// wholeWithout returns which entries of an archive can be read without the bytes
+// readableWithout returns which entries of an archive can be read without the bytes
 // between from and to, if headers are followed as a chain and not searched for.
-func wholeWithout(places []layouttest.Place, have content, from, to int64) func(string) bool {
+func readableWithout(places []layouttest.Place, have content, from, to int64) func(string) bool {
 	whole := map[string]bool{}
 	for _, p := range places {
 		if p.Header < to && p.Body > from {
@@ -224,7 +224,7 @@ func size(t *testing.T, file string) int64 {
 }
 
 // old gives files a time long ago, so that nobody seems to be writing them.
-func old(t *testing.T, files ...string) {
+func makeOld(t *testing.T, files ...string) {
 	t.Helper()
 	for _, file := range files {
 		long := time.Now().Add(-24 * time.Hour)
@@ -244,14 +244,14 @@ func lose(t *testing.T, chunks []string, i int, f func()) {
 	before := t.Failed()
 	f()
 	if t.Failed() && !before {
-		t.Fatalf("so it was without %s", chunks[i])
+		t.Fatalf("failed without %s", chunks[i])
 	}
 	if err := os.Rename(away, chunks[i]); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestArchiveCutShort(t *testing.T) {
+func TestTruncatedArchive(t *testing.T) {
 	tree := buildUsual(t, "")
 	have := contentOf(t, tree)
 	archive := pack(t, tree)
@@ -269,15 +269,15 @@ func TestArchiveCutShort(t *testing.T) {
 	for _, n := range slices.Compact(cuts) {
 		layouttest.WriteFile(t, archive, data[:n])
 		opened := openWith(t, archiveOptions(archive))
-		wantServed(t, opened, have, wholeWithout(places, have, n, never))
+		wantServed(t, opened, have, readableWithout(places, have, n, never))
 		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
 		if t.Failed() {
-			t.Fatalf("so it was with %d bytes of %d", n, len(data))
+			t.Fatalf("failed with %d bytes of %d", n, len(data))
 		}
 	}
 }
 
-func TestPaddedArchiveIsWhole(t *testing.T) {
+func TestPaddedArchiveIsComplete(t *testing.T) {
 	tree := buildUsual(t, "")
 	archive := pack(t, tree)
 	// As tar does, to a multiple of its blocking factor.
@@ -302,10 +302,10 @@ func TestFlippedBitInAHeader(t *testing.T) {
 			flipped[at] ^= 4
 			layouttest.WriteFile(t, archive, flipped)
 			opened := openWith(t, archiveOptions(archive))
-			wantServed(t, opened, have, wholeWithout(places, have, p.Header, never))
+			wantServed(t, opened, have, readableWithout(places, have, p.Header, never))
 			wantProblem(t, opened, layoutstore.Damaged, archive, "")
 			if t.Failed() {
-				t.Fatalf("so it was with byte %d flipped, in the header of %s", at, p.Name)
+				t.Fatalf("failed with byte %d flipped, in the header of %s", at, p.Name)
 			}
 		}
 	}
@@ -377,7 +377,7 @@ func TestManyChunks(t *testing.T) {
 	wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), contentOf(t, tree))
 }
 
-func TestTwoArchivesUnite(t *testing.T) {
+func TestTwoArchivesAreMerged(t *testing.T) {
 	dir := t.TempDir()
 	tags := map[string]map[string]digest.Digest{}
 	for _, from := range []struct {
@@ -493,7 +493,7 @@ func TestArchivesOfOldBundles(t *testing.T) {
 			}
 			wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), have)
 			if t.Failed() {
-				t.Fatalf("so it was with %+v", test)
+				t.Fatalf("failed with %+v", test)
 			}
 		}
 	}
@@ -508,7 +508,7 @@ func stripped(have content, strip string) content {
 	return bare
 }
 
-func TestFilesThatAreNoArchives(t *testing.T) {
+func TestFilesOtherThanArchives(t *testing.T) {
 	tree := buildUsual(t, "")
 	archive := pack(t, tree)
 	dir := filepath.Dir(archive)
@@ -533,7 +533,7 @@ func TestFilesThatAreNoArchives(t *testing.T) {
 }
 
 // A source may be a link to an archive; a link in a source is not read.
-func TestArchivesThatAreLinks(t *testing.T) {
+func TestLinksToArchives(t *testing.T) {
 	dir := t.TempDir()
 	one, two := build(t, "one", "install"), build(t, "two", "install")
 	one.Archive(filepath.Join(dir, ".data/one.tar"), layouttest.Archive{})

@@ -15,7 +15,7 @@ import (
 // A layer and a manifest that are missing when a layout is listed, and written before the
 // audit asks where they should be, are reported as missing. The audit does not crash, as a
 // server would with it while a mount is replaced.
-func TestBlobsThatAppearDuringAnAudit(t *testing.T) {
+func TestBlobsWrittenDuringAudit(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
 	layer := []byte("a layer that arrives late")

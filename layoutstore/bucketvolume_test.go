@@ -67,7 +67,7 @@ func TestBucketVolumeConforms(t *testing.T) {
 }
 
 // A blob that is gone from the bucket is not located, so that a check reports it.
-func TestBucketVolumeMissesWhatIsGone(t *testing.T) {
+func TestBucketVolumeDoesNotLocateDeletedBlobs(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "store")
 	tree := layouttest.New(t, t.TempDir())

@@ -52,24 +52,24 @@ func TestEveryChunkLostInTurn(t *testing.T) {
 					wantAll(t, opened, have)
 					return
 				}
-				wantServed(t, opened, have, wholeWithout(places, have, starts[i], never))
+				wantServed(t, opened, have, readableWithout(places, have, starts[i], never))
 				says, named := fmt.Sprintf("chunk %04d is missing", i), fmt.Sprintf("chunk %04d", i)
 				if i == 1 && len(chunks) == 2 { // whether there was another one, the first does not say
 					says, named = "the set ends early, after chunk 0000: chunk 0000 is cut short, or chunks behind it are missing", "chunk 0000"
 				}
 				wantProblem(t, opened, layoutstore.Incomplete, archive, says)
-				wantLostNamed(t, opened, named)
+				wantChunkNamed(t, opened, named)
 			})
 		}
 		wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), have)
 		if t.Failed() {
-			t.Fatalf("so it was with an archive cut %s", how)
+			t.Fatalf("failed with an archive cut %s", how)
 		}
 	}
 }
 
-// wantLostNamed checks that every problem of an archive names the chunk to copy again.
-func wantLostNamed(t *testing.T, opened *layoutstore.Tree, chunk string) {
+// wantChunkNamed checks that every problem of an archive names the chunk to copy again.
+func wantChunkNamed(t *testing.T, opened *layoutstore.Tree, chunk string) {
 	t.Helper()
 	for _, p := range allProblems(t, opened) {
 		if p.Chunk() != chunk || !strings.Contains(p.Reason, chunk) {
@@ -96,9 +96,9 @@ func TestManyChunksMissing(t *testing.T) {
 	}
 }
 
-// TestChunksAnswerAsTheArchive: however an archive is cut, all of it is served, without
+// TestChunksServeTheSameAsTheArchive: however an archive is cut, all of it is served, without
 // any problem.
-func TestChunksAnswerAsTheArchive(t *testing.T) {
+func TestChunksServeTheSameAsTheArchive(t *testing.T) {
 	random := rand.New(rand.NewPCG(23, 4))
 	for round := range rounds(6, 60) {
 		tree := randomTree(t, random, round)
@@ -123,7 +123,7 @@ func TestChunksAnswerAsTheArchive(t *testing.T) {
 			removeAll(t, chunks)
 		}
 		if t.Failed() {
-			t.Fatalf("so it was in round %d", round)
+			t.Fatalf("failed in round %d", round)
 		}
 	}
 }
@@ -186,10 +186,10 @@ func removeAll(t *testing.T, files []string) {
 	}
 }
 
-// TestChunkCutShort cuts every chunk short, in turn. Everything before the cut is served, and no
+// TestTruncatedChunk cuts every chunk short, in turn. Everything before the cut is served, and no
 // wrong content ever is. If anything is not served, a problem names the chunk among those that
 // may be cut. If the chain of headers continues behind the cut, only missing blobs reveal it.
-func TestChunkCutShort(t *testing.T) {
+func TestTruncatedChunk(t *testing.T) {
 	random := rand.New(rand.NewPCG(23, 5))
 	for how, cut := range cuts {
 		tree := buildUsual(t, how)
@@ -202,9 +202,9 @@ func TestChunkCutShort(t *testing.T) {
 			data := layouttest.ReadFile(t, chunks[i])
 			for _, n := range shorter(random, int64(len(data))) {
 				layouttest.WriteFile(t, chunks[i], data[:n])
-				wantTruth(t, archive, have, places, starts[i]+n, i)
+				wantServedOfTruncated(t, archive, have, places, starts[i]+n, i)
 				if t.Failed() {
-					t.Fatalf("so it was with %d of %d bytes of chunk %d, cut %s", n, len(data), i, how)
+					t.Fatalf("failed with %d of %d bytes of chunk %d, cut %s", n, len(data), i, how)
 				}
 			}
 			layouttest.WriteFile(t, chunks[i], data)
@@ -222,12 +222,12 @@ func shorter(random *rand.Rand, size int64) (all []int64) {
 	return slices.DeleteFunc(slices.Compact(all), func(n int64) bool { return n < 0 || n >= size })
 }
 
-// wantTruth checks what is served of a set whose chunk i is cut short at a place of the
+// wantServedOfTruncated checks what is served of a set whose chunk i is cut short at a place of the
 // archive.
-func wantTruth(t *testing.T, archive string, have content, places []layouttest.Place, cut int64, i int) {
+func wantServedOfTruncated(t *testing.T, archive string, have content, places []layouttest.Place, cut int64, i int) {
 	t.Helper()
 	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
-	before := wholeWithout(places, have, cut, never)
+	before := readableWithout(places, have, cut, never)
 	lost := false
 	for name, want := range have {
 		layout, d, ok := blobAt(name)
@@ -269,9 +269,9 @@ func namesChunk(text string, chunk int) bool {
 	return false
 }
 
-// TestWhatIsLostIsNamed: an index that precedes its blobs, as other tools write it, leads
+// TestLostContentNamesItsChunk: an index that precedes its blobs, as other tools write it, leads
 // to content in a missing chunk and behind it. All of that is reported, with the chunk.
-func TestWhatIsLostIsNamed(t *testing.T) {
+func TestLostContentNamesItsChunk(t *testing.T) {
 	tree := build(t, "", "install")
 	archive := filepath.Join(t.TempDir(), "platform.tar")
 	have := contentOf(t, tree)
@@ -288,10 +288,10 @@ func TestWhatIsLostIsNamed(t *testing.T) {
 	for i := 1; i < len(chunks)-1; i++ {
 		lose(t, chunks, i, func() {
 			opened := openWith(t, archiveOptions(filepath.Dir(archive)))
-			whole := wholeWithout(places, have, starts[i], never)
+			whole := readableWithout(places, have, starts[i], never)
 			wantServed(t, opened, have, whole)
 			chunk := fmt.Sprintf("chunk %04d", i)
-			wantLostNamed(t, opened, chunk)
+			wantChunkNamed(t, opened, chunk)
 			named := map[string]bool{}
 			for _, p := range allProblems(t, opened) {
 				named[p.Entry] = true

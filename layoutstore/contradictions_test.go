@@ -106,7 +106,7 @@ func TestOneOfSeveralTypesIsRight(t *testing.T) {
 
 // A layer with urls is an ordinary one: if it is missing, that is a problem. Only its
 // media type makes it optional.
-func TestUrlsMakeNothingOptional(t *testing.T) {
+func TestURLsDoNotMakeLayersOptional(t *testing.T) {
 	for mediaType, optional := range map[string]bool{
 		ocispec.MediaTypeImageLayerGzip:                             false,
 		ocispec.MediaTypeImageLayerNonDistributableGzip:             true, //nolint:staticcheck // what a source may hold

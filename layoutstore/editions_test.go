@@ -256,7 +256,7 @@ func named(l *layouttest.Layout, ref string) ocispec.Descriptor {
 }
 
 // Images of several repositories in one layout never get each other's tags.
-func TestTwoImagesInOneLayout(t *testing.T) {
+func TestImagesOfSeveralRepositoriesInOneLayout(t *testing.T) {
 	for name, c := range map[string]struct {
 		path       string
 		references []string

@@ -192,7 +192,7 @@ var needsQuarantine = map[string]bool{"Problems": true, "QuarantineProblem": tru
 // An ended context is not damage: whatever a volume returns afterwards, each method
 // returns the context's error, reports no problem, changes no quarantine, and remembers
 // no result. A second caller with its own context gets everything.
-func TestEndedContextsLeaveNothing(t *testing.T) {
+func TestEndedContextIsNotDamage(t *testing.T) {
 	broken := problem.Problem{Kind: Damaged, Reason: "a verdict about the content"}
 	ways := map[string]*endingVolume{
 		"before":                nil,
@@ -280,7 +280,7 @@ func (exhaustedVolume) Locate(context.Context, string, digest.Digest) (extent.Li
 
 // Which sizes manifests claim is unknown to a caller who has gone, and while nothing can be opened:
 // the first is an error, and the second refuses no finding.
-func TestClaimsThatCannotBeRead(t *testing.T) {
+func TestUnreadableClaims(t *testing.T) {
 	for kind, source := range endingSources(t) {
 		e := newEndingTree(t, source, false)
 		where, err := e.layout.Locate(t.Context(), e.good)

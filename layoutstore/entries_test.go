@@ -70,9 +70,9 @@ func TestEveryKindOfTar(t *testing.T) {
 			options := archiveOptions(filepath.Dir(archive))
 			options.CacheDir = t.TempDir()
 			for range 2 { // the second time from the cached index
-				wantAll(t, openKept(t, options), have)
+				wantAll(t, openAndSave(t, options), have)
 				if t.Failed() {
-					t.Fatalf("so it was with %s, chunks of %d", name, chunk)
+					t.Fatalf("failed with %s, chunks of %d", name, chunk)
 				}
 			}
 		}
@@ -129,7 +129,7 @@ func newSparse(name string) []layouttest.Entry {
 	}}
 }
 
-func TestEntriesThatCannotBeServed(t *testing.T) {
+func TestUnservableEntries(t *testing.T) {
 	tree := buildUsual(t, "")
 	good := entriesOf(t, tree, tar.FormatGNU)
 	refused := odd("")
@@ -150,7 +150,7 @@ func TestEntriesThatCannotBeServed(t *testing.T) {
 		options := archiveOptions(filepath.Dir(archive))
 		options.CacheDir = t.TempDir()
 		for range 2 { // the second time from the cached index
-			opened := openKept(t, options)
+			opened := openAndSave(t, options)
 			wantServed(t, opened, contentOf(t, tree), all)
 			found := problemsByEntry(t, opened, archive)
 			delete(found, "odd") // a missing index may be reported or not
@@ -167,7 +167,7 @@ func TestEntriesThatCannotBeServed(t *testing.T) {
 }
 
 // If there are too many problems, the last one says so.
-func TestManyEntriesThatCannotBeServed(t *testing.T) {
+func TestManyUnservableEntries(t *testing.T) {
 	var entries []layouttest.Entry
 	for i := range 1500 {
 		entries = append(entries, layouttest.File(fmt.Sprintf("../%d", i), nil))
@@ -177,7 +177,7 @@ func TestManyEntriesThatCannotBeServed(t *testing.T) {
 	options := archiveOptions(archive)
 	options.CacheDir = t.TempDir()
 	for range 2 { // the second time from the cached index
-		opened := openKept(t, options)
+		opened := openAndSave(t, options)
 		if n := len(problemsOf(opened.Snapshot())); n != 1001 {
 			t.Errorf("%d problems", n)
 		}
@@ -187,7 +187,7 @@ func TestManyEntriesThatCannotBeServed(t *testing.T) {
 
 // A sparse entry does not state how long it is in the archive: the entry behind it is found
 // nevertheless.
-func TestBehindASparseEntry(t *testing.T) {
+func TestEntryAfterSparseEntry(t *testing.T) {
 	long := build(t, "", strings.Repeat("long/", 30)+"name")
 	for _, format := range []tar.Format{tar.FormatGNU, tar.FormatPAX} {
 		for name, sparse := range map[string][]layouttest.Entry{"old": {odd("")["odd/blobs/sha256/"+digest.FromString("old sparse").Encoded()]}, "new": newSparse("odd/x")} {
@@ -198,7 +198,7 @@ func TestBehindASparseEntry(t *testing.T) {
 			options := archiveOptions(archive)
 			options.CacheDir = t.TempDir()
 			for i := range 3 {
-				opened := openKept(t, options)
+				opened := openAndSave(t, options)
 				wantServed(t, opened, contentOf(t, long), all)
 				for _, p := range problemsOf(opened.Snapshot()) {
 					if p.Entry == "" {
@@ -206,7 +206,7 @@ func TestBehindASparseEntry(t *testing.T) {
 					}
 				}
 				if t.Failed() {
-					t.Fatalf("so it was with %s, %s, open %d", name, format, i)
+					t.Fatalf("failed with %s, %s, open %d", name, format, i)
 				}
 			}
 		}
@@ -253,7 +253,7 @@ func TestLargeEntries(t *testing.T) {
 		options := archiveOptions(archive)
 		options.CacheDir = t.TempDir()
 		for range 2 {
-			opened := openKept(t, options)
+			opened := openAndSave(t, options)
 			wantAll(t, opened, contentOf(t, tree))
 			blob, err := repository(t, opened, repositoryName("install")).Blob(context.Background(), d)
 			if err != nil || blob.Size != large {
@@ -279,7 +279,7 @@ func TestLargeEntries(t *testing.T) {
 }
 
 // Entries that are not files of layouts are no problem.
-func TestOtherEntries(t *testing.T) {
+func TestEntriesOutsideOfLayouts(t *testing.T) {
 	tree := buildUsual(t, "")
 	entries := append([]layouttest.Entry{
 		{Header: tar.Header{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", Format: tar.FormatPAX, PAXRecords: map[string]string{"comment": "by git"}}},
@@ -297,7 +297,7 @@ func TestOtherEntries(t *testing.T) {
 	wantAll(t, openWith(t, archiveOptions(archive)), contentOf(t, tree))
 }
 
-func TestNameWithoutBound(t *testing.T) {
+func TestLongNames(t *testing.T) {
 	tree := buildUsual(t, "")
 	long := layouttest.File(strings.Repeat("a/", 200_000)+"index.json", []byte("{}"))
 	long.Format = tar.FormatPAX

@@ -17,7 +17,7 @@ import (
 
 // The graph of a repository is what it serves: nested children, discovery images, and
 // missing content with the reason.
-func TestClosure(t *testing.T) {
+func TestGraph(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
 	l := tree.Layout("modules/a")

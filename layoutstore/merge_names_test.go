@@ -60,7 +60,7 @@ func TestSourcesWithRootsOfTheirOwn(t *testing.T) {
 }
 
 // Two bundles of two editions, each below the root that it names itself.
-func TestOwnAutoRoots(t *testing.T) {
+func TestAutoRootsOfSources(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	putBelow(t, one, "deckhouse/ee", "install", "v1")
 	putBelow(t, two, "deckhouse/fe", "install", "v2")

@@ -255,7 +255,7 @@ func TestUnreachableBucket(t *testing.T) {
 	downloadBlob(t, repo, graph.Blobs[0].Digest)
 }
 
-func TestSourcesThatAreNotInABucket(t *testing.T) {
+func TestInvalidSourcesInBuckets(t *testing.T) {
 	s := buckettest.Start(t)
 	s.Write(t, "a/index.json", []byte("{}"))
 	for _, source := range []string{"nothing", "a/b.tar", "b.tar"} {

@@ -64,7 +64,7 @@ func openInMemory(t *testing.T, dir string, d digest.Digest) (*Repository, *stal
 
 // A blob in the system's memory is opened without any time to wait, wherever reading
 // begins. Another blob is not, and every change of its file is noticed.
-func TestBlobsInMemoryNeedNoPatience(t *testing.T) {
+func TestCachedBlobsOpenWithoutWaiting(t *testing.T) {
 	layer := bytes.Repeat([]byte("layer"), 20_000)
 	d := digest.FromBytes(layer)
 	for name, dir := range cachedForms(t, layer) {

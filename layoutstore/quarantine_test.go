@@ -62,7 +62,7 @@ func refuse(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.P
 
 // Neither a finding of the scrub nor a request for a quarantined blob opens files of
 // earlier findings, and yet each is the same problem as in a complete list.
-func TestQuarantinedOneByOne(t *testing.T) {
+func TestQuarantineReadsOnlyOneCopy(t *testing.T) {
 	tree, layers, opened := rotten(t, 50)
 	repo, err := tree.Snapshot().At("app")
 	if err != nil {

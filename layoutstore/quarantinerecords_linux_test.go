@@ -78,7 +78,7 @@ func TestDamagedRecord(t *testing.T) {
 }
 
 // A proof lifts the quarantine of a damaged record, even before anybody has requested the blob.
-func TestProofAgainstADamagedRecord(t *testing.T) {
+func TestReleaseWithDamagedRecord(t *testing.T) {
 	q := quarantine(t, false)
 	if err := os.Truncate(q.records(t)[0], 0); err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestUnreadableQuarantine(t *testing.T) {
 
 // A record that cannot be written now is written later; until then a problem says so. A
 // removed directory is created again.
-func TestQuarantineIsKeptLater(t *testing.T) {
+func TestRecordsAreWrittenLater(t *testing.T) {
 	q := quarantine(t, false)
 	cache := filepath.Dir(q.options.QuarantineDir)
 	if err := os.RemoveAll(cache); err != nil {

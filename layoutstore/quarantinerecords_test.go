@@ -76,7 +76,7 @@ func TestRecordsLimit(t *testing.T) {
 }
 
 // Other files in the directory of records stay untouched.
-func TestRecordsOnly(t *testing.T) {
+func TestOtherFilesAreNotRecords(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{".tmp-123", "README", strings.Repeat("x", 64), strings.Repeat("x", 60) + ".quarantine",
 		strings.Repeat("x", 65) + ".quarantine", strings.Repeat("x", 64) + ".quarantinf", "." + strings.Repeat("x", 63) + ".quarantine"} {
@@ -117,7 +117,7 @@ func TestLongestRecord(t *testing.T) {
 
 // What cannot be removed is reported, and removed once it can be; what is found again
 // meanwhile is kept.
-func TestRecordThatCannotBeRemoved(t *testing.T) {
+func TestUnremovableRecord(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "quarantine")
 	for _, again := range []bool{false, true} {
 		v := record{place{"/a", ""}, digest.FromString("x"), "1", "rotten"}
@@ -153,7 +153,7 @@ func TestRecordThatCannotBeRemoved(t *testing.T) {
 
 // A record that is written and removed before either is done is removed, and the other way
 // round it is written; records that were there count.
-func TestLastWordOnARecord(t *testing.T) {
+func TestQueuedWriteAndRemoval(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "quarantine")
 	v := record{place{"/a", ""}, digest.FromString("x"), "1", "rotten"}
 	r := newRecords(dir)
@@ -186,7 +186,7 @@ func TestLastWordOnARecord(t *testing.T) {
 
 // What another process does with a record after this one is not undone: neither is a record removed
 // once more, nor written once more.
-func TestRecordsOfOthersStay(t *testing.T) {
+func TestRecordsOfOtherProcesses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "quarantine")
 	v := record{place{"/a", ""}, digest.FromString("x"), "1", "rotten"}
 	file := filepath.Join(dir, v.name())
@@ -210,7 +210,7 @@ func TestRecordsOfOthersStay(t *testing.T) {
 }
 
 // A directory that cannot be made is reported, and used once it can be.
-func TestRecordsWithoutADirectory(t *testing.T) {
+func TestUnwritableRecordsDirectory(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "cache")
 	r := newRecords(filepath.Join(parent, "quarantine"))
 	v := record{place{"/a", ""}, digest.FromString("x"), "1", "rotten"}
@@ -242,7 +242,7 @@ func (missingFile) String() string                         { return "missing" }
 
 // A file that cannot be opened says nothing about its content: the quarantine holds, also one of
 // whose record only the name is known. Reasons that have changed meanwhile stay.
-func TestCopyThatCannotBeOpened(t *testing.T) {
+func TestUnreadableCopyStaysQuarantined(t *testing.T) {
 	d := digest.FromString("x")
 	where := extent.List{{File: missingFile{}, Len: 1}}
 	p := &indexedLayout{vol: unreadVolume{}, path: "app"}

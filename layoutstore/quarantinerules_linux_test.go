@@ -99,7 +99,7 @@ func TestFindingOfAWrongSize(t *testing.T) {
 }
 
 // Nothing is recorded, found or listed after the caller's context has ended.
-func TestQuarantineWithoutACaller(t *testing.T) {
+func TestQuarantineWithEndedContext(t *testing.T) {
 	q := quarantine(t, false)
 	repo, layout := q.repository(t)
 	stamp := q.stamp(t)

@@ -16,7 +16,7 @@ import (
 
 // A quarantined blob keeps no other blob from being served, not even while there are records that
 // nobody can read.
-func TestOthersAreServedBesideAQuarantine(t *testing.T) {
+func TestQuarantineAffectsNoOtherBlobs(t *testing.T) {
 	for _, unreadable := range []bool{false, true} {
 		tree, layers, _ := rotten(t, 3)
 		if unreadable {
@@ -41,7 +41,7 @@ func TestOthersAreServedBesideAQuarantine(t *testing.T) {
 
 // One copy has records of two states when two processes found it damaged, with a change between.
 // The next finding takes the place of both.
-func TestFindingAfterTwoStates(t *testing.T) {
+func TestFindingReplacesTwoStates(t *testing.T) {
 	q := quarantine(t, false)
 	other := q
 	other.options.QuarantineDir = filepath.Join(t.TempDir(), "quarantine")
@@ -85,7 +85,7 @@ func TestReadableAndUnreadableRecords(t *testing.T) {
 }
 
 // A record that was cut within its reason is damaged: nobody reads half a sentence. It holds.
-func TestRecordCutInItsReason(t *testing.T) {
+func TestTruncatedRecord(t *testing.T) {
 	q := quarantine(t, false)
 	record := q.records(t)[0]
 	content := layouttest.ReadFile(t, record)
@@ -123,7 +123,7 @@ func TestFindingOfAnUnclaimedBlob(t *testing.T) {
 }
 
 // Once its file has changed, a copy is no problem of the quarantine, and no check lists it.
-func TestProblemOfAChangedFile(t *testing.T) {
+func TestChangedFileHasNoProblem(t *testing.T) {
 	q := quarantine(t, false)
 	_, layout := q.repository(t)
 	layouttest.Try(t, os.Chtimes(q.file, time.Time{}, time.Unix(1, 0)))
@@ -169,7 +169,7 @@ func TestQuarantineIsListedOnceInOrder(t *testing.T) {
 }
 
 // A copy in an archive that is gone has no stamp.
-func TestStampOfAnArchiveThatIsGone(t *testing.T) {
+func TestStampOfMissingArchive(t *testing.T) {
 	q := quarantine(t, true)
 	_, layout := q.repository(t)
 	layouttest.Try(t, os.Remove(q.file))

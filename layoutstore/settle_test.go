@@ -30,8 +30,8 @@ func wantState(t *testing.T, tree *layoutstore.Tree, archive, want string) {
 	}
 }
 
-// With an hour to settle nothing settles during the test.
-func TestArchiveThatIsBeingWritten(t *testing.T) {
+// The settle time is an hour, so that no archive settles during the test.
+func TestArchiveBeingWritten(t *testing.T) {
 	first, second, third := buildUsual(t, "first"), build(t, "second", "second"), buildUsual(t, "third")
 	archive, other := pack(t, first), pack(t, second)
 	dir := filepath.Dir(archive)
@@ -39,7 +39,7 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	options := archiveOptions(dir)
 	options.Settle = time.Hour
 	tree := openWith(t, options)
-	// At the start a complete archive is served, even if it was written a moment ago.
+	// At the start a complete archive is served, even if it has just been written.
 	wantAll(t, tree, contentOf(t, first))
 	wantState(t, tree, archive, "ready")
 
@@ -61,10 +61,10 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	wantState(t, tree, archive, "waiting")
 	wantServed(t, tree, contentOf(t, first), none)
 	if found := problemsOf(tree.Snapshot()); len(found) > 0 {
-		t.Errorf("waiting is no problem: %v", found)
+		t.Errorf("problems while waiting: %v", found)
 	}
 	end := layouttest.Places(t, archive)
-	chunks := layouttest.CutAt(t, archive, 10_001, end[len(end)-1].Header) // the last is needed
+	chunks := layouttest.CutAt(t, archive, 10_001, end[len(end)-1].Header) // the last chunk has an entry
 	refresh(t, tree)
 	wantState(t, tree, archive, "waiting")
 	wantServed(t, tree, contentOf(t, third), none)
@@ -77,7 +77,7 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	tree = openWith(t, options)
 	wantAll(t, tree, both)
 
-	// It waits for incomplete ones that are young.
+	// An incomplete archive waits if it was written a moment ago.
 	last := chunks[len(chunks)-1]
 	rest := layouttest.ReadFile(t, last)
 	if err := os.Remove(last); err != nil {
@@ -86,21 +86,21 @@ func TestArchiveThatIsBeingWritten(t *testing.T) {
 	tree = openWith(t, options)
 	wantState(t, tree, archive, "waiting")
 	wantAll(t, tree, contentOf(t, second))
-	old(t, chunks[:len(chunks)-1]...)
+	makeOld(t, chunks[:len(chunks)-1]...)
 	tree = openWith(t, options)
 	wantState(t, tree, archive, "incomplete")
 	wantProblem(t, tree, layoutstore.Incomplete, archive, "")
 
-	// The last chunk arrives, and is still being written.
+	// A part of the last chunk arrives.
 	layouttest.WriteFile(t, last, rest[:len(rest)/2])
 	refresh(t, tree)
 	wantState(t, tree, archive, "waiting")
 	wantAll(t, tree, contentOf(t, second))
 }
 
-// until rescans the tree until the archive is in a state. While it is waiting, nothing
+// rescanUntil rescans the tree until the archive is in a state. While it is waiting, nothing
 // of it may be served.
-func until(t *testing.T, tree *layoutstore.Tree, archive, state string, have content) {
+func rescanUntil(t *testing.T, tree *layoutstore.Tree, archive, state string, have content) {
 	t.Helper()
 	for t.Context().Err() == nil {
 		change := refresh(t, tree)
@@ -109,20 +109,20 @@ func until(t *testing.T, tree *layoutstore.Tree, archive, state string, have con
 			return
 		}
 		if got != "waiting" {
-			t.Fatalf("%s is %s on its way to %s", archive, got, state)
+			t.Fatalf("%s is %s, want waiting or %s", archive, got, state)
 		}
 		wantServed(t, tree, have, none)
 		if t.Failed() {
-			t.Fatalf("so it was while it was %s", got)
+			t.Fatalf("failed while it was %s", got)
 		}
 		if change.Again <= 0 {
-			t.Fatal("it waits, and no scan is scheduled")
+			t.Fatal("the archive is waiting, but no scan is scheduled")
 		}
 		time.Sleep(change.Again)
 	}
 }
 
-func TestArchiveIsServedWhenItIsStill(t *testing.T) {
+func TestArchiveIsServedOnceUnchanged(t *testing.T) {
 	for _, chunk := range []int64{0, 9000} {
 		tree := buildUsual(t, "")
 		have := contentOf(t, tree)
@@ -140,7 +140,7 @@ func TestArchiveIsServedWhenItIsStill(t *testing.T) {
 		opened := openWith(t, options)
 		wantAll(t, opened, content{})
 
-		// A part of it: all chunks but the last, or half of the file.
+		// Write a part of the archive: all chunks but the last, or half of the file.
 		half := int64(len(data) / 2)
 		if chunk > 0 {
 			half = startsOf(t, files)[len(files)-1]
@@ -152,12 +152,12 @@ func TestArchiveIsServedWhenItIsStill(t *testing.T) {
 		} else {
 			layouttest.WriteFile(t, archive, data[:half])
 		}
-		until(t, opened, archive, "incomplete", have)
-		wantServed(t, opened, have, wholeWithout(places, have, half, never))
+		rescanUntil(t, opened, archive, "incomplete", have)
+		wantServed(t, opened, have, readableWithout(places, have, half, never))
 		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
 
-		// The rest, from a copy that keeps modification times: yesterday's, or those of
-		// a clock that is ahead.
+		// Write the rest with other modification times, as a copy that preserves them does:
+		// in the past, or in the future.
 		end := filepath.Join(dir, filepath.Base(files[len(files)-1]))
 		appendTo(t, end, data[half:])
 		if chunk > 0 {
@@ -166,12 +166,12 @@ func TestArchiveIsServedWhenItIsStill(t *testing.T) {
 				t.Fatal(err)
 			}
 		} else {
-			old(t, end)
+			makeOld(t, end)
 		}
-		until(t, opened, archive, "ready", have)
+		rescanUntil(t, opened, archive, "ready", have)
 		wantAll(t, opened, have)
 		if change := refresh(t, opened); change.Changed || change.Again != 0 {
-			t.Errorf("nothing is awaited, and the refresh says %+v", change)
+			t.Errorf("refresh without a change: %+v", change)
 		}
 	}
 }
@@ -204,11 +204,11 @@ func TestArchiveReplacedAndRemoved(t *testing.T) {
 			files = layouttest.Split(t, archive, chunk)
 		}
 		if change := refresh(t, opened); !change.Changed {
-			t.Errorf("an archive was replaced, and the refresh says %+v", change)
+			t.Errorf("refresh after an archive was replaced: %+v", change)
 		}
 		wantAll(t, opened, with(two))
 		if repository(t, opened, repositoryName("loose")) != kept {
-			t.Error("an unchanged repository was made again")
+			t.Error("an unchanged repository was not reused")
 		}
 		// A request that started before the change gets the old content, or fails.
 		for name := range contentOf(t, one) {
@@ -217,7 +217,7 @@ func TestArchiveReplacedAndRemoved(t *testing.T) {
 			}
 		}
 		if change := refresh(t, opened); change.Changed {
-			t.Errorf("nothing changed, and the refresh says %+v", change)
+			t.Errorf("refresh without a change: %+v", change)
 		}
 		for _, file := range files {
 			if err := os.Remove(file); err != nil {
@@ -229,8 +229,8 @@ func TestArchiveReplacedAndRemoved(t *testing.T) {
 	}
 }
 
-// A request never waits for an archive: what cannot be read now was read before.
-func TestArchivesUnderReaders(t *testing.T) {
+// Readers get correct content or an error while an archive is replaced again and again.
+func TestArchivesChangeUnderReaders(t *testing.T) {
 	one, two := build(t, "one", "install"), build(t, "two", "install")
 	archive := pack(t, one)
 	opened := openWith(t, archiveOptions(filepath.Dir(archive)))

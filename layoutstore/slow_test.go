@@ -72,11 +72,11 @@ func fromStart(size int64) (off, n int64) { return 0, size }
 
 // While one manifest cannot be read, the other image is served completely, including
 // its blobs, whose sizes only manifests state.
-func TestSlowManifestHoldsUpNoOtherImage(t *testing.T) {
-	synctest.Test(t, slowManifestHoldsUpNoOtherImage)
+func TestSlowManifestDoesNotDelayOtherImages(t *testing.T) {
+	synctest.Test(t, slowManifestDoesNotDelayOtherImages)
 }
 
-func slowManifestHoldsUpNoOtherImage(t *testing.T) {
+func slowManifestDoesNotDelayOtherImages(t *testing.T) {
 	repo, disk, _, fast, slow, layer := slowTree(t, 10*time.Second, false)
 	defer close(disk.release)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -100,11 +100,11 @@ func slowManifestHoldsUpNoOtherImage(t *testing.T) {
 
 // Requests that need the complete repository get ErrSlow, and a check ends with its
 // context.
-func TestSlowManifestIsWaitedForNoLongerThanPatience(t *testing.T) {
-	synctest.Test(t, slowManifestIsWaitedForNoLongerThanPatience)
+func TestSlowManifestTimesOut(t *testing.T) {
+	synctest.Test(t, slowManifestTimesOut)
 }
 
-func slowManifestIsWaitedForNoLongerThanPatience(t *testing.T) {
+func slowManifestTimesOut(t *testing.T) {
 	repo, disk, s, _, slow, _ := slowTree(t, soon, false)
 	released := false
 	defer func() {
@@ -164,11 +164,11 @@ func slowBlob(t *testing.T) {
 
 // While a manifest is slow, a small blob is sent only if its bytes are proven: otherwise it
 // could be a damaged manifest that is named only in the index that has not been read yet.
-func TestUnprovenBlobWaitsForTheWholeRepository(t *testing.T) {
-	synctest.Test(t, unprovenBlobWaitsForTheWholeRepository)
+func TestUnverifiedBlobWaitsForAllManifests(t *testing.T) {
+	synctest.Test(t, unverifiedBlobWaitsForAllManifests)
 }
 
-func unprovenBlobWaitsForTheWholeRepository(t *testing.T) {
+func unverifiedBlobWaitsForAllManifests(t *testing.T) {
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("app")
 	a := l.Image(layouttest.Image{Layers: [][]byte{[]byte("fast")}})

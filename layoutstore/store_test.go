@@ -77,7 +77,7 @@ func replace(t *testing.T, file string, data []byte) {
 
 // While a journal exists the tree is the old one; once it is gone, the tree is the new one:
 // for a first scan and for a rescan.
-func TestJournalHidesWhatIsPublished(t *testing.T) {
+func TestJournalHidesUnpublishedContent(t *testing.T) {
 	dir, _, _ := publishing(t)
 	open := func() *layoutstore.Tree {
 		t.Helper()

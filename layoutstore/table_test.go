@@ -83,7 +83,7 @@ func TestCheckReadsManifestsOnce(t *testing.T) {
 }
 
 // A scan may hang with its disk: callers wait for it no longer than their context lasts.
-func TestScanIsWaitedForNoLongerThanAContext(t *testing.T) {
+func TestCallersDoNotWaitForHangingScan(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
 	l.Tag(l.Image(layouttest.Image{}), "v1")

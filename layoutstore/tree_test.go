@@ -92,7 +92,7 @@ func problems(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind) []lay
 
 const ee = "deckhouse/ee"
 
-func TestUnionOfSources(t *testing.T) {
+func TestSourcesAreMerged(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	first := put(t, one, "install", "one", "v1", "v2")
 	second := put(t, two, "install", "two", "v2", "v3")
@@ -209,7 +209,7 @@ func TestHalfWrittenIndex(t *testing.T) {
 	}
 }
 
-func TestBlobThatArrivesLate(t *testing.T) {
+func TestBlobArrivesLater(t *testing.T) {
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("install")
 	d := l.Image(layouttest.Image{Name: "a", LayerSizes: []int64{100}})
@@ -238,7 +238,7 @@ func TestBlobThatArrivesLate(t *testing.T) {
 	}
 }
 
-func TestSourceGoesAndComesBack(t *testing.T) {
+func TestSourceDisappearsAndReturns(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "bundle")
 	put(t, dir, "install", "a", "v1")
@@ -332,7 +332,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-func TestNamesThatCannotBeServed(t *testing.T) {
+func TestIllegalNames(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "Modules/X", "a", "v1")
 	put(t, dir, ".", "a", "v1")
@@ -354,7 +354,7 @@ func TestNamesThatCannotBeServed(t *testing.T) {
 	}
 }
 
-func TestTwoRootsOneName(t *testing.T) {
+func TestSameNameBelowTwoRoots(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "a/x", "one", "v1")
 	put(t, dir, "x", "two", "v2")

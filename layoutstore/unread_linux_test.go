@@ -46,8 +46,8 @@ func TestFilesThatAreNotRead(t *testing.T) {
 		"absolute.tar":                     {link("/nowhere/other.tar"), "links to archives are not read"},
 		"link.tar.0000.chunk":              {link("other.tar"), "links to archives are not read"},
 		"sub/link.tar":                     {link("../other.tar"), "below the top of the source"},
-		"pipe.tar":                         {func(t *testing.T, name string) { mustDo(t, syscall.Mkfifo(name, 0o600)) }, "a pipe"},
-		"pipe.tar.gz":                      {func(t *testing.T, name string) { mustDo(t, syscall.Mkfifo(name, 0o600)) }, "a pipe"},
+		"pipe.tar":                         {func(t *testing.T, name string) { layouttest.Try(t, syscall.Mkfifo(name, 0o600)) }, "a pipe"},
+		"pipe.tar.gz":                      {func(t *testing.T, name string) { layouttest.Try(t, syscall.Mkfifo(name, 0o600)) }, "a pipe"},
 		"socket.tar":                       {listen, "a socket"},
 		"x.tar.tmp":                        {file, ""},
 		".b.tar.Ab3xYz":                    {file, ""},
@@ -63,12 +63,12 @@ func TestFilesThatAreNotRead(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(name, "/", "_"), func(t *testing.T) {
 			dir := t.TempDir()
-			mustDo(t, os.MkdirAll(filepath.Join(dir, "sub"), 0o755))
+			layouttest.Try(t, os.MkdirAll(filepath.Join(dir, "sub"), 0o755))
 			tree, other := build(t, "usual", "usual/install"), build(t, "other", "other")
-			mustDo(t, os.CopyFS(dir, os.DirFS(tree.Dir())))
+			layouttest.Try(t, os.CopyFS(dir, os.DirFS(tree.Dir())))
 			other.Archive(filepath.Join(dir, "other.tar"), layouttest.Archive{})
 			path := filepath.Join(dir, name)
-			mustDo(t, os.MkdirAll(filepath.Dir(path), 0o755))
+			layouttest.Try(t, os.MkdirAll(filepath.Dir(path), 0o755))
 			c.make(t, path)
 			var failures []layoutstore.Problem
 			for _, p := range problemsOf(openWith(t, archiveOptions(dir)).Snapshot()) {
@@ -108,18 +108,11 @@ func TestNestedArchivesThatAreSources(t *testing.T) {
 	}
 }
 
-func mustDo(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // listen makes a socket; its path is short enough for one.
 func listen(t *testing.T, name string) {
 	t.Helper()
 	t.Chdir(filepath.Dir(name))
 	l, err := net.Listen("unix", filepath.Base(name))
-	mustDo(t, err)
+	layouttest.Try(t, err)
 	t.Cleanup(func() { l.Close() })
 }

@@ -15,11 +15,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// child marks the process that runs a test for its parent.
+// child is the environment variable of the process that runs a test for its parent.
 const child = "LAYOUTPROXY_TEST_CHILD"
 
-// apart reports whether this process should run the test. The first process starts
-// another one for it, to which file modes apply even if root runs the tests.
+// apart reports whether this process should run the test. The first process starts a child
+// that runs it. File modes apply to the child even if root runs the tests.
 func apart(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(child) != "" {
@@ -35,7 +35,7 @@ func apart(t *testing.T) bool {
 	}
 	cmd := exec.CommandContext(t.Context(), program, "-test.run", "^"+t.Name()+"$", "-test.v")
 	cmd.Dir = "/"
-	cmd.Env = append(os.Environ(), child+"=1", "GORACE=atexit_sleep_ms=0") // no second of sleep at its end
+	cmd.Env = append(os.Environ(), child+"=1", "GORACE=atexit_sleep_ms=0") // the race detector would sleep for a second at exit
 	if os.Getuid() == 0 {
 		const nobody = 65534
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
@@ -55,7 +55,7 @@ func chmod(t *testing.T, file string, mode os.FileMode) {
 
 // An archive that cannot be read keeps its last state and is a problem, at every scan,
 // until it can be read again.
-func TestArchiveThatCannotBeRead(t *testing.T) {
+func TestUnreadableArchive(t *testing.T) {
 	if !apart(t) {
 		return
 	}
@@ -72,7 +72,7 @@ func TestArchiveThatCannotBeRead(t *testing.T) {
 		tags := served(t, opened)
 		chmod(t, file, 0)
 		if change := refresh(t, opened); !change.Changed {
-			t.Error("nothing is said to have changed")
+			t.Error("refresh reports no change")
 		}
 		wantFailing(t, opened, archive, tags)
 		chmod(t, file, 0o644)
@@ -93,12 +93,12 @@ func wantFailing(t *testing.T, opened *layoutstore.Tree, archive string, tags []
 			t.Errorf("tags %q, want %q", got, tags)
 		}
 		if change := refresh(t, opened); change.Changed || change.Again != 0 {
-			t.Errorf("nothing changed, and the refresh says %+v", change)
+			t.Errorf("refresh without a change: %+v", change)
 		}
 	}
 }
 
-func TestArchiveThatCannotBeReadAtTheStart(t *testing.T) {
+func TestUnreadableArchiveAtStart(t *testing.T) {
 	if !apart(t) {
 		return
 	}
@@ -116,7 +116,7 @@ func TestArchiveThatCannotBeReadAtTheStart(t *testing.T) {
 }
 
 // If the files were replaced, the last state is dropped.
-func TestArchiveReplacedByOneThatCannotBeRead(t *testing.T) {
+func TestArchiveReplacedByUnreadableOne(t *testing.T) {
 	if !apart(t) {
 		return
 	}
@@ -128,11 +128,11 @@ func TestArchiveReplacedByOneThatCannotBeRead(t *testing.T) {
 	refresh(t, opened)
 	wantState(t, opened, archive, "failing")
 	if got := served(t, opened); len(got) > 0 {
-		t.Errorf("served of a file that is gone: %v", got)
+		t.Errorf("tags of the replaced file are served: %v", got)
 	}
 }
 
-func TestSourceThatCannotBeRead(t *testing.T) {
+func TestUnreadableSource(t *testing.T) {
 	if !apart(t) {
 		return
 	}
@@ -150,7 +150,7 @@ func TestSourceThatCannotBeRead(t *testing.T) {
 			}
 		}
 		if got := served(t, opened); len(got) != len(tags) {
-			t.Errorf("%d tags are left of %d", len(got), len(tags))
+			t.Errorf("%d tags are served, want %d", len(got), len(tags))
 		}
 		chmod(t, dir, 0o755)
 		refresh(t, opened)
@@ -159,7 +159,7 @@ func TestSourceThatCannotBeRead(t *testing.T) {
 }
 
 // If a process has run out of open files, archives keep their last state.
-func TestArchivesWithoutFilesLeft(t *testing.T) {
+func TestArchivesOutOfOpenFiles(t *testing.T) {
 	if !apart(t) {
 		return
 	}
@@ -183,17 +183,17 @@ func TestArchivesWithoutFilesLeft(t *testing.T) {
 		}
 		taken = append(taken, f)
 	}
-	// A few open files are enough for the directory, and not for the archive in it.
+	// With a few open files, the directory can be read, but not the archive in it.
 	for free := range len(taken) {
 		_, err := opened.Refresh(context.Background())
 		if err == nil {
 			if free == 0 {
-				t.Error("a look without any file went through")
+				t.Error("a scan without any free file handle succeeded")
 			}
 			break
 		}
 		if !layoutstore.IsExhausted(err) || opened.Snapshot() != before {
-			t.Errorf("with %d files: %v, the tree is another one: %v", free, err, opened.Snapshot() != before)
+			t.Errorf("with %d free file handles: %v, snapshot replaced: %v", free, err, opened.Snapshot() != before)
 		}
 		taken[free].Close()
 	}
@@ -207,22 +207,22 @@ func TestReadOnlyCache(t *testing.T) {
 	if !apart(t) {
 		return
 	}
-	options, have := keptBundle(t)
-	wantAll(t, openKept(t, options), have)
+	options, have := cachedBundle(t)
+	wantAll(t, openAndSave(t, options), have)
 	filled := options.CacheDir
 	t.Cleanup(func() { chmod(t, filled, 0o755) })
 	chmod(t, filled, 0o555)
-	files := kept(t, options)
+	files := cacheFiles(t, options)
 	for _, file := range files {
-		wantAll(t, openKept(t, options), have)
+		wantAll(t, openAndSave(t, options), have)
 		chmod(t, file, 0)
-		wantAll(t, openKept(t, options), have)
+		wantAll(t, openAndSave(t, options), have)
 	}
 	empty := t.TempDir()
 	chmod(t, empty, 0o555)
 	options.CacheDir = empty
-	wantAll(t, openKept(t, options), have)
+	wantAll(t, openAndSave(t, options), have)
 	if _, err := os.Create(filepath.Join(empty, "file")); !errors.Is(err, os.ErrPermission) {
-		t.Errorf("the cache can be written: %v", err)
+		t.Errorf("create a file in the read-only cache: %v", err)
 	}
 }

@@ -61,7 +61,7 @@ func nest(t *testing.T, paths ...string) *layouttest.Tree {
 	return tree
 }
 
-func TestArchiveIsTheTree(t *testing.T) {
+func TestArchiveContainsTheTree(t *testing.T) {
 	dir := t.TempDir()
 	tree := buildAll(t, dir)
 	for name, a := range map[string]layouttest.Archive{
@@ -91,7 +91,7 @@ func TestArchiveIsTheTree(t *testing.T) {
 }
 
 // An archive is what d8 packs. Its digest is golden, so that no edit changes it unnoticed.
-func TestArchiveIsAsD8Packs(t *testing.T) {
+func TestArchiveMatchesD8(t *testing.T) {
 	archive := filepath.Join(t.TempDir(), "new/all.tar")
 	buildAll(t, t.TempDir()).Archive(archive, layouttest.Archive{})
 	headers, _ := entries(t, archive)
@@ -142,7 +142,7 @@ func TestArchiveOfSomeLayouts(t *testing.T) {
 	}
 }
 
-func TestArchiveRefuses(t *testing.T) {
+func TestArchiveErrors(t *testing.T) {
 	dir := t.TempDir()
 	for name, a := range map[string]layouttest.Archive{
 		"a missing layout":                  {Layouts: []string{".", "nowhere"}},

@@ -48,7 +48,7 @@ func TestImageIsValid(t *testing.T) {
 	}
 }
 
-func TestLayersOfAskedSize(t *testing.T) {
+func TestLayerSizes(t *testing.T) {
 	l := layouttest.New(t, t.TempDir()).Layout(".")
 	sizes := []int64{0, 1, 70000, 70000}
 	manifest := func(name string) (m ocispec.Manifest) {

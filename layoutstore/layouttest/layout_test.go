@@ -39,7 +39,7 @@ func TestTag(t *testing.T) {
 	}
 }
 
-func TestTagLeavesTheCallersDescriptor(t *testing.T) {
+func TestTagDoesNotChangeItsArgument(t *testing.T) {
 	l := layouttest.New(t, t.TempDir()).Layout(".")
 	d := l.Image(layouttest.Image{})
 	d.Annotations = map[string]string{"mine": "yes"}

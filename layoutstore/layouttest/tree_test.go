@@ -35,7 +35,7 @@ func buildAll(tb layouttest.TB, dir string) *layouttest.Tree {
 	return tree
 }
 
-func TestSameCallsSameBytes(t *testing.T) {
+func TestOutputIsReproducible(t *testing.T) {
 	first, second := t.TempDir(), t.TempDir()
 	buildAll(t, first)
 	buildAll(t, second)
@@ -85,7 +85,7 @@ func TestBlobsAreNamedByTheirContent(t *testing.T) {
 	}
 }
 
-func TestLayoutIsOnePerPath(t *testing.T) {
+func TestLayoutReturnsTheSameLayoutPerPath(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	if tree.Layout("install") != tree.Layout("install") {
 		t.Error("two layouts of one path")
