@@ -27,7 +27,7 @@ type Archive struct {
 	// cachedIndex is set if another process made the index. Then an entry's header is
 	// checked before the entry is first read.
 	cachedIndex bool
-	checked     bitSet      // of each layout's index.json, then of its blobs
+	checked     bitSet      // entries whose headers were checked: see tarLayout.first
 	saved       atomic.Bool // SaveIndex was called
 	written     atomic.Bool // the index is beside the archive, in a bucket
 	documents   documents   // of an archive in a bucket
@@ -37,9 +37,10 @@ type Archive struct {
 // IsStale reports whether the cached index turned out not to match the archive.
 func (a *Archive) IsStale() bool { return a.stale.Load() }
 
-// OpenArchive reads the headers of an archive, or takes its index from cache if that has
-// one of exactly these files; or one is beside the archive in its bucket. Errors: the context's; those of opening and reading the
-// files. Problems of the archive itself are in [Archive.Problem] and [Archive.Layouts].
+// OpenArchive reads the headers of an archive, unless the cache has an index of exactly these
+// files, or such an index is beside the archive in its bucket. Errors: the context's; those of
+// opening and reading the files. Problems of the archive itself are in [Archive.Problem] and
+// [Archive.Layouts].
 func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 	a := &Archive{set: set, base: set.list()}
 	a.begins = beginsOf(a.base)
@@ -54,8 +55,8 @@ func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 		}
 	}
 	a.documents.texts, a.index.documents = a.index.documents, nil
-	a.prefix = legacyPrefix(cmp.Or(set.As, set.Name), a.index.layouts)
-	a.misplaced = misplaced(cmp.Or(set.As, set.Name), a.index.layouts)
+	name := cmp.Or(set.As, set.Name)
+	a.prefix, a.misplaced = legacyPrefix(name, a.index.layouts), findMisplaced(name, a.index.layouts)
 	if a.cachedIndex {
 		a.trackChecks()
 	}
@@ -74,8 +75,8 @@ func (a *Archive) trackChecks() {
 }
 
 // SaveIndex writes the index to cache, unless it came from there or the archive is
-// incomplete. Writing a file takes longer than reading the headers of a small archive:
-// call it when nobody waits.
+// incomplete. Call it when nobody waits: writing a file takes longer than reading the headers
+// of a small archive.
 func (a *Archive) SaveIndex(cache Cache) {
 	if !a.cachedIndex && a.saved.CompareAndSwap(false, true) {
 		cache.store(a.set, a.index, a.documents.all())
@@ -84,8 +85,8 @@ func (a *Archive) SaveIndex(cache Cache) {
 	}
 }
 
-// Problem says why the archive is incomplete; ok is false if it is complete. Missing
-// chunks come first, then what is wrong with the others. The problem has no path.
+// Problem returns why the archive is incomplete; ok is false if it is complete. The reason
+// names the missing chunks first, then what is wrong with the others. The problem has no path.
 func (a *Archive) Problem() (p problem.Problem, ok bool) {
 	missing := a.set.seams.missingText()
 	if a.index.broken != nil {
@@ -145,8 +146,8 @@ func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
 	return found, nil
 }
 
-// noIndex returns the problem of a layout without an index.json. ok is false if the layout has
-// nothing else either.
+// noIndex returns the problem of a layout without an index.json. ok is false if the layout is
+// empty.
 func (a *Archive) noIndex(l *tarLayout) (p problem.Problem, ok bool) {
 	if p, ok = l.lost[""]; ok {
 		p.Entry = path.Join(l.path, "index.json")
@@ -157,7 +158,7 @@ func (a *Archive) noIndex(l *tarLayout) (p problem.Problem, ok bool) {
 	return p, len(l.blobs) > 0 || len(l.odd) > 0 || len(l.lost) > 0
 }
 
-// treePath returns the path in the tree of the layout that the archive has at p.
+// treePath returns the path in the tree of the layout at p in the archive.
 func (a *Archive) treePath(p string) string {
 	if a.prefix == "" {
 		return p

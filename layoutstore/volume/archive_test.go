@@ -32,7 +32,7 @@ func openArchive(t testing.TB, dir string, cache volume.Cache) *volume.Archive {
 		t.Fatal(err)
 	}
 	if len(found.Sets) != 1 {
-		t.Fatalf("%d archives, faults %v", len(found.Sets), found.Problems)
+		t.Fatalf("%d archives, problems %v", len(found.Sets), found.Problems)
 	}
 	a, err := volume.OpenArchive(context.Background(), found.Sets[0], cache)
 	if err != nil {
@@ -47,17 +47,17 @@ func TestArchiveConformance(t *testing.T) {
 		cut     func(t *testing.T, file string)
 		kept    bool
 	}{
-		"as d8 packs":           {},
-		"PAX":                   {archive: layouttest.Archive{Format: tar.FormatPAX}},
-		"by hand":               {archive: layouttest.Archive{DotSlash: true, Directories: true}},
-		"chunks":                {cut: splitting(1000)},
-		"two chunks":            {cut: splitting(20_000)},
-		"chunks of one block":   {cut: func(t *testing.T, file string) { layouttest.Cut(t, file, 512) }},
-		"chunks of odd size":    {cut: func(t *testing.T, file string) { layouttest.Cut(t, file, 777) }},
-		"one chunk":             {cut: func(t *testing.T, file string) { layouttest.CutAt(t, file) }},
-		"empty chunks":          {cut: func(t *testing.T, file string) { layouttest.CutAt(t, file, 0, 600, 600, 600) }},
-		"from a kept index":     {kept: true},
-		"chunks, from an index": {cut: splitting(3000), kept: true},
+		"packed as by d8":             {},
+		"PAX":                         {archive: layouttest.Archive{Format: tar.FormatPAX}},
+		"by hand":                     {archive: layouttest.Archive{DotSlash: true, Directories: true}},
+		"chunks":                      {cut: splitting(1000)},
+		"two chunks":                  {cut: splitting(20_000)},
+		"chunks of one block":         {cut: func(t *testing.T, file string) { layouttest.Cut(t, file, 512) }},
+		"chunks of odd size":          {cut: func(t *testing.T, file string) { layouttest.Cut(t, file, 777) }},
+		"one chunk":                   {cut: func(t *testing.T, file string) { layouttest.CutAt(t, file) }},
+		"empty chunks":                {cut: func(t *testing.T, file string) { layouttest.CutAt(t, file, 0, 600, 600, 600) }},
+		"from a cached index":         {kept: true},
+		"chunks, from a cached index": {cut: splitting(3000), kept: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			volumetest.Run(t, func(t *testing.T, tree *layouttest.Tree) volume.Volume {
@@ -73,7 +73,7 @@ func TestArchiveConformance(t *testing.T) {
 				cache := volume.Cache(t.TempDir())
 				openArchive(t, dir, cache).SaveIndex(cache)
 				if kept, err := filepath.Glob(string(cache) + "/*.index"); len(kept) != 1 || err != nil {
-					t.Fatalf("kept: %v, %v", kept, err)
+					t.Fatalf("cached: %v, %v", kept, err)
 				}
 				return whole(t, openArchive(t, dir, cache))
 			})
@@ -81,7 +81,7 @@ func TestArchiveConformance(t *testing.T) {
 	}
 }
 
-// splitting cuts archives as d8 does.
+// splitting returns a volume of archives that are cut as d8 cuts them.
 func splitting(limit int64) func(t *testing.T, file string) {
 	return func(t *testing.T, file string) { layouttest.Split(t, file, limit) }
 }
@@ -94,7 +94,7 @@ func whole(t testing.TB, a *volume.Archive) *volume.Archive {
 	return a
 }
 
-// FuzzArchive: for any bytes and cuts, every blob and index that is located reads what
+// FuzzArchive: for any archive and any cuts, each located blob and index has the bytes that
 // archive/tar reads from the last entry of its name.
 func FuzzArchive(f *testing.F) {
 	seeds := seedArchives(f)
@@ -158,7 +158,7 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 		}
 		where, err := a.Locate(t.Context(), layout, d)
 		if err != nil {
-			continue // it may be refused, but not wrong
+			continue // it may be refused, but must not be wrong
 		}
 		if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, w) {
 			t.Errorf("%s: %d bytes, %v; archive/tar reads %d", name, len(got), err, len(w))
@@ -166,8 +166,8 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 	}
 }
 
-// entriesOf returns what archive/tar reads of an archive, the last entry of each name; a hard
-// link is the file that its name had when it was read.
+// entriesOf returns what archive/tar reads of an archive: the last entry of each name. A hard
+// link stands for the file that its name had when the link was read.
 func entriesOf(data []byte) map[string][]byte {
 	all, regular := map[string][]byte{}, map[string]bool{}
 	for r := tar.NewReader(bytes.NewReader(data)); ; {
@@ -196,8 +196,8 @@ func entriesOf(data []byte) map[string][]byte {
 	}
 }
 
-// cleaned returns the place in the tree that a name means, and for names that lead up a place
-// that nothing has.
+// cleaned returns the path in the tree of an entry's name, or for names that lead out of the tree
+// a path that nothing has.
 func cleaned(name string) string {
 	if slices.Contains(strings.Split(name, "/"), "..") {
 		return "../" + name
@@ -227,8 +227,8 @@ func seedArchives(f *testing.F) (seeds [][]byte) {
 	return append(seeds, handmade(f), faulty(f), append(bytes.Clone(seeds[0]), seeds[1]...))
 }
 
-// faulty returns an archive with an entry of each kind that archive/tar does not write, and
-// one that says it is far longer than the archive at its end.
+// faulty returns an archive with one entry of each kind that archive/tar does not write. The last
+// entry claims to be far longer than the archive.
 func faulty(f *testing.F) []byte {
 	f.Helper()
 	blob := func(what string) string { return "x/blobs/sha256/" + digest.FromString(what).Encoded() }
@@ -263,7 +263,7 @@ func faulty(f *testing.F) []byte {
 	return data
 }
 
-// handmade returns an archive with one of each entry that is refused.
+// handmade returns an archive with one entry of each kind that is refused.
 func handmade(f *testing.F) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -293,8 +293,8 @@ func handmade(f *testing.F) []byte {
 	return b.Bytes()
 }
 
-// FuzzKeptIndex: whatever the cache contains, located blobs are those of the archive.
-func FuzzKeptIndex(f *testing.F) {
+// FuzzCachedIndex: whatever the cache contains, located blobs have the bytes of the archive.
+func FuzzCachedIndex(f *testing.F) {
 	tree := layouttest.New(f, f.TempDir())
 	l := tree.Layout("x")
 	l.Tag(l.Image(layouttest.Image{Name: "x", LayerSizes: []int64{10}}), "v1")
@@ -340,8 +340,8 @@ func TestCancelledOpen(t *testing.T) {
 	}
 }
 
-// A blob that spans a missing chunk is lost, and the archive names that chunk.
-func TestLostBlob(t *testing.T) {
+// A blob that spans a missing chunk is missing, and the archive's problem names that chunk.
+func TestBlobInMissingChunk(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("install")
@@ -366,8 +366,8 @@ func TestLostBlob(t *testing.T) {
 	}
 }
 
-// An archive with a layout in each entry, more than any bundle has, is refused before it fills the
-// memory.
+// An archive with a layout in each entry, more layouts than any bundle has, is refused before it
+// exhausts the memory.
 func TestTooManyLayouts(t *testing.T) {
 	dir := t.TempDir()
 	f, err := os.Create(filepath.Join(dir, "a.tar"))

@@ -24,7 +24,7 @@ func (a *Archive) Locate(ctx context.Context, layout string, d digest.Digest) (e
 	return a.locate(layout, d)
 }
 
-// locate is Locate. It reads nothing: the index is in memory.
+// locate is Locate without a context: it only looks into the index in memory.
 func (a *Archive) locate(layout string, d digest.Digest) (extent.List, error) {
 	p, ok := a.archivePath(layout)
 	l := a.index.layout(p)

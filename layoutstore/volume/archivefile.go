@@ -37,8 +37,8 @@ func (f *archiveFile) Open(ctx context.Context) (*os.File, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	// By path, not from an open directory: each scan would open one, and few would ever
-	// be used. The user names the directory, and the name in it has no slash.
+	// By path, not from an open directory: each scan would have to open one, and few would
+	// ever be used. The user named the directory, and the name in it has no slash.
 	file, err := plainfile.OpenNoFollow(filepath.Join(f.dir, f.name))
 	if err != nil {
 		// A link, or an error to report: a link may lead to another name in the directory.
@@ -80,8 +80,8 @@ func (f *archiveFile) unchanged(file *os.File, info fs.FileInfo) (*os.File, erro
 	return file, nil
 }
 
-// Check implements extent.Checker. It ignores the change time: replacing a file by a
-// rename changes that of the open one, and not its content.
+// Check implements extent.Checker. It ignores the change time: a rename over the open file
+// changes that, but not the content.
 func (f *archiveFile) Check(info fs.FileInfo) error {
 	if info.Size() != f.info.Size() || !info.ModTime().Equal(f.info.ModTime()) {
 		return fmt.Errorf("%s: %w", f.shown, extent.ErrStale)

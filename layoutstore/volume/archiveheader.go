@@ -24,21 +24,21 @@ type uncheckedFile struct {
 	number  int // of the entry in checked; negative if it is not tracked
 }
 
-func (d *uncheckedFile) Open(ctx context.Context) (*os.File, error) {
-	if err := d.archive.checkHeader(ctx, d.name, d.entry); err != nil {
+func (f *uncheckedFile) Open(ctx context.Context) (*os.File, error) {
+	if err := f.archive.checkHeader(ctx, f.name, f.entry); err != nil {
 		if errors.Is(err, extent.ErrStale) {
-			d.archive.stale.Store(true)
+			f.archive.stale.Store(true)
 		}
 		return nil, err
 	}
-	if d.number >= 0 {
-		d.archive.checked.add(d.number)
+	if f.number >= 0 {
+		f.archive.checked.add(f.number)
 	}
-	return d.File.Open(ctx)
+	return f.File.Open(ctx)
 }
 
 // Check implements extent.Checker.
-func (d *uncheckedFile) Check(info fs.FileInfo) error { return d.File.(extent.Checker).Check(info) }
+func (f *uncheckedFile) Check(info fs.FileInfo) error { return f.File.(extent.Checker).Check(info) }
 
 // bitSet is a set of small numbers that several goroutines may use at the same time.
 type bitSet []atomic.Uint32
@@ -57,7 +57,7 @@ func (a *Archive) checkHeader(ctx context.Context, name string, e tarEntry) erro
 	if err != nil {
 		return err
 	}
-	// An entry of the largest size may follow the header: the reader is not asked for it.
+	// The header may announce any amount of content, none of which is read.
 	h, err := tar.NewReader(io.MultiReader(strings.NewReader(string(header)), zeros{})).Next()
 	if err == nil && isSparse(h) {
 		makePlain(h, header)
@@ -78,7 +78,7 @@ func (ix *tarIndex) isHeaderOf(name string, h *tar.Header) bool {
 	return illegal == "" && have == want && h.Typeflag != tar.TypeLink
 }
 
-// zeros is read by a tar reader after the one header that it is given.
+// zeros is an endless reader of zeros, for a tar reader that reads on after its one header.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

@@ -20,15 +20,14 @@ import (
 // on. Joined, the chunks are the archive.
 type Set struct {
 	Name    string // of the archive, without its directory
-	As      string // its original name, if the archive was renamed; may be empty
+	As      string // the original name of a renamed archive; may be empty
 	Chunked bool
-	// Changed is the latest modification of its files.
-	Changed time.Time
+	Changed time.Time // the latest modification of its files
 
 	dir      string          // as the user gave it
-	files    []extent.Extent // of a chunk set, those before the first missing number
-	seams    *seams          // of a chunk set
-	beside   *indexObject    // of an archive in a bucket
+	files    []extent.Extent // of a chunk set, only those before the first missing number
+	seams    *seams          // nil unless the archive is a chunk set
+	beside   *indexObject    // nil unless the archive is in a bucket
 	identity string          // changes when a file is replaced or written
 	written  string          // the same, but ignores changes of modes, owners and links
 }
@@ -41,8 +40,8 @@ func (s Set) Identity() string { return s.identity }
 // the owner and the links of a file.
 func (s Set) Written() string { return s.written }
 
-// Path returns the path of the archive, or what it would be if the chunks were joined in their
-// directory.
+// Path returns the path of the archive, or the path that it would have if the chunks were
+// joined in their directory.
 func (s Set) Path() string { return JoinPath(s.dir, s.Name) }
 
 func (s Set) list() extent.List { return extent.List(s.files) }
@@ -61,8 +60,8 @@ type Found struct {
 // the directory; a file that cannot be read is among the problems.
 func FindArchives(dir string) (Found, error) { return findArchives(dir, viewOf) }
 
-// FindFilesOnDisk is FindArchives without regard to a publication. It is for callers that
-// verify each blob.
+// FindFilesOnDisk is FindArchives, but ignores a publication. It is for callers that verify
+// each blob.
 func FindFilesOnDisk(dir string) (Found, error) {
 	return findArchives(dir, func(*os.Root) (*view, error) { return nil, nil })
 }
@@ -81,7 +80,9 @@ func findArchives(dir string, readView func(*os.Root) (*view, error)) (Found, er
 	if err != nil {
 		return Found{}, err
 	}
-	f := finder{found: Found{Dir: dir, Publishing: v != nil}, dir: dir, root: root, local: isLocal(root), view: v, chunks: map[string][]chunk{}, plain: map[string]chunk{}}
+	f := newFinder(dir)
+	f.found.Publishing = v != nil
+	f.root, f.local, f.view = root, isLocal(root), v
 	for _, name := range v.names(entries) {
 		f.addFile(name)
 	}
@@ -97,8 +98,8 @@ func IsArchive(file string) (archive string, ok bool) {
 	return file, strings.HasSuffix(file, ".tar")
 }
 
-// IsChunk reports whether a file name is that of a chunk, and returns its number as
-// written there.
+// IsChunk reports whether a file name is that of a chunk, and returns the digits of its
+// number.
 func IsChunk(file string) (number string, ok bool) {
 	m := chunkName.FindStringSubmatch(file)
 	if m == nil {
@@ -113,15 +114,19 @@ type chunk struct {
 	file   member
 }
 
+// finder collects the archives of a directory, or of a place in a bucket.
 type finder struct {
-	dir     string
-	root    *os.Root
-	local   bool // the file system of root
+	root    *os.Root // nil for a bucket, as is view
+	local   bool     // the file system of root is local
 	view    *view
-	plain   map[string]chunk
-	chunks  map[string][]chunk
+	plain   map[string]chunk   // archives in one file, by name
+	chunks  map[string][]chunk // of each chunked archive, by name
 	found   Found
 	skipped skippedFiles
+}
+
+func newFinder(dir string) finder {
+	return finder{found: Found{Dir: dir}, chunks: map[string][]chunk{}, plain: map[string]chunk{}}
 }
 
 func (f *finder) report(kind problem.Kind, name string, err error) {
@@ -142,7 +147,7 @@ func (f *finder) addFile(name string) {
 		f.report(problem.Damaged, name, err)
 		return
 	}
-	f.addMember(name, &archiveFile{f.dir, at, filepath.Join(f.dir, name), info, stampOf(info), f.local})
+	f.addMember(name, &archiveFile{f.found.Dir, at, filepath.Join(f.found.Dir, name), info, stampOf(info), f.local})
 }
 
 // addMember adds the file called name, which is an archive or a chunk.
@@ -167,7 +172,7 @@ const maxChunks = 1_000_000
 
 func (f *finder) finish() Found {
 	for name, c := range f.plain {
-		f.found.Sets = append(f.found.Sets, Set{Name: name, Changed: c.file.changed(), dir: f.dir,
+		f.found.Sets = append(f.found.Sets, Set{Name: name, Changed: c.file.changed(), dir: f.found.Dir,
 			identity: c.file.stateStamp(), written: c.file.contentStamp(),
 			files: []extent.Extent{{File: c.file, Len: c.file.size()}}})
 	}
@@ -180,6 +185,6 @@ func (f *finder) finish() Found {
 	}
 	f.found.Problems = append(f.found.Problems, f.skipped.list()...)
 	slices.SortFunc(f.found.Sets, func(a, b Set) int { return strings.Compare(a.Name, b.Name) })
-	slices.SortFunc(f.found.Problems, func(a, b problem.Problem) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(f.found.Problems, problem.Compare)
 	return f.found
 }

@@ -15,13 +15,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// join makes a set of chunks. Those before the first missing number are the readable part
-// of the archive. The length of a missing chunk is unknown, so nothing after it can be
-// located.
+// join makes a set of chunks. Only the chunks before the first missing number are read: the
+// length of a missing chunk is unknown, so nothing after it can be located.
 func (f *finder) join(name string, chunks []chunk) Set {
 	chunks = f.sortChunks(chunks)
-	s := Set{Name: name, Chunked: true, dir: f.dir, seams: &seams{}}
-	id, written := sha256.New(), sha256.New() // short, because each layout's stamp contains it
+	s := Set{Name: name, Chunked: true, dir: f.found.Dir, seams: &seams{}}
+	id, written := sha256.New(), sha256.New() // short: the stamp of each layout contains the identity
 	var end int64
 	next := 0
 	for _, c := range chunks {
@@ -46,8 +45,8 @@ func (f *finder) join(name string, chunks []chunk) Set {
 	return s
 }
 
-// sortChunks sorts chunks by their number. Of two with one number, the shorter name is the
-// one that the format defines.
+// sortChunks sorts chunks by their number. If two have the same number, it keeps the one with
+// the shorter name, which is the name that the format defines.
 func (f *finder) sortChunks(chunks []chunk) []chunk {
 	slices.SortFunc(chunks, func(a, b chunk) int {
 		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(len(a.file.fileName()), len(b.file.fileName())))
@@ -82,7 +81,8 @@ type indexRange struct{ from, to int }
 
 func (r indexRange) isEmpty() bool { return r.to < r.from }
 
-// names returns the chunks as a message names them: one by one, or many as a range.
+// names returns the names of the chunks for a message: one by one, or as one range if there are
+// many.
 func (r indexRange) names() []string {
 	if r.to-r.from >= maxNamed {
 		return []string{r.String()}
@@ -106,7 +106,7 @@ func (r indexRange) String() string {
 	return fmt.Sprintf("chunks %04d to %04d", r.from, r.to)
 }
 
-// describe says that one of the chunks is damaged, or in whatever state is given.
+// describe returns "chunk 0001 or chunk 0002 is STATE" for a range of chunks.
 func (r indexRange) describe(state string) string {
 	names := r.names()
 	switch last := len(names) - 1; {
@@ -119,16 +119,16 @@ func (r indexRange) describe(state string) string {
 	}
 }
 
-// between returns the chunks that end at from or later, and before to.
+// between returns the chunks that end at byte from or later, and before byte to.
 func (s *seams) between(from, to int64) indexRange {
 	i := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= from })
 	j := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= to })
 	return indexRange{i, j - 1}
 }
 
-// isEnd reports whether a chunk ends at the byte end of the archive. Then the archive
-// really ends there: zeros inside an entry, after a cut, would have to run to the end of
-// their chunk by chance. Later chunks are left over from a longer set.
+// isEnd reports whether a chunk ends at byte end, where the archive seems to end. Then it is the
+// real end, and later chunks are left over from a longer set: zeros inside an entry that was cut
+// would reach exactly to the end of a chunk only by chance.
 func (s *seams) isEnd(end int64) bool {
 	_, found := slices.BinarySearch(s.ends, end)
 	return found
@@ -144,8 +144,8 @@ func (s *seams) at(off int64) (chunk int, byteOf int64) {
 	return i, off - s.ends[i-1]
 }
 
-// holding returns the chunks that contain the content of an entry.
-func (s *seams) holding(e tarEntry) indexRange {
+// chunksOf returns the chunks that contain the content of an entry.
+func (s *seams) chunksOf(e tarEntry) indexRange {
 	first, _ := s.at(e.off)
 	last, _ := s.at(e.off + max(e.size, 1) - 1)
 	return indexRange{first, last}
@@ -168,12 +168,12 @@ func (s *seams) isSmallest(i int) bool {
 	return true
 }
 
-// smallest returns the chunk of r that is smaller than the others of the set by more than they
-// differ among themselves. It is only a hint: the format does not promise sizes, but a
-// chunk that was cut short usually stands out. The last chunk may have any size and does
+// smallest returns the chunk of r that is smaller than all others of the set by more than the
+// others differ from each other. It is only a hint: the format does not promise sizes, but a
+// chunk that was cut short is usually much smaller. The last chunk may have any size and does
 // not count.
 func (s *seams) smallest(r indexRange) (int, bool) {
-	s.sizes.Do(func() { s.small = s.findSmallest() }) // an archive may have as many wrong entries as chunks
+	s.sizes.Do(func() { s.small = s.findSmallest() }) // once: each of many wrong entries asks for it
 	n, small := len(s.ends)-1, s.small
 	if n < 2 || small.chunk < r.from || small.chunk > r.to {
 		return 0, false
@@ -206,7 +206,7 @@ func (s *seams) findSmallest() smallest {
 // with the write that fills it. (deckhouse-cli, docs/mirror-bundle-layout.md §4.3.)
 const chunkSlice = 512 << 10
 
-// cutShort says that one of the chunks is cut short, and which one most likely.
+// cutShort returns a text that one of the chunks is cut short, and which one most likely.
 func (s *seams) cutShort(r indexRange) string {
 	text := r.describe("cut short")
 	if i, ok := s.smallest(r); ok && r.from < r.to {
@@ -218,7 +218,7 @@ func (s *seams) cutShort(r indexRange) string {
 // maxRanges limits the ranges of missing chunks that a message lists.
 const maxRanges = 10
 
-// missingText says which chunks are missing; it is empty if none are.
+// missingText returns which chunks are missing, or the empty string.
 func (s *seams) missingText() string {
 	if s == nil {
 		return ""

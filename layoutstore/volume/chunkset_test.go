@@ -40,8 +40,8 @@ func everySet(sizes []int64, do func(sizes []int64, s *seams)) {
 	next(nil)
 }
 
-// Where chunks meet is found by searching; a look at each chunk finds the same.
-func TestSeamsAreFound(t *testing.T) {
+// The binary searches for chunks find the same as a loop over all chunks.
+func TestFindChunks(t *testing.T) {
 	everySet([]int64{0, 1, 2, 5}, func(sizes []int64, s *seams) {
 		total := int64(0)
 		for _, n := range sizes {
@@ -51,7 +51,7 @@ func TestSeamsAreFound(t *testing.T) {
 			if s.isEnd(from) != slices.Contains(s.ends, from) {
 				t.Errorf("%v: a chunk ends at %d: %v", sizes, from, s.isEnd(from))
 			}
-			wantChunk, wantAt := lookAt(sizes, from)
+			wantChunk, wantAt := findChunk(sizes, from)
 			if chunk, at := s.at(from); chunk != wantChunk || at != wantAt {
 				t.Errorf("%v: byte %d is byte %d of %d, want %d of %d", sizes, from, at, chunk, wantAt, wantChunk)
 			}
@@ -65,9 +65,9 @@ func TestSeamsAreFound(t *testing.T) {
 				if got := s.between(from, to); got.isEmpty() != (want == nil) || want != nil && (got.from != want[0] || got.to != want[len(want)-1]) {
 					t.Errorf("%v: between %d and %d: %+v, want %v", sizes, from, to, got, want)
 				}
-				first, _ := lookAt(sizes, from)
-				last, _ := lookAt(sizes, max(from, to-1))
-				if got := s.holding(tarEntry{off: from, size: to - from}); got != (indexRange{first, last}) {
+				first, _ := findChunk(sizes, from)
+				last, _ := findChunk(sizes, max(from, to-1))
+				if got := s.chunksOf(tarEntry{off: from, size: to - from}); got != (indexRange{first, last}) {
 					t.Errorf("%v: bytes %d to %d are in %+v, want %d to %d", sizes, from, to, got, first, last)
 				}
 			}
@@ -75,9 +75,9 @@ func TestSeamsAreFound(t *testing.T) {
 	})
 }
 
-// lookAt returns the chunk with a byte, and which of its bytes that is. What is behind the end
-// counts from the beginning of the last chunk.
-func lookAt(sizes []int64, off int64) (chunk int, at int64) {
+// findChunk returns the chunk that contains a byte, and the offset of the byte in it. Bytes
+// behind the end count as bytes of the last chunk.
+func findChunk(sizes []int64, off int64) (chunk int, at int64) {
 	begin := int64(0)
 	for i, n := range sizes {
 		if off < begin+n || i == len(sizes)-1 {
@@ -88,9 +88,10 @@ func lookAt(sizes []int64, off int64) (chunk int, at int64) {
 	return 0, off
 }
 
-// A chunk stands out if it is smaller than all others by more than they differ, the last one not
-// counted. Two are too few to differ: then it is a third of the other one, or what d8 writes at a time.
-func TestSmallestChunkOfEverySet(t *testing.T) {
+// A chunk stands out if it is smaller than all others, not counting the last one, by more than
+// the others differ from each other. If only one other remains, the difference must exceed a
+// third of it, or the largest difference between chunks of d8.
+func TestSmallestChunk(t *testing.T) {
 	everySet([]int64{0, 89, 90, 100, 101, 200, 2 << 20, 3 << 20}, func(sizes []int64, s *seams) {
 		for i := range sizes {
 			if s.size(i) != sizes[i] {
@@ -127,8 +128,8 @@ func standsOut(sizes []int64) (chunk int, ok bool) {
 	return chunk, slices.Min(others)-least > spread
 }
 
-// Messages name up to 16 chunks one by one, and say which is most likely if there is a choice.
-func TestNamesOfChunks(t *testing.T) {
+// Messages name up to 16 chunks one by one, and if there are several, the most likely one.
+func TestDescribeChunks(t *testing.T) {
 	for r, want := range map[indexRange]struct {
 		names    int
 		text     string
@@ -170,7 +171,7 @@ func TestNamesOfChunks(t *testing.T) {
 	}
 }
 
-func TestMissingChunksAreListed(t *testing.T) {
+func TestMissingText(t *testing.T) {
 	if got := (*seams)(nil).missingText(); got != "" {
 		t.Errorf("of an archive in one file: %q", got)
 	}
@@ -190,8 +191,9 @@ func TestMissingChunksAreListed(t *testing.T) {
 	}
 }
 
-// The identity of a chunk set changes with every chunk, and what was written only if one was.
-func TestStateOfAChunkSet(t *testing.T) {
+// The identity of a chunk set changes with any change of a chunk; Written changes only if a chunk
+// was written.
+func TestIdentityOfChunkSet(t *testing.T) {
 	dir := t.TempDir()
 	at := time.Unix(1_790_000_000, 0)
 	name := func(number string) string { return filepath.Join(dir, "a.tar."+number+".chunk") }
@@ -214,13 +216,13 @@ func TestStateOfAChunkSet(t *testing.T) {
 	}
 	layouttest.Try(t, os.Chmod(name("0001"), 0o600))
 	if now := only(); now.Identity() == before.Identity() || now.Written() != before.Written() {
-		t.Error("a mode is taken for a write, or not seen")
+		t.Error("a change of the mode counts as a write, or goes unnoticed")
 	}
 	for _, number := range []string{"0000", "0001", "0002"} {
 		before = only()
 		layouttest.Try(t, os.Chtimes(name(number), at, at.Add(time.Hour)))
 		if now := only(); now.Identity() == before.Identity() || now.Written() == before.Written() || !now.Changed.Equal(at.Add(time.Hour)) {
-			t.Errorf("a write of chunk %s is not seen", number)
+			t.Errorf("a write of chunk %s goes unnoticed", number)
 		}
 	}
 	before = only()
@@ -230,9 +232,9 @@ func TestStateOfAChunkSet(t *testing.T) {
 	}
 }
 
-// A chunk has a number below a million. Of two with one number the shorter name counts. Problems are
-// in the order of their paths.
-func TestNamesOfChunkFiles(t *testing.T) {
+// Chunk numbers are below a million. Of two chunks with one number, the one with the shorter name
+// is read. Problems are sorted by path.
+func TestFindChunkFiles(t *testing.T) {
 	for name, want := range map[string]struct {
 		archive, number string
 		archives, chunk bool
@@ -274,7 +276,7 @@ func TestNamesOfChunkFiles(t *testing.T) {
 	}
 }
 
-// scanned is a scan of a chunk set that is cut at places, and its entries.
+// scanned returns a scan of a chunk set that is cut at places, and the set's entries.
 func scanned(t *testing.T, entries []layouttest.Entry, padding []byte, places ...int64) (*scan, []scannedEntry) {
 	t.Helper()
 	dir := t.TempDir()
@@ -304,15 +306,15 @@ func rightBlob(n int) layouttest.Entry {
 	return layouttest.File("x/blobs/sha256/"+digest.FromBytes(content).Encoded(), content)
 }
 
-// A small entry in which a chunk ends is verified at once, as long as the budget lasts.
-func TestEntriesAcrossChunksAreVerified(t *testing.T) {
+// A small entry that spans chunks is verified at once, while the budget allows it.
+func TestVerifyEntriesAcrossChunks(t *testing.T) {
 	const size = 3000
-	start := int64(512 + 512) // behind the entry before
+	start := int64(512 + 512) // behind the first entry
 	for _, c := range []struct {
 		place, budget int64
 		refused       bool
 	}{
-		{start, size, false},    // it ends before the entry
+		{start, size, false},    // the chunk ends before the entry
 		{start + 1, size, true}, // in its header
 		{start + 512, size, true},
 		{start + 512 + size - 1, size, true},
@@ -332,7 +334,7 @@ func TestEntriesAcrossChunksAreVerified(t *testing.T) {
 		s.seams = nil
 		s.refused = nil
 		if layouttest.Try(t, s.recordEntry(t.Context(), all[1])); s.refused != nil {
-			t.Error("it is verified in an archive of one file")
+			t.Error("an entry of an archive in one file is verified")
 		}
 	}
 	for size, refused := range map[int]bool{maxSpanProof: true, maxSpanProof + 1: false} {
@@ -341,16 +343,16 @@ func TestEntriesAcrossChunksAreVerified(t *testing.T) {
 		if (s.refused != nil) != refused {
 			t.Errorf("%d bytes: refused %v", size, s.refused != nil)
 		}
-		all[0].end = -1 // it is unknown where it ends
+		all[0].end = -1 // its end is unknown
 		s.refused = nil
 		if layouttest.Try(t, s.recordEntry(t.Context(), all[0])); s.refused != nil {
-			t.Error("an entry without an end is verified")
+			t.Error("an entry whose end is unknown is verified")
 		}
 	}
 }
 
-// The last entry before a break is served if it is right. Suspects are the chunks that end in it,
-// unless it is, and those that end behind it.
+// The last entry before a break is served if its content is intact. Suspects are the chunks that
+// end in it, unless it is intact, and those that end behind it.
 func TestLastEntryBeforeABreak(t *testing.T) {
 	const size, before = 3000, 1024
 	body := int64(before + 512 + size)
@@ -386,7 +388,7 @@ func TestLastEntryBeforeABreak(t *testing.T) {
 		if refused != (c.reason != "") || refused && (p.Kind != c.refused || !strings.HasPrefix(p.Reason, c.reason) || p.Entry != all[1].name) {
 			t.Errorf("%s: refused %v: %+v", name, refused, p)
 		}
-		// Before the first entry there is none to verify.
+		// At the beginning there is no entry to verify.
 		s.last, s.refused = scannedEntry{}, nil
 		if got, err := s.checkLastEntry(t.Context(), c.places[0]+1); err != nil || got != (indexRange{0, 0}) || s.refused != nil {
 			t.Errorf("%s, at the beginning: %+v, %v", name, got, err)
@@ -394,8 +396,8 @@ func TestLastEntryBeforeABreak(t *testing.T) {
 	}
 }
 
-// A set that ends early: which chunk to copy depends on the sizes. The next one is named only if the
-// last one is as large as others.
+// Which chunks to copy after a set that ends early depends on their sizes. The next chunk is
+// named only if the last one is as large as others.
 func TestTruncatedChunks(t *testing.T) {
 	for name, c := range map[string]struct {
 		ends     []int64
@@ -404,14 +406,14 @@ func TestTruncatedChunks(t *testing.T) {
 		again    []string
 		reason   string
 	}{
-		"one is missing": {[]int64{100, 200}, []indexRange{{2, 3}, {5, 5}}, indexRange{0, 1}, []string{"chunk 0002", "chunk 0003"}, ""},
-		"a small last one": {[]int64{100, 150}, nil, indexRange{0, -1}, []string{"chunk 0001", behindLast},
+		"a chunk is missing": {[]int64{100, 200}, []indexRange{{2, 3}, {5, 5}}, indexRange{0, 1}, []string{"chunk 0002", "chunk 0003"}, ""},
+		"a small last chunk": {[]int64{100, 150}, nil, indexRange{0, -1}, []string{"chunk 0001", behindLast},
 			"the set ends early, after chunk 0001: chunk 0001 is cut short, or chunks behind it are missing: how; copy chunk 0001 or the chunks behind it again"},
-		"one as large": {[]int64{100, 200}, nil, indexRange{0, -1}, []string{"chunk 0002", "chunk 0001"},
+		"a last chunk as large": {[]int64{100, 200}, nil, indexRange{0, -1}, []string{"chunk 0002", "chunk 0001"},
 			"chunk 0002 is missing, or the one before it is cut short (chunk 0001): how"},
-		"one as large, others suspected": {[]int64{100, 200, 300}, nil, indexRange{1, 1}, []string{"chunk 0003", "chunk 0001", "chunk 0002"},
+		"a last chunk as large, others suspected": {[]int64{100, 200, 300}, nil, indexRange{1, 1}, []string{"chunk 0003", "chunk 0001", "chunk 0002"},
 			"chunk 0003 is missing, or chunk 0001 or chunk 0002 is cut short: how"},
-		"an empty last one": {[]int64{100, 200, 200}, nil, indexRange{0, -1}, []string{"chunk 0001", "chunk 0002", behindLast},
+		"an empty last chunk": {[]int64{100, 200, 200}, nil, indexRange{0, -1}, []string{"chunk 0001", "chunk 0002", behindLast},
 			"the set ends early, after chunk 0002: chunk 0001 or chunk 0002 is cut short, or chunks behind it are missing: how; copy chunk 0001 or chunk 0002 or the chunks behind it again"},
 	} {
 		s := &scan{size: c.ends[len(c.ends)-1], seams: &seams{ends: c.ends, missing: c.missing, last: len(c.ends) - 1}}
@@ -420,7 +422,7 @@ func TestTruncatedChunks(t *testing.T) {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}
-	// An entry that the end is in is lost.
+	// The entry in which the set ends is lost.
 	s, all := scanned(t, []layouttest.Entry{rightBlob(10), wrongBlob(3000)}, nil, 1024)
 	p := s.truncatedEntry(&tar.Header{Name: all[1].name, Typeflag: tar.TypeReg}, all[1])
 	lost := s.refused[all[1].entry.off]
@@ -429,8 +431,8 @@ func TestTruncatedChunks(t *testing.T) {
 	}
 }
 
-// Two empty blocks are the end of an archive if nothing speaks against it: bytes behind them, or a
-// last entry that is wrong, where a chunk ends before them.
+// Two empty blocks are the end of an archive, unless a chunk ends before them and there is data
+// behind them, or the last entry is wrong.
 func TestEndOfChunks(t *testing.T) {
 	const size = 3000
 	next := int64(1024 + 512 + 3072)
@@ -475,8 +477,8 @@ func TestEndOfChunks(t *testing.T) {
 	}
 }
 
-// Chunks that cannot be read say nothing about the archive: each step ends with the error.
-func TestChunksThatCannotBeRead(t *testing.T) {
+// Chunks that cannot be read say nothing about the archive: each step returns the error.
+func TestUnreadableChunks(t *testing.T) {
 	next := int64(1024 + 512 + 3072)
 	for name, do := range map[string]func(s *scan, last scannedEntry) error{
 		"record": func(s *scan, last scannedEntry) error { return s.recordEntry(t.Context(), last) },

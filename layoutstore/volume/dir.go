@@ -36,8 +36,8 @@ func OpenDir(name string) (*Dir, error) {
 	return &Dir{name: name, root: root, blobs: openDirs{open: map[string]*sharedRoot{}}}, nil
 }
 
-// Close closes the directory. Only a caller that opened the Dir for itself may call it:
-// requests use what a Dir returned for as long as they like.
+// Close closes the directory. Only a caller that opened the Dir for itself may call it: of a
+// shared Dir, requests may still use files.
 func (d *Dir) Close() error { return d.root.Close() }
 
 // SameAs reports whether d and other are the same directory of the file system. They
@@ -111,8 +111,8 @@ func (d *Dir) Blobs(ctx context.Context, layout string) ([]digest.Digest, error)
 	return all, ctx.Err()
 }
 
-// names returns the file names in a directory below the volume, sorted. A missing directory,
-// or something else under its name, has no names.
+// names returns the file names in a directory below the volume, sorted. It returns none if the
+// directory is missing or is not a directory.
 func (d *Dir) names(dir string) ([]string, error) {
 	root, err := plainfile.OpenRootIn(d.root, filepath.FromSlash(dir))
 	switch {
@@ -138,9 +138,9 @@ type blobFile struct {
 	dir, name string // below the volume, with slashes
 }
 
-// withDirectory calls do with the blob's directory and name. If that fails, it calls do
-// with the volume's root and the full path: the directory was replaced since it was
-// opened, or the blob is a link to elsewhere in the tree.
+// withDirectory calls do with the blob's directory and name. If that fails, it calls do with the
+// volume's root and the full path: the directory may have been replaced since it was opened, or
+// the blob may be a link to elsewhere in the tree.
 func (f *blobFile) withDirectory(do func(root *os.Root, name string) error) error {
 	if shared := f.vol.blobs.take(f.vol.root, f.dir); shared != nil {
 		err := do(shared.root, f.name)
@@ -190,7 +190,7 @@ func (f *blobFile) OpenCached() (*os.File, fs.FileInfo, error) {
 
 func (f *blobFile) String() string { return filepath.Join(f.vol.name, f.dir, f.name) }
 
-// rootFile is another file of a directory tree.
+// rootFile is a file of a directory tree that is not a blob.
 type rootFile struct {
 	vol    *Dir
 	root   *os.Root

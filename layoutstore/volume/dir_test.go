@@ -32,7 +32,7 @@ func TestDirConformance(t *testing.T) {
 	volumetest.Run(t, func(t *testing.T, tree *layouttest.Tree) volume.Volume { return openDir(t, tree.Dir()) })
 }
 
-// tree builds layouts at paths, each with one image, and returns a layer of the last.
+// tree builds layouts at paths, each with one image, and returns a layer of the last one.
 func tree(t *testing.T, dir string, paths ...string) (layer digest.Digest) {
 	t.Helper()
 	tr := layouttest.New(t, dir)
@@ -54,7 +54,7 @@ func symlink(t *testing.T, target, name string) {
 	}
 }
 
-func look(t *testing.T, v *volume.Dir) (layouts []string, faults map[string]problem.Problem) {
+func listLayouts(t *testing.T, v *volume.Dir) (layouts []string, problems map[string]problem.Problem) {
 	t.Helper()
 	listing, err := v.Layouts(context.Background())
 	if err != nil {
@@ -63,25 +63,25 @@ func look(t *testing.T, v *volume.Dir) (layouts []string, faults map[string]prob
 	for _, l := range listing.Layouts {
 		layouts = append(layouts, l.Path)
 	}
-	faults = map[string]problem.Problem{}
+	problems = map[string]problem.Problem{}
 	for _, f := range listing.Problems {
-		faults[f.Path] = f
+		problems[f.Path] = f
 	}
-	return layouts, faults
+	return layouts, problems
 }
 
-func TestLinksInsideTheTreeAreFollowed(t *testing.T) {
+func TestFollowLinksInsideTree(t *testing.T) {
 	dir := t.TempDir()
 	layer := tree(t, dir, "modules/x")
 	symlink(t, "modules", filepath.Join(dir, "linked"))
-	// A blob and an index that are stored elsewhere in the tree.
+	// A blob and an index are stored elsewhere in the tree.
 	encoded := layer.Encoded()
 	symlink(t, "../../../modules/x/blobs/sha256/"+encoded, filepath.Join(dir, "shared/blobs/sha256", encoded))
 	symlink(t, "../modules/x/index.json", filepath.Join(dir, "shared/index.json"))
 	v := openDir(t, dir)
-	layouts, faults := look(t, v)
-	if diff := cmp.Diff([]string{"linked/x", "modules/x", "shared"}, layouts); diff != "" || len(faults) > 0 {
-		t.Fatalf("%s faults %v", diff, faults)
+	layouts, problems := listLayouts(t, v)
+	if diff := cmp.Diff([]string{"linked/x", "modules/x", "shared"}, layouts); diff != "" || len(problems) > 0 {
+		t.Fatalf("%s problems %v", diff, problems)
 	}
 	for _, layout := range layouts {
 		where, err := v.Locate(t.Context(), layout, layer)
@@ -94,7 +94,7 @@ func TestLinksInsideTheTreeAreFollowed(t *testing.T) {
 	}
 }
 
-func TestLinksThatLeaveTheTreeAreFaults(t *testing.T) {
+func TestLinksOutOfTree(t *testing.T) {
 	outside, dir := t.TempDir(), t.TempDir()
 	layer := tree(t, outside, "x")
 	own := tree(t, dir, "good")
@@ -104,14 +104,14 @@ func TestLinksThatLeaveTheTreeAreFaults(t *testing.T) {
 	symlink(t, filepath.Join(outside, "x/index.json"), filepath.Join(dir, "index/index.json"))
 	symlink(t, filepath.Join(outside, "x/blobs"), filepath.Join(dir, "blob/blobs"))
 	v := openDir(t, dir)
-	layouts, faults := look(t, v)
+	layouts, problems := listLayouts(t, v)
 	if diff := cmp.Diff([]string{"good"}, layouts); diff != "" {
 		t.Error(diff)
 	}
 	const reason = "a link that leads out of the source or nowhere"
 	for _, path := range []string{"absolute", "relative", "dangling", "index/index.json"} {
-		if f, ok := faults[path]; !ok || !strings.Contains(f.Reason, reason) {
-			t.Errorf("%s is no fault of a link; faults are %v", path, faults)
+		if f, ok := problems[path]; !ok || !strings.Contains(f.Reason, reason) {
+			t.Errorf("%s is not reported as a link; problems are %v", path, problems)
 		}
 	}
 	file := filepath.Join(dir, "good/blobs/sha256", own.Encoded())
@@ -134,23 +134,23 @@ func TestLinksThatLeaveTheTreeAreFaults(t *testing.T) {
 	}
 }
 
-func TestLinksInACircleEnd(t *testing.T) {
+func TestLinkCycle(t *testing.T) {
 	dir := t.TempDir()
 	tree(t, dir, "a/b")
 	symlink(t, "..", filepath.Join(dir, "a/b/up"))
 	symlink(t, ".", filepath.Join(dir, "self"))
-	layouts, faults := look(t, openDir(t, dir))
+	layouts, problems := listLayouts(t, openDir(t, dir))
 	if diff := cmp.Diff([]string{"a/b"}, layouts); diff != "" {
 		t.Error(diff)
 	}
 	for _, path := range []string{"a/b/up", "self"} {
-		if f := faults[path]; f.Kind != problem.Limited {
-			t.Errorf("%s: %v, want a fault of kind limited", path, f)
+		if f := problems[path]; f.Kind != problem.Limited {
+			t.Errorf("%s: %v, want a problem of kind limited", path, f)
 		}
 	}
 }
 
-func TestSourceThatIsALink(t *testing.T) {
+func TestSourceIsLink(t *testing.T) {
 	dir := t.TempDir()
 	tree(t, filepath.Join(dir, "one"), "x")
 	tree(t, filepath.Join(dir, "two"), "y")
@@ -158,14 +158,14 @@ func TestSourceThatIsALink(t *testing.T) {
 	symlink(t, "one", link)
 	first, again := openDir(t, link), openDir(t, link)
 	if !first.SameAs(again) {
-		t.Error("the same directory is taken for another")
+		t.Error("the same directory counts as another")
 	}
 	if err := os.Remove(link); err != nil {
 		t.Fatal(err)
 	}
 	symlink(t, "two", link)
 	if second := openDir(t, link); second.SameAs(first) {
-		t.Error("two directories are taken for the same")
+		t.Error("two directories count as the same")
 	}
 }
 
@@ -192,7 +192,7 @@ func TestBlobsDirectoryReplaced(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoFile(t *testing.T) {
+func TestDirectoriesInPlaceOfFiles(t *testing.T) {
 	dir := t.TempDir()
 	layer := tree(t, dir, "x")
 	name := filepath.Join(dir, "x/blobs/sha256", layer.Encoded())
@@ -209,8 +209,8 @@ func TestWhatIsNoFile(t *testing.T) {
 	if _, err := v.Locate(t.Context(), "x", layer); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a directory in the place of a blob: %v", err)
 	}
-	if _, faults := look(t, v); faults["y/index.json"].Kind != problem.Damaged {
-		t.Errorf("a directory in the place of an index: %v", faults)
+	if _, problems := listLayouts(t, v); problems["y/index.json"].Kind != problem.Damaged {
+		t.Errorf("a directory in the place of an index: %v", problems)
 	}
 }
 
@@ -220,16 +220,16 @@ func TestLayoutWithoutIndex(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "x/index.json")); err != nil {
 		t.Fatal(err)
 	}
-	layouts, faults := look(t, openDir(t, dir))
+	layouts, problems := listLayouts(t, openDir(t, dir))
 	if diff := cmp.Diff([]string{"x/below"}, layouts); diff != "" {
 		t.Error(diff)
 	}
-	if f := faults["x"]; f.Kind != problem.Incomplete || !strings.Contains(f.String(), "index.json") {
-		t.Errorf("fault %v, want that index.json is missing", f)
+	if f := problems["x"]; f.Kind != problem.Incomplete || !strings.Contains(f.String(), "index.json") {
+		t.Errorf("problem %v, want that index.json is missing", f)
 	}
 }
 
-func TestStampSeesAWrite(t *testing.T) {
+func TestStampAfterWrite(t *testing.T) {
 	dir := t.TempDir()
 	tree(t, dir, "x")
 	index := filepath.Join(dir, "x/index.json")
@@ -243,7 +243,7 @@ func TestStampSeesAWrite(t *testing.T) {
 	}
 	young := stamp()
 	if stamp().Same(young) {
-		t.Error("a file written a moment ago is trusted not to have changed since")
+		t.Error("the stamp of a file that was just written is settled")
 	}
 	data, err := os.ReadFile(index)
 	if err != nil {
@@ -252,7 +252,7 @@ func TestStampSeesAWrite(t *testing.T) {
 	long := time.Now().Add(-time.Hour)
 	for name, change := range map[string]func() error{
 		"written in place": func() error { return os.WriteFile(index, append(data, '\n'), 0o644) },
-		"renamed in, with the size and time of the old one": func() error {
+		"replaced by a rename, with the size and time of the old file": func() error {
 			if err := os.WriteFile(index+".new", data, 0o644); err != nil {
 				return err
 			}
@@ -276,7 +276,7 @@ func TestStampSeesAWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 		if stamp().Same(before) {
-			t.Errorf("%s: the stamp is the same", name)
+			t.Errorf("%s: the stamp did not change", name)
 		}
 	}
 }

@@ -10,16 +10,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// documents are the index.json of the layouts of an archive in a bucket, which the cached index of
-// the archive has as well: so a scan requests nothing of an archive that is known. They are in
-// memory only from the loading of the index until they are read for the first time, and while the
-// index is saved.
+// documents are the index.json files of the layouts of an archive in a bucket. The cached index of
+// the archive contains them, so that a scan of a known archive sends no request. They are in memory
+// only from the loading of the index until each is first read, and while the index is saved.
 type documents struct {
 	mu    sync.Mutex
 	texts map[string]string // by the path of the layout in the archive
 }
 
-// maxDocuments limits the documents of an archive, in bytes. Others are requested at each start.
+// maxDocuments limits the documents of an archive, in bytes. The others are requested at each start.
 const maxDocuments = 64 << 20
 
 // all returns the documents, never nil.
@@ -32,7 +31,7 @@ func (d *documents) all() map[string]string {
 	return d.texts
 }
 
-// take returns a document and forgets it.
+// take returns the document of a layout and removes it.
 func (d *documents) take(layout string) (string, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -47,9 +46,9 @@ func (d *documents) set(texts map[string]string) {
 	d.texts = texts
 }
 
-// ReadDocuments reads the index.json of each layout for [Archive.SaveIndex] and, with write, for
-// [Archive.WriteIndex], if the archive is in a bucket and one of them is going to need it. What
-// cannot be read is left out.
+// ReadDocuments reads the index.json of each layout of an archive in a bucket, if
+// [Archive.SaveIndex] needs it, or, with write, [Archive.WriteIndex]. It leaves out those that
+// cannot be read.
 func (a *Archive) ReadDocuments(ctx context.Context, write bool) {
 	isSaved := a.cachedIndex || a.saved.Load()
 	if a.set.beside == nil || !a.index.isComplete(a.set) || isSaved && !(write && a.needsIndexBeside()) {
@@ -79,7 +78,7 @@ func (a *Archive) DropDocuments() {
 	}
 }
 
-// documentExtent returns the place of an index.json, which is read from memory the first time.
+// documentExtent returns the extent of an index.json, which is read from memory the first time.
 func (a *Archive) documentExtent(layout string, where extent.List) extent.List {
 	return extent.List{{File: &document{archive: a, layout: layout, where: where}, Len: where.Size()}}
 }

@@ -13,8 +13,7 @@ import (
 )
 
 // lostBlob returns the problem of a blob that is not served because a chunk of the archive is
-// missing, cut short or damaged. again are the chunks to copy again, the most likely one
-// first.
+// missing, cut short or damaged. again are the chunks to copy again, the most likely one first.
 func lostBlob(kind problem.Kind, reason string, again []string) problem.Problem {
 	if len(again) > 0 {
 		reason = fmt.Sprintf("%s: copy %s again", reason, strings.Join(again, " or "))
@@ -28,15 +27,15 @@ func unreadable(kind problem.Kind, name string, err error) problem.Problem {
 }
 
 // IsExhausted reports whether err means that the process or the system has run out of open
-// files or memory for the moment, or that a bucket cannot be reached. It says nothing about the
-// content.
+// files or memory for the moment, or that a bucket cannot be reached. Such an error says nothing
+// about the content.
 func IsExhausted(err error) bool {
 	return errors.Is(err, bucket.ErrUnreachable) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) ||
-		errors.Is(err, syscall.EAGAIN) // another program is about to give the file back (a lease)
+		errors.Is(err, syscall.EAGAIN) // another program has a lease on the file and is about to release it
 }
 
 // IsTransient reports whether err is about a disk, a network or a permission, and not about
-// the content: what was read before still exists.
+// the content: files that were read before still exist.
 func IsTransient(err error) bool {
 	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ESTALE) || errors.Is(err, syscall.ETIMEDOUT) ||
 		errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.EHOSTDOWN) || errors.Is(err, fs.ErrPermission)
@@ -45,7 +44,7 @@ func IsTransient(err error) bool {
 // errLink is the reason why a link is not followed.
 var errLink = errors.New("a link that leads out of the source or nowhere (links must be relative)")
 
-// linkError adds to an error at name that name is a link, if it is one.
+// linkError adds errLink to err if name is a link.
 func linkError(root *os.Root, name string, err error) error {
 	if info, lerr := root.Lstat(name); lerr != nil || info.Mode()&fs.ModeSymlink == 0 {
 		return err

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// NameKind is the kind of file that a file name stands for.
+// NameKind is the kind of a file, judged by its name.
 type NameKind string
 
 // The kinds of file names.
@@ -19,10 +19,10 @@ const (
 	NameUpload     NameKind = "upload"     // a temporary name: the file is still being written
 )
 
-// NameClass is what a file name says about its file, and why.
+// NameClass is the result of classifying a file name.
 type NameClass struct {
 	Kind NameKind
-	// Archive is the name of the archive that the file is, or will be after the advice is
+	// Archive is the name of the archive that the file is or belongs to, once the advice was
 	// followed. It is empty if the name has nothing to do with an archive.
 	Archive string
 	// Number is the number of a chunk, as it is written in the name.
@@ -30,9 +30,8 @@ type NameClass struct {
 	// Reason says why the file is not read, and Advice what to do. Both are empty for
 	// archives, chunks and other files.
 	Reason, Advice string
-	// Unread is set if the file looks like an archive and is not read, so that a source must
-	// report it. Names that begin with a dot and *.tmp are never reported: the format
-	// reserves them.
+	// Unread is set if the file looks like an archive and is not read: a source reports it. Names
+	// that begin with a dot and *.tmp are never reported: the format reserves them.
 	Unread bool
 }
 
@@ -60,7 +59,7 @@ var (
 	oddChunk       = regexp.MustCompile(`(?i)^(.+?)(?:` + tarSuffix + `.*|\.[0-9]+)\.chunk$`)
 	foreignPart    = regexp.MustCompile(`(?i)^(.+)` + tarSuffix + `(` + partSuffix + `)$`)
 
-	// Suffixes that look like those of a part, but are not.
+	// Suffixes that listLayouts like the number or letters of a part, but are not.
 	noPart = regexp.MustCompile(`(?i)\.(?:ok|md|id|sh|py|js|ts|go|db|asc|sig)$`)
 
 	temporarySuffix = regexp.MustCompile(`(?i)^(.+)\.` + temporaryWords + `$`)
@@ -73,11 +72,17 @@ var (
 	awsName = regexp.MustCompile(`^(.+(?:\.tar|\.chunk))\.[0-9A-Fa-f]{8}$`)
 	digits  = regexp.MustCompile(`^[0-9]+$`)
 
-	// bundleFile matches other files of bundles, which an upload writes as well.
+	// bundleFile matches the other files of bundles, which are uploaded, too.
 	bundleFile = regexp.MustCompile(`^(?:index\.json|oci-layout|[0-9a-f]{64}|[0-9a-f]{128}|.+\.(?:gostsum|sha256|ya?ml|json))$`)
 )
 
-// ClassifyName classifies a file name, without its directory. It does not look at the file
+// isArchive reports whether the name is that of an archive or a chunk.
+func (c NameClass) isArchive() bool { return c.Kind == NameArchive || c.Kind == NameChunk }
+
+// looksLikeArchive reports whether the name is that of an archive or a chunk, or looks like one.
+func (c NameClass) looksLikeArchive() bool { return c.isArchive() || c.Unread }
+
+// ClassifyName classifies a file name, without its directory. It does not listLayouts at the file
 // itself: a directory may have any of these names.
 func ClassifyName(name string) NameClass {
 	if name == "index.json" || name == "oci-layout" {
@@ -145,8 +150,8 @@ func classifyUpload(name string) (NameClass, bool) {
 		Unread: archive != "" && !strings.HasSuffix(strings.ToLower(name), ".tmp")}, true
 }
 
-// archiveOf returns the archive that a name stands for, such as the one in the temporary name of
-// an upload, or empty.
+// archiveOf returns the archive to which a name belongs, or the empty string. It does not
+// resolve temporary names.
 func archiveOf(name string) string {
 	if c := ClassifyName(name); c.Kind != NameUpload {
 		return c.Archive
@@ -216,7 +221,7 @@ var (
 	partCount = regexp.MustCompile(`(?i)(?:[0-9]+|[a-z]{2,5})$`)
 )
 
-// partPattern returns a shell pattern for the suffixes of all parts, of which suffix is one.
+// partPattern returns a shell pattern that matches the suffixes of all parts, given one of them.
 func partPattern(suffix string) string {
 	word := partBegin.FindString(suffix)
 	if word == suffix || len(partCount.FindString(suffix[len(word):])) == 0 {

@@ -7,22 +7,22 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-func TestNamesAreClassified(t *testing.T) {
+func TestClassifyName(t *testing.T) {
 	hex := strings.Repeat("0123456789abcdef", 4)
 	for _, c := range []struct {
 		name    string
 		kind    volume.NameKind
 		archive string
 		unread  bool
-		advice  string // a part of it
+		advice  string // a substring
 	}{
 		{"b.tar", volume.NameArchive, "b.tar", false, ""},
 		{"b.part1.tar", volume.NameArchive, "b.part1.tar", false, ""},
 		{"b.tar.0000.chunk", volume.NameChunk, "b.tar", false, ""},
 		{"b.tar.10000.chunk", volume.NameChunk, "b.tar", false, ""},
 
-		// Parts by other names: split(1) of GNU coreutils with and without -d, -a and a
-		// dot, 7-Zip's volumes, and what people write by hand.
+		// Parts with other names: from split(1) of GNU coreutils with and without -d, -a and a
+		// dot, from 7-Zip, and names that people write by hand.
 		{"b.tar.aa", volume.NameForeign, "b.tar", true, "cat b.tar.?? > b.tar"},
 		{"b.tar.zz", volume.NameForeign, "b.tar", true, "cat b.tar.?? > b.tar"},
 		{"b.tar.zaaa", volume.NameForeign, "b.tar", true, "cat b.tar.???? > b.tar"},
@@ -44,7 +44,7 @@ func TestNamesAreClassified(t *testing.T) {
 		{"a b.tar.aa", volume.NameForeign, "a b.tar", true, "cat 'a b.tar'.?? > 'a b.tar'"},
 		{"it's.tar.aa", volume.NameForeign, "it's.tar", true, `cat 'it'\''s.tar'.??`},
 
-		// Chunks and archives that are nearly named as they should be.
+		// Chunks and archives whose names are nearly right.
 		{"b.TAR", volume.NameForeign, "b.tar", true, "mv b.TAR b.tar"},
 		{"b.Tar", volume.NameForeign, "b.tar", true, "mv b.Tar b.tar"},
 		{"b.tar.0000.CHUNK", volume.NameForeign, "b.tar", true, "mv b.tar.0000.CHUNK b.tar.0000.chunk"},
@@ -75,7 +75,7 @@ func TestNamesAreClassified(t *testing.T) {
 		{"b.tar.gpg", volume.NameForeign, "b.tar", true, "decrypt"},
 		{"b.tar.gz.age", volume.NameForeign, "b.tar", true, "decrypt"},
 
-		// Uploads: rsync, WinSCP, rclone, aws s3, lftp and ProFTPD, browsers, aria2.
+		// Uploads by rsync, WinSCP, rclone, aws s3, lftp and ProFTPD, browsers, and aria2.
 		{".b.tar.Ab3xYz", volume.NameUpload, "b.tar", false, "wait"},
 		{".b.tar.0000.chunk.Ab3xYz", volume.NameUpload, "b.tar", false, "wait"},
 		{".index.json.Ab3xYz", volume.NameUpload, "", false, "wait"},

@@ -11,8 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// FuzzChunks: cut an archive at any four places, and what is located reads what archive/tar reads
-// of the uncut archive. Lose one of the chunks, and what is located is still bytes of the archive.
+// FuzzChunks: whatever four places an archive is cut at, each located file has the bytes that
+// archive/tar reads from the uncut archive. If a chunk is lost, each located file still has bytes
+// of the archive.
 func FuzzChunks(f *testing.F) {
 	for _, s := range seedArchives(f) {
 		f.Add(s, uint16(100), uint16(700), uint16(1600), uint16(5000), uint8(9))
@@ -35,7 +36,7 @@ func FuzzChunks(f *testing.F) {
 			compare(t, archive, data)
 			return
 		}
-		// An entry behind the loss may replace one before it: nobody knows.
+		// An entry behind the missing chunk might replace an earlier one: that cannot be known.
 		listing, err := archive.Layouts(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -58,8 +59,8 @@ func FuzzChunks(f *testing.F) {
 	})
 }
 
-// FuzzPublication: the journal of a pull names no file outside of its directory, and what is read
-// is what is written.
+// FuzzPublication: the journal of a pull names no file outside of its directory, and survives
+// being written and read again.
 func FuzzPublication(f *testing.F) {
 	f.Add([]byte(`{"format":1,"staged":".layoutproxy-publication.0","place":[{"name":"a.tar"}],"remove":["b.tar"]}`))
 	f.Add([]byte(`{"format":1,"staged":".layoutproxy-publication.0","place":[{"name":"../a.tar"}]}`))

@@ -7,26 +7,26 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// links resolves hard links in an archive: an entry that names an earlier file of the
-// archive is that file (POSIX.1, pax, "ustar Interchange Format", typeflag 1). tar writes
-// a file before the links to it, so later files are never considered.
+// links resolves hard links in an archive: the entry of a link names an earlier file of the
+// archive (POSIX.1, pax, "ustar Interchange Format", typeflag 1). tar writes a file before the
+// links to it, so later files do not count.
 type links struct {
-	// others are the plain files outside of layouts, up to maxOthers. The layouts have
-	// their own files.
+	// others are the plain files outside of layouts, up to maxOthers. The layouts record their
+	// own files.
 	others map[string]tarEntry
-	// headers are the names in the headers before the content, by entry, if they differ
-	// from the entry's name.
+	// headers are, by the name of an entry, the name in the header before its content, if the
+	// two names differ.
 	headers map[string]string
 }
 
-// Bounds of what is kept in memory for links.
+// Limits of the entries that are kept in memory for links.
 const (
 	maxOthers = 100_000
 	maxLinks  = 1_000_000
 )
 
-// remember records the entry that a name stands for from now on. e is zero if it is not a
-// plain file. header is the name in the header before its content.
+// remember records the entry of a name, in place of an earlier one. e is zero if the entry is not
+// a plain file. header is the name in the header before its content.
 func (l *links) remember(name, header string, e tarEntry, ofLayout bool) {
 	if header == name {
 		delete(l.headers, name)
@@ -57,8 +57,8 @@ func (l *links) header(name string) string {
 	return name
 }
 
-// followLink finds the file that a hard link names, and the name in its header. refused
-// says why the link is refused.
+// followLink finds the file that a hard link names, and the name in its header. refused is why
+// the link is refused, or empty.
 func (s *scan) followLink(h *tar.Header) (e tarEntry, header, refused string) {
 	if len(s.links.headers) >= maxLinks {
 		return tarEntry{}, "", fmt.Sprintf("one of more than %d hard links: tar --hard-dereference packs files instead of links", maxLinks)
@@ -72,7 +72,7 @@ func (s *scan) followLink(h *tar.Header) (e tarEntry, header, refused string) {
 	return tarEntry{}, "", fmt.Sprintf("a hard link to %.300q, which is not an earlier file of the archive: tar --hard-dereference packs files instead of links", h.Linkname)
 }
 
-// fileAt returns the plain file that the archive has under a name so far.
+// fileAt returns the plain file of a name, among the entries scanned so far.
 func (s *scan) fileAt(name string) tarEntry {
 	layout, blob, ok := parseName(name)
 	if !ok || isHidden(name) || isReserved(name) {

@@ -11,25 +11,26 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// A chunk that was cut short moves everything after the cut towards the beginning of the
-// joined archive. Headers before the cut stay in place. The entry with the cut has an
-// intact header and wrong content. After it the chain of headers usually breaks. So an
-// entry before a break in which a chunk ends is served only if its content matches its
-// digest.
+// If a chunk was cut short, everything after the cut moves towards the beginning of the joined
+// archive. The entry with the cut keeps an intact header, but its content is wrong, and after it
+// the chain of headers usually breaks. So if a chunk ends inside the entry before a break, that
+// entry is served only if its content matches its digest.
 
 // scannedEntry is the entry that the scan has read last.
 type scannedEntry struct {
-	name   string // in the archive
-	entry  tarEntry
-	isFile bool  // a plain file
-	start  int64 // of its header
-	body   int64 // where its content ends
-	end    int64 // where its last block ends and the next header begins; negative if unknown
+	name  string // in the archive
+	entry tarEntry
+	start int64 // where its header begins
+	body  int64 // where its content ends
+	end   int64 // where its last block ends and the next header begins; negative if unknown
+
+	isFile      bool // a plain file
+	isTruncated bool // the archive ends in its content
 }
 
 // recordEntry records the entry that was read last. It verifies a small entry that spans
-// several chunks at once: the chain of headers may continue after a cut by chance, if
-// exactly some entries were lost.
+// several chunks at once, because the chain of headers does not break if a cut has removed
+// exactly some entries.
 func (s *scan) recordEntry(ctx context.Context, m scannedEntry) error {
 	s.last = m
 	if s.seams == nil || m.end < 0 {
@@ -42,23 +43,23 @@ func (s *scan) recordEntry(ctx context.Context, m scannedEntry) error {
 	s.spanBudget -= m.entry.size
 	v, err := s.proveContent(ctx, m)
 	if v == contentWrong {
-		in := s.seams.holding(m.entry)
+		in := s.seams.chunksOf(m.entry)
 		reason := fmt.Sprintf("checksum mismatch: %s, or %s", s.seams.cutShort(inside), in.describe("damaged"))
 		s.refuseEntry(m, problem.Damaged, reason, in.names())
 	}
 	return err
 }
 
-// How many bytes of entries that span several chunks are read to verify them.
+// Limits of the entries that are read to verify them, in bytes.
 const (
-	maxSpanProof = 4 << 20   // of an entry in an intact chain of headers
-	spanBudget   = 64 << 20  // of all of these
-	maxLastProof = 256 << 20 // of the entry before a break
+	maxSpanProof = 4 << 20   // an entry that spans several chunks, in an intact chain of headers
+	spanBudget   = 64 << 20  // all of these together
+	maxLastProof = 256 << 20 // the entry before a break
 )
 
-// checkLastEntry verifies the last entry before a break in the chain of headers. It
-// returns the chunks of which one may be cut short: those that end in the entry, unless
-// its content is verified, and those that end between it and until.
+// checkLastEntry verifies the last entry before a break in the chain of headers. One of the
+// chunks that it returns may be cut short: those that end in the entry, unless its content is
+// intact, and those that end between the entry and byte until.
 func (s *scan) checkLastEntry(ctx context.Context, until int64) (indexRange, error) {
 	if s.seams == nil {
 		return indexRange{0, -1}, nil
@@ -72,7 +73,7 @@ func (s *scan) checkLastEntry(ctx context.Context, until int64) (indexRange, err
 	case err != nil || v == contentProven || inside.isEmpty() && v != contentWrong:
 		return behind, err
 	case inside.isEmpty():
-		in := s.seams.holding(s.last.entry)
+		in := s.seams.chunksOf(s.last.entry)
 		s.refuseEntry(s.last, problem.Damaged, "checksum mismatch: "+in.describe("damaged"), in.names())
 		return behind, nil
 	}
@@ -83,7 +84,7 @@ func (s *scan) checkLastEntry(ctx context.Context, until int64) (indexRange, err
 	return indexRange{inside.from, behind.to}, nil
 }
 
-// refuseEntry marks everything that is stored at an entry's offset as not served.
+// refuseEntry refuses the entry m, and everything else that is stored at its offset.
 func (s *scan) refuseEntry(m scannedEntry, kind problem.Kind, reason string, again []string) {
 	if s.refused == nil {
 		s.refused = map[int64]problem.Problem{}
@@ -103,8 +104,8 @@ func (s *scan) damagedEntries() {
 	}
 }
 
-// missingHeader returns the problem of an archive without a header at byte next, where one must
-// be.
+// missingHeader returns the problem of an archive that has no header at byte next, where the
+// chain of headers leads.
 func (s *scan) missingHeader(ctx context.Context, next int64, cause string) (*problem.Problem, error) {
 	if s.seams == nil {
 		return unreadProblem(problem.Damaged, nil, "no header at byte %d%s: nothing behind it is read", next, cause), nil
@@ -123,7 +124,7 @@ func (s *scan) missingHeader(ctx context.Context, next int64, cause string) (*pr
 	return unreadProblem(problem.Incomplete, s.copyAgain, "%s, or %s is damaged: %s; copy the chunk again", s.seams.cutShort(suspects), chunkLabel(chunk), where), nil
 }
 
-// suspectNames names the chunks to copy again, the most likely one first.
+// suspectNames returns the names of the chunks to copy again, the most likely one first.
 func (s *scan) suspectNames(r indexRange) []string {
 	names := r.names()
 	i, ok := s.seams.smallest(r)
@@ -156,14 +157,14 @@ func (s *scan) truncatedEntry(h *tar.Header, m scannedEntry) *problem.Problem {
 	return p
 }
 
-// behindLast is what may be missing at the end of a chunk set. How many chunks the set had,
-// nothing in it says.
+// behindLast stands for the chunks that may be missing at the end of a chunk set: a set does not
+// say how many chunks it had.
 const behindLast = "the chunks behind it"
 
-// truncatedChunks describes a chunk set that ends before its archive does. One of the suspects
-// is cut short, or chunks behind the last one are missing. The next chunk is named only if the
-// last one is as large as others: the last of a set may have any size, and one that is cut short
-// is smaller. Otherwise the next one may never have existed.
+// truncatedChunks returns the problem of a chunk set that ends before its archive. One of the
+// suspects is cut short, or chunks behind the last one are missing. The problem names the next
+// chunk only if the last one is as large as others. A smaller last chunk may really have been
+// the last of its set, or be cut short, and the next one may never have existed.
 func (s *scan) truncatedChunks(suspects indexRange, how string) *problem.Problem {
 	x := s.seams
 	if len(x.missing) > 0 {
@@ -190,8 +191,8 @@ func (s *scan) truncatedChunks(suspects indexRange, how string) *problem.Problem
 	return unreadProblem(problem.Incomplete, s.copyAgain, "%s: %s", text, how)
 }
 
-// checkEnd checks the two empty blocks at next that end the archive. After a cut they may
-// be in the middle of an entry.
+// checkEnd checks that the two empty blocks at byte next are the end of the archive: after a cut
+// they may be in the middle of an entry.
 func (s *scan) checkEnd(ctx context.Context, next int64) (*problem.Problem, error) {
 	if s.tarEnd = next + 1024; s.seams == nil || s.seams.between(s.last.start+1, next+1).isEmpty() {
 		return nil, nil
@@ -236,8 +237,8 @@ func (s *scan) hasTrailingData(ctx context.Context, end int64) (bool, error) {
 	return nonzero, err
 }
 
-// unreadProblem returns the problem of an archive whose headers cannot be followed to the end, so
-// that the rest of it is unknown. again are the chunks to copy again.
+// unreadProblem returns the problem of an archive whose headers cannot be read to the end, so
+// that the rest is unknown. again are the chunks to copy again.
 func unreadProblem(kind problem.Kind, again []string, format string, args ...any) *problem.Problem {
 	return &problem.Problem{Kind: kind, Reason: fmt.Sprintf(format, args...), TagsUnknown: true, Chunks: again, Suspects: true}
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// noise is n bytes that no tar header and no end of an archive look like.
+// noise returns n bytes that listLayouts like neither a tar header nor the end of an archive.
 func noise(seed uint64, n int) []byte {
 	random := rand.New(rand.NewPCG(seed, 1))
 	b := make([]byte, n)
@@ -34,8 +34,8 @@ func blobEntry(content []byte) layouttest.Entry {
 	return layouttest.File("x/blobs/sha256/"+digest.FromBytes(content).Encoded(), content)
 }
 
-// cutShort packs entries into an archive of two chunks that meet at a place in it, and
-// removes n bytes from the end of the first. The archive is padded with zeros, as by tar.
+// cutShort packs entries into an archive of two chunks that meet at place, and removes n bytes
+// from the end of the first chunk. Like tar, it pads the archive with zeros.
 func cutShort(t *testing.T, entries []layouttest.Entry, at, n int64) *volume.Archive {
 	t.Helper()
 	dir := t.TempDir()
@@ -53,8 +53,8 @@ func cutShort(t *testing.T, entries []layouttest.Entry, at, n int64) *volume.Arc
 	return openArchive(t, dir, "")
 }
 
-// TestCutThatLooksLikeTheEnd: behind a cut the scan may meet the zeros in a layer, or
-// the zeros that pad an archive, where it expects a header. Neither is the end.
+// TestCutThatLooksLikeTheEnd: behind a cut, the scan may find zeros of a layer, or of the
+// padding, where it expects a header. They are not the end of the archive.
 func TestCutThatLooksLikeTheEnd(t *testing.T) {
 	index := layouttest.File("x/index.json", []byte(`{"schemaVersion":2,"manifests":[]}`))
 	first, cut := noise(1, 700), noise(2, 9000)
@@ -81,7 +81,7 @@ func TestCutThatLooksLikeTheEnd(t *testing.T) {
 			_, err := a.Locate(t.Context(), "x", digest.FromBytes(cut))
 			var lost *problem.Error
 			if !errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist) || lost.Problem.Chunks[0] != "chunk 0000" {
-				t.Errorf("what the cut is in: %v", err)
+				t.Errorf("the entry with the cut: %v", err)
 			}
 		})
 	}
@@ -100,8 +100,8 @@ func wantLocated(t *testing.T, a *volume.Archive, content []byte) {
 	}
 }
 
-// TestCutByExactlyAnEntry: the headers fit together again behind the cut; only the
-// content of the entry with the cut shows it.
+// TestCutByExactlyAnEntry: if a cut removes exactly the length of an entry, the chain of headers
+// continues behind it, and only the content of the entry with the cut reveals it.
 func TestCutByExactlyAnEntry(t *testing.T) {
 	cut, gone, last := noise(2, 9000), noise(3, 100), noise(4, 100)
 	a := cutShort(t, []layouttest.Entry{blobEntry(cut), blobEntry(gone), blobEntry(last), layouttest.File("x/index.json", []byte(`{"manifests":[]}`))}, 6000, 1024)
@@ -120,8 +120,8 @@ func TestCutByExactlyAnEntry(t *testing.T) {
 	}
 }
 
-// TestEntryBeforeABreak: the entry before a place without a header may contain a cut.
-// It is served if its content matches its digest.
+// TestEntryBeforeABreak: the entry before a missing header may contain a cut. It is served if its
+// content matches its digest.
 func TestEntryBeforeABreak(t *testing.T) {
 	before, last := noise(1, 5000), noise(2, 9000)
 	entries := []layouttest.Entry{blobEntry(before), blobEntry(last), layouttest.File("x/index.json", []byte(`{"manifests":[]}`))}
@@ -133,7 +133,7 @@ func TestEntryBeforeABreak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data[places[2].Header+150] ^= 4 // in the checksum of the header
+	data[places[2].Header+150] ^= 4 // damages the checksum of the header
 	for at, want := range map[int64]problem.Problem{
 		places[1].Body + 1000: {Kind: problem.Damaged, Chunks: []string{"chunk 0001"}, Suspects: true, Reason: "chunk 0001 is damaged: no header at byte 15360, which is byte 8216 of chunk 0001: "},
 		places[2].Header:      {Kind: problem.Incomplete, Chunks: []string{"chunk 0000"}, Suspects: true, Reason: "chunk 0000 is cut short, or chunk 0001 is damaged: no header at byte 15360, which is byte 0 of chunk 0001: "},
@@ -155,9 +155,9 @@ func TestEntryBeforeABreak(t *testing.T) {
 	}
 }
 
-// TestOldKeptIndex: an index that was made when all chunks of a set had one size is
-// not used.
-func TestOldKeptIndex(t *testing.T) {
+// TestOldCachedIndex: an index of an older version, which assumed chunks of one size, is not
+// used.
+func TestOldCachedIndex(t *testing.T) {
 	dir, cache := t.TempDir(), volume.Cache(t.TempDir())
 	layouttest.Tar(t, filepath.Join(dir, "a.tar"), layouttest.File("x/index.json", []byte(`{"manifests":[]}`)))
 	openArchive(t, dir, cache).SaveIndex(cache)
@@ -174,14 +174,14 @@ func TestOldKeptIndex(t *testing.T) {
 	old[version] = '1'
 	sum := sha256.Sum256(old)
 	layouttest.WriteFile(t, kept[0], append(old, sum[:]...))
-	openArchive(t, dir, cache).SaveIndex(cache) // an index that was used is not kept once more
+	openArchive(t, dir, cache).SaveIndex(cache) // an index that came from the cache is not saved again
 	if now, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(now, index) {
 		t.Errorf("the old index is still there, %v", err)
 	}
 }
 
-// TestMostLikelyChunk: of several chunks that may be cut short, the one whose size
-// stands out is named; if sizes differ anyway, none is.
+// TestMostLikelyChunk: of several chunks that may be cut short, the problem names the one that is
+// much smaller than the others. If all sizes differ, it names none.
 func TestMostLikelyChunk(t *testing.T) {
 	for name, c := range map[string]struct {
 		places []int64
@@ -203,8 +203,8 @@ func TestMostLikelyChunk(t *testing.T) {
 	}
 }
 
-// TestBlobLostBetweenTwoChunks: if a cut removes exactly some entries, the place
-// between the neighbors of a missing blob shows which chunk was cut.
+// TestBlobLostBetweenTwoChunks: if a cut removes exactly some entries, the digests of the
+// remaining blobs show which chunk was cut.
 func TestBlobLostBetweenTwoChunks(t *testing.T) {
 	var blobs [][]byte
 	for i := range 40 {
@@ -219,7 +219,7 @@ func TestBlobLostBetweenTwoChunks(t *testing.T) {
 	}
 	entries = append(entries, layouttest.File("x/index.json", []byte(`{"manifests":[]}`)))
 	for lost := range len(blobs) - 3 {
-		at := int64(lost+3) * 1024 // each entry has two blocks
+		at := int64(lost+3) * 1024 // each entry is two blocks long
 		a := whole(t, cutShort(t, entries, at, 3*1024))
 		for i, b := range blobs {
 			_, err := a.Locate(t.Context(), "x", digest.FromBytes(b))
@@ -232,7 +232,7 @@ func TestBlobLostBetweenTwoChunks(t *testing.T) {
 			}
 		}
 	}
-	// No chunk is blamed for a blob that never existed.
+	// No chunk is suspected because of a blob that never existed.
 	a := whole(t, cutShort(t, entries, 5*1024+700, 0))
 	for i := range 30 {
 		d := digest.FromBytes(noise(uint64(1000+i), 10))

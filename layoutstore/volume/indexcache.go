@@ -17,14 +17,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Cache is a directory with the indexes of archives, so that the next process does not
-// read their headers again. It is optional: an index that cannot be written is not cached,
-// and one that cannot be read, or does not match the files, is rebuilt. The empty Cache
-// caches nothing.
+// Cache is a directory with the indexes of archives, so that the next process does not read
+// their headers again. It never fails: an index that cannot be written is not cached, and an
+// index that cannot be read, or does not match the files, is rebuilt. The empty Cache caches
+// nothing.
 type Cache string
 
-// indexVersion changes with the format of a cached index. Version 1 assumed that all
-// chunks of a set have one size; version 2 did not name a file.
+// indexVersion changes with the format of a cached index. Version 1 assumed that all chunks of a
+// set have the same size; version 2 did not name the first file.
 const indexVersion = "layoutproxy tar index 3\n"
 
 func (c Cache) file(s Set) string {
@@ -42,8 +42,8 @@ func absolute(name string) string {
 	return name
 }
 
-// firstFile returns the path of the archive or of its first chunk. It is empty if that is
-// missing.
+// firstFile returns the path of the archive or of its first chunk, or the empty string if that
+// is missing.
 func (s Set) firstFile() string {
 	if len(s.files) == 0 {
 		return ""
@@ -70,7 +70,7 @@ func (c Cache) load(s Set) (*tarIndex, bool) {
 	return ix, ok
 }
 
-// indexHead is what an index in the cache begins with: it says what it is an index of.
+// indexHead returns the beginning of the set's index in the cache, which identifies the set.
 func (s Set) indexHead() []string {
 	version := indexVersion
 	if s.beside != nil {
@@ -79,8 +79,8 @@ func (s Set) indexHead() []string {
 	return []string{version, absolute(s.Path()), s.firstFile(), s.identity}
 }
 
-// decodeIndex decodes an index that encodeIndex has encoded with the same head. The index of an
-// archive in a bucket has documents as well.
+// decodeIndex decodes an index that encodeIndex has encoded with the same head. documents says
+// whether it has documents: the index of an archive in a bucket has.
 func decodeIndex(data []byte, documents bool, head ...string) (*tarIndex, bool) {
 	if len(data) < sha256.Size {
 		return nil, false
@@ -106,8 +106,8 @@ func decodeIndex(data []byte, documents bool, head ...string) (*tarIndex, bool) 
 	return ix, !d.bad && len(d.rest) == 0
 }
 
-// encodeIndex encodes an index, with a head that says what it is an index of. documents are nil for
-// an archive that is no object.
+// encodeIndex encodes an index behind a head that identifies its archive. documents are nil unless
+// the archive is in a bucket.
 func encodeIndex(ix *tarIndex, documents map[string]string, head ...string) []byte {
 	var e encoder
 	for _, text := range head {
@@ -125,14 +125,14 @@ func encodeIndex(ix *tarIndex, documents map[string]string, head ...string) []by
 	return append(e.out, sum[:]...)
 }
 
-// isComplete reports whether the index is of a complete archive and can represent it. Another one
-// is not stored: the archive is scanned again.
+// isComplete reports whether the archive is complete and the index represents all of it. Any other
+// index is not stored, and the archive is scanned again.
 func (ix *tarIndex) isComplete(s Set) bool {
 	return !ix.unsure && ix.broken == nil && s.seams.missingText() == ""
 }
 
-// store writes an index, if the directory is writable, and the documents of an archive in a bucket
-// with it. It appears by a rename, without a sync: its checksum reveals a torn write.
+// store writes an index if the directory is writable, with the documents of an archive in a bucket.
+// It renames the file into place without a sync: the checksum reveals a torn write.
 func (c Cache) store(s Set, ix *tarIndex, documents map[string]string) {
 	if c == "" || !ix.isComplete(s) {
 		return
@@ -213,8 +213,8 @@ func (e *encoder) index(ix *tarIndex) {
 	}
 }
 
-// decoder reads what an encoder wrote. It never allocates more than the input has bytes,
-// whatever they say.
+// decoder reads what an encoder wrote. It never allocates more memory than the input is long,
+// whatever counts the input claims.
 type decoder struct {
 	rest []byte
 	bad  bool

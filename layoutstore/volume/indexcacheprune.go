@@ -7,15 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// An index stays in a cache if some process uses it at least once in this time. For the
-// index of an archive that is gone the time is shorter. It is not zero: several servers may
-// share a cache and have different archives at one path, and an archive may be away for a
-// moment.
+// How long an index stays in a cache without being used by any process. The time is shorter if
+// its archive is gone, but not zero: several servers may share a cache and have different
+// archives at one path, and an archive may be missing only for a moment.
 const (
 	maxUnused     = 90 * 24 * time.Hour
 	maxUnusedGone = 7 * 24 * time.Hour
@@ -37,10 +37,9 @@ func (c Cache) use(s Set, now time.Time) {
 	}
 }
 
-// Prune removes indexes from the cache that nobody has used for 90 days, or for 7 days if
-// their archive is gone. An archive counts as gone only if it is missing and was directly
-// in one of the directories dirs, which the caller reads anyway. An index that cannot be
-// removed stays.
+// Prune removes the indexes from the cache that no process has used for 90 days, or for 7 days
+// if their archive is gone: it is missing, and was directly in one of the directories dirs, which
+// the caller reads anyway. An index that cannot be removed stays.
 func (c Cache) Prune(now time.Time, dirs []string) {
 	if c == "" {
 		return
@@ -49,21 +48,17 @@ func (c Cache) Prune(now time.Time, dirs []string) {
 	if err != nil {
 		return
 	}
-	read := map[string]bool{}
-	for _, dir := range dirs {
-		read[absolute(dir)] = true
-	}
 	for _, e := range entries {
-		if c.isUnused(e, now, read) {
+		if c.isUnused(e, now, dirs) {
 			_ = os.Remove(filepath.Join(string(c), e.Name())) // another process may have been first
 		}
 	}
 }
 
-// isUnused reports whether an entry of the cache directory is to be removed.
-func (c Cache) isUnused(e fs.DirEntry, now time.Time, read map[string]bool) bool {
-	isIndex := indexName.MatchString(e.Name())
-	if !isIndex && !unfinishedName.MatchString(e.Name()) || !e.Type().IsRegular() {
+// isUnused reports whether [Cache.Prune] removes an entry of the cache directory.
+func (c Cache) isUnused(e fs.DirEntry, now time.Time, dirs []string) bool {
+	isIndex := isIndexFile(e)
+	if !isIndex && !(unfinishedName.MatchString(e.Name()) && e.Type().IsRegular()) {
 		return false
 	}
 	info, err := e.Info()
@@ -76,19 +71,24 @@ func (c Cache) isUnused(e fs.DirEntry, now time.Time, read map[string]bool) bool
 		return unused > maxUnfinished
 	case unused > maxUnused:
 		return true
-	case unused <= maxUnusedGone:
+	}
+	return unused > maxUnusedGone && c.isGone(e.Name(), dirs)
+}
+
+func isIndexFile(e fs.DirEntry) bool { return indexName.MatchString(e.Name()) && e.Type().IsRegular() }
+
+// isGone reports whether the archive of an index was directly in one of dirs and is missing.
+func (c Cache) isGone(index string, dirs []string) bool {
+	file, ok := c.fileOfIndex(index)
+	if !ok || !slices.ContainsFunc(dirs, func(dir string) bool { return absolute(dir) == filepath.Dir(file) }) {
 		return false
 	}
-	file, ok := c.fileOfIndex(e.Name())
-	if !ok || !read[filepath.Dir(file)] {
-		return false
-	}
-	_, err = os.Lstat(file)
+	_, err := os.Lstat(file)
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// fileOfIndex returns the archive that an index was made from, or its first chunk. ok is false
-// if another version of the program wrote the index.
+// fileOfIndex returns the path of the archive of an index, or of its first chunk. ok is false if
+// another version of the program wrote the index.
 func (c Cache) fileOfIndex(name string) (file string, ok bool) {
 	f, err := plainfile.OpenNoFollow(filepath.Join(string(c), name))
 	if err != nil {
@@ -108,26 +108,15 @@ func (c Cache) fileOfIndex(name string) (file string, ok bool) {
 	return file, !d.bad
 }
 
-// Gone lists the indexes in the cache whose archive was directly in one of the directories dirs
-// and is gone, by path.
+// Gone returns the paths of the indexes in the cache whose archive was directly in one of the
+// directories dirs and is gone.
 func (c Cache) Gone(dirs []string) (files []string) {
 	entries, err := os.ReadDir(string(c))
 	if c == "" || err != nil {
 		return nil
 	}
-	read := map[string]bool{}
-	for _, dir := range dirs {
-		read[absolute(dir)] = true
-	}
 	for _, e := range entries {
-		if !indexName.MatchString(e.Name()) || !e.Type().IsRegular() {
-			continue
-		}
-		file, ok := c.fileOfIndex(e.Name())
-		if !ok || !read[filepath.Dir(file)] {
-			continue
-		}
-		if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+		if isIndexFile(e) && c.isGone(e.Name(), dirs) {
 			files = append(files, filepath.Join(string(c), e.Name()))
 		}
 	}

@@ -13,8 +13,8 @@ import (
 
 const day = 24 * time.Hour
 
-// keptIn caches the index of the one archive in dir, and returns the file of the index.
-func keptIn(t *testing.T, dir string, cache volume.Cache) string {
+// cacheIndex caches the index of the one archive in dir, and returns the path of the index.
+func cacheIndex(t *testing.T, dir string, cache volume.Cache) string {
 	t.Helper()
 	before := map[string]bool{}
 	entries, _ := os.ReadDir(string(cache))
@@ -31,11 +31,11 @@ func keptIn(t *testing.T, dir string, cache volume.Cache) string {
 			return filepath.Join(string(cache), e.Name())
 		}
 	}
-	t.Fatal("no index was kept")
+	t.Fatal("no index was cached")
 	return ""
 }
 
-// age sets for how long a file was not used.
+// age makes a file listLayouts unused for a time.
 func age(t *testing.T, file string, unused time.Duration) {
 	t.Helper()
 	if err := os.Chtimes(file, time.Time{}, time.Now().Add(-unused)); err != nil {
@@ -48,7 +48,7 @@ func exists(file string) bool {
 	return err == nil
 }
 
-func TestPruneKeepsWhatIsUsed(t *testing.T) {
+func TestPruneUnusedIndexes(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	tree.Layout("app").Write()
 	for name, test := range map[string]struct {
@@ -60,19 +60,19 @@ func TestPruneKeepsWhatIsUsed(t *testing.T) {
 		used       bool // the archive is opened before
 		wantPruned bool
 	}{
-		"fresh":                          {},
-		"a week ago":                     {unused: 7*day - time.Hour, gone: true},
-		"in the future":                  {unused: -200 * day, gone: true},
-		"there":                          {unused: 89 * day},
-		"there, unused":                  {unused: 91 * day, wantPruned: true},
-		"there, and used now":            {unused: 91 * day, used: true},
-		"gone":                           {unused: 8 * day, gone: true, wantPruned: true},
-		"chunks":                         {unused: 8 * day, chunks: true},
-		"chunks, gone":                   {unused: 8 * day, chunks: true, gone: true, wantPruned: true},
-		"another server's":               {unused: 89 * day, gone: true, elsewhere: true},
-		"another server's, unused":       {unused: 91 * day, gone: true, elsewhere: true, wantPruned: true},
-		"on a disk that is not mounted":  {unused: 89 * day, gone: true, unmounted: true, elsewhere: true},
-		"in a directory that went there": {unused: 8 * day, gone: true, unmounted: true, wantPruned: true},
+		"fresh":                         {},
+		"a week ago":                    {unused: 7*day - time.Hour, gone: true},
+		"in the future":                 {unused: -200 * day, gone: true},
+		"there":                         {unused: 89 * day},
+		"there, unused":                 {unused: 91 * day, wantPruned: true},
+		"there, and used now":           {unused: 91 * day, used: true},
+		"gone":                          {unused: 8 * day, gone: true, wantPruned: true},
+		"chunks":                        {unused: 8 * day, chunks: true},
+		"chunks, gone":                  {unused: 8 * day, chunks: true, gone: true, wantPruned: true},
+		"another server's":              {unused: 89 * day, gone: true, elsewhere: true},
+		"another server's, unused":      {unused: 91 * day, gone: true, elsewhere: true, wantPruned: true},
+		"on a disk that is not mounted": {unused: 89 * day, gone: true, unmounted: true, elsewhere: true},
+		"in a removed directory":        {unused: 8 * day, gone: true, unmounted: true, wantPruned: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, cache := t.TempDir(), volume.Cache(t.TempDir())
@@ -81,7 +81,7 @@ func TestPruneKeepsWhatIsUsed(t *testing.T) {
 			if test.chunks {
 				layouttest.Split(t, archive, 1000)
 			}
-			index := keptIn(t, dir, cache)
+			index := cacheIndex(t, dir, cache)
 			age(t, index, test.unused)
 			if test.used {
 				openArchive(t, dir, cache)
@@ -108,7 +108,7 @@ func TestPruneKeepsWhatIsUsed(t *testing.T) {
 }
 
 // Files that layoutproxy did not create stay, however old they are.
-func TestPruneTouchesNoOtherFiles(t *testing.T) {
+func TestPruneKeepsOtherFiles(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	tree.Layout("app").Write()
 	dir, cache := t.TempDir(), t.TempDir()
@@ -129,7 +129,7 @@ func TestPruneTouchesNoOtherFiles(t *testing.T) {
 			t.Errorf("%s: pruned: %v", name, ours)
 		}
 	}
-	// So do links and directories with such a name, and their targets.
+	// Links and directories with the name of an index stay, too, and so do their targets.
 	precious := filepath.Join(t.TempDir(), "precious")
 	for name, make := range map[string]func(file string) error{
 		"link":      func(file string) error { return os.Symlink(precious, file) },

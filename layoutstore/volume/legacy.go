@@ -2,10 +2,10 @@ package volume
 
 import "strings"
 
-// legacyPrefix returns the path below which the layouts of an old archive belong:
-// module-<name>.tar contains `.`, `release` and `extra/*` of modules/<name>, and
-// security*.tar contains `trivy-*` of security. It applies only if all layouts of the
-// archive match, and ends with a slash.
+// legacyPrefix returns the path, with a slash at its end, below which the layouts of an archive
+// of the old form belong: module-<name>.tar contains `.`, `release` and `extra/*` of
+// modules/<name>, and security*.tar contains `trivy-*` of security. It returns the empty string
+// unless all layouts of the archive match.
 func legacyPrefix(archive string, layouts []tarLayout) string {
 	if len(layouts) == 0 {
 		return ""

@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// manyLayouts writes an archive of n layouts and cuts it into chunks; 0 leaves it whole.
+// manyLayouts writes an archive of n layouts and cuts it into chunks, unless their number is 0.
 func manyLayouts(t testing.TB, n, chunks int) (dir string) {
 	t.Helper()
 	var entries []layouttest.Entry
@@ -40,8 +40,8 @@ func list(t testing.TB, dir string) int {
 	return len(listing.Layouts)
 }
 
-// The cost of chunks and layouts adds up, and does not multiply.
-func TestChunksAddUp(t *testing.T) {
+// The cost of opening an archive is a sum over chunks and layouts, not a product.
+func TestCostOfChunks(t *testing.T) {
 	const n, chunks = 300, 100
 	costs := func(dir string) float64 {
 		return testing.AllocsPerRun(2, func() {
@@ -57,8 +57,8 @@ func TestChunksAddUp(t *testing.T) {
 }
 
 // BenchmarkMany opens archives of many layouts: in one file, in chunks, in chunks of which every
-// second one is missing, and with one stray chunk after a large gap. Four times as many layouts
-// should take at most 4.4 times as long.
+// second one is missing, and with one stray chunk after a large gap. For four times as many
+// layouts it should take at most 4.4 times as long.
 func BenchmarkMany(b *testing.B) {
 	touch := func(b *testing.B, dir string, number int) {
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("x.tar.%04d.chunk", number)), []byte("stray"), 0o600); err != nil {

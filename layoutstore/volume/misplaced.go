@@ -6,22 +6,22 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// isReserved reports whether a name is below tmp/ at the top of an archive, where the
-// format allows no content.
+// isReserved reports whether a name is below tmp/ at the top of an archive, where the format
+// allows no content.
 func isReserved(name string) bool { return strings.HasPrefix(name, "tmp/") }
 
-// reservedProblem reports that the archive has layouts in tmp/, which are not read. It is
-// harmless only if the archive has others.
+// reservedProblem returns the problem of an archive with layouts in tmp/, which are not read.
+// It is harmless only if the archive has other layouts.
 func (s *scan) reservedProblem() problem.Problem {
-	f := harmlessProblem("tmp/ is reserved and is not read: it holds %d files of image layouts: if they belong to the bundle, pack them again from the directory that holds them", s.reserved)
+	f := harmlessProblem("tmp/ is reserved and is not read, but contains %d files of image layouts: if they belong to the bundle, pack them again from the directory that contains them", s.reserved)
 	f.Entry, f.Harmless = "tmp", len(s.layouts) > 0
 	return f
 }
 
-// misplaced reports the layouts of a security*.tar that are below an extra directory: the
-// archive was packed from an unclean working directory. They are served under their own
-// paths.
-func misplaced(archive string, layouts []tarLayout) (found []problem.Problem) {
+// findMisplaced reports the layouts of a security*.tar that are below an extra directory: the
+// archive was packed from an unclean working directory. They are served under the paths that
+// they have in the archive.
+func findMisplaced(archive string, layouts []tarLayout) (found []problem.Problem) {
 	if !strings.HasPrefix(archive, "security") {
 		return nil
 	}

@@ -7,16 +7,16 @@ import (
 	"path/filepath"
 )
 
-// nestedArchives reports the files that look like archives in the directory rel below the
-// top of the tree. Archives are read only directly in a source.
-func (w *walk) nestedArchives(rel string, entries []fs.DirEntry) {
+// reportNested reports the files of the directory rel that listLayouts like archives, unless it is the
+// top of the tree: only there archives are read.
+func (w *walk) reportNested(rel string, entries []fs.DirEntry) {
 	if rel == "." {
-		return // archives are read here
+		return
 	}
 	var found skippedFiles
 	for _, e := range entries {
 		class := ClassifyName(e.Name())
-		if e.IsDir() || class.Kind != NameArchive && class.Kind != NameChunk && !class.Unread {
+		if e.IsDir() || !class.looksLikeArchive() {
 			continue
 		}
 		if e.Type()&fs.ModeSymlink != 0 {
@@ -33,6 +33,7 @@ func (w *walk) nestedArchives(rel string, entries []fs.DirEntry) {
 	w.found.Nested = append(w.found.Nested, all[:min(len(all), max(0, maxProblems-len(w.found.Nested)))]...)
 }
 
+// nestedReason returns why a file that looks like an archive is not read below the top.
 func nestedReason(c NameClass) error {
 	what := "an archive"
 	switch {

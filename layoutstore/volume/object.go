@@ -14,21 +14,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// object is an object of a bucket in the state in which a list of the bucket had it. It is read in
-// that state only.
+// object is an object of a bucket in the state in which the bucket listed it. Reading it in any
+// other state fails.
 type object struct {
 	reader bucket.Reader
 	bucket.Object
 }
 
-// ObjectExtent returns the extent of a complete object, in the state in which a list of the
-// bucket had it. Reading it fails with [extent.ErrStale] in any other state.
+// ObjectExtent returns the extent of a complete object, in the state in which the bucket listed
+// it. Reading it fails with [extent.ErrStale] in any other state.
 func ObjectExtent(r bucket.Reader, o bucket.Object) extent.List {
 	return extent.List{{File: &object{r, o}, Len: o.Size, Whole: true}}
 }
 
-// ObjectOf returns the object that a list consists of, and where it is; ok is false if it consists
-// of something else, or of a part of an object.
+// ObjectOf returns the object that a list of extents consists of, and the reader of its bucket.
+// ok is false if the list is not one complete object.
 func ObjectOf(where extent.List) (r bucket.Reader, o bucket.Object, ok bool) {
 	if len(where) != 1 || !where[0].Whole {
 		return nil, o, false
@@ -42,7 +42,7 @@ func ObjectOf(where extent.List) (r bucket.Reader, o bucket.Object, ok bool) {
 
 func isObject(f extent.File) bool { _, ok := f.(*object); return ok }
 
-// errObject says that an object was to be opened as a file.
+// errObject is the error of opening an object as a file.
 var errObject = fmt.Errorf("an object of a bucket is no file: %w", errors.ErrUnsupported)
 
 // Open implements extent.File.
@@ -53,8 +53,8 @@ func (o *object) Open(ctx context.Context) (*os.File, error) {
 	return nil, fmt.Errorf("%s: %w", o, errObject)
 }
 
-// OpenRange implements extent.Ranged. Without an ETag, which some stores do not have, the object
-// must have the size and the modification time that it had; one without that is never written again.
+// OpenRange implements extent.Ranged. If the store has no ETags, the object must have the same size
+// and modification time as in the list. Objects without a modification time are never replaced.
 func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	body, now, err := o.reader.Get(ctx, o.Key, off, n, o.ETag)
 	switch {

@@ -13,28 +13,27 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// ErrNoObject says that a place in a bucket is empty. It is an fs.ErrNotExist.
+// ErrNoObject says that a place in a bucket is empty. It wraps fs.ErrNotExist.
 var ErrNoObject = fmt.Errorf("no object has a key that begins so: %w", fs.ErrNotExist)
 
-// Objects is a place in a bucket: layouts whose files are objects, and beside them archives. It
-// knows keys, sizes and ETags from a list of the bucket, so that nothing has to be requested to
-// locate a blob.
+// Objects is a place in a bucket: layouts whose files are objects, and archives beside them. It
+// has keys, sizes and ETags from a list of the bucket, so locating a blob sends no request.
 type Objects struct {
 	reader bucket.Reader
-	only   string   // the name of an archive; empty for everything
-	beside []string // prefixes of names beside it
+	only   string   // the name of the one archive to read; empty for everything
+	beside []string // prefixes of the keys to list beside it
 	table  atomic.Pointer[objectTable]
 }
 
-// OpenObjects returns the objects of a place; or of one archive in it if its name is not empty,
-// with those beside it whose keys begin with the names beside. It sends no request.
+// OpenObjects returns the objects of a place. If archive is not empty, it returns only those of
+// this archive, and those whose keys begin with one of the prefixes beside. It sends no request.
 func OpenObjects(r bucket.Reader, archive string, beside ...string) *Objects {
 	return &Objects{reader: r, only: archive, beside: beside}
 }
 
-// List lists the bucket, once for [Objects.Layouts] and for the archives that it returns. changed
-// is false if the last list had the same objects. Errors: the context's; those of the bucket;
-// [ErrNoObject] if no key begins with the place.
+// List lists the bucket, for [Objects.Layouts] and for the archives that it returns. changed is
+// false if the last list had the same objects. Errors: the context's; those of the bucket;
+// [ErrNoObject] if the place is empty.
 func (o *Objects) List(ctx context.Context) (found Found, changed bool, err error) {
 	old := o.table.Load()
 	next, err := o.readTable(ctx)
@@ -51,7 +50,7 @@ func (o *Objects) List(ctx context.Context) (found Found, changed bool, err erro
 	return next.found, true, nil
 }
 
-// listed returns the last list of the bucket, or the first one.
+// listed returns the last list of the bucket. If there is none yet, it lists the bucket.
 func (o *Objects) listed(ctx context.Context) (*objectTable, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -75,7 +74,7 @@ func (o *Objects) Where(layout string) (path, entry string) {
 	return JoinPath(o.reader.Place(), layout), ""
 }
 
-// Layouts implements [Volume], as the last list had them.
+// Layouts implements [Volume]. It returns the layouts of the last list.
 func (o *Objects) Layouts(ctx context.Context) (Listing, error) {
 	t, err := o.listed(ctx)
 	if err != nil {
@@ -91,7 +90,7 @@ func (o *Objects) Layouts(ctx context.Context) (Listing, error) {
 	return listing, nil
 }
 
-// Locate implements [Volume]. It requests nothing.
+// Locate implements [Volume]. It sends no request after the first list.
 func (o *Objects) Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error) {
 	t, err := o.listed(ctx)
 	if err != nil {
@@ -127,8 +126,8 @@ func (o *Objects) Blobs(ctx context.Context, layout string) ([]digest.Digest, er
 }
 
 // ReadObject reads an object of at most limit bytes that is no part of a layout, such as an
-// inventory; it is nil if it does not exist. Errors: the context's; those of the bucket; one that
-// wraps extent.ErrTooLong.
+// inventory. data is nil if it does not exist. Errors: the context's; those of the bucket; one
+// that wraps extent.ErrTooLong.
 func (o *Objects) ReadObject(ctx context.Context, key string, limit int64) (data []byte, err error) {
 	t, err := o.listed(ctx)
 	if err != nil {
@@ -144,8 +143,8 @@ func (o *Objects) ReadObject(ctx context.Context, key string, limit int64) (data
 	return ObjectExtent(o.reader, found).ReadAll(ctx)
 }
 
-// Files returns the objects of the last list that are neither indexes nor blobs of layouts, by
-// their keys. They do not change.
+// Files returns the objects of the last list that are no part of a layout, by their keys. The
+// map never changes.
 func (o *Objects) Files() map[string]bucket.Object {
 	if t := o.table.Load(); t != nil {
 		return t.files
@@ -153,8 +152,8 @@ func (o *Objects) Files() map[string]bucket.Object {
 	return nil
 }
 
-// File returns the object of a key as the last list had it, also if it is part of a layout; nil if
-// there is none.
+// File returns the object of a key in the last list, even if it is part of a layout. It returns
+// nil if the list does not have the key.
 func (o *Objects) File(key string) extent.List {
 	t := o.table.Load()
 	if t == nil {
@@ -176,8 +175,8 @@ func (o *Objects) File(key string) extent.List {
 	return ObjectExtent(o.reader, found)
 }
 
-// Forgotten returns how many objects of the last list are in neither [Objects.Files] nor
-// [Objects.File], because there are too many that are no part of a layout.
+// Forgotten returns how many objects of the last list [Objects.Files] and [Objects.File] leave
+// out, because too many are no part of a layout.
 func (o *Objects) Forgotten() int {
 	if t := o.table.Load(); t != nil {
 		return t.forgotten

@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// listed is a bucket that has a list and nothing else.
+// listed is a bucket that can only be listed.
 type listed []bucket.Object
 
 func (l listed) List(_ context.Context, _ string, each func(bucket.Object) error) error {

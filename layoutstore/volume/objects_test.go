@@ -22,7 +22,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume/volumetest"
 )
 
-// upload writes the files of a directory to a store, below a prefix.
+// upload uploads the files of a directory to a prefix of the bucket.
 func upload(t testing.TB, s *buckettest.Server, dir, prefix string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
@@ -111,7 +111,8 @@ func TestObjectsConformance(t *testing.T) {
 	}
 }
 
-// An index is read with few requests, whatever is between the headers, and a blob with one.
+// An index is read with few requests, whatever is between the headers, and a blob with one
+// request.
 func TestRequestsOfAnArchive(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("big")
@@ -144,12 +145,12 @@ func TestRequestsOfAnArchive(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(data), err)
 	}
 	if all := s.Requests(); len(all) != 1 || all[0].Operation != buckettest.Get || all[0].IfMatch == "" {
-		t.Errorf("a blob took %+v, want one conditional GET", all)
+		t.Errorf("reading a blob sent %+v, want one conditional GET", all)
 	}
 }
 
-// A list of an unchanged place requests one page for each 1,000 objects and nothing else, and says
-// that nothing has changed.
+// Listing an unchanged place sends one request for each 1,000 objects and no other, and reports
+// no change.
 func TestUnchangedObjects(t *testing.T) {
 	s := buckettest.Start(t)
 	for i := range 1500 {
@@ -173,7 +174,7 @@ func TestUnchangedObjects(t *testing.T) {
 	}
 }
 
-// Keys that a file system could not have are problems, and nobody takes them for another.
+// Keys that are illegal as paths are problems, and are never confused with legal ones.
 func TestOddKeys(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/x")
@@ -225,7 +226,7 @@ func TestOddKeys(t *testing.T) {
 	}
 }
 
-// What is not an ordinary ETag is kept as it is.
+// Unusual ETags are kept as they are.
 func TestETags(t *testing.T) {
 	for _, etag := range []string{
 		"d41d8cd98f00b204e9800998ecf8427e", "d41d8cd98f00b204e9800998ecf8427e-17", "d41d8cd98f00b204e9800998ecf8427e-017", "d41d8cd98f00b204e9800998ecf8427e-0",
@@ -243,8 +244,8 @@ func TestETags(t *testing.T) {
 	}
 }
 
-// An object that is replaced or removed is never read in its new state, in the middle of a
-// download either.
+// A replaced or removed object is never read in its new state, not even in the middle of a
+// download.
 func TestChangedObjects(t *testing.T) {
 	d := digest.FromString("blob")
 	key := "blobs/sha256/" + d.Encoded()
@@ -277,7 +278,7 @@ func TestChangedObjects(t *testing.T) {
 	}
 }
 
-// An outage is never an absence, and is of the kind that callers pass on.
+// An outage never looks like a missing object, and its error has the kind that callers pass on.
 func TestUnreachableObjects(t *testing.T) {
 	s := buckettest.Start(t)
 	d := digest.FromString("blob")
@@ -302,8 +303,8 @@ func TestUnreachableObjects(t *testing.T) {
 	}
 }
 
-// The index beside an archive takes the place of its headers, for exactly these objects. A wrong
-// one is ignored, and replaced.
+// The index beside an archive replaces the reading of headers, but only for exactly these
+// objects. A wrong index is ignored and replaced.
 func TestIndexBesideAnArchive(t *testing.T) {
 	for name, cut := range map[string]func(t *testing.T, file string){"archive": func(*testing.T, string) {}, "chunks": splitting(3000)} {
 		t.Run(name, func(t *testing.T) {
@@ -358,8 +359,8 @@ func TestIndexBesideAnArchive(t *testing.T) {
 	}
 }
 
-// An index is not written for what is incomplete, nor where writing is impossible.
-func TestIndexThatIsNotWritten(t *testing.T) {
+// No index is written for an incomplete archive, or into a bucket that is read-only.
+func TestIndexNotWritten(t *testing.T) {
 	tree, dir := layouttest.New(t, t.TempDir()), t.TempDir()
 	tree.Layout("a").Write()
 	file := filepath.Join(dir, "a.tar")
@@ -367,7 +368,7 @@ func TestIndexThatIsNotWritten(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, dir, "")
 	if err := openObjectArchive(t, struct{ bucket.Reader }{s.Open(t, "")}, "").WriteIndex(t.Context()); err == nil {
-		t.Error("an index was written by a reader")
+		t.Error("a read-only bucket accepted an index")
 	}
 	a := openObjectArchive(t, s.Open(t, ""), "")
 	s.Unreachable()

@@ -20,17 +20,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// objectTable is what a list of a bucket says. It never changes.
+// objectTable is the content of a list of a bucket. It never changes.
 type objectTable struct {
 	sum      [sha256.Size]byte // of all that was listed
 	keys     int
 	layouts  []objectLayout // by path
 	problems []problem.Problem
 	nested   []problem.Problem
-	found    Found
-	files    map[string]bucket.Object // others, by key; bounded
+	found    Found                    // the archives
+	files    map[string]bucket.Object // objects that are no part of a layout, by key; at most maxFiles
 
-	forgotten int // others that are not in files
+	forgotten int // such objects that are not in files
 }
 
 // objectLayout is a layout of objects.
@@ -41,8 +41,8 @@ type objectLayout struct {
 	odd   map[digest.Digest]bucket.Object // blobs of other algorithms, or with unusual ETags
 }
 
-// objectBlob is a blob with the ETag of nearly all objects: an MD5 sum in hexadecimal digits, and
-// behind a dash the number of parts, if it was uploaded in parts (Amazon S3 API reference, data
+// objectBlob is a blob whose ETag has the usual form: an MD5 sum in hexadecimal digits, followed by
+// a dash and the number of parts if the object was uploaded in parts (Amazon S3 API reference, data
 // type Object, "ETag").
 type objectBlob struct {
 	sum   [sha256.Size]byte
@@ -91,7 +91,7 @@ func (b *objectBlob) tag() string {
 	return hex.EncodeToString(b.etag[:]) + "-" + strconv.Itoa(int(b.parts))
 }
 
-// setTag sets the ETag, and reports whether it is one of the usual form.
+// setTag sets the ETag, and reports whether it has the usual form.
 func (b *objectBlob) setTag(etag string) bool {
 	sum, parts, dash := strings.Cut(etag, "-")
 	if len(sum) != 2*len(b.etag) {
@@ -110,28 +110,27 @@ func (b *objectBlob) setTag(etag string) bool {
 	return b.tag() == etag
 }
 
-// tableReader makes a table of a list.
+// tableReader builds a table from a list of a bucket.
 type tableReader struct {
 	reader  bucket.Reader
 	only    string
 	hash    hash.Hash
 	table   *objectTable
 	layouts map[string]*objectLayout
-	last    *objectLayout // of the last blob: they are listed one after the other
+	last    *objectLayout // of the last blob: the blobs of a layout are listed one after the other
 	finder  finder
 	nested  map[string]*skippedFiles // by directory
 	illegal int
 }
 
-// maxFiles bounds the objects that are remembered although they are no part of a layout.
+// maxFiles limits the objects in a table that are no part of a layout.
 const maxFiles = 100_000
 
 // readTable lists the place.
 func (o *Objects) readTable(ctx context.Context) (*objectTable, error) {
 	r := o.reader
 	t := &tableReader{reader: r, only: o.only, hash: sha256.New(), layouts: map[string]*objectLayout{}, nested: map[string]*skippedFiles{},
-		table:  &objectTable{files: map[string]bucket.Object{}},
-		finder: finder{found: Found{Dir: r.Place()}, dir: r.Place(), chunks: map[string][]chunk{}, plain: map[string]chunk{}}}
+		table: &objectTable{files: map[string]bucket.Object{}}, finder: newFinder(r.Place())}
 	if err := r.List(ctx, o.only, t.add); err != nil {
 		return nil, err
 	}
@@ -146,12 +145,12 @@ func (o *Objects) readTable(ctx context.Context) (*objectTable, error) {
 // add adds an object.
 func (t *tableReader) add(o bucket.Object) error {
 	if archive, ok := IsArchive(o.Key); t.only != "" && (!ok || archive != t.only) {
-		return nil // another one whose name begins with that of the archive
+		return nil // it only has the archive's name as a prefix
 	}
 	t.table.keys++
 	fmt.Fprintf(t.hash, "%q %d %q %d\n", o.Key, o.Size, o.ETag, o.LastModified.Unix())
 	if reason := illegalKey(o.Key); reason != "" {
-		if !strings.HasSuffix(o.Key, "/") || o.Size > 0 { // an empty one stands for a directory in consoles
+		if !strings.HasSuffix(o.Key, "/") || o.Size > 0 { // web consoles create empty ones for directories
 			t.reportIllegal(o.Key, reason)
 		}
 		return nil
@@ -197,8 +196,8 @@ func (t *tableReader) addBeside(o bucket.Object) error {
 	return nil
 }
 
-// illegalKey says why an object is not read, or is empty. Of two keys that a file system would
-// take for one, at most one is read.
+// illegalKey returns why an object with the key is not read, or the empty string. Of two keys that
+// are the same path in a file system, at most one is read.
 func illegalKey(key string) string {
 	switch {
 	case len(key) > maxPath:
@@ -229,7 +228,7 @@ func (t *tableReader) addTop(o bucket.Object) {
 	switch {
 	case why != nil:
 		t.finder.skipped.add(".", o.Key, class, why)
-	case class.Kind == NameArchive || class.Kind == NameChunk:
+	case class.isArchive():
 		t.finder.addMember(o.Key, &object{t.reader, o})
 	}
 }
@@ -237,7 +236,7 @@ func (t *tableReader) addTop(o bucket.Object) {
 // addNested reports an object below the top that looks like an archive.
 func (t *tableReader) addNested(dir, name string) {
 	class := ClassifyName(name)
-	if class.Kind != NameArchive && class.Kind != NameChunk && !class.Unread {
+	if !class.looksLikeArchive() {
 		return
 	}
 	files := t.nested[dir]
@@ -263,7 +262,7 @@ func (t *tableReader) layout(p string) *objectLayout {
 	return t.last
 }
 
-// add adds a blob. Keys are listed in their order, so blobs are as well.
+// add adds a blob.
 func (l *objectLayout) add(d digest.Digest, o bucket.Object) {
 	b := objectBlob{size: o.Size}
 	sum, plain := names.SHA256Sum(d)
@@ -278,7 +277,7 @@ func (l *objectLayout) add(d digest.Digest, o bucket.Object) {
 	l.odd[d] = o
 }
 
-// finish makes the table of what was added.
+// finish returns the table of everything that was added.
 func (t *tableReader) finish() *objectTable {
 	table := t.table
 	table.sum = [sha256.Size]byte(t.hash.Sum(nil))
@@ -302,17 +301,16 @@ func (t *tableReader) finish() *objectTable {
 	for _, files := range t.nested {
 		table.nested = append(table.nested, files.list()...)
 	}
-	byPath := func(a, b problem.Problem) int { return strings.Compare(a.Path+a.Reason, b.Path+b.Reason) }
-	slices.SortFunc(table.problems, byPath)
-	slices.SortFunc(table.nested, byPath)
+	slices.SortFunc(table.problems, problem.Compare)
+	slices.SortFunc(table.nested, problem.Compare)
 	if t.illegal > maxProblems {
 		table.problems = append(table.problems, problem.Problem{Kind: problem.Limited, Reason: fmt.Sprintf("%d more objects are not read because of their keys", t.illegal-maxProblems)})
 	}
 	return table
 }
 
-// inBlobs reports whether a path is below the directory blobs of a layout, where no layout is
-// looked for.
+// inBlobs reports whether a path is below the directory blobs of a layout, where no other layout
+// counts.
 func (t *tableReader) inBlobs(p string) bool {
 	for at := p; ; {
 		i := strings.LastIndex("/"+at, "/blobs/")

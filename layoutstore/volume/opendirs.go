@@ -8,18 +8,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// maxRoots bounds the blob directories that a Dir keeps open, and so its file descriptors
-// between requests.
+// maxRoots limits the blob directories that a Dir keeps open, and so its file descriptors between
+// requests.
 const maxRoots = 256
 
-// openDirs are directories that are opened once and shared: opening a blob in one takes a
-// third of the time of an open through all segments of its path.
+// openDirs are directories that are opened once and shared: opening a blob in an open directory
+// takes a third of the time of opening it by its complete path.
 type openDirs struct {
 	mu   sync.Mutex
 	open map[string]*sharedRoot
 }
 
-// sharedRoot is closed once it is out of the map and unused.
+// sharedRoot is an open directory. It is closed once it is out of the map and unused.
 type sharedRoot struct {
 	root  *os.Root
 	users int
@@ -29,7 +29,7 @@ type sharedRoot struct {
 	local *os.File // the directory, where its file system is local; set by the first call of cached
 }
 
-// cached returns the directory for plainfile.OpenCached, or nil if that does not apply.
+// cached returns the directory for plainfile.OpenCached, or nil if its file system is not local.
 func (s *sharedRoot) cached() *os.File {
 	s.once.Do(func() { s.local = localDir(s.root) })
 	return s.local

@@ -8,9 +8,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// A binary search finds the same part as a look at all chunks, also with empty chunks
-// and outside of the archive.
-func TestPartIsASlice(t *testing.T) {
+// The binary search finds the same part as a loop over all chunks, also if chunks are empty, and
+// outside of the archive.
+func TestSliceBase(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
 		var base extent.List

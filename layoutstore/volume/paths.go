@@ -7,8 +7,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// JoinPath returns the path of name, which has slashes, below a directory or a place in a bucket.
-// In a bucket a name is part of a key, and stays as it is.
+// JoinPath joins a directory, or a place in a bucket, and a slash-separated name. In a bucket the
+// name is a key, so JoinPath does not clean it.
 func JoinPath(dir, name string) string {
 	if !bucket.IsPlace(dir) {
 		return filepath.Join(dir, filepath.FromSlash(name))
@@ -19,8 +19,8 @@ func JoinPath(dir, name string) string {
 	return strings.TrimSuffix(dir, "/") + "/" + name
 }
 
-// CleanPath returns the shortest form of the path of a source: of a place in a bucket without a
-// slash at the end.
+// CleanPath returns the shortest form of the path of a source. A place in a bucket only loses
+// the slashes at its end.
 func CleanPath(path string) string {
 	if bucket.IsPlace(path) {
 		return strings.TrimRight(path, "/")

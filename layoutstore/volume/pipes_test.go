@@ -14,10 +14,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Every file and directory of a source is replaced by a named pipe between the moment
-// it is found and the moment it is opened: an open that waits for a writer never ends,
-// and neither does the test.
-func TestNamedPipesDoNotHoldUp(t *testing.T) {
+// Every file and directory of a source is replaced by a named pipe between the moment it is found
+// and the moment it is opened. If an open waited for a writer, this test would never end.
+func TestNamedPipesDoNotBlock(t *testing.T) {
 	type found struct {
 		replace string // is replaced by a pipe
 		open    func() error

@@ -10,7 +10,7 @@ import (
 type proofResult int
 
 const (
-	contentUnproven proofResult = iota // it cannot be verified, or that is too expensive
+	contentUnproven proofResult = iota // not verified: that is impossible or too expensive
 	contentProven
 	contentWrong
 )
@@ -37,7 +37,7 @@ func (s *scan) proveContent(ctx context.Context, m scannedEntry) (proofResult, e
 		return contentUnproven, nil
 	}
 	v := d.Verifier()
-	err := s.read(ctx, m.entry.off, m.entry.size, func(b []byte) { _, _ = v.Write(b) }) // a hash takes everything
+	err := s.read(ctx, m.entry.off, m.entry.size, func(b []byte) { _, _ = v.Write(b) }) // a hash never fails
 	return proofResultOf(v.Verified()), err
 }
 
@@ -48,8 +48,8 @@ func proofResultOf(right bool) proofResult {
 	return contentWrong
 }
 
-// read passes n bytes of the archive from off on to use, piece by piece, and does not move
-// the scan. Errors: the context's; those of the files.
+// read passes the n bytes of the archive from byte off on to use, piece by piece. It does not
+// move the scan. Errors: the context's; those of the files.
 func (s *scan) read(ctx context.Context, off, n int64, use func([]byte)) error {
 	pos := s.window.pos
 	defer func() { s.window.pos = pos }()

@@ -17,10 +17,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// PublicationFile is the journal of a bundle directory while several of its files change
-// together. As soon as it exists, readers see the new state: each new file where it is
-// staged, or where it has been moved to. Before that, readers see the old state. So they
-// never see a part of the change, whenever the writer is killed.
+// PublicationFile is the name of the journal of a bundle directory while several of its files
+// change together. While it exists, readers see the new state: each new file where it is staged,
+// or where it has been moved to. Before, they see the old state. So readers never see a part of
+// the change, whenever the writer is killed.
 const PublicationFile = ".layoutproxy-publication"
 
 // Publication is the content of a PublicationFile: the files of a directory that change
@@ -31,7 +31,7 @@ type Publication struct {
 	// below the bundle directory. A file that is missing there has been moved into place.
 	Staged string          `json:"staged"`
 	Place  []PublishedFile `json:"place"`
-	// Remove are the files that the new ones replace under other names.
+	// Remove are old files that new files with other names replace.
 	Remove []string `json:"remove,omitempty"`
 }
 
@@ -49,7 +49,7 @@ func PublishedFileOf(name string, staged fs.FileInfo) PublishedFile {
 	return PublishedFile{name, staged.Size(), staged.ModTime().UTC()}
 }
 
-// matches reports whether a file in place is the new one. The times of some file systems
+// matches reports whether a file at its final path is the new one. The times of some file systems
 // are coarse: two seconds on FAT, ten milliseconds on exFAT.
 func (f PublishedFile) matches(info fs.FileInfo) bool {
 	got := info.ModTime()
@@ -59,8 +59,7 @@ func (f PublishedFile) matches(info fs.FileInfo) bool {
 
 const publicationFormat = 1
 
-// maxPublication is the longest journal, in bytes. A chunk set with the largest number of
-// chunks needs less.
+// maxPublication is the longest journal, in bytes. A chunk set with maxChunks chunks needs less.
 const maxPublication = 512 << 20
 
 // UnfinishedError says that a publication in a directory was interrupted and that its new
@@ -84,7 +83,7 @@ func IsStagedDir(name string) bool {
 	return ok && err == nil && n >= 0 && StagedDir(n) == name
 }
 
-// Encode returns the publication as [ReadPublication] reads it. It fails if that would
+// Encode returns the publication as [ReadPublication] reads it. It fails if ReadPublication would
 // refuse it.
 func (p Publication) Encode() ([]byte, error) {
 	p.Format = publicationFormat
@@ -120,7 +119,7 @@ func (p *Publication) check() error {
 	return nil
 }
 
-// ReadPublication reads the publication in the directory at dir, or nil without one
+// ReadPublication reads the publication in the directory at dir. It returns nil if there is none.
 // Errors: the file system's; that the file is malformed or of a later version.
 func ReadPublication(dir string) (*Publication, error) {
 	root, err := plainfile.OpenRoot(dir)
@@ -174,7 +173,7 @@ func readPublication(root *os.Root) (*Publication, string, error) {
 }
 
 // view is the files of a directory that a reader sees, and where they are. It is nil for a
-// directory without a publication: each file is in its place.
+// directory without a publication.
 type view struct {
 	staged  map[string]string // by path in the directory: where the new file is now
 	removed map[string]bool
@@ -207,7 +206,7 @@ func viewOf(root *os.Root) (*view, error) {
 // find returns where a new file is now.
 func (p *Publication) find(root *os.Root, f PublishedFile) (string, error) {
 	staged := path.Join(p.Staged, f.Name)
-	for _, at := range []string{staged, f.Name} { // a move goes in this direction
+	for _, at := range []string{staged, f.Name} { // in this order: the file may be moved meanwhile
 		info, err := root.Stat(filepath.FromSlash(at))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -221,7 +220,7 @@ func (p *Publication) find(root *os.Root, f PublishedFile) (string, error) {
 	return "", &UnfinishedError{filepath.Clean(root.Name()), f.Name + ": the new file is missing"}
 }
 
-// at returns where the file with a path in the directory is.
+// at returns the path at which the file called name is now.
 func (v *view) at(name string) string {
 	if v == nil || v.staged[name] == "" {
 		return name
@@ -281,8 +280,8 @@ func (f *Files) Close() error { return f.root.Close() }
 // Names returns the names of the files, sorted.
 func (f *Files) Names() []string { return f.names }
 
-// At returns where a file is, as a path below the directory. ok is false for one that was
-// replaced under another name.
+// At returns the path of a file below the directory. ok is false if a new file with another name
+// replaces it.
 func (f *Files) At(name string) (at string, ok bool) {
 	return filepath.FromSlash(f.view.at(filepath.ToSlash(name))), !f.view.hides(filepath.ToSlash(name))
 }
@@ -294,21 +293,21 @@ func (f *Files) Stat(name string) (fs.FileInfo, error) {
 		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 	}
 	info, err := f.root.Stat(at)
-	if errors.Is(err, fs.ErrNotExist) { // it may have been moved into place
+	if errors.Is(err, fs.ErrNotExist) { // it may just have been moved
 		return f.root.Stat(name)
 	}
 	return info, err
 }
 
-// Mark identifies the state of a directory: if the marks before and after a scan are the
-// same, no publication began, progressed or ended during the scan.
+// Mark identifies the state of a directory. If the marks before and after a scan are the same, no
+// publication began, progressed or ended during the scan.
 type Mark struct {
 	publication string    // the stamp of the journal
 	changed     time.Time // when a name in the directory changed last
 	dir         fs.FileInfo
 }
 
-// MarkOf returns the current mark of the directory at dir. A missing directory has one, too.
+// MarkOf returns the current mark of the directory at dir, which may be missing.
 func MarkOf(dir string) Mark {
 	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
@@ -323,11 +322,11 @@ func MarkOf(dir string) Mark {
 	return m
 }
 
-// Same reports whether two marks have the same publication, or none.
+// Same reports whether two marks have the same publication, or both none.
 func (m Mark) Same(other Mark) bool { return m.publication == other.publication }
 
-// Quiet reports whether no file in the directory was replaced between two marks either, so
-// that no publication began and ended unnoticed.
+// Quiet reports whether no file in the directory was replaced between two marks. If so, no
+// publication both began and ended between them.
 func (m Mark) Quiet(other Mark) bool {
 	if m.dir == nil || other.dir == nil {
 		return m.dir == other.dir

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// In a directory with a publication, the journal decides which files count.
+// In a directory with a publication, the journal decides which files are read.
 func TestPublicationShowsNewFiles(t *testing.T) {
 	dir := t.TempDir()
 	staged := filepath.Join(dir, volume.StagedDir(1))
@@ -58,7 +58,7 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 		t.Errorf("b.tar is at %q, %v", at, ok)
 	}
 	if _, err := files.Stat("c.tar.gostsum"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a file that goes: %v", err)
+		t.Errorf("a file to remove: %v", err)
 	}
 	if got := layouts(t, dir); len(got.Layouts) != 1 || got.Layouts[0].Path != "app" || len(got.Problems) > 0 {
 		t.Errorf("%+v", got)
@@ -88,7 +88,8 @@ func TestBadPublications(t *testing.T) {
 	}
 }
 
-// Marks show a publication that begins, continues or ends, and one that did all of it.
+// Marks differ if a publication begins, continues or ends between them, and also if it both
+// begins and ends.
 func TestMark(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.WriteFile(t, filepath.Join(dir, "a.tar"), "old")
@@ -98,17 +99,17 @@ func TestMark(t *testing.T) {
 	}
 	before := volume.MarkOf(dir)
 	if again := volume.MarkOf(dir); !before.Same(again) || !before.Quiet(again) {
-		t.Error("nothing happened, and the marks differ")
+		t.Error("nothing happened, but the marks differ")
 	}
 	publish(t, dir, volume.Publication{Staged: volume.StagedDir(1)})
 	if during := volume.MarkOf(dir); before.Same(during) {
-		t.Error("a publication begins unseen")
+		t.Error("the beginning of a publication goes unnoticed")
 	}
 	if err := os.Remove(filepath.Join(dir, volume.PublicationFile)); err != nil {
 		t.Fatal(err)
 	}
 	if after := volume.MarkOf(dir); !before.Same(after) || before.Quiet(after) {
-		t.Error("a publication begins and ends unseen")
+		t.Error("a complete publication goes unnoticed")
 	}
 }
 

@@ -16,8 +16,8 @@ type SetFile struct {
 	Info fs.FileInfo
 }
 
-// Files returns the files of the archive: itself, or its chunks up to the first missing one.
-// Files that look like a part of it and are not read are left out.
+// Files returns the files of the archive: itself, or its chunks up to the first missing one. It
+// leaves out files that only listLayouts like a part of the archive.
 func (s Set) Files() []SetFile {
 	var all []SetFile
 	for _, e := range s.files {
@@ -36,9 +36,9 @@ func setFile(e extent.Extent) (SetFile, bool) {
 	return SetFile{filepath.Join(f.dir, f.name), f.info}, true
 }
 
-// ReadFiles returns the files that the archive was read from. Chunks after its end, which may
-// be left over from a longer set, are left out unless they contain only a few zeros. The
-// error is the cause of ctx.
+// ReadFiles returns the files that contain the archive. It leaves out chunks after the archive's
+// end, which may be left over from a longer set, unless they contain only a few zeros. The error
+// is the cause of ctx.
 func (a *Archive) ReadFiles(ctx context.Context) ([]SetFile, error) {
 	var all []SetFile
 	var start int64
@@ -54,7 +54,7 @@ func (a *Archive) ReadFiles(ctx context.Context) ([]SetFile, error) {
 	return all, nil
 }
 
-// maxPaddingFile limits the size of a chunk that may be padding alone: tar writers pad less.
+// maxPaddingFile limits the size in bytes of a chunk that is only padding: tar writers pad less.
 const maxPaddingFile = 64 << 10
 
 // isPadding reports whether a chunk is empty or contains only a few zeros.
@@ -66,9 +66,8 @@ func isPadding(ctx context.Context, e extent.Extent) bool {
 	return err == nil && indexNonZero(data) < 0
 }
 
-// Observe makes the Dir call opened with each file that it opens from now on, in the state
-// at that time. opened may be called from several goroutines at once. Call Observe before
-// the Dir is used.
+// Observe makes the Dir call opened with the state of each file that it opens. opened may be
+// called from several goroutines at once. Call Observe before the Dir is used.
 func (d *Dir) Observe(opened func(fs.FileInfo)) { d.opened = opened }
 
 // observe reports a file that was opened.

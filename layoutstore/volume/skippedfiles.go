@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// skippedProblem returns the problem of a file that is not read. It is incomplete for an
-// upload, which may still end.
+// skippedProblem returns the problem of a file that is not read. An upload, which may still end,
+// is incomplete.
 func skippedProblem(name string, class NameClass, err error) problem.Problem {
 	kind := problem.Limited
 	if class.Kind == NameUpload {
@@ -22,12 +22,11 @@ func skippedProblem(name string, class NameClass, err error) problem.Problem {
 	return problem.Problem{Kind: kind, Path: name, Reason: err.Error(), Err: err}
 }
 
-// skipReason says why a file of a class is not read as an archive, or is nil if it is
-// read. mode is that of the file itself, or of the link if it is one.
+// skipReason returns why a file that looks like an archive is not read, or nil. If the name is a
+// link, mode is the mode of the link.
 func (c NameClass) skipReason(mode fs.FileMode) error {
-	readable := c.Kind == NameArchive || c.Kind == NameChunk
 	switch {
-	case !readable && !c.Unread:
+	case !c.looksLikeArchive():
 		return nil
 	case mode&fs.ModeSymlink != 0:
 		return errors.New("a link: links to archives are not read: name its target as a source, or put the file itself here")
@@ -51,9 +50,9 @@ func kindOfFile(mode fs.FileMode) string {
 	return "not a regular file"
 }
 
-// skipFile reports whether the file called name is not read as an archive or a part of one.
-// If it looks like one, skipFile adds a problem. A directory, or a link to one, belongs to
-// the tree whatever its name is.
+// skipFile reports whether the file called name is not read as an archive or a chunk. If it looks
+// like one, skipFile adds a problem. A directory, or a link to a directory, belongs to the tree,
+// whatever its name is.
 func (f *finder) skipFile(name string) bool {
 	class := ClassifyName(name)
 	if strings.HasPrefix(name, ".") || class.Kind == NameOther || class.Kind == NameUpload && !class.Unread {
@@ -83,12 +82,12 @@ func (f *finder) skipFile(name string) bool {
 	return true
 }
 
-// skippedFiles are the files of one directory that look like archives and are not read.
-// Parts of one archive are one problem if the advice for them is the same.
+// skippedFiles collects the files that listLayouts like archives and are not read. Parts of one archive
+// are one problem if the reason is the same.
 type skippedFiles struct {
 	problems []problem.Problem
 	more     map[skippedKey]int // index in problems
-	count    map[int]int        // how many files a problem stands for
+	count    map[int]int        // by index in problems: how many further files the problem stands for
 }
 
 type skippedKey struct{ dir, archive, reason string }
@@ -109,11 +108,11 @@ func (u *skippedFiles) add(dir, name string, class NameClass, why error) {
 	u.more[key] = len(u.problems)
 	u.problems = append(u.problems, skippedProblem(path.Join(dir, name), class, why))
 	if len(u.problems) > maxProblems {
-		u.problems[maxProblems].Reason = fmt.Sprintf("more than %d files look like archives and are not read: the rest is not listed", maxProblems)
+		u.problems[maxProblems].Reason = fmt.Sprintf("more than %d files listLayouts like archives and are not read: the rest is not listed", maxProblems)
 	}
 }
 
-// list returns the problems, each with the number of its files. It is called once.
+// list returns the problems, each with the number of its further files. Call it only once.
 func (u *skippedFiles) list() []problem.Problem {
 	for i, n := range u.count {
 		files := "files"

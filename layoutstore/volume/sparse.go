@@ -20,9 +20,9 @@ func isSparse(h *tar.Header) bool {
 	return h.Typeflag == tar.TypeGNUSparse
 }
 
-// readSparse reads the map of a sparse entry whose headers begin at from. An entry without
-// holes is a plain file: then h becomes the header of one. next is where the next header
-// begins, or negative if unknown.
+// readSparse reads the map of a sparse entry whose headers begin at byte from. If the map has no
+// holes, it makes h the header of a plain file. next is where the next header begins, or negative
+// if that is unknown.
 func (s *scan) readSparse(h *tar.Header, e tarEntry, from int64) (next int64) {
 	size := e.off - from
 	if s.unsure || size <= 0 || size > maxSparseHeader {
@@ -42,15 +42,15 @@ func (s *scan) readSparse(h *tar.Header, e tarEntry, from int64) (next int64) {
 	return padToBlock(e.off + stored)
 }
 
-// maxSparseHeader bounds the headers of a sparse entry, which archive/tar bounds to less.
+// maxSparseHeader limits the headers of a sparse entry, in bytes. The limit of archive/tar is lower.
 const maxSparseHeader = 8 << 20
 
-// makePlain makes h the header of a plain file if its map has no holes: then the stored
-// bytes are the file. raw is the headers of the entry with the map, up to the first byte of
-// data. stored is the number of bytes of data; it is unknown if ok is false.
+// makePlain makes h the header of a plain file if its map has no holes: then the stored bytes are
+// the file. raw is all headers of the entry and the map, up to the first byte of data. stored is
+// the length of the data in bytes; it is unknown if ok is false.
 //
-// The forms are those of the GNU tar manual, "Storing Sparse Files": a map in the
-// header (old GNU), in PAX records (0.0 and 0.1), or in front of the data (1.0).
+// The map is in the header (old GNU form), in PAX records (0.0 and 0.1), or in front of the data
+// (1.0): see the GNU tar manual, "Storing Sparse Files".
 func makePlain(h *tar.Header, raw []byte) (stored int64, ok bool) {
 	at, stored := lastHeader(raw)
 	if at < 0 {
@@ -76,8 +76,8 @@ func makePlain(h *tar.Header, raw []byte) (stored int64, ok bool) {
 	return stored, true
 }
 
-// lastHeader finds the last header of an entry, after those that extend it, and its size
-// field. at is negative if it is missing.
+// lastHeader finds the main header of an entry, which follows the headers that extend it, and
+// returns its size field. at is negative if there is none.
 func lastHeader(raw []byte) (at int, size int64) {
 	for at+512 <= len(raw) {
 		size, ok := number(raw[at+124 : at+136])
@@ -97,8 +97,8 @@ func lastHeader(raw []byte) (at int, size int64) {
 	return -1, 0
 }
 
-// number reads a number of a header: octal digits, or binary if the first bit is
-// set (GNU tar manual, "Basic Tar Format").
+// number reads a numeric field of a header: octal digits, or binary if the first bit is set (GNU
+// tar manual, "Basic Tar Format").
 func number(field []byte) (int64, bool) {
 	if field[0]&0x80 == 0 {
 		text := strings.Trim(string(field), " \x00")
@@ -118,8 +118,8 @@ func number(field []byte) (int64, bool) {
 	return n, field[0]&0x40 == 0
 }
 
-// sparseMap reads the offsets and lengths of a sparse entry's data, in alternation. raw
-// begins with its last header.
+// sparseMap reads the map of a sparse entry: the offset and the length of each piece of data, in
+// alternation. raw begins with the main header of the entry.
 func sparseMap(h *tar.Header, raw []byte) (numbers []int64, ok bool) {
 	version := h.PAXRecords["GNU.sparse.major"] + "." + h.PAXRecords["GNU.sparse.minor"]
 	switch {
@@ -138,7 +138,7 @@ func sparseMap(h *tar.Header, raw []byte) (numbers []int64, ok bool) {
 		}
 		return parseAll(strings.Split(h.PAXRecords["GNU.sparse.map"], ","))
 	}
-	return nil, false // of a version that archive/tar does not expand
+	return nil, false // archive/tar does not read other versions either
 }
 
 // oldMap reads the map of an old GNU sparse header, and of the blocks that extend it.
@@ -179,8 +179,7 @@ func parseAll(text []string) ([]int64, bool) {
 	return numbers, len(numbers)%2 == 0
 }
 
-// coversAll reports whether the data of a map is a complete file of that size, without a
-// hole.
+// coversAll reports whether a map covers a file of size bytes without a hole.
 func coversAll(numbers []int64, size int64) bool {
 	var end int64
 	for i := 0; i+1 < len(numbers); i += 2 {

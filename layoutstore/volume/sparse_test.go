@@ -18,8 +18,8 @@ import (
 // piece is a run of data of a sparse file.
 type piece struct{ off, n int }
 
-// pieces returns the data of a file of about 1500 bytes, with holes or without, and what is
-// stored of it.
+// pieces returns the data of a file of about 1500 bytes, with holes or without, and the pieces
+// that are stored.
 func pieces(random *rand.Rand, holes bool) (all []piece, size int, stored []byte) {
 	for range 1 + random.IntN(30) {
 		if holes && random.IntN(3) == 0 {
@@ -33,10 +33,10 @@ func pieces(random *rand.Rand, holes bool) (all []piece, size int, stored []byte
 		}
 	}
 	if holes {
-		size++ // a hole at the end, in any case
+		size++ // always a hole at the end
 	}
 	if random.IntN(2) == 0 {
-		all = append(all, piece{size, 0}) // GNU tar ends a map in this way
+		all = append(all, piece{size, 0}) // GNU tar ends a map like this
 	}
 	return all, size, stored
 }
@@ -80,7 +80,7 @@ func sparseEntries(version, name string, all []piece, size int, stored []byte) [
 	return []layouttest.Entry{extended, {Header: tar.Header{Typeflag: tar.TypeReg, Name: "GNUSparseFile.0/x", Mode: 0o644, Format: tar.FormatUSTAR}, Body: body}}
 }
 
-// oldSparse returns an old GNU sparse entry: four pieces in the header, 21 in each block behind it.
+// oldSparse returns an old GNU sparse entry: the header has four pieces, each block behind it 21.
 func oldSparse(name string, all []piece, size int, stored []byte) layouttest.Entry {
 	table := func(n int) (text string) {
 		for ; n > 0 && len(all) > 0; n-- {
@@ -102,8 +102,8 @@ func oldSparse(name string, all []piece, size int, stored []byte) layouttest.Ent
 	return e
 }
 
-// Sparse entries of every form and every map: those without holes are served, the
-// others refused, and the entry behind them is found.
+// Sparse entries of every form and with every map: those without holes are served, the others
+// refused. In both cases the next entry is found.
 func TestSparseEntries(t *testing.T) {
 	for seed := range uint64(40) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -121,10 +121,10 @@ func TestSparseEntries(t *testing.T) {
 			if body := entriesOf(data)[name]; len(body) != size {
 				t.Fatalf("archive/tar reads %d bytes of %d", len(body), size)
 			}
-			openTwice(t, "a.tar", data, func(t *testing.T, a *volume.Archive, faults []problem.Problem) {
+			openTwice(t, "a.tar", data, func(t *testing.T, a *volume.Archive, problems []problem.Problem) {
 				where, err := a.Locate(t.Context(), "a", digestOf(string(stored)))
-				if (err != nil) != holes || len(faults) > 0 != holes {
-					t.Fatalf("%v, %v", err, faults)
+				if (err != nil) != holes || len(problems) > 0 != holes {
+					t.Fatalf("%v, %v", err, problems)
 				}
 				if err == nil {
 					if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, stored) {
@@ -136,14 +136,14 @@ func TestSparseEntries(t *testing.T) {
 				}
 			})
 			if t.Failed() {
-				t.Fatalf("so it was with seed %d, version %s, holes %v: %v", seed, version, holes, all)
+				t.Fatalf("with seed %d, version %s, holes %v: %v", seed, version, holes, all)
 			}
 		}
 	}
 }
 
-// A set of chunks that ends within a sparse entry without holes is read up to it: what is before
-// it is served, and the entry is not.
+// If a chunk set ends within a sparse entry without holes, the entries before it are served, and
+// the sparse entry is not.
 func TestSparseEntryCutShort(t *testing.T) {
 	t.Parallel()
 	stored := bytes.Repeat([]byte("x"), 1500)

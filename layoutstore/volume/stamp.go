@@ -7,10 +7,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// StampOf identifies the content of the files of a list by their sizes, modification times
-// and inodes. It ignores the change time, which a new link changes, too. An object is identified by
-// what the last list of the bucket said, and only ever read in that state. Errors: the cause of
-// ctx; those of opening the files.
+// StampOf identifies the content of the files of a list by their sizes, modification times and
+// inodes. It ignores the change time, which a new link changes, too. It identifies an object by
+// its state in the last list of the bucket: an object is only ever read in that state. Errors:
+// the cause of ctx; those of opening the files.
 func StampOf(ctx context.Context, where extent.List) (string, error) {
 	var all strings.Builder
 	for _, e := range where {

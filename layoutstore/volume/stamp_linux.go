@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// stampOf identifies a state of a file by size, times and inode. The change time reveals a
-// write after which the modification time was restored.
+// stampOf identifies the state of a file by size, times and inode. The change time reveals a
+// write even if the modification time was reset afterwards.
 func stampOf(info fs.FileInfo) string {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return fmt.Sprintf("%d %d %d %d", st.Size, info.ModTime().UnixNano(), st.Ctim.Nano(), st.Ino)
@@ -24,8 +24,7 @@ func writtenOf(info fs.FileInfo) string {
 	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
 }
 
-// sameState reports whether a file was in the same state twice: whether the stamps are
-// equal.
+// sameState reports whether the stamps of two states are equal.
 func sameState(a, b fs.FileInfo) bool {
 	x, ok := a.Sys().(*syscall.Stat_t)
 	y, too := b.Sys().(*syscall.Stat_t)

@@ -7,7 +7,7 @@ import (
 	"io/fs"
 )
 
-// stampOf identifies a state of a file: size and modification time.
+// stampOf identifies the state of a file by size and modification time.
 func stampOf(info fs.FileInfo) string {
 	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
 }
@@ -15,6 +15,5 @@ func stampOf(info fs.FileInfo) string {
 // writtenOf identifies the content of a file.
 func writtenOf(info fs.FileInfo) string { return stampOf(info) }
 
-// sameState reports whether a file was in the same state twice: whether the stamps are
-// equal.
+// sameState reports whether the stamps of two states are equal.
 func sameState(a, b fs.FileInfo) bool { return stampOf(a) == stampOf(b) }

@@ -11,15 +11,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// maxPadding is how many zeros after an archive's end are read. GNU tar pads to its
-// blocking factor, 10 KiB by default (GNU tar manual, "The Blocking Factor of an
-// Archive").
+// maxPadding is how many bytes of zeros after an archive's end are read. GNU tar pads to its
+// blocking factor, 10 KiB by default (GNU tar manual, "The Blocking Factor of an Archive").
 const maxPadding = 64 << 20
 
-// checkTrailing reports data after the archive's end at byte end, if it is not all zeros:
-// stray bytes, chunks left over from an earlier and longer set, or a second archive, which
-// is not served. It stops at the first byte that is not zero. Errors: the context's;
-// those of opening the files.
+// checkTrailing reports data after the archive's end at byte end, if it is not all zeros: stray
+// bytes, chunks left over from an earlier and longer set, or a second archive, which is not
+// served. It reads only up to the first byte that is not zero. Errors: the context's; those of
+// opening the files.
 func (s *scan) checkTrailing(ctx context.Context, end int64) error {
 	found, read, err := s.firstNonZero(ctx, end)
 	if err != nil {
@@ -52,7 +51,7 @@ func (s *scan) checkTrailing(ctx context.Context, end int64) error {
 	return nil
 }
 
-// splitAdvice says how to split two archives that were joined.
+// splitAdvice returns the advice how to separate two archives of which the second begins at byte at.
 func (s *scan) splitAdvice(at int64) string {
 	if len(s.window.list) > 1 {
 		return "Archives cannot be joined with cat: join the chunks to one file, and split that at this byte"
@@ -76,8 +75,8 @@ func harmlessProblem(format string, args ...any) problem.Problem {
 	return problem.Problem{Kind: problem.Limited, Harmless: true, Reason: fmt.Sprintf(format, args...)}
 }
 
-// firstNonZero returns the offset of the first nonzero byte at or after from, or a
-// negative one, and the number of bytes read.
+// firstNonZero returns the offset of the first nonzero byte at or after from, or a negative
+// number if there is none, and the number of bytes read.
 func (s *scan) firstNonZero(ctx context.Context, from int64) (at, read int64, err error) {
 	buf := make([]byte, windowSize)
 	var off int64
@@ -141,9 +140,9 @@ func (s *scan) isHeader(at int64) (bool, error) {
 	return err == nil && (want == plain || want == signed), nil
 }
 
-// trailingChunks looks at the files after the archive's end. partEnd is where the file
-// that contains the end ends. chunks and bytes are the names and total size of the later
-// chunks, from the one with the byte found on; begins is set if one begins at that byte.
+// trailingChunks finds the chunks after the archive's end. partEnd is where the file with the
+// archive's end ends. chunks and bytes are the names and the total size of the later chunks,
+// without those before byte found; begins is set if one begins at that byte.
 func (s *scan) trailingChunks(end, found int64) (partEnd int64, begins bool, chunks []string, bytes int64) {
 	var off int64
 	for _, e := range s.window.list {

@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// entry is an entry of an archive; with a link it is a hard one, or a symbolic one.
+// entry is an entry of an archive: a file, or a hard or symbolic link if link is set.
 type entry struct {
 	name, body, link string
 	symbolic         bool
@@ -54,45 +54,45 @@ func pack(t testing.TB, entries []entry) []byte {
 func digestOf(body string) digest.Digest { return digest.FromString(body) }
 func sumOf(body string) string           { return digestOf(body).Encoded() }
 
-func TestBehindTheEnd(t *testing.T) {
+func TestDataBehindEnd(t *testing.T) {
 	one := pack(t, []entry{{name: "a/index.json", body: "{}"}})
 	two := pack(t, []entry{{name: "b/index.json", body: "{}"}})
 	zeros := func(n int) []byte { return make([]byte, n) }
 	for name, c := range map[string]struct {
 		behind   []byte
-		want     string // of the one fault; none if empty
+		want     string // of the one problem; empty if there is none
 		harmless bool
 	}{
-		"nothing":                   {nil, "", false},
-		"padding of GNU tar":        {zeros(10240 - len(one)), "", false},
-		"zeros":                     {zeros(100_001), "", false},
-		"a byte":                    {[]byte("\n"), "1 byte behind the archive's end, at byte 2048:", true},
-		"text":                      {[]byte("some text"), "9 bytes behind the archive's end, at byte 2048:", true},
-		"text behind padding":       {append(zeros(70_000), "text"...), "4 bytes behind the archive's end, at byte 72048:", true},
-		"a block that is no header": {bytes.Repeat([]byte{7}, 512), "512 bytes behind", true},
-		"a second archive":          {two, "a second archive begins at byte 2048, behind the end of this one, and is not read: 2048 bytes", false},
-		"one behind padding":        {append(zeros(10240-len(one)), two...), "a second archive begins at byte 10240, ", false},
-		"one at an odd place":       {append(zeros(7), two...), "a second archive begins at byte 2055, ", false},
-		"a cut one":                 {two[:700], "a second archive begins at byte 2048, ", false},
-		"one behind text":           {append([]byte("text"), two...), "2052 bytes behind", true},
-		"an extended header":        {written(t, "gnu-sparse-1.0"), "a second archive begins at byte 2048, ", false},
+		"nothing":                         {nil, "", false},
+		"padding of GNU tar":              {zeros(10240 - len(one)), "", false},
+		"zeros":                           {zeros(100_001), "", false},
+		"a byte":                          {[]byte("\n"), "1 byte behind the archive's end, at byte 2048:", true},
+		"text":                            {[]byte("some text"), "9 bytes behind the archive's end, at byte 2048:", true},
+		"text behind padding":             {append(zeros(70_000), "text"...), "4 bytes behind the archive's end, at byte 72048:", true},
+		"a block that is no header":       {bytes.Repeat([]byte{7}, 512), "512 bytes behind", true},
+		"a second archive":                {two, "a second archive begins at byte 2048, behind the end of this one, and is not read: 2048 bytes", false},
+		"a second archive behind padding": {append(zeros(10240-len(one)), two...), "a second archive begins at byte 10240, ", false},
+		"a second archive at an odd byte": {append(zeros(7), two...), "a second archive begins at byte 2055, ", false},
+		"a second archive that is cut":    {two[:700], "a second archive begins at byte 2048, ", false},
+		"a second archive behind text":    {append([]byte("text"), two...), "2052 bytes behind", true},
+		"an extended header":              {written(t, "gnu-sparse-1.0"), "a second archive begins at byte 2048, ", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			openTwice(t, "bundle.tar", append(bytes.Clone(one), c.behind...), func(t *testing.T, _ *volume.Archive, faults []problem.Problem) {
+			openTwice(t, "bundle.tar", append(bytes.Clone(one), c.behind...), func(t *testing.T, _ *volume.Archive, problems []problem.Problem) {
 				switch {
-				case c.want == "" && len(faults) == 0:
-				case len(faults) != 1 || c.want == "":
-					t.Errorf("faults: %v", faults)
-				case faults[0].Kind != problem.Limited || faults[0].Harmless != c.harmless || !strings.HasPrefix(faults[0].Reason, c.want):
-					t.Errorf("%+v", faults[0])
+				case c.want == "" && len(problems) == 0:
+				case len(problems) != 1 || c.want == "":
+					t.Errorf("problems: %v", problems)
+				case problems[0].Kind != problem.Limited || problems[0].Harmless != c.harmless || !strings.HasPrefix(problems[0].Reason, c.want):
+					t.Errorf("%+v", problems[0])
 				}
 			})
 		})
 	}
 }
 
-// Data far behind the end is not read, but reported.
-func TestFarBehindTheEnd(t *testing.T) {
+// Data far behind the end is reported, but not read.
+func TestDataFarBehindEnd(t *testing.T) {
 	one := pack(t, []entry{{name: "a/index.json", body: "{}"}})
 	dir := t.TempDir()
 	file := filepath.Join(dir, "bundle.tar")
@@ -106,25 +106,25 @@ func TestFarBehindTheEnd(t *testing.T) {
 	}
 }
 
-// Chunks that are left from an earlier and longer set are reported by name. The last
-// chunk of a set may be empty, and padding may fill others.
-func TestChunksBehindTheEnd(t *testing.T) {
+// Chunks that are left over from an earlier and longer set are reported by name. The last chunk
+// of a set may be empty, and others may contain only padding.
+func TestChunksBehindEnd(t *testing.T) {
 	const chunk = 1024
 	one := pack(t, []entry{{name: "a/index.json", body: "{}"}})
 	two := pack(t, []entry{{name: "b/index.json", body: "{}"}})
 	stale := bytes.Repeat([]byte("stale"), chunk)[:chunk]
 	for name, c := range map[string]struct {
 		behind []byte
-		want   []string // of faults
+		want   []string // of problems
 		failed bool
 	}{
-		"nothing":                  {nil, nil, false},
-		"padding":                  {make([]byte, 3*chunk), nil, false},
-		"a stale chunk":            {stale, []string{"behind the archive's end, and not read: bundle.tar.0002.chunk, 1024 bytes"}, false},
-		"behind padding":           {append(make([]byte, chunk), stale...), []string{"behind the archive's end, and not read: bundle.tar.0003.chunk, 1024 bytes"}, false},
-		"two":                      {append(bytes.Clone(stale), stale...), []string{"behind the archive's end, and not read: bundle.tar.0002.chunk, bundle.tar.0003.chunk, 2048 bytes"}, false},
-		"one that begins an entry": {two[:chunk], []string{"behind the archive's end, and not read: bundle.tar.0002.chunk"}, false},
-		"a second archive":         {append(make([]byte, chunk/2), two...), []string{"a second archive begins at byte 2560"}, true},
+		"nothing":        {nil, nil, false},
+		"padding":        {make([]byte, 3*chunk), nil, false},
+		"a stale chunk":  {stale, []string{"behind the archive's end, and not read: bundle.tar.0002.chunk, 1024 bytes"}, false},
+		"behind padding": {append(make([]byte, chunk), stale...), []string{"behind the archive's end, and not read: bundle.tar.0003.chunk, 1024 bytes"}, false},
+		"two":            {append(bytes.Clone(stale), stale...), []string{"behind the archive's end, and not read: bundle.tar.0002.chunk, bundle.tar.0003.chunk, 2048 bytes"}, false},
+		"a stale chunk that begins with a header": {two[:chunk], []string{"behind the archive's end, and not read: bundle.tar.0002.chunk"}, false},
+		"a second archive":                        {append(make([]byte, chunk/2), two...), []string{"a second archive begins at byte 2560"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			data, dir := append(bytes.Clone(one), c.behind...), t.TempDir()
@@ -144,21 +144,21 @@ func TestChunksBehindTheEnd(t *testing.T) {
 	}
 }
 
-// Reading behind the end ends with its context.
-func TestCancelledBehindTheEnd(t *testing.T) {
+// Reading behind the end stops when its context ends.
+func TestCancelledBehindEnd(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.WriteFile(t, filepath.Join(dir, "bundle.tar"), append(pack(t, []entry{{name: "a/index.json", body: "{}"}}), make([]byte, 1<<20)...))
 	found, err := volume.FindArchives(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The first call is before the first header, the second behind the end.
+	// The first check of the context is before the first header, the second one behind the end.
 	if _, err := volume.OpenArchive(&afterCalls{context.Background(), 1}, found.Sets[0], ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }
 
-// afterCalls is a context that is cancelled after it was checked some number of times.
+// afterCalls is a context that is cancelled after a number of checks.
 type afterCalls struct {
 	context.Context
 	left int
@@ -171,28 +171,28 @@ func (c *afterCalls) Err() error {
 
 func TestReservedAndMisplaced(t *testing.T) {
 	layout := func(p string) entry { return entry{name: p + "/index.json", body: "{}"} }
-	type fault struct {
+	type reported struct {
 		entry    string
 		harmless bool
 	}
 	for name, c := range map[string]struct {
-		archive string
-		entries []entry
-		layouts string
-		faults  []fault
+		archive  string
+		entries  []entry
+		layouts  string
+		problems []reported
 	}{
-		"tmp":                  {"platform.tar", []entry{layout("install"), layout("tmp/x")}, "install", []fault{{"tmp", true}}},
-		"only tmp":             {"platform.tar", []entry{layout("/tmp/x/security/trivy-db")}, "", []fault{{"tmp", false}}},
-		"no layout in tmp":     {"platform.tar", []entry{layout("install"), {name: "tmp/note", body: "x"}}, "install", nil},
-		"tmp further down":     {"platform.tar", []entry{layout("modules/tmp/x")}, "modules/tmp/x", nil},
-		"an unclean directory": {"security.tar", []entry{layout("/mnt/tmp/security/trivy-db"), layout("/mnt/tmp/security/trivy-bdu")}, "mnt/tmp/security/trivy-bdu mnt/tmp/security/trivy-db", []fault{{"mnt/tmp/security/trivy-bdu", true}, {"mnt/tmp/security/trivy-db", true}}},
-		"a relative one":       {"security.tar", []entry{layout("scratch/security/trivy-db")}, "scratch/security/trivy-db", []fault{{"scratch/security/trivy-db", true}}},
-		"a clean one":          {"security.tar", []entry{layout("security/trivy-db")}, "security/trivy-db", nil},
-		"the old form":         {"security.tar", []entry{layout("trivy-db")}, "security/trivy-db", nil},
-		"in another archive":   {"mirror.tar", []entry{layout("scratch/security/trivy-db")}, "scratch/security/trivy-db", nil},
+		"tmp":                          {"platform.tar", []entry{layout("install"), layout("tmp/x")}, "install", []reported{{"tmp", true}}},
+		"only tmp":                     {"platform.tar", []entry{layout("/tmp/x/security/trivy-db")}, "", []reported{{"tmp", false}}},
+		"no layout in tmp":             {"platform.tar", []entry{layout("install"), {name: "tmp/note", body: "x"}}, "install", nil},
+		"tmp further down":             {"platform.tar", []entry{layout("modules/tmp/x")}, "modules/tmp/x", nil},
+		"an unclean directory":         {"security.tar", []entry{layout("/mnt/tmp/security/trivy-db"), layout("/mnt/tmp/security/trivy-bdu")}, "mnt/tmp/security/trivy-bdu mnt/tmp/security/trivy-db", []reported{{"mnt/tmp/security/trivy-bdu", true}, {"mnt/tmp/security/trivy-db", true}}},
+		"a relative unclean directory": {"security.tar", []entry{layout("scratch/security/trivy-db")}, "scratch/security/trivy-db", []reported{{"scratch/security/trivy-db", true}}},
+		"a clean directory":            {"security.tar", []entry{layout("security/trivy-db")}, "security/trivy-db", nil},
+		"the old form":                 {"security.tar", []entry{layout("trivy-db")}, "security/trivy-db", nil},
+		"in another archive":           {"mirror.tar", []entry{layout("scratch/security/trivy-db")}, "scratch/security/trivy-db", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			openTwice(t, c.archive, pack(t, c.entries), func(t *testing.T, a *volume.Archive, faults []problem.Problem) {
+			openTwice(t, c.archive, pack(t, c.entries), func(t *testing.T, a *volume.Archive, problems []problem.Problem) {
 				listing, err := a.Layouts(context.Background())
 				if err != nil {
 					t.Fatal(err)
@@ -204,15 +204,15 @@ func TestReservedAndMisplaced(t *testing.T) {
 				if got := strings.Join(paths, " "); got != c.layouts {
 					t.Errorf("layouts: %q, want %q", got, c.layouts)
 				}
-				var got []fault
-				for _, f := range faults {
-					got = append(got, fault{f.Entry, f.Harmless})
+				var got []reported
+				for _, f := range problems {
+					got = append(got, reported{f.Entry, f.Harmless})
 					if f.Kind != problem.Limited {
 						t.Errorf("%+v", f)
 					}
 				}
-				if fmt.Sprint(got) != fmt.Sprint(c.faults) {
-					t.Errorf("faults: %v, want %v", got, c.faults)
+				if fmt.Sprint(got) != fmt.Sprint(c.problems) {
+					t.Errorf("problems: %v, want %v", got, c.problems)
 				}
 			})
 		})

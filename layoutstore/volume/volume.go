@@ -1,16 +1,16 @@
-// Package volume locates the files of OCI image layouts: in a directory tree, in a tar
-// archive, or in the chunks that one was cut into.
+// Package volume locates the files of OCI image layouts: in a directory tree, in a tar archive,
+// in the chunks of one, or in a bucket.
 //
 // A [Volume] lists its layouts ([Volume.Layouts]) and their blobs ([Volume.Blobs]), and
 // locates the bytes of a blob ([Volume.Locate]). It knows paths and bytes, but not what an
 // index or a manifest says. A file that it cannot read is a [problem.Problem], never a
 // reason to stop.
 //
-// [OpenDir] opens a tree. [FindArchives] finds the archives and chunk sets in a directory.
-// [OpenArchive] reads only the headers of one, or takes its index from a [Cache], where an
-// earlier process wrote it. The last entry of a name counts. [Archive.Problem] says why an
-// archive is incomplete; its intact part, up to where the headers can be followed, is
-// served all the same.
+// [OpenDir] opens a tree, [OpenObjects] a place in a bucket. [FindArchives] finds the archives
+// and chunk sets in a directory. [OpenArchive] reads only the headers of an archive, or takes its
+// index from a [Cache], where an earlier process wrote it. If entries have the same name, the
+// last one counts. [Archive.Problem] says why an archive is incomplete; its entries up to the
+// break in the chain of headers are served all the same.
 //
 // Every implementation passes the suite in package volumetest. No volume opens a file
 // outside of its source: files are opened through [os.Root], and links in archives are
@@ -20,7 +20,7 @@
 // (image-layout.md): index.json, and blobs/<alg>/<encoded>. Archives are ustar, PAX
 // or GNU, uncompressed, and end in two blocks of zeros (POSIX.1, pax, "ustar
 // Interchange Format"); chunks are NAME.tar.NNNN.chunk, from 0000 on. Joined in the
-// order of their indexes they are the archive, whatever their sizes.
+// order of their numbers they are the archive, whatever their sizes.
 package volume
 
 import (
@@ -32,23 +32,23 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Volume is a directory or an archive of layouts. Its methods may be called from several
-// goroutines at once.
+// Volume is a directory, an archive or a place in a bucket with layouts. Its methods may be called
+// from several goroutines at once.
 type Volume interface {
 	// Layouts scans for layouts. The error is the context's, or one for which IsExhausted
 	// is true; files that cannot be read are among the problems of the listing.
 	Layouts(ctx context.Context) (Listing, error)
 	// Locate locates the blob d of a layout. Errors: the cause of ctx; fs.ErrNotExist,
 	// wrapped in a *problem.Error if it is known which chunk to copy again; the file
-	// system's. An error that comes after ctx has ended says nothing about the blob, whatever
-	// it is: a volume may have to ask another machine.
+	// system's. No error says anything about the blob once ctx has ended: a volume may have
+	// to ask another machine.
 	Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error)
-	// Blobs lists the digests that name the blob files of a layout, whatever its index says
-	// and whatever their content is, by byte order. Files not named by a digest are left
-	// out; a missing layout has no blobs. Errors: the context's; the file system's.
+	// Blobs lists the digests in the names of the blob files of a layout, by byte order,
+	// whatever its index says and the files contain. It leaves out files with other names. A
+	// missing layout has no blobs. Errors: the context's; the file system's.
 	Blobs(ctx context.Context, layout string) ([]digest.Digest, error)
-	// Where returns the place of a layout for a message: a path in the file system, and
-	// the entry if that is an archive.
+	// Where returns the place of a layout for a message: a path in the file system, and if
+	// that is an archive, the entry in it.
 	Where(layout string) (path, entry string)
 	// String is the path of the volume as the user gave it.
 	String() string
@@ -57,8 +57,8 @@ type Volume interface {
 // Cached is a Volume that can locate a blob without waiting for a disk.
 type Cached interface {
 	Volume
-	// LocateCached returns where the blob d of a layout is, if it exists and has size
-	// bytes, which only opening it shows. It is nil if unknown. See
+	// LocateCached returns where the blob d of a layout is, if it exists and has size bytes:
+	// only opening it shows that. It returns nil if the place is unknown. See
 	// [extent.List.OpenCachedAt].
 	LocateCached(layout string, d digest.Digest, size int64) extent.List
 }
@@ -67,7 +67,7 @@ type Cached interface {
 type Listing struct {
 	Layouts  []Layout          // by byte order of their paths
 	Problems []problem.Problem // their paths are below the volume
-	// Nested are the problems of files below the top of a tree that look like archives, which
+	// Nested are the problems of files below the top of a tree that listLayouts like archives, which
 	// are not read there. They do not apply to a file that is a source of its own.
 	Nested []problem.Problem
 	// Dirs are the directories to watch for changes of layouts: all but those of blobs.
@@ -81,8 +81,8 @@ type Layout struct {
 	Stamp Stamp
 }
 
-// Stamp is equal for two scans of a layout if its index.json was not written between them.
-// A stamp that is not Settled is too recent to be trusted.
+// Stamp is equal for two scans of a layout if its index.json was not written between them. If it
+// is not Settled, the file was written so recently that a later write may leave the stamp equal.
 type Stamp struct {
 	ID      string
 	Settled bool

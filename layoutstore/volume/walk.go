@@ -21,15 +21,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Bounds of a walk, far above any bundle. They end a walk of a tree that links make
-// endless.
+// Limits of a walk, far above any bundle. Without them, links could make a walk endless.
 const (
 	maxPath = 1024      // bytes of a path below the volume
 	maxDirs = 1_000_000 // directories
 )
 
-// settleTime is how long before the scan a file must have been written for its stamp to be
-// trusted: the clocks of file systems are coarse, some by two seconds.
+// settleTime is how old a file must be for its stamp to be settled: the times of file systems are
+// coarse, some by two seconds.
 const settleTime = 2 * time.Second
 
 // Layouts implements [Volume]. It opens directories, but no index. It follows links that
@@ -50,9 +49,8 @@ func (d *Dir) Layouts(ctx context.Context) (Listing, error) {
 		return Listing{}, err
 	}
 	slices.SortFunc(w.found.Layouts, func(a, b Layout) int { return strings.Compare(a.Path, b.Path) })
-	byPath := func(a, b problem.Problem) int { return strings.Compare(a.Path, b.Path) }
-	slices.SortFunc(w.found.Problems, byPath)
-	slices.SortFunc(w.found.Nested, byPath)
+	slices.SortFunc(w.found.Problems, problem.Compare)
+	slices.SortFunc(w.found.Nested, problem.Compare)
 	return w.found, nil
 }
 
@@ -93,7 +91,7 @@ func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents
 		return w.reportError(rel, err)
 	}
 	if up.contains(info) {
-		w.add(problem.Problem{Kind: problem.Limited, Path: rel, Harmless: true, Reason: "the link leads back to a directory that it is in"})
+		w.add(problem.Problem{Kind: problem.Limited, Path: rel, Harmless: true, Reason: "the link leads back to a directory that contains it"})
 		return nil
 	}
 	if !w.count(rel) {
@@ -109,10 +107,10 @@ func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents
 	if err != nil {
 		return err
 	}
-	w.nestedArchives(rel, entries)
+	w.reportNested(rel, entries)
 	up = &parents{info, up}
 	for _, e := range entries {
-		if w.skip(e, isLayout) {
+		if isSkipped(e, isLayout) {
 			continue
 		}
 		if err := w.descend(ctx, root, rel, e, up); err != nil {
@@ -122,8 +120,8 @@ func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents
 	return nil
 }
 
-// skip reports whether e is not scanned: it is hidden, the blobs of a layout, or a file.
-func (w *walk) skip(e fs.DirEntry, inLayout bool) bool {
+// isSkipped reports whether e is not scanned: it is hidden, the blobs of a layout, or a file.
+func isSkipped(e fs.DirEntry, inLayout bool) bool {
 	name := e.Name()
 	if strings.HasPrefix(name, ".") || inLayout && name == "blobs" {
 		return true
@@ -131,7 +129,7 @@ func (w *walk) skip(e fs.DirEntry, inLayout bool) bool {
 	return !e.IsDir() && e.Type()&fs.ModeSymlink == 0
 }
 
-// descend visits the directory or link e, in a goroutine of its own if one is free.
+// descend visits the directory or link e, in a goroutine of its own if the limit allows one.
 func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.DirEntry, up *parents) error {
 	name := path.Join(rel, e.Name())
 	if len(name) > maxPath {
@@ -145,7 +143,7 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 		if statErr == nil && !info.IsDir() {
 			return nil
 		}
-		if class := ClassifyName(e.Name()); statErr != nil && rel == "." && (class.Kind == NameArchive || class.Kind == NameChunk || class.Unread) {
+		if statErr != nil && rel == "." && ClassifyName(e.Name()).looksLikeArchive() {
 			return nil // FindArchives reports it
 		}
 		// From the top, as the link may leave its directory but not the tree.
@@ -173,23 +171,15 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 
 // layout records the directory at rel if it is a layout, and reports whether it is one.
 func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, error) {
-	var index, marker, blobs bool
-	for _, e := range entries {
-		switch e.Name() {
-		case "index.json":
-			index = true
-		case "oci-layout":
-			marker = true
-		case "blobs":
-			blobs = true
-		}
+	has := func(name string) bool {
+		return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == name })
 	}
 	name := path.Join(rel, "index.json")
 	at := w.view.at(name)
-	if !index && at == name {
-		// Blobs come before the index in d8's archives, so an interrupted unpacking leaves
-		// this. A directory with another purpose may be called blobs, too.
-		cut := blobs && (marker || hasAlgorithm(root))
+	if !has("index.json") && at == name {
+		// In d8's archives the blobs come before the index, so an interrupted unpacking leaves
+		// blobs without an index. A directory with another purpose may be called blobs, too.
+		cut := has("blobs") && (has("oci-layout") || hasAlgorithm(root))
 		if cut {
 			w.reportf(problem.Incomplete, rel, "blobs of an OCI layout without its index.json")
 		}
@@ -201,7 +191,7 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 		file.name, file.moving = filepath.FromSlash(at), file.name
 		info, err = w.dir.root.Stat(file.name)
 	}
-	if err != nil { // perhaps a link that leaves the directory, or a file that was moved into place
+	if err != nil { // perhaps a link that leaves the directory, or a staged file that was just moved
 		info, err = w.dir.root.Stat(filepath.FromSlash(name))
 	}
 	switch {
@@ -221,7 +211,7 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 	return true, nil
 }
 
-// hasAlgorithm reports whether the directory blobs below root has blobs of an algorithm.
+// hasAlgorithm reports whether the directory blobs below root is that of a layout.
 func hasAlgorithm(root *os.Root) bool {
 	for _, name := range []string{"blobs/sha256", "blobs/sha512"} {
 		if info, err := root.Stat(filepath.FromSlash(name)); err == nil && info.IsDir() {
@@ -231,7 +221,7 @@ func hasAlgorithm(root *os.Root) bool {
 	return false
 }
 
-// count counts one more directory and reports whether the limit allows it.
+// count counts the directory rel and reports whether the limit allows it.
 func (w *walk) count(rel string) bool {
 	w.mu.Lock()
 	w.dirs++
@@ -246,9 +236,8 @@ func (w *walk) count(rel string) bool {
 	return n <= maxDirs
 }
 
-// reportError records an error of the file system at rel. A file that was removed during
-// the scan is not a problem. The error is one for which [IsExhausted] is true: it ends the
-// walk.
+// reportError records an error of the file system at rel as a problem, unless the file was
+// removed during the scan. If [IsExhausted] is true for err, it returns err, which ends the walk.
 func (w *walk) reportError(rel string, err error) error {
 	if IsExhausted(err) {
 		return err

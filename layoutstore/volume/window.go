@@ -12,27 +12,27 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// windowSize is how many bytes of an archive are read at once: the headers of a dozen small
-// entries, or one header and a little of its content. Of an object more is read from run to run,
-// as each is a request.
+// windowSize is how many bytes of an archive in a file are read at once: the headers of a dozen
+// small entries, or one header and a little of its content. An object is read in larger windows,
+// because each takes a request.
 const (
 	windowSize       = 16 << 10
 	objectWindowSize = 64 << 10
 	maxObjectWindow  = 1 << 20
 )
 
-// window reads an archive by jumps from header to header.
+// window reads an archive for a scan that seeks from header to header.
 type window struct {
 	ctx    context.Context // of the scan that reads the window
 	list   extent.List
 	starts []int64 // where each extent of the list begins in the archive
 	size   int64
-	file   extent.File // the one that is open
+	file   extent.File // the file of open
 	open   *os.File
 	buf    []byte
 	from   int64 // where buf begins in the archive
 	pos    int64
-	err    error // of reading a file; it says nothing about the archive
+	err    error // of reading a file; it says nothing about the content of the archive
 }
 
 func newWindow(ctx context.Context, list extent.List) *window {
@@ -60,7 +60,7 @@ func (w *window) Read(p []byte) (int, error) {
 // fill reads the window at pos, up to the end of its extent. It finds the extent by a
 // binary search: an archive may have as many chunks as entries.
 func (w *window) fill() (err error) {
-	i := sort.Search(len(w.starts), func(i int) bool { return w.starts[i] > w.pos }) - 1 // the last that begins here is not empty
+	i := sort.Search(len(w.starts), func(i int) bool { return w.starts[i] > w.pos }) - 1 // of several that begin here, only the last is not empty
 	e, skip := w.list[i], w.pos-w.starts[i]
 	if object, ok := e.File.(extent.Ranged); ok {
 		return w.fillFrom(object, e, skip)
@@ -82,9 +82,9 @@ func (w *window) fill() (err error) {
 	return nil
 }
 
-// fillFrom reads the window from byte skip of an extent of an object. It reads twice as much as
-// before if it continues where it was, so that an archive of small entries takes few requests and
-// one of large entries few bytes.
+// fillFrom reads the window from byte skip on of an extent of an object. If it continues at the
+// end of the last window, it doubles the size. So an archive of small entries takes few requests,
+// and an archive of large entries few bytes.
 func (w *window) fillFrom(object extent.Ranged, e extent.Extent, skip int64) error {
 	size := int64(objectWindowSize)
 	if w.pos == w.from+int64(len(w.buf)) {

@@ -39,8 +39,8 @@ func written(t testing.TB, name string) []byte {
 	return data
 }
 
-// openTwice opens an archive, and once more from its cached index.
-func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *volume.Archive, faults []problem.Problem)) {
+// openTwice opens an archive, first from its headers and then from its cached index.
+func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *volume.Archive, problems []problem.Problem)) {
 	t.Helper()
 	dir, cache := t.TempDir(), volume.Cache(t.TempDir())
 	layouttest.WriteFile(t, filepath.Join(dir, name), data)
@@ -55,8 +55,7 @@ func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *
 	}
 }
 
-// digests reads all blobs of an archive, and counts those of each layout that match their
-// digest.
+// digests reads all blobs of an archive, and returns for each layout how many match their digest.
 func digests(t *testing.T, a *volume.Archive) map[string]int {
 	t.Helper()
 	listing, err := a.Layouts(context.Background())
@@ -89,7 +88,7 @@ func digests(t *testing.T, a *volume.Archive) map[string]int {
 	return sound
 }
 
-func TestArchivesThatOtherToolsWrote(t *testing.T) {
+func TestArchivesOfOtherTools(t *testing.T) {
 	long := strings.Repeat("long/", 12) + "name"
 	for name, want := range map[string]map[string]int{
 		"gnu-sparse-old":   {"app": 3, long: 3},
@@ -103,15 +102,15 @@ func TestArchivesThatOtherToolsWrote(t *testing.T) {
 		"bsdtar-sparse":    {"app": 3},
 	} {
 		t.Run(name, func(t *testing.T) {
-			openTwice(t, "bundle.tar", written(t, name), func(t *testing.T, a *volume.Archive, faults []problem.Problem) {
+			openTwice(t, "bundle.tar", written(t, name), func(t *testing.T, a *volume.Archive, problems []problem.Problem) {
 				if diff := cmp.Diff(want, digests(t, a)); diff != "" {
 					t.Error(diff)
 				}
 				holes := name == "gnu-sparse-holes" || name == "bsdtar-sparse"
-				if len(faults) > 0 != holes {
-					t.Errorf("faults: %v", faults)
+				if len(problems) > 0 != holes {
+					t.Errorf("problems: %v", problems)
 				}
-				for _, f := range faults {
+				for _, f := range problems {
 					if f.Kind != problem.Damaged || !strings.Contains(f.Reason, "bsdtar --no-read-sparse") || f.Harmless {
 						t.Errorf("%+v", f)
 					}
@@ -121,8 +120,8 @@ func TestArchivesThatOtherToolsWrote(t *testing.T) {
 	}
 }
 
-// A hard link leads to the plain file that its name has when the link is read, never to
-// a later entry.
+// A hard link leads to the plain file that its name has when the link is read, never to a later
+// entry.
 func TestHardLinks(t *testing.T) {
 	blob := "blobs/sha256/" + sumOf("abc")
 	file := func(name, body string) entry { return entry{name: name, body: body} }
@@ -132,26 +131,26 @@ func TestHardLinks(t *testing.T) {
 		want    map[string]string // blobs by layout
 		refused []string          // entries
 	}{
-		"another name":        {[]entry{file("elsewhere", "abc"), link("a/"+blob, "elsewhere")}, map[string]string{"a": "abc"}, nil},
-		"a hidden file":       {[]entry{file(".x/y", "abc"), link("a/"+blob, ".x/y")}, map[string]string{"a": "abc"}, nil},
-		"a chain":             {[]entry{file("x", "abc"), link("y", "x"), link(".z", "y"), link("a/"+blob, ".z"), link("b/"+blob, "a/"+blob)}, map[string]string{"a": "abc", "b": "abc"}, nil},
-		"spellings":           {[]entry{file("./a/"+blob, "abc"), link("b/"+blob, "a//"+blob), link("./c/"+blob, "/b/./"+blob)}, map[string]string{"a": "abc", "b": "abc", "c": "abc"}, nil},
-		"itself":              {[]entry{file("a/"+blob, "abc"), link("a/"+blob, "a/"+blob)}, map[string]string{"a": "abc"}, nil},
-		"replaced later":      {[]entry{file("x", "abc"), link("a/"+blob, "x"), file("x", "other")}, map[string]string{"a": "abc"}, nil},
-		"replaces":            {[]entry{file("x", "abc"), file("a/"+blob, "other"), link("a/"+blob, "x")}, map[string]string{"a": "abc"}, nil},
-		"then a file again":   {[]entry{file("x", "other"), link("a/"+blob, "x"), file("a/"+blob, "abc")}, map[string]string{"a": "abc"}, nil},
-		"forward":             {[]entry{link("a/"+blob, "x"), file("x", "abc")}, map[string]string{}, []string{"a/" + blob}},
-		"to nothing":          {[]entry{file("a/"+blob, "abc"), link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob}},
-		"to a symbolic link":  {[]entry{{name: "x", link: "y", symbolic: true}, link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob, "x"}},
-		"to what was refused": {[]entry{file("x", "abc"), {name: "x", link: "y", symbolic: true}, link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob, "x"}},
-		"upwards":             {[]entry{file("x", "abc"), link("a/"+blob, "../x")}, map[string]string{}, []string{"a/" + blob}},
+		"another name":       {[]entry{file("elsewhere", "abc"), link("a/"+blob, "elsewhere")}, map[string]string{"a": "abc"}, nil},
+		"a hidden file":      {[]entry{file(".x/y", "abc"), link("a/"+blob, ".x/y")}, map[string]string{"a": "abc"}, nil},
+		"a chain":            {[]entry{file("x", "abc"), link("y", "x"), link(".z", "y"), link("a/"+blob, ".z"), link("b/"+blob, "a/"+blob)}, map[string]string{"a": "abc", "b": "abc"}, nil},
+		"spellings":          {[]entry{file("./a/"+blob, "abc"), link("b/"+blob, "a//"+blob), link("./c/"+blob, "/b/./"+blob)}, map[string]string{"a": "abc", "b": "abc", "c": "abc"}, nil},
+		"itself":             {[]entry{file("a/"+blob, "abc"), link("a/"+blob, "a/"+blob)}, map[string]string{"a": "abc"}, nil},
+		"replaced later":     {[]entry{file("x", "abc"), link("a/"+blob, "x"), file("x", "other")}, map[string]string{"a": "abc"}, nil},
+		"replaces":           {[]entry{file("x", "abc"), file("a/"+blob, "other"), link("a/"+blob, "x")}, map[string]string{"a": "abc"}, nil},
+		"then a file again":  {[]entry{file("x", "other"), link("a/"+blob, "x"), file("a/"+blob, "abc")}, map[string]string{"a": "abc"}, nil},
+		"forward":            {[]entry{link("a/"+blob, "x"), file("x", "abc")}, map[string]string{}, []string{"a/" + blob}},
+		"to nothing":         {[]entry{file("a/"+blob, "abc"), link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob}},
+		"to a symbolic link": {[]entry{{name: "x", link: "y", symbolic: true}, link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob, "x"}},
+		"to a refused entry": {[]entry{file("x", "abc"), {name: "x", link: "y", symbolic: true}, link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob, "x"}},
+		"upwards":            {[]entry{file("x", "abc"), link("a/"+blob, "../x")}, map[string]string{}, []string{"a/" + blob}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := slices.Clone(c.entries)
 			for _, l := range []string{"a", "b", "c"} {
 				all = append(all, file(l+"/index.json", "{}"))
 			}
-			openTwice(t, "bundle.tar", pack(t, all), func(t *testing.T, a *volume.Archive, faults []problem.Problem) {
+			openTwice(t, "bundle.tar", pack(t, all), func(t *testing.T, a *volume.Archive, problems []problem.Problem) {
 				for _, l := range []string{"a", "b", "c"} {
 					where, err := a.Locate(t.Context(), l, digestOf("abc"))
 					if want, ok := c.want[l]; !ok {
@@ -166,7 +165,7 @@ func TestHardLinks(t *testing.T) {
 					}
 				}
 				var refused []string
-				for _, f := range faults {
+				for _, f := range problems {
 					refused = append(refused, f.Entry)
 					if f.Kind != problem.Damaged || !strings.Contains(f.Reason, "link to") {
 						t.Errorf("%+v", f)

@@ -1,0 +1,305 @@
+package volume
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
+	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+)
+
+// scan is one reading of an archive's headers.
+type scan struct {
+	size     int64
+	window   *window
+	layouts  map[string]*scanLayout
+	problems []problem.Problem
+	trailing []problem.Problem // of data behind the end
+	links    links
+	entries  int
+	reserved int // files of layouts in tmp/
+	unsure   bool
+
+	seams      *seams // of a chunk set
+	last       scannedEntry
+	refused    map[int64]problem.Problem // by the offset of the content
+	spanBudget int64
+	tarEnd     int64 // byte behind the two blocks of zeros at the archive's end
+	copyAgain  []string
+}
+
+type scanLayout struct {
+	tarLayout
+	sums map[[sha256.Size]byte]tarEntry
+}
+
+// scanTar reads the headers of an archive as a chain: each entry says where the next header is.
+// It stops at the first header that cannot be read, and never searches for one. The error is the
+// context's, or one of opening the files.
+func scanTar(ctx context.Context, set Set) (*tarIndex, error) {
+	w := newWindow(ctx, set.list())
+	defer w.Close()
+	s := &scan{size: w.size, window: w, layouts: map[string]*scanLayout{}, seams: set.seams, spanBudget: spanBudget}
+	broken, err := s.readHeaders(ctx)
+	if err == nil && s.tarEnd > 0 && broken == nil {
+		err = s.checkTrailing(ctx, s.tarEnd)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.finish(broken), nil
+}
+
+// readHeaders follows the chain of headers. broken is why it does not reach the archive's end.
+func (s *scan) readHeaders(ctx context.Context) (broken *problem.Problem, err error) {
+	if s.size == 0 {
+		return s.truncatedEnd(ctx, "the file is empty")
+	}
+	if hint := s.compressed(); hint != "" {
+		return unreadProblem(problem.Limited, nil, "%s", hint), nil
+	}
+	r := tar.NewReader(s.window)
+	var next int64 // where the next header begins; negative after a sparse entry, whose stored length is unknown
+	for {
+		if s.entries%1024 == 0 {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+		}
+		if s.entries >= maxEntries {
+			return unreadProblem(problem.Limited, nil, "more than %d entries: the rest is not read", maxEntries), nil
+		}
+		h, err := r.Next()
+		if s.window.err != nil {
+			return nil, s.window.err
+		}
+		if next < 0 {
+			next = max(s.window.pos-1024, 0)
+			s.last.body, s.last.end = next, next
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return s.readEnd(ctx, next)
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return s.truncatedEnd(ctx, fmt.Sprintf("it ends early, after %d bytes", s.size))
+		case err != nil:
+			return s.missingHeader(ctx, next, fmt.Sprintf(": %v", err))
+		}
+		s.entries++
+		m := s.readEntry(h, next)
+		if m.isTruncated {
+			return s.truncatedEntry(h, m), nil
+		}
+		if err := s.recordEntry(ctx, m); err != nil {
+			return nil, err
+		}
+		next = m.end
+		if s.addEntry(h, m.entry); len(s.layouts) > maxLayouts {
+			return unreadProblem(problem.Limited, nil, "more than %d layouts: the rest is not read", maxLayouts), nil
+		}
+	}
+}
+
+// readEntry returns the entry of the header h, which begins at byte start. The window is at its
+// content.
+func (s *scan) readEntry(h *tar.Header, start int64) scannedEntry {
+	e := tarEntry{off: s.window.pos, size: h.Size}
+	if n := e.off - start; n > 0 && n < 1<<31 {
+		e.header = uint32(n)
+	}
+	m := scannedEntry{name: h.Name, entry: e, start: start, end: padToBlock(e.off)}
+	switch {
+	case isSparse(h):
+		m.end = s.readSparse(h, e, e.off-int64(e.header))
+		s.unsure = s.unsure || m.end < 0
+	case !hasBody(h.Typeflag):
+	case e.size > s.size-e.off:
+		m.isTruncated = true
+	default:
+		m.end += padToBlock(e.size)
+	}
+	if m.body = m.end; m.end > 0 && hasBody(h.Typeflag) {
+		m.body = min(e.off+e.size, m.end)
+	}
+	m.isFile = hasBody(h.Typeflag) && refusal(h) == ""
+	return m
+}
+
+// padToBlock returns n rounded up to a multiple of 512.
+func padToBlock(n int64) int64 { return (n + 511) &^ 511 }
+
+// hasBody reports whether content follows the header of an entry of a type.
+func hasBody(flag byte) bool {
+	switch flag {
+	case tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeDir, tar.TypeFifo, tar.TypeXGlobalHeader:
+		return false
+	}
+	return true
+}
+
+// readEnd checks the archive's end, which must be two blocks of zeros at byte next.
+func (s *scan) readEnd(ctx context.Context, next int64) (*problem.Problem, error) {
+	var blocks [1024]byte
+	if next > s.size-int64(len(blocks)) {
+		return s.truncatedEnd(ctx, fmt.Sprintf("it ends early, after %d bytes: the two empty blocks at the end are missing", s.size))
+	}
+	_, _ = s.window.Seek(next, io.SeekStart) // not before the beginning
+	if _, err := io.ReadFull(s.window, blocks[:]); err != nil {
+		return nil, err
+	}
+	if blocks != [1024]byte{} {
+		return s.missingHeader(ctx, next+512, "")
+	}
+	return s.checkEnd(ctx, next)
+}
+
+// compressed returns what to do with a compressed archive, or the empty string for any other.
+func (s *scan) compressed() string {
+	if s.seams != nil && !s.seams.between(0, 6).isEmpty() {
+		return "" // the first chunk is too short
+	}
+	var magic [6]byte
+	n, _ := io.ReadFull(s.window, magic[:])
+	_, _ = s.window.Seek(0, io.SeekStart) // it fails only for negative offsets
+	for prefix, tool := range map[string]string{
+		"\x1f\x8b": "gunzip", "\x28\xb5\x2f\xfd": "unzstd", "BZh": "bunzip2", "\xfd7zXZ\x00": "unxz", "\x04\x22\x4d\x18": "unlz4",
+	} {
+		if bytes.HasPrefix(magic[:n], []byte(prefix)) {
+			return fmt.Sprintf("it is compressed: unpack it to a plain .tar with %s", tool)
+		}
+	}
+	return ""
+}
+
+// addEntry adds one entry. It replaces an earlier entry of the same name.
+func (s *scan) addEntry(h *tar.Header, e tarEntry) {
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return
+	}
+	name, illegal := cleanName(h.Name)
+	switch {
+	case illegal != "":
+		s.report(problem.Problem{Kind: problem.Damaged, Entry: h.Name, Reason: illegal})
+		return
+	case h.Typeflag == tar.TypeDir:
+		return
+	}
+	header, refused := name, refusal(h)
+	if h.Typeflag == tar.TypeLink {
+		e, header, refused = s.followLink(h)
+	}
+	layout, blob, ok := parseName(name)
+	if refused != "" {
+		if e, header = (tarEntry{}), name; !isHidden(name) && !isReserved(name) { // it still replaces an earlier entry
+			s.report(problem.Problem{Kind: problem.Damaged, Entry: name, Reason: refused})
+		}
+	}
+	if ok && isReserved(name) && !isHidden(name) {
+		s.reserved++
+	}
+	ok = ok && !isHidden(name) && !isReserved(name)
+	if s.links.remember(name, header, e, ok); !ok {
+		return
+	}
+	l := s.layouts[layout]
+	if l == nil {
+		l = &scanLayout{tarLayout: tarLayout{path: layout}, sums: map[[sha256.Size]byte]tarEntry{}}
+		s.layouts[layout] = l
+	}
+	switch sum, plain := names.SHA256Sum(blob); {
+	case blob == "":
+		l.index = e
+	case plain:
+		l.sums[sum] = e
+	default:
+		if l.odd == nil {
+			l.odd = map[string]tarEntry{}
+		}
+		l.odd[string(blob)] = e
+	}
+}
+
+// refusal returns why an entry is not served, or the empty string: only plain files and hard
+// links to them are served.
+func refusal(h *tar.Header) string {
+	switch h.Typeflag {
+	case tar.TypeReg, tar.TypeCont, tar.TypeLink, '\x00':
+	case tar.TypeSymlink:
+		return fmt.Sprintf("a link to %.300q: symbolic links in archives are not followed (tar --dereference packs files in their place)", h.Linkname)
+	case tar.TypeGNUSparse:
+	default:
+		return fmt.Sprintf("not a file (type %q)", h.Typeflag)
+	}
+	if isSparse(h) {
+		return sparseAdvice
+	}
+	return ""
+}
+
+func (s *scan) report(p problem.Problem) {
+	switch n := len(s.problems); {
+	case n < maxProblems:
+		p.Entry = p.Entry[:min(len(p.Entry), maxPath)]
+		s.problems = append(s.problems, p)
+	case n == maxProblems:
+		s.problems = append(s.problems, problem.Problem{Kind: p.Kind, Reason: fmt.Sprintf("more than %d entries are refused: the rest is not listed", maxProblems)})
+	}
+}
+
+// finish returns the index of everything that was scanned.
+func (s *scan) finish(broken *problem.Problem) *tarIndex {
+	if s.reserved > 0 {
+		s.trailing = append(s.trailing, s.reservedProblem())
+	}
+	s.damagedEntries()
+	ix := &tarIndex{
+		problems: append(s.problems, s.trailing...), broken: broken, entries: s.entries, headers: s.links.headers,
+		unsure: s.unsure || len(s.refused) > 0, end: s.tarEnd, copyAgain: s.copyAgain,
+	}
+	for _, l := range s.layouts {
+		l.blobs = make([]tarBlob, 0, len(l.sums))
+		for sum, e := range l.sums {
+			if s.isServed(l, digest.NewDigestFromBytes(digest.SHA256, sum[:]), e) {
+				l.blobs = append(l.blobs, tarBlob{sum, e})
+			}
+		}
+		slices.SortFunc(l.blobs, func(a, b tarBlob) int { return bytes.Compare(a.sum[:], b.sum[:]) })
+		for d, e := range l.odd {
+			if !s.isServed(l, digest.Digest(d), e) {
+				delete(l.odd, d)
+			}
+		}
+		if !s.isServed(l, "", l.index) {
+			l.index = tarEntry{}
+		}
+		ix.layouts = append(ix.layouts, l.tarLayout)
+	}
+	slices.SortFunc(ix.layouts, func(a, b tarLayout) int { return strings.Compare(a.path, b.path) })
+	return ix
+}
+
+// isServed reports whether an entry is served. If not, it records the problem in the layout.
+func (s *scan) isServed(l *scanLayout, d digest.Digest, e tarEntry) bool {
+	if !e.exists() {
+		return false
+	}
+	lost, ok := s.refused[e.off]
+	if !ok {
+		return true
+	}
+	if l.lost == nil {
+		l.lost = map[digest.Digest]problem.Problem{}
+	}
+	lost.Digest, lost.Entry = d, ""
+	l.lost[d] = lost
+	return false
+}
