@@ -21,7 +21,7 @@ func parse(t *testing.T, body string) closure.Refs {
 	return r
 }
 
-// Only a type that states something contradicts a manifest.
+// Only a stated media type can contradict a manifest.
 func TestContradictions(t *testing.T) {
 	config := `"config":` + fieldsOf()["config"]
 	typed := parse(t, `{"mediaType":"`+specs.MediaTypeImageManifest+`",`+config+`}`)
@@ -46,7 +46,8 @@ func TestContradictions(t *testing.T) {
 	}
 }
 
-// Content of another type leads nowhere, unless it says itself that it is a manifest.
+// The descriptors of content of another type are not followed, unless it states itself that it is
+// a manifest.
 func TestLeadsOn(t *testing.T) {
 	config := `"config":` + fieldsOf()["config"]
 	typed := parse(t, `{"mediaType":"`+specs.MediaTypeImageManifest+`",`+config+`}`)
@@ -82,8 +83,8 @@ func TestLeadsOn(t *testing.T) {
 	}
 }
 
-// A letter that folds to an ASCII letter makes a field ambiguous, escaped or not.
-func TestFieldsThatFold(t *testing.T) {
+// A letter that folds to an ASCII letter makes a field ambiguous, whether it is escaped or not.
+func TestFieldsFoldedByCase(t *testing.T) {
 	for key, value := range map[string]string{"layerſ": "[]", "artifactſ": "[]", "ſubject": "{}", "bloBs": "[]"} {
 		_, err := closure.Parse([]byte(`{"` + key + `":` + value + `}`))
 		if want := key != "artifactſ"; errors.Is(err, closure.ErrAmbiguous) != want {
@@ -92,9 +93,9 @@ func TestFieldsThatFold(t *testing.T) {
 	}
 }
 
-// The tags that lead to a manifest or a blob are listed once and in order, however many ways lead
+// The tags that lead to a manifest or a blob are listed once and sorted, however many paths lead
 // there.
-func TestTagsOfADiamond(t *testing.T) {
+func TestTagsOverTwoPaths(t *testing.T) {
 	c := content{}
 	shared := blob("shared")
 	image := c.add(t, specs.Manifest{Config: blob("config"), Layers: []specs.Descriptor{shared}})
@@ -112,7 +113,7 @@ func TestTagsOfADiamond(t *testing.T) {
 	}
 	for i, b := range g.Blobs {
 		if i > 0 && g.Blobs[i-1].Digest >= b.Digest {
-			t.Errorf("%s is not in order", b.Digest)
+			t.Errorf("%s is out of order", b.Digest)
 		}
 		if got := b.TagsTo(); b.Digest == shared.Digest && !slices.Equal(got, []string{"a", "b", "c", "y", "z"}) {
 			t.Errorf("the shared blob has the tags %q", got)
@@ -120,8 +121,8 @@ func TestTagsOfADiamond(t *testing.T) {
 	}
 }
 
-// A blob that one manifest requires is required, whatever others say about it.
-func TestRequiredOnce(t *testing.T) {
+// A blob that one manifest requires is required, even if others make it optional.
+func TestRequiredBlob(t *testing.T) {
 	layer := blob("layer")
 	foreign := layer
 	foreign.MediaType = "application/vnd.docker.image.rootfs.foreign.diff.tar"
@@ -144,7 +145,7 @@ func TestBelow(t *testing.T) {
 	image := c.add(t, specs.Manifest{Config: blob("config"), Layers: []specs.Descriptor{shared}})
 	other := c.add(t, specs.Manifest{Config: blob("other"), Layers: []specs.Descriptor{shared}})
 	lost := specs.Descriptor{MediaType: specs.MediaTypeImageManifest, Digest: digest.FromString("lost"), Size: 4}
-	liar := c.add(t, specs.Manifest{Config: blob("behind a gap")})
+	liar := c.add(t, specs.Manifest{Config: blob("behind a missing manifest")})
 	liar.Size++
 	index := c.add(t, specs.Index{Manifests: []specs.Descriptor{image, lost, other, image, liar}})
 	g := walk(t, c, top(index, "v1"), top(c.add(t, specs.Manifest{Config: blob("elsewhere")}), "v2"))
@@ -166,14 +167,14 @@ func TestBelow(t *testing.T) {
 	}
 	for ref := range g.Below(digest.FromString("unknown")) {
 		if ref.Digest != digest.FromString("unknown") {
-			t.Errorf("below nothing: %v", ref)
+			t.Errorf("below an unknown digest: %v", ref)
 		}
 		break
 	}
 }
 
-// The layers of an index are those of its first image, and indexes are not followed for
-// ever.
+// The layers of an index are those of its first image. Nested indexes are followed only to a
+// limit.
 func TestLayers(t *testing.T) {
 	c := content{}
 	read := func(d digest.Digest) ([]byte, error) {
@@ -196,7 +197,7 @@ func TestLayers(t *testing.T) {
 	}
 	c[digest.FromString("text")] = []byte("text")
 	if _, err := closure.Layers(digest.FromString("text"), read); err == nil {
-		t.Error("text has layers")
+		t.Error("plain text has layers")
 	}
 	for range 8 {
 		index = c.add(t, specs.Index{Manifests: []specs.Descriptor{index}})

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// The blobs of a graph are sorted by digest, each once, with a claim per size and manifest.
-func TestBlobsAreSorted(t *testing.T) {
+// The blobs of a graph are sorted by digest, each once, with one claim per size and manifest.
+func TestBlobsSortedByDigest(t *testing.T) {
 	c := content{}
 	var layers []specs.Descriptor
 	for i := range 20 {
@@ -36,7 +36,7 @@ func TestBlobsAreSorted(t *testing.T) {
 		switch b.Digest {
 		case longer.Digest: // of two sizes
 			want = 2
-		case bare.Digest: // of two that name it
+		case bare.Digest: // of two manifests that name it
 			want = 2
 		}
 		if len(b.Claims) != want || !slices.Equal(b.TagsTo(), []string{"v1"}) {
@@ -45,15 +45,15 @@ func TestBlobsAreSorted(t *testing.T) {
 	}
 }
 
-// A blob that an index names directly has the tags that lead to that index's descriptor.
-func TestTagsOfABareClaim(t *testing.T) {
+// A blob that an index.json names directly has the tags of that descriptor.
+func TestTagsOfDirectBlob(t *testing.T) {
 	if tags := (closure.Claim{Size: 1, Tags: []string{"a", "b"}}).TagsTo(); !slices.Equal(tags, []string{"a", "b"}) {
 		t.Errorf("%q", tags)
 	}
 }
 
-// Of any number of descriptors only the first sizes and types are kept, each once.
-func TestClaimsAreBounded(t *testing.T) {
+// However many descriptors there are, only the first sizes and types are kept, each once.
+func TestClaimLimit(t *testing.T) {
 	const most = 8
 	c := content{}
 	image := c.add(t, specs.Manifest{Config: blob("config")})
@@ -72,7 +72,8 @@ func TestClaimsAreBounded(t *testing.T) {
 	if len(m.Types) != 5 || len(slices.Compact(slices.Sorted(slices.Values(m.Types)))) != 5 {
 		t.Errorf("types %q", m.Types)
 	}
-	// Types that an index.json states come first, and all of them: they are bounded where it is read.
+	// Types that an index.json states come first and are all kept: the reader of index.json
+	// limits them.
 	one := top(image, "t")
 	for i := range most - 1 {
 		one.Others = append(one.Others, fmt.Sprint("application/", i))
@@ -84,9 +85,9 @@ func TestClaimsAreBounded(t *testing.T) {
 	}
 }
 
-// What is unavailable has the size and the type that descriptors state; what is refused says why,
-// and not that its size is wrong.
-func TestWhatDescriptorsSayOfTheUnavailable(t *testing.T) {
+// An unavailable manifest has the size and the type that descriptors state. A refused one has the
+// reason of the refusal, not an error about its size.
+func TestUnavailableManifest(t *testing.T) {
 	c := content{}
 	lost := closure.Top{Digest: digest.FromString("lost"), Tags: []string{"lost"}, Sizes: []int64{7, 8}}
 	typed := specs.Descriptor{MediaType: closure.DockerManifest, Digest: lost.Digest, Size: 9}
@@ -104,7 +105,7 @@ func TestWhatDescriptorsSayOfTheUnavailable(t *testing.T) {
 	if _, m := find(t, g, unknown.Digest); !errors.Is(m.Unavailable, errMissing) || m.Size != 0 {
 		t.Errorf("%d bytes: %v", m.Size, m.Unavailable)
 	}
-	if _, m := find(t, g, torn.Digest); m.Refused == nil || m.Unavailable != m.Refused { //nolint:errorlint // the same, not one like it
+	if _, m := find(t, g, torn.Digest); m.Refused == nil || m.Unavailable != m.Refused { //nolint:errorlint // must be the same error
 		t.Errorf("refused: %v, unavailable: %v", m.Refused, m.Unavailable)
 	}
 	if _, m := find(t, g, unsized.Digest); m.Unavailable != nil {
@@ -112,8 +113,9 @@ func TestWhatDescriptorsSayOfTheUnavailable(t *testing.T) {
 	}
 }
 
-// At most eight manifests are waited for at a time, each only so long, and nobody has to listen.
-func TestTraversalOfSlowManifestsOnly(t *testing.T) {
+// At most eight manifests may be late at a time, each only for the patience, and Waiting may be
+// nil.
+func TestTraversalOfSlowManifests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := content{}
 		var tops []closure.Top
@@ -137,14 +139,14 @@ func TestTraversalOfSlowManifestsOnly(t *testing.T) {
 		for n := 1; n <= 8; n++ {
 			synctest.Wait()
 			if len(begun) != n {
-				t.Fatalf("after %d seconds %d are read", n-1, len(begun))
+				t.Fatalf("after %d seconds %d manifests are read", n-1, len(begun))
 			}
 			time.Sleep(time.Second)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if len(begun) != 8 {
-			t.Errorf("%d are waited for at a time", len(begun))
+			t.Errorf("%d manifests are late at a time", len(begun))
 		}
 		close(answer)
 		if err := <-ended; err != nil {
@@ -153,8 +155,8 @@ func TestTraversalOfSlowManifestsOnly(t *testing.T) {
 	})
 }
 
-// Nobody hears of a wait where there is none.
-func TestTraversalThatNeedNotWait(t *testing.T) {
+// Waiting is not called if no manifest is late.
+func TestTraversalWithoutWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := content{}
 		image := c.add(t, specs.Manifest{Config: blob("config")})

@@ -68,8 +68,8 @@ func find(t *testing.T, g *closure.Graph, d digest.Digest) (int, *closure.Manife
 	return i, g.Manifests[i]
 }
 
-// A referrer that an index names first, whose subject a nested index leads to.
-func TestWalkOrdersAndLeadsBack(t *testing.T) {
+// An index names a referrer first, and a nested index leads to the subject of the referrer.
+func TestWalkOrder(t *testing.T) {
 	c := content{}
 	config, layer := blob("config"), blob("layer")
 	image := c.add(t, specs.Manifest{Config: config, Layers: []specs.Descriptor{layer, layer}})
@@ -106,7 +106,7 @@ func TestWalkOrdersAndLeadsBack(t *testing.T) {
 	}
 }
 
-func TestWalkTellsGaps(t *testing.T) {
+func TestWalkUnavailable(t *testing.T) {
 	c := content{}
 	lost := specs.Descriptor{MediaType: specs.MediaTypeImageManifest, Digest: digest.FromString("lost"), Size: 7}
 	index := c.add(t, specs.Index{Manifests: []specs.Descriptor{lost}})
@@ -129,8 +129,8 @@ func TestWalkTellsGaps(t *testing.T) {
 	}
 }
 
-// Some descriptors state a wrong size: if one is right, the content is available.
-func TestWalkBelievesOneRightSize(t *testing.T) {
+// If some descriptors state a wrong size but one is right, the content is available.
+func TestWalkOneRightSize(t *testing.T) {
 	c := content{}
 	image := c.add(t, specs.Manifest{Config: blob("config")})
 	wrong := image
@@ -142,7 +142,7 @@ func TestWalkBelievesOneRightSize(t *testing.T) {
 	}
 }
 
-func TestWalkEnds(t *testing.T) {
+func TestWalkErrors(t *testing.T) {
 	disk := errors.New("the disk is gone")
 	_, err := closure.Walk(context.Background(), []closure.Top{top(blob("x"), "tag")}, func(context.Context, digest.Digest) ([]byte, error, error) {
 		return nil, nil, disk
@@ -158,7 +158,7 @@ func TestWalkEnds(t *testing.T) {
 }
 
 // An index may name a blob directly, without a tag.
-func TestWalkKeepsBareBlobs(t *testing.T) {
+func TestWalkDirectBlobs(t *testing.T) {
 	g := walk(t, content{}, top(blob("bare")))
 	if len(g.Manifests) != 0 || len(g.Blobs) != 1 || g.Blobs[0].Size() != 4 || g.Blobs[0].Optional {
 		t.Errorf("%+v", g)
@@ -206,7 +206,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// For any content, reported digests are valid, and nothing is reported twice.
+// FuzzParse: for any content, all reported digests are valid, and none is reported twice.
 func FuzzParse(f *testing.F) {
 	d := digest.FromString("x").String()
 	f.Add([]byte(`{"manifests":[{"digest":"` + d + `"}],"layers":[{"digest":"` + d + `","size":-1}],"subject":{"digest":"` + d + `"}}`))

@@ -23,18 +23,18 @@ type Graph struct {
 // Manifest is a manifest or an index of a graph.
 type Manifest struct {
 	Descriptor          // the size is that of its content; if that is unavailable, the claimed one
-	Claims     []int64  // that descriptors state, each once; bytes
+	Claims     []int64  // the sizes that descriptors state, each once; bytes
 	Tags       []string // of its descriptors in index.json files, sorted
-	Top        bool     // an index names it
+	Top        bool     // an index.json names it
 	Refs       Refs     // zero if the content is unavailable, or not a manifest
 	Parents    []*Manifest
-	// Unavailable says why it cannot be used: it is missing or damaged, or no descriptor has
-	// the right size. It is nil if the manifest is intact.
+	// Unavailable is why the manifest cannot be used: it is missing or damaged, it is Refused,
+	// or no descriptor has the right size. It is nil if the manifest is intact.
 	Unavailable error
-	// Refused says that the content is not a manifest, or contradicts every descriptor.
+	// Refused is set if the content is not a manifest, or contradicts every descriptor.
 	Refused error
-	Types   []string // that descriptors state, each once
-	// Contradicted are those of Types that are wrong, if one is right.
+	Types   []string // the media types that descriptors state, each once
+	// Contradicted are the wrong ones of Types, if one is right.
 	Contradicted []string
 
 	parsed error // why its content is not a manifest
@@ -57,7 +57,7 @@ type Claim struct {
 // Size returns the size in bytes that the first claim states.
 func (b *Blob) Size() int64 { return b.Claims[0].Size }
 
-// Tops returns the manifests that an index names and that lead to m, which may be m itself.
+// Tops returns the manifests that an index.json names and that lead to m. m itself may be one.
 func (m *Manifest) Tops() []*Manifest {
 	var tops []*Manifest
 	seen := map[*Manifest]bool{m: true}
@@ -119,8 +119,8 @@ func (m *Manifest) Origin() *Manifest {
 	return m
 }
 
-// Walk builds the graph of everything that the tops lead to. The error is one of
-// read's, or the context's.
+// Walk builds the graph of everything that the tops lead to. The error is that of read, or the
+// context's.
 func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
 	b := builder{}
 	t := Traversal{Read: read, Visitor: b}
@@ -131,8 +131,8 @@ func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
 	return &Graph{ordered(found, t.manifests), b.sorted(), t.manifests}, nil
 }
 
-// Below yields the manifest of a digest and everything that it leads to, each once and
-// breadth first, with its manifest, or nil if that is not in the graph. It yields
+// Below yields the digest top and everything that its manifest leads to, each once and breadth
+// first, together with the manifest of the digest, or nil if the graph has none. It yields
 // nothing below an unavailable manifest.
 func (g *Graph) Below(top digest.Digest) iter.Seq2[Ref, *Manifest] {
 	return func(yield func(Ref, *Manifest) bool) {
@@ -227,7 +227,7 @@ func ordered(found []*Manifest, byDigest map[digest.Digest]*Manifest) []*Manifes
 			}
 		}
 	}
-	return order // all of them: digests cannot refer to each other in a circle
+	return order // complete: manifests cannot name each other's digests in a circle
 }
 
 func (b builder) sorted() []*Blob {

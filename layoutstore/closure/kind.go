@@ -11,15 +11,14 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// ErrAmbiguous says that two readers could read one document as two different things:
-// an image and an index (CVE-2021-41190), or two digests for one layer.
+// ErrAmbiguous says that two readers could read different things from one document: an image
+// and an index (CVE-2021-41190), or two digests for one layer.
 var ErrAmbiguous = errors.New("two readers could read it as two different manifests")
 
-// ErrContradiction says that a manifest has another media type than its descriptor
-// says.
+// ErrContradiction says that a manifest has another media type than its descriptor states.
 var ErrContradiction = errors.New("the manifest contradicts its descriptor")
 
-// kind is what a document is.
+// kind is the kind of a manifest.
 type kind string
 
 const (
@@ -42,7 +41,7 @@ func kindOf(mediaType string) kind {
 	return noKind
 }
 
-// mediaType returns the media type of a document of the kind that does not state one.
+// mediaType returns the media type of a document of this kind if the document states none.
 func (k kind) mediaType() string {
 	switch k {
 	case index:
@@ -67,21 +66,21 @@ func (r Refs) Contradicts(mediaType string) error {
 	return nil
 }
 
-// ParseAs parses content whose descriptors state these media types: each once, none if
-// they state nothing. It returns the right type, and the wrong ones. Content whose type
-// is not that of a manifest leads nowhere. The error says that the content should be a
-// manifest and is not, that it is ambiguous, or that it contradicts every descriptor.
+// ParseAs parses content whose descriptors state these media types, each once. It returns the
+// right type, and the wrong ones. r is empty if the right type is not that of a manifest. The
+// error says that the content should be a manifest and is not, that it is ambiguous, or that it
+// contradicts every descriptor.
 func ParseAs(body []byte, types ...string) (r Refs, mediaType string, wrong []string, err error) {
 	r, parsed := Parse(body)
-	if mediaType, wrong, err = r.Choose(parsed, types); err != nil || !IsManifest(mediaType) {
+	if mediaType, wrong, err = r.chooseType(parsed, types); err != nil || !IsManifest(mediaType) {
 		return Refs{}, mediaType, wrong, err
 	}
 	return r, mediaType, wrong, nil
 }
 
-// Choose returns the right one of the types that descriptors state, and the wrong ones.
-// parsed says why the content is not a manifest, or is nil.
-func (r Refs) Choose(parsed error, types []string) (right string, wrong []string, err error) {
+// chooseType returns the right one of the types that descriptors state, and the wrong ones.
+// parsed is why the content is not a manifest, or nil.
+func (r Refs) chooseType(parsed error, types []string) (right string, wrong []string, err error) {
 	if len(types) == 0 {
 		return r.MediaType, nil, parsed
 	}
@@ -111,16 +110,16 @@ func (r Refs) Choose(parsed error, types []string) (right string, wrong []string
 	return types[0], nil, err
 }
 
-// LeadsOn reports whether to follow what a manifest names, given the types that
-// descriptors state.
+// LeadsOn reports whether to follow the descriptors in a manifest, given the media types that
+// the descriptors of the manifest state.
 func (r Refs) LeadsOn(types []string) bool {
 	return len(types) == 0 || r.Typed && IsManifest(r.MediaType) || slices.ContainsFunc(types, IsManifest)
 }
 
-// kindOfFields returns the kind that the fields of a document show. It fails if they
-// show several kinds, or if a field is repeated for a reader that ignores case, as
-// package encoding/json does. A field that is null counts only if no other field shows
-// a kind. body must be valid JSON.
+// kindOfFields returns the kind that has the fields of a document. It fails if different kinds
+// have them, or if a field is repeated for a reader that ignores case, as package encoding/json
+// does. A field that is null counts only if no other field determines the kind. body must be
+// valid JSON.
 func kindOfFields(body []byte) (kind, error) {
 	if at := skipSpace(body, 0); at >= len(body) || body[at] != '{' {
 		return noKind, errors.New("not a manifest: not a JSON object")
@@ -165,7 +164,7 @@ func kindOfField(name string) kind {
 	return noKind
 }
 
-// checkDescriptors fails if one of the descriptors of a field is ambiguous.
+// checkDescriptors fails if a descriptor in the value of a field is ambiguous.
 func checkDescriptors(field string, value []byte) error {
 	known := [...]string{"mediaType", "digest", "size", "urls"}
 	one := func(_, descriptor []byte) error {
@@ -188,8 +187,8 @@ func checkDescriptors(field string, value []byte) error {
 // fieldSet is the set of known fields of an object seen so far, one bit per field.
 type fieldSet uint16
 
-// add adds a key, and returns the known field that it names, or "". It fails if the key
-// differs from that field in case only, or was added before.
+// add adds a key, and returns the known field of that name, or "". It fails if the key differs
+// from a known field only in case, or was added before.
 func (s *fieldSet) add(key []byte, known []string) (string, error) {
 	key, ascii, err := unquote(key)
 	if err != nil {

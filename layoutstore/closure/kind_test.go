@@ -38,11 +38,11 @@ func kindOfType(mediaType string) string {
 	return ""
 }
 
-// Each set of fields, under each media type of its own and each type of its descriptor.
-// A document is accepted only if its descriptor, its mediaType and its fields agree
-// (image-spec 1.1, manifest.md and image-index.md; CVE-2021-41190, whose fix in
-// containerd is validateMediaType of core/images/image.go and in distribution the
-// validation in manifest/ocischema).
+// TestOneKindOnly tries each set of fields with each media type of the document and of its
+// descriptor. A document is accepted only if its descriptor, its mediaType and its fields agree
+// (image-spec 1.1, manifest.md and image-index.md; CVE-2021-41190, whose fix is validateMediaType
+// of core/images/image.go in containerd, and the validation in manifest/ocischema in
+// distribution).
 func TestOneKindOnly(t *testing.T) {
 	names := []string{"config", "layers", "manifests", "blobs"}
 	kindOfName := map[string]string{"config": "image", "layers": "image", "manifests": "index", "blobs": "artifact"}
@@ -70,7 +70,7 @@ func TestOneKindOnly(t *testing.T) {
 				_, got, wrong, err := closure.ParseAs([]byte(body), slices.DeleteFunc([]string{descriptor}, func(s string) bool { return s == "" })...)
 				want := agrees(kindsHere, own, descriptor)
 				if (err == nil) != want {
-					t.Errorf("descriptor %q, %s: error %v, want it taken: %v", descriptor, body, err, want)
+					t.Errorf("descriptor %q, %s: error %v, want it accepted: %v", descriptor, body, err, want)
 				}
 				if err == nil && (len(wrong) > 0 || descriptor != "" && got != descriptor) {
 					t.Errorf("descriptor %q, %s: it is %q, and %q are wrong", descriptor, body, got, wrong)
@@ -82,7 +82,7 @@ func TestOneKindOnly(t *testing.T) {
 
 // agrees reports whether a document may be accepted.
 func agrees(fields []string, own, descriptor string) bool {
-	if descriptor == "text/plain" { // content of another type, unless it says itself that it is a manifest
+	if descriptor == "text/plain" { // content of another type, unless it states itself that it is a manifest
 		return len(fields) > 1 || kindOfType(own) == "" || len(fields) == 1 && fields[0] != kindOfType(own)
 	}
 	if len(fields) > 1 || own != "" && descriptor != "" && own != descriptor {
@@ -93,14 +93,14 @@ func agrees(fields []string, own, descriptor string) bool {
 		says = descriptor
 	}
 	if len(fields) == 0 {
-		// The media type of a document without fields counts; without one it is an image.
+		// Without fields, the stated media type counts; without either, the document is an image.
 		return own != "" || descriptor == "" || kindOfType(descriptor) == "image"
 	}
 	return kindOfType(says) == "" || kindOfType(says) == fields[0]
 }
 
-// JSON that two readers read as two different things is refused: package encoding/json
-// uses the last of two equal fields, and ignores case.
+// JSON from which two readers could read different things is refused: package encoding/json uses
+// the last of two equal fields, and ignores case.
 func TestAmbiguousFields(t *testing.T) {
 	d, other := digest.FromString("x").String(), digest.FromString("y").String()
 	layer := `{"mediaType":"l","digest":"` + d + `","size":1}`
@@ -123,10 +123,10 @@ func TestAmbiguousFields(t *testing.T) {
 		}
 	}
 	for name, body := range map[string]string{
-		"a field that nobody knows, twice": `{"config":` + layer + `,"x":1,"x":[{"a":"}"}]}`,
-		"space":                            " {\n \"layers\" : [ " + layer + " , " + layer + " ] ,\t\"manifests\" : null , \"config\":" + layer + "\r\n} ",
-		"fields of annotations":            `{"config":` + layer + `,"annotations":{"layers":"a","Layers":"b","manifests":"\\\"]"}}`,
-		"an index of nothing":              `{"manifests":null}`,
+		"an unknown field twice": `{"config":` + layer + `,"x":1,"x":[{"a":"}"}]}`,
+		"space":                  " {\n \"layers\" : [ " + layer + " , " + layer + " ] ,\t\"manifests\" : null , \"config\":" + layer + "\r\n} ",
+		"fields of annotations":  `{"config":` + layer + `,"annotations":{"layers":"a","Layers":"b","manifests":"\\\"]"}}`,
+		"an index of nothing":    `{"manifests":null}`,
 	} {
 		if _, err := closure.Parse([]byte(body)); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -134,7 +134,7 @@ func TestAmbiguousFields(t *testing.T) {
 	}
 	for _, body := range []string{`null`, `{"fsLayers":[{"blobSum":"` + d + `"}]}`, `[]`, `"x"`} {
 		if _, err := closure.Parse([]byte(body)); err == nil {
-			t.Errorf("%s is taken for a manifest", body)
+			t.Errorf("%s is accepted as a manifest", body)
 		}
 	}
 }
@@ -170,8 +170,8 @@ func TestOptional(t *testing.T) {
 	}
 }
 
-// If exactly one of several descriptors has the right media type, Walk reports the others.
-// If none has, or two have, it refuses the manifest.
+// If exactly one of several descriptors has the right media type, Walk reports the others. If
+// none or two have it, Walk refuses the manifest.
 func TestWalkChoosesType(t *testing.T) {
 	typed := []byte(`{"mediaType":"` + specs.MediaTypeImageManifest + `","config":` + fieldsOf()["config"] + `}`)
 	bare := []byte(`{"config":` + fieldsOf()["config"] + `}`)
@@ -182,16 +182,16 @@ func TestWalkChoosesType(t *testing.T) {
 		contradicted []string
 		blobs        int
 	}{
-		"none":            {typed, nil, specs.MediaTypeImageManifest, nil, 1},
-		"one":             {typed, []string{specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, nil, 1},
-		"second":          {typed, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{closure.DockerManifest}, 1},
-		"opaque first":    {typed, []string{"text/plain", specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{"text/plain"}, 1},
-		"wrong":           {typed, []string{specs.MediaTypeImageIndex}, "", nil, 0},
-		"opaque":          {typed, []string{"text/plain"}, "", nil, 0},
-		"bare":            {bare, []string{closure.DockerManifest}, closure.DockerManifest, nil, 1},
-		"bare, both":      {bare, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, "", nil, 0},
-		"bare, an index":  {bare, []string{specs.MediaTypeImageIndex}, "", nil, 0},
-		"bare and opaque": {bare, []string{"text/plain"}, "text/plain", nil, 0},
+		"none":              {typed, nil, specs.MediaTypeImageManifest, nil, 1},
+		"one":               {typed, []string{specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, nil, 1},
+		"second":            {typed, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{closure.DockerManifest}, 1},
+		"opaque first":      {typed, []string{"text/plain", specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{"text/plain"}, 1},
+		"wrong":             {typed, []string{specs.MediaTypeImageIndex}, "", nil, 0},
+		"opaque":            {typed, []string{"text/plain"}, "", nil, 0},
+		"bare":              {bare, []string{closure.DockerManifest}, closure.DockerManifest, nil, 1},
+		"bare, both":        {bare, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, "", nil, 0},
+		"direct, an index":  {bare, []string{specs.MediaTypeImageIndex}, "", nil, 0},
+		"direct and opaque": {bare, []string{"text/plain"}, "text/plain", nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := digest.FromBytes(tc.body)

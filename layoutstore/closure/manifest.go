@@ -1,9 +1,9 @@
 // Package closure parses manifests and follows everything that they refer to.
 //
 // Start with [Parse] for one manifest, and with [Walk] for everything that the descriptors
-// of an index lead to: a [Graph] of manifests, each after those that it needs, and of
-// blobs. The graph contains unavailable manifests with the reason, so that verify, push,
-// import and pull report the same problems.
+// of an index lead to: a [Graph] of blobs and of manifests, each manifest after those that it
+// names. The graph contains unavailable manifests with the reason, so that verify, push, import
+// and pull report the same problems.
 //
 // The formats are those of the OCI image specification 1.1 (manifest.md,
 // image-index.md, descriptor.md), of its withdrawn artifact manifest, and of Docker's
@@ -30,28 +30,28 @@ type Descriptor struct {
 
 // Refs are the descriptors in one manifest, in its order.
 type Refs struct {
-	// MediaType is the one that the manifest states, or else the one that its fields show.
+	// MediaType is the one that the manifest states, or else that of the kind with its fields.
 	MediaType string
 	Typed     bool // the manifest states its media type
-	// ArtifactType is its own, or else the media type of its config.
+	// ArtifactType is the one that the manifest states, or else the media type of its config.
 	ArtifactType string
 	Annotations  map[string]string
 	Children     []Descriptor // manifests
 	Blobs        []Ref        // the config first
 	Subject      *Descriptor  // nil if it has no subject
-	// Faults are malformed digests in it: their content cannot be found.
+	// Faults describe the malformed digests in the manifest, whose content cannot be found.
 	Faults []string
 }
 
 // Ref is a blob that a manifest names.
 type Ref struct {
 	Descriptor
-	// Optional is set if the blob may be missing: the media type of the layer says that
-	// it is not distributable. Nothing else makes a blob optional; urls do not.
+	// Optional is set if the blob may be missing because the media type of the layer is that
+	// of a non-distributable one. Nothing else makes a blob optional, not even urls.
 	Optional bool
 }
 
-// document has those fields of all kinds of manifest that refer to content.
+// document has the fields of all kinds of manifest that refer to content.
 type document struct {
 	MediaType    string            `json:"mediaType"`
 	ArtifactType string            `json:"artifactType"`
@@ -92,13 +92,13 @@ func Parse(body []byte) (Refs, error) {
 	}
 	if doc.Config != nil {
 		r.ArtifactType = cmp.Or(r.ArtifactType, doc.Config.MediaType)
-		r.blob(*doc.Config)
+		r.blob(*doc.Config, false)
 	}
 	for _, ref := range doc.Layers {
-		r.layer(ref)
+		r.blob(ref, isNonDistributable(ref.MediaType))
 	}
 	for _, ref := range doc.Blobs {
-		r.blob(ref)
+		r.blob(ref, false)
 	}
 	if doc.Subject != nil {
 		// A subject with a malformed digest refers to nothing, which is legal.
@@ -109,10 +109,10 @@ func Parse(body []byte) (Refs, error) {
 	return r, nil
 }
 
-// child adds an entry of an index: usually a manifest.
+// child adds an entry of an index: a manifest, or rarely a blob.
 func (r *Refs) child(ref reference) {
 	if !IsManifest(ref.MediaType) {
-		r.blob(ref)
+		r.blob(ref, false)
 		return
 	}
 	if d, ok := r.descriptor("child", ref); ok {
@@ -120,15 +120,9 @@ func (r *Refs) child(ref reference) {
 	}
 }
 
-func (r *Refs) blob(ref reference) {
+func (r *Refs) blob(ref reference, optional bool) {
 	if d, ok := r.descriptor("blob", ref); ok {
-		r.Blobs = append(r.Blobs, Ref{d, false})
-	}
-}
-
-func (r *Refs) layer(ref reference) {
-	if d, ok := r.descriptor("blob", ref); ok {
-		r.Blobs = append(r.Blobs, Ref{d, IsNonDistributable(ref.MediaType)})
+		r.Blobs = append(r.Blobs, Ref{d, optional})
 	}
 }
 
@@ -138,7 +132,7 @@ func (r *Refs) descriptor(what string, ref reference) (Descriptor, bool) {
 		r.Faults = append(r.Faults, fmt.Sprintf("a %s's digest %.100q: %v", what, ref.Digest, err))
 		return Descriptor{}, false
 	}
-	// There are many descriptors and few types.
+	// Many descriptors have the same few types: share the strings.
 	return Descriptor{unique.Make(ref.MediaType).Value(), d, ref.Size}, true
 }
 
@@ -149,21 +143,21 @@ const (
 	ArtifactManifest   = "application/vnd.oci.artifact.manifest.v1+json"
 )
 
-// IsNonDistributable reports whether a layer of the media type may be left out of a
-// bundle or registry: those of image-spec 1.1, layer.md, "Non-Distributable Layers", of
-// Docker's image manifest version 2, schema 2, and the uncompressed form of the latter
-// that containerd writes (core/images/mediatypes.go).
-func IsNonDistributable(mediaType string) bool {
+// isNonDistributable reports whether a layer of the media type may be left out of a bundle or
+// registry. The types are those of image-spec 1.1, layer.md, "Non-Distributable Layers", that of
+// Docker's image manifest version 2, schema 2, and the uncompressed form of the latter, which
+// containerd writes (core/images/mediatypes.go).
+func isNonDistributable(mediaType string) bool {
 	switch mediaType {
-	case specs.MediaTypeImageLayerNonDistributable, specs.MediaTypeImageLayerNonDistributableGzip, specs.MediaTypeImageLayerNonDistributableZstd, //nolint:staticcheck // what a source may hold
+	case specs.MediaTypeImageLayerNonDistributable, specs.MediaTypeImageLayerNonDistributableGzip, specs.MediaTypeImageLayerNonDistributableZstd, //nolint:staticcheck // a source may contain them
 		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "application/vnd.docker.image.rootfs.foreign.diff.tar":
 		return true
 	}
 	return false
 }
 
-// IsManifest reports whether content of a media type is a manifest or an index. A
-// descriptor without a type is one where a manifest is expected.
+// IsManifest reports whether content of a media type is a manifest or an index. So it counts if
+// the descriptor states no type.
 func IsManifest(mediaType string) bool {
 	switch mediaType {
 	case "", specs.MediaTypeImageManifest, specs.MediaTypeImageIndex, DockerManifest, DockerManifestList, ArtifactManifest:
@@ -175,8 +169,8 @@ func IsManifest(mediaType string) bool {
 // maxNested is how many indexes may be nested above an image.
 const maxNested = 8
 
-// Layers returns the layers of an image, or of the first image of an index, whichever
-// platform that is for. Errors: those of read; that there is no image.
+// Layers returns the layers of an image, or of the first image of an index, whatever its
+// platform. Errors: those of read; that there is no image.
 func Layers(d digest.Digest, read func(digest.Digest) ([]byte, error)) (layers []Descriptor, err error) {
 	for range maxNested {
 		body, err := read(d)

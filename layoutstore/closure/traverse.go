@@ -14,20 +14,19 @@ import (
 type Top struct {
 	Digest    digest.Digest
 	MediaType string
-	Others    []string // further media types that descriptors state, each once
-	Sizes     []int64  // that its descriptors claim, each once, in bytes; without any, no size is checked
+	Others    []string // further media types that its descriptors state, each once
+	Sizes     []int64  // that its descriptors state, each once; bytes. If there are none, no size is checked
 	Tags      []string // that lead to it, sorted
 }
 
-// Read returns the bytes of a manifest, proven by its digest. unavailable says
-// why it cannot; err ends the traversal.
+// Read returns the bytes of a manifest, verified against its digest. unavailable is why it
+// cannot; err ends the traversal.
 type Read func(context.Context, digest.Digest) (body []byte, unavailable, err error)
 
-// Visitor receives what a traversal finds, one by one.
+// Visitor receives the manifests and blobs that a traversal finds, one by one.
 type Visitor interface {
-	// Manifest receives a manifest that was read, or is Unavailable. All its
-	// descriptors are known only after the traversal has ended. The visitor may clear
-	// its Refs.
+	// Manifest receives a manifest that was read, or is Unavailable. Further descriptors of
+	// it may be found until the traversal has ended. The visitor may clear its Refs.
 	Manifest(*Manifest)
 	// Blob receives a blob that an index.json names directly.
 	Blob(Top)
@@ -38,11 +37,11 @@ type Visitor interface {
 type Traversal struct {
 	Read    Read
 	Visitor Visitor
-	// Patience is how long to wait for a manifest before reading others meanwhile; 0
-	// means as long as it takes.
+	// Patience is how long to wait for a manifest before others are read meanwhile; 0 means
+	// as long as it takes.
 	Patience time.Duration
-	// Waiting is called when a manifest takes longer than that, and then after each
-	// further result until all are known. It may be nil.
+	// Waiting is called when a manifest takes longer than Patience, and then after each
+	// further result until no manifest is late any more. It may be nil.
 	Waiting func()
 
 	manifests map[digest.Digest]*Manifest
@@ -50,7 +49,7 @@ type Traversal struct {
 	timer     *time.Timer
 }
 
-// maxWaiting limits how many manifests are waited for while others are read.
+// maxWaiting limits how many manifests may be late while others are read.
 const maxWaiting = 8
 
 // answer is the result of reading a manifest.
@@ -100,7 +99,7 @@ func (t *Traversal) Run(ctx context.Context, tops []Top) ([]*Manifest, error) {
 		}
 	}
 	for _, m := range t.found {
-		m.settle()
+		m.resolve()
 	}
 	return t.found, nil
 }
@@ -156,7 +155,7 @@ func (t *Traversal) manifest(d Descriptor) *Manifest {
 	return m
 }
 
-// maxClaims bounds the sizes and types that are kept per manifest. At most one is right.
+// maxClaims limits the sizes and types that are kept per manifest. At most one of each is right.
 const maxClaims = 8
 
 // take processes the result of reading a manifest.
@@ -184,15 +183,15 @@ func (t *Traversal) take(a answer) {
 	}
 }
 
-// settle decides which of the descriptors are right, once all are known.
-func (m *Manifest) settle() {
+// resolve decides which of the descriptors are right, once all are known.
+func (m *Manifest) resolve() {
 	if m.Unavailable != nil {
 		if len(m.Claims) > 0 {
 			m.Size = m.Claims[0]
 		}
 		return
 	}
-	m.MediaType, m.Contradicted, m.Refused = m.Refs.Choose(m.parsed, m.Types)
+	m.MediaType, m.Contradicted, m.Refused = m.Refs.chooseType(m.parsed, m.Types)
 	if m.Unavailable = m.Refused; m.Unavailable == nil && len(m.Claims) > 0 && !slices.Contains(m.Claims, m.Size) {
 		m.Unavailable = fmt.Errorf("%d bytes, the descriptor says %d", m.Size, m.Claims[0])
 	}

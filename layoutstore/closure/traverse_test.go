@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// visits records what a traversal reports, in its order.
+// visits records the calls of a visitor in their order.
 type visits struct {
 	manifests []digest.Digest
 	blobs     []digest.Digest
@@ -72,9 +72,9 @@ func TestTraversalReadsOnceBreadthFirst(t *testing.T) {
 	}
 }
 
-// While a traversal waits for a slow manifest, it reads everything else, down to the
-// children of other indexes.
-func TestTraversalSetsSlowManifestsAside(t *testing.T) {
+// While a traversal waits for a slow manifest, it reads everything else, down to the children of
+// other indexes.
+func TestTraversalPastSlowManifest(t *testing.T) {
 	c := content{}
 	slow := c.add(t, specs.Manifest{Config: blob("slow")})
 	image := c.add(t, specs.Manifest{Config: blob("config")})
@@ -103,8 +103,8 @@ func TestTraversalSetsSlowManifestsAside(t *testing.T) {
 	}
 }
 
-// A traversal that waits for a manifest ends with its context.
-func TestTraversalEndsWhileItWaits(t *testing.T) {
+// A traversal that waits for a late manifest ends with its context.
+func TestTraversalCancelledWhileWaiting(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	release := make(chan struct{})
 	defer close(release)

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// indexed is a file with the state that its extents were made for.
+// indexed is a file that can check its state.
 type indexed struct {
 	path
 	made *fs.FileInfo
@@ -43,9 +43,9 @@ func newIndexed(t *testing.T, n int) indexed {
 	return indexed{p, &info}
 }
 
-// A reader of files that know their state checks each read against it: it returns
-// nothing that was written after the extents were made.
-func TestReadsAreCheckedAgainstTheIndex(t *testing.T) {
+// A reader of files that can check their state checks after each read: it returns nothing that
+// was written after the extents were made.
+func TestReadChecksFile(t *testing.T) {
 	for _, n := range []int{1, 2} {
 		f := newIndexed(t, 8)
 		l := List{{File: f, Len: 8, Whole: true}, {File: f, Len: 8, Whole: true}}[:n]
@@ -84,9 +84,9 @@ func TestReadsAreCheckedAgainstTheIndex(t *testing.T) {
 	}
 }
 
-// A file that does not know its state is not checked while it is read, and cannot be
-// opened from memory.
-func TestFilesWithoutAnIndex(t *testing.T) {
+// A file that cannot check its state is not checked while it is read, and cannot be opened from
+// memory.
+func TestFileWithoutChecker(t *testing.T) {
 	f := write(t, numbered(8))
 	for _, l := range []List{{{File: f, Len: 8}}, {{File: newIndexed(t, 8), Len: 8}, {File: f, Len: 8}}} {
 		r, err := l.Open(t.Context())
@@ -115,7 +115,7 @@ func TestFilesWithoutAnIndex(t *testing.T) {
 }
 
 // A file that has grown is stale if the extent was the complete file.
-func TestWholeFilesThatGrow(t *testing.T) {
+func TestGrownFile(t *testing.T) {
 	f := write(t, numbered(9))
 	for whole, want := range map[bool]error{true: ErrStale, false: nil} {
 		if data, err := (List{{File: f, Len: 8, Whole: whole}}).ReadAll(t.Context()); !errors.Is(err, want) || want == nil && !bytes.Equal(data, numbered(8)) {
@@ -124,8 +124,8 @@ func TestWholeFilesThatGrow(t *testing.T) {
 	}
 }
 
-// A file that has become too short is stale.
-func TestReadAllOfAFileThatIsCut(t *testing.T) {
+// A file that has become shorter is stale.
+func TestReadAllOfCutFile(t *testing.T) {
 	f := cutFile{write(t, numbered(8))}
 	for _, l := range []List{{{File: f, Len: 8}}, {{File: f, Len: 8}, {File: f, Len: 8}}} {
 		if err := os.WriteFile(string(f.path), numbered(8), 0o644); err != nil {

@@ -9,10 +9,10 @@
 // Start with [List.Slice], which is the only byte arithmetic of the program, and
 // [List.Open].
 //
-// What [List.Open] returns for a single extent keeps the kernel's fast path:
-// net/http reaches sendfile(2) through it, also from the middle of a file. It
-// never yields a byte from outside of its extents. An object ([Ranged]) is read by requests
-// for ranges of it, one for each run of bytes that is read without a seek.
+// The reader that [List.Open] returns for a single extent of a file keeps the kernel's fast
+// path: net/http sends it by sendfile(2), also from the middle of a file. No reader returns a
+// byte from outside of its extents. An object ([Ranged]) is read by requests for ranges, one
+// for each run of bytes that is read without a seek.
 package extent
 
 import (
@@ -32,18 +32,17 @@ var ErrStale = errors.New("the file has changed since it was indexed")
 
 // File can be opened again and again, each time with its own position.
 type File interface {
-	// Open opens the file for reading. The caller closes it. ctx bounds the wait for
-	// the open file, not the reading, which only closing ends: a caller that gives up
-	// waiting may pass the file on. Errors: the cause of ctx if it has ended; those of
-	// the file system.
+	// Open opens the file for reading. The caller closes it. ctx limits the wait for the
+	// open file, but not the reading: only closing the file ends that. Errors: the cause
+	// of ctx if it has ended; those of the file system.
 	Open(ctx context.Context) (*os.File, error)
 	// String is the file's path as a person would look for it.
 	String() string
 }
 
-// Checker is a File that can check whether an open file is still in the state that its
-// extents were made for. Bytes read from it are checked before they are returned; bytes
-// that the kernel sends are not: see [Sender].
+// Checker is a File that can check whether an open file is still in the state that its extents
+// were made for. A reader checks the file before it returns bytes, but cannot check bytes that
+// the kernel sends: see [Sender].
 type Checker interface {
 	File
 	// Check returns an error that wraps ErrStale if the file has changed.
@@ -54,7 +53,7 @@ type Checker interface {
 type Cached interface {
 	File
 	// OpenCached opens the file from the system's memory, and returns its present
-	// state. The caller closes it. An error does not predict the result of Open.
+	// state. The caller closes it. Open may succeed even if OpenCached fails.
 	OpenCached() (*os.File, fs.FileInfo, error)
 }
 
@@ -62,26 +61,27 @@ type Cached interface {
 // only files can be opened.
 type Ranged interface {
 	File
-	// OpenRange requests n bytes from byte off on. The caller closes the body. ctx ends the
-	// request and the reading of the body. A body that ends early is an error for the caller.
-	// Errors: the cause of ctx; one that wraps ErrStale if the object has changed since its
-	// extents were made, or is gone; those of the bucket.
+	// OpenRange requests n bytes from byte off on. The caller closes the body, and treats a
+	// body that ends early as an error. The end of ctx ends the request and the reading of
+	// the body. Errors: the cause of ctx; one that wraps ErrStale if the object has changed
+	// since its extents were made, or is gone; those of the bucket.
 	OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error)
 }
 
-// Sender is implemented by readers of [List.Open], for callers that send the content: plain reading
-// would copy what the kernel can send, and would not notice that the file changes meanwhile.
+// Sender is implemented by the readers of [List.Open], for callers that send the content. The kernel
+// can send a section, where plain reading would copy it, and Check reports that a file has changed
+// meanwhile.
 type Sender interface {
 	io.ReadSeekCloser
-	// Section is a reader of at most n of the next bytes, all from one file; its N is
-	// their number. The position moves past them, and the caller reads all of them or
-	// stops reading.
+	// Section returns a reader of at most n of the next bytes, all from one file. Its N is
+	// their number. The position moves past them: the caller reads all of them, or nothing
+	// more.
 	Section(n int64) (*io.LimitedReader, error)
 	// Check returns an error that wraps ErrStale if a file that bytes came from has
 	// changed since.
 	Check() error
-	// ReadChecks reports whether Read checks after each of its reads, so that it
-	// returns nothing that was written later.
+	// ReadChecks reports whether Read checks the file after each read, so that it never
+	// returns bytes that were written later.
 	ReadChecks() bool
 }
 
@@ -89,7 +89,7 @@ type Sender interface {
 type Extent struct {
 	File     File
 	Off, Len int64
-	Whole    bool // the complete file: if it is longer by now, it was replaced
+	Whole    bool // the complete file: if the file is longer by now, it was replaced
 }
 
 // List is the concatenation of its extents.
@@ -115,9 +115,8 @@ func (l List) String() string {
 	return fmt.Sprintf("%s … %s", l[0].File, l[len(l)-1].File)
 }
 
-// Slice returns the part of the list that begins at byte off and is n bytes long. A
-// part outside of the list is an error that wraps
-// [io.ErrUnexpectedEOF].
+// Slice returns the part of the list that begins at byte off and is n bytes long. The error
+// wraps [io.ErrUnexpectedEOF] if the list does not contain all of the part.
 func (l List) Slice(off, n int64) (List, error) {
 	size := l.Size()
 	if off < 0 || n < 0 || off > size || n > size-off {
@@ -139,55 +138,38 @@ func (l List) Slice(off, n int64) (List, error) {
 	return part, nil
 }
 
-// Open opens the list for reading from its first byte to its last. ctx bounds the opening, not
-// the reading: see [File]. Errors: the cause of ctx if it has ended; those of opening the files,
-// and [ErrStale] where a file is too short for its extent. Of a list of several extents one
-// file is open at a time, opened when reading reaches it. The reader is a [Sender].
+// Open opens the list for reading from its first byte to its last. ctx limits the opening, not
+// the reading: see [File]. Errors: the cause of ctx if it has ended; those of opening the files;
+// [ErrStale] if a file is too short for its extent. The reader is a [Sender]. It has one file
+// open at a time, and opens the next when reading reaches it.
 func (l List) Open(ctx context.Context) (io.ReadSeekCloser, error) {
 	return l.OpenRange(ctx, 0, math.MaxInt64)
 }
 
 // OpenRange is Open for a caller that will read n bytes from byte off on, or up to the end of
-// the list: it opens the file with that byte first, or requests these bytes of an object, and
-// nothing of it if n is 0. The reader still starts at the first byte of the list, and may read
-// all of it.
+// the list: it opens the file with byte off first, or requests only these bytes of an object,
+// and none if n is 0. The reader still starts at the first byte of the list, and the caller may
+// read all of it.
 func (l List) OpenRange(ctx context.Context, off, n int64) (io.ReadSeekCloser, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	if len(l) == 1 {
-		if object, ok := l[0].File.(Ranged); ok {
-			return openObjectSection(ctx, object, l[0], off, n)
-		}
-		s, err := openFileSection(ctx, l[0])
-		if err != nil {
-			return nil, err
-		}
-		return checked{s}, nil
+		return openSection(ctx, l[0], off, n)
 	}
 	return l.openJoined(ctx, off, n, func(i int, in, n int64) (section, error) { return openSection(ctx, l[i], in, n) })
 }
 
 // OpenCachedAt opens the list from the system's memory for a caller that will read from byte off
-// on. An error does not predict the result of OpenRange.
+// on. OpenRange may succeed even if OpenCachedAt fails.
 func (l List) OpenCachedAt(ctx context.Context, off int64) (io.ReadSeekCloser, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	if len(l) == 1 {
-		s, err := openCachedSection(l[0])
-		if err != nil {
-			return nil, err
-		}
-		return checked{s}, nil
+		return openCachedSection(l[0])
 	}
-	return l.openJoined(ctx, off, math.MaxInt64, func(i int, _, _ int64) (section, error) {
-		s, err := openCachedSection(l[i])
-		if err != nil {
-			return nil, err // not a section that is nil
-		}
-		return s, nil
-	})
+	return l.openJoined(ctx, off, math.MaxInt64, func(i int, _, _ int64) (section, error) { return openCachedSection(l[i]) })
 }
 
 // openJoined opens several extents, or none. open opens one of them.
@@ -218,8 +200,8 @@ func endOf(off, n, size int64) int64 {
 	return off + max(n, 0)
 }
 
-// at returns the extent that contains byte off, and the offset in it. If off is outside of
-// the list, it returns the first extent.
+// at returns the number of the extent that contains byte off, and the offset in it. If off is
+// outside of the list, it returns the first extent.
 func (l List) at(off int64) (i int, in int64) {
 	for i, e := range l {
 		if off >= 0 && off < e.Len {
@@ -230,8 +212,8 @@ func (l List) at(off int64) (i int, in int64) {
 	return 0, 0
 }
 
-// ReadFile reads all of a file of at most limit bytes, however long it is by now. Errors:
-// those of [File]; one that wraps ErrTooLong for a longer file.
+// ReadFile reads all of a file of at most limit bytes, whatever its length was before. Errors:
+// those of [File]; one that wraps ErrTooLong if the file is longer.
 func ReadFile(ctx context.Context, f File, limit int64) ([]byte, error) {
 	file, err := f.Open(ctx)
 	if err != nil {
@@ -248,8 +230,8 @@ func ReadFile(ctx context.Context, f File, limit int64) ([]byte, error) {
 // ErrTooLong says that a file is longer than may be read into memory.
 var ErrTooLong = errors.New("the file is too long")
 
-// ReadAll reads the whole list into memory; the caller has bounded its size. Errors: those
-// of [List.Open]; the cause of ctx if it ends meanwhile.
+// ReadAll reads the whole list into memory. The caller has checked its size. Errors: those of
+// [List.Open]; the cause of ctx if it ends meanwhile.
 func (l List) ReadAll(ctx context.Context) ([]byte, error) {
 	r, err := l.Open(ctx)
 	if err != nil {

@@ -33,9 +33,8 @@ func numbered(n int) []byte {
 	return b
 }
 
-// The reason why WriteTo is bounded: io.Copy from a section into a socket must end
-// where the section ends.
-func TestCopyToSocketEndsWithTheSection(t *testing.T) {
+// WriteTo must be bounded: io.Copy from a section into a socket must end where the section ends.
+func TestCopyToSocketEndsWithSection(t *testing.T) {
 	data := numbered(100_000)
 	l := List{{File: write(t, data), Off: 1000, Len: 5000}}
 	server, client := tcpPair(t)
@@ -57,8 +56,8 @@ func TestCopyToSocketEndsWithTheSection(t *testing.T) {
 	}
 }
 
-// As http.ServeContent does: the kernel moves the file's position, and a read
-// afterwards continues from there.
+// After the kernel has moved the file's position, as it does for http.ServeContent, a read
+// continues from there.
 func TestReadAfterSendfile(t *testing.T) {
 	data := numbered(100_000)
 	l := List{{File: write(t, data), Off: 1000, Len: 5000}}
@@ -106,7 +105,7 @@ func tcpPair(t *testing.T) (server, client net.Conn) {
 	return server, client
 }
 
-func TestOpenOfAShortFileIsStale(t *testing.T) {
+func TestOpenShortFile(t *testing.T) {
 	f := write(t, numbered(10))
 	for _, l := range []List{{{File: f, Off: 5, Len: 6}}, {{File: f, Off: 0, Len: 11}}, {{File: f, Off: 11, Len: 0}}, {{File: f, Off: 11, Len: 1}, {File: f, Off: 0, Len: 1}}} {
 		if _, err := l.Open(t.Context()); !errors.Is(err, ErrStale) {
@@ -119,7 +118,7 @@ func TestOpenOfAShortFileIsStale(t *testing.T) {
 	}
 }
 
-func TestSliceOutsideIsAnError(t *testing.T) {
+func TestSliceOutsideOfList(t *testing.T) {
 	l := List{{File: path("x"), Len: 10}}
 	for _, c := range [][2]int64{{-1, 1}, {0, -1}, {11, 0}, {0, 11}, {10, 1}, {1, 1<<63 - 1}} {
 		if _, err := l.Slice(c[0], c[1]); !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -128,8 +127,8 @@ func TestSliceOutsideIsAnError(t *testing.T) {
 	}
 }
 
-// FuzzList: whatever the cuts and wherever a reader seeks, a slice of a list reads the
-// bytes of the same slice of the file.
+// FuzzList: whatever the cuts, and wherever a reader seeks, a slice of a list has the bytes of
+// the same slice of the file.
 func FuzzList(f *testing.F) {
 	f.Add([]byte{10, 20, 30}, uint16(5), uint16(40), uint16(7))
 	f.Add([]byte{}, uint16(0), uint16(0), uint16(0))
@@ -176,7 +175,7 @@ func FuzzList(f *testing.F) {
 			t.Fatalf("after seek %d: %d bytes, %v; want %d", seek, len(got), err, len(rest))
 		}
 		if _, err := r.Seek(-1, io.SeekStart); err == nil {
-			t.Fatal("a seek before the beginning went through")
+			t.Fatal("a seek before the beginning succeeded")
 		}
 	})
 }

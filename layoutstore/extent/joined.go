@@ -9,19 +9,19 @@ import (
 	"sync"
 )
 
-// joined reads several extents, or none, as one. It has one of them open at a time.
-// http.ServeContent may leave a goroutine that still reads when the caller closes:
-// hence the lock, which a file has already.
+// joined reads several extents, or none, as one. It has one of them open at a time. It has a
+// lock, as a file has, because a goroutine that http.ServeContent left behind may still read
+// when the caller closes.
 type joined struct {
 	mu   sync.Mutex
 	list List
-	ctx  context.Context    // with the values of the context that opened the list; it does not end
-	stop context.CancelFunc // ends ctx when the reader is closed; nil for files
+	ctx  context.Context    // the context that opened the list, without its end
+	stop context.CancelFunc // ends ctx when the reader is closed; nil if all extents are files
 	size int64
 	pos  int64
 
 	until  int64   // where the caller will stop reading, if it starts before
-	open   section // an extent, or nil
+	open   section // the open extent, or nil
 	next   int     // number of the extent after the open one
 	sought bool    // the open extent is not at pos
 }
@@ -33,17 +33,17 @@ func (j *joined) end() {
 	}
 }
 
-// endOpen lets end also end a read of the open extent.
+// endOpen makes end also end a read of the open extent.
 func (j *joined) endOpen() {
 	if s, ok := j.open.(*objectSection); ok {
 		s.endWith(j.ctx)
 	}
 }
 
-// enter opens extent i at its byte off, which is at pos, and closes the one that is open.
+// enter closes the open extent, and opens extent i at its byte off, which is byte pos of the list.
 func (j *joined) enter(i int, off int64) error {
 	if j.open != nil {
-		stale := j.open.check()
+		stale := j.open.Check()
 		j.open.Close()
 		j.open = nil
 		if stale != nil {
@@ -127,37 +127,26 @@ func (j *joined) ReadChecks() bool {
 	return true
 }
 
-// Check implements Sender. Files that were left were checked then.
+// Check implements Sender. Earlier files were checked when they were closed.
 func (j *joined) Check() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.open == nil {
 		return nil
 	}
-	return j.open.check()
+	return j.open.Check()
 }
 
 func (j *joined) Seek(offset int64, whence int) (int64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	switch whence {
-	case io.SeekStart:
-	case io.SeekCurrent:
-		offset += j.pos
-	case io.SeekEnd:
-		offset += j.size
-	default:
-		return 0, fmt.Errorf("seek: invalid whence %d", whence)
-	}
-	if offset < 0 {
-		return 0, errSeek
-	}
+	pos, err := seekTo(offset, whence, j.pos, j.size)
 	// The next read moves the files: http.ServeContent seeks to the end and back only to
 	// learn the size.
-	if offset != j.pos {
-		j.pos, j.sought = offset, true
+	if err == nil && pos != j.pos {
+		j.pos, j.sought = pos, true
 	}
-	return offset, nil
+	return pos, err
 }
 
 // place opens the extent that contains pos, and moves it to pos.
@@ -178,10 +167,10 @@ func (j *joined) place() error {
 }
 
 func (j *joined) Close() error {
-	j.end() // a read that waits for a bucket has the lock
+	j.end() // a read that waits for a bucket holds the lock
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.pos = j.size // concurrent reads find the end, and open no more files
+	j.pos = j.size // so that concurrent reads open no more files
 	if j.open == nil {
 		return nil
 	}

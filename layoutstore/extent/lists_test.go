@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// eachList calls do for lists of up to three extents of 0 to 2 bytes, and their bytes: of a file,
-// of an object, and of both in turn.
+// eachList calls do for lists of up to three extents of 0 to 2 bytes, and with their bytes. The
+// extents are of a file, of an object, and of both in turn.
 func eachList(t *testing.T, do func(l List, want []byte)) {
 	t.Helper()
 	data := numbered(20)
@@ -33,8 +33,8 @@ func eachList(t *testing.T, do func(l List, want []byte)) {
 	o.checkClosed(t)
 }
 
-// A slice has the bytes between its bounds, in no more extents than it needs; a slice
-// that is not within the list is an error.
+// A slice has the bytes between its bounds, in no more extents than it needs. A slice that is not
+// within the list is an error.
 func TestEverySlice(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		size := int64(len(want))
@@ -61,7 +61,7 @@ func TestEverySlice(t *testing.T) {
 }
 
 // A part of a complete file is not complete.
-func TestSliceOfAWholeFile(t *testing.T) {
+func TestSliceOfWholeFile(t *testing.T) {
 	l := List{{File: write(t, numbered(4)), Len: 4, Whole: true}}
 	for off := range int64(5) {
 		for n := range 5 - off {
@@ -76,9 +76,9 @@ func TestSliceOfAWholeFile(t *testing.T) {
 	}
 }
 
-// A reader that is opened for a part, or moved to one, reads the same bytes from
-// there as a bytes.Reader: by Read and by section.
-func TestReadersStandWhereTheyAreMoved(t *testing.T) {
+// A reader that is opened for a part, or moved to it, reads the same bytes from there as a
+// bytes.Reader, both by Read and by section.
+func TestSeekEverywhere(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		size := int64(len(want))
 		for at := range size + 2 {
@@ -89,7 +89,7 @@ func TestReadersStandWhereTheyAreMoved(t *testing.T) {
 	})
 }
 
-// checkSeeks opens a list for n bytes from byte at on, and seeks everywhere.
+// checkSeeks opens a list for n bytes from byte at on, and seeks to every position.
 func checkSeeks(t *testing.T, l List, want []byte, at, n int64) {
 	t.Helper()
 	size := int64(len(want))
@@ -117,7 +117,7 @@ func checkSeeks(t *testing.T, l List, want []byte, at, n int64) {
 	}
 }
 
-// checkNext reads one byte from both.
+// checkNext reads one byte from both readers.
 func checkNext(t *testing.T, l List, r io.Reader, model *bytes.Reader) {
 	t.Helper()
 	if n, err := r.Read(nil); n != 0 || err != nil && err != io.EOF {
@@ -131,8 +131,8 @@ func checkNext(t *testing.T, l List, r io.Reader, model *bytes.Reader) {
 	}
 }
 
-// Sections add up to the list, and none is longer than asked for.
-func TestSectionsAddUp(t *testing.T) {
+// The sections together are the list, and none is longer than requested.
+func TestSectionsCoverList(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		for limit := int64(1); limit <= 3; limit++ {
 			r, err := l.Open(t.Context())
@@ -161,8 +161,8 @@ func TestSectionsAddUp(t *testing.T) {
 	})
 }
 
-// A file that changes while a list is read is reported, however it is read and wherever in
-// the list it is.
+// A file that changes while a list is read is reported, however the list is read and wherever the
+// file is in it.
 func TestChangesWhileReading(t *testing.T) {
 	read := func(r io.Reader) error { _, err := io.Copy(io.Discard, struct{ io.Reader }{r}); return err }
 	sections := func(r io.Reader) error {
@@ -194,8 +194,8 @@ func TestChangesWhileReading(t *testing.T) {
 				}
 				err = consume(r)
 				r.Close()
-				// An open file stays readable when it is removed. A file that is opened
-				// later has its present content.
+				// An open file stays readable after it is removed. A file that is opened later
+				// has its new content.
 				want := map[string][2]bool{"cut short": {true, true}, "written again": {true, false}, "removed": {false, true}}[name][changed]
 				if (err != nil) != want {
 					t.Errorf("file %d %s, read by %s: %v", changed, name, how, err)
@@ -206,7 +206,7 @@ func TestChangesWhileReading(t *testing.T) {
 }
 
 // Files are read into memory up to their limit and no further.
-func TestReadFileToItsLimit(t *testing.T) {
+func TestReadFileLimit(t *testing.T) {
 	f := write(t, numbered(4))
 	for limit, want := range map[int64]error{3: ErrTooLong, 4: nil, 5: nil} {
 		if data, err := ReadFile(t.Context(), f, limit); !errors.Is(err, want) || want == nil && !bytes.Equal(data, numbered(4)) {

@@ -8,14 +8,14 @@ import (
 	"sync"
 )
 
-// objectSection reads one extent of an object. A seek moves only the position; a read whose
-// position is not that of the open body requests a range that begins there. So each run of bytes
-// that is read without a seek is one request. It implements Sender: what it reads is of one
-// state of the object, because each request is only answered for that.
+// objectSection reads one extent of an object. A seek moves only the position; a read at another
+// position than that of the open body requests a range that begins there. So each run of bytes
+// that is read without a seek is one request. All bytes are of the same state of the object,
+// because the bucket refuses requests for any other state.
 type objectSection struct {
 	object   Ranged
 	off, len int64
-	ctx      context.Context // with the values of the context that opened it; Close ends it
+	ctx      context.Context // the context that opened the section, without its end; Close ends it
 	stop     context.CancelFunc
 
 	mu    sync.Mutex // as in joined
@@ -25,13 +25,13 @@ type objectSection struct {
 	at    int64 // position of body
 	end   int64 // where body ends
 
-	outer context.Context // ends the reading, too; may be nil
-	leave func() bool     // forgets outer
+	outer context.Context // also ends the reading; may be nil
+	leave func() bool     // detaches outer
 }
 
-// openObjectSection requests n bytes of e from byte off on, or nothing if n is 0. ctx bounds the
+// openObjectSection requests n bytes of e from byte off on, or nothing if n is 0. ctx limits the
 // wait for the answer.
-func openObjectSection(ctx context.Context, object Ranged, e Extent, off, n int64) (*objectSection, error) {
+func openObjectSection(ctx context.Context, object Ranged, e Extent, off, n int64) (section, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -57,7 +57,7 @@ func (s *objectSection) endWith(ctx context.Context) {
 	s.outer, s.leave = ctx, context.AfterFunc(ctx, s.stop)
 }
 
-// request replaces the body by one that begins at a byte of the section.
+// request replaces the body by one that begins at byte at of the section.
 func (s *objectSection) request(at int64) error {
 	s.closeBody()
 	end := s.len
@@ -74,7 +74,7 @@ func (s *objectSection) request(at int64) error {
 
 func (s *objectSection) closeBody() {
 	if s.body != nil {
-		s.body.Close() // nothing of it is wanted any more
+		s.body.Close() // its error does not matter
 		s.body = nil
 	}
 }
@@ -100,7 +100,7 @@ func (s *objectSection) Read(p []byte) (int, error) {
 	s.pos, s.at = s.pos+int64(n), s.at+int64(n)
 	switch {
 	case s.at == s.end:
-		err = nil // whatever comes after the last byte
+		err = nil // an error after the last byte does not matter
 	case errors.Is(err, io.EOF):
 		err = io.ErrUnexpectedEOF
 	}
@@ -116,20 +116,11 @@ func (s *objectSection) Read(p []byte) (int, error) {
 func (s *objectSection) Seek(offset int64, whence int) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch whence {
-	case io.SeekStart:
-	case io.SeekCurrent:
-		offset += s.pos
-	case io.SeekEnd:
-		offset += s.len
-	default:
-		return 0, fmt.Errorf("seek: invalid whence %d", whence)
+	pos, err := seekTo(offset, whence, s.pos, s.len)
+	if err == nil {
+		s.pos = pos
 	}
-	if offset < 0 {
-		return 0, errSeek
-	}
-	s.pos = offset
-	return offset, nil
+	return pos, err
 }
 
 func (s *objectSection) left() (int64, error) {
@@ -144,15 +135,13 @@ func (s *objectSection) Section(n int64) (*io.LimitedReader, error) {
 	return &io.LimitedReader{R: s, N: max(min(n, left), 0)}, err
 }
 
-func (s *objectSection) check() error { return nil }
-
-// Check implements Sender: what was read is of the state that the extents were made for.
+// Check implements Sender: all bytes are of the state that the extents were made for.
 func (s *objectSection) Check() error { return nil }
 
 // ReadChecks implements Sender.
 func (s *objectSection) ReadChecks() bool { return true }
 
-// Close ends a request and a read that are under way, in another goroutine too.
+// Close also ends a request or a read that another goroutine is waiting for.
 func (s *objectSection) Close() error {
 	s.stop()
 	s.mu.Lock()

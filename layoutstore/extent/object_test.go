@@ -14,18 +14,18 @@ import (
 	"time"
 )
 
-// object is an object of a bucket in memory, with the ranges that were requested of it.
+// object is an object of a bucket in memory. It records the ranges that were requested.
 type object struct {
 	data []byte
-	// short is how many bytes are missing at the end of each body. A request fails with gone,
-	// and waits for wait.
+	// short is how many bytes are missing at the end of each body. A request fails with the error
+	// gone, and waits for wait.
 	short int
 	gone  error
 	wait  chan struct{}
-	began chan struct{} // gets a value when a request or a read begins to wait
+	began chan struct{} // receives a value when a request or a read begins to wait
 
 	mu       sync.Mutex
-	requests []string // "off+n"
+	requests []string // bodies, as "off+n", that are not closed
 	open     int      // bodies that are not closed
 }
 
@@ -94,7 +94,7 @@ func (o *object) checkClosed(t *testing.T) {
 	}
 }
 
-// checkRequests compares the ranges that were requested, and forgets them.
+// checkRequests compares the ranges that were requested, and clears the record.
 func (o *object) checkRequests(t *testing.T, what string, want ...string) {
 	t.Helper()
 	if fmt.Sprint(o.requests) != fmt.Sprint(want) {
@@ -103,8 +103,8 @@ func (o *object) checkRequests(t *testing.T, what string, want ...string) {
 	o.requests = nil
 }
 
-// Each run of bytes that is read without a seek is one request, for no byte that the caller has
-// not asked for.
+// Each run of bytes that is read without a seek is one request, and it requests no byte that the
+// caller has not asked for.
 func TestOneRequestPerRun(t *testing.T) {
 	o := &object{data: numbered(1000)}
 	one := List{{File: o, Off: 100, Len: 500}}
@@ -136,7 +136,7 @@ func TestOneRequestPerRun(t *testing.T) {
 		{"nothing", one, 0, 0, func(io.ReadSeekCloser) error { return nil }, nil},
 		{"all, unexpectedly", one, 0, 0, func(r io.ReadSeekCloser) error { return all(r, 500) }, []string{"100+500"}},
 		{"a part", one, 50, 20, part(50, 20), []string{"150+20"}},
-		{"more than expected", one, 50, 20, part(50, 30), []string{"150+20", "170+430"}},
+		{"more than announced", one, 50, 20, part(50, 30), []string{"150+20", "170+430"}},
 		{"another part", one, 50, 20, part(10, 20), []string{"150+20", "110+60"}},
 		{"all of two", two, 0, 400, func(r io.ReadSeekCloser) error { return all(r, 400) }, []string{"0+100", "500+300"}},
 		{"a part of two", two, 90, 20, part(90, 20), []string{"90+10", "500+10"}},
@@ -155,8 +155,7 @@ func TestOneRequestPerRun(t *testing.T) {
 	o.checkClosed(t)
 }
 
-// http.ServeContent seeks to learn the size, and sends what a client asks for: with one request
-// for each range.
+// http.ServeContent seeks to learn the size, and sends each requested range with one request.
 func TestServeContentOfAnObject(t *testing.T) {
 	o := &object{data: numbered(100_000)}
 	l := List{{File: o, Off: 1000, Len: 50_000}}
@@ -191,7 +190,7 @@ func TestServeContentOfAnObject(t *testing.T) {
 	}
 }
 
-// A body that ends early never looks like a complete one, however it is read.
+// A body that ends early never looks complete, however it is read.
 func TestShortBodies(t *testing.T) {
 	for _, short := range []int{1, 10, 100} {
 		o := &object{data: numbered(1000), short: short}
@@ -223,7 +222,8 @@ func TestShortBodies(t *testing.T) {
 	}
 }
 
-// An object that has changed, or is gone, is reported when it is opened, and in the middle.
+// An object that has changed, or is gone, is reported when it is opened, and in the middle of a
+// read.
 func TestChangedObjects(t *testing.T) {
 	o := &object{data: numbered(100)}
 	l := List{{File: o, Off: 0, Len: 50}, {File: o, Off: 50, Len: 50}}
@@ -248,8 +248,8 @@ func TestChangedObjects(t *testing.T) {
 	o.checkClosed(t)
 }
 
-// The context of an open bounds the wait for the answer, and not the reading; closing ends both,
-// and so does the context of OpenOnce.
+// The context of Open limits the wait for the answer, but not the reading. Close ends both, and
+// so does the context of OpenOnce.
 func TestContextsOfObjects(t *testing.T) {
 	o := &object{data: numbered(100)}
 	for _, l := range []List{{{File: o, Len: 100}}, {{File: o, Len: 50}, {File: o, Off: 50, Len: 50}}} {
@@ -267,7 +267,7 @@ func TestContextsOfObjects(t *testing.T) {
 			t.Errorf("a read after the context has ended: %d bytes, %v", n, err)
 		}
 		if n, err := io.Copy(io.Discard, struct{ io.Reader }{once}); n == 100 || !errors.Is(err, context.Canceled) {
-			t.Errorf("a read once after the context has ended: %d bytes, %v", n, err)
+			t.Errorf("OpenOnce: a read after the context has ended: %d bytes, %v", n, err)
 		}
 		r.Close()
 		once.Close()
@@ -275,7 +275,7 @@ func TestContextsOfObjects(t *testing.T) {
 	o.checkClosed(t)
 }
 
-func TestRequestsThatHang(t *testing.T) {
+func TestHangingRequests(t *testing.T) {
 	o := &object{data: numbered(100), wait: make(chan struct{}), began: make(chan struct{})}
 	cause := errors.New("the caller has left")
 	for _, l := range []List{{{File: o, Len: 100}}, {{File: o, Len: 50}, {File: o, Off: 50, Len: 50}}} {
@@ -284,13 +284,13 @@ func TestRequestsThatHang(t *testing.T) {
 		if _, err := l.Open(ctx); !errors.Is(err, cause) {
 			t.Errorf("open of %v: %v, want that the caller has left", l, err)
 		}
-		r, err := l.OpenRange(t.Context(), 0, 0) // requests nothing yet
+		r, err := l.OpenRange(t.Context(), 0, 0) // it requests nothing yet
 		if err != nil {
 			t.Fatal(err)
 		}
 		go func() { <-o.began; r.Close() }()
 		if _, err := r.Read(make([]byte, 1)); !errors.Is(err, context.Canceled) {
-			t.Errorf("a read of %v that is closed: %v", l, err)
+			t.Errorf("a read of %v after Close: %v", l, err)
 		}
 	}
 	o.checkClosed(t)

@@ -8,10 +8,10 @@ import (
 	"os"
 )
 
-// OpenOnce opens the list for one read from start to end, by a caller that reads more
-// than fits into memory. Pages that were not in the page cache before are dropped
-// again, so that the pages of others stay. If the system cannot tell which those are,
-// it is a plain reader. The reading ends with ctx. Errors: those of [List.Open].
+// OpenOnce opens the list for one read from start to end, by a caller that reads more than fits
+// into memory. It drops pages that were not in the page cache before, so that pages that others
+// need stay there, unless the system cannot tell which pages are cached. The end of ctx ends the
+// reading. Errors: those of [List.Open].
 func (l List) OpenOnce(ctx context.Context) (io.ReadCloser, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -29,9 +29,9 @@ type once struct {
 	ctx  context.Context
 	open section      // nil at the end
 	file *fileSection // the open section, if it is one of a file
-	cold []window     // of the open file, in order: to be dropped after they are read
+	cold []window     // of the open file, in order, to be dropped after they are read
 
-	dropped window // the last of them, without a break
+	dropped window // the last dropped windows: a run without a gap
 }
 
 // window is a run of bytes in a file.
@@ -46,7 +46,7 @@ const maxPage = 8 << 20
 // next opens the next extent, or returns io.EOF at the end.
 func (r *once) next() error {
 	if r.open != nil {
-		stale := r.open.check()
+		stale := r.open.Check()
 		r.Close()
 		if stale != nil {
 			return stale
@@ -55,22 +55,17 @@ func (r *once) next() error {
 	if len(r.rest) == 0 {
 		return io.EOF
 	}
-	e := r.rest[0]
-	if object, ok := e.File.(Ranged); ok {
-		s, err := openObjectSection(r.ctx, object, e, 0, e.Len)
-		if err != nil {
-			return err
-		}
-		s.endWith(r.ctx)
-		r.open = s
-	} else {
-		s, err := openFileSection(r.ctx, e)
-		if err != nil {
-			return err
-		}
-		r.open, r.file, r.cold = s, s, coldWindows(s.f, s.off, s.len)
+	s, err := openSection(r.ctx, r.rest[0], 0, r.rest[0].Len)
+	if err != nil {
+		return err
 	}
-	r.rest = r.rest[1:]
+	switch s := s.(type) {
+	case *objectSection:
+		s.endWith(r.ctx)
+	case *fileSection:
+		r.file, r.cold = s, coldWindows(s.f, s.off, s.len)
+	}
+	r.open, r.rest = s, r.rest[1:]
 	return nil
 }
 
@@ -84,7 +79,7 @@ func (r *once) Read(p []byte) (int, error) {
 			return n, err
 		}
 		if left, _ := r.open.left(); left > 0 {
-			return 0, fmt.Errorf("%s: %w", r.file.f.Name(), ErrStale) // an object ends at its end only
+			return 0, fmt.Errorf("%s: %w", r.file.f.Name(), ErrStale) // objects never end early without an error
 		}
 		if err := r.next(); err != nil {
 			return 0, err
@@ -101,8 +96,8 @@ func (r *once) drop(pos int64) {
 	}
 }
 
-// dropFirst drops the first window, and the bytes before it once more: the system drops
-// a large page only when all of it is dropped at once.
+// dropFirst drops the first window, together with the dropped bytes before it: the system drops a
+// large page only if all of it is dropped at once.
 func (r *once) dropFirst() {
 	w := r.cold[0]
 	if w.off != r.dropped.off+r.dropped.len {
@@ -121,14 +116,14 @@ func (r *once) Close() error {
 		return nil
 	}
 	if len(r.cold) > 0 && r.file.pos > r.cold[0].off {
-		r.dropFirst() // it was read in part
+		r.dropFirst() // the first window was read in part
 	}
 	s := r.open
 	r.open, r.file, r.cold, r.dropped = nil, nil, nil, window{}
 	return s.Close()
 }
 
-// coldWindows returns the windows of a file of which nothing is in memory.
+// coldWindows returns those windows of a file of which nothing is in the page cache.
 func coldWindows(f *os.File, off, n int64) (all []window) {
 	for n > 0 {
 		w := window{off, min(n, windowSize)}

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isCold reports whether nothing of the window is in memory. Kernels before 6.5 cannot
-// tell: then the window stays.
+// isCold reports whether nothing of the window is in the page cache. It returns false on kernels
+// before 6.5, which cannot tell.
 func isCold(f *os.File, w window) bool {
 	var have unix.Cachestat_t
 	err := control(f, func(fd int) error {
@@ -16,10 +16,10 @@ func isCold(f *os.File, w window) bool {
 	return err == nil && have.Cache == 0
 }
 
-// dropCached removes the window from the page cache: pages completely inside of it that
-// nobody has written to or mapped.
+// dropCached removes from the page cache all pages that are completely inside of the window, and
+// that are neither dirty nor mapped.
 func dropCached(f *os.File, w window) {
-	// If the kernel ignores the advice, memory is used for longer, and nothing else happens.
+	// If this fails, the pages only use memory for longer.
 	_ = control(f, func(fd int) error { return unix.Fadvise(fd, w.off, w.len, unix.FADV_DONTNEED) })
 }
 

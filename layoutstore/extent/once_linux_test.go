@@ -17,7 +17,7 @@ type onDisk string
 func (f onDisk) Open(context.Context) (*os.File, error) { return os.Open(string(f)) }
 func (f onDisk) String() string                         { return string(f) }
 
-// cached returns how many pages of a file are in memory.
+// cached returns how many pages of a file are in the page cache.
 func cached(t *testing.T, name string, off, n int64) int {
 	t.Helper()
 	f, err := os.Open(name)
@@ -32,11 +32,12 @@ func cached(t *testing.T, name string, off, n int64) int {
 	return int(have.Cache)
 }
 
-// coldFile writes a file of which nothing is in memory, if the file system drops it on request.
+// coldFile writes a file of which nothing is in the page cache, if the file system drops it on
+// request.
 func coldFile(t *testing.T, data []byte) string {
 	t.Helper()
-	// In /var/tmp, which is on a disk (Filesystem Hierarchy Standard 3.0, 5.15): the directory
-	// of the tests may be in memory.
+	// In /var/tmp, which is on a disk (Filesystem Hierarchy Standard 3.0, 5.15): the temporary
+	// directory of the tests may be in memory.
 	dir, err := os.MkdirTemp("/var/tmp", "layoutproxy")
 	if err != nil {
 		t.Fatal(err)
@@ -63,8 +64,9 @@ func coldFile(t *testing.T, data []byte) string {
 	return name
 }
 
-// Pages that others have in memory stay there, and pages that only the reader needed are dropped.
-func TestOpenOnceLeavesMemoryAsItWas(t *testing.T) {
+// Pages that others have in the page cache stay there, and pages that only the reader needed are
+// dropped.
+func TestOpenOnceKeepsPageCache(t *testing.T) {
 	const size = 12 << 20
 	data := make([]byte, size)
 	r := rand.NewChaCha8([32]byte{})
@@ -90,11 +92,11 @@ func TestOpenOnceLeavesMemoryAsItWas(t *testing.T) {
 	if err := read.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// A system that is short of memory may drop some of them by itself.
+	// A system that is short of memory may drop some of them itself.
 	if n := cached(t, name, from, n); n > before || n < before-before/8 {
 		t.Errorf("%d pages of what is used are in memory, %d before", n, before)
 	}
-	// The system's read-ahead at the border of two extents may stay.
+	// The pages that the system reads ahead at the border of two extents may stay.
 	if n := cached(t, name, 0, size); n > all+2*(1<<20)/os.Getpagesize() {
 		t.Errorf("%d pages of the file are in memory, %d before", n, all)
 	}

@@ -4,7 +4,7 @@ package extent
 
 import "os"
 
-// Only Linux can tell what is in memory.
+// Only Linux can tell what is in the page cache.
 
 func isCold(*os.File, window) bool { return false }
 

@@ -12,15 +12,13 @@ import (
 
 // section reads one extent.
 type section interface {
-	io.ReadSeekCloser
+	Sender
 	// left returns the number of bytes between the position and the section's end.
 	left() (int64, error)
-	// check returns an error that wraps ErrStale if the file has changed.
-	check() error
 }
 
 // openSection opens e for a caller that will read n bytes from byte off on. The section still
-// starts at its first byte. In a file, off and n do not matter.
+// starts at its first byte. If e is in a file, off and n do not matter.
 func openSection(ctx context.Context, e Extent, off, n int64) (section, error) {
 	if object, ok := e.File.(Ranged); ok {
 		return openObjectSection(ctx, object, e, off, n)
@@ -28,13 +26,13 @@ func openSection(ctx context.Context, e Extent, off, n int64) (section, error) {
 	return openFileSection(ctx, e)
 }
 
-// fileSection reads one extent of a file. The file's own position counts, because the kernel
-// moves it when net/http sends by sendfile. A seek moves the file only when the next byte is
+// fileSection reads one extent of a file. It uses the file's own position, because the kernel
+// moves that when net/http sends by sendfile. A seek moves the file only when the next byte is
 // read: http.ServeContent seeks to the end and back just to learn the size.
 type fileSection struct {
 	f        *os.File
 	off, len int64
-	checker  Checker // nil if the file is only compared with its state when it was opened
+	checker  Checker // nil if the file can only be compared with its state when it was opened
 	opened   fs.FileInfo
 
 	pos   int64 // in the file
@@ -45,32 +43,41 @@ type fileSection struct {
 type position int
 
 const (
-	atPos   position = iota // the file is at pos
-	sought                  // the file must be moved to pos
-	unknown                 // the kernel may have moved the file
+	atPos       position = iota // the file is at pos
+	seekPending                 // the file must be moved to pos
+	unknown                     // the kernel may have moved the file
 )
 
-// checked is a section of a file that implements Sender.
-type checked struct{ *fileSection }
-
 // Section implements Sender.
-func (c checked) Section(n int64) (*io.LimitedReader, error) {
-	left, err := c.left()
+func (s *fileSection) Section(n int64) (*io.LimitedReader, error) {
+	left, err := s.left()
 	if err != nil {
 		return nil, err
 	}
-	return &io.LimitedReader{R: c.fileSection, N: min(n, left)}, nil
+	return &io.LimitedReader{R: s, N: min(n, left)}, nil
 }
 
-// Check implements Sender.
-func (c checked) Check() error { return c.check() }
-
 // ReadChecks implements Sender.
-func (c checked) ReadChecks() bool { return c.checker != nil }
+func (s *fileSection) ReadChecks() bool { return s.checker != nil }
 
-var errSeek = errors.New("seek before the beginning")
+// seekTo returns the new position of a reader of size bytes that is at pos, after a seek.
+func seekTo(offset int64, whence int, pos, size int64) (int64, error) {
+	switch whence {
+	case io.SeekStart:
+	case io.SeekCurrent:
+		offset += pos
+	case io.SeekEnd:
+		offset += size
+	default:
+		return 0, fmt.Errorf("seek: invalid whence %d", whence)
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the beginning")
+	}
+	return offset, nil
+}
 
-func openFileSection(ctx context.Context, e Extent) (*fileSection, error) {
+func openFileSection(ctx context.Context, e Extent) (section, error) {
 	f, err := e.File.Open(ctx)
 	if err != nil {
 		return nil, err
@@ -86,8 +93,8 @@ func openFileSection(ctx context.Context, e Extent) (*fileSection, error) {
 // errNotCached is the error for a file that is not a Cached.
 var errNotCached = errors.New("the file cannot be opened without a wait for the disk")
 
-// openCachedSection opens e, but never waits for a disk.
-func openCachedSection(e Extent) (*fileSection, error) {
+// openCachedSection opens e without waiting for a disk.
+func openCachedSection(e Extent) (section, error) {
 	file, ok := e.File.(Cached)
 	if !ok {
 		return nil, errNotCached
@@ -100,7 +107,7 @@ func openCachedSection(e Extent) (*fileSection, error) {
 }
 
 // newSection reads e from f. If it fails, it closes f.
-func newSection(e Extent, f *os.File, info fs.FileInfo) (*fileSection, error) {
+func newSection(e Extent, f *os.File, info fs.FileInfo) (section, error) {
 	if info.Size()-e.Len < e.Off || e.Whole && info.Size() != e.Len {
 		f.Close()
 		return nil, fmt.Errorf("%s: %d bytes, %d expected: %w", e.File, info.Size(), e.Off+e.Len, ErrStale)
@@ -108,14 +115,14 @@ func newSection(e Extent, f *os.File, info fs.FileInfo) (*fileSection, error) {
 	s := &fileSection{f: f, off: e.Off, len: e.Len, pos: e.Off, opened: info}
 	s.checker, _ = e.File.(Checker)
 	if e.Off > 0 {
-		s.state = sought
+		s.state = seekPending
 	}
 	return s, nil
 }
 
-// seekFile moves the file to where the last seek wanted it.
+// seekFile moves the file to pos, unless it is there.
 func (s *fileSection) seekFile() error {
-	if s.state != sought {
+	if s.state != seekPending {
 		return nil
 	}
 	_, err := s.f.Seek(s.pos, io.SeekStart)
@@ -125,9 +132,9 @@ func (s *fileSection) seekFile() error {
 	return err
 }
 
-// check implements section: the file must be unchanged since its extents were made, or if
-// those do not tell, since it was opened.
-func (s *fileSection) check() error {
+// Check implements Sender. The file must be unchanged since its extents were made, or if it is no
+// Checker, since it was opened.
+func (s *fileSection) Check() error {
 	info, err := s.f.Stat()
 	switch {
 	case err != nil:
@@ -171,7 +178,7 @@ func (s *fileSection) Read(p []byte) (int, error) {
 	n, err := s.f.Read(p[:min(int64(len(p)), left)])
 	s.pos += int64(n)
 	if s.checker != nil {
-		if stale := s.check(); stale != nil {
+		if stale := s.Check(); stale != nil {
 			return 0, stale
 		}
 	}
@@ -182,27 +189,15 @@ func (s *fileSection) Seek(offset int64, whence int) (int64, error) {
 	if err := s.findPosition(); err != nil {
 		return 0, err
 	}
-	switch whence {
-	case io.SeekStart:
-		offset += s.off
-	case io.SeekCurrent:
-		offset += s.pos
-	case io.SeekEnd:
-		offset += s.off + s.len
-	default:
-		return 0, fmt.Errorf("seek: invalid whence %d", whence)
+	pos, err := seekTo(offset, whence, s.pos-s.off, s.len)
+	if err == nil && s.off+pos != s.pos {
+		s.pos, s.state = s.off+pos, seekPending
 	}
-	if offset < s.off {
-		return 0, errSeek
-	}
-	if offset != s.pos {
-		s.pos, s.state = offset, sought
-	}
-	return s.pos - s.off, nil
+	return pos, err
 }
 
-// SyscallConn lets net/http send the section by sendfile: that takes the file
-// descriptor, its position, and a length from the io.LimitedReader around the section.
+// SyscallConn lets net/http send the section by sendfile, which needs the file descriptor, its
+// position, and the length in the io.LimitedReader around the section.
 func (s *fileSection) SyscallConn() (syscall.RawConn, error) {
 	if err := s.seekFile(); err != nil {
 		return nil, err
@@ -211,8 +206,8 @@ func (s *fileSection) SyscallConn() (syscall.RawConn, error) {
 	return s.f.SyscallConn()
 }
 
-// WriteTo limits what a bare io.Copy sends: otherwise the copy would use SyscallConn
-// and continue behind the section, to the end of the file.
+// WriteTo stops a plain io.Copy at the end of the section. Without it the copy would use
+// SyscallConn and continue to the end of the file.
 func (s *fileSection) WriteTo(w io.Writer) (int64, error) {
 	left, err := s.left()
 	if err != nil || left <= 0 {
