@@ -11,8 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// check requests the blobs of manifests that the registry already has, and whether those with a
-// subject are listed as referrers. A registry may have lost either and still have the manifest.
+// check checks the manifests that the registry already has: whether their blobs exist, and
+// whether those with a subject are listed as referrers. A registry may have lost either and
+// still have the manifest.
 func (p *Pusher) check(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
@@ -49,12 +50,11 @@ func (p *Pusher) checkBlob(ctx context.Context, r *Repository, b *Blob) error {
 	return nil
 }
 
-// checkReferrer requests whether a manifest is listed as a referrer. If this is unknown, it
-// does nothing.
+// checkReferrer records a manifest that is not listed as a referrer of its subject.
 func (p *Pusher) checkReferrer(ctx context.Context, r *Repository, m *Manifest) error {
 	found, err := p.Client.Referrers(ctx, r.Name, m.Refs.Subject.Digest)
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
-		return sided("list referrers", r.Name, m.Digest, Diagnose(err))
+		return withSide("list referrers", r.Name, m.Digest, Diagnose(err))
 	}
 	if found.Unknown != nil || slices.ContainsFunc(found.List, func(d specs.Descriptor) bool { return d.Digest == m.Digest }) {
 		return nil
@@ -66,7 +66,7 @@ func (p *Pusher) checkReferrer(ctx context.Context, r *Repository, m *Manifest) 
 }
 
 // relist puts manifests again that are not listed as referrers. A registry with the referrers
-// API then lists them; for others, the referrers tag does.
+// API then lists them; in other registries, the referrers tag lists them.
 func (p *Pusher) relist(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {

@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// storage is where distribution's filesystem driver stores things (its path
-// specification: registry/storage/paths.go).
+// storage is the root directory of distribution's filesystem driver (paths from distribution,
+// registry/storage/paths.go).
 type storage string
 
 func (s storage) blob(d digest.Digest) string {
@@ -30,7 +30,7 @@ func (s storage) link(repository string, d digest.Digest) string {
 	return filepath.Join(string(s), "docker/registry/v2/repositories", repository, "_layers/sha256", d.Encoded())
 }
 
-// lose removes something from a registry's storage.
+// lose removes a file or directory from a registry's storage.
 func lose(t *testing.T, path string) {
 	t.Helper()
 	if _, err := os.Stat(path); err != nil {
@@ -41,8 +41,8 @@ func lose(t *testing.T, path string) {
 	}
 }
 
-// A registry that lost blobs still answers for the manifests. Only a push with
-// CheckBlobs sends what a comparison reports.
+// A registry that lost blobs still has the manifests. Only a push with CheckBlobs sends the
+// blobs that a comparison reports.
 func TestLostBlobsAreSentAgain(t *testing.T) {
 	t.Parallel()
 	shared, one := digest.FromString("a layer that several repositories have"), digest.FromString("one")
@@ -63,7 +63,7 @@ func TestLostBlobsAreSentAgain(t *testing.T) {
 		"a child's layer": {func(t *testing.T, s storage, _ *client.Client) { lose(t, s.blob(one)) }, 1, 1, 0, 0, 0},
 		"all layers of a repository": {func(t *testing.T, s storage, _ *client.Client) {
 			lose(t, filepath.Dir(s.link("mirror/ee/modules/alpha", shared)))
-		}, 5, 3, 2, 0, 0}, // of which two are elsewhere
+		}, 5, 3, 2, 0, 0}, // two of which other repositories have
 		"a list of referrers": {func(t *testing.T, _ storage, c *client.Client) {
 			tags, err := c.Tags(t.Context(), "mirror/ee/modules/alpha")
 			if err != nil {
@@ -116,7 +116,7 @@ func remove(t *testing.T, url string) {
 	resp.Body.Close()
 }
 
-// A blob that a repository has already is not sent again with another image.
+// A push does not send a blob again if the repository has it from another image.
 func TestBlobsOfOtherImagesAreNotSentAgain(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
@@ -137,11 +137,11 @@ func digestOf(t *testing.T, s *setup, repository, tag string) string {
 	return d.Digest.String()
 }
 
-// Content that a registry acknowledges and does not keep is reported, whichever request it was; and
-// the next push does not take it for there.
-func TestAcknowledgedAndNotKept(t *testing.T) {
+// A push reports content that the registry acknowledges but does not store, for every kind of
+// request; and the next push sends it again.
+func TestAcknowledgedButNotStored(t *testing.T) {
 	t.Parallel()
-	taking := func(m registrytest.Match, status int) registrytest.Fault {
+	acknowledge := func(m registrytest.Match, status int) registrytest.Fault {
 		return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 			if !m(r) {
 				return false
@@ -154,8 +154,8 @@ func TestAcknowledgedAndNotKept(t *testing.T) {
 	// The registry of this test has all blobs in every repository, except those that it
 	// only claims to have mounted.
 	var mounted sync.Map
-	mounts := registrytest.Nth(3, 1000, func(r *http.Request) bool { return r.FormValue("mount") != "" }) // after those of the preflight
-	mountsNothing := func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+	mounts := registrytest.Nth(3, 1000, func(r *http.Request) bool { return r.FormValue("mount") != "" }) // after the mounts of the preflight
+	claimMounts := func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		if mounts(r) {
 			mounted.Store(strings.TrimSuffix(r.URL.Path, "uploads/")+r.FormValue("mount"), true)
 			w.WriteHeader(http.StatusCreated)
@@ -171,14 +171,14 @@ func TestAcknowledgedAndNotKept(t *testing.T) {
 		fault registrytest.Fault
 		want  func(push.Difference) bool
 	}{
-		"blobs":              {taking(registrytest.On("PUT uploads"), 201), func(d push.Difference) bool { return d.Reference == d.Digest.String() }},
-		"one blob":           {taking(registrytest.Nth(5, 5, registrytest.On("PUT uploads")), 201), func(d push.Difference) bool { return d.Reference == d.Digest.String() }},
-		"mounts":             {mountsNothing, func(d push.Difference) bool { return d.Reference == d.Digest.String() }},
-		"tags":               {taking(func(r *http.Request) bool { return r.Method == "PUT" && strings.HasSuffix(r.URL.Path, "/stable") }, 201), func(d push.Difference) bool { return d.Reference == "stable" }},
-		"lists of referrers": {taking(func(r *http.Request) bool { return r.Method == "PUT" && strings.Contains(r.URL.Path, "/sha256-") }, 201), func(d push.Difference) bool { return strings.HasPrefix(d.Reference, "sha256-") }},
+		"blobs":              {acknowledge(registrytest.On("PUT uploads"), 201), func(d push.Difference) bool { return d.Reference == d.Digest.String() }},
+		"one blob":           {acknowledge(registrytest.Nth(5, 5, registrytest.On("PUT uploads")), 201), func(d push.Difference) bool { return d.Reference == d.Digest.String() }},
+		"mounts":             {claimMounts, func(d push.Difference) bool { return d.Reference == d.Digest.String() }},
+		"tags":               {acknowledge(func(r *http.Request) bool { return r.Method == "PUT" && strings.HasSuffix(r.URL.Path, "/stable") }, 201), func(d push.Difference) bool { return d.Reference == "stable" }},
+		"lists of referrers": {acknowledge(func(r *http.Request) bool { return r.Method == "PUT" && strings.Contains(r.URL.Path, "/sha256-") }, 201), func(d push.Difference) bool { return strings.HasPrefix(d.Reference, "sha256-") }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// Not distribution: it refuses manifests whose blobs are missing.
+			// This is not distribution, which refuses manifests whose blobs are missing.
 			s := newSetup(t, registrytest.Options{Handler: registry.New(registry.Logger(quiet()))}, push.Selection{})
 			s.registry.Inject(test.fault)
 			s.dial(t, func(o *client.Options) { o.Retries = 1 })
@@ -202,13 +202,13 @@ func TestAcknowledgedAndNotKept(t *testing.T) {
 			}
 			s.registry.Heal()
 			s.dial(t)
-			s.mustPush(t) // by the state of the first
+			s.mustPush(t) // with the state of the first push
 		})
 	}
 }
 
-// A manifest that its tag leads to, but that is missing by its digest, is a difference.
-func TestManifestsThatOnlyTagsHave(t *testing.T) {
+// A manifest that the registry returns by tag but not by digest is a difference.
+func TestManifestsMissingByDigest(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)

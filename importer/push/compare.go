@@ -20,23 +20,59 @@ import (
 // DifferenceKind is a kind of difference.
 type DifferenceKind string
 
-// The kinds.
+// Differences of tags, manifests and blobs.
 const (
 	Missing   DifferenceKind = "missing"
 	Different DifferenceKind = "different"  // a tag leads to another digest
 	WrongSize DifferenceKind = "wrong-size" // a manifest or blob has another size
-	Untold    DifferenceKind = "untold"     // a referrer is not listed for its subject
+	NotListed DifferenceKind = "untold"     // a referrer is not listed for its subject
 )
 
-// Difference is something that is missing from a registry or differs from the plan.
+// Difference is a tag, manifest or blob that is missing from a registry or differs from the plan.
 type Difference struct {
 	Kind       DifferenceKind `json:"kind"`
 	Repository string         `json:"repository"`
 	Reference  string         `json:"reference"` // tag, or digest of a manifest or blob
 	Digest     digest.Digest  `json:"digest"`    // according to the plan
-	Found      string         `json:"found"`     // what the registry has instead; empty if nothing
+	Found      string         `json:"found"`     // in the registry instead; empty if nothing
 
 	blob bool // it concerns a blob
+}
+
+// manifestDifference returns how the answer to a HEAD of a tag or digest differs from the
+// manifest that the plan has there; nil if it does not differ. Errors: *Error if err is not
+// that the manifest is missing; the context's.
+func manifestDifference(r *Repository, reference string, want digest.Digest, size int64, got specs.Descriptor, err error) (*Difference, error) {
+	d := &Difference{Kind: Missing, Repository: r.Name, Reference: reference, Digest: want}
+	switch {
+	case errors.Is(err, client.ErrNotFound):
+		return d, nil
+	case err != nil:
+		return nil, withSide("head manifest", r.Name, want, Diagnose(err))
+	case got.Digest != want:
+		d.Kind, d.Found = Different, got.Digest.String()
+		return d, nil
+	case got.Size != size:
+		d.Kind, d.Found = WrongSize, fmt.Sprintf("%d bytes instead of %d", got.Size, size)
+		return d, nil
+	}
+	return nil, nil
+}
+
+// blobDifference returns how the answer to a HEAD of a blob differs from the plan; nil if it
+// does not differ. Errors: as for manifestDifference.
+func blobDifference(r *Repository, b *Blob, size int64, err error) (*Difference, error) {
+	d := &Difference{Kind: Missing, Repository: r.Name, Reference: b.Digest.String(), Digest: b.Digest, blob: true}
+	switch {
+	case errors.Is(err, client.ErrNotFound):
+		return d, nil
+	case err != nil:
+		return nil, withSide("head blob", r.Name, b.Digest, Diagnose(err))
+	case size != b.Size && size != client.UnknownSize:
+		d.Kind, d.Found = WrongSize, fmt.Sprintf("%d bytes instead of %d", size, b.Size)
+		return d, nil
+	}
+	return nil, nil
 }
 
 func (d Difference) String() string {
@@ -45,7 +81,7 @@ func (d Difference) String() string {
 		s += " → " + d.Digest.String()
 	}
 	if d.Found != "" {
-		s += ", there is " + d.Found
+		s += ", the registry has " + d.Found
 	}
 	return s
 }
@@ -62,11 +98,11 @@ type Comparison struct {
 	Compared    Totals       `json:"compared"`
 	Differences []Difference `json:"differences"`
 	Extra       []Extra      `json:"extra"`
-	// LeftOut are manifests that are missing or damaged in the sources: they were not compared.
+	// LeftOut are the manifests that the plan leaves out: they were not compared.
 	LeftOut []layoutstore.Problem `json:"gaps"`
-	// Unproven describes what the registry does not allow to compare.
+	// Unproven describes content that could not be compared, because of the registry.
 	Unproven []string `json:"unproven"`
-	// Notices describes what could not be determined and is not a failure.
+	// Notices describes unknown facts about the registry that do not make the comparison fail.
 	Notices []string `json:"notices"`
 	// NeedsCheck is set if a push finds a difference only with Options.CheckBlobs.
 	NeedsCheck bool `json:"needsCheck"`
@@ -105,10 +141,10 @@ func (c *Comparison) WriteText(w io.Writer) error {
 
 // Compare compares a registry with a plan, and writes nothing. It checks each tag, the bytes of
 // each manifest, the size of each blob in each repository, and whether referrers are listed for
-// their subjects. Discovery tags have to exist, with any image. What the plan leaves out is not
-// compared. Errors: *Error if a request fails; the context's.
+// their subjects. A discovery tag only has to exist; its image may differ. Errors: *Error if a
+// request fails; the context's.
 func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Comparison, error) {
-	x := &comparing{c: c, there: map[place]bool{}, result: Comparison{Registry: p.Destination.String(), Compared: p.Totals(), Differences: []Difference{}, Extra: []Extra{}, LeftOut: append([]layoutstore.Problem{}, p.LeftOut...), Unproven: []string{}, Notices: []string{}}}
+	x := &comparing{c: c, existing: map[place]bool{}, result: Comparison{Registry: p.Destination.String(), Compared: p.Totals(), Differences: []Difference{}, Extra: []Extra{}, LeftOut: append([]layoutstore.Problem{}, p.LeftOut...), Unproven: []string{}, Notices: []string{}}}
 	var tasks []*task
 	for _, r := range p.Repositories {
 		list := &task{run: func(ctx context.Context) error { return x.tags(ctx, r) }}
@@ -134,22 +170,23 @@ func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Compari
 	return &x.result, nil
 }
 
-// needsCheck reports whether content is missing that an existing manifest needs.
+// needsCheck reports whether a blob or the list entry of a manifest is missing that the registry
+// has: a push without Options.CheckBlobs skips that manifest.
 func (x *comparing) needsCheck(p *Plan) bool {
-	behind := map[[2]string]bool{} // repository, digest
+	skipped := map[[2]string]bool{} // repository, digest
 	for _, r := range p.Repositories {
 		for _, m := range r.Manifests {
-			if !x.there[place{r, m.Digest}] {
+			if !x.existing[place{r, m.Digest}] {
 				continue
 			}
-			behind[[2]string{r.Name, m.Digest.String()}] = true
+			skipped[[2]string{r.Name, m.Digest.String()}] = true
 			for _, b := range m.Blobs {
-				behind[[2]string{r.Name, b.Digest.String()}] = true
+				skipped[[2]string{r.Name, b.Digest.String()}] = true
 			}
 		}
 	}
 	return slices.ContainsFunc(x.result.Differences, func(d Difference) bool {
-		return (d.blob || d.Kind == Untold) && behind[[2]string{d.Repository, d.Digest.String()}]
+		return (d.blob || d.Kind == NotListed) && skipped[[2]string{d.Repository, d.Digest.String()}]
 	})
 }
 
@@ -158,50 +195,55 @@ func isNeeded(r *Repository, b *Blob) bool {
 	return slices.ContainsFunc(r.Manifests, func(m *Manifest) bool { return !m.Discovery && slices.Contains(m.Blobs, b) })
 }
 
+// comparing is a comparison under construction.
 type comparing struct {
-	c      *client.Client
-	mu     sync.Mutex
-	result Comparison
-	there  map[place]bool // manifests that the registry has
+	c        *client.Client
+	mu       sync.Mutex
+	result   Comparison
+	existing map[place]bool // manifests that the registry has
 }
 
-func (x *comparing) differ(kind DifferenceKind, r *Repository, reference string, d digest.Digest, found string) {
-	x.add(Difference{Kind: kind, Repository: r.Name, Reference: reference, Digest: d, Found: found})
-}
-
-func (x *comparing) add(d Difference) {
+// record changes the result.
+func (x *comparing) record(change func(*Comparison)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.result.Differences = append(x.result.Differences, d)
+	change(&x.result)
 }
 
-// tags lists the tags of a repository to find extra tags and missing discovery tags.
+func (x *comparing) addDifference(d Difference) {
+	x.record(func(c *Comparison) { c.Differences = append(c.Differences, d) })
+}
+
+// addMissing adds a tag, or a manifest by its digest, that the registry does not have.
+func (x *comparing) addMissing(r *Repository, reference string, d digest.Digest) {
+	x.addDifference(Difference{Kind: Missing, Repository: r.Name, Reference: reference, Digest: d})
+}
+
+// tags lists the tags of a repository to find extra tags and missing discovery tags. Other
+// missing tags are found with their manifests.
 func (x *comparing) tags(ctx context.Context, r *Repository) error {
 	tags, err := x.c.Tags(ctx, r.Name)
 	if client.IsInconclusive(err) {
 		return x.discoveryTags(ctx, r, err)
 	}
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
-		return sided("list tags", r.Name, "", Diagnose(err))
+		return withSide("list tags", r.Name, "", Diagnose(err))
 	}
-	there := map[string]bool{}
+	extra := map[string]bool{}
 	for _, tag := range tags {
-		there[tag] = true
+		extra[tag] = true
 	}
-	planned := map[string]bool{}
 	for _, t := range r.Tags {
-		planned[t.Name] = true
-		if t.Discovery && !there[t.Name] {
-			x.differ(Missing, r, t.Name, t.Digest, "")
+		if t.Discovery && !extra[t.Name] {
+			x.addMissing(r, t.Name, t.Digest)
 		}
+		delete(extra, t.Name)
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, tag := range tags {
-		if !planned[tag] {
-			x.result.Extra = append(x.result.Extra, Extra{r.Name, tag})
+	x.record(func(c *Comparison) {
+		for tag := range extra {
+			c.Extra = append(c.Extra, Extra{r.Name, tag})
 		}
-	}
+	})
 	return nil
 }
 
@@ -214,14 +256,14 @@ func (x *comparing) discoveryTags(ctx context.Context, r *Repository, reason err
 		}
 		_, err := headManifest(ctx, x.c, r.Name, t.Name)
 		if errors.Is(err, client.ErrNotFound) {
-			x.differ(Missing, r, t.Name, t.Digest, "")
+			x.addMissing(r, t.Name, t.Digest)
 		} else if err != nil {
-			return sided("head manifest", r.Name, t.Digest, Diagnose(err))
+			return withSide("head manifest", r.Name, t.Digest, Diagnose(err))
 		}
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.result.Notices = append(x.result.Notices, fmt.Sprintf("other tags of %s: %v", r.Name, reason))
+	x.record(func(c *Comparison) {
+		c.Notices = append(c.Notices, fmt.Sprintf("other tags of %s: %v", r.Name, reason))
+	})
 	return nil
 }
 
@@ -230,26 +272,30 @@ func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) er
 	_, err := x.c.Manifest(ctx, r.Name, m.Digest.String())
 	switch {
 	case errors.Is(err, client.ErrMismatch):
-		x.differ(Different, r, m.Digest.String(), m.Digest, "other bytes")
+		x.addDifference(Difference{Kind: Different, Repository: r.Name, Reference: m.Digest.String(), Digest: m.Digest, Found: "other bytes"})
 	case err != nil && !errors.Is(err, client.ErrNotFound):
-		return sided("get manifest", r.Name, m.Digest, Diagnose(err))
+		return withSide("get manifest", r.Name, m.Digest, Diagnose(err))
 	}
 	found, differs := len(m.Tags) == 0 && err == nil, false
 	for _, tag := range m.Tags {
-		leads, err := x.tag(ctx, r, m, tag)
+		d, err := headManifest(ctx, x.c, r.Name, tag)
+		difference, err := manifestDifference(r, tag, m.Digest, m.Size, d, err)
 		if err != nil {
 			return err
 		}
-		found, differs = found || leads, differs || !leads
+		if difference == nil {
+			found = true
+			continue
+		}
+		differs = true
+		x.addDifference(*difference)
 	}
 	if found {
-		x.mu.Lock()
-		x.there[place{r, m.Digest}] = true
-		x.mu.Unlock()
+		x.record(func(*Comparison) { x.existing[place{r, m.Digest}] = true })
 	}
 	if errors.Is(err, client.ErrNotFound) && !differs {
-		// No difference of a tag reports it.
-		x.differ(Missing, r, m.Digest.String(), m.Digest, "")
+		// No difference of a tag reports the missing manifest.
+		x.addMissing(r, m.Digest.String(), m.Digest)
 	}
 	if m.Refs.Subject == nil || err != nil {
 		return nil
@@ -257,52 +303,31 @@ func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) er
 	return x.referrer(ctx, r, m)
 }
 
-// tag compares a tag, and reports whether it leads to the manifest.
-func (x *comparing) tag(ctx context.Context, r *Repository, m *Manifest, tag string) (leads bool, err error) {
-	d, err := headManifest(ctx, x.c, r.Name, tag)
-	switch {
-	case errors.Is(err, client.ErrNotFound):
-		x.differ(Missing, r, tag, m.Digest, "")
-	case err != nil:
-		return false, sided("head manifest", r.Name, m.Digest, Diagnose(err))
-	case d.Digest != m.Digest:
-		x.differ(Different, r, tag, m.Digest, d.Digest.String())
-	case d.Size != m.Size:
-		x.differ(WrongSize, r, tag, m.Digest, insteadOf(d.Size, m.Size))
-	default:
-		return true, nil
-	}
-	return false, nil
-}
-
+// referrer checks whether a manifest is listed as a referrer of its subject.
 func (x *comparing) referrer(ctx context.Context, r *Repository, m *Manifest) error {
 	found, err := x.c.Referrers(ctx, r.Name, m.Refs.Subject.Digest)
 	if err != nil {
-		return sided("list referrers", r.Name, m.Digest, Diagnose(err))
+		return withSide("list referrers", r.Name, m.Digest, Diagnose(err))
 	}
 	switch {
 	case slices.ContainsFunc(found.List, func(d specs.Descriptor) bool { return d.Digest == m.Digest }):
 	case found.Unknown != nil:
-		x.mu.Lock()
-		defer x.mu.Unlock()
-		x.result.Unproven = append(x.result.Unproven, fmt.Sprintf("whether %s@%s is listed as a referrer: %v", r.Name, m.Digest, found.Unknown))
+		x.record(func(c *Comparison) {
+			c.Unproven = append(c.Unproven, fmt.Sprintf("whether %s@%s is listed as a referrer: %v", r.Name, m.Digest, found.Unknown))
+		})
 	default:
-		x.differ(Untold, r, m.Digest.String(), m.Digest, "")
+		x.addDifference(Difference{Kind: NotListed, Repository: r.Name, Reference: m.Digest.String(), Digest: m.Digest})
 	}
 	return nil
 }
 
 func (x *comparing) blob(ctx context.Context, r *Repository, b *Blob) error {
 	n, err := x.c.HeadBlob(ctx, r.Name, b.Digest)
-	switch {
-	case errors.Is(err, client.ErrNotFound):
-		x.add(Difference{Kind: Missing, Repository: r.Name, Reference: b.Digest.String(), Digest: b.Digest, blob: true})
-	case err != nil:
-		return sided("head blob", r.Name, b.Digest, Diagnose(err))
-	case n != b.Size && n != client.UnknownSize:
-		x.add(Difference{Kind: WrongSize, Repository: r.Name, Reference: b.Digest.String(), Digest: b.Digest, Found: insteadOf(n, b.Size), blob: true})
+	difference, err := blobDifference(r, b, n, err)
+	if difference != nil {
+		x.addDifference(*difference)
 	}
-	return nil
+	return err
 }
 
 func (x *comparing) sort() {

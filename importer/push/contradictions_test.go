@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Content that contradicts its descriptor or itself is reported, and never sent.
-func TestContradictionsAreGaps(t *testing.T) {
+// A plan reports manifests that contradict their descriptor or themselves, and leaves them out.
+func TestContradictionsAreLeftOut(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
@@ -41,13 +41,13 @@ func TestContradictionsAreGaps(t *testing.T) {
 	}
 }
 
-// A missing layer is a problem, whatever urls it has; one that is optional by its
-// media type is listed as left out.
-func TestUrlsMakeNoLayerOptional(t *testing.T) {
+// A missing layer is a problem even if it has urls, unless its media type makes it optional: then
+// it is listed as left out.
+func TestLayersWithURLsAreRequired(t *testing.T) {
 	t.Parallel()
 	for mediaType, optional := range map[string]bool{
 		ocispec.MediaTypeImageLayerGzip:                 false,
-		ocispec.MediaTypeImageLayerNonDistributableGzip: true, //nolint:staticcheck // what a source may hold
+		ocispec.MediaTypeImageLayerNonDistributableGzip: true, //nolint:staticcheck // deprecated, but sources have it
 	} {
 		tree := layouttest.New(t, t.TempDir())
 		l := tree.Layout("app")

@@ -14,9 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// copy writes what is missing, in three steps: blobs and manifests without a tag; tagged
-// manifests; discovery tags. The first step sends all content, so that no tag leads to
-// incomplete content.
+// copy writes missing content in three steps: blobs and untagged manifests; tagged manifests;
+// discovery tags. So no tag ever leads to incomplete content.
 func (p *Pusher) copy(ctx context.Context, w *work) error {
 	p.Progress.Expect(w.total)
 	if err := perform(ctx, p.Jobs, p.contentTasks(w)); err != nil {
@@ -24,7 +23,7 @@ func (p *Pusher) copy(ctx context.Context, w *work) error {
 	}
 	mounted := 0
 	p.count(func(s *Summary) { mounted = s.Blobs.Mounted })
-	if w.mounts() > 0 && mounted == 0 {
+	if w.countMounts() > 0 && mounted == 0 {
 		p.notify("the registry mounts no blobs across repositories: each blob was sent to each repository")
 	}
 	for _, discovery := range []bool{false, true} {
@@ -53,7 +52,7 @@ func (p *Pusher) contentTasks(w *work) []*task {
 		var first *task
 		for _, r := range w.blobs[b] {
 			t := &task{run: func(ctx context.Context) error { return p.sendBlob(ctx, b, r) }}
-			t.after(first) // then it is mounted
+			t.after(first) // which uploads the blob; this task mounts it
 			if first == nil {
 				first = t
 			}
@@ -68,8 +67,8 @@ func (p *Pusher) contentTasks(w *work) []*task {
 	return tasks
 }
 
-// neededUntagged returns the untagged manifests and everything that they lead to: an untagged
-// index may name a tagged image, and registries accept no index before its children.
+// neededUntagged returns the untagged manifests and all manifests that they lead to: an untagged
+// index may name a tagged image, and registries accept an index only after its children.
 func neededUntagged(manifests []*Manifest) map[digest.Digest]bool {
 	needed := map[digest.Digest]bool{}
 	for _, m := range slices.Backward(manifests) { // children come before their parents
@@ -85,7 +84,7 @@ func neededUntagged(manifests []*Manifest) map[digest.Digest]bool {
 	return needed
 }
 
-// place is a blob in a repository.
+// place is a blob or manifest in a repository.
 type place struct {
 	repository *Repository
 	digest     digest.Digest
@@ -115,7 +114,7 @@ func (p *Pusher) manifestTasks(r *Repository, manifests []*Manifest, blobs map[p
 	return tasks
 }
 
-// sendBlob uploads or mounts a blob, unless the repository has it.
+// sendBlob uploads or mounts a blob, unless the repository already has it.
 func (p *Pusher) sendBlob(ctx context.Context, b *Blob, r *Repository) error {
 	p.mu.Lock()
 	home := p.homes[b.Digest]
@@ -135,14 +134,14 @@ func (p *Pusher) sendBlob(ctx context.Context, b *Blob, r *Repository) error {
 	return p.upload(ctx, b, r, home)
 }
 
-// hasBlob requests whether a repository has a blob.
+// hasBlob asks the registry whether a repository has a blob.
 func (p *Pusher) hasBlob(ctx context.Context, r *Repository, b *Blob) (bool, error) {
 	n, err := p.Client.HeadBlob(ctx, r.Name, b.Digest)
 	if errors.Is(err, client.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		return false, sided("head blob", r.Name, b.Digest, Diagnose(err))
+		return false, withSide("head blob", r.Name, b.Digest, Diagnose(err))
 	}
 	return n == b.Size || n == client.UnknownSize, nil
 }
@@ -153,11 +152,11 @@ func (p *Pusher) recordBlob(b *Blob, r *Repository, change func(*Summary)) {
 	p.homes[b.Digest] = r.Name
 	change(&p.summary)
 	p.mu.Unlock()
-	p.progress(b).Begin("", b.Size).End(true) // if it was not sent
+	p.progress(b).Begin("", b.Size).End(true) // in case no upload has reported the blob
 }
 
-// progress returns where the transfer of a blob is reported: once, as bytes are expected once,
-// also of a blob that has to be sent to several repositories.
+// progress returns the receiver of a blob's progress. Only the first transfer of a blob is
+// reported, because [Progress.Expect] counts its bytes once.
 func (p *Pusher) progress(b *Blob) Progress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -173,15 +172,16 @@ func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 		home = ""
 	}
 	began := time.Now()
-	transfer := &lazyTransfer{begin: func() Transfer { return p.progress(b).Begin(p.placeOf(r), b.Size) }}
+	shown := strings.TrimPrefix(r.Name, p.Plan.Destination.Path+"/")
+	transfer := &lazyTransfer{begin: func() Transfer { return p.progress(b).Begin(shown, b.Size) }}
 	how, err := p.Client.Upload(ctx, client.Upload{
 		Repository: r.Name, Digest: b.Digest, Size: b.Size, From: home,
 		Open:     func() (io.ReadSeekCloser, error) { return b.open(ctx) },
-		Sessions: p.State.session(p.Client.Registry(), r.Name, b.Digest), Progress: transfer.at,
+		Sessions: p.State.file(p.Client.Registry(), r.Name, b.Digest.String()), Progress: transfer.at,
 	})
 	transfer.end(err == nil)
 	if err != nil {
-		return sided("upload blob", r.Name, b.Digest, Diagnose(err))
+		return withSide("upload blob", r.Name, b.Digest, Diagnose(err))
 	}
 	p.recordWritten(written{repository: r, blob: b})
 	p.recordBlob(b, r, func(s *Summary) {
@@ -190,18 +190,12 @@ func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 			return
 		}
 		s.Blobs.Pushed++
-		s.slowest(r.Name, b, time.Since(began))
+		s.addTransfer(r.Name, b, time.Since(began))
 	})
 	return nil
 }
 
-// placeOf returns the name of a repository as a person knows it: its path below the destination, if
-// it is below.
-func (p *Pusher) placeOf(r *Repository) string {
-	return strings.TrimPrefix(r.Name, p.Plan.Destination.Path+"/")
-}
-
-// lazyTransfer reports a transfer when bytes begin to move: a mount moves none.
+// lazyTransfer reports a transfer only when bytes are sent: a mount sends none.
 type lazyTransfer struct {
 	begin func() Transfer
 
@@ -226,7 +220,7 @@ func (l *lazyTransfer) end(done bool) {
 	}
 }
 
-// putManifest puts a manifest under its missing tags, or under its digest.
+// putManifest puts a manifest under its missing tags.
 func (p *Pusher) putManifest(ctx context.Context, r *Repository, m *Manifest) error {
 	p.mu.Lock()
 	names := p.states[r].missingTags(m)
@@ -245,7 +239,7 @@ func (p *Pusher) putByDigest(ctx context.Context, r *Repository, m *Manifest) er
 	return p.putNamed(ctx, r, m, []string{m.Digest.String()})
 }
 
-// putNamed puts a manifest under some names: tags, or its digest.
+// putNamed puts a manifest under names, which are tags or its digest.
 func (p *Pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names []string) error {
 	body, err := m.from.ManifestBytes(ctx, m.Digest)
 	if err != nil {
@@ -257,7 +251,7 @@ func (p *Pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names
 	for _, name := range names {
 		subject, err := p.Client.PutManifest(ctx, r.Name, name, client.Manifest{MediaType: m.MediaType, Digest: m.Digest, Body: body})
 		if err != nil {
-			return sided("put manifest", r.Name, m.Digest, Diagnose(err))
+			return withSide("put manifest", r.Name, m.Digest, Diagnose(err))
 		}
 		p.recordWritten(written{repository: r, name: name, digest: m.Digest, size: m.Size})
 		p.recordPut(r, m, name, subject, !there)
@@ -282,7 +276,7 @@ func (p *Pusher) recordPut(r *Repository, m *Manifest, name string, subject dige
 		state.tags[name] = m.Digest
 	}
 	state.manifests[m.Digest] = true
-	if m.Refs.Subject != nil && subject == "" && !slices.Contains(state.untold, m) {
-		state.untold = append(state.untold, m)
+	if m.Refs.Subject != nil && subject == "" && !slices.Contains(state.subjectIgnored, m) {
+		state.subjectIgnored = append(state.subjectIgnored, m)
 	}
 }

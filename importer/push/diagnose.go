@@ -8,10 +8,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Diagnosis is an error of a registry with its cause: registries report quite different causes
-// by one status.
+// Diagnosis is an error of a registry with its cause: registries answer with the same status for
+// quite different causes.
 type Diagnosis struct {
-	Kind   string // the name of the cause, one of [Causes]
+	Kind   string // the kind of one of [Causes]
 	Cause  string // as a sentence
 	Remedy string // what to do
 	Err    error
@@ -25,7 +25,7 @@ type KnownCause struct {
 	Kind string // its name, as in the documentation
 	Seen string // the answers that identify it, as in the documentation
 
-	find func(*client.Error) (cause, remedy string)
+	find func(*client.Error) (cause, remedy string) // empty if the error has another cause
 }
 
 // Causes returns the known causes in the order in which they are tried: the most specific
@@ -43,9 +43,9 @@ func Causes() []KnownCause {
 		{"the repository does not exist (ECR, others)", "404 at the first upload, NAME_UNKNOWN", repositoryMissing},
 		{"the registry is read-only, a mirror or a proxy cache", "405 at an upload, 403 `read only mode` or `proxy project` (Harbor), 405 `read-only` (Quay)", readOnly},
 		{"the tag may not be replaced", "412 `configured as immutable` (Harbor), 400 TAG_INVALID `cannot be overwritten` (ECR), 409 (Quay), 400 `does not allow updating` (Nexus), 403 without the right to delete (Artifactory)", tagImmutable},
-		{"a policy of the project keeps the image back", "412 PROJECTPOLICYVIOLATION (Harbor)", policyViolated},
-		{"nobody is logged in", "401, or 403 of a registry that asks for logins, and none was found", notLoggedIn},
-		{"the user may not read", "401 or 403 to a question: which tags, manifests and blobs are there", mayNotRead},
+		{"a policy of the project blocks the image", "412 PROJECTPOLICYVIOLATION (Harbor)", policyViolated},
+		{"nobody is logged in", "401, or 403 of a registry that requires logins, and no login was found", notLoggedIn},
+		{"the user may not read", "401 or 403 to a request for tags, manifests or blobs", mayNotRead},
 		{"the user may not push", "401, 403 or DENIED at the first upload or a manifest; 403 of the token server", mayNotPush},
 		{"the registry lost a part of the image", "404 or 400 MANIFEST_BLOB_UNKNOWN, BLOB_UNKNOWN or MANIFEST_UNKNOWN at a manifest", partLost},
 		{"the registry refuses the manifest", "400, 404 or 415 at a manifest", manifestRefused},
@@ -71,8 +71,9 @@ func Diagnose(err error) error {
 	return err
 }
 
-// says reports whether an error of the answer contains one of some lower-case words.
-func says(e *client.Error, words ...string) bool {
+// mentions reports whether one of the answer's errors contains one of the words, which are in
+// lower case.
+func mentions(e *client.Error, words ...string) bool {
 	for _, c := range e.Codes {
 		text := strings.ToLower(c.Code + " " + c.Message + " " + c.Detail)
 		for _, w := range words {
@@ -93,11 +94,12 @@ func isRead(e *client.Error) bool {
 	return false
 }
 
-func asksToken(e *client.Error) bool { return e.Op == "token" }
+func asksForToken(e *client.Error) bool { return e.Op == "token" }
 
-// isWrite reports whether the request was part of an upload, or put a manifest.
-func isWrite(e *client.Error) bool { return !isRead(e) && !asksToken(e) }
+// isWrite reports whether the request was part of an upload, or put a manifest. All other
+// requests read, or ask for a token.
+func isWrite(e *client.Error) bool { return !isRead(e) && !asksForToken(e) }
 
-func refusesLogin(e *client.Error) bool {
+func refusesAccess(e *client.Error) bool {
 	return e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden
 }

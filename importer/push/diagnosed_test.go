@@ -24,7 +24,7 @@ const (
 	repository = "the repository does not exist (ECR, others)"
 	readOnly   = "the registry is read-only, a mirror or a proxy cache"
 	immutable  = "the tag may not be replaced"
-	policy     = "a policy of the project keeps the image back"
+	policy     = "a policy of the project blocks the image"
 	nobody     = "nobody is logged in"
 	mayRead    = "the user may not read"
 	mayPush    = "the user may not push"
@@ -32,7 +32,8 @@ const (
 	refused    = "the registry refuses the manifest"
 )
 
-// facts returns an answer to an operation, with a login, from a host whose name shows nothing.
+// facts returns the error of an operation with a login, from a host whose name is of no known
+// registry.
 func facts(op string, status int, change ...func(*client.Error)) *client.Error {
 	e := &client.Error{Op: op, Host: "registry.example", Repository: "p/a", Reference: "v1", Status: status, Cause: client.ErrRefused}
 	for _, c := range change {
@@ -55,8 +56,8 @@ func at(host, repository string) func(*client.Error) {
 	return func(e *client.Error) { e.Host, e.Repository = host, repository }
 }
 
-// Each condition of each cause makes a difference in one of these answers: next to an
-// answer with the cause is one without the condition, which has another cause or none.
+// Each condition of each cause decides one of these cases: next to an answer with the cause is one
+// that does not meet the condition, and has another cause or none.
 func TestConditionsOfCauses(t *testing.T) {
 	t.Parallel()
 	unsupported := func(e *client.Error) { e.Cause = client.ErrUnsupported }
@@ -153,9 +154,9 @@ func TestConditionsOfCauses(t *testing.T) {
 	}
 }
 
-// An error without an answer, of a login for another host or with a diagnosis stays as it
-// is.
-func TestErrorsWithoutADiagnosis(t *testing.T) {
+// Diagnose returns the same error if no registry answered, if the login is for another host, or if
+// the error has a diagnosis already.
+func TestErrorsWithoutDiagnosis(t *testing.T) {
 	t.Parallel()
 	other := facts("put blob", 403)
 	other.Cause = client.ErrOtherHost
@@ -167,8 +168,8 @@ func TestErrorsWithoutADiagnosis(t *testing.T) {
 	}
 }
 
-// A cause names who is to blame if the answer does.
-func TestCausesNameTheirPlace(t *testing.T) {
+// A cause names the host, project, proxy or layer at fault, if the answer shows it.
+func TestCausesNameTheCulprit(t *testing.T) {
 	t.Parallel()
 	named := facts("put blob", http.StatusRequestEntityTooLarge)
 	named.Server = "nginx"
@@ -178,7 +179,7 @@ func TestCausesNameTheirPlace(t *testing.T) {
 	}{
 		{named, "nginx in front of the registry"},
 		{facts("put blob", http.StatusRequestEntityTooLarge), "the proxy in front of the registry"},
-		{facts("put manifest", 400, said("X", "too large")), "takes no manifest of that size"},
+		{facts("put manifest", 400, said("X", "too large")), "accepts no manifest of that size"},
 		{facts("put blob", 413, said("X", "y")), "limits the size of a layer"},
 		{facts("token", 401), "the token server registry.example"},
 		{facts("put blob", 401, basic), "registry.example refuses the login"},

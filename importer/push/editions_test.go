@@ -46,9 +46,9 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// A user who may write below an edition may be refused beside it, and the other way
-// round: a push reports that before it sends anything.
-func TestPreflightTriesBesideTheEdition(t *testing.T) {
+// A user may have the right to write below an edition but not beside it, or vice versa. A push
+// reports that before it sends anything.
+func TestPreflightTriesPathsBesideEdition(t *testing.T) {
 	t.Parallel()
 	for _, refused := range []string{"/v2/mirror/ee/", "/v2/mirror/deckhouse-cli/"} {
 		s := newSetup(t, registrytest.Options{}, push.Selection{})
@@ -68,8 +68,8 @@ func TestPreflightTriesBesideTheEdition(t *testing.T) {
 	}
 }
 
-// Content that is only beside the edition is tried there and nowhere else.
-func TestPreflightTriesWhatIsWritten(t *testing.T) {
+// If all content goes beside the edition, the preflight tries only that path.
+func TestPreflightTriesOnlyWrittenPaths(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{Include: []string{"deckhouse-cli"}})
 	s.mustPush(t)
@@ -108,8 +108,8 @@ func TestPushByDigest(t *testing.T) {
 	}
 }
 
-// Modules at the destination itself have their discovery tags there too.
-func TestDiscoveryOfModulesAtTheDestination(t *testing.T) {
+// If modules are pushed to the destination itself, so are their discovery tags.
+func TestDiscoveryTagsOfModulesAtDestination(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{ModulesPath: "/"})
 	s.mustPush(t)

@@ -12,7 +12,7 @@ import (
 // Side is the side that is at fault.
 type Side string
 
-// The sides.
+// The tree that is pushed, or the registry.
 const (
 	SideTree     Side = "tree"
 	SideUpstream Side = "upstream"
@@ -31,13 +31,13 @@ func (e *Error) Error() string {
 	if e.Side == SideTree {
 		return fmt.Sprintf("%s %s@%s: in the source: %v", e.Op, e.Repository, e.Digest, e.Err)
 	}
-	return e.Err.Error() // a client.Error already names the rest
+	return e.Err.Error() // a client.Error already names the operation and the repository
 }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// sided wraps err with the side that is at fault.
-func sided(op, repository string, d digest.Digest, err error) error {
+// withSide wraps err with the side that is at fault.
+func withSide(op, repository string, d digest.Digest, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -21,8 +21,8 @@ import (
 
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 
-// A push is complete in the end, whatever fails on the way.
-func TestPushOverFaults(t *testing.T) {
+// A push succeeds in spite of each of these faults.
+func TestPushDespiteFaults(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	buildTree(t, dir)
@@ -32,7 +32,7 @@ func TestPushOverFaults(t *testing.T) {
 		"429 with Retry-After":   registrytest.Answer(first(3, on("PUT manifests")), 429, "Retry-After: 0"),
 		"500":                    registrytest.Answer(first(2, on("POST uploads")), 500),
 		"502 to everything once": registrytest.Answer(first(5, func(*http.Request) bool { return true }), 502),
-		"reset in mid PATCH":     registrytest.Reset(registrytest.Nth(2, 3, on("PATCH uploads")), streamFrom/3),
+		"reset during a PATCH":   registrytest.Reset(registrytest.Nth(2, 3, on("PATCH uploads")), streamFrom/3),
 		"session forgotten":      registrytest.AnswerCode(registrytest.Nth(2, 2, on("PATCH uploads")), 404, "BLOB_UPLOAD_UNKNOWN"),
 		"mount refused, 401":     registrytest.Answer(mounts, 401),
 		"mount refused, 202": func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
@@ -48,22 +48,22 @@ func TestPushOverFaults(t *testing.T) {
 		"referrers 404":           registrytest.Answer(on("GET referrers"), 404),
 		"413 of the large blob":   registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > streamFrom }, 413),
 		"truncated list":          registrytest.Truncate(first(2, on("GET tags")), 3),
-		"a list that is a page":   page(on("GET tags")),
-		"a list that fails":       registrytest.Answer(on("GET tags"), 500),
-		"a list that is refused":  registrytest.Answer(on("GET tags"), 401),
+		"a page for a tag list":   page(on("GET tags")),
+		"500 for a tag list":      registrytest.Answer(on("GET tags"), 500),
+		"401 for a tag list":      registrytest.Answer(on("GET tags"), 401),
 		"referrers 401":           registrytest.Answer(on("GET referrers"), 401),
 		"referrers 403":           registrytest.Answer(on("GET referrers"), 403),
 		"referrers 503":           registrytest.Answer(on("GET referrers"), 503),
 		"blobs without a size":    unsized,
-		"manifests turn up later": registrytest.Answer(registrytest.Nth(tagsOfTree+discoveryOfTree+3, tagsOfTree+discoveryOfTree+4, on("HEAD manifests")), 404),
-		"blobs turn up later":     registrytest.AnswerCode(first(2, on("PUT manifests")), 404, "MANIFEST_BLOB_UNKNOWN"),
+		"manifests appear late":   registrytest.Answer(registrytest.Nth(tagsOfTree+discoveryOfTree+3, tagsOfTree+discoveryOfTree+4, on("HEAD manifests")), 404),
+		"blobs appear late":       registrytest.AnswerCode(first(2, on("PUT manifests")), 404, "MANIFEST_BLOB_UNKNOWN"),
 		"mounts fail":             registrytest.Answer(mounts, 503),
 		"HEAD is refused":         registrytest.Answer(on("HEAD manifests"), 405),
 		"417":                     registrytest.Answer(func(r *http.Request) bool { return r.Header.Get("Expect") != "" }, 417),
 		"no digest in the answer": registrytest.Edit(on("HEAD manifests"), func(h http.Header) { h.Del("Docker-Content-Digest") }),
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // much of it waits for the disk
+			t.Parallel() // it mostly waits for the disk
 			s := newSetup(t, registrytest.Options{}, push.Selection{}, dir)
 			s.registry.Inject(fault)
 			if _, err := s.push(t.Context()); err != nil {
@@ -75,7 +75,7 @@ func TestPushOverFaults(t *testing.T) {
 	}
 }
 
-// page answers as a login page or a proxy does: with 200, and no JSON.
+// page answers with 200 and HTML, as a login page or a proxy does.
 func page(m registrytest.Match) registrytest.Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		if !m(r) {
@@ -87,7 +87,7 @@ func page(m registrytest.Match) registrytest.Fault {
 	}
 }
 
-// unsized answers HEAD of a blob without a length, as a proxy that compresses does.
+// unsized answers a HEAD of a blob without a length, as a compressing proxy does.
 func unsized(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 	if !registrytest.On("HEAD blobs")(r) {
 		return false
@@ -104,8 +104,8 @@ func (c chunked) WriteHeader(status int) {
 	c.ResponseWriter.WriteHeader(status)
 }
 
-// A registry that does not report the sizes of blobs still has them: a second push
-// sends none, and a comparison finds no difference.
+// If a registry does not report the sizes of its blobs, a second push still sends none of them,
+// and a comparison finds no difference.
 func TestBlobsWithoutASize(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
@@ -130,8 +130,8 @@ func TestBlobsWithoutASize(t *testing.T) {
 	}
 }
 
-// What a registry does not allow to compare is named, and is not a difference.
-func TestComparisonsThatAreRefused(t *testing.T) {
+// A comparison names the content that the registry refuses to show. That is not a difference.
+func TestRefusedComparisons(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)
@@ -154,9 +154,9 @@ func TestComparisonsThatAreRefused(t *testing.T) {
 	}
 }
 
-// The preflight reports that mounts are refused, and what to do, before anything is
-// sent. The push is complete nevertheless, and nothing of the probe is left.
-func TestRefusedMountsAreToldBefore(t *testing.T) {
+// The preflight reports refused mounts, and what to do about them, before anything is sent. The
+// push still succeeds, and all uploads of the preflight are cancelled.
+func TestPreflightReportsRefusedMounts(t *testing.T) {
 	t.Parallel()
 	mounting := func(r *http.Request) bool { return r.Method == http.MethodPost && r.FormValue("mount") != "" }
 	dir := t.TempDir()
@@ -167,9 +167,9 @@ func TestRefusedMountsAreToldBefore(t *testing.T) {
 			s.registry.Inject(registrytest.Answer(mounting, status))
 		}
 		summary := s.mustPush(t)
-		told := strings.Join(summary.Notices, "\n")
-		if told != strings.Join(s.notices, "\n") || !strings.Contains(told, want) || strings.HasPrefix(told, "mounts from mirror/ee") != (want != "") {
-			t.Errorf("%d: %q, want %q", status, told, want)
+		notices := strings.Join(summary.Notices, "\n")
+		if notices != strings.Join(s.notices, "\n") || !strings.Contains(notices, want) || strings.HasPrefix(notices, "mounts from mirror/ee") != (want != "") {
+			t.Errorf("%d: %q, want %q", status, notices, want)
 		}
 		sent := func(q registrytest.Request) bool { return q.Method == http.MethodPut }
 		asked := func(q registrytest.Request) bool { return strings.Contains(q.Query, "mount=") }
@@ -186,7 +186,7 @@ func TestRefusedMountsAreToldBefore(t *testing.T) {
 	}
 }
 
-// A registry that accepts everything and stores less is detected.
+// A push fails if the registry accepts content but does not store it.
 func TestForgetfulRegistries(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
@@ -209,7 +209,7 @@ func TestForgetfulRegistries(t *testing.T) {
 	}
 }
 
-// Content that does not match its digest is the tree's fault, and is not sent.
+// A push fails if content of the tree does not match its digest, and sends no manifest.
 func TestDamagedBlobs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -231,8 +231,8 @@ func TestDamagedBlobs(t *testing.T) {
 	}
 }
 
-// Problems are reported, and the rest is pushed.
-func TestGaps(t *testing.T) {
+// A plan leaves out manifests with missing content, and contains all others.
+func TestMissingContentIsLeftOut(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tree := buildTree(t, dir)
@@ -287,7 +287,7 @@ func TestStateFiles(t *testing.T) {
 	before := s.client.Stats().Sent
 	s.mustPush(t)
 	if sent := s.client.Stats().Sent - before; sent > streamFrom/2 {
-		t.Errorf("%d bytes were sent, and three quarters of %d were there", sent, streamFrom)
+		t.Errorf("%d bytes were sent, although the registry had three quarters of %d", sent, streamFrom)
 	}
 	if files, _ = filepath.Glob(dir + "/*"); len(files) != 0 {
 		t.Errorf("%v are left over", files)

@@ -10,9 +10,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// headManifest requests the descriptor of a manifest. A refused HEAD has no body that explains
-// the cause, so headManifest repeats it as a GET, whose answer counts. Errors: those of
-// client.Client's HeadManifest.
+// headManifest requests the descriptor of a manifest. The answer to a refused HEAD has no body
+// that explains the cause, so headManifest repeats the request as a GET and returns that answer.
+// Errors: those of client.Client's HeadManifest.
 func headManifest(ctx context.Context, c *client.Client, repository, reference string) (specs.Descriptor, error) {
 	d, err := c.HeadManifest(ctx, repository, reference)
 	var e *client.Error
@@ -23,16 +23,16 @@ func headManifest(ctx context.Context, c *client.Client, repository, reference s
 	case http.StatusNotFound, http.StatusRequestTimeout, http.StatusTooManyRequests:
 		return d, err
 	}
-	m, told := c.Manifest(ctx, repository, reference)
-	if told == nil {
+	m, getErr := c.Manifest(ctx, repository, reference)
+	if getErr == nil {
 		return specs.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: int64(len(m.Body))}, nil
 	}
 	if ctx.Err() != nil {
 		return d, ctx.Err()
 	}
-	var full *client.Error
-	if errors.As(told, &full) && full.Status/100 == 4 {
-		return d, told
+	var explained *client.Error
+	if errors.As(getErr, &explained) && explained.Status/100 == 4 {
+		return d, getErr
 	}
 	return d, err
 }

@@ -10,20 +10,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// maxSkew is the difference of clocks that token servers and signatures tolerate.
+// maxSkew is how much clocks may differ before token servers and signatures fail.
 const maxSkew = time.Minute
 
 func clockDiffers(e *client.Error) (cause, remedy string) {
-	// A token server checks the password, and so does a registry with Basic.
-	if !refusesLogin(e) || asksToken(e) || e.Scheme == "basic" || e.Anonymous || e.Skew.Abs() < maxSkew {
+	// A token server, or a registry with Basic, checks only the password.
+	if !refusesAccess(e) || asksForToken(e) || e.Scheme == "basic" || e.Anonymous || e.Skew.Abs() < maxSkew {
 		return "", ""
 	}
-	return fmt.Sprintf("the clocks of this machine and of %s differ by %s, so that tokens are not valid", e.Host, e.Skew.Abs().Round(time.Second)),
+	return fmt.Sprintf("the clocks of this machine and of %s differ by %s, so tokens are invalid", e.Host, e.Skew.Abs().Round(time.Second)),
 		"set both clocks, preferably by NTP, and try again"
 }
 
 func notLoggedIn(e *client.Error) (cause, remedy string) {
-	asked := e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden && (e.Scheme != "" || asksToken(e))
+	asked := e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden && (e.Scheme != "" || asksForToken(e))
 	if !e.Anonymous || !asked {
 		return "", ""
 	}
@@ -32,11 +32,11 @@ func notLoggedIn(e *client.Error) (cause, remedy string) {
 
 func loginRefused(e *client.Error) (cause, remedy string) {
 	switch {
-	case says(e, "authorization token has expired"):
+	case mentions(e, "authorization token has expired"):
 		return "the login to " + e.Host + " has expired", "log in again: for ECR, aws ecr get-login-password makes a password for twelve hours"
 	case e.Status != http.StatusUnauthorized || e.Anonymous:
 		return "", ""
-	case asksToken(e):
+	case asksForToken(e):
 		return "the token server " + e.Host + " refuses the login", "check the name and the password: a robot's name may have a $ or + in it that needs quotes, and many registries want a token in place of the password"
 	case e.Scheme == "basic":
 		return e.Host + " refuses the login", "check the name and the password; a registry may want a token in place of it"
@@ -45,27 +45,27 @@ func loginRefused(e *client.Error) (cause, remedy string) {
 }
 
 func quotaUsedUp(e *client.Error) (cause, remedy string) {
-	if e.Status == http.StatusTooManyRequests || !says(e, "will exceed the configured upper limit", "quota") {
+	if e.Status == http.StatusTooManyRequests || !mentions(e, "will exceed the configured upper limit", "quota") {
 		return "", ""
 	}
-	return "a quota of " + projectOf(e) + " is used up", "raise it, or remove old images there and collect the garbage; what has arrived need not be sent again"
+	return "a quota of " + projectOf(e) + " is used up", "raise it, or remove old images there and collect the garbage; the next push resumes"
 }
 
 func diskFull(e *client.Error) (cause, remedy string) {
 	// distribution reports the errno of its file system driver without text.
-	if e.Status != http.StatusInsufficientStorage && !says(e, "no space left", `"err":28`, "disk quota exceeded", `"err":122`) {
+	if e.Status != http.StatusInsufficientStorage && !mentions(e, "no space left", `"err":28`, "disk quota exceeded", `"err":122`) {
 		return "", ""
 	}
-	return "the registry has no free space left", "free space there; what has arrived need not be sent again"
+	return "the registry has no free space left", "free space there; the next push resumes"
 }
 
 func registryLimits(e *client.Error) (cause, remedy string) {
-	tooLarge := e.Status == http.StatusRequestEntityTooLarge && len(e.Codes) > 0 || e.Op == "put manifest" && says(e, "too large")
+	tooLarge := e.Status == http.StatusRequestEntityTooLarge && len(e.Codes) > 0 || e.Op == "put manifest" && mentions(e, "too large")
 	switch {
 	case !tooLarge:
 		return "", ""
 	case e.Op == "put manifest":
-		return "the registry takes no manifest of that size", "raise its limit, which is usually 4 MiB, or choose a registry that takes larger ones"
+		return "the registry accepts no manifest of that size", "raise its limit, which is usually 4 MiB, or choose a registry that accepts larger ones"
 	}
 	return "the registry limits the size of a layer", "raise its limit, as MAXIMUM_LAYER_SIZE of Quay"
 }
@@ -84,22 +84,22 @@ func proxyLimits(e *client.Error) (cause, remedy string) {
 
 func nameRefused(e *client.Error) (cause, remedy string) {
 	depth := strings.Count(e.Repository, "/") + 1
-	nested := says(e, "nested repositories", "extended repository", "unable to decode repository")
-	if !e.HasCode("NAME_INVALID") && !nested && !deepFor(e, depth) {
+	nested := mentions(e, "nested repositories", "extended repository", "unable to decode repository")
+	if !e.HasCode("NAME_INVALID") && !nested && !isTooDeep(e, depth) {
 		return "", ""
 	}
 	return fmt.Sprintf("the registry refuses the name %s: %d segments may be too many for it", e.Repository, depth),
-		"Quay takes two segments unless FEATURE_EXTENDED_REPOSITORY_NAMES is set, GitLab those of an existing project and two more; push below another path"
+		"Quay accepts two segments unless FEATURE_EXTENDED_REPOSITORY_NAMES is set, GitLab those of an existing project and two more; push below another path"
 }
 
-// deepFor reports whether a name has more segments than this kind of registry accepts, and the
-// answer may be caused by that. The errors of these registries do not say so.
-func deepFor(e *client.Error, depth int) bool {
+// isTooDeep reports whether a name has more segments than this kind of registry accepts, and its
+// answer is one that it gives to such a name. Its errors do not mention that cause.
+func isTooDeep(e *client.Error, depth int) bool {
 	switch {
-	case says(e, "project"):
+	case mentions(e, "project"):
 		return false
 	case strings.Contains(e.Host, "quay"):
-		return depth > 2 && (e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed && !says(e, "read-only"))
+		return depth > 2 && (e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed && !mentions(e, "read-only"))
 	case strings.Contains(e.Host, "gitlab"):
 		return depth > 3 && !e.Anonymous && (e.Status == http.StatusNotFound || e.Status == http.StatusForbidden || e.Status == http.StatusUnauthorized)
 	}
@@ -107,7 +107,7 @@ func deepFor(e *client.Error, depth int) bool {
 }
 
 func projectMissing(e *client.Error) (cause, remedy string) {
-	if e.Status >= 500 || !says(e, "project") || !says(e, "not found", "not exist", "no such") {
+	if e.Status >= 500 || !mentions(e, "project") || !mentions(e, "not found", "not exist", "no such") {
 		return "", ""
 	}
 	project := projectOf(e)
@@ -122,34 +122,34 @@ func projectOf(e *client.Error) string {
 func repositoryMissing(e *client.Error) (cause, remedy string) {
 	switch {
 	case e.Status >= 500:
-	case strings.Contains(e.Host, ".dkr.ecr.") && e.Status == http.StatusNotFound, says(e, "does not exist in the registry with id"):
+	case strings.Contains(e.Host, ".dkr.ecr.") && e.Status == http.StatusNotFound, mentions(e, "does not exist in the registry with id"):
 		return fmt.Sprintf("the repository %s does not exist, and ECR creates none on a push", e.Repository),
 			fmt.Sprintf("make it: aws ecr create-repository --repository-name %s; or a repository creation template for the prefix", e.Repository)
 	case e.Op == "start upload" && e.Status == http.StatusNotFound:
 		return fmt.Sprintf("the registry does not know the repository %s and creates none on a push", e.Repository),
-			fmt.Sprintf("make the project %s, or the repository itself, there first; is the path of the destination right?", projectOf(e))
+			fmt.Sprintf("make the project %s, or the repository itself, there first; and check that the path of the destination is right", projectOf(e))
 	}
 	return "", ""
 }
 
 func readOnly(e *client.Error) (cause, remedy string) {
-	// At a manifest, 405 alone is an answer to that one.
+	// A 405 to a manifest may concern only that manifest.
 	refused := errors.Is(e.Cause, client.ErrUnsupported) && e.Op != "put manifest"
-	if !isWrite(e) || !refused && !says(e, "read only", "read-only", "readonly", "proxy project", "pull-through") {
+	if !isWrite(e) || !refused && !mentions(e, "read only", "read-only", "readonly", "proxy project", "pull-through") {
 		return "", ""
 	}
-	return "the registry takes no uploads: it is read-only, a mirror, a proxy cache, or in maintenance", "push to the registry or project itself, or end its read-only mode"
+	return "the registry accepts no uploads: it is read-only, a mirror, a proxy cache, or in maintenance", "push to the registry or project itself, or end its read-only mode"
 }
 
 func tagImmutable(e *client.Error) (cause, remedy string) {
 	byTag := e.Op == "put manifest" && !strings.Contains(e.Reference, ":")
-	refused := says(e, "immutable", "cannot be overwritten", "does not allow updating", "cannot be updated", "tag_already_exists", "to overwrite", "delete/overwrite", "http 403 forbidden")
+	refused := mentions(e, "immutable", "cannot be overwritten", "does not allow updating", "cannot be updated", "tag_already_exists", "to overwrite", "delete/overwrite", "http 403 forbidden")
 	status := e.Status == http.StatusConflict || e.Status == http.StatusPreconditionFailed && !e.HasCode("PROJECTPOLICYVIOLATION")
 	if !byTag || e.Status >= 500 || !refused && !status {
 		return "", ""
 	}
-	return fmt.Sprintf("the registry does not let the tag %s of %s be put: it is immutable there, or may not be replaced", e.Reference, e.Repository),
-		"release channels are tags that are replaced: leave them out of the rule (immutable tags of Harbor, ECR and Quay; Deployment policy Allow redeploy of Nexus), or give the user the right Delete/Overwrite (Artifactory)"
+	return fmt.Sprintf("the registry refuses to replace the tag %s of %s: it is immutable there, or the user may not replace it", e.Reference, e.Repository),
+		"release channels are tags that are replaced: exclude them from the rule (immutable tags of Harbor, ECR and Quay; Deployment policy Allow redeploy of Nexus), or give the user the right Delete/Overwrite (Artifactory)"
 }
 
 func policyViolated(e *client.Error) (cause, remedy string) {
@@ -160,28 +160,28 @@ func policyViolated(e *client.Error) (cause, remedy string) {
 }
 
 func mayNotRead(e *client.Error) (cause, remedy string) {
-	if !isRead(e) || e.Op == "ping" || !refusesLogin(e) && !e.HasCode("DENIED") {
+	if !isRead(e) || e.Op == "ping" || !refusesAccess(e) && !e.HasCode("DENIED") {
 		return "", ""
 	}
 	return fmt.Sprintf("the user may not read from %s, or the registry has no such project", e.Repository),
-		"grant the right to pull there, which a push needs as well because it asks what is there; and check that the path is right"
+		"grant the right to pull there, which a push needs as well to find existing content; and check that the path is right"
 }
 
 func mayNotPush(e *client.Error) (cause, remedy string) {
 	switch {
-	case asksToken(e) && e.Status == http.StatusForbidden:
+	case asksForToken(e) && e.Status == http.StatusForbidden:
 		return fmt.Sprintf("the token server %s grants the user nothing for %s", e.Host, e.Repository), "check that the project exists and the path is right, and grant the rights to pull and to push there"
-	case isWrite(e) && (refusesLogin(e) || e.HasCode("DENIED")):
-		return fmt.Sprintf("the user may not push to %s", e.Repository), "log in as a user with that right, with docker login or --username, or grant the right to push there; some registries answer so where the project does not exist"
+	case isWrite(e) && (refusesAccess(e) || e.HasCode("DENIED")):
+		return fmt.Sprintf("the user may not push to %s", e.Repository), "log in as a user with that right, with docker login or --username, or grant the right to push there; some registries give the same answer if the project does not exist"
 	}
 	return "", ""
 }
 
 func partLost(e *client.Error) (cause, remedy string) {
-	if e.Op != "put manifest" || !says(e, "blob_unknown", "blob unknown", "manifest_unknown") {
+	if e.Op != "put manifest" || !mentions(e, "blob_unknown", "blob unknown", "manifest_unknown") {
 		return "", ""
 	}
-	return "the registry lost something that it acknowledged before", "push again with --check-blobs; if it stays, its storage or a cache in front of it is at fault"
+	return "the registry lost content that it acknowledged before", "push again with --check-blobs; if the error stays, the registry's storage or a cache in front of it is at fault"
 }
 
 func manifestRefused(e *client.Error) (cause, remedy string) {

@@ -28,16 +28,15 @@ type answer struct {
 	status   int
 	body     string
 	header   []string
-	// seen is where the answer was seen.
-	seen string
+	seen     string // the source of the answer
 }
 
 func codes(code, message string) string {
 	return fmt.Sprintf(`{"errors":[{"code":%q,"message":%q,"detail":{}}]}`, code, message)
 }
 
-// answers returns those of registries that no test can run. They are from their sources and
-// issue trackers; see seen.
+// answers returns the answers of registries that no test can run. They are from the sources and
+// issue trackers of those registries: see answer.seen.
 func answers() []answer {
 	const (
 		everything = ""
@@ -72,7 +71,7 @@ func answers() []answer {
 			`{"errors":[{"code":"BLOB_UPLOAD_INVALID","message":"blob upload invalid","detail":"Repository does not allow updating assets: coe-docker"}]}`, nil, "GoogleContainerTools/jib#3057"},
 		{"the tag may not be replaced", "Artifactory", manifest, 403,
 			`{"errors":[{"code":"MANIFEST_INVALID","message":"manifest invalid","detail":{"description":"HTTP 403 Forbidden"}}]}`, nil, "GoogleContainerTools/kaniko#1095"},
-		{"a policy of the project keeps the image back", "Harbor", "manifests", 412,
+		{"a policy of the project blocks the image", "Harbor", "manifests", 412,
 			codes("PROJECTPOLICYVIOLATION", "current image with 30 vulnerabilities cannot be pulled due to configured policy in 'Prevent images with vulnerability severity of \"Low\" or higher from running.'"), nil,
 			"goharbor/harbor#15885: HEAD is refused as well"},
 		{"the project does not exist (Harbor)", "Harbor", upload, 404, codes("NOT_FOUND", "project mirror not found"), nil, "goharbor/harbor src/lib/errors: NOT_FOUND"},
@@ -108,7 +107,7 @@ func answers() []answer {
 	}
 }
 
-// fault answers as a.
+// fault gives the answer to the requests that it is for.
 func (a answer) fault() registrytest.Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		kind := registrytest.Request{Method: r.Method, Path: r.URL.Path}.Kind()
@@ -139,7 +138,7 @@ func smallSetup(t *testing.T, registry registrytest.Options) *setup {
 	return s
 }
 
-// diagnosed fails the test unless a push ends with a diagnosis of a kind.
+// diagnosed fails the test unless a push fails with a diagnosis of a kind.
 func (s *setup) diagnosed(t *testing.T, kind string) {
 	t.Helper()
 	summary, err := s.push(t.Context())
@@ -152,9 +151,9 @@ func (s *setup) diagnosed(t *testing.T, kind string) {
 		t.Errorf("%q has an empty field", known.Cause)
 	}
 	if !errors.As(err, &side) || side.Side != push.SideUpstream {
-		t.Errorf("%v is on no side", err)
+		t.Errorf("%v: want the upstream side", err)
 	}
-	// The facts alone, with a login, give the same diagnosis.
+	// The diagnosis depends only on the facts, and is the same with a login.
 	var e *client.Error
 	if !errors.As(err, &e) {
 		t.Fatalf("%v is not an error of the client", err)
@@ -174,7 +173,7 @@ func TestAnswersOfRegistries(t *testing.T) {
 		t.Run(fmt.Sprintf("%02d %s: %s", i, a.registry, a.kind), func(t *testing.T) {
 			s := smallSetup(t, registrytest.Options{Token: a.status == http.StatusUnauthorized})
 			s.registry.Inject(a.fault())
-			if a.status != http.StatusUnauthorized { // the same then without a login
+			if a.status != http.StatusUnauthorized { // without a login the diagnosis must be the same
 				s.dial(t, func(o *client.Options) { o.Retries, o.Credential = -1, client.Credential{} })
 			}
 			s.diagnosed(t, a.kind)
@@ -182,7 +181,7 @@ func TestAnswersOfRegistries(t *testing.T) {
 	}
 }
 
-// live are answers of a real registry, or of a token server in front of one.
+// live returns situations in which a real registry, or a token server in front of one, answers.
 func live() map[string]struct {
 	kind     string
 	registry string
@@ -190,7 +189,7 @@ func live() map[string]struct {
 	prepare  func(t *testing.T, s *setup)
 } {
 	tokens := registrytest.Options{Token: true}
-	says := func(status int, body string) func(*testing.T, *setup) {
+	answer := func(status int, body string) func(*testing.T, *setup) {
 		return func(_ *testing.T, s *setup) {
 			s.registry.Tokens.Answer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(status)
@@ -222,15 +221,15 @@ func live() map[string]struct {
 		"may push and not read":        {"the user may not read", "distribution", tokens, only("push")},
 		"may read and not push":        {"the user may not push", "distribution", tokens, only("pull")},
 		"read-only":                    {"the registry is read-only, a mirror or a proxy cache", "distribution", registrytest.Options{ReadOnly: true}, func(*testing.T, *setup) {}},
-		"a wrong password":             {"the login is wrong or has expired", "Quay", tokens, says(401, codes("UNAUTHORIZED", "Could not find robot with specified username"))},                                                                                                                        // quay/quay v2auth.py: InvalidLogin
-		"a name that is too deep":      {"the name has too many segments", "Quay", tokens, says(400, codes("NAME_INVALID", "Nested repositories are not supported. Found: mirror/ee/modules"))},                                                                                                        // quay/quay v2auth.py
-		"a password in place of one":   {"the login is wrong or has expired", "GitLab", tokens, says(401, codes("UNAUTHORIZED", "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was incorrect or you're required to use a token instead of a password."))}, // basecamp/kamal#1498
-		"a missing project":            {"the user may not push", "GitLab", tokens, says(403, codes("DENIED", "access forbidden"))},                                                                                                                                                                    // getwud/wud#600
-		"Docker Hub's incorrect login": {"the login is wrong or has expired", "", tokens, says(401, `{"details":"incorrect username or password"}`)},
+		"a wrong password":             {"the login is wrong or has expired", "Quay", tokens, answer(401, codes("UNAUTHORIZED", "Could not find robot with specified username"))},                                                                                                                        // quay/quay v2auth.py: InvalidLogin
+		"a name that is too deep":      {"the name has too many segments", "Quay", tokens, answer(400, codes("NAME_INVALID", "Nested repositories are not supported. Found: mirror/ee/modules"))},                                                                                                        // quay/quay v2auth.py
+		"a password in place of one":   {"the login is wrong or has expired", "GitLab", tokens, answer(401, codes("UNAUTHORIZED", "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was incorrect or you're required to use a token instead of a password."))}, // basecamp/kamal#1498
+		"a missing project":            {"the user may not push", "GitLab", tokens, answer(403, codes("DENIED", "access forbidden"))},                                                                                                                                                                    // getwud/wud#600
+		"Docker Hub's incorrect login": {"the login is wrong or has expired", "", tokens, answer(401, `{"details":"incorrect username or password"}`)},
 		"a manifest that is too large": {"the registry limits manifests or layers", "distribution", registrytest.Options{}, func(t *testing.T, s *setup) {
 			s.registry.Inject(func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/v1") {
-					// As if it were so large: distribution has a limit of 4 MiB.
+					// distribution has a limit of 4 MiB.
 					r.Body = io.NopCloser(io.LimitReader(blanks{}, 5<<20))
 					r.ContentLength = 5 << 20
 				}
@@ -260,9 +259,9 @@ func TestAnswersOfRealRegistries(t *testing.T) {
 	}
 }
 
-// Some causes show only in the name of the host: these registries answer to a name that
-// is too deep as to a missing one (docs/push-targets.md).
-func TestHostsThatTellTheCause(t *testing.T) {
+// Some causes can only be found from the name of the host: these registries give the same answer
+// for a name with too many segments as for a missing repository (docs/push-targets.md).
+func TestCausesFoundFromHostNames(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		host, repository, op string
@@ -290,8 +289,8 @@ func TestHostsThatTellTheCause(t *testing.T) {
 	}
 }
 
-// The documentation lists each cause with its answers, and a push above reached each
-// cause, and each registry whose quirks it describes.
+// docs/push.md lists each cause with its answers. The tests above reach each cause, and each
+// registry that docs/push-targets.md describes.
 func TestCausesAreDocumented(t *testing.T) {
 	t.Parallel()
 	reached, registries := map[string]bool{}, map[string]bool{}

@@ -16,11 +16,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// streamFrom is the size from which the tests' clients stream.
+// streamFrom is the size, in bytes, from which the clients of the tests stream a blob.
 const streamFrom = 1 << 20
 
-// buildTree builds a tree with everything that a bundle has: shared layers, an index,
-// an artifact with a subject, an untagged image, a large blob, an empty layout.
+// buildTree builds a tree with every kind of content: shared layers, an index, an artifact with
+// a subject, an untagged image, a large blob, an empty layout.
 func buildTree(t *testing.T, dir string) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, dir)
@@ -49,7 +49,8 @@ func buildTree(t *testing.T, dir string) *layouttest.Tree {
 	return tree
 }
 
-// tagsOfTree is how many tags buildTree makes: of images, and discovery tags.
+// tagsOfTree and discoveryOfTree are the numbers of ordinary and of discovery tags that buildTree
+// creates.
 const (
 	tagsOfTree      = 1 + 2*3 + 2 + 1
 	discoveryOfTree = 2 + 1
@@ -100,7 +101,7 @@ func newSetup(t *testing.T, registry registrytest.Options, selection push.Select
 	return s
 }
 
-// dial returns a new client, as another process would have.
+// dial replaces the client with a new one, as if another process pushed.
 func (s *setup) dial(t *testing.T, change ...func(*client.Options)) {
 	t.Helper()
 	o := client.Options{
@@ -138,7 +139,7 @@ func (s *setup) mustPush(t *testing.T) push.Summary {
 	return summary
 }
 
-// compare fails the test unless the registry has exactly what is planned.
+// compare fails the test unless the registry has exactly the planned content.
 func (s *setup) compare(t *testing.T) {
 	t.Helper()
 	seen := len(s.registry.Requests())
@@ -151,12 +152,12 @@ func (s *setup) compare(t *testing.T) {
 	}
 	for _, e := range c.Extra {
 		if !strings.HasPrefix(e.Tag, "sha256-") { // the tag that lists referrers
-			t.Errorf("%+v is there as well", e)
+			t.Errorf("the plan does not have %+v", e)
 		}
 	}
 	for _, r := range s.registry.Requests()[seen:] {
 		if r.Method != "GET" && r.Method != "HEAD" {
-			t.Errorf("comparing has sent %s", r.Kind())
+			t.Errorf("the comparison sent %s", r.Kind())
 		}
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A plan opens each manifest once and no blob. A push opens each manifest that it sends
-// once more, and nothing else.
+// A plan opens each manifest once, and no blob. A push opens each manifest that it sends once
+// more, and nothing else.
 func TestManifestsAreReadOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

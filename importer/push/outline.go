@@ -11,43 +11,26 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Outline is the printable form of a plan: its repositories and tags, the amount to transfer,
-// and what is left out.
+// Outline is the printable form of a plan.
 type Outline struct {
-	Destination  string              `json:"destination"`
-	Repositories []RepositoryOutline `json:"repositories"`
-	Blobs        []BlobOutline       `json:"blobs"`
-	Totals       Totals              `json:"totals"`
-	// LeftOut are the manifests that are not part of the plan, with the reasons.
-	LeftOut []layoutstore.Problem `json:"gaps"`
-	// NonDistributable are layers that are omitted, as their media type allows.
+	Destination  string        `json:"destination"`
+	Repositories []*Repository `json:"repositories"`
+	Blobs        []BlobOutline `json:"blobs"`
+	Totals       Totals        `json:"totals"`
+	// LeftOut and NonDistributable are those of the plan.
+	LeftOut          []layoutstore.Problem `json:"gaps"`
 	NonDistributable []layoutstore.Problem `json:"nonDistributable,omitempty"`
 }
 
-// RepositoryOutline is a repository of a plan.
-type RepositoryOutline struct {
-	Name      string            `json:"name"`
-	Manifests []ManifestOutline `json:"manifests"` // in the order of the push
-}
-
-// ManifestOutline is a manifest of a plan.
-type ManifestOutline struct {
-	Digest    digest.Digest `json:"digest"`
-	MediaType string        `json:"mediaType"`
-	Size      int64         `json:"size"`
-	Tags      []string      `json:"tags"`
-	Discovery bool          `json:"discovery,omitempty"`
-}
-
-// BlobOutline is a blob of a plan: uploaded once, mounted into the others.
+// BlobOutline is a blob of a plan, and the names of the repositories that get it.
 type BlobOutline struct {
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"`
-	Upload string        `json:"upload"`
-	Mount  []string      `json:"mount"`
+	Upload string        `json:"upload"` // into this repository
+	Mount  []string      `json:"mount"`  // into these repositories
 }
 
-// Totals count a plan.
+// Totals are the numbers of a plan.
 type Totals struct {
 	Repositories  int   `json:"repositories"`
 	Tags          int   `json:"tags"`
@@ -80,18 +63,8 @@ func (p *Plan) Totals() Totals {
 
 // Outline returns the printable form of the plan.
 func (p *Plan) Outline() Outline {
-	o := Outline{Destination: p.Destination.String(), Totals: p.Totals(), LeftOut: p.LeftOut,
-		Repositories: []RepositoryOutline{}, Blobs: []BlobOutline{}, NonDistributable: p.NonDistributable}
-	if o.LeftOut == nil {
-		o.LeftOut = []layoutstore.Problem{}
-	}
-	for _, r := range p.Repositories {
-		out := RepositoryOutline{Name: r.Name, Manifests: []ManifestOutline{}}
-		for _, m := range r.Manifests {
-			out.Manifests = append(out.Manifests, ManifestOutline{m.Digest, m.MediaType, m.Size, append([]string{}, m.Tags...), m.Discovery})
-		}
-		o.Repositories = append(o.Repositories, out)
-	}
+	o := Outline{Destination: p.Destination.String(), Repositories: append([]*Repository{}, p.Repositories...), Blobs: []BlobOutline{},
+		Totals: p.Totals(), LeftOut: append([]layoutstore.Problem{}, p.LeftOut...), NonDistributable: p.NonDistributable}
 	for _, b := range p.Blobs {
 		out := BlobOutline{b.Digest, b.Size, b.Repositories[0].Name, []string{}}
 		for _, r := range b.Repositories[1:] {

@@ -19,25 +19,25 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Plan describes what is pushed, and where.
+// Plan describes what a push writes into which repositories of the registry.
 type Plan struct {
 	Destination  client.Reference
 	Repositories []*Repository // by name
 	Blobs        []*Blob       // each once, the largest first
 	// Problems are the problems of the selected sources that keep content from being pushed.
 	Problems []layoutstore.Problem
-	// LeftOut are manifests that are not part of the plan, with the reasons: each has a
-	// problem, or leads to a manifest with one. Their repositories are those of the registry.
+	// LeftOut are the manifests that cannot be pushed, with the reasons: each has a problem, or
+	// leads to a manifest with one. Their repositories are those of the registry.
 	LeftOut []layoutstore.Problem
-	// NonDistributable are missing layers that the tree may omit by their media type.
+	// NonDistributable are missing layers whose media type allows the tree to omit them.
 	NonDistributable []layoutstore.Problem
 }
 
 // Repository is a repository of the registry.
 type Repository struct {
-	Name      string
-	Manifests []*Manifest // each after those that it needs
-	Tags      []Tag       // by name, discovery tags too
+	Name      string      `json:"name"`
+	Manifests []*Manifest `json:"manifests"` // each after its children, in the order of the push
+	Tags      []Tag       `json:"-"`         // by name, including discovery tags
 }
 
 // Tag is a tag and the manifest that it leads to.
@@ -50,10 +50,10 @@ type Tag struct {
 // Manifest is a manifest of a repository.
 type Manifest struct {
 	closure.Descriptor
-	Refs      closure.Refs
-	Tags      []string // that lead to it
-	Discovery bool     // it is that of a discovery tag
-	Blobs     []*Blob  // that have to be pushed before it
+	Refs      closure.Refs `json:"-"`
+	Tags      []string     `json:"tags"`                // that lead to it
+	Discovery bool         `json:"discovery,omitempty"` // it is the image of a discovery tag
+	Blobs     []*Blob      `json:"-"`                   // that have to be pushed before it
 
 	from *layoutstore.Repository
 }
@@ -62,17 +62,16 @@ type Manifest struct {
 type Blob struct {
 	Digest       digest.Digest
 	Size         int64         // bytes
-	Repositories []*Repository // that need it, by name
+	Repositories []*Repository // that need the blob, by name
 
 	open func(context.Context) (io.ReadSeekCloser, error)
 }
 
-// NewPlan plans to push what s selects of a snapshot. Repositories without content are skipped.
-// Manifests with a problem, and those that need them, are not part of the plan; the problems
-// are listed. Each manifest is read and parsed once, and read again when it is sent: there may
-// be more of them than memory for their bytes. Errors: a name that the registry cannot have;
-// layoutstore.ErrStale if the tree has to be refreshed; those that layoutstore.IsExhausted
-// knows; the context's.
+// NewPlan plans to push the selected repositories of a snapshot. It skips repositories without
+// content, and manifests that have a problem or lead to one, and lists the problems. Each
+// manifest is read and parsed once, and read again when it is sent: the bytes of all manifests
+// might not fit into memory. Errors: ErrName; layoutstore.ErrStale if the tree has to be
+// refreshed; errors for which layoutstore.IsExhausted is true; the context's.
 func NewPlan(ctx context.Context, tree *layoutstore.Snapshot, to client.Reference, s Selection) (*Plan, error) {
 	p := &planning{plan: &Plan{Destination: to}, selection: s, repositories: map[string]*Repository{}, blobs: map[digest.Digest]*Blob{}}
 	sources, err := p.read(ctx, tree)
@@ -98,7 +97,7 @@ type planning struct {
 	blobs        map[digest.Digest]*Blob
 }
 
-// read audits everything that is selected, on all cores.
+// read audits the selected repositories and those with discovery tags for them, on all cores.
 func (p *planning) read(ctx context.Context, tree *layoutstore.Snapshot) ([]*source, error) {
 	paths := tree.Paths()
 	for _, path := range paths {
@@ -136,8 +135,11 @@ func (p *planning) add(src *source) error {
 		return nil
 	}
 	name := p.selection.Name(p.plan.Destination, src.path)
-	if !names.IsRepository(name) {
-		return nameError(src.path, name)
+	switch {
+	case name == "":
+		return fmt.Errorf("the layout at the root of the tree has no name, and the destination has no path that could be its name: %w", ErrName)
+	case !names.IsRepository(name):
+		return fmt.Errorf("%s would be pushed to %q: %w", src.path, name, ErrName)
 	}
 	r := p.repositories[name]
 	if r == nil {
@@ -151,15 +153,8 @@ func (p *planning) add(src *source) error {
 // ErrName reports a repository whose name in the registry would be illegal.
 var ErrName = errors.New("not a legal repository name")
 
-func nameError(path, name string) error {
-	if name == "" {
-		return fmt.Errorf("the layout at the root of the tree has no name of its own, and the destination has no path to name it by: %w", ErrName)
-	}
-	return fmt.Errorf("%s would be pushed to %q: %w", path, name, ErrName)
-}
-
-// wanted reports whether a manifest of a source is selected: its repository is, or it belongs
-// to a discovery tag of a selected repository.
+// wanted reports whether a manifest of a source is selected: its repository is selected, or it
+// is the image of a discovery tag for a selected repository.
 func (p *planning) wanted(src *source, m *closure.Manifest) bool {
 	if !src.repo.IsDiscovery(m.Digest) {
 		return src.whole
@@ -167,14 +162,14 @@ func (p *planning) wanted(src *source, m *closure.Manifest) bool {
 	return slices.ContainsFunc(m.Tags, func(tag string) bool { return p.discovers(src.path, tag) })
 }
 
-// discovers reports whether a repository that the discovery tag stands for is selected.
+// discovers reports whether a selected repository is the one that a discovery tag lists, or is
+// below it.
 func (p *planning) discovers(path, tag string) bool {
 	below := path + "/" + tag
 	return slices.ContainsFunc(p.selected, func(s string) bool { return s == below || strings.HasPrefix(s, below+"/") })
 }
 
-// addManifests adds manifests in order. It leaves out manifests with a problem, and those that
-// need them.
+// addManifests adds manifests in order. It leaves out those that have a problem or lead to one.
 func (p *planning) addManifests(r *Repository, src *source, manifests []*closure.Manifest) {
 	have := map[digest.Digest]bool{}
 	for _, m := range r.Manifests {
@@ -182,7 +177,7 @@ func (p *planning) addManifests(r *Repository, src *source, manifests []*closure
 	}
 	broken := map[digest.Digest]layoutstore.Kind{}
 	for _, m := range manifests {
-		if left, ok := src.refuses(m, broken); ok {
+		if left, ok := src.findProblem(m, broken); ok {
 			broken[m.Digest] = left.Kind
 			left.Repository = r.Name
 			p.plan.LeftOut = append(p.plan.LeftOut, left)
@@ -190,7 +185,7 @@ func (p *planning) addManifests(r *Repository, src *source, manifests []*closure
 		}
 		p.tag(r, src, m)
 		if have[m.Digest] {
-			continue // it came from another path
+			continue // another path of the tree has the same manifest
 		}
 		added := &Manifest{Descriptor: m.Descriptor, Refs: m.Refs, Discovery: src.repo.IsDiscovery(m.Digest), from: src.repo}
 		for _, ref := range m.Refs.Blobs {
@@ -245,14 +240,15 @@ func (p *planning) finish() {
 			tags[t.Digest] = append(tags[t.Digest], t.Name)
 		}
 		for _, m := range r.Manifests {
-			m.Tags = tags[m.Digest]
+			m.Tags = append([]string{}, tags[m.Digest]...)
 		}
 		p.plan.Repositories = append(p.plan.Repositories, r)
 	}
-	byName := func(a, b *Repository) int { return cmp.Compare(a.Name, b.Name) }
-	slices.SortFunc(p.plan.Repositories, byName)
+	slices.SortFunc(p.plan.Repositories, compareNames)
 	for _, b := range p.plan.Blobs {
-		slices.SortFunc(b.Repositories, byName)
+		slices.SortFunc(b.Repositories, compareNames)
 	}
 	slices.SortFunc(p.plan.Blobs, func(a, b *Blob) int { return cmp.Or(-cmp.Compare(a.Size, b.Size), cmp.Compare(a.Digest, b.Digest)) })
 }
+
+func compareNames(a, b *Repository) int { return cmp.Compare(a.Name, b.Name) }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -11,15 +13,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// preflight tries the operations that the push needs before anything is sent. It starts and
+// preflight tries the operations that the push needs before it sends anything. It starts and
 // cancels an upload in one repository per project, below the destination and beside it. If the
-// push needs them, it also tries the referrers API and mounts. A failure ends the push, or
-// becomes a notice.
+// push needs mounts or the referrers API, preflight tries them too. A refused upload ends the
+// push; everything else that does not work becomes a notice.
 func (p *Pusher) preflight(ctx context.Context, w *work) error {
-	for _, r := range p.probed(w) {
+	for _, r := range p.deepestRepositories(w) {
 		refused, err := p.Client.ProbeUpload(ctx, r.Name)
 		if err != nil {
-			return sided("preflight", r.Name, "", Diagnose(err))
+			return withSide("preflight", r.Name, "", Diagnose(err))
 		}
 		if refused != nil {
 			p.notify(fmt.Sprintf("uploads to %s cannot be resumed: %v", r.Name, refused))
@@ -43,13 +45,13 @@ type mount struct{ from, to string }
 
 // probeMounts tries one mount between each two projects that need mounts.
 func (p *Pusher) probeMounts(ctx context.Context, w *work) error {
-	for _, m := range p.mounts(w) {
+	for _, m := range p.firstMounts(w) {
 		refused, err := p.Client.ProbeMount(ctx, m.to, m.from)
 		if err != nil {
-			return sided("preflight", m.to, "", Diagnose(err))
+			return withSide("preflight", m.to, "", Diagnose(err))
 		}
 		if refused != nil {
-			p.notify(fmt.Sprintf("mounts from %s into %s are refused, and blobs are sent to each repository that needs them; %s: %v", m.from, m.to, mountRemedy(refused), refused))
+			p.notify(fmt.Sprintf("mounts from %s into %s are refused, so blobs are sent to each repository that needs them; %s: %v", m.from, m.to, mountRemedy(refused), refused))
 		}
 	}
 	return nil
@@ -66,8 +68,8 @@ func mountRemedy(err error) string {
 	return "configure the proxy in front of the registry to pass POST with mount= and from="
 }
 
-// mounts returns the mounts to try: for each two projects, the first mount that the push needs.
-func (p *Pusher) mounts(w *work) (list []mount) {
+// firstMounts returns, for each two projects, the first mount that the push needs.
+func (p *Pusher) firstMounts(w *work) (list []mount) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	tried := map[mount]bool{}
@@ -75,7 +77,7 @@ func (p *Pusher) mounts(w *work) (list []mount) {
 		from := p.homes[b.Digest]
 		for _, r := range w.blobs[b] {
 			if from == "" {
-				from = r.Name // to which it is sent first
+				from = r.Name // which gets the blob first
 			}
 			a, c := p.project(from), p.project(r.Name)
 			if r.Name == from || tried[mount{a, c}] {
@@ -97,36 +99,24 @@ func (p *Pusher) project(repository string) string {
 	return strings.Join(segments[:min(depth, len(segments))], "/")
 }
 
-// probed returns the repositories to try: per project, the one with the most segments that will
-// be written. A path beside an edition is a separate project: a user who may write below
+// deepestRepositories returns, for each project, the repository with the most segments that the
+// push writes to. A path beside an edition is a separate project: a user who may write below
 // deckhouse/ee may be refused at deckhouse/installer.
-func (p *Pusher) probed(w *work) []*Repository {
-	deepest := map[string]*Repository{}
-	var projects []string
+func (p *Pusher) deepestRepositories(w *work) []*Repository {
+	deepest := map[string]*Repository{} // by project
 	for _, r := range p.Plan.Repositories {
-		if !w.concerns(r) {
-			continue
-		}
-		project := p.project(r.Name)
-		have := deepest[project]
-		if have == nil {
-			projects = append(projects, project)
-		}
-		if have == nil || strings.Count(r.Name, "/") > strings.Count(have.Name, "/") {
-			deepest[project] = r
+		have := deepest[p.project(r.Name)]
+		if w.includes(r) && (have == nil || strings.Count(r.Name, "/") > strings.Count(have.Name, "/")) {
+			deepest[p.project(r.Name)] = r
 		}
 	}
-	list := make([]*Repository, len(projects))
-	for i, project := range projects {
-		list[i] = deepest[project]
-	}
-	return list
+	return slices.SortedFunc(maps.Values(deepest), compareNames)
 }
 
 func (p *Pusher) probeReferrers(ctx context.Context, r *Repository, d digest.Digest) error {
 	found, err := p.Client.Referrers(ctx, r.Name, d)
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
-		return sided("preflight", r.Name, d, Diagnose(err))
+		return withSide("preflight", r.Name, d, Diagnose(err))
 	}
 	if found.Unknown != nil {
 		p.notify(fmt.Sprintf("the registry does not list referrers, which a push does not need: %v", found.Unknown))

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// ProofError reports that a registry accepted everything, but something is missing or
+// ProofError reports that a registry acknowledged all content, but some of it is missing or
 // different.
 type ProofError struct{ Differences []Difference }
 
@@ -22,7 +22,7 @@ func (e *ProofError) Error() string {
 	if len(e.Differences) == 1 {
 		count = "1 of the pushed tags, manifests and blobs is"
 	}
-	return count + " not in the registry as pushed, whatever it answered before; the first:  " + e.Differences[0].String()
+	return count + " missing or different in the registry, although it acknowledged them; the first: " + e.Differences[0].String()
 }
 
 // written is a blob, or a manifest under one of its names, that the registry acknowledged.
@@ -35,7 +35,7 @@ type written struct {
 	size   int64
 }
 
-// recordWritten records something to prove.
+// recordWritten records content that prove must check.
 func (p *Pusher) recordWritten(w written) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,7 +43,8 @@ func (p *Pusher) recordWritten(w written) {
 }
 
 // prove requests everything that was written: each blob in each repository, each tag, and
-// untagged manifests by digest. What existed before the push was already checked.
+// untagged manifests by digest. Content that existed before the push was already checked.
+// Errors: *ProofError; *Error; the context's.
 func (p *Pusher) prove(ctx context.Context) error {
 	var mu sync.Mutex
 	var differences []Difference
@@ -76,18 +77,14 @@ func (p *Pusher) prove(ctx context.Context) error {
 // unproven returns what was written, without the digests of tagged manifests: the tags prove
 // them.
 func (p *Pusher) unproven() []written {
-	type key struct {
-		repository *Repository
-		digest     digest.Digest
-	}
-	tagged := map[key]bool{}
+	tagged := map[place]bool{}
 	for _, w := range p.written {
 		if w.blob == nil && w.name != w.digest.String() {
-			tagged[key{w.repository, w.digest}] = true
+			tagged[place{w.repository, w.digest}] = true
 		}
 	}
 	return slices.DeleteFunc(p.written, func(w written) bool {
-		return w.blob == nil && w.name == w.digest.String() && tagged[key{w.repository, w.digest}]
+		return w.blob == nil && w.name == w.digest.String() && tagged[place{w.repository, w.digest}]
 	})
 }
 
@@ -97,20 +94,7 @@ func (p *Pusher) proveManifest(ctx context.Context, w written) (*Difference, err
 		d, err = headManifest(ctx, p.Client, w.repository.Name, w.name)
 		return errors.Is(err, client.ErrNotFound) || err == nil && d.Digest != w.digest, err
 	})
-	difference := Difference{Kind: Missing, Repository: w.repository.Name, Reference: w.name, Digest: w.digest}
-	switch {
-	case errors.Is(err, client.ErrNotFound):
-		return &difference, nil
-	case err != nil:
-		return nil, sided("head manifest", w.repository.Name, w.digest, Diagnose(err))
-	case d.Digest != w.digest:
-		difference.Kind, difference.Found = Different, d.Digest.String()
-		return &difference, nil
-	case d.Size != w.size:
-		difference.Kind, difference.Found = WrongSize, insteadOf(d.Size, w.size)
-		return &difference, nil
-	}
-	return nil, nil
+	return manifestDifference(w.repository, w.name, w.digest, w.size, d, err)
 }
 
 func (p *Pusher) proveBlob(ctx context.Context, w written) (*Difference, error) {
@@ -119,26 +103,12 @@ func (p *Pusher) proveBlob(ctx context.Context, w written) (*Difference, error) 
 		n, err = p.Client.HeadBlob(ctx, w.repository.Name, w.blob.Digest)
 		return errors.Is(err, client.ErrNotFound), err
 	})
-	difference := Difference{Kind: Missing, Repository: w.repository.Name, Reference: w.blob.Digest.String(), Digest: w.blob.Digest, blob: true}
-	switch {
-	case errors.Is(err, client.ErrNotFound):
-		return &difference, nil
-	case err != nil:
-		return nil, sided("head blob", w.repository.Name, w.blob.Digest, Diagnose(err))
-	case n != w.blob.Size && n != client.UnknownSize:
-		difference.Kind, difference.Found = WrongSize, insteadOf(n, w.blob.Size)
-		return &difference, nil
-	}
-	return nil, nil
+	return blobDifference(w.repository, w.blob, n, err)
 }
 
-func insteadOf(found, wanted int64) string {
-	return fmt.Sprintf("%d bytes instead of %d", found, wanted)
-}
-
-// settle retries with pauses while something that was written does not appear yet. Once all
-// retries have failed for one of them, it asks only once for each of the others, as the registry
-// has probably lost them, too.
+// settle repeats a request, with pauses, until written content appears. If all retries have
+// failed for some content, settle requests all other content only once: the registry has
+// probably lost that, too.
 func (p *Pusher) settle(ctx context.Context, ask func() (wrong bool, err error)) error {
 	wrong := false
 	err := p.Client.Settle(ctx, func() (bool, error) {

@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// The result is the same in every kind of registry.
+// A push has the same result in every kind of registry.
 func TestPushIntoRegistries(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -33,7 +33,7 @@ func TestPushIntoRegistries(t *testing.T) {
 			registry.Logger(quiet()))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // much of it waits for the disk
+			t.Parallel() // it mostly waits for the disk
 			s := newSetup(t, o, push.Selection{}, dir)
 			summary := s.mustPush(t)
 			if summary.Tags.Pushed != tagsOfTree+discoveryOfTree || summary.Tags.Present != 0 || !summary.Complete {
@@ -47,7 +47,7 @@ func TestPushIntoRegistries(t *testing.T) {
 	}
 }
 
-// The result is the same from a tree, from archives and from chunks.
+// A push has the same result from a tree, from archives and from chunks.
 func TestPushFromAnySource(t *testing.T) {
 	t.Parallel()
 	tree := buildTree(t, t.TempDir())
@@ -61,15 +61,15 @@ func TestPushFromAnySource(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSetup(t, registrytest.Options{}, push.Selection{}, source)
 			s.mustPush(t)
-			s.plan = first.plan // all that the tree has
+			s.plan = first.plan // everything in the tree
 			s.compare(t)
 		})
 	}
 }
 
-// The requests of a push: no HEAD where nothing can exist, each blob once, one PUT per
-// tag; and one HEAD per manifest when it is run again.
-func TestRequestsOfAPush(t *testing.T) {
+// A first push sends no HEAD to a missing repository, each blob once, and one PUT per tag. A
+// second push sends one HEAD per manifest.
+func TestRequestsOfPush(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	if _, err := s.push(t.Context()); err != nil {
@@ -78,18 +78,18 @@ func TestRequestsOfAPush(t *testing.T) {
 	totals := s.plan.Totals()
 	kinds := s.registry.Kinds()
 	tags, untagged := tagsOfTree+discoveryOfTree, 3
-	// A manifest is requested first in one repository, and in the one of which the
-	// first has no tag: then lists of tags show that the others are missing.
-	const looks = 1 + 1
+	// The push begins with a HEAD in the first repository and in the one whose first manifest has
+	// no tag; in the others, the list of tags shows that they are missing.
+	const first = 1 + 1
 	want := map[string]int{
 		"GET /v2/":       1,
 		"GET tags":       totals.Repositories,
-		"HEAD manifests": looks + tags + untagged + 2,  // and the proof
-		"HEAD blobs":     totals.Blobs + totals.Mounts, // the proof
+		"HEAD manifests": first + tags + untagged + 2,  // including the proof
+		"HEAD blobs":     totals.Blobs + totals.Mounts, // of the proof
 		"GET referrers":  1,
-		"GET manifests":  1 + 2, // the tag that lists referrers
+		"GET manifests":  1 + 2, // including the referrers tags
 		"PUT manifests":  tags + untagged + 2,
-		"POST uploads":   totals.Blobs + totals.Mounts + 4, // and the preflight's, below the edition and beside it, half of which ask for a mount
+		"POST uploads":   totals.Blobs + totals.Mounts + 4, // including the preflight's, below the edition and beside it: half of them try a mount
 		"PUT uploads":    totals.Blobs,
 		"PATCH uploads":  1 + 2,
 		"DELETE uploads": 4,
@@ -113,8 +113,8 @@ func TestRequestsOfAPush(t *testing.T) {
 	}
 }
 
-// Content precedes the manifests that name it, tags come last, and discovery tags after all others.
-func TestOrderOfAPush(t *testing.T) {
+// A push sends content before the manifests that name it, then tags, and discovery tags last.
+func TestOrderOfPush(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)
@@ -176,10 +176,10 @@ func TestSelection(t *testing.T) {
 		"one module":             {push.Selection{Include: []string{"modules/alpha"}}, "modules:alpha modules/alpha modules/alpha/release"},
 		"no module":              {push.Selection{Exclude: []string{"modules"}}, "../deckhouse-cli/plugins:tool ../deckhouse-cli/plugins/tool ."},
 		"no module and no split": {push.Selection{Exclude: []string{"modules"}, NoEditionSplit: true}, ". deckhouse-cli/plugins:tool deckhouse-cli/plugins/tool"},
-		"what is beside":         {push.Selection{Include: []string{"deckhouse-cli/**"}}, "../deckhouse-cli/plugins:tool ../deckhouse-cli/plugins/tool"},
+		"beside the edition":     {push.Selection{Include: []string{"deckhouse-cli/**"}}, "../deckhouse-cli/plugins:tool ../deckhouse-cli/plugins/tool"},
 		"the root":               {push.Selection{Include: []string{"."}}, "."},
 		"releases":               {push.Selection{Include: []string{"**/release"}}, "modules:alpha,beta modules/alpha/release modules/beta/release"},
-		"but one":                {push.Selection{Include: []string{"modules/*"}, Exclude: []string{"modules/b*"}}, "modules:alpha modules/alpha modules/alpha/release"},
+		"all but one":            {push.Selection{Include: []string{"modules/*"}, Exclude: []string{"modules/b*"}}, "modules:alpha modules/alpha modules/alpha/release"},
 		"modules elsewhere":      {push.Selection{Include: []string{"modules/alpha"}, ModulesPath: "/a/b/"}, "a/b:alpha a/b/alpha a/b/alpha/release"},
 		"modules at the root": {push.Selection{Include: []string{"modules/alpha", "."}, ModulesPath: "/"},
 			".:alpha alpha alpha/release"},
@@ -217,7 +217,7 @@ func TestSelection(t *testing.T) {
 	}
 }
 
-func TestSelectionOfNonsense(t *testing.T) {
+func TestMalformedGlobs(t *testing.T) {
 	t.Parallel()
 	for _, s := range []push.Selection{{Include: []string{"[a"}}, {Exclude: []string{""}}} {
 		if s.Check() == nil {
@@ -226,8 +226,8 @@ func TestSelectionOfNonsense(t *testing.T) {
 	}
 }
 
-// Where the root has no name, and where names are too long for a registry.
-func TestNamesThatCannotBe(t *testing.T) {
+// A plan fails if the root layout would have no name, or if names are too long for a registry.
+func TestIllegalNames(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	buildTree(t, dir)
@@ -239,8 +239,8 @@ func TestNamesThatCannotBe(t *testing.T) {
 	}
 }
 
-// An interrupted push leaves no tag that leads to missing content, and is resumed later.
-func TestPushesThatAreInterrupted(t *testing.T) {
+// An interrupted push leaves no tag that leads to missing content, and the next push resumes it.
+func TestInterruptedPushes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	buildTree(t, dir)
@@ -261,7 +261,7 @@ func TestPushesThatAreInterrupted(t *testing.T) {
 		_, err := s.push(ctx)
 		cancel()
 		if err == nil {
-			continue // it was over before
+			continue // the push ended before
 		}
 		interrupted++
 		if !errors.Is(err, context.Canceled) {
@@ -287,7 +287,7 @@ func isComplete(t *testing.T, s *setup) {
 	missing := map[string]bool{}
 	for _, d := range c.Differences {
 		missing[d.Repository+"@"+d.Digest.String()] = true
-		if d.Kind != push.Missing && d.Kind != push.Untold {
+		if d.Kind != push.Missing && d.Kind != push.NotListed {
 			t.Errorf("%v", d)
 		}
 	}
@@ -342,10 +342,11 @@ func (t *counted) End(done bool) {
 	}
 }
 
-// A progress counts each expected byte once: sent, mounted, sent twice or already present.
+// Progress receives each expected byte once, whether the blob is sent, mounted, sent twice or
+// already present.
 func TestProgressIsReported(t *testing.T) {
 	t.Parallel()
-	const there = "blobs there before"
+	const there = "blobs already present"
 	for name, fault := range map[string]registrytest.Fault{
 		"as usual":  nil,
 		"no mounts": registrytest.Answer(func(r *http.Request) bool { return r.FormValue("mount") != "" }, 401),
@@ -382,8 +383,7 @@ func TestProgressIsReported(t *testing.T) {
 	}
 }
 
-// An index that lost its tag to another one still names an image that has a tag: a
-// registry accepts the index only after that image.
+// An untagged index may name a tagged image: registries accept the index only after that image.
 func TestUntaggedIndexOfTaggedImages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -17,26 +17,26 @@ type Options struct {
 	Plan   *Plan
 	Client *client.Client // with Options.Push
 	State  *State         // nil disables resuming in another process
-	Jobs   int            // steps at once; the client limits its requests itself
+	Jobs   int            // steps that run at once; the client limits its requests itself
 
 	SkipPreflight bool
-	// CheckBlobs also checks the blobs of manifests that the registry already has, and whether
-	// those with a subject are listed as referrers, and sends what is missing.
+	// CheckBlobs also checks manifests that the registry already has: whether their blobs exist,
+	// and whether those with a subject are listed as referrers. Missing content is sent.
 	CheckBlobs bool
-	Progress   Progress // may be nil
-	// Notice receives messages that are not failures. It may be nil.
-	Notice func(message string)
+	Progress   Progress             // may be nil
+	Notice     func(message string) // receives messages that are not failures; may be nil
 }
 
 // Progress receives the progress of a push. Several goroutines may call its methods.
 type Progress interface {
 	// Expect reports the total number of bytes to transfer.
 	Expect(bytes int64)
-	// Begin reports the start of the transfer of a blob of a repository.
+	// Begin reports the start of the transfer of a blob of a repository, whose path is relative
+	// to the destination if it is below.
 	Begin(repository string, size int64) Transfer
 }
 
-// Transfer is one blob in transfer.
+// Transfer is the transfer of one blob.
 type Transfer interface {
 	// At reports how many bytes are transferred. The number may decrease.
 	At(pos int64)
@@ -51,17 +51,17 @@ type Pusher struct {
 	mu      sync.Mutex
 	summary Summary
 	states  map[*Repository]*remote
-	// homes are repositories that already have a blob.
+	// homes names, for each blob, a repository of the registry that has it.
 	homes    map[digest.Digest]string
-	reported map[*Blob]bool // to the progress
+	reported map[*Blob]bool // blobs that Progress knows
 	// noLists is set if the registry fails to list tags, so that lists are not requested again.
 	noLists atomic.Bool
-	seen    atomic.Int32 // seenNone and so on
-	lost    atomic.Bool  // something that was written did not appear
+	seen    atomic.Int32 // seenNone, seenNothing or seenSomething
+	lost    atomic.Bool  // content that was written did not appear
 	written []written
 }
 
-// New returns a pusher.
+// New returns a pusher that executes a plan.
 func New(o Options) (*Pusher, error) {
 	if o.Plan == nil || o.Client == nil {
 		return nil, errors.New("a push needs a plan and a client")
@@ -105,21 +105,23 @@ func (p *Pusher) Push(ctx context.Context) (Summary, error) {
 
 func (p *Pusher) push(ctx context.Context) error {
 	if err := p.Client.Ping(ctx); err != nil {
-		return sided("ping", "", "", err)
+		return withSide("ping", "", "", err)
 	}
-	marker := p.State.begun(p.Plan.Destination.String())
-	before := marker.Load() != ""
-	if err := p.look(ctx, before); err != nil {
+	// marker is stored while a push to the destination is incomplete: then the registry may have
+	// content that it does not list.
+	marker := p.State.file("push", p.Plan.Destination.String())
+	interrupted := marker.Load() != ""
+	if err := p.findExisting(ctx, interrupted); err != nil {
 		return err
 	}
-	// Prove what an interrupted push wrote but did not check.
-	if p.CheckBlobs || before {
+	// Check the content that an interrupted push wrote but did not prove.
+	if p.CheckBlobs || interrupted {
 		if err := p.check(ctx); err != nil {
 			return err
 		}
 	}
 	work := p.findMissing()
-	if work.empty() {
+	if work.isEmpty() {
 		marker.Drop()
 		return nil
 	}

@@ -13,15 +13,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// referrersTags adds manifests that were pushed with a subject to the subject's referrers tag,
-// in registries without the referrers API (distribution specification, "Pushing Manifests with
-// Subject"). It never changes a tag of that name that is part of the tree.
+// referrersTags adds pushed manifests with a subject to the subject's referrers tag, in
+// registries without the referrers API (distribution specification, "Pushing Manifests with
+// Subject"). It never changes such a tag if the tree has one of the same name.
 func (p *Pusher) referrersTags(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
 		bySubject := map[digest.Digest][]*Manifest{}
 		var subjects []digest.Digest
-		for _, m := range p.states[r].untold {
+		for _, m := range p.states[r].subjectIgnored {
 			d := m.Refs.Subject.Digest
 			if slices.ContainsFunc(r.Tags, func(t Tag) bool { return t.Name == names.ReferrersTag(d) }) {
 				continue
@@ -48,7 +48,7 @@ func (p *Pusher) referrersTag(ctx context.Context, r *Repository, subject digest
 		err = json.Unmarshal(have.Body, &list)
 	}
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
-		return sided("referrers tag", r.Name, subject, err)
+		return withSide("referrers tag", r.Name, subject, err)
 	}
 	before := len(list.Manifests)
 	for _, m := range manifests {
@@ -66,7 +66,7 @@ func (p *Pusher) referrersTag(ctx context.Context, r *Repository, subject digest
 	}
 	m := client.Manifest{MediaType: specs.MediaTypeImageIndex, Digest: digest.FromBytes(body), Body: body}
 	if _, err := p.Client.PutManifest(ctx, r.Name, tag, m); err != nil {
-		return sided("referrers tag", r.Name, subject, Diagnose(err))
+		return withSide("referrers tag", r.Name, subject, Diagnose(err))
 	}
 	p.recordWritten(written{repository: r, name: tag, digest: m.Digest, size: int64(len(body))})
 	p.count(func(s *Summary) { s.ReferrersTags++ })

@@ -10,25 +10,26 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// remote is what the registry has of a repository.
+// remote is the state of a repository in the registry.
 type remote struct {
 	empty     bool                     // the repository does not exist
-	tags      map[string]digest.Digest // tags of the plan
-	manifests map[digest.Digest]bool   // manifests of the plan
-	blobs     map[digest.Digest]bool   // requested blobs, and whether it has them
+	tags      map[string]digest.Digest // existing tags of the plan
+	manifests map[digest.Digest]bool   // existing manifests of the plan
+	blobs     map[digest.Digest]bool   // requested blobs, and whether they exist
 	unlisted  []*Manifest              // that exist, but are not listed as referrers
-	untold    []*Manifest              // that were put, but the registry did not process their subject
+	// subjectIgnored are manifests that were put, but whose subject the registry did not process.
+	subjectIgnored []*Manifest
 }
 
-// look requests each manifest, by each of its tags or by its digest. before is set if an
-// earlier push has begun, so that a repository may have blobs but no tag.
-func (p *Pusher) look(ctx context.Context, before bool) error {
+// findExisting requests each manifest, by each of its tags or by its digest. interrupted is set
+// after an interrupted push: a repository may have blobs without a tag.
+func (p *Pusher) findExisting(ctx context.Context, interrupted bool) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
 		names := references(r)
-		first := &task{run: func(ctx context.Context) error { return p.lookFirst(ctx, r, names[0], before) }}
+		first := &task{run: func(ctx context.Context) error { return p.findFirst(ctx, r, names[0], interrupted) }}
 		if len(tasks) > 0 {
-			first.after(tasks[0]) // its result tells what to expect of the others
+			first.after(tasks[0]) // whose result decides how findFirst begins
 		}
 		tasks = append(tasks, first)
 		for _, name := range names[1:] {
@@ -36,7 +37,7 @@ func (p *Pusher) look(ctx context.Context, before bool) error {
 				if p.isEmpty(r) {
 					return nil
 				}
-				_, err := p.ask(ctx, r, name)
+				_, err := p.findManifest(ctx, r, name)
 				return err
 			}}
 			t.after(first)
@@ -46,31 +47,31 @@ func (p *Pusher) look(ctx context.Context, before bool) error {
 	return perform(ctx, p.Jobs, tasks)
 }
 
-// lookFirst requests the first manifest of a repository and, if it is missing, the repository.
-// While all repositories are missing, as on a first push, it requests the repository first, so
-// that one request is enough. A registry may report a repository as missing that has only
-// untagged manifests.
-func (p *Pusher) lookFirst(ctx context.Context, r *Repository, reference string, before bool) error {
+// findFirst requests the first manifest of a repository and, if it is missing, the list of the
+// repository's tags. As long as all repositories are missing, as on a first push, it requests
+// the list first, so that one request is enough. A registry may report a repository as missing
+// that has only untagged manifests.
+func (p *Pusher) findFirst(ctx context.Context, r *Repository, reference string, interrupted bool) error {
 	tag := digest.Digest(reference).Validate() != nil
-	if p.seen.Load() == seenNothing && tag && !before {
-		if err := p.askRepository(ctx, r, before); err != nil || p.isEmpty(r) {
+	if p.seen.Load() == seenNothing && tag && !interrupted {
+		if err := p.findRepository(ctx, r, interrupted); err != nil || p.isEmpty(r) {
 			return err
 		}
-		_, err := p.ask(ctx, r, reference)
+		_, err := p.findManifest(ctx, r, reference)
 		return err
 	}
-	there, err := p.ask(ctx, r, reference)
+	there, err := p.findManifest(ctx, r, reference)
 	if err == nil && !there {
-		err = p.askRepository(ctx, r, before)
+		err = p.findRepository(ctx, r, interrupted)
 	}
 	return err
 }
 
-// What is known so far about the repositories of the plan.
+// Values of Pusher.seen: which of the plan's repositories the registry has, as far as is known.
 const (
 	seenNone      = iota // no answer yet
-	seenNothing          // all requested ones are missing
-	seenSomething        // one exists, or this is unknown
+	seenNothing          // all requested repositories are missing
+	seenSomething        // at least one may exist
 )
 
 func (p *Pusher) isEmpty(r *Repository) bool {
@@ -91,14 +92,14 @@ func references(r *Repository) []string {
 	return names
 }
 
-// ask requests one manifest of a repository.
-func (p *Pusher) ask(ctx context.Context, r *Repository, reference string) (bool, error) {
+// findManifest requests one manifest of a repository, and reports whether it exists.
+func (p *Pusher) findManifest(ctx context.Context, r *Repository, reference string) (bool, error) {
 	d, err := headManifest(ctx, p.Client, r.Name, reference)
 	if errors.Is(err, client.ErrNotFound) {
 		return false, nil
 	}
 	if err != nil {
-		return false, sided("head manifest", r.Name, "", Diagnose(err))
+		return false, withSide("head manifest", r.Name, "", Diagnose(err))
 	}
 	p.seen.Store(seenSomething)
 	p.mu.Lock()
@@ -111,9 +112,9 @@ func (p *Pusher) ask(ctx context.Context, r *Repository, reference string) (bool
 	return true, nil
 }
 
-// askRepository checks whether a repository exists, to save requests for its content.
-func (p *Pusher) askRepository(ctx context.Context, r *Repository, before bool) error {
-	if before || p.noLists.Load() {
+// findRepository checks whether a repository exists, to save requests for its content.
+func (p *Pusher) findRepository(ctx context.Context, r *Repository, interrupted bool) error {
+	if interrupted || p.noLists.Load() {
 		return nil
 	}
 	_, err := p.Client.Tags(ctx, r.Name)
@@ -124,7 +125,7 @@ func (p *Pusher) askRepository(ctx context.Context, r *Repository, before bool) 
 	}
 	switch {
 	case err == nil, errors.Is(err, client.ErrTooMany):
-		return nil // it may have blobs of a deleted manifest
+		return nil // even without tags, it may have blobs of a deleted manifest
 	case errors.Is(err, client.ErrNotFound):
 		p.mu.Lock()
 		p.states[r].empty = true
@@ -132,23 +133,23 @@ func (p *Pusher) askRepository(ctx context.Context, r *Repository, before bool) 
 		return nil
 	case client.IsInconclusive(err):
 		p.noLists.Store(errors.Is(err, client.ErrServer))
-		return nil // a user who may push may not be allowed to list, and some lists cannot be read
+		return nil // a user may have the right to push without the right to list, and some lists cannot be read
 	}
-	return sided("list tags", r.Name, "", Diagnose(err))
+	return withSide("list tags", r.Name, "", Diagnose(err))
 }
 
-// work is what has to be written.
+// work is the content that has to be written.
 type work struct {
 	manifests map[*Repository][]*Manifest // that are missing, or have a missing tag
 	unlisted  bool                        // some manifests have to be listed as referrers
-	blobs     map[*Blob][]*Repository     // where it may be missing
+	blobs     map[*Blob][]*Repository     // where the blob may be missing
 	total     int64                       // bytes of the blobs, each once
 }
 
-func (w *work) empty() bool { return len(w.manifests) == 0 && len(w.blobs) == 0 && !w.unlisted }
+func (w *work) isEmpty() bool { return len(w.manifests) == 0 && len(w.blobs) == 0 && !w.unlisted }
 
-// concerns reports whether anything will be written to a repository.
-func (w *work) concerns(r *Repository) bool {
+// includes reports whether manifests or blobs will be written to a repository.
+func (w *work) includes(r *Repository) bool {
 	if len(w.manifests[r]) > 0 {
 		return true
 	}
@@ -160,7 +161,7 @@ func (w *work) concerns(r *Repository) bool {
 	return false
 }
 
-// findMissing compares the plan with the results of look.
+// findMissing compares the plan with the content that the registry has.
 func (p *Pusher) findMissing() *work {
 	w := &work{manifests: map[*Repository][]*Manifest{}, blobs: map[*Blob][]*Repository{}}
 	p.mu.Lock()
@@ -169,40 +170,30 @@ func (p *Pusher) findMissing() *work {
 		state := p.states[r]
 		w.unlisted = w.unlisted || len(state.unlisted) > 0
 		for _, m := range r.Manifests {
-			there := state.manifests[m.Digest]
-			if there {
-				p.addBlobs(w, r, m)
-			}
-			lacking := len(state.missingTags(m))
-			p.summary.Tags.Present += len(m.Tags) - lacking
-			if there {
+			exists, missingTags := state.manifests[m.Digest], len(state.missingTags(m))
+			p.summary.Tags.Present += len(m.Tags) - missingTags
+			if exists {
 				p.summary.Manifests.Present++
 			}
-			if there && lacking == 0 {
-				continue
+			if !exists || missingTags > 0 {
+				w.manifests[r] = append(w.manifests[r], m)
 			}
-			w.manifests[r] = append(w.manifests[r], m)
-			if there {
-				continue
-			}
-			for _, b := range m.Blobs {
-				w.need(b, r)
-			}
+			p.addBlobs(w, r, m, exists)
 		}
 	}
 	return w
 }
 
-// addBlobs adds the missing blobs of an existing manifest. Blobs that were not requested count
-// as present, because the manifest exists.
-func (p *Pusher) addBlobs(w *work, r *Repository, m *Manifest) {
+// addBlobs adds the missing blobs of a manifest. If the manifest exists, so do its blobs, except
+// those that were requested and are missing.
+func (p *Pusher) addBlobs(w *work, r *Repository, m *Manifest, exists bool) {
 	for _, b := range m.Blobs {
 		there, asked := p.states[r].blobs[b.Digest]
-		if asked && !there {
-			w.need(b, r)
+		if exists && (there || !asked) {
+			p.homes[b.Digest] = r.Name
 			continue
 		}
-		p.homes[b.Digest] = r.Name
+		w.addBlob(b, r)
 	}
 }
 
@@ -217,19 +208,17 @@ func (s *remote) missingTags(m *Manifest) []string {
 	return tags
 }
 
-func (w *work) need(b *Blob, r *Repository) {
-	repositories := w.blobs[b]
-	if len(repositories) == 0 {
+func (w *work) addBlob(b *Blob, r *Repository) {
+	if len(w.blobs[b]) == 0 {
 		w.total += b.Size
 	}
-	if slices.Contains(repositories, r) {
-		return
+	if !slices.Contains(w.blobs[b], r) {
+		w.blobs[b] = append(w.blobs[b], r)
 	}
-	w.blobs[b] = append(repositories, r)
 }
 
-// mounts returns the number of blobs that can be mounted after they are sent.
-func (w *work) mounts() (n int) {
+// countMounts returns the number of mounts that are possible after each blob is sent once.
+func (w *work) countMounts() (n int) {
 	for _, repositories := range w.blobs {
 		n += len(repositories) - 1
 	}

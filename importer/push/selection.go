@@ -3,6 +3,7 @@ package push
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
@@ -10,7 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Selection selects the repositories of a tree to push, and where modules are pushed to.
+// Selection selects the repositories of a tree to push, and maps their paths to names in the
+// registry.
 type Selection struct {
 	// Include and Exclude are globs of paths below the root: "*" stands for anything in one
 	// segment, "**" for any number of segments. A glob also matches everything below its
@@ -19,14 +21,14 @@ type Selection struct {
 	// ModulesPath replaces the leading segment "modules" in the registry; "/" is the
 	// destination itself. If it is empty, nothing is replaced.
 	ModulesPath string
-	// NoEditionSplit keeps the installer and the d8 program below a destination that
-	// ends in an edition. Without it they go beside it: see package edition.
+	// NoEditionSplit pushes the installer and the d8 program below a destination that ends in
+	// an edition. By default they are pushed beside the destination: see package edition.
 	NoEditionSplit bool
 }
 
 // Check returns an error for a malformed glob.
 func (s Selection) Check() error {
-	for _, glob := range append(append([]string(nil), s.Include...), s.Exclude...) {
+	for _, glob := range slices.Concat(s.Include, s.Exclude) {
 		if _, err := path.Match(strings.ReplaceAll(glob, "**", "*"), "x"); err != nil || glob == "" {
 			return fmt.Errorf("malformed glob %q", glob)
 		}
@@ -36,19 +38,11 @@ func (s Selection) Check() error {
 
 // Has reports whether the repository at a path is selected.
 func (s Selection) Has(p string) bool {
-	if len(s.Include) > 0 && !matchesAny(s.Include, p) {
-		return false
+	matches := func(glob string) bool { // the path or one of its parents
+		return names.MatchGlob(strings.Trim(glob, "/")+"/**", p)
 	}
-	return !matchesAny(s.Exclude, p)
-}
-
-func matchesAny(globs []string, p string) bool {
-	for _, glob := range globs {
-		if names.MatchGlob(strings.Trim(glob, "/")+"/**", p) { // the path or one of its parents
-			return true
-		}
-	}
-	return false
+	included := len(s.Include) == 0 || slices.ContainsFunc(s.Include, matches)
+	return included && !slices.ContainsFunc(s.Exclude, matches)
 }
 
 // Name returns the repository in the registry for a path of the tree. It is empty if neither
@@ -62,7 +56,8 @@ func (s Selection) Name(to client.Reference, p string) string {
 	return to.Repository(s.target(p))
 }
 
-// target returns the path below its base of the repository at a path of the tree.
+// target returns the path in the registry for a path of the tree, relative to the base of that
+// path.
 func (s Selection) target(p string) string {
 	if s.ModulesPath == "" || p != "modules" && !strings.HasPrefix(p, "modules/") {
 		return p

@@ -21,14 +21,14 @@ type source struct {
 	path  string
 	repo  *layoutstore.Repository
 	audit *layoutstore.Audit
-	whole bool // else only its discovery tags of what is selected
-	// problems are those that keep something from being pushed, in a fixed order; byDigest
-	// is the first that is about a digest.
+	whole bool // otherwise only its discovery tags for selected repositories are pushed
+	// problems are those that keep content from being pushed, in a fixed order; byDigest has the
+	// first one of each digest.
 	problems []layoutstore.Problem
 	byDigest map[digest.Digest]layoutstore.Problem
 }
 
-// newSource audits a repository.
+// newSource audits a repository. Errors: those of layoutstore.Snapshot's AuditWith.
 func newSource(ctx context.Context, tree *layoutstore.Snapshot, path string, whole bool) (*source, error) {
 	repo, err := tree.At(path)
 	if err != nil {
@@ -57,7 +57,7 @@ func newSource(ctx context.Context, tree *layoutstore.Snapshot, path string, who
 const maxProblems = 1000
 
 // problems lists the problems that keep the selected sources from being pushed completely. A
-// problem without a repository concerns all of them.
+// problem without a layout concerns all repositories.
 func (p *planning) problems(scan []layoutstore.Problem, sources []*source) {
 	for _, found := range scan {
 		if found.IsFailure() && (found.Layout == "" || p.selection.Has(found.Layout)) {
@@ -78,8 +78,8 @@ func (p *planning) problems(scan []layoutstore.Problem, sources []*source) {
 	slices.SortStableFunc(p.plan.Problems, problem.Compare)
 }
 
-// Failures returns what keeps the selected sources from being pushed completely: the problems,
-// and manifests that are left out of a repository without problems.
+// Failures returns everything that keeps the selected sources from being pushed completely: the
+// problems, and the left-out manifests of repositories without problems.
 func (p *Plan) Failures(s Selection) []layoutstore.Problem {
 	all := slices.Clone(p.Problems)
 	explained := map[string]bool{}
@@ -121,24 +121,23 @@ func (s *source) blob(d digest.Digest) (*Blob, bool) {
 func (s *source) discoveryBlob(d digest.Digest) (*Blob, bool) {
 	content, ok := s.repo.DiscoveryContent(d)
 	return &Blob{Digest: d, Size: int64(len(content)), open: func(context.Context) (io.ReadSeekCloser, error) {
-		return readSeekNopCloser{bytes.NewReader(content)}, nil
+		return struct {
+			io.ReadSeeker
+			io.Closer
+		}{bytes.NewReader(content), io.NopCloser(nil)}, nil
 	}}, ok
 }
 
-type readSeekNopCloser struct{ io.ReadSeeker }
-
-func (readSeekNopCloser) Close() error { return nil }
-
-// refuses reports whether and why a manifest cannot be pushed; broken are earlier manifests
-// that cannot be pushed.
-func (s *source) refuses(m *closure.Manifest, broken map[digest.Digest]layoutstore.Kind) (layoutstore.Problem, bool) {
+// findProblem returns the problem because of which a manifest cannot be pushed, if any; broken
+// are the earlier manifests that cannot be pushed.
+func (s *source) findProblem(m *closure.Manifest, broken map[digest.Digest]layoutstore.Kind) (layoutstore.Problem, bool) {
 	p := layoutstore.Problem{Kind: layoutstore.Damaged}
 	var refused *layoutstore.ProblemError
 	own, known := s.byDigest[m.Digest]
 	switch {
 	case m.Unavailable == nil && len(m.Refs.Faults) == 0:
 		var ok bool
-		if p, ok = s.refusesContent(m, broken); !ok {
+		if p, ok = s.findContentProblem(m, broken); !ok {
 			return p, false
 		}
 	case known:
@@ -153,8 +152,9 @@ func (s *source) refuses(m *closure.Manifest, broken map[digest.Digest]layoutsto
 	return s.about(p, m), true
 }
 
-// refusesContent reports whether a blob or child of a manifest is missing or damaged.
-func (s *source) refusesContent(m *closure.Manifest, broken map[digest.Digest]layoutstore.Kind) (layoutstore.Problem, bool) {
+// findContentProblem returns the problem of a manifest's first child or blob that is missing or
+// damaged.
+func (s *source) findContentProblem(m *closure.Manifest, broken map[digest.Digest]layoutstore.Kind) (layoutstore.Problem, bool) {
 	for _, d := range m.Refs.Children {
 		if kind, ok := broken[d.Digest]; ok {
 			return layoutstore.Problem{Kind: kind, Reason: fmt.Sprintf("its child %s cannot be pushed", d.Digest)}, true
@@ -178,13 +178,13 @@ func (s *source) refusesContent(m *closure.Manifest, broken map[digest.Digest]la
 	return layoutstore.Problem{}, false
 }
 
-// about sets the manifest and the tags of a problem.
+// about returns a problem with the digest, tags, type and layout of a manifest.
 func (s *source) about(p layoutstore.Problem, m *closure.Manifest) layoutstore.Problem {
 	p.Digest, p.Tags, p.MediaType, p.Layout = m.Digest, m.TagsTo(), m.MediaType, s.path
 	return p
 }
 
-// nonDistributable returns the problem of a layer that a manifest names and the tree may omit.
+// nonDistributable returns the problem of a missing layer that the tree may omit.
 func (s *source) nonDistributable(r *Repository, m *closure.Manifest, ref closure.Ref) layoutstore.Problem {
 	p := s.about(layoutstore.Problem{Kind: layoutstore.Incomplete, Reason: "a non-distributable layer that is missing from the sources"}, m)
 	p.Repository, p.Digest, p.MediaType = r.Name, ref.Digest, cmp.Or(ref.MediaType, p.MediaType)

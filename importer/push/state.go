@@ -10,20 +10,19 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// State stores on disk what a later push needs to resume an interrupted one: one file per
-// running upload, with only its Location, and one file that says that a push has begun. Only
-// the owner can read the files.
+// State is a directory with everything that a later push needs to resume an interrupted one:
+// one file per running upload, with only its Location, and one marker file per destination of
+// an incomplete push. Only the owner can read the files.
 type State struct {
 	dir string
 }
 
-// stateLife is how long a session is worth a try. Registries drop sessions after some time.
+// stateLife is how long a push tries to resume an upload: registries drop uploads after some
+// time.
 const stateLife = 24 * time.Hour
 
 // OpenState opens the directory, and creates it if it is missing. An empty dir disables the
@@ -56,38 +55,24 @@ func (s *State) sweep() error {
 
 const suffix = ".push"
 
-// isStateFile reports whether a file name is one of a State. Other files in the directory are
-// left alone.
+// isStateFile reports whether a State could have written a file of this name. A State never
+// removes other files.
 func isStateFile(name string) bool {
 	sum, ok := strings.CutSuffix(name, suffix)
 	_, err := hex.DecodeString(sum)
 	return ok && err == nil && len(sum) == 32 && sum == strings.ToLower(sum)
 }
 
-// file returns the path of the file of a key.
-func (s *State) file(key ...string) string {
+// file returns the file of a key. The file implements client.Sessions.
+func (s *State) file(key ...string) *stateFile {
+	if s.dir == "" {
+		return &stateFile{}
+	}
 	sum := sha256.Sum256([]byte(strings.Join(key, "\n")))
-	return filepath.Join(s.dir, hex.EncodeToString(sum[:16])+suffix)
+	return &stateFile{filepath.Join(s.dir, hex.EncodeToString(sum[:16])+suffix)}
 }
 
-// session returns the file of one upload. It implements client.Sessions.
-func (s *State) session(host, repository string, d digest.Digest) *stateFile {
-	if s.dir == "" {
-		return &stateFile{}
-	}
-	return &stateFile{s.file(host, repository, d.String())}
-}
-
-// begun returns the file that says that a push to a destination has begun. Then the registry
-// may have content that it does not list.
-func (s *State) begun(destination string) *stateFile {
-	if s.dir == "" {
-		return &stateFile{}
-	}
-	return &stateFile{s.file("push", destination)}
-}
-
-// stateFile is one file of the state; without a name it stores nothing.
+// stateFile is one file of the state. If its name is empty, it stores nothing.
 type stateFile struct{ name string }
 
 const maxState = 64 << 10 // bytes: it only contains a Location

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"time"
@@ -9,7 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Summary describes what a push has done.
+// Summary is the result of a push.
 type Summary struct {
 	Blobs         BlobCounts `json:"blobs"`
 	Manifests     Counts     `json:"manifests"`
@@ -22,9 +23,9 @@ type Summary struct {
 	Seconds       float64    `json:"seconds"`
 	Slowest       *Slowest   `json:"slowest"` // nil if no blob was sent
 	Notices       []string   `json:"notices"` // limitations of the registry that are not failures
-	// Differences are what the proof did not find, although the registry acknowledged it.
+	// Differences are content that the registry acknowledged but does not have as planned.
 	Differences []Difference `json:"gaps"`
-	Complete    bool         `json:"complete"` // everything in the plan was found in the registry
+	Complete    bool         `json:"complete"` // the registry has everything in the plan
 }
 
 // BlobCounts count blobs, once for each repository.
@@ -40,7 +41,7 @@ type Counts struct {
 	Present int `json:"present"`
 }
 
-// TagCounts count tags; a replaced one led elsewhere before, and counts as pushed too.
+// TagCounts count tags. A replaced tag led to another manifest before, and counts as pushed too.
 type TagCounts struct {
 	Pushed   int `json:"pushed"`
 	Present  int `json:"present"`
@@ -60,11 +61,15 @@ func (s Summary) Written() bool {
 	return s.Blobs.Pushed+s.Blobs.Mounted+s.Manifests.Pushed+s.Tags.Pushed+s.ReferrersTags+s.Relisted > 0
 }
 
-func (s *Summary) slowest(repository string, b *Blob, took time.Duration) {
+// addTransfer notes the duration of a blob's transfer if it is the longest one.
+func (s *Summary) addTransfer(repository string, b *Blob, took time.Duration) {
 	if s.Slowest == nil || took.Seconds() > s.Slowest.Seconds {
 		s.Slowest = &Slowest{repository, b.Digest, b.Size, took.Seconds()}
 	}
 }
+
+// maxDifferences limits the differences that are printed for people.
+const maxDifferences = 20
 
 // WriteText prints the summary for people.
 func (s Summary) WriteText(w io.Writer) error {
@@ -77,30 +82,19 @@ func (s Summary) WriteText(w io.Writer) error {
 			s.Manifests.Present, blobs, s.Tags.Present, s.Requests, s.Seconds)
 		return err
 	}
-	_, err := fmt.Fprintf(w, "tags:      %d pushed (%d of them replaced), %d present\nmanifests: %d pushed, %d present\nblobs:     %d pushed, %d mounted, %d present\nsent:      %s in %.1f s, %d requests, %d retries\n",
-		s.Tags.Pushed, s.Tags.Replaced, s.Tags.Present, s.Manifests.Pushed, s.Manifests.Present,
-		s.Blobs.Pushed, s.Blobs.Mounted, s.Blobs.Present, humanize.Bytes(uint64(s.BytesSent)), s.Seconds, s.Requests, s.Retries)
-	if err == nil && s.Slowest != nil {
-		_, err = fmt.Fprintf(w, "slowest:   %s of %s, %s in %.1f s\n", s.Slowest.Digest, s.Slowest.Repository, humanize.Bytes(uint64(s.Slowest.Size)), s.Slowest.Seconds)
+	b := bufio.NewWriter(w)
+	fmt.Fprintf(b, "tags:      %d pushed (%d of them replaced), %d present\n", s.Tags.Pushed, s.Tags.Replaced, s.Tags.Present)
+	fmt.Fprintf(b, "manifests: %d pushed, %d present\n", s.Manifests.Pushed, s.Manifests.Present)
+	fmt.Fprintf(b, "blobs:     %d pushed, %d mounted, %d present\n", s.Blobs.Pushed, s.Blobs.Mounted, s.Blobs.Present)
+	fmt.Fprintf(b, "sent:      %s in %.1f s, %d requests, %d retries\n", humanize.Bytes(uint64(s.BytesSent)), s.Seconds, s.Requests, s.Retries)
+	if s.Slowest != nil {
+		fmt.Fprintf(b, "slowest:   %s of %s, %s in %.1f s\n", s.Slowest.Digest, s.Slowest.Repository, humanize.Bytes(uint64(s.Slowest.Size)), s.Slowest.Seconds)
 	}
-	if err != nil {
-		return err
+	for _, d := range s.Differences[:min(len(s.Differences), maxDifferences)] {
+		fmt.Fprintln(b, d)
 	}
-	return writeDifferences(w, s.Differences)
-}
-
-// maxDifferences limits the differences that are printed for people.
-const maxDifferences = 20
-
-func writeDifferences(w io.Writer, differences []Difference) error {
-	for _, g := range differences[:min(len(differences), maxDifferences)] {
-		if _, err := fmt.Fprintln(w, g); err != nil {
-			return err
-		}
+	if more := len(s.Differences) - maxDifferences; more > 0 {
+		fmt.Fprintf(b, "… and %d more: --output json has all of them\n", more)
 	}
-	if len(differences) <= maxDifferences {
-		return nil
-	}
-	_, err := fmt.Fprintf(w, "… and %d more: --output json has all of them\n", len(differences)-maxDifferences)
-	return err
+	return b.Flush()
 }

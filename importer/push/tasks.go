@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// task is a step of a push. It runs after all tasks that it waits for.
+// task is a step of a push. It runs when all tasks that it waits for are done.
 type task struct {
 	run   func(context.Context) error
 	waits int
@@ -23,8 +23,8 @@ func (t *task) after(others ...*task) {
 	}
 }
 
-// perform runs tasks, at most jobs at once, in order unless they have to wait. The first error
-// stops all.
+// perform runs tasks, at most jobs at once. It starts them in the order of the list, except
+// those that have to wait. The first error stops all tasks.
 func perform(ctx context.Context, jobs int, tasks []*task) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan *task, len(tasks))

@@ -24,7 +24,7 @@ func TestCausesReachEveryCommand(t *testing.T) {
 		{quota, "a quota of deckhouse is used up", "raise it"},
 		{wrong, "the token server auth.example refuses the login", "check the name and the password"},
 		{nobody, "nobody is logged in to registry.example", "docker login"},
-		{&push.ProofError{Differences: []push.Difference{{Kind: push.Missing, Repository: "a", Reference: "v1"}}}, "whatever it answered before", "--check-blobs"},
+		{&push.ProofError{Differences: []push.Difference{{Kind: push.Missing, Repository: "a", Reference: "v1"}}}, "although it acknowledged them", "--check-blobs"},
 		{&push.ProofError{Differences: []push.Difference{{Kind: push.WrongSize, Repository: "a", Reference: "sha256:1"}}}, "wrong-size: a sha256:1", "delete sha256:1 of a there"},
 	} {
 		for name, sorted := range map[string]error{"push": exit.PushError(test.err), "pull": exit.PullError(t.Context(), test.err)} {
