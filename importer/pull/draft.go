@@ -18,21 +18,21 @@ type Planner interface {
 	// Check rejects options that contradict each other, or that no source of the reference
 	// can satisfy, before the first request. Errors: ErrUsage.
 	Check(source client.Reference) error
-	// Plan adds to a draft what is to be pulled. It is called again, with a new draft, when
-	// an optional unit turns out to be incomplete: see [Draft.Skips]. Its requests to the
-	// source are the same then.
+	// Plan adds the chosen content to a draft. It is called again, with a new draft, when an
+	// optional unit turns out to be incomplete: see [Draft.Skips]. It must then make the same
+	// requests to the source.
 	Plan(ctx context.Context, d *Draft) error
 }
 
-// Draft is a plan in the making. Its methods may be called from several goroutines.
+// Draft is a plan under construction. Its methods may be called from several goroutines.
 type Draft struct {
 	Root     client.Reference // REGISTRY/PATH
-	Source   *Source          // what the registry has
-	Platform *Platform        // that the options request; nil for none
+	Source   *Source          // reads the registry
+	Platform *Platform        // of the options; nil for none
 
 	jobs       int
 	noTagLists bool
-	allow      *allowance // nil if a pull must be complete
+	allow      *allowance // nil if the pull must be complete
 
 	mu         sync.Mutex
 	layouts    map[string]*Layout // by archive and path
@@ -40,7 +40,7 @@ type Draft struct {
 	components []*Component
 	problems   []Problem
 	incomplete map[Unit]string // incomplete units, and why
-	missing    []Problem       // optional, and missing in the source
+	missing    []Problem       // optional content that is missing in the source
 	files      []PlannedFile
 }
 
@@ -59,24 +59,24 @@ type Layout struct {
 	images  map[string]bundle.Image // by tag, or by digest if untagged
 	digests map[digest.Digest]bool  // digests of these images
 
-	referrers int                    // that were found in lists of referrers
+	referrers int                    // number of manifests found in lists of referrers
 	problems  []Problem              // of an optional layout
 	neededBy  map[string][]Unit      // by tag
-	without   map[digest.Digest]bool // digests of incomplete images
+	skipped   map[digest.Digest]bool // digests of incomplete images
 }
 
-// Rules say how a layout is planned.
+// Rules are the rules by which a layout is planned.
 type Rules struct {
-	Part     Part      // what its images are part of
+	Part     Part      // of problems with its images
 	Platform *Platform // keep only this image of an index; nil keeps the index
-	Empty    Empty     // what happens to it without images
-	Optional bool      // skip the layout if part of it is missing
+	Empty    Empty     // whether to keep the layout without images
+	Optional bool      // skip the layout if any of its content is missing
 
-	Attestations Attestations // which of them come with its images
-	AttestIn     *Layout      // where they are stored; nil for the layout itself
+	Attestations Attestations // that are pulled with its images
+	AttestIn     *Layout      // layout for the attestations; nil for the same layout
 }
 
-// Empty says what happens to a layout without images.
+// Empty decides whether a layout without images is kept.
 type Empty int
 
 // A layout without images is skipped; or kept if its archive has other images; or always
@@ -87,7 +87,7 @@ const (
 	KeepEmpty
 )
 
-// Attestations say which attestations come with images.
+// Attestations decides which attestations are pulled with images.
 type Attestations int
 
 // Attestations are found by the digest and by the tag of an image, by its digest only, or
@@ -98,7 +98,7 @@ const (
 	NoAttestations
 )
 
-// Layout returns the layout at a path of an archive. The first call sets its rules.
+// Layout returns the layout at a path of an archive. The first call creates it with its rules.
 func (d *Draft) Layout(archive, path, repository string, rules Rules) *Layout {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -107,15 +107,15 @@ func (d *Draft) Layout(archive, path, repository string, rules Rules) *Layout {
 	if l == nil {
 		l = &Layout{Path: path, Repository: repository, rules: rules, archive: archive,
 			planned: bundle.Layout{Path: path, Repository: repository},
-			images:  map[string]bundle.Image{}, digests: map[digest.Digest]bool{}, neededBy: map[string][]Unit{}, without: map[digest.Digest]bool{}}
+			images:  map[string]bundle.Image{}, digests: map[digest.Digest]bool{}, neededBy: map[string][]Unit{}, skipped: map[digest.Digest]bool{}}
 		d.layouts[key] = l
 		d.order = append(d.order, l)
 	}
 	return l
 }
 
-// Copy plans, for a layout, the images that are planned for the layout at a path of
-// another archive, and returns their tags.
+// Copy adds to a layout the images that are planned for the layout at a path of another
+// archive, and returns their tags.
 func (d *Draft) Copy(to *Layout, archive, path string) map[string]bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -144,8 +144,8 @@ func (d *Draft) File(name string, data []byte) {
 	d.files = append(d.files, PlannedFile{Name: name, Size: int64(len(data)), data: data})
 }
 
-// HasNoTagLists says that the source lists no tags: the pull requests each tag.
-func (d *Draft) HasNoTagLists() { d.noTagLists = true }
+// DisableTagLists makes the pull request each tag, for a source that lists no tags.
+func (d *Draft) DisableTagLists() { d.noTagLists = true }
 
 // Each calls do for 0 to n-1, several at a time.
 func (d *Draft) Each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
@@ -162,8 +162,8 @@ func (d *Draft) eachLayout(ctx context.Context, do func(ctx context.Context, l *
 	return d.Each(ctx, len(d.order), func(ctx context.Context, i int) error { return do(ctx, d.order[i]) })
 }
 
-// plan runs the planner and completes its layouts. Errors: ErrUsage, *IncompleteError; those
-// of the planner and of the client.
+// plan runs the planner and completes the layouts. Errors: ErrUsage, *IncompleteError,
+// errIncompleteUnits; those of the planner and of the client.
 func (d *Draft) plan(ctx context.Context, planner Planner) (*Plan, error) {
 	if err := planner.Plan(ctx, d); err != nil {
 		return nil, err
@@ -221,11 +221,10 @@ func (d *Draft) assemble() (*Plan, error) {
 	return plan, nil
 }
 
-// errIncompleteUnits says that a plan has incomplete units.
+// errIncompleteUnits reports that a plan has incomplete units, and must be made without them.
 var errIncompleteUnits = errors.New("planned with incomplete units")
 
-// makePlan makes a plan, and makes it again without the units that turn out to be
-// incomplete.
+// makePlan makes a plan, and repeats that without units that turn out to be incomplete.
 func makePlan(ctx context.Context, o Options, src *Source, allow *allowance) (*Plan, error) {
 	for {
 		plan, err := newDraft(o, src, allow).plan(ctx, o.Planner)

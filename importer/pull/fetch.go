@@ -45,20 +45,20 @@ func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories 
 	return err
 }
 
-// fetchFrom fetches a blob from one repository. If the content is wrong, it fetches it
+// fetchFrom fetches a blob from one repository. If the content is wrong, fetchFrom fetches it
 // again, past caches, before it gives up.
 func (f *fetcher) fetchFrom(ctx context.Context, repository string, b closure.Descriptor) error {
 	return f.registry.RetryMismatch(ctx, bundle.IsDigestError, func(fresh bool) error {
 		resumed, err := f.fetchMissing(ctx, repository, b, fresh)
-		if resumed && bundle.IsDigestError(err) { // the stored part may be what is wrong
+		if resumed && bundle.IsDigestError(err) { // the part of the earlier attempt may be wrong
 			_, err = f.fetchMissing(ctx, repository, b, fresh)
 		}
 		return err
 	})
 }
 
-// fetchMissing fetches what is missing of the blob. If the content is wrong, it removes
-// the part.
+// fetchMissing resumes the download of a blob, and reports whether an earlier attempt had begun
+// it. If the content is wrong, it removes the part.
 func (f *fetcher) fetchMissing(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (resumed bool, err error) {
 	part, err := os.OpenFile(f.work.part(b.Digest), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -72,7 +72,8 @@ func (f *fetcher) fetchMissing(ctx context.Context, repository string, b closure
 	}
 	if have > b.Size {
 		sum, have = b.Digest.Algorithm().Digester(), 0
-		if err := rewind(part); err != nil {
+		_, err := part.Seek(0, io.SeekStart)
+		if err := errors.Join(err, part.Truncate(0)); err != nil {
 			return false, err
 		}
 	}
@@ -108,7 +109,7 @@ func (f *fetcher) fetchRest(ctx context.Context, repository string, b closure.De
 	defer r.Close()
 	n, err := f.work.copy(io.MultiWriter(part, sum, counter{f.meter}), r)
 	if err == nil && have+n != b.Size {
-		err = fmt.Errorf("%s: received %d bytes, the manifest says %d: %w", b.Digest, have+n, b.Size, io.ErrUnexpectedEOF)
+		err = fmt.Errorf("%s: received %d bytes, but the manifest says %d: %w", b.Digest, have+n, b.Size, io.ErrUnexpectedEOF)
 	}
 	if err != nil {
 		f.meter.Add(-have - n) // the next attempt counts them again
@@ -116,15 +117,7 @@ func (f *fetcher) fetchRest(ctx context.Context, repository string, b closure.De
 	return err
 }
 
-func rewind(part *os.File) error {
-	if err := part.Truncate(0); err != nil {
-		return err
-	}
-	_, err := part.Seek(0, io.SeekStart)
-	return err
-}
-
-// counter counts what is written to it.
+// counter counts the bytes that are written to it.
 type counter struct{ meter Meter }
 
 func (c counter) Write(p []byte) (int, error) {
@@ -132,8 +125,8 @@ func (c counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// copyBlob copies a blob that is stored elsewhere into the working directory, and
-// reports whether it has its digest. If not, a part that an earlier pull left stays.
+// copyBlob copies a blob that is stored elsewhere into the working directory, and reports
+// whether the content has its digest. Otherwise it keeps the part from an earlier pull, if any.
 func (f *fetcher) copyBlob(ctx context.Context, where extent.List, b closure.Descriptor) (bool, error) {
 	r, err := where.Open(ctx)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
 )
 
-// Files returns those of the named files that an image has, by path.
+// Files returns the content of the named files in an image, by path. It omits missing ones.
 func (s *Source) Files(ctx context.Context, repository string, image closure.Descriptor, names ...string) (map[string][]byte, error) {
 	key := strings.Join(append([]string{s.Name(repository, image.Digest.String())}, names...), " ")
 	return remember(&s.mu, s.files, key, func() (map[string][]byte, error) {
@@ -24,8 +24,9 @@ func (s *Source) Files(ctx context.Context, repository string, image closure.Des
 	})
 }
 
-// readFiles reads files out of layers. If the content of a layer is wrong, it reads it
-// again, past caches, before it gives up; a layer on disk was fetched like that already.
+// readFiles reads files out of layers. If the content of a layer is wrong, readFiles reads it
+// again, past caches, before it gives up. It does not repeat that for a layer that fetchLayer
+// could not fetch: fetchLayer has done the same.
 func (s *Source) readFiles(ctx context.Context, repository string, layers []imagefile.Layer, names []string) (files map[string][]byte, err error) {
 	var notFetched error
 	isWrong := func(err error) bool { return notFetched == nil && bundle.IsDigestError(err) }
@@ -42,8 +43,8 @@ func (s *Source) readFiles(ctx context.Context, repository string, layers []imag
 	return files, err
 }
 
-// layersOf returns the layers of an image, or of the first image of an index: any platform
-// will do.
+// layersOf returns the layers of an image, or of the first image of an index: the files that
+// are read are the same for all platforms.
 func (s *Source) layersOf(ctx context.Context, repository string, image closure.Descriptor) (layers []imagefile.Layer, err error) {
 	var unread error
 	found, err := closure.Layers(image.Digest, func(d digest.Digest) (body []byte, err error) {
@@ -59,18 +60,18 @@ func (s *Source) layersOf(ctx context.Context, repository string, image closure.
 	return layers, err
 }
 
-// fetchLayer fetches a complete layer to disk, if anything may be written: it will be
-// needed.
+// fetchLayer fetches a complete layer to disk, unless nothing may be written: the bundle will
+// need it.
 func (s *Source) fetchLayer(ctx context.Context, repository string, layer closure.Descriptor) error {
 	if s.work == nil {
 		return nil
 	}
-	// A layer missing in one repository may be in another, with the same content.
+	// The key contains the repository: a layer may be missing in one and exist in another.
 	key := s.Name(repository, layer.Digest.String())
 	_, err := remember(&s.mu, s.fetched, key, func() (struct{}, error) {
-		turn := s.layerLock(layer.Digest)
-		turn.Lock()
-		defer turn.Unlock()
+		lock := s.layerLock(layer.Digest)
+		lock.Lock()
+		defer lock.Unlock()
 		if s.work.hasBlob(layer.Digest, layer.Size) {
 			return struct{}{}, nil
 		}

@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// complete adds to a layout everything that belongs to its images, and everything that
-// these lead to. It leaves out incomplete images where that is allowed.
+// complete adds to a layout the signatures and other referrers of its images, and everything
+// that all of these lead to. It skips incomplete images if that is allowed.
 func (d *Draft) complete(ctx context.Context, l *Layout) error {
 	base := maps.Clone(l.images)
 	for {
@@ -31,8 +31,8 @@ func (d *Draft) complete(ctx context.Context, l *Layout) error {
 	}
 }
 
-// completeOnce completes a layout. It returns the incomplete images and the reasons if they
-// can be skipped; otherwise it reports problems.
+// completeOnce completes a layout. It returns incomplete images, with the reasons, if they can
+// be skipped; otherwise it notes problems.
 func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.Digest]string, err error) {
 	if err := d.addReferring(ctx, l); err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.
 	return d.collect(ctx, l, graph)
 }
 
-// tops returns the images of a layout, where a traversal begins.
+// tops returns the images of a layout, from which a traversal starts.
 func (l *Layout) tops() (tops []closure.Top) {
 	byDigest := map[digest.Digest]int{}
 	for _, key := range sortedKeys(l.images) {
@@ -148,7 +148,7 @@ func topsOf(b *closure.Blob) (tops []*closure.Manifest) {
 }
 
 // hasNonDistributable reports whether the registry has a layer whose media type allows it to be
-// missing. If the layer is missing, distributed adds a note to the draft.
+// missing. If the layer is missing, it adds a note to the component.
 func (d *Draft) hasNonDistributable(ctx context.Context, l *Layout, b *closure.Blob) (bool, error) {
 	_, err := d.Source.registry.HeadBlob(ctx, l.Repository, b.Digest)
 	switch {
@@ -161,7 +161,7 @@ func (d *Draft) hasNonDistributable(ctx context.Context, l *Layout, b *closure.B
 	defer d.mu.Unlock()
 	for _, c := range d.components {
 		if slices.Contains(c.Archives, l.archive) {
-			c.Note("%s: %s: left out: a non-distributable layer that the registry does not have", d.Source.Name(l.Repository, b.Digest.String()), strings.Join(b.TagsTo(), ", "))
+			c.Note("%s: %s: left out: a non-distributable layer that is missing from the registry", d.Source.Name(l.Repository, b.Digest.String()), strings.Join(b.TagsTo(), ", "))
 			break
 		}
 	}

@@ -29,13 +29,14 @@ func (d *Draft) Add(ctx context.Context, l *Layout, tag, reference string) (bool
 	return ok, err
 }
 
-// AddIfThere plans the image of a reference, under a tag, if it exists.
+// AddIfThere plans the image of a reference, under a tag, if it exists, and reports whether it
+// does.
 func (d *Draft) AddIfThere(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
 	return d.addNamed(ctx, l, tag, reference, reference)
 }
 
-// Alias plans an image under another tag of the same repository, if that tag exists. The bundle
-// names the image by that tag, as d8 does.
+// Alias plans the image of a reference under another tag, if it exists. The bundle names the
+// image by that other tag, as d8 does.
 func (d *Draft) Alias(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
 	return d.addNamed(ctx, l, tag, reference, tag)
 }
@@ -43,8 +44,8 @@ func (d *Draft) Alias(ctx context.Context, l *Layout, tag, reference string) (bo
 // addNamed plans the image of a reference, if it exists, under a tag and a name.
 func (d *Draft) addNamed(ctx context.Context, l *Layout, tag, reference, name string) (bool, error) {
 	image, ok, err := d.Choose(ctx, l, tag, reference)
-	if err != nil || !ok || image.Digest == "" || l.without[image.Digest] {
-		return ok, err // without an image, its problem is reported
+	if err != nil || !ok || image.Digest == "" || l.skipped[image.Digest] {
+		return ok, err // the problem of an unusable image is reported already
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -61,9 +62,9 @@ func (d *Draft) ImageOf(l *Layout, tag string) (closure.Descriptor, bool) {
 	return i.Descriptor, ok
 }
 
-// Choose returns the image of a reference that a layout will have under a tag, and whether
-// it exists. Of an index, it is the image for the layout's platform. If the image is
-// unusable, Choose reports a problem and the descriptor is zero.
+// Choose returns the image of a reference that a layout will have under a tag, and whether the
+// reference exists. For an index, it returns the image for the layout's platform. If the image
+// is unusable, Choose reports a problem and the descriptor is zero.
 func (d *Draft) Choose(ctx context.Context, l *Layout, tag, reference string) (image closure.Descriptor, ok bool, err error) {
 	image, err = d.Source.Resolve(ctx, l.Repository, reference)
 	switch {
@@ -81,7 +82,7 @@ func (d *Draft) Choose(ctx context.Context, l *Layout, tag, reference string) (i
 
 // choosePlatform returns the manifest for the layout's platform if an image is an index. If
 // the index has none, it reports a problem, and the descriptor is zero. An index requested by
-// digest stays unless the options say otherwise: clusters request that digest too.
+// digest stays unless the options name a platform: clusters request that digest too.
 func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference string, image closure.Descriptor) (closure.Descriptor, error) {
 	want := l.rules.Platform
 	if digest.Digest(reference).Validate() == nil {
@@ -100,7 +101,7 @@ func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference st
 		return closure.Descriptor{}, nil
 	}
 	for _, m := range index.Manifests {
-		if platform.Same(m.Platform, want.spec()) {
+		if platform.Same(m.Platform, (*specs.Platform)(want)) {
 			return d.child(ctx, l, tag, m.Digest)
 		}
 	}
@@ -114,19 +115,19 @@ func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference st
 // child returns a manifest that an index names.
 func (d *Draft) child(ctx context.Context, l *Layout, tag string, child digest.Digest) (closure.Descriptor, error) {
 	image, err := d.Source.Resolve(ctx, l.Repository, child.String())
-	switch {
-	case IsAbsent(err):
-		d.AddLayoutProblem(l, newMissing(l.Repository, child.String(), "missing, but its index names it"), tag)
-		return closure.Descriptor{}, nil
-	case IsUnusable(err):
-		d.AddLayoutProblem(l, newMissing(l.Repository, child.String(), err.Error()), tag)
-		return closure.Descriptor{}, nil
+	if !IsAbsent(err) && !IsUnusable(err) {
+		return image, err
 	}
-	return image, err
+	reason := err.Error()
+	if IsAbsent(err) {
+		reason = "missing, but its index names it"
+	}
+	d.AddLayoutProblem(l, newMissing(l.Repository, child.String(), reason), tag)
+	return closure.Descriptor{}, nil
 }
 
-// IsThere reports whether the source has a tag. A HEAD that fails other than with 404 is
-// repeated as a GET: some proxies answer only that.
+// IsThere reports whether the source has a tag. If a HEAD fails with another status than 404,
+// IsThere repeats it as a GET: some proxies answer only a GET.
 func (d *Draft) IsThere(ctx context.Context, repository, tag string) (bool, error) {
 	_, err := d.Source.registry.HeadManifest(ctx, repository, tag)
 	if err != nil && !IsAbsent(err) {
@@ -138,7 +139,7 @@ func (d *Draft) IsThere(ctx context.Context, repository, tag string) (bool, erro
 	return err == nil, err
 }
 
-// UnusableError says that content of the source exists but cannot be used.
+// UnusableError reports content of the source that exists but cannot be used.
 type UnusableError struct{ Err error }
 
 func (e *UnusableError) Error() string { return e.Err.Error() }
@@ -146,7 +147,7 @@ func (e *UnusableError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *UnusableError) Unwrap() error { return e.Err }
 
-// IsUnusable reports whether an error says that a manifest exists but cannot be used.
+// IsUnusable reports whether an error means that a manifest exists but cannot be used.
 func IsUnusable(err error) bool {
 	var unusable *UnusableError
 	return errors.As(err, &unusable) || errors.Is(err, client.ErrMismatch)

@@ -13,27 +13,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Part is what a problem affects: whether an incomplete bundle can be published without
-// it, and why.
+// Part is the part of a bundle that a problem affects: whether an incomplete bundle can be
+// published without it, and why.
 type Part struct {
 	Optional bool
 	Reason   string
 }
 
-// contradiction returns the part of manifests that contradict each other.
-func contradiction() Part { return Part{false, "one of them is wrong, and which is not known"} }
+// requiredPart returns the part of planned content about which nothing else is known.
+func requiredPart() Part { return Part{false, "the plan requires it"} }
 
-// repositoryPart returns an image of a repository that is pulled as it is.
-func repositoryPart() Part { return Part{true, "the other images do not need it"} }
-
-// publishedPart is content that was to be published, and about which no more is known.
-func publishedPart() Part { return Part{false, "the plan requires it"} }
-
-// Unit is pulled completely or not at all: one version of a component.
+// Unit is one version of a component, which is pulled completely or not at all.
 type Unit struct{ Component, Version string }
 
-// allowance is what a pull that may be incomplete has found missing: it plans again
-// without that. A nil allowance allows nothing.
+// allowance is the content that a pull which may be incomplete has found missing, and plans
+// without. If it is nil, the pull must be complete.
 type allowance struct {
 	lost     map[digest.Digest]string // blobs that are missing or damaged in the source, and why
 	skip     map[Unit]string          // incomplete units, and why
@@ -47,7 +41,7 @@ func newAllowance(o *Options) *allowance {
 	return &allowance{lost: map[digest.Digest]string{}, skip: map[Unit]string{}}
 }
 
-// noteLost notes the blobs that an error is about, and reports whether to retry the pull
+// noteLost notes the lost blobs that an error lists, and reports whether to retry the pull
 // without them.
 func (a *allowance) noteLost(err error) bool {
 	var incomplete *IncompleteError
@@ -64,7 +58,7 @@ func (a *allowance) noteLost(err error) bool {
 	return len(a.lost) > before
 }
 
-// Need says that a unit needs the image of a tag in a layout.
+// Need notes that a unit needs the image of a tag in a layout.
 func (d *Draft) Need(l *Layout, tag string, u Unit) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,8 +79,8 @@ func (d *Draft) NotSkipped(component string, versions []string) []string {
 	return slices.DeleteFunc(slices.Clone(versions), func(v string) bool { return d.Skips(Unit{component, v}) })
 }
 
-// Absorb turns an error about content into problems with a part of a unit; the unit may
-// have no version. It returns any other error.
+// Absorb turns an *IncompleteError into problems of a part of a unit, which may have no version.
+// It returns any other error.
 func (d *Draft) Absorb(err error, part Part, u Unit) error {
 	var incomplete *IncompleteError
 	if !errors.As(err, &incomplete) {
@@ -107,7 +101,7 @@ func (d *Draft) Absorb(err error, part Part, u Unit) error {
 }
 
 // judgeProblems decides whether a draft can be pulled in spite of its problems. Errors:
-// *IncompleteError if not; errIncompleteUnits if it must be planned again without them.
+// *IncompleteError if not; errIncompleteUnits if it must be planned again without more units.
 func (d *Draft) judgeProblems() error {
 	if d.allow == nil {
 		return Incomplete(d.problems)
@@ -116,7 +110,7 @@ func (d *Draft) judgeProblems() error {
 	for i, g := range d.problems {
 		if !g.Part.Optional {
 			refused = true
-			d.problems[i].Reason += ": a pull cannot do without it: " + cmp.Or(g.Part.Reason, publishedPart().Reason)
+			d.problems[i].Reason += ": a pull cannot do without it: " + cmp.Or(g.Part.Reason, requiredPart().Reason)
 		}
 	}
 	d.allow.problems = uniqueProblems(append(d.allow.problems, d.problems...))
@@ -133,17 +127,18 @@ func (d *Draft) judgeProblems() error {
 	return nil
 }
 
-// markRequired returns the problems of a pull of which nothing is left.
+// markRequired returns problems as those of required content: without it, nothing is left to
+// publish.
 func markRequired(problems []Problem) []Problem {
 	problems = slices.Clone(problems)
 	for i := range problems {
-		problems[i].Part = publishedPart()
+		problems[i].Part = requiredPart()
 	}
 	return problems
 }
 
-// uniqueProblems sorts problems and keeps one for each tag or digest of a component,
-// whatever the reasons.
+// uniqueProblems sorts problems and keeps only the first one for each tag or digest of a
+// component.
 func uniqueProblems(problems []Problem) []Problem {
 	all := sortProblems(problems)
 	slices.SortStableFunc(all, func(a, b Problem) int { return strings.Compare(a.Component, b.Component) })
@@ -152,8 +147,8 @@ func uniqueProblems(problems []Problem) []Problem {
 	})
 }
 
-// dropImages removes broken images, given by their digests and reasons, from a layout, and
-// resets the others to what was planned.
+// dropImages removes broken images from a layout, given by their digests and the reasons, and
+// resets it to the other images of base.
 func (d *Draft) dropImages(l *Layout, base map[string]bundle.Image, broken map[digest.Digest]string) {
 	for _, key := range sortedKeys(l.images) {
 		i := l.images[key]
@@ -164,19 +159,20 @@ func (d *Draft) dropImages(l *Layout, base map[string]bundle.Image, broken map[d
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for image := range broken {
-		l.without[image] = true
+		l.skipped[image] = true
 	}
 	l.images, l.digests, l.referrers = map[string]bundle.Image{}, map[digest.Digest]bool{}, 0
 	l.planned.Images, l.planned.Blobs = nil, nil
 	for key, i := range base {
-		if !l.without[i.Digest] {
+		if !l.skipped[i.Digest] {
 			l.images[key] = i
 			l.digests[i.Digest] = true
 		}
 	}
 }
 
-// imageReason names what is wrong in an image, unless that is the image itself.
+// imageReason returns the reason why an image is broken, and names the broken content unless it
+// is the image itself.
 func imageReason(image, wrong digest.Digest, reason string) string {
 	if image == wrong {
 		return reason

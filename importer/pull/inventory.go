@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// stageInventory stages the inventory of the directory as it will be, and its signature, if they
-// change. It is published together with what it lists.
+// stageInventory stages the inventory of the directory as it will be after the publication, and
+// its signature, if they change.
 func (r *run) stageInventory(ctx context.Context) error {
 	r.watch.Phase("listing", 0)
 	l := &lister{run: r}
@@ -29,15 +29,15 @@ func (r *run) stageInventory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	changed, err := r.stageBeside(inventory.Name, data)
+	changed, err := r.stageFile(inventory.Name, data)
 	if err != nil {
 		return err
 	}
 	if signature != nil {
-		_, err := r.stageBeside(inventory.SignatureName, signature)
+		_, err := r.stageFile(inventory.SignatureName, signature)
 		return err
 	}
-	// The signature of another inventory would only say that this one was altered.
+	// With the signature of the old inventory, the new one would look altered.
 	_, err = os.Lstat(filepath.Join(r.options.Dir, inventory.SignatureName))
 	if changed && (err == nil || r.work.publisher.IsBroken()) {
 		r.changes.Remove = append(r.changes.Remove, inventory.SignatureName)
@@ -52,7 +52,7 @@ func (r *run) encode(listed *inventory.Inventory) (data, signature []byte, err e
 	}
 	data, err = listed.Encode()
 	if old, readErr := plainfile.Read(filepath.Join(r.options.Dir, inventory.Name), inventory.MaxSize); err == nil && readErr == nil {
-		// An inventory that only names the key of its signature is the same, and stays signed.
+		// An old inventory that differs only in the key of its signature is kept, and stays signed.
 		if have, parseErr := inventory.Parse(old); parseErr == nil {
 			listed.Key = have.Key
 			if again, encodeErr := listed.Encode(); encodeErr == nil && string(again) == string(old) {
@@ -63,23 +63,14 @@ func (r *run) encode(listed *inventory.Inventory) (data, signature []byte, err e
 	return data, nil, err
 }
 
-// stageBeside stages a file beside the archives if it changes.
-func (r *run) stageBeside(name string, data []byte) (changed bool, err error) {
-	staged, err := r.work.publisher.StageIfNew(name, data)
-	if staged {
-		r.changes.Place = append(r.changes.Place, name)
-	}
-	return staged, err
-}
-
-// lister lists everything that the bundle's directory will have: what this pull writes and
-// keeps, and what another pull has left there.
+// lister lists everything that the bundle's directory will contain: the content that this pull
+// writes or keeps, and that of other pulls.
 type lister struct {
 	inventory.Builder
 	run *run
 }
 
-// list lists volumes in the order in which their tags count: archives, then the tree.
+// list lists archives, then the tree: of two equal tags, the one that is listed last counts.
 func (l *lister) list(ctx context.Context) error {
 	own := map[string]*bundle.Archive{}
 	var names []string
@@ -119,7 +110,13 @@ func (l *lister) list(ctx context.Context) error {
 			return err
 		}
 	}
-	return l.addFiles(ctx)
+	names = []string{bundle.ReleasesFile}
+	for _, f := range l.run.plan.Files {
+		if f.Name != bundle.ReleasesFile {
+			names = append(names, f.Name)
+		}
+	}
+	return l.addFiles(ctx, names...)
 }
 
 // addArchive adds an archive of this pull.
@@ -129,7 +126,7 @@ func (l *lister) addArchive(ctx context.Context, a *bundle.Archive) error {
 	}
 	for _, f := range l.run.files[a.Name] {
 		l.AddFile(f)
-		if err := l.addBeside(ctx, f.Name); err != nil {
+		if err := l.addFiles(ctx, bundle.SumName(f.Name)); err != nil {
 			return err
 		}
 	}
@@ -151,29 +148,29 @@ func (l *lister) addLayout(layout *bundle.Layout) {
 	}
 }
 
-// addBeside adds the checksum file of a file, which may be staged.
-func (l *lister) addBeside(ctx context.Context, name string) error {
-	return l.addFileAt(ctx, bundle.SumName(name))
+// addFiles adds those of the named files that the published bundle will have. They may still be
+// staged.
+func (l *lister) addFiles(ctx context.Context, names ...string) error {
+	for _, name := range names {
+		dir := l.run.options.Dir
+		if slices.Contains(l.run.changes.Place, name) {
+			dir = l.run.work.publisher.Staged()
+		} else if slices.Contains(l.run.changes.Remove, name) {
+			continue
+		}
+		f, ok, err := bundle.ListFile(ctx, filepath.Join(dir, filepath.FromSlash(name)), name, true)
+		if err != nil {
+			return err
+		}
+		if ok {
+			l.AddFile(f)
+		}
+	}
+	return nil
 }
 
-// addFileAt adds a file of the published bundle, which may still be staged. It skips a file that
-// the publication removes.
-func (l *lister) addFileAt(ctx context.Context, name string) error {
-	dir := l.run.options.Dir
-	if slices.Contains(l.run.changes.Place, name) {
-		dir = l.run.work.publisher.Staged()
-	} else if slices.Contains(l.run.changes.Remove, name) {
-		return nil
-	}
-	f, ok, err := bundle.ListFile(ctx, filepath.Join(dir, filepath.FromSlash(name)), name, true)
-	if ok {
-		l.AddFile(f)
-	}
-	return err
-}
-
-// addOther adds an archive that another pull has left, unless it has problems: it is not part of
-// the bundle then.
+// addOther adds an archive of another pull, unless it has problems: such an archive is not part
+// of the bundle.
 func (l *lister) addOther(ctx context.Context, set volume.Set) error {
 	files := set.Files()
 	if len(files) == 0 {
@@ -193,14 +190,15 @@ func (l *lister) addOther(ctx context.Context, set volume.Set) error {
 			return err
 		}
 		l.AddFile(listed)
-		if err := l.addBeside(ctx, name); err != nil {
+		if err := l.addFiles(ctx, bundle.SumName(name)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// open opens what another pull has left, and returns its problems. s is nil if it cannot be read.
+// open opens content of other pulls, and returns its problems. s is nil if the content cannot be
+// read.
 func (l *lister) open(ctx context.Context, o layoutstore.Options) (s *layoutstore.Snapshot, problems []layoutstore.Problem, err error) {
 	o.Indexes, o.IgnoreInventory = []string{}, true
 	tree, err := layoutstore.Open(ctx, o)
@@ -242,10 +240,8 @@ func (l *lister) addOtherTree(ctx context.Context) error {
 		return err
 	}
 	for _, at := range paths {
-		for _, name := range bundle.LayoutFiles(at) {
-			if err := l.addFileAt(ctx, name); err != nil {
-				return err
-			}
+		if err := l.addFiles(ctx, bundle.LayoutFiles(at)...); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -261,22 +257,6 @@ func (l *lister) addTree() error {
 		}
 		for _, f := range files {
 			l.AddFile(f)
-		}
-	}
-	return nil
-}
-
-// addFiles adds the files beside the archives.
-func (l *lister) addFiles(ctx context.Context) error {
-	names := []string{bundle.ReleasesFile}
-	for _, f := range l.run.plan.Files {
-		if f.Name != bundle.ReleasesFile {
-			names = append(names, f.Name)
-		}
-	}
-	for _, name := range names {
-		if err := l.addFileAt(ctx, name); err != nil {
-			return err
 		}
 	}
 	return nil

@@ -51,15 +51,7 @@ func newImageProblem(kind layoutstore.Kind, repository string, i bundle.Image, r
 	return g
 }
 
-// kindOf returns the kind of problem that an error of the registry reports.
-func kindOf(err error) layoutstore.Kind {
-	if IsAbsent(err) {
-		return layoutstore.Incomplete
-	}
-	return layoutstore.Damaged
-}
-
-// String names the content as the registry does.
+// String returns the name of the content in the registry, and the reason.
 func (g Problem) String() string {
 	s := g.Repository
 	if tag := g.Tag(); tag != "" {
@@ -71,7 +63,7 @@ func (g Problem) String() string {
 	return s + ": " + g.Reason
 }
 
-// MarshalJSON leaves out what does not apply to content of a registry.
+// MarshalJSON omits the fields that do not apply to content of a registry.
 func (g Problem) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Kind       layoutstore.Kind `json:"kind"`
@@ -87,9 +79,9 @@ func (g Problem) equal(other Problem) bool {
 	return g.Component == other.Component && g.Part == other.Part && g.lost == other.lost && g.Problem.Equal(other.Problem)
 }
 
-// IncompleteError says that content is missing or damaged in the registry, and of which part
-// of the product. Nothing was published. A bundle that is imported has problems with files
-// instead: importer.IncompleteError.
+// IncompleteError reports that content is missing or damaged in the registry, and which parts of
+// the product it belongs to. Nothing was published. (An incomplete bundle that is imported has
+// another error: importer.IncompleteError.)
 type IncompleteError struct{ Problems []Problem }
 
 // Incomplete returns an error for problems, sorted; nil for none.
@@ -100,18 +92,21 @@ func Incomplete(problems []Problem) error {
 	return &IncompleteError{sortProblems(problems)}
 }
 
-// ImageError returns the error of reading an image of the source under a tag: an
-// [IncompleteError] if its content is to blame.
+// ImageError wraps an error of reading the image of a tag. If the image is missing or damaged,
+// the result is an [IncompleteError].
 func ImageError(repository, tag string, err error) error {
-	var format *imagefile.FormatError
-	if IsUnusable(err) || errors.As(err, &format) || bundle.IsDigestError(err) || IsAbsent(err) {
-		return Incomplete([]Problem{NewProblem(kindOf(err), repository, tag, err.Error())})
+	kind := layoutstore.Damaged
+	if IsAbsent(err) {
+		kind = layoutstore.Incomplete
+	} else if !IsUnusable(err) && !errors.As(err, new(*imagefile.FormatError)) && !bundle.IsDigestError(err) {
+		return fmt.Errorf("%s:%s: %w", repository, tag, err)
 	}
-	return fmt.Errorf("%s:%s: %w", repository, tag, err)
+	return Incomplete([]Problem{NewProblem(kind, repository, tag, err.Error())})
 }
 
-// CanDoWithout reports whether a pull that may be incomplete would publish the rest.
-func (e *IncompleteError) CanDoWithout() bool {
+// IsOptional reports whether all of the content is optional: a pull that may be incomplete would
+// publish the rest.
+func (e *IncompleteError) IsOptional() bool {
 	return !slices.ContainsFunc(e.Problems, func(g Problem) bool { return !g.Part.Optional && !g.lost })
 }
 
@@ -136,8 +131,8 @@ func sortProblems(problems []Problem) []Problem {
 	return slices.CompactFunc(all, Problem.equal)
 }
 
-// AddProblem notes that a part of a component is missing or damaged: a tag or digest, or a
-// complete repository.
+// AddProblem notes that a tag or digest of a component is missing or damaged; or its complete
+// repository, if the reference is empty.
 func (d *Draft) AddProblem(part Part, component, repository, reference, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -146,8 +141,8 @@ func (d *Draft) AddProblem(part Part, component, repository, reference, reason s
 	d.problems = append(d.problems, g)
 }
 
-// AddLayoutProblem notes a problem of a layout, which affects its tags. An optional layout is
-// left out then.
+// AddLayoutProblem notes a problem of a layout, and the tags that it affects. If the layout is
+// optional, it is left out.
 func (d *Draft) AddLayoutProblem(l *Layout, g Problem, tags ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -174,8 +169,8 @@ func (d *Draft) AddTagProblem(l *Layout, tag, reason string) {
 	d.AddLayoutProblem(l, newMissing(l.Repository, tag, reason), tag)
 }
 
-// AddMissing notes optional content that the source does not have: a tag or digest, or a
-// complete repository.
+// AddMissing notes optional content that the source does not have: a tag or digest; or a
+// complete repository, if the reference is empty.
 func (d *Draft) AddMissing(repository, reference, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -192,22 +187,23 @@ func (d *Draft) emptyIncomplete() {
 	}
 }
 
-// findContradictions finds blobs to which two layouts give different sizes. At least one is
-// wrong, so the archive would differ from its plan.
+// findContradictions finds blobs for which two layouts state different sizes. At least one of
+// them is wrong, so an archive would differ from its plan.
 func (d *Draft) findContradictions() {
 	sizes := map[digest.Digest]int64{}
 	for _, l := range d.order {
 		for _, b := range l.planned.Blobs {
 			if size, ok := sizes[b.Digest]; ok && size != b.Size {
-				d.AddProblem(contradiction(), "", l.Repository, b.Digest.String(), fmt.Sprintf("a manifest of this repository says %d bytes, one of another says %d", b.Size, size))
+				part := Part{false, "it is unknown which of them is wrong"}
+				d.AddProblem(part, "", l.Repository, b.Digest.String(), fmt.Sprintf("a manifest of this repository says %d bytes, one of another says %d", b.Size, size))
 			}
 			sizes[b.Digest] = b.Size
 		}
 	}
 }
 
-// withLostBlobs adds to an error the other blobs that the source does not have: a pull that
-// ends before it fetches lists them too. It asks for them and fetches none.
+// withLostBlobs adds to an *IncompleteError the blobs that the source does not have, so that a
+// pull which fails before it fetches blobs lists them too. It sends only HEAD requests.
 func (d *Draft) withLostBlobs(ctx context.Context, err error) error {
 	var incomplete *IncompleteError
 	if !errors.As(err, &incomplete) || d.Source.work == nil {
@@ -227,13 +223,13 @@ func (d *Draft) withLostBlobs(ctx context.Context, err error) error {
 		lost[i], err = d.Source.lostBlob(ctx, blobs[i], repositories[blobs[i].Digest])
 		return err
 	}); err != nil {
-		return incomplete // without an answer of the source, they are not listed
+		return incomplete // without an answer of the source, the blobs are not listed
 	}
 	return Incomplete(slices.Concat(incomplete.Problems, slices.Concat(lost...)))
 }
 
-// lostBlob returns the problem of a blob that is neither stored here nor in any
-// repository.
+// lostBlob returns the problem of a blob that is neither stored here nor in any repository; none
+// for any other blob.
 func (s *Source) lostBlob(ctx context.Context, b closure.Descriptor, repositories []string) ([]Problem, error) {
 	where, _, err := s.reusable.Find(ctx, repositories[0], b.Digest, b.Size)
 	if err != nil {

@@ -17,29 +17,25 @@ type Options struct {
 	Registry *client.Client
 	Source   client.Reference // REGISTRY/PATH
 	Dir      string           // of the bundle
-	TempDir  string           // where blobs are kept until they are in the bundle; in Dir if empty
+	TempDir  string           // of fetched blobs until they are in the bundle; in Dir if empty
 
-	Planner  Planner   // chooses what is pulled
+	Planner  Planner   // chooses the content
 	Platform *Platform // keep only this image of an index; nil keeps indexes
 
-	Tree      bool             // directories in place of archives
+	Tree      bool             // write layouts as directories, not as archives
 	ChunkSize int64            // bytes per chunk; 0 does not split archives
 	NewSum    func() hash.Hash // of the .gostsum beside each file; nil for none
-	NoResume  bool             // start over, and discard what an interrupted pull has left
-	Jobs      int              // blobs and manifests at once, 4 if 0
-	// Program is the program, with its version, that the bundle's inventory names as its
-	// creator.
-	Program string
-	// SignKey signs the inventory. If it is nil, the bundle is not signed.
-	SignKey *inventory.SigningKey
-	// AllowIncomplete publishes everything complete even if the rest is not: see
-	// Plan.Problems.
-	AllowIncomplete bool
+	NoResume  bool             // start over, and discard the state of an interrupted pull
+	Jobs      int              // blobs and manifests that are fetched at once; 4 if 0
 
-	reached func(point string) // called where a crash would be worst, if not nil
+	Program         string                // creator of the bundle's inventory: a program and its version
+	SignKey         *inventory.SigningKey // signs the inventory; nil does not sign
+	AllowIncomplete bool                  // publish everything complete even if the rest is not: see Plan.Problems
+
+	reached func(point string) // called at each point where tests kill a pull; may be nil
 }
 
-// ErrUsage says that options contradict each other or are malformed.
+// ErrUsage reports options that contradict each other or are malformed.
 var ErrUsage = errors.New("wrong usage")
 
 // Usage returns an [ErrUsage] with a text.
@@ -66,24 +62,20 @@ func (o *Options) check() error {
 	return o.Planner.Check(o.Source)
 }
 
-// Platform is what an image runs on.
-type Platform struct{ OS, Architecture, Variant string }
+// Platform is the platform of an image.
+type Platform specs.Platform
 
-// ParsePlatform reads OS/ARCH or OS/ARCH/VARIANT.
+// ParsePlatform reads OS/ARCH or OS/ARCH/VARIANT. Errors: ErrUsage.
 func ParsePlatform(s string) (*Platform, error) {
 	part := strings.Split(s, "/")
 	if len(part) < 2 || len(part) > 3 || part[0] == "" || part[1] == "" {
-		return nil, Usage("platform %q: OS/ARCH, as linux/amd64", s)
+		return nil, Usage("malformed platform %q: name OS/ARCH, as linux/amd64", s)
 	}
 	p := &Platform{OS: part[0], Architecture: part[1]}
 	if len(part) == 3 {
 		p.Variant = part[2]
 	}
 	return p, nil
-}
-
-func (p *Platform) spec() *specs.Platform {
-	return &specs.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
 }
 
 func (p Platform) String() string {

@@ -20,19 +20,20 @@ type packed struct {
 	needs   []*need
 }
 
-// packer fetches what archives need, and writes them meanwhile: one after another, each blob as soon as it
-// is available. Blobs are fetched in the order in which they are written.
+// packer fetches the blobs of archives, and meanwhile writes the archives one after another.
+// Blobs are fetched in the order in which they are written.
 type packer struct {
 	run     *run
 	supply  *supply
 	fetched chan struct{}         // closed when no more blobs become available
-	uses    map[digest.Digest]int // archives still to be written; used by the one goroutine that packs
+	uses    map[digest.Digest]int // archives to write that need a blob; for the packing goroutine only
 }
 
-// errNotFetched says that a blob of an archive is not available, for a reason that is reported elsewhere.
+// errNotFetched reports that a blob of an archive is not available. The reason is reported
+// elsewhere.
 var errNotFetched = errors.New("a blob of the archive was not fetched")
 
-// fetchAndPack writes archives, and fetches what they need.
+// fetchAndPack fetches the blobs of archives, and writes the archives.
 func (r *run) fetchAndPack(ctx context.Context, todo []*bundle.Archive) error {
 	archives, needs := needsOf(todo)
 	p := &packer{run: r, supply: r.newSupply(), fetched: make(chan struct{}), uses: map[digest.Digest]int{}}
@@ -42,7 +43,7 @@ func (r *run) fetchAndPack(ctx context.Context, todo []*bundle.Archive) error {
 		p.uses[n.blob.Digest] = len(n.archives)
 	}
 	r.watch.Phase("fetching", total)
-	// Blobs that are nearly done continue for a while after the context has ended.
+	// Blobs that are nearly done are still fetched after the context has ended.
 	hard, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, stop) })()
@@ -75,8 +76,8 @@ func (p *packer) fetchAll(ctx, hard context.Context, needs []*need) error {
 	return cmp.Or(fetches.Wait(), ctx.Err())
 }
 
-// packAll writes the archives, one after another. It leaves out those of which a blob is missing in the
-// source.
+// packAll writes the archives, one after another. It leaves out an archive if a blob of it was
+// not fetched.
 func (p *packer) packAll(ctx context.Context, archives []*packed) error {
 	for _, a := range archives {
 		if err := p.pack(ctx, a); err != nil && !errors.Is(err, errNotFetched) {

@@ -11,17 +11,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// Plan is what a pull fetches and writes.
+// Plan is the content that a pull fetches and writes.
 type Plan struct {
 	Source     string            `json:"source"`
-	Archives   []*bundle.Archive `json:"archives"`   // by their names
-	Components []*Component      `json:"components"` // for people: what was chosen, and why
+	Archives   []*bundle.Archive `json:"archives"`   // sorted by name
+	Components []*Component      `json:"components"` // for people: the chosen content, and the reasons
 	// Files are written beside the archives: no registry serves them.
 	Files []PlannedFile `json:"files,omitempty"`
 	// Missing is optional content that the source does not have.
 	Missing []Problem `json:"missing"`
-	// Problems are required content that is missing or damaged in the source, if the pull may
-	// be incomplete: nothing planned leads to them.
+	// Problems are required content that is missing or damaged in the source, in a pull that may
+	// be incomplete. No planned image leads to it.
 	Problems []Problem `json:"holes"`
 }
 
@@ -40,7 +40,7 @@ type Component struct {
 	Versions []string `json:"versions,omitempty"`
 	// Channels are release channels and the version that each points at.
 	Channels map[string]string `json:"channels,omitempty"`
-	Images   int               `json:"images"`          // that indexes name
+	Images   int               `json:"images"`          // number of manifests that indexes name
 	Bytes    int64             `json:"bytes"`           // of its archives
 	Notes    []string          `json:"notes,omitempty"` // what was left out, and why
 }
@@ -50,7 +50,7 @@ func (c *Component) Note(format string, args ...any) {
 	c.Notes = append(c.Notes, fmt.Sprintf(format, args...))
 }
 
-// Point says, for people, which version a release channel points at.
+// Point notes, for people, which version a release channel points at.
 func (c *Component) Point(channel, version string) {
 	if c.Channels == nil {
 		c.Channels = map[string]string{}

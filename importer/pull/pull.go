@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -13,9 +14,7 @@ func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	if watch == nil {
-		watch = noWatch{}
-	}
+	watch = cmp.Or(watch, Watch(noWatch{}))
 	watch.Phase("planning", 0)
 	// Existing archives are read, to save requests.
 	old, err := bundle.OpenReusable(ctx, o.Dir)
@@ -25,9 +24,9 @@ func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 	return makePlan(ctx, o, newSource(o.Registry, watch, nil, old), newAllowance(&o))
 }
 
-// Run pulls a bundle. When it returns without an error, the bundle is in the directory, complete
-// and synced. If it fails, the directory is unchanged, except for state from which the next run
-// resumes. When the context ends, Run first completes blobs that are nearly done.
+// Run pulls a bundle; watch may be nil. If it returns no error, the bundle in the directory is
+// complete and synced. If it fails, the directory is unchanged, except for state from which the
+// next run resumes. When the context ends, Run first completes blobs that are nearly done.
 //
 // Errors: ErrUsage; *IncompleteError if content is missing or damaged; the planner's;
 // *client.Error; the file system's and the context's.
@@ -35,9 +34,7 @@ func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	if watch == nil {
-		watch = noWatch{}
-	}
+	watch = cmp.Or(watch, Watch(noWatch{}))
 	w, err := openWork(o.Dir, o.TempDir, !o.NoResume, time.Now(), o.reached)
 	if err != nil {
 		return nil, err
@@ -55,7 +52,7 @@ func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 	}
 }
 
-// pullOnce plans everything that is complete as far as is known, and pulls it.
+// pullOnce plans and pulls everything that is not known to be incomplete.
 func pullOnce(ctx context.Context, o Options, allow *allowance, src *Source, watch Watch) (*run, error) {
 	watch.Phase("planning", 0)
 	reusable, err := bundle.OpenReusable(ctx, o.Dir, src.work.publisher.Staged())
@@ -83,9 +80,9 @@ type run struct {
 	reusable *bundle.Reusable
 	watch    Watch
 
-	kept, written []string
+	kept, written []string // as in the report
 	changes       bundle.Changes
-	files         map[string][]bundle.File // of each archive, with checksums
+	files         map[string][]bundle.File // by archive, with checksums
 }
 
 func (r *run) execute(ctx context.Context) error {
@@ -99,10 +96,7 @@ func (r *run) execute(ctx context.Context) error {
 	if err := r.fetchAndPack(ctx, todo); err != nil {
 		return err
 	}
-	if err := r.stageFiles(); err != nil {
-		return err
-	}
-	if err := r.stageInventory(ctx); err != nil {
+	if err := r.stageFiles(ctx); err != nil {
 		return err
 	}
 	if err := r.verify(ctx); err != nil {
@@ -114,21 +108,30 @@ func (r *run) execute(ctx context.Context) error {
 	return r.work.publisher.Publish(r.changes)
 }
 
-// stageFiles stages the planned files beside the archives, if they changed.
-func (r *run) stageFiles() error {
+// stageFiles stages the files beside the archives that change: the planned ones, and the
+// inventory.
+func (r *run) stageFiles(ctx context.Context) error {
 	for _, f := range r.plan.Files {
-		staged, err := r.work.publisher.StageIfNew(f.Name, f.data)
+		staged, err := r.stageFile(f.Name, f.data)
 		if err != nil {
 			return err
 		}
-		if !staged {
+		if staged {
+			r.written = append(r.written, f.Name)
+		} else {
 			r.kept = append(r.kept, f.Name)
-			continue
 		}
-		r.changes.Place = append(r.changes.Place, f.Name)
-		r.written = append(r.written, f.Name)
 	}
-	return nil
+	return r.stageInventory(ctx)
+}
+
+// stageFile stages a file beside the archives if it changes.
+func (r *run) stageFile(name string, data []byte) (changed bool, err error) {
+	changed, err = r.work.publisher.StageIfNew(name, data)
+	if changed {
+		r.changes.Place = append(r.changes.Place, name)
+	}
+	return changed, err
 }
 
 // missingArchives returns the archives of the plan that must be written.
@@ -142,14 +145,14 @@ func (r *run) missingArchives(ctx context.Context) (todo []*bundle.Archive, err 
 		}
 	}
 	if total > 0 {
-		r.watch.Phase("reading what is there", total)
+		r.watch.Phase("reading existing archives", total)
 	}
 	for _, a := range r.plan.Archives {
-		there, err := r.isWritten(ctx, a)
+		written, err := r.isWritten(ctx, a)
 		if err != nil {
 			return nil, err
 		}
-		if !there {
+		if !written {
 			todo = append(todo, a)
 		}
 	}
@@ -164,7 +167,7 @@ func (r *run) isWritten(ctx context.Context, a *bundle.Archive) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if same && !r.work.publisher.IsBroken() { // otherwise the readers that verify the bundle would not see it
+	if same && !r.work.publisher.IsBroken() { // in a broken publication, verify could not read the archive
 		r.kept = append(r.kept, a.Name)
 		r.files[a.Name] = inPlace.Files()
 		sums, err := inPlace.WriteSums(r.work.publisher.Staged())

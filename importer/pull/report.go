@@ -5,9 +5,9 @@ type Report struct {
 	Source     string       `json:"source"`
 	Dir        string       `json:"dir"`
 	Components []*Component `json:"components"`
-	Written    []string     `json:"written"` // files of archives, or layouts of a tree
-	Kept       []string     `json:"kept"`    // archives that did not change
-	Missing    []Problem    `json:"missing"` // optional, and missing in the source
+	Written    []string     `json:"written"` // files, or layouts of a tree
+	Kept       []string     `json:"kept"`    // archives, and files beside them, that did not change
+	Missing    []Problem    `json:"missing"` // optional content that is missing in the source
 	Problems   []Problem    `json:"holes"`   // of a pull that may be incomplete: see [Plan]
 	Images     int          `json:"images"`
 	Blobs      int          `json:"blobs"`
@@ -19,20 +19,20 @@ type Report struct {
 
 // Watch receives the progress of a pull. Its methods may be called from several goroutines.
 type Watch interface {
-	// Phase starts a phase that has to process so many bytes; 0 is unknown.
+	// Phase reports the start of a phase, and how many bytes it has to process; 0 means unknown.
 	Phase(name string, total int64)
 	Meter
-	// Fetch starts to fetch a blob of a repository, whose path below the source is given if it
-	// is below. Its bytes go to what is returned.
+	// Fetch reports the start of the fetch of a blob, whose bytes go to the transfer. The
+	// repository is relative to the source if it is below the source.
 	Fetch(repository string, size int64) Transfer
 	// Packed reports that an archive was written.
 	Packed(name string, size int64)
 }
 
-// Transfer is a blob that is fetched. Its bytes count for the pull too.
+// Transfer is the fetch of one blob. Its bytes also count as bytes of the pull.
 type Transfer interface {
 	Meter
-	// End reports the end of the transfer, also one that failed.
+	// End reports the end of the transfer, even if it failed.
 	End()
 }
 

@@ -12,9 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Repositories is a planner for repositories as they are.
+// Repositories is the planner for repositories as they are.
 type Repositories struct {
-	Paths []string // below the source, "." for the source itself
+	Paths []string // below the source; "." is the source itself
 	Tag   string   // path.Match pattern for tags; empty matches all
 }
 
@@ -26,7 +26,7 @@ func (r Repositories) Check(source client.Reference) error {
 			name = source.Repository(at)
 		}
 		if strings.TrimSuffix(at, "/") == "" || !names.IsRepository(name) {
-			return Usage("repository %q: malformed repository name %q; give it relative to %s", at, name, source)
+			return Usage("repository %q: malformed repository name %q; name it relative to %s", at, name, source)
 		}
 	}
 	if _, err := path.Match(r.Tag, ""); err != nil {
@@ -56,7 +56,7 @@ func (r Repositories) Plan(ctx context.Context, d *Draft) error {
 	return nil
 }
 
-// plan plans the tags of one repository, and returns how many they are.
+// plan plans the matching tags of one repository, and returns their number.
 func (r Repositories) plan(ctx context.Context, d *Draft, at string) (int, error) {
 	name := d.Root.Repository(at)
 	archive := strings.ReplaceAll(at, "/", "_") + ".tar"
@@ -67,7 +67,7 @@ func (r Repositories) plan(ctx context.Context, d *Draft, at string) (int, error
 	if err != nil {
 		return 0, err
 	}
-	rules := Rules{Part: repositoryPart(), Platform: d.Platform}
+	rules := Rules{Part: Part{true, "the other images do not need it"}, Platform: d.Platform}
 	if r.Tag == "" {
 		rules.Empty = KeepEmpty
 	}

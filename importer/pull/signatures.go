@@ -17,16 +17,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// attestation ends the tag of a VEX attestation.
-const attestation = ".att"
-
 const (
-	// maxReferrers limits how many manifests are pulled that refer to the images of a
-	// layout, or to each other, and maxDepth how long their chain may be. A registry can
-	// make up new ones at each request.
+	// attestation is the suffix of a VEX attestation's tag.
+	attestation = ".att"
+	// maxReferrers limits how many referrers of a layout's images are pulled, including their own
+	// referrers, and maxDepth the length of such a chain. A malicious registry can invent new
+	// ones for each request.
 	maxReferrers = 50_000
 	maxDepth     = 16
-	// fewerReferrers says what to do about too many.
+	// fewerReferrers is the advice about too many referrers.
 	fewerReferrers = "have the registry cleaned up, or pull less with --tag or --repository"
 )
 
@@ -36,9 +35,9 @@ func suffixes() []string { return []string{attestation, ".sig", ".sbom", ""} }
 
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
-// addReferring plans everything that belongs to the images of a layout and their
-// children: found by tags that name a digest and by the referrers API, and what belongs
-// to that in turn.
+// addReferring plans the signatures, attestations, SBOMs and other referrers of a layout's
+// images, of their children, and of these referrers in turn. It finds them by tags that name a
+// digest and by the referrers API.
 func (d *Draft) addReferring(ctx context.Context, l *Layout) error {
 	seen := map[digest.Digest]bool{}
 	for depth := 0; ; depth++ {
@@ -47,7 +46,7 @@ func (d *Draft) addReferring(ctx context.Context, l *Layout) error {
 			return err
 		}
 		if depth > maxDepth {
-			return fmt.Errorf("%s: %s refers to an image over more than %d others, which signatures do not: %s", l.Repository, next[0], maxDepth, fewerReferrers)
+			return fmt.Errorf("%s: %s refers to an image through more than %d other manifests, which signatures never do: %s", l.Repository, next[0], maxDepth, fewerReferrers)
 		}
 		// The first request shows whether there is a referrers API.
 		api, err := d.addReferrers(ctx, l, next[0])
@@ -74,7 +73,7 @@ func (d *Draft) unseen(ctx context.Context, l *Layout, seen map[digest.Digest]bo
 	read := d.manifestOf(l)
 	graph, err := closure.Walk(ctx, l.tops(), func(ctx context.Context, wanted digest.Digest) (body []byte, gap, err error) {
 		if seen[wanted] {
-			return nil, errSeen, nil // and so is all below it
+			return nil, errSeen, nil // and so is everything that it leads to
 		}
 		return read(ctx, wanted)
 	})
@@ -96,11 +95,11 @@ func (d *Draft) unseen(ctx context.Context, l *Layout, seen map[digest.Digest]bo
 	return found, nil
 }
 
-// errSeen keeps a traversal from what an earlier one has read.
+// errSeen ends a traversal at a manifest that an earlier traversal has read.
 var errSeen = errors.New("read before")
 
-// addReferrers plans what the referrers API lists for an image, and reports whether the
-// registry has that API.
+// addReferrers plans the manifests that the referrers API lists for an image, and reports
+// whether the registry has that API.
 func (d *Draft) addReferrers(ctx context.Context, l *Layout, image digest.Digest) (api bool, err error) {
 	found, err := d.Source.referrers(ctx, l.Repository, image)
 	api = found.API
@@ -119,8 +118,8 @@ func (d *Draft) addReferrers(ctx context.Context, l *Layout, image digest.Digest
 	return api, nil
 }
 
-// newReferrers returns those of a list of referrers that the layout does not have yet.
-// It counts them, and fails if they are too many.
+// newReferrers returns the digests of listed referrers that the layout does not have yet. It
+// counts them, and fails if there are too many.
 func (d *Draft) newReferrers(l *Layout, list []specs.Descriptor) (others []digest.Digest, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -148,9 +147,9 @@ func (d *Draft) addByDigestTags(ctx context.Context, l *Layout, image digest.Dig
 	return nil
 }
 
-// addAttestations plans the attestations of a layout's images: by the tag of an image, and
-// if they are in another repository, by its digest. Those by digest in the same repository
-// are planned with everything else that names a digest.
+// addAttestations plans the attestations whose tags name the tag of an image; or its digest, if
+// the attestations are in another repository. addByDigestTags plans those whose tags name a
+// digest in the same repository.
 func (d *Draft) addAttestations(ctx context.Context, l *Layout) error {
 	if l.rules.Attestations != AttestationsByTag {
 		return nil
@@ -183,8 +182,8 @@ func (d *Draft) addTagged(ctx context.Context, l *Layout, tag string) error {
 	return err
 }
 
-// hasTag reports whether a repository has a tag: from its list, or by requesting the
-// tag if the repository lists none.
+// hasTag reports whether a repository has a tag. It reads the list of tags, or requests the tag
+// if there is no such list.
 func (d *Draft) hasTag(ctx context.Context, repository, tag string) (bool, error) {
 	if !d.noTagLists {
 		tags, err := d.Source.Tags(ctx, repository)

@@ -17,19 +17,19 @@ import (
 )
 
 const (
-	// maxListed limits how many tags of all repositories are remembered, and maxInMemory
-	// the bytes of manifests where nothing may be written. No source has as many.
+	// maxListed limits how many tags of all repositories are remembered, and maxInMemory how
+	// many bytes of manifests, if nothing may be written. No real source has that many.
 	maxListed   = 4 << 20
 	maxInMemory = 1 << 30
 )
 
-// Source reads a registry, each thing once: it does not request what an earlier pull left
-// or an older bundle contains. Its methods may be called from several
+// Source reads a registry. It requests everything only once, and does not request content that
+// is left from an earlier pull or in an older bundle. Its methods may be called from several
 // goroutines.
 type Source struct {
 	registry *client.Client
 	meter    Meter
-	work     *work            // nil where nothing may be written: manifests are kept in memory
+	work     *work            // nil if nothing may be written: manifests are kept in memory
 	reusable *bundle.Reusable // nil without an older bundle
 
 	mu       sync.Mutex
@@ -39,14 +39,14 @@ type Source struct {
 	resolved map[string]*once[closure.Descriptor] // by reference
 	lists    map[string]*once[map[string]bool]    // by repository
 	fetched  map[string]*once[struct{}]           // layers, by repository and digest
-	turns    map[digest.Digest]*sync.Mutex        // held while fetching a layer
-	older    map[string]*once[extent.List]        // the same, in older archives
+	locks    map[digest.Digest]*sync.Mutex        // each is held while a layer is fetched
+	older    map[string]*once[extent.List]        // layers in older archives, by digest
 
 	referring map[string]*once[client.Referrers]  // by image
 	files     map[string]*once[map[string][]byte] // of images whose files were read
 }
 
-// once is a value that several goroutines need and the first one computes.
+// once is a value that the first of several goroutines computes for all of them.
 type once[T any] struct {
 	do    sync.Once
 	value T
@@ -56,12 +56,12 @@ type once[T any] struct {
 func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.Reusable) *Source {
 	return &Source{registry: registry, meter: meter, work: w, reusable: reusable, bodies: map[digest.Digest][]byte{},
 		resolved: map[string]*once[closure.Descriptor]{}, lists: map[string]*once[map[string]bool]{},
-		fetched: map[string]*once[struct{}]{}, turns: map[digest.Digest]*sync.Mutex{}, older: map[string]*once[extent.List]{},
+		fetched: map[string]*once[struct{}]{}, locks: map[digest.Digest]*sync.Mutex{}, older: map[string]*once[extent.List]{},
 		referring: map[string]*once[client.Referrers]{}, files: map[string]*once[map[string][]byte]{}}
 }
 
-// reopen makes the source reuse other archives, for another attempt of the same pull.
-// Answers of the registry stay valid; no goroutine may use the source meanwhile.
+// reopen makes the source reuse other archives, for another attempt of the same pull. It keeps
+// the answers of the registry. No goroutine may use the source meanwhile.
 func (s *Source) reopen(reusable *bundle.Reusable) {
 	s.reusable = reusable
 	clear(s.fetched)
@@ -73,10 +73,10 @@ func (s *Source) reopen(reusable *bundle.Reusable) {
 func (s *Source) layerLock(d digest.Digest) *sync.Mutex {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.turns[d] == nil {
-		s.turns[d] = &sync.Mutex{}
+	if s.locks[d] == nil {
+		s.locks[d] = &sync.Mutex{}
 	}
-	return s.turns[d]
+	return s.locks[d]
 }
 
 // referrers returns the manifests that refer to an image. Errors: those of
@@ -100,8 +100,8 @@ func remember[T any](mu *sync.Mutex, all map[string]*once[T], key string, make f
 	return o.value, o.err
 }
 
-// IsAbsent reports whether an error means that something is missing. Only a 404 does:
-// content that is refused, or whose request fails, may exist.
+// IsAbsent reports whether an error means that content is missing. Only a 404 does: content may
+// exist if access to it is refused or the request for it fails.
 func IsAbsent(err error) bool { return errors.Is(err, client.ErrNotFound) }
 
 // IsRefused reports whether the registry denies this client access.
@@ -145,9 +145,9 @@ func (s *Source) Resolve(ctx context.Context, repository, reference string) (clo
 	})
 }
 
-// mediaTypeOf returns the type of a manifest: what the registry says, otherwise what the
-// manifest says. A manifest without a usable type is unusable: it is mostly of an old
-// format.
+// mediaTypeOf returns the type of a manifest: the one in the registry's answer, otherwise the
+// one that the manifest states. Errors: *UnusableError for a manifest without a usable type,
+// which mostly has an old format.
 func mediaTypeOf(m client.Manifest) (string, error) {
 	switch m.MediaType {
 	case "", "application/json", "application/octet-stream", "text/plain":
@@ -188,8 +188,8 @@ func (s *Source) storeManifest(d digest.Digest, body []byte) error {
 	return nil
 }
 
-// storedManifest returns a manifest that is stored already, after verifying it. After ctx has
-// ended it finds none, and the registry, which is asked next, returns the cause.
+// storedManifest returns a manifest that is stored already, after verifying it. If ctx has ended,
+// it finds none, and the request to the registry, which follows, returns the cause.
 func (s *Source) storedManifest(ctx context.Context, layout string, d digest.Digest) ([]byte, bool) {
 	if s.work == nil {
 		s.mu.Lock()
@@ -244,8 +244,10 @@ func (s *Source) Tags(ctx context.Context, repository string) (map[string]bool, 
 		if err != nil {
 			return nil, err
 		}
-		if err := s.countTags(len(list)); err != nil {
-			return nil, err
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.listed += len(list); s.listed > maxListed {
+			return nil, fmt.Errorf("the repositories of the source list more than %d tags in all: remove old ones there, or pull fewer repositories at once", maxListed)
 		}
 		set := make(map[string]bool, len(list))
 		for _, tag := range list {
@@ -255,18 +257,8 @@ func (s *Source) Tags(ctx context.Context, repository string) (map[string]bool, 
 	})
 }
 
-// countTags counts the tags that are remembered.
-func (s *Source) countTags(tags int) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.listed += tags; s.listed > maxListed {
-		return fmt.Errorf("the repositories of the source list more than %d tags in all: remove old ones there, or pull fewer repositories at once", maxListed)
-	}
-	return nil
-}
-
-// read opens a blob of the source: a stored one, or the registry's. The reader verifies
-// the digest at its end.
+// read opens a blob: a stored one, or otherwise the registry's. The reader verifies the digest
+// at its end.
 func (s *Source) read(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (io.ReadCloser, error) {
 	if s.work != nil && s.work.hasBlob(b.Digest, b.Size) {
 		return s.work.open(b.Digest)
@@ -291,8 +283,8 @@ func (s *Source) read(ctx context.Context, repository string, b closure.Descript
 	return bundle.NewProvingReader(r, b.Digest, s.registry.Registry()+"/"+repository), nil
 }
 
-// findOlder returns where an older archive has a blob, or nil. It verifies the blob: if the
-// archive is damaged, the registry still has an intact copy.
+// findOlder returns the place of a blob in an older archive; nil if there is none whose content
+// has the digest.
 func (s *Source) findOlder(ctx context.Context, repository string, b closure.Descriptor) (extent.List, error) {
 	return remember(&s.mu, s.older, b.Digest.String(), func() (extent.List, error) {
 		where, _, err := s.reusable.Find(ctx, repository, b.Digest, b.Size)

@@ -20,22 +20,21 @@ import (
 )
 
 const (
-	// nearlyDone is how many bytes of a blob may be left for an interrupted pull to
-	// complete it.
+	// An interrupted pull still completes a blob of which at most nearlyDone bytes are left, in
+	// at most the grace period.
 	nearlyDone = 16 << 20
-	// grace limits how long that may take.
-	grace = 5 * time.Second
+	grace      = 5 * time.Second
 )
 
 // need is a blob that the bundle needs.
 type need struct {
 	blob         closure.Descriptor
-	layout       string    // where the bundle has it
-	repositories []string  // repositories of the source
-	archives     []*packed // those that do not have it
+	layout       string    // path of one that contains the blob
+	repositories []string  // of the source, that may have the blob
+	archives     []*packed // that need the blob
 
-	available chan struct{} // closed when where is known and has it
-	where     extent.List   // an archive of the bundle's directory that has it; nil if the working directory has it
+	available chan struct{} // closed when the blob is available
+	where     extent.List   // the blob in an archive of the bundle's directory; nil if it is in the working directory
 }
 
 // needsOf returns the blobs of archives, each once, those of the first archive first.
@@ -63,8 +62,7 @@ func needsOf(todo []*bundle.Archive) (archives []*packed, needs []*need) {
 	return archives, needs
 }
 
-// supply makes blobs available: from the working directory, from existing files, or from
-// the registry.
+// supply makes blobs available: from the working directory, existing bundles, or the registry.
 type supply struct {
 	dir      string // of the bundle
 	source   string // path of the source, above its repositories
@@ -73,16 +71,16 @@ type supply struct {
 	reusable *bundle.Reusable
 
 	mu       sync.Mutex
-	problems []Problem // of blobs that are missing or damaged in the source
+	problems []Problem // blobs that are missing or damaged in the source
 }
 
 func (r *run) newSupply() *supply {
 	return &supply{dir: r.options.Dir, source: r.options.Source.Path, watch: r.watch, fetcher: fetcher{r.options.Registry, r.work, r.watch}, reusable: r.reusable}
 }
 
-// provide makes a blob available, and reports whether it did. Content that is missing or
-// damaged in the source is a problem and no error. hard ends a fetch at once; ctx ends it
-// unless the fetch is nearly done.
+// provide makes a blob available, and reports whether it did. For content that is missing or
+// damaged in the source it notes a problem, and returns no error. The end of hard ends a fetch
+// at once; the end of ctx does not end a fetch that is nearly done.
 func (s *supply) provide(ctx, hard context.Context, n *need) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -106,7 +104,7 @@ func (s *supply) provide(ctx, hard context.Context, n *need) (bool, error) {
 	return false, nil
 }
 
-// obtain makes a blob available from existing files or from the registry.
+// obtain makes a blob available. Errors: those of fetcher.fetch.
 func (s *supply) obtain(ctx, hard context.Context, n *need) error {
 	there, err := s.reuse(ctx, n)
 	if err != nil || there {
@@ -150,7 +148,7 @@ func (s *supply) reuse(ctx context.Context, n *need) (bool, error) {
 		return false, err
 	case where == nil:
 		return false, nil
-	case dir != s.dir: // it is replaced when another archive is complete
+	case dir != s.dir: // the archive is staged, and may be replaced before this blob is written
 		return s.fetcher.copyBlob(ctx, where, n.blob)
 	}
 	good, err := bundle.HasDigest(ctx, where, n.blob.Digest)
@@ -160,7 +158,7 @@ func (s *supply) reuse(ctx context.Context, n *need) (bool, error) {
 	return good, err
 }
 
-// leftMeter counts how much of a blob is left to fetch.
+// leftMeter counts how many bytes of a blob are left to fetch.
 type leftMeter struct {
 	meter Meter
 	n     atomic.Int64

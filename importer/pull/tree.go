@@ -12,19 +12,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
-// tree writes the layouts of the plan as directories of the bundle. Blobs come first,
-// each renamed into place in one step, and indexes when all blobs are complete.
+// tree writes the layouts of the plan as directories of the bundle. It renames each blob into
+// place first, and the indexes when all blobs are complete.
 func (r *run) tree(ctx context.Context) error {
 	layouts := bundle.MergeLayouts(r.plan.Archives)
 	if err := r.placeBlobs(ctx, layouts); err != nil {
 		return err
 	}
-	// All blobs at once, before the first index names one.
+	// One sync for all blobs, before the first index names one.
 	if err := durable.SyncTree(r.options.Dir); err != nil {
 		return err
 	}
 	publisher := r.work.publisher
-	if err := publisher.KeepStaged(nil); err != nil { // of archives that another pull has left
+	if err := publisher.KeepStaged(nil); err != nil { // another pull may have staged archives
 		return err
 	}
 	for _, l := range layouts {
@@ -34,10 +34,7 @@ func (r *run) tree(ctx context.Context) error {
 		r.written = append(r.written, l.Path)
 		r.work.reached("staged")
 	}
-	if err := r.stageFiles(); err != nil {
-		return err
-	}
-	if err := r.stageInventory(ctx); err != nil {
+	if err := r.stageFiles(ctx); err != nil {
 		return err
 	}
 	if err := publisher.Publish(r.changes); err != nil {
@@ -62,8 +59,8 @@ func (r *run) stageIndex(l *bundle.Layout) error {
 	return err
 }
 
-// placeBlobs fetches the blobs that the layouts do not have. A blob gets its name only
-// after its content is on disk, because an index may name it already.
+// placeBlobs fetches the missing blobs of layouts. It renames a blob into place only after its
+// content is on disk, because an index may name the blob already.
 func (r *run) placeBlobs(ctx context.Context, layouts []*bundle.Layout) error {
 	blobs, err := bundle.MakeTree(r.options.Dir, layouts)
 	if err != nil {
@@ -104,8 +101,7 @@ func (r *run) placeBlobs(ctx context.Context, layouts []*bundle.Layout) error {
 	return nil
 }
 
-// provideFile makes a blob available as a file: in one of its places, or in the working
-// directory.
+// provideFile makes a blob available as a file of a layout or of the working directory.
 func (s *supply) provideFile(ctx, hard context.Context, n *need, b *bundle.TreeBlob) error {
 	if err := hard.Err(); err != nil {
 		return err
@@ -124,7 +120,7 @@ func (s *supply) provideFile(ctx, hard context.Context, n *need, b *bundle.TreeB
 	}
 	if n.where != nil { // in an existing archive
 		if good, err := s.fetcher.copyBlob(ctx, n.where, n.blob); err != nil || !good {
-			return errors.Join(err, fmt.Errorf("%s: it changed while it was read", n.where))
+			return errors.Join(err, fmt.Errorf("%s changed while it was read", n.where))
 		}
 	}
 	b.Use(s.fetcher.work.blob(n.blob.Digest))

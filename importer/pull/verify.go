@@ -16,7 +16,7 @@ import (
 // index must contain its images, and all blobs must exist.
 func (r *run) verify(ctx context.Context) error {
 	r.watch.Phase("verifying", 0)
-	// Archives that another pull left do not belong to this one.
+	// Archives that another pull has staged do not belong to this one.
 	if err := r.work.publisher.KeepStaged(r.changes.Place); err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (r *run) verify(ctx context.Context) error {
 	for _, a := range r.plan.Archives {
 		source := r.work.publisher.Staged()
 		if slices.Contains(r.kept, a.Name) {
-			// Any chunk stands for all chunks of its archive.
+			// One chunk names the complete chunk set.
 			source = filepath.Join(r.options.Dir, r.form.Files(a)[0].Name)
 		}
 		sources = appendNew(sources, source)
@@ -35,10 +35,10 @@ func (r *run) verify(ctx context.Context) error {
 	return r.compare(ctx, sources)
 }
 
-// verifyRoot is the name of the repository that the root layout is checked as.
+// verifyRoot is the name of the root layout's repository during the check.
 const verifyRoot = "root"
 
-// compare compares what sources serve with the plan.
+// compare compares the content that a server would serve from the sources with the plan.
 func (r *run) compare(ctx context.Context, sources []string) error {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Roots: []string{verifyRoot}, Indexes: []string{}, IgnoreInventory: true})
 	if err != nil {
@@ -59,7 +59,7 @@ func (r *run) compare(ctx context.Context, sources []string) error {
 	}
 	for _, p := range found {
 		if p.Kind != layoutstore.Conflict && (ours[p.Repository] || !r.options.Tree) {
-			p.Reason = fmt.Sprintf("written, but not servable: %s: %s: %s", p.Kind, p.Path, p.Reason)
+			p.Reason = fmt.Sprintf("written, but cannot be served: %s: %s: %s", p.Kind, p.Path, p.Reason)
 			problems = append(problems, Problem{Problem: p})
 		}
 	}
@@ -75,7 +75,7 @@ func (r *run) compare(ctx context.Context, sources []string) error {
 	return Incomplete(problems)
 }
 
-// servedName returns the name of a layout's repository while it is checked.
+// servedName returns the name of a layout's repository during the check.
 func servedName(l *bundle.Layout) string {
 	if l.Path == "." {
 		return verifyRoot
@@ -83,8 +83,8 @@ func servedName(l *bundle.Layout) string {
 	return verifyRoot + "/" + l.Path
 }
 
-// missingImages returns the images of a layout that a snapshot does not have. The error is
-// the cause of ctx.
+// missingImages returns a problem for each image of a layout that a snapshot does not serve as
+// planned. The error is the cause of ctx.
 func missingImages(ctx context.Context, s *layoutstore.Snapshot, l *bundle.Layout) (problems []Problem, err error) {
 	repo, err := s.Repository(servedName(l))
 	if err != nil {

@@ -19,25 +19,24 @@ import (
 )
 
 const (
-	// workDir is where a bundle directory keeps unfinished content. Readers open no
+	// workDir is the directory for unfinished content in a bundle's directory. Readers ignore
 	// names that begin with a dot.
 	workDir = ".tmp/layoutproxy"
 	// stateAge is how long an interrupted pull can be resumed.
 	stateAge = 24 * time.Hour
-	stamp    = "state" // its modification time says when the state was last used
+	stamp    = "state" // file whose modification time is the last use of the state
+	// copySize is how many bytes are copied at a time: few enough to stay in the processor's
+	// cache while they are hashed and written.
+	copySize = 1 << 17
 )
-
-// copySize is how many bytes are copied at a time: few enough that they are still in the cache of the processor
-// when they are hashed and written.
-const copySize = 1 << 17
 
 // work is the working directory of a pull: complete blobs, parts of blobs, and archives
 // that are not published yet. It is locked as long as it is open.
 type work struct {
-	dir  string // of the bundle
-	path string // blobs and their parts, on any file system
-	near string // staged files, on the bundle's file system: they are renamed into place
-	lock *os.File
+	dir   string // of the bundle
+	path  string // of blobs and their parts, on any file system
+	local string // of staged files, on the bundle's file system: they are renamed into place
+	lock  *os.File
 
 	reached func(point string) // of Options
 
@@ -48,25 +47,12 @@ type work struct {
 	proven map[digest.Digest]bool // blobs that this process has verified
 }
 
-// errBusy says that another pull writes into the same directory.
+// errBusy reports that another pull writes into the same directory.
 var errBusy = errors.New("another pull is writing to this directory")
 
-// lockDir locks a bundle directory until it is closed, where the system has such locks.
-// Errors: errBusy, the system's.
-func lockDir(dir *os.File) error {
-	if !filelock.Available {
-		return nil
-	}
-	err := filelock.TryLock(dir)
-	if errors.Is(err, filelock.ErrLocked) {
-		return errBusy
-	}
-	return err
-}
-
-// openWork creates the working directory in dir, or resumes the one that exists, unless
-// resume is off or it is too old. It keeps blobs in temp if that is not empty. Errors:
-// errBusy, the file system's.
+// openWork locks dir, where the system has such locks, and creates the working directory in it.
+// It uses an existing working directory if resume is set and the state is not too old. It keeps
+// blobs in temp if that is not empty. Errors: errBusy, the file system's.
 func openWork(dir, temp string, resume bool, now time.Time, reached func(string)) (*work, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -75,14 +61,17 @@ func openWork(dir, temp string, resume bool, now time.Time, reached func(string)
 	if err != nil {
 		return nil, err
 	}
-	if err := lockDir(lock); err != nil {
+	if err := filelock.TryLock(lock); filelock.Available && err != nil {
+		if errors.Is(err, filelock.ErrLocked) {
+			err = errBusy
+		}
 		return nil, errors.Join(fmt.Errorf("%s: %w", dir, err), lock.Close())
 	}
 	if reached == nil {
 		reached = func(string) {}
 	}
-	near := filepath.Join(dir, workDir)
-	w := &work{dir: dir, path: near, near: near, lock: lock, reached: reached, proven: map[digest.Digest]bool{}}
+	local := filepath.Join(dir, workDir)
+	w := &work{dir: dir, path: local, local: local, lock: lock, reached: reached, proven: map[digest.Digest]bool{}}
 	if temp != "" {
 		if w.path, err = tempFor(temp, dir); err != nil {
 			return nil, errors.Join(err, lock.Close())
@@ -94,8 +83,8 @@ func openWork(dir, temp string, resume bool, now time.Time, reached func(string)
 	return w, nil
 }
 
-// tempFor returns the directory in temp for the bundle in dir, and creates it if needed.
-// Others may write to temp: what they have put there is refused.
+// tempFor returns the directory in temp for the bundle in dir, and creates it if needed. It
+// refuses a directory of another user: other users may write to temp.
 func tempFor(temp, dir string) (string, error) {
 	if err := os.MkdirAll(temp, 0o755); err != nil {
 		return "", err
@@ -120,7 +109,7 @@ func tempFor(temp, dir string) (string, error) {
 
 func (w *work) prepare(resume bool, now time.Time) error {
 	var err error
-	if w.publisher, err = bundle.NewPublisher(w.dir, w.near, w.reached); err != nil {
+	if w.publisher, err = bundle.NewPublisher(w.dir, w.local, w.reached); err != nil {
 		return err
 	}
 	info, err := os.Stat(filepath.Join(w.path, stamp))
@@ -143,10 +132,10 @@ func (w *work) prepare(resume bool, now time.Time) error {
 	return w.touch()
 }
 
-// clear removes the content of the working directory. It keeps a directory below --tmp-dir
-// itself: another user could take its name.
+// clear removes the content of the working directory, but keeps the directory below --tmp-dir:
+// another user could create one of the same name.
 func (w *work) clear() error {
-	err := os.RemoveAll(w.near)
+	err := os.RemoveAll(w.local)
 	entries, readErr := os.ReadDir(w.path)
 	if errors.Is(readErr, fs.ErrNotExist) {
 		return err
@@ -162,7 +151,7 @@ func (w *work) clear() error {
 func (w *work) touch() error {
 	name, now := filepath.Join(w.path, stamp), time.Now()
 	if err := os.Chtimes(name, now, now); !errors.Is(err, fs.ErrNotExist) {
-		return err // each blob does this
+		return err
 	}
 	return os.WriteFile(name, []byte("state of layoutproxy pull; removed when it ends\n"), 0o644)
 }
@@ -170,8 +159,8 @@ func (w *work) touch() error {
 // finish removes the working directory after a successful pull.
 func (w *work) finish() error {
 	w.reached("finish")
-	err := errors.Join(os.RemoveAll(w.path), os.RemoveAll(w.near))
-	_ = os.Remove(filepath.Dir(w.near)) // it may contain another tool's files
+	err := errors.Join(os.RemoveAll(w.path), os.RemoveAll(w.local))
+	_ = os.Remove(filepath.Dir(w.local)) // fails if it contains another tool's files
 	return err
 }
 
@@ -185,7 +174,8 @@ func (w *work) file(sub string, d digest.Digest) string {
 func (w *work) blob(d digest.Digest) string { return w.file("blobs", d) }
 func (w *work) part(d digest.Digest) string { return w.file("parts", d) }
 
-// copy copies all of r. Neither r nor w may move bytes in a way of its own, past the hash that is one of them.
+// copy copies everything from one to the other, through a buffer: ReadFrom or WriteTo of either
+// could bypass a hash.
 func (w *work) copy(to io.Writer, from io.Reader) (int64, error) {
 	buffer, ok := w.buffers.Get().(*[copySize]byte)
 	if !ok {
@@ -195,7 +185,7 @@ func (w *work) copy(to io.Writer, from io.Reader) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, buffer[:])
 }
 
-// hasBlob reports whether the complete blob is stored. A size of -1 is unknown.
+// hasBlob reports whether the complete blob is stored. A size of -1 means any size.
 func (w *work) hasBlob(d digest.Digest, size int64) bool {
 	info, err := os.Stat(w.blob(d))
 	return err == nil && (size < 0 || info.Size() == size)
@@ -223,22 +213,17 @@ func (w *work) store(d digest.Digest, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := f.Write(data); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	// This file becomes part of a tree, which other users read.
-	if err := f.Chmod(0o644); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if err := f.Close(); err != nil {
+	_, err = f.Write(data)
+	// The file becomes part of a tree, which other users read.
+	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}
 	w.markProven(d)
 	return os.Rename(f.Name(), w.blob(d))
 }
 
-// open opens a stored blob. Unless this process has verified it, it is verified while it is
-// read: a crash may have changed what was written.
+// open opens a stored blob. Unless this process has verified the blob, the reader verifies it:
+// a crash may have damaged the file.
 func (w *work) open(d digest.Digest) (io.ReadCloser, error) {
 	f, err := plainfile.Open(w.blob(d))
 	if err != nil || w.isProven(d) {

@@ -9,12 +9,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// builds are the builds of the platform to pull, and where channels point.
+// builds are the builds of the platform to pull, and the builds that channels point at.
 type builds struct {
 	tags     []string
 	channels []release.Channel
-	// pin is the tag that was asked for, if it was a single build: the default channels point
-	// at its release-channel image, if there is one.
+	// pin is the tag or channel that the user names, if only one build is pulled. The default
+	// channels of the bundle then point at the release-channel image of that tag, if it exists.
 	pin     string
 	aliases map[string]string // tags of the install image, by channel
 	notes   []string          // why channels are left out
@@ -39,11 +39,11 @@ func versionOf(channels []release.Channel, name string) *semver.Version {
 	return channels[i].Release.Version
 }
 
-// chooseBuilds chooses the releases of a span among tags: the highest patch of each minor
-// version, and the versions of channels that are not below the span.
+// chooseBuilds chooses, among tags, the highest patch of each minor version between the lowest
+// and the highest version, and the versions of channels that are not below the lowest version.
 func chooseBuilds(channels []release.Channel, tags []string, lowest, highest *semver.Version) (b builds) {
 	for _, ch := range channels {
-		if lowest != nil && ch.Release.Version != nil && ch.Release.Version.LessThan(lowest) {
+		if isBelow(ch, lowest) {
 			b.notes = append(b.notes, fmt.Sprintf("release channel %s points at %s, which is below %s", ch.Name, ch.Tag, lowest))
 			continue
 		}
@@ -78,13 +78,18 @@ func chooseInRange(channels []release.Channel, tags []string, constraint *releas
 	return b
 }
 
-// installAliases returns the selected channels of the install image and the version of each.
-// It omits channels that point below the version of rock-solid, if the source has that.
+// isBelow reports whether a channel points at a version below the lowest one, if both are known.
+func isBelow(c release.Channel, lowest *semver.Version) bool {
+	return lowest != nil && c.Release.Version != nil && c.Release.Version.LessThan(lowest)
+}
+
+// installAliases returns the tags of the install image for the selected channels. It omits
+// channels that point below the version of rock-solid, if the source has that channel.
 func installAliases(selected, all []release.Channel) map[string]string {
 	lowest := versionOf(all, release.RockSolid)
 	aliases := map[string]string{}
 	for _, ch := range selected {
-		if lowest == nil || ch.Release.Version == nil || !ch.Release.Version.LessThan(lowest) {
+		if !isBelow(ch, lowest) {
 			aliases[ch.Name] = ch.Tag
 		}
 	}
@@ -92,7 +97,7 @@ func installAliases(selected, all []release.Channel) map[string]string {
 }
 
 // missingChannels returns the default channels that a source does not have, and whether they
-// are required: not in an edition with lts.
+// are required. They are optional in an edition that has the channel lts.
 func missingChannels(all []release.Channel, isBroken func(name string) bool) (missing []string, required bool) {
 	has := func(name string) bool {
 		return slices.ContainsFunc(all, func(c release.Channel) bool { return c.Name == name })

@@ -6,15 +6,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// bundled is what a bundle has of the things that a contract can require.
+// bundled is the content of a bundle that a contract can require.
 type bundled struct {
 	platform []release.Release
 	modules  map[string][]release.Release
 }
 
-// findUnmet returns why a bundle does not satisfy a contract; empty if it does. It ignores what
-// only a cluster knows: Kubernetes, modules that must not be installed, and conditional
-// requirements. It also ignores the platform if the bundle has none.
+// findUnmet returns the reason why a bundle does not satisfy a contract; empty if it does. It
+// ignores requirements that depend on the cluster: Kubernetes, modules that must not be
+// installed, and conditional requirements. It ignores the platform if the bundle has none.
 func (b *bundled) findUnmet(c *release.Contract) string {
 	modules := &c.Requirements.Modules
 	for _, r := range modules.Mandatory {

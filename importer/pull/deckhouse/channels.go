@@ -55,8 +55,8 @@ func (p *planner) readChannel(ctx context.Context, repository, name string) (c r
 	return c, true, nil
 }
 
-// readChannels reads the existing release channels of a repository, in their order. The
-// problems are channels that exist but cannot be read.
+// readChannels reads the existing release channels of a repository, in the order of
+// release.Channels. The problems are those of channels that exist but cannot be read.
 func (p *planner) readChannels(ctx context.Context, repository string) (all []release.Channel, problems []pull.Problem, err error) {
 	names := release.Channels()
 	found, broken := make([]release.Channel, len(names)), make([]*pull.IncompleteError, len(names))

@@ -220,7 +220,7 @@ func TestMissingSelections(t *testing.T) {
 		}, deckhouse.Selection{}, "modules/console:v9.9.9: missing"},
 		"a module": {func(*synthetic) {}, deckhouse.Selection{IncludeModules: []string{"consol"}}, "modules:consol: there is no such module"},
 		"a version of a module": {func(s *synthetic) { s.image(edition+"/modules/console", "v1.0.0", map[string]string{}) },
-			deckhouse.Selection{IncludeModules: []string{"console@^2.0.0"}}, "no version of it is console@^2.0.0"},
+			deckhouse.Selection{IncludeModules: []string{"console@^2.0.0"}}, "no version matches console@^2.0.0"},
 		"an installer": {func(*synthetic) {}, deckhouse.Selection{NoModules: true, InstallerTag: "v9"}, "deckhouse/installer:v9: missing"},
 		"a plugin":     {func(*synthetic) {}, deckhouse.Selection{NoModules: true, IncludePlugins: []string{"system"}}, "deckhouse-cli/plugins/system: missing"},
 	}

@@ -1,4 +1,4 @@
-// Package deckhouse plans what a bundle gets from a Deckhouse source: releases by channels
+// Package deckhouse plans the content of a bundle from a Deckhouse source: releases by channels
 // and constraints, the installers and the images that they name, vulnerability databases,
 // modules and packages with their internal and extra images, plugins.
 //

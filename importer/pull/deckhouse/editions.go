@@ -8,9 +8,9 @@ import (
 )
 
 // sharedRepository returns the repository of a layout that all editions share: beside the
-// edition, or without a split, below the source. A push to a target that consists of an edition
-// alone does not split: it writes below the edition, and a pull looks there too if the registry
-// itself does not have the layout.
+// edition, or without a split, below the source. A push to a target that is only an edition, as
+// REGISTRY/ee, writes such a layout below the edition. So for that source, sharedRepository also
+// tries the path below the edition.
 func (p *planner) sharedRepository(ctx context.Context, at string, isThere func(ctx context.Context, repository string) (bool, error)) (string, error) {
 	split := edition.OfSource(p.draft.Root.Path)
 	if p.selection.NoEditionSplit {

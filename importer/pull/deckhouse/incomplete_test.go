@@ -110,7 +110,7 @@ func TestIncompleteSources(t *testing.T) {
 			if name != "a module" { // then it has neither channels nor versions, like other modules
 				_, err := pull.Run(t.Context(), o, nil)
 				var incomplete *pull.IncompleteError
-				if !errors.As(err, &incomplete) || !incomplete.CanDoWithout() {
+				if !errors.As(err, &incomplete) || !incomplete.IsOptional() {
 					t.Fatalf("pulled without permission, or refused for good: %v", err)
 				}
 				for _, h := range test.problems { // except for the channels of what is left out

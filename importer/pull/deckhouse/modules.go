@@ -10,12 +10,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// family is modules or packages: both follow the same rules under different names.
+// family is either the modules or the packages: the same rules apply to both, with different
+// names.
 type family struct {
-	one      string // its name as a component and archive
-	segment  string // of the bundle
-	source   string // repository whose tags are their names
-	releases string // segment of the release channels and versions
+	one      string // begins the name of a member's component and archive
+	segment  string // of the members' paths in the bundle
+	source   string // repository whose tags are the members' names
+	releases string // path segment of the release channels and versions
 	include  []string
 	exclude  []string
 }
@@ -48,7 +49,8 @@ func (p *planner) planFamily(ctx context.Context, f family) error {
 	})
 }
 
-// chooseMembers returns all names of a family, and the selected versions of each chosen one.
+// chooseMembers returns the names of all members of a family, and the selectors of the chosen
+// ones.
 func (p *planner) chooseMembers(ctx context.Context, f family) (all []string, wanted map[string]release.Selector, err error) {
 	include, err := release.ParseSelectors(f.include)
 	if err != nil {
@@ -113,8 +115,8 @@ type familyMember struct {
 	archive    string
 	at         string // in the bundle
 	repository string
-	shown      *pull.Component
-	releases   *pull.Layout // its release channels and versions
+	shown      *pull.Component // for people
+	releases   *pull.Layout    // with its release channels and versions
 }
 
 func (p *planner) newMember(f family, want release.Selector) *familyMember {
@@ -143,13 +145,13 @@ func (m *familyMember) plan(ctx context.Context) error {
 		p.mu.Unlock()
 	}
 	if len(versions) == 0 && len(all) > 0 {
-		m.shown.Note("nothing of it: no version is complete")
+		m.shown.Note("not pulled: no version is complete")
 		return nil
 	}
 	if len(versions) == 0 {
-		m.shown.Note("nothing of it: no release channel, and no version is asked for")
+		m.shown.Note("not pulled: no release channel, and no version is requested")
 		if len(m.want.Ranges) > 0 {
-			p.draft.AddProblem(part(member), m.shown.Name, m.repository, "", "no version of it is "+m.want.String())
+			p.draft.AddProblem(part(member), m.shown.Name, m.repository, "", "no version matches "+m.want.String())
 		}
 		return nil
 	}
@@ -159,7 +161,7 @@ func (m *familyMember) plan(ctx context.Context) error {
 }
 
 // versions returns the tags to pull: those that the release channels point at and those that
-// the constraints choose; only the named tags, if nothing else is selected.
+// the constraints select; or only named tags, if the user selects only such tags.
 func (m *familyMember) versions(ctx context.Context) ([]string, error) {
 	p := m.planner
 	tags, err := m.planPins(ctx)
@@ -208,8 +210,8 @@ func (m *familyMember) planChannels(ctx context.Context) (tags []string, err err
 	return tags, nil
 }
 
-// planPins returns the tags that are asked for. If nothing else of the member is selected,
-// channels of the bundle point at them: the named channel, or all channels at a single tag.
+// planPins returns the tags that the user names. If the user selects only such tags, channels of
+// the bundle point at them: the named channel, or all channels at a single tag.
 func (m *familyMember) planPins(ctx context.Context) (tags []string, err error) {
 	draft := m.planner.draft
 	for _, c := range m.want.Pins {
@@ -236,8 +238,8 @@ func (m *familyMember) planPins(ctx context.Context) (tags []string, err error) 
 	return tags, nil
 }
 
-// pinnedChannels returns the channels of a bundle that point at the tag of a pin; pins is the
-// number of pins.
+// pinnedChannels returns the channels of a bundle that point at a named tag; pins is the number
+// of named tags.
 func pinnedChannels(c *release.Constraint, pins int) []string {
 	switch {
 	case c.Channel != "":
@@ -248,8 +250,8 @@ func pinnedChannels(c *release.Constraint, pins int) []string {
 	return nil
 }
 
-// planVersion plans one version: its image, the images that this one names, and its release
-// image.
+// planVersion plans one version: its image, its release image, and the images that its image
+// names.
 func (m *familyMember) planVersion(ctx context.Context, tag string) error {
 	p, draft := m.planner, m.planner.draft
 	main := p.layout(m.archive, m.at, m.repository, member)

@@ -51,10 +51,10 @@ func (p *planner) packageNames(ctx context.Context, f family) ([]string, error) 
 func (p *planner) planVersionsOf(ctx context.Context, f family, archive, name string) error {
 	at := path.Join(f.segment, name, f.releases)
 	l := p.layout(archive, at, path.Join(f.source, name, f.releases), member, func(r *pull.Rules) { r.Optional = true })
-	// The selected package comes first: if a version is asked for, channels point at that.
+	// The tags of a selected package come first: its channels may point at a named version.
 	own := p.draft.Copy(l, f.one+"-"+name+".tar", at)
 	if p.selection.ProxyRegistry {
-		return nil // the only known versions
+		return nil // no other versions are known
 	}
 	tags, err := p.source.Tags(ctx, l.Repository)
 	for _, tag := range sortedKeys(tags) {

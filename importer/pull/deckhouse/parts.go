@@ -6,15 +6,15 @@ import "github.com/layoutproxy/layoutproxy/importer/pull"
 type kind string
 
 const (
-	member          kind = "module or package"                      // its versions, channels, internal and extra images
-	build           kind = "version of the platform"                // that it consists of
-	platformChannel kind = "release channel of the platform"        //
-	sharedImage     kind = "installer, database, program or plugin" // unless asked for by name
-	askedFor        kind = "what the command line names"            //
+	member          kind = "module or package" // versions, channels, internal and extra images
+	build           kind = "version of the platform"
+	platformChannel kind = "release channel of the platform"
+	sharedImage     kind = "installer, database, program or plugin" // unless named by the user
+	named           kind = "content that the user names"
 )
 
-// part decides whether a bundle can be published without content of a kind, where that is
-// allowed, and says why.
+// part decides whether a pull that may be incomplete can publish a bundle without content of a
+// kind, and returns the reason.
 func part(k kind) pull.Part {
 	switch k {
 	case member:
@@ -25,7 +25,7 @@ func part(k kind) pull.Part {
 		return pull.Part{Optional: true, Reason: "a bundle can be used without it"}
 	case platformChannel:
 		return pull.Part{Reason: "the release channels of the platform say which versions belong to the bundle"}
-	case askedFor:
+	case named:
 		return pull.Part{Reason: "it was asked for by name"}
 	}
 	return pull.Part{Reason: "the plan requires it"}

@@ -30,7 +30,7 @@ func (p *planner) plan(ctx context.Context) error {
 	steps := []struct {
 		skip      bool
 		plan      func(context.Context) error
-		of        kind // which an error of content affects
+		of        kind // of the content that is lost if the step fails
 		component string
 	}{
 		{s.NoPlatform, p.planPlatform, platformChannel, "platform"},
@@ -46,8 +46,8 @@ func (p *planner) plan(ctx context.Context) error {
 		if step.skip {
 			continue
 		}
-		// If one component is incomplete the others are planned nevertheless: everything
-		// missing is listed.
+		// If one component is incomplete, the others are still planned: all missing content
+		// must be listed.
 		if err := p.draft.Absorb(step.plan(ctx), part(step.of), pull.Unit{Component: step.component}); err != nil {
 			return err
 		}
@@ -56,8 +56,8 @@ func (p *planner) plan(ctx context.Context) error {
 }
 
 // layout returns the layout at a path of an archive. Its images are for one platform, except
-// the d8 program and its plugins. Attestations by tag are with the platform, modules and
-// packages.
+// the d8 program and its plugins. Only the platform, modules and packages have attestations
+// whose tags name the tag of an image.
 func (p *planner) layout(archive, path, repository string, of kind, change ...func(*pull.Rules)) *pull.Layout {
 	rules := pull.Rules{Part: part(of), Platform: p.draft.Platform}
 	if rules.Platform == nil && !strings.HasPrefix(path+"/", programPath+"/") {
@@ -78,7 +78,7 @@ func (p *planner) layout(archive, path, repository string, of kind, change ...fu
 // keepEmpty keeps a layout without images in its archive, as d8 does.
 func keepEmpty(r *pull.Rules) { r.Empty = pull.KeepEmptyBesideOthers }
 
-// chooseTags returns the tags of a repository that a range of versions chooses.
+// chooseTags returns the tags of a repository that a constraint selects.
 func (p *planner) chooseTags(ctx context.Context, repository string, c *release.Constraint) ([]string, error) {
 	if p.selection.ProxyRegistry {
 		return p.findVersions(ctx, repository, c)
@@ -90,8 +90,8 @@ func (p *planner) chooseTags(ctx context.Context, repository string, c *release.
 	return c.Choose(sortedKeys(tags)), err
 }
 
-// findExactTag returns the tag that a person meant: the letter before a version may be
-// omitted.
+// findExactTag returns the tag for a version or tag that a person gave: the v before a version
+// may be omitted.
 func (p *planner) findExactTag(ctx context.Context, repository, tag string) (string, error) {
 	if _, ok := release.Parse(tag); !ok || strings.HasPrefix(tag, "v") {
 		return tag, nil
@@ -103,14 +103,15 @@ func (p *planner) findExactTag(ctx context.Context, repository, tag string) (str
 	return tag, err
 }
 
-// unusable returns an error about content that cannot be used.
+// unusable returns a *pull.UnusableError with a text.
 func unusable(format string, args ...any) error {
 	return &pull.UnusableError{Err: fmt.Errorf(format, args...)}
 }
 
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
-// tagOf returns the tag of an image in a bundle: if it is named by digest, the hex digits.
+// tagOf returns the tag of an image in a bundle: its tag in the source, or the hex digits of its
+// digest.
 func tagOf(reference string) string {
 	if d := digest.Digest(reference); d.Validate() == nil {
 		return d.Encoded()

@@ -22,7 +22,7 @@ type platform struct {
 	shown   *pull.Component
 	builds  builds
 
-	// The archive contains all four layouts, even empty ones.
+	// The archive contains all four layouts, even if they are empty.
 	root, install, standalone, channels *pull.Layout
 }
 
@@ -49,7 +49,7 @@ func (p *planner) planPlatform(ctx context.Context) error {
 	}
 	of := build
 	if b.pin != "" {
-		of = askedFor
+		of = named
 	}
 	layout := func(path, repository string) *pull.Layout {
 		return p.layout(platformArchive, path, repository, of, keepEmpty)
@@ -89,8 +89,7 @@ func (pl *platform) plan(ctx context.Context, of kind) error {
 	return nil
 }
 
-// leaveOutBuilds removes incomplete builds from a plan, and the channels that point at
-// one of them.
+// leaveOutBuilds removes incomplete builds from a plan, and the channels that point at them.
 func (p *planner) leaveOutBuilds(c *pull.Component, b *builds) {
 	skips := func(tag string) bool { return p.draft.Skips(pull.Unit{Component: c.Name, Version: tag}) }
 	b.tags = p.draft.NotSkipped(c.Name, b.tags)
@@ -105,11 +104,11 @@ func (p *planner) leaveOutBuilds(c *pull.Component, b *builds) {
 	b.channels = kept
 	maps.DeleteFunc(b.aliases, func(_, tag string) bool { return skips(tag) })
 	if len(b.tags) == 0 {
-		c.Note("nothing of it: no version is complete")
+		c.Note("not pulled: no version is complete")
 	}
 }
 
-// findBuilds reads everything that the choice of builds depends on, and makes it.
+// findBuilds reads the facts for the choice of builds, and chooses them.
 func (p *planner) findBuilds(ctx context.Context) (builds, error) {
 	if p.selection.DeckhouseTag != "" {
 		return p.findBuild(ctx, p.selection.DeckhouseTag)
@@ -165,8 +164,8 @@ func (p *planner) findAllBuilds(ctx context.Context) (builds, error) {
 	return b, nil
 }
 
-// requireChannels reads the release channels of the platform. Missing ones are problems, or
-// listed as missing if they are optional.
+// requireChannels reads the release channels of the platform. A missing channel makes it fail,
+// or is listed as missing if it is optional. Errors: *pull.IncompleteError; those of the source.
 func (p *planner) requireChannels(ctx context.Context) ([]release.Channel, error) {
 	const reason = "the release channel is missing"
 	repository := p.channelsRepository()
@@ -204,7 +203,7 @@ func (p *planner) findBuild(ctx context.Context, tag string) (builds, error) {
 			return builds{}, err
 		}
 		if !ok {
-			return builds{}, pull.Incomplete([]pull.Problem{newChannelProblem(repository, tag, "the release channel is missing", askedFor)})
+			return builds{}, pull.Incomplete([]pull.Problem{newChannelProblem(repository, tag, "the release channel is missing", named)})
 		}
 		return builds{tags: []string{ch.Tag}, channels: []release.Channel{ch}, pin: tag}, nil
 	}
@@ -212,7 +211,7 @@ func (p *planner) findBuild(ctx context.Context, tag string) (builds, error) {
 	if err != nil {
 		return builds{}, err
 	}
-	// A version that the vendor has suspended is found by the channels that point at it.
+	// Only a channel that points at a version shows that the vendor has suspended the version.
 	all, problems, err := p.readChannels(ctx, repository)
 	if err == nil {
 		err = pull.Incomplete(problems)
@@ -227,9 +226,8 @@ func (p *planner) findBuild(ctx context.Context, tag string) (builds, error) {
 	return builds{tags: []string{tag}, pin: tag}, nil
 }
 
-// pinChannels makes the default channels of a bundle point at the release-channel image of
-// one build, if the source has one, and those of the install image at the build's install
-// image.
+// pinChannels makes the default channels of a bundle point at the release-channel image and the
+// install image of one build, if the source has its release-channel image.
 func (pl *platform) pinChannels(ctx context.Context) error {
 	draft, b := pl.planner.draft, &pl.builds
 	aliases := map[string]string{}
@@ -278,13 +276,13 @@ func (p *planner) addOrNote(ctx context.Context, l *pull.Layout, tag string) err
 	return err
 }
 
-// planDeclared plans the images that the installer of a build names: by tag, if it has a list
-// of tags, otherwise by digest.
+// planDeclared plans the images that the installer of a build names: by tag if the installer
+// lists tags, otherwise by digest.
 func (pl *platform) planDeclared(ctx context.Context, unit pull.Unit) error {
 	p, tag := pl.planner, unit.Version
 	image, ok := p.draft.ImageOf(pl.install, tag)
 	if !ok {
-		return nil // its problem is reported
+		return nil // the problem of the installer is reported
 	}
 	files, err := p.source.Files(ctx, pl.install.Repository, image, release.InstallerDigests, release.InstallerTags)
 	if err != nil {
@@ -301,8 +299,7 @@ func (pl *platform) planDeclared(ctx context.Context, unit pull.Unit) error {
 	return p.planImages(ctx, pl.root, release.References(images), &unit)
 }
 
-// planImages plans images by tag or digest. A unit that is not nil is incomplete without
-// them.
+// planImages plans images by tag or digest. If a unit is given, it needs all of them.
 func (p *planner) planImages(ctx context.Context, l *pull.Layout, references []string, needs *pull.Unit) error {
 	return p.draft.Each(ctx, len(references), func(ctx context.Context, i int) error {
 		tag := tagOf(references[i])

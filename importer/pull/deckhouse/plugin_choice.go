@@ -1,6 +1,7 @@
 package deckhouse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,8 +17,9 @@ const (
 	maxTries = 20_000
 )
 
-// catalog knows the plugins of a source. The same question always gets the same answer. An
-// unreadable error concerns one version or one plugin; any other ends the choice.
+// catalog describes the plugins of a source. A method always returns the same result for the
+// same arguments. An *unreadable error concerns one version or one plugin; any other error ends
+// the choice.
 type catalog interface {
 	// names returns all plugins; none if they cannot be listed.
 	names(ctx context.Context) ([]string, error)
@@ -27,14 +29,16 @@ type catalog interface {
 	contract(ctx context.Context, plugin, tag string) (release.Contract, error)
 }
 
-// unreadable says why a version or a plugin cannot be chosen.
+// unreadable is the reason why a version or a plugin cannot be chosen.
 type unreadable struct{ err error }
 
 func (u *unreadable) Error() string { return u.err.Error() }
 
 func (u *unreadable) Unwrap() error { return u.err }
 
-// chosenPlugin is a version of a plugin, and why it is in the bundle.
+func isUnreadable(err error) bool { return errors.As(err, new(*unreadable)) }
+
+// chosenPlugin is a version of a plugin, and the reason why it is in the bundle.
 type chosenPlugin struct {
 	name, tag, reason string
 
@@ -42,8 +46,8 @@ type chosenPlugin struct {
 	contract release.Contract
 }
 
-// choice says which plugins a bundle gets. It depends only on the catalog, the content of the
-// bundle and the requested names.
+// choice is the set of plugins for a bundle. It depends only on the catalog, the content of the
+// bundle and the names that the user requests.
 type choice struct {
 	chosen     []chosenPlugin  // in the order of their choice
 	notes      []string        // skipped plugins, and conflicts
@@ -61,8 +65,8 @@ type chooser struct {
 }
 
 // choosePlugins chooses plugins: for each bundled version of each module that a plugin's
-// contract names, the newest stable version that the bundle satisfies; the plugins that those
-// need; and then those that are included by name.
+// contract names, the newest stable version of the plugin whose contract the bundle satisfies;
+// the plugins that those need; and then the plugins that are included by name.
 func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string]release.Selector) (choice, error) {
 	r := &chooser{catalog: c, bundled: b}
 	if len(b.modules) > 0 {
@@ -73,7 +77,7 @@ func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string
 		slices.Sort(names)
 		for _, name := range names {
 			if !release.IsName(name) {
-				continue // no plugin can have it
+				continue // the tag is not the name of a plugin
 			}
 			if err := r.chooseForModules(ctx, name); err != nil {
 				return r.choice, err
@@ -89,9 +93,8 @@ func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string
 // contract names.
 func (r *chooser) chooseForModules(ctx context.Context, name string) error {
 	versions, err := r.catalog.versions(ctx, name)
-	var bad *unreadable
-	if errors.As(err, &bad) {
-		return nil // the name has no versions
+	if isUnreadable(err) {
+		return nil // the plugin has no versions
 	}
 	if err != nil {
 		return err
@@ -104,7 +107,7 @@ func (r *chooser) chooseForModules(ctx context.Context, name string) error {
 			newest = &c
 			break
 		}
-		if !errors.As(err, &bad) {
+		if !isUnreadable(err) {
 			return err
 		}
 		if reason == "" {
@@ -135,9 +138,9 @@ func (r *chooser) chooseForModules(ctx context.Context, name string) error {
 }
 
 // chooseForModule chooses the newest version of a plugin that fits one bundled version of a
-// module. The reason says why none fits.
+// module. If no version fits, it returns the reason.
 func (r *chooser) chooseForModule(ctx context.Context, name string, versions []release.Release, module string, of release.Release) (reason string, err error) {
-	pairs := func(c *release.Contract) string {
+	rejects := func(c *release.Contract) string {
 		want, ok := c.RequirementOf(module)
 		if !ok {
 			return "it does not name the module"
@@ -151,44 +154,42 @@ func (r *chooser) chooseForModule(ctx context.Context, name string, versions []r
 		}
 		return r.bundled.findUnmet(c)
 	}
-	return r.chooseNewest(ctx, name, versions, pairs, true, fmt.Sprintf("for module %s %s", module, of.Tag))
+	return r.chooseNewest(ctx, name, versions, rejects, true, fmt.Sprintf("for module %s %s", module, of.Tag))
 }
 
-// chooseNewest chooses the newest version that rejects does not object to, together with the
-// plugins that it needs. If none can be chosen, the reason is that of the newest one.
+// chooseNewest chooses the newest version for which rejects returns no reason, together with the
+// plugins that it needs. If no version can be chosen, it returns the reason of the newest one.
 func (r *chooser) chooseNewest(ctx context.Context, name string, versions []release.Release, rejects func(*release.Contract) string, strict bool, why string) (reason string, err error) {
-	reason = "no version of it fits"
-	first := true
-	for _, v := range slices.Backward(versions) {
+	return tryNewestFirst(versions, func(v release.Release) (against string, err error) {
 		c, err := r.catalog.contract(ctx, name, v.Tag)
-		var bad *unreadable
-		if err != nil && !errors.As(err, &bad) {
+		switch {
+		case isUnreadable(err):
+			return err.Error(), nil
+		case err != nil:
 			return "", err
 		}
-		var against string
-		trial := []chosenPlugin{}
-		switch {
-		case err != nil:
-			against = err.Error()
-		case rejects(&c) != "":
-			against = rejects(&c)
-		default:
-			if r.hasChosen(name, v.Tag) {
-				return "", nil
-			}
-			if trial, against, err = r.chooseNeeded(ctx, &c, trial, []string{name}, strict); err != nil {
-				return "", err
-			}
+		if against := rejects(&c); against != "" || r.hasChosen(name, v.Tag) {
+			return against, nil
 		}
-		if against == "" {
-			r.choice.chosen = append(append(r.choice.chosen, chosenPlugin{name, v.Tag, why, v, c}), trial...)
-			return "", nil
+		needed, against, err := r.chooseNeeded(ctx, &c, nil, []string{name}, strict)
+		if err == nil && against == "" {
+			r.choice.chosen = append(append(r.choice.chosen, chosenPlugin{name, v.Tag, why, v, c}), needed...)
 		}
-		if first {
-			first, reason = false, v.Tag+": "+against
+		return against, err
+	})
+}
+
+// tryNewestFirst tries versions, the newest first, until one has no reason against it. If there
+// is no such version, it returns the reason of the newest one.
+func tryNewestFirst(versions []release.Release, try func(release.Release) (against string, err error)) (reason string, err error) {
+	for _, v := range slices.Backward(versions) {
+		against, err := try(v)
+		if err != nil || against == "" {
+			return "", err
 		}
+		reason = cmp.Or(reason, v.Tag+": "+against)
 	}
-	return reason, nil
+	return cmp.Or(reason, "no version of it fits"), nil
 }
 
 func (r *chooser) hasChosen(name, tag string) bool {

@@ -2,7 +2,6 @@ package deckhouse
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,8 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// chooseNeeded adds to a trial the plugins that a contract needs, and those that they need in
-// turn. path are the names that led there. The reason says why that is impossible.
+// chooseNeeded adds to a trial the plugins that a contract requires, and the plugins that those
+// require in turn. path are the names of the plugins that led to the contract. If a requirement
+// cannot be met, it returns the reason.
 func (r *chooser) chooseNeeded(ctx context.Context, c *release.Contract, trial []chosenPlugin, path []string, strict bool) (_ []chosenPlugin, reason string, err error) {
 	for _, want := range c.Requirements.Plugins.Mandatory {
 		switch {
@@ -36,7 +36,7 @@ func (r *chooser) chooseNeeded(ctx context.Context, c *release.Contract, trial [
 	return trial, "", nil
 }
 
-// isMetByChosen reports whether a chosen version already meets a need.
+// isMetByChosen reports whether a version in the choice or the trial meets a requirement.
 func (r *chooser) isMetByChosen(want release.Requirement, trial []chosenPlugin) (bool, error) {
 	for _, p := range slices.Concat(r.choice.chosen, trial) {
 		if p.name != want.Name || p.release.Version == nil && want.Constraint != "" {
@@ -52,49 +52,42 @@ func (r *chooser) isMetByChosen(want release.Requirement, trial []chosenPlugin) 
 	return false, nil
 }
 
-// chooseFor adds to a trial the newest version that meets one need.
-func (r *chooser) chooseFor(ctx context.Context, want release.Requirement, trial []chosenPlugin, path []string, strict bool) (_ []chosenPlugin, reason string, err error) {
+// chooseFor adds to a trial the newest version that meets one requirement.
+func (r *chooser) chooseFor(ctx context.Context, want release.Requirement, trial []chosenPlugin, path []string, strict bool) (with []chosenPlugin, reason string, err error) {
 	versions, err := r.catalog.versions(ctx, want.Name)
-	var bad *unreadable
-	if errors.As(err, &bad) {
+	switch {
+	case isUnreadable(err):
 		return nil, err.Error(), nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, "", err
 	}
-	reason = "no version of it fits"
-	first := true
-	for _, v := range slices.Backward(versions) {
-		if ok, err := want.Fits(v.Version); err != nil {
-			return nil, err.Error(), nil
-		} else if !ok {
-			continue
-		}
-		if r.tries++; r.tries > maxTries {
-			return nil, "", fmt.Errorf("plugins: more than %d versions were tried, which need each other: name versions with --include-plugin NAME@=VERSION", maxTries)
-		}
-		with, against, err := r.tryVersion(ctx, want, v, trial, path, strict)
+	var fitting []release.Release
+	for _, v := range versions {
+		ok, err := want.Fits(v.Version)
 		if err != nil {
-			return nil, "", err
+			return nil, err.Error(), nil
 		}
-		if against == "" {
-			return with, "", nil
-		}
-		if first {
-			first, reason = false, v.Tag+": "+against
+		if ok {
+			fitting = append(fitting, v)
 		}
 	}
-	return nil, reason, nil
+	reason, err = tryNewestFirst(fitting, func(v release.Release) (against string, err error) {
+		if r.tries++; r.tries > maxTries {
+			return "", fmt.Errorf("plugins: more than %d versions were tried, which need each other: name versions with --include-plugin NAME@=VERSION", maxTries)
+		}
+		with, against, err = r.tryVersion(ctx, want, v, trial, path, strict)
+		return against, err
+	})
+	return with, reason, err
 }
 
 // tryVersion adds one version to a trial, and the plugins that it needs.
 func (r *chooser) tryVersion(ctx context.Context, want release.Requirement, v release.Release, trial []chosenPlugin, path []string, strict bool) (_ []chosenPlugin, reason string, err error) {
 	c, err := r.catalog.contract(ctx, want.Name, v.Tag)
-	var bad *unreadable
-	if errors.As(err, &bad) {
+	switch {
+	case isUnreadable(err):
 		return nil, err.Error(), nil
-	}
-	if err != nil {
+	case err != nil:
 		return nil, "", err
 	}
 	against := r.bundled.findUnmet(&c)

@@ -2,14 +2,14 @@ package deckhouse
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
 // chooseIncluded chooses the plugins that are included by name: exact versions first, so that
-// others share them. An unmet requirement is only a note: the user asked for the plugin.
+// other plugins share them. A plugin is chosen even if the bundle does not meet its requirements,
+// because the user named it; noteConflicts adds a note.
 func (r *chooser) chooseIncluded(ctx context.Context, include map[string]release.Selector) error {
 	var pins []chosenPlugin
 	for _, name := range sortedKeys(include) {
@@ -44,8 +44,7 @@ func (r *chooser) chooseIncluded(ctx context.Context, include map[string]release
 // choosePinned chooses one tag of a plugin; nil if it is not available, or chosen already.
 func (r *chooser) choosePinned(ctx context.Context, name, tag string) (*chosenPlugin, error) {
 	c, err := r.catalog.contract(ctx, name, tag)
-	var bad *unreadable
-	if errors.As(err, &bad) {
+	if isUnreadable(err) {
 		r.choice.unresolved = append(r.choice.unresolved, missingPlugin{name, tag, err.Error()})
 		return nil, nil
 	}
@@ -68,8 +67,7 @@ func (r *chooser) chooseRanges(ctx context.Context, n release.Selector) error {
 		return nil
 	}
 	versions, err := r.catalog.versions(ctx, n.Name)
-	var bad *unreadable
-	if errors.As(err, &bad) {
+	if isUnreadable(err) {
 		r.choice.unresolved = append(r.choice.unresolved, missingPlugin{n.Name, "", err.Error()})
 		return nil
 	}

@@ -7,14 +7,16 @@ import (
 	"fmt"
 	"path"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/release"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// pluginsPath is the layout that contains the layouts of plugins; the tags of its repository
-// are their names.
+// pluginsPath is the path above the layouts of plugins. The tags of its repository are the names
+// of the plugins.
 const pluginsPath = programPath + "/plugins"
 
 // planPlugins plans plugins of the d8 program with their indexes: the requested ones, and those
@@ -41,7 +43,7 @@ func (p *planner) planPlugins(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.draft.AddProblem(part(askedFor), "plugin "+u.name, repository, u.tag, u.reason)
+		p.draft.AddProblem(part(named), "plugin "+u.name, repository, u.tag, u.reason)
 	}
 	if len(chosen.notes) > 0 {
 		p.draft.Component("plugins").Notes = chosen.notes
@@ -56,7 +58,7 @@ type pluginSource struct {
 	contracts    map[string]release.Contract // by plugin and tag
 }
 
-// exactPin returns a pin with the tag that is meant.
+// exactPin returns a pin with its tag as the source has it: see findExactTag.
 func (s *pluginSource) exactPin(ctx context.Context, name string, c *release.Constraint) (*release.Constraint, error) {
 	repository, err := s.repository(ctx, name, c.Tag)
 	if err != nil {
@@ -91,8 +93,8 @@ func (s *pluginSource) plan(ctx context.Context, chosen []chosenPlugin) error {
 	return nil
 }
 
-// repository returns the repository of a plugin in the source. If it lists no tags, a tag
-// shows where it is.
+// repository returns the repository of a plugin in the source. If the source lists no tags, it
+// is the repository that has the given tag.
 func (s *pluginSource) repository(ctx context.Context, plugin, tag string) (name string, err error) {
 	if name, ok := s.repositories[plugin]; ok {
 		return name, nil
@@ -103,7 +105,7 @@ func (s *pluginSource) repository(ctx context.Context, plugin, tag string) (name
 	} else {
 		name, err = s.planner.sharedWithList(ctx, at)
 		if pull.IsRefused(err) || pull.IsAbsent(err) {
-			err = nil // a later request for its content finds that out
+			err = nil // a later request for a version reports that
 		}
 	}
 	if err == nil {
@@ -179,30 +181,28 @@ func (s *pluginSource) contract(ctx context.Context, plugin, tag string) (releas
 	return c, nil
 }
 
-// annotation returns the contract of a manifest: its own, or if an index has none, that of
-// its first image.
+// annotation returns the text of a manifest's contract. If an index has none, it is that of the
+// first image in the index.
 func (s *pluginSource) annotation(ctx context.Context, repository string, image closure.Descriptor) (string, error) {
-	body, err := s.planner.source.Manifest(ctx, repository, image.Digest)
-	if err != nil {
-		return "", err
+	wanted := []digest.Digest{image.Digest}
+	for i := 0; i < len(wanted); i++ {
+		body, err := s.planner.source.Manifest(ctx, repository, wanted[i])
+		if err != nil {
+			return "", err
+		}
+		var doc struct {
+			Annotations map[string]string    `json:"annotations"`
+			Manifests   []closure.Descriptor `json:"manifests"`
+		}
+		if err := json.Unmarshal(body, &doc); err != nil {
+			return "", &pull.UnusableError{Err: err}
+		}
+		if text := doc.Annotations[release.ContractAnnotation]; text != "" {
+			return text, nil
+		}
+		if i == 0 && len(doc.Manifests) > 0 {
+			wanted = append(wanted, doc.Manifests[0].Digest)
+		}
 	}
-	var doc struct {
-		Annotations map[string]string    `json:"annotations"`
-		Manifests   []closure.Descriptor `json:"manifests"`
-	}
-	if err := json.Unmarshal(body, &doc); err != nil {
-		return "", &pull.UnusableError{Err: err}
-	}
-	if text := doc.Annotations[release.ContractAnnotation]; text != "" || len(doc.Manifests) == 0 {
-		return text, nil
-	}
-	body, err = s.planner.source.Manifest(ctx, repository, doc.Manifests[0].Digest)
-	if err != nil {
-		return "", err
-	}
-	doc.Annotations = nil
-	if err := json.Unmarshal(body, &doc); err != nil {
-		return "", &pull.UnusableError{Err: err}
-	}
-	return doc.Annotations[release.ContractAnnotation], nil
+	return "", nil
 }

@@ -31,8 +31,8 @@ func (pl *platform) planReleasesFile(ctx context.Context) error {
 	return err
 }
 
-// releaseDocument returns the document of one version, and what is missing in it; nil if it
-// cannot be created.
+// releaseDocument returns the document of one version, and a note about data that it lacks; nil
+// if there can be no document.
 func (pl *platform) releaseDocument(ctx context.Context, tag string) (document []byte, note string, err error) {
 	r, ok := release.Parse(tag)
 	if !ok {
@@ -40,7 +40,7 @@ func (pl *platform) releaseDocument(ctx context.Context, tag string) (document [
 	}
 	image, ok := pl.planner.draft.ImageOf(pl.channels, tag)
 	if !ok {
-		return nil, "", nil // it is in the list of missing content
+		return nil, "", nil // the missing image is reported
 	}
 	files, err := pl.planner.source.Files(ctx, pl.channels.Repository, image, release.VersionFile, release.ChangelogFile)
 	if err != nil {

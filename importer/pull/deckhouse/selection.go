@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Selection says what to pull from a Deckhouse source. The zero value selects all releases
-// between its channels, databases, modules and packages.
+// Selection selects the content to pull from a Deckhouse source. The zero value selects all
+// releases between its channels, databases, modules and packages.
 type Selection struct {
 	SinceVersion    string // the platform from this version up
 	DeckhouseTag    string // one build of the platform: a channel, a version, any tag
@@ -24,15 +24,15 @@ type Selection struct {
 	ExcludeModules  []string // names
 	IncludePackages []string
 	ExcludePackages []string
-	IncludePlugins  []string // beside those that modules need
+	IncludePlugins  []string // in addition to those that modules need
 
 	NoPlatform, NoSecurityDB, NoModules, NoPackages, NoInstaller bool
 	OnlyExtraImages                                              bool // of modules and packages
 
 	InstallerTag      string // of the stand-alone installer; "latest" if empty
 	DeckhouseCLITag   string // of the d8 program; the newest stable version if empty
-	NoEditionSplit    bool   // the installer and the d8 program are below the source, even if that ends in an edition
-	ModulesPathSuffix string // where the source has modules, "modules" if empty; "/" is the source itself
+	NoEditionSplit    bool   // the installer and the d8 program are below the source, even if its path ends in an edition
+	ModulesPathSuffix string // path of the modules below the source, "modules" if empty; "/" is the source itself
 	SkipVexImages     bool   // skip attestations
 	ProxyRegistry     bool   // the source lists no tags: versions are tried
 }
@@ -43,7 +43,7 @@ func (s *Selection) IsZero() bool { return reflect.ValueOf(*s).IsZero() }
 // Plan implements pull.Planner. Errors: *SuspendedError; those of the draft and its source.
 func (s *Selection) Plan(ctx context.Context, d *pull.Draft) error {
 	if s.ProxyRegistry {
-		d.HasNoTagLists()
+		d.DisableTagLists()
 	}
 	p := &planner{selection: s, draft: d, source: d.Source, bundled: bundled{modules: map[string][]release.Release{}}}
 	return p.plan(ctx)

@@ -27,7 +27,7 @@ func (p *planner) planInstaller(ctx context.Context) error {
 	}
 	of := sharedImage
 	if asked {
-		of = askedFor
+		of = named
 	}
 	c, l := p.draft.Component(at, archive), p.layout(archive, at, repository, of)
 	ok, err := p.draft.AddIfThere(ctx, l, tag, tag)
@@ -35,15 +35,15 @@ func (p *planner) planInstaller(ctx context.Context) error {
 	case ok:
 		c.Versions = []string{tag}
 	case err == nil && asked:
-		p.draft.AddProblem(part(askedFor), c.Name, repository, tag, problem.Missing)
+		p.draft.AddProblem(part(named), c.Name, repository, tag, problem.Missing)
 	case err == nil:
 		p.draft.AddMissing(repository, tag, problem.Missing)
 	}
 	return err
 }
 
-// planProgram plans one version of the d8 program with its index. A bundle is usable without
-// it, so only a version that was asked for is required.
+// planProgram plans one version of the d8 program with its index. It is required only if the
+// user names a version: a bundle can be used without the program.
 func (p *planner) planProgram(ctx context.Context) error {
 	const archive = programPath + ".tar"
 	tag := p.selection.DeckhouseCLITag
@@ -58,7 +58,7 @@ func (p *planner) planProgram(ctx context.Context) error {
 		return err
 	}
 	p.draft.Component("d8", archive).Versions = []string{tag}
-	_, err = p.draft.Add(ctx, p.layout(archive, programPath, repository, askedFor), tag, tag)
+	_, err = p.draft.Add(ctx, p.layout(archive, programPath, repository, named), tag, tag)
 	return err
 }
 

@@ -14,8 +14,7 @@ import (
 const maxWalk = 5_000
 
 // findVersions finds the versions of a repository that lists no tags, by requesting them: one
-// walk for each range of the constraint. The constraint then chooses among them as among a
-// list.
+// walk for each range of the constraint. It returns those that the constraint selects.
 func (p *planner) findVersions(ctx context.Context, repository string, c *release.Constraint) ([]string, error) {
 	w := &walker{draft: p.draft, repository: repository, found: map[string]bool{}}
 	for _, r := range c.Ranges {
@@ -29,12 +28,12 @@ func (p *planner) findVersions(ctx context.Context, repository string, c *releas
 	return c.Choose(sortedKeys(w.found)), nil
 }
 
-// walker walks through the versions of a repository. In a registry that has every tag that is
-// requested, only maxWalk ends that.
+// walker walks through the versions of a repository. If the registry claims to have every tag,
+// only maxWalk ends the walk.
 type walker struct {
 	draft      *pull.Draft
 	repository string
-	asked      int
+	tried      int             // number of requested versions
 	found      map[string]bool // tags
 }
 
@@ -67,8 +66,8 @@ func (w *walker) walk(ctx context.Context, r release.Range) error {
 	}
 }
 
-// tryVersion requests a version, if it is in the range, and notes it. A failure ends the walk,
-// because more versions may follow.
+// tryVersion requests a version if it is in the range, and notes it if it exists. A failed
+// request ends the walk: an unknown answer does not mean that no version follows.
 func (w *walker) tryVersion(ctx context.Context, r release.Range, v semver.Version) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -76,7 +75,7 @@ func (w *walker) tryVersion(ctx context.Context, r release.Range, v semver.Versi
 	if !r.Versions.Check(&v) {
 		return false, nil
 	}
-	if w.asked++; w.asked > maxWalk {
+	if w.tried++; w.tried > maxWalk {
 		return false, fmt.Errorf("%s: more than %d versions were tried, up to v%s: does the registry claim to have every tag? Name versions as =vX.Y.Z", w.repository, maxWalk, &v)
 	}
 	tag := "v" + v.String()

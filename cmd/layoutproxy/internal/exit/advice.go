@@ -139,7 +139,7 @@ func PullError(ctx context.Context, err error) error {
 	case errors.Is(err, pull.ErrUsage):
 		return UsageError(err)
 	case errors.As(err, &incomplete):
-		if incomplete.CanDoWithout() {
+		if incomplete.IsOptional() {
 			return ContentError(WithHint(err, "nothing was published; what was fetched is kept for the next pull; --allow-incomplete publishes the rest"))
 		}
 		return ContentError(WithHint(err, "nothing was published; what was fetched is kept for the next pull"))
