@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// endless is a registry with one image and endless referrers: the image has as many as
-// width, and each of them has another one.
+// endless is a registry with one image and endless referrers: width is the number of the image's
+// referrers, and each of them has one referrer of its own.
 type endless struct {
 	width int
 	count atomic.Int64
@@ -61,8 +61,7 @@ func (e *endless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A pull gives up on a registry that makes up referrers for everything that it is asked
-// for.
+// A pull fails if the registry invents a referrer for each requested manifest.
 func TestReferrersWithoutEnd(t *testing.T) {
 	for name, test := range map[string]struct {
 		width int
@@ -83,7 +82,7 @@ func TestReferrersWithoutEnd(t *testing.T) {
 	}
 }
 
-// A list of tags without end makes the pull fail.
+// A pull fails if the registry returns an endless list of tags.
 func TestTagsWithoutEnd(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if !strings.HasSuffix(q.URL.Path, "/tags/list") {

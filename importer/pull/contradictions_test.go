@@ -19,8 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// credulous returns a registry that serves a layout as its index describes it, and checks
-// nothing.
+// credulous returns a registry that serves a layout as its index describes it, without any checks.
 func credulous(t *testing.T, l *layouttest.Layout) *registrytest.Registry {
 	t.Helper()
 	data, err := os.ReadFile(l.Dir() + "/index.json")
@@ -64,8 +63,8 @@ func credulous(t *testing.T, l *layouttest.Layout) *registrytest.Registry {
 	})})
 }
 
-// Content that contradicts its descriptor, or that could be read as two things, is a
-// problem: it gets into no bundle.
+// A pull refuses content that contradicts its descriptor, or that could be read as two kinds of
+// manifest.
 func TestContradictionsAreNotPulled(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
@@ -79,7 +78,7 @@ func TestContradictionsAreNotPulled(t *testing.T) {
 	if !errors.As(err, &incomplete) {
 		t.Fatalf("the error is %v", err)
 	}
-	delete(contradictions, "text-for-image") // the registry says nothing then: the mediaType of the body counts
+	delete(contradictions, "text-for-image") // the registry sends no type for it, so the mediaType of the body counts
 	for tag, d := range contradictions {
 		if !slices.ContainsFunc(incomplete.Problems, func(g pull.Problem) bool { return g.Tag() == tag || g.Digest == d.Digest }) {
 			t.Errorf("%s is not reported: %v", tag, incomplete.Problems)
@@ -90,12 +89,12 @@ func TestContradictionsAreNotPulled(t *testing.T) {
 	}
 }
 
-// A layer is fetched wherever the registry has it, with urls or a non-distributable
-// media type too. Only a layer of such a media type may be missing, and a note says so.
+// A layer that the registry has is pulled even if it has urls or a non-distributable media type.
+// Only a layer of such a media type may be missing, and a note reports that.
 func TestNonDistributableLayers(t *testing.T) {
 	for mediaType, optional := range map[string]bool{
 		specs.MediaTypeImageLayerGzip:                               false,
-		specs.MediaTypeImageLayerNonDistributableGzip:               true, //nolint:staticcheck // what a source may hold
+		specs.MediaTypeImageLayerNonDistributableGzip:               true, //nolint:staticcheck // deprecated, but sources have it
 		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": true,
 	} {
 		for _, there := range []bool{true, false} {
@@ -126,10 +125,10 @@ func TestNonDistributableLayers(t *testing.T) {
 			if _, err := repo.Blob(context.Background(), layer); (err == nil) != there {
 				t.Errorf("%s, in the registry %v: %v", mediaType, there, err)
 			}
-			said := slices.ContainsFunc(report.Components[0].Notes, func(s string) bool {
+			noted := slices.ContainsFunc(report.Components[0].Notes, func(s string) bool {
 				return strings.Contains(s, layer.String()) && strings.Contains(s, "v1")
 			})
-			if said == there {
+			if noted == there {
 				t.Errorf("%s, in the registry %v: notes %q", mediaType, there, report.Components[0].Notes)
 			}
 		}

@@ -25,7 +25,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// childVariable makes the test program a pull that kills itself.
+// childVariable is the environment variable that makes the test program a pull that kills itself.
 const childVariable = "LAYOUTPROXY_TEST_PULL"
 
 func TestMain(m *testing.M) {
@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 	pulltest.Main(m)
 }
 
-// child pulls: HOST, DIR, the form, and the number of the point at which it kills itself, or
-// 0. It prints how many points there were.
+// child pulls. Its arguments are HOST, DIR, the form, and the number of the point at which it kills
+// itself, or 0. It prints the number of points that it reached.
 func child(args []string) error {
 	c, err := client.New(client.Options{Registry: args[0], PlainHTTP: true})
 	if err != nil {
@@ -71,13 +71,13 @@ func child(args []string) error {
 	return nil
 }
 
-// spawn runs a child; points is 0 if it was killed.
+// spawn runs a child, and returns the number of points; 0 if the child was killed.
 func spawn(t *testing.T, host, dir, form string, at int) (points int) {
 	t.Helper()
 	self, err := os.Executable()
 	layouttest.Try(t, err)
 	cmd := exec.CommandContext(t.Context(), self)
-	// Without GORACE, the race detector would have each of them sleep a second at its end.
+	// Without GORACE, the race detector would make each child sleep a second at its end.
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", fmt.Sprintf("%s=%s %s %s %d", childVariable, host, dir, form, at))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -105,7 +105,7 @@ func crashTree(t *testing.T) *layouttest.Tree {
 	return tree
 }
 
-// finished returns the digests, in hex, of all blobs that are complete somewhere below dir.
+// finished returns the digests, in hex, of all complete blobs below dir.
 func finished(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -131,8 +131,8 @@ func finished(t *testing.T, dir string) map[string]bool {
 	return all
 }
 
-// The next pull resumes one that was killed at any point: it fetches no finished blob
-// again, and writes the same bundle as an undisturbed pull.
+// After a pull was killed at any point, the next one resumes it: it fetches no finished blob again,
+// and writes the same bundle as an undisturbed pull.
 func TestKilled(t *testing.T) {
 	tree := crashTree(t)
 	for i, form := range []string{"archives", "chunks", "tree"} {
@@ -145,10 +145,10 @@ func TestKilled(t *testing.T) {
 				t.Fatalf("a pull reaches %d points", total)
 			}
 			want := contents(t, dir)
-			all, err := look(t, dir)
+			all, err := readBundle(t, dir)
 			layouttest.Try(t, err)
-			// Spread over all points, with each of the last ones in one form or another. The
-			// full tier tries each point in each form.
+			// The sample is spread over all points, and the three forms together try each of the
+			// last points. The full tier tries each point in each form.
 			sample := []int{1, total / 4, total / 2, total - 6, total - 5, total - 4, total - 3, total - 2, total - 1, total}
 			for at := 1; at <= total; at++ {
 				if n := slices.Index(sample, at); os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && (n < 0 || n%3 != i) {
@@ -158,7 +158,7 @@ func TestKilled(t *testing.T) {
 				if spawn(t, r.Host, dir, form, at) != 0 {
 					t.Fatalf("not killed at %d of %d", at, total)
 				}
-				if got, err := look(t, dir); err != nil || len(got) > 0 && !maps.Equal(got, all) {
+				if got, err := readBundle(t, dir); err != nil || len(got) > 0 && !maps.Equal(got, all) {
 					t.Errorf("killed at %d of %d: a reader sees half a bundle (%v): %s", at, total, err, cmp.Diff(all, got))
 				}
 				there := finished(t, dir)
@@ -173,14 +173,14 @@ func TestKilled(t *testing.T) {
 					t.Errorf("killed at %d of %d: %s", at, total, diff)
 				}
 			}
-			// The same over an older bundle, at the points where it is replaced.
+			// The same with an older bundle, at the points where the pull replaces it.
 			dir = t.TempDir()
 			layouttest.Try(t, os.WriteFile(filepath.Join(dir, "app.tar"), nil, 0o644))
 			layouttest.Try(t, os.WriteFile(filepath.Join(dir, "app.tar.0000.chunk"), nil, 0o644))
 			for _, at := range []int{total - 2, total - 1} {
 				spawn(t, r.Host, dir, form, at)
 			}
-			if form != "tree" { // which leaves files that are not part of a tree
+			if form != "tree" { // a tree keeps the archives of an older bundle
 				spawn(t, r.Host, dir, form, 0)
 				if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
 					t.Error(diff)

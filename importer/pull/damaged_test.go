@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// largestBlob returns where the largest blob of an archive begins, and its digest in hex.
+// largestBlob returns the offset of the largest blob in an archive, and its digest in hex.
 func largestBlob(t *testing.T, archive string) (at int64, hex string) {
 	t.Helper()
 	var size int64
@@ -36,10 +36,9 @@ func sumOf(t *testing.T, file string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// An older archive with the same name, size and indexes is reused only where its
-// content has the right digests: damaged content is fetched again, and gets no checksum
-// file.
-func TestDamageInWhatWouldStay(t *testing.T) {
+// A pull does not keep an older archive of the same name, size and indexes if any of its content is
+// damaged: it fetches the damaged content again, and writes no checksum of the damaged archive.
+func TestDamagedArchivesAreReplaced(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
 	first := pulltest.Options(t, r, "shop")
@@ -55,7 +54,7 @@ func TestDamageInWhatWouldStay(t *testing.T) {
 		blobs int // that are fetched
 	}{
 		"a blob":        {blob + 100, 1},
-		"a header":      {places[0].Header + 150, -1}, // its own checksum, so that the archive has no such entry
+		"a header":      {places[0].Header + 150, -1}, // the header's own checksum, so the archive loses the entry
 		"the last byte": {int64(len(want)) - 1, -1},
 	} {
 		for _, chunk := range []int64{0, 30_000} {
@@ -78,7 +77,7 @@ func TestDamageInWhatWouldStay(t *testing.T) {
 					t.Errorf("%d blobs were fetched, want %d", n, test.blobs)
 				}
 				if got := joinedFiles(t, o.Dir, "app.tar"); !bytes.Equal(got, want) {
-					t.Error("the archive is not what it was before the damage")
+					t.Error("the archive differs from the one before the damage")
 				}
 				sums, err := filepath.Glob(filepath.Join(o.Dir, "*.gostsum"))
 				layouttest.Try(t, err)
@@ -118,7 +117,7 @@ func joinedFiles(t *testing.T, dir, archive string) (all []byte) {
 	return all
 }
 
-// A wrong checksum is rewritten; the archive beside it stays.
+// A pull rewrites a wrong checksum file, and keeps its archive.
 func TestWrongChecksum(t *testing.T) {
 	r, _ := pulltest.Serve(t, varied(t).Dir())
 	o := pulltest.Options(t, r, "shop")
@@ -135,8 +134,8 @@ func TestWrongChecksum(t *testing.T) {
 	}
 }
 
-// A pull proves an archive that an interrupted pull has staged, before it publishes it.
-func TestDamageInWhatWaits(t *testing.T) {
+// A pull verifies an archive that an interrupted pull has staged before publishing it.
+func TestDamagedStagedArchive(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
 	o := pulltest.Options(t, r, "shop")
@@ -149,18 +148,18 @@ func TestDamageInWhatWaits(t *testing.T) {
 		}
 	})
 	if _, err := pull.Run(ctx, o, nil); err == nil {
-		t.Fatal("it was not interrupted")
+		t.Fatal("the pull was not interrupted")
 	}
-	waits := filepath.Join(o.Dir, ".tmp/layoutproxy/archives/app.tar")
-	at, _ := largestBlob(t, waits)
-	pulltest.Flip(t, waits, at+100)
+	staged := filepath.Join(o.Dir, ".tmp/layoutproxy/archives/app.tar")
+	at, _ := largestBlob(t, staged)
+	pulltest.Flip(t, staged, at+100)
 	o.SetReached(nil)
 	pulltest.Run(t, o)
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// A damaged blob of a tree is fetched again, whichever layouts contain it. An intact
-// copy in one layout repairs the others.
+// A pull fetches the damaged blobs of a tree again. If one layout has an intact copy, it repairs
+// those in other layouts from that.
 func TestDamagedTree(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -189,15 +188,15 @@ func TestDamagedTree(t *testing.T) {
 	}
 	for name, body := range contents(t, o.Dir) {
 		if body != want[name] {
-			t.Errorf("%s has other bytes than before the damage", name)
+			t.Errorf("%s differs from the file before the damage", name)
 		}
 	}
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// No blob gets its name before the content of all of them is on disk, and whoever may
-// read the tree may read each blob.
-func TestNamesOfATreeComeLast(t *testing.T) {
+// A pull renames the blobs of a tree into place only after it has fetched all of them, and every
+// user may read them.
+func TestTreeBlobsArePlacedLast(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
 	o := pulltest.Options(t, r, "shop")

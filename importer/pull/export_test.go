@@ -1,4 +1,4 @@
 package pull
 
-// SetReached has f called at each point where a crash would be worst.
+// SetReached sets the function that a pull calls at each point where tests kill it.
 func (o *Options) SetReached(f func(point string)) { o.reached = f }

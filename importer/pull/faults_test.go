@@ -23,7 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A request that fails temporarily is retried, and resumes where it was cut.
+// A pull retries requests that fail temporarily, and resumes downloads that were cut.
 func TestTemporaryFaults(t *testing.T) {
 	tree := crashTree(t)
 	const get = "GET blobs"
@@ -47,7 +47,7 @@ func TestTemporaryFaults(t *testing.T) {
 	}
 }
 
-// A token that has expired is replaced by a new one.
+// A pull requests a new token when the old one has expired.
 func TestExpiredToken(t *testing.T) {
 	tree := varied(t)
 	dir := t.TempDir()
@@ -55,7 +55,7 @@ func TestExpiredToken(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Dir: dir, Token: true})
 	challenge := fmt.Sprintf(`Www-Authenticate: Bearer realm="%s/token",service="registry",scope="repository:shop/app:pull"`, r.Tokens.URL)
 	third := registrytest.Nth(3, 3, registrytest.On("GET blobs"))
-	var expired atomic.Value // for its complete lifetime: several requests may have it
+	var expired atomic.Value // the expired token stays refused, whichever requests send it
 	expired.Store("")
 	r.Inject(registrytest.Answer(func(q *http.Request) bool {
 		authorization := q.Header.Get("Authorization")
@@ -77,9 +77,9 @@ func TestExpiredToken(t *testing.T) {
 	}
 }
 
-// A pull from a registry that refuses to list referrers succeeds: it takes the referrers
-// that have tags, and reports that others may be missing.
-func TestReferrersThatAreRefused(t *testing.T) {
+// A pull from a registry that refuses to list referrers succeeds: it pulls the referrers that have
+// tags, and reports that others may be missing.
+func TestRefusedReferrers(t *testing.T) {
 	tree := varied(t)
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusServiceUnavailable} {
 		r, _ := pulltest.Serve(t, tree.Dir())
@@ -104,7 +104,7 @@ func TestReferrersThatAreRefused(t *testing.T) {
 	}
 }
 
-// All missing content is listed, and nothing is published.
+// A pull lists all missing content, and publishes nothing.
 func TestMissingContentIsListed(t *testing.T) {
 	tree := crashTree(t)
 	app := tree.Layout("shop/app")
@@ -139,8 +139,8 @@ func TestMissingContentIsListed(t *testing.T) {
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// Two manifests that give one layer different sizes cannot both be right.
-func TestContradictions(t *testing.T) {
+// A pull fails if two manifests state different sizes of the same layer.
+func TestContradictorySizes(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	for i, name := range []string{"shop/app", "shop/other"} {
 		l := tree.Layout(name)
@@ -161,7 +161,7 @@ func TestContradictions(t *testing.T) {
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// finishedLayers returns the files of a tree's app that have a size.
+// finishedLayers returns the names of the blobs of shop/app that have a size, in bytes.
 func finishedLayers(t *testing.T, tree *layouttest.Tree, size int64) (found []string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(tree.Layout("shop/app").Dir(), "blobs/sha256"))
@@ -174,7 +174,7 @@ func finishedLayers(t *testing.T, tree *layouttest.Tree, size int64) (found []st
 	return found
 }
 
-// A tag that moves between two requests gives one image, not half of each. A tag that
+// If a tag moves during a pull, the bundle has one image of it, not parts of two. A tag that
 // disappears is reported as missing.
 func TestTagsMove(t *testing.T) {
 	tree := varied(t)
@@ -210,8 +210,8 @@ func TestTagsMove(t *testing.T) {
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// An interrupted pull keeps what it has fetched, parts of blobs too, and the next one
-// resumes from that.
+// An interrupted pull keeps the blobs and the parts of blobs that it has fetched, and the next one
+// resumes from them.
 func TestInterrupted(t *testing.T) {
 	tree := varied(t)
 	app := tree.Layout("shop/app")
@@ -228,7 +228,7 @@ func TestInterrupted(t *testing.T) {
 			return false
 		}
 		next.ServeHTTP(&interrupting{ResponseWriter: w, sent: &sent, at: 5 << 20, do: func() {
-			keepsSome(q.Context(), dir.Load().(string), large)
+			waitForState(q.Context(), dir.Load().(string), large)
 			cancel()
 		}}, q)
 		return true
@@ -261,7 +261,7 @@ func TestInterrupted(t *testing.T) {
 	}
 	sameTree(t, tree.Dir(), o.Dir)
 
-	// With --no-pull-resume everything is fetched again.
+	// With --no-pull-resume, a pull fetches everything again.
 	o.Dir = t.TempDir()
 	dir.Store(o.Dir)
 	ctx, again := context.WithCancel(t.Context())
@@ -283,9 +283,9 @@ func TestInterrupted(t *testing.T) {
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// keepsSome waits until a pull has part of one blob and two complete others on disk, or ctx
-// ends. Then even on a busy machine an interruption leaves something to resume from.
-func keepsSome(ctx context.Context, dir, blob string) {
+// waitForState waits until a pull has part of one blob and two complete blobs on disk, or ctx ends.
+// So even on a busy machine an interruption leaves content from which to resume.
+func waitForState(ctx context.Context, dir, blob string) {
 	for work := filepath.Join(dir, ".tmp/layoutproxy"); ctx.Err() == nil; time.Sleep(time.Millisecond) {
 		complete, _ := filepath.Glob(filepath.Join(work, "blobs/*"))
 		part, err := os.Stat(filepath.Join(work, "parts/sha256-"+blob))
@@ -295,7 +295,7 @@ func keepsSome(ctx context.Context, dir, blob string) {
 	}
 }
 
-// interrupting calls do once some bytes were sent.
+// interrupting calls do when the number of sent bytes reaches at.
 type interrupting struct {
 	http.ResponseWriter
 	sent *atomic.Int64
@@ -311,7 +311,7 @@ func (i *interrupting) Write(p []byte) (int, error) {
 	return i.ResponseWriter.Write(p)
 }
 
-// plainFiles serves the files of a tree, intact or not.
+// plainFiles serves the files of a tree, without any checks.
 func plainFiles(dir string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		path := strings.TrimPrefix(q.URL.Path, "/v2/")

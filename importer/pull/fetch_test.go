@@ -34,9 +34,8 @@ func newFetcher(t *testing.T) *fetcher {
 	return &fetcher{work: w, meter: noMeter{}}
 }
 
-// A copy that turns out to be damaged, or cannot be read to its end, does not touch the
-// part that an interrupted download left.
-func TestPartSurvivesADamagedCopy(t *testing.T) {
+// If a copy is damaged or cannot be read to its end, the part of an interrupted download stays.
+func TestPartSurvivesDamagedCopy(t *testing.T) {
 	f := newFetcher(t)
 	data := bytes.Repeat([]byte("layer"), 1000)
 	b := closure.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
@@ -56,10 +55,10 @@ func TestPartSurvivesADamagedCopy(t *testing.T) {
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	if good, err := f.copyBlob(stopped, where, b); good || !errors.Is(err, context.Canceled) {
-		t.Fatalf("a copy that was stopped: %v, %v", good, err)
+		t.Fatalf("an interrupted copy: %v, %v", good, err)
 	}
 	if have, err := os.ReadFile(part); err != nil || !bytes.Equal(have, data[:3000]) {
-		t.Fatalf("the download that was interrupted has %d bytes, 3000 before: %v", len(have), err)
+		t.Fatalf("the part of the interrupted download has %d bytes, 3000 before: %v", len(have), err)
 	}
 	write(elsewhere, data)
 	if good, err := f.copyBlob(t.Context(), where, b); !good || err != nil {
@@ -70,9 +69,9 @@ func TestPartSurvivesADamagedCopy(t *testing.T) {
 	}
 }
 
-// The part that an interrupted download left is hashed before the first request: that ends
-// with the context too.
-func TestHashingAPartEndsWithTheContext(t *testing.T) {
+// The part of an interrupted download is hashed before the first request. The end of the context
+// ends that, too.
+func TestHashingEndsWithContext(t *testing.T) {
 	f := newFetcher(t)
 	b := closure.Descriptor{Digest: digest.FromString("layer"), Size: 5}
 	if err := os.WriteFile(f.work.part(b.Digest), []byte("laye"), 0o644); err != nil {

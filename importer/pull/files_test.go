@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Nested indexes are followed down to a limit.
+// A pull follows nested indexes, down to a limit.
 func TestNestedIndexes(t *testing.T) {
 	s := newSource(nil, nil, nil, nil)
 	put := func(body string) closure.Descriptor {

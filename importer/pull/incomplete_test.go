@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 )
 
-// In a pull of repositories as they are, tags that lead to missing content are left out; content
-// that they share with other tags is kept.
+// If a pull of repositories may be incomplete, it leaves out tags that lead to missing content,
+// and keeps content that they share with other tags.
 func TestIncompleteRepositories(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())

@@ -32,7 +32,7 @@ func inventoryOf(t *testing.T, dir string) *inventory.Inventory {
 	return i
 }
 
-// gathered returns the inventory of what is in a directory, made from its files alone.
+// gathered returns the inventory of a directory, made only from its files.
 func gathered(t *testing.T, dir string) *inventory.Inventory {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Indexes: []string{}, IgnoreInventory: true})
@@ -59,7 +59,7 @@ func gathered(t *testing.T, dir string) *inventory.Inventory {
 	return i
 }
 
-// checkInventory compares the inventory in a directory with what is there.
+// checkInventory compares the inventory in a directory with the directory.
 func checkInventory(t *testing.T, dir string) {
 	t.Helper()
 	got, want := inventoryOf(t, dir), gathered(t, dir)
@@ -77,8 +77,8 @@ func checkInventory(t *testing.T, dir string) {
 	}
 }
 
-// The inventory of a bundle lists everything in its directory, including content of earlier
-// pulls, for every form of a bundle.
+// The inventory of a bundle in any form lists everything in its directory, including content of
+// earlier pulls.
 func TestInventoryListsTheDirectory(t *testing.T) {
 	older, newer := versions(t)
 	for name, f := range map[string]form{"archives": {}, "chunks": {chunk: 4000}, "checksums": {chunk: 5000, gost: true}, "a tree": {tree: true}} {
@@ -95,14 +95,14 @@ func TestInventoryListsTheDirectory(t *testing.T) {
 			if diff := cmp.Diff(before, inventoryOf(t, dir)); diff != "" {
 				t.Errorf("another inventory of the same bundle:\n%s", diff)
 			}
-			pull(f, older, "kept") // beside the others
+			pull(f, older, "kept") // in addition to the others
 			pull(form{}, newer, "app", "more")
 			pull(form{tree: true}, newer, "kept", "base")
 		})
 	}
 }
 
-// An archive that is not complete is not listed, and does not keep the next one from being pulled.
+// An inventory omits an incomplete archive of an earlier pull, and the next pull succeeds.
 func TestInventoryOmitsBrokenArchives(t *testing.T) {
 	older, _ := versions(t)
 	dir := t.TempDir()
@@ -126,7 +126,7 @@ func newKey(t *testing.T) *inventory.SigningKey {
 	return key
 }
 
-// The signature always matches the inventory beside it, or is removed.
+// A pull keeps a signature only if it matches the inventory.
 func TestSignature(t *testing.T) {
 	older, newer := versions(t)
 	for name, f := range map[string]form{"archives": {}, "a tree": {tree: true}} {

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// An archive is written while its last blob is still being fetched.
+// A pull writes an archive while the last blob of it is still being fetched.
 func TestArchiveIsWrittenDuringTheFetch(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
@@ -50,7 +50,7 @@ func TestArchiveIsWrittenDuringTheFetch(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("nothing was written before the last blob came")
+			t.Fatal("nothing was written before the last blob was fetched")
 		}
 	}
 	release()

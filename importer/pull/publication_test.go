@@ -24,8 +24,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// versions are registries with an older and a newer state of the same repositories:
-// tags that stay, move, come and go, and one new repository.
+// versions returns registries with an older and a newer state of the same repositories: tags
+// stay, move, appear and disappear, and one repository is new.
 func versions(t *testing.T) (older, newer *registrytest.Registry) {
 	t.Helper()
 	serve := func(tags map[string]string) *registrytest.Registry {
@@ -65,9 +65,9 @@ func (f form) options(t *testing.T, r *registrytest.Registry, dir string, reposi
 	return o
 }
 
-// look returns what a new reader sees of a directory: all of it proven, with the
-// checksums beside it.
-func look(t *testing.T, dir string) (map[string]string, error) {
+// readBundle returns the tags and checksum files that a new reader finds in a directory, after
+// verifying all content.
+func readBundle(t *testing.T, dir string) (map[string]string, error) {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{"r"}, Indexes: []string{}})
 	layouttest.Try(t, err)
@@ -77,16 +77,16 @@ func look(t *testing.T, dir string) (map[string]string, error) {
 	if !report.Whole && len(got) > 0 {
 		var text strings.Builder
 		layouttest.Try(t, report.WriteText(&text))
-		// A layout of the new tree that no index names yet.
-		if s := text.String(); !strings.Contains(s, "without its index.json") || strings.Contains(s, "checksum ") { // which is wrong
+		// A layout of the new tree may not have an index yet.
+		if s := text.String(); !strings.Contains(s, "without its index.json") || strings.Contains(s, "checksum ") { // anything else is wrong
 			return got, errors.New(s)
 		}
 	}
 	return got, nil
 }
 
-// At each step of a pull, whatever the directory contained before, a new reader and one
-// that was reading already see the complete older bundle or the complete newer one.
+// At each step of a pull over any older bundle, a new reader and one that was already reading see
+// either the complete older bundle or the complete newer one.
 func TestEveryStepShowsOneBundle(t *testing.T) {
 	older, newer := versions(t)
 	for name, forms := range map[string][2]form{
@@ -113,14 +113,14 @@ func TestEveryStepShowsOneBundle(t *testing.T) {
 	}
 }
 
-// watchPull pulls and reads the directory at each step. It returns what the directory
-// contains afterwards.
+// watchPull pulls, and reads the directory at each step. It returns the content of the directory
+// after the pull.
 func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]string {
 	t.Helper()
 	elsewhere := o
 	elsewhere.Dir = t.TempDir()
 	pulltest.Run(t, elsewhere)
-	fresh, err := look(t, elsewhere.Dir)
+	fresh, err := readBundle(t, elsewhere.Dir)
 	layouttest.Try(t, err)
 	live, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{o.Dir}, Roots: []string{"r"}, Indexes: []string{}})
 	layouttest.Try(t, err)
@@ -131,13 +131,13 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 		defer mu.Unlock()
 		steps[point]++
 		if publishes := []string{"publishing", "moved", "journal", "placing", "removing", "placed all", "published", "finish", "end"}; bad || steps[point] > 1 && !slices.Contains(publishes, point) {
-			return // nothing in the directory has changed since the first of them
+			return // nothing in the directory has changed since the first "packed"
 		}
-		got, err := look(t, o.Dir)
+		got, err := readBundle(t, o.Dir)
 		now := maps.Equal(got, fresh)
 		if err != nil || !now && (published || !maps.Equal(got, old)) {
 			bad = true
-			t.Errorf("at %s %d: neither the old state nor the new one, which is (%v)\n%s", point, steps[point], err, cmp.Diff(fresh, got))
+			t.Errorf("at %s %d: neither the old state nor the new one (%v)\n%s", point, steps[point], err, cmp.Diff(fresh, got))
 			return
 		}
 		published = now
@@ -145,7 +145,7 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 		layouttest.Try(t, err)
 		if seen := pulltest.Listed(t, live.Snapshot()); !maps.Equal(seen, got) {
 			bad = true
-			t.Errorf("at %s %d: a reader that was there before\n%s", point, steps[point], cmp.Diff(got, seen))
+			t.Errorf("at %s %d: a reader that was already reading\n%s", point, steps[point], cmp.Diff(got, seen))
 		}
 	}
 	o.SetReached(check)
@@ -161,12 +161,12 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 	return fresh
 }
 
-// interrupted leaves a directory as a pull does that is killed at a point.
+// interrupted leaves a directory as if a pull had been killed at a point.
 func interrupted(t *testing.T, o pull.Options, at string, n int) {
 	t.Helper()
 	died := errors.New("died")
 	defer func() {
-		if r := recover(); r != died { //nolint:errorlint // the very value
+		if r := recover(); r != died { //nolint:errorlint // the same value is expected
 			t.Fatalf("no pull died: %v", r)
 		}
 	}()
@@ -181,8 +181,8 @@ func interrupted(t *testing.T, o pull.Options, at string, n int) {
 	t.Fatalf("alive: %v", err)
 }
 
-// If files of an interrupted publication are lost, readers refuse the directory instead
-// of mixing two bundles. The same pull repairs it; another one is refused.
+// If files of an interrupted publication are lost, readers refuse the directory, because it could
+// mix two bundles. The same pull repairs the directory; a different one is refused.
 func TestLostPublication(t *testing.T) {
 	older, newer := versions(t)
 	for name, f := range map[string]form{"archives": {gost: true}, "chunks": {chunk: 4000}, "tree": {tree: true}} {
@@ -205,11 +205,11 @@ func TestLostPublication(t *testing.T) {
 			pulltest.Run(t, o)
 			want := f.options(t, newer, t.TempDir(), "app", "base")
 			pulltest.Run(t, want)
-			got, err := look(t, dir)
-			if all, _ := look(t, want.Dir); err != nil || !maps.Equal(got, all) {
+			got, err := readBundle(t, dir)
+			if all, _ := readBundle(t, want.Dir); err != nil || !maps.Equal(got, all) {
 				t.Errorf("%v: %s", err, cmp.Diff(all, got))
 			}
-			if f.tree { // it keeps blobs of the older bundle
+			if f.tree { // the tree keeps blobs of the older bundle
 				return
 			}
 			if diff := cmp.Diff(slices.Sorted(maps.Keys(contents(t, want.Dir))), slices.Sorted(maps.Keys(contents(t, dir)))); diff != "" {
@@ -219,15 +219,15 @@ func TestLostPublication(t *testing.T) {
 	}
 }
 
-// A reader that reads all the time sees the states of the pulls one after the other.
-func TestReaderBesidePulls(t *testing.T) {
+// A reader that reads all the time sees the state after each pull, in order, and no other state.
+func TestReaderDuringPulls(t *testing.T) {
 	older, newer := versions(t)
 	dir, f := t.TempDir(), form{}
 	var states []map[string]string
 	for _, r := range []*registrytest.Registry{older, newer} {
 		o := f.options(t, r, t.TempDir(), "app", "base", "kept")
 		pulltest.Run(t, o)
-		got, err := look(t, o.Dir)
+		got, err := readBundle(t, o.Dir)
 		layouttest.Try(t, err)
 		states = append(states, got)
 	}
@@ -260,7 +260,7 @@ func TestReaderBesidePulls(t *testing.T) {
 	<-ended
 }
 
-// A publication that names anything but files of the bundle is refused, by its writer too.
+// Readers and the writer refuse a publication that names anything but files of the bundle.
 func TestPublicationNames(t *testing.T) {
 	for _, name := range []string{"../a.tar", "/a.tar", ".a.tar", "a/../b.tar", ""} {
 		if _, err := (volume.Publication{Staged: volume.StagedDir(1), Remove: []string{name}}).Encode(); err == nil {
@@ -269,7 +269,7 @@ func TestPublicationNames(t *testing.T) {
 	}
 }
 
-// problemsOf returns the problems of a snapshot, or one that says why they cannot be read.
+// problemsOf returns the problems of a snapshot, or one with the error of reading them.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

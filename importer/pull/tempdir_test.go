@@ -17,8 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// elsewhere returns a new directory on another file system than t.TempDir, if there is
-// one: in memory, or on a disk.
+// elsewhere returns a new directory on another file system than t.TempDir, in memory or on a disk.
 func elsewhere(t *testing.T) string {
 	t.Helper()
 	other := "/dev/shm"
@@ -46,8 +45,8 @@ func filesBelow(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// Work in progress may be on another file system: the bundle is the same, the next pull
-// resumes from there, and nothing of it is left at the end.
+// With TempDir on another file system, the bundle is the same, the next pull resumes, and TempDir is
+// empty at the end.
 func TestTempDir(t *testing.T) {
 	tree := varied(t)
 	large := finishedLayers(t, tree, 70_000)[0]
@@ -74,9 +73,9 @@ func TestTempDir(t *testing.T) {
 			if _, err := pull.Run(t.Context(), o, nil); err == nil {
 				t.Fatal("a cut download counted as complete")
 			}
-			nothingThere(t, o.Dir)
+			expectNoBlobs(t, o.Dir)
 			if kept := filesBelow(t, o.TempDir); len(kept) == 0 {
-				t.Error("nothing was kept")
+				t.Error("no state was kept")
 			}
 			other := o // another bundle, which has its own working directory
 			other.Dir = t.TempDir()
@@ -85,7 +84,7 @@ func TestTempDir(t *testing.T) {
 			pulltest.Run(t, o)
 			resumed := 0
 			for _, q := range r.Requests() {
-				// Other downloads may have been cut with it.
+				// Other downloads may have been cut, too.
 				if q.Status == http.StatusPartialContent && strings.HasSuffix(q.Path, large) {
 					resumed++
 				}
@@ -107,9 +106,9 @@ func TestTempDir(t *testing.T) {
 	}
 }
 
-// nothingThere fails the test if a directory has blobs, or parts of them, of an interrupted
-// pull that keeps them elsewhere.
-func nothingThere(t *testing.T, dir string) {
+// expectNoBlobs fails the test if a bundle's directory has blobs or parts of an interrupted pull
+// that keeps them in TempDir.
+func expectNoBlobs(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range filesBelow(t, dir) {
 		if strings.Contains(name, "/blobs/") && strings.HasPrefix(name, "/.tmp") || strings.Contains(name, "/parts/") {
@@ -118,9 +117,9 @@ func nothingThere(t *testing.T, dir string) {
 	}
 }
 
-// In a directory that others may write to, a pull refuses what they have put in its
-// way.
-func TestTempDirOfOthers(t *testing.T) {
+// If other users may write to TempDir, a pull refuses files and directories that they have
+// created under the name of its working directory.
+func TestForeignTempDir(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
 	o := pulltest.Options(t, r, "shop")

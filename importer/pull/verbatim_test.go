@@ -23,7 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// varied returns a tree with one of each: plain images, an index, signatures by tag, and
+// varied returns a tree with every kind of content: plain images, an index, signatures by tag, and
 // referrers of an image, of a child and of a referrer.
 func varied(t *testing.T) *layouttest.Tree {
 	t.Helper()
@@ -69,8 +69,7 @@ func sameReferrers(t *testing.T, want, got *layoutstore.Repository) {
 	}
 }
 
-// Repositories are pulled as they are: names, tags, digests, complete indexes,
-// referrers.
+// A pull of repositories keeps their names, tags, digests, complete indexes and referrers.
 func TestRepositoriesAsTheyAre(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -96,13 +95,13 @@ func TestRepositoriesAsTheyAre(t *testing.T) {
 	b, err := got.Repository("shop/app")
 	layouttest.Try(t, err)
 	sameReferrers(t, a, b)
-	// The images' references name the registry that the bundle comes from.
+	// The references of images name the registry from which the bundle was pulled.
 	if auto := pulltest.OpenAt(t, layoutstore.AutoRoot, o.Dir); !slices.Equal(auto.Roots(), []string{"shop"}) {
 		t.Errorf("roots %q", auto.Roots())
 	}
 }
 
-// With a glob, everything that belongs to the chosen images is pulled with them, and
+// With a glob, a pull contains the chosen images with their signatures and other referrers, and
 // nothing else.
 func TestTagsByGlob(t *testing.T) {
 	tree := varied(t)
@@ -140,12 +139,12 @@ func TestTagsByGlob(t *testing.T) {
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app"}, Tag: "nothing*"}
 	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), `no tag of app matches "nothing*"`) {
-		t.Errorf("no tag matches: %v", err)
+		t.Errorf("no matching tag: %v", err)
 	}
 }
 
-// In a registry without a referrers API, the tag that lists the referrers of an image is
-// pulled, and they with it.
+// In a registry without a referrers API, a pull contains the referrers tag of an image and the
+// manifests that it lists.
 func TestReferrersByTag(t *testing.T) {
 	tree := varied(t)
 	app := tree.Layout("shop/app")
@@ -173,7 +172,7 @@ func TestReferrersByTag(t *testing.T) {
 	}
 }
 
-// With a platform, its image replaces the index.
+// With a platform, the tag of an index leads to the image for that platform.
 func TestPlatform(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -203,9 +202,9 @@ func TestPlatform(t *testing.T) {
 	}
 }
 
-// Unchanged archives stay untouched, byte for byte; for changed ones only the
-// difference is fetched.
-func TestOverAnOlderBundle(t *testing.T) {
+// A pull over an older bundle does not touch unchanged archives, and fetches only new blobs for
+// changed ones.
+func TestPullOverOlderBundle(t *testing.T) {
 	tree := varied(t)
 	r, refresh := pulltest.Serve(t, tree.Dir())
 	o := pulltest.Options(t, r, "shop")
@@ -241,7 +240,7 @@ func TestOverAnOlderBundle(t *testing.T) {
 		t.Error(diff)
 	}
 
-	// Cut into chunks, with checksums, and joined again: nothing is fetched.
+	// If only the form changes, to chunks with checksums and back, nothing is fetched.
 	r.Forget()
 	o.ChunkSize, o.NewSum = 30_000, sha256.New
 	pulltest.Run(t, o)
@@ -257,7 +256,7 @@ func TestOverAnOlderBundle(t *testing.T) {
 	}
 	pulltest.Intact(t, pulltest.OpenAt(t, "shop", o.Dir))
 
-	// Chunks as d8 cuts them are reused as they are.
+	// Chunks of the size that d8 uses are reused unchanged.
 	o.NewSum = nil
 	joined(t, o.Dir, "app.tar")
 	layouttest.Split(t, filepath.Join(o.Dir, "app.tar"), o.ChunkSize)
@@ -299,7 +298,7 @@ func joined(t *testing.T, dir, archive string) {
 	layouttest.Try(t, os.WriteFile(file, all, 0o644))
 }
 
-// A wrong blob of an older archive is fetched again.
+// A pull fetches a damaged blob of an older archive again.
 func TestDamagedOlderBundle(t *testing.T) {
 	tree := varied(t)
 	r, refresh := pulltest.Serve(t, tree.Dir())
@@ -322,13 +321,13 @@ func TestDamagedOlderBundle(t *testing.T) {
 	refresh()
 	r.Forget()
 	pulltest.Run(t, o)
-	if n := r.Kinds()["GET blobs"]; n != 3 { // two new ones, and the wrong one
+	if n := r.Kinds()["GET blobs"]; n != 3 { // two new ones, and the damaged one
 		t.Errorf("%d blobs were fetched", n)
 	}
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// sameTree compares what two sources serve, and proves all of its content.
+// sameTree compares the tags that two sources serve, and verifies all of their content.
 func sameTree(t *testing.T, want, got string) {
 	t.Helper()
 	s := pulltest.OpenAt(t, "shop", got)
@@ -344,7 +343,7 @@ func sameTree(t *testing.T, want, got string) {
 	pulltest.ProveAll(t, s)
 }
 
-// A bundle as a tree, and again over itself.
+// A pull can write a tree, and another pull updates it.
 func TestTree(t *testing.T) {
 	tree := varied(t)
 	r, refresh := pulltest.Serve(t, tree.Dir())
@@ -395,8 +394,8 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
-// A second pull into the same directory is refused.
-func TestOneAtATime(t *testing.T) {
+// A pull is refused while another one writes to the same directory.
+func TestConcurrentPulls(t *testing.T) {
 	r, _ := pulltest.Serve(t, varied(t).Dir())
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app"}}
@@ -419,20 +418,20 @@ func TestOneAtATime(t *testing.T) {
 	layouttest.Try(t, <-done)
 }
 
-// State that is older than a day is not resumed.
+// A pull does not resume from state that is older than a day.
 func TestOldState(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app"}}
-	o.Jobs = 1 // the blobs before the refused one are complete; with more jobs, others would be cut with it
+	o.Jobs = 1 // so that all blobs before the refused one are complete
 	breakBlobs := func() {
 		r.Inject(registrytest.Answer(registrytest.Nth(4, 1000, registrytest.On("GET blobs")), http.StatusForbidden))
 	}
 	breakBlobs()
 	for _, age := range []time.Duration{23 * time.Hour, 25 * time.Hour} {
 		if _, err := pull.Run(t.Context(), o, nil); err == nil {
-			t.Fatal("it was pulled")
+			t.Fatal("the pull succeeded")
 		}
 		there := finished(t, o.Dir)
 		then := time.Now().Add(-age)
@@ -454,8 +453,8 @@ func TestOldState(t *testing.T) {
 	}
 }
 
-// Files of another archive stay, however similar the names are.
-func TestOtherArchivesStay(t *testing.T) {
+// A pull keeps the files of other archives, even if the names are similar.
+func TestOtherArchivesAreKept(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
 	o := pulltest.Options(t, r, "shop")
@@ -464,7 +463,7 @@ func TestOtherArchivesStay(t *testing.T) {
 	for _, name := range append([]string{"app.tar.0000.chunk", "app.tar.0001.chunk.gostsum", "app.tar.gostsum"}, others...) {
 		layouttest.Try(t, os.WriteFile(filepath.Join(o.Dir, name), []byte(name), 0o644))
 	}
-	layouttest.Try(t, os.MkdirAll(filepath.Join(o.Dir, ".tmp/platform"), 0o755)) // of another tool
+	layouttest.Try(t, os.MkdirAll(filepath.Join(o.Dir, ".tmp/platform"), 0o755)) // from another tool
 	if _, err := pull.Run(t.Context(), o, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -481,7 +480,7 @@ func TestOtherArchivesStay(t *testing.T) {
 	}
 }
 
-// Manifests of old formats cannot be stored in a layout.
+// A pull refuses manifests of old formats, which a layout cannot contain.
 func TestOldManifests(t *testing.T) {
 	for _, typ := range []string{"application/vnd.docker.distribution.manifest.v1+prettyjws", "application/json"} {
 		r := registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {

@@ -13,10 +13,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A pull requests wrong content three times, from the start or from where an earlier pull
-// was cut. Then it fails, and the error names the digest, the registry and what was
-// received.
-func TestAnswersThatStayWrong(t *testing.T) {
+// If content stays wrong, a pull requests it three times, from the start or from the end of an
+// earlier download. Then it fails, and the error names the digest, the registry and the content.
+func TestRepeatedWrongAnswers(t *testing.T) {
 	tree := varied(t)
 	large := finishedLayers(t, tree, 70_000)[0]
 	blob := func(r *http.Request) bool {
@@ -39,11 +38,11 @@ func TestAnswersThatStayWrong(t *testing.T) {
 			r.Inject(registrytest.Spoil(test.match, test.spoil))
 			_, err := pull.Run(t.Context(), o, nil)
 			if err == nil {
-				t.Fatal("it was pulled")
+				t.Fatal("the pull succeeded")
 			}
 			for _, words := range append(test.says, r.Host, "shop/app") {
 				if !strings.Contains(err.Error(), words) {
-					t.Errorf("%v: does not say %q", err, words)
+					t.Errorf("%v: does not contain %q", err, words)
 				}
 			}
 			asked := map[string]int{}
@@ -66,9 +65,9 @@ func TestAnswersThatStayWrong(t *testing.T) {
 	}
 }
 
-// A part with a wrong bit that an earlier pull has left costs one more request. Wrong
-// content behind the part is requested as often as a complete blob.
-func TestWrongRestOfABlob(t *testing.T) {
+// If the part from an earlier pull has a wrong bit, the pull sends one more request. If the rest of
+// the blob is wrong, the pull requests it as often as a complete blob.
+func TestWrongPartsOfBlobs(t *testing.T) {
 	tree := varied(t)
 	large := finishedLayers(t, tree, 70_000)[0]
 	blob := func(r *http.Request) bool {

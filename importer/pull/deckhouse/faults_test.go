@@ -102,7 +102,7 @@ func TestRefusalsAreNotAbsence(t *testing.T) {
 	} {
 		for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable} {
 			if what == "referrers" && status != http.StatusTooManyRequests {
-				continue // see TestReferrersThatAreRefused
+				continue // see TestRefusedReferrers
 			}
 			t.Run(fmt.Sprintf("%s: %d", what, status), func(t *testing.T) {
 				t.Parallel()
