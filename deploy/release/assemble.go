@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -18,9 +19,9 @@ import (
 
 const repository = "https://github.com/layoutproxy/layoutproxy"
 
-// options say where everything is.
+// options are the options of the command: see main.
 type options struct {
-	top                         string // of the repository
+	top                         string // directory of the project
 	dist, out, sbom, goreleaser string
 	key, builder                string
 	snapshot, unsigned          bool
@@ -34,7 +35,7 @@ type release struct {
 	Date    time.Time `json:"-"`
 }
 
-// tag returns the tag of the image and of the chart: + is not allowed in one, and Helm writes _ for it.
+// tag returns the tag of the image and of the chart. A tag cannot contain +; Helm writes _ instead.
 func (r release) tag() string { return strings.ReplaceAll(r.Version, "+", "_") }
 
 // program is a built program for linux.
@@ -44,9 +45,6 @@ type program struct{ arch, path string }
 type artifact struct {
 	Name, Path, Goos, Goarch, Type string
 }
-
-// published returns the types of artifacts that are part of a release.
-func published() []string { return []string{"Archive", "Linux Package", "Source"} }
 
 // assemble writes a release.
 func assemble(o options) error {
@@ -70,20 +68,21 @@ func assemble(o options) error {
 	return finish(o, r)
 }
 
+// readRelease reads which version is released, and checks that the options and CHANGELOG.md suit it.
 func readRelease(o options) (r release, err error) {
 	if err := readJSON(filepath.Join(o.dist, "metadata.json"), &r); err != nil {
 		return r, err
 	}
 	var seconds int64
 	if _, err := fmt.Sscan(os.Getenv("SOURCE_DATE_EPOCH"), &seconds); err != nil {
-		return r, fmt.Errorf("SOURCE_DATE_EPOCH, the time of the commit in seconds: %w", err)
+		return r, fmt.Errorf("SOURCE_DATE_EPOCH must be the time of the commit in seconds: %w", err)
 	}
 	r.Date = time.Unix(seconds, 0).UTC()
 	if o.snapshot {
 		return r, nil
 	}
 	if o.key == "" && !o.unsigned {
-		return r, errors.New("LAYOUTPROXY_RELEASE_KEY is empty: a release is signed (or give --unsigned)")
+		return r, errors.New("LAYOUTPROXY_RELEASE_KEY is empty: set it to sign the release, or pass --unsigned")
 	}
 	changes, err := os.ReadFile(filepath.Join(o.top, "CHANGELOG.md"))
 	if err == nil && !bytes.Contains(changes, []byte("\n## ["+r.Version+"]")) {
@@ -103,16 +102,16 @@ func readJSON(name string, v any) error {
 	return nil
 }
 
-// copyArtifacts copies what goreleaser made and the SBOM.
+// copyArtifacts copies the SBOM, and the artifacts of goreleaser that are part of a release.
 func copyArtifacts(o options, r release, artifacts []artifact) error {
 	names := map[string]string{"layoutproxy_" + r.Version + ".cdx.json": o.sbom}
 	for _, a := range artifacts {
-		if slices.Contains(published(), a.Type) {
+		if slices.Contains([]string{"Archive", "Linux Package", "Source"}, a.Type) {
 			names[a.Name] = a.Path
 		}
 	}
 	if len(names) == 1 {
-		return fmt.Errorf("%s/artifacts.json names no archive and no package", o.dist)
+		return fmt.Errorf("%s/artifacts.json lists neither archives nor packages", o.dist)
 	}
 	for name, from := range names {
 		data, err := os.ReadFile(from)
@@ -126,6 +125,7 @@ func copyArtifacts(o options, r release, artifacts []artifact) error {
 	return nil
 }
 
+// programsOf returns the programs for linux, by architecture.
 func programsOf(artifacts []artifact) (all []program) {
 	for _, a := range artifacts {
 		if a.Type == "Binary" && a.Goos == "linux" {
@@ -161,7 +161,7 @@ func writeLayouts(o options, r release, programs []program) error {
 	return nil
 }
 
-// finish writes the provenance of all files, the checksums of all files, and the signatures.
+// finish writes the provenance of the files so far, then the checksums of all files, and signs both.
 func finish(o options, r release) error {
 	subject, err := sumsOf(o.out, "*")
 	if err != nil {
@@ -171,10 +171,7 @@ func finish(o options, r release) error {
 	if err != nil {
 		return err
 	}
-	builder := o.builder
-	if builder == "" {
-		builder = repository + "/blob/main/docs/release.md#by-hand"
-	}
+	builder := cmp.Or(o.builder, repository+"/blob/main/docs/release.md#by-hand")
 	origin, err := provenance(r, subject, sums, o.goreleaser, builder)
 	if err != nil {
 		return err
@@ -197,7 +194,7 @@ func finish(o options, r release) error {
 	return o.signFiles(map[string][]byte{"SHA256SUMS": b.Bytes(), name: origin})
 }
 
-// signFiles writes NAME.sig beside each file. A snapshot without a key gets none.
+// signFiles writes NAME.sig beside each file. Without a key, it writes none.
 func (o options) signFiles(files map[string][]byte) error {
 	if o.key == "" || o.unsigned {
 		return nil
@@ -222,7 +219,7 @@ func (o options) write(name string, data []byte) error {
 	return os.WriteFile(filepath.Join(o.out, name), data, 0o644)
 }
 
-// sumsOf returns the SHA-256 of files of a directory, sorted by name.
+// sumsOf returns the SHA-256 of the files in a directory that match a pattern, sorted by name.
 func sumsOf(dir, pattern string) (all []resource, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, pattern))
 	if err != nil {

@@ -18,10 +18,11 @@ const (
 	mediaTypeChart       = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 )
 
-// newChart returns the chart in a directory as Helm packages it, with the version of a release,
-// and the layout that Helm pulls it from.
+// newChart returns the chart in a directory, packaged as by Helm with the version of a release, and the
+// layout from which Helm pulls it.
 func newChart(r release, dir string) (archive []byte, l *layout, err error) {
-	metadata, err := chartMetadata(r, os.DirFS(dir))
+	root := os.DirFS(dir)
+	metadata, err := chartMetadata(r, root)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -29,15 +30,14 @@ func newChart(r release, dir string) (archive []byte, l *layout, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	name := fmt.Sprint(metadata["name"])
-	files := []file{{name: name + "/Chart.yaml", data: head}}
-	root := os.DirFS(dir)
-	err = fs.WalkDir(root, ".", func(name_ string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() || name_ == "Chart.yaml" || strings.HasPrefix(path.Base(name_), ".") {
+	chart := fmt.Sprint(metadata["name"])
+	files := []file{{name: chart + "/Chart.yaml", data: head}}
+	err = fs.WalkDir(root, ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || name == "Chart.yaml" || strings.HasPrefix(path.Base(name), ".") {
 			return err
 		}
-		data, err := fs.ReadFile(root, name_)
-		files = append(files, file{name: name + "/" + name_, data: data})
+		data, err := fs.ReadFile(root, name)
+		files = append(files, file{name: chart + "/" + name, data: data})
 		return err
 	})
 	if err != nil {
@@ -54,7 +54,7 @@ func newChart(r release, dir string) (archive []byte, l *layout, err error) {
 	return archive, l, err
 }
 
-// chartMetadata is Chart.yaml with the version of a release.
+// chartMetadata returns the content of Chart.yaml with the version of a release.
 func chartMetadata(r release, root fs.FS) (map[string]any, error) {
 	data, err := fs.ReadFile(root, "Chart.yaml")
 	if err != nil {

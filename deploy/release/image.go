@@ -14,20 +14,18 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// annotationContainerdName is where containerd and podman look for the name of an image in an
-// archive, as the docker exporter of BuildKit writes it
-// (containerd, core/images/annotations.go).
+// annotationContainerdName is the annotation in which containerd and podman look for the name of an image
+// in an archive. BuildKit's docker exporter writes it, too (containerd, core/images/annotations.go).
 const annotationContainerdName = "io.containerd.image.name"
 
-// imageName is the name that the image has on a node after its archive was loaded. The chart
-// expects it.
+// imageName is the name of the image on a node after its archive is loaded. The chart expects this name.
 const imageName = "docker.io/library/layoutproxy"
 
-// nobody is the user and group that the program runs as in its image.
+// nobody is the user and group of the program in its image.
 const nobody = 65532
 
-// containerConfig is the configuration of a container: that of the specification, and the
-// health check that docker adds to it (moby, api/types/container/config.go).
+// containerConfig is the configuration of a container: the fields of the specification, and the health
+// check that docker adds (moby, api/types/container/config.go).
 type containerConfig struct {
 	specs.ImageConfig
 	Healthcheck *healthcheck `json:",omitempty"`
@@ -113,16 +111,15 @@ func addPlatform(l *layout, r release, p program, roots []byte) (specs.Descripto
 	if err != nil {
 		return specs.Descriptor{}, err
 	}
-	made := r.Date
 	platform := specs.Platform{OS: "linux", Architecture: p.arch}
 	config, err := l.addJSON(specs.MediaTypeImageConfig, struct {
 		specs.Image
 		Config containerConfig `json:"config"`
 	}{
 		specs.Image{
-			Created: &made, Platform: platform,
+			Created: &r.Date, Platform: platform,
 			RootFS:  specs.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.FromBytes(content)}},
-			History: []specs.History{{Created: &made, CreatedBy: "deploy/release"}},
+			History: []specs.History{{Created: &r.Date, CreatedBy: "deploy/release"}},
 		}, newConfig(r),
 	})
 	if err != nil {
@@ -136,9 +133,8 @@ func addPlatform(l *layout, r release, p program, roots []byte) (specs.Descripto
 	return m, err
 }
 
-// certificates returns the certificate authorities of Mozilla's list, which a Go module pins.
-// Authorities with a constraint, such as distrust after a date, are left out: a file of
-// certificates cannot express it.
+// certificates returns the certificate authorities of Mozilla's list, which a Go module pins. It skips
+// authorities with a constraint, such as distrust after a date: a file of certificates cannot express it.
 func certificates() ([]byte, error) {
 	var all [][]byte
 	for root := range bundle.Roots() {
@@ -147,7 +143,7 @@ func certificates() ([]byte, error) {
 		}
 	}
 	if len(all) < 50 {
-		return nil, fmt.Errorf("%d certificate authorities: that is not the list", len(all))
+		return nil, fmt.Errorf("the list has only %d certificate authorities", len(all))
 	}
 	slices.SortFunc(all, bytes.Compare)
 	return bytes.Join(all, nil), nil

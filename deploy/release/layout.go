@@ -3,11 +3,13 @@ package main
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
-	"io"
+	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -15,7 +17,7 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layout is an OCI image layout of one tag, in memory.
+// layout is an OCI image layout with one tag, in memory.
 type layout struct {
 	blobs map[digest.Digest][]byte
 	root  specs.Descriptor
@@ -30,7 +32,7 @@ func (l *layout) add(mediaType string, data []byte) specs.Descriptor {
 	return specs.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}
 }
 
-// addJSON adds a blob that is the JSON of a value.
+// addJSON adds a value as a blob of JSON.
 func (l *layout) addJSON(mediaType string, v any) (specs.Descriptor, error) {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -47,10 +49,7 @@ func (l *layout) archive(made time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	mark, err := json.Marshal(specs.ImageLayout{Version: specs.ImageLayoutVersion})
-	if err != nil {
-		return nil, err
-	}
+	mark := []byte(`{"imageLayoutVersion":"` + specs.ImageLayoutVersion + `"}`)
 	files := []file{{name: specs.ImageLayoutFile, data: mark}, {name: specs.ImageIndexFile, data: index}}
 	for _, d := range slices.Sorted(maps.Keys(l.blobs)) {
 		files = append(files, file{name: specs.ImageBlobsDir + "/" + d.Algorithm().String() + "/" + d.Encoded(), data: l.blobs[d]})
@@ -58,29 +57,23 @@ func (l *layout) archive(made time.Time) ([]byte, error) {
 	return writeTar(files, made)
 }
 
-// file is an entry of a tar archive. A name that ends in / is a directory.
+// file is an entry of a tar archive. If the name ends in /, it is a directory.
 type file struct {
 	name  string
 	data  []byte
-	mode  int64 // 0 is 0644, or 0755 for a directory
-	owner int
+	mode  int64 // 0 means 0644, or 0755 for a directory
+	owner int   // user and group
 }
 
-// writeTar returns an archive of files, all of one time.
+// writeTar returns an archive of files that all have the same time.
 func writeTar(files []file, made time.Time) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, f := range files {
-		h := tar.Header{Typeflag: tar.TypeReg, Name: f.name, Size: int64(len(f.data)), Mode: f.mode, Uid: f.owner, Gid: f.owner, ModTime: made, Format: tar.FormatUSTAR}
-		if f.name[len(f.name)-1] == '/' {
-			h.Typeflag = tar.TypeDir
-		}
-		switch {
-		case h.Mode != 0:
-		case h.Typeflag == tar.TypeDir:
-			h.Mode = 0o755
-		default:
-			h.Mode = 0o644
+		h := tar.Header{Typeflag: tar.TypeReg, Name: f.name, Size: int64(len(f.data)), Uid: f.owner, Gid: f.owner, ModTime: made, Format: tar.FormatUSTAR}
+		h.Mode = cmp.Or(f.mode, 0o644)
+		if strings.HasSuffix(f.name, "/") {
+			h.Typeflag, h.Mode = tar.TypeDir, cmp.Or(f.mode, 0o755)
 		}
 		if err := w.WriteHeader(&h); err != nil {
 			return nil, err
@@ -89,26 +82,20 @@ func writeTar(files []file, made time.Time) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
+	err := w.Close()
+	return b.Bytes(), err
 }
 
-// compress returns data in gzip's form, without a name or a time.
+// compress compresses data with gzip, without a name or a time in the header.
 func compress(data []byte) ([]byte, error) {
 	var b bytes.Buffer
 	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := io.Copy(w, bytes.NewReader(data)); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
+	_, err = w.Write(data)
+	err = errors.Join(err, w.Close())
+	return b.Bytes(), err
 }
 
 func versioned() specsgo.Versioned { return specsgo.Versioned{SchemaVersion: 2} }

@@ -1,8 +1,8 @@
-// Release makes a release of what goreleaser has built: it assembles the container image and the
-// chart, copies the files that are published to one directory, says what they were built of, and
-// signs their checksums. It uses neither a network nor a daemon.
+// Release completes a release that goreleaser has built: it copies the files to publish to one directory,
+// adds the container image, the chart and the provenance, and signs the checksums. It uses neither the
+// network nor a daemon.
 //
-// deploy/release/build runs goreleaser and then this. docs/release.md explains the files.
+// deploy/release/build runs goreleaser and then this program. docs/release.md explains the files.
 package main
 
 import (
@@ -17,12 +17,12 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "the `directory` to write the release to; it must not exist")
 	flag.StringVar(&o.sbom, "sbom", "", "the SBOM of the program, a `file`")
 	flag.StringVar(&o.goreleaser, "goreleaser", "", "the `version` of goreleaser, for the provenance")
-	flag.BoolVar(&o.snapshot, "snapshot", false, "this is no version: it needs neither a section of the changelog nor a key")
-	flag.BoolVar(&o.unsigned, "unsigned", false, "write no signatures, whether there is a key or not")
+	flag.BoolVar(&o.snapshot, "snapshot", false, "build a snapshot, which needs neither a section in CHANGELOG.md nor a key")
+	flag.BoolVar(&o.unsigned, "unsigned", false, "write no signatures, even if there is a key")
 	flag.Parse()
 	o.key, o.builder = os.Getenv("LAYOUTPROXY_RELEASE_KEY"), os.Getenv("LAYOUTPROXY_RELEASE_BUILDER")
 	if o.out == "" || o.sbom == "" || flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "release: give -out and -sbom, and no arguments")
+		fmt.Fprintln(os.Stderr, "release: pass -out and -sbom, and no arguments")
 		os.Exit(2)
 	}
 	if err := assemble(o); err != nil {

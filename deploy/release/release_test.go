@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -24,7 +25,7 @@ import (
 
 const commitTime = "1790000000"
 
-// dist returns what goreleaser leaves, with small files in place of programs and packages.
+// dist returns options for the output of goreleaser, with small files in place of programs and packages.
 func dist(t *testing.T, version string) options {
 	t.Helper()
 	dir := t.TempDir()
@@ -57,7 +58,7 @@ func dist(t *testing.T, version string) options {
 	return options{top: "../..", dist: dir, out: filepath.Join(t.TempDir(), "release"), sbom: put("sbom.json", "{}"), goreleaser: "v2", snapshot: true}
 }
 
-// assembled assembles a release in an environment that has the time of the commit.
+// assembled assembles a release and returns its files by name.
 func assembled(t *testing.T, o options) map[string][]byte {
 	t.Helper()
 	if err := assemble(o); err != nil {
@@ -76,7 +77,7 @@ func assembled(t *testing.T, o options) map[string][]byte {
 	return files
 }
 
-// A release has all files, each in SHA256SUMS, and the provenance names each that was built.
+// SHA256SUMS lists all other files of a release, and the provenance lists each file that was built.
 func TestAssemble(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	files := assembled(t, dist(t, "1.2.3"))
@@ -108,12 +109,12 @@ func TestAssemble(t *testing.T) {
 	}
 	for _, subject := range s.Subject {
 		if sum := sha256.Sum256(files[subject.Name]); hex.EncodeToString(sum[:]) != subject.Digest["sha256"] {
-			t.Errorf("the provenance names %s with another digest", subject.Name)
+			t.Errorf("the provenance lists %s with another digest", subject.Name)
 		}
 	}
 }
 
-// The same input gives the same bytes, wherever it is, signatures included.
+// The same input gives the same bytes in any directory, including signatures.
 func TestAssembleTwice(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	key, _ := opensslKey(t, "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
@@ -158,7 +159,7 @@ func untar(t *testing.T, data []byte) string {
 			t.Fatal(err)
 		}
 		if h.ModTime.Unix() != 1790000000 {
-			t.Errorf("%s is of %s", h.Name, h.ModTime)
+			t.Errorf("%s has the time %s", h.Name, h.ModTime)
 		}
 		content, err := io.ReadAll(r)
 		if err != nil {
@@ -176,8 +177,7 @@ func untar(t *testing.T, data []byte) string {
 	}
 }
 
-// The image is one that go-containerregistry takes as valid, for both architectures, and has the
-// program of each.
+// go-containerregistry validates the image. For each of the two architectures, it has the program.
 func TestImage(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	files := assembled(t, dist(t, "1.2.3+x"))
@@ -235,8 +235,8 @@ func TestImage(t *testing.T) {
 	}
 }
 
-// The image of a release and the image of the Dockerfile run the program in the same way.
-func TestImageIsThatOfTheDockerfile(t *testing.T) {
+// The image of a release and the image of the Dockerfile have the same configuration.
+func TestImageMatchesDockerfile(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile("../../Dockerfile")
 	if err != nil {
@@ -263,7 +263,7 @@ func TestImageIsThatOfTheDockerfile(t *testing.T) {
 	}
 	check := regexp.MustCompile(`--interval=(\S+) --timeout=(\S+) --start-period=(\S+)\s+CMD (.*)`).FindStringSubmatch(strings.Join(words("HEALTHCHECK"), " "))
 	if check == nil {
-		t.Fatal("no HEALTHCHECK as it was")
+		t.Fatal("the HEALTHCHECK has another form")
 	}
 	var command []string
 	if err := json.Unmarshal([]byte(check[4]), &command); err != nil {
@@ -274,13 +274,7 @@ func TestImageIsThatOfTheDockerfile(t *testing.T) {
 		Env, Entrypoint, Cmd   []string
 		Ports, Volumes, Health []string
 	}
-	keys := func(m map[string]struct{}) (all []string) {
-		for k := range m {
-			all = append(all, k)
-		}
-		slices.Sort(all)
-		return all
-	}
+	keys := func(m map[string]struct{}) []string { return slices.Sorted(maps.Keys(m)) }
 	h := c.Healthcheck
 	want := facts{words("USER"), words("ENV"), list("ENTRYPOINT"), list("CMD"), ports, words("VOLUME"), append([]string{check[1], check[2], check[3], "CMD"}, command...)}
 	for i, s := range want.Health[:3] {
@@ -296,8 +290,8 @@ func TestImageIsThatOfTheDockerfile(t *testing.T) {
 	}
 }
 
-// The chart has the version of the release, and its layout is one that Helm reads: Helm's own
-// library reads the archive in cmd/layoutproxy/acceptance/deployment.
+// The chart has the version of the release, and its layout has the media types of Helm. In
+// cmd/layoutproxy/acceptance/deployment, Helm's own library reads the archive.
 func TestChart(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	files := assembled(t, dist(t, "1.2.3"))
@@ -345,6 +339,6 @@ func TestChart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, files["layoutproxy-chart-1.2.3.tgz"]) {
-		t.Errorf("the layer has %d bytes and is not the archive: %v", len(got), err)
+		t.Errorf("the layer, with %d bytes, differs from the archive: %v", len(got), err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// opensslKey returns a throwaway key of openssl and the file of its public half.
+// opensslKey returns a throwaway private key that openssl made, and the file of its public key.
 func opensslKey(t *testing.T, args ...string) (key, public string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -28,7 +28,7 @@ func openssl(t *testing.T, args ...string) {
 	}
 }
 
-// Signatures are those that openssl verifies by the commands in docs/release.md.
+// openssl verifies the signatures with the commands in docs/release.md.
 func TestSignatures(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -55,14 +55,14 @@ func TestSignatures(t *testing.T) {
 			args := strings.Fields(strings.NewReplacer("PUBLIC", public, "SIGNATURE", o.out+"/sums.sig").Replace(strings.Join(c.check, " ")))
 			openssl(t, append(args, o.out+"/sums")...)
 			if out, err := exec.CommandContext(t.Context(), "openssl", append(args, o.out+"/other")...).CombinedOutput(); err == nil {
-				t.Errorf("the signature is good for other bytes:\n%s", out)
+				t.Errorf("the signature is valid for other bytes:\n%s", out)
 			}
 		})
 	}
 }
 
-// With an unsupported or malformed key, nothing is written, and the key is not printed.
-func TestOtherKeysAreRefused(t *testing.T) {
+// With an unsupported or malformed key, no signature is written, and the error does not contain the key.
+func TestUnsupportedKeys(t *testing.T) {
 	t.Parallel()
 	rsa, _ := opensslKey(t, "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048")
 	for _, text := range []string{rsa, "secret"} {

@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// dropping is a drop directory with a clock that stands still until it is set.
+// dropping is a drop directory with a clock that advances only when a test sets it.
 type dropping struct {
 	t          *testing.T
 	dir, store string
@@ -36,7 +36,7 @@ func newDropping(t *testing.T) *dropping {
 	return d
 }
 
-// restart replaces the process by a new one.
+// restart starts a new process in place of the old one.
 func (d *dropping) restart(change ...func(*drop.Options)) {
 	d.t.Helper()
 	d.restartWith(importertest.New(d.t, d.store), change...)
@@ -55,8 +55,8 @@ func (d *dropping) restartWith(i *importertest.Importer, change ...func(*drop.Op
 	}
 }
 
-// look scans the directory after some time has passed.
-func (d *dropping) look(after time.Duration) (again time.Duration) {
+// scan scans the directory after some time has passed.
+func (d *dropping) scan(after time.Duration) (again time.Duration) {
 	d.t.Helper()
 	d.now = d.now.Add(after)
 	_, again, err := d.drop.Scan(d.t.Context())
@@ -66,8 +66,8 @@ func (d *dropping) look(after time.Duration) (again time.Duration) {
 	return again
 }
 
-// wants fails unless a bundle is in a state, with some words in its detail.
-func (d *dropping) wants(name, state, detail string) drop.Status {
+// wantStatus fails unless a bundle is in a state, and its detail contains a text.
+func (d *dropping) wantStatus(name, state, detail string) drop.Status {
 	d.t.Helper()
 	for _, s := range d.drop.Status() {
 		if s.Name == name {
@@ -100,18 +100,18 @@ func (d *dropping) put(from, to string) {
 func TestDropArchive(t *testing.T) {
 	d := newDropping(t)
 	archive, _ := importertest.One(t)
-	d.look(0)
+	d.scan(0)
 	d.put(archive, "module-one.tar")
 	sum := filepath.Join(d.dir, "module-one.tar.gostsum")
 	if err := os.WriteFile(sum, []byte(strings.Repeat("0", 64)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if again := d.look(0); again != 3*time.Second {
+	if again := d.scan(0); again != 3*time.Second {
 		t.Errorf("looks again after %s", again)
 	}
-	d.wants("module-one.tar", "waiting", "changed a moment ago")
-	d.look(3 * time.Second)
-	if s := d.wants("module-one.tar", "published", ""); s.Generation != 1 || d.published != 1 {
+	d.wantStatus("module-one.tar", "waiting", "changed a moment ago")
+	d.scan(3 * time.Second)
+	if s := d.wantStatus("module-one.tar", "published", ""); s.Generation != 1 || d.published != 1 {
 		t.Errorf("%+v, published %d times", s, d.published)
 	}
 	if d.has("module-one.tar") || !d.has("done/module-one.tar") || !d.has("done/module-one.tar.gostsum") {
@@ -120,8 +120,8 @@ func TestDropArchive(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), importertest.MustContent(t, archive))
 	// Another bundle of the same name does not replace the first one.
 	d.put(archive, "module-one.tar")
-	d.look(time.Second)
-	d.look(3 * time.Second)
+	d.scan(time.Second)
+	d.scan(3 * time.Second)
 	if !d.has("done/module-one.tar") || !d.has("done/2/module-one.tar") || d.published != 1 {
 		t.Error("the second archive")
 	}
@@ -139,26 +139,26 @@ func TestDropChunks(t *testing.T) {
 	for late := range chunks {
 		t.Run(fmt.Sprintf("%04d", late), func(t *testing.T) {
 			d := newDropping(t)
-			d.look(0)
+			d.scan(0)
 			for i := range chunks {
 				if i := len(chunks) - 1 - i; i != late {
 					d.put(chunks[i], filepath.Base(chunks[i]))
-					d.look(time.Second)
+					d.scan(time.Second)
 				}
 			}
-			d.look(time.Hour)
-			d.wants("module-one.tar", "waiting", fmt.Sprintf("chunk %04d is missing", late))
-			if d.look(time.Hour) != 0 {
+			d.scan(time.Hour)
+			d.wantStatus("module-one.tar", "waiting", fmt.Sprintf("chunk %04d is missing", late))
+			if d.scan(time.Hour) != 0 {
 				t.Error("it is scanned again though nothing changes")
 			}
 			if _, err := os.Stat(d.store); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("a store was made of it: %v", err)
 			}
 			d.put(chunks[late], filepath.Base(chunks[late]))
-			d.look(time.Second)
-			d.wants("module-one.tar", "waiting", "changed a moment ago")
-			d.look(3 * time.Second)
-			d.wants("module-one.tar", "published", "")
+			d.scan(time.Second)
+			d.wantStatus("module-one.tar", "waiting", "changed a moment ago")
+			d.scan(3 * time.Second)
+			d.wantStatus("module-one.tar", "published", "")
 			importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 			if !d.has("done/" + filepath.Base(chunks[0])) {
 				t.Error("the chunks are not in done/")
@@ -179,35 +179,35 @@ func TestDropSlowCopy(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(d.dir, "module-one.tar"), data[:n], 0o644); err != nil {
 			t.Fatal(err)
 		}
-		d.look(time.Minute)
-		d.look(time.Minute)
-		d.wants("module-one.tar", "waiting", "")
+		d.scan(time.Minute)
+		d.scan(time.Minute)
+		d.wantStatus("module-one.tar", "waiting", "")
 	}
 	d.put(archive, "module-one.tar")
-	d.look(time.Second)
-	d.look(time.Minute)
-	d.wants("module-one.tar", "published", "")
+	d.scan(time.Second)
+	d.scan(time.Minute)
+	d.wantStatus("module-one.tar", "published", "")
 }
 
 // A subdirectory is one bundle once nothing in it is being written.
 func TestDropDirectory(t *testing.T) {
 	bundle := importertest.NewBundle(t)
 	d := newDropping(t)
-	d.look(0)
+	d.scan(0)
 	if err := os.CopyFS(filepath.Join(d.dir, "bundle"), os.DirFS(bundle)); err != nil {
 		t.Fatal(err)
 	}
 	d.put(filepath.Join(bundle, "module-console.tar"), "bundle/extra.tar.tmp")
-	d.look(time.Second)
-	d.look(time.Minute)
-	d.wants("bundle", "waiting", "extra.tar.tmp is still being written")
+	d.scan(time.Second)
+	d.scan(time.Minute)
+	d.wantStatus("bundle", "waiting", "extra.tar.tmp is still being written")
 	if err := os.Remove(filepath.Join(d.dir, "bundle/extra.tar.tmp")); err != nil {
 		t.Fatal(err)
 	}
-	d.look(time.Second)
-	d.wants("bundle", "waiting", "changed a moment ago")
-	d.look(time.Minute)
-	d.wants("bundle", "published", "")
+	d.scan(time.Second)
+	d.wantStatus("bundle", "waiting", "changed a moment ago")
+	d.scan(time.Minute)
+	d.wantStatus("bundle", "published", "")
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), importertest.MustContent(t, bundle))
 	if !d.has("done/bundle/module-console.tar") {
 		t.Error("the bundle is not in done/")
@@ -233,19 +233,19 @@ func TestDropDirectoryWaitsForBlobs(t *testing.T) {
 	if err := os.Remove(lacking); err != nil {
 		t.Fatal(err)
 	}
-	d.look(0)
-	d.look(time.Minute)
-	d.wants("tree", "waiting", image.Digest.String())
+	d.scan(0)
+	d.scan(time.Minute)
+	d.wantStatus("tree", "waiting", image.Digest.String())
 	if err := os.WriteFile(lacking, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	d.look(time.Second)
-	d.look(time.Minute)
-	d.wants("tree", "published", "")
+	d.scan(time.Second)
+	d.scan(time.Minute)
+	d.wantStatus("tree", "published", "")
 }
 
 // A bundle that changes while it is refused has not failed: it waits, and is read again.
-func TestDropBadAndChanged(t *testing.T) {
+func TestDropDamagedAndChanged(t *testing.T) {
 	archive, places := importertest.One(t)
 	layer := importertest.Largest(places)
 	importertest.Flip(t, archive, layer.Body+4000)
@@ -261,25 +261,25 @@ func TestDropBadAndChanged(t *testing.T) {
 		}
 	})
 	d.put(archive, "module-one.tar")
-	d.look(time.Hour)
-	d.wants("module-one.tar", "waiting", "it changed a moment ago")
-	d.look(time.Hour)
-	d.look(time.Hour)
-	d.wants("module-one.tar", "failed", "modules/one")
+	d.scan(time.Hour)
+	d.wantStatus("module-one.tar", "waiting", "it changed a moment ago")
+	d.scan(time.Hour)
+	d.scan(time.Hour)
+	d.wantStatus("module-one.tar", "failed", "modules/one")
 	if !changed || !d.has("failed/module-one.tar.reason.json") || d.drop.Totals().Failed != 1 {
 		t.Errorf("changed: %v, %+v", changed, d.drop.Totals())
 	}
 }
 
 // A complete but damaged bundle is moved to failed/, with the reason beside it.
-func TestDropBad(t *testing.T) {
+func TestDropDamaged(t *testing.T) {
 	archive, places := importertest.One(t)
 	layer := importertest.Largest(places)
 	importertest.Flip(t, archive, layer.Body+4000)
 	d := newDropping(t)
 	d.put(archive, "module-one.tar")
-	d.look(time.Hour)
-	d.wants("module-one.tar", "failed", "modules/one")
+	d.scan(time.Hour)
+	d.wantStatus("module-one.tar", "failed", "modules/one")
 	if d.has("module-one.tar") || !d.has("failed/module-one.tar") || d.published > 0 {
 		t.Error("the archive is not in failed/")
 	}
@@ -301,15 +301,15 @@ func TestDropRemoves(t *testing.T) {
 	d := newDropping(t)
 	d.restart(func(o *drop.Options) { o.Remove = true })
 	d.put(archive, "module-one.tar")
-	d.look(time.Hour)
-	d.wants("module-one.tar", "published", "")
+	d.scan(time.Hour)
+	d.wantStatus("module-one.tar", "published", "")
 	if left := importertest.Files(t, d.dir); len(left) != 1 {
 		t.Errorf("left: %v", left)
 	}
 }
 
 // Without free space a bundle waits, and is retried after growing pauses.
-func TestDropWaitsForRoom(t *testing.T) {
+func TestDropWaitsForFreeSpace(t *testing.T) {
 	archive, _ := importertest.One(t)
 	d := newDropping(t)
 	full := true
@@ -324,20 +324,20 @@ func TestDropWaitsForRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.put(archive, "module-one.tar")
-	first := d.look(time.Hour)
-	d.wants("module-one.tar", "waiting", "free space: ")
+	first := d.scan(time.Hour)
+	d.wantStatus("module-one.tar", "waiting", "free space: ")
 	if len(importertest.Unfinished(t, d.store)) > 0 {
 		t.Errorf("in staging: %v", importertest.Unfinished(t, d.store))
 	}
-	if second := d.look(first); second != 2*first {
+	if second := d.scan(first); second != 2*first {
 		t.Errorf("pauses %s, then %s", first, second)
 	}
 	full = false
-	if left := d.look(first); left != first {
+	if left := d.scan(first); left != first {
 		t.Errorf("%s are left of the second pause", left)
 	}
-	d.look(first)
-	d.wants("module-one.tar", "published", "")
+	d.scan(first)
+	d.wantStatus("module-one.tar", "published", "")
 }
 
 // A bundle that cannot be moved away is not read again, also after a restart.
@@ -348,15 +348,15 @@ func TestDropCannotMove(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(d.dir, "done"), nil, 0o644); err != nil { // a file in place of the directory
 		t.Fatal(err)
 	}
-	d.look(time.Hour)
-	d.wants("module-one.tar", "published", "")
+	d.scan(time.Hour)
+	d.wantStatus("module-one.tar", "published", "")
 	for range 2 {
 		d.restart()
 		d.importer.Before(func(op, path string) error { return errors.New("it is read again: " + op + " " + path) })
-		if d.look(time.Hour) != 0 {
+		if d.scan(time.Hour) != 0 {
 			t.Error("it is to be scanned again")
 		}
-		d.wants("module-one.tar", "published", "")
+		d.wantStatus("module-one.tar", "published", "")
 	}
 	if !d.has("module-one.tar") {
 		t.Error("it went")
@@ -394,18 +394,18 @@ func TestDropRuns(t *testing.T) {
 }
 
 // The store forgets bundles that stayed in the drop directory when they are removed from it.
-func TestDropForgetsWhatIsGone(t *testing.T) {
+func TestDropForgetsRemovedBundles(t *testing.T) {
 	d := newDropping(t)
 	d.put(importertest.App(t, "a", "1.0"), "a.tar")
 	importertest.Must(t, os.WriteFile(filepath.Join(d.dir, "done"), nil, 0o644)) // a file in place of the directory
-	d.look(time.Hour)
+	d.scan(time.Hour)
 	record := filepath.Join(d.store, ".layoutproxy/dropped.json")
 	if data, err := os.ReadFile(record); err != nil || !strings.Contains(string(data), "a.tar") {
 		t.Fatalf("%s, %v", data, err)
 	}
 	importertest.Must(t, os.Remove(filepath.Join(d.dir, "a.tar")))
 	d.restart()
-	d.look(time.Hour)
+	d.scan(time.Hour)
 	if data, err := os.ReadFile(record); err != nil && !errors.Is(err, fs.ErrNotExist) || strings.Contains(string(data), "a.tar") {
 		t.Errorf("%s, %v", data, err)
 	}
@@ -415,16 +415,16 @@ func TestDropForgetsWhatIsGone(t *testing.T) {
 func TestDropBesidePull(t *testing.T) {
 	d := newDropping(t)
 	importertest.Pulling(t, d.dir)
-	d.look(0)
-	d.look(3 * time.Second)
-	d.wants("a.tar", "waiting", "a pull is publishing here")
-	d.wants("b.tar", "waiting", "a pull is publishing here")
+	d.scan(0)
+	d.scan(3 * time.Second)
+	d.wantStatus("a.tar", "waiting", "a pull is publishing here")
+	d.wantStatus("b.tar", "waiting", "a pull is publishing here")
 	want := importertest.MustContent(t, d.dir)
 	importertest.FinishPull(t, d.dir)
-	d.look(0)
-	d.look(3 * time.Second)
-	d.wants("a.tar", "published", "")
-	d.wants("b.tar", "published", "")
+	d.scan(0)
+	d.scan(3 * time.Second)
+	d.wantStatus("a.tar", "published", "")
+	d.wantStatus("b.tar", "published", "")
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 }
 
@@ -436,29 +436,29 @@ func TestDropDirectoryBesidePull(t *testing.T) {
 	dir := filepath.Join(d.dir, "bundle")
 	importertest.Pulling(t, dir)
 	want, before := importertest.MustContent(t, dir), importertest.Contents(t, dir)
-	d.look(0)
-	d.look(time.Minute)
-	d.wants("bundle", "waiting", "a pull is publishing here")
+	d.scan(0)
+	d.scan(time.Minute)
+	d.wantStatus("bundle", "waiting", "a pull is publishing here")
 	if !maps.Equal(before, importertest.Contents(t, dir)) {
 		t.Error("something of it went")
 	}
 	importertest.FinishPull(t, dir)
-	d.look(time.Second)
-	d.look(time.Minute)
-	d.wants("bundle", "published", "")
+	d.scan(time.Second)
+	d.scan(time.Minute)
+	d.wantStatus("bundle", "published", "")
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 }
 
 // The catalog of packages never overrides the pin of a package in the same bundle.
-func TestDropCatalogLosesAgainstAPackage(t *testing.T) {
+func TestDropCatalogDoesNotOverridePin(t *testing.T) {
 	const own, all = "package-echo.tar", "package-versions.tar"
 	d := newDropping(t)
 	importertest.Catalog(t, d.dir, all, "v2")
 	importertest.Catalog(t, d.dir, own, "v1")
-	d.look(0)
-	d.look(3 * time.Second)
-	d.wants(own, "published", "")
-	d.wants(all, "published", "")
+	d.scan(0)
+	d.scan(3 * time.Second)
+	d.wantStatus(own, "published", "")
+	d.wantStatus(all, "published", "")
 	c := importertest.MustContent(t, d.store)
 	if at := "packages/echo/version"; c[at+":stable"] != c[at+":v1"] || c[at+":v2"] == "" {
 		t.Errorf("%v: stable is not where the package pins it", c)

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// FuzzSavedState: an accepted state is written with the same content again. A damaged one is
-// refused, and never counts as empty, which would import everything again.
+// FuzzSavedState checks that an accepted state is written with the same content again. A damaged state is
+// refused: as an empty state, it would cause all bundles to be imported again.
 func FuzzSavedState(f *testing.F) {
 	f.Add([]byte(`{"a.tar":{"identity":"1","status":{"name":"a.tar"},"leaving":{"kind":"archive","name":"a.tar","to":"done","moved":[{"name":"a.tar"}]}}}`))
 	f.Add([]byte(`{"a":{"leaving":{"files":[{"name":"a\u0000"}]}}}`))

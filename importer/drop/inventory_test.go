@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// aKey makes a signing key.
-func aKey(t *testing.T) *inventory.SigningKey {
+// newKey returns a signing key.
+func newKey(t *testing.T) *inventory.SigningKey {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(nil)
 	importertest.Must(t, err)
@@ -27,7 +27,7 @@ func aKey(t *testing.T) *inventory.SigningKey {
 	return key
 }
 
-// sign writes the signed inventory of a directory beside it, and returns where.
+// sign writes the signed inventory of a directory to a scratch directory, and returns its path.
 func sign(t *testing.T, dir string, key *inventory.SigningKey) (file string) {
 	t.Helper()
 	var b inventory.Builder
@@ -45,29 +45,29 @@ func sign(t *testing.T, dir string, key *inventory.SigningKey) (file string) {
 
 // A dropped bundle waits for its signature and for everything that its inventory lists. After
 // the import, all of its files are moved away, including the inventory.
-func TestDropWaitsForWhatIsListed(t *testing.T) {
-	bundle, key := importertest.NewBundle(t), aKey(t)
+func TestDropWaitsForListedFiles(t *testing.T) {
+	bundle, key := importertest.NewBundle(t), newKey(t)
 	listed := sign(t, bundle, key)
 	d := newDropping(t)
 	i, err := importertest.NewWith(importer.Options{Store: d.store, Jobs: 1, VerifyKey: key.Public()})
 	importertest.Must(t, err)
 	d.restartWith(i)
-	d.look(0)
+	d.scan(0)
 	importertest.Must(t, os.CopyFS(filepath.Join(d.dir, "bundle"), os.DirFS(bundle)))
 	last := filepath.Join(d.dir, "bundle/module-console.tar")
 	importertest.Must(t, os.Remove(last))
 	d.put(listed, "bundle/"+inventory.Name)
-	d.look(time.Second)
-	d.look(time.Minute)
-	d.wants("bundle", "waiting", "module-console.tar: the archive is missing")
+	d.scan(time.Second)
+	d.scan(time.Minute)
+	d.wantStatus("bundle", "waiting", "module-console.tar: the archive is missing")
 	d.put(filepath.Join(bundle, "module-console.tar"), "bundle/module-console.tar")
-	d.look(time.Second)
-	d.look(time.Minute)
-	d.wants("bundle", "waiting", "unsigned: there is no bundle.json.sig")
+	d.scan(time.Second)
+	d.scan(time.Minute)
+	d.wantStatus("bundle", "waiting", "unsigned: there is no bundle.json.sig")
 	d.put(listed+".sig", "bundle/"+inventory.SignatureName)
-	d.look(time.Second)
-	d.look(time.Minute)
-	d.wants("bundle", "published", "")
+	d.scan(time.Second)
+	d.scan(time.Minute)
+	d.wantStatus("bundle", "published", "")
 	if !d.has("done/bundle/"+inventory.Name) || !d.has("done/bundle/module-console.tar") || d.has("bundle") {
 		t.Error("the bundle is not in done/ with its inventory")
 	}
@@ -76,18 +76,18 @@ func TestDropWaitsForWhatIsListed(t *testing.T) {
 // A bundle that another key has signed is moved to failed/.
 func TestDropRefusesAnotherKey(t *testing.T) {
 	bundle := importertest.NewBundle(t)
-	listed := sign(t, bundle, aKey(t))
+	listed := sign(t, bundle, newKey(t))
 	d := newDropping(t)
-	i, err := importertest.NewWith(importer.Options{Store: d.store, Jobs: 1, VerifyKey: aKey(t).Public()})
+	i, err := importertest.NewWith(importer.Options{Store: d.store, Jobs: 1, VerifyKey: newKey(t).Public()})
 	importertest.Must(t, err)
 	d.restartWith(i)
-	d.look(0)
+	d.scan(0)
 	importertest.Must(t, os.CopyFS(filepath.Join(d.dir, "bundle"), os.DirFS(bundle)))
 	d.put(listed, "bundle/"+inventory.Name)
 	d.put(listed+".sig", "bundle/"+inventory.SignatureName)
-	d.look(time.Second)
-	d.look(time.Minute)
-	d.wants("bundle", "failed", "signed with another key")
+	d.scan(time.Second)
+	d.scan(time.Minute)
+	d.wantStatus("bundle", "failed", "signed with another key")
 	if !d.has("failed/bundle.reason.json") || d.published > 0 {
 		t.Error("there is no reason beside it, or something was published")
 	}

@@ -15,14 +15,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 )
 
-// departing is a directory from which files of a bundle are removed.
-type departing struct {
+// moveCase is a kind of bundle whose files are moved out of the drop directory or removed.
+type moveCase struct {
 	name    string
 	remove  bool
 	prepare func(t *testing.T, dir string)
 }
 
-func departures() []departing {
+func moveCases() []moveCase {
 	tree := func(t *testing.T, dir string) {
 		importertest.Must(t, os.MkdirAll(filepath.Join(dir, "bundle"), 0o755))
 		importertest.Must(t, os.CopyFS(filepath.Join(dir, "bundle"), os.DirFS(importertest.AppTree(t, "a", "1.0").Dir())))
@@ -32,7 +32,7 @@ func departures() []departing {
 		tree(t, dir)
 		importertest.Must(t, os.WriteFile(filepath.Join(dir, "bundle", "app", "README"), []byte("read me"), 0o644))
 	}
-	return []departing{
+	return []moveCase{
 		{"chunks to done", false, importertest.Chunks},
 		{"chunks removed", true, importertest.Chunks},
 		{"a directory to done", false, tree},
@@ -42,19 +42,18 @@ func departures() []departing {
 	}
 }
 
-// If a process is killed while it moves the files of a bundle out of the drop directory, the
-// next one completes the move, and no file waits forever. Files that arrive meanwhile are not
-// moved, and nothing is lost.
-func TestKilledWhileFilesLeave(t *testing.T) {
-	for _, c := range departures() {
+// If a process is killed while it moves the files of a bundle out of the drop directory, the next process
+// completes the move, and no file waits forever. New files that arrive meanwhile stay, and no file is lost.
+func TestKilledWhileMovingFiles(t *testing.T) {
+	for _, c := range moveCases() {
 		t.Run(c.name, func(t *testing.T) {
 			if strings.Contains(c.name, "document removed") && os.Getenv("LAYOUTPROXY_TEST_ALL") == "" {
-				t.Skip("LAYOUTPROXY_TEST_ALL=1 tries it: a directory that is removed is tried anyway")
+				t.Skip("only with LAYOUTPROXY_TEST_ALL=1: another case removes a directory, too")
 			}
 			n := 1
-			for ; c.killed(t, n, false); n++ {
+			for ; c.killAtStep(t, n, false); n++ {
 				if n%4 == 2 || os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
-					c.killed(t, n, true)
+					c.killAtStep(t, n, true)
 				}
 			}
 			if n < 2 {
@@ -64,9 +63,9 @@ func TestKilledWhileFilesLeave(t *testing.T) {
 	}
 }
 
-// killed ends a process at its nth step and, with meddle, replaces a file before the
+// killAtStep ends a process at its nth step and, with meddle, replaces a file before the
 // next process starts. It returns false if there are fewer steps.
-func (c departing) killed(t *testing.T, n int, meddle bool) bool {
+func (c moveCase) killAtStep(t *testing.T, n int, meddle bool) bool {
 	t.Helper()
 	d := newDropping(t)
 	change := func(o *drop.Options) { o.Remove = c.remove }
@@ -91,21 +90,21 @@ func (c departing) killed(t *testing.T, n int, meddle bool) bool {
 	late := ""
 	if meddle {
 		if late = importertest.Meddle(t, d.dir, before); late == "" {
-			return died // all files have left
+			return died // no file is left to replace
 		}
 	}
-	for range 2 { // the next scan finds nothing to do
+	for range 2 { // the second scan finds nothing to do
 		d.restart(change)
-		d.look(0)
-		d.look(time.Hour)
+		d.scan(0)
+		d.scan(time.Hour)
 	}
 	after := importertest.Contents(t, d.dir)
 	where := fmt.Sprintf("step %d, meddled with %q", n, late)
 	if meddle && after[late] != "came later" && after["/failed"+late] != "came later" { // it may have been moved with the bundle that now contains it
-		t.Errorf("%s: the new file went: %v", where, slices.Sorted(maps.Keys(after)))
+		t.Errorf("%s: the new file is missing: %v", where, slices.Sorted(maps.Keys(after)))
 	}
 	for name, data := range before {
-		c.left(t, where, name, data, late, after)
+		c.checkPlace(t, where, name, data, late, after)
 	}
 	for _, s := range d.drop.Status() {
 		if s.State == "waiting" && !meddle && !strings.Contains(c.name, "document") {
@@ -113,13 +112,13 @@ func (c departing) killed(t *testing.T, n int, meddle bool) bool {
 		}
 	}
 	if left := slices.DeleteFunc(importertest.Unfinished(t, d.store), func(name string) bool { return name == "/dropped.json" }); len(left) > 0 {
-		t.Errorf("%s: the store has %v", where, left)
+		t.Errorf("%s: left behind in the store: %v", where, left)
 	}
 	return died
 }
 
-// left fails unless a file is where it belongs in the end.
-func (c departing) left(t *testing.T, where, name, data, late string, after map[string]string) {
+// checkPlace fails unless a file is at its final place.
+func (c moveCase) checkPlace(t *testing.T, where, name, data, late string, after map[string]string) {
 	t.Helper()
 	_, stays := after[name]
 	moved := after["/done"+name] == data
@@ -128,7 +127,7 @@ func (c departing) left(t *testing.T, where, name, data, late string, after map[
 	case late != "" && (stays || after["/failed"+name] == data): // the bundle that contains the new file
 	case strings.HasSuffix(name, "README"):
 		if after[name] != data {
-			t.Errorf("%s: %s went", where, name)
+			t.Errorf("%s: %s is missing or changed", where, name)
 		}
 	case stays, c.remove == moved:
 		t.Errorf("%s: %s: stays: %v, moved: %v", where, name, stays, moved)

@@ -23,10 +23,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// model is a drop directory and its store, and what must always be true of both. A
-// bundle is in the store completely or not at all, and never leaves it. A file that was
-// put into the directory is still there, unless it belongs to a bundle that was read
-// from it and is in the store now.
+// model is a drop directory and its store, with two rules. A bundle is in the store completely or not at
+// all, and stays there. A file that was put into the directory is still there, unless its bundle was read
+// from it and is in the store.
 type model struct {
 	*testing.T
 	rand       *rand.Rand
@@ -54,7 +53,7 @@ type model struct {
 // dropFile is a file that the user put into the directory.
 type dropFile struct {
 	data   []byte
-	bundle importertest.Content // the bundle that it belongs to; nil for any other file, which has to stay
+	bundle importertest.Content // the bundle that it belongs to; nil for any other file, which must stay
 }
 
 func newModel(t *testing.T, seed uint64) *model {
@@ -64,7 +63,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	return m
 }
 
-// restart replaces the process by a new one.
+// restart starts a new process in place of the old one.
 func (m *model) restart() {
 	i := importertest.New(m.T, m.store)
 	i.Before(m.step)
@@ -104,8 +103,8 @@ func (m *model) write(name string, data []byte, bundle importertest.Content) {
 	file := filepath.Join(m.dir, name)
 	m.check(os.MkdirAll(filepath.Dir(file), 0o755))
 	m.check(os.WriteFile(file+".writing", data, 0o644))
-	// Each file gets a new time, as files of users have: the system's clock may not
-	// advance between two files, and the inode of a replaced file is used again.
+	// Each file gets another time, like files of users: the system's clock may not advance between
+	// two files, and the inode of a replaced file is used again.
 	at := time.Now().Add(-24*time.Hour + time.Duration(m.next())*time.Second)
 	m.check(os.Chtimes(file+".writing", at, at))
 	m.check(os.Rename(file+".writing", file))
@@ -170,13 +169,13 @@ func (m *model) other(dir string) {
 		}
 	}
 	if m.rand.IntN(6) == 0 {
-		_ = syscall.Mkfifo(filepath.Join(m.dir, dir, "pipe"), 0o644) // it may exist already, or its directory may not
+		_ = syscall.Mkfifo(filepath.Join(m.dir, dir, "pipe"), 0o644) // fails if it exists already, or its directory does not
 	}
 }
 
-// act does one thing at random.
+// act performs one random action.
 func (m *model) act() {
-	what := "look"
+	what := "a scan"
 	switch m.rand.IntN(13) {
 	case 0, 1:
 		what = "an archive"
@@ -193,17 +192,17 @@ func (m *model) act() {
 		m.other("")
 		m.other(m.some())
 	case 6:
-		what = "take something away"
+		what = "remove a file"
 		if dir := m.some(); dir != "" {
 			m.clear(func(name string) bool { return strings.HasPrefix(name, dir+"/") && m.put[name].bundle == nil })
 		}
 	case 7:
-		what = "a guarded look"
+		what = "a scan with a guard"
 		m.guard = errors.New("they overlap")
 		before := importertest.Contents(m.T, m.dir)
-		m.look()
+		m.scan()
 		if !maps.Equal(before, importertest.Contents(m.T, m.dir)) {
-			m.Fatal("something was moved though the guard forbids it")
+			m.Fatal("something was moved, although the guard forbids it")
 		}
 		m.guard = nil
 		m.restart()
@@ -211,12 +210,12 @@ func (m *model) act() {
 		what = "an import by hand"
 		m.byHand()
 	case 12:
-		what = "a blob rots, is found by a scrub, and repaired"
+		what = "a blob is damaged, found by a scrub, and repaired"
 		m.rot()
 	case 9, 10:
 		m.dying = 2 + m.rand.IntN(120)
-		what = fmt.Sprintf("a look that dies at step %d", m.dying)
-		m.look()
+		what = fmt.Sprintf("a scan that dies at step %d", m.dying)
+		m.scan()
 		m.dying = 0
 		m.restart()
 	default:
@@ -228,7 +227,7 @@ func (m *model) act() {
 			}
 			m.archive("a.tar", m.rand.IntN(2) == 0)
 		}
-		m.look()
+		m.scan()
 		m.meddle = nil
 	}
 	m.history = append(m.history, what)
@@ -259,7 +258,7 @@ func (m *model) clear(which func(name string) bool) {
 	}
 }
 
-// byHand imports a bundle from elsewhere; all its files have to stay.
+// byHand imports a bundle that is not in the drop directory. All of its files must stay.
 func (m *model) byHand() {
 	dir := m.TempDir()
 	m.tree(dir)
@@ -281,7 +280,7 @@ func (m *model) byHand() {
 	}
 }
 
-// rot damages a layer of a bundle in the store. A scrub finds it, and it is not served
+// rot damages a layer of a bundle in the store. A scrub finds it, and the layer is not served
 // until it is repaired, whatever happens to its file. An import of the bundle repairs
 // it, even if the first attempt dies.
 func (m *model) rot() {
@@ -295,7 +294,7 @@ func (m *model) rot() {
 	if m.check(err); len(copies) == 0 {
 		m.Fatalf("the store has lost %s, after %s", d, strings.Join(m.history, "; "))
 	}
-	importertest.Flip(m.T, copies[0], m.rand.Int64N(100)) // and all hard links of it
+	importertest.Flip(m.T, copies[0], m.rand.Int64N(100)) // with all of its hard links
 	for _, file := range copies {
 		if data, err := os.ReadFile(file); err != nil || d.Algorithm().FromBytes(data) == d {
 			importertest.Flip(m.T, file, 7) // a separate file
@@ -304,7 +303,7 @@ func (m *model) rot() {
 	m.quarantine(d, copies)
 	m.check(os.Link(copies[0], filepath.Join(filepath.Dir(m.store), fmt.Sprint("another name ", m.next()))))
 	m.check(os.Chmod(copies[0], 0o640))
-	m.served(d, copies, false)
+	m.wantServed(d, copies, false)
 
 	i := importertest.New(m.T, m.store)
 	i.Before(m.step)
@@ -318,11 +317,11 @@ func (m *model) rot() {
 	for _, file := range copies {
 		importertest.Proven(m.T, file)
 	}
-	m.served(d, copies, true)
+	m.wantServed(d, copies, true)
 	m.repaired++
 }
 
-// quarantine quarantines the copies of a blob, as a scrub does that finds them damaged.
+// quarantine quarantines the copies of a blob, as a scrub does with damaged copies.
 func (m *model) quarantine(d digest.Digest, copies []string) {
 	m.Helper()
 	if m.live == nil {
@@ -338,12 +337,12 @@ func (m *model) quarantine(d digest.Digest, copies []string) {
 			m.check(err)
 		}
 	}
-	m.served(d, copies, false)
+	m.wantServed(d, copies, false)
 }
 
-// served fails unless the running server has a blob, or refuses it, in the repositories
+// wantServed fails unless the running server has a blob, or refuses it, in the repositories
 // of its copies.
-func (m *model) served(d digest.Digest, copies []string, want bool) {
+func (m *model) wantServed(d digest.Digest, copies []string, want bool) {
 	m.Helper()
 	for repo := range m.repositories(copies) {
 		if _, err := repo.Blob(m.Context(), d); (err == nil) != want {
@@ -352,7 +351,7 @@ func (m *model) served(d digest.Digest, copies []string, want bool) {
 	}
 }
 
-// repositories returns those that have some files of the store now.
+// repositories returns the repositories that files of the store belong to.
 func (m *model) repositories(files []string) map[*layoutstore.Repository]bool {
 	m.Helper()
 	_, err := m.live.Refresh(m.Context())
@@ -369,14 +368,14 @@ func (m *model) repositories(files []string) map[*layoutstore.Repository]bool {
 	return all
 }
 
-func (m *model) look() {
+func (m *model) scan() {
 	m.now = m.now.Add(time.Hour)
 	_, _, err := m.drop.Scan(context.WithoutCancel(m.Context()))
 	m.check(err)
 }
 
-// holds fails unless everything that must be true is.
-func (m *model) holds() {
+// checkAll fails if the store or the directory breaks a rule of the model.
+func (m *model) checkAll() {
 	m.Helper()
 	got := importertest.Content{}
 	if _, err := os.Stat(m.store); err == nil {
@@ -402,7 +401,7 @@ func (m *model) holds() {
 		moved[data] = append(moved[data], name[1:])
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.put)) {
-		m.kept(name, moved[string(m.put[name].data)])
+		m.checkFile(name, moved[string(m.put[name].data)])
 	}
 }
 
@@ -425,9 +424,9 @@ func (m *model) tagsOf(bundle importertest.Content) (n int) {
 	return n
 }
 
-// kept fails unless a file is where it was put, or was moved for a good reason: then
+// checkFile fails unless a file is at its place or was moved for a good reason. After a move,
 // the model forgets it. places are all paths with its content.
-func (m *model) kept(name string, places []string) {
+func (m *model) checkFile(name string, places []string) {
 	m.Helper()
 	data, err := os.ReadFile(filepath.Join(m.dir, name))
 	file := m.put[name]
@@ -447,9 +446,9 @@ func (m *model) kept(name string, places []string) {
 	m.Fatalf("%s (of a bundle: %v, published: %v) went to %q, after %s", name, file.bundle != nil, published, places, strings.Join(m.history, "; "))
 }
 
-// Bundles are dropped, imported, killed, guarded, written, damaged, scrubbed and
-// removed in any order. The store then has only complete bundles, and no file is lost
-// that was not read into it. LAYOUTPROXY_TEST_ALL=1 tries many more orders.
+// TestModel drops, imports, guards, damages, scrubs and removes bundles, and kills processes, in random
+// order. The store then has only complete bundles, and each lost file was imported.
+// LAYOUTPROXY_TEST_ALL=1 tries many more orders.
 func TestModel(t *testing.T) {
 	seeds, acts := uint64(5), 40
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -461,11 +460,11 @@ func TestModel(t *testing.T) {
 			m := newModel(t, seed)
 			for range acts {
 				m.act()
-				m.holds()
+				m.checkAll()
 			}
 			for range 4 { // without interruption
-				m.look()
-				m.holds()
+				m.scan()
+				m.checkAll()
 			}
 			published += m.done
 			gone += m.serial - len(m.put)
@@ -473,7 +472,7 @@ func TestModel(t *testing.T) {
 		})
 	}
 	if !t.Failed() && (published < int(seeds)*3 || gone == 0 || repaired == 0) {
-		t.Errorf("%d bundles published, %d things gone, %d blobs repaired: that proves little", published, gone, repaired)
+		t.Errorf("%d bundles published, %d things gone, %d blobs repaired, too few for this test", published, gone, repaired)
 	}
 	t.Logf("%d bundles published, %d blobs repaired", published, repaired)
 }

@@ -57,27 +57,27 @@ func TestDropNestedArchives(t *testing.T) {
 	d.mkdir("bundle/disk2")
 	d.put(importertest.App(t, "a", "1.0"), "bundle/a.tar")
 	d.put(importertest.App(t, "b", "1.0"), "bundle/disk2/b.tar")
-	d.look(0)
-	d.look(time.Minute)
-	d.wants("bundle", "waiting", "disk2/b.tar looks like an archive")
+	d.scan(0)
+	d.scan(time.Minute)
+	d.wantStatus("bundle", "waiting", "disk2/b.tar looks like an archive")
 	if !d.has("bundle/a.tar") || !d.has("bundle/disk2/b.tar") || d.published > 0 {
-		t.Error("something of it went")
+		t.Error("a file is missing")
 	}
 	if err := os.Rename(filepath.Join(d.dir, "bundle/disk2/b.tar"), filepath.Join(d.dir, "bundle/b.tar")); err != nil {
 		t.Fatal(err)
 	}
-	d.look(time.Second)
-	d.look(time.Minute)
-	d.wants("bundle", "published", "")
+	d.scan(time.Second)
+	d.scan(time.Minute)
+	d.wantStatus("bundle", "published", "")
 	if got := importertest.MustContent(t, d.store); len(got) != 4 || d.has("bundle") {
 		t.Errorf("the store has %v", got)
 	}
 }
 
-// Temporary files of rsync, WinSCP, browsers and others, parts written by other tools,
-// and compressed archives keep a directory waiting. A file of an upload shows that the
-// bundle is not complete. Package volume has the names, and says where they are from.
-func TestDropUnreadNames(t *testing.T) {
+// A directory waits while it has temporary files of rsync, WinSCP, browsers and others, parts that other
+// tools wrote, or compressed archives: they show that the bundle is not complete. Package volume lists the
+// names and their sources.
+func TestDropUnsupportedNames(t *testing.T) {
 	for _, name := range []string{
 		".b.tar.Ab3xYz", "b.tar.filepart", "b.tar.part", "b.tar.crdownload", "b.tar.tmp", "b.tar.partial",
 		"b.tar.gz", "b.tgz", "b.tar.aa", "b.tar.001", "B.TAR", "b.tar.00.chunk", ".tmp/b",
@@ -88,17 +88,17 @@ func TestDropUnreadNames(t *testing.T) {
 			d.mkdir("bundle")
 			d.put(importertest.App(t, "a", "1.0"), "bundle/a.tar")
 			d.write(filepath.Join("bundle", name), "half of it")
-			d.look(0)
-			d.look(time.Minute)
-			d.wants("bundle", "waiting", name)
+			d.scan(0)
+			d.scan(time.Minute)
+			d.wantStatus("bundle", "waiting", name)
 			if !d.has("bundle/a.tar") || !d.has("bundle/"+name) || d.published > 0 {
-				t.Error("something of it went")
+				t.Error("a file is missing")
 			}
 			d.remove("bundle/" + name)
-			d.look(time.Second)
-			d.look(time.Minute)
+			d.scan(time.Second)
+			d.scan(time.Minute)
 			if d.has("bundle/a.tar") || d.published != 1 {
-				t.Error("it is not imported once the file is gone")
+				t.Error("it is not imported after the file is removed")
 			}
 		})
 	}
@@ -131,7 +131,7 @@ func TestDropNextVersion(t *testing.T) {
 					put()
 				}
 				for range 4 {
-					d.look(time.Minute)
+					d.scan(time.Minute)
 				}
 				importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 				if d.has("platform.tar") || d.has("platform.tar.0000.chunk") || d.published != 2 {
@@ -156,17 +156,17 @@ func TestDropSameName(t *testing.T) {
 		d.put(chunk, fmt.Sprintf("a.tar.%04d.chunk", i))
 	}
 	for range 3 {
-		d.look(time.Minute)
+		d.scan(time.Minute)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 	if d.has("a.tar") || d.has("a.tar.0000.chunk") {
 		t.Errorf("left: %v", importertest.Files(t, d.dir))
 	}
-	// Each has its own problem.
+	// Each of the two has its own problem.
 	d.write("b.tar/x.tar.part", "")
 	d.write("b.tar.0001.chunk", "")
-	d.look(time.Second)
-	d.look(time.Minute)
+	d.scan(time.Second)
+	d.scan(time.Minute)
 	var details []string
 	for _, s := range d.drop.Status() {
 		if s.Name == "b.tar" {
@@ -186,10 +186,10 @@ func TestDropOversized(t *testing.T) {
 		d.write(fmt.Sprintf("huge/%d", i), "")
 	}
 	d.put(importertest.App(t, "a", "1.0"), "a.tar")
-	d.look(time.Minute)
-	d.look(time.Minute)
-	d.wants("huge", "waiting", "more than 10 files")
-	d.wants("a.tar", "published", "")
+	d.scan(time.Minute)
+	d.scan(time.Minute)
+	d.wantStatus("huge", "waiting", "more than 10 files")
+	d.wantStatus("a.tar", "published", "")
 }
 
 // Entries of the drop directory that are not imported are reported, each with its reason.
@@ -202,7 +202,7 @@ func TestDropOddEntries(t *testing.T) {
 	} {
 		d.write(name, "x")
 		if reason != "" {
-			defer d.wants(name, "waiting", reason)
+			defer d.wantStatus(name, "waiting", reason)
 		}
 	}
 	if err := syscall.Mkfifo(filepath.Join(d.dir, "pipe.tar"), 0o644); err != nil {
@@ -214,13 +214,13 @@ func TestDropOddEntries(t *testing.T) {
 		}
 	}
 	d.mkdir("real")
-	d.look(0)
-	d.look(time.Minute)
-	d.wants("pipe.tar", "waiting", "a pipe")
-	d.wants("gone.tar", "waiting", "a link")
-	d.wants("out.tar", "waiting", "a link")
-	d.wants("gone", "waiting", "dangling link")
-	d.wants("dir", "waiting", "a link to a directory")
+	d.scan(0)
+	d.scan(time.Minute)
+	d.wantStatus("pipe.tar", "waiting", "a pipe")
+	d.wantStatus("gone.tar", "waiting", "a link")
+	d.wantStatus("out.tar", "waiting", "a link")
+	d.wantStatus("gone", "waiting", "dangling link")
+	d.wantStatus("dir", "waiting", "a link to a directory")
 	for _, s := range d.drop.Status() {
 		if s.Name == "README.txt" || s.Name == ".hidden" || s.Name == "sums.sha256" {
 			t.Errorf("reported: %+v", s)
@@ -231,10 +231,9 @@ func TestDropOddEntries(t *testing.T) {
 	}
 }
 
-// A tree is removed with its markers and every copy of a blob. Files that the import
-// did not read stay: documents, unreferenced blobs, damaged copies, archives without
-// layouts.
-func TestDropLeavesWhatItDidNotRead(t *testing.T) {
+// An imported tree is removed with its oci-layout files and every copy of a blob. Files that the import
+// did not read stay: documents, unreferenced blobs, damaged copies, archives without layouts.
+func TestDropKeepsUnreadFiles(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		t.Run(fmt.Sprint(remove), func(t *testing.T) {
 			d := newDropping(t)
@@ -258,10 +257,10 @@ func TestDropLeavesWhatItDidNotRead(t *testing.T) {
 			d.write("bundle/modules/one/README", "docs")
 			layouttest.Tar(t, filepath.Join(d.dir, "bundle/notes.tar"), layouttest.File("notes.txt", []byte("secret")))
 			before := importertest.Contents(t, d.dir)
-			d.look(0)
-			d.look(time.Minute)
+			d.scan(0)
+			d.scan(time.Minute)
 			importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
-			s := d.wants("bundle", "published", "5 files stay in the drop directory")
+			s := d.wantStatus("bundle", "published", "5 files stay in the drop directory")
 			for _, name := range []string{"bundle/deckhousereleases.yaml", "bundle/modules/one/README", "bundle/notes.tar", "bundle/modules/one/blobs/sha256/" + stray, "bundle/modules/two/blobs/sha256/" + shared} {
 				if !strings.Contains(s.Detail, name+" was not read") || importertest.Contents(t, d.dir)["/"+name] != before["/"+name] {
 					t.Errorf("%s: %s", name, s.Detail)
@@ -271,19 +270,19 @@ func TestDropLeavesWhatItDidNotRead(t *testing.T) {
 			if len(after) != 5 {
 				t.Errorf("left: %v", after)
 			}
-			// It is not read again, not even after a restart.
+			// The bundle is not read again, not even after a restart.
 			d.restart(func(o *drop.Options) { o.Remove = remove })
 			d.importer.Before(func(op, path string) error { return fmt.Errorf("it is read again: %s %s", op, path) })
-			d.look(time.Hour)
-			d.wants("bundle", "published", "5 files stay")
+			d.scan(time.Hour)
+			d.wantStatus("bundle", "published", "5 files stay")
 		})
 	}
 }
 
-// A process that ends at any step of a scan, including moves and removals, loses nothing of a
-// dropped directory. Removed files are in the store, unread files are kept, and the next process
+// If a process ends at any step of a scan, including moves and removals, no file of a dropped
+// directory is lost. Removed files are in the store, unread files are kept, and the next process
 // completes the import. LAYOUTPROXY_TEST_ALL=1 ends it at every step.
-func TestDropEveryStep(t *testing.T) {
+func TestDropCrashAtEveryStep(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		for n, stride := 2, 13; ; n += stride {
 			if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -299,20 +298,20 @@ func TestDropEveryStep(t *testing.T) {
 			m.write("bundle/notes.txt", []byte("not read"), nil)
 			m.history = append(m.history, fmt.Sprintf("dying at step %d", n))
 			m.dying = n
-			m.look()
-			m.holds()
+			m.scan()
+			m.checkAll()
 			ended := m.dying > 1 // before it was killed
 			m.dying = 0
 			m.restart()
-			m.look()
-			m.look()
-			m.holds()
+			m.scan()
+			m.scan()
+			m.checkAll()
 			if m.done != 3 || m.put["bundle/notes.txt"] == nil {
 				t.Fatalf("dying at step %d: %d of 3 bundles are published: %+v", n, m.done, m.drop.Status())
 			}
 			if ended {
 				if n < 40 {
-					t.Errorf("%d steps prove little", n)
+					t.Errorf("%d steps are too few for this test", n)
 				}
 				break
 			}
@@ -320,9 +319,9 @@ func TestDropEveryStep(t *testing.T) {
 	}
 }
 
-// An import does not publish directories that an interrupted one has left in staging:
-// they would be layouts without an index.
-func TestInterruptedLeavesNoDirectories(t *testing.T) {
+// An import does not publish the directories that an interrupted import has left in staging: they would
+// be layouts without an index.
+func TestStagedDirectoriesAreNotPublished(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	i, written := importertest.New(t, store), 0
 	ctx, cancel := context.WithCancel(t.Context())
@@ -362,14 +361,14 @@ func TestDropGuard(t *testing.T) {
 	})
 	d.put(importertest.App(t, "a", "1.0"), "a.tar")
 	before := importertest.Contents(t, d.dir)
-	again := d.look(time.Hour)
-	d.wants("a.tar", "waiting", "the store is in the drop directory")
+	again := d.scan(time.Hour)
+	d.wantStatus("a.tar", "waiting", "the store is in the drop directory")
 	if again == 0 || d.published > 0 {
 		t.Errorf("published %d times, tried again after %s", d.published, again)
 	}
-	allowed = calls + 1 // it allows the import, and not the removal
-	d.look(again)
-	d.wants("a.tar", "published", "nothing was moved or removed: the store is in the drop directory")
+	allowed = calls + 1 // the guard allows the import, but not the removal
+	d.scan(again)
+	d.wantStatus("a.tar", "published", "nothing was moved or removed: the store is in the drop directory")
 	if after := importertest.Contents(t, d.dir); !maps.Equal(after, before) || d.published != 1 {
 		t.Errorf("left: %v", importertest.Files(t, d.dir))
 	}
@@ -380,11 +379,11 @@ func TestDropStore(t *testing.T) {
 	d := removing(t)
 	importertest.Imported(t, filepath.Join(d.dir, "carried/store"), importertest.App(t, "a", "1.0"))
 	before := importertest.Contents(t, d.dir)
-	d.look(0)
-	d.look(time.Hour)
-	d.wants("carried", "waiting", "it contains a store (store/.layoutproxy/store.json)")
+	d.scan(0)
+	d.scan(time.Hour)
+	d.wantStatus("carried", "waiting", "it contains a store (store/.layoutproxy/store.json)")
 	if !maps.Equal(importertest.Contents(t, d.dir), before) {
-		t.Error("something of it went")
+		t.Error("a file is missing")
 	}
 }
 
@@ -400,9 +399,9 @@ func TestDropLinks(t *testing.T) {
 	if err := os.Link(filepath.Join(d.dir, "bundle/a.tar"), filepath.Join(d.dir, "mine.bak")); err != nil {
 		t.Fatal(err)
 	}
-	d.look(0)
-	d.look(time.Hour)
-	d.wants("bundle", "published", "")
+	d.scan(0)
+	d.scan(time.Hour)
+	d.wantStatus("bundle", "published", "")
 	if d.has("bundle") || !d.has("mine.bak") {
 		t.Errorf("left: %v", importertest.Files(t, d.dir))
 	}
@@ -420,12 +419,12 @@ func TestDropChunksBehindTheEnd(t *testing.T) {
 	padding, stale := fmt.Sprintf("a.tar.%04d.chunk", len(chunks)), fmt.Sprintf("a.tar.%04d.chunk", len(chunks)+1)
 	d.write(padding, strings.Repeat("\x00", 512))
 	d.write(stale, "of another archive")
-	d.look(0)
-	d.look(time.Minute)
+	d.scan(0)
+	d.scan(time.Minute)
 	if d.published != 1 || d.has("a.tar.0000.chunk") || d.has(padding) || !d.has(stale) {
 		t.Errorf("published %d times, left: %v", d.published, importertest.Files(t, d.dir))
 	}
-	d.look(time.Minute)
-	d.look(time.Minute)
-	d.wants("a.tar", "waiting", "missing")
+	d.scan(time.Minute)
+	d.scan(time.Minute)
+	d.wantStatus("a.tar", "waiting", "missing")
 }

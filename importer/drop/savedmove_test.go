@@ -18,10 +18,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A process that is killed while it moves an imported bundle out of the drop directory
-// leaves a part of it. That part must not count as a bundle: the catalog of packages
-// would override the pin of a package, and chunks would wait forever.
-func TestDropEndsWhatWasBegun(t *testing.T) {
+// If a process is killed while it moves an imported bundle out of the drop directory, the remaining files
+// must not count as a bundle: the catalog of packages would override the pin of a package, and chunks
+// would wait forever.
+func TestDropCompletesInterruptedMove(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		for _, form := range []string{"archives", "chunks", "a tree"} {
 			for nth := 1; nth <= 4; nth++ {
@@ -39,7 +39,7 @@ func TestDropEndsWhatWasBegun(t *testing.T) {
 						layouttest.Cut(t, a, 2000)
 					case "archives":
 						importertest.ArchiveOf(t, filepath.Join(dir, "package-versions.tar"), "packages/a/version:stable=newest")
-						d.write("bundle/notes.txt", "not read") // so that it is not moved as one
+						d.write("bundle/notes.txt", "not read") // so that the files are moved one by one
 					default:
 						tree := layouttest.New(t, dir)
 						l := tree.Layout("modules/x")
@@ -51,9 +51,9 @@ func TestDropEndsWhatWasBegun(t *testing.T) {
 					want := importertest.MustContent(t, d.store)
 					for range 2 {
 						d.restart(func(o *drop.Options) { o.Remove = remove })
-						d.look(0)
-						d.look(time.Minute)
-						d.look(time.Minute)
+						d.scan(0)
+						d.scan(time.Minute)
+						d.scan(time.Minute)
 					}
 					importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 					for name := range importertest.Contents(t, d.dir) {
@@ -67,8 +67,8 @@ func TestDropEndsWhatWasBegun(t *testing.T) {
 	}
 }
 
-// If the move cannot be completed, the remaining files are not imported, and other bundles are.
-func TestDropEndsLater(t *testing.T) {
+// While a move cannot be completed, its remaining files are not imported, but other bundles are.
+func TestDropRetriesFailedMove(t *testing.T) {
 	d := newDropping(t)
 	archive := importertest.ArchiveOf(t, filepath.Join(d.dir, "package-a.tar"), "packages/a:v1=a")
 	layouttest.Cut(t, archive, 2000)
@@ -85,23 +85,23 @@ func TestDropEndsLater(t *testing.T) {
 			return nil
 		})
 	})
-	d.look(0)
-	d.look(time.Minute)
+	d.scan(0)
+	d.scan(time.Minute)
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
-	if s := d.wants("package-a.tar", "waiting", "not now"); s.Detail == "" {
+	if s := d.wantStatus("package-a.tar", "waiting", "not now"); s.Detail == "" {
 		t.Error("no reason")
 	}
 	fails = false
-	d.look(time.Minute)
+	d.scan(time.Minute)
 	if left := importertest.Contents(t, d.dir); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 }
 
-// A process that is killed while it moves the chunks of a refused set leaves a part of
-// them. The next one moves the others, if they are unchanged, and removes nothing.
-func TestDropEndsRefused(t *testing.T) {
+// If a process is killed while it moves the chunks of a refused set, the next process moves the remaining
+// chunks that are unchanged, and removes nothing.
+func TestDropCompletesMoveOfRefusedChunks(t *testing.T) {
 	archive, places := importertest.One(t)
 	importertest.Flip(t, archive, importertest.Largest(places).Body+4000)
 	for _, remove := range []bool{false, true} {
@@ -124,28 +124,28 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 		i := importertest.New(t, d.store)
 		i.Before(hook)
 		d.restartWith(i, change)
-		d.look(time.Minute)
-		d.look(time.Minute)
+		d.scan(time.Minute)
+		d.scan(time.Minute)
 	})
 	names := slices.Sorted(maps.Keys(before))
 	last := names[len(names)-1]
 	if meddle {
 		file := filepath.Join(d.dir, last)
 		if _, err := os.Lstat(file); err != nil {
-			return died // it has left
+			return died // it was already moved
 		}
 		importertest.Must(t, os.WriteFile(file+".new", []byte("came later"), 0o644))
 		importertest.Must(t, os.Rename(file+".new", file))
 	}
 	for range 2 {
 		d.restart(change)
-		d.look(time.Minute)
-		d.look(time.Minute)
+		d.scan(time.Minute)
+		d.scan(time.Minute)
 	}
 	after := importertest.Contents(t, d.dir)
 	where := fmt.Sprintf("remove %v, step %d, meddle %v: %v", remove, n, meddle, slices.Sorted(maps.Keys(after)))
 	together := false
-	for _, dir := range []string{"/failed", "/failed/2"} { // the second one if the first has a reason already
+	for _, dir := range []string{"/failed", "/failed/2"} { // failed/2 if failed already has a reason
 		_, reason := after[dir+"/module-one.tar.reason.json"]
 		all := reason
 		for _, name := range names[:len(names)-1] {
@@ -155,8 +155,8 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 	}
 	switch later := after[last] == "came later"; {
 	case meddle && !later && after["/failed"+last] != "came later" && after["/failed/2"+last] != "came later":
-		t.Errorf("%s: the new chunk went", where)
-	case !together && !(meddle && later && after[names[0]] != ""): // otherwise all of another set waits
+		t.Errorf("%s: the new chunk is missing", where)
+	case !together && !(meddle && later && after[names[0]] != ""): // otherwise all chunks wait as another set
 		t.Errorf("%s: not together", where)
 	}
 	for _, name := range names {
@@ -167,20 +167,20 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 	return died
 }
 
-// If a file arrives in a directory while it is moved to done/, and the process is killed
-// then, that file is in done/ without having been read. The next process moves it back, to
-// wait or to be imported, and overwrites nothing that has arrived at its old place.
-func TestDropGivesBackWhatCameLate(t *testing.T) {
+// If somebody adds a file to a directory while it is moved to done/, and the process is killed, the file
+// is in done/ although no import has read it. The next process moves it back without overwriting a file
+// at its old place. Then the file waits or is imported.
+func TestDropMovesLateFilesBack(t *testing.T) {
 	for _, remove := range []bool{false, true} { // the next process may have another setting
 		for nth := 1; nth <= 4; nth++ {
 			t.Run(fmt.Sprintf("remove %v, killed at change %d", remove, nth), func(t *testing.T) {
-				givesBack(t, nth, remove)
+				testMovesBack(t, nth, remove)
 			})
 		}
 	}
 }
 
-func givesBack(t *testing.T, nth int, remove bool) {
+func testMovesBack(t *testing.T, nth int, remove bool) {
 	d := newDropping(t)
 	dir := filepath.Join(d.dir, "bundle")
 	importertest.ArchiveOf(t, filepath.Join(dir, "a.tar"), "app/a:v1=a")
@@ -206,37 +206,37 @@ func givesBack(t *testing.T, nth int, remove bool) {
 		i := importertest.New(t, d.store)
 		i.Before(hook)
 		d.restartWith(i)
-		d.look(time.Minute)
-		d.look(time.Minute)
+		d.scan(time.Minute)
+		d.scan(time.Minute)
 	})
 	if step < nth {
 		t.Fatalf("%d steps", step)
 	}
 	d.restart(func(o *drop.Options) { o.Remove = remove })
-	d.look(0)
+	d.scan(0)
 	after := importertest.Contents(t, d.dir)
 	for name := range late {
 		if _, ok := after[name]; !ok {
-			t.Errorf("%s is not given back: %v", name, slices.Sorted(maps.Keys(after)))
+			t.Errorf("%s was not moved back: %v", name, slices.Sorted(maps.Keys(after)))
 		}
 	}
 	if _, ok := after["/bundle/a.tar"]; ok {
-		t.Error("what was imported stays")
+		t.Error("an imported file stays")
 	}
-	importertest.Must(t, os.Rename(filepath.Join(dir, "c/d.tar"), filepath.Join(dir, "d.tar"))) // as its reason says
+	importertest.Must(t, os.Rename(filepath.Join(dir, "c/d.tar"), filepath.Join(dir, "d.tar"))) // as the reason advises
 	for range 4 {
-		d.look(time.Minute)
+		d.scan(time.Minute)
 	}
 	got := importertest.MustContent(t, d.store)
 	for _, tag := range []string{"app/a:v1", "app/b:v1", "app/d:v1"} {
 		if got[tag] == "" {
-			t.Errorf("the store has %v, not %s", got, tag)
+			t.Errorf("the store has %v, and no %s", got, tag)
 		}
 	}
 }
 
-// If another file has arrived at the old place of a late file, both stay where they are.
-func TestDropGivesBackOverNothing(t *testing.T) {
+// If there is another file at the old place of a late file, both stay where they are.
+func TestDropMovesBackWithoutOverwriting(t *testing.T) {
 	d := newDropping(t)
 	importertest.ArchiveOf(t, filepath.Join(d.dir, "bundle/a.tar"), "app/a:v1=a")
 	step := 0
@@ -251,28 +251,27 @@ func TestDropGivesBackOverNothing(t *testing.T) {
 		i := importertest.New(t, d.store)
 		i.Before(hook)
 		d.restartWith(i)
-		d.look(time.Minute)
-		d.look(time.Minute)
+		d.scan(time.Minute)
+		d.scan(time.Minute)
 	})
 	importertest.Must(t, os.MkdirAll(filepath.Join(d.dir, "bundle"), 0o755))
 	d.write("bundle/notes.txt", "later")
 	d.restart()
-	d.look(0)
-	d.look(time.Minute)
+	d.scan(0)
+	d.scan(time.Minute)
 	after := importertest.Contents(t, d.dir)
 	if after["/bundle/notes.txt"] != "later" || after["/done/bundle/notes.txt"] != "late" {
 		t.Errorf("%v", slices.Sorted(maps.Keys(after)))
 	}
-	d.wants("bundle", "waiting", "notes.txt was added while its bundle was moved")
+	d.wantStatus("bundle", "waiting", "notes.txt was added while its bundle was moved")
 	importertest.Must(t, os.Remove(filepath.Join(d.dir, "bundle/notes.txt")))
-	d.look(time.Minute)
+	d.scan(time.Minute)
 	if after := importertest.Contents(t, d.dir); after["/bundle/notes.txt"] != "late" {
 		t.Errorf("%v", slices.Sorted(maps.Keys(after)))
 	}
 }
 
-// killAt imports what was dropped, and ends as a killed process does at the nth change of
-// the drop directory.
+// killAt imports the dropped bundles. It ends at the nth change of the drop directory, like a killed process.
 func (d *dropping) killAt(nth int, remove bool) {
 	d.t.Helper()
 	i := importertest.New(d.t, d.store)
@@ -301,14 +300,14 @@ func (d *dropping) killAt(nth int, remove bool) {
 	<-ended
 }
 
-// Moves that an older program recorded are completed too: its record has plain file
-// names. So are moves of files whose names are not UTF-8.
-func TestDropEndsWhatOtherRecordsHave(t *testing.T) {
+// The record of a move by an older version, with plain file names, is read too. So is one with file names
+// that are not UTF-8.
+func TestDropReadsOtherRecords(t *testing.T) {
 	for name, form := range map[string]struct {
 		archive string
 		record  func([]byte) []byte
 	}{
-		"an older program": {`package-"\a.tar`, func(data []byte) []byte {
+		"an older version": {`package-"\a.tar`, func(data []byte) []byte {
 			data = bytes.ReplaceAll(data, []byte(`"moved":`), []byte(`"files":`))
 			return bytes.ReplaceAll(data, []byte(`"name":"package-\\\"\\\\a`), []byte(`"name":"package-\"\\a`))
 		}},
@@ -327,8 +326,8 @@ func TestDropEndsWhatOtherRecordsHave(t *testing.T) {
 			}
 			importertest.Must(t, os.WriteFile(file, form.record(data), 0o644))
 			d.restart(func(o *drop.Options) { o.Remove = true })
-			d.look(0)
-			d.look(time.Minute)
+			d.scan(0)
+			d.scan(time.Minute)
 			if left := importertest.Contents(t, d.dir); len(left) > 0 {
 				t.Errorf("left: %q\n%s", slices.Sorted(maps.Keys(left)), form.record(data))
 			}

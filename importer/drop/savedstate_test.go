@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The record of a move, importertest.Content and name, is on disk before the first file
-// is moved: if any step of writing it fails, nothing is moved.
+// The record of a move is durable, its content and its name, before the first file is moved: if any step
+// of writing it fails, nothing is moved.
 func TestDropRecordIsDurable(t *testing.T) {
 	for _, step := range []string{"create", "write", "fsync", "rename", "fsync of the directory"} {
 		t.Run(step, func(t *testing.T) {
@@ -39,19 +39,19 @@ func TestDropRecordIsDurable(t *testing.T) {
 			})
 			d.restartWith(d.importer)
 			before := importertest.Contents(t, d.dir)
-			d.look(time.Minute)
-			d.look(time.Minute)
+			d.scan(time.Minute)
+			d.scan(time.Minute)
 			importertest.Same(t, "the drop directory", importertest.Contents(t, d.dir), before)
 			if !slices.Contains(steps, step) {
 				t.Errorf("no such step: %v", steps)
 			}
-			d.wants("a.tar", "published", "no space left")
+			d.wantStatus("a.tar", "published", "no space left")
 		})
 	}
 }
 
-// If the record cannot be read, nothing is imported, because any file could be the rest
-// of a bundle. The record stays until somebody has repaired it.
+// If the record cannot be read, nothing is imported, because any file could be a remaining file of a
+// bundle. The record stays until somebody repairs it.
 func TestDropReportsDamagedRecord(t *testing.T) {
 	for i, damage := range []func([]byte) []byte{
 		func(data []byte) []byte { return data[:len(data)/2] },
@@ -73,18 +73,18 @@ func TestDropReportsDamagedRecord(t *testing.T) {
 			importertest.ArchiveOf(t, filepath.Join(d.dir, "b.tar"), "app:v2=b")
 			before := importertest.Contents(t, d.dir)
 			d.restart(func(o *drop.Options) { o.Remove = true })
-			d.wants("dropped.json", "waiting", "is damaged")
-			d.look(time.Minute)
-			d.look(time.Minute)
-			d.wants("dropped.json", "waiting", "is damaged")
-			d.wants("b.tar", "waiting", "dropped.json")
+			d.wantStatus("dropped.json", "waiting", "is damaged")
+			d.scan(time.Minute)
+			d.scan(time.Minute)
+			d.wantStatus("dropped.json", "waiting", "is damaged")
+			d.wantStatus("b.tar", "waiting", "dropped.json")
 			importertest.Same(t, "the drop directory", importertest.Contents(t, d.dir), before)
 			if data, err := os.ReadFile(record); err != nil || string(data) != string(bad) {
 				t.Errorf("the record is %q, %v", data, err)
 			}
 			importertest.Must(t, os.WriteFile(record, good, 0o644)) // as if restored from a backup
-			d.look(time.Minute)
-			d.look(time.Minute)
+			d.scan(time.Minute)
+			d.scan(time.Minute)
 			if left := importertest.Contents(t, d.dir); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}

@@ -8,8 +8,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// A running import logs its progress, at most once in ten seconds.
-func TestProgressOfAnImportIsLogged(t *testing.T) {
+// A running import logs its progress at most once per ten seconds.
+func TestImportLogsProgress(t *testing.T) {
 	core, lines := observer.New(zap.InfoLevel)
 	now := time.Unix(1_700_000_000, 0)
 	d := &Drop{log: zap.New(core), options: Options{Now: func() time.Time { return now }}, items: map[string]*item{

@@ -18,10 +18,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// failing makes the kernel answer reads of a file by this process with EIO, as for a
+// failReads makes the kernel answer reads of a file by this process with EIO, as for a
 // failing disk, until the returned function is called. calls are the system calls that
 // fail: pread64 reads the headers of archives, and read their entries.
-func failing(t *testing.T, file, calls string) (stop func()) {
+func failReads(t *testing.T, file, calls string) (stop func()) {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -51,10 +51,9 @@ func failing(t *testing.T, file, calls string) (stop func()) {
 	}
 }
 
-// A bundle with an unreadable file is refused with the name of that file, and nothing
-// changes. The bundle does not count as damaged: if it was dropped it stays, and is
-// published when its disk answers again.
-func TestUnreadable(t *testing.T) {
+// An import refuses a bundle with an unreadable file, names the file, and changes nothing. The bundle does
+// not count as damaged: a dropped bundle stays, and is published once its disk can be read again.
+func TestUnreadableFile(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/one")
 	image := l.Image(layouttest.Image{Name: "one", LayerSizes: []int64{9000, 70_000, 30_000}})
@@ -83,7 +82,7 @@ func TestUnreadable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := newDropping(t)
 			importertest.Imported(t, d.store, importertest.OldBundle(t))
-			d.look(0)
+			d.scan(0)
 			bundle := filepath.Join(d.dir, c.bundle)
 			if c.bundle == "tree" {
 				if err := os.CopyFS(bundle, os.DirFS(tree.Dir())); err != nil {
@@ -93,25 +92,25 @@ func TestUnreadable(t *testing.T) {
 				layouttest.Split(t, bundle, c.cut)
 			}
 			before, want := importertest.Files(t, d.store), importertest.MustContent(t, d.store).Over(importertest.MustContent(t, tree.Dir()))
-			d.look(0)
+			d.scan(0)
 
-			stop := failing(t, bundle+c.file, c.calls)
+			stop := failReads(t, bundle+c.file, c.calls)
 			_, err := d.importer.Import(t.Context(), bundle)
-			pause := d.look(time.Minute)
+			pause := d.scan(time.Minute)
 			stop()
 			var incomplete *importer.IncompleteError
 			if !errors.As(err, &incomplete) || !strings.Contains(err.Error(), bundle+c.file) || !strings.Contains(err.Error(), "input/output error") {
 				t.Errorf("the error is %v, want one that names %s", err, bundle+c.file)
 			}
-			d.wants(c.bundle, "waiting", "input/output error")
+			d.wantStatus(c.bundle, "waiting", "input/output error")
 			if pause == 0 || d.published > 0 || d.has("failed") || d.has("done") {
 				t.Errorf("looks again after %s, %d published", pause, d.published)
 			}
 			if after := importertest.Files(t, d.store); !maps.Equal(after, before) {
 				t.Errorf("the store has changed: %v", after)
 			}
-			d.look(pause)
-			d.wants(c.bundle, "published", "")
+			d.scan(pause)
+			d.wantStatus(c.bundle, "published", "")
 			importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 		})
 	}
