@@ -1,8 +1,7 @@
-# The image of layoutproxy: one static program, no shell, not root, and a root file
-# system that may be read-only. docs/install.md says how it gets to where there is
-# no registry.
+# The image of layoutproxy: one static program without a shell. It does not run as root, and
+# its root file system may be read-only. docs/install.md says how to load it without a registry.
 #
-# GO_IMAGE is any image with Go 1.26, a shell and CA certificates.
+# GO_IMAGE can be any image with Go 1.26, a shell and CA certificates.
 ARG GO_IMAGE=docker.io/library/golang:1.26
 FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
 WORKDIR /src
@@ -23,15 +22,15 @@ FROM scratch
 COPY --from=build /image/ /
 COPY --from=build --chown=65532:65532 /writable/ /
 USER 65532:65532
-# Flags of the command line beat these. Inside of a container loopback is of no use.
+# Flags override these. The defaults listen on loopback, which is unreachable from outside of a container.
 ENV LAYOUTPROXY_LISTEN=:5000 \
     LAYOUTPROXY_ADMIN_LISTEN=:5580 \
     LAYOUTPROXY_CACHE_DIR=/cache
 EXPOSE 5000 5580
-# Indexes of archives are kept here; the only place that is written.
+# The cache of archive indexes, and the only directory that the program writes to.
 VOLUME /cache
-# Asks the registry as a client does. Where it speaks TLS give another command, or
-# have /readyz of the admin address asked from outside.
+# The check sends requests like a client. If the registry uses TLS, set another command, or check /readyz of the
+# admin address from outside.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10m \
     CMD ["/layoutproxy", "doctor", "http://127.0.0.1:5000"]
 ENTRYPOINT ["/layoutproxy"]

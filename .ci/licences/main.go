@@ -1,6 +1,6 @@
-// Licences names the licence of each module that is linked into a program, and fails
-// where one has none that is known to go with Apache 2.0 in a binary. It writes them
-// down as an SBOM in the form of CycloneDX 1.6.
+// Licences prints the licence of each module that is linked into a program, and writes an SBOM in the
+// CycloneDX 1.6 format. It fails if a licence is missing or not known to be compatible with Apache 2.0 in
+// a binary.
 //
 //	licences ./cmd/layoutproxy SBOM.json
 package main
@@ -20,7 +20,7 @@ import (
 	"strings"
 )
 
-// known identifies each licence by words that no other one contains. The first match counts.
+// known returns the accepted licences, each with words that identify it. The first match counts.
 func known() []licence {
 	return []licence{
 		{"Apache-2.0", []string{"Apache License", "Version 2.0, January 2004"}},
@@ -55,13 +55,14 @@ func main() {
 	}
 }
 
+// check prints the licences of a program, and writes its SBOM.
 func check(program, sbom string) error {
 	modules, err := linked(program)
 	if err != nil {
 		return err
 	}
 	if len(modules) == 0 {
-		return errors.New("no module is linked: that is not the program")
+		return errors.New("no modules are linked, so this is not the program")
 	}
 	var failed error
 	for i, m := range modules {
@@ -101,8 +102,8 @@ func write(file, program string, modules []module) error {
 	return os.WriteFile(file, append(data, '\n'), 0o644)
 }
 
-// linked returns the modules whose packages are in the program on one of the systems that it is
-// released for, each once.
+// linked returns the modules that are linked into the program on any of the systems that it is released
+// for, without duplicates.
 func linked(program string) ([]module, error) {
 	var modules []module
 	for _, system := range []string{"linux", "darwin", "windows"} {
@@ -129,7 +130,8 @@ func linked(program string) ([]module, error) {
 	return modules, nil
 }
 
-// find reads the licence files at the top of a module. All have to be known.
+// find returns the licences of a module as an SPDX expression. Each of the licence files in its top
+// directory must have a known licence.
 func find(dir string) (string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -150,7 +152,7 @@ func find(dir string) (string, error) {
 			return !slices.ContainsFunc(l.words, func(w string) bool { return !strings.Contains(text, w) })
 		})
 		if i < 0 {
-			return "", fmt.Errorf("the licence in %s is not a known one", e.Name())
+			return "", fmt.Errorf("unknown licence in %s", e.Name())
 		}
 		names = append(names, known()[i].name)
 	}

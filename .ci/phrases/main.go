@@ -1,10 +1,9 @@
-// Command phrases looks for phrases that the project does not use, in comments,
-// strings, documents and scripts, and says what to write in their place. It prints one
-// line per finding, as "file:line: phrase", and exits with status 1 if there is any.
+// Command phrases finds phrases that the project avoids in comments, strings, documents and scripts, and
+// suggests what to write instead. It prints one line per finding, FILE:LINE: "PHRASE", and exits with
+// status 1 if it finds any.
 //
-// The phrases are those that made readers read a sentence twice. A word that is right
-// in one sense and wrong in another is listed with enough of its neighbours to tell the
-// two apart.
+// Readers had to read sentences with these phrases twice. If a word is right in one sense and wrong in
+// another, the list has it with enough other words to distinguish the two.
 package main
 
 import (
@@ -21,7 +20,7 @@ import (
 	"strings"
 )
 
-// phrase is one that must not come back, and what says the same in plain English.
+// phrase is a phrase to avoid, and the plain English for it.
 type phrase struct {
 	pattern *regexp.Regexp
 	instead string
@@ -89,7 +88,7 @@ func listFiles() []string {
 	return strings.Split(strings.TrimRight(string(out), "\x00"), "\x00")
 }
 
-// skip reports whether a file is not ours to word: test data, licences, this list.
+// skip reports whether the words of a file are not checked: test data, licences, and this list.
 func skip(file string) bool {
 	if strings.Contains("/"+file, "/testdata/") && !strings.HasSuffix(file, ".txtar") || strings.HasPrefix(file, ".ci/phrases/") {
 		return true
@@ -111,7 +110,7 @@ func check(file string, content []byte) int {
 	return checkText(file, 1, content)
 }
 
-// checkGo checks comments and strings, and not identifiers.
+// checkGo checks the comments and strings of a Go file, but not its identifiers.
 func checkGo(file string, content []byte) int {
 	set := token.NewFileSet()
 	tree, err := parser.ParseFile(set, file, content, parser.ParseComments)
@@ -132,11 +131,11 @@ func checkGo(file string, content []byte) int {
 	return found
 }
 
-// comment is what begins a line of a comment.
+// comment matches the start of a line, with the mark of a comment.
 var comment = regexp.MustCompile(`^\s*(//|#)?\s*`)
 
-// checkText checks text that begins at a line of a file. A phrase may be broken over
-// two lines.
+// checkText checks text that begins at a line of a file. It also finds a phrase that continues on the next
+// line.
 func checkText(file string, line int, text []byte) int {
 	found := 0
 	previous := ""

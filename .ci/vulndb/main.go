@@ -1,7 +1,6 @@
-// Vulndb makes the database that govulncheck reads (https://go.dev/doc/security/vuln/database)
-// of the files that the Go security team publishes, which come as the Go module
-// golang.org/x/vulndb: for where the module proxy can be reached and vuln.go.dev
-// cannot.
+// Vulndb makes the database that govulncheck reads (https://go.dev/doc/security/vuln/database) from
+// the Go module golang.org/x/vulndb, in which the Go security team publishes its reports. It is for
+// machines that reach the module proxy but not vuln.go.dev.
 //
 //	vulndb DATA/OSV OUT
 package main
@@ -16,7 +15,7 @@ import (
 	"time"
 )
 
-// report is the part of an OSV entry that the index is made of.
+// report is the part of an OSV entry that the index needs.
 type report struct {
 	ID       string    `json:"id"`
 	Modified time.Time `json:"modified"`
@@ -50,13 +49,14 @@ func main() {
 	}
 }
 
+// write writes the database to a directory.
 func write(osv, out string) error {
 	files, err := filepath.Glob(filepath.Join(osv, "GO-*.json"))
 	if err != nil {
 		return err
 	}
 	if len(files) < 1000 {
-		return fmt.Errorf("%d reports in %s: that is not the database", len(files), osv)
+		return fmt.Errorf("only %d reports in %s, so it is not the database", len(files), osv)
 	}
 	modules := map[string][]vuln{}
 	for _, file := range files {
@@ -90,10 +90,11 @@ func write(osv, out string) error {
 		return err
 	}
 	fmt.Printf("%d reports\n", len(files))
-	// When it was made the module does not say: its version does.
+	// The files of the module do not say when it was made. Only its version does.
 	return put(filepath.Join(out, "index", "db.json"), map[string]time.Time{"modified": {}})
 }
 
+// put writes a value as JSON.
 func put(file string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
