@@ -44,8 +44,8 @@ func writePlatform(root *layouttest.Layout, v versions) (internal ocispec.Descri
 	return internal
 }
 
-// writeInstallers also writes an SBOM of the newer installer. It has no tag: a
-// client finds it by its subject alone.
+// writeInstallers writes the layout of the installers, and an SBOM of the newer one. The SBOM has no tag:
+// clients find it only by its subject.
 func writeInstallers(l *layouttest.Layout, v versions, internal ocispec.Descriptor) {
 	_, newer := writeVersions(l, v, func(version string) layouttest.Image {
 		image := sample("install", version)
@@ -63,8 +63,8 @@ func writeInstallers(l *layouttest.Layout, v versions, internal ocispec.Descript
 	l.Write()
 }
 
-// writePlugin writes an index of two platforms. Its children are not listed in index.json, but
-// clients request them by digest.
+// writePlugin writes an index of two platforms. Its children are not in index.json, but clients request
+// them by digest.
 func writePlugin(l *layouttest.Layout, version string) {
 	var index layouttest.Index
 	for _, arch := range []string{"amd64", "arm64"} {
@@ -76,8 +76,7 @@ func writePlugin(l *layouttest.Layout, version string) {
 	l.Write()
 }
 
-// attestation returns what cosign attaches to an image by a tag made of its digest: a
-// DSSE envelope, unsigned here.
+// attestation returns an attestation as cosign attaches it to an image: a DSSE envelope, here unsigned.
 func attestation(of ocispec.Descriptor) layouttest.Image {
 	statement := fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v0.1",`+
 		`"predicateType":"https://openvex.dev/ns/v0.2.0",`+

@@ -10,11 +10,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-func TestBundleIsWhatGenerateWrites(t *testing.T) {
+func TestBundleIsGenerated(t *testing.T) {
 	dir := t.TempDir()
 	writeBundle(t, dir)
 	if diff := cmp.Diff(layouttest.ReadFiles(t, filepath.Join("..", "bundle")), layouttest.ReadFiles(t, dir)); diff != "" {
-		t.Errorf("run go run ./examples/generate; in examples/bundle (-) and made now (+):\n%s", diff)
+		t.Errorf("run go run ./examples/generate (-examples/bundle +generated):\n%s", diff)
 	}
 }
 
@@ -24,7 +24,7 @@ func TestBundleStaysSmall(t *testing.T) {
 		size += len(data)
 	}
 	if size > 100_000 {
-		t.Errorf("examples/bundle holds %d bytes", size)
+		t.Errorf("examples/bundle has %d bytes", size)
 	}
 }
 

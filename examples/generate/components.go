@@ -8,18 +8,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// component is a module or a package: a family of layouts.
+// component is a module or a package, which has several layouts.
 type component struct {
 	path            string
-	releases        string // the layout of its channels, below path
+	releases        string // name of the layout of its channels, below path
 	versions        versions
-	extra, extraTag string // a layout below path/extra and its tag; none if empty
+	extra, extraTag string // name of a layout below path/extra, and its tag; empty if there is none
 }
 
 // versions are two versions of a component: stable and rock-solid point at the older one, alpha
 // at the newer one.
 type versions struct{ older, newer string }
 
+// writeComponent writes the layouts of a component.
 func writeComponent(tree *layouttest.Tree, c component) {
 	l := tree.Layout(c.path)
 	internal := writeInternal(l, "controller")
@@ -60,8 +61,8 @@ func tagChannels(l *layouttest.Layout, older, newer ocispec.Descriptor) {
 	l.Tag(older, "rock-solid")
 }
 
-// writeVersions writes and tags an image of each version: Docker's for the older,
-// OCI's for the newer, as a source that is some years old has both.
+// writeVersions writes and tags an image of each version: a Docker image of the older and an OCI image of
+// the newer one, as in a source that is some years old.
 func writeVersions(l *layouttest.Layout, v versions, image func(version string) layouttest.Image) (older, newer ocispec.Descriptor) {
 	docker := image(v.older)
 	docker.Docker = true
@@ -71,8 +72,8 @@ func writeVersions(l *layouttest.Layout, v versions, image func(version string) 
 	return older, newer
 }
 
-// writeInternal writes an image that others name by digest; d8 tags it with the hex
-// of that digest.
+// writeInternal writes an image that other images name by digest. Its tag is the hex digits of the digest,
+// as d8 tags such images.
 func writeInternal(l *layouttest.Layout, name string) ocispec.Descriptor {
 	image := sample(name, "internal")
 	image.Docker = true
@@ -81,7 +82,7 @@ func writeInternal(l *layouttest.Layout, name string) ocispec.Descriptor {
 	return d
 }
 
-// sample returns an image that can be pulled and unpacked, and does nothing.
+// sample returns an image that clients can pull and unpack, and that does nothing.
 func sample(name, version string) layouttest.Image {
 	title := name + " " + version
 	return layouttest.Image{

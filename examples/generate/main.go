@@ -1,17 +1,11 @@
-// Generate writes the samples of this directory: a tree of OCI image layouts as
-// d8 mirror pull makes it, some tens of kilobytes small.
+// Generate writes the sample bundle: a tree of OCI image layouts like one of d8 mirror pull, with a size
+// of some tens of kilobytes.
 //
-// From the project's root,
+//	go run ./examples/generate [DIR]
 //
-//	go run ./examples/generate
-//
-// rewrites examples/bundle byte for byte, and
-//
-//	go run ./examples/generate DIR
-//
-// writes the same below DIR, which must be missing or empty. The bytes depend on
-// nothing but this program's source, so that documentation and tests may quote
-// digests; a test holds examples/bundle against it.
+// Without DIR it replaces examples/bundle, and must run in the project's root. DIR must be missing or
+// empty. The bytes depend only on the source of this program, so that documents and tests can quote
+// digests. A test compares them with examples/bundle.
 package main
 
 import (
@@ -30,8 +24,8 @@ func main() {
 	writeBundle(program{}, dir)
 }
 
-// output finds where to write. Only the sample in its usual place is removed: an
-// argument may be anybody's directory.
+// output returns the directory to write to. It empties only examples/bundle: an argument may be any
+// directory.
 func output(args []string) (string, error) {
 	switch len(args) {
 	case 0:
@@ -54,7 +48,7 @@ func output(args []string) (string, error) {
 	}
 }
 
-// program is the layouttest.TB of a program that is no test.
+// program implements layouttest.TB for a program that is not a test.
 type program struct{}
 
 func (program) Helper() {}

@@ -1,10 +1,10 @@
-// Registry runs distribution, the registry of the CNCF, for examples/air-gap. Its content
-// is in a directory, and its line can go dead:
+// Registry runs distribution, the registry of the CNCF, for examples/air-gap. It keeps its content in a
+// directory, and can simulate a dead connection:
 //
 //	registry [-dead-after N] ADDRESS DIR
 //
-// With -dead-after it answers until N blobs have arrived. Then it reports that, and
-// answers nothing more. Run without the flag, it continues with the same directory.
+// With -dead-after, it reports when N blobs have arrived, and then answers no more requests. Without the
+// flag, it continues with the content of the directory.
 package main
 
 import (
@@ -24,7 +24,7 @@ import (
 )
 
 func main() {
-	blobs := flag.Int64("dead-after", 0, "answer nothing after this many `blobs`; 0 answers everything")
+	blobs := flag.Int64("dead-after", 0, "stop answering after this many `blobs`; 0 means never")
 	flag.Parse()
 	if flag.NArg() != 2 {
 		fmt.Fprintln(os.Stderr, "usage: registry [-dead-after N] ADDRESS DIR")
@@ -39,6 +39,7 @@ func main() {
 	os.Exit(1)
 }
 
+// distribution returns a registry that stores its content in a directory.
 func distribution(dir string) http.Handler {
 	config := &configuration.Configuration{
 		Storage: configuration.Storage{"filesystem": configuration.Parameters{"rootdirectory": dir}},
@@ -46,13 +47,13 @@ func distribution(dir string) http.Handler {
 	}
 	config.Log.Level = "fatal"
 	config.Log.AccessLog.Disabled = true
-	// Uploads continue after a restart only with the same secret.
+	// Clients can resume uploads after a restart only if the secret stays the same.
 	config.HTTP.Secret = "of an example"
 	return handlers.NewApp(context.Background(), config)
 }
 
-// deadAfter lets next answer until a number of blobs have arrived. From then on a request
-// ends only when its client gives up.
+// deadAfter lets next answer until a number of blobs have arrived. After that, a request ends only when
+// its client gives up.
 func deadAfter(blobs int64, next http.Handler) http.Handler {
 	var arrived atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# dpkg: "remove"; rpm: 0 if no version stays. An upgrade leaves the service as it is.
+# Arguments of dpkg: "remove"; of rpm: 0 if no version stays. An upgrade does not stop the service.
 set -e
 [ -d /run/systemd/system ] || exit 0
 case "$1" in

@@ -1,5 +1,5 @@
-{{- /* The pod, the same for both modes except for what is served, the port of the node, and how it
-shares the work with others. */}}
+{{- /* The pod of both modes. They differ in the volume, the port of the node, and the rules for
+replicas. */}}
 {{- define "layoutproxy.pod" -}}
 metadata:
   labels:
@@ -89,7 +89,7 @@ spec:
           {{- end }}
         - name: admin
           containerPort: 5580
-      # Nothing listens before the first look at the bundle is over.
+      # Nothing listens before the first scan of the bundle ends.
       startupProbe:
         httpGet: {path: /readyz, port: admin}
         periodSeconds: 5
@@ -122,7 +122,7 @@ spec:
         - name: bundle
           mountPath: /bundle
           readOnly: true
-          # A disk that is mounted on the node later is seen as well.
+          # So that the pod sees a disk that is mounted on the node later.
           {{- if and (not .Values.bundle.volume) (eq .Values.mode "DaemonSet") }}
           mountPropagation: HostToContainer
           {{- end }}

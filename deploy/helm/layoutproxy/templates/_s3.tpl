@@ -1,4 +1,4 @@
-{{- /* The flags of serve that say how to reach the bucket. Values that contradict each other fail. */}}
+{{- /* The flags of serve for the connection to the bucket. It fails if values contradict each other. */}}
 {{- define "layoutproxy.s3Flags" -}}
 {{- with .Values.s3 }}
 {{- if not .url }}
