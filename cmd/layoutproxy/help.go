@@ -11,8 +11,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
-// showGroups makes a command and those below it show their flags by purpose, in at most
-// 100 columns.
+// helpWidth is the maximum width of help, in columns.
+const helpWidth = 100
+
+// showGroups makes the help of a command and its subcommands group the flags by their purpose.
 func showGroups(root *cobra.Command) {
 	root.SetUsageFunc(func(cmd *cobra.Command) error { return writeUsage(cmd.OutOrStderr(), cmd) })
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
@@ -21,11 +23,11 @@ func showGroups(root *cobra.Command) {
 			about = cmd.Short
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s\n\n", about)
-		_ = writeUsage(cmd.OutOrStdout(), cmd) // fails only when the reader has gone
+		_ = writeUsage(cmd.OutOrStdout(), cmd) // fails only if the reader has closed the pipe
 	})
 }
 
-// writeUsage writes the part of a help that follows the description.
+// writeUsage writes the part of the help that follows the description.
 func writeUsage(w io.Writer, cmd *cobra.Command) error {
 	var b bytes.Buffer
 	b.WriteString("Usage:\n")
@@ -51,7 +53,10 @@ func writeUsage(w io.Writer, cmd *cobra.Command) error {
 		}
 	}
 	cmd.InheritedFlags() // adds them to the flags of the command
-	settings.WriteGroups(&b, cmd.Flags(), cmd.Annotations[settings.FromEnvironment] != "")
+	for _, g := range settings.Groups(cmd.Flags(), cmd.Annotations[settings.FromEnvironment] != "") {
+		// The last line of a usage may be five columns longer than the width.
+		fmt.Fprintf(&b, "\n%s:\n%s", g.Title, g.Flags.FlagUsagesWrapped(helpWidth-5))
+	}
 	if cmd.HasAvailableSubCommands() {
 		fmt.Fprintf(&b, "\n\"%s COMMAND --help\" explains a command.\n", cmd.CommandPath())
 	}

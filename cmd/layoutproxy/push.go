@@ -60,7 +60,7 @@ sent.`,
 }
 
 func (p *pushFlags) flags(f *pflag.FlagSet) {
-	p.Selection.AddFlags(f)
+	p.Selection.AddFlags(f, "push")
 	settings.AddEditionFlag(f, &p.Repositories.NoEditionSplit)
 	p.upstream.AddFlags(f)
 	p.upstream.D8, p.upstream.UserAgent = settings.D8RegistryLogin(), userAgent()

@@ -56,7 +56,7 @@ and the environment overrides the file.`,
 	}
 	settings.AcceptOldNames(cmd.Flags())
 	flags.AddFlags(cmd.Flags())
-	flags.Store.Push.Upstream.UserAgent = userAgent()
+	flags.Store.Upstream.UserAgent = userAgent()
 	return cmd
 }
 

@@ -152,7 +152,7 @@ type againstFlags struct {
 
 func (a *againstFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&a.registry, "against", "", "compare the sources with `REGISTRY/PATH`, to which they were pushed")
-	a.Selection.AddFlagsFor(f, "with --against, compare")
+	a.Selection.AddFlags(f, "with --against, compare")
 	a.upstream.AddFlags(f)
 	a.upstream.D8, a.upstream.UserAgent = settings.D8RegistryLogin(), userAgent() // it is the registry of a push
 }

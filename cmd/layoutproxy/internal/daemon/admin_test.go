@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-func TestProfilesAreThereWithTheFlagOnly(t *testing.T) {
+func TestPprofNeedsFlag(t *testing.T) {
 	for _, on := range []bool{false, true} {
 		a := &admin{pprof: on}
 		w := httptest.NewRecorder()
@@ -27,7 +27,7 @@ func TestProfilesAreThereWithTheFlagOnly(t *testing.T) {
 
 // Each path of the admin address answers the right status to each method. HEAD is answered like
 // GET.
-func TestRoutesOfTheAdminAddress(t *testing.T) {
+func TestAdminRoutes(t *testing.T) {
 	_, admin := inProcess(t, t.TempDir())
 	read, write := "GET, HEAD", "POST"
 	for path, allowed := range map[string]string{

@@ -191,7 +191,7 @@ func TestAdminTLSAndLogin(t *testing.T) {
 	layouttest.Eventually(t, "the new certificate", func() bool { return servedName(t, admin) == "admin2" })
 }
 
-// Flags and files that do not go together are found before anything listens, by --check-config too.
+// Wrong flags and unusable files are reported before the server listens, by --check-config too.
 func TestAdminFlagsAreChecked(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	for name, c := range map[string]struct {
@@ -212,8 +212,8 @@ func TestAdminFlagsAreChecked(t *testing.T) {
 	}
 }
 
-// /status has lists where there is nothing, and null where nothing is known.
-func TestStatusOfAServerWithoutAnything(t *testing.T) {
+// In /status, a list without entries is [] and an unknown value is null.
+func TestStatusWithoutEntries(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Publish(t, dir, "app", "v1")
 	_, admin := inProcess(t, dir)

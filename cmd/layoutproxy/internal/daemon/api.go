@@ -55,7 +55,7 @@ func (s *Daemon) api(metrics *prometheus.Registry) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	handler, untrace, err := traced(flags.Trace.Endpoint, s.version, observed, s.log)
+	handler, untrace, err := traced(flags.TraceEndpoint, s.version, observed, s.log)
 	if err != nil {
 		return nil, err
 	}

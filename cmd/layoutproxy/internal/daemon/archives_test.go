@@ -60,7 +60,7 @@ func archiveOf(t *testing.T, path, tag string) (archive string) {
 
 // Archives appear, are replaced and removed while the server runs. It notices by file
 // system events, or by the tick where the system has no events.
-func TestArchivesAreServedLive(t *testing.T) {
+func TestArchivesChangeWhileServing(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for name, rescan := range map[string]time.Duration{
 		"by events of the file system": 0,
@@ -88,13 +88,13 @@ func TestArchivesAreServedLive(t *testing.T) {
 			place(archiveOf(t, "modules/a", "v2"), "module-a.tar")
 			layouttest.Eventually(t, "a replaced archive", func() bool { return has("modules/a", "v2") && !has("modules/a", "v1") })
 
-			// A copy that takes its time, chunk by chunk.
+			// A slow copy, chunk by chunk.
 			chunks := layouttest.Split(t, archiveOf(t, "modules/b", "v1"), 1000)
 			waiting := filepath.Join(dir, "archive.tar")
 			for i, chunk := range chunks {
 				place(chunk, filepath.Base(chunk))
 				if i == 0 {
-					layouttest.Eventually(t, "one that is incomplete", func() bool { return readStatus(t, admin).state(waiting) == "incomplete" })
+					layouttest.Eventually(t, "an incomplete archive", func() bool { return readStatus(t, admin).state(waiting) == "incomplete" })
 				}
 				if i < len(chunks)-1 && has("modules/b", "v1") {
 					t.Error("half of an archive is served as if it were complete")
@@ -105,7 +105,7 @@ func TestArchivesAreServedLive(t *testing.T) {
 			layouttest.Try(t, os.Remove(archive))
 			layouttest.Eventually(t, "a removed archive", func() bool { return !has("modules/a", "v2") && !has("modules", "a") && has("modules", "b") })
 			layouttest.Try(t, os.Remove(chunks0(dir)))
-			layouttest.Eventually(t, "a chunk that is gone", func() bool {
+			layouttest.Eventually(t, "a removed chunk", func() bool {
 				s := readStatus(t, admin)
 				return s.state(waiting) == "incomplete" && slices.ContainsFunc(s.Problems, func(p struct{ Kind, Path, Entry, Repository, Tag, Digest, Reason string }) bool {
 					return p.Kind == "incomplete" && p.Path == waiting && p.Reason != ""

@@ -178,7 +178,7 @@ func TestClientCertificates(t *testing.T) {
 	layouttest.Eventually(t, "the other authority", func() bool { return ask(bad) == nil && ask(good) != nil })
 }
 
-func TestTLSFilesThatCannotBeUsed(t *testing.T) {
+func TestInvalidTLSFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ca := newAuthority(t)
@@ -197,10 +197,10 @@ func TestTLSFilesThatCannotBeUsed(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	for name, f := range map[string]settings.TLS{
-		"certificate alone": {Cert: cert}, "key alone": {Key: key}, "authorities alone": {ClientCA: cert},
+	for name, args := range map[string][]string{
+		"certificate alone": {"--tls-cert", cert}, "key alone": {"--tls-key", key}, "authorities alone": {"--client-ca", cert},
 	} {
-		if err := f.Check(); exit.Status(err) != exit.Usage || err == nil {
+		if err := settingsOf(t, append(args, dir)...).Check(); exit.Status(err) != exit.Usage {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

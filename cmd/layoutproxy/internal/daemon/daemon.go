@@ -167,7 +167,7 @@ func (s *Daemon) listenRegistry(api http.Handler, metrics *prometheus.Registry) 
 // listenAdmin listens on the admin address, if the flags name one.
 func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
 	s.admin = &admin{live: s.live, reach: s.reach, dropping: s.drop, follows: s.follower, prunes: s.prunes, refusals: s.refusals, scrub: s.scrub, verdicts: s.verdicts,
-		disks: newDisks(s.flags.Store.Dir, s.flags.Store.Drop.Dir, s.flags.CacheDir), dropDir: s.flags.Store.Drop.Dir, metrics: metrics, pprof: s.flags.Pprof}
+		disks: newDisks(s.flags.Store.Dir, s.flags.Store.DropDir, s.flags.CacheDir), dropDir: s.flags.Store.DropDir, metrics: metrics, pprof: s.flags.Pprof}
 	if s.flags.AdminListen == "" {
 		return nil
 	}
@@ -185,7 +185,7 @@ func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
 	}
 	// Otherwise a page that is open in a browser would keep the server from stopping.
 	s.servers[len(s.servers)-1].RegisterOnShutdown(page.Close)
-	return s.encrypt("admin-", s.flags.Admin.TLS())
+	return s.encrypt("admin-", s.flags.Admin.TLS)
 }
 
 // encrypt makes the last server use TLS, if there are files for it. prefix begins the names of
@@ -320,8 +320,8 @@ func Check(o Options) error {
 	if _, err := flags.Key.Read(); err != nil {
 		return err
 	}
-	if flags.Store.Prune.Policy != "" {
-		if _, err := pruning.ReadPolicy(flags.Store.Prune.Policy); err != nil {
+	if flags.Store.PrunePolicy != "" {
+		if _, err := pruning.ReadPolicy(flags.Store.PrunePolicy); err != nil {
 			return err
 		}
 	}
@@ -330,8 +330,8 @@ func Check(o Options) error {
 			return err
 		}
 	}
-	if flags.Admin.TLS().On() {
-		if _, err := newCertificates(o.Log, "admin-", flags.Admin.TLS()); err != nil {
+	if flags.Admin.TLS.On() {
+		if _, err := newCertificates(o.Log, "admin-", flags.Admin.TLS); err != nil {
 			return err
 		}
 	}

@@ -19,12 +19,12 @@ type dropDirectory struct{ *drop.Drop }
 // newDropDirectory returns the drop directory of a server, or nil if no flag asks for
 // one. It calls guard before it changes anything in the directory.
 func newDropDirectory(log *zap.Logger, flags *settings.Serve, guard func() error, published func(context.Context)) (*dropDirectory, error) {
-	if flags.Store.Drop.Dir == "" {
+	if flags.Store.DropDir == "" {
 		return nil, nil
 	}
 	imports := importer.Options{Store: flags.Store.Dir, CacheDir: flags.CacheDir, VerifyKey: flags.VerifyKey, Log: log.Named("import")}
-	d, err := drop.New(imports, drop.Options{Dir: flags.Store.Drop.Dir, Settle: flags.Settle, Tick: flags.Rescan,
-		Remove: flags.Store.Drop.After == "remove", Guard: guard, Published: published})
+	d, err := drop.New(imports, drop.Options{Dir: flags.Store.DropDir, Settle: flags.Settle, Tick: flags.Rescan,
+		Remove: flags.Store.AfterImport == "remove", Guard: guard, Published: published})
 	if err != nil {
 		return nil, exit.WithHint(err, "make the directory, and let this user write to it")
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The example is read as the program reads it, with the files that it names.
+// The example configuration is valid, given the files that it names.
 func TestExampleConfiguration(t *testing.T) {
 	data, err := os.ReadFile("../../../../docs/config.example.yaml")
 	layouttest.Try(t, err)
@@ -23,6 +23,6 @@ func TestExampleConfiguration(t *testing.T) {
 	flags := settingsOf(t, "--config", file)
 	layouttest.Try(t, Check(Options{Settings: flags, Log: zap.NewNop()}))
 	if len(flags.Config.Sources) < 2 || len(flags.Config.Roots) == 0 || !flags.TLS.On() {
-		t.Errorf("the example says less than it shows: %+v", flags)
+		t.Errorf("settings of the example are missing: %+v", flags)
 	}
 }

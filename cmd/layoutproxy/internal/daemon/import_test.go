@@ -17,9 +17,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Clients that pull all the time while bundles are imported get every answer complete:
-// each tag that they know, and the tag that each bundle replaces. The importer shares
-// nothing with the server but the disk, like another process.
+// Clients that pull without a pause while bundles are imported get only complete answers, for the
+// tags that stay and for the tag that each bundle replaces. Importer and server share only the
+// disk, like two processes.
 func TestPullsDuringImports(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
 	i, err := importer.New(importer.Options{Store: store})
@@ -91,7 +91,7 @@ func TestPullsDuringImports(t *testing.T) {
 	close(done)
 	wg.Wait()
 	if pulls.Load() < 32 {
-		t.Errorf("%d pulls prove little", pulls.Load())
+		t.Errorf("only %d pulls", pulls.Load())
 	}
 }
 
@@ -113,7 +113,7 @@ func fetch(client *http.Client, url string) ([]byte, string, error) {
 func blobsOf(t *testing.T, manifest []byte) (blobs []digest.Digest) {
 	refs, err := closure.Parse(manifest)
 	if err != nil || len(refs.Blobs) < 3 {
-		t.Errorf("no manifest of the test: %v: %s", err, manifest)
+		t.Errorf("not a manifest: %v: %s", err, manifest)
 	}
 	for _, r := range refs.Blobs {
 		blobs = append(blobs, r.Digest)

@@ -9,7 +9,7 @@ import (
 )
 
 // The lines are those of a statically linked Go program on Linux 6.18, but for the last two.
-func TestMappingsOfTheProgram(t *testing.T) {
+func TestProgramMappings(t *testing.T) {
 	const maps = `00400000-00ee9000 r-xp 00000000 fe:00 9995145                            /opt/layout proxy
 00ee9000-01af3000 r--p 00ae9000 fe:00 9995145                            /opt/layout proxy
 01af3000-01b89000 rw-p 016f3000 fe:00 9995145                            /opt/layout proxy
@@ -26,7 +26,7 @@ broken line
 	}
 }
 
-// What only a start needed is out of memory afterwards, and the program runs on.
+// giveBack removes pages of the program from memory, and the program continues.
 func TestGiveBack(t *testing.T) {
 	before := residentProgram(t)
 	giveBack()

@@ -58,11 +58,11 @@ func newPruner(log *zap.Logger, flags *settings.Serve, published func(context.Co
 		return nil, nil
 	}
 	log = log.Named("prune")
-	p := &pruner{log: log, policy: flags.Store.Prune.Policy, published: published, results: map[string]int{"pruned": 0, "nothing": 0, "removed": 0, "failed": 0},
+	p := &pruner{log: log, policy: flags.Store.PrunePolicy, published: published, results: map[string]int{"pruned": 0, "nothing": 0, "removed": 0, "failed": 0},
 		options: prune.Options{Store: flags.Store.Dir, CacheDir: flags.CacheDir, QuarantineDir: flags.QuarantineDir()}}
 	var err error
 	if p.policy != "" {
-		if p.at, err = settings.ParseDaily(flags.Store.Prune.At); err == nil {
+		if p.at, err = settings.ParseDaily(flags.Store.PruneAt); err == nil {
 			_, err = pruning.ReadPolicy(p.policy)
 		}
 	}

@@ -84,10 +84,10 @@ func pullAll(client *http.Client, base, reference string) (found bool, err error
 	return true, nil
 }
 
-// Clients that pull without a pause while a store is pruned get every image whole that they have
-// begun with, also one that loses its tag meanwhile, and never miss one that stays. The prunes
-// share nothing with the server but the disk, as another process would.
-// LAYOUTPROXY_TEST_ALL=1 sends more than 100,000 requests, nine for each image.
+// Clients pull without a pause while a store is pruned. They complete every pull that they have
+// begun, even of an image that loses its tag meanwhile, and find every image that is kept. Prunes and
+// server share only the disk, like two processes.
+// LAYOUTPROXY_TEST_ALL=1 sends more than 100,000 requests, nine per image.
 func TestPullsDuringPrunes(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
 	importVersion(t, store, 0, false)
@@ -95,7 +95,7 @@ func TestPullsDuringPrunes(t *testing.T) {
 	base := "http://" + registry + "/v2/app"
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
 	var wg sync.WaitGroup
-	var oldest, latest, pulls, gone atomic.Int64 // oldest is the first version that is to stay
+	var oldest, latest, pulls, gone atomic.Int64 // oldest is the first version that must be found
 	done := make(chan struct{})
 	for c := range 8 {
 		wg.Go(func() {
@@ -132,25 +132,25 @@ func TestPullsDuringPrunes(t *testing.T) {
 		importVersion(t, store, n, n%3 == 0)
 		tag := fmt.Sprintf("v1.%d.0", n)
 		layouttest.Eventually(t, "the tag is served", func() bool { found, err := pullAll(client, base, tag); return found && err == nil })
-		oldest.Store(int64(n - 1)) // a puller may hold a number that is to go now
+		oldest.Store(int64(n - 1)) // a client may be about to pull an older one
 		latest.Store(int64(n))
 		p, err := pruning.New(prune.Options{Store: store})
 		layouttest.Try(t, err)
 		_, err = p.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 2}, Grace: 15 * time.Minute})
 		layouttest.Try(t, err)
-		if n%10 == 0 { // what everybody has forgotten goes
+		if n%10 == 0 { // remove versions that no client pulls any more
 			later, err := pruning.New(prune.Options{Store: store, Now: func() time.Time { return time.Now().Add(14 * time.Minute) }})
 			layouttest.Try(t, err)
 			_, _, err = later.Sweep(t.Context())
 			layouttest.Try(t, err)
 		}
 	}
-	layouttest.Eventually(t, "a version is gone", func() bool { found, _ := pullAll(client, base, "v1.0.0"); return !found })
+	layouttest.Eventually(t, "a version is removed", func() bool { found, _ := pullAll(client, base, "v1.0.0"); return !found })
 	close(done)
 	wg.Wait()
-	t.Logf("%d pulls, %d of versions that are gone", pulls.Load(), gone.Load())
+	t.Logf("%d pulls, %d of removed versions", pulls.Load(), gone.Load())
 	if pulls.Load() < 32 {
-		t.Errorf("%d pulls prove little", pulls.Load())
+		t.Errorf("only %d pulls", pulls.Load())
 	}
 }
 
@@ -166,7 +166,7 @@ func newTestPruner(t *testing.T, store, policy, at string) *pruner {
 	return p
 }
 
-// A server prunes its store each day at the time, and removes what has lost its tags when the
+// A server prunes its store each day at the set time, and removes untagged images when the
 // grace period is over. A prune waits for an import, and gives up for the day after an hour.
 func TestDailyPrunes(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")

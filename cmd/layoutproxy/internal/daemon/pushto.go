@@ -42,11 +42,11 @@ type follower struct {
 
 // newFollower returns the follower of a server's store, or nil if no flag asks for it.
 func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
-	p := &flags.Store.Push
-	if p.To == "" {
+	p := &flags.Store
+	if p.PushTo == "" {
 		return nil, nil
 	}
-	to, err := settings.ParseUpstream(p.To)
+	to, err := settings.ParseUpstream(p.PushTo)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
 		return nil, err
 	}
 	f := &follower{log: log, store: flags.Store.Dir, cacheDir: flags.CacheDir, to: to, unsplit: flags.NoEditionSplit, client: upstream, jobs: p.Upstream.Jobs, key: flags.VerifyKey, changed: make(chan struct{}, 1)}
-	f.status.Name = p.To
+	f.status.Name = p.PushTo
 	f.push() // what an earlier process may not have pushed
 	return f, nil
 }

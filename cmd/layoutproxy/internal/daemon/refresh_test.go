@@ -79,10 +79,10 @@ func TestKubernetesLinkSwap(t *testing.T) {
 	layouttest.Eventually(t, "the second state", func() bool { return manifest("two") == 200 && manifest("one") == 404 })
 }
 
-// Clients pull while the tree changes, and notice nothing: each change is made while all of
+// Clients that pull while the tree changes get correct answers. Each change is made while all of
 // them pull.
 func TestPullsDuringChanges(t *testing.T) {
-	// Registries of other tests leave goroutines behind, and this may run a second time.
+	// Registries of other tests, and earlier runs of this one, leave goroutines behind.
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("load", func(t *testing.T) {
 		dir := t.TempDir()
@@ -135,7 +135,7 @@ func TestPullsDuringChanges(t *testing.T) {
 			return string(body)
 		}
 		if first, again := generation(), generation(); first != again {
-			t.Errorf("nothing changes any more, and the generation does: %s %s", first, again)
+			t.Errorf("the generation changes although nothing else does: %s %s", first, again)
 		}
 		http.DefaultClient.CloseIdleConnections()
 		layouttest.Eventually(t, "the last change", func() bool {
@@ -149,7 +149,7 @@ func TestPullsDuringChanges(t *testing.T) {
 	})
 }
 
-// move gives the tag moving:v1 to another image, and notes its digest first.
+// move moves the tag moving:v1 to another image, whose digest it stores in published first.
 func move(t *testing.T, dir string, n int, published *sync.Map) {
 	t.Helper()
 	l := layouttest.New(t, dir).Layout("moving")
@@ -159,7 +159,7 @@ func move(t *testing.T, dir string, n int, published *sync.Map) {
 	l.Write()
 }
 
-// puller pulls a repository whole and checks what it gets.
+// puller pulls a whole repository and verifies it.
 type puller struct {
 	client *http.Client
 	base   string
@@ -170,7 +170,7 @@ func (c *puller) pull(repo string) (digest.Digest, error) {
 	if err != nil {
 		return "", err
 	}
-	// v1 is in every generation; other tags may go between the list and the pull.
+	// v1 is in every generation; other tags may disappear between the list and the pull.
 	if !strings.Contains(string(tags), `"v1"`) {
 		return "", fmt.Errorf("%s: tags %s without v1", repo, tags)
 	}
@@ -222,7 +222,7 @@ func (c *puller) get(path string) ([]byte, digest.Digest, error) {
 	return body, digest.Digest(resp.Header.Get("Docker-Content-Digest")), nil
 }
 
-// insecure returns a client's side of TLS that takes any certificate and keeps no connection.
+// insecure returns a client that accepts any certificate and reuses no connection.
 func insecure(certificates ...tls.Certificate) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -231,7 +231,7 @@ func insecure(certificates ...tls.Certificate) *http.Client {
 	}}
 }
 
-// If the system has no watches left, that is reported as a problem, and everything else works.
+// If the system has no watches left, the server reports a problem, and everything else works.
 func TestWatchesRunOut(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Publish(t, dir, "install", "v1")
@@ -248,6 +248,6 @@ func TestWatchesRunOut(t *testing.T) {
 	}
 	l.watch()
 	if found := l.problems(t.Context()); len(found) > 0 {
-		t.Errorf("watches are to be had again: %v", found)
+		t.Errorf("problems although watches are available again: %v", found)
 	}
 }

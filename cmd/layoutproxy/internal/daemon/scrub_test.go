@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// What is read of a scrub's position is read again after it is written. Whatever else is in the
-// file, the scrub starts over.
+// A position that was read from any file is the same after it was written and read again. With
+// unusable content, the scrub starts over.
 func FuzzScrubPosition(f *testing.F) {
 	for _, s := range []string{
 		"", "{}", "null", `{"repository":"app","path":"/media/a.tar","entry":"app","digest":"sha256:00"}`,
@@ -26,13 +26,13 @@ func FuzzScrubPosition(f *testing.F) {
 		at := file.read(zap.NewNop())
 		file.write(zap.NewNop(), at)
 		if again := file.read(zap.NewNop()); again.Position != at.Position || !again.Ended.Equal(at.Ended) {
-			t.Fatalf("%q is %+v, and when it is written again %+v", data, at, again)
+			t.Fatalf("%q is read as %+v; written and read again, it is %+v", data, at, again)
 		}
 	})
 }
 
-// A file that is longer than a position, or not a file, is no position.
-func TestScrubPositionOfNoUse(t *testing.T) {
+// Without a usable file, the scrub starts over.
+func TestScrubPositionInvalidFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	long := scrubFile(filepath.Join(dir, "long.scrub"))

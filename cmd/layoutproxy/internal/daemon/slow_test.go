@@ -69,7 +69,7 @@ func TestDiskThatHangs(t *testing.T) {
 	if code, body, err := get(t.Context(), registry+"/v2/app/blobs/"+digest.FromString("fast").String()); code != http.StatusOK || string(body) != "fast" {
 		t.Errorf("the layer of the other image: %d, %q, %v", code, body, err)
 	}
-	// It waits for the check as long as it says, and no longer.
+	// /status does not wait until the check ends.
 	code, body, err := get(t.Context(), admin+"/status")
 	var document struct {
 		Repositories int
@@ -84,7 +84,7 @@ func TestDiskThatHangs(t *testing.T) {
 	layouttest.Eventually(t, "the request reads the manifest too", func() bool { return hanging.Load() > 1 })
 	leave()
 	if err := <-left; !errors.Is(err, context.Canceled) {
-		t.Errorf("the client went away: %v", err)
+		t.Errorf("a client that disconnects: %v", err)
 	}
 	cancel()
 	if err := <-ended; err != nil {
@@ -94,5 +94,5 @@ func TestDiskThatHangs(t *testing.T) {
 		t.Error("the disk did not hang to the end")
 	}
 	close(release)
-	layouttest.Eventually(t, "nothing is left behind", func() bool { return hanging.Load() == 0 })
+	layouttest.Eventually(t, "no read is left", func() bool { return hanging.Load() == 0 })
 }

@@ -14,7 +14,7 @@ import (
 
 // Spans are sent only with the flag, and to the collector that it names. Without the flag the
 // environment has no effect.
-func TestTracesAreSentWithTheFlagOnly(t *testing.T) {
+func TestTracesNeedFlag(t *testing.T) {
 	var mu sync.Mutex
 	var got strings.Builder
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {

@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// /status says of each version whether it is ready, and again when the tree has changed.
+// /status reports whether each version is ready, and is updated when the tree changes.
 func TestStatusHasVerdicts(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Publish(t, dir, "app", "v1.0.0")
@@ -34,7 +34,7 @@ func TestStatusHasVerdicts(t *testing.T) {
 			var lines []string
 			for _, v := range document.Ready {
 				for _, r := range v.Reasons {
-					text, _, _ := strings.Cut(r.Text, ": layer sha256:") // of noise
+					text, _, _ := strings.Cut(r.Text, ": layer sha256:") // random
 					lines = append(lines, v.Version+": "+text)
 				}
 				if v.Ready {

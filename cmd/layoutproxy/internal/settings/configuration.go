@@ -19,11 +19,11 @@ type Configuration struct {
 	Check bool
 
 	set     *pflag.FlagSet
-	given   map[string][]string // what the command line says
-	args    []string            // the sources of the command line
+	given   map[string][]string // values of the flags on the command line
+	args    []string            // sources on the command line
 	Sources []string
-	Roots   map[string][]string // of the sources that have their own
-	unknown []string            // variables that look like settings
+	Roots   map[string][]string // of the sources that have roots of their own
+	unknown []string            // unknown variables that look like settings
 }
 
 // AddFlags adds the flags to a set.
@@ -55,7 +55,7 @@ func (c *Configuration) complete(f *pflag.FlagSet, args, environ []string) error
 	return nil
 }
 
-// flagValues returns the values of a flag, one where it is no list.
+// flagValues returns the values of a flag; one, unless it is a list.
 func flagValues(flag *pflag.Flag) []string {
 	if list, ok := flag.Value.(pflag.SliceValue); ok {
 		return list.GetSlice()
@@ -63,7 +63,7 @@ func flagValues(flag *pflag.Flag) []string {
 	return []string{flag.Value.String()}
 }
 
-// setFlag sets a flag to values, of which there is one if it is no list.
+// setFlag sets a flag to values; one, unless it is a list.
 func setFlag(flag *pflag.Flag, values []string) error {
 	flag.Changed = true
 	if list, ok := flag.Value.(pflag.SliceValue); ok {
@@ -74,13 +74,13 @@ func setFlag(flag *pflag.Flag, values []string) error {
 
 const variablePrefix = "LAYOUTPROXY_"
 
-// variable returns the environment's name of a flag.
+// variable returns the name of the environment variable for a flag.
 func variable(flag string) string {
 	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// readEnvironment sets the flags that the command line does not. Commas separate the
-// values of a list. An empty variable counts, a missing one does not.
+// readEnvironment sets the flags that the command line does not, from their variables, even if
+// those are empty. Commas separate the values of a list.
 func (c *Configuration) readEnvironment(environ []string) error {
 	values := map[string]string{}
 	for _, e := range environ {
@@ -88,7 +88,7 @@ func (c *Configuration) readEnvironment(environ []string) error {
 			values[name] = value
 		}
 	}
-	known := []string{variablePrefix + "PASSWORD"} // read where it is needed, and shown nowhere
+	known := []string{variablePrefix + "PASSWORD"} // not a flag: chooseLogin reads it
 	var failed error
 	c.set.VisitAll(func(flag *pflag.Flag) {
 		name := variable(flag.Name)
@@ -113,7 +113,7 @@ func (c *Configuration) readEnvironment(environ []string) error {
 		}
 		if err := setFlag(flag, list); err != nil {
 			failed = fmt.Errorf("%s=%s: %w", name, value, err)
-			if strings.HasSuffix(flag.Name, "password-stdin") { // somebody may take it for the password
+			if strings.HasSuffix(flag.Name, "password-stdin") { // the value may be a password by mistake
 				failed = fmt.Errorf("%s: must be true or false", name)
 			}
 		}
@@ -127,22 +127,20 @@ func (c *Configuration) readEnvironment(environ []string) error {
 	return failed
 }
 
-// isServiceLink reports whether Kubernetes sets such a variable for a service that is
-// named layoutproxy.
+// isServiceLink reports whether Kubernetes sets such a variable for a service named layoutproxy.
 func isServiceLink(name string) bool {
 	name = strings.TrimPrefix(name, variablePrefix)
 	return name == "PORT" || strings.HasPrefix(name, "PORT_") || strings.HasPrefix(name, "SERVICE_")
 }
 
-// Warn logs variables that look like settings and are unknown.
+// Warn logs unknown variables that look like settings.
 func (c *Configuration) Warn(log *zap.Logger) {
 	for _, variable := range c.unknown {
 		log.Warn("unknown setting in the environment, which is ignored", zap.String("variable", variable))
 	}
 }
 
-// ChangedSince returns the settings that differ from those of old and are read only at
-// the start.
+// ChangedSince returns the settings that differ from those of old, and apply only after a restart.
 func (c *Configuration) ChangedSince(old *Configuration) []string {
 	var names []string
 	c.set.VisitAll(func(flag *pflag.Flag) {
@@ -154,8 +152,45 @@ func (c *Configuration) ChangedSince(old *Configuration) []string {
 	return names
 }
 
-// readAgain are the settings that SIGHUP reads again, beside the sources.
+// readAgain are the settings that SIGHUP applies, in addition to the sources.
 var readAgain = []string{
 	"root-repository", "index-repository", "no-edition-split",
 	"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks",
+}
+
+// nearest returns the name that is the fewest edits away from written. The beginning of a name is
+// one edit away from it.
+func nearest(written string, names []string) string {
+	written = written[:min(len(written), 100)]
+	best, least := "", 1<<30
+	for _, name := range names {
+		d := distance(written, name)
+		if len(written) > 2 && strings.HasPrefix(name, written) {
+			d = min(d, 1)
+		}
+		if d < least {
+			best, least = name, d
+		}
+	}
+	return best
+}
+
+// distance returns the number of bytes to insert, delete or replace that turn a into b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
 }

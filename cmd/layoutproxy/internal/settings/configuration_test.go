@@ -26,7 +26,7 @@ func serveSet() (*Serve, *pflag.FlagSet) {
 
 func TestSchemaIsCurrent(t *testing.T) {
 	_, set := serveSet()
-	want, err := Schema(set)
+	want, err := schema(set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,12 +41,12 @@ func TestSchemaIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(have, want) {
-		t.Errorf("%s is not what the flags say: go test ./cmd/layoutproxy/internal/settings -run TestSchemaIsCurrent -update", file)
+		t.Errorf("%s differs from the flags: go test ./cmd/layoutproxy/internal/settings -run TestSchemaIsCurrent -update", file)
 	}
 }
 
-// Every flag of serve is in the environment and in the file by itself.
-func TestEveryFlagIsEverywhere(t *testing.T) {
+// The environment and the file can set every flag of serve.
+func TestEnvironmentAndFileSetEveryFlag(t *testing.T) {
 	_, defaults := serveSet()
 	defaults.VisitAll(func(f *pflag.Flag) {
 		if f.Name == "config" || f.Name == "check-config" {
@@ -121,11 +121,11 @@ func FuzzConfiguration(f *testing.F) {
 		_, again := serveSet()
 		set.VisitAll(func(flag *pflag.Flag) {
 			if err := setFlag(again.Lookup(flag.Name), flagValues(flag)); err != nil {
-				t.Fatalf("%s was taken and is not taken again: %v", flag.Name, err)
+				t.Fatalf("the file sets %s, and the same value as a flag fails: %v", flag.Name, err)
 			}
 		})
 		if len(c.Roots) > len(c.Sources) {
-			t.Fatalf("roots of %d sources, and sources %q", len(c.Roots), c.Sources)
+			t.Fatalf("roots for %d sources, but the sources are %q", len(c.Roots), c.Sources)
 		}
 	})
 }

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 )
 
-// CacheDir returns where the user's programs keep what they can make again, or empty.
+// CacheDir returns layoutproxy's directory in the user's cache directory, or empty without one.
 func CacheDir() string {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -14,7 +14,8 @@ func CacheDir() string {
 	return filepath.Join(dir, "layoutproxy")
 }
 
-// StateDir returns the state directory of the XDG base directory specification.
+// StateDir returns layoutproxy's directory in the state directory of the XDG base directory
+// specification, or empty without a home directory.
 func StateDir() string {
 	dir := os.Getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(dir) {

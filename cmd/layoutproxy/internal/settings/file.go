@@ -15,11 +15,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// maxConfig is how large a configuration file may be.
+// maxConfig is the largest configuration file that is read, in bytes.
 const maxConfig = 1 << 20
 
-// readFile sets the flags that neither the command line nor the environment does,
-// and the sources.
+// readFile sets the sources, and the flags that neither the command line nor the environment sets.
 func (c *Configuration) readFile() error {
 	f, err := plainfile.Open(c.file)
 	if err != nil {
@@ -36,7 +35,7 @@ func (c *Configuration) readFile() error {
 	return nil
 }
 
-// parse is readFile for data. Its errors begin with a line number.
+// parse does the same from the content of a file. Its errors begin with a line number.
 func (c *Configuration) parse(data []byte) error {
 	if len(data) > maxConfig {
 		return fmt.Errorf("1: longer than %d bytes", maxConfig)
@@ -75,7 +74,7 @@ func (c *Configuration) parse(data []byte) error {
 	})
 }
 
-// syntaxError gives a YAML syntax error the form of the other errors.
+// syntaxError makes a syntax error of the YAML library begin with the line number.
 func syntaxError(err error) error {
 	if m := regexp.MustCompile(`^yaml: (?:line )?(\d+): (.*)`).FindStringSubmatch(err.Error()); m != nil {
 		return fmt.Errorf("%s: %s", m[1], m[2])
@@ -123,7 +122,7 @@ func (c *Configuration) parseSetting(flag *pflag.Flag, node *yaml.Node) error {
 	return nil
 }
 
-// texts returns the values of a node: one, or any number where there may be a list.
+// texts returns the values of a node: one, or any number if isList.
 func texts(node *yaml.Node, isList bool) ([]string, error) {
 	if node.Kind == yaml.SequenceNode && isList {
 		values := []string{}
@@ -149,7 +148,7 @@ func texts(node *yaml.Node, isList bool) ([]string, error) {
 	return []string{node.Value}, nil
 }
 
-// parseSources reads the sources, each a path, or a path and roots of its own.
+// parseSources parses the list of sources: each is a path, or a path and its own roots.
 func (c *Configuration) parseSources(node *yaml.Node) error {
 	if node.Kind != yaml.SequenceNode {
 		return fmt.Errorf("%d: sources: not a list", node.Line)

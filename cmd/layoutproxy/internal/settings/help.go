@@ -1,25 +1,23 @@
 package settings
 
 import (
-	"bytes"
-	"fmt"
 	"slices"
 
 	"github.com/spf13/pflag"
 )
 
-// FromEnvironment is the annotation of a command that reads each of its flags from the
-// environment too; the help of such a command names the variables.
+// FromEnvironment is the annotation of a command whose flags can be set by environment variables,
+// which its help then names.
 const FromEnvironment = "environment"
 
-// flagGroup is a part of a command's help: flags with one purpose.
+// flagGroup names the flags for one purpose.
 type flagGroup struct {
 	title string
 	flags []string
 }
 
-// flagGroups returns the groups in the order in which a help shows them. A flag of no group comes
-// first, under "Flags".
+// flagGroups returns the groups in the order in which help shows them. Flags in no group come first,
+// under "Flags".
 func flagGroups() []flagGroup {
 	return []flagGroup{
 		{"What is pulled", []string{"repository", "tag", "platform", "since-version", "deckhouse-tag", "include-platform", "ignore-suspend", "include-module",
@@ -54,14 +52,14 @@ func flagGroups() []flagGroup {
 	}
 }
 
-// FlagGroup is a title, and the flags of a command that it is for.
+// FlagGroup is a section of a command's help: a title, and flags of the command.
 type FlagGroup struct {
 	Title string
 	Flags *pflag.FlagSet
 }
 
-// Groups returns the flags of a command by their purpose, without empty groups. environment
-// says whether each flag has a variable, which its usage then names.
+// Groups returns the flags of a command grouped by their purpose, without empty groups. If
+// environment is true, the usage of each flag names its environment variable.
 func Groups(flags *pflag.FlagSet, environment bool) []FlagGroup {
 	groups := append([]flagGroup{{title: "Flags"}}, flagGroups()...)
 	sets := make([]FlagGroup, len(groups))
@@ -69,7 +67,7 @@ func Groups(flags *pflag.FlagSet, environment bool) []FlagGroup {
 		sets[i] = FlagGroup{groups[i].title, pflag.NewFlagSet(groups[i].title, pflag.ContinueOnError)}
 	}
 	flags.VisitAll(func(f *pflag.Flag) {
-		// The index is -1 for a flag of no group, which is for the first set.
+		// The index is -1 for a flag in no group, which is added to the first set.
 		n := slices.IndexFunc(groups, func(g flagGroup) bool { return slices.Contains(g.flags, f.Name) })
 		shown := *f
 		if environment && f.Name != "help" {
@@ -78,15 +76,4 @@ func Groups(flags *pflag.FlagSet, environment bool) []FlagGroup {
 		sets[max(n, 0)].Flags.AddFlag(&shown)
 	})
 	return slices.DeleteFunc(sets, func(g FlagGroup) bool { return !g.Flags.HasAvailableFlags() })
-}
-
-// helpWidth is how many columns a help has at most.
-const helpWidth = 100
-
-// WriteGroups writes flags, group by group; environment says whether each has a variable.
-func WriteGroups(b *bytes.Buffer, flags *pflag.FlagSet, environment bool) {
-	for _, g := range Groups(flags, environment) {
-		// A last line may be five columns longer.
-		fmt.Fprintf(b, "\n%s:\n%s", g.Title, g.Flags.FlagUsagesWrapped(helpWidth-5))
-	}
 }

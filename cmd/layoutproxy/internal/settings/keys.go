@@ -15,23 +15,16 @@ import (
 // VerifyKey is the key that must have signed bundles. The zero value requires no signature.
 type VerifyKey struct{ file string }
 
-// AddFlags adds the flag to a set; what names what happens to a bundle that the key signed.
-func (v *VerifyKey) AddFlags(f *pflag.FlagSet, what string) {
-	f.StringVar(&v.file, "verify-key", "", what+" only what is signed with the private key of this public key: a PEM `file`, Ed25519 or ECDSA P-256")
+// AddFlags adds the flag to a set; verb says what the command does with signed bundles.
+func (v *VerifyKey) AddFlags(f *pflag.FlagSet, verb string) {
+	f.StringVar(&v.file, "verify-key", "", verb+" only what is signed with the private key of this public key: a PEM `file`, Ed25519 or ECDSA P-256")
 }
 
-// Read reads the key. It is nil if none is asked for.
+// Read reads the key. It returns nil if the flag is not set.
 func (v *VerifyKey) Read() (*inventory.VerifyKey, error) {
-	if v.file == "" {
-		return nil, nil
-	}
-	data, err := readKey(v.file)
-	var key *inventory.VerifyKey
-	if err == nil {
-		key, err = inventory.ParseVerifyKey(data)
-	}
+	key, err := readKey("--verify-key", v.file, inventory.ParseVerifyKey)
 	if err != nil {
-		return nil, exit.WithHint(fmt.Errorf("--verify-key %s: %w", v.file, err), "openssl pkey -in PRIVATE.pem -pubout -out PUBLIC.pem writes the public key of a private one")
+		return nil, exit.WithHint(err, "openssl pkey -in PRIVATE.pem -pubout -out PUBLIC.pem writes the public key of a private one")
 	}
 	return key, nil
 }
@@ -44,28 +37,30 @@ func (s *SignKey) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.file, "sign-key", "", "sign the inventory with this private key, and write the signature to bundle.json.sig: a PEM `file` (PKCS#8), Ed25519 or ECDSA P-256")
 }
 
-// Read reads the key. It is nil if none is asked for.
+// Read reads the key. It returns nil if the flag is not set.
 func (s *SignKey) Read() (*inventory.SigningKey, error) {
-	if s.file == "" {
-		return nil, nil
-	}
-	data, err := readKey(s.file)
-	var key *inventory.SigningKey
-	if err == nil {
-		key, err = inventory.ParseSigningKey(data)
-	}
+	key, err := readKey("--sign-key", s.file, inventory.ParseSigningKey)
 	if err != nil {
-		return nil, exit.WithHint(fmt.Errorf("--sign-key %s: %w", s.file, err), "openssl genpkey -algorithm ed25519 -out PRIVATE.pem makes a private key")
+		return nil, exit.WithHint(err, "openssl genpkey -algorithm ed25519 -out PRIVATE.pem makes a private key")
 	}
 	return key, nil
 }
 
-// readKey reads the file of a key.
-func readKey(name string) ([]byte, error) {
-	data, err := os.ReadFile(name)
+// readKey reads the key in the file that a flag names. Its errors name both.
+func readKey[K any](flag, file string, parse func([]byte) (*K, error)) (key *K, err error) {
+	if file == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(file)
 	var path *fs.PathError
 	if errors.As(err, &path) {
-		err = path.Err // the caller names the file
+		err = path.Err
 	}
-	return data, err
+	if err == nil {
+		key, err = parse(data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", flag, file, err)
+	}
+	return key, nil
 }

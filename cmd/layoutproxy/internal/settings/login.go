@@ -17,26 +17,25 @@ func ourLogin() loginNames {
 	return loginNames{username: "LAYOUTPROXY_USERNAME", password: "LAYOUTPROXY_PASSWORD"}
 }
 
-// D8SourceLogin returns what d8 mirror pull reads (deckhouse-cli,
+// D8SourceLogin returns the variables that d8 mirror pull reads (deckhouse-cli,
 // internal/mirror/cmd/pull/flags/flags.go).
 func D8SourceLogin() loginNames {
 	return loginNames{"D8_MIRROR_SOURCE_LOGIN", "D8_MIRROR_SOURCE_PASSWORD", "D8_MIRROR_LICENSE_TOKEN"}
 }
 
-// D8RegistryLogin returns what d8 mirror push reads (internal/mirror/cmd/push/flags.go).
+// D8RegistryLogin returns the variables that d8 mirror push reads (internal/mirror/cmd/push/flags.go).
 func D8RegistryLogin() loginNames {
 	return loginNames{username: "D8_MIRROR_REGISTRY_LOGIN", password: "D8_MIRROR_REGISTRY_PASSWORD"}
 }
 
-// licenseUser is the user name that a license token is the password of.
+// licenseUser is the user name for which a license token is the password.
 const licenseUser = "license-token"
 
-// login is the user to log in as, and where that was configured.
+// login is a user name, its password, and where they were configured.
 type login struct {
-	username string
-	source   string // what says so, for people; empty is docker's credential store
-	// fromStdin says that the password is read from standard input.
-	fromStdin bool
+	username  string
+	source    string // flag or variable of the user name; empty for docker's credential store
+	fromStdin bool   // whether to read the password from standard input
 	password  string
 }
 
@@ -64,7 +63,7 @@ func chooseLogin(u *Upstream, getenv func(string) string) (login, error) {
 	return login{}, nil
 }
 
-// withPassword returns the login with the first password that one of the variables holds.
+// withPassword returns the login with the password in the first of the variables that is set.
 func (l login) withPassword(getenv func(string) string, names ...string) (login, error) {
 	if l.fromStdin {
 		return l, nil
@@ -79,7 +78,7 @@ func (l login) withPassword(getenv func(string) string, names ...string) (login,
 	return l, exit.UsageError(exit.WithHint(fmt.Errorf("%s without a password", l.source), hint))
 }
 
-// credential returns the credential of the login; if it is empty, the keychain is searched.
+// credential returns the credential of the login. An empty one makes the client search the keychain.
 func (l login) credential(stdin io.Reader) (client.Credential, error) {
 	c := client.Credential{Username: l.username, Password: l.password, Source: l.source}
 	if !l.fromStdin {

@@ -10,8 +10,8 @@ import (
 )
 
 // The names are those of deckhouse-cli, internal/mirror/cmd/pull/flags/flags.go and
-// internal/mirror/cmd/push/flags.go; that a login beats a license token there is from
-// getAuthProvider in internal/mirror/cmd/pull.
+// internal/mirror/cmd/push/flags.go. There a login overrides a license token (getAuthProvider in
+// internal/mirror/cmd/pull).
 func TestChooseLogin(t *testing.T) {
 	all := map[string]string{
 		"LAYOUTPROXY_USERNAME": "ours", "LAYOUTPROXY_PASSWORD": "1",
@@ -21,7 +21,7 @@ func TestChooseLogin(t *testing.T) {
 	without := func(names ...string) map[string]string {
 		env := maps.Clone(all)
 		for _, name := range names {
-			env[name] = "" // as good as missing
+			env[name] = "" // counts as missing
 		}
 		return env
 	}
@@ -30,7 +30,7 @@ func TestChooseLogin(t *testing.T) {
 		args string
 		d8   loginNames
 		env  map[string]string
-		want string // USERNAME:PASSWORD of WHERE, or what the error says
+		want string // USERNAME:PASSWORD of WHERE, or the error
 	}{
 		{"--username x --password-stdin", D8SourceLogin(), all, "x: of --username"},
 		{"--username x", D8SourceLogin(), all, "x:1 of --username"},

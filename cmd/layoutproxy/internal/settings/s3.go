@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/s3"
 )
 
-// S3 says how the object store of sources and stores is reached whose names begin with s3://.
+// S3 says how to reach the object store of the sources and stores whose names begin with s3://.
 type S3 struct {
 	Endpoint  string
 	Region    string
@@ -23,13 +23,13 @@ type S3 struct {
 	CAFile    string
 	// WriteIndex writes archive indexes beside the archives.
 	WriteIndex bool
-	// Redirect answers requests for blobs that are stored as one object with a presigned URL,
-	// which begins with PublicEndpoint.
+	// Redirect answers requests for blobs that are single objects with a presigned URL, which
+	// begins with PublicEndpoint.
 	Redirect       bool
 	PublicEndpoint string
 }
 
-// AddFlags adds the flags of every command that takes a source or a store to a set.
+// AddFlags adds the flags of all commands with sources or a store to a set.
 func (o *S3) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Endpoint, "s3-endpoint", "", "`URL` of the object store for names that begin with s3://, such as https://s3.example.com; empty means Amazon's")
 	f.StringVar(&o.Region, "s3-region", "", "`region` of the bucket; empty means that of AWS_REGION, or us-east-1")
@@ -37,7 +37,7 @@ func (o *S3) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.CAFile, "s3-ca-file", "", "PEM `file` of certificates to trust for the object store, in addition to the system's")
 }
 
-// AddIndexFlag adds the flag of the commands that read archives in a bucket.
+// AddIndexFlag adds the flag of the commands that cache archive indexes.
 func (o *S3) AddIndexFlag(f *pflag.FlagSet) {
 	f.BoolVar(&o.WriteIndex, "s3-write-index", false, "write the index of each archive in a bucket beside the archive, so that no other reader has to read its headers")
 }
@@ -48,14 +48,10 @@ func (o *S3) AddRedirectFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.PublicEndpoint, "s3-public-endpoint", "", "`URL` by which clients reach the object store, for --s3-redirect; empty means --s3-endpoint")
 }
 
-// Options of a client. The credentials are in the environment or in the credentials file.
-func (o *S3) Options() s3.Options {
-	return s3.Options{Endpoint: o.Endpoint, Region: o.Region, PathStyle: o.PathStyle, CAFile: o.CAFile, PublicEndpoint: o.PublicEndpoint}
-}
-
-// Client makes a client. What cannot be right at any time is an [exit.UsageError].
-func (o *S3) Client() (*s3.Client, error) {
-	client, err := s3.NewClient(o.Options())
+// client makes a client, with the credentials of the environment or the credentials file. An error
+// is an [exit.UsageError], unless a file cannot be read.
+func (o *S3) client() (*s3.Client, error) {
+	client, err := s3.NewClient(s3.Options{Endpoint: o.Endpoint, Region: o.Region, PathStyle: o.PathStyle, CAFile: o.CAFile, PublicEndpoint: o.PublicEndpoint})
 	var file *os.PathError
 	if err != nil && !errors.As(err, &file) {
 		return nil, exit.UsageError(err)
@@ -64,15 +60,15 @@ func (o *S3) Client() (*s3.Client, error) {
 }
 
 // Buckets returns a function that opens places in buckets. It makes the client at its first call. If
-// that fails, every request does, with the same error.
+// that fails, every request fails with the same error.
 func (o *S3) Buckets() func(bucket.Place) bucket.Reader {
 	open := o.Writers()
 	return func(at bucket.Place) bucket.Reader { return open(at) }
 }
 
-// Writers is Buckets for a caller that writes.
+// Writers is Buckets for callers that write.
 func (o *S3) Writers() func(bucket.Place) bucket.Bucket {
-	client := sync.OnceValues(o.Client)
+	client := sync.OnceValues(o.client)
 	return func(at bucket.Place) bucket.Bucket {
 		c, err := client()
 		if err != nil {
@@ -82,7 +78,7 @@ func (o *S3) Writers() func(bucket.Place) bucket.Bucket {
 	}
 }
 
-// noClient reads and writes nothing, because no client could be made.
+// noClient is a bucket for which no client could be made: every request fails with err.
 type noClient struct {
 	at  bucket.Place
 	err error
@@ -112,7 +108,7 @@ func (n noClient) PresignGet(context.Context, string, time.Duration) (string, er
 	return "", n.err
 }
 
-// ParsePlace reads s3://bucket/prefix. An error is an [exit.UsageError].
+// ParsePlace parses s3://bucket/prefix. An error is an [exit.UsageError].
 func ParsePlace(name string) (bucket.Place, error) {
 	at, err := bucket.ParsePlace(name)
 	if err != nil {

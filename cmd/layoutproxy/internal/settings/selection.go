@@ -18,28 +18,23 @@ import (
 type Selection struct {
 	files        []string
 	Repositories push.Selection
-	VerifyKey    *inventory.VerifyKey // that vouches for the sources; nil for none
+	VerifyKey    *inventory.VerifyKey // must have signed the sources; nil requires no signature
 }
 
-// AddFlags adds the flags to a set.
-func (s *Selection) AddFlags(f *pflag.FlagSet) { s.AddFlagsFor(f, "push") }
-
-// AddFlagsFor adds the flags for a command that does something else with the selection,
-// such as compare.
-func (s *Selection) AddFlagsFor(f *pflag.FlagSet, verb string) {
+// AddFlags adds the flags to a set; verb says what the command does with the selection.
+func (s *Selection) AddFlags(f *pflag.FlagSet, verb string) {
 	f.StringArrayVar(&s.files, "file", nil, verb+" only this `archive` of the sources, by its file name; repeatable")
 	f.StringArrayVar(&s.Repositories.Include, "include", nil, verb+" only repositories whose path below the root, or one above it, matches this `glob`; repeatable")
 	f.StringArrayVar(&s.Repositories.Exclude, "exclude", nil, "skip repositories whose path matches this `glob`; repeatable")
 	f.StringVar(&s.Repositories.ModulesPath, "modules-path-suffix", "", "`path` below the destination that replaces modules; / is the destination itself")
 }
 
-// AddEditionFlag adds the flag of each command that names repositories below a root or a
-// destination.
+// AddEditionFlag adds --no-edition-split, for commands that name repositories.
 func AddEditionFlag(f *pflag.FlagSet, off *bool) {
 	f.BoolVar(off, "no-edition-split", false, "put installer and deckhouse-cli below an edition (deckhouse/ee/installer), as older tools did, not beside it (deckhouse/installer)")
 }
 
-// Check finds malformed patterns.
+// Check returns an error for a malformed pattern.
 func (s *Selection) Check() error {
 	if err := s.Repositories.Check(); err != nil {
 		return exit.UsageError(err)
@@ -47,7 +42,7 @@ func (s *Selection) Check() error {
 	return nil
 }
 
-// Sources returns the sources, or the archives in them that are to be pushed.
+// Sources returns the sources, or only the selected archives in them.
 func (s *Selection) Sources(sources []string) ([]string, error) {
 	if len(s.files) == 0 {
 		return sources, nil

@@ -1,5 +1,5 @@
-// Package settings makes one typed configuration of flags, the environment and a YAML file, and checks it
-// before anything is read or changed. Groups of flags that several commands have are here too.
+// Package settings combines flags, the environment and a YAML file into one typed configuration, and
+// checks it before anything is read or changed. It also has the flags that several commands share.
 package settings
 
 import (
@@ -21,6 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/registry/trace"
 )
 
 // Serve is the configuration of serve, from flags, the environment and the file.
@@ -40,13 +41,13 @@ type Serve struct {
 	Admin           Admin
 	Auth            Auth
 	Clients         Clients
-	Trace           Trace
+	TraceEndpoint   string
 	Store           Store
 	Config          Configuration
 }
 
-// AddFlags adds the flags of serve to a set; the environment and the configuration file
-// have each of them by itself.
+// AddFlags adds the flags of serve to a set. The environment and the configuration file can set each
+// of them too.
 func (s *Serve) AddFlags(f *pflag.FlagSet) {
 	s.Tree.AddFlags(f)
 	s.S3.AddRedirectFlags(f)
@@ -59,6 +60,7 @@ func (s *Serve) AddFlags(f *pflag.FlagSet) {
 	f.DurationVar(&s.Rescan, "rescan", 10*time.Second, "how often to rescan the sources, in addition to file-system events; 0 means never")
 	f.DurationVar(&s.Settle, "settle", 3*time.Second, "how long an archive or a dropped bundle must be unchanged before it is read")
 	f.BoolVar(&s.Pprof, "pprof", false, "serve profiles of the running program at /debug/pprof/ of the admin address")
+	f.StringVar(&s.TraceEndpoint, "trace-endpoint", "", "`URL` of an OpenTelemetry collector (OTLP over HTTP) that gets one span per request; env reads the URL from OTEL_EXPORTER_OTLP_ENDPOINT, empty means off")
 	f.BoolVar(&s.AccessLog, "access-log", false, "log one line per request")
 	f.StringVar(&s.Scrub, "scrub", "", "read all blobs in the background at this `rate`, such as 10MB/s, and refuse damaged ones; empty means off")
 	s.Admin.AddFlags(f)
@@ -66,11 +68,11 @@ func (s *Serve) AddFlags(f *pflag.FlagSet) {
 	s.TLS.AddFlags(f)
 	s.Auth.AddFlags(f)
 	s.Clients.AddFlags(f)
-	s.Trace.AddFlags(f)
 	s.Store.AddFlags(f)
 }
 
-// Complete returns that of the configuration.
+// Complete sets the flags that the command line does not, from the environment and the configuration
+// file. A malformed value is an [exit.UsageError].
 func (s *Serve) Complete(set *pflag.FlagSet, args, environ []string) error {
 	if err := s.Config.complete(set, args, environ); err != nil {
 		return err
@@ -79,8 +81,7 @@ func (s *Serve) Complete(set *pflag.FlagSet, args, environ []string) error {
 	return nil
 }
 
-// Again returns the flags that the same command line and environment give with the file
-// as it is now.
+// Again returns the configuration from the same command line, the environment and the current file.
 func (s *Serve) Again() (*Serve, error) {
 	set := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	(&console.Output{}).AddFlags(set)
@@ -99,15 +100,14 @@ func (s *Serve) Again() (*Serve, error) {
 	return next, next.Check()
 }
 
-// Check finds errors in the flags before anything is read.
+// Check returns an error for wrong values, and for flags that cannot be combined.
 func (s *Serve) Check() error {
-	if s.Settle < 0 {
+	switch {
+	case s.Settle < 0:
 		return exit.UsageError(fmt.Errorf("--settle %s: must not be negative", s.Settle))
-	}
-	if s.Rescan < 0 {
+	case s.Rescan < 0:
 		return exit.UsageError(fmt.Errorf("--rescan %s: must not be negative", s.Rescan))
-	}
-	if s.ShutdownTimeout < 0 {
+	case s.ShutdownTimeout < 0:
 		return exit.UsageError(fmt.Errorf("--shutdown-timeout %s: must not be negative", s.ShutdownTimeout))
 	}
 	if err := checkListen("listen", s.Listen); err != nil {
@@ -121,15 +121,20 @@ func (s *Serve) Check() error {
 	if s.S3.PublicEndpoint != "" && !s.S3.Redirect {
 		return exit.UsageError(errors.New("--s3-public-endpoint: it has an effect only with --s3-redirect"))
 	}
+	if s.TraceEndpoint != "" {
+		if err := trace.CheckEndpoint(s.TraceEndpoint); err != nil {
+			return exit.UsageError(exit.WithHint(err, "name the collector, as --trace-endpoint http://127.0.0.1:4318"))
+		}
+	}
 	_, err := ParseRate(s.Scrub)
-	err = cmp.Or(err, s.TLS.Check(), s.Admin.check(s.AdminListen), s.Auth.check(), s.Clients.check(), s.Trace.check(), s.Store.check())
+	err = cmp.Or(err, s.TLS.check(""), s.Admin.check(s.AdminListen), s.Auth.check(), s.Clients.check(), s.Store.check())
 	if err != nil {
 		return err
 	}
 	return overlap.Check(s.Places(s.Config.Sources)...)
 }
 
-// checkListen finds an address that nothing can listen on.
+// checkListen returns an error for a malformed address.
 func checkListen(flag, address string) error {
 	_, port, err := net.SplitHostPort(address)
 	if err == nil {
@@ -141,7 +146,7 @@ func checkListen(flag, address string) error {
 	return exit.UsageError(exit.WithHint(fmt.Errorf("--%s %s: malformed address", flag, address), "write it as HOST:PORT, as 127.0.0.1:5000, or :5000 for all addresses"))
 }
 
-// Sources returns all sources with the store, which is the last one and so wins a tag.
+// Sources returns all sources, the store last, so that its tags win.
 func (s *Serve) Sources(store string) []string {
 	if store == "" {
 		return s.Config.Sources
@@ -149,25 +154,19 @@ func (s *Serve) Sources(store string) []string {
 	return append(slices.Clone(s.Config.Sources), store)
 }
 
-// Places returns the directories and files that the flags name, with other sources.
-func (s *Serve) Places(sources []string) (all []overlap.Place) {
-	add := func(r overlap.Role, name string) {
-		if name != "" {
-			all = append(all, overlap.Place{Role: r, Path: name})
-		}
-	}
-	add(overlap.Store, s.Store.Dir)
-	add(overlap.Drop, s.Store.Drop.Dir)
+// Places returns the directories and files that must not overlap: those of the flags, and sources.
+func (s *Serve) Places(sources []string) []overlap.Place {
+	all := []overlap.Place{{Role: overlap.Store, Path: s.Store.Dir}, {Role: overlap.Drop, Path: s.Store.DropDir}}
 	for _, name := range sources {
 		if !bucket.IsPlace(name) {
-			add(overlap.Source, name)
+			all = append(all, overlap.Place{Role: overlap.Source, Path: name})
 		}
 	}
-	add(overlap.Cache, s.CacheDir)
-	return all
+	all = append(all, overlap.Place{Role: overlap.Cache, Path: s.CacheDir})
+	return slices.DeleteFunc(all, func(p overlap.Place) bool { return p.Path == "" })
 }
 
-// QuarantineDir returns where a server keeps what its scrubs found damaged, or empty.
+// QuarantineDir returns the directory for the records of blobs that a scrub found damaged, or empty.
 func (s *Serve) QuarantineDir() string {
 	if s.CacheDir == "" {
 		return ""
@@ -175,7 +174,7 @@ func (s *Serve) QuarantineDir() string {
 	return filepath.Join(s.CacheDir, "quarantine")
 }
 
-// ParseRate reads a rate as 10MB/s, in bytes a second; the empty one is 0.
+// ParseRate parses a rate such as 10MB/s into bytes per second. Empty means 0.
 func ParseRate(text string) (int64, error) {
 	if text == "" {
 		return 0, nil

@@ -15,13 +15,12 @@ type Tree struct {
 	Roots       []string
 	sourceRoots map[string][]string
 	indexes     []string
-	// noEditionSplit names the installer and the d8 program below an edition.
-	NoEditionSplit bool
+
+	NoEditionSplit bool // keep installer and deckhouse-cli below an edition
 	CacheDir       string
 	Settle         time.Duration
 	S3             S3
-	// VerifyKey vouches for the sources; nil if none is asked for.
-	VerifyKey *inventory.VerifyKey
+	VerifyKey      *inventory.VerifyKey // must have signed the sources; nil requires no signature
 }
 
 // AddFlags adds the flags to a set.
@@ -33,7 +32,7 @@ func (t *Tree) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&t.CacheDir, "cache-dir", CacheDir(), "`directory` that keeps archive indexes and, with serve, the quarantine; empty means nowhere")
 }
 
-// AddNameFlags adds the flags that say what repositories are called.
+// AddNameFlags adds the flags that decide the names of repositories.
 func (t *Tree) AddNameFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&t.Roots, "root-repository", []string{layoutstore.AutoRoot},
 		"`path` below which the tree is served, repeatable; auto reads it from the bundle, empty means the bare paths")
@@ -41,7 +40,7 @@ func (t *Tree) AddNameFlags(f *pflag.FlagSet) {
 		"`path` below the root where discovery tags are synthesized, repeatable; empty means none")
 }
 
-// Options of the tree of some sources.
+// Options returns the options of the tree of some sources.
 func (t *Tree) Options(sources []string) layoutstore.Options {
 	return layoutstore.Options{Sources: sources, Roots: t.Roots, SourceRoots: t.sourceRoots, Indexes: t.indexes, NoEditionSplit: t.NoEditionSplit, CacheDir: t.CacheDir, Settle: t.Settle, VerifyKey: t.VerifyKey, Buckets: t.S3.Buckets(), WriteIndexes: t.S3.WriteIndex}
 }

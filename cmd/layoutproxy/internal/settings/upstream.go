@@ -29,14 +29,14 @@ type Upstream struct {
 	retries       int
 
 	UserAgent string // of the program
-	prefix    string // of the names of the flags
+	prefix    string // of the names of the flags in messages
 
-	License string     // of a command that has --license
-	D8      loginNames // those of d8 that count here; none by default
+	License string     // of a command with --license
+	D8      loginNames // variables of d8 that log in too; none by default
 }
 
-// AddLoginFlags adds to a set the flags of a command that asks the admin address: a login, and which
-// certificate to trust.
+// AddLoginFlags adds to a set the flags for a command that reads from an admin address: the login,
+// and which certificates to trust.
 func (u *Upstream) AddLoginFlags(f *pflag.FlagSet) {
 	all := pflag.NewFlagSet("login", pflag.ContinueOnError)
 	u.AddFlags(all) // sets the defaults of the others
@@ -61,7 +61,7 @@ func (u *Upstream) AddFlags(f *pflag.FlagSet) {
 	f.IntVar(&u.retries, "retries", client.DefaultRetries, "`number` of retries after a temporary failure; unless this is 0, an unreachable registry is waited for two minutes")
 }
 
-// ParseUpstream reads a REGISTRY/PATH of the command line.
+// ParseUpstream parses REGISTRY/PATH. An error is an [exit.UsageError].
 func ParseUpstream(arg string) (client.Reference, error) {
 	r, err := client.ParseReference(arg)
 	if err == nil {
@@ -74,7 +74,7 @@ func ParseUpstream(arg string) (client.Reference, error) {
 	return client.Reference{}, exit.UsageError(exit.WithHint(err, hint))
 }
 
-// Check finds flags that do not go together.
+// Check returns an error for wrong values, and for flags that cannot be combined.
 func (u *Upstream) Check() error {
 	switch {
 	case u.Jobs < 1:
@@ -82,19 +82,19 @@ func (u *Upstream) Check() error {
 	case u.retries < 0:
 		return exit.UsageError(fmt.Errorf("--%sretries %d: at least 0", u.prefix, u.retries))
 	case (u.cert == "") != (u.key == ""):
-		return exit.UsageError(fmt.Errorf("--%sclient-cert and --%sclient-key belong together", u.prefix, u.prefix))
+		return exit.UsageError(fmt.Errorf("--%sclient-cert and --%sclient-key must be given together", u.prefix, u.prefix))
 	case u.License != "" && u.username != "":
-		return exit.UsageError(errors.New("--license is a login of its own: it does not go with --username"))
+		return exit.UsageError(errors.New("--license and --username cannot be combined: both are logins"))
 	case u.passwordStdin && u.username == "":
 		return exit.UsageError(fmt.Errorf("--%spassword-stdin needs --%susername", u.prefix, u.prefix))
 	case u.PlainHTTP && (u.CAFile != "" || u.cert != "" || u.insecure):
-		return exit.UsageError(fmt.Errorf("--%splain-http has no certificates", u.prefix))
+		return exit.UsageError(fmt.Errorf("--%splain-http cannot be combined with flags for certificates", u.prefix))
 	}
 	return nil
 }
 
-// Options returns the flags as options of a client for any registry. It reads the
-// password from stdin if they ask for it.
+// Options returns the flags as options of a client. If the flags ask for it, it reads the password
+// from stdin.
 func (u *Upstream) Options(stdin io.Reader) (client.Options, error) {
 	if err := u.Check(); err != nil {
 		return client.Options{}, err
@@ -109,7 +109,7 @@ func (u *Upstream) Options(stdin io.Reader) (client.Options, error) {
 	}
 	retries := u.retries
 	if retries == 0 {
-		retries = -1 // 0 is the default to the client
+		retries = -1 // to the client, 0 means the default
 	}
 	return client.Options{
 		PlainHTTP: u.PlainHTTP, InsecureSkipVerify: u.insecure,
@@ -120,7 +120,7 @@ func (u *Upstream) Options(stdin io.Reader) (client.Options, error) {
 	}, nil
 }
 
-// Open makes a client of a registry; push says whether it will be written to.
+// Open makes a client of a registry; push says whether the client will write to it.
 func (u *Upstream) Open(r client.Reference, push bool, stdin io.Reader, log *zap.Logger) (*client.Client, error) {
 	o, err := u.Options(stdin)
 	if err != nil {
@@ -133,16 +133,16 @@ func (u *Upstream) Open(r client.Reference, push bool, stdin io.Reader, log *zap
 	o.Retrying = func(err error, pause time.Duration) {
 		log.Info("trying again", zap.Error(err), zap.Duration("in", pause.Round(time.Millisecond)))
 	}
-	if !push { // which has notices of its own
+	if !push { // a push reports this itself
 		o.Noticed = func(err error) { log.Warn("the registry does less than it should", zap.Error(err)) }
 	}
 	return client.New(o)
 }
 
-// maxPassword is how much is read of standard input.
+// maxPassword is the longest password that is read from standard input, in bytes.
 const maxPassword = 64 << 10
 
-// AddLicenseFlag adds --license, which a source of Deckhouse takes.
+// AddLicenseFlag adds --license, the login at a source of Deckhouse.
 func (u *Upstream) AddLicenseFlag(f *pflag.FlagSet) {
 	f.StringVarP(&u.License, "license", "l", "", "log in with a Deckhouse license `token`; every user of this machine can see it, so prefer $D8_MIRROR_LICENSE_TOKEN")
 }

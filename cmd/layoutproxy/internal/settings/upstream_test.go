@@ -34,11 +34,11 @@ func TestUpstreamCredentials(t *testing.T) {
 		stdin string
 		right bool
 	}{
-		"flags":            {[]string{"--username", registrytest.Username, "--password-stdin"}, nil, registrytest.Password + "\n", true},
-		"environment":      {nil, map[string]string{"LAYOUTPROXY_USERNAME": registrytest.Username, "LAYOUTPROXY_PASSWORD": registrytest.Password}, "", true},
-		"flag over it":     {[]string{"--username", registrytest.Username}, map[string]string{"LAYOUTPROXY_USERNAME": "x", "LAYOUTPROXY_PASSWORD": registrytest.Password}, "", true},
-		"nobody":           {nil, nil, "", false},
-		"a wrong password": {[]string{"--username", registrytest.Username, "--password-stdin"}, nil, "wrong", false},
+		"flags":                  {[]string{"--username", registrytest.Username, "--password-stdin"}, nil, registrytest.Password + "\n", true},
+		"environment":            {nil, map[string]string{"LAYOUTPROXY_USERNAME": registrytest.Username, "LAYOUTPROXY_PASSWORD": registrytest.Password}, "", true},
+		"flag beats environment": {[]string{"--username", registrytest.Username}, map[string]string{"LAYOUTPROXY_USERNAME": "x", "LAYOUTPROXY_PASSWORD": registrytest.Password}, "", true},
+		"no login":               {nil, nil, "", false},
+		"a wrong password":       {[]string{"--username", registrytest.Username, "--password-stdin"}, nil, "wrong", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for key, value := range test.env {

@@ -10,12 +10,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Schema returns a JSON schema (draft 2020-12) of the configuration file, for editors.
-// It is generated from the flags.
-func Schema(f *pflag.FlagSet) ([]byte, error) {
+// schema returns a JSON schema (draft 2020-12) of the configuration file, for editors. It is
+// generated from the flags.
+func schema(f *pflag.FlagSet) ([]byte, error) {
 	type object = map[string]any
 	properties := object{"sources": object{
-		"description": "directories, archives and chunk sets, each a path, or a path and roots of its own; of two that hold a tag the later one wins",
+		"description": "directories, archives and chunk sets, each a path, or a path and its own roots; where two have the same tag, the later one wins",
 		"type":        "array",
 		"items": object{"oneOf": []any{
 			object{"type": "string"},
@@ -72,7 +72,7 @@ func property(flag *pflag.Flag) map[string]any {
 	case "duration":
 		p["pattern"] = `^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`
 	}
-	if flag.Name != "cache-dir" { // whose default is another on each machine
+	if flag.Name != "cache-dir" { // its default depends on the machine
 		p["default"] = flag.DefValue
 	}
 	return p
