@@ -74,11 +74,11 @@ func runDoctor(ctx context.Context, c *console.Output, flags *doctorFlags, args 
 	if err := c.Print(stdout, report, func(w io.Writer) error { return printSteps(w, report) }); err != nil {
 		return err
 	}
-	return judgement(report)
+	return reportError(report)
 }
 
-// judgement turns a report into an exit status.
-func judgement(report *doctor.Report) error {
+// reportError returns the error for a report with failed steps, or nil.
+func reportError(report *doctor.Report) error {
 	if report.State != doctor.Failed {
 		return nil
 	}
@@ -100,7 +100,7 @@ func colorOf(s doctor.State) console.Color {
 	return map[doctor.State]console.Color{doctor.OK: console.Green, doctor.Warning: console.Yellow, doctor.Failed: console.Red}[s]
 }
 
-// printSteps prints one line per step, and below it what to do.
+// printSteps prints one line per step, followed by its advice.
 func printSteps(w io.Writer, report *doctor.Report) error {
 	var b strings.Builder
 	for _, s := range report.Steps {

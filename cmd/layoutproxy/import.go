@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
@@ -40,8 +39,8 @@ status 3. A running server of DIR serves the old state until the new one is comp
 the import is killed. An interrupted import exits with 130; the next one resumes it.
 
 Any number of servers can serve a store in a bucket (--store s3://BUCKET/PREFIX). Of two imports
-into it at once, one fails with exit status 1, and nothing of it is visible: run it again, and it
-uses what it has uploaded.`,
+into it at the same time, one fails with exit status 1 and publishes nothing. Run it again: it
+reuses what it has uploaded.`,
 		Example: `  layoutproxy import /media/bundle --store /srv/store
   layoutproxy import /media/bundle --store /srv/store --verify-key public.pem
   layoutproxy import /media/bundle/module-console.tar --store /srv/store --keep-packed
@@ -59,17 +58,17 @@ uses what it has uploaded.`,
 	f := cmd.Flags()
 	f.StringVar(&o.Store, "store", "", "`directory` of the store, or s3://BUCKET/PREFIX; it is created if missing")
 	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish the intact part of an incomplete bundle, and exit with 3")
-	f.BoolVar(&mustBeReady, "require-ready", false, "import only if every version of the platform that the bundles bring is ready, together with the store; otherwise exit with 3")
+	f.BoolVar(&mustBeReady, "require-ready", false, "import only if every version of the platform in the bundles is ready, given the images in bundles and store; otherwise exit with 3")
 	f.BoolVar(&o.KeepPacked, "keep-packed", false, "move the archives into the store unchanged, and serve them from there")
 	key.AddFlags(f, "import")
 	s3.AddFlags(f)
-	f.StringVar(&o.CacheDir, "cache-dir", settings.CacheDir(), "`directory` for archive indexes; empty means that they are not cached")
+	settings.AddCacheFlag(f, &o.CacheDir)
 	return cmd
 }
 
 // importBundles imports the bundles and prints the result.
 func importBundles(ctx context.Context, c *console.Output, o importer.Options, s3 settings.S3, mustBeReady bool, bundles []string, stdout, stderr io.Writer) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	ctx, stop := exit.OnSignal(ctx)
 	defer stop()
 	p := console.NewProgress(c.Log, c.Console, "importing")
 	defer p.Stop()
@@ -103,19 +102,19 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, s
 		return err
 	}
 	for _, p := range report.Problems {
-		console.Say(stderr, p)
+		console.PrintLine(stderr, p)
 	}
 	for _, p := range report.NonDistributable {
-		console.Say(stderr, fmt.Sprint("left out, as its media type allows: ", p))
+		console.PrintLine(stderr, fmt.Sprint("left out, as its media type allows: ", p))
 	}
 	if n := len(report.Problems); n > 0 {
-		return exit.ContentError(fmt.Errorf("problems in the bundle: %d; what they affect was not published", n))
+		return exit.ContentError(fmt.Errorf("%s in the bundle: the affected content was not published", english.Plural(n, "problem", "")))
 	}
 	return nil
 }
 
-// checkReadyWith refuses bundles whose versions of the platform are not ready, also with what
-// the store has.
+// checkReadyWith returns an error unless the versions of the platform in the bundles are ready, given
+// the images in bundles and store.
 func checkReadyWith(ctx context.Context, stderr io.Writer, o importer.Options, s3 settings.S3, bundles []string) error {
 	var beside []string
 	is, err := isStore(ctx, o)
@@ -125,7 +124,7 @@ func checkReadyWith(ctx context.Context, stderr io.Writer, o importer.Options, s
 	if is {
 		beside = []string{o.Store}
 	}
-	// The signature comes before the first blob.
+	// This checks the signature before any blob is read.
 	if _, err := source.Open(ctx, (&settings.Tree{CacheDir: o.CacheDir, VerifyKey: o.VerifyKey, S3: s3}).Options(bundles)); err != nil {
 		return err
 	}
@@ -165,23 +164,19 @@ func printReport(w io.Writer, r importer.Report) error {
 		}
 	}
 	for _, copied := range r.Copied {
-		if _, err := fmt.Fprintf(w, "copied, and still there: %s: %s\n", copied.File, copied.Reason); err != nil {
+		if _, err := fmt.Fprintf(w, "copied, and not removed: %s: %s\n", copied.File, copied.Reason); err != nil {
 			return err
 		}
+	}
+	repaired := ""
+	if n := r.Blobs.Repaired; n > 0 {
+		repaired = fmt.Sprintf(", %d repaired in the store", n)
 	}
 	_, err := fmt.Fprintf(w, `published in %s as generation %d
 repositories: %d
 tags: %d new, %d replaced, %d unchanged
 blobs: %d written, %d linked, %d already there%s; %s verified
 `, r.Store, r.Generation, r.Repositories, r.Tags.New, r.Tags.Replaced, r.Tags.Same,
-		r.Blobs.Written, r.Blobs.Linked, r.Blobs.Present, repaired(r.Blobs.Repaired), humanize.Bytes(uint64(r.Blobs.Bytes)))
+		r.Blobs.Written, r.Blobs.Linked, r.Blobs.Present, repaired, humanize.Bytes(uint64(r.Blobs.Bytes)))
 	return err
-}
-
-// repaired returns what an import prints about damaged blobs of the store.
-func repaired(n int) string {
-	if n == 0 {
-		return ""
-	}
-	return fmt.Sprintf(", %d of the store repaired", n)
 }

@@ -7,10 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -38,22 +37,23 @@ func newInventory(c *console.Output) *cobra.Command {
 	var flags inventoryFlags
 	cmd := &cobra.Command{
 		Use:   "inventory SOURCE... | REGISTRY/PATH",
-		Short: "Print the list of everything in a bundle, a store or a registry, sign it, or compare two",
-		Long: `Print the inventory of what is there, as JSON: every file with its size, every repository with
-its tags, and every blob. The same content always gives the same bytes. layoutproxy pull writes
-the same list beside the archives, as bundle.json.
+		Short: "List everything in a bundle, a store or a registry, sign the list, or compare two lists",
+		Long: `Print the inventory of the sources or of the registry as JSON: every file with its size, every
+repository with its tags, and every blob. The same content always gives the same bytes.
+layoutproxy pull writes the same list beside the archives, as bundle.json.
 
-With --sign-key, the list is also written to bundle.json in the directory of the source, or in
-that of --write, with its signature in bundle.json.sig. Nothing damaged or incomplete is signed.
+With --sign-key, also write the list to bundle.json in the directory of the source or of --write,
+and its signature to bundle.json.sig. A damaged or incomplete source is not signed.
 
-With --diff, compare two: each is the file of an inventory, a source, or a registry. Where
-archives were cut makes no difference. The exit status is 3 if they differ.`,
+With --diff, compare two inventories. Each argument is the file of an inventory, a source, or a
+registry. It does not matter how archives are cut into chunks. The exit status is 3 if the
+inventories differ.`,
 		Example: `  layoutproxy inventory /media/bundle > bundle.json
   layoutproxy inventory /media/bundle --sign-key private.pem
   layoutproxy inventory --diff /media/bundle/bundle.json registry.example:5000/deckhouse/ee`,
 		Args: someSource,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
+			ctx, stop := exit.OnSignal(cmd.Context())
 			defer stop()
 			err := flags.run(ctx, c, cmd, args)
 			if ctx.Err() != nil {
@@ -67,11 +67,11 @@ archives were cut makes no difference. The exit status is 3 if they differ.`,
 }
 
 func (i *inventoryFlags) flags(f *pflag.FlagSet) {
-	f.BoolVar(&i.diff, "diff", false, "compare two: inventories, sources or registries; exit with 3 if they differ")
-	f.BoolVar(&i.checksums, "checksums", false, "read each file and list its sha256; --sign-key does so, too")
+	f.BoolVar(&i.diff, "diff", false, "compare two inventories, sources or registries; exit with 3 if they differ")
+	f.BoolVar(&i.checksums, "checksums", false, "read each file and list its sha256, as --sign-key always does")
 	i.sign.AddFlags(f)
 	f.StringVar(&i.write, "write", "", "also write bundle.json to this `directory`")
-	f.StringVar(&i.cacheDir, "cache-dir", settings.CacheDir(), "`directory` for the indexes of archives; empty means nowhere")
+	settings.AddCacheFlag(f, &i.cacheDir)
 	i.s3.AddFlags(f)
 	settings.AddEditionFlag(f, &i.unsplit)
 	i.upstream.AddFlags(f)
@@ -85,7 +85,7 @@ func (i *inventoryFlags) run(ctx context.Context, c *console.Output, cmd *cobra.
 	}
 	if i.diff {
 		if key != nil || i.write != "" {
-			return exit.UsageError(errors.New("--diff compares, and signs and writes nothing"))
+			return exit.UsageError(errors.New("--diff cannot be combined with --sign-key or --write"))
 		}
 		return i.compare(ctx, c, cmd, args)
 	}
@@ -119,12 +119,12 @@ func (i *inventoryFlags) run(ctx context.Context, c *console.Output, cmd *cobra.
 	return nil
 }
 
-// signedDirectory is the directory of the one source, which the signed inventory is of.
+// signedDirectory returns the directory to write a signed inventory to: that of the only source.
 func signedDirectory(args []string) (string, error) {
 	info, err := os.Stat(args[0])
 	dir, ok := gather.Directory(args)
 	if len(args) > 1 || err != nil || !info.IsDir() || !ok {
-		return "", exit.UsageError(exit.WithHint(errors.New("--sign-key: the source is not the one directory of a bundle, so there is no place for the signed inventory"), "name a directory for it: --write DIR"))
+		return "", exit.UsageError(exit.WithHint(errors.New("--sign-key: the source is not the directory of one bundle, so there is no place for the signed inventory"), "name a directory for it: --write DIR"))
 	}
 	return dir, nil
 }
@@ -140,7 +140,7 @@ func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.Sign
 	if err != nil || dir == "" {
 		return data, err
 	}
-	// Without a signature for a moment, rather than with that of another inventory.
+	// For a moment there is no signature, rather than that of another inventory.
 	old := filepath.Join(dir, inventory.SignatureName)
 	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -154,15 +154,15 @@ func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.Sign
 	return data, err
 }
 
-// gather makes the inventory of sources, or of a registry. known helps to list a registry; it may
-// be nil.
+// gather makes the inventory of sources, or of a registry. known, if it is not nil, helps to find the
+// repositories of a registry.
 func (i *inventoryFlags) gather(ctx context.Context, c *console.Output, cmd *cobra.Command, args []string, known *inventory.Inventory) (*inventory.Inventory, []problem.Problem, error) {
 	var b inventory.Builder
 	var problems []problem.Problem
 	to, isRegistry := asRegistry(args[0])
 	switch {
 	case isRegistry && len(args) > 1:
-		return nil, nil, exit.UsageError(fmt.Errorf("%s does not exist, and as a registry it is listed alone", args[0]))
+		return nil, nil, exit.UsageError(fmt.Errorf("%s is not a file or directory, and a registry must be the only argument", args[0]))
 	case isRegistry:
 		var err error
 		if problems, err = i.gatherRegistry(ctx, c, cmd, to, known, &b); err != nil {
@@ -197,11 +197,11 @@ func (i *inventoryFlags) gatherRegistry(ctx context.Context, c *console.Output, 
 // compare compares two inventories and prints the differences.
 func (i *inventoryFlags) compare(ctx context.Context, c *console.Output, cmd *cobra.Command, args []string) error {
 	if len(args) != 2 {
-		return exit.UsageError(exit.WithHint(fmt.Errorf("--diff compares two, and %d are named", len(args)), "layoutproxy inventory --diff A B"))
+		return exit.UsageError(exit.WithHint(fmt.Errorf("--diff needs two arguments, not %d", len(args)), "layoutproxy inventory --diff A B"))
 	}
 	var sides [2]*inventory.Inventory
 	damaged := 0
-	for _, registries := range []bool{false, true} { // a registry is asked for what the other one has
+	for _, registries := range []bool{false, true} { // sources first: their inventory helps to list a registry
 		for n, arg := range args {
 			if _, isRegistry := asRegistry(arg); isRegistry != registries {
 				continue
@@ -223,7 +223,7 @@ func (i *inventoryFlags) compare(ctx context.Context, c *console.Output, cmd *co
 	}
 	switch n := len(result.Differences); {
 	case n > 0:
-		return exit.ContentError(fmt.Errorf("%s and %s differ in %d places", args[0], args[1], n))
+		return exit.ContentError(fmt.Errorf("%s and %s differ in %s", args[0], args[1], english.Plural(n, "place", "")))
 	case damaged > 0:
 		return exit.ProblemsError(damaged)
 	}

@@ -85,10 +85,10 @@ func list(ctx context.Context, c *console.Output, flags *listFlags, sources []st
 		return err
 	}
 	if snapshot.RepositoryCount() == 0 && len(problems) == 0 {
-		return exit.ContentError(exit.WithHint(errors.New("no repositories in the sources"), "is the disk mounted? there has to be a layout (a directory with index.json) or an archive"))
+		return errNoRepositories()
 	}
 	for _, p := range problems {
-		console.Say(stderr, p)
+		console.PrintLine(stderr, p)
 	}
 	problems = slices.DeleteFunc(problems, func(p layoutstore.Problem) bool { return !p.IsFailure() })
 	if len(problems) > 0 {
@@ -97,11 +97,16 @@ func list(ctx context.Context, c *console.Output, flags *listFlags, sources []st
 	return nil
 }
 
-// untagged stands for the tag of a manifest that has none.
+// errNoRepositories returns the error for sources without content.
+func errNoRepositories() error {
+	return exit.ContentError(exit.WithHint(errors.New("no repositories in the sources"), "is the disk mounted? there has to be a layout (a directory with index.json) or an archive"))
+}
+
+// untagged is printed instead of the tag of an untagged manifest.
 const untagged = "-"
 
-// listAll collects the tags of all repositories and the manifests that an index names
-// without one, sorted by repository, tag and digest.
+// listAll returns the tags and the untagged manifests of all repositories, sorted by repository, tag
+// and digest.
 func listAll(ctx context.Context, s *layoutstore.Snapshot) ([]listed, error) {
 	all := make([]listed, 0, s.TagCount())
 	names, _ := s.Repositories("", -1)
@@ -137,10 +142,10 @@ func printList(w io.Writer, all []listed) error {
 	return b.Flush()
 }
 
-// shortDigest is how much of a digest a table shows.
+// shortDigest is the length of digests in a table.
 const shortDigest = len("sha256:") + 12
 
-// printTable prints the list for people, with short digests unless wide asks for all of them.
+// printTable prints the list for people, with complete digests and exact sizes if wide.
 func printTable(w io.Writer, all []listed, wide bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "REPOSITORY\tTAG\tDIGEST\tSIZE")
@@ -154,7 +159,7 @@ func printTable(w io.Writer, all []listed, wide bool) error {
 	return t.Flush()
 }
 
-// someSource asks for a source on the command line.
+// someSource returns an error if the command line has no source.
 func someSource(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return exit.WithHint(layoutstore.ErrNoSource, "name the directory of the bundle: "+cmd.CommandPath()+" /media/bundle")

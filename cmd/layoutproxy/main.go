@@ -30,7 +30,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exit.Done
 	}
 	if exit.Status(err) == exit.Interrupted && console.IsTerminal(stderr) {
-		fmt.Fprint(terminal, "\r") // the terminal has written ^C there
+		fmt.Fprint(terminal, "\r") // the message overwrites the ^C that the terminal has echoed
 	}
 	if msg := err.Error(); msg != "" {
 		fmt.Fprintf(stderr, "layoutproxy: %s\n", msg)
@@ -81,7 +81,7 @@ pulls, verifies, imports and pushes such bundles. A bundle is a directory of arc
 	return root, c
 }
 
-// withUsage adds to an error about arguments which ones a command takes.
+// withUsage adds the usage of the command to an error about its arguments.
 func withUsage(args cobra.PositionalArgs) cobra.PositionalArgs {
 	if args == nil {
 		return nil

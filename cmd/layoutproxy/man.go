@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/manual"
 )
 
-// main writes the manual pages of the commands into the directory that is named, dated by
-// SOURCE_DATE_EPOCH if that is set:
+// main writes the manual pages of the commands into a directory, dated by SOURCE_DATE_EPOCH if that
+// is set:
 //
 //	go run -tags man ./cmd/layoutproxy DIR
 func main() {
@@ -27,7 +27,7 @@ func main() {
 }
 
 func writeManual(dir string) error {
-	for _, name := range []string{"XDG_CACHE_HOME", "XDG_STATE_HOME"} { // defaults are not of whoever makes the pages
+	for _, name := range []string{"XDG_CACHE_HOME", "XDG_STATE_HOME"} { // defaults must not depend on this machine
 		if err := os.Unsetenv(name); err != nil {
 			return err
 		}

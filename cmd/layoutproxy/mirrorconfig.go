@@ -28,9 +28,9 @@ func newMirrorConfig(c *console.Output) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mirror-config HOST",
 		Short: "Print or write the hosts.toml that points containerd at a layoutproxy",
-		Long: `Print the hosts.toml that has containerd pull the images of the registry HOST through a
+		Long: `Print the hosts.toml that makes containerd pull the images of the registry HOST through a
 layoutproxy. With --write DIR, write it; DIR is "auto" for the directory that the containerd of
-this node reads. Other lines of an existing file stay unchanged, and layoutproxy's block goes
+this node reads. Other lines of an existing file stay unchanged: layoutproxy's block is inserted
 before its hosts. Writing again replaces the block. --remove deletes it and restores the file.
 
 HOST is the registry in the names of images, such as registry.example or registry.example:5000.
@@ -50,7 +50,7 @@ _default stands for every registry without a file of its own.`,
 	f.StringVar(&flags.ClientCert, "client-cert", "", "`file` with the client certificate (PEM) of this node")
 	f.StringVar(&flags.ClientKey, "client-key", "", "`file` with the key (PEM) of the client certificate, if it is a separate file")
 	f.BoolVar(&flags.OverridePath, "override-path", false, "use the path of the endpoint as the root of the API; /v2 is appended if missing")
-	f.BoolVar(&flags.NoFallback, "no-fallback", false, "never ask HOST itself for what layoutproxy does not have")
+	f.BoolVar(&flags.NoFallback, "no-fallback", false, "never fall back to HOST itself for images that layoutproxy does not have")
 	f.StringVar(&flags.write, "write", "", "certs.d `directory` to write to, such as "+containerd.DefaultDir+"; auto means the one that the containerd of this node reads")
 	f.BoolVar(&flags.remove, "remove", false, "remove what --write added")
 	return cmd
@@ -86,7 +86,7 @@ func mirrorConfig(c *console.Output, flags *mirrorFlags, stdout, stderr io.Write
 		change.Warnings = append(change.Warnings, warning)
 	}
 	for _, warning := range change.Warnings {
-		console.Say(stderr, "layoutproxy: warning: "+warning)
+		console.PrintLine(stderr, "layoutproxy: warning: "+warning)
 	}
 	return c.Print(stdout, change, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "%s: %s\n", change.File, change.Did)
@@ -102,17 +102,17 @@ func (f *mirrorFlags) change(mirror *containerd.Mirror) (containerd.Change, erro
 	return mirror.Write(f.write)
 }
 
-// readDir returns the directory that the containerd of this node reads, and how that is known.
+// readDir returns the directory that the containerd of this node reads, and why it is that one.
 func (f *mirrorFlags) readDir() (dir, why string, err error) {
 	nodes, err := containerd.Nodes(f.proc)
 	if err != nil {
-		return "", "", exit.WithHint(fmt.Errorf("a containerd runs here, and cannot be inspected: %w", err), "run as root, or name the directory with --write DIR")
+		return "", "", exit.WithHint(fmt.Errorf("a containerd runs on this node, and cannot be inspected: %w", err), "run as root, or name the directory with --write DIR")
 	}
 	return containerd.ReadDir(nodes)
 }
 
-// readElsewhere warns about a file in the usual directory where the containerd of this node reads
-// another one, as on a node of Deckhouse.
+// readElsewhere returns a warning if the file is written to the usual directory, but the containerd
+// of this node reads another one, as on a node of Deckhouse.
 func (f *mirrorFlags) readElsewhere() string {
 	dir, why, err := f.readDir()
 	if f.remove || err != nil || f.write != containerd.DefaultDir || dir == f.write {
@@ -121,8 +121,8 @@ func (f *mirrorFlags) readElsewhere() string {
 	return why + ", and not " + f.write + ": --write auto writes there"
 }
 
-// printMirror prints the file and its path, in the directory that the containerd of this node
-// reads, if known.
+// printMirror prints the file. Its path in JSON is in the directory that the containerd of this node
+// reads, if that is known.
 func printMirror(c *console.Output, mirror *containerd.Mirror, flags *mirrorFlags, stdout io.Writer) error {
 	dir, _, err := flags.readDir()
 	if err != nil {
@@ -137,7 +137,7 @@ func printMirror(c *console.Output, mirror *containerd.Mirror, flags *mirrorFlag
 	})
 }
 
-// advised adds the advice of an error of containerd's files.
+// advised adds the advice of a [containerd.AdviceError] as a hint.
 func advised(err error) error {
 	var advice *containerd.AdviceError
 	if errors.As(err, &advice) {

@@ -7,9 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
-	"os/signal"
 	"strconv"
-	"syscall"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -56,9 +54,9 @@ A prune is one generation of the store: readers see all of it or nothing, and th
 import completes one that was killed. Images lose their tags at once, and are removed after
 the grace period by the next prune, import or serve --store, so that running pulls complete.
 
-Nothing locks a store in a bucket: a prune fails with exit status 1 if an import is faster. It
-deletes no object of a blob, as servers may not have seen the change yet: --leftovers does, after
-an hour. It also deletes what imports have uploaded and not published, after a day. Run it daily.
+A store in a bucket has no lock: a prune of it fails with exit status 1 if an import publishes
+first. It does not delete the objects of blobs, because servers may not have seen the change yet.
+Run --leftovers daily: it deletes them after an hour, and unpublished uploads after a day.
 
 The exit status is 1 if another process writes to the store, and 3 if the store has changed
 since the plan was made, or a kept release would be less ready.`,
@@ -75,7 +73,7 @@ since the plan was made, or a kept release would be less ready.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&flags.store, "store", "", "`directory` of the store, or s3://BUCKET/PREFIX")
-	f.StringVar(&flags.cacheDir, "cache-dir", settings.CacheDir(), "`directory` for archive indexes; empty means that they are not cached")
+	settings.AddCacheFlag(f, &flags.cacheDir)
 	p := &flags.request.Policy
 	f.StringArrayVar(&p.KeepReleases, "keep-release", nil, "keep this `version` of the platform and all images that it declares; repeatable")
 	f.StringVar(&p.Deployed, "deployed", "", "`version` of the platform that the cluster has: keep it and all newer ones")
@@ -83,26 +81,26 @@ since the plan was made, or a kept release would be less ready.`,
 	f.IntVar(&p.KeepNewest, "keep-newest", 0, "keep the newest `N` versions in each repository")
 	f.StringArrayVar(&p.KeepBundles, "keep-bundle", nil, "keep everything that an `INVENTORY` (bundle.json) lists; repeatable")
 	f.StringArrayVar(&p.Keep, "keep", nil, "keep tags that match a `GLOB` of REPOSITORY or REPOSITORY:TAG; repeatable")
-	f.DurationVar(&p.OlderThan, "older-than", 0, "keep what came into the store less than this `duration` ago")
+	f.DurationVar(&p.OlderThan, "older-than", 0, "keep content that came into the store less than this `duration` ago")
 	f.DurationVar(&flags.request.Grace, "grace", pruning.DefaultGrace, "serve removed images by digest for this `duration`; 0 removes them at once")
 	f.BoolVar(&flags.request.Repack, "repack", false, "rewrite archives from which only a part is removed")
 	f.StringVar(&flags.plan, "plan", "", "write the plan to this `file` as well")
 	f.StringVar(&flags.execute, "execute", "", "carry out the plan in this `file`, if the store is still the same")
 	f.BoolVar(&flags.leftovers, "leftovers", false, "list staged files of killed imports and cached indexes of removed archives, and with --drop-dir the bundles in done/ and failed/; with --yes remove them")
 	f.StringVar(&flags.dropDir, "drop-dir", "", "with --leftovers: the drop `directory` of the store")
-	f.StringVar(&flags.maxSize, "max-size", "", "with --leftovers: keep the newest bundles in done/ and failed/ up to this `size`, as 50GB")
+	f.StringVar(&flags.maxSize, "max-size", "", "with --leftovers: keep the newest bundles in done/ and failed/ up to this `size`, such as 50GB")
 	f.BoolVar(&flags.yes, "yes", false, "plan and carry out the plan")
 	flags.s3.AddFlags(f)
 	return cmd
 }
 
-// options returns those of a pruner.
+// options returns the options of a pruner.
 func (f *pruneFlags) options() prune.Options {
 	return prune.Options{Store: f.store, CacheDir: f.cacheDir, Buckets: f.s3.Writers()}
 }
 
 func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
+	ctx, stop := exit.OnSignal(cmd.Context())
 	defer stop()
 	if err := flags.check(); err != nil {
 		return err
@@ -184,7 +182,7 @@ func (f *pruneFlags) checkLeftovers() error {
 	return overlap.Check(overlap.Place{Role: overlap.Store, Path: f.store}, overlap.Place{Role: overlap.Drop, Path: f.dropDir})
 }
 
-// size is --max-size in bytes; negative if it is not given.
+// size returns --max-size in bytes, or -1 if it is not given.
 func (f *pruneFlags) size() (int64, error) {
 	if f.maxSize == "" {
 		return -1, nil
@@ -202,7 +200,7 @@ func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pru
 	if err != nil {
 		return exit.PruneError(err)
 	}
-	limit, _ := f.size() // checked before
+	limit, _ := f.size() // checkLeftovers has checked it
 	found, err := p.Leftovers(ctx, prune.LeftoversRequest{DropDir: f.dropDir, OlderThan: f.request.Policy.OlderThan, MaxSize: limit, Remove: f.yes})
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -257,8 +255,8 @@ func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, done bool) (err erro
 	return err
 }
 
-// sweep removes what an earlier prune has untagged, if its grace period is over. A failure is
-// only logged: the next prune or import tries again.
+// sweep removes images that an earlier prune has untagged, if their grace period is over. It only
+// logs a failure: the next prune or import tries again.
 func sweep(ctx context.Context, c *console.Output, o prune.Options) {
 	p, err := prune.New(o)
 	if err == nil {

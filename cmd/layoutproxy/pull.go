@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
@@ -58,8 +59,8 @@ next pull within 24 hours resumes from it. Over an older bundle, only the differ
 If content is missing in the source, nothing is published, and the exit status is 3. With
 --allow-incomplete, everything else is published, and the exit status is also 3.
 
-Beside the archives a pull writes bundle.json, the inventory of everything in DIR, by which verify,
-import and serve notice what is missing. With --sign-key it is signed.
+Beside the archives a pull writes bundle.json, the inventory of everything in DIR. verify, import
+and serve use it to find missing files. With --sign-key it is signed.
 
 The login is the first of these that is set: --username or --license; $LAYOUTPROXY_USERNAME and
 $LAYOUTPROXY_PASSWORD; $D8_MIRROR_SOURCE_LOGIN and $D8_MIRROR_SOURCE_PASSWORD;
@@ -126,7 +127,7 @@ func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options,
 	o := p.options
 	o.Source, o.Dir, o.Jobs, o.Program = source, dir, p.Jobs, madeBy()
 	if p.chunk < 0 || p.chunk > 1<<33 {
-		return o, exit.UsageError(fmt.Errorf("--images-bundle-chunk-size %d: gigabytes", p.chunk))
+		return o, exit.UsageError(fmt.Errorf("--images-bundle-chunk-size %d: must be from 0 to 8589934592 gigabytes", p.chunk))
 	}
 	o.ChunkSize = p.chunk * gigabyte
 	if p.gost {
@@ -152,11 +153,11 @@ func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options,
 func (p *pullFlags) planner() (pull.Planner, error) {
 	switch {
 	case len(p.repositories.Paths) == 0 && p.repositories.Tag != "":
-		return nil, exit.UsageError(pull.Usage("a pattern of tags goes with repositories only"))
+		return nil, exit.UsageError(pull.Usage("--tag can only be used with --repository"))
 	case len(p.repositories.Paths) == 0:
 		return &p.selection, nil
 	case !p.selection.IsZero():
-		return nil, exit.UsageError(pull.Usage("repositories are pulled as they are: what selects of Deckhouse does not go with them"))
+		return nil, exit.UsageError(pull.Usage("--repository cannot be combined with flags that select content of Deckhouse"))
 	}
 	return p.repositories, nil
 }
@@ -181,8 +182,8 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir 
 		return exit.RegistryError(err)
 	}
 	defer options.Registry.Close()
-	// The first signal lets the current step complete, without bars that a second one, which ends
-	// the process, would leave on the terminal.
+	// After the first signal, the current step completes without bars: a second signal ends the
+	// process, and would leave them on the terminal.
 	watch := console.NewPhases(c.Log, c.Console)
 	defer watch.Stop()
 	ctx, stop := exit.OnFirstSignal(cmd.Context(), watch.Stop)
@@ -204,14 +205,13 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir 
 	return cmp.Or(c.Print(cmd.OutOrStdout(), done, done.print), incompleteError(report.Problems))
 }
 
-// judgedPull is what a pull did, and the verdict on the bundle.
+// judgedPull is the report of a pull, and the verdict on the bundle.
 type judgedPull struct {
 	*pull.Report
-	Ready *ready.Verdict `json:"ready,omitempty"` // of a bundle with a version of the platform
+	Ready *ready.Verdict `json:"ready,omitempty"` // nil without a version of the platform
 }
 
-// judge judges the bundle in a directory. Neither the verdict nor its absence changes the exit
-// status.
+// judge returns the verdict on the bundle in a directory, or nil. It has no effect on the exit status.
 func (p *pullFlags) judge(ctx context.Context, c *console.Output, dir string) *ready.Verdict {
 	if len(p.repositories.Paths) > 0 {
 		return nil
@@ -222,7 +222,7 @@ func (p *pullFlags) judge(ctx context.Context, c *console.Output, dir string) *r
 		facts, err = gatherReady(ctx, tree, ready.Scope{})
 	}
 	if err != nil {
-		c.Log.Warn("the bundle is not judged", zap.Error(err))
+		c.Log.Warn("cannot judge which versions in the bundle are ready", zap.Error(err))
 		return nil
 	}
 	verdict := ready.Judge(facts, ready.Question{})
@@ -245,8 +245,8 @@ func (p judgedPull) print(w io.Writer) error {
 	return b.Flush()
 }
 
-// incompleteError returns the error of a bundle that was published without what its source should
-// have.
+// incompleteError returns the error for a bundle that was published without the content of some
+// problems, or nil.
 func incompleteError(problems []pull.Problem) error {
 	if len(problems) == 0 {
 		return nil
@@ -255,8 +255,7 @@ func incompleteError(problems []pull.Problem) error {
 	return exit.ContentError(exit.WithHint(err, "everything in it is complete: pull again into the same directory when the source has the rest"))
 }
 
-// printPullPlan prints what would be pulled: a line of archive, layout, tag and digest for
-// each image, and the summary.
+// printPullPlan prints one line per image with archive, layout, tag and digest, and a summary.
 func printPullPlan(w io.Writer, plan *pull.Plan) error {
 	b := bufio.NewWriter(w)
 	for _, a := range plan.Archives {
@@ -289,11 +288,9 @@ func printPulled(w io.Writer, r *pull.Report) {
 		r.Dir, len(r.Written), len(r.Kept), r.Images, r.Blobs, size(r.Bytes), size(r.Fetched))
 }
 
+// countThings returns the number of problems as the beginning of a sentence.
 func countThings(problems []pull.Problem) string {
-	if len(problems) == 1 {
-		return "1 thing is"
-	}
-	return fmt.Sprintf("%d things are", len(problems))
+	return english.Plural(len(problems), "thing is", "things are")
 }
 
 // printLeftOut lists content that the source should have and the bundle does not, with its
@@ -330,16 +327,12 @@ func printComponents(w io.Writer, components []*pull.Component) {
 	}
 }
 
-// printMissing lists what the source does not have, and the bundle neither.
+// printMissing lists content that is missing in the source, and need not be in the bundle.
 func printMissing(w io.Writer, missing []pull.Problem) {
 	if len(missing) == 0 {
 		return
 	}
-	noun := "things are"
-	if len(missing) == 1 {
-		noun = "thing is"
-	}
-	fmt.Fprintf(w, "%d %s missing in the source, and skipped:\n", len(missing), noun)
+	fmt.Fprintf(w, "%s missing in the source, and skipped:\n", countThings(missing))
 	for _, m := range missing {
 		fmt.Fprintf(w, "  %s\n", m)
 	}

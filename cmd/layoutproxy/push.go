@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -24,8 +23,7 @@ import (
 type pushFlags struct {
 	settings.Selection
 	upstream   settings.Upstream
-	cacheDir   string
-	s3         settings.S3
+	tree       settings.Tree
 	stateDir   string
 	dryRun     bool
 	noProbe    bool
@@ -64,9 +62,9 @@ func (p *pushFlags) flags(f *pflag.FlagSet) {
 	settings.AddEditionFlag(f, &p.Repositories.NoEditionSplit)
 	p.upstream.AddFlags(f)
 	p.upstream.D8, p.upstream.UserAgent = settings.D8RegistryLogin(), userAgent()
-	f.StringVar(&p.cacheDir, "cache-dir", settings.CacheDir(), "`directory` for archive indexes; empty means that they are not cached")
-	p.s3.AddFlags(f)
-	f.StringVar(&p.stateDir, "state-dir", settings.StateDir(), "`directory` that keeps the state of interrupted uploads, for a resume; empty means nowhere")
+	settings.AddCacheFlag(f, &p.tree.CacheDir)
+	p.tree.S3.AddFlags(f)
+	f.StringVar(&p.stateDir, "state-dir", settings.StateDir(), "`directory` that keeps the state of interrupted uploads, to resume them; empty means nowhere")
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pushed, without asking the registry")
 	f.BoolVar(&p.noProbe, "skip-preflight", false, "skip the trial upload before the first blob")
 	f.BoolVar(&p.checkBlobs, "check-blobs", false, "also check the blobs and referrers of manifests that the registry already has, and send what is missing")
@@ -91,7 +89,7 @@ func pushSources(cmd *cobra.Command, c *console.Output, flags *pushFlags, args [
 			return err
 		}
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := exit.OnSignal(cmd.Context())
 	defer stop()
 	err = pushTo(ctx, cmd, c, flags, args[:len(args)-1], to)
 	if err != nil && ctx.Err() != nil {
@@ -102,11 +100,11 @@ func pushSources(cmd *cobra.Command, c *console.Output, flags *pushFlags, args [
 
 func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *pushFlags, sources []string, to client.Reference) error {
 	if flags.ready {
-		if err := requireReady(ctx, cmd.ErrOrStderr(), settings.Tree{CacheDir: flags.cacheDir, S3: flags.s3}, sources); err != nil {
+		if err := requireReady(ctx, cmd.ErrOrStderr(), flags.tree, sources); err != nil {
 			return err
 		}
 	}
-	tree, plan, err := source.PlanPush(ctx, &flags.Selection, settings.Tree{CacheDir: flags.cacheDir, S3: flags.s3}, sources, to)
+	tree, plan, err := source.PlanPush(ctx, &flags.Selection, flags.tree, sources, to)
 	if err != nil {
 		return err
 	}
@@ -115,7 +113,7 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 	}
 	failures := plan.Failures(flags.Repositories)
 	for _, p := range failures {
-		console.Say(cmd.ErrOrStderr(), p)
+		console.PrintLine(cmd.ErrOrStderr(), p)
 	}
 	if flags.dryRun {
 		if err := c.Print(cmd.OutOrStdout(), plan.Outline(), plan.WriteText); err != nil {
@@ -123,11 +121,11 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 		}
 	} else {
 		for _, layer := range plan.NonDistributable {
-			console.Say(cmd.ErrOrStderr(), fmt.Sprint("left out: ", layer))
+			console.PrintLine(cmd.ErrOrStderr(), fmt.Sprint("left out: ", layer))
 		}
 	}
 	if len(failures) > 0 && !flags.incomplete {
-		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %d places: nothing is pushed", len(failures)),
+		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %s: nothing is pushed", english.Plural(len(failures), "place", "")),
 			"get what is missing, or push the rest with --allow-incomplete"))
 	}
 	if !flags.dryRun {
@@ -136,15 +134,15 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 		}
 	}
 	if len(failures) > 0 {
-		return exit.ContentError(fmt.Errorf("the sources are damaged or incomplete in %d places: affected content was skipped", len(failures)))
+		return exit.ContentError(fmt.Errorf("the sources are damaged or incomplete in %s: affected content was skipped", english.Plural(len(failures), "place", "")))
 	}
 	return nil
 }
 
-// carryOut pushes a plan, and prints what was done also if it fails.
+// carryOut pushes a plan, and prints a summary even if the push fails.
 func carryOut(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *pushFlags, plan *push.Plan) error {
 	if len(plan.Repositories) == 0 {
-		return exit.WithHint(errors.New("there is nothing to push: no repository of the sources has content"), "layoutproxy list SOURCE... shows what there is")
+		return exit.WithHint(errors.New("there is nothing to push: no repository of the sources has content"), "layoutproxy list SOURCE... shows their content")
 	}
 	state, err := push.OpenState(flags.stateDir)
 	if err != nil {

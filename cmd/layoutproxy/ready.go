@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/Masterminds/semver/v3"
 	"github.com/spf13/cobra"
@@ -33,8 +31,7 @@ type readyFlags struct {
 	from     string
 	modules  string // file
 	deep     bool
-	cacheDir string
-	s3       settings.S3
+	tree     settings.Tree
 	upstream settings.Upstream
 }
 
@@ -42,20 +39,19 @@ func newReady(c *console.Output) *cobra.Command {
 	var flags readyFlags
 	cmd := &cobra.Command{
 		Use:   "ready SOURCE... | REGISTRY/PATH",
-		Short: "Say which versions of Deckhouse can be installed or upgraded to from here",
-		Long: `Say which versions of the platform can be installed, or upgraded to, from what is here.
-layoutproxy reads what each version and each module declares, and looks for every image:
-from sources down to its last blob, from a registry by one HEAD request per image. It
-reports each missing image by module and name, and the archive or chunk to copy again
-where that is the cause.
+		Short: "Report which versions of Deckhouse can be installed or upgraded to",
+		Long: `Report which versions of the platform can be installed, or upgraded to, from these sources or
+this registry. layoutproxy reads which images each version and each module declares, and checks
+every image: in sources down to its last blob, in a registry by one HEAD request. It reports each
+missing image by module and name, and the archive or chunk to copy again if that is the cause.
 
 An argument that is an existing path is a source. Otherwise it is a registry if its first
-segment is a host. Name the versions and modules that you expect with --release and
---modules: what is absent altogether is not missed otherwise.
+segment is a host. Name the versions and modules that you expect with --release and --modules:
+otherwise a version or module that is completely absent is not reported.
 
-The exit status is 0 if every version that is asked for is ready, 3 if one is not, and 1
-if a source or the registry cannot be read. Content that declares nothing is not a bundle
-of Deckhouse: layoutproxy says so, with exit status 0.`,
+The exit status is 0 if every judged version is ready, 3 if one is not, and 1 if a source or the
+registry cannot be read. If the content declares nothing, it is not a bundle of Deckhouse:
+layoutproxy reports that, with exit status 0.`,
 		Example: `  # Before the trip: is the bundle complete for an upgrade from v1.69?
   layoutproxy ready /media/bundle --from v1.69.3
 
@@ -71,17 +67,17 @@ of Deckhouse: layoutproxy says so, with exit status 0.`,
 }
 
 func (r *readyFlags) flags(f *pflag.FlagSet) {
-	f.StringArrayVar(&r.releases, "release", nil, "judge this `version` of the platform; repeatable; every version that is here by default")
-	f.StringVar(&r.from, "from", "", "`version` of the cluster, from which it has to be possible to upgrade")
-	f.StringVar(&r.modules, "modules", "", "`file` of the modules to judge, one name[@constraint] per line; every module that is here by default")
+	f.StringArrayVar(&r.releases, "release", nil, "judge this `version` of the platform; repeatable (default every version that is found)")
+	f.StringVar(&r.from, "from", "", "`version` that the cluster has: check the upgrade path from it, too")
+	f.StringVar(&r.modules, "modules", "", "`file` of the modules to judge, one name[@constraint] per line (default every module that is found)")
 	f.BoolVar(&r.deep, "deep", false, "read every blob and check its digest")
-	f.StringVar(&r.cacheDir, "cache-dir", settings.CacheDir(), "`directory` for the indexes of archives; empty means nowhere")
-	r.s3.AddFlags(f)
+	settings.AddCacheFlag(f, &r.tree.CacheDir)
+	r.tree.S3.AddFlags(f)
 	r.upstream.AddFlags(f)
 	r.upstream.D8, r.upstream.UserAgent = settings.D8RegistryLogin(), userAgent()
 }
 
-// scope returns which facts the flags need.
+// scope returns which facts to gather for the flags.
 func (r *readyFlags) scope() (ready.Scope, error) {
 	s := ready.Scope{Question: ready.Question{Releases: r.releases}, Deep: r.deep}
 	for _, tag := range r.releases {
@@ -92,7 +88,7 @@ func (r *readyFlags) scope() (ready.Scope, error) {
 	if r.from != "" {
 		v, err := semver.NewVersion(r.from)
 		if err != nil {
-			return s, exit.UsageError(fmt.Errorf("--from %q: not a version, as v1.69.3", r.from))
+			return s, exit.UsageError(fmt.Errorf("--from %q: not a version such as v1.69.3", r.from))
 		}
 		s.From = "v" + v.String()
 	}
@@ -114,7 +110,7 @@ func runReady(cmd *cobra.Command, c *console.Output, flags *readyFlags, args []s
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
+	ctx, stop := exit.OnSignal(cmd.Context())
 	defer stop()
 	facts, err := flags.gather(ctx, cmd, c, args, scope)
 	if ctx.Err() != nil {
@@ -138,7 +134,7 @@ func (r *readyFlags) gather(ctx context.Context, cmd *cobra.Command, c *console.
 			continue
 		}
 		if len(args) > 1 {
-			return ready.Facts{}, exit.UsageError(fmt.Errorf("%s does not exist, and as a registry it is judged alone", arg))
+			return ready.Facts{}, exit.UsageError(fmt.Errorf("%s is not a file or directory, and a registry must be the only argument", arg))
 		}
 		upstream, err := r.upstream.Open(to, false, cmd.InOrStdin(), c.Log)
 		if err != nil {
@@ -151,7 +147,7 @@ func (r *readyFlags) gather(ctx context.Context, cmd *cobra.Command, c *console.
 		}
 		return facts, exit.RegistryError(err)
 	}
-	tree, err := source.Open(ctx, (&settings.Tree{CacheDir: r.cacheDir, S3: r.s3}).Options(args))
+	tree, err := source.Open(ctx, r.tree.Options(args))
 	if err != nil {
 		return ready.Facts{}, err
 	}
@@ -160,13 +156,12 @@ func (r *readyFlags) gather(ctx context.Context, cmd *cobra.Command, c *console.
 		err = tree.SaveCaches(ctx)
 	}
 	if err == nil && tree.Snapshot().RepositoryCount() == 0 && len(facts.Hidden) == 0 {
-		err = exit.ContentError(exit.WithHint(errors.New("no repositories in the sources"), "is the disk mounted? there has to be a layout (a directory with index.json) or an archive"))
+		err = errNoRepositories()
 	}
 	return facts, err
 }
 
-// asRegistry reads an argument as a REGISTRY/PATH, unless it is an existing path or names a
-// chunk set by its archive.
+// asRegistry parses an argument as REGISTRY/PATH. ok is false if it is malformed, or names a source.
 func asRegistry(arg string) (client.Reference, bool) {
 	if _, err := os.Lstat(arg); err == nil || bucket.IsPlace(arg) {
 		return client.Reference{}, false
@@ -187,21 +182,19 @@ func gatherReady(ctx context.Context, tree *layoutstore.Tree, scope ready.Scope)
 	return facts, err
 }
 
-// requireReady refuses bundles unless each version of the platform in them is ready. The content
-// of the store beside counts as well.
+// requireReady returns an error unless each version of the platform in the bundles is ready. Images
+// in the sources beside count, too.
 func requireReady(ctx context.Context, stderr io.Writer, flags settings.Tree, bundles []string, beside ...string) error {
-	brought, err := source.Open(ctx, flags.Options(bundles))
+	tree, err := source.Open(ctx, flags.Options(bundles))
 	if err != nil {
 		return err
 	}
-	versions, hidden, err := ready.Versions(ctx, brought.Snapshot())
+	versions, hidden, err := ready.Versions(ctx, tree.Snapshot())
 	if err != nil || len(versions) == 0 && !hidden {
 		return err
 	}
-	tree := brought
 	if len(beside) > 0 {
-		// If bundle and store have the same tag, the bundle's image counts, as it will after the
-		// import.
+		// The bundles are last, so that their tags win, as after the import.
 		if tree, err = source.Open(ctx, flags.Options(slices.Concat(beside, bundles))); err != nil {
 			return err
 		}
@@ -218,5 +211,5 @@ func requireReady(ctx context.Context, stderr io.Writer, flags settings.Tree, bu
 	if err := verdict.WriteText(stderr); err != nil {
 		return err
 	}
-	return exit.ContentError(exit.WithHint(fmt.Errorf("--require-ready: %s", verdict.Summary()), "get what is missing, which is named above; nothing was changed"))
+	return exit.ContentError(exit.WithHint(fmt.Errorf("--require-ready: %s", verdict.Summary()), "get the missing content that is listed above; nothing was changed"))
 }

@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/daemon"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
@@ -45,7 +44,7 @@ and the environment overrides the file.`,
 		Args:        cobra.ArbitraryArgs, // the sources may be in the configuration
 		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			if err := flags.Complete(cmd.Flags(), args, os.Environ()); err != nil {
-				c.Started = true // whether it is wrong usage the error says
+				c.Started = true // the error itself says whether the usage is wrong
 				return err
 			}
 			return c.Start(cmd.ErrOrStderr())
@@ -68,16 +67,15 @@ func serve(ctx context.Context, c *console.Output, flags *settings.Serve, stdout
 		if err := daemon.Check(options); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(stdout, "the configuration is right")
+		_, err := fmt.Fprintln(stdout, "the configuration is valid")
 		return err
 	}
 	if os.Getenv("GOGC") == "" {
-		// The heap is a few megabytes, and at Go's default a busy server collects
-		// it dozens of times a second.
+		// The heap is a few megabytes. At Go's default, a busy server would collect it dozens of
+		// times per second.
 		debug.SetGCPercent(200)
 	}
-	// A signal ends the program from here on, the scan too.
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	ctx, stop := exit.OnSignal(ctx) // also ends the first scan
 	defer stop()
 	s, err := daemon.New(ctx, options)
 	switch {

@@ -3,15 +3,11 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,7 +25,7 @@ type statusFlags struct {
 	every time.Duration
 }
 
-// defaultAdmin is where a server has its admin address by default.
+// defaultAdmin is the URL of the default admin address.
 const defaultAdmin = "http://127.0.0.1:5580"
 
 func newStatus(c *console.Output) *cobra.Command {
@@ -37,8 +33,8 @@ func newStatus(c *console.Output) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status [URL]",
 		Short: "Print what a running layoutproxy serves, imports and cannot serve",
-		Long: `Print what a running layoutproxy knows: its sources, its problems grouped by cause, its imports
-with their rate and the time that is left, and its prunes. URL is the admin address of the server,
+		Long: `Print the state of a running layoutproxy: its sources, its problems grouped by cause, its imports
+with their rate and remaining time, and its prunes. URL is the admin address of the server,
 by default ` + defaultAdmin + `. A server with --admin-htpasswd needs a login, and one with
 --admin-tls-cert a URL that begins with https://.
 
@@ -64,7 +60,7 @@ Ctrl-C, and exits with 0.`,
 	return cmd
 }
 
-// showStatus prints the status once, or again and again until a signal.
+// showStatus prints the status once, or repeatedly until a signal.
 func showStatus(ctx context.Context, c *console.Output, flags *statusFlags, address string, stdin io.Reader, stdout io.Writer) error {
 	target, err := statusURL(address)
 	if err != nil {
@@ -74,7 +70,7 @@ func showStatus(ctx context.Context, c *console.Output, flags *statusFlags, addr
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := exit.OnSignal(ctx)
 	defer stop()
 	for {
 		s, text, err := server.fetch(ctx)
@@ -116,13 +112,13 @@ func statusURL(address string) (*url.URL, error) {
 	return u.JoinPath("status"), nil
 }
 
-// statusWait is how long a server may take to answer: it waits two seconds for a disk.
+// statusWait is how long a server may take to answer. The server itself waits seconds for a disk.
 const statusWait = 30 * time.Second
 
-// maxStatus bounds what is read of an answer.
+// maxStatus is the longest answer that is read, in bytes.
 const maxStatus = 256 << 20
 
-// fetch asks the server for its status; text is the document as it came.
+// fetch requests the status of the server; text is the unparsed document.
 func (c *statusClient) fetch(ctx context.Context) (s *daemon.Status, text json.RawMessage, err error) {
 	ctx, cancel := context.WithTimeout(ctx, statusWait)
 	defer cancel()
@@ -144,7 +140,7 @@ func (c *statusClient) fetch(ctx context.Context) (s *daemon.Status, text json.R
 	}
 	s, ok := parseStatus(text)
 	if !ok {
-		return nil, nil, errors.New(target.String() + " does not answer as a layoutproxy does")
+		return nil, nil, fmt.Errorf("%s: the answer is not the status of a layoutproxy", target)
 	}
 	return s, text, nil
 }

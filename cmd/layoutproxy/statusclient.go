@@ -14,12 +14,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// statusClient asks an admin address for its status.
+// statusClient requests the status from an admin address.
 type statusClient struct {
 	target *url.URL
 	http   *http.Client
 	login  client.Credential // zero without one
-	asked  bool              // the server wants the login
+	asked  bool              // whether the server requires the login
 }
 
 func newStatusClient(flags *settings.Upstream, target *url.URL, stdin io.Reader) (*statusClient, error) {
@@ -39,7 +39,7 @@ func newStatusClient(flags *settings.Upstream, target *url.URL, stdin io.Reader)
 	}}, nil
 }
 
-// get sends the login only to a server that wants one.
+// get requests the status. It sends the login only to a server that requires one.
 func (c *statusClient) get(ctx context.Context) (*http.Response, error) {
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.target.String(), nil)
@@ -55,16 +55,16 @@ func (c *statusClient) get(ctx context.Context) (*http.Response, error) {
 		}
 		resp.Body.Close()
 		if c.target.Scheme == "http" && !isLoopback(c.target.Hostname()) {
-			return nil, exit.WithHint(fmt.Errorf("%s: the login would travel unencrypted", c.target), "give the server a certificate (--admin-tls-cert) and use https://, or ask through a tunnel: ssh -L 5580:127.0.0.1:5580 HOST")
+			return nil, exit.WithHint(fmt.Errorf("%s: the login would be sent unencrypted", c.target), "give the server a certificate (--admin-tls-cert) and use https://, or ask through a tunnel: ssh -L 5580:127.0.0.1:5580 HOST")
 		}
 		c.asked = true
 	}
 }
 
-// refused returns the error of a server that does not take the login.
+// refused returns the error for a server that requires another login.
 func (c *statusClient) refused() error {
 	if c.login.Username == "" {
-		return exit.WithHint(errors.New(c.target.String()+" wants a login"), "pass it with --username and --password-stdin, or in LAYOUTPROXY_USERNAME and LAYOUTPROXY_PASSWORD")
+		return exit.WithHint(errors.New(c.target.String()+" requires a login"), "pass it with --username and --password-stdin, or in LAYOUTPROXY_USERNAME and LAYOUTPROXY_PASSWORD")
 	}
 	return exit.WithHint(fmt.Errorf("%s refuses the login of %s", c.target, c.login.Username), "check the name and the password against the server's --admin-htpasswd")
 }

@@ -107,7 +107,7 @@ func printProblems(w io.Writer, problems []layoutstore.Problem) {
 	}
 }
 
-// printJobs prints the bundles of the drop directory, or the pushes of what they held.
+// printJobs prints imports or pushes, unless there are none.
 func printJobs(w io.Writer, title string, jobs []drop.Status, paint func(string) string) {
 	if len(jobs) == 0 {
 		return

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -44,19 +42,19 @@ is 0 if everything is complete and intact, and 3 if anything is missing, damaged
 differs from its checksum. Conflicts (two contents for one tag), unreferenced blobs and checksums
 of absent files are listed and change no exit status.
 
-Where a bundle has an inventory (bundle.json), its files are compared with it: what is missing or
-differs is named, and so is what it does not list. With --verify-key, the signature of the
-inventory is checked first, and anything that it does not list is refused.
+If a bundle has an inventory (bundle.json), verify also reports each file that is missing, differs
+from the inventory, or is not listed in it. With --verify-key, the signature of the inventory is
+checked first, and files that it does not list are refused.
 
-With --against, verify reads a registry instead, and reports where its tags, manifests and sizes
-of blobs differ from what a push of the sources writes there.`,
+With --against, verify compares a registry with the sources instead. It reports the tags,
+manifests and blob sizes that differ from those that a push of the sources writes.`,
 		Example: `  layoutproxy verify /media/bundle
   layoutproxy verify /media/bundle --output json
   layoutproxy verify /media/bundle --verify-key public.pem
   layoutproxy verify /media/bundle --against registry.example:5000/deckhouse/ee`,
 		Args: someSource,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := flags.idle(cmd.Flags()); err != nil {
+			if err := flags.checkIgnored(cmd.Flags()); err != nil {
 				return err
 			}
 			var err error
@@ -75,7 +73,7 @@ of blobs differ from what a push of the sources writes there.`,
 	return cmd
 }
 
-// flags are the flags of the tree without --cache-dir: verify reads archives themselves, never a
+// flags adds the flags of a tree, but not --cache-dir: verify reads the archives themselves, never a
 // cached index.
 func (v *verifyFlags) flags(f *pflag.FlagSet) {
 	v.AddNameFlags(f)
@@ -85,19 +83,19 @@ func (v *verifyFlags) flags(f *pflag.FlagSet) {
 	v.against.flags(f)
 }
 
-// idle returns the error for a flag that was given and would be ignored.
-func (v *verifyFlags) idle(given *pflag.FlagSet) error {
+// checkIgnored returns an error if a flag was given that would be ignored.
+func (v *verifyFlags) checkIgnored(given *pflag.FlagSet) error {
 	var flags pflag.FlagSet
 	if v.against.registry != "" {
 		new(settings.Tree).AddNameFlags(&flags)
 		if name := firstGiven(&flags, given); name != "" {
-			return exit.UsageError(fmt.Errorf("--%s: the names are those of the registry, which --against gives", name))
+			return exit.UsageError(fmt.Errorf("--%s has no effect with --against, which decides the names", name))
 		}
 		return nil
 	}
 	new(againstFlags).flags(&flags)
 	if name := firstGiven(&flags, given); name != "" {
-		return exit.UsageError(fmt.Errorf("--%s: it is for --against; without that no registry is asked, and everything is verified", name))
+		return exit.UsageError(fmt.Errorf("--%s has no effect without --against", name))
 	}
 	return nil
 }
@@ -114,7 +112,7 @@ func firstGiven(flags, given *pflag.FlagSet) (name string) {
 
 // verifySources verifies the sources and writes the report.
 func verifySources(ctx context.Context, c *console.Output, flags *verifyFlags, sources []string, stdout io.Writer) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	ctx, stop := exit.OnSignal(ctx)
 	defer stop()
 	report, err := readSources(ctx, c, flags, sources)
 	if ctx.Err() != nil {
@@ -143,7 +141,7 @@ func readSources(ctx context.Context, c *console.Output, flags *verifyFlags, sou
 	return report, err
 }
 
-// againstFlags say which registry the sources are compared with, and what of them.
+// againstFlags are the flags of a comparison with a registry.
 type againstFlags struct {
 	registry string // REGISTRY/PATH, or empty
 	settings.Selection
@@ -154,10 +152,10 @@ func (a *againstFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&a.registry, "against", "", "compare the sources with `REGISTRY/PATH`, to which they were pushed")
 	a.Selection.AddFlags(f, "with --against, compare")
 	a.upstream.AddFlags(f)
-	a.upstream.D8, a.upstream.UserAgent = settings.D8RegistryLogin(), userAgent() // it is the registry of a push
+	a.upstream.D8, a.upstream.UserAgent = settings.D8RegistryLogin(), userAgent() // as for push
 }
 
-// check finds flags that are wrong, and that mean nothing without --against.
+// check returns the registry, or an error for wrong flags.
 func (a *againstFlags) check() (client.Reference, error) {
 	to, err := settings.ParseUpstream(a.registry)
 	if err != nil {
@@ -171,7 +169,7 @@ func (a *againstFlags) check() (client.Reference, error) {
 
 // verify compares a registry with the sources, and writes what differs.
 func (a *againstFlags) verify(ctx context.Context, c *console.Output, s3 settings.S3, sources []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	ctx, stop := exit.OnSignal(ctx)
 	defer stop()
 	comparison, failures, err := a.compare(ctx, c, settings.Tree{S3: s3}, sources, stdin)
 	if ctx.Err() != nil {
@@ -184,13 +182,13 @@ func (a *againstFlags) verify(ctx context.Context, c *console.Output, s3 setting
 		return err
 	}
 	for _, p := range failures {
-		console.Say(stderr, p)
+		console.PrintLine(stderr, p)
 	}
 	return a.comparisonError(comparison, failures)
 }
 
-// compare compares a registry with the sources and writes nothing to it. What fails in the
-// sources is reported and not compared.
+// compare compares a registry with the sources, and does not write to it. It also returns the
+// problems of the sources, whose content is not compared.
 func (a *againstFlags) compare(ctx context.Context, c *console.Output, flags settings.Tree, sources []string, stdin io.Reader) (*push.Comparison, []layoutstore.Problem, error) {
 	to, err := a.check()
 	if err != nil {
@@ -210,27 +208,27 @@ func (a *againstFlags) compare(ctx context.Context, c *console.Output, flags set
 	return comparison, failures, exit.PushError(err)
 }
 
-// comparisonError returns the error for a registry that differs from the sources, or for missing
-// or damaged content in the sources, which cannot be compared. It returns nil if there is
-// neither.
+// comparisonError returns the error for a registry that differs from the sources, or for damaged or
+// missing content of the sources, which cannot be compared; otherwise nil.
 func (a *againstFlags) comparisonError(c *push.Comparison, failures []layoutstore.Problem) error {
+	places := func(n int) string { return english.Plural(n, "place", "") }
 	if len(failures) > 0 {
-		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %d places, and %s differs from them in %d", len(failures), c.Registry, len(c.Differences)),
-			"layoutproxy verify SOURCE... says what is wrong with them"))
+		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %s, and %s differs from them in %d", places(len(failures)), c.Registry, len(c.Differences)),
+			"layoutproxy verify SOURCE... reports their problems"))
 	}
 	if len(c.Differences) == 0 && len(c.Unproven) > 0 {
-		return exit.WithHint(fmt.Errorf("%s refused to answer in %d places, so not everything was compared", c.Registry, len(c.Unproven)),
+		return exit.WithHint(fmt.Errorf("%s refused to answer in %s, so not everything was compared", c.Registry, places(len(c.Unproven))),
 			"nothing that could be compared differs; log in as a user who may read what is listed above, and compare again")
 	}
 	if len(c.Differences) == 0 {
 		return nil
 	}
-	return exit.ContentError(exit.WithHint(fmt.Errorf("%s differs from the sources in %d places", c.Registry, len(c.Differences)),
+	return exit.ContentError(exit.WithHint(fmt.Errorf("%s differs from the sources in %s", c.Registry, places(len(c.Differences))),
 		"layoutproxy push "+a.placeFlags(c.NeedsCheck)+"SOURCE... "+c.Registry+" sends what is missing"))
 }
 
-// placeFlags returns the flags for a push that repairs the registry: those that decide the names
-// of repositories and, if blobs are missing, --check-blobs.
+// placeFlags returns the flags for a push that repairs the registry: those that decide the names of
+// repositories, and --check-blobs if check.
 func (a *againstFlags) placeFlags(check bool) (flags string) {
 	if check {
 		flags = "--check-blobs "

@@ -16,10 +16,10 @@ var (
 	commit  = "unknown"
 )
 
-// userAgent returns how the program names itself to other registries.
+// userAgent returns the User-Agent of requests to other registries.
 func userAgent() string { return "layoutproxy/" + version }
 
-// madeBy returns how the program names itself in what it writes.
+// madeBy returns the name of the program in the files that it writes.
 func madeBy() string { return "layoutproxy " + version }
 
 // versionLine returns what version and --version print.

@@ -26,7 +26,7 @@ func hasColor(w io.Writer) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && IsTerminal(w)
 }
 
-// Paint colors a text for a writer, if that has colors.
+// Paint returns a text in a color, if w shows colors.
 func Paint(w io.Writer, c Color, text string) string {
 	if c == "" || !hasColor(w) {
 		return text
@@ -34,8 +34,8 @@ func Paint(w io.Writer, c Color, text string) string {
 	return string(c) + text + endOfColor
 }
 
-// Say prints a line, and colors the state in it, as results are colored.
-func Say(w io.Writer, line any) {
+// PrintLine prints a line, with the state in it in color as in results.
+func PrintLine(w io.Writer, line any) {
 	text := fmt.Sprint(line)
 	if hasColor(w) {
 		text = string(paintLine([]byte(text)))
@@ -43,14 +43,13 @@ func Say(w io.Writer, line any) {
 	fmt.Fprintln(w, text)
 }
 
-// state is a word for a state in a line of a result: the first group of its pattern.
+// state is a pattern for lines of results, and the color of the word for a state, its first group.
 type state struct {
 	pattern *regexp.Regexp
 	color   Color
 }
 
-// states are the words that results have for states, where they have them: at the start of a
-// line, or behind the name of what they are about.
+// states are all lines of results with a word for a state.
 var states = []state{
 	{regexp.MustCompile(`^\s{2}(missing|failing|incomplete)\s{2,}`), Red},
 	{regexp.MustCompile(`^\s{2}(waiting)\s{2,}`), Yellow},
@@ -70,7 +69,7 @@ var states = []state{
 
 // paintLine colors the first state in a line, if it has one.
 func paintLine(line []byte) []byte {
-	if bytes.ContainsRune(line, '\x1b') { // it has its colors
+	if bytes.ContainsRune(line, '\x1b') { // already in color
 		return line
 	}
 	for _, s := range states {
@@ -84,7 +83,7 @@ func paintLine(line []byte) []byte {
 // painter colors the states in what is written to a terminal, line by line.
 type painter struct {
 	w    io.Writer
-	line []byte // without its end yet
+	line []byte // the last line, while it is incomplete
 }
 
 // Write implements [io.Writer].
@@ -102,7 +101,7 @@ func (p *painter) Write(text []byte) (int, error) {
 	}
 }
 
-// flush writes what has no end of line.
+// flush writes the last line, if it is incomplete.
 func (p *painter) flush() error {
 	_, err := p.w.Write(p.line)
 	p.line = nil

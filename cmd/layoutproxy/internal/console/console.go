@@ -1,5 +1,5 @@
-// Package console shows what a command does: its results on standard output; the log
-// and the progress on standard error, as bars on a terminal and as lines elsewhere.
+// Package console prints the results of a command to standard output, and its log and progress to
+// standard error: progress as bars on a terminal, and as log lines elsewhere.
 package console
 
 import (
@@ -28,7 +28,7 @@ func (c *Console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.bars != nil {
-		if n, err := NewPrintable(c.bars).Write(p); err == nil { // else they have ended
+		if n, err := NewPrintable(c.bars).Write(p); err == nil { // fails after they have ended
 			return n, nil
 		}
 	}
@@ -66,8 +66,8 @@ func (f fromLineStart) Write(p []byte) (int, error) {
 	return max(0, n-1), err
 }
 
-// hide ends the bars of show; end ends the last of them. Other writers wait meanwhile,
-// because what is written to ended bars is lost.
+// hide ends the bars of show, the last of them by calling end. Other writers wait meanwhile, because
+// text for ended bars would be lost.
 func (c *Console) hide(bars *mpb.Progress, end func()) {
 	if bars == nil {
 		return

@@ -57,8 +57,8 @@ func (c *Output) Start(stderr io.Writer) error {
 	return nil
 }
 
-// Print writes a result: v as indented JSON if --output asks for it, otherwise what
-// text writes, with its states in color where there are colors.
+// Print prints a result: v as indented JSON if --output asks for it, otherwise the output of text,
+// with states in color if w shows colors.
 func (c *Output) Print(w io.Writer, v any, text func(io.Writer) error) error {
 	if c.format != "json" {
 		if !hasColor(w) {

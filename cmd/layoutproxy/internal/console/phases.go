@@ -19,13 +19,13 @@ type Phases struct {
 	mu      sync.Mutex
 	current *Progress
 	ended   bool
-	loose   int64 // bytes outside of a phase that has a total
-	told    time.Time
+	loose   int64     // bytes of phases without a total
+	logged  time.Time // when they were last logged
 }
 
 // NewPhases returns a [Phases], which shows nothing before the first phase.
 func NewPhases(log *zap.Logger, screen *Console) *Phases {
-	return &Phases{log: log, screen: screen, told: time.Now()}
+	return &Phases{log: log, screen: screen, logged: time.Now()}
 }
 
 // Phase implements pull.Watch.
@@ -54,8 +54,8 @@ func (w *Phases) Add(n int64) {
 		return
 	}
 	w.loose += n
-	if time.Since(w.told) > lineEvery {
-		w.told = time.Now()
+	if time.Since(w.logged) > lineEvery {
+		w.logged = time.Now()
 		w.log.Info("reading images", zap.String("done", humanize.Bytes(uint64(max(0, w.loose)))))
 	}
 }
@@ -71,7 +71,7 @@ func (w *Phases) Fetch(repository string, size int64) pull.Transfer {
 	return t
 }
 
-// fetched is one blob that is fetched.
+// fetched shows the fetch of one blob.
 type fetched struct {
 	all  *Phases
 	line *line
@@ -92,8 +92,8 @@ func (w *Phases) Packed(name string, n int64) {
 	w.log.Info("written", zap.String("archive", name), zap.String("size", humanize.Bytes(uint64(max(0, n)))))
 }
 
-// Stop ends the display, also while something is fetched. It may be called again, and returns when
-// the display has ended.
+// Stop ends the display, even while blobs are fetched, and returns when it has ended. Further calls
+// have no effect.
 func (w *Phases) Stop() {
 	w.mu.Lock()
 	p := w.current

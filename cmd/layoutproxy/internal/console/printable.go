@@ -19,10 +19,10 @@ func sequences() []string {
 	return []string{string(Green), string(Yellow), string(Red), endOfColor, ClearScreen}
 }
 
-// Printable writes text to w, with hidden characters as \u001b: names and tags of a bundle, and
-// what a server answers, must not move the cursor of an operator's terminal, set its title or
-// answer for its user. Line ends, tabs and this program's own colors stay. In JSON the escape
-// means the same character.
+// Printable writes text to w, with hidden characters as escapes such as \u001b: names in a bundle and
+// answers of a server must not move the cursor of an operator's terminal, set its title or make it
+// send input. Line ends, tabs and the program's own colors stay. In JSON, the escape means the same
+// character.
 type Printable struct {
 	w    io.Writer
 	held []byte // the beginning of a sequence or a character, until the rest is written
@@ -40,7 +40,7 @@ func (p *Printable) Write(b []byte) (int, error) {
 	p.held = nil
 	var out bytes.Buffer
 	for len(rest) > 0 {
-		n := p.one(&out, rest)
+		n := writeFirst(&out, rest)
 		if n == 0 {
 			p.held = bytes.Clone(rest)
 			break
@@ -53,8 +53,9 @@ func (p *Printable) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// one writes the first character or sequence of b, and returns its length, or 0 if b ends in it.
-func (p *Printable) one(out *bytes.Buffer, b []byte) int {
+// writeFirst writes the first character or sequence of b, and returns its length, or 0 if it is
+// incomplete.
+func writeFirst(out *bytes.Buffer, b []byte) int {
 	for _, s := range sequences() {
 		if bytes.HasPrefix(b, []byte(s)) {
 			out.WriteString(s)
@@ -78,7 +79,7 @@ func (p *Printable) one(out *bytes.Buffer, b []byte) int {
 	return n
 }
 
-// isPrintable reports whether text needs no escapes. False may be wrong, true never is.
+// isPrintable reports whether a text certainly needs no escapes.
 func isPrintable(b []byte) bool {
 	for _, c := range b {
 		if c < ' ' && c != '\n' && c != '\t' || c >= 0x7f {
@@ -88,7 +89,7 @@ func isPrintable(b []byte) bool {
 	return true
 }
 
-// unwrap returns what w writes printable or painted text to, or w.
+// unwrap returns the writer below all [Printable] and painter writers.
 func unwrap(w io.Writer) io.Writer {
 	for {
 		switch x := w.(type) {

@@ -29,13 +29,13 @@ type Progress struct {
 	lines sync.WaitGroup
 
 	mu    sync.Mutex
-	blobs map[*mpb.Bar]bool // that have lines of their own; nil after the end
+	blobs map[*mpb.Bar]bool // bars of single blobs; nil after the end
 }
 
 // lineEvery is how often the log has a line of progress.
 const lineEvery = 10 * time.Second
 
-// NewProgress returns a progress, which shows nothing before Begin.
+// NewProgress returns a progress that shows nothing before Begin.
 func NewProgress(log *zap.Logger, screen *Console, what string) *Progress {
 	return &Progress{log: log, what: what, every: lineEvery, ended: make(chan struct{}), screen: screen, bars: screen.show(), blobs: map[*mpb.Bar]bool{}}
 }
@@ -45,11 +45,10 @@ func (p *Progress) Begin(_ int, bytes int64) {
 	p.total, p.began = bytes, time.Now()
 	p.log.Debug(p.what, zap.String("all", humanize.Bytes(uint64(bytes))))
 	if p.bars == nil {
-		p.lines.Go(p.tell)
+		p.lines.Go(p.logLines)
 		return
 	}
-	// Without a total at first: a bar that reaches its total ends by itself, and so do
-	// the lines above it.
+	// No total at first: a bar that reaches its total ends by itself, with the lines above it.
 	p.bar = p.bars.AddBar(0,
 		mpb.PrependDecorators(decor.Name(p.what, decor.WCSyncSpaceR), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f", decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(decor.AverageSpeed(decor.SizeB1000(0), "% .1f"), decor.Name(", "), decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
@@ -83,20 +82,20 @@ func (p *Progress) end() {
 	})
 }
 
-func (p *Progress) tell() {
+func (p *Progress) logLines() {
 	tick := time.NewTicker(p.every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			p.line()
+			p.logLine()
 		case <-p.ended:
 			return
 		}
 	}
 }
 
-func (p *Progress) line() {
+func (p *Progress) logLine() {
 	done, spent := p.done.Load(), time.Since(p.began)
 	rate := float64(done) / spent.Seconds()
 	fields := []zap.Field{zap.String("done", humanize.Bytes(uint64(done))), zap.String("of", humanize.Bytes(uint64(p.total))),

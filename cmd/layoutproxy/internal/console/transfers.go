@@ -21,7 +21,7 @@ func (t Transfers) Begin(repository string, size int64) push.Transfer {
 	return &sent{all: t.Progress, size: size, line: t.newLine(repository, size)}
 }
 
-// sent is one blob that is sent.
+// sent shows the transfer of one blob.
 type sent struct {
 	all  *Progress
 	line *line
@@ -45,16 +45,16 @@ func (t *sent) End(done bool) {
 	t.line.end()
 }
 
-// lineFrom is the size from which a blob has its own line.
+// lineFrom is the size, in bytes, from which a blob has its own line.
 const lineFrom = 1 << 20
 
-// line is that of a blob under way, named for its repository; nil where none is shown.
+// line is the bar of a blob in transfer, labelled with its repository; nil if it is not shown.
 type line struct {
 	of  *Progress
 	bar *mpb.Bar
 }
 
-// newLine shows the line of a blob of a repository, on a terminal and if it is worth one.
+// newLine shows the line of a blob, on a terminal and if the blob is large.
 func (p *Progress) newLine(repository string, size int64) *line {
 	p.mu.Lock()
 	defer p.mu.Unlock()

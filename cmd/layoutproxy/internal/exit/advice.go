@@ -8,6 +8,8 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 	"github.com/layoutproxy/layoutproxy/importer/pull"
@@ -44,31 +46,27 @@ func SourceError(err error) error {
 	return err
 }
 
-// signatureError says what to do about a bundle that the key does not vouch for; it is nil for
-// any other error.
+// signatureError adds the exit status and advice to an error about the signature of a bundle. It
+// returns nil for any other error.
 func signatureError(err error) error {
 	var refused *inventory.SignatureError
 	switch {
 	case errors.As(err, &refused) && refused.Why == inventory.Unsigned:
 		return ContentError(WithHint(err, "copy "+inventory.Name+" and "+inventory.SignatureName+" with the bundle; whoever pulls it signs it with --sign-key"))
 	case errors.As(err, &refused) && refused.Why == inventory.OtherKey:
-		return ContentError(WithHint(err, "ask whoever made the bundle for the public key, by another way than the bundle"))
+		return ContentError(WithHint(err, "get the public key from whoever made the bundle, by another way than the bundle"))
 	case errors.As(err, &refused), errors.Is(err, inventory.ErrFormat):
 		return ContentError(WithHint(err, "copy "+inventory.Name+" and "+inventory.SignatureName+" again from where the bundle came"))
 	}
 	return nil
 }
 
-// ProblemsError returns the error for n problems that keep a command from being done.
+// ProblemsError returns the error for n problems in the sources.
 func ProblemsError(n int) error {
-	noun := "problems"
-	if n == 1 {
-		noun = "problem"
-	}
-	return ContentError(fmt.Errorf("%d %s in the sources", n, noun))
+	return ContentError(fmt.Errorf("%s in the sources", english.Plural(n, "problem", "")))
 }
 
-// RegistryError adds advice to an error of a registry, or of the way to it.
+// RegistryError adds advice to an error of a registry, or of the connection to it.
 func RegistryError(err error) error {
 	for _, h := range []struct {
 		cause error
@@ -80,7 +78,7 @@ func RegistryError(err error) error {
 		{client.ErrPrivate, "add --allow-private-redirects"},
 		{client.ErrCredentials, "fix or move the file, or give --username and --password-stdin"},
 		{client.ErrOtherHost, "configure the registry or its token server not to redirect to a host that requires a login, or name that host directly"},
-		{client.ErrTooMany, "does the registry, or a proxy in front of it, repeat its pages? if the list is as long as that, remove old tags there"},
+		{client.ErrTooMany, "does the registry, or a proxy in front of it, repeat its pages? if the list really is that long, remove old tags there"},
 		{client.ErrStalled, "is a proxy or firewall in between? lower --jobs if the connection is slow"},
 	} {
 		if errors.Is(err, h.cause) && Hint(err) == "" {
@@ -106,21 +104,21 @@ func PushError(err error) error {
 	case errors.As(err, &proof):
 		return ContentError(proofError(proof, err))
 	case errors.As(err, &side) && side.Side == push.SideTree:
-		return ContentError(WithHint(err, "layoutproxy verify says what else is wrong with the sources"))
+		return ContentError(WithHint(err, "layoutproxy verify reports all problems of the sources"))
 	case errors.As(err, &known) && known.Remedy != "":
 		return WithHint(err, known.Remedy)
 	}
 	return RegistryError(err)
 }
 
-// proofError adds what to do about a registry that did not keep what it acknowledged.
+// proofError adds advice about a registry that did not keep content that it acknowledged.
 func proofError(proof *push.ProofError, err error) error {
 	for _, d := range proof.Differences {
 		if d.Kind == push.WrongSize {
-			return WithHint(err, "a damaged copy keeps its place in the registry: delete "+d.Reference+" of "+d.Repository+" there, and push again with --check-blobs")
+			return WithHint(err, "the registry keeps its damaged copy: delete "+d.Reference+" of "+d.Repository+" there, and push again with --check-blobs")
 		}
 	}
-	return WithHint(err, "look at the registry's storage and what is in front of it, and for another writer; then push again with --check-blobs, which sends what is missing")
+	return WithHint(err, "check the registry's storage, the proxies in front of it, and whether anything else writes to it; then push again with --check-blobs, which sends what is missing")
 }
 
 // OneLine returns an error with its advice on one line, for a status.
@@ -155,7 +153,7 @@ func PullError(ctx context.Context, err error) error {
 func ImportError(err error) error {
 	var incomplete *importer.IncompleteError
 	var damaged *importer.DamagedError
-	var room *importer.NoSpaceError
+	var noSpace *importer.NoSpaceError
 	switch {
 	case errors.Is(err, importer.ErrNoStore):
 		return UsageError(WithHint(err, "name the directory of the store: layoutproxy import BUNDLE --store /srv/store"))
@@ -166,7 +164,7 @@ func ImportError(err error) error {
 	case errors.Is(err, importer.ErrLost):
 		return WithHint(err, "run the same import again: what it has uploaded is used")
 	case errors.Is(err, importer.ErrNoConditions):
-		return WithHint(err, "nothing was imported: use a store that heeds them, such as Amazon S3, MinIO, Ceph RGW, versitygw")
+		return WithHint(err, "nothing was imported: use an object store that supports them, such as Amazon S3, MinIO, Ceph RGW, versitygw")
 	case errors.Is(err, importer.ErrPackedFromBucket):
 		return UsageError(WithHint(err, "import it without --keep-packed"))
 	case errors.Is(err, importer.ErrNotPacked):
@@ -174,10 +172,10 @@ func ImportError(err error) error {
 	case errors.As(err, &incomplete) && incomplete.IsTransient():
 		return ContentError(WithHint(err, "the bundle cannot be read: check its disk and its permissions, and import again"))
 	case errors.As(err, &incomplete):
-		return ContentError(WithHint(err, "copy the bundle again from where it came, or publish the intact part with --allow-incomplete; layoutproxy list and verify show all that is wrong"))
+		return ContentError(WithHint(err, "copy the bundle again from where it came, or publish the intact part with --allow-incomplete; layoutproxy list and verify show all problems"))
 	case errors.As(err, &damaged):
 		return ContentError(WithHint(err, "fix or remove that file; the blobs beside it can stay"))
-	case errors.As(err, &room), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case errors.As(err, &noSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return WithHint(err, "nothing was changed: free some space and import again")
 	case errors.Is(err, syscall.EROFS), errors.Is(err, os.ErrPermission):
 		return WithHint(err, "an import writes to the store: does this user have write permission?")
@@ -185,7 +183,7 @@ func ImportError(err error) error {
 	return SourceError(err)
 }
 
-// PruneError sorts what a prune failed with, and says what to do.
+// PruneError adds the exit status and advice to an error of a prune. It returns nil for nil.
 func PruneError(err error) error {
 	var hidden *prune.HiddenError
 	switch {
@@ -194,15 +192,15 @@ func PruneError(err error) error {
 	case errors.Is(err, prune.ErrNoRule):
 		return UsageError(WithHint(err, "give at least one rule: --keep-newest 2, --deployed v1.69.3 --keep-previous 1, or another one of layoutproxy prune --help"))
 	case errors.Is(err, prune.ErrNoDeployed):
-		return UsageError(WithHint(err, "say which version the cluster has: --deployed v1.69.3"))
+		return UsageError(WithHint(err, "name the version that the cluster has: --deployed v1.69.3"))
 	case errors.Is(err, prune.ErrPolicy):
 		return UsageError(err)
 	case errors.Is(err, prune.ErrNoRelease):
-		return ContentError(WithHint(err, "layoutproxy ready lists the versions that it has"))
+		return ContentError(WithHint(err, "layoutproxy ready lists the versions in the store"))
 	case errors.Is(err, prune.ErrMoved):
 		return ContentError(WithHint(err, "nothing was removed: make a new plan"))
 	case errors.Is(err, prune.ErrNotReady):
-		return ContentError(WithHint(err, "nothing was removed: layoutproxy ready says what the release needs"))
+		return ContentError(WithHint(err, "nothing was removed: layoutproxy ready shows what the release needs"))
 	case errors.As(err, &hidden):
 		return ContentError(WithHint(err, "nothing was removed: layoutproxy verify lists what is wrong; import the bundle again"))
 	case errors.Is(err, prune.ErrLost):

@@ -1,5 +1,5 @@
-// Package exit has the exit statuses of the program, the errors that lead to them, and what a
-// user can do about an error.
+// Package exit has the exit statuses of the program, the errors that lead to them, and the advice on
+// errors.
 package exit
 
 import (
@@ -14,7 +14,7 @@ const (
 	Usage   = 2 // wrong usage
 	Content = 3 // content damaged, incomplete or different
 
-	Interrupted = 130 // by a signal; a second run continues
+	Interrupted = 130 // by a signal; a second run resumes
 )
 
 // statusError is an error that decides the exit status.
@@ -42,8 +42,8 @@ func ContentError(err error) error { return statusError{err, Content} }
 // InterruptedError says that a signal ended a command before it was done.
 func InterruptedError(err error) error { return statusError{err, Interrupted} }
 
-// Status returns the exit status that an error leads to. Where several errors of a chain decide,
-// wrong usage comes first, then content.
+// Status returns the exit status for an error. If several errors of a chain have one, wrong usage
+// comes first, then content.
 func Status(err error) int {
 	if err == nil {
 		return Done
@@ -64,10 +64,10 @@ type hintedError struct {
 
 func (e hintedError) Unwrap() error { return e.error }
 
-// WithHint adds to an error what to do about it.
+// WithHint adds advice to an error.
 func WithHint(err error, hint string) error { return hintedError{err, hint} }
 
-// Hint returns what to do about an error, or empty.
+// Hint returns the advice on an error, or empty.
 func Hint(err error) string {
 	var hinted hintedError
 	if errors.As(err, &hinted) {

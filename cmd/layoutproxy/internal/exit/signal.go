@@ -7,10 +7,16 @@ import (
 	"syscall"
 )
 
-// OnFirstSignal returns a context that SIGINT or SIGTERM ends. Afterwards it calls then, and the
-// system's default applies: a second signal ends the process.
+// OnSignal returns a context that SIGINT or SIGTERM ends. Until stop is called, further signals have
+// no effect.
+func OnSignal(parent context.Context) (ctx context.Context, stop func()) {
+	return signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+}
+
+// OnFirstSignal returns a context that SIGINT or SIGTERM ends. After the signal it calls then, and a
+// second signal ends the process.
 func OnFirstSignal(parent context.Context, then func()) (ctx context.Context, stop func()) {
-	ctx, ignore := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	ctx, ignore := OnSignal(parent)
 	unregister := context.AfterFunc(ctx, func() {
 		ignore()
 		then()

@@ -1,5 +1,5 @@
-// Package manual writes the manual pages of the commands, from their own help. It is not part
-// of the program: the program made with the tag man writes them, see man.go of cmd/layoutproxy.
+// Package manual writes the manual pages of the commands from their help. Only the program that is
+// built with the tag man uses it: see man.go of cmd/layoutproxy.
 //
 // The pages use the macros of man(7), which groff and mandoc read alike.
 package manual
@@ -22,11 +22,11 @@ import (
 type Options struct {
 	Version string    // of the program
 	Date    time.Time // of the release
-	Home    string    // whoever makes the pages has it, and "~" takes its place; may be empty
+	Home    string    // the directory that "~" replaces in defaults; may be empty
 }
 
-// Write writes one page per command below root, and one for root, into dir, which it makes:
-// NAME.1 and NAME-COMMAND.1. The same options make the same bytes.
+// Write writes one page per command below root, and one for root, into dir, which it creates:
+// NAME-COMMAND.1 and NAME.1. The same options give the same bytes.
 func Write(root *cobra.Command, dir string, o Options) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -43,7 +43,7 @@ func Write(root *cobra.Command, dir string, o Options) error {
 	return nil
 }
 
-// exitStatus is what the statuses of the program mean, on each page.
+// exitStatus is the section about the exit statuses on each page.
 const exitStatus = `.SH EXIT STATUS
 .TP
 .B 0
@@ -68,7 +68,7 @@ func pageOf(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPa
 func page(root, cmd *cobra.Command, o Options) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, ".TH %s 1 %s %s\n", quote(strings.ToUpper(pageOf(cmd))), quote(o.Date.UTC().Format(time.DateOnly)), quote(root.Name()+" "+o.Version))
-	b.WriteString(".nh\n.ad l\n") // names of flags and variables are not divided
+	b.WriteString(".nh\n.ad l\n") // do not hyphenate names of flags and variables
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", escape(pageOf(cmd)), escape(cmd.Short))
 	b.WriteString(".SH SYNOPSIS\n")
 	usage := cmd.UseLine()
@@ -140,8 +140,8 @@ func defaultOf(f *pflag.Flag, home string) string {
 	return f.DefValue
 }
 
-// paragraphs writes a text whose paragraphs are apart by an empty line. Lines that are indented
-// stay as they are.
+// paragraphs writes a text whose paragraphs are separated by empty lines. Indented lines are not
+// filled.
 func paragraphs(b *bytes.Buffer, text string) {
 	for p := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
 		b.WriteString(".PP\n")
@@ -159,7 +159,7 @@ func paragraphs(b *bytes.Buffer, text string) {
 	}
 }
 
-// lines escapes a text, and keeps a line that begins as a request would from being one.
+// lines escapes a text, so that no line is read as a request.
 func lines(text string) string {
 	var all []string
 	for line := range strings.SplitSeq(text, "\n") {
@@ -178,5 +178,5 @@ func escape(text string) string {
 	return strings.NewReplacer(`\`, `\e`, `-`, `\-`).Replace(text)
 }
 
-// quote makes an argument of a request of a text.
+// quote returns a text as an argument of a request.
 func quote(text string) string { return `"` + strings.ReplaceAll(escape(text), `"`, `""`) + `"` }

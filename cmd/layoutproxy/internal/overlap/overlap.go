@@ -31,8 +31,8 @@ type Place struct {
 	// ids are the device and inode of resolved and of each directory above it, itself
 	// first; zero for one that does not exist.
 	ids []inode
-	// spots are where resolved, and each mount below it, is in its file system: two
-	// mounts of one directory have equal ones.
+	// spots are the positions of resolved, and of each mount below it, in their file systems. Two
+	// mounts of one directory have the same one.
 	spots []spot
 }
 
@@ -48,7 +48,7 @@ type relation struct {
 	reason string
 }
 
-// relate compares two places by what they resolve to.
+// relate compares two resolved places.
 func relate(a, b Place) relation {
 	switch {
 	case a.resolved == b.resolved:
@@ -111,9 +111,9 @@ func (e *Error) Error() string {
 
 // findOverlap finds two places that must not contain one another but do, or returns nil.
 //
-//   - The store, the drop directory and a source or bundle may not be one another nor
-//     contain one another: what is read as a bundle is moved or removed, a store is only
-//     read by its journal, and what is dropped is served only once it is verified.
+//   - The store, the drop directory and a source or bundle may not be the same nor contain one
+//     another: dropped bundles are moved or removed, and served only once they are verified, and a
+//     store may be read only through its journal.
 //   - Two sources may: they are only read.
 //   - The cache may be anywhere but in the drop directory, where it would be a bundle.
 func findOverlap(places []Place) *Error {
@@ -127,7 +127,7 @@ func findOverlap(places []Place) *Error {
 	return nil
 }
 
-// isLegal reports whether two roles may be related so.
+// isLegal reports whether places with these roles may have this relation.
 func isLegal(a, b Role, kind string) bool {
 	reading := func(r Role) bool { return r == Source || r == Bundle }
 	switch {
@@ -141,7 +141,7 @@ func isLegal(a, b Role, kind string) bool {
 	return false
 }
 
-// overlapHint says what to do about an overlap.
+// overlapHint returns the advice on an overlap.
 func overlapHint(e *Error) string {
 	roles := []Role{e.a.Role, e.b.Role}
 	hint := "use separate directories, best on one file system: /srv/in and /srv/store"

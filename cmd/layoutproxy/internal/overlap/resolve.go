@@ -7,17 +7,19 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
 // maxLinks bounds the links that are followed in one path.
 const maxLinks = 40
 
-// resolvePlace finds where a path really is. Something that does not exist yet is where it
-// would be created. Errors: those of the file system, except that something is missing.
+// resolvePlace resolves a path. If it does not exist, it is where it would be created. Errors: those
+// of the file system, except that the path does not exist.
 func resolvePlace(r Role, name string, mounts []mount) (Place, error) {
 	p := Place{Role: r, Path: name}
 	if bucket.IsPlace(name) {
@@ -49,9 +51,17 @@ func resolvePlace(r Role, name string, mounts []mount) (Place, error) {
 	return p, nil
 }
 
-func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) || isNotDirectory(err) }
+func missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+}
 
-// resolve follows the links of an absolute path, also where its end does not exist.
+// inodeOf returns the device and inode of a file, or zero if the system has none.
+func inodeOf(info fs.FileInfo) inode {
+	state, _ := fileid.Of(info)
+	return inode{state.Device, state.Inode}
+}
+
+// resolve follows the links of an absolute path, even if it does not exist.
 func resolve(name string, links int) (string, error) {
 	real, err := filepath.EvalSymlinks(name)
 	if err == nil || !missing(err) || name == filepath.Dir(name) {
@@ -64,7 +74,7 @@ func resolve(name string, links int) (string, error) {
 	name = filepath.Join(parent, filepath.Base(name))
 	to, err := os.Readlink(name)
 	if err != nil {
-		return name, nil // nothing is there, and no link either
+		return name, nil // neither a file nor a link
 	}
 	if links == 0 {
 		return "", fmt.Errorf("%s: too many links", name)
@@ -100,7 +110,8 @@ func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// spotsOf says where a resolved path, and each mount below it, is in its file system.
+// spotsOf returns the positions of a resolved path, and of each mount below it, in their file
+// systems.
 func spotsOf(name string, mounts []mount) (all []spot) {
 	var own *mount
 	for i, m := range mounts {
@@ -120,7 +131,7 @@ func spotsOf(name string, mounts []mount) (all []spot) {
 	return all
 }
 
-// resolvePlaces resolves what the flags name. unknown is why some of it could not be.
+// resolvePlaces resolves places. unknown has the errors of those that it leaves out.
 func resolvePlaces(named []Place) (all []Place, unknown error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil && !missing(err) { // other systems have none
@@ -138,8 +149,8 @@ func resolvePlaces(named []Place) (all []Place, unknown error) {
 	return all, unknown
 }
 
-// Check fails with an [exit.UsageError] if two of the places overlap and must not. A
-// place that cannot be resolved is left to the code that opens it.
+// Check fails with an [exit.UsageError] if two of the places overlap and must not. It ignores a place
+// that cannot be resolved, which the code that opens it reports.
 func Check(named ...Place) error {
 	all, _ := resolvePlaces(named)
 	if e := findOverlap(all); e != nil {
@@ -152,7 +163,7 @@ func Check(named ...Place) error {
 func CheckNotStore(dir string) error {
 	p, err := resolvePlace(Bundle, dir, nil)
 	if err != nil {
-		return nil // whoever writes there says so
+		return nil // the code that writes there reports it
 	}
 	for at := p.resolved; ; at = filepath.Dir(at) {
 		if _, err := os.Lstat(filepath.Join(at, journal.StateFile)); err == nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// DefaultGrace is how long running pulls have to complete after a prune.
+// DefaultGrace is the time that running pulls have to complete after a prune.
 const DefaultGrace = 15 * time.Minute
 
 // policyFile is the content of a policy file. Its keys are the names of the flags of prune.

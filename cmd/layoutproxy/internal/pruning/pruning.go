@@ -108,15 +108,15 @@ func channels(of string, all []ready.Channel) (found []prune.Channel) {
 	return found
 }
 
-// check compares the verdict on each kept release before and after. It compares the blobs of
-// each image, and so does not rely on the decisions being right.
+// check compares the verdicts on each kept release before and after the prune. It derives them from
+// the blobs of each image, and so does not rely on the plan being right.
 func (v *verdicts) check(e prune.Effect) error {
 	after := remaining(v.facts, e)
 	before, then := ready.Judge(v.facts, ready.Question{}), ready.Judge(after, ready.Question{})
 	for _, x := range then.Versions {
 		i := slices.IndexFunc(before.Versions, func(o ready.VersionVerdict) bool { return o.Version == x.Version })
 		if i < 0 {
-			return fmt.Errorf("%w: %s was not known to be needed", prune.ErrNotReady, x.Version)
+			return fmt.Errorf("%w: %s was not found before the prune", prune.ErrNotReady, x.Version)
 		}
 		old := before.Versions[i]
 		for _, r := range x.Reasons {

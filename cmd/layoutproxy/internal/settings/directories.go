@@ -3,7 +3,14 @@ package settings
 import (
 	"os"
 	"path/filepath"
+
+	"github.com/spf13/pflag"
 )
+
+// AddCacheFlag adds --cache-dir for commands that only cache archive indexes.
+func AddCacheFlag(f *pflag.FlagSet, dir *string) {
+	f.StringVar(dir, "cache-dir", CacheDir(), "`directory` that keeps archive indexes; empty means nowhere")
+}
 
 // CacheDir returns layoutproxy's directory in the user's cache directory, or empty without one.
 func CacheDir() string {

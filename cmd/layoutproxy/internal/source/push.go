@@ -11,14 +11,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// PlanPush opens the sources and plans a push of them. flags say where archive indexes are cached
-// and how buckets are reached.
+// PlanPush opens the sources and plans a push of them. flags have the cache directory and the object
+// store.
 func PlanPush(ctx context.Context, s *settings.Selection, flags settings.Tree, sources []string, to client.Reference) (*layoutstore.Tree, *push.Plan, error) {
 	sources, err := s.Sources(sources)
 	if err != nil {
 		return nil, nil, err
 	}
-	// The names of the registry, so that whatever is wrong with one is found.
+	// The tree has the names of the registry, so that an illegal one is found.
 	flags.Roots, flags.NoEditionSplit, flags.VerifyKey = []string{to.Path}, s.Repositories.NoEditionSplit, s.VerifyKey
 	tree, err := Open(ctx, flags.Options(sources))
 	if err != nil {
@@ -30,7 +30,7 @@ func PlanPush(ctx context.Context, s *settings.Selection, flags settings.Tree, s
 		return err
 	})
 	if errors.Is(err, push.ErrName) {
-		hint := "choose another PATH in REGISTRY/PATH, or leave the repository out with --exclude"
+		hint := "choose another PATH in REGISTRY/PATH, or skip the repository with --exclude"
 		if to.Path == "" {
 			hint = "add the path to the registry: " + to.Registry + "/" + ownRoot(ctx, flags, sources)
 		}
@@ -39,7 +39,8 @@ func PlanPush(ctx context.Context, s *settings.Selection, flags settings.Tree, s
 	return tree, plan, err
 }
 
-// ownRoot returns the root that a bundle names itself, or that of Deckhouse's most frequent edition.
+// ownRoot returns the root that the references in a bundle name, or else that of Deckhouse's most
+// common edition.
 func ownRoot(ctx context.Context, flags settings.Tree, sources []string) string {
 	flags.Roots = []string{layoutstore.AutoRoot}
 	if tree, err := Open(ctx, flags.Options(sources)); err == nil {

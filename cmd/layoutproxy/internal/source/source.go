@@ -1,5 +1,4 @@
-// Package source opens the sources of a command and plans pushes of them. Its errors carry
-// hints.
+// Package source opens the sources of a command and plans pushes of them. Its errors have hints.
 package source
 
 import (
@@ -26,7 +25,7 @@ func Open(ctx context.Context, options layoutstore.Options) (*layoutstore.Tree, 
 	return tree, exit.SourceError(err)
 }
 
-// Check checks a tree, and returns what it has checked.
+// Check checks a tree, and returns the snapshot that it checked.
 func Check(ctx context.Context, tree *layoutstore.Tree) (snapshot *layoutstore.Snapshot, err error) {
 	err = tree.ReadWith(ctx, func(s *layoutstore.Snapshot) error {
 		snapshot = s
