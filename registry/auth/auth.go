@@ -7,15 +7,15 @@
 // ones gets 401, the challenge, and the error body of the registry API.
 //
 // Both are access controllers of distribution. Its own controller for passwords is not
-// used: it creates a missing file and logs the password it wrote, reads a half-written
-// file, and hashes on every request. Its controller for tokens is used, and its keys are
-// read again when they change.
+// used: it creates a missing file and logs the password that it wrote to it, uses a
+// half-written file, and hashes on every request. Its controller for tokens is used, and
+// created again when its keys change.
 //
 // Files are only read. While a file cannot be used, for example in the middle of a change,
 // its last good content applies. A change takes effect within two seconds, also for
 // clients that have logged in before. No password and no token is stored or logged: a
-// keyed hash of a valid pair is remembered for a minute. The response is passed on
-// unwrapped, so that the kernel still sends a plain blob from its file to the socket.
+// keyed hash of a valid pair is remembered for a minute. The response is not wrapped, so that
+// the kernel still sends a plain blob from its file to the socket.
 package auth
 
 import (
@@ -38,10 +38,10 @@ type Options struct {
 	// Scope returns the resource that a request reads, in the terms of the token
 	// specification: "repository" and its name, "registry" and "catalog", or "" and "".
 	Scope func(*http.Request) (kind, name string)
-	// Refuse answers a request that is not let through; nil means with the error body of the
-	// registry API. The challenge is among the headers already.
+	// Refuse answers a refused request, after the challenge has been added to the headers. If
+	// it is nil, the answer has the error body of the registry API.
 	Refuse func(w http.ResponseWriter, status int, reason string)
-	// Log reports when files are read again or cannot be used.
+	// Log gets a line when files are read again or cannot be used.
 	Log *zap.Logger
 }
 
@@ -58,8 +58,7 @@ func watch[T any](log *zap.Logger, files []string, read func() (T, error)) (*rel
 
 type guard struct {
 	next       http.Handler
-	scope      func(*http.Request) (kind, name string)
-	refuse     func(w http.ResponseWriter, status int, reason string)
+	options    Options
 	controller auth.AccessController
 }
 
@@ -69,7 +68,7 @@ func New(next http.Handler, o Options) (http.Handler, error) {
 	if next == nil || o.Scope == nil || o.Log == nil {
 		return nil, errors.New("authentication needs a handler, a scope and a log")
 	}
-	g := &guard{next: next, scope: o.Scope, refuse: o.Refuse}
+	g := &guard{next: next, options: o}
 	var err error
 	switch {
 	case o.Htpasswd != "" && o.Token != Token{}:
@@ -102,8 +101,8 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	} else if answer = errcode.ErrorCodeTooManyRequests; errors.Is(err, errBusy) {
 		h.Set("Retry-After", "1")
 	}
-	if g.refuse != nil {
-		g.refuse(w, answer.Descriptor().HTTPStatusCode, err.Error())
+	if g.options.Refuse != nil {
+		g.options.Refuse(w, answer.Descriptor().HTTPStatusCode, err.Error())
 		return
 	}
 	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
@@ -111,10 +110,10 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_ = errcode.ServeJSON(w, answer.WithDetail(err.Error()))
 }
 
-// access returns the access that a request needs. There is nothing to write: a client that
-// tries needs no more than pull, and the registry answers that it is read-only.
+// access returns the access that a request needs. It is the same for all methods: a client that
+// tries to write needs only pull, and the registry answers that it is read-only.
 func (g *guard) access(req *http.Request) []auth.Access {
-	kind, name := g.scope(req)
+	kind, name := g.options.Scope(req)
 	if kind == "" {
 		return nil
 	}

@@ -140,7 +140,7 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
-func TestCredentialFilesThatCannotBeUsed(t *testing.T) {
+func TestUnusableCredentialFiles(t *testing.T) {
 	dir := t.TempDir()
 	missing, bad, key := filepath.Join(dir, "missing"), filepath.Join(dir, "bad"), filepath.Join(dir, "key")
 	write(t, bad, "ann:secret")
@@ -159,26 +159,26 @@ func TestCredentialFilesThatCannotBeUsed(t *testing.T) {
 	}
 	for name, o := range map[string]auth.Options{
 		"missing": {Htpasswd: missing}, "bad": {Htpasswd: bad}, "a directory": {Htpasswd: dir}, "nothing": {},
-		"both":             {Htpasswd: bad, Token: whole},
-		"no realm":         with(func(t *auth.Token) { t.Realm = "" }),
-		"a realm of files": with(func(t *auth.Token) { t.Realm = "file:///token" }),
-		"no service":       with(func(t *auth.Token) { t.Service = "" }),
-		"no issuer":        with(func(t *auth.Token) { t.Issuer = "" }),
-		"no keys":          with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", "" }),
-		"keys missing":     with(func(t *auth.Token) { t.JWKS = missing }),
-		"keys a directory": with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", dir }),
-		"keys a pipe":      with(func(t *auth.Token) { t.JWKS = pipe }),
-		"keys empty":       with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", key }),
+		"both":                {Htpasswd: bad, Token: whole},
+		"no realm":            with(func(t *auth.Token) { t.Realm = "" }),
+		"an invalid realm":    with(func(t *auth.Token) { t.Realm = "file:///token" }),
+		"no service":          with(func(t *auth.Token) { t.Service = "" }),
+		"no issuer":           with(func(t *auth.Token) { t.Issuer = "" }),
+		"no keys":             with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", "" }),
+		"keys missing":        with(func(t *auth.Token) { t.JWKS = missing }),
+		"a directory as keys": with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", dir }),
+		"a pipe as keys":      with(func(t *auth.Token) { t.JWKS = pipe }),
+		"keys empty":          with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", key }),
 	} {
 		o.Log, o.Scope = zap.NewNop(), registry.Scope
 		if _, err := auth.New(http.NotFoundHandler(), o); err == nil {
 			t.Errorf("%s: no error", name)
 		} else if strings.Contains(err.Error(), "secret") {
-			t.Errorf("%s: the error tells what is in the file: %v", name, err)
+			t.Errorf("%s: the error contains text of the file: %v", name, err)
 		}
 	}
 	if _, err := os.Stat(missing); !os.IsNotExist(err) {
-		t.Errorf("a missing file was made: %v", err)
+		t.Errorf("a missing file was created: %v", err)
 	}
 	o := auth.Options{Token: whole, Log: zap.NewNop(), Scope: registry.Scope}
 	if _, err := auth.New(http.NotFoundHandler(), o); err != nil {
@@ -186,9 +186,9 @@ func TestCredentialFilesThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// A truncated file may get its new size before its new time: an empty file with the time
-// of the last valid one is not used.
-func TestHtpasswdCutBeforeItsTime(t *testing.T) {
+// A file system may set the size of a truncated file before its time. An empty file with
+// the time of the last valid one is not used.
+func TestHtpasswdTruncatedBeforeNewTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "htpasswd")
 		write(t, file, entry(t, "ann", "a")+entry(t, "bob", "b"))
@@ -217,8 +217,8 @@ func TestHtpasswdCutBeforeItsTime(t *testing.T) {
 	})
 }
 
-// The file is replaced, written in place step by step, broken, emptied and removed under
-// load: valid users can always pull, and removed users cannot after two seconds.
+// While the file is replaced, written in place step by step, broken, emptied and removed
+// under load, valid users can always pull. Removed users cannot after two seconds.
 func TestHtpasswdChangesUnderLoad(t *testing.T) { synctest.Test(t, htpasswdChangesUnderLoad) }
 
 func htpasswdChangesUnderLoad(t *testing.T) {
@@ -268,11 +268,11 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 		t.Error("bob may not pull")
 	}
 	swap(ann)
-	counts("swapped without bob", false)
+	counts("replaced without bob", false)
 	swap(ann + bob)
-	counts("swapped with bob", true)
+	counts("replaced with bob", true)
 
-	// In place, in pieces that may end in the middle of a line.
+	// In place, in parts that may end in the middle of a line.
 	write(t, file, "")
 	time.Sleep(100 * time.Millisecond)
 	write(t, file, bob)
@@ -280,7 +280,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 	write(t, file, bob+ann[:30])
 	time.Sleep(1500 * time.Millisecond) // a writer that hangs
 	if !may("bob", "b") {
-		t.Error("the last good file does not count while a new one is half written")
+		t.Error("the last valid file is not used while a new one is half written")
 	}
 	write(t, file, ann)
 	counts("written in place without bob", false)
@@ -290,7 +290,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 	}
 	time.Sleep(1500 * time.Millisecond)
 	swap(ann + bob)
-	counts("back after it was removed", true)
+	counts("restored after removal", true)
 
 	close(stop)
 	load.Wait()
@@ -303,18 +303,18 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 			t.Errorf("logged: %s", text)
 		}
 	}
-	// The list is emptied: then nobody may pull.
+	// With an empty list, nobody may pull.
 	swap("# nobody\n")
 	time.Sleep(2 * time.Second)
 	if may("ann", "a") || may("bob", "b") {
-		t.Error("an empty list lets somebody in")
+		t.Error("an empty list allows a login")
 	}
 }
 
-// A change that happened long ago takes effect at the first request.
-func TestChangeWhileNobodyAsks(t *testing.T) { synctest.Test(t, changeWhileNobodyAsks) }
+// A change from long ago takes effect at the first request.
+func TestOldChangeAtFirstRequest(t *testing.T) { synctest.Test(t, oldChangeAtFirstRequest) }
 
-func changeWhileNobodyAsks(t *testing.T) {
+func oldChangeAtFirstRequest(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
 	write(t, file, entry(t, "ann", "a"))
 	h, _ := guarded(t, auth.Options{Htpasswd: file})
@@ -331,7 +331,7 @@ func changeWhileNobodyAsks(t *testing.T) {
 	for range 20 { // concurrently: no request uses a result that another one is replacing
 		clients.Go(func() {
 			if resp := ask(h, "GET", "/v2/", basic("ann", "a")); resp.StatusCode != http.StatusUnauthorized {
-				t.Errorf("a user who is gone: %s", resp.Status)
+				t.Errorf("a removed user: %s", resp.Status)
 			}
 		})
 	}
@@ -339,7 +339,7 @@ func changeWhileNobodyAsks(t *testing.T) {
 }
 
 func TestTokens(t *testing.T) {
-	// What the controller writes about a refused token would be the client's to choose.
+	// The client would choose the text that the controller logs about a refused token.
 	var controllerLog strings.Builder
 	logrus.SetLevel(logrus.InfoLevel)
 	logrus.SetOutput(&controllerLog)
@@ -420,8 +420,8 @@ func symmetric(t *testing.T) string {
 	return raw
 }
 
-// The keys of the token server are changed without a restart.
-func TestTokenKeysReadAgain(t *testing.T) { synctest.Test(t, tokenKeysReadAgain) }
+// The keys of the token server change without a restart.
+func TestTokenKeysReload(t *testing.T) { synctest.Test(t, tokenKeysReadAgain) }
 
 func tokenKeysReadAgain(t *testing.T) {
 	dir := t.TempDir()
@@ -437,7 +437,7 @@ func tokenKeysReadAgain(t *testing.T) {
 	write(t, jwks, "{")
 	time.Sleep(1500 * time.Millisecond)
 	if status(old) != http.StatusNoContent {
-		t.Error("the last good keys do not count while the file is broken")
+		t.Error("the last valid keys are not used while the file is broken")
 	}
 	next.WriteKeys(dir)
 	write(t, jwks, read(t, jwks))
@@ -447,7 +447,7 @@ func tokenKeysReadAgain(t *testing.T) {
 	}
 }
 
-// A header lets a client in only if its credentials are valid.
+// A request is authorized only if the credentials in its header are valid.
 func FuzzAuthorization(f *testing.F) {
 	dir := f.TempDir()
 	file := filepath.Join(dir, "htpasswd")
@@ -484,7 +484,7 @@ func FuzzAuthorization(f *testing.F) {
 			right := name == "password" && user == "ann" && password == "a" ||
 				name == "token" && strings.EqualFold(authorization[:min(7, len(authorization))], "bearer ") && authorization[min(7, len(authorization)):] == good[7:]
 			if w.Code == http.StatusNoContent && !right {
-				t.Fatalf("by %s: %q was let in", name, authorization)
+				t.Fatalf("by %s: %q was authorized", name, authorization)
 			}
 			if w.Code != http.StatusNoContent && (w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "") {
 				t.Fatalf("by %s: %q: %d, challenge %q", name, authorization, w.Code, w.Header().Get("WWW-Authenticate"))

@@ -2,14 +2,15 @@ package auth
 
 import (
 	"crypto/sha256"
+	"maps"
 	"sync"
 	"time"
 )
 
-// remembered holds the keys of recently verified pairs.
+// remembered are the keys of recently verified pairs of name and password.
 type remembered struct {
 	mu   sync.RWMutex
-	ends map[[sha256.Size]byte]time.Time
+	ends map[[sha256.Size]byte]time.Time // when each key expires
 }
 
 const (
@@ -23,7 +24,7 @@ func (r *remembered) contains(key [sha256.Size]byte) bool {
 	return time.Now().Before(r.ends[key])
 }
 
-// add remembers a key. If there are too many, it drops the expired ones, or else any.
+// add remembers a key. If there are too many, it drops the expired ones, and then any.
 func (r *remembered) add(key [sha256.Size]byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -32,11 +33,7 @@ func (r *remembered) add(key [sha256.Size]byte) {
 		r.ends = map[[sha256.Size]byte]time.Time{}
 	}
 	if len(r.ends) >= maxRemembered {
-		for k, end := range r.ends {
-			if !now.Before(end) {
-				delete(r.ends, k)
-			}
-		}
+		maps.DeleteFunc(r.ends, func(_ [sha256.Size]byte, end time.Time) bool { return !now.Before(end) })
 		for k := range r.ends {
 			if len(r.ends) < maxRemembered {
 				break

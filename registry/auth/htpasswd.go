@@ -12,9 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// users are the users of a file, with their hashes.
+// users are the users of an htpasswd file.
 type users struct {
-	hashes map[string][]byte
+	hashes map[string][]byte // by name
 	// dummy is compared for unknown users, so that the response time does not reveal which
 	// users exist.
 	dummy []byte
@@ -30,13 +30,13 @@ func (u users) hashOf(name string) (hash []byte, known bool) {
 
 const (
 	maxHtpasswd = 4 << 20 // bytes
-	// maxCost is the highest accepted cost of a hash. Each step doubles the time of a
-	// login, which takes seconds at this one.
+	// maxCost is the highest accepted cost of a hash. A login then takes seconds; each
+	// further step would double that.
 	maxCost  = 15
 	hashSize = 60
 )
 
-// readUsers reads a file of users.
+// readUsers reads an htpasswd file.
 func readUsers(file string) (users, error) {
 	data, err := plainfile.Read(file, maxHtpasswd)
 	if err != nil {

@@ -33,29 +33,29 @@ func TestParseUsers(t *testing.T) {
 		t.Errorf("the dummy costs %d, %v", cost, err)
 	}
 	for name, c := range map[string]struct{ data, want string }{
-		"half a hash":      {"ann:" + a + "\nbob:" + b[:40], "line 2: truncated bcrypt hash"},
-		"half a name":      {"ann:" + a + "\nbo", "line 2: not USER:HASH"},
-		"no name":          {":" + a, "line 1: not USER:HASH"},
-		"MD5":              {"ann:$apr1$abc$def", "line 1: not a bcrypt hash"},
-		"SHA":              {"ann:{SHA}5siv5c0SHx681xU6GiSx9ZQryqs=", "line 1: not a bcrypt hash"},
-		"a clear password": {"ann:secret", "line 1: not a bcrypt hash"},
-		"twice":            {"ann:" + a + "\nann:" + b, "line 2: duplicate user"},
-		"twice, once bad":  {"ann:" + a + "\nann:" + b[:40], "line 2: truncated bcrypt hash"},
-		"an endless line":  {"\n# " + strings.Repeat("x", 1<<16) + "\nann:" + a, "line 2: longer than 65536 bytes"},
-		"too expensive":    {"ann:" + strings.Replace(a, "$04$", "$31$", 1), "line 1: bcrypt cost 31"},
-		"a foreign byte":   {"ann:" + a[:59] + "!", "line 1: truncated"},
+		"half a hash":        {"ann:" + a + "\nbob:" + b[:40], "line 2: truncated bcrypt hash"},
+		"half a name":        {"ann:" + a + "\nbo", "line 2: not USER:HASH"},
+		"no name":            {":" + a, "line 1: not USER:HASH"},
+		"MD5":                {"ann:$apr1$abc$def", "line 1: not a bcrypt hash"},
+		"SHA":                {"ann:{SHA}5siv5c0SHx681xU6GiSx9ZQryqs=", "line 1: not a bcrypt hash"},
+		"a plain password":   {"ann:secret", "line 1: not a bcrypt hash"},
+		"twice":              {"ann:" + a + "\nann:" + b, "line 2: duplicate user"},
+		"twice, once bad":    {"ann:" + a + "\nann:" + b[:40], "line 2: truncated bcrypt hash"},
+		"a line without end": {"\n# " + strings.Repeat("x", 1<<16) + "\nann:" + a, "line 2: longer than 65536 bytes"},
+		"too expensive":      {"ann:" + strings.Replace(a, "$04$", "$31$", 1), "line 1: bcrypt cost 31"},
+		"an invalid byte":    {"ann:" + a[:59] + "!", "line 1: truncated"},
 	} {
 		_, err := parseUsers([]byte(c.data))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 		if err != nil && (strings.Contains(err.Error(), "ann") || strings.Contains(err.Error(), "secret")) {
-			t.Errorf("%s: the error says what stands in the file: %v", name, err)
+			t.Errorf("%s: the error contains text of the file: %v", name, err)
 		}
 	}
 }
 
-func TestTooManyUsers(t *testing.T) {
+func TestHtpasswdTooLarge(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
 	if err := os.WriteFile(file, []byte(strings.Repeat("#\n", maxHtpasswd/2)+"#"), 0o600); err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func TestTooManyUsers(t *testing.T) {
 	}
 }
 
-// A file is accepted completely or not at all: each user's hash is in it, and bcrypt can use it.
+// An accepted file has all of its users, each with a hash that bcrypt can use.
 func FuzzHtpasswd(f *testing.F) {
 	good := "ann:" + hash(f, "a") + "\n# comment\nbob:" + hash(f, "b") + "\n"
 	for i := 0; i <= len(good); i += 7 {
@@ -77,7 +77,7 @@ func FuzzHtpasswd(f *testing.F) {
 		u, err := parseUsers([]byte(data))
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "line ") && !strings.Contains(err.Error(), "too long") {
-				t.Fatalf("an error without a line: %v", err)
+				t.Fatalf("an error without a line number: %v", err)
 			}
 			return
 		}

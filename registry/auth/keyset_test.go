@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
 )
 
-// Whatever is in a set of keys, it lets in nobody whose key is not in it: not without a token, not
-// with one of another key, and not with one that names a shared secret.
+// A token is accepted only if its key is in the set of keys: no missing token, no token of another
+// key, and none signed with a shared secret.
 func FuzzKeySet(f *testing.F) {
 	dir := f.TempDir()
 	server, stranger := tokentest.New(f), tokentest.New(f)

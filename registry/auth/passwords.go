@@ -18,20 +18,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// passwords is an access controller with a file of users.
+// passwords is an access controller with an htpasswd file.
 type passwords struct {
 	users      *reload.Value[users]
 	secret     [32]byte // keys the hashes of remembered pairs
 	remembered remembered
 
-	// Bcrypt is slow by design, and anyone can ask for it. So each pair is verified only
-	// once at a time, and only a few pairs in parallel. Known clients are answered meanwhile.
+	// Bcrypt is slow by design, and any client can cause it. So concurrent requests with the
+	// same pair verify it once, and only a few pairs are verified in parallel. Requests with
+	// remembered pairs do not wait.
 	verifying singleflight.Group
 	slots     chan struct{}
 	waiting   atomic.Int64
 }
 
-// maxWaiting is how many verifications may wait for others.
+// maxWaiting limits how many verifications run or wait.
 const maxWaiting = 64
 
 // errBusy means that too many passwords are being verified.
@@ -53,8 +54,8 @@ func newPasswords(file string, log *zap.Logger) (*passwords, error) {
 	return p, err
 }
 
-// Authorized grants access to anyone with the password of a user. Errors: a challenge,
-// errBusy, the context's.
+// Authorized grants access to a request with the name and password of a user. Errors: a
+// challenge, errBusy, the context's.
 func (p *passwords) Authorized(req *http.Request, _ ...auth.Access) (*auth.Grant, error) {
 	name, password, ok := req.BasicAuth()
 	if !ok {
@@ -81,8 +82,8 @@ func (p *passwords) Authorized(req *http.Request, _ ...auth.Access) (*auth.Grant
 	return &auth.Grant{User: auth.UserInfo{Name: name}}, nil
 }
 
-// key identifies a pair that was verified against a hash: another hash gives another key.
-// Keys cannot be forged without the secret.
+// key returns a key for a pair and the hash that it is verified against, so that a new hash
+// invalidates the old key. It cannot be computed without the secret.
 func (p *passwords) key(name, password string, hash []byte) [sha256.Size]byte {
 	b := make([]byte, 0, 256)
 	b = append(b, p.secret[:]...)

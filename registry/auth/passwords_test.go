@@ -15,7 +15,7 @@ import (
 	"go.uber.org/zap"
 )
 
-func TestPairsAreRememberedByAHashOnly(t *testing.T) {
+func TestPairsAreRememberedAsHashes(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
 	if err := os.WriteFile(file, []byte("ann:"+hash(t, "a")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -42,14 +42,14 @@ func TestPairsAreRememberedByAHashOnly(t *testing.T) {
 	if n := len(p.remembered.ends); n != 1 {
 		t.Errorf("%d pairs are remembered, want the right one", n)
 	}
-	// A remembered pair, while all slots are taken.
+	// A remembered pair is accepted while all slots are taken.
 	for range cap(p.slots) {
 		p.slots <- struct{}{}
 	}
 	if err := login("ann", "a"); err != nil {
 		t.Errorf("a known pair while others are verified: %v", err)
 	}
-	// A flood of unknown clients is asked to retry, and only a bounded number waits.
+	// Of many unknown clients, only a limited number waits; the others have to retry.
 	const flood = 2 * maxWaiting
 	var clients sync.WaitGroup
 	busy := make(chan error, flood)
@@ -72,7 +72,7 @@ func TestPairsAreRememberedByAHashOnly(t *testing.T) {
 	}
 }
 
-func TestRememberedIsBoundedAndEnds(t *testing.T) {
+func TestRememberedPairsAreLimitedAndExpire(t *testing.T) {
 	var r remembered
 	key := func(i uint32) (k [sha256.Size]byte) {
 		binary.BigEndian.PutUint32(k[:], i)

@@ -21,9 +21,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// Nobody logs in under an unknown name, not even with the password of the hash that is
-// compared in its place.
-func TestUnknownUserWithThePasswordOfTheDummy(t *testing.T) {
+// No login succeeds under an unknown name, even with the password of the dummy hash.
+func TestUnknownUserWithPasswordOfDummyHash(t *testing.T) {
 	value, err := reload.New(reload.Options[users]{Read: func() (users, error) {
 		return users{hashes: map[string][]byte{"ann": []byte(hash(t, "a"))}, dummy: []byte(hash(t, "dummy"))}, nil
 	}})
@@ -41,8 +40,8 @@ func TestUnknownUserWithThePasswordOfTheDummy(t *testing.T) {
 	}
 }
 
-// The dummy costs as much as the most expensive hash, and each version of bcrypt is one.
-func TestCostOfTheDummy(t *testing.T) {
+// The dummy hash costs as much as the most expensive hash of a user.
+func TestDummyHashCost(t *testing.T) {
 	expensive, err := bcrypt.GenerateFromPassword([]byte("b"), bcrypt.MinCost+1)
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +54,7 @@ func TestCostOfTheDummy(t *testing.T) {
 	if cost, err := bcrypt.Cost(u.dummy); err != nil || cost != bcrypt.MinCost+1 {
 		t.Errorf("cost %d: %v", cost, err)
 	}
-	// A password of a stranger costs as much to refuse as a wrong one.
+	// A password is compared with a hash for unknown users too.
 	if stranger, known := u.hashOf("stranger"); known || string(stranger) != string(u.dummy) {
 		t.Errorf("compared with %q, known: %v", stranger, known)
 	}
@@ -63,31 +62,31 @@ func TestCostOfTheDummy(t *testing.T) {
 		t.Errorf("compared with %q, known: %v", of, known)
 	}
 	if _, err := parseUsers([]byte("a:$2a$xx$" + strings.Repeat("A", 53))); err == nil || !strings.Contains(err.Error(), "malformed") {
-		t.Errorf("a cost that is no number: %v", err)
+		t.Errorf("malformed cost: %v", err)
 	}
 }
 
-// Two pairs have two keys, wherever the name ends, and no key is that of another process.
-func TestKeysOfPairs(t *testing.T) {
+// Different pairs and different processes have different keys.
+func TestKeysOfRememberedPairs(t *testing.T) {
 	var p, other passwords
 	other.secret[0] = 1
 	h := []byte(hash(t, "a"))
 	if p.key("x"+string(h)+"p", "q", h) == p.key("x", "p"+string(h)+"q", h) {
-		t.Error("two pairs have one key")
+		t.Error("two pairs have the same key")
 	}
 	if p.key("x", "p", h) == other.key("x", "p", h) {
 		t.Error("a key does not depend on the secret")
 	}
 	if p.key("x", "p", h) == p.key("x", "p", []byte(hash(t, "b"))) {
-		t.Error("an old password counts after its hash was replaced")
+		t.Error("the key stays the same after the hash was replaced")
 	}
 	if p.key("x", "p", h) == p.key("y", "p", h) {
-		t.Error("two users with one hash have one key")
+		t.Error("two users with the same hash have the same key")
 	}
 }
 
-// The greatest cost is accepted, and of one more the error says why not.
-func TestGreatestCost(t *testing.T) {
+// The highest cost is accepted; for a higher one the error gives the reason.
+func TestHighestBcryptCost(t *testing.T) {
 	form := "$2a$%02d$" + strings.Repeat("A", 53)
 	if cost, err := checkHash(fmt.Sprintf(form, maxCost)); cost != maxCost || err != nil {
 		t.Errorf("%d, %v", cost, err)
@@ -97,8 +96,8 @@ func TestGreatestCost(t *testing.T) {
 	}
 }
 
-// A file without users is reported, and one that cannot be read is an error only.
-func TestFileWithoutUsersIsReported(t *testing.T) {
+// A file without users is logged. For an unreadable file there is only the error.
+func TestHtpasswdWithoutUsersIsLogged(t *testing.T) {
 	dir := t.TempDir()
 	for content, lines := range map[string]int{"# nobody\n": 1, "ann:" + hash(t, "a"): 0, "ann": 0} {
 		file := filepath.Join(dir, "htpasswd")
@@ -115,7 +114,7 @@ func TestFileWithoutUsersIsReported(t *testing.T) {
 	}
 }
 
-// Expired pairs are forgotten first.
+// Expired pairs are dropped first.
 func TestExpiredPairsAreForgottenFirst(t *testing.T) {
 	r := remembered{ends: map[[32]byte]time.Time{}}
 	live := [32]byte{0: 255}
@@ -125,7 +124,7 @@ func TestExpiredPairsAreForgottenFirst(t *testing.T) {
 	}
 	r.add([32]byte{0: 254})
 	if !r.contains(live) || !r.contains([32]byte{0: 254}) || len(r.ends) != 2 {
-		t.Errorf("%d pairs, the live one is there: %v", len(r.ends), r.contains(live))
+		t.Errorf("%d pairs, with the valid one: %v", len(r.ends), r.contains(live))
 	}
 }
 
@@ -153,13 +152,13 @@ func TestTokenOptions(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := newTokens(o, zap.NewNop()); err == nil {
-			t.Errorf("%s: files that are missing are taken", name)
+			t.Errorf("%s: missing files are accepted", name)
 		}
 	}
 }
 
-// A client that leaves while others are verified is not answered, and nothing is said of its password.
-func TestClientsThatLeaveWhileTheyWait(t *testing.T) {
+// A client that disconnects while it waits gets no answer, and its password is not judged.
+func TestClientDisconnectsWhileWaiting(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
 	layouttest.WriteFile(t, file, "ann:"+hash(t, "secret")+"\n")
 	p, err := newPasswords(file, zap.NewNop())
@@ -184,7 +183,7 @@ func TestClientsThatLeaveWhileTheyWait(t *testing.T) {
 	}
 }
 
-func TestNewNeedsAllOfIt(t *testing.T) {
+func TestNewRequiresOptions(t *testing.T) {
 	next := http.NotFoundHandler()
 	scope := func(*http.Request) (kind, name string) { return "", "" }
 	for _, missing := range []int{0, 1, 2} {
@@ -208,8 +207,8 @@ type failing struct{ error }
 
 func (f failing) Authorized(*http.Request, ...auth.Access) (*auth.Grant, error) { return nil, f.error }
 
-// A client that has to wait learns for how long; one whose body nobody reads is cut off.
-func TestAnswersWithoutAChallenge(t *testing.T) {
+// Retry-After says how long to wait; a request with a body closes the connection.
+func TestErrorAnswers(t *testing.T) {
 	scope := func(*http.Request) (kind, name string) { return "", "" }
 	for _, c := range []struct {
 		err                            error
@@ -222,18 +221,18 @@ func TestAnswersWithoutAChallenge(t *testing.T) {
 		{basicChallenge{auth.ErrInvalidCredential}, "x", "", "close", `Basic realm="layoutproxy"`, http.StatusUnauthorized},
 	} {
 		w := httptest.NewRecorder()
-		g := &guard{scope: scope, controller: failing{c.err}}
+		g := &guard{options: Options{Scope: scope}, controller: failing{c.err}}
 		g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", strings.NewReader(c.body)))
 		h := w.Header()
 		if w.Code != c.status || h.Get("Retry-After") != c.retry || h.Get("Connection") != c.connection || h.Get("WWW-Authenticate") != c.challenging {
 			t.Errorf("%v: %d %v", c.err, w.Code, h)
 		}
-		// Someone else may answer, after the same headers.
+		// Options.Refuse answers with the same headers.
 		w = httptest.NewRecorder()
-		g.refuse = func(w http.ResponseWriter, status int, reason string) { http.Error(w, "no: "+reason, status) }
+		g.options.Refuse = func(w http.ResponseWriter, status int, reason string) { http.Error(w, "no: "+reason, status) }
 		g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", strings.NewReader(c.body)))
 		if h = w.Header(); w.Code != c.status || w.Body.String() != "no: "+c.err.Error()+"\n" || h.Get("Retry-After") != c.retry || h.Get("WWW-Authenticate") != c.challenging || h.Get("Docker-Distribution-Api-Version") != "" {
-			t.Errorf("%v, answered by someone else: %d %v %q", c.err, w.Code, h, w.Body)
+			t.Errorf("%v, answered by Refuse: %d %v %q", c.err, w.Code, h, w.Body)
 		}
 	}
 }

@@ -22,7 +22,7 @@ type Token struct {
 	Service string // the name of this registry, the tokens' audience
 	Issuer  string // the token server's name, in the issuer field of tokens
 
-	RootCerts string // a PEM file of certificates that signed tokens chain to
+	RootCerts string // a PEM file of the certificates that the keys of tokens chain to
 	JWKS      string // a file with public keys (JSON Web Key Set)
 }
 
@@ -40,13 +40,7 @@ func (t Token) Check() error {
 	return nil
 }
 
-// asymmetric lists the accepted signature algorithms. Shared-secret algorithms are
-// excluded: a key that verifies tokens here must not be able to make them.
-func asymmetric() []any {
-	return []any{"EdDSA", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}
-}
-
-// tokens is distribution's controller with the current keys of the files.
+// tokens is distribution's controller, created again when the files with its keys change.
 type tokens struct {
 	controller *reload.Value[auth.AccessController]
 }
@@ -55,9 +49,11 @@ func newTokens(t Token, log *zap.Logger) (*tokens, error) {
 	if err := t.Check(); err != nil {
 		return nil, err
 	}
-	// The controller would log each refused token, which the client controls.
+	// The controller would log parts of each refused token, which the client chooses.
 	logrus.SetLevel(logrus.WarnLevel)
-	options := map[string]any{"realm": t.Realm, "service": t.Service, "issuer": t.Issuer, "signingalgorithms": asymmetric()}
+	// Algorithms with a shared secret are excluded: whoever can verify tokens could also make them.
+	algorithms := []any{"EdDSA", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}
+	options := map[string]any{"realm": t.Realm, "service": t.Service, "issuer": t.Issuer, "signingalgorithms": algorithms}
 	var files []string
 	for key, file := range map[string]string{"rootcertbundle": t.RootCerts, "jwks": t.JWKS} {
 		if file != "" {
@@ -90,7 +86,7 @@ func checkRegular(files []string) error {
 	return nil
 }
 
-// Authorized grants access to anyone whose valid token allows all of access.
+// Authorized grants access to a request with a valid token that allows all of access.
 func (t *tokens) Authorized(req *http.Request, access ...auth.Access) (*auth.Grant, error) {
 	return t.controller.Get().Authorized(req, access...)
 }

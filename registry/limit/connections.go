@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 )
 
-// Connections bounds the number of open connections per client. Its State is the ConnState
-// hook of a server.
+// Connections limits the number of open connections per client. Set its State as the ConnState
+// hook of an http.Server.
 type Connections struct {
 	max     int
 	trusted []netip.Prefix
@@ -19,8 +19,8 @@ type Connections struct {
 	open map[netip.Addr]int // bounded by the number of connections
 }
 
-// NewConnections allows each client at most that many connections at once. Trusted
-// proxies, which connect for many clients, are not bounded.
+// NewConnections allows each client at most that many connections at once. Trusted proxies, which
+// connect for many clients, are not limited.
 func NewConnections(most int, trusted []netip.Prefix) *Connections {
 	return &Connections{max: most, trusted: trusted, open: map[netip.Addr]int{}}
 }
@@ -37,7 +37,7 @@ func (c *Connections) State(conn net.Conn, state http.ConnState) {
 	if err != nil || contains(c.trusted, peer.Addr()) {
 		return
 	}
-	addr := share(peer.Addr())
+	addr := clientAddr(peer.Addr())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if state != http.StateNew {
@@ -46,7 +46,7 @@ func (c *Connections) State(conn net.Conn, state http.ConnState) {
 		}
 		return
 	}
-	c.open[addr]++ // a refused connection counts until its close is reported, as well
+	c.open[addr]++ // a refused connection also counts until http.StateClosed is reported
 	if c.open[addr] > c.max {
 		c.refused.Add(1)
 		conn.Close()

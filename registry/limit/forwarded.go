@@ -25,8 +25,8 @@ func Forwarded(next http.Handler, trusted []netip.Prefix) http.Handler {
 }
 
 // findClient returns the client that sent a request through peer. Each proxy appends the
-// address that it was contacted from, so the list can be trusted from its end up to the
-// first address that is not a trusted proxy.
+// address of its peer, so the list can be trusted from its end back to the first address
+// that is not a trusted proxy.
 func findClient(peer netip.Addr, forwarded []string, trusted []netip.Prefix) netip.Addr {
 	client := peer
 	for _, line := range slices.Backward(forwarded) {
@@ -35,7 +35,7 @@ func findClient(peer netip.Addr, forwarded []string, trusted []netip.Prefix) net
 				return client
 			}
 			i := strings.LastIndexByte(rest, ',')
-			addr, ok := parseHop(strings.TrimSpace(rest[i+1:]))
+			addr, ok := parseAddress(strings.TrimSpace(rest[i+1:]))
 			if !ok {
 				return client
 			}
@@ -49,8 +49,8 @@ func findClient(peer netip.Addr, forwarded []string, trusted []netip.Prefix) net
 	return client
 }
 
-// parseHop parses an address as proxies write it, some with a port.
-func parseHop(s string) (netip.Addr, bool) {
+// parseAddress parses an IP address with or without a port, and drops its zone.
+func parseAddress(s string) (netip.Addr, bool) {
 	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
 		return addr.WithZone(""), true
 	}

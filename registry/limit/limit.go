@@ -1,15 +1,15 @@
-// Package limit bounds what one client may request, so that the others are served.
+// Package limit limits the requests and connections of each client, so that all are served.
 //
 // [Requests] wraps a handler and answers 429 to a client that sends too many requests;
 // [Connections] is a hook of http.Server that closes a client's connections beyond its
 // limit; [Forwarded] finds the address of a client behind a trusted proxy.
 //
-// A client is an IPv4 address, or the /64 network of an IPv6 address, because a single
-// host has all of its addresses. Only a bounded number of clients is remembered: the one
-// that was not seen for the longest time is forgotten first.
+// A client is an IPv4 address or the /64 network of an IPv6 address, because a single host
+// can use all addresses of such a network. Only a bounded number of clients is remembered:
+// the client whose last request is the oldest is forgotten first.
 //
-// None of them wraps a connection or a response: the kernel still sends a plain blob from
-// its file to the socket.
+// They wrap no connections or responses, so the kernel still sends a plain blob from its file
+// to the socket.
 package limit
 
 import (
@@ -36,7 +36,7 @@ type requests struct {
 
 	mu      sync.Mutex
 	clients map[netip.Addr]*list.Element
-	order   list.List // of *client; the most recent one is in front
+	order   list.List // of *client; the client of the latest request is in front
 }
 
 type client struct {
@@ -45,8 +45,8 @@ type client struct {
 }
 
 // Requests allows each client perSecond requests per second on average, in bursts of at
-// most burst. Further requests get 429 with Retry-After. Errors: a rate or burst that lets
-// no request through.
+// most burst. Further requests get 429 with Retry-After. Errors: a rate or burst that allows
+// no request.
 func Requests(next http.Handler, perSecond float64, burst int) (http.Handler, error) {
 	if !(perSecond > 0) || math.IsInf(perSecond, 0) || burst < 1 {
 		return nil, errors.New("rate and burst must be above 0")
@@ -55,8 +55,8 @@ func Requests(next http.Handler, perSecond float64, burst int) (http.Handler, er
 }
 
 func (r *requests) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	if addr, ok := address(req.RemoteAddr); ok {
-		if wait := r.wait(addr); wait > 0 {
+	if addr, ok := parseAddress(req.RemoteAddr); ok {
+		if wait := r.wait(clientAddr(addr)); wait > 0 {
 			refuse(w, req, wait)
 			return
 		}
@@ -64,7 +64,8 @@ func (r *requests) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.next.ServeHTTP(w, req)
 }
 
-// wait returns how long a client has to wait until its next request; if 0, the request is counted.
+// wait counts a request and returns 0, or returns how long the client has to wait if the
+// request exceeds the limit.
 func (r *requests) wait(addr netip.Addr) time.Duration {
 	limiter := r.limiter(addr)
 	reservation := limiter.Reserve()
@@ -109,21 +110,9 @@ func refuse(w http.ResponseWriter, req *http.Request, wait time.Duration) {
 	}
 }
 
-// address returns the client for a remote address, with or without a port.
-func address(remote string) (netip.Addr, bool) {
-	addr, err := netip.ParseAddr(remote)
-	if err != nil {
-		port, err := netip.ParseAddrPort(remote)
-		if err != nil {
-			return netip.Addr{}, false
-		}
-		addr = port.Addr()
-	}
-	return share(addr), true
-}
-
-// share returns the address that represents all addresses of a client.
-func share(addr netip.Addr) netip.Addr {
+// clientAddr returns the address that represents all addresses of a client: for IPv6, the first
+// of its /64 network.
+func clientAddr(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if addr.Is6() {
 		return netip.PrefixFrom(addr, 64).Masked().Addr()

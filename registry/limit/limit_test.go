@@ -27,7 +27,7 @@ func ask(h http.Handler, remote string, forwarded ...string) *httptest.ResponseR
 }
 
 func TestRequestsAreLimitedByClient(t *testing.T) {
-	h, err := Requests(fine, 0.001, 5) // no second burst while the test runs
+	h, err := Requests(fine, 0.001, 5) // no second burst during the test
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,14 +56,14 @@ func TestRequestsAreLimitedByClient(t *testing.T) {
 			}
 		}
 		if taken != c.taken {
-			t.Errorf("%v: %d of 50 requests taken, want %d", c.remotes, taken, c.taken)
+			t.Errorf("%v: %d of 50 requests accepted, want %d", c.remotes, taken, c.taken)
 		}
 	}
 }
 
-func TestWhoWaitsMayAskAgain(t *testing.T) { synctest.Test(t, whoWaitsMayAskAgain) }
+func TestRequestAfterWaiting(t *testing.T) { synctest.Test(t, requestAfterWaiting) }
 
-func whoWaitsMayAskAgain(t *testing.T) {
+func requestAfterWaiting(t *testing.T) {
 	h, err := Requests(fine, 1000, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func whoWaitsMayAskAgain(t *testing.T) {
 	}
 }
 
-func TestClientsAreBounded(t *testing.T) {
+func TestRememberedClientsAreLimited(t *testing.T) {
 	h, err := Requests(fine, 0.001, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +91,7 @@ func TestClientsAreBounded(t *testing.T) {
 		if w := ask(h, netip.AddrFrom4(a).String()); w.Code != http.StatusNoContent {
 			t.Fatalf("client %d: %d", i, w.Code)
 		}
-		ask(h, "192.0.2.1") // who comes again is not forgotten
+		ask(h, "192.0.2.1") // a client with a recent request is not forgotten
 		if len(r.clients) > maxClients || r.order.Len() != len(r.clients) {
 			t.Fatalf("%d clients, %d in order", len(r.clients), r.order.Len())
 		}
@@ -101,7 +101,7 @@ func TestClientsAreBounded(t *testing.T) {
 	}
 }
 
-func TestNoRateAtAllIsAnError(t *testing.T) {
+func TestInvalidRates(t *testing.T) {
 	for _, c := range []struct {
 		rate  float64
 		burst int
@@ -126,7 +126,7 @@ func TestForwarded(t *testing.T) {
 		{"[fd00::1]:99", []string{"2001:db8::1"}, "2001:db8::1"},
 		{"10.0.0.1:99", []string{"198.51.100.1:4711"}, "198.51.100.1"},
 		{"10.0.0.1:99", []string{"[2001:db8::1]:4711"}, "2001:db8::1"},
-		{"10.0.0.1:99", []string{"203.0.113.9, 198.51.100.1 , 10.0.0.2"}, "198.51.100.1"}, // the first is the client's own word
+		{"10.0.0.1:99", []string{"203.0.113.9, 198.51.100.1 , 10.0.0.2"}, "198.51.100.1"}, // the client wrote the first address itself
 		{"10.0.0.1:99", []string{"203.0.113.9", "198.51.100.1", "10.0.0.2"}, "198.51.100.1"},
 		{"10.0.0.1:99", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
 		{"10.0.0.1:99", []string{"198.51.100.1, nonsense"}, "10.0.0.1:99"},
@@ -142,8 +142,8 @@ func TestForwarded(t *testing.T) {
 	}
 }
 
-// Whatever the header contains, the client is the peer, or an address in it that is
-// followed only by trusted proxies.
+// Whatever the header contains, the client is the peer or an address in the header, and all
+// addresses after it are trusted proxies.
 func FuzzForwarded(f *testing.F) {
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	f.Add("10.0.0.1", "198.51.100.1, 10.0.0.2")
@@ -160,7 +160,7 @@ func FuzzForwarded(f *testing.F) {
 		}
 		hops := strings.Split(forwarded, ",")
 		for i := len(hops) - 1; i >= 0; i-- {
-			addr, ok := parseHop(strings.TrimSpace(hops[i]))
+			addr, ok := parseAddress(strings.TrimSpace(hops[i]))
 			if !ok {
 				t.Fatalf("%q: %s from behind something that is no address", forwarded, client)
 			}
@@ -206,7 +206,7 @@ func TestConnectionsOfOneClient(t *testing.T) {
 	if connections.Refused() != 10-most {
 		t.Errorf("%d refused", connections.Refused())
 	}
-	open[0].Close() // makes room for another, when the server has seen it
+	open[0].Close() // allows another one, once the server has noticed it
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		conn, ok := get()
 		defer conn.Close()
@@ -214,7 +214,7 @@ func TestConnectionsOfOneClient(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("no room after a connection was closed")
+			t.Fatal("no new connection is accepted after one was closed")
 		}
 	}
 	for _, conn := range open {
@@ -222,7 +222,7 @@ func TestConnectionsOfOneClient(t *testing.T) {
 	}
 }
 
-func TestTrustedProxiesConnectFreely(t *testing.T) {
+func TestTrustedProxiesAreNotLimited(t *testing.T) {
 	connections := NewConnections(1, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
 	server := httptest.NewUnstartedServer(fine)
 	server.Config.ConnState = connections.State

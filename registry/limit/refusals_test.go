@@ -11,9 +11,9 @@ import (
 	"testing/synctest"
 )
 
-// A refusal has its length and its time to wait. One of HEAD has no body; one of a request
-// whose body is not read closes the connection.
-func TestRefusals(t *testing.T) { synctest.Test(t, checkRefusals) }
+// A refusal has Content-Length and Retry-After. A refusal of HEAD has no body; a refusal of
+// a request with a body closes the connection.
+func TestRefusedRequests(t *testing.T) { synctest.Test(t, checkRefusals) }
 
 func checkRefusals(t *testing.T) {
 	h, err := Requests(fine, 0.1, 1)
@@ -40,7 +40,7 @@ func checkRefusals(t *testing.T) {
 }
 
 // A client whose address cannot be parsed is not limited: its connection does not use IP.
-func TestAddressesThatAreNotIP(t *testing.T) {
+func TestNonIPAddresses(t *testing.T) {
 	h, err := Requests(fine, 0.001, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestAddressesThatAreNotIP(t *testing.T) {
 	}
 }
 
-// remote is a connection of which only the remote address and the end are used.
+// remote is a connection with a remote address that can only be closed.
 type remote struct {
 	net.Conn
 	addr   string
@@ -73,9 +73,9 @@ type named string
 func (named) Network() string  { return "test" }
 func (n named) String() string { return string(n) }
 
-// A connection that another protocol takes over no longer counts; changes between new and
-// closed do not count at all, and neither do connections that have no IP address.
-func TestConnectionsAreCountedOnce(t *testing.T) {
+// A hijacked connection no longer counts. Changes between new and closed do not count, and
+// neither do connections without an IP address.
+func TestConnectionStates(t *testing.T) {
 	c := NewConnections(1, []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")})
 	open := func(addr string) *remote {
 		r := &remote{addr: addr}

@@ -18,8 +18,8 @@ type metrics struct {
 	bytes    *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 
-	// kept saves the lookup by labels. There are few series: one more is added to a copy.
-	kept   atomic.Pointer[map[series]counters]
+	// cached saves the lookup by labels. There are few series, so a new one is added to a copy.
+	cached atomic.Pointer[map[series]counters]
 	adding sync.Mutex
 }
 
@@ -54,12 +54,12 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Buckets: []float64{.0001, .001, .01, .1, 1, 10, 60, 600},
 		}, []string{"route"}),
 	}
-	m.kept.Store(&map[series]counters{})
+	m.cached.Store(&map[series]counters{})
 	return m, errors.Join(r.Register(m.inFlight), r.Register(m.requests), r.Register(m.bytes), r.Register(m.duration))
 }
 
 func (m *metrics) observe(s series, bytes int64, took time.Duration) {
-	c, ok := (*m.kept.Load())[s]
+	c, ok := (*m.cached.Load())[s]
 	if !ok {
 		c = m.add(s)
 	}
@@ -68,16 +68,16 @@ func (m *metrics) observe(s series, bytes int64, took time.Duration) {
 	c.duration.Observe(took.Seconds())
 }
 
-// add keeps the counters of one more series.
+// add adds a series to the cache.
 func (m *metrics) add(s series) counters {
 	m.adding.Lock()
 	defer m.adding.Unlock()
-	all := maps.Clone(*m.kept.Load())
+	all := maps.Clone(*m.cached.Load())
 	all[s] = counters{
 		requests: m.requests.WithLabelValues(s.route, s.method, strconv.Itoa(s.code)),
 		bytes:    m.bytes.WithLabelValues(s.route),
 		duration: m.duration.WithLabelValues(s.route),
 	}
-	m.kept.Store(&all)
+	m.cached.Store(&all)
 	return all[s]
 }

@@ -1,5 +1,5 @@
-// Package observe reports the requests that a handler answers: as metrics, and in an
-// access log with an id for each request, which is also in the response.
+// Package observe reports the requests to a handler: as metrics, and in an access log with an
+// id for each request, which is also in the response.
 //
 // [New] wraps a handler. The wrapped response keeps io.ReaderFrom, so that the kernel
 // still sends a plain blob from its file to the socket. metrics.go defines the metric
@@ -21,9 +21,9 @@ import (
 
 // Options configure New.
 type Options struct {
-	// Route names the route of a request; there are only a few.
+	// Route returns the route of a request, for a label: there must be only a few.
 	Route func(*http.Request) string
-	// Registerer registers the metrics.
+	// Registerer gets the metrics.
 	Registerer prometheus.Registerer
 	// AccessLog gets one line per request. Nil disables it.
 	AccessLog *zap.Logger
@@ -58,22 +58,23 @@ func (o *observer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	start := time.Now()
 	o.metrics.inFlight.Inc()
 	var id string
-	if o.options.AccessLog != nil { // without a log the id has no use
+	if o.options.AccessLog != nil { // without a log, the id is useless
 		id = o.idPrefix + strconv.FormatUint(o.idLast.Add(1), 10)
 		w.Header()["X-Request-Id"] = []string{id}
 	}
 	r := &response{ResponseWriter: w}
 	defer func() {
-		// Also if the handler panics to cut the connection.
+		// Deferred, because a handler panics to cut the connection.
 		o.metrics.inFlight.Dec()
 		o.done(req, r, id, time.Since(start))
 	}()
 	o.next.ServeHTTP(r.writer(), req)
 	if req.Method == http.MethodHead {
-		r.bytes = 0 // the bytes were not sent
+		r.bytes = 0 // net/http does not send the body
 	}
 }
 
+// done counts and logs a request.
 func (o *observer) done(req *http.Request, r *response, id string, took time.Duration) {
 	if r.code == 0 {
 		r.code = http.StatusOK // the default of net/http
@@ -90,8 +91,7 @@ func (o *observer) done(req *http.Request, r *response, id string, took time.Dur
 		zap.String("range", req.Header.Get("Range")), zap.String("agent", req.UserAgent()))
 }
 
-// method returns the label for a method. All methods that the registry does not support share
-// one label.
+// method returns the label for a method. All other methods have the same label.
 func method(m string) string {
 	switch m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:

@@ -70,9 +70,9 @@ func TestRequestsAreCounted(t *testing.T) {
 	ask(t, "HEAD", s.URL+"/missing")
 	ask(t, "BREW", s.URL+"/silent")
 	if resp := ask(t, "GET", s.URL+"/copied"); resp.StatusCode != http.StatusOK {
-		t.Error("the wrapped response has no ReadFrom, and with it no sendfile")
+		t.Error("the wrapped response has no ReadFrom, so there is no sendfile")
 	}
-	s.Close() // all requests are over, their counting too
+	s.Close() // all requests are complete and counted
 	want := `
 # HELP layoutproxy_http_requests_in_flight Requests in progress.
 # TYPE layoutproxy_http_requests_in_flight gauge
@@ -126,8 +126,8 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
-// A request whose connection the handler cuts is counted, and is no longer in flight.
-func TestCutConnection(t *testing.T) {
+// A request whose connection the handler cuts is counted, and no longer in flight.
+func TestHandlerCutsConnection(t *testing.T) {
 	s, metrics := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil)
 	if resp, err := http.Get(s.URL + "/cut"); err == nil {
 		resp.Body.Close()
@@ -144,7 +144,7 @@ layoutproxy_http_requests_in_flight 0
 	}
 }
 
-func TestOptionsAreNeeded(t *testing.T) {
+func TestNewRequiresOptions(t *testing.T) {
 	if _, err := observe.New(http.HandlerFunc(answers), observe.Options{}); err == nil {
 		t.Error("no error without a route and a registerer")
 	}

@@ -10,7 +10,7 @@ import (
 type Tree struct {
 	Snapshot func() *layoutstore.Snapshot
 	Problems func() []layoutstore.Problem
-	Refused  func() int64 // number of requests for content that cannot be served
+	Refused  func() int64 // number of requests for content that is listed and cannot be served
 }
 
 var (

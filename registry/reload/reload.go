@@ -1,12 +1,11 @@
-// Package reload keeps a value that is read from files, and reads it again when they
-// change.
+// Package reload reads a value from files, and reads it again when they change.
 //
-// Start with [New], and read the value with [Value.Get]. A change takes effect within two
+// Start with [New], and get the value with [Value.Get]. A change takes effect within two
 // seconds. While the files cannot be used, for example in the middle of a change, the last
-// valid value stays in effect. Nothing runs in the background: Get checks the files. It
-// waits at most one second for a disk that hangs.
+// valid value stays in effect. Nothing runs in the background: Get checks the files. It waits
+// at most one second for a disk that hangs.
 //
-// Files that belong together, such as a certificate and its key, are read together.
+// A value may have several files, such as a certificate and its key.
 package reload
 
 import (
@@ -25,8 +24,8 @@ type Options[T any] struct {
 	Files []string
 	// Read makes the value from the files.
 	Read func() (T, error)
-	// Changed is called after a change was read, Failed when a change cannot be read: once
-	// for each state of the files. Both may be nil.
+	// Changed is called after a change was read, Failed when a change cannot be read, once for
+	// each state of the files. Both may be nil.
 	Changed func()
 	Failed  func(error)
 	// Now is the clock; time.Now if it is nil.
@@ -35,10 +34,10 @@ type Options[T any] struct {
 
 // Value is the value that was read last.
 //
-// A file that is written in place passes through states that look complete, such as a list
-// with half of its lines. So a change takes effect only when nothing was written for the
-// time settle. Get checks the files at most once per checkEvery, and before it returns if
-// the last check is older than overdue: together that is less than two seconds.
+// A file that is written in place has intermediate states that look complete, such as a list
+// with half of its lines. So a change takes effect only when nothing was written for the time
+// settle. Get checks the files at most once per checkEvery, and waits for the check if the
+// last one is older than overdue. Together this takes less than two seconds.
 type Value[T any] struct {
 	options Options[T]
 	current atomic.Pointer[T]
@@ -55,7 +54,7 @@ const (
 	checkEvery = 200 * time.Millisecond
 	overdue    = 500 * time.Millisecond
 	settle     = time.Second
-	patience   = time.Second // with a disk that hangs
+	patience   = time.Second // how long to wait for a disk that hangs
 )
 
 // New reads the files for the first time. Errors: those of Read; those of a file that
@@ -66,7 +65,7 @@ func New[T any](o Options[T]) (*Value[T], error) {
 	}
 	v := &Value[T]{options: o, start: o.Now()}
 	state, stateErr := stateOf(o.Files)
-	value, err := o.Read() // its error is more specific
+	value, err := o.Read() // its error is more specific than stateErr
 	if err == nil {
 		err = stateErr
 	}
@@ -78,12 +77,12 @@ func New[T any](o Options[T]) (*Value[T], error) {
 	return v, nil
 }
 
-// Get returns the last valid value. Callers do not wait for a check that another one has
+// Get returns the last valid value. It does not wait for a check that another caller has
 // started, unless the last check is overdue.
 func (v *Value[T]) Get() T {
 	if age := v.age(); age >= checkEvery {
-		c, mine := v.startCheck()
-		if mine || age >= overdue {
+		c, started := v.startCheck()
+		if started || age >= overdue {
 			c.wait()
 		}
 	}
@@ -96,7 +95,7 @@ type check struct {
 	done  chan struct{}
 }
 
-// wait waits for the end of the check, at most for patience after its start.
+// wait waits until the check ends, or until patience has passed since its start.
 func (c *check) wait() {
 	timer := time.NewTimer(time.Until(c.began.Add(patience)))
 	defer timer.Stop()
@@ -106,8 +105,8 @@ func (c *check) wait() {
 	}
 }
 
-// startCheck starts a goroutine that checks the files, and reports whether it is a new one.
-func (v *Value[T]) startCheck() (c *check, mine bool) {
+// startCheck returns the running check of the files, or else starts one. started reports which.
+func (v *Value[T]) startCheck() (c *check, started bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.check != nil {
@@ -148,7 +147,7 @@ func (v *Value[T]) checkFiles() {
 	}
 	value, err := v.options.Read()
 	if after, _ := stateOf(v.options.Files); !sameStates(state, after) {
-		return // written while it was read: the next check will see
+		return // changed while it was read: leave it to the next check
 	}
 	if err == nil {
 		err = stateErr
@@ -166,21 +165,21 @@ func (v *Value[T]) checkFiles() {
 	}
 }
 
-// files is what is known about the files. States are nil if a file cannot be found.
+// files are the known states of the files. A state is nil if a file cannot be found.
 type files struct {
 	used []fs.FileInfo // the state in which the current value was read
 
-	changed bool          // whether their state has changed since
-	seen    []fs.FileInfo // that state
+	changed bool          // whether the last state differs from used
+	seen    []fs.FileInfo // the last state
 	since   time.Time     // when it was first seen
 	torn    bool          // whether a file was seen in the middle of a write
 
-	failed   bool          // whether they could not be used
-	failedIn []fs.FileInfo // the state in which that was
+	failed   bool          // whether the files could not be used
+	failedIn []fs.FileInfo // the state in which they could not be used
 }
 
-// settled reports whether the files have changed and nothing was written to them for a
-// while: by their modification times, or by our clock if their clock differs or is wrong.
+// settled reports whether the files have changed and then stayed the same for the time
+// settle: by their modification times, or by our clock if their clock differs or is wrong.
 func (f *files) settled(state []fs.FileInfo, now time.Time) bool {
 	if sameStates(state, f.used) {
 		f.changed, f.failed = false, false
@@ -197,16 +196,16 @@ func (f *files) settled(state []fs.FileInfo, now time.Time) bool {
 		!slices.ContainsFunc(state, func(info fs.FileInfo) bool { return now.Sub(info.ModTime()) < settle })
 }
 
-// use records the state in which the value was read.
+// use records that the value was read in a state.
 func (f *files) use(state []fs.FileInfo) {
 	f.used, f.changed, f.failed = state, false, false
 }
 
 // fail records a state that cannot be used, and reports whether it is new.
 func (f *files) fail(state []fs.FileInfo) bool {
-	news := !f.failed || !sameStates(state, f.failedIn)
+	isNew := !f.failed || !sameStates(state, f.failedIn)
 	f.failed, f.failedIn = true, state
-	return news
+	return isNew
 }
 
 // stateOf returns the current state of files. The error names each one that cannot be found.
@@ -226,9 +225,8 @@ func stateOf(names []string) (state []fs.FileInfo, err error) {
 }
 
 // isTorn reports whether a file was seen in the middle of a write: its size has changed,
-// and its modification time has not. A file system may set the size first (ext4 does so
-// when a write in place truncates the file), and a file that is empty for a moment would
-// look like one that was empty for long.
+// and its modification time has not. Some file systems set the size first, as ext4 does when
+// a file is truncated: a file that is empty for a moment looks as if it were empty for long.
 func isTorn(before, state []fs.FileInfo) bool {
 	if len(before) != len(state) {
 		return false

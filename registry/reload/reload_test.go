@@ -105,8 +105,8 @@ func TestChange(t *testing.T) {
 	w.want("22")
 }
 
-// A change of long ago takes effect at the first request.
-func TestChangeWhileNobodyAsks(t *testing.T) {
+// A change from long ago takes effect at the first call.
+func TestOldChangeAtFirstGet(t *testing.T) {
 	w := watch(t)
 	w.write("a", "2")
 	w.write("b", "2")
@@ -114,8 +114,8 @@ func TestChangeWhileNobodyAsks(t *testing.T) {
 	w.want("22", "changed")
 }
 
-// A file is replaced by a link or a rename, and its time is long ago.
-func TestReplaced(t *testing.T) {
+// A file is replaced by a link or a rename, and the new file has an old time.
+func TestReplacedFile(t *testing.T) {
 	w := watch(t)
 	for _, name := range []string{"a", "b"} {
 		old := w.now
@@ -129,8 +129,8 @@ func TestReplaced(t *testing.T) {
 	w.want("33", "changed")
 }
 
-// Half of a change is not read, and reported once.
-func TestHalfOfAChange(t *testing.T) {
+// An incomplete change does not take effect, and is reported once.
+func TestIncompleteChange(t *testing.T) {
 	w := watch(t)
 	w.write("a", "2")
 	for _, events := range [][]string{{"bad"}, nil, nil} {
@@ -145,8 +145,8 @@ func TestHalfOfAChange(t *testing.T) {
 	w.want("xx", "changed")
 }
 
-// The files are as before: there is nothing to read, and the next error is reported again.
-func TestBack(t *testing.T) {
+// When the files are as before, nothing is read, and the next error is reported again.
+func TestRestoredFiles(t *testing.T) {
 	w := watch(t)
 	for range 2 {
 		w.check(os.Rename(w.file("a"), w.file("old")))
@@ -162,8 +162,8 @@ func TestBack(t *testing.T) {
 	}
 }
 
-// A truncated file may get its new size before its new time: its time is then meaningless.
-func TestTorn(t *testing.T) {
+// The size of a truncated file may change before its time, which is then ignored.
+func TestTruncatedFile(t *testing.T) {
 	w := watch(t)
 	old := w.now.Add(-time.Hour)
 	for _, name := range []string{"a", "b"} {
@@ -175,11 +175,11 @@ func TestTorn(t *testing.T) {
 		w.want("11")
 	}
 	w.pass(time.Second)
-	w.want("", "changed") // so it was meant
+	w.want("", "changed") // the empty file was intended
 }
 
-// A second write that is seen before its time is one that is not over.
-func TestTornBetweenTwoChecks(t *testing.T) {
+// A write whose new size is seen before its new time is not complete.
+func TestTruncatedFileBetweenTwoChecks(t *testing.T) {
 	w := watch(t)
 	first := w.now
 	w.write("a", "2")
@@ -196,8 +196,8 @@ func TestTornBetweenTwoChecks(t *testing.T) {
 	w.want("3333", "changed")
 }
 
-// A clock far from the file system's delays a change, but does not hide it.
-func TestFilesFromTheFuture(t *testing.T) {
+// If the file system's clock differs, a change takes effect later, but is not missed.
+func TestFilesWithFutureTime(t *testing.T) {
 	w := watch(t)
 	later := w.now.Add(24 * time.Hour)
 	for _, name := range []string{"a", "b"} {
@@ -223,8 +223,8 @@ func TestNewFails(t *testing.T) {
 	}
 }
 
-// A read that hangs delays each caller at most a second, whoever started it, and the last
-// valid value stays in effect meanwhile.
+// A read that hangs delays each caller at most a second, whichever caller started it. The
+// last valid value stays in effect meanwhile.
 func TestHangingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")
@@ -251,7 +251,7 @@ func TestHangingDisk(t *testing.T) {
 		hang = make(chan struct{})
 		time.Sleep(time.Minute)
 		set("another")
-		v.Get() // sees that it is torn
+		v.Get() // finds the truncated file
 		time.Sleep(2 * time.Second)
 		began := time.Now()
 		var callers sync.WaitGroup
@@ -271,8 +271,8 @@ func TestHangingDisk(t *testing.T) {
 	})
 }
 
-// Whoever asks while another one's check hangs, and is not overdue, does not wait for it.
-func TestCheckOfAnotherOne(t *testing.T) {
+// A caller waits for another caller's check only if the last check is overdue.
+func TestHangingCheckOfAnotherCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t)
 		o := w.options()
@@ -310,8 +310,8 @@ func TestCheckOfAnotherOne(t *testing.T) {
 	})
 }
 
-// A check that begins just behind the end of another one reads nothing.
-func TestCheckBehindAnother(t *testing.T) {
+// A check that starts directly after another one reads nothing.
+func TestCheckAfterAnother(t *testing.T) {
 	w := watch(t)
 	o := w.options()
 	ages := []time.Duration{0, 300 * time.Millisecond, 100 * time.Millisecond} // another check ended in between

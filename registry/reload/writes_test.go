@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// What was read while a file was written or removed does not count.
-func TestWritesWhileItIsRead(t *testing.T) {
+// A value is not used if a file was written or removed while it was read.
+func TestWritesDuringRead(t *testing.T) {
 	for name, disturb := range map[string]func(w *watched){
 		"written": func(w *watched) { w.write("b", "3") },
 		"removed": func(w *watched) { w.check(os.Remove(w.file("b"))) },
@@ -44,8 +44,8 @@ func TestWritesWhileItIsRead(t *testing.T) {
 	}
 }
 
-// Nobody has to listen to changes and failures.
-func TestWithoutListeners(t *testing.T) {
+// Changed and Failed may be nil.
+func TestWithoutCallbacks(t *testing.T) {
 	w := watch(t)
 	o := w.options()
 	o.Changed, o.Failed = nil, nil
@@ -61,8 +61,8 @@ func TestWithoutListeners(t *testing.T) {
 	w.want("xx")
 }
 
-// A file that is missing is an error though the rest can be read.
-func TestFileThatNothingReads(t *testing.T) {
+// A missing file is an error even if Read does not read it.
+func TestMissingUnreadFile(t *testing.T) {
 	w := watch(t)
 	o := w.options()
 	w.write("c", "1")

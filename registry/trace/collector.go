@@ -21,9 +21,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// collector sends spans to a collector by OTLP over HTTP, as protobuf. It replaces the
-// transport of OpenTelemetry's exporter, which links gRPC without need. It implements
-// otlptrace.Client.
+// collector sends spans to a collector by OTLP over HTTP, as protobuf. It implements
+// otlptrace.Client, in place of OpenTelemetry's client, which would link gRPC.
 type collector struct {
 	settings
 	http  *http.Client
@@ -33,7 +32,7 @@ type collector struct {
 const (
 	firstPause = 5 * time.Second
 	lastPause  = 30 * time.Second
-	retryFor   = time.Minute // unless the exporter sets a shorter limit
+	retryFor   = time.Minute // unless the context of the exporter ends earlier
 
 	maxAnswer  = 64 << 10
 	maxMessage = 200 // longest reported answer, in bytes
@@ -46,24 +45,24 @@ func newCollector(s settings) *collector {
 	transport.TLSClientConfig = s.tls
 	return &collector{settings: s, pause: firstPause, http: &http.Client{
 		Transport: transport, Timeout: s.timeout,
-		// The headers may contain a credential, which is for one host.
+		// The headers may contain a credential, which is for this host only.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// Start implements the client.
+// Start implements otlptrace.Client.
 func (c *collector) Start(context.Context) error { return nil }
 
-// Stop implements the client.
+// Stop implements otlptrace.Client.
 func (c *collector) Stop(context.Context) error {
 	c.http.CloseIdleConnections()
 	return nil
 }
 
-// UploadTraces sends spans, and retries for as long as the collector says that it is busy.
+// UploadTraces sends spans, and retries while the collector is busy, for at most a minute.
 func (c *collector) UploadTraces(ctx context.Context, spans []*otlp.ResourceSpans) error {
-	// An ExportTraceServiceRequest has the same encoding: its one field has the number and
-	// type of the one of TracesData.
+	// An ExportTraceServiceRequest has the same encoding as TracesData: a single field with
+	// the same number and type.
 	body, err := proto.Marshal(&otlp.TracesData{ResourceSpans: spans})
 	if err != nil {
 		return err
@@ -92,9 +91,7 @@ func compressed(body []byte) ([]byte, error) {
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
 	_, err := z.Write(body)
-	if closeErr := z.Close(); err == nil {
-		err = closeErr
-	}
+	err = errors.Join(err, z.Close())
 	return b.Bytes(), err
 }
 
@@ -126,14 +123,14 @@ func (c *collector) post(ctx context.Context, body []byte) (after time.Duration,
 	}
 	err = fmt.Errorf("%s answers %s%s", c.url, resp.Status, message(answer, isProtobuf))
 	switch resp.StatusCode {
-	// The codes that may be retried by the specification of OTLP ("Retryable Response Codes").
+	// The retryable codes of OTLP's specification ("Retryable Response Codes").
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return retryAfter(resp.Header), true, err
 	}
 	return 0, false, err
 }
 
-// retryAfter returns how long to wait, from either form of the header (RFC 9110, 10.2.3).
+// retryAfter returns how long to wait by a Retry-After header (RFC 9110, section 10.2.3), or 0.
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
@@ -171,8 +168,8 @@ func message(answer []byte, isProtobuf bool) string {
 	return ""
 }
 
-// field finds a field of a message and returns its value if it is a number, and its
-// content if it has bytes. A malformed message has no fields.
+// field returns a field of a protobuf message: its value if it is a number, or its content if
+// it has bytes. It reads a malformed message up to the first error.
 func field(message []byte, number protowire.Number) (value uint64, content []byte) {
 	for len(message) > 0 {
 		n, kind, length := protowire.ConsumeTag(message)

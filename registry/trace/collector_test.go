@@ -31,7 +31,7 @@ func spans() []*otlp.ResourceSpans {
 	return []*otlp.ResourceSpans{{ScopeSpans: []*otlp.ScopeSpans{{Spans: []*otlp.Span{{Name: "GET blob"}}}}}}
 }
 
-// answering returns a collector with one answer per request, and the requests that it got.
+// answering returns a collector with the given answers, and the requests that it received.
 func answering(t *testing.T, answers ...func(http.ResponseWriter)) (url string, asked *[]*http.Request) {
 	t.Helper()
 	asked = &[]*http.Request{}
@@ -66,26 +66,26 @@ func protobufOf(t *testing.T, status int, m proto.Message) func(http.ResponseWri
 	}
 }
 
-// Which answers are retried is from the specification of OTLP 1.x, "OTLP/HTTP Response";
-// the messages have its own types.
-func TestAnswersOfACollector(t *testing.T) {
+// The retried answers and the types of messages are those of the OTLP specification 1.x
+// ("OTLP/HTTP Response").
+func TestCollectorAnswers(t *testing.T) {
 	partial := &service.ExportTraceServiceResponse{PartialSuccess: &service.ExportTracePartialSuccess{RejectedSpans: 3, ErrorMessage: "too\nold"}}
 	for name, test := range map[string]struct {
 		answers []func(http.ResponseWriter)
 		asked   int
 		err     string // a part of it; empty: no error
 	}{
-		"taken":                 {[]func(http.ResponseWriter){code(200)}, 1, ""},
-		"taken, and it says so": {[]func(http.ResponseWriter){protobufOf(t, 200, &service.ExportTraceServiceResponse{})}, 1, ""},
-		"busy, then taken":      {[]func(http.ResponseWriter){code(429), code(502), code(503), code(504), code(200)}, 5, ""},
-		"busy, then refused":    {[]func(http.ResponseWriter){code(503), code(400)}, 2, "400 Bad Request"},
-		"some are rejected":     {[]func(http.ResponseWriter){protobufOf(t, 200, partial)}, 1, "rejected 3 spans: too old"},
-		"a status":              {[]func(http.ResponseWriter){protobufOf(t, 401, &status.Status{Code: 16, Message: "no such key"})}, 1, "401 Unauthorized: no such key"},
-		"no retry of 500":       {[]func(http.ResponseWriter){code(500)}, 1, "500"},
+		"taken":                   {[]func(http.ResponseWriter){code(200)}, 1, ""},
+		"accepted with a message": {[]func(http.ResponseWriter){protobufOf(t, 200, &service.ExportTraceServiceResponse{})}, 1, ""},
+		"busy, then accepted":     {[]func(http.ResponseWriter){code(429), code(502), code(503), code(504), code(200)}, 5, ""},
+		"busy, then refused":      {[]func(http.ResponseWriter){code(503), code(400)}, 2, "400 Bad Request"},
+		"some are rejected":       {[]func(http.ResponseWriter){protobufOf(t, 200, partial)}, 1, "rejected 3 spans: too old"},
+		"a status":                {[]func(http.ResponseWriter){protobufOf(t, 401, &status.Status{Code: 16, Message: "no such key"})}, 1, "401 Unauthorized: no such key"},
+		"no retry of 500":         {[]func(http.ResponseWriter){code(500)}, 1, "500"},
 		"text": {[]func(http.ResponseWriter){func(w http.ResponseWriter) {
 			http.Error(w, strings.Repeat("long ", 1000), http.StatusForbidden)
 		}}, 1, "403 Forbidden: long long"},
-		"bytes that are no message": {[]func(http.ResponseWriter){func(w http.ResponseWriter) {
+		"malformed protobuf": {[]func(http.ResponseWriter){func(w http.ResponseWriter) {
 			w.Header().Set("Content-Type", protobuf)
 			w.Write([]byte("\x0a\xff\xff"))
 		}}, 1, ""},
@@ -105,8 +105,8 @@ func TestAnswersOfACollector(t *testing.T) {
 	}
 }
 
-// A busy collector is not contacted for as long as it asks, and its last answer is the error.
-func TestCollectorThatStaysBusy(t *testing.T) {
+// The Retry-After of a busy collector is honored, and its last answer is the error.
+func TestBusyCollector(t *testing.T) {
 	url, asked := answering(t, func(w http.ResponseWriter) {
 		w.Header().Set("Retry-After", "3600")
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -133,7 +133,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 }
 
-func TestSettingsOfTheEnvironment(t *testing.T) {
+func TestEnvironmentSettings(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=all,unused=1")
 	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "api-key=a%20b, other = c=d")
 	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "250")
@@ -161,7 +161,7 @@ func TestSettingsOfTheEnvironment(t *testing.T) {
 }
 
 // Malformed environment variables are errors that name the variable and no secret.
-func TestEnvironmentThatIsWrong(t *testing.T) {
+func TestMalformedEnvironment(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -181,9 +181,9 @@ func TestEnvironmentThatIsWrong(t *testing.T) {
 	}
 }
 
-// The authority of the collector's certificate is in the environment, and so is the
-// client's certificate.
-func TestCertificatesOfTheEnvironment(t *testing.T) {
+// The environment names the authority of the collector's certificate, and the client
+// certificate.
+func TestEnvironmentCertificates(t *testing.T) {
 	dir := t.TempDir()
 	pair := selfSigned(t, dir)
 	var shown int
@@ -206,7 +206,7 @@ func TestCertificatesOfTheEnvironment(t *testing.T) {
 		t.Errorf("%v, and %d certificates shown", err, shown)
 	}
 	if _, err := newSettings("http://collector.example"); err == nil {
-		t.Error("certificates for an endpoint without TLS are ignored in silence")
+		t.Error("certificates for an endpoint without TLS are no error")
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package trace reports the requests that a handler answers to an OpenTelemetry collector:
-// one span per request, sent by OTLP over HTTP.
+// Package trace reports the requests to a handler to an OpenTelemetry collector: one span per
+// request, sent by OTLP over HTTP.
 //
 // [New] makes a [Tracer], [Tracer.Wrap] wraps a handler, and [Tracer.Close] sends the
 // remaining spans. Without a Tracer no spans are made or sent.

@@ -27,17 +27,17 @@ type settings struct {
 // tracesPath is the path for spans, below a URL for all signals.
 const tracesPath = "/v1/traces"
 
-// defaultTimeout is the default of the specification.
+// defaultTimeout is the default timeout by the specification.
 const defaultTimeout = 10 * time.Second
 
-// variable returns a standard environment variable (OpenTelemetry's "OpenTelemetry
-// Protocol Exporter"): the one for traces, or else the one for all signals. An empty one
+// variable returns a standard environment variable (OpenTelemetry's specification, "OpenTelemetry
+// Protocol Exporter"): the one for traces, or else the one for all signals. An empty variable
 // counts as unset.
 func variable(name string) string {
 	return strings.TrimSpace(cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_"+name), os.Getenv("OTEL_EXPORTER_OTLP_"+name)))
 }
 
-// newSettings takes the settings besides the endpoint from the environment.
+// newSettings reads the settings other than the endpoint from the environment.
 func newSettings(endpoint string) (settings, error) {
 	s := settings{timeout: defaultTimeout}
 	u, err := address(endpoint)
@@ -92,8 +92,8 @@ func address(endpoint string) (*url.URL, error) {
 	return to, nil
 }
 
-// headers parses NAME=VALUE pairs, separated by commas; values are percent-encoded. Errors
-// contain no values, which may be credentials.
+// headers parses NAME=VALUE pairs, separated by commas, with percent-encoded values. Errors do
+// not contain the values, which may be credentials.
 func headers(text string) (http.Header, error) {
 	all := http.Header{}
 	if text == "" {
@@ -111,7 +111,7 @@ func headers(text string) (http.Header, error) {
 	return all, nil
 }
 
-// tlsConfig returns the certificates that the environment names, or nil.
+// tlsConfig reads the certificates that the environment names. It returns nil if there are none.
 func tlsConfig() (*tls.Config, error) {
 	authorities, cert, key := variable("CERTIFICATE"), variable("CLIENT_CERTIFICATE"), variable("CLIENT_KEY")
 	if authorities == "" && cert == "" && key == "" {

@@ -9,18 +9,18 @@ import (
 	"go.uber.org/zap"
 )
 
-// reportEvery is how often unsent spans are reported.
+// reportEvery is how often lost spans are reported.
 const reportEvery = time.Minute
 
-// loggedExporter is an exporter whose errors go to our log. The library has one handler for the
-// process, which prints them.
+// loggedExporter is an exporter that logs its errors. The library would pass them to a handler of
+// the whole process, which prints them.
 type loggedExporter struct {
 	sdk.SpanExporter
 	log *zap.Logger
 
 	mu   sync.Mutex
 	last time.Time // when errors were last reported
-	lost int       // spans since then
+	lost int       // number of spans since then
 }
 
 // ExportSpans implements the exporter. Spans that cannot be sent are lost.

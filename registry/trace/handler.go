@@ -11,7 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// maxPath is how much of a path is in a span, in bytes.
+// maxPath limits a path in a span, in bytes.
 const maxPath = 512
 
 // Wrap makes one span for each request that next answers.
@@ -28,8 +28,8 @@ func (t *Tracer) Wrap(next http.Handler) http.Handler {
 	})
 }
 
-// recordStatus records the status that is sent. Nothing else of a response is hooked, so that
-// ReadFrom, with which the kernel sends files, is the server's.
+// recordStatus stores the status of a response in code. No other method of the response is
+// wrapped, so that the kernel still sends files through the server's ReadFrom.
 func recordStatus(code *int) func(httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
 	return func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
 		return func(c int) {

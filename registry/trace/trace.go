@@ -15,7 +15,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Environment as an endpoint means the one in OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
+// Environment stands for the endpoint in OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
 // OTEL_EXPORTER_OTLP_ENDPOINT.
 const Environment = "env"
 
@@ -27,11 +27,11 @@ type Options struct {
 	Endpoint string
 	Version  string // of the program
 
-	// Route names the route of a request; there are only a few. Repository returns its
-	// repository, or "".
+	// Route returns the route of a request: there must be only a few. Repository returns the
+	// repository of a request, or "".
 	Route, Repository func(*http.Request) string
 
-	Log *zap.Logger // reports what cannot be sent
+	Log *zap.Logger // gets a line when spans cannot be sent
 }
 
 // Tracer makes spans and sends them.
@@ -86,5 +86,5 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 	return &Tracer{o, provider, provider.Tracer("github.com/layoutproxy/layoutproxy/registry/trace")}, nil
 }
 
-// Close sends the remaining spans, for as long as the context lasts.
+// Close sends the remaining spans, until the context ends.
 func (t *Tracer) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }

@@ -23,7 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/trace"
 )
 
-// receiver is a collector that stores what it gets.
+// receiver is a collector that stores the spans that it receives.
 type receiver struct {
 	*httptest.Server
 	mu    sync.Mutex
@@ -78,7 +78,7 @@ func attributes(s *otlp.Span) map[string]any {
 			all[a.Key] = a.Value.GetIntValue()
 		}
 	}
-	delete(all, "client.address") // its port is another each time
+	delete(all, "client.address") // its port differs each time
 	return all
 }
 
@@ -129,7 +129,7 @@ func TestSpans(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-		req.Close = true // or one that was cut is sent again
+		req.Close = true // or net/http repeats a request that was cut
 		req.SetBasicAuth("frodo", "secret")
 		resp, err := http.DefaultClient.Do(req)
 		if err == nil {
@@ -162,7 +162,7 @@ func TestSpans(t *testing.T) {
 			t.Errorf("%s: %q, %v, %v", want.path, span.Name, span.Kind, span.Status)
 		}
 		if got := hex.EncodeToString(span.TraceId) + " " + hex.EncodeToString(span.ParentSpanId); got != "0af7651916cd43dd8448eb211c80319c b7ad6b7169203331" {
-			t.Errorf("%s: it belongs to %s, and not to what the client asked in", want.path, got)
+			t.Errorf("%s: it belongs to %s, and not to the trace of the client", want.path, got)
 		}
 		if strings.Contains(span.String(), "secret") || strings.Contains(span.String(), "frodo") {
 			t.Errorf("%v", span)
@@ -171,7 +171,7 @@ func TestSpans(t *testing.T) {
 }
 
 // The environment names a collector only if it is requested.
-func TestEndpointOfTheEnvironment(t *testing.T) {
+func TestEnvironmentEndpoint(t *testing.T) {
 	named, other := newReceiver(t), newReceiver(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", other.URL)
 	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
@@ -191,19 +191,19 @@ func TestEndpointOfTheEnvironment(t *testing.T) {
 	}
 	for _, endpoint := range []string{"", "collector:4318", "grpc://collector:4317", "http://"} {
 		if err := trace.CheckEndpoint(endpoint); err == nil {
-			t.Errorf("%q is taken", endpoint)
+			t.Errorf("%q is accepted", endpoint)
 		}
 	}
 	for _, value := range []string{"", "collector:4318"} {
 		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", value)
 		if err := trace.CheckEndpoint(trace.Environment); err == nil {
-			t.Errorf("%q of the environment is taken", value)
+			t.Errorf("%q of the environment is accepted", value)
 		}
 	}
 }
 
-// Spans that a collector rejects are reported once, and cause no other harm.
-func TestCollectorThatRefuses(t *testing.T) {
+// Spans that a collector rejects are logged once, and do no harm.
+func TestRejectedSpansAreLogged(t *testing.T) {
 	refusing := httptest.NewServer(http.NotFoundHandler())
 	defer refusing.Close()
 	core, logs := observer.New(zap.DebugLevel)

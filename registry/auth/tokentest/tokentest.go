@@ -1,6 +1,5 @@
-// Package tokentest is a small token server for tests: it knows some users and issues
-// tokens of the distribution project's "Token Authentication Specification", signed with
-// its own key.
+// Package tokentest is a small token server for tests. It issues tokens of the distribution
+// project's "Token Authentication Specification" to its users, signed with its own key.
 //
 // Create one with [New], serve its [Server.ServeHTTP] below any path, and configure a
 // registry with the files that [Server.WriteKeys] writes.
@@ -35,8 +34,8 @@ type Server struct {
 	Users map[string]string
 	// May reports whether a user may pull from a repository. Nil allows everyone.
 	May func(user, repository string) bool
-	// Lasts is how long a token is valid.
-	Lasts time.Duration
+	// Lifetime is how long a token is valid.
+	Lifetime time.Duration
 
 	tb   testing.TB
 	key  *ecdsa.PrivateKey
@@ -46,7 +45,7 @@ type Server struct {
 // New makes a server with a new key.
 func New(tb testing.TB) *Server {
 	tb.Helper()
-	s := &Server{Issuer: "tokens.example", Service: "layoutproxy.example", Users: map[string]string{}, Lasts: 5 * time.Minute, tb: tb}
+	s := &Server{Issuer: "tokens.example", Service: "layoutproxy.example", Users: map[string]string{}, Lifetime: 5 * time.Minute, tb: tb}
 	var err error
 	if s.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		tb.Fatal(err)
@@ -105,7 +104,7 @@ func (s *Server) Claims(user string, scopes ...string) token.ClaimSet {
 	now := time.Now()
 	claims := token.ClaimSet{
 		Issuer: s.Issuer, Subject: user, Audience: []string{s.Service}, JWTID: now.String(),
-		IssuedAt: now.Unix(), NotBefore: now.Unix(), Expiration: now.Add(s.Lasts).Unix(),
+		IssuedAt: now.Unix(), NotBefore: now.Unix(), Expiration: now.Add(s.Lifetime).Unix(),
 		Access: []*token.ResourceActions{},
 	}
 	for _, scope := range scopes {
@@ -146,6 +145,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	signed := s.Token(s.Claims(user, scopes...))
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]any{ // fails only if the client has disconnected
-		"token": signed, "access_token": signed, "expires_in": int(s.Lasts.Seconds()), "issued_at": time.Now().UTC().Format(time.RFC3339),
+		"token": signed, "access_token": signed, "expires_in": int(s.Lifetime.Seconds()), "issued_at": time.Now().UTC().Format(time.RFC3339),
 	})
 }
