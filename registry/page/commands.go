@@ -8,8 +8,8 @@ type command struct {
 }
 
 // commandsFor returns the commands that pull the image of a page. Names, tags and digests match
-// the grammar of the distribution specification, so a shell finds nothing to interpret in them.
-// runnable says whether a container engine accepts the image.
+// the grammar of the distribution specification, so they contain no special characters of shells.
+// runnable says whether container engines accept the image.
 func commandsFor(page *imagePage, runnable bool) (all []command) {
 	reference := ":" + page.Tag
 	if page.Tag == "" {
@@ -20,7 +20,7 @@ func commandsFor(page *imagePage, runnable bool) (all []command) {
 	insecure, skopeo := "", ""
 	if !node.TLS {
 		skopeo = " --src-tls-verify=false"
-		if !node.Loopback { // crane uses plain HTTP for loopback without being asked
+		if !node.Loopback { // crane uses plain HTTP for loopback by default
 			insecure = " --insecure"
 		}
 	}

@@ -18,8 +18,8 @@ const (
 )
 
 // events sends updates to one open page. The query lists the sections of the page with the
-// hashes of their HTML: ?have=pill:HASH,right:HASH. An event has the sections that differ, as a
-// JSON object by name.
+// hashes of their HTML: ?have=pill:HASH,right:HASH. An event contains the sections that differ, as
+// a JSON object by name.
 func (p *Page) events(w http.ResponseWriter, req *http.Request) {
 	if p.streams.Add(1) > maxStreams {
 		p.streams.Add(-1)
@@ -44,7 +44,7 @@ func (p *Page) events(w http.ResponseWriter, req *http.Request) {
 	defer ticker.Stop()
 	for event := []byte(": follows the server\n\n"); ; event = p.event(req, have) {
 		if event != nil {
-			_ = out.SetWriteDeadline(time.Now().Add(eventPatience)) // the writer of a test has no deadlines
+			_ = out.SetWriteDeadline(time.Now().Add(eventPatience)) // fails only in tests
 			if _, err := w.Write(event); err != nil || out.Flush() != nil {
 				return
 			}
@@ -59,8 +59,8 @@ func (p *Page) events(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// event returns the sections that differ from have as an event, or nil if none does, and updates
-// have.
+// event returns an event with the sections that differ from have, or nil if none does, and
+// updates have.
 func (p *Page) event(req *http.Request, have map[string]string) []byte {
 	changed := map[string]section{}
 	for name, s := range p.state(req.Context()).sections {
@@ -75,7 +75,7 @@ func (p *Page) event(req *http.Request, have map[string]string) []byte {
 	b.WriteString("data: ")
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	if encoder.Encode(changed) != nil { // the JSON ends with a newline, and contains no other
+	if encoder.Encode(changed) != nil { // the JSON ends with its only newline
 		return nil
 	}
 	b.WriteString("\n")

@@ -51,9 +51,9 @@ func parts(t *testing.T, event string) map[string]struct{ HTML, Hash string } {
 	return all
 }
 
-// An open page gets no event while nothing changes, and only sections that it has when they
-// change, at most once per second. The stream ends when the server stops. The status is read at
-// most once per second.
+// An open page gets no event while nothing changes. When something changes, it gets the
+// sections that it contains, at most once per second. The stream ends when the server stops.
+// The status is read at most once per second.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	tree := open(t, sample)
@@ -101,7 +101,7 @@ func TestEvents(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		synctest.Wait()
-		// One stream renews the state. The others may get the previous one at that moment.
+		// While one stream renews the state, the others may get the previous one.
 		if n := len(idle.events); n < 1 || n > 11 {
 			t.Errorf("%d events in 10 seconds", n)
 		}
@@ -111,19 +111,19 @@ func TestEvents(t *testing.T) {
 			}
 		}
 		if got := parts(t, idle.events[0]); len(got) != 1 || !strings.Contains(got["incoming"].HTML, "platform.tar") {
-			t.Errorf("not what changed: %v", got)
+			t.Errorf("wrong sections: %v", got)
 		}
 		if len(one.events) != 0 {
-			t.Error("a page gets what it does not have")
+			t.Error("a page gets a section that it does not contain")
 		}
-		// It fails.
+		// The import fails.
 		mu.Lock()
 		now.Imports = []page.Job{{Name: "platform.tar", State: "failed", Detail: "copy chunk 0003 again"}}
 		mu.Unlock()
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if len(one.events) != 1 || !strings.Contains(parts(t, one.events[0])["pill"].HTML, "1 failed transfer") {
-			t.Errorf("the failure: %v", one.events)
+			t.Errorf("after the failure: %v", one.events)
 		}
 		p.Close()
 		p.Close()
@@ -132,8 +132,8 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// The number of event streams is limited, and a closed one makes room for another.
-func TestEventsAreBounded(t *testing.T) {
+// The number of event streams is limited. When one is closed, another one may be opened.
+func TestEventStreamLimit(t *testing.T) {
 	t.Parallel()
 	tree := open(t, sample)
 	synctest.Test(t, func(t *testing.T) {
@@ -152,7 +152,7 @@ func TestEventsAreBounded(t *testing.T) {
 		w := httptest.NewRecorder()
 		p.ServeHTTP(w, httptest.NewRequest(http.MethodHead, "/events?have=", nil))
 		if w.Code != http.StatusOK {
-			t.Errorf("after they have gone: %d", w.Code)
+			t.Errorf("after the others have ended: %d", w.Code)
 		}
 	})
 }

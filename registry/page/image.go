@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -18,8 +19,7 @@ import (
 )
 
 const (
-	// maxParts limits each list on the page of an image: children, layers, referrers,
-	// annotations.
+	// maxParts limits each list on the page of an image, such as children and layers.
 	maxParts = 100
 	// imagePatience limits how long a page waits for the storage.
 	imagePatience = 5 * time.Second
@@ -28,7 +28,7 @@ const (
 // imagePage is the page of one manifest.
 type imagePage struct {
 	Repository repositoryRow
-	Tag        string // from the URL; empty if that has a digest
+	Tag        string // from the URL; empty if the URL has a digest
 	Digest     digest.Digest
 	Kind       string
 	MediaType  string
@@ -37,7 +37,7 @@ type imagePage struct {
 	Total      int64  // of config and layers, without duplicates
 	Platform   string
 	Created    string
-	Tags       []string // that lead to it
+	Tags       []string // the tags of the manifest
 	MoreTags   int
 	Place      place
 	Commands   []command
@@ -48,11 +48,11 @@ type imagePage struct {
 	Subject    digest.Digest
 	Texts      []annotation
 	Omitted    omitted
-	Problem    *layoutstore.Problem // why it cannot be served; if set, the other fields are unknown
-	Reason     string               // why it cannot be shown, if Problem is nil
+	Problem    *layoutstore.Problem // why the manifest cannot be served; the fields from its content are then empty
+	Reason     string               // why the manifest cannot be shown, if Problem is nil
 }
 
-// omitted counts what the lists do not show.
+// omitted counts the entries that the lists do not show.
 type omitted struct{ Children, Parts, Referrers, Texts int }
 
 type child struct {
@@ -115,7 +115,7 @@ func (p *Page) image(w http.ResponseWriter, req *http.Request) {
 	p.render(w, req, status, "image", frame{Title: title, Nav: "repositories", Content: page})
 }
 
-// problemOf returns the problem in an error, or else a reason.
+// problemOf returns the problem in an error, if there is one, and the reason as text.
 func problemOf(err error) (*layoutstore.Problem, string) {
 	var refused *layoutstore.ProblemError
 	switch {
@@ -127,6 +127,7 @@ func problemOf(err error) (*layoutstore.Problem, string) {
 	return nil, err.Error()
 }
 
+// tags adds the tags of the manifest.
 func (page *imagePage) tags(repo *layoutstore.Repository) {
 	for tag := range repo.AllTags("") {
 		if d, err := repo.TagDigest(tag); err != nil || d != page.Digest {
@@ -140,11 +141,11 @@ func (page *imagePage) tags(repo *layoutstore.Repository) {
 	}
 }
 
-// read fills in the content of a manifest, and where its blobs are stored.
+// read adds the content of a manifest, and the places of its blobs.
 func (page *imagePage) read(ctx context.Context, repo *layoutstore.Repository, m *layoutstore.Manifest) {
 	page.MediaType, page.Size, page.Kind = m.MediaType, m.Size, kindOf(m.MediaType)
 	refs, err := closure.Parse(m.Body)
-	if err != nil { // an index lists a blob as a manifest
+	if err != nil { // some index lists a blob as a manifest
 		page.Commands = commandsFor(page, false)
 		return
 	}
@@ -173,7 +174,7 @@ const dockerConfig = "application/vnd.docker.container.image.v1+json"
 // maxConfig is the largest config that is read for a page, in bytes.
 const maxConfig = 1 << 20
 
-// config fills in the platform and the date of an image.
+// config adds the platform and the date of an image.
 func (page *imagePage) config(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) {
 	blob, err := repo.OpenBlob(ctx, d, func(size int64) (off, n int64) { return 0, size })
 	if err != nil {
@@ -197,14 +198,10 @@ func platformOf(p *specs.Platform) string {
 	if p == nil || p.OS == "" && p.Architecture == "" {
 		return ""
 	}
-	text := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		text += "/" + p.Variant
-	}
-	return text
+	return strings.TrimSuffix(p.OS+"/"+p.Architecture+"/"+p.Variant, "/")
 }
 
-// children fills in the manifests of an index. Platforms are only in their descriptors.
+// children adds the manifests of an index. Their platforms are only in their descriptors.
 func (page *imagePage) children(ctx context.Context, repo *layoutstore.Repository, refs closure.Refs, body []byte) {
 	platforms := map[digest.Digest]string{}
 	var index specs.Index
@@ -223,7 +220,7 @@ func (page *imagePage) children(ctx context.Context, repo *layoutstore.Repositor
 	page.Omitted.Children = len(refs.Children) - len(page.Children)
 }
 
-// parts fills in the config and the layers.
+// parts adds the config and the layers.
 func (page *imagePage) parts(ctx context.Context, repo *layoutstore.Repository, refs closure.Refs) {
 	seen := map[digest.Digest]bool{}
 	for i, d := range refs.Blobs {
@@ -251,6 +248,7 @@ func (page *imagePage) parts(ctx context.Context, repo *layoutstore.Repository, 
 	}
 }
 
+// referrers adds the referrers of the manifest.
 func (page *imagePage) referrers(ctx context.Context, repo *layoutstore.Repository) {
 	found, err := repo.Referrers(ctx, page.Digest)
 	if err != nil {
@@ -264,7 +262,7 @@ func (page *imagePage) referrers(ctx context.Context, repo *layoutstore.Reposito
 	page.Omitted.Referrers = len(found) - len(page.Referrers)
 }
 
-// annotations returns the first annotations by name, and the number of the others.
+// annotations returns the first n annotations, sorted by name, and the number of the others.
 func annotations(all map[string]string, n int) (list []annotation, more int) {
 	keys := slices.Sorted(maps.Keys(all))
 	for _, key := range keys[:min(n, len(keys))] {

@@ -11,12 +11,12 @@ type job struct {
 	Kind    string // "import", "push" or "scrub"
 	Level   string // as in health
 	Running bool
-	Left    string // estimated time until it is done; empty if unknown
+	Left    string // estimated remaining time; empty if unknown
 	Percent int64
 }
 
-// jobsOf lists imports, pushes and the scrub: running ones first, then failed ones, then those
-// that are done.
+// jobsOf lists imports, pushes and the scrub: running ones first, then failed, waiting and
+// completed ones.
 func jobsOf(s Status) []job {
 	var all []job
 	for _, j := range s.Imports {

@@ -34,7 +34,7 @@ type repositoryRow struct {
 
 func (r repositoryRow) Name() string { return r.Root + r.Path }
 
-// newRow makes the row of a repository, and cuts its name behind the longest matching root.
+// newRow makes the row of a repository, and splits its name after the longest matching root.
 func newRow(s *layoutstore.Snapshot, roots []string, name string) repositoryRow {
 	row := repositoryRow{Path: name}
 	for _, root := range roots {
@@ -48,7 +48,7 @@ func newRow(s *layoutstore.Snapshot, roots []string, name string) repositoryRow 
 	return row
 }
 
-// firstRows returns the first n repositories whose names sort behind after.
+// firstRows returns the first n repositories whose names sort after a name.
 func firstRows(s *layoutstore.Snapshot, after string, n int) (rows []repositoryRow, more bool) {
 	found, more := s.Repositories(after, n)
 	roots := s.Roots()
@@ -58,9 +58,9 @@ func firstRows(s *layoutstore.Snapshot, after string, n int) (rows []repositoryR
 	return rows, more
 }
 
-// search finds repositories and tags whose name (NAME or NAME:TAG) contains every word of a
-// query, sorted by name. If the name of a repository matches, its tags are not listed. A word
-// that is the beginning of a digest finds the tags that lead to that digest.
+// search finds the repositories and tags whose name (NAME or NAME:TAG) contains every word of a
+// query, sorted by name. If the name of a repository matches, its tags are not listed. A word may
+// also be the beginning of the digest of a tag.
 func search(s *layoutstore.Snapshot, query, after string, n int) (rows []repositoryRow, more bool) {
 	words := wordsOf(query)
 	roots := s.Roots()
@@ -107,7 +107,7 @@ func search(s *layoutstore.Snapshot, query, after string, n int) (rows []reposit
 
 type word struct {
 	text []byte
-	hex  string // if it is the beginning of a digest
+	hex  string // the encoded part, if text may be the beginning of a digest
 }
 
 func wordsOf(query string) (words []word) {
@@ -125,7 +125,7 @@ func containsAll(text string, words []word) bool {
 	return !slices.ContainsFunc(words, func(w word) bool { return !strings.Contains(text, string(w.text)) })
 }
 
-// matches reports whether each word is in the full name of a tag or begins the digest of the tag.
+// matches reports whether each word is in the full name of a tag or begins its digest.
 func matches(repo *layoutstore.Repository, full []byte, tag string, words []word) bool {
 	for _, w := range words {
 		if bytes.Contains(full, w.text) {
@@ -152,41 +152,52 @@ type listing struct {
 
 func (p *Page) repositories(w http.ResponseWriter, req *http.Request) {
 	s := p.options.Source.Snapshot()
-	q := req.URL.Query()
-	l := listing{Query: cleanQuery(q.Get("q")), Repositories: s.RepositoryCount(), First: q.Get("after") == ""}
-	if len(l.Query) > maxQuery {
-		p.fail(w, req, http.StatusBadRequest, "The search has more than 200 characters.")
+	query, ok := p.cleanQuery(w, req)
+	if !ok {
 		return
 	}
+	after := req.URL.Query().Get("after")
+	l := listing{Query: query, Repositories: s.RepositoryCount(), First: after == ""}
 	var more bool
 	if strings.TrimSpace(l.Query) == "" {
-		l.Rows, more = firstRows(s, q.Get("after"), pageSize)
+		l.Rows, more = firstRows(s, after, pageSize)
 	} else {
-		l.Rows, more = search(s, l.Query, q.Get("after"), pageSize)
+		l.Rows, more = search(s, l.Query, after, pageSize)
 	}
 	if more {
 		last := l.Rows[len(l.Rows)-1]
-		after := last.Name()
+		after = last.Name()
 		if last.Hit != "" {
 			after += ":" + last.Hit
 		}
-		next := url.Values{"after": {after}}
-		if l.Query != "" {
-			next.Set("q", l.Query)
-		}
-		l.Next = "/repositories?" + next.Encode()
+		l.Next = "/repositories?" + nextPage(after, l.Query)
 	}
 	p.render(w, req, http.StatusOK, "repositories", frame{Title: "Repositories", Nav: "repositories", Query: l.Query, Content: l})
 }
 
-// cleanQuery removes invisible characters from a query. No name contains any.
-func cleanQuery(s string) string {
-	return strings.Map(func(r rune) rune {
+// nextPage returns the query of the page after an entry.
+func nextPage(after, query string) string {
+	next := url.Values{"after": {after}}
+	if query != "" {
+		next.Set("q", query)
+	}
+	return next.Encode()
+}
+
+// cleanQuery returns the search query of a request without invisible characters, which no name
+// contains. If it is too long, cleanQuery answers the request, and ok is false.
+func (p *Page) cleanQuery(w http.ResponseWriter, req *http.Request) (query string, ok bool) {
+	query = strings.Map(func(r rune) rune {
 		if problem.IsHidden(r) || r == utf8.RuneError {
 			return -1
 		}
 		return r
-	}, s)
+	}, req.URL.Query().Get("q"))
+	if len(query) > maxQuery {
+		p.fail(w, req, http.StatusBadRequest, "The search has more than 200 characters.")
+		return "", false
+	}
+	return query, true
 }
 
 // repositoryPage is the page of one repository.
@@ -195,12 +206,11 @@ type repositoryPage struct {
 	Query    string
 	Rows     []tagRow
 	Untagged []tagRow
-	More     int // number of untagged manifests that are not listed
+	More     int // number of further untagged manifests
 	Next     string
 	First    bool
 	Places   []string // of its layouts
 	Causes   []*problem.Cause
-	Images   bool // whether there are images from a bundle, and not only discovery tags
 }
 
 // tagRow is a row of a list of tags.
@@ -219,15 +229,15 @@ func (p *Page) repository(w http.ResponseWriter, req *http.Request) {
 		p.fail(w, req, http.StatusNotFound, "There is no repository of this name in the sources.")
 		return
 	}
-	q := req.URL.Query()
-	page := repositoryPage{repositoryRow: newRow(s, s.Roots(), name), Query: cleanQuery(q.Get("q")), First: q.Get("after") == ""}
-	if len(page.Query) > maxQuery {
-		p.fail(w, req, http.StatusBadRequest, "The search has more than 200 characters.")
+	query, ok := p.cleanQuery(w, req)
+	if !ok {
 		return
 	}
+	after := req.URL.Query().Get("after")
+	page := repositoryPage{repositoryRow: newRow(s, s.Roots(), name), Query: query, First: after == ""}
 	ctx, cancel := context.WithTimeout(req.Context(), imagePatience)
 	defer cancel()
-	page.tags(ctx, repo, q.Get("after"))
+	page.tags(ctx, repo, after)
 	untagged, _ := repo.Untagged(ctx) // an unreadable index is listed as a problem
 	for _, d := range untagged[:min(pageSize, len(untagged))] {
 		page.Untagged = append(page.Untagged, tagRow{Digest: d.Digest, Kind: kindOf(d.MediaType)})
@@ -244,7 +254,7 @@ func (p *Page) repository(w http.ResponseWriter, req *http.Request) {
 	p.render(w, req, http.StatusOK, "repository", frame{Title: name, Nav: "repositories", Content: page})
 }
 
-// tags fills in one page of the repository's tags, the same as tags/list of the API.
+// tags adds one page of the repository's tags: the same ones as tags/list of the API.
 func (page *repositoryPage) tags(ctx context.Context, repo *layoutstore.Repository, after string) {
 	words := wordsOf(page.Query)
 	for tag := range repo.AllTags(after) {
@@ -252,11 +262,7 @@ func (page *repositoryPage) tags(ctx context.Context, repo *layoutstore.Reposito
 			continue
 		}
 		if len(page.Rows) == pageSize {
-			next := url.Values{"after": {page.Rows[pageSize-1].Tag}}
-			if page.Query != "" {
-				next.Set("q", page.Query)
-			}
-			page.Next = "?" + next.Encode()
+			page.Next = "?" + nextPage(page.Rows[pageSize-1].Tag, page.Query)
 			return
 		}
 		row := tagRow{Tag: tag}
@@ -270,7 +276,7 @@ func (page *repositoryPage) tags(ctx context.Context, repo *layoutstore.Reposito
 	}
 }
 
-// problems fills in the problems of the repository, and marks the tags that they affect.
+// problems adds the problems of the repository, and marks the tags that cannot be served.
 func (page *repositoryPage) problems(all []layoutstore.Problem) {
 	broken := map[string]bool{}
 	var own []layoutstore.Problem

@@ -16,7 +16,7 @@ type node struct {
 	Guessed  bool   // Upstream is a placeholder: no reference in the sources names a registry
 	Address  string // HOST:PORT of the registry API
 	URL      string
-	Loopback bool // whether only this machine can reach it
+	Loopback bool // whether only this machine can reach the registry
 	TLS      bool
 	Login    bool
 	File     string // path of hosts.toml
@@ -29,7 +29,7 @@ const unknownUpstream = "registry.example"
 func (p *Page) node(req *http.Request, s Status) node {
 	registry := p.options.Registry
 	n := node{Upstream: s.Upstream, TLS: registry.TLS, Login: registry.Login}
-	if !upstreamName.MatchString(n.Upstream) { // it comes from a bundle, and is copied into commands
+	if !upstreamName.MatchString(n.Upstream) { // the name is from a bundle, and becomes part of commands
 		n.Upstream, n.Guessed = unknownUpstream, true
 	}
 	n.Address, n.Loopback = addressFor(registry.Address, req.Host)
@@ -46,15 +46,15 @@ func (p *Page) node(req *http.Request, s Status) node {
 	return n
 }
 
-// hostName matches the Host headers that are safe to repeat in a command.
+// hostName matches the Host headers that are safe in a command.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 
 // upstreamName matches a host with or without a port.
 var upstreamName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 
-// addressFor returns the registry's address for a browser that reached this server as host, and
-// whether only this machine can reach it. If the registry listens on all addresses, that is the
-// same host.
+// addressFor returns the registry's address for a browser that requested this page from host, and
+// whether only this machine can reach it. If the registry listens on all addresses, the host of
+// the address is the one in the browser's request.
 func addressFor(listen, host string) (address string, loopback bool) {
 	own, port, err := net.SplitHostPort(listen)
 	if err != nil {

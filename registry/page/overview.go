@@ -22,7 +22,7 @@ func (p *Page) overview(w http.ResponseWriter, req *http.Request) {
 	p.render(w, req, http.StatusOK, "overview", frame{Title: "Overview", Nav: "overview", Content: page})
 }
 
-// problemsPage lists all problems by cause.
+// problemsPage is one page of the list of all problems by cause.
 type problemsPage struct {
 	Causes  []*problem.Cause
 	Total   int // number of causes

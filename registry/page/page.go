@@ -2,17 +2,17 @@
 // repositories and images, and how to configure a node.
 //
 // Start with [New]. A page shows what the registry API serves: each request takes one snapshot
-// of the tree. Everything else comes as a [Status] from a function of the caller, which is
+// of the tree. Everything else is in a [Status], which a function of the caller returns. It is
 // called at most once per second, however many pages are open.
 //
 // Every page is complete without JavaScript. With it, an open page is updated by server-sent
 // events (HTML standard, "Server-sent events"): at most one per second, and none while nothing
 // changes. Nothing is loaded from another host. The Content-Security-Policy forbids inline
-// scripts and styles, frames, and forms that go elsewhere.
+// scripts and styles, frames, and forms for other hosts.
 //
 // Names, tags, paths and annotations of a bundle are hostile text. The templates escape them,
-// and print them only through the function t, which makes characters visible that hide or
-// reorder text.
+// and print them only through the function t, which replaces characters that hide or reorder
+// text by their code points.
 package page
 
 import (
@@ -44,8 +44,8 @@ type Source interface {
 // Options configure the pages.
 type Options struct {
 	Source Source
-	// Status returns everything about the server but its tree. It must return promptly even
-	// while the storage hangs, and when its context ends.
+	// Status returns the state of the server except its tree. It must return promptly, even
+	// while the storage hangs and when its context ends.
 	Status func(context.Context) Status
 
 	Registry Registry
@@ -58,7 +58,7 @@ type Options struct {
 type Registry struct {
 	Address string // HOST:PORT that the server listens on
 	TLS     bool
-	Login   bool // clients have to log in
+	Login   bool // whether clients have to log in
 }
 
 // Page serves the pages. Call Close when the server stops, to end the event streams.
@@ -125,8 +125,8 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", securityPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	// With "no-referrer", forms would send "Origin: null", which the check against other sites
-	// refuses.
+	// With "no-referrer", browsers send "Origin: null" with forms, which the check against
+	// requests from other sites refuses.
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -190,10 +190,10 @@ func (p *Page) asset(w http.ResponseWriter, req *http.Request) {
 	w.Write(a.body)
 }
 
-// frame is what every page shows around its content.
+// frame is the part that all pages share, with the content of one.
 type frame struct {
 	Title   string
-	Nav     string // the part of the site that the page belongs to
+	Nav     string // the entry of the navigation that the page belongs to
 	Query   string // in the search field
 	Assets  string
 	Version string
@@ -216,7 +216,7 @@ func (p *Page) render(w http.ResponseWriter, req *http.Request, status int, name
 	w.Write(b.Bytes())
 }
 
-// fail responds with a page that says what is wrong.
+// fail answers with a page that gives the reason of an error.
 func (p *Page) fail(w http.ResponseWriter, req *http.Request, status int, reason string) {
 	p.render(w, req, status, "error", frame{Title: http.StatusText(status), Content: reason})
 }

@@ -28,7 +28,7 @@ import (
 
 const sample = "../../examples/bundle"
 
-// open returns the checked tree of a source. The sample has a root; all other sources have none.
+// open returns the checked tree of a source. The sample has a root; other sources have none.
 func open(t testing.TB, source string) *layoutstore.Tree {
 	t.Helper()
 	o := layoutstore.Options{Sources: []string{source}}
@@ -98,7 +98,7 @@ func tagsOf(t testing.TB, p http.Handler, name string) (tags []string) {
 }
 
 // The pages of a repository list the same tags as the API.
-func TestTagsAreThoseOfTheAPI(t *testing.T) {
+func TestTagsMatchAPI(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	many := layouttest.New(t, dir).Layout("many")
@@ -126,9 +126,9 @@ func TestTagsAreThoseOfTheAPI(t *testing.T) {
 	}
 }
 
-// Every page can be reached by links from the overview. Nothing is loaded from another host, and
-// no script or style is inline, as the policy forbids both. The first load has at most 60 kB.
-func TestEveryPageIsReached(t *testing.T) {
+// Links from the overview lead to every page. Nothing is loaded from another host, and no script
+// or style is inline: the policy forbids both. The first load has at most 60 kB.
+func TestEveryPageIsLinked(t *testing.T) {
 	t.Parallel()
 	tree := open(t, sample)
 	p := pages(t, tree, nil)
@@ -183,7 +183,7 @@ func TestEveryPageIsReached(t *testing.T) {
 			}
 		}
 	}); len(images) < 45 {
-		t.Errorf("%d images are reached", len(images))
+		t.Errorf("%d images are linked", len(images))
 	}
 	first := len(get(t, p, "/", http.StatusOK))
 	for path := range seen {
@@ -235,8 +235,8 @@ func TestSearch(t *testing.T) {
 			t.Errorf("%q does not find %s", query, want)
 		}
 	}
-	if text := get(t, p, "/repositories?q=nowhere", http.StatusOK); !strings.Contains(text, "Nothing has") {
-		t.Error("nothing is something")
+	if text := get(t, p, "/repositories?q=nowhere", http.StatusOK); !strings.Contains(text, "No results for") {
+		t.Error("a search without results finds something")
 	}
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
@@ -272,8 +272,8 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// Text from a bundle or a request is only shown: it is never markup, and hides or reorders
-// nothing.
+// Text from a bundle or a request is shown as text: it is never markup, and does not hide
+// or reorder other text.
 func TestHostileText(t *testing.T) {
 	t.Parallel()
 	const marker = `<img src=x onerror=alert(1)>`
@@ -316,13 +316,14 @@ func TestHostileText(t *testing.T) {
 			t.Errorf("%s: %d bytes", path, len(body))
 		}
 		if !strings.Contains(body, `\u{202E}`) && !strings.Contains(path, "?q=") {
-			t.Errorf("%s: where is the hostile text?", path)
+			t.Errorf("%s: the hostile text is missing", path)
 		}
 	}
 }
 
-// The pages report as problems what the API refuses, and name the archive to copy again.
-func TestProblemsAreThoseOfTheAPI(t *testing.T) {
+// The pages report the content that the API refuses as problems, with the archive to copy
+// again.
+func TestProblemsMatchAPI(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("app")
@@ -355,15 +356,15 @@ func TestProblemsAreThoseOfTheAPI(t *testing.T) {
 		}
 	}
 	if text := get(t, p, "/image/app:lost", http.StatusNotFound); !strings.Contains(text, "It cannot be served") || strings.Contains(text, "crane pull") {
-		t.Errorf("a lost manifest: %s", text)
+		t.Errorf("a missing manifest: %s", text)
 	}
 	if text := get(t, p, "/image/app:good", http.StatusOK); strings.Contains(text, "badge bad\">problem") {
-		t.Error("a good image has a problem")
+		t.Error("an intact image has a problem")
 	}
 }
 
-// The page names the archive and the offset at which a blob is really stored.
-func TestPlacesAreWhereTheBytesAre(t *testing.T) {
+// The page shows the archive and the offset at which a blob is stored.
+func TestPlacesOfBlobs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tree := layouttest.New(t, filepath.Join(dir, "tree"))

@@ -3,6 +3,7 @@ package page
 import (
 	"context"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -11,7 +12,7 @@ import (
 
 // place is where content is stored.
 type place struct {
-	Made  bool   // a discovery image: synthesized, and in no file
+	Made  bool   // a discovery image: synthesized, and not stored in a file
 	Entry string // name of the entry in the archive; empty for a loose file
 	Runs  []run  // where the bytes are, in order
 	More  int    // number of further runs
@@ -29,19 +30,18 @@ type run struct {
 // chunk.
 const maxRuns = 4
 
-// findPlace finds the copy of some content that the registry serves, which is in the last layout
-// that has it.
+// findPlace returns the place of the copy that the registry serves: the one in the last layout
+// that has the content.
 func findPlace(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) (p place) {
 	if repo.IsDiscovery(d) {
 		return place{Made: true}
 	}
-	layouts := repo.Layouts()
-	for i := len(layouts) - 1; i >= 0; i-- {
-		where, err := layouts[i].Locate(ctx, d)
+	for _, layout := range slices.Backward(repo.Layouts()) {
+		where, err := layout.Locate(ctx, d)
 		if err != nil {
 			continue
 		}
-		_, p.Entry = layouts[i].WhereBlob(d)
+		_, p.Entry = layout.WhereBlob(d)
 		for _, e := range where[:min(maxRuns, len(where))] {
 			file := e.File.String()
 			p.Runs = append(p.Runs, run{file, filepath.Base(file), e.Off, e.Len, e.Whole})

@@ -31,7 +31,7 @@ type section struct {
 // stateEvery is how long a state is reused.
 const stateEvery = time.Second
 
-// state returns a state that is at most about a second old. One caller renews it; meanwhile all
+// state returns a state that is at most about a second old. While one caller renews it, all
 // others get the previous one.
 func (p *Page) state(ctx context.Context) *state {
 	last := p.current.Load()
@@ -92,7 +92,7 @@ func (s *state) view() view {
 	return v
 }
 
-// health is the overall verdict on the overview.
+// health is the overall health of the server, as shown on the overview.
 type health struct {
 	Level  string // "good", "busy", "note" or "bad"
 	Short  string
@@ -124,7 +124,7 @@ func healthOf(s Status) health {
 	return health{"good", "All right", "Everything in the sources can be served.", causes}
 }
 
-// failedJobs counts the failed jobs after which none with the same name has succeeded.
+// failedJobs counts the failed jobs without a later success under the same name.
 func failedJobs(jobs []Job) (n int) {
 	for _, j := range jobs {
 		if j.State == "failed" && !slices.ContainsFunc(jobs, func(k Job) bool {

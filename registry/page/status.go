@@ -33,14 +33,13 @@ type Version struct {
 	Reasons []string // why it is not ready
 }
 
-// Job is an import or a push. Its fields are those of a status of package drop, so that one can be
-// converted to the other.
+// Job is an import or a push. It has the fields of drop.Status, which can be converted to it.
 type Job struct {
 	Name   string
 	State  string // "waiting", "verifying", "published", "pushing", "pushed" or "failed"
 	Detail string
 	Since  time.Time // start of the state
-	Kind   string    // of what was dropped; empty for a push
+	Kind   string    // of the dropped bundle; empty for a push
 	// Bytes of Total are done, at Rate bytes per second. Total is 0 unless the job is running.
 	Bytes, Total, Rate int64
 	Generation         uint64 // of the store, if the job is published

@@ -27,15 +27,14 @@ func functions() template.FuncMap {
 	}
 }
 
-// maxText limits how many characters of one text a page shows.
+// maxText is how many characters of a text a page shows.
 const maxText = 2000
 
-// visible makes text from outside readable: characters that are invisible, or that reorder or
-// move others, are replaced by their code point. A very long text is cut. The result is not
-// escaped for HTML: the template does that.
+// visible replaces characters of v's text that are invisible, or that reorder or move others, by
+// their code points, and truncates a very long text. It does not escape HTML: the template does.
 func visible(v any) string {
 	s := fmt.Sprint(v)
-	if len(s) <= maxText && isPlain(s) {
+	if len(s) <= maxText && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
 		return s
 	}
 	var b strings.Builder
@@ -58,18 +57,8 @@ func visible(v any) string {
 	return b.String()
 }
 
-// isPlain reports whether a text has only printable ASCII.
-func isPlain(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
-}
-
-// copyAgain names the archive or chunk to copy again to fix a cause, or returns "" if copying
-// would not help.
+// copyAgain returns the names of the archive and chunk to copy again to fix a cause, or "" if
+// that would not help.
 func copyAgain(c *problem.Cause) string {
 	archive, p := filepath.Base(c.First.Path), c.First
 	switch {

@@ -32,8 +32,8 @@ func TestVisible(t *testing.T) {
 	}
 }
 
-// The address for nodes is the one that the registry listens on or, if that is every address,
-// the host in the request.
+// The address for nodes is the one that the registry listens on or, if it listens on all
+// addresses, the host of the request.
 func TestAddressFor(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -97,7 +97,7 @@ docker pull 10.0.0.1:5000/app:v1`},
 }
 
 // The upstream in commands is always a host name, whatever a bundle contains.
-func TestUpstreamIsAHost(t *testing.T) {
+func TestUpstreamIsHostName(t *testing.T) {
 	t.Parallel()
 	p := &Page{options: Options{Registry: Registry{Address: "127.0.0.1:5000"}}}
 	for name, guessed := range map[string]bool{

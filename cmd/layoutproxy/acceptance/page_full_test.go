@@ -50,7 +50,7 @@ func TestPageFirstVisit(t *testing.T) {
 	has := func(when string) {
 		t.Helper()
 		main := b.text("main")
-		for _, want := range []string{"15 repositories, 45 tags below deckhouse/ee", "deckhouse/ee/modules", "registry.deckhouse.io", "[host.\"http://" + s.registry, "Nothing came in"} {
+		for _, want := range []string{"15 repositories, 45 tags below deckhouse/ee", "deckhouse/ee/modules", "registry.deckhouse.io", "[host.\"http://" + s.registry, "No imports or pushes"} {
 			if !strings.Contains(main, want) {
 				t.Errorf("%s: no %q in\n%s", when, want, main)
 			}

@@ -1,5 +1,5 @@
-// Pages are complete without this script. It keeps them up to date, searches while somebody
-// types, and copies commands.
+// Pages are complete without this script. It updates them, searches while the user types, and
+// copies commands.
 "use strict";
 
 // The sections of the page that events update, by name.
@@ -21,7 +21,7 @@ function replace(part, section) {
   if (focus >= 0) part.querySelectorAll(focusable)[focus]?.focus({ preventScroll: true });
 }
 
-// follow opens the event stream, with the hashes of what the page shows. After an error it tries again.
+// follow opens the event stream, with the hashes of the sections on the page, and again after an error.
 let events;
 let retry;
 function follow() {
@@ -51,7 +51,7 @@ if (parts.size > 0 && window.EventSource) {
   window.addEventListener("pageshow", follow);
 }
 
-// The slash key goes to the search.
+// The slash key selects the search field.
 const field = document.getElementById("q");
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, textarea, select");
@@ -61,7 +61,7 @@ document.addEventListener("keydown", (event) => {
   field.select();
 });
 
-// On the page of repositories, results come while somebody types.
+// The page of repositories is updated while the user types.
 const results = document.getElementById("results");
 if (results) {
   let wait;
@@ -83,8 +83,8 @@ if (results) {
   });
 }
 
-// Each command gets a button that copies it. The clipboard is for pages with TLS and of this machine;
-// elsewhere the text is selected, for the keyboard to copy.
+// Each command gets a button that copies it. Browsers allow that only with TLS or from this machine;
+// otherwise the button selects the text, so that the user can copy it.
 async function copy(pre, button) {
   let done = "Copied";
   try {
