@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,17 +17,17 @@ import (
 // Match reports whether a fault applies to a request.
 type Match func(*http.Request) bool
 
-// On matches a [Request.Kind].
+// On matches requests of a [Request.Kind].
 func On(kind string) Match {
 	return func(r *http.Request) bool {
 		return Request{Method: r.Method, Path: r.URL.Path}.Kind() == kind
 	}
 }
 
-// First matches the first n requests that m matches.
+// First matches the first n requests that match m.
 func First(n int, m Match) Match { return Nth(1, n, m) }
 
-// Nth matches requests number from to number to, counted from 1, of those that m matches.
+// Nth numbers the requests that match m from 1, and matches those from number from to number to.
 func Nth(from, to int, m Match) Match {
 	var matched atomic.Int64
 	return func(r *http.Request) bool {
@@ -38,63 +39,59 @@ func Nth(from, to int, m Match) Match {
 	}
 }
 
-// Answer answers matching requests with a status and header lines ("Name: value") only.
-func Answer(m Match, status int, header ...string) Fault {
-	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+// when returns a fault that handles matching requests with serve.
+func when(m Match, serve func(w http.ResponseWriter, r *http.Request, next http.Handler)) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		if !m(r) {
 			return false
 		}
+		serve(w, r, next)
+		return true
+	}
+}
+
+// Answer answers matching requests with a status and header lines ("Name: value"), without a body.
+func Answer(m Match, status int, header ...string) Fault {
+	return when(m, func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		for _, line := range header {
 			name, value, _ := strings.Cut(line, ": ")
 			w.Header().Set(name, value)
 		}
 		w.WriteHeader(status)
-		return true
-	}
+	})
 }
 
 // AnswerCode answers matching requests with a status and a code of the specification.
 func AnswerCode(m Match, status int, code string) Fault {
-	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-		if !m(r) {
-			return false
-		}
+	return when(m, func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
 		fmt.Fprintf(w, `{"errors":[{"code":%q,"message":"of a test"}]}`, code)
-		return true
-	}
+	})
 }
 
 // Reset passes n bytes of the request body to the registry and then resets the connection.
 func Reset(m Match, n int64) Fault {
-	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
-		if !m(r) {
-			return false
-		}
-		conn := hijackable(w)
+	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		r.Body = &cutting{ReadCloser: r.Body, left: n}
-		next.ServeHTTP(discarder{http.Header{}}, r)
-		conn()
-		return true
-	}
+		next.ServeHTTP(httptest.NewRecorder(), r)
+		resetConnection(w)
+	})
 }
 
-// hijackable returns a function that resets the connection of an answer.
-func hijackable(w http.ResponseWriter) func() {
-	return func() {
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			panic(http.ErrAbortHandler)
-		}
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
-		}
-		conn.Close()
+// resetConnection resets the connection of an answer.
+func resetConnection(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
 	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	conn.Close()
 }
 
-// cutting is a body that breaks off.
+// cutting is a request body that fails after some bytes.
 type cutting struct {
 	io.ReadCloser
 	left int64
@@ -109,23 +106,13 @@ func (c *cutting) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// discarder discards an answer.
-type discarder struct{ header http.Header }
-
-func (d discarder) Header() http.Header         { return d.header }
-func (d discarder) Write(p []byte) (int, error) { return len(p), nil }
-func (d discarder) WriteHeader(int)             {}
-
 // Truncate sends n bytes of the answer's body and then resets the connection.
 func Truncate(m Match, n int64) Fault {
-	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
-		if !m(r) {
-			return false
-		}
+	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		t := &truncating{ResponseWriter: w, left: n}
 		next.ServeHTTP(t, r)
 		panic(http.ErrAbortHandler) // net/http cuts the connection
-	}
+	})
 }
 
 type truncating struct {
@@ -144,45 +131,34 @@ func (t *truncating) Write(p []byte) (int, error) {
 	return n, io.ErrShortWrite
 }
 
-// Lose lets the registry process matching requests, and cuts the connection instead of answering.
+// Lose lets the registry process matching requests, and resets the connection instead of answering.
 func Lose(m Match) Fault {
-	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
-		if !m(r) {
-			return false
-		}
-		next.ServeHTTP(discarder{http.Header{}}, r)
-		hijackable(w)()
-		return true
-	}
+	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		next.ServeHTTP(httptest.NewRecorder(), r)
+		resetConnection(w)
+	})
 }
 
-// Stall accepts matching requests and never answers, until release is called.
+// Stall leaves matching requests without an answer until release is called, and then resets the
+// connection.
 func Stall(m Match) (f Fault, release func()) {
 	released := make(chan struct{})
 	var once sync.Once
-	f = func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
-		if !m(r) {
-			return false
-		}
+	f = when(m, func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		select {
 		case <-released:
 		case <-r.Context().Done():
 		}
-		hijackable(w)()
-		return true
-	}
+		resetConnection(w)
+	})
 	return f, func() { once.Do(func() { close(released) }) }
 }
 
 // Edit lets the registry answer matching requests, and edits the header of the answer.
 func Edit(m Match, edit func(http.Header)) Fault {
-	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
-		if !m(r) {
-			return false
-		}
+	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		next.ServeHTTP(&editing{ResponseWriter: w, edit: edit}, r)
-		return true
-	}
+	})
 }
 
 type editing struct {
@@ -206,34 +182,19 @@ func (e *editing) Write(p []byte) (int, error) {
 	return e.ResponseWriter.Write(p)
 }
 
-// Spoil lets the registry answer matching requests, and changes the body of the answer,
-// with a matching length: like a cache that stored a truncated answer, or a bad disk.
+// Spoil lets the registry answer matching requests, and changes the body of the answer and its
+// Content-Length: like a cache with a truncated answer, or a bad disk.
 func Spoil(m Match, change func(body []byte) []byte) Fault {
-	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
-		if !m(r) {
-			return false
-		}
-		kept := &keeping{header: http.Header{}, status: http.StatusOK}
-		next.ServeHTTP(kept, r)
-		maps.Copy(w.Header(), kept.header)
-		body := change(kept.body.Bytes())
+	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		answer := httptest.NewRecorder()
+		next.ServeHTTP(answer, r)
+		maps.Copy(w.Header(), answer.Header())
+		body := change(answer.Body.Bytes())
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		w.WriteHeader(kept.status)
+		w.WriteHeader(answer.Code)
 		_, _ = w.Write(body)
-		return true
-	}
+	})
 }
-
-// keeping buffers an answer.
-type keeping struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (k *keeping) Header() http.Header         { return k.header }
-func (k *keeping) WriteHeader(status int)      { k.status = status }
-func (k *keeping) Write(p []byte) (int, error) { return k.body.Write(p) }
 
 // FlipBit changes a bit in the middle of a body.
 func FlipBit(body []byte) []byte {

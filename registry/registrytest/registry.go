@@ -21,7 +21,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/handlers"
 	"github.com/sirupsen/logrus"
 
-	// What a registry is configured with, by name.
+	// Parts that the configuration names.
 	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
 	_ "github.com/distribution/distribution/v3/registry/auth/token"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
@@ -68,8 +68,8 @@ type Registry struct {
 	mu      sync.Mutex
 	faults  []Fault
 	seen    []*Request
-	running int        // requests that are being answered
-	ended   *sync.Cond // with mu
+	running int        // number of requests in progress
+	ended   *sync.Cond // a request has ended; its lock is mu
 }
 
 // Request is a request that arrived.
@@ -90,8 +90,8 @@ func (r Request) Kind() string {
 	return r.Method + " " + r.Path
 }
 
-// Fault answers a request instead of the registry, or lets next answer it and interferes.
-// It returns false if it has done neither.
+// Fault answers a request instead of the registry, or changes the answer of the registry,
+// which is next. It returns false if it does neither.
 type Fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool
 
 // New runs a registry until the test ends.
@@ -160,16 +160,15 @@ func (r *Registry) distribution(tb TB, o Options) http.Handler {
 	return app
 }
 
-// Inject puts a fault in front of the existing ones.
+// Inject adds a fault before the existing ones.
 func (r *Registry) Inject(f Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.faults = append([]Fault{f}, r.faults...)
 }
 
-// Settle ends all connections and waits for the requests that are being answered. A client
-// that was killed leaves such requests behind: what they write is there a moment later, or
-// there in part.
+// Settle closes all connections and waits for the requests in progress. A killed client leaves
+// such requests behind, which still write for a moment.
 func (r *Registry) Settle() {
 	r.CloseClientConnections()
 	r.mu.Lock()
@@ -262,7 +261,7 @@ func (r *Registry) Forget() {
 	r.seen = nil
 }
 
-// StatusOf returns the status of a GET, or 0 if there is no answer.
+// StatusOf returns the status of the answer to a GET, or 0 if there is no answer.
 func StatusOf(url string) int {
 	resp, err := http.Get(url)
 	if err != nil {

@@ -1,24 +1,17 @@
 package registrytest
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
+
+	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
 )
 
 // Tokens is a token server (distribution's token specification) with one user, which
@@ -27,23 +20,17 @@ type Tokens struct {
 	*httptest.Server
 	Host string
 
-	key *ecdsa.PrivateKey
-	mu  sync.Mutex
-	// Life is how long tokens are valid, as announced and in fact.
-	life   time.Duration
+	signer *tokentest.Server
+	mu     sync.Mutex
 	asked  []string
-	serial int
 	grant  func(action string) bool // nil: all
 	answer http.Handler             // replaces the server if not nil
 }
 
 func newTokens(tb TB) *Tokens {
 	tb.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	t := &Tokens{key: key, life: time.Minute}
+	t := &Tokens{signer: tokentest.New(tb)}
+	t.signer.Issuer, t.signer.Service, t.signer.Lifetime = "test", "registry", time.Minute
 	t.Server = httptest.NewServer(t)
 	tb.Cleanup(t.Close)
 	t.Host = t.Listener.Addr().String()
@@ -54,7 +41,7 @@ func newTokens(tb TB) *Tokens {
 func (t *Tokens) Asked() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return append([]string(nil), t.asked...)
+	return slices.Clone(t.asked)
 }
 
 // Grant restricts the granted actions, such as pull and push, from now on.
@@ -73,23 +60,12 @@ func (t *Tokens) Answer(h http.Handler) {
 
 // parameters configure distribution to trust the server.
 func (t *Tokens) parameters(tb TB) configuration.Parameters {
-	tb.Helper()
-	point, err := t.key.PublicKey.Bytes()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	jwks := fmt.Sprintf(`{"keys":[{"kty":"EC","crv":"P-256","kid":"test","use":"sig","x":%q,"y":%q}]}`, encode(point[1:33]), encode(point[33:]))
-	file := filepath.Join(tb.TempDir(), "jwks.json")
-	if err := os.WriteFile(file, []byte(jwks), 0o600); err != nil {
-		tb.Fatal(err)
-	}
-	return configuration.Parameters{"realm": t.URL + "/token", "issuer": "test", "service": "registry", "jwks": file}
+	_, jwks := t.signer.WriteKeys(tb.TempDir())
+	return configuration.Parameters{"realm": t.URL + "/token", "issuer": t.signer.Issuer, "service": t.signer.Service, "jwks": jwks}
 }
 
-func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
-
-// ServeHTTP implements http.Handler: GET with basic authentication, POST with a refresh
-// token, which is the password.
+// ServeHTTP answers GET with basic authentication, and POST with a refresh token, which is the
+// password.
 func (t *Tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t.mu.Lock()
 	answer := t.answer
@@ -114,49 +90,19 @@ func (t *Tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if len(scopes) == 1 {
 		scopes = strings.Fields(scopes[0])
 	}
-	token, err := t.issue(scopes)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
 	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprintf(w, `{"token":%q,"expires_in":%d}`, token, int(t.life/time.Second))
+	fmt.Fprintf(w, `{"token":%q,"expires_in":%d}`, t.issue(scopes), int(t.signer.Lifetime/time.Second))
 }
 
-// issue makes a signed token (RFC 7519, ES256).
-func (t *Tokens) issue(scopes []string) (string, error) {
+// issue makes a signed token for the granted actions of the scopes.
+func (t *Tokens) issue(scopes []string) string {
 	t.mu.Lock()
 	t.asked = append(t.asked, strings.Join(scopes, " "))
-	t.serial++
-	serial, grant := t.serial, t.grant
+	grant := t.grant
 	t.mu.Unlock()
-	type access struct {
-		Type    string   `json:"type"`
-		Name    string   `json:"name"`
-		Actions []string `json:"actions"`
+	claims := t.signer.Claims(Username, scopes...)
+	for _, access := range claims.Access {
+		access.Actions = slices.DeleteFunc(access.Actions, func(action string) bool { return grant != nil && !grant(action) })
 	}
-	var granted []access
-	for _, s := range scopes {
-		kind, rest, _ := strings.Cut(s, ":")
-		name, actions, _ := strings.Cut(rest, ":")
-		list := slices.DeleteFunc(strings.Split(actions, ","), func(action string) bool { return grant != nil && !grant(action) })
-		granted = append(granted, access{kind, name, list})
-	}
-	now := time.Now()
-	claims, err := json.Marshal(map[string]any{
-		"iss": "test", "sub": Username, "aud": "registry", "jti": fmt.Sprint(serial), "access": granted,
-		"iat": now.Unix(), "nbf": now.Unix() - 10, "exp": now.Add(t.life).Unix(),
-	})
-	if err != nil {
-		return "", err
-	}
-	signed := encode([]byte(`{"alg":"ES256","typ":"JWT","kid":"test"}`)) + "." + encode(claims)
-	sum := sha256.Sum256([]byte(signed))
-	r, s, err := ecdsa.Sign(rand.Reader, t.key, sum[:])
-	if err != nil {
-		return "", err
-	}
-	return signed + "." + encode(append(bytes32(r), bytes32(s)...)), nil
+	return t.signer.Token(claims)
 }
-
-func bytes32(n *big.Int) []byte { return n.FillBytes(make([]byte, 32)) }
