@@ -38,9 +38,6 @@ type release struct {
 // tag returns the tag of the image and of the chart. A tag cannot contain +; Helm writes _ instead.
 func (r release) tag() string { return strings.ReplaceAll(r.Version, "+", "_") }
 
-// program is a built program for linux.
-type program struct{ arch, path string }
-
 // artifact is an entry of goreleaser's artifacts.json.
 type artifact struct {
 	Name, Path, Goos, Goarch, Type string
@@ -126,18 +123,14 @@ func copyArtifacts(o options, r release, artifacts []artifact) error {
 }
 
 // programsOf returns the programs for linux, by architecture.
-func programsOf(artifacts []artifact) (all []program) {
-	for _, a := range artifacts {
-		if a.Type == "Binary" && a.Goos == "linux" {
-			all = append(all, program{a.Goarch, a.Path})
-		}
-	}
-	slices.SortFunc(all, func(a, b program) int { return strings.Compare(a.arch, b.arch) })
+func programsOf(artifacts []artifact) []artifact {
+	all := slices.DeleteFunc(slices.Clone(artifacts), func(a artifact) bool { return a.Type != "Binary" || a.Goos != "linux" })
+	slices.SortFunc(all, func(a, b artifact) int { return strings.Compare(a.Goarch, b.Goarch) })
 	return all
 }
 
 // writeLayouts writes the image, the chart, and the chart as an image layout.
-func writeLayouts(o options, r release, programs []program) error {
+func writeLayouts(o options, r release, programs []artifact) error {
 	image, err := newImage(r, programs)
 	if err != nil {
 		return err

@@ -62,7 +62,7 @@ func newConfig(r release) containerConfig {
 }
 
 // newImage returns the image of the program: an index with one manifest per program.
-func newImage(r release, programs []program) (*layout, error) {
+func newImage(r release, programs []artifact) (*layout, error) {
 	if len(programs) == 0 {
 		return nil, errors.New("no program for linux")
 	}
@@ -75,7 +75,7 @@ func newImage(r release, programs []program) (*layout, error) {
 	for _, p := range programs {
 		m, err := addPlatform(l, r, p, roots)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p.path, err)
+			return nil, fmt.Errorf("%s: %w", p.Path, err)
 		}
 		index.Manifests = append(index.Manifests, m)
 	}
@@ -90,8 +90,8 @@ func newImage(r release, programs []program) (*layout, error) {
 }
 
 // addPlatform adds the image of one program to a layout.
-func addPlatform(l *layout, r release, p program, roots []byte) (specs.Descriptor, error) {
-	data, err := os.ReadFile(p.path)
+func addPlatform(l *layout, r release, p artifact, roots []byte) (specs.Descriptor, error) {
+	data, err := os.ReadFile(p.Path)
 	if err != nil {
 		return specs.Descriptor{}, err
 	}
@@ -111,7 +111,7 @@ func addPlatform(l *layout, r release, p program, roots []byte) (specs.Descripto
 	if err != nil {
 		return specs.Descriptor{}, err
 	}
-	platform := specs.Platform{OS: "linux", Architecture: p.arch}
+	platform := specs.Platform{OS: "linux", Architecture: p.Goarch}
 	config, err := l.addJSON(specs.MediaTypeImageConfig, struct {
 		specs.Image
 		Config containerConfig `json:"config"`

@@ -31,8 +31,7 @@ func writeBundle(tb layouttest.TB, dir string) {
 	writePlugin(tree.Layout("deckhouse-cli/plugins/stronghold"), "v1.0.0")
 }
 
-// writePlatform writes the root layout and returns the internal image, which the
-// installers name by digest.
+// writePlatform writes the root layout and returns the internal image, which the installers name by digest.
 func writePlatform(root *layouttest.Layout, v versions) (internal ocispec.Descriptor) {
 	older, newer := writeVersions(root, v, func(version string) layouttest.Image {
 		return sample("deckhouse", version)

@@ -16,6 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -183,7 +184,7 @@ func oddEntry(dir string, e fs.DirEntry) string {
 		if strings.HasPrefix(name, ".") {
 			return ""
 		}
-		return fmt.Sprintf("%s, which is never read: remove it", describe(mode))
+		return fmt.Sprintf("a %s, which is never read: remove it", plainfile.KindOf(mode))
 	}
 	if strings.HasSuffix(name, removing) {
 		return "it" + leftRemoving
@@ -198,19 +199,6 @@ func oddEntry(dir string, e fs.DirEntry) string {
 	default:
 		return class.Reason + ": " + class.Advice
 	}
-}
-
-// describe returns the type of a file that is not regular.
-func describe(mode fs.FileMode) string {
-	switch {
-	case mode&fs.ModeNamedPipe != 0:
-		return "a named pipe"
-	case mode&fs.ModeSocket != 0:
-		return "a socket"
-	case mode&fs.ModeDevice != 0:
-		return "a device"
-	}
-	return "a special file"
 }
 
 const (

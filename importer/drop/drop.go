@@ -32,9 +32,8 @@ type Options struct {
 	Remove bool
 	// MaxFiles limits the number of files in a dropped directory; 0 means 4,000,000.
 	MaxFiles int
-	// Guard is called before a bundle is imported and again before anything is moved or
-	// removed. If it returns an error, for example because the store is inside of Dir, nothing
-	// is touched. It may be nil.
+	// Guard is called before a bundle is imported and again before anything is moved or removed. If it
+	// returns an error, for example because the store is inside of Dir, nothing is touched. It may be nil.
 	Guard func() error
 	// Published is called after each import that changed the store. It may be nil.
 	Published func(context.Context)
@@ -42,11 +41,10 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Drop imports bundles that are dropped into a directory. Each archive there, in one file or in
-// chunks, is a bundle, and so is each subdirectory except done and failed. A Drop imports a
-// bundle once it is complete and has stayed unchanged for a while; until then the bundle waits.
-// A complete but damaged bundle is moved to failed/, with NAME.reason.json. If a bundle cannot
-// be read, the Drop retries later.
+// Drop imports bundles that are dropped into a directory. Each archive there, in one file or in chunks, is a
+// bundle, and so is each subdirectory except done and failed. A Drop imports a bundle once it is complete and
+// has stayed unchanged for a while; until then the bundle waits. A complete but damaged bundle is moved to
+// failed/, with NAME.reason.json. If a bundle cannot be read, the Drop retries later.
 type Drop struct {
 	options  Options
 	imports  importer.Options
@@ -77,9 +75,8 @@ type item struct {
 	settled bool      // done, unless it changes
 }
 
-// New returns a Drop that imports with the given importer options. It ignores their Progress,
-// and never publishes incomplete bundles. Errors: those of importer.New; the directory cannot
-// be read.
+// New returns a Drop that imports with the given importer options. It ignores their Progress, and never
+// publishes incomplete bundles. Errors: those of importer.New; the directory cannot be read.
 func New(imports importer.Options, o Options) (*Drop, error) {
 	if _, err := os.ReadDir(o.Dir); err != nil {
 		return nil, fmt.Errorf("drop directory: %w", err)
@@ -138,9 +135,8 @@ func (d *Drop) scanDir(ctx context.Context) {
 	}
 }
 
-// Scan scans the directory once and imports what is ready. dirs are the directories to watch,
-// and again is the time until the next scan if there is no event; 0 means none. Errors: the context's;
-// the file system's.
+// Scan scans the directory once and imports what is ready. dirs are the directories to watch, and again is
+// the time until the next scan if there is no event; 0 means none. Errors: the context's; the file system's.
 func (d *Drop) Scan(ctx context.Context) (dirs []string, again time.Duration, err error) {
 	if !d.scanned {
 		d.note.RemoveDraft()
@@ -185,8 +181,7 @@ func (d *Drop) forget(found []candidate) {
 	}
 }
 
-// importIfReady imports a bundle if it is ready. wait is the time until the next try; 0 means after a
-// change.
+// importIfReady imports a bundle if it is ready. wait is the time until the next try; 0 means after a change.
 func (d *Drop) importIfReady(ctx context.Context, c candidate) (wait time.Duration) {
 	it, now := d.item(c), d.options.Now()
 	if d.damaged != nil {

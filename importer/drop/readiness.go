@@ -29,9 +29,8 @@ const notAnArchive = "it looks like an archive, but cannot be read as one"
 // leftRemoving describes a file that a killed process was removing.
 const leftRemoving = " was imported, and layoutproxy was stopped while removing it: remove it"
 
-// unready returns the reason why a file prevents the import of its dropped directory: the file is still
-// being written, or it looks like part of a bundle but would not be read. name is its path below the
-// directory.
+// unready returns the reason why a file prevents the import of its dropped directory: the file is still being
+// written, or it looks like part of a bundle but would not be read. name is its path below the directory.
 func unready(name string) string {
 	dir, base := path.Dir(name), path.Base(name)
 	switch {

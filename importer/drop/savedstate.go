@@ -11,9 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 )
 
-// savedState is the state in dropped.json that outlives a process: the finished bundles that
-// stay in the drop directory and the bundles that are being moved or removed, by the keys of
-// their candidates.
+// savedState is the state in dropped.json that outlives a process: the finished bundles that stay in the drop
+// directory and the bundles that are being moved or removed, by the keys of their candidates.
 type savedState map[string]savedBundle
 
 type savedBundle struct {
@@ -71,8 +70,7 @@ func (d *Drop) loadState() {
 	d.log.Error("the record of the drop directory is damaged", zap.String("path", d.note.Path()), zap.Error(err))
 }
 
-// saveState writes the state atomically, or removes the file if the state is empty. The caller
-// holds d.mu.
+// saveState writes the state atomically, or removes the file if the state is empty. The caller holds d.mu.
 func (d *Drop) saveState() error {
 	if d.damaged != nil {
 		return errors.New(d.damaged.Detail)

@@ -126,14 +126,3 @@ func (d *decider) keepArchive(n int) {
 		}
 	}
 }
-
-// findRewritten finds the archives that are kept and contain something to remove.
-func (d *decider) findRewritten() (all []int) {
-	for n, v := range d.facts.Volumes {
-		if v.File == "" || v.Retired || d.dropped[n] || !d.hasUnneeded(n) {
-			continue
-		}
-		all = append(all, n)
-	}
-	return all
-}

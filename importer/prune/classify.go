@@ -87,8 +87,7 @@ func isExtra(repository string) bool {
 	return len(s) > 3 && (s[0] == "modules" || s[0] == "packages") && s[2] == "extra"
 }
 
-// classifyVersion decides whether a version may be removed: only if a rule applies to its
-// repository.
+// classifyVersion decides whether a version may be removed: only if a rule applies to its repository.
 func (d *decider) classifyVersion(r *Repository, at ref, tag string) (Reason, bool) {
 	switch {
 	case d.isPlatform(r.Path) && d.policy.Deployed == "" && len(d.policy.KeepReleases) == 0:

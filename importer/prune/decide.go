@@ -2,7 +2,6 @@ package prune
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -33,11 +32,9 @@ type Decision struct {
 // Outcome is the result of all decisions about a store.
 type Outcome struct {
 	Decisions []Decision // by repository and digest
-	// Content lists the manifests and blobs that are kept, by repository: kept images and their
-	// graphs.
+	// Content lists the manifests and blobs that are kept, by repository: kept images and their graphs.
 	Content map[string]map[digest.Digest]bool
-	// Dropped and Rewritten are the archives to remove and to rewrite, as indexes of
-	// Facts.Volumes.
+	// Dropped and Rewritten are the archives to remove and to rewrite, as indexes of Facts.Volumes.
 	Dropped, Rewritten []int
 }
 
@@ -202,7 +199,9 @@ func (d *decider) keepContent(r *Repository, top digest.Digest) {
 			continue
 		}
 		if m.Gap != "" {
-			d.keepAll(r, Reason{Unclear, fmt.Sprintf("%s cannot be read, so what it needs is unknown", short(at))})
+			for _, image := range r.Images {
+				d.keep(ref{r.Path, image.Digest}, Reason{Unclear, short(at) + " cannot be read, so what it needs is unknown"})
+			}
 		}
 		for _, b := range m.Blobs {
 			content[b] = true
@@ -222,13 +221,6 @@ func (d *decider) keepContent(r *Repository, top digest.Digest) {
 		for _, f := range d.followers[ref{r.Path, at}] {
 			d.keep(f, Reason{RefersTo, d.label(ref{r.Path, at})})
 		}
-	}
-}
-
-// keepAll keeps all images of a repository.
-func (d *decider) keepAll(r *Repository, why Reason) {
-	for _, image := range r.Images {
-		d.keep(ref{r.Path, image.Digest}, why)
 	}
 }
 
@@ -295,8 +287,10 @@ func (d *decider) outcome() Outcome {
 		}
 	}
 	o.Dropped = slices.Sorted(maps.Keys(d.dropped))
-	if d.scope.Repack {
-		o.Rewritten = d.findRewritten()
+	for n, v := range d.facts.Volumes {
+		if d.scope.Repack && v.File != "" && !v.Retired && !d.dropped[n] && d.hasUnneeded(n) {
+			o.Rewritten = append(o.Rewritten, n)
+		}
 	}
 	return o
 }

@@ -9,7 +9,6 @@
 // repository, no rule keeps it, no kept image leads to it, and a higher version is kept.
 // An image by digest is removed only with the last release that declares it.
 //
-// Removal has two steps. First the manifests lose their tags but stay available by digest, so
-// that running pulls can complete. After the grace period, [Pruner.Sweep] removes them as a second
-// generation.
+// Removal has two steps. First the manifests lose their tags but stay available by digest, so that running
+// pulls can complete. After the grace period, [Pruner.Sweep] removes them as a second generation.
 package prune

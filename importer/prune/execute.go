@@ -212,9 +212,8 @@ func (w *work) reserve(ctx context.Context) {
 	w.store.reserve(indexes)
 }
 
-// Sweep removes the images that earlier prunes have untagged and whose grace period is over. next
-// is when the next grace period ends, or zero if there is none. Errors: ErrLocked; those of
-// [Pruner.Run].
+// Sweep removes the images that earlier prunes have untagged and whose grace period is over. next is when the
+// next grace period ends, or zero if there is none. Errors: ErrLocked; those of [Pruner.Run].
 func (p *Pruner) Sweep(ctx context.Context) (removed Plan, next time.Time, err error) {
 	state, err := p.readState(ctx)
 	if err != nil {

@@ -24,35 +24,37 @@ import (
 // the decisions.
 type contents struct {
 	Facts
+	store    storage
 	snapshot *layoutstore.Snapshot
+	retired  []*time.Time                       // by volume: when its grace period ends; nil if it is not retired
 	archives map[string]int                     // by file name: index in Facts.Volumes
 	sizes    map[string]map[digest.Digest]int64 // of manifests and blobs in bytes, by repository
 }
 
-// gather gathers the facts of an open store. It reads the declarations of releases only if declared
-// is set.
+// gather gathers the facts of an open store. It reads the declarations of releases only if declared is set.
 func (p *Pruner) gather(ctx context.Context, s storage, declared bool) (*contents, error) {
 	snapshot, err := s.snapshot(ctx, p.options)
 	if err != nil {
 		return nil, err
 	}
-	in := &contents{snapshot: snapshot, archives: map[string]int{}, sizes: map[string]map[digest.Digest]int64{}}
+	in := &contents{store: s, snapshot: snapshot, archives: map[string]int{}, sizes: map[string]map[digest.Digest]int64{}}
 	if hidden := in.snapshot.Hiding(); len(hidden) > 0 {
 		return nil, &HiddenError{hidden}
 	}
-	if err := in.findVolumes(s, p.now()); err != nil {
-		return nil, err
-	}
+	var repos []*layoutstore.Repository
 	for _, at := range in.snapshot.Paths() {
 		repo, err := in.snapshot.At(at)
 		if err != nil {
 			return nil, err
 		}
-		if len(repo.Layouts()) == 0 {
-			continue // it has only discovery tags
+		if len(repo.Layouts()) > 0 { // otherwise it has only discovery tags
+			repos = append(repos, repo)
 		}
-		if err := in.addRepository(ctx, s, repo); err != nil {
-			return nil, fmt.Errorf("%s: %w", at, err)
+	}
+	in.findVolumes(repos, p.now())
+	for _, repo := range repos {
+		if err := in.addRepository(ctx, repo); err != nil {
+			return nil, fmt.Errorf("%s: %w", repo.Path(), err)
 		}
 	}
 	if p.options.Declared != nil && declared {
@@ -64,20 +66,16 @@ func (p *Pruner) gather(ctx context.Context, s storage, declared bool) (*content
 }
 
 // findVolumes lists the loose files, then the archives by generation.
-func (in *contents) findVolumes(s storage, now time.Time) error {
-	in.Volumes = []Volume{{}}
+func (in *contents) findVolumes(repos []*layoutstore.Repository, now time.Time) {
+	in.Volumes, in.retired = []Volume{{}}, []*time.Time{nil}
 	packed := map[string]journal.Packed{}
-	for _, k := range s.state().Packed {
+	for _, k := range in.store.state().Packed {
 		packed[k.File] = k
 	}
 	var files []string
-	for _, at := range in.snapshot.Paths() {
-		repo, err := in.snapshot.At(at)
-		if err != nil {
-			return err
-		}
+	for _, repo := range repos {
 		for _, l := range repo.Layouts() {
-			if l.Volume() != s.place() {
+			if l.Volume() != in.store.place() {
 				files = append(files, filepath.Base(l.Volume()))
 			}
 		}
@@ -86,19 +84,16 @@ func (in *contents) findVolumes(s storage, now time.Time) error {
 	files = slices.Compact(files)
 	slices.SortStableFunc(files, func(a, b string) int { return cmp.Compare(packed[a].Generation, packed[b].Generation) })
 	for _, file := range files {
-		v := Volume{File: file}
-		if due := packed[file].Retired; due != nil {
-			v.Retired, v.Due = true, !now.Before(*due)
-		}
+		due := packed[file].Retired
 		in.archives[file] = len(in.Volumes)
-		in.Volumes = append(in.Volumes, v)
+		in.Volumes = append(in.Volumes, Volume{File: file, Retired: due != nil, Due: due != nil && !now.Before(*due)})
+		in.retired = append(in.retired, due)
 	}
-	return nil
 }
 
 // volumeOf returns the volume of a layout, as an index of Facts.Volumes.
-func (in *contents) volumeOf(l layoutstore.Layout, s storage) int {
-	if l.Volume() == s.place() {
+func (in *contents) volumeOf(l layoutstore.Layout) int {
+	if l.Volume() == in.store.place() {
 		return 0
 	}
 	return in.archives[filepath.Base(l.Volume())]
@@ -106,7 +101,7 @@ func (in *contents) volumeOf(l layoutstore.Layout, s storage) int {
 
 // addRepository adds the facts of a repository. A manifest with several copies is read: the copy
 // that is kept must be intact.
-func (in *contents) addRepository(ctx context.Context, s storage, repo *layoutstore.Repository) error {
+func (in *contents) addRepository(ctx context.Context, repo *layoutstore.Repository) error {
 	r := &Repository{Path: repo.Path(), Manifests: map[digest.Digest]Manifest{}, Copies: map[digest.Digest][]int{}}
 	sizes := map[digest.Digest]int64{}
 	var stored []layoutstore.Stored
@@ -130,7 +125,7 @@ func (in *contents) addRepository(ctx context.Context, s storage, repo *layoutst
 		}
 	}
 	for _, b := range stored {
-		r.Copies[b.Digest] = append(r.Copies[b.Digest], in.volumeOf(b.Layout, s))
+		r.Copies[b.Digest] = append(r.Copies[b.Digest], in.volumeOf(b.Layout))
 	}
 	for _, b := range stored {
 		if _, isManifest := r.Manifests[b.Digest]; !isManifest || len(r.Copies[b.Digest]) < 2 {
@@ -140,11 +135,11 @@ func (in *contents) addRepository(ctx context.Context, s storage, repo *layoutst
 		if err != nil {
 			return err
 		}
-		if n := in.volumeOf(b.Layout, s); !good {
+		if n := in.volumeOf(b.Layout); !good {
 			r.Copies[b.Digest] = slices.DeleteFunc(r.Copies[b.Digest], func(c int) bool { return c == n })
 		}
 	}
-	if err := in.addImages(ctx, s, repo, r); err != nil {
+	if err := in.addImages(ctx, repo, r); err != nil {
 		return err
 	}
 	in.sizes[r.Path] = sizes
@@ -178,24 +173,23 @@ type naming struct {
 }
 
 // addImages adds the images that the indexes of a repository name.
-func (in *contents) addImages(ctx context.Context, s storage, repo *layoutstore.Repository, r *Repository) error {
+func (in *contents) addImages(ctx context.Context, repo *layoutstore.Repository, r *Repository) error {
 	winners := map[string]digest.Digest{}
 	found := map[digest.Digest]*naming{}
 	lost := map[digest.Digest]string{}
 	for _, l := range repo.Layouts() {
-		n := in.volumeOf(l, s)
+		n := in.volumeOf(l)
 		entries, err := l.Index(ctx)
 		if err != nil {
 			return err
 		}
-		layer := Layer{Volume: n}
+		layer, due := Layer{Volume: n}, in.retired[n]
 		for _, e := range entries {
 			x := found[e.Digest]
 			if x == nil {
 				x = &naming{image: Image{Digest: e.Digest}, onlyLost: true, retired: true}
 				found[e.Digest] = x
 			}
-			due := retirement(s, in.Volumes[n].File)
 			if due != nil {
 				e.Tag = ""
 			}
@@ -221,7 +215,7 @@ func (in *contents) addImages(ctx context.Context, s storage, repo *layoutstore.
 		found[d].image.Tags = append(found[d].image.Tags, tag)
 	}
 	for d, x := range found {
-		in.complete(s, r, x, lost[d])
+		in.complete(r, x, lost[d])
 		r.Images = append(r.Images, x.image)
 	}
 	slices.SortFunc(r.Images, func(a, b Image) int { return cmp.Compare(a.Digest, b.Digest) })
@@ -230,7 +224,7 @@ func (in *contents) addImages(ctx context.Context, s storage, repo *layoutstore.
 }
 
 // complete fills in the times of an image, and the tag that it lost.
-func (in *contents) complete(s storage, r *Repository, x *naming, lost string) {
+func (in *contents) complete(r *Repository, x *naming, lost string) {
 	slices.Sort(x.image.Tags)
 	x.image.Replaced = cmp.Or(x.image.Replaced, lost)
 	if !x.onlyLost {
@@ -238,29 +232,18 @@ func (in *contents) complete(s storage, r *Repository, x *naming, lost string) {
 	}
 	for _, n := range r.Copies[x.image.Digest] {
 		file := cmp.Or(in.Volumes[n].File, path.Join(r.Path, names.BlobPath(x.image.Digest)))
-		if since := s.since(file); since.After(x.image.Since) {
+		if since := in.store.since(file); since.After(x.image.Since) {
 			x.image.Since = since
 		}
 	}
 	if x.retired {
 		x.image.Pruned = x.due
 	}
-	for _, p := range s.state().Pruned {
+	for _, p := range in.store.state().Pruned {
 		if p.Path == r.Path && p.Digest == x.image.Digest && p.After.After(x.image.Pruned) {
 			x.image.Pruned = p.After
 		}
 	}
-}
-
-// retirement returns when the grace period of a retired archive ends, or nil if it is not
-// retired.
-func retirement(s storage, file string) *time.Time {
-	for _, k := range s.state().Packed {
-		if k.File == file {
-			return k.Retired
-		}
-	}
-	return nil
 }
 
 // replacedTag returns the tag that a descriptor had before an import replaced it.

@@ -17,8 +17,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/layoutproxy/layoutproxy/importer/bundle"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
-	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // block is the usual allocation unit of a file system, in bytes.
@@ -200,8 +200,7 @@ func (w *work) listArchives() error {
 // filesOf lists the files of an archive: the archive or its chunks, and their checksum files.
 func filesOf(archive string, entries []fs.DirEntry) (all []string) {
 	for _, e := range entries {
-		name, ok := volume.IsArchive(strings.TrimSuffix(e.Name(), ".gostsum"))
-		if ok && name == archive && !e.IsDir() {
+		if name, ok := bundle.ArchiveOf(e.Name()); ok && name == archive && !e.IsDir() {
 			all = append(all, e.Name())
 		}
 	}

@@ -24,8 +24,7 @@ type Options struct {
 	Buckets func(bucket.Place) bucket.Bucket
 	// CacheDir is the directory for archive indexes; if it is empty, they are not cached.
 	CacheDir string
-	// QuarantineDir is the directory with the records of damaged blobs; if it is empty, no records
-	// are read.
+	// QuarantineDir is the directory with the records of damaged blobs; if it is empty, no records are read.
 	QuarantineDir string
 	// Declared reads the declarations of the releases in the store. If it is nil, no image by
 	// digest is removed.

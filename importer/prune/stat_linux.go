@@ -15,9 +15,6 @@ func changedAt(info fs.FileInfo) time.Time {
 	return info.ModTime()
 }
 
-// inode identifies a file under all of its names.
-type inode struct{ dev, ino uint64 }
-
 // spaceOf returns the inode of a file, the number of its names, and the disk space in bytes that the
 // removal of its last name frees.
 func spaceOf(info fs.FileInfo) (id inode, names uint64, bytes int64) {

@@ -10,9 +10,6 @@ import (
 // changedAt returns when a file was last written.
 func changedAt(info fs.FileInfo) time.Time { return info.ModTime() }
 
-// inode identifies a file under all of its names.
-type inode struct{ dev, ino uint64 }
-
 // spaceOf returns no inode, because hard links cannot be detected on this platform.
 func spaceOf(info fs.FileInfo) (id inode, names uint64, bytes int64) {
 	return inode{}, 1, info.Size()

@@ -37,6 +37,9 @@ type storage interface {
 	close()
 }
 
+// inode identifies a file under all of its names. It is zero if the platform has none.
+type inode struct{ dev, ino uint64 }
+
 // directory is a store in a directory, which is locked.
 type directory struct{ store *publish.Store }
 

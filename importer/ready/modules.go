@@ -82,8 +82,7 @@ func (g *gatherer) versioned(ctx context.Context, at, entryPath string, want rel
 	return m, nil
 }
 
-// versionsIn returns the versions among the tags of a module, and those that its channels point
-// at.
+// versionsIn returns the versions among the tags of a module, and those that its channels point at.
 func versionsIn(tags []string, channels []Channel) []string {
 	var all []string
 	for _, tag := range tags {

@@ -22,7 +22,7 @@ var ErrNothingThere = errors.New("no release or module of Deckhouse at that path
 // Registry gathers the facts about a path in a registry. It reads the declarations, and sends one
 // HEAD request per declared image. Errors: ErrNothingThere; those of the client; the context's.
 func Registry(ctx context.Context, c *client.Client, at client.Reference, jobs int, scope Scope) (Facts, error) {
-	r := &remote{client: c, at: at, jobs: jobs, deep: scope.Deep, lists: map[string][]string{}, known: map[string]*answer{}}
+	r := &remote{client: c, at: at, jobs: jobs, deep: scope.Deep, lists: map[string]func() ([]string, error){}, known: map[string]func() (Presence, error){}}
 	f, err := gather(ctx, r, scope)
 	if err == nil && !f.Deckhouse && len(f.Modules) == 0 {
 		err = fmt.Errorf("%s: %w", at, ErrNothingThere)
@@ -38,15 +38,20 @@ type remote struct {
 	deep   bool
 
 	mu    sync.Mutex
-	lists map[string][]string
-	known map[string]*answer // by repository and reference
+	lists map[string]func() ([]string, error)
+	known map[string]func() (Presence, error) // by repository and reference
 }
 
-// answer is an answer for which several goroutines may wait.
-type answer struct {
-	once     sync.Once
-	presence Presence
-	err      error
+// askOnce returns the answer for a key, and calls ask only for the first caller. Others wait for it.
+func askOnce[T any](mu *sync.Mutex, known map[string]func() (T, error), key string, ask func() (T, error)) (T, error) {
+	mu.Lock()
+	answer := known[key]
+	if answer == nil {
+		answer = sync.OnceValues(ask)
+		known[key] = answer
+	}
+	mu.Unlock()
+	return answer()
 }
 
 func (r *remote) traits() traits { return traits{parallel: r.jobs, ownList: r.deep} }
@@ -54,20 +59,13 @@ func (r *remote) traits() traits { return traits{parallel: r.jobs, ownList: r.de
 func (r *remote) hidden() []problem.Problem { return nil }
 
 func (r *remote) tags(ctx context.Context, path string) ([]string, error) {
-	r.mu.Lock()
-	list, known := r.lists[path]
-	r.mu.Unlock()
-	if known {
-		return list, nil
-	}
-	list, err := r.client.Tags(ctx, r.at.Repository(path))
-	if err != nil && !errors.Is(err, client.ErrNotFound) {
-		return nil, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.lists[path] = list
-	return list, nil
+	return askOnce(&r.mu, r.lists, path, func() ([]string, error) {
+		list, err := r.client.Tags(ctx, r.at.Repository(path))
+		if errors.Is(err, client.ErrNotFound) {
+			err = nil
+		}
+		return list, err
+	})
 }
 
 // forget keeps all answers: they are small, and another request costs more.
@@ -77,16 +75,7 @@ func (r *remote) forget() {}
 func (r *remote) modules(ctx context.Context) ([]string, error) { return r.tags(ctx, modulesPath) }
 
 func (r *remote) check(ctx context.Context, path, reference string) (Presence, error) {
-	key := path + " " + reference
-	r.mu.Lock()
-	a := r.known[key]
-	if a == nil {
-		a = &answer{}
-		r.known[key] = a
-	}
-	r.mu.Unlock()
-	a.once.Do(func() { a.presence, a.err = r.ask(ctx, r.at.Repository(path), reference) })
-	return a.presence, a.err
+	return askOnce(&r.mu, r.known, path+" "+reference, func() (Presence, error) { return r.ask(ctx, r.at.Repository(path), reference) })
 }
 
 // ask requests an image, and reads its graph in a deep check.
@@ -153,8 +142,7 @@ func (r *remote) follow(ctx context.Context, repository string, p *Presence) err
 	return nil
 }
 
-// isContent reports whether an error is about the content of a registry, and not about the
-// connection to it.
+// isContent reports whether an error is about the content of a registry, and not about the connection to it.
 func isContent(err error) bool {
 	return errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrMismatch) || bundle.IsDigestError(err)
 }

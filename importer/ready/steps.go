@@ -9,10 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// judgeSteps adds to the verdicts why the cluster cannot be upgraded to a version. Deckhouse
-// upgrades from one minor version to the next, to the highest patch that it finds, and between
-// major versions only from 0 to 1 (the release controller's task calculator in
-// deckhouse/deckhouse). It never downgrades.
+// judgeSteps adds to the verdicts why the cluster cannot be upgraded to a version. Deckhouse upgrades from
+// one minor version to the next, to the highest patch that it finds, and between major versions only from 0
+// to 1 (the release controller's task calculator in deckhouse/deckhouse). It never downgrades.
 func (j *judge) judgeSteps(all []VersionVerdict) {
 	from, ok := release.Parse(j.question.From)
 	if !ok {
@@ -57,8 +56,7 @@ func whyNoUpgrade(tag string, from release.Release, steps []release.Release, isC
 	return missingSteps(to.Version, from.Version, steps, isComplete)
 }
 
-// missingSteps returns a reason for each minor version on the way that is missing or not
-// complete.
+// missingSteps returns a reason for each minor version on the way that is missing or not complete.
 func missingSteps(to, from *semver.Version, steps []release.Release, isComplete map[string]bool) (reasons []Reason) {
 	short := func(minor uint64) string { return fmt.Sprintf("v%d.%d", to.Major(), minor) }
 	miss := func(first, last uint64) {

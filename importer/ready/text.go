@@ -15,8 +15,7 @@ import (
 // maxLines limits the reasons per version in the text. The JSON has all reasons.
 const maxLines = 500
 
-// WriteText writes the verdict as text: each version with its reasons, then the modules, then a
-// summary.
+// WriteText writes the verdict as text: each version with its reasons, then the modules, then a summary.
 func (v Verdict) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	if !v.Deckhouse && len(v.Versions) == 0 {

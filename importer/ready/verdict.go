@@ -22,8 +22,7 @@ type Question struct {
 type Verdict struct {
 	Ready     bool `json:"ready"`     // every requested version is ready
 	Deckhouse bool `json:"deckhouse"` // see Facts
-	// ExpectedDigests is the number of distinct digests that all judged versions and modules
-	// declare.
+	// ExpectedDigests is the number of distinct digests that all judged versions and modules declare.
 	ExpectedDigests int              `json:"expectedDigests"`
 	Versions        []VersionVerdict `json:"versions"`
 	Modules         []ModuleVerdict  `json:"modules"`
@@ -47,8 +46,7 @@ type VersionVerdict struct {
 	Requirements []string `json:"requirements"`
 }
 
-// ModuleVerdict is the verdict on a module. Its reasons also count for every version of the
-// platform.
+// ModuleVerdict is the verdict on a module. Its reasons also count for every version of the platform.
 type ModuleVerdict struct {
 	Name     string            `json:"name"`
 	Ready    bool              `json:"ready"`

@@ -106,7 +106,7 @@ func asRegular(f *os.File, err error) (*os.File, fs.FileInfo, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: f.Name(), Err: fmt.Errorf("a %s, %w", kindOf(info.Mode()), ErrNotRegular)}
+		err = &fs.PathError{Op: "open", Path: f.Name(), Err: fmt.Errorf("a %s, %w", KindOf(info.Mode()), ErrNotRegular)}
 	}
 	if err != nil {
 		f.Close()
@@ -115,8 +115,8 @@ func asRegular(f *os.File, err error) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// kindOf names the type of something that is not a regular file.
-func kindOf(mode fs.FileMode) string {
+// KindOf returns the type of something that is not a regular file, as a noun.
+func KindOf(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():
 		return "directory"
