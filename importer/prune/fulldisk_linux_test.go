@@ -47,7 +47,7 @@ func TestFullDisk(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			store, from := filepath.Join(dir, "store"), months(t, 2)
+			store, from := filepath.Join(dir, "store"), newStore(t, 2)
 			importertest.Must(t, os.CopyFS(store, os.DirFS(from)))
 			if c.noReserve {
 				importertest.Must(t, os.Remove(filepath.Join(store, ".layoutproxy", "reserve")))

@@ -81,14 +81,14 @@ func (b *inBucket) publish(ctx context.Context, j *journal.Journal) error {
 	for _, name := range j.Prune.Removed {
 		at, d, ok := names.ParseBlobPath(name)
 		if !ok {
-			return fmt.Errorf("%s is no blob", name)
+			return fmt.Errorf("%s is not the path of a blob", name)
 		}
 		changes.Removed[at] = append(changes.Removed[at], d)
 	}
 	if err := b.store.Probe(ctx); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil { // the last moment at which nothing has changed
+	if err := ctx.Err(); err != nil { // after this, the publication cannot be cancelled
 		return err
 	}
 	return b.store.Publish(context.WithoutCancel(ctx), changes)

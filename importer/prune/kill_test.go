@@ -51,9 +51,9 @@ func (w way) prune(ctx context.Context, store string, before func(op, path strin
 	return err
 }
 
-// months returns a store with versions in loose files, in an archive to rewrite, and in an
+// newStore returns a store with versions in loose files, in an archive to rewrite, and in an
 // archive to remove.
-func months(t *testing.T, modules int) string {
+func newStore(t *testing.T, modules int) string {
 	t.Helper()
 	store := filepath.Join(importertest.Scratch(t), "store")
 	write := func(packed bool, versions ...string) {
@@ -93,7 +93,7 @@ func newScene(t *testing.T, w way) scene {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		modules = 4 // some 600 steps, all ways together
 	}
-	s := scene{way: w, store: months(t, modules)}
+	s := scene{way: w, store: newStore(t, modules)}
 	s.old = importertest.MustContent(t, s.store)
 	pruned := importertest.Copied(t, s.store)
 	importertest.Must(t, s.prune(t.Context(), pruned, func(op, path string) error {
@@ -120,9 +120,9 @@ func (s scene) sample(n int) (steps []int) {
 	return steps
 }
 
-// oldOrNew fails unless a store has all tags from before the prune or all from after it, with
+// wantOldOrNew fails unless a store has all tags from before the prune or all from after it, with
 // their graphs.
-func (s scene) oldOrNew(t *testing.T, what, store string) (isNew bool) {
+func (s scene) wantOldOrNew(t *testing.T, what, store string) (isNew bool) {
 	t.Helper()
 	got := importertest.MustContent(t, store)
 	if isNew = maps.Equal(got, s.new); !isNew && !maps.Equal(got, s.old) {
@@ -132,8 +132,8 @@ func (s scene) oldOrNew(t *testing.T, what, store string) (isNew bool) {
 	return isNew
 }
 
-// completes prunes again, and fails unless the store then has exactly the kept content.
-func (s scene) completes(t *testing.T, what, store string) {
+// wantCompleted prunes again, and fails unless the store then has exactly the kept content.
+func (s scene) wantCompleted(t *testing.T, what, store string) {
 	t.Helper()
 	if err := s.prune(t.Context(), store, nil); err != nil {
 		t.Fatalf("%s: a second prune: %v", what, err)
@@ -189,11 +189,11 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	if err == nil {
 		t.Fatalf("%s: the prune succeeds, want an error", what)
 	}
-	now := s.oldOrNew(t, what, store)
+	now := s.wantOldOrNew(t, what, store)
 	if published && !now {
 		t.Fatalf("%s: the old tree, after the new one a step earlier", what)
 	}
-	if s.completes(t, what, store); t.Failed() {
+	if s.wantCompleted(t, what, store); t.Failed() {
 		t.FailNow()
 	}
 	return now
@@ -211,7 +211,7 @@ func TestReadersSeeOneState(t *testing.T) {
 			importertest.Must(t, err)
 			step, published := 0, false
 			look := func(at string) {
-				now := s.oldOrNew(t, "before "+at, store)
+				now := s.wantOldOrNew(t, "before "+at, store)
 				if published && !now {
 					t.Fatalf("before %s: the old tree again", at)
 				}
@@ -275,7 +275,7 @@ func (s scene) noSpaceAt(t *testing.T, n int) {
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
-	if !s.oldOrNew(t, what, store) {
+	if !s.wantOldOrNew(t, what, store) {
 		t.Fatalf("%s: the store still has the old tree", what)
 	}
 }
@@ -311,8 +311,8 @@ func (s scene) killAt(t *testing.T, n int) {
 		t.Fatalf("step %d: the process was not killed: %v\n%s", n, err, out)
 	}
 	what := fmt.Sprintf("killed at step %d", n)
-	s.oldOrNew(t, what, store)
-	if s.completes(t, what, store); t.Failed() {
+	s.wantOldOrNew(t, what, store)
+	if s.wantCompleted(t, what, store); t.Failed() {
 		t.FailNow()
 	}
 }

@@ -70,7 +70,7 @@ var (
 type HiddenError struct{ Problems []problem.Problem }
 
 func (e *HiddenError) Error() string {
-	return fmt.Sprintf("a part of the store cannot be read, and what it needs is unknown: %s", e.Problems[0])
+	return fmt.Sprintf("a part of the store cannot be read, so what it needs is unknown: %s", e.Problems[0])
 }
 
 // Pruner prunes one store.

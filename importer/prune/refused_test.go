@@ -16,7 +16,7 @@ import (
 
 // A refused prune does not change the store, for every reason and every way to request a prune.
 func TestRefusedPruneChangesNothing(t *testing.T) {
-	store := months(t, 1)
+	store := newStore(t, 1)
 	request := prune.Request{Policy: prune.Policy{KeepNewest: 1}}
 	later := func() time.Time { return time.Now().Add(24 * time.Hour) }
 	free, err := prune.New(prune.Options{Store: store, Now: later})

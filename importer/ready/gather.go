@@ -31,8 +31,8 @@ type Scope struct {
 	Deep bool
 }
 
-// content is the content of sources or of a registry. As many goroutines as traits().parallel says may call
-// its methods at the same time. An error ends the work. Missing or damaged content is a fact, not an error.
+// content is the content of sources or of a registry. Up to traits().parallel goroutines may call its methods
+// at the same time. An error ends the work. Missing or damaged content is a fact, not an error.
 type content interface {
 	// tags returns the tags of a repository, or nil if there is no such repository.
 	tags(ctx context.Context, path string) ([]string, error)

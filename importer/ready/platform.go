@@ -77,8 +77,8 @@ func isBuild(tag string) bool {
 	return !slices.Contains(release.Channels(), tag) && !names.IsDigestTag(tag) && !strings.HasSuffix(tag, ".att")
 }
 
-// relevant returns the versions to judge: the requested ones, and for an upgrade the highest
-// patch of each minor version on the way.
+// relevant returns the versions to judge: the requested ones, and for an upgrade the highest patch of each
+// minor version in between.
 func relevant(here []string, q Question) (tags []string) {
 	if len(q.Releases) == 0 {
 		return here

@@ -261,14 +261,14 @@ func (in *audit) prove(ctx context.Context, d digest.Digest, isManifest bool) (*
 	if err != nil {
 		return nil, err
 	}
+	var wrong *problem.Problem
 	if !good {
-		wrong, err := in.DamagedCopy(ctx, layoutstore.Stored{Layout: l, Digest: d, Where: where}, "checksum mismatch, or it cannot be read: copy it again")
+		p, err := in.DamagedCopy(ctx, layoutstore.Stored{Layout: l, Digest: d, Where: where}, "checksum mismatch, or it cannot be read: copy it again")
 		if err != nil {
 			return nil, err
 		}
-		in.proven[d] = &wrong
-		return &wrong, nil
+		wrong = &p
 	}
-	in.proven[d] = nil
-	return nil, nil
+	in.proven[d] = wrong
+	return wrong, nil
 }
