@@ -31,7 +31,7 @@ func (pl *platform) planReleasesFile(ctx context.Context) error {
 	return err
 }
 
-// releaseDocument returns the document of one version, and a note about data that it lacks; nil
+// releaseDocument returns the document of one version, and a note about data that is missing from it; nil
 // if there can be no document.
 func (pl *platform) releaseDocument(ctx context.Context, tag string) (document []byte, note string, err error) {
 	r, ok := release.Parse(tag)

@@ -176,5 +176,5 @@ func (l *liveTree) check(ctx context.Context) {
 // because lasting objects are allocated among the garbage, and Go never compacts the heap.
 const checkGCPercent = 50
 
-// checkAgainAfter is the delay before a check is retried that failed, as for lack of open files.
+// checkAgainAfter is the delay before a check is retried that failed, for example because too many files were open.
 const checkAgainAfter = 10 * time.Second
