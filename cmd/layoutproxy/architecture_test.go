@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A command makes one call and prints the result. Whatever runs in the background is in
-// a package that ends it: internal/daemon, or one of the lower floors.
+// A command makes one call and prints the result. Background jobs are in packages that also end
+// them: internal/daemon, or those of lower floors.
 func TestCommandsStartNoGoroutine(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	layouttest.Try(t, err)
@@ -52,7 +52,7 @@ func goroutines(file *ast.File) (at []token.Pos) {
 	return at
 }
 
-func TestGoroutinesAreFound(t *testing.T) {
+func TestGoroutines(t *testing.T) {
 	for body, want := range map[string]int{
 		"f()": 0, "go f()": 1, "var g sync.WaitGroup; g.Go(f)": 1, "time.AfterFunc(0, f)": 1,
 		"defer context.AfterFunc(ctx, f)()": 1, "func() { go func() {}() }()": 1,

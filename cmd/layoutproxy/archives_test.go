@@ -34,7 +34,7 @@ func copies(t *testing.T, cut func(name string) bool) (dir string) {
 func anything(string) bool { return true }
 func nothing(string) bool  { return false }
 
-// single is one source for each archive: its file, or one of its chunks.
+// single returns one source per archive: its file, or one of its chunks.
 func single(t *testing.T, dir string) (sources []string) {
 	t.Helper()
 	for _, pattern := range []string{"*.tar", "*.tar.0000.chunk"} {
@@ -65,7 +65,7 @@ func TestParityInPlace(t *testing.T) {
 	layouttest.Try(t, unpack(loose, mixed))
 	layouttest.Try(t, os.Remove(loose))
 	for form, sources := range map[string][]string{
-		"as they are":                     {"testdata/d8"},
+		"in place":                        {"testdata/d8"},
 		"chunks":                          {chunks},
 		"a mix with a loose tree":         {mixed},
 		"each archive a source":           single(t, copies(t, nothing)),
@@ -77,7 +77,7 @@ func TestParityInPlace(t *testing.T) {
 		}
 		t.Run(form, func(t *testing.T) {
 			cache := t.TempDir()
-			for range 2 { // the second time from the kept indexes
+			for range 2 { // the second time with cached indexes
 				p := start(t, append([]string{"--strict", "--cache-dir", cache}, sources...)...)
 				if diff := cmp.Diff(want, pulled(t, p.addresses["registry"], want)); diff != "" {
 					t.Error(diff)

@@ -37,11 +37,11 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for name, test := range map[string]struct {
 		damage func(t *testing.T, chunks []string)
-		chunk  string // or what else is to be copied again
-		never  string // a chunk that never existed, which nothing names
-		image  string // that cannot be pulled for it
-		read   string // what verify says of the tags; empty where all are known
-		failed bool   // a drop directory refuses it, and does not wait for it
+		chunk  string // to copy again, or what else is
+		never  string // a chunk that never existed, so no report may name it
+		image  string // that cannot be pulled
+		read   string // what verify reports about the tags; empty if all are known
+		failed bool   // whether a drop directory refuses the bundle instead of waiting
 	}{
 		"last lost": {
 			damage: func(t *testing.T, chunks []string) { layouttest.Try(t, os.Remove(chunks[len(chunks)-1])) },
@@ -111,7 +111,7 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 					t.Errorf("%s: status %d", command, status)
 				}
 				if command == "verify" && (!strings.Contains(text, test.read) || strings.Contains(text, "0 of ")) {
-					t.Errorf("verify does not say %q: %s", test.read, text)
+					t.Errorf("verify does not report %q: %s", test.read, text)
 				}
 			}
 			imported, _ := output(t, "import", dir, "--store", t.TempDir())

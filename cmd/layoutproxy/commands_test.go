@@ -2,13 +2,13 @@ package main
 
 import "testing"
 
-// No two commands have the same name: the second one would be listed and never run.
-func TestCommandsAreThereOnce(t *testing.T) {
+// No two commands have the same name: the second one would be listed, but never run.
+func TestCommandNamesAreUnique(t *testing.T) {
 	root, _ := newRoot()
 	seen := map[string]bool{}
 	for _, c := range root.Commands() {
 		if seen[c.Name()] {
-			t.Errorf("%s is there twice", c.Name())
+			t.Errorf("two commands are named %s", c.Name())
 		}
 		seen[c.Name()] = true
 	}

@@ -21,7 +21,7 @@ func helpOf(t *testing.T, name string) string {
 	return out.String()
 }
 
-// The help of each command has an example, is at most 100 columns wide, and speaks of the
+// The help of each command has an example, is at most 100 columns wide, and is about the
 // command itself.
 func TestHelp(t *testing.T) {
 	root, _ := newRoot()
@@ -38,13 +38,12 @@ func TestHelp(t *testing.T) {
 	}
 	for line := range strings.Lines(helpOf(t, "verify")) {
 		if strings.Contains(strings.ToLower(line), "push only") {
-			t.Errorf("verify --help speaks of a push: %s", line)
+			t.Errorf("verify --help mentions a push: %s", line)
 		}
 	}
 }
 
-// The help of serve has each flag in a group of its purpose, with the variable of the
-// environment that sets it.
+// The help of serve shows each flag in a group, with its environment variable.
 func TestHelpOfServe(t *testing.T) {
 	text := helpOf(t, "serve")
 	for _, group := range []string{"\nAddresses:\n", "\nPush to another registry:\n", "\nOutput:\n"} {

@@ -20,9 +20,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// hostile runs the program over a small tree and returns it with the path of a
-// manifest and of a blob of a megabyte.
-func hostile(t *testing.T, args ...string) (p *process, manifest, blob string) {
+// startVictim runs the program over a small tree and returns it with the paths of a manifest and of
+// a blob of a megabyte.
+func startVictim(t *testing.T, args ...string) (p *process, manifest, blob string) {
 	t.Helper()
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("app")
@@ -39,7 +39,7 @@ func hostile(t *testing.T, args ...string) (p *process, manifest, blob string) {
 	return p, "/v2/app/manifests/v1", "/v2/app/blobs/" + string(d)
 }
 
-// peak returns the most memory in bytes that the program has used.
+// peak returns the peak memory of the program, in bytes.
 func (p *process) peak(t *testing.T) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
@@ -101,7 +101,7 @@ func (p *process) dial(t *testing.T) *net.TCPConn {
 func TestSlowHeaders(t *testing.T) {
 	t.Parallel()
 	const clients = 200
-	p, manifest, _ := hostile(t)
+	p, manifest, _ := startVictim(t)
 	before := p.peak(t)
 	var cut atomic.Int64
 	var all sync.WaitGroup
@@ -136,7 +136,7 @@ func TestSlowHeaders(t *testing.T) {
 func TestIdleConnections(t *testing.T) {
 	t.Parallel()
 	const clients = 2000
-	p, manifest, _ := hostile(t)
+	p, manifest, _ := startVictim(t)
 	before := p.peak(t)
 	answered := 0
 	for range clients {
@@ -157,11 +157,11 @@ func TestIdleConnections(t *testing.T) {
 func TestPipelinedRequests(t *testing.T) {
 	t.Parallel()
 	const requests, answered = 10_000, 2_000
-	p, manifest, blob := hostile(t)
+	p, manifest, blob := startVictim(t)
 	before := p.peak(t)
-	// One that reads none of its answers.
+	// A client that reads none of its answers.
 	deaf := p.dial(t)
-	go io.Copy(deaf, strings.NewReader(strings.Repeat("GET "+blob+" HTTP/1.1\r\nHost: x\r\n\r\n", requests))) // until it is closed
+	go io.Copy(deaf, strings.NewReader(strings.Repeat("GET "+blob+" HTTP/1.1\r\nHost: x\r\n\r\n", requests))) // until the connection is closed
 
 	conn := p.dial(t)
 	go io.Copy(conn, strings.NewReader(strings.Repeat("GET "+manifest+" HTTP/1.1\r\nHost: x\r\n\r\n", answered)))
@@ -182,7 +182,7 @@ func TestPipelinedRequests(t *testing.T) {
 func TestHugeHeaders(t *testing.T) {
 	t.Parallel()
 	const clients = 50
-	p, manifest, _ := hostile(t)
+	p, manifest, _ := startVictim(t)
 	before := p.peak(t)
 	refused := 0
 	for i := range clients {
@@ -191,7 +191,7 @@ func TestHugeHeaders(t *testing.T) {
 		if i%2 == 0 {
 			request = "GET /v2/" + strings.Repeat("a/", 1<<19) + "manifests/v1 HTTP/1.1\r\nHost: x\r\n\r\n"
 		}
-		go io.WriteString(conn, request) // it is not read to its end
+		go io.WriteString(conn, request) // the server does not read all of it
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err == nil && resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
 			refused++
@@ -208,7 +208,7 @@ func TestHugeHeaders(t *testing.T) {
 // are distinguished.
 func TestClientsAreLimited(t *testing.T) {
 	t.Parallel()
-	p, manifest, _ := hostile(t, "--client-rate", "0.001", "--client-burst", "10", "--client-connections", "20", "--trusted-proxy", "127.0.0.2")
+	p, manifest, _ := startVictim(t, "--client-rate", "0.001", "--client-burst", "10", "--client-connections", "20", "--trusted-proxy", "127.0.0.2")
 	count := func(n int, from string, header http.Header) map[int]int {
 		codes := map[int]int{}
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
@@ -231,7 +231,7 @@ func TestClientsAreLimited(t *testing.T) {
 		from, forwarded string
 	}{
 		{"127.0.0.1", ""},
-		{"127.0.0.3", "198.51.100.9"}, // no proxy of ours: it is itself, whatever it says
+		{"127.0.0.3", "198.51.100.9"}, // not a trusted proxy: its header does not count
 		{"127.0.0.2", "198.51.100.1"},
 		{"127.0.0.2", "198.51.100.2"},
 	} {
@@ -244,7 +244,7 @@ func TestClientsAreLimited(t *testing.T) {
 		}
 	}
 	if codes := count(5, "127.0.0.3", http.Header{"X-Forwarded-For": {"198.51.100.10"}}); codes[429] != 5 {
-		t.Errorf("another name in its header gives a client another share: %v", codes)
+		t.Errorf("another address in its header gives a client another share: %v", codes)
 	}
 	// Connections: twenty stay, and the rest is closed.
 	stay := 0
@@ -255,7 +255,7 @@ func TestClientsAreLimited(t *testing.T) {
 			stay++
 		}
 	}
-	if stay < 19 || stay > 20 { // one may be of the requests before, and closing yet
+	if stay < 19 || stay > 20 { // one connection of the earlier requests may still be closing
 		t.Errorf("%d of 100 connections of one client stay, want 20", stay)
 	}
 	resp, err := http.Get("http://" + p.addresses["admin"] + "/metrics")

@@ -50,7 +50,7 @@ func TestHostileTextIsPrintable(t *testing.T) {
 				t.Errorf("%q prints a line of the bundle:\n%s", args, out)
 			}
 			if strings.Contains(out, "-1 ") {
-				t.Errorf("%q counts less than nothing:\n%s", args, out)
+				t.Errorf("%q prints a negative number:\n%s", args, out)
 			}
 		}
 		if stdout.Len()+stderr.Len() == 0 {

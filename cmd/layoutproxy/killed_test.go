@@ -57,7 +57,7 @@ func killAt(t *testing.T, r *registrytest.Registry, at int, args []string) {
 		if at%2 == 0 {
 			next.ServeHTTP(httptest.NewRecorder(), req)
 		}
-		_ = (<-running).Kill() // Wait tells whether it died of it
+		_ = (<-running).Kill() // Wait below checks that it was killed
 		panic(http.ErrAbortHandler)
 	})
 	cmd := program(t, args...)
@@ -86,12 +86,11 @@ func mustRun(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// replaced are tags of d8's bundle that an older push gave to other images.
+// replaced are tags of d8's bundle that lead to other images before the push.
 var replaced = []string{"deckhouse/ee/release-channel:alpha", "deckhouse/ee/release-channel:stable", "deckhouse/ee/modules/console/release:stable"}
 
-// A push that is killed at any request is completed by the same command: no tag leads to
-// missing content or to anything but the older image or the newer one, and no blob that the
-// registry has is sent again.
+// A push that is killed at any request is completed by the same command. Meanwhile each tag leads to
+// the complete older image or the complete newer one. No blob that the registry has is sent again.
 func TestPushKilledAtRequests(t *testing.T) {
 	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
@@ -112,7 +111,7 @@ func TestPushKilledAtRequests(t *testing.T) {
 				if digest != want[tag] && digest != older[tag].digest {
 					t.Errorf("%s is %s, neither the older image nor the newer one", tag, digest)
 				}
-				complete(t, r.Host+"/"+tag)
+				requireComplete(t, r.Host+"/"+tag)
 			}
 			there := linked(t, dir)
 			arrived += len(there) - before
@@ -121,7 +120,7 @@ func TestPushKilledAtRequests(t *testing.T) {
 			for _, q := range r.Requests() {
 				_, hex, _ := strings.Cut(q.Query, "digest=sha256%3A")
 				if hex, _, _ = strings.Cut(hex, "&"); q.Kind() == "PUT uploads" && there[hex] {
-					t.Errorf("%s was there and is sent again: %s", hex, q.Path)
+					t.Errorf("%s is sent again: %s", hex, q.Path)
 				}
 			}
 			if diff := cmp.Diff(want, pulled(t, r.Host, want)); diff != "" {
@@ -135,7 +134,7 @@ func TestPushKilledAtRequests(t *testing.T) {
 	}
 }
 
-// fillOlder pushes the images that replaced names to other images.
+// fillOlder pushes an older image for each tag in replaced.
 func fillOlder(t *testing.T, r *registrytest.Registry) map[string]older {
 	t.Helper()
 	all := map[string]older{}
@@ -150,7 +149,7 @@ func fillOlder(t *testing.T, r *registrytest.Registry) map[string]older {
 	return all
 }
 
-// older is an image that a tag leads to before a push.
+// older is the image that a tag leads to before a push.
 type older struct {
 	image  v1.Image
 	digest string
@@ -165,8 +164,8 @@ func fillFrom(t *testing.T, r *registrytest.Registry, all map[string]older) {
 	}
 }
 
-// complete fails the test if part of an image is missing in its repository.
-func complete(t *testing.T, reference string) {
+// requireComplete fails the test if part of an image is missing in its repository.
+func requireComplete(t *testing.T, reference string) {
 	t.Helper()
 	ref, err := name.ParseReference(reference, name.Insecure)
 	layouttest.Try(t, err)
@@ -189,13 +188,13 @@ func complete(t *testing.T, reference string) {
 		}
 	}
 	for _, child := range m.Manifests {
-		complete(t, ref.Context().Digest(child.Digest.String()).String())
+		requireComplete(t, ref.Context().Digest(child.Digest.String()).String())
 	}
 }
 
 var sha256Name = regexp.MustCompile(`^(?:sha256-)?([0-9a-f]{64})$`)
 
-// linked returns the digests, in hex, of the blobs that a registry's storage has.
+// linked returns the digests, in hex, of the blobs in a registry's storage.
 func linked(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -208,9 +207,8 @@ func linked(t *testing.T, dir string) map[string]bool {
 	return all
 }
 
-// A pull that is killed at any request is completed by the same command, and readers of
-// the directory see nothing of it before: the older bundle if there was one. No blob that
-// was kept is fetched again.
+// A pull that is killed at any request is completed by the same command. Until then, readers of the
+// directory see only the older bundle, if there was one. No blob that was kept is fetched again.
 func TestPullKilledAtRequests(t *testing.T) {
 	t.Parallel()
 	r := registrytest.New(t, registrytest.Options{})
@@ -238,7 +236,7 @@ func TestPullKilledAtRequests(t *testing.T) {
 			mustRun(t, pull(dir)...)
 			for _, q := range r.Requests() {
 				if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && kept[hex] {
-					t.Errorf("%s was there and is fetched again", hex)
+					t.Errorf("%s is fetched again", hex)
 				}
 			}
 			if diff := cmp.Diff(want, hashes(t, dir)); diff != "" {
@@ -262,7 +260,7 @@ func olderBundle(t *testing.T, dir string) {
 	tree.Archive(filepath.Join(dir, "platform.tar"), layouttest.Archive{})
 }
 
-// read returns what list prints of a bundle, and how it ends.
+// read returns the output and the exit status of list for a bundle.
 func read(t *testing.T, dir string) string {
 	t.Helper()
 	out, err := program(t, "list", dir, "--root-repository", "deckhouse/ee").Output()

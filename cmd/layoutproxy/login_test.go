@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// What d8 mirror reads of the environment logs a pull and a push in, each by its own names,
-// and nowhere else.
+// pull logs in with the variables of d8 mirror pull, and push with those of d8 mirror push. Neither
+// uses the variables of the other.
 func TestLoginsOfD8(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
@@ -43,7 +43,7 @@ func TestLoginsOfD8(t *testing.T) {
 	run(exit.Usage, nil, append(pull, "--license", "")...)
 	run(exit.Usage, nil, append(pull, "--license", "x", "--username", "y", "--password-stdin")...)
 
-	// The user name of a license token, which no registry of the test knows.
+	// A license token has its own user name, which the registry of the test refuses.
 	for name, set := range map[string]struct{ env, args []string }{
 		"flag": {nil, []string{"--license", "a-token"}}, "environment": {[]string{"D8_MIRROR_LICENSE_TOKEN=a-token"}, nil},
 	} {

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"layoutproxy": main})
 }
 
-// TestScripts runs the program as a user would: each script is a manual of one thing.
+// TestScripts runs the program as a user would. Each script documents one feature.
 func TestScripts(t *testing.T) {
 	sample, err := os.Getwd()
 	if err != nil {
@@ -98,8 +98,8 @@ func writeImages(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// exits is `exits STATUS COMMAND...`: it runs the command to its end and fails
-// where it ends with another status.
+// exits is `exits STATUS COMMAND...`: it runs the command to its end and fails if it ends with
+// another status.
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	err := ts.Exec(args[1], args[2:]...)
 	status := 0
@@ -119,7 +119,7 @@ func runRegistry(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], registrytest.New(scriptTB{ts}, registrytest.Options{}).Host)
 }
 
-// scriptTB is a script as a test.
+// scriptTB makes a script a [testing.TB].
 type scriptTB struct{ *testscript.TestScript }
 
 func (s scriptTB) Helper()           {}
@@ -148,8 +148,8 @@ func addresses(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// request is `http METHOD URL STATUS`: it writes the answer's headers and body to
-// the file `answer`, and fails where the status is another.
+// request is `http METHOD URL STATUS`: it writes the answer's headers and body to the file `answer`,
+// and fails if the status is another.
 func request(ts *testscript.TestScript, neg bool, args []string) {
 	req, err := http.NewRequest(args[0], args[1], nil)
 	ts.Check(err)

@@ -65,7 +65,7 @@ func TestManualHasEveryCommandAndFlag(t *testing.T) {
 	}
 }
 
-// A line of text that begins as a request of man(7) does is text.
+// A line of text that begins like a request of man(7) is escaped.
 func TestManualEscapes(t *testing.T) {
 	root := &cobra.Command{Use: "x", Short: `a \ b`, Long: ".TH is not a request\n'nor this\n\n  - kept as it is\n  - too"}
 	dir := t.TempDir()

@@ -60,7 +60,7 @@ func TestMirrorConfigFindsDirectory(t *testing.T) {
 	}
 }
 
-// Whoever writes to the usual directory learns that this node's containerd reads another one.
+// A write to the usual directory warns if this node's containerd reads another one.
 func TestMirrorConfigWarnsOfOtherDirectory(t *testing.T) {
 	dir := machine(t)
 	flags := mirrorFlags{write: containerd.DefaultDir, proc: dir + "/proc"}

@@ -11,7 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// serviceManager returns the end of the notification socket that systemd has.
+// serviceManager listens on a notification socket, as systemd does. next returns the next
+// notification.
 func serviceManager(t *testing.T) (socket string, next func() string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "notify")
@@ -34,7 +35,7 @@ func serviceManager(t *testing.T) (socket string, next func() string) {
 	}
 }
 
-func TestServiceManagerIsTold(t *testing.T) {
+func TestServiceManagerNotifications(t *testing.T) {
 	socket, next := serviceManager(t)
 	t.Setenv("NOTIFY_SOCKET", socket)
 	dir := t.TempDir()
@@ -46,7 +47,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 	for _, url := range []string{"http://" + p.addresses["registry"] + "/v2/", "http://" + p.addresses["admin"] + "/readyz"} {
 		resp, err := http.Get(url)
 		if err != nil {
-			t.Fatalf("ready, and yet: %v", err)
+			t.Fatalf("ready, but a request fails: %v", err)
 		}
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
@@ -69,7 +70,7 @@ func TestServiceManagerIsTold(t *testing.T) {
 }
 
 // A service manager that does not answer does not stop the server.
-func TestServiceManagerThatIsGone(t *testing.T) {
+func TestServiceManagerDoesNotAnswer(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "nobody"))
 	dir := t.TempDir()
 	layouttest.New(t, dir).Layout("app").Write()

@@ -111,7 +111,7 @@ func expected(t *testing.T, file string) map[string]string {
 		want[f[0]+":"+f[1]] = f[2]
 	}
 	if len(want) == 0 {
-		t.Fatalf("%s says nothing", file)
+		t.Fatalf("%s is empty", file)
 	}
 	return want
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Parts of a reason that stand for something else each time.
+// Parts of a reason that vary.
 var (
 	placeholder = regexp.MustCompile(`NNNN|DIGEST|FILE|NAME|PATH|TAG|…|"|'.'|: |[0-9]+|\b(?:[NM]|child|blob|gunzip)\b`)
 	reasonCell  = regexp.MustCompile("(?m)^\\| (`.*?) \\| ")

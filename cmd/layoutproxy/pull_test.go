@@ -25,7 +25,7 @@ import (
 func TestPullRoundTrip(t *testing.T) {
 	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
-	// The tool that wrote it gave the install image no channels yet.
+	// The d8 that wrote the bundle did not tag the install image with channels yet.
 	for channel, version := range map[string]string{"alpha": "v1.70.1", "beta": "v1.70.1", "early-access": "v1.69.3", "stable": "v1.69.3", "rock-solid": "v1.68.2"} {
 		want["deckhouse/ee/install:"+channel] = want["deckhouse/ee/install:"+version]
 	}
@@ -43,8 +43,8 @@ func TestPullRoundTrip(t *testing.T) {
 	}
 }
 
-// Ctrl-C ends a pull with a status of its own, and the next pull resumes.
-func TestPullIsInterrupted(t *testing.T) {
+// Ctrl-C ends a pull with its own exit status, and the next pull resumes.
+func TestPullInterrupted(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("big")
@@ -103,9 +103,9 @@ func (s *stopping) Write(p []byte) (int, error) {
 	return s.ResponseWriter.Write(p)
 }
 
-// A pull of an incomplete source exits with 3 both ways. It publishes nothing, or if allowed,
-// everything but the missing image, which it prints last. What was published is complete, so
-// verify and import exit with 0.
+// A pull of an incomplete source exits with 3. It publishes nothing, or with --allow-incomplete
+// everything but the missing image, which it prints last. That bundle is complete, so verify and
+// import exit with 0.
 func TestPullIncomplete(t *testing.T) {
 	t.Parallel()
 	source := start(t, "--root-repository", "deckhouse/ee", "testdata/d8")

@@ -22,8 +22,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A push of d8's bundle into an empty registry gives the same content as d8's own push makes of
-// it.
+// A push of d8's bundle into an empty registry gives the same content as d8's own push.
 func TestPushParity(t *testing.T) {
 	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
@@ -55,7 +54,7 @@ func TestPushParity(t *testing.T) {
 	}
 }
 
-// some is any number of differences but none.
+// some stands for one or more differences.
 const some = -1
 
 // compareAgainst compares sources with a registry and wants none or some differences.
@@ -74,8 +73,8 @@ func compareAgainst(t *testing.T, to string, sources []string, want int) {
 	}
 }
 
-// A push of a large blob is killed at twenty points of it, and what is sent in all is
-// hardly more than the blob.
+// A push of a large blob is killed twenty times. All attempts together send hardly more than the
+// blob.
 func TestPushKilled(t *testing.T) {
 	t.Parallel()
 	const size, kills = 100 << 20, 20
@@ -169,7 +168,7 @@ func TestPushInterrupted(t *testing.T) {
 	compareAgainst(t, r.Host+"/x", []string{dir}, 0)
 }
 
-// No secret shows in an error, in the log or in the list of processes.
+// No secret appears in an error, in the log or in the list of processes.
 func TestPushShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	r := registrytest.New(t, registrytest.Options{Basic: true})
@@ -178,11 +177,11 @@ func TestPushShowsNoSecret(t *testing.T) {
 	r.Inject(registrytest.Answer(registrytest.On("PUT uploads"), 500))
 	out, err := cmd.CombinedOutput()
 	if err == nil {
-		t.Fatal("it was to fail")
+		t.Fatal("the push succeeded")
 	}
 	for _, secret := range []string{registrytest.Password, "_state"} {
 		if strings.Contains(string(out), secret) {
-			t.Errorf("%q shows in:\n%s", secret, out)
+			t.Errorf("%q appears in:\n%s", secret, out)
 		}
 	}
 	if strings.Contains(strings.Join(cmd.Args, " "), registrytest.Password) {

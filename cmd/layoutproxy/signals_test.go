@@ -40,7 +40,7 @@ func stall(t *testing.T, p *process, d digest.Digest) *bufio.Reader {
 	return body
 }
 
-// draining waits until the program says that it is stopping.
+// draining waits until the program reports that it is stopping.
 func draining(t *testing.T, p *process) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
@@ -53,11 +53,11 @@ func draining(t *testing.T, p *process) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatal("not ready is never said")
+	t.Fatal("/readyz never reports that the server is stopping")
 }
 
-// refuses waits until the program takes no new connection, which is soon after it
-// says that it is stopping.
+// refuses waits until the program accepts no new connections, soon after it reports that it is
+// stopping.
 func refuses(t *testing.T, p *process) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
@@ -68,10 +68,10 @@ func refuses(t *testing.T, p *process) {
 		conn.Close()
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Error("new connections are taken while the server stops")
+	t.Error("new connections are accepted while the server stops")
 }
 
-func TestRunningTransferEndsWholeAfterSIGTERM(t *testing.T) {
+func TestRunningTransferCompletesAfterSIGTERM(t *testing.T) {
 	t.Parallel()
 	dir, d := bigBlob(t)
 	p := start(t, "--shutdown-timeout", "1m", dir)

@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Whatever a server answers as its status, it is refused or printed: as lines that hide nothing,
-// and with exit status 3 exactly if there is a problem that is no conflict.
+// Any answer of a server is refused, or printed without hidden characters. The exit status is 3
+// exactly if it has a problem other than a conflict.
 func FuzzStatus(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `null`, `{"generation":1}`, `{"generation":1,"checked":true,"roots":["deckhouse/ee",""],"sources":[{"path":"/media","kind":"directory","state":"ready","repositories":1}]}`,

@@ -31,7 +31,7 @@ func TestThreatsHaveTests(t *testing.T) {
 		threats++
 		cells := strings.Split(row, " | ")
 		if len(cells) != 3 || !reference.MatchString(cells[len(cells)-1]) {
-			t.Errorf("a threat without a defence or a test: %s", row)
+			t.Errorf("a threat without defence or test: %s", row)
 		}
 	}
 	if threats < 40 {

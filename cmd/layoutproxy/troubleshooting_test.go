@@ -64,7 +64,7 @@ func TestMessagesOfTroubleshooting(t *testing.T) {
 	case *updateAppendix:
 		layouttest.Try(t, os.WriteFile(troubleshooting, []byte(want), 0o644))
 	default:
-		t.Errorf("%s is not what the program says: go test ./cmd/layoutproxy -run TestMessagesOfTroubleshooting -update; then write into new rows what they mean\n%s", troubleshooting, cmp.Diff(page, want))
+		t.Errorf("%s differs from the messages of the program: go test ./cmd/layoutproxy -run TestMessagesOfTroubleshooting -update; then write into new rows what they mean\n%s", troubleshooting, cmp.Diff(page, want))
 	}
 	if again := a.update(want); again != want {
 		t.Errorf("an update of an update changes it: %s", cmp.Diff(want, again))
@@ -95,11 +95,11 @@ func sources(t *testing.T, dir string) map[string]*ast.File {
 	return files
 }
 
-// messages returns the errors that a file makes of its own words, and its hints; sentinels are the
-// texts of errors of all packages.
+// messages returns the errors with words of their own in a file, and its hints; sentinels are the
+// texts of error variables in all packages.
 func messages(file *ast.File, sentinels map[string]string) (all []message) {
 	text := func(e ast.Expr) string {
-		// What wraps another error in nothing but punctuation has no words to explain.
+		// An error that only adds punctuation to another one has no words to explain.
 		if text := literal(e); strings.ContainsFunc(text, unicode.IsLetter) {
 			return text
 		}
@@ -144,7 +144,7 @@ func messages(file *ast.File, sentinels map[string]string) (all []message) {
 	return all
 }
 
-// addSentinels adds the texts of the errors that the variables of a file are.
+// addSentinels adds the texts of the error variables in a file.
 func addSentinels(to map[string]string, pkg string, file *ast.File) {
 	for _, d := range file.Decls {
 		decl, ok := d.(*ast.GenDecl)

@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// endless returns a tree with a blob that takes long to read: a file of holes.
+// endless returns a tree with a huge sparse blob, which takes long to read.
 func endless(t *testing.T) string {
 	t.Helper()
 	const size = 1 << 40

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The display of a pull ends on a terminal while blobs are still fetched, and shows nothing that
-// begins later: a second Ctrl-C finds no bars that it would leave behind.
+// Stop ends the display while blobs are still fetched, and later fetches are not shown: a second
+// Ctrl-C leaves no bars on the terminal.
 func TestStopWhileFetching(t *testing.T) {
 	t.Parallel()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)

@@ -10,9 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// What a registry answers is named with what to do, in whichever command: also in the one
-// line that a status has.
-func TestCausesReachEveryCommand(t *testing.T) {
+// An error of a registry has advice in every command, also in the one line of a status.
+func TestRegistryAdvice(t *testing.T) {
 	quota := &client.Error{Op: "put blob", Host: "harbor.example", Repository: "deckhouse/ee", Status: 403, Side: client.SideRegistry, Cause: client.ErrDenied,
 		Codes: []client.Code{{Code: "DENIED", Message: "adding 1 MiB of storage resource, which when updated to current usage of 9 MiB will exceed the configured upper limit of 9 MiB."}}}
 	wrong := &client.Error{Op: "token", Host: "auth.example", Repository: "deckhouse/ee", Status: 401, Side: client.SideToken, Cause: client.ErrUnauthorized}

@@ -17,7 +17,7 @@ func TestStatus(t *testing.T) {
 	}{
 		"none":                     {nil, exit.Done, ""},
 		"any":                      {failed, exit.Failed, ""},
-		"a hint decides nothing":   {exit.WithHint(failed, "mount it"), exit.Failed, "mount it"},
+		"a hint has no status":     {exit.WithHint(failed, "mount it"), exit.Failed, "mount it"},
 		"usage with a hint":        {exit.UsageError(exit.WithHint(failed, "name it")), exit.Usage, "name it"},
 		"a hint on content":        {exit.WithHint(exit.ContentError(failed), "copy it"), exit.Content, "copy it"},
 		"interrupted":              {exit.InterruptedError(failed), exit.Interrupted, ""},

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// at returns a place whose facts are those of a path without links and mounts; each
-// directory has an inode that follows from its path.
+// at returns a place without links and mounts. Each directory has an inode number computed from its
+// path.
 func at(r Role, name string) Place {
 	p := Place{Role: r, Path: name, resolved: name}
 	for dir := name; ; dir = filepath.Dir(dir) {
@@ -61,7 +61,7 @@ func TestRelate(t *testing.T) {
 		"one inode":                  {linked, at(Drop, "/srv/in"), "same"},
 		"below one inode":            {linkedAbove, at(Drop, "/srv/in"), "inside"},
 		"above one inode":            {at(Drop, "/srv/in"), linkedAbove, "around"},
-		"two that are missing":       {missing, alsoMissing, ""},
+		"two missing ones":           {missing, alsoMissing, ""},
 		"a mount of a part":          {mounted(at(Store, "/store"), pod), mounted(at(Drop, "/in"), pod), "inside"},
 		"deep in it":                 {mounted(at(Drop, "/in/store/x"), pod), mounted(at(Store, "/store"), pod), "inside"},
 		"another name with a blank":  {mounted(at(Store, "/two"), pod), mounted(at(Drop, "/in"), pod), ""},
@@ -76,7 +76,7 @@ func TestRelate(t *testing.T) {
 	}
 }
 
-// Which roles may be related how: all pairs.
+// All pairs of roles, with each relation.
 func TestLegal(t *testing.T) {
 	kinds := []string{"same", "inside", "around"}
 	free := map[string]bool{ // of those that are related
@@ -90,7 +90,7 @@ func TestLegal(t *testing.T) {
 	for _, a := range roles {
 		for _, b := range roles {
 			if !isLegal(a, b, "") {
-				t.Errorf("%s and %s may not be at all", a, b)
+				t.Errorf("%s and %s may not be used together at all", a, b)
 			}
 			for _, kind := range kinds {
 				want := free[string(a)+" "+string(b)] ||
@@ -103,7 +103,7 @@ func TestLegal(t *testing.T) {
 	}
 }
 
-// What the file system says: links, ends that are missing, and links that lead to them.
+// Links, missing paths, and links to missing paths.
 func TestResolvePlaces(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"in/store", "beside"} {

@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 )
 
-// A policy that is accepted has a legal rule, and written down again it is the same one.
+// An accepted policy has a valid rule, and is the same after it was written and read again.
 func FuzzPolicy(f *testing.F) {
 	for _, s := range []string{
 		"", "# nothing\n", "keep-newest: 2\n", "keep-newest: 2\nolder-than: 720h\nkeep: [app, \"modules/*:v1.2.*\"]\n", "deployed: v1.69.3\nkeep-previous: 1\ngrace: 0s\n",
@@ -43,7 +43,7 @@ func write(t *testing.T, r prune.Request) []byte {
 	return data
 }
 
-// One file is one policy: a part of it never counts alone.
+// A file with two policies is refused, so that one of them never counts alone.
 func TestPolicyOfTwoDocuments(t *testing.T) {
 	t.Parallel()
 	if r, err := parsePolicy([]byte("keep-newest: 1\n---\ndeployed: v1.69.3\n")); err == nil {

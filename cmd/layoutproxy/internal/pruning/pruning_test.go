@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// needed is a manifest or blob that an image is made of.
+// needed is a manifest or blob of an image.
 type needed struct {
 	repository string
 	digest     digest.Digest
@@ -36,7 +36,7 @@ func partsOf(images ...ready.Image) map[needed]bool {
 
 // A plan is refused if an image that a version of the platform needs would lose a part. The
 // bundle was written by d8: see testdata.
-func TestPlansThatMakeAVersionLessReadyAreRefused(t *testing.T) {
+func TestPlanKeepsVersionsReady(t *testing.T) {
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{"../../testdata/d8"}})
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +74,7 @@ func TestPlansThatMakeAVersionLessReadyAreRefused(t *testing.T) {
 		return prune.Effect{Outcome: prune.Outcome{Content: content}}
 	}
 	if len(platform) < 20 {
-		t.Fatalf("%d manifests and blobs: this proves little", len(platform))
+		t.Fatalf("only %d manifests and blobs", len(platform))
 	}
 	if err := v.check(effect(needed{})); err != nil {
 		t.Errorf("a plan that removes nothing: %v", err)
