@@ -45,13 +45,13 @@ func (b *bundle) forms(tb testing.TB) map[string][]string {
 	handMade := tb.TempDir()
 	b.Archive(filepath.Join(handMade, "any name.tar"), layouttest.Archive{DotSlash: true, Directories: true})
 	return map[string][]string{
-		"archives":                 {packed()},
-		"one archive made by hand": {handMade},
-		"chunks of 1 MiB":          {cut(packed(), "*.tar", 1<<20)},
-		"chunks of 4000 bytes":     {cut(packed(), "*.tar", 4000)},
-		"even chunks":              {evenly(packed(), 4096)},
-		"a mix":                    {b.mix(tb, cut(packed(), "platform.tar", 1<<20), "plugin-stronghold.tar")},
-		"single files":             b.single(tb, cut(packed(), "module-*.tar", 5000)),
+		"archives":             {packed()},
+		"one archive":          {handMade},
+		"chunks of 1 MiB":      {cut(packed(), "*.tar", 1<<20)},
+		"chunks of 4000 bytes": {cut(packed(), "*.tar", 4000)},
+		"even chunks":          {evenly(packed(), 4096)},
+		"a mix":                {b.mix(tb, cut(packed(), "platform.tar", 1<<20), "plugin-stronghold.tar")},
+		"single files":         b.single(tb, cut(packed(), "module-*.tar", 5000)),
 	}
 }
 
@@ -82,10 +82,10 @@ func glob(tb testing.TB, dir, pattern string) []string {
 	return found
 }
 
-// asked is a request; its answer must be the same in every form.
+// asked is a request with the same answer in every form.
 type asked struct{ method, path, header, value string }
 
-// requests returns those of the truth tests, and further ones that clients send.
+// requests returns requests for all content of the bundle, and others that clients send.
 func (b *bundle) requests(tb testing.TB) (all []asked) {
 	tb.Helper()
 	both := func(path string) {
@@ -121,8 +121,8 @@ func (b *bundle) requests(tb testing.TB) (all []asked) {
 	return all
 }
 
-// randomRangesEach returns how many random ranges are requested from a large blob: many in the
-// full tier.
+// randomRangesEach returns how many random ranges of each kind are requested from a large
+// blob.
 func randomRangesEach() int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		return 200
@@ -130,8 +130,8 @@ func randomRangesEach() int {
 	return 36 // six of each kind
 }
 
-// ranges are seeded requests for parts of a blob: many for a large one, also at the
-// boundaries of its chunks.
+// ranges returns seeded requests for ranges: many for a large blob, also at the boundaries
+// of its chunks.
 func ranges(path string, size int) (all []asked) {
 	random := rand.New(rand.NewPCG(7, uint64(size)))
 	n := 2
@@ -181,8 +181,8 @@ func (s *server) answer(a asked) answer {
 	return answer{r.status, b.String(), digest.FromBytes(body), len(body)}
 }
 
-// The form of a bundle makes no difference to any answer.
-func TestEveryFormAnswersTheSame(t *testing.T) {
+// All forms of a bundle give the same answers.
+func TestAllFormsGiveSameAnswers(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	requests := b.requests(t)
@@ -195,10 +195,10 @@ func TestEveryFormAnswersTheSame(t *testing.T) {
 	}
 	for _, status := range []int{200, 206, 304, 404, 416} {
 		if statuses[status] < 10 {
-			t.Errorf("the tree answered %d with %d: that asks for little", statuses[status], status)
+			t.Errorf("the tree answered %d with %d: too few requests", statuses[status], status)
 		}
 	}
-	// All ranges take a while: the other forms get some of them.
+	// All ranges take long, so only some are requested from the other forms.
 	wholly := map[string]bool{"archives": true, "chunks of 1 MiB": true, "a mix": true}
 	for form, sources := range b.forms(t) {
 		t.Run(form, func(t *testing.T) {
@@ -222,7 +222,7 @@ func TestEveryFormAnswersTheSame(t *testing.T) {
 }
 
 // hollow is a server of an archive with a large blob of zeros, which uses no disk space
-// unless it is cut into chunks, and a small one after it.
+// unless the archive is cut into chunks, and with a small blob after it.
 type hollow struct {
 	*server
 	archive string
@@ -231,7 +231,7 @@ type hollow struct {
 }
 
 func hollowEntries(seed string) (entries []layouttest.Entry, large, after digest.Digest) {
-	large, after = digest.FromString("its digest is nobody's concern"), digest.FromString(seed)
+	large, after = digest.FromString("any digest"), digest.FromString(seed)
 	entry := layouttest.File("app/blobs/sha256/"+large.Encoded(), []byte(seed))
 	entry.Size = sparseSize
 	return []layouttest.Entry{
@@ -255,8 +255,7 @@ func newHollow(t *testing.T, chunk int64) *hollow {
 	return h
 }
 
-// rest reads the remainder of a download, and returns an error unless the content is from the
-// old archive.
+// rest reads the rest of a download, and returns an error unless it is from the old archive.
 func rest(t *testing.T, body io.Reader) (n int, err error) {
 	t.Helper()
 	buf := make([]byte, 1<<20)
@@ -272,7 +271,7 @@ func rest(t *testing.T, body io.Reader) (n int, err error) {
 	return n, err
 }
 
-func TestAnArchiveReplacedUnderADownloadEndsFromTheOldFile(t *testing.T) {
+func TestReplacedArchiveDownloadEndsFromOldFile(t *testing.T) {
 	t.Parallel()
 	h := newHollow(t, 0)
 	body := h.start(h.path)
@@ -304,9 +303,9 @@ func (s *server) refreshUntil(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("%s: never", what)
 }
 
-// A complete answer that mixes two archives would fail a pull: instead the connection is
+// A complete answer with parts of two archives would fail a pull. Instead the connection is
 // cut, and the client retries.
-func TestAnArchiveRewrittenUnderADownloadCutsTheConnection(t *testing.T) {
+func TestRewrittenArchiveCutsDownload(t *testing.T) {
 	t.Parallel()
 	for name, rewrite := range map[string]func(*testing.T, *os.File){
 		"other bytes of the same size": func(t *testing.T, f *os.File) {
@@ -365,7 +364,7 @@ type still struct{ snapshot *layoutstore.Snapshot }
 func (s still) Snapshot() *layoutstore.Snapshot { return s.snapshot }
 
 // A client that gets 429 retries, and finds the new file.
-func TestFilesThatChangeDuringEachScanAreRetried(t *testing.T) {
+func TestChangingFilesGet429(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
 	app := tree.Layout("app")

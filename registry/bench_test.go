@@ -72,7 +72,7 @@ func (s *benched) loop(b *testing.B, path, ranges string, status, size int) {
 	}
 }
 
-// discard is a ResponseWriter that costs as little as possible.
+// discard is a ResponseWriter that does as little as possible.
 type discard struct {
 	header http.Header
 	n      int
@@ -82,7 +82,7 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { d.n += len(p); return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
 
-// sink is a discard that takes files, as a connection without TLS does.
+// sink is a discard with ReadFrom, like a connection without TLS.
 type sink struct{ discard }
 
 func (s *sink) Flush() {}
@@ -95,7 +95,7 @@ func (s *sink) ReadFrom(src io.Reader) (int64, error) {
 	return n, nil
 }
 
-// BenchmarkBlobHandler is what the handler itself costs for a blob and for a range of one, without the kernel's part.
+// BenchmarkBlobHandler measures the handler for a blob and for a range, without the kernel's part.
 func BenchmarkBlobHandler(b *testing.B) {
 	for _, form := range benchForms {
 		s := newBenched(b, form)

@@ -46,9 +46,9 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	return serveContent(w, req, content, blob.Size)
 }
 
-// sendPlain answers a GET of all of a blob or of one range of it, as nearly every request for a blob is.
-// It does what http.ServeContent would do, with less work. It leaves all other requests to that,
-// and then has not done anything.
+// sendPlain answers a GET of a complete blob or of one range of it, as nearly all requests for blobs
+// are. It does the same as http.ServeContent, with less work. For any other request it does nothing and
+// returns false.
 func sendPlain(w http.ResponseWriter, req *http.Request, content extent.Sender, size int64) bool {
 	out, ok := w.(io.ReaderFrom)
 	if !ok || req.Method != http.MethodGet || size == 0 || hasCondition(req.Header) {
@@ -86,8 +86,8 @@ func contentRange(first, n, size int64) string {
 	return string(b)
 }
 
-// redirect sends the client to a URL of an object store. It keeps the method and the Range
-// header (RFC 9110, section 15.4.8), and asks here again next time, because the URL expires.
+// redirect sends the client to a URL of an object store. The client keeps its method and
+// Range (RFC 9110, section 15.4.8), and asks here again next time, because the URL expires.
 func redirect(w http.ResponseWriter, url string) {
 	h := w.Header()
 	h["Location"] = []string{url}
@@ -96,10 +96,10 @@ func redirect(w http.ResponseWriter, url string) {
 	w.WriteHeader(http.StatusTemporaryRedirect)
 }
 
-// checkedEnd is how many bytes at the end of a file are sent only after the file was
-// checked: a blob whose file was overwritten before its bytes were queued for the client
-// never completes. The end of an archive is copied through user space, so that nothing
-// comes between the check and its bytes.
+// checkedEnd is how many bytes at the end of a blob are sent only after its file was
+// checked. So a blob whose file was overwritten before its bytes were queued for the client
+// never completes. The end is copied through user space if reading checks it, as in an
+// archive.
 const checkedEnd = 512
 
 // corkedSize is the largest body, in bytes, that shares packets with its head and its checked
@@ -108,7 +108,7 @@ const checkedEnd = 512
 const corkedSize = 32 << 10
 
 // sendSections wraps w so that the content is sent file by file: the kernel cannot send
-// from a reader that joins several files, and everything would be copied.
+// from a reader over several files, and everything would be copied.
 func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sender) http.ResponseWriter {
 	return httpsnoop.Wrap(w, httpsnoop.Hooks{
 		ReadFrom: func(next httpsnoop.ReadFromFunc) httpsnoop.ReadFromFunc {
@@ -124,7 +124,7 @@ func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sende
 }
 
 // sendParts sends part, which reads the content, file by file with send: the ReadFrom of w. It
-// holds back packets that are not full, and checks the files before the last bytes.
+// holds back packets that are not full, and checks the files before it sends the last bytes.
 func sendParts(w http.ResponseWriter, req *http.Request, content extent.Sender, part *io.LimitedReader, send func(io.Reader) (int64, error)) (sent int64, err error) {
 	corked := false
 	if part.N <= corkedSize {
@@ -152,7 +152,7 @@ func sendParts(w http.ResponseWriter, req *http.Request, content extent.Sender, 
 	return sent + n, err
 }
 
-// sendEnd checks the files that the content came from, and sends its last bytes.
+// sendEnd checks the files of the content, and sends its last bytes.
 func sendEnd(content extent.Sender, part *io.LimitedReader, send func(io.Reader) (int64, error)) (int64, error) {
 	if content.ReadChecks() {
 		var end [checkedEnd]byte

@@ -41,7 +41,7 @@ func newBundle(tb testing.TB) *bundle {
 // name returns the repository of a layout.
 func (b *bundle) name(l *layouttest.Layout) string { return edition.Of(bundleRoot).Name(l.Path()) }
 
-// reach records manifests that are reachable in any way.
+// reach records manifests that clients can request.
 func (b *bundle) reach(l *layouttest.Layout, ds ...ocispec.Descriptor) {
 	b.manifests[b.name(l)] = append(b.manifests[b.name(l)], ds...)
 }
@@ -114,7 +114,7 @@ func (b *bundle) referrers() {
 	l.Write()
 }
 
-// untagged has an image by digest, as d8 pulls some, one with no tag at all, and an
+// untagged has an image by digest, as in the bundles of d8, one without any tag, and an
 // unreferenced blob.
 func (b *bundle) untagged() {
 	l := b.Layout("install")

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// conditionCases are from RFC 9110, section 13, for any content with a strong ETag,
-// written as %E.
+// conditionCases are from RFC 9110, section 13. %E stands for the strong ETag of the
+// content.
 var conditionCases = []struct {
 	name   string
 	header []string

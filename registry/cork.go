@@ -9,8 +9,8 @@ import (
 
 type connKey struct{}
 
-// ConnContext returns the ConnContext of an http.Server that serves a registry: the head, the
-// body and the checked end of a blob then share packets. Without it each has its own,
+// ConnContext is the ConnContext hook of an http.Server that serves a registry. With it, the
+// head, the body and the checked end of a blob share packets; without it, each has its own,
 // which costs both sides time.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	tcp, ok := c.(*net.TCPConn)
@@ -24,7 +24,7 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// cork holds back packets that are not full until uncork is called, if the system can.
+// cork holds back packets that are not full until uncork is called. ok reports success.
 func cork(req *http.Request) (uncork func(), ok bool) {
 	conn, ok := req.Context().Value(connKey{}).(syscall.RawConn)
 	if !ok || !setCork(conn, 1) {

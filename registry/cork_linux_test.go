@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Head, body and end of a small blob arrive in one packet, in each form.
-func TestBlobsShareTheirPackets(t *testing.T) {
+// The head, body and checked end of a small blob arrive in one packet, in each form.
+func TestSmallBlobsArriveInOnePacket(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int64{100, 4000} {
 		dir := t.TempDir()

@@ -39,14 +39,14 @@ func (s *server) start(path string, header ...string) io.ReadCloser {
 	return resp.Body
 }
 
-// sparseSize exceeds the buffers of a connection.
+// sparseSize is more than the buffers of a connection.
 const sparseSize = 64 << 20
 
 // sparse makes a blob of zeros that uses no disk space, and serves it.
 func sparse(t *testing.T) (s *server, file, path string) {
 	t.Helper()
 	l := layouttest.New(t, t.TempDir()).Layout("app")
-	d := l.Blob("", []byte("its digest is nobody's concern")).Digest
+	d := l.Blob("", []byte("any digest")).Digest
 	if err := os.Truncate(l.BlobPath(d), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -57,8 +57,8 @@ func sparse(t *testing.T) (s *server, file, path string) {
 	return serveBare(t, l.Dir()+"/.."), l.BlobPath(d), "/v2/app/blobs/" + d.String()
 }
 
-// A complete 200 with wrong bytes ends a pull; after a cut connection the client retries.
-func TestABlobCutShortUnderADownloadCutsTheConnection(t *testing.T) {
+// A complete answer with wrong bytes fails a pull; a cut one is retried.
+func TestTruncatedBlobCutsDownload(t *testing.T) {
 	t.Parallel()
 	s, file, path := sparse(t)
 	for _, header := range [][]string{nil, {"Range", "bytes=5-"}, {"Range", "bytes=0-30000000,30000002-60000000"}} {
@@ -75,7 +75,7 @@ func TestABlobCutShortUnderADownloadCutsTheConnection(t *testing.T) {
 	}
 }
 
-func TestABlobReplacedUnderADownloadEndsFromTheOldFile(t *testing.T) {
+func TestReplacedBlobDownloadEndsFromOldFile(t *testing.T) {
 	t.Parallel()
 	s, file, path := sparse(t)
 	body := s.start(path)
@@ -100,8 +100,8 @@ func TestABlobReplacedUnderADownloadEndsFromTheOldFile(t *testing.T) {
 	}
 }
 
-// containerd requests open-ended ranges and closes each after its share.
-func TestAbortedDownloadsAreNormal(t *testing.T) {
+// containerd requests open-ended ranges and disconnects when it has enough.
+func TestAbortedDownloadsAreNotReported(t *testing.T) {
 	t.Parallel()
 	s, _, path := sparse(t)
 	var logged bytes.Buffer
@@ -120,8 +120,8 @@ func TestAbortedDownloadsAreNormal(t *testing.T) {
 	}
 }
 
-// Everything at once, from the first request on, during rescans.
-func TestRequestsAtTheSameTime(t *testing.T) {
+// All kinds of requests run concurrently, from the start, during rescans.
+func TestConcurrentRequests(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})

@@ -11,9 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// The repository names that older tools used for content outside of editions are served
-// like today's names, and are not in a catalog.
-func TestOldNamesAreAnswered(t *testing.T) {
+// The repository names of older tools for content outside of editions are served like the
+// current names, but are not in a catalog.
+func TestOldRepositoryNames(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})

@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 
 	"github.com/distribution/distribution/v3/registry/api/errcode"
@@ -16,19 +15,10 @@ var (
 	errRoute  = errors.New("no such path in the registry API")
 	errMethod = errors.New("this registry is read-only")
 	errTag    = errors.New("invalid tag")
+	errDigest = errors.New("malformed digest")
 	errNumber = errors.New("n is not a valid number of entries")
 	errRange  = errors.New("the range is not within the content")
 )
-
-// digestError means that the digest in a request is malformed.
-type digestError struct {
-	digest string
-	err    error
-}
-
-func (e *digestError) Error() string {
-	return fmt.Sprintf("malformed digest %.100q: %v", e.digest, e.err)
-}
 
 // codes maps errors to codes of the specification; the first match applies. distribution's
 // table gives each code its status.
@@ -41,16 +31,15 @@ var codes = []struct {
 	{as(errTag), errcode.ErrorCodeTagInvalid},
 	{as(errNumber), errcode.ErrorCodePaginationNumberInvalid},
 	{as(errRange), errcode.ErrorCodeRangeInvalid},
-	{func(err error) bool { var e *digestError; return errors.As(err, &e) }, errcode.ErrorCodeDigestInvalid},
-	// Nothing is known of content that is in a bucket then, so this comes before what says that
-	// there is none.
+	{as(errDigest), errcode.ErrorCodeDigestInvalid},
+	// Before the errors for missing content, because the content of an unreachable bucket is unknown.
 	{as(bucket.ErrUnreachable), errcode.ErrorCodeTooManyRequests},
 	{as(layoutstore.ErrNameInvalid), errcode.ErrorCodeNameInvalid},
 	{as(layoutstore.ErrRepositoryUnknown), errcode.ErrorCodeNameUnknown},
 	{as(layoutstore.ErrManifestUnknown), errcode.ErrorCodeManifestUnknown},
 	{as(layoutstore.ErrBlobUnknown), errcode.ErrorCodeBlobUnknown},
-	// Clients retry after 429 and give up after 503. A file that changes during each scan
-	// will settle soon.
+	// Clients retry after 429, but not after 503. File handles will be free again, and a file
+	// that changes during each scan will stop changing.
 	{layoutstore.IsExhausted, errcode.ErrorCodeTooManyRequests},
 	{as(layoutstore.ErrSlow), errcode.ErrorCodeTooManyRequests},
 	{as(context.Canceled), errcode.ErrorCodeTooManyRequests}, // the client has disconnected
@@ -71,14 +60,14 @@ func codeOf(err error) errcode.ErrorCode {
 	return errcode.ErrorCodeUnknown
 }
 
-// retryAfter is how many seconds a client should wait before it retries what could not be
-// read: by then file handles are free again, and writes have settled.
+// retryAfter is the Retry-After header of 429, in seconds. By then, file handles are probably
+// free again and writes complete.
 const retryAfter = "2"
 
-// sendError marks a failure while the body is sent: the status can no longer change.
+// sendError is a failure after the status was sent, which can no longer change.
 type sendError struct{ error }
 
-// asSendError marks err, if not nil, as a failure while the body was sent.
+// asSendError returns err as a sendError, or nil.
 func asSendError(err error) error {
 	if err == nil {
 		return nil

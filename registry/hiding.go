@@ -8,11 +8,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// maxHiding is how many archives and indexes a refusal names.
+// maxHiding is how many unreadable archives and indexes an error names.
 const maxHiding = 3
 
-// withHiding adds to a refusal of unknown content which archives and indexes cannot be read,
-// because they may contain it. A refusal that already names a place is not changed.
+// withHiding adds to an error about unknown content the archives and indexes that cannot be
+// read, because they may contain it. It does not change an error that already names a place.
 func withHiding(err error, s *layoutstore.Snapshot) error {
 	var placed *layoutstore.ProblemError
 	if errors.As(err, &placed) && placed.Problem.Path != "" {
@@ -37,7 +37,7 @@ func withHiding(err error, s *layoutstore.Snapshot) error {
 	return fmt.Errorf("%w: it may be in %s", err, text)
 }
 
-// maxWarning bounds one warning in bytes: all of an answer together may have 4096.
+// maxWarning limits one warning, in bytes. All warnings of an answer may have 4096.
 const maxWarning = 900
 
 // warning returns the value of a Warning header (distribution specification 1.1, "Warnings"): the

@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// page is the part of a list that a request asks for: at most n entries after last in byte
-// order, or all of them if n is negative.
+// page is the requested part of a list: at most n entries after last in byte order, or all of
+// them if n is negative.
 type page struct {
 	n    int
 	last string
@@ -120,7 +120,7 @@ func newList(v any) (*list, error) {
 
 // lists caches the complete lists of one snapshot.
 type lists struct {
-	of atomic.Pointer[snapshotLists]
+	current atomic.Pointer[snapshotLists]
 }
 
 type snapshotLists struct {
@@ -129,29 +129,29 @@ type snapshotLists struct {
 }
 
 func (l *lists) get(s *layoutstore.Snapshot) *snapshotLists {
-	kept := l.of.Load()
-	if kept == nil || kept.snapshot != s {
-		kept = &snapshotLists{snapshot: s}
-		l.of.Store(kept)
+	cached := l.current.Load()
+	if cached == nil || cached.snapshot != s {
+		cached = &snapshotLists{snapshot: s}
+		l.current.Store(cached)
 	}
-	return kept
+	return cached
 }
 
 var contentJSON = []string{"application/json"}
 
-// serveList answers with page p of the named list, which make builds unless it is cached.
-func (r *registry) serveList(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name string, p page, make func() (*list, error)) error {
+// serveList answers with page p of the named list, which build makes unless it is cached.
+func (r *registry) serveList(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name string, p page, build func() (*list, error)) error {
 	var l *list
-	kept := r.lists.get(s)
-	if v, ok := kept.byName.Load(name); ok && p == completeList {
+	cached := r.lists.get(s)
+	if v, ok := cached.byName.Load(name); ok && p == completeList {
 		l = v.(*list)
 	} else {
 		var err error
-		if l, err = make(); err != nil {
+		if l, err = build(); err != nil {
 			return err
 		}
 		if p == completeList {
-			kept.byName.Store(name, l)
+			cached.byName.Store(name, l)
 		}
 	}
 	if l.next != "" {
@@ -161,8 +161,8 @@ func (r *registry) serveList(w http.ResponseWriter, req *http.Request, s *layout
 	return l.send(w, req, contentJSON)
 }
 
-// linkPrefix returns the prefix of a request's path for use in a link. If it began with
-// two slashes, a client would take its first segment for a host.
+// linkPrefix returns the prefix of a request's path for use in a link. It never begins with two
+// slashes, after which a client would read its first segment as a host.
 func linkPrefix(prefix string) string {
 	if trimmed := strings.TrimLeft(prefix, "/"); trimmed != "" {
 		return (&url.URL{Path: "/" + trimmed}).EscapedPath()

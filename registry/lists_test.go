@@ -95,15 +95,15 @@ func (s *server) walk(path string, n int) (all []string) {
 			s.Errorf("%s: %d entries and a Link, want %d", path, len(page), n)
 		}
 		if !strings.HasPrefix(next, "/") {
-			s.Fatalf("%s: Link %q is no path", path, next)
+			s.Fatalf("%s: Link %q is not a path", path, next)
 		}
 		path = next
 	}
-	s.Fatalf("%s: a list without end", path)
+	s.Fatalf("%s: an endless list", path)
 	return nil
 }
 
-func TestListsByPages(t *testing.T) {
+func TestPagedLists(t *testing.T) {
 	t.Parallel()
 	s := newListed(t)
 	for path, want := range map[string][]string{"/v2/" + listedName + "/tags/list": s.tags, "/v2/_catalog": s.names} {
@@ -126,7 +126,7 @@ func TestLast(t *testing.T) {
 	t.Parallel()
 	s := newListed(t)
 	for path, all := range map[string][]string{"/v2/" + listedName + "/tags/list": s.tags, "/v2/_catalog": s.names} {
-		// Entries, and strings before, between and after them, legal or not.
+		// Entries, and legal and illegal strings before, between and after them.
 		for _, last := range append([]string{"", "0x", "v1", "v1.2", "zzz", "!", "м", "TEAM/", "a b&c=d", "\xff"}, all...) {
 			var want []string
 			for _, entry := range all {
@@ -146,7 +146,7 @@ func TestLast(t *testing.T) {
 	}
 }
 
-func TestNoEntries(t *testing.T) {
+func TestPageOfZeroEntries(t *testing.T) {
 	t.Parallel()
 	s := newListed(t)
 	tags := func(name string) string { return fmt.Sprintf(`{"name":%q,"tags":[]}`, name) }
@@ -168,7 +168,7 @@ func TestNoEntries(t *testing.T) {
 	}
 }
 
-func TestIllegalNumbers(t *testing.T) {
+func TestIllegalPageSizes(t *testing.T) {
 	t.Parallel()
 	s := newListed(t)
 	for _, n := range []string{"-1", "-0", "%2B1", "-0x1", "x", "1x", "1.5", "1e3", "0x10", "%20", "1%202", "9223372036854775808", "-9223372036854775809", "99999999999999999999999"} {
@@ -179,8 +179,8 @@ func TestIllegalNumbers(t *testing.T) {
 	}
 }
 
-// The Link leads back to this server, whatever the prefix and the Host of the request.
-func TestLinkIsAPathBelowThePrefix(t *testing.T) {
+// The Link is a path on this server, with the prefix of the request, whatever the Host.
+func TestLinkHasRequestPrefix(t *testing.T) {
 	t.Parallel()
 	s := newListed(t)
 	for _, prefix := range []string{"", "/mirrors/a", "/mirrors/b%20c", "/x%3Ey", "/v1/v2x"} {
@@ -249,7 +249,7 @@ func TestETagsOfLists(t *testing.T) {
 	}
 }
 
-func TestListsFollowARefresh(t *testing.T) {
+func TestListsAfterRefresh(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")

@@ -51,7 +51,7 @@ func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layout
 	return asSendError(err)
 }
 
-// manifest finds the manifest of a tag or digest, and how long clients may keep it.
+// manifest returns the manifest of a tag or digest, and the Cache-Control of the answer.
 func (r *registry) manifest(ctx context.Context, s *layoutstore.Snapshot, name, reference string) (m *layoutstore.Manifest, cache []string, err error) {
 	if strings.Contains(reference, ":") {
 		repo, d, err := repositoryAndDigest(s, name, reference)
@@ -74,7 +74,7 @@ func (r *registry) manifest(ctx context.Context, s *layoutstore.Snapshot, name, 
 	return m, noCache, err
 }
 
-// setContentHeaders sets the headers with the type and the digest of the body. The digest is also
+// setContentHeaders sets the headers for the type and the digest of a body. The digest is also
 // its strong ETag.
 func setContentHeaders(h http.Header, mediaType string, d digest.Digest) {
 	quoted := `"` + string(d) + `"`
@@ -84,13 +84,13 @@ func setContentHeaders(h http.Header, mediaType string, d digest.Digest) {
 	h["Etag"] = values[2:3:3]
 }
 
-// isConditional reports whether a request asks for anything but the complete content.
+// isConditional reports whether the answer may be anything but the complete content.
 func isConditional(h http.Header) bool {
 	_, asked := h["Range"]
 	return asked || hasCondition(h)
 }
 
-// hasCondition reports whether a request depends on what its client has already.
+// hasCondition reports whether a request has a conditional header (RFC 9110, section 13.1).
 func hasCondition(h http.Header) bool {
 	for _, name := range [...]string{"If-None-Match", "If-Match", "If-Modified-Since", "If-Unmodified-Since", "If-Range"} {
 		if _, ok := h[name]; ok {
@@ -100,5 +100,5 @@ func hasCondition(h http.Header) bool {
 	return false
 }
 
-// noModTime is the modification time of content that has none: its digest identifies it.
+// noModTime stands for no modification time: content is identified by its digest.
 var noModTime time.Time

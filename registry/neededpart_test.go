@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// The part that an answer begins with is known before the content is opened: of an object in a
-// bucket, that part is requested, and of a file, that place is checked first.
+// The part that an answer begins with is known before the content is opened. In a bucket only
+// that part is requested; in a file it is checked first.
 func TestNeededPart(t *testing.T) {
 	t.Parallel()
 	const size = 1000
@@ -52,9 +52,9 @@ func TestNeededPart(t *testing.T) {
 	}
 }
 
-// The request is as before when it has been answered: whoever logs it logs what was asked. Several
+// The Range header of the request is unchanged after the answer, for the access log. Several
 // header lines are one list (RFC 9110, section 5.3).
-func TestRangeHeadersStay(t *testing.T) {
+func TestRangeHeadersAreNotChanged(t *testing.T) {
 	t.Parallel()
 	content := bytes.Repeat([]byte("0123456789"), 100)
 	for _, c := range []struct {

@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// neighbours is a tree in which every similar program failed at something.
+// neighbours is a tree in which each similar program had a fault.
 type neighbours struct {
 	*server
 	app       *layouttest.Layout
@@ -72,24 +72,24 @@ func (n *neighbours) attach() {
 
 const neighbour = "/v2/" + bundleRoot + "/app"
 
-// Faults that were found in other programs that serve layouts. Each one broke a client.
-func TestNeighboursFaults(t *testing.T) {
+// These faults were found in other programs that serve layouts. Each one broke a client.
+func TestFaultsOfOtherServers(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]func(*neighbours, *testing.T){
-		"child manifests of a multi-arch layout are 404 (zot)":               (*neighbours).childManifests,
-		"referrers are missing (registry:3), or empty for untagged (olareg)": (*neighbours).missingReferrers,
-		"referrers are listed for what has none, or without their type":      (*neighbours).wrongReferrers,
-		"Range bytes=N- is answered 416 (crane) or by no byte (mindthegap)":  (*neighbours).openRanges,
-		"no ETag and no 304 (olareg, zot, crane)":                            (*neighbours).noETag,
-		"a truncated blob is answered 200 (olareg, zot)":                     (*neighbours).truncatedBlob,
-		"a whole reference is listed as a tag (olareg, zot)":                 (*neighbours).referenceAsTag,
-		"the root layout is not served (olareg, zot)":                        (*neighbours).rootLayout,
-		"n=0 panics (olareg)":                                                 (*neighbours).noEntries,
-		"no Link on tags or catalog":                                          (*neighbours).noLink,
-		"HEAD of a blob is 405 (ociregistry)":                                 (*neighbours).headOfBlob,
-		"an unknown repository is answered 200 (olareg)":                      (*neighbours).unknownRepository,
-		"a refused manifest is handed out as a blob, so containerd goes on":   (*neighbours).manifestAsBlob,
-		"a tag list that is empty is null, which clients do not read (crane)": (*neighbours).nullTags,
+		"child manifests of a multi-arch layout are 404 (zot)":                 (*neighbours).childManifests,
+		"referrers are missing (registry:3), or empty for untagged (olareg)":   (*neighbours).missingReferrers,
+		"referrers are listed for content without any, or without their type":  (*neighbours).wrongReferrers,
+		"Range bytes=N- is answered with 416 (crane) or no bytes (mindthegap)": (*neighbours).openRanges,
+		"no ETag and no 304 (olareg, zot, crane)":                              (*neighbours).noETag,
+		"a truncated blob is answered 200 (olareg, zot)":                       (*neighbours).truncatedBlob,
+		"a complete reference is listed as a tag (olareg, zot)":                (*neighbours).referenceAsTag,
+		"the root layout is not served (olareg, zot)":                          (*neighbours).rootLayout,
+		"n=0 panics (olareg)":                                             (*neighbours).noEntries,
+		"no Link on tags or catalog":                                      (*neighbours).noLink,
+		"HEAD of a blob is 405 (ociregistry)":                             (*neighbours).headOfBlob,
+		"an unknown repository is answered 200 (olareg)":                  (*neighbours).unknownRepository,
+		"a refused manifest is served as a blob, so containerd continues": (*neighbours).manifestAsBlob,
+		"an empty tag list is null, which clients cannot read (crane)":    (*neighbours).nullTags,
 	} {
 		t.Run(name, func(t *testing.T) { test(newNeighbours(t), t) })
 	}

@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// A file is overwritten in place after it was opened and before its first byte is queued
-// for the client: no size and no form of it yields a complete answer.
-func TestOverwrittenBeforeItsBytesAreQueued(t *testing.T) {
+// If a file is overwritten in place after it was opened and before its first byte is queued
+// for the client, the answer is never complete, whatever its size and form.
+func TestFileOverwrittenBeforeSend(t *testing.T) {
 	t.Parallel()
 	forms := map[string]func(t *testing.T, dir string, layer string, size int64) (source string, files []string){
 		"tree": func(_ *testing.T, dir, layer string, _ int64) (string, []string) { return dir, []string{layer} },
@@ -97,7 +97,7 @@ func largest(t *testing.T, layout string, size int64) string {
 	return ""
 }
 
-// rewriteInPlace overwrites a file with as many other bytes.
+// rewriteInPlace overwrites a file with the same number of other bytes.
 func rewriteInPlace(t *testing.T, name string) {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {

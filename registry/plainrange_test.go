@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// What the short way says of a range is what the general one says of it.
-func TestPlainRangesAreRanges(t *testing.T) {
+// parsePlainRange and parseRange agree on plain ranges.
+func TestPlainRangesMatchParseRange(t *testing.T) {
 	t.Parallel()
 	numbers := []string{"", "0", "1", "9", "10", "11", "007", "+1", " 1", "x", "99999999999999999999"}
 	for _, form := range []string{"bytes=%s-%s", "bytes=%s-%s,0-1", "Bytes=%s-%s", "bytes= %s-%s", "bytes=%s--%s", "bytes=%s%s"} {

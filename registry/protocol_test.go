@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// unknownDigest is not the digest of any test's content.
-var unknownDigest = digest.FromString("unknown to everyone").String()
+// unknownDigest is the digest of no content in the tests.
+var unknownDigest = digest.FromString("unknown content").String()
 
 // small is a server of two repositories: app, with an image, and empty.
 type small struct {
@@ -35,10 +35,10 @@ func newSmall(tb testing.TB) *small {
 	return &small{serveBare(tb, tree.Dir()), l, d.Digest, digest.FromBytes(content)}
 }
 
-func TestARegistryNeedsASource(t *testing.T) {
+func TestNewRequiresSource(t *testing.T) {
 	t.Parallel()
 	if _, err := registry.New(nil, registry.Options{}); err == nil {
-		t.Error("a registry of nothing was made")
+		t.Error("a registry without a source was made")
 	}
 }
 
@@ -56,7 +56,7 @@ func TestBase(t *testing.T) {
 	}
 }
 
-func TestNothingIsWritten(t *testing.T) {
+func TestWritesAreRefused(t *testing.T) {
 	t.Parallel()
 	s := newSmall(t)
 	for _, path := range []string{
@@ -93,8 +93,8 @@ func TestUnknownPaths(t *testing.T) {
 	}
 }
 
-// The first error in the order method, route, name, digest or tag, repository, manifest or
-// blob is reported.
+// Of several errors the first one is reported, in the order method, route, name, digest or
+// tag, repository, manifest or blob.
 func TestOrderOfChecks(t *testing.T) {
 	t.Parallel()
 	s := newSmall(t)
@@ -166,7 +166,7 @@ func TestIllegalTagsAndDigests(t *testing.T) {
 	s.get("/v2/app/blobs/"+hex).wantError(t, http.StatusBadRequest, "DIGEST_INVALID")
 }
 
-// containerd's requests: any prefix, with override_path, and the name of the original registry.
+// containerd requests any prefix (override_path), and the name of the original registry.
 func TestPrefixesAndNamespacesAreIgnored(t *testing.T) {
 	t.Parallel()
 	s := newSmall(t)
@@ -179,11 +179,11 @@ func TestPrefixesAndNamespacesAreIgnored(t *testing.T) {
 		s.get(prefix+"/v2/unknown/tags/list?ns=x").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
 	}
 	s.get("/v2/app/blobs/sha256%3A"+s.layer.Encoded()).wantFile(t, s.layer, []byte("a layer"))
-	// The first /v2/ is used, and names may contain any word of the API.
+	// The path is split at the first /v2/, and names may contain any keyword of the API.
 	s.get("/a/v2/b/v2/app/manifests/v1").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
 }
 
-func TestNamesMayBeWordsOfTheAPI(t *testing.T) {
+func TestNamesWithAPIKeywords(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
 	names := []string{"tags", "tags/list", "manifests/blobs", "referrers", "v2/v2", "blobs/uploads"}
@@ -202,8 +202,8 @@ func TestNamesMayBeWordsOfTheAPI(t *testing.T) {
 	}
 }
 
-// Accept is ignored; the type is the descriptor's, or else the manifest's own. If the two
-// differ nothing is served: neither as a manifest, by tag or digest, nor as a blob.
+// Accept is ignored. The type is the descriptor's, or else the manifest's. If the two
+// differ, the content is not served, neither as a manifest nor as a blob.
 func TestContentTypeOfManifests(t *testing.T) {
 	t.Parallel()
 	l := layouttest.New(t, t.TempDir()).Layout("app")
@@ -239,9 +239,9 @@ func TestContentTypeOfManifests(t *testing.T) {
 	}
 }
 
-// A bundle that calls a manifest a web page gets no page of the registry's origin: its scripts do
-// not run (W3C Content Security Policy Level 3, directive sandbox).
-func TestNoManifestIsAWebPage(t *testing.T) {
+// If the media type of a manifest is HTML, browsers do not run its scripts in the origin of the
+// registry (W3C Content Security Policy Level 3, directive sandbox).
+func TestHTMLManifestsAreSandboxed(t *testing.T) {
 	t.Parallel()
 	l := layouttest.New(t, t.TempDir()).Layout("app")
 	for _, mediaType := range []string{"text/html", "application/xhtml+xml", "image/svg+xml", "TEXT/HTML; charset=utf-8"} {
@@ -265,7 +265,7 @@ func TestNoManifestIsAWebPage(t *testing.T) {
 	}
 }
 
-// With authentication, shared caches must store nothing.
+// With authentication, shared caches must not store any answer.
 func TestPrivateAnswers(t *testing.T) {
 	t.Parallel()
 	s := newSmall(t)

@@ -52,9 +52,9 @@ func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeke
 	return nil
 }
 
-// neededPart returns a function that says which part of a content of some size the answer
-// needs first, as far as the headers of the request show. The part is empty if the answer may have
-// no content.
+// neededPart returns a function that returns, for a content of some size, the part that the answer
+// begins with, as far as the headers of the request show. The part is empty if the answer may have
+// no body.
 func neededPart(req *http.Request) func(size int64) (off, n int64) {
 	return func(size int64) (off, n int64) {
 		off, n = rangeOf(req, size)
@@ -65,7 +65,7 @@ func neededPart(req *http.Request) func(size int64) (off, n int64) {
 	}
 }
 
-// rangeOf returns the first range that a request asks for of a content of some size.
+// rangeOf returns the first range that a request asks for, of a content of size bytes.
 func rangeOf(req *http.Request, size int64) (off, n int64) {
 	if req.Method == http.MethodHead {
 		return 0, 0
@@ -86,8 +86,8 @@ func rangeOf(req *http.Request, size int64) (off, n int64) {
 	return first, last - first + 1
 }
 
-// parsePlainRange reads one range `bytes=a-b` or `bytes=a-`, as clients write it, for a content of size
-// bytes: n bytes from the first one on. [parseRange] reads everything else.
+// parsePlainRange reads one range `bytes=a-b` or `bytes=a-`, as most clients write it, for a content of
+// size bytes. It returns the first byte and the number of bytes. [parseRange] reads all other ranges.
 func parsePlainRange(header []string, size int64) (first, n int64, ok bool) {
 	if len(header) != 1 {
 		return 0, 0, false
@@ -140,7 +140,7 @@ func serveUnsatisfiable(w http.ResponseWriter, req *http.Request, content io.Rea
 	return errRange
 }
 
-// rangeResult says what to do about a Range header.
+// rangeResult says how to answer a Range header.
 type rangeResult int
 
 const (

@@ -180,7 +180,7 @@ func TestRanges(t *testing.T) {
 	}
 }
 
-func TestHeadAndAnEmptyBodyIgnoreEveryRange(t *testing.T) {
+func TestHeadAndEmptyBlobIgnoreRange(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
 	for _, c := range rangeCases {
@@ -197,7 +197,7 @@ func TestHeadAndAnEmptyBodyIgnoreEveryRange(t *testing.T) {
 	}
 }
 
-func TestRangesThatAreIgnored(t *testing.T) {
+func TestIgnoredRanges(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
 	many := "bytes=0-0" + strings.Repeat(",1-1", 100)
@@ -209,7 +209,7 @@ func TestRangesThatAreIgnored(t *testing.T) {
 	}
 }
 
-func TestHundredRangesAreAnswered(t *testing.T) {
+func TestHundredRanges(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
 	var specs []string
@@ -222,25 +222,25 @@ func TestHundredRangesAreAnswered(t *testing.T) {
 	checkPartial(t, header, s.get(s.blob, "Range", header), s.content, want)
 }
 
-// A client that requests everything many times gets it once, or as requested.
-func TestOverlappingRangesAreTrue(t *testing.T) {
+// A client that requests all bytes many times gets them once, or as often as requested.
+func TestOverlappingRanges(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
 	for _, header := range []string{"bytes=0-,0-", "bytes=0-900,100-999,-900", "bytes=0-" + strings.Repeat(",0-", 99)} {
-		if err := truth(s.get(s.blob, "Range", header), s.content); err != nil {
+		if err := checkAnyRange(s.get(s.blob, "Range", header), s.content); err != nil {
 			t.Errorf("Range %.30q: %v", header, err)
 		}
 	}
 }
 
-// containerd 2 with concurrent_layer_fetch_buffer requests everything, also manifests,
-// with a range from the first byte; 416 would fail its pull.
-func TestManifestsFromTheFirstByteOn(t *testing.T) {
+// containerd 2 with concurrent_layer_fetch_buffer requests all content, manifests too, with
+// a range from the first byte. 416 would fail its pull.
+func TestManifestRangeFromFirstByte(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
 	for _, path := range []string{s.tag, s.manifest} {
 		r := s.get(path, "Range", "bytes=0-", "Accept-Encoding", "zstd;q=1.0, gzip;q=0.8, deflate;q=0.5")
-		if err := truth(r, s.manifestContent); err != nil || r.status == http.StatusRequestedRangeNotSatisfiable {
+		if err := checkAnyRange(r, s.manifestContent); err != nil || r.status == http.StatusRequestedRangeNotSatisfiable {
 			t.Errorf("%s: status %d: %v", path, r.status, err)
 		}
 		if got := r.header.Get("Content-Type"); got != "application/vnd.oci.image.manifest.v1+json" {
@@ -251,7 +251,7 @@ func TestManifestsFromTheFirstByteOn(t *testing.T) {
 	}
 }
 
-// A disconnected client requests the rest, without If-Range, and joins both parts.
+// A client that was disconnected requests the rest, without If-Range, and joins both parts.
 func TestResume(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
@@ -266,8 +266,8 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// truth reports what is wrong with an answer to a GET with any Range.
-func truth(r response, content []byte) error {
+// checkAnyRange returns an error if an answer to a GET with any Range is wrong.
+func checkAnyRange(r response, content []byte) error {
 	switch r.status {
 	case http.StatusOK:
 		if !bytes.Equal(r.body, content) || r.header.Get("Content-Range") != "" {
@@ -309,7 +309,7 @@ func FuzzRange(f *testing.F) {
 	f.Fuzz(func(t *testing.T, header string) {
 		for path, content := range map[string][]byte{s.blob: s.content, s.empty: nil, s.tag: s.manifestContent} {
 			r := ask(http.MethodGet, path, header)
-			if err := truth(r, content); err != nil {
+			if err := checkAnyRange(r, content); err != nil {
 				t.Errorf("Range %q of %s: %v", header, path, err)
 			}
 			if len(content) == 0 && r.status != http.StatusOK {

@@ -8,7 +8,7 @@ import (
 
 // A Range header without a set of ranges has no unit (RFC 9110, section 14.2: ranges-specifier =
 // range-unit "=" range-set), so it is ignored and not refused.
-func TestRangesWithoutASetAreIgnored(t *testing.T) {
+func TestRangeWithoutUnitIsIgnored(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
 	for _, header := range []string{"bytes", "bytes 0-1", "0-1", ""} {

@@ -61,8 +61,8 @@ func (r *referred) direct() {
 	l.Add(r.note(l.Index(index), sbomType, annotations))
 }
 
-// byIndexes are the referrers only in indexes, such as that of the fallback tag, which
-// also lists one that refers to nothing and one that is in index.json too.
+// byIndexes are referrers that only indexes contain, such as that of the fallback tag. That
+// index also lists a manifest without a subject, and a referrer that is in index.json too.
 func (r *referred) byIndexes() {
 	l := r.layout
 	deep := r.note(l.Image(layouttest.Image{Name: "deep", ConfigMediaType: "text/x", ArtifactType: sbomType, Subject: &r.subject}), sbomType, nil)
@@ -134,7 +134,7 @@ func TestReferrersOfOneType(t *testing.T) {
 	}
 }
 
-func TestAnEmptyTypeFiltersNothing(t *testing.T) {
+func TestEmptyTypeDoesNotFilter(t *testing.T) {
 	t.Parallel()
 	s := newReferred(t)
 	for _, query := range []string{"", "?artifactType=", "?other=x"} {
@@ -167,8 +167,8 @@ func TestNoReferrers(t *testing.T) {
 	s.get("/v2/app/referrers/v1").wantError(t, http.StatusBadRequest, "DIGEST_INVALID")
 }
 
-// Referrers to content elsewhere, or with another algorithm, are listed as well.
-func TestReferrersOfWhatIsNotHere(t *testing.T) {
+// Referrers to missing content, or by a digest of another algorithm, are listed too.
+func TestReferrersToMissingContent(t *testing.T) {
 	t.Parallel()
 	l := layouttest.New(t, t.TempDir()).Layout("app")
 	want := map[digest.Digest]digest.Digest{}
@@ -212,7 +212,7 @@ func TestDamagedReferrersAreNotListed(t *testing.T) {
 	}
 }
 
-// A list of referrers changes, so clients must be able to revalidate it (rule 19).
+// A list of referrers can change, so clients must be able to revalidate it (rule 19).
 func TestReferrersHaveAnETag(t *testing.T) {
 	t.Parallel()
 	s := newReferred(t)

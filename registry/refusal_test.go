@@ -36,8 +36,7 @@ func remove(tb testing.TB, path string) {
 	}
 }
 
-// damaged is an intact image with a tag, next to a second one that stays intact, before
-// something is done to it.
+// damaged is an image with a tag that a test damages, next to an intact one.
 type damaged struct {
 	*server
 	layout                  *layouttest.Layout
@@ -45,7 +44,7 @@ type damaged struct {
 	other                   digest.Digest
 }
 
-// newDamaged makes the tree, lets harm damage it, and then serves it.
+// newDamaged makes the tree, lets harm damage the image, and serves the tree.
 func newDamaged(tb testing.TB, harm func(*damaged)) *damaged {
 	tb.Helper()
 	l := layouttest.New(tb, tb.TempDir()).Layout("app")
@@ -76,19 +75,19 @@ func (d *damaged) wantRefused(kind, reference, code string, dg digest.Digest) {
 		d.head(path, header...).wantStatus(d, http.StatusNotFound)
 		heard := d.refusals()
 		if len(heard) != 2 {
-			d.Errorf("%s: Options.Refused heard of GET and HEAD %d times", path, len(heard))
+			d.Errorf("%s: Options.Refused was called %d times for GET and HEAD", path, len(heard))
 		}
 		for _, r := range heard {
 			if r.repository != "app" || r.reference != reference || r.err.Problem.Digest != dg || r.err.Problem.Reason == "" || r.err.Problem.Kind == "" {
-				d.Errorf("%s: Options.Refused heard %q %q %+v", path, r.repository, r.reference, r.err)
+				d.Errorf("%s: Options.Refused was called with %q %q %+v", path, r.repository, r.reference, r.err)
 			}
 		}
 	}
 }
 
-// wantUntouched checks that the intact image is served, that both tags are listed, and
-// that Options.Refused is not called.
-func (d *damaged) wantUntouched() {
+// wantIntact checks that the intact image is served, that both tags are listed, and that
+// Options.Refused is not called.
+func (d *damaged) wantIntact() {
 	d.Helper()
 	d.refusals()
 	if got := d.tags("app"); !slices.Equal(got, []string{"good", "v1"}) {
@@ -100,7 +99,7 @@ func (d *damaged) wantUntouched() {
 		d.get("/v2/app/blobs/"+blob.Digest.String()).wantFile(d, blob.Digest, layouttest.ReadFile(d, d.layout.BlobPath(blob.Digest)))
 	}
 	if heard := d.refusals(); len(heard) > 0 {
-		d.Errorf("Options.Refused heard of what is served: %v", heard)
+		d.Errorf("Options.Refused was called for content that is served: %v", heard)
 	}
 }
 
@@ -115,7 +114,7 @@ func (d *damaged) wantProblem(kind layoutstore.Kind, dg digest.Digest) {
 	if p.Kind != kind || p.Digest != dg || p.Repository != "app" || p.Tag() != "v1" || p.Reason == "" {
 		d.Errorf("problem %+v, want %s of %s", p, kind, dg)
 	}
-	if want := d.layout.BlobPath(dg); p.Path != want { // also where the file is missing: it belongs there
+	if want := d.layout.BlobPath(dg); p.Path != want { // also if the file is missing
 		d.Errorf("problem at %q, want %q", p.Path, want)
 	}
 }
@@ -136,7 +135,7 @@ func TestDamagedBlobs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := newDamaged(t, func(d *damaged) { harm(t, d.layout.BlobPath(d.layer.Digest)) })
 			d.wantRefused("blobs", d.layer.Digest.String(), "BLOB_UNKNOWN", d.layer.Digest)
-			d.wantUntouched()
+			d.wantIntact()
 			d.get("/v2/app/manifests/v1").wantStatus(t, http.StatusOK)
 			d.wantProblem(layoutstore.Damaged, d.layer.Digest)
 		})
@@ -151,7 +150,7 @@ func TestMissingBlobs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDamaged(t, func(d *damaged) { remove(t, d.layout.BlobPath(which(d))) })
-			d.wantUntouched()
+			d.wantIntact()
 			d.wantProblem(layoutstore.Incomplete, which(d))
 			d.wantRefused("blobs", which(d).String(), "BLOB_UNKNOWN", which(d))
 		})
@@ -176,9 +175,9 @@ func TestDamagedManifests(t *testing.T) {
 			dg := d.manifest.Digest
 			d.wantRefused("manifests", "v1", "MANIFEST_UNKNOWN", dg)
 			d.wantRefused("manifests", dg.String(), "MANIFEST_UNKNOWN", dg)
-			// containerd requests it as a blob if it is not a manifest.
+			// containerd requests it as a blob if the manifest is refused.
 			d.wantRefused("blobs", dg.String(), "BLOB_UNKNOWN", dg)
-			d.wantUntouched()
+			d.wantIntact()
 			d.wantProblem(c.kind, dg)
 		})
 	}
@@ -192,13 +191,14 @@ func TestWrongSizeInTheIndex(t *testing.T) {
 			d.wantRefused("manifests", "v1", "MANIFEST_UNKNOWN", d.manifest.Digest)
 			d.wantRefused("manifests", d.manifest.Digest.String(), "MANIFEST_UNKNOWN", d.manifest.Digest)
 			d.wantRefused("blobs", d.manifest.Digest.String(), "BLOB_UNKNOWN", d.manifest.Digest)
-			d.wantUntouched()
+			d.wantIntact()
 			d.wantProblem(layoutstore.Damaged, d.manifest.Digest)
 		})
 	}
 }
 
-// If another descriptor is right, the manifest is served, and the wrong one reported.
+// If another descriptor has the right size, the manifest is served and the wrong one
+// reported.
 func TestOneOfTwoSizesInTheIndex(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t, func(d *damaged) {
@@ -211,7 +211,7 @@ func TestOneOfTwoSizesInTheIndex(t *testing.T) {
 	content := layouttest.ReadFile(t, d.layout.BlobPath(d.manifest.Digest))
 	d.get("/v2/app/manifests/v1").wantFile(t, d.manifest.Digest, content)
 	d.get("/v2/app/manifests/"+d.manifest.Digest.String()).wantFile(t, d.manifest.Digest, content)
-	d.wantUntouched()
+	d.wantIntact()
 	d.wantProblem(layoutstore.Damaged, d.manifest.Digest)
 }
 
@@ -237,14 +237,14 @@ func TestDamagedChildren(t *testing.T) {
 			d.wantRefused("manifests", child.String(), "MANIFEST_UNKNOWN", child)
 			d.wantRefused("blobs", child.String(), "BLOB_UNKNOWN", child)
 			d.get("/v2/app/manifests/v1").wantFile(t, index.Digest, layouttest.ReadFile(t, d.layout.BlobPath(index.Digest)))
-			d.wantUntouched()
+			d.wantIntact()
 			d.wantProblem(c.kind, child)
 		})
 	}
 }
 
-// A manifest that is damaged after it was read is served from memory, or refused; its
-// damaged content is never served, by any name.
+// A manifest that is damaged after it was read is served from memory or refused. The
+// damaged content is not served under any name.
 func TestManifestDamagedLater(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t, func(*damaged) {})
@@ -259,8 +259,8 @@ func TestManifestDamagedLater(t *testing.T) {
 	}
 }
 
-// Two manifests disagree about a blob: the wrong one is the problem.
-func TestManifestsThatDisagreeAboutABlob(t *testing.T) {
+// If two manifests state different sizes of a blob, the wrong one is a problem.
+func TestContradictoryBlobSizes(t *testing.T) {
 	t.Parallel()
 	var truthful digest.Digest
 	d := newDamaged(t, func(d *damaged) {
@@ -280,7 +280,7 @@ func TestManifestsThatDisagreeAboutABlob(t *testing.T) {
 	d.wantProblem(layoutstore.Damaged, d.layer.Digest)
 }
 
-// An unreferenced blob has no wrong size.
+// The size of an unreferenced blob cannot be wrong.
 func TestUnreferencedBlobIsServed(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t, func(*damaged) {})
@@ -288,25 +288,25 @@ func TestUnreferencedBlobIsServed(t *testing.T) {
 	blob := d.layout.Blob("", content)
 	d.get("/v2/app/blobs/"+blob.Digest.String()).wantFile(t, blob.Digest, content)
 	d.get("/v2/app/manifests/"+blob.Digest.String()).wantError(t, http.StatusNotFound, "MANIFEST_UNKNOWN")
-	d.wantUntouched()
+	d.wantIntact()
 	if got := d.problems(); len(got) != 0 {
 		t.Errorf("problems %v", got)
 	}
 }
 
-// An unknown name that nothing refers to is not a refusal.
-func TestUnknownIsNotRefused(t *testing.T) {
+// Options.Refused is not called for unknown names that nothing refers to.
+func TestUnknownNamesAreNotReported(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t, func(*damaged) {})
 	d.get("/v2/app/blobs/"+unknownDigest).wantError(t, http.StatusNotFound, "BLOB_UNKNOWN")
 	d.get("/v2/app/manifests/"+unknownDigest).wantError(t, http.StatusNotFound, "MANIFEST_UNKNOWN")
 	d.get("/v2/app/manifests/v9").wantError(t, http.StatusNotFound, "MANIFEST_UNKNOWN")
 	if heard := d.refusals(); len(heard) != 0 {
-		t.Errorf("Options.Refused heard %v", heard)
+		t.Errorf("Options.Refused was called: %v", heard)
 	}
 }
 
-// Blobs belong to one repository, and are served from no other.
+// A blob is served only from the repository that contains it.
 func TestBlobsOfAnotherRepository(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())

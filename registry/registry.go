@@ -41,21 +41,21 @@ type refresher interface {
 
 // Options configure a registry.
 type Options struct {
-	// Private says that answers are for one client only, because clients authenticate:
-	// shared caches must not store them.
+	// Private says that clients authenticate, so that shared caches must not store the
+	// answers.
 	Private bool
 	// Refused, if not nil, is called with the requested repository and reference when the
-	// tree lists content that cannot be served.
+	// tree lists the content but it cannot be served.
 	Refused func(repository, reference string, err *layoutstore.ProblemError)
-	// Warnings returns the texts for Warning headers at the base of the API, which clients show
-	// to people (distribution specification 1.1, "Warnings"). It may be nil.
+	// Warnings, if not nil, returns the texts of Warning headers at the base of the API, which
+	// clients show to users (distribution specification 1.1, "Warnings").
 	Warnings func() []string
-	// Reachable, if not nil, waits until a bucket that could not be reached may be asked again, or
-	// until the context ends, whose cause it returns. Requests wait with it for content that is
-	// only in the bucket.
+	// Reachable, if not nil, is called by requests for content of a bucket that could not be
+	// reached. It waits until the bucket may be asked again, or returns the cause of the context
+	// when it ends.
 	Reachable func(context.Context) error
-	// Redirect, if not nil, returns a URL from which the client gets the blob itself, or false if
-	// the blob has to be sent from here. It is asked for GET alone, after everything was checked.
+	// Redirect, if not nil, returns a URL from which the client can fetch the blob, or false if
+	// the blob has to be sent from here. It is called only for GET, after all checks.
 	Redirect func(context.Context, *layoutstore.Blob) (url string, ok bool)
 }
 
@@ -81,7 +81,7 @@ func New(source Source, options Options) (http.Handler, error) {
 		r.immutable = []string{"private, max-age=31536000, immutable"}
 	}
 	router := mux.NewRouter()
-	// A matcher of our own: a path prefix of the router is a regular expression.
+	// A function, because the router would match a path prefix by a regular expression.
 	router.MatcherFunc(func(req *http.Request, _ *mux.RouteMatch) bool { return strings.HasPrefix(req.URL.Path, "/v2") }).Handler(r.handle(r.api))
 	// Any prefix, and any path outside of the API.
 	router.NotFoundHandler = r.handle(r.api)
@@ -123,12 +123,12 @@ func (r *registry) handle(h handler) http.Handler {
 	})
 }
 
-// reachableWait is how long a request waits for a bucket that cannot be reached: clients wait
-// longer for an answer, and a store that restarts is back by then.
+// reachableWait is how long a request waits for an unreachable bucket: clients wait longer
+// for an answer, and a store that restarts is back by then.
 const reachableWait = 30 * time.Second
 
-// whenReachable calls h again when the bucket can be reached again. It gives up after
-// reachableWait, with the last error. h has sent nothing.
+// whenReachable calls h again when the bucket can be reached again, until reachableWait has
+// passed. Then it returns the last error. h has sent nothing so far.
 func (r *registry) whenReachable(w http.ResponseWriter, req *http.Request, h handler, s *layoutstore.Snapshot, err error) (*layoutstore.Snapshot, error) {
 	if r.options.Reachable == nil {
 		return s, err

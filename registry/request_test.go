@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// FuzzRequest: for any method, path, query and headers, an answer is content with the
-// digest that it states, or an error of the registry API; and nothing is ever written.
+// FuzzRequest: for any method, path, query and headers, the answer is content with the
+// digest that it states, or an error of the registry API; nothing is written.
 func FuzzRequest(f *testing.F) {
 	b := newBundle(f)
 	s := serve(f, layoutstore.Options{Sources: []string{b.Dir()}})

@@ -70,8 +70,8 @@ func TestRoots(t *testing.T) {
 	}
 }
 
-// The images are the same below every root.
-func TestEveryRootServesTheSame(t *testing.T) {
+// All roots serve the same images.
+func TestAllRootsServeSameImages(t *testing.T) {
 	t.Parallel()
 	tree := newRooted(t, layouttest.DefaultSource)
 	s := serve(t, layoutstore.Options{Sources: []string{tree.Dir()}, Roots: []string{"auto", "", "a/b"}})
@@ -130,7 +130,7 @@ func TestDiscoveryTags(t *testing.T) {
 }
 
 // A cluster can pull the complete image of a discovery tag.
-func TestDiscoveryImageIsWhole(t *testing.T) {
+func TestDiscoveryImageIsComplete(t *testing.T) {
 	t.Parallel()
 	s := serve(t, layoutstore.Options{Sources: []string{newModules(t).Dir()}})
 	const repository = bundleRoot + "/modules"
@@ -154,7 +154,7 @@ func TestDiscoveryImageIsWhole(t *testing.T) {
 	}
 }
 
-func TestARealTagWinsOverADiscoveryTag(t *testing.T) {
+func TestRealTagOverridesDiscoveryTag(t *testing.T) {
 	t.Parallel()
 	tree := newModules(t)
 	l := tree.Layout("modules")
@@ -171,8 +171,8 @@ func TestARealTagWinsOverADiscoveryTag(t *testing.T) {
 	}
 }
 
-// Other directories, or no directories, may have discovery tags.
-func TestDiscoveryElsewhere(t *testing.T) {
+// Discovery tags may be in other directories, or disabled.
+func TestOtherDiscoveryDirectories(t *testing.T) {
 	t.Parallel()
 	tree := newModules(t)
 	for name, c := range map[string]struct {
@@ -195,8 +195,8 @@ func TestDiscoveryElsewhere(t *testing.T) {
 	}
 }
 
-// Any two trees with the same modules give a cluster the same digests.
-func TestDiscoveryDigestsAreTheSameEverywhere(t *testing.T) {
+// All trees with the same modules have the same digests of discovery images.
+func TestDiscoveryDigestsAreReproducible(t *testing.T) {
 	t.Parallel()
 	one := serveBare(t, newModules(t).Dir())
 	tree := layouttest.New(t, t.TempDir())

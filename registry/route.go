@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -10,8 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// cut finds the API path of a request: what follows the first /v2/. The prefix is what
-// precedes it.
+// cut splits the path of a request at the first /v2/ into a prefix and the path in the API.
 func cut(path string) (prefix, api string, ok bool) {
 	if i := strings.Index(path, "/v2/"); i >= 0 {
 		return path[:i], path[i+len("/v2/"):], true
@@ -61,8 +61,8 @@ func (r *registry) api(w http.ResponseWriter, req *http.Request, s *layoutstore.
 	return errRoute
 }
 
-// Route names the route of a request's path, for metrics: base, catalog, manifests, blobs,
-// tags, referrers or other.
+// Route returns the route of a request, for metrics: base, catalog, manifests, blobs, tags,
+// referrers or other.
 func Route(req *http.Request) string {
 	_, path, ok := cut(req.URL.Path)
 	switch {
@@ -84,8 +84,8 @@ func Route(req *http.Request) string {
 	return "other"
 }
 
-// Scope returns what a request reads, in the terms of distribution's token specification:
-// "repository" and its name, "registry" and "catalog", or "" and "".
+// Scope returns the resource that a request reads, in the terms of distribution's token
+// specification: "repository" and its name, "registry" and "catalog", or "" and "".
 func Scope(req *http.Request) (kind, name string) {
 	switch Route(req) {
 	case "base", "other":
@@ -96,18 +96,18 @@ func Scope(req *http.Request) (kind, name string) {
 	_, path, _ := cut(req.URL.Path)
 	rest, _ := cutLast(path)
 	if name, _ = cutLast(rest); !names.IsRepository(name) {
-		return "", "" // there is nothing to read
+		return "", "" // no such repository can exist
 	}
 	return "repository", name
 }
 
-// cutLast cuts a path before its last segment.
+// cutLast splits a path before its last segment.
 func cutLast(path string) (before, last string) {
 	i := strings.LastIndexByte(path, '/')
 	return path[:max(i, 0)], path[i+1:]
 }
 
-// base answers that this is a registry.
+// base answers a request for the base of the API.
 func (r *registry) base(w http.ResponseWriter) error {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -123,12 +123,12 @@ func (r *registry) base(w http.ResponseWriter) error {
 
 // parseDigest checks the digest of a request.
 func parseDigest(s string) (digest.Digest, error) {
-	if _, ok := names.SHA256Sum(digest.Digest(s)); ok { // as nearly all are, and without a regular expression
+	if _, ok := names.SHA256Sum(digest.Digest(s)); ok { // as for nearly all, without the regular expression of digest.Parse
 		return digest.Digest(s), nil
 	}
 	d, err := digest.Parse(s)
 	if err != nil {
-		return "", &digestError{s, err}
+		return "", fmt.Errorf("%w %.100q: %w", errDigest, s, err)
 	}
 	return d, nil
 }
@@ -146,7 +146,7 @@ func repository(s *layoutstore.Snapshot, name string, check func() error) (*layo
 	return repo, unknown
 }
 
-// repositoryAndDigest are what a request for the content of a digest names.
+// repositoryAndDigest returns the repository and the digest that a request names.
 func repositoryAndDigest(s *layoutstore.Snapshot, name, reference string) (repo *layoutstore.Repository, d digest.Digest, err error) {
 	repo, err = repository(s, name, func() (err error) {
 		d, err = parseDigest(reference)

@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// server is a listening registry, and a client that passes its answers on unchanged.
+// server is a listening registry, and a client that does not change its answers.
 type server struct {
 	testing.TB
 	url     string
@@ -58,7 +58,7 @@ func serveBare(tb testing.TB, dir string) *server {
 	return serve(tb, layoutstore.Options{Sources: []string{dir}, Roots: []string{""}})
 }
 
-// listen makes h the server of the client from now on.
+// listen lets h answer the requests of the client from now on.
 func (s *server) listen(h http.Handler) {
 	s.Helper()
 	listening := httptest.NewUnstartedServer(h)
@@ -92,15 +92,15 @@ func (s *server) refusals() []refusal {
 	return heard
 }
 
-// response is an answer, read to its end.
+// response is an answer whose body was read.
 type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// do sends a request; header alternates names and values. It checks what is true of every
-// answer: it names the API, is not encoded, and has the stated length.
+// do sends a request; header alternates names and values. It checks properties of all
+// answers: the API version, no encoding, and the stated length.
 func (s *server) do(method, path string, header ...string) response {
 	s.Helper()
 	req, err := http.NewRequestWithContext(s.Context(), method, s.url+path, nil)
@@ -230,7 +230,7 @@ func image(l *layouttest.Layout, name, tag string) digest.Digest {
 	return d.Digest
 }
 
-// problemsOf returns the problems of a snapshot, or one that says why they cannot be read.
+// problemsOf returns the problems of a snapshot, or one with the error of reading them.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

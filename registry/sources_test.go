@@ -21,7 +21,7 @@ func twoSources(tb testing.TB) (first, second *layouttest.Layout, serveBoth func
 	}
 }
 
-func TestSourcesAreUnited(t *testing.T) {
+func TestSourcesAreMerged(t *testing.T) {
 	t.Parallel()
 	first, second, serveBoth := twoSources(t)
 	loser := image(first, "loser", "v1")
@@ -42,7 +42,7 @@ func TestSourcesAreUnited(t *testing.T) {
 	}
 }
 
-// The same image in two trees is one image, and each tree completes the other.
+// The same image in two trees is one image. Each tree completes the other.
 func TestSameDigestInTwoSources(t *testing.T) {
 	t.Parallel()
 	first, second, serveBoth := twoSources(t)
@@ -74,9 +74,9 @@ func layerOf(tb testing.TB, l *layouttest.Layout, manifest digest.Digest) digest
 	return decode[doc](tb, response{body: layouttest.ReadFile(tb, l.BlobPath(manifest))}).Layers[0].Digest
 }
 
-// A manifest that is damaged in one tree and intact in the other is served, by tag and by
-// digest, and as a blob too.
-func TestBlobOfAManifestIsNeverTheDamagedCopy(t *testing.T) {
+// A manifest that is damaged in one tree and intact in the other is served by tag, by
+// digest and as a blob.
+func TestManifestBlobIsIntactCopy(t *testing.T) {
 	t.Parallel()
 	first, second, serveBoth := twoSources(t)
 	same := image(first, "same", "v1")

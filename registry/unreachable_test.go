@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// inBucket serves a layout out of a bucket. wait is what requests wait with.
+// inBucket serves a layout from a bucket. wait is Options.Reachable.
 func inBucket(t *testing.T, wait func(context.Context) error) (s *server, store *buckettest.Server, manifest, layer digest.Digest) {
 	t.Helper()
 	dir := t.TempDir()
@@ -55,9 +55,9 @@ func inBucket(t *testing.T, wait func(context.Context) error) (s *server, store 
 	return s, store, i.Digest, layer
 }
 
-// The clock that bounds a wait is that of the context, so that no time passes here: 30 seconds,
-// then 429, and never 404 for content whose bucket cannot be reached.
-func TestRequestsWaitForTheBucketAndGetTooManyRequests(t *testing.T) {
+// Requests for content of an unreachable bucket wait for at most 30 seconds and then get 429,
+// never 404. The wait of this test ends at once.
+func TestUnreachableBucketGets429(t *testing.T) {
 	t.Parallel()
 	var waits atomic.Int64
 	s, store, manifest, layer := inBucket(t, func(ctx context.Context) error {
@@ -99,8 +99,8 @@ func TestRequestsWaitForTheBucketAndGetTooManyRequests(t *testing.T) {
 	}
 }
 
-// A request asks again whenever the bucket may be back, and is answered when it is.
-func TestRequestsAreAnsweredWhenTheBucketIsBack(t *testing.T) {
+// A request is repeated whenever the bucket may be reachable, and answered when it is.
+func TestRequestsContinueWhenBucketIsBack(t *testing.T) {
 	t.Parallel()
 	var store *buckettest.Server
 	var waits atomic.Int64

@@ -21,8 +21,8 @@ import (
 
 const immutable = "max-age=31536000, immutable"
 
-// files returns the blobs of the tree, by the path that a registry serves them under. The test
-// finds them with code of its own.
+// files returns the blobs of the tree by their paths in the registry. It does not use the code
+// under test.
 func (b *bundle) files(tb testing.TB) map[string]string {
 	tb.Helper()
 	found := map[string]string{}
@@ -49,7 +49,7 @@ func (b *bundle) files(tb testing.TB) map[string]string {
 	return found
 }
 
-// wantHeader checks every header that describes the content.
+// wantHeader checks all headers that describe the content.
 func (r response) wantHeader(tb testing.TB, mediaType, cache string, d digest.Digest, size int) {
 	tb.Helper()
 	for name, want := range map[string]string{
@@ -66,7 +66,7 @@ func (r response) wantHeader(tb testing.TB, mediaType, cache string, d digest.Di
 	}
 }
 
-func TestEveryBlobIsItsFile(t *testing.T) {
+func TestBlobsMatchFiles(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
@@ -86,7 +86,7 @@ func TestEveryBlobIsItsFile(t *testing.T) {
 	}
 }
 
-func TestEveryManifestIsItsFile(t *testing.T) {
+func TestManifestsMatchFiles(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
@@ -113,7 +113,7 @@ func TestEveryManifestIsItsFile(t *testing.T) {
 	}
 }
 
-func TestNothingIsWrongWithTheBundle(t *testing.T) {
+func TestBundleHasNoProblems(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
@@ -130,7 +130,7 @@ func TestNothingIsWrongWithTheBundle(t *testing.T) {
 }
 
 // The expected answer comes from the file, not from the code under test.
-func TestRandomRangesAreTheFile(t *testing.T) {
+func TestRandomRangesMatchFiles(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
@@ -160,7 +160,7 @@ func TestRandomRangesAreTheFile(t *testing.T) {
 	}
 }
 
-// randomRange makes a Range header of a kind and its spans, or no spans if it cannot be satisfied.
+// randomRange makes a Range header of a kind, and its spans, or no spans if it is unsatisfiable.
 func randomRange(random *rand.Rand, kind, size int) (header string, want []span) {
 	first := random.IntN(size)
 	last := first + random.IntN(size-first)
@@ -187,7 +187,7 @@ func randomRange(random *rand.Rand, kind, size int) (header string, want []span)
 	}
 }
 
-// randomRanges requests several small spans, and one beyond the end.
+// randomRanges makes a header with several small spans, and one after the end.
 func randomRanges(random *rand.Rand, size int) (header string, want []span) {
 	var specs []string
 	for range 2 + random.IntN(4) {
