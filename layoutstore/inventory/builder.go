@@ -25,7 +25,7 @@ type building struct {
 // AddFile adds a file of the bundle.
 func (b *Builder) AddFile(f File) { b.files = append(b.files, f) }
 
-// AddRepository adds a repository. One without tags is listed, too.
+// AddRepository adds a repository, which may have no tags.
 func (b *Builder) AddRepository(path string) { b.repository(path) }
 
 func (b *Builder) repository(path string) *building {
@@ -40,7 +40,7 @@ func (b *Builder) repository(path string) *building {
 	return r
 }
 
-// AddTag adds a tag and its manifest. The last manifest of a tag wins, and the others are
+// AddTag adds a tag and its manifest. If it adds a tag again, the earlier manifest becomes
 // untagged.
 func (b *Builder) AddTag(path, tag string, m Blob) {
 	r := b.repository(path)
@@ -65,8 +65,8 @@ func (b *Builder) AddBlob(blob Blob) {
 	b.blobs[blob.Digest] = blob.Size
 }
 
-// Build returns the inventory. program is the program that makes it, with its version. It fails
-// if something cannot be listed, such as an illegal tag.
+// Build returns the inventory. program is the name and version of the program that makes it. Build
+// fails if something cannot be listed, such as an illegal tag.
 func (b *Builder) Build(program string) (*Inventory, error) {
 	i := &Inventory{FormatVersion: formatVersion, Bases: []digest.Digest{}, Program: program, Files: append([]File{}, b.files...), Repositories: []Repository{}, Blobs: sorted(b.blobs)}
 	for path, r := range b.repos {

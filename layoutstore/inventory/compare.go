@@ -1,8 +1,8 @@
 package inventory
 
 import (
-	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -22,8 +22,8 @@ type Difference struct {
 	What       string `json:"what"`
 	Repository string `json:"repository,omitempty"`
 	Name       string `json:"name"`        // a tag, a digest or the name of a file
-	A          string `json:"a,omitempty"` // what it is in each of them; empty if it is missing there
-	B          string `json:"b,omitempty"`
+	A          string `json:"a,omitempty"` // its digest, size or checksum in A; empty if it is missing there
+	B          string `json:"b,omitempty"` // the same in B
 }
 
 // String returns the difference on one line.
@@ -46,45 +46,40 @@ func (d Difference) String() string {
 
 // Compare compares two inventories: tags, untagged manifests, blobs, and files if both list
 // some. Archives are equal if they have the same size and no checksums that contradict each
-// other: the same archive may be cut into other chunks. Checksum files, programs, bases and keys
-// do not count.
+// other: the same archive may be cut into other chunks. Compare ignores checksum files, programs,
+// bases and keys.
 func Compare(a, b *Inventory) Comparison {
 	c := Comparison{A: a.Bundle, B: b.Bundle, Differences: []Difference{}}
-	add := func(what string) func(string, string, string) {
-		return func(key, x, y string) {
-			repository, name, ok := strings.Cut(key, " ")
-			if !ok {
-				repository, name = "", key
-			}
-			c.Differences = append(c.Differences, Difference{what, repository, name, x, y})
-		}
-	}
-	compareMaps(tagsOf(a), tagsOf(b), add("tag"))
-	compareMaps(untaggedOf(a), untaggedOf(b), add("untagged"))
-	compareMaps(blobsOf(a.Blobs, ""), blobsOf(b.Blobs, ""), add("blob"))
+	c.maps("tag", tagsOf(a), tagsOf(b))
+	c.maps("untagged", untaggedOf(a), untaggedOf(b))
+	c.maps("blob", blobsOf(a.Blobs, ""), blobsOf(b.Blobs, ""))
 	if len(a.Files) > 0 && len(b.Files) > 0 {
-		c.files(a, b)
+		archivesA, othersA := Archives(a.Files)
+		archivesB, othersB := Archives(b.Files)
+		c.archives("archive", archivesA, archivesB)
+		c.archives("file", eachAlone(othersA), eachAlone(othersB))
 	}
 	return c
 }
 
-// compareMaps reports the keys with different values, sorted.
-func compareMaps(a, b map[string]string, report func(key, a, b string)) {
-	var keys []string
-	for key := range a {
-		keys = append(keys, key)
-	}
-	for key := range b {
-		if _, ok := a[key]; !ok {
-			keys = append(keys, key)
+// maps adds the keys with different values, sorted. A key is "REPOSITORY NAME" or "NAME".
+func (c *Comparison) maps(what string, a, b map[string]string) {
+	for _, key := range keysOf(a, b) {
+		repository, name, ok := strings.Cut(key, " ")
+		if !ok {
+			repository, name = "", key
 		}
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
 		if a[key] != b[key] {
-			report(key, a[key], b[key])
+			c.Differences = append(c.Differences, Difference{what, repository, name, a[key], b[key]})
 		}
 	}
+}
+
+// keysOf returns the keys of two maps, each once and sorted.
+func keysOf[T any](a, b map[string]T) []string {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return slices.Sorted(maps.Keys(all))
 }
 
 // tagsOf returns the tags by "PATH TAG".
@@ -101,9 +96,7 @@ func tagsOf(i *Inventory) map[string]string {
 func untaggedOf(i *Inventory) map[string]string {
 	all := map[string]string{}
 	for _, r := range i.Repositories {
-		for key, size := range blobsOf(r.Untagged, r.Path+" ") {
-			all[key] = size
-		}
+		maps.Copy(all, blobsOf(r.Untagged, r.Path+" "))
 	}
 	return all
 }
@@ -118,36 +111,35 @@ func blobsOf(blobs []Blob, prefix string) map[string]string {
 
 func inBytes(n int64) string { return fmt.Sprintf("%d bytes", n) }
 
-// files compares archives and other files.
-func (c *Comparison) files(a, b *Inventory) {
-	archivesA, othersA := Archives(a.Files)
-	archivesB, othersB := Archives(b.Files)
-	add := func(what, name, x, y string) { c.Differences = append(c.Differences, Difference{what, "", name, x, y}) }
-	compareLists(archivesA, archivesB, func(a *Archive) string { return a.Name }, func(name string, x, y *Archive) {
-		switch {
-		case y == nil:
-			add("archive", name, inBytes(x.Size), "")
-		case x == nil:
-			add("archive", name, "", inBytes(y.Size))
-		case x.Size != y.Size:
-			add("archive", name, inBytes(x.Size), inBytes(y.Size))
-		default:
+// archives compares archives, or other files as archives of one file each.
+func (c *Comparison) archives(what string, a, b []*Archive) {
+	inA, inB := byName(a), byName(b)
+	for _, name := range keysOf(inA, inB) {
+		x, y := inA[name], inB[name]
+		if sizeX, sizeY := x.inBytes(), y.inBytes(); sizeX != sizeY {
+			c.Differences = append(c.Differences, Difference{what, "", name, sizeX, sizeY})
+		} else {
 			c.sums(x.Files, y.Files)
 		}
-	})
-	noSums := func(f File) bool { return isChecksum(f.Name) }
-	compareLists(pointers(slices.DeleteFunc(othersA, noSums)), pointers(slices.DeleteFunc(othersB, noSums)), func(f *File) string { return f.Name }, func(name string, x, y *File) {
-		switch {
-		case y == nil:
-			add("file", name, inBytes(x.Size), "")
-		case x == nil:
-			add("file", name, "", inBytes(y.Size))
-		case x.Size != y.Size:
-			add("file", name, inBytes(x.Size), inBytes(y.Size))
-		default:
-			c.sums([]File{*x}, []File{*y})
+	}
+}
+
+// eachAlone returns an archive for each file, without the checksum files.
+func eachAlone(files []File) (all []*Archive) {
+	for _, f := range files {
+		if !isChecksum(f.Name) {
+			all = append(all, &Archive{f.Name, f.Size, []File{f}})
 		}
-	})
+	}
+	return all
+}
+
+// inBytes returns the size as a text; it is empty for nil.
+func (a *Archive) inBytes() string {
+	if a == nil {
+		return ""
+	}
+	return inBytes(a.Size)
 }
 
 // sums compares the checksums of two lists of files, if both are cut in the same way.
@@ -159,32 +151,5 @@ func (c *Comparison) sums(a, b []File) {
 		if x, y := a[n].SHA256, b[n].SHA256; x != "" && y != "" && x != y {
 			c.Differences = append(c.Differences, Difference{"file", "", a[n].Name, "sha256:" + x, "sha256:" + y})
 		}
-	}
-}
-
-func pointers(files []File) (all []*File) {
-	for n := range files {
-		all = append(all, &files[n])
-	}
-	return all
-}
-
-// compareLists calls do for each key in one of two lists, sorted; nil stands for a missing
-// element.
-func compareLists[T any](a, b []*T, key func(*T) string, do func(key string, x, y *T)) {
-	byKey := map[string][2]*T{}
-	for _, v := range a {
-		byKey[key(v)] = [2]*T{v, nil}
-	}
-	for _, v := range b {
-		byKey[key(v)] = [2]*T{byKey[key(v)][0], v}
-	}
-	keys := make([]string, 0, len(byKey))
-	for k := range byKey {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, cmp.Compare[string])
-	for _, k := range keys {
-		do(k, byKey[k][0], byKey[k][1])
 	}
 }

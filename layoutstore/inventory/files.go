@@ -7,10 +7,10 @@ import (
 	"maps"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
@@ -25,18 +25,17 @@ type Archive struct {
 // isChunked reports whether the archive is in chunks.
 func (a *Archive) isChunked() bool { return a.Files[0].Name != a.Name }
 
-var chunkName = regexp.MustCompile(`^(.+\.tar)\.([0-9]{4,})\.chunk$`)
-
-// archiveOf returns the name of the archive to which a file belongs, and for a chunk its number.
+// archiveOf returns the name of the archive to which a file belongs, and for a chunk the digits of
+// its number.
 func archiveOf(file string) (archive, number string, ok bool) {
-	if m := chunkName.FindStringSubmatch(file); m != nil {
-		return m[1], m[2], true
+	if archive, number, ok := names.ParseChunk(file); ok {
+		return archive, number, true
 	}
 	return file, "", strings.HasSuffix(file, ".tar")
 }
 
 // Archives returns the archives among files, by name, and the other files. An archive in one
-// file wins over chunks of the same name.
+// file takes precedence over chunks of the same name.
 func Archives(files []File) (archives []*Archive, others []File) {
 	byName := map[string][]File{}
 	for _, f := range files {
@@ -65,11 +64,11 @@ func Archives(files []File) (archives []*Archive, others []File) {
 }
 
 // CheckFiles compares the listed files with those that a directory has: its archives and chunks,
-// the indexes of its tree, and any others that are listed. Content is not compared. An archive
+// the indexes of its tree, and any others that are listed. It does not compare content. An archive
 // may be cut into other chunks, or be joined. It returns nothing if no files are listed.
 //
-// What is missing is problem.Incomplete, what has another size is problem.Damaged, and what is
-// not listed is a harmless problem.Limited.
+// A missing file is problem.Incomplete, a file of another size is problem.Damaged, and a file that
+// is not listed is a harmless problem.Limited.
 func (i *Inventory) CheckFiles(dir string, present []File) []problem.Problem {
 	return i.checkFiles(dir, present, func(string) bool { return true })
 }
@@ -86,18 +85,15 @@ func (i *Inventory) checkFiles(dir string, present []File, wanted func(archive s
 	c := fileCheck{dir: dir}
 	listed, listedOthers := Archives(i.Files)
 	have, others := Archives(present)
-	byName := map[string]*Archive{}
-	for _, a := range have {
-		byName[a.Name] = a
-	}
+	unlisted := byName(have)
 	for _, a := range listed {
 		if wanted(a.Name) {
-			c.archive(a, byName[a.Name])
+			c.archive(a, unlisted[a.Name])
 		}
-		delete(byName, a.Name)
+		delete(unlisted, a.Name)
 	}
 	for _, a := range have {
-		if byName[a.Name] != nil && wanted(a.Name) {
+		if unlisted[a.Name] != nil && wanted(a.Name) {
 			c.add(problem.Limited, a.Name, nil, "not part of this bundle: "+Name+" does not list it")
 		}
 	}
@@ -107,7 +103,15 @@ func (i *Inventory) checkFiles(dir string, present []File, wanted func(archive s
 	return c.problems
 }
 
-// ErrMissing is the error in the problem of a listed archive without any file.
+func byName(archives []*Archive) map[string]*Archive {
+	all := make(map[string]*Archive, len(archives))
+	for _, a := range archives {
+		all[a.Name] = a
+	}
+	return all
+}
+
+// ErrMissing is the error in the problem of a listed archive of which no file is present.
 var ErrMissing = errors.New("the archive is missing")
 
 // fileCheck collects the problems of a directory's files.
@@ -141,7 +145,7 @@ func (c *fileCheck) archive(want, have *Archive) {
 	}
 }
 
-// chunks compares the chunks of an archive one by one, unless it was cut again.
+// chunks compares the chunks of an archive one by one, unless the archive was cut again.
 func (c *fileCheck) chunks(want, have *Archive) {
 	sizes := map[string]int64{}
 	for _, f := range have.Files {
@@ -164,7 +168,7 @@ func (c *fileCheck) chunks(want, have *Archive) {
 		}
 	}
 	if have.Size == want.Size && (len(differ) > 0 || len(foreign) > 0) {
-		return // it was cut again
+		return // the archive was cut again
 	}
 	if len(differ) > 0 && len(foreign) > 0 {
 		c.cutAgain(want, have)
@@ -181,8 +185,8 @@ func (c *fileCheck) chunks(want, have *Archive) {
 	}
 }
 
-// cutAgain reports an archive whose chunks differ from the listed ones and do not add up to the
-// archive. It names none of them, because each may be intact.
+// cutAgain reports an archive whose chunks differ from the listed ones and have another total
+// size. It names none of them, because each may be intact.
 func (c *fileCheck) cutAgain(want, have *Archive) {
 	if have.Size < want.Size {
 		c.add(problem.Incomplete, want.Name, nil, "%d bytes of %d are here, in other chunks than %s lists: copy the missing ones, or all chunks again", have.Size, want.Size, Name)
@@ -191,7 +195,7 @@ func (c *fileCheck) cutAgain(want, have *Archive) {
 	c.add(problem.Damaged, want.Name, nil, "%d bytes in other chunks than %s lists, which says %d: copy all chunks again", have.Size, Name, want.Size)
 }
 
-// chunkOf names a chunk as problems do.
+// chunkOf returns the name of a chunk as in problems, such as "chunk 0003".
 func chunkOf(file string) string {
 	_, number, _ := archiveOf(file)
 	return "chunk " + number
@@ -217,8 +221,8 @@ func itOrThem(chunks []string) string {
 	return "them"
 }
 
-// others compares the files that are not archives. Checksum files may be missing: an inventory
-// says more than they do.
+// others compares the files that are not archives. Checksum files may be missing, because the
+// inventory has the checksums as well.
 func (c *fileCheck) others(want, have []File) {
 	sizes := map[string]int64{}
 	for _, f := range have {

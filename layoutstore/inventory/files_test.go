@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// list makes files of "NAME SIZE", separated by commas.
+// list returns the files of a text "NAME SIZE, NAME SIZE".
 func list(t *testing.T, text string) (files []inventory.File) {
 	t.Helper()
 	for part := range strings.SplitSeq(text, ",") {
@@ -44,7 +44,7 @@ func TestCheckFiles(t *testing.T) {
 	const three = "a.tar.0000.chunk 10, a.tar.0001.chunk 11, a.tar.0002.chunk 3"
 	for _, c := range []struct {
 		name, listed, present string
-		want                  []string // kind, path and chunks, and the begin of the reason
+		want                  []string // kind, path and chunks, and the beginning of the reason
 	}{
 		{"nothing listed", "", "a.tar 1", nil},
 		{"the same", "a.tar 5, x.yaml 1", "a.tar 5, x.yaml 1", nil},
@@ -53,21 +53,21 @@ func TestCheckFiles(t *testing.T) {
 		{"all chunks are missing", three + ", b.tar 6", "b.tar 6", []string{"incomplete /d/a.tar [] all its chunks are missing, with 24 bytes"}},
 		{"the last chunk is missing", three, "a.tar.0000.chunk 10, a.tar.0001.chunk 11", []string{"incomplete /d/a.tar [chunk 0002] chunk 0002 is missing of 3"}},
 		{"the first chunk is missing", three, "a.tar.0001.chunk 11, a.tar.0002.chunk 3", []string{"incomplete /d/a.tar [chunk 0000] chunk 0000 is missing of 3"}},
-		{"two are missing", three, "a.tar.0001.chunk 11", []string{"incomplete /d/a.tar [chunk 0000 chunk 0002] chunk 0000, chunk 0002 are missing of 3"}},
+		{"two chunks are missing", three, "a.tar.0001.chunk 11", []string{"incomplete /d/a.tar [chunk 0000 chunk 0002] chunk 0000, chunk 0002 are missing of 3"}},
 		{"the last, empty chunk is missing", "a.tar.0000.chunk 10, a.tar.0001.chunk 0", "a.tar.0000.chunk 10", []string{"incomplete /d/a.tar [chunk 0001] chunk 0001 is missing of 2"}},
 		{"a chunk is short", three, "a.tar.0000.chunk 10, a.tar.0001.chunk 9, a.tar.0002.chunk 3", []string{"damaged /d/a.tar [chunk 0001] chunk 0001 is of another size"}},
 		{"a stale chunk", three, three + ", a.tar.0003.chunk 4", []string{"limited /d/a.tar [chunk 0003] chunk 0003 is not part of this bundle"}},
 		{"joined", three, "a.tar 24", nil},
-		{"joined without the last", three, "a.tar 21", []string{"incomplete /d/a.tar [] 21 bytes of 24 are here"}},
-		{"joined with more", three, "a.tar 25", []string{"damaged /d/a.tar [] 25 bytes, bundle.json says 24"}},
+		{"joined without the last chunk", three, "a.tar 21", []string{"incomplete /d/a.tar [] 21 bytes of 24 are here"}},
+		{"joined with another chunk", three, "a.tar 25", []string{"damaged /d/a.tar [] 25 bytes, bundle.json says 24"}},
 		{"cut later", "a.tar 24", three, nil},
-		{"cut later, without the last", "a.tar 24", "a.tar.0000.chunk 10, a.tar.0001.chunk 11", []string{"incomplete /d/a.tar [] 21 bytes of 24 are here"}},
+		{"cut later, without the last chunk", "a.tar 24", "a.tar.0000.chunk 10, a.tar.0001.chunk 11", []string{"incomplete /d/a.tar [] 21 bytes of 24 are here"}},
 		{"cut again", three, "a.tar.0000.chunk 12, a.tar.0001.chunk 12", nil},
-		{"cut again, into more", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0002.chunk 6, a.tar.0003.chunk 2", nil},
-		{"cut again, without one", three, "a.tar.0000.chunk 8, a.tar.0002.chunk 6, a.tar.0003.chunk 2", []string{"incomplete /d/a.tar [] 16 bytes of 24 are here, in other chunks than"}},
-		{"cut again, without a later one", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0003.chunk 2", []string{"incomplete /d/a.tar [] 18 bytes of 24 are here, in other chunks than"}},
-		{"cut again, with a stale one", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0002.chunk 8, a.tar.0003.chunk 2", []string{"damaged /d/a.tar [] 26 bytes in other chunks than"}},
-		{"the file wins over its chunks", "a.tar 24", "a.tar 24, a.tar.0000.chunk 10", nil},
+		{"cut again, into more chunks", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0002.chunk 6, a.tar.0003.chunk 2", nil},
+		{"cut again, without a chunk", three, "a.tar.0000.chunk 8, a.tar.0002.chunk 6, a.tar.0003.chunk 2", []string{"incomplete /d/a.tar [] 16 bytes of 24 are here, in other chunks than"}},
+		{"cut again, without a later chunk", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0003.chunk 2", []string{"incomplete /d/a.tar [] 18 bytes of 24 are here, in other chunks than"}},
+		{"cut again, with a stale chunk", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0002.chunk 8, a.tar.0003.chunk 2", []string{"damaged /d/a.tar [] 26 bytes in other chunks than"}},
+		{"the file takes precedence over its chunks", "a.tar 24", "a.tar 24, a.tar.0000.chunk 10", nil},
 		{"truncated", "a.tar 5", "a.tar 4", []string{"incomplete /d/a.tar [] 4 bytes of 5 are here"}},
 		{"foreign", "a.tar 5", "a.tar 5, b.tar 1", []string{"limited /d/b.tar [] not part of this bundle"}},
 		{"foreign index", "a/index.json 5", "a/index.json 5, b/index.json 6", []string{"limited /d/b/index.json [] not part of this bundle"}},
@@ -91,7 +91,7 @@ func TestCheckFiles(t *testing.T) {
 	}
 }
 
-// An archive that is a source of its own is compared alone.
+// CheckArchive compares an archive that is a source of its own, and no other file.
 func TestCheckArchive(t *testing.T) {
 	i := listing(t, "a.tar 5, b.tar 6, x.yaml 1")
 	if got := i.CheckArchive("/d", "a.tar", list(t, "a.tar 5, c.tar 1")); len(got) != 0 {
@@ -140,7 +140,7 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// A flipped bit changes the sum of a file and nothing else.
+// A flipped bit changes only the checksum of its file.
 func TestCompareSums(t *testing.T) {
 	a, b := sample(t), sample(t)
 	for n := range b.Files {
@@ -151,7 +151,7 @@ func TestCompareSums(t *testing.T) {
 	if c := inventory.Compare(a, b); len(c.Differences) != 1 || c.Differences[0].Name != "platform.tar.0000.chunk" {
 		t.Error(c)
 	}
-	b.Files = nil // of a registry
+	b.Files = nil // the inventory of a registry
 	if c := inventory.Compare(a, b); len(c.Differences) != 0 {
 		t.Error(c)
 	}

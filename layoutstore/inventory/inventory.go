@@ -9,8 +9,8 @@
 // A [SigningKey] signs the bytes of an inventory, and a [VerifyKey] checks the signature.
 // [Read] reads an inventory with its signature.
 //
-// The package knows neither layouts nor registries: package layoutstore makes the inventory of
-// a tree, and package gather that of a registry. It never uses the network.
+// The package never uses the network and reads no layouts: package layoutstore makes the inventory
+// of a tree, and package gather that of a registry.
 package inventory
 
 import (
@@ -44,7 +44,7 @@ type Inventory struct {
 	// Bundle identifies the content: see [Inventory.ID].
 	Bundle digest.Digest `json:"bundle"`
 	// Bases are the ids of bundles that are needed in addition to this one. A complete bundle
-	// has none, and this program makes no other.
+	// has none, and this program makes only complete ones.
 	Bases []digest.Digest `json:"bases"`
 	// Program is the program that wrote the inventory, with its version.
 	Program string `json:"program"`
@@ -129,23 +129,13 @@ func (r *Repository) Tag(name string) (Tag, bool) {
 	return r.Tags[n], true
 }
 
-// IsUntagged reports whether the repository lists a manifest without a tag.
-func (r *Repository) IsUntagged(d digest.Digest) bool {
-	_, ok := findBlob(r.Untagged, d)
-	return ok
-}
-
 // Blob returns the size of a blob or manifest, in bytes, if the inventory lists it.
 func (i *Inventory) Blob(d digest.Digest) (size int64, ok bool) {
-	n, ok := findBlob(i.Blobs, d)
+	n, ok := slices.BinarySearchFunc(i.Blobs, d, func(b Blob, d digest.Digest) int { return cmp.Compare(b.Digest, d) })
 	if !ok {
 		return 0, false
 	}
 	return i.Blobs[n].Size, true
-}
-
-func findBlob(all []Blob, d digest.Digest) (int, bool) {
-	return slices.BinarySearchFunc(all, d, func(b Blob, d digest.Digest) int { return cmp.Compare(b.Digest, d) })
 }
 
 // CountTags returns the number of tags.
@@ -201,7 +191,7 @@ func (e *encoder) line(text string) { e.out.WriteString(text + "\n") }
 
 func (e *encoder) field(name string, v any) { fmt.Fprintf(e.out, "  %q:%s,\n", name, encode(v)) }
 
-// value writes an element on one line.
+// value returns a function that writes an element on one line.
 func value[T any](e *encoder) func(T) { return func(v T) { e.out.Write(encode(v)) } }
 
 // list writes a field with a list.
@@ -217,7 +207,7 @@ func list[T any](e *encoder, indent, name string, all []T, write func(T)) {
 	e.out.WriteByte(']')
 }
 
-// encode returns the JSON of a value without HTML escapes. Values of an inventory always have one.
+// encode returns the JSON of a value of an inventory, without HTML escapes.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	j := json.NewEncoder(&b)

@@ -23,7 +23,7 @@ func blob(content string) inventory.Blob {
 	return inventory.Blob{Digest: digest.FromString(content), Size: int64(len(content))}
 }
 
-// sample returns an inventory with everything that one can have.
+// sample returns an inventory that uses every field.
 func sample(t *testing.T) *inventory.Inventory {
 	t.Helper()
 	var b inventory.Builder
@@ -59,7 +59,7 @@ func TestRoundTrip(t *testing.T) {
 	if again := encode(t, got); !bytes.Equal(data, again) {
 		t.Errorf("other bytes:\n%s\n%s", data, again)
 	}
-	if r, ok := got.Repository("install"); !ok || !r.IsUntagged(blob("nameless").Digest) || r.IsUntagged(blob("one").Digest) {
+	if r, ok := got.Repository("install"); !ok || !slices.Equal(r.Untagged, []inventory.Blob{blob("nameless")}) {
 		t.Errorf("install: %v", r)
 	} else if tag, ok := r.Tag("stable"); !ok || tag.Digest != blob("one").Digest {
 		t.Errorf("install:stable: %v", tag)
@@ -68,7 +68,7 @@ func TestRoundTrip(t *testing.T) {
 		t.Errorf("layer: %d, %v", size, ok)
 	}
 	if _, ok := got.Repository("modules"); ok {
-		t.Error("a repository that is not listed")
+		t.Error("an unknown repository was found")
 	}
 }
 
@@ -82,16 +82,16 @@ func TestIDIgnoresFiles(t *testing.T) {
 	}
 	b.Blobs = b.Blobs[1:]
 	if a.ID() == b.ID() {
-		t.Error("the same id without a blob")
+		t.Error("the id does not change without a blob")
 	}
 }
 
-// The last manifest of a tag wins. The other one is still listed.
+// If a tag is added twice, its last manifest counts. The earlier one is still listed.
 func TestBuilderKeepsReplacedManifests(t *testing.T) {
 	var b inventory.Builder
 	b.AddTag("app", "v1", blob("old"))
 	b.AddTag("app", "v1", blob("new"))
-	b.AddUntagged("app", blob("new")) // it has a tag
+	b.AddUntagged("app", blob("new")) // it also has a tag
 	i, err := b.Build("test")
 	layouttest.Try(t, err)
 	want := []inventory.Repository{{Path: "app", Tags: []inventory.Tag{{Name: "v1", Digest: blob("new").Digest, Size: 3}}, Untagged: []inventory.Blob{blob("old")}}}
@@ -100,7 +100,7 @@ func TestBuilderKeepsReplacedManifests(t *testing.T) {
 	}
 }
 
-// Each field that is written twice, missing, null, unknown or of another case is refused.
+// Each field that is repeated, missing, null, unknown or spelled in another case is refused.
 func TestParseRefusesOtherFields(t *testing.T) {
 	data := string(encode(t, sample(t)))
 	fields := 0
@@ -128,7 +128,7 @@ func TestParseRefusesOtherFields(t *testing.T) {
 		}
 	}
 	if fields < 40 {
-		t.Errorf("%d fields: are all found?", fields)
+		t.Errorf("only %d fields were tested", fields)
 	}
 }
 
@@ -144,37 +144,37 @@ func valueEnd(t *testing.T, data string, at int) int {
 func TestParseRefuses(t *testing.T) {
 	good := string(encode(t, sample(t)))
 	for what, change := range map[string][2]string{
-		"another version":      {`"formatVersion":1`, `"formatVersion":2`},
-		"a fraction":           {`"formatVersion":1`, `"formatVersion":1.5`},
-		"no version":           {`"formatVersion":1,`, ``},
-		"a negative size":      {`"name":"deckhousereleases.yaml","size":0`, `"name":"deckhousereleases.yaml","size":-1`},
-		"a huge size":          {`"name":"deckhousereleases.yaml","size":0`, `"name":"deckhousereleases.yaml","size":9223372036854775808`},
-		"a name that leaves":   {`deckhousereleases.yaml`, `../releases.yaml`},
-		"an absolute name":     {`deckhousereleases.yaml`, `/releases.yaml`},
-		"a name not clean":     {`deckhousereleases.yaml`, `a/./releases.yaml`},
-		"a backslash":          {`deckhousereleases.yaml`, `a\\..\\releases.yaml`},
-		"a control character":  {`deckhousereleases.yaml`, `deckhouse\nreleases.yaml`},
-		"a hidden name":        {`deckhousereleases.yaml`, `.releases.yaml`},
-		"a hidden directory":   {`deckhousereleases.yaml`, `a/.b/releases.yaml`},
-		"itself":               {`deckhousereleases.yaml`, `bundle.json`},
-		"its signature":        {`deckhousereleases.yaml`, `bundle.json.sig`},
-		"files not in order":   {`deckhousereleases.yaml`, `z.yaml`},
-		"a file twice":         {`platform.tar.0001.chunk`, `platform.tar.0000.chunk`},
-		"an illegal path":      {`"path":"install"`, `"path":"Install"`},
-		"an illegal tag":       {`"tag":"stable"`, `"tag":"-stable"`},
-		"a tag twice":          {`"tag":"stable"`, `"tag":"v1"`},
-		"another tag":          {`"tag":"stable"`, `"tag":"sable"`}, // the id
-		"a manifest unlisted":  {blob("root").Digest.String(), blob("other").Digest.String()},
-		"an illegal digest":    {blob("layer").Digest.String(), "sha256:" + strings.Repeat("g", 64)},
-		"an upper-case digest": {blob("layer").Digest.String(), "sha256:" + strings.ToUpper(blob("layer").Digest.Encoded())},
-		"a short sum":          {digest.FromString("x").Encoded(), "abcd"},
-		"an upper-case sum":    {digest.FromString("x").Encoded(), strings.ToUpper(digest.FromString("x").Encoded())},
-		"more behind it":       {"\n}\n", "\n}\n{}"},
-		"an illegal base":      {`"bases":[]`, `"bases":["sha512:1"]`},
-		"no object":            {good, `[]`},
-		"nothing":              {good, ``},
-		"not UTF-8":            {`layoutproxy test`, "layoutproxy\xff"},
-		"an illegal key":       {`"program":`, `"key":"x","program":`},
+		"another version":                        {`"formatVersion":1`, `"formatVersion":2`},
+		"a fraction":                             {`"formatVersion":1`, `"formatVersion":1.5`},
+		"no version":                             {`"formatVersion":1,`, ``},
+		"a negative size":                        {`"name":"deckhousereleases.yaml","size":0`, `"name":"deckhousereleases.yaml","size":-1`},
+		"a huge size":                            {`"name":"deckhousereleases.yaml","size":0`, `"name":"deckhousereleases.yaml","size":9223372036854775808`},
+		"a name that leads out of the directory": {`deckhousereleases.yaml`, `../releases.yaml`},
+		"an absolute name":                       {`deckhousereleases.yaml`, `/releases.yaml`},
+		"a name that is not clean":               {`deckhousereleases.yaml`, `a/./releases.yaml`},
+		"a backslash":                            {`deckhousereleases.yaml`, `a\\..\\releases.yaml`},
+		"a control character":                    {`deckhousereleases.yaml`, `deckhouse\nreleases.yaml`},
+		"a hidden name":                          {`deckhousereleases.yaml`, `.releases.yaml`},
+		"a hidden directory":                     {`deckhousereleases.yaml`, `a/.b/releases.yaml`},
+		"itself":                                 {`deckhousereleases.yaml`, `bundle.json`},
+		"its signature":                          {`deckhousereleases.yaml`, `bundle.json.sig`},
+		"unsorted files":                         {`deckhousereleases.yaml`, `z.yaml`},
+		"a file twice":                           {`platform.tar.0001.chunk`, `platform.tar.0000.chunk`},
+		"an illegal path":                        {`"path":"install"`, `"path":"Install"`},
+		"an illegal tag":                         {`"tag":"stable"`, `"tag":"-stable"`},
+		"a tag twice":                            {`"tag":"stable"`, `"tag":"v1"`},
+		"another tag":                            {`"tag":"stable"`, `"tag":"sable"`}, // the id
+		"a manifest that is not listed":          {blob("root").Digest.String(), blob("other").Digest.String()},
+		"an illegal digest":                      {blob("layer").Digest.String(), "sha256:" + strings.Repeat("g", 64)},
+		"an upper-case digest":                   {blob("layer").Digest.String(), "sha256:" + strings.ToUpper(blob("layer").Digest.Encoded())},
+		"a short sum":                            {digest.FromString("x").Encoded(), "abcd"},
+		"an upper-case sum":                      {digest.FromString("x").Encoded(), strings.ToUpper(digest.FromString("x").Encoded())},
+		"data behind the inventory":              {"\n}\n", "\n}\n{}"},
+		"an illegal base":                        {`"bases":[]`, `"bases":["sha512:1"]`},
+		"no object":                              {good, `[]`},
+		"nothing":                                {good, ``},
+		"not UTF-8":                              {`layoutproxy test`, "layoutproxy\xff"},
+		"an illegal key":                         {`"program":`, `"key":"x","program":`},
 	} {
 		bad := strings.Replace(good, change[0], change[1], 1)
 		if bad == good {
@@ -189,7 +189,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// Encode never writes what Parse refuses.
+// Encode never writes an inventory that Parse refuses.
 func TestEncodeRefuses(t *testing.T) {
 	for what, change := range map[string]func(*inventory.Inventory){
 		"version": func(i *inventory.Inventory) { i.FormatVersion = 2 },
@@ -206,7 +206,8 @@ func TestEncodeRefuses(t *testing.T) {
 	}
 }
 
-// FuzzParse reads anything. What is accepted is legal, and written and read again it is the same.
+// FuzzParse: accepted inventories are legal, and do not change when they are written and read
+// again.
 func FuzzParse(f *testing.F) {
 	var b inventory.Builder
 	b.AddFile(inventory.File{Name: "a.tar", Size: 3})
@@ -254,7 +255,7 @@ func FuzzParse(f *testing.F) {
 		}
 		again, err := i.Encode()
 		if err != nil {
-			t.Fatalf("accepted, but not written: %v", err)
+			t.Fatalf("accepted, but cannot be written: %v", err)
 		}
 		second, err := inventory.Parse(again)
 		if err != nil || !cmp.Equal(i, second) {
@@ -267,7 +268,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzWrite makes inventories of any content. Each that is written is read as it was.
+// FuzzWrite: every inventory that can be written is read back unchanged.
 func FuzzWrite(f *testing.F) {
 	f.Add("install", "v1", "platform.tar", int64(7), "layoutproxy 1.0")
 	f.Add(".", "x", "a/index.json", int64(0), `"<>&`+"\u2028")
@@ -292,7 +293,7 @@ func FuzzWrite(f *testing.F) {
 	})
 }
 
-// An inventory knows the names of archives and chunks as every reader does.
+// FuzzArchiveNames: an inventory recognizes the same archives and chunks as package volume.
 func FuzzArchiveNames(f *testing.F) {
 	for _, name := range []string{"a.tar", "a.tar.0000.chunk", "a.tar.12345.chunk", "a.tar.000.chunk", ".tar", "tar", "a.tar.0000.chunk.gostsum", "a.tar.0000.chunk.tar"} {
 		f.Add(name)

@@ -73,8 +73,8 @@ func parse(data []byte) (*Inventory, error) {
 	return &i, nil
 }
 
-// IsInventory reports whether data, which Parse refuses, is meant to be an inventory of a format
-// version that this program knows. Other programs write a bundle.json as well.
+// IsInventory reports whether data that Parse refuses is a malformed inventory of a known format
+// version. Otherwise it may be the bundle.json of another program.
 func IsInventory(data []byte) bool {
 	if !bytes.Contains(data, []byte(`"formatVersion"`)) {
 		return false
@@ -101,8 +101,8 @@ func checkVersion(data []byte) error {
 	return nil
 }
 
-// shape lists the fields of an object, each with the shape of the objects in its list. A field
-// whose name ends in "?" may be missing.
+// shape lists the fields of an object. The value of a field is the shape of the objects in its
+// list. A field whose name ends in "?" may be missing.
 type shape map[string]shape
 
 func topShape() shape {
@@ -183,7 +183,7 @@ func checkObject(d *json.Decoder, s shape) error {
 	return err
 }
 
-// check checks everything about an inventory but its fields.
+// check checks everything about an inventory except its field names.
 func (i *Inventory) check() error {
 	if i.FormatVersion != formatVersion {
 		return fmt.Errorf("format version %d, this program knows version %d", i.FormatVersion, formatVersion)

@@ -24,7 +24,7 @@ type schema struct {
 	Items      *schema            `json:"items"`
 }
 
-// check fails unless a value is as the schema says.
+// check fails unless a value matches the schema.
 func (s *schema) check(at string, v any) error {
 	if s.Const != nil && s.Const != v {
 		return fmt.Errorf("%s: %v, want %v", at, v, s.Const)
@@ -70,7 +70,8 @@ func (s *schema) check(at string, v any) error {
 	return nil
 }
 
-// The schema accepts what the program writes, and refuses what the parser refuses.
+// The schema accepts every inventory that the program writes, and refuses those that the parser
+// refuses.
 func TestSchema(t *testing.T) {
 	data, err := os.ReadFile("../../docs/inventory.schema.json")
 	layouttest.Try(t, err)

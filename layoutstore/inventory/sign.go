@@ -44,7 +44,7 @@ func ParseSigningKey(data []byte) (*SigningKey, error) {
 
 var errKind = fmt.Errorf("%w: neither Ed25519 nor ECDSA P-256", ErrKey)
 
-// decodePEM returns the content of the one block of a file, which must have the type.
+// decodePEM returns the content of the only block of a file, which must have the type want.
 func decodePEM(data []byte, want string) ([]byte, error) {
 	block, rest := pem.Decode(data)
 	switch {
@@ -53,7 +53,7 @@ func decodePEM(data []byte, want string) ([]byte, error) {
 	case block.Type == "ENCRYPTED PRIVATE KEY":
 		return nil, fmt.Errorf("%w: the private key is encrypted, and layoutproxy asks for no passphrase: decrypt it with openssl pkcs8", ErrKey)
 	case block.Type != want:
-		return nil, fmt.Errorf("%w: the PEM block is %.50q, and has to be %q", ErrKey, block.Type, want)
+		return nil, fmt.Errorf("%w: the PEM block is %.50q, but must be %q", ErrKey, block.Type, want)
 	}
 	if next, _ := pem.Decode(rest); next != nil {
 		return nil, fmt.Errorf("%w: more than one PEM block", ErrKey)
@@ -120,7 +120,7 @@ func (k *VerifyKey) ID() digest.Digest {
 	return digest.FromBytes(der)
 }
 
-// Verify reports whether a signature is one of this key over data.
+// Verify reports whether a signature over data was made with this key.
 func (k *VerifyKey) Verify(data, signature []byte) bool {
 	switch key := k.public.(type) {
 	case ed25519.PublicKey:
@@ -142,7 +142,7 @@ const (
 	Altered  Refusal = "altered"   // it was changed after it was signed
 )
 
-// SignatureError says that a key does not vouch for a bundle, and why.
+// SignatureError says that the signature of a bundle is not accepted, and why.
 type SignatureError struct {
 	Path   string // of the inventory or its signature
 	Why    Refusal
@@ -151,9 +151,9 @@ type SignatureError struct {
 
 func (e *SignatureError) Error() string { return e.Path + ": " + e.Reason }
 
-// Verified parses an inventory whose signature the key made. A missing inventory or signature is
-// nil. path is the path of the inventory, for errors. Errors: *SignatureError; ErrFormat, of an
-// inventory with a good signature.
+// Verified parses an inventory, if its signature was made with this key. data or signature is nil
+// if it is missing. path is the path of the inventory, for errors. Errors: *SignatureError;
+// ErrFormat if the signature is good but the inventory is not.
 func (k *VerifyKey) Verified(path string, data, signature []byte) (*Inventory, error) {
 	refuse := func(why Refusal, format string, args ...any) (*Inventory, error) {
 		return nil, &SignatureError{path, why, fmt.Sprintf(format, args...)}

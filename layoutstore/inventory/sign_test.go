@@ -47,7 +47,7 @@ func TestSignaturesOfOpenSSL(t *testing.T) {
 			t.Errorf("%s: refused", name)
 		}
 		if public.Verify(append(message, '.'), signature) || public.Verify(message, append(signature, 0)) || public.Verify(message, nil) {
-			t.Errorf("%s: anything is accepted", name)
+			t.Errorf("%s: any data is accepted", name)
 		}
 		key := signingKey(t, name)
 		if key.Public().ID() != public.ID() {
@@ -98,7 +98,7 @@ func TestOtherKeys(t *testing.T) {
 	}
 }
 
-// A key refuses what it did not sign, and says why.
+// A key refuses data that it did not sign, and returns the reason.
 func TestVerified(t *testing.T) {
 	for _, name := range []string{"ed25519", "p256"} {
 		key := signingKey(t, name)
@@ -109,7 +109,7 @@ func TestVerified(t *testing.T) {
 		if err != nil || i.Bundle != sample(t).Bundle || i.Key != public.ID() {
 			t.Fatalf("%s: %v", name, err)
 		}
-		plain := encode(t, sample(t)) // as openssl would sign it
+		plain := encode(t, sample(t)) // signed as by openssl
 		plainSignature, err := key.Sign(plain)
 		layouttest.Try(t, err)
 		if _, err := public.Verified("bundle.json", plain, plainSignature); err != nil {
@@ -122,14 +122,14 @@ func TestVerified(t *testing.T) {
 			data, signature []byte
 			why             inventory.Refusal
 		}{
-			"no inventory":           {public, nil, signature, inventory.Unsigned},
-			"no signature":           {public, data, nil, inventory.Unsigned},
-			"another key":            {other, data, signature, inventory.OtherKey},
-			"another key, not named": {other, plain, plainSignature, inventory.OtherKey},
-			"altered":                {public, changed, signature, inventory.Altered},
-			"altered to nothing":     {public, []byte{}, signature, inventory.Altered},
-			"an empty signature":     {public, data, []byte{}, inventory.Altered},
-			"signature of another":   {public, data, plainSignature, inventory.Altered},
+			"no inventory": {public, nil, signature, inventory.Unsigned},
+			"no signature": {public, data, nil, inventory.Unsigned},
+			"another key":  {other, data, signature, inventory.OtherKey},
+			"another key, which the inventory does not name": {other, plain, plainSignature, inventory.OtherKey},
+			"altered":                            {public, changed, signature, inventory.Altered},
+			"emptied":                            {public, []byte{}, signature, inventory.Altered},
+			"an empty signature":                 {public, data, []byte{}, inventory.Altered},
+			"the signature of another inventory": {public, data, plainSignature, inventory.Altered},
 		} {
 			_, err := c.by.Verified("bundle.json", c.data, c.signature)
 			var refused *inventory.SignatureError
@@ -146,8 +146,8 @@ func TestVerified(t *testing.T) {
 	}
 }
 
-// No change of a single bit is accepted: neither of the inventory nor of its signature. The full
-// tier changes all of them.
+// No change of a single bit is accepted, neither of the inventory nor of its signature. The full
+// test tier changes all of them.
 func TestEveryBitCounts(t *testing.T) {
 	every := 37
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {

@@ -3,7 +3,6 @@ package journal
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,25 +15,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// header is what a reader reads of a journal: which layouts it changes, and where it
-// stores their old indexes.
+// header is the first line of a journal that was read, and where the journal stores the indexes.
 type header struct {
-	Generation uint64
-	Packed     []Packed
-	Revived    []Pruned
-	Prune      *Prune
-	dir        string
-	info       fs.FileInfo
-	indexes    []headerIndex
-	byPath     map[string]int
+	headerLine
+	dir     string
+	info    fs.FileInfo
+	offsets []int64        // of the old bytes of each index; its new bytes follow
+	byPath  map[string]int // number of the index of a layout
 }
 
-type headerIndex struct {
-	path          string
-	off, old, new int64 // the old bytes begin at off, the new ones follow; old is -1 if there was no index
-}
-
-// readHeader reads the header of a store's journal, or returns nil if the store has none.
+// readHeader reads the header of a store's journal. It returns nil if there is no journal.
 func readHeader(dir string) (*header, error) {
 	f, err := plainfile.OpenInDir(dir, File)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -60,20 +50,15 @@ func (h *header) parse(r io.Reader, size int64) error {
 	if err != nil {
 		return err
 	}
-	var first headerLine
-	if err := json.Unmarshal(line, &first); err != nil {
+	if err := decode(line, &h.headerLine, &h.Format); err != nil {
 		return err
 	}
-	if err := checkFormat(first.Format); err != nil {
-		return err
-	}
-	h.Generation, h.Packed, h.Revived, h.Prune = first.Generation, first.Packed, first.Revived, first.Prune
 	off := int64(len(line))
-	for i, ix := range first.Indexes {
+	for i, ix := range h.Indexes {
 		if ix.Path != "." && !names.IsRepository(ix.Path) || ix.Old < -1 || ix.Old > size || ix.New < 0 || ix.New > size {
 			return fmt.Errorf("malformed entry of an index: %.300q", ix.Path)
 		}
-		h.indexes = append(h.indexes, headerIndex{ix.Path, off, ix.Old, ix.New})
+		h.offsets = append(h.offsets, off)
 		h.byPath[ix.Path] = i
 		if off += max(ix.Old, 0) + ix.New; off > size {
 			break
@@ -105,18 +90,20 @@ func (h *header) same(other *header) bool {
 	return os.SameFile(h.info, other.info) && h.info.ModTime().Equal(other.info.ModTime()) && h.Generation == other.Generation
 }
 
-// oldIndex locates the index of the layout at path before the import; nil if it had
-// none. ok reports whether the import changes it.
-func (h *header) oldIndex(path string) (where extent.List, ok bool) {
-	i, ok := h.byPath[path]
-	if !ok || h.indexes[i].old < 0 {
-		return nil, ok
+// oldBytes locates the old bytes of index i. It returns nil if there was no index.
+func (h *header) oldBytes(i int) extent.List {
+	if h.Indexes[i].Old < 0 {
+		return nil
 	}
-	ix := h.indexes[i]
-	return extent.List{{File: h, Off: ix.off, Len: ix.old}}, true
+	return extent.List{{File: h, Off: h.offsets[i], Len: h.Indexes[i].Old}}
 }
 
-// Open implements extent.File: an old index is read from the journal while that exists.
+// newBytes locates the new bytes of index i.
+func (h *header) newBytes(i int) extent.List {
+	return extent.List{{File: h, Off: h.offsets[i] + max(h.Indexes[i].Old, 0), Len: h.Indexes[i].New}}
+}
+
+// Open implements extent.File. Indexes are read from the journal as long as it exists.
 func (h *header) Open(ctx context.Context) (*os.File, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

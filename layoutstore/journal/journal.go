@@ -1,6 +1,8 @@
-// Package journal reads and writes the files that make a directory a store: its state,
-// and the journal of the import that is being published. It has the one rule by which a
-// reader of a store decides whether it sees an import: see [ReadView].
+// Package journal reads and writes the files that make a directory a store: its state, and the
+// journal of the import that is being published. [ReadView] is the one rule by which readers of a
+// store decide whether they see an import.
+//
+// A store in a bucket has a [Pointer] to a [Generation] instead.
 package journal
 
 import (
@@ -20,7 +22,7 @@ type Journal struct {
 	Generation uint64   // of the import
 	Packed     []Packed // archives that the import adds
 	Indexes    []IndexChange
-	// Revived are pruned manifests that the import brings again.
+	// Revived are pruned manifests that the import contains again.
 	Revived []Pruned
 	// Prune is set in the journal of a prune, and nil in that of an import.
 	Prune *Prune
@@ -28,10 +30,10 @@ type Journal struct {
 
 // Prune is what the journal of a prune contains in addition to changed indexes.
 type Prune struct {
-	// State is the state of the store after it, all of it.
+	// State is the complete state of the store after the prune.
 	State State `json:"state"`
-	// Removed are files below the store, removed once the state is written: no reader
-	// sees them any more then.
+	// Removed are files below the store. They are removed once the state is written, when
+	// readers no longer see them.
 	Removed []string `json:"removed,omitempty"`
 }
 
@@ -44,14 +46,13 @@ type IndexChange struct {
 	Old  []byte // nil for a new layout
 	New  []byte
 
-	journal  *header // that the change was read from, or nil
-	old, new extent.List
+	old, new extent.List // of a change that was read from a journal
 }
 
 // OldBytes returns the index before the import, nil if there was none. Errors: the file
 // system's; the cause of ctx.
 func (c IndexChange) OldBytes(ctx context.Context) ([]byte, error) {
-	if c.journal == nil || c.old == nil {
+	if c.old == nil {
 		return c.Old, nil
 	}
 	return c.old.ReadAll(ctx)
@@ -59,7 +60,7 @@ func (c IndexChange) OldBytes(ctx context.Context) ([]byte, error) {
 
 // NewBytes returns the index after the import. Errors: the file system's; the cause of ctx.
 func (c IndexChange) NewBytes(ctx context.Context) ([]byte, error) {
-	if c.journal == nil {
+	if c.new == nil {
 		return c.New, nil
 	}
 	return c.new.ReadAll(ctx)
@@ -77,8 +78,8 @@ func (j *Journal) Check() error {
 	return err
 }
 
-// headerLine is the first line of a journal. The bytes of the indexes follow: for each
-// index the old ones, then the new ones.
+// headerLine is the first line of a journal. The bytes of the indexes follow: for each index the
+// old bytes, then the new ones.
 type headerLine struct {
 	Format     int            `json:"format"`
 	Generation uint64         `json:"generation"`
@@ -134,12 +135,8 @@ func Read(dir string) (*Journal, error) {
 		return nil, err
 	}
 	j := &Journal{Generation: h.Generation, Packed: h.Packed, Revived: h.Revived, Prune: h.Prune}
-	for _, ix := range h.indexes {
-		c := IndexChange{Path: ix.path, journal: h, new: extent.List{{File: h, Off: ix.off + max(ix.old, 0), Len: ix.new}}}
-		if ix.old >= 0 {
-			c.old = extent.List{{File: h, Off: ix.off, Len: ix.old}}
-		}
-		j.Indexes = append(j.Indexes, c)
+	for i, ix := range h.Indexes {
+		j.Indexes = append(j.Indexes, IndexChange{Path: ix.Path, old: h.oldBytes(i), new: h.newBytes(i)})
 	}
 	return j, nil
 }

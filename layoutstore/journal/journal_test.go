@@ -53,7 +53,7 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if j, err := journal.Read(dir); j != nil || err != nil {
-		t.Errorf("without one: %v, %v", j, err)
+		t.Errorf("without a journal: %v, %v", j, err)
 	}
 }
 
@@ -74,7 +74,7 @@ func readBack(t testing.TB, j *journal.Journal) (all []journal.IndexChange) {
 	return all
 }
 
-// holes is a file that stores no zeros.
+// holes is a file that does not store zeros.
 type holes struct{ *os.File }
 
 func (h holes) Write(p []byte) (int, error) {
@@ -85,7 +85,7 @@ func (h holes) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// A journal is as long as all its indexes together, and all of them can be read again.
+// A journal may be as long as all its indexes together, and each of them can be read again.
 func TestLongJournal(t *testing.T) {
 	dir := newStore(t)
 	f, err := os.Create(filepath.Join(dir, journal.File))
@@ -117,8 +117,8 @@ func TestLongJournal(t *testing.T) {
 	}
 }
 
-// A store never writes more than it reads again.
-func TestStoreBounds(t *testing.T) {
+// A store never writes a file that is too long to be read again.
+func TestStoreLimits(t *testing.T) {
 	for _, c := range []struct {
 		what  string
 		check func(n int64) error
@@ -139,8 +139,8 @@ func TestStoreBounds(t *testing.T) {
 	}
 }
 
-// A written journal reads back unchanged, whatever bytes its indexes contain. Every accepted
-// journal could have been written.
+// FuzzJournal: a journal that was written is read back unchanged, whatever bytes its indexes
+// contain. The paths in every accepted journal are legal.
 func FuzzJournal(f *testing.F) {
 	f.Add([]byte("old"), []byte("new"), true, []byte("{\"format\":1}\n"))
 	f.Add([]byte(nil), []byte("\n\x00\xff"), false, []byte(`{"format":1,"indexes":[{"path":"a","old":9223372036854775807,"new":1}]}`+"\n"))

@@ -21,32 +21,34 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// GenerationsDir holds the generations of a store in a bucket: a directory of keys for each, which nothing else is ever written to.
+// GenerationsDir is the prefix of the keys of all generations of a store in a bucket. The keys of each generation have a
+// prefix of their own below it.
 const GenerationsDir = Dir + "/generations/"
 
 // Pointer is the one object of a store in a bucket that changes. It names the generation that readers see. It is written
-// only on condition that it has not changed since it was read, so that of two writers one loses and nothing is lost.
+// only on condition that it has not changed since it was read: if two writers write it at once, one of them fails, and no
+// change is lost.
 type Pointer struct {
 	Format     int    `json:"format"`
 	Generation uint64 `json:"generation"`
 	// Object is the key of the Generation.
 	Object string `json:"object"`
-	// Epoch is the number of sweeps so far. A sweep raises it before it deletes anything, and deletes only blobs of an
-	// earlier epoch that the generation does not have; writers never rely on such a blob. So no sweep, however late it
-	// deletes, takes a blob from a later generation.
+	// Epoch is the number of sweeps so far. A sweep raises it before it deletes anything, and deletes only blobs of
+	// earlier epochs that the generation does not name. Writers never rely on such blobs. So a sweep never deletes a
+	// blob of a later generation, however late it deletes.
 	Epoch uint32 `json:"epoch,omitempty"`
 
-	ETag string `json:"-"` // of the object that it was read from
+	ETag string `json:"-"` // of the object from which it was read
 }
 
-// Generation is an immutable object: what a store in a bucket has.
+// Generation is the state of a store in a bucket: an object that never changes.
 type Generation struct {
 	Format     int    `json:"format"`
 	Generation uint64 `json:"generation"`
 	// Previous is the key of the generation before it.
 	Previous string         `json:"previous,omitempty"`
 	Layouts  []StoredLayout `json:"layouts"`
-	// Pruned are manifests that a prune has taken the tags from: see [State].
+	// Pruned are manifests whose tags a prune has removed: see [State].
 	Pruned []Pruned `json:"pruned,omitempty"`
 	// Signed are the signed inventories of imported bundles.
 	Signed []SignedInventory `json:"signed,omitempty"`
@@ -65,7 +67,7 @@ type SignedInventory struct {
 	Signature StoredObject `json:"signature"`
 }
 
-// StoredObject is an immutable object and what it contains.
+// StoredObject is an object that never changes, with the size and digest of its content.
 type StoredObject struct {
 	Key    string        `json:"key"`
 	Size   int64         `json:"size"`
@@ -90,8 +92,8 @@ func BlobKey(d digest.Digest, epoch uint32) string {
 	return fmt.Sprintf("%s.%d", names.BlobPath(d), epoch)
 }
 
-// ReadPointer reads the pointer of a store in a bucket. Errors: ErrNotStore if there is none, and for the copy of the
-// store of a directory; those of the bucket; that the pointer is malformed or of a later version.
+// ReadPointer reads the pointer of a store in a bucket. Errors: ErrNotStore if there is none, or if the bucket has a copy
+// of a store in a directory; those of the bucket; that the pointer is malformed or of a later version.
 func ReadPointer(ctx context.Context, b bucket.Reader) (Pointer, error) {
 	data, o, err := readObject(ctx, b, StateFile, maxPointer)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -101,14 +103,11 @@ func ReadPointer(ctx context.Context, b bucket.Reader) (Pointer, error) {
 		return Pointer{}, err
 	}
 	var p Pointer
-	if err := json.Unmarshal(data, &p); err != nil {
-		return Pointer{}, fmt.Errorf("state of the store, %s/%s: %w", b.Place(), StateFile, err)
-	}
-	if err := checkFormat(p.Format); err != nil {
+	if err := decode(data, &p, &p.Format); err != nil {
 		return Pointer{}, fmt.Errorf("state of the store, %s/%s: %w", b.Place(), StateFile, err)
 	}
 	if p.Object == "" {
-		return Pointer{}, fmt.Errorf("%s: the copy of the store of a directory: %w", b.Place(), ErrNotStore)
+		return Pointer{}, fmt.Errorf("%s: a copy of a store in a directory: %w", b.Place(), ErrNotStore)
 	}
 	p.ETag = o.ETag
 	return p, nil
@@ -117,8 +116,8 @@ func ReadPointer(ctx context.Context, b bucket.Reader) (Pointer, error) {
 // maxPointer limits the bytes of a pointer.
 const maxPointer = 1 << 20
 
-// Write writes the pointer in the place of old, or as the first one if old is nil. Errors: bucket.ErrChanged if another
-// writer was faster; those of the bucket.
+// Write replaces the pointer old, or writes the first one if old is nil. It returns the pointer with its new ETag. Errors:
+// bucket.ErrChanged if another writer was faster; those of the bucket.
 func (p Pointer) Write(ctx context.Context, b bucket.Bucket, old *Pointer) (Pointer, error) {
 	data, err := json.Marshal(p)
 	if err != nil {
@@ -133,14 +132,15 @@ func (p Pointer) Write(ctx context.Context, b bucket.Bucket, old *Pointer) (Poin
 	return p, err
 }
 
-// NewGenerationDir returns a directory of keys for a generation, which no other writer has.
+// NewGenerationDir returns the prefix of the keys of a new generation, which no other writer uses. It ends with a slash.
 func NewGenerationDir(generation uint64) string {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
 	return fmt.Sprintf("%s%08d-%s/", GenerationsDir, generation, hex.EncodeToString(id[:]))
 }
 
-// GenerationOfKey returns the generation of whose directory a key is. A number that cannot be read is the highest.
+// GenerationOfKey returns the number of the generation to which a key belongs: the highest number if the key is malformed.
+// ok is false if the key belongs to none.
 func GenerationOfKey(key string) (generation uint64, ok bool) {
 	rest, ok := strings.CutPrefix(key, GenerationsDir)
 	if !ok {
@@ -177,23 +177,20 @@ func ReadGeneration(ctx context.Context, b bucket.Reader, key string) (Generatio
 		return Generation{}, err
 	}
 	var g Generation
-	if err = json.Unmarshal(data, &g); err == nil {
-		err = checkFormat(g.Format)
-	}
-	if err != nil {
+	if err := decode(data, &g, &g.Format); err != nil {
 		return Generation{}, fmt.Errorf("generation of the store, %s/%s: %w", b.Place(), key, err)
 	}
 	return g, nil
 }
 
-// PutStored writes an immutable object of a generation.
+// PutStored writes an object that never changes.
 func PutStored(ctx context.Context, b bucket.Bucket, key string, data []byte) (StoredObject, error) {
 	sum := sha256.Sum256(data)
 	_, err := b.Put(ctx, key, bytes.NewReader(data), int64(len(data)), bucket.PutOptions{SHA256: hex.EncodeToString(sum[:])})
 	return StoredObject{Key: key, Size: int64(len(data)), Digest: digest.NewDigestFromBytes(digest.SHA256, sum[:])}, err
 }
 
-// Read reads an immutable object of a generation. Errors: those of the bucket; that it has other bytes.
+// Read reads the object. Errors: those of the bucket; that the content does not match its size and digest.
 func (o StoredObject) Read(ctx context.Context, b bucket.Reader) ([]byte, error) {
 	data, _, err := readObject(ctx, b, o.Key, MaxFile)
 	if err == nil && (int64(len(data)) != o.Size || digest.FromBytes(data) != o.Digest) {

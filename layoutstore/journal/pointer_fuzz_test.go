@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// object is a bucket whose every object has these bytes.
+// object is a bucket in which every object has these bytes.
 type object []byte
 
 func (object) List(context.Context, string, func(bucket.Object) error) error { return nil }
@@ -28,7 +28,7 @@ func (o object) Stat(context.Context, string) (bucket.Object, error) {
 func (object) Place() string { return "s3://bundles/store" }
 
 // FuzzPointer: a pointer or generation has the known format or is refused. Only a state of that
-// format without a generation, the copy of the store of a directory, counts as no store.
+// format without a generation, which is a copy of a store in a directory, counts as no store.
 func FuzzPointer(f *testing.F) {
 	f.Add([]byte(`{"format":1,"generation":7,"object":".layoutproxy/generations/7/generation.json","epoch":2}`))
 	f.Add([]byte(`{"format":1,"generation":7}`))
@@ -43,7 +43,7 @@ func FuzzPointer(f *testing.F) {
 		if errors.Is(err, journal.ErrNotStore) {
 			var s struct{ Format int }
 			if json.Unmarshal(data, &s) != nil || s.Format != journal.Format {
-				t.Errorf("%q is taken for no store: %v", data, err)
+				t.Errorf("%q counts as no store: %v", data, err)
 			}
 		}
 		if g, err := journal.ReadGeneration(t.Context(), object(data), "key"); err == nil && g.Format != journal.Format {

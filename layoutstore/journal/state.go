@@ -33,16 +33,16 @@ type State struct {
 	Format     int      `json:"format"`
 	Generation uint64   `json:"generation"` // of the last import; 0 before the first
 	Packed     []Packed `json:"packed,omitempty"`
-	// Pruned are manifests that a prune has taken the tags from. They are served by
-	// digest, for pulls that run, until their time has come.
+	// Pruned are manifests whose tags a prune has removed. They are served by digest for a
+	// time, for pulls that are running.
 	Pruned []Pruned `json:"pruned,omitempty"`
 }
 
-// Pruned is a manifest that an index names and that goes later.
+// Pruned is a manifest that an index still names although a prune has removed its tags.
 type Pruned struct {
 	Path   string        `json:"path"` // of the layout below the store
 	Digest digest.Digest `json:"digest"`
-	After  time.Time     `json:"after"` // when it may go
+	After  time.Time     `json:"after"` // when a prune may remove the manifest
 }
 
 // Packed is an archive that was imported without unpacking.
@@ -50,30 +50,30 @@ type Packed struct {
 	File       string `json:"file"` // NAME.tar in the store, for a chunk set too
 	Name       string `json:"name"` // its name before the import
 	Generation uint64 `json:"generation"`
-	// There says, in a journal, that the archive had already been copied into the store by hand,
-	// so that readers have always seen it.
+	// There is set in a journal if somebody had copied the archive into the store before, so
+	// that readers have seen it all the time.
 	There bool `json:"there,omitempty"`
 	// Retired is when the archive may be removed: a prune has removed its tags, and it is served
 	// by digest until then. It is nil for any other archive.
 	Retired *time.Time `json:"retired,omitempty"`
-	// Dropped is set while the files of the archive are being removed. Nobody sees them.
+	// Dropped is set while the files of the archive are being removed. Readers do not see them.
 	Dropped bool `json:"dropped,omitempty"`
 }
 
 // ErrNotStore says that a directory is not a store.
 var ErrNotStore = errors.New("not a store")
 
-// ErrTooLong says that a file was refused because readers could not read it.
+// ErrTooLong says that a file is too long for readers, and was refused.
 var ErrTooLong = errors.New("too large for readers")
 
-// Limits of what is written to a store, which readers apply too.
+// Limits of the files of a store, for writers and readers.
 const (
 	MaxIndex = 64 << 20 // bytes of an index.json: some 150,000 descriptors
 	MaxFile  = 1 << 30  // bytes of the state, and of the header of a journal
 )
 
-// CheckSize fails if a file of a store, or the header of one, would have more bytes
-// than readers read. Errors: ErrTooLong.
+// CheckSize fails if a file of a store, or the header of one, would be longer than MaxFile. what
+// describes it in the error. Errors: ErrTooLong.
 func CheckSize(what string, size int64) error {
 	if size > MaxFile {
 		return fmt.Errorf("%s would have %d bytes, more than the limit of %d: %w", what, size, int64(MaxFile), ErrTooLong)
@@ -93,10 +93,7 @@ func ReadState(dir string) (State, error) {
 	}
 	var s State
 	if err == nil {
-		err = json.Unmarshal(data, &s)
-	}
-	if err == nil {
-		err = checkFormat(s.Format)
+		err = decode(data, &s, &s.Format)
 	}
 	if err != nil {
 		return State{}, fmt.Errorf("state of the store, %s: %w", path.Join(dir, StateFile), err)
@@ -104,9 +101,13 @@ func ReadState(dir string) (State, error) {
 	return s, nil
 }
 
-func checkFormat(format int) error {
-	if format != Format {
-		return fmt.Errorf("format %d is unknown: this version of layoutproxy reads format %d", format, Format)
+// decode decodes the JSON of v, and then checks format, which is a field of v.
+func decode(data []byte, v any, format *int) error {
+	if err := json.Unmarshal(data, v); err != nil {
+		return err
+	}
+	if *format != Format {
+		return fmt.Errorf("format %d is unknown: this version of layoutproxy reads format %d", *format, Format)
 	}
 	return nil
 }

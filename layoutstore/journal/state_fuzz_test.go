@@ -29,7 +29,7 @@ func FuzzState(f *testing.F) {
 			t.Errorf("%q is read as format %d", data, s.Format)
 		}
 		if errors.Is(err, journal.ErrNotStore) {
-			t.Errorf("%q: the directory is taken for no store: %v", data, err)
+			t.Errorf("%q: the directory counts as no store: %v", data, err)
 		}
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// FormatBlobs makes the list of the blobs of a layout: a line for each, sorted, with its digest, its size, and its epoch
-// unless that is 0.
+// FormatBlobs returns the list of the blobs of a layout: one line per blob, sorted by digest, with the digest, the size in
+// bytes, and the epoch unless it is 0. It sorts blobs.
 func FormatBlobs(blobs []StoredBlob) []byte {
 	slices.SortFunc(blobs, func(a, b StoredBlob) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
 	var list bytes.Buffer
@@ -28,7 +28,8 @@ func FormatBlobs(blobs []StoredBlob) []byte {
 	return list.Bytes()
 }
 
-// ParseBlobs calls each for every entry of a list that [FormatBlobs] has made.
+// ParseBlobs calls each with every entry of a list that [FormatBlobs] returned. Errors: those of each; that a line is
+// malformed.
 func ParseBlobs(list []byte, each func(StoredBlob) error) error {
 	number := 0
 	for line := range strings.Lines(string(list)) {
@@ -67,7 +68,8 @@ func parseBlob(fields []string) (StoredBlob, error) {
 	return b, nil
 }
 
-// ParseBlobKey returns the blob that an object has, by its key: see [BlobKey]. ok is false for any other object.
+// ParseBlobKey returns the digest and the epoch of the blob with a key: see [BlobKey]. ok is false if it is the key of no
+// blob.
 func ParseBlobKey(key string) (d digest.Digest, epoch uint32, ok bool) {
 	name, suffix, hasEpoch := strings.Cut(key, ".")
 	if hasEpoch {

@@ -14,10 +14,10 @@ type View struct {
 	journal *header // nil if no import is being published
 }
 
-// ReadView decides which state of the store at dir a reader sees, for loose indexes and for
-// packed archives: the one before an import that is still being published. An import is
-// visible once the state has its generation: a journal of that generation, or an earlier
-// one, hides nothing and only waits to be removed. The view is nil if dir is not a store.
+// ReadView decides which state of the store at dir readers see: while an import is being
+// published, the state before it, both for unpacked layouts and for archives. An import is
+// visible once the state has its generation: a journal of that generation, or an earlier one,
+// hides nothing and only has to be removed. The view is nil if dir is not a store.
 func ReadView(dir string) (*View, error) {
 	s, err := ReadState(dir)
 	if errors.Is(err, ErrNotStore) {
@@ -58,7 +58,7 @@ func (v *View) PackedAs(file string) (name string, generation uint64) {
 	return file, 0
 }
 
-// IsRetired reports whether a prune has taken the tags of an archive.
+// IsRetired reports whether a prune has removed the tags of an archive.
 func (v *View) IsRetired(file string) bool {
 	return v != nil && slices.ContainsFunc(v.state.Packed, func(p Packed) bool { return p.File == file && p.Retired != nil })
 }
@@ -79,11 +79,15 @@ func (v *View) Hides(archive string) bool {
 // Publishing reports whether an import is being published.
 func (v *View) Publishing() bool { return v != nil && v.journal != nil }
 
-// OldIndex locates the index of the layout at path before the import that is being
-// published; nil if the layout had none. ok reports whether that import changes it.
+// OldIndex locates the index of the layout at path before the import that is being published;
+// where is nil if the layout had none. ok reports whether the import changes the layout.
 func (v *View) OldIndex(path string) (where extent.List, ok bool) {
 	if !v.Publishing() {
 		return nil, false
 	}
-	return v.journal.oldIndex(path)
+	i, ok := v.journal.byPath[path]
+	if !ok {
+		return nil, false
+	}
+	return v.journal.oldBytes(i), true
 }

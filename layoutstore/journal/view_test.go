@@ -34,9 +34,9 @@ func readView(t testing.TB, dir string) *journal.View {
 	return v
 }
 
-// An import is visible once the state has its generation. A journal of a later
-// generation hides its import; any other hides nothing.
-func TestReadersSeeTheOldSideUntilTheStateIsWritten(t *testing.T) {
+// An import is visible once the state has its generation. A journal of a later generation hides
+// its import; any other journal hides nothing.
+func TestViewDuringImport(t *testing.T) {
 	for _, c := range []struct {
 		state, journal uint64
 		publishing     bool
@@ -87,8 +87,9 @@ func checkOldIndex(t *testing.T, v *journal.View, path, old string, has, changed
 	}
 }
 
-// A directory that is not a store has no view; a store whose files cannot be read is an error.
-func TestViewsOfWhatIsNoStore(t *testing.T) {
+// A directory that is not a store has no view. For a store whose files cannot be read, ReadView
+// fails.
+func TestViewWithoutStore(t *testing.T) {
 	dir := newStore(t)
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
@@ -144,9 +145,9 @@ func TestViewsOfWhatIsNoStore(t *testing.T) {
 	}
 }
 
-// An archive that a prune has retired is served by digest, and one that it removes is hidden,
-// whatever the others are.
-func TestRetiredAndDroppedArchives(t *testing.T) {
+// An archive that a prune has retired is not hidden, and one that a prune is removing is,
+// whatever the other archives are.
+func TestViewOfRetiredAndDropped(t *testing.T) {
 	dir := newStore(t)
 	at := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	writeState(t, dir, journal.State{Format: journal.Format, Generation: 1, Packed: []journal.Packed{
@@ -161,7 +162,7 @@ func TestRetiredAndDroppedArchives(t *testing.T) {
 		}
 	}
 	if none := (*journal.View)(nil); none.IsRetired("retired.tar") {
-		t.Error("a source that is no store has retired an archive")
+		t.Error("an archive of a source that is no store is retired")
 	}
 }
 
@@ -194,7 +195,7 @@ func TestSameViews(t *testing.T) {
 	}
 	views["another file"] = readView(t, dir)
 	if !views["another file"].Same(readView(t, dir)) {
-		t.Error("nothing has changed, and the views differ")
+		t.Error("nothing has changed, but the views differ")
 	}
 	writeState(t, dir, journal.State{Format: journal.Format, Generation: 2})
 	views["later state"] = readView(t, dir)
@@ -211,19 +212,19 @@ func TestSameViews(t *testing.T) {
 	}
 }
 
-// A journal whose header contradicts its size, or has a name that no store has, is
-// refused, and never read in part.
+// A journal is refused completely if its header contradicts its size, or has a path that no store
+// has.
 func TestMalformedJournals(t *testing.T) {
 	dir := newStore(t)
 	line := func(indexes string) string { return `{"format":1,"generation":5,"indexes":[` + indexes + `]}` + "\n" }
 	for name, c := range map[string]struct{ raw, reason string }{
 		"nothing":                                   {"", "no header"},
-		"no end of the first line":                  {`{"format":1}`, "no header"},
+		"the first line has no end":                 {`{"format":1}`, "no header"},
 		"not JSON":                                  {"{\n", "JSON"},
 		"a later format":                            {`{"format":2}` + "\n", "format 2"},
 		"bytes without an index":                    {line("") + "x", "bytes"},
-		"less than it says":                         {line(`{"path":"a","old":1,"new":2}`) + "ab", "bytes"},
-		"more than it says":                         {line(`{"path":"a","old":-1,"new":2}`) + "abc", "bytes"},
+		"shorter than its header says":              {line(`{"path":"a","old":1,"new":2}`) + "ab", "bytes"},
+		"longer than its header says":               {line(`{"path":"a","old":-1,"new":2}`) + "abc", "bytes"},
 		"a path that leads out":                     {line(`{"path":"../a","old":-1,"new":0}`), `"../a"`},
 		"an old size below -1":                      {line(`{"path":"a","old":-2,"new":0}`), `"a"`},
 		"a negative size":                           {line(`{"path":"a","old":1,"new":-1}`), `"a"`},
@@ -258,8 +259,8 @@ func TestLongHeader(t *testing.T) {
 	}
 }
 
-// A header may end with a read, and begin the next one with its newline.
-func TestHeaderOfAWholeRead(t *testing.T) {
+// A header may end exactly at the end of a read, so that the newline is in the next one.
+func TestHeaderEndsWithRead(t *testing.T) {
 	dir := newStore(t)
 	for _, n := range []int{64<<10 - 1, 64 << 10, 64<<10 + 1, 128 << 10} {
 		head := `{"format":1,"generation":7,"indexes":[{"path":"a","old":-1,"new":3}]}`
@@ -277,8 +278,8 @@ func TestHeaderOfAWholeRead(t *testing.T) {
 	}
 }
 
-// The bytes of an index are stale once their journal is removed or replaced.
-func TestIndexesOfAJournalThatIsGone(t *testing.T) {
+// The bytes of an index are stale once the journal is removed or replaced.
+func TestIndexesOfRemovedJournal(t *testing.T) {
 	dir := newStore(t)
 	j := journal.Journal{Generation: 5, Indexes: []journal.IndexChange{{Path: "a", Old: []byte("old"), New: []byte("new")}}}
 	write(t, dir, j)
@@ -294,11 +295,11 @@ func TestIndexesOfAJournalThatIsGone(t *testing.T) {
 	ended, end := context.WithCancelCause(t.Context())
 	end(stopped)
 	if data, err := got.Indexes[0].NewBytes(ended); !errors.Is(err, stopped) || errors.Is(err, extent.ErrStale) {
-		t.Errorf("by a reader that has gone: %q, %v", data, err)
+		t.Errorf("with an ended context: %q, %v", data, err)
 	}
 	write(t, dir, j)
 	checkStale(t, got.Indexes[0])
-	// A directory or link in place of the journal says nothing about the import.
+	// A directory or a link in place of the journal says nothing about the import.
 	if err := errors.Join(os.Remove(filepath.Join(dir, journal.File)), os.Mkdir(filepath.Join(dir, journal.File), 0o755)); err != nil {
 		t.Fatal(err)
 	}
@@ -317,8 +318,8 @@ func checkStale(t *testing.T, c journal.IndexChange) {
 	}
 }
 
-// A change that was not read from a journal has its own bytes.
-func TestBytesOfANewChange(t *testing.T) {
+// A change that was not read from a journal returns its own bytes.
+func TestBytesOfNewChange(t *testing.T) {
 	c := journal.IndexChange{Path: "a", Old: []byte("old"), New: []byte("new")}
 	old, oldErr := c.OldBytes(t.Context())
 	fresh, newErr := c.NewBytes(t.Context())
@@ -339,7 +340,7 @@ func (w *brokenWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestWritesThatFail(t *testing.T) {
+func TestWriteToFails(t *testing.T) {
 	j := journal.Journal{Indexes: []journal.IndexChange{{Path: "a", Old: []byte("old"), New: []byte("new")}, {Path: "b", New: []byte("x")}}}
 	for n := range 5 {
 		w := &brokenWriter{n: n}
@@ -366,10 +367,10 @@ func TestEmptyIndex(t *testing.T) {
 }
 
 // A state that is longer than the limit is refused, and not read in part.
-func TestStateThatIsTooLong(t *testing.T) {
+func TestStateTooLong(t *testing.T) {
 	dir := newStore(t)
 	writeState(t, dir, journal.State{Format: journal.Format})
-	if err := os.Truncate(filepath.Join(dir, journal.StateFile), journal.MaxFile+1); err != nil { // sparse, takes no space
+	if err := os.Truncate(filepath.Join(dir, journal.StateFile), journal.MaxFile+1); err != nil { // a sparse file, which takes no space
 		t.Fatal(err)
 	}
 	if _, err := journal.ReadState(dir); err == nil || !strings.Contains(err.Error(), "too large") {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
@@ -92,8 +93,8 @@ func findArchives(dir string, readView func(*os.Root) (*view, error)) (Found, er
 // IsArchive reports whether a file name is that of an archive or a chunk, and returns the
 // name of the archive.
 func IsArchive(file string) (archive string, ok bool) {
-	if m := chunkName.FindStringSubmatch(file); m != nil {
-		return m[1], true
+	if archive, _, ok := names.ParseChunk(file); ok {
+		return archive, true
 	}
 	return file, strings.HasSuffix(file, ".tar")
 }
@@ -101,11 +102,8 @@ func IsArchive(file string) (archive string, ok bool) {
 // IsChunk reports whether a file name is that of a chunk, and returns the digits of its
 // number.
 func IsChunk(file string) (number string, ok bool) {
-	m := chunkName.FindStringSubmatch(file)
-	if m == nil {
-		return "", false
-	}
-	return m[2], true
+	_, number, ok = names.ParseChunk(file)
+	return number, ok
 }
 
 // chunk is a file of a set.
@@ -152,22 +150,20 @@ func (f *finder) addFile(name string) {
 
 // addMember adds the file called name, which is an archive or a chunk.
 func (f *finder) addMember(name string, file member) {
-	archive, _ := IsArchive(name)
-	c := chunk{file: file}
-	if archive == name {
-		f.plain[name] = c
+	archive, digits, isChunk := names.ParseChunk(name)
+	if !isChunk {
+		f.plain[name] = chunk{file: file}
 		return
 	}
-	m := chunkName.FindStringSubmatch(name)
-	var err error
-	if c.number, err = strconv.Atoi(m[2]); err != nil || c.number >= maxChunks {
-		f.report(problem.Damaged, name, fmt.Errorf("not a number of a chunk: %s", m[2]))
+	number, err := strconv.Atoi(digits)
+	if err != nil || number >= maxChunks {
+		f.report(problem.Damaged, name, fmt.Errorf("not a number of a chunk: %s", digits))
 		return
 	}
-	f.chunks[archive] = append(f.chunks[archive], c)
+	f.chunks[archive] = append(f.chunks[archive], chunk{number, file})
 }
 
-// maxChunks bounds the chunks of an archive.
+// maxChunks limits the number of a chunk.
 const maxChunks = 1_000_000
 
 func (f *finder) finish() Found {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
 // NameKind is the kind of a file, judged by its name.
@@ -49,7 +51,6 @@ const (
 )
 
 var (
-	chunkName      = regexp.MustCompile(`^(.+\.tar)\.([0-9]{4,})\.chunk$`)
 	compressedName = regexp.MustCompile(`(?i)^(.+?)(` + compressedTar + `)$`)
 	compressedPart = regexp.MustCompile(`(?i)^(.+?)(` + compressedTar + `)(?:\.chunk|` + partSuffix + `(?:\.chunk)?)$`)
 	encryptedName  = regexp.MustCompile(`(?i)^(.+?)` + encryptedTar + `$`)
@@ -91,8 +92,8 @@ func ClassifyName(name string) NameClass {
 	if strings.HasPrefix(name, ".") {
 		return classifyHidden(name)
 	}
-	if m := chunkName.FindStringSubmatch(name); m != nil {
-		return NameClass{Kind: NameChunk, Archive: m[1], Number: m[2]}
+	if archive, number, ok := names.ParseChunk(name); ok {
+		return NameClass{Kind: NameChunk, Archive: archive, Number: number}
 	}
 	if strings.HasSuffix(name, ".tar") {
 		return NameClass{Kind: NameArchive, Archive: name}
