@@ -8,14 +8,13 @@ import (
 )
 
 var (
-	// ErrUnreachable says that the bucket cannot be asked, or does not answer: nothing is known of the object.
+	// ErrUnreachable says that the bucket cannot be reached, or does not answer: nothing is known about the object.
 	ErrUnreachable = errors.New("bucket unreachable")
-	// ErrChanged says that an object is not, or no longer, the one that the caller means.
+	// ErrChanged says that a condition on the object does not hold: usually it has changed.
 	ErrChanged = errors.New("object changed")
 )
 
-// Error is the error of a request for an object, or of a list. Its kind is one of fs.ErrNotExist, [ErrUnreachable] and
-// [ErrChanged].
+// Error is the error of a request. Its kind is fs.ErrNotExist, [ErrUnreachable] or [ErrChanged].
 type Error struct {
 	Where  string // s3://bucket/key
 	Status int    // of the answer; 0 if there was none

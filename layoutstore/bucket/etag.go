@@ -8,19 +8,20 @@ import (
 	"strings"
 )
 
-// How large objects are uploaded in parts: above Threshold, in parts of PartSize, or of more where there would be more than MaxParts.
+// Objects of more than Threshold bytes are uploaded in parts of PartSize bytes, or in larger ones if there would be more
+// than maxParts.
 const (
 	Threshold = 64 << 20
 	PartSize  = 16 << 20
-	MaxParts  = 10000
+	maxParts  = 10000
 )
 
-// SizeOfParts returns the bytes of each part of an object but the last.
-func SizeOfParts(size, partSize int64) int64 { return max(partSize, (size+MaxParts-1)/MaxParts) }
+// SizeOfParts returns the size in bytes of all parts of an object except the last.
+func SizeOfParts(size, partSize int64) int64 { return max(partSize, (size+maxParts-1)/maxParts) }
 
-// ETag computes the ETag that most stores give to what is written to it: the MD5 sum, or that of the sums of the parts
-// (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). Some give another one. So an equal
-// one proves the content against accidents, and a different one proves nothing.
+// ETag computes the ETag that most stores assign to the content that is written to it: the MD5 sum, or the MD5 sum of the
+// sums of the parts (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). Some stores assign others. So an
+// equal ETag shows that the content is not damaged by accident, and a different one shows nothing.
 type ETag struct {
 	whole hash.Hash
 	parts hash.Hash // of the sums of parts; nil for an object of one piece
@@ -29,7 +30,7 @@ type ETag struct {
 	count int
 }
 
-// NewETag returns the ETag of an object of a size, to write its content to.
+// NewETag returns an ETag for the content of an object of size bytes.
 func NewETag(size int64) *ETag {
 	e := &ETag{whole: md5.New()} // see above
 	if size > Threshold {
@@ -60,7 +61,7 @@ func (e *ETag) endPart() {
 	e.count++
 }
 
-// Is reports whether an ETag of a store is that of the content. Nothing can be written afterwards.
+// Is reports whether a store's ETag is that of the content. Do not write more content afterwards.
 func (e *ETag) Is(etag string) bool {
 	if e.parts == nil {
 		return strings.EqualFold(etag, hex.EncodeToString(e.whole.Sum(nil)))

@@ -19,7 +19,7 @@ type Place struct {
 	Prefix string
 }
 
-// ParsePlace reads s3://bucket/prefix. Slashes at the end mean nothing.
+// ParsePlace parses s3://bucket/prefix. It ignores slashes at the end.
 func ParsePlace(name string) (Place, error) {
 	rest, ok := strings.CutPrefix(name, scheme)
 	if !ok {
@@ -38,10 +38,10 @@ func ParsePlace(name string) (Place, error) {
 	return Place{Bucket: b, Prefix: prefix}, nil
 }
 
-// Key returns the full name of an object of the place, for messages.
+// Key returns s3://bucket/prefix/key, for messages.
 func (p Place) Key(key string) string { return scheme + p.Bucket + "/" + p.Prefix + key }
 
-// isBucketName reports whether a name is one that buckets may have
+// isBucketName reports whether a bucket may have the name
 // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html).
 func isBucketName(name string) bool {
 	if len(name) < 3 || len(name) > 63 || strings.Contains(name, "..") {

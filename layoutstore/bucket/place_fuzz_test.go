@@ -7,7 +7,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// FuzzPlace: a place that is read has a prefix that stays in its bucket, and reads as itself.
+// FuzzPlace: an accepted place has a prefix that stays in its bucket, and its name parses as the
+// same place.
 func FuzzPlace(f *testing.F) {
 	for _, name := range []string{"s3://bundles", "s3://bundles/ee/", "s3://bundles/a b/%2f", "s3://bundles/../x", "s3:///x", "s3://10.0.0.1/x", "s3://bundles//x"} {
 		f.Add(name)
@@ -23,7 +24,7 @@ func FuzzPlace(f *testing.F) {
 			}
 		}
 		if again, err := bucket.ParsePlace(p.Key("")); err != nil || again != p {
-			t.Errorf("%q is %+v, whose name reads as %+v, %v", name, p, again, err)
+			t.Errorf("%q is %+v, whose name parses as %+v, %v", name, p, again, err)
 		}
 	})
 }

@@ -1,10 +1,10 @@
-// Package discovery makes the images from which a cluster learns which modules,
+// Package discovery makes the images of discovery tags, from which a cluster learns which modules,
 // packages and plugins exist.
 //
 // A Deckhouse cluster reads the tag list of <root>/modules and similar repositories, so each
 // directory below is a tag there ([Names]), and each tag needs an image ([New]). d8 pushes
-// random bytes. Here the same name gives the same bytes on every machine and in every version,
-// so that a server, a list and a push agree, and a second push sends nothing.
+// random bytes. [New] returns the same bytes for a name on every machine and in every version, so
+// that a server, a list and a push agree, and a second push sends nothing.
 //
 // An image is a linux/amd64 OCI image (image-spec 1.1) of one empty layer, created in
 // 1970 and labelled with its name.
@@ -19,11 +19,11 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Indexes returns the paths, below the root, whose tag lists a cluster reads.
+// Indexes returns the paths below the root whose tag lists a cluster reads.
 func Indexes() []string { return []string{"modules", "packages", "deckhouse-cli/plugins"} }
 
-// The layer is a literal because compressors change their output from version to
-// version. It is an empty tar archive.
+// The layer is an empty tar archive. It is a literal because the output of compressors changes from
+// version to version.
 const (
 	layer  = "\x1f\x8b\b\x00\x00\x00\x00\x00\x00\xffb\x18\x05\xa3`\x14\x8cX\x00\b\x00\x00\xff\xff.\xaf\xb5\xef\x00\x04\x00\x00"
 	diffID = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"

@@ -13,7 +13,7 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// The digests are a promise: clusters and registries keep them across versions.
+// The digests must never change: clusters and registries store them across versions.
 func TestDigestsNeverChange(t *testing.T) {
 	for name, want := range map[string]string{
 		"console":  "sha256:648ac37f092cc9b1b81b0d5677177e593f21508cecfcdcdcd431d90ce7187351",
@@ -26,7 +26,7 @@ func TestDigestsNeverChange(t *testing.T) {
 	}
 }
 
-func TestImageIsWhole(t *testing.T) {
+func TestImageIsValid(t *testing.T) {
 	img := New("console")
 	var m specs.Manifest
 	if err := json.Unmarshal(img.Manifest, &m); err != nil {
@@ -60,7 +60,7 @@ func TestImageIsWhole(t *testing.T) {
 		t.Errorf("the layer is %s unpacked, the config says %s", got, c.RootFS.DiffIDs[0])
 	}
 	if _, err := tar.NewReader(bytes.NewReader(plain)).Next(); err != io.EOF {
-		t.Errorf("the layer is no empty archive: %v", err)
+		t.Errorf("the layer is not an empty archive: %v", err)
 	}
 }
 

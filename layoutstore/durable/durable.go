@@ -1,10 +1,9 @@
 // Package durable writes files and directories that survive a crash.
 //
-// A rename alone promises nothing: after a power cut the new name may lead to an empty
-// file, or the old file may be back. [WriteFile] and [Create] write a file beside the
-// old one, sync it before the rename, and sync the rename before they return. So a
-// reader finds the old content or the new one, whenever the machine stops, and content
-// that was reported as written survives.
+// A rename alone is not enough: after a power cut the new name may lead to an empty file, or the
+// old file may be back. [WriteFile] and [Create] write a file beside the old one, sync it before
+// the rename, and sync the rename before they return. So whenever the machine stops, readers
+// find either the old or the new content, and content that was reported as written survives.
 //
 // [MkdirAll] does the same for directories. [SyncDir] and [SyncTree] are for callers
 // that rename many files and sync once.
@@ -21,7 +20,7 @@ import (
 	"runtime"
 )
 
-// File is a new file, written in the same directory as the one that it will replace.
+// File is a new file in the directory of the file that it will replace.
 type File struct {
 	pending *pendingFile
 	name    string
@@ -45,9 +44,8 @@ func (f *File) Write(p []byte) (int, error) { return f.pending.Write(p) }
 // ReadFrom copies r into the new file, within the kernel if the system can.
 func (f *File) ReadFrom(r io.Reader) (int64, error) { return f.pending.ReadFrom(r) }
 
-// Commit replaces the old file by the new one, which survives a crash once Commit
-// returns nil. After an error the old file is in place, or the new one is and may be
-// lost in a crash.
+// Commit replaces the old file by the new one, which survives a crash once Commit returns nil.
+// After an error the name leads to the old file, or to the new one, which a crash may still undo.
 func (f *File) Commit() error {
 	if err := f.pending.CloseAtomicallyReplace(); err != nil {
 		return errors.Join(err, f.pending.Cleanup())
@@ -58,9 +56,9 @@ func (f *File) Commit() error {
 // Discard removes the new file and keeps the old one. After Commit it does nothing.
 func (f *File) Discard() error { return f.pending.Cleanup() }
 
-// WriteFile replaces the file name by one with the content data. It keeps the mode of
-// the file that it replaces; a new one has the mode perm, under the process's umask. If
-// name is a link, it replaces the link and does not follow it.
+// WriteFile replaces the file name by one with the content data. It keeps the mode of an existing
+// file; a new file has the mode perm, under the process's umask. If name is a link, it replaces
+// the link and does not follow it.
 func WriteFile(name string, data []byte, perm fs.FileMode) error {
 	f, err := create(name, perm, true)
 	if err != nil {
@@ -72,11 +70,10 @@ func WriteFile(name string, data []byte, perm fs.FileMode) error {
 	return f.Commit()
 }
 
-// WriteFileIn is [WriteFile] for a file below root. Errors: those of a path that leaves
-// root, too.
+// WriteFileIn is [WriteFile] for a file below root. It also fails if the path leaves root.
 func WriteFileIn(root *os.Root, name string, data []byte, perm fs.FileMode) error {
-	// The temporary file is created in the root itself, which has to be its directory.
-	// Opening the last segment this way does not wait if a named pipe has the name.
+	// The temporary file is created directly in the root, which therefore has to be the
+	// directory of the file. With "." at the end, the open does not wait for a named pipe.
 	dir, err := root.OpenRoot(filepath.Dir(name) + string(filepath.Separator) + ".")
 	if err != nil {
 		return err
@@ -88,8 +85,8 @@ func WriteFileIn(root *os.Root, name string, data []byte, perm fs.FileMode) erro
 	return syncOpened(dir.Open("."))
 }
 
-// WriteInPlace writes and syncs a file. After a crash part of it may exist: it is for
-// files that get their names later, by a rename.
+// WriteInPlace writes and syncs a file under its name. After a crash the file may be incomplete:
+// use it for files that are renamed later.
 func WriteInPlace(name string, data []byte, perm fs.FileMode) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
 	if err != nil {
@@ -122,8 +119,8 @@ func MkdirAll(dir string, perm fs.FileMode) error {
 	return nil
 }
 
-// SyncDir syncs the names in a directory: those that were created, renamed and removed.
-// Windows does not need it, and has no call for it.
+// SyncDir syncs the names in a directory that were created, renamed or removed. It does nothing on
+// Windows, which does not need it.
 func SyncDir(name string) error { return syncOpened(os.Open(name)) }
 
 func syncOpened(dir *os.File, err error) error {
@@ -136,8 +133,8 @@ func syncOpened(dir *os.File, err error) error {
 	return errors.Join(err, dir.Close())
 }
 
-// SyncTree syncs everything below a directory: by one call for its file system if the
-// system has one (Linux), otherwise file by file.
+// SyncTree syncs everything below a directory: on Linux with one call for its file system,
+// elsewhere file by file.
 func SyncTree(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -148,6 +145,13 @@ func SyncTree(dir string) error {
 		return err
 	}
 	return syncEach(dir)
+}
+
+// Space is the space that a file system has for a user who is not root.
+type Space struct {
+	Free, Total int64 // bytes
+	Files       int64 // how many files may be added; negative if there is no limit
+	ID          any   // of the file system, comparable; nil if it has none
 }
 
 // syncEach syncs the files and directories below dir, one by one.

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// has checks that a directory has exactly these files and contents.
+// has checks that a directory contains exactly these files.
 func has(t *testing.T, dir string, want map[string]string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -23,7 +23,7 @@ func has(t *testing.T, dir string, want map[string]string) {
 	for _, e := range entries {
 		text, ok := want[e.Name()]
 		if !ok {
-			t.Errorf("%s: a file nobody asked for", e.Name())
+			t.Errorf("%s: unexpected file", e.Name())
 			continue
 		}
 		if !e.Type().IsRegular() {
@@ -43,7 +43,7 @@ func TestWriteFile(t *testing.T) {
 	name := filepath.Join(dir, "state")
 	layouttest.Try(t, durable.WriteFile(name, []byte("one"), 0o600))
 	has(t, dir, map[string]string{"state": "one"})
-	layouttest.Try(t, os.Chmod(name, 0o640)) // an operator's choice
+	layouttest.Try(t, os.Chmod(name, 0o640)) // a mode that an operator has set
 	layouttest.Try(t, durable.WriteFile(name, []byte("two"), 0o600))
 	has(t, dir, map[string]string{"state": "two"})
 	info, err := os.Stat(name)
@@ -53,7 +53,8 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
-// A reader that has the old file open keeps reading it: it is replaced, not overwritten.
+// The file is replaced, not overwritten: a reader that has the old file open continues to read
+// it.
 func TestWriteFileReplaces(t *testing.T) {
 	dir := t.TempDir()
 	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
@@ -69,8 +70,8 @@ func TestWriteFileReplaces(t *testing.T) {
 	}
 }
 
-// A failed write leaves no file behind, and the old file as it was.
-func TestFailedWrites(t *testing.T) {
+// A failed write leaves no file behind, and the old file unchanged.
+func TestWriteFileFails(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Try(t, os.MkdirAll(filepath.Join(dir, "taken", "by"), 0o755))
 	if err := durable.WriteFile(filepath.Join(dir, "taken"), []byte("x"), 0o644); err == nil {
@@ -80,7 +81,7 @@ func TestFailedWrites(t *testing.T) {
 		t.Errorf("in a directory that does not exist: %v", err)
 	}
 	if err := durable.WriteInPlace(filepath.Join(dir, "taken"), []byte("x"), 0o644); err == nil {
-		t.Error("a directory was written over")
+		t.Error("a directory was overwritten")
 	}
 	has(t, dir, map[string]string{"taken": ""})
 }
@@ -96,7 +97,7 @@ func TestCreate(t *testing.T) {
 		t.Errorf("copied %d, %v", n, err)
 	}
 	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("it is there before it is complete: %v", err)
+		t.Errorf("the file exists before Commit: %v", err)
 	}
 	layouttest.Try(t, f.Commit())
 	layouttest.Try(t, f.Discard()) // usually deferred

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What systems without syncfs(2) do.
+// Systems without syncfs(2) sync file by file.
 func TestSyncEach(t *testing.T) {
 	dir := t.TempDir()
 	for _, err := range []error{

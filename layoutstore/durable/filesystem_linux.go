@@ -7,20 +7,13 @@ import (
 )
 
 // SyncFileSystem syncs everything that was written to the file system of f. Errors:
-// errors.ErrUnsupported if the system has no call for it.
+// errors.ErrUnsupported if the operating system has no call for it.
 func SyncFileSystem(f *os.File) error {
 	return os.NewSyscallError("syncfs", unix.Syncfs(int(f.Fd())))
 }
 
-// Space is what a file system has for a user who is not root.
-type Space struct {
-	Free, Total int64 // bytes
-	Files       int64 // that may be added; negative if their number has no limit
-	ID          any   // of the file system, comparable; nil if it has none
-}
-
-// SpaceOf returns the space of the file system of f. Errors: errors.ErrUnsupported if the system
-// has no call for it.
+// SpaceOf returns the space of the file system of f. Errors: errors.ErrUnsupported if the operating
+// system has no call for it.
 func SpaceOf(f *os.File) (Space, error) {
 	var st unix.Statfs_t
 	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {

@@ -12,8 +12,8 @@ import (
 
 type pendingFile = renameio.PendingFile
 
-// newPending creates the new file in the directory of the old one: a rename works within
-// a file system only, and readers of the directory skip names that begin with a dot.
+// newPending creates the new file in the directory of the old one: a rename works only within a
+// file system, and readers of the directory skip names that begin with a dot.
 func newPending(name string, perm fs.FileMode, keepMode bool) (*pendingFile, error) {
 	options := []renameio.Option{renameio.WithTempDir(filepath.Dir(name)), renameio.WithPermissions(perm)}
 	if keepMode {

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// pendingFile does what renameio does on other systems: it does not support Windows.
+// pendingFile replaces that of renameio, which does not support Windows.
 type pendingFile struct {
 	*os.File
 	to   string
@@ -19,7 +19,7 @@ func newPending(name string, _ fs.FileMode, _ bool) (*pendingFile, error) {
 	return &pendingFile{File: f, to: name}, err
 }
 
-// CloseAtomicallyReplace renames the file to its name, and replaces the present file.
+// CloseAtomicallyReplace closes the file and renames it to its final name.
 func (f *pendingFile) CloseAtomicallyReplace() error {
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return err
@@ -29,7 +29,7 @@ func (f *pendingFile) CloseAtomicallyReplace() error {
 	return err
 }
 
-// Cleanup removes the file, unless it has moved.
+// Cleanup removes the file, unless it was renamed.
 func (f *pendingFile) Cleanup() error {
 	if f.done {
 		return nil

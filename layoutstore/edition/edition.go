@@ -1,11 +1,10 @@
 // Package edition decides which layouts of a Deckhouse bundle belong beside an edition,
 // and which below it.
 //
-// A root such as deckhouse/ee ends in an edition. Almost all layouts of a bundle belong
-// below it. The installer and the d8 program are the same for all editions, so clusters
-// and users ask for them one level higher: deckhouse/installer,
-// deckhouse/deckhouse-cli/plugins/x. [Split] is the decision for one root. Server,
-// list, push, comparison and pull all use it, so that they agree.
+// A root such as deckhouse/ee ends in an edition. Almost all layouts of a bundle belong below it.
+// The installer and the d8 program are the same for all editions, so clusters and users request
+// them one level higher: deckhouse/installer, deckhouse/deckhouse-cli/plugins/x. [Split] is the
+// decision for one root. Server, list, push, comparison and pull all use it, so that they agree.
 //
 // Facts: deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, sections 8.2 and
 // 8.6.
@@ -35,7 +34,6 @@ type Split struct {
 	Root   string // of most layouts
 	Parent string // of the shared layouts; equal to Root unless IsSplit
 	Reason string // why there is a split, or why not
-	split  bool
 }
 
 // Of splits a root below which a tree is served, or a path that a tree is pushed to. A
@@ -64,15 +62,14 @@ func OfSource(path string) Split {
 // Unsplit keeps all layouts below root, as tools did before 2026.
 func Unsplit(root string) Split { return newUnsplit(root, "the edition split is turned off") }
 
-func newUnsplit(root, reason string) Split { return Split{Root: root, Parent: root, Reason: reason} }
+func newUnsplit(root, reason string) Split { return Split{root, root, reason} }
 
 func newSplit(root, parent, last string) Split {
-	return Split{Root: root, Parent: parent, split: true,
-		Reason: fmt.Sprintf("%s is an edition: installer and deckhouse-cli belong beside it", last)}
+	return Split{root, parent, fmt.Sprintf("%s is an edition: installer and deckhouse-cli belong beside it", last)}
 }
 
 // IsSplit reports whether shared layouts have another base than the others.
-func (s Split) IsSplit() bool { return s.split }
+func (s Split) IsSplit() bool { return s.Parent != s.Root }
 
 // Base returns the path below which the layout at a path belongs.
 func (s Split) Base(path string) string {
@@ -89,7 +86,7 @@ func (s Split) Name(path string) string { return joinName(s.Base(path), path) }
 // Alias returns the name that older tools gave the layout at a path; empty if that is
 // its [Split.Name].
 func (s Split) Alias(path string) string {
-	if !s.split || !IsShared(path) {
+	if !s.IsSplit() || !IsShared(path) {
 		return ""
 	}
 	return joinName(s.Root, path)

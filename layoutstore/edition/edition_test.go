@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// The facts are from deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01: the
-// table "where each layout goes" and the note on sources of one segment.
+// The expectations are from deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01: the table
+// "where each layout goes" and the note on sources of one segment.
 func TestSplit(t *testing.T) {
 	for _, test := range []struct {
 		root, parent, sourceParent string
@@ -20,10 +20,10 @@ func TestSplit(t *testing.T) {
 		{"deckhouse/cse", "deckhouse", "deckhouse"},
 		{"mirror/of/deckhouse/fe", "mirror/of/deckhouse", "mirror/of/deckhouse"},
 		{"ee/ee", "ee", "ee"},
-		// The edition has no parent: only a source is split.
+		// The edition has no parent: only the path of a source is split.
 		{"ee", "ee", ""},
 		{"se-plus", "se-plus", ""},
-		// No edition.
+		// Not an edition.
 		{"", "", ""},
 		{"deckhouse", "deckhouse", "deckhouse"},
 		{"deckhouse/ee/x", "deckhouse/ee/x", "deckhouse/ee/x"},
@@ -78,8 +78,8 @@ func TestName(t *testing.T) {
 	}
 }
 
-// All names below one root are different: no two layouts have the same name, and no alias is a
-// name.
+// FuzzNamesDiffer: no two layouts below a root have the same name, and no alias is the name of
+// another layout.
 func FuzzNamesDiffer(f *testing.F) {
 	f.Add("deckhouse/ee", "installer", "modules/x")
 	f.Add("ee", "deckhouse-cli", ".")

@@ -1,5 +1,4 @@
-// Package fileid distinguishes files, whatever their names are, and the states of one
-// file.
+// Package fileid identifies files and their states, whatever names the files have.
 package fileid
 
 import (
@@ -26,8 +25,8 @@ func (s State) SameFile(other State) bool {
 	return s.Device == other.Device && s.Inode == other.Inode
 }
 
-// Set is a set of files, each in the state in which it was last added. The zero value
-// is empty. Several goroutines may call its methods at once.
+// Set is a set of files, each with the state in which it was last added. The zero value is an empty
+// set. Several goroutines may call its methods at once.
 type Set struct {
 	mu     sync.Mutex
 	states map[key]State

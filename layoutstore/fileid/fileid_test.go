@@ -19,7 +19,7 @@ func stat(t *testing.T, file string) fs.FileInfo {
 	return info
 }
 
-// A set has a file under any of its names, until the file is written, replaced or forgotten.
+// A set has a file under all of its names, until the file is written, replaced or forgotten.
 func TestSet(t *testing.T) {
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")

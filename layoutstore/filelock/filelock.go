@@ -1,8 +1,8 @@
 // Package filelock locks a file or a directory against other processes.
 //
-// The lock belongs to the open file, like that of flock(2): it ends when the file is
-// closed or the process dies, so no stale lock is left. It is advisory: it affects only
-// processes that ask for it.
+// The lock belongs to the open file, like that of flock(2): it ends when the file is closed or the
+// process dies, so it is never left behind. It is advisory: it affects only processes that try to
+// lock the file.
 package filelock
 
 import "errors"

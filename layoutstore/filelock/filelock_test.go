@@ -24,7 +24,7 @@ func TestTryLock(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := filelock.TryLock(first); err != nil {
-			t.Errorf("%s: the holder asks again: %v", name, err)
+			t.Errorf("%s: locked again through the same open file: %v", name, err)
 		}
 		if err := filelock.TryLock(second); !errors.Is(err, filelock.ErrLocked) {
 			t.Errorf("%s: locked twice: %v", name, err)
@@ -33,7 +33,7 @@ func TestTryLock(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := filelock.TryLock(second); err != nil {
-			t.Errorf("%s: after the holder has closed it: %v", name, err)
+			t.Errorf("%s: after the locked file was closed: %v", name, err)
 		}
 		if err := filelock.TryLock(first); err == nil || errors.Is(err, filelock.ErrLocked) {
 			t.Errorf("%s: a closed file: %v", name, err)

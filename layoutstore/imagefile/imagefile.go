@@ -1,13 +1,12 @@
 // Package imagefile reads files out of the layers of an image.
 //
-// Start with [Read]. It opens layers from the top down, and no more than it needs. The file
-// in the topmost layer counts, unless a layer above removes it by a whiteout, or replaces it,
-// or a directory that contains it, by something else (OCI image layer specification,
-// "Applying Changesets"). Layers may be compressed with gzip or zstd,
-// or not at all.
+// Start with [Read]. It opens only the layers that it needs, from the top down. The file in the
+// topmost layer counts, unless a layer above removes it by a whiteout, or replaces it, or a
+// directory that contains it, by something else (OCI image layer specification, "Applying
+// Changesets"). Layers may be compressed with gzip or zstd, or not at all.
 //
-// Memory and time are bounded, whatever a layer contains: each file and the unpacked size
-// of each layer have a limit, and whiteouts of files that were not asked for are ignored.
+// Memory and time are limited, whatever a layer contains: each file and the unpacked size of each
+// layer have a limit, and whiteouts of files that were not requested are ignored.
 package imagefile
 
 import (
@@ -24,11 +23,11 @@ import (
 const (
 	// MaxFile is the size in bytes of the longest file that Read returns.
 	MaxFile = 16 << 20
-	// maxUnpacked limits how many bytes a layer unpacks to: a few bytes can unpack to
-	// any number.
+	// maxUnpacked limits how many bytes a layer unpacks to: a small layer can unpack to any
+	// size.
 	maxUnpacked = 64 << 30
-	// readToEnd is the size in bytes up to which a layer is read to its end even after
-	// the last file was found. A reader that verifies the digest does that at the end.
+	// readToEnd is the size in bytes up to which a layer is read to its end even after the
+	// last file was found, so that a reader can verify its digest.
 	readToEnd = 16 << 20
 )
 
@@ -39,11 +38,11 @@ type Layer struct {
 	Size      int64 // bytes
 }
 
-// Open opens the stored bytes of a layer. A reader that verifies their digest reports a
-// mismatch in place of io.EOF.
+// Open opens the stored bytes of a layer. A reader that verifies their digest returns an error
+// instead of io.EOF if it does not match.
 type Open func(ctx context.Context, layer Layer) (io.ReadCloser, error)
 
-// FormatError reports a layer that is not an archive from which files can be read.
+// FormatError says that a layer is not an archive from which files can be read.
 type FormatError struct {
 	Layer digest.Digest
 	Err   error
@@ -54,9 +53,9 @@ func (e *FormatError) Error() string { return fmt.Sprintf("layer %s: %v", e.Laye
 // Unwrap returns the cause.
 func (e *FormatError) Unwrap() error { return e.Err }
 
-// Read returns the contents of those of the named files that an image has. The layers are
-// in the order of its manifest; those whose media type is not a tar archive are skipped. If
-// a layer cannot be read to its end while a file is still missing, that is an error: the
+// Read returns the contents of the named files, by name, without those that the image does not
+// have. The layers are in the order of the manifest; Read skips those whose media type is not a
+// tar archive. It fails if a layer cannot be read to its end while a file is still missing: the
 // rest may contain the file.
 //
 // Errors: *FormatError; those of open and of the readers that it returns; the context's.
@@ -89,7 +88,7 @@ func readLayer(ctx context.Context, s *search, layer Layer, open Open) error {
 	}
 	// Read to the end: a wrong digest explains why the content looks malformed.
 	if in.err == nil {
-		_, _ = io.Copy(io.Discard, in) // in keeps the error
+		_, _ = io.Copy(io.Discard, in) // in records the error
 	}
 	if in.err != nil {
 		return fmt.Errorf("layer %s: %w", layer.Digest, in.err)
@@ -100,8 +99,8 @@ func readLayer(ctx context.Context, s *search, layer Layer, open Open) error {
 	return nil
 }
 
-// input reads the stored bytes of a layer, and keeps the error of its reader, to
-// distinguish that from an error of the format.
+// input reads the stored bytes of a layer, and records the error of its reader, to distinguish it
+// from an error of the format.
 type input struct {
 	ctx context.Context // of the call of Read that created it
 	r   io.Reader

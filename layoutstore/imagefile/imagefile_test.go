@@ -59,10 +59,10 @@ func (i *image) open(_ context.Context, l imagefile.Layer) (io.ReadCloser, error
 	return io.NopCloser(bytes.NewReader(i.bytes[l.Digest])), nil
 }
 
-// The file in the topmost layer counts, whatever compression layers have, unless a
-// layer above removes it. A layer that is cut short is an error and not a missing file.
-// (OCI image layer specification 1.1, "Whiteouts" and "Opaque Whiteout".)
-func TestFilesOfImages(t *testing.T) {
+// The file in the topmost layer counts, whatever the compression of the layers, unless a layer
+// above removes it. A layer that is cut short is an error, not a missing file. (OCI image layer
+// specification 1.1, "Whiteouts" and "Opaque Whiteout".)
+func TestRead(t *testing.T) {
 	const name = "version.json"
 	large := strings.Repeat("x", 1<<20)
 	for what, test := range map[string]struct {
@@ -79,7 +79,7 @@ func TestFilesOfImages(t *testing.T) {
 		"removed":                    {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh.version.json", "")}, "", false},
 		"all removed":                {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh..wh..opq", "")}, "", false},
 		"removed and added":          {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh.version.json", "", name, "2")}, "2", false},
-		"another is removed":         {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh.version", "")}, "1", false},
+		"another file is removed":    {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh.version", "")}, "1", false},
 		"none":                       {[][]byte{layouttest.TarOf(t, "other", "x")}, "", false},
 		"a cut archive":              {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, "other", large)[:1000]}, "unexpected EOF", true},
 		"a cut compressed archive":   {[][]byte{layouttest.TarOf(t, name, "1"), gzipped(t, layouttest.TarOf(t, "other", large))[:200]}, "unexpected EOF", true},
@@ -113,7 +113,7 @@ type entry struct {
 	name     string
 }
 
-// layerOf returns a tar archive of entries, each of the content "content" if it is a file.
+// layerOf returns a tar archive of entries. Files have the content "content".
 func layerOf(t *testing.T, entries ...entry) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -136,11 +136,11 @@ func layerOf(t *testing.T, entries ...entry) []byte {
 	return b.Bytes()
 }
 
-// An entry that is not a directory over a directory replaces what has its name in the
-// layers below, with everything in it. (OCI image layer specification 1.1, "Changeset over
-// existing files"; containerd, pkg/archive/tar.go, applyNaive: it removes the existing path
-// unless it and the entry are both directories.)
-func TestReplacedPathsAreHidden(t *testing.T) {
+// An entry replaces the path of its name in the layers below, and everything below it, unless
+// both are directories. (OCI image layer specification 1.1, "Changeset over existing files";
+// containerd, pkg/archive/tar.go, applyNaive: it removes the existing path unless it and the
+// entry are both directories.)
+func TestReplacedPaths(t *testing.T) {
 	const name = "a/b/version.json"
 	file, dir, link, hard := byte(tar.TypeReg), byte(tar.TypeDir), byte(tar.TypeSymlink), byte(tar.TypeLink)
 	lower := layerOf(t, entry{dir, "a/"}, entry{dir, "a/b/"}, entry{file, name})
@@ -148,27 +148,27 @@ func TestReplacedPathsAreHidden(t *testing.T) {
 		upper  []entry
 		hidden bool
 	}{
-		"a file over its directory":              {[]entry{{file, "a/b"}}, true},
-		"a file over a directory further up":     {[]entry{{file, "a"}}, true},
-		"a link over its directory":              {[]entry{{link, "a/b"}}, true},
-		"a hard link over its directory":         {[]entry{{hard, "./a/b"}}, true},
-		"a device over its directory":            {[]entry{{tar.TypeChar, "/a/b"}}, true},
-		"a named pipe over its directory":        {[]entry{{tar.TypeFifo, "a"}}, true},
-		"a directory over the file":              {[]entry{{dir, name + "/"}}, true},
-		"a file in a directory over the file":    {[]entry{{file, name + "/more"}}, true},
-		"a directory in one over the file":       {[]entry{{dir, name + "/more/"}}, true},
-		"a directory over its directory":         {[]entry{{dir, "a/"}, {dir, "a/b/"}}, false},
-		"a file beside it":                       {[]entry{{file, "a/b/version"}, {file, "a/b/version.json.old"}}, false},
-		"a file whose name begins like its path": {[]entry{{file, "a/b/version.jso"}, {file, "a/bb"}, {file, "b"}}, false},
-		"nothing":                                {nil, false},
+		"a file over its directory":                   {[]entry{{file, "a/b"}}, true},
+		"a file over a directory further up":          {[]entry{{file, "a"}}, true},
+		"a link over its directory":                   {[]entry{{link, "a/b"}}, true},
+		"a hard link over its directory":              {[]entry{{hard, "./a/b"}}, true},
+		"a device over its directory":                 {[]entry{{tar.TypeChar, "/a/b"}}, true},
+		"a named pipe over its directory":             {[]entry{{tar.TypeFifo, "a"}}, true},
+		"a directory over the file":                   {[]entry{{dir, name + "/"}}, true},
+		"a file in a directory over the file":         {[]entry{{file, name + "/more"}}, true},
+		"a directory below a directory over the file": {[]entry{{dir, name + "/more/"}}, true},
+		"a directory over its directory":              {[]entry{{dir, "a/"}, {dir, "a/b/"}}, false},
+		"a file beside the directory":                 {[]entry{{file, "a/b/version"}, {file, "a/b/version.json.old"}}, false},
+		"a file whose name begins like its path":      {[]entry{{file, "a/b/version.jso"}, {file, "a/bb"}, {file, "b"}}, false},
+		"nothing":                                     {nil, false},
 	} {
 		t.Run(what, func(t *testing.T) {
 			upper := layerOf(t, test.upper...)
 			for where, layers := range map[string][][]byte{
-				"in the next layer":        {lower, upper},
-				"with a layer in between":  {lower, layouttest.TarOf(t, "other", "x"), upper},
-				"with a layer above":       {lower, upper, layouttest.TarOf(t, "other", "x")},
-				"the directory comes back": {lower, upper, layerOf(t, entry{dir, "a/"}, entry{dir, "a/b/"})},
+				"in the next layer":            {lower, upper},
+				"with a layer in between":      {lower, layouttest.TarOf(t, "other", "x"), upper},
+				"with a layer above":           {lower, upper, layouttest.TarOf(t, "other", "x")},
+				"the directory is added again": {lower, upper, layerOf(t, entry{dir, "a/"}, entry{dir, "a/b/"})},
 			} {
 				i := imageOf(layers...)
 				files, err := imagefile.Read(t.Context(), i.layers, i.open, name)
@@ -176,14 +176,14 @@ func TestReplacedPathsAreHidden(t *testing.T) {
 					t.Errorf("%s: found %v, %v", where, found, err)
 				}
 			}
-			// What comes back is what counts.
+			// A file that is added again counts.
 			i := imageOf(lower, upper, layouttest.TarOf(t, name, "back"))
 			if files, err := imagefile.Read(t.Context(), i.layers, i.open, name); err != nil || string(files[name]) != "back" {
 				t.Errorf("%q, %v", files, err)
 			}
 		})
 	}
-	// Whatever is not a file cannot be read, and is not taken for a missing file.
+	// An entry that is not a file is an error, not a missing file.
 	for _, typeflag := range []byte{link, hard, tar.TypeFifo} {
 		i := imageOf(lower, layerOf(t, entry{typeflag, name}))
 		if files, err := imagefile.Read(t.Context(), i.layers, i.open, name); err == nil {
@@ -192,8 +192,9 @@ func TestReplacedPathsAreHidden(t *testing.T) {
 	}
 }
 
-// Read opens neither layers below the one that completes the search, nor layers of an artifact.
-func TestOnlyNeededLayersAreOpened(t *testing.T) {
+// Read opens neither layers below the one in which it finds the last file, nor layers of an
+// artifact.
+func TestReadOpensNeededLayers(t *testing.T) {
 	i := imageOf(layouttest.TarOf(t, "a", "low"), layouttest.TarOf(t, "b", "2"), layouttest.TarOf(t, "a", "1"), []byte("an artifact"))
 	i.layers[3].MediaType = "application/vnd.example.signature"
 	files, err := imagefile.Read(t.Context(), i.layers, i.open, "a", "b")
@@ -220,9 +221,8 @@ func (l lying) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// An error of the reader counts, whether or not its content looks like an archive: the
-// content is wrong.
-func TestErrorsOfTheReader(t *testing.T) {
+// An error of the reader takes precedence over errors of the format: the content is wrong.
+func TestReaderFails(t *testing.T) {
 	mismatch := errors.New("checksum mismatch")
 	for _, data := range [][]byte{layouttest.TarOf(t, "a", "1"), layouttest.TarOf(t, "other", "1"), []byte("no archive at all"), layouttest.TarOf(t, "a", strings.Repeat("x", 5000))[:1500]} {
 		layers := imageOf(data).layers
@@ -236,8 +236,8 @@ func TestErrorsOfTheReader(t *testing.T) {
 	}
 }
 
-// Reading ends with the context.
-func TestReadingEndsWithTheContext(t *testing.T) {
+// The end of the context ends the reading.
+func TestReadCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	i := imageOf(layouttest.TarOf(t, "a", "1"))

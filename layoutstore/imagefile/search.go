@@ -14,7 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// search looks for files in layers, from the top down.
+// search searches layers for files, from the top down.
 type search struct {
 	missing map[string]bool // names of files that are neither found nor removed so far
 	found   map[string][]byte
@@ -90,8 +90,8 @@ func (s *search) searchEntry(r io.Reader, h *tar.Header, removed map[string]bool
 	return nil
 }
 
-// noteRemoved notes what a whiteout removes, if it affects a missing file. It ignores
-// other whiteouts: a layer may have any number of them.
+// noteRemoved records that a whiteout removes the path hidden, if that affects a missing file. It
+// ignores other whiteouts: a layer may have any number of them.
 func (s *search) noteRemoved(hidden string, removed map[string]bool) {
 	for name := range s.missing {
 		if slices.Contains(removers(name), hidden) {
@@ -100,14 +100,13 @@ func (s *search) noteRemoved(hidden string, removed map[string]bool) {
 	}
 }
 
-// noteReplaced notes what an entry removes from the layers below, if it affects a missing
-// file: only a directory is merged with a directory. Anything else replaces what has its
-// name there, with everything in it, and a directory replaces a file (OCI image layer
-// specification, "Changeset over existing files"). An entry implies the directories that
-// contain it.
+// noteReplaced records what an entry replaces in the layers below, if that affects a missing file.
+// A directory is merged with a directory. Otherwise an entry replaces the path of its name there,
+// and everything below it (OCI image layer specification, "Changeset over existing files"). An
+// entry implies the directories that contain it.
 func (s *search) noteReplaced(name string, typeflag byte, removed map[string]bool) {
 	if typeflag == tar.TypeXGlobalHeader {
-		return // no file
+		return // not a file
 	}
 	for missing := range s.missing {
 		switch {
@@ -119,8 +118,8 @@ func (s *search) noteReplaced(name string, typeflag byte, removed map[string]boo
 	}
 }
 
-// removers returns the paths whose removal removes a file: its own, a directory that
-// contains it, or, with a slash, the content of such a directory.
+// removers returns the paths whose removal removes a file: its own, those of the directories that
+// contain it, and, with a slash at the end, those of their content.
 func removers(name string) (all []string) {
 	for p := name; p != "." && p != "/"; p = path.Dir(p) {
 		all = append(all, p, path.Dir(p)+"/")
@@ -128,7 +127,7 @@ func removers(name string) (all []string) {
 	return all
 }
 
-// bounded is a reader that fails behind its limit.
+// bounded is a reader that fails once it has read limit bytes.
 type bounded struct {
 	r           io.Reader
 	left, limit int64
@@ -144,7 +143,8 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// decompress decompresses as the first bytes say.
+// decompress returns a reader of the decompressed bytes, and a function that closes it. The first
+// bytes determine the compression.
 func decompress(b *bufio.Reader) (io.Reader, func(), error) {
 	magic, err := b.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {

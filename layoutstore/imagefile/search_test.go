@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Only what removes or replaces wanted files is remembered: a layer can have any number of
-// entries in few bytes.
-func TestWhiteoutsOfOtherFilesAreForgotten(t *testing.T) {
+// A search remembers only the paths that remove or replace requested files: a small layer can
+// have any number of entries.
+func TestIgnoreOtherWhiteouts(t *testing.T) {
 	s := newSearch("a/b/version.json", "other")
 	removed := map[string]bool{}
 	for i := range 10_000 {
@@ -26,17 +26,17 @@ func TestWhiteoutsOfOtherFilesAreForgotten(t *testing.T) {
 		layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("a/%d", i), Typeflag: tar.TypeReg}, removed))
 		layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("a/b/%d/", i), Typeflag: tar.TypeDir}, removed))
 	}
-	layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: "a", Typeflag: tar.TypeXGlobalHeader}, removed)) // no file
+	layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: "a", Typeflag: tar.TypeXGlobalHeader}, removed)) // not a file
 	for _, name := range []string{"a/.wh.b", "a/b/.wh..wh..opq", ".wh..wh..opq", "a/b/.wh.version.json"} {
 		layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: name}, removed))
 	}
 	if got := slices.Sorted(maps.Keys(removed)); !slices.Equal(got, []string{"./", "a/b", "a/b/", "a/b/version.json"}) {
-		t.Errorf("%d are remembered: %.200q", len(got), got)
+		t.Errorf("%d paths are remembered: %.200q", len(got), got)
 	}
 }
 
 // A layer that unpacks to more than the limit is not read to its end.
-func TestLayersThatUnpackToTooMuch(t *testing.T) {
+func TestUnpackLimit(t *testing.T) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, name := range []string{"large", "version.json"} {
@@ -55,8 +55,8 @@ func TestLayersThatUnpackToTooMuch(t *testing.T) {
 	}
 }
 
-// A file found in a layer is the first regular one of its name that archive/tar finds
-// there, and it is found only once.
+// FuzzLayer: a file that is found has the content of the first regular entry of its name that
+// archive/tar reads.
 func FuzzLayer(f *testing.F) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -84,7 +84,7 @@ func FuzzLayer(f *testing.F) {
 		for r := tar.NewReader(bytes.NewReader(data)); ; {
 			h, err := r.Next()
 			if errors.Is(err, io.EOF) {
-				t.Fatal("archive/tar does not find it")
+				t.Fatal("archive/tar does not find the file")
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -6,9 +6,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// The first and the last byte of each range of the grammar are valid, their neighbors
-// are not.
-func TestBytesOfNames(t *testing.T) {
+// The first and the last byte of each range in the grammar are valid, and their neighbors are
+// not.
+func TestNameBytes(t *testing.T) {
 	for s, want := range map[string]struct{ repository, tag bool }{
 		"a": {true, true}, "z": {true, true}, "0": {true, true}, "9": {true, true},
 		"A": {false, true}, "Z": {false, true}, "v_": {false, true},
@@ -20,11 +20,11 @@ func TestBytesOfNames(t *testing.T) {
 	}
 }
 
-// The digest of an unknown algorithm is not a digest, nor is a tag that ends in a dash.
-func TestTagsWithoutDigits(t *testing.T) {
+// A tag that begins with an unknown algorithm, or ends with a dash, is not a digest tag.
+func TestIsNotDigestTag(t *testing.T) {
 	for _, tag := range []string{"v1-", "md5-", "release-.sig", "-"} {
 		if names.IsDigestTag(tag) {
-			t.Errorf("%q is reported as the tag of a digest", tag)
+			t.Errorf("%q is reported as a digest tag", tag)
 		}
 	}
 }

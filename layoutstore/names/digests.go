@@ -44,8 +44,8 @@ func ParseBlobPath(name string) (layout string, d digest.Digest, ok bool) {
 	return layout[1:], d, true
 }
 
-// isPlain reports whether a digest is a valid sha256 digest. Nearly all are, and an
-// archive may have millions: this is cheaper than the regular expression of go-digest.
+// isPlain reports whether a digest is a valid sha256 digest. Nearly all digests are, and an archive
+// may have millions of them: this is cheaper than the regular expression of go-digest.
 func isPlain(algorithm, encoded string) bool {
 	if algorithm != string(digest.SHA256) || len(encoded) != hex.EncodedLen(sha256.Size) {
 		return false
@@ -53,18 +53,18 @@ func isPlain(algorithm, encoded string) bool {
 	return strings.Trim(encoded, "0123456789abcdef") == ""
 }
 
-// SHA256Sum returns the sum in a valid sha256 digest; ok is false for any other. The
-// sum takes half the bytes of the digest, in tables of them.
+// SHA256Sum returns the sum in a valid sha256 digest; ok is false for any other. In large tables,
+// sums take less than half the memory of digests.
 func SHA256Sum(d digest.Digest) (sum [sha256.Size]byte, ok bool) {
 	algorithm, encoded, _ := strings.Cut(string(d), ":")
 	if !isPlain(algorithm, encoded) {
 		return sum, false
 	}
-	_, _ = hex.Decode(sum[:], []byte(encoded)) // as many digits as it takes
+	_, _ = hex.Decode(sum[:], []byte(encoded)) // isPlain has checked the digits
 	return sum, true
 }
 
-// Limits of the parts of a tag that consists of a digest.
+// Limits of the two parts of a tag that consists of a digest, in bytes.
 const (
 	maxTagAlgorithm = 32
 	maxTagEncoded   = 64
@@ -72,16 +72,15 @@ const (
 
 // ReferrersTag returns the tag that lists the referrers of d in a registry without the
 // referrers API: ALGORITHM-HEX, each part truncated (OCI distribution specification 1.1,
-// "Referrers Tag Schema"; regclient's types/referrer truncates to the same lengths). Of a
-// sha512 digest it has only half of the hex digits. The caller has validated the digest.
+// "Referrers Tag Schema"; regclient's types/referrer truncates to the same lengths). So only half of
+// the hex digits of a sha512 digest remain. The caller has validated the digest.
 func ReferrersTag(d digest.Digest) string {
 	algorithm, encoded, _ := strings.Cut(string(d), ":")
 	return algorithm[:min(maxTagAlgorithm, len(algorithm))] + "-" + encoded[:min(maxTagEncoded, len(encoded))]
 }
 
-// IsDigestTag reports whether a tag consists of a digest: the tag of a referrers list,
-// or one with a suffix such as .sig, .att or .sbom that cosign attaches to an image.
-// Hex digits that [ReferrersTag] truncates count as well.
+// IsDigestTag reports whether a tag consists of a digest, possibly truncated by [ReferrersTag]: the
+// tag of a referrers list, or, with a suffix such as .sig, .att or .sbom, a tag that cosign creates.
 func IsDigestTag(tag string) bool {
 	algorithm, rest, ok := strings.Cut(tag, "-")
 	encoded, _, _ := strings.Cut(rest, ".")

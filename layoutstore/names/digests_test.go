@@ -41,7 +41,7 @@ func TestBlobPath(t *testing.T) {
 	}
 }
 
-// FuzzParseBlobPath: the digest found in a path is valid, and makes that path again.
+// FuzzParseBlobPath: a digest parsed from a path is valid, and gives the same path again.
 func FuzzParseBlobPath(f *testing.F) {
 	for _, s := range []string{"blobs/sha256/" + hex64, "a/b/blobs/sha512/" + hex128, "blobs/sha256", "/blobs/sha256/" + hex64, "/b/blobs/sha256/" + hex64, "blobs/sha256:/" + hex64} {
 		f.Add(s)
@@ -78,8 +78,8 @@ func TestSHA256Sum(t *testing.T) {
 	}
 }
 
-// A tag of a sha512 digest would be 135 bytes long, more than registries accept: the
-// specification truncates it, and so does regclient (FallbackTag and its tests).
+// With all its digits, the tag of a sha512 digest would have 135 bytes, more than registries
+// accept: the specification truncates it, and so does regclient (FallbackTag and its tests).
 func TestReferrersTag(t *testing.T) {
 	for d, want := range map[digest.Digest]string{
 		"sha256:" + hex64:  "sha256-" + hex64,

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// MatchGlob reports whether a glob matches the path of a repository: within a segment "*", "?"
-// and "[a-z]" have the meaning of [path.Match], and "**" matches any number of segments,
-// including none. A malformed glob matches nothing.
+// MatchGlob reports whether a glob matches the path of a repository. "*", "?" and "[a-z]" match
+// within a segment, as in [path.Match], and "**" matches any number of segments, even none. A
+// malformed glob matches nothing.
 func MatchGlob(glob, repository string) bool {
 	return matchSegments(strings.Split(glob, "/"), strings.Split(repository, "/"))
 }

@@ -1,10 +1,10 @@
-// Package names defines what a valid repository name, tag, reference and digest path is.
+// Package names defines what a valid repository name, tag, reference, digest path and chunk name is.
 //
 // Every package uses it, so a name that one accepts is valid for all: [CheckRepository] and
 // [CheckTag] return why a name is invalid, [IsRepository] and [IsTag] only whether it is
-// valid. [ParseReference] splits a reference. [BlobPath] and [ParseBlobPath] convert
-// between a digest and its file in an image layout, [ReferrersTag] and [IsDigestTag]
-// between a digest and the tags that name it.
+// valid. [ParseReference] splits a reference, and [ParseChunk] the file name of a chunk.
+// [BlobPath] and [ParseBlobPath] convert between a digest and its file in an image layout.
+// [ReferrersTag] and [IsDigestTag] are for tags that consist of a digest.
 //
 // The grammars are those of the OCI distribution specification 1.1 ("Pulling manifests").
 // Digests are checked by go-digest. Names are checked byte by byte, because every request
@@ -20,8 +20,8 @@ import (
 
 // Limits of names, in bytes.
 const (
-	// MaxRepository is the longest repository name, root included. The specification
-	// advises clients not to expect a longer one together with the host.
+	// MaxRepository is the longest repository name, root included. The specification warns
+	// that clients may not accept longer names, even including the host.
 	MaxRepository = 255
 	// MaxTag is the longest tag of the grammar.
 	MaxTag = 128

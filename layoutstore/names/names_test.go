@@ -29,8 +29,8 @@ func FuzzNames(f *testing.F) {
 		if got, want := names.IsTag(s), tagGrammar.MatchString(s); got != want {
 			t.Errorf("IsTag(%q) = %v", s, got)
 		}
-		// The registry builds its links with this package, and clients use it. With a
-		// host in front, it takes no part of the path for one.
+		// The registry builds its links with distribution/reference, and clients parse names with
+		// it. Behind a host, the whole name must be the path.
 		named, err := reference.WithName("x.y/" + s)
 		legal := err == nil && reference.Path(named) == s
 		if names.IsRepository(s) != (legal && len(s) <= 255) {
@@ -51,8 +51,8 @@ func someName(t *testing.T) reference.Named {
 	return named
 }
 
-// An invalid name has a reason that names the invalid part.
-func TestReasons(t *testing.T) {
+// The error for an invalid name contains the invalid part.
+func TestCheckErrors(t *testing.T) {
 	long := strings.Repeat("a", 256)
 	for s, want := range map[string]struct {
 		err  error

@@ -10,8 +10,8 @@ type Reference struct {
 	Digest string
 }
 
-// ParseReference splits HOST/PATH:TAG@DIGEST, in which everything but the path is
-// optional. It accepts everything: validate the parts that you use.
+// ParseReference splits HOST/PATH:TAG@DIGEST, where everything but the path is optional. It accepts
+// any text: validate the parts that you use.
 func ParseReference(s string) Reference {
 	var r Reference
 	s, r.Digest, _ = strings.Cut(s, "@")
@@ -24,8 +24,8 @@ func ParseReference(s string) Reference {
 	return r
 }
 
-// CutHost splits HOST/REST. The host is empty if s has one segment, or the first is not
-// a host.
+// CutHost splits HOST/REST. The host is empty if s has only one segment, or the first segment is
+// not a host.
 func CutHost(s string) (host, rest string) {
 	if first, rest, ok := strings.Cut(s, "/"); ok && IsHost(first) {
 		return first, rest
@@ -33,8 +33,8 @@ func CutHost(s string) (host, rest string) {
 	return "", s
 }
 
-// IsHost reports whether the first segment of a reference is a host and not a part of
-// the path: it contains a dot or a colon, or is localhost.
+// IsHost reports whether the first segment of a reference is a host, not part of the path: it
+// contains a dot or a colon, or is localhost.
 func IsHost(segment string) bool {
 	return segment == "localhost" || strings.ContainsAny(segment, ".:")
 }

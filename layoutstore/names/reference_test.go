@@ -28,7 +28,7 @@ func TestParseReference(t *testing.T) {
 	}
 }
 
-// FuzzParseReference: a reference that consists of valid parts is split into them.
+// FuzzParseReference: a reference that consists of valid parts is split into these parts.
 func FuzzParseReference(f *testing.F) {
 	f.Add("registry.deckhouse.io", "deckhouse/ee/install", "v1.69.3", "sha256:abc")
 	f.Add("localhost:5000", "a", "", "")

@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// local returns the types of file systems whose open asks neither another machine nor a
-// process: what the system knows about a path and a file is enough. (Linux, fs/open.c
-// and the open of each; include/uapi/linux/magic.h.)
-func local(kind int64) bool {
+// isLocalType reports whether opening a file on a file system of this type involves neither another
+// machine nor another process. (Linux, fs/open.c and the open of each file system;
+// include/uapi/linux/magic.h.)
+func isLocalType(kind int64) bool {
 	switch kind {
 	case unix.TMPFS_MAGIC, unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC:
 		return true
@@ -25,12 +25,12 @@ func local(kind int64) bool {
 func IsLocal(dir *os.File) bool {
 	var about unix.Statfs_t
 	err := control(dir, func(fd int) error { return unix.Fstatfs(fd, &about) })
-	return err == nil && local(int64(about.Type))
+	return err == nil && isLocalType(int64(about.Type))
 }
 
-// OpenCached opens the regular file name in dir, a directory that [IsLocal]. It follows
-// no links and stays on the file system. It never reads from a disk. Errors:
-// ErrWouldWait if that is needed; those of [Open].
+// OpenCached opens the regular file name in dir, for which [IsLocal] is true. It follows no links,
+// stays on the file system, and never reads from a disk. Errors: ErrWouldWait if that is needed;
+// those of [Open].
 func OpenCached(dir *os.File, name string) (*os.File, fs.FileInfo, error) {
 	if !filepath.IsLocal(name) {
 		return nil, nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
@@ -43,8 +43,8 @@ func OpenCached(dir *os.File, name string) (*os.File, fs.FileInfo, error) {
 	return asRegular(f, err)
 }
 
-// OpenCachedNoFollow is OpenCached for a path that does not end in a link. The caller
-// knows that the path leads to a local file system.
+// OpenCachedNoFollow is OpenCached for a path, which must not end in a link. The caller has checked
+// that the path leads to a local file system.
 func OpenCachedNoFollow(path string) (*os.File, fs.FileInfo, error) {
 	return asRegular(openCached(unix.AT_FDCWD, path, 0))
 }
@@ -58,8 +58,7 @@ func openCached(dir int, name string, resolve uint64) (*os.File, error) {
 	fd, err := unix.Openat2(dir, name, &how)
 	switch {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EINVAL), errors.Is(err, unix.EPERM):
-		// Kernels before 5.12 do not support it, and a sandbox may refuse flags that it does not
-		// know.
+		// Kernels before 5.12 do not support RESOLVE_CACHED, and a sandbox may refuse unknown flags.
 		return nil, ErrWouldWait
 	case err != nil:
 		return nil, &fs.PathError{Op: "openat2", Path: name, Err: err}
@@ -67,7 +66,7 @@ func openCached(dir int, name string, resolve uint64) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// control calls do with the descriptor of a file that stays open meanwhile.
+// control calls do with the descriptor of f, which stays open meanwhile.
 func control(f *os.File, do func(fd int) error) error {
 	conn, err := f.SyscallConn()
 	if err != nil {

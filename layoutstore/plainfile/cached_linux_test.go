@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// A file that the system has just read opens at once, if it is a regular file with
-// exactly that name. The test ends only because nothing waits.
+// A file that the system has just read opens at once, if it is a regular file with exactly that
+// name. If an open waited, the test would never end.
 func TestOpenCached(t *testing.T) {
 	base := t.TempDir()
 	dir := filepath.Join(base, "dir")
@@ -40,7 +40,7 @@ func TestOpenCached(t *testing.T) {
 	} {
 		f, info, err := cached("regular")
 		if errors.Is(err, plainfile.ErrWouldWait) {
-			t.Skip("this kernel, or what confines the test, does not open what is in memory alone")
+			t.Skip("this kernel, or a sandbox, does not support opening files only from memory")
 		}
 		if err != nil {
 			t.Fatalf("%s: %v", way, err)
@@ -64,7 +64,7 @@ func TestOpenCached(t *testing.T) {
 	}
 }
 
-// What the system has in memory of other file systems does not show how long an open takes.
+// On other file systems, an open may take long even if the system has the file in memory.
 func TestIsLocal(t *testing.T) {
 	proc, err := os.Open("/proc/self")
 	if err != nil {
@@ -72,6 +72,6 @@ func TestIsLocal(t *testing.T) {
 	}
 	defer proc.Close()
 	if plainfile.IsLocal(proc) {
-		t.Error("procfs is no disk of this machine")
+		t.Error("procfs counts as local")
 	}
 }

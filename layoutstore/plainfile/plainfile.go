@@ -1,12 +1,12 @@
 // Package plainfile opens regular files, and nothing else.
 //
-// Anyone who can write into a source can put a named pipe, a device or a socket in place of
-// a file, even between the moment it is found and the moment it is opened. Opening a named
-// pipe waits for a writer, possibly forever, and no context ends that wait. So these
-// functions open without waiting, and check the type of the open file.
+// Anyone who can write into a source can replace a file by a named pipe, a device or a socket, even
+// between the moment it is found and the moment it is opened. Opening a named pipe waits for a
+// writer, possibly forever, and no context ends that wait. So these functions open without
+// waiting, and check the type of the open file.
 //
 // Start with [Open], [OpenIn] and [OpenRoot]; [OpenCached] is for callers that cannot wait
-// for a disk. Files that the program created in its own directory need none of this.
+// for a disk. Files that the program created in its own directory do not need this package.
 package plainfile
 
 import (
@@ -38,8 +38,8 @@ func Open(name string) (*os.File, error) {
 	return regular(os.OpenFile(name, os.O_RDONLY|nonblock, 0))
 }
 
-// OpenNoFollow is Open for a name that is not a link. Errors: errors.ErrUnsupported if
-// the system does not support that.
+// OpenNoFollow is Open, but fails if name is a link. Errors: also errors.ErrUnsupported if the
+// system cannot check that.
 func OpenNoFollow(name string) (*os.File, error) {
 	if nofollow == 0 {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.ErrUnsupported}

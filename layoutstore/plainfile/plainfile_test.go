@@ -16,8 +16,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Every way to open something that is not a file: the test ends only because none waits.
-func TestOpensRegularFilesAlone(t *testing.T) {
+// Each function opens everything that is not a regular file. If one waited, the test would never
+// end.
+func TestOpenOnlyRegularFiles(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	if err := os.WriteFile(at("regular"), []byte("content"), 0o600); err != nil {
@@ -68,7 +69,7 @@ func TestOpensRegularFilesAlone(t *testing.T) {
 			}
 		}
 		if _, err := open("none"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s of nothing: %v", way, err)
+			t.Errorf("%s of a missing file: %v", way, err)
 		}
 	}
 	for _, name := range []string{"pipe", "link", "regular"} {
@@ -87,6 +88,6 @@ func TestRead(t *testing.T) {
 		t.Errorf("%q, %v", data, err)
 	}
 	if _, err := plainfile.Read(name, 4); !errors.Is(err, plainfile.ErrTooLong) || !strings.Contains(err.Error(), name) {
-		t.Errorf("a byte too many: %v", err)
+		t.Errorf("a file one byte too long: %v", err)
 	}
 }

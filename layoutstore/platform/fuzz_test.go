@@ -17,10 +17,10 @@ func FuzzSame(f *testing.F) {
 		a := &specs.Platform{OS: os1, Architecture: arch1, Variant: variant1}
 		b := &specs.Platform{OS: os2, Architecture: arch2, Variant: variant2}
 		if platform.Same(a, b) != platform.Same(b, a) {
-			t.Errorf("%+v and %+v are the same, in one order only", a, b)
+			t.Errorf("%+v and %+v are equal in only one order", a, b)
 		}
 		if os1 != "" && arch1 != "" && !platform.Same(a, a) {
-			t.Errorf("%+v is not the same as itself", a)
+			t.Errorf("%+v does not equal itself", a)
 		}
 		platform.RunsOn(a, b)
 	})

@@ -11,9 +11,8 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Same reports whether two platforms are equal in containerd's normal form. A platform
-// without an operating system or an architecture equals none: some in bundles are like
-// that, and mean nothing.
+// Same reports whether two platforms are equal in containerd's normal form. A platform without an
+// operating system or an architecture, as in some bundles, equals none.
 func Same(a, b *specs.Platform) bool {
 	if !isNamed(a) || !isNamed(b) {
 		return false
@@ -22,9 +21,8 @@ func Same(a, b *specs.Platform) bool {
 	return x.OS == y.OS && x.Architecture == y.Architecture && x.Variant == y.Variant
 }
 
-// RunsOn reports whether containerd on a host of one platform accepts an image of
-// another: the same, or one that the host's processor also runs, such as arm/v6 on
-// arm/v7.
+// RunsOn reports whether containerd on the platform host accepts an image of the platform image:
+// the same platform, or one that the host's processor also runs, such as arm/v6 on arm/v7.
 func RunsOn(image, host *specs.Platform) bool {
 	return isNamed(image) && isNamed(host) && platforms.Only(*host).Match(*image)
 }

@@ -9,15 +9,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
 )
 
-// parse reads OS/ARCH or OS/ARCH/VARIANT, and may leave any of them empty.
+// parse parses OS/ARCH or OS/ARCH/VARIANT, each of which may be empty.
 func parse(s string) *specs.Platform {
 	part := append(strings.Split(s, "/"), "", "")
 	return &specs.Platform{OS: part[0], Architecture: part[1], Variant: part[2]}
 }
 
-// The spellings are those of github.com/containerd/platforms, normalizeOS and
-// normalizeArch in database.go. The list of equal platforms is complete, so that a
-// change of that package shows.
+// The spellings are those of github.com/containerd/platforms, normalizeOS and normalizeArch in
+// database.go. The list of equal platforms is complete, so that a change of that package makes
+// the test fail.
 func TestSame(t *testing.T) {
 	classes := [][]string{
 		{"linux/amd64", "linux/x86_64", "linux/x86-64", "Linux/AMD64", "linux/amd64/v1"},
@@ -49,7 +49,7 @@ func TestSame(t *testing.T) {
 	}
 	for _, nothing := range []*specs.Platform{nil, {}, {OS: "linux"}, {Architecture: "amd64"}} {
 		if platform.Same(nothing, nothing) || platform.Same(nothing, parse("linux/amd64")) || platform.RunsOn(nothing, parse("linux/amd64")) || platform.RunsOn(parse("linux/amd64"), nothing) {
-			t.Errorf("%v is a platform", nothing)
+			t.Errorf("%v equals a platform", nothing)
 		}
 	}
 }

@@ -5,23 +5,23 @@ import (
 	"strings"
 )
 
-// Cause is what several problems have in common: kind, file and reason.
+// Cause is a group of problems with the same kind, file, reason and chunks.
 type Cause struct {
-	First Problem  // of them
-	Count int      // of the problems
-	Names []string // REPOSITORY:TAG that they affect, the first ones
-	More  int      // further names
+	First Problem  // the first of the problems
+	Count int      // number of problems
+	Names []string // the first names, as REPOSITORY:TAG, that the problems affect
+	More  int      // number of further names
 }
 
 // maxNames is how many names a cause lists.
 const maxNames = 5
 
-// Causes groups problems by kind, file and reason, in their order.
+// Causes groups problems by kind, file, reason and chunks, in the order of their first problems.
 func Causes(problems []Problem) (all []*Cause) {
 	type key struct {
 		kind         Kind
 		path, reason string
-		chunk        string
+		chunks       string
 	}
 	known := map[key]*Cause{}
 	for _, p := range problems {
@@ -45,19 +45,7 @@ func Causes(problems []Problem) (all []*Cause) {
 	return all
 }
 
-// CopyAgain names the chunks to copy again where the reason does not, or is empty.
-func (c *Cause) CopyAgain() string {
-	if chunk := c.First.Chunk(); chunk != "" && !strings.Contains(c.First.Reason, chunk) {
-		return chunk
-	}
-	return ""
-}
-
 // String returns the cause on one line, without the names.
 func (c *Cause) String() string {
-	text := fmt.Sprintf("%s: %s: %s", c.First.Kind, c.First.Path, c.First.Reason)
-	if chunk := c.CopyAgain(); chunk != "" {
-		text += ": copy " + chunk + " again"
-	}
-	return text
+	return fmt.Sprintf("%s: %s: %s", c.First.Kind, c.First.Path, c.First.reasonWithChunk())
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Problems with one cause are one entry, which counts them and names the first tags.
+// Problems with the same cause are one entry, with their number and the first tags.
 func TestCauses(t *testing.T) {
 	lost := func(repository string, tags ...string) problem.Problem {
 		return problem.Problem{Kind: problem.Incomplete, Path: "/in/a.tar", Reason: "not there", Chunks: []string{"chunk 0003"}, Repository: repository, Tags: tags}

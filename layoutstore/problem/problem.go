@@ -2,10 +2,9 @@
 // be: an archive that is incomplete, a blob that is missing or damaged, a tag that no
 // registry can have.
 //
-// A volume, an index or a manifest creates a [Problem] with what is known there. Its
-// callers add what they know: the file, the repository, the tags. So verify, import,
-// push, pull, `/status` and the logs show the same values in the same words. An [Error]
-// refuses content because of a problem.
+// The code that reads a volume, an index or a manifest creates a [Problem]. Its callers add the
+// file, the repository or the tags. So verify, import, push, pull, `/status` and the logs show the
+// same values in the same words. An [Error] refuses content because of a problem.
 package problem
 
 import (
@@ -32,23 +31,23 @@ const (
 	Limited     Kind = "limited"      // beyond a limit of layoutproxy or of the system
 )
 
-// Missing is the reason of a missing blob or manifest if no other cause is known.
+// Missing is the reason of a missing blob or manifest if the cause is unknown.
 const Missing = "missing"
 
-// Problem is something that cannot be served as it should be: what, where and why.
+// Problem says what cannot be served as it should be, where it is, and why.
 // Unknown fields are empty.
 type Problem struct {
 	Kind Kind `json:"kind"`
-	// Path is a file or directory. If it is an archive, Entry is an entry of it. For
-	// missing content, they are where it should be.
+	// Path is a file or directory. If it is an archive, Entry is an entry of it. Missing
+	// content should be there.
 	Path  string `json:"path"`
 	Entry string `json:"entry"`
 	// Chunks are the chunks of the archive with the content, as "chunk 0003". If
 	// Suspects is set, one of them is missing or damaged, the first one most likely.
 	Chunks   []string `json:"chunks"`
 	Suspects bool     `json:"-"`
-	// Repository is its name as served below the first root, or for content of a
-	// registry, its name there.
+	// Repository is the name of the repository below the first root, or in the registry that
+	// has the content.
 	Repository string `json:"repository"`
 	// Tags are the known tags that lead to the content, sorted. Problems share the
 	// list: do not change it. MoreTags is the number of tags that a report leaves out.
@@ -56,7 +55,7 @@ type Problem struct {
 	MoreTags  int           `json:"moreTags,omitempty"`
 	Digest    digest.Digest `json:"digest"`
 	MediaType string        `json:"mediaType"`
-	// Reason says what is wrong and, if that is known, what to do.
+	// Reason says what is wrong and, if possible, what to do.
 	Reason string `json:"reason"`
 	// Err is the error behind the reason, for errors.Is and errors.As.
 	Err error `json:"-"`
@@ -70,16 +69,16 @@ type Problem struct {
 	// Harmless is set if nothing is missing: the problem is reported, and changes no
 	// exit status.
 	Harmless bool `json:"-"`
-	// Transient is set if content could not be read, which says nothing about it.
+	// Transient is set if content could not be read for a reason that says nothing about it.
 	Transient bool `json:"-"`
 }
 
-// IsFailure reports whether content is missing, wrong or not served because of the
-// problem, so that a command exits with 3. A conflict, in which the later content is
-// served, is not a failure, nor is a harmless problem.
+// IsFailure reports whether content is missing, wrong or not served because of the problem, so
+// that a command exits with 3. Neither a conflict, whose later content is served, nor a harmless
+// problem is a failure.
 func (p Problem) IsFailure() bool { return p.Kind != Conflict && !p.Harmless }
 
-// Cause returns the error behind the problem, or else one with its reason.
+// Cause returns the error behind the problem, or else an error with its reason.
 func (p Problem) Cause() error {
 	if p.Err != nil {
 		return p.Err
@@ -90,8 +89,8 @@ func (p Problem) Cause() error {
 // maxNamed limits how many chunks and tags a text names one by one.
 const maxNamed = 8
 
-// Chunk returns the chunks to copy again as one text, such as "chunk 0003 and chunk
-// 0004"; of suspects only the most likely one.
+// Chunk returns the chunks to copy again as one text, such as "chunk 0003 and chunk 0004". Of
+// suspects it returns only the most likely one.
 func (p Problem) Chunk() string {
 	switch n := len(p.Chunks); {
 	case n == 0:
@@ -157,8 +156,8 @@ func (p Problem) String() string {
 	return strings.Join(parts, ": ")
 }
 
-// Summary names the archive, not where it is, with the reason and the chunks to copy again.
-// Clients of a server read it.
+// Summary returns the name of the archive, the reason and the chunks to copy again. It contains no
+// path, because clients of a server read it.
 func (p Problem) Summary() string {
 	text := filepath.Base(p.Path) + ": " + p.Reason
 	if len(p.Chunks) == 0 || strings.Contains(p.Reason, "again") {
@@ -171,8 +170,7 @@ func (p Problem) Summary() string {
 	return text + ": copy " + again + " again"
 }
 
-// MarshalJSON writes the problem with "chunk" and "tag", which name the chunk to copy
-// again and the first tag, beside the lists.
+// MarshalJSON adds "chunk" and "tag" to the fields: the chunk to copy again, and the first tag.
 func (p Problem) MarshalJSON() ([]byte, error) {
 	type fields Problem                                                               // without this method
 	p.Chunks, p.Tags = append([]string{}, p.Chunks...), append([]string{}, p.Tags...) // no null
@@ -183,34 +181,38 @@ func (p Problem) MarshalJSON() ([]byte, error) {
 	}{fields(p), p.Chunk(), p.Tag()})
 }
 
-// Equal reports whether two problems say the same.
+// Equal reports whether two problems are equal, except for Err.
 func (p Problem) Equal(q Problem) bool {
 	return p.Kind == q.Kind && p.Layout == q.Layout && p.MoreTags == q.MoreTags && p.MediaType == q.MediaType &&
 		p.Suspects == q.Suspects && p.TagsUnknown == q.TagsUnknown && p.Harmless == q.Harmless && p.Transient == q.Transient &&
 		slices.Equal(p.Chunks, q.Chunks) && Compare(p, q) == 0
 }
 
-// Compare orders problems by place, then by what they are about.
+// Compare orders problems by path and entry, then by repository, tags, digest and reason.
 func Compare(p, q Problem) int {
 	return cmp.Or(cmp.Compare(p.Path, q.Path), cmp.Compare(p.Entry, q.Entry), cmp.Compare(p.Repository, q.Repository),
 		slices.Compare(p.Tags, q.Tags), cmp.Compare(p.Digest, q.Digest), cmp.Compare(p.Reason, q.Reason))
 }
 
-// Error refuses content because of a problem. It wraps the problem's Err, which is the error
-// of the lookup.
+// reasonWithChunk returns the reason, and which chunk to copy again unless the reason names it.
+func (p Problem) reasonWithChunk() string {
+	if chunk := p.Chunk(); chunk != "" && !strings.Contains(p.Reason, chunk) {
+		return p.Reason + ": copy " + chunk + " again"
+	}
+	return p.Reason
+}
+
+// Error refuses content because of a problem. It wraps the problem's Err, which is the error of
+// the lookup.
 type Error struct{ Problem Problem }
 
-// Error names the archive and not where it is: clients of a server read it.
+// Error names the archive but not its directory, because clients of a server read it.
 func (e *Error) Error() string {
 	p := e.Problem
 	if p.Entry == "" {
 		return fmt.Sprintf("%v: %s: %s", p.Err, p.Digest, p.Reason)
 	}
-	reason := p.Reason
-	if chunk := p.Chunk(); chunk != "" && !strings.Contains(reason, chunk) {
-		reason += ": copy " + chunk + " again"
-	}
-	return fmt.Sprintf("%v: %s: %s: %s", p.Err, p.Digest, filepath.Base(p.Path), reason)
+	return fmt.Sprintf("%v: %s: %s: %s", p.Err, p.Digest, filepath.Base(p.Path), p.reasonWithChunk())
 }
 
 func (e *Error) Unwrap() error { return e.Problem.Err }

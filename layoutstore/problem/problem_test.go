@@ -13,8 +13,8 @@ import (
 
 const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-// The line has everything that is known, and nothing else; a chunk that the reason
-// names is not named twice.
+// The line contains all known fields and nothing else. It does not repeat a chunk that the reason
+// names.
 func TestString(t *testing.T) {
 	tags := []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"}
 	for want, p := range map[string]problem.Problem{
@@ -32,7 +32,7 @@ func TestString(t *testing.T) {
 	}
 }
 
-// All keys of /status and of verify's report exist, the lists as lists.
+// The JSON of /status and of verify's report has all keys, and its lists are never null.
 func TestJSON(t *testing.T) {
 	p := problem.Problem{Kind: problem.Damaged, Path: "a.tar", Entry: "blobs", Repository: "app", Tags: []string{"v1", "v2"}, Digest: digest,
 		Chunks: []string{"chunk 0001", "chunk 0002"}, MediaType: "type", Reason: "why", Err: fs.ErrNotExist, Layout: "app", Harmless: true}
@@ -61,13 +61,13 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// A problem equals a copy of itself, even with another error, and no problem with less
+// A problem equals a copy of itself, even with another error, but no problem with less
 // information.
 func TestEqual(t *testing.T) {
 	p := problem.Problem{Kind: problem.Damaged, Path: "a", Tags: []string{"v1"}, Chunks: []string{"chunk 0001"}, Reason: "why"}
 	same := p
 	if same.Err = fs.ErrNotExist; !p.Equal(same) {
-		t.Error("the error counts")
+		t.Error("problems with different errors are not equal")
 	}
 	for name, change := range map[string]func(*problem.Problem){
 		"kind": func(p *problem.Problem) { p.Kind = problem.Limited }, "path": func(p *problem.Problem) { p.Path = "b" },
@@ -80,12 +80,12 @@ func TestEqual(t *testing.T) {
 		"passing": func(p *problem.Problem) { p.Transient = true },
 	} {
 		if other := p; !func() bool { change(&other); return !p.Equal(other) }() {
-			t.Errorf("%s does not count", name)
+			t.Errorf("a problem without %s is equal", name)
 		}
 	}
 }
 
-// The error that a client reads names the archive and not where it is, and what to do.
+// The error for clients names the archive but not its directory, and says what to do.
 func TestError(t *testing.T) {
 	unknown := errors.New("blob unknown")
 	err := &problem.Error{Problem: problem.Problem{Kind: problem.Damaged, Path: "/srv/a.tar", Entry: "app/blobs", Chunks: []string{"chunk 0001"}, Digest: digest, Reason: "other bytes", Err: unknown}}

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// Text of a bundle or a server is shown on one line in a terminal, a log and a page, and cannot
+// Text from a bundle or a server is one line on a terminal, in a log and on a page, and cannot
 // imitate other text.
 func TestForeignText(t *testing.T) {
 	t.Parallel()

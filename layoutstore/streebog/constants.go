@@ -41,8 +41,8 @@ var matrix = [64]uint64{
 	0x07e095624504536c, 0x8d70c431ac02a736, 0xc83862965601dd1b, 0x641c314b2b8ee083,
 }
 
-// constants are those of the rounds (section 6.5), with the words turned round: here
-// the least significant comes first.
+// constants are the constants of the rounds (section 6.5), with their words in reverse order: the
+// least significant word first.
 var constants = [12]block{
 	{
 		0xdd806559f2a64507, 0x05767436cc744d23, 0xa2422a08a460d315, 0x4b7ce09192676901,

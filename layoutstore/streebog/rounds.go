@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// table has the transformations S, P and L (sections 6.2 to 6.4) in one: what a byte
+// table combines the transformations S, P and L (sections 6.2 to 6.4): it has what a byte
 // contributes to a word, by its place in the word after the transposition.
 type table [8][256]uint64
 
-// tables creates the table when it is first needed: 16 KiB that most runs do not need.
+// tables creates the table when it is first needed: most runs do not need its 16 KiB.
 var tables = sync.OnceValue(makeTable)
 
 func makeTable() *table {
@@ -26,7 +26,7 @@ func makeTable() *table {
 	return &t
 }
 
-// lpsx returns the transformation LPSX: of a and b, added bit by bit (section 7).
+// lpsx returns the transformation LPS of a XOR b (section 7).
 func (t *table) lpsx(a, b *block) (out block) {
 	r0, r1, r2, r3 := a[0]^b[0], a[1]^b[1], a[2]^b[2], a[3]^b[3]
 	r4, r5, r6, r7 := a[4]^b[4], a[5]^b[5], a[6]^b[6], a[7]^b[7]
@@ -39,8 +39,8 @@ func (t *table) lpsx(a, b *block) (out block) {
 	return out
 }
 
-// compress is the compression function g with N = n (section 8): h becomes the
-// next h.
+// compress applies the compression function g with N = n to the message block m (section 8), and
+// stores the next h in h.
 func (t *table) compress(h, n, m *block) {
 	key := t.lpsx(h, n)
 	x := *m
@@ -53,7 +53,7 @@ func (t *table) compress(h, n, m *block) {
 	}
 }
 
-// add adds other as a number, modulo 2 to the 512.
+// add adds other to b, both as numbers modulo 2^512.
 func (b *block) add(other *block) {
 	var carry uint64
 	for i := range b {

@@ -1,12 +1,12 @@
-// Package streebog computes the hash function of GOST R 34.11-2012, 256 bits long,
-// which the `.gostsum` files beside the archives of a bundle hold.
+// Package streebog computes the hash function of GOST R 34.11-2012 with 256 bits, which the
+// `.gostsum` files beside the archives of a bundle contain.
 //
-// Start with [New]. The sum's bytes are in the order that gogost and OpenSSL give
-// them. RFC 6986 writes a message and its sum as one number, the last byte first: a
-// sum here is the reverse of what is printed there. A `.gostsum` file is the bytes
-// of a sum in lower-case hexadecimal ([Text]), without a newline.
+// Start with [New]. The bytes of a sum are in the same order as in gogost and OpenSSL. RFC 6986
+// prints a message and its sum as one number, the last byte first, so a sum here is the reverse
+// of the one printed there. A `.gostsum` file contains the bytes of a sum in lower-case
+// hexadecimal, without a newline.
 //
-// The standard is RFC 6986; sections are named where they are carried out.
+// The standard is RFC 6986; comments name the section that the code implements.
 package streebog
 
 import (
@@ -21,7 +21,7 @@ const (
 	BlockSize = 64
 )
 
-// block is 512 bits. Its first word is the least significant, as its first byte is.
+// block is 512 bits. Its first word is the least significant one.
 type block [8]uint64
 
 // state is a hash that is being computed (section 9).
@@ -31,7 +31,7 @@ type state struct {
 	bits  block // number of bits processed so far
 	sum   block // of the blocks, as numbers
 	tail  [BlockSize]byte
-	n     int // bytes of tail that wait for more
+	n     int // number of bytes in tail
 }
 
 // New returns an empty hash.
@@ -86,7 +86,7 @@ func (s *state) Sum(b []byte) []byte {
 	return b
 }
 
-// block takes in a block of which n bytes are the message's.
+// block processes a block, of which n bytes belong to the message.
 func (s *state) block(p []byte, n int) {
 	var m block
 	for i := range m {

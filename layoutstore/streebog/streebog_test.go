@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
 )
 
-// examples are those of RFC 6986, section 10, as they are printed there.
+// examples are those of RFC 6986, section 10, as printed there.
 var examples = []struct{ message, sum string }{
 	{
 		"323130393837363534333231303938373635343332313039383736353433323130393837363534333231303938373635343332313039383736353433323130",
@@ -32,7 +32,7 @@ func bytesOf(t *testing.T, printed string) []byte {
 	return b
 }
 
-func TestExamplesOfTheStandard(t *testing.T) {
+func TestExamplesOfStandard(t *testing.T) {
 	for _, e := range examples {
 		sum := sumOf(bytesOf(t, e.message))
 		printed := slices.Clone(sum[:])
@@ -44,7 +44,7 @@ func TestExamplesOfTheStandard(t *testing.T) {
 			t.Errorf("as a .gostsum file has it: %s, want %s", hex.EncodeToString(sum[:]), want)
 		}
 	}
-	// The first one again, in the byte order in which gogost prints it.
+	// The first example again, in the byte order of gogost.
 	const message = "012345678901234567890123456789012345678901234567890123456789012"
 	sum := sumOf([]byte(message))
 	if got, want := hex.EncodeToString(sum[:]), "9d151eefd8590b89daa6ba6cb74af9275dd051026bb149a452fd84e5e57b5500"; got != want {
@@ -52,9 +52,9 @@ func TestExamplesOfTheStandard(t *testing.T) {
 	}
 }
 
-// Sums that libgcrypt 1.10 gives: of n bytes, each 7 more than the one before it,
-// the first one 3; and of two blocks whose sum as numbers runs over.
-func TestSumsOfAnotherProgram(t *testing.T) {
+// These sums were computed with libgcrypt 1.10: of n bytes, of which the first is 3 and each
+// other is 7 more than the one before it; and of two blocks whose sum as numbers overflows.
+func TestSumsOfLibgcrypt(t *testing.T) {
 	for n, want := range map[int]string{
 		0:      "3f539a213e97c802cc229d474c6aa32a825a360b2a933a949fd925208d9ce1bb",
 		1:      "a2bbd7d298cae810287eb234dd0fbcac7ef16c1299a96d06bab6c23471230b37",
@@ -87,12 +87,12 @@ func ramp(n int) []byte {
 	return b
 }
 
-func TestSumLeavesTheHashAsItIs(t *testing.T) {
+func TestSumKeepsState(t *testing.T) {
 	h := streebog.New()
 	h.Write(ramp(100))
 	first := h.Sum([]byte("before"))
 	if !bytes.HasPrefix(first, []byte("before")) || len(first) != len("before")+h.Size() {
-		t.Fatalf("%q is not appended to what was there", first)
+		t.Fatalf("%q is not the old content and the sum", first)
 	}
 	if again := h.Sum([]byte("before")); !bytes.Equal(again, first) {
 		t.Errorf("a second sum is %x, the first was %x", again, first)
@@ -110,7 +110,7 @@ func TestSumLeavesTheHashAsItIs(t *testing.T) {
 	}
 }
 
-// A message has the same sum however it is split into writes.
+// FuzzSplitWrites: a message has the same sum however it is split into writes.
 func FuzzSplitWrites(f *testing.F) {
 	f.Add(ramp(200), uint16(63), uint16(2))
 	f.Add(ramp(64), uint16(64), uint16(0))

@@ -1,9 +1,9 @@
 // Package wait limits how long callers wait for calls that cannot be interrupted.
 //
-// Opening or reading a file on a disk or server that hangs ends when the system
-// decides, whatever the context. So [For] does it in a goroutine of its own, and the
-// caller waits no longer than its context lasts. [Flight] does the same once for all
-// callers that want the same thing, and holds no lock meanwhile.
+// If a disk or server hangs, opening or reading a file there ends when the system decides,
+// whatever the context. So [For] does it in a goroutine of its own, and the caller waits no longer
+// than its context lasts. [Flight] makes one call for all callers that need the same result, and
+// holds no lock meanwhile.
 package wait
 
 import (
@@ -50,8 +50,8 @@ func For[T any](ctx context.Context, do func() (T, error), late func(T)) (T, err
 	return none, context.Cause(ctx)
 }
 
-// Flight is a call that one goroutine at a time makes, for all callers that ask
-// meanwhile. The zero value is ready to use.
+// Flight is a call that at most one goroutine makes at a time, for all callers that need its
+// result meanwhile. The zero value is ready to use.
 type Flight[T any] struct {
 	mu   sync.Mutex
 	call *call[T] // nil while no call is running
@@ -62,15 +62,15 @@ type call[T any] struct {
 	done    chan struct{}
 	waiting int
 	cancel  context.CancelFunc
-	left    bool // all callers have left, so it was cancelled
+	left    bool // all callers have left, so the call was cancelled
 	value   T
 	err     error
 }
 
-// Do returns the result of do: called for this caller, or for an earlier one if that
-// call is still running. The context of do ends when no caller waits any more. If do
-// continues nevertheless, the next call starts only after it has returned, so at most
-// one goroutine is stuck. Errors: those of do; the cause of ctx.
+// Do returns the result of do, or of the call for an earlier caller if that is still running. The
+// context of do ends when no caller waits any more. If do continues nevertheless, the next call
+// starts only after it has returned, so at most one goroutine is stuck. Errors: those of do; the
+// cause of ctx.
 func (f *Flight[T]) Do(ctx context.Context, do func(context.Context) (T, error)) (T, error) {
 	var none T
 	for {
@@ -89,8 +89,8 @@ func (f *Flight[T]) Do(ctx context.Context, do func(context.Context) (T, error))
 	}
 }
 
-// join returns the running call, or starts one. If joined is false, that call was
-// cancelled: the caller waits for its end.
+// join returns the running call, or starts one. If joined is false, the running call was cancelled,
+// and the caller has to wait for its end.
 func (f *Flight[T]) join(ctx context.Context, do func(context.Context) (T, error)) (c *call[T], joined bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -32,7 +32,7 @@ func TestFor(t *testing.T) {
 	}
 }
 
-func TestFlightCallsOnceForAll(t *testing.T) {
+func TestFlightSharesCall(t *testing.T) {
 	var f wait.Flight[int]
 	var runs int
 	started, release := make(chan struct{}), make(chan struct{})
@@ -46,7 +46,7 @@ func TestFlightCallsOnceForAll(t *testing.T) {
 	results := make([]int, 4)
 	all.Go(func() { results[0], _ = f.Do(t.Context(), do) })
 	<-started
-	// A caller without time leaves, and the call continues for the others.
+	// A caller whose context ends leaves, and the call continues for the others.
 	if _, err := f.Do(endedContext(), do); !errors.Is(err, errEnough) {
 		t.Error(err)
 	}
@@ -62,8 +62,9 @@ func TestFlightCallsOnceForAll(t *testing.T) {
 	}
 }
 
-// A caller who comes after all others have left waits for the stuck call, then starts another.
-func TestFlightAfterAllHaveLeft(t *testing.T) {
+// A caller that comes after all others have left waits for the stuck call, and then starts
+// another.
+func TestFlightAfterCancelledCall(t *testing.T) {
 	var f wait.Flight[string]
 	started, release := make(chan struct{}), make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -73,13 +74,13 @@ func TestFlightAfterAllHaveLeft(t *testing.T) {
 	}()
 	if _, err := f.Do(ctx, func(own context.Context) (string, error) {
 		close(started)
-		<-own.Done() // all callers have left
+		<-own.Done() // all callers have left, and the call still hangs
 		<-release    // and it still hangs
 		return "old", nil
 	}); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if _, err := f.Do(endedContext(), func(context.Context) (string, error) { t.Error("a second call beside the first"); return "", nil }); !errors.Is(err, errEnough) {
+	if _, err := f.Do(endedContext(), func(context.Context) (string, error) { t.Error("a second call runs beside the first"); return "", nil }); !errors.Is(err, errEnough) {
 		t.Fatal(err)
 	}
 	close(release)

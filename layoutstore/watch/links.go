@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// maxLinks limits how many links are followed, because links may form a circle.
+// maxLinks limits how many links are followed: links may form a circle.
 const maxLinks = 40
 
-// links returns the paths at which a change may redirect the path p: p itself, and each
-// link on the way to its target, because Kubernetes swaps one far above a mounted file.
+// links returns the paths at which a change may make p lead to another file: p itself, and each
+// link on the way to its target. Kubernetes replaces a link far above a mounted file.
 func links(p string) []string {
 	found := []string{filepath.Clean(p)}
 	abs, err := filepath.Abs(p)
@@ -22,7 +22,7 @@ func links(p string) []string {
 		done, rest = filepath.Join(done, rest[0]), rest[1:]
 		target, err := os.Readlink(done)
 		if err != nil {
-			continue // no link, or nothing at all
+			continue // not a link, or missing
 		}
 		n++
 		found = append(found, done)

@@ -1,11 +1,11 @@
 // Package watch signals changes below a set of directories.
 //
-// A [Watcher] gives one signal for any number of changes that come together, and
-// one at every tick, for file systems without events (NFS) and for directories
-// that could not be watched. It does not say what changed: the receiver scans.
+// A [Watcher] gives one signal for any number of changes within a short time, and one at every
+// tick, for file systems without events (NFS) and for directories that could not be watched. It
+// does not say what changed: the receiver scans.
 //
-// Make one with [New], set what it watches with [Watcher.Watch] after each scan,
-// and run it with [Watcher.Run].
+// Make one with [New], set the watched directories and paths with [Watcher.Watch] after each
+// scan, and run it with [Watcher.Run].
 package watch
 
 import (
@@ -25,15 +25,14 @@ import (
 
 // Options of a Watcher.
 type Options struct {
-	// Tick is how often a signal is given without any event; 0 is never.
+	// Tick is the time between signals without any event; 0 means never.
 	Tick time.Duration
-	// Changed is called for each signal, and scans for changes. The watcher waits for
-	// its end before the next signal.
+	// Changed is called for each signal, and scans for changes. The next signal waits until
+	// it returns.
 	Changed func(context.Context)
 }
 
-// Changes within the time quiet of one another are one signal, but none waits longer
-// than latest.
+// Changes that are less than quiet apart are one signal, but no change waits longer than latest.
 const (
 	quiet  = 100 * time.Millisecond
 	latest = time.Second
@@ -42,22 +41,22 @@ const (
 // Watcher watches directories.
 type Watcher struct {
 	options Options
-	again   chan time.Time // of one: when the sooner of the signals is due that were asked for
+	again   chan time.Time // with room for one value: when the earliest requested signal is due
 
-	// changing is held while directories are added, which may hang with their disk. mu is never
+	// changing is held while directories are added, which may hang with their disk. mu is not
 	// held meanwhile, so that no other call waits for that disk.
 	changing sync.Mutex
 	watched  map[string]fs.FileInfo // the directories, as they were when the watch began
 
 	mu      sync.Mutex
-	fs      *fsnotify.Watcher // nil while the system has none left for us
-	all     map[string]bool   // those in which an event of any name counts
-	names   map[string]bool   // paths whose events count anyway
+	fs      *fsnotify.Watcher // nil while the system refuses to create one
+	all     map[string]bool   // directories in which any event counts
+	names   map[string]bool   // other paths whose events count
 	failure error
 }
 
-// New returns a watcher. If the system refuses to watch, it works by its tick alone,
-// and [Watcher.Failure] says so.
+// New returns a watcher. If the system refuses to watch, the watcher has only its tick, and
+// [Watcher.Failure] returns the reason.
 func New(options Options) *Watcher {
 	w := &Watcher{options: options, again: make(chan time.Time, 1), watched: map[string]fs.FileInfo{}}
 	w.open()
@@ -71,11 +70,10 @@ func (w *Watcher) open() {
 	}
 }
 
-// Watch replaces what is watched: everything directly in the directories dirs,
-// and the paths themselves, through the directories of the paths and of the links in
-// them. A directory that cannot be watched depends on the tick; [Watcher.Failure]
-// reports it. begun reports whether Watch began to watch anything: earlier changes
-// there are not signalled.
+// Watch sets what is watched: everything directly in the directories dirs, and the paths, which
+// it watches through their directories and those of the links in them. Changes in a directory
+// that cannot be watched are noticed only at the tick; [Watcher.Failure] returns the reason. begun
+// reports whether Watch began to watch a directory: earlier changes there gave no signal.
 func (w *Watcher) Watch(dirs, paths []string) (begun bool) {
 	w.changing.Lock()
 	defer w.changing.Unlock()
@@ -160,8 +158,8 @@ func (w *Watcher) add(queue *fsnotify.Watcher, dir string) (begun bool, err erro
 	return true, nil
 }
 
-// Again asks for a signal after d. If an earlier one is already due, that one is kept:
-// its receiver asks again if it still needs the later one.
+// Again requests a signal after d. If an earlier signal was requested, only that one is given: its
+// receiver calls Again if it still needs a later one.
 func (w *Watcher) Again(d time.Duration) {
 	due := time.Now().Add(d)
 	for {
@@ -171,14 +169,14 @@ func (w *Watcher) Again(d time.Duration) {
 		default:
 		}
 		select {
-		case other := <-w.again: // not seen yet
+		case other := <-w.again: // Run has not received it yet
 			due = sooner(due, other)
 		default:
 		}
 	}
 }
 
-// sooner returns the sooner of two times; the zero time is never.
+// sooner returns the earlier of two times; the zero time means never.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -186,15 +184,15 @@ func sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// Failure says why some directories are not watched; changes in them are seen at
-// the next tick. It is nil if all are watched.
+// Failure returns why some directories are not watched, or nil if all are. Changes in them are
+// noticed at the next tick.
 func (w *Watcher) Failure() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.failure
 }
 
-// counts reports whether an event is about something that is watched.
+// counts reports whether an event concerns a watched path.
 func (w *Watcher) counts(e fsnotify.Event) bool {
 	if e.Op == fsnotify.Chmod {
 		return false
@@ -227,8 +225,8 @@ func (w *Watcher) Run(ctx context.Context) error {
 	due, later := stopped(), stopped()
 	defer due.Stop()
 	defer later.Stop()
-	var first time.Time // of the events that are not signalled yet
-	var asked time.Time // when the signal is due that was asked for
+	var first time.Time // when the first event since the last signal came
+	var asked time.Time // when the requested signal is due
 	soon := func() {
 		now := time.Now()
 		if first.IsZero() {
@@ -245,7 +243,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			if w.counts(e) {
 				soon()
 			}
-		case <-failures: // events were lost: scan
+		case <-failures: // events may be lost: scan
 			soon()
 		case due := <-w.again:
 			asked = sooner(asked, due)

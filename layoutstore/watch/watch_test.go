@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience limits how long a test waits for something that must happen.
+// patience limits how long a test waits for an event that must happen.
 const patience = 30 * time.Second
 
 // run runs a watcher and returns it with the channel of its signals.
@@ -45,7 +45,7 @@ func wait(t *testing.T, signals <-chan struct{}, what string) {
 	}
 }
 
-func TestEveryKindOfChangeIsSignalled(t *testing.T) {
+func TestEveryKindOfChange(t *testing.T) {
 	dir := t.TempDir()
 	w, signals := run(t, 0)
 	w.Watch([]string{dir}, nil)
@@ -69,7 +69,7 @@ func TestEveryKindOfChangeIsSignalled(t *testing.T) {
 	}
 }
 
-func TestChangesTogetherAreOneSignal(t *testing.T) {
+func TestChangesTogether(t *testing.T) {
 	dir := t.TempDir()
 	w, signals := run(t, 0)
 	w.Watch([]string{dir}, nil)
@@ -79,14 +79,14 @@ func TestChangesTogetherAreOneSignal(t *testing.T) {
 		layouttest.Try(t, os.WriteFile(filepath.Join(dir, "file"), make([]byte, i), 0o644))
 	}
 	wait(t, signals, "many changes")
-	// However slow the machine is, signals are at least a pause apart.
+	// However slow the machine is, signals are at least the quiet time apart.
 	const pause = 100 * time.Millisecond
 	if n, most := len(signals), int(time.Since(began)/pause)+1; n > most {
 		t.Errorf("%d more signals for %d changes, want %d at most", n, changes, most)
 	}
 }
 
-func TestPathsAreWatchedAlone(t *testing.T) {
+func TestWatchPath(t *testing.T) {
 	dir := t.TempDir()
 	link := filepath.Join(dir, "current")
 	layouttest.Try(t, os.Symlink("one", link))
@@ -96,11 +96,11 @@ func TestPathsAreWatchedAlone(t *testing.T) {
 	layouttest.Try(t, os.Symlink("two", link+".new"))
 	select {
 	case <-signals:
-		t.Error("a neighbour of the path is signalled")
+		t.Error("a change beside the path gave a signal")
 	case <-time.After(500 * time.Millisecond): // longer than changes are collected
 	}
 	layouttest.Try(t, os.Rename(link+".new", link))
-	wait(t, signals, "the link's swap")
+	wait(t, signals, "a replaced link")
 }
 
 func TestWatchedDirectoryReplaced(t *testing.T) {
@@ -118,7 +118,7 @@ func TestWatchedDirectoryReplaced(t *testing.T) {
 	wait(t, signals, "a file in the new directory")
 }
 
-func TestWhatIsNoLongerWatched(t *testing.T) {
+func TestNoLongerWatched(t *testing.T) {
 	dir := t.TempDir()
 	w, signals := run(t, 0)
 	w.Watch([]string{dir}, nil)
@@ -138,7 +138,7 @@ func TestTick(t *testing.T) {
 	}
 }
 
-func TestDirectoryThatIsGoneIsNoFailure(t *testing.T) {
+func TestMissingDirectory(t *testing.T) {
 	w, _ := run(t, 0)
 	w.Watch([]string{filepath.Join(t.TempDir(), "gone")}, nil)
 	if err := w.Failure(); err != nil {
@@ -146,13 +146,13 @@ func TestDirectoryThatIsGoneIsNoFailure(t *testing.T) {
 	}
 	w.Watch([]string{"/proc/self/environ/x"}, nil)
 	if err := w.Failure(); err == nil {
-		t.Error("a directory that cannot be watched is no failure")
+		t.Error("Failure is nil although a directory cannot be watched")
 	}
 }
 
-// If the event queues of the user or the files of the process run out, changes are seen
-// by the tick, and by events once there is a queue.
-func TestWithoutAQueue(t *testing.T) {
+// If the user runs out of event queues, or the process out of files, changes are noticed at the
+// tick, and by events once there is a queue.
+func TestWithoutEventQueue(t *testing.T) {
 	var limit syscall.Rlimit
 	layouttest.Try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	restore := func() { layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)) }
@@ -161,16 +161,16 @@ func TestWithoutAQueue(t *testing.T) {
 	defer restore()
 	w, signals := run(t, time.Millisecond)
 	if w.Watch([]string{dir}, nil) || w.Failure() == nil {
-		t.Errorf("it watches without a file: %v", w.Failure())
+		t.Errorf("watching works without a file descriptor: %v", w.Failure())
 	}
 	wait(t, signals, "tick")
 	restore()
 	if !w.Watch([]string{dir}, nil) || w.Failure() != nil {
-		t.Errorf("it does not watch with files: %v", w.Failure())
+		t.Errorf("watching fails with file descriptors: %v", w.Failure())
 	}
 }
 
-func TestQueueThatCameLate(t *testing.T) {
+func TestLateEventQueue(t *testing.T) {
 	var limit syscall.Rlimit
 	layouttest.Try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	dir := t.TempDir()
@@ -179,13 +179,13 @@ func TestQueueThatCameLate(t *testing.T) {
 	failure := w.Failure()
 	layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 	if failure == nil {
-		t.Fatal("it watches without a file")
+		t.Fatal("watching works without a file descriptor")
 	}
 	w.Watch([]string{dir}, nil)
 	for len(signals) > 0 {
 		<-signals
 	}
-	time.Sleep(200 * time.Millisecond) // what asked Run to look at the queue is over
+	time.Sleep(200 * time.Millisecond) // by now Run has switched to the new queue
 	for len(signals) > 0 {
 		<-signals
 	}
@@ -193,9 +193,9 @@ func TestQueueThatCameLate(t *testing.T) {
 	wait(t, signals, "a change")
 }
 
-// Of two requested signals the earlier one comes, whichever was requested last. The
-// later one is an hour away, so it never comes in a test.
-func TestAgainKeepsTheSooner(t *testing.T) {
+// Of two requested signals, the earlier one is given, whichever was requested last. The later one
+// is an hour away, so it never comes in a test.
+func TestAgainKeepsEarlier(t *testing.T) {
 	for name, asked := range map[string][]time.Duration{
 		"sooner first": {0, time.Hour},
 		"sooner last":  {time.Hour, 0},
@@ -221,6 +221,6 @@ func TestAgainKeepsTheSooner(t *testing.T) {
 		w, signals := run(t, 0)
 		w.Again(50 * time.Millisecond)
 		w.Again(time.Hour)
-		wait(t, signals, "the sooner one")
+		wait(t, signals, "the earlier signal")
 	})
 }

@@ -4,36 +4,37 @@ import (
 	"net/http"
 )
 
-// Fault is what becomes of a request. The zero value is nothing.
+// Fault says how a request fails. With the zero value it does not fail.
 type Fault struct {
-	// Status is answered with Code instead of handing the request to the store.
+	// Status and Code are the answer, if Status is not 0. The store does not get the request.
 	Status int
 	Code   string
 	// Drop closes the connection before the store gets the request.
 	Drop bool
-	// DropAnswer closes the connection after the store has carried the request out.
+	// DropAnswer closes the connection after the store has processed the request.
 	DropAnswer bool
 	// Cut closes the connection after CutAfter bytes of the body of the answer.
 	Cut      bool
 	CutAfter int64
-	// Then is called before the store gets the request: to change an object, or to end a context.
+	// Then is called before the store gets the request, for example to change an object or to end a context.
 	Then func()
 }
 
-// Unavailable is a store that answers 503.
+// Unavailable returns an answer of 503.
 func Unavailable() Fault { return Fault{Status: http.StatusServiceUnavailable, Code: "SlowDown"} }
 
-// Fail decides from now on what becomes of each request; nil makes none fail. The function is called for one request at a time.
+// Fail sets the function that decides how each further request fails; with nil none fails. It is called for one request at a
+// time.
 func (s *Server) Fail(fault func(Request) Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = fault
 }
 
-// Unreachable makes every connection break from now on; until [Server.Fail] with nil.
+// Unreachable breaks every connection from now on, until [Server.Fail] is called with nil.
 func (s *Server) Unreachable() { s.Fail(func(Request) Fault { return Fault{Drop: true} }) }
 
-// before carries out what comes before the store, and reports whether that is all.
+// before applies the part of the fault that comes before the store, and reports whether the store must not get the request.
 func (f Fault) before(w http.ResponseWriter) bool {
 	if f.Then != nil {
 		f.Then()
@@ -48,22 +49,22 @@ func (f Fault) before(w http.ResponseWriter) bool {
 	return false
 }
 
-// answer is the answer to a request, which fails if it has to, and holds If-Match against the ETag.
+// answer is the answer of the store. It applies the fault, and compares If-Match with the ETag.
 type answer struct {
 	w       http.ResponseWriter
 	fault   Fault
-	read    bool
+	read    bool // the request is a GET or a HEAD
 	ifMatch string
 
 	begun   bool
-	refused bool
-	sent    int64
+	refused bool  // because of If-Match
+	sent    int64 // bytes of the body
 }
 
-// Header returns the header of the answer.
+// Header implements http.ResponseWriter.
 func (a *answer) Header() http.Header { return a.w.Header() }
 
-// WriteHeader begins the answer.
+// WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(status int) {
 	if a.begun {
 		return
@@ -82,7 +83,7 @@ func (a *answer) WriteHeader(status int) {
 	a.w.WriteHeader(status)
 }
 
-// Write writes bytes of the body.
+// Write implements http.ResponseWriter.
 func (a *answer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
 	if a.refused || a.fault.DropAnswer {
@@ -102,7 +103,5 @@ func (a *answer) end() {
 	if a.fault.DropAnswer {
 		panic(http.ErrAbortHandler)
 	}
-	if !a.begun {
-		a.WriteHeader(http.StatusOK)
-	}
+	a.WriteHeader(http.StatusOK)
 }

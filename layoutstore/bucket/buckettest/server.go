@@ -1,6 +1,7 @@
-// Package buckettest runs an object store in the process of a test, counts its requests, and makes them fail.
+// Package buckettest runs an object store in the process of a test, records its requests, and makes them fail.
 //
-// The store is gofakes3. It heeds If-Match and If-None-Match of a PUT; in front of it stands what it leaves out and Amazon documents:
+// The store is gofakes3, which implements If-Match and If-None-Match of a PUT. This package adds what Amazon documents and
+// gofakes3 does not implement:
 //   - If-Match of a GET and a HEAD: 412 Precondition Failed
 //     (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html);
 //   - x-amz-content-sha256 of a body: 400 XAmzContentSHA256Mismatch
@@ -33,7 +34,7 @@ import (
 // Bucket is the bucket of a server.
 const Bucket = "bundles"
 
-// AccessKey and SecretKey are credentials that the server takes. It takes all others too.
+// AccessKey and SecretKey are the credentials of [Getenv]. The server also accepts any others.
 const (
 	AccessKey = "test-access-key"
 	SecretKey = "test-secret-key"
@@ -50,10 +51,10 @@ type Server struct {
 	mu       sync.Mutex
 	log      []Request
 	fault    func(Request) Fault
-	ignoring bool
+	ignoring bool // conditions
 }
 
-// Operation is what a request asks for.
+// Operation is the operation of a request.
 type Operation string
 
 // Operations of a store, as S3 names them.
@@ -72,9 +73,9 @@ const (
 	Other          Operation = "other"
 )
 
-// Request is a request that the server has got.
+// Request is a request that the server has received.
 type Request struct {
-	Number    int // counts from 1 since the start, or since [Server.ResetCounts]
+	Number    int // from 1 on since the start, or since [Server.ResetCounts]
 	Operation Operation
 	Key       string // without the bucket
 	Range     string
@@ -100,10 +101,10 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// hurry shortens the pause that minio-go makes after each failure, which a test cannot inject a clock into.
+// hurry shortens the pauses of minio-go after failures: it has no clock that a test could replace.
 var hurry = sync.OnceFunc(func() { minio.DefaultRetryUnit = time.Microsecond })
 
-// Options are those of a client that reaches the server, and does not wait between attempts.
+// Options returns the options of a client of the server that does not wait between attempts.
 func (s *Server) Options() s3.Options {
 	return s3.Options{
 		Endpoint: s.URL,
@@ -112,7 +113,7 @@ func (s *Server) Options() s3.Options {
 	}
 }
 
-// Getenv is an environment with credentials that the server takes.
+// Getenv is an environment with AccessKey and SecretKey.
 func Getenv(name string) string {
 	return map[string]string{"AWS_ACCESS_KEY_ID": AccessKey, "AWS_SECRET_ACCESS_KEY": SecretKey}[name]
 }
@@ -137,7 +138,7 @@ func (s *Server) OpenWith(t testing.TB, prefix string, options s3.Options) bucke
 	return client.Open(at)
 }
 
-// ServeHTTP counts a request, makes it fail if it has to, and hands it to the store.
+// ServeHTTP records a request, applies its fault, and passes it to the store.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault, ignoring := s.note(r)
 	if fault.before(w) {
@@ -163,7 +164,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out.end()
 }
 
-// note records a request, and returns what is to become of it.
+// note records a request, and returns its fault, and whether to ignore its conditions.
 func (s *Server) note(r *http.Request) (Fault, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -215,7 +216,7 @@ func (s *Server) Requests() []Request {
 	return append([]Request(nil), s.log...)
 }
 
-// Counts returns how often each operation was asked for.
+// Counts returns how often each operation was requested.
 func (s *Server) Counts() map[Operation]int {
 	counts := map[Operation]int{}
 	for _, r := range s.Requests() {
@@ -224,14 +225,14 @@ func (s *Server) Counts() map[Operation]int {
 	return counts
 }
 
-// ResetCounts forgets the requests so far.
+// ResetCounts deletes the record of requests.
 func (s *Server) ResetCounts() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.log = nil
 }
 
-// IgnoreConditions makes the server one that ignores If-Match and If-None-Match, as some do.
+// IgnoreConditions makes the server ignore If-Match and If-None-Match, as some stores do.
 func (s *Server) IgnoreConditions() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -244,7 +245,7 @@ func (s *Server) Advance(d time.Duration) { s.clock.advance(d) }
 // Now returns the time of the store's clock.
 func (s *Server) Now() time.Time { return s.clock.Now() }
 
-// Write writes an object behind the back of everybody else: no request, no fault.
+// Write writes an object without a request, and without a fault.
 func (s *Server) Write(t testing.TB, key string, data []byte) {
 	t.Helper()
 	modified := map[string]string{"Last-Modified": s.Now().Format(http.TimeFormat)} // as gofakes3 does for a request
@@ -291,7 +292,7 @@ func (s *Server) Keys(t testing.TB, prefix string) []string {
 	return keys
 }
 
-// clock is the clock of a store: the real one, with what it was set forward.
+// clock is the clock of a store: the real clock, plus the time by which it was set forward.
 type clock struct {
 	mu    sync.Mutex
 	ahead time.Duration
@@ -319,7 +320,7 @@ func answerError(w http.ResponseWriter, status int, code string) {
 	_, _ = fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>%s</Code><Message>made by a test</Message></Error>`, code)
 }
 
-// Buckets returns a function that opens places in the bucket for writing.
+// Buckets returns a function that opens places in the bucket for reading and writing.
 func (s *Server) Buckets(t testing.TB) func(bucket.Place) bucket.Bucket {
 	t.Helper()
 	client, err := s3.NewClient(s.Options())

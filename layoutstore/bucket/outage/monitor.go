@@ -1,12 +1,13 @@
-// Package outage notices that an object store cannot be reached, and that it can again.
+// Package outage detects that an object store cannot be reached, and that it can be reached again.
 //
-// A [Monitor] wraps the readers of places ([Monitor.Reader]) and learns from their requests. While
-// a store does not answer at all, the requests of others fail at once instead of waiting for it
-// too, and [Monitor.Run] asks it again now and then. [Monitor.Err] says what fails, and
-// [Monitor.Wait] waits for the end of it.
+// A [Monitor] wraps the readers of places ([Monitor.Reader]) and observes their requests. While a
+// store does not answer at all, further requests fail at once instead of waiting for it, and
+// [Monitor.Run] probes it regularly. [Monitor.Err] returns the failure, and [Monitor.Wait] waits
+// for its end.
 package outage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,28 +19,28 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// Options of a Monitor. The zero value is usable.
+// Options of a Monitor. The zero value is ready to use.
 type Options struct {
 	// Changed, if not nil, is called when a place begins to fail, with the error, and when it can
 	// be read again, with nil.
 	Changed func(place string, err error)
 	// Sleep waits between probes; nil waits on the real clock.
 	Sleep func(context.Context, time.Duration) error
-	// Now is the clock by which an answer is late; nil is time.Now.
+	// Now is the clock that measures the wait for answers; nil is time.Now.
 	Now func() time.Time
 }
 
-// Monitor knows which places cannot be read.
+// Monitor records which places cannot be read.
 type Monitor struct {
 	options Options
-	failed  chan struct{} // of one: there is something to probe
+	failed  chan struct{} // with room for one value: a place has to be probed
 
 	mu        sync.Mutex
 	places    map[string]*place
 	recovered chan struct{} // closed when a place can be read again
 }
 
-// place is what is known of a place in a bucket. The zero value is a place that can be read.
+// place is the state of a place in a bucket. The zero value is a place that can be read.
 type place struct {
 	reader  bucket.Reader
 	listing error  // of the last list, if it failed
@@ -53,8 +54,8 @@ const (
 	probePause = 2 * time.Second
 	// probeWait is how long an answer to a probe may take.
 	probeWait = 10 * time.Second
-	// late is how long a store may take to answer a caller who gives up waiting. Until then
-	// that says nothing of the store.
+	// late is how long a caller must have waited for an answer, before giving up, for the store
+	// to count as failed.
 	late = 10 * time.Second
 )
 
@@ -73,10 +74,8 @@ func New(o Options) *Monitor {
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -96,23 +95,15 @@ func (m *Monitor) Err() error {
 }
 
 // failure returns why the place cannot be read, or nil.
-func (p *place) failure() error {
-	if p.listing != nil {
-		return p.listing
-	}
-	return p.reading
-}
+func (p *place) failure() error { return cmp.Or(p.listing, p.reading) }
 
-// Wait waits until a place can be read again that could not, or a moment if nothing fails: the
-// caller tries again after it. Errors: the cause of ctx.
+// Wait waits until a failed place can be read again, or for a second if none has failed. After it
+// the caller tries again. Errors: the cause of ctx.
 func (m *Monitor) Wait(ctx context.Context) error {
 	m.mu.Lock()
-	failing, recovered := false, m.recovered
-	for _, p := range m.places {
-		failing = failing || p.failure() != nil
-	}
+	recovered := m.recovered
 	m.mu.Unlock()
-	if !failing {
+	if m.Err() == nil {
 		return m.options.Sleep(ctx, time.Second)
 	}
 	select {
@@ -123,7 +114,7 @@ func (m *Monitor) Wait(ctx context.Context) error {
 	}
 }
 
-// Run probes the places that fail until ctx ends.
+// Run probes the places that fail, until ctx ends. It returns nil.
 func (m *Monitor) Run(ctx context.Context) error {
 	for {
 		select {
@@ -139,7 +130,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 	}
 }
 
-// probe asks the stores of the places that fail, and reports whether any still does.
+// probe sends a request for each place that fails, and reports whether any still fails.
 func (m *Monitor) probe(ctx context.Context) (failing bool) {
 	m.mu.Lock()
 	names := slices.Sorted(maps.Keys(m.places))
@@ -155,7 +146,7 @@ func (m *Monitor) probe(ctx context.Context) (failing bool) {
 			})
 		}
 		if p.reading != nil {
-			// Not HEAD: without a body, 404 does not tell a missing bucket from a missing object.
+			// Not HEAD: without a body, 404 does not distinguish a missing bucket from a missing object.
 			w.probe(ctx, func(ctx context.Context) error {
 				body, _, err := w.get(ctx, p.key, 0, 1, "")
 				if err == nil {
@@ -171,12 +162,12 @@ func (m *Monitor) probe(ctx context.Context) (failing bool) {
 	return failing
 }
 
-// errEnough ends a list of which only the answer counts.
+// errEnough ends a list after the first object.
 var errEnough = errors.New("enough")
 
-// probe sends one request, whatever became of those before it.
+// probe sends one request, which w records, even if the store does not answer others.
 func (w *watched) probe(ctx context.Context, request func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(ctx, probeWait)
 	defer cancel()
-	_ = request(ctx) // it is noted
+	_ = request(ctx) // it is recorded
 }

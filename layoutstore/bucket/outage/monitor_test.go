@@ -75,7 +75,7 @@ func (w *watching) list(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// seen returns how often the place began to fail and could be read again.
+// seen returns how often the place began to fail and how often it recovered.
 func (w *watching) seen() (failed, recovered int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -89,17 +89,17 @@ func (w *watching) seen() (failed, recovered int) {
 	return failed, recovered
 }
 
-// token lets the next probe begin.
+// token lets the next probe start.
 func (w *watching) token(t *testing.T) {
 	t.Helper()
 	select {
 	case w.tokens <- struct{}{}:
 	case <-time.After(time.Minute):
-		t.Fatal("nothing waits for its next probe")
+		t.Fatal("the monitor does not wait for its next probe")
 	}
 }
 
-func TestEachFaultIsNoticedAndPasses(t *testing.T) {
+func TestDetectEachFault(t *testing.T) {
 	for name, fault := range map[string]buckettest.Fault{
 		"no connection": {Drop: true},
 		"503":           buckettest.Unavailable(),
@@ -122,7 +122,7 @@ func TestEachFaultIsNoticedAndPasses(t *testing.T) {
 			if err := w.monitor.Err(); !errors.Is(err, bucket.ErrUnreachable) || !strings.Contains(err.Error(), "s3://"+buckettest.Bucket+"/at/a") {
 				t.Errorf("state: %v", err)
 			}
-			w.token(t) // it has probed once, in vain
+			w.token(t) // it has probed once without success
 			waited := make(chan error, 1)
 			go func() { waited <- w.monitor.Wait(t.Context()) }()
 			w.store.Fail(nil)
@@ -143,7 +143,7 @@ func TestEachFaultIsNoticedAndPasses(t *testing.T) {
 	}
 }
 
-// drain lets all probes begin that wait until the test ends.
+// drain lets all waiting probes start until the test ends.
 func drain(tokens chan struct{}) {
 	go func() {
 		for {
@@ -156,8 +156,8 @@ func drain(tokens chan struct{}) {
 	}()
 }
 
-// A store that does not answer is not asked by each request: only by the probes.
-func TestRequestsFailAtOnceWhileTheStoreIsSilent(t *testing.T) {
+// While a store does not answer, only probes send requests to it.
+func TestRequestsFailAtOnceDuringOutage(t *testing.T) {
 	w := watch(t)
 	w.store.Unreachable()
 	if _, err := w.list(t.Context()); !errors.Is(err, bucket.ErrUnreachable) {
@@ -166,7 +166,7 @@ func TestRequestsFailAtOnceWhileTheStoreIsSilent(t *testing.T) {
 	w.token(t) // after the first probe
 	w.store.Fail(nil)
 	w.store.ResetCounts()
-	if w.monitor.Err() != nil { // else the second probe was the quicker one
+	if w.monitor.Err() != nil { // otherwise the second probe was faster
 		for range 100 {
 			if _, err := w.get(t.Context(), "a"); err != nil && !errors.Is(err, bucket.ErrUnreachable) {
 				t.Fatal(err)
@@ -184,8 +184,8 @@ func TestRequestsFailAtOnceWhileTheStoreIsSilent(t *testing.T) {
 	}
 }
 
-// A store that answers, and refuses one object, still serves the others.
-func TestARefusedObjectHidesNoOther(t *testing.T) {
+// A store that refuses one object still serves the others.
+func TestRefusedObject(t *testing.T) {
 	w := watch(t)
 	w.store.Fail(func(r buckettest.Request) buckettest.Fault {
 		if r.Key == "at/a" {
@@ -201,8 +201,8 @@ func TestARefusedObjectHidesNoOther(t *testing.T) {
 	}
 }
 
-// Lists that succeed say nothing of objects that are refused.
-func TestAListDoesNotHideThatObjectsAreRefused(t *testing.T) {
+// A successful list says nothing about objects that the store refuses.
+func TestListWithRefusedObject(t *testing.T) {
 	w := watch(t)
 	w.store.Fail(func(r buckettest.Request) buckettest.Fault {
 		if r.Operation != buckettest.List {
@@ -221,9 +221,9 @@ func TestAListDoesNotHideThatObjectsAreRefused(t *testing.T) {
 	}
 }
 
-// Answers that are no fault of the store are none: a missing object, one that has changed, a
-// caller who has enough.
-func TestAnswersAreNoFaults(t *testing.T) {
+// Some errors do not mean that the store fails: a missing object, a changed object, and a caller
+// that stops a list.
+func TestErrorsWithoutOutage(t *testing.T) {
 	w := watch(t)
 	if _, err := w.get(t.Context(), "none"); err == nil {
 		t.Error("no error")
@@ -245,9 +245,9 @@ func TestAnswersAreNoFaults(t *testing.T) {
 	}
 }
 
-// A connection that swallows everything gives no error at all: callers give up. It counts if
-// they have waited for long, by an injected clock.
-func TestABlackHoleIsNoticed(t *testing.T) {
+// A connection that drops all packets returns no error, and callers give up. That counts as an
+// outage if they have waited long enough, by the injected clock.
+func TestBlackHole(t *testing.T) {
 	for after, want := range map[time.Duration]bool{time.Second: false, 10 * time.Second: true} {
 		now := time.Unix(0, 0)
 		m := outage.New(outage.Options{Now: func() time.Time { return now }})
@@ -268,7 +268,7 @@ func TestABlackHoleIsNoticed(t *testing.T) {
 	}
 }
 
-// hole is a place whose store swallows requests.
+// hole is a place whose store never answers.
 type hole struct{ swallow func() }
 
 func (h *hole) Place() string { return "s3://hole" }
@@ -287,7 +287,7 @@ func (h *hole) Stat(ctx context.Context, _ string) (bucket.Object, error) {
 	return bucket.Object{}, h.List(ctx, "", nil)
 }
 
-// URLs are signed without a request, and not while the place cannot be read.
+// URLs are signed without a request, but not while the place cannot be read.
 func TestPresign(t *testing.T) {
 	w := watch(t)
 	signer := w.reader.(bucket.Bucket)

@@ -9,9 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// Reader returns a reader of the same place whose requests the monitor learns from. While the
-// store of the place does not answer, its methods fail at once. It is a [bucket.Bucket] if r is
-// one; the monitor learns nothing from writes.
+// Reader returns a reader of the same place whose requests the monitor observes. While the store
+// does not answer, its methods fail at once. It is a [bucket.Bucket] if r is one; the monitor does
+// not observe writes.
 func (m *Monitor) Reader(r bucket.Reader) bucket.Reader {
 	name := r.Place()
 	m.mu.Lock()
@@ -34,27 +34,27 @@ type watchedBucket struct {
 	bucket bucket.Bucket
 }
 
-// Put writes an object.
+// Put implements bucket.Bucket.
 func (w *watchedBucket) Put(ctx context.Context, key string, body io.Reader, size int64, options bucket.PutOptions) (bucket.Object, error) {
 	return w.bucket.Put(ctx, key, body, size, options)
 }
 
-// Delete deletes an object.
+// Delete implements bucket.Bucket.
 func (w *watchedBucket) Delete(ctx context.Context, key string) error {
 	return w.bucket.Delete(ctx, key)
 }
 
-// Uploads lists uploads that are not complete.
+// Uploads implements bucket.Bucket.
 func (w *watchedBucket) Uploads(ctx context.Context, prefix string, each func(bucket.Upload) error) error {
 	return w.bucket.Uploads(ctx, prefix, each)
 }
 
-// Abort ends an upload.
+// Abort implements bucket.Bucket.
 func (w *watchedBucket) Abort(ctx context.Context, upload bucket.Upload) error {
 	return w.bucket.Abort(ctx, upload)
 }
 
-// PresignGet returns a URL that reads an object, unless the place cannot be read.
+// PresignGet implements bucket.Bucket. It fails while the place cannot be read.
 func (w *watchedBucket) PresignGet(ctx context.Context, key string, expires time.Duration) (string, error) {
 	w.monitor.mu.Lock()
 	failure := w.monitor.places[w.name].failure()
@@ -65,17 +65,17 @@ func (w *watchedBucket) PresignGet(ctx context.Context, key string, expires time
 	return w.bucket.PresignGet(ctx, key, expires)
 }
 
-// watched is a reader whose requests are noted.
+// watched is a reader whose requests are recorded.
 type watched struct {
 	monitor *Monitor
 	name    string
 	reader  bucket.Reader
 }
 
-// Place returns the place.
+// Place implements bucket.Reader.
 func (w *watched) Place() string { return w.name }
 
-// List lists objects.
+// List implements bucket.Reader.
 func (w *watched) List(ctx context.Context, prefix string, each func(bucket.Object) error) error {
 	if err := w.monitor.silence(w.name); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (w *watched) List(ctx context.Context, prefix string, each func(bucket.Obje
 
 func (w *watched) list(ctx context.Context, prefix string, each func(bucket.Object) error) error {
 	begun := w.monitor.options.Now()
-	var own error // of each, which says nothing of the store
+	var own error // of each: it says nothing about the store
 	err := w.reader.List(ctx, prefix, func(o bucket.Object) error {
 		own = each(o)
 		return own
@@ -98,7 +98,7 @@ func (w *watched) list(ctx context.Context, prefix string, each func(bucket.Obje
 	return err
 }
 
-// Get opens a range of an object.
+// Get implements bucket.Reader.
 func (w *watched) Get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, bucket.Object, error) {
 	if err := w.monitor.silence(w.name); err != nil {
 		return nil, bucket.Object{}, err
@@ -113,7 +113,7 @@ func (w *watched) get(ctx context.Context, key string, off, n int64, ifMatch str
 	return body, o, err
 }
 
-// Stat asks for an object's attributes.
+// Stat implements bucket.Reader.
 func (w *watched) Stat(ctx context.Context, key string) (bucket.Object, error) {
 	if err := w.monitor.silence(w.name); err != nil {
 		return bucket.Object{}, err
@@ -139,26 +139,25 @@ func (m *Monitor) silence(name string) error {
 	return p.failure()
 }
 
-// note records the end of a request. set stores what it says of the place: a failure or nil.
+// note records the result of a request. set stores the failure in the place, or nil.
 func (m *Monitor) note(ctx context.Context, name string, begun time.Time, err error, set func(*place, error)) {
 	answered := !errors.Is(err, bucket.ErrUnreachable)
 	if err != nil && ctx.Err() != nil {
 		if m.options.Now().Sub(begun) < late {
-			return // the caller gave up before that says anything
+			return // the caller gave up too early
 		}
 		answered, err = false, &bucket.Error{Where: name, Kind: bucket.ErrUnreachable, Cause: errLate}
 	}
 	m.mu.Lock()
 	p := m.places[name]
 	before := p.failure()
-	switch {
-	case answered:
+	if answered {
 		set(p, nil)
-		if p.silent { // what failed without an answer may succeed now
+		if p.silent { // requests that failed without an answer may succeed now
 			p.silent = false
 			p.listing, p.reading = withAnswer(p.listing), withAnswer(p.reading)
 		}
-	default:
+	} else {
 		set(p, err)
 		p.silent = p.silent || withAnswer(err) == nil
 	}
@@ -171,7 +170,7 @@ func (m *Monitor) note(ctx context.Context, name string, begun time.Time, err er
 	if after != nil {
 		select {
 		case m.failed <- struct{}{}:
-		default: // a probe is due already
+		default: // a probe is already due
 		}
 	}
 	if m.options.Changed != nil && (before == nil) != (after == nil) {

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -17,30 +18,30 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// Options say how a store is reached. The zero value reaches Amazon's.
+// Options say how to reach a store. The zero value reaches Amazon S3.
 type Options struct {
-	// Endpoint is a URL as https://s3.example.com, or Amazon's if it is empty.
+	// Endpoint is a URL such as https://s3.example.com; empty for Amazon S3.
 	Endpoint string
-	// Region is that of the bucket; if it is empty, that of AWS_REGION or AWS_DEFAULT_REGION, or us-east-1.
+	// Region is the region of the bucket. If it is empty, it is AWS_REGION, AWS_DEFAULT_REGION or us-east-1.
 	Region string
-	// PathStyle names the bucket in the path of a request, not in its host. A store that is not of a known cloud is
-	// asked in that way anyhow.
+	// PathStyle puts the name of the bucket into the path of a request instead of its host. Requests to stores outside
+	// of the known clouds always have it in the path.
 	PathStyle bool
-	// CAFile is a file of certificates in PEM that are trusted beside the system's.
+	// CAFile is a PEM file of certificates to trust in addition to the system's.
 	CAFile string
-	// PublicEndpoint is the URL that presigned URLs begin with, where clients reach the store by another name.
+	// PublicEndpoint is the beginning of presigned URLs, if clients reach the store under another name.
 	PublicEndpoint string
 	// Getenv reads the environment; nil is os.Getenv.
 	Getenv func(string) string
 	// Sleep waits between attempts; nil waits on the real clock.
 	Sleep func(context.Context, time.Duration) error
-	// Transport overrides the one that the client makes, for tests.
+	// Transport replaces the client's own transport, for tests.
 	Transport http.RoundTripper
-	// PartSize and Threshold override the bytes of a part, and those above which an object is uploaded in parts, for tests.
+	// PartSize and Threshold replace those of package bucket, for tests; bytes.
 	PartSize, Threshold int64
 }
 
-// Client makes requests to one store. All that it opens share its connections.
+// Client sends requests to one store. All places that it opens share its connections.
 type Client struct {
 	core      *minio.Core
 	signer    *minio.Client
@@ -54,7 +55,7 @@ const (
 	defaultRegion   = "us-east-1"
 )
 
-// NewClient makes a client. It sends no request. An error is one of the options or of the environment: an illegal URL, a file
+// NewClient makes a client. It sends no request. The error is about the options or the environment: an illegal URL, or a file
 // of certificates or credentials that cannot be read.
 func NewClient(o Options) (*Client, error) {
 	getenv := o.Getenv
@@ -72,15 +73,16 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := minio.Options{Creds: creds, Transport: transport, Region: region(o.Region, getenv), MaxRetries: 1}
+	region := cmp.Or(o.Region, getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION"), defaultRegion)
+	options := minio.Options{Creds: creds, Transport: transport, Region: region, MaxRetries: 1}
 	if o.PathStyle {
 		options.BucketLookup = minio.BucketLookupPath
 	}
-	c := &Client{sleep: o.Sleep, partSize: or(o.PartSize, bucket.PartSize), threshold: or(o.Threshold, bucket.Threshold)}
+	c := &Client{sleep: o.Sleep, partSize: cmp.Or(o.PartSize, bucket.PartSize), threshold: cmp.Or(o.Threshold, bucket.Threshold)}
 	if c.sleep == nil {
 		c.sleep = sleep
 	}
-	main, err := connect("--s3-endpoint", orText(o.Endpoint, defaultEndpoint), options)
+	main, err := connect("--s3-endpoint", cmp.Or(o.Endpoint, defaultEndpoint), options)
 	if err != nil {
 		return nil, err
 	}
@@ -106,11 +108,7 @@ func connect(flag, endpoint string, options minio.Options) (*minio.Client, error
 	return client, nil
 }
 
-func region(flag string, getenv func(string) string) string {
-	return orText(flag, orText(getenv("AWS_REGION"), orText(getenv("AWS_DEFAULT_REGION"), defaultRegion)))
-}
-
-// newTransport is one without compression, and with bounds on everything that comes before a body.
+// newTransport returns a transport without compression, and with a time limit on everything before a body.
 func newTransport(caFile string) (*http.Transport, error) {
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -141,40 +139,24 @@ func newTransport(caFile string) (*http.Transport, error) {
 	return t, nil
 }
 
-func or(n, otherwise int64) int64 {
-	if n == 0 {
-		return otherwise
-	}
-	return n
-}
-
-func orText(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
-}
-
 func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// attempts bounds how often a request is sent that fails in passing.
+// attempts limits how often a request is sent that fails temporarily.
 const attempts = 4
 
-// retry calls request until it succeeds, fails for good, or has been called often enough.
+// retry calls request until it succeeds, fails permanently, or has been called attempts times.
 func (c *Client) retry(ctx context.Context, request func() error) error {
 	pause := 100 * time.Millisecond
 	for n := 1; ; n++ {
 		err := request()
-		if err == nil || n == attempts || ctx.Err() != nil || !passing(err) || errors.Is(err, errFinal) {
+		if err == nil || n == attempts || ctx.Err() != nil || !isTemporary(err) || errors.Is(err, errFinal) {
 			return err
 		}
 		if c.sleep(ctx, pause) != nil {

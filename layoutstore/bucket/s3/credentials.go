@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -9,7 +10,8 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// credentialsOf returns those of the environment, else those of the credentials file, else anonymous ones. It never asks a network.
+// credentialsOf returns the credentials in the environment, or else in the credentials file, or else anonymous ones. It never
+// uses the network.
 func credentialsOf(getenv func(string) string) (*credentials.Credentials, error) {
 	id, secret := getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY")
 	if id != "" && secret != "" {
@@ -34,9 +36,7 @@ func fileCredentials(getenv func(string) string) (*credentials.Credentials, erro
 	if _, err := os.Stat(file); err != nil {
 		return anonymous(named, err)
 	}
-	if profile == "" {
-		profile = "default"
-	}
+	profile = cmp.Or(profile, "default")
 	c := credentials.NewFileAWSCredentials(file, profile)
 	if _, err := c.GetWithContext(nil); err != nil {
 		return anonymous(named, fmt.Errorf("profile %s of %s: %w", profile, file, err))
@@ -44,7 +44,7 @@ func fileCredentials(getenv func(string) string) (*credentials.Credentials, erro
 	return c, nil
 }
 
-// anonymous returns anonymous credentials, or the error if others were configured.
+// anonymous returns anonymous credentials, or err if a file or profile was named.
 func anonymous(named bool, err error) (*credentials.Credentials, error) {
 	if named {
 		return nil, fmt.Errorf("credentials of the object store: %w", err)

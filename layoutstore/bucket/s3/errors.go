@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// wrap makes the error of a request out of one of minio-go.
+// wrap converts an error of minio-go into the error of a request.
 func wrap(ctx context.Context, where string, err error) error {
 	if err == nil {
 		return nil
@@ -43,8 +43,8 @@ func kindOf(answer minio.ErrorResponse) error {
 	return bucket.ErrUnreachable
 }
 
-// passing reports whether the same request may succeed a moment later.
-func passing(err error) bool {
+// isTemporary reports whether the same request may succeed a moment later.
+func isTemporary(err error) bool {
 	var answer minio.ErrorResponse
 	if !errors.As(err, &answer) {
 		return !errors.Is(err, errBody)
@@ -52,20 +52,20 @@ func passing(err error) bool {
 	switch answer.StatusCode {
 	case 0, http.StatusRequestTimeout, http.StatusTooManyRequests:
 		return true
-	case http.StatusConflict: // of two conditional writes at once
+	case http.StatusConflict: // between two conditional writes at once
 		return answer.Code == conflict
 	}
 	return answer.StatusCode >= 500 && answer.StatusCode != http.StatusNotImplemented
 }
 
-// conflict is the code of a conditional write that met another one: it may be sent again
+// conflict is the code of a conditional write during another one: it may be sent again
 // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
 const conflict = "ConditionalRequestConflict"
 
-// errBody marks the error of a body that a caller hands to Put.
+// errBody marks the error of a body that a caller passes to Put.
 var errBody = errors.New("body")
 
-// bodyError is an error of a body, which no retry can change.
+// bodyError is the error of a body that a caller passes to Put: a retry cannot help.
 type bodyError struct{ err error }
 
 func (e *bodyError) Error() string   { return e.err.Error() }

@@ -27,7 +27,7 @@ func (p *place) putParts(ctx context.Context, key string, body io.Reader, size i
 	reader := &exactReader{body: body, left: size, size: size}
 	buffer := make([]byte, partSize)
 	var parts []minio.CompletePart
-	sums := md5.New() // as the store makes the ETag of an object of parts
+	sums := md5.New() // the store computes the ETag of an object in parts like this
 	for number := 1; reader.left > 0; number++ {
 		data := buffer[:min(partSize, reader.left)]
 		if _, err := io.ReadFull(reader, data); err != nil {
@@ -43,15 +43,15 @@ func (p *place) putParts(ctx context.Context, key string, body io.Reader, size i
 		sums.Write(sum[:])
 		parts = append(parts, minio.CompletePart{PartNumber: number, ETag: etag})
 	}
-	if err := finish(body); err != nil { // a digest that is checked at the end of the body
+	if err := readEnd(body); err != nil {
 		return bucket.Object{}, err
 	}
 	expected := fmt.Sprintf("%x-%d", sums.Sum(nil), len(parts))
 	return p.complete(ctx, key, id, parts, size, expected, options)
 }
 
-// finish reads a body to its end, where a reader that checks its bytes says what it has found.
-func finish(body io.Reader) error {
+// readEnd checks that a body is at its end: only there a reader that verifies a digest reports a mismatch.
+func readEnd(body io.Reader) error {
 	var rest [1]byte
 	switch n, err := io.ReadFull(body, rest[:]); {
 	case n > 0:
@@ -63,7 +63,7 @@ func finish(body io.Reader) error {
 	}
 }
 
-// resume returns the newest upload of a key that came to no end, and its parts; or a new upload.
+// resume returns the newest unfinished upload of a key, and its parts, or else a new upload.
 func (p *place) resume(ctx context.Context, key string, options bucket.PutOptions) (string, map[int]minio.ObjectPart, error) {
 	var newest bucket.Upload
 	err := p.uploads(ctx, key, func(u bucket.Upload) error {
@@ -122,8 +122,8 @@ func (p *place) putPart(ctx context.Context, key, id string, number int, data, s
 	return part.ETag, err
 }
 
-// complete joins the parts. If the answer is lost, or another writer of the same bytes was faster, the object that is there
-// decides.
+// complete joins the parts. If the upload is gone, because an answer was lost or another writer of the same bytes was faster,
+// the present object decides whether it succeeded.
 func (p *place) complete(ctx context.Context, key, id string, parts []minio.CompletePart, size int64, expected string, options bucket.PutOptions) (bucket.Object, error) {
 	var info minio.UploadInfo
 	err := p.retry(ctx, func() (err error) {
@@ -141,8 +141,9 @@ func (p *place) complete(ctx context.Context, key, id string, parts []minio.Comp
 	return bucket.Object{}, err
 }
 
-// settle decides what became of a conditional write whose answer is an error: an attempt before it may have been carried out.
-func (p *place) settle(ctx context.Context, key, sum string, failed error) (bucket.Object, error) {
+// checkWritten decides whether a conditional write that failed has succeeded all the same: the store may have carried out an
+// earlier attempt whose answer was lost. sum is the SHA-256 of the body in hexadecimal digits.
+func (p *place) checkWritten(ctx context.Context, key, sum string, failed error) (bucket.Object, error) {
 	body, o, err := p.Get(ctx, key, 0, -1, "")
 	if err != nil {
 		return bucket.Object{}, failed
@@ -155,7 +156,7 @@ func (p *place) settle(ctx context.Context, key, sum string, failed error) (buck
 	return o, nil
 }
 
-// Uploads lists uploads that came to no end.
+// Uploads implements bucket.Bucket.
 func (p *place) Uploads(ctx context.Context, prefix string, each func(bucket.Upload) error) error {
 	return wrap(ctx, p.where(prefix), p.uploads(ctx, prefix, each))
 }
@@ -168,7 +169,7 @@ func (p *place) uploads(ctx context.Context, prefix string, each func(bucket.Upl
 			page, err = p.core.ListMultipartUploads(ctx, p.at.Bucket, p.key(prefix), keyMarker, idMarker, "", 1000)
 			return err
 		})
-		if isMissing(err) { // some stores answer so where no upload has ever begun
+		if isMissing(err) { // some stores answer 404 if no upload has ever begun
 			return nil
 		}
 		if err != nil {
@@ -186,7 +187,7 @@ func (p *place) uploads(ctx context.Context, prefix string, each func(bucket.Upl
 	}
 }
 
-// Abort ends an upload.
+// Abort implements bucket.Bucket.
 func (p *place) Abort(ctx context.Context, upload bucket.Upload) error {
 	err := p.retry(ctx, func() error {
 		return p.core.AbortMultipartUpload(ctx, p.at.Bucket, p.key(upload.Key), upload.ID)

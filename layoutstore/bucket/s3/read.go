@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"net/http"
 	"strconv"
 	"strings"
@@ -16,27 +15,29 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// place is a place in a bucket; the one implementation of [Bucket].
+// place is a place in a bucket. It implements bucket.Bucket.
 type place struct {
 	*Client
 	at bucket.Place
 }
 
-// Open returns the objects of a place. It sends no request.
+// Open opens a place. It sends no request.
 func (c *Client) Open(at bucket.Place) bucket.Bucket { return &place{Client: c, at: at} }
 
-// Place returns the place as s3://bucket/prefix.
+// Place implements bucket.Reader.
 func (p *place) Place() string { return p.at.String() }
 
 func (p *place) key(key string) string { return p.at.Prefix + key }
 
 func (p *place) where(key string) string { return p.at.Key(key) }
 
-// List lists objects in pages.
+// List implements bucket.Reader.
 func (p *place) List(ctx context.Context, prefix string, each func(bucket.Object) error) error {
-	after, stop := "", error(nil)
+	after, stop, owner := "", error(nil), false
 	err := p.retry(ctx, func() error {
-		for o := range p.objects(ctx, prefix, after) {
+		for o := range p.core.ListObjectsIter(ctx, p.at.Bucket, minio.ListObjectsOptions{
+			Prefix: p.key(prefix), Recursive: true, MaxKeys: 1000, StartAfter: after, FetchOwner: &owner,
+		}) {
 			if o.Err != nil {
 				return o.Err
 			}
@@ -49,7 +50,7 @@ func (p *place) List(ctx context.Context, prefix string, each func(bucket.Object
 				return nil
 			}
 		}
-		return ctx.Err() // the iteration ends without a word then
+		return ctx.Err() // then the iteration ends without an error
 	})
 	if stop != nil {
 		return stop
@@ -57,15 +58,7 @@ func (p *place) List(ctx context.Context, prefix string, each func(bucket.Object
 	return wrap(ctx, p.where(prefix), err)
 }
 
-// objects iterates over the pages of a list that begins behind a key.
-func (p *place) objects(ctx context.Context, prefix, after string) iter.Seq[minio.ObjectInfo] {
-	owner := false
-	return p.core.ListObjectsIter(ctx, p.at.Bucket, minio.ListObjectsOptions{
-		Prefix: p.key(prefix), Recursive: true, MaxKeys: 1000, StartAfter: after, FetchOwner: &owner,
-	})
-}
-
-// Stat asks for the attributes of an object.
+// Stat implements bucket.Reader.
 func (p *place) Stat(ctx context.Context, key string) (bucket.Object, error) {
 	return p.stat(ctx, key, "")
 }
@@ -86,7 +79,7 @@ func (p *place) stat(ctx context.Context, key, ifMatch string) (bucket.Object, e
 	return bucket.Object{Key: key, Size: info.Size, ETag: trimETag(info.ETag), LastModified: info.LastModified}, nil
 }
 
-// Get opens a range of an object.
+// Get implements bucket.Reader.
 func (p *place) Get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, bucket.Object, error) {
 	if n == 0 {
 		o, err := p.stat(ctx, key, ifMatch)
@@ -141,7 +134,7 @@ func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch strin
 	return body, object, nil
 }
 
-// checkRange compares the range of an answer with the one asked for, and returns the size of the object.
+// checkRange compares the range of an answer with the requested one, and returns the size of the object in bytes.
 func checkRange(header http.Header, off, n int64) (int64, error) {
 	var from, to, size int64
 	text := header.Get("Content-Range")
@@ -149,7 +142,7 @@ func checkRange(header http.Header, off, n int64) (int64, error) {
 		return 0, fmt.Errorf("the store answers a range without saying which: Content-Range %q", text)
 	}
 	if from != off || (n > 0 && to != off+n-1) || (n < 0 && to != size-1) {
-		if n > 0 && from == off && to == size-1 { // it ends before the range does
+		if n > 0 && from == off && to == size-1 { // the object ends before the range
 			return 0, minio.ErrorResponse{StatusCode: http.StatusRequestedRangeNotSatisfiable, Code: "InvalidRange"}
 		}
 		return 0, fmt.Errorf("the store answers with the range %q instead of %d bytes from %d", text, n, off)
@@ -157,13 +150,13 @@ func checkRange(header http.Header, off, n int64) (int64, error) {
 	return size, nil
 }
 
-// stall is how long a body may yield nothing.
+// stall is how long a body may return no bytes.
 const stall = time.Minute
 
-// errStalled is the cause of the end of a body that has yielded nothing for too long.
+// errStalled is the error of a body that has returned no bytes for too long.
 var errStalled = fmt.Errorf("no byte for %s", stall)
 
-// bodyReader yields exactly the bytes that are left, or an error.
+// bodyReader returns exactly left bytes, or an error.
 type bodyReader struct {
 	ctx    context.Context // of the request that the body belongs to
 	cancel context.CancelCauseFunc
@@ -173,20 +166,17 @@ type bodyReader struct {
 	timer  *time.Timer
 }
 
-// Read reads on.
+// Read implements io.Reader.
 func (r *bodyReader) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		return 0, io.EOF
-	}
-	if int64(len(p)) > r.left {
-		p = p[:r.left]
 	}
 	if r.timer == nil {
 		r.timer = time.AfterFunc(stall, func() { r.cancel(errStalled) })
 	} else {
 		r.timer.Reset(stall)
 	}
-	n, err := r.body.Read(p)
+	n, err := r.body.Read(p[:min(int64(len(p)), r.left)])
 	r.timer.Stop()
 	r.left -= int64(n)
 	switch {
@@ -203,7 +193,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	return n, &bucket.Error{Where: r.where, Kind: bucket.ErrUnreachable, Cause: err}
 }
 
-// Close closes the body. A body that is not at its end takes its connection along.
+// Close closes the body, and its connection unless the body is at its end.
 func (r *bodyReader) Close() error {
 	if r.timer != nil {
 		r.timer.Stop()

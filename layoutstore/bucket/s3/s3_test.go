@@ -71,7 +71,7 @@ func TestRanges(t *testing.T) {
 	}
 }
 
-func TestReadsOfChangedObjectsFail(t *testing.T) {
+func TestReadChangedObject(t *testing.T) {
 	for _, ignoring := range []bool{false, true} {
 		t.Run(fmt.Sprintf("ignoring %t", ignoring), func(t *testing.T) {
 			s := buckettest.Start(t)
@@ -91,7 +91,7 @@ func TestReadsOfChangedObjectsFail(t *testing.T) {
 	}
 }
 
-func TestConditionsOfWrites(t *testing.T) {
+func TestConditionalWrites(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "")
 	first, err := put(t, b, "key", "first", bucket.PutOptions{IfAbsent: true})
@@ -116,8 +116,9 @@ func TestConditionsOfWrites(t *testing.T) {
 	}
 }
 
-// The answer to a conditional write is lost: the write that is sent again meets the object that the first one made.
-func TestLostAnswerOfAConditionalWrite(t *testing.T) {
+// The answer to a conditional write is lost, and the second attempt finds the object that the
+// first one wrote.
+func TestLostAnswerOfConditionalWrite(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "")
 	lose := func() {
@@ -143,7 +144,7 @@ func TestLostAnswerOfAConditionalWrite(t *testing.T) {
 	}
 }
 
-func TestFaultsAreNeverAbsences(t *testing.T) {
+func TestFailureNeverMeansMissing(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "")
 	s.Write(t, "key", bytes.Repeat([]byte("x"), 1000))
@@ -178,7 +179,7 @@ func TestFaultsAreNeverAbsences(t *testing.T) {
 	}
 }
 
-func TestPassingFaultsAreRetried(t *testing.T) {
+func TestRetryTemporaryFailures(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "")
 	for _, fault := range []buckettest.Fault{{Drop: true}, buckettest.Unavailable()} {
@@ -198,7 +199,7 @@ func TestPassingFaultsAreRetried(t *testing.T) {
 	}
 }
 
-func TestEndedContextIsNoFaultOfTheBucket(t *testing.T) {
+func TestEndedContext(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -213,7 +214,7 @@ func TestEndedContextIsNoFaultOfTheBucket(t *testing.T) {
 	}
 }
 
-func TestListsAllPages(t *testing.T) {
+func TestListAllPages(t *testing.T) {
 	s := buckettest.Start(t)
 	var want []string
 	for i := range 2500 {
@@ -238,7 +239,7 @@ func TestListsAllPages(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%d keys, want %d", len(got), len(want))
 	}
-	if n != 4 { // three pages, one of them twice
+	if n != 4 { // three pages, of which one is requested twice
 		t.Errorf("%d requests, want 4", n)
 	}
 	stop := errors.New("stop")
@@ -257,8 +258,8 @@ func smallParts(s *buckettest.Server) s3.Options {
 	return o
 }
 
-// An object whose body fails or is short never exists, at whatever size.
-func TestFailingBodiesAreNotWritten(t *testing.T) {
+// No object is written if the body fails or is too short, whatever its size.
+func TestPutFailingBody(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.OpenWith(t, "", smallParts(s))
 	wrong := errors.New("checksum mismatch")
@@ -280,7 +281,7 @@ func TestFailingBodiesAreNotWritten(t *testing.T) {
 	}
 }
 
-func TestUploadsInPartsAreResumed(t *testing.T) {
+func TestResumeUpload(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.OpenWith(t, "p", smallParts(s))
 	body := "0123456789abcdefghijABCDEFGHIJ0123456789-end"
@@ -301,14 +302,14 @@ func TestUploadsInPartsAreResumed(t *testing.T) {
 		t.Errorf("stored %q", got)
 	}
 	if c := s.Counts(); c[buckettest.UploadPart] != 1 || c[buckettest.CreateUpload] != 0 {
-		t.Errorf("%v: only the part that differs has to be sent", c)
+		t.Errorf("%v, want that only the differing part is sent", c)
 	}
 	if err := b.Uploads(t.Context(), "", func(u bucket.Upload) error { return fmt.Errorf("%+v is left", u) }); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestUploadsAreListedAndAborted(t *testing.T) {
+func TestListAndAbortUploads(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.OpenWith(t, "p", smallParts(s))
 	s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
@@ -335,7 +336,7 @@ func TestUploadsAreListedAndAborted(t *testing.T) {
 	}
 }
 
-func TestDeletes(t *testing.T) {
+func TestDelete(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "p")
 	s.Write(t, "p/key", []byte("x"))
@@ -404,7 +405,7 @@ func TestCredentials(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		env  map[string]string
-		want string // in the presigned URL
+		want string // the access key in the presigned URL
 		fail string
 	}{
 		"environment":     {env: map[string]string{"AWS_ACCESS_KEY_ID": "env", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SHARED_CREDENTIALS_FILE": file}, want: "Credential=env%2F"},
@@ -433,7 +434,7 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-func TestOptionsAreChecked(t *testing.T) {
+func TestInvalidOptions(t *testing.T) {
 	for _, endpoint := range []string{"store.example", "ftp://store.example", "http://store.example/path", "http://user:secret@store.example", "http://", "http://store.example?x=y"} {
 		if _, err := s3.NewClient(s3.Options{Endpoint: endpoint, Getenv: buckettest.Getenv}); err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", endpoint, err)
@@ -444,8 +445,9 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
-// The answer that AWS documents for two conditional writes at once, and for one of a missing object.
-func TestConflictingWritesAreLost(t *testing.T) {
+// AWS documents these answers for two conditional writes at once, and for a condition on a
+// missing object.
+func TestConflictingWrites(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "")
 	s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
@@ -458,6 +460,6 @@ func TestConflictingWritesAreLost(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if got := s.Counts()[buckettest.Put]; got < 2 {
-		t.Errorf("%d writes: it may be sent again", got)
+		t.Errorf("%d writes, want a second attempt", got)
 	}
 }

@@ -2,6 +2,7 @@ package s3
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -20,19 +21,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// Put writes an object: one of up to 64 MiB with one request, a larger one in parts of 16 MiB. Parts of an earlier upload that
-// came to no end are not sent again where the store has the same bytes of them.
+// Put implements bucket.Bucket. It writes an object of up to 64 MiB with one request, and a larger one in parts of 16 MiB.
+// Parts of an earlier, unfinished upload are not sent again if the store has the same bytes.
 func (p *place) Put(ctx context.Context, key string, body io.Reader, size int64, options bucket.PutOptions) (bucket.Object, error) {
+	put := p.putOnce
 	if size > p.threshold {
-		o, err := p.putParts(ctx, key, body, size, options)
-		return o, p.putError(ctx, key, options, err)
+		put = p.putParts
 	}
-	o, err := p.putOnce(ctx, key, body, size, options)
+	o, err := put(ctx, key, body, size, options)
 	return o, p.putError(ctx, key, options, err)
 }
 
-// putError returns the error of the body as it is. Where the condition is a certain object, stores answer 404 if there is
-// none (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+// putError returns the error of the body unchanged, and wraps others. With IfMatch, stores answer 404 if the object does
+// not exist: the condition does not hold (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
 func (p *place) putError(ctx context.Context, key string, options bucket.PutOptions, err error) error {
 	var failed *bodyError
 	if errors.As(err, &failed) {
@@ -47,7 +48,7 @@ func (p *place) putError(ctx context.Context, key string, options bucket.PutOpti
 }
 
 func putOptions(o bucket.PutOptions) minio.PutObjectOptions {
-	options := minio.PutObjectOptions{ContentType: orText(o.ContentType, "application/octet-stream"), DisableContentSha256: true}
+	options := minio.PutObjectOptions{ContentType: cmp.Or(o.ContentType, "application/octet-stream"), DisableContentSha256: true}
 	if o.IfAbsent {
 		options.SetMatchETagExcept("*")
 	}
@@ -57,7 +58,7 @@ func putOptions(o bucket.PutOptions) minio.PutObjectOptions {
 	return options
 }
 
-// putOnce writes an object with one request. A small one is in memory, so that it can be sent again.
+// putOnce writes an object with one request. It reads a small object into memory, so that the request can be sent again.
 func (p *place) putOnce(ctx context.Context, key string, body io.Reader, size int64, options bucket.PutOptions) (bucket.Object, error) {
 	reader := &exactReader{body: body, left: size, size: size}
 	sum := options.SHA256
@@ -80,13 +81,13 @@ func (p *place) putOnce(ctx context.Context, key string, body io.Reader, size in
 		sent = true
 		return reader
 	}, size, sum, options)
-	if failed := reader.failed.Load(); err != nil && failed != nil { // the transport may return what the store says of a body that ends early
+	if failed := reader.failed.Load(); err != nil && failed != nil { // the transport may return the store's answer to a body that ended early
 		return bucket.Object{}, failed
 	}
 	return o, err
 }
 
-// sendOnce sends the request of putOnce; open returns no body where it cannot be sent again.
+// sendOnce sends the request of putOnce. open returns nil if the body cannot be sent again.
 func (p *place) sendOnce(ctx context.Context, key string, open func() io.Reader, size int64, sum string, options bucket.PutOptions) (bucket.Object, error) {
 	put := putOptions(options)
 	if raw, err := hex.DecodeString(sum); err == nil && len(raw) == sha256.Size {
@@ -104,12 +105,12 @@ func (p *place) sendOnce(ctx context.Context, key string, open func() io.Reader,
 		return err
 	})
 	if err != nil && (options.IfAbsent || options.IfMatch != "") {
-		return p.settle(ctx, key, sum, err)
+		return p.checkWritten(ctx, key, sum, err)
 	}
 	return bucket.Object{Key: key, Size: size, ETag: trimETag(info.ETag)}, err
 }
 
-// exactReader reads size bytes, and fails if there are fewer. Its errors are those of a body.
+// exactReader reads size bytes of a body, and fails if there are fewer. Its errors are *bodyError.
 type exactReader struct {
 	body   io.Reader
 	left   int64
@@ -117,15 +118,12 @@ type exactReader struct {
 	failed atomic.Pointer[bodyError]
 }
 
-// Read reads on.
-func (r *exactReader) Read(b []byte) (int, error) {
+// Read implements io.Reader.
+func (r *exactReader) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		return 0, io.EOF
 	}
-	if int64(len(b)) > r.left {
-		b = b[:r.left]
-	}
-	n, err := r.body.Read(b)
+	n, err := r.body.Read(p[:min(int64(len(p)), r.left)])
 	r.left -= int64(n)
 	switch {
 	case err == nil, r.left == 0 && errors.Is(err, io.EOF):
@@ -138,7 +136,7 @@ func (r *exactReader) Read(b []byte) (int, error) {
 	return n, failed
 }
 
-// Delete deletes an object.
+// Delete implements bucket.Bucket.
 func (p *place) Delete(ctx context.Context, key string) error {
 	err := p.retry(ctx, func() error {
 		return p.core.RemoveObject(ctx, p.at.Bucket, p.key(key), minio.RemoveObjectOptions{})
@@ -154,7 +152,7 @@ func isMissing(err error) bool {
 	return errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound && answer.Code != "NoSuchBucket"
 }
 
-// PresignGet returns a URL that reads an object.
+// PresignGet implements bucket.Bucket.
 func (p *place) PresignGet(ctx context.Context, key string, expires time.Duration) (string, error) {
 	u, err := p.signer.PresignedGetObject(ctx, p.at.Bucket, p.key(key), expires, url.Values{})
 	if err != nil {

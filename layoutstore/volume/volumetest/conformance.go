@@ -21,23 +21,27 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Open returns a volume of a tree of layouts that a test has built.
+// Open opens a volume with the layouts of a tree that the suite has built.
 type Open func(t *testing.T, tree *layouttest.Tree) volume.Volume
 
 // Run runs the suite.
 func Run(t *testing.T, open Open) {
-	t.Run("lists every layout by its path", func(t *testing.T) { layouts(t, open) })
-	t.Run("reads each index byte for byte", func(t *testing.T) { indexes(t, open) })
-	t.Run("locates each blob byte for byte", func(t *testing.T) { blobs(t, open) })
-	t.Run("lists the blobs of each layout", func(t *testing.T) { lists(t, open) })
-	t.Run("a missing blob does not exist", func(t *testing.T) { missing(t, open) })
-	t.Run("names that begin with a dot are not read", func(t *testing.T) { hidden(t, open) })
-	t.Run("an empty volume has no layouts", func(t *testing.T) { empty(t, open) })
-	t.Run("reads nothing for a context that has ended", func(t *testing.T) { cancelled(t, open) })
-	t.Run("serves many at the same time", func(t *testing.T) { together(t, open) })
+	for name, test := range map[string]func(*testing.T, Open){
+		"lists every layout by its path":             layouts,
+		"reads each index byte for byte":             indexes,
+		"locates each blob byte for byte":            blobs,
+		"lists the blobs of each layout":             lists,
+		"reports a missing blob as fs.ErrNotExist":   missing,
+		"does not read names that begin with a dot":  hidden,
+		"lists no layouts of an empty volume":        empty,
+		"reads nothing after the context has ended":  cancelled,
+		"serves several goroutines at the same time": together,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open) })
+	}
 }
 
-// content is what the suite's tree holds: blobs of each layout, by layout.
+// content is the blobs in the suite's tree, by the path of their layout.
 type content map[string][]digest.Digest
 
 func build(t *testing.T) (*layouttest.Tree, content) {
@@ -55,7 +59,7 @@ func build(t *testing.T) (*layouttest.Tree, content) {
 	return tree, have
 }
 
-// blobsOf returns the digests of a layout's blobs by their file names.
+// blobsOf returns the digests in the file names of a layout's blobs.
 func blobsOf(t *testing.T, dir string) []digest.Digest {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "blobs", "*", "*"))
@@ -77,7 +81,7 @@ func list(t *testing.T, v volume.Volume) []volume.Layout {
 		t.Fatal(err)
 	}
 	if len(listing.Problems) > 0 {
-		t.Fatalf("faults: %v", listing.Problems)
+		t.Fatalf("problems: %v", listing.Problems)
 	}
 	return listing.Layouts
 }
@@ -125,8 +129,8 @@ func blobs(t *testing.T, open Open) {
 	}
 }
 
-// lists compares each layout's blobs with the files: including those that no index
-// names, and without files that are not named by a digest.
+// lists compares the listed blobs of each layout with its files. Blobs that no index names are
+// listed; files whose names are not digests are not.
 func lists(t *testing.T, open Open) {
 	tree, have := build(t)
 	l := tree.Layout("install")
@@ -175,7 +179,7 @@ func missing(t *testing.T, open Open) {
 	}{
 		"unknown digest":         {"install", digest.FromString("nothing has this")},
 		"another algorithm":      {"install", digest.SHA512.FromString("nothing has this")},
-		"a blob of another":      {"empty", have["install"][0]},
+		"blob of another layout": {"empty", have["install"][0]},
 		"unknown layout":         {"modules/y", have["install"][0]},
 		"a directory, no layout": {"modules", have["install"][0]},
 		"not a digest":           {"install", "sha256:../../index.json"},
@@ -207,8 +211,8 @@ func empty(t *testing.T, open Open) {
 	}
 }
 
-// cancelled reads with a context that has ended: each read returns its cause or error,
-// and none says anything about the content.
+// cancelled reads with a context that has ended: each read returns the cause or the error of the
+// context, and no error about the content.
 func cancelled(t *testing.T, open Open) {
 	tree, have := build(t)
 	v := open(t, tree)
@@ -239,7 +243,7 @@ func cancelled(t *testing.T, open Open) {
 			t.Errorf("%s: %v, want that the context has ended", name, err)
 		}
 	}
-	check(t, v, "install", blob) // nothing of it is remembered
+	check(t, v, "install", blob) // the volume does not remember the errors
 }
 
 func together(t *testing.T, open Open) {
