@@ -154,8 +154,10 @@ func (d *Drop) moveOrRemove(ctx context.Context, it *item, opened *fileid.Set, c
 	switch {
 	case d.options.Remove:
 		err = m.remove()
-	case whole:
-		err = m.moveDirectory(ctx, it, to)
+	case whole: // in one step, so that a crash cannot split it
+		if err = m.rename(it.name, filepath.Join(to, it.name)); err == nil {
+			err = m.returnNewFiles(ctx, it.name, to) // files that were added meanwhile
+		}
 	default:
 		err = m.move(to)
 	}

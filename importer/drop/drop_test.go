@@ -107,7 +107,7 @@ func TestDropArchive(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again := d.scan(0); again != 3*time.Second {
-		t.Errorf("looks again after %s", again)
+		t.Errorf("next scan after %s", again)
 	}
 	d.wantStatus("module-one.tar", "waiting", "changed a moment ago")
 	d.scan(3 * time.Second)
@@ -123,15 +123,15 @@ func TestDropArchive(t *testing.T) {
 	d.scan(time.Second)
 	d.scan(3 * time.Second)
 	if !d.has("done/module-one.tar") || !d.has("done/2/module-one.tar") || d.published != 1 {
-		t.Error("the second archive")
+		t.Error("the second archive is not beside the first")
 	}
 	if totals := d.drop.Totals(); totals.Published != 2 || totals.Failed != 0 || totals.Bytes == 0 {
 		t.Errorf("totals %+v", totals)
 	}
 }
 
-// Chunks arrive in any order, the last one an hour later. Meanwhile the archive waits,
-// and says which chunk is missing.
+// Chunks arrive in any order, the last one an hour later. Meanwhile the archive waits, and its status
+// names the missing chunk.
 func TestDropChunks(t *testing.T) {
 	archive, _ := importertest.One(t)
 	want := importertest.MustContent(t, archive)
@@ -149,10 +149,10 @@ func TestDropChunks(t *testing.T) {
 			d.scan(time.Hour)
 			d.wantStatus("module-one.tar", "waiting", fmt.Sprintf("chunk %04d is missing", late))
 			if d.scan(time.Hour) != 0 {
-				t.Error("it is scanned again though nothing changes")
+				t.Error("another scan is planned, although nothing changes")
 			}
 			if _, err := os.Stat(d.store); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("a store was made of it: %v", err)
+				t.Errorf("the incomplete archive created a store: %v", err)
 			}
 			d.put(chunks[late], filepath.Base(chunks[late]))
 			d.scan(time.Second)
@@ -167,7 +167,7 @@ func TestDropChunks(t *testing.T) {
 	}
 }
 
-// An archive that is being copied is incomplete, however slow the copy is.
+// An archive counts as incomplete while it is being copied, even slowly.
 func TestDropSlowCopy(t *testing.T) {
 	archive, _ := importertest.One(t)
 	data, err := os.ReadFile(archive)
@@ -189,7 +189,7 @@ func TestDropSlowCopy(t *testing.T) {
 	d.wantStatus("module-one.tar", "published", "")
 }
 
-// A subdirectory is one bundle once nothing in it is being written.
+// A subdirectory is imported as one bundle, when nothing in it is being written.
 func TestDropDirectory(t *testing.T) {
 	bundle := importertest.NewBundle(t)
 	d := newDropping(t)
@@ -244,7 +244,7 @@ func TestDropDirectoryWaitsForBlobs(t *testing.T) {
 	d.wantStatus("tree", "published", "")
 }
 
-// A bundle that changes while it is refused has not failed: it waits, and is read again.
+// A bundle that changes while an import refuses it does not count as failed: it waits and is read again.
 func TestDropDamagedAndChanged(t *testing.T) {
 	archive, places := importertest.One(t)
 	layer := importertest.Largest(places)
@@ -252,7 +252,7 @@ func TestDropDamagedAndChanged(t *testing.T) {
 	d := newDropping(t)
 	changed := false
 	d.restart(func(o *drop.Options) {
-		o.Guard = func() error { // the guard is called just before the import
+		o.Guard = func() error { // called just before the import
 			if !changed {
 				changed = true
 				return os.Chmod(filepath.Join(d.dir, "module-one.tar"), 0o600)
@@ -327,14 +327,14 @@ func TestDropWaitsForFreeSpace(t *testing.T) {
 	first := d.scan(time.Hour)
 	d.wantStatus("module-one.tar", "waiting", "free space: ")
 	if len(importertest.Unfinished(t, d.store)) > 0 {
-		t.Errorf("in staging: %v", importertest.Unfinished(t, d.store))
+		t.Errorf("left in staging: %v", importertest.Unfinished(t, d.store))
 	}
 	if second := d.scan(first); second != 2*first {
-		t.Errorf("pauses %s, then %s", first, second)
+		t.Errorf("the pauses are %s, then %s", first, second)
 	}
 	full = false
 	if left := d.scan(first); left != first {
-		t.Errorf("%s are left of the second pause", left)
+		t.Errorf("%s of the second pause remain", left)
 	}
 	d.scan(first)
 	d.wantStatus("module-one.tar", "published", "")
@@ -354,12 +354,12 @@ func TestDropCannotMove(t *testing.T) {
 		d.restart()
 		d.importer.Before(func(op, path string) error { return errors.New("it is read again: " + op + " " + path) })
 		if d.scan(time.Hour) != 0 {
-			t.Error("it is to be scanned again")
+			t.Error("another scan is planned")
 		}
 		d.wantStatus("module-one.tar", "published", "")
 	}
 	if !d.has("module-one.tar") {
-		t.Error("it went")
+		t.Error("the archive is missing")
 	}
 }
 
@@ -393,7 +393,7 @@ func TestDropRuns(t *testing.T) {
 	}
 }
 
-// The store forgets bundles that stayed in the drop directory when they are removed from it.
+// When a recorded bundle is removed from the drop directory, the store removes its record.
 func TestDropForgetsRemovedBundles(t *testing.T) {
 	d := newDropping(t)
 	d.put(importertest.App(t, "a", "1.0"), "a.tar")
@@ -411,7 +411,7 @@ func TestDropForgetsRemovedBundles(t *testing.T) {
 	}
 }
 
-// A pull into a drop directory is imported when it has moved everything into place.
+// A bundle that is pulled into a drop directory is imported after the pull has moved all files into place.
 func TestDropBesidePull(t *testing.T) {
 	d := newDropping(t)
 	importertest.Pulling(t, d.dir)
@@ -428,8 +428,7 @@ func TestDropBesidePull(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 }
 
-// A dropped directory into which a pull is still writing waits, too, and none of its files are
-// moved.
+// A dropped directory into which a pull is still writing waits, too. None of its files are moved.
 func TestDropDirectoryBesidePull(t *testing.T) {
 	d := removing(t)
 	d.mkdir("bundle")
@@ -440,7 +439,7 @@ func TestDropDirectoryBesidePull(t *testing.T) {
 	d.scan(time.Minute)
 	d.wantStatus("bundle", "waiting", "a pull is publishing here")
 	if !maps.Equal(before, importertest.Contents(t, dir)) {
-		t.Error("something of it went")
+		t.Error("a file is missing")
 	}
 	importertest.FinishPull(t, dir)
 	d.scan(time.Second)
@@ -461,6 +460,6 @@ func TestDropCatalogDoesNotOverridePin(t *testing.T) {
 	d.wantStatus(all, "published", "")
 	c := importertest.MustContent(t, d.store)
 	if at := "packages/echo/version"; c[at+":stable"] != c[at+":v1"] || c[at+":v2"] == "" {
-		t.Errorf("%v: stable is not where the package pins it", c)
+		t.Errorf("%v: stable is not the version that the package pins", c)
 	}
 }

@@ -89,6 +89,6 @@ func TestDropRefusesAnotherKey(t *testing.T) {
 	d.scan(time.Minute)
 	d.wantStatus("bundle", "failed", "signed with another key")
 	if !d.has("failed/bundle.reason.json") || d.published > 0 {
-		t.Error("there is no reason beside it, or something was published")
+		t.Error("the reason is missing, or a bundle was published")
 	}
 }

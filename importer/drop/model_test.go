@@ -39,13 +39,13 @@ type model struct {
 	have    importertest.Content   // of the store, when it was last read
 	done    int                    // bundles that the store has
 
-	dying   int   // the step of an import at which the process ends; 0 is never
+	dying   int   // the number of steps until the process ends; 0 means never
 	guard   error // of the next import
 	meddle  func()
 	history []string
 	drop    *drop.Drop
 
-	byHands  []string // imported by hand, until the end of the test
+	byHands  []string // bundles that were imported by hand
 	repaired int
 	live     *layoutstore.Tree // of a server that runs all the time; nil before the first import
 }

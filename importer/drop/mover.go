@@ -254,15 +254,6 @@ func (m *mover) forEach(do func(name string) error) (err error) {
 	return err
 }
 
-// moveDirectory moves a directory in one step, so that a crash cannot split it. All of its files were read;
-// it moves back files that were added meanwhile.
-func (m *mover) moveDirectory(ctx context.Context, it *item, to string) error {
-	if err := m.rename(it.name, filepath.Join(to, it.name)); err != nil {
-		return err
-	}
-	return m.returnNewFiles(ctx, it.name, to)
-}
-
 // returnNewFiles moves back the files of a moved directory that were not read.
 func (m *mover) returnNewFiles(ctx context.Context, name, to string) (failed error) {
 	moved := filepath.ToSlash(filepath.Join(to, name))

@@ -50,8 +50,8 @@ func removing(t *testing.T) *dropping {
 	return d
 }
 
-// Archives below the top of a dropped directory are not read, so the directory waits
-// and nothing in it is removed.
+// Archives in subdirectories of a dropped directory are not read, so the directory waits and none of its
+// files are removed.
 func TestDropNestedArchives(t *testing.T) {
 	d := removing(t)
 	d.mkdir("bundle/disk2")
@@ -104,8 +104,7 @@ func TestDropUnsupportedNames(t *testing.T) {
 	}
 }
 
-// Chunks of the next version, beside an archive, are a bundle of their own: they are imported
-// after the archive.
+// Chunks of the next version, beside an archive, are a separate bundle. It is imported after the archive.
 func TestDropNextVersion(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		for _, late := range []bool{false, true} {
@@ -145,7 +144,7 @@ func TestDropNextVersion(t *testing.T) {
 	}
 }
 
-// A directory named a.tar beside the chunks of a.tar: both are imported, separately.
+// A directory named a.tar and the chunks of a.tar beside it are imported as two bundles.
 func TestDropSameName(t *testing.T) {
 	d := newDropping(t)
 	one, two := importertest.App(t, "one", "1.0"), importertest.App(t, "two", "1.0")
@@ -178,7 +177,7 @@ func TestDropSameName(t *testing.T) {
 	}
 }
 
-// A directory that is too large does not stop other imports.
+// A directory with too many files does not prevent other imports.
 func TestDropOversized(t *testing.T) {
 	d := newDropping(t)
 	d.restart(func(o *drop.Options) { o.MaxFiles = 10 })
@@ -334,19 +333,19 @@ func TestStagedDirectoriesAreNotPublished(t *testing.T) {
 		return nil
 	})
 	if _, err := i.Import(ctx, importertest.App(t, "one", "1.0")); err == nil {
-		t.Fatal("it was not interrupted")
+		t.Fatal("the import was not interrupted")
 	}
 	two := importertest.App(t, "two", "1.0")
 	want := importertest.MustContent(t, two)
 	importertest.Imported(t, store, two)
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 	if left, err := os.ReadDir(filepath.Join(store, "app")); err != nil || len(left) != 1 {
-		t.Errorf("in app: %v, %v", left, err)
+		t.Errorf("left in app: %v, %v", left, err)
 	}
 }
 
-// If the guard fails, for example because a link was changed since the start, nothing
-// is imported, or an imported bundle stays.
+// If the guard fails, for example because somebody changed a link, no bundle is imported, and an imported
+// bundle stays in place.
 func TestDropGuard(t *testing.T) {
 	d := removing(t)
 	calls, allowed := 0, 0
@@ -364,7 +363,7 @@ func TestDropGuard(t *testing.T) {
 	again := d.scan(time.Hour)
 	d.wantStatus("a.tar", "waiting", "the store is in the drop directory")
 	if again == 0 || d.published > 0 {
-		t.Errorf("published %d times, tried again after %s", d.published, again)
+		t.Errorf("published %d times, next try after %s", d.published, again)
 	}
 	allowed = calls + 1 // the guard allows the import, but not the removal
 	d.scan(again)
@@ -374,7 +373,7 @@ func TestDropGuard(t *testing.T) {
 	}
 }
 
-// A directory that contains a store is not removed: another program may serve it.
+// A directory that contains a store is not removed, because another program may serve the store.
 func TestDropStore(t *testing.T) {
 	d := removing(t)
 	importertest.Imported(t, filepath.Join(d.dir, "carried/store"), importertest.App(t, "a", "1.0"))
@@ -407,8 +406,8 @@ func TestDropLinks(t *testing.T) {
 	}
 }
 
-// A chunk behind the archive's end is not read and stays: it may be left from an earlier,
-// longer set, or be the first of the next version. Padding is removed with the archive.
+// A chunk after the end of the archive is not read and stays: it may belong to an earlier, longer set or to
+// the next version. A chunk with padding is removed with the archive.
 func TestDropChunksBehindTheEnd(t *testing.T) {
 	d := removing(t)
 	archive := importertest.App(t, "a", "1.0")

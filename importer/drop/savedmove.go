@@ -140,16 +140,9 @@ func (d *Drop) finishMove(ctx context.Context, s *savedMove) error {
 		}
 	}
 	if s.Kind == kindDirectory {
-		if err := s.returnNewFiles(ctx, root, names, d.before); err != nil {
+		if err := m.finishDirectory(ctx, s, names); err != nil {
 			return err
 		}
-		rest := mover{root: root, opened: m.opened}
-		if _, err := root.Lstat(s.Name); err == nil {
-			if err := rest.walk(ctx, s.Name); err != nil {
-				return err
-			}
-		}
-		m.dirs = rest.dirs
 	}
 	switch {
 	case d.options.Remove && !s.Refused:
@@ -164,16 +157,22 @@ func (d *Drop) finishMove(ctx context.Context, s *savedMove) error {
 	return m.move(s.To)
 }
 
-// returnNewFiles moves back files that were added to a directory before it was moved.
-func (s *savedMove) returnNewFiles(ctx context.Context, root *os.Root, names []string, before func(op, path string) error) error {
-	if s.To == "" {
+// finishDirectory moves back files that were added to a directory before it was moved, and lists the
+// directories that remain at its old place. names are the files that were read.
+func (m *mover) finishDirectory(ctx context.Context, s *savedMove, names []string) error {
+	if _, err := m.root.Lstat(filepath.Join(s.To, s.Name)); s.To != "" && err == nil { // otherwise nothing was moved yet
+		moved := mover{root: m.root, opened: m.opened, files: names, before: m.before}
+		if err := moved.returnNewFiles(ctx, s.Name, s.To); err != nil {
+			return err
+		}
+	}
+	if _, err := m.root.Lstat(s.Name); err != nil {
 		return nil
 	}
-	if _, err := root.Lstat(filepath.Join(s.To, s.Name)); err != nil {
-		return nil // nothing was moved yet
-	}
-	m := mover{root: root, opened: s.opened(), files: names, before: before}
-	return m.returnNewFiles(ctx, s.Name, s.To)
+	rest := mover{root: m.root, opened: m.opened}
+	err := rest.walk(ctx, s.Name)
+	m.dirs = rest.dirs
+	return err
 }
 
 // names returns the names of the files.

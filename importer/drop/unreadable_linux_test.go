@@ -46,8 +46,8 @@ func failReads(t *testing.T, file, calls string) (stop func()) {
 	}
 	go io.Copy(io.Discard, stderr)
 	return func() {
-		_ = cmd.Process.Signal(os.Interrupt) // detaches from this process
-		_ = cmd.Wait()                       // and ends by the same signal
+		_ = cmd.Process.Signal(os.Interrupt) // strace detaches from this process
+		_ = cmd.Wait()                       // the signal also ends strace
 	}
 }
 
@@ -100,11 +100,11 @@ func TestUnreadableFile(t *testing.T) {
 			stop()
 			var incomplete *importer.IncompleteError
 			if !errors.As(err, &incomplete) || !strings.Contains(err.Error(), bundle+c.file) || !strings.Contains(err.Error(), "input/output error") {
-				t.Errorf("the error is %v, want one that names %s", err, bundle+c.file)
+				t.Errorf("the error is %v, want one with the name %s", err, bundle+c.file)
 			}
 			d.wantStatus(c.bundle, "waiting", "input/output error")
 			if pause == 0 || d.published > 0 || d.has("failed") || d.has("done") {
-				t.Errorf("looks again after %s, %d published", pause, d.published)
+				t.Errorf("next scan after %s, %d published", pause, d.published)
 			}
 			if after := importertest.Files(t, d.store); !maps.Equal(after, before) {
 				t.Errorf("the store has changed: %v", after)

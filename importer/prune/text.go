@@ -54,15 +54,7 @@ func sizeText(bytes int64) string { return humanize.Bytes(uint64(max(bytes, 0)))
 type group struct {
 	repository string
 	rule       Rule
-	by         string // empty if it differs
-}
-
-func groupOf(x Decision) group {
-	g := group{x.Repository, x.Reason.Rule, x.Reason.By}
-	if texts()[g.rule].many != "" {
-		g.by = ""
-	}
-	return g
+	by         string // empty if it may differ
 }
 
 // maxNamed limits the tags that are listed per group.
@@ -73,13 +65,17 @@ func writeGroups(b *strings.Builder, all []Decision) {
 	var order []group
 	named, byDigest, reasons := map[group][]string{}, map[group]int{}, map[group]string{}
 	for _, x := range all {
-		g := groupOf(x)
+		g := group{x.Repository, x.Reason.Rule, x.Reason.By}
+		many := texts()[g.rule].many
+		if many != "" {
+			g.by = ""
+		}
 		switch reason := x.Reason.String(); reasons[g] {
 		case reason:
 		case "":
 			order, reasons[g] = append(order, g), reason
 		default:
-			reasons[g] = texts()[g.rule].many
+			reasons[g] = many
 		}
 		tags := namesOf(x)
 		if named[g] = append(named[g], tags...); len(tags) == 0 {

@@ -91,22 +91,17 @@ type gatherer struct {
 	scope Scope
 }
 
-// each calls do for 0 to n-1, several of them concurrently.
-func (g *gatherer) each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+// checkAll checks the images, several of them concurrently, and sets the Presence of each.
+func (g *gatherer) checkAll(ctx context.Context, images []Image) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(g.traits().parallel, 1))
-	for i := range n {
-		group.Go(func() error { return do(ctx, i) })
+	for i := range images {
+		group.Go(func() (err error) {
+			images[i].Presence, err = g.check(ctx, images[i].Repository, images[i].Reference)
+			return err
+		})
 	}
 	return group.Wait()
-}
-
-// checkAll checks each of the images, and sets its Presence.
-func (g *gatherer) checkAll(ctx context.Context, images []Image) error {
-	return g.each(ctx, len(images), func(ctx context.Context, i int) (err error) {
-		images[i].Presence, err = g.check(ctx, images[i].Repository, images[i].Reference)
-		return err
-	})
 }
 
 // image checks one image.
