@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// TestEachChunkLost loses one chunk at a time. The report has one cause, that the chunk is
-// missing, and below it the tags that need the chunk.
+// TestEachChunkLost removes one chunk at a time. The report has one cause, the missing chunk, and
+// lists the tags that need the chunk.
 func TestEachChunkLost(t *testing.T) {
 	const size = 2500
 	dir := t.TempDir()
@@ -55,15 +55,14 @@ func TestEachChunkLost(t *testing.T) {
 			if diff := cmp.Diff(s.tagsWithout(t, have), slices.Sorted(maps.Keys(got))); diff != "" {
 				t.Error(diff)
 			}
-			if len(r.TagsUnknown) == 0 { // what follows is unknown
+			if len(r.TagsUnknown) == 0 { // the layouts after the gap are unknown
 				t.Errorf("no tags are unknown")
 			}
 		})
 	}
 }
 
-// causeOf returns the one cause of a report, apart from problems that the loss of an
-// index entails.
+// causeOf returns the one cause of a report, apart from problems that follow from a lost index.
 func causeOf(t *testing.T, r *verify.Report, path, reason string) verify.Cause {
 	t.Helper()
 	if r.Whole || len(r.Causes) != 1 || r.Causes[0].Path != path || !strings.HasPrefix(r.Causes[0].Reason, reason) {
@@ -72,7 +71,7 @@ func causeOf(t *testing.T, r *verify.Report, path, reason string) verify.Cause {
 	return r.Causes[0]
 }
 
-// startOf returns where a chunk of a set begins in the archive.
+// startOf returns the offset in the archive at which a chunk begins.
 func startOf(t *testing.T, chunks []string, n int) (start int64) {
 	t.Helper()
 	for _, chunk := range chunks[:n] {
@@ -85,7 +84,7 @@ func startOf(t *testing.T, chunks []string, n int) (start int64) {
 	return start
 }
 
-// readable returns the names of the entries that can be read if everything after a place is
+// readable returns the names of the entries that can be read if everything from an offset on is
 // missing or cannot be located.
 func readable(places []layouttest.Place, from int64) map[string]bool {
 	names := map[string]bool{}
@@ -97,8 +96,7 @@ func readable(places []layouttest.Place, from int64) map[string]bool {
 	return names
 }
 
-// tagsWithout returns the tags of the sample, of the indexes that can be read, that need
-// something that cannot.
+// tagsWithout returns the tags in readable indexes of the sample that need an unreadable entry.
 func (s *sample) tagsWithout(t *testing.T, readable map[string]bool) (tags []string) {
 	t.Helper()
 	for _, layout := range []string{"install", "modules/x"} {
@@ -108,7 +106,7 @@ func (s *sample) tagsWithout(t *testing.T, readable map[string]bool) (tags []str
 		var ix ocispec.Index
 		s.decode(t, filepath.Join(layout, "index.json"), &ix)
 		for _, d := range ix.Manifests {
-			if tag := d.Annotations[layouttest.AnnotationShortTag]; tag != "" && !s.whole(t, layout, d.Digest, readable) {
+			if tag := d.Annotations[layouttest.AnnotationShortTag]; tag != "" && !s.isReadable(t, layout, d.Digest, readable) {
 				tags = append(tags, "deckhouse/ee/"+layout+":"+tag)
 			}
 		}
@@ -117,8 +115,8 @@ func (s *sample) tagsWithout(t *testing.T, readable map[string]bool) (tags []str
 	return tags
 }
 
-// whole reports whether all that a manifest leads to can be read.
-func (s *sample) whole(t *testing.T, layout string, d digest.Digest, readable map[string]bool) bool {
+// isReadable reports whether everything that a manifest leads to is readable.
+func (s *sample) isReadable(t *testing.T, layout string, d digest.Digest, readable map[string]bool) bool {
 	t.Helper()
 	name := layout + "/blobs/sha256/" + d.Encoded()
 	if !readable[name] {
@@ -138,7 +136,7 @@ func (s *sample) whole(t *testing.T, layout string, d digest.Digest, readable ma
 			return false
 		}
 	}
-	return !slices.ContainsFunc(m.Manifests, func(c ocispec.Descriptor) bool { return !s.whole(t, layout, c.Digest, readable) })
+	return !slices.ContainsFunc(m.Manifests, func(c ocispec.Descriptor) bool { return !s.isReadable(t, layout, c.Digest, readable) })
 }
 
 func (s *sample) decode(t *testing.T, name string, v any) {
@@ -152,8 +150,7 @@ func (s *sample) decode(t *testing.T, name string, v any) {
 	}
 }
 
-// TestReportOfALostChunk has the whole text, with a blob that is known to have lain
-// in the chunk.
+// TestReportOfALostChunk compares the complete text of a report that names a blob in the lost chunk.
 func TestReportOfALostChunk(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
@@ -168,7 +165,7 @@ func TestReportOfALostChunk(t *testing.T) {
 	layer := m.Layers[0].Digest
 	packed := t.TempDir()
 	file := filepath.Join(packed, "platform.tar")
-	// The layer comes last.
+	// The layer is the last entry.
 	var entries []layouttest.Entry
 	for _, pattern := range []string{"index.json", "blobs/sha256/*"} {
 		names, err := filepath.Glob(filepath.Join(dir, "install", pattern))
@@ -250,7 +247,7 @@ func TestArchiveCutShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := run(t, packed)
-	// Only the end is missing: no content is lost, but the archive is incomplete.
+	// Without its last blocks the archive is incomplete, although no content is lost.
 	if cause := causeOf(t, r, file, "it ends early"); len(cause.Problems) > 0 || cause.Tags > 0 {
 		t.Errorf("%+v", cause)
 	}

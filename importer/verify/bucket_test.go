@@ -25,7 +25,7 @@ import (
 
 const place = "s3://" + buckettest.Bucket + "/p"
 
-// upload writes the files of a directory to a store, at place.
+// upload writes the files of a directory into the bucket, below place.
 func upload(t *testing.T, s *buckettest.Server, dir string) {
 	t.Helper()
 	layouttest.Try(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
@@ -36,7 +36,7 @@ func upload(t *testing.T, s *buckettest.Server, dir string) {
 	}))
 }
 
-// runInBucket verifies sources in a store.
+// runInBucket verifies sources in the bucket.
 func runInBucket(t *testing.T, s *buckettest.Server, sources ...string) *verify.Report {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources, Buckets: s.Readers(t)})
@@ -46,7 +46,7 @@ func runInBucket(t *testing.T, s *buckettest.Server, sources ...string) *verify.
 	return report
 }
 
-// flipPadding changes a byte of an archive that is part of no header and of no entry.
+// flipPadding changes a byte of an archive that is part of neither a header nor an entry.
 func flipPadding(t *testing.T, file string) {
 	t.Helper()
 	data := read(t, file)
@@ -62,8 +62,8 @@ func flipPadding(t *testing.T, file string) {
 	t.Fatal("no padding")
 }
 
-// bundleWithChecksums is a bundle with an archive, one in chunks and loose layouts, with checksum
-// files of all kinds that are right.
+// bundleWithChecksums makes a bundle of an archive, an archive in chunks and unpacked layouts, with
+// correct checksum files of all kinds.
 func bundleWithChecksums(t *testing.T) (dir string) {
 	t.Helper()
 	dir, chunks := bundle(t)
@@ -82,8 +82,8 @@ func bundleWithChecksums(t *testing.T) (dir string) {
 	return dir
 }
 
-// A bucket is compared with the same checksums as a directory, with the same result. Only the
-// checksum files tell that the archive, the chunk and the document here are others.
+// The checksums in a bucket are compared as those in a directory. Here only checksum files can reveal
+// that an archive, a chunk and a document have changed.
 func TestChecksumsInABucket(t *testing.T) {
 	for name, c := range map[string]struct {
 		change    func(t *testing.T, dir string)
@@ -120,7 +120,7 @@ func TestChecksumsInABucket(t *testing.T) {
 	}
 }
 
-// Files that an inventory lists have the right size, and other bytes.
+// Files that an inventory lists have the listed size and other bytes.
 func TestListedFilesInABucket(t *testing.T) {
 	dir, _ := bundle(t)
 	layouttest.WriteFile(t, filepath.Join(dir, "docs", "notes.txt"), "notes")
@@ -149,8 +149,8 @@ func TestListedFilesInABucket(t *testing.T) {
 	}
 }
 
-// A bucket that cannot be reached while its checksum files are read ends the run: nothing is said
-// of the content.
+// If the bucket becomes unreachable while checksum files are read, the run ends with an error and
+// without a report.
 func TestUnreachableChecksums(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundleWithChecksums(t))
@@ -164,7 +164,7 @@ func TestUnreachableChecksums(t *testing.T) {
 	}
 }
 
-// crowded is a bucket with more objects beside layouts than are remembered.
+// crowded is a bucket that lists more objects outside of layouts than a snapshot keeps.
 type crowded struct{ bucket.Reader }
 
 func (c crowded) List(ctx context.Context, prefix string, each func(bucket.Object) error) error {
@@ -176,7 +176,7 @@ func (c crowded) List(ctx context.Context, prefix string, each func(bucket.Objec
 	return c.Reader.List(ctx, prefix, each)
 }
 
-// Checksum files that are not remembered are not skipped in silence.
+// If a snapshot has dropped objects, the report says that their checksums are not compared.
 func TestTooManyObjects(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundleWithChecksums(t))
@@ -185,7 +185,7 @@ func TestTooManyObjects(t *testing.T) {
 	layouttest.Try(t, err)
 	r, err := verify.Run(t.Context(), tree.Snapshot(), verify.Options{})
 	layouttest.Try(t, err)
-	if r.Whole || !strings.Contains(text(t, r, place), "that belong to no layout: their checksums are not compared") {
+	if r.Whole || !strings.Contains(text(t, r, place), "that belong to no layout: the checksums of") {
 		t.Errorf("complete: %v: %s", r.Whole, text(t, r, place))
 	}
 }

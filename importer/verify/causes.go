@@ -5,28 +5,27 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Limits of a report. Its counts are exact, whatever its lists omit.
+// Limits of a report. Its counts include the entries that its lists omit.
 const (
 	maxListed = 1000 // entries of one list, and problems of all causes together
 	maxTags   = 1000 // tags of one problem
 )
 
-// first keeps the first entries of a list in an order, and counts all. Entries are added in any
-// order; it keeps at most twice the limit in memory.
+// first collects entries in any order, counts them, and keeps the first ones by compare. It keeps at
+// most twice the limit in memory.
 type first[T any] struct {
 	limit   int
 	compare func(a, b T) int
 	total   int
 	items   []T
-	full    bool // the limit was reached: items[limit-1] is the last entry to keep
-	last    T
+	full    bool // the limit was reached, and later entries are dropped
+	last    T    // the last entry to keep, if full
 }
 
 func newFirst[T any](compare func(a, b T) int) *first[T] {
@@ -90,11 +89,11 @@ func compareCaused(a, b caused) int {
 type causes struct {
 	first    *first[caused]
 	tallies  map[causeKey]*tally
-	archives map[string]string // reasons of incomplete archives, by path
-	// repeated are problems of the scan that are listed only if no other problem says the same.
-	repeated map[said]layoutstore.Problem
+	archives map[string]string // reasons why archives are incomplete, by path
+	// repeated are problems of the scan that are listed unless add gets one with the same statement.
+	repeated map[statement]layoutstore.Problem
 	tags     map[tag]int32    // numbers of the affected tags
-	seen     map[tagList]bool // long lists of tags that are already numbered
+	seen     map[tagList]bool // long lists whose tags have numbers
 }
 
 // tagList identifies a list of tags of a repository by its address in memory.
@@ -104,23 +103,23 @@ type tagList struct {
 	length     int
 }
 
-// said identifies the content and the reason of a problem.
-type said struct{ path, entry, reason string }
+// statement is the place and the reason of a problem.
+type statement struct{ path, entry, reason string }
 
 // tally counts the problems of a cause and their affected tags.
 type tally struct {
-	alone        bool // listed even without any problem
+	alone        bool // the cause is listed even without problems
 	count        int
-	one          []string // the tags, while all problems have the same list
-	tags         map[int32]bool
-	repositories map[string]bool // of tags
+	one          []string        // the tags, as long as all problems have the same list; then tags is nil
+	tags         map[int32]bool  // numbers of the tags
+	repositories map[string]bool // that have the tags
 }
 
 // newCauses returns the causes with the problems from the scan of the tree.
 func newCauses(problems []layoutstore.Problem) *causes {
 	f := &causes{first: newFirst(compareCaused), tallies: map[causeKey]*tally{}, archives: map[string]string{},
-		repeated: map[said]layoutstore.Problem{}, tags: map[tag]int32{}, seen: map[tagList]bool{}}
-	for _, p := range problems { // first, as other causes depend on them
+		repeated: map[statement]layoutstore.Problem{}, tags: map[tag]int32{}, seen: map[tagList]bool{}}
+	for _, p := range problems { // archives first, as other causes depend on them
 		if isOfArchive(p) {
 			f.archives[p.Path] = p.Reason
 			f.tally(causeKey{p.Kind, p.Path, p.Reason}).alone = true
@@ -130,7 +129,7 @@ func newCauses(problems []layoutstore.Problem) *causes {
 		switch {
 		case !p.IsFailure() || isOfArchive(p):
 		case p.Digest == "":
-			if key := (said{p.Path, p.Entry, p.Reason}); f.repeated[key].Reason == "" {
+			if key := (statement{p.Path, p.Entry, p.Reason}); f.repeated[key].Reason == "" {
 				f.repeated[key] = p
 			}
 		default:
@@ -140,7 +139,8 @@ func newCauses(problems []layoutstore.Problem) *causes {
 	return f
 }
 
-// isOfArchive reports whether a problem usually concerns an archive, not one of its entries.
+// isOfArchive reports whether a problem is about an incomplete archive as far as its fields tell, not
+// about one of its entries.
 func isOfArchive(p layoutstore.Problem) bool {
 	return p.IsFailure() && p.Kind == layoutstore.Incomplete && p.Entry == "" && p.Repository == ""
 }
@@ -157,7 +157,7 @@ func (f *causes) tally(key causeKey) *tally {
 // add adds a problem to its cause. The cause of content that is missing from an incomplete
 // archive is that archive.
 func (f *causes) add(p layoutstore.Problem) {
-	delete(f.repeated, said{p.Path, p.Entry, p.Reason})
+	delete(f.repeated, statement{p.Path, p.Entry, p.Reason})
 	key := causeKey{p.Kind, container(p), p.Reason}
 	if reason, ok := f.archives[key.path]; ok && p.Kind == layoutstore.Incomplete {
 		key.reason = reason
@@ -216,14 +216,14 @@ func (t *tally) add(f *causes, p layoutstore.Problem) {
 		}
 		t.tags = map[int32]bool{}
 		for repository := range t.repositories { // there is exactly one
-			t.take(f, repository, t.one)
+			t.addTags(f, repository, t.one)
 		}
 		t.one = nil
 	}
-	t.take(f, p.Repository, p.Tags)
+	t.addTags(f, p.Repository, p.Tags)
 }
 
-func (t *tally) take(f *causes, repository string, tags []string) {
+func (t *tally) addTags(f *causes, repository string, tags []string) {
 	t.repositories[repository] = true
 	for _, name := range tags {
 		t.tags[f.tags[tag{repository, name}]] = true
@@ -259,7 +259,7 @@ func (f *causes) report(r *Report) {
 			Tags: max(len(t.one), len(t.tags)), Repositories: len(t.repositories), Count: t.count, Problems: problems})
 	}
 	slices.SortFunc(r.Causes, func(a, b Cause) int {
-		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Kind, b.Kind), strings.Compare(a.Reason, b.Reason))
+		return compareCauses(causeKey{a.Kind, a.Path, a.Reason}, causeKey{b.Kind, b.Path, b.Reason})
 	})
 	r.TagsAffected, r.Omitted.Problems = len(f.tags), f.first.omitted()
 	for t := range f.tags {

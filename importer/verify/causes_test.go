@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// keepAll returns the causes of problems as an unbounded report would have them.
+// keepAll returns the causes that an unbounded report of the problems would have.
 func keepAll(problems []layoutstore.Problem, limit int) (causes []Cause, tags int) {
 	all := map[causeKey][]layoutstore.Problem{}
 	affected := map[tag]bool{}
@@ -46,7 +46,7 @@ func keepAll(problems []layoutstore.Problem, limit int) (causes []Cause, tags in
 	return slices.DeleteFunc(causes, func(c Cause) bool { return len(c.Problems) == 0 }), len(affected)
 }
 
-// A bounded report has the first problems and counts all, whatever their order.
+// A bounded report lists the first problems and counts all, in whatever order they are added.
 func TestFindingsAreTheFirst(t *testing.T) {
 	const limit = 6
 	for seed := range uint64(300) {

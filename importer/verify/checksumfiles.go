@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -17,9 +18,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// findChecksums finds checksum files directly in sources that are directories or places in a
-// bucket, and beside other sources. It schedules the files that exist for reading. Errors: the
-// cause of ctx; those of a bucket; layoutstore.ErrStale.
+// findChecksums finds the checksums in sources that are directories or places in a bucket, and those
+// beside other sources. It schedules their files for reading. Errors: the cause of ctx; those of a
+// bucket; layoutstore.ErrStale.
 func (r *run) findChecksums(ctx context.Context) error {
 	for dir, archives := range r.directories() {
 		if err := r.findInDirectory(ctx, dir, archives); err != nil {
@@ -35,8 +36,8 @@ func (r *run) findChecksums(ctx context.Context) error {
 	return nil
 }
 
-// directories returns the names of the archives that are sources, by directory; nil means all
-// archives there.
+// directories returns the names of the archives that are sources, by directory. They are nil if the
+// directory itself is a source.
 func (r *run) directories() map[string][]string {
 	archives := map[string][]string{}
 	for _, s := range r.snapshot.Sources() {
@@ -57,8 +58,7 @@ func (r *run) directories() map[string][]string {
 	return archives
 }
 
-// findInDirectory schedules the checksums in a directory, those of the archives with these names
-// if they are not nil.
+// findInDirectory schedules the checksums in a directory. archives is as for findIn.
 func (r *run) findInDirectory(ctx context.Context, dir string, archives []string) error {
 	files, err := volume.OpenFiles(dir)
 	if err != nil {
@@ -72,8 +72,8 @@ func (r *run) findInDirectory(ctx context.Context, dir string, archives []string
 	return r.findIn(ctx, checksumDir{dir, directoryFiles{dir, files}}, archives, data)
 }
 
-// findIn schedules the checksums in b, and those in the inventory there, which may be nil. If
-// archives is not nil, it schedules only those of the archives with these names.
+// findIn schedules the checksums in the checksum files and in the inventory of b; the inventory may be
+// nil. If archives is not nil, it schedules only the checksums of the archives with these names.
 func (r *run) findIn(ctx context.Context, b checksumDir, archives []string, inventory []byte) error {
 	all, err := b.find(ctx, archives)
 	if err != nil {
@@ -88,14 +88,13 @@ func (r *run) findIn(ctx context.Context, b checksumDir, archives []string, inve
 	return nil
 }
 
-// found is a checksum and the place of the file it is for.
+// found is a checksum, and the place of the file to compare with it.
 type found struct {
 	*Checksum
 	where extent.List
 }
 
-// find finds the checksums in checksum files. If archives is not nil, it finds only those of
-// the archives with these names. Errors are those of read.
+// find returns the checksums in checksum files. archives is as for findIn. Errors: those of read.
 func (b checksumDir) find(ctx context.Context, archives []string) (all []found, err error) {
 	for _, name := range b.files.Names() {
 		if f, ok := formOf(name); ok {
@@ -109,16 +108,9 @@ func (b checksumDir) find(ctx context.Context, archives []string) (all []found, 
 			return nil, context.Cause(ctx)
 		}
 	}
-	if archives == nil {
-		return all, nil
-	}
-	named := make(map[string]bool, len(archives))
-	for _, name := range archives {
-		named[name] = true
-	}
 	return slices.DeleteFunc(all, func(f found) bool {
 		name, _ := volume.IsArchive(filepath.Base(f.Of))
-		return !named[name]
+		return archives != nil && !slices.Contains(archives, name)
 	}), nil
 }
 
@@ -128,20 +120,20 @@ type checksumDir struct {
 	files checksumFiles
 }
 
-// checksumFiles are the files of a checksumDir. Names have slashes.
+// checksumFiles are the files of a checksumDir. Their names are paths with slashes.
 type checksumFiles interface {
-	// Names returns the names of the files directly in it, sorted.
+	// Names returns the sorted names of the files directly in the directory.
 	Names() []string
-	// find returns a file, or nil if there is none of this name.
+	// find returns a file, or nil if it does not exist.
 	find(name string) extent.List
-	// read reads a file of at most maxSums bytes; it is nil if there is none of this name.
+	// read reads a file of at most maxSums bytes. It returns nil if the file does not exist.
 	read(ctx context.Context, name string) ([]byte, error)
 }
 
 // maxSums limits the size of a checksum file, in bytes.
 const maxSums = 4 << 20
 
-// read reads the checksum file name of the form f. Errors: the cause of ctx;
+// read reads the checksum file name, which has the form f. Errors: the cause of ctx;
 // layoutstore.ErrStale; one that layoutstore.IsExhausted reports.
 func (b checksumDir) read(ctx context.Context, name string, f form) (all []found, err error) {
 	file := volume.JoinPath(b.dir, name)
@@ -172,8 +164,8 @@ func (b checksumDir) read(ctx context.Context, name string, f form) (all []found
 	return all, nil
 }
 
-// path resolves a name in a checksum file. A name that leads out of the directory is returned
-// unchanged.
+// path returns the path of a file that a checksum file names. It returns a name that leads out of the
+// directory unchanged.
 func (b checksumDir) path(name string) string {
 	if filepath.IsLocal(name) {
 		return volume.JoinPath(b.dir, path.Clean(name))
@@ -181,8 +173,9 @@ func (b checksumDir) path(name string) string {
 	return name
 }
 
-// locate finds the file that a checksum names, or the chunks of an archive of that name. A path
-// from another machine counts as its last segment if the checksum file is named after that.
+// locate finds the file that a checksum names, or the chunks of the archive of that name. If the name
+// is a path from another machine, it tries the last segment, provided that this is own, the file
+// after which the checksum file is named.
 func (b checksumDir) locate(name, own string) (where extent.List, of string) {
 	for _, try := range []string{filepath.Clean(name), filepath.Base(name)} {
 		if !filepath.IsLocal(try) || try != filepath.Clean(name) && try != own {
@@ -200,19 +193,15 @@ func (b checksumDir) locate(name, own string) (where extent.List, of string) {
 
 // chunks returns the chunks of an archive, joined.
 func (b checksumDir) chunks(archive string) (all extent.List) {
-	numbers := map[string]int{}
+	numbers := map[string]int{} // by name
 	for _, name := range b.files.Names() {
 		of, _ := volume.IsArchive(name)
 		if number, ok := volume.IsChunk(name); ok && of == archive {
 			numbers[name], _ = strconv.Atoi(number) // the scan reports malformed numbers
 		}
 	}
-	names := make([]string, 0, len(numbers))
-	for name := range numbers {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(x, y string) int { return cmp.Or(cmp.Compare(numbers[x], numbers[y]), strings.Compare(x, y)) })
-	for _, name := range names {
+	byNumber := func(x, y string) int { return cmp.Or(cmp.Compare(numbers[x], numbers[y]), strings.Compare(x, y)) }
+	for _, name := range slices.SortedFunc(maps.Keys(numbers), byNumber) {
 		all = append(all, b.files.find(name)...)
 	}
 	return all

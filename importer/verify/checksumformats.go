@@ -16,10 +16,10 @@ const (
 	sha2 = "sha256"
 )
 
-// form is the format of a checksum file, by its name.
+// form is the format of a checksum file, which follows from its name.
 type form struct {
 	algorithm string
-	of        string // the file that it is named after; empty if it lists several files
+	of        string // the file after which it is named; empty if it lists several files
 }
 
 // formOf returns the format of a checksum file; ok is false for any other file.
@@ -39,15 +39,15 @@ func formOf(name string) (f form, ok bool) {
 	return form{algorithm: sha2}, slices.Contains(several, strings.ToLower(name))
 }
 
-// named is a checksum and the file name it is for.
+// named is a checksum and the name of its file.
 type named struct {
 	of    string
 	want  []byte
 	fault string // why the checksum is invalid
 }
 
-// parse reads a checksum file: bare checksums, and lines as sha256sum writes them. It ignores
-// other lines, such as those of a signature, unless there is nothing else.
+// parse reads a checksum file: one checksum alone, or lines as sha256sum writes them. It ignores other
+// lines, such as those of a signature, if at least one line has a checksum.
 func (f form) parse(data []byte) (all []named) {
 	if want, ok := parseChecksum(strings.TrimSpace(string(data))); ok && f.of != "" {
 		return []named{{of: f.of, want: want}}
@@ -63,7 +63,7 @@ func (f form) parse(data []byte) (all []named) {
 	return all
 }
 
-// Lines as `sha256sum` writes them, by text or in binary, and with --tag.
+// Lines as `sha256sum` writes them: in text or binary mode, and with --tag.
 var (
 	sumLine = regexp.MustCompile(`^([0-9A-Fa-f]{64}) [ *](.+)$`)
 	tagLine = regexp.MustCompile(`^SHA256 \((.+)\) ?= ?([0-9A-Fa-f]{64})$`)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A line that sha256sum writes for a name and a sum is parsed as these, and no input
-// makes the parser panic.
+// From a line that sha256sum writes, the parser returns the name and the checksum. No input makes it
+// panic.
 func FuzzSums(f *testing.F) {
 	f.Add([]byte("abc"), "platform.tar", false)
 	f.Add(bytes.Repeat([]byte{0xff}, 40), "a b\x00c", true)
@@ -27,7 +27,7 @@ func FuzzSums(f *testing.F) {
 				t.Errorf("%+v, want %q", got, name)
 			}
 		}
-		for _, n := range file.parse([]byte(name)) { // anything else
+		for _, n := range file.parse([]byte(name)) { // a file of arbitrary content
 			if n.fault == "" && (n.of == "" || len(n.want) != 32) {
 				t.Errorf("%q: %+v", name, n)
 			}

@@ -40,7 +40,7 @@ func (d directoryFiles) read(ctx context.Context, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]byte{}, data...), nil // never nil
+	return append([]byte{}, data...), nil // not nil, even if the file is empty
 }
 
 func (d directoryFiles) file(name string) checksumTarget {
@@ -51,7 +51,7 @@ func (d directoryFiles) file(name string) checksumTarget {
 // checksumTarget is a file in a source's directory.
 type checksumTarget struct {
 	dir, at string
-	name    string // its name in messages
+	name    string // its name in the bundle, which differs from at while the file is staged
 }
 
 // Open implements extent.File. A staged file may have been moved into place meanwhile.
@@ -71,7 +71,7 @@ func (f checksumTarget) String() string { return filepath.Join(f.dir, f.name) }
 // findInBuckets schedules the checksums of the sources in buckets.
 func (r *run) findInBuckets(ctx context.Context) error {
 	places := map[string]layoutstore.SourceObjects{}
-	archives := map[string][]string{} // by place; nil means all archives there
+	archives := map[string][]string{} // by place; nil if the place itself is a source
 	for _, s := range r.snapshot.Objects() {
 		names, known := archives[s.Dir]
 		switch {
@@ -91,7 +91,7 @@ func (r *run) findInBuckets(ctx context.Context) error {
 	return nil
 }
 
-// findAmongObjects schedules the checksums at a place in a bucket.
+// findAmongObjects schedules the checksums at a place in a bucket. archives is as for findIn.
 func (r *run) findAmongObjects(ctx context.Context, objects *volume.Objects, dir string, archives []string) error {
 	if archives != nil {
 		if _, _, err := objects.List(ctx); err != nil {
@@ -100,7 +100,7 @@ func (r *run) findAmongObjects(ctx context.Context, objects *volume.Objects, dir
 	}
 	if n := objects.Forgotten(); n > 0 {
 		r.causes.add(layoutstore.Problem{Kind: layoutstore.Limited, Path: dir,
-			Reason: fmt.Sprintf("%d objects too many that belong to no layout: their checksums are not compared: move them elsewhere", n)})
+			Reason: fmt.Sprintf("too many objects that belong to no layout: the checksums of %d are not compared: move them elsewhere", n)})
 	}
 	data, err := objects.ReadObject(ctx, inventory.Name, inventory.MaxSize)
 	switch {

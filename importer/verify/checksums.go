@@ -22,22 +22,22 @@ type State string
 // The states of a checksum.
 const (
 	Same      State = "same"
-	Different State = "different" // the file changed, or the checksum belongs to another file
+	Different State = "different" // the file has changed, or it is the checksum of another file
 	Illegible State = "illegible" // the checksum file contains no checksum
-	Absent    State = "absent"    // its file is missing, which is not a failure
+	Absent    State = "absent"    // the file to compare is missing, which is not a failure
 )
 
 // Checksum is a checksum stored beside the archives, and the result of comparing it.
 type Checksum struct {
-	File      string `json:"file"`      // the file that contains it
-	Of        string `json:"of"`        // the file it is for; empty if unknown
+	File      string `json:"file"`      // the file that contains the checksum
+	Of        string `json:"of"`        // the file to compare; empty if unknown
 	Algorithm string `json:"algorithm"` // "sha256", or "gost": GOST R 34.11-2012 with 256 bits
 	State     State  `json:"state"`
 	Reason    string `json:"reason"`
 
 	want    []byte
-	listed  bool   // it is in an inventory
-	archive string // that a listed file is part of
+	listed  bool   // the inventory contains it
+	archive string // of which a listed file is part
 }
 
 // isBad reports whether the checksum is a failure.
@@ -50,7 +50,7 @@ func (c *Checksum) hash() hash.Hash {
 	return sha256.New()
 }
 
-// compare reads the file that the checksum is for. The error is the context's, or one that
+// compare reads the file to compare, and sets the state. The error is the context's, or one that
 // layoutstore.IsExhausted reports.
 func (c *Checksum) compare(ctx context.Context, where extent.List, buf []byte, read func(n int)) error {
 	got, err := sum(ctx, where, c.hash(), buf, read)

@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
 )
 
-// bundle packs the sample into two archives in a directory, one of them in chunks.
+// bundle packs the sample into two archives, one of them in chunks, and returns their directory.
 func bundle(t *testing.T) (dir string, chunks []string) {
 	t.Helper()
 	s := newSample(t, t.TempDir())
@@ -56,7 +56,7 @@ func reversed(t *testing.T, text string) string {
 	return hex.EncodeToString(b)
 }
 
-// lines returns the checksums of a report in a few words each.
+// lines returns one line per checksum of a report.
 func lines(r *verify.Report, dir string) (all []string) {
 	for _, c := range r.Checksums {
 		line := fmt.Sprintf("%s: %s of %s: %s", strings.TrimPrefix(c.File, dir+"/"), c.Algorithm, strings.TrimPrefix(c.Of, dir+"/"), c.State)
@@ -89,21 +89,21 @@ func TestChecksums(t *testing.T) {
 			},
 			true,
 		},
-		"of the archive that its chunks make": {
+		"an archive in chunks": {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				return map[string]string{"platform.tar.gostsum": gost(read(t, chunks...)), "platform.tar.sha256": sha2(read(t, chunks...)) + "\n"}
 			},
 			[]string{"platform.tar.gostsum: gost of platform.tar: same", "platform.tar.sha256: sha256 of platform.tar: same"},
 			true,
 		},
-		"one that differs": {
+		"a different checksum": {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				return map[string]string{"module-x.tar.gostsum": gost([]byte("another archive"))}
 			},
 			[]string{"module-x.tar.gostsum: gost of module-x.tar: different: DIR/module-x.tar has the checksum GOST(module-x.tar)"},
 			false,
 		},
-		"in the other order of bytes": {
+		"reversed byte order": {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				return map[string]string{"module-x.tar.gostsum": reversed(t, gost(read(t, dir+"/module-x.tar")))}
 			},
@@ -134,14 +134,14 @@ func TestChecksums(t *testing.T) {
 			},
 			true,
 		},
-		"made where the archive had another path": {
+		"a path of another machine": {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				return map[string]string{"module-x.tar.sha256": sha2(read(t, dir+"/module-x.tar")) + "  /home/me/bundle/module-x.tar\n"}
 			},
 			[]string{"module-x.tar.sha256: sha256 of module-x.tar: same"},
 			true,
 		},
-		"one of several that differs": {
+		"a different checksum among several": {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				return map[string]string{"sha256sums.txt": sha2(read(t, dir+"/module-x.tar")) + "  module-x.tar\n" + sha2(nil) + "  platform.tar.0002.chunk\n"}
 			},
@@ -161,7 +161,7 @@ func TestChecksums(t *testing.T) {
 			},
 			false,
 		},
-		"of a missing chunk, hidden, and a directory": {
+		"a missing chunk, a hidden file and a directory": {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				if err := os.Mkdir(dir+"/layers.sha256", 0o755); err != nil {
 					t.Fatal(err)
@@ -200,7 +200,7 @@ func TestChecksums(t *testing.T) {
 	}
 }
 
-// If a source is one archive, only the checksums of that archive count.
+// If the source is an archive, only its checksums are compared.
 func TestChecksumsBesideOneArchive(t *testing.T) {
 	dir, chunks := bundle(t)
 	layouttest.WriteFile(t, dir+"/module-x.tar.gostsum", gost([]byte("another archive")))

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
@@ -11,24 +12,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// findListed finds the checksums of the files that an inventory, which may be nil, lists. If
-// archives is not nil, it finds only those of the archives with these names. An archive that was
-// cut into other chunks is compared piece by piece. Missing files are left to the scan.
+// findListed returns the checksums of the files that an inventory lists. archives is as for findIn.
+// If an archive was cut into other chunks since, each listed chunk is compared with its range of the
+// archive. The scan reports missing files.
 func (b checksumDir) findListed(archives []string, data []byte) (all []found) {
-	if data == nil {
-		return nil
-	}
 	listed, err := inventory.Parse(data)
 	if err != nil {
-		return nil // the scan has reported it
-	}
-	named := make(map[string]bool, len(archives))
-	for _, name := range archives {
-		named[name] = true
+		return nil // there is none, or the scan has reported it
 	}
 	inArchives, others := inventory.Archives(listed.Files)
 	for _, a := range inArchives {
-		if archives == nil || named[a.Name] {
+		if archives == nil || slices.Contains(archives, a.Name) {
 			all = append(all, b.pieces(a)...)
 		}
 	}
@@ -54,8 +48,8 @@ func (b checksumDir) pieces(a *inventory.Archive) (all []found) {
 	return all
 }
 
-// piece finds a file of an archive: under its name, or if the archive has other files now, in
-// all of them from off on. It returns nil for what is missing.
+// piece finds a file of an archive: under its name, or if the archive has other files now, in these
+// joined files at off. It returns nil if the file is missing. total is the size of the archive.
 func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int64) extent.List {
 	if file := b.files.find(f.Name); file != nil && file.Size() == f.Size {
 		return file
@@ -70,9 +64,9 @@ func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int6
 	return where
 }
 
-// listed returns the checksum of a listed file. archive is the archive that it is part of, or empty.
+// listed returns the checksum of a listed file. archive is the archive of which it is part, or empty.
 func (b checksumDir) listed(f inventory.File, of, archive string, where extent.List) found {
-	want, _ := hex.DecodeString(f.SHA256) // the inventory was checked
+	want, _ := hex.DecodeString(f.SHA256) // inventory.Parse has checked it
 	c := &Checksum{File: volume.JoinPath(b.dir, inventory.Name), Of: b.path(of), Algorithm: sha2, want: want, listed: true}
 	if archive != "" {
 		c.archive = b.path(archive)

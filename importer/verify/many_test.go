@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// manyMissing writes an archive with indexes of n tagged manifests that are missing. Each index
-// has as many as an index.json may have.
+// manyMissing writes an archive with indexes of n tagged manifests, which are missing. Each index has
+// as many of them as an index.json may have.
 func manyMissing(t testing.TB, n int) (dir string) {
 	const most = 100_000
 	var entries []layouttest.Entry
@@ -70,7 +70,7 @@ func encoded(t testing.TB, v any) []byte {
 	return data
 }
 
-// A report lists the first 1,000 findings of a kind and counts all.
+// A report lists the first 1,000 problems or blobs of a list, and counts all.
 func TestReportIsBounded(t *testing.T) {
 	dir := manyMissing(t, 1200)
 	r := run(t, dir)
@@ -84,7 +84,7 @@ func TestReportIsBounded(t *testing.T) {
 	}
 
 	r = run(t, manyWrong(t, 1100))
-	if len(r.Causes) != 1000 || r.Omitted.Problems != 1200 || r.TagsAffected != 1 || r.Causes[999].Count != 1 { // each has other bytes
+	if len(r.Causes) != 1000 || r.Omitted.Problems != 1200 || r.TagsAffected != 1 || r.Causes[999].Count != 1 { // the content of each blob is different
 		t.Errorf("%d causes, %d tags, %+v", len(r.Causes), r.TagsAffected, r.Omitted)
 	}
 	if len(r.Unreferenced) != 1000 || r.Omitted.Unreferenced != 100 || r.Omitted.UnreferencedBytes != 700 {
@@ -95,8 +95,8 @@ func TestReportIsBounded(t *testing.T) {
 	}
 }
 
-// The cost of a report grows linearly with the number of problems. Compare the sizes of
-// each: four times as many take at most 4.4 times as long.
+// The cost of a report grows linearly with the number of problems. Compare the results for two sizes:
+// four times as many problems take at most 4.4 times as long.
 func BenchmarkVerify(b *testing.B) {
 	missing, wrong := []int{5_000, 20_000}, []int{5_000, 20_000}
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -106,7 +106,7 @@ func BenchmarkVerify(b *testing.B) {
 		name  string
 		make  func(testing.TB, int) string
 		sizes []int
-		tags  func(n int) int // that the findings take
+		tags  func(n int) int // the number of affected tags
 	}{
 		{"missing", manyMissing, missing, func(n int) int { return n }},
 		{"wrong", manyWrong, wrong, func(int) int { return 1 }},

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Each file of a tree, manifests included, is opened and counted once. A damaged
-// manifest is not read again for its report.
+// Each file of a tree, including manifests, is opened and counted once. A damaged manifest is not
+// read again for the report.
 func TestFilesAreReadOnce(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, s *sample){
 		"whole": func(*testing.T, *sample) {},
@@ -29,7 +29,7 @@ func TestFilesAreReadOnce(t *testing.T) {
 			s := newSample(t, dir)
 			damage(t, s)
 			var mu sync.Mutex
-			opened := map[string]int{} // by inode, as layouts share digests
+			opened := map[string]int{} // by inode, as several layouts have the same digest
 			count := func(info fs.FileInfo) {
 				mu.Lock()
 				defer mu.Unlock()

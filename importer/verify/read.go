@@ -20,17 +20,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// task is something to read to its end: a copy of a blob, or a file that has a checksum. It is
-// small, as there may be a million tasks.
+// task is a copy of a blob to read, or a file to compare with a checksum. It is small, as there may be
+// a million tasks.
 type task struct {
 	layout layoutstore.Layout
 	digest digest.Digest
 	size   int64  // bytes
-	file   string // archive or chunk in which it begins; empty in a directory, which has no order
+	file   string // archive or chunk in which the blob begins; empty for a file of its own
 	off    int64  // offset in that file
 
 	checksum *Checksum
-	where    extent.List // of the checksum's file
+	where    extent.List // of the file to compare
 }
 
 func taskOf(s layoutstore.Stored) task {
@@ -74,12 +74,12 @@ func (r *run) readAll(ctx context.Context) error {
 	return group.Wait()
 }
 
-// giantShare defines a giant: a task larger than 1/giantShare of the work per job. A giant must
-// not come last, as the other jobs would wait for it.
+// giantShare defines a giant: a task larger than 1/giantShare of the work per job. If a giant came
+// last, the other jobs would be idle while one reads it.
 const giantShare = 16
 
-// schedule puts giants first, the largest before the others, and then the rest in disk order,
-// for sequential reads.
+// schedule sorts tasks: giants first, from the largest to the smallest, and then the others in disk
+// order, for sequential reads.
 func schedule(tasks []task, giant int64) {
 	large := func(t task) int64 {
 		if t.size > giant {
@@ -92,7 +92,7 @@ func schedule(tasks []task, giant int64) {
 	})
 }
 
-// do reads the task of a number and records damaged content. The error is the context's, or one
+// do carries out the task with a number, and records damaged content. The error is the context's, or one
 // that layoutstore.IsExhausted reports.
 func (r *run) do(ctx context.Context, number int, buf []byte) error {
 	t := &r.tasks[number]

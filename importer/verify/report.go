@@ -11,8 +11,8 @@ import (
 
 // Report is the result of a run.
 type Report struct {
-	// Whole is set if everything is complete, intact and legal. Conflicts, unreferenced blobs
-	// and checksums of missing files do not clear it.
+	// Whole reports whether everything is complete, intact and legal, whatever conflicts,
+	// unreferenced blobs and checksums of missing files there are.
 	Whole        bool `json:"whole"`
 	Repositories int  `json:"repositories"`
 	Tags         int  `json:"tags"`
@@ -21,7 +21,7 @@ type Report struct {
 	// unknown and counted in neither number.
 	TagsUnknown []string              `json:"tagsUnknown"`
 	unknown     []layoutstore.Problem // the problems behind TagsUnknown
-	// illegal is how many of TagsAffected are tags that no repository can have, and not among Tags.
+	// illegal is how many of TagsAffected are illegal tags, which are not counted in Tags.
 	illegal   int
 	Files     int                   `json:"files"`     // read: files and entries of archives
 	Bytes     int64                 `json:"bytes"`     // read
@@ -29,13 +29,12 @@ type Report struct {
 	Checksums []*Checksum           `json:"checksums"` // by file
 	Conflicts []layoutstore.Problem `json:"conflicts"`
 	// Harmless are problems that lose no content, such as bytes after the end of an archive.
-	// They do not clear Whole.
 	Harmless     []layoutstore.Problem `json:"harmless"`
 	Unreferenced []Unreferenced        `json:"unreferenced"`
 	// NonDistributable are missing layers that may be omitted by their media type.
 	NonDistributable []layoutstore.Problem `json:"nonDistributable"`
-	// Omitted counts the entries that are not listed: each list has at most 1,000 entries, and
-	// so have the problems of all causes together. All other numbers count everything.
+	// Omitted counts the entries that are not listed: each list, and the problems of all causes
+	// together, have at most 1,000 entries. All other numbers include omitted entries.
 	Omitted Omitted `json:"omitted"`
 }
 
@@ -62,8 +61,8 @@ type Cause struct {
 	Path         string                `json:"path"` // of an archive or of a layout's directory
 	Reason       string                `json:"reason"`
 	Tags         int                   `json:"tags"`         // affected by its problems
-	Repositories int                   `json:"repositories"` // of these tags
-	Count        int                   `json:"count"`        // of its problems, whether listed or not
+	Repositories int                   `json:"repositories"` // that have these tags
+	Count        int                   `json:"count"`        // of its problems, including omitted ones
 	Problems     []layoutstore.Problem `json:"gaps"`         // the first of them
 }
 

@@ -22,16 +22,16 @@ type ScrubOptions struct {
 	// From is the position at which an earlier scrub of the tree stopped during a pass; the
 	// zero Position means the beginning.
 	From Position
-	// Ended is when the last complete pass of an earlier scrub of the tree ended; zero before
-	// the first.
+	// Ended is when the last complete pass of an earlier scrub of the tree ended; zero if there is
+	// none.
 	Ended time.Time
-	// Reached is called regularly, and once when Run ends, with the position from which a later
-	// scrub can resume, and when the last complete pass ended. It may be nil.
+	// Reached is called regularly, and once when Run ends, with the position from which a later scrub
+	// can resume, and with the end of the last complete pass. It may be nil.
 	Reached func(at Position, ended time.Time)
 	// Now is the clock; nil means the system's.
 	Now func() time.Time
-	// Wrong is called for each damaged copy, which is quarantined; Failed for each copy that
-	// cannot be read, whatever its content. Both may be nil.
+	// Wrong is called for each damaged copy, which is quarantined, and Failed for each copy that
+	// cannot be read. Both may be nil.
 	Wrong  func(layoutstore.Problem)
 	Failed func(file, entry string, d digest.Digest, err error)
 }
@@ -172,7 +172,7 @@ func (s *Scrub) runPass(ctx context.Context, buf []byte) error {
 	})
 }
 
-// holder is the repository for which a copy of a blob is read.
+// holder is the repository in which eachCopy found a copy of a blob.
 type holder struct {
 	*layoutstore.Repository
 	snapshot *layoutstore.Snapshot
@@ -194,7 +194,7 @@ func (s *Scrub) eachCopy(ctx context.Context, from Position, do func(_ holder, _
 		ended := layoutOf(layouts, path, from)
 		for i, l := range layouts {
 			if seen[l] {
-				continue // also read for another repository
+				continue // also a layout of another repository
 			}
 			seen[l] = true
 			blobs, _ := l.Blobs(ctx) // the check reports layouts that cannot be listed
@@ -211,8 +211,8 @@ func (s *Scrub) eachCopy(ctx context.Context, from Position, do func(_ holder, _
 	return ctx.Err()
 }
 
-// layoutOf returns the index of the layout at a path in which a scrub stopped: layouts before
-// it were read. It returns -1 if no layout was read, for example because that layout is gone.
+// layoutOf returns the index of the layout at a path in which a scrub stopped: it has read the layouts
+// before. It returns -1 if the scrub has read none of them, or the layout is gone.
 func layoutOf(layouts []layoutstore.Layout, path string, from Position) int {
 	if path < from.Repository {
 		return len(layouts)
@@ -242,7 +242,7 @@ func (s *Scrub) readBlob(ctx context.Context, by holder, l layoutstore.Layout, d
 		return ignoreGone(err)
 	}
 	if after, err := l.Stamp(ctx, d); err != nil || after != stamp {
-		return ignoreGone(err) // it changed meanwhile: the next pass reads it
+		return ignoreGone(err) // the copy has changed meanwhile: the next pass reads it
 	}
 	if wrong == nil {
 		by.Release(l, d, stamp)
@@ -254,7 +254,7 @@ func (s *Scrub) readBlob(ctx context.Context, by holder, l layoutstore.Layout, d
 	}
 	s.stats.wrong.Add(1)
 	p, ok, err := by.snapshot.QuarantineProblem(ctx, by.path, l, d)
-	if ok { // otherwise the file has just changed
+	if ok { // if not, the file has just changed
 		s.Wrong(p)
 	}
 	return err

@@ -54,7 +54,7 @@ func within(t *testing.T, wrong <-chan digest.Digest) digest.Digest {
 	}
 }
 
-// pull reads a blob as a client of the server does.
+// pull reads a blob as the server does for a client.
 func pull(tree *layoutstore.Tree, name string, d digest.Digest) ([]byte, error) {
 	repo, err := tree.Snapshot().Repository(name)
 	if err != nil {
@@ -72,9 +72,8 @@ func pull(tree *layoutstore.Tree, name string, d digest.Digest) ([]byte, error) 
 	return io.ReadAll(content)
 }
 
-// TestScrubFindsAFlippedBit flips a bit while clients pull. Once the scrub has found
-// it, no new pull gets a complete wrong blob, and the problem is listed, also by later
-// snapshots, until a repair.
+// TestScrubFindsAFlippedBit flips a bit while clients pull. Once the scrub has found it, no new pull
+// gets the whole damaged blob, and all snapshots list the problem until the file is repaired.
 func TestScrubFindsAFlippedBit(t *testing.T) {
 	dir := t.TempDir()
 	s := newSample(t, dir)
@@ -86,7 +85,7 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var found sync.RWMutex // held for reading by a pull; for writing by the scrub that found the bit
+	var found sync.RWMutex // a pull locks it for reading, and the scrub for writing once it has found the bit
 	refused := false
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
@@ -101,7 +100,7 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 				found.RLock()
 				body, err := pull(tree, "deckhouse/ee/install", d)
 				if refused && err == nil && len(body) == len(sound) && !bytes.Equal(body, sound) {
-					t.Error("a wrong blob was handed out whole")
+					t.Error("a client got a damaged blob")
 				}
 				found.RUnlock()
 			}
@@ -129,7 +128,7 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The other repository has a copy of its own.
+	// The copy in the other repository is intact.
 	if body, err := pull(tree, "deckhouse/ee/modules/x", d); err != nil || !bytes.Equal(body, sound) {
 		t.Errorf("the other copy: %v", err)
 	}
@@ -147,8 +146,8 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	clients.Wait()
 }
 
-// flip changes a byte of a file in place, like a bad disk, and returns the reason that
-// a report gives.
+// flip changes a byte of a file in place, as a failing disk does, and returns the reason in the
+// report.
 func flip(t *testing.T, file string, sound []byte) (reason string) {
 	t.Helper()
 	body := bytes.Clone(sound)
@@ -173,7 +172,7 @@ func problems(tree *layoutstore.Tree, d digest.Digest) (n int) {
 	return n
 }
 
-// In an archive as well, and for a blob that nothing needs.
+// The scrub also finds a flipped bit in an archive, and in a blob that nothing needs.
 func TestScrubOfAnArchive(t *testing.T) {
 	s := newSample(t, t.TempDir())
 	idle := s.install.Blob("", []byte("nothing needs this")).Digest
@@ -181,14 +180,14 @@ func TestScrubOfAnArchive(t *testing.T) {
 	packed := t.TempDir()
 	file := filepath.Join(packed, "all.tar")
 	s.Archive(file, layouttest.Archive{})
-	var own []int64 // where the entry begins and ends
+	var own []int64 // offsets at which the entry begins and ends
 	for _, p := range layouttest.Places(t, file) {
 		if strings.HasSuffix(p.Name, idle.Encoded()) {
 			own = []int64{p.Header, p.End}
 		}
 	}
 	for _, places := range [][]int64{nil, own} {
-		if places != nil { // what is in one chunk is read only by the scrub
+		if places != nil { // only the scrub reads an entry in one chunk
 			layouttest.CutAt(t, file, places...)
 		}
 		tree := open(t, packed)
@@ -217,7 +216,7 @@ func TestScrubKeepsItsRate(t *testing.T) {
 	l := tree.Layout("a")
 	l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{1 << 20}}), "v1")
 	l.Write()
-	// At a thousand bytes per second, the burst is read, and hardly more.
+	// At a thousand bytes per second, only the burst is read at once.
 	s, err := verify.NewScrub(verify.ScrubOptions{Rate: 1000, Snapshot: open(t, dir).Snapshot})
 	if err != nil {
 		t.Fatal(err)
@@ -241,8 +240,8 @@ func TestScrubKeepsItsRate(t *testing.T) {
 	}
 }
 
-// onePass scrubs a tree from a position to the end of the pass, and returns where it was
-// after each copy and the numbers of the pass.
+// onePass scrubs a tree from a position to the end of the pass, and returns the position after each
+// copy and the stats at the end.
 func onePass(t *testing.T, tree *layoutstore.Tree, from verify.Position) (reached []verify.Position, stats verify.ScrubStats) {
 	t.Helper()
 	now := time.Now()
@@ -261,11 +260,11 @@ func onePass(t *testing.T, tree *layoutstore.Tree, from verify.Position) (reache
 	if err := s.Run(ctx); err != nil {
 		t.Error(err)
 	}
-	return reached[:len(reached)-2], s.Stats() // the end of the pass is said twice
+	return reached[:len(reached)-2], s.Stats() // the end of the pass is reported twice
 }
 
-// A scrub continues after the last copy that it has read, and reads all of the next
-// pass. If that copy's layout is gone, it reads more rather than less.
+// A scrub resumes after the position, and the next pass reads all copies. If the layout of the position
+// is gone, the scrub reads copies again rather than skip any.
 func TestScrubContinues(t *testing.T) {
 	dir := t.TempDir()
 	s := newSample(t, dir)
@@ -289,16 +288,16 @@ func TestScrubContinues(t *testing.T) {
 	gone.Path = "/gone"
 	first := slices.IndexFunc(all, func(at verify.Position) bool { return at.Repository == gone.Repository })
 	if rest, _ := onePass(t, tree, gone); !slices.Equal(rest, all[first:]) {
-		t.Errorf("behind a layout that is gone: %v", rest)
+		t.Errorf("from a layout that is gone: %v", rest)
 	}
 	for repository, want := range map[string]int{"": len(all), "~": 0} {
 		if rest, _ := onePass(t, tree, verify.Position{Repository: repository, Digest: "sha256:x"}); len(rest) != want {
-			t.Errorf("behind the repository %q: %v", repository, rest)
+			t.Errorf("from the repository %q: %v", repository, rest)
 		}
 	}
 }
 
-// Its position is reported now and then, and at the end.
+// A scrub reports its position at intervals, and when it ends.
 func TestScrubSaysWhereItIs(t *testing.T) {
 	dir := t.TempDir()
 	newSample(t, dir)
@@ -325,7 +324,7 @@ func TestScrubSaysWhereItIs(t *testing.T) {
 	}
 }
 
-// problemsOf returns the problems of a snapshot, or one that says why they cannot be read.
+// problemsOf returns the problems of a snapshot, or one with the reason why they cannot be read.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

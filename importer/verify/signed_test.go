@@ -46,7 +46,7 @@ func sign(t *testing.T, dir string, key *inventory.SigningKey) {
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, inventory.SignatureName), signature, 0o644))
 }
 
-// signedBundle is a bundle of an archive and of one in chunks, with a signed inventory.
+// signedBundle makes a bundle of an archive and an archive in chunks, with a signed inventory.
 func signedBundle(t *testing.T) (dir string, key *inventory.SigningKey) {
 	t.Helper()
 	s := newSample(t, t.TempDir())
@@ -58,7 +58,7 @@ func signedBundle(t *testing.T) (dir string, key *inventory.SigningKey) {
 	return dir, key
 }
 
-// verified is the report about a directory, of which the key has to vouch for if it is not nil.
+// verified returns the report about a directory. If the key is not nil, it must have signed the bundle.
 func verified(t *testing.T, dir string, key *inventory.SigningKey) (string, bool) {
 	t.Helper()
 	o := layoutstore.Options{Sources: []string{dir}, Roots: []string{"r"}}
@@ -77,7 +77,7 @@ func verified(t *testing.T, dir string, key *inventory.SigningKey) (string, bool
 	return text.String(), report.Whole
 }
 
-// bundleFiles are the archives and chunks of a directory.
+// bundleFiles returns the archives and chunks in a directory.
 func bundleFiles(t *testing.T, dir string) []string {
 	t.Helper()
 	archives, err := filepath.Glob(filepath.Join(dir, "*.tar"))
@@ -95,7 +95,7 @@ func TestSignedBundleIsComplete(t *testing.T) {
 	if text, ok := verified(t, dir, key); !ok {
 		t.Error(text)
 	}
-	// Where it is cut does not matter, even after it was signed.
+	// The bundle is complete however its archives are cut, even after the signature.
 	var joined []byte
 	for _, name := range bundleFiles(t, dir)[1:] {
 		data, err := os.ReadFile(name)
@@ -118,8 +118,7 @@ func TestSignedBundleIsComplete(t *testing.T) {
 	}
 }
 
-// Every archive and every chunk that is missing is named, the last ones too, with a key and
-// without.
+// A report names each missing archive or chunk, including the last one, with and without a key.
 func TestEveryMissingFileIsNamed(t *testing.T) {
 	dir, key := signedBundle(t)
 	for _, name := range bundleFiles(t, dir) {
@@ -143,7 +142,7 @@ func TestEveryMissingFileIsNamed(t *testing.T) {
 	}
 }
 
-// A missing last chunk of zeros looks like padding: only an inventory can reveal it.
+// An archive without its last chunk of zeros looks complete: only an inventory reveals the loss.
 func TestMissingPaddingIsNamed(t *testing.T) {
 	s := newSample(t, t.TempDir())
 	dir := t.TempDir()
@@ -158,7 +157,7 @@ func TestMissingPaddingIsNamed(t *testing.T) {
 		if _, err := os.Stat(name); err != nil {
 			continue
 		}
-		layouttest.Try(t, os.Remove(name)) // the empty one
+		layouttest.Try(t, os.Remove(name)) // it contains only zeros
 		if text, ok := verified(t, dir, nil); ok || !strings.Contains(text, "chunk 0002 is missing of 3") {
 			t.Error(text)
 		}
@@ -169,8 +168,8 @@ func TestMissingPaddingIsNamed(t *testing.T) {
 	}
 }
 
-// A bundle that was cut into other chunks after it was signed loses one of them: only that one is
-// named, and the archive once.
+// If a bundle that was cut into other chunks after the signature loses a chunk, the report names only
+// that chunk, and the archive once.
 func TestLostChunkOfABundleCutAgain(t *testing.T) {
 	dir, key := signedBundle(t)
 	files, err := filepath.Glob(filepath.Join(dir, "platform.tar.*.chunk"))
@@ -199,7 +198,7 @@ func TestLostChunkOfABundleCutAgain(t *testing.T) {
 	}
 }
 
-// A flipped bit anywhere in an archive is refused: also where no reader looks, as in padding and in the
+// A flipped bit anywhere in an archive is reported, even in bytes that no reader uses: padding, and the
 // mode of an entry.
 func TestFlippedBitsAreRefused(t *testing.T) {
 	dir, key := signedBundle(t)
@@ -225,7 +224,7 @@ func TestFlippedBitsAreRefused(t *testing.T) {
 	}
 }
 
-// A file that is not listed is named. With a key it is refused.
+// A report names an archive that the inventory does not list. With a key it is a failure.
 func TestForeignArchive(t *testing.T) {
 	dir, key := signedBundle(t)
 	s := newSample(t, t.TempDir())
@@ -241,7 +240,7 @@ func TestForeignArchive(t *testing.T) {
 	}
 }
 
-// Neither another bundle.json nor a damaged one goes unnoticed.
+// A damaged bundle.json, or one of another format, is reported.
 func TestBrokenInventory(t *testing.T) {
 	dir, key := signedBundle(t)
 	file := filepath.Join(dir, inventory.Name)
@@ -249,7 +248,7 @@ func TestBrokenInventory(t *testing.T) {
 	layouttest.Try(t, err)
 	for what, c := range map[string]struct {
 		data  string
-		whole bool // without a key
+		whole bool // the report is complete without a key
 		want  string
 	}{
 		"damaged":       {strings.Replace(string(good), `"bases"`, `"basis"`, 1), false, "copy it again, or remove it"},

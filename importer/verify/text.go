@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
@@ -15,8 +16,8 @@ import (
 // maxLines limits the lines of a list in text output. JSON has more.
 const maxLines = 20
 
-// WriteText writes the report for people: the causes with their affected tags first, then what
-// is harmless, and the totals last.
+// WriteText writes the report for people: first the causes with their affected tags, then problems
+// and lists that are no failures, and last the totals.
 func (r *Report) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	for _, c := range r.Causes {
@@ -26,30 +27,19 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(b, "and %s more, not listed: fix these first, and verify again\n", count(n, "problem"))
 	}
 	r.writeChecksums(b)
-	if len(r.Conflicts) > 0 {
-		fmt.Fprintf(b, "%s; the later source wins:\n", count(len(r.Conflicts), "conflict"))
-		for _, p := range r.Conflicts[:min(len(r.Conflicts), maxLines)] {
-			fmt.Fprintf(b, "  %s\n", p)
-		}
-		writeMore(b, len(r.Conflicts), 0)
-	}
-	if len(r.Harmless) > 0 {
-		fmt.Fprintf(b, "%s, with no content lost:\n", count(len(r.Harmless), "problem"))
-		for _, p := range r.Harmless[:min(len(r.Harmless), maxLines)] {
-			fmt.Fprintf(b, "  %s\n", p)
-		}
-		writeMore(b, len(r.Harmless), 0)
-	}
+	writeProblems(b, r.Conflicts, "conflict", "; the later source wins")
+	writeProblems(b, r.Harmless, "problem", ", with no content lost")
 	r.writeUnreferenced(b)
 	r.writeNonDistributable(b)
-	if !r.Whole && len(r.unknown) > 0 {
+	switch {
+	case r.Whole:
+		fmt.Fprintf(b, "complete: %s of %s", count(r.Tags, "tag"), count(r.Repositories, "repository"))
+	case len(r.unknown) > 0:
 		fmt.Fprint(b, "incomplete or damaged: ")
 		r.writeUnknown(b)
-	} else if r.Whole {
-		fmt.Fprintf(b, "complete: %s of %s", count(r.Tags, "tag"), count(r.Repositories, "repository"))
-	} else if r.Tags == 0 {
+	case r.Tags == 0:
 		fmt.Fprint(b, "incomplete or damaged: there are no known tags")
-	} else {
+	default:
 		fmt.Fprintf(b, "incomplete or damaged: %d of %s of %s", r.TagsAffected, count(r.Tags, "tag"), count(r.Repositories, "repository"))
 	}
 	fmt.Fprintf(b, "; %s, %s read\n", count(r.Files, "file"), humanize.Bytes(uint64(r.Bytes)))
@@ -72,6 +62,18 @@ func (c Cause) write(w io.Writer) {
 		}
 	}
 	writeMore(w, len(c.Problems), c.Count-len(c.Problems))
+}
+
+// writeProblems writes a list of problems, and their number with a noun and a remark.
+func writeProblems(w io.Writer, problems []layoutstore.Problem, noun, remark string) {
+	if len(problems) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "%s%s:\n", count(len(problems), noun), remark)
+	for _, p := range problems[:min(len(problems), maxLines)] {
+		fmt.Fprintf(w, "  %s\n", p)
+	}
+	writeMore(w, len(problems), 0)
 }
 
 // writeMore writes how many entries of a list are not shown, and whether JSON has all of them.
@@ -120,7 +122,7 @@ func (r *Report) writeChecksums(w io.Writer) {
 	for _, c := range r.Checksums {
 		if c.State == Same {
 			same++
-		} else if !c.listed { // else it is among the causes
+		} else if !c.listed { // a listed one is among the causes
 			fmt.Fprintf(w, "checksum %s: %s: %s\n", c.State, c.File, c.Reason)
 		}
 	}
@@ -167,13 +169,4 @@ func (r *Report) writeNonDistributable(w io.Writer) {
 }
 
 // count returns a number with its noun, in the plural where needed.
-func count(n int, noun string) string {
-	if n != 1 {
-		if root, ok := strings.CutSuffix(noun, "y"); ok {
-			noun = root + "ies"
-		} else {
-			noun += "s"
-		}
-	}
-	return fmt.Sprintf("%d %s", n, noun)
-}
+func count(n int, noun string) string { return fmt.Sprintf("%d %s", n, english.PluralWord(n, noun, "")) }

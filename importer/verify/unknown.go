@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// unknownTags returns the problems that may hide tags, those of archives first. The
-// problem of an archive stands for the layouts behind the place where it breaks.
+// unknownTags returns the problems because of which tags are unknown, those of archives first. It
+// omits other problems of these archives.
 func unknownTags(problems []layoutstore.Problem) []layoutstore.Problem {
 	var archives, others []layoutstore.Problem
 	for _, p := range problems {
@@ -34,8 +34,8 @@ func unknownTags(problems []layoutstore.Problem) []layoutstore.Problem {
 	return archives
 }
 
-// onePerCause keeps of the problems of an archive those that name a chunk or an entry, if any do, each once:
-// the files may miss a chunk that the inventory misses too.
+// onePerCause keeps each problem of an archive once, and if any of them name a chunk or an entry, only
+// those: the scan of the files and the inventory may both report a missing chunk.
 func onePerCause(archives []layoutstore.Problem) (kept []layoutstore.Problem) {
 	namesChunk := func(of layoutstore.Problem) bool {
 		return slices.ContainsFunc(archives, func(p layoutstore.Problem) bool { return p.Path == of.Path && len(p.Chunks) > 0 })
@@ -49,7 +49,8 @@ func onePerCause(archives []layoutstore.Problem) (kept []layoutstore.Problem) {
 	return kept
 }
 
-// writeUnknown writes whose tags are unknown, and how many of the others are complete.
+// writeUnknown writes the archives and indexes whose tags are unknown, and how many of the other tags
+// are complete.
 func (r *Report) writeUnknown(w io.Writer) {
 	for _, p := range r.unknown[:min(len(r.unknown), maxLines)] {
 		fmt.Fprintf(w, "%s: its tags are unknown. ", unreadPart(p))
@@ -57,13 +58,12 @@ func (r *Report) writeUnknown(w io.Writer) {
 	if n := len(r.unknown) - maxLines; n > 0 {
 		fmt.Fprintf(w, "%s more cannot be read. ", count(n, "place"))
 	}
-	switch {
-	case r.TagsAffected > 0:
+	if r.TagsAffected > 0 {
 		complete := r.Tags - (r.TagsAffected - r.illegal)
 		fmt.Fprintf(w, "Of %s of %s, %d %s complete", count(r.Tags, "known tag"), count(r.Repositories, "repository"), complete, isOrAre(complete))
-	default:
-		fmt.Fprintf(w, "%s of %s %s complete", count(r.Tags, "tag"), others(r.Repositories), isOrAre(r.Tags))
+		return
 	}
+	fmt.Fprintf(w, "%s of %s %s complete", count(r.Tags, "tag"), count(r.Repositories, "other repository"), isOrAre(r.Tags))
 }
 
 func isOrAre(n int) string {
@@ -73,15 +73,7 @@ func isOrAre(n int) string {
 	return "are"
 }
 
-// others counts the repositories besides those whose names are unknown.
-func others(n int) string {
-	if n == 1 {
-		return "1 other repository"
-	}
-	return fmt.Sprintf("%d other repositories", n)
-}
-
-// unreadPart says which archive or index cannot be read, and from where on.
+// unreadPart describes the archive or index that cannot be read, and where it becomes unreadable.
 func unreadPart(p layoutstore.Problem) string {
 	name := filepath.Base(p.Path)
 	switch {

@@ -3,8 +3,8 @@
 //
 // Start with [Run], which returns a [Report] about a snapshot. It first audits every repository
 // (package layoutstore: presence, sizes, manifests). Then it reads every copy of every blob
-// once, however many tags need it, and the files that have a checksum file. Problems are
-// grouped by cause. [Report.WriteText] is for people, the report as JSON for programs.
+// once, however many tags need it, and the files that have a checksum. Problems are grouped by
+// cause. [Report.WriteText] writes the report for people; as JSON it is for programs.
 //
 // [Scrub] continuously reads the blobs of a served tree at a low rate.
 //
@@ -90,7 +90,7 @@ type run struct {
 	report *Report
 	tasks  []task
 	causes *causes
-	idle   map[copyKey]Unreferenced // in layouts of several repositories
+	idle   map[copyKey]Unreferenced // unreferenced so far, in layouts of several repositories
 	wrong  []wrong
 
 	unreferenced      *first[Unreferenced]
@@ -107,10 +107,11 @@ type copyKey struct {
 // wrong is a damaged copy. It is small, as there may be as many as tasks.
 type wrong struct {
 	task   int32  // number of its task
-	sum    string // digest of its content, if it could be read
-	reason string // otherwise the reason
+	sum    string // bytes of the digest of its content, if that could be read
+	reason string // otherwise why the copy is damaged
 }
 
+// why returns the reason of the problem of a copy with the digest d.
 func (w wrong) why(d digest.Digest) string {
 	if w.reason != "" {
 		return w.reason
@@ -118,9 +119,9 @@ func (w wrong) why(d digest.Digest) string {
 	return (&wrongBytes{digest.NewDigestFromBytes(d.Algorithm(), []byte(w.sum))}).Error()
 }
 
-// audit checks presence, sizes and manifests, and records what remains to be read. It
-// keeps nothing else of an audit, as there may be a million blobs. A repository with damaged
-// blobs is audited again to find the affected tags.
+// audit checks presence, sizes and manifests, and schedules the blobs for reading. It keeps nothing
+// else of an audit, as there may be a million blobs: reportWrong audits the repositories with damaged
+// blobs again to find the affected tags.
 func (r *run) audit(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.Jobs)
@@ -132,7 +133,7 @@ func (r *run) audit(ctx context.Context) error {
 			}
 			r.countRepository(repo)
 			_, err = r.snapshot.AuditWith(ctx, path, layoutstore.Findings{
-				Problem: r.found, NonDistributable: r.leftOut, Blob: func(s layoutstore.Stored) { r.addCopy(path, s) },
+				Problem: r.addProblem, NonDistributable: r.addNonDistributable, Blob: func(s layoutstore.Stored) { r.addCopy(path, s) },
 			})
 			return err
 		})
@@ -154,13 +155,13 @@ func (r *run) findHolders() error {
 	return nil
 }
 
-func (r *run) found(p layoutstore.Problem) {
+func (r *run) addProblem(p layoutstore.Problem) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.causes.add(p)
 }
 
-func (r *run) leftOut(p layoutstore.Problem) {
+func (r *run) addNonDistributable(p layoutstore.Problem) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.nonDistributable.add(p)
@@ -175,7 +176,8 @@ func (r *run) countRepository(repo *layoutstore.Repository) {
 	r.report.Tags += len(tags)
 }
 
-// addCopy schedules a copy of a blob for reading, unless another repository already has.
+// addCopy schedules a copy of a blob for reading, and records a blob that nothing refers to. A layout
+// of several repositories counts for the first of them.
 func (r *run) addCopy(path string, s layoutstore.Stored) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

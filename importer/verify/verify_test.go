@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// sample is a small tree with every kind of blob, and their names.
+// sample is a small tree with every kind of blob, and the names of its blobs.
 type sample struct {
 	*layouttest.Tree
 	install *layouttest.Layout
@@ -33,9 +33,8 @@ type sample struct {
 	types   map[string]string
 }
 
-// newSample writes the tree below dir: an image with two tags, one that shares a layer with it,
-// an index in an index, a referrer whose subject is missing, and a module that has the shared
-// layer once more.
+// newSample writes the tree below dir: an image with two tags, another image that shares a layer with
+// it, an index in an index, a referrer without its subject, and a module with a copy of the layer.
 func newSample(t testing.TB, dir string) *sample {
 	t.Helper()
 	s := &sample{Tree: layouttest.New(t, dir), digests: map[string]digest.Digest{}, types: map[string]string{}}
@@ -60,7 +59,7 @@ func newSample(t testing.TB, dir string) *sample {
 	return s
 }
 
-// named remembers the names of a manifest, its config and its layers.
+// named records names of a manifest, its config and its layers.
 func (s *sample) named(t testing.TB, name string, d ocispec.Descriptor) ocispec.Descriptor {
 	t.Helper()
 	s.digests[name], s.types[name] = d.Digest, d.MediaType
@@ -103,8 +102,8 @@ func run(t testing.TB, sources ...string) *verify.Report {
 
 var amounts = regexp.MustCompile(`; \d+ files?, [^,]* read`)
 
-// text returns a report as people read it, with DIR for the directory, and without how
-// much was read.
+// text returns the text of a report, with DIR for the directory, and without the numbers of files and
+// bytes that were read.
 func text(t testing.TB, r *verify.Report, dir string) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -114,7 +113,7 @@ func text(t testing.TB, r *verify.Report, dir string) string {
 	return amounts.ReplaceAllString(strings.ReplaceAll(b.String(), dir, "DIR"), "")
 }
 
-// unknown returns the last line of a report about a place that may hold more tags.
+// unknown returns the last line of a report in which the tags of a place are unknown.
 func unknown(place string, tags, repositories int) string {
 	return fmt.Sprintf("incomplete or damaged: %s cannot be read: its tags are unknown. %d tags of %d other repositories are complete\n", place, tags, repositories)
 }
@@ -139,7 +138,7 @@ func TestWhole(t *testing.T) {
 	}
 }
 
-// faults are what can be wrong with a file.
+// faults are the ways in which spoil damages a file.
 var faults = map[string]func(body []byte) []byte{
 	"missing": nil,
 	"short":   func(b []byte) []byte { return b[:len(b)-1] },
@@ -148,7 +147,7 @@ var faults = map[string]func(body []byte) []byte{
 	"flipped": func(b []byte) []byte { b[len(b)/2] ^= 0x10; return b },
 }
 
-// spoil damages a file, and returns the reason that a report gives.
+// spoil damages a file, and returns the kind and the reason of the problem in a report.
 func spoil(t testing.TB, file, fault string) (kind, reason string) {
 	t.Helper()
 	body, err := os.ReadFile(file)
@@ -173,13 +172,12 @@ func spoil(t testing.TB, file, fault string) (kind, reason string) {
 	return "damaged", fmt.Sprintf("%d bytes, the descriptor says %d", len(body), size)
 }
 
-// TestOneFault makes one blob of every kind missing, short, empty, long or flipped, and
-// expects that problem alone, the tags that it affects, and the blobs that nothing
-// leads to any more.
+// TestOneFault applies each fault to one blob of every kind. It expects only that problem, the affected
+// tags, and the blobs to which nothing leads any more.
 func TestOneFault(t *testing.T) {
 	for blob, want := range map[string]struct {
 		tags []string
-		idle []string // blobs that nothing leads to if it is a manifest
+		idle []string // blobs that only it leads to
 	}{
 		"one.layer0":      {tags: []string{"stable", "v1", "v2"}},
 		"one.layer1":      {tags: []string{"stable", "v1"}},
@@ -223,7 +221,7 @@ func TestOneFault(t *testing.T) {
 	}
 }
 
-// names returns those of some blobs, sorted; of a digest with several names the first.
+// names returns the sorted names of blobs: for a digest with several names, the first one.
 func (s *sample) names(all []verify.Unreferenced) (names []string) {
 	for _, u := range all {
 		var of []string
@@ -275,7 +273,7 @@ func TestFaultsOfIndexes(t *testing.T) {
 			"illegal-name: DIR/install: not a legal tag; served by digest only: 1 tag of 1 repository\n" +
 				"  deckhouse/ee/install: -v2\nincomplete or damaged: 1 of 5 tags of 3 repositories\n",
 		},
-		"a descriptor that lies about a size": {
+		"a descriptor with a wrong size": {
 			func(t *testing.T, s *sample) {
 				at := s.install.BlobPath(s.digests["two"])
 				info, err := os.Stat(at)
@@ -294,7 +292,7 @@ func TestFaultsOfIndexes(t *testing.T) {
 			"damaged: DIR/install: SIZE bytes, the descriptor says 9999: 1 tag of 1 repository\n" +
 				"  deckhouse/ee/install: v2: DIR/install/blobs/sha256/TWO: application/vnd.oci.image.manifest.v1+json\nincomplete or damaged: 1 of 6 tags of 3 repositories\n",
 		},
-		"a directory that is no repository": {
+		"a directory with an illegal name": {
 			func(t *testing.T, s *sample) {
 				if err := os.Rename(s.install.Dir(), filepath.Join(s.Dir(), "Install")); err != nil {
 					t.Fatal(err)
@@ -305,7 +303,7 @@ func TestFaultsOfIndexes(t *testing.T) {
 		"a missing foreign layer": {
 			func(t *testing.T, s *sample) {
 				l := s.Layout("foreign")
-				l.Tag(l.Image(layouttest.Image{Layers: [][]byte{[]byte("foreign")}, LayerMediaType: ocispec.MediaTypeImageLayerNonDistributable}), "v1") //nolint:staticcheck // what a source may hold
+				l.Tag(l.Image(layouttest.Image{Layers: [][]byte{[]byte("foreign")}, LayerMediaType: ocispec.MediaTypeImageLayerNonDistributable}), "v1") //nolint:staticcheck // deprecated, but sources may have it
 				l.Write()
 				if err := os.Remove(l.BlobPath(digest.FromString("foreign"))); err != nil {
 					t.Fatal(err)
@@ -318,7 +316,7 @@ func TestFaultsOfIndexes(t *testing.T) {
 			func(t *testing.T, s *sample) { s.install.Blob("", []byte("nothing needs this")) },
 			"1 blob unreferenced, 18 B:\n  DIR/install/blobs/sha256/" + digest.FromString("nothing needs this").Encoded() + "\n" + isComplete,
 		},
-		"a blob that nothing needs and that is wrong": {
+		"a damaged blob that nothing needs": {
 			func(t *testing.T, s *sample) {
 				s.digests["idle"] = s.install.Blob("", []byte("nothing needs this")).Digest
 				spoil(t, s.install.BlobPath(s.digests["idle"]), "flipped")
@@ -367,13 +365,13 @@ func TestConflictsAndCopies(t *testing.T) {
 	if !r.Whole || len(r.Conflicts) != 1 || r.Conflicts[0].Tag() != "v2" || len(r.Causes) > 0 || len(r.Unreferenced) > 0 {
 		t.Errorf("%+v", r)
 	}
-	// Every copy is read: a damaged one is reported, though another is intact.
+	// Every copy is read: a damaged one is reported, although another one is intact.
 	_, reason := spoil(t, a.install.BlobPath(a.digests["one.layer0"]), "flipped")
 	r = run(t, one, two)
 	if r.Whole || len(r.Causes) != 1 || r.Causes[0].Path != filepath.Join(one, "install") || r.Causes[0].Reason != reason {
 		t.Errorf("%+v", r.Causes)
 	}
-	// One that is missing there is not missed.
+	// If that copy is missing, the other one is enough.
 	if err := os.Remove(a.install.BlobPath(a.digests["one.layer0"])); err != nil {
 		t.Fatal(err)
 	}
@@ -391,8 +389,8 @@ func TestNothingToVerify(t *testing.T) {
 	}
 }
 
-// A layout that two repositories have, because sources have different roots, is read
-// once and reported in both.
+// If two repositories have a layout, because sources have different roots, its blobs are read once and
+// their problems are reported in both.
 func TestLayoutOfTwoRepositories(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	a := newSample(t, one)
@@ -430,14 +428,14 @@ func TestCancelled(t *testing.T) {
 	s := open(t, dir).Snapshot()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	// In the middle of the reading.
+	// The context ends while blobs are read.
 	_, err := verify.Run(ctx, s, verify.Options{Progress: reading(func(int) { cancel() })})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want that the context is cancelled", err)
 	}
 }
 
-// reading is a progress that calls itself for what is read.
+// reading is a Progress that calls the function for each read.
 type reading func(n int)
 
 func (reading) Begin(int, int64) {}
