@@ -47,7 +47,7 @@ func keepAll(problems []layoutstore.Problem, limit int) (causes []Cause, tags in
 }
 
 // A bounded report lists the first problems and counts all, in whatever order they are added.
-func TestFindingsAreTheFirst(t *testing.T) {
+func TestReportsListTheFirstProblems(t *testing.T) {
 	const limit = 6
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 0))

@@ -265,7 +265,7 @@ func onePass(t *testing.T, tree *layoutstore.Tree, from verify.Position) (reache
 
 // A scrub resumes after the position, and the next pass reads all copies. If the layout of the position
 // is gone, the scrub reads copies again rather than skip any.
-func TestScrubContinues(t *testing.T) {
+func TestScrubResumes(t *testing.T) {
 	dir := t.TempDir()
 	s := newSample(t, dir)
 	packed := t.TempDir()
@@ -298,7 +298,7 @@ func TestScrubContinues(t *testing.T) {
 }
 
 // A scrub reports its position at intervals, and when it ends.
-func TestScrubSaysWhereItIs(t *testing.T) {
+func TestScrubReportsItsPosition(t *testing.T) {
 	dir := t.TempDir()
 	newSample(t, dir)
 	tree := open(t, dir)

@@ -119,7 +119,7 @@ func TestSignedBundleIsComplete(t *testing.T) {
 }
 
 // A report names each missing archive or chunk, including the last one, with and without a key.
-func TestEveryMissingFileIsNamed(t *testing.T) {
+func TestReportNamesMissingFiles(t *testing.T) {
 	dir, key := signedBundle(t)
 	for _, name := range bundleFiles(t, dir) {
 		data, err := os.ReadFile(name)
@@ -143,7 +143,7 @@ func TestEveryMissingFileIsNamed(t *testing.T) {
 }
 
 // An archive without its last chunk of zeros looks complete: only an inventory reveals the loss.
-func TestMissingPaddingIsNamed(t *testing.T) {
+func TestReportNamesMissingPadding(t *testing.T) {
 	s := newSample(t, t.TempDir())
 	dir := t.TempDir()
 	archive := filepath.Join(dir, "a.tar")
@@ -170,7 +170,7 @@ func TestMissingPaddingIsNamed(t *testing.T) {
 
 // If a bundle that was cut into other chunks after the signature loses a chunk, the report names only
 // that chunk, and the archive once.
-func TestLostChunkOfABundleCutAgain(t *testing.T) {
+func TestLostChunkOfAResplitArchive(t *testing.T) {
 	dir, key := signedBundle(t)
 	files, err := filepath.Glob(filepath.Join(dir, "platform.tar.*.chunk"))
 	layouttest.Try(t, err)
@@ -200,7 +200,7 @@ func TestLostChunkOfABundleCutAgain(t *testing.T) {
 
 // A flipped bit anywhere in an archive is reported, even in bytes that no reader uses: padding, and the
 // mode of an entry.
-func TestFlippedBitsAreRefused(t *testing.T) {
+func TestFlippedBitsAreReported(t *testing.T) {
 	dir, key := signedBundle(t)
 	every := int64(1201)
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -225,7 +225,7 @@ func TestFlippedBitsAreRefused(t *testing.T) {
 }
 
 // A report names an archive that the inventory does not list. With a key it is a failure.
-func TestForeignArchive(t *testing.T) {
+func TestUnlistedArchive(t *testing.T) {
 	dir, key := signedBundle(t)
 	s := newSample(t, t.TempDir())
 	foreign := s.Layout("modules/evil")
@@ -241,7 +241,7 @@ func TestForeignArchive(t *testing.T) {
 }
 
 // A damaged bundle.json, or one of another format, is reported.
-func TestBrokenInventory(t *testing.T) {
+func TestMalformedInventory(t *testing.T) {
 	dir, key := signedBundle(t)
 	file := filepath.Join(dir, inventory.Name)
 	good, err := os.ReadFile(file)

@@ -169,4 +169,6 @@ func (r *Report) writeNonDistributable(w io.Writer) {
 }
 
 // count returns a number with its noun, in the plural where needed.
-func count(n int, noun string) string { return fmt.Sprintf("%d %s", n, english.PluralWord(n, noun, "")) }
+func count(n int, noun string) string {
+	return fmt.Sprintf("%d %s", n, english.PluralWord(n, noun, ""))
+}

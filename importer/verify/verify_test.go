@@ -120,7 +120,7 @@ func unknown(place string, tags, repositories int) string {
 
 const isComplete = "complete: 6 tags of 3 repositories\n"
 
-func TestWhole(t *testing.T) {
+func TestCompleteTree(t *testing.T) {
 	dir := t.TempDir()
 	s := newSample(t, dir)
 	packed, cut := t.TempDir(), t.TempDir()
@@ -441,7 +441,7 @@ type reading func(n int)
 func (reading) Begin(int, int64) {}
 func (r reading) Read(n int)     { r(n) }
 
-func TestProgressIsOfAllBytes(t *testing.T) {
+func TestProgressCountsAllBytes(t *testing.T) {
 	dir := t.TempDir()
 	newSample(t, dir)
 	var p counting
