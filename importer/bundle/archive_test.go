@@ -23,10 +23,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// d8 is the directory of archives that d8 wrote.
+// d8 is the directory of archives written by d8.
 const d8 = "../../cmd/layoutproxy/testdata/d8"
 
-// readArchive reads an archive into the layouts that it was written from.
+// readArchive returns the layouts, indexes and blobs in an archive.
 func readArchive(t *testing.T, archive string) (layouts []*Layout, indexes map[string][]byte, blobs map[digest.Digest][]byte) {
 	t.Helper()
 	f, err := os.Open(archive)
@@ -76,9 +76,8 @@ func readImages(t *testing.T, index []byte) (images []Image) {
 	return images
 }
 
-// An archive that is written from the content of one of d8's archives is the same, byte for
-// byte, in the order of its entries and in its indexes.
-func TestArchivesAreTheFieldsOwn(t *testing.T) {
+// From the content of each archive of d8, this package writes the same bytes.
+func TestArchivesMatchThoseOfD8(t *testing.T) {
 	archives, err := filepath.Glob(filepath.Join(d8, "*.tar"))
 	if err != nil || len(archives) != 10 {
 		t.Fatalf("%d archives, %v", len(archives), err)
@@ -91,7 +90,7 @@ func TestArchivesAreTheFieldsOwn(t *testing.T) {
 			all, err := entriesOf(layouts)
 			layouttest.Try(t, err)
 			if filepath.Base(archive) == "installer.tar" {
-				// The one index that its tool leaves with the indentation of another library.
+				// For this index alone, d8 keeps the indentation of the library that wrote it.
 				for i, e := range all {
 					if path.Base(e.name) == specs.ImageIndexFile {
 						if diff := cmp.Diff(readImages(t, indexes[e.name]), readImages(t, e.data)); diff != "" {
@@ -114,8 +113,8 @@ func TestArchivesAreTheFieldsOwn(t *testing.T) {
 	}
 }
 
-// A tree with every case of order: names that are prefixes of others.
-func TestWalkOrderIsThatOfAWalk(t *testing.T) {
+// The tree has names that are prefixes of others.
+func TestWalkOrderMatchesAWalk(t *testing.T) {
 	dir := t.TempDir()
 	var names []string
 	for _, name := range []string{"index.json", "oci-layout", "blobs/sha256/00", "install/index.json", "install-standalone/index.json",
@@ -143,8 +142,7 @@ func TestWalkOrderIsThatOfAWalk(t *testing.T) {
 	}
 }
 
-// The joined chunks are the archive, each has its checksum beside it, and a reader and
-// a writer give the same result.
+// The joined chunks are the archive, and each has a correct checksum file.
 func TestChunks(t *testing.T) {
 	archive := filepath.Join(d8, "module-stronghold.tar")
 	want, err := os.ReadFile(archive)
@@ -191,7 +189,7 @@ func TestChunks(t *testing.T) {
 	}
 }
 
-func TestWriterRefusesTooLittleAndTooMuch(t *testing.T) {
+func TestWriterRefusesWrongSizes(t *testing.T) {
 	o := NewWriter(t.TempDir(), Form{ChunkSize: 4}.Files(&Archive{Name: "a.tar", Size: 10}), nil, t.Context().Err)
 	if _, err := o.Write(make([]byte, 9)); err != nil {
 		t.Fatal(err)
@@ -205,7 +203,7 @@ func TestWriterRefusesTooLittleAndTooMuch(t *testing.T) {
 	}
 }
 
-func TestBlobOfAnotherSizeIsRefused(t *testing.T) {
+func TestWriteRefusesABlobOfWrongSize(t *testing.T) {
 	e := entry{name: "blobs/sha256/00", size: 4, blob: "sha256:00"}
 	for _, body := range []string{"abc", "abcde"} {
 		err := writeTar(io.Discard, []entry{e}, func(digest.Digest) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil })

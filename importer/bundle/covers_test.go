@@ -6,7 +6,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// The same publication repairs one that lost files, including files beside the archives.
+// A publication repairs a broken one only if it has the same files, including those beside archives.
 func TestCoversFilesBesideArchives(t *testing.T) {
 	const archive, chunk, other = "platform.tar", "module.tar.0001.chunk", "releases.yaml"
 	p := &Publisher{broken: &volume.Publication{Place: []volume.PublishedFile{{Name: archive}, {Name: other}}, Remove: []string{chunk, SumName(chunk)}}}
@@ -17,7 +17,7 @@ func TestCoversFilesBesideArchives(t *testing.T) {
 	for name := range all {
 		all[name] = false
 		if p.Covers(all) == nil {
-			t.Errorf("%s is lost and not planned, and nobody minds", name)
+			t.Errorf("%s is lost and not planned, and Covers accepts that", name)
 		}
 		all[name] = true
 	}

@@ -39,13 +39,13 @@ func sample(t *testing.T) (*bundle.Archive, bundle.Open) {
 
 func discard(int64) {}
 
-// An archive is the same as the existing one if every byte of every file is, and only then.
+// IsSame returns true only if each byte of each file is the same.
 func TestPresent(t *testing.T) {
 	a, open := sample(t)
 	for name, form := range map[string]bundle.Form{"whole": {}, "chunks": {ChunkSize: 1500}, "checksums": {ChunkSize: 4000, NewSum: func() hash.Hash { return sha256.New() }}} {
 		dir := t.TempDir()
 		if same, err := a.In(dir, form, discard).IsSame(t.Context()); same || err != nil {
-			t.Errorf("%s: nothing is there: %v, %v", name, same, err)
+			t.Errorf("%s: an empty directory: %v, %v", name, same, err)
 		}
 		_, err := a.Write(t.Context(), dir, form, open)
 		layouttest.Try(t, err)
@@ -83,7 +83,7 @@ func TestPresent(t *testing.T) {
 	}
 }
 
-// Missing and wrong checksum files are written, and correct ones are not.
+// WriteSums writes missing and wrong checksum files, and no others.
 func TestWriteSums(t *testing.T) {
 	a, open := sample(t)
 	dir, staged := t.TempDir(), t.TempDir()
@@ -113,8 +113,7 @@ func TestWriteSums(t *testing.T) {
 	}
 }
 
-// A blob of a tree is placed where it is missing or damaged, from a file of the tree or
-// from elsewhere, as hard links of one file.
+// Place puts a blob where it is missing or damaged: hard links of one file, of the tree or elsewhere.
 func TestTreeBlobs(t *testing.T) {
 	data := []byte("a layer")
 	d := closure.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}

@@ -11,7 +11,7 @@ import (
 const (
 	Alpha     = "alpha"
 	RockSolid = "rock-solid"
-	LTS       = "lts" // a source with this channel may have no other
+	LTS       = "lts" // a source with this channel need not have the others
 )
 
 // DefaultChannels returns the release channels that a source must have, from the least to the
@@ -26,7 +26,7 @@ func Channels() []string { return append(DefaultChannels(), LTS) }
 // Channel is a release channel and the content of its image.
 type Channel struct {
 	Name      string
-	Tag       string // tag of the release that it points at
+	Tag       string // of the release to which the channel points
 	Suspended bool
 	Release   Release // the zero value if Tag is not a version
 }
@@ -37,6 +37,17 @@ const (
 	ChangelogFile = "changelog.yaml"
 )
 
+// parseVersionFile decodes the version file of an image, which is nil if the image has none.
+func parseVersionFile(file []byte, doc any) error {
+	if file == nil {
+		return errors.New("its image has no " + VersionFile)
+	}
+	if err := json.Unmarshal(file, doc); err != nil {
+		return fmt.Errorf("%s: %w", VersionFile, err)
+	}
+	return nil
+}
+
 // ParseChannel reads the version file of the image of a release channel. The resulting tag
 // always begins with "v", even if the version in the file does not.
 func ParseChannel(name string, file []byte) (Channel, error) {
@@ -44,11 +55,8 @@ func ParseChannel(name string, file []byte) (Channel, error) {
 		Version string `json:"version"`
 		Suspend bool   `json:"suspend"`
 	}
-	if file == nil {
-		return Channel{}, errors.New("its image has no " + VersionFile)
-	}
-	if err := json.Unmarshal(file, &doc); err != nil {
-		return Channel{}, fmt.Errorf("%s: %w", VersionFile, err)
+	if err := parseVersionFile(file, &doc); err != nil {
+		return Channel{}, err
 	}
 	if doc.Version == "" {
 		return Channel{}, errors.New(VersionFile + " names no version")

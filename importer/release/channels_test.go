@@ -7,7 +7,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A channel points at the version in its version.json.
+// The tag of a channel is the version in its version.json.
 func TestChannel(t *testing.T) {
 	for file, want := range map[string]Channel{
 		`{"version":"v1.69.3"}`:               {Tag: "v1.69.3"},
@@ -32,7 +32,7 @@ func TestChannel(t *testing.T) {
 	}
 }
 
-// For any file there is either a channel with a tag, or an error.
+// ParseChannel returns a channel with a tag, or an error, for any file.
 func FuzzChannel(f *testing.F) {
 	f.Add([]byte(`{"version":"v1.0.0","suspend":true}`))
 	f.Fuzz(func(t *testing.T, data []byte) {

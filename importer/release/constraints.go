@@ -15,15 +15,15 @@ type Constraint struct {
 	Ranges []Range // alternatives, separated by || in the text; empty for an exact tag
 
 	Tag     string // the exact tag
-	Channel string // the release channel that will point at the tag; empty means all
+	Channel string // the release channel that is to point to the tag; empty means all
 
-	named []*semver.Version // named with >= or <=: selected in addition to the highest patches
+	named []*semver.Version // versions after >= or <=, selected in addition to the highest patches
 }
 
 // Range is one of the ranges of a constraint.
 type Range struct {
 	Versions *semver.Constraints
-	Lowest   *semver.Version // the lowest version in the text that the range can start at; nil if there is none
+	Lowest   *semver.Version // the lowest version in the text at which the range can start, or nil
 }
 
 // Matches reports whether a version is in one of the ranges.
@@ -81,14 +81,14 @@ func (c *Constraint) parseRange(text string) (r Range, err error) {
 		return r, err
 	}
 	if r.Lowest == nil {
-		r.Lowest = c.noteLiterals(text)
+		r.Lowest = c.addLiterals(text)
 	}
 	return r, nil
 }
 
-// noteLiterals adds the versions in a range to named, and returns the lowest one that the range
-// can start at.
-func (c *Constraint) noteLiterals(text string) (lowest *semver.Version) {
+// addLiterals adds the versions in a range to named, and returns the lowest one at which the range
+// can start.
+func (c *Constraint) addLiterals(text string) (lowest *semver.Version) {
 	for _, m := range literal.FindAllStringSubmatch(text, -1) {
 		v, err := semver.NewVersion(m[2])
 		if err != nil {

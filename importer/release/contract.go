@@ -33,13 +33,13 @@ type Contract struct {
 	} `json:"requirements"`
 }
 
-// Requirement is a required module or plugin. If the constraint is empty, any version will do.
+// Requirement is a required module or plugin. If the constraint is empty, any version fits.
 type Requirement struct {
 	Name       string `json:"name"`
 	Constraint string `json:"constraint"`
 }
 
-// Group is a list of modules. An empty one stands for the module with its name.
+// Group is a list of modules. A group without modules means the module with its name.
 type Group struct {
 	Name       string        `json:"name"`
 	Constraint string        `json:"constraint"`

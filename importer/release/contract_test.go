@@ -25,8 +25,8 @@ func TestParseContract(t *testing.T) {
 	}
 }
 
-// A mandatory requirement wins over one in a group. An empty group stands for the module with
-// its name.
+// A mandatory requirement wins over one in a group. A group without modules means the module with its
+// name.
 func TestRequirementOf(t *testing.T) {
 	var c Contract
 	c.Requirements.Modules.Mandatory = []Requirement{{"a", ">=1"}}
@@ -41,7 +41,8 @@ func TestRequirementOf(t *testing.T) {
 	}
 }
 
-// A version with a build suffix counts as its release. A constraint has to name previews.
+// A version with a build suffix counts as the version without it. Only a constraint with a preview
+// matches previews.
 func TestRequirementFits(t *testing.T) {
 	for _, c := range []struct {
 		constraint, version string

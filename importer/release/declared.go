@@ -1,7 +1,6 @@
 package release
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,12 +11,12 @@ import (
 // same form as [InstallerDigests].
 const PlatformDigests = "deckhouse/modules/images_digests.json"
 
-// ErrNothingDeclared says that an installer has none of the files that declare images.
+// ErrNothingDeclared reports an installer without a file that declares images.
 var ErrNothingDeclared = errors.New("the installer has neither " + InstallerTags + " nor " + InstallerDigests)
 
 // ParseInstaller reads the images that an installer declares, sorted by name, from its file
-// [InstallerTags] or else [InstallerDigests]. Errors: ErrNothingDeclared; a file that is
-// malformed.
+// [InstallerTags] or else [InstallerDigests]. Errors: ErrNothingDeclared; that of a malformed
+// file.
 func ParseInstaller(files map[string][]byte) ([]Image, error) {
 	file, parse := InstallerTags, ParseTags
 	if files[file] == nil {
@@ -36,8 +35,7 @@ func ParseInstaller(files map[string][]byte) ([]Image, error) {
 // Database is a vulnerability database of an edition, and its tag.
 type Database struct{ Name, Tag string }
 
-// Databases returns the vulnerability databases. An edition without the first one has none at
-// all.
+// Databases returns the vulnerability databases. An edition without the first one has none of them.
 func Databases() []Database {
 	return []Database{{"trivy-db", "2"}, {"trivy-bdu", "1"}, {"trivy-java-db", "1"}, {"trivy-checks", "0"}}
 }
@@ -50,13 +48,8 @@ func ParseRequirements(file []byte) (Requirements, error) {
 	var doc struct {
 		Requirements Requirements `json:"requirements"`
 	}
-	if file == nil {
-		return nil, errors.New("its image has no " + VersionFile)
-	}
-	if err := json.Unmarshal(file, &doc); err != nil {
-		return nil, fmt.Errorf("%s: %w", VersionFile, err)
-	}
-	return doc.Requirements, nil
+	err := parseVersionFile(file, &doc)
+	return doc.Requirements, err
 }
 
 // migratedModules is the requirement that lists modules which used to be part of the

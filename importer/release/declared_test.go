@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The list of tags wins over the list of digests, and an installer has to have one of them.
+// The list of tags wins over the list of digests. An installer without either is an error.
 func TestInstaller(t *testing.T) {
 	d := "sha256:" + strings.Repeat("0a", 32)
 	digests, tags := []byte(`{"common":{"pause":"`+d+`"}}`), []byte(`{"common":{"pause":"old-tag"}}`)

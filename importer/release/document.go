@@ -2,7 +2,6 @@ package release
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,19 +28,16 @@ type documentSpec struct {
 }
 
 // Document returns the DeckhouseRelease of a release as a YAML document, from the version file
-// and the changelog of its image. The same files give the same bytes. Without a readable version
-// file it returns nil, and without a readable changelog it omits the changelog. The note says
-// why.
+// and the changelog of its image. The same files give the same bytes. If the version file cannot be
+// read, Document returns nil; if the changelog cannot be read, it omits the changelog. The note is
+// the reason.
 func Document(r Release, version, changelog []byte) (yamlDocument []byte, note string) {
-	if version == nil {
-		return nil, "skipped: its image has no " + VersionFile
-	}
 	var about struct {
 		Requirements map[string]string   `json:"requirements"`
 		Disruptions  map[string][]string `json:"disruptions"`
 	}
-	if err := json.Unmarshal(version, &about); err != nil {
-		return nil, "skipped: " + VersionFile + ": " + err.Error()
+	if err := parseVersionFile(version, &about); err != nil {
+		return nil, "skipped: " + err.Error()
 	}
 	doc := document{APIVersion: "deckhouse.io/v1alpha1", Kind: "DeckhouseRelease"}
 	doc.Metadata.Name = r.Tag

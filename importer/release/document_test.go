@@ -7,7 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// For any changelog there is one valid document, or none and a reason.
+// For any changelog, Document returns one valid document, or a note with the reason.
 func FuzzRelease(f *testing.F) {
 	f.Add([]byte(`{"requirements":{"k8s":"1.29"},"disruptions":{"1.69":["x"]}}`), []byte("a: {b: 2026-10-01}\n"))
 	f.Add([]byte(`{"requirements":7}`), []byte("x"))

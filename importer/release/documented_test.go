@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// The form of a document is fixed: dates stay text, and disruptions are those of its own minor
-// version.
+// Document keeps dates as text, and lists the disruptions of the release's minor version only.
 func TestDocumentOfARelease(t *testing.T) {
 	r, _ := Parse("v1.69.3")
 	version := []byte(`{"requirements":{"k8s":"1.29"},"disruptions":{"1.69":["x"],"1.70":["y"]}}`)
@@ -14,12 +13,12 @@ func TestDocumentOfARelease(t *testing.T) {
 		"  requirements:\n    k8s: \"1.29\"\n  disruptions:\n    - x\n"
 	const link = "  changelogLink: https://github.com/deckhouse/deckhouse/releases/tag/v1.69.3\n"
 	for name, c := range map[string]struct{ changelog, want, note string }{
-		"dates":            {"a: {b: 2026-10-01}\nc: [2026-10-02]\n", head + "  changelog:\n    a:\n      b: \"2026-10-01\"\n    c:\n      - \"2026-10-02\"\n" + link, ""},
-		"numbers":          {"a: 7\n", head + "  changelog:\n    a: 7\n" + link, ""},
-		"nothing":          {"", head + link, ""},
-		"a list":           {"- a\n", head + link, "no changelog: changelog.yaml: "},
-		"a number":         {"7\n", head + link, "no changelog: changelog.yaml: "},
-		"what is not YAML": {"a: [\n", head + link, "no changelog: changelog.yaml: "},
+		"dates":        {"a: {b: 2026-10-01}\nc: [2026-10-02]\n", head + "  changelog:\n    a:\n      b: \"2026-10-01\"\n    c:\n      - \"2026-10-02\"\n" + link, ""},
+		"numbers":      {"a: 7\n", head + "  changelog:\n    a: 7\n" + link, ""},
+		"nothing":      {"", head + link, ""},
+		"a list":       {"- a\n", head + link, "no changelog: changelog.yaml: "},
+		"a number":     {"7\n", head + link, "no changelog: changelog.yaml: "},
+		"invalid YAML": {"a: [\n", head + link, "no changelog: changelog.yaml: "},
 	} {
 		doc, note := Document(r, version, []byte(c.changelog))
 		if string(doc) != c.want || !strings.HasPrefix(note, c.note) || (note == "") != (c.note == "") || strings.Contains(note, "\n") {
@@ -40,7 +39,7 @@ func TestDocumentOfARelease(t *testing.T) {
 	}
 }
 
-// The requirements of a cluster are listed in order.
+// OfCluster sorts the requirements.
 func TestRequirementsInOrder(t *testing.T) {
 	r := Requirements{"k8s": "1.29", "a": "", "c": "3", "b": "2", "istio": "1.21", migratedModules: "x"}
 	if got := strings.Join(r.OfCluster(), ", "); got != "a, b 2, c 3, istio 1.21, k8s 1.29" {

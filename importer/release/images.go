@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -24,9 +25,8 @@ const (
 
 // Image is an image that a file declares.
 type Image struct {
-	Name string // the path of JSON fields to it, as MODULE/IMAGE
-	// Reference is a digest or a tag.
-	Reference string
+	Name      string // path of JSON fields, as MODULE/IMAGE
+	Reference string // a digest or a tag
 }
 
 // ParseDigests finds the digests in a file, sorted by name: strings of the form sha256:<64 hex>
@@ -48,10 +48,7 @@ func ParseTags(file []byte) (all []Image, err error) {
 
 func sortImages(all []Image) []Image {
 	slices.SortFunc(all, func(a, b Image) int {
-		if c := strings.Compare(a.Name, b.Name); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Reference, b.Reference)
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Reference, b.Reference))
 	})
 	return all
 }
@@ -65,8 +62,8 @@ func References(images []Image) (all []string) {
 	return slices.Compact(all)
 }
 
-// eachString calls do for each string value in a JSON document. name is the path of field names
-// to it, joined by slashes.
+// eachString calls do for each string value in a JSON document. name is the path of its field names,
+// joined by slashes.
 func eachString(data []byte, do func(name, s string)) error {
 	var doc any
 	if err := json.Unmarshal(data, &doc); err != nil {
@@ -106,8 +103,8 @@ func joinName(name, field string) string {
 	return field[:min(len(field), maxName)]
 }
 
-// ParseExtraImages reads the extra images of a module's version, sorted by name. A tag may be a
-// string or a number, whose spelling is kept.
+// ParseExtraImages reads the extra images of a module's version, sorted by name. A tag may be a string,
+// or a number as it is written.
 func ParseExtraImages(file []byte) (all []Image, err error) {
 	var doc map[string]json.RawMessage
 	if err := json.Unmarshal(file, &doc); err != nil {

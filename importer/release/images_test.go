@@ -42,7 +42,7 @@ func TestExtraImages(t *testing.T) {
 	}
 }
 
-// The images of ParseDigests are sorted digests, and ParseTags finds them, too.
+// ParseDigests returns sorted digests, and ParseTags returns the same images among others.
 func FuzzImages(f *testing.F) {
 	hex := strings.Repeat("0a", 32)
 	f.Add([]byte(`{"a":{"b":"sha256:` + hex + `"},"c":["sha256:` + hex + `", 1, null, "sha256:00"]}`))
@@ -61,7 +61,7 @@ func FuzzImages(f *testing.F) {
 	})
 }
 
-// The name of an extra image is never a path that leads out of its directory.
+// The name of an extra image never leads out of its directory.
 func FuzzExtraImages(f *testing.F) {
 	f.Add([]byte(`{"scanner": 3, "enforcer": "v2"}`))
 	f.Add([]byte(`{"../x": "v1"}`))

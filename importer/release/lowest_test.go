@@ -48,7 +48,7 @@ func TestStartOfARange(t *testing.T) {
 	}
 }
 
-// References are sorted and have no duplicates.
+// References sorts, and removes duplicates.
 func TestReferencesOfImages(t *testing.T) {
 	long := digest.SHA512.FromString("x").String()
 	images, err := ParseDigests([]byte(`{"a":"` + long + `"}`))

@@ -11,9 +11,9 @@ import (
 // Selector is a module, package or plugin that was selected by name, and the selected versions.
 type Selector struct {
 	Name   string
-	All    bool          // named without a constraint
+	All    bool          // selected without a constraint
 	Ranges []*Constraint // of versions
-	Pins   []*Constraint // to one tag each
+	Pins   []*Constraint // exact tags
 }
 
 func (s Selector) String() string {
@@ -43,14 +43,9 @@ func ParseSelectors(list []string) (all map[string]Selector, err error) {
 		s.Name = name
 		if !ok {
 			s.All = true
-			all[name] = s
-			continue
-		}
-		c, err := ParseConstraint(text)
-		if err != nil {
+		} else if c, err := ParseConstraint(text); err != nil {
 			return nil, err
-		}
-		if len(c.Ranges) == 0 {
+		} else if len(c.Ranges) == 0 {
 			s.Pins = append(s.Pins, c)
 		} else {
 			s.Ranges = append(s.Ranges, c)

@@ -7,7 +7,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A name may be repeated: without a constraint, with ranges and with exact tags.
+// A name may be repeated without a constraint, with ranges and with exact tags.
 func TestParseSelectors(t *testing.T) {
 	all, err := ParseSelectors([]string{" a", "b@~1.2", "c@=v1", "b@=v3", "b @^2", "d@=v1", "d"})
 	layouttest.Try(t, err)

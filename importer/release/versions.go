@@ -1,6 +1,7 @@
 package release
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -35,10 +36,7 @@ func ParseAll(tags []string) (all []Release) {
 		}
 	}
 	slices.SortFunc(all, func(a, b Release) int {
-		if c := a.Version.Compare(b.Version); c != 0 {
-			return c
-		}
-		return strings.Compare(b.Tag, a.Tag) // "v" is behind the digits
+		return cmp.Or(a.Version.Compare(b.Version), strings.Compare(b.Tag, a.Tag)) // "v" sorts after the digits
 	})
 	return slices.CompactFunc(all, func(a, b Release) bool { return a.Version.Equal(b.Version) })
 }
@@ -48,7 +46,7 @@ func Stable(tags []string) []Release {
 	return slices.DeleteFunc(ParseAll(tags), func(r Release) bool { return r.Version.Prerelease() != "" })
 }
 
-// HighestPatches keeps the highest patch of each minor version; all must be ascending.
+// HighestPatches returns the highest patch of each minor version; all must be ascending.
 func HighestPatches(all []Release) (kept []Release) {
 	for i, r := range all {
 		if i+1 < len(all) && all[i+1].Version.Major() == r.Version.Major() && all[i+1].Version.Minor() == r.Version.Minor() {
@@ -71,14 +69,11 @@ func SortTags(tags []string) []string {
 	return slices.Compact(others)
 }
 
-// Tags lists versions for messages: "none", or their tags.
+// Tags lists the tags of versions for messages, or returns "none".
 func Tags(all []Release) string {
-	if len(all) == 0 {
-		return "none"
+	var tags []string
+	for _, r := range all {
+		tags = append(tags, r.Tag)
 	}
-	s := all[0].Tag
-	for _, r := range all[1:] {
-		s += ", " + r.Tag
-	}
-	return s
+	return cmp.Or(strings.Join(tags, ", "), "none")
 }
