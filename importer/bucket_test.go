@@ -23,10 +23,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// inBucket is the store of these tests.
+// inBucket is the place of the store in these tests.
 const inBucket = "s3://" + buckettest.Bucket + "/store"
 
-// importInto imports into the store in the bucket of a server.
+// importInto imports bundles into the store in the bucket of a server.
 func importInto(t *testing.T, s *buckettest.Server, bundles ...string) (importer.Report, error) {
 	t.Helper()
 	i, err := importer.New(importer.Options{Store: inBucket, Buckets: s.Buckets(t)})
@@ -36,7 +36,7 @@ func importInto(t *testing.T, s *buckettest.Server, bundles ...string) (importer
 	return i.Import(t.Context(), bundles...)
 }
 
-// openStore opens the store in the bucket of a server, as a reader does.
+// openStore opens the store in the bucket of a server for reading.
 func openStore(t *testing.T, s *buckettest.Server) *layoutstore.Tree {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket}, Indexes: []string{}, Buckets: s.Readers(t)})
@@ -46,7 +46,7 @@ func openStore(t *testing.T, s *buckettest.Server) *layoutstore.Tree {
 	return tree
 }
 
-// contentOfStore returns what the store in the bucket contains, all of it proven.
+// contentOfStore returns the proven content of the store in the bucket.
 func contentOfStore(t *testing.T, s *buckettest.Server) importertest.Content {
 	t.Helper()
 	c, err := importertest.ContentOfSnapshot(t.Context(), openStore(t, s).Snapshot())
@@ -107,15 +107,15 @@ func TestImportIntoABucket(t *testing.T) {
 		keys := s.Keys(t, "")
 		again, err := importInto(t, s, bundle)
 		if err != nil || again.Changed || again.Generation != uint64(n+1) {
-			t.Errorf("the same again: %+v, %v", again, err)
+			t.Errorf("the same import again: %+v, %v", again, err)
 		}
 		if diff := cmp.Diff(keys, s.Keys(t, "")); diff != "" {
-			t.Errorf("the same again has written:\n%s", diff)
+			t.Errorf("the same import again has written:\n%s", diff)
 		}
 	}
 }
 
-// randomBundle writes an archive of images of a few names, so that tags and blobs meet again and again.
+// randomBundle writes an archive of images with few different names, so that bundles share tags and blobs.
 func randomBundle(t *testing.T, r *rand.Rand) string {
 	t.Helper()
 	paths, tags, images := []string{"app", "app/release", "base", "."}, []string{"stable", "v1", "v2"}, []string{"one", "two", "three", "four"}
@@ -130,7 +130,7 @@ func randomBundle(t *testing.T, r *rand.Rand) string {
 	return importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), all...)
 }
 
-// The same imports make the same registry, in a directory and in a bucket.
+// The same imports give stores in a directory and in a bucket the same content.
 func TestStoresInDirectoryAndBucketAreTheSame(t *testing.T) {
 	seeds, imports := uint64(3), 6
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -163,13 +163,13 @@ func TestStoresInDirectoryAndBucketAreTheSame(t *testing.T) {
 				layouttest.Try(t, err)
 				seen, err := importertest.ContentOfSnapshot(t.Context(), live.Snapshot())
 				layouttest.Try(t, err)
-				importertest.Same(t, "a replica that was there before", seen, importertest.MustContent(t, dir))
+				importertest.Same(t, "an older replica", seen, importertest.MustContent(t, dir))
 			}
 		})
 	}
 }
 
-// A replica asks for the pointer and nothing else while nothing changes, and writes nothing.
+// A replica writes nothing, and while the store does not change it requests only the pointer.
 func TestReplicasOnlyRead(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
@@ -202,7 +202,7 @@ func TestReplicasOnlyRead(t *testing.T) {
 	t.Logf("a switch: %v", s.Counts())
 }
 
-// A bundle with a damaged blob changes nothing, and the damaged blob is no object.
+// A bundle with a damaged blob does not change the store, and the damaged blob is not uploaded.
 func TestDamagedBundleIsNotUploaded(t *testing.T) {
 	s := buckettest.Start(t)
 	archive, places := importertest.One(t)
@@ -221,7 +221,7 @@ func TestDamagedBundleIsNotUploaded(t *testing.T) {
 	}
 }
 
-// What an interrupted import has uploaded is not sent again; what is damaged of it is.
+// An import does not send the intact blobs again that an interrupted import has uploaded.
 func TestUploadsAreReused(t *testing.T) {
 	s := buckettest.Start(t)
 	bundle := importertest.NewBundle(t)
@@ -254,7 +254,7 @@ func TestUploadsAreReused(t *testing.T) {
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, bundle))
 }
 
-// A store that ignores conditions is refused, and gets nothing.
+// A bucket that ignores conditions is refused, and stays empty.
 func TestStoreThatIgnoresConditionsIsRefused(t *testing.T) {
 	s := buckettest.Start(t)
 	s.IgnoreConditions()
@@ -266,7 +266,7 @@ func TestStoreThatIgnoresConditionsIsRefused(t *testing.T) {
 	}
 }
 
-// Of two writers, one loses, says so, and nothing of it is visible.
+// The slower of two writers fails with ErrLost, and its import is not visible.
 func TestSecondWriterLoses(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
@@ -302,7 +302,7 @@ func TestSecondWriterLoses(t *testing.T) {
 	}
 }
 
-// Two writers at once: a tag is there if and only if its import has succeeded.
+// Of two concurrent writers, the tags are visible of exactly those imports that succeeded.
 func TestTwoWriters(t *testing.T) {
 	rounds := 10
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -342,8 +342,8 @@ func TestTwoWriters(t *testing.T) {
 	t.Logf("%d of %d imports lost", lost, 2*rounds)
 }
 
-// However the bucket fails at whichever request, a reader sees the old state or the new one, and the import completes
-// when it is run again.
+// Whichever request to the bucket fails, and however, a reader sees the old or the new state, and a second import
+// succeeds.
 func TestFaultAtEveryRequest(t *testing.T) {
 	before, after := importertest.OldBundle(t), importertest.NewBundle(t)
 	old := importertest.MustContent(t, before)
@@ -365,7 +365,7 @@ func TestFaultAtEveryRequest(t *testing.T) {
 					f.Then = kill
 				}
 				if r.Number > n {
-					f.Drop = true // of a process that is dead
+					f.Drop = true // as if the process had been killed
 				}
 				return f
 			})
@@ -380,17 +380,17 @@ func TestFaultAtEveryRequest(t *testing.T) {
 			}
 			got := contentOfStore(t, s)
 			if !maps.Equal(got, old) && !maps.Equal(got, fresh) {
-				importertest.Same(t, fmt.Sprintf("%s request %d: neither old nor new, which is", name, n), got, fresh)
+				importertest.Same(t, fmt.Sprintf("%s request %d: neither the old nor the new state, which is", name, n), got, fresh)
 			}
 			if err == nil && !maps.Equal(got, fresh) {
-				t.Errorf("%s request %d: no error, and it is not published", name, n)
+				t.Errorf("%s request %d: no error, and nothing is published", name, n)
 			}
 			if _, err := importInto(t, s, after); err != nil {
-				t.Errorf("%s request %d: again: %v", name, n, err)
+				t.Errorf("%s request %d: the second import: %v", name, n, err)
 			}
-			importertest.Same(t, fmt.Sprintf("%s request %d, after another import", name, n), contentOfStore(t, s), fresh)
+			importertest.Same(t, fmt.Sprintf("%s request %d, after the second import", name, n), contentOfStore(t, s), fresh)
 			if !all {
-				n += 15 // a sample
+				n += 15 // only some of the requests
 			}
 		}
 	}

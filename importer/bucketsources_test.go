@@ -33,7 +33,7 @@ func writeInto(t *testing.T, s *buckettest.Server, dir, prefix string) {
 	}))
 }
 
-// A signed bundle is imported from a directory or a bucket into either, and the store is served by the key.
+// With the key, a store in a directory or a bucket serves a signed bundle imported from a directory or a bucket.
 func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 	_, private, err := ed25519.GenerateKey(nil)
 	layouttest.Try(t, err)
@@ -62,13 +62,13 @@ func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 				layouttest.Try(t, err)
 				got, err := importertest.ContentOfSnapshot(t.Context(), served.Snapshot())
 				layouttest.Try(t, err)
-				importertest.Same(t, "what is served by the key", got, importertest.MustContent(t, tree))
+				importertest.Same(t, "the store with the key", got, importertest.MustContent(t, tree))
 			})
 		}
 	}
 }
 
-// A bundle in a bucket cannot be kept packed in a store.
+// The archives of a bundle in a bucket cannot be kept packed.
 func TestBundlesInBucketsAreNotKeptPacked(t *testing.T) {
 	s := buckettest.Start(t)
 	dir := t.TempDir()
@@ -89,8 +89,8 @@ func TestBundlesInBucketsAreNotKeptPacked(t *testing.T) {
 	importertest.Same(t, "unpacked", importertest.MustContent(t, store), importertest.MustContent(t, dir))
 }
 
-// Whatever object of a store in a bucket is damaged, what is known of the store stays served, the damage is a
-// problem and not the end of a server that starts, and it ends when the object is good again.
+// Whichever object of a store in a bucket is damaged, a running server keeps serving its last snapshot, and a new one
+// starts and reports a problem. Both recover with the object.
 func TestDamagedStoreInABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
@@ -98,7 +98,7 @@ func TestDamagedStoreInABucket(t *testing.T) {
 	}
 	want := contentOfStore(t, s)
 	kinds := map[string]string{}
-	for _, key := range s.Keys(t, "store/") { // sorted: those of the present generation are last
+	for _, key := range s.Keys(t, "store/") { // sorted, so those of the current generation are last
 		kind := path.Base(key)
 		if i := strings.LastIndexByte(kind, '-'); i >= 0 {
 			kind = kind[i+1:]
@@ -132,7 +132,7 @@ func TestDamagedStoreInABucket(t *testing.T) {
 			layouttest.Try(t, err)
 			content, err := importertest.ContentOfSnapshot(t.Context(), after.Snapshot())
 			layouttest.Try(t, err)
-			importertest.Same(t, "when it is good again", content, want)
+			importertest.Same(t, "when the object is intact again", content, want)
 		})
 	}
 	if len(kinds) != 4 { // the pointer, the generation, an index, a list of blobs

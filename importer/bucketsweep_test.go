@@ -26,7 +26,7 @@ func openWriter(t *testing.T, s *buckettest.Server) *publish.Bucket {
 // sweep deletes garbage, and returns the number of objects.
 func sweep(t *testing.T, s *buckettest.Server, o publish.Sweeping) (int, error) {
 	t.Helper()
-	s.Advance(time.Minute) // times have seconds
+	s.Advance(time.Minute) // so that timestamps in seconds differ
 	w := openWriter(t, s)
 	g, err := w.FindGarbage(t.Context(), o)
 	layouttest.Try(t, err)
@@ -46,7 +46,7 @@ func abandon(t *testing.T, s *buckettest.Server, bundle string) {
 	s.Fail(nil)
 }
 
-// What a dead writer leaves is deleted once it is old, and nothing else is.
+// A sweep deletes the uploads of a dead writer once they are old enough, and nothing else.
 func TestSweepDeletesWhatDeadWritersLeave(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
@@ -75,13 +75,13 @@ func TestSweepDeletesWhatDeadWritersLeave(t *testing.T) {
 	importertest.Same(t, "an import after the sweep", contentOfStore(t, s), want.Over(importertest.MustContent(t, bundle)))
 }
 
-// A sweep at any moment of an import takes nothing from it that it publishes.
+// A sweep during an import deletes nothing that the import publishes.
 func TestSweepDuringAnImport(t *testing.T) {
 	bundle := importertest.NewBundle(t)
 	lost := 0
 	for n := 1; ; n += 12 {
 		s := buckettest.Start(t)
-		abandon(t, s, bundle) // an import resumes from that
+		abandon(t, s, bundle) // the import reuses these uploads
 		s.ResetCounts()
 		reached := false
 		s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
@@ -103,18 +103,18 @@ func TestSweepDuringAnImport(t *testing.T) {
 		want := importertest.Content{}
 		if err == nil {
 			want = importertest.MustContent(t, bundle)
-		} else if lost++; !errors.Is(err, publish.ErrLost) && !errors.Is(err, bucket.ErrChanged) { // the latter is its probe's
+		} else if lost++; !errors.Is(err, publish.ErrLost) && !errors.Is(err, bucket.ErrChanged) { // ErrChanged is that of its probe
 			t.Errorf("request %d: %v", n, err)
 		}
 		importertest.Same(t, fmt.Sprintf("a sweep at request %d (%v)", n, err), contentOfStore(t, s), want)
 	}
 	if lost == 0 {
-		t.Error("no import lost against a sweep: the test tests nothing")
+		t.Error("no import lost against a sweep, so the test proves nothing")
 	}
 }
 
-// A sweep right before an import publishes takes nothing from it either where the import brings no blob, so
-// that there is no blob among the garbage.
+// A sweep right before an import publishes deletes nothing of the import, even if there is no blob among the
+// garbage because the import only adds tags.
 func TestSweepBeforeAnImportOfTagsPublishes(t *testing.T) {
 	s := buckettest.Start(t)
 	first := importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), "app:v1=image")
@@ -141,7 +141,7 @@ func TestSweepBeforeAnImportOfTagsPublishes(t *testing.T) {
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, first))
 }
 
-// A sweep that deletes late, after another writer has published, takes nothing of that.
+// A sweep that deletes after another writer has published deletes nothing that this writer relies on.
 func TestLateSweep(t *testing.T) {
 	s := buckettest.Start(t)
 	bundle := importertest.NewBundle(t)
@@ -170,7 +170,7 @@ func TestLateSweep(t *testing.T) {
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, bundle))
 }
 
-// After a sweep, blobs of two epochs serve side by side.
+// After a sweep, the store has blobs of two epochs.
 func TestImportsAfterSweeps(t *testing.T) {
 	s := buckettest.Start(t)
 	want := importertest.Content{}

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// A bundle with a manifest that contradicts its descriptor or itself is refused, and the
-// rest of it is published where that is allowed.
+// A bundle with a manifest that contradicts its descriptor or itself is refused. With AllowIncomplete,
+// the other images are published.
 func TestContradictionsRefuseABundle(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -45,7 +45,7 @@ func TestContradictionsRefuseABundle(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.Content{"modules/console": "", "modules/console:good": good.Digest.String()})
 }
 
-// layered writes a bundle of one image whose layer, of a media type and with urls, is missing.
+// layered writes a bundle of one image. Its layer has the media type and urls, and is missing.
 func layered(t *testing.T, mediaType string) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -70,14 +70,14 @@ func largestWith(t *testing.T, dir, body string) string {
 	return ""
 }
 
-// A bundle with a missing layer is refused, whatever urls the layer has. If its media
-// type makes the layer optional, it is only listed.
+// A bundle with a missing layer is refused, whatever urls the layer has. A layer that its media type
+// makes optional is only listed.
 func TestUrlsMakeNoLayerOptional(t *testing.T) {
 	if problems := refused(t, layered(t, ocispec.MediaTypeImageLayerGzip)); len(problems) != 1 || problems[0].Reason != problem.Missing {
 		t.Errorf("problems %v", problems)
 	}
 	store := filepath.Join(importertest.Scratch(t), "store")
-	report := importertest.Imported(t, store, layered(t, ocispec.MediaTypeImageLayerNonDistributableGzip)) //nolint:staticcheck // what a source may hold
+	report := importertest.Imported(t, store, layered(t, ocispec.MediaTypeImageLayerNonDistributableGzip)) //nolint:staticcheck // deprecated, but sources may have it
 	if n := report.NonDistributable; report.Tags.New != 1 || len(n) != 1 || n[0].Repository != "app" || n[0].Tag() != "v1" || n[0].Digest == "" {
 		t.Errorf("report %+v", report)
 	}

@@ -4,18 +4,18 @@ import (
 	"io/fs"
 )
 
-// Facts decide whether a file may be linked into a store.
+// Facts are inodeFacts.
 type Facts = inodeFacts
 
-// InodeFacts returns facts.
+// InodeFacts returns the facts with these fields.
 func InodeFacts(symlink bool, links uint64, mode, own fs.FileMode, foreign bool) Facts {
 	return inodeFacts{symlink, links, mode, own, foreign}
 }
 
-// WhyCopy returns why a file is copied.
+// WhyCopy is whyCopy.
 func WhyCopy(f Facts) string { return whyCopy(f) }
 
-// Names returns how many names a file has.
+// Names returns the number of hard links of a file.
 func Names(info fs.FileInfo) uint64 {
 	links, _ := ownership(info)
 	return links

@@ -21,21 +21,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// way is one of the ways by which bundles get into a store.
+// way is a way to import a bundle.
 type way string
 
 const (
-	loose   way = "loose"
-	asItIs  way = "packed"
-	dropped way = "drop"
+	unpacked way = "loose"
+	packed   way = "packed"
+	dropped  way = "drop"
 )
 
-func ways() []way { return []way{loose, asItIs, dropped} }
+func ways() []way { return []way{unpacked, packed, dropped} }
 
-// take imports the bundle at dir into a store, and calls before at each step. The error
-// of a drop directory is what it reports about the bundle.
-func (w way) take(ctx context.Context, store, dir string, before func(op, path string) error) error {
-	i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: w == asItIs, Jobs: 1})
+// importFrom imports the bundle at dir into a store, and calls before at each step. For a drop directory,
+// the error is the reported state of the bundle.
+func (w way) importFrom(ctx context.Context, store, dir string, before func(op, path string) error) error {
+	i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: w == packed, Jobs: 1})
 	if err != nil {
 		return err
 	}
@@ -70,10 +70,10 @@ func (w way) take(ctx context.Context, store, dir string, before func(op, path s
 // scene is a store with the old bundle, and the new bundle to import.
 type scene struct {
 	way
-	store, bundle string // not to be changed
+	store, bundle string // tests import copies of the bundle into copies of the store
 	old, new      importertest.Content
-	steps         int // of the import
-	commits       int // the step from which only the journal counts: the first index or archive is moved into place
+	steps         int // number of steps of the import
+	commits       int // the step that moves the first index or archive into place: from here on, the journal decides
 }
 
 func newScene(t *testing.T, w way) scene {
@@ -85,7 +85,7 @@ func newScene(t *testing.T, w way) scene {
 	if maps.Equal(s.old, s.new) {
 		t.Fatal("the new bundle changes nothing")
 	}
-	err := s.take(t.Context(), importertest.Copied(t, s.store), s.fresh(t), func(op, path string) error {
+	err := s.importFrom(t.Context(), importertest.Copied(t, s.store), s.fresh(t), func(op, path string) error {
 		_, archive := volume.IsArchive(path)
 		if s.steps++; s.commits == 0 && op == "rename" && (strings.HasSuffix(path, "index.json") || archive) {
 			s.commits = s.steps
@@ -96,28 +96,28 @@ func newScene(t *testing.T, w way) scene {
 		t.Fatal(err)
 	}
 	t.Logf("%d steps, published from step %d on", s.steps, s.commits)
-	if s.steps < 20 || s.commits == 0 || w != asItIs && s.steps < 200 {
-		t.Fatalf("an import of %d steps proves little", s.steps)
+	if s.steps < 20 || s.commits == 0 || w != packed && s.steps < 200 {
+		t.Fatalf("an import of only %d steps", s.steps)
 	}
 	return s
 }
 
-// fresh returns a copy of the bundle in a directory that an import may empty.
+// fresh returns a directory with the bundle that an import may empty.
 func (s scene) fresh(t *testing.T) string {
 	t.Helper()
-	if s.way == loose {
+	if s.way == unpacked {
 		return s.bundle
 	}
 	return importertest.Copied(t, s.bundle)
 }
 
-// sample returns some steps of the import, or all with LAYOUTPROXY_TEST_ALL=1. It
-// always includes the last ones, which publish it.
+// sample returns the numbers of some steps of the import, or of all with LAYOUTPROXY_TEST_ALL=1. It always
+// includes the last steps, which publish.
 func (s scene) sample(n int) (steps []int) {
 	stride := max(1, s.steps/n)
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		stride = 1
-	} else if s.way != loose {
+	} else if s.way != unpacked {
 		n /= 2
 		stride *= 2
 	}
@@ -135,29 +135,29 @@ func (s scene) oldOrNew(t *testing.T, store string) bool {
 	t.Helper()
 	got := importertest.MustContent(t, store)
 	if !maps.Equal(got, s.old) && !maps.Equal(got, s.new) {
-		importertest.Same(t, "neither the old tree nor the new one, which is", got, s.new)
+		importertest.Same(t, "neither the old nor the new tree, which is", got, s.new)
 		t.FailNow()
 	}
 	return maps.Equal(got, s.new)
 }
 
-// completes imports the remaining files once more, and fails unless the store then has
-// everything, and nothing else.
+// completes imports the remaining files again, and fails unless the store then has the old and the new
+// content, and nothing else.
 func (s scene) completes(t *testing.T, store, bundle string) {
 	t.Helper()
 	if len(archives(t, bundle)) > 0 {
-		if err := s.take(t.Context(), store, bundle, nil); err != nil {
+		if err := s.importFrom(t.Context(), store, bundle, nil); err != nil {
 			t.Errorf("a second import: %v", err)
 		}
 		if left := importertest.Unfinished(t, store); len(left) > 0 {
 			t.Errorf("a second import leaves %v", left)
 		}
 	} else if i := importertest.New(t, store); i.Recover(t.Context()) != nil {
-		t.Error("the archives are gone, and what is left of the import cannot be finished")
+		t.Error("the archives are gone, and Recover cannot complete the import")
 	}
 	importertest.Same(t, "after a second import", importertest.MustContent(t, store), s.new)
-	if left := archives(t, bundle); s.way != loose && len(left) > 0 {
-		t.Errorf("a second import leaves %v where they came from", left)
+	if left := archives(t, bundle); s.way != unpacked && len(left) > 0 {
+		t.Errorf("a second import leaves %v in the bundle", left)
 	}
 }
 
@@ -171,9 +171,8 @@ func archives(t *testing.T, dir string) []string {
 	return all
 }
 
-// A process that ends at any step leaves the old tree or the new one, and another
-// import completes it. Here it fails in that step and all later ones, which leaves the
-// same files and is quick.
+// A process that ends at any step leaves the old or the new tree, and another import completes it. Here
+// that step and all later ones fail, which leaves the same files and takes less time.
 func TestEndAtEveryStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
@@ -194,7 +193,7 @@ func TestEndAtEveryStep(t *testing.T) {
 func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	t.Helper()
 	store, bundle, step, at, last := importertest.Copied(t, s.store), s.fresh(t), 0, "", ""
-	err := s.take(t.Context(), store, bundle, func(op, path string) error {
+	err := s.importFrom(t.Context(), store, bundle, func(op, path string) error {
 		if step++; step <= n {
 			last, at = at, op+" "+path
 		}
@@ -208,7 +207,7 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	}
 	now := s.oldOrNew(t, store)
 	if published && !now {
-		t.Fatalf("step %d, %s: the old tree, though it was the new one a step earlier", n, at)
+		t.Fatalf("step %d, %s: the old tree, although an earlier step published the new one", n, at)
 	}
 	if err == nil {
 		return now // a bundle that cannot leave the drop directory is not imported again
@@ -219,8 +218,8 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	return now
 }
 
-// A disk that fills up at any step leaves the tree as it was and staging empty, up to
-// the step from which only the journal counts.
+// If the disk fills up at a step before the import moves an index or archive into place, the tree stays as
+// it was and staging is empty.
 func TestNoSpaceAtEveryStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
@@ -237,7 +236,7 @@ func TestNoSpaceAtEveryStep(t *testing.T) {
 func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
 	t.Helper()
 	store, bundle, step, at, last := importertest.Copied(t, s.store), s.fresh(t), 0, "", ""
-	err := s.take(t.Context(), store, bundle, func(op, path string) error {
+	err := s.importFrom(t.Context(), store, bundle, func(op, path string) error {
 		if step++; step <= n {
 			last, at = at, op+" "+path
 		}
@@ -250,13 +249,13 @@ func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
 		if err != nil || !optional(last, at) || !s.oldOrNew(t, store) {
 			t.Fatalf("step %d, %s: %v", n, at, err)
 		}
-		return // an optional step, or one with an alternative
+		return // the import succeeds without this step
 	}
 	if n < s.commits {
 		if got := importertest.Files(t, store); !maps.Equal(got, before) && !strings.HasPrefix(at, "remove") {
-			t.Fatalf("step %d, %s: the tree or staging is another one: %v, %v", n, at, importertest.Unfinished(t, store), err)
+			t.Fatalf("step %d, %s: the tree or staging has changed: %v, %v", n, at, importertest.Unfinished(t, store), err)
 		}
-		if s.way == asItIs && len(archives(t, bundle)) != len(archives(t, s.bundle)) {
+		if s.way == packed && len(archives(t, bundle)) != len(archives(t, s.bundle)) {
 			t.Fatalf("step %d, %s: an archive is gone", n, at)
 		}
 	}
@@ -266,10 +265,9 @@ func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
 	}
 }
 
-// optional reports whether an import may succeed without a step. Remains of an earlier
-// import are removed at the start, if they are empty. A bundle that cannot leave a drop
-// directory, or whose move cannot be recorded, stays there and is reported. last is the
-// step before.
+// optional reports whether an import may succeed without a step: one that removes empty directories of an
+// earlier import, or that moves a bundle out of a drop directory, which then stays there and is
+// reported. last is the step before.
 func optional(last, step string) bool {
 	if strings.Contains(step, "/dropped.json") || strings.Contains(last, "/dropped.json") && step == "fsync .layoutproxy" {
 		return true
@@ -320,7 +318,7 @@ func die(t *testing.T, work []string) {
 		t.Fatal(err)
 	}
 	step := 0
-	err = way(work[0]).take(t.Context(), work[1], work[2], func(string, string) error {
+	err = way(work[0]).importFrom(t.Context(), work[1], work[2], func(string, string) error {
 		if step++; step == at {
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		}
@@ -329,8 +327,8 @@ func die(t *testing.T, work []string) {
 	t.Fatalf("still alive after %d steps: %v", step, err)
 }
 
-// watch reads a store again and again, and fails if it is neither the old one nor the
-// new one, or goes back. The returned function ends that.
+// watch reads a store again and again until stop is called. It fails unless it sees the old content and then
+// the new content.
 func (s scene) watch(t *testing.T, store string) (stop func()) {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
@@ -343,7 +341,7 @@ func (s scene) watch(t *testing.T, store string) (stop func()) {
 		for published, last := false, false; !last; {
 			select {
 			case <-done:
-				last = true // one read after the end
+				last = true // read once more after the import
 			default:
 			}
 			if _, err := tree.Refresh(t.Context()); err != nil {
@@ -352,7 +350,7 @@ func (s scene) watch(t *testing.T, store string) (stop func()) {
 			}
 			got, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot())
 			switch {
-			case errors.Is(err, layoutstore.ErrStale) && !last: // a server would scan once more then
+			case errors.Is(err, layoutstore.ErrStale) && !last: // a server would rescan
 			case err != nil:
 				t.Errorf("a reader: %v", err)
 				return

@@ -38,7 +38,7 @@ func large(t *testing.T) string {
 	return tree.Dir()
 }
 
-// A bundle that does not fit into the free space is refused before its first byte.
+// A bundle that does not fit into the free space is refused before the first byte is written.
 func TestNoRoom(t *testing.T) {
 	for what, options := range map[string]string{"bytes": "size=4m", "files": "size=64m,nr_inodes=60"} {
 		t.Run(what, func(t *testing.T) {
@@ -64,8 +64,8 @@ func TestNoRoom(t *testing.T) {
 	}
 }
 
-// A disk that fills up during an import ends it and does no harm; with free space the
-// same import succeeds.
+// If the disk fills up during an import, the import fails and the store does not change. With free space,
+// the same import succeeds.
 func TestFillsUp(t *testing.T) {
 	store, bundle := small(t, "size=8m"), large(t)
 	importertest.Imported(t, store, importertest.OldBundle(t))
@@ -101,7 +101,7 @@ func TestFillsUp(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 }
 
-// An import leaves a read-only store untouched, and reports it.
+// An import into a read-only store fails and changes nothing.
 func TestReadOnlyStore(t *testing.T) {
 	store := small(t, "size=8m")
 	importertest.Imported(t, store, importertest.OldBundle(t))

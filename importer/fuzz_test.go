@@ -10,8 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// FuzzUntag: take a tag from an index of a store, and no entry has it any more; every other
-// descriptor is there as before.
+// FuzzUntag checks that after untag no entry of an index has the tag, and that all descriptors remain.
 func FuzzUntag(f *testing.F) {
 	const d = `"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2`
 	for _, annotations := range []string{
@@ -44,13 +43,13 @@ func FuzzUntag(f *testing.F) {
 			}
 		}
 		if len(m.entries) < len(before) {
-			t.Errorf("%d of %d entries are left", len(m.entries), len(before))
+			t.Errorf("%d of %d entries remain", len(m.entries), len(before))
 		}
 	})
 }
 
-// FuzzMoveRecord: a written record reads back unchanged, whatever bytes its names contain. Any
-// other content is refused, unless it has as many files as it announces.
+// FuzzMoveRecord checks that a written record is read back unchanged, whatever bytes its names contain,
+// and that a record with another number of files than its first line states is refused.
 func FuzzMoveRecord(f *testing.F) {
 	f.Add("a.tar.0000.chunk", "\xff\n\x00", uint64(7), []byte(`{"format":1,"generation":1,"files":1}`+"\n"+`{"name":"a"}`))
 	f.Add("", "../x", uint64(0), []byte(`{"format":1,"files":-1}`))
@@ -72,7 +71,7 @@ func FuzzMoveRecord(f *testing.F) {
 			t.Errorf("%q and %q are read as %+v, %v", a, b, got, err)
 		}
 		if got, err := read(content); err == nil && len(got.files) != got.Count {
-			t.Errorf("%q has %d files, and says %d", content, len(got.files), got.Count)
+			t.Errorf("%q has %d files, and states %d", content, len(got.files), got.Count)
 		}
 	})
 }

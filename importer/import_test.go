@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A store has the content of its bundles, whatever form they come in.
+// A store has the content of its bundles, whatever form the bundles have.
 func TestForms(t *testing.T) {
 	bundle := importertest.OldBundle(t)
 	want := importertest.MustContent(t, bundle)
@@ -79,8 +79,8 @@ func modified(t *testing.T, store string) time.Time {
 	return info.ModTime()
 }
 
-// Content that a later bundle replaces stays available by digest; content that repositories share
-// is one file.
+// Content that a later bundle replaces stays available by digest. Repositories share one file of the same
+// content.
 func TestReplaces(t *testing.T) {
 	store, old, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
 	importertest.Imported(t, store, old)
@@ -107,7 +107,7 @@ func TestReplaces(t *testing.T) {
 	if _, err := repo.Tag(t.Context(), "v1.0.0"); err != nil {
 		t.Errorf("a tag that the new bundle does not have: %v", err)
 	}
-	// Most references still name the root that the bundle came from.
+	// Most references still name the root of the bundle.
 	tree, err = layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}})
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestReplaces(t *testing.T) {
 	}
 }
 
-// links counts the files that are the same as one counted before.
+// links counts the files that are hard links of files counted before.
 func links(t *testing.T, dir string) (n int) {
 	t.Helper()
 	var seen []fs.FileInfo
@@ -139,7 +139,7 @@ func links(t *testing.T, dir string) (n int) {
 	return n
 }
 
-// Importing the bundle again restores a blob of the store that is missing or cut short.
+// Importing the bundle again restores a missing or truncated blob of the store.
 func TestMends(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, store, bundle)
@@ -157,7 +157,7 @@ func TestMends(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 }
 
-// If two bundles have a tag, the later one wins it.
+// If two bundles have a tag, the later one wins.
 func TestLaterBundleWins(t *testing.T) {
 	store, one, two := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
 	report := importertest.Imported(t, store, two, one)
@@ -167,8 +167,8 @@ func TestLaterBundleWins(t *testing.T) {
 	}
 }
 
-// Imports of two processes take turns and lose nothing. A lock belongs to an open file,
-// so two importers of one process behave like two processes.
+// Imports of two processes take turns and lose no tags. A lock belongs to an open file, so two importers of
+// one process behave like two processes.
 func TestTurns(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	bundles := []string{importertest.OldBundle(t), importertest.NewBundle(t)}
@@ -189,7 +189,7 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// An interrupted import keeps what it has proven, and the next one resumes from it.
+// An interrupted import keeps proven blobs in staging, and the next import reuses them.
 func TestInterrupted(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.NewBundle(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -210,7 +210,7 @@ func TestInterrupted(t *testing.T) {
 		t.Error("something was published")
 	}
 	if len(importertest.Unfinished(t, store)) == 0 {
-		t.Fatal("nothing was kept")
+		t.Fatal("no blobs were kept")
 	}
 	all, rest := importertest.Imported(t, filepath.Join(t.TempDir(), "other"), bundle), importertest.Imported(t, store, bundle)
 	if rest.Blobs.Written > all.Blobs.Written-5 || rest.Blobs.Verified != all.Blobs.Verified {
@@ -222,7 +222,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// Content that an interrupted import has left in staging is proven again before it is used.
+// An import proves staged blobs of an interrupted import again before it uses them.
 func TestLeftoversAreNotTrusted(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, filepath.Join(t.TempDir(), "model"), bundle)
@@ -261,7 +261,7 @@ func TestMissingBundle(t *testing.T) {
 	}
 }
 
-// A store of a later version is not touched.
+// An import refuses a store of a later format, and does not change it.
 func TestLaterFormat(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, importertest.OldBundle(t))

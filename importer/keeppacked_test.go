@@ -30,12 +30,12 @@ func TestKeepPacked(t *testing.T) {
 		t.Errorf("the archive is not in the store: %v", all)
 	}
 	if _, err := os.Stat(archive); !errors.Is(err, os.ErrNotExist) {
-		t.Error("it is where it was as well")
+		t.Error("the archive is still in the bundle, too")
 	}
 	if report := importertest.Kept(t, store, spare); report.Changed || report.Tags != (importer.Tags{Same: 1}) {
 		t.Errorf("once more: %+v", report)
 	}
-	// What is unpacked later wins over it, and it wins again when it is imported again.
+	// A bundle that is unpacked later wins the tag, and the archive wins it back when it is imported again.
 	bundle := importertest.NewBundle(t)
 	importertest.Imported(t, store, bundle)
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want.Over(importertest.MustContent(t, bundle)))
@@ -45,8 +45,9 @@ func TestKeepPacked(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want.Over(importertest.MustContent(t, bundle)).Over(importertest.MustContent(t, spare)))
 }
 
-// If a name is taken by other content, the archive gets another one, and the later generation
-// wins, whatever the names are. An archive of the old form is still recognized by its own name.
+// If the store has other content under an archive's name, the archive gets another name. The later
+// generation wins a tag, whatever the names. An archive that an older version stored under its own name
+// is recognized.
 func TestKeepPackedNames(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	for n, name := range []string{"module-console.tar", "a.tar", "module-console.tar"} {
@@ -69,7 +70,7 @@ func TestKeepPackedNames(t *testing.T) {
 	importertest.Same(t, "an archive of the old form", importertest.MustContent(t, store), want)
 }
 
-// An archive that somebody put into the store precedes everything else until it is imported.
+// An archive that somebody copied into the store loses its tags to everything else until it is imported.
 func TestKeepPackedWasThere(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	in := filepath.Join(filepath.Dir(store), "in")
@@ -122,7 +123,7 @@ func TestKeepPackedChunks(t *testing.T) {
 	}
 }
 
-// A file that is damaged, or not an archive, stays where it is.
+// A damaged archive, or a file that is no archive, is refused and stays in place.
 func TestKeepPackedRefuses(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	archive := importertest.Image(t, store, "module-console.tar", "bad")
@@ -132,7 +133,7 @@ func TestKeepPackedRefuses(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(archive); err != nil || len(importertest.MustContent(t, store)) > 0 {
-		t.Errorf("the archive went: %v", err)
+		t.Errorf("the archive is gone: %v", err)
 	}
 	tree := layouttest.New(t, t.TempDir())
 	tree.Layout("a").Write()

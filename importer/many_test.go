@@ -48,7 +48,7 @@ func manyTags(t testing.TB, n int, text string) (dir string) {
 	return dir
 }
 
-// Each replaced tag leaves its manifest untagged, however many there are.
+// Replaced tags leave their manifests untagged, however many there are.
 func TestReplacesManyTags(t *testing.T) {
 	const n = 300
 	store := filepath.Join(importertest.Scratch(t), "store")
@@ -67,8 +67,8 @@ func TestReplacesManyTags(t *testing.T) {
 	}
 }
 
-// BenchmarkImport imports many tags into one repository, and others that replace them.
-// Four times as many take at most 4.4 times as long.
+// BenchmarkImport imports many tags into one repository, and then the same tags with other digests. Four
+// times as many tags take at most 4.4 times as long.
 func BenchmarkImport(b *testing.B) {
 	sizes := []int{2_500, 10_000}
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {

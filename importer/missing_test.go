@@ -17,8 +17,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// refused imports an incomplete bundle, and fails unless it is refused and the store did not
-// change.
+// refused imports an incomplete bundle, and returns its problems. It fails unless the import is refused and
+// the store does not change.
 func refused(t *testing.T, bundle string) []layoutstore.Problem {
 	t.Helper()
 	store := filepath.Join(importertest.Scratch(t), "store")
@@ -46,7 +46,7 @@ func TestFlippedBlob(t *testing.T) {
 	}
 }
 
-// TestFlippedBlobInAChunk names the chunk to copy again.
+// The problem of a damaged blob in a chunk set names the chunk to copy again.
 func TestFlippedBlobInAChunk(t *testing.T) {
 	archive, places := importertest.One(t)
 	layer := importertest.Largest(places)
@@ -58,14 +58,14 @@ func TestFlippedBlobInAChunk(t *testing.T) {
 	}
 }
 
-// Every entry matters: with another byte in any of them, nothing is published.
+// A damaged byte in any entry of an archive refuses the bundle.
 func TestFlippedEntries(t *testing.T) {
 	archive, places := importertest.One(t)
 	for _, p := range places {
 		if strings.HasSuffix(p.Name, "oci-layout") {
-			continue // nothing depends on it
+			continue // an import does not read this entry
 		}
-		at := p.Body // in the other archive, an index may be another one, and complete
+		at := p.Body // the first byte: with a later one changed, an index could still be valid
 		t.Run(filepath.Base(p.Name), func(t *testing.T) {
 			importertest.Flip(t, archive, at)
 			defer importertest.Flip(t, archive, at)
@@ -127,8 +127,7 @@ func TestMissingBlob(t *testing.T) {
 	}
 }
 
-// With AllowIncomplete, complete images are published; a good tag is never replaced by an
-// incomplete one.
+// With AllowIncomplete, complete images are published. A tag of an incomplete image keeps its old digest.
 func TestAllowIncomplete(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -181,8 +180,8 @@ func TestAllowIncomplete(t *testing.T) {
 	}
 }
 
-// With AllowIncomplete, a set with a missing chunk publishes everything outside of that
-// chunk, and the rest once the chunk arrives.
+// With AllowIncomplete, the images of a chunk set that do not need the missing chunk are published, and
+// the others once the chunk arrives.
 func TestAllowIncompleteChunks(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -227,8 +226,8 @@ func TestAllowIncompleteChunks(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), before.Over(want))
 }
 
-// packIndexFirst packs the small files of a tree before the large ones: the index then
-// comes before the layers, as other tools than d8 may write it.
+// packIndexFirst packs the small files of a tree before the large ones, so that the index precedes the
+// layers, as in archives of some other tools.
 func packIndexFirst(t *testing.T, tree *layouttest.Tree, archive string) {
 	t.Helper()
 	sizes := importertest.Files(t, tree.Dir())
@@ -247,7 +246,7 @@ func packIndexFirst(t *testing.T, tree *layouttest.Tree, archive string) {
 	layouttest.Tar(t, archive, entries...)
 }
 
-// A bundle with names that lead elsewhere is refused, and nothing is written there.
+// A bundle with names that lead out of the store is refused, and nothing is written outside.
 func TestHostileEntries(t *testing.T) {
 	index := []byte(`{"schemaVersion":2,"manifests":[]}`)
 	for name, e := range map[string]layouttest.Entry{

@@ -14,9 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// An archive with a second name, or with another mode than the store's files, is copied instead
-// of moved: its other name could be used to write to the store's file, or a server might not be
-// able to read it.
+// An archive with a second hard link, or with another mode than the store's files, is copied instead of
+// moved: the store's file could be changed through the link, or a server may be unable to read it.
 func TestKeepPackedSharesNoFile(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(t *testing.T, archive string) (other string)
@@ -61,8 +60,7 @@ func TestKeepPackedSharesNoFile(t *testing.T) {
 	}
 }
 
-// wantOwn fails unless a file of a store has only one name, and the mode of files that
-// were created there.
+// wantOwn fails unless a file of a store has one hard link, and the mode of files that the store creates.
 func wantOwn(t *testing.T, file string) {
 	t.Helper()
 	info, err := os.Stat(file)
@@ -87,7 +85,7 @@ func wantOwn(t *testing.T, file string) {
 	}
 }
 
-// An archive with a single name is moved, and gets no more permissions than the store's files.
+// An archive with a single hard link is moved, and gets the mode of the store's files.
 func TestKeepPackedMoves(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	archive := importertest.Image(t, store, "module-console.tar", "packed")
@@ -104,7 +102,7 @@ func TestKeepPackedMoves(t *testing.T) {
 	inside := filepath.Join(store, "module-console.tar")
 	after, err := os.Stat(inside)
 	if err != nil || !os.SameFile(before, after) {
-		t.Errorf("it was not moved: %v", err)
+		t.Errorf("the archive was not moved: %v", err)
 	}
 	wantOwn(t, inside)
 	if _, err := os.Stat(archive); !errors.Is(err, fs.ErrNotExist) {
@@ -112,7 +110,7 @@ func TestKeepPackedMoves(t *testing.T) {
 	}
 }
 
-// A tree is always copied, so that no file of the store is a hard link to one of its files.
+// The blobs of a tree are always copied: no file of the store is a hard link of one.
 func TestImportSharesNoFile(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
@@ -132,7 +130,7 @@ func TestImportSharesNoFile(t *testing.T) {
 	}
 }
 
-// Every fact by which another user or process could change a file is a reason to copy it.
+// A file is copied if another user or process could change it.
 func TestWhyCopy(t *testing.T) {
 	fine := importer.InodeFacts(false, 1, 0o644, 0o644, false)
 	if why := importer.WhyCopy(fine); why != "" {
@@ -147,7 +145,7 @@ func TestWhyCopy(t *testing.T) {
 	for _, f := range []importer.Facts{
 		importer.InodeFacts(true, 1, 0o644, 0o644, false),
 		importer.InodeFacts(false, 2, 0o644, 0o644, false),
-		importer.InodeFacts(false, 1, 0o640, 0o644, false), // others may not read it
+		importer.InodeFacts(false, 1, 0o640, 0o644, false), // other users may not read the file
 		importer.InodeFacts(false, 1, 0o644, 0o644, true),
 	} {
 		why := importer.WhyCopy(f)
@@ -158,8 +156,8 @@ func TestWhyCopy(t *testing.T) {
 	}
 }
 
-// An import that is killed while it removes the old names of chunks leaves an incomplete
-// set that shares its files with the store. The next import removes those names.
+// An import that is killed while it removes the old names of chunks leaves some of them, which are hard
+// links of the store's files. The next import removes them.
 func TestKeepPackedEndsAMove(t *testing.T) {
 	for _, beside := range []bool{false, true} {
 		t.Run(fmt.Sprint("another archive beside it: ", beside), func(t *testing.T) {
@@ -170,7 +168,7 @@ func TestKeepPackedEndsAMove(t *testing.T) {
 			layouttest.Cut(t, archive, 3000)
 			importertest.Kept(t, store, dir)
 			want := importertest.MustContent(t, store)
-			for _, chunk := range []string{"0001", "0002"} { // as if it had been killed before these
+			for _, chunk := range []string{"0001", "0002"} { // as if killed before the removal of these
 				inside := filepath.Join(store, "module-console.2.tar."+chunk+".chunk")
 				if err := os.Link(inside, filepath.Join(dir, "module-console.tar."+chunk+".chunk")); err != nil {
 					t.Fatal(err)

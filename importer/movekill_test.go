@@ -11,14 +11,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 )
 
-// Whenever a process is killed while archives are moved into the store, the next import
-// or the next start of a server completes that, if they were published. Files that
-// arrive meanwhile stay.
+// If a process is killed while it moves archives into the store, the next import or start of a server
+// completes the move of published archives. Files that arrive meanwhile stay in place.
 func TestKilledWhileArchivesMove(t *testing.T) {
 	for n := 1; ; n++ {
 		if !killedPacking(t, n, false) {
 			if n < 9 {
-				t.Errorf("%d steps prove little", n)
+				t.Errorf("only %d steps", n)
 			}
 			break
 		}
@@ -41,7 +40,7 @@ func killedPacking(t *testing.T, n int, meddle bool) bool {
 	late := ""
 	if meddle {
 		if late = importertest.Meddle(t, dir, before); strings.HasSuffix(late, ".gostsum") {
-			return died // all files have left
+			return died // the bundle has no files any more
 		}
 	}
 	other := importertest.App(t, "b", "1.0")
@@ -57,7 +56,7 @@ func killedPacking(t *testing.T, n int, meddle bool) bool {
 	}
 	after := importertest.Contents(t, dir)
 	if meddle && after[late] != "came later" {
-		t.Errorf("step %d: the new file went: %v", n, after)
+		t.Errorf("step %d: the new file is gone: %v", n, after)
 	}
 	for name := range before {
 		if _, stays := after[name]; stays && name != late && !strings.HasSuffix(name, ".gostsum") && (published || !meddle) {

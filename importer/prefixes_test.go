@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// published is one import in a test: its archives by name, each a list of images.
+// published is an import in a test: its archives by name, each a list of images.
 type published struct {
 	packed bool
 	chunk  int64 // bytes of a chunk; 0 does not split the archive
@@ -40,7 +40,7 @@ func (p published) bundle(t *testing.T, store string) string {
 	return dir
 }
 
-// importer returns one for this import that calls before at each step.
+// importer returns an importer for this import that calls before at each step.
 func (p published) importer(t *testing.T, store string, before func(op, path string) error) *importertest.Importer {
 	t.Helper()
 	i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: p.packed, Jobs: 1})
@@ -51,8 +51,8 @@ func (p published) importer(t *testing.T, store string, before func(op, path str
 	return i
 }
 
-// sequences are imports of each form over each form. An archive has several tags, some
-// new, some replaced, some the same: a single tag would hide a mixture.
+// sequences are imports of each form over each other form. Each import adds, replaces and keeps tags, as a
+// single tag could not reveal a mixture of two states.
 func sequences() map[string][]published {
 	first := map[string][]string{"a.tar": {"app:stable=one", "app:v1=one", "app:old=one", "base:v1=base", "only/old:v1=x"}}
 	second := map[string][]string{
@@ -82,8 +82,8 @@ func sequences() map[string][]published {
 	return all
 }
 
-// At each step of an import, a new reader and one that was reading already see the old
-// state or the new one, and never the old one again.
+// At each step of an import, a new reader and an existing one see the old or the new state, and no old
+// state after a new one.
 func TestEveryStepShowsOneState(t *testing.T) {
 	for name, imports := range sequences() {
 		t.Run(name, func(t *testing.T) {
@@ -96,8 +96,8 @@ func TestEveryStepShowsOneState(t *testing.T) {
 	}
 }
 
-// watchSteps imports and reads the store before each step. It returns what the store
-// contains afterwards.
+// watchSteps imports, and reads the store before each step. It returns the content of the store after the
+// import.
 func (p published) watchSteps(t *testing.T, what, store string, old importertest.Content) importertest.Content {
 	t.Helper()
 	bundle := p.bundle(t, store)
@@ -124,7 +124,7 @@ func (p published) watchSteps(t *testing.T, what, store string, old importertest
 			t.Fatal(err)
 		}
 		if seen, err := importertest.ContentOfSnapshot(t.Context(), live.Snapshot()); err != nil || !maps.Equal(seen, got) {
-			importertest.Same(t, fmt.Sprintf("%s, before %s: a reader that was there before (%v)", what, at, err), seen, got)
+			importertest.Same(t, fmt.Sprintf("%s, before %s: the existing reader (%v)", what, at, err), seen, got)
 			t.FailNow()
 		}
 	}
@@ -141,7 +141,7 @@ func (p published) watchSteps(t *testing.T, what, store string, old importertest
 	return fresh
 }
 
-// A reader that reads all the time sees the same, wherever its reads begin and end.
+// A reader that reads concurrently with imports sees the same states.
 func TestReaderBesideImports(t *testing.T) {
 	for name, imports := range sequences() {
 		t.Run(name, func(t *testing.T) {
@@ -169,8 +169,8 @@ func TestReaderBesideImports(t *testing.T) {
 	}
 }
 
-// readOn reads a store until done, and once more. It fails if the store is in none of
-// the states, or in an earlier one than before.
+// readOn reads a store until done, and once more. It fails if it sees none of the states, or an earlier
+// state than before.
 func readOn(t *testing.T, store string, states []importertest.Content, done <-chan struct{}) {
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
 	if err != nil {
@@ -192,7 +192,7 @@ func readOn(t *testing.T, store string, states []importertest.Content, done <-ch
 			at++
 		}
 		if at == len(states) || last && at != len(states)-1 {
-			importertest.Same(t, "a reader sees none of the states that are to come, of which the last is", got, states[len(states)-1])
+			importertest.Same(t, "a reader sees none of the remaining states, of which the last is", got, states[len(states)-1])
 			return
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// An import reads the new state of a bundle that a pull has not moved into place yet.
-// It does not move archives into the store before the pull has completed that.
+// An import reads the new archives of a pull that has not moved them into place yet. It refuses to keep
+// archives packed before the pull has moved them.
 func TestImportBesidePull(t *testing.T) {
 	store, dir := filepath.Join(importertest.Scratch(t), "store"), t.TempDir()
 	importertest.Pulling(t, dir)
@@ -29,7 +29,7 @@ func TestImportBesidePull(t *testing.T) {
 	importertest.Same(t, "the packed store", importertest.MustContent(t, packed), got)
 }
 
-// If the staged archive is lost, nothing is taken from the directory.
+// If a staged archive of a pull is lost, the import is refused.
 func TestImportBesideLostPull(t *testing.T) {
 	store, dir := filepath.Join(importertest.Scratch(t), "store"), t.TempDir()
 	importertest.Pulling(t, dir)

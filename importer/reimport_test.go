@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// rival makes a bundle of two archives that have the same tag. The first stays in place
-// when it is imported.
+// rival makes a bundle of two archives with the same tag. An import copies the first and moves the
+// second.
 func rival(t *testing.T, chunked bool) (dir string) {
 	t.Helper()
 	dir = importertest.Scratch(t)
@@ -29,8 +29,8 @@ func rival(t *testing.T, chunked bool) (dir string) {
 	return dir
 }
 
-// The same import again finds only the archives that stayed. They win no tag from those
-// that were moved.
+// The same import again finds only the archives that were copied. They win no tag from those that were
+// moved.
 func TestKeepPackedAgain(t *testing.T) {
 	for _, chunked := range []bool{false, true} {
 		t.Run(fmt.Sprintf("chunked %v", chunked), func(t *testing.T) {
@@ -49,8 +49,8 @@ func TestKeepPackedAgain(t *testing.T) {
 				importertest.Same(t, "the store, again", importertest.MustContent(t, store), want)
 			}
 
-			// Another bundle wins its tags. The old one wins when it is imported on
-			// purpose, and then the files that stayed of it change nothing.
+			// Another bundle wins the tags. The old bundle wins them back when all of it is imported
+			// again, and then an import of its copied files changes nothing.
 			next := importertest.MustContent(t, importertest.ArchiveOf(t, filepath.Join(importertest.Scratch(t), "b.tar"), "app:stable=b"))
 			importertest.Kept(t, store, importertest.ArchiveOf(t, filepath.Join(importertest.Scratch(t), "b.tar"), "app:stable=b"))
 			importertest.Same(t, "the store, after another bundle", importertest.MustContent(t, store), want.Over(next))
@@ -67,7 +67,7 @@ func TestKeepPackedAgain(t *testing.T) {
 	}
 }
 
-// A repair that comes with such an import changes no tag either.
+// A repair by such an import changes no tag either.
 func TestKeepPackedAgainRepairs(t *testing.T) {
 	store, dir := filepath.Join(importertest.Scratch(t), "store"), rival(t, false)
 	importertest.Imported(t, store, filepath.Join(dir, "a.tar"))

@@ -18,8 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// spoilers damage a file of a store, each in another way. If possible, its hard links
-// stay the same file.
+// spoilers damage a file of a store, each in another way. If possible, they keep its hard links.
 func spoilers() map[string]func(t *testing.T, file string) {
 	return map[string]func(t *testing.T, file string){
 		"a flipped bit": func(t *testing.T, file string) {
@@ -73,8 +72,8 @@ func blobFiles(t *testing.T, store string) (names []string) {
 	return names
 }
 
-// A blob of the store has the right name and size, and other content. An import of an
-// intact bundle detects that, whichever blob it is, and replaces it.
+// An import of an intact bundle detects and replaces any blob of the store with the right name and size but
+// other content.
 func TestImportRepairs(t *testing.T) {
 	pristine, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, pristine, bundle)
@@ -101,8 +100,8 @@ func TestImportRepairs(t *testing.T) {
 	}
 }
 
-// A damaged file that several repositories share is replaced in all of them, by a
-// bundle that has one of them or none: a new tag never leads to damaged content.
+// A damaged file that several repositories share is replaced in all of them, by a bundle with one of these
+// repositories or with another: a new tag never leads to damaged content.
 func TestImportRepairsOtherRepositories(t *testing.T) {
 	bundle := func(paths ...string) string {
 		tree := layouttest.New(t, t.TempDir())
@@ -143,8 +142,8 @@ func TestImportRepairsOtherRepositories(t *testing.T) {
 	}
 }
 
-// An import of another tag that links to a quarantined blob does not lift the quarantine by the
-// link alone: the import repairs the blob first.
+// An import that would link to a quarantined blob repairs the blob first: a link alone does not end the
+// quarantine.
 func TestImportRepairsTheQuarantined(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, importertest.OldBundle(t))
@@ -167,7 +166,7 @@ func TestImportRepairsTheQuarantined(t *testing.T) {
 	if news, err := repo.Quarantine(t.Context(), l, d, stamp, "wrong"); err != nil || !news {
 		t.Fatal(news, err)
 	}
-	importertest.Imported(t, store, importertest.NewBundle(t)) // shares the layer
+	importertest.Imported(t, store, importertest.NewBundle(t)) // has the same layer
 	if _, err := tree.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -177,9 +176,9 @@ func TestImportRepairsTheQuarantined(t *testing.T) {
 	importertest.Proven(t, layer)
 }
 
-// A damaged copy in an archive of the store is replaced by an intact loose one, which
-// is served before it. A damaged loose copy is replaced when an archive is imported,
-// because it would be served before that.
+// A damaged copy in an archive of the store is replaced by an intact unpacked one, which is served instead.
+// A damaged unpacked copy is replaced when an archive is imported, as it would be served instead of the
+// archive's.
 func TestImportRepairsBesideArchives(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	archive := importertest.Image(t, store, "module-console.tar", "packed")
@@ -208,8 +207,8 @@ func TestImportRepairsBesideArchives(t *testing.T) {
 	importertest.Same(t, "the loose store", importertest.MustContent(t, loose), want)
 }
 
-// Only a proven copy repairs the store: a bundle with a damaged copy is refused, and
-// the store keeps its own.
+// Only a proven copy repairs the store: a bundle with a damaged copy is refused, and the store does not
+// change.
 func TestWrongBundleRepairsNothing(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, store, bundle)
@@ -224,8 +223,8 @@ func TestWrongBundleRepairsNothing(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), before)
 }
 
-// Wherever a repair is interrupted, no tag is lost, intact content stays intact, and
-// the next import completes the repair.
+// If a repair is interrupted at any step, no tag is lost, intact content stays intact, and the next import
+// completes the repair.
 func TestRepairFailsAnywhere(t *testing.T) {
 	pristine, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, pristine, bundle)
@@ -256,15 +255,14 @@ func TestRepairFailsAnywhere(t *testing.T) {
 		}
 		if err == nil {
 			if n < 20 {
-				t.Errorf("%d steps prove little", n)
+				t.Errorf("only %d steps", n)
 			}
 			return
 		}
 	}
 }
 
-// Whatever happened to the files of a store, importing all of its bundles again
-// restores it.
+// However the files of a store were damaged, importing all of its bundles again restores it.
 func TestImportRepairsAnything(t *testing.T) {
 	pristine, old, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
 	importertest.Imported(t, pristine, old)

@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// signed makes a tree with one image, signs it if there is a key, and returns its directory.
+// signed makes a tree with one image, signs it if the key is not nil, and returns its directory.
 func signed(t *testing.T, path, name string, key *inventory.SigningKey) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,8 +44,8 @@ func signed(t *testing.T, path, name string, key *inventory.SigningKey) string {
 	return dir
 }
 
-// A store is served by key as far as signed bundles were imported into it. An import with a key
-// refuses all others.
+// With a key, a server serves only the content of a store that was imported from signed bundles, and an
+// import refuses other bundles.
 func TestStoreOfSignedBundles(t *testing.T) {
 	var keys [2]*inventory.SigningKey
 	for n := range keys {

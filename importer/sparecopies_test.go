@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// An archive that is kept packed serves everything in it: copies that another archive of the
-// bundle also has, and blobs that nothing needs. One damaged copy refuses the bundle.
+// All blobs of an archive that is kept packed are proven, as it serves all of them: copies of other
+// archives' blobs, and blobs that nothing needs. One damaged copy refuses the bundle.
 func TestKeepPackedProvesEveryCopy(t *testing.T) {
 	for _, spoiled := range []string{"module-a.tar", "module-b.tar", "spare.tar"} {
 		t.Run(spoiled, func(t *testing.T) {

@@ -87,8 +87,8 @@ func indexOf(t *testing.T, store, path string) []ocispec.Descriptor {
 	return index.Manifests
 }
 
-// A bundle whose references name several repositories is served before its import as it
-// is afterwards.
+// A bundle whose references name several repositories is served with the same tags before and after its
+// import.
 func TestImportsTwoImagesOfOneLayout(t *testing.T) {
 	bundle := func(path string, references ...string) string {
 		tree := layouttest.New(t, t.TempDir())
@@ -132,7 +132,7 @@ func TestImportsTwoImagesOfOneLayout(t *testing.T) {
 	}
 }
 
-// The catalog of packages never overrides the pin of a package in the same bundle.
+// The catalog of packages never overrides the pinned version of a package in the same bundle.
 func TestCatalogLosesAgainstAPackage(t *testing.T) {
 	const own, all = "package-echo.tar", "package-versions.tar"
 	stable := func(t *testing.T, store string) {
@@ -162,7 +162,7 @@ func TestCatalogLosesAgainstAPackage(t *testing.T) {
 	}
 }
 
-// A store that an older version filled is served under today's names and the old ones.
+// A store that an older version filled is served under the old and the current names.
 func TestOldStore(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	tree.OldNames = true
