@@ -39,7 +39,7 @@ func large(t *testing.T) string {
 }
 
 // A bundle that does not fit into the free space is refused before the first byte is written.
-func TestNoRoom(t *testing.T) {
+func TestTooLittleFreeSpace(t *testing.T) {
 	for what, options := range map[string]string{"bytes": "size=4m", "files": "size=64m,nr_inodes=60"} {
 		t.Run(what, func(t *testing.T) {
 			store := small(t, options)
@@ -66,7 +66,7 @@ func TestNoRoom(t *testing.T) {
 
 // If the disk fills up during an import, the import fails and the store does not change. With free space,
 // the same import succeeds.
-func TestFillsUp(t *testing.T) {
+func TestDiskFillsUp(t *testing.T) {
 	store, bundle := small(t, "size=8m"), large(t)
 	importertest.Imported(t, store, importertest.OldBundle(t))
 	before, want := importertest.Files(t, store), importertest.MustContent(t, store).Over(importertest.MustContent(t, bundle))

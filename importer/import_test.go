@@ -22,7 +22,7 @@ import (
 )
 
 // A store has the content of its bundles, whatever form the bundles have.
-func TestForms(t *testing.T) {
+func TestFormsOfBundles(t *testing.T) {
 	bundle := importertest.OldBundle(t)
 	want := importertest.MustContent(t, bundle)
 	chunks := importertest.Copied(t, bundle)
@@ -56,7 +56,7 @@ func TestForms(t *testing.T) {
 	}
 }
 
-func TestAgainChangesNothing(t *testing.T) {
+func TestImportingAgainChangesNothing(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, store, bundle)
 	before, stamp := importertest.Files(t, store), modified(t, store)
@@ -81,7 +81,7 @@ func modified(t *testing.T, store string) time.Time {
 
 // Content that a later bundle replaces stays available by digest. Repositories share one file of the same
 // content.
-func TestReplaces(t *testing.T) {
+func TestReplacedContentStays(t *testing.T) {
 	store, old, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
 	importertest.Imported(t, store, old)
 	before := importertest.MustContent(t, store)
@@ -140,7 +140,7 @@ func links(t *testing.T, dir string) (n int) {
 }
 
 // Importing the bundle again restores a missing or truncated blob of the store.
-func TestMends(t *testing.T) {
+func TestImportRestoresBlobs(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, store, bundle)
 	want := importertest.MustContent(t, store)
@@ -169,7 +169,7 @@ func TestLaterBundleWins(t *testing.T) {
 
 // Imports of two processes take turns and lose no tags. A lock belongs to an open file, so two importers of
 // one process behave like two processes.
-func TestTurns(t *testing.T) {
+func TestImportsTakeTurns(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	bundles := []string{importertest.OldBundle(t), importertest.NewBundle(t)}
 	var wg sync.WaitGroup
@@ -190,7 +190,7 @@ func TestTurns(t *testing.T) {
 }
 
 // An interrupted import keeps proven blobs in staging, and the next import reuses them.
-func TestInterrupted(t *testing.T) {
+func TestInterruptedImportResumes(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.NewBundle(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	i := importertest.New(t, store)
@@ -223,7 +223,7 @@ func TestInterrupted(t *testing.T) {
 }
 
 // An import proves staged blobs of an interrupted import again before it uses them.
-func TestLeftoversAreNotTrusted(t *testing.T) {
+func TestStagedBlobsAreProvenAgain(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, filepath.Join(t.TempDir(), "model"), bundle)
 	staged := filepath.Join(store, ".layoutproxy/staging/tree/modules/console")
@@ -243,7 +243,7 @@ func TestLeftoversAreNotTrusted(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, bundle))
 }
 
-func TestNeedsStore(t *testing.T) {
+func TestNewNeedsAStore(t *testing.T) {
 	if _, err := importertest.NewWith(importer.Options{}); !errors.Is(err, importer.ErrNoStore) {
 		t.Errorf("%v", err)
 	}
@@ -262,7 +262,7 @@ func TestMissingBundle(t *testing.T) {
 }
 
 // An import refuses a store of a later format, and does not change it.
-func TestLaterFormat(t *testing.T) {
+func TestStoreOfALaterFormat(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, importertest.OldBundle(t))
 	if err := os.WriteFile(filepath.Join(store, journal.StateFile), []byte(`{"format":2,"generation":7}`), 0o644); err != nil {

@@ -71,7 +71,7 @@ func TestKeepPackedNames(t *testing.T) {
 }
 
 // An archive that somebody copied into the store loses its tags to everything else until it is imported.
-func TestKeepPackedWasThere(t *testing.T) {
+func TestKeepPackedArchiveAlreadyInStore(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	in := filepath.Join(filepath.Dir(store), "in")
 	first := importertest.ArchiveOf(t, filepath.Join(in, "module-console.tar"), "app:stable=first", "app:v1=first")

@@ -74,7 +74,7 @@ func TestFlippedEntries(t *testing.T) {
 	}
 }
 
-func TestCutAnywhere(t *testing.T) {
+func TestTruncatedArchive(t *testing.T) {
 	archive, _ := importertest.One(t)
 	data, err := os.ReadFile(archive)
 	if err != nil {
@@ -285,7 +285,7 @@ func TestHostileEntries(t *testing.T) {
 }
 
 // An empty directory, such as the mount point of an unmounted disk, is not a bundle.
-func TestNothingInIt(t *testing.T) {
+func TestEmptyBundle(t *testing.T) {
 	if problems := refused(t, t.TempDir()); len(problems) != 1 || problems[0].Kind != layoutstore.Incomplete {
 		t.Errorf("%+v", problems)
 	}

@@ -158,7 +158,7 @@ func TestWhyCopy(t *testing.T) {
 
 // An import that is killed while it removes the old names of chunks leaves some of them, which are hard
 // links of the store's files. The next import removes them.
-func TestKeepPackedEndsAMove(t *testing.T) {
+func TestKeepPackedCompletesAMove(t *testing.T) {
 	for _, beside := range []bool{false, true} {
 		t.Run(fmt.Sprint("another archive beside it: ", beside), func(t *testing.T) {
 			store := filepath.Join(importertest.Scratch(t), "store")

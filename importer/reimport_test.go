@@ -31,7 +31,7 @@ func rival(t *testing.T, chunked bool) (dir string) {
 
 // The same import again finds only the archives that were copied. They win no tag from those that were
 // moved.
-func TestKeepPackedAgain(t *testing.T) {
+func TestKeepPackedReimport(t *testing.T) {
 	for _, chunked := range []bool{false, true} {
 		t.Run(fmt.Sprintf("chunked %v", chunked), func(t *testing.T) {
 			store, dir := filepath.Join(importertest.Scratch(t), "store"), rival(t, chunked)
@@ -68,7 +68,7 @@ func TestKeepPackedAgain(t *testing.T) {
 }
 
 // A repair by such an import changes no tag either.
-func TestKeepPackedAgainRepairs(t *testing.T) {
+func TestKeepPackedReimportRepairs(t *testing.T) {
 	store, dir := filepath.Join(importertest.Scratch(t), "store"), rival(t, false)
 	importertest.Imported(t, store, filepath.Join(dir, "a.tar"))
 	importertest.Kept(t, store, dir)

@@ -144,7 +144,7 @@ func TestImportRepairsOtherRepositories(t *testing.T) {
 
 // An import that would link to a quarantined blob repairs the blob first: a link alone does not end the
 // quarantine.
-func TestImportRepairsTheQuarantined(t *testing.T) {
+func TestImportRepairsQuarantinedBlobs(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, importertest.OldBundle(t))
 	layer := importertest.LargestFile(t, store, "/modules/console/blobs/")
@@ -209,7 +209,7 @@ func TestImportRepairsBesideArchives(t *testing.T) {
 
 // Only a proven copy repairs the store: a bundle with a damaged copy is refused, and the store does not
 // change.
-func TestWrongBundleRepairsNothing(t *testing.T) {
+func TestDamagedBundleRepairsNothing(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, store, bundle)
 	archive := filepath.Join(bundle, "module-console.tar")
@@ -225,7 +225,7 @@ func TestWrongBundleRepairsNothing(t *testing.T) {
 
 // If a repair is interrupted at any step, no tag is lost, intact content stays intact, and the next import
 // completes the repair.
-func TestRepairFailsAnywhere(t *testing.T) {
+func TestInterruptedRepair(t *testing.T) {
 	pristine, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, pristine, bundle)
 	want := importertest.MustContent(t, pristine)
