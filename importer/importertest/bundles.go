@@ -18,10 +18,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// ErrDead is the error of each change that a killed process did not make.
+// ErrDead is the error of each step after the one at which [EndsAt] ends a process.
 var ErrDead = errors.New("dead")
 
-// One writes a bundle of one archive with one image, and returns the place of each entry.
+// One writes an archive with one image, and returns the place of each entry.
 func One(t *testing.T) (archive string, places []layouttest.Place) {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -33,7 +33,7 @@ func One(t *testing.T) (archive string, places []layouttest.Place) {
 	return archive, layouttest.Places(t, archive)
 }
 
-// Largest returns the place of the layer.
+// Largest returns the place of the largest entry.
 func Largest(places []layouttest.Place) (p layouttest.Place) {
 	for _, q := range places {
 		if q.End-q.Body > p.End-p.Body {
@@ -47,41 +47,32 @@ func Largest(places []layouttest.Place) (p layouttest.Place) {
 func Flip(t *testing.T, file string, at int64) {
 	t.Helper()
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	defer f.Close()
 	var b [1]byte
-	if _, err := f.ReadAt(b[:], at); err != nil {
-		t.Fatal(err)
-	}
+	_, err = f.ReadAt(b[:], at)
+	Must(t, err)
 	b[0] ^= 1
-	if _, err := f.WriteAt(b[:], at); err != nil {
-		t.Fatal(err)
-	}
+	_, err = f.WriteAt(b[:], at)
+	Must(t, err)
 }
 
 // Packing returns an importer that keeps archives packed.
 func Packing(t *testing.T, store string) *Importer {
 	t.Helper()
 	i, err := NewWith(importer.Options{Store: store, KeepPacked: true, Jobs: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	return i
 }
 
-// Kept imports archives, and keeps them packed.
+// Kept imports bundles, and keeps their archives packed.
 func Kept(t *testing.T, store string, bundles ...string) importer.Report {
 	t.Helper()
-	report, err := Packing(t, store).Import(t.Context(), bundles...)
-	if err != nil {
-		t.Fatalf("importing %v: %v", bundles, err)
-	}
-	return report
+	return imported(t, Packing(t, store), bundles)
 }
 
-// Image writes an archive with one image in modules/console, tagged stable.
+// Image writes an archive file with one image in modules/console, tagged stable, into a new directory
+// beside the store. Its path is the result.
 func Image(t *testing.T, store, file, name string) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -89,16 +80,14 @@ func Image(t *testing.T, store, file, name string) string {
 	l.Tag(l.Image(layouttest.Image{Name: name, LayerSizes: []int64{5000}}), "stable")
 	l.Write()
 	dir, err := os.MkdirTemp(filepath.Dir(store), "in")
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	archive := filepath.Join(dir, file)
 	tree.Archive(archive, layouttest.Archive{})
 	return archive
 }
 
-// ArchiveOf writes an archive of images, each PATH:TAG=NAME. Images of the same name
-// and path are the same.
+// ArchiveOf writes an archive of images, each PATH:TAG=NAME, and returns its name. Images of the same
+// path and NAME are the same.
 func ArchiveOf(t *testing.T, file string, images ...string) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -118,8 +107,7 @@ func ArchiveOf(t *testing.T, file string, images ...string) string {
 	return file
 }
 
-// TagsOf is like contentOfSnapshot, without verifying content: files may have moved since, and
-// a server rescans its sources then.
+// TagsOf is like [ContentOfSnapshot], but does not verify content: files may have moved since the scan.
 func TagsOf(s *layoutstore.Snapshot) Content {
 	all := Content{}
 	for _, at := range s.Paths() {
@@ -138,7 +126,7 @@ func TagsOf(s *layoutstore.Snapshot) Content {
 	return all
 }
 
-// App writes an archive with one image in app/NAME, tagged tag.
+// App writes an archive with one image in app/NAME and one tag, and returns its name.
 func App(t *testing.T, name, tag string) string {
 	t.Helper()
 	archive := filepath.Join(t.TempDir(), name+".tar")
@@ -146,7 +134,7 @@ func App(t *testing.T, name, tag string) string {
 	return archive
 }
 
-// AppTree writes the same image as a tree.
+// AppTree writes the same image as [App], as a tree.
 func AppTree(t *testing.T, name, tag string) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -162,24 +150,19 @@ func Contents(t *testing.T, dir string) map[string]string {
 	all := map[string]string{}
 	for name := range Files(t, dir) {
 		info, err := os.Lstat(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
+		Must(t, err)
+		if info.Mode().IsRegular() {
+			data, err := os.ReadFile(filepath.Join(dir, name))
+			Must(t, err)
+			all[name] = string(data)
 		}
-		if !info.Mode().IsRegular() {
-			continue
-		}
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		all[name] = string(data)
 	}
 	return all
 }
 
-// EndsAt runs do, which calls before at each step, and ends it at the nth step that
-// counts, as if the process were killed: nothing is done afterwards. It returns false
-// if there are fewer steps.
+// EndsAt runs do, which calls before at each step, and ends its goroutine at the nth step for which counts
+// returns true, as if the process were killed: all later steps fail. It returns false if there are
+// fewer steps.
 func EndsAt(n int, counts func(op, path string) bool, do func(before func(op, path string) error)) bool {
 	dead, ended := false, make(chan bool)
 	go func() {
@@ -202,12 +185,12 @@ func EndsAt(n int, counts func(op, path string) bool, do func(before func(op, pa
 	return <-ended
 }
 
-// Leaves reports whether a step removes files of a bundle from a directory.
+// Leaves reports whether a step of an import is part of moving files out of a bundle's directory.
 func Leaves(op, path string) bool {
 	return strings.HasSuffix(op, " dropped") || strings.HasPrefix(path, ".layoutproxy/dropped.json") || op == "remove packed" || op == "chmod" || strings.Contains(path, "/outgoing")
 }
 
-// Must fails on an error.
+// Must fails the test on an error.
 func Must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -215,7 +198,7 @@ func Must(t *testing.T, err error) {
 	}
 }
 
-// LargestFile returns the largest file of a store whose path contains part.
+// LargestFile returns the path of the largest file of a store whose path in the store contains part.
 func LargestFile(t *testing.T, store, part string) (name string) {
 	t.Helper()
 	var most int64
@@ -231,16 +214,14 @@ func LargestFile(t *testing.T, store, part string) (name string) {
 func Proven(t *testing.T, file string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	if got := digest.FromBytes(data); got.Encoded() != filepath.Base(file) {
 		t.Errorf("%s: checksum mismatch: content is %s", file, got)
 	}
 }
 
-// Pulling makes a directory as a killed pull leaves it between two renames: the new
-// a.tar is in place, the new b.tar is staged, and the old one is beside it.
+// Pulling fills a directory as a pull leaves it that is killed between two renames: the new a.tar is in
+// place, the new b.tar is staged, and the old b.tar is still in place.
 func Pulling(t *testing.T, dir string) {
 	t.Helper()
 	staged := filepath.Join(dir, volume.StagedDir(1))
@@ -250,37 +231,25 @@ func Pulling(t *testing.T, dir string) {
 	p := volume.Publication{Staged: filepath.Base(staged)}
 	for name, at := range map[string]string{"a.tar": dir, "b.tar": staged} {
 		info, err := os.Stat(filepath.Join(at, name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		Must(t, err)
 		p.Place = append(p.Place, volume.PublishedFileOf(name, info))
 	}
 	data, err := p.Encode()
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, volume.PublicationFile), data, 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
+	Must(t, os.WriteFile(filepath.Join(dir, volume.PublicationFile), data, 0o644))
 }
 
-// FinishPull completes the pull.
+// FinishPull completes the pull of [Pulling].
 func FinishPull(t *testing.T, dir string) {
 	t.Helper()
 	staged := filepath.Join(dir, volume.StagedDir(1))
-	for _, err := range []error{
-		os.Rename(filepath.Join(staged, "b.tar"), filepath.Join(dir, "b.tar")),
-		os.Remove(filepath.Join(dir, volume.PublicationFile)),
-		os.RemoveAll(staged),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	Must(t, os.Rename(filepath.Join(staged, "b.tar"), filepath.Join(dir, "b.tar")))
+	Must(t, os.Remove(filepath.Join(dir, volume.PublicationFile)))
+	Must(t, os.RemoveAll(staged))
 }
 
-// Chunks writes an archive as chunks with their checksums, with another mode than files
-// of a store have.
+// Chunks writes an archive into a directory, as chunks with checksum files. The chunks have another mode
+// than the files of a store.
 func Chunks(t *testing.T, dir string) {
 	t.Helper()
 	archive := App(t, "a", "1.0")
@@ -288,12 +257,13 @@ func Chunks(t *testing.T, dir string) {
 		data, err := os.ReadFile(chunk)
 		Must(t, err)
 		Must(t, os.WriteFile(filepath.Join(dir, filepath.Base(chunk)), data, 0o664))
-		Must(t, os.Chmod(filepath.Join(dir, filepath.Base(chunk)), 0o664)) // which is not that of a store
+		Must(t, os.Chmod(filepath.Join(dir, filepath.Base(chunk)), 0o664)) // whatever the umask
 		Must(t, os.WriteFile(filepath.Join(dir, filepath.Base(chunk)+".gostsum"), []byte(strings.Repeat("0", 64)), 0o644))
 	}
 }
 
-// Meddle replaces the first file of the bundle that still exists.
+// Meddle replaces the first file of a bundle that still exists, and returns its name. before has the files
+// of the bundle before the import.
 func Meddle(t *testing.T, dir string, before map[string]string) (name string) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(before)) {
@@ -308,7 +278,7 @@ func Meddle(t *testing.T, dir string, before map[string]string) (name string) {
 	return ""
 }
 
-// Catalog writes an archive of a package's versions whose stable channel points at a version.
+// Catalog writes an archive of a package's versions whose stable channel points to a version.
 func Catalog(t *testing.T, dir, name, version string) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())

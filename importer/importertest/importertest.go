@@ -1,5 +1,5 @@
-// Package importertest has bundles to import, and reads what a store contains
-// afterwards. It is for tests of importer and of the packages beside it.
+// Package importertest writes bundles to import, and reads the content of a store after an import. It is
+// for tests of package importer and of the packages beside it.
 package importertest
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// OldBundle writes a bundle as archives and returns its directory.
+// OldBundle writes a bundle as archives, and returns its directory.
 func OldBundle(t *testing.T) string {
 	tree := layouttest.New(t, t.TempDir())
 	root := tree.Layout(".")
@@ -38,8 +38,9 @@ func OldBundle(t *testing.T) string {
 	return Pack(t, tree)
 }
 
-// NewBundle writes a bundle that replaces a tag of the old one, shares blobs with it,
-// and adds two repositories: one with an index of images, one with a referrer.
+// NewBundle writes a bundle that replaces a tag of [OldBundle], shares blobs with it, and adds
+// repositories, among them one with an index of images and one with a referrer. It returns the
+// bundle's directory.
 func NewBundle(t *testing.T) string {
 	tree := layouttest.New(t, t.TempDir())
 	module := tree.Layout("modules/console")
@@ -62,7 +63,7 @@ func NewBundle(t *testing.T) string {
 	return Pack(t, tree)
 }
 
-// Platforms writes images for two architectures.
+// Platforms writes images for two architectures into a layout.
 func Platforms(l *layouttest.Layout) []ocispec.Descriptor {
 	var all []ocispec.Descriptor
 	for _, arch := range []string{"amd64", "arm64"} {
@@ -71,8 +72,8 @@ func Platforms(l *layouttest.Layout) []ocispec.Descriptor {
 	return all
 }
 
-// Scratch returns a directory, in memory if possible: on disk, tests that sync some
-// thousand times would take minutes.
+// Scratch returns a new directory, in memory if possible: on disk, tests that sync some thousand times
+// would take minutes.
 func Scratch(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy")
@@ -83,27 +84,25 @@ func Scratch(t *testing.T) string {
 	return dir
 }
 
-// Pack writes the archives of a tree and returns their directory.
+// Pack writes the archives of a tree, and returns their directory.
 func Pack(t *testing.T, tree *layouttest.Tree) string {
 	dir := t.TempDir()
 	tree.Bundle(dir)
 	return dir
 }
 
-// Importer is an importer with one job, so its steps always come in the same order.
+// Importer is an importer whose steps a test can observe.
 type Importer struct {
 	*importer.Importer
 	options importer.Options
 	before  func(op, path string) error
 }
 
-// New returns an importer with one job, so its steps always come in the same order.
+// New returns an importer with one job, so that its steps are always in the same order.
 func New(t *testing.T, store string) *Importer {
 	t.Helper()
 	i, err := NewWith(importer.Options{Store: store, Jobs: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	return i
 }
 
@@ -127,7 +126,7 @@ func (i *Importer) Before(f func(op, path string) error) { i.before = f }
 // NewDrop returns a drop directory that imports as i does.
 func (i *Importer) NewDrop(o drop.Options) (*drop.Drop, error) { return drop.New(i.options, o) }
 
-// Publish publishes a journal that no bundle led to.
+// Publish publishes a journal without a bundle.
 func (i *Importer) Publish(ctx context.Context, j *journal.Journal) error {
 	s, err := publish.Open(ctx, publish.Options{Dir: i.options.Store, Before: i.options.Before})
 	if err != nil {
@@ -137,21 +136,26 @@ func (i *Importer) Publish(ctx context.Context, j *journal.Journal) error {
 	return s.Publish(ctx, j)
 }
 
-// Imported imports bundles.
+// Imported imports bundles into a store.
 func Imported(t *testing.T, store string, bundles ...string) importer.Report {
 	t.Helper()
-	report, err := New(t, store).Import(t.Context(), bundles...)
+	return imported(t, New(t, store), bundles)
+}
+
+func imported(t *testing.T, i *Importer, bundles []string) importer.Report {
+	t.Helper()
+	report, err := i.Import(t.Context(), bundles...)
 	if err != nil {
 		t.Fatalf("importing %v: %v", bundles, err)
 	}
 	return report
 }
 
-// Content is what a tree contains: the digest of each tag of each path, with everything
-// proven that they lead to. It includes paths without a tag.
+// Content is the content of a tree: the digest of each tag, by PATH:TAG, and the empty string for each
+// path.
 type Content map[string]string
 
-// ContentOf reads and proves all of a source. Content that cannot be proven is an error.
+// ContentOf reads a source, and proves everything that its tags lead to.
 func ContentOf(ctx context.Context, source string) (Content, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{source}, Indexes: []string{}})
 	if err != nil {
@@ -160,7 +164,7 @@ func ContentOf(ctx context.Context, source string) (Content, error) {
 	return ContentOfSnapshot(ctx, tree.Snapshot())
 }
 
-// ContentOfSnapshot is ContentOf for a snapshot.
+// ContentOfSnapshot is [ContentOf] for a snapshot.
 func ContentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (Content, error) {
 	all := Content{}
 	problems, err := s.Problems(ctx)
@@ -193,7 +197,7 @@ func ContentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (Content, e
 	return all, nil
 }
 
-// Prove reads everything that a repository leads to and compares it with its digest.
+// Prove reads everything that the indexes of a repository lead to, and checks its digests.
 func Prove(ctx context.Context, repo *layoutstore.Repository) error {
 	graph, err := repo.Graph(ctx)
 	if err != nil {
@@ -225,7 +229,7 @@ func Prove(ctx context.Context, repo *layoutstore.Repository) error {
 	return nil
 }
 
-// MustContent is ContentOf, and fails the test on an error.
+// MustContent is [ContentOf], and fails the test on an error.
 func MustContent(t *testing.T, source string) Content {
 	t.Helper()
 	c, err := ContentOf(t.Context(), source)
@@ -235,7 +239,7 @@ func MustContent(t *testing.T, source string) Content {
 	return c
 }
 
-// Over returns what a tree contains after a bundle of other Content was imported.
+// Over returns the content of a tree after a bundle with the content other was imported.
 func (c Content) Over(other Content) Content {
 	both := maps.Clone(c)
 	maps.Copy(both, other)
@@ -272,7 +276,7 @@ func Files(t *testing.T, dir string) map[string]int64 {
 	return all
 }
 
-// Unfinished returns the files of an unfinished import in a store.
+// Unfinished returns the files that an unfinished import has left in a store.
 func Unfinished(t *testing.T, store string) []string {
 	t.Helper()
 	var all []string
