@@ -125,7 +125,7 @@ func (s *session) upload(ctx context.Context, b *bundle) (Report, error) {
 		return Report{}, err
 	}
 	t := p.newTransfer()
-	if err := t.upload(ctx); err != nil {
+	if err := t.eachContent(ctx, max(s.options.Jobs, minUploads), t.uploadContent); err != nil {
 		return Report{}, err
 	}
 	indexes, err := p.indexes(ctx, &report, p.addDescriptors)

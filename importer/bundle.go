@@ -58,12 +58,6 @@ func (b *bundle) refresh(ctx context.Context) error {
 // later archive wins, and problems that lose no content. The error is the cause of ctx.
 func (b *bundle) problems(ctx context.Context, s *session) (*problemList, error) {
 	g := &problemList{}
-	var root [2]string // the place of the root layout
-	if r, err := b.snapshot.At("."); err == nil {
-		if layouts := r.Layouts(); len(layouts) > 0 {
-			root[0], root[1] = layouts[len(layouts)-1].Where()
-		}
-	}
 	found, err := b.snapshot.Problems(ctx)
 	if err != nil {
 		return nil, err
@@ -73,7 +67,7 @@ func (b *bundle) problems(ctx context.Context, s *session) (*problemList, error)
 		if err != nil {
 			return nil, err
 		}
-		nameless := p.Kind == layoutstore.IllegalName && p.Repository == "" && [2]string{p.Path, p.Entry} == root
+		nameless := p.Kind == layoutstore.IllegalName && p.Layout == "." && p.Repository == ""
 		if p.IsFailure() && !moved && !nameless { // the server gives the root layout its name
 			g.add(p)
 		}

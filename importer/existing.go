@@ -170,12 +170,21 @@ func (p *plan) planRepairs(c *content) (repairs int) {
 	return repairs + len(wrong)
 }
 
-// openExisting opens a copy in the store.
-func (s *session) openExisting(ctx context.Context, c *content, e *existingCopy) (io.ReadCloser, error) {
+// openExisting opens a copy in the store. If the copy cannot be opened, it is marked as wrong, and the
+// result is nil. The error is the cause of ctx, or one that layoutstore.IsExhausted reports.
+func (s *session) openExisting(ctx context.Context, c *content, e *existingCopy) (r io.ReadCloser, err error) {
 	if len(e.paths) == 0 {
-		return e.where.Open(ctx)
+		r, err = e.where.Open(ctx)
+	} else {
+		r, err = plainfile.OpenIn(s.store.Root(), blobName(e.paths[0], c.digest))
 	}
-	return plainfile.OpenIn(s.store.Root(), blobName(e.paths[0], c.digest))
+	if layoutstore.IsExhausted(err) || err != nil && ctx.Err() != nil {
+		return nil, err
+	}
+	if e.wrong = err != nil; e.wrong {
+		return nil, nil
+	}
+	return r, nil
 }
 
 // maxCompared limits the copies in the store that are open at the same time.
@@ -188,19 +197,14 @@ type comparison struct {
 	buf    []byte          // of bufferSize
 }
 
-// compareWith opens copies to compare. The error is the cause of ctx, or one that
-// layoutstore.IsExhausted reports; any other copy that cannot be opened counts as wrong.
+// compareWith opens copies to compare. The error is that of openExisting.
 func (s *session) compareWith(ctx context.Context, c *content, copies []*existingCopy) (*comparison, error) {
 	x := &comparison{copies: copies}
 	for _, e := range copies {
-		e.wrong = false
 		r, err := s.openExisting(ctx, c, e)
-		if layoutstore.IsExhausted(err) || err != nil && ctx.Err() != nil {
+		if err != nil {
 			x.close()
 			return nil, err
-		}
-		if err != nil {
-			e.wrong, r = true, nil
 		}
 		x.open = append(x.open, r)
 	}

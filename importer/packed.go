@@ -17,7 +17,8 @@ type packed struct {
 	moves    *moveRecord // of the archives that are linked into the store
 }
 
-// start finds the archives, and completes the moves that an interrupted import left half done.
+// start finds the archives, and completes the moves of an interrupted import. done reports that
+// nothing is left to import.
 func (k *packed) start(ctx context.Context, b *bundle) (done bool, err error) {
 	if k.archives, err = k.session.archives(ctx, b); err != nil {
 		return false, err
@@ -29,7 +30,7 @@ func (k *packed) start(ctx context.Context, b *bundle) (done bool, err error) {
 	if err := k.recordMoves(ctx, half, k.session.store.State().Generation); err != nil {
 		return false, err
 	}
-	k.finish(ctx)
+	k.session.removeMoved(ctx, k.moves, true)
 	k.archives = slices.DeleteFunc(k.archives, func(a *archive) bool { return slices.Contains(half, a) })
 	if len(k.archives) == 0 {
 		return true, nil
@@ -37,18 +38,19 @@ func (k *packed) start(ctx context.Context, b *bundle) (done bool, err error) {
 	return false, b.refresh(ctx)
 }
 
-// narrow limits staging to repairs of damaged unpacked blobs, which would be served instead of
+// keepRepairs limits staging to repairs of damaged unpacked blobs, which would be served instead of
 // the archive's. Damaged copies in other archives need no repair, as the new archive is served
 // instead of them.
-func (k *packed) narrow(p *plan) {
+func (p *plan) keepRepairs() {
 	for _, c := range p.contents {
 		c.places = nil
 		c.existing = slices.DeleteFunc(c.existing, func(e *existingCopy) bool { return e.relies != "" })
 	}
 }
 
-// stage proves the copies of blobs that t has not read, as each can be served. Then it stages
-// the archives, and removes their tags from the indexes of unpacked layouts.
+// stage proves the copies of blobs that t has not read, as each can be served. Then it stages the
+// archives, and removes their tags from the indexes of unpacked layouts. It returns the journal to
+// publish, or nil if there is nothing to publish.
 func (k *packed) stage(ctx context.Context, t *transfer, report *Report) (*journal.Journal, error) {
 	if err := t.proveSpares(ctx); err != nil {
 		return nil, err
@@ -98,6 +100,3 @@ func (k *packed) recordMoves(ctx context.Context, archives []*archive, generatio
 	k.moves, err = k.session.recordMoves(archives, generation)
 	return err
 }
-
-// finish removes the names of the archives outside of the store.
-func (k *packed) finish(ctx context.Context) { k.session.removeMoved(ctx, k.moves, true) }

@@ -8,39 +8,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// placement is a form in which a store keeps the content of a bundle: unpacked, or in the
-// archives of the bundle.
-type placement interface {
-	// start runs before planning. done reports that nothing is left to import.
-	start(ctx context.Context, b *bundle) (done bool, err error)
-	// narrow removes from the plan the places that need no copy.
-	narrow(p *plan)
-	// stage stages everything but the blobs that t has staged, and returns the journal to publish,
-	// or nil if there is nothing to publish.
-	stage(ctx context.Context, t *transfer, report *Report) (*journal.Journal, error)
-	// finish runs after the bundle was published.
-	finish(ctx context.Context)
-}
-
-func (s *session) placement() placement {
-	if s.options.KeepPacked {
-		return &packed{session: s}
-	}
-	return &unpacked{session: s}
-}
-
 // importBundle imports a bundle: plan, stage, publish.
 func (s *session) importBundle(ctx context.Context, b *bundle) (Report, error) {
-	place := s.placement()
 	report := newReport(s.options.Store, s.store.State().Generation)
-	if done, err := place.start(ctx, b); done || err != nil {
-		return report, err
+	k := &packed{session: s, moves: &moveRecord{}}
+	if s.options.KeepPacked {
+		if done, err := k.start(ctx, b); done || err != nil {
+			return report, err
+		}
 	}
 	p, err := s.plan(ctx, b)
 	if err != nil {
 		return Report{}, err
 	}
-	place.narrow(p)
 	if err := s.store.Sweep(p.wantedBlobs()); err != nil {
 		return Report{}, err
 	}
@@ -48,10 +28,15 @@ func (s *session) importBundle(ctx context.Context, b *bundle) (Report, error) {
 		return Report{}, err
 	}
 	t := p.newTransfer()
-	if err := t.stage(ctx); err != nil {
+	if err := t.eachContent(ctx, s.options.Jobs, t.stageContent); err != nil {
 		return Report{}, err
 	}
-	j, err := place.stage(ctx, t, &report)
+	var j *journal.Journal
+	if s.options.KeepPacked {
+		j, err = k.stage(ctx, t, &report)
+	} else {
+		j, err = t.stageIndexes(ctx, &report)
+	}
 	if err != nil {
 		return Report{}, err
 	}
@@ -65,19 +50,13 @@ func (s *session) importBundle(ctx context.Context, b *bundle) (Report, error) {
 		}
 		report.Generation, report.Changed = s.store.State().Generation, true
 	}
-	place.finish(ctx)
+	s.removeMoved(ctx, k.moves, true)
 	return report, nil
 }
 
-// unpacked stores each blob in its own file and adds descriptors to indexes of the store.
-type unpacked struct{ session *session }
-
-func (u *unpacked) start(context.Context, *bundle) (done bool, err error) { return false, nil }
-func (u *unpacked) narrow(*plan)                                          {}
-func (u *unpacked) finish(context.Context)                                {}
-
-// stage builds the new indexes.
-func (u *unpacked) stage(ctx context.Context, t *transfer, report *Report) (*journal.Journal, error) {
+// stageIndexes builds the new indexes of unpacked layouts. It returns the journal to publish, or nil
+// if there is nothing to publish.
+func (t *transfer) stageIndexes(ctx context.Context, report *Report) (*journal.Journal, error) {
 	p := t.plan
 	changes, err := p.indexes(ctx, report, p.addDescriptors)
 	if err != nil {
@@ -85,7 +64,7 @@ func (u *unpacked) stage(ctx context.Context, t *transfer, report *Report) (*jou
 	}
 	wanted := p.wantedBlobs()
 	if len(p.problems.all) > 0 {
-		if err := u.session.store.Sweep(wanted); err != nil {
+		if err := t.session.store.Sweep(wanted); err != nil {
 			return nil, err
 		}
 	}

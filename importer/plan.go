@@ -105,7 +105,13 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	if err := p.problems.err(); err != nil && !s.options.AllowIncomplete {
 		return nil, err
 	}
-	return p, s.target.findExisting(ctx, p)
+	if err := s.target.findExisting(ctx, p); err != nil {
+		return nil, err
+	}
+	if s.options.KeepPacked {
+		p.keepRepairs()
+	}
+	return p, nil
 }
 
 // addRepository adds one repository of the bundle.

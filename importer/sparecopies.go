@@ -2,32 +2,49 @@ package importer
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// spare is a copy of a blob in an archive that an import would not read: a further copy, or a blob
-// that nothing needs.
-type spare struct {
-	content *content // this copy only
-	from    bundleCopy
-	place   string // the digest and the place of the bytes
+// proveSpares proves all copies of all blobs in the layouts of the bundle that staging did not read,
+// each place once: an archive that is kept packed serves further copies of a blob, and blobs that
+// nothing needs.
+func (t *transfer) proveSpares(ctx context.Context) error {
+	read := map[string]bool{} // digests and places of copies
+	for _, c := range t.plan.contents {
+		if !c.proven || c.from == (bundleCopy{}) {
+			continue
+		}
+		if where, err := c.from.layout.Locate(ctx, c.digest); err == nil {
+			read[placeOf(c.digest, where)] = true
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(t.session.options.Jobs)
+	err := t.plan.eachCopy(ctx, func(c *content, from bundleCopy, where extent.List) {
+		if place := placeOf(c.digest, where); !read[place] && ctx.Err() == nil {
+			read[place] = true
+			group.Go(func() error { return t.proveSpare(ctx, c, from) })
+		}
+	})
+	if failed := group.Wait(); failed != nil {
+		return failed
+	}
+	return err
 }
 
-// spares finds all copies of all blobs in the layouts of the bundle, each place once: an archive
-// that is kept packed serves each of them.
-func (p *plan) spares(ctx context.Context) (all []spare, err error) {
-	known := map[string]bool{}
+// eachCopy calls do for each copy of each blob in the layouts of the bundle, with the content that
+// has this copy only.
+func (p *plan) eachCopy(ctx context.Context, do func(*content, bundleCopy, extent.List)) error {
 	for _, r := range p.repositories {
 		for _, l := range r.repo.Layouts() {
 			digests, err := l.Blobs(ctx)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			for _, d := range digests {
 				if !d.Algorithm().Available() {
@@ -35,61 +52,25 @@ func (p *plan) spares(ctx context.Context) (all []spare, err error) {
 				}
 				where, err := l.Locate(ctx, d)
 				if err != nil {
-					return nil, fmt.Errorf("%s of %s: %w", d, r.path, err)
+					return fmt.Errorf("%s of %s: %w", d, r.path, err)
 				}
-				place := d.String() + " " + placeOf(where)
-				if known[place] {
-					continue
-				}
-				known[place] = true
-				c := &content{digest: d, size: where.Size(), owner: r}
-				all = append(all, spare{c, bundleCopy{l, c.size}, place})
+				do(&content{digest: d, size: where.Size(), owner: r}, bundleCopy{l, where.Size()}, where)
 			}
 		}
 	}
-	return all, nil
+	return nil
 }
 
-// placeOf returns text that identifies a place of bytes.
-func placeOf(where extent.List) string {
-	var text strings.Builder
+// placeOf returns text that identifies a blob and the place of its bytes.
+func placeOf(d digest.Digest, where extent.List) string {
+	text := d.String()
 	for _, e := range where {
-		fmt.Fprintf(&text, "%d+%d %s\n", e.Off, e.Len, e.File)
+		text += fmt.Sprintf(" %d+%d %s\n", e.Off, e.Len, e.File)
 	}
-	return text.String()
+	return text
 }
 
-// proveSpares proves the copies that staging did not read.
-func (t *transfer) proveSpares(ctx context.Context) error {
-	read := map[string]bool{}
-	for _, c := range t.plan.contents {
-		if !c.proven || c.from == (bundleCopy{}) {
-			continue
-		}
-		if where, err := c.from.layout.Locate(ctx, c.digest); err == nil {
-			read[c.digest.String()+" "+placeOf(where)] = true
-		}
-	}
-	all, err := t.plan.spares(ctx)
-	if err != nil {
-		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(t.session.options.Jobs)
-	for _, s := range all {
-		if read[s.place] || ctx.Err() != nil {
-			continue
-		}
-		group.Go(func() error { return t.proveSpare(ctx, s) })
-	}
-	return group.Wait()
-}
-
-func (t *transfer) proveSpare(ctx context.Context, s spare) error {
-	_, err := t.copy(ctx, s.content, s.from, false)
-	var bad *badError
-	if errors.As(err, &bad) {
-		return t.addBad(ctx, s.content, s.from, bad)
-	}
-	return err
+func (t *transfer) proveSpare(ctx context.Context, c *content, from bundleCopy) error {
+	_, err := t.copy(ctx, c, from, false)
+	return t.addBad(ctx, c, from, err)
 }

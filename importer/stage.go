@@ -28,16 +28,17 @@ func (p *plan) newTransfer() *transfer {
 	return &transfer{plan: p, session: p.session, bufs: sync.Pool{New: func() any { return new([bufferSize]byte) }}}
 }
 
-// stage reads each content once. It stops at the first problem, unless incomplete bundles are
-// allowed.
-func (t *transfer) stage(ctx context.Context) error {
-	return t.eachContent(ctx, t.session.options.Jobs, t.stageContent)
-}
-
-// eachContent calls do for each content, at most jobs at the same time, until one fails. It first
-// reports the amount of work to Progress.
+// eachContent calls do for each content, at most jobs at the same time. It stops at the first error:
+// that of the first problem, unless incomplete bundles are allowed.
 func (t *transfer) eachContent(ctx context.Context, jobs int, do func(context.Context, *content) error) error {
-	t.begin()
+	if !t.session.begun { // not in the second attempt of importWith
+		t.session.begun = true
+		var total int64
+		for _, c := range t.plan.contents {
+			total += c.size
+		}
+		t.session.options.Progress.Begin(len(t.plan.contents), total)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(jobs)
 	for _, c := range t.plan.contents {
@@ -47,19 +48,6 @@ func (t *transfer) eachContent(ctx context.Context, jobs int, do func(context.Co
 		group.Go(func() error { return do(ctx, c) })
 	}
 	return group.Wait()
-}
-
-// begin reports the amount of work to Progress, once per import.
-func (t *transfer) begin() {
-	if t.session.begun {
-		return // this is the second attempt of importWith
-	}
-	t.session.begun = true
-	var total int64
-	for _, c := range t.plan.contents {
-		total += c.size
-	}
-	t.session.options.Progress.Begin(len(t.plan.contents), total)
 }
 
 // bufferSize is the number of bytes that are read and written at a time.
@@ -109,18 +97,13 @@ func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 				name, err = t.copy(ctx, c, from, true)
 			}
 		}
-		var bad *badError
-		switch {
-		case errors.As(err, &bad):
-			if err := t.addBad(ctx, c, from, bad); err != nil {
-				return "", err
-			}
-			continue
-		case err != nil:
+		if err == nil {
+			c.proven, c.from = true, from
+			return name, nil
+		}
+		if err := t.addBad(ctx, c, from, err); err != nil {
 			return "", err
 		}
-		c.proven, c.from = true, from
-		return name, nil
 	}
 	return "", nil
 }

@@ -15,28 +15,18 @@ import (
 // minUploads is the least number of concurrent uploads: an upload mostly waits for the network.
 const minUploads = 4
 
-// upload reads each content once, and uploads those that the bucket does not have.
-func (t *transfer) upload(ctx context.Context) error {
-	return t.eachContent(ctx, max(t.session.options.Jobs, minUploads), t.uploadContent)
-}
-
 // uploadContent proves a content, and uploads it if it is missing or damaged in the bucket.
 func (t *transfer) uploadContent(ctx context.Context, c *content) error {
 	for _, from := range c.copies {
 		err := t.uploadCopy(ctx, c, from)
-		var bad *badError
-		if errors.As(err, &bad) {
-			if err := t.addBad(ctx, c, from, bad); err != nil {
-				return err
-			}
-			continue
+		if err == nil {
+			c.size, c.proven, c.from = from.size, true, from
+			t.count(func(b *Blobs) { b.Verified++ })
+			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("uploading %s: %w", c.digest, err)
+		if err := t.addBad(ctx, c, from, fmt.Errorf("uploading %s: %w", c.digest, err)); err != nil {
+			return err
 		}
-		c.size, c.proven, c.from = from.size, true, from
-		t.count(func(b *Blobs) { b.Verified++ })
-		return nil
 	}
 	return nil
 }

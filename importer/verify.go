@@ -53,12 +53,8 @@ func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *co
 // proveExisting verifies a copy in the store by itself.
 func (t *transfer) proveExisting(ctx context.Context, c *content, e *existingCopy) error {
 	r, err := t.session.openExisting(ctx, c, e)
-	if layoutstore.IsExhausted(err) || err != nil && ctx.Err() != nil {
+	if r == nil {
 		return err
-	}
-	e.wrong = err != nil
-	if err != nil {
-		return nil
 	}
 	defer r.Close()
 	var bad *badError
@@ -105,12 +101,15 @@ func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d diges
 	return nil
 }
 
-// addBad records a damaged copy. Errors: an *IncompleteError, unless incomplete bundles are
-// allowed; the cause of ctx.
-func (t *transfer) addBad(ctx context.Context, c *content, from bundleCopy, cause *badError) error {
-	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: c.digest, Reason: cause.Error(), Transient: layoutstore.IsTransient(cause)}
+// addBad records a damaged copy if err is a badError. Then it returns an *IncompleteError, unless
+// incomplete bundles are allowed, or the cause of ctx. Otherwise it returns err.
+func (t *transfer) addBad(ctx context.Context, c *content, from bundleCopy, err error) error {
+	var bad *badError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: c.digest, Reason: bad.Error(), Transient: layoutstore.IsTransient(bad)}
 	p.Path, p.Entry = blobPlace(from.layout, c.digest)
-	var err error
 	if p.Chunks, err = from.layout.Chunks(ctx, c.digest); err != nil {
 		return err
 	}

@@ -18,72 +18,62 @@ func (s *Store) MkdirAll(name string) error {
 	if info, err := s.root.Stat(name); err == nil && info.IsDir() {
 		return nil
 	}
-	if err := s.before("mkdir", name); err != nil {
+	return s.change("mkdir", name, func() error { return s.root.MkdirAll(name, 0o755) })
+}
+
+// change calls before, and then do unless before fails.
+func (s *Store) change(op, name string, do func() error) error {
+	if err := s.before(op, name); err != nil {
 		return err
 	}
-	return s.root.MkdirAll(name, 0o755)
+	return do()
 }
 
 // Rename moves a file. It replaces an existing file.
 func (s *Store) Rename(from, to string) error {
-	if err := s.before("rename", to); err != nil {
-		return err
-	}
-	return s.root.Rename(from, to)
+	return s.change("rename", to, func() error { return s.root.Rename(from, to) })
 }
 
 // Link creates a hard link.
 func (s *Store) Link(from, to string) error {
-	if err := s.before("link", to); err != nil {
-		return err
-	}
-	return s.root.Link(from, to)
+	return s.change("link", to, func() error { return s.root.Link(from, to) })
 }
 
 // LinkFrom creates a hard link in the store to a file outside of it.
 func (s *Store) LinkFrom(outside, to string) error {
-	if err := s.before("link", to); err != nil {
-		return err
-	}
-	return os.Link(outside, filepath.Join(s.dir, to))
+	return s.change("link", to, func() error { return os.Link(outside, filepath.Join(s.dir, to)) })
 }
 
 // TakeOwnership makes this process's user the owner of a file, and sets its mode.
 func (s *Store) TakeOwnership(name string, mode fs.FileMode) error {
-	if err := s.before("chmod", name); err != nil {
-		return err
-	}
-	return errors.Join(s.root.Chown(name, os.Geteuid(), -1), s.root.Chmod(name, mode))
+	return s.change("chmod", name, func() error {
+		return errors.Join(s.root.Chown(name, os.Geteuid(), -1), s.root.Chmod(name, mode))
+	})
 }
 
 // Remove removes a file or an empty directory.
 func (s *Store) Remove(name string) error {
-	if err := s.before("remove", name); err != nil {
-		return err
-	}
-	return s.root.Remove(name)
+	return s.change("remove", name, func() error { return s.root.Remove(name) })
 }
 
 // RemoveAll removes a file, or a directory with its content. It returns nil if name does not
 // exist.
 func (s *Store) RemoveAll(name string) error {
-	if err := s.before("remove", name); err != nil {
-		return err
-	}
-	return s.root.RemoveAll(name)
+	return s.change("remove", name, func() error { return s.root.RemoveAll(name) })
 }
 
 // SyncAll writes the file system of the store to disk (syncfs).
 func (s *Store) SyncAll() error {
-	if err := s.before("syncfs", "."); err != nil {
-		return err
-	}
-	f, err := s.root.Open(journal.Dir)
+	return s.change("syncfs", ".", func() error { return s.syncOpened(journal.Dir, durable.SyncFileSystem) })
+}
+
+func (s *Store) syncOpened(name string, sync func(*os.File) error) error {
+	f, err := s.root.Open(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return durable.SyncFileSystem(f)
+	return sync(f)
 }
 
 // manyDirs is the number of directories for which one syncfs costs less than a sync of each.
@@ -104,15 +94,7 @@ func (s *Store) syncDirs(dirs map[string]bool) error {
 
 // SyncDir syncs a directory to disk.
 func (s *Store) SyncDir(name string) error {
-	if err := s.before("fsync", name); err != nil {
-		return err
-	}
-	f, err := s.root.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
+	return s.change("fsync", name, func() error { return s.syncOpened(name, (*os.File).Sync) })
 }
 
 // SyncNames syncs directories outside of a store to disk. It ignores errors.
@@ -187,13 +169,6 @@ func (o *Output) Discard() {
 	_ = o.store.Remove(o.path) // staging is cleared later anyway
 }
 
-func (o *Output) sync() error {
-	if err := o.store.before("fsync", o.path); err != nil {
-		return err
-	}
-	return o.file.Sync()
-}
-
 // WriteFile replaces the file name atomically: after a crash, it has either the old or the new
 // content.
 func (s *Store) WriteFile(name string, content func(io.Writer) error) error {
@@ -206,7 +181,7 @@ func (s *Store) WriteFile(name string, content func(io.Writer) error) error {
 
 // replace writes the file and moves it to name.
 func (o *Output) replace(name string, content func(io.Writer) error) error {
-	if err := errors.Join(content(o), o.sync(), o.file.Close()); err != nil {
+	if err := errors.Join(content(o), o.store.change("fsync", o.path, o.file.Sync), o.file.Close()); err != nil {
 		o.Discard()
 		return fmt.Errorf("%s: %w", name, err)
 	}

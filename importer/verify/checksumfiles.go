@@ -41,21 +41,25 @@ func (r *run) findChecksums(ctx context.Context) error {
 func (r *run) directories() map[string][]string {
 	archives := map[string][]string{}
 	for _, s := range r.snapshot.Sources() {
-		if s.Kind == "directory" {
-			archives[filepath.Clean(s.Path)] = nil
-		}
-	}
-	for _, s := range r.snapshot.Sources() {
-		if bucket.IsPlace(s.Path) {
-			continue
-		}
-		dir, name := filepath.Split(s.Path)
-		dir = filepath.Clean(dir)
-		if names, all := archives[dir]; s.Kind != "directory" && (names != nil || !all) {
-			archives[dir] = append(names, name)
+		switch dir, name := filepath.Split(s.Path); {
+		case s.Kind == "directory":
+			addArchive(archives, filepath.Clean(s.Path), "")
+		case !bucket.IsPlace(s.Path):
+			addArchive(archives, filepath.Clean(dir), name)
 		}
 	}
 	return archives
+}
+
+// addArchive adds the name of an archive, or all archives of the directory if it is empty.
+func addArchive(archives map[string][]string, dir, name string) {
+	names, known := archives[dir]
+	switch {
+	case name == "":
+		archives[dir] = nil
+	case names != nil || !known:
+		archives[dir] = append(names, name)
+	}
 }
 
 // findInDirectory schedules the checksums in a directory. archives is as for findIn.

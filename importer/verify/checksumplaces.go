@@ -73,15 +73,10 @@ func (r *run) findInBuckets(ctx context.Context) error {
 	places := map[string]layoutstore.SourceObjects{}
 	archives := map[string][]string{} // by place; nil if the place itself is a source
 	for _, s := range r.snapshot.Objects() {
-		names, known := archives[s.Dir]
-		switch {
-		case s.Archive == "":
-			places[s.Dir], archives[s.Dir] = s, nil
-		case !known:
-			places[s.Dir], archives[s.Dir] = s, []string{s.Archive}
-		case names != nil:
-			archives[s.Dir] = append(names, s.Archive)
+		if _, known := places[s.Dir]; !known || s.Archive == "" {
+			places[s.Dir] = s
 		}
+		addArchive(archives, s.Dir, s.Archive)
 	}
 	for dir, s := range places {
 		if err := r.findAmongObjects(ctx, s.Objects, dir, archives[dir]); err != nil {

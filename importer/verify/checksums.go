@@ -40,9 +40,6 @@ type Checksum struct {
 	archive string // of which a listed file is part
 }
 
-// isBad reports whether the checksum is a failure.
-func (c *Checksum) isBad() bool { return c.State == Different || c.State == Illegible }
-
 func (c *Checksum) hash() hash.Hash {
 	if c.Algorithm == gost {
 		return streebog.New()

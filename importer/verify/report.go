@@ -89,7 +89,7 @@ func (r *Report) finish(f *causes, problems []layoutstore.Problem) {
 		}
 	}
 	f.report(r)
-	r.Whole = len(r.Causes) == 0 && !slices.ContainsFunc(r.Checksums, (*Checksum).isBad)
+	r.Whole = len(r.Causes) == 0 && !slices.ContainsFunc(r.Checksums, func(c *Checksum) bool { return c.State == Different || c.State == Illegible })
 	if r.Repositories == 0 && r.Whole {
 		r.Whole = false
 		r.Causes = append(r.Causes, Cause{Kind: layoutstore.Incomplete, Reason: "no repositories in the sources: nothing was verified", Problems: []layoutstore.Problem{}})

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -41,9 +41,11 @@ type ScrubOptions struct {
 type Scrub struct {
 	ScrubOptions
 	limit    *rate.Limiter
-	stats    scrubStats
 	at       Position  // the last copy that was read
 	reported time.Time // when Reached was last called
+
+	mu    sync.Mutex
+	stats ScrubStats
 }
 
 // Position is the copy of a blob that was read last in a pass.
@@ -52,12 +54,6 @@ type Position struct {
 	Path       string        `json:"path"`       // of its layout
 	Entry      string        `json:"entry"`      // of the layout in an archive
 	Digest     digest.Digest `json:"digest"`
-}
-
-// scrubStats are the live counters behind ScrubStats.
-type scrubStats struct {
-	bytes, files, wrong, failed, passes, passBytes, passTotal atomic.Int64
-	ended                                                     atomic.Pointer[time.Time]
 }
 
 // ScrubStats describe the progress of a scrub.
@@ -89,16 +85,20 @@ func NewScrub(o ScrubOptions) (*Scrub, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Scrub{ScrubOptions: o, at: o.From, reported: o.Now(), limit: rate.NewLimiter(rate.Limit(o.Rate), scrubBuffer)}
-	s.stats.ended.Store(&o.Ended)
-	return s, nil
+	return &Scrub{ScrubOptions: o, at: o.From, reported: o.Now(), limit: rate.NewLimiter(rate.Limit(o.Rate), scrubBuffer), stats: ScrubStats{Ended: o.Ended}}, nil
 }
 
 // Stats returns the progress of the scrub. It may be called while Run runs.
 func (s *Scrub) Stats() ScrubStats {
-	n := &s.stats
-	return ScrubStats{Bytes: n.bytes.Load(), Files: n.files.Load(), Wrong: n.wrong.Load(), Failed: n.failed.Load(),
-		Passes: n.passes.Load(), PassBytes: n.passBytes.Load(), PassTotal: n.passTotal.Load(), Ended: *n.ended.Load()}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+func (s *Scrub) count(add func(*ScrubStats)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	add(&s.stats)
 }
 
 // betweenPasses is the minimum pause between passes, as a tree may be empty.
@@ -107,12 +107,11 @@ const betweenPasses = time.Second
 // Run runs passes until the context ends. It always returns nil.
 func (s *Scrub) Run(ctx context.Context) error {
 	buf := make([]byte, scrubBuffer)
-	defer func() { s.Reached(s.at, *s.stats.ended.Load()) }()
+	defer func() { s.Reached(s.at, s.Stats().Ended) }()
 	for {
 		if err := s.runPass(ctx, buf); err == nil {
 			ended := s.Now()
-			s.stats.ended.Store(&ended)
-			s.stats.passes.Add(1)
+			s.count(func(n *ScrubStats) { n.Ended, n.Passes = ended, n.Passes+1 })
 			s.reportPosition(Position{})
 		}
 		select {
@@ -132,7 +131,7 @@ func (s *Scrub) reportPosition(at Position) {
 	s.at = at
 	if now := s.Now(); now.Sub(s.reported) >= betweenPositions {
 		s.reported = now
-		s.Reached(at, *s.stats.ended.Load())
+		s.Reached(at, s.Stats().Ended)
 	}
 }
 
@@ -153,8 +152,7 @@ func (s *Scrub) runPass(ctx context.Context, buf []byte) error {
 	if err != nil {
 		return err
 	}
-	s.stats.passTotal.Store(total)
-	s.stats.passBytes.Store(behind)
+	s.count(func(n *ScrubStats) { n.PassTotal, n.PassBytes = total, behind })
 	return s.eachCopy(ctx, from, func(by holder, l layoutstore.Layout, d digest.Digest, at Position, skip bool) {
 		if skip {
 			return
@@ -164,7 +162,7 @@ func (s *Scrub) runPass(ctx context.Context, buf []byte) error {
 			return
 		}
 		if err != nil {
-			s.stats.failed.Add(1)
+			s.count(func(n *ScrubStats) { n.Failed++ })
 			file, entry := l.WhereBlob(d)
 			s.Failed(file, entry, d, err)
 		}
@@ -236,7 +234,7 @@ func (s *Scrub) readBlob(ctx context.Context, by holder, l layoutstore.Layout, d
 		return ignoreGone(err)
 	}
 	err = compare(ctx, layoutstore.Stored{Layout: l, Digest: d, Where: where}, buf, func(n int) { s.throttle(ctx, n) })
-	s.stats.files.Add(1)
+	s.count(func(n *ScrubStats) { n.Files++ })
 	var wrong *wrongBytes
 	if err != nil && !errors.As(err, &wrong) {
 		return ignoreGone(err)
@@ -252,7 +250,7 @@ func (s *Scrub) readBlob(ctx context.Context, by holder, l layoutstore.Layout, d
 	if err != nil || !news {
 		return err
 	}
-	s.stats.wrong.Add(1)
+	s.count(func(n *ScrubStats) { n.Wrong++ })
 	p, ok, err := by.snapshot.QuarantineProblem(ctx, by.path, l, d)
 	if ok { // if not, the file has just changed
 		s.Wrong(p)
@@ -262,8 +260,7 @@ func (s *Scrub) readBlob(ctx context.Context, by holder, l layoutstore.Layout, d
 
 // throttle counts n bytes that were read, and waits until more may be read.
 func (s *Scrub) throttle(ctx context.Context, n int) {
-	s.stats.bytes.Add(int64(n))
-	s.stats.passBytes.Add(int64(n))
+	s.count(func(stats *ScrubStats) { stats.Bytes, stats.PassBytes = stats.Bytes+int64(n), stats.PassBytes+int64(n) })
 	_ = s.limit.WaitN(ctx, n) // fails only if the context ends, which also ends the reading
 }
 
