@@ -137,7 +137,7 @@ func TestKilled(t *testing.T) {
 	tree := crashTree(t)
 	for i, form := range []string{"archives", "chunks", "tree"} {
 		t.Run(form, func(t *testing.T) {
-			t.Parallel() // most of it waits for the disk
+			t.Parallel() // it mostly waits for the disk
 			r, _ := pulltest.Serve(t, tree.Dir())
 			dir := t.TempDir()
 			total := spawn(t, r.Host, dir, form, 0)

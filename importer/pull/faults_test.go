@@ -36,7 +36,7 @@ func TestTemporaryFaults(t *testing.T) {
 		"connections that are reset": registrytest.Lose(registrytest.First(2, registrytest.On("GET manifests"))),
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // most of it waits for the disk
+			t.Parallel() // it mostly waits for the disk
 			r, _ := pulltest.Serve(t, tree.Dir())
 			r.Inject(fault)
 			o := pulltest.Options(t, r, "shop")

@@ -15,7 +15,7 @@ import (
 func TestIncompleteRepositories(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
-	r.Inject(pulltest.NotThere("shop/app/manifests/v1.0"))
+	r.Inject(pulltest.Absent("shop/app/manifests/v1.0"))
 	o := pulltest.Options(t, r, "shop")
 	o.Planner, o.AllowIncomplete = pull.Repositories{Paths: []string{"app", "."}}, true
 	report := pulltest.Run(t, o)

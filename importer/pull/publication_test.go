@@ -105,7 +105,7 @@ func TestEveryStepShowsOneBundle(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // most of it waits for the disk
+			t.Parallel() // it mostly waits for the disk
 			dir := t.TempDir()
 			seen := watchPull(t, forms[0].options(t, older, dir, "app", "base", "kept"), nil)
 			watchPull(t, forms[1].options(t, newer, dir, "app", "base", "kept", "more"), seen)

@@ -387,12 +387,12 @@ func TestRegistry(t *testing.T) {
 			t.Errorf("%d HEAD requests for %s", n, path)
 		}
 	}
-	r.Inject(pulltest.NotThere("deckhouse/ee/manifests/" + lost.Digest.String()))
+	r.Inject(pulltest.Absent("deckhouse/ee/manifests/" + lost.Digest.String()))
 	if diff := cmp.Diff([]string{lost.module + "/" + lost.name}, named(ask(ready.Scope{}))); diff != "" {
 		t.Error(diff)
 	}
 	r.Heal()
-	r.Inject(pulltest.NotThere("deckhouse/ee/blobs/" + b.layer(lost).String()))
+	r.Inject(pulltest.Absent("deckhouse/ee/blobs/" + b.layer(lost).String()))
 	if v := ask(ready.Scope{}); !v.Ready {
 		t.Error(named(v))
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// platformOnly returns a source with nothing but a platform of three versions, whose channel
-// stable is suspended.
+// platformOnly returns a source with only a platform of three versions, whose channel stable is
+// suspended.
 func platformOnly(t *testing.T) *synthetic {
 	s := newSynthetic(t)
 	for _, v := range []string{"v1.68.1", "v1.69.3", "v1.70.1"} {
@@ -31,7 +31,7 @@ func platformOnly(t *testing.T) *synthetic {
 	return s
 }
 
-// pulled pulls from a tree, and compares the bundle with what is wanted.
+// pulled pulls from a source, and compares the bundle with the wanted tags.
 func pulled(t *testing.T, s *synthetic, selection deckhouse.Selection, want string) {
 	t.Helper()
 	s.writeAll()
@@ -46,7 +46,7 @@ func pulled(t *testing.T, s *synthetic, selection deckhouse.Selection, want stri
 	}
 }
 
-// A pull that needs a suspended channel is refused, and the channel is named; other pulls
+// A pull that needs a suspended channel fails, and the error names the channel. Other pulls
 // ignore the suspension.
 func TestSuspendedChannels(t *testing.T) {
 	s := platformOnly(t)
@@ -74,7 +74,7 @@ func TestSuspendedChannels(t *testing.T) {
 	pulled(t, s, deckhouse.Selection{IgnoreSuspend: true}, build("v1.68.1")+build("v1.69.3")+build("v1.70.1")+channels+"\n"+newest+install("stable", "v1.69.3")+install("rock-solid", "v1.68.1"))
 }
 
-// Without lts all channels are required; with it, none.
+// In a source without lts all default channels are required; in one with lts, none is.
 func TestMissingChannels(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.68.1", 1)
@@ -112,7 +112,7 @@ func TestVexImages(t *testing.T) {
 	}
 }
 
-// The modules of a source may have another path; in the bundle they are below modules.
+// The modules of a source may be at another path; in the bundle they are below modules.
 func TestModulesPathSuffix(t *testing.T) {
 	for suffix, at := range map[string]string{"/extensions/all/": edition + "/extensions/all", "/": edition} {
 		s := newSynthetic(t)
@@ -132,7 +132,7 @@ func TestModulesPathSuffix(t *testing.T) {
 	}
 }
 
-// In a source that lists no tags, versions are found by requesting them.
+// In a source that lists no tags, a pull finds versions by requesting them.
 func TestProxyRegistry(t *testing.T) {
 	s := standard(t)
 	s.writeAll()
@@ -177,9 +177,9 @@ func TestProxyRegistry(t *testing.T) {
 	}
 }
 
-// A proxy that answers no HEAD is asked by GET; each range has its own walk; and a refusal
-// ends the pull, because more versions may follow.
-func TestWalksOfAProxy(t *testing.T) {
+// If a proxy refuses HEAD, a pull requests versions by GET. It walks through each range
+// separately. A refused version ends the pull, because more versions may follow.
+func TestVersionsOfProxies(t *testing.T) {
 	s := lean(t)
 	s.writeAll()
 	r, _ := pulltest.Serve(t, s.tree.Dir())
@@ -200,7 +200,8 @@ func TestWalksOfAProxy(t *testing.T) {
 	}
 }
 
-// A missing image that another names is reported, and so is an unknown name.
+// A pull reports missing images that other images or channels name, and unknown names of a
+// selection.
 func TestMissingSelections(t *testing.T) {
 	tests := map[string]struct {
 		build     func(*synthetic)
@@ -243,8 +244,8 @@ func TestMissingSelections(t *testing.T) {
 	}
 }
 
-// A name in a source never becomes a path that leads out of the bundle.
-func TestNamesOfASource(t *testing.T) {
+// A pull refuses names in a source that could lead out of the bundle, and malformed files.
+func TestIllegalNamesInSource(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"an extra image": {"extra_images.json": `{"../../../evil": "v1"}`},
 		"its tag":        {"extra_images.json": `{"scanner": ["v1"]}`},
@@ -275,7 +276,7 @@ func TestNamesOfASource(t *testing.T) {
 	}
 }
 
-// A dry run reports the same as the pull, and writes nothing.
+// A dry run reports the same content as the pull, and writes nothing.
 func TestDryRun(t *testing.T) {
 	s := standard(t)
 	s.writeAll()

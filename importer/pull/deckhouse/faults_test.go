@@ -22,7 +22,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// The search for versions ends in a registry that has every tag that it is asked for.
+// The search for versions ends even in a registry that claims to have every tag.
 func TestVersionsWithoutEnd(t *testing.T) {
 	s := standard(t)
 	s.writeAll()
@@ -47,7 +47,7 @@ func TestVersionsWithoutEnd(t *testing.T) {
 }
 
 // If a pull reads a damaged image in an older archive, it does not blame the source.
-func TestDamageInAnInstaller(t *testing.T) {
+func TestDamagedInstallerInOlderArchive(t *testing.T) {
 	s := platformOnly(t)
 	s.writeAll()
 	r, _ := pulltest.Serve(t, s.tree.Dir())
@@ -75,13 +75,12 @@ func TestDamageInAnInstaller(t *testing.T) {
 	}
 	pulltest.Run(t, o)
 	if got, err := os.ReadFile(archive); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("the archive is not what it was before the damage: %v", err)
+		t.Errorf("the archive differs from the one before the damage: %v", err)
 	}
 }
 
-// A request that the registry refuses, or that keeps failing, never counts as missing
-// content.
-func TestRefusalsAreNotAbsence(t *testing.T) {
+// Content is never reported as missing if a request for it is refused or keeps failing.
+func TestFailedRequestsOfEachComponent(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.0.0", 1)
 	for _, channel := range []string{"alpha", "beta", "early-access", "stable", "rock-solid"} {
@@ -107,7 +106,7 @@ func TestRefusalsAreNotAbsence(t *testing.T) {
 			t.Run(fmt.Sprintf("%s: %d", what, status), func(t *testing.T) {
 				t.Parallel()
 				r, _ := pulltest.Serve(t, s.tree.Dir())
-				if what == "attestations" { // which are requested one by one if they cannot be listed
+				if what == "attestations" { // requested one by one if their tags cannot be listed
 					r.Inject(registrytest.Answer(func(q *http.Request) bool { return q.URL.Path == "/v2/"+edition+"/tags/list" }, http.StatusForbidden))
 				}
 				r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasPrefix(q.URL.Path, "/v2/"+path) }, status, "Retry-After: 0"))
@@ -128,8 +127,8 @@ func TestRefusalsAreNotAbsence(t *testing.T) {
 	}
 }
 
-// A refused list of tags does not count as an empty one: tags are requested one by one.
-func TestTagsWithoutAList(t *testing.T) {
+// If the registry refuses to list tags, a pull requests them one by one.
+func TestRefusedTagLists(t *testing.T) {
 	s := platformOnly(t)
 	s.writeAll()
 	r, _ := pulltest.Serve(t, s.tree.Dir())
@@ -142,11 +141,11 @@ func TestTagsWithoutAList(t *testing.T) {
 	}
 }
 
-func anything(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Path != "/v2/" }
+func isPull(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Path != "/v2/" }
 
-// The pull is correct even if the first two answers to each request are damaged. That
-// includes files that are read out of layers, when planning and when pulling.
-func TestWrongAnswersOfASource(t *testing.T) {
+// A pull and a dry run are correct even if the first two answers to each request are damaged.
+// That includes files that are read out of layers.
+func TestDamagedAnswers(t *testing.T) {
 	s := platformOnly(t)
 	s.member("modules", "release", "console", "v1.0.0", map[string]any{"scanner": 3})
 	s.channel(edition+"/modules/console/release", "stable", "v1.0.0", false)
@@ -163,7 +162,7 @@ func TestWrongAnswersOfASource(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			wrong := func(r *http.Request) bool {
 				// No checksum shows a changed name in a list.
-				return anything(r) && !(name == "a bit" && registrytest.On("GET tags")(r))
+				return isPull(r) && !(name == "a bit" && registrytest.On("GET tags")(r))
 			}
 			clock := &pulltest.NoPauses{}
 			source := func() pull.Options {

@@ -10,15 +10,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A file of an image has the same effect whether it is read from the network or from disk. A
-// layer that cannot be read, or an invalid document, ends the pull and is named.
+// A pull reads a file of an image from the network or from disk with the same result. If a layer
+// cannot be read or the file is invalid, the pull fails and names the image.
 func TestFilesOfImages(t *testing.T) {
 	for name, test := range map[string]struct {
 		layers [][]byte // from the bottom up
 		want   string   // the version, or a part of the error
 	}{
-		"the upper one": {[][]byte{layouttest.TarOf(t, "version.json", `{"version":"v1.0.0"}`), layouttest.TarOf(t, "version.json", `{"version":"v1.0.1"}`)}, "v1.0.1"},
-		"none":          {[][]byte{layouttest.TarOf(t, "other", "x")}, "no version.json"},
+		"in two layers": {[][]byte{layouttest.TarOf(t, "version.json", `{"version":"v1.0.0"}`), layouttest.TarOf(t, "version.json", `{"version":"v1.0.1"}`)}, "v1.0.1"},
+		"in no layer":   {[][]byte{layouttest.TarOf(t, "other", "x")}, "no version.json"},
 		"no archive":    {[][]byte{[]byte(strings.Repeat("none", 300))}, "invalid tar header"},
 		"no JSON":       {[][]byte{layouttest.TarOf(t, "version.json", "v1.0.0")}, "invalid character"},
 		"no version":    {[][]byte{layouttest.TarOf(t, "version.json", "{}")}, "names no version"},

@@ -43,7 +43,7 @@ func TestAttestations(t *testing.T) {
 		att(at, vex(extra.Digest))
 		s.image(at+"/extra/scanner", "7.att", nil)
 		s.image(at+"/extra/scanner", vex(extra.Digest), nil)
-		s.image(at, "v9.9.9.att", nil) // belongs to nothing that is pulled
+		s.image(at, "v9.9.9.att", nil) // of an image that is not pulled
 	}
 	s.writeAll()
 	r, _ := pulltest.Serve(t, s.tree.Dir())
@@ -65,9 +65,9 @@ func TestAttestations(t *testing.T) {
 	}
 }
 
-// An installer's list of tags counts before its list of digests, verbatim. An image without
-// either is not an installer.
-func TestListsOfAnInstaller(t *testing.T) {
+// An installer's list of tags takes precedence over its list of digests, and its tags are pulled
+// unchanged. An image without either list is not an installer.
+func TestInstallerLists(t *testing.T) {
 	const tags, digests = "deckhouse/candi/images_tags.json", "deckhouse/candi/images_digests.json"
 	for name, test := range map[string]struct {
 		files map[string]string
@@ -100,10 +100,9 @@ func TestListsOfAnInstaller(t *testing.T) {
 	}
 }
 
-// Of an index of platforms, a bundle has the image for linux/amd64 under the tag; of the d8
-// program and its plugins it has the index itself. An index that is named by digest is
-// requested by digest.
-func TestIndexesOfASource(t *testing.T) {
+// A bundle has the image for linux/amd64 under the tag of an index, but the complete index of the
+// d8 program and its plugins, and an index that is named by digest.
+func TestIndexes(t *testing.T) {
 	s := newSynthetic(t)
 	at := edition + "/modules/a"
 	named := s.multi(at, "named", nil)

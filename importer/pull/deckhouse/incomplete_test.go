@@ -56,10 +56,10 @@ func (s *synthetic) layerOf(repository string, image digest.Digest) string {
 	return refs.Blobs[1].Digest.String()
 }
 
-// incompleteCase is a source with something missing.
+// incompleteCase is a fault of a source that makes content incomplete.
 type incompleteCase struct {
 	fault    registrytest.Fault
-	left     string   // what the bundle does not have, except attestations: LAYOUT:TAG, separated by spaces
+	missing  string   // tags that the bundle does not have, except attestations: LAYOUT:TAG, separated by spaces
 	problems []string // COMPONENT REPOSITORY:TAG or @DIGEST
 }
 
@@ -70,28 +70,27 @@ func incompleteCases(s *synthetic) map[string]incompleteCase {
 	newest := "install:v1.70.1 install:alpha install-standalone:v1.70.1 release-channel:v1.70.1 release-channel:alpha :v1.70.1 :" + declared.Encoded()
 	ofNewest := "platform " + edition + "/release-channel:alpha"
 	return map[string]incompleteCase{
-		"an extra image":               {pulltest.NotThere(scanner + "/manifests/"), "modules/console/extra/scanner:3", []string{"module console " + scanner + ":3"}},
-		"a blob of an extra image":     {pulltest.NotThere(scanner + "/blobs/"), "modules/console/extra/scanner:3", []string{"module console " + scanner + ":3"}},
-		"a wrong blob of one":          {registrytest.Spoil(pulltest.At(scanner+"/blobs/"), registrytest.FlipBit), "modules/console/extra/scanner:3", []string{"module console " + scanner + ":3"}},
-		"an internal image":            {pulltest.NotThere(console + "/manifests/" + internal.String()), "modules/console:" + internal.Encoded(), []string{"module console " + console + "@" + internal.String()}},
-		"a blob of an internal image":  {pulltest.NotThere(console + "/blobs/" + s.layerOf(console, internal)), "modules/console:" + internal.Encoded(), []string{"module console " + console + ":" + internal.Encoded()}},
-		"a version of a module":        {pulltest.NotThere(console + "/manifests/v1.1.0"), "modules/console:v1.1.0 modules/console/release:v1.1.0 modules/console/release:alpha modules/console:" + internal.Encoded(), []string{"module console " + console + ":v1.1.0", "module console " + console + "/release:alpha"}},
-		"a module":                     {pulltest.NotThere(console + "/"), "modules/console:* modules/console/release:* modules/console/extra/scanner:*", nil},
-		"a channel of a module":        {registrytest.Spoil(pulltest.At(console+"/release/manifests/stable"), registrytest.CutHalf), "modules/console/release:stable modules/console:v1.0.0 modules/console/release:v1.0.0 modules/console:" + s.names["console v1.0.0"][0].Encoded(), []string{"module console " + console + "/release:stable"}},
-		"a declared image":             {pulltest.NotThere(edition + "/manifests/" + declared.String()), newest, []string{"platform " + edition + "@" + declared.String(), ofNewest}},
-		"a blob of a declared image":   {pulltest.NotThere(edition + "/blobs/" + s.layerOf(edition, declared)), newest, []string{"platform " + edition + ":" + declared.Encoded(), ofNewest}},
-		"an image of the platform":     {pulltest.NotThere(edition + "/manifests/v1.70.1"), newest, []string{"platform " + edition + ":v1.70.1", ofNewest}},
-		"an install image":             {pulltest.NotThere(edition + "/install/manifests/v1.70.1"), newest, []string{"platform " + edition + "/install:v1.70.1", ofNewest}},
-		"an attestation":               {pulltest.NotThere(edition + "/blobs/" + s.layerOf(edition, att)), ":" + vex(declared), []string{"platform " + edition + ":" + vex(declared)}},
-		"a standalone installer":       {pulltest.NotThere(edition + "/install-standalone/blobs/" + s.layerOf(edition+"/install-standalone", s.tags[edition+"/install-standalone:v1.70.1"])), "install-standalone:v1.70.1", []string{"platform " + edition + "/install-standalone:v1.70.1"}},
-		"a blob of the installer":      {pulltest.NotThere("deckhouse/installer/blobs/"), "installer:latest", []string{"installer deckhouse/installer:latest"}},
-		"two things in two components": {pulltest.NotThere(scanner+"/manifests/", edition+"/modules/stronghold/extra/scanner/blobs/"), "modules/console/extra/scanner:3 modules/stronghold/extra/scanner:3", []string{"module console " + scanner + ":3", "module stronghold " + edition + "/modules/stronghold/extra/scanner:3"}},
+		"an extra image":                   {pulltest.Absent(scanner + "/manifests/"), "modules/console/extra/scanner:3", []string{"module console " + scanner + ":3"}},
+		"a blob of an extra image":         {pulltest.Absent(scanner + "/blobs/"), "modules/console/extra/scanner:3", []string{"module console " + scanner + ":3"}},
+		"a damaged blob of an extra image": {registrytest.Spoil(pulltest.At(scanner+"/blobs/"), registrytest.FlipBit), "modules/console/extra/scanner:3", []string{"module console " + scanner + ":3"}},
+		"an internal image":                {pulltest.Absent(console + "/manifests/" + internal.String()), "modules/console:" + internal.Encoded(), []string{"module console " + console + "@" + internal.String()}},
+		"a blob of an internal image":      {pulltest.Absent(console + "/blobs/" + s.layerOf(console, internal)), "modules/console:" + internal.Encoded(), []string{"module console " + console + ":" + internal.Encoded()}},
+		"a version of a module":            {pulltest.Absent(console + "/manifests/v1.1.0"), "modules/console:v1.1.0 modules/console/release:v1.1.0 modules/console/release:alpha modules/console:" + internal.Encoded(), []string{"module console " + console + ":v1.1.0", "module console " + console + "/release:alpha"}},
+		"a module":                         {pulltest.Absent(console + "/"), "modules/console:* modules/console/release:* modules/console/extra/scanner:*", nil},
+		"a channel of a module":            {registrytest.Spoil(pulltest.At(console+"/release/manifests/stable"), registrytest.CutHalf), "modules/console/release:stable modules/console:v1.0.0 modules/console/release:v1.0.0 modules/console:" + s.names["console v1.0.0"][0].Encoded(), []string{"module console " + console + "/release:stable"}},
+		"a declared image":                 {pulltest.Absent(edition + "/manifests/" + declared.String()), newest, []string{"platform " + edition + "@" + declared.String(), ofNewest}},
+		"a blob of a declared image":       {pulltest.Absent(edition + "/blobs/" + s.layerOf(edition, declared)), newest, []string{"platform " + edition + ":" + declared.Encoded(), ofNewest}},
+		"an image of the platform":         {pulltest.Absent(edition + "/manifests/v1.70.1"), newest, []string{"platform " + edition + ":v1.70.1", ofNewest}},
+		"an install image":                 {pulltest.Absent(edition + "/install/manifests/v1.70.1"), newest, []string{"platform " + edition + "/install:v1.70.1", ofNewest}},
+		"an attestation":                   {pulltest.Absent(edition + "/blobs/" + s.layerOf(edition, att)), ":" + vex(declared), []string{"platform " + edition + ":" + vex(declared)}},
+		"a standalone installer":           {pulltest.Absent(edition + "/install-standalone/blobs/" + s.layerOf(edition+"/install-standalone", s.tags[edition+"/install-standalone:v1.70.1"])), "install-standalone:v1.70.1", []string{"platform " + edition + "/install-standalone:v1.70.1"}},
+		"a blob of the installer":          {pulltest.Absent("deckhouse/installer/blobs/"), "installer:latest", []string{"installer deckhouse/installer:latest"}},
+		"images of two components":         {pulltest.Absent(scanner+"/manifests/", edition+"/modules/stronghold/extra/scanner/blobs/"), "modules/console/extra/scanner:3 modules/stronghold/extra/scanner:3", []string{"module console " + scanner + ":3", "module stronghold " + edition + "/modules/stronghold/extra/scanner:3"}},
 	}
 }
 
-// If incomplete bundles are allowed, everything complete is published, and each missing image is
-// listed once, with its component. Otherwise everything missing is listed and nothing is
-// published.
+// If a bundle may be incomplete, a pull publishes everything complete, and lists each missing
+// image once, with its component. Otherwise it lists everything missing and publishes nothing.
 func TestIncompleteSources(t *testing.T) {
 	s := newIncompleteSource(t)
 	good, _ := pulltest.Serve(t, s.tree.Dir())
@@ -107,13 +106,13 @@ func TestIncompleteSources(t *testing.T) {
 			r.Inject(test.fault)
 			o := options(t, r, edition)
 			o.Planner = selecting(selection)
-			if name != "a module" { // then it has neither channels nor versions, like other modules
+			if name != "a module" { // a missing module has no versions, which is not an error
 				_, err := pull.Run(t.Context(), o, nil)
 				var incomplete *pull.IncompleteError
 				if !errors.As(err, &incomplete) || !incomplete.IsOptional() {
-					t.Fatalf("pulled without permission, or refused for good: %v", err)
+					t.Fatalf("want an error that the pull may be incomplete: %v", err)
 				}
-				for _, h := range test.problems { // except for the channels of what is left out
+				for _, h := range test.problems { // except channels that point at a missing version
 					name := h[strings.LastIndex(h, " ")+1:]
 					repository := name[:strings.IndexAny(name, ":@")]
 					if !strings.HasSuffix(name, ":alpha") && !strings.Contains(err.Error(), repository) {
@@ -135,7 +134,7 @@ func TestIncompleteSources(t *testing.T) {
 				got := pulltest.OpenAt(t, edition, o.Dir)
 				pulltest.Intact(t, got)
 				pulltest.ProveAll(t, got)
-				if diff := cmp.Diff(without(full, test.left), pulltest.Listed(t, got)); diff != "" {
+				if diff := cmp.Diff(without(full, test.missing), pulltest.Listed(t, got)); diff != "" {
 					t.Errorf("tree is %t: %s", tree, diff)
 				}
 			}
@@ -143,10 +142,10 @@ func TestIncompleteSources(t *testing.T) {
 	}
 }
 
-// without returns the images except those that are left out: "LAYOUT:TAG", "LAYOUT:*".
-func without(all map[string]string, left string) map[string]string {
+// without returns the tags except those that are left out: "LAYOUT:TAG", "LAYOUT:*".
+func without(all map[string]string, missing string) map[string]string {
 	all = maps.Clone(all)
-	for _, name := range strings.Fields(left) {
+	for _, name := range strings.Fields(missing) {
 		layout, tag, _ := strings.Cut(name, ":")
 		repository := strings.TrimSuffix(edition+"/"+layout, "/")
 		if tag == "*" {
@@ -159,15 +158,15 @@ func without(all map[string]string, left string) map[string]string {
 	return all
 }
 
-// A pull fails without required content, whatever is allowed. It gives the reason, and lists
-// everything missing.
+// A pull fails without required content even if a bundle may be incomplete. It returns the
+// reason, and lists everything missing.
 func TestRequiredContent(t *testing.T) {
 	s := newIncompleteSource(t)
 	other := edition + "/modules/console/extra/scanner"
 	for name, test := range map[string]struct {
 		missing string
 		change  func(*deckhouse.Selection)
-		says    []string
+		want    []string
 	}{
 		"a release channel":    {edition + "/release-channel/manifests/beta", func(*deckhouse.Selection) {}, []string{"release-channel:beta", "say which versions belong to the bundle"}},
 		"a build by its tag":   {edition + "/manifests/" + s.names["v1.69.3"][0].String(), func(s *deckhouse.Selection) { s.DeckhouseTag = "v1.69.3" }, []string{s.names["v1.69.3"][0].String(), "asked for by name"}},
@@ -179,7 +178,7 @@ func TestRequiredContent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r, _ := pulltest.Serve(t, s.tree.Dir())
-			r.Inject(pulltest.NotThere(test.missing, other+"/manifests/"))
+			r.Inject(pulltest.Absent(test.missing, other+"/manifests/"))
 			for _, allowed := range []bool{true, false} {
 				o := options(t, r, edition)
 				selection := deckhouse.Selection{NoSecurityDB: true, NoPackages: true}
@@ -191,9 +190,9 @@ func TestRequiredContent(t *testing.T) {
 				if !errors.As(err, &incomplete) {
 					t.Fatal(err)
 				}
-				for i, words := range append(slices.Clone(test.says), other+":3: missing") {
+				for i, words := range append(slices.Clone(test.want), other+":3: missing") {
 					if (allowed || i != 1) && !strings.Contains(err.Error(), words) {
-						t.Errorf("allowed is %t: %v: does not say %q", allowed, err, words)
+						t.Errorf("allowed is %t: %v: does not contain %q", allowed, err, words)
 					}
 				}
 				pulltest.NothingPublished(t, o.Dir)
@@ -202,9 +201,9 @@ func TestRequiredContent(t *testing.T) {
 	}
 }
 
-// An answer that refuses or fails says nothing about the content, so the pull ends even if
-// incomplete bundles are allowed.
-func TestRefusalsAreNotMissingContent(t *testing.T) {
+// A refused or failed request does not show whether content is missing, so the pull fails even if
+// a bundle may be incomplete.
+func TestFailedRequestsAreNotMissingContent(t *testing.T) {
 	s := newIncompleteSource(t)
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError} {
 		for _, path := range []string{edition + "/modules/console/extra/scanner/manifests/", edition + "/modules/console/extra/scanner/blobs/"} {
@@ -226,8 +225,8 @@ func TestRefusalsAreNotMissingContent(t *testing.T) {
 	}
 }
 
-// If nothing is complete, nothing is published.
-func TestNothingIsComplete(t *testing.T) {
+// If nothing is complete, a pull fails and publishes nothing.
+func TestNothingComplete(t *testing.T) {
 	s := newIncompleteSource(t)
 	r, _ := pulltest.Serve(t, s.tree.Dir())
 	r.Inject(registrytest.Answer(registrytest.On("GET blobs"), http.StatusNotFound))
@@ -241,14 +240,14 @@ func TestNothingIsComplete(t *testing.T) {
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// A layer that is missing in one repository is reported for that one, whichever repository is
-// asked first.
+// A layer that is missing in one of two repositories is reported for that repository, even if the
+// other one is read first.
 func TestLayersMissingInOneRepository(t *testing.T) {
 	s := newSynthetic(t)
 	for _, name := range []string{"console", "stronghold"} {
 		at := edition + "/modules/" + name
 		l := s.tree.Layout(at)
-		for _, v := range []string{"v1.0.0", "v1.1.0"} { // of one layer, with different configs
+		for _, v := range []string{"v1.0.0", "v1.1.0"} { // the same layer, different configs
 			s.tag(at, l.Image(layouttest.Image{Name: name + v, Layers: [][]byte{layouttest.TarOf(t, "images_digests.json", "{}")}}), v)
 			s.channel(at+"/release", v, v, false)
 		}
@@ -260,7 +259,7 @@ func TestLayersMissingInOneRepository(t *testing.T) {
 	r, _ := pulltest.Serve(t, s.tree.Dir())
 	const console = edition + "/modules/console"
 	shared := s.layerOf(console, s.tags[console+":v1.0.0"])
-	r.Inject(pulltest.NotThere(console + "/blobs/" + shared))
+	r.Inject(pulltest.Absent(console + "/blobs/" + shared))
 	for range 5 {
 		o := options(t, r, edition)
 		o.Planner, o.AllowIncomplete = selecting(only(func(s *deckhouse.Selection) { s.NoModules = false })), true

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A package whose versions cannot be read is left out, and no other.
+// A pull leaves out only packages whose versions cannot be read.
 func TestUnreadablePackageVersions(t *testing.T) {
 	s := newSynthetic(t)
 	at := edition + "/packages"

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// expected returns the table of tags and digests in d8's bundle.
+// expected returns the tags and digests of the bundle that d8 wrote.
 func expected(t *testing.T) map[string]string {
 	t.Helper()
 	data, err := os.ReadFile("../../../cmd/layoutproxy/testdata/d8/expected.tsv")
@@ -26,8 +26,8 @@ func expected(t *testing.T) map[string]string {
 	return all
 }
 
-// addInstallChannels adds the channels of the install image to the table: the tool that wrote
-// it had none yet. They point at the versions of the channels (deckhouse-cli,
+// addInstallChannels adds the channels of the install image, which the older d8 did not write
+// yet. They point at the versions of the release channels (deckhouse-cli,
 // docs/mirror-bundle-layout.md of 2026-10-01, 6.1).
 func addInstallChannels(want map[string]string) {
 	for channel, version := range map[string]string{"alpha": "v1.70.1", "beta": "v1.70.1", "early-access": "v1.69.3", "stable": "v1.69.3", "rock-solid": "v1.68.2"} {
@@ -35,8 +35,8 @@ func addInstallChannels(want map[string]string) {
 	}
 }
 
-// pullOverOlderBundle shows that a pull fetches nothing that the bundle of an older tool has,
-// including the installer.
+// pullOverOlderBundle fails the test if a pull fetches content that the bundle of an older tool
+// has, including the installer.
 func pullOverOlderBundle(t *testing.T, r *registrytest.Registry) {
 	o := options(t, r, "deckhouse/ee")
 	layouttest.Try(t, os.CopyFS(o.Dir, os.DirFS("../../../cmd/layoutproxy/testdata/d8")))
@@ -48,8 +48,8 @@ func pullOverOlderBundle(t *testing.T, r *registrytest.Registry) {
 	pulltest.Intact(t, pulltest.Open(t, "deckhouse/ee", o.Dir))
 }
 
-// Blobs of an existing tree are not fetched for archives beside it.
-func TestOverATree(t *testing.T) {
+// A pull of archives reuses the blobs of a tree in the same directory.
+func TestPullOverTree(t *testing.T) {
 	s := lean(t)
 	s.writeAll()
 	r, _ := pulltest.Serve(t, s.tree.Dir())
@@ -66,7 +66,7 @@ func TestOverATree(t *testing.T) {
 	pulltest.Intact(t, pulltest.OpenAt(t, edition, o.Dir+"/module-stronghold.tar"))
 }
 
-// d8Source returns a registry with everything that d8's bundle was pulled from.
+// d8Source returns a registry with the content of the bundle that d8 wrote.
 func d8Source(t *testing.T) *registrytest.Registry {
 	t.Helper()
 	r := registrytest.New(t, registrytest.Options{})

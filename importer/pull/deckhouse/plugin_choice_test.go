@@ -56,10 +56,10 @@ func (s shelf) contract(_ context.Context, plugin, tag string) (release.Contract
 	return c, nil
 }
 
-// modules returns a contract that needs modules, each NAME or NAME CONSTRAINT.
+// modules returns a contract that requires modules, each NAME or NAME CONSTRAINT.
 func modules(all ...string) string { return needing("modules", "mandatory", all) }
 
-// plugins returns a contract that needs other plugins.
+// plugins returns a contract that requires other plugins.
 func plugins(all ...string) string { return needing("plugins", "mandatory", all) }
 
 func needing(family, bucket string, all []string) string {
@@ -82,16 +82,16 @@ func TestChoiceOfPlugins(t *testing.T) {
 		notes   []string
 		missing string
 	}{
-		"none asks for a bundled module":    {shelf{"a:v1.0.0": modules("other")}, "console:v1.0.0", nil, "", nil, ""},
-		"no contract":                       {shelf{"a:v1.0.0": ""}, "console:v1.0.0", nil, "", nil, ""},
-		"no modules":                        {shelf{"a:v1.0.0": modules("console")}, "", nil, "", nil, ""},
-		"the newest":                        {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console")}, "console:v1.0.0", nil, "a:v1.1.0 (for module console v1.0.0)", nil, ""},
-		"no preview":                        {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0-rc.1": modules("console")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
-		"the newest that fits":              {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console >=2")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
-		"one for each version of a module":  {shelf{"a:v1.0.0": modules("console <2"), "a:v2.0.0": modules("console >=2")}, "console:v1.0.0 console:v2.1.0", nil, "a:v1.0.0 (for module console v1.0.0), a:v2.0.0 (for module console v2.1.0)", nil, ""},
-		"one for both versions of a module": {shelf{"a:v1.0.0": modules("console")}, "console:v1.0.0 console:v2.1.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
-		"a mark of a build is no preview":   {shelf{"a:v1.0.0": modules("console >=1.0")}, "console:v1.2.0-main", nil, "a:v1.0.0 (for module console v1.2.0-main)", nil, ""},
-		"a preview of a module is one": {shelf{"a:v1.0.0": modules("console >=1.0")}, "console:v1.2.0-rc.1", nil, "",
+		"no contract names a bundled module": {shelf{"a:v1.0.0": modules("other")}, "console:v1.0.0", nil, "", nil, ""},
+		"no contract":                        {shelf{"a:v1.0.0": ""}, "console:v1.0.0", nil, "", nil, ""},
+		"no modules":                         {shelf{"a:v1.0.0": modules("console")}, "", nil, "", nil, ""},
+		"the newest":                         {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console")}, "console:v1.0.0", nil, "a:v1.1.0 (for module console v1.0.0)", nil, ""},
+		"no preview":                         {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0-rc.1": modules("console")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"the newest that fits":               {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console >=2")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"one for each version of a module":   {shelf{"a:v1.0.0": modules("console <2"), "a:v2.0.0": modules("console >=2")}, "console:v1.0.0 console:v2.1.0", nil, "a:v1.0.0 (for module console v1.0.0), a:v2.0.0 (for module console v2.1.0)", nil, ""},
+		"one for both versions of a module":  {shelf{"a:v1.0.0": modules("console")}, "console:v1.0.0 console:v2.1.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"a build suffix is not a preview":    {shelf{"a:v1.0.0": modules("console >=1.0")}, "console:v1.2.0-main", nil, "a:v1.0.0 (for module console v1.2.0-main)", nil, ""},
+		"a preview of a module does not fit": {shelf{"a:v1.0.0": modules("console >=1.0")}, "console:v1.2.0-rc.1", nil, "",
 			[]string{"plugin a is not pulled for module console v1.2.0-rc.1: v1.0.0: requires module console >=1.0"}, ""},
 		"another module is missing": {shelf{"a:v1.0.0": modules("console", "other >=1")}, "console:v1.0.0", nil, "",
 			[]string{"plugin a is not pulled for module console v1.0.0: v1.0.0: requires module other >=1, and the bundle has none"}, ""},
@@ -107,29 +107,29 @@ func TestChoiceOfPlugins(t *testing.T) {
 		"the newest contract is malformed": {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": "{"}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
 		"all contracts are malformed": {shelf{"a:v1.0.0": "{", "b:v1.0.0": modules("console")}, "console:v1.0.0", nil, "b:v1.0.0 (for module console v1.0.0)",
 			[]string{"plugin a is not pulled: no version has a readable contract: v1.0.0: malformed contract: unexpected end of JSON input"}, ""},
-		"a malformed constraint":         {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console x.y.z.")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
-		"an old contract counts no more": {shelf{"a:v1.0.0": modules("console"), "a:v2.0.0": modules("other")}, "console:v1.0.0", nil, "", nil, ""},
-		"what it needs": {shelf{"a:v1.0.0": `{"requirements":{"modules":{"mandatory":[{"name":"console"}]},"plugins":{"mandatory":[{"name":"b","constraint":"<2"}]}}}`,
+		"a malformed constraint":          {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console x.y.z.")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"only the newest contract counts": {shelf{"a:v1.0.0": modules("console"), "a:v2.0.0": modules("other")}, "console:v1.0.0", nil, "", nil, ""},
+		"required plugins": {shelf{"a:v1.0.0": `{"requirements":{"modules":{"mandatory":[{"name":"console"}]},"plugins":{"mandatory":[{"name":"b","constraint":"<2"}]}}}`,
 			"b:v1.0.0": plugins("c"), "b:v2.0.0": "", "c:v1.0.0": ""}, "console:v1.0.0", nil,
 			"a:v1.0.0 (for module console v1.0.0), b:v1.0.0 (needed by plugin a), c:v1.0.0 (needed by plugin b)", nil, ""},
-		"an older one, whose needs can be met": {shelf{"a:v1.0.0": modules("console"),
+		"an older one whose requirements are met": {shelf{"a:v1.0.0": modules("console"),
 			"a:v1.1.0": `{"requirements":{"modules":{"mandatory":[{"name":"console"}]},"plugins":{"mandatory":[{"name":"nowhere"}]}}}`}, "console:v1.0.0", nil,
 			"a:v1.0.0 (for module console v1.0.0)", nil, ""},
 		"by name":          {shelf{"a:v1.0.0": "", "a:v1.1.0": "", "a:v2.0.0-rc.1": ""}, "", []string{"a"}, "a:v1.1.0 (asked for by name)", nil, ""},
 		"by a range":       {shelf{"a:v1.0.0": "", "a:v1.0.1": "", "a:v1.1.0": ""}, "", []string{"a@~1.0"}, "a:v1.0.1 (asked for by name)", nil, ""},
 		"by two ranges":    {shelf{"a:v1.0.0": "", "a:v1.0.1": "", "a:v2.1.0": ""}, "", []string{"a@~1.0", "a@^2"}, "a:v1.0.1 (asked for by name), a:v2.1.0 (asked for by name)", nil, ""},
 		"a preview by tag": {shelf{"a:v1.0.0-rc.1": ""}, "", []string{"a@=v1.0.0-rc.1"}, "a:v1.0.0-rc.1 (asked for by name)", nil, ""},
-		"by name, against the bundle": {shelf{"a:v1.0.0": modules("console")}, "", []string{"a"}, "a:v1.0.0 (asked for by name)",
+		"by name, in spite of unmet requirements": {shelf{"a:v1.0.0": modules("console")}, "", []string{"a"}, "a:v1.0.0 (asked for by name)",
 			[]string{"plugin a v1.0.0: requires module console, and the bundle has none"}, ""},
-		"a pin is shared": {shelf{"a:v1.0.0": plugins("b >=1"), "b:v1.0.0": "", "b:v1.1.0": ""}, "", []string{"a", "b@=v1.0.0"}, "b:v1.0.0 (asked for by name), a:v1.0.0 (asked for by name)", nil, ""},
-		"a pin that does not fit is not": {shelf{"a:v1.0.0": plugins("b >=1.1"), "b:v1.0.0": "", "b:v1.1.0": ""}, "", []string{"a", "b@=v1.0.0"},
+		"another plugin shares a named tag": {shelf{"a:v1.0.0": plugins("b >=1"), "b:v1.0.0": "", "b:v1.1.0": ""}, "", []string{"a", "b@=v1.0.0"}, "b:v1.0.0 (asked for by name), a:v1.0.0 (asked for by name)", nil, ""},
+		"another plugin needs another tag": {shelf{"a:v1.0.0": plugins("b >=1.1"), "b:v1.0.0": "", "b:v1.1.0": ""}, "", []string{"a", "b@=v1.0.0"},
 			"b:v1.0.0 (asked for by name), a:v1.0.0 (asked for by name), b:v1.1.0 (needed by plugin a)", nil, ""},
-		"unknown by name":          {shelf{}, "", []string{"a"}, "", nil, "a: missing"},
-		"unknown by tag":           {shelf{"a:v1.0.0": ""}, "", []string{"a@=v1.0.1"}, "", nil, "a:v1.0.1 missing"},
-		"nothing in the range":     {shelf{"a:v1.0.0": ""}, "", []string{"a@^2"}, "", nil, "a: a@^2: no version of it fits"},
-		"a malformed pin":          {shelf{"a:v1.0.0": "["}, "", []string{"a@=v1.0.0"}, "", nil, "a:v1.0.0 malformed contract: unexpected end of JSON input"},
-		"needs that cannot be met": {shelf{"a:v1.0.0": plugins("b ^2"), "b:v1.0.0": ""}, "", []string{"a"}, "", nil, "a: a: v1.0.0: needs plugin b ^2: no version of it fits"},
-		"a circle":                 {shelf{"a:v1.0.0": plugins("b"), "b:v1.0.0": plugins("a")}, "", []string{"a"}, "", nil, "a: a: v1.0.0: needs plugin b: v1.0.0: plugins need each other in a circle: a → b → a"},
+		"unknown by name":                     {shelf{}, "", []string{"a"}, "", nil, "a: missing"},
+		"unknown by tag":                      {shelf{"a:v1.0.0": ""}, "", []string{"a@=v1.0.1"}, "", nil, "a:v1.0.1 missing"},
+		"nothing in the range":                {shelf{"a:v1.0.0": ""}, "", []string{"a@^2"}, "", nil, "a: a@^2: no version of it fits"},
+		"a malformed contract of a named tag": {shelf{"a:v1.0.0": "["}, "", []string{"a@=v1.0.0"}, "", nil, "a:v1.0.0 malformed contract: unexpected end of JSON input"},
+		"a requirement that cannot be met":    {shelf{"a:v1.0.0": plugins("b ^2"), "b:v1.0.0": ""}, "", []string{"a"}, "", nil, "a: a: v1.0.0: needs plugin b ^2: no version of it fits"},
+		"a circle":                            {shelf{"a:v1.0.0": plugins("b"), "b:v1.0.0": plugins("a")}, "", []string{"a"}, "", nil, "a: a: v1.0.0: needs plugin b: v1.0.0: plugins need each other in a circle: a → b → a"},
 		"conflicts": {shelf{"a:v1.0.0": `{"requirements":{"modules":{"mandatory":[{"name":"console"}],"conditional":[{"name":"nfs","constraint":">=2"}],"noneOf":[{"name":"old","modules":[{"name":"ceph"}]}]},
 			"plugins":{"conditional":[{"name":"b","constraint":">=2"}]},"kubernetes":{"constraint":">=9"}}}`, "b:v1.0.0": modules("console")}, "console:v1.0.0 nfs:v1.0.0 ceph:v1.0.0", nil,
 			"a:v1.0.0 (for module console v1.0.0), b:v1.0.0 (for module console v1.0.0)",
@@ -156,7 +156,7 @@ func TestChoiceOfPlugins(t *testing.T) {
 	}
 }
 
-// deckhouse returns a contract that needs a module and a version of Deckhouse.
+// deckhouse returns a contract that requires a module and a version of Deckhouse.
 func deckhouse(module, constraint string) string {
 	return fmt.Sprintf(`{"requirements":{"deckhouse":{"constraint":%q},"modules":{"mandatory":[{"name":%q}]}}}`, constraint, module)
 }
@@ -178,8 +178,8 @@ func bundleOf(text string) bundled {
 	return b
 }
 
-// A chain of plugins is followed up to a limit, and so are versions that need each other
-// without end.
+// The choice of plugins ends at a limit for long chains of plugins, and for many versions that
+// require each other.
 func TestChoiceOfPluginsEnds(t *testing.T) {
 	chain := shelf{}
 	for i := range maxDependencies + 1 {
@@ -194,7 +194,7 @@ func TestChoiceOfPluginsEnds(t *testing.T) {
 			t.Errorf("%s: %d plugins, %v, %v", first, len(got.chosen), got.unresolved, err)
 		}
 	}
-	// Each of many versions needs each of many versions of the next.
+	// Each of many versions of a plugin accepts each of many versions of the next plugin.
 	wide := shelf{}
 	for i := range 8 {
 		for v := range 8 {
@@ -208,7 +208,7 @@ func TestChoiceOfPluginsEnds(t *testing.T) {
 	}
 }
 
-// Every annotation is either read or refused.
+// Every annotation is either parsed or refused, without a panic.
 func FuzzContract(f *testing.F) {
 	f.Add(base64.StdEncoding.EncodeToString([]byte(modules("console >=1"))), "v1.0.0")
 	f.Add("", "")

@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// Plugins whose contracts name modules of the bundle are pulled, with the plugins that they
-// need. It is not an error if the source denies access to some.
+// A pull contains the plugins whose contracts name modules of the bundle, and the plugins that
+// they require. A source may deny access to its list of plugins.
 func TestPluginsOfModules(t *testing.T) {
 	s := lean(t)
 	const at = "deckhouse/deckhouse-cli/plugins"

@@ -25,15 +25,15 @@ const changelog = `console:
 agent: {}
 `
 
-// released is a release-channel image with a changelog.
+// released adds a release-channel image with a changelog.
 func (s *synthetic) released(tag, version string) {
 	s.image(edition+"/release-channel", tag, map[string]string{"changelog.yaml": changelog, "version.json": `{
 		"version":"` + version + `","requirements":{"k8s":"1.29","autoK8sVersion":"1.30"},"disruptions":{"1.69":["ingress","cni"],"1.68":["x"]}}`})
 }
 
-// The file of releases has a document for each version with a release-channel image, unless a
-// single build is asked for, and always the same bytes. Fields and links are those that d8
-// mirror pull writes.
+// The file of releases has a document for each version with a release-channel image, and always
+// the same bytes. There is no such file if a single build is selected. Fields and links are those
+// that d8 mirror pull writes.
 func TestReleasesFile(t *testing.T) {
 	s := platformOnly(t)
 	s.released("v1.69.3", "v1.69.3")
@@ -106,8 +106,8 @@ spec:
 	}
 }
 
-// A version whose release cannot be described is left out of the file, and only there. A
-// changelog that cannot be read is left out of its document.
+// The file of releases omits a version without readable release data, but the version is pulled.
+// A document omits a changelog that cannot be read.
 func TestUnreadableReleases(t *testing.T) {
 	s := platformOnly(t)
 	s.image(edition+"/release-channel", "v1.69.3", map[string]string{"version.json": "{}", "changelog.yaml": "a: [\n"})
@@ -137,7 +137,7 @@ func TestUnreadableReleases(t *testing.T) {
 	expectMissing(t, report, edition+"/release-channel:v1.71.0: missing")
 }
 
-// expectMissing fails if a report does not list something as missing in the source.
+// expectMissing fails the test if a report does not list content as missing in the source.
 func expectMissing(t *testing.T, report *pull.Report, want ...string) {
 	t.Helper()
 	var all []string

@@ -38,13 +38,13 @@ const (
 		packages/stronghold-p/extra/scanner:3, packages/stronghold-p/extra/enforcer:v2`
 )
 
-// build returns the tags of one build of the platform.
+// build returns the lines for one build of the platform: see synthetic.wanted.
 func build(version string) string {
 	return ":" + version + ",:@" + version + ",install:" + version + ",install-standalone:" + version + ",release-channel:" + version + "\n"
 }
 
-// pinned returns the default channels, all pointing at one build: release-channel at the
-// image of a tag, install at that of a version.
+// pinned returns the lines for the default channels that point at one build: release-channel at
+// the image of a tag, install at that of a version.
 func pinned(tag, version string) (lines string) {
 	for _, channel := range []string{"alpha", "beta", "early-access", "stable", "rock-solid"} {
 		lines += "release-channel:" + channel + "=" + tag + "\n" + install(channel, version)
@@ -52,15 +52,15 @@ func pinned(tag, version string) (lines string) {
 	return lines
 }
 
-// install returns the channel of the install image that points at a version.
+// install returns the line for a channel of the install image that points at a version.
 func install(channel, version string) string { return "install:" + channel + "=" + version + "\n" }
 
-// installs returns the channels of the install image in the standard source.
+// installs returns the lines for the channels of the install image in the standard source.
 func installs() string {
 	return install("alpha", "v1.71.0") + install("beta", "v1.70.0") + install("early-access", "v1.69.3") + install("stable", "v1.69.3") + install("rock-solid", "v1.68.1")
 }
 
-// packageVersions returns all versions of all packages.
+// packageVersions returns the lines for all versions of all packages.
 func packageVersions() (lines string) {
 	for _, name := range []string{"console-p", "stronghold-p"} {
 		for _, tag := range []string{"v1.0.0", "v1.0.1", "v1.1.0", "v1.1.2", "v1.2.0", "v2.0.0", "alpha", "beta", "stable", "early-access", "rock-solid"} {
@@ -70,14 +70,14 @@ func packageVersions() (lines string) {
 	return lines
 }
 
-// only excludes all components except those that a test is about.
+// only returns a selection without any component, changed by a test.
 func only(change func(*deckhouse.Selection)) deckhouse.Selection {
 	s := deckhouse.Selection{NoPlatform: true, NoSecurityDB: true, NoModules: true, NoPackages: true, NoInstaller: true}
 	change(&s)
 	return s
 }
 
-// Each rule of selection, with exactly what it pulls.
+// Each rule of a selection pulls exactly these tags.
 func TestSelection(t *testing.T) {
 	s, less := standard(t), lean(t)
 	s.writeAll()
@@ -161,7 +161,7 @@ func TestSelection(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // most of it waits for the disk
+			t.Parallel() // it mostly waits for the disk
 			from, at := less, quick
 			if name == "everything" || strings.Contains(name, "packages") || strings.Contains(name, "a package") {
 				from, at = s, r
@@ -178,7 +178,7 @@ func TestSelection(t *testing.T) {
 	}
 }
 
-// version returns the tags of one version of a module.
+// version returns the lines for one version of a module.
 func version(module, tag string) string {
 	at := "modules/" + module
 	return at + ":" + tag + "," + at + ":@" + module + " " + tag + "," + at + "/release:" + tag + "\n"

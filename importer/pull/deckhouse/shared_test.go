@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// Missing content that a bundle can do without is listed at the end.
+// A report lists missing content that is optional.
 func TestMissingContentIsListed(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.68.1", 1)
@@ -34,14 +34,14 @@ func TestMissingContentIsListed(t *testing.T) {
 		edition+"/security/trivy-bdu:1: missing", edition+"/modules: it lists no modules", edition+"/packages: it lists no packages",
 		"deckhouse/installer:latest: missing", "deckhouse/deckhouse-cli: the d8 program is missing")
 	got := pulltest.OpenAt(t, edition, o.Dir)
-	for _, empty := range []string{"install-standalone", "security/trivy-checks"} { // as d8 writes them
+	for _, empty := range []string{"install-standalone", "security/trivy-checks"} { // d8 writes empty layouts, too
 		if repo, err := got.Repository(edition + "/" + empty); err != nil {
 			t.Errorf("%s: %v", empty, err)
 		} else if tags, _ := repo.Tags("", -1); len(tags) != 0 {
 			t.Errorf("%s: %q", empty, tags)
 		}
 	}
-	// A pull that asks for a version of the program fails without it.
+	// A pull fails if the user names a version of the d8 program that is missing.
 	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.DeckhouseCLITag = "v1" }))
 	o.Dir = t.TempDir()
 	var incomplete *pull.IncompleteError
@@ -50,24 +50,24 @@ func TestMissingContentIsListed(t *testing.T) {
 	}
 }
 
-// Layouts that all editions share are beside the edition, or below a source that has none. A
-// push to an edition alone does not split, and a pull finds what it wrote.
-func TestWhereSharedLayoutsAre(t *testing.T) {
+// Layouts that all editions share are beside the edition, or below a source without an edition. A
+// push to a target that is only an edition writes them below it, and a pull finds them there.
+func TestSharedLayoutPaths(t *testing.T) {
 	for name, test := range map[string]struct {
 		source, base string
 		unsplit      bool
 		found        bool
 	}{
-		"beside the edition":         {"deckhouse/ee", "deckhouse/", false, true},
-		"below it":                   {"deckhouse/ee", "deckhouse/ee/", false, false},
-		"below it, without a split":  {"deckhouse/ee", "deckhouse/ee/", true, true},
-		"beside it, without a split": {"deckhouse/ee", "deckhouse/", true, false},
-		"deeper":                     {"mirror/of/deckhouse/se-plus", "mirror/of/deckhouse/", false, true},
-		"no edition":                 {"deckhouse", "deckhouse/", false, true},
-		"an edition alone":           {"ee", "", false, true},
-		"below an edition alone":     {"ee", "ee/", false, true},
-		"the same without a split":   {"ee", "", true, false},
-		"no edition, by its case":    {"deckhouse/ee-mirror", "deckhouse/", false, false},
+		"beside the edition":                                {"deckhouse/ee", "deckhouse/", false, true},
+		"below the edition":                                 {"deckhouse/ee", "deckhouse/ee/", false, false},
+		"below the edition, without a split":                {"deckhouse/ee", "deckhouse/ee/", true, true},
+		"beside the edition, without a split":               {"deckhouse/ee", "deckhouse/", true, false},
+		"deeper":                                            {"mirror/of/deckhouse/se-plus", "mirror/of/deckhouse/", false, true},
+		"no edition":                                        {"deckhouse", "deckhouse/", false, true},
+		"a source that is only an edition":                  {"ee", "", false, true},
+		"below a source that is only an edition":            {"ee", "ee/", false, true},
+		"a source that is only an edition, without a split": {"ee", "", true, false},
+		"only the beginning of an edition":                  {"deckhouse/ee-mirror", "deckhouse/", false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -97,8 +97,8 @@ func TestWhereSharedLayoutsAre(t *testing.T) {
 	}
 }
 
-// If a registry refuses access beside an edition, the pull looks below it; if nothing is
-// there, the refusal is reported.
+// If a registry refuses access beside an edition, a pull requests the path below the edition. If
+// that is missing, the pull reports the refusal.
 func TestRefusedSharedLayouts(t *testing.T) {
 	s := newSynthetic(t)
 	s.image("ee/installer", "latest", nil)

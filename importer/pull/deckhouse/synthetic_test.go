@@ -19,12 +19,12 @@ import (
 // edition is the path of the edition in the synthetic source.
 const edition = "deckhouse/ee"
 
-// synthetic builds a source of Deckhouse.
+// synthetic is a source of Deckhouse under construction.
 type synthetic struct {
 	t    *testing.T
 	tree *layouttest.Tree
-	// names has the digests of images that are pulled by digest. The key is what names
-	// them: a version of the platform, or a module and version.
+	// names has the digests of images that are pulled by digest. The key is a version of the
+	// platform, or a module and its version, that names the images.
 	names map[string][]digest.Digest
 	tags  map[string]digest.Digest // of all repositories
 	count int
@@ -39,7 +39,7 @@ func (s *synthetic) image(repository, tag string, files map[string]string) specs
 	l := s.tree.Layout(repository)
 	s.count++
 	i := layouttest.Image{Name: fmt.Sprintf("%s:%s %d", repository, tag, s.count), Docker: s.count%2 == 0, Files: files}
-	if files == nil { // noise is not an archive, and a pull reads files out of this image
+	if files == nil { // not tar archives: no pull reads files out of this image
 		i.LayerSizes = []int64{int64(100 + s.count)}
 	}
 	d := l.Image(i)
@@ -48,7 +48,7 @@ func (s *synthetic) image(repository, tag string, files map[string]string) specs
 
 func (s *synthetic) tag(repository string, d specs.Descriptor, tag string) specs.Descriptor {
 	if tag == "" {
-		tag = d.Digest.Encoded() // keeps the image in the source; nothing requests this tag
+		tag = d.Digest.Encoded() // no pull requests this tag; it keeps the image in the source
 	}
 	s.tree.Layout(repository).Tag(d, tag)
 	s.tags[repository+":"+tag] = d.Digest
@@ -105,7 +105,7 @@ func (s *synthetic) member(family, releases, name, version string, extras map[st
 	s.channel(repository+"/"+releases, version, version, false)
 }
 
-// standard returns a source with everything.
+// standard returns a source with every kind of content.
 func standard(t *testing.T) *synthetic {
 	s := lean(t)
 	s.members("packages", "version")
@@ -203,9 +203,9 @@ func (s *synthetic) writeAll() {
 	}
 }
 
-// wanted returns what a bundle must serve, as a map like that of [listed]. Its lines are
-// LAYOUT:TAG, where the layout may be empty for the root; LAYOUT:TAG=OTHER if the source has
-// the image under another tag; or LAYOUT:@NAME for the images that NAME names by digest.
+// wanted returns the tags that a bundle must serve, like pulltest.Listed. The lines are
+// LAYOUT:TAG, where an empty layout is the root; LAYOUT:TAG=OTHER if the source has the image
+// under another tag; or LAYOUT:@NAME for the images that NAME names by digest.
 func (s *synthetic) wanted(lines string) map[string]string {
 	s.t.Helper()
 	all := map[string]string{}
@@ -225,7 +225,7 @@ func (s *synthetic) wanted(lines string) map[string]string {
 		}
 		if names, ok := strings.CutPrefix(tag, "@"); ok {
 			if len(s.names[names]) == 0 {
-				s.t.Fatalf("nothing is named by %q", names)
+				s.t.Fatalf("no image is named by %q", names)
 			}
 			for _, d := range s.names[names] {
 				all[name+":"+d.Encoded()] = d.String()
@@ -248,7 +248,7 @@ func (s *synthetic) wanted(lines string) map[string]string {
 	return all
 }
 
-// options returns those of a pull of everything in a Deckhouse source.
+// options returns the options of a pull of everything in a Deckhouse source.
 func options(t *testing.T, r *registrytest.Registry, path string) pull.Options {
 	o := pulltest.Options(t, r, path)
 	o.Planner = &deckhouse.Selection{}

@@ -9,21 +9,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Selections that contradict each other, or cannot be parsed, are refused before the first
-// request.
+// Check refuses contradictory or malformed selections, before the first request.
 func TestWrongUsage(t *testing.T) {
 	for name, s := range map[string]deckhouse.Selection{
-		"two choices of a platform": {DeckhouseTag: "a", SinceVersion: "1.1"},
-		"no platform of a choice":   {DeckhouseTag: "a", NoPlatform: true},
-		"no packages of a list":     {IncludePackages: []string{"a"}, NoPackages: true},
-		"lowest version":            {SinceVersion: "new"},
-		"constraint":                {IncludePlatform: "latest"},
-		"empty constraint":          {IncludeModules: []string{"console@"}},
-		"channel of a constraint":   {IncludeModules: []string{"console@=v1+nightly"}},
-		"name":                      {IncludeModules: []string{"a/b"}},
-		"walk to a plugin":          only(func(s *deckhouse.Selection) { s.ProxyRegistry, s.IncludePlugins = true, []string{"a@^1"} }),
-		"walk without a start":      {ProxyRegistry: true},
-		"walk without a bound":      {ProxyRegistry: true, IncludePlatform: "<=1.70"},
+		"two choices of platform versions":        {DeckhouseTag: "a", SinceVersion: "1.1"},
+		"a platform version without the platform": {DeckhouseTag: "a", NoPlatform: true},
+		"named packages without packages":         {IncludePackages: []string{"a"}, NoPackages: true},
+		"malformed lowest version":                {SinceVersion: "new"},
+		"malformed constraint":                    {IncludePlatform: "latest"},
+		"empty constraint":                        {IncludeModules: []string{"console@"}},
+		"unknown channel":                         {IncludeModules: []string{"console@=v1+nightly"}},
+		"malformed name":                          {IncludeModules: []string{"a/b"}},
+		"plugin range without tag lists":          only(func(s *deckhouse.Selection) { s.ProxyRegistry, s.IncludePlugins = true, []string{"a@^1"} }),
+		"no constraint without tag lists":         {ProxyRegistry: true},
+		"no lower bound without tag lists":        {ProxyRegistry: true, IncludePlatform: "<=1.70"},
 	} {
 		if err := s.Check(client.Reference{Registry: "registry.example", Path: "deckhouse/ee"}); !errors.Is(err, pull.ErrUsage) {
 			t.Errorf("%s: %v", name, err)

@@ -8,10 +8,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main runs the tests of a package that pulls, and fails if goroutines are left.
-//
-// A pull syncs what it writes, and on a disk the tests would mostly wait for that: so their
-// directories are in memory, if there is space. In the full tier they are on disk.
+// Main runs the tests of a package that pulls, and fails if goroutines are left. The directories
+// of tests are in memory if there is space, except in the full tier: on a disk, the tests would
+// mostly wait for syncs.
 func Main(m *testing.M) {
 	cleanup := func() {}
 	if dir, ok := memory(); ok && os.Getenv("LAYOUTPROXY_TEST_ALL") == "" {

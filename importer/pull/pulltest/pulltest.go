@@ -1,5 +1,5 @@
-// Package pulltest serves trees to pull from, pulls them, and lists what a bundle
-// contains. It is for the tests of pull and of its planners.
+// Package pulltest serves trees from which tests pull, pulls them, and lists the content of the
+// bundles. It is for the tests of pull and of its planners.
 package pulltest
 
 import (
@@ -24,7 +24,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// Flip changes one byte of a file, and neither its size nor its time.
+// Flip changes one byte of a file, but neither its size nor its modification time.
 func Flip(t *testing.T, name string, at int64) {
 	t.Helper()
 	info, err := os.Stat(name)
@@ -36,7 +36,7 @@ func Flip(t *testing.T, name string, at int64) {
 	try(t, os.Chtimes(name, info.ModTime(), info.ModTime()))
 }
 
-// NothingPublished fails the test if anything but the working directory is in dir.
+// NothingPublished fails the test if dir contains anything but the working directory of a pull.
 func NothingPublished(t *testing.T, dir string) {
 	t.Helper()
 	left, err := os.ReadDir(dir)
@@ -48,19 +48,19 @@ func NothingPublished(t *testing.T, dir string) {
 	}
 }
 
-// At matches requests for paths that begin with one of these.
+// At matches requests for paths that begin with one of the given paths.
 func At(paths ...string) registrytest.Match {
 	return func(r *http.Request) bool {
 		return slices.ContainsFunc(paths, func(path string) bool { return strings.HasPrefix(r.URL.Path, "/v2/"+path) })
 	}
 }
 
-// NotThere answers 404 to requests for paths that begin with one of these.
-func NotThere(paths ...string) registrytest.Fault {
+// Absent answers 404 to requests for paths that begin with one of the given paths.
+func Absent(paths ...string) registrytest.Fault {
 	return registrytest.Answer(At(paths...), http.StatusNotFound)
 }
 
-// Named returns problems as a test case names them.
+// Named returns problems as COMPONENT REPOSITORY:TAG or COMPONENT REPOSITORY@DIGEST, sorted.
 func Named(problems []pull.Problem) (all []string) {
 	for _, g := range problems {
 		name := g.Component + " " + g.Repository
@@ -75,12 +75,13 @@ func Named(problems []pull.Problem) (all []string) {
 	return all
 }
 
-// OpenBare reads sources at their own paths, without discovery tags.
+// OpenBare opens sources at their own paths, without discovery tags.
 func OpenBare(t *testing.T, sources ...string) *layoutstore.Snapshot {
 	return OpenAt(t, "", sources...)
 }
 
-// OpenAt serves all layouts below the root: the tests are about which layout has what.
+// OpenAt opens sources below a root, without discovery tags, so that tests see each layout at its
+// own path.
 func OpenAt(t *testing.T, root string, sources ...string) *layoutstore.Snapshot {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources, Roots: []string{root}, Indexes: []string{}, NoEditionSplit: true})
@@ -88,7 +89,7 @@ func OpenAt(t *testing.T, root string, sources ...string) *layoutstore.Snapshot 
 	return tree.Snapshot()
 }
 
-// Open reads sources as a server would, below a root.
+// Open opens sources below a root, as a server would.
 func Open(t *testing.T, root string, sources ...string) *layoutstore.Snapshot {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources, Roots: []string{root}})
@@ -187,7 +188,7 @@ func (p *pusher) do(method, url, mediaType string, body []byte, want int) http.H
 	return resp.Header
 }
 
-// Options returns those of a pull of a path of the registry into a new directory.
+// Options returns the options of a pull of a registry's path into a new directory.
 func Options(t *testing.T, r *registrytest.Registry, path string) pull.Options {
 	t.Helper()
 	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, FirstPause: time.Millisecond})
@@ -196,7 +197,7 @@ func Options(t *testing.T, r *registrytest.Registry, path string) pull.Options {
 	return pull.Options{Registry: c, Source: client.Reference{Registry: r.Host, Path: path}, Dir: t.TempDir()}
 }
 
-// Run pulls, and fails the test if that fails or leaves anything behind.
+// Run pulls, and fails the test if the pull fails or leaves its working directory.
 func Run(t *testing.T, o pull.Options) *pull.Report {
 	t.Helper()
 	report, err := pull.Run(t.Context(), o, nil)
@@ -207,7 +208,7 @@ func Run(t *testing.T, o pull.Options) *pull.Report {
 	return report
 }
 
-// Listed returns the tags that a snapshot serves: repository, tag and digest.
+// Listed returns the digest of each tag that a snapshot serves, by REPOSITORY:TAG.
 func Listed(t *testing.T, s *layoutstore.Snapshot) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -225,7 +226,7 @@ func Listed(t *testing.T, s *layoutstore.Snapshot) map[string]string {
 	return all
 }
 
-// Intact fails the test if a server would report a problem with sources.
+// Intact fails the test if a server would report a problem.
 func Intact(t *testing.T, s *layoutstore.Snapshot) {
 	t.Helper()
 	try(t, s.Check(t.Context(), 2))
@@ -236,7 +237,7 @@ func Intact(t *testing.T, s *layoutstore.Snapshot) {
 	}
 }
 
-// ProveAll fails the test if anything that a tag leads to does not have its digest.
+// ProveAll fails the test if any content that a tag leads to does not have its digest.
 func ProveAll(t *testing.T, s *layoutstore.Snapshot) {
 	t.Helper()
 	names, _ := s.Repositories("", -1)
@@ -285,7 +286,7 @@ func Serve(t *testing.T, dir string) (r *registrytest.Registry, refresh func()) 
 	}
 }
 
-// NoPauses is a clock on which no pause takes time; it counts them.
+// NoPauses is a clock whose pauses take no time. It counts them.
 type NoPauses struct {
 	mu     sync.Mutex
 	pauses int
@@ -302,7 +303,7 @@ func (c *NoPauses) Sleep(ctx context.Context, _ time.Duration) error {
 	return ctx.Err()
 }
 
-// Each matches the first n requests for each path that m matches.
+// Each matches the first n requests for each path, among those that m matches.
 func Each(n int, m registrytest.Match) registrytest.Match {
 	var mu sync.Mutex
 	asked := map[string]int{}
@@ -317,7 +318,7 @@ func Each(n int, m registrytest.Match) registrytest.Match {
 	}
 }
 
-// Pauses returns how many pauses there were.
+// Pauses returns the number of pauses.
 func (c *NoPauses) Pauses() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
