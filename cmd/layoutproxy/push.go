@@ -154,15 +154,10 @@ func carryOut(ctx context.Context, cmd *cobra.Command, c *console.Output, flags 
 	}
 	defer upstream.Close()
 	progress := console.NewProgress(c.Log, c.Console, "pushing")
-	pusher, err := push.New(push.Options{
+	summary, err := push.Run(ctx, push.Options{
 		Plan: plan, Client: upstream, State: state, Jobs: flags.upstream.Jobs, SkipPreflight: flags.noProbe, CheckBlobs: flags.checkBlobs,
 		Progress: console.Transfers{Progress: progress}, Notice: func(s string) { c.Log.Info(s) },
 	})
-	if err != nil {
-		progress.Stop()
-		return err
-	}
-	summary, err := pusher.Push(ctx)
 	progress.Stop()
 	printed := c.Print(cmd.OutOrStdout(), summary, func(w io.Writer) error {
 		if err != nil && !summary.Written() {

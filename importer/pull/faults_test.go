@@ -51,7 +51,7 @@ func TestTemporaryFaults(t *testing.T) {
 func TestExpiredToken(t *testing.T) {
 	tree := varied(t)
 	dir := t.TempDir()
-	pulltest.Push(t, registrytest.New(t, registrytest.Options{Dir: dir}), pulltest.OpenBare(t, tree.Dir()), func(name string) string { return name })
+	pulltest.Push(t, registrytest.New(t, registrytest.Options{Dir: dir}), pulltest.OpenBare(t, tree.Dir()))
 	r := registrytest.New(t, registrytest.Options{Dir: dir, Token: true})
 	challenge := fmt.Sprintf(`Www-Authenticate: Bearer realm="%s/token",service="registry",scope="repository:shop/app:pull"`, r.Tokens.URL)
 	third := registrytest.Nth(3, 3, registrytest.On("GET blobs"))

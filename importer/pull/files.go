@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -15,7 +16,7 @@ import (
 // Files returns the content of the named files in an image, by path. It omits missing ones.
 func (s *Source) Files(ctx context.Context, repository string, image closure.Descriptor, names ...string) (map[string][]byte, error) {
 	key := strings.Join(append([]string{s.Name(repository, image.Digest.String())}, names...), " ")
-	return remember(&s.mu, s.files, key, func() (map[string][]byte, error) {
+	return remember(&s.mu, &s.files, key, func() (map[string][]byte, error) {
 		layers, err := s.layersOf(ctx, repository, image)
 		if err != nil {
 			return nil, err
@@ -68,8 +69,9 @@ func (s *Source) fetchLayer(ctx context.Context, repository string, layer closur
 	}
 	// The key contains the repository: a layer may be missing in one and exist in another.
 	key := s.Name(repository, layer.Digest.String())
-	_, err := remember(&s.mu, s.fetched, key, func() (struct{}, error) {
-		lock := s.layerLock(layer.Digest)
+	_, err := remember(&s.mu, &s.fetched, key, func() (struct{}, error) {
+		// Two goroutines must not write the same file.
+		lock, _ := remember(&s.mu, &s.locks, layer.Digest.String(), func() (*sync.Mutex, error) { return &sync.Mutex{}, nil })
 		lock.Lock()
 		defer lock.Unlock()
 		if s.work.hasBlob(layer.Digest, layer.Size) {

@@ -36,28 +36,21 @@ type Source struct {
 	inMemory int64 // bytes of bodies
 	listed   int   // tags of all lists
 	bodies   map[digest.Digest][]byte
-	resolved map[string]*once[closure.Descriptor] // by reference
-	lists    map[string]*once[map[string]bool]    // by repository
-	fetched  map[string]*once[struct{}]           // layers, by repository and digest
-	locks    map[digest.Digest]*sync.Mutex        // each is held while a layer is fetched
-	older    map[string]*once[extent.List]        // layers in older archives, by digest
 
-	referring map[string]*once[client.Referrers]  // by image
-	files     map[string]*once[map[string][]byte] // of images whose files were read
+	resolved  memory[closure.Descriptor] // by reference
+	lists     memory[map[string]bool]    // by repository
+	fetched   memory[struct{}]           // layers, by repository and digest
+	locks     memory[*sync.Mutex]        // held while a layer is fetched, by digest
+	older     memory[extent.List]        // layers in older archives, by digest
+	referring memory[client.Referrers]   // by image
+	files     memory[map[string][]byte]  // of images, by reference and names
 }
 
-// once is a value that the first of several goroutines computes for all of them.
-type once[T any] struct {
-	do    sync.Once
-	value T
-	err   error
-}
+// memory has values that the first of several goroutines computes for all of them.
+type memory[T any] map[string]func() (T, error)
 
 func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.Reusable) *Source {
-	return &Source{registry: registry, meter: meter, work: w, reusable: reusable, bodies: map[digest.Digest][]byte{},
-		resolved: map[string]*once[closure.Descriptor]{}, lists: map[string]*once[map[string]bool]{},
-		fetched: map[string]*once[struct{}]{}, locks: map[digest.Digest]*sync.Mutex{}, older: map[string]*once[extent.List]{},
-		referring: map[string]*once[client.Referrers]{}, files: map[string]*once[map[string][]byte]{}}
+	return &Source{registry: registry, meter: meter, work: w, reusable: reusable, bodies: map[digest.Digest][]byte{}}
 }
 
 // reopen makes the source reuse other archives, for another attempt of the same pull. It keeps
@@ -68,36 +61,27 @@ func (s *Source) reopen(reusable *bundle.Reusable) {
 	clear(s.older)
 }
 
-// layerLock returns the lock to hold while fetching a layer: two goroutines must not
-// write the same file.
-func (s *Source) layerLock(d digest.Digest) *sync.Mutex {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.locks[d] == nil {
-		s.locks[d] = &sync.Mutex{}
-	}
-	return s.locks[d]
-}
-
 // referrers returns the manifests that refer to an image. Errors: those of
 // [client.Client.Referrers].
 func (s *Source) referrers(ctx context.Context, repository string, d digest.Digest) (client.Referrers, error) {
-	return remember(&s.mu, s.referring, s.Name(repository, d.String()), func() (client.Referrers, error) {
+	return remember(&s.mu, &s.referring, s.Name(repository, d.String()), func() (client.Referrers, error) {
 		return s.registry.Referrers(ctx, repository, d)
 	})
 }
 
-// remember returns the value of a key, and creates it at the first call.
-func remember[T any](mu *sync.Mutex, all map[string]*once[T], key string, make func() (T, error)) (T, error) {
+// remember returns the value of a key, and computes it at the first call.
+func remember[T any](mu *sync.Mutex, all *memory[T], key string, compute func() (T, error)) (T, error) {
 	mu.Lock()
-	o := all[key]
-	if o == nil {
-		o = &once[T]{}
-		all[key] = o
+	if *all == nil {
+		*all = memory[T]{}
+	}
+	get := (*all)[key]
+	if get == nil {
+		get = sync.OnceValues(compute)
+		(*all)[key] = get
 	}
 	mu.Unlock()
-	o.do.Do(func() { o.value, o.err = make() })
-	return o.value, o.err
+	return get()
 }
 
 // IsAbsent reports whether an error means that content is missing. Only a 404 does: content may
@@ -122,7 +106,7 @@ func (s *Source) Name(repository, reference string) string {
 // as long as the source is used, even if it moves in the registry. Errors: those of
 // [client.Client.Manifest].
 func (s *Source) Resolve(ctx context.Context, repository, reference string) (closure.Descriptor, error) {
-	return remember(&s.mu, s.resolved, s.Name(repository, reference), func() (closure.Descriptor, error) {
+	return remember(&s.mu, &s.resolved, s.Name(repository, reference), func() (closure.Descriptor, error) {
 		if d := digest.Digest(reference); d.Validate() == nil {
 			if body, ok := s.storedManifest(ctx, repository, d); ok {
 				// The type comes from the body: its mediaType or its fields.
@@ -239,7 +223,7 @@ func (s *Source) Manifest(ctx context.Context, repository string, d digest.Diges
 
 // Tags returns the tags of a repository. Errors: those of [client.Client.Tags].
 func (s *Source) Tags(ctx context.Context, repository string) (map[string]bool, error) {
-	return remember(&s.mu, s.lists, repository, func() (map[string]bool, error) {
+	return remember(&s.mu, &s.lists, repository, func() (map[string]bool, error) {
 		list, err := s.registry.Tags(ctx, repository)
 		if err != nil {
 			return nil, err
@@ -286,7 +270,7 @@ func (s *Source) read(ctx context.Context, repository string, b closure.Descript
 // findOlder returns the place of a blob in an older archive; nil if there is none whose content
 // has the digest.
 func (s *Source) findOlder(ctx context.Context, repository string, b closure.Descriptor) (extent.List, error) {
-	return remember(&s.mu, s.older, b.Digest.String(), func() (extent.List, error) {
+	return remember(&s.mu, &s.older, b.Digest.String(), func() (extent.List, error) {
 		where, _, err := s.reusable.Find(ctx, repository, b.Digest, b.Size)
 		if where == nil {
 			return nil, err

@@ -159,7 +159,7 @@ func TestReferrersByTag(t *testing.T) {
 	app.Tag(app.Index(layouttest.Index{Children: []specs.Descriptor{refers}}), "sha256-"+subject.Digest.Encoded())
 	app.Write()
 	r := registrytest.New(t, registrytest.Options{})
-	pulltest.Push(t, r, pulltest.OpenBare(t, tree.Dir()), func(name string) string { return name })
+	pulltest.Push(t, r, pulltest.OpenBare(t, tree.Dir()))
 	o := pulltest.Options(t, r, "shop/app")
 	o.Planner = pull.Repositories{Paths: []string{"."}, Tag: "v1.0"}
 	pulltest.Run(t, o)

@@ -42,9 +42,7 @@ type work struct {
 
 	publisher *bundle.Publisher
 	buffers   sync.Pool // of *[copySize]byte
-
-	mu     sync.Mutex
-	proven map[digest.Digest]bool // blobs that this process has verified
+	proven    sync.Map  // keys are digests of blobs that this process has verified
 }
 
 // errBusy reports that another pull writes into the same directory.
@@ -71,7 +69,7 @@ func openWork(dir, temp string, resume bool, now time.Time, reached func(string)
 		reached = func(string) {}
 	}
 	local := filepath.Join(dir, workDir)
-	w := &work{dir: dir, path: local, local: local, lock: lock, reached: reached, proven: map[digest.Digest]bool{}}
+	w := &work{dir: dir, path: local, local: local, lock: lock, reached: reached}
 	if temp != "" {
 		if w.path, err = tempFor(temp, dir); err != nil {
 			return nil, errors.Join(err, lock.Close())
@@ -192,16 +190,11 @@ func (w *work) hasBlob(d digest.Digest, size int64) bool {
 }
 
 // markProven records that the content of d was verified.
-func (w *work) markProven(d digest.Digest) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.proven[d] = true
-}
+func (w *work) markProven(d digest.Digest) { w.proven.Store(d, nil) }
 
 func (w *work) isProven(d digest.Digest) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.proven[d]
+	_, ok := w.proven.Load(d)
+	return ok
 }
 
 // store keeps bytes whose digest is d.

@@ -14,7 +14,7 @@ import (
 // check checks the manifests that the registry already has: whether their blobs exist, and
 // whether those with a subject are listed as referrers. A registry may have lost either and
 // still have the manifest.
-func (p *Pusher) check(ctx context.Context) error {
+func (p *pusher) check(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
 		asked := map[digest.Digest]bool{}
@@ -36,7 +36,7 @@ func (p *Pusher) check(ctx context.Context) error {
 	return perform(ctx, p.Jobs, tasks)
 }
 
-func (p *Pusher) checkBlob(ctx context.Context, r *Repository, b *Blob) error {
+func (p *pusher) checkBlob(ctx context.Context, r *Repository, b *Blob) error {
 	there, err := p.hasBlob(ctx, r, b)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (p *Pusher) checkBlob(ctx context.Context, r *Repository, b *Blob) error {
 }
 
 // checkReferrer records a manifest that is not listed as a referrer of its subject.
-func (p *Pusher) checkReferrer(ctx context.Context, r *Repository, m *Manifest) error {
+func (p *pusher) checkReferrer(ctx context.Context, r *Repository, m *Manifest) error {
 	found, err := p.Client.Referrers(ctx, r.Name, m.Refs.Subject.Digest)
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
 		return withSide("list referrers", r.Name, m.Digest, Diagnose(err))
@@ -67,7 +67,7 @@ func (p *Pusher) checkReferrer(ctx context.Context, r *Repository, m *Manifest) 
 
 // relist puts manifests again that are not listed as referrers. A registry with the referrers
 // API then lists them; in other registries, the referrers tag lists them.
-func (p *Pusher) relist(ctx context.Context) error {
+func (p *pusher) relist(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
 		for _, m := range p.states[r].unlisted {

@@ -16,7 +16,7 @@ import (
 
 // copy writes missing content in three steps: blobs and untagged manifests; tagged manifests;
 // discovery tags. So no tag ever leads to incomplete content.
-func (p *Pusher) copy(ctx context.Context, w *work) error {
+func (p *pusher) copy(ctx context.Context, w *work) error {
 	p.Progress.Expect(w.total)
 	if err := perform(ctx, p.Jobs, p.contentTasks(w)); err != nil {
 		return err
@@ -45,7 +45,7 @@ func (p *Pusher) copy(ctx context.Context, w *work) error {
 
 // contentTasks returns the tasks that send blobs, the largest first, and then untagged
 // manifests.
-func (p *Pusher) contentTasks(w *work) []*task {
+func (p *pusher) contentTasks(w *work) []*task {
 	var tasks []*task
 	blobs := map[place]*task{}
 	for _, b := range p.Plan.Blobs {
@@ -91,7 +91,7 @@ type place struct {
 }
 
 // manifestTasks returns the tasks that put the wanted manifests, each after its content.
-func (p *Pusher) manifestTasks(r *Repository, manifests []*Manifest, blobs map[place]*task, put func(context.Context, *Repository, *Manifest) error, wanted func(*Manifest) bool) []*task {
+func (p *pusher) manifestTasks(r *Repository, manifests []*Manifest, blobs map[place]*task, put func(context.Context, *Repository, *Manifest) error, wanted func(*Manifest) bool) []*task {
 	var tasks []*task
 	byDigest := map[digest.Digest]*task{}
 	for _, m := range manifests {
@@ -115,7 +115,7 @@ func (p *Pusher) manifestTasks(r *Repository, manifests []*Manifest, blobs map[p
 }
 
 // sendBlob uploads or mounts a blob, unless the repository already has it.
-func (p *Pusher) sendBlob(ctx context.Context, b *Blob, r *Repository) error {
+func (p *pusher) sendBlob(ctx context.Context, b *Blob, r *Repository) error {
 	p.mu.Lock()
 	home := p.homes[b.Digest]
 	there, asked := p.states[r].blobs[b.Digest]
@@ -135,7 +135,7 @@ func (p *Pusher) sendBlob(ctx context.Context, b *Blob, r *Repository) error {
 }
 
 // hasBlob asks the registry whether a repository has a blob.
-func (p *Pusher) hasBlob(ctx context.Context, r *Repository, b *Blob) (bool, error) {
+func (p *pusher) hasBlob(ctx context.Context, r *Repository, b *Blob) (bool, error) {
 	n, err := p.Client.HeadBlob(ctx, r.Name, b.Digest)
 	if errors.Is(err, client.ErrNotFound) {
 		return false, nil
@@ -147,7 +147,7 @@ func (p *Pusher) hasBlob(ctx context.Context, r *Repository, b *Blob) (bool, err
 }
 
 // recordBlob records that a repository has a blob.
-func (p *Pusher) recordBlob(b *Blob, r *Repository, change func(*Summary)) {
+func (p *pusher) recordBlob(b *Blob, r *Repository, change func(*Summary)) {
 	p.mu.Lock()
 	p.homes[b.Digest] = r.Name
 	change(&p.summary)
@@ -157,7 +157,7 @@ func (p *Pusher) recordBlob(b *Blob, r *Repository, change func(*Summary)) {
 
 // progress returns the receiver of a blob's progress. Only the first transfer of a blob is
 // reported, because [Progress.Expect] counts its bytes once.
-func (p *Pusher) progress(b *Blob) Progress {
+func (p *pusher) progress(b *Blob) Progress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.reported[b] {
@@ -167,7 +167,7 @@ func (p *Pusher) progress(b *Blob) Progress {
 	return p.Progress
 }
 
-func (p *Pusher) upload(ctx context.Context, b *Blob, r *Repository, home string) error {
+func (p *pusher) upload(ctx context.Context, b *Blob, r *Repository, home string) error {
 	if home == r.Name {
 		home = ""
 	}
@@ -221,7 +221,7 @@ func (l *lazyTransfer) end(done bool) {
 }
 
 // putManifest puts a manifest under its missing tags.
-func (p *Pusher) putManifest(ctx context.Context, r *Repository, m *Manifest) error {
+func (p *pusher) putManifest(ctx context.Context, r *Repository, m *Manifest) error {
 	p.mu.Lock()
 	names := p.states[r].missingTags(m)
 	p.mu.Unlock()
@@ -229,7 +229,7 @@ func (p *Pusher) putManifest(ctx context.Context, r *Repository, m *Manifest) er
 }
 
 // putByDigest puts a manifest without its tags, if it is missing.
-func (p *Pusher) putByDigest(ctx context.Context, r *Repository, m *Manifest) error {
+func (p *pusher) putByDigest(ctx context.Context, r *Repository, m *Manifest) error {
 	p.mu.Lock()
 	there := p.states[r].manifests[m.Digest]
 	p.mu.Unlock()
@@ -240,7 +240,7 @@ func (p *Pusher) putByDigest(ctx context.Context, r *Repository, m *Manifest) er
 }
 
 // putNamed puts a manifest under names, which are tags or its digest.
-func (p *Pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names []string) error {
+func (p *pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names []string) error {
 	body, err := m.from.ManifestBytes(ctx, m.Digest)
 	if err != nil {
 		return &Error{"put manifest", SideTree, r.Name, m.Digest, err}
@@ -261,7 +261,7 @@ func (p *Pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names
 }
 
 // recordPut records that a manifest was put under a name.
-func (p *Pusher) recordPut(r *Repository, m *Manifest, name string, subject digest.Digest, pushed bool) {
+func (p *pusher) recordPut(r *Repository, m *Manifest, name string, subject digest.Digest, pushed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	state := p.states[r]

@@ -2,8 +2,8 @@
 // arrived.
 //
 // Start with [NewPlan], which chooses the content and its destinations without the network: the
-// repository at a path of the tree is pushed to REGISTRY/PATH followed by that path. A [Pusher]
-// executes the plan; [Compare] compares a registry with a plan and changes nothing.
+// repository at a path of the tree is pushed to REGISTRY/PATH followed by that path. [Run] executes
+// the plan; [Compare] compares a registry with a plan and changes nothing.
 //
 // A push first finds the manifests that the registry already has: one HEAD per manifest, and
 // none in a missing repository. Then it uploads the blobs of all images, each once, and mounts

@@ -121,11 +121,7 @@ func (s *setup) dial(t *testing.T, change ...func(*client.Options)) {
 }
 
 func (s *setup) push(ctx context.Context) (push.Summary, error) {
-	p, err := push.New(push.Options{Plan: s.plan, Client: s.client, State: s.state, CheckBlobs: s.check, Notice: func(n string) { s.notices = append(s.notices, n) }})
-	if err != nil {
-		return push.Summary{}, err
-	}
-	return p.Push(ctx)
+	return push.Run(ctx, push.Options{Plan: s.plan, Client: s.client, State: s.state, CheckBlobs: s.check, Notice: func(n string) { s.notices = append(s.notices, n) }})
 }
 
 // mustPush pushes, and compares the registry with the plan.

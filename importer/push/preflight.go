@@ -17,7 +17,7 @@ import (
 // cancels an upload in one repository per project, below the destination and beside it. If the
 // push needs mounts or the referrers API, preflight tries them too. A refused upload ends the
 // push; everything else that does not work becomes a notice.
-func (p *Pusher) preflight(ctx context.Context, w *work) error {
+func (p *pusher) preflight(ctx context.Context, w *work) error {
 	for _, r := range p.deepestRepositories(w) {
 		refused, err := p.Client.ProbeUpload(ctx, r.Name)
 		if err != nil {
@@ -44,7 +44,7 @@ func (p *Pusher) preflight(ctx context.Context, w *work) error {
 type mount struct{ from, to string }
 
 // probeMounts tries one mount between each two projects that need mounts.
-func (p *Pusher) probeMounts(ctx context.Context, w *work) error {
+func (p *pusher) probeMounts(ctx context.Context, w *work) error {
 	for _, m := range p.firstMounts(w) {
 		refused, err := p.Client.ProbeMount(ctx, m.to, m.from)
 		if err != nil {
@@ -69,7 +69,7 @@ func mountRemedy(err error) string {
 }
 
 // firstMounts returns, for each two projects, the first mount that the push needs.
-func (p *Pusher) firstMounts(w *work) (list []mount) {
+func (p *pusher) firstMounts(w *work) (list []mount) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	tried := map[mount]bool{}
@@ -93,7 +93,7 @@ func (p *Pusher) firstMounts(w *work) (list []mount) {
 // project returns the part of the registry whose permissions a repository shares: the
 // destination, or a path beside it, as deckhouse/installer is beside deckhouse/ee. If the
 // destination has no path, it is the first segment.
-func (p *Pusher) project(repository string) string {
+func (p *pusher) project(repository string) string {
 	segments := strings.Split(repository, "/")
 	depth := strings.Count(p.Plan.Destination.Path, "/") + 1
 	return strings.Join(segments[:min(depth, len(segments))], "/")
@@ -102,7 +102,7 @@ func (p *Pusher) project(repository string) string {
 // deepestRepositories returns, for each project, the repository with the most segments that the
 // push writes to. A path beside an edition is a separate project: a user who may write below
 // deckhouse/ee may be refused at deckhouse/installer.
-func (p *Pusher) deepestRepositories(w *work) []*Repository {
+func (p *pusher) deepestRepositories(w *work) []*Repository {
 	deepest := map[string]*Repository{} // by project
 	for _, r := range p.Plan.Repositories {
 		have := deepest[p.project(r.Name)]
@@ -113,7 +113,7 @@ func (p *Pusher) deepestRepositories(w *work) []*Repository {
 	return slices.SortedFunc(maps.Values(deepest), compareNames)
 }
 
-func (p *Pusher) probeReferrers(ctx context.Context, r *Repository, d digest.Digest) error {
+func (p *pusher) probeReferrers(ctx context.Context, r *Repository, d digest.Digest) error {
 	found, err := p.Client.Referrers(ctx, r.Name, d)
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
 		return withSide("preflight", r.Name, d, Diagnose(err))

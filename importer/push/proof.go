@@ -36,7 +36,7 @@ type written struct {
 }
 
 // recordWritten records content that prove must check.
-func (p *Pusher) recordWritten(w written) {
+func (p *pusher) recordWritten(w written) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.written = append(p.written, w)
@@ -45,7 +45,7 @@ func (p *Pusher) recordWritten(w written) {
 // prove requests everything that was written: each blob in each repository, each tag, and
 // untagged manifests by digest. Content that existed before the push was already checked.
 // Errors: *ProofError; *Error; the context's.
-func (p *Pusher) prove(ctx context.Context) error {
+func (p *pusher) prove(ctx context.Context) error {
 	var mu sync.Mutex
 	var differences []Difference
 	var tasks []*task
@@ -76,7 +76,7 @@ func (p *Pusher) prove(ctx context.Context) error {
 
 // unproven returns what was written, without the digests of tagged manifests: the tags prove
 // them.
-func (p *Pusher) unproven() []written {
+func (p *pusher) unproven() []written {
 	tagged := map[place]bool{}
 	for _, w := range p.written {
 		if w.blob == nil && w.name != w.digest.String() {
@@ -88,7 +88,7 @@ func (p *Pusher) unproven() []written {
 	})
 }
 
-func (p *Pusher) proveManifest(ctx context.Context, w written) (*Difference, error) {
+func (p *pusher) proveManifest(ctx context.Context, w written) (*Difference, error) {
 	var d specs.Descriptor
 	err := p.settle(ctx, func() (wrong bool, err error) {
 		d, err = headManifest(ctx, p.Client, w.repository.Name, w.name)
@@ -97,7 +97,7 @@ func (p *Pusher) proveManifest(ctx context.Context, w written) (*Difference, err
 	return manifestDifference(w.repository, w.name, w.digest, w.size, d, err)
 }
 
-func (p *Pusher) proveBlob(ctx context.Context, w written) (*Difference, error) {
+func (p *pusher) proveBlob(ctx context.Context, w written) (*Difference, error) {
 	var n int64
 	err := p.settle(ctx, func() (wrong bool, err error) {
 		n, err = p.Client.HeadBlob(ctx, w.repository.Name, w.blob.Digest)
@@ -109,7 +109,7 @@ func (p *Pusher) proveBlob(ctx context.Context, w written) (*Difference, error) 
 // settle repeats a request, with pauses, until written content appears. If all retries have
 // failed for some content, settle requests all other content only once: the registry has
 // probably lost that, too.
-func (p *Pusher) settle(ctx context.Context, ask func() (wrong bool, err error)) error {
+func (p *pusher) settle(ctx context.Context, ask func() (wrong bool, err error)) error {
 	wrong := false
 	err := p.Client.Settle(ctx, func() (bool, error) {
 		var err error

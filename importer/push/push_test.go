@@ -369,11 +369,7 @@ func TestProgressIsReported(t *testing.T) {
 				s.dial(t)
 			}
 			c := &counter{}
-			p, err := push.New(push.Options{Plan: s.plan, Client: s.client, State: s.state, Progress: c})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := p.Push(t.Context()); err != nil {
+			if _, err := push.Run(t.Context(), push.Options{Plan: s.plan, Client: s.client, State: s.state, Progress: c}); err != nil {
 				t.Fatal(err)
 			}
 			if c.done != c.expected || c.expected == 0 || c.open != 0 {

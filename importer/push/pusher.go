@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -44,8 +45,8 @@ type Transfer interface {
 	End(done bool)
 }
 
-// Pusher executes a plan.
-type Pusher struct {
+// pusher executes a plan.
+type pusher struct {
 	Options
 
 	mu      sync.Mutex
@@ -61,34 +62,25 @@ type Pusher struct {
 	written []written
 }
 
-// New returns a pusher that executes a plan.
-func New(o Options) (*Pusher, error) {
-	if o.Plan == nil || o.Client == nil {
-		return nil, errors.New("a push needs a plan and a client")
-	}
-	if o.State == nil {
-		o.State = &State{}
-	}
+func newPusher(o Options) *pusher {
+	o.State, o.Progress = cmp.Or(o.State, &State{}), cmp.Or(o.Progress, Progress(silent{}))
 	if o.Jobs < 1 {
 		o.Jobs = client.DefaultJobs
-	}
-	if o.Progress == nil {
-		o.Progress = silent{}
 	}
 	if o.Notice == nil {
 		o.Notice = func(string) {}
 	}
-	p := &Pusher{Options: o, summary: Summary{Notices: []string{}, Differences: []Difference{}}, states: map[*Repository]*remote{}, homes: map[digest.Digest]string{}, reported: map[*Blob]bool{}}
+	p := &pusher{Options: o, summary: Summary{Notices: []string{}, Differences: []Difference{}}, states: map[*Repository]*remote{}, homes: map[digest.Digest]string{}, reported: map[*Blob]bool{}}
 	for _, r := range o.Plan.Repositories {
 		p.states[r] = &remote{tags: map[string]digest.Digest{}, manifests: map[digest.Digest]bool{}, blobs: map[digest.Digest]bool{}}
 	}
-	return p, nil
+	return p
 }
 
-// Push executes the plan and proves the result. The summary describes what was done, even after
-// an error. Errors: *Error; *ProofError if something did not arrive; the context's.
-func (p *Pusher) Push(ctx context.Context) (Summary, error) {
-	began := time.Now()
+// Run executes a plan and proves the result. The summary describes what was done, even after an
+// error. Errors: *Error; *ProofError if content did not arrive; the context's.
+func Run(ctx context.Context, o Options) (Summary, error) {
+	began, p := time.Now(), newPusher(o)
 	err := p.push(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,7 +95,7 @@ func (p *Pusher) Push(ctx context.Context) (Summary, error) {
 	return p.summary, err
 }
 
-func (p *Pusher) push(ctx context.Context) error {
+func (p *pusher) push(ctx context.Context) error {
 	if err := p.Client.Ping(ctx); err != nil {
 		return withSide("ping", "", "", err)
 	}
@@ -142,12 +134,12 @@ func (p *Pusher) push(ctx context.Context) error {
 }
 
 // notify reports a notice, at once and in the summary.
-func (p *Pusher) notify(message string) {
+func (p *pusher) notify(message string) {
 	p.count(func(s *Summary) { s.Notices = append(s.Notices, message) })
 	p.Notice(message)
 }
 
-func (p *Pusher) count(change func(*Summary)) {
+func (p *pusher) count(change func(*Summary)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	change(&p.summary)

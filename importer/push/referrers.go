@@ -16,7 +16,7 @@ import (
 // referrersTags adds pushed manifests with a subject to the subject's referrers tag, in
 // registries without the referrers API (distribution specification, "Pushing Manifests with
 // Subject"). It never changes such a tag if the tree has one of the same name.
-func (p *Pusher) referrersTags(ctx context.Context) error {
+func (p *pusher) referrersTags(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
 		bySubject := map[digest.Digest][]*Manifest{}
@@ -39,7 +39,7 @@ func (p *Pusher) referrersTags(ctx context.Context) error {
 }
 
 // referrersTag adds manifests to the list of a subject's referrers.
-func (p *Pusher) referrersTag(ctx context.Context, r *Repository, subject digest.Digest, manifests []*Manifest) error {
+func (p *pusher) referrersTag(ctx context.Context, r *Repository, subject digest.Digest, manifests []*Manifest) error {
 	tag := names.ReferrersTag(subject)
 	list := specs.Index{MediaType: specs.MediaTypeImageIndex}
 	list.SchemaVersion = 2

@@ -23,7 +23,7 @@ type remote struct {
 
 // findExisting requests each manifest, by each of its tags or by its digest. interrupted is set
 // after an interrupted push: a repository may have blobs without a tag.
-func (p *Pusher) findExisting(ctx context.Context, interrupted bool) error {
+func (p *pusher) findExisting(ctx context.Context, interrupted bool) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
 		names := references(r)
@@ -51,7 +51,7 @@ func (p *Pusher) findExisting(ctx context.Context, interrupted bool) error {
 // repository's tags. As long as all repositories are missing, as on a first push, it requests
 // the list first, so that one request is enough. A registry may report a repository as missing
 // that has only untagged manifests.
-func (p *Pusher) findFirst(ctx context.Context, r *Repository, reference string, interrupted bool) error {
+func (p *pusher) findFirst(ctx context.Context, r *Repository, reference string, interrupted bool) error {
 	tag := digest.Digest(reference).Validate() != nil
 	if p.seen.Load() == seenNothing && tag && !interrupted {
 		if err := p.findRepository(ctx, r, interrupted); err != nil || p.isEmpty(r) {
@@ -67,14 +67,14 @@ func (p *Pusher) findFirst(ctx context.Context, r *Repository, reference string,
 	return err
 }
 
-// Values of Pusher.seen: which of the plan's repositories the registry has, as far as is known.
+// Values of pusher.seen: which of the plan's repositories the registry has, as far as is known.
 const (
 	seenNone      = iota // no answer yet
 	seenNothing          // all requested repositories are missing
 	seenSomething        // at least one may exist
 )
 
-func (p *Pusher) isEmpty(r *Repository) bool {
+func (p *pusher) isEmpty(r *Repository) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.states[r].empty
@@ -93,7 +93,7 @@ func references(r *Repository) []string {
 }
 
 // findManifest requests one manifest of a repository, and reports whether it exists.
-func (p *Pusher) findManifest(ctx context.Context, r *Repository, reference string) (bool, error) {
+func (p *pusher) findManifest(ctx context.Context, r *Repository, reference string) (bool, error) {
 	d, err := headManifest(ctx, p.Client, r.Name, reference)
 	if errors.Is(err, client.ErrNotFound) {
 		return false, nil
@@ -113,7 +113,7 @@ func (p *Pusher) findManifest(ctx context.Context, r *Repository, reference stri
 }
 
 // findRepository checks whether a repository exists, to save requests for its content.
-func (p *Pusher) findRepository(ctx context.Context, r *Repository, interrupted bool) error {
+func (p *pusher) findRepository(ctx context.Context, r *Repository, interrupted bool) error {
 	if interrupted || p.noLists.Load() {
 		return nil
 	}
@@ -162,7 +162,7 @@ func (w *work) includes(r *Repository) bool {
 }
 
 // findMissing compares the plan with the content that the registry has.
-func (p *Pusher) findMissing() *work {
+func (p *pusher) findMissing() *work {
 	w := &work{manifests: map[*Repository][]*Manifest{}, blobs: map[*Blob][]*Repository{}}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -186,7 +186,7 @@ func (p *Pusher) findMissing() *work {
 
 // addBlobs adds the missing blobs of a manifest. If the manifest exists, so do its blobs, except
 // those that were requested and are missing.
-func (p *Pusher) addBlobs(w *work, r *Repository, m *Manifest, exists bool) {
+func (p *pusher) addBlobs(w *work, r *Repository, m *Manifest, exists bool) {
 	for _, b := range m.Blobs {
 		there, asked := p.states[r].blobs[b.Digest]
 		if exists && (there || !asked) {

@@ -356,7 +356,7 @@ func TestRegistry(t *testing.T) {
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{b.tree.Dir()}, Roots: []string{"deckhouse/ee"}})
 	layouttest.Try(t, err)
 	lost := b.declared[3]
-	pulltest.Push(t, r, tree.Snapshot(), func(name string) string { return name })
+	pulltest.Push(t, r, tree.Snapshot())
 	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Clock: &pulltest.NoPauses{}})
 	layouttest.Try(t, err)
 	t.Cleanup(c.Close)

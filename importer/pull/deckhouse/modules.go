@@ -52,14 +52,7 @@ func (p *planner) planFamily(ctx context.Context, f family) error {
 // chooseMembers returns the names of all members of a family, and the selectors of the chosen
 // ones.
 func (p *planner) chooseMembers(ctx context.Context, f family) (all []string, wanted map[string]release.Selector, err error) {
-	include, err := release.ParseSelectors(f.include)
-	if err != nil {
-		return nil, nil, err
-	}
-	exclude, err := release.ParseSelectors(f.exclude)
-	if err != nil {
-		return nil, nil, err
-	}
+	include, exclude := selectors(f.include), selectors(f.exclude)
 	if p.selection.ProxyRegistry {
 		for name := range exclude {
 			delete(include, name)

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
-	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
 func (p *planner) planPackages(ctx context.Context) error {
@@ -34,8 +33,7 @@ func (p *planner) planPackageVersions(ctx context.Context) error {
 // ones.
 func (p *planner) packageNames(ctx context.Context, f family) ([]string, error) {
 	if p.selection.ProxyRegistry {
-		names, err := release.ParseSelectors(f.include)
-		return sortedKeys(names), err
+		return sortedKeys(selectors(f.include)), nil
 	}
 	tags, err := p.source.Tags(ctx, f.source)
 	if pull.IsAbsent(err) || pull.IsRefused(err) && p.selection.NoPackages {

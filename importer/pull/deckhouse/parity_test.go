@@ -70,7 +70,7 @@ func TestPullOverTree(t *testing.T) {
 func d8Source(t *testing.T) *registrytest.Registry {
 	t.Helper()
 	r := registrytest.New(t, registrytest.Options{})
-	pulltest.Push(t, r, pulltest.Open(t, "deckhouse/ee", "../../../cmd/layoutproxy/testdata/d8"), func(name string) string { return name })
+	pulltest.Push(t, r, pulltest.Open(t, "deckhouse/ee", "../../../cmd/layoutproxy/testdata/d8"))
 	return r
 }
 

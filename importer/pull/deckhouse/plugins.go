@@ -22,16 +22,15 @@ const pluginsPath = programPath + "/plugins"
 // planPlugins plans plugins of the d8 program with their indexes: the requested ones, and those
 // for modules in the bundle.
 func (p *planner) planPlugins(ctx context.Context) error {
-	include, err := release.ParseSelectors(p.selection.IncludePlugins)
-	if err != nil {
-		return err
-	}
+	include := selectors(p.selection.IncludePlugins)
 	source := &pluginSource{planner: p, repositories: map[string]string{}, contracts: map[string]release.Contract{}}
 	for name, n := range include {
 		for i, c := range n.Pins {
-			if n.Pins[i], err = source.exactPin(ctx, name, c); err != nil {
+			exact, err := source.exactPin(ctx, name, c)
+			if err != nil {
 				return err
 			}
+			n.Pins[i] = exact
 		}
 	}
 	chosen, err := choosePlugins(ctx, source, p.bundled, include)

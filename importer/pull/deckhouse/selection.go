@@ -113,16 +113,19 @@ func (s *Selection) checkProxy() error {
 			return errNoStart(text)
 		}
 	}
-	plugins, err := release.ParseSelectors(s.IncludePlugins)
-	if err != nil {
-		return pull.Usage("%w", err)
-	}
+	plugins := selectors(s.IncludePlugins)
 	for _, name := range sortedKeys(plugins) {
 		if p := plugins[name]; p.All || len(p.Ranges) > 0 {
 			return pull.Usage("plugin %s: a source that lists no tags needs an exact version, as %s@=v1.2.3", p, name)
 		}
 	}
 	return nil
+}
+
+// selectors parses a list of a selection, which Check has accepted.
+func selectors(list []string) map[string]release.Selector {
+	all, _ := release.ParseSelectors(list)
+	return all
 }
 
 func errNoStart(constraint string) error {

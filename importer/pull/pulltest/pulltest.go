@@ -3,7 +3,6 @@
 package pulltest
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -84,108 +83,68 @@ func OpenBare(t *testing.T, sources ...string) *layoutstore.Snapshot {
 // own path.
 func OpenAt(t *testing.T, root string, sources ...string) *layoutstore.Snapshot {
 	t.Helper()
-	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources, Roots: []string{root}, Indexes: []string{}, NoEditionSplit: true})
-	try(t, err)
-	return tree.Snapshot()
+	return open(t, layoutstore.Options{Sources: sources, Roots: []string{root}, Indexes: []string{}, NoEditionSplit: true}).Snapshot()
 }
 
 // Open opens sources below a root, as a server would.
 func Open(t *testing.T, root string, sources ...string) *layoutstore.Snapshot {
 	t.Helper()
-	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources, Roots: []string{root}})
-	try(t, err)
-	return tree.Snapshot()
+	return open(t, layoutstore.Options{Sources: sources, Roots: []string{root}}).Snapshot()
 }
 
-// pusher pushes trees into a registry.
-type pusher struct {
-	t    *testing.T
-	url  string
-	have map[string]bool // repository and digest
-}
-
-// Push pushes everything that a snapshot serves; place returns the repository, "" to
-// skip.
-func Push(t *testing.T, r *registrytest.Registry, s *layoutstore.Snapshot, place func(string) string) {
+func open(t *testing.T, o layoutstore.Options) *layoutstore.Tree {
 	t.Helper()
-	p := &pusher{t, r.URL, map[string]bool{}}
+	tree, err := layoutstore.Open(t.Context(), o)
+	try(t, err)
+	return tree
+}
+
+// eachTag calls do for each tag that a snapshot serves.
+func eachTag(t *testing.T, s *layoutstore.Snapshot, do func(name string, repo *layoutstore.Repository, tag string, d digest.Digest)) {
+	t.Helper()
 	names, _ := s.Repositories("", -1)
 	for _, name := range names {
 		repo, err := s.Repository(name)
 		try(t, err)
-		if name = place(name); name == "" {
-			continue
-		}
 		tags, _ := repo.Tags("", -1)
 		for _, tag := range tags {
 			d, err := repo.TagDigest(tag)
 			try(t, err)
-			p.manifest(repo, name, tag, d)
+			do(name, repo, tag, d)
 		}
 	}
 }
 
-func (p *pusher) manifest(repo *layoutstore.Repository, name, reference string, d digest.Digest) {
-	p.t.Helper()
-	m, err := repo.Manifest(p.t.Context(), d)
-	try(p.t, err)
+// Push pushes everything that a snapshot serves, and adds no referrers tags.
+func Push(t *testing.T, r *registrytest.Registry, s *layoutstore.Snapshot) {
+	t.Helper()
+	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Push: true})
+	try(t, err)
+	defer c.Close()
+	eachTag(t, s, func(name string, repo *layoutstore.Repository, tag string, d digest.Digest) {
+		pushManifest(t, c, repo, name, tag, d)
+	})
+}
+
+// pushManifest pushes a manifest under a tag or its digest, after its content.
+func pushManifest(t *testing.T, c *client.Client, repo *layoutstore.Repository, name, reference string, d digest.Digest) {
+	t.Helper()
+	m, err := repo.Manifest(t.Context(), d)
+	try(t, err)
 	refs, err := closure.Parse(m.Body)
-	try(p.t, err)
-	for _, b := range refs.Blobs {
-		p.blob(repo, name, b.Digest)
+	try(t, err)
+	for _, ref := range refs.Blobs {
+		b, err := repo.Blob(t.Context(), ref.Digest)
+		try(t, err)
+		_, err = c.Upload(t.Context(), client.Upload{Repository: name, Digest: b.Digest, Size: b.Size,
+			Open: func() (io.ReadSeekCloser, error) { return b.Open(t.Context()) }})
+		try(t, err)
 	}
-	for _, c := range refs.Children {
-		p.manifest(repo, name, c.Digest.String(), c.Digest)
+	for _, child := range refs.Children {
+		pushManifest(t, c, repo, name, child.Digest.String(), child.Digest)
 	}
-	p.put(name, reference, m.MediaType, m.Body)
-}
-
-func (p *pusher) put(name, reference, mediaType string, body []byte) {
-	p.t.Helper()
-	p.do(http.MethodPut, p.url+"/v2/"+name+"/manifests/"+reference, mediaType, body, http.StatusCreated)
-}
-
-func (p *pusher) blob(repo *layoutstore.Repository, name string, d digest.Digest) {
-	p.t.Helper()
-	if p.have[name+d.String()] {
-		return
-	}
-	b, err := repo.Blob(p.t.Context(), d)
-	try(p.t, err)
-	r, err := b.Open(p.t.Context())
-	try(p.t, err)
-	defer r.Close()
-	data, err := io.ReadAll(r)
-	try(p.t, err)
-	p.upload(name, d, data)
-}
-
-func (p *pusher) upload(name string, d digest.Digest, data []byte) {
-	p.t.Helper()
-	h := p.do(http.MethodPost, p.url+"/v2/"+name+"/blobs/uploads/", "", nil, http.StatusAccepted)
-	target := h.Get("Location")
-	if strings.HasPrefix(target, "/") {
-		target = p.url + target
-	}
-	p.do(http.MethodPut, target+"&digest="+d.String(), "application/octet-stream", data, http.StatusCreated)
-	p.have[name+d.String()] = true
-}
-
-func (p *pusher) do(method, url, mediaType string, body []byte, want int) http.Header {
-	p.t.Helper()
-	req, err := http.NewRequestWithContext(p.t.Context(), method, url, bytes.NewReader(body))
-	try(p.t, err)
-	if mediaType != "" {
-		req.Header.Set("Content-Type", mediaType)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	try(p.t, err)
-	defer resp.Body.Close()
-	answer, _ := io.ReadAll(resp.Body)
-	if resp.StatusCode != want {
-		p.t.Fatalf("%s %s: %s: %s", method, url, resp.Status, answer)
-	}
-	return resp.Header
+	_, err = c.PutManifest(t.Context(), name, reference, client.Manifest{MediaType: m.MediaType, Digest: d, Body: m.Body})
+	try(t, err)
 }
 
 // Options returns the options of a pull of a registry's path into a new directory.
@@ -212,17 +171,9 @@ func Run(t *testing.T, o pull.Options) *pull.Report {
 func Listed(t *testing.T, s *layoutstore.Snapshot) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	names, _ := s.Repositories("", -1)
-	for _, name := range names {
-		repo, err := s.Repository(name)
-		try(t, err)
-		tags, _ := repo.Tags("", -1)
-		for _, tag := range tags {
-			d, err := repo.TagDigest(tag)
-			try(t, err)
-			all[name+":"+tag] = d.String()
-		}
-	}
+	eachTag(t, s, func(name string, _ *layoutstore.Repository, tag string, d digest.Digest) {
+		all[name+":"+tag] = d.String()
+	})
 	return all
 }
 
@@ -240,43 +191,34 @@ func Intact(t *testing.T, s *layoutstore.Snapshot) {
 // ProveAll fails the test if any content that a tag leads to does not have its digest.
 func ProveAll(t *testing.T, s *layoutstore.Snapshot) {
 	t.Helper()
-	names, _ := s.Repositories("", -1)
-	for _, name := range names {
-		repo, err := s.Repository(name)
-		try(t, err)
-		tags, _ := repo.Tags("", -1)
-		for _, tag := range tags {
-			top, err := repo.TagDigest(tag)
+	eachTag(t, s, func(name string, repo *layoutstore.Repository, tag string, top digest.Digest) {
+		for todo := []digest.Digest{top}; len(todo) > 0; todo = todo[1:] {
+			m, err := repo.Manifest(t.Context(), todo[0])
 			try(t, err)
-			for todo := []digest.Digest{top}; len(todo) > 0; todo = todo[1:] {
-				m, err := repo.Manifest(t.Context(), todo[0])
+			refs, err := closure.Parse(m.Body)
+			try(t, err)
+			for _, c := range refs.Children {
+				todo = append(todo, c.Digest)
+			}
+			for _, ref := range refs.Blobs {
+				b, err := repo.Blob(t.Context(), ref.Digest)
 				try(t, err)
-				refs, err := closure.Parse(m.Body)
+				r, err := b.Open(t.Context())
 				try(t, err)
-				for _, c := range refs.Children {
-					todo = append(todo, c.Digest)
+				v := ref.Digest.Verifier()
+				if _, err := io.Copy(v, r); err != nil || !v.Verified() {
+					t.Errorf("%s:%s: content is not %s: %v", name, tag, ref.Digest, err)
 				}
-				for _, ref := range refs.Blobs {
-					b, err := repo.Blob(t.Context(), ref.Digest)
-					try(t, err)
-					r, err := b.Open(t.Context())
-					try(t, err)
-					v := ref.Digest.Verifier()
-					if _, err := io.Copy(v, r); err != nil || !v.Verified() {
-						t.Errorf("%s:%s: content is not %s: %v", name, tag, ref.Digest, err)
-					}
-					r.Close()
-				}
+				r.Close()
 			}
 		}
-	}
+	})
 }
 
 // Serve serves a tree, with a referrers API, and rescans it at refresh.
 func Serve(t *testing.T, dir string) (r *registrytest.Registry, refresh func()) {
 	t.Helper()
-	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{""}, Indexes: []string{}})
-	try(t, err)
+	tree := open(t, layoutstore.Options{Sources: []string{dir}, Roots: []string{""}, Indexes: []string{}})
 	h, err := registry.New(tree, registry.Options{})
 	try(t, err)
 	return registrytest.New(t, registrytest.Options{Handler: h}), func() {

@@ -137,11 +137,8 @@ func (f *follower) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pusher, err := push.New(push.Options{Plan: plan, Client: f.client, State: state, Jobs: f.jobs, Progress: f, Notice: func(s string) { f.log.Info(s) }})
+	_, err = push.Run(ctx, push.Options{Plan: plan, Client: f.client, State: state, Jobs: f.jobs, Progress: f, Notice: func(s string) { f.log.Info(s) }})
 	if err != nil {
-		return err
-	}
-	if _, err := pusher.Push(ctx); err != nil {
 		return err
 	}
 	if len(failures) > 0 {
