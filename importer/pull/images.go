@@ -29,8 +29,7 @@ func (d *Draft) Add(ctx context.Context, l *Layout, tag, reference string) (bool
 	return ok, err
 }
 
-// AddIfThere plans the image of a reference, under a tag, if it exists, and reports whether it
-// does.
+// AddIfThere plans the image of a reference, under a tag, and reports whether it exists.
 func (d *Draft) AddIfThere(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
 	return d.addNamed(ctx, l, tag, reference, reference)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
@@ -115,11 +116,8 @@ func (e *IncompleteError) Error() string {
 	for i, g := range e.Problems {
 		lines[i] = g.String()
 	}
-	noun := "things are"
-	if len(lines) == 1 {
-		noun = "thing is"
-	}
-	return fmt.Sprintf("%d %s missing or damaged in the source:\n  %s", len(lines), noun, strings.Join(lines, "\n  "))
+	count := english.Plural(len(lines), "thing is", "things are")
+	return fmt.Sprintf("%s missing or damaged in the source:\n  %s", count, strings.Join(lines, "\n  "))
 }
 
 // sortProblems sorts problems and removes duplicates.

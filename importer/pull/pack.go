@@ -29,8 +29,7 @@ type packer struct {
 	uses    map[digest.Digest]int // archives to write that need a blob; for the packing goroutine only
 }
 
-// errNotFetched reports that a blob of an archive is not available. The reason is reported
-// elsewhere.
+// errNotFetched reports that a blob is not available, for a reason that is reported elsewhere.
 var errNotFetched = errors.New("a blob of the archive was not fetched")
 
 // fetchAndPack fetches the blobs of archives, and writes the archives.

@@ -108,8 +108,7 @@ func (r *run) execute(ctx context.Context) error {
 	return r.work.publisher.Publish(r.changes)
 }
 
-// stageFiles stages the files beside the archives that change: the planned ones, and the
-// inventory.
+// stageFiles stages the changed files beside the archives: the planned ones and the inventory.
 func (r *run) stageFiles(ctx context.Context) error {
 	for _, f := range r.plan.Files {
 		staged, err := r.stageFile(f.Name, f.data)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -39,40 +40,37 @@ type Difference struct {
 	blob bool // it concerns a blob
 }
 
-// manifestDifference returns how the answer to a HEAD of a tag or digest differs from the
-// manifest that the plan has there; nil if it does not differ. Errors: *Error if err is not
-// that the manifest is missing; the context's.
+// manifestDifference returns how the answer to a HEAD, or its error, differs from a planned
+// manifest; nil if it does not. Errors: *Error; the context's.
 func manifestDifference(r *Repository, reference string, want digest.Digest, size int64, got specs.Descriptor, err error) (*Difference, error) {
 	d := &Difference{Kind: Missing, Repository: r.Name, Reference: reference, Digest: want}
 	switch {
 	case errors.Is(err, client.ErrNotFound):
-		return d, nil
 	case err != nil:
 		return nil, withSide("head manifest", r.Name, want, Diagnose(err))
 	case got.Digest != want:
 		d.Kind, d.Found = Different, got.Digest.String()
-		return d, nil
 	case got.Size != size:
 		d.Kind, d.Found = WrongSize, fmt.Sprintf("%d bytes instead of %d", got.Size, size)
-		return d, nil
+	default:
+		return nil, nil
 	}
-	return nil, nil
+	return d, nil
 }
 
-// blobDifference returns how the answer to a HEAD of a blob differs from the plan; nil if it
-// does not differ. Errors: as for manifestDifference.
+// blobDifference does the same for a blob.
 func blobDifference(r *Repository, b *Blob, size int64, err error) (*Difference, error) {
 	d := &Difference{Kind: Missing, Repository: r.Name, Reference: b.Digest.String(), Digest: b.Digest, blob: true}
 	switch {
 	case errors.Is(err, client.ErrNotFound):
-		return d, nil
 	case err != nil:
 		return nil, withSide("head blob", r.Name, b.Digest, Diagnose(err))
 	case size != b.Size && size != client.UnknownSize:
 		d.Kind, d.Found = WrongSize, fmt.Sprintf("%d bytes instead of %d", size, b.Size)
-		return d, nil
+	default:
+		return nil, nil
 	}
-	return nil, nil
+	return d, nil
 }
 
 func (d Difference) String() string {
@@ -98,14 +96,11 @@ type Comparison struct {
 	Compared    Totals       `json:"compared"`
 	Differences []Difference `json:"differences"`
 	Extra       []Extra      `json:"extra"`
-	// LeftOut are the manifests that the plan leaves out: they were not compared.
-	LeftOut []layoutstore.Problem `json:"gaps"`
-	// Unproven describes content that could not be compared, because of the registry.
-	Unproven []string `json:"unproven"`
-	// Notices describes unknown facts about the registry that do not make the comparison fail.
-	Notices []string `json:"notices"`
-	// NeedsCheck is set if a push finds a difference only with Options.CheckBlobs.
-	NeedsCheck bool `json:"needsCheck"`
+
+	LeftOut    []layoutstore.Problem `json:"gaps"`       // of the plan: they were not compared
+	Unproven   []string              `json:"unproven"`   // content that the registry does not allow to compare
+	Notices    []string              `json:"notices"`    // unknown facts that do not make the comparison fail
+	NeedsCheck bool                  `json:"needsCheck"` // a push finds a difference only with Options.CheckBlobs
 }
 
 // WriteText prints the comparison for people.
@@ -130,7 +125,7 @@ func (c *Comparison) WriteText(w io.Writer) error {
 	fmt.Fprintf(b, "compared %d repositories, %d tags, %d discovery tags, %d manifests and %d blobs with %s: ", t.Repositories, t.Tags, t.DiscoveryTags, t.Manifests, t.Blobs, c.Registry)
 	switch {
 	case len(c.Differences) > 0:
-		fmt.Fprintf(b, "%d differences\n", len(c.Differences))
+		fmt.Fprintln(b, english.Plural(len(c.Differences), "difference", ""))
 	case len(c.LeftOut) > 0, len(c.Unproven) > 0:
 		fmt.Fprintln(b, "everything that was compared is there")
 	default:
@@ -195,7 +190,6 @@ func isNeeded(r *Repository, b *Blob) bool {
 	return slices.ContainsFunc(r.Manifests, func(m *Manifest) bool { return !m.Discovery && slices.Contains(m.Blobs, b) })
 }
 
-// comparing is a comparison under construction.
 type comparing struct {
 	c        *client.Client
 	mu       sync.Mutex
@@ -203,7 +197,6 @@ type comparing struct {
 	existing map[place]bool // manifests that the registry has
 }
 
-// record changes the result.
 func (x *comparing) record(change func(*Comparison)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -214,13 +207,11 @@ func (x *comparing) addDifference(d Difference) {
 	x.record(func(c *Comparison) { c.Differences = append(c.Differences, d) })
 }
 
-// addMissing adds a tag, or a manifest by its digest, that the registry does not have.
 func (x *comparing) addMissing(r *Repository, reference string, d digest.Digest) {
 	x.addDifference(Difference{Kind: Missing, Repository: r.Name, Reference: reference, Digest: d})
 }
 
-// tags lists the tags of a repository to find extra tags and missing discovery tags. Other
-// missing tags are found with their manifests.
+// tags lists the tags of a repository to find extra tags and missing discovery tags.
 func (x *comparing) tags(ctx context.Context, r *Repository) error {
 	tags, err := x.c.Tags(ctx, r.Name)
 	if client.IsInconclusive(err) {
@@ -303,7 +294,6 @@ func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) er
 	return x.referrer(ctx, r, m)
 }
 
-// referrer checks whether a manifest is listed as a referrer of its subject.
 func (x *comparing) referrer(ctx context.Context, r *Repository, m *Manifest) error {
 	found, err := x.c.Referrers(ctx, r.Name, m.Refs.Subject.Digest)
 	if err != nil {

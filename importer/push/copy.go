@@ -190,7 +190,7 @@ func (p *pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 			return
 		}
 		s.Blobs.Pushed++
-		s.addTransfer(r.Name, b, time.Since(began))
+		s.updateSlowest(r.Name, b, time.Since(began))
 	})
 	return nil
 }

@@ -71,8 +71,7 @@ func Diagnose(err error) error {
 	return err
 }
 
-// mentions reports whether one of the answer's errors contains one of the words, which are in
-// lower case.
+// mentions reports whether an error in the answer contains one of some lower-case words.
 func mentions(e *client.Error, words ...string) bool {
 	for _, c := range e.Codes {
 		text := strings.ToLower(c.Code + " " + c.Message + " " + c.Detail)
@@ -96,8 +95,7 @@ func isRead(e *client.Error) bool {
 
 func asksForToken(e *client.Error) bool { return e.Op == "token" }
 
-// isWrite reports whether the request was part of an upload, or put a manifest. All other
-// requests read, or ask for a token.
+// isWrite reports whether the request was part of an upload, or put a manifest.
 func isWrite(e *client.Error) bool { return !isRead(e) && !asksForToken(e) }
 
 func refusesAccess(e *client.Error) bool {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -18,11 +19,9 @@ import (
 type ProofError struct{ Differences []Difference }
 
 func (e *ProofError) Error() string {
-	count := fmt.Sprintf("%d of the pushed tags, manifests and blobs are", len(e.Differences))
-	if len(e.Differences) == 1 {
-		count = "1 of the pushed tags, manifests and blobs is"
-	}
-	return count + " missing or different in the registry, although it acknowledged them; the first: " + e.Differences[0].String()
+	n := len(e.Differences)
+	return fmt.Sprintf("%d of the pushed tags, manifests and blobs %s missing or different in the registry, although it acknowledged them; the first: %s",
+		n, english.PluralWord(n, "is", "are"), e.Differences[0])
 }
 
 // written is a blob, or a manifest under one of its names, that the registry acknowledged.
@@ -44,7 +43,6 @@ func (p *pusher) recordWritten(w written) {
 
 // prove requests everything that was written: each blob in each repository, each tag, and
 // untagged manifests by digest. Content that existed before the push was already checked.
-// Errors: *ProofError; *Error; the context's.
 func (p *pusher) prove(ctx context.Context) error {
 	var mu sync.Mutex
 	var differences []Difference

@@ -32,8 +32,7 @@ type Options struct {
 type Progress interface {
 	// Expect reports the total number of bytes to transfer.
 	Expect(bytes int64)
-	// Begin reports the start of the transfer of a blob of a repository, whose path is relative
-	// to the destination if it is below.
+	// Begin reports the start of a blob's transfer, with the repository below the destination.
 	Begin(repository string, size int64) Transfer
 }
 

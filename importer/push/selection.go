@@ -11,8 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Selection selects the repositories of a tree to push, and maps their paths to names in the
-// registry.
+// Selection selects the repositories of a tree to push, and their names in the registry.
 type Selection struct {
 	// Include and Exclude are globs of paths below the root: "*" stands for anything in one
 	// segment, "**" for any number of segments. A glob also matches everything below its
@@ -56,8 +55,7 @@ func (s Selection) Name(to client.Reference, p string) string {
 	return to.Repository(s.target(p))
 }
 
-// target returns the path in the registry for a path of the tree, relative to the base of that
-// path.
+// target returns the path below its base in the registry for a path of the tree.
 func (s Selection) target(p string) string {
 	if s.ModulesPath == "" || p != "modules" && !strings.HasPrefix(p, "modules/") {
 		return p

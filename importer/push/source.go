@@ -152,8 +152,7 @@ func (s *source) findProblem(m *closure.Manifest, broken map[digest.Digest]layou
 	return s.about(p, m), true
 }
 
-// findContentProblem returns the problem of a manifest's first child or blob that is missing or
-// damaged.
+// findContentProblem returns the problem of the first missing or damaged content of a manifest.
 func (s *source) findContentProblem(m *closure.Manifest, broken map[digest.Digest]layoutstore.Kind) (layoutstore.Problem, bool) {
 	for _, d := range m.Refs.Children {
 		if kind, ok := broken[d.Digest]; ok {

@@ -61,8 +61,7 @@ func (s Summary) Written() bool {
 	return s.Blobs.Pushed+s.Blobs.Mounted+s.Manifests.Pushed+s.Tags.Pushed+s.ReferrersTags+s.Relisted > 0
 }
 
-// addTransfer notes the duration of a blob's transfer if it is the longest one.
-func (s *Summary) addTransfer(repository string, b *Blob, took time.Duration) {
+func (s *Summary) updateSlowest(repository string, b *Blob, took time.Duration) {
 	if s.Slowest == nil || took.Seconds() > s.Slowest.Seconds {
 		s.Slowest = &Slowest{repository, b.Digest, b.Size, took.Seconds()}
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize/english"
+
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
@@ -15,10 +17,7 @@ import (
 type SuspendedError struct{ Channels []string }
 
 func (e *SuspendedError) Error() string {
-	noun := "release channels"
-	if len(e.Channels) == 1 {
-		noun = "release channel"
-	}
+	noun := english.PluralWord(len(e.Channels), "release channel", "")
 	return fmt.Sprintf("%s suspended in the source: %s", noun, strings.Join(e.Channels, ", "))
 }
 

@@ -10,8 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// family is either the modules or the packages: the same rules apply to both, with different
-// names.
+// family is the modules or the packages: the same rules apply to both, with different names.
 type family struct {
 	one      string // begins the name of a member's component and archive
 	segment  string // of the members' paths in the bundle
@@ -49,8 +48,7 @@ func (p *planner) planFamily(ctx context.Context, f family) error {
 	})
 }
 
-// chooseMembers returns the names of all members of a family, and the selectors of the chosen
-// ones.
+// chooseMembers returns all names of a family, and the selectors of the chosen members.
 func (p *planner) chooseMembers(ctx context.Context, f family) (all []string, wanted map[string]release.Selector, err error) {
 	include, exclude := selectors(f.include), selectors(f.exclude)
 	if p.selection.ProxyRegistry {

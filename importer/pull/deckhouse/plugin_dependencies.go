@@ -9,9 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// chooseNeeded adds to a trial the plugins that a contract requires, and the plugins that those
-// require in turn. path are the names of the plugins that led to the contract. If a requirement
-// cannot be met, it returns the reason.
+// chooseNeeded adds to a trial the plugins that a contract requires, directly or through others,
+// or returns the reason why that is impossible. path are the plugins that led to the contract.
 func (r *chooser) chooseNeeded(ctx context.Context, c *release.Contract, trial []chosenPlugin, path []string, strict bool) (_ []chosenPlugin, reason string, err error) {
 	for _, want := range c.Requirements.Plugins.Mandatory {
 		switch {

@@ -8,8 +8,7 @@ import (
 )
 
 // chooseIncluded chooses the plugins that are included by name: exact versions first, so that
-// other plugins share them. A plugin is chosen even if the bundle does not meet its requirements,
-// because the user named it; noteConflicts adds a note.
+// other plugins share them. An unmet requirement only becomes a note: the user named the plugin.
 func (r *chooser) chooseIncluded(ctx context.Context, include map[string]release.Selector) error {
 	var pins []chosenPlugin
 	for _, name := range sortedKeys(include) {
