@@ -71,17 +71,9 @@ func ParsePlatform(s string) (*Platform, error) {
 	if len(part) < 2 || len(part) > 3 || part[0] == "" || part[1] == "" {
 		return nil, Usage("malformed platform %q: name OS/ARCH, as linux/amd64", s)
 	}
-	p := &Platform{OS: part[0], Architecture: part[1]}
-	if len(part) == 3 {
-		p.Variant = part[2]
-	}
-	return p, nil
+	return &Platform{OS: part[0], Architecture: part[1], Variant: strings.Join(part[2:], "")}, nil
 }
 
 func (p Platform) String() string {
-	s := p.OS + "/" + p.Architecture
-	if p.Variant != "" {
-		s += "/" + p.Variant
-	}
-	return s
+	return strings.TrimSuffix(p.OS+"/"+p.Architecture+"/"+p.Variant, "/")
 }

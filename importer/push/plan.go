@@ -109,12 +109,12 @@ func (p *planning) read(ctx context.Context, tree *layoutstore.Snapshot) ([]*sou
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, path := range paths {
-		whole := p.selection.Has(path)
-		if !whole && !slices.ContainsFunc(p.selected, func(s string) bool { return strings.HasPrefix(s, path+"/") }) {
+		selected := p.selection.Has(path)
+		if !selected && !slices.ContainsFunc(p.selected, func(s string) bool { return strings.HasPrefix(s, path+"/") }) {
 			continue
 		}
 		group.Go(func() (err error) {
-			sources[i], err = newSource(ctx, tree, path, whole)
+			sources[i], err = newSource(ctx, tree, path, selected)
 			return err
 		})
 	}
@@ -157,7 +157,7 @@ var ErrName = errors.New("not a legal repository name")
 // is the image of a discovery tag for a selected repository.
 func (p *planning) wanted(src *source, m *closure.Manifest) bool {
 	if !src.repo.IsDiscovery(m.Digest) {
-		return src.whole
+		return src.selected
 	}
 	return slices.ContainsFunc(m.Tags, func(tag string) bool { return p.discovers(src.path, tag) })
 }

@@ -18,10 +18,10 @@ import (
 
 // source is a repository of the tree that is pushed.
 type source struct {
-	path  string
-	repo  *layoutstore.Repository
-	audit *layoutstore.Audit
-	whole bool // otherwise only its discovery tags for selected repositories are pushed
+	path     string
+	repo     *layoutstore.Repository
+	audit    *layoutstore.Audit
+	selected bool // otherwise only its discovery tags for selected repositories are pushed
 	// problems are those that keep content from being pushed, in a fixed order; byDigest has the
 	// first one of each digest.
 	problems []layoutstore.Problem
@@ -29,12 +29,12 @@ type source struct {
 }
 
 // newSource audits a repository. Errors: those of layoutstore.Snapshot's AuditWith.
-func newSource(ctx context.Context, tree *layoutstore.Snapshot, path string, whole bool) (*source, error) {
+func newSource(ctx context.Context, tree *layoutstore.Snapshot, path string, selected bool) (*source, error) {
 	repo, err := tree.At(path)
 	if err != nil {
 		return nil, err
 	}
-	src := &source{path: path, repo: repo, whole: whole, byDigest: map[digest.Digest]layoutstore.Problem{}}
+	src := &source{path: path, repo: repo, selected: selected, byDigest: map[digest.Digest]layoutstore.Problem{}}
 	var found []layoutstore.Problem
 	src.audit, err = tree.AuditWith(ctx, path, layoutstore.Findings{Problem: func(p layoutstore.Problem) { found = append(found, p) }})
 	if err != nil {
@@ -65,7 +65,7 @@ func (p *planning) problems(scan []layoutstore.Problem, sources []*source) {
 		}
 	}
 	for _, src := range sources {
-		if !src.whole {
+		if !src.selected {
 			continue
 		}
 		p.plan.Problems = append(p.plan.Problems, src.problems[:min(maxProblems, len(src.problems))]...)

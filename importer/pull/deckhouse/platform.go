@@ -51,12 +51,10 @@ func (p *planner) planPlatform(ctx context.Context) error {
 	if b.pin != "" {
 		of = named
 	}
-	layout := func(path, repository string) *pull.Layout {
-		return p.layout(platformArchive, path, repository, of, keepEmpty)
+	layout := func(path string) *pull.Layout {
+		return p.layout(platformArchive, path, p.draft.Root.Repository(path), of, keepEmpty)
 	}
-	root := p.draft.Root
-	pl := &platform{planner: p, shown: c, builds: b, root: layout(".", root.Path), install: layout("install", root.Repository("install")),
-		standalone: layout("install-standalone", root.Repository("install-standalone")), channels: layout("release-channel", p.channelsRepository())}
+	pl := &platform{planner: p, shown: c, builds: b, root: layout("."), install: layout("install"), standalone: layout("install-standalone"), channels: layout("release-channel")}
 	return pl.plan(ctx, of)
 }
 
