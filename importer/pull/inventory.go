@@ -214,7 +214,7 @@ func (l *lister) open(ctx context.Context, o layoutstore.Options) (s *layoutstor
 		return nil, nil, err
 	}
 	problems = slices.DeleteFunc(all, func(p layoutstore.Problem) bool {
-		nameless := p.Kind == layoutstore.IllegalName && p.Repository == "" // a root layout without a root
+		nameless := p.Kind == layoutstore.IllegalName && p.Repository == "" // the root layout, which has no name without a root
 		return nameless || !p.IsFailure()
 	})
 	return s, problems, nil

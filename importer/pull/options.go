@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Options say what to pull, from where, and into which directory.
+// Options configure a pull.
 type Options struct {
 	Registry *client.Client
 	Source   client.Reference // REGISTRY/PATH

@@ -87,7 +87,7 @@ type run struct {
 
 func (r *run) execute(ctx context.Context) error {
 	if r.options.Tree {
-		return r.tree(ctx)
+		return r.writeTree(ctx)
 	}
 	todo, err := r.missingArchives(ctx)
 	if err != nil {

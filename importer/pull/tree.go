@@ -12,9 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
-// tree writes the layouts of the plan as directories of the bundle. It renames each blob into
-// place first, and the indexes when all blobs are complete.
-func (r *run) tree(ctx context.Context) error {
+// writeTree writes the layouts of the plan as directories of the bundle. It renames each blob
+// into place first, and the indexes when all blobs are complete.
+func (r *run) writeTree(ctx context.Context) error {
 	layouts := bundle.MergeLayouts(r.plan.Archives)
 	if err := r.placeBlobs(ctx, layouts); err != nil {
 		return err

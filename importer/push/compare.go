@@ -40,8 +40,8 @@ type Difference struct {
 	blob bool // it concerns a blob
 }
 
-// manifestDifference returns how the answer to a HEAD, or its error, differs from a planned
-// manifest; nil if it does not. Errors: *Error; the context's.
+// manifestDifference returns the difference between a planned manifest and the answer to a HEAD
+// for it; nil if there is none. Errors: *Error; the context's.
 func manifestDifference(r *Repository, reference string, want digest.Digest, size int64, got specs.Descriptor, err error) (*Difference, error) {
 	d := &Difference{Kind: Missing, Repository: r.Name, Reference: reference, Digest: want}
 	switch {
@@ -165,8 +165,8 @@ func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Compari
 	return &x.result, nil
 }
 
-// needsCheck reports whether a blob or the list entry of a manifest is missing that the registry
-// has: a push without Options.CheckBlobs skips that manifest.
+// needsCheck reports whether the registry has a manifest, but lacks a blob of it or does not list
+// it as a referrer. A push without Options.CheckBlobs skips such a manifest.
 func (x *comparing) needsCheck(p *Plan) bool {
 	skipped := map[[2]string]bool{} // repository, digest
 	for _, r := range p.Repositories {

@@ -71,7 +71,7 @@ func Diagnose(err error) error {
 	return err
 }
 
-// mentions reports whether an error in the answer contains one of some lower-case words.
+// mentions reports whether an error in the answer contains any of the words (in lower case).
 func mentions(e *client.Error, words ...string) bool {
 	for _, c := range e.Codes {
 		text := strings.ToLower(c.Code + " " + c.Message + " " + c.Detail)

@@ -30,7 +30,7 @@ type BlobOutline struct {
 	Mount  []string      `json:"mount"`  // into these repositories
 }
 
-// Totals are the numbers of a plan.
+// Totals are the counts and sizes of a plan's content.
 type Totals struct {
 	Repositories  int   `json:"repositories"`
 	Tags          int   `json:"tags"`

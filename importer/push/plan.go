@@ -162,8 +162,8 @@ func (p *planning) wanted(src *source, m *closure.Manifest) bool {
 	return slices.ContainsFunc(m.Tags, func(tag string) bool { return p.discovers(src.path, tag) })
 }
 
-// discovers reports whether a selected repository is the one that a discovery tag lists, or is
-// below it.
+// discovers reports whether the repository that a discovery tag lists, or one below it, is
+// selected.
 func (p *planning) discovers(path, tag string) bool {
 	below := path + "/" + tag
 	return slices.ContainsFunc(p.selected, func(s string) bool { return s == below || strings.HasPrefix(s, below+"/") })

@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// builds are the builds of the platform to pull, and the builds that channels point at.
+// builds are the selected builds and release channels of the platform.
 type builds struct {
 	tags     []string
 	channels []release.Channel
@@ -20,8 +20,8 @@ type builds struct {
 	notes   []string          // why channels are left out
 }
 
-// findSpan returns the lowest and the highest version to pull: from that of rock-solid, or from
-// the requested lowest version if that is higher, to that of alpha. Each is nil if unknown.
+// findSpan returns the lowest and the highest version to pull. The lowest is that of rock-solid,
+// or the requested one if that is higher; the highest is that of alpha. Each is nil if unknown.
 func findSpan(channels []release.Channel, since *semver.Version) (lowest, highest *semver.Version) {
 	lowest, highest = versionOf(channels, release.RockSolid), versionOf(channels, release.Alpha)
 	if since != nil && (lowest == nil || since.GreaterThan(lowest)) {
