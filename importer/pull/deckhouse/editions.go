@@ -52,3 +52,11 @@ func (p *planner) sharedWithList(ctx context.Context, at string) (string, error)
 		return len(tags) > 0, err
 	})
 }
+
+// sharedTags returns the repository of a shared layout and the tags that it lists.
+func (p *planner) sharedTags(ctx context.Context, at string) (repository string, tags map[string]bool, err error) {
+	if repository, err = p.sharedWithList(ctx, at); err == nil {
+		tags, err = p.source.Tags(ctx, repository)
+	}
+	return repository, tags, err
+}

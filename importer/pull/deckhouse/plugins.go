@@ -118,17 +118,11 @@ func (s *pluginSource) names(ctx context.Context) ([]string, error) {
 	if s.planner.selection.ProxyRegistry {
 		return nil, nil
 	}
-	repository, err := s.planner.sharedWithList(ctx, pluginsPath)
-	if err == nil {
-		var tags map[string]bool
-		if tags, err = s.planner.source.Tags(ctx, repository); err == nil {
-			return sortedKeys(tags), nil
-		}
-	}
+	_, tags, err := s.planner.sharedTags(ctx, pluginsPath)
 	if pull.IsAbsent(err) || pull.IsRefused(err) {
 		return nil, nil
 	}
-	return nil, err
+	return sortedKeys(tags), err
 }
 
 // versions implements catalog.

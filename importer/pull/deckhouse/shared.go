@@ -63,11 +63,7 @@ func (p *planner) planProgram(ctx context.Context) error {
 }
 
 func (p *planner) planNewestProgram(ctx context.Context, archive string) error {
-	repository, err := p.sharedWithList(ctx, programPath)
-	var tags map[string]bool
-	if err == nil {
-		tags, err = p.source.Tags(ctx, repository)
-	}
+	repository, tags, err := p.sharedTags(ctx, programPath)
 	if pull.IsAbsent(err) || pull.IsRefused(err) {
 		p.draft.AddMissing(repository, "", "the d8 program is missing: "+err.Error())
 		return nil
