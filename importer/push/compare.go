@@ -165,7 +165,7 @@ func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Compari
 	return &x.result, nil
 }
 
-// needsCheck reports whether the registry has a manifest, but lacks a blob of it or does not list
+// needsCheck reports whether the registry has a manifest, but not a blob of it, or does not list
 // it as a referrer. A push without Options.CheckBlobs skips such a manifest.
 func (x *comparing) needsCheck(p *Plan) bool {
 	skipped := map[[2]string]bool{} // repository, digest
