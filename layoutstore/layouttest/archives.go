@@ -17,36 +17,34 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Archive says how to pack layouts of a tree. The zero value packs the complete tree as
+// Archive describes how to pack layouts of a tree. The zero value packs the complete tree as
 // d8 mirror pull does: GNU format, no directories, no "./".
 type Archive struct {
 	// Layouts are the paths of the layouts to pack, without layouts nested in them. Nil means
 	// all files of the tree.
 	Layouts []string
-	// Format of the headers; GNU if unknown.
+	// Format is the format of the headers; GNU if unknown.
 	Format tar.Format
 	// DotSlash begins every name with "./", as tar -cf FILE . does.
 	DotSlash bool
-	// Directories gives directories their own entries.
+	// Directories adds entries for directories.
 	Directories bool
-	// Strip is removed from the front of every name. Archives of old bundles have names
-	// without the directory that they belong in.
+	// Strip is a directory that is removed from the front of every name, as in archives of old
+	// bundles.
 	Strip string
 }
 
-// Archive packs layouts, as they are now, into a tar archive. It appears by a rename.
+// Archive packs layouts into a tar archive, and renames it to file when it is complete.
 func (t *Tree) Archive(file string, a Archive) {
 	t.tb.Helper()
-	dir, base := filepath.Split(file)
-	t.check(file, os.MkdirAll(filepath.Clean(dir), 0o755))
-	temp := filepath.Join(dir, "."+base+".tmp")
-	f, err := os.Create(temp)
-	t.check(file, err)
-	p := packer{tree: t, Archive: a, w: tar.NewWriter(f)}
-	t.check(file, p.pack())
-	t.check(file, p.w.Close())
-	t.check(file, f.Close())
-	t.check(file, os.Rename(temp, file))
+	Try(t.tb, os.MkdirAll(filepath.Dir(file), 0o755))
+	Try(t.tb, replace(file, func(f *os.File) error {
+		p := packer{tree: t, Archive: a, w: tar.NewWriter(f)}
+		if err := p.pack(); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		return p.w.Close()
+	}))
 }
 
 // Bundle packs the tree as d8 mirror pull does: into one archive per product, in dir.
@@ -95,15 +93,8 @@ func (t *Tree) layoutsOnDisk() (layouts []string) {
 		}
 		return err
 	})
-	t.check(t.dir, err)
+	Try(t.tb, err)
 	return layouts
-}
-
-func (t *Tree) check(what string, err error) {
-	t.tb.Helper()
-	if err != nil {
-		t.tb.Fatalf("%s: %v", what, err)
-	}
 }
 
 // packer writes one archive.
@@ -171,7 +162,7 @@ func (p *packer) isWanted(rel string, dir bool) bool {
 	})
 }
 
-// entryName returns the name of the entry for rel, "" if Strip removes all of it.
+// entryName returns the name of the entry for rel. It is empty if Strip removes all of rel.
 func (p *packer) entryName(rel string) (string, error) {
 	name := rel
 	if p.Strip != "" {

@@ -19,16 +19,10 @@ import (
 // Blob writes data as blobs/sha256/<hex>.
 func (l *Layout) Blob(mediaType string, data []byte) ocispec.Descriptor {
 	l.tree.tb.Helper()
-	return l.BlobAlg(digest.SHA256, mediaType, data)
+	return l.copyBlob(digest.SHA256, mediaType, bytes.NewReader(data))
 }
 
-// BlobAlg writes data as blobs/<alg>/<hex>.
-func (l *Layout) BlobAlg(alg digest.Algorithm, mediaType string, data []byte) ocispec.Descriptor {
-	l.tree.tb.Helper()
-	return l.copyBlob(alg, mediaType, bytes.NewReader(data))
-}
-
-// BlobPath returns the file of the blob dgst, whether it exists or not.
+// BlobPath returns the file of the blob dgst, which may be missing.
 func (l *Layout) BlobPath(dgst digest.Digest) string {
 	return filepath.Join(l.dir, ocispec.ImageBlobsDir, dgst.Algorithm().String(), dgst.Encoded())
 }
@@ -37,10 +31,10 @@ func (l *Layout) jsonBlob(alg digest.Algorithm, mediaType string, v any) ocispec
 	l.tree.tb.Helper()
 	data, err := json.Marshal(v)
 	l.check(err)
-	return l.BlobAlg(alg, mediaType, data)
+	return l.copyBlob(alg, mediaType, bytes.NewReader(data))
 }
 
-// copyBlob streams, so that tests may have layers larger than memory.
+// copyBlob writes content as blobs/<alg>/<hex>. The content may be larger than memory.
 func (l *Layout) copyBlob(alg digest.Algorithm, mediaType string, content io.Reader) ocispec.Descriptor {
 	l.tree.tb.Helper()
 	if !alg.Available() {
@@ -56,14 +50,18 @@ func (l *Layout) copyBlob(alg digest.Algorithm, mediaType string, content io.Rea
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digester.Digest(), Size: size}
 }
 
-// writeFile puts data in place by a rename, because a reader may watch the tree. It
+// replace writes a temporary file and renames it, because a reader may watch the tree. It
 // does not sync: the trees of tests need not survive a power cut.
-func writeFile(path string, data []byte) error {
-	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
-	if _, err := copyFile(temp, bytes.NewReader(data)); err != nil {
+func replace(file string, write func(*os.File) error) error {
+	temp := filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+".tmp")
+	f, err := os.Create(temp)
+	if err != nil {
 		return err
 	}
-	return os.Rename(temp, path)
+	if err := errors.Join(write(f), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temp, file)
 }
 
 func copyFile(path string, content io.Reader) (int64, error) {

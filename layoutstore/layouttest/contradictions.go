@@ -6,30 +6,29 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Contradictions tags content that no reader may accept: manifests that contradict
-// their descriptors, or that could be read as two different things. Everything that
-// they name exists. It returns the descriptors by tag.
+// Contradictions adds images that no reader may accept: their manifests contradict the
+// descriptors, or could be parsed as two different types. All blobs exist. It returns the
+// descriptors by tag.
 func (l *Layout) Contradictions() map[string]ocispec.Descriptor {
 	l.tree.tb.Helper()
-	const docker = "application/vnd.docker.distribution.manifest.v2+json"
 	raw := func(d ocispec.Descriptor) string {
 		return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, d.MediaType, d.Digest, d.Size)
 	}
 	config := raw(l.Blob(ocispec.MediaTypeImageConfig, []byte("{}")))
 	layer := raw(l.Blob(ocispec.MediaTypeImageLayer, []byte("a layer")))
 	child := l.Blob(ocispec.MediaTypeImageManifest, []byte(`{"mediaType":"`+ocispec.MediaTypeImageManifest+`","config":`+config+`,"layers":[]}`))
-	wrongChild := l.Blob(docker, []byte(`{"mediaType":"`+ocispec.MediaTypeImageManifest+`","config":`+config+`,"layers":[`+layer+`]}`))
+	wrongChild := l.Blob(MediaTypeDockerManifest, []byte(`{"mediaType":"`+ocispec.MediaTypeImageManifest+`","config":`+config+`,"layers":[`+layer+`]}`))
 	image := `"config":` + config + `,"layers":[` + layer + `]`
 	index := `"manifests":[` + raw(child) + `]`
 	typed := func(mediaType string) string { return `,"mediaType":"` + mediaType + `"` }
 	all := map[string]ocispec.Descriptor{}
 	for tag, c := range map[string]struct{ body, descriptor string }{
-		"docker-for-oci":       {image + typed(ocispec.MediaTypeImageManifest), docker},
+		"docker-for-oci":       {image + typed(ocispec.MediaTypeImageManifest), MediaTypeDockerManifest},
 		"index-for-image":      {image + typed(ocispec.MediaTypeImageManifest), ocispec.MediaTypeImageIndex},
 		"image-for-index":      {index + typed(ocispec.MediaTypeImageIndex), ocispec.MediaTypeImageManifest},
 		"text-for-image":       {image + typed(ocispec.MediaTypeImageManifest), "text/plain"},
 		"untyped-image":        {image, ocispec.MediaTypeImageIndex},
-		"untyped-index":        {index, docker},
+		"untyped-index":        {index, MediaTypeDockerManifest},
 		"layers-and-manifests": {image + "," + index + typed(ocispec.MediaTypeImageManifest), ocispec.MediaTypeImageManifest},
 		"config-and-manifests": {`"config":` + config + "," + index + typed(ocispec.MediaTypeImageIndex), ocispec.MediaTypeImageIndex},
 		"type-of-other-fields": {image + typed(ocispec.MediaTypeImageIndex), ocispec.MediaTypeImageIndex},

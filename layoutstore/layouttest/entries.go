@@ -8,15 +8,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 )
 
 // Entry is an entry of a hand-made archive, valid or not.
 type Entry struct {
 	tar.Header
 	Body []byte
-	// Patch overwrites bytes of the last block of the header, by offset; the checksum
-	// is updated. It makes headers that archive/tar refuses to write.
+	// Patch overwrites bytes of the last block of the header, by offset, and updates the
+	// checksum. It makes headers that archive/tar refuses to write.
 	Patch map[int]string
 }
 
@@ -25,31 +24,22 @@ func File(name string, body []byte) Entry {
 	return Entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}, Body: body}
 }
 
-// Tar writes an archive of entries. If a header's Size is larger than the body, the
-// rest is zeros, which take no space on disk. The archive appears by a rename.
+// Tar writes an archive of entries, and renames it to file when it is complete. If a
+// header's Size is larger than the body, the rest is zeros, which take no space on disk.
 func Tar(tb TB, file string, entries ...Entry) {
 	tb.Helper()
-	temp := filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+".tmp")
-	f, err := os.Create(temp)
-	if err != nil {
-		tb.Fatalf("%s: %v", file, err)
-	}
-	var end int64
-	for i := 0; i < len(entries) && err == nil; i++ {
-		if end, err = entries[i].write(f, end); err != nil {
-			err = fmt.Errorf("entry %s: %w", entries[i].Name, err)
+	Try(tb, replace(file, func(f *os.File) (err error) {
+		var end int64
+		for _, e := range entries {
+			if end, err = e.write(f, end); err != nil {
+				return fmt.Errorf("%s: entry %s: %w", file, e.Name, err)
+			}
 		}
-	}
-	err = errors.Join(err, f.Truncate(end+1024), f.Close())
-	if err == nil {
-		err = os.Rename(temp, file)
-	}
-	if err != nil {
-		tb.Fatalf("%s: %v", file, err)
-	}
+		return f.Truncate(end + 1024)
+	}))
 }
 
-// write writes the entry at off, and returns where the next one begins.
+// write writes the entry at off, and returns the offset of the next one.
 func (e *Entry) write(f *os.File, off int64) (int64, error) {
 	h := e.Header
 	h.Size = max(h.Size, int64(len(e.Body)))
@@ -59,7 +49,11 @@ func (e *Entry) write(f *os.File, off int64) (int64, error) {
 		return 0, err
 	}
 	if len(e.Patch) > 0 {
-		patch(header.Bytes()[header.Len()-512:], e.Patch)
+		block := header.Bytes()[header.Len()-512:]
+		for at, s := range e.Patch {
+			copy(block[at:], s)
+		}
+		Checksum(block)
 	}
 	if _, err := f.WriteAt(header.Bytes(), off); err != nil {
 		return 0, err
@@ -71,14 +65,7 @@ func (e *Entry) write(f *os.File, off int64) (int64, error) {
 	return (off + h.Size + 511) &^ 511, nil
 }
 
-func patch(block []byte, patches map[int]string) {
-	for at, s := range patches {
-		copy(block[at:], s)
-	}
-	Checksum(block)
-}
-
-// Checksum updates the checksum of a changed header block of 512 bytes.
+// Checksum updates the checksum in a header block of 512 bytes.
 func Checksum(block []byte) {
 	copy(block[148:156], "        ")
 	var sum int
@@ -88,20 +75,18 @@ func Checksum(block []byte) {
 	copy(block[148:156], fmt.Sprintf("%06o\x00 ", sum))
 }
 
-// Place says where an entry is in an archive.
+// Place is the place of an entry in an archive.
 type Place struct {
 	Name              string
-	Header, Body, End int64 // End is where the next header begins.
-	Size              int64 // of the content
+	Header, Body, End int64 // offsets; End is that of the next header
+	Size              int64 // of the content, in bytes
 }
 
-// Places returns where the entries of a valid archive are.
+// Places returns the places of the entries of a valid archive.
 func Places(tb TB, archive string) (all []Place) {
 	tb.Helper()
 	f, err := os.Open(archive)
-	if err != nil {
-		tb.Fatalf("%v", err)
-	}
+	Try(tb, err)
 	defer f.Close()
 	var next int64
 	for r := tar.NewReader(f); ; {
@@ -109,13 +94,9 @@ func Places(tb TB, archive string) (all []Place) {
 		if errors.Is(err, io.EOF) {
 			return all
 		}
-		var body int64
-		if err == nil {
-			body, err = f.Seek(0, io.SeekCurrent)
-		}
-		if err != nil {
-			tb.Fatalf("%s: %v", archive, err)
-		}
+		Try(tb, err)
+		body, err := f.Seek(0, io.SeekCurrent)
+		Try(tb, err)
 		p := Place{h.Name, next, body, (body + h.Size + 511) &^ 511, h.Size}
 		if h.Typeflag == tar.TypeDir {
 			p.End = body

@@ -5,9 +5,9 @@ import (
 	"hash/crc32"
 )
 
-// storedGzip wraps data as gzip (RFC 1952) in stored blocks (RFC 1951, 3.2.4).
-// compress/gzip may cut blocks differently in another version of Go, even without
-// compression, and that would change every digest of a sample or golden file.
+// storedGzip wraps data as gzip (RFC 1952) in stored blocks (RFC 1951, 3.2.4). With
+// compress/gzip, digests could change with the version of Go: even without compression it
+// may divide the data into other blocks.
 func storedGzip(data []byte) []byte {
 	const largest = 1<<16 - 1
 	sum, size := crc32.ChecksumIEEE(data), uint32(len(data))

@@ -29,10 +29,10 @@ type Image struct {
 	Files map[string]string
 	// Layers are written as they are, whatever their media type says.
 	Layers [][]byte
-	// LayerSizes adds layers of exactly these sizes, from bytes that do not compress;
-	// they cannot be unpacked.
+	// LayerSizes adds layers of exactly these sizes. Their content is random bytes, which
+	// cannot be unpacked.
 	LayerSizes []int64
-	// LayerMediaType is the media type of Layers and LayerSizes, if not tar+gzip.
+	// LayerMediaType is the media type of Layers and LayerSizes; tar+gzip if empty.
 	LayerMediaType string
 	// LayerURLs are the urls in the descriptors of all layers.
 	LayerURLs []string
@@ -45,13 +45,13 @@ type Image struct {
 	ConfigMediaType string
 	Subject         *ocispec.Descriptor
 	Annotations     map[string]string
-	// Algorithm of the digests of all blobs, manifest and config included; sha256 if empty.
+	// Algorithm is that of the digests of all blobs, manifest and config included; sha256 if empty.
 	Algorithm digest.Algorithm
 }
 
-// Image writes layers, config and manifest, and returns the manifest's descriptor,
-// which can be a child of an index: it has the platform, but no artifact type, because
-// readers have to find that in the manifest. index.json does not name it yet.
+// Image writes layers, config and manifest, and returns the manifest's descriptor, which
+// can be a child of an index. It has the platform, but no artifact type, because readers
+// must find that in the manifest. Tag or Add adds the descriptor to index.json.
 func (l *Layout) Image(o Image) ocispec.Descriptor {
 	l.tree.tb.Helper()
 	o.Algorithm = cmp.Or(o.Algorithm, digest.SHA256)
@@ -79,7 +79,7 @@ func (l *Layout) Image(o Image) ocispec.Descriptor {
 func (l *Layout) config(o Image, diffIDs []digest.Digest) ocispec.Descriptor {
 	l.tree.tb.Helper()
 	if o.ArtifactType != "" && o.ConfigMediaType == "" {
-		return l.BlobAlg(o.Algorithm, ocispec.MediaTypeEmptyJSON, []byte("{}"))
+		return l.jsonBlob(o.Algorithm, ocispec.MediaTypeEmptyJSON, struct{}{})
 	}
 	config := ocispec.Image{
 		Created: new(time.Unix(0, 0).UTC()),
@@ -102,8 +102,7 @@ func (o Image) choose(docker, oci string) string {
 	return oci
 }
 
-// bare removes what the descriptor of a subject does not have: platform and
-// annotations.
+// bare returns a descriptor without platform and annotations, for a subject.
 func bare(d *ocispec.Descriptor) *ocispec.Descriptor {
 	if d == nil {
 		return nil

@@ -12,17 +12,16 @@ import (
 type Index struct {
 	// Docker selects Docker's media type instead of OCI's.
 	Docker bool
-	// Children are written as they are, whether they exist or not.
+	// Children are the descriptors of the children, which need not exist.
 	Children     []ocispec.Descriptor
 	Subject      *ocispec.Descriptor
 	ArtifactType string
 	Annotations  map[string]string
-	// Algorithm of the digest of the index's own blob; sha256 if empty.
+	// Algorithm is that of the digest of the index itself; sha256 if empty.
 	Algorithm digest.Algorithm
 }
 
-// Index writes an index and returns its descriptor. index.json names neither it
-// nor its children yet.
+// Index writes an index and returns its descriptor. Tag or Add adds it to index.json.
 func (l *Layout) Index(o Index) ocispec.Descriptor {
 	l.tree.tb.Helper()
 	mediaType := ocispec.MediaTypeImageIndex

@@ -43,7 +43,7 @@ func ReadFile(t TB, file string) []byte {
 	return content
 }
 
-// ReadFiles returns the content of each file in a directory and below it, by its path there.
+// ReadFiles returns the content of each file in a directory and below it, by its relative path.
 func ReadFiles(t TB, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -58,28 +58,23 @@ func ReadFiles(t TB, dir string) map[string]string {
 	return files
 }
 
-// TarOf returns a tar archive of regular files: NAME, CONTENT, NAME, CONTENT and so on.
+// TarOf returns a tar archive of regular files: NAME, CONTENT, NAME, CONTENT and so on. Only
+// the ustar format gives the same bytes with every version of archive/tar.
 func TarOf(t TB, files ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for i := 0; i < len(files); i += 2 {
-		err := w.WriteHeader(&tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[i+1]))})
-		if err == nil {
-			_, err = w.Write([]byte(files[i+1]))
-		}
-		if err != nil {
-			t.Fatalf("%s: %v", files[i], err)
-		}
+		Try(t, w.WriteHeader(&tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[i+1])), Format: tar.FormatUSTAR}))
+		_, err := w.Write([]byte(files[i+1]))
+		Try(t, err)
 	}
-	if err := w.Close(); err != nil {
-		t.Fatalf("%v", err)
-	}
+	Try(t, w.Close())
 	return b.Bytes()
 }
 
-// Eventually asks until ok reports true, for at most a minute: that is for machines that
-// are busy, and nothing that a test waits for takes a time of its own.
+// Eventually calls ok until it returns true. After a minute it fails the test: that is long
+// enough for a busy machine.
 func Eventually(t TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
@@ -90,20 +85,16 @@ func Eventually(t TB, what string, ok func() bool) {
 }
 
 // AwaitLaterTime waits until a file that is written now gets a later modification time than
-// file has.
+// the present one of file.
 func AwaitLaterTime(t testing.TB, file string) {
 	t.Helper()
 	modified := func(name string) time.Time {
 		info, err := os.Stat(name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		Try(t, err)
 		return info.ModTime()
 	}
 	before, probe := modified(file), filepath.Join(t.TempDir(), "probe")
 	for later := false; !later; later = modified(probe).After(before) {
-		if err := os.WriteFile(probe, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		Try(t, os.WriteFile(probe, nil, 0o600))
 	}
 }

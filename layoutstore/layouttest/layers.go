@@ -1,7 +1,6 @@
 package layouttest
 
 import (
-	"archive/tar"
 	"bytes"
 	"cmp"
 	"crypto/sha256"
@@ -10,14 +9,13 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layers writes an image's layers and returns them with their diff IDs, the digests of
-// the uncompressed tar. The diff ID of a layer that is not a tar is its own digest.
+// layers writes an image's layers and returns their descriptors and diff IDs. The diff ID
+// is the digest of the uncompressed tar, or if the layer is no tar, of the layer.
 func (l *Layout) layers(o Image) ([]ocispec.Descriptor, []digest.Digest) {
 	l.tree.tb.Helper()
 	usual := o.choose(MediaTypeDockerLayer, ocispec.MediaTypeImageLayerGzip)
@@ -26,12 +24,15 @@ func (l *Layout) layers(o Image) ([]ocispec.Descriptor, []digest.Digest) {
 		layers, diffIDs = append(layers, d), append(diffIDs, diffID)
 	}
 	if len(o.Files) > 0 {
-		archive, err := tarball(o.Files)
-		l.check(err)
-		note(l.BlobAlg(o.Algorithm, usual, storedGzip(archive)), digest.FromBytes(archive))
+		var files []string
+		for _, name := range slices.Sorted(maps.Keys(o.Files)) {
+			files = append(files, name, o.Files[name])
+		}
+		archive := TarOf(l.tree.tb, files...)
+		note(l.copyBlob(o.Algorithm, usual, bytes.NewReader(storedGzip(archive))), digest.FromBytes(archive))
 	}
 	for _, data := range o.Layers {
-		d := l.BlobAlg(o.Algorithm, cmp.Or(o.LayerMediaType, usual), data)
+		d := l.copyBlob(o.Algorithm, cmp.Or(o.LayerMediaType, usual), bytes.NewReader(data))
 		note(d, d.Digest)
 	}
 	for i, size := range o.LayerSizes {
@@ -42,33 +43,8 @@ func (l *Layout) layers(o Image) ([]ocispec.Descriptor, []digest.Digest) {
 	return layers, diffIDs
 }
 
-// tarball packs files in the order of their names, in the oldest format, which leaves
-// archive/tar no choice.
-func tarball(files map[string]string) ([]byte, error) {
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		err := w.WriteHeader(&tar.Header{
-			Typeflag: tar.TypeReg,
-			Name:     name,
-			Size:     int64(len(files[name])),
-			Mode:     0o644,
-			ModTime:  time.Unix(0, 0),
-			Format:   tar.FormatUSTAR,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("layer file %q: %w", name, err)
-		}
-		if _, err := io.WriteString(w, files[name]); err != nil {
-			return nil, fmt.Errorf("layer file %q: %w", name, err)
-		}
-	}
-	err := w.Close()
-	return buf.Bytes(), err
-}
-
-// noise returns an endless stream that depends on its arguments alone. ChaCha8 is a
-// published algorithm, so it is the same in every version of Go.
+// noise returns an endless stream of random bytes that depends only on its arguments. ChaCha8
+// is a published algorithm, so the bytes are the same in every version of Go.
 func noise(name string, layer int) io.Reader {
 	seed := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", name, layer))
 	return rand.NewChaCha8(seed)

@@ -3,6 +3,7 @@ package layouttest
 import (
 	"encoding/json"
 	"maps"
+	"os"
 	"path/filepath"
 
 	"github.com/opencontainers/image-spec/specs-go"
@@ -28,10 +29,10 @@ func (l *Layout) Dir() string { return l.dir }
 // Path returns the layout's path below the tree, with slashes; "." for the root layout.
 func (l *Layout) Path() string { return l.path }
 
-// Tag adds d under a tag, as d8 mirror pull does: with the short tag, the complete
-// reference, and a platform that means nothing. If the tag is the hex of d's own
-// digest, the image was pulled by digest, and its reference has "@". A tag may be added
-// several times: index.json keeps the order of the calls.
+// Tag adds d with a tag, as d8 mirror pull does: with the short tag, the complete
+// reference, and an empty platform. If the tag is the hex digest of d, the reference has
+// "@", as for an image that d8 pulls by digest. A tag may be added several times:
+// index.json keeps the order of the calls.
 func (l *Layout) Tag(d ocispec.Descriptor, tag string) {
 	d.Annotations = maps.Clone(d.Annotations)
 	if d.Annotations == nil {
@@ -54,20 +55,19 @@ func (l *Layout) reference(d ocispec.Descriptor, tag string) string {
 	return name + ":" + tag
 }
 
-// Add adds d as it is, with its annotations: untagged, or tagged in any way that the
-// caller chose.
+// Add adds d without a change: untagged, or tagged by annotations of the caller.
 func (l *Layout) Add(d ocispec.Descriptor) {
 	l.manifests = append(l.manifests, d)
 }
 
-// Write replaces index.json by what was added so far. It can be called again after more
-// was added.
+// Write replaces index.json by one with all descriptors added so far. Call it again after
+// more calls of Tag or Add.
 func (l *Layout) Write() {
 	l.tree.tb.Helper()
 	l.writeJSON(ocispec.ImageIndexFile, ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageIndex,
-		// Appended to an empty slice: a nil one would be written as null.
+		// An empty slice, because a nil one would be written as null.
 		Manifests: append([]ocispec.Descriptor{}, l.manifests...),
 	})
 }
@@ -76,7 +76,10 @@ func (l *Layout) writeJSON(name string, v any) {
 	l.tree.tb.Helper()
 	data, err := json.MarshalIndent(v, "", "  ")
 	l.check(err)
-	l.check(writeFile(filepath.Join(l.dir, name), data))
+	l.check(replace(filepath.Join(l.dir, name), func(f *os.File) error {
+		_, err := f.Write(data)
+		return err
+	}))
 }
 
 func (l *Layout) check(err error) {

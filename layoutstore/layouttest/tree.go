@@ -12,29 +12,27 @@
 // [New] makes a [Tree]; [Tree.Layout] makes a directory in it, whose path is the
 // repository path in the registry. [Layout.Image], [Layout.Index] and
 // [Layout.Blob] write content and return its descriptor. [Layout.Tag] and
-// [Layout.Add] note a descriptor for index.json, and [Layout.Write] writes that
-// file. Nothing writes it implicitly: a layout without index.json is a case that
-// tests need, and so is content that no index names.
+// [Layout.Add] add a descriptor to the index, and [Layout.Write] writes index.json.
+// Nothing else writes it: tests also need layouts without index.json, and content
+// that no index names.
 //
-// [Tree.Bundle] packs what was written into the archives of a bundle, [Tree.Archive]
-// into one of any form, and [Split] and [Cut] cut an archive into chunks. [Tar] writes archives
-// that no packer would.
+// [Tree.Bundle] packs the tree into the archives of a bundle, and [Tree.Archive] into
+// one archive of any form. [Split] and [Cut] cut an archive into chunks. [Tar] writes
+// archives entry by entry, even invalid ones.
 //
 // # What it promises
 //
-// The same calls make the same bytes, on every machine and with every version of
-// Go: golden digests stay golden. Times are 1970, tar headers carry no owner, gzip
-// is written without a compressor, and random bytes come from ChaCha8 seeded by
-// the image's name.
+// The same calls make the same bytes, on every machine and with every version of Go,
+// so that digests can be golden values. Times are 1970, tar headers have no owner,
+// gzip is written without a compressor, and random bytes come from ChaCha8 seeded
+// with the image's name.
 //
-// What it writes is complete and valid unless the caller says otherwise; a test that
-// needs damage makes a good layout first, and then cuts the file that
-// [Layout.BlobPath] names. A new Tree over a directory that already holds one
-// starts with empty indexes over the blobs there: so a test replaces an
-// index, or takes a tag away.
+// All content is complete and valid unless the caller asks for something else. For
+// damaged content, write a valid layout and change the file at [Layout.BlobPath]. To
+// replace an index or remove a tag, make a new Tree for the same directory: its indexes
+// are empty, and the blobs are still there.
 //
-// What goes wrong ends the test through [TB]. A Tree and its layouts belong to one
-// goroutine.
+// Errors end the test through [TB]. A Tree and its layouts are for one goroutine.
 //
 // The format is the image-layout.md of the OCI image specification, with the
 // annotations that d8 mirror pull adds.
@@ -48,11 +46,11 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// DefaultSource is the registry path that a new tree claims to come from.
+// DefaultSource is the registry path in the references of a new tree.
 const DefaultSource = "registry.deckhouse.io/deckhouse/ee"
 
-// TB is the part of testing.TB that the builders need, so that a plain program can use
-// them too. Fatalf must not return.
+// TB is the part of testing.TB that the builders need, so that a program can use them,
+// too. Fatalf must not return.
 type TB interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -60,10 +58,10 @@ type TB interface {
 
 // Tree is a directory tree of layouts.
 type Tree struct {
-	// Source precedes the layout's path in the references that Tag writes.
+	// Source is the registry path in the references that Tag writes.
 	Source string
-	// OldNames makes Tag name the installer and the d8 program below the edition of
-	// Source instead of beside it, as d8 did until August 2026.
+	// OldNames makes Tag write references to the installer and the d8 program below the
+	// edition of Source instead of beside it, as d8 did until August 2026.
 	OldNames bool
 
 	tb      TB
@@ -71,7 +69,7 @@ type Tree struct {
 	layouts map[string]*Layout
 }
 
-// New returns a builder of a tree below dir, which is created when needed.
+// New returns a builder of a tree in dir. [Tree.Layout] creates dir if it is missing.
 func New(tb TB, dir string) *Tree {
 	return &Tree{Source: DefaultSource, tb: tb, dir: dir, layouts: map[string]*Layout{}}
 }
@@ -86,7 +84,7 @@ func (t *Tree) Layout(path string) *Layout {
 	if l, ok := t.layouts[path]; ok {
 		return l
 	}
-	// The path becomes part of references, so each layout has only one spelling.
+	// The path is a part of references, so each layout must have only one spelling.
 	if !fs.ValidPath(path) {
 		t.tb.Fatalf("layout %q: not a clean path below the tree", path)
 	}
