@@ -127,9 +127,7 @@ func readIndex(ctx context.Context, l volume.Layout, old *index) (*index, error)
 // readIndexFile reads an index.json. If the index is a complete file, it reads the present
 // file, which may be newer than at the scan.
 func readIndexFile(ctx context.Context, where extent.List) ([]byte, error) {
-	if _, _, isObject := volume.ObjectOf(where); isObject && where.Size() > MaxIndex {
-		return nil, fmt.Errorf("%s: more than %d bytes: %w", where, MaxIndex, errTooLarge)
-	} else if len(where) == 1 && where[0].Whole && !isObject {
+	if _, _, isObject := volume.ObjectOf(where); len(where) == 1 && where[0].Whole && !isObject {
 		data, err := extent.ReadFile(ctx, where[0].File, MaxIndex)
 		if errors.Is(err, extent.ErrTooLong) {
 			err = errors.Join(err, errTooLarge)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -53,37 +54,28 @@ type records struct {
 	read    bool       // the directory has been read
 	count   int        // number of records in the directory
 
-	mu       sync.Mutex        // guards the fields below
-	writes   map[string]record // by name
-	removals map[string]bool   // by name
-	failure  string            // why something could not be read, written or removed
+	mu      sync.Mutex         // guards queued and failure
+	queued  map[string]*record // to write, by name; nil to remove
+	failure string             // why something could not be read, written or removed
 }
 
 func newRecords(dir string) *records {
-	return &records{dir: dir, limit: maxRecords, writes: map[string]record{}, removals: map[string]bool{}}
+	return &records{dir: dir, limit: maxRecords, queued: map[string]*record{}}
 }
 
 // queueWrite queues a record to be written.
-func (r *records) queueWrite(v record) {
-	if r.dir == "" {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	name := v.name()
-	r.writes[name] = v
-	delete(r.removals, name)
-}
+func (r *records) queueWrite(v record) { r.queue(v.name(), &v) }
 
 // queueRemove queues a record to be removed.
-func (r *records) queueRemove(name string) {
+func (r *records) queueRemove(name string) { r.queue(name, nil) }
+
+func (r *records) queue(name string, v *record) {
 	if r.dir == "" {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.writes, name)
-	r.removals[name] = true
+	r.queued[name] = v
 }
 
 // isMissing reports whether the file of a record was removed, for example with the cache.
@@ -104,8 +96,8 @@ func (r *records) sync() (found []record, unread map[string]error) {
 	r.syncing.Lock()
 	defer r.syncing.Unlock()
 	r.mu.Lock()
-	waiting, dropped := r.writes, r.removals
-	r.writes, r.removals = map[string]record{}, map[string]bool{}
+	waiting := r.queued
+	r.queued = map[string]*record{}
 	r.mu.Unlock()
 	failure := ""
 	if !r.read {
@@ -116,7 +108,7 @@ func (r *records) sync() (found []record, unread map[string]error) {
 		r.read = err == nil
 		r.count += len(found) + len(unread)
 	}
-	removeErr := r.remove(dropped)
+	removeErr := r.remove(waiting)
 	writeErr := r.write(waiting)
 	switch {
 	case failure != "":
@@ -128,16 +120,8 @@ func (r *records) sync() (found []record, unread map[string]error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failure = failure
-	for name, v := range waiting { // try the rest again later, unless it is now queued for removal
-		if !r.removals[name] {
-			r.writes[name] = v
-		}
-	}
-	for name := range dropped {
-		if _, ok := r.writes[name]; !ok {
-			r.removals[name] = true
-		}
-	}
+	maps.Copy(waiting, r.queued) // try the rest again later
+	r.queued = waiting
 	return found, unread
 }
 
@@ -197,14 +181,11 @@ func (r *records) readRecord(e fs.DirEntry) (v record, err error) {
 
 // write writes records and removes them from waiting. It stops at the first failure, which is
 // likely to affect all.
-func (r *records) write(waiting map[string]record) error {
-	if len(waiting) == 0 {
-		return nil
-	}
-	if err := durable.MkdirAll(r.dir, 0o755); err != nil {
-		return err
-	}
+func (r *records) write(waiting map[string]*record) error {
 	for name, v := range waiting {
+		if v == nil {
+			continue
+		}
 		if err := r.writeOne(name, v); err != nil {
 			return err
 		}
@@ -213,7 +194,10 @@ func (r *records) write(waiting map[string]record) error {
 	return nil
 }
 
-func (r *records) writeOne(name string, v record) error {
+func (r *records) writeOne(name string, v *record) error {
+	if err := durable.MkdirAll(r.dir, 0o755); err != nil {
+		return err
+	}
 	if r.count >= r.limit {
 		return fmt.Errorf("%s contains %d records, the limit", r.dir, r.count)
 	}
@@ -230,10 +214,13 @@ func (r *records) writeOne(name string, v record) error {
 	return nil
 }
 
-// remove removes the files of records, and the records from dropped. It stops at the first
+// remove removes the files of records, and the records from waiting. It stops at the first
 // failure.
-func (r *records) remove(dropped map[string]bool) error {
-	for name := range dropped {
+func (r *records) remove(waiting map[string]*record) error {
+	for name, v := range waiting {
+		if v != nil {
+			continue
+		}
 		err := os.Remove(filepath.Join(r.dir, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -241,7 +228,7 @@ func (r *records) remove(dropped map[string]bool) error {
 		if err == nil {
 			r.count = max(0, r.count-1)
 		}
-		delete(dropped, name)
+		delete(waiting, name)
 	}
 	return nil
 }

@@ -157,15 +157,16 @@ func (s *source) readInventory(dir string, now time.Time) (*sourceInventory, err
 			s.opened(info)
 		}
 	}
-	if last := s.unchangedInventory(next); last != nil {
-		return last, nil
-	}
 	return s.verifyInventory(next, dir, func(name string, limit int64) ([]byte, error) { return readBeside(dir, files, name, limit) })
 }
 
-// verifyInventory completes next with the inventory of a directory or a place in a bucket. read
-// reads one of its files. With a key, the error says why the signature is not valid.
+// verifyInventory completes next, which has a stamp, with the inventory of a directory or a
+// place in a bucket. If the stamp is unchanged, it returns the last inventory instead. read reads
+// one of the files. With a key, the error says why the signature is not valid.
 func (s *source) verifyInventory(next *sourceInventory, dir string, read func(name string, limit int64) ([]byte, error)) (*sourceInventory, error) {
+	if last := s.last.inventory; last != nil && last.stamp == next.stamp && s.key == last.key() && (next.stamp != "" || s.key == nil) {
+		return last, nil
+	}
 	data, err := read(inventory.Name, inventory.MaxSize)
 	if err != nil {
 		return nil, err
@@ -186,14 +187,6 @@ func (s *source) verifyInventory(next *sourceInventory, dir string, read func(na
 		next.parse(file, data)
 	}
 	return next, nil
-}
-
-// unchangedInventory returns the last inventory if its files are the same, else nil.
-func (s *source) unchangedInventory(next *sourceInventory) *sourceInventory {
-	if last := s.last.inventory; last != nil && last.stamp == next.stamp && s.key == last.key() && (next.stamp != "" || s.key == nil) {
-		return last
-	}
-	return nil
 }
 
 // parse parses an inventory without verifying its signature.

@@ -120,10 +120,5 @@ func (s *source) readObjectInventory(ctx context.Context, dir string, now time.T
 			next.changed = o.LastModified
 		}
 	}
-	if last := s.unchangedInventory(next); last != nil {
-		return last, nil
-	}
-	return s.verifyInventory(next, dir, func(name string, limit int64) ([]byte, error) {
-		return s.objects.ReadObject(ctx, name, limit)
-	})
+	return s.verifyInventory(next, dir, func(name string, limit int64) ([]byte, error) { return s.objects.ReadObject(ctx, name, limit) })
 }

@@ -19,14 +19,8 @@ type trust struct {
 
 // signedRepository is the signed content of one repository.
 type signedRepository struct {
-	tags map[signedTag]bool
-	all  map[digest.Digest]bool // manifests that an index may name
-	name map[string]bool        // names of signed tags
-}
-
-type signedTag struct {
-	tag    string
-	digest digest.Digest
+	tags map[string]map[digest.Digest]bool // manifests of each tag; several if imports replaced the tag
+	all  map[digest.Digest]bool            // manifests that an index may name
 }
 
 // newTrust returns the trust in the content of lists, which the key has signed. It is nil without a key.
@@ -39,11 +33,14 @@ func newTrust(key *inventory.VerifyKey, lists ...*inventory.Inventory) *trust {
 		for _, r := range i.Repositories {
 			s := t.repos[r.Path]
 			if s == nil {
-				s = &signedRepository{map[signedTag]bool{}, map[digest.Digest]bool{}, map[string]bool{}}
+				s = &signedRepository{map[string]map[digest.Digest]bool{}, map[digest.Digest]bool{}}
 				t.repos[r.Path] = s
 			}
 			for _, tag := range r.Tags {
-				s.tags[signedTag{tag.Name, tag.Digest}], s.all[tag.Digest], s.name[tag.Name] = true, true, true
+				if s.tags[tag.Name] == nil {
+					s.tags[tag.Name] = map[digest.Digest]bool{}
+				}
+				s.tags[tag.Name][tag.Digest], s.all[tag.Digest] = true, true
 			}
 			for _, m := range r.Untagged {
 				s.all[m.Digest] = true
@@ -96,9 +93,9 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 			refused, changed = append(refused, i), true
 			continue
 		}
-		if e.tag != "" && !r.tags[signedTag{e.tag, d}] {
+		if e.tag != "" && !r.tags[e.tag][d] {
 			// If the tag is signed for another manifest, a later archive may have won it.
-			if !r.name[e.tag] && len(l.index.named) < 2 {
+			if r.tags[e.tag] == nil && len(l.index.named) < 2 {
 				refused = append(refused, i)
 			}
 			e.tag, changed = "", true
