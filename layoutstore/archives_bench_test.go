@@ -18,11 +18,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// heap is archives of many small blobs, each archive with one layout.
+// heap is a set of archives of many small blobs. Each archive has one layout.
 type heap struct {
 	dir     string
-	entries int           // of each archive
-	last    digest.Digest // of the last blob of each
+	entries int           // per archive
+	last    digest.Digest // last blob of each archive
 }
 
 func pile(b *testing.B, archives, entries, size int) heap {
@@ -97,7 +97,7 @@ func (h *heap) found(b *testing.B, tree *layoutstore.Tree) {
 }
 
 // BenchmarkArchives opens archives for the first time, and with their cached indexes.
-// Four times as many entries take at most 4.4 times as long.
+// Four times as many entries must take at most 4.4 times as long.
 func BenchmarkArchives(b *testing.B) {
 	for _, c := range []struct{ archives, entries, size int }{
 		{1, 10_000, 512},

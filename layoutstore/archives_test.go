@@ -21,16 +21,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The tests of archives serve below one root, so that the root layout has a name, and
-// without discovery tags.
+// root is the only root in tests of archives, so that the root layout has a name.
 const root = "r"
 
 func archiveOptions(sources ...string) layoutstore.Options {
 	return layoutstore.Options{Sources: sources, Roots: []string{root}, Indexes: []string{""}}
 }
 
-// build makes a tree with two images in each layout, whose layers are smaller and
-// larger than the chunks that tests cut.
+// build makes a tree with two images per layout. Some layers are smaller than the chunks
+// of the tests, others are larger.
 func build(t *testing.T, seed string, layouts ...string) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -57,7 +56,7 @@ func pack(t *testing.T, tree *layouttest.Tree) (archive string) {
 	return archive
 }
 
-// content is the content of an archive or a tree: the files of layouts by name.
+// content is the files of an archive or a tree, by name.
 type content map[string][]byte
 
 func contentOf(t *testing.T, tree *layouttest.Tree) content {
@@ -121,19 +120,19 @@ func readFrom(t *testing.T, r *layoutstore.Repository, d digest.Digest) error {
 		return err
 	}
 	if int64(len(got)) != blob.Size || d.Algorithm().FromBytes(got) != d {
-		t.Errorf("%s: %d bytes of something else are served as %s", r.Path(), len(got), d)
+		t.Errorf("%s: %d bytes of wrong content are served as %s", r.Path(), len(got), d)
 	}
 	return nil
 }
 
-// wantServed checks that exactly the files for which whole returns true are served, and
-// the tags v1 and v2 of each layout that has its index.
-func wantServed(t *testing.T, tree *layoutstore.Tree, have content, whole func(name string) bool) {
+// wantServed checks that exactly the files for which intact returns true are served, and
+// the tags v1 and v2 of each layout with an intact index.
+func wantServed(t *testing.T, tree *layoutstore.Tree, have content, intact func(name string) bool) {
 	t.Helper()
 	var want []string
 	for name := range have {
 		index := path.Base(name) == "index.json"
-		if index && whole(name) {
+		if index && intact(name) {
 			for _, tag := range []string{"v1", "v2"} {
 				want = append(want, repositoryName(path.Dir(name))+":"+tag)
 			}
@@ -143,7 +142,7 @@ func wantServed(t *testing.T, tree *layoutstore.Tree, have content, whole func(n
 			continue
 		}
 		err := readBlob(t, tree, repositoryName(layout), d)
-		if should := whole(name) && whole(path.Join(layout, "index.json")); should != (err == nil) {
+		if should := intact(name) && intact(path.Join(layout, "index.json")); should != (err == nil) {
 			t.Errorf("%s: %v, want served: %v", name, err, should)
 		}
 	}
@@ -158,7 +157,7 @@ func wantServed(t *testing.T, tree *layoutstore.Tree, have content, whole func(n
 func all(string) bool  { return true }
 func none(string) bool { return false }
 
-// wantAll checks that all of a content is served, without any problem.
+// wantAll checks that all files are served, and that there is no problem.
 func wantAll(t *testing.T, tree *layoutstore.Tree, have content) {
 	t.Helper()
 	wantServed(t, tree, have, all)
@@ -176,8 +175,8 @@ func allProblems(t *testing.T, tree *layoutstore.Tree) []layoutstore.Problem {
 	return problemsOf(s)
 }
 
-// wantProblem checks that a problem of the sources, not of a missing blob, names an
-// archive and contains some words.
+// wantProblem checks that a problem of a kind names an archive, and that its reason contains
+// a text.
 func wantProblem(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind, archive, reason string) {
 	t.Helper()
 	found := problemsOf(tree.Snapshot())
@@ -199,7 +198,7 @@ func stateOf(t *testing.T, tree *layoutstore.Tree, path string) string {
 }
 
 // readableWithout returns which entries of an archive can be read without the bytes
-// between from and to, if headers are followed as a chain and not searched for.
+// between from and to, if each header is found only from the one before it.
 func readableWithout(places []layouttest.Place, have content, from, to int64) func(string) bool {
 	whole := map[string]bool{}
 	for _, p := range places {
@@ -223,7 +222,7 @@ func size(t *testing.T, file string) int64 {
 	return info.Size()
 }
 
-// old gives files a time long ago, so that nobody seems to be writing them.
+// makeOld sets the modification time of files to yesterday, so that they count as unchanged.
 func makeOld(t *testing.T, files ...string) {
 	t.Helper()
 	for _, file := range files {
@@ -234,8 +233,8 @@ func makeOld(t *testing.T, files ...string) {
 	}
 }
 
-// lose removes a chunk while f runs.
-func lose(t *testing.T, chunks []string, i int, f func()) {
+// withoutChunk calls f while a chunk is missing.
+func withoutChunk(t *testing.T, chunks []string, i int, f func()) {
 	t.Helper()
 	away := filepath.Join(t.TempDir(), "away")
 	if err := os.Rename(chunks[i], away); err != nil {
@@ -260,7 +259,7 @@ func TestTruncatedArchive(t *testing.T) {
 	cuts := []int64{0, 1, int64(len(data)) - 1, int64(len(data)) - 512, int64(len(data)) - 1024}
 	for i, p := range places {
 		within := []int64{p.Header, p.Header + 1, p.Header + 511, p.Body, p.Body + 1, p.Body + int64(len(have[p.Name])), p.End - 1}
-		for range rounds(2, len(within)) { // others in each entry
+		for range rounds(2, len(within)) { // other offsets in each entry
 			cuts = append(cuts, within[i%len(within)])
 			i++
 		}
@@ -280,7 +279,7 @@ func TestTruncatedArchive(t *testing.T) {
 func TestPaddedArchiveIsComplete(t *testing.T) {
 	tree := buildUsual(t, "")
 	archive := pack(t, tree)
-	// As tar does, to a multiple of its blocking factor.
+	// tar pads an archive to a multiple of its blocking factor.
 	if err := os.Truncate(archive, (size(t, archive)+10239)/10240*10240); err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +295,7 @@ func TestFlippedBitInAHeader(t *testing.T) {
 	places := layouttest.Places(t, archive)
 	data := layouttest.ReadFile(t, archive)
 	for _, p := range places {
-		// In the name, the size, the checksum and the type.
+		// Offsets in the name, the size, the checksum and the type.
 		for _, at := range []int64{p.Header, p.Body - 512 + 130, p.Body - 512 + 150, p.Body - 512 + 156} {
 			flipped := slices.Clone(data)
 			flipped[at] ^= 4
@@ -345,7 +344,6 @@ func TestArchiveBesideItsChunks(t *testing.T) {
 	}
 }
 
-// A set has only one chunk per number.
 func TestTwoChunksOfOneNumber(t *testing.T) {
 	tree := buildUsual(t, "")
 	archive := pack(t, tree)
@@ -367,7 +365,7 @@ func TestManyChunks(t *testing.T) {
 	}
 	l.Write()
 	archive := pack(t, tree)
-	at := make([]int64, 9500) // of zeros, so that few of them have to be read
+	at := make([]int64, 9500) // zeros make empty chunks, so that few chunks have to be read
 	for n := int64(0); n < size(t, archive); n += 8 {
 		at = append(at, n)
 	}
@@ -420,7 +418,7 @@ func TestTwoArchivesAreMerged(t *testing.T) {
 	}
 	for _, loser := range []digest.Digest{tags["a.tar"]["v2"], tags["b.tar"]["v3"]} {
 		if _, err := r.Manifest(context.Background(), loser); err != nil {
-			t.Errorf("a loser by digest: %v", err)
+			t.Errorf("a manifest without its tag, by digest: %v", err)
 		}
 	}
 	var conflicts []string
@@ -436,7 +434,7 @@ func TestTwoArchivesAreMerged(t *testing.T) {
 	}
 }
 
-// Two archives of every bundle have the versions of packages.
+// Two archives of the bundle contain the versions of packages.
 func TestBundle(t *testing.T) {
 	tree := build(t, "", ".", "install", "installer", "security/trivy-db", "modules/x", "modules/x/release",
 		"packages/p", "packages/p/version", "packages/q/version", "deckhouse-cli/plugins/s")
@@ -519,7 +517,7 @@ func TestFilesOtherThanArchives(t *testing.T) {
 	for _, name := range []string{"platform.tar.gostsum", "platform.tar.0000.chunk.gostsum", "deckhousereleases.yaml", "tar", "a.chunk", "a.tar.sha256"} {
 		layouttest.WriteFile(t, filepath.Join(dir, name), []byte("text"))
 	}
-	// A directory of the tree may have this name.
+	// Directories with names of archives are layouts of the tree.
 	have := contentOf(t, tree)
 	for _, as := range []string{"loose.tar", "loose.tar.gz"} {
 		if err := os.CopyFS(filepath.Join(dir, as), os.DirFS(filepath.Join(build(t, "loose", "l").Dir(), "l"))); err != nil {
@@ -532,7 +530,7 @@ func TestFilesOtherThanArchives(t *testing.T) {
 	wantAll(t, openWith(t, archiveOptions(dir)), have)
 }
 
-// A source may be a link to an archive; a link in a source is not read.
+// A source may be a link to an archive, but a link within a source is not read.
 func TestLinksToArchives(t *testing.T) {
 	dir := t.TempDir()
 	one, two := build(t, "one", "install"), build(t, "two", "install")
@@ -563,7 +561,7 @@ func TestSourceIsAnArchive(t *testing.T) {
 	other := build(t, "other", "other")
 	other.Archive(filepath.Join(filepath.Dir(archive), "other.tar"), layouttest.Archive{})
 	opened := openWith(t, archiveOptions(archive))
-	wantAll(t, opened, contentOf(t, tree)) // and nothing of the other
+	wantAll(t, opened, contentOf(t, tree))
 	if got := stateOf(t, opened, archive); got != "ready" {
 		t.Errorf("state %s", got)
 	}
@@ -583,7 +581,7 @@ func TestSourceIsAnArchive(t *testing.T) {
 		t.Errorf("state %s", got)
 	}
 	if found := problemsOf(gone.Snapshot()); len(found) == 0 {
-		t.Error("a source is gone, and there is no problem")
+		t.Error("no problem reports the missing source")
 	}
 	for _, missing := range []string{archive, chunks[0]} {
 		if _, err := layoutstore.Open(context.Background(), archiveOptions(missing)); !errors.Is(err, os.ErrNotExist) {
@@ -598,7 +596,7 @@ func problemsByEntry(t *testing.T, tree *layoutstore.Tree, archive string) map[s
 	found := map[string]layoutstore.Problem{}
 	for _, p := range problemsOf(tree.Snapshot()) {
 		if p.Path != archive {
-			t.Errorf("%v is not of the archive", p)
+			t.Errorf("a problem of another file: %v", p)
 		}
 		found[p.Entry] = p
 	}

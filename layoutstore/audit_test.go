@@ -12,9 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A layer and a manifest that are missing when a layout is listed, and written before the
-// audit asks where they should be, are reported as missing. The audit does not crash, as a
-// server would with it while a mount is replaced.
+// A layer and a manifest are missing when the layout is listed, and are written before the audit
+// locates them. The audit reports them as missing and does not panic.
 func TestBlobsWrittenDuringAudit(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")

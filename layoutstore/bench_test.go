@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// wide builds 2,000 layouts of 20 tags.
+// wide builds 2,000 layouts with 20 tags each.
 func wide(b *testing.B) string {
 	b.Helper()
 	dir := b.TempDir()

@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume/volumetest"
 )
 
-// putTree makes a generation of a tree of layouts, in the epoch of n.
+// putTree uploads a tree of layouts as generation n, in the epoch n.
 func putTree(t *testing.T, b bucket.Bucket, tree *layouttest.Tree, epoch uint32) journal.Generation {
 	t.Helper()
 	dir, err := volume.OpenDir(tree.Dir())
@@ -66,7 +66,7 @@ func TestBucketVolumeConforms(t *testing.T) {
 	}
 }
 
-// A blob that is gone from the bucket is not located, so that a check reports it.
+// A blob that was deleted from the bucket is not located, so that a check reports it.
 func TestBucketVolumeDoesNotLocateDeletedBlobs(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "store")

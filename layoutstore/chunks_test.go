@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// startsOf returns where each chunk of a set begins in the archive.
+// startsOf returns the offset of each chunk in the archive.
 func startsOf(t *testing.T, chunks []string) []int64 {
 	t.Helper()
 	starts := make([]int64, len(chunks))
@@ -27,7 +27,7 @@ func startsOf(t *testing.T, chunks []string) []int64 {
 	return starts
 }
 
-// cuts are the ways to cut an archive into chunks.
+// cuts are ways to cut an archive into chunks.
 var cuts = map[string]func(t *testing.T, archive string) []string{
 	"as d8 cuts":      func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 3000) },
 	"as d8 cuts, few": func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 20_000) },
@@ -46,15 +46,15 @@ func TestEveryChunkLostInTurn(t *testing.T) {
 		starts := startsOf(t, chunks)
 		step := max(len(chunks)/rounds(10, 30), 1)
 		for i := 0; i < len(chunks); i += step {
-			lose(t, chunks, i, func() {
+			withoutChunk(t, chunks, i, func() {
 				opened := openWith(t, archiveOptions(filepath.Dir(archive)))
-				if starts[i] >= places[len(places)-1].End+1024 { // empty, or behind the end
+				if starts[i] >= places[len(places)-1].End+1024 { // the chunk is empty, or after the end
 					wantAll(t, opened, have)
 					return
 				}
 				wantServed(t, opened, have, readableWithout(places, have, starts[i], never))
 				says, named := fmt.Sprintf("chunk %04d is missing", i), fmt.Sprintf("chunk %04d", i)
-				if i == 1 && len(chunks) == 2 { // whether there was another one, the first does not say
+				if i == 1 && len(chunks) == 2 { // the first chunk does not show whether there was another one
 					says, named = "the set ends early, after chunk 0000: chunk 0000 is cut short, or chunks behind it are missing", "chunk 0000"
 				}
 				wantProblem(t, opened, layoutstore.Incomplete, archive, says)
@@ -78,8 +78,7 @@ func wantChunkNamed(t *testing.T, opened *layoutstore.Tree, chunk string) {
 	}
 }
 
-// TestManyChunksMissing: neither the report nor its cost grows with the index of a
-// stray chunk.
+// The report and its cost do not grow with the number of a stray chunk.
 func TestManyChunksMissing(t *testing.T) {
 	tree := buildUsual(t, "")
 	archive := pack(t, tree)
@@ -96,8 +95,7 @@ func TestManyChunksMissing(t *testing.T) {
 	}
 }
 
-// TestChunksServeTheSameAsTheArchive: however an archive is cut, all of it is served, without
-// any problem.
+// However an archive is cut, all of it is served, and there is no problem.
 func TestChunksServeTheSameAsTheArchive(t *testing.T) {
 	random := rand.New(rand.NewPCG(23, 4))
 	for round := range rounds(6, 60) {
@@ -128,7 +126,7 @@ func TestChunksServeTheSameAsTheArchive(t *testing.T) {
 	}
 }
 
-// rounds returns how often a test with random input runs: a few times, and many with
+// rounds returns how often a test with random input runs: few times, or many times with
 // LAYOUTPROXY_TEST_ALL=1.
 func rounds(few, many int) int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -161,7 +159,7 @@ func randomPlaces(random *rand.Rand, size int64) []int64 {
 	return all
 }
 
-// middles are places in the middle of headers.
+// middles returns offsets in the middle of headers.
 func middles(places []layouttest.Place) (all []int64) {
 	for i, p := range places {
 		all = append(all, p.Header+1+int64(i*37)%511)
@@ -169,7 +167,7 @@ func middles(places []layouttest.Place) (all []int64) {
 	return all
 }
 
-// bodies returns the places where the content of entries begins.
+// bodies returns the offsets of the content of entries.
 func bodies(places []layouttest.Place) (all []int64) {
 	for _, p := range places {
 		all = append(all, p.Body)
@@ -186,9 +184,9 @@ func removeAll(t *testing.T, files []string) {
 	}
 }
 
-// TestTruncatedChunk cuts every chunk short, in turn. Everything before the cut is served, and no
-// wrong content ever is. If anything is not served, a problem names the chunk among those that
-// may be cut. If the chain of headers continues behind the cut, only missing blobs reveal it.
+// TestTruncatedChunk truncates one chunk after another. All content before the cut is served, and
+// no wrong content. If a file is not served, a problem names the chunk, perhaps with others that
+// may be truncated. If another header follows the cut, only missing blobs reveal it.
 func TestTruncatedChunk(t *testing.T) {
 	random := rand.New(rand.NewPCG(23, 5))
 	for how, cut := range cuts {
@@ -212,7 +210,7 @@ func TestTruncatedChunk(t *testing.T) {
 	}
 }
 
-// shorter returns sizes below size: to the byte, and to whole blocks.
+// shorter returns sizes below size: at any byte, and at multiples of a block.
 func shorter(random *rand.Rand, size int64) (all []int64) {
 	all = []int64{0, 1, size / 512 / 2 * 512, size - 1024, size - 512, size - 1}
 	for range rounds(2, 20) {
@@ -222,7 +220,7 @@ func shorter(random *rand.Rand, size int64) (all []int64) {
 	return slices.DeleteFunc(slices.Compact(all), func(n int64) bool { return n < 0 || n >= size })
 }
 
-// wantServedOfTruncated checks what is served of a set whose chunk i is cut short at a place of the
+// wantServedOfTruncated checks which files are served if chunk i is truncated at an offset of the
 // archive.
 func wantServedOfTruncated(t *testing.T, archive string, have content, places []layouttest.Place, cut int64, i int) {
 	t.Helper()
@@ -234,7 +232,7 @@ func wantServedOfTruncated(t *testing.T, archive string, have content, places []
 		if !ok {
 			continue
 		}
-		err := readBlob(t, opened, repositoryName(layout), d) // it may be served, but not wrong
+		err := readBlob(t, opened, repositoryName(layout), d) // readBlob fails if the content is wrong
 		if err != nil && before(name) && before(path.Join(layout, "index.json")) {
 			t.Errorf("%s, of %d bytes before the cut: %v", name, len(want), err)
 		}
@@ -247,11 +245,11 @@ func wantServedOfTruncated(t *testing.T, archive string, have content, places []
 	broken := slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return p.Chunk() != "" })
 	named := slices.ContainsFunc(found, func(p layoutstore.Problem) bool { return namesChunk(p.Reason, i) })
 	if len(found) == 0 || broken && !named {
-		t.Errorf("something is lost, and no problem names chunk %d: %v", i, found)
+		t.Errorf("content is missing, but no problem names chunk %d: %v", i, found)
 	}
 }
 
-// namesChunk reports whether a text names a chunk, alone or in a range.
+// namesChunk reports whether a text contains the number of a chunk, alone or in a range.
 func namesChunk(text string, chunk int) bool {
 	for _, word := range []string{"chunk ", "chunks "} {
 		for rest := text; ; {
@@ -269,8 +267,8 @@ func namesChunk(text string, chunk int) bool {
 	return false
 }
 
-// TestLostContentNamesItsChunk: an index that precedes its blobs, as other tools write it, leads
-// to content in a missing chunk and behind it. All of that is reported, with the chunk.
+// Other tools write an index before its blobs. If it leads to content in a missing chunk or after
+// it, all of that content is reported, with the chunk.
 func TestLostContentNamesItsChunk(t *testing.T) {
 	tree := build(t, "", "install")
 	archive := filepath.Join(t.TempDir(), "platform.tar")
@@ -286,7 +284,7 @@ func TestLostContentNamesItsChunk(t *testing.T) {
 	chunks := layouttest.Split(t, archive, 3000)
 	starts := startsOf(t, chunks)
 	for i := 1; i < len(chunks)-1; i++ {
-		lose(t, chunks, i, func() {
+		withoutChunk(t, chunks, i, func() {
 			opened := openWith(t, archiveOptions(filepath.Dir(archive)))
 			whole := readableWithout(places, have, starts[i], never)
 			wantServed(t, opened, have, whole)
@@ -296,7 +294,7 @@ func TestLostContentNamesItsChunk(t *testing.T) {
 			for _, p := range allProblems(t, opened) {
 				named[p.Entry] = true
 			}
-			// A lost manifest hides the content that only it names.
+			// If a manifest is missing, the blobs that only it names are unknown.
 			for _, tag := range []string{"v1", "v2"} {
 				top, err := repository(t, opened, repositoryName("install")).Tag(t.Context(), tag)
 				if err != nil {
@@ -307,9 +305,9 @@ func TestLostContentNamesItsChunk(t *testing.T) {
 					continue
 				}
 				if !named[name] {
-					t.Errorf("%s is lost and not named", name)
+					t.Errorf("no problem names the missing %s", name)
 				}
-				// The text that a client gets.
+				// This is the text that a client gets.
 				_, err = repository(t, opened, repositoryName("install")).Manifest(context.Background(), top.Digest)
 				if !errors.Is(err, layoutstore.ErrManifestUnknown) || !strings.Contains(err.Error(), "platform.tar: missing: copy "+chunk+" again") {
 					t.Errorf("%v", err)

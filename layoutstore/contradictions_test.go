@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Content that contradicts its descriptor, or itself, is listed and never served: neither by
-// tag nor by digest, as a manifest or as a blob, before all manifests were read and after.
+// A manifest that contradicts its descriptor, or itself, is listed but never served: not by tag or
+// digest, not as a manifest or a blob, not before all manifests were read or afterwards.
 func TestContradictionsAreRefused(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -47,10 +47,10 @@ func TestContradictionsAreRefused(t *testing.T) {
 			}
 		}
 		if _, err := repo.Manifest(context.Background(), bare.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) {
-			t.Errorf("a manifest that is named as text: %v", err)
+			t.Errorf("a manifest with the media type of a text: %v", err)
 		}
 		if m, err := repo.Manifest(context.Background(), good.Digest); err != nil || m.MediaType != ocispec.MediaTypeImageManifest {
-			t.Errorf("the good one: %v", err)
+			t.Errorf("the valid image: %v", err)
 		}
 		check(t, tree)
 	}
@@ -61,14 +61,14 @@ func TestContradictionsAreRefused(t *testing.T) {
 	}
 	for tag := range contradictions {
 		if !slices.ContainsFunc(problems, func(p layoutstore.Problem) bool { return p.Tag() == tag && p.Kind == layoutstore.Damaged }) {
-			t.Errorf("%s is no problem: %v", tag, problems)
+			t.Errorf("no problem of %s: %v", tag, problems)
 		}
 		if !slices.ContainsFunc(in.Problems, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, tag) && g.Kind == layoutstore.Damaged }) {
 			t.Errorf("%s is not reported: %v", tag, in.Problems)
 		}
 	}
 	if slices.ContainsFunc(in.Problems, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, "good") }) {
-		t.Errorf("problems of the good one: %v", in.Problems)
+		t.Errorf("problems of the valid image: %v", in.Problems)
 	}
 }
 
@@ -95,7 +95,7 @@ func TestOneOfSeveralTypesIsRight(t *testing.T) {
 			t.Fatal(err)
 		}
 		if m, err := repo.Manifest(context.Background(), good.Digest); err != nil || m.MediaType != good.MediaType {
-			t.Errorf("wrong first %v: %v", wrongFirst, err)
+			t.Errorf("wrong descriptor first %v: %v", wrongFirst, err)
 		}
 		check(t, tree)
 		if problems := problemsOf(tree.Snapshot()); len(problems) != 1 || problems[0].Digest != good.Digest {
@@ -104,12 +104,11 @@ func TestOneOfSeveralTypesIsRight(t *testing.T) {
 	}
 }
 
-// A layer with urls is an ordinary one: if it is missing, that is a problem. Only its
-// media type makes it optional.
+// A missing layer with urls is a problem. Only the media type of a layer makes it optional.
 func TestURLsDoNotMakeLayersOptional(t *testing.T) {
 	for mediaType, optional := range map[string]bool{
 		ocispec.MediaTypeImageLayerGzip:                             false,
-		ocispec.MediaTypeImageLayerNonDistributableGzip:             true, //nolint:staticcheck // what a source may hold
+		ocispec.MediaTypeImageLayerNonDistributableGzip:             true, //nolint:staticcheck // old sources may have it
 		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": true,
 	} {
 		built := layouttest.New(t, t.TempDir())

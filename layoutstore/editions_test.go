@@ -52,7 +52,7 @@ func sorted(lists ...[]string) []string {
 	return all
 }
 
-// answered returns those of some names and tags that are served, listed or not.
+// answered returns the candidates, each a name and a tag, that are served, listed or not.
 func answered(t *testing.T, tree *layoutstore.Tree, names []string) (all []string) {
 	t.Helper()
 	for _, name := range names {
@@ -112,8 +112,7 @@ func TestEditionSplit(t *testing.T) {
 	}
 }
 
-// Without the split, or with a root that is not split, only the listed names are
-// served.
+// Without the split, or with a root without an edition, only the listed names are served.
 func TestNoAliasWithoutASplit(t *testing.T) {
 	dir := t.TempDir()
 	buildEdition(t, dir, "registry.example/deckhouse/ee", false)
@@ -128,7 +127,7 @@ func TestNoAliasWithoutASplit(t *testing.T) {
 	}
 }
 
-// Each source may have its own roots, and a name in one may be the alias in another.
+// Each source may have its own roots. A name from one source may be an alias from another.
 func TestEditionSplitOfSeveralSources(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	put(t, one, "installer", "one", "latest")
@@ -141,8 +140,8 @@ func TestEditionSplitOfSeveralSources(t *testing.T) {
 	})
 	want := []string{
 		"deckhouse/ee/install:v1",
-		"deckhouse/ee/installer:other",                         // a layout really has this name, so it is no alias
-		"deckhouse/installer:latest", "deckhouse/installer:v9", // the union of both
+		"deckhouse/ee/installer:other",                         // a layout has this name, so it is no alias
+		"deckhouse/installer:latest", "deckhouse/installer:v9", // tags of both sources
 	}
 	if diff := cmp.Diff(want, served(t, tree)); diff != "" {
 		t.Error(diff)
@@ -150,7 +149,7 @@ func TestEditionSplitOfSeveralSources(t *testing.T) {
 	if tags, _ := repository(t, tree, "deckhouse/ee/installer").Tags("", -1); !slices.Equal(tags, []string{"other"}) {
 		t.Errorf("tags %q", tags)
 	}
-	// The alias appears when that layout is removed, and not before.
+	// The alias appears once that layout is removed.
 	layouttest.Try(t, os.RemoveAll(filepath.Join(two, "ee")))
 	refresh(t, tree)
 	if tags, _ := repository(t, tree, "deckhouse/ee/installer").Tags("", -1); !slices.Equal(tags, []string{"latest", "v9"}) {
@@ -168,7 +167,7 @@ func TestElectedRootIsStable(t *testing.T) {
 			t.Parallel()
 			bundle := t.TempDir()
 			source := buildEdition(t, t.TempDir(), "registry.example:5000/deckhouse/ee", oldNames)
-			for n := range 5 { // more plugins than all else
+			for n := range 5 { // more plugins than other layouts
 				l := source.Layout(fmt.Sprintf("deckhouse-cli/plugins/p%d", n))
 				for m := range 9 {
 					l.Tag(l.Image(layouttest.Image{Name: fmt.Sprint(n, m)}), fmt.Sprint("v", m))
@@ -187,8 +186,8 @@ func TestElectedRootIsStable(t *testing.T) {
 	}
 }
 
-// checkSubset serves some of the archives of a bundle: each repository has the name that it
-// has when all archives are there.
+// checkSubset serves some of the archives of a bundle, and checks that each repository has the
+// same name as with all archives.
 func checkSubset(t *testing.T, archives, names []string, seed uint64) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 16))
@@ -206,15 +205,15 @@ func checkSubset(t *testing.T, archives, names []string, seed uint64) {
 	got, _ := tree.Snapshot().Repositories("", -1)
 	for _, name := range got {
 		if !slices.Contains(names, name) {
-			t.Errorf("seed %d: of %q something is named %s", seed, some, name)
+			t.Errorf("seed %d: a repository of %q has the name %s", seed, some, name)
 		}
 	}
 	if len(got) == 0 {
-		t.Errorf("seed %d: nothing is served of %q", seed, some)
+		t.Errorf("seed %d: no repository of %q is served", seed, some)
 	}
 }
 
-// A short tag that is a digest means that there is no tag, and is not a problem.
+// A short tag that is a digest means no tag, and is no problem.
 func TestUntaggedManifests(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -255,13 +254,13 @@ func named(l *layouttest.Layout, ref string) ocispec.Descriptor {
 	return d
 }
 
-// Images of several repositories in one layout never get each other's tags.
+// Images of several repositories in one layout never get tags of each other.
 func TestImagesOfSeveralRepositoriesInOneLayout(t *testing.T) {
 	for name, c := range map[string]struct {
 		path       string
 		references []string
 		roots      []string
-		want       []string // the tags that are served, each for the image whose reference has it
+		want       []string // served tags, each of the image whose reference has the tag
 		conflicts  int
 	}{
 		"one that fits": {"app", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/db:2.0"}, []string{""},
@@ -315,7 +314,7 @@ func TestImagesOfSeveralRepositoriesInOneLayout(t *testing.T) {
 				t.Errorf("%v, want %d conflicts", found, c.conflicts)
 			}
 			names, _ := open.Snapshot().Repositories("", -1)
-			for d := range images { // all are served by digest
+			for d := range images { // every image is served by digest
 				layouttest.Try(t, readFrom(t, repository(t, open, names[0]), named(l, images[d]).Digest))
 			}
 		})
@@ -342,7 +341,7 @@ func TestShortTagsNeverConflict(t *testing.T) {
 	}
 }
 
-// A change of the root changes whose tags a root layout has.
+// The root decides which repository owns the tags of a root layout.
 func TestOwnerFollowsTheRoot(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout(".")
@@ -384,7 +383,7 @@ func TestPackageBeatsTheCatalog(t *testing.T) {
 			pinned, err := repo.Tag(t.Context(), "v1")
 			layouttest.Try(t, err)
 			if stable.Digest != pinned.Digest {
-				t.Errorf("%s, %s: the catalog undid the pin", name, form)
+				t.Errorf("%s, %s: the catalog has overridden the pin", name, form)
 			}
 			if _, err := repo.Tag(t.Context(), "v2"); err != nil {
 				t.Errorf("%s, %s: %v", name, form, err)

@@ -20,15 +20,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// endingVolume ends a context while a blob is located, or while a located one is
-// opened, and then returns an error that would be about the blob if the context had not
-// ended. A volume behind a network behaves like that.
+// endingVolume ends a context while a blob is located, or while a located blob is opened, and
+// then returns an error. Without the end of the context, the error would be about the blob. A
+// volume on a network file system behaves like that.
 type endingVolume struct {
 	volume.Volume
 	end    func()
 	err    error
-	opened bool        // end when a file is opened
-	over   atomic.Bool // nothing ends any more
+	opened bool        // end the context when a file is opened
+	over   atomic.Bool // end no more contexts
 }
 
 func (v *endingVolume) Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error) {
@@ -70,8 +70,8 @@ func (f endingFile) Open(ctx context.Context) (*os.File, error) {
 	return f.File.Open(ctx)
 }
 
-// endingTree is a tree in which every method has to read: a manifest about whose size
-// descriptors disagree, tagged and untagged, a quarantined blob, and a missing one.
+// endingTree is a tree in which every method has to read. It has a tagged and an untagged manifest
+// whose descriptors disagree about the size, a quarantined blob and a missing one.
 type endingTree struct {
 	snapshot                        *Snapshot
 	repo                            *Repository
@@ -106,7 +106,7 @@ func newEndingTree(t *testing.T, source string, quarantined bool) (e endingTree)
 	return e
 }
 
-// endingSources returns the kinds of source, each with the layout app.
+// endingSources returns sources of each kind with the layout app.
 func endingSources(t *testing.T) map[string]string {
 	t.Helper()
 	built := layouttest.New(t, t.TempDir())
@@ -170,7 +170,7 @@ var endingReads = map[string]func(ctx context.Context, e endingTree) error{
 		return err
 	},
 	"isOutdated": func(ctx context.Context, e endingTree) error {
-		if err := e.snapshot.Check(context.Background(), 1); err != nil { // otherwise nothing would be compared
+		if err := e.snapshot.Check(context.Background(), 1); err != nil { // so that there is something to compare
 			return err
 		}
 		_, err := e.repo.isOutdated(ctx)
@@ -186,29 +186,29 @@ var endingReads = map[string]func(ctx context.Context, e endingTree) error{
 // opensNothing lists the calls that only locate content and open no file.
 var opensNothing = map[string]bool{"Quarantine": true, "Layout.Locate": true, "Layout.Chunks": true, "Blob": true, "Blob, missing": true}
 
-// needsQuarantine are the methods that read only because of a quarantine.
+// needsQuarantine are the methods that read only if there is a quarantine.
 var needsQuarantine = map[string]bool{"Problems": true, "QuarantineProblem": true, "Blob, quarantined": true}
 
-// An ended context is not damage: whatever a volume returns afterwards, each method
-// returns the context's error, reports no problem, changes no quarantine, and remembers
-// no result. A second caller with its own context gets everything.
+// Whatever a volume returns after a context has ended, each method returns the context's error,
+// reports no problem, changes no quarantine, and remembers no result. A second caller with its
+// own context gets everything.
 func TestEndedContextIsNotDamage(t *testing.T) {
-	broken := problem.Problem{Kind: Damaged, Reason: "a verdict about the content"}
+	broken := problem.Problem{Kind: Damaged, Reason: "a problem of the content"}
 	ways := map[string]*endingVolume{
 		"before":                nil,
-		"located, not there":    {err: fs.ErrNotExist},
+		"located, not found":    {err: fs.ErrNotExist},
 		"located, an I/O error": {err: syscall.EIO},
-		"located, a verdict":    {err: &problem.Error{Problem: broken}},
-		"opened, not there":     {err: fs.ErrNotExist, opened: true},
+		"located, a problem":    {err: &problem.Error{Problem: broken}},
+		"opened, not found":     {err: fs.ErrNotExist, opened: true},
 		"opened, an I/O error":  {err: syscall.EIO, opened: true},
 		"opened, changed since": {err: extent.ErrStale, opened: true},
 	}
 	for kind, source := range endingSources(t) {
-		for _, quarantined := range []bool{true, false} { // without one, no manifest was read before
+		for _, quarantined := range []bool{true, false} { // false: no manifest was read before
 			want := endingProblems(t, newEndingTree(t, source, quarantined))
 			for when, v := range ways {
 				for name, read := range endingReads {
-					// Except those that read nothing: their context would not end.
+					// Skip methods that read nothing: their context would not end.
 					reads := v == nil || kind != "chunks" && name != "Layout.Index" && !(v.opened && opensNothing[name])
 					if reads && (quarantined || !needsQuarantine[name]) {
 						t.Run(fmt.Sprintf("%s/%v/%s/%s", kind, quarantined, when, name), func(t *testing.T) {
@@ -247,18 +247,18 @@ func endedRead(t *testing.T, e endingTree, v *endingVolume, read func(context.Co
 		v.over.Store(true)
 	}
 	if ctx.Err() == nil {
-		t.Error("it has read nothing")
+		t.Error("the method has read nothing")
 	}
-	// A check goes on for as long as its own context lasts, and may be done before its caller
-	// is seen to have left: then its result is the true one, as the last comparison shows.
+	// A check continues while its own context lasts, and may end before the caller's context:
+	// then its result is correct, as the last comparison shows.
 	if ended := errors.Is(err, cause) || errors.Is(err, context.Canceled); !ended && (err != nil || !finishes) {
 		t.Errorf("%v, want the cause of the context", err)
 	}
 	if errors.As(err, new(*ProblemError)) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrStale) || errors.Is(err, ErrBlobUnknown) || errors.Is(err, ErrManifestUnknown) {
-		t.Errorf("%v says something about the content", err)
+		t.Errorf("%v is about the content", err)
 	}
 	if e.repo.suspect.Load() || e.repo.quarantine.count.Load() != copies {
-		t.Error("a verdict is remembered")
+		t.Error("a result is remembered")
 	}
 	if _, err := e.repo.Manifest(t.Context(), e.manifest); err != nil {
 		t.Error(err)
@@ -271,15 +271,15 @@ func endedRead(t *testing.T, e endingTree, v *endingVolume, read func(context.Co
 	}
 }
 
-// exhaustedVolume has no free file handles.
+// exhaustedVolume is a volume without free file handles.
 type exhaustedVolume struct{ volume.Volume }
 
 func (exhaustedVolume) Locate(context.Context, string, digest.Digest) (extent.List, error) {
 	return nil, syscall.EMFILE
 }
 
-// Which sizes manifests claim is unknown to a caller who has gone, and while nothing can be opened:
-// the first is an error, and the second refuses no finding.
+// The claimed sizes are unknown after the context has ended, which is an error, and while no file
+// can be opened: then the size counts as claimed.
 func TestUnreadableClaims(t *testing.T) {
 	for kind, source := range endingSources(t) {
 		e := newEndingTree(t, source, false)
@@ -300,7 +300,7 @@ func TestUnreadableClaims(t *testing.T) {
 		}
 		e.layout.indexed.vol = vol
 		if wrong, err := e.repo.unclaimed(t.Context(), e.good, short); !wrong || err != nil {
-			t.Errorf("%s: a size that nobody claims: %v, %v", kind, wrong, err)
+			t.Errorf("%s: a size that no manifest claims: %v, %v", kind, wrong, err)
 		}
 	}
 }

@@ -44,7 +44,7 @@ func TestEveryKindOfTar(t *testing.T) {
 		deep.Tag(deep.Image(layouttest.Image{Name: tag + "deep", LayerSizes: []int64{10}}), tag)
 	}
 	deep.Write()
-	short := []string{".", "install", "modules/x"} // names that ustar has room for
+	short := []string{".", "install", "modules/x"} // names that fit into ustar
 	for name, a := range map[string]layouttest.Archive{
 		"gnu":                     {},
 		"gnu, as by hand":         {DotSlash: true, Directories: true},
@@ -69,7 +69,7 @@ func TestEveryKindOfTar(t *testing.T) {
 			}
 			options := archiveOptions(filepath.Dir(archive))
 			options.CacheDir = t.TempDir()
-			for range 2 { // the second time from the cached index
+			for range 2 { // the second round reads the cached index
 				wantAll(t, openAndSave(t, options), have)
 				if t.Failed() {
 					t.Fatalf("failed with %s, chunks of %d", name, chunk)
@@ -79,7 +79,7 @@ func TestEveryKindOfTar(t *testing.T) {
 	}
 }
 
-// odd are entries that cannot be served, by name, each in front of a file that can.
+// odd returns entries that cannot be served, by name. Each precedes a file that can be served.
 func odd(seed string) map[string]layouttest.Entry {
 	blob := func(what string) string { return "odd/blobs/sha256/" + digest.FromString(seed+what).Encoded() }
 	header := func(name string, flag byte, linkname string) layouttest.Entry {
@@ -149,11 +149,11 @@ func TestUnservableEntries(t *testing.T) {
 		}
 		options := archiveOptions(filepath.Dir(archive))
 		options.CacheDir = t.TempDir()
-		for range 2 { // the second time from the cached index
+		for range 2 { // the second round reads the cached index
 			opened := openAndSave(t, options)
 			wantServed(t, opened, contentOf(t, tree), all)
 			found := problemsByEntry(t, opened, archive)
-			delete(found, "odd") // a missing index may be reported or not
+			delete(found, "odd") // a missing index need not be reported
 			if diff := cmp.Diff(want, keys(found)); diff != "" {
 				t.Errorf("entries of problems: %s", diff)
 			}
@@ -176,7 +176,7 @@ func TestManyUnservableEntries(t *testing.T) {
 	layouttest.Tar(t, archive, entries...)
 	options := archiveOptions(archive)
 	options.CacheDir = t.TempDir()
-	for range 2 { // the second time from the cached index
+	for range 2 { // the second round reads the cached index
 		opened := openAndSave(t, options)
 		if n := len(problemsOf(opened.Snapshot())); n != 1001 {
 			t.Errorf("%d problems", n)
@@ -185,8 +185,8 @@ func TestManyUnservableEntries(t *testing.T) {
 	}
 }
 
-// A sparse entry does not state how long it is in the archive: the entry behind it is found
-// nevertheless.
+// The header of a sparse entry does not contain its length in the archive. The entry after it is
+// found nevertheless.
 func TestEntryAfterSparseEntry(t *testing.T) {
 	long := build(t, "", strings.Repeat("long/", 30)+"name")
 	for _, format := range []tar.Format{tar.FormatGNU, tar.FormatPAX} {
@@ -217,8 +217,8 @@ func TestLastEntryOfANameWins(t *testing.T) {
 	one, two := build(t, "one", "install"), build(t, "two", "install")
 	archive := filepath.Join(t.TempDir(), "platform.tar")
 	first, second := contentOf(t, one), contentOf(t, two)
-	// The index of the second layout, the same under another spelling, and that of the first
-	// between them.
+	// The index of the first layout is between two indexes of the second one, whose names have
+	// different spellings.
 	entries := slices.Concat([]layouttest.Entry{layouttest.File("install/index.json", second["install/index.json"])},
 		entriesOf(t, one, tar.FormatGNU), entriesOf(t, two, tar.FormatGNU)[:9],
 		[]layouttest.Entry{layouttest.File("./install//index.json", second["install/index.json"])})
@@ -230,9 +230,9 @@ func TestLastEntryOfANameWins(t *testing.T) {
 	wantServed(t, opened, both, all)
 	d, err := repository(t, opened, repositoryName("install")).Tag(t.Context(), "v1")
 	if err != nil || !strings.Contains(string(second["install/index.json"]), d.Digest.Encoded()) {
-		t.Errorf("v1 is %s, %v: not of the last index", d.Digest, err)
+		t.Errorf("v1 is %s, %v; want that of the last index", d.Digest, err)
 	}
-	// A link replaces the file before it.
+	// A link replaces an earlier file.
 	link := layouttest.Entry{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "install/index.json", Linkname: "../x"}}
 	layouttest.Tar(t, archive, append(entriesOf(t, one, tar.FormatGNU), link)...)
 	opened = openWith(t, archiveOptions(archive))
@@ -240,12 +240,12 @@ func TestLastEntryOfANameWins(t *testing.T) {
 	wantProblem(t, opened, layoutstore.Damaged, archive, "link")
 }
 
-// Entries of more than 8 GiB have sizes that do not fit into the field of a plain header.
+// The size of an entry of more than 8 GiB does not fit into the field of a plain header.
 func TestLargeEntries(t *testing.T) {
 	const large = 9<<30 + 5
 	tree := build(t, "", "install")
 	for _, format := range []tar.Format{tar.FormatGNU, tar.FormatPAX} {
-		d := digest.FromString("its content is nobody's concern")
+		d := digest.FromString("content that is not read")
 		entry := layouttest.File("install/blobs/sha256/"+d.Encoded(), []byte("begin"))
 		entry.Size, entry.Format = large, format
 		archive := filepath.Join(t.TempDir(), "platform.tar")
@@ -278,7 +278,7 @@ func TestLargeEntries(t *testing.T) {
 	}
 }
 
-// Entries that are not files of layouts are no problem.
+// Entries outside of layouts are no problem.
 func TestEntriesOutsideOfLayouts(t *testing.T) {
 	tree := buildUsual(t, "")
 	entries := append([]layouttest.Entry{
@@ -311,7 +311,7 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-// A name may be that of a layout whose repository name is illegal.
+// The path of a layout may be an illegal name of a repository.
 func TestLayoutsWithIllegalNames(t *testing.T) {
 	tree := buildUsual(t, "")
 	entries := append([]layouttest.Entry{layouttest.File("Modules/X Y/index.json", []byte(`{"schemaVersion":2,"manifests":[]}`))},

@@ -24,14 +24,14 @@ func TestTagOf(t *testing.T) {
 		{"", "host.example:5000/a", ""},
 		{"", "a/b", ""},
 		{"", "", ""},
-		{"not a tag", "host.example/a:v2", "not a tag"}, // no further fallback
-		// By digest, no tag: deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, section 8.7.
+		{"not a tag", "host.example/a:v2", "not a tag"}, // an illegal short tag is not replaced
+		// A digest means no tag: deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, section 8.7.
 		{"sha256:" + hex, "host.example/a:v2", ""},
 		{"@sha256:" + hex, "host.example/a@sha256:" + hex, ""},
 		{"@@sha256:" + hex, "", "@@sha256:" + hex},
 		{"sha256:" + hex[1:], "", "sha256:" + hex[1:]},
 		{"sha256:" + strings.ToUpper(hex), "", "sha256:" + strings.ToUpper(hex)},
-		// The tag that a source with a port leaves in the reference of an alias.
+		// The reference of an alias from a source with a port contains the tag after the host.
 		{"alpha", "localhost:alpha", "alpha"},
 		{"alpha", "registry.example:5000:alpha", "alpha"},
 	} {
@@ -50,27 +50,27 @@ func TestParseIndex(t *testing.T) {
 		problems int
 		bad      bool
 	}{
-		"null manifests":       {json: `{"schemaVersion":2,"manifests":null}`},
-		"no manifests":         {json: `{"schemaVersion":2,"manifests":[]}`},
-		"d8's media type":      {json: `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.layout.v1+json","manifests":[]}`},
-		"no schema version":    {json: `{"manifests":[{"digest":"` + string(d) + `"}]}`, tags: []string{""}},
-		"an illegal tag":       {json: `{"schemaVersion":2,"manifests":[{"digest":"` + string(d) + `","annotations":{"io.deckhouse.image.short_tag":"a b"}}]}`, tags: []string{""}, problems: 1},
-		"an illegal digest":    {json: `{"schemaVersion":2,"manifests":[{"digest":"sha256:../../x"}]}`, problems: 1},
-		"a digest of md5":      {json: `{"schemaVersion":2,"manifests":[{"digest":"md5:d41d8cd98f00b204e9800998ecf8427e"}]}`, problems: 1},
-		"a null descriptor":    {json: `{"schemaVersion":2,"manifests":[null]}`, problems: 1},
-		"cut short":            {json: `{"schemaVersion":2,"manifests":[`, bad: true},
-		"nothing":              {json: ``, bad: true},
-		"another document":     {json: `{"version":"v1.69.3"}`, bad: true},
-		"an array":             {json: `[]`, bad: true},
-		"trailing garbage":     {json: `{"schemaVersion":2,"manifests":[]}x`, bad: true},
-		"nested without end":   {json: strings.Repeat(`{"manifests":[`, 100_000), bad: true},
-		"manifests is a map":   {json: `{"schemaVersion":2,"manifests":{}}`, bad: true},
-		"a size that is float": {json: `{"schemaVersion":2,"manifests":[{"size":1.5}]}`, bad: true},
+		"null manifests":     {json: `{"schemaVersion":2,"manifests":null}`},
+		"no manifests":       {json: `{"schemaVersion":2,"manifests":[]}`},
+		"d8's media type":    {json: `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.layout.v1+json","manifests":[]}`},
+		"no schema version":  {json: `{"manifests":[{"digest":"` + string(d) + `"}]}`, tags: []string{""}},
+		"an illegal tag":     {json: `{"schemaVersion":2,"manifests":[{"digest":"` + string(d) + `","annotations":{"io.deckhouse.image.short_tag":"a b"}}]}`, tags: []string{""}, problems: 1},
+		"an illegal digest":  {json: `{"schemaVersion":2,"manifests":[{"digest":"sha256:../../x"}]}`, problems: 1},
+		"a digest of md5":    {json: `{"schemaVersion":2,"manifests":[{"digest":"md5:d41d8cd98f00b204e9800998ecf8427e"}]}`, problems: 1},
+		"a null descriptor":  {json: `{"schemaVersion":2,"manifests":[null]}`, problems: 1},
+		"cut short":          {json: `{"schemaVersion":2,"manifests":[`, bad: true},
+		"nothing":            {json: ``, bad: true},
+		"another document":   {json: `{"version":"v1.69.3"}`, bad: true},
+		"an array":           {json: `[]`, bad: true},
+		"trailing garbage":   {json: `{"schemaVersion":2,"manifests":[]}x`, bad: true},
+		"deeply nested":      {json: strings.Repeat(`{"manifests":[`, 100_000), bad: true},
+		"manifests is a map": {json: `{"schemaVersion":2,"manifests":{}}`, bad: true},
+		"a fractional size":  {json: `{"schemaVersion":2,"manifests":[{"size":1.5}]}`, bad: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ix, err := parseIndex([]byte(c.json), ".")
 			if (err != nil) != c.bad {
-				t.Fatalf("error %v, want one: %v", err, c.bad)
+				t.Fatalf("error %v, want an error: %v", err, c.bad)
 			}
 			if c.bad {
 				return

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The graph of a repository is what it serves: nested children, discovery images, and
-// missing content with the reason.
+// The graph of a repository contains nested children, discovery images, and missing content with
+// the reason.
 func TestGraph(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
@@ -60,7 +60,7 @@ func TestGraph(t *testing.T) {
 			whole++
 		}
 		if repo.IsDiscovery(m.Digest) {
-			t.Errorf("%s is no discovery image", m.Digest)
+			t.Errorf("IsDiscovery of %s is false", m.Digest)
 		}
 	}
 	if whole != 2 || len(g.Manifests) != 3 {
@@ -76,11 +76,11 @@ func TestGraph(t *testing.T) {
 		t.Errorf("discovery: %+v, %v", g, err)
 	}
 	if n := len(names.Layouts()); n != 0 {
-		t.Errorf("%d layouts of a repository that is there for discovery", n)
+		t.Errorf("%d layouts of a repository with only discovery tags", n)
 	}
 }
 
-// Descriptors are returned as they are in the file, with the tag that they are served by.
+// Index returns the original descriptors, with the tags under which they are served.
 func TestLayoutIndex(t *testing.T) {
 	dir := t.TempDir()
 	index := `{"schemaVersion":2,"manifests":[
@@ -120,6 +120,6 @@ func TestLayoutIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := layouts[0].Index(t.Context()); !errors.Is(err, layoutstore.ErrStale) {
-		t.Errorf("an index that was written since: %v", err)
+		t.Errorf("an index that was replaced: %v", err)
 	}
 }

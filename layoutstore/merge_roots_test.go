@@ -46,13 +46,13 @@ func TestBallot(t *testing.T) {
 
 func TestCatalogOfPackagesComesFirst(t *testing.T) {
 	for name, c := range map[string]struct{ sources, want []string }{
-		"none":               {[]string{"b.tar", "a.tar", "dir"}, []string{"b.tar", "a.tar", "dir"}},
-		"first":              {[]string{"package-versions.tar", "package-a.tar"}, []string{"package-versions.tar", "package-a.tar"}},
-		"as a shell globs":   {[]string{"d/package-a.tar", "d/package-versions.tar", "d/platform.tar"}, []string{"d/package-versions.tar", "d/package-a.tar", "d/platform.tar"}},
-		"chunks":             {[]string{"package-a.tar.0000.chunk", "./package-versions.tar.0003.chunk"}, []string{"./package-versions.tar.0003.chunk", "package-a.tar.0000.chunk"}},
-		"another directory":  {[]string{"old/package-a.tar", "new/package-versions.tar"}, []string{"old/package-a.tar", "new/package-versions.tar"}},
-		"behind a directory": {[]string{"d", "d/x.tar", "d/package-versions.tar"}, []string{"d", "d/package-versions.tar", "d/x.tar"}},
-		"a similar name":     {[]string{"package-a.tar", "package-versions2.tar"}, []string{"package-a.tar", "package-versions2.tar"}},
+		"none":              {[]string{"b.tar", "a.tar", "dir"}, []string{"b.tar", "a.tar", "dir"}},
+		"first":             {[]string{"package-versions.tar", "package-a.tar"}, []string{"package-versions.tar", "package-a.tar"}},
+		"as a shell globs":  {[]string{"d/package-a.tar", "d/package-versions.tar", "d/platform.tar"}, []string{"d/package-versions.tar", "d/package-a.tar", "d/platform.tar"}},
+		"chunks":            {[]string{"package-a.tar.0000.chunk", "./package-versions.tar.0003.chunk"}, []string{"./package-versions.tar.0003.chunk", "package-a.tar.0000.chunk"}},
+		"another directory": {[]string{"old/package-a.tar", "new/package-versions.tar"}, []string{"old/package-a.tar", "new/package-versions.tar"}},
+		"after a directory": {[]string{"d", "d/x.tar", "d/package-versions.tar"}, []string{"d", "d/package-versions.tar", "d/x.tar"}},
+		"a similar name":    {[]string{"package-a.tar", "package-versions2.tar"}, []string{"package-a.tar", "package-versions2.tar"}},
 		"of two directories": {[]string{"a/x.tar", "b/x.tar", "a/package-versions.tar", "b/package-versions.tar"},
 			[]string{"a/package-versions.tar", "a/x.tar", "b/package-versions.tar", "b/x.tar"}},
 	} {
@@ -77,7 +77,7 @@ func TestFindOwner(t *testing.T) {
 		"served as one and another":  {[]string{"mirror/x", "team/web"}, "app", "team/web"},
 		"served as another":          {[]string{"mirror/x"}, "app", "app"},
 		"served as two":              {[]string{"app", "db"}, "app", ""},
-		"served as another and none": {[]string{"mirror/x"}, "deckhouse/ee", ""},
+		"served as another, no root": {[]string{"mirror/x"}, "deckhouse/ee", ""},
 		"not served":                 {nil, "", ""},
 	} {
 		if got := findOwner(named, c.served, c.elected); got != c.want {

@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// BenchmarkNames names many layouts, each with a discovery tag. Four times as many take
+// BenchmarkNames names many layouts, each with a discovery tag. Four times as many must take
 // at most 4.4 times as long.
 func BenchmarkNames(b *testing.B) {
 	for _, n := range []int{5_000, 20_000} {

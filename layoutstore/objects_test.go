@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// upload writes the files of a directory to a store, below a prefix.
+// upload writes the files of a directory to a bucket, below a prefix.
 func upload(t testing.TB, s *buckettest.Server, dir, prefix string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
@@ -41,15 +41,15 @@ func upload(t testing.TB, s *buckettest.Server, dir, prefix string) {
 	}
 }
 
-// inBucket is the name of a source in the bucket of a test.
+// inBucket returns the name of a source in the bucket of a test.
 func inBucket(path string) string { return "s3://" + buckettest.Bucket + "/" + path }
 
-// bucketOptions are those of a tree with sources in a store.
+// bucketOptions returns the options of a tree with sources in the bucket.
 func bucketOptions(t testing.TB, s *buckettest.Server, sources ...string) layoutstore.Options {
 	return layoutstore.Options{Sources: sources, Roots: []string{""}, Buckets: s.Readers(t)}
 }
 
-// bundle writes a bundle with loose layouts, an archive and a chunk set to a directory.
+// bundle writes a bundle with unpacked layouts, an archive and a chunk set to a directory.
 func bundle(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -65,7 +65,7 @@ func bundle(t *testing.T) string {
 	return dir
 }
 
-// everythingIn returns all manifests and blobs of a tree, with their sizes.
+// everythingIn returns the sizes of all manifests and blobs of a tree.
 func everythingIn(t *testing.T, tree *layoutstore.Tree) (all []string) {
 	t.Helper()
 	for _, at := range served(t, tree) {
@@ -102,7 +102,7 @@ func downloadBlob(t *testing.T, repo *layoutstore.Repository, d digest.Digest) s
 	return fmt.Sprint(d, " ", len(data))
 }
 
-// A bundle is the same tree in a directory and in a bucket, as a whole and as single archives.
+// A bundle gives the same tree from a directory and from a bucket, also if each archive is a source.
 func TestBundleInABucket(t *testing.T) {
 	dir := bundle(t)
 	s := buckettest.Start(t)
@@ -124,8 +124,8 @@ func TestBundleInABucket(t *testing.T) {
 	}
 }
 
-// A rescan of an unchanged bucket is one page; a warm manifest costs nothing, and a blob one
-// request.
+// A rescan of an unchanged bucket requests one page, a cached manifest nothing, and a blob one
+// object.
 func TestRequestsToABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundle(t), "")
@@ -141,7 +141,7 @@ func TestRequestsToABucket(t *testing.T) {
 	}
 	count("a rescan", map[buckettest.Operation]int{buckettest.List: 1}, func() {
 		if change := refresh(t, tree); change.Changed || change.Again != 0 {
-			t.Errorf("nothing changed: %+v", change)
+			t.Errorf("a rescan without a change: %+v", change)
 		}
 	})
 	for _, name := range []string{"loose", "modules/a", "modules/b"} {
@@ -155,8 +155,8 @@ func TestRequestsToABucket(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		count("a cold manifest", map[buckettest.Operation]int{buckettest.Get: 1}, manifest)
-		count("a warm manifest", map[buckettest.Operation]int{}, manifest)
+		count("an uncached manifest", map[buckettest.Operation]int{buckettest.Get: 1}, manifest)
+		count("a cached manifest", map[buckettest.Operation]int{}, manifest)
 		graph, err := repo.Graph(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -178,7 +178,7 @@ func TestRequestsToABucket(t *testing.T) {
 	}
 }
 
-// What changes in a bucket is read again, and nothing else.
+// Only changed objects of a bucket are read again.
 func TestChangesInABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundle(t), "p/")
@@ -211,7 +211,7 @@ func TestChangesInABucket(t *testing.T) {
 	}
 }
 
-// While a bucket cannot be reached its last state stays, and nothing in it is missing.
+// While a bucket cannot be reached, its last state stays, and no content counts as missing.
 func TestUnreachableBucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundle(t), "")
@@ -270,12 +270,12 @@ func TestInvalidSourcesInBuckets(t *testing.T) {
 		}
 	}
 	if _, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket("a")}}); err == nil {
-		t.Error("a bucket was opened without a way to do it")
+		t.Error("a source in a bucket was opened without Options.Buckets")
 	}
 }
 
-// With cached indexes a first scan requests nothing of the archives, and a
-// rescan only pages of the list. LAYOUTPROXY_TEST_ALL makes it 2,000 archives.
+// With cached indexes a first scan reads no archive, and a rescan requests only pages of
+// the list. With LAYOUTPROXY_TEST_ALL there are 2,000 archives.
 func TestManyArchivesInABucket(t *testing.T) {
 	n := 40
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {

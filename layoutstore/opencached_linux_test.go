@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// cachedForms returns the forms of a tree with one layer.
+// cachedForms returns a tree with one layer as a directory, an archive and a chunk set.
 func cachedForms(t *testing.T, layer []byte) map[string]string {
 	t.Helper()
 	dir, tar, chunks := t.TempDir(), t.TempDir(), t.TempDir()
@@ -31,7 +31,7 @@ func cachedForms(t *testing.T, layer []byte) map[string]string {
 	return map[string]string{"tree": dir, "archive": tar, "chunks": chunks}
 }
 
-// stalledVolume is a volume whose disk answers nothing while it is stalled.
+// stalledVolume is a volume whose disk does not answer while it is stalled.
 type stalledVolume struct {
 	volume.Cached
 	stalled bool
@@ -46,7 +46,7 @@ func (v *stalledVolume) Locate(ctx context.Context, layout string, d digest.Dige
 	return v.Cached.Locate(ctx, layout, d)
 }
 
-// openInMemory opens a tree, and has its disk stall once the manifests are known.
+// openInMemory opens a tree, reads the manifests, and then stalls the disk.
 func openInMemory(t *testing.T, dir string, d digest.Digest) (*Repository, *stalledVolume) {
 	t.Helper()
 	tree, err := Open(t.Context(), Options{Sources: []string{dir}, Roots: []string{""}})
@@ -62,8 +62,8 @@ func openInMemory(t *testing.T, dir string, d digest.Digest) (*Repository, *stal
 	return repo, vol
 }
 
-// A blob in the system's memory is opened without any time to wait, wherever reading
-// begins. Another blob is not, and every change of its file is noticed.
+// A blob in the system's memory is opened without a wait, at any offset. A blob that is not in
+// memory is not opened, and neither is one whose file has changed.
 func TestCachedBlobsOpenWithoutWaiting(t *testing.T) {
 	layer := bytes.Repeat([]byte("layer"), 20_000)
 	d := digest.FromBytes(layer)
@@ -75,7 +75,7 @@ func TestCachedBlobsOpenWithoutWaiting(t *testing.T) {
 			probe := filepath.Join(dir, "probe")
 			layouttest.WriteFile(t, probe, "")
 			if f, _, err := plainfile.OpenCachedNoFollow(probe); err != nil {
-				t.Skip("this kernel, or what confines the test, does not open what is in memory alone:", err)
+				t.Skip("the kernel or a sandbox does not support opening only cached files:", err)
 			} else {
 				f.Close()
 			}
@@ -100,14 +100,14 @@ func TestCachedBlobsOpenWithoutWaiting(t *testing.T) {
 			vol.stalled = false
 			if blob, err := repo.OpenBlob(t.Context(), d, func(size int64) (int64, int64) { return 0, size }); err == nil {
 				blob.Close()
-				t.Error("a file that is longer by now is opened")
+				t.Error("a file that has grown is opened")
 			}
 		})
 	}
 }
 
-// quarantineInMemory checks that a quarantined blob is refused although it is in memory, that others
-// are not, and that it is served again once it has been verified.
+// quarantineInMemory checks that a quarantined blob in memory is refused, that other blobs are served,
+// and that the blob is served again after it was verified.
 func quarantineInMemory(t *testing.T, repo *Repository, vol *stalledVolume, d digest.Digest) {
 	t.Helper()
 	layout := repo.Layouts()[0]
@@ -137,7 +137,7 @@ func quarantineInMemory(t *testing.T, repo *Repository, vol *stalledVolume, d di
 	}
 }
 
-// damageAll appends a byte to each file that may contain d.
+// damageAll appends a byte to each file that may contain the blob d.
 func damageAll(t *testing.T, dir string, d digest.Digest) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "app.tar*"))

@@ -21,14 +21,14 @@ type quarantined struct {
 	options layoutstore.Options
 	tree    *layoutstore.Tree
 	digest  digest.Digest
-	file    string // that contains it
+	file    string // with the blob
 }
 
 func quarantine(t *testing.T, archive bool) quarantined {
 	t.Helper()
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
-	body := []byte("a layer that rots")
+	body := []byte("a layer")
 	l.Tag(l.Image(layouttest.Image{Layers: [][]byte{body}}), "v1")
 	l.Write()
 	q := quarantined{digest: digest.FromBytes(body)}
@@ -47,15 +47,15 @@ func quarantine(t *testing.T, archive bool) quarantined {
 		t.Fatal(err)
 	}
 	if news, err := repo.Quarantine(t.Context(), layout, q.digest, stamp, "rotten"); err != nil || !news {
-		t.Fatal("it is no news", err)
+		t.Fatal("the first finding is not news", err)
 	}
 	return q
 }
 
-// restart replaces the process by a later one.
+// restart opens the tree again, as a later process does.
 func (q *quarantined) restart(t *testing.T) { q.tree = openWith(t, q.options) }
 
-// records returns the files of the records.
+// records returns the files of the quarantine records.
 func (q quarantined) records(t *testing.T) []string {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(q.options.QuarantineDir, "*"))
@@ -86,9 +86,8 @@ func (q quarantined) refused(t *testing.T) bool {
 	return err != nil
 }
 
-// Changes that keep a file's content lift no quarantine, in a tree or an archive: a
-// link, a mode, a file that is missing for a while, or a system without free file
-// handles while somebody requests the blob or the problems.
+// A quarantine of a blob in a file or an archive is not lifted by a new link, a new mode, a
+// temporary absence of the file, or a request while the process has no free file handles.
 func TestQuarantineHolds(t *testing.T) {
 	for _, archive := range []bool{false, true} {
 		for name, disturb := range map[string]func(t *testing.T, q quarantined){
@@ -98,7 +97,7 @@ func TestQuarantineHolds(t *testing.T) {
 				}
 			},
 			"a mode": func(t *testing.T, q quarantined) { chmod(t, q.file, 0o600) },
-			"gone for a while": func(t *testing.T, q quarantined) {
+			"missing for a while": func(t *testing.T, q quarantined) {
 				if err := os.Rename(q.file, q.file+".away"); err != nil {
 					t.Fatal(err)
 				}
@@ -115,7 +114,7 @@ func TestQuarantineHolds(t *testing.T) {
 				repo, _ := q.repository(t)
 				withoutFiles(t, func() {
 					if _, err := repo.Blob(context.Background(), q.digest); err == nil {
-						t.Error("it is served while nothing can be opened")
+						t.Error("it is served while no file can be opened")
 					}
 					problemsOf(q.tree.Snapshot())
 				})
@@ -138,7 +137,7 @@ func TestQuarantineHolds(t *testing.T) {
 	}
 }
 
-// Other content, or a proof, lifts it.
+// A quarantine is lifted when the file changes, or when the blob was verified.
 func TestQuarantineIsLifted(t *testing.T) {
 	for _, archive := range []bool{false, true} {
 		for name, change := range map[string]func(t *testing.T, q quarantined){
@@ -167,7 +166,7 @@ func TestQuarantineIsLifted(t *testing.T) {
 				}
 				repo.Release(layout, q.digest, stamp+" of another state")
 				if !q.refused(t) {
-					t.Error("the proof of another state lifts it")
+					t.Error("a verification of another state lifts the quarantine")
 				}
 				repo.Release(layout, q.digest, stamp)
 			},
@@ -187,7 +186,7 @@ func TestQuarantineIsLifted(t *testing.T) {
 					t.Fatal(err)
 				}
 				if left := q.records(t); len(left) > 0 {
-					t.Errorf("archive %v, %s: %v are kept", archive, name, left)
+					t.Errorf("archive %v, %s: records %v are left", archive, name, left)
 				}
 				q.restart(t)
 				if q.refused(t) {

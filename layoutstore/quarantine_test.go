@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// rotten opens a tree of one image with n layers, and counts the files that are opened.
-func rotten(t testing.TB, n int) (tree *layoutstore.Tree, layers []digest.Digest, opened *atomic.Int64) {
+// openCounting opens a tree of one image with n layers, and counts the opened files.
+func openCounting(t testing.TB, n int) (tree *layoutstore.Tree, layers []digest.Digest, opened *atomic.Int64) {
 	t.Helper()
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -51,7 +51,7 @@ func refuse(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.P
 		t.Fatalf("%s: %v", d, err)
 	}
 	if news, err := repo.Quarantine(t.Context(), layout, d, stamp, "rotten"); err != nil || !news {
-		t.Fatalf("%s is no news: %v", d, err)
+		t.Fatalf("the finding about %s is not news: %v", d, err)
 	}
 	p, ok, err := tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, d)
 	if err != nil || !ok {
@@ -60,10 +60,10 @@ func refuse(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.P
 	return p
 }
 
-// Neither a finding of the scrub nor a request for a quarantined blob opens files of
-// earlier findings, and yet each is the same problem as in a complete list.
+// A finding of the scrub, and a request for a quarantined blob, open no files of earlier findings.
+// The problem is nevertheless the same as in the complete list.
 func TestQuarantineReadsOnlyOneCopy(t *testing.T) {
-	tree, layers, opened := rotten(t, 50)
+	tree, layers, opened := openCounting(t, 50)
 	repo, err := tree.Snapshot().At("app")
 	if err != nil {
 		t.Fatal(err)
@@ -85,9 +85,9 @@ func TestQuarantineReadsOnlyOneCopy(t *testing.T) {
 	}
 }
 
-// A list of problems reads the state of 1,000 quarantined copies and no more.
+// A list of problems reads the state of at most 1,000 quarantined copies.
 func TestQuarantineIsBounded(t *testing.T) {
-	tree, layers, opened := rotten(t, 1100)
+	tree, layers, opened := openCounting(t, 1100)
 	for _, d := range layers {
 		refuse(t, tree, d)
 	}
@@ -112,14 +112,14 @@ func TestQuarantineIsBounded(t *testing.T) {
 	}
 }
 
-// BenchmarkQuarantine measures findings of a scrub: four times as many take at most 4.4
+// BenchmarkQuarantine measures findings of a scrub. Four times as many must take at most 4.4
 // times as long.
 func BenchmarkQuarantine(b *testing.B) {
 	for _, n := range []int{1000, 4000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			for range b.N {
 				b.StopTimer()
-				tree, layers, _ := rotten(b, n)
+				tree, layers, _ := openCounting(b, n)
 				b.StartTimer()
 				for _, d := range layers {
 					refuse(b, tree, d)

@@ -12,15 +12,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// quarantineProblem reports whether a problem of the quarantine itself contains some words.
+// quarantineProblem reports whether a problem of the quarantine itself contains a text.
 func quarantineProblem(tree *layoutstore.Tree, words string) bool {
 	return slices.ContainsFunc(problemsOf(tree.Snapshot()), func(p layoutstore.Problem) bool {
 		return p.Kind == layoutstore.Limited && strings.Contains(p.Reason, words)
 	})
 }
 
-// A blob stays refused whatever happens to the content of its record: the record's name
-// identifies it. Once the blob is known, it is listed like any other.
+// A blob stays refused if the content of its record is damaged: the record's name identifies it.
+// After a request for the blob, the quarantine has its usual problem.
 func TestDamagedRecord(t *testing.T) {
 	for name, damage := range map[string]func(file string, data []byte) error{
 		"empty": func(file string, _ []byte) error { return os.Truncate(file, 0) },
@@ -49,7 +49,7 @@ func TestDamagedRecord(t *testing.T) {
 			}
 			q.restart(t)
 			if !quarantineProblem(q.tree, "the record of a quarantined blob cannot be read") {
-				t.Errorf("%s: no problem tells of it: %v", name, problemsOf(q.tree.Snapshot()))
+				t.Errorf("%s: no problem reports the record: %v", name, problemsOf(q.tree.Snapshot()))
 			}
 			if err := q.tree.Snapshot().Check(t.Context(), 1); err != nil {
 				t.Fatal(err)
@@ -62,7 +62,7 @@ func TestDamagedRecord(t *testing.T) {
 				t.Errorf("%s: %v, want the blob alone", name, problemsOf(q.tree.Snapshot()))
 			}
 			if name == "a directory" {
-				continue // which nobody removes
+				continue // Release removes no directory
 			}
 			stamp, err := layout.Stamp(t.Context(), q.digest)
 			if err != nil {
@@ -71,13 +71,13 @@ func TestDamagedRecord(t *testing.T) {
 			repo.Release(layout, q.digest, stamp)
 			q.restart(t)
 			if q.refused(t) || len(q.records(t)) > 0 {
-				t.Errorf("%s: a proof does not lift it: %v", name, q.records(t))
+				t.Errorf("%s: a verification does not lift the quarantine: %v", name, q.records(t))
 			}
 		}
 	}
 }
 
-// A proof lifts the quarantine of a damaged record, even before anybody has requested the blob.
+// Release lifts the quarantine of a damaged record, even before a request for the blob.
 func TestReleaseWithDamagedRecord(t *testing.T) {
 	q := quarantine(t, false)
 	if err := os.Truncate(q.records(t)[0], 0); err != nil {
@@ -91,12 +91,12 @@ func TestReleaseWithDamagedRecord(t *testing.T) {
 	}
 	repo.Release(layout, q.digest, stamp)
 	if q.refused(t) || quarantineProblem(q.tree, "") || len(q.records(t)) > 0 {
-		t.Errorf("it is not lifted: %v, %v", problemsOf(q.tree.Snapshot()), q.records(t))
+		t.Errorf("the quarantine is not lifted: %v, %v", problemsOf(q.tree.Snapshot()), q.records(t))
 	}
 }
 
-// A quarantine that cannot be read does not count as empty: a problem reports it, and
-// its records take effect once they can be read.
+// If a quarantine cannot be read, a problem reports that. Its records take effect once they can
+// be read.
 func TestUnreadableQuarantine(t *testing.T) {
 	q := quarantine(t, false)
 	dir := q.options.QuarantineDir
@@ -108,7 +108,7 @@ func TestUnreadableQuarantine(t *testing.T) {
 	}
 	q.restart(t)
 	if !quarantineProblem(q.tree, "the quarantine cannot be read") {
-		t.Errorf("no problem tells of it: %v", problemsOf(q.tree.Snapshot()))
+		t.Errorf("no problem reports it: %v", problemsOf(q.tree.Snapshot()))
 	}
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
@@ -124,8 +124,8 @@ func TestUnreadableQuarantine(t *testing.T) {
 	}
 }
 
-// A record that cannot be written now is written later; until then a problem says so. A
-// removed directory is created again.
+// If a record cannot be written, a problem reports that until a later try succeeds. A removed
+// directory is created again.
 func TestRecordsAreWrittenLater(t *testing.T) {
 	q := quarantine(t, false)
 	cache := filepath.Dir(q.options.QuarantineDir)
@@ -147,7 +147,7 @@ func TestRecordsAreWrittenLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !q.refused(t) || !quarantineProblem(q.tree, "the quarantine cannot be saved") {
-		t.Errorf("no problem tells of it: %v", problemsOf(q.tree.Snapshot()))
+		t.Errorf("no problem reports it: %v", problemsOf(q.tree.Snapshot()))
 	}
 	if err := os.Remove(cache); err != nil {
 		t.Fatal(err)
@@ -166,23 +166,23 @@ func TestRecordsAreWrittenLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	repo, layout = q.repository(t)
-	if _, err := repo.Quarantine(t.Context(), layout, q.digest, stamp, "rotten"); err != nil { // by the next pass of the scrub
+	if _, err := repo.Quarantine(t.Context(), layout, q.digest, stamp, "rotten"); err != nil { // the next pass of the scrub
 		t.Fatal(err)
 	}
 	q.restart(t)
 	if !q.refused(t) {
-		t.Error("it is served after a restart, as its record was taken away")
+		t.Error("it is served after a restart, because its record was removed")
 	}
 }
 
-// Two servers share a quarantine. The one that knows an older state of the file does
-// not remove the other's record of the newer one.
+// Two servers share a quarantine. A server with an older state of the file does not remove the
+// other server's record of the newer state.
 func TestSharedQuarantine(t *testing.T) {
 	q := quarantine(t, false)
 	other := q
 	other.restart(t)
 	if !other.refused(t) {
-		t.Fatal("the other one serves it")
+		t.Fatal("the other server serves the blob")
 	}
 	if err := os.Chtimes(q.file, time.Time{}, time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
@@ -196,7 +196,7 @@ func TestSharedQuarantine(t *testing.T) {
 		t.Fatal(err)
 	}
 	if other.refused(t) {
-		t.Fatal("to the other one the file is a new one")
+		t.Fatal("the other server still refuses the changed file")
 	}
 	if err := other.tree.SaveCaches(t.Context()); err != nil {
 		t.Fatal(err)
@@ -210,7 +210,7 @@ func TestSharedQuarantine(t *testing.T) {
 	}
 }
 
-// If the same source is named relative to another directory, its records are found.
+// The records of a source are found from another working directory, too.
 func TestQuarantineOfARelativeSource(t *testing.T) {
 	q := quarantine(t, false)
 	source := q.options.Sources[0]

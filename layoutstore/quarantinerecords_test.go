@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Every path can be recorded; one that is too long for a record is refused by the record's name.
+// Records may have any path. If a path is too long, the record has only a name.
 func TestRecordsRoundTrip(t *testing.T) {
 	d := digest.FromString("x")
 	for _, path := range []string{"/a", "/with space", "/new\nline", "/\xff\xfe", `/quote"\`, "/%q%s", "/" + strings.Repeat("ü", 2000), "/" + strings.Repeat("x", maxRecord)} {
@@ -43,7 +43,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 	}
 }
 
-// The directory has a limit. Records that do not fit are reported, and written once they fit.
+// Records beyond the limit of the directory are reported, and written once there is space.
 func TestRecordsLimit(t *testing.T) {
 	r := newRecords(filepath.Join(t.TempDir(), "quarantine"))
 	r.limit = 3
@@ -75,7 +75,7 @@ func TestRecordsLimit(t *testing.T) {
 	}
 }
 
-// Other files in the directory of records stay untouched.
+// Other files in the directory of records are ignored and kept.
 func TestOtherFilesAreNotRecords(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{".tmp-123", "README", strings.Repeat("x", 64), strings.Repeat("x", 60) + ".quarantine",
@@ -89,7 +89,7 @@ func TestOtherFilesAreNotRecords(t *testing.T) {
 	}
 }
 
-// A record of the greatest length is read as it was written, and of one more byte its name.
+// A record of the greatest length has its content. One more byte, and it has only its name.
 func TestLongestRecord(t *testing.T) {
 	d := digest.FromString("x")
 	form := func(path string) record { return record{place{path, ""}, d, "1", "rotten"} }
@@ -107,7 +107,7 @@ func TestLongestRecord(t *testing.T) {
 		if readable != slices.Equal(found, []record{v}) || readable == (len(unread) == 1) {
 			t.Errorf("%d bytes: %d found, %v", length(v), len(found), unread)
 		}
-		// A record cut by its reader's limit would be read as another one.
+		// If a reader's limit cut the record, it would be read as another one.
 		info, err := os.Stat(filepath.Join(dir, v.name()))
 		if err != nil || readable && info.Size() != maxRecord || !readable && info.Size() != 0 {
 			t.Errorf("%v, %v", info.Size(), err)
@@ -115,8 +115,8 @@ func TestLongestRecord(t *testing.T) {
 	}
 }
 
-// What cannot be removed is reported, and removed once it can be; what is found again
-// meanwhile is kept.
+// A record that cannot be removed is reported, and removed by a later try, unless it was queued for
+// writing in between.
 func TestUnremovableRecord(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "quarantine")
 	for _, again := range []bool{false, true} {
@@ -145,14 +145,14 @@ func TestUnremovableRecord(t *testing.T) {
 		}
 		r.sync()
 		if _, err := os.Stat(file); (err == nil) != again || len(r.problems()) > 0 {
-			t.Errorf("again is %v: %v; %v", again, err, r.problems())
+			t.Errorf("queued again %v: %v; %v", again, err, r.problems())
 		}
 		os.RemoveAll(dir)
 	}
 }
 
-// A record that is written and removed before either is done is removed, and the other way
-// round it is written; records that were there count.
+// If a record is queued for writing and for removal, the last call counts. The limit includes
+// existing records.
 func TestQueuedWriteAndRemoval(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "quarantine")
 	v := record{place{"/a", ""}, digest.FromString("x"), "1", "rotten"}
@@ -166,7 +166,7 @@ func TestQueuedWriteAndRemoval(t *testing.T) {
 	r.queueRemove(v.name())
 	r.queueWrite(v)
 	r.sync()
-	r.sync() // does neither again
+	r.sync() // repeats nothing
 	next := newRecords(dir)
 	if found, _ := next.sync(); !slices.Equal(found, []record{v}) {
 		t.Errorf("%v", found)
@@ -184,8 +184,8 @@ func TestQueuedWriteAndRemoval(t *testing.T) {
 	}
 }
 
-// What another process does with a record after this one is not undone: neither is a record removed
-// once more, nor written once more.
+// A later change of a record by another process is not undone: the record is not removed or written
+// again.
 func TestRecordsOfOtherProcesses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "quarantine")
 	v := record{place{"/a", ""}, digest.FromString("x"), "1", "rotten"}
@@ -197,7 +197,7 @@ func TestRecordsOfOtherProcesses(t *testing.T) {
 	other.sync()
 	r.sync()
 	if _, err := os.Stat(file); err == nil {
-		t.Error("a record that another process has removed is back")
+		t.Error("a record that another process removed was written again")
 	}
 	r.queueRemove(v.name())
 	r.sync()
@@ -205,11 +205,11 @@ func TestRecordsOfOtherProcesses(t *testing.T) {
 	other.sync()
 	r.sync()
 	if _, err := os.Stat(file); err != nil {
-		t.Errorf("a record that another process has written is gone: %v", err)
+		t.Errorf("a record that another process wrote was removed: %v", err)
 	}
 }
 
-// A directory that cannot be made is reported, and used once it can be.
+// A directory that cannot be created is reported, and created by a later try.
 func TestUnwritableRecordsDirectory(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "cache")
 	r := newRecords(filepath.Join(parent, "quarantine"))
@@ -222,7 +222,7 @@ func TestUnwritableRecordsDirectory(t *testing.T) {
 		t.Errorf("%v", all)
 	}
 	layouttest.Try(t, os.Remove(parent))
-	layouttest.Try(t, os.MkdirAll(filepath.Join(r.dir, v.name(), "not empty"), 0o755)) // in the record's place
+	layouttest.Try(t, os.MkdirAll(filepath.Join(r.dir, v.name(), "not empty"), 0o755)) // at the path of the record
 	r.sync()
 	if all := r.problems(); len(all) != 1 || !strings.Contains(all[0].Reason, "cannot be saved") {
 		t.Errorf("%v", all)
@@ -234,14 +234,14 @@ func TestUnwritableRecordsDirectory(t *testing.T) {
 	}
 }
 
-// missingFile cannot be opened.
+// missingFile is a file that cannot be opened.
 type missingFile struct{}
 
 func (missingFile) Open(context.Context) (*os.File, error) { return nil, fs.ErrPermission }
 func (missingFile) String() string                         { return "missing" }
 
-// A file that cannot be opened says nothing about its content: the quarantine holds, also one of
-// whose record only the name is known. Reasons that have changed meanwhile stay.
+// A file that cannot be opened stays quarantined, even if only the name of its record is known.
+// removeOutdated removes only the given reasons.
 func TestUnreadableCopyStaysQuarantined(t *testing.T) {
 	d := digest.FromString("x")
 	where := extent.List{{File: missingFile{}, Len: 1}}
@@ -261,11 +261,11 @@ func TestUnreadableCopyStaysQuarantined(t *testing.T) {
 		t.Errorf("in quarantine: %q %v, %v", reason, refused, err)
 	}
 	if !q.mayRefuse(p, d) {
-		t.Error("a copy in quarantine, beside an unreadable record, may be served without a look")
+		t.Error("mayRefuse is false for a quarantined copy or with an unreadable record")
 	}
 	q.removeOutdated(at, d, reasons{"2": "rotten"})
 	if reason, ok := q.reason(at, d); !ok || reason != "rotten" {
-		t.Errorf("removed for a state that was not the one in quarantine: %q", reason)
+		t.Errorf("removed with other reasons: %q", reason)
 	}
 	q.removeOutdated(at, d, reasons{"1": "rotten"})
 	if reason, ok := q.reason(at, d); ok {
@@ -273,7 +273,7 @@ func TestUnreadableCopyStaysQuarantined(t *testing.T) {
 	}
 }
 
-// unreadVolume has a path and no more.
+// unreadVolume is a volume with nothing but a path.
 type unreadVolume struct{ volume.Volume }
 
 func (unreadVolume) Where(layout string) (path, entry string) { return "/source/" + layout, "" }

@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// finding quarantines the blob once more, and returns whether that is news.
+// finding quarantines the blob once more, and reports whether that is news.
 func (q quarantined) finding(t *testing.T, stamp, reason string) bool {
 	t.Helper()
 	repo, layout := q.repository(t)
@@ -25,7 +25,7 @@ func (q quarantined) finding(t *testing.T, stamp, reason string) bool {
 	return news
 }
 
-// stamp is the stamp of the blob's file.
+// stamp returns the stamp of the blob's file.
 func (q quarantined) stamp(t *testing.T) string {
 	t.Helper()
 	_, layout := q.repository(t)
@@ -36,8 +36,8 @@ func (q quarantined) stamp(t *testing.T) string {
 	return stamp
 }
 
-// A finding is news once. Another state of the file, or another reason, is news again and
-// takes the place of the first: one record is kept, and lifting it leaves nothing.
+// A finding is news once. A finding with another state of the file or another reason is news again,
+// and replaces the first one: there is only one record.
 func TestFindingsOfOneCopy(t *testing.T) {
 	q := quarantine(t, false)
 	stamp := q.stamp(t)
@@ -45,32 +45,32 @@ func TestFindingsOfOneCopy(t *testing.T) {
 		t.Errorf("the same finding is news; records: %v", q.records(t))
 	}
 	first := q.records(t)[0]
-	if err := os.Remove(first); err != nil { // with the cache
+	if err := os.Remove(first); err != nil { // as if somebody cleared the cache
 		t.Fatal(err)
 	}
 	if q.finding(t, stamp, "rotten") || !slices.Equal(q.records(t), []string{first}) {
-		t.Errorf("a record that is gone is not written again: %v", q.records(t))
+		t.Errorf("a removed record is not written again: %v", q.records(t))
 	}
 	before := layouttest.ReadFile(t, first)
 	if !q.finding(t, stamp, "rotten through") || bytes.Equal(layouttest.ReadFile(t, first), before) || len(q.records(t)) != 1 {
-		t.Errorf("another reason is no news, or not kept: %s", layouttest.ReadFile(t, first))
+		t.Errorf("another reason is not news, or has no record: %s", layouttest.ReadFile(t, first))
 	}
 	if !q.finding(t, "an earlier state", "rotten") || len(q.records(t)) != 1 || q.records(t)[0] == first {
-		t.Errorf("another state is no news, or kept beside the first: %v", q.records(t))
+		t.Errorf("another state is not news, or the first record is still there: %v", q.records(t))
 	}
 	repo, layout := q.repository(t)
-	repo.Release(layout, q.digest, "a state that nothing was found in")
+	repo.Release(layout, q.digest, "a state without a finding")
 	if len(q.records(t)) != 1 {
-		t.Errorf("a proof of another state lifts the quarantine")
+		t.Errorf("a verification of another state lifts the quarantine")
 	}
 	repo.Release(layout, q.digest, "an earlier state")
 	if len(q.records(t)) != 0 || q.refused(t) {
-		t.Errorf("it is refused after the proof; records: %v", q.records(t))
+		t.Errorf("it is refused after the verification; records: %v", q.records(t))
 	}
 }
 
-// A copy whose size no manifest states is already refused, so a finding about it adds no problem
-// to that of the check.
+// A copy whose size no manifest claims is already refused, so a finding adds no problem to that of
+// the check.
 func TestFindingOfAWrongSize(t *testing.T) {
 	q := quarantine(t, false)
 	if err := os.Truncate(q.file, 3); err != nil {
@@ -86,19 +86,19 @@ func TestFindingOfAWrongSize(t *testing.T) {
 	if p, ok, err := q.tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, q.digest); ok || err != nil {
 		t.Errorf("%v, %v", p, err)
 	}
-	// Of a copy that is gone there is news all the same: nothing else has reported it.
+	// A finding about a missing copy is news, because nothing else has reported it.
 	if err := os.Remove(q.file); err != nil {
 		t.Fatal(err)
 	}
-	if !q.finding(t, "before it went", "rotten") {
-		t.Error("it is no news once the file is gone")
+	if !q.finding(t, "before it was removed", "rotten") {
+		t.Error("a finding about a missing file is not news")
 	}
 	if p, ok, err := q.tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, q.digest); ok || err != nil {
-		t.Errorf("a file that is gone: %v, %v", p, err)
+		t.Errorf("a missing file: %v, %v", p, err)
 	}
 }
 
-// Nothing is recorded, found or listed after the caller's context has ended.
+// After the caller's context has ended, nothing is recorded, and each method returns its error.
 func TestQuarantineWithEndedContext(t *testing.T) {
 	q := quarantine(t, false)
 	repo, layout := q.repository(t)
@@ -115,12 +115,12 @@ func TestQuarantineWithEndedContext(t *testing.T) {
 		t.Errorf("QuarantineProblem: %v, %v", p, err)
 	}
 	if q.finding(t, stamp, "rotten") || len(q.records(t)) != 1 {
-		t.Error("the finding of the cancelled call took the place of the first")
+		t.Error("the canceled call has replaced the first finding")
 	}
 }
 
-// A problem names a tag that leads to the blob, and each problem is listed once, also if a
-// check has found the copy in quarantine.
+// A problem names a tag that leads to the blob. It is listed once, even if a check has found the copy
+// in quarantine.
 func TestProblemsOfTheQuarantine(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -153,7 +153,7 @@ func TestProblemsOfTheQuarantine(t *testing.T) {
 			t.Errorf("of a repository that does not exist: %v, %v", p, err)
 		}
 		if p, ok, err := tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, digest.FromString("x")); ok || err != nil {
-			t.Errorf("of a blob that nothing was found of: %v, %v", p, err)
+			t.Errorf("of a blob without a finding: %v, %v", p, err)
 		}
 		if _, err := tree.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
@@ -161,8 +161,8 @@ func TestProblemsOfTheQuarantine(t *testing.T) {
 	}
 }
 
-// If only the name of a record is left, the record is rewritten at the first request for its
-// blob. That request is refused as well, and the next process reads the record.
+// If only the name of a record is known, the first request for its blob rewrites the record. That
+// request is refused, too, and the next process can read the record.
 func TestRecordIsWrittenAgain(t *testing.T) {
 	q := quarantine(t, false)
 	if err := os.Truncate(q.records(t)[0], 0); err != nil {
@@ -174,7 +174,7 @@ func TestRecordIsWrittenAgain(t *testing.T) {
 		t.Error("the first request is answered")
 	}
 	if news := q.finding(t, q.stamp(t), "rotten"); !news { // the reason was not known
-		t.Error("its reason is no news")
+		t.Error("a new reason is not news")
 	}
 	q.restart(t)
 	if quarantineProblem(q.tree, "") || !q.refused(t) {
@@ -183,6 +183,6 @@ func TestRecordIsWrittenAgain(t *testing.T) {
 	repo, layout := q.repository(t)
 	repo.Release(layout, q.digest, q.stamp(t))
 	if q.refused(t) || len(q.records(t)) != 0 {
-		t.Errorf("records after the proof: %v", q.records(t))
+		t.Errorf("records after the verification: %v", q.records(t))
 	}
 }

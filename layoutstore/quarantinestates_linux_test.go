@@ -14,8 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A quarantined blob keeps no other blob from being served, not even while there are records that
-// nobody can read.
+// Other blobs are served while a blob is quarantined, even if some records cannot be read.
 func TestQuarantineAffectsNoOtherBlobs(t *testing.T) {
 	for _, unreadable := range []bool{false, true} {
 		tree, layers, _ := rotten(t, 3)
@@ -39,15 +38,15 @@ func TestQuarantineAffectsNoOtherBlobs(t *testing.T) {
 	}
 }
 
-// One copy has records of two states when two processes found it damaged, with a change between.
-// The next finding takes the place of both.
+// A copy has records of two states if two processes found it damaged, one before a change of the
+// file and one after it. The next finding replaces both.
 func TestFindingReplacesTwoStates(t *testing.T) {
 	q := quarantine(t, false)
 	other := q
 	other.options.QuarantineDir = filepath.Join(t.TempDir(), "quarantine")
 	other.restart(t)
 	if !other.finding(t, "an earlier state", "rotten") {
-		t.Error("of another process: no news")
+		t.Error("of another process")
 	}
 	record := other.records(t)[0]
 	layouttest.WriteFile(t, filepath.Join(q.options.QuarantineDir, filepath.Base(record)), layouttest.ReadFile(t, record))
@@ -56,7 +55,7 @@ func TestFindingReplacesTwoStates(t *testing.T) {
 		t.Fatalf("records %v", q.records(t))
 	}
 	if !q.finding(t, q.stamp(t), "rotten") || len(q.records(t)) != 1 {
-		t.Errorf("it is no news, or beside %v", q.records(t))
+		t.Errorf("it is not news, or other records are left: %v", q.records(t))
 	}
 	q.restart(t)
 	if !q.refused(t) {
@@ -64,7 +63,7 @@ func TestFindingReplacesTwoStates(t *testing.T) {
 	}
 }
 
-// Records count one by one: one that can be read and one that cannot both hold.
+// Readable and unreadable records both take effect.
 func TestReadableAndUnreadableRecords(t *testing.T) {
 	tree, layers, _ := rotten(t, 2)
 	options := layoutstore.Options{Sources: []string{tree.Snapshot().Sources()[0].Path}, Roots: []string{""}, Indexes: []string{}, QuarantineDir: t.TempDir()}
@@ -84,7 +83,7 @@ func TestReadableAndUnreadableRecords(t *testing.T) {
 	}
 }
 
-// A record that was cut within its reason is damaged: nobody reads half a sentence. It holds.
+// A record that was truncated within its reason is damaged, and still takes effect.
 func TestTruncatedRecord(t *testing.T) {
 	q := quarantine(t, false)
 	record := q.records(t)[0]
@@ -98,7 +97,7 @@ func TestTruncatedRecord(t *testing.T) {
 	if _, err := repo.Blob(t.Context(), q.digest); err == nil {
 		t.Error("it is served")
 	}
-	// A request has shown which blob it is about, and the record is saved with the caches.
+	// The request has identified the blob, so SaveCaches writes the record.
 	if err := q.tree.SaveCaches(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +107,7 @@ func TestTruncatedRecord(t *testing.T) {
 	}
 }
 
-// A blob that no manifest names can be found damaged, too: it is news, and a problem without a tag.
+// A finding about a blob that no manifest names is news, and its problem has no tag.
 func TestFindingOfAnUnclaimedBlob(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -122,7 +121,7 @@ func TestFindingOfAnUnclaimedBlob(t *testing.T) {
 	}
 }
 
-// Once its file has changed, a copy is no problem of the quarantine, and no check lists it.
+// Once its file has changed, a copy is in no problem of the quarantine or of a check.
 func TestChangedFileHasNoProblem(t *testing.T) {
 	q := quarantine(t, false)
 	_, layout := q.repository(t)
@@ -137,7 +136,7 @@ func TestChangedFileHasNoProblem(t *testing.T) {
 	}
 }
 
-// What a check has found in quarantine is listed once, and the list is in the order of digests.
+// Copies that a check has found in quarantine are listed once, in the order of digests.
 func TestQuarantineIsListedOnceInOrder(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -168,7 +167,7 @@ func TestQuarantineIsListedOnceInOrder(t *testing.T) {
 	inOrder("by a later process, after a check")
 }
 
-// A copy in an archive that is gone has no stamp.
+// A copy in a missing archive has no stamp.
 func TestStampOfMissingArchive(t *testing.T) {
 	q := quarantine(t, true)
 	_, layout := q.repository(t)

@@ -19,7 +19,7 @@ import (
 
 // slowDisk delays the opening of one file until it is released.
 type slowDisk struct {
-	name    atomic.Value // of the file; a string
+	name    atomic.Value // string; name of the file
 	opening chan struct{}
 	release chan struct{}
 }
@@ -64,14 +64,14 @@ func slowTree(t *testing.T, patience time.Duration, layer bool) (repo *layoutsto
 	return repo, disk, s, a.Digest, b.Digest, fastLayer
 }
 
-// soon is how long to wait for the storage. The clock is the test's: it moves only while
-// everything waits for a disk that hangs, so a slow machine does not look like one.
+// soon is the patience of the tree. The fake clock of the test advances only while every goroutine
+// waits for the disk, so a slow machine causes no timeout.
 const soon = 20 * time.Millisecond
 
 func fromStart(size int64) (off, n int64) { return 0, size }
 
-// While one manifest cannot be read, the other image is served completely, including
-// its blobs, whose sizes only manifests state.
+// While one manifest cannot be read, the other image is served completely, even its blobs, although
+// their sizes are only in manifests.
 func TestSlowManifestDoesNotDelayOtherImages(t *testing.T) {
 	synctest.Test(t, slowManifestDoesNotDelayOtherImages)
 }
@@ -91,7 +91,7 @@ func slowManifestDoesNotDelayOtherImages(t *testing.T) {
 		t.Fatalf("the layer of the other image: %v", err)
 	}
 	blob.Close()
-	// A caller that has left waits no longer for a read that hangs.
+	// A caller whose context has ended no longer waits for a read that hangs.
 	cancel()
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Errorf("the client has gone: %v", err)
@@ -116,11 +116,11 @@ func slowManifestTimesOut(t *testing.T) {
 		"manifest":  func(ctx context.Context) error { _, err := repo.Manifest(ctx, slow); return err },
 		"referrers": func(ctx context.Context) error { _, err := repo.Referrers(ctx, slow); return err },
 		"blob": func(ctx context.Context) error {
-			_, err := repo.Blob(ctx, digest.FromString("nobody says its size"))
+			_, err := repo.Blob(ctx, digest.FromString("a blob that no manifest has named yet"))
 			return err
 		},
 	} {
-		for range 3 { // also if another one hangs already
+		for range 3 { // even if another request is waiting
 			if err := ask(t.Context()); !errors.Is(err, layoutstore.ErrSlow) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -131,7 +131,7 @@ func slowManifestTimesOut(t *testing.T) {
 	if err := s.Check(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("check: %v", err)
 	}
-	// One read of the manifest, one of the whole repository: not one for each request.
+	// There is one read of the manifest and one of the repository, not one per request.
 	if n := len(disk.opening); n > 2 {
 		t.Errorf("%d reads of one file hang", n)
 	}
@@ -145,8 +145,8 @@ func slowManifestTimesOut(t *testing.T) {
 	}
 }
 
-// A request for a layer that cannot be opened ends with its context; the layer is closed once it
-// opens.
+// A request for a layer that cannot be opened ends with its context. When the layer is opened later,
+// it is closed at once.
 func TestSlowBlob(t *testing.T) { synctest.Test(t, slowBlob) }
 
 func slowBlob(t *testing.T) {
@@ -162,8 +162,8 @@ func slowBlob(t *testing.T) {
 	close(disk.release)
 }
 
-// While a manifest is slow, a small blob is sent only if its bytes are proven: otherwise it
-// could be a damaged manifest that is named only in the index that has not been read yet.
+// While a manifest is slow, a small blob is sent only if its content is verified: it may be a
+// damaged manifest that only an unread index names.
 func TestUnverifiedBlobWaitsForAllManifests(t *testing.T) {
 	synctest.Test(t, unverifiedBlobWaitsForAllManifests)
 }

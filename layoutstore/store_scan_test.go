@@ -2,8 +2,8 @@ package layoutstore
 
 import "testing"
 
-// A scan of a store never reports an archive as missing while an import moves it,
-// however long that takes.
+// A scan of a store never reports an archive as missing while an import moves it, however long the
+// move takes.
 func TestAcceptsMove(t *testing.T) {
 	for _, test := range []struct {
 		moved, store, scanned bool

@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// publishing returns a store as an import leaves it that stopped with all new files in
-// place: the layout a has another index, the layout b and the archive new.tar are new.
+// publishing returns a store in which an import has stopped after moving all new files into place:
+// the layout a has another index, and the layout b and the archive new.tar are new.
 func publishing(t *testing.T) (dir string, old, fresh []byte) {
 	t.Helper()
 	dir = t.TempDir()
@@ -64,7 +64,7 @@ func writeJournal(t *testing.T, dir string, j journal.Journal) {
 	replace(t, filepath.Join(dir, journal.File), b.Bytes())
 }
 
-// replace puts data in place by a rename, as an import does.
+// replace replaces a file by a rename, as an import does.
 func replace(t *testing.T, file string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(file+".tmp", data, 0o644); err != nil {
@@ -75,8 +75,8 @@ func replace(t *testing.T, file string, data []byte) {
 	}
 }
 
-// While a journal exists the tree is the old one; once it is gone, the tree is the new one:
-// for a first scan and for a rescan.
+// While a journal exists, the old tree is served, and without it the new one. Both hold for a first
+// scan and for a rescan.
 func TestJournalHidesUnpublishedContent(t *testing.T) {
 	dir, _, _ := publishing(t)
 	open := func() *layoutstore.Tree {
@@ -115,19 +115,19 @@ func TestJournalHidesUnpublishedContent(t *testing.T) {
 	see(tree.Snapshot(), "a")
 	old := digestOf(tree.Snapshot())
 	if change, err := tree.Refresh(t.Context()); err != nil || change.Changed {
-		t.Errorf("looking again: %+v, %v", change, err)
+		t.Errorf("a rescan: %+v, %v", change, err)
 	}
 	writeState(t, dir, journal.State{Format: journal.Format, Generation: 5, Packed: []journal.Packed{{File: "new.tar", Name: "new.tar", Generation: 5}}})
 	if err := os.Remove(filepath.Join(dir, journal.File)); err != nil {
 		t.Fatal(err)
 	}
 	if change, err := tree.Refresh(t.Context()); err != nil || !change.Changed {
-		t.Errorf("looking again: %+v, %v", change, err)
+		t.Errorf("a rescan: %+v, %v", change, err)
 	}
 	for _, s := range []*layoutstore.Snapshot{tree.Snapshot(), open().Snapshot()} {
 		see(s, "a", "b", "c")
 		if digestOf(s) == old {
-			t.Error("the tag leads to what it led to before")
+			t.Error("the tag still leads to the old manifest")
 		}
 	}
 }

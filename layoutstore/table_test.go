@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// maxBytesPerBlob is how much memory serving may use per blob, including its share of
-// everything that is kept about a repository.
+// maxBytesPerBlob is how much memory serving may use per blob. It includes everything that is kept
+// about a repository.
 const maxBytesPerBlob = 125
 
 func TestMemoryPerBlob(t *testing.T) {
@@ -32,7 +32,7 @@ func TestMemoryPerBlob(t *testing.T) {
 	heap := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
-		runtime.GC() // values with a finalizer are freed by the second
+		runtime.GC() // the second run frees values with a finalizer
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
 	}
@@ -41,7 +41,7 @@ func TestMemoryPerBlob(t *testing.T) {
 		check(t, tree)
 		return tree
 	}
-	open() // allocated once per process
+	open() // first, so that what a process allocates once does not count
 	before := heap()
 	tree := open()
 	after := heap()
@@ -54,7 +54,7 @@ func TestMemoryPerBlob(t *testing.T) {
 	runtime.KeepAlive(built)
 }
 
-// A check opens every manifest once, however many others name it.
+// A check opens every manifest once, however many other manifests name it.
 func TestCheckReadsManifestsOnce(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -82,7 +82,7 @@ func TestCheckReadsManifestsOnce(t *testing.T) {
 	}
 }
 
-// A scan may hang with its disk: callers wait for it no longer than their context lasts.
+// A scan may hang together with its disk. Callers then wait only until their context ends.
 func TestCallersDoNotWaitForHangingScan(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")

@@ -32,8 +32,8 @@ func openWith(t *testing.T, o layoutstore.Options) *layoutstore.Tree {
 	return tree
 }
 
-// put writes a layout at path below dir with an image for each tag, whose content
-// is seeded by seed, and returns the digests by tag.
+// put writes a layout at path below dir with an image for each tag, and returns the digests
+// by tag. Images with another seed have other content.
 func put(t *testing.T, dir, path, seed string, tags ...string) map[string]digest.Digest {
 	t.Helper()
 	l := layouttest.New(t, dir).Layout(path)
@@ -111,7 +111,7 @@ func TestSourcesAreMerged(t *testing.T) {
 			t.Errorf("v2 is %s, %v; want the later source's %s", d.Digest, err, winner)
 		}
 		if _, err := r.Manifest(context.Background(), loser); err != nil {
-			t.Errorf("the loser by digest: %v", err)
+			t.Errorf("the manifest without its tag, by digest: %v", err)
 		}
 		found := problems(t, tree, layoutstore.Conflict)
 		if len(found) != 1 || found[0].Tag() != "v2" || found[0].Digest != winner || !strings.Contains(found[0].Reason, string(loser)) {
@@ -147,7 +147,7 @@ func TestRefreshSeesChangesAndReusesTheRest(t *testing.T) {
 	put(t, dir, "modules/x", "a", "v1")
 	tree := open(t, dir)
 	if c := refresh(t, tree); c.Changed || c.Generation != 1 {
-		t.Errorf("nothing changed, and the refresh says %+v", c)
+		t.Errorf("refresh without a change: %+v", c)
 	}
 	kept := repository(t, tree, ee+"/modules/x")
 
@@ -159,7 +159,7 @@ func TestRefreshSeesChangesAndReusesTheRest(t *testing.T) {
 		t.Error(diff)
 	}
 	if repository(t, tree, ee+"/modules/x") != kept {
-		t.Error("an unchanged repository was made again")
+		t.Error("an unchanged repository was not reused")
 	}
 
 	put(t, dir, "modules/y", "a", "v1")
@@ -172,7 +172,7 @@ func TestRefreshSeesChangesAndReusesTheRest(t *testing.T) {
 	}
 	refresh(t, tree)
 	if _, err := tree.Snapshot().Repository(ee + "/modules"); !errors.Is(err, layoutstore.ErrRepositoryUnknown) {
-		t.Errorf("the last module has gone, and %s/modules is there: %v", ee, err)
+		t.Errorf("%s/modules without any module: %v", ee, err)
 	}
 }
 
@@ -224,7 +224,7 @@ func TestBlobArrivesLater(t *testing.T) {
 		t.Errorf("problems: %v", p)
 	}
 	if c := refresh(t, tree); c.Changed {
-		t.Errorf("nothing changed, and the refresh says %+v", c)
+		t.Errorf("refresh without a change: %+v", c)
 	}
 	if err := os.Rename(late+".away", late); err != nil {
 		t.Fatal(err)
@@ -251,7 +251,7 @@ func TestSourceDisappearsAndReturns(t *testing.T) {
 	}
 	refresh(t, tree)
 	if got := served(t, tree); len(got) > 0 {
-		t.Errorf("the source is gone, and these are served: %v", got)
+		t.Errorf("served of a missing source: %v", got)
 	}
 	if s := tree.Snapshot().Sources(); s[0].State != "missing" || s[0].Detail == "" {
 		t.Errorf("source %+v", s[0])
@@ -285,7 +285,7 @@ func TestLinkSwap(t *testing.T) {
 	if diff := cmp.Diff([]string{ee + "/install:v1", ee + "/install:v2"}, served(t, tree)); diff != "" {
 		t.Error(diff)
 	}
-	// A request that took its snapshot before it was replaced keeps it to its end.
+	// A request keeps its snapshot to its end, even after a refresh has replaced it.
 	d, err := old.Tag(t.Context(), "v1")
 	if err != nil {
 		t.Fatal(err)
@@ -307,7 +307,7 @@ func TestRootsChangeWithTheTree(t *testing.T) {
 	}
 	l.Write()
 	if c := refresh(t, tree); !c.Roots {
-		t.Errorf("%+v, want that the roots changed", c)
+		t.Errorf("%+v, want a change of the roots", c)
 	}
 	if diff := cmp.Diff([]string{"mirror/fe:v1", "mirror/fe:v2", "mirror/fe/install:v1"}, served(t, tree)); diff != "" {
 		t.Error(diff)
@@ -367,7 +367,7 @@ func TestSameNameBelowTwoRoots(t *testing.T) {
 	}
 }
 
-// Readers never wait for a scan, and read complete content.
+// Readers get complete content during scans.
 func TestRefreshUnderReaders(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "install", "a", "v1")
@@ -435,7 +435,8 @@ func TestBlobOpensAndReads(t *testing.T) {
 	}
 }
 
-// problemsOf returns the problems of a snapshot, or one that says why they cannot be read.
+// problemsOf returns the problems of a snapshot. If they cannot be read, it returns a problem with
+// the error.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

@@ -25,7 +25,7 @@ func newSigningKey(t *testing.T) *inventory.SigningKey {
 	return key
 }
 
-// signTree writes the signed inventory of a tree into it.
+// signTree writes a signed inventory into the directory of a tree.
 func signTree(t *testing.T, dir string, key *inventory.SigningKey) {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Indexes: []string{}, IgnoreInventory: true})
@@ -46,8 +46,8 @@ func signTree(t *testing.T, dir string, key *inventory.SigningKey) {
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, inventory.SignatureName), signature, 0o644))
 }
 
-// With a key only what it signed is served: no other repository, tag, manifest or blob, whenever
-// it came.
+// With a key, no unsigned repository, tag, manifest or blob is served, whether it was added before
+// the start or later.
 func TestOnlySignedContentIsServed(t *testing.T) {
 	dir, key := t.TempDir(), newSigningKey(t)
 	made := layouttest.New(t, dir)
@@ -65,7 +65,7 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 	}
 	generation := tree.Snapshot().Generation()
 	if change, err := tree.Refresh(t.Context()); err != nil || change.Changed || change.Generation != generation {
-		t.Errorf("nothing has changed: %+v, %v", change, err)
+		t.Errorf("a rescan without a change: %+v, %v", change, err)
 	}
 
 	evil := app.Image(layouttest.Image{Name: "evil"})
@@ -96,7 +96,7 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 		t.Errorf("evil: %v", err)
 	}
 	if _, err := repo.Blob(t.Context(), evil.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) {
-		t.Errorf("evil as a blob: %v", err)
+		t.Errorf("the unsigned manifest as a blob: %v", err)
 	}
 	if _, err := repo.Blob(t.Context(), stray.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) {
 		t.Errorf("stray: %v", err)
@@ -120,12 +120,12 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 		}
 	}
 	if limited == 0 {
-		t.Error("no problem names what is not served")
+		t.Error("no problem names the unsigned content")
 	}
 }
 
-// A source that the key does not vouch for is refused, at the start and later; and is served
-// again when it does.
+// A source without a valid signature is refused, at the start and later, and is served again once
+// the signature is valid.
 func TestRefusedSource(t *testing.T) {
 	dir, key, other := t.TempDir(), newSigningKey(t), newSigningKey(t)
 	app := layouttest.New(t, dir).Layout("app")

@@ -12,8 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Each file that looks like an archive but is not read causes a problem that names it and says
-// what to do.
+// For each file that looks like an archive but is not read, a problem names the file and the remedy.
 func TestFilesThatAreNotRead(t *testing.T) {
 	file := func(t *testing.T, name string) { layouttest.WriteFile(t, name, []byte("text")) }
 	link := func(to string) func(*testing.T, string) {
@@ -25,7 +24,7 @@ func TestFilesThatAreNotRead(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		make func(t *testing.T, name string)
-		want string // in the reason; no problem if empty
+		want string // text in the reason; empty for no problem
 	}{
 		"b.tar.aa":                         {file, "cat b.tar.?? > b.tar"},
 		"b.tar.001":                        {file, "cat b.tar.??? > b.tar"},
@@ -57,7 +56,7 @@ func TestFilesThatAreNotRead(t *testing.T) {
 		"other.tar.sha256":                 {file, ""},
 		"SHA256SUMS":                       {file, ""},
 		"deckhousereleases.yaml":           {file, ""},
-		"usual/install/blobs/sha256/b.tar": {file, ""}, // no blob, and no archive either
+		"usual/install/blobs/sha256/b.tar": {file, ""}, // in a directory of blobs, but neither a blob nor an archive
 		"dir.tar":                          {link("sub"), ""},
 		"dir.tar.gz/x":                     {file, ""},
 	} {
@@ -84,7 +83,7 @@ func TestFilesThatAreNotRead(t *testing.T) {
 			}
 			kind := layoutstore.Limited
 			if strings.HasSuffix(name, ".filepart") {
-				kind = layoutstore.Incomplete // it may be complete later
+				kind = layoutstore.Incomplete // an upload may complete it
 			}
 			if len(failures) != 1 || failures[0].Path != path || failures[0].Kind != kind || !failures[0].TagsUnknown || !strings.Contains(failures[0].Reason, c.want) {
 				t.Errorf("failures: %v, want one of %s with %q", failures, path, c.want)
@@ -93,7 +92,7 @@ func TestFilesThatAreNotRead(t *testing.T) {
 	}
 }
 
-// An archive below the top of a source is no problem if it is read anyway.
+// An archive below the top of a source is no problem if it is read as another source.
 func TestNestedArchivesThatAreSources(t *testing.T) {
 	dir := t.TempDir()
 	one, two := build(t, "one", "one"), build(t, "two", "two")
@@ -108,7 +107,7 @@ func TestNestedArchivesThatAreSources(t *testing.T) {
 	}
 }
 
-// listen makes a socket; its path is short enough for one.
+// listen makes a socket at a relative path, because paths of sockets must be short.
 func listen(t *testing.T, name string) {
 	t.Helper()
 	t.Chdir(filepath.Dir(name))
