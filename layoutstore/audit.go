@@ -18,11 +18,7 @@ import (
 // digests.
 type Audit struct {
 	Graph    *closure.Graph
-	Problems []Problem // by place
-	// NonDistributable are missing layers whose media type allows them to be missing. They
-	// are not problems, but a client has to get them elsewhere.
-	NonDistributable []Problem
-	Blobs            []Stored // by layout, then digest; without blobs of a wrong size
+	Problems []Problem // by place; only of [Snapshot.Audit]
 
 	repo  *Repository
 	name  string
@@ -49,8 +45,11 @@ type Stored struct {
 // Findings receives the findings of an audit one by one, in no particular order. Each function
 // may be nil.
 type Findings struct {
-	Problem, NonDistributable func(Problem)
-	Blob                      func(Stored)
+	Problem func(Problem)
+	// NonDistributable receives missing layers whose media type allows them to be missing. They
+	// are not problems, but a client has to get them elsewhere.
+	NonDistributable func(Problem)
+	Blob             func(Stored) // not called for blobs of a wrong size
 }
 
 // need is what the manifests of a repository state about a digest, and its copies.
@@ -63,21 +62,16 @@ type need struct {
 	present    bool     // a layout has a file or an entry for the digest, of any size
 }
 
-// Audit audits the repository at path and returns all findings. Errors: ErrRepositoryUnknown;
+// Audit audits the repository at path and keeps the problems. Errors: ErrRepositoryUnknown;
 // ErrStale if a refresh is due; those for which [IsExhausted] is true; the context's.
 func (s *Snapshot) Audit(ctx context.Context, path string) (*Audit, error) {
-	var problems, left []Problem
-	var blobs []Stored
-	in, err := s.AuditWith(ctx, path, Findings{
-		Problem:          func(p Problem) { problems = append(problems, p) },
-		NonDistributable: func(p Problem) { left = append(left, p) },
-		Blob:             func(s Stored) { blobs = append(blobs, s) },
-	})
+	var problems []Problem
+	in, err := s.AuditWith(ctx, path, Findings{Problem: func(p Problem) { problems = append(problems, p) }})
 	if err != nil {
 		return nil, err
 	}
 	sortProblems(problems)
-	in.Problems, in.NonDistributable, in.Blobs = problems, left, blobs
+	in.Problems = problems
 	return in, nil
 }
 

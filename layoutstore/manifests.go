@@ -238,14 +238,9 @@ func (p *indexedLayout) manifest(ctx context.Context, d digest.Digest) ([]byte, 
 		return nil, err
 	}
 	if got := d.Algorithm().FromBytes(body); got != d {
-		return nil, refuseDamaged(d, digestMismatch(got), where, p.where().blob(d), ErrManifestUnknown)
+		return nil, refuseDamaged(d, "checksum mismatch: content is "+string(got), where, p.where().blob(d), ErrManifestUnknown)
 	}
 	return body, nil
-}
-
-// digestMismatch returns the reason for content that does not match its digest.
-func digestMismatch(got digest.Digest) string {
-	return fmt.Sprintf("checksum mismatch: content is %s", got)
 }
 
 // sizeMismatch returns the reason for content whose size in bytes is not the claimed one.

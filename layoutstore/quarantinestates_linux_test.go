@@ -17,7 +17,7 @@ import (
 // Other blobs are served while a blob is quarantined, even if some records cannot be read.
 func TestQuarantineAffectsNoOtherBlobs(t *testing.T) {
 	for _, unreadable := range []bool{false, true} {
-		tree, layers, _ := rotten(t, 3)
+		tree, layers, _ := openCounting(t, 3)
 		if unreadable {
 			q := quarantine(t, false)
 			if err := os.Truncate(q.records(t)[0], 0); err != nil {
@@ -65,7 +65,7 @@ func TestFindingReplacesTwoStates(t *testing.T) {
 
 // Readable and unreadable records both take effect.
 func TestReadableAndUnreadableRecords(t *testing.T) {
-	tree, layers, _ := rotten(t, 2)
+	tree, layers, _ := openCounting(t, 2)
 	options := layoutstore.Options{Sources: []string{tree.Snapshot().Sources()[0].Path}, Roots: []string{""}, Indexes: []string{}, QuarantineDir: t.TempDir()}
 	tree = openWith(t, options)
 	refuse(t, tree, layers[0])

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"sort"
+	"strings"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
@@ -67,11 +69,16 @@ func (r *Repository) TagDigest(tag string) (digest.Digest, error) {
 
 // tagNode returns the manifest that tag leads to. Errors: ErrManifestUnknown.
 func (r *Repository) tagNode(tag string) (*node, error) {
-	i := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag >= tag })
-	if i == len(r.tags) || r.tags[i].tag != tag {
+	i, ok := slices.BinarySearchFunc(r.tags, tag, func(t tagged, tag string) int { return strings.Compare(t.tag, tag) })
+	if !ok {
 		return nil, fmt.Errorf("tag %q: %w", tag, ErrManifestUnknown)
 	}
 	return r.tags[i].node, nil
+}
+
+// tagsAfter returns the tags that follow after in byte order.
+func (r *Repository) tagsAfter(after string) []tagged {
+	return r.tags[sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag > after }):]
 }
 
 // describe returns the descriptor of a manifest. The error is the cause of ctx.
@@ -107,8 +114,7 @@ func (r *Repository) Untagged(ctx context.Context) ([]Descriptor, error) {
 // Tags returns at most n tags that follow after in byte order, or all of them if n is
 // negative, and whether there are more. The empty after is before every tag.
 func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
-	from := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag > after })
-	page := r.tags[from:]
+	page := r.tagsAfter(after)
 	if n >= 0 && n < len(page) {
 		page, more = page[:n], true
 	}
@@ -125,8 +131,8 @@ func (r *Repository) TagCount() int { return len(r.tags) }
 // AllTags returns the tags that follow after in byte order.
 func (r *Repository) AllTags(after string) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		for i := sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag > after }); i < len(r.tags); i++ {
-			if !yield(r.tags[i].tag) {
+		for _, t := range r.tagsAfter(after) {
+			if !yield(t.tag) {
 				return
 			}
 		}

@@ -1,6 +1,7 @@
 package layoutstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,10 +72,7 @@ func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 // emptyStore returns the state of a store in a bucket before the first import.
 func (s *source) emptyStore() sourceState {
 	h := &volumeState{vol: &bucketVolume{bucket: s.bucket}, status: SourceStatus{Path: s.path, Kind: s.kind(), State: "ready"}}
-	if s.last.loose != nil {
-		h = s.last.loose
-	}
-	return sourceState{loose: h, inventory: &sourceInventory{trust: newTrust(s.key)}}
+	return sourceState{loose: cmp.Or(s.last.loose, h), inventory: &sourceInventory{trust: newTrust(s.key)}}
 }
 
 // withoutBucket returns the state of a source if its bucket, or the store there, cannot be read.

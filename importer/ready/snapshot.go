@@ -73,7 +73,6 @@ func (s *sources) at(ctx context.Context, path string) (*audit, error) {
 			in.problems[p.Digest] = append(in.problems[p.Digest], p)
 		}
 	}
-	in.Blobs = nil // large, and not needed
 	s.audits[path] = in
 	return in, nil
 }
