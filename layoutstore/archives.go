@@ -113,7 +113,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeSt
 	// At most the mode of a known archive has changed, so there is no need to wait.
 	known := opened || !written && prev.unreadable
 	if s.scanned && !known && age < settle {
-		h.setWaiting("it changed a moment ago")
+		h.setState("waiting", "it changed a moment ago")
 		return h, settle - age, nil
 	}
 	archive, listing, err := s.openArchive(ctx, set, prev)
@@ -125,7 +125,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeSt
 	}
 	broken, isBroken := archive.Problem()
 	if isBroken && age < settle {
-		h.setWaiting(broken.Reason)
+		h.setState("waiting", broken.Reason)
 		return h, settle - age, nil
 	}
 	if s.opened != nil && len(listing.Layouts) > 0 {
@@ -135,7 +135,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeSt
 	}
 	h.vol, h.status.State = archive, "ready"
 	if isBroken {
-		h.status.State, h.status.Detail = "incomplete", broken.Reason
+		h.setState("incomplete", broken.Reason)
 		broken.Path = set.Path()
 		h.problems = append(h.problems, broken)
 	}
@@ -180,7 +180,7 @@ func (h *volumeState) age(set volume.Set, now time.Time) time.Duration {
 	return now.Sub(changed)
 }
 
-func (h *volumeState) setWaiting(reason string) { h.status.State, h.status.Detail = "waiting", reason }
+func (h *volumeState) setState(state, detail string) { h.status.State, h.status.Detail = state, detail }
 
 // openArchive opens an archive and lists its layouts. It ignores a cached index that does
 // not match the files.
@@ -208,14 +208,14 @@ func (s *source) openArchive(ctx context.Context, set volume.Set, prev *volumeSt
 func (s *source) unreadable(h, prev *volumeState, cause error) (*volumeState, time.Duration, error) {
 	if errors.Is(cause, ErrStale) {
 		h.moved = true
-		h.setWaiting("it changed while it was read")
+		h.setState("waiting", "it changed while it was read")
 		return h, max(s.settle, time.Second), nil
 	}
 	if prev != nil && prev.written == h.written {
 		h.vol, h.layouts, h.status.Repositories = prev.vol, prev.layouts, prev.status.Repositories
 	}
 	h.unreadable = true
-	h.setFailing(cause)
+	h.setState("failing", cause.Error())
 	h.problems = append(h.problems, Problem{Kind: Damaged, Path: h.status.Path, Reason: cause.Error(), TagsUnknown: true, Transient: IsTransient(cause)})
 	return h, 0, nil
 }

@@ -1,6 +1,7 @@
 package layoutstore
 
 import (
+	"cmp"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -78,11 +79,7 @@ func electRoot(parts []*indexedLayout) string {
 func findWinner(votes map[string]int) string {
 	var winner string
 	for root, n := range votes {
-		best := votes[winner]
-		switch {
-		case n > best,
-			n == best && len(root) > len(winner),
-			n == best && len(root) == len(winner) && root < winner:
+		if cmp.Or(cmp.Compare(n, votes[winner]), cmp.Compare(len(root), len(winner)), strings.Compare(winner, root)) > 0 {
 			winner = root
 		}
 	}

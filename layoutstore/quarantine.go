@@ -99,8 +99,12 @@ func (q *quarantine) add(v record) {
 // size no manifest claims is already a problem. The error is the cause of ctx; then nothing is
 // recorded.
 func (r *Repository) Quarantine(ctx context.Context, l Layout, d digest.Digest, stamp, reason string) (news bool, err error) {
-	wrongSized, err := r.wrongSized(ctx, l, d)
-	if err != nil {
+	wrongSized := false // for example because somebody is writing the file
+	where, err := l.Locate(ctx, d)
+	if err == nil {
+		wrongSized, err = r.unclaimed(ctx, d, where)
+	}
+	if err != nil && ctx.Err() != nil {
 		return false, err
 	}
 	q := r.quarantine
@@ -148,19 +152,6 @@ func (r *Repository) Release(l Layout, d digest.Digest, stamp string) {
 	if known || unread {
 		q.syncRecords()
 	}
-}
-
-// wrongSized reports whether the copy of d in a layout has a size that no manifest claims,
-// for example because somebody is writing it. The error is the cause of ctx.
-func (r *Repository) wrongSized(ctx context.Context, l Layout, d digest.Digest) (bool, error) {
-	where, err := l.Locate(ctx, d)
-	switch {
-	case err == nil:
-		return r.unclaimed(ctx, d, where)
-	case ctx.Err() != nil:
-		return false, err
-	}
-	return false, nil
 }
 
 // unclaimed reports whether manifests claim sizes of d, but not the size of the copy at where.

@@ -92,12 +92,11 @@ func (st *sourceState) looseOrEmpty() *volumeState { return cmp.Or(st.loose, &vo
 
 // status returns the status of one of the volumes.
 func (st *sourceState) status(h *volumeState) SourceStatus {
-	if st.failed == nil {
-		return h.status
+	status := h.status
+	if st.failed != nil {
+		status.State, status.Detail = "failing", st.failed.Error()
 	}
-	failing := *h
-	failing.setFailing(st.failed)
-	return failing.status
+	return status
 }
 
 // errNotSource says that a source is of an unsupported kind.
@@ -253,8 +252,6 @@ func (s *source) failingState(err error) sourceState {
 	next.again = 0
 	return next
 }
-
-func (h *volumeState) setFailing(err error) { h.status.State, h.status.Detail = "failing", err.Error() }
 
 func (s *source) kind() string {
 	if s.bucket != nil && s.archive == "" {
