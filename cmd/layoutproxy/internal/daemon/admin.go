@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -16,44 +15,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/layoutproxy/layoutproxy/importer/drop"
-	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
-	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/outage"
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// admin serves the admin address.
-type admin struct {
-	live     *liveTree
-	reach    *outage.Monitor
-	dropping *dropDirectory
-	prunes   *pruner
-	follows  *follower
-	refusals *refusals
-	scrub    *verify.Scrub
-	verdicts *verdicts
-	upstream upstream
-	disks    *disks
-	dropDir  string
-	page     http.Handler // for people
-	metrics  prometheus.Gatherer
-	pprof    bool
-	draining atomic.Bool
-}
-
-func (a *admin) handler() http.Handler {
+// adminHandler returns the handler of the admin address; page is for people.
+func (s *Daemon) adminHandler(page http.Handler, metrics prometheus.Gatherer) http.Handler {
 	router := mux.NewRouter()
 	read, write := []string{http.MethodGet, http.MethodHead}, []string{http.MethodPost}
 	serve(router.Path("/healthz"), read, func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
-	serve(router.Path("/readyz"), read, a.ready)
-	serve(router.Path("/status"), read, a.status)
-	serve(router.Path("/metrics"), read, promhttp.HandlerFor(a.metrics, promhttp.HandlerOpts{}).ServeHTTP)
-	serve(router.Path("/rescan"), write, a.rescan)
-	serve(router.Path("/reload"), write, a.rescan) // its old name
-	if a.page != nil {
-		router.NotFoundHandler = a.page
-	}
-	if a.pprof {
+	serve(router.Path("/readyz"), read, s.ready)
+	serve(router.Path("/status"), read, func(w http.ResponseWriter, req *http.Request) { answer(w, s.status(req.Context())) })
+	serve(router.Path("/metrics"), read, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}).ServeHTTP)
+	serve(router.Path("/rescan"), write, s.rescan)
+	serve(router.Path("/reload"), write, s.rescan) // its old name
+	router.NotFoundHandler = page
+	if s.flags.Pprof {
 		// The paths that `go tool pprof` requests. A client chooses how long a profile runs, and a
 		// profile reveals what the program is doing.
 		serve(router.Path("/debug/pprof/cmdline"), read, pprof.Cmdline)
@@ -79,12 +56,12 @@ func serve(route *mux.Route, methods []string, answer http.HandlerFunc) {
 
 // ready reports whether the server can answer all requests: it is not stopping, and reaches its
 // buckets. The first scan ends before the server listens.
-func (a *admin) ready(w http.ResponseWriter, _ *http.Request) {
-	if a.draining.Load() {
+func (s *Daemon) ready(w http.ResponseWriter, _ *http.Request) {
+	if s.draining.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
 		return
 	}
-	if err := a.reach.Err(); err != nil {
+	if err := s.reach.Err(); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
@@ -112,40 +89,36 @@ type Status struct {
 // checkWait is how long /status waits for the check of a new generation.
 const checkWait = 2 * time.Second
 
-func (a *admin) status(w http.ResponseWriter, req *http.Request) {
-	answer(w, a.statusNow(req.Context()))
-}
-
-func (a *admin) statusNow(ctx context.Context) Status {
-	s := a.live.tree.Snapshot()
+func (s *Daemon) status(ctx context.Context) Status {
+	snapshot := s.live.tree.Snapshot()
 	ctx, cancel := context.WithTimeout(ctx, checkWait)
 	defer cancel()
 	// If the storage hangs, an eighth of the time is left for reading the problems.
 	checking, stop := context.WithTimeout(ctx, checkWait-checkWait/8)
 	defer stop()
-	checked := s.Check(checking, runtime.GOMAXPROCS(0)) == nil
-	problems := a.live.problems(ctx)
+	checked := snapshot.Check(checking, runtime.GOMAXPROCS(0)) == nil
+	problems := s.live.problems(ctx)
 	return Status{
-		Generation:   s.Generation(),
-		Repositories: s.RepositoryCount(),
-		Tags:         s.TagCount(),
-		Roots:        append([]string{}, s.Roots()...),
-		Sources:      append([]layoutstore.SourceStatus{}, s.Sources()...),
+		Generation:   snapshot.Generation(),
+		Repositories: snapshot.RepositoryCount(),
+		Tags:         snapshot.TagCount(),
+		Roots:        append([]string{}, snapshot.Roots()...),
+		Sources:      append([]layoutstore.SourceStatus{}, snapshot.Sources()...),
 		Problems:     append([]layoutstore.Problem{}, problems...),
-		Imports:      a.dropping.status(),
-		Pushes:       a.follows.pushes(),
-		Prunes:       a.prunes.status(),
-		Scrub:        statusOfScrub(a.scrub),
-		Disks:        a.disks.status(ctx),
+		Imports:      s.drop.status(),
+		Pushes:       s.follower.pushes(),
+		Prunes:       s.prunes.status(),
+		Scrub:        statusOfScrub(s.scrub),
+		Disks:        s.disks.status(ctx),
 		Checked:      checked,
-		Ready:        a.verdicts.of(s, len(problems)),
-		Refused:      a.refusals.count.Load(),
+		Ready:        s.verdicts.of(snapshot, len(problems)),
+		Refused:      s.refusals.count.Load(),
 	}
 }
 
 // rescan answers when a scan that began after the request is complete.
-func (a *admin) rescan(w http.ResponseWriter, req *http.Request) {
-	change, err := a.live.refresh(req.Context())
+func (s *Daemon) rescan(w http.ResponseWriter, req *http.Request) {
+	change, err := s.live.refresh(req.Context())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return

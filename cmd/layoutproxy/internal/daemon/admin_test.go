@@ -7,14 +7,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 func TestPprofNeedsFlag(t *testing.T) {
 	for _, on := range []bool{false, true} {
-		a := &admin{pprof: on}
+		a := &Daemon{flags: &settings.Serve{Pprof: on}}
 		w := httptest.NewRecorder()
-		a.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/debug/pprof/goroutine?debug=1", nil))
+		a.adminHandler(nil, nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/debug/pprof/goroutine?debug=1", nil))
 		want := http.StatusNotFound
 		if on {
 			want = http.StatusOK

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,7 +32,7 @@ func (s *Daemon) api(metrics *prometheus.Registry) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.pulls.now.Store(guarded)
+	s.pulls.Store(guarded)
 	s.private = flags.Auth.On()
 	options := observe.Options{Route: registry.Route, Registerer: metrics}
 	if flags.AccessLog {
@@ -47,7 +46,9 @@ func (s *Daemon) api(metrics *prometheus.Registry) (http.Handler, error) {
 			return nil, err
 		}
 	}
-	limited, err := limitRequests(&flags.Clients, &s.pulls)
+	limited, err := limitRequests(&flags.Clients, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		(*s.pulls.Load()).ServeHTTP(w, req)
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -75,13 +76,6 @@ func (s *Daemon) guarded(flags settings.Auth) (*http.Handler, error) {
 	}
 	guarded, err := authenticated(flags, api, s.log)
 	return &guarded, err
-}
-
-// pulls passes requests to the handler of the current configuration.
-type pulls struct{ now atomic.Pointer[http.Handler] }
-
-func (p *pulls) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	(*p.now.Load()).ServeHTTP(w, req)
 }
 
 // limitRequests limits the rate of requests per client, if the flags ask for it.

@@ -13,23 +13,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// tlsFiles are the files for TLS; prefix begins the names of their flags.
-type tlsFiles struct {
-	settings.TLS
-	prefix string
-}
-
-// certificates is a TLS configuration that follows its files. When a client connects, files that
-// have changed, or that links now lead to, are read again. While a certificate and its key do not
-// match, for example in the middle of a change, the last valid files stay in effect.
-type certificates struct {
-	current *reload.Value[*tls.Config]
-}
-
-func newCertificates(log *zap.Logger, prefix string, names settings.TLS) (*certificates, error) {
-	files := tlsFiles{names, prefix}
+// newTLS returns a TLS configuration that follows its files. When a client connects, files that have
+// changed, or that links now lead to, are read again. While a certificate and its key do not match,
+// for example in the middle of a change, the last valid files stay in effect. prefix begins the names
+// of the flags.
+func newTLS(log *zap.Logger, prefix string, files settings.TLS) (*tls.Config, error) {
 	current, err := reload.New(reload.Options[*tls.Config]{
-		Files: files.names(), Read: files.read,
+		Files:   slices.DeleteFunc([]string{files.Cert, files.Key, files.ClientCA}, func(name string) bool { return name == "" }),
+		Read:    func() (*tls.Config, error) { return readTLS(prefix, files) },
 		Changed: func() { log.Info("TLS files read again", zap.String("certificate", files.Cert)) },
 		Failed: func(err error) {
 			log.Warn("the TLS files cannot be used: keeping the last good ones", zap.Error(err))
@@ -38,27 +29,22 @@ func newCertificates(log *zap.Logger, prefix string, names settings.TLS) (*certi
 	if err != nil {
 		return nil, err
 	}
-	return &certificates{current}, nil
-}
-
-// config returns the configuration of the server.
-func (c *certificates) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		NextProtos:         []string{"h2", "http/1.1"},
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.current.Get(), nil },
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Get(), nil },
 		// Never called, but without it net/http requires the names of files.
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return &c.current.Get().Certificates[0], nil
+			return &current.Get().Certificates[0], nil
 		},
-	}
+	}, nil
 }
 
-// read makes a configuration from the files.
-func (t tlsFiles) read() (*tls.Config, error) {
+// readTLS makes a configuration from the files.
+func readTLS(prefix string, t settings.TLS) (*tls.Config, error) {
 	pair, err := readPair(t.Cert, t.Key)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s with its key %s: %w", "--"+t.prefix+"tls-cert", t.Cert, t.Key, err)
+		return nil, fmt.Errorf("--%stls-cert %s with its key %s: %w", prefix, t.Cert, t.Key, err)
 	}
 	config := &tls.Config{
 		MinVersion:   tls.VersionTLS12,
@@ -94,9 +80,4 @@ func readPair(cert, key string) (tls.Certificate, error) {
 		return tls.Certificate{}, err
 	}
 	return tls.X509KeyPair(certPEM, keyPEM)
-}
-
-// names returns the files that are given.
-func (t tlsFiles) names() []string {
-	return slices.DeleteFunc([]string{t.Cert, t.Key, t.ClientCA}, func(name string) bool { return name == "" })
 }

@@ -193,7 +193,7 @@ func TestInvalidTLSFiles(t *testing.T) {
 		"no authority in a file": {Cert: cert, Key: key, ClientCA: key},
 		"authorities missing":    {Cert: cert, Key: key, ClientCA: key + "x"},
 	} {
-		if _, err := newCertificates(nil, "", f); err == nil {
+		if _, err := newTLS(nil, "", f); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

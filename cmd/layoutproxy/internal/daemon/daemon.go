@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -48,14 +49,16 @@ type Daemon struct {
 	live       *liveTree
 	reach      *outage.Monitor // the buckets
 	verdicts   *verdicts
-	admin      *admin
 	refusals   *refusals
+	disks      *disks
+	upstream   upstream
+	draining   atomic.Bool
 	reloaded   prometheus.Gauge
-	pulls      pulls
-	private    bool           // whether pulls requires credentials
-	drop       *dropDirectory // nil without a drop directory
-	follower   *follower      // nil without a registry to push to
-	prunes     *pruner        // nil without a store
+	pulls      atomic.Pointer[http.Handler] // with the authentication of the current configuration
+	private    bool                         // whether pulls requires credentials
+	drop       *dropDirectory               // nil without a drop directory
+	follower   *follower                    // nil without a registry to push to
+	prunes     *pruner                      // nil without a store
 	hangup     chan os.Signal
 	notify     notifier
 	scrub      *verify.Scrub // nil without --scrub
@@ -97,7 +100,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 		}
 	}
 	s := &Daemon{log: o.Log, version: o.Version, reach: reach, flags: o.Settings, sources: sources, live: newLiveTree(o.Log, tree, sources, o.Settings.Rescan),
-		refusals: newRefusals(o.Log), reloaded: newReloaded(), notify: newNotifier(o.Log), hangup: hangups(), stuckAfter: stuckAfter}
+		refusals: newRefusals(o.Log), disks: newDisks(o.Settings.Store.Dir, o.Settings.Store.DropDir, o.Settings.CacheDir), reloaded: newReloaded(), notify: newNotifier(o.Log), hangup: hangups(), stuckAfter: stuckAfter}
 	s.verdicts = newVerdicts(o.Log, tree)
 	if err := s.start(); err != nil {
 		s.close()
@@ -166,17 +169,14 @@ func (s *Daemon) listenRegistry(api http.Handler, metrics *prometheus.Registry) 
 
 // listenAdmin listens on the admin address, if the flags name one.
 func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
-	s.admin = &admin{live: s.live, reach: s.reach, dropping: s.drop, follows: s.follower, prunes: s.prunes, refusals: s.refusals, scrub: s.scrub, verdicts: s.verdicts,
-		disks: newDisks(s.flags.Store.Dir, s.flags.Store.DropDir, s.flags.CacheDir), dropDir: s.flags.Store.DropDir, metrics: metrics, pprof: s.flags.Pprof}
 	if s.flags.AdminListen == "" {
 		return nil
 	}
-	page, err := s.newPage(s.admin)
+	page, err := s.newPage()
 	if err != nil {
 		return err
 	}
-	s.admin.page = page
-	guarded, err := guardAdmin(s.admin.handler(), s.flags, s.log)
+	guarded, err := guardAdmin(s.adminHandler(page, metrics), s.flags, s.log)
 	if err != nil {
 		return err
 	}
@@ -194,12 +194,9 @@ func (s *Daemon) encrypt(prefix string, files settings.TLS) error {
 	if !files.On() {
 		return nil
 	}
-	certificates, err := newCertificates(s.log, prefix, files)
-	if err != nil {
-		return err
-	}
-	s.servers[len(s.servers)-1].TLSConfig = certificates.config()
-	return nil
+	config, err := newTLS(s.log, prefix, files)
+	s.servers[len(s.servers)-1].TLSConfig = config
+	return err
 }
 
 func (s *Daemon) close() {
@@ -235,7 +232,7 @@ func (s *Daemon) Run(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		<-groupCtx.Done()
-		s.admin.draining.Store(true)
+		s.draining.Store(true)
 		again := make(chan os.Signal, 1)
 		signal.Notify(again, syscall.SIGTERM, os.Interrupt)
 		defer signal.Stop(again)
@@ -326,12 +323,12 @@ func Check(o Options) error {
 		}
 	}
 	if flags.TLS.On() {
-		if _, err := newCertificates(o.Log, "", flags.TLS); err != nil {
+		if _, err := newTLS(o.Log, "", flags.TLS); err != nil {
 			return err
 		}
 	}
 	if flags.Admin.TLS.On() {
-		if _, err := newCertificates(o.Log, "admin-", flags.Admin.TLS); err != nil {
+		if _, err := newTLS(o.Log, "admin-", flags.Admin.TLS); err != nil {
 			return err
 		}
 	}

@@ -15,9 +15,9 @@ import (
 )
 
 // newPage makes the pages for people.
-func (s *Daemon) newPage(a *admin) (*page.Page, error) {
+func (s *Daemon) newPage() (*page.Page, error) {
 	return page.New(page.Options{
-		Source: s.live.tree, Status: a.pageStatus, Version: s.version,
+		Source: s.live.tree, Status: s.pageStatus, Version: s.version,
 		Registry: page.Registry{Address: s.servers[0].Listener.Addr().String(), TLS: s.flags.TLS.On(), Login: s.flags.Auth.On()},
 	})
 }
@@ -26,18 +26,18 @@ func (s *Daemon) newPage(a *admin) (*page.Page, error) {
 const pageWait = 250 * time.Millisecond
 
 // pageStatus returns the status of the server without waiting for a check.
-func (a *admin) pageStatus(ctx context.Context) page.Status {
-	s := a.live.tree.Snapshot()
+func (s *Daemon) pageStatus(ctx context.Context) page.Status {
+	snapshot := s.live.tree.Snapshot()
 	ctx, cancel := context.WithTimeout(ctx, pageWait)
 	defer cancel()
-	problems := a.live.problems(ctx)
+	problems := s.live.problems(ctx)
 	status := page.Status{
-		Generation: s.Generation(), Since: s.Since(), Repositories: s.RepositoryCount(), Tags: s.TagCount(), Roots: s.Roots(), Sources: s.Sources(),
-		Problems: problems, Checked: a.live.checkedUpTo.Load() == s.Generation(), Upstream: a.upstream.of(ctx, s),
-		Imports: pageJobs(a.dropping.status()), Pushes: pageJobs(a.follows.pushes()), Refused: a.refusals.count.Load(), DropDir: a.dropDir,
-		Scrub: statusOfScrub(a.scrub), Disks: a.disks.status(ctx),
+		Generation: snapshot.Generation(), Since: snapshot.Since(), Repositories: snapshot.RepositoryCount(), Tags: snapshot.TagCount(),
+		Roots: snapshot.Roots(), Sources: snapshot.Sources(), Upstream: s.upstream.of(ctx, snapshot), DropDir: s.flags.Store.DropDir,
+		Problems: problems, Checked: s.live.checkedUpTo.Load() == snapshot.Generation(), Refused: s.refusals.count.Load(),
+		Imports: pageJobs(s.drop.status()), Pushes: pageJobs(s.follower.pushes()), Scrub: statusOfScrub(s.scrub), Disks: s.disks.status(ctx),
 	}
-	if verdicts := a.verdicts.of(s, len(problems)); verdicts != nil {
+	if verdicts := s.verdicts.of(snapshot, len(problems)); verdicts != nil {
 		status.Versions = []page.Version{}
 		for _, v := range verdicts {
 			one := page.Version{Name: v.Version, Ready: v.Ready}

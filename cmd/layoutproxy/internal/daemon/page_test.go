@@ -18,11 +18,11 @@ func TestFirstPageNamesUpstream(t *testing.T) {
 		Settings: settingsOf(t, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--rescan", "0", "--cache-dir", "", dir)})
 	layouttest.Try(t, err)
 	// A page waits only for pageWait, so on a busy machine a first call may find nothing.
-	layouttest.Eventually(t, "the registry of the images", func() bool { return s.admin.pageStatus(t.Context()).Upstream == "registry.deckhouse.io" })
+	layouttest.Eventually(t, "the registry of the images", func() bool { return s.pageStatus(t.Context()).Upstream == "registry.deckhouse.io" })
 	// The upstream is read once per generation.
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if host := s.admin.upstream.of(ended, s.live.tree.Snapshot()); host != "registry.deckhouse.io" {
+	if host := s.upstream.of(ended, s.live.tree.Snapshot()); host != "registry.deckhouse.io" {
 		t.Errorf("without access to the storage: %q", host)
 	}
 	layouttest.Try(t, s.Run(ended)) // closes what it listens on

@@ -85,9 +85,9 @@ func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
 	}
 	next.VerifyKey = s.flags.VerifyKey // as at the start, like that of the drop directory
 	// Before the sources change: the new content is only for clients with the new credentials.
-	before := s.pulls.now.Swap(guarded)
+	before := s.pulls.Swap(guarded)
 	if err := s.live.reconfigure(ctx, monitored(s.reach, next.Options(next.Sources(s.flags.Store.Dir)))); err != nil {
-		s.pulls.now.Store(before)
+		s.pulls.Store(before)
 		return nil, err
 	}
 	s.private = next.Auth.On()

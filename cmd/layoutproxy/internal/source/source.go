@@ -3,12 +3,15 @@ package source
 
 import (
 	"context"
+	"errors"
 	"runtime"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
+	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
 // Open scans sources.
@@ -32,4 +35,46 @@ func Check(ctx context.Context, tree *layoutstore.Tree) (snapshot *layoutstore.S
 		return s.Check(ctx, runtime.GOMAXPROCS(0))
 	})
 	return snapshot, err
+}
+
+// PlanPush opens the sources and plans a push of them. flags have the cache directory and the object
+// store.
+func PlanPush(ctx context.Context, s *settings.Selection, flags settings.Tree, sources []string, to client.Reference) (*layoutstore.Tree, *push.Plan, error) {
+	sources, err := s.Sources(sources)
+	if err != nil {
+		return nil, nil, err
+	}
+	// The tree has the names of the registry, so that an illegal one is found.
+	flags.Roots, flags.NoEditionSplit, flags.VerifyKey = []string{to.Path}, s.Repositories.NoEditionSplit, s.VerifyKey
+	tree, err := Open(ctx, flags.Options(sources))
+	if err != nil {
+		return nil, nil, err
+	}
+	var plan *push.Plan
+	err = tree.ReadWith(ctx, func(snapshot *layoutstore.Snapshot) (err error) {
+		plan, err = push.NewPlan(ctx, snapshot, to, s.Repositories)
+		return err
+	})
+	if errors.Is(err, push.ErrName) {
+		hint := "choose another PATH in REGISTRY/PATH, or skip the repository with --exclude"
+		if to.Path == "" {
+			hint = "add the path to the registry: " + to.Registry + "/" + ownRoot(ctx, flags, sources)
+		}
+		err = exit.UsageError(exit.WithHint(err, hint))
+	}
+	return tree, plan, err
+}
+
+// ownRoot returns the root that the references in a bundle name, or else that of Deckhouse's most
+// common edition.
+func ownRoot(ctx context.Context, flags settings.Tree, sources []string) string {
+	flags.Roots = []string{layoutstore.AutoRoot}
+	if tree, err := Open(ctx, flags.Options(sources)); err == nil {
+		for _, root := range tree.Snapshot().Roots() {
+			if root != "" {
+				return root
+			}
+		}
+	}
+	return "deckhouse/ee"
 }
