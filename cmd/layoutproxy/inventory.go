@@ -56,10 +56,7 @@ inventories differ.`,
 			ctx, stop := exit.OnSignal(cmd.Context())
 			defer stop()
 			err := flags.run(ctx, c, cmd, args)
-			if ctx.Err() != nil {
-				return exit.InterruptedError(errors.New("interrupted before the end: there is no inventory"))
-			}
-			return err
+			return exit.Ended(ctx, err, errors.New("interrupted before the end: there is no inventory"))
 		},
 	}
 	flags.flags(cmd.Flags())

@@ -113,10 +113,7 @@ func runReady(cmd *cobra.Command, c *console.Output, flags *readyFlags, args []s
 	ctx, stop := exit.OnSignal(cmd.Context())
 	defer stop()
 	facts, err := flags.gather(ctx, cmd, c, args, scope)
-	if ctx.Err() != nil {
-		return exit.InterruptedError(errors.New("interrupted before the end: there is no verdict"))
-	}
-	if err != nil {
+	if err := exit.Ended(ctx, err, errors.New("interrupted before the end: there is no verdict")); err != nil {
 		return err
 	}
 	verdict := ready.Judge(facts, scope.Question)

@@ -115,10 +115,7 @@ func verifySources(ctx context.Context, c *console.Output, flags *verifyFlags, s
 	ctx, stop := exit.OnSignal(ctx)
 	defer stop()
 	report, err := readSources(ctx, c, flags, sources)
-	if ctx.Err() != nil {
-		return exit.InterruptedError(errors.New("interrupted before the end: there is no report"))
-	}
-	if err != nil {
+	if err := exit.Ended(ctx, err, errors.New("interrupted before the end: there is no report")); err != nil {
 		return err
 	}
 	if err := c.Print(stdout, report, report.WriteText); err != nil || report.Whole {
@@ -172,10 +169,7 @@ func (a *againstFlags) verify(ctx context.Context, c *console.Output, s3 setting
 	ctx, stop := exit.OnSignal(ctx)
 	defer stop()
 	comparison, failures, err := a.compare(ctx, c, settings.Tree{S3: s3}, sources, stdin)
-	if ctx.Err() != nil {
-		return exit.InterruptedError(errors.New("interrupted before the end: there is no report"))
-	}
-	if err != nil {
+	if err := exit.Ended(ctx, err, errors.New("interrupted before the end: there is no report")); err != nil {
 		return err
 	}
 	if err := c.Print(stdout, comparison, comparison.WriteText); err != nil {

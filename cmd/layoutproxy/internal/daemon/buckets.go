@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
@@ -44,12 +44,10 @@ const bucketLogEvery = 10 * time.Second
 // because then the configuration is wrong.
 func open(ctx context.Context, log *zap.Logger, m *outage.Monitor, o layoutstore.Options, rescan time.Duration) (tree *layoutstore.Tree, err error) {
 	probing, stop := context.WithCancel(ctx)
-	group, probing := errgroup.WithContext(probing)
-	group.Go(func() error { return m.Run(probing) })
-	defer func() {
-		stop()
-		_ = group.Wait() // nil
-	}()
+	var probes sync.WaitGroup
+	probes.Go(func() { _ = m.Run(probing) }) // never fails
+	defer probes.Wait()
+	defer stop()
 	for {
 		tree, err = source.Open(ctx, o)
 		if err == nil || rescan == 0 || !mayAnswerLater(err) {

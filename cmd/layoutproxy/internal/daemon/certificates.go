@@ -15,9 +15,12 @@ import (
 
 // newTLS returns a TLS configuration that follows its files. When a client connects, files that have
 // changed, or that links now lead to, are read again. While a certificate and its key do not match,
-// for example in the middle of a change, the last valid files stay in effect. prefix begins the names
-// of the flags.
+// for example in the middle of a change, the last valid files stay in effect. Without files, the
+// configuration is nil. prefix begins the names of the flags.
 func newTLS(log *zap.Logger, prefix string, files settings.TLS) (*tls.Config, error) {
+	if !files.On() {
+		return nil, nil
+	}
 	current, err := reload.New(reload.Options[*tls.Config]{
 		Files:   slices.DeleteFunc([]string{files.Cert, files.Key, files.ClientCA}, func(name string) bool { return name == "" }),
 		Read:    func() (*tls.Config, error) { return readTLS(prefix, files) },

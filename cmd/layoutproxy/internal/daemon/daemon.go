@@ -190,12 +190,8 @@ func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
 
 // encrypt makes the last server use TLS, if there are files for it. prefix begins the names of
 // their flags.
-func (s *Daemon) encrypt(prefix string, files settings.TLS) error {
-	if !files.On() {
-		return nil
-	}
-	config, err := newTLS(s.log, prefix, files)
-	s.servers[len(s.servers)-1].TLSConfig = config
+func (s *Daemon) encrypt(prefix string, files settings.TLS) (err error) {
+	s.servers[len(s.servers)-1].TLSConfig, err = newTLS(s.log, prefix, files)
 	return err
 }
 
@@ -322,15 +318,11 @@ func Check(o Options) error {
 			return err
 		}
 	}
-	if flags.TLS.On() {
-		if _, err := newTLS(o.Log, "", flags.TLS); err != nil {
-			return err
-		}
+	if _, err := newTLS(o.Log, "", flags.TLS); err != nil {
+		return err
 	}
-	if flags.Admin.TLS.On() {
-		if _, err := newTLS(o.Log, "admin-", flags.Admin.TLS); err != nil {
-			return err
-		}
+	if _, err := newTLS(o.Log, "admin-", flags.Admin.TLS); err != nil {
+		return err
 	}
 	if _, err := guardAdmin(http.NotFoundHandler(), flags, o.Log); err != nil {
 		return err

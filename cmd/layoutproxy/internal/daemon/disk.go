@@ -16,7 +16,6 @@ import (
 // disksEvery. While one of them hangs, it reports the last answers.
 type disks struct {
 	paths []string
-	now   func() time.Time
 
 	mu    sync.Mutex
 	asked time.Time
@@ -31,15 +30,15 @@ const diskPatience = 200 * time.Millisecond
 
 func newDisks(paths ...string) *disks {
 	paths = slices.DeleteFunc(paths, func(p string) bool { return p == "" })
-	return &disks{paths: paths, now: time.Now}
+	return &disks{paths: paths}
 }
 
 // status returns the free space of each file system once.
 func (d *disks) status(ctx context.Context) []page.Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if now := d.now(); d.asked.IsZero() || now.Sub(d.asked) >= disksEvery {
-		d.asked = now
+	if time.Since(d.asked) >= disksEvery {
+		d.asked = time.Now()
 		ctx, cancel := context.WithTimeout(ctx, diskPatience)
 		defer cancel()
 		found, err := wait.For(ctx, func() ([]page.Disk, error) { return freeSpace(d.paths), nil }, nil)

@@ -42,30 +42,21 @@ func (s *Daemon) listen(name, address string, h http.Handler) error {
 	return nil
 }
 
-// listenHint says what to do about an address that the registry or the admin pages cannot
-// listen on: it names the usual owner of the port, and the flag that chooses another one.
+// listenHint returns the advice on an address that the registry or the admin pages cannot listen on:
+// the program that usually uses the port, and the flag that chooses another one. The port of
+// Deckhouse's agent is from its module 038-registry (docs/README.md).
 func listenHint(name, address string) string {
 	flag := map[string]string{"registry": "--listen", "admin": "--admin-listen"}[name]
-	owner := usualOwner(address)
+	_, port, _ := net.SplitHostPort(address)
+	owner := map[string]string{
+		"5580": "another layoutproxy",
+		"5001": "Deckhouse's registry agent, which runs on every node,",
+		"5000": "another layoutproxy or registry",
+	}[port]
 	if owner == "" {
 		return fmt.Sprintf("if another program uses the port, choose another address with %s; ss -ltnp names the program", flag)
 	}
 	return fmt.Sprintf("%s usually uses this port; choose another address with %s; ss -ltnp names the program", owner, flag)
-}
-
-// usualOwner returns the program that usually uses the port of an address, or empty. The port of
-// Deckhouse's agent is from its module 038-registry (docs/README.md).
-func usualOwner(address string) string {
-	_, port, _ := net.SplitHostPort(address)
-	switch port {
-	case "5580":
-		return "another layoutproxy"
-	case "5001":
-		return "Deckhouse's registry agent, which runs on every node,"
-	case "5000":
-		return "another layoutproxy or registry"
-	}
-	return ""
 }
 
 // writeAddresses writes the addresses of the servers for programs that wait for the file.

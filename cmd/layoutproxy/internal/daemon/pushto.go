@@ -33,7 +33,7 @@ type follower struct {
 	client   *client.Client
 	jobs     int
 	key      *inventory.VerifyKey
-	changed  chan struct{} // with a buffer of 1: there is something to push
+	changed  trigger // there is something to push
 
 	mu      sync.Mutex
 	status  drop.Status
@@ -55,7 +55,7 @@ func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &follower{log: log, store: flags.Store.Dir, cacheDir: flags.CacheDir, to: to, unsplit: flags.NoEditionSplit, client: upstream, jobs: p.Upstream.Jobs, key: flags.VerifyKey, changed: make(chan struct{}, 1)}
+	f := &follower{log: log, store: flags.Store.Dir, cacheDir: flags.CacheDir, to: to, unsplit: flags.NoEditionSplit, client: upstream, jobs: p.Upstream.Jobs, key: flags.VerifyKey, changed: make(trigger, 1)}
 	f.status.Name = p.PushTo
 	f.push() // what an earlier process may not have pushed
 	return f, nil
@@ -63,12 +63,8 @@ func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
 
 // push asks for a push, and returns at once.
 func (f *follower) push() {
-	if f == nil {
-		return
-	}
-	select {
-	case f.changed <- struct{}{}:
-	default: // a push is already due
+	if f != nil {
+		f.changed.set()
 	}
 }
 

@@ -20,7 +20,7 @@ type liveTree struct {
 	log         *zap.Logger
 	tree        *layoutstore.Tree
 	watcher     *watch.Watcher
-	changed     chan struct{} // with a buffer of 1: there is a generation to check
+	changed     trigger       // there is a generation to check
 	checkedUpTo atomic.Uint64 // the generation that was checked last
 
 	patience time.Duration // how long reading the problems may take
@@ -36,7 +36,7 @@ type liveTree struct {
 }
 
 func newLiveTree(log *zap.Logger, tree *layoutstore.Tree, sources []string, rescan time.Duration) *liveTree {
-	l := &liveTree{log: log, tree: tree, sources: sources, changed: make(chan struct{}, 1), patience: checkWait, served: tree.Snapshot().RepositoryCount()}
+	l := &liveTree{log: log, tree: tree, sources: sources, changed: make(trigger, 1), patience: checkWait, served: tree.Snapshot().RepositoryCount()}
 	l.watcher = watch.New(watch.Options{Tick: rescan, Changed: l.rescan})
 	return l
 }
@@ -138,9 +138,17 @@ func (l *liveTree) logChange(ctx context.Context, change layoutstore.Change) {
 		l.log.Warn("the root of the tree has changed: repositories have other names now", zap.Strings("roots", s.Roots()))
 	}
 	l.logNewProblems(ctx)
+	l.changed.set()
+}
+
+// trigger is a channel with a buffer of 1 that makes a job run.
+type trigger chan struct{}
+
+// set makes the job run once after its present run. It returns at once.
+func (t trigger) set() {
 	select {
-	case l.changed <- struct{}{}:
-	default: // a check is already due
+	case t <- struct{}{}:
+	default: // a run is already due
 	}
 }
 

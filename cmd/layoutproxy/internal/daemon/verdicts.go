@@ -24,7 +24,7 @@ type versionVerdict struct {
 type verdicts struct {
 	log     *zap.Logger
 	tree    *layoutstore.Tree
-	changed chan struct{} // with a buffer of 1: there may be something to judge
+	changed trigger // there may be something to judge
 	last    atomic.Pointer[judged]
 }
 
@@ -36,15 +36,7 @@ type judged struct {
 }
 
 func newVerdicts(log *zap.Logger, tree *layoutstore.Tree) *verdicts {
-	return &verdicts{log: log, tree: tree, changed: make(chan struct{}, 1)}
-}
-
-// wake makes run judge the versions, and returns at once.
-func (v *verdicts) wake() {
-	select {
-	case v.changed <- struct{}{}:
-	default: // run is about to judge them
-	}
+	return &verdicts{log: log, tree: tree, changed: make(trigger, 1)}
 }
 
 // of returns the verdicts on the versions in a snapshot, or nil before they are known. problems is
@@ -52,11 +44,11 @@ func (v *verdicts) wake() {
 func (v *verdicts) of(s *layoutstore.Snapshot, problems int) []versionVerdict {
 	last := v.last.Load()
 	if last == nil || last.generation != s.Generation() {
-		v.wake()
+		v.changed.set()
 		return nil
 	}
 	if last.problems != problems {
-		v.wake()
+		v.changed.set()
 	}
 	return last.list
 }
@@ -64,7 +56,7 @@ func (v *verdicts) of(s *layoutstore.Snapshot, problems int) []versionVerdict {
 // maxJudging limits the time for judging all versions.
 const maxJudging = 5 * time.Minute
 
-// run judges whenever it is woken, until ctx ends.
+// run judges whenever it is triggered, until ctx ends.
 func (v *verdicts) run(ctx context.Context) error {
 	var again <-chan time.Time
 	for {

@@ -3,8 +3,12 @@
 package exit
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 )
 
 // The exit statuses of the program.
@@ -38,6 +42,15 @@ func UsageError(err error) error { return statusError{err, Usage} }
 
 // ContentError says that something is wrong with the content of a source or a registry.
 func ContentError(err error) error { return statusError{err, Content} }
+
+// Ended returns the error of a command that a signal may have ended: interrupted as an
+// [InterruptedError] if ctx has ended, else err.
+func Ended(ctx context.Context, err, interrupted error) error {
+	if ctx.Err() != nil {
+		return InterruptedError(interrupted)
+	}
+	return err
+}
 
 // InterruptedError says that a signal ended a command before it was done.
 func InterruptedError(err error) error { return statusError{err, Interrupted} }
@@ -74,4 +87,24 @@ func Hint(err error) string {
 		return hinted.hint
 	}
 	return ""
+}
+
+// OnSignal returns a context that SIGINT or SIGTERM ends. Until stop is called, further signals have
+// no effect.
+func OnSignal(parent context.Context) (ctx context.Context, stop func()) {
+	return signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+}
+
+// OnFirstSignal returns a context that SIGINT or SIGTERM ends. After the signal it calls then, and a
+// second signal ends the process.
+func OnFirstSignal(parent context.Context, then func()) (ctx context.Context, stop func()) {
+	ctx, ignore := OnSignal(parent)
+	unregister := context.AfterFunc(ctx, func() {
+		ignore()
+		then()
+	})
+	return ctx, func() {
+		unregister()
+		ignore()
+	}
 }

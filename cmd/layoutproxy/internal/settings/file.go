@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
@@ -171,28 +172,20 @@ func (c *Configuration) parseSources(node *yaml.Node) error {
 }
 
 func parseSource(node *yaml.Node) (path string, roots []string, err error) {
-	one := func(n *yaml.Node, isList bool) []string {
-		values, textErr := texts(n, isList)
-		if textErr != nil {
-			err = fmt.Errorf("%d: sources: %w", n.Line, textErr)
-			return []string{""}
-		}
-		return values
-	}
-	if node.Kind != yaml.MappingNode {
-		path = one(node, false)[0]
-	} else if keyErr := eachKey(node, []string{"path", "root-repository"}, func(key string, value *yaml.Node) error {
-		if key == "path" {
-			path = one(value, false)[0]
-		} else {
-			roots = one(value, true)
+	values := map[string][]string{}
+	read := func(key string, n *yaml.Node) (err error) {
+		if values[key], err = texts(n, key == "root-repository"); err != nil {
+			err = fmt.Errorf("%d: sources: %w", n.Line, err)
 		}
 		return err
-	}); keyErr != nil {
-		return "", nil, keyErr
 	}
-	if err == nil && path == "" {
+	if node.Kind == yaml.MappingNode {
+		err = eachKey(node, []string{"path", "root-repository"}, read)
+	} else {
+		err = read("path", node)
+	}
+	if path = strings.Join(values["path"], ""); err == nil && path == "" {
 		err = fmt.Errorf("%d: sources: one without a path", node.Line)
 	}
-	return path, roots, err
+	return path, values["root-repository"], err
 }

@@ -10,16 +10,17 @@ import (
 // which its help then names.
 const FromEnvironment = "environment"
 
-// flagGroup names the flags for one purpose.
-type flagGroup struct {
+// flagNames are the flags for one purpose.
+type flagNames struct {
 	title string
 	flags []string
 }
 
-// flagGroups returns the groups in the order in which help shows them. Flags in no group come first,
-// under "Flags".
-func flagGroups() []flagGroup {
-	return []flagGroup{
+// flagGroups returns the groups in the order in which help shows them. Flags in no other group are
+// in the first one.
+func flagGroups() []flagNames {
+	return []flagNames{
+		{"Flags", nil},
 		{"What is pulled", []string{"repository", "tag", "platform", "since-version", "deckhouse-tag", "include-platform", "ignore-suspend", "include-module",
 			"exclude-module", "include-package", "exclude-package", "include-plugin", "no-platform", "no-security-db", "no-modules", "no-packages", "no-installer",
 			"only-extra-images", "installer-tag", "deckhouse-cli-tag", "skip-vex-images", "proxy-registry"}},
@@ -61,14 +62,14 @@ type FlagGroup struct {
 // Groups returns the flags of a command grouped by their purpose, without empty groups. If
 // environment is true, the usage of each flag names its environment variable.
 func Groups(flags *pflag.FlagSet, environment bool) []FlagGroup {
-	groups := append([]flagGroup{{title: "Flags"}}, flagGroups()...)
+	groups := flagGroups()
 	sets := make([]FlagGroup, len(groups))
 	for i := range sets {
 		sets[i] = FlagGroup{groups[i].title, pflag.NewFlagSet(groups[i].title, pflag.ContinueOnError)}
 	}
 	flags.VisitAll(func(f *pflag.Flag) {
 		// The index is -1 for a flag in no group, which is added to the first set.
-		n := slices.IndexFunc(groups, func(g flagGroup) bool { return slices.Contains(g.flags, f.Name) })
+		n := slices.IndexFunc(groups, func(g flagNames) bool { return slices.Contains(g.flags, f.Name) })
 		shown := *f
 		if environment && f.Name != "help" {
 			shown.Usage += " [$" + variable(f.Name) + "]"
