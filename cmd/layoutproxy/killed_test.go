@@ -44,8 +44,8 @@ func killPoints(t *testing.T, total int) (points []int) {
 	return points
 }
 
-// killAt runs the program and kills it at a request, counted from 1. The registry
-// processes every second such request before the kill, and its answer is lost.
+// killAt runs the program and kills it at a request, counted from 1. If the number is even, the
+// registry processes the request before the kill, and its answer is lost.
 func killAt(t *testing.T, r *registrytest.Registry, at int, args []string) {
 	t.Helper()
 	running := make(chan *os.Process, 1)
@@ -250,7 +250,7 @@ func TestPullKilledAtRequests(t *testing.T) {
 	}
 }
 
-// olderBundle makes a bundle of which a pull replaces an archive.
+// olderBundle makes a bundle with an archive that a pull replaces.
 func olderBundle(t *testing.T, dir string) {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())

@@ -67,7 +67,7 @@ func TestMessagesOfTroubleshooting(t *testing.T) {
 		t.Errorf("%s differs from the messages of the program: go test ./cmd/layoutproxy -run TestMessagesOfTroubleshooting -update; then write into new rows what they mean\n%s", troubleshooting, cmp.Diff(page, want))
 	}
 	if again := a.update(want); again != want {
-		t.Errorf("an update of an update changes it: %s", cmp.Diff(want, again))
+		t.Errorf("a second update changes it again: %s", cmp.Diff(want, again))
 	}
 }
 

@@ -43,13 +43,14 @@ func PrintLine(w io.Writer, line any) {
 	fmt.Fprintln(w, text)
 }
 
-// state is a pattern for lines of results, and the color of the word for a state, its first group.
+// state is a pattern for lines of results. Its first group is a word for a state, which gets the
+// color.
 type state struct {
 	pattern *regexp.Regexp
 	color   Color
 }
 
-// states are all lines of results with a word for a state.
+// states are the patterns of all lines with a word for a state.
 var states = []state{
 	{regexp.MustCompile(`^\s{2}(missing|failing|incomplete)\s{2,}`), Red},
 	{regexp.MustCompile(`^\s{2}(waiting)\s{2,}`), Yellow},

@@ -57,7 +57,7 @@ func (c *Console) show() *mpb.Progress {
 }
 
 // fromLineStart makes each write begin at the start of the line: a terminal echoes
-// Ctrl-C at the cursor, and a bar behind that would be too wide for its line.
+// Ctrl-C at the cursor, and a bar after it would be too wide for its line.
 type fromLineStart struct{ w io.Writer }
 
 // Write implements [io.Writer].

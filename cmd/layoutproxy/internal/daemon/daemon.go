@@ -233,7 +233,7 @@ func (s *Daemon) Run(ctx context.Context) error {
 		signal.Notify(again, syscall.SIGTERM, os.Interrupt)
 		defer signal.Stop(again)
 		s.notify.send("STOPPING=1")
-		s.log.Info("stopping: running transfers may end", zap.Duration("timeout", s.flags.ShutdownTimeout))
+		s.log.Info("stopping: waiting for running transfers", zap.Duration("timeout", s.flags.ShutdownTimeout))
 		s.drain(again, s.flags.ShutdownTimeout)
 		return nil
 	})

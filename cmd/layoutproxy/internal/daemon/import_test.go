@@ -47,7 +47,7 @@ func TestPullsDuringImports(t *testing.T) {
 			return err
 		}
 		if got := digest.FromBytes(body).String(); got != d {
-			return fmt.Errorf("%s is %s, its bytes are %s", tag, d, got)
+			return fmt.Errorf("%s has the digest %s, but its content %s", tag, d, got)
 		}
 		for _, blob := range blobsOf(t, body) {
 			body, _, err := fetch(client, "http://"+registry+"/v2/modules/one/blobs/"+blob.String())
@@ -55,7 +55,7 @@ func TestPullsDuringImports(t *testing.T) {
 				return err
 			}
 			if got := digest.FromBytes(body); got != blob {
-				return fmt.Errorf("blob %s: its bytes are %s", blob, got)
+				return fmt.Errorf("blob %s has the content %s", blob, got)
 			}
 		}
 		return nil

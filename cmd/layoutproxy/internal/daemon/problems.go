@@ -106,13 +106,13 @@ func logProblems(log *zap.Logger, problems []layoutstore.Problem) {
 	for _, p := range problems[:min(most, len(problems))] {
 		message := "cannot be served"
 		if p.Harmless {
-			message = "a problem in the sources that loses nothing"
+			message = "a harmless problem in the sources"
 		}
 		log.Warn(message, zap.String("kind", string(p.Kind)), zap.String("path", p.Path),
 			zap.String("repository", p.Repository), zap.String("tag", p.Tag()), zap.String("digest", string(p.Digest)), zap.String("reason", p.Reason))
 	}
 	if more := len(problems) - most; more > 0 {
-		log.Warn("more cannot be served: see /status of the admin address, or layoutproxy list", zap.Int("more", more))
+		log.Warn("more problems: see /status of the admin address, or layoutproxy list", zap.Int("more", more))
 	}
 }
 

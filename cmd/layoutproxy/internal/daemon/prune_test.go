@@ -61,7 +61,7 @@ func pullAll(client *http.Client, base, reference string) (found bool, err error
 		return true, err
 	}
 	if got := digest.FromBytes(body).String(); got != d {
-		return true, fmt.Errorf("%s is %s, its bytes are %s", reference, d, got)
+		return true, fmt.Errorf("%s has the digest %s, but its content %s", reference, d, got)
 	}
 	refs, err := closure.Parse(body)
 	if err != nil {
@@ -78,7 +78,7 @@ func pullAll(client *http.Client, base, reference string) (found bool, err error
 			return true, err
 		}
 		if got := digest.FromBytes(body); got != b.Digest {
-			return true, fmt.Errorf("blob %s: its bytes are %s", b.Digest, got)
+			return true, fmt.Errorf("blob %s has the content %s", b.Digest, got)
 		}
 	}
 	return true, nil

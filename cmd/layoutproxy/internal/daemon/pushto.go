@@ -110,7 +110,7 @@ func (f *follower) run(ctx context.Context) error {
 		pause = min(max(firstPushPause, 2*pause), lastPushPause)
 		again = time.After(pause)
 		detail := exit.OneLine(exit.PushError(err))
-		f.log.Warn("pushing failed and is tried again", zap.String("to", f.status.Name), zap.Duration("pause", pause), zap.String("error", detail))
+		f.log.Warn("the push failed, and will be retried", zap.String("to", f.status.Name), zap.Duration("pause", pause), zap.String("error", detail))
 		f.setState("failed", detail)
 	}
 }

@@ -159,11 +159,11 @@ func (l *liveTree) check(ctx context.Context) {
 		var again <-chan time.Time
 		percent := debug.SetGCPercent(checkGCPercent)
 		if err := l.tree.SaveCaches(ctx); err != nil && ctx.Err() == nil {
-			l.log.Warn("writing the indexes of archives into the bucket (--s3-write-index): it will be tried again", zap.Error(err))
+			l.log.Warn("cannot write archive indexes into the bucket (--s3-write-index): will retry", zap.Error(err))
 		}
 		s := l.tree.Snapshot()
 		if err := s.Check(ctx, 1); err != nil && ctx.Err() == nil {
-			l.log.Warn("checking the sources: it will be tried again", zap.Error(err))
+			l.log.Warn("cannot check the sources: will retry", zap.Error(err))
 			again = time.After(checkAgainAfter)
 		} else if ctx.Err() == nil {
 			l.checkedUpTo.Store(s.Generation())
@@ -184,5 +184,5 @@ func (l *liveTree) check(ctx context.Context) {
 // because lasting objects are allocated among the garbage, and Go never compacts the heap.
 const checkGCPercent = 50
 
-// checkAgainAfter is the delay before a check is retried that failed, for example because too many files were open.
+// checkAgainAfter is the delay before a failed check is retried. It may have run out of open files.
 const checkAgainAfter = 10 * time.Second

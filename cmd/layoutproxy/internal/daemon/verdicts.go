@@ -68,7 +68,7 @@ func (v *verdicts) run(ctx context.Context) error {
 		}
 		again = nil
 		if err := v.judge(ctx); err != nil && ctx.Err() == nil {
-			v.log.Warn("judging which versions are ready: it will be tried again", zap.Error(err))
+			v.log.Warn("cannot judge which versions are ready: will retry", zap.Error(err))
 			again = time.After(checkAgainAfter)
 		}
 	}

@@ -43,8 +43,7 @@ func UsageError(err error) error { return statusError{err, Usage} }
 // ContentError says that something is wrong with the content of a source or a registry.
 func ContentError(err error) error { return statusError{err, Content} }
 
-// Ended returns the error of a command that a signal may have ended: interrupted as an
-// [InterruptedError] if ctx has ended, else err.
+// Ended returns err, or interrupted as an [InterruptedError] if a signal has ended ctx.
 func Ended(ctx context.Context, err, interrupted error) error {
 	if ctx.Err() != nil {
 		return InterruptedError(interrupted)

@@ -149,8 +149,8 @@ func resolvePlaces(named []Place) (all []Place, unknown error) {
 	return all, unknown
 }
 
-// Check fails with an [exit.UsageError] if two of the places overlap and must not. It ignores a place
-// that cannot be resolved, which the code that opens it reports.
+// Check fails with an [exit.UsageError] if two of the places overlap and must not. It ignores places
+// that cannot be resolved: the code that opens them reports the error.
 func Check(named ...Place) error {
 	all, _ := resolvePlaces(named)
 	if e := findOverlap(all); e != nil {

@@ -131,7 +131,7 @@ func (u *Upstream) Open(r client.Reference, push bool, stdin io.Reader, log *zap
 	}
 	o.Registry, o.Push = r.Registry, push
 	o.Retrying = func(err error, pause time.Duration) {
-		log.Info("trying again", zap.Error(err), zap.Duration("in", pause.Round(time.Millisecond)))
+		log.Info("retrying", zap.Error(err), zap.Duration("in", pause.Round(time.Millisecond)))
 	}
 	if !push { // a push reports this itself
 		o.Noticed = func(err error) { log.Warn("the registry does less than it should", zap.Error(err)) }
