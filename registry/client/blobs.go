@@ -204,7 +204,7 @@ func (b *BlobReader) again(err error) error {
 		}
 		b.call.header = pastCaches(b.call.header)
 		b.mismatches++
-		return b.c.pauseAfterMismatch(b.ctx, b.mismatches-1, err)
+		return b.c.reportAndWait(b.ctx, err, b.c.backoff(b.mismatches-1))
 	}
 	return b.c.pause(b.ctx, &b.failed, err, false)
 }

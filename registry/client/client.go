@@ -123,6 +123,12 @@ func New(o Options) (*Client, error) {
 	if o.Clock == nil {
 		o.Clock = clock{}
 	}
+	if o.Retrying == nil {
+		o.Retrying = func(error, time.Duration) {}
+	}
+	if o.Noticed == nil {
+		o.Noticed = func(error) {}
+	}
 	o.Jobs, o.Retries = cmp.Or(o.Jobs, DefaultJobs), cmp.Or(o.Retries, DefaultRetries)
 	o.Silence, o.FirstPause = cmp.Or(o.Silence, time.Minute), cmp.Or(o.FirstPause, 500*time.Millisecond)
 	o.StreamFrom = cmp.Or(o.StreamFrom, 16<<20)

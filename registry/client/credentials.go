@@ -95,11 +95,15 @@ func NewKeychain() *Keychain {
 func (k *Keychain) Credential(ctx context.Context, host, repository string) (Credential, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	key := host + "/" + repository
+	return k.cached(host+"/"+repository, func() (Credential, error) { return k.find(ctx, host, repository) })
+}
+
+// cached returns the credential under a key in the cache, or that of find.
+func (k *Keychain) cached(key string, find func() (Credential, error)) (Credential, error) {
 	if have, ok := k.known[key]; ok && time.Since(have.at) < keepKnown {
 		return have.credential, nil
 	}
-	c, err := k.find(ctx, host, repository)
+	c, err := find()
 	if err == nil {
 		k.known[key] = known{c, time.Now()}
 	}
@@ -145,15 +149,10 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 	// Docker would use a login for any path of the host as one for the host.
 	maps.DeleteFunc(doc.AuthConfigs, func(key string, _ types.AuthConfig) bool { return isPathKey(key) })
 	// Helpers look up hosts, so the result applies to all repositories of a host.
-	key := "\x00" + file + "\x00" + host
-	if have, ok := k.known[key]; ok && time.Since(have.at) < keepKnown {
-		return have.credential, nil
-	}
-	entry, err := doc.GetAuthConfig(host)
-	if err == nil {
-		k.known[key] = known{credentialOf(entry, file), time.Now()}
-	}
-	return credentialOf(entry, file), err
+	return k.cached("\x00"+file+"\x00"+host, func() (Credential, error) {
+		entry, err := doc.GetAuthConfig(host)
+		return credentialOf(entry, file), err
+	})
 }
 
 // isPathKey reports whether a key of an auth file is a path in a registry, rather than a

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 )
 
@@ -35,33 +34,25 @@ func (c *Client) scope(repository, method string) string {
 	return "repository:" + repository + ":" + actions
 }
 
-// answer is an answer whose body was read completely.
-type answer struct {
-	status int
-	header http.Header
-	body   []byte
-	url    *url.URL // the URL that answered, after redirects
-}
-
-// fetch sends a call and reads the answer, of at most limit bytes. It requests a truncated
+// fetch sends a call and reads the body of the answer, of at most limit bytes. It requests a truncated
 // answer again. The error wraps errTooLong if the answer is longer.
-func (c *Client) fetch(ctx context.Context, k *call, limit int64) (answer, error) {
+func (c *Client) fetch(ctx context.Context, k *call, limit int64) (header http.Header, body []byte, err error) {
 	var f failures
 	for {
 		resp, err := c.do(ctx, k)
 		if err != nil {
-			return answer{}, err
+			return nil, nil, err
 		}
 		body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 		resp.Body.Close()
 		if err == nil && int64(len(body)) > limit {
-			return answer{}, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("%w than %d bytes", errTooLong, limit))
+			return nil, nil, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("%w than %d bytes", errTooLong, limit))
 		}
 		if err == nil {
-			return answer{resp.StatusCode, resp.Header, body, resp.Request.URL}, nil
+			return resp.Header, body, nil
 		}
 		if err := c.pause(ctx, &f, c.cut(k, resp, err), k.once); err != nil {
-			return answer{}, err
+			return nil, nil, err
 		}
 	}
 }

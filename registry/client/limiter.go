@@ -48,9 +48,7 @@ func (l *limiter) acquire(ctx context.Context) error {
 func waitFor(ctx context.Context, changed <-chan struct{}, wait time.Duration) error {
 	var over <-chan time.Time
 	if wait > 0 {
-		timer := time.NewTimer(wait)
-		defer timer.Stop()
-		over = timer.C
+		over = time.After(wait)
 	}
 	select {
 	case <-ctx.Done():

@@ -82,17 +82,18 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 	for range maxPages {
 		asked[k.url.RawQuery] = true
 		before := len(all)
-		var a answer
+		var header http.Header
+		var body []byte
 		err := c.retryMismatch(ctx, k, func() (err error) {
-			a, err = c.fetch(ctx, k, left)
+			header, body, err = c.fetch(ctx, k, left)
 			if errors.Is(err, errTooLong) {
 				return k.fail(SideRegistry, ErrTooMany, fmt.Errorf("its pages have more than %d bytes in all", maxList))
 			}
 			if err != nil {
 				return err
 			}
-			if all, err = entries(all[:before], a.body, limit-known, of); err != nil {
-				return k.fail(SideRegistry, causeAmong(err, ErrTooMany, ErrMismatch), fmt.Errorf("%w (%d bytes of %.60q)", err, len(a.body), mediaType(a.header)))
+			if all, err = entries(all[:before], body, limit-known, of); err != nil {
+				return k.fail(SideRegistry, causeAmong(err, ErrTooMany, ErrMismatch), fmt.Errorf("%w (%d bytes of %.60q)", err, len(body), mediaType(header)))
 			}
 			return nil
 		})
@@ -102,7 +103,7 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 		count := len(all) - before
 		fresh, last := merge(all[before:])
 		all, known = all[:before+len(fresh)], known+count-len(fresh)
-		next, err := nextQuery(asked, k.url.Query(), a.header.Values("Link"), count, len(fresh), last)
+		next, err := nextQuery(asked, k.url.Query(), header.Values("Link"), count, len(fresh), last)
 		if err != nil {
 			return nil, k.fail(SideRegistry, ErrTooMany, err)
 		}
@@ -110,7 +111,7 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 			return all, nil
 		}
 		// The entries and the query of the page stay in memory.
-		left -= int64(len(a.body) + len(next))
+		left -= int64(len(body) + len(next))
 		k.url.RawQuery = next
 	}
 	return nil, k.fail(SideRegistry, ErrTooMany, fmt.Errorf("more than %d pages", maxPages))

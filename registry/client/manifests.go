@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -19,13 +18,9 @@ import (
 // specification requires at least 4 MiB; containerd accepts at most 8 MiB.
 const MaxManifest = 8 << 20
 
-// accept lists the media types of manifests in an Accept header.
-func accept() string {
-	return strings.Join([]string{
-		specs.MediaTypeImageIndex, specs.MediaTypeImageManifest,
-		closure.DockerManifestList, closure.DockerManifest, "*/*;q=0.1",
-	}, ", ")
-}
+// accept is the Accept header for manifests.
+const accept = specs.MediaTypeImageIndex + ", " + specs.MediaTypeImageManifest + ", " +
+	closure.DockerManifestList + ", " + closure.DockerManifest + ", */*;q=0.1"
 
 // Manifest is a manifest or index, byte for byte.
 type Manifest struct {
@@ -43,7 +38,7 @@ func (c *Client) Manifest(ctx context.Context, repository, reference string) (Ma
 	if err != nil {
 		return Manifest{}, err
 	}
-	k.header.Set("Accept", accept())
+	k.header.Set("Accept", accept)
 	k.want = []int{http.StatusOK}
 	var m Manifest
 	err = c.retryMismatch(ctx, k, func() (err error) {
@@ -55,25 +50,25 @@ func (c *Client) Manifest(ctx context.Context, repository, reference string) (Ma
 
 // manifest requests a manifest once.
 func (c *Client) manifest(ctx context.Context, k *call) (Manifest, error) {
-	a, err := c.fetch(ctx, k, MaxManifest)
+	header, body, err := c.fetch(ctx, k, MaxManifest)
 	if err != nil {
 		return Manifest{}, err
 	}
-	want, err := digestOf(k, a.header)
+	want, err := digestOf(k, header)
 	if err != nil {
 		return Manifest{}, err
 	}
-	m := Manifest{MediaType: mediaType(a.header), Body: a.body}
+	m := Manifest{MediaType: mediaType(header), Body: body}
 	if want == "" { // without a digest, only the syntax can be checked
-		if !json.Valid(a.body) {
-			return Manifest{}, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("malformed manifest: %d bytes of type %.60q are not JSON", len(a.body), m.MediaType))
+		if !json.Valid(body) {
+			return Manifest{}, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("malformed manifest: %d bytes of type %.60q are not JSON", len(body), m.MediaType))
 		}
-		m.Digest = digest.FromBytes(a.body)
+		m.Digest = digest.FromBytes(body)
 		return m, nil
 	}
 	m.Digest = want
-	if got := want.Algorithm().FromBytes(a.body); got != want {
-		return Manifest{}, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("checksum mismatch: content (%d bytes) is %s, not %s", len(a.body), got, want))
+	if got := want.Algorithm().FromBytes(body); got != want {
+		return Manifest{}, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("checksum mismatch: content (%d bytes) is %s, not %s", len(body), got, want))
 	}
 	return m, nil
 }
@@ -86,7 +81,7 @@ func (c *Client) HeadManifest(ctx context.Context, repository, reference string)
 	if err != nil {
 		return specs.Descriptor{}, err
 	}
-	k.header.Set("Accept", accept())
+	k.header.Set("Accept", accept)
 	k.want = []int{http.StatusOK}
 	resp, err := c.do(ctx, k)
 	if err != nil {
@@ -116,18 +111,18 @@ func (c *Client) PutManifest(ctx context.Context, repository, reference string, 
 	k.header.Set("Content-Type", m.MediaType)
 	k.setBody(m.Body)
 	k.want = []int{http.StatusCreated, http.StatusOK, http.StatusAccepted, http.StatusNoContent}
-	var a answer
+	var header http.Header
 	err = c.Settle(ctx, func() (again bool, err error) {
-		a, err = c.fetch(ctx, k, maxErrorBody)
+		header, _, err = c.fetch(ctx, k, maxErrorBody)
 		return isPartMissing(err), err
 	})
 	if err != nil {
 		return "", err
 	}
-	if got := digest.Digest(a.header.Get("Docker-Content-Digest")); got != "" && got != m.Digest && got.Algorithm() == m.Digest.Algorithm() {
+	if got := digest.Digest(header.Get("Docker-Content-Digest")); got != "" && got != m.Digest && got.Algorithm() == m.Digest.Algorithm() {
 		return "", k.fail(SideRegistry, ErrMismatch, fmt.Errorf("checksum mismatch: sent %s, the registry stored %s", m.Digest, got))
 	}
-	subject = digest.Digest(a.header.Get("OCI-Subject"))
+	subject = digest.Digest(header.Get("OCI-Subject"))
 	if subject.Validate() != nil {
 		subject = ""
 	}

@@ -24,7 +24,7 @@ func (c *Client) RetryMismatch(ctx context.Context, isWrong func(error) bool, as
 		if asked == mismatchRetries {
 			return persistent(err)
 		}
-		if err := c.pauseAfterMismatch(ctx, asked, err); err != nil {
+		if err := c.reportAndWait(ctx, err, c.backoff(asked)); err != nil {
 			return err
 		}
 	}
@@ -38,16 +38,6 @@ func (c *Client) retryMismatch(ctx context.Context, k *call, ask func() error) e
 		}
 		return ask()
 	})
-}
-
-// pauseAfterMismatch waits before a request with a wrong answer is repeated.
-func (c *Client) pauseAfterMismatch(ctx context.Context, asked int, err error) error {
-	pause := c.backoff(asked)
-	c.stats.retries.Add(1)
-	if c.options.Retrying != nil {
-		c.options.Retrying(err, pause)
-	}
-	return c.options.Clock.Sleep(ctx, pause)
 }
 
 func isMismatch(err error) bool { return errors.Is(err, ErrMismatch) }

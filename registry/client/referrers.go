@@ -47,21 +47,15 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 	// Some registries without the API answer with an HTML page, or refuse the path.
 	if errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrDenied) || errors.Is(err, ErrServer) {
 		found.Unknown = err
-		c.noticeReferrers(err)
+		if !c.noticed.Swap(true) {
+			c.options.Noticed(fmt.Errorf("the registry does not list referrers: only signatures and attestations with tags are found: %w", err))
+		}
 	}
 	found.List, err = c.referrersByTag(ctx, repository, d)
 	if found.Unknown != nil && (errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrDenied)) {
 		err = nil // some registries answer 401 or 403 for a missing referrers tag
 	}
 	return found, err
-}
-
-// noticeReferrers reports once that a registry does not list referrers.
-func (c *Client) noticeReferrers(err error) {
-	if c.noticed.Swap(true) || c.options.Noticed == nil {
-		return
-	}
-	c.options.Noticed(fmt.Errorf("the registry does not list referrers: only signatures and attestations with tags are found: %w", err))
 }
 
 // IsInconclusive reports whether an answer means neither yes nor no: the registry refuses

@@ -42,12 +42,10 @@ type clock struct{}
 func (clock) Now() time.Time { return time.Now() }
 
 func (clock) Sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-timer.C:
+	case <-time.After(d):
 		return nil
 	}
 }
@@ -78,10 +76,13 @@ func (c *Client) pause(ctx context.Context, f *failures, err error, once bool) e
 	}
 	pause := max(c.backoff(f.count), e.retryAfter)
 	f.count++
+	return c.reportAndWait(ctx, err, pause)
+}
+
+// reportAndWait reports that a call is retried after err, and waits before the retry.
+func (c *Client) reportAndWait(ctx context.Context, err error, pause time.Duration) error {
 	c.stats.retries.Add(1)
-	if c.options.Retrying != nil {
-		c.options.Retrying(err, pause)
-	}
+	c.options.Retrying(err, pause)
 	return c.options.Clock.Sleep(ctx, pause)
 }
 
@@ -96,7 +97,7 @@ func (c *Client) awaitConnection(ctx context.Context, f *failures, err error) er
 	}
 	pause := min(c.backoff(int(now.Sub(f.away)/time.Second)), maxAwayPause)
 	c.stats.retries.Add(1)
-	if last := c.awayReported.Load(); c.options.Retrying != nil && now.UnixNano()-last >= int64(reportAway) && c.awayReported.CompareAndSwap(last, now.UnixNano()) {
+	if last := c.awayReported.Load(); now.UnixNano()-last >= int64(reportAway) && c.awayReported.CompareAndSwap(last, now.UnixNano()) {
 		c.options.Retrying(err, pause)
 	}
 	return c.options.Clock.Sleep(ctx, pause)

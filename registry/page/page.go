@@ -66,7 +66,6 @@ type Page struct {
 	options   Options
 	router    *mux.Router
 	templates map[string]*template.Template
-	assets    map[string]asset
 	assetKey  string // changes with the assets
 
 	refreshing sync.Mutex
@@ -134,12 +133,6 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	p.router.ServeHTTP(w, req)
 }
 
-// asset is an embedded file.
-type asset struct {
-	body        []byte
-	contentType string
-}
-
 func (p *Page) load() error {
 	base := template.New("").Funcs(functions())
 	base, err := base.ParseFS(files, "templates/base.html", "templates/live.html", "templates/parts.html")
@@ -157,27 +150,27 @@ func (p *Page) load() error {
 		}
 		p.templates[name] = one
 	}
-	p.assets = map[string]asset{}
+	names, err := fs.Glob(files, "assets/*")
+	if err != nil {
+		return err
+	}
 	sum := sha256.New()
-	types := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
-	return fs.WalkDir(files, "assets", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
+	for _, name := range names {
 		body, err := files.ReadFile(name)
 		if err != nil {
 			return err
 		}
 		sum.Write(body)
-		p.assets[path.Base(name)] = asset{body, types[path.Ext(name)]}
-		p.assetKey = hex.EncodeToString(sum.Sum(nil)[:8])
-		return nil
-	})
+	}
+	p.assetKey = hex.EncodeToString(sum.Sum(nil)[:8])
+	return nil
 }
 
 func (p *Page) asset(w http.ResponseWriter, req *http.Request) {
-	a, ok := p.assets[mux.Vars(req)["file"]]
-	if !ok {
+	types := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+	file := mux.Vars(req)["file"]
+	body, err := files.ReadFile("assets/" + file)
+	if err != nil {
 		p.fail(w, req, http.StatusNotFound, "There is no such file.")
 		return
 	}
@@ -185,9 +178,9 @@ func (p *Page) asset(w http.ResponseWriter, req *http.Request) {
 	if req.URL.Query().Get("v") == p.assetKey {
 		h.Set("Cache-Control", "private, max-age=31536000, immutable")
 	}
-	h.Set("Content-Type", a.contentType)
-	h.Set("Content-Length", strconv.Itoa(len(a.body)))
-	w.Write(a.body)
+	h.Set("Content-Type", types[path.Ext(file)])
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.Write(body)
 }
 
 // frame is the part that all pages share, with the content of one.

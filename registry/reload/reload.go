@@ -97,11 +97,9 @@ type check struct {
 
 // wait waits until the check ends, or until patience has passed since its start.
 func (c *check) wait() {
-	timer := time.NewTimer(time.Until(c.began.Add(patience)))
-	defer timer.Stop()
 	select {
 	case <-c.done:
-	case <-timer.C:
+	case <-time.After(time.Until(c.began.Add(patience))):
 	}
 }
 

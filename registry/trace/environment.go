@@ -71,23 +71,28 @@ func newSettings(endpoint string) (settings, error) {
 	return s, nil
 }
 
-// address returns the URL that spans are posted to.
+// address returns the URL that spans are posted to. A path is used as it is if it belongs to
+// spans only; otherwise [tracesPath] is appended.
 func address(endpoint string) (*url.URL, error) {
-	below := "" // what is appended to the path
+	given, appended := endpoint, ""
 	if endpoint == Environment {
 		if endpoint = strings.TrimSpace(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")); endpoint == "" {
-			endpoint, below = variable("ENDPOINT"), tracesPath
+			endpoint, appended = variable("ENDPOINT"), tracesPath
 		}
-	} else if u, err := url.Parse(endpoint); err == nil && strings.Trim(u.Path, "/") == "" {
-		below = tracesPath
+		if endpoint == "" {
+			return nil, errors.New("endpoint env: neither OTEL_EXPORTER_OTLP_TRACES_ENDPOINT nor OTEL_EXPORTER_OTLP_ENDPOINT is set")
+		}
 	}
 	u, err := url.Parse(endpoint)
-	if err != nil {
-		return nil, fmt.Errorf("endpoint: %w", err)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("endpoint %q: not of the form http://HOST:PORT or https://HOST:PORT", endpoint)
+	}
+	if given != Environment && strings.Trim(u.Path, "/") == "" {
+		appended = tracesPath
 	}
 	to := &url.URL{Scheme: u.Scheme, Host: u.Host, Path: cmp.Or(u.Path, "/")}
-	if below != "" {
-		to.Path = path.Join(u.Path, below)
+	if appended != "" {
+		to.Path = path.Join(u.Path, appended)
 	}
 	return to, nil
 }

@@ -3,9 +3,7 @@ package trace
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"net/url"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
@@ -43,16 +41,8 @@ type Tracer struct {
 
 // CheckEndpoint returns an error if an endpoint is invalid.
 func CheckEndpoint(endpoint string) error {
-	if endpoint == Environment {
-		if endpoint = variable("ENDPOINT"); endpoint == "" {
-			return errors.New("endpoint env: neither OTEL_EXPORTER_OTLP_TRACES_ENDPOINT nor OTEL_EXPORTER_OTLP_ENDPOINT is set")
-		}
-	}
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return fmt.Errorf("endpoint %q: not of the form http://HOST:PORT or https://HOST:PORT", endpoint)
-	}
-	return nil
+	_, err := address(endpoint)
+	return err
 }
 
 // New makes a tracer. It contacts the collector only when there is something to send.
@@ -61,9 +51,6 @@ func CheckEndpoint(endpoint string) error {
 func New(ctx context.Context, o Options) (*Tracer, error) {
 	if o.Route == nil || o.Repository == nil || o.Log == nil {
 		return nil, errors.New("tracing needs a route, a repository and a log")
-	}
-	if err := CheckEndpoint(o.Endpoint); err != nil {
-		return nil, err
 	}
 	settings, err := newSettings(o.Endpoint)
 	if err != nil {
