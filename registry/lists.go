@@ -170,7 +170,6 @@ func linkPrefix(prefix string) string {
 	return ""
 }
 
-// send answers with the list.
 func (l *list) send(w http.ResponseWriter, req *http.Request, contentType []string) error {
 	h := w.Header()
 	h["Content-Type"] = contentType

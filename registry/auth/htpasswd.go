@@ -36,7 +36,6 @@ const (
 	hashSize = 60
 )
 
-// readUsers reads an htpasswd file.
 func readUsers(file string) (users, error) {
 	data, err := plainfile.Read(file, maxHtpasswd)
 	if err != nil {

@@ -84,12 +84,7 @@ type Client struct {
 	mountsRefused atomic.Int32 // number of refused mounts; far below 0 once one was granted
 
 	auth  authorizer
-	stats stats
-}
-
-// stats count what was sent and received.
-type stats struct {
-	requests, sent, received, retries atomic.Int64
+	stats struct{ requests, sent, received, retries atomic.Int64 } // see Stats
 }
 
 // Stats are the totals of a client so far.

@@ -54,7 +54,6 @@ type Keychain struct {
 	known map[string]known
 }
 
-// known is a cached credential.
 type known struct {
 	credential Credential
 	at         time.Time

@@ -57,7 +57,6 @@ func (c *Client) fetch(ctx context.Context, k *call, limit int64) (header http.H
 	}
 }
 
-// errTooLong means that an answer is longer than a limit.
 var errTooLong = errors.New("the answer is longer")
 
 // cut makes an error of a truncated answer.

@@ -122,7 +122,6 @@ func (e *Error) temporary() bool {
 	return !e.final && (e.Status == http.StatusRequestTimeout || slices.Contains(causes, e.Cause))
 }
 
-// causeOf returns the cause for a status.
 func causeOf(status int) error {
 	switch status {
 	case http.StatusNotFound:

@@ -72,7 +72,6 @@ func (l *limiter) wake() {
 	l.changed = make(chan struct{})
 }
 
-// succeeded records a successful request.
 func (l *limiter) succeeded() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -99,7 +98,6 @@ func (l *limiter) overloaded(began time.Time, pause time.Duration) {
 	}
 }
 
-// bound returns the current bound.
 func (l *limiter) bound() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -18,7 +18,6 @@ import (
 // specification requires at least 4 MiB; containerd accepts at most 8 MiB.
 const MaxManifest = 8 << 20
 
-// accept is the Accept header for manifests.
 const accept = specs.MediaTypeImageIndex + ", " + specs.MediaTypeImageManifest + ", " +
 	closure.DockerManifestList + ", " + closure.DockerManifest + ", */*;q=0.1"
 

@@ -23,7 +23,6 @@ type tokenSlot struct {
 	expires  time.Time
 }
 
-// tokenRequest describes the token to request.
 type tokenRequest struct {
 	from       *url.URL // URL of the request that needs it
 	challenge  challenge
@@ -212,7 +211,6 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 	return t, err
 }
 
-// errNoToken means that the answer of a token server contains no token.
 var errNoToken = errors.New("the answer contains no token")
 
 // requestToken sends a call for a token once.
@@ -241,7 +239,6 @@ func (c *Client) requestToken(ctx context.Context, r tokenRequest, k *call) (tok
 	return t, nil
 }
 
-// opToken is the operation that requests a token.
 const opToken = "token"
 
 // repositoryOf returns the repository that the scopes of a token are for, or "". If there

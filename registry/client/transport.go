@@ -74,7 +74,6 @@ func (o *Options) tlsConfig() (*tls.Config, error) {
 	return c, nil
 }
 
-// readPair reads a certificate and its key.
 func readPair(certFile, keyFile string) (tls.Certificate, error) {
 	cert, err := plainfile.Read(certFile, maxCAFile)
 	if err != nil {

@@ -78,7 +78,6 @@ func (c *Client) Upload(ctx context.Context, u Upload) (Uploaded, error) {
 	}
 }
 
-// uploading is the state of an upload.
 type uploading struct {
 	blob    Upload
 	c       *Client
@@ -222,7 +221,6 @@ func (x *uploading) advance(n int64) {
 	}
 }
 
-// errForgotten means that the registry does not know the upload session.
 var errForgotten = errors.New("the registry no longer knows the upload session")
 
 // recover prepares another run after err, or returns the error that the upload fails with.

@@ -36,7 +36,6 @@ func (m *Mirror) checkFiles() error {
 	return nil
 }
 
-// checkPair reads a certificate and its key.
 func checkPair(certFile, keyFile string) error {
 	cert, err := plainfile.Read(certFile, maxFile)
 	if err != nil {

@@ -104,7 +104,6 @@ func (m *Mirror) top(alone bool) string {
 	return ""
 }
 
-// table returns the mirror's own table.
 func (m *Mirror) table() string {
 	return "\n[host." + quote(m.Endpoint()) + "]\n" + m.settings("  ")
 }

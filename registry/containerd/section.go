@@ -103,7 +103,6 @@ func insertLines(text []byte, at int, lines []byte, eol string) []byte {
 	return slices.Concat(text[:at], lines, text[at:])
 }
 
-// endOfLine returns the line ending of a text.
 func endOfLine(text []byte) string {
 	if i := bytes.IndexByte(text, '\n'); i > 0 && text[i-1] == '\r' {
 		return "\r\n"

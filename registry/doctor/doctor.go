@@ -22,9 +22,8 @@ type Options struct {
 	// registry and its number of retries are ignored.
 	Client client.Options
 
-	HostsDir string        // certs.d; empty: the directories of the containerd that runs here
-	Proc     string        // /proc if empty
-	Timeout  time.Duration // of each request; 10 seconds if 0
+	HostsDir string // certs.d; empty: the directories of the containerd that runs here
+	Proc     string // /proc if empty
 }
 
 // ErrForm means that a URL or the name of an image is malformed.
@@ -111,15 +110,15 @@ func newDoctor(o Options) (*doctor, error) {
 			return nil, err
 		}
 	}
-	d.Proc, d.Timeout = cmp.Or(d.Proc, "/proc"), cmp.Or(d.Timeout, requestTimeout)
+	d.Proc = cmp.Or(d.Proc, "/proc")
 	if d.proxy, err = http.ProxyFromEnvironment(&http.Request{URL: u}); err != nil {
 		return nil, fmt.Errorf("proxy of the environment: %w", err)
 	}
-	o.Client.Registry, o.Client.Retries, o.Client.Silence = u.Host, -1, d.Timeout
+	o.Client.Registry, o.Client.Retries, o.Client.Silence = u.Host, -1, requestTimeout
 	if d.login, err = client.New(o.Client); err != nil {
 		return nil, err
 	}
-	d.client = &http.Client{Timeout: d.Timeout, Transport: d.login.Transport(), CheckRedirect: d.checkRedirect}
+	d.client = &http.Client{Timeout: requestTimeout, Transport: d.login.Transport(), CheckRedirect: d.checkRedirect}
 	return d, nil
 }
 

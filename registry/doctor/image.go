@@ -9,7 +9,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// image is the image to pull.
 type image struct {
 	host       string // the registry in image names; may be empty
 	repository string

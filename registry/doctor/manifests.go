@@ -189,7 +189,6 @@ func (d *doctor) fetchChildren(ctx context.Context) Step {
 	return ok("%d manifests, one for %s", c.count, hostPlatform())
 }
 
-// children collects the manifests of an index.
 type children struct {
 	*doctor
 	count     int
@@ -244,7 +243,6 @@ const (
 	fitsExactly
 )
 
-// fitOf returns how well a platform of an image fits that of a host.
 func fitOf(image, host *ocispec.Platform) int {
 	switch {
 	case platform.Same(image, host):
@@ -257,7 +255,6 @@ func fitOf(image, host *ocispec.Platform) int {
 
 func hostPlatform() string { return runtime.GOOS + "/" + runtime.GOARCH }
 
-// describeBlob names a blob in a step.
 func (d *doctor) describeBlob(desc ocispec.Descriptor) string {
 	return fmt.Sprintf("blob %s of %s", desc.Digest, d.image.repository)
 }

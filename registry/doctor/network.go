@@ -20,7 +20,7 @@ func (d *doctor) lookUp(ctx context.Context) Step {
 	if net.ParseIP(host) != nil {
 		return ok("%s is an address", host)
 	}
-	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	addresses, err := net.DefaultResolver.LookupHost(ctx, host)
 	if err != nil {
@@ -35,14 +35,14 @@ func (d *doctor) connect(ctx context.Context) Step {
 		return skipped("all requests go through the proxy %s", d.proxy.Redacted())
 	}
 	start := time.Now()
-	conn, err := (&net.Dialer{Timeout: d.Timeout}).DialContext(ctx, "tcp", d.address())
+	conn, err := (&net.Dialer{Timeout: requestTimeout}).DialContext(ctx, "tcp", d.address())
 	var timeout net.Error
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return failed("start layoutproxy there, with --listen on an address that this machine can reach: 127.0.0.1 works only on the same machine",
 			"%s: nothing listens there: %v", d.address(), err)
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return failed("a firewall drops the packets, or the machine is off", "%s: no answer within %s", d.address(), d.Timeout)
+		return failed("a firewall drops the packets, or the machine is off", "%s: no answer within %s", d.address(), requestTimeout)
 	case err != nil:
 		return failed("check the route from this machine to that address", "%s: %v", d.address(), err)
 	}
@@ -64,8 +64,8 @@ func (d *doctor) shakeHands(ctx context.Context) Step {
 	config := d.login.Transport().TLSClientConfig.Clone()
 	config.InsecureSkipVerify = true // verified below, to distinguish the reasons
 	config.ServerName = d.url.Hostname()
-	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: d.Timeout}, Config: config}
-	ctx, cancel := context.WithTimeout(ctx, d.Timeout)
+	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: requestTimeout}, Config: config}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	conn, err := dialer.DialContext(ctx, "tcp", d.address())
 	var header tls.RecordHeaderError

@@ -28,7 +28,6 @@ import (
 // maxClients is how many clients are remembered.
 const maxClients = 8192
 
-// requests limits the rate of requests.
 type requests struct {
 	next  http.Handler
 	rate  rate.Limit

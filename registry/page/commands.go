@@ -1,6 +1,5 @@
 package page
 
-// command is a command that pulls an image.
 type command struct {
 	Tool string
 	Text string

@@ -25,7 +25,6 @@ const (
 	imagePatience = 5 * time.Second
 )
 
-// imagePage is the page of one manifest.
 type imagePage struct {
 	Repository repositoryRow
 	Tag        string // from the URL; empty if the URL has a digest
@@ -127,7 +126,6 @@ func problemOf(err error) (*layoutstore.Problem, string) {
 	return nil, err.Error()
 }
 
-// tags adds the tags of the manifest.
 func (page *imagePage) tags(repo *layoutstore.Repository) {
 	for tag := range repo.AllTags("") {
 		if d, err := repo.TagDigest(tag); err != nil || d != page.Digest {
@@ -248,7 +246,6 @@ func (page *imagePage) parts(ctx context.Context, repo *layoutstore.Repository, 
 	}
 }
 
-// referrers adds the referrers of the manifest.
 func (page *imagePage) referrers(ctx context.Context, repo *layoutstore.Repository) {
 	found, err := repo.Referrers(ctx, page.Digest)
 	if err != nil {

@@ -25,7 +25,6 @@ const (
 	maxQuery     = 200 // bytes of a search
 )
 
-// repositoryRow is a row of a list of repositories.
 type repositoryRow struct {
 	Root, Path string // Root + Path is the name
 	Tags       int
@@ -200,7 +199,6 @@ func (p *Page) cleanQuery(w http.ResponseWriter, req *http.Request) (query strin
 	return query, true
 }
 
-// repositoryPage is the page of one repository.
 type repositoryPage struct {
 	repositoryRow
 	Query    string
@@ -213,7 +211,6 @@ type repositoryPage struct {
 	Causes   []*problem.Cause
 }
 
-// tagRow is a row of a list of tags.
 type tagRow struct {
 	Tag    string // empty for a manifest without one
 	Digest digest.Digest

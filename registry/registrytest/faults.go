@@ -74,12 +74,11 @@ func AnswerCode(m Match, status int, code string) Fault {
 func Reset(m Match, n int64) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		r.Body = &cutting{ReadCloser: r.Body, left: n}
-		next.ServeHTTP(httptest.NewRecorder(), r)
+		record(next, r)
 		resetConnection(w)
 	})
 }
 
-// resetConnection resets the connection of an answer.
 func resetConnection(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -106,35 +105,34 @@ func (c *cutting) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Truncate sends n bytes of the answer's body and then resets the connection.
+// Truncate sends n bytes of the answer's body and then cuts the connection.
 func Truncate(m Match, n int64) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		t := &truncating{ResponseWriter: w, left: n}
-		next.ServeHTTP(t, r)
+		answer := record(next, r)
+		send(w, answer, answer.Body.Bytes()[:min(n, int64(answer.Body.Len()))])
+		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler) // net/http cuts the connection
 	})
 }
 
-type truncating struct {
-	http.ResponseWriter
-	left int64
+// record returns the answer of the registry.
+func record(next http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	answer := httptest.NewRecorder()
+	next.ServeHTTP(answer, r)
+	return answer
 }
 
-func (t *truncating) Write(p []byte) (int, error) {
-	if int64(len(p)) <= t.left {
-		t.left -= int64(len(p))
-		return t.ResponseWriter.Write(p)
-	}
-	n, _ := t.ResponseWriter.Write(p[:t.left])
-	t.left = 0
-	_ = http.NewResponseController(t.ResponseWriter).Flush()
-	return n, io.ErrShortWrite
+// send sends a recorded answer with another body.
+func send(w http.ResponseWriter, answer *httptest.ResponseRecorder, body []byte) {
+	maps.Copy(w.Header(), answer.Header())
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(body)
 }
 
 // Lose lets the registry process matching requests, and resets the connection instead of answering.
 func Lose(m Match) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		next.ServeHTTP(httptest.NewRecorder(), r)
+		record(next, r)
 		resetConnection(w)
 	})
 }
@@ -157,42 +155,20 @@ func Stall(m Match) (f Fault, release func()) {
 // Edit lets the registry answer matching requests, and edits the header of the answer.
 func Edit(m Match, edit func(http.Header)) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		next.ServeHTTP(&editing{ResponseWriter: w, edit: edit}, r)
+		answer := record(next, r)
+		edit(answer.Header())
+		send(w, answer, answer.Body.Bytes())
 	})
-}
-
-type editing struct {
-	http.ResponseWriter
-	edit func(http.Header)
-	done bool
-}
-
-func (e *editing) WriteHeader(status int) {
-	if !e.done {
-		e.done = true
-		e.edit(e.Header())
-	}
-	e.ResponseWriter.WriteHeader(status)
-}
-
-func (e *editing) Write(p []byte) (int, error) {
-	if !e.done {
-		e.WriteHeader(http.StatusOK)
-	}
-	return e.ResponseWriter.Write(p)
 }
 
 // Spoil lets the registry answer matching requests, and changes the body of the answer and its
 // Content-Length: like a cache with a truncated answer, or a bad disk.
 func Spoil(m Match, change func(body []byte) []byte) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-		answer := httptest.NewRecorder()
-		next.ServeHTTP(answer, r)
-		maps.Copy(w.Header(), answer.Header())
+		answer := record(next, r)
 		body := change(answer.Body.Bytes())
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		w.WriteHeader(answer.Code)
-		_, _ = w.Write(body)
+		answer.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		send(w, answer, body)
 	})
 }
 

@@ -25,6 +25,8 @@ import (
 	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
 	_ "github.com/distribution/distribution/v3/registry/auth/token"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
+
+	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
 )
 
 // The credentials that registries with authentication accept.
@@ -37,9 +39,7 @@ const (
 
 // TB is the part of testing.TB that a registry needs.
 type TB interface {
-	Helper()
-	Error(args ...any)
-	Fatal(args ...any)
+	tokentest.TB
 	Cleanup(func())
 	TempDir() string
 }

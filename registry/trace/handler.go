@@ -41,7 +41,6 @@ func recordStatus(code *int) func(httpsnoop.WriteHeaderFunc) httpsnoop.WriteHead
 	}
 }
 
-// requestAttributes returns the attributes of a request.
 func (t *Tracer) requestAttributes(req *http.Request, route string) []attribute.KeyValue {
 	path := req.URL.Path
 	if len(path) > maxPath {
@@ -59,7 +58,6 @@ func (t *Tracer) requestAttributes(req *http.Request, route string) []attribute.
 	return all
 }
 
-// endSpan ends the span of a request.
 func endSpan(span trace.Span, code int, cut bool) {
 	if code == 0 {
 		code = http.StatusOK // the default of net/http
