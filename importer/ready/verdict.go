@@ -68,7 +68,11 @@ type ChannelVerdict struct {
 func Judge(f Facts, q Question) Verdict {
 	j := judge{facts: f, question: q, modules: map[string]bool{}}
 	v := Verdict{Deckhouse: f.Deckhouse, Versions: []VersionVerdict{}, Modules: []ModuleVerdict{}, Channels: judgeChannels(f.Channels), Notes: []Reason{}, Hidden: []Reason{}}
+	var declared []Image
 	for _, m := range f.Modules {
+		for _, x := range m.Versions {
+			declared = append(declared, x.Declared...)
+		}
 		verdict := judgeModule(m)
 		j.modules[m.Name] = len(m.Tags) > 0
 		j.shared = append(j.shared, verdict.Reasons...)
@@ -79,12 +83,13 @@ func Judge(f Facts, q Question) Verdict {
 	}
 	j.shared = append(j.shared, v.Hidden...)
 	for _, b := range f.Builds {
+		declared = append(declared, b.Declared...)
 		v.Versions = append(v.Versions, j.build(b))
 	}
 	j.judgeSteps(v.Versions)
 	v.Versions = append(v.Versions, j.absent()...)
 	v.Notes = append(v.Notes, judgeDatabases(f.Databases)...)
-	v.ExpectedDigests = countDigests(f)
+	v.ExpectedDigests = countDigests(declared)
 	v.Ready = isReady(v, j.shared)
 	return v
 }
@@ -136,7 +141,7 @@ func (j *judge) build(b Build) VersionVerdict {
 	}
 	v.Reasons = append(v.Reasons, j.shared...)
 	v.Ready = len(v.Reasons) == 0
-	v.ExpectedDigests = len(declaredDigests(map[digest.Digest]bool{}, b.Declared))
+	v.ExpectedDigests = countDigests(b.Declared)
 	v.Bytes = sizeOf(append([]Image{b.Platform, b.Installer, b.Standalone, b.Entry}, b.Declared...))
 	return v
 }
@@ -316,28 +321,16 @@ func (j *judge) absent() (all []VersionVerdict) {
 	return all
 }
 
-func countDigests(f Facts) int {
-	seen := map[digest.Digest]bool{}
-	for _, b := range f.Builds {
-		declaredDigests(seen, b.Declared)
-	}
-	for _, m := range f.Modules {
-		for _, x := range m.Versions {
-			declaredDigests(seen, x.Declared)
-		}
-	}
-	return len(seen)
-}
-
-// declaredDigests adds the digests of images to seen. For an image that is declared by tag, it adds the
+// countDigests counts the distinct digests of images. For an image that is declared by tag, it counts the
 // digest that the tag leads to.
-func declaredDigests(seen map[digest.Digest]bool, images []Image) map[digest.Digest]bool {
+func countDigests(images []Image) int {
+	seen := map[digest.Digest]bool{}
 	for _, i := range images {
 		if d := cmp.Or(i.Digest, digest.Digest(i.Reference)); d.Validate() == nil {
 			seen[d] = true
 		}
 	}
-	return seen
+	return len(seen)
 }
 
 // sizeOf returns the size of images in bytes, counting shared content once.
