@@ -67,7 +67,10 @@ func (d *Drop) setAside(ctx context.Context, it *item, incomplete *importer.Inco
 // not read again. If the bundle changed meanwhile, it counts as a new bundle.
 func (d *Drop) endItem(ctx context.Context, it *item, changed bool, err error) time.Duration {
 	if err != nil {
-		d.reportStaying(ctx, it, err, !changed)
+		d.log.Warn("files of a bundle stay in the drop directory", zap.String("bundle", it.name), zap.Error(err))
+		if !changed {
+			d.recordStaying(ctx, it, err)
+		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -85,12 +88,8 @@ func (d *Drop) endItem(ctx context.Context, it *item, changed bool, err error) t
 	return 0
 }
 
-// reportStaying reports a bundle with files that stay in the drop directory.
-func (d *Drop) reportStaying(ctx context.Context, it *item, cause error, remember bool) {
-	d.log.Warn("files of a bundle stay in the drop directory", zap.String("bundle", it.name), zap.Error(cause))
-	if !remember {
-		return
-	}
+// recordStaying records a bundle with files that stay in the drop directory.
+func (d *Drop) recordStaying(ctx context.Context, it *item, cause error) {
 	it.settled = true
 	if it.kind == kindDirectory {
 		now := candidate{kind: it.kind, path: it.path}
@@ -147,14 +146,14 @@ func (d *Drop) moveOrRemove(ctx context.Context, it *item, opened *fileid.Set, c
 			return m.rest, err
 		}
 	}
-	whole := !d.options.Remove && it.kind == kindDirectory && len(m.rest) == 0 && !m.keepDirs
+	inOneStep := !d.options.Remove && it.kind == kindDirectory && len(m.rest) == 0 && !m.keepDirs
 	if err := d.saveMove(it, &savedMove{Kind: it.kind, Name: it.name, To: to}, &m); err != nil {
 		return m.rest, fmt.Errorf("nothing was moved or removed: %w", err)
 	}
 	switch {
 	case d.options.Remove:
 		err = m.remove()
-	case whole: // in one step, so that a crash cannot split it
+	case inOneStep: // so that a crash cannot split the directory
 		if err = m.rename(it.name, filepath.Join(to, it.name)); err == nil {
 			err = m.returnNewFiles(ctx, it.name, to) // files that were added meanwhile
 		}

@@ -106,7 +106,7 @@ func (p *Pruner) staged(s *publish.Store) ([]Leftover, error) {
 	if errors.Is(err, fs.ErrNotExist) || err == nil && x.since.IsZero() {
 		return nil, nil
 	}
-	x.Path, x.Reason, x.remove = filepath.Join(s.Dir(), x.Path), "copied by an import that has not ended; the same import would resume from it", s.Clear
+	x.Path, x.Reason, x.remove = filepath.Join(s.Dir(), x.Path), "staged by an interrupted import; the same import would resume from it", s.Clear
 	return []Leftover{x}, err
 }
 
@@ -172,8 +172,8 @@ func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, e
 	return found, nil
 }
 
-// measure returns the disk space and the time of the latest change of a file, or of all files in a
-// directory. For an empty directory, both are zero.
+// measure returns the disk space and the time of the latest change of a file, or of a directory with all of its
+// files. In journal.Dir, directories themselves do not count: for an empty one, the time is zero.
 func measure(root *os.Root, name string) (x Leftover, err error) {
 	x.Path = name
 	seen := map[inode]bool{}
