@@ -161,17 +161,12 @@ func (d *decider) isPlatform(repository string) bool {
 // hasRule reports whether a rule applies to the versions of a repository.
 func (d *decider) hasRule(r *Repository) bool {
 	p := d.policy
-	switch {
-	case p.KeepNewest > 0, p.OlderThan > 0:
-		return true
-	case d.isPlatform(r.Path) && (p.Deployed != "" || len(p.KeepReleases) > 0):
-		return true
-	case slices.ContainsFunc(p.Bundles, func(b Bundle) bool { return len(b.Images[r.Path]) > 0 }):
-		return true
-	}
-	return slices.ContainsFunc(r.Images, func(i Image) bool {
-		return slices.ContainsFunc(i.Tags, func(tag string) bool { return d.globOf(r.Path, tag) != "" })
-	})
+	return p.KeepNewest > 0 || p.OlderThan > 0 ||
+		d.isPlatform(r.Path) && (p.Deployed != "" || len(p.KeepReleases) > 0) ||
+		slices.ContainsFunc(p.Bundles, func(b Bundle) bool { return len(b.Images[r.Path]) > 0 }) ||
+		slices.ContainsFunc(r.Images, func(i Image) bool {
+			return slices.ContainsFunc(i.Tags, func(tag string) bool { return d.globOf(r.Path, tag) != "" })
+		})
 }
 
 // globOf returns the policy's glob that matches a tag, or "".
