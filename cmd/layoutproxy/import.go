@@ -35,7 +35,7 @@ them together, or changes nothing. A BUNDLE is whatever serve accepts as a sourc
 bundles have the same tag, the later bundle wins. Tags of the bundles replace those of the store.
 
 Every blob is verified while it is copied. A damaged or incomplete bundle is refused with exit
-status 3. A running server of DIR serves the old state until the new one is complete, also if
+status 3. A running server of DIR serves the old state until the new one is complete, even if
 the import is killed. An interrupted import exits with 130; the next one resumes it.
 
 Any number of servers can serve a store in a bucket (--store s3://BUCKET/PREFIX). Of two imports

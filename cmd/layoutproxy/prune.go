@@ -45,10 +45,10 @@ func newPrune(c *console.Output) *cobra.Command {
 disk space becomes free, and the rule that keeps each other image. Nothing is removed
 without --yes or --execute.
 
-At least one rule says what to keep. Whatever the rules say, prune keeps what is not provably
-superseded: tags that are not versions, release channels and the versions that they point at,
-the highest version of each repository, and everything that a kept image needs. Versions of the
-platform are removed only with --deployed or --keep-release.
+Give at least one rule that says what to keep. Whatever the rules say, prune keeps what is not
+provably superseded: tags that are not versions, release channels and the versions that they point
+at, the highest version of each repository, and everything that a kept image needs. Versions of
+the platform are removed only with --deployed or --keep-release.
 
 A prune is one generation of the store: readers see all of it or nothing, and the next prune or
 import completes one that was killed. Images lose their tags at once, and are removed after

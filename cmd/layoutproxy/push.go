@@ -41,7 +41,7 @@ func newPush(c *console.Output) *cobra.Command {
 keeps its path below the root and is pushed to that path below REGISTRY/PATH. If PATH ends in an
 edition (deckhouse/ee), installer and deckhouse-cli are pushed beside it (deckhouse/installer).
 
-Run an interrupted push again to resume it, also in the middle of a large blob. Blobs that the
+Run an interrupted push again to resume it, even in the middle of a large blob. Blobs that the
 registry already has are not sent. At the end, the push checks that the registry kept everything
 it acknowledged. Damaged or incomplete sources are refused with exit status 3 before anything is
 sent.`,

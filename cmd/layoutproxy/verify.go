@@ -34,7 +34,7 @@ func newVerify(c *console.Output) *cobra.Command {
 		Short: "Verify every byte of the sources, or compare them with a registry",
 		Long: `Verify the sources: read everything, and check for each tag that its manifests, configs and
 layers are present and have the right size and digest. Every copy of every blob is read once,
-also blobs that no tag needs. Checksum files beside the archives (NAME.gostsum, NAME.sha256,
+even of blobs that no tag needs. Checksum files beside the archives (NAME.gostsum, NAME.sha256,
 SHA256SUMS) are verified too.
 
 The report groups problems by cause and names the tags that each cause affects. The exit status

@@ -106,7 +106,7 @@ type Clients struct {
 func (c *Clients) AddFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.proxies, "trusted-proxy", nil, "`CIDR` of proxies whose X-Forwarded-For identifies the client, repeatable")
 	f.Float64Var(&c.Rate, "client-rate", 0, "`requests` per second that one client may send on average; 0 means any number")
-	f.IntVar(&c.Burst, "client-burst", 200, "`requests` that one client may send at once under --client-rate")
+	f.IntVar(&c.Burst, "client-burst", 200, "`requests` that one client may send in a burst, with --client-rate")
 	f.IntVar(&c.Connections, "client-connections", 0, "`connections` that one client may have open; 0 means any number, and trusted proxies have no limit")
 }
 

@@ -32,14 +32,14 @@ type S3 struct {
 // AddFlags adds the flags of all commands with sources or a store to a set.
 func (o *S3) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Endpoint, "s3-endpoint", "", "`URL` of the object store for names that begin with s3://, such as https://s3.example.com; empty means Amazon's")
-	f.StringVar(&o.Region, "s3-region", "", "`region` of the bucket; empty means that of AWS_REGION, or us-east-1")
-	f.BoolVar(&o.PathStyle, "s3-path-style", false, "name the bucket in the path of the URL and not in its host, at Amazon and other large clouds too")
+	f.StringVar(&o.Region, "s3-region", "", "`region` of the bucket; empty means $AWS_REGION, or us-east-1")
+	f.BoolVar(&o.PathStyle, "s3-path-style", false, "put the bucket in the path of URLs, not in the host name, even at Amazon and other large clouds")
 	f.StringVar(&o.CAFile, "s3-ca-file", "", "PEM `file` of certificates to trust for the object store, in addition to the system's")
 }
 
 // AddIndexFlag adds the flag of the commands that cache archive indexes.
 func (o *S3) AddIndexFlag(f *pflag.FlagSet) {
-	f.BoolVar(&o.WriteIndex, "s3-write-index", false, "write the index of each archive in a bucket beside the archive, so that no other reader has to read its headers")
+	f.BoolVar(&o.WriteIndex, "s3-write-index", false, "write the index of each archive in a bucket beside the archive, so that other readers need not read its headers")
 }
 
 // AddRedirectFlags adds the flags of a server.

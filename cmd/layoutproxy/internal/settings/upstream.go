@@ -57,8 +57,8 @@ func (u *Upstream) AddFlags(f *pflag.FlagSet) {
 	f.BoolVar(&u.insecure, "insecure-skip-tls-verify", false, "accept any certificate of the registry")
 	f.BoolVar(&u.PlainHTTP, "plain-http", false, "use HTTP without TLS; a registry on this machine needs no flag for that")
 	f.BoolVar(&u.private, "allow-private-redirects", false, "follow redirects of the registry to other private addresses, and log in to a token server there")
-	f.IntVar(&u.Jobs, "jobs", client.DefaultJobs, "`number` of parallel requests; fewer while the registry answers that there are too many")
-	f.IntVar(&u.retries, "retries", client.DefaultRetries, "`number` of retries after a temporary failure; unless this is 0, an unreachable registry is waited for two minutes")
+	f.IntVar(&u.Jobs, "jobs", client.DefaultJobs, "`number` of parallel requests; fewer while the registry limits the rate of requests")
+	f.IntVar(&u.retries, "retries", client.DefaultRetries, "`number` of retries after a temporary failure; unless this is 0, wait up to two minutes for an unreachable registry")
 }
 
 // ParseUpstream parses REGISTRY/PATH. An error is an [exit.UsageError].
