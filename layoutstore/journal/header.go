@@ -1,7 +1,7 @@
 package journal
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -46,9 +46,9 @@ func readHeader(dir string) (*header, error) {
 }
 
 func (h *header) parse(r io.Reader, size int64) error {
-	line, err := readLine(r)
+	line, err := bufio.NewReaderSize(io.LimitReader(r, MaxFile), 64<<10).ReadBytes('\n')
 	if err != nil {
-		return err
+		return errors.New("it has no header")
 	}
 	if err := decode(line, &h.headerLine, &h.Format); err != nil {
 		return err
@@ -68,22 +68,6 @@ func (h *header) parse(r io.Reader, size int64) error {
 		return fmt.Errorf("it has %d bytes, but its header says %d", size, off)
 	}
 	return nil
-}
-
-// readLine reads the first line with its newline.
-func readLine(r io.Reader) ([]byte, error) {
-	var line []byte
-	r = io.LimitReader(r, MaxFile)
-	for chunk := make([]byte, 64<<10); ; {
-		n, err := r.Read(chunk)
-		if i := bytes.IndexByte(chunk[:n], '\n'); i >= 0 {
-			return append(line, chunk[:i+1]...), nil
-		}
-		line = append(line, chunk[:n]...)
-		if err != nil {
-			return nil, errors.New("it has no header")
-		}
-	}
 }
 
 func (h *header) same(other *header) bool {

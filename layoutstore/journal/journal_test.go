@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
@@ -18,9 +19,7 @@ import (
 func newStore(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, journal.Dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Mkdir(filepath.Join(dir, journal.Dir), 0o755))
 	return dir
 }
 
@@ -30,9 +29,7 @@ func write(t testing.TB, dir string, j journal.Journal) {
 	if _, err := j.WriteTo(&b); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, journal.File), b.Bytes(), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.File), b.Bytes(), 0o644))
 }
 
 func TestRead(t *testing.T) {
@@ -42,16 +39,12 @@ func TestRead(t *testing.T) {
 		Packed:  []journal.Packed{{File: "new.tar", Name: "new.tar", Generation: 5}},
 		Indexes: []journal.IndexChange{{Path: "a", Old: old, New: fresh}, {Path: "b", New: fresh}}})
 	j, err := journal.Read(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	got := readBack(t, j)
 	if j.Generation != 5 || len(got) != 2 || !bytes.Equal(got[0].Old, old) || !bytes.Equal(got[0].New, fresh) || got[1].Old != nil {
 		t.Errorf("%+v", got)
 	}
-	if err := os.Remove(filepath.Join(dir, journal.File)); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Remove(filepath.Join(dir, journal.File)))
 	if j, err := journal.Read(dir); j != nil || err != nil {
 		t.Errorf("without a journal: %v, %v", j, err)
 	}
@@ -62,13 +55,9 @@ func readBack(t testing.TB, j *journal.Journal) (all []journal.IndexChange) {
 	t.Helper()
 	for _, c := range j.Indexes {
 		old, err := c.OldBytes(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		fresh, err := c.NewBytes(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		all = append(all, journal.IndexChange{Path: c.Path, Old: old, New: fresh})
 	}
 	return all
@@ -89,18 +78,14 @@ func (h holes) Write(p []byte) (int, error) {
 func TestLongJournal(t *testing.T) {
 	dir := newStore(t)
 	f, err := os.Create(filepath.Join(dir, journal.File))
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	defer f.Close()
 	long := make([]byte, journal.MaxIndex)
 	j := journal.Journal{Generation: 1}
 	for i := range 10 { // twice 64 MiB each
 		j.Indexes = append(j.Indexes, journal.IndexChange{Path: fmt.Sprint("a", i), Old: long, New: long})
 	}
-	if err := j.Check(); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, j.Check())
 	n, err := j.WriteTo(holes{f})
 	if err == nil {
 		err = f.Truncate(n)
@@ -161,15 +146,11 @@ func FuzzJournal(f *testing.F) {
 		}
 		write(t, dir, j)
 		got, err := journal.Read(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		if read := (journal.Journal{Generation: got.Generation, Packed: got.Packed, Indexes: readBack(t, got)}); !reflect.DeepEqual(read, j) {
 			t.Errorf("%+v, want %+v", read, j)
 		}
-		if err := os.WriteFile(filepath.Join(dir, journal.File), raw, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.File), raw, 0o644))
 		if got, err := journal.Read(dir); err == nil {
 			for _, c := range got.Indexes {
 				if c.Path != "." && !names.IsRepository(c.Path) {

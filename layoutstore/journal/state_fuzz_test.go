@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // FuzzState: a state has the known format or is refused. It never counts as a missing store.
@@ -18,12 +19,8 @@ func FuzzState(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		dir := t.TempDir()
 		file := filepath.Join(dir, journal.StateFile)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, os.MkdirAll(filepath.Dir(file), 0o755))
+		layouttest.Try(t, os.WriteFile(file, data, 0o600))
 		s, err := journal.ReadState(dir)
 		if err == nil && s.Format != journal.Format {
 			t.Errorf("%q is read as format %d", data, s.Format)

@@ -12,25 +12,20 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 func writeState(t testing.TB, dir string, s journal.State) {
 	t.Helper()
 	data, err := json.Marshal(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, journal.StateFile), data, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.StateFile), data, 0o644))
 }
 
 func readView(t testing.TB, dir string) *journal.View {
 	t.Helper()
 	v, err := journal.ReadView(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	return v
 }
 
@@ -92,13 +87,9 @@ func checkOldIndex(t *testing.T, v *journal.View, path, old string, has, changed
 func TestViewWithoutStore(t *testing.T) {
 	dir := newStore(t)
 	file := filepath.Join(dir, "file")
-	if err := os.WriteFile(file, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.WriteFile(file, nil, 0o644))
 	hidden := t.TempDir()
-	if err := os.WriteFile(filepath.Join(hidden, journal.Dir), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.WriteFile(filepath.Join(hidden, journal.Dir), nil, 0o644))
 	for _, source := range []string{dir, file, filepath.Join(dir, "missing"), hidden} {
 		if _, err := journal.ReadState(source); !errors.Is(err, journal.ErrNotStore) || !strings.Contains(err.Error(), source) {
 			t.Errorf("%s: %v", source, err)
@@ -115,27 +106,19 @@ func TestViewWithoutStore(t *testing.T) {
 		}
 	}
 	writeState(t, dir, journal.State{Format: journal.Format})
-	if err := os.WriteFile(filepath.Join(dir, journal.File), []byte("{}"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.File), []byte("{}"), 0o644))
 	if _, err := journal.ReadView(dir); err == nil || !strings.Contains(err.Error(), journal.File) {
 		t.Errorf("a malformed journal: %v", err)
 	}
 	for _, bad := range []string{"", "[", `{"format":2}`, `{"format":0}`} {
-		if err := os.WriteFile(filepath.Join(dir, journal.StateFile), []byte(bad), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.StateFile), []byte(bad), 0o644))
 		if _, err := journal.ReadView(dir); err == nil || errors.Is(err, journal.ErrNotStore) || !strings.Contains(err.Error(), journal.StateFile) {
 			t.Errorf("state %q: %v", bad, err)
 		}
 	}
 	for _, name := range []string{journal.StateFile, journal.File} {
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, os.RemoveAll(filepath.Join(dir, name)))
+		layouttest.Try(t, os.Mkdir(filepath.Join(dir, name), 0o755))
 	}
 	if _, err := journal.ReadState(dir); err == nil || errors.Is(err, journal.ErrNotStore) {
 		t.Errorf("the state is a directory: %v", err)
@@ -176,32 +159,22 @@ func TestSameViews(t *testing.T) {
 	write(t, dir, j)
 	first := readView(t, dir)
 	views := map[string]*journal.View{"no store": none, "idle": idle, "publishing": first}
-	if err := os.Chtimes(filepath.Join(dir, journal.File), time.Time{}, time.Unix(1, 0)); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Chtimes(filepath.Join(dir, journal.File), time.Time{}, time.Unix(1, 0)))
 	views["written later"] = readView(t, dir)
 	j.Generation = 6
 	write(t, dir, j)
-	if err := os.Chtimes(filepath.Join(dir, journal.File), time.Time{}, time.Unix(1, 0)); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Chtimes(filepath.Join(dir, journal.File), time.Time{}, time.Unix(1, 0)))
 	views["later generation"] = readView(t, dir)
-	if err := os.Rename(filepath.Join(dir, journal.File), filepath.Join(dir, "kept")); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Rename(filepath.Join(dir, journal.File), filepath.Join(dir, "kept")))
 	write(t, dir, j)
-	if err := os.Chtimes(filepath.Join(dir, journal.File), time.Time{}, time.Unix(1, 0)); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Chtimes(filepath.Join(dir, journal.File), time.Time{}, time.Unix(1, 0)))
 	views["another file"] = readView(t, dir)
 	if !views["another file"].Same(readView(t, dir)) {
 		t.Error("nothing has changed, but the views differ")
 	}
 	writeState(t, dir, journal.State{Format: journal.Format, Generation: 2})
 	views["later state"] = readView(t, dir)
-	if err := os.Remove(filepath.Join(dir, journal.File)); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Remove(filepath.Join(dir, journal.File)))
 	views["later state, idle"] = readView(t, dir)
 	for a, one := range views {
 		for b, other := range views {
@@ -232,9 +205,7 @@ func TestMalformedJournals(t *testing.T) {
 		"a new size above the file's":               {line(`{"path":"a","old":-1,"new":9000},{"path":"b","old":-1,"new":0}`), `"a"`},
 		"sizes that add up to more than the file's": {line(`{"path":"a","old":60,"new":60},{"path":"b","old":60,"new":60}`), "bytes"},
 	} {
-		if err := os.WriteFile(filepath.Join(dir, journal.File), []byte(c.raw), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.File), []byte(c.raw), 0o644))
 		if j, err := journal.Read(dir); err == nil || !strings.Contains(err.Error(), c.reason) || !strings.Contains(err.Error(), journal.File) {
 			t.Errorf("%s: %+v, %v", name, j, err)
 		}
@@ -265,9 +236,7 @@ func TestHeaderEndsWithRead(t *testing.T) {
 	for _, n := range []int{64<<10 - 1, 64 << 10, 64<<10 + 1, 128 << 10} {
 		head := `{"format":1,"generation":7,"indexes":[{"path":"a","old":-1,"new":3}]}`
 		raw := head + strings.Repeat(" ", n-len(head)) + "\nnew"
-		if err := os.WriteFile(filepath.Join(dir, journal.File), []byte(raw), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.File), []byte(raw), 0o644))
 		j, err := journal.Read(dir)
 		if err != nil || j.Generation != 7 {
 			t.Fatalf("%d bytes: %+v, %v", n, j, err)
@@ -284,12 +253,8 @@ func TestIndexesOfRemovedJournal(t *testing.T) {
 	j := journal.Journal{Generation: 5, Indexes: []journal.IndexChange{{Path: "a", Old: []byte("old"), New: []byte("new")}}}
 	write(t, dir, j)
 	got, err := journal.Read(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(filepath.Join(dir, journal.File), filepath.Join(dir, "kept")); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
+	layouttest.Try(t, os.Rename(filepath.Join(dir, journal.File), filepath.Join(dir, "kept")))
 	checkStale(t, got.Indexes[0])
 	stopped := errors.New("stopped")
 	ended, end := context.WithCancelCause(t.Context())
@@ -300,9 +265,7 @@ func TestIndexesOfRemovedJournal(t *testing.T) {
 	write(t, dir, j)
 	checkStale(t, got.Indexes[0])
 	// A directory or a link in place of the journal says nothing about the import.
-	if err := errors.Join(os.Remove(filepath.Join(dir, journal.File)), os.Mkdir(filepath.Join(dir, journal.File), 0o755)); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, errors.Join(os.Remove(filepath.Join(dir, journal.File)), os.Mkdir(filepath.Join(dir, journal.File), 0o755)))
 	if data, err := got.Indexes[0].NewBytes(t.Context()); err == nil || errors.Is(err, extent.ErrStale) {
 		t.Errorf("%q, %v", data, err)
 	}
@@ -358,9 +321,7 @@ func TestEmptyIndex(t *testing.T) {
 	dir := newStore(t)
 	write(t, dir, journal.Journal{Generation: 1, Indexes: []journal.IndexChange{{Path: "a", Old: []byte{}, New: []byte("new")}}})
 	got, err := journal.Read(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	if all := readBack(t, got); all[0].Old == nil || len(all[0].Old) != 0 {
 		t.Errorf("%v", all[0].Old)
 	}

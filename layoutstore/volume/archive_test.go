@@ -28,16 +28,12 @@ import (
 func openArchive(t testing.TB, dir string, cache volume.Cache) *volume.Archive {
 	t.Helper()
 	found, err := volume.FindArchives(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	if len(found.Sets) != 1 {
 		t.Fatalf("%d archives, problems %v", len(found.Sets), found.Problems)
 	}
 	a, err := volume.OpenArchive(context.Background(), found.Sets[0], cache)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	return a
 }
 
@@ -127,18 +123,14 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 	t.Helper()
 	want := entriesOf(data)
 	listing, err := a.Layouts(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	for _, l := range listing.Layouts {
 		got, err := l.Index.ReadAll(t.Context())
 		if w, ok := want[path.Join(l.Path, "index.json")]; err != nil || !ok || !bytes.Equal(got, w) {
 			t.Errorf("index of %q: %d bytes, %v; archive/tar reads %d, %v", l.Path, len(got), err, len(w), ok)
 		}
 		blobs, err := a.Blobs(context.Background(), l.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		for _, d := range blobs {
 			if _, ok := want[path.Join(l.Path, "blobs", d.Algorithm().String(), d.Encoded())]; !ok {
 				t.Errorf("%s of %q: archive/tar reads none", d, l.Path)
@@ -216,9 +208,7 @@ func seedArchives(f *testing.F) (seeds [][]byte) {
 		file := filepath.Join(f.TempDir(), fmt.Sprint(i))
 		tree.Archive(file, a)
 		data, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
+		layouttest.Try(f, err)
 		seeds = append(seeds, data)
 	}
 	for _, name := range []string{"gnu-sparse-old", "gnu-sparse-0.0", "gnu-sparse-1.0", "bsdtar-sparse", "gnu-hardlinks", "gnu-absolute"} {
@@ -257,9 +247,7 @@ func faulty(f *testing.F) []byte {
 		layouttest.File(blob("twice"), []byte("one")), layouttest.File("./"+blob("twice"), []byte("two")), layouttest.File("x/.hidden/index.json", []byte("{}")),
 		layouttest.File("x/index.json", []byte("{}")), huge)
 	data, err := os.ReadFile(file)
-	if err != nil {
-		f.Fatal(err)
-	}
+	layouttest.Try(f, err)
 	return data
 }
 
@@ -278,18 +266,14 @@ func handmade(f *testing.F) []byte {
 		{Typeflag: tar.TypeXGlobalHeader, Name: "pax_global_header", PAXRecords: map[string]string{"comment": "x"}},
 		{Name: "index.json", Size: 1, Typeflag: tar.TypeReg},
 	} {
-		if err := w.WriteHeader(&h); err != nil {
-			f.Fatal(err)
-		}
+		layouttest.Try(f, w.WriteHeader(&h))
 		if h.Size > 0 {
 			if _, err := w.Write([]byte("x")); err != nil {
 				f.Fatal(err)
 			}
 		}
 	}
-	if err := w.Close(); err != nil {
-		f.Fatal(err)
-	}
+	layouttest.Try(f, w.Close())
 	return b.Bytes()
 }
 
@@ -303,18 +287,14 @@ func FuzzCachedIndex(f *testing.F) {
 	file := filepath.Join(dir, "a.tar")
 	tree.Archive(file, layouttest.Archive{})
 	data, err := os.ReadFile(file)
-	if err != nil {
-		f.Fatal(err)
-	}
+	layouttest.Try(f, err)
 	openArchive(f, dir, cache).SaveIndex(cache)
 	kept, err := filepath.Glob(string(cache) + "/*.index")
 	if err != nil || len(kept) != 1 {
 		f.Fatal(kept, err)
 	}
 	index, err := os.ReadFile(kept[0])
-	if err != nil {
-		f.Fatal(err)
-	}
+	layouttest.Try(f, err)
 	f.Add(index)
 	f.Add(index[:len(index)/2])
 	f.Add([]byte{})
@@ -330,9 +310,7 @@ func TestCancelledOpen(t *testing.T) {
 	tree.Layout("x").Write()
 	tree.Archive(filepath.Join(dir, "a.tar"), layouttest.Archive{})
 	found, err := volume.FindArchives(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := volume.OpenArchive(ctx, found.Sets[0], ""); !errors.Is(err, context.Canceled) {
@@ -351,9 +329,7 @@ func TestBlobInMissingChunk(t *testing.T) {
 	tree.Archive(file, layouttest.Archive{})
 	chunks := layouttest.Split(t, file, 4000)
 	for _, chunk := range chunks[1:3] {
-		if err := os.Remove(chunk); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, os.Remove(chunk))
 	}
 	a := openArchive(t, dir, "")
 	_, err := a.Locate(t.Context(), "install", layer)
@@ -371,20 +347,14 @@ func TestBlobInMissingChunk(t *testing.T) {
 func TestTooManyLayouts(t *testing.T) {
 	dir := t.TempDir()
 	f, err := os.Create(filepath.Join(dir, "a.tar"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	defer f.Close()
 	buffered := bufio.NewWriterSize(f, 1<<20)
 	w := tar.NewWriter(buffered)
 	for i := range 100_002 {
-		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("m%d/index.json", i), Mode: 0o644}); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, w.WriteHeader(&tar.Header{Name: fmt.Sprintf("m%d/index.json", i), Mode: 0o644}))
 	}
-	if err := errors.Join(w.Close(), buffered.Flush()); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, errors.Join(w.Close(), buffered.Flush()))
 	if trouble, _ := openArchive(t, dir, "").Problem(); trouble.Kind != problem.Limited || trouble.Reason != "more than 100000 layouts: the rest is not read" {
 		t.Errorf("%+v", trouble)
 	}

@@ -2,8 +2,10 @@ package volume
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"sort"
@@ -70,15 +72,18 @@ func (a *Archive) Blobs(ctx context.Context, layout string) ([]digest.Digest, er
 	if !ok || l == nil {
 		return nil, ctx.Err()
 	}
-	all := make([]digest.Digest, 0, len(l.blobs)+len(l.odd))
-	for _, b := range l.blobs {
-		all = append(all, digest.NewDigestFromBytes(digest.SHA256, b.sum[:]))
-	}
-	for d := range l.odd {
-		all = append(all, digest.Digest(d))
+	return digestsOf(l.blobs, func(b tarBlob) [sha256.Size]byte { return b.sum }, l.odd), ctx.Err()
+}
+
+// digestsOf returns the digests of the blobs of a layout, by byte order.
+func digestsOf[B, O any](blobs []B, sum func(B) [sha256.Size]byte, odd map[digest.Digest]O) []digest.Digest {
+	all := slices.AppendSeq(make([]digest.Digest, 0, len(blobs)+len(odd)), maps.Keys(odd))
+	for _, b := range blobs {
+		s := sum(b)
+		all = append(all, digest.NewDigestFromBytes(digest.SHA256, s[:]))
 	}
 	slices.Sort(all)
-	return all, ctx.Err()
+	return all
 }
 
 // entryExtents locates entry number i of a layout.

@@ -7,21 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
-
-// member is a file or an object that is an archive or a chunk, in the state in which it was found.
-type member interface {
-	extent.File
-	fileName() string
-	size() int64
-	changed() time.Time
-	stateStamp() string   // changes when it is replaced or written, or its attributes change
-	contentStamp() string // changes when it is replaced or written
-}
 
 // archiveFile is one file of an archive. It opens only if it is unchanged since the
 // archive was indexed.
@@ -29,8 +18,7 @@ type archiveFile struct {
 	dir, name string
 	shown     string
 	info      fs.FileInfo
-	stamp     string // of info
-	local     bool   // on a file system that plainfile.IsLocal
+	local     bool // on a file system that plainfile.IsLocal
 }
 
 func (f *archiveFile) Open(ctx context.Context) (*os.File, error) {
@@ -90,10 +78,3 @@ func (f *archiveFile) Check(info fs.FileInfo) error {
 }
 
 func (f *archiveFile) String() string { return f.shown }
-
-// Methods of member.
-func (f *archiveFile) fileName() string     { return f.name }
-func (f *archiveFile) size() int64          { return f.info.Size() }
-func (f *archiveFile) changed() time.Time   { return f.info.ModTime() }
-func (f *archiveFile) stateStamp() string   { return f.stamp }
-func (f *archiveFile) contentStamp() string { return writtenOf(f.info) }

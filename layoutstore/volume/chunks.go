@@ -106,10 +106,13 @@ func IsChunk(file string) (number string, ok bool) {
 	return number, ok
 }
 
-// chunk is a file of a set.
+// chunk is an archive in one file, or a chunk, in the state in which it was found.
 type chunk struct {
-	number int
-	file   member
+	name              string
+	number            int // of a chunk
+	file              extent.Extent
+	changed           time.Time // when its content changed
+	identity, written string    // as in Set
 }
 
 // finder collects the archives of a directory, or of a place in a bucket.
@@ -145,22 +148,23 @@ func (f *finder) addFile(name string) {
 		f.report(problem.Damaged, name, err)
 		return
 	}
-	f.addMember(name, &archiveFile{f.found.Dir, at, filepath.Join(f.found.Dir, name), info, stampOf(info), f.local})
+	file := &archiveFile{f.found.Dir, at, filepath.Join(f.found.Dir, name), info, f.local}
+	f.addChunk(chunk{name: name, file: extent.Extent{File: file, Len: info.Size()}, changed: info.ModTime(), identity: stampOf(info), written: writtenOf(info)})
 }
 
-// addMember adds the file called name, which is an archive or a chunk.
-func (f *finder) addMember(name string, file member) {
-	archive, digits, isChunk := names.ParseChunk(name)
+// addChunk adds an archive in one file, or a chunk. It sets the number of the chunk.
+func (f *finder) addChunk(c chunk) {
+	archive, digits, isChunk := names.ParseChunk(c.name)
 	if !isChunk {
-		f.plain[name] = chunk{file: file}
+		f.plain[c.name] = c
 		return
 	}
-	number, err := strconv.Atoi(digits)
-	if err != nil || number >= maxChunks {
-		f.report(problem.Damaged, name, fmt.Errorf("not a number of a chunk: %s", digits))
+	var err error
+	if c.number, err = strconv.Atoi(digits); err != nil || c.number >= maxChunks {
+		f.report(problem.Damaged, c.name, fmt.Errorf("not a number of a chunk: %s", digits))
 		return
 	}
-	f.chunks[archive] = append(f.chunks[archive], chunk{number, file})
+	f.chunks[archive] = append(f.chunks[archive], c)
 }
 
 // maxChunks limits the number of a chunk.
@@ -168,9 +172,8 @@ const maxChunks = 1_000_000
 
 func (f *finder) finish() Found {
 	for name, c := range f.plain {
-		f.found.Sets = append(f.found.Sets, Set{Name: name, Changed: c.file.changed(), dir: f.found.Dir,
-			identity: c.file.stateStamp(), written: c.file.contentStamp(),
-			files: []extent.Extent{{File: c.file, Len: c.file.size()}}})
+		f.found.Sets = append(f.found.Sets, Set{Name: name, Changed: c.changed, dir: f.found.Dir,
+			identity: c.identity, written: c.written, files: []extent.Extent{c.file}})
 	}
 	for name, chunks := range f.chunks {
 		if _, ok := f.plain[name]; ok {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
@@ -24,11 +23,11 @@ func (f *finder) join(name string, chunks []chunk) Set {
 	var end int64
 	next := 0
 	for _, c := range chunks {
-		if c.file.changed().After(s.Changed) {
-			s.Changed = c.file.changed()
+		if c.changed.After(s.Changed) {
+			s.Changed = c.changed
 		}
-		fmt.Fprintf(id, "%d: %s;", c.number, c.file.stateStamp())
-		fmt.Fprintf(written, "%d: %s;", c.number, c.file.contentStamp())
+		fmt.Fprintf(id, "%d: %s;", c.number, c.identity)
+		fmt.Fprintf(written, "%d: %s;", c.number, c.written)
 		if c.number > next {
 			s.seams.missing = append(s.seams.missing, indexRange{next, c.number - 1})
 		}
@@ -36,8 +35,8 @@ func (f *finder) join(name string, chunks []chunk) Set {
 		if len(s.seams.missing) > 0 {
 			continue
 		}
-		end += c.file.size()
-		s.files = append(s.files, extent.Extent{File: c.file, Len: c.file.size()})
+		end += c.file.Len
+		s.files = append(s.files, c.file)
 		s.seams.ends = append(s.seams.ends, end)
 	}
 	s.seams.last = next - 1
@@ -49,11 +48,11 @@ func (f *finder) join(name string, chunks []chunk) Set {
 // the shorter name, which is the name that the format defines.
 func (f *finder) sortChunks(chunks []chunk) []chunk {
 	slices.SortFunc(chunks, func(a, b chunk) int {
-		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(len(a.file.fileName()), len(b.file.fileName())))
+		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(len(a.name), len(b.name)))
 	})
 	return slices.CompactFunc(chunks, func(b, a chunk) bool { // the later one comes first
 		if a.number == b.number {
-			f.report(problem.Conflict, b.file.fileName(), fmt.Errorf("%s has the same number, and is read", a.file.fileName()))
+			f.report(problem.Conflict, b.name, fmt.Errorf("%s has the same number, and is read", a.name))
 		}
 		return a.number == b.number
 	})

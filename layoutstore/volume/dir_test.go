@@ -22,9 +22,7 @@ import (
 func openDir(t *testing.T, dir string) *volume.Dir {
 	t.Helper()
 	v, err := volume.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	return v
 }
 
@@ -46,20 +44,14 @@ func tree(t *testing.T, dir string, paths ...string) (layer digest.Digest) {
 
 func symlink(t *testing.T, target, name string) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(target, name); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.MkdirAll(filepath.Dir(name), 0o755))
+	layouttest.Try(t, os.Symlink(target, name))
 }
 
 func listLayouts(t *testing.T, v *volume.Dir) (layouts []string, problems map[string]problem.Problem) {
 	t.Helper()
 	listing, err := v.Layouts(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	for _, l := range listing.Layouts {
 		layouts = append(layouts, l.Path)
 	}
@@ -85,9 +77,7 @@ func TestFollowLinksInsideTree(t *testing.T) {
 	}
 	for _, layout := range layouts {
 		where, err := v.Locate(t.Context(), layout, layer)
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		if got, err := where.ReadAll(t.Context()); digest.FromBytes(got) != layer {
 			t.Errorf("%s: %q, %v", layout, got, err)
 		}
@@ -115,16 +105,12 @@ func TestLinksOutOfTree(t *testing.T) {
 		}
 	}
 	file := filepath.Join(dir, "good/blobs/sha256", own.Encoded())
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Remove(file))
 	symlink(t, filepath.Join(outside, "x/blobs/sha256", layer.Encoded()), file)
 	if _, err := v.Locate(t.Context(), "good", own); err == nil || !strings.Contains(err.Error(), reason) || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a blob that is a link out of the tree: %v", err)
 	}
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Remove(file))
 	symlink(t, "nowhere", file)
 	if _, err := v.Locate(t.Context(), "good", own); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a blob that is a link to nothing: %v", err)
@@ -160,9 +146,7 @@ func TestSourceIsLink(t *testing.T) {
 	if !first.SameAs(again) {
 		t.Error("the same directory counts as another")
 	}
-	if err := os.Remove(link); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Remove(link))
 	symlink(t, "two", link)
 	if second := openDir(t, link); second.SameAs(first) {
 		t.Error("two directories count as the same")
@@ -177,16 +161,12 @@ func TestBlobsDirectoryReplaced(t *testing.T) {
 	if _, err := v.Locate(t.Context(), "x", old); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(filepath.Join(dir, "x"), filepath.Join(dir, ".old")); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Rename(filepath.Join(dir, "x"), filepath.Join(dir, ".old")))
 	l := layouttest.New(t, dir).Layout("x")
 	fresh := l.Blob("application/octet-stream", []byte("new")).Digest
 	l.Write()
 	where, err := v.Locate(t.Context(), "x", fresh)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	if got, err := where.ReadAll(t.Context()); string(got) != "new" {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -196,15 +176,9 @@ func TestDirectoriesInPlaceOfFiles(t *testing.T) {
 	dir := t.TempDir()
 	layer := tree(t, dir, "x")
 	name := filepath.Join(dir, "x/blobs/sha256", layer.Encoded())
-	if err := os.Remove(name); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Mkdir(name, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(filepath.Join(dir, "y/index.json"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Remove(name))
+	layouttest.Try(t, os.Mkdir(name, 0o755))
+	layouttest.Try(t, os.MkdirAll(filepath.Join(dir, "y/index.json"), 0o755))
 	v := openDir(t, dir)
 	if _, err := v.Locate(t.Context(), "x", layer); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a directory in the place of a blob: %v", err)
@@ -217,9 +191,7 @@ func TestDirectoriesInPlaceOfFiles(t *testing.T) {
 func TestLayoutWithoutIndex(t *testing.T) {
 	dir := t.TempDir()
 	tree(t, dir, "x", "x/below")
-	if err := os.Remove(filepath.Join(dir, "x/index.json")); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Remove(filepath.Join(dir, "x/index.json")))
 	layouts, problems := listLayouts(t, openDir(t, dir))
 	if diff := cmp.Diff([]string{"x/below"}, layouts); diff != "" {
 		t.Error(diff)
@@ -246,9 +218,7 @@ func TestStampAfterWrite(t *testing.T) {
 		t.Error("the stamp of a file that was just written is settled")
 	}
 	data, err := os.ReadFile(index)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	long := time.Now().Add(-time.Hour)
 	for name, change := range map[string]func() error{
 		"written in place": func() error { return os.WriteFile(index, append(data, '\n'), 0o644) },
@@ -262,19 +232,13 @@ func TestStampAfterWrite(t *testing.T) {
 			return os.Rename(index+".new", index)
 		},
 	} {
-		if err := os.WriteFile(index, data, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(index, long, long); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, os.WriteFile(index, data, 0o644))
+		layouttest.Try(t, os.Chtimes(index, long, long))
 		before := stamp()
 		if !stamp().Same(before) {
 			t.Errorf("%s: the stamp changes without a write", name)
 		}
-		if err := change(); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, change())
 		if stamp().Same(before) {
 			t.Errorf("%s: the stamp did not change", name)
 		}

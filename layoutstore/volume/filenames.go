@@ -27,8 +27,6 @@ type NameClass struct {
 	// Archive is the name of the archive that the file is or belongs to, once the advice was
 	// followed. It is empty if the name has nothing to do with an archive.
 	Archive string
-	// Number is the number of a chunk, as it is written in the name.
-	Number string
 	// Reason says why the file is not read, and Advice what to do. Both are empty for
 	// archives, chunks and other files.
 	Reason, Advice string
@@ -92,8 +90,8 @@ func ClassifyName(name string) NameClass {
 	if strings.HasPrefix(name, ".") {
 		return classifyHidden(name)
 	}
-	if archive, number, ok := names.ParseChunk(name); ok {
-		return NameClass{Kind: NameChunk, Archive: archive, Number: number}
+	if archive, _, ok := names.ParseChunk(name); ok {
+		return NameClass{Kind: NameChunk, Archive: archive}
 	}
 	if strings.HasSuffix(name, ".tar") {
 		return NameClass{Kind: NameArchive, Archive: name}

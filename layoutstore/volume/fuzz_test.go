@@ -38,14 +38,10 @@ func FuzzChunks(f *testing.F) {
 		}
 		// An entry behind the missing chunk might replace an earlier one: that cannot be known.
 		listing, err := archive.Layouts(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		for _, l := range listing.Layouts {
 			blobs, err := archive.Blobs(t.Context(), l.Path)
-			if err != nil {
-				t.Fatal(err)
-			}
+			layouttest.Try(t, err)
 			for _, d := range blobs {
 				where, err := archive.Locate(t.Context(), l.Path, d)
 				if err != nil {
@@ -84,16 +80,10 @@ func FuzzPublication(f *testing.F) {
 			}
 		}
 		written, err := p.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, written, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
+		layouttest.Try(t, os.WriteFile(file, written, 0o600))
 		again, err := volume.ReadPublication(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		if twice, err := again.Encode(); err != nil || !bytes.Equal(twice, written) {
 			t.Errorf("%q is read and written as %q, %v", written, twice, err)
 		}

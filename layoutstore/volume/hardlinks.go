@@ -87,5 +87,5 @@ func (s *scan) fileAt(name string) tarEntry {
 	case plain:
 		return l.sums[sum]
 	}
-	return l.odd[string(blob)]
+	return l.odd[blob]
 }

@@ -230,11 +230,8 @@ func (s *scan) hasTrailingData(ctx context.Context, end int64) (bool, error) {
 	if s.size-end > maxTrailingPadding {
 		return true, nil
 	}
-	nonzero := false
-	err := s.read(ctx, end, s.size-end, func(b []byte) {
-		nonzero = nonzero || strings.Trim(string(b), "\x00") != ""
-	})
-	return nonzero, err
+	at, _, err := s.firstNonZero(ctx, end)
+	return at >= 0, err
 }
 
 // unreadProblem returns the problem of an archive whose headers cannot be read to the end, so

@@ -42,14 +42,10 @@ func cutShort(t *testing.T, entries []layouttest.Entry, at, n int64) *volume.Arc
 	file := filepath.Join(dir, "a.tar")
 	layouttest.Tar(t, file, entries...)
 	info, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	err = os.Truncate(file, (info.Size()+10239)/10240*10240)
 	chunks := layouttest.CutAt(t, file, at)
-	if err := errors.Join(err, os.Truncate(chunks[0], at-n)); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, errors.Join(err, os.Truncate(chunks[0], at-n)))
 	return openArchive(t, dir, "")
 }
 
@@ -130,9 +126,7 @@ func TestEntryBeforeABreak(t *testing.T) {
 	layouttest.Tar(t, file, entries...)
 	places := layouttest.Places(t, file)
 	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	data[places[2].Header+150] ^= 4 // damages the checksum of the header
 	for at, want := range map[int64]problem.Problem{
 		places[1].Body + 1000: {Kind: problem.Damaged, Chunks: []string{"chunk 0001"}, Suspects: true, Reason: "chunk 0001 is damaged: no header at byte 15360, which is byte 8216 of chunk 0001: "},
@@ -148,9 +142,7 @@ func TestEntryBeforeABreak(t *testing.T) {
 		wantLocated(t, a, before)
 		wantLocated(t, a, last)
 		for _, chunk := range chunks {
-			if err := os.Remove(chunk); err != nil {
-				t.Fatal(err)
-			}
+			layouttest.Try(t, os.Remove(chunk))
 		}
 	}
 }
@@ -166,9 +158,7 @@ func TestOldCachedIndex(t *testing.T) {
 		t.Fatal(kept, err)
 	}
 	index, err := os.ReadFile(kept[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	version := bytes.IndexByte(index, '\n') - 1
 	old := slices.Clone(index[:len(index)-sha256.Size])
 	old[version] = '1'
@@ -194,9 +184,7 @@ func TestMostLikelyChunk(t *testing.T) {
 		file := filepath.Join(dir, "a.tar")
 		layouttest.Tar(t, file, blobEntry(noise(1, 10_000)), layouttest.File("x/index.json", noise(2, 9000)))
 		chunks := layouttest.CutAt(t, file, c.places...)
-		if err := os.Truncate(chunks[1], c.places[1]-c.places[0]-7); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, os.Truncate(chunks[1], c.places[1]-c.places[0]-7))
 		if got, _ := openArchive(t, dir, "").Problem(); !strings.HasPrefix(got.Reason, c.want) || got.Kind != problem.Incomplete {
 			t.Errorf("%s: %+v", name, got)
 		}

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
@@ -207,7 +209,7 @@ func (e *encoder) index(ix *tarIndex) {
 		}
 		e.number(int64(len(l.odd)))
 		for d, t := range l.odd {
-			e.text(d)
+			e.text(string(d))
 			e.entry(t)
 		}
 	}
@@ -288,9 +290,9 @@ func (d *decoder) index() *tarIndex {
 		}
 		for range d.count(4) {
 			if l.odd == nil {
-				l.odd = map[string]tarEntry{}
+				l.odd = map[digest.Digest]tarEntry{}
 			}
-			l.odd[d.text()] = d.entry()
+			l.odd[digest.Digest(d.text())] = d.entry()
 		}
 	}
 	return ix

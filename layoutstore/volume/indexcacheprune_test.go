@@ -23,9 +23,7 @@ func cacheIndex(t *testing.T, dir string, cache volume.Cache) string {
 	}
 	openArchive(t, dir, cache).SaveIndex(cache)
 	entries, err := os.ReadDir(string(cache))
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	for _, e := range entries {
 		if !before[e.Name()] {
 			return filepath.Join(string(cache), e.Name())
@@ -38,9 +36,7 @@ func cacheIndex(t *testing.T, dir string, cache volume.Cache) string {
 // age makes a file listLayouts unused for a time.
 func age(t *testing.T, file string, unused time.Duration) {
 	t.Helper()
-	if err := os.Chtimes(file, time.Time{}, time.Now().Add(-unused)); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Chtimes(file, time.Time{}, time.Now().Add(-unused)))
 }
 
 func exists(file string) bool {
@@ -120,9 +116,7 @@ func TestPruneKeepsOtherFiles(t *testing.T) {
 		"notes.index": false, ".tmp-": false, ".tmp-x": false, ".tmp": false, "tmp-1": false, "x.tar": false,
 	} {
 		file := filepath.Join(cache, name)
-		if err := os.WriteFile(file, []byte("content"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, os.WriteFile(file, []byte("content"), 0o600))
 		age(t, file, 1000*day)
 		volume.Cache(cache).Prune(time.Now(), []string{dir, cache})
 		if exists(file) == ours {
@@ -135,13 +129,9 @@ func TestPruneKeepsOtherFiles(t *testing.T) {
 		"link":      func(file string) error { return os.Symlink(precious, file) },
 		"directory": func(file string) error { return os.Mkdir(file, 0o755) },
 	} {
-		if err := os.WriteFile(precious, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, os.WriteFile(precious, nil, 0o600))
 		file := filepath.Join(cache, hex+".index")
-		if err := make(file); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, make(file))
 		age(t, precious, 1000*day)
 		volume.Cache(cache).Prune(time.Now().Add(1000*day), nil)
 		if !exists(file) || !exists(precious) {

@@ -22,9 +22,7 @@ func manyLayouts(t testing.TB, n, chunks int) (dir string) {
 	layouttest.Tar(t, file, entries...)
 	if chunks > 0 {
 		info, err := os.Stat(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		layouttest.Cut(t, file, info.Size()/int64(chunks)+1)
 	}
 	return dir
@@ -34,9 +32,7 @@ func manyLayouts(t testing.TB, n, chunks int) (dir string) {
 func list(t testing.TB, dir string) int {
 	t.Helper()
 	listing, err := openArchive(t, dir, "").Layouts(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	return len(listing.Layouts)
 }
 
@@ -61,9 +57,7 @@ func TestCostOfChunks(t *testing.T) {
 // layouts it should take at most 4.4 times as long.
 func BenchmarkMany(b *testing.B) {
 	touch := func(b *testing.B, dir string, number int) {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("x.tar.%04d.chunk", number)), []byte("stray"), 0o600); err != nil {
-			b.Fatal(err)
-		}
+		layouttest.Try(b, os.WriteFile(filepath.Join(dir, fmt.Sprintf("x.tar.%04d.chunk", number)), []byte("stray"), 0o600))
 	}
 	for _, n := range []int{5_000, 20_000} {
 		for name, dir := range map[string]func(b *testing.B) string{

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
@@ -73,13 +72,6 @@ func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, er
 }
 
 func (o *object) String() string { return JoinPath(o.reader.Place(), o.Key) }
-
-// Methods of member.
-func (o *object) fileName() string     { return path.Base(o.Key) }
-func (o *object) size() int64          { return o.Size }
-func (o *object) changed() time.Time   { return o.LastModified }
-func (o *object) stateStamp() string   { return o.contentStamp() }
-func (o *object) contentStamp() string { return stampOfObject(o.Object) }
 
 // stampOfObject identifies the content of an object.
 func stampOfObject(o bucket.Object) string {

@@ -2,9 +2,9 @@ package volume
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io/fs"
-	"slices"
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
@@ -114,15 +114,7 @@ func (o *Objects) Blobs(ctx context.Context, layout string) ([]digest.Digest, er
 	if l == nil {
 		return nil, nil
 	}
-	all := make([]digest.Digest, 0, len(l.blobs)+len(l.odd))
-	for _, b := range l.blobs {
-		all = append(all, digest.NewDigestFromBytes(digest.SHA256, b.sum[:]))
-	}
-	for d := range l.odd {
-		all = append(all, d)
-	}
-	slices.Sort(all)
-	return all, nil
+	return digestsOf(l.blobs, func(b objectBlob) [sha256.Size]byte { return b.sum }, l.odd), nil
 }
 
 // ReadObject reads an object of at most limit bytes that is no part of a layout, such as an

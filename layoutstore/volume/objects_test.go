@@ -37,18 +37,14 @@ func upload(t testing.TB, s *buckettest.Server, dir, prefix string) {
 		s.Write(t, prefix+filepath.ToSlash(rel), data)
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 }
 
 // findObjects lists a place, and returns the archives in it.
 func findObjects(t testing.TB, o *volume.Objects) volume.Found {
 	t.Helper()
 	found, _, err := o.List(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	return found
 }
 
@@ -60,9 +56,7 @@ func openObjectArchive(t testing.TB, r bucket.Reader, cache volume.Cache) *volum
 		t.Fatalf("found %v, %v", found.Sets, found.Problems)
 	}
 	a, err := volume.OpenArchive(t.Context(), found.Sets[0], cache)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	return a
 }
 
@@ -138,9 +132,7 @@ func TestRequestsOfAnArchive(t *testing.T) {
 	}
 	s.ResetCounts()
 	where, err := a.Locate(t.Context(), "big", layers[1])
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	if data, err := where.ReadAll(t.Context()); err != nil || digest.FromBytes(data) != layers[1] {
 		t.Errorf("%d bytes, %v", len(data), err)
 	}
@@ -196,9 +188,7 @@ func TestOddKeys(t *testing.T) {
 	o := volume.OpenObjects(s.Open(t, "p/"), "")
 	findObjects(t, o)
 	listing, err := o.Layouts(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	var got []string
 	for _, l := range listing.Layouts {
 		got = append(got, l.Path)
@@ -235,9 +225,7 @@ func TestETags(t *testing.T) {
 		d := digest.FromString("blob")
 		r := listed{{Key: "index.json", ETag: "i"}, {Key: "blobs/sha256/" + d.Encoded(), Size: 5, ETag: etag}}
 		where, err := volume.OpenObjects(r, "").Locate(t.Context(), ".", d)
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		if _, o, ok := volume.ObjectOf(where); !ok || o.ETag != etag || o.Size != 5 || o.Key != r[1].Key {
 			t.Errorf("%q: %+v, %t", etag, o, ok)
 		}
@@ -259,13 +247,9 @@ func TestChangedObjects(t *testing.T) {
 		s.Write(t, key, bytes.Repeat([]byte("a"), 1000))
 		o := volume.OpenObjects(s.Open(t, ""), "")
 		where, err := o.Locate(t.Context(), ".", d)
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		r, err := where.OpenRange(t.Context(), 0, 500)
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		change(s)
 		n, err := io.Copy(io.Discard, struct{ io.Reader }{r})
 		if n != 500 || !errors.Is(err, extent.ErrStale) || !strings.Contains(err.Error(), "s3://"+buckettest.Bucket+"/"+key) {
@@ -288,9 +272,7 @@ func TestUnreachableObjects(t *testing.T) {
 	findObjects(t, o)
 	s.Unreachable()
 	where, err := o.Locate(t.Context(), ".", d)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	if _, err := where.Open(t.Context()); !volume.IsExhausted(err) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, extent.ErrStale) {
 		t.Errorf("open: %v", err)
 	}
@@ -328,9 +310,7 @@ func TestIndexBesideAnArchive(t *testing.T) {
 					t.Errorf("%s: %+v", what, got)
 				}
 				where, err := a.Locate(t.Context(), "a", layer)
-				if err != nil {
-					t.Fatal(err)
-				}
+				layouttest.Try(t, err)
 				if data, err := where.ReadAll(t.Context()); err != nil || digest.FromBytes(data) != layer {
 					t.Errorf("%s: %d bytes, %v", what, len(data), err)
 				}

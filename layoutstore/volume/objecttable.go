@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
+	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
@@ -229,7 +230,8 @@ func (t *tableReader) addTop(o bucket.Object) {
 	case why != nil:
 		t.finder.skipped.add(".", o.Key, class, why)
 	case class.isArchive():
-		t.finder.addMember(o.Key, &object{t.reader, o})
+		stamp := stampOfObject(o)
+		t.finder.addChunk(chunk{name: o.Key, file: extent.Extent{File: &object{t.reader, o}, Len: o.Size}, changed: o.LastModified, identity: stamp, written: stamp})
 	}
 }
 

@@ -22,9 +22,7 @@ func TestNamedPipesDoNotBlock(t *testing.T) {
 		open    func() error
 	}
 	opening := func(where extent.List, err error) func() error {
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		return func() error { return openAndClose(where) }
 	}
 	for name, find := range map[string]func(dir string) found{
@@ -36,17 +34,13 @@ func TestNamedPipesDoNotBlock(t *testing.T) {
 		"blob": func(dir string) found {
 			v := openDir(t, dir)
 			all, err := v.Blobs(t.Context(), "app")
-			if err != nil {
-				t.Fatal(err)
-			}
+			layouttest.Try(t, err)
 			return found{"app/blobs/sha256/" + all[0].Encoded(), opening(v.Locate(t.Context(), "app", all[0]))}
 		},
 		"directory of blobs": func(dir string) found {
 			v := openDir(t, dir)
 			all, err := v.Blobs(t.Context(), "app")
-			if err != nil {
-				t.Fatal(err)
-			}
+			layouttest.Try(t, err)
 			return found{"app/blobs/sha256", func() error { _, err := v.Locate(t.Context(), "app", all[0]); return err }}
 		},
 		"layout": func(dir string) found {
@@ -62,16 +56,12 @@ func TestNamedPipesDoNotBlock(t *testing.T) {
 		"archive": func(dir string) found {
 			a := openArchive(t, packApp(t, dir), "")
 			all, err := a.Blobs(t.Context(), "app")
-			if err != nil {
-				t.Fatal(err)
-			}
+			layouttest.Try(t, err)
 			return found{"packed/app.tar", opening(a.Locate(t.Context(), "app", all[0]))}
 		},
 		"archive before its index is read": func(dir string) found {
 			sets, err := volume.FindArchives(packApp(t, dir))
-			if err != nil {
-				t.Fatal(err)
-			}
+			layouttest.Try(t, err)
 			return found{"packed/app.tar", func() error { _, err := volume.OpenArchive(t.Context(), sets.Sets[0], ""); return err }}
 		},
 		"chunk": func(dir string) found {
@@ -79,13 +69,9 @@ func TestNamedPipesDoNotBlock(t *testing.T) {
 			layouttest.Split(t, filepath.Join(packed, "app.tar"), 4096)
 			a := openArchive(t, packed, "")
 			all, err := a.Blobs(t.Context(), "app")
-			if err != nil {
-				t.Fatal(err)
-			}
+			layouttest.Try(t, err)
 			where, err := a.Locate(t.Context(), "app", all[0])
-			if err != nil {
-				t.Fatal(err)
-			}
+			layouttest.Try(t, err)
 			name, err := filepath.Rel(dir, where[0].File.String())
 			return found{name, opening(where, err)}
 		},
@@ -95,12 +81,8 @@ func TestNamedPipesDoNotBlock(t *testing.T) {
 			tree(t, dir, "app")
 			f := find(dir)
 			replaced := filepath.Join(dir, f.replace)
-			if err := os.Rename(replaced, filepath.Join(filepath.Dir(dir), "away")); err != nil {
-				t.Fatal(err)
-			}
-			if err := syscall.Mkfifo(replaced, 0o644); err != nil {
-				t.Fatal(err)
-			}
+			layouttest.Try(t, os.Rename(replaced, filepath.Join(filepath.Dir(dir), "away")))
+			layouttest.Try(t, syscall.Mkfifo(replaced, 0o644))
 			if err := f.open(); err == nil {
 				t.Error("a named pipe was read as a file of the source")
 			}
@@ -122,9 +104,7 @@ func openAndClose(where extent.List) error {
 func packApp(t *testing.T, dir string) string {
 	t.Helper()
 	packed := filepath.Join(dir, "packed")
-	if err := os.MkdirAll(packed, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.MkdirAll(packed, 0o755))
 	t2 := layouttest.New(t, dir)
 	t2.Archive(filepath.Join(packed, "app.tar"), layouttest.Archive{Layouts: []string{"app"}})
 	return packed

@@ -31,13 +31,13 @@ func (s *scan) proveContent(ctx context.Context, m scannedEntry) (proofResult, e
 		return contentUnproven, nil
 	case d == "":
 		data := make([]byte, 0, m.entry.size)
-		err := s.read(ctx, m.entry.off, m.entry.size, func(b []byte) { data = append(data, b...) })
+		err := s.read(ctx, m.entry.off, m.entry.size, func(b []byte) bool { data = append(data, b...); return true })
 		return proofResultOf(json.Valid(data)), err
 	case !d.Algorithm().Available():
 		return contentUnproven, nil
 	}
 	v := d.Verifier()
-	err := s.read(ctx, m.entry.off, m.entry.size, func(b []byte) { _, _ = v.Write(b) }) // a hash never fails
+	err := s.read(ctx, m.entry.off, m.entry.size, func(b []byte) bool { _, _ = v.Write(b); return true }) // a hash never fails
 	return proofResultOf(v.Verified()), err
 }
 
@@ -48,9 +48,9 @@ func proofResultOf(right bool) proofResult {
 	return contentWrong
 }
 
-// read passes the n bytes of the archive from byte off on to use, piece by piece. It does not
-// move the scan. Errors: the context's; those of the files.
-func (s *scan) read(ctx context.Context, off, n int64, use func([]byte)) error {
+// read passes the n bytes of the archive from byte off on to use, piece by piece, until use returns
+// false. It does not move the scan. Errors: the context's; those of the files.
+func (s *scan) read(ctx context.Context, off, n int64, use func([]byte) bool) error {
 	pos := s.window.pos
 	defer func() { s.window.pos = pos }()
 	s.window.pos = off
@@ -63,7 +63,9 @@ func (s *scan) read(ctx context.Context, off, n int64, use func([]byte)) error {
 		if err != nil {
 			return err
 		}
-		use(buf[:k])
+		if !use(buf[:k]) {
+			return nil
+		}
 		n -= int64(k)
 	}
 	return nil

@@ -26,18 +26,14 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 	for _, name := range []string{"a.tar", "b.tar", "c.tar", "c.tar.gostsum", "other.tar"} {
 		layouttest.WriteFile(t, filepath.Join(dir, name), "old")
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "app", "blobs", "sha256"), 0o755); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.MkdirAll(filepath.Join(dir, "app", "blobs", "sha256"), 0o755))
 	p := volume.Publication{Staged: volume.StagedDir(1), Remove: []string{"c.tar", "c.tar.gostsum"}}
 	for _, name := range []string{"a.tar", "b.tar", "c.tar.0000.chunk", "app/index.json"} {
 		info, err := os.Stat(filepath.Join(staged, filepath.FromSlash(name)))
 		if err != nil { // moved already
 			info, err = os.Stat(filepath.Join(dir, name))
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		p.Place = append(p.Place, volume.PublishedFileOf(name, info))
 	}
 	before := names(t, dir)
@@ -50,9 +46,7 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 		t.Errorf("%+v, %v", found, err)
 	}
 	files, err := volume.OpenFiles(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	defer files.Close()
 	if at, ok := files.At("b.tar"); !ok || at != filepath.Join(volume.StagedDir(1), "b.tar") {
 		t.Errorf("b.tar is at %q, %v", at, ok)
@@ -64,9 +58,7 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	// An older file of the same size is not the new one.
-	if err := os.Chtimes(filepath.Join(dir, "a.tar"), time.Time{}, time.Now().Add(-time.Hour)); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Chtimes(filepath.Join(dir, "a.tar"), time.Time{}, time.Now().Add(-time.Hour)))
 	refused(t, dir, "a.tar: the new file is missing")
 }
 
@@ -94,9 +86,7 @@ func TestMark(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.WriteFile(t, filepath.Join(dir, "a.tar"), "old")
 	past := time.Now().Add(-time.Hour)
-	if err := os.Chtimes(dir, past, past); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Chtimes(dir, past, past))
 	before := volume.MarkOf(dir)
 	if again := volume.MarkOf(dir); !before.Same(again) || !before.Quiet(again) {
 		t.Error("nothing happened, but the marks differ")
@@ -105,9 +95,7 @@ func TestMark(t *testing.T) {
 	if during := volume.MarkOf(dir); before.Same(during) {
 		t.Error("the beginning of a publication goes unnoticed")
 	}
-	if err := os.Remove(filepath.Join(dir, volume.PublicationFile)); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, os.Remove(filepath.Join(dir, volume.PublicationFile)))
 	if after := volume.MarkOf(dir); !before.Same(after) || before.Quiet(after) {
 		t.Error("a complete publication goes unnoticed")
 	}
@@ -131,18 +119,14 @@ func refused(t *testing.T, dir, reason string) {
 func publish(t *testing.T, dir string, p volume.Publication) {
 	t.Helper()
 	data, err := p.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	layouttest.WriteFile(t, filepath.Join(dir, volume.PublicationFile), string(data))
 }
 
 func names(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	found, err := volume.FindArchives(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	for _, s := range found.Sets {
 		all = append(all, s.Name)
 	}
@@ -152,13 +136,9 @@ func names(t *testing.T, dir string) (all []string) {
 func layouts(t *testing.T, dir string) volume.Listing {
 	t.Helper()
 	vol, err := volume.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	defer vol.Close()
 	listing, err := vol.Layouts(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	return listing
 }

@@ -115,9 +115,7 @@ func TestSparseEntries(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "a.tar")
 			layouttest.Tar(t, file, entries...)
 			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
+			layouttest.Try(t, err)
 			if body := entriesOf(data)[name]; len(body) != size {
 				t.Fatalf("archive/tar reads %d bytes of %d", len(body), size)
 			}
@@ -153,9 +151,7 @@ func TestSparseEntryCutShort(t *testing.T) {
 		layouttest.Tar(t, file, append([]layouttest.Entry{layouttest.File("a/index.json", []byte("{}")), layouttest.File(before, []byte("before"))},
 			sparseEntries(version, name, []piece{{0, len(stored)}}, len(stored), stored)...)...)
 		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		dir := t.TempDir()
 		at := bytes.Index(data, stored)
 		layouttest.WriteFile(t, filepath.Join(dir, "a.tar.0000.chunk"), data[:at+100])

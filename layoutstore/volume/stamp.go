@@ -18,7 +18,7 @@ func StampOf(ctx context.Context, where extent.List) (string, error) {
 			return "", context.Cause(ctx)
 		}
 		if o, ok := e.File.(*object); ok {
-			all.WriteString(o.contentStamp() + ";")
+			all.WriteString(stampOfObject(o.Object) + ";")
 			continue
 		}
 		file, err := e.File.Open(ctx)

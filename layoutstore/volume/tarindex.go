@@ -50,7 +50,7 @@ type tarLayout struct {
 	first int      // number of its index.json among the entries of all layouts, before its blobs; set if the index was cached
 	index tarEntry // of index.json; the zero value without one
 	blobs []tarBlob
-	odd   map[string]tarEntry // blobs of other algorithms than sha256, by digest
+	odd   map[digest.Digest]tarEntry // blobs of other algorithms than sha256
 	// lost are the problems of entries that are known but not intact, by digest; that of
 	// index.json is under the empty digest.
 	lost map[digest.Digest]problem.Problem
@@ -85,7 +85,7 @@ func (ix *tarIndex) layout(p string) *tarLayout {
 func (l *tarLayout) blob(d digest.Digest) (e tarEntry, number int, ok bool) {
 	sum, plain := names.SHA256Sum(d)
 	if !plain {
-		e, ok := l.odd[string(d)]
+		e, ok := l.odd[d]
 		return e, -1, ok
 	}
 	i, ok := slices.BinarySearchFunc(l.blobs, sum, compareSums)

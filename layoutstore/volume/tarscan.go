@@ -222,9 +222,9 @@ func (s *scan) addEntry(h *tar.Header, e tarEntry) {
 		l.sums[sum] = e
 	default:
 		if l.odd == nil {
-			l.odd = map[string]tarEntry{}
+			l.odd = map[digest.Digest]tarEntry{}
 		}
-		l.odd[string(blob)] = e
+		l.odd[blob] = e
 	}
 }
 
@@ -274,7 +274,7 @@ func (s *scan) finish(broken *problem.Problem) *tarIndex {
 		}
 		slices.SortFunc(l.blobs, func(a, b tarBlob) int { return bytes.Compare(a.sum[:], b.sum[:]) })
 		for d, e := range l.odd {
-			if !s.isServed(l, digest.Digest(d), e) {
+			if !s.isServed(l, d, e) {
 				delete(l.odd, d)
 			}
 		}

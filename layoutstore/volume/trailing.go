@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -20,12 +21,12 @@ const maxPadding = 64 << 20
 // served. It reads only up to the first byte that is not zero. Errors: the context's; those of
 // opening the files.
 func (s *scan) checkTrailing(ctx context.Context, end int64) error {
-	found, read, err := s.firstNonZero(ctx, end)
+	found, zeros, err := s.firstNonZero(ctx, end)
 	if err != nil {
 		return err
 	}
 	if found < 0 {
-		if read >= maxPadding {
+		if zeros >= maxPadding {
 			s.trailing = append(s.trailing, harmlessProblem("%s behind the archive's end, at byte %d: the first %d are zeros, the rest is not read", formatBytes(s.size-end), end, maxPadding))
 		}
 		return nil
@@ -75,39 +76,20 @@ func harmlessProblem(format string, args ...any) problem.Problem {
 	return problem.Problem{Kind: problem.Limited, Harmless: true, Reason: fmt.Sprintf(format, args...)}
 }
 
-// firstNonZero returns the offset of the first nonzero byte at or after from, or a negative
-// number if there is none, and the number of bytes read.
-func (s *scan) firstNonZero(ctx context.Context, from int64) (at, read int64, err error) {
-	buf := make([]byte, windowSize)
-	var off int64
-	for _, e := range s.window.list {
-		start := max(off, from)
-		off += e.Len
-		if start >= off {
-			continue
+// firstNonZero returns the offset of the first nonzero byte at or after from, or a negative number
+// if the next maxPadding bytes have none, and the number of zeros before it.
+func (s *scan) firstNonZero(ctx context.Context, from int64) (at, zeros int64, err error) {
+	at = -1
+	err = s.read(ctx, from, min(s.size-from, maxPadding), func(b []byte) bool {
+		i := indexNonZero(b)
+		if i < 0 {
+			zeros += int64(len(b))
+			return true
 		}
-		_, _ = s.window.Seek(start, io.SeekStart) // not before the beginning
-		for pos := start; pos < off; {
-			if err := ctx.Err(); err != nil {
-				return 0, 0, err
-			}
-			if read >= maxPadding {
-				return -1, read, nil
-			}
-			n, err := s.window.Read(buf[:min(int64(len(buf)), off-pos)])
-			if s.window.err != nil {
-				return 0, 0, s.window.err
-			}
-			if i := indexNonZero(buf[:n]); i >= 0 {
-				return pos + int64(i), read, nil
-			}
-			if err != nil {
-				return -1, read, nil
-			}
-			pos, read = pos+int64(n), read+int64(n)
-		}
-	}
-	return -1, read, nil
+		at = from + zeros + int64(i)
+		return false
+	})
+	return at, zeros, err
 }
 
 // indexNonZero returns the index of the first nonzero byte, or negative.
@@ -148,12 +130,12 @@ func (s *scan) trailingChunks(end, found int64) (partEnd int64, begins bool, chu
 	for _, e := range s.window.list {
 		from := off
 		off += e.Len
-		switch f, ok := e.File.(member); {
+		switch {
 		case from < end:
 			partEnd = off
-		case ok && off > max(from, found):
+		case off > max(from, found):
 			begins = begins || from == found
-			chunks, bytes = append(chunks, f.fileName()), bytes+e.Len
+			chunks, bytes = append(chunks, filepath.Base(e.File.String())), bytes+e.Len
 		}
 	}
 	return partEnd, begins, chunks, bytes

@@ -38,16 +38,12 @@ func pack(t testing.TB, entries []entry) []byte {
 		if e.symbolic {
 			h.Typeflag = tar.TypeSymlink
 		}
-		if err := w.WriteHeader(h); err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, w.WriteHeader(h))
 		if _, err := w.Write([]byte(e.body)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, w.Close())
 	return b.Bytes()
 }
 
@@ -149,9 +145,7 @@ func TestCancelledBehindEnd(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.WriteFile(t, filepath.Join(dir, "bundle.tar"), append(pack(t, []entry{{name: "a/index.json", body: "{}"}}), make([]byte, 1<<20)...))
 	found, err := volume.FindArchives(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	// The first check of the context is before the first header, the second one behind the end.
 	if _, err := volume.OpenArchive(&afterCalls{context.Background(), 1}, found.Sets[0], ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
@@ -194,9 +188,7 @@ func TestReservedAndMisplaced(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			openTwice(t, c.archive, pack(t, c.entries), func(t *testing.T, a *volume.Archive, problems []problem.Problem) {
 				listing, err := a.Layouts(context.Background())
-				if err != nil {
-					t.Fatal(err)
-				}
+				layouttest.Try(t, err)
 				var paths []string
 				for _, l := range listing.Layouts {
 					paths = append(paths, l.Path)

@@ -24,18 +24,12 @@ import (
 func written(t testing.TB, name string) []byte {
 	t.Helper()
 	file, err := os.Open(filepath.Join("testdata", "written", name+".tar.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	defer file.Close()
 	r, err := gzip.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	data, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	return data
 }
 
@@ -47,9 +41,7 @@ func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *
 	for range 2 {
 		a := whole(t, openArchive(t, dir, cache))
 		listing, err := a.Layouts(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		do(t, a, listing.Problems)
 		a.SaveIndex(cache)
 	}
@@ -59,18 +51,14 @@ func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *
 func digests(t *testing.T, a *volume.Archive) map[string]int {
 	t.Helper()
 	listing, err := a.Layouts(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, err)
 	sound := map[string]int{}
 	for _, l := range listing.Layouts {
 		if index, err := l.Index.ReadAll(t.Context()); err != nil || !bytes.HasPrefix(index, []byte(`{"schemaVersion": 2`)) {
 			t.Errorf("index of %s: %.100q, %v", l.Path, index, err)
 		}
 		blobs, err := a.Blobs(context.Background(), l.Path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		layouttest.Try(t, err)
 		for _, d := range blobs {
 			where, err := a.Locate(t.Context(), l.Path, d)
 			if err != nil {

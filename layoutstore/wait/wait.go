@@ -15,37 +15,32 @@ import (
 // if ctx ends first. In that case, For calls late, which may be nil, with the result of
 // do once it returns, unless that is an error.
 func For[T any](ctx context.Context, do func() (T, error), late func(T)) (T, error) {
-	var (
+	type result struct {
 		value T
 		err   error
-		mu    sync.Mutex
-		left  bool // the caller has returned
-	)
-	done := make(chan struct{})
+	}
+	done := make(chan result, 1)
 	go func() {
-		v, e := do()
-		mu.Lock()
-		value, err = v, e
-		close(done)
-		gone := left
-		mu.Unlock()
-		if gone && e == nil && late != nil {
-			late(v)
-		}
+		value, err := do()
+		done <- result{value, err}
 	}()
 	select {
-	case <-done:
-		return value, err
+	case r := <-done:
+		return r.value, r.err
 	case <-ctx.Done():
 	}
-	mu.Lock()
-	defer mu.Unlock()
 	select {
-	case <-done: // do returned at the same time
-		return value, err
+	case r := <-done: // do returned at the same time
+		return r.value, r.err
 	default:
 	}
-	left = true
+	if late != nil {
+		go func() {
+			if r := <-done; r.err == nil {
+				late(r.value)
+			}
+		}()
+	}
 	var none T
 	return none, context.Cause(ctx)
 }

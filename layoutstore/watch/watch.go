@@ -222,17 +222,15 @@ func (w *Watcher) Run(ctx context.Context) error {
 		defer t.Stop()
 		tick = t.C
 	}
-	due, later := stopped(), stopped()
-	defer due.Stop()
-	defer later.Stop()
-	var first time.Time // when the first event since the last signal came
-	var asked time.Time // when the requested signal is due
+	var due, later <-chan time.Time // of the signals for events and on request
+	var first time.Time             // when the first event since the last signal came
+	var asked time.Time             // when the requested signal is due
 	soon := func() {
 		now := time.Now()
 		if first.IsZero() {
 			first = now
 		}
-		due.Reset(min(quiet, latest-now.Sub(first)))
+		due = time.After(min(quiet, latest-now.Sub(first)))
 	}
 	for {
 		events, failures := w.queue()
@@ -245,26 +243,19 @@ func (w *Watcher) Run(ctx context.Context) error {
 			}
 		case <-failures: // events may be lost: scan
 			soon()
-		case due := <-w.again:
-			asked = sooner(asked, due)
-			later.Reset(time.Until(asked))
+		case next := <-w.again:
+			asked = sooner(asked, next)
+			later = time.After(time.Until(asked))
 		case <-tick:
 			w.options.Changed(ctx)
-		case <-later.C:
+		case <-later:
 			asked = time.Time{}
 			w.options.Changed(ctx)
-		case <-due.C:
+		case <-due:
 			first = time.Time{}
 			w.options.Changed(ctx)
 		}
 	}
-}
-
-// stopped returns a timer that is not set.
-func stopped() *time.Timer {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
 }
 
 func (w *Watcher) close() {

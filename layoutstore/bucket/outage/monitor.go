@@ -95,7 +95,7 @@ func (m *Monitor) Err() error {
 }
 
 // failure returns why the place cannot be read, or nil.
-func (p *place) failure() error { return cmp.Or(p.listing, p.reading) }
+func (p place) failure() error { return cmp.Or(p.listing, p.reading) }
 
 // Wait waits until a failed place can be read again, or for a second if none has failed. After it
 // the caller tries again. Errors: the cause of ctx.
@@ -136,9 +136,7 @@ func (m *Monitor) probe(ctx context.Context) (failing bool) {
 	names := slices.Sorted(maps.Keys(m.places))
 	m.mu.Unlock()
 	for _, name := range names {
-		m.mu.Lock()
-		p := *m.places[name]
-		m.mu.Unlock()
+		p := m.state(name)
 		w := &watched{m, name, p.reader}
 		if p.listing != nil || p.silent {
 			w.probe(ctx, func(ctx context.Context) error {
@@ -155,11 +153,16 @@ func (m *Monitor) probe(ctx context.Context) (failing bool) {
 				return err
 			})
 		}
-		m.mu.Lock()
-		failing = failing || m.places[name].failure() != nil
-		m.mu.Unlock()
+		failing = failing || m.state(name).failure() != nil
 	}
 	return failing
+}
+
+// state returns the present state of a place.
+func (m *Monitor) state(name string) place {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return *m.places[name]
 }
 
 // errEnough ends a list after the first object.

@@ -56,10 +56,7 @@ func (w *watchedBucket) Abort(ctx context.Context, upload bucket.Upload) error {
 
 // PresignGet implements bucket.Bucket. It fails while the place cannot be read.
 func (w *watchedBucket) PresignGet(ctx context.Context, key string, expires time.Duration) (string, error) {
-	w.monitor.mu.Lock()
-	failure := w.monitor.places[w.name].failure()
-	w.monitor.mu.Unlock()
-	if failure != nil {
+	if failure := w.monitor.state(w.name).failure(); failure != nil {
 		return "", failure
 	}
 	return w.bucket.PresignGet(ctx, key, expires)
@@ -130,9 +127,7 @@ func (w *watched) noteObject(ctx context.Context, begun time.Time, key string, e
 
 // silence returns an error while the store of a place does not answer.
 func (m *Monitor) silence(name string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	p := m.places[name]
+	p := m.state(name)
 	if !p.silent {
 		return nil
 	}
