@@ -96,7 +96,7 @@ func checkVersion(data []byte) error {
 		return errors.New("it has no formatVersion")
 	}
 	if *v.FormatVersion != formatVersion {
-		return fmt.Errorf("%w %d, this program knows version %d", errVersion, *v.FormatVersion, formatVersion)
+		return fmt.Errorf("%w %d, this program reads version %d", errVersion, *v.FormatVersion, formatVersion)
 	}
 	return nil
 }
@@ -186,7 +186,7 @@ func checkObject(d *json.Decoder, s shape) error {
 // check checks everything about an inventory except its field names.
 func (i *Inventory) check() error {
 	if i.FormatVersion != formatVersion {
-		return fmt.Errorf("format version %d, this program knows version %d", i.FormatVersion, formatVersion)
+		return fmt.Errorf("format version %d, this program reads version %d", i.FormatVersion, formatVersion)
 	}
 	if err := checkText("program", i.Program); err != nil {
 		return err

@@ -28,7 +28,7 @@ type Journal struct {
 	Prune *Prune
 }
 
-// Prune is what the journal of a prune contains in addition to changed indexes.
+// Prune is the part of a journal that only the journal of a prune has.
 type Prune struct {
 	// State is the complete state of the store after the prune.
 	State State `json:"state"`

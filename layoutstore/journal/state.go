@@ -24,7 +24,7 @@ const (
 	SignedDir = Dir + "/signed"     // the signed inventories of imported bundles, as ID.json and ID.json.sig
 )
 
-// Format is the version of the files in Dir that this program knows.
+// Format is the version of the files in Dir that this program reads and writes.
 const Format = 1
 
 // State is the state of a store: a tree of layouts into which bundles are imported.

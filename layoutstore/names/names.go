@@ -1,4 +1,4 @@
-// Package names defines what a valid repository name, tag, reference, digest path and chunk name is.
+// Package names defines valid repository names, tags, references, digest paths and chunk names.
 //
 // Every package uses it, so a name that one accepts is valid for all: [CheckRepository] and
 // [CheckTag] return why a name is invalid, [IsRepository] and [IsTag] only whether it is

@@ -2,8 +2,8 @@
 // normal form, where arm64 is arm64/v8, arm is arm/v7, and aarch64, x86_64, armhf,
 // i386 and macos are other spellings.
 //
-// The normal form is that of github.com/containerd/platforms, which is what a node's
-// containerd compares by, so that both choose the same image of an index.
+// The normal form is that of github.com/containerd/platforms, which a node's containerd uses, too,
+// so that both choose the same image of an index.
 package platform
 
 import (

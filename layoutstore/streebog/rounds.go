@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// table combines the transformations S, P and L (sections 6.2 to 6.4): it has what a byte
-// contributes to a word, by its place in the word after the transposition.
+// table combines the transformations S, P and L (sections 6.2 to 6.4): the contribution of each byte
+// to a word, by the place of the byte in the word after the transposition.
 type table [8][256]uint64
 
 // tables creates the table when it is first needed: most runs do not need its 16 KiB.

@@ -1,10 +1,9 @@
 // Package volume locates the files of OCI image layouts: in a directory tree, in a tar archive,
 // in the chunks of one, or in a bucket.
 //
-// A [Volume] lists its layouts ([Volume.Layouts]) and their blobs ([Volume.Blobs]), and
-// locates the bytes of a blob ([Volume.Locate]). It knows paths and bytes, but not what an
-// index or a manifest says. A file that it cannot read is a [problem.Problem], never a
-// reason to stop.
+// A [Volume] lists its layouts ([Volume.Layouts]) and their blobs ([Volume.Blobs]), and locates
+// the bytes of a blob ([Volume.Locate]). It does not interpret indexes and manifests. A file that
+// it cannot read is a [problem.Problem], and does not stop it.
 //
 // [OpenDir] opens a tree, [OpenObjects] a place in a bucket. [FindArchives] finds the archives
 // and chunk sets in a directory. [OpenArchive] reads only the headers of an archive, or takes its
