@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
@@ -155,7 +154,7 @@ func isStore(ctx context.Context, o importer.Options) (bool, error) {
 func printReport(w io.Writer, r importer.Report) error {
 	if !r.Changed {
 		_, err := fmt.Fprintf(w, "nothing new: all of it is in %s already, generation %d (%d tags, %s verified)\n",
-			r.Store, r.Generation, r.Tags.Same, humanize.Bytes(uint64(r.Blobs.Bytes)))
+			r.Store, r.Generation, r.Tags.Same, console.Bytes(r.Blobs.Bytes))
 		return err
 	}
 	for _, name := range r.Packed {
@@ -177,6 +176,6 @@ repositories: %d
 tags: %d new, %d replaced, %d unchanged
 blobs: %d written, %d linked, %d already there%s; %s verified
 `, r.Store, r.Generation, r.Repositories, r.Tags.New, r.Tags.Replaced, r.Tags.Same,
-		r.Blobs.Written, r.Blobs.Linked, r.Blobs.Present, repaired, humanize.Bytes(uint64(r.Blobs.Bytes)))
+		r.Blobs.Written, r.Blobs.Linked, r.Blobs.Present, repaired, console.Bytes(r.Blobs.Bytes))
 	return err
 }

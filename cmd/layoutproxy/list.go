@@ -9,7 +9,6 @@ import (
 	"slices"
 	"text/tabwriter"
 
-	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
@@ -152,7 +151,7 @@ func printTable(w io.Writer, all []listed, wide bool) error {
 	for _, l := range all {
 		digest, size := l.Digest.String(), fmt.Sprint(l.Size)
 		if !wide {
-			digest, size = digest[:min(len(digest), shortDigest)], humanize.Bytes(uint64(max(0, l.Size)))
+			digest, size = digest[:min(len(digest), shortDigest)], console.Bytes(l.Size)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", l.Repository, l.Tag, digest, size)
 	}

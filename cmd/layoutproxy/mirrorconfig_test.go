@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// machine returns a node whose containerd reads the directory registry.d, as those of Deckhouse do; the
-// result is where its files are.
+// machine makes the files of a node whose containerd reads the directory registry.d, as on nodes of
+// Deckhouse, and returns their directory.
 func machine(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"strconv"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -33,6 +32,7 @@ type pruneFlags struct {
 	leftovers       bool
 	dropDir         string
 	maxSize         string
+	maxBytes        int64 // of maxSize, or -1; set by checkLeftovers
 	s3              settings.S3
 }
 
@@ -160,8 +160,9 @@ func (f *pruneFlags) check() error {
 	return nil
 }
 
-// checkLeftovers fails on flags that cannot be combined with --leftovers.
+// checkLeftovers fails on flags that cannot be combined with --leftovers, and parses --max-size.
 func (f *pruneFlags) checkLeftovers() error {
+	f.maxBytes = -1
 	rules := f.request.Policy
 	rules.OlderThan = 0
 	if !rules.IsEmpty() || f.plan != "" || f.execute != "" || f.request.Repack {
@@ -176,22 +177,14 @@ func (f *pruneFlags) checkLeftovers() error {
 		}
 		return nil
 	}
-	if _, err := f.size(); err != nil {
-		return exit.UsageError(fmt.Errorf("--max-size %s: not a size, as 50GB", f.maxSize))
+	if f.maxSize != "" {
+		n, err := humanize.ParseBytes(f.maxSize)
+		if err != nil || n > math.MaxInt64 {
+			return exit.UsageError(fmt.Errorf("--max-size %s: not a size, as 50GB", f.maxSize))
+		}
+		f.maxBytes = int64(n)
 	}
 	return overlap.Check(overlap.Place{Role: overlap.Store, Path: f.store}, overlap.Place{Role: overlap.Drop, Path: f.dropDir})
-}
-
-// size returns --max-size in bytes, or -1 if it is not given.
-func (f *pruneFlags) size() (int64, error) {
-	if f.maxSize == "" {
-		return -1, nil
-	}
-	n, err := humanize.ParseBytes(f.maxSize)
-	if err == nil && n > math.MaxInt64 {
-		err = strconv.ErrRange
-	}
-	return int64(n), err
 }
 
 // removeLeftovers lists leftovers, and removes them with --yes.
@@ -200,8 +193,7 @@ func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pru
 	if err != nil {
 		return exit.PruneError(err)
 	}
-	limit, _ := f.size() // checkLeftovers has checked it
-	found, err := p.Leftovers(ctx, prune.LeftoversRequest{DropDir: f.dropDir, OlderThan: f.request.Policy.OlderThan, MaxSize: limit, Remove: f.yes})
+	found, err := p.Leftovers(ctx, prune.LeftoversRequest{DropDir: f.dropDir, OlderThan: f.request.Policy.OlderThan, MaxSize: f.maxBytes, Remove: f.yes})
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			return exit.InterruptedError(errors.New("interrupted"))

@@ -10,7 +10,6 @@ import (
 	"io"
 	"strings"
 
-	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -275,7 +274,7 @@ func printPullPlan(w io.Writer, plan *pull.Plan) error {
 	for _, a := range plan.Archives {
 		total += a.Size
 	}
-	fmt.Fprintf(b, "%d archives of %s: %d images, %d blobs of %s\n", len(plan.Archives), size(total), plan.Images(), blobs, size(bytes))
+	fmt.Fprintf(b, "%d archives of %s: %d images, %d blobs of %s\n", len(plan.Archives), console.Bytes(total), plan.Images(), blobs, console.Bytes(bytes))
 	printLeftOut(b, plan.Problems)
 	return b.Flush()
 }
@@ -285,7 +284,7 @@ func printPulled(w io.Writer, r *pull.Report) {
 	printComponents(w, r.Components)
 	printMissing(w, r.Missing)
 	fmt.Fprintf(w, "%s: %d written, %d unchanged; %d images, %d blobs of %s; %s received\n",
-		r.Dir, len(r.Written), len(r.Kept), r.Images, r.Blobs, size(r.Bytes), size(r.Fetched))
+		r.Dir, len(r.Written), len(r.Kept), r.Images, r.Blobs, console.Bytes(r.Bytes), console.Bytes(r.Fetched))
 }
 
 // countThings returns the number of problems as the beginning of a sentence.
@@ -313,7 +312,7 @@ func printLeftOut(w io.Writer, problems []pull.Problem) {
 // printComponents prints the pulled components, and the chosen versions of each.
 func printComponents(w io.Writer, components []*pull.Component) {
 	for _, c := range components {
-		fmt.Fprintf(w, "%s: %d images, %s", c.Name, c.Images, size(c.Bytes))
+		fmt.Fprintf(w, "%s: %d images, %s", c.Name, c.Images, console.Bytes(c.Bytes))
 		if len(c.Versions) > 0 {
 			fmt.Fprintf(w, ": %s", strings.Join(c.Versions, ", "))
 		}
@@ -337,5 +336,3 @@ func printMissing(w io.Writer, missing []pull.Problem) {
 		fmt.Fprintf(w, "  %s\n", m)
 	}
 }
-
-func size(n int64) string { return humanize.Bytes(uint64(max(0, n))) }

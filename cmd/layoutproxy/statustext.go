@@ -9,7 +9,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/dustin/go-humanize/english"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
@@ -116,11 +115,11 @@ func printJobs(w io.Writer, title string, jobs []drop.Status, paint func(string)
 	for _, i := range jobs {
 		fmt.Fprintf(w, "  %s  %s", paint(i.State), i.Name)
 		if i.Total > 0 {
-			fmt.Fprintf(w, "  %s of %s", humanize.Bytes(uint64(max(0, i.Bytes))), humanize.Bytes(uint64(i.Total)))
+			fmt.Fprintf(w, "  %s of %s", console.Bytes(i.Bytes), console.Bytes(i.Total))
 		}
 		if i.Rate > 0 {
 			left := time.Duration(float64(i.Total-i.Bytes) / float64(i.Rate) * float64(time.Second))
-			fmt.Fprintf(w, ", %s/s, %s left", humanize.Bytes(uint64(i.Rate)), max(0, left).Round(time.Second))
+			fmt.Fprintf(w, ", %s/s, %s left", console.Bytes(i.Rate), max(0, left).Round(time.Second))
 		}
 		if i.Generation > 0 {
 			fmt.Fprintf(w, "  generation %d of the store", i.Generation)
@@ -141,7 +140,7 @@ func printPrunes(w io.Writer, prunes []daemon.PruneStatus, paint func(string) st
 		fmt.Fprintf(w, "  %s  %s", paint(p.State), p.Time.UTC().Format("2006-01-02 15:04 UTC"))
 		if p.Tags+p.Manifests+p.Blobs > 0 {
 			fmt.Fprintf(w, "  %s, %s, %s, %s  generation %d of the store", english.Plural(p.Tags, "tag", ""), english.Plural(p.Manifests, "manifest", ""),
-				english.Plural(p.Blobs, "blob", ""), humanize.Bytes(uint64(max(0, p.Bytes))), p.Generation)
+				english.Plural(p.Blobs, "blob", ""), console.Bytes(p.Bytes), p.Generation)
 		}
 		if p.Detail != "" {
 			fmt.Fprintf(w, "  %s", p.Detail)

@@ -110,7 +110,7 @@ func firstGiven(flags, given *pflag.FlagSet) (name string) {
 	return name
 }
 
-// verifySources verifies the sources and writes the report.
+// verifySources verifies the sources and prints the report.
 func verifySources(ctx context.Context, c *console.Output, flags *verifyFlags, sources []string, stdout io.Writer) error {
 	ctx, stop := exit.OnSignal(ctx)
 	defer stop()
@@ -164,7 +164,7 @@ func (a *againstFlags) check() (client.Reference, error) {
 	return to, a.upstream.Check()
 }
 
-// verify compares a registry with the sources, and writes what differs.
+// verify compares a registry with the sources, and prints the differences.
 func (a *againstFlags) verify(ctx context.Context, c *console.Output, s3 settings.S3, sources []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	ctx, stop := exit.OnSignal(ctx)
 	defer stop()

@@ -81,7 +81,7 @@ func paintLine(line []byte) []byte {
 	return line
 }
 
-// painter colors the states in what is written to a terminal, line by line.
+// painter colors the states in text for a terminal, line by line.
 type painter struct {
 	w    io.Writer
 	line []byte // the last line, while it is incomplete

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -56,6 +57,9 @@ func (c *Output) Start(stderr io.Writer) error {
 	c.Started = true
 	return nil
 }
+
+// Bytes returns a number of bytes for people, such as 1.5 GB.
+func Bytes(n int64) string { return humanize.Bytes(uint64(max(0, n))) }
 
 // Print prints a result: v as indented JSON if --output asks for it, otherwise the output of text,
 // with states in color if w shows colors.

@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/importer/pull"
@@ -56,7 +55,7 @@ func (w *Phases) Add(n int64) {
 	w.loose += n
 	if time.Since(w.logged) > lineEvery {
 		w.logged = time.Now()
-		w.log.Info("reading images", zap.String("done", humanize.Bytes(uint64(max(0, w.loose)))))
+		w.log.Info("reading images", zap.String("done", Bytes(w.loose)))
 	}
 }
 
@@ -89,7 +88,7 @@ func (f *fetched) End() { f.line.end() }
 
 // Packed implements pull.Watch.
 func (w *Phases) Packed(name string, n int64) {
-	w.log.Info("written", zap.String("archive", name), zap.String("size", humanize.Bytes(uint64(max(0, n)))))
+	w.log.Info("written", zap.String("archive", name), zap.String("size", Bytes(n)))
 }
 
 // Stop ends the display, even while blobs are fetched, and returns when it has ended. Further calls

@@ -32,7 +32,7 @@ func TestPrintable(t *testing.T) {
 		"good\rbad\b\x7f\n":         `good\u000dbad\u0008\u007f` + "\n",
 		"\u009b31m":                 `\u009b31m`, // CSI in one character
 		"tag\u202egnp.exe\u2066x":   `tag\u202egnp.exe\u2066x`,
-		"a\u200bb\u00a0c\U000e0041": `a\u200bb\u00a0c\udb40\udc41`, // not seen, or not what it seems
+		"a\u200bb\u00a0c\U000e0041": `a\u200bb\u00a0c\udb40\udc41`, // invisible, or misleading
 		"\xff\xfe broken\n":         "\xff\xfe broken\n",
 	} {
 		if got := printed(text); got != want {

@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"go.uber.org/zap"
@@ -43,7 +42,7 @@ func NewProgress(log *zap.Logger, screen *Console, what string) *Progress {
 // Begin sets the numbers of files and bytes. It is called once.
 func (p *Progress) Begin(_ int, bytes int64) {
 	p.total, p.began = bytes, time.Now()
-	p.log.Debug(p.what, zap.String("all", humanize.Bytes(uint64(bytes))))
+	p.log.Debug(p.what, zap.String("all", Bytes(bytes)))
 	if p.bars == nil {
 		p.lines.Go(p.logLines)
 		return
@@ -98,8 +97,8 @@ func (p *Progress) logLines() {
 func (p *Progress) logLine() {
 	done, spent := p.done.Load(), time.Since(p.began)
 	rate := float64(done) / spent.Seconds()
-	fields := []zap.Field{zap.String("done", humanize.Bytes(uint64(done))), zap.String("of", humanize.Bytes(uint64(p.total))),
-		zap.String("rate", humanize.Bytes(uint64(rate))+"/s")}
+	fields := []zap.Field{zap.String("done", Bytes(done)), zap.String("of", Bytes(p.total)),
+		zap.String("rate", Bytes(int64(rate))+"/s")}
 	if rate > 0 {
 		left := time.Duration(float64(p.total-done) / rate * float64(time.Second))
 		fields = append(fields, zap.Duration("left", left.Round(time.Second)))

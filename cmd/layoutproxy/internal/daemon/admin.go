@@ -105,7 +105,7 @@ func (s *Daemon) status(ctx context.Context) Status {
 		Roots:        append([]string{}, snapshot.Roots()...),
 		Sources:      append([]layoutstore.SourceStatus{}, snapshot.Sources()...),
 		Problems:     append([]layoutstore.Problem{}, problems...),
-		Imports:      s.drop.status(),
+		Imports:      s.imports(),
 		Pushes:       s.follower.pushes(),
 		Prunes:       s.prunes.status(),
 		Scrub:        statusOfScrub(s.scrub),

@@ -39,8 +39,8 @@ func guardedAdmin(t *testing.T, args ...string) http.Handler {
 	return guarded
 }
 
-// A login guards everything but the probes, whatever the method, and is plain text: a browser
-// shows it to a person.
+// A login guards everything but the probes, for all methods. A refusal is plain text, for people with
+// a browser.
 func TestAdminLogin(t *testing.T) {
 	guarded := guardedAdmin(t, "--admin-htpasswd", users(t, "ann", "secret"))
 	for path, open := range map[string]bool{
@@ -108,7 +108,7 @@ func TestAdminRefusesOtherSites(t *testing.T) {
 }
 
 // On loopback and without a login, only names that nobody else can own are answered. A page that
-// rebinds its own name to 127.0.0.1 would be of the same origin.
+// rebinds its own name to 127.0.0.1 would have the same origin.
 func TestAdminRefusesReboundNames(t *testing.T) {
 	login := users(t, "ann", "secret")
 	for host, own := range map[string]bool{
@@ -146,7 +146,7 @@ func TestAdminRefusesReboundNames(t *testing.T) {
 	}
 }
 
-// The admin address has a certificate of its own and a login, and both are followed when they change.
+// The admin address has a certificate of its own and a login. Changes of both take effect.
 func TestAdminTLSAndLogin(t *testing.T) {
 	dir, ca := t.TempDir(), newAuthority(t)
 	writePair(t, dir, "admin", ca)

@@ -24,6 +24,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/pruning"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/source"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/outage"
@@ -56,7 +57,7 @@ type Daemon struct {
 	reloaded   prometheus.Gauge
 	pulls      atomic.Pointer[http.Handler] // with the authentication of the current configuration
 	private    bool                         // whether pulls requires credentials
-	drop       *dropDirectory               // nil without a drop directory
+	drop       *drop.Drop                   // nil without a drop directory
 	follower   *follower                    // nil without a registry to push to
 	prunes     *pruner                      // nil without a store
 	hangup     chan os.Signal
@@ -124,7 +125,7 @@ func (s *Daemon) start() (err error) {
 		return err
 	}
 	if s.drop != nil {
-		if err := metrics.Register(s.drop); err != nil {
+		if err := metrics.Register(dropMetrics{s.drop}); err != nil {
 			return err
 		}
 	}
@@ -217,7 +218,9 @@ func (s *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return s.untilStuck(groupCtx, "the watch of the sources", s.live.run) })
 	group.Go(func() error { return s.untilStuck(groupCtx, "the watch of the buckets", s.reach.Run) })
 	group.Go(func() error { return s.untilStuck(groupCtx, "the verdicts on versions", s.verdicts.run) })
-	group.Go(func() error { return s.drop.run(groupCtx) })
+	if s.drop != nil {
+		group.Go(func() error { return s.drop.Run(groupCtx) })
+	}
 	group.Go(func() error { return s.follower.run(groupCtx) })
 	group.Go(func() error { return s.prunes.run(groupCtx) })
 	group.Go(func() error {

@@ -13,12 +13,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/drop"
 )
 
-// dropDirectory is a server's drop directory.
-type dropDirectory struct{ *drop.Drop }
-
 // newDropDirectory returns the drop directory of a server, or nil if no flag asks for
 // one. It calls guard before it changes anything in the directory.
-func newDropDirectory(log *zap.Logger, flags *settings.Serve, guard func() error, published func(context.Context)) (*dropDirectory, error) {
+func newDropDirectory(log *zap.Logger, flags *settings.Serve, guard func() error, published func(context.Context)) (*drop.Drop, error) {
 	if flags.Store.DropDir == "" {
 		return nil, nil
 	}
@@ -28,24 +25,19 @@ func newDropDirectory(log *zap.Logger, flags *settings.Serve, guard func() error
 	if err != nil {
 		return nil, exit.WithHint(err, "make the directory, and let this user write to it")
 	}
-	return &dropDirectory{d}, nil
+	return d, nil
 }
 
-// run imports until ctx ends.
-func (d *dropDirectory) run(ctx context.Context) error {
-	if d == nil {
-		return nil
-	}
-	return d.Run(ctx)
-}
-
-// status returns the imports for /status.
-func (d *dropDirectory) status() []drop.Status {
-	if d == nil {
+// imports returns the imports for /status.
+func (s *Daemon) imports() []drop.Status {
+	if s.drop == nil {
 		return []drop.Status{}
 	}
-	return d.Status()
+	return s.drop.Status()
 }
+
+// dropMetrics are the metrics of a drop directory.
+type dropMetrics struct{ drop *drop.Drop }
 
 var (
 	droppedDesc     = prometheus.NewDesc("layoutproxy_dropped_bundles", "Bundles in the drop directory, by state.", []string{"state"}, nil)
@@ -54,12 +46,12 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (d *dropDirectory) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(d, ch) }
+func (d dropMetrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(d, ch) }
 
 // Collect implements prometheus.Collector.
-func (d *dropDirectory) Collect(ch chan<- prometheus.Metric) {
+func (d dropMetrics) Collect(ch chan<- prometheus.Metric) {
 	states := map[string]int{"waiting": 0, "verifying": 0}
-	for _, s := range d.Status() {
+	for _, s := range d.drop.Status() {
 		if _, ok := states[s.State]; ok {
 			states[s.State]++
 		}
@@ -67,7 +59,7 @@ func (d *dropDirectory) Collect(ch chan<- prometheus.Metric) {
 	for state, n := range states {
 		ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.GaugeValue, float64(n), state)
 	}
-	totals := d.Totals()
+	totals := d.drop.Totals()
 	ch <- prometheus.MustNewConstMetric(importsDesc, prometheus.CounterValue, float64(totals.Published), "published")
 	ch <- prometheus.MustNewConstMetric(importsDesc, prometheus.CounterValue, float64(totals.Failed), "failed")
 	ch <- prometheus.MustNewConstMetric(importBytesDesc, prometheus.CounterValue, float64(totals.Bytes))

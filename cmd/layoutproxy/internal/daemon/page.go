@@ -35,7 +35,7 @@ func (s *Daemon) pageStatus(ctx context.Context) page.Status {
 		Generation: snapshot.Generation(), Since: snapshot.Since(), Repositories: snapshot.RepositoryCount(), Tags: snapshot.TagCount(),
 		Roots: snapshot.Roots(), Sources: snapshot.Sources(), Upstream: s.upstream.of(ctx, snapshot), DropDir: s.flags.Store.DropDir,
 		Problems: problems, Checked: s.live.checkedUpTo.Load() == snapshot.Generation(), Refused: s.refusals.count.Load(),
-		Imports: pageJobs(s.drop.status()), Pushes: pageJobs(s.follower.pushes()), Scrub: statusOfScrub(s.scrub), Disks: s.disks.status(ctx),
+		Imports: pageJobs(s.imports()), Pushes: pageJobs(s.follower.pushes()), Scrub: statusOfScrub(s.scrub), Disks: s.disks.status(ctx),
 	}
 	if verdicts := s.verdicts.of(snapshot, len(problems)); verdicts != nil {
 		status.Versions = []page.Version{}

@@ -39,7 +39,7 @@ func TestTracesNeedFlag(t *testing.T) {
 			if code := registrytest.StatusOf("http://" + address + "/v2/app/manifests/v1"); code != http.StatusOK {
 				t.Error(code)
 			}
-		}) // the end of the server sends what is left
+		}) // the server sends the remaining spans when it ends
 		mu.Lock()
 		for _, word := range []string{"/v1/traces ", "GET manifest", "layoutproxy.repository", "app"} {
 			if strings.Contains(got.String(), word) != test.sent {
