@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
@@ -150,8 +149,5 @@ func (f *fetcher) copyBlob(ctx context.Context, where extent.List, b closure.Des
 	if err := os.Rename(temp.Name(), f.work.blob(b.Digest)); err != nil {
 		return false, err
 	}
-	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, err
-	}
-	return true, nil
+	return true, os.RemoveAll(part) // there may be none
 }

@@ -2,6 +2,7 @@ package pull
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,33 +73,21 @@ type lister struct {
 
 // list lists archives, then the tree: of two equal tags, the one that is listed last counts.
 func (l *lister) list(ctx context.Context) error {
-	own := map[string]*bundle.Archive{}
-	var names []string
-	if !l.run.options.Tree {
-		for _, a := range l.run.plan.Archives {
-			own[a.Name] = a
-			names = append(names, a.Name)
-		}
-	}
-	others, err := volume.FindFilesOnDisk(l.run.options.Dir)
+	found, err := volume.FindFilesOnDisk(l.run.options.Dir)
 	if err != nil {
 		return err
 	}
-	sets := map[string]volume.Set{}
-	for _, set := range others.Sets {
-		if own[set.Name] == nil {
-			sets[set.Name] = set
-			names = append(names, set.Name)
+	add := map[string]func() error{} // by name of the archive
+	for _, set := range found.Sets {
+		add[set.Name] = func() error { return l.addOther(ctx, set) }
+	}
+	if !l.run.options.Tree {
+		for _, a := range l.run.plan.Archives {
+			add[a.Name] = func() error { return l.addArchive(ctx, a) }
 		}
 	}
-	slices.SortFunc(names, layoutstore.CompareArchives)
-	for _, name := range names {
-		if a := own[name]; a != nil {
-			err = l.addArchive(ctx, a)
-		} else {
-			err = l.addOther(ctx, sets[name])
-		}
-		if err != nil {
+	for _, name := range slices.SortedFunc(maps.Keys(add), layoutstore.CompareArchives) {
+		if err := add[name](); err != nil {
 			return err
 		}
 	}
@@ -110,7 +99,7 @@ func (l *lister) list(ctx context.Context) error {
 			return err
 		}
 	}
-	names = []string{bundle.ReleasesFile}
+	names := []string{bundle.ReleasesFile}
 	for _, f := range l.run.plan.Files {
 		if f.Name != bundle.ReleasesFile {
 			names = append(names, f.Name)
