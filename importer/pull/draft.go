@@ -39,13 +39,13 @@ type Draft struct {
 	order      []*Layout
 	components []*Component
 	problems   []Problem
-	incomplete map[Unit]string // incomplete units, and why
-	missing    []Problem       // optional content that is missing in the source
+	incomplete map[Unit]bool // incomplete units
+	missing    []Problem     // optional content that is missing in the source
 	files      []PlannedFile
 }
 
 func newDraft(o Options, src *Source, allow *allowance) *Draft {
-	return &Draft{Root: o.Source, Source: src, Platform: o.Platform, jobs: o.Jobs, allow: allow, layouts: map[string]*Layout{}, incomplete: map[Unit]string{}}
+	return &Draft{Root: o.Source, Source: src, Platform: o.Platform, jobs: o.Jobs, allow: allow, layouts: map[string]*Layout{}, incomplete: map[Unit]bool{}}
 }
 
 // Layout is a layout that is being planned.

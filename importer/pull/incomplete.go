@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -30,7 +31,7 @@ type Unit struct{ Component, Version string }
 // it is nil, the pull must be complete.
 type allowance struct {
 	lost     map[digest.Digest]string // blobs that are missing or damaged in the source, and why
-	skip     map[Unit]string          // incomplete units, and why
+	skip     map[Unit]bool            // incomplete units
 	problems []Problem
 }
 
@@ -38,7 +39,7 @@ func newAllowance(o *Options) *allowance {
 	if !o.AllowIncomplete {
 		return nil
 	}
-	return &allowance{lost: map[digest.Digest]string{}, skip: map[Unit]string{}}
+	return &allowance{lost: map[digest.Digest]string{}, skip: map[Unit]bool{}}
 }
 
 // noteLost notes the lost blobs that an error lists, and reports whether to retry the pull
@@ -67,11 +68,7 @@ func (d *Draft) Need(l *Layout, tag string, u Unit) {
 
 // Skips reports whether a unit is skipped because it is incomplete.
 func (d *Draft) Skips(u Unit) bool {
-	if d.allow == nil {
-		return false
-	}
-	_, ok := d.allow.skip[u]
-	return ok
+	return d.allow != nil && d.allow.skip[u]
 }
 
 // NotSkipped returns the versions of a component that are not skipped.
@@ -95,7 +92,7 @@ func (d *Draft) Absorb(err error, part Part, u Unit) error {
 		d.problems = append(d.problems, g)
 	}
 	if u.Version != "" {
-		d.incomplete[u] = incomplete.Problems[0].Reason
+		d.incomplete[u] = true
 	}
 	return nil
 }
@@ -118,9 +115,7 @@ func (d *Draft) judgeProblems() error {
 		return Incomplete(d.allow.problems)
 	}
 	before := len(d.allow.skip)
-	for u, why := range d.incomplete {
-		d.allow.skip[u] = why
-	}
+	maps.Copy(d.allow.skip, d.incomplete)
 	if len(d.allow.skip) > before {
 		return errIncompleteUnits
 	}

@@ -157,7 +157,7 @@ func (d *Draft) AddLayoutProblem(l *Layout, g Problem, tags ...string) {
 	d.problems = append(d.problems, g)
 	for _, tag := range tags {
 		for _, u := range l.neededBy[tag] {
-			d.incomplete[u] = g.Reason
+			d.incomplete[u] = true
 		}
 	}
 }

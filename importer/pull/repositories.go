@@ -3,7 +3,6 @@ package pull
 import (
 	"context"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -73,7 +72,10 @@ func (r Repositories) plan(ctx context.Context, d *Draft, at string) (int, error
 	}
 	l := d.Layout(archive, at, name, rules)
 	c := d.Component(at, archive)
-	c.Versions = r.choose(slices.Sorted(maps.Keys(tags)))
+	c.Versions = slices.DeleteFunc(sortedKeys(tags), func(tag string) bool {
+		matches, _ := path.Match(r.Tag, tag)
+		return r.Tag != "" && !matches
+	})
 	if len(c.Versions) == 0 && r.Tag != "" {
 		c.Note("none of its %d tags matches %q", len(tags), r.Tag)
 	}
@@ -81,14 +83,4 @@ func (r Repositories) plan(ctx context.Context, d *Draft, at string) (int, error
 		_, err := d.Add(ctx, l, c.Versions[i], c.Versions[i])
 		return err
 	})
-}
-
-// choose returns the tags that match the pattern.
-func (r Repositories) choose(tags []string) (chosen []string) {
-	for _, tag := range tags {
-		if ok, _ := path.Match(r.Tag, tag); ok || r.Tag == "" {
-			chosen = append(chosen, tag)
-		}
-	}
-	return chosen
 }

@@ -29,10 +29,6 @@ const (
 	fewerReferrers = "have the registry cleaned up, or pull less with --tag or --repository"
 )
 
-// suffixes returns the suffixes of tags that name an image by digest: those of attestations,
-// signatures and SBOMs, and the empty one of the list of its referrers.
-func suffixes() []string { return []string{attestation, ".sig", ".sbom", ""} }
-
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
 // addReferring plans the signatures, attestations, SBOMs and other referrers of a layout's
@@ -136,7 +132,7 @@ func (d *Draft) newReferrers(l *Layout, list []specs.Descriptor) (others []diges
 
 // addByDigestTags plans everything whose tag names the digest of an image.
 func (d *Draft) addByDigestTags(ctx context.Context, l *Layout, image digest.Digest) error {
-	for _, suffix := range suffixes() {
+	for _, suffix := range []string{attestation, ".sig", ".sbom", ""} { // "" is that of the referrers tag
 		if suffix == attestation && (l.rules.Attestations == NoAttestations || l.rules.AttestIn != nil) {
 			continue
 		}

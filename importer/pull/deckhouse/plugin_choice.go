@@ -21,7 +21,7 @@ const (
 // same arguments. An *unreadable error concerns one version or one plugin; any other error ends
 // the choice.
 type catalog interface {
-	// names returns all plugins; none if they cannot be listed.
+	// names returns all plugins, in ascending order; none if they cannot be listed.
 	names(ctx context.Context) ([]string, error)
 	// versions returns the stable versions of a plugin, in ascending order.
 	versions(ctx context.Context, plugin string) ([]release.Release, error)
@@ -74,7 +74,6 @@ func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string
 		if err != nil {
 			return r.choice, err
 		}
-		slices.Sort(names)
 		for _, name := range names {
 			if !release.IsName(name) {
 				continue // the tag is not the name of a plugin
