@@ -92,31 +92,24 @@ func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string
 // contract names.
 func (r *chooser) chooseForModules(ctx context.Context, name string) error {
 	versions, err := r.catalog.versions(ctx, name)
-	if isUnreadable(err) {
+	if isUnreadable(err) || err == nil && len(versions) == 0 {
 		return nil // the plugin has no versions
 	}
 	if err != nil {
 		return err
 	}
-	var newest *release.Contract
-	var reason string
-	for _, v := range slices.Backward(versions) {
-		c, err := r.catalog.contract(ctx, name, v.Tag)
-		if err == nil {
-			newest = &c
-			break
+	var newest release.Contract
+	reason, err := tryNewestFirst(versions, func(v release.Release) (against string, err error) {
+		if newest, err = r.catalog.contract(ctx, name, v.Tag); isUnreadable(err) {
+			return err.Error(), nil
 		}
-		if !isUnreadable(err) {
-			return err
-		}
-		if reason == "" {
-			reason = v.Tag + ": " + err.Error()
-		}
+		return "", err
+	})
+	if err != nil {
+		return err
 	}
-	if newest == nil {
-		if reason != "" {
-			r.addNote("plugin %s is not pulled: no version has a readable contract: %s", name, reason)
-		}
+	if reason != "" {
+		r.addNote("plugin %s is not pulled: no version has a readable contract: %s", name, reason)
 		return nil
 	}
 	for _, module := range sortedKeys(r.bundled.modules) {
