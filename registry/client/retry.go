@@ -123,9 +123,6 @@ func (c *Client) Settle(ctx context.Context, ask func() (again bool, err error))
 // or a date by the server's clock (RFC 9110, section 10.2.3).
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	value := h.Get("Retry-After")
-	if value == "" {
-		return 0
-	}
 	if n, err := strconv.ParseUint(value, 10, 32); err == nil {
 		return time.Duration(n) * time.Second
 	}

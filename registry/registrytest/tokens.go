@@ -1,7 +1,6 @@
 package registrytest
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -31,6 +30,8 @@ func newTokens(tb TB) *Tokens {
 	tb.Helper()
 	t := &Tokens{signer: tokentest.New(tb)}
 	t.signer.Issuer, t.signer.Service, t.signer.Lifetime = "test", "registry", time.Minute
+	t.signer.Users[Username] = Password
+	t.signer.Grant = t.grants
 	t.Server = httptest.NewServer(t)
 	tb.Cleanup(t.Close)
 	t.Host = t.Listener.Addr().String()
@@ -49,6 +50,12 @@ func (t *Tokens) Grant(grant func(action string) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.grant = grant
+}
+
+func (t *Tokens) grants(action string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.grant == nil || t.grant(action)
 }
 
 // Answer lets h answer instead of the server.
@@ -74,35 +81,15 @@ func (t *Tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer.ServeHTTP(w, r)
 		return
 	}
-	if err := r.ParseForm(); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+	if refresh := r.PostFormValue("refresh_token"); refresh != "" {
+		r.PostForm.Set("username", Username)
+		r.PostForm.Set("password", refresh)
 	}
-	user, password, _ := r.BasicAuth()
-	if r.Method == http.MethodPost {
-		user, password = Username, r.PostForm.Get("refresh_token")
+	issued := record(t.signer, r)
+	if issued.Code == http.StatusOK {
+		t.mu.Lock()
+		t.asked = append(t.asked, strings.Join(r.Form["scope"], " "))
+		t.mu.Unlock()
 	}
-	if user != Username || password != Password {
-		w.WriteHeader(http.StatusUnauthorized)
-		return
-	}
-	scopes := r.Form["scope"]
-	if len(scopes) == 1 {
-		scopes = strings.Fields(scopes[0])
-	}
-	w.Header().Set("Content-Type", "application/json")
-	fmt.Fprintf(w, `{"token":%q,"expires_in":%d}`, t.issue(scopes), int(t.signer.Lifetime/time.Second))
-}
-
-// issue makes a signed token for the granted actions of the scopes.
-func (t *Tokens) issue(scopes []string) string {
-	t.mu.Lock()
-	t.asked = append(t.asked, strings.Join(scopes, " "))
-	grant := t.grant
-	t.mu.Unlock()
-	claims := t.signer.Claims(Username, scopes...)
-	for _, access := range claims.Access {
-		access.Actions = slices.DeleteFunc(access.Actions, func(action string) bool { return grant != nil && !grant(action) })
-	}
-	return t.signer.Token(claims)
+	send(w, issued, issued.Body.Bytes())
 }

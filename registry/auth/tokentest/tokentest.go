@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +40,8 @@ type Server struct {
 	Users map[string]string
 	// May reports whether a user may pull from a repository. Nil allows everyone.
 	May func(user, repository string) bool
+	// Grant reports whether tokens allow an action, such as pull. Nil allows all.
+	Grant func(action string) bool
 	// Lifetime is how long a token is valid.
 	Lifetime time.Duration
 
@@ -122,7 +125,8 @@ func (s *Server) Claims(user string, scopes ...string) token.ClaimSet {
 		if kind == "repository" && s.May != nil && !s.May(user, name) {
 			continue
 		}
-		claims.Access = append(claims.Access, &token.ResourceActions{Type: kind, Name: name, Actions: strings.Split(rest[last+1:], ",")})
+		actions := slices.DeleteFunc(strings.Split(rest[last+1:], ","), func(action string) bool { return s.Grant != nil && !s.Grant(action) })
+		claims.Access = append(claims.Access, &token.ResourceActions{Type: kind, Name: name, Actions: actions})
 	}
 	return claims
 }
