@@ -8,8 +8,8 @@
 // [Client.Upload], which mounts or uploads a blob and resumes an interrupted upload.
 //
 // Each method retries temporary failures (a cut connection, 429, 5xx, a server that stops
-// sending) with growing, jittered pauses, and honors Retry-After. One limiter limits how
-// many requests run at once: 429 and 503 lower the limit, and success raises it again. A
+// sending) with growing, jittered pauses, and honors Retry-After. One limiter bounds how
+// many requests run at once: 429 and 503 lower the bound, and success raises it again. A
 // transfer has no deadline, but it fails if it makes no progress for too long.
 //
 // A permanent failure is an [*Error]. It says what was requested, what was answered and by

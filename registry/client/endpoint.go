@@ -34,7 +34,7 @@ func (c *Client) scope(repository, method string) string {
 	return "repository:" + repository + ":" + actions
 }
 
-// fetch sends a call and reads the body of the answer, of at most limit bytes. It requests a truncated
+// fetch sends a call and reads the answer's body, of at most limit bytes. It requests a truncated
 // answer again. The error wraps errTooLong if the answer is longer.
 func (c *Client) fetch(ctx context.Context, k *call, limit int64) (header http.Header, body []byte, err error) {
 	var f failures
