@@ -33,7 +33,7 @@ func ownDirs(dir, host string) []string {
 	return slices.Compact([]string{filepath.Join(dir, hostDirectory(host)), filepath.Join(dir, host)})
 }
 
-// Change is what [Mirror.Write] or [Remove] did.
+// Change is the result of [Mirror.Write] or [Remove].
 type Change struct {
 	File string `json:"file"`
 	// Did is created, changed, unchanged, removed or, if there was nothing to remove, absent.
@@ -55,16 +55,16 @@ func (m *Mirror) Write(dir string) (Change, error) {
 	}
 	target := target(dir, m.options.Host)
 	change := Change{File: filepath.Join(target, hostsFile), Did: "changed"}
-	text, what, err := read(change.File)
+	text, created, err := read(change.File)
 	if err != nil {
 		return change, err
 	}
-	edited, err := m.edit(text, change.File, what)
+	edited, err := m.edit(text, change.File, created)
 	if err != nil {
 		return change, fmt.Errorf("%s: %w", change.File, err)
 	}
 	switch {
-	case what != madeNothing:
+	case created != madeNothing:
 		change.Did = "created"
 		change.Warnings = shadowWarnings(dir, m.options.Host, target)
 	case bytes.Equal(edited, text):
@@ -199,23 +199,23 @@ func Remove(dir, host string) (Change, error) {
 		if err != nil {
 			return change, err
 		}
-		rest, what, found, err := cutSection(text)
+		rest, created, found, err := cutSection(text)
 		if err != nil {
 			return Change{File: file}, fmt.Errorf("%s: %w", file, err)
 		}
 		if found {
-			return Change{File: file, Did: "removed"}, restore(file, rest, what)
+			return Change{File: file, Did: "removed"}, restore(file, rest, created)
 		}
 	}
 	return change, nil
 }
 
 // restore restores the file and directories as they were before our section was added.
-func restore(file string, rest []byte, what made) error {
-	if len(rest) > 0 || what == madeNothing {
+func restore(file string, rest []byte, created made) error {
+	if len(rest) > 0 || created == madeNothing {
 		return replace(file, rest)
 	}
-	dir, levels := filepath.Dir(file), what-madeTheFile
+	dir, levels := filepath.Dir(file), created-madeTheFile
 	if levels > 0 && isOnlyFile(file) {
 		if err := removeDir(dir); err != nil {
 			return err

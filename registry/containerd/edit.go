@@ -11,8 +11,8 @@ import (
 
 // edit returns the text of file with this mirror's section: in place of an earlier one, or
 // else before the first table, so that containerd asks the mirror before the other hosts.
-// what says what is created for the section.
-func (m *Mirror) edit(text []byte, file string, what made) ([]byte, error) {
+// created are the file and directories to create for the section.
+func (m *Mirror) edit(text []byte, file string, created made) ([]byte, error) {
 	if _, err := parse(text); err != nil {
 		return nil, err
 	}
@@ -24,7 +24,7 @@ func (m *Mirror) edit(text []byte, file string, what made) ([]byte, error) {
 	var at int
 	if old != nil {
 		rest, at = old.without(text)
-		what = old.made
+		created = old.made
 	} else {
 		at = findPlace(text)
 	}
@@ -36,7 +36,7 @@ func (m *Mirror) edit(text []byte, file string, what made) ([]byte, error) {
 		return nil, err
 	}
 	eol := endOfLine(rest)
-	lines := m.render(file, len(keys) == 0, what, eol)
+	lines := m.render(file, len(keys) == 0, created, eol)
 	if len(keys) > 0 && m.options.NoFallback && keys["server"] != nil {
 		// The file's own server is this mirror already: drop the top-level keys.
 		lines = bytes.Replace(lines, []byte(strings.ReplaceAll(m.top(false), "\n", eol)), nil, 1)
@@ -47,7 +47,7 @@ func (m *Mirror) edit(text []byte, file string, what made) ([]byte, error) {
 
 // cutSection returns text without our section, and what was created for it; found reports
 // whether there was one.
-func cutSection(text []byte) (rest []byte, what made, found bool, err error) {
+func cutSection(text []byte) (rest []byte, created made, found bool, err error) {
 	if _, err := parse(text); err != nil {
 		return nil, madeNothing, false, err
 	}

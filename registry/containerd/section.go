@@ -14,7 +14,7 @@ const (
 	endMark   = "# END layoutproxy mirror-config"
 )
 
-// made says what was created for our section.
+// made are the file and directories that were created for our section.
 type made int
 
 const (
@@ -68,8 +68,8 @@ func findSection(text []byte) (*section, error) {
 	return found, nil
 }
 
-func badMarks(line int, what string) error {
-	return advise("remove the lines of that section by hand, with both marks, and try again", "line %d: %s", line, what)
+func badMarks(line int, reason string) error {
+	return advise("remove the lines of that section by hand, with both marks, and try again", "line %d: %s", line, reason)
 }
 
 // without returns the text as it was before our section was added, and the section's offset.
@@ -85,11 +85,11 @@ func (s *section) without(text []byte) (rest []byte, at int) {
 }
 
 // render returns our section, with the line endings of the file. alone means that the file
-// has no other content, and what says what is created for it.
-func (m *Mirror) render(file string, alone bool, what made, eol string) []byte {
+// has no other content. created are the file and directories to create for the section.
+func (m *Mirror) render(file string, alone bool, created made, eol string) []byte {
 	lines := beginLine + "\n"
-	if what != madeNothing {
-		lines += madeLines[what] + "\n"
+	if created != madeNothing {
+		lines += madeLines[created] + "\n"
 	}
 	lines += m.comment(filepath.Dir(filepath.Dir(file)), file) + m.top(alone) + m.table() + endMark + "\n"
 	return []byte(strings.ReplaceAll(lines, "\n", eol))
