@@ -105,6 +105,17 @@ func TestCollectorAnswers(t *testing.T) {
 	}
 }
 
+// afterAnswer calls done after each answer.
+type afterAnswer struct {
+	http.RoundTripper
+	done func()
+}
+
+func (a afterAnswer) RoundTrip(req *http.Request) (*http.Response, error) {
+	defer a.done()
+	return a.RoundTripper.RoundTrip(req)
+}
+
 // The Retry-After of a busy collector is honored, and its last answer is the error.
 func TestBusyCollector(t *testing.T) {
 	url, asked := answering(t, func(w http.ResponseWriter) {
@@ -113,8 +124,9 @@ func TestBusyCollector(t *testing.T) {
 	})
 	c := newCollector(settings{url: url, headers: http.Header{}, timeout: time.Minute})
 	c.pause = time.Nanosecond
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	c.http.Transport = afterAnswer{c.http.Transport, func() { time.AfterFunc(50*time.Millisecond, cancel) }} // enough for a retry
 	if err := c.UploadTraces(ctx, spans()); err == nil || !strings.Contains(err.Error(), "503") || len(*asked) != 1 {
 		t.Errorf("%v after %d requests", err, len(*asked))
 	}
