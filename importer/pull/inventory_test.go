@@ -59,7 +59,7 @@ func gathered(t *testing.T, dir string) *inventory.Inventory {
 	return i
 }
 
-// checkInventory compares the inventory in a directory with the directory.
+// checkInventory compares the inventory in a directory with the content of the directory.
 func checkInventory(t *testing.T, dir string) {
 	t.Helper()
 	got, want := inventoryOf(t, dir), gathered(t, dir)

@@ -104,7 +104,7 @@ func (s *pluginSource) repository(ctx context.Context, plugin, tag string) (name
 	} else {
 		name, err = s.planner.sharedWithList(ctx, at)
 		if pull.IsRefused(err) || pull.IsAbsent(err) {
-			err = nil // a later request for a version reports that
+			err = nil // a later request for a version reports the error
 		}
 	}
 	if err == nil {
