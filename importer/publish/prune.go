@@ -44,7 +44,7 @@ func (s *Store) Prune(ctx context.Context, j *journal.Journal) error {
 func (p *publication) finishPrune(victims []string) error {
 	s := p.store
 	if p.journal.Generation > s.state.Generation {
-		if err := s.withSpace(&victims, p.commitPrune); err != nil {
+		if err := s.withSpace(&victims, p.commit); err != nil {
 			return p.unfinished(err)
 		}
 	}
@@ -63,28 +63,6 @@ func (p *publication) finishPrune(victims []string) error {
 	for _, dir := range []string{temporary, stagedTree, staging} {
 		_ = s.root.Remove(dir) // if it is empty
 	}
-	return nil
-}
-
-// commitPrune puts the new indexes and archives in place and writes the state, which makes
-// readers see them. It can be repeated.
-func (p *publication) commitPrune() error {
-	dirs := map[string]bool{}
-	for _, c := range p.journal.Indexes {
-		if err := p.writeIndex(c); err != nil {
-			return err
-		}
-	}
-	if err := p.placePacked(dirs); err != nil {
-		return err
-	}
-	if err := p.store.syncDirs(dirs); err != nil {
-		return err
-	}
-	if err := p.store.writeState(p.journal.Prune.State); err != nil {
-		return err
-	}
-	p.store.state = p.journal.Prune.State
 	return nil
 }
 

@@ -38,8 +38,8 @@ func (s *Store) Publish(ctx context.Context, j *journal.Journal) error {
 	if err := p.place(); err != nil {
 		return errors.Join(fmt.Errorf("publishing: %w", err), p.abandon())
 	}
-	if err := p.commit(); err != nil {
-		return p.unfinished(err)
+	if err := p.finish(); err != nil {
+		return err
 	}
 	var indexes int64
 	for _, c := range j.Indexes {
@@ -58,7 +58,7 @@ func (s *Store) stageIndexes(j *journal.Journal) error {
 		}
 		marker := path.Join(c.Path, ocispec.ImageLayoutFile)
 		if _, err := s.root.Lstat(marker); errors.Is(err, fs.ErrNotExist) {
-			if err := s.stageFile(marker, layoutMarker()); err != nil {
+			if err := s.stageFile(marker, []byte(layoutMarker)); err != nil {
 				return err
 			}
 		}
@@ -180,8 +180,20 @@ func (p *publication) placePacked(dirs map[string]bool) error {
 	})
 }
 
-// commit puts the new indexes and archives in place, then writes the generation, which makes
-// readers see them, and removes the journal.
+// finish commits the publication and removes its journal.
+func (p *publication) finish() error {
+	err := p.commit()
+	if err == nil {
+		err = p.store.removeSynced(journal.File)
+	}
+	if err != nil {
+		return p.unfinished(err)
+	}
+	return nil
+}
+
+// commit puts the new indexes and archives in place, then writes the state, which makes readers see
+// them. It can be repeated.
 func (p *publication) commit() error {
 	dirs := map[string]bool{}
 	for _, c := range p.journal.Indexes {
@@ -201,7 +213,7 @@ func (p *publication) commit() error {
 		return err
 	}
 	p.store.state = next
-	return p.store.removeSynced(journal.File)
+	return nil
 }
 
 // stateAfter returns the state of the store after a journal is published.
@@ -228,10 +240,8 @@ func withoutRevived(pruned, revived []journal.Pruned) []journal.Pruned {
 	})
 }
 
-// layoutMarker returns the content of the oci-layout file of a new layout.
-func layoutMarker() []byte {
-	return []byte(`{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`)
-}
+// layoutMarker is the content of the oci-layout file of a new layout.
+const layoutMarker = `{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`
 
 // checkReadable fails if the published state would be too large for readers, or for the next
 // import to complete.
@@ -246,19 +256,15 @@ func (s *Store) checkReadable(j *journal.Journal) error {
 	return journal.CheckSize("the state of the store", int64(len(data)))
 }
 
-// replaceIndex puts one new index in place: the staged one, or the journal's copy if a killed
-// process already moved the staged one.
+// replaceIndex puts one new index in place: the staged one, or the journal's copy if a killed process
+// already moved the staged one. A prune stages no indexes: staged ones are of an interrupted import.
 func (p *publication) replaceIndex(c journal.IndexChange) error {
 	name := path.Join(c.Path, ocispec.ImageIndexFile)
-	if err := p.store.Rename(StagedPath(name), name); !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if p.journal.Prune == nil {
+		if err := p.store.Rename(StagedPath(name), name); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	return p.writeIndex(c)
-}
-
-// writeIndex writes one new index, unless a killed process already has.
-func (p *publication) writeIndex(c journal.IndexChange) error {
-	name := path.Join(c.Path, ocispec.ImageIndexFile)
 	fresh, err := c.NewBytes(context.Background()) // a publication that has begun is completed
 	if err != nil {
 		return err
@@ -299,6 +305,9 @@ func (s *Store) recover() error {
 		return err
 	}
 	p := newPublication(s, j)
+	if err := s.SyncAll(); err != nil { // the killed process may not have synced its renames
+		return p.unfinished(err)
+	}
 	if j.Prune != nil {
 		return p.finishPrune(slices.Clone(j.Prune.Removed))
 	}
@@ -311,8 +320,8 @@ func (s *Store) recover() error {
 	if err := p.place(); err != nil {
 		return &UnfinishedError{Err: err}
 	}
-	if err := p.commit(); err != nil {
-		return p.unfinished(err)
+	if err := p.finish(); err != nil {
+		return err
 	}
 	return s.Clear()
 }

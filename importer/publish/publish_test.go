@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -162,6 +163,45 @@ func TestEveryStep(t *testing.T) {
 		if steps < 30 {
 			t.Errorf("only %d steps", steps)
 		}
+	}
+}
+
+// A process that completes a publication syncs the renames of the killed process before it writes the
+// state: otherwise a power cut could undo them, and readers would miss blobs or see old indexes.
+func TestRecoverySyncsRenames(t *testing.T) {
+	for name, publication := range map[string]func(dir string, before func(op, path string) error) error{
+		"publish": func(dir string, before func(op, path string) error) error {
+			return publishAll(t.Context(), dir, before)
+		},
+		"prune": func(dir string, before func(op, path string) error) error {
+			s, err := publish.Open(t.Context(), publish.Options{Dir: dir, Before: before})
+			layouttest.Try(t, err)
+			defer s.Close()
+			return s.Prune(t.Context(), &journal.Journal{Generation: 1, Indexes: []journal.IndexChange{{Path: "a", Old: []byte("old"), New: []byte("new")}},
+				Prune: &journal.Prune{State: journal.State{Format: journal.Format, Generation: 1}}})
+		},
+	} {
+		dir, dead := newStore(t), false
+		err := publication(dir, func(op, path string) error {
+			if dead = dead || op == "fsync" && !strings.HasPrefix(path, journal.Dir); dead {
+				return errors.New("killed")
+			}
+			return nil
+		})
+		if !dead || err == nil {
+			t.Fatalf("%s: killed %v, %v", name, dead, err)
+		}
+		var steps []string
+		s, err := publish.Open(t.Context(), publish.Options{Dir: dir, Before: func(op, path string) error {
+			steps = append(steps, op+" "+path)
+			return nil
+		}})
+		layouttest.Try(t, err)
+		synced, written := slices.Index(steps, "syncfs ."), slices.Index(steps, "rename "+journal.StateFile)
+		if s.State().Generation != 1 || synced < 0 || written < synced {
+			t.Errorf("%s: %q", name, steps)
+		}
+		s.Close()
 	}
 }
 
