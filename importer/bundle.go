@@ -110,13 +110,6 @@ func (g *problemList) add(p layoutstore.Problem) {
 	}
 }
 
-func (g *problemList) err() error {
-	if len(g.all) == 0 {
-		return nil
-	}
-	return &IncompleteError{g.all}
-}
-
 // bundleCopy is a blob in one layout of the bundle.
 type bundleCopy struct {
 	layout layoutstore.Layout

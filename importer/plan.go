@@ -102,8 +102,8 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 			return nil, err
 		}
 	}
-	if err := p.problems.err(); err != nil && !s.options.AllowIncomplete {
-		return nil, err
+	if len(problems.all) > 0 && !s.options.AllowIncomplete {
+		return nil, &IncompleteError{problems.all}
 	}
 	if err := s.target.findExisting(ctx, p); err != nil {
 		return nil, err

@@ -166,7 +166,6 @@ func ContentOf(ctx context.Context, source string) (Content, error) {
 
 // ContentOfSnapshot is [ContentOf] for a snapshot.
 func ContentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (Content, error) {
-	all := Content{}
 	problems, err := s.Problems(ctx)
 	if err != nil {
 		return nil, err
@@ -178,23 +177,14 @@ func ContentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (Content, e
 	}
 	for _, at := range s.Paths() {
 		repo, err := s.At(at)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			err = Prove(ctx, repo)
 		}
-		all[at] = ""
-		if err := Prove(ctx, repo); err != nil {
+		if err != nil {
 			return nil, fmt.Errorf("%s: %w", at, err)
 		}
-		tags, _ := repo.Tags("", -1)
-		for _, tag := range tags {
-			d, err := repo.TagDigest(tag)
-			if err != nil {
-				return nil, err
-			}
-			all[at+":"+tag] = string(d)
-		}
 	}
-	return all, nil
+	return TagsOf(s), nil
 }
 
 // Prove reads everything that the indexes of a repository lead to, and checks its digests.
@@ -218,12 +208,11 @@ func Prove(ctx context.Context, repo *layoutstore.Repository) error {
 			return err
 		}
 		got, err := b.Digest.Algorithm().FromReader(f)
-		f.Close()
+		if f.Close(); err == nil && got != b.Digest {
+			err = fmt.Errorf("blob %s: checksum mismatch: content is %s", b.Digest, got)
+		}
 		if err != nil {
 			return err
-		}
-		if got != b.Digest {
-			return fmt.Errorf("blob %s: checksum mismatch: content is %s", b.Digest, got)
 		}
 	}
 	return nil

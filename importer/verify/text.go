@@ -56,12 +56,7 @@ func (c Cause) write(w io.Writer) {
 		fmt.Fprintf(w, ": %s of %s", count(c.Tags, "tag"), count(c.Repositories, "repository"))
 	}
 	fmt.Fprintln(w)
-	for _, p := range c.Problems[:min(len(c.Problems), maxLines)] {
-		if line := describe(c, p); line != "" {
-			fmt.Fprintf(w, "  %s\n", line)
-		}
-	}
-	writeMore(w, len(c.Problems), c.Count-len(c.Problems))
+	writeList(w, c.Problems, c.Count-len(c.Problems), func(p layoutstore.Problem) string { return describe(c, p) })
 }
 
 // writeProblems writes a list of problems, and their number with a noun and a remark.
@@ -70,14 +65,19 @@ func writeProblems(w io.Writer, problems []layoutstore.Problem, noun, remark str
 		return
 	}
 	fmt.Fprintf(w, "%s%s:\n", count(len(problems), noun), remark)
-	for _, p := range problems[:min(len(problems), maxLines)] {
-		fmt.Fprintf(w, "  %s\n", p)
-	}
-	writeMore(w, len(problems), 0)
+	writeList(w, problems, 0, layoutstore.Problem.String)
 }
 
-// writeMore writes how many entries of a list are not shown, and whether JSON has all of them.
-func writeMore(w io.Writer, listed, omitted int) {
+// writeList writes the first entries of a list, each in one line, and skips empty lines. Then it
+// writes how many entries it has not written, and whether JSON has all of them. omitted is the number
+// of entries that the list omits.
+func writeList[T any](w io.Writer, list []T, omitted int, line func(T) string) {
+	listed := len(list)
+	for _, x := range list[:min(listed, maxLines)] {
+		if text := line(x); text != "" {
+			fmt.Fprintf(w, "  %s\n", text)
+		}
+	}
 	rest := listed + omitted - min(listed, maxLines)
 	switch {
 	case rest == 0:
@@ -145,14 +145,7 @@ func (r *Report) writeUnreferenced(w io.Writer) {
 		size += uint64(u.Size)
 	}
 	fmt.Fprintf(w, "%s unreferenced, %s:\n", count(n+r.Omitted.Unreferenced, "blob"), humanize.Bytes(size))
-	for _, u := range r.Unreferenced[:min(n, maxLines)] {
-		fmt.Fprintf(w, "  %s", u.Path)
-		if u.Entry != "" {
-			fmt.Fprintf(w, ": %s", u.Entry)
-		}
-		fmt.Fprintln(w)
-	}
-	writeMore(w, n, r.Omitted.Unreferenced)
+	writeList(w, r.Unreferenced, r.Omitted.Unreferenced, func(u Unreferenced) string { return strings.TrimSuffix(u.Path+": "+u.Entry, ": ") })
 }
 
 // writeNonDistributable lists the omitted layers, which are not a failure.
@@ -162,10 +155,9 @@ func (r *Report) writeNonDistributable(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "%s missing, as their media type allows; clients must fetch them elsewhere:\n", count(n+r.Omitted.NonDistributable, "non-distributable layer"))
-	for _, g := range r.NonDistributable[:min(n, maxLines)] {
-		fmt.Fprintf(w, "  %s: %s: %s\n", g.Repository, strings.Join(g.Tags, ", "), g.Digest)
-	}
-	writeMore(w, n, r.Omitted.NonDistributable)
+	writeList(w, r.NonDistributable, r.Omitted.NonDistributable, func(p layoutstore.Problem) string {
+		return fmt.Sprintf("%s: %s: %s", p.Repository, strings.Join(p.Tags, ", "), p.Digest)
+	})
 }
 
 // count returns a number with its noun, in the plural where needed.
