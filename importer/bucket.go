@@ -11,7 +11,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
-	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
@@ -91,7 +90,7 @@ func (d *inBucket) findExisting(ctx context.Context, p *plan) error {
 }
 
 // importToBucket is Import for a store in a bucket.
-func (i *Importer) importToBucket(ctx context.Context, b *bundle, opened *fileid.Set) (Report, error) {
+func (i *Importer) importToBucket(ctx context.Context, b *bundle) (Report, error) {
 	at, err := bucket.ParsePlace(i.options.Store)
 	if err != nil {
 		return Report{}, err
@@ -105,7 +104,6 @@ func (i *Importer) importToBucket(ctx context.Context, b *bundle, opened *fileid
 	if err != nil {
 		return Report{}, endOf(ctx, err)
 	}
-	report.Opened = opened
 	return report, nil
 }
 

@@ -221,7 +221,7 @@ func TestDamagedBundleIsNotUploaded(t *testing.T) {
 	}
 }
 
-// An import does not send the intact blobs again that an interrupted import has uploaded.
+// An import does not upload blobs again that an interrupted import has uploaded, unless they are damaged.
 func TestUploadsAreReused(t *testing.T) {
 	s := buckettest.Start(t)
 	bundle := importertest.NewBundle(t)
@@ -302,7 +302,7 @@ func TestSecondWriterLoses(t *testing.T) {
 	}
 }
 
-// Of two concurrent writers, the tags are visible of exactly those imports that succeeded.
+// Of concurrent imports, exactly the tags of those that succeed are visible.
 func TestTwoWriters(t *testing.T) {
 	rounds := 10
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {

@@ -23,16 +23,18 @@ type bundle struct {
 	names    []string
 	tree     *layoutstore.Tree
 	snapshot *layoutstore.Snapshot
+	opened   *fileid.Set // files that were read
 }
 
-// openBundle reads the indexes of the bundles and adds the files that it reads to opened.
-// Discovery tags are disabled: the store synthesizes its own from its paths.
-func openBundle(ctx context.Context, sources []string, o Options, opened *fileid.Set) (*bundle, error) {
+// openBundle reads the indexes of the bundles. Discovery tags are disabled: the store synthesizes its
+// own from its paths.
+func openBundle(ctx context.Context, sources []string, o Options) (*bundle, error) {
+	opened := &fileid.Set{}
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Indexes: []string{}, CacheDir: o.CacheDir, Buckets: o.readers(), VerifyKey: o.VerifyKey, Opened: opened.Add, Unread: opened.Forget})
 	if err != nil {
 		return nil, err
 	}
-	return &bundle{sources, tree, tree.Snapshot()}, nil
+	return &bundle{sources, tree, tree.Snapshot(), opened}, nil
 }
 
 // importWith imports the bundle by calling do. If the bundle changed meanwhile, or if a cached
@@ -44,6 +46,7 @@ func (b *bundle) importWith(ctx context.Context, do func(context.Context, *bundl
 			report, err = do(ctx, b)
 		}
 	}
+	report.Opened = b.opened
 	return report, err
 }
 
@@ -84,7 +87,7 @@ func (b *bundle) problems(ctx context.Context, s *session) (*problemList, error)
 	return g, nil
 }
 
-// isReserved reports whether the path has the name of a file of layouts as one of its segments.
+// isReserved reports whether a segment of the path is a name that layouts use for their files.
 func isReserved(at string) bool {
 	return slices.ContainsFunc(strings.Split(at, "/"), func(segment string) bool {
 		return segment == "blobs" || segment == "index.json" || segment == "oci-layout"

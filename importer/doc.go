@@ -11,8 +11,8 @@
 // An import has three steps. Planning reads every manifest of the bundle and finds what is
 // missing, what is damaged and what the store already has. Staging copies each blob that the
 // store does not have, and proves its digest during the copy. Publishing moves the staged blobs
-// and new indexes into the tree. An archive that is kept packed is staged itself, and its tags
-// are removed from the indexes of unpacked layouts.
+// and new indexes into the tree. If archives are kept packed, the archives themselves are staged, and
+// their tags are removed from the indexes of unpacked layouts.
 //
 // # What it promises
 //

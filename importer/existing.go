@@ -135,7 +135,7 @@ func (c *content) locate(ctx context.Context, store *layoutstore.Snapshot, at, s
 }
 
 // linkableFile returns a file of the store to which new places can link, or the empty string. Its
-// bytes are proven once a copy of the bundle was read.
+// content is proven once a copy of the bundle has been read.
 func (c *content) linkableFile() string {
 	for _, e := range c.existing {
 		if len(e.paths) > 0 && !e.wrong {
@@ -238,7 +238,7 @@ func (x *comparison) next(want []byte) {
 	}
 }
 
-// end marks copies as wrong that are longer than the bundle's.
+// end marks the copies that are longer than the bundle's as wrong.
 func (x *comparison) end() {
 	var more [1]byte
 	for i, r := range x.open {

@@ -4,7 +4,7 @@ import (
 	"io/fs"
 )
 
-// Facts are inodeFacts.
+// Facts is inodeFacts.
 type Facts = inodeFacts
 
 // InodeFacts returns the facts with these fields.

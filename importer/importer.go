@@ -10,7 +10,6 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
-	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
@@ -103,13 +102,12 @@ func New(o Options) (*Importer, error) {
 // those of layoutstore.Open for a missing bundle; the context's; the file system's. With
 // AllowIncomplete, the report lists missing content and the error is nil.
 func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error) {
-	opened := &fileid.Set{}
-	b, err := openBundle(ctx, bundles, i.options, opened)
+	b, err := openBundle(ctx, bundles, i.options)
 	if err != nil {
 		return Report{}, err
 	}
 	if bucket.IsPlace(i.options.Store) {
-		return i.importToBucket(ctx, b, opened)
+		return i.importToBucket(ctx, b)
 	}
 	s, err := i.open(ctx, i.logWaiting)
 	if err != nil {
@@ -123,7 +121,6 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 	if err != nil {
 		return Report{}, s.clearAfter(ctx, err)
 	}
-	report.Opened = opened
 	return report, s.store.Clear()
 }
 

@@ -10,12 +10,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Present is the files that a directory already has of an archive.
+// Present describes the files of an archive that a directory already has.
 type Present struct {
 	dir     string
 	archive *Archive
@@ -24,19 +23,12 @@ type Present struct {
 	count   func(n int64)
 
 	sums []string // of the files, set by IsSame; empty if no checksums are wanted
-	shas []string // sha256 of the files, set by IsSame
 }
 
 // Files returns the files with their checksums. Call it after [Present.IsSame].
-func (p *Present) Files() []File {
-	all := slices.Clone(p.files)
-	for i, sha := range p.shas {
-		all[i].SHA256 = sha
-	}
-	return all
-}
+func (p *Present) Files() []File { return p.files }
 
-// In returns the files that dir already has of the archive in a form. [Present.IsSame] calls count
+// In describes the files of the archive in dir, which are to have a form. [Present.IsSame] calls count
 // with the numbers of bytes that it reads or skips.
 func (a *Archive) In(dir string, form Form, count func(n int64)) *Present {
 	p := &Present{dir: dir, archive: a, files: form.Files(a), newSum: form.NewSum, count: count}
@@ -75,7 +67,7 @@ func (p *Present) IsSame(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, ctx.Err()
 	}
-	p.sums, p.shas = files.sums, files.shas
+	p.sums, p.files = files.sums, files.done
 	return true, nil
 }
 
@@ -136,7 +128,7 @@ func expect(r io.Reader, want []byte) error {
 // joined reads the files of an archive in sequence.
 type joined struct {
 	dir    string
-	rest   []File // not opened yet
+	rest   []File // the first one is being read
 	newSum func() hash.Hash
 	count  func(n int64) // called after each read
 	n      int64         // bytes read
@@ -145,7 +137,7 @@ type joined struct {
 	sum  hash.Hash
 	sha  hash.Hash
 	sums []string // of the files that were read to their end
-	shas []string // likewise
+	done []File   // these files, with their sha256
 }
 
 // Read implements io.Reader.
@@ -167,7 +159,8 @@ func (j *joined) Read(p []byte) (int, error) {
 		if j.sum != nil {
 			j.sums = append(j.sums, sumText(j.sum))
 		}
-		j.shas = append(j.shas, sumText(j.sha))
+		j.done = append(j.done, File{Name: j.rest[0].Name, Size: j.rest[0].Size, SHA256: sumText(j.sha)})
+		j.rest = j.rest[1:]
 		if err := j.Close(); err != nil {
 			return 0, err
 		}
@@ -187,7 +180,6 @@ func (j *joined) open() (err error) {
 		j.sum = j.newSum()
 	}
 	j.f, err = plainfile.Open(filepath.Join(j.dir, j.rest[0].Name))
-	j.rest = j.rest[1:]
 	return err
 }
 

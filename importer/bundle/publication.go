@@ -20,7 +20,7 @@ type Changes struct {
 	Remove []string
 }
 
-// Replace adds the changes by which the staged files of an archive replace its files in a directory.
+// Replace adds the changes that replace the files of an archive in a directory by its staged files.
 func (c *Changes) Replace(dir string, a *Archive, form Form) error {
 	names := form.Names(a)
 	old, err := replacedBy(dir, a.Name, names)

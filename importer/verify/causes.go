@@ -24,8 +24,8 @@ type first[T any] struct {
 	compare func(a, b T) int
 	total   int
 	items   []T
-	full    bool // the limit was reached, and later entries are dropped
-	last    T    // the last entry to keep, if full
+	full    bool // the limit was reached: entries after last are dropped
+	last    T
 }
 
 func newFirst[T any](compare func(a, b T) int) *first[T] {
@@ -139,8 +139,8 @@ func newCauses(problems []layoutstore.Problem) *causes {
 	return f
 }
 
-// isOfArchive reports whether a problem is about an incomplete archive as far as its fields tell, not
-// about one of its entries.
+// isOfArchive reports whether a problem is, by its fields, about an incomplete archive and not about one
+// of its entries.
 func isOfArchive(p layoutstore.Problem) bool {
 	return p.IsFailure() && p.Kind == layoutstore.Incomplete && p.Entry == "" && p.Repository == ""
 }

@@ -51,7 +51,7 @@ func (r *run) directories() map[string][]string {
 	return archives
 }
 
-// addArchive adds the name of an archive, or all archives of the directory if it is empty.
+// addArchive adds the name of an archive in a directory. An empty name stands for all archives there.
 func addArchive(archives map[string][]string, dir, name string) {
 	names, known := archives[dir]
 	switch {
@@ -177,9 +177,9 @@ func (b checksumDir) path(name string) string {
 	return name
 }
 
-// locate finds the file that a checksum names, or the chunks of the archive of that name. If the name
-// is a path from another machine, it tries the last segment, provided that this is own, the file
-// after which the checksum file is named.
+// locate finds the file that a checksum names, or the chunks of the archive of that name. The name may
+// be a path from another machine: then its last segment counts if it equals own, the name of the
+// checksum file without its suffix.
 func (b checksumDir) locate(name, own string) (where extent.List, of string) {
 	for _, try := range []string{filepath.Clean(name), filepath.Base(name)} {
 		if !filepath.IsLocal(try) || try != filepath.Clean(name) && try != own {

@@ -74,8 +74,8 @@ func (r *run) readAll(ctx context.Context) error {
 	return group.Wait()
 }
 
-// giantShare defines a giant: a task larger than 1/giantShare of the work per job. If a giant came
-// last, the other jobs would be idle while one reads it.
+// giantShare defines a giant: a task larger than 1/giantShare of the work per job. While one job read a
+// giant that came last, the others would be idle.
 const giantShare = 16
 
 // schedule sorts tasks: giants first, from the largest to the smallest, and then the others in disk

@@ -11,8 +11,8 @@ import (
 
 // Report is the result of a run.
 type Report struct {
-	// Whole reports whether everything is complete, intact and legal, whatever conflicts,
-	// unreferenced blobs and checksums of missing files there are.
+	// Whole reports whether everything is complete, intact and legal. Conflicts, unreferenced blobs and
+	// checksums of missing files do not matter.
 	Whole        bool `json:"whole"`
 	Repositories int  `json:"repositories"`
 	Tags         int  `json:"tags"`

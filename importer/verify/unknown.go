@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// unknownTags returns the problems because of which tags are unknown, those of archives first. It
-// omits other problems of these archives.
+// unknownTags returns the problems that make tags unknown, those of archives first. It omits the other
+// problems of these archives.
 func unknownTags(problems []layoutstore.Problem) []layoutstore.Problem {
 	var archives, others []layoutstore.Problem
 	for _, p := range problems {

@@ -176,8 +176,8 @@ func (r *run) countRepository(repo *layoutstore.Repository) {
 	r.report.Tags += len(tags)
 }
 
-// addCopy schedules a copy of a blob for reading, and records a blob that nothing refers to. A layout
-// of several repositories counts for the first of them.
+// addCopy schedules a copy of a blob for reading, and records a blob that nothing refers to. It does so
+// once for a layout that several repositories have.
 func (r *run) addCopy(path string, s layoutstore.Stored) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
