@@ -68,6 +68,25 @@ func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 	}
 }
 
+// The place of a damaged blob of a bundle in a bucket is the name of its object.
+func TestDamagedBundleInABucket(t *testing.T) {
+	s := buckettest.Start(t)
+	tree := layouttest.New(t, t.TempDir())
+	l := tree.Layout("app")
+	l.Tag(l.Image(layouttest.Image{Name: "image", LayerSizes: []int64{5000}}), "v1")
+	l.Write()
+	layer := importertest.LargestFile(t, tree.Dir(), "/blobs/")
+	importertest.Flip(t, layer, 0)
+	writeInto(t, s, tree.Dir(), "bundle")
+	i, err := importer.New(importer.Options{Store: filepath.Join(t.TempDir(), "store"), Buckets: s.Buckets(t)})
+	layouttest.Try(t, err)
+	bundle := "s3://" + buckettest.Bucket + "/bundle"
+	var incomplete *importer.IncompleteError
+	if _, err := i.Import(t.Context(), bundle); !errors.As(err, &incomplete) || incomplete.Problems[0].Path != bundle+"/app/blobs/sha256/"+filepath.Base(layer) {
+		t.Errorf("%v", err)
+	}
+}
+
 // The archives of a bundle in a bucket cannot be kept packed.
 func TestBundlesInBucketsAreNotKeptPacked(t *testing.T) {
 	s := buckettest.Start(t)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
-	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
@@ -37,15 +35,14 @@ func openBundle(ctx context.Context, sources []string, o Options) (*bundle, erro
 	return &bundle{sources, tree, tree.Snapshot(), opened}, nil
 }
 
-// importWith imports the bundle by calling do. If the bundle changed meanwhile, or if a cached
-// archive index is outdated, it reads the bundle again and repeats the import once.
-func (b *bundle) importWith(ctx context.Context, do func(context.Context, *bundle) (Report, error)) (Report, error) {
-	report, err := do(ctx, b)
-	if errors.Is(err, layoutstore.ErrStale) && ctx.Err() == nil {
-		if err = b.refresh(ctx); err == nil {
-			report, err = do(ctx, b)
-		}
-	}
+// importWith imports the bundle by calling do, a second time if the bundle changed meanwhile, or if a
+// cached archive index is outdated.
+func (b *bundle) importWith(ctx context.Context, do func(context.Context, *bundle) (Report, error)) (report Report, err error) {
+	err = b.tree.ReadWith(ctx, func(s *layoutstore.Snapshot) (err error) {
+		b.snapshot = s
+		report, err = do(ctx, b)
+		return err
+	})
 	report.Opened = b.opened
 	return report, err
 }
@@ -129,7 +126,7 @@ func findCopies(ctx context.Context, repo *layoutstore.Repository, d digest.Dige
 	problem = &layoutstore.Problem{Kind: layoutstore.Incomplete, Digest: d, Reason: missingReason}
 	layouts := repo.Layouts()
 	if len(layouts) > 0 {
-		problem.Path, problem.Entry = blobPlace(layouts[len(layouts)-1], d)
+		problem.Path, problem.Entry = layouts[len(layouts)-1].WhereBlob(d)
 	}
 	for _, l := range slices.Backward(layouts) {
 		where, err := l.Locate(ctx, d)
@@ -139,7 +136,7 @@ func findCopies(ctx context.Context, repo *layoutstore.Repository, d digest.Dige
 			return nil, nil, err
 		case errors.As(err, &refused):
 			*problem = refused.Problem
-			problem.Path, problem.Entry = blobPlace(l, d)
+			problem.Path, problem.Entry = l.WhereBlob(d)
 			continue
 		case errors.Is(err, fs.ErrNotExist):
 			continue
@@ -150,22 +147,12 @@ func findCopies(ctx context.Context, repo *layoutstore.Repository, d digest.Dige
 			err = fmt.Errorf("%d bytes, the descriptor says %d", where.Size(), sizes[0])
 		}
 		*problem = layoutstore.Problem{Kind: layoutstore.Damaged, Digest: d, Reason: err.Error(), Transient: layoutstore.IsTransient(err)}
-		problem.Path, problem.Entry = blobPlace(l, d)
+		problem.Path, problem.Entry = l.WhereBlob(d)
 	}
 	if len(copies) > 0 {
 		problem = nil
 	}
 	return copies, problem, nil
-}
-
-// blobPlace returns the file, and the entry if it is an archive, where a layout stores a blob.
-func blobPlace(l layoutstore.Layout, d digest.Digest) (file, entry string) {
-	file, entry = l.Where()
-	name := names.BlobPath(d)
-	if entry == "" {
-		return path.Join(file, name), ""
-	}
-	return file, path.Join(entry, name)
 }
 
 // manifestProblem describes a manifest that cannot be read.
@@ -187,7 +174,7 @@ func damaged(repo *layoutstore.Repository, tags []string, d digest.Digest, reaso
 // layout.
 func withPlace(repo *layoutstore.Repository, p layoutstore.Problem) layoutstore.Problem {
 	if layouts := repo.Layouts(); p.Path == "" && len(layouts) > 0 {
-		p.Path, p.Entry = blobPlace(layouts[len(layouts)-1], p.Digest)
+		p.Path, p.Entry = layouts[len(layouts)-1].WhereBlob(p.Digest)
 	}
 	return p
 }

@@ -109,7 +109,7 @@ func (t *transfer) addBad(ctx context.Context, c *content, from bundleCopy, err 
 		return err
 	}
 	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: c.digest, Reason: bad.Error(), Transient: layoutstore.IsTransient(bad)}
-	p.Path, p.Entry = blobPlace(from.layout, c.digest)
+	p.Path, p.Entry = from.layout.WhereBlob(c.digest)
 	if p.Chunks, err = from.layout.Chunks(ctx, c.digest); err != nil {
 		return err
 	}

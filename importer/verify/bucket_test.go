@@ -149,6 +149,20 @@ func TestListedFilesInABucket(t *testing.T) {
 	}
 }
 
+// A damaged and a missing blob of a layout in a bucket are reported as those in a directory.
+func TestFaultsInABucket(t *testing.T) {
+	dir := t.TempDir()
+	tree := newSample(t, dir)
+	spoil(t, tree.install.BlobPath(tree.digests["one.layer0"]), "flipped")
+	layouttest.Try(t, os.Remove(tree.install.BlobPath(tree.digests["one.config"])))
+	s := buckettest.Start(t)
+	upload(t, s, dir)
+	want, got := run(t, dir), runInBucket(t, s, place)
+	if diff := cmp.Diff(text(t, want, dir), text(t, got, place)); diff != "" || got.Whole || len(got.Causes) != 2 {
+		t.Errorf("complete: %v, %d causes: %s", got.Whole, len(got.Causes), diff)
+	}
+}
+
 // If the bucket becomes unreachable while checksum files are read, the run ends with an error and
 // without a report.
 func TestUnreachableChecksums(t *testing.T) {

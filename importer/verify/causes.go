@@ -9,6 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
+	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
 // Limits of a report. Its counts include the entries that its lists omit.
@@ -230,10 +231,11 @@ func (t *tally) addTags(f *causes, repository string, tags []string) {
 	}
 }
 
-// container returns the archive or the layout's directory that stores the content of a problem.
+// container returns the archive, or the directory or place in a bucket of the layout, that stores the
+// content of a problem.
 func container(p layoutstore.Problem) string {
-	if _, d, ok := names.ParseBlobPath(filepath.ToSlash(p.Path)); ok && p.Entry == "" && d == p.Digest {
-		return filepath.Dir(filepath.Dir(filepath.Dir(p.Path)))
+	if layout, d, ok := names.ParseBlobPath(filepath.ToSlash(p.Path)); ok && p.Entry == "" && d == p.Digest {
+		return volume.CleanPath(layout)
 	}
 	return p.Path
 }
