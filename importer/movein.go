@@ -112,11 +112,7 @@ func cause(err error) string {
 }
 
 // takeOwnership gives a file, whose old name is removed, the mode and owner of the store's files.
-func (s *session) takeOwnership(name string, mode fs.FileMode) error {
-	info, err := s.store.Root().Lstat(name)
-	if err != nil {
-		return err
-	}
+func (s *session) takeOwnership(name string, info fs.FileInfo, mode fs.FileMode) error {
 	if links, _ := ownership(info); links > 1 {
 		return fmt.Errorf("the file has %d hard links", links)
 	}
@@ -261,10 +257,11 @@ func (s *session) removeMovedFile(ctx context.Context, f publish.MovedFile, mode
 			return true
 		}
 	}
-	if info, err := s.store.Root().Lstat(inside); mode == 0 || err != nil || gone && !f.HasInode(info) {
+	info, err = s.store.Root().Lstat(inside)
+	if mode == 0 || err != nil || gone && !f.HasInode(info) {
 		return true
 	}
-	if err := s.takeOwnership(inside, mode); err != nil {
+	if err := s.takeOwnership(inside, info, mode); err != nil {
 		s.options.Log.Warn("cannot change the mode or owner of an archive in the store", zap.String("path", inside), zap.Error(err))
 	}
 	return true

@@ -57,20 +57,10 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 	problems := s.ScanProblems()
 	r := &run{Options: o, snapshot: s, report: newReport(), causes: newCauses(problems), holders: map[layoutstore.Layout][]string{}, idle: map[copyKey]Unreferenced{},
 		unreferenced: newFirst(compareUnreferenced), nonDistributable: newFirst(problem.Compare)}
-	if err := r.findHolders(); err != nil {
-		return nil, err
-	}
-	if err := r.audit(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.findChecksums(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.readAll(ctx); err != nil {
-		return nil, err
-	}
-	if err := r.reportWrong(ctx); err != nil {
-		return nil, err
+	for _, step := range []func(context.Context) error{r.findHolders, r.audit, r.findChecksums, r.readAll, r.reportWrong} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
 	}
 	r.reportListed()
 	r.list()
@@ -142,7 +132,7 @@ func (r *run) audit(ctx context.Context) error {
 }
 
 // findHolders records the repositories that have each layout.
-func (r *run) findHolders() error {
+func (r *run) findHolders(context.Context) error {
 	for _, path := range r.snapshot.Paths() {
 		repo, err := r.snapshot.At(path)
 		if err != nil {
