@@ -18,7 +18,7 @@ import (
 // digests.
 type Audit struct {
 	Graph    *closure.Graph
-	Problems []Problem // by place; only of [Snapshot.Audit]
+	Problems []Problem // by place; nil after [Snapshot.AuditWith]
 
 	repo  *Repository
 	name  string
@@ -52,7 +52,7 @@ type Findings struct {
 	Blob             func(Stored) // not called for blobs of a wrong size
 }
 
-// need is what the manifests of a repository state about a digest, and its copies.
+// need is a digest that the manifests of a repository name, and its copies.
 type need struct {
 	manifest   *closure.Manifest
 	blob       *closure.Blob
@@ -106,7 +106,7 @@ func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (
 	return in, nil
 }
 
-// collect makes a need for every manifest and blob of the graph.
+// collect adds every manifest and blob of the graph to in.need.
 func (in *Audit) collect() {
 	for _, m := range in.Graph.Manifests {
 		n := in.needOf(m.Digest)

@@ -125,8 +125,8 @@ func (in *Audit) auditBlob(ctx context.Context, b *closure.Blob) error {
 }
 
 // reportMissing reports a blob or manifest that no layout has, at the place where it should be.
-// An optional one is a problem only if it is in a missing chunk or cannot be read: then whoever
-// made the bundle did not leave it out. The error is the cause of ctx.
+// An optional one is a problem only if it is in a missing chunk or cannot be read, and so was
+// part of the bundle. The error is the cause of ctx.
 func (in *Audit) reportMissing(ctx context.Context, d digest.Digest, optional bool) error {
 	at, kind, reason := in.ownerOf(d), Incomplete, problem.Missing
 	for _, l := range in.repo.Layouts() {
@@ -140,7 +140,7 @@ func (in *Audit) reportMissing(ctx context.Context, d digest.Digest, optional bo
 			p.Chunks, p.Suspects = lost.Chunks, lost.Suspects
 			in.report(p)
 			return nil
-		case err != nil && !errors.Is(err, fs.ErrNotExist): // nil: written since the layout was listed
+		case err != nil && !errors.Is(err, fs.ErrNotExist): // err is nil if it was written after the listing
 			at, kind, reason = l, Damaged, err.Error()
 		}
 	}

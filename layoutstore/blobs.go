@@ -117,7 +117,7 @@ func (r *Repository) openCached(ctx context.Context, d digest.Digest, part func(
 	if t == nil || t.children[k] != nil || r.images.has(k) || r.topManifest(k) != nil {
 		return Opened{}, false
 	}
-	claims := t.claimsOf(k) // by their sizes
+	claims := t.claimsOf(k) // sorted by size
 	if len(claims) == 0 || claims[0].size != claims[len(claims)-1].size {
 		return Opened{}, false
 	}
@@ -200,7 +200,7 @@ func (r *Repository) topManifest(k key) *node {
 func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim) (extent.List, error) {
 	var worst error = fmt.Errorf("%s: %w", d, ErrBlobUnknown)
 	for _, p := range slices.Backward(r.layouts) {
-		where, err := p.locate(ctx, d)
+		where, err := Layout{p}.Locate(ctx, d)
 		lost, ok := asLostChunk(err)
 		switch {
 		case IsExhausted(err), err != nil && ctx.Err() != nil:

@@ -85,9 +85,8 @@ func (r *Repository) isOutdated(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// checkBlob locates the blob d and compares its size with the claims, which are all of the
-// blob. It adds problems to done. Errors: those for which [IsExhausted] is true; the cause of
-// ctx.
+// checkBlob locates the blob d and compares its size with all claims about it. It adds problems
+// to done. Errors: those for which [IsExhausted] is true; the cause of ctx.
 func (r *Repository) checkBlob(ctx context.Context, d digest.Digest, claims []claim, done *checked) error {
 	if r.images.has(claims[0].key) {
 		return nil
@@ -139,8 +138,8 @@ func (r *Repository) noteRefusal(ctx context.Context, err error) {
 	}
 }
 
-// hasProblemOf reports whether a problem of the repository is about d. It reads the files of
-// no other quarantined blobs: clients may request the same one again and again.
+// hasProblemOf reports whether a problem of the repository is about d. It reads no files of
+// other quarantined blobs, because a client may repeat its request again and again.
 func (r *Repository) hasProblemOf(ctx context.Context, d digest.Digest) bool {
 	return slices.ContainsFunc(r.problemsOfContent(), func(p Problem) bool { return p.Digest == d }) ||
 		slices.ContainsFunc(r.layouts, func(p *indexedLayout) bool { _, ok, _ := r.quarantineProblem(ctx, p, d); return ok })

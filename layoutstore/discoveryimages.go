@@ -32,7 +32,7 @@ func (di *discoveryImages) add(name string, c *common) *entry {
 // sort sorts the list by key, for find.
 func (di *discoveryImages) sort() {
 	slices.SortFunc(*di, func(a, b discoveryBlob) int { return a.key.compare(b.key) })
-	*di = slices.Clone(slices.CompactFunc(*di, func(a, b discoveryBlob) bool { return a.key == b.key })) // all have one layer
+	*di = slices.Clone(slices.CompactFunc(*di, func(a, b discoveryBlob) bool { return a.key == b.key })) // all images have the same layer
 }
 
 func (di discoveryImages) find(k key) (name string, ok bool) {

@@ -40,7 +40,7 @@ type indexedLayout struct {
 type index struct {
 	sum      [sha256.Size]byte // of the file
 	entries  []entry           // in the order of the file
-	ballot   ballot            // on the root
+	ballot   ballot            // votes for the root
 	named    []string          // repositories in references without a short tag, each once, sorted
 	problems []Problem         // without path and repository
 
@@ -124,8 +124,8 @@ func readIndex(ctx context.Context, l volume.Layout, old *index) (*index, error)
 	return parseIndex(data, l.Path)
 }
 
-// readIndexFile reads an index.json. If the index is a complete file, it reads the present
-// file, which may be newer than at the scan.
+// readIndexFile reads an index.json. If that is a file, not an entry of an archive, its content
+// may be newer than at the scan.
 func readIndexFile(ctx context.Context, where extent.List) ([]byte, error) {
 	if _, _, isObject := volume.ObjectOf(where); len(where) == 1 && where[0].Whole && !isObject {
 		data, err := extent.ReadFile(ctx, where[0].File, MaxIndex)
@@ -236,8 +236,8 @@ func (ix *index) dropForeignTags(path string) {
 	}
 }
 
-// isForeign reports whether a descriptor of a root layout with images of several repositories
-// belongs to another repository than the owner.
+// isForeign reports whether a descriptor belongs to another repository than the owner. Only in a
+// root layout with images of several repositories it may.
 func (p *indexedLayout) isForeign(e *entry, owner string) bool {
 	return p.hasSeveral() && e.common.repository != "" && e.common.repository != owner
 }
@@ -245,7 +245,7 @@ func (p *indexedLayout) isForeign(e *entry, owner string) bool {
 // hasSeveral reports whether this is a root layout with images of several repositories.
 func (p *indexedLayout) hasSeveral() bool { return p.path == "." && len(p.index.named) > 1 }
 
-// mayBelong reports whether a repository can be that of the layout at path, below any root.
+// mayBelong reports whether the layout at path can have this repository name, below any root.
 func mayBelong(repository, path string) bool {
 	return repository == path || strings.HasSuffix(repository, "/"+path)
 }

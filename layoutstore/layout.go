@@ -52,20 +52,15 @@ func (l Layout) Volume() string { return l.indexed.vol.String() }
 // ctx, which says nothing about the blob; fs.ErrNotExist, in a *ProblemError if the chunk to
 // copy again is known or no signed inventory lists the blob; the file system's.
 func (l Layout) Locate(ctx context.Context, d digest.Digest) (extent.List, error) {
-	return l.indexed.locate(ctx, d)
-}
-
-// locate is [Layout.Locate].
-func (p *indexedLayout) locate(ctx context.Context, d digest.Digest) (extent.List, error) {
-	if !p.trust.hasBlob(d) {
+	if !l.indexed.trust.hasBlob(d) {
 		return nil, notSigned(d)
 	}
-	where, err := p.vol.Locate(ctx, p.path, d)
+	where, err := l.indexed.vol.Locate(ctx, l.indexed.path, d)
 	return where, orEnded(ctx, err)
 }
 
-// orEnded returns err, or the cause of ctx if ctx has ended: err may then say nothing about the
-// content, and no caller may take it for damage.
+// orEnded returns err, or the cause of ctx if ctx has ended: then err may not be about the
+// content, and no caller may report it as damage.
 func orEnded(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)

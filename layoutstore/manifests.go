@@ -152,8 +152,8 @@ func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (strin
 	return mediaType, nil
 }
 
-// mediaType returns the media type that the reading of all manifests found: content with one
-// digest never changes. It parses a manifest that could not be read then, or that an
+// mediaType returns the media type that was found when all manifests were read: content with
+// the same digest never changes. It parses a manifest that could not be read then, or that an
 // index.json names as a blob.
 func (t *table) mediaType(n *node, body []byte) (string, error) {
 	f, found := t.findings[n]
@@ -205,7 +205,7 @@ func (r *Repository) readManifest(ctx context.Context, d digest.Digest, note not
 			}
 		case errors.As(err, &refusal):
 			worst = refusal
-			if refusal.Problem.Kind != Limited { // one that exceeds a limit was not read
+			if refusal.Problem.Kind != Limited { // a manifest beyond the limit was not read
 				note(p, d, refusal)
 			}
 		case IsExhausted(err), errors.Is(err, ErrStale):
@@ -222,7 +222,7 @@ func (r *Repository) readManifest(ctx context.Context, d digest.Digest, note not
 // file changes meanwhile.
 func (p *indexedLayout) manifest(ctx context.Context, d digest.Digest) ([]byte, error) {
 	var body []byte
-	where, err := p.locate(ctx, d)
+	where, err := Layout{p}.Locate(ctx, d)
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +230,7 @@ func (p *indexedLayout) manifest(ctx context.Context, d digest.Digest) ([]byte, 
 		return nil, refuse(Problem{Kind: Limited, Digest: d, Reason: fmt.Sprintf("%d bytes, more than the %d that a manifest may have", size, maxManifest)}, p.where().blob(d), ErrManifestUnknown)
 	}
 	if body, err = where.ReadAll(ctx); errors.Is(err, extent.ErrStale) {
-		if where, err = p.locate(ctx, d); err == nil && where.Size() <= maxManifest {
+		if where, err = (Layout{p}).Locate(ctx, d); err == nil && where.Size() <= maxManifest {
 			body, err = where.ReadAll(ctx)
 		}
 	}

@@ -30,9 +30,8 @@ func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot
 	return s
 }
 
-// repository returns the repository with a key: that of the old snapshot if it is unchanged.
-// It first checks the old one's problems again: a missing blob may have arrived without a
-// change of the index.
+// repository returns the repository with a key. It reuses that of the old snapshot if its layouts
+// and problems are unchanged: a missing blob may have arrived without a change of the index.
 func (t *Tree) repository(ctx context.Context, key string, parts []*indexedLayout, owners, discovered []string, old *Snapshot) *Repository {
 	var prev *Repository
 	if old != nil {

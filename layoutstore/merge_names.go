@@ -131,8 +131,7 @@ func (n *naming) addName(sc *scope, name, path string) {
 	n.keys[name] = append(have, key)
 }
 
-// addAlias records the name that older tools gave the repository at path below a root. path
-// may be that of an index.
+// addAlias records the name that older tools gave the repository at path below a root.
 func (n *naming) addAlias(split edition.Split, path string) {
 	alias := split.Alias(path)
 	if _, taken := n.snapshot.aliases[alias]; names.IsRepository(alias) && !taken {
@@ -165,20 +164,11 @@ func (n *naming) findOwners(parts []*indexedLayout, keys []string) []string {
 	owners := make([]string, len(parts))
 	for i, p := range parts {
 		if p.hasSeveral() {
-			owners[i] = findOwner(p.index.named, n.namesOf(keys), n.electedOf(p))
+			isName := func(name string) bool { return slices.Equal(n.keys[name], keys) }
+			owners[i] = findOwner(p.index.named, isName, n.electedOf(p))
 		}
 	}
 	return owners
-}
-
-// namesOf returns the names with exactly these keys.
-func (n *naming) namesOf(keys []string) (names []string) {
-	for name, have := range n.keys {
-		if slices.Equal(have, keys) {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // electedOf returns the elected root of a layout's scope.
@@ -191,12 +181,11 @@ func (n *naming) electedOf(p *indexedLayout) string {
 	return ""
 }
 
-// findOwner returns the owner of a root layout. named are the repositories in its references,
-// and served the names of the layout. The owner is the name that is in both, or else the
-// elected root. If several names are in both, there is no owner: each repository would get
-// the tags of the others.
-func findOwner(named, served []string, elected string) string {
-	found := slices.DeleteFunc(slices.Clone(named), func(name string) bool { return !slices.Contains(served, name) })
+// findOwner returns the owner of a root layout: of the repositories in its references, named,
+// the one that is a name of the layout, or else the elected root. If several are names of the
+// layout, there is no owner: each repository would get the tags of the others.
+func findOwner(named []string, isName func(string) bool, elected string) string {
+	found := slices.DeleteFunc(slices.Clone(named), func(name string) bool { return !isName(name) })
 	switch {
 	case len(found) == 1:
 		return found[0]
@@ -206,8 +195,8 @@ func findOwner(named, served []string, elected string) string {
 	return ""
 }
 
-// findDiscoveryTags returns the discovery tags of each index below each root, by name. It also
-// names the indexes without layouts.
+// findDiscoveryTags returns the discovery tags below each root, by the name of the repository
+// that lists them. It also adds the names of those repositories.
 func (n *naming) findDiscoveryTags(indexes []string) map[string][]string {
 	found := map[string][]string{}
 	names := slices.Clone(n.ordered)

@@ -20,7 +20,7 @@ func (p place) String() string {
 	return p.path + ": " + p.entry
 }
 
-// problem returns the problem with its place filled in.
+// problem returns a problem with p as its place.
 func (p place) problem(problem Problem) Problem {
 	problem.Path, problem.Entry = p.path, p.entry
 	return problem

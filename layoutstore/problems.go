@@ -19,7 +19,7 @@ type Problem = problem.Problem
 // ErrManifestUnknown or ErrBlobUnknown; from [Layout.Locate], fs.ErrNotExist.
 type ProblemError = problem.Error
 
-// Kind is what is wrong.
+// Kind is the kind of a problem.
 type Kind = problem.Kind
 
 // The kinds of problem.
@@ -42,7 +42,7 @@ var (
 )
 
 // IsExhausted reports whether err means that the process or the system has run out of open
-// files or memory for the moment. It says nothing about the content.
+// files or memory, or that a bucket cannot be reached. Such an error is not about the content.
 func IsExhausted(err error) bool { return volume.IsExhausted(err) }
 
 // IsTransient reports whether err is about a disk, a network or a permission, and not about

@@ -60,7 +60,7 @@ func (q *quarantine) absolute(at place) place {
 	return at
 }
 
-// syncRecords reads the records until that has succeeded once, and writes and removes
+// syncRecords reads the records, unless that has already succeeded, and writes and removes
 // queued ones.
 func (q *quarantine) syncRecords() {
 	found, unread := q.records.sync()
@@ -194,8 +194,8 @@ func (q *quarantine) checkCopy(ctx context.Context, p *indexedLayout, d digest.D
 	if len(have)+unread == 0 {
 		return "", false, nil
 	}
-	// Read without the lock, because a disk may hang. An error says nothing about the content,
-	// so the quarantine holds.
+	// Read without the lock, because a disk may hang. An error is not about the content, so it
+	// does not lift the quarantine.
 	stamp, err := volume.StampOf(ctx, where)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -255,8 +255,8 @@ func (q *quarantine) reason(at place, d digest.Digest) (reason string, ok bool) 
 	return have.any(), ok
 }
 
-// removeOutdated removes a copy whose file has changed, and its records. It does nothing if
-// the reasons are no longer have.
+// removeOutdated removes a copy whose file has changed, and its records. It does nothing unless
+// have are still its reasons.
 func (q *quarantine) removeOutdated(at place, d digest.Digest, have reasons) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -340,7 +340,7 @@ func (r *Repository) quarantineProblem(ctx context.Context, p *indexedLayout, d 
 	if !ok {
 		return Problem{}, false, nil
 	}
-	where, err := p.locate(ctx, d)
+	where, err := Layout{p}.Locate(ctx, d)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return Problem{}, false, err

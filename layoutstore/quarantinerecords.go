@@ -78,7 +78,7 @@ func (r *records) queue(name string, v *record) {
 	r.queued[name] = v
 }
 
-// isMissing reports whether the file of a record was removed, for example with the cache.
+// isMissing reports whether the file of a record was removed, for example by clearing the cache.
 func (r *records) isMissing(v record) bool {
 	if r.dir == "" {
 		return false

@@ -25,7 +25,7 @@ func (r *Repository) readTable(ctx context.Context) (*table, error) {
 		defer r.unfinished.set(nil)
 		b := newBuilder(r)
 		t := closure.Traversal{Read: r.manifestReader(nil), Visitor: b, Patience: r.storage.patience / patienceShare, Waiting: func() { r.unfinished.set(b) }}
-		// Without callers it continues: otherwise a slow disk would never be read to the end.
+		// It continues after its callers have left: else a slow disk would never be read to the end.
 		found, err := t.Run(context.WithoutCancel(ctx), r.tops())
 		if err != nil {
 			return nil, err
@@ -35,8 +35,8 @@ func (r *Repository) readTable(ctx context.Context) (*table, error) {
 	})
 }
 
-// patienceShare divides the patience of a request: after that part, a traversal no longer
-// waits for a manifest before it reads the others.
+// patienceShare is the fraction 1/20 of a request's patience after which a traversal continues
+// with other manifests while one is slow.
 const patienceShare = 20
 
 // unfinishedTable gives requests for blobs access to a table that a slow manifest delays.

@@ -31,14 +31,9 @@ func (r *Repository) referrersOf(ctx context.Context, d digest.Digest) ([]specs.
 		if err != nil {
 			continue // it is a Problem
 		}
-		list = append(list, referrer(m))
+		refs, _ := closure.Parse(m.Body) // t has no referrers that cannot be parsed
+		list = append(list, specs.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size,
+			ArtifactType: refs.ArtifactType, Annotations: refs.Annotations})
 	}
 	return list, nil
-}
-
-func referrer(m *Manifest) specs.Descriptor {
-	// A manifest that cannot be parsed has no subject, so it does not get here.
-	refs, _ := closure.Parse(m.Body)
-	return specs.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size,
-		ArtifactType: refs.ArtifactType, Annotations: refs.Annotations}
 }

@@ -14,9 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
-// Repository is the union of the layouts of one path in all volumes, and the discovery
-// tags of that path. It does not change, and its methods may be called from several
-// goroutines at once.
+// Repository is the merged layouts of one path in all volumes, with the discovery tags of
+// that path. It does not change, and its methods may be called concurrently.
 type Repository struct {
 	path       string
 	layouts    []*indexedLayout // in the order of the volumes; empty if there are only discovery tags

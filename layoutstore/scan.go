@@ -44,7 +44,7 @@ func (t *Tree) scan(ctx context.Context) (Change, error) {
 	return change, nil
 }
 
-// sooner returns the shorter of two times to wait; 0 means to wait for ever.
+// sooner returns the shorter of two waiting times, of which 0 means none.
 func sooner(a, b time.Duration) time.Duration {
 	if a == 0 || b > 0 && b < a {
 		return b

@@ -14,7 +14,7 @@ import (
 )
 
 // errNoBuckets says that the options cannot open buckets.
-var errNoBuckets = errors.New("sources in buckets are not possible here")
+var errNoBuckets = errors.New("sources in buckets are not supported here")
 
 // openBucket opens a source in a bucket. It sends no request.
 func (s *source) openBucket(path string, o Options) error {

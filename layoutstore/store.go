@@ -35,8 +35,8 @@ func (s *source) readState() (publicationState, error) {
 	return publicationState{mark: volume.MarkOf(dir)}, nil
 }
 
-// scan scans the source again until nothing is published there during a scan. The error is the
-// context's, or one for which [IsExhausted] is true: it says nothing about the source.
+// scan scans the source, and repeats that if something was published meanwhile. The error is the
+// context's, or one for which [IsExhausted] is true, and not about the source.
 func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 	if s.bucket != nil {
 		return s.scanBucket(ctx, now)

@@ -108,8 +108,8 @@ func (b *builder) node(d digest.Digest) *node {
 	return b.table.children[k]
 }
 
-// Manifest implements [closure.Visitor]. It clears the content except the type, which is
-// enough later.
+// Manifest implements [closure.Visitor]. It removes the content from m except the type, to save
+// memory.
 func (b *builder) Manifest(m *closure.Manifest) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -30,7 +30,7 @@ func (l *Layout) BlobPath(dgst digest.Digest) string {
 func (l *Layout) jsonBlob(alg digest.Algorithm, mediaType string, v any) ocispec.Descriptor {
 	l.tree.tb.Helper()
 	data, err := json.Marshal(v)
-	l.check(err)
+	Try(l.tree.tb, err)
 	return l.copyBlob(alg, mediaType, bytes.NewReader(data))
 }
 
@@ -38,15 +38,15 @@ func (l *Layout) jsonBlob(alg digest.Algorithm, mediaType string, v any) ocispec
 func (l *Layout) copyBlob(alg digest.Algorithm, mediaType string, content io.Reader) ocispec.Descriptor {
 	l.tree.tb.Helper()
 	if !alg.Available() {
-		l.check(fmt.Errorf("digest algorithm %q is not available", alg))
+		Try(l.tree.tb, fmt.Errorf("digest algorithm %q is not available", alg))
 	}
 	dir := filepath.Join(l.dir, ocispec.ImageBlobsDir, alg.String())
-	l.check(os.MkdirAll(dir, 0o755))
+	Try(l.tree.tb, os.MkdirAll(dir, 0o755))
 	digester := alg.Digester()
 	temp := filepath.Join(dir, ".blob.tmp")
 	size, err := copyFile(temp, io.TeeReader(content, digester.Hash()))
-	l.check(err)
-	l.check(os.Rename(temp, l.BlobPath(digester.Digest())))
+	Try(l.tree.tb, err)
+	Try(l.tree.tb, os.Rename(temp, l.BlobPath(digester.Digest())))
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digester.Digest(), Size: size}
 }
 

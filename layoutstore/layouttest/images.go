@@ -64,7 +64,7 @@ func (l *Layout) Image(o Image) ocispec.Descriptor {
 	}
 	manifest := ocispec.Manifest{
 		Versioned:    specs.Versioned{SchemaVersion: 2},
-		MediaType:    o.choose(MediaTypeDockerManifest, ocispec.MediaTypeImageManifest),
+		MediaType:    choose(o.Docker, MediaTypeDockerManifest, ocispec.MediaTypeImageManifest),
 		ArtifactType: o.ArtifactType,
 		Config:       l.config(o, diffIDs),
 		Layers:       layers,
@@ -91,15 +91,16 @@ func (l *Layout) config(o Image, diffIDs []digest.Digest) ocispec.Descriptor {
 	if o.Name != "" {
 		config.Config.Labels = map[string]string{ocispec.AnnotationTitle: o.Name}
 	}
-	usual := o.choose(MediaTypeDockerConfig, ocispec.MediaTypeImageConfig)
+	usual := choose(o.Docker, MediaTypeDockerConfig, ocispec.MediaTypeImageConfig)
 	return l.jsonBlob(o.Algorithm, cmp.Or(o.ConfigMediaType, usual), config)
 }
 
-func (o Image) choose(docker, oci string) string {
-	if o.Docker {
-		return docker
+// choose returns Docker's media type or OCI's.
+func choose(docker bool, dockerType, ociType string) string {
+	if docker {
+		return dockerType
 	}
-	return oci
+	return ociType
 }
 
 // bare returns a descriptor without platform and annotations, for a subject.

@@ -24,10 +24,7 @@ type Index struct {
 // Index writes an index and returns its descriptor. Tag or Add adds it to index.json.
 func (l *Layout) Index(o Index) ocispec.Descriptor {
 	l.tree.tb.Helper()
-	mediaType := ocispec.MediaTypeImageIndex
-	if o.Docker {
-		mediaType = MediaTypeDockerManifestList
-	}
+	mediaType := choose(o.Docker, MediaTypeDockerManifestList, ocispec.MediaTypeImageIndex)
 	return l.jsonBlob(cmp.Or(o.Algorithm, digest.SHA256), mediaType, ocispec.Index{
 		Versioned:    specs.Versioned{SchemaVersion: 2},
 		MediaType:    mediaType,

@@ -18,7 +18,7 @@ import (
 // is the digest of the uncompressed tar, or if the layer is no tar, of the layer.
 func (l *Layout) layers(o Image) ([]ocispec.Descriptor, []digest.Digest) {
 	l.tree.tb.Helper()
-	usual := o.choose(MediaTypeDockerLayer, ocispec.MediaTypeImageLayerGzip)
+	usual := choose(o.Docker, MediaTypeDockerLayer, ocispec.MediaTypeImageLayerGzip)
 	layers, diffIDs := []ocispec.Descriptor{}, []digest.Digest{}
 	note := func(d ocispec.Descriptor, diffID digest.Digest) {
 		layers, diffIDs = append(layers, d), append(diffIDs, diffID)

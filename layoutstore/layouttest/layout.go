@@ -75,16 +75,9 @@ func (l *Layout) Write() {
 func (l *Layout) writeJSON(name string, v any) {
 	l.tree.tb.Helper()
 	data, err := json.MarshalIndent(v, "", "  ")
-	l.check(err)
-	l.check(replace(filepath.Join(l.dir, name), func(f *os.File) error {
+	Try(l.tree.tb, err)
+	Try(l.tree.tb, replace(filepath.Join(l.dir, name), func(f *os.File) error {
 		_, err := f.Write(data)
 		return err
 	}))
-}
-
-func (l *Layout) check(err error) {
-	l.tree.tb.Helper()
-	if err != nil {
-		l.tree.tb.Fatalf("layout %s: %v", l.path, err)
-	}
 }

@@ -89,7 +89,7 @@ func (t *Tree) Layout(path string) *Layout {
 		t.tb.Fatalf("layout %q: not a clean path below the tree", path)
 	}
 	l := &Layout{tree: t, path: path, dir: filepath.Join(t.dir, filepath.FromSlash(path))}
-	l.check(os.MkdirAll(filepath.Join(l.dir, ocispec.ImageBlobsDir), 0o755))
+	Try(l.tree.tb, os.MkdirAll(filepath.Join(l.dir, ocispec.ImageBlobsDir), 0o755))
 	l.writeJSON(ocispec.ImageLayoutFile, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 	t.layouts[path] = l
 	return l
