@@ -18,16 +18,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// heap is a set of archives of many small blobs. Each archive has one layout.
-type heap struct {
+// benchArchives is a directory of archives of many small blobs. Each archive has one layout.
+type benchArchives struct {
 	dir     string
 	entries int           // per archive
 	last    digest.Digest // last blob of each archive
 }
 
-func pile(b *testing.B, archives, entries, size int) heap {
+func makeArchives(b *testing.B, archives, entries, size int) benchArchives {
 	b.Helper()
-	h := heap{dir: b.TempDir(), entries: entries}
+	h := benchArchives{dir: b.TempDir(), entries: entries}
 	for i := range archives {
 		if err := h.write(i, size); err != nil {
 			b.Fatal(err)
@@ -36,7 +36,7 @@ func pile(b *testing.B, archives, entries, size int) heap {
 	return h
 }
 
-func (h *heap) write(archive, size int) error {
+func (h *benchArchives) write(archive, size int) error {
 	f, err := os.Create(filepath.Join(h.dir, fmt.Sprintf("archive-%02d.tar", archive)))
 	if err != nil {
 		return err
@@ -63,7 +63,7 @@ func (h *heap) write(archive, size int) error {
 	return errors.Join(err, w.Close(), buf.Flush(), f.Close())
 }
 
-func (h *heap) open(b *testing.B, cache string) *layoutstore.Tree {
+func (h *benchArchives) open(b *testing.B, cache string) *layoutstore.Tree {
 	b.Helper()
 	tree, err := layoutstore.Open(context.Background(), layoutstore.Options{Sources: []string{h.dir}, CacheDir: cache})
 	if err != nil {
@@ -72,8 +72,8 @@ func (h *heap) open(b *testing.B, cache string) *layoutstore.Tree {
 	return tree
 }
 
-// found opens the last blob of each archive.
-func (h *heap) found(b *testing.B, tree *layoutstore.Tree) {
+// openLastBlobs opens the last blob of each archive.
+func (h *benchArchives) openLastBlobs(b *testing.B, tree *layoutstore.Tree) {
 	b.Helper()
 	names, _ := tree.Snapshot().Repositories("", -1)
 	if len(names) == 0 || len(problemsOf(tree.Snapshot())) > 0 {
@@ -106,12 +106,12 @@ func BenchmarkArchives(b *testing.B) {
 		{1, 1_000_000, 0}, // half a gigabyte of headers
 	} {
 		b.Run(fmt.Sprintf("%dx%d", c.archives, c.entries), func(b *testing.B) {
-			h := pile(b, c.archives, c.entries, c.size)
+			h := makeArchives(b, c.archives, c.entries, c.size)
 			loop := func(cache string) func(b *testing.B) {
 				return func(b *testing.B) {
 					b.ReportAllocs()
 					for b.Loop() {
-						h.found(b, h.open(b, cache))
+						h.openLastBlobs(b, h.open(b, cache))
 					}
 					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*c.archives*c.entries), "ns/entry")
 				}

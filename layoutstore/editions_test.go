@@ -263,26 +263,26 @@ func TestImagesOfSeveralRepositoriesInOneLayout(t *testing.T) {
 		want       []string // served tags, each of the image whose reference has the tag
 		conflicts  int
 	}{
-		"one that fits": {"app", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/db:2.0"}, []string{""},
+		"one repository matches the path": {"app", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/db:2.0"}, []string{""},
 			[]string{"app:1.0 registry.example/app:1.0"}, 2},
-		"in the other order": {"app", []string{"registry.example/db:1.0", "registry.example/app:1.0"}, []string{""},
+		"one matches, other order": {"app", []string{"registry.example/db:1.0", "registry.example/app:1.0"}, []string{""},
 			[]string{"app:1.0 registry.example/app:1.0"}, 1},
-		"below a root": {"team/app", []string{"registry.example/x/team/app:1", "registry.example/x/team/db:2"}, nil,
+		"one matches below a root": {"team/app", []string{"registry.example/x/team/app:1", "registry.example/x/team/db:2"}, nil,
 			[]string{"x/team/app:1 registry.example/x/team/app:1"}, 1},
-		"none that fits": {"web", []string{"registry.example/app:1.0", "registry.example/db:2.0"}, []string{""}, nil, 2},
-		"one repository that does not fit": {"web", []string{"registry.example/app:1.0", "other.example/app:2.0"}, []string{""},
+		"none matches": {"web", []string{"registry.example/app:1.0", "registry.example/db:2.0"}, []string{""}, nil, 2},
+		"only one repository, no match": {"web", []string{"registry.example/app:1.0", "other.example/app:2.0"}, []string{""},
 			[]string{"web:1.0 registry.example/app:1.0", "web:2.0 other.example/app:2.0"}, 0},
-		"bare tags beside them": {"app", []string{"3.0", "registry.example/app:1.0", "registry.example/db:1.0"}, []string{""},
+		"references and bare tags": {"app", []string{"3.0", "registry.example/app:1.0", "registry.example/db:1.0"}, []string{""},
 			[]string{"app:1.0 registry.example/app:1.0", "app:3.0 3.0"}, 1},
-		"a suffix that is no segment": {"app", []string{"registry.example/webapp:1.0", "registry.example/app:2.0"}, []string{""},
+		"path is the end of a segment": {"app", []string{"registry.example/webapp:1.0", "registry.example/app:2.0"}, []string{""},
 			[]string{"app:2.0 registry.example/app:2.0"}, 1},
-		"the root layout, elected": {".", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/app:2.0"}, nil,
+		"root layout, elected root": {".", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/app:2.0"}, nil,
 			[]string{"app:1.0 registry.example/app:1.0", "app:2.0 registry.example/app:2.0"}, 1},
-		"the root layout, another root": {".", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/app:2.0"}, []string{"mirror/x"},
+		"root layout, another root": {".", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/app:2.0"}, []string{"mirror/x"},
 			[]string{"mirror/x:1.0 registry.example/app:1.0", "mirror/x:2.0 registry.example/app:2.0"}, 1},
-		"the root layout, chosen": {".", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/app:2.0"}, []string{"db"},
+		"root layout, explicit root": {".", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/app:2.0"}, []string{"db"},
 			[]string{"db:1.0 registry.example/db:1.0"}, 2},
-		"the root layout, below both": {".", []string{"registry.example/app:1.0", "registry.example/db:1.0"}, []string{"app", "db"}, nil, 2},
+		"root layout, two roots": {".", []string{"registry.example/app:1.0", "registry.example/db:1.0"}, []string{"app", "db"}, nil, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -375,7 +375,7 @@ func TestPackageBeatsTheCatalog(t *testing.T) {
 	catalog := archive("package-versions.tar", "v2")
 	for _, name := range []string{"package-echo.tar", "package-zulu.tar"} {
 		own := archive(name, "v1")
-		for form, sources := range map[string][]string{"directory": {dir}, "as a shell globs": {own, catalog}, "given first": {catalog, own}} {
+		for form, sources := range map[string][]string{"directory": {dir}, "in the order of a shell glob": {own, catalog}, "given first": {catalog, own}} {
 			open := openWith(t, layoutstore.Options{Sources: sources})
 			repo := repository(t, open, "deckhouse/ee/packages/echo/version")
 			stable, err := repo.Tag(t.Context(), "stable")

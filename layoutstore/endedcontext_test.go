@@ -133,7 +133,7 @@ func endingSources(t *testing.T) map[string]string {
 	return map[string]string{"directory": built.Dir(), "archive": archive, "chunks": filepath.Dir(chunks)}
 }
 
-// endingReads are all methods that may read.
+// endingReads are all methods that may read a file.
 var endingReads = map[string]func(ctx context.Context, e endingTree) error{
 	"Tag":      func(ctx context.Context, e endingTree) error { _, err := e.repo.Tag(ctx, "v1"); return err },
 	"Untagged": func(ctx context.Context, e endingTree) error { _, err := e.repo.Untagged(ctx); return err },
@@ -201,7 +201,7 @@ func TestEndedContextIsNotDamage(t *testing.T) {
 		"located, a problem":    {err: &problem.Error{Problem: broken}},
 		"opened, not found":     {err: fs.ErrNotExist, opened: true},
 		"opened, an I/O error":  {err: syscall.EIO, opened: true},
-		"opened, changed since": {err: extent.ErrStale, opened: true},
+		"opened, changed":       {err: extent.ErrStale, opened: true},
 	}
 	for kind, source := range endingSources(t) {
 		for _, quarantined := range []bool{true, false} { // false: no manifest was read before
@@ -233,7 +233,7 @@ func endingProblems(t *testing.T, e endingTree) []Problem {
 }
 
 func endedRead(t *testing.T, e endingTree, v *endingVolume, read func(context.Context, endingTree) error, finishes bool, want []Problem) {
-	cause := errors.New("the caller has left")
+	cause := errors.New("the caller's context has ended")
 	ctx, end := context.WithCancelCause(t.Context())
 	copies := e.repo.quarantine.count.Load()
 	if v == nil {
@@ -287,7 +287,7 @@ func TestUnreadableClaims(t *testing.T) {
 		layouttest.Try(t, err)
 		short, err := where.Slice(0, 1)
 		layouttest.Try(t, err)
-		cause := errors.New("the caller has left")
+		cause := errors.New("the caller's context has ended")
 		ended, end := context.WithCancelCause(t.Context())
 		end(cause)
 		vol := e.layout.indexed.vol

@@ -46,14 +46,14 @@ func TestEveryKindOfTar(t *testing.T) {
 	deep.Write()
 	short := []string{".", "install", "modules/x"} // names that fit into ustar
 	for name, a := range map[string]layouttest.Archive{
-		"gnu":                     {},
-		"gnu, as by hand":         {DotSlash: true, Directories: true},
-		"gnu, with directories":   {Directories: true},
-		"pax":                     {Format: tar.FormatPAX},
-		"pax, as by hand":         {Format: tar.FormatPAX, DotSlash: true, Directories: true},
-		"ustar":                   {Format: tar.FormatUSTAR, Layouts: short},
-		"ustar, as by hand":       {Format: tar.FormatUSTAR, Layouts: short, DotSlash: true, Directories: true},
-		"ustar, with directories": {Format: tar.FormatUSTAR, Layouts: short, Directories: true},
+		"gnu":                        {},
+		"gnu, dot and directories":   {DotSlash: true, Directories: true},
+		"gnu, with directories":      {Directories: true},
+		"pax":                        {Format: tar.FormatPAX},
+		"pax, dot and directories":   {Format: tar.FormatPAX, DotSlash: true, Directories: true},
+		"ustar":                      {Format: tar.FormatUSTAR, Layouts: short},
+		"ustar, dot and directories": {Format: tar.FormatUSTAR, Layouts: short, DotSlash: true, Directories: true},
+		"ustar, with directories":    {Format: tar.FormatUSTAR, Layouts: short, Directories: true},
 	} {
 		for _, chunk := range []int64{0, 1000} {
 			archive := filepath.Join(t.TempDir(), "platform.tar")
@@ -79,8 +79,8 @@ func TestEveryKindOfTar(t *testing.T) {
 	}
 }
 
-// odd returns entries that cannot be served, by name. Each precedes a file that can be served.
-func odd(seed string) map[string]layouttest.Entry {
+// unservable returns entries that cannot be served, by name. Each precedes a file that can be served.
+func unservable(seed string) map[string]layouttest.Entry {
 	blob := func(what string) string { return "odd/blobs/sha256/" + digest.FromString(seed+what).Encoded() }
 	header := func(name string, flag byte, linkname string) layouttest.Entry {
 		return layouttest.Entry{Header: tar.Header{Typeflag: flag, Name: name, Linkname: linkname, Mode: 0o777}}
@@ -132,7 +132,7 @@ func newSparse(name string) []layouttest.Entry {
 func TestUnservableEntries(t *testing.T) {
 	tree := buildUsual(t, "")
 	good := entriesOf(t, tree, tar.FormatGNU)
-	refused := odd("")
+	refused := unservable("")
 	var entries []layouttest.Entry
 	for i, name := range keys(refused) {
 		entries = append(entries, refused[name], good[i])
@@ -190,9 +190,9 @@ func TestManyUnservableEntries(t *testing.T) {
 func TestEntryAfterSparseEntry(t *testing.T) {
 	long := build(t, "", strings.Repeat("long/", 30)+"name")
 	for _, format := range []tar.Format{tar.FormatGNU, tar.FormatPAX} {
-		for name, sparse := range map[string][]layouttest.Entry{"old": {odd("")["odd/blobs/sha256/"+digest.FromString("old sparse").Encoded()]}, "new": newSparse("odd/x")} {
+		for name, sparse := range map[string][]layouttest.Entry{"old": {unservable("")["odd/blobs/sha256/"+digest.FromString("old sparse").Encoded()]}, "new": newSparse("odd/x")} {
 			entries := append(slices.Clone(sparse), entriesOf(t, long, format)...)
-			entries = append(entries, sparse...) // and at the end
+			entries = append(entries, sparse...) // one at the end, too
 			archive := filepath.Join(t.TempDir(), "platform.tar")
 			layouttest.Tar(t, archive, entries...)
 			options := archiveOptions(archive)

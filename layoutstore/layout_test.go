@@ -53,7 +53,7 @@ func TestGraph(t *testing.T) {
 		var corrupt *layoutstore.ProblemError
 		switch {
 		case m.Digest == lost.Digest && (!errors.As(m.Unavailable, &corrupt) || corrupt.Problem.Kind != layoutstore.Incomplete):
-			t.Errorf("the lost manifest: %v", m.Unavailable)
+			t.Errorf("the missing manifest: %v", m.Unavailable)
 		case m.Digest != lost.Digest && m.Unavailable != nil:
 			t.Error(m.Unavailable)
 		case m.Unavailable == nil:

@@ -242,7 +242,7 @@ func TestUnreachableBucket(t *testing.T) {
 	}
 	_, err = repository(t, tree, "modules/b").Manifest(t.Context(), digest.FromString("unknown"))
 	if !errors.Is(err, bucket.ErrUnreachable) || errors.Is(err, layoutstore.ErrManifestUnknown) {
-		t.Errorf("a manifest that may exist below one that cannot be read: %v", err)
+		t.Errorf("a manifest that an unreadable index may name: %v", err)
 	}
 	if _, err := layoutstore.Open(t.Context(), options); !errors.Is(err, bucket.ErrUnreachable) {
 		t.Errorf("a first scan: %v", err)

@@ -108,7 +108,7 @@ func TestQuarantineIsBounded(t *testing.T) {
 	}
 	slices.Sort(layers)
 	if !slices.Equal(listed, layers[:1000]) {
-		t.Error("they are not the first by digest")
+		t.Error("the listed problems are not the first ones by digest")
 	}
 }
 
