@@ -97,8 +97,10 @@ func listBlobs(ctx context.Context, b bucket.Reader, expected int) ([]bucketBlob
 		group.Go(func() error {
 			var found []bucketBlob
 			err := b.List(ctx, prefix, func(o bucket.Object) error {
-				if blob, ok := listedBlob(o); ok {
-					found = append(found, blob)
+				if d, epoch, ok := journal.ParseBlobKey(o.Key); ok {
+					if blob, err := newBucketBlob(d, o.Size, epoch); err == nil {
+						found = append(found, blob)
+					}
 				}
 				return nil
 			})
@@ -113,14 +115,4 @@ func listBlobs(ctx context.Context, b bucket.Reader, expected int) ([]bucketBlob
 	}
 	slices.SortFunc(all, bucketBlob.compare)
 	return all, nil
-}
-
-// listedBlob returns the blob of an object. ok is false if the key is not that of a blob.
-func listedBlob(o bucket.Object) (bucketBlob, bool) {
-	d, epoch, ok := journal.ParseBlobKey(o.Key)
-	if !ok {
-		return bucketBlob{}, false
-	}
-	b, err := newBucketBlob(d, o.Size, epoch)
-	return b, err == nil
 }
