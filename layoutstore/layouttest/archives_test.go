@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// entries reads an archive: the headers in order, and the files by name.
+// entries returns the headers of an archive, in order, and the contents of its files, by name.
 func entries(t *testing.T, archive string) (headers []*tar.Header, files map[string]string) {
 	t.Helper()
 	files = map[string]string{}
@@ -49,7 +49,7 @@ func names(headers []*tar.Header) (all []string) {
 	return all
 }
 
-// nest adds small layouts that contain layouts.
+// nest makes a tree with a small layout at each path.
 func nest(t *testing.T, paths ...string) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -65,8 +65,8 @@ func TestArchiveContainsTheTree(t *testing.T) {
 	dir := t.TempDir()
 	tree := buildAll(t, dir)
 	for name, a := range map[string]layouttest.Archive{
-		"gnu":         {},
-		"pax":         {Format: tar.FormatPAX},
+		"GNU":         {},
+		"PAX":         {Format: tar.FormatPAX},
 		"dot":         {DotSlash: true},
 		"directories": {Directories: true, DotSlash: true, Format: tar.FormatPAX},
 	} {
@@ -85,12 +85,13 @@ func TestArchiveContainsTheTree(t *testing.T) {
 		}
 		hasDirectories := slices.ContainsFunc(headers, func(h *tar.Header) bool { return h.Typeflag == tar.TypeDir })
 		if hasDirectories != a.Directories {
-			t.Errorf("%s: directories %v", name, hasDirectories)
+			t.Errorf("%s: has directories: %v", name, hasDirectories)
 		}
 	}
 }
 
-// An archive is what d8 packs. Its digest is golden, so that no edit changes it unnoticed.
+// An archive has the headers and the order of one from d8. Its digest is golden, so that no edit
+// changes it unnoticed.
 func TestArchiveMatchesD8(t *testing.T) {
 	archive := filepath.Join(t.TempDir(), "new/all.tar")
 	buildAll(t, t.TempDir()).Archive(archive, layouttest.Archive{})
@@ -118,7 +119,7 @@ func TestArchiveOfSomeLayouts(t *testing.T) {
 	tree := nest(t, ".", "modules/x", "modules/x/release", "modules/blobs/y")
 	for _, test := range []struct {
 		archive layouttest.Archive
-		want    []string // except blobs
+		want    []string // entries except blobs
 	}{
 		{layouttest.Archive{Layouts: []string{"."}}, []string{"index.json", "oci-layout"}},
 		{layouttest.Archive{Layouts: []string{"modules/blobs/y"}}, []string{"modules/blobs/y/index.json", "modules/blobs/y/oci-layout"}},
@@ -145,9 +146,9 @@ func TestArchiveOfSomeLayouts(t *testing.T) {
 func TestArchiveErrors(t *testing.T) {
 	dir := t.TempDir()
 	for name, a := range map[string]layouttest.Archive{
-		"a missing layout":                  {Layouts: []string{".", "nowhere"}},
-		"a name outside of Strip":           {Strip: "modules"},
-		"a name that is too long for ustar": {Format: tar.FormatUSTAR},
+		"missing layout":          {Layouts: []string{".", "nowhere"}},
+		"name outside of Strip":   {Strip: "modules"},
+		"name too long for ustar": {Format: tar.FormatUSTAR},
 	} {
 		tb := &recorder{}
 		func() {
@@ -193,8 +194,8 @@ func TestBundle(t *testing.T) {
 	}
 }
 
-// toCut returns an archive of 1000 bytes, to be cut.
-func toCut(t *testing.T) (archive, content string) {
+// writeDigits writes a file of 1000 bytes, for tests that cut it.
+func writeDigits(t *testing.T) (archive, content string) {
 	t.Helper()
 	archive, content = filepath.Join(t.TempDir(), "a.tar"), strings.Repeat("0123456789", 100)
 	if err := os.WriteFile(archive, []byte(content), 0o644); err != nil {
@@ -215,7 +216,7 @@ func readChunks(t *testing.T, chunks []string) (all []string) {
 func TestSplit(t *testing.T) {
 	unequal, empty := false, false
 	for limit := int64(1); limit < 1100; limit += 7 {
-		archive, content := toCut(t)
+		archive, content := writeDigits(t)
 		parts := readChunks(t, layouttest.Split(t, archive, limit))
 		for i, part := range parts {
 			if last := i == len(parts)-1; last != (int64(len(part)) < limit) {
@@ -229,12 +230,12 @@ func TestSplit(t *testing.T) {
 		}
 	}
 	if !unequal || !empty {
-		t.Errorf("chunks of unequal sizes: %v; an empty last one: %v", unequal, empty)
+		t.Errorf("found chunks of unequal sizes: %v; found an empty last chunk: %v", unequal, empty)
 	}
 }
 
 func TestCutAt(t *testing.T) {
-	archive, content := toCut(t)
+	archive, content := writeDigits(t)
 	want := []string{"", content[:7], "", content[7:]}
 	if diff := cmp.Diff(want, readChunks(t, layouttest.CutAt(t, archive, 0, 7, 7))); diff != "" {
 		t.Error(diff)
@@ -243,7 +244,7 @@ func TestCutAt(t *testing.T) {
 
 func TestCut(t *testing.T) {
 	for _, size := range []int64{1, 999, 1000, 1001, 5000} {
-		archive, content := toCut(t)
+		archive, content := writeDigits(t)
 		chunks := layouttest.Cut(t, archive, size)
 		parts := readChunks(t, chunks)
 		for i, part := range parts {
@@ -255,7 +256,7 @@ func TestCut(t *testing.T) {
 			t.Errorf("%d chunks of %d do not join to the archive", len(chunks), size)
 		}
 		if got, want := filepath.Base(chunks[0]), "a.tar.0000.chunk"; got != want {
-			t.Errorf("the first is %s", got)
+			t.Errorf("the first chunk is %s, want %s", got, want)
 		}
 		left := slices.Collect(maps.Keys(layouttest.ReadFiles(t, filepath.Dir(archive))))
 		if len(left) != len(chunks) {
@@ -264,7 +265,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-func TestTarMadeByHand(t *testing.T) {
+func TestTar(t *testing.T) {
 	const large = 9 << 30
 	archive := filepath.Join(t.TempDir(), "a.tar")
 	long := strings.Repeat("long/", 60) + "name"

@@ -16,7 +16,7 @@ import (
 )
 
 func TestImageIsValid(t *testing.T) {
-	// Larger than a stored block, and exactly as large as one.
+	// One file is larger than a stored block, the other as large as one.
 	files := map[string]string{"large": strings.Repeat("x", 150000), "dir/block": strings.Repeat("y", 65535)}
 	for _, docker := range []bool{false, true} {
 		l := layouttest.New(t, t.TempDir()).Layout(".")

@@ -96,7 +96,7 @@ func TestLayoutRefusesPath(t *testing.T) {
 	for _, path := range []string{"", "..", "../x", "/x", "./x", "x/", "x//y"} {
 		tb := &recorder{}
 		func() {
-			// recorder's Fatalf panics, because it must not return.
+			// Fatalf of recorder panics, because it must not return.
 			defer func() { _ = recover() }()
 			layouttest.New(tb, t.TempDir()).Layout(path)
 		}()
@@ -106,6 +106,7 @@ func TestLayoutRefusesPath(t *testing.T) {
 	}
 }
 
+// recorder is a TB that records the message of Fatalf.
 type recorder struct{ message string }
 
 func (*recorder) Helper() {}
