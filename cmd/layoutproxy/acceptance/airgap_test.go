@@ -32,15 +32,13 @@ func newAirGap(t *testing.T) airGap {
 	return a
 }
 
-// run runs the script. If interruptAt is set, run interrupts the script like Ctrl-C when it
-// prints that text. It returns the output and the exit status, and fails the test if the script
-// leaves a process or a file.
+// run runs the script, and returns its output and exit status. If interruptAt is set, run
+// interrupts the script like Ctrl-C when it prints that text. The test fails if a process or a
+// file is left.
 func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...string) (string, int) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lp-") // short, because names of sockets are limited
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -51,8 +49,8 @@ func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...strin
 	cmd.Cancel = func() error { return send(syscall.SIGKILL) }
 	out := &interrupter{at: interruptAt, interrupt: func() { _ = send(syscall.SIGINT) }}
 	cmd.Stdout, cmd.Stderr = out, out
-	// A background job ignores the signal, and its children inherit that. A signal that is
-	// caught here is not ignored in the script.
+	// If this test is a background job, it ignores SIGINT, and children would inherit that. A
+	// caught signal is not ignored in children.
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGINT)
 	defer signal.Stop(caught)
@@ -88,7 +86,7 @@ func (o *interrupter) Write(p []byte) (int, error) {
 
 func TestAirGap(t *testing.T) {
 	a := newAirGap(t)
-	t.Run("the whole way", func(t *testing.T) {
+	t.Run("complete", func(t *testing.T) {
 		out, status := a.run(t, "", program)
 		if status != 0 || !strings.Contains(out, "has crossed the air gap") {
 			t.Fatalf("exit status %d\n%s", status, out)
@@ -100,11 +98,9 @@ func TestAirGap(t *testing.T) {
 			t.Errorf("exit status %d\n%s", status, out)
 		}
 	})
-	t.Run("a program that fails", func(t *testing.T) {
+	t.Run("failing program", func(t *testing.T) {
 		broken := filepath.Join(t.TempDir(), "layoutproxy")
-		if err := os.WriteFile(broken, []byte("#!/bin/sh\necho broken >&2\nexit 1\n"), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(broken, []byte("#!/bin/sh\necho broken >&2\nexit 1\n"), 0o755))
 		out, status := a.run(t, "", broken)
 		if status != 1 || !strings.Contains(out, "broken") || !strings.Contains(out, `air-gap: failed in "1. Two sides`) {
 			t.Errorf("exit status %d\n%s", status, out)

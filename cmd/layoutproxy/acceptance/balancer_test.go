@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// balancer hands TCP connections to backends in turn, as a service of Kubernetes does, and
-// passes over one that accepts none. As a line to a single backend it can break.
+// balancer forwards TCP connections to backends in turn, like a service of Kubernetes, and skips
+// backends that do not accept. A test can interrupt the connections.
 type balancer struct {
 	address  string
 	backends []string
@@ -23,13 +23,13 @@ type balancer struct {
 	passed atomic.Int64 // bytes from backends to clients
 }
 
-// lineState says what becomes of connections.
+// lineState is what a balancer does with connections.
 type lineState int
 
 const (
 	passing lineState = iota
-	reset             // every connection is reset, also those that are open
-	hole              // nothing passes any longer, and neither side learns of it
+	reset             // open and new connections are reset
+	hole              // no data passes, and neither side notices
 )
 
 // balance runs a balancer until the test ends.
@@ -56,35 +56,35 @@ func balance(t *testing.T, backends ...string) *balancer {
 	return b
 }
 
-// set changes the state of all connections, and of those to come.
+// set changes the state for open and new connections.
 func (b *balancer) set(s lineState) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.state = s
-	if s == reset || s == passing { // what fell into the hole is lost
+	if s == reset || s == passing { // data in the hole is lost
 		for conn := range b.open {
-			breakOff(conn)
+			resetConn(conn)
 		}
 	}
 }
 
-func breakOff(conn net.Conn) {
+func resetConn(conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
 	conn.Close()
 }
 
-// count returns how many bytes came from the backends.
+// count returns the number of bytes from the backends.
 func (b *balancer) count() int64 { return b.passed.Load() }
 
-func (b *balancer) now() lineState {
+func (b *balancer) currentState() lineState {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.state
 }
 
-func (b *balancer) keep(conn net.Conn, on bool) {
+func (b *balancer) track(conn net.Conn, on bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if on {
@@ -95,12 +95,12 @@ func (b *balancer) keep(conn net.Conn, on bool) {
 }
 
 func (b *balancer) handle(ctx context.Context, client net.Conn) {
-	b.keep(client, true)
-	defer b.keep(client, false)
+	b.track(client, true)
+	defer b.track(client, false)
 	defer client.Close()
-	switch b.now() {
+	switch b.currentState() {
 	case reset:
-		breakOff(client)
+		resetConn(client)
 		return
 	case hole:
 		_, _ = io.Copy(io.Discard, client)
@@ -108,11 +108,11 @@ func (b *balancer) handle(ctx context.Context, client net.Conn) {
 	}
 	backend := b.dial(ctx)
 	if backend == nil {
-		breakOff(client)
+		resetConn(client)
 		return
 	}
-	b.keep(backend, true)
-	defer b.keep(backend, false)
+	b.track(backend, true)
+	defer b.track(backend, false)
 	var both sync.WaitGroup
 	both.Go(func() { b.pass(backend, client, nil) })
 	both.Go(func() { b.pass(client, backend, &b.passed) })
@@ -131,13 +131,13 @@ func (b *balancer) dial(ctx context.Context) net.Conn {
 	return nil
 }
 
-// pass copies what one side sends to the other, and ends both with it.
+// pass copies data from one side to the other, and closes both at its end.
 func (b *balancer) pass(to, from net.Conn, count *atomic.Int64) {
 	defer to.Close()
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
-		if b.now() == hole {
+		if b.currentState() == hole {
 			n = 0
 		}
 		if n > 0 {

@@ -5,6 +5,7 @@ package acceptance
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
@@ -21,6 +22,8 @@ import (
 	cdpage "github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // browser is a tab of Debian's Chromium. It records requests and console messages.
@@ -29,11 +32,11 @@ type browser struct {
 	ctx context.Context
 	at  string // origin of the server
 
-	mu         sync.Mutex
-	requests   []string
-	complaints []string
-	events     []time.Time // times of the server-sent events, by the browser's clock
-	bytes      float64     // received
+	mu       sync.Mutex
+	requests []string
+	messages []string    // errors and warnings in the console
+	events   []time.Time // when server-sent events arrived
+	bytes    float64     // received
 }
 
 // newBrowser opens a tab. At its end, the test fails if there was a request to another host or a
@@ -49,7 +52,7 @@ func newBrowser(t *testing.T, origin string) *browser {
 	ctx, cancel = chromedp.NewContext(ctx)
 	t.Cleanup(cancel)
 	b := &browser{t: t, ctx: ctx, at: origin}
-	b.try(chromedp.Listen(ctx, b.note))
+	b.try(chromedp.Listen(ctx, b.record))
 	b.do(chromedp.Func(func(ctx context.Context, to *chromedp.Target) error {
 		_, err := cdp.Call(ctx, to, network.Enable, network.EnableParams{})
 		return err
@@ -58,7 +61,7 @@ func newBrowser(t *testing.T, origin string) *browser {
 	return b
 }
 
-func (b *browser) note(event any) {
+func (b *browser) record(event any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch e := event.(type) {
@@ -69,9 +72,9 @@ func (b *browser) note(event any) {
 	case *network.EventEventSourceMessageReceived:
 		b.events = append(b.events, time.Now())
 	case *log.EventEntryAdded:
-		b.complaints = append(b.complaints, e.Entry.Text+" "+e.Entry.URL)
+		b.messages = append(b.messages, e.Entry.Text+" "+e.Entry.URL)
 	case *runtime.EventExceptionThrown:
-		b.complaints = append(b.complaints, e.ExceptionDetails.Text)
+		b.messages = append(b.messages, e.ExceptionDetails.Text)
 	}
 }
 
@@ -82,24 +85,22 @@ func (b *browser) check() {
 	b.try(err)
 	for _, r := range b.requests {
 		if to, err := url.Parse(r); err != nil || to.Host != origin.Host {
-			b.t.Errorf("a request to %s", r)
+			b.t.Errorf("a request to another host: %s", r)
 		}
 	}
 	if len(b.requests) == 0 {
-		b.t.Error("no request was seen")
+		b.t.Error("no request was recorded")
 	}
-	for _, c := range b.complaints {
-		if !strings.Contains(c, "404 (Not Found)") { // the page of a missing image
-			b.t.Errorf("the browser complains: %s", c)
+	for _, m := range b.messages {
+		if !strings.Contains(m, "404 (Not Found)") { // the page of a missing image
+			b.t.Errorf("console: %s", m)
 		}
 	}
 }
 
 func (b *browser) try(err error) {
 	b.t.Helper()
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	must(b.t, err)
 }
 
 func (b *browser) do(actions ...chromedp.Action[chromedp.Void]) {
@@ -168,16 +169,15 @@ func (b *browser) scripts(on bool) {
 // screenshots is a directory for screenshots to check by eye. Git ignores it.
 const screenshots = "screenshots"
 
-func (b *browser) shoot(name string) {
+func (b *browser) screenshot(name string) {
 	b.t.Helper()
 	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
 	b.try(err)
-	b.try(os.MkdirAll(screenshots, 0o755))
-	b.try(os.WriteFile(filepath.Join(screenshots, name+".png"), picture, 0o644))
+	layouttest.WriteFile(b.t, filepath.Join(screenshots, name+".png"), picture)
 }
 
-// publish takes a screenshot of the top of the page for the documentation, but only in make
-// screenshots.
+// publish takes a screenshot of the top of the page for docs/images, if LAYOUTPROXY_SCREENSHOTS
+// is set.
 func (b *browser) publish(name string, width, height int) {
 	b.t.Helper()
 	if os.Getenv("LAYOUTPROXY_SCREENSHOTS") == "" {
@@ -194,8 +194,8 @@ func (b *browser) publish(name string, width, height int) {
 	}))
 }
 
-// axe is the source of axe-core, which npm installs from its lock file, without running scripts
-// of the package.
+// axe returns the source of axe-core, which npm installs from the lock file without running
+// scripts of the package.
 var axe = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "layoutproxy-axe-")
 	if err != nil {
@@ -214,22 +214,15 @@ var axe = sync.OnceValues(func() (string, error) {
 	cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", &axeError{string(out), err}
+		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
 	}
 	source, err := os.ReadFile(filepath.Join(dir, "node_modules/axe-core/axe.min.js"))
 	return string(source), err
 })
 
-type axeError struct {
-	output string
-	error
-}
-
-func (e *axeError) Error() string { return "npm ci: " + e.error.Error() + "\n" + e.output }
-
-// accessible fails the test for each violation of WCAG 2.2 AA or of axe-core's best practices on
-// the current page.
-func (b *browser) accessible(what string) {
+// checkAccessibility fails the test for each violation of WCAG 2.2 AA or of axe-core's best
+// practices on the current page.
+func (b *browser) checkAccessibility(what string) {
 	b.t.Helper()
 	source, err := axe()
 	b.try(err)

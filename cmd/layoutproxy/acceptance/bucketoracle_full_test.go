@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The same holds for every form of the bundle in versitygw.
+// Like TestOracleOfABucket, for every form of the bundle in versitygw.
 func TestOracleOfVersitygw(t *testing.T) {
 	v := startVersity(t)
 	n := 0
@@ -24,7 +24,7 @@ func TestOracleOfVersitygw(t *testing.T) {
 }
 
 // The conformance suite writes files into the directory of the bucket, and reads them as
-// objects. No client of S3 wrote them, so they have no ETag.
+// objects. The objects have no ETag, because no S3 client wrote them.
 func TestConformanceOfVersitygw(t *testing.T) {
 	v := startVersity(t)
 	tree := layouttest.New(t, v.dir)

@@ -35,13 +35,11 @@ func newCertificates(t *testing.T) certificates {
 	}
 }
 
-// sign makes a certificate signed by an authority, or the self-signed one of an authority.
+// sign makes a certificate that an authority signs, or without one the authority's own.
 func sign(t *testing.T, name string, by *x509.Certificate, with *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	c := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
@@ -54,30 +52,22 @@ func sign(t *testing.T, name string, by *x509.Certificate, with *ecdsa.PrivateKe
 		c.KeyUsage = x509.KeyUsageCertSign
 	}
 	der, err := x509.CreateCertificate(rand.Reader, c, by, key.Public(), with)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	made, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return made, key
 }
 
 func pemFile(t *testing.T, dir, name, kind string, der []byte) string {
 	t.Helper()
 	file := filepath.Join(dir, name)
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
 	return file
 }
 
 func keyFile(t *testing.T, dir, name string, key *ecdsa.PrivateKey) string {
 	t.Helper()
 	der, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return pemFile(t, dir, name, "EC PRIVATE KEY", der)
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// writable returns a server of layouts, and a front that accepts writes for it.
+// writable returns a server of empty repositories, and the address of a front that accepts
+// writes for it.
 func writable(t *testing.T, repositories ...string) (s server, front string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -37,10 +38,7 @@ func TestHelmPulls(t *testing.T) {
 
 	pulled := t.TempDir()
 	run(t, program, "pull", "--plain-http", "oci://"+s.registry+"/charts/sample", "--version", "0.1.0", "--destination", pulled)
-	want, err := os.ReadFile(chart)
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := layouttest.ReadFile(t, chart)
 	got, err := os.ReadFile(filepath.Join(pulled, "sample-0.1.0.tgz"))
 	if err != nil || string(got) != string(want) {
 		t.Errorf("%d bytes of %d, %v", len(got), len(want), err)

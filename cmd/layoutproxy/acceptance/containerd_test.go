@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -27,26 +26,30 @@ func pull(t *testing.T, resolver remotes.Resolver, reference string, want digest
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	name, d, err := resolver.Resolve(ctx, reference)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if d.Digest != want {
 		t.Fatalf("%s: resolved to %s, want %s", reference, d.Digest, want)
 	}
 	fetcher, err := resolver.Fetcher(ctx, name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	dir := t.TempDir()
 	store, err := local.NewStore(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	handlers := images.Handlers(remotes.FetchHandler(store, fetcher), images.ChildrenHandler(store))
 	if err := images.Dispatch(ctx, handlers, nil, d); err != nil {
 		t.Fatalf("%s: %v", reference, err)
 	}
 	return contentOf(t, layout(dir), d.Digest) // the content store has the same paths as a layout
+}
+
+// comparePulled compares the content that a client pulled for an image of the sample.
+func comparePulled(t *testing.T, i image, got contents) {
+	t.Helper()
+	if i.discovery() {
+		checkDiscovery(t, i, got)
+	} else {
+		contentOf(t, i.layout(), i.digest).compare(t, i.name(), got)
+	}
 }
 
 // direct resolves references at the registry itself, without a mirror.
@@ -59,12 +62,7 @@ func direct() remotes.Resolver {
 func TestContainerdPulls(t *testing.T) {
 	s := serve(t, bundleDir)
 	for _, i := range sample(t) {
-		got := pull(t, direct(), i.reference(s), i.digest)
-		if i.discovery() {
-			checkDiscovery(t, i, got)
-		} else {
-			contentOf(t, i.layout(), i.digest).compare(t, i.name(), got)
-		}
+		comparePulled(t, i, pull(t, direct(), i.reference(s), i.digest))
 	}
 }
 
@@ -73,35 +71,19 @@ func TestContainerdPulls(t *testing.T) {
 func TestContainerdPullsThroughHosts(t *testing.T) {
 	s := serve(t, bundleDir)
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		t.Errorf("asked of upstream: %s %s", req.Method, req.URL)
+		t.Errorf("upstream was asked: %s %s", req.Method, req.URL)
 		http.NotFound(w, req)
 	}))
 	defer upstream.Close()
 	hosts := t.TempDir()
-	writeHosts(t, filepath.Join(hosts, "registry.example"), upstream.URL, "http://"+s.registry+"/mirrors/a/v2")
+	layouttest.WriteFile(t, filepath.Join(hosts, "registry.example", "hosts.toml"),
+		fmt.Sprintf("server = %q\n[host.%q]\ncapabilities = [\"pull\", \"resolve\"]\noverride_path = true\n", upstream.URL, "http://"+s.registry+"/mirrors/a/v2"))
 
 	for _, i := range sample(t) {
 		resolver := docker.NewResolver(docker.ResolverOptions{
 			Hosts: config.ConfigureHosts(t.Context(), config.HostOptions{HostDir: config.HostDirFromRoot(hosts)}),
 		})
-		got := pull(t, resolver, "registry.example/"+i.name(), i.digest)
-		if i.discovery() {
-			checkDiscovery(t, i, got)
-		} else {
-			contentOf(t, i.layout(), i.digest).compare(t, i.name(), got)
-		}
-	}
-}
-
-func writeHosts(t *testing.T, dir, upstream, mirror string) {
-	t.Helper()
-	text := fmt.Sprintf("server = %q\n[host.%q]\ncapabilities = [\"pull\", \"resolve\"]\noverride_path = true\n", upstream, mirror)
-	err := os.MkdirAll(dir, 0o755)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(text), 0o644)
-	}
-	if err != nil {
-		t.Fatal(err)
+		comparePulled(t, i, pull(t, resolver, "registry.example/"+i.name(), i.digest))
 	}
 }
 
@@ -112,17 +94,15 @@ func TestContainerdFetchesReferrers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	fetcher, err := direct().Fetcher(ctx, i.reference(s))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	got, err := fetcher.(remotes.ReferrersFetcher).FetchReferrers(ctx, i.digest)
 	if err != nil || len(got) != 1 || got[0].Digest != sbom {
 		t.Errorf("%+v, %v, want %s", got, err, sbom)
 	}
 }
 
-// TestContainerdPullsInRanges pulls a layer that is large enough for containerd to request parts
-// of it concurrently. It closes each connection after its part.
+// TestContainerdPullsInRanges pulls a layer of which containerd requests parts concurrently, and
+// closes each connection after its part.
 func TestContainerdPullsInRanges(t *testing.T) {
 	dir := t.TempDir()
 	large := layouttest.New(t, dir).Layout("large")

@@ -5,13 +5,14 @@ package acceptance
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 const greeting = "hello from running <nil>"
@@ -70,9 +71,7 @@ func (k kubelet) run(t *testing.T, reference, logs string) string {
 		_, _ = k.runtime.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: sandbox.PodSandboxId})
 		_, _ = k.runtime.RemovePodSandbox(ctx, &cri.RemovePodSandboxRequest{PodSandboxId: sandbox.PodSandboxId})
 	}()
-	if err := k.pull(ctx, reference); err != nil {
-		t.Fatal(err)
-	}
+	must(t, k.pull(ctx, reference))
 	container, err := k.runtime.CreateContainer(ctx, &cri.CreateContainerRequest{
 		PodSandboxId: sandbox.PodSandboxId, SandboxConfig: pod,
 		Config: &cri.ContainerConfig{
@@ -99,9 +98,6 @@ func (k kubelet) run(t *testing.T, reference, logs string) string {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	log, err := os.ReadFile(filepath.Join(logs, "hello.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := layouttest.ReadFile(t, filepath.Join(logs, "hello.log"))
 	return string(log)
 }

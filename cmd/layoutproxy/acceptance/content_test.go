@@ -11,13 +11,15 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // contents are blobs by digest. Their digests have been verified.
 type contents map[digest.Digest][]byte
 
-// contentOf reads manifests with their children, configs and layers. It fails the test if one is
-// missing.
+// contentOf reads manifests with their children, configs and layers. It fails the test if a blob
+// is missing.
 func contentOf(t *testing.T, l layout, manifests ...digest.Digest) contents {
 	t.Helper()
 	found := contents{}
@@ -60,9 +62,7 @@ type manifest struct {
 
 func parse(t *testing.T, data []byte) (m manifest) {
 	t.Helper()
-	if err := json.Unmarshal(data, &m); err != nil {
-		t.Fatal(err)
-	}
+	must(t, json.Unmarshal(data, &m))
 	return m
 }
 
@@ -77,10 +77,7 @@ func (m manifest) parts() []ocispec.Descriptor {
 // blob reads a blob and verifies its digest.
 func blob(t *testing.T, l layout, d digest.Digest) []byte {
 	t.Helper()
-	data, err := os.ReadFile(l.blobPath(d))
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := layouttest.ReadFile(t, l.blobPath(d))
 	if got := d.Algorithm().FromBytes(data); got != d {
 		t.Fatalf("%s: the content's digest is %s", l.blobPath(d), got)
 	}
@@ -93,9 +90,7 @@ func indexOf(t *testing.T, l layout) (index ocispec.Index) {
 	if err == nil {
 		err = json.Unmarshal(data, &index)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return index
 }
 

@@ -40,8 +40,8 @@ func (s signer) run(t *testing.T, args ...string) string {
 	return out
 }
 
-// TestCosignVerifies signs images through the front, and verifies the signatures at the
-// read-only server: under a tag, and as referrers.
+// TestCosignVerifies signs images through the front, as a tag and as referrers, and verifies the
+// signatures at the read-only server.
 func TestCosignVerifies(t *testing.T) {
 	s, front := writable(t, "tagged", "referring", "unsigned")
 	c := signer{filepath.Join(installed(t, cosign, "cmd/cosign"), "cosign"), t.TempDir()}

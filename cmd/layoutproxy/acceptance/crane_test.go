@@ -8,8 +8,8 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 )
 
-// TestCraneValidates has crane validate every image of the sample, including the files in its
-// layers.
+// TestCraneValidates runs crane validate, which also reads the layers, on every image of the
+// sample.
 func TestCraneValidates(t *testing.T) {
 	crane, s := tool(t, "crane"), serve(t, bundleDir)
 	validated := 0
@@ -73,8 +73,8 @@ func TestCraneCatalog(t *testing.T) {
 	compareLines(t, "catalog", got, repositories(sample(t)))
 }
 
-// TestCranePullsDiscoveryTags pulls discovery tags. No layout has their content, so it is
-// compared with the digest in the list.
+// TestCranePullsDiscoveryTags pulls discovery tags. No layout has their content, so the test
+// compares it with the digest and size in the list.
 func TestCranePullsDiscoveryTags(t *testing.T) {
 	crane, s := tool(t, "crane"), serve(t, bundleDir)
 	tags := discoveryTags(t)

@@ -23,9 +23,7 @@ type kubelet struct {
 func newKubelet(t *testing.T, c *containerd) kubelet {
 	t.Helper()
 	conn, err := grpc.NewClient("unix://"+c.socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	return kubelet{cri.NewImageServiceClient(conn), cri.NewRuntimeServiceClient(conn)}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// mirroredHost is the mirrored registry. Its name cannot be resolved, so all content must come from
+// mirroredHost is the mirrored registry. Its name does not resolve, so all content comes from
 // the mirror.
 const mirroredHost = "registry.invalid"
 
@@ -24,9 +24,7 @@ func chunked(t *testing.T) string {
 	}
 	for _, archive := range archives {
 		info, err := os.Stat(archive)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		layouttest.Split(t, archive, info.Size()/3+1)
 	}
 	return dir
@@ -39,14 +37,9 @@ func TestCtrPullsTheSample(t *testing.T) {
 	c := startContainerd(t, packagedRelease(t), nil)
 	c.mirror(t, mirroredHost, "http://"+s.registry)
 	for n, i := range sample(t) {
-		// Each pull has a new namespace, in which containerd has no content yet.
+		// Each pull has a new namespace, which is empty.
 		c.ctr(t, namespace(n), "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, mirroredHost+"/"+i.name())
-		got := c.pulled(t, i.digest)
-		if i.discovery() {
-			checkDiscovery(t, i, got)
-		} else {
-			contentOf(t, i.layout(), i.digest).compare(t, i.name(), got)
-		}
+		comparePulled(t, i, c.pulled(t, i.digest))
 	}
 }
 
@@ -61,7 +54,7 @@ func TestCtrUnpacks(t *testing.T) {
 		c.ctr(t, "default", "images", "check", "name=="+reference)
 	}
 	if left := c.ctr(t, "default", "images", "check", "--quiet"); len(strings.Fields(left)) != 3 {
-		t.Errorf("whole are: %s", left)
+		t.Errorf("complete images: %s", left)
 	}
 }
 

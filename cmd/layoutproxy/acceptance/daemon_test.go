@@ -47,16 +47,12 @@ func startContainerd(t *testing.T, r release, settings map[string]string) *conta
 		t.Fatal("containerd runs as root only\nhint: run the tests as root")
 	}
 	dir, err := os.MkdirTemp("", "lp-") // short, because names of sockets are limited
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { removeMounted(t, dir) })
 	c := &containerd{release: r, dir: dir, socket: filepath.Join(dir, "s.sock"), certs: filepath.Join(dir, "certs.d")}
 	c.mkdir(t, "certs.d", "bin", "home", "plugins")
 	for _, program := range []string{filepath.Join(r.bin, "containerd-shim-runc-v2"), packaged(t, "runc")} {
-		if err := os.Symlink(program, filepath.Join(dir, "bin", filepath.Base(program))); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Symlink(program, filepath.Join(dir, "bin", filepath.Base(program))))
 	}
 	c.write(t, "config.toml", c.config(settings))
 	c.start(t)
@@ -67,17 +63,13 @@ func startContainerd(t *testing.T, r release, settings map[string]string) *conta
 func (c *containerd) mkdir(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if err := os.MkdirAll(filepath.Join(c.dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.MkdirAll(filepath.Join(c.dir, name), 0o755))
 	}
 }
 
 func (c *containerd) write(t *testing.T, name, text string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o644))
 }
 
 // Plugins that tests configure.
@@ -119,16 +111,12 @@ func (c *containerd) config(settings map[string]string) string {
 func (c *containerd) start(t *testing.T) {
 	t.Helper()
 	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer log.Close()
 	c.cmd = exec.Command(filepath.Join(c.bin, "containerd"), "--config", filepath.Join(c.dir, "config.toml"))
 	c.cmd.Env = []string{"PATH=" + filepath.Join(c.dir, "bin"), "HOME=" + filepath.Join(c.dir, "home"), "TMPDIR=" + os.TempDir()}
 	c.cmd.Stdout, c.cmd.Stderr = log, log
-	if err := c.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, c.cmd.Start())
 	c.pid = c.cmd.Process.Pid
 	deadline := time.Now().Add(time.Minute)
 	for {
@@ -210,7 +198,7 @@ func (c *containerd) ctr(t *testing.T, namespace string, args ...string) string 
 	return out
 }
 
-// pulled returns the content of an image in the content store, for one platform or for all.
+// pulled returns the content of an image in the content store.
 func (c *containerd) pulled(t *testing.T, d digest.Digest) contents {
 	t.Helper()
 	return contentOf(t, c.store(), d)
@@ -228,5 +216,5 @@ func (c *containerd) mirror(t *testing.T, host, endpoint string, flags ...string
 	run(t, program, append([]string{"mirror-config", host, "--endpoint", endpoint, "--write", c.certs}, flags...)...)
 }
 
-// namespace returns the name of the namespace of pull n.
+// namespace returns the namespace of pull n.
 func namespace(n int) string { return "pull-" + strconv.Itoa(n) }

@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// notRun counts the blocks per document that do not run, so that none is skipped silently. A
-// block fenced by ```sh runs unchanged. In a ```console block the output of each command is
-// compared too, where … stands for any text. A block that cannot run here is fenced by ```sh
-// norun: REASON.
+// notRun has the number of blocks that do not run, by document, so that none is skipped
+// silently. Blocks fenced by ```sh run unchanged. In ```console blocks the test also compares
+// the output of each command, where … stands for any text. Blocks that cannot run here are
+// fenced by ```sh norun: REASON.
 var notRun = map[string]int{
 	"README.md":           3,
 	"docs/containerd.md":  3,
@@ -68,26 +68,22 @@ func blocks(page string) (all []block) {
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	names, err := filepath.Glob(projectDir + "/docs/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	texts := map[string]string{}
 	for _, name := range append(names, projectDir+"/README.md", projectDir+"/examples/README.md") {
 		relative, err := filepath.Rel(projectDir, name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		texts[relative] = read(t, name)
 	}
 	return texts
 }
 
-func TestCommandsOfTheDocs(t *testing.T) {
+func TestCommandsInDocs(t *testing.T) {
 	texts := pages(t)
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
 		all := blocks(texts[name])
 		if opened := len(opening.FindAllString(texts[name], -1)); opened != len(all) {
-			t.Errorf("%s: %d blocks begin with ```sh and %d are understood", name, opened, len(all))
+			t.Errorf("%s: %d blocks begin with ```sh or ```console, and %d could be parsed", name, opened, len(all))
 		}
 		skipped := 0
 		for _, b := range all {
@@ -104,9 +100,9 @@ func TestCommandsOfTheDocs(t *testing.T) {
 	}
 }
 
-// sandbox runs the commands of a page, one block after the other. It puts absolute paths below
-// root and replaces ports by free ones. layoutproxy serve runs in the background until the next
-// one starts or the page ends.
+// sandbox runs the blocks of a page one after the other. It replaces absolute paths by paths
+// below root, and ports by free ones. layoutproxy serve runs in the background until the next
+// serve or the end of the page.
 type sandbox struct {
 	*testing.T
 	root  string
@@ -187,7 +183,7 @@ func (s *sandbox) run(page string, all []block) {
 	s.write("/bin/stop-serving", fmt.Sprintf(stopServing, s.root), 0o755)
 	defer func() {
 		if out, err := s.sh("stop-serving"); err != nil {
-			s.Errorf("%s: serve ended badly: %v\n%s", page, err, out)
+			s.Errorf("%s: serve failed: %v\n%s", page, err, out)
 		}
 	}()
 	if slices.ContainsFunc(all, func(b block) bool { return strings.Contains(b.script, otherRegistry) }) {
@@ -212,7 +208,7 @@ func (s *sandbox) session(page string, b block) {
 		command, shown, _ := strings.Cut(s.text.Replace(step), "\n")
 		if i == 0 {
 			if step != "" {
-				s.Fatalf("%s:%d: a session begins with a command behind \"$ \"", page, b.line)
+				s.Fatalf("%s:%d: the block does not begin with \"$ COMMAND\"", page, b.line)
 			}
 			continue
 		}
@@ -223,7 +219,7 @@ func (s *sandbox) session(page string, b block) {
 		}
 		want := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(shown)), "…", "(?s:.*)")
 		if !regexp.MustCompile("^" + want + "$").MatchString(strings.TrimSpace(out)) {
-			s.Errorf("%s:%d: %s prints\n%s\nand the page shows\n%s", page, b.line, command, out, shown)
+			s.Errorf("%s:%d: %s prints\n%s\nwant, as on the page\n%s", page, b.line, command, out, shown)
 		}
 	}
 }
@@ -232,9 +228,7 @@ func (s *sandbox) session(page string, b block) {
 func (s *sandbox) serveOther() {
 	s.Helper()
 	cmd := exec.CommandContext(s.Context(), tool(s.T, "crane"), "registry", "serve", "--address", s.other)
-	if err := cmd.Start(); err != nil {
-		s.Fatal(err)
-	}
+	must(s.T, cmd.Start())
 	s.Cleanup(func() { _ = cmd.Wait() }) // the end of the context kills it
 	for range 500 {
 		if conn, err := net.Dial("tcp", s.other); err == nil {
@@ -246,8 +240,7 @@ func (s *sandbox) serveOther() {
 	s.Fatal("the other registry does not listen")
 }
 
-// sh runs a script. Background processes of the script must not keep its output open, except for
-// serve.
+// sh runs a script and returns its output.
 func (s *sandbox) sh(script string) (string, error) {
 	ctx, cancel := context.WithTimeout(s.Context(), 3*time.Minute)
 	if s.Context().Err() != nil { // the page has ended, but serve must still be stopped
@@ -266,18 +259,14 @@ func (s *sandbox) sh(script string) (string, error) {
 
 func (s *sandbox) dir(path string) string {
 	s.Helper()
-	if err := os.MkdirAll(s.root+path, 0o755); err != nil {
-		s.Fatal(err)
-	}
+	must(s.T, os.MkdirAll(s.root+path, 0o755))
 	return s.root + path
 }
 
 func (s *sandbox) write(path, text string, mode os.FileMode) {
 	s.Helper()
 	s.dir(filepath.Dir(path))
-	if err := os.WriteFile(s.root+path, []byte(text), mode); err != nil {
-		s.Fatal(err)
-	}
+	must(s.T, os.WriteFile(s.root+path, []byte(text), mode))
 }
 
 func (s *sandbox) must(name string, args ...string) {

@@ -54,7 +54,7 @@ type statusError struct {
 func (e statusError) Error() string { return e.reason }
 
 var (
-	errBadDigest  = statusError{http.StatusBadRequest, "digest invalid, or not of the content"}
+	errBadDigest  = statusError{http.StatusBadRequest, "digest malformed, or of other content"}
 	errUnknown    = statusError{http.StatusNotFound, "unknown"}
 	errOutOfOrder = statusError{http.StatusRequestedRangeNotSatisfiable, "chunk out of order"}
 	errMethod     = statusError{http.StatusMethodNotAllowed, "method not allowed"}
@@ -131,7 +131,7 @@ func (f *front) commitBlob(l layout, name, dgst string, data []byte, w http.Resp
 
 // created answers 201 after the server has rescanned.
 func (f *front) created(ctx context.Context, w http.ResponseWriter, location string, d digest.Digest) error {
-	if err := f.server.reload(ctx); err != nil {
+	if err := f.server.rescan(ctx); err != nil {
 		return err
 	}
 	w.Header().Set("Location", location)
@@ -142,7 +142,7 @@ func (f *front) created(ctx context.Context, w http.ResponseWriter, location str
 
 // deleted answers 202 after the server has rescanned.
 func (f *front) deleted(ctx context.Context, w http.ResponseWriter) error {
-	if err := f.server.reload(ctx); err != nil {
+	if err := f.server.rescan(ctx); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusAccepted)

@@ -5,7 +5,7 @@ package acceptance
 import (
 	"archive/tar"
 	"bytes"
-	"encoding/json"
+
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -24,9 +24,9 @@ import (
 type app struct {
 	dir    string
 	layout *layouttest.Layout
-	// image, inner and nested are tagged v1, flat and nested. inner is an index of image and of
-	// one for another platform. nested is an index of inner, which not all of podman, buildah
-	// and skopeo support.
+	// image is tagged v1. inner, tagged flat, is an index of image and other, an image for
+	// another platform. nested, tagged nested, is an index of inner, which not all of podman,
+	// buildah and skopeo support.
 	image, inner, nested, other ocispec.Descriptor
 	// large is the first layer of image.
 	large ocispec.Descriptor
@@ -90,15 +90,6 @@ func runnable(t *testing.T, l *layouttest.Layout, layers ...[]byte) ocispec.Desc
 	return d
 }
 
-func marshal(t *testing.T, v any) []byte {
-	t.Helper()
-	data, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
 func tarOf(t *testing.T, files map[string][]byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -108,13 +99,9 @@ func tarOf(t *testing.T, files map[string][]byte) []byte {
 		if err == nil {
 			_, err = w.Write(data)
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, w.Close())
 	return b.Bytes()
 }
 
@@ -153,9 +140,7 @@ func helloProgram(t *testing.T) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{"main.go": helloSource, "go.mod": "module hello\n\ngo 1.26\n"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", "hello", ".")
 	cmd.Dir = dir
@@ -163,9 +148,6 @@ func helloProgram(t *testing.T) []byte {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	data, err := os.ReadFile(filepath.Join(dir, "hello"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := layouttest.ReadFile(t, filepath.Join(dir, "hello"))
 	return data
 }

@@ -18,7 +18,7 @@ func TestImportFromADiskThatFails(t *testing.T) {
 	store, bundle := filepath.Join(t.TempDir(), "store"), t.TempDir()
 	run(t, program, "import", abs(t, filepath.Join(bundleDir, "install")), "--store", store)
 	layouttest.New(t, bundleDir).Bundle(bundle)
-	before, archive := files(t, store), filepath.Join(bundle, "module-console.tar")
+	before, archive := layouttest.ReadFiles(t, store), filepath.Join(bundle, "module-console.tar")
 	// Headers are read by pread64, and the content between them by read.
 	stdout, stderr, err := execute(t, t.TempDir(), packaged(t, "strace"), []string{"-f", "-o", os.DevNull, "-P", archive,
 		"-e", "trace=read", "-e", "inject=read:error=EIO", program, "import", bundle, "--store", store, "--cache-dir", ""})
@@ -26,7 +26,7 @@ func TestImportFromADiskThatFails(t *testing.T) {
 	if !errors.As(err, &exit) || exit.ExitCode() != 3 || !strings.Contains(stderr, archive) || !strings.Contains(stderr, "input/output error") {
 		t.Errorf("%v\n%s%s", err, stdout, stderr)
 	}
-	if !maps.Equal(files(t, store), before) {
+	if !maps.Equal(layouttest.ReadFiles(t, store), before) {
 		t.Error("the store has changed")
 	}
 	run(t, program, "import", bundle, "--store", store, "--cache-dir", "")

@@ -25,9 +25,7 @@ const (
 func installed(t *testing.T, module string, packages ...string) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	path, version, _ := strings.Cut(module, "@")
 	dir := filepath.Join(cache, "layoutproxy-ci", strings.ReplaceAll(path, "/", "-")+"-"+version)
 	for _, name := range packages {

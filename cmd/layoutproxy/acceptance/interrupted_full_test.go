@@ -30,9 +30,7 @@ func TestNodesResumeAfterAKill(t *testing.T) {
 		} else {
 			ctr := c.begin(t, p, mirroredHost+"/app:v1")
 			c.waitForHalf(t, reached)
-			if err := ctr.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
+			must(t, ctr.Process.Kill())
 			_ = ctr.Wait() // killed
 		}
 		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
@@ -53,9 +51,7 @@ func (c *containerd) begin(t *testing.T, p puller, reference string) *exec.Cmd {
 	}
 	cmd := exec.CommandContext(t.Context(), filepath.Join(c.bin, "ctr"), append(args, reference)...)
 	cmd.Env = []string{"HOME=" + filepath.Join(c.dir, "home")}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, cmd.Start())
 	return cmd
 }
 

@@ -19,9 +19,7 @@ func TestListMatchesIndexes(t *testing.T) {
 	}
 	for _, dir := range layouts(t, bundleDir) {
 		below, err := filepath.Rel(bundleDir, string(dir))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		root := sampleRoot
 		if strings.HasPrefix(filepath.ToSlash(below), "deckhouse-cli/") {
 			root = sampleParent
@@ -55,9 +53,7 @@ func layouts(t *testing.T, dir string) (found []layout) {
 		}
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return found
 }
 

@@ -143,13 +143,9 @@ func cpuOf(t *testing.T, pids []int) (sum time.Duration) {
 			if errors.Is(err, os.ErrNotExist) {
 				continue // a thread that has ended
 			}
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			ns, err := strconv.ParseInt(strings.Fields(string(data))[0], 10, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			sum += time.Duration(ns)
 		}
 	}

@@ -26,9 +26,7 @@ const (
 // locked returns servers that require a login, by kind of authentication.
 func locked(t *testing.T) map[string]server {
 	file := filepath.Join(t.TempDir(), "htpasswd")
-	if err := os.WriteFile(file, []byte(htpasswdLine), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(file, []byte(htpasswdLine), 0o600))
 	return map[string]server{
 		"password": serve(t, bundleDir, "--htpasswd", file),
 		"token":    serveWithTokens(t, func(string, string) bool { return true }),

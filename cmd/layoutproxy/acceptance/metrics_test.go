@@ -17,14 +17,10 @@ func TestMetrics(t *testing.T) {
 	get := func(url string) string {
 		t.Helper()
 		resp, err := client.Get(url)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return string(body)
 	}
 	get("http://" + s.registry + "/v2/deckhouse/ee/install/manifests/v1.70.1")

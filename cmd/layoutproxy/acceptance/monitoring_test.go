@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 const (
@@ -101,9 +103,7 @@ func queries(t *testing.T) []string {
 			Targets []struct{ Expr string }
 		}
 	}
-	if err := json.Unmarshal([]byte(read(t, dashboard)), &board); err != nil {
-		t.Fatal(err)
-	}
+	must(t, json.Unmarshal([]byte(read(t, dashboard)), &board))
 	var all []string
 	var rules strings.Builder // one file, as promtool reads no expression by itself
 	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
@@ -113,17 +113,12 @@ func queries(t *testing.T) []string {
 		}
 		for _, target := range p.Targets {
 			all = append(all, target.Expr)
-			expr, err := json.Marshal(strings.ReplaceAll(target.Expr, "$__rate_interval", "5m"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			expr := marshal(t, strings.ReplaceAll(target.Expr, "$__rate_interval", "5m"))
 			rules.WriteString("  - record: a:query" + strings.Repeat("x", len(all)) + "\n    expr: " + string(expr) + "\n")
 		}
 	}
 	file := filepath.Join(t.TempDir(), "queries.yaml")
-	if err := os.WriteFile(file, []byte(rules.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(file, []byte(rules.String()), 0o600))
 	if out, err := exec.CommandContext(t.Context(), packaged(t, "promtool"), "check", "rules", file).CombinedOutput(); err != nil {
 		t.Errorf("promtool check rules: %v\n%s", err, out)
 	}
@@ -132,10 +127,7 @@ func queries(t *testing.T) []string {
 
 func read(t *testing.T, name string) string {
 	t.Helper()
-	data, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := layouttest.ReadFile(t, name)
 	return string(data)
 }
 
@@ -144,9 +136,7 @@ func body(t *testing.T, url string) string {
 	t.Helper()
 	client := &http.Client{Timeout: time.Minute}
 	resp, err := client.Get(url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {

@@ -17,7 +17,7 @@ import (
 // field is the bundle that d8 wrote.
 const field = projectDir + "/cmd/layoutproxy/testdata/d8"
 
-// forms are forms in which people store a bundle, and functions that convert it.
+// forms are functions that convert a bundle to a form in which people store it, by name.
 var forms = map[string]func(t *testing.T, b bundleOf){
 	"as it was written": func(t *testing.T, b bundleOf) { b.copy(t) },
 	"unpacked by GNU tar": func(t *testing.T, b bundleOf) {
@@ -101,27 +101,29 @@ func cut(t *testing.T, archive string, n, limit int) {
 	must(t, os.Remove(archive))
 }
 
-// For every form of d8's bundle, all answers are what an independent reader of that form
-// expects.
-func TestOracleOfTheFieldsBundle(t *testing.T) {
+// readD8Bundle reads d8's bundle in any form, and checks that it is complete.
+func readD8Bundle(t *testing.T, dir string) oracle {
+	t.Helper()
+	o := readBundle(t, dir, sampleRoot)
+	if tags, manifests, blobs := o.size(); len(o) != 27 || tags != 110 || manifests != 104 || blobs != 300 {
+		t.Errorf("the oracle has %s", o)
+	}
+	return o
+}
+
+// For every form of d8's bundle, all answers are those of the oracle.
+func TestOracleOfD8Bundle(t *testing.T) {
 	for name, form := range forms {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			form(t, bundleOf{field, dir})
-			o := readBundle(t, dir, sampleRoot)
-			if tags, manifests, blobs := o.size(); len(o) != 27 || tags != 110 || manifests != 104 || blobs != 300 {
-				t.Errorf("the oracle knows %s", o)
-			}
-			s := serve(t, dir, "--root-repository", sampleRoot)
-			for _, d := range o.examine(t, "http://"+s.registry) {
-				t.Error(d)
-			}
+			readD8Bundle(t, dir).check(t, serve(t, dir, "--root-repository", sampleRoot))
 		})
 	}
 }
 
-// Layouts of other tools are served unchanged, unpacked and as archives.
+// Layouts that other tools wrote are served unchanged, unpacked and as archives.
 func TestOracleOfOtherTools(t *testing.T) {
 	source := serve(t, bundleDir)
 	tree := t.TempDir()
@@ -151,52 +153,47 @@ func TestOracleOfOtherTools(t *testing.T) {
 			form(t, dir)
 			o := readBundle(t, dir, "tools")
 			if tags, _, _ := o.size(); len(o) != 5 || tags < 9 {
-				t.Errorf("the oracle knows %s", o)
+				t.Errorf("the oracle has %s", o)
 			}
-			s := serve(t, dir, "--root-repository", "tools")
-			for _, d := range o.examine(t, "http://"+s.registry) {
-				t.Error(d)
-			}
+			o.check(t, serve(t, dir, "--root-repository", "tools"))
 		})
 	}
 }
 
-// The oracle detects each kind of wrong answer. Otherwise its tests would prove nothing.
+// The oracle detects each kind of wrong answer. Otherwise its other tests would prove nothing.
 func TestOracleFindsWrongAnswers(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "platform.tar"), []byte(read(t, filepath.Join(field, "platform.tar"))), 0o644))
 	o := readBundle(t, dir, sampleRoot)
 	s := serve(t, dir, "--root-repository", sampleRoot)
-	for _, d := range o.examine(t, "http://"+s.registry) {
-		t.Errorf("no lie: %s", d)
-	}
+	o.check(t, s)
 	to := &url.URL{Scheme: "http", Host: s.registry}
-	for name, lie := range map[string]func(req *http.Request, resp *http.Response, body []byte) []byte{
-		"a bit of a blob": func(req *http.Request, _ *http.Response, body []byte) []byte {
+	for name, falsify := range map[string]func(req *http.Request, resp *http.Response, body []byte) []byte{
+		"a flipped bit of a blob": func(req *http.Request, _ *http.Response, body []byte) []byte {
 			if strings.Contains(req.URL.Path, "/blobs/") && len(body) > 0 {
 				body[len(body)/2] ^= 1
 			}
 			return body
 		},
-		"a tag that is missing": func(req *http.Request, _ *http.Response, body []byte) []byte {
+		"a missing tag": func(req *http.Request, _ *http.Response, body []byte) []byte {
 			if strings.HasSuffix(req.URL.Path, "/release-channel/tags/list") {
 				return bytes.Replace(body, []byte(`"stable"`), []byte(`"stabel"`), 1)
 			}
 			return body
 		},
-		"the digest of a manifest": func(req *http.Request, resp *http.Response, body []byte) []byte {
+		"another digest of a manifest": func(req *http.Request, resp *http.Response, body []byte) []byte {
 			if strings.HasSuffix(req.URL.Path, "/manifests/stable") {
 				resp.Header.Set("Docker-Content-Digest", "sha256:"+strings.Repeat("0", 64))
 			}
 			return body
 		},
-		"a range": func(req *http.Request, resp *http.Response, body []byte) []byte {
+		"another range": func(req *http.Request, resp *http.Response, body []byte) []byte {
 			if r := resp.Header.Get("Content-Range"); r != "" {
 				resp.Header.Set("Content-Range", r+"0")
 			}
 			return body
 		},
-		"referrers": func(req *http.Request, _ *http.Response, body []byte) []byte {
+		"an extra referrer": func(req *http.Request, _ *http.Response, body []byte) []byte {
 			if strings.Contains(req.URL.Path, "/referrers/") {
 				return bytes.Replace(body, []byte(`"manifests":[]`), []byte(`"manifests":[{}]`), 1)
 			}
@@ -211,15 +208,15 @@ func TestOracleFindsWrongAnswers(t *testing.T) {
 				if err != nil || resp.Request.Method == http.MethodHead {
 					return err
 				}
-				body = lie(resp.Request, resp, body)
+				body = falsify(resp.Request, resp, body)
 				resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 				resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
 				return nil
 			}
-			liar := httptest.NewServer(proxy)
-			defer liar.Close()
-			if len(o.examine(t, liar.URL)) == 0 {
-				t.Error("the oracle sees nothing wrong")
+			front := httptest.NewServer(proxy)
+			defer front.Close()
+			if len(o.examine(t, front.URL)) == 0 {
+				t.Error("the oracle finds nothing wrong")
 			}
 		})
 	}

@@ -42,9 +42,17 @@ func (o oracle) examine(t *testing.T, base string) []string {
 	}
 	e.status("GET", "/v2/no/such/repository/tags/list", http.StatusNotFound)
 	if e.asked < 4*len(o) {
-		t.Errorf("%d requests ask for little", e.asked)
+		t.Errorf("only %d requests were sent", e.asked)
 	}
 	return e.differences
+}
+
+// check fails the test for each answer of a server that differs from the oracle's.
+func (o oracle) check(t *testing.T, s server) {
+	t.Helper()
+	for _, d := range o.examine(t, "http://"+s.registry) {
+		t.Error(d)
+	}
 }
 
 func (e *examiner) differ(format string, args ...any) {
@@ -126,9 +134,9 @@ func (e *examiner) repository(name string, r *repository) {
 	for d, data := range r.blobs {
 		e.blob(base+"/blobs/"+d.String(), d, data)
 	}
-	nothing := digest.FromString("what no bundle has").String()
-	e.status("GET", base+"/blobs/"+nothing, http.StatusNotFound)
-	e.status("HEAD", base+"/manifests/"+nothing, http.StatusNotFound)
+	unknown := digest.FromString("in no bundle").String()
+	e.status("GET", base+"/blobs/"+unknown, http.StatusNotFound)
+	e.status("HEAD", base+"/manifests/"+unknown, http.StatusNotFound)
 	e.status("PUT", base+"/manifests/v1", http.StatusMethodNotAllowed)
 }
 
@@ -165,11 +173,7 @@ func (e *examiner) referrers(path string, want []ocispec.Descriptor) {
 			e.differ("%s%s: %s, %v", path, query, resp.Status, err)
 			continue
 		}
-		a, err := json.Marshal(got.Manifests)
-		must(e.T, err)
-		b, err := json.Marshal(wanted)
-		must(e.T, err)
-		if !bytes.Equal(a, b) {
+		if a, b := marshal(e.T, got.Manifests), marshal(e.T, wanted); !bytes.Equal(a, b) {
 			e.differ("%s%s: %s, want %s", path, query, a, b)
 		}
 		if applied := resp.Header.Get("OCI-Filters-Applied"); (applied == "artifactType") != (typ != "") {
@@ -213,7 +217,7 @@ func (e *examiner) blob(path string, d digest.Digest, data []byte) {
 	}
 }
 
-// several requests two ranges at once. The answer has several parts.
+// several requests two ranges at once. The answer has two parts.
 func (e *examiner) several(path string, data []byte) {
 	e.Helper()
 	resp, body := e.do("GET", path, "Range", fmt.Sprintf("bytes=1-20,%d-%d", len(data)-30, len(data)-1))

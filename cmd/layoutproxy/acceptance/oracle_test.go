@@ -2,12 +2,10 @@ package acceptance
 
 import (
 	"archive/tar"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -20,11 +18,13 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// oracle is the content that a registry must serve for a bundle. It reads the bundle into memory
-// with archive/tar and encoding/json, as the formats are specified. It shares no code with
-// layoutproxy, so it cannot share its faults.
+// oracle is the content that a registry must serve for a bundle. readBundle reads it with
+// archive/tar and encoding/json, according to the specifications, and shares no code, and so no
+// faults, with the program.
 type oracle map[string]*repository
 
 // repository is the expected content of one repository.
@@ -34,9 +34,9 @@ type repository struct {
 	blobs     map[digest.Digest][]byte // including manifests
 }
 
-// readBundle reads a directory of archives, chunk sets and layouts, and serves it below a root.
-// If several have a tag, the last one wins: the order is the catalog of packages, other archives
-// by name, loose layouts.
+// readBundle reads a directory of archives, chunk sets and layouts, with repositories below a
+// root. If several have a tag, the last one wins, in this order: the catalog of packages, other
+// archives by name, unpacked layouts.
 func readBundle(t *testing.T, dir, root string) oracle {
 	t.Helper()
 	o := oracle{}
@@ -53,7 +53,7 @@ func readBundle(t *testing.T, dir, root string) oracle {
 	for _, name := range names {
 		o.add(t, untar(t, archives[name]), root)
 	}
-	o.add(t, loose(t, dir), root)
+	o.add(t, layouttest.ReadFiles(t, dir), root)
 	o.discover(root)
 	return o
 }
@@ -62,11 +62,11 @@ var chunkName = regexp.MustCompile(`^(.+\.tar)\.(\d{4,})\.chunk$`)
 
 // archivesOf returns the content of each archive in a directory, by name. An archive in one file
 // wins over chunks with the same name. Chunks may have any size.
-func archivesOf(t *testing.T, dir string) map[string][]byte {
+func archivesOf(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	must(t, err)
-	whole, chunks := map[string][]byte{}, map[string]map[int][]byte{}
+	archives, chunks := map[string]string{}, map[string]map[int]string{}
 	for _, e := range entries {
 		if e.IsDir() || strings.HasPrefix(e.Name(), ".") {
 			continue
@@ -76,35 +76,35 @@ func archivesOf(t *testing.T, dir string) map[string][]byte {
 			n, err := strconv.Atoi(m[2])
 			must(t, err)
 			if chunks[m[1]] == nil {
-				chunks[m[1]] = map[int][]byte{}
+				chunks[m[1]] = map[int]string{}
 			}
-			chunks[m[1]][n] = []byte(read(t, file))
+			chunks[m[1]][n] = read(t, file)
 		} else if strings.HasSuffix(e.Name(), ".tar") {
-			whole[e.Name()] = []byte(read(t, file))
+			archives[e.Name()] = read(t, file)
 		}
 	}
 	for name, parts := range chunks {
-		if whole[name] != nil {
+		if archives[name] != "" {
 			continue
 		}
-		var joined []byte
+		var joined strings.Builder
 		for n := range len(parts) {
 			part, ok := parts[n]
 			if !ok {
 				t.Fatalf("%s: chunk %d is missing", name, n)
 			}
-			joined = append(joined, part...)
+			joined.WriteString(part)
 		}
-		whole[name] = joined
+		archives[name] = joined.String()
 	}
-	return whole
+	return archives
 }
 
 // untar returns the regular files and hard links in an archive.
-func untar(t *testing.T, data []byte) map[string][]byte {
+func untar(t *testing.T, data string) map[string]string {
 	t.Helper()
-	files := map[string][]byte{}
-	for r := tar.NewReader(bytes.NewReader(data)); ; {
+	files := map[string]string{}
+	for r := tar.NewReader(strings.NewReader(data)); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return files
@@ -113,31 +113,17 @@ func untar(t *testing.T, data []byte) map[string][]byte {
 		name := path.Clean(strings.TrimLeft(h.Name, "/"))
 		switch h.Typeflag {
 		case tar.TypeReg:
-			files[name], err = io.ReadAll(r)
+			content, err := io.ReadAll(r)
 			must(t, err)
+			files[name] = string(content)
 		case tar.TypeLink:
 			files[name] = files[path.Clean(strings.TrimLeft(h.Linkname, "/"))]
 		}
 	}
 }
 
-// loose returns the files below a directory that are not archives.
-func loose(t *testing.T, dir string) map[string][]byte {
-	t.Helper()
-	files := map[string][]byte{}
-	must(t, filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		name, err := filepath.Rel(dir, file)
-		files[filepath.ToSlash(name)] = []byte(read(t, file))
-		return err
-	}))
-	return files
-}
-
 // add adds the layouts in a set of files.
-func (o oracle) add(t *testing.T, files map[string][]byte, root string) {
+func (o oracle) add(t *testing.T, files map[string]string, root string) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if path.Base(name) != ocispec.ImageIndexFile {
@@ -148,11 +134,11 @@ func (o oracle) add(t *testing.T, files map[string][]byte, root string) {
 		for file, data := range files {
 			if below, ok := strings.CutPrefix(file, path.Join(dir, "blobs")+"/"); ok {
 				algorithm, hex, _ := strings.Cut(below, "/")
-				r.blobs[digest.NewDigestFromEncoded(digest.Algorithm(algorithm), hex)] = data
+				r.blobs[digest.NewDigestFromEncoded(digest.Algorithm(algorithm), hex)] = []byte(data)
 			}
 		}
 		var index ocispec.Index
-		must(t, json.Unmarshal(files[name], &index))
+		must(t, json.Unmarshal([]byte(files[name]), &index))
 		for _, d := range index.Manifests {
 			if tag := oracleTag(d); tag != "" {
 				r.tags[tag] = d.Digest
@@ -206,6 +192,7 @@ func oracleTag(d ocispec.Descriptor) string {
 	return name
 }
 
+// reach adds a manifest and its children.
 func (r *repository) reach(t *testing.T, d ocispec.Descriptor) {
 	t.Helper()
 	if r.manifests[d.Digest].Digest != "" {
@@ -221,8 +208,8 @@ func (r *repository) reach(t *testing.T, d ocispec.Descriptor) {
 	}
 }
 
-// discover adds the discovery tags of modules, packages and plugins. The oracle cannot know
-// their digests, as layoutproxy makes the images.
+// discover adds the discovery tags of modules, packages and plugins. Their digests are unknown,
+// because layoutproxy makes the images.
 func (o oracle) discover(root string) {
 	for _, index := range []string{path.Join(root, "modules"), path.Join(root, "packages"), path.Join(beside(root), "deckhouse-cli/plugins")} {
 		for _, name := range slices.Collect(maps.Keys(o)) {
@@ -263,14 +250,7 @@ func (r *repository) referrers(t *testing.T, d digest.Digest) []ocispec.Descript
 	return all
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// size counts the content of an oracle, so that a test can check that it compares enough.
+// size counts the content of an oracle.
 func (o oracle) size() (tags, manifests, blobs int) {
 	for _, r := range o {
 		tags, manifests, blobs = tags+len(r.tags), manifests+len(r.manifests), blobs+len(r.blobs)

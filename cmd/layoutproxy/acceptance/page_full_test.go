@@ -24,9 +24,7 @@ import (
 func packedSample(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "bundle")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Mkdir(dir, 0o755))
 	layouttest.New(t, bundleDir).Bundle(dir)
 	return dir
 }
@@ -59,8 +57,8 @@ func TestPageFirstVisit(t *testing.T) {
 	has("with JavaScript")
 	for _, theme := range []string{"light", "dark"} {
 		b.theme(theme)
-		b.shoot("overview-" + theme)
-		b.accessible("overview, " + theme)
+		b.screenshot("overview-" + theme)
+		b.checkAccessibility("overview, " + theme)
 	}
 	b.theme("light")
 	b.publish("overview", 1280, 800)
@@ -92,8 +90,8 @@ func TestPagesAreForEverybody(t *testing.T) {
 				if wide := ask[int64](b, "document.documentElement.scrollWidth"); wide > width {
 					t.Errorf("%s: %d pixels wide", what, wide)
 				}
-				b.accessible(what)
-				b.shoot(fmt.Sprintf("%s-%s-%d", name, theme, width))
+				b.checkAccessibility(what)
+				b.screenshot(fmt.Sprintf("%s-%s-%d", name, theme, width))
 			}
 		}
 	}
@@ -109,9 +107,7 @@ func breakBundle(t *testing.T, archive string) {
 		}
 	}
 	f, err := os.OpenFile(archive, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer f.Close()
 	// Overwrite the name of its entry, so that the blob is missing.
 	if _, err := f.WriteAt([]byte("lost"), largest.Header+20); err != nil {
@@ -137,15 +133,11 @@ func TestPageHasTheTagsOfTheAPI(t *testing.T) {
 	}
 	for _, name := range repositories(images) {
 		resp, err := http.Get("http://" + s.registry + "/v2/" + name + "/tags/list")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		var list struct{ Tags []string }
 		err = json.NewDecoder(resp.Body).Decode(&list)
 		resp.Body.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		b.open("/repository/" + name)
 		if got := ask[[]string](b, `[...document.querySelectorAll("[data-tag]")].map((a) => a.innerText)`); !slices.Equal(got, list.Tags) {
 			t.Errorf("%s: the page has %q, the API %q", name, got, list.Tags)
@@ -162,7 +154,7 @@ func TestPageByKeyboard(t *testing.T) {
 	if got := ask[string](b, "document.activeElement.innerText"); got != "Skip to content" {
 		t.Errorf("the first stop is %q", got)
 	}
-	b.shoot("keyboard-skip")
+	b.screenshot("keyboard-skip")
 	b.key("\r")
 	b.wait("the content", `document.activeElement.id === "main"`)
 	b.key("/")
@@ -173,7 +165,7 @@ func TestPageByKeyboard(t *testing.T) {
 	b.wait("the search again", `document.activeElement.id === "q"`)
 	b.key("csi-ceph/release") // replaces the selected text
 	b.wait("results while typing", `location.search.includes("csi-ceph") && document.querySelector("#results a[href*='csi-ceph/release']") !== null`)
-	b.shoot("keyboard-search")
+	b.screenshot("keyboard-search")
 	for range 40 {
 		b.key("\t")
 		if ask[bool](b, `document.activeElement.matches("#results table a")`) {
@@ -217,11 +209,11 @@ func TestPageFollowsImports(t *testing.T) {
 	began := time.Now()
 	dropLarge(t, drop)
 	b.wait("progress", `states.has("progress")`)
-	b.shoot("import-running")
-	b.accessible("an import that runs")
+	b.screenshot("import-running")
+	b.checkAccessibility("an import that runs")
 	b.wait("published", `states.has("published")`)
 	b.wait("the new repository", `document.querySelector("[data-live=there]").innerText.includes("16 repositories")`)
-	b.shoot("import-published")
+	b.screenshot("import-published")
 
 	damaged := filepath.Join(drop, "module-damaged.tar")
 	damagedArchive(t, damaged)
@@ -229,10 +221,10 @@ func TestPageFollowsImports(t *testing.T) {
 	if text := b.text("[data-live=incoming]"); !strings.Contains(text, "module-damaged.tar") || !strings.Contains(text, "checksum mismatch") {
 		t.Errorf("no reason: %s", text)
 	}
-	b.shoot("import-failed")
+	b.screenshot("import-failed")
 	b.theme("dark")
-	b.shoot("import-failed-dark")
-	b.accessible("an import that failed")
+	b.screenshot("import-failed-dark")
+	b.checkAccessibility("an import that failed")
 	if !ask[bool](b, "window.kept === true") {
 		t.Error("the page was loaded again")
 	}
@@ -257,13 +249,9 @@ func dropLarge(t *testing.T, drop string) {
 	config := l.Blob(ocispec.MediaTypeImageConfig, []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`))
 	manifest, err := json.Marshal(ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: config,
 		Layers: []ocispec.Descriptor{{MediaType: ocispec.MediaTypeImageLayer, Digest: zeros.Digest(), Size: size}}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	var value map[string]any
-	if err := json.Unmarshal(manifest, &value); err != nil {
-		t.Fatal(err)
-	}
+	must(t, json.Unmarshal(manifest, &value))
 	value["schemaVersion"] = 2
 	if manifest, err = json.Marshal(value); err != nil {
 		t.Fatal(err)
@@ -272,27 +260,20 @@ func dropLarge(t *testing.T, drop string) {
 	l.Write()
 	var entries []layouttest.Entry
 	add := func(name string) {
-		body, err := os.ReadFile(filepath.Join(tree.Dir(), name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		body := layouttest.ReadFile(t, filepath.Join(tree.Dir(), name))
 		entries = append(entries, layouttest.File(name, body))
 	}
 	add("modules/large/oci-layout")
 	add("modules/large/index.json")
 	blobs, err := filepath.Glob(filepath.Join(l.Dir(), "blobs/sha256/*"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, blob := range blobs {
 		add("modules/large/blobs/sha256/" + filepath.Base(blob))
 	}
 	entries = append(entries, layouttest.Entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: "modules/large/blobs/sha256/" + zeros.Digest().Encoded(), Mode: 0o644, Size: size}})
 	name := filepath.Join(drop, "module-large.tar")
 	layouttest.Tar(t, name+".tmp", entries...)
-	if err := os.Rename(name+".tmp", name); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Rename(name+".tmp", name))
 }
 
 // damagedArchive writes an archive with a layer in which one byte is wrong.
@@ -308,25 +289,19 @@ func damagedArchive(t *testing.T, name string) {
 			continue
 		}
 		f, err := os.OpenFile(name+".tmp", os.O_RDWR, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if _, err := f.WriteAt([]byte("damaged"), p.Body+1000); err != nil {
 			t.Fatal(err)
 		}
 		f.Close()
 	}
-	if err := os.Rename(name+".tmp", name); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Rename(name+".tmp", name))
 }
 
 // The page, its files and its events work behind a login.
 func TestPageBehindALogin(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
-	if err := os.WriteFile(file, []byte("frodo:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(file, []byte("frodo:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\n"), 0o600))
 	s := serve(t, packedSample(t), "--admin-htpasswd", file)
 	b := newBrowser(t, "http://frodo:baggins@"+s.admin)
 	b.open("/")

@@ -101,9 +101,7 @@ func readJSON(t *testing.T, file string, v any) {
 	if err == nil {
 		err = json.Unmarshal(data, v)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 }
 
 // servers starts everything that is compared.
@@ -177,9 +175,7 @@ func (b *performanceBundle) answers(t *testing.T, archive string) map[string]ans
 func offsetIn(t *testing.T, archive, base string) int64 {
 	t.Helper()
 	f, err := os.Open(archive)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer f.Close()
 	for r := tar.NewReader(f); ; {
 		h, err := r.Next()
@@ -188,9 +184,7 @@ func offsetIn(t *testing.T, archive, base string) int64 {
 		}
 		if path.Base(h.Name) == base {
 			off, err := f.Seek(0, io.SeekCurrent)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			return off
 		}
 	}
@@ -204,16 +198,12 @@ func (b *performanceBundle) checkAnswers(t *testing.T, servers []target) {
 		var want [sha256.Size]byte
 		for i, s := range servers {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.address+q.path, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if q.ranges != "" {
 				req.Header.Set("Range", q.ranges)
 			}
 			resp, err := http.DefaultClient.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			body, err := io.ReadAll(resp.Body)
 			resp.Body.Close()
 			got := sha256.Sum256(body)
@@ -258,9 +248,7 @@ events { worker_connections 256; }
 http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000; default_type application/vnd.oci.image.manifest.v1+json;
   client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/c; uwsgi_temp_path %[1]s/d; scgi_temp_path %[1]s/e;
   open_file_cache max=2000; server { listen %[2]s; root %[1]s/root; } }`, dir, address)
-		if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(config), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(config), 0o600))
 		return exec.Command("nginx", "-p", dir, "-c", filepath.Join(dir, "nginx.conf"))
 	})
 }
@@ -269,15 +257,11 @@ http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000;
 func start(t *testing.T, name string, command func(address string) *exec.Cmd) target {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	address := free.Addr().String()
 	free.Close()
 	cmd := command(address)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = <-ended })
@@ -355,10 +339,7 @@ func printMemory(t *testing.T, servers []target) {
 	t.Helper()
 	fmt.Printf("\nmemory after the start, MB\n%-22s %8s %10s\n", "", "resident", "anonymous")
 	for _, s := range servers {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pids[0]))
-		if err != nil {
-			t.Fatal(err)
-		}
+		status := layouttest.ReadFile(t, fmt.Sprintf("/proc/%d/status", s.pids[0]))
 		kB := map[string]float64{}
 		for line := range strings.Lines(string(status)) {
 			var n float64
@@ -412,9 +393,7 @@ func comparePulls(t *testing.T, dir string, rounds int) {
 func timed(t *testing.T, args []string) (wall, cpu float64) {
 	t.Helper()
 	dir, err := os.MkdirTemp(t.TempDir(), "pull")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	args = slices.Clone(args)
 	for i, a := range args {
 		args[i] = strings.Replace(a, "{}", dir, 1)
@@ -425,8 +404,6 @@ func timed(t *testing.T, args []string) (wall, cpu float64) {
 		t.Fatalf("%s %s: %v\n%s", args[0], args[1], err, out)
 	}
 	wall = time.Since(begin).Seconds()
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.RemoveAll(dir))
 	return wall, (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 }

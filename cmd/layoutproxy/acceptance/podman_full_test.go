@@ -38,9 +38,7 @@ func newEngine(t *testing.T, name string, lines string) *engine {
 		"config.json":     "{}", // no logins
 		"policy.json":     `{"default":[{"type":"insecureAcceptAnything"}]}`,
 	} {
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644))
 	}
 	t.Cleanup(func() { removeMounted(t, dir) })
 	return e

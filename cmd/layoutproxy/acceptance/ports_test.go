@@ -11,9 +11,7 @@ func freePorts(t *testing.T, n int) (addresses []string) {
 	t.Helper()
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		defer l.Close()
 		addresses = append(addresses, l.Addr().String())
 	}
@@ -23,8 +21,6 @@ func freePorts(t *testing.T, n int) (addresses []string) {
 func abs(t *testing.T, path string) string {
 	t.Helper()
 	path, err := filepath.Abs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return path
 }

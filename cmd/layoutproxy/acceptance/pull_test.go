@@ -8,10 +8,9 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
-)
 
-// d8Bundle is a bundle that d8 wrote.
-const d8Bundle = "../testdata/d8"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+)
 
 // TestPullBesideOthers pulls the sample, and compares the bundle with what crane and skopeo pull
 // from the same repositories.
@@ -47,7 +46,7 @@ func TestPullBesideOthers(t *testing.T) {
 		for _, s := range []server{source, copied} {
 			dir := t.TempDir()
 			run(t, skopeo, "--insecure-policy", "sync", "--all", "--src-tls-verify=false", "--src", "docker", "--dest", "dir", s.registry+"/"+name, dir)
-			synced = append(synced, files(t, dir))
+			synced = append(synced, layouttest.ReadFiles(t, dir))
 		}
 		if !maps.Equal(synced[0], synced[1]) || len(synced[0]) == 0 {
 			t.Errorf("%s: skopeo syncs %d files from the source and %d from the copy, or others", name, len(synced[0]), len(synced[1]))
@@ -58,7 +57,7 @@ func TestPullBesideOthers(t *testing.T) {
 // TestPulledReachesContainerd pulls a Deckhouse bundle from a served bundle of d8, serves the
 // result, and has containerd pull from it.
 func TestPulledReachesContainerd(t *testing.T) {
-	source := serve(t, d8Bundle, "--root-repository", "deckhouse/ee")
+	source := serve(t, field, "--root-repository", "deckhouse/ee")
 	bundle := t.TempDir()
 	run(t, program, "pull", source.registry+"/deckhouse/ee", bundle)
 	run(t, program, "verify", bundle)
@@ -106,8 +105,6 @@ func files(t *testing.T, dir string) map[string]string {
 		all[name] = string(data)
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return all
 }

@@ -63,9 +63,7 @@ func (i image) discovery() bool { return !i.layout().exists() }
 func sample(t *testing.T) []image {
 	t.Helper()
 	dir, err := filepath.Abs(bundleDir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	var images []image
 	for line := range strings.Lines(run(t, program, "list", dir)) {
 		fields := strings.Split(strings.TrimRight(line, "\n"), "\t")

@@ -29,7 +29,8 @@ func serve(t *testing.T, dir string, flags ...string) server {
 	return serveUnder(t, nil, dir, flags...)
 }
 
-// serveUnder is serve by a command that becomes another one, as strace -D does.
+// serveUnder is like serve, with a command before the program that executes it in the same
+// process, as strace -D does.
 func serveUnder(t *testing.T, command []string, dir string, flags ...string) server {
 	t.Helper()
 	addresses := filepath.Join(t.TempDir(), "addresses")
@@ -39,9 +40,7 @@ func serveUnder(t *testing.T, command []string, dir string, flags ...string) ser
 	cmd := exec.Command(args[0], args[1:]...)
 	var log bytes.Buffer // read only after Wait
 	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	end := sync.OnceFunc(func() { stop(t, cmd.Process, ended, &log) })
@@ -90,7 +89,7 @@ func stop(t *testing.T, process *os.Process, ended <-chan error, log *bytes.Buff
 	case err = <-ended:
 	case <-time.After(40 * time.Second): // beyond --shutdown-timeout
 		_ = process.Kill()
-		err = fmt.Errorf("killed, as it did not end: %w", <-ended)
+		err = fmt.Errorf("it did not end, and was killed: %w", <-ended)
 	}
 	if err != nil {
 		t.Errorf("layoutproxy: %v", err)
@@ -100,22 +99,22 @@ func stop(t *testing.T, process *os.Process, ended <-chan error, log *bytes.Buff
 	}
 }
 
-// reload makes the server rescan its sources.
-func (s server) reload(ctx context.Context) error {
+// rescan makes the server rescan its sources, and waits for it.
+func (s server) rescan(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.admin+"/reload", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+s.admin+"/rescan", nil)
 	if err != nil {
 		return err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("reload: %w", err)
+		return fmt.Errorf("rescan: %w", err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("reload: %s %q: %w", resp.Status, body, err)
+		return fmt.Errorf("rescan: %s %q: %w", resp.Status, body, err)
 	}
 	return nil
 }

@@ -37,9 +37,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 	images, once := sample(t), &patient{client: http.DefaultClient}
 	importing := exec.CommandContext(t.Context(), program, "import", bundle, "--store", store)
 	importing.Env = bareEnv(t.TempDir())
-	if err := importing.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, importing.Start())
 	for i, s := range servers {
 		for {
 			shown, err := shows(ctx, s, repositories)
@@ -55,9 +53,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 			must(t, once.image(ctx, "http://"+s.registry, installer, pick(t, images, installer).digest))
 		}
 	}
-	if err := importing.Wait(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, importing.Wait())
 	for _, s := range servers {
 		must(t, once.image(ctx, "http://"+s.registry, plugin, pick(t, images, plugin).digest))
 		for _, name := range repositories {

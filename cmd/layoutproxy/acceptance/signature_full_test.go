@@ -42,9 +42,7 @@ func TestSignaturesOfOthers(t *testing.T) {
 
 			signature := []byte(read(t, file["SIG"]))
 			encoded := filepath.Join(dir, "signature.b64")
-			if err := os.WriteFile(encoded, []byte(base64.StdEncoding.EncodeToString(signature)), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.WriteFile(encoded, []byte(base64.StdEncoding.EncodeToString(signature)), 0o644))
 			blob := []string{"verify-blob", "--key", file["PUB"], "--signature", encoded, "--insecure-ignore-tlog", file["FILE"]}
 			if out := c.run(t, blob...); !strings.Contains(out, "Verified OK") {
 				t.Errorf("cosign: %s", out)
@@ -53,9 +51,7 @@ func TestSignaturesOfOthers(t *testing.T) {
 			run(t, openssl, with(k.sign)...)
 			run(t, program, "verify", bundle, "--verify-key", file["PUB"])
 			data := read(t, file["FILE"])
-			if err := os.WriteFile(file["FILE"], []byte(strings.Replace(data, `"program":"`, `"program":"not `, 1)), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.WriteFile(file["FILE"], []byte(strings.Replace(data, `"program":"`, `"program":"not `, 1)), 0o644))
 			if out, err := c.try(t, blob...); err == nil {
 				t.Errorf("cosign accepts an altered inventory: %s", out)
 			}

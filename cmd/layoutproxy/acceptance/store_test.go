@@ -68,9 +68,7 @@ func dropBundle(t *testing.T, in string) []wanted {
 	l.Write()
 	name := filepath.Join(in, "module-late.tar")
 	tree.Archive(name+".tmp", layouttest.Archive{})
-	if err := os.Rename(name+".tmp", name); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Rename(name+".tmp", name))
 	from := layout(l.Dir())
 	return []wanted{
 		{sampleRoot + "/modules/late:v1", image.Digest, contentOf(t, from, image.Digest)},
@@ -87,14 +85,10 @@ func waitForImport(t *testing.T, s server, name string) {
 			Imports []struct{ Name, State, Detail string }
 		}
 		resp, err := http.Get("http://" + s.admin + "/status")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		err = json.NewDecoder(resp.Body).Decode(&status)
 		resp.Body.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		for _, i := range status.Imports {
 			if i.Name == name && i.State == "published" {
 				return

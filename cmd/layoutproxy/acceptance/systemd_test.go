@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // worstExposure is the highest acceptable score of systemd-analyze security, which ranges from 0
@@ -41,9 +43,7 @@ func TestSystemdUnit(t *testing.T) {
 // The program accepts the configuration file that is delivered with the unit.
 func TestSystemdConfiguration(t *testing.T) {
 	file, err := filepath.Abs(projectDir + "/deploy/systemd/config.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	run(t, program, "serve", "--config", file, "--check-config")
 }
 
@@ -54,17 +54,10 @@ func systemRoot(t *testing.T) string {
 	root := t.TempDir()
 	put := func(from, to string, mode os.FileMode) {
 		t.Helper()
-		data, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := layouttest.ReadFile(t, from)
 		to = filepath.Join(root, to)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(to, data, mode); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.MkdirAll(filepath.Dir(to), 0o755))
+		must(t, os.WriteFile(to, data, mode))
 	}
 	put(projectDir+"/deploy/systemd/layoutproxy.service", "etc/systemd/system/layoutproxy.service", 0o644)
 	put(program, "usr/local/bin/layoutproxy", 0o755)

@@ -3,12 +3,27 @@ package acceptance
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
 	"time"
 )
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func marshal(t *testing.T, v any) []byte {
+	t.Helper()
+	data, err := json.Marshal(v)
+	must(t, err)
+	return data
+}
 
 // commandTimeout limits one run of a client. The sample is small.
 const commandTimeout = time.Minute
@@ -74,7 +89,7 @@ func execute(t *testing.T, home, name string, args []string) (stdout, stderr str
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = home
 	cmd.Env = bareEnv(home)
-	cmd.WaitDelay = 5 * time.Second // for what it leaves behind with its output open
+	cmd.WaitDelay = 5 * time.Second // its children may keep the output open
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()

@@ -32,9 +32,7 @@ func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 	tree.Archive(chunks, layouttest.Archive{})
 	layouttest.Split(t, chunks, 5<<20)
 	htpasswd := filepath.Join(t.TempDir(), "htpasswd")
-	if err := os.WriteFile(htpasswd, []byte(htpasswdLine), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(htpasswd, []byte(htpasswdLine), 0o600))
 	for form, source := range map[string]string{"tree": tree.Dir(), "archive": archive, "chunks": filepath.Dir(chunks)} {
 		s := serve(t, source, "--root-repository", "", "--rescan", "0", "--cache-dir", "", "--access-log", "--htpasswd", htpasswd,
 			"--trace-endpoint", "http://127.0.0.1:1")
@@ -75,17 +73,13 @@ var (
 func fetch(t *testing.T, url, ranges string, want int64) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if ranges != "" {
 		req.Header.Set("Range", ranges)
 	}
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer resp.Body.Close()
 	if n, err := io.Copy(io.Discard, resp.Body); n != want || err != nil {
 		t.Fatalf("%s %s: %d bytes, %v; want %d", resp.Status, ranges, n, err, want)
@@ -122,12 +116,8 @@ func traced(t *testing.T, pid int, do func()) calls {
 	cmd := exec.CommandContext(t.Context(), packaged(t, "strace"), "-f", "-e", "signal=none",
 		"-e", "trace="+strings.Join(append(append([]string{}, copying...), sending...), ","), "-o", file, "-p", fmt.Sprint(pid))
 	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, cmd.Start())
 	said := bufio.NewScanner(stderr)
 	if !said.Scan() || !strings.Contains(said.Text(), "attached") {
 		_ = cmd.Process.Kill()
@@ -138,9 +128,6 @@ func traced(t *testing.T, pid int, do func()) calls {
 	do()
 	_ = cmd.Process.Signal(os.Interrupt) // strace detaches and exits
 	_ = cmd.Wait()
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := layouttest.ReadFile(t, file)
 	return strings.Split(string(data), "\n")
 }

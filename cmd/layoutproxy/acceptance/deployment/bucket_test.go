@@ -165,9 +165,7 @@ func TestPodsWaitBeforeTheyEnd(t *testing.T) {
 	}
 	for version, want := range map[string]bool{"v1.29.9": false, "v1.30.0": true, "v1.34.1+k3s1": true} {
 		files, err := renderFor(t, version, bucketValues)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if got := strings.Contains(files["layoutproxy/templates/deployment.yaml"], "preStop:"); got != want {
 			t.Errorf("Kubernetes %s: waits %v, want %v", version, got, want)
 		}
@@ -192,17 +190,13 @@ func TestNetworkPolicyLetsPodsReachTheBucket(t *testing.T) {
 func TestExampleWithSpegel(t *testing.T) {
 	const dir = "../../../../examples/spegel/"
 	values, err := os.ReadFile(dir + "layoutproxy.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	s := one[*core.Service](t, objects(t, string(values)))
 	if s.Spec.Type != core.ServiceTypeNodePort || s.Spec.Ports[0].NodePort != 30500 {
 		t.Errorf("%+v", s.Spec)
 	}
 	text, err := os.ReadFile(dir + "spegel.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	// The keys are those of charts/spegel/values.yaml of spegel-org/spegel.
 	var spegel struct {
 		Spegel struct {
@@ -210,9 +204,7 @@ func TestExampleWithSpegel(t *testing.T) {
 			AdditionalMirrorTargets []string `json:"additionalMirrorTargets"`
 		} `json:"spegel"`
 	}
-	if err := yaml.UnmarshalStrict(text, &spegel); err != nil {
-		t.Fatal(err)
-	}
+	must(t, yaml.UnmarshalStrict(text, &spegel))
 	if got := spegel.Spegel.AdditionalMirrorTargets; !slices.Equal(got, []string{"http://$(NODE_IP):30500"}) {
 		t.Errorf("%q", got)
 	}

@@ -27,12 +27,8 @@ const chartDir = "../../../../deploy/helm/layoutproxy"
 func load(t *testing.T) *chart.Chart {
 	t.Helper()
 	c, err := loader.LoadDir(chartDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Validate(); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, c.Validate())
 	return c
 }
 
@@ -50,15 +46,11 @@ func renderFor(t *testing.T, version, values string) (map[string]string, error) 
 	t.Helper()
 	cluster := chartutil.DefaultCapabilities.Copy()
 	parsed, err := chartutil.ParseKubeVersion(version)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	cluster.KubeVersion = *parsed
 	c := load(t)
 	given, err := chartutil.ReadValues([]byte(values))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	all, err := chartutil.ToRenderValues(c, given, chartutil.ReleaseOptions{
 		Name: "mirror", Namespace: "registry", Revision: 1, IsInstall: true,
 	}, cluster)
@@ -73,9 +65,7 @@ func renderFor(t *testing.T, version, values string) (map[string]string, error) 
 func objects(t *testing.T, values string) []runtime.Object {
 	t.Helper()
 	files, err := render(t, values)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		apps.AddToScheme, core.AddToScheme, networking.AddToScheme, disruption.AddToScheme, monitoring.AddToScheme,

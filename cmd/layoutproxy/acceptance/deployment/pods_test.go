@@ -22,9 +22,7 @@ bundle: {volume: {persistentVolumeClaim: {claimName: bundle}}}
 func refusals(t *testing.T, pod core.PodTemplateSpec) []string {
 	t.Helper()
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	restricted := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
 	var names []string
 	for _, result := range evaluator.EvaluatePod(restricted, &pod.ObjectMeta, &pod.Spec) {
@@ -144,8 +142,6 @@ func workload(t *testing.T, kind, values string) (*metav1.LabelSelector, core.Po
 func matches(t *testing.T, selector *metav1.LabelSelector, set map[string]string) bool {
 	t.Helper()
 	s, err := metav1.LabelSelectorAsSelector(selector)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return s.Matches(labels.Set(set))
 }

@@ -18,9 +18,7 @@ const projectDir = "../../../.."
 // has everything that the docs promise.
 func TestRelease(t *testing.T) {
 	project, err := config.Load(filepath.Join(projectDir, ".goreleaser.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if len(project.Builds) != 1 || len(project.Archives) != 1 {
 		t.Fatalf("%d builds and %d archives, want one of each", len(project.Builds), len(project.Archives))
 	}
@@ -95,9 +93,7 @@ func checkVariables(t *testing.T, ldflags string) {
 		t.Fatalf("%q sets %d variables, want version and commit", ldflags, len(set))
 	}
 	source, err := os.ReadFile(filepath.Join(projectDir, "cmd/layoutproxy/version.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, name := range set {
 		if !regexp.MustCompile(`(?m)^\s*(var )?` + name[1] + `\s*=`).Match(source) {
 			t.Errorf("there is no variable %s", name[1])

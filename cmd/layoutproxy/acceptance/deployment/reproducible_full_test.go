@@ -49,12 +49,8 @@ func TestReleaseIsReproducible(t *testing.T) {
 func buildRelease(t *testing.T, dir, key, umask string) string {
 	t.Helper()
 	project, err := filepath.Abs(projectDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, os.MkdirAll(dir, 0o755))
 	source := filepath.Join(dir, "source")
 	command(t, dir, "sh", "-c", "umask "+umask+" && git clone -q \"$0\" \"$1\"", project, source)
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", "umask "+umask+" && exec deploy/release/build ../release")
@@ -89,9 +85,7 @@ func command(t *testing.T, dir, name string, args ...string) string {
 func filesIn(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
@@ -101,9 +95,7 @@ func filesIn(t *testing.T, dir string) (names []string) {
 func read(t *testing.T, dir, name string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return data
 }
 
@@ -147,9 +139,7 @@ func checkProvenance(t *testing.T, dir string, names []string) {
 			}
 		}
 	}
-	if err := json.Unmarshal(read(t, dir, find(t, names, ".intoto.json")), &statement); err != nil {
-		t.Fatal(err)
-	}
+	must(t, json.Unmarshal(read(t, dir, find(t, names, ".intoto.json")), &statement))
 	head := strings.TrimSpace(command(t, projectDir, "git", "rev-parse", "HEAD"))
 	sources := statement.Predicate.BuildDefinition.ResolvedDependencies
 	if statement.Type != "https://in-toto.io/Statement/v1" || len(sources) == 0 || sources[0].Digest["gitCommit"] != head {
@@ -173,9 +163,7 @@ func checkDeb(t *testing.T, name string) {
 	}
 	for _, script := range []string{"postinst", "prerm", "postrm"} {
 		text := command(t, root, "dpkg-deb", "-I", name, script)
-		if err := os.WriteFile(filepath.Join(root, script), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(filepath.Join(root, script), []byte(text), 0o600))
 		command(t, root, "sh", "-n", script)
 	}
 	program := filepath.Join(root, "usr/bin/layoutproxy")
@@ -202,16 +190,10 @@ func checkUnit(t *testing.T, root string) {
 	copyFile := func(from, to string, mode os.FileMode) {
 		t.Helper()
 		data, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		to = filepath.Join(root, to)
-		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(to, data, mode); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.MkdirAll(filepath.Dir(to), 0o755))
+		must(t, os.WriteFile(to, data, mode))
 	}
 	for _, target := range []string{"sysinit", "basic", "shutdown", "network", "local-fs", "remote-fs", "multi-user"} {
 		copyFile("/lib/systemd/system/"+target+".target", "usr/lib/systemd/system/"+target+".target", 0o644)
@@ -226,16 +208,12 @@ func checkUnit(t *testing.T, root string) {
 func checkStatic(t *testing.T, name string) {
 	t.Helper()
 	info, err := os.Stat(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if info.Size() > maxProgram || info.Mode().Perm() != 0o755 {
 		t.Errorf("%d bytes, more than %d, or mode %s", info.Size(), int64(maxProgram), info.Mode())
 	}
 	file, err := elf.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer file.Close()
 	for _, p := range file.Progs {
 		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
@@ -248,9 +226,7 @@ func checkStatic(t *testing.T, name string) {
 func checkImage(t *testing.T, name string) {
 	t.Helper()
 	project, err := filepath.Abs(projectDir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	program := filepath.Join(t.TempDir(), "layoutproxy")
 	command(t, project, "go", "build", "-o", program, "./cmd/layoutproxy")
 	for _, file := range []string{name, strings.Replace(name, "_image.tar", "_chart.tar", 1)} {
@@ -265,9 +241,7 @@ func checkImage(t *testing.T, name string) {
 func checkChart(t *testing.T, name string) {
 	t.Helper()
 	chart, err := loader.LoadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if err := chart.Validate(); err != nil {
 		t.Error(err)
 	}

@@ -44,9 +44,7 @@ func TestNotes(t *testing.T) {
 		"tls: {secretName: a}\nhostPort: {ip: '', port: 5443}": "--endpoint https://127.0.0.1:5443 ",
 	} {
 		files, err := render(t, values)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if notes := files["layoutproxy/templates/NOTES.txt"]; !strings.Contains(notes, want) {
 			t.Errorf("values %q: no %s in\n%s", values, want, notes)
 		}
