@@ -12,9 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A bundle on a disk with a read error is refused, the error names the file, and the store does
+// An import refuses a bundle on a disk with a read error and names the file, and the store does
 // not change.
-func TestImportFromADiskThatFails(t *testing.T) {
+func TestImportFromFailingDisk(t *testing.T) {
 	store, bundle := filepath.Join(t.TempDir(), "store"), t.TempDir()
 	run(t, program, "import", abs(t, filepath.Join(bundleDir, "install")), "--store", store)
 	layouttest.New(t, bundleDir).Bundle(bundle)

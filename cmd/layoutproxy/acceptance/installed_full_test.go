@@ -12,16 +12,15 @@ import (
 	"time"
 )
 
-// Programs that neither Debian nor this module's go.mod provides. Each has its own module with
-// the versions it is built from.
+// Modules of programs that neither Debian nor this module's go.mod provides.
 const (
 	containerd2 = "github.com/containerd/containerd/v2@v2.4.2"
 	helm        = "helm.sh/helm/v3@v3.22.0"
 	cosign      = "github.com/sigstore/cosign/v2@v2.6.5"
 )
 
-// installed returns a directory with the programs of a module. The first call builds them, which
-// takes minutes, and keeps them in the user's cache.
+// installed returns a directory with programs of a module. The first call builds them into the
+// user's cache, which takes minutes.
 func installed(t *testing.T, module string, packages ...string) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// A client that is killed in the middle of a layer resumes there. The client is containerd or,
-// in 1.x, ctr, which downloads by itself.
+// A client that is killed in the middle of a layer resumes there. The client is containerd, or
+// ctr, which downloads itself in 1.x and with --local.
 func TestNodesResumeAfterAKill(t *testing.T) {
 	a := newApp(t, "killed")
 	w := newWire(t, serve(t, a.dir, "--root-repository", ""))
@@ -28,7 +28,7 @@ func TestNodesResumeAfterAKill(t *testing.T) {
 			c.stop(t, syscall.SIGKILL)
 			c.start(t)
 		} else {
-			ctr := c.begin(t, p, mirroredHost+"/app:v1")
+			ctr := c.startPull(t, p, mirroredHost+"/app:v1")
 			c.waitForHalf(t, reached)
 			must(t, ctr.Process.Kill())
 			_ = ctr.Wait() // killed
@@ -43,7 +43,8 @@ func TestNodesResumeAfterAKill(t *testing.T) {
 	})
 }
 
-func (c *containerd) begin(t *testing.T, p puller, reference string) *exec.Cmd {
+// startPull starts a pull by ctr.
+func (c *containerd) startPull(t *testing.T, p puller, reference string) *exec.Cmd {
 	t.Helper()
 	args := []string{"-a", c.socket, "-n", "ctr", "images", "pull", "--hosts-dir", c.certs}
 	if p.name == "ctr --local" {
@@ -62,7 +63,7 @@ func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
 	select {
 	case <-reached:
 	case <-deadline:
-		t.Fatalf("the layer is not asked for\n%s", c.logged())
+		t.Fatalf("the layer was not requested\n%s", c.logged())
 	}
 	for {
 		files, _ := filepath.Glob(filepath.Join(string(c.store()), "ingest", "*", "data"))
@@ -73,7 +74,7 @@ func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("nothing of the layer is written: %s", files)
+			t.Fatalf("containerd wrote nothing of the layer: %s", files)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -111,15 +112,15 @@ func TestNodesPullInParts(t *testing.T) {
 }
 
 // docs/containerd.md says that the transfer service of 2.x ignores a list of directories.
-func TestTransferServiceReadsNoList(t *testing.T) {
+func TestTransferServiceIgnoresListOfDirectories(t *testing.T) {
 	a := newApp(t, "list")
 	s := serve(t, a.dir, "--root-repository", "")
 	for name, test := range map[string]struct {
 		local bool
 		reads bool
 	}{
-		"by the transfer service": {false, false},
-		"locally":                 {true, true},
+		"transfer service": {false, false},
+		"local pull":       {true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := releases(t)[1]

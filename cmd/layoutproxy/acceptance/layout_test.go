@@ -11,8 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layout is the directory of a repository: a plain OCI layout whose tags are the ref.name
-// annotations.
+// layout is the directory of a plain OCI layout, whose tags are its ref.name annotations.
 type layout string
 
 func (l layout) exists() bool {
@@ -24,7 +23,7 @@ func (l layout) blobPath(dgst digest.Digest) string {
 	return filepath.Join(string(l), ocispec.ImageBlobsDir, dgst.Algorithm().String(), dgst.Encoded())
 }
 
-// writeBlob writes data. The caller has verified its digest.
+// writeBlob writes a blob whose digest the caller has verified.
 func (l layout) writeBlob(dgst digest.Digest, data []byte) error {
 	path := l.blobPath(dgst)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -33,8 +32,7 @@ func (l layout) writeBlob(dgst digest.Digest, data []byte) error {
 	return replace(path, data)
 }
 
-// add adds a manifest to index.json: untagged, or under each of the tags, which other manifests
-// lose.
+// add adds a manifest to index.json, without a tag or with tags, which other manifests lose.
 func (l layout) add(d ocispec.Descriptor, tags ...string) error {
 	return l.edit(func(manifests []ocispec.Descriptor) []ocispec.Descriptor {
 		for _, tag := range tags {
@@ -43,7 +41,7 @@ func (l layout) add(d ocispec.Descriptor, tags ...string) error {
 			tagged.Annotations = map[string]string{ocispec.AnnotationRefName: tag}
 			manifests = append(manifests, tagged)
 		}
-		return keep(manifests, d)
+		return addUntagged(manifests, d)
 	})
 }
 
@@ -93,20 +91,20 @@ func untag(manifests []ocispec.Descriptor, tag string) []ocispec.Descriptor {
 		return true
 	})
 	for _, d := range lost {
-		manifests = keep(manifests, d)
+		manifests = addUntagged(manifests, d)
 	}
 	return manifests
 }
 
-// keep adds d without a tag, unless the list already has it.
-func keep(manifests []ocispec.Descriptor, d ocispec.Descriptor) []ocispec.Descriptor {
+// addUntagged adds d, unless the list already has its digest.
+func addUntagged(manifests []ocispec.Descriptor, d ocispec.Descriptor) []ocispec.Descriptor {
 	if slices.ContainsFunc(manifests, func(m ocispec.Descriptor) bool { return m.Digest == d.Digest }) {
 		return manifests
 	}
 	return append(manifests, d)
 }
 
-// replace writes a file and renames it into place, because the server may read it at any time.
+// replace writes a file and renames it into place, because the server may read it meanwhile.
 func replace(path string, data []byte) error {
 	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
 	if err := os.WriteFile(temp, data, 0o644); err != nil {

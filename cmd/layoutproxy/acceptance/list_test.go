@@ -10,8 +10,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// The other tests rely on layoutproxy list, so this one compares it with the index.json files of
-// the sample.
+// layoutproxy list, on which other tests rely, matches the index.json files of the sample.
 func TestListMatchesIndexes(t *testing.T) {
 	want := []string{
 		"deckhouse/deckhouse-cli/plugins:stronghold", "deckhouse/ee/modules:console",

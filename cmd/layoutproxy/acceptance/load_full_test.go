@@ -20,21 +20,21 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// load is what clients request over and over.
+// load is a list of requests that clients repeat.
 type load struct {
 	paths       []string
 	connections int
-	part, size  int64 // bytes of a range and of what it is of; 0 for all of it
+	part, size  int64 // bytes of a range and of the complete blob; 0 without ranges
 }
 
-// measured is what a server did under load.
+// measured is the work of a server under load.
 type measured struct {
 	requests, bytes int64
-	cpu, wall       time.Duration // of the server
+	cpu, wall       time.Duration // processor time of the server, and elapsed time
 }
 
-// put puts load on a server for a while.
-func (l load) put(t *testing.T, s target, long time.Duration) measured {
+// run sends load to a server for a duration.
+func (l load) run(t *testing.T, s target, duration time.Duration) measured {
 	t.Helper()
 	var m measured
 	results := make([]measured, l.connections)
@@ -42,7 +42,7 @@ func (l load) put(t *testing.T, s target, long time.Duration) measured {
 	var group errgroup.Group
 	for i := range results {
 		group.Go(func() (err error) {
-			results[i], err = l.client(s.address, i, start.Add(long))
+			results[i], err = l.client(s.address, i, start.Add(duration))
 			return err
 		})
 	}
@@ -56,7 +56,8 @@ func (l load) put(t *testing.T, s target, long time.Duration) measured {
 	return m
 }
 
-// client is one connection, which is kept alive. It costs as little as possible, because it shares the machine.
+// client sends requests on one connection until end. It uses little processor time, because it
+// runs on the same machine as the server.
 func (l load) client(address string, number int, end time.Time) (m measured, err error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -71,7 +72,7 @@ func (l load) client(address string, number int, end time.Time) (m measured, err
 			first := random.Int64N(l.size - l.part)
 			want, status = fmt.Sprintf("Range: bytes=%d-%d\r\n", first, first+l.part-1), "206"
 		}
-		_, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: load\r\nAccept: %s\r\n%s\r\n", l.paths[i%len(l.paths)], address, accepted, want)
+		_, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: load\r\nAccept: %s\r\n%s\r\n", l.paths[i%len(l.paths)], address, acceptedTypes, want)
 		if err != nil {
 			return m, err
 		}
@@ -87,10 +88,11 @@ func (l load) client(address string, number int, end time.Time) (m measured, err
 	return m, nil
 }
 
-const accepted = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, " +
+// acceptedTypes is the Accept header of requests for manifests.
+const acceptedTypes = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, " +
 	"application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
 
-// readHead reads the head of an answer, and returns the length of the body.
+// readHead reads the header of an answer, and returns the length of the body.
 func readHead(in *bufio.Reader, status string) (n int64, err error) {
 	line, err := in.ReadSlice('\n')
 	if err != nil {
@@ -130,7 +132,8 @@ func discard(conn net.Conn, in *bufio.Reader, n int64) error {
 	return err
 }
 
-// cpuOf returns the processor time of processes, to the nanosecond (Linux, Documentation/scheduler/sched-stats.rst).
+// cpuOf returns the processor time of processes, in nanoseconds (Linux,
+// Documentation/scheduler/sched-stats.rst).
 func cpuOf(t *testing.T, pids []int) (sum time.Duration) {
 	t.Helper()
 	for _, pid := range pids {

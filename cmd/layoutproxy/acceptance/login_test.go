@@ -5,7 +5,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -15,6 +14,8 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 
 	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // The test user. The hash in the htpasswd file is that of "baggins".
@@ -23,12 +24,18 @@ const (
 	htpasswdLine   = "frodo:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\n"
 )
 
+// htpasswdFile writes an htpasswd file with the test user.
+func htpasswdFile(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	layouttest.WriteFile(t, file, htpasswdLine)
+	return file
+}
+
 // locked returns servers that require a login, by kind of authentication.
 func locked(t *testing.T) map[string]server {
-	file := filepath.Join(t.TempDir(), "htpasswd")
-	must(t, os.WriteFile(file, []byte(htpasswdLine), 0o600))
 	return map[string]server{
-		"password": serve(t, bundleDir, "--htpasswd", file),
+		"password": serve(t, bundleDir, "--htpasswd", htpasswdFile(t)),
 		"token":    serveWithTokens(t, func(string, string) bool { return true }),
 	}
 }
@@ -111,10 +118,10 @@ func TestContainerdLogsIn(t *testing.T) {
 			i := pick(t, sample(t), installer)
 			contentOf(t, i.layout(), i.digest).compare(t, i.name(), pull(t, authorized(password), i.reference(s), i.digest))
 			if _, _, err := authorized("wrong").Resolve(t.Context(), i.reference(s)); err == nil {
-				t.Error("a wrong password is good enough")
+				t.Error("a wrong password is accepted")
 			}
 			if _, _, err := direct().Resolve(t.Context(), i.reference(s)); err == nil {
-				t.Error("no password is good enough")
+				t.Error("a request without a password is accepted")
 			}
 		})
 	}
@@ -129,7 +136,7 @@ func authorized(password string) remotes.Resolver {
 }
 
 // A token allows only the repositories that the token server grants.
-func TestTokenIsForSomeRepositories(t *testing.T) {
+func TestTokenAllowsOnlyGrantedRepositories(t *testing.T) {
 	crane := tool(t, "crane")
 	s := serveWithTokens(t, func(_, repository string) bool { return strings.HasSuffix(repository, "/install") })
 	home := t.TempDir()

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// projectDir is the main module, and bundleDir the sample in it.
+// projectDir is the directory of the main module, and bundleDir the sample bundle.
 const (
 	projectDir = "../../.."
 	bundleDir  = projectDir + "/examples/bundle"
@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 }
 
 // build builds the program in the main module, because this module's go.mod may select other
-// versions of its dependencies. -buildvcs=false: no test reads the commit, and git refuses to
-// report it in a clone of another user.
+// versions of dependencies. It uses -buildvcs=false, because git does not report the commit in a
+// clone of another user, and no test needs it.
 func build(output string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()

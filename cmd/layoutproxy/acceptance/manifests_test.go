@@ -81,7 +81,7 @@ func (f *front) deleteManifest(l layout, reference string, w http.ResponseWriter
 	return f.deleted(req.Context(), w)
 }
 
-// deleteBlob can also delete a manifest: a layout stores both in the same place.
+// deleteBlob deletes a blob or a manifest: a layout stores both in the same place.
 func (f *front) deleteBlob(l layout, dgst string, w http.ResponseWriter, req *http.Request) error {
 	d, err := digest.Parse(dgst)
 	if err != nil {

@@ -2,31 +2,18 @@ package acceptance
 
 import (
 	"bytes"
-	"io"
-	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 )
 
-// promtool finds no fault with the metrics, and they count the requests.
+// promtool accepts the metrics, and they count requests.
 func TestMetrics(t *testing.T) {
 	s := serve(t, bundleDir)
-	client := &http.Client{Timeout: time.Minute}
-	get := func(url string) string {
-		t.Helper()
-		resp, err := client.Get(url)
-		must(t, err)
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		must(t, err)
-		return string(body)
+	for _, path := range []string{"install/manifests/v1.70.1", "unknown/manifests/v1", "install/tags/list"} {
+		statusAt(t, "http://"+s.registry+"/v2/deckhouse/ee/"+path)
 	}
-	get("http://" + s.registry + "/v2/deckhouse/ee/install/manifests/v1.70.1")
-	get("http://" + s.registry + "/v2/deckhouse/ee/nothing/manifests/v1")
-	get("http://" + s.registry + "/v2/deckhouse/ee/install/tags/list")
-	metrics := get("http://" + s.admin + "/metrics")
+	metrics := body(t, "http://"+s.admin+"/metrics")
 
 	check := exec.CommandContext(t.Context(), packaged(t, "promtool"), "check", "metrics")
 	check.Stdin = strings.NewReader(metrics)

@@ -20,7 +20,7 @@ const (
 	dashboard = projectDir + "/deploy/grafana/layoutproxy.json"
 )
 
-// promtool accepts the alert rules, and each rule fires only when it should.
+// promtool accepts the alert rules and runs their tests, and each alert has a test that fires it.
 func TestAlertRules(t *testing.T) {
 	promtool := packaged(t, "promtool")
 	for _, args := range [][]string{
@@ -41,42 +41,42 @@ func TestAlertRules(t *testing.T) {
 	}
 	for _, alert := range alerts {
 		if !regexp.MustCompile(`alertname: ` + alert[1] + `\n +exp_alerts:`).MatchString(tests) {
-			t.Errorf("no test makes %s ring", alert[1])
+			t.Errorf("no test fires %s", alert[1])
 		}
 	}
 }
 
-// Every query is valid and uses existing metrics. Otherwise its panel would be empty, or its
-// alert would never fire.
+// Every query of the dashboard, the rules and the docs uses existing metrics. Otherwise its panel
+// would be empty, or its alert would never fire.
 func TestQueriesUseExistingMetrics(t *testing.T) {
 	// Each of these options adds metrics.
 	s := serve(t, bundleDir, "--client-connections", "100", "--scrub", "1MB/s", "--store", t.TempDir(), "--drop-dir", t.TempDir())
 	for _, path := range []string{"install/manifests/v1.70.1", "install/tags/list"} {
 		body(t, "http://"+s.registry+"/v2/deckhouse/ee/"+path)
 	}
-	there := map[string]bool{"up": true} // Prometheus' own
+	exists := map[string]bool{"up": true} // Prometheus' own
 	for line := range strings.Lines(body(t, "http://"+s.admin+"/metrics")) {
 		if name, _, _ := strings.Cut(line, " "); !strings.HasPrefix(name, "#") {
 			name, _, _ = strings.Cut(name, "{")
-			there[name] = true
+			exists[name] = true
 		}
 	}
 	metric := regexp.MustCompile(`\b(?:layoutproxy|process|go)_\w+`)
-	asked := 0
+	used := 0
 	for name, text := range map[string]string{
-		"the dashboard": strings.Join(queries(t), "\n"),
-		"the rules":     expressions(read(t, filepath.Join(rulesDir, "layoutproxy.rules.yaml"))),
-		"the docs":      documented(t),
+		"the panels": strings.Join(queries(t), "\n"),
+		"the rules":  expressions(read(t, filepath.Join(rulesDir, "layoutproxy.rules.yaml"))),
+		"the docs":   documented(t),
 	} {
 		for _, found := range metric.FindAllString(text, -1) {
-			asked++
-			if !there[found] && !there[found+"_bucket"] {
-				t.Errorf("%s asks for %s, which the program does not have", name, found)
+			used++
+			if !exists[found] && !exists[found+"_bucket"] {
+				t.Errorf("%s use %s, which the program does not have", name, found)
 			}
 		}
 	}
-	if asked < 30 {
-		t.Errorf("%d metrics are asked for: are all queries found?", asked)
+	if used < 30 {
+		t.Errorf("only %d metrics are used: are all queries found?", used)
 	}
 }
 
@@ -105,7 +105,7 @@ func queries(t *testing.T) []string {
 	}
 	must(t, json.Unmarshal([]byte(read(t, dashboard)), &board))
 	var all []string
-	var rules strings.Builder // one file, as promtool reads no expression by itself
+	var rules strings.Builder // promtool parses expressions only in a file of rules
 	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
 	for _, p := range board.Panels {
 		if len(p.Targets) == 0 {

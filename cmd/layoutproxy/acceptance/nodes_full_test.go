@@ -33,7 +33,7 @@ func byCRI(t *testing.T, c *containerd, reference string) (string, error) {
 	return fmt.Sprint(err), err
 }
 
-// pullers returns the clients that a release of containerd has.
+// pullers returns the clients of a release of containerd.
 func (r release) pullers() []puller {
 	all := []puller{{"ctr", byCtr()}, {"cri", byCRI}}
 	if r.major >= 2 {
@@ -108,7 +108,7 @@ func TestNodesPullByTLS(t *testing.T) {
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
 		c.mirror(t, mirroredHost, "https://"+s.registry)
 		if out, err := p.pull(t, c, mirroredHost+"/app:v1"); err == nil {
-			t.Errorf("pulled from a server that nobody vouches for: %s", out)
+			t.Errorf("pulled from a server with an untrusted certificate: %s", out)
 		}
 		c.mirror(t, mirroredHost, "https://"+s.registry, "--ca", files.ca)
 		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
@@ -130,8 +130,8 @@ func TestNodesPullByMutualTLS(t *testing.T) {
 
 // With --no-fallback the mirror is also the server in hosts.toml, which then needs the
 // certificates, too.
-func TestNodesPullByMutualTLSAndNoOther(t *testing.T) {
-	a, files := newApp(t, "alone by tls"), newCertificates(t)
+func TestNodesPullByMutualTLSWithoutFallback(t *testing.T) {
+	a, files := newApp(t, "mutual tls without fallback"), newCertificates(t)
 	s := serve(t, a.dir, "--root-repository", "", "--tls-cert", files.serverCert, "--tls-key", files.serverKey, "--client-ca", files.ca)
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
 		c.mirror(t, mirroredHost, "https://"+s.registry+"/below/here", "--no-fallback", "--override-path",
@@ -149,34 +149,34 @@ func TestNodesPullBelowAPath(t *testing.T) {
 		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
 	})
 	if asked := w.requests("/mirrors/a/v2/app/manifests/v1"); len(asked) == 0 {
-		t.Errorf("nothing was asked below the path: %v", w.seen)
+		t.Errorf("no request was below the path: %v", w.seen)
 	}
 }
 
-// Content that the mirror does not have comes from the registry itself or from the server that
-// an operator configured. With --no-fallback the pull fails.
-func TestNodesFallThrough(t *testing.T) {
-	here, there := newApp(t, "here"), newApp(t, "there")
-	there.layout.Tag(there.image, "elsewhere")
-	there.layout.Write()
-	mirror := newWire(t, serve(t, here.dir, "--root-repository", ""))
-	upstream := newWire(t, serve(t, there.dir, "--root-repository", ""))
-	want := there.content(t, there.image.Digest)
+// Content that the mirror does not have comes from the registry itself, or from the server in
+// hosts.toml that an operator configured. With --no-fallback the pull fails.
+func TestNodesFallBackToTheRegistry(t *testing.T) {
+	mirrored, original := newApp(t, "mirrored"), newApp(t, "original")
+	original.layout.Tag(original.image, "elsewhere")
+	original.layout.Write()
+	mirror := newWire(t, serve(t, mirrored.dir, "--root-repository", ""))
+	upstream := newWire(t, serve(t, original.dir, "--root-repository", ""))
+	want := original.content(t, original.image.Digest)
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
 		// The registry itself is on loopback, where containerd uses plain HTTP.
 		reference := upstream.host() + "/app:elsewhere"
 		c.mirror(t, upstream.host(), mirror.url, "--no-fallback")
 		before := len(upstream.requests(""))
 		if out, err := p.pull(t, c, reference); err == nil {
-			t.Errorf("pulled from nowhere: %s", out)
+			t.Errorf("pulled an image that the mirror does not have: %s", out)
 		}
 		if n := len(upstream.requests("")); n != before {
 			t.Errorf("the registry itself was asked %d times", n-before)
 		}
-		c.expectAbsent(t, there.image.Digest)
+		c.expectAbsent(t, original.image.Digest)
 
 		c.mirror(t, upstream.host(), mirror.url)
-		p.pullAndCompare(t, c, upstream.host()+"/app:v1", here.content(t, here.image.Digest))
+		p.pullAndCompare(t, c, upstream.host()+"/app:v1", mirrored.content(t, mirrored.image.Digest))
 		p.pullAndCompare(t, c, reference, want)
 
 		c.mkdir(t, "certs.d/"+mirroredHost)

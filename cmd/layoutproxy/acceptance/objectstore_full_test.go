@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// versitygw is a store over directories: https://github.com/versity/versitygw.
+// versitygw is an object store over directories: https://github.com/versity/versitygw.
 const versitygw = "github.com/versity/versitygw@v1.8.0"
 
 // versity is a running versitygw.
@@ -39,8 +39,8 @@ func startVersity(t *testing.T) versity {
 	v := versity{dir: filepath.Join(root, "mirror")}
 	must(t, os.Mkdir(v.dir, 0o755))
 	const key, secret = "acceptance", "a-secret-of-a-test"
-	// It does not say which port it has, so one that was free is chosen; a second process may
-	// have taken it meanwhile.
+	// versitygw does not report its port, so the test chooses a free one. Another process may
+	// take the port meanwhile: then the test tries again.
 	for try := 0; ; try++ {
 		address := freePorts(t, 1)[0]
 		cmd := exec.Command(path, "--port", address, "--access", key, "--secret", secret, "--quiet", "--keep-alive", "--health", "/healthy", "posix", root)
@@ -69,7 +69,8 @@ func startVersity(t *testing.T) versity {
 	}
 }
 
-// healthy waits until a URL is answered, for a program that ended would tell.
+// healthy waits until a URL answers 200. It returns an error if the program ends, as ended
+// reports.
 func healthy(ctx context.Context, url string, ended chan error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -95,12 +96,12 @@ func healthy(ctx context.Context, url string, ended chan error) error {
 	}
 }
 
-// What a store of one's own does is what Amazon documents:
+// versitygw follows Amazon's documentation:
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html (412, and 404
-// for If-Match where there is no object), …/API/API_GetObject.html (If-Match, ranges),
+// for If-Match without an object), …/API/API_GetObject.html (If-Match, ranges),
 // …/API/API_ListObjectsV2.html (pages of at most 1,000 keys, in byte order),
 // …/userguide/using-presigned-url.html (a URL is for one method, until it expires).
-func TestVersitygwDoesWhatAmazonDocuments(t *testing.T) {
+func TestVersitygwFollowsAmazonsDocumentation(t *testing.T) {
 	v := startVersity(t)
 	b, ctx := v.open(t, "facts"), t.Context()
 	put := func(key, text string, options bucket.PutOptions) (bucket.Object, error) {
@@ -118,7 +119,7 @@ func TestVersitygwDoesWhatAmazonDocuments(t *testing.T) {
 	two, err := put("a", "second", bucket.PutOptions{IfMatch: one.ETag})
 	must(t, err)
 	if _, _, err := b.Get(ctx, "a", 0, -1, one.ETag); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("the old ETag reads: %v", err)
+		t.Errorf("a read with the old ETag: %v", err)
 	}
 	body, o, err := b.Get(ctx, "a", 1, 3, two.ETag)
 	must(t, err)
@@ -146,7 +147,7 @@ func (v versity) checkLists(t *testing.T) {
 			t.Errorf("%s after %s", o.Key, last)
 		}
 		if o.ETag != "" {
-			t.Errorf("a file that no client wrote has the ETag %s", o.ETag)
+			t.Errorf("a file that no S3 client wrote has the ETag %s", o.ETag)
 		}
 		last, count = o.Key, count+1
 		return nil

@@ -15,21 +15,22 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/s3"
 )
 
-// objectStore is a store that speaks S3, with an empty bucket.
+// objectStore is an object store that speaks S3, with an empty bucket.
 type objectStore struct {
 	endpoint, bucket string
 	key, secret      string
 	client           *s3.Client
 }
 
-// fakeStore returns the store of this process, and its switches.
+// fakeStore runs an object store in this process, and also returns its controls.
 func fakeStore(t *testing.T) (objectStore, *buckettest.Server) {
 	t.Helper()
 	server := buckettest.Start(t)
 	return newObjectStore(t, server.URL, buckettest.Bucket, buckettest.AccessKey, buckettest.SecretKey), server
 }
 
-// newObjectStore also gives the programs that the test runs the credentials.
+// newObjectStore also sets the environment, so that programs that the test starts have the
+// credentials.
 func newObjectStore(t *testing.T, endpoint, name, key, secret string) objectStore {
 	t.Helper()
 	o := objectStore{endpoint: endpoint, bucket: name, key: key, secret: secret}
@@ -47,7 +48,7 @@ func (o objectStore) env() []string {
 	return []string{"AWS_ACCESS_KEY_ID=" + o.key, "AWS_SECRET_ACCESS_KEY=" + o.secret, "AWS_REGION=us-east-1"}
 }
 
-// place names a prefix of the bucket, as commands do.
+// place returns the name of a prefix of the bucket for commands.
 func (o objectStore) place(prefix string) string { return "s3://" + o.bucket + "/" + prefix }
 
 func (o objectStore) open(t *testing.T, prefix string) bucket.Bucket {
@@ -57,7 +58,7 @@ func (o objectStore) open(t *testing.T, prefix string) bucket.Bucket {
 	return o.client.Open(at)
 }
 
-// upload puts the files of a directory below a prefix.
+// upload writes the files of a directory below a prefix.
 func (o objectStore) upload(t *testing.T, dir, prefix string) {
 	t.Helper()
 	to := o.open(t, prefix)
@@ -83,7 +84,7 @@ func (o objectStore) upload(t *testing.T, dir, prefix string) {
 	}))
 }
 
-// flags are those of a command that reads or writes the store.
+// flags returns the flags of a command that reads or writes the store.
 func (o objectStore) flags(more ...string) []string {
 	return append([]string{"--s3-endpoint", o.endpoint, "--s3-path-style"}, more...)
 }

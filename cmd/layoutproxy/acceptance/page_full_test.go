@@ -6,7 +6,6 @@ import (
 	"archive/tar"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
@@ -71,8 +71,8 @@ func TestPageFirstVisit(t *testing.T) {
 	t.Logf("first load: %.0f bytes", loaded)
 }
 
-// No kind of page violates WCAG, in both themes, and each fits a width of 360 pixels.
-func TestPagesAreForEverybody(t *testing.T) {
+// No kind of page violates WCAG, in either theme, and each fits a width of 360 pixels.
+func TestPageAccessibility(t *testing.T) {
 	dir := packedSample(t)
 	breakBundle(t, filepath.Join(dir, "platform.tar"))
 	s := serve(t, dir)
@@ -97,7 +97,7 @@ func TestPagesAreForEverybody(t *testing.T) {
 	}
 }
 
-// breakBundle damages a layer in an archive.
+// breakBundle renames the entry of the largest layer in an archive, so that the blob is missing.
 func breakBundle(t *testing.T, archive string) {
 	t.Helper()
 	largest := layouttest.Place{}
@@ -109,7 +109,6 @@ func breakBundle(t *testing.T, archive string) {
 	f, err := os.OpenFile(archive, os.O_RDWR, 0)
 	must(t, err)
 	defer f.Close()
-	// Overwrite the name of its entry, so that the blob is missing.
 	if _, err := f.WriteAt([]byte("lost"), largest.Header+20); err != nil {
 		t.Fatal(err)
 	}
@@ -123,8 +122,8 @@ func breakBundle(t *testing.T, archive string) {
 	}
 }
 
-// For every repository of the sample, a browser shows the same tags as tags/list.
-func TestPageHasTheTagsOfTheAPI(t *testing.T) {
+// For every repository of the sample, the page shows the same tags as tags/list.
+func TestPageShowsTagsOfAPI(t *testing.T) {
 	s := serve(t, packedSample(t))
 	b := newBrowser(t, "http://"+s.admin)
 	images := sample(t)
@@ -132,12 +131,8 @@ func TestPageHasTheTagsOfTheAPI(t *testing.T) {
 		t.Fatalf("%d repositories", len(repositories(images)))
 	}
 	for _, name := range repositories(images) {
-		resp, err := http.Get("http://" + s.registry + "/v2/" + name + "/tags/list")
-		must(t, err)
 		var list struct{ Tags []string }
-		err = json.NewDecoder(resp.Body).Decode(&list)
-		resp.Body.Close()
-		must(t, err)
+		must(t, json.Unmarshal([]byte(body(t, "http://"+s.registry+"/v2/"+name+"/tags/list")), &list))
 		b.open("/repository/" + name)
 		if got := ask[[]string](b, `[...document.querySelectorAll("[data-tag]")].map((a) => a.innerText)`); !slices.Equal(got, list.Tags) {
 			t.Errorf("%s: the page has %q, the API %q", name, got, list.Tags)
@@ -145,14 +140,14 @@ func TestPageHasTheTagsOfTheAPI(t *testing.T) {
 	}
 }
 
-// With the keyboard alone: skip to the content, search while typing, open a result.
+// A user with only a keyboard can skip to the content, search while typing, and open a result.
 func TestPageByKeyboard(t *testing.T) {
 	s := serve(t, packedSample(t))
 	b := newBrowser(t, "http://"+s.admin)
 	b.open("/")
 	b.key("\t")
 	if got := ask[string](b, "document.activeElement.innerText"); got != "Skip to content" {
-		t.Errorf("the first stop is %q", got)
+		t.Errorf("the first tab stop is %q", got)
 	}
 	b.screenshot("keyboard-skip")
 	b.key("\r")
@@ -173,7 +168,7 @@ func TestPageByKeyboard(t *testing.T) {
 		}
 	}
 	if outline := ask[string](b, `getComputedStyle(document.activeElement).outlineStyle`); outline != "solid" {
-		t.Errorf("the focus is not seen: outline %s", outline)
+		t.Errorf("the focus is invisible: outline %s", outline)
 	}
 	b.key("\r")
 	b.wait("the repository", `location.pathname.startsWith("/repository/") && location.pathname.includes("csi-ceph/release")`)
@@ -186,7 +181,7 @@ func TestPageByKeyboard(t *testing.T) {
 		seen[ask[string](b, `document.activeElement.outerHTML.slice(0, 200)`)] = true
 	}
 	if len(seen) < stops-5 { // several links may look the same
-		t.Errorf("%d of %d stops are reached", len(seen), stops)
+		t.Errorf("Tab reaches %d of %d controls", len(seen), stops)
 	}
 }
 
@@ -210,7 +205,7 @@ func TestPageFollowsImports(t *testing.T) {
 	dropLarge(t, drop)
 	b.wait("progress", `states.has("progress")`)
 	b.screenshot("import-running")
-	b.checkAccessibility("an import that runs")
+	b.checkAccessibility("a running import")
 	b.wait("published", `states.has("published")`)
 	b.wait("the new repository", `document.querySelector("[data-live=there]").innerText.includes("16 repositories")`)
 	b.screenshot("import-published")
@@ -224,9 +219,9 @@ func TestPageFollowsImports(t *testing.T) {
 	b.screenshot("import-failed")
 	b.theme("dark")
 	b.screenshot("import-failed-dark")
-	b.checkAccessibility("an import that failed")
+	b.checkAccessibility("a failed import")
 	if !ask[bool](b, "window.kept === true") {
-		t.Error("the page was loaded again")
+		t.Error("the page was reloaded")
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -247,28 +242,13 @@ func dropLarge(t *testing.T, drop string) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/large")
 	config := l.Blob(ocispec.MediaTypeImageConfig, []byte(`{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}}`))
-	manifest, err := json.Marshal(ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: config,
-		Layers: []ocispec.Descriptor{{MediaType: ocispec.MediaTypeImageLayer, Digest: zeros.Digest(), Size: size}}})
-	must(t, err)
-	var value map[string]any
-	must(t, json.Unmarshal(manifest, &value))
-	value["schemaVersion"] = 2
-	if manifest, err = json.Marshal(value); err != nil {
-		t.Fatal(err)
-	}
-	l.Tag(l.Blob(ocispec.MediaTypeImageManifest, manifest), "v1")
+	manifest := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Config: config,
+		Layers: []ocispec.Descriptor{{MediaType: ocispec.MediaTypeImageLayer, Digest: zeros.Digest(), Size: size}}}
+	l.Tag(l.Blob(ocispec.MediaTypeImageManifest, marshal(t, manifest)), "v1")
 	l.Write()
 	var entries []layouttest.Entry
-	add := func(name string) {
-		body := layouttest.ReadFile(t, filepath.Join(tree.Dir(), name))
-		entries = append(entries, layouttest.File(name, body))
-	}
-	add("modules/large/oci-layout")
-	add("modules/large/index.json")
-	blobs, err := filepath.Glob(filepath.Join(l.Dir(), "blobs/sha256/*"))
-	must(t, err)
-	for _, blob := range blobs {
-		add("modules/large/blobs/sha256/" + filepath.Base(blob))
+	for name, content := range layouttest.ReadFiles(t, tree.Dir()) {
+		entries = append(entries, layouttest.File(name, []byte(content)))
 	}
 	entries = append(entries, layouttest.Entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: "modules/large/blobs/sha256/" + zeros.Digest().Encoded(), Mode: 0o644, Size: size}})
 	name := filepath.Join(drop, "module-large.tar")
@@ -300,9 +280,7 @@ func damagedArchive(t *testing.T, name string) {
 
 // The page, its files and its events work behind a login.
 func TestPageBehindALogin(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "htpasswd")
-	must(t, os.WriteFile(file, []byte("frodo:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\n"), 0o600))
-	s := serve(t, packedSample(t), "--admin-htpasswd", file)
+	s := serve(t, packedSample(t), "--admin-htpasswd", htpasswdFile(t))
 	b := newBrowser(t, "http://frodo:baggins@"+s.admin)
 	b.open("/")
 	b.wait("the style", `document.styleSheets.length === 1 && document.styleSheets[0].cssRules.length > 20`)

@@ -33,23 +33,23 @@ type target struct {
 	pids    []int
 }
 
-// TestPerformance compares the server with the floor: what net/http can do at best, and with nginx if it is
-// installed; and a pull with crane's. With LAYOUTPROXY_PERFORMANCE=1 it takes five minutes and prints the table of
-// docs/performance.md. Without, it only tries out that everything it compares gives the same answers.
+// TestPerformance compares the server with the floor and, if it is installed, with nginx, and a pull with crane's.
+// With LAYOUTPROXY_PERFORMANCE=1 it takes five minutes and prints the tables of docs/performance.md. Without, it
+// only checks that all servers give the same answers.
 func TestPerformance(t *testing.T) {
-	rounds, long := 1, 50*time.Millisecond
+	rounds, duration := 1, 50*time.Millisecond
 	if os.Getenv("LAYOUTPROXY_PERFORMANCE") != "" {
-		rounds, long = 9, time.Second
+		rounds, duration = 9, time.Second
 	}
 	b := newPerformanceBundle(t)
 	servers := b.servers(t)
 	if rounds > 1 {
-		time.Sleep(8 * time.Second) // the checks in the background
+		time.Sleep(8 * time.Second) // until the checks in the background have ended
 		printMemory(t, servers)
 	}
 	b.checkAnswers(t, servers)
 	for _, w := range b.works() {
-		w.compare(t, servers, rounds, long)
+		w.compare(t, servers, rounds, duration)
 	}
 	comparePulls(t, b.dirs["tree"], (rounds+1)/2)
 }
@@ -97,26 +97,22 @@ func newPerformanceBundle(t *testing.T) *performanceBundle {
 
 func readJSON(t *testing.T, file string, v any) {
 	t.Helper()
-	data, err := os.ReadFile(file)
-	if err == nil {
-		err = json.Unmarshal(data, v)
-	}
-	must(t, err)
+	must(t, json.Unmarshal(layouttest.ReadFile(t, file), v))
 }
 
-// servers starts everything that is compared.
+// servers starts all servers of the comparison.
 func (b *performanceBundle) servers(t *testing.T) (all []target) {
 	t.Helper()
 	all = append(all, startFloor(t, "floor, tree", b.answers(t, "")), startFloor(t, "floor, archive", b.answers(t, filepath.Join(b.dirs["archive"], "bundle.tar"))))
 	if _, err := exec.LookPath("nginx"); err == nil {
 		all = append(all, startNginx(t, b.answers(t, "")))
 	} else {
-		t.Log("nginx is not installed: it is left out")
+		t.Log("nginx is not installed, and is skipped")
 	}
-	for _, p := range compared() {
+	for _, p := range comparedBuilds() {
 		for _, form := range []string{"tree", "archive", "chunks"} {
-			instead := []string{"sh", "-c", `build=$0; shift; exec "$build" "$@"`, p.file} // of the program
-			s := serveUnder(t, instead, b.dirs[form], "--root-repository", "", "--cache-dir", t.TempDir())
+			replaced := []string{"sh", "-c", `build=$0; shift; exec "$build" "$@"`, p.file} // runs p.file instead of the program
+			s := serveUnder(t, replaced, b.dirs[form], "--root-repository", "", "--cache-dir", t.TempDir())
 			all = append(all, target{p.name + ", " + form, s.registry, []int{s.pid}})
 		}
 	}
@@ -126,9 +122,8 @@ func (b *performanceBundle) servers(t *testing.T) (all []target) {
 // programBuild is a build of layoutproxy.
 type programBuild struct{ name, file string }
 
-// compared returns the builds that are compared: this one, and an earlier one if
-// LAYOUTPROXY_BEFORE names its file.
-func compared() []programBuild {
+// comparedBuilds returns this build, and the earlier one that LAYOUTPROXY_BEFORE names.
+func comparedBuilds() []programBuild {
 	all := []programBuild{{"layoutproxy", program}}
 	if before := os.Getenv("LAYOUTPROXY_BEFORE"); before != "" {
 		all = append(all, programBuild{"before", before})
@@ -136,7 +131,7 @@ func compared() []programBuild {
 	return all
 }
 
-// answer is floor's Answer.
+// answer has the fields of floor's Answer.
 type answer struct {
 	File      string
 	Off, Size int64
@@ -145,7 +140,7 @@ type answer struct {
 	InMemory  bool
 }
 
-// answers returns what the servers are asked for, with the blob in the tree or in an archive.
+// answers returns the answers of the floor and nginx by path, with the blob in the tree or in an archive.
 func (b *performanceBundle) answers(t *testing.T, archive string) map[string]answer {
 	t.Helper()
 	dir := b.dirs["tree"]
@@ -171,7 +166,7 @@ func (b *performanceBundle) answers(t *testing.T, archive string) map[string]ans
 	return all
 }
 
-// offsetIn returns where an entry's bytes begin in an archive.
+// offsetIn returns the offset of an entry's content in an archive.
 func offsetIn(t *testing.T, archive, base string) int64 {
 	t.Helper()
 	f, err := os.Open(archive)
@@ -190,7 +185,7 @@ func offsetIn(t *testing.T, archive, base string) int64 {
 	}
 }
 
-// checkAnswers fails unless all servers answer the same to what is measured.
+// checkAnswers fails unless all servers give the same answers to the measured requests.
 func (b *performanceBundle) checkAnswers(t *testing.T, servers []target) {
 	t.Helper()
 	blob := "/v2/large/blobs/" + b.blob.Digest.String()
@@ -211,7 +206,7 @@ func (b *performanceBundle) checkAnswers(t *testing.T, servers []target) {
 				want = got
 			}
 			if err != nil || resp.StatusCode >= 300 || got != want {
-				t.Fatalf("%s, %s: %s, %d bytes, %v: not what the floor answers", s.name, q.path, resp.Status, len(body), err)
+				t.Fatalf("%s, %s: %s, %d bytes, %v: differs from the floor", s.name, q.path, resp.Status, len(body), err)
 			}
 		}
 	}
@@ -256,10 +251,7 @@ http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000000;
 // start starts a server on a free port, and waits until it listens.
 func start(t *testing.T, name string, command func(address string) *exec.Cmd) target {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	address := free.Addr().String()
-	free.Close()
+	address := freePorts(t, 1)[0]
 	cmd := command(address)
 	must(t, cmd.Start())
 	ended := make(chan error, 1)
@@ -279,12 +271,12 @@ func start(t *testing.T, name string, command func(address string) *exec.Cmd) ta
 	}
 }
 
-// work is one line of the table.
+// work is a load, and one row per server of the tables.
 type work struct {
 	name string
 	load load
 	unit string
-	cost func(measured) float64 // in the unit
+	cost func(measured) float64 // processor time in unit
 }
 
 func (b *performanceBundle) works() []work {
@@ -303,14 +295,14 @@ func (b *performanceBundle) works() []work {
 	}
 }
 
-// compare puts the same load on all servers in turn, and prints the medians. Ratios are those of runs that
-// followed one another, to the floor of the same form.
-func (w work) compare(t *testing.T, servers []target, rounds int, long time.Duration) {
+// compare sends the same load to all servers in turn, and prints the medians. A ratio compares consecutive runs of a
+// server and of the floor of the same form.
+func (w work) compare(t *testing.T, servers []target, rounds int, duration time.Duration) {
 	t.Helper()
 	costs, rates := make([][]float64, len(servers)), make([][]float64, len(servers))
 	for range rounds {
 		for i, s := range servers {
-			m := w.load.put(t, s, long)
+			m := w.load.run(t, s, duration)
 			costs[i] = append(costs[i], w.cost(m))
 			rates[i] = append(rates[i], float64(m.requests)/m.wall.Seconds())
 		}
@@ -334,7 +326,7 @@ func ratios(a, b []float64) (all []float64) {
 
 func median(all []float64) float64 { return slices.Sorted(slices.Values(all))[len(all)/2] }
 
-// printMemory prints what the servers have in memory.
+// printMemory prints the memory of the servers.
 func printMemory(t *testing.T, servers []target) {
 	t.Helper()
 	fmt.Printf("\nmemory after the start, MB\n%-22s %8s %10s\n", "", "resident", "anonymous")
@@ -370,7 +362,7 @@ func comparePulls(t *testing.T, dir string, rounds int) {
 			{"crane, tarball", slices.Concat([]string{crane, "pull", "--insecure"}, images, []string{"{}/images.tar"})},
 			{"crane, OCI layout", slices.Concat([]string{crane, "pull", "--insecure", "--format", "oci"}, images, []string{"{}"})},
 		}
-		for _, p := range compared() {
+		for _, p := range comparedBuilds() {
 			pull := []string{p.file, "pull", s.registry, "{}", "--plain-http", "--repository", repository}
 			ways = append(ways, way{p.name + ", archive", pull}, way{p.name + ", tree", append(slices.Clone(pull), "--tree")})
 		}
@@ -383,13 +375,13 @@ func comparePulls(t *testing.T, dir string, rounds int) {
 		}
 		fmt.Printf("\npull of %s, %d images\n%-22s %8s %8s %8s %8s\n", repository, len(images), "", "wall s", "x crane", "CPU s", "x crane")
 		for i, way := range ways {
-			base := i % 2 // an archive beside the tarball, a tree beside the layout
+			base := i % 2 // an archive is compared with the tarball, a tree with the layout
 			fmt.Printf("%-22s %8.2f %8.2f %8.2f %8.2f\n", way.name, median(wall[i]), median(ratios(wall[i], wall[base])), median(cpu[i]), median(ratios(cpu[i], cpu[base])))
 		}
 	}
 }
 
-// timed runs a command that writes into an empty directory, {} in its arguments.
+// timed runs a command, and returns its elapsed and processor time in seconds. {} in its arguments is a new directory.
 func timed(t *testing.T, args []string) (wall, cpu float64) {
 	t.Helper()
 	dir, err := os.MkdirTemp(t.TempDir(), "pull")

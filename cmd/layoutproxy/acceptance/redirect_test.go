@@ -41,9 +41,7 @@ func asks(t *testing.T, method, url string, header ...string) (*http.Response, s
 func TestRedirect(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, unpackedWithAnArchive(t), "bundle")
-	passwords := filepath.Join(t.TempDir(), "htpasswd")
-	must(t, os.WriteFile(passwords, []byte(htpasswdLine), 0o600))
-	s := serve(t, o.place("bundle"), o.flags("--s3-redirect", "--s3-public-endpoint", "http://store.invalid:9000", "--htpasswd", passwords)...)
+	s := serve(t, o.place("bundle"), o.flags("--s3-redirect", "--s3-public-endpoint", "http://store.invalid:9000", "--htpasswd", htpasswdFile(t))...)
 	i := pick(t, sample(t), installer)
 	d := largest(t, i)
 	base := "http://frodo:baggins@" + s.registry + "/v2/"

@@ -31,10 +31,8 @@ func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 	tree.Archive(archive, layouttest.Archive{})
 	tree.Archive(chunks, layouttest.Archive{})
 	layouttest.Split(t, chunks, 5<<20)
-	htpasswd := filepath.Join(t.TempDir(), "htpasswd")
-	must(t, os.WriteFile(htpasswd, []byte(htpasswdLine), 0o600))
 	for form, source := range map[string]string{"tree": tree.Dir(), "archive": archive, "chunks": filepath.Dir(chunks)} {
-		s := serve(t, source, "--root-repository", "", "--rescan", "0", "--cache-dir", "", "--access-log", "--htpasswd", htpasswd,
+		s := serve(t, source, "--root-repository", "", "--rescan", "0", "--cache-dir", "", "--access-log", "--htpasswd", htpasswdFile(t),
 			"--trace-endpoint", "http://127.0.0.1:1")
 		url := "http://" + user + ":" + password + "@" + s.registry + "/v2/big/blobs/" + string(blob.Digest)
 		fetch(t, url, "", size) // the first request also reads other files
