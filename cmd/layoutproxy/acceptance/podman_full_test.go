@@ -117,8 +117,8 @@ func TestSkopeoThroughAMirror(t *testing.T) {
 	contentOf(t, from, a.inner.Digest).compare(t, "flat", contentOf(t, layout(to), a.inner.Digest))
 }
 
-// With the server as location, instead of as mirror, podman asks no other registry.
-func TestPodmanAsksNoOtherRegistry(t *testing.T) {
+// If the server is the location and not a mirror, podman asks no other registry.
+func TestPodmanWithoutFallback(t *testing.T) {
 	a := newApp(t, "alone")
 	w := newWire(t, serve(t, a.dir, "--root-repository", ""))
 	e := newEngine(t, "podman", fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", mirroredHost, w.host()))
@@ -131,7 +131,7 @@ func TestPodmanAsksNoOtherRegistry(t *testing.T) {
 	}
 	for d := range a.content(t, digest.Digest("")) {
 		if len(w.requests(string(d))) == 0 {
-			t.Errorf("%s was not asked for", d)
+			t.Errorf("%s was not requested", d)
 		}
 	}
 }

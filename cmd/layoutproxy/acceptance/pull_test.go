@@ -2,7 +2,6 @@ package acceptance
 
 import (
 	"maps"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,9 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// TestPullBesideOthers pulls the sample, and compares the bundle with what crane and skopeo pull
-// from the same repositories.
-func TestPullBesideOthers(t *testing.T) {
+// TestPullMatchesOtherClients pulls the sample, and compares the bundle with its files and with
+// the files that crane and skopeo pull from it.
+func TestPullMatchesOtherClients(t *testing.T) {
 	crane, skopeo := tool(t, "crane"), packaged(t, "skopeo")
 	images, source := sample(t), serve(t, bundleDir)
 	tree, archives := t.TempDir(), t.TempDir()
@@ -34,7 +33,7 @@ func TestPullBesideOthers(t *testing.T) {
 		if got := strings.TrimSpace(run(t, crane, "digest", i.reference(copied))); got != i.digest.String() {
 			t.Errorf("%s: served %s, want %s", i.name(), got, i.digest)
 		}
-		if !strings.HasSuffix(i.tag, ".att") { // no image of layers
+		if !strings.HasSuffix(i.tag, ".att") { // crane cannot validate attestations
 			run(t, crane, "validate", "--remote", i.reference(copied))
 		}
 	}
@@ -49,14 +48,14 @@ func TestPullBesideOthers(t *testing.T) {
 			synced = append(synced, layouttest.ReadFiles(t, dir))
 		}
 		if !maps.Equal(synced[0], synced[1]) || len(synced[0]) == 0 {
-			t.Errorf("%s: skopeo syncs %d files from the source and %d from the copy, or others", name, len(synced[0]), len(synced[1]))
+			t.Errorf("%s: skopeo syncs %d files from the source, and %d or other files from the copy", name, len(synced[0]), len(synced[1]))
 		}
 	}
 }
 
-// TestPulledReachesContainerd pulls a Deckhouse bundle from a served bundle of d8, serves the
-// result, and has containerd pull from it.
-func TestPulledReachesContainerd(t *testing.T) {
+// TestContainerdPullsPulledBundle serves d8's bundle, pulls a Deckhouse bundle from it, serves
+// that, and pulls from it with containerd.
+func TestContainerdPullsPulledBundle(t *testing.T) {
 	source := serve(t, field, "--root-repository", "deckhouse/ee")
 	bundle := t.TempDir()
 	run(t, program, "pull", source.registry+"/deckhouse/ee", bundle)
@@ -69,7 +68,7 @@ func TestPulledReachesContainerd(t *testing.T) {
 	if len(lines) < 100 {
 		t.Fatalf("%d tags were pulled", len(lines))
 	}
-	tried := map[string]bool{} // a tag of each repository: a pull of each of them takes a minute
+	tried := map[string]bool{} // only one tag per repository: all tags would take a minute
 	for n, line := range lines {
 		fields := strings.Split(line, "\t") // repository, tag, digest
 		if tried[fields[0]] {
@@ -91,20 +90,4 @@ func below(name string) string {
 		return path
 	}
 	return strings.TrimPrefix(name, sampleParent+"/")
-}
-
-func files(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	all := map[string]string{}
-	err := filepath.WalkDir(dir, func(file string, e os.DirEntry, err error) error {
-		if err != nil || e.IsDir() {
-			return err
-		}
-		data, err := os.ReadFile(file)
-		name, _ := filepath.Rel(dir, file)
-		all[name] = string(data)
-		return err
-	})
-	must(t, err)
-	return all
 }

@@ -16,22 +16,22 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// patient pulls as clients do: a manifest by its tag, all that it names by digest, a request
-// again that failed on the way or was answered with 429 or 5xx, and the rest of a body that
-// was cut off by its range. It checks each digest.
+// patient is a client that pulls a manifest by its tag, and its content by digest, and checks
+// each digest. It retries requests that failed or were answered with 429 or 5xx, and requests the
+// rest of an interrupted body as a range.
 type patient struct {
 	client  *http.Client
-	retries int           // of one request
-	pause   time.Duration // before each of them
+	retries int           // per request
+	pause   time.Duration // before each retry
 
 	retried, pulled atomic.Int64
 }
 
-// errWrong says that content does not match the request. It is never retried.
+// errWrong reports an answer that does not match the request. The request is not retried.
 var errWrong = errors.New("wrong content")
 
-// image pulls name, as repository:tag, from a registry at a base URL. Digest is that of its
-// manifest, or empty if any will do.
+// image pulls name, a repository:tag, from the registry at a base URL. want is the digest of the
+// manifest, or empty for any.
 func (p *patient) image(ctx context.Context, base, name string, want digest.Digest) error {
 	repository, tag, _ := strings.Cut(name, ":")
 	at := base + "/v2/" + repository
@@ -41,17 +41,17 @@ func (p *patient) image(ctx context.Context, base, name string, want digest.Dige
 	}
 	got := digest.FromBytes(body)
 	if served := header.Get("Docker-Content-Digest"); served != got.String() || want != "" && got != want {
-		return fmt.Errorf("%s: the manifest is %s, the header says %s, wanted %q: %w", name, got, served, want, errWrong)
+		return fmt.Errorf("%s: the manifest is %s, the header has %s, want %q: %w", name, got, served, want, errWrong)
 	}
-	if err := p.named(ctx, at, body); err != nil {
+	if err := p.contentOf(ctx, at, body); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	p.pulled.Add(1)
 	return nil
 }
 
-// named pulls what a manifest names.
-func (p *patient) named(ctx context.Context, at string, body []byte) error {
+// contentOf pulls the children, config and layers of a manifest.
+func (p *patient) contentOf(ctx context.Context, at string, body []byte) error {
 	var m manifest
 	if err := json.Unmarshal(body, &m); err != nil {
 		return err
@@ -59,7 +59,7 @@ func (p *patient) named(ctx context.Context, at string, body []byte) error {
 	for _, child := range m.Manifests {
 		body, err := p.content(ctx, at+"/manifests/", child.Digest)
 		if err == nil {
-			err = p.named(ctx, at, body)
+			err = p.contentOf(ctx, at, body)
 		}
 		if err != nil {
 			return err
@@ -73,7 +73,7 @@ func (p *patient) named(ctx context.Context, at string, body []byte) error {
 	return nil
 }
 
-// content pulls what a digest names.
+// content pulls the content of a digest.
 func (p *patient) content(ctx context.Context, below string, d digest.Digest) ([]byte, error) {
 	_, body, err := p.get(ctx, below+d.String())
 	if err == nil && d.Algorithm().FromBytes(body) != d {
@@ -82,13 +82,13 @@ func (p *patient) content(ctx context.Context, below string, d digest.Digest) ([
 	return body, err
 }
 
-// get gets all of a URL.
+// get downloads a URL, with retries.
 func (p *patient) get(ctx context.Context, url string) (header http.Header, body []byte, err error) {
-	var so bytes.Buffer
+	var received bytes.Buffer
 	for try := 0; ; try++ {
-		header, err = p.rest(ctx, url, &so)
+		header, err = p.rest(ctx, url, &received)
 		if err == nil || errors.Is(err, errWrong) || ctx.Err() != nil || try == p.retries {
-			return header, so.Bytes(), err
+			return header, received.Bytes(), err
 		}
 		p.retried.Add(1)
 		select {
@@ -98,15 +98,15 @@ func (p *patient) get(ctx context.Context, url string) (header http.Header, body
 	}
 }
 
-// rest gets what of a URL is missing in so.
-func (p *patient) rest(ctx context.Context, url string, so *bytes.Buffer) (http.Header, error) {
+// rest downloads the part of a URL that is missing in received.
+func (p *patient) rest(ctx context.Context, url string, received *bytes.Buffer) (http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Accept", "*/*")
-	if so.Len() > 0 {
-		req.Header.Set("Range", "bytes="+strconv.Itoa(so.Len())+"-")
+	if received.Len() > 0 {
+		req.Header.Set("Range", "bytes="+strconv.Itoa(received.Len())+"-")
 	}
 	resp, err := p.client.Do(req)
 	if err != nil {
@@ -115,14 +115,14 @@ func (p *patient) rest(ctx context.Context, url string, so *bytes.Buffer) (http.
 	defer resp.Body.Close()
 	switch code := resp.StatusCode; {
 	case code == http.StatusOK:
-		so.Reset()
-	case code == http.StatusPartialContent && so.Len() > 0:
+		received.Reset()
+	case code == http.StatusPartialContent && received.Len() > 0:
 	case code == http.StatusTooManyRequests || code >= http.StatusInternalServerError:
 		return nil, fmt.Errorf("%s: %s", url, resp.Status)
 	default:
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 		return nil, fmt.Errorf("%s: %s: %s: %w", url, resp.Status, text, errWrong)
 	}
-	_, err = io.Copy(so, resp.Body)
+	_, err = io.Copy(received, resp.Body)
 	return resp.Header, err
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// TestReadOnlyConformance runs the suite's read-only mode on the sample, directly on the server.
-// It compares no content, but covers every repository.
+// TestReadOnlyConformance runs the suite's read-only mode on every repository of the sample,
+// directly on the server. It compares no content.
 func TestReadOnlyConformance(t *testing.T) {
 	s, images := serve(t, bundleDir), sample(t)
 	for _, repository := range repositories(images) {

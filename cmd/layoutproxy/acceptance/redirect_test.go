@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// asks sends one request and follows no redirect.
-func asks(t *testing.T, method, url string, header ...string) (*http.Response, string) {
+// requestOnce sends one request, and follows no redirect.
+func requestOnce(t *testing.T, method, url string, header ...string) (*http.Response, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
@@ -36,8 +36,8 @@ func asks(t *testing.T, method, url string, header ...string) (*http.Response, s
 	return resp, string(body)
 }
 
-// With --s3-redirect, clients get blobs that are objects of their own from the store, and
-// nothing else: not HEAD, not entries of archives, not manifests, and not without a login.
+// --s3-redirect redirects GETs of blobs that are objects of their own to the store, and nothing
+// else: not HEAD, not entries of archives, not manifests, and not without a login.
 func TestRedirect(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, unpackedWithAnArchive(t), "bundle")
@@ -45,19 +45,19 @@ func TestRedirect(t *testing.T) {
 	i := pick(t, sample(t), installer)
 	d := largest(t, i)
 	base := "http://frodo:baggins@" + s.registry + "/v2/"
-	loose, packed := base+i.repository+"/blobs/"+d.String(), base+sampleRoot+"/modules/packed/blobs/"
+	object, packed := base+i.repository+"/blobs/"+d.String(), base+sampleRoot+"/modules/packed/blobs/"
 
 	server.ResetCounts()
-	resp, body := asks(t, http.MethodGet, loose, "Range", "bytes=1-2")
+	resp, body := requestOnce(t, http.MethodGet, object, "Range", "bytes=1-2")
 	to, err := url.Parse(resp.Header.Get("Location"))
 	must(t, err)
 	if resp.StatusCode != http.StatusTemporaryRedirect || body != "" || resp.Header.Get("Cache-Control") != "no-store" ||
 		to.Host != "store.invalid:9000" || !strings.HasSuffix(to.Path, "/install/blobs/sha256/"+d.Encoded()) || to.Query().Get("X-Amz-Expires") != "300" {
 		t.Errorf("%s to %s: %q", resp.Status, to, body)
 	}
-	for _, r := range server.Requests() { // others may be those of the check after the start
+	for _, r := range server.Requests() { // the check after the start may send other requests
 		if strings.HasSuffix(r.Key, d.Encoded()) {
-			t.Errorf("a redirect sends a request: %+v", r)
+			t.Errorf("a redirect costs a request: %+v", r)
 		}
 	}
 	if strings.Contains(to.String(), o.secret) {
@@ -67,17 +67,17 @@ func TestRedirect(t *testing.T) {
 		method, url string
 		status      int
 	}{
-		"HEAD":                  {http.MethodHead, loose, http.StatusOK},
+		"HEAD":                  {http.MethodHead, object, http.StatusOK},
 		"a manifest":            {http.MethodGet, base + i.repository + "/manifests/" + i.tag, http.StatusOK},
 		"a manifest as a blob":  {http.MethodGet, base + i.repository + "/blobs/" + i.digest.String(), http.StatusOK},
 		"an unknown blob":       {http.MethodGet, base + i.repository + "/blobs/sha256:" + strings.Repeat("0", 64), http.StatusNotFound},
-		"an entry":              {http.MethodGet, packed + layerOf(t, base+sampleRoot+"/modules/packed/manifests/v1"), http.StatusOK},
-		"nobody":                {http.MethodGet, strings.Replace(loose, "frodo:baggins@", "", 1), http.StatusUnauthorized},
-		"somebody else's blob":  {http.MethodGet, packed + d.String(), http.StatusNotFound},
-		"a wrong password":      {http.MethodGet, strings.Replace(loose, "baggins@", "wrong@", 1), http.StatusUnauthorized},
-		"a blob written by PUT": {http.MethodPut, loose, http.StatusMethodNotAllowed},
+		"entry of an archive":   {http.MethodGet, packed + layerOf(t, base+sampleRoot+"/modules/packed/manifests/v1"), http.StatusOK},
+		"without a login":       {http.MethodGet, strings.Replace(object, "frodo:baggins@", "", 1), http.StatusUnauthorized},
+		"in another repository": {http.MethodGet, packed + d.String(), http.StatusNotFound},
+		"a wrong password":      {http.MethodGet, strings.Replace(object, "baggins@", "wrong@", 1), http.StatusUnauthorized},
+		"PUT of a blob":         {http.MethodPut, object, http.StatusMethodNotAllowed},
 	} {
-		if resp, _ := asks(t, c.method, c.url); resp.StatusCode != c.status || resp.Header.Get("Location") != "" {
+		if resp, _ := requestOnce(t, c.method, c.url); resp.StatusCode != c.status || resp.Header.Get("Location") != "" {
 			t.Errorf("%s: %s, Location %q", what, resp.Status, resp.Header.Get("Location"))
 		}
 	}
@@ -89,14 +89,14 @@ func TestNoRedirectByDefault(t *testing.T) {
 	o.upload(t, bundleDir, "bundle")
 	s := serve(t, o.place("bundle"), o.flags()...)
 	i := pick(t, sample(t), installer)
-	if resp, _ := asks(t, http.MethodGet, "http://"+s.registry+"/v2/"+i.repository+"/blobs/"+largest(t, i).String()); resp.StatusCode != http.StatusOK {
+	if resp, _ := requestOnce(t, http.MethodGet, "http://"+s.registry+"/v2/"+i.repository+"/blobs/"+largest(t, i).String()); resp.StatusCode != http.StatusOK {
 		t.Error(resp.Status)
 	}
 }
 
-// In redirect mode no payload passes through layoutproxy: a client that follows redirects gets
-// all of an image, and of its layers not a byte came from here.
-func TestRedirectsPassNoPayload(t *testing.T) {
+// With redirects, a client gets a complete image, and no byte of its layers passes through
+// layoutproxy.
+func TestNoPayloadWithRedirects(t *testing.T) {
 	o, _ := fakeStore(t)
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
@@ -111,16 +111,16 @@ func TestRedirectsPassNoPayload(t *testing.T) {
 	client := &patient{client: &http.Client{Transport: &http.Transport{}}}
 	must(t, client.image(t.Context(), "http://"+line.address, "large:v1", i.Digest))
 	if n := line.count(); n > size/8 {
-		t.Errorf("%d bytes came through layoutproxy, of layers with %d", n, 2*size)
+		t.Errorf("%d bytes came through layoutproxy, and the layers have %d", n, 2*size)
 	}
 	plain := balance(t, serve(t, o.place("bundle"), o.flags("--root-repository", "")...).registry)
 	must(t, client.image(t.Context(), "http://"+plain.address, "large:v1", i.Digest))
 	if n := plain.count(); n < 2*size {
-		t.Errorf("%d bytes without redirects: the count is wrong", n)
+		t.Errorf("only %d bytes are counted without redirects", n)
 	}
 }
 
-// unpackedWithAnArchive is the sample, with one more module in an archive.
+// unpackedWithAnArchive returns a directory with the sample, and one more module in an archive.
 func unpackedWithAnArchive(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "bundle")
@@ -136,7 +136,7 @@ func unpackedWithAnArchive(t *testing.T) string {
 // layerOf returns the digest of the first layer of the manifest at a URL.
 func layerOf(t *testing.T, url string) string {
 	t.Helper()
-	_, body := asks(t, http.MethodGet, url)
+	_, body := requestOnce(t, http.MethodGet, url)
 	var m manifest
 	must(t, json.Unmarshal([]byte(body), &m))
 	if len(m.Layers) == 0 {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// The same for two minutes, over versitygw, with a kill every three seconds.
+// Like TestReplicasOfAStoreInABucket, for two minutes, with versitygw and a kill every three
+// seconds.
 func TestReplicasForTwoMinutes(t *testing.T) {
 	c := startCluster(t, startVersity(t).objectStore)
 	over := time.Now().Add(2 * time.Minute)

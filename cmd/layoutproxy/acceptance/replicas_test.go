@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// replica is a server of a store in a bucket that is killed and started again.
+// replica is a server of a store in a bucket that a test kills and starts again.
 type replica struct {
 	at   string // host and port
 	args []string
@@ -55,24 +55,24 @@ func (r *replica) start(ctx context.Context) error {
 	}
 }
 
-// kill ends the replica as a machine does that loses its power.
+// kill kills the replica, as if its machine lost power.
 func (r *replica) kill() {
 	_ = r.cmd.Process.Kill()
 	_ = r.cmd.Wait() // it was killed
 }
 
-// cluster is three replicas behind a balancer, and what clients pull from them.
+// cluster is three replicas behind a balancer, and the images that clients pull from them.
 type cluster struct {
 	store    objectStore
 	replicas []*replica
 	front    *balancer
 	images   []image  // of the first import
-	late     []string // repositories of the second
+	late     []string // repositories of the second import
 
-	client  *patient
-	waves   atomic.Int64 // imports that have ended
-	partial atomic.Int64 // catalogs with a part of the second import
-	kills   int
+	client   *patient
+	imported atomic.Bool  // the second import has ended
+	stale    atomic.Int64 // catalogs without the second import, although it has ended
+	kills    int
 }
 
 const replicaCount = 3
@@ -97,12 +97,12 @@ func startCluster(t *testing.T, o objectStore) *cluster {
 		c.replicas = append(c.replicas, r)
 	}
 	c.front = balance(t, addresses...)
-	// Connections are not kept: each request may come to another replica.
+	// Without keep-alives, each request may go to another replica.
 	c.client = &patient{client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: commandTimeout}, retries: 20, pause: 100 * time.Millisecond}
 	return c
 }
 
-// pull has n clients pull images at random until until ends.
+// pull runs n clients that pull random images until the channel until is closed.
 func (c *cluster) pull(ctx context.Context, n int, until <-chan struct{}) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for id := range n {
@@ -120,7 +120,7 @@ func (c *cluster) pull(ctx context.Context, n int, until <-chan struct{}) error 
 				if err := c.client.image(ctx, "http://"+c.front.address, i.name(), i.digest); err != nil {
 					return fmt.Errorf("client %d: %w", id, err)
 				}
-				if err := c.look(ctx); err != nil {
+				if err := c.checkCatalog(ctx); err != nil {
 					return fmt.Errorf("client %d: %w", id, err)
 				}
 			}
@@ -129,9 +129,10 @@ func (c *cluster) pull(ctx context.Context, n int, until <-chan struct{}) error 
 	return group.Wait()
 }
 
-// look fails if some replica shows a part of the second import, or does not show the first.
-func (c *cluster) look(ctx context.Context) error {
-	done := c.waves.Load() > 0
+// checkCatalog returns an error if a catalog has only a part of the second import, or not the
+// first import.
+func (c *cluster) checkCatalog(ctx context.Context) error {
+	imported := c.imported.Load()
 	_, body, err := c.client.get(ctx, "http://"+c.front.address+"/v2/_catalog")
 	if err != nil {
 		return err
@@ -145,14 +146,13 @@ func (c *cluster) look(ctx context.Context) error {
 	if !strings.Contains(string(body), `"`+sampleRoot+`"`) || shown != 0 && shown != len(c.late) {
 		return fmt.Errorf("a catalog with %d of %d new repositories: %s", shown, len(c.late), body)
 	}
-	if shown == 0 && done {
-		c.partial.Add(1) // a replica that has not looked yet
+	if shown == 0 && imported {
+		c.stale.Add(1) // the replica has not rescanned yet
 	}
 	return nil
 }
 
-// killInTurn kills one replica after the other and starts it again, each time that next yields,
-// until until ends.
+// killInTurn kills one replica after the other and starts it again, as long as next returns true.
 func (c *cluster) killInTurn(ctx context.Context, next func() bool) error {
 	for n := 0; next(); n++ {
 		r := c.replicas[n%len(c.replicas)]
@@ -165,18 +165,18 @@ func (c *cluster) killInTurn(ctx context.Context, next func() bool) error {
 	return nil
 }
 
-// importLate imports the second bundle, and pulls all of it.
+// importLate imports the second bundle.
 func (c *cluster) importLate(ctx context.Context, bundle string, env []string) error {
 	cmd := exec.CommandContext(ctx, program, append([]string{"import", bundle, "--store", c.store.place("releases")}, c.store.flags()...)...)
 	cmd.Env = append(env, c.store.env()...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("import: %w\n%s", err, out)
 	}
-	c.waves.Add(1)
+	c.imported.Store(true)
 	return nil
 }
 
-// pullLate waits until every replica shows the second import, and pulls it from each.
+// pullLate waits until every replica has the second import, and pulls it from each.
 func (c *cluster) pullLate(ctx context.Context) error {
 	for _, r := range c.replicas {
 		for _, name := range c.late {
@@ -198,8 +198,8 @@ func (c *cluster) pullLate(ctx context.Context) error {
 	return nil
 }
 
-// No client fails to pull while replicas are killed in turn and a bundle is imported, none gets
-// a wrong byte, and no catalog shows a part of the import.
+// While replicas are killed in turn and a bundle is imported, every pull succeeds with the right
+// bytes, and no catalog shows a part of the import.
 func TestReplicasOfAStoreInABucket(t *testing.T) {
 	o, _ := fakeStore(t)
 	c := startCluster(t, o)
@@ -217,7 +217,7 @@ func TestReplicasOfAStoreInABucket(t *testing.T) {
 	})
 }
 
-// run runs clients, kills and an import at the same time until no more kills are due.
+// run runs clients, kills and an import at the same time until nextKill returns false.
 func (c *cluster) run(t *testing.T, clients int, nextKill func() bool) {
 	t.Helper()
 	bundle := t.TempDir()
@@ -242,9 +242,9 @@ func (c *cluster) run(t *testing.T, clients int, nextKill func() bool) {
 	late, stop := context.WithTimeout(t.Context(), commandTimeout)
 	defer stop()
 	must(t, c.pullLate(late))
-	t.Logf("%d clients pulled %d images; %d requests were repeated, %d replicas killed; %d catalogs were behind the import",
-		clients, c.client.pulled.Load(), c.client.retried.Load(), c.kills, c.partial.Load())
+	t.Logf("%d clients pulled %d images; %d requests were repeated, %d replicas killed; %d catalogs were stale",
+		clients, c.client.pulled.Load(), c.client.retried.Load(), c.kills, c.stale.Load())
 	if c.kills == 0 || c.client.retried.Load() == 0 {
-		t.Error("nothing was interrupted: the test tests nothing")
+		t.Error("no request was interrupted: the test proves nothing")
 	}
 }

@@ -17,21 +17,21 @@ const sampleRoot = "deckhouse/ee"
 // sampleParent is the path above the sample's plugins.
 const sampleParent = "deckhouse"
 
-// installer is an image of the sample that sbom, which has no tag, refers to.
+// installer is an image of the sample. The manifest sbom, which has no tag, refers to it.
 const (
 	installer = sampleRoot + "/install:v1.70.1"
 	sbom      = digest.Digest("sha256:a2a8b48e9dcb57cb333f35e37b01dac3e0facfaf99ebbb76668ac6c8968667ff")
 )
 
-// attested is an image of the sample that has an attestation by a digest tag.
+// attested is an image of the sample, and attestation its attestation, which has a digest tag.
 const (
 	attestedHex = "7bc015c036d422fdda569989b95f38191514ed1cd759efae15e6ec206545fd7c"
 	attested    = sampleRoot + ":" + attestedHex
 	attestation = sampleRoot + ":sha256-" + attestedHex + ".att"
 )
 
-// plugin is an index of two platforms. All editions share it, so it is beside the edition of the
-// sample, not below it.
+// plugin is an index of two platforms. It is beside the edition of the sample, because all
+// editions share it.
 const plugin = sampleParent + "/deckhouse-cli/plugins/stronghold:v1.0.0"
 
 // image is a tagged image of the sample.
@@ -56,7 +56,7 @@ func (i image) layout() layout {
 	return layout(filepath.Join(bundleDir, below))
 }
 
-// discovery reports whether the tag is a discovery tag: there is no layout of its repository.
+// discovery reports whether the tag is a discovery tag: then its repository has no layout.
 func (i image) discovery() bool { return !i.layout().exists() }
 
 // sample returns the images of the sample, from layoutproxy list.

@@ -15,10 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Two servers of one directory, as pods have it from a volume of NFS or CephFS, and an
-// import by a third process: each server shows all of it or nothing at any time, and content
-// that was there before stays. Such a volume reports no changes of other machines, so that
-// of one server fail: its --rescan finds them.
+// While a third process imports into a directory, each of two servers of that directory shows
+// all of the import or nothing, and old content stays. A volume of NFS or CephFS reports no
+// changes by other machines, so one server gets no events: its --rescan finds the import.
 func TestTwoServersOfOneDirectory(t *testing.T) {
 	store, bundle := filepath.Join(t.TempDir(), "store"), t.TempDir()
 	run(t, program, "import", abs(t, bundleDir), "--store", store)
@@ -32,7 +31,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	if body := statusOf(ctx, t, servers[1]); !strings.Contains(body, "the sources cannot be watched: changes are found only every --rescan") {
-		t.Errorf("the second server has events: %s", body)
+		t.Errorf("the second server gets events: %s", body)
 	}
 	images, once := sample(t), &patient{client: http.DefaultClient}
 	importing := exec.CommandContext(t.Context(), program, "import", bundle, "--store", store)
@@ -85,7 +84,7 @@ func moduleBundle(t *testing.T, dir string, n int) (repositories []string) {
 	return repositories
 }
 
-// shows returns how many of the repositories the catalog of the server has.
+// shows returns the number of the repositories that are in the server's catalog.
 func shows(ctx context.Context, s server, repositories []string) (n int, err error) {
 	_, body, err := (&patient{client: http.DefaultClient}).get(ctx, "http://"+s.registry+"/v2/_catalog")
 	if err != nil {

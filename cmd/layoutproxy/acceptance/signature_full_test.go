@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// TestSignaturesOfOthers has openssl and cosign verify what layoutproxy signs, and layoutproxy
-// verify what openssl signs, with both kinds of keys. None of them uses the network.
-func TestSignaturesOfOthers(t *testing.T) {
+// openssl and cosign verify layoutproxy's signatures, and layoutproxy verifies those of openssl,
+// with both kinds of keys and without a network.
+func TestSignaturesOfOtherTools(t *testing.T) {
 	openssl := packaged(t, "openssl")
 	c := signer{filepath.Join(installed(t, cosign, "cmd/cosign"), "cosign"), t.TempDir()}
 	for name, k := range map[string]struct{ generate, sign, verify []string }{

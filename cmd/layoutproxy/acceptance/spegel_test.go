@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// A node asks Spegel first, and layoutproxy for what no other node has: Spegel answers 404
-// then (handleMirror in pkg/registry/registry.go of spegel-org/spegel). hosts.toml is the one
-// that Spegel writes for `additionalMirrorTargets` (templateHosts in
+// A node asks Spegel first. For content that no other node has, Spegel answers 404 (handleMirror
+// in pkg/registry/registry.go of spegel-org/spegel), and the node asks layoutproxy. hosts.toml is
+// as Spegel writes it for `additionalMirrorTargets` (templateHosts in
 // pkg/oci/containerd/mirror.go).
 func TestCtrPullsBehindSpegel(t *testing.T) {
 	var asked atomic.Int64

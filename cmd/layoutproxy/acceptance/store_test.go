@@ -2,11 +2,10 @@ package acceptance
 
 import (
 	"encoding/json"
-	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -14,9 +13,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// TestStoreGrows imports and serves the sample, drops a second bundle while the server runs, and
-// restarts the server. Then crane and containerd pull everything from both bundles.
-func TestStoreGrows(t *testing.T) {
+// TestStoreWithTwoBundles imports and serves the sample, drops a second bundle while the server
+// runs, and restarts the server. After each step, crane and containerd pull the images.
+func TestStoreWithTwoBundles(t *testing.T) {
 	store, in := filepath.Join(t.TempDir(), "store"), t.TempDir()
 	run(t, program, "import", abs(t, bundleDir), "--store", store)
 	start := func() server {
@@ -55,8 +54,7 @@ func samples(t *testing.T, names ...string) (all []wanted) {
 	return all
 }
 
-// dropBundle writes a bundle into a drop directory as people do: under a temporary name, then
-// renamed.
+// dropBundle writes a bundle into a drop directory under a temporary name, and renames it.
 func dropBundle(t *testing.T, in string) []wanted {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -79,30 +77,17 @@ func dropBundle(t *testing.T, in string) []wanted {
 // waitForImport waits until /status reports that a dropped bundle is published.
 func waitForImport(t *testing.T, s server, name string) {
 	t.Helper()
-	deadline := time.Now().Add(commandTimeout)
-	for {
+	layouttest.Eventually(t, name+" is published", func() bool {
 		var status struct {
-			Imports []struct{ Name, State, Detail string }
+			Imports []struct{ Name, State string }
 		}
-		resp, err := http.Get("http://" + s.admin + "/status")
-		must(t, err)
-		err = json.NewDecoder(resp.Body).Decode(&status)
-		resp.Body.Close()
-		must(t, err)
-		for _, i := range status.Imports {
-			if i.Name == name && i.State == "published" {
-				return
-			}
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("not published: %+v", status.Imports)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
+		must(t, json.Unmarshal([]byte(body(t, "http://"+s.admin+"/status")), &status))
+		return slices.Contains(status.Imports, struct{ Name, State string }{name, "published"})
+	})
 }
 
-// pulledByBoth fails unless crane and containerd get everything from the server. namespace must
-// be empty in containerd.
+// pulledByBoth fails the test unless crane and containerd get all images from the server. The
+// namespace of containerd must be empty.
 func pulledByBoth(t *testing.T, s server, c *containerd, namespace string, all []wanted) {
 	t.Helper()
 	crane := tool(t, "crane")

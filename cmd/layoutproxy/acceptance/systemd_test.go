@@ -15,7 +15,7 @@ import (
 // to 10. The service needs the network and the paths it serves, so 0 is impossible.
 const worstExposure = 1.5
 
-// systemd accepts the unit without warnings, and rates its sandbox as tight.
+// systemd accepts the unit without warnings, and rates its exposure as low.
 func TestSystemdUnit(t *testing.T) {
 	analyze := packaged(t, "systemd-analyze")
 	root := systemRoot(t)
@@ -40,7 +40,7 @@ func TestSystemdUnit(t *testing.T) {
 	}
 }
 
-// The program accepts the configuration file that is delivered with the unit.
+// The program accepts the configuration file of the unit.
 func TestSystemdConfiguration(t *testing.T) {
 	file, err := filepath.Abs(projectDir + "/deploy/systemd/config.yaml")
 	must(t, err)

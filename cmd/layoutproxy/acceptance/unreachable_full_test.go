@@ -34,7 +34,7 @@ func TestBucketBehindABlackHole(t *testing.T) {
 	line.set(hole)
 	for _, least := range []time.Duration{0, 29 * time.Second} { // the first one learns it
 		begun := time.Now()
-		resp, body := asks(t, http.MethodGet, url)
+		resp, body := requestOnce(t, http.MethodGet, url)
 		if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") == "" || time.Since(begun) < least {
 			t.Errorf("%s after %s: %s", resp.Status, time.Since(begun), body)
 		}
