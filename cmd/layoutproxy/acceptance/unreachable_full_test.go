@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 )
 
-// A line that swallows everything, as a firewall does, is noticed by requests that get no
-// answer. They get 429, those that come later wait 30 seconds for it, and nothing has to be done
-// when it is back.
+// Requests that get no answer from the bucket, as behind a firewall that drops packets, reveal
+// the outage. They get 429, later requests get it after 30 seconds, and the server recovers by
+// itself.
 func TestBucketBehindABlackHole(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, bundleDir, "bundle")
@@ -32,7 +32,7 @@ func TestBucketBehindABlackHole(t *testing.T) {
 	url := base + "/v2/" + i.repository + "/blobs/" + largest(t, i).String()
 
 	line.set(hole)
-	for _, least := range []time.Duration{0, 29 * time.Second} { // the first one learns it
+	for _, least := range []time.Duration{0, 29 * time.Second} { // the first one reveals the outage
 		begun := time.Now()
 		resp, body := requestOnce(t, http.MethodGet, url)
 		if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") == "" || time.Since(begun) < least {
@@ -50,7 +50,7 @@ func TestBucketBehindABlackHole(t *testing.T) {
 	must(t, once.image(t.Context(), base, installer, i.digest))
 }
 
-// At the start a store that does not answer is waited for, and one that refuses is an error.
+// At the start, serve waits for a store that does not answer, and fails if a store refuses.
 func TestStartWithoutTheBucket(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, bundleDir, "bundle")
@@ -65,19 +65,19 @@ func TestStartWithoutTheBucket(t *testing.T) {
 	lines := bufio.NewReader(log)
 	for line := ""; !strings.Contains(line, "waiting for a bucket before anything is served"); {
 		line, err = lines.ReadString('\n')
-		must(t, err) // it ends before
+		must(t, err) // fails if serve has ended
 		if !strings.Contains(line, "503 SlowDown") {
 			t.Errorf("log: %s", line)
 		}
 	}
 	if resp, err := http.Get("http://" + address + "/v2/"); err == nil {
 		resp.Body.Close()
-		t.Error("it listens before it has scanned the bucket")
+		t.Error("serve listens before it has scanned the bucket")
 	}
 	server.Fail(nil)
 	ended := make(chan error, 1)
 	go func() {
-		_, _ = io.Copy(io.Discard, lines) // until it ends
+		_, _ = io.Copy(io.Discard, lines) // until serve ends
 		ended <- cmd.Wait()
 	}()
 	must(t, healthy(t.Context(), "http://"+address+"/v2/", ended))
@@ -88,8 +88,8 @@ func TestStartWithoutTheBucket(t *testing.T) {
 		flags []string
 		want  string
 	}{
-		"403":              {buckettest.Fault{Status: 403, Code: "AccessDenied"}, nil, "access denied (403 AccessDenied)"},
-		"503, not rescans": {buckettest.Unavailable(), []string{"--rescan", "0"}, "503 SlowDown"},
+		"403":             {buckettest.Fault{Status: 403, Code: "AccessDenied"}, nil, "access denied (403 AccessDenied)"},
+		"503, no rescans": {buckettest.Unavailable(), []string{"--rescan", "0"}, "503 SlowDown"},
 	} {
 		server.Fail(func(buckettest.Request) buckettest.Fault { return c.fault })
 		status, _, errs := o.run(t, "serve", append([]string{o.place("bundle"), "--listen", "127.0.0.1:0", "--admin-listen", ""}, c.flags...)...)

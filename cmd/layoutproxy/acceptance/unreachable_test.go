@@ -14,28 +14,28 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 )
 
-// outageOf is a way in which a bucket cannot be reached.
-type outageOf struct {
+// outage is a reason for which a bucket cannot be reached.
+type outage struct {
 	begin, end func()
 	reason     string // in /readyz
 }
 
-// outages are those of a store behind a line.
-func outages(server *buckettest.Server, line *balancer) map[string]outageOf {
+// outages returns the outages of a store behind a balancer.
+func outages(server *buckettest.Server, line *balancer) map[string]outage {
 	answer := func(f buckettest.Fault) func() {
 		return func() { server.Fail(func(buckettest.Request) buckettest.Fault { return f }) }
 	}
-	well := func() { server.Fail(nil) }
-	return map[string]outageOf{
+	working := func() { server.Fail(nil) }
+	return map[string]outage{
 		"connections are reset": {func() { line.set(reset) }, func() { line.set(passing) }, "bucket unreachable"},
-		"503":                   {answer(buckettest.Unavailable()), well, "the store answers 503 SlowDown"},
-		"500":                   {answer(buckettest.Fault{Status: 500, Code: "InternalError"}), well, "the store answers 500 InternalError"},
-		"403":                   {answer(buckettest.Fault{Status: 403, Code: "AccessDenied"}), well, "access denied (403 AccessDenied)"},
+		"503":                   {answer(buckettest.Unavailable()), working, "the store answers 503 SlowDown"},
+		"500":                   {answer(buckettest.Fault{Status: 500, Code: "InternalError"}), working, "the store answers 500 InternalError"},
+		"403":                   {answer(buckettest.Fault{Status: 403, Code: "AccessDenied"}), working, "access denied (403 AccessDenied)"},
 	}
 }
 
-// For each outage: what is in memory is served, /readyz says why the rest is not, a blob waits
-// for the bucket and then comes whole, and nothing has to be done for it.
+// During each outage, content in memory is served, /readyz gives the reason, and requests for
+// blobs wait. Afterwards they are answered completely, and the server recovers by itself.
 func TestUnreachableBucket(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, bundleDir, "bundle")
@@ -71,7 +71,7 @@ func TestUnreachableBucket(t *testing.T) {
 			select {
 			case err := <-answered:
 				t.Errorf("a blob was answered during the outage: %v", err)
-			case <-time.After(300 * time.Millisecond): // it waits; an answer at once would be here
+			case <-time.After(300 * time.Millisecond): // an immediate answer would have arrived
 			}
 			outage.end()
 			for range cap(answered) {
@@ -112,7 +112,7 @@ func statusAt(t *testing.T, url string) int {
 	return resp.StatusCode
 }
 
-// waitReady waits until /readyz has a status, and returns what it says.
+// waitReady waits until /readyz has a status, and returns its body.
 func waitReady(t *testing.T, s server, want int) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
@@ -136,23 +136,22 @@ func waitReady(t *testing.T, s server, want int) string {
 	}
 }
 
-// A body that breaks off in the bucket breaks off at the client too, and the rest comes by a
-// range.
-func TestABodyThatBreaksOffNeverLooksComplete(t *testing.T) {
+// If the bucket cuts a body, the client's body is cut too, and a range request gets the rest.
+func TestCutBodyNeverLooksComplete(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, bundleDir, "bundle")
 	s := serve(t, o.place("bundle"), o.flags()...)
 	i := pick(t, sample(t), installer)
 	d := largest(t, i)
 	url := "http://" + s.registry + "/v2/" + i.repository + "/blobs/" + d.String()
-	whole := blob(t, i.layout(), d)
-	for _, after := range []int64{0, 1, int64(len(whole)) / 2, int64(len(whole)) - 1} {
+	size := int64(len(blob(t, i.layout(), d)))
+	for _, after := range []int64{0, 1, size / 2, size - 1} {
 		server.Fail(func(r buckettest.Request) buckettest.Fault {
 			return buckettest.Fault{Cut: strings.HasSuffix(r.Key, d.Encoded()), CutAfter: after}
 		})
 		resp, err := http.Get(url)
 		if err != nil {
-			continue // it broke off before the head was complete
+			continue // cut before the header was complete
 		}
 		got, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
@@ -163,19 +162,19 @@ func TestABodyThatBreaksOffNeverLooksComplete(t *testing.T) {
 			t.Errorf("cut after %d bytes: %v", after, err)
 		}
 	}
-	broken := 0
+	cuts := 0
 	server.Fail(func(r buckettest.Request) buckettest.Fault {
-		if !strings.HasSuffix(r.Key, d.Encoded()) || broken == 2 {
+		if !strings.HasSuffix(r.Key, d.Encoded()) || cuts == 2 {
 			return buckettest.Fault{}
 		}
-		broken++
-		return buckettest.Fault{Cut: true, CutAfter: int64(len(whole)) / 4}
+		cuts++
+		return buckettest.Fault{Cut: true, CutAfter: size / 4}
 	})
 	again := &patient{client: http.DefaultClient, retries: 5, pause: time.Millisecond}
 	if _, err := again.content(t.Context(), "http://"+s.registry+"/v2/"+i.repository+"/blobs/", d); err != nil {
 		t.Error(err)
 	}
 	if again.retried.Load() == 0 {
-		t.Error("nothing broke off")
+		t.Error("no body was cut")
 	}
 }

@@ -36,12 +36,12 @@ func (f *front) upload(l layout, name, id string, w http.ResponseWriter, req *ht
 	case http.MethodGet:
 		return u.answer(w, http.StatusNoContent)
 	case http.MethodPatch:
-		if err := u.take(w, req); err != nil {
+		if err := u.append(w, req); err != nil {
 			return err
 		}
 		return u.answer(w, http.StatusAccepted)
 	case http.MethodPut:
-		if err := u.take(w, req); err != nil {
+		if err := u.append(w, req); err != nil {
 			return err
 		}
 		delete(f.uploads, id)
@@ -68,7 +68,7 @@ func (f *front) begin(l layout, name string, w http.ResponseWriter, req *http.Re
 	}
 	u := &upload{repository: name}
 	if query.Has("digest") {
-		if err := u.take(w, req); err != nil {
+		if err := u.append(w, req); err != nil {
 			return err
 		}
 		return f.commitBlob(l, name, query.Get("digest"), u.data, w, req)
@@ -95,8 +95,8 @@ func (f *front) find(d digest.Digest, from string) ([]byte, error) {
 	return os.ReadFile(found[0])
 }
 
-// take appends a chunk, which must begin where the last one ended.
-func (u *upload) take(w http.ResponseWriter, req *http.Request) error {
+// append appends a chunk, which must begin at the end of the last one.
+func (u *upload) append(w http.ResponseWriter, req *http.Request) error {
 	if r := req.Header.Get("Content-Range"); r != "" {
 		var first, last int
 		if _, err := fmt.Sscanf(r, "%d-%d", &first, &last); err != nil || first != len(u.data) {

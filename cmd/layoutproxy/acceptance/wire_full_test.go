@@ -13,21 +13,21 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// wire is a proxy between a client and a server that records all requests. It can stop in the
-// middle of a blob.
+// wire is a proxy between a client and a server that records all requests. It can hold a
+// download in the middle of a blob.
 type wire struct {
 	url    string
 	server string
 
 	mu      sync.Mutex
-	seen    []asked
-	held    digest.Digest // the blob whose download stops
-	half    int64         // after so many bytes
-	reached chan struct{} // closed when the download has stopped
+	seen    []exchange
+	held    digest.Digest // the blob whose next download is held
+	half    int64         // after how many bytes
+	reached chan struct{} // closed when the download is held
 }
 
-// asked is a request and its answer.
-type asked struct {
+// exchange is a request and the status of its answer.
+type exchange struct {
 	method, path, ranges string
 	status               int
 }
@@ -47,8 +47,8 @@ func newWire(t *testing.T, s server) *wire {
 // host returns the address of the wire.
 func (w *wire) host() string { return strings.TrimPrefix(w.url, "http://") }
 
-// hold stops the next download of a blob after half bytes. It returns a channel that is closed
-// when that has happened.
+// hold holds the next download of a blob after half bytes. It returns a channel that is closed
+// when the download is held.
 func (w *wire) hold(d digest.Digest, half int64) <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -56,12 +56,12 @@ func (w *wire) hold(d digest.Digest, half int64) <-chan struct{} {
 	return w.reached
 }
 
-// requests returns the requests whose path ends in a word.
-func (w *wire) requests(end string) (found []asked) {
+// requests returns the requests whose path has a suffix.
+func (w *wire) requests(suffix string) (found []exchange) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, a := range w.seen {
-		if strings.HasSuffix(a.path, end) {
+		if strings.HasSuffix(a.path, suffix) {
 			found = append(found, a)
 		}
 	}
@@ -81,7 +81,7 @@ func (w *wire) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	}
 	defer resp.Body.Close()
 	w.mu.Lock()
-	w.seen = append(w.seen, asked{req.Method, req.URL.Path, req.Header.Get("Range"), resp.StatusCode})
+	w.seen = append(w.seen, exchange{req.Method, req.URL.Path, req.Header.Get("Range"), resp.StatusCode})
 	reached, half := w.reached, w.half
 	stop := w.held != "" && req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, string(w.held))
 	if stop {
@@ -96,7 +96,7 @@ func (w *wire) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 		io.Copy(rw, resp.Body)
 		return
 	}
-	_, _ = io.CopyN(rw, resp.Body, half) // what arrives is what counts
+	_, _ = io.CopyN(rw, resp.Body, half) // the test checks the bytes that arrive
 	rw.(http.Flusher).Flush()
 	close(reached)
 	<-req.Context().Done()

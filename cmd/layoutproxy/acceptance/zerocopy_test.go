@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,9 +19,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The kernel copies a blob from its file to the socket: only the request and the header of the
-// answer pass through user space, as strace shows. This is also true in the middle of an archive
-// and across chunks.
+// The kernel copies a blob from its file to the socket, also from the middle of an archive and
+// across chunks: strace shows only the request and the header of the answer in user space.
 func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 	const size = 16 << 20
 	tree := layouttest.New(t, t.TempDir())
@@ -41,10 +41,10 @@ func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 			ranges string
 			want   int64
 		}{
-			"whole":      {"", size},
-			"a range":    {"bytes=1000000-", size - 1000000},
-			"a part":     {"bytes=5-8388612", 8 << 20},
-			"the suffix": {"bytes=-1048576", 1 << 20},
+			"complete":     {"", size},
+			"open range":   {"bytes=1000000-", size - 1000000},
+			"closed range": {"bytes=5-8388612", 8 << 20},
+			"suffix":       {"bytes=-1048576", 1 << 20},
 		} {
 			t.Run(form+", "+name, func(t *testing.T) {
 				calls := traced(t, s.pid, func() { fetch(t, url, c.ranges, c.want) })
@@ -52,8 +52,8 @@ func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 				if copied >= 4<<10 {
 					t.Errorf("%d bytes passed through user space", copied)
 				}
-				// net/http copies the first 512 bytes itself, to detect the content type. Of an
-				// archive, layoutproxy copies the last 512 while it checks the file.
+				// net/http copies the first 512 bytes, to detect the content type. Of an archive,
+				// layoutproxy copies the last 512, after it has checked the file.
 				if sent < c.want-2*512 {
 					t.Errorf("the kernel sent %d bytes of %d", sent, c.want)
 				}
@@ -96,23 +96,21 @@ func (c calls) bytes(names []string) (sum int64) {
 		if m == nil {
 			continue
 		}
-		for _, name := range names {
-			if m[1] == name {
-				n, _ := strconv.ParseInt(m[2], 10, 64) // digits
-				sum += n
-			}
+		if slices.Contains(names, m[1]) {
+			n, _ := strconv.ParseInt(m[2], 10, 64) // digits
+			sum += n
 		}
 	}
 	return sum
 }
 
-// traced returns the system calls that move bytes in a process while do runs. They include the
-// wake-ups that Go writes to itself, of 8 bytes each.
+// traced returns the system calls of a process that move bytes while do runs. They include
+// wake-ups of Go's scheduler, of 8 bytes each.
 func traced(t *testing.T, pid int, do func()) calls {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "trace")
 	cmd := exec.CommandContext(t.Context(), packaged(t, "strace"), "-f", "-e", "signal=none",
-		"-e", "trace="+strings.Join(append(append([]string{}, copying...), sending...), ","), "-o", file, "-p", fmt.Sprint(pid))
+		"-e", "trace="+strings.Join(slices.Concat(copying, sending), ","), "-o", file, "-p", fmt.Sprint(pid))
 	stderr, err := cmd.StderrPipe()
 	must(t, err)
 	must(t, cmd.Start())

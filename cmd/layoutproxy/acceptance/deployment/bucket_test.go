@@ -27,8 +27,8 @@ s3:
   ca: {secretName: mirror-ca}
 `
 
-// No pod of a bucket mounts the bundle: what it mounts is a cache, and secrets.
-func TestReplicasOfABucketKeepNoState(t *testing.T) {
+// A pod that serves a bucket mounts only a cache and secrets.
+func TestBucketPodsKeepNoState(t *testing.T) {
 	d := one[*apps.Deployment](t, objects(t, bucketValues))
 	if *d.Spec.Replicas != 3 {
 		t.Errorf("%d replicas", *d.Spec.Replicas)
@@ -44,7 +44,7 @@ func TestReplicasOfABucketKeepNoState(t *testing.T) {
 			t.Errorf("%s is mounted for writing", mount.Name)
 		}
 		if !slices.ContainsFunc(pod.Volumes, func(v core.Volume) bool { return v.Name == mount.Name }) {
-			t.Errorf("%s is mounted and is no volume", mount.Name)
+			t.Errorf("%s is mounted, but there is no such volume", mount.Name)
 		}
 	}
 	if got := refusals(t, d.Spec.Template); len(got) > 0 {
@@ -56,7 +56,7 @@ func TestReplicasOfABucketKeepNoState(t *testing.T) {
 	}
 }
 
-func TestFlagsOfABucket(t *testing.T) {
+func TestBucketFlags(t *testing.T) {
 	for values, want := range map[string]string{
 		bucketValues: "--s3-endpoint=https://rgw.example:8443 --s3-region=default --s3-path-style --s3-ca-file=/s3-ca/ca.crt --store=s3://mirror/releases",
 		"mode: Deployment\ns3: {url: 's3://mirror', redirect: true, publicEndpoint: 'https://s3.example'}": "--s3-redirect --s3-public-endpoint=https://s3.example s3://mirror",
@@ -74,8 +74,8 @@ func TestFlagsOfABucket(t *testing.T) {
 	}
 }
 
-// Credentials are in a secret that exists, and nowhere else.
-func TestCredentialsOfABucket(t *testing.T) {
+// Pods take credentials only from the secret.
+func TestBucketCredentials(t *testing.T) {
 	_, template := workload(t, "Deployment", bucketValues+"env: [{name: GOMEMLIMIT, value: 200MiB}]\n")
 	keys := map[string]string{}
 	for _, v := range template.Spec.Containers[0].Env {
@@ -83,7 +83,7 @@ func TestCredentialsOfABucket(t *testing.T) {
 			continue
 		}
 		if ref := v.ValueFrom.SecretKeyRef; ref.Name != "mirror-reader" {
-			t.Errorf("%s is of %s", v.Name, ref.Name)
+			t.Errorf("%s is from %s", v.Name, ref.Name)
 		} else {
 			keys[v.Name] = ref.Key
 		}
@@ -99,7 +99,7 @@ func TestCredentialsOfABucket(t *testing.T) {
 	}
 }
 
-// A budget of a single pod would keep its node from being drained.
+// There is no budget for a single pod, because it would block the drain of its node.
 func TestDisruptionBudget(t *testing.T) {
 	for name, values := range map[string]string{
 		"one replica": deploymentValues, "a DaemonSet": "", "off": bucketValues + "podDisruptionBudget: {enabled: false}",
@@ -114,7 +114,7 @@ func TestDisruptionBudget(t *testing.T) {
 		all := objects(t, values)
 		budget := one[*disruption.PodDisruptionBudget](t, all)
 		if got := budget.Spec.MaxUnavailable.String(); got != want {
-			t.Errorf("at most %s unavailable, want %s", got, want)
+			t.Errorf("maxUnavailable %s, want %s", got, want)
 		}
 		// Kubernetes' IfHealthyBudget, the default, would keep pods that are not ready on their
 		// nodes (KEP-3017), and without the bucket none is ready.
@@ -144,12 +144,12 @@ func TestReplicasAreSpread(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	if _, onEach := workload(t, "DaemonSet", ""); len(onEach.Spec.TopologySpreadConstraints) != 0 {
-		t.Error("a DaemonSet is on each node, and has constraints")
+		t.Error("a DaemonSet has spread constraints")
 	}
 }
 
-// Kubernetes ends a pod while services still send it connections. The image has no program
-// that waits, so the pod needs Kubernetes' own action, which KEP-3960 switched on in 1.30.
+// When Kubernetes ends a pod, services still send it connections for a moment. The image has no
+// sleep program, so the pod uses Kubernetes' sleep action (KEP-3960, since 1.30).
 func TestPodsWaitBeforeTheyEnd(t *testing.T) {
 	_, template := workload(t, "Deployment", bucketValues)
 	hook := template.Spec.Containers[0].Lifecycle
@@ -158,22 +158,22 @@ func TestPodsWaitBeforeTheyEnd(t *testing.T) {
 	}
 	const shutdownTimeout = 30 // --shutdown-timeout
 	if grace := *template.Spec.TerminationGracePeriodSeconds; grace <= hook.PreStop.Sleep.Seconds+shutdownTimeout {
-		t.Errorf("%d s of grace: running pulls are killed", grace)
+		t.Errorf("a grace period of %d s: running pulls are killed", grace)
 	}
 	if _, off := workload(t, "Deployment", bucketValues+"shutdownDelaySeconds: 0"); off.Spec.Containers[0].Lifecycle != nil {
-		t.Error("it waits without a delay")
+		t.Error("a pod without a delay has a hook")
 	}
 	for version, want := range map[string]bool{"v1.29.9": false, "v1.30.0": true, "v1.34.1+k3s1": true} {
 		files, err := renderFor(t, version, bucketValues)
 		must(t, err)
 		if got := strings.Contains(files["layoutproxy/templates/deployment.yaml"], "preStop:"); got != want {
-			t.Errorf("Kubernetes %s: waits %v, want %v", version, got, want)
+			t.Errorf("Kubernetes %s: preStop %v, want %v", version, got, want)
 		}
 	}
 }
 
-// The object store is outside of the pod, and so is DNS.
-func TestNetworkPolicyLetsPodsReachTheBucket(t *testing.T) {
+// The network policy lets pods reach the object store and DNS.
+func TestNetworkPolicyAllowsBucket(t *testing.T) {
 	egress := func(values string) []networking.NetworkPolicyEgressRule {
 		return one[*networking.NetworkPolicy](t, objects(t, values)).Spec.Egress
 	}
@@ -186,7 +186,7 @@ func TestNetworkPolicyLetsPodsReachTheBucket(t *testing.T) {
 	}
 }
 
-// The values of examples/spegel make the port of each node that Spegel is given there.
+// In examples/spegel, the node port of layoutproxy is the port in the values of Spegel.
 func TestExampleWithSpegel(t *testing.T) {
 	const dir = "../../../../examples/spegel/"
 	values, err := os.ReadFile(dir + "layoutproxy.yaml")

@@ -24,6 +24,13 @@ import (
 
 const chartDir = "../../../../deploy/helm/layoutproxy"
 
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func load(t *testing.T) *chart.Chart {
 	t.Helper()
 	c, err := loader.LoadDir(chartDir)
@@ -32,7 +39,7 @@ func load(t *testing.T) *chart.Chart {
 	return c
 }
 
-// kubernetes is the version of the cluster that the chart is rendered for.
+// kubernetes is the version of the cluster for which render renders the chart.
 const kubernetes = "v1.34.0"
 
 // render renders the chart as `helm install mirror` does, with values in YAML that override the
@@ -111,12 +118,12 @@ func one[T runtime.Object](t *testing.T, all []runtime.Object) T {
 	return found[0]
 }
 
-// none fails if there is an object of the type.
+// none fails the test if there is an object of a type.
 func none[T runtime.Object](t *testing.T, all []runtime.Object) {
 	t.Helper()
 	for _, object := range all {
 		if _, ok := object.(T); ok {
-			t.Errorf("there is a %T", object)
+			t.Errorf("unexpected %T", object)
 		}
 	}
 }

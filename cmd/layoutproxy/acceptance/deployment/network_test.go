@@ -10,11 +10,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-func TestNetworkPolicyLetsPullsIn(t *testing.T) {
+func TestNetworkPolicyAllowsPulls(t *testing.T) {
 	p := one[*networking.NetworkPolicy](t, objects(t, ""))
 	_, template := workload(t, "DaemonSet", "")
 	if !matches(t, &p.Spec.PodSelector, template.Labels) {
-		t.Errorf("it selects other pods: %v", p.Spec.PodSelector)
+		t.Errorf("the policy selects other pods: %v", p.Spec.PodSelector)
 	}
 	if len(p.Spec.PolicyTypes) != 2 || len(p.Spec.Egress) != 0 {
 		t.Errorf("egress is open: %+v", p.Spec)
@@ -25,7 +25,7 @@ func TestNetworkPolicyLetsPullsIn(t *testing.T) {
 	none[*networking.NetworkPolicy](t, objects(t, "networkPolicy: {enabled: false}"))
 }
 
-func TestNetworkPolicyNamesPeers(t *testing.T) {
+func TestNetworkPolicyPeers(t *testing.T) {
 	p := one[*networking.NetworkPolicy](t, objects(t, `
 networkPolicy:
   registryFrom: [{ipBlock: {cidr: 10.0.0.0/8}}]
@@ -56,7 +56,7 @@ func TestServiceMonitorFindsItsService(t *testing.T) {
 		}
 	}
 	if len(found) != 1 || found[0].Spec.Ports[0].Name != m.Spec.Endpoints[0].Port {
-		t.Errorf("it selects %d services, want one with the port %q", len(found), m.Spec.Endpoints[0].Port)
+		t.Errorf("the monitor selects %d services, want one with the port %q", len(found), m.Spec.Endpoints[0].Port)
 	}
 	if m.Labels["release"] != "prometheus" || m.Spec.Endpoints[0].Path != "/metrics" {
 		t.Errorf("%+v", m)

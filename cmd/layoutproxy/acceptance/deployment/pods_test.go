@@ -18,7 +18,7 @@ mode: Deployment
 bundle: {volume: {persistentVolumeClaim: {claimName: bundle}}}
 `
 
-// refusals returns the names of the checks of the restricted level that a pod fails.
+// refusals returns the names of the checks of the restricted level that refuse a pod.
 func refusals(t *testing.T, pod core.PodTemplateSpec) []string {
 	t.Helper()
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
@@ -42,9 +42,9 @@ func TestDeploymentPassesRestrictedPodSecurity(t *testing.T) {
 	none[*apps.DaemonSet](t, objects(t, deploymentValues))
 }
 
-// A DaemonSet exists to use a directory and a port of the node. The restricted level refuses
-// nothing else in it.
-func TestDaemonSetDepartsFromRestrictedByPathAndPortOnly(t *testing.T) {
+// The restricted level refuses nothing in a DaemonSet but the directory and the port of the node,
+// which it needs.
+func TestDaemonSetPassesRestrictedPodSecurityExceptPathAndPort(t *testing.T) {
 	d := one[*apps.DaemonSet](t, objects(t, ""))
 	got := refusals(t, d.Spec.Template)
 	if want := []string{"hostPort", "restricted volume types"}; !slices.Equal(got, want) {
@@ -77,7 +77,7 @@ func TestPod(t *testing.T) {
 				}
 			}
 			if container.StartupProbe == nil {
-				t.Error("no startup probe: the first look at a large bundle would be killed")
+				t.Error("no startup probe: Kubernetes would kill the first scan of a large bundle")
 			}
 			if container.Resources.Requests.Memory().IsZero() || container.Resources.Limits.Memory().IsZero() {
 				t.Errorf("resources: %+v", container.Resources)

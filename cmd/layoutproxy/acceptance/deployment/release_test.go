@@ -14,8 +14,8 @@ import (
 
 const projectDir = "../../../.."
 
-// goreleaser's loader, which refuses unknown keys, accepts the configuration, and the release
-// has everything that the docs promise.
+// goreleaser's loader, which refuses unknown keys, accepts the configuration, and the release has
+// the systems, packages and files in docs/release.md.
 func TestRelease(t *testing.T) {
 	project, err := config.Load(filepath.Join(projectDir, ".goreleaser.yaml"))
 	must(t, err)
@@ -36,14 +36,14 @@ func TestRelease(t *testing.T) {
 		t.Error(err)
 	}
 	if !project.Checksum.Disable {
-		t.Error("goreleaser writes checksums, of a part of the files")
+		t.Error("goreleaser writes checksums, but not of all files")
 	}
 	checkVariables(t, strings.Join(build.Ldflags, " "))
 	checkPackages(t, project)
 	for _, file := range project.Archives[0].Files {
 		checkSource(t, file.Source)
 		if file.Info.MTime == "" || file.Info.Mode == 0 || file.Info.Owner == "" {
-			t.Errorf("%s in archives has a time, a mode or an owner of the machine that builds", file.Source)
+			t.Errorf("%s in archives has a time, mode or owner of the build machine", file.Source)
 		}
 	}
 }
@@ -65,7 +65,7 @@ func checkPackages(t *testing.T, project config.Project) {
 	for _, c := range p.Contents {
 		checkSource(t, c.Source)
 		if c.FileInfo.Mode == 0 {
-			t.Errorf("%s has the mode of a file of the machine that builds", c.Source)
+			t.Errorf("%s has the mode of the file on the build machine", c.Source)
 		}
 	}
 	for _, script := range []string{p.Scripts.PostInstall, p.Scripts.PreRemove, p.Scripts.PostRemove} {
@@ -81,7 +81,7 @@ func checkSource(t *testing.T, pattern string) {
 		return
 	}
 	if found, err := fileglob.Glob(pattern, fileglob.WithFs(os.DirFS(projectDir))); err != nil || len(found) == 0 {
-		t.Errorf("a release has %s, which is nowhere: %v", pattern, err)
+		t.Errorf("%s in the configuration of the release matches no file: %v", pattern, err)
 	}
 }
 

@@ -19,9 +19,9 @@ import (
 // maxProgram limits the size of a released program, in bytes.
 const maxProgram = 40 << 20
 
-// Two builds of one commit in two directories give the same bytes, and the release is complete:
-// packages, image, chart, signed checksums. The test builds the last commit, because goreleaser
-// takes the version from git.
+// Two builds of one commit in two directories give the same bytes, and the release has packages,
+// image, chart and signed checksums. The test builds the last commit, because goreleaser takes
+// the version from git.
 func TestReleaseIsReproducible(t *testing.T) {
 	key, public := throwawayKey(t)
 	short, long := t.TempDir(), filepath.Join(t.TempDir(), "a directory with a longer name")
@@ -45,7 +45,7 @@ func TestReleaseIsReproducible(t *testing.T) {
 	}
 }
 
-// buildRelease builds a release of the last commit in a directory of its own, under a umask.
+// buildRelease builds a release of the last commit in a directory, with a umask.
 func buildRelease(t *testing.T, dir, key, umask string) string {
 	t.Helper()
 	project, err := filepath.Abs(projectDir)
@@ -150,7 +150,7 @@ func checkProvenance(t *testing.T, dir string, names []string) {
 	}
 }
 
-// checkDeb checks a package as dpkg and systemd see it.
+// checkDeb checks a package with dpkg and systemd.
 func checkDeb(t *testing.T, name string) {
 	t.Helper()
 	root := t.TempDir()
@@ -183,8 +183,8 @@ func checkDeb(t *testing.T, name string) {
 	checkUnit(t, root)
 }
 
-// checkUnit has systemd verify the unit of a package, in a root directory with the targets and
-// programs that it depends on.
+// checkUnit verifies the unit of a package with systemd, in a root directory with the targets and
+// programs that the unit depends on.
 func checkUnit(t *testing.T, root string) {
 	t.Helper()
 	copyFile := func(from, to string, mode os.FileMode) {
@@ -204,7 +204,7 @@ func checkUnit(t *testing.T, root string) {
 	}
 }
 
-// checkStatic checks that a program needs no other file, and is not too large.
+// checkStatic checks that a program is linked statically, and is not too large.
 func checkStatic(t *testing.T, name string) {
 	t.Helper()
 	info, err := os.Stat(name)
@@ -222,7 +222,7 @@ func checkStatic(t *testing.T, name string) {
 	}
 }
 
-// checkImage has the program of this commit read the image of the release.
+// checkImage reads the image and the chart of the release with the program of this commit.
 func checkImage(t *testing.T, name string) {
 	t.Helper()
 	project, err := filepath.Abs(projectDir)
@@ -237,7 +237,7 @@ func checkImage(t *testing.T, name string) {
 	}
 }
 
-// checkChart has Helm's library read the packaged chart.
+// checkChart reads the packaged chart with Helm's library.
 func checkChart(t *testing.T, name string) {
 	t.Helper()
 	chart, err := loader.LoadFile(name)

@@ -35,7 +35,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 	}
 }
 
-// The notes of the chart describe what is really installed.
+// The notes of the chart name the address that the values configure.
 func TestNotes(t *testing.T) {
 	for values, want := range map[string]string{
 		"":               "--endpoint http://127.0.0.1:5000 ",

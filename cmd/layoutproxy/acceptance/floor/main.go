@@ -1,5 +1,5 @@
-// Floor is what net/http can do at best with the content of a registry: an answer for each path, from memory
-// or by sendfile, and nothing else. It checks nothing and notices no change. Performance is measured against it.
+// Floor is the cheapest registry that net/http allows, for comparisons of performance. It answers each path from
+// memory or by sendfile, and neither checks content nor notices changes.
 //
 //	floor ADDRESS ANSWERS.json
 package main
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Answer is the content of a path: bytes of a file.
+// Answer is the answer for a path: Size bytes of a file from Off.
 type Answer struct {
 	File      string
 	Off, Size int64
