@@ -21,14 +21,7 @@ type airGap struct{ registry string }
 func newAirGap(t *testing.T) airGap {
 	t.Helper()
 	a := airGap{filepath.Join(t.TempDir(), "registry")}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", a.registry, "./examples/registry")
-	cmd.Dir = projectDir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	must(t, build("./examples/registry", a.registry))
 	return a
 }
 

@@ -3,9 +3,6 @@
 package acceptance
 
 import (
-	"bytes"
-	"context"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,15 +17,8 @@ type signer struct {
 
 func (s signer) try(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, s.program, args...)
-	cmd.Dir = s.dir
-	cmd.Env = append(bareEnv(s.dir), "COSIGN_PASSWORD=", "COSIGN_EXPERIMENTAL=1")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
-	return out.String(), err
+	stdout, stderr, err := execute(t, s.dir, s.program, args, "COSIGN_PASSWORD=", "COSIGN_EXPERIMENTAL=1")
+	return stdout + stderr, err
 }
 
 func (s signer) run(t *testing.T, args ...string) string {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -230,14 +229,7 @@ func (s *sandbox) serveOther() {
 	cmd := exec.CommandContext(s.Context(), tool(s.T, "crane"), "registry", "serve", "--address", s.other)
 	must(s.T, cmd.Start())
 	s.Cleanup(func() { _ = cmd.Wait() }) // the end of the context kills it
-	for range 500 {
-		if conn, err := net.Dial("tcp", s.other); err == nil {
-			conn.Close()
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	s.Fatal("the other registry does not listen")
+	must(s.T, healthy(s.Context(), "http://"+s.other+"/v2/", nil))
 }
 
 // sh runs a script and returns its output.

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "layoutproxy-acceptance-")
 	if err == nil {
 		program = filepath.Join(dir, "layoutproxy")
-		err = build(program)
+		err = build("./cmd/layoutproxy", program)
 	}
 	status := 1
 	if err != nil {
@@ -35,21 +35,21 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// build builds the program in the main module, because this module's go.mod may select other
+// build builds a program in the main module, because this module's go.mod may select other
 // versions of dependencies. It uses -buildvcs=false, because git does not report the commit in a
 // clone of another user, and no test needs it.
-func build(output string) error {
+func build(pkg, output string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	output, err := filepath.Abs(output)
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", output, "./cmd/layoutproxy")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", output, pkg)
 	cmd.Dir = projectDir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building layoutproxy: %w\n%s", err, out)
+		return fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
 	}
 	return nil
 }

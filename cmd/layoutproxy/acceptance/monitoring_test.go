@@ -2,15 +2,12 @@ package acceptance
 
 import (
 	"encoding/json"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
@@ -128,19 +125,5 @@ func queries(t *testing.T) []string {
 func read(t *testing.T, name string) string {
 	t.Helper()
 	data := layouttest.ReadFile(t, name)
-	return string(data)
-}
-
-// body downloads a URL, and fails the test unless the answer is 200.
-func body(t *testing.T, url string) string {
-	t.Helper()
-	client := &http.Client{Timeout: time.Minute}
-	resp, err := client.Get(url)
-	must(t, err)
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s %q: %v", url, resp.Status, data, err)
-	}
 	return string(data)
 }

@@ -4,7 +4,6 @@ package acceptance
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -65,33 +64,6 @@ func startVersity(t *testing.T) versity {
 		_ = cmd.Process.Kill()
 		if try == 2 {
 			t.Fatalf("versitygw: %v\n%s", err, log)
-		}
-	}
-}
-
-// healthy waits until a URL answers 200. It returns an error if the program ends, as ended
-// reports.
-func healthy(ctx context.Context, url string, ended chan error) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
-		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case err := <-ended:
-			ended <- err
-			return fmt.Errorf("it has ended: %w", err)
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
@@ -171,17 +143,8 @@ func (v versity) checkPresigned(t *testing.T, b bucket.Bucket) {
 		{http.MethodHead, url, "", http.StatusForbidden, ""},
 		{http.MethodGet, strings.Replace(url, "Expires=60", "Expires=61", 1), "", http.StatusForbidden, ""},
 	} {
-		req, err := http.NewRequestWithContext(t.Context(), c.method, c.url, nil)
-		must(t, err)
-		if c.ranges != "" {
-			req.Header.Set("Range", c.ranges)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		must(t, err)
-		text, err := io.ReadAll(resp.Body)
-		must(t, err)
-		resp.Body.Close()
-		if resp.StatusCode != c.status || c.body != "" && string(text) != c.body {
+		resp, text := requestOnce(t, c.method, c.url, "Range", c.ranges)
+		if resp.StatusCode != c.status || c.body != "" && text != c.body {
 			t.Errorf("%s %s %s: %s %q", c.method, c.url, c.ranges, resp.Status, text)
 		}
 	}

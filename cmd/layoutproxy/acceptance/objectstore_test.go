@@ -1,12 +1,12 @@
 package acceptance
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -92,16 +92,10 @@ func (o objectStore) flags(more ...string) []string {
 // run runs layoutproxy with the credentials of the store, and returns its exit status.
 func (o objectStore) run(t *testing.T, command string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, program, append(append([]string{command}, args...), o.flags()...)...)
-	cmd.Env = append(bareEnv(t.TempDir()), o.env()...)
-	var out, errs strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatalf("%s: %v\n%s", command, err, errs.String())
+	stdout, stderr, err := execute(t, t.TempDir(), program, slices.Concat([]string{command}, args, o.flags()), o.env()...)
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return exit.ExitCode(), stdout, stderr
 	}
-	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+	must(t, err)
+	return 0, stdout, stderr
 }

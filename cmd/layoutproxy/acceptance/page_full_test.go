@@ -106,20 +106,11 @@ func breakBundle(t *testing.T, archive string) {
 			largest = p
 		}
 	}
-	f, err := os.OpenFile(archive, os.O_RDWR, 0)
-	must(t, err)
-	defer f.Close()
-	if _, err := f.WriteAt([]byte("lost"), largest.Header+20); err != nil {
-		t.Fatal(err)
-	}
-	block := make([]byte, 512)
-	if _, err := f.ReadAt(block, largest.Header); err != nil {
-		t.Fatal(err)
-	}
-	layouttest.Checksum(block)
-	if _, err := f.WriteAt(block, largest.Header); err != nil {
-		t.Fatal(err)
-	}
+	data := layouttest.ReadFile(t, archive)
+	header := data[largest.Header:][:512]
+	copy(header[20:], "lost")
+	layouttest.Checksum(header)
+	layouttest.WriteFile(t, archive, data)
 }
 
 // For every repository of the sample, the page shows the same tags as tags/list.
@@ -264,17 +255,13 @@ func damagedArchive(t *testing.T, name string) {
 	l.Tag(l.Image(layouttest.Image{Name: "damaged", LayerSizes: []int64{1 << 20}}), "v1")
 	l.Write()
 	tree.Archive(name+".tmp", layouttest.Archive{})
+	data := layouttest.ReadFile(t, name+".tmp")
 	for _, p := range layouttest.Places(t, name+".tmp") {
-		if p.Size != 1<<20 {
-			continue
+		if p.Size == 1<<20 {
+			copy(data[p.Body+1000:], "damaged")
 		}
-		f, err := os.OpenFile(name+".tmp", os.O_RDWR, 0)
-		must(t, err)
-		if _, err := f.WriteAt([]byte("damaged"), p.Body+1000); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
 	}
+	layouttest.WriteFile(t, name+".tmp", data)
 	must(t, os.Rename(name+".tmp", name))
 }
 

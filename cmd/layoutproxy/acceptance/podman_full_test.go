@@ -3,15 +3,12 @@
 package acceptance
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -51,16 +48,9 @@ func mirrored(location string) string {
 
 func (e *engine) try(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, e.program, append(append([]string{}, e.flags...), args...)...)
-	cmd.Dir = e.dir
-	cmd.Env = append(bareEnv(e.dir), "CONTAINERS_REGISTRIES_CONF="+filepath.Join(e.dir, "registries.conf"), "BUILDAH_ISOLATION=chroot")
-	cmd.WaitDelay = 5 * time.Second
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
-	return out.String(), err
+	stdout, stderr, err := execute(t, e.dir, e.program, slices.Concat(e.flags, args),
+		"CONTAINERS_REGISTRIES_CONF="+filepath.Join(e.dir, "registries.conf"), "BUILDAH_ISOLATION=chroot")
+	return stderr + stdout, err
 }
 
 func (e *engine) run(t *testing.T, args ...string) string {

@@ -1,9 +1,7 @@
 package acceptance
 
 import (
-	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -13,28 +11,6 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
-
-// requestOnce sends one request, and follows no redirect.
-func requestOnce(t *testing.T, method, url string, header ...string) (*http.Response, string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, url, nil)
-	must(t, err)
-	if login := req.URL.User; login != nil {
-		password, _ := login.Password()
-		req.SetBasicAuth(login.Username(), password)
-	}
-	for i := 0; i < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
-	must(t, err)
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	must(t, err)
-	return resp, string(body)
-}
 
 // --s3-redirect redirects GETs of blobs that are objects of their own to the store, and nothing
 // else: not HEAD, not entries of archives, not manifests, and not without a login.

@@ -35,24 +35,11 @@ func (r *replica) start(ctx context.Context) error {
 	if err := r.cmd.Start(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
-	defer cancel()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.at+"/v2/", nil)
-		if err != nil {
-			return err
-		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
-			resp.Body.Close()
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			r.kill()
-			return fmt.Errorf("%w: it does not listen\n%s", context.Cause(ctx), r.log)
-		case <-time.After(20 * time.Millisecond):
-		}
+	if err := healthy(ctx, "http://"+r.at+"/v2/", nil); err != nil {
+		r.kill()
+		return fmt.Errorf("%w: it does not listen\n%s", err, r.log)
 	}
+	return nil
 }
 
 // kill kills the replica, as if its machine lost power.

@@ -83,12 +83,13 @@ func runRefused(t *testing.T, home, name string, args ...string) {
 	}
 }
 
-func execute(t *testing.T, home, name string, args []string) (stdout, stderr string, err error) {
+// execute runs a program in a directory, which is also its home.
+func execute(t *testing.T, home, name string, args []string, env ...string) (stdout, stderr string, err error) {
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = home
-	cmd.Env = bareEnv(home)
+	cmd.Env = append(bareEnv(home), env...)
 	cmd.WaitDelay = 5 * time.Second // its children may keep the output open
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

@@ -19,12 +19,7 @@ import (
 // the outage. They get 429, later requests get it after 30 seconds, and the server recovers by
 // itself.
 func TestBucketBehindABlackHole(t *testing.T) {
-	o, server := fakeStore(t)
-	o.upload(t, bundleDir, "bundle")
-	line := balance(t, strings.TrimPrefix(server.URL, "http://"))
-	behind := o
-	behind.endpoint = "http://" + line.address
-	s := serve(t, o.place("bundle"), behind.flags("--rescan", "1h")...)
+	_, line, s := serveBehindLine(t, "1h")
 	base := "http://" + s.registry
 	once := &patient{client: http.DefaultClient}
 	i := pick(t, sample(t), installer)

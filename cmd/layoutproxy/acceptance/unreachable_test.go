@@ -1,8 +1,8 @@
 package acceptance
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -12,6 +12,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // outage is a reason for which a bucket cannot be reached.
@@ -37,12 +39,7 @@ func outages(server *buckettest.Server, line *balancer) map[string]outage {
 // During each outage, content in memory is served, /readyz gives the reason, and requests for
 // blobs wait. Afterwards they are answered completely, and the server recovers by itself.
 func TestUnreachableBucket(t *testing.T) {
-	o, server := fakeStore(t)
-	o.upload(t, bundleDir, "bundle")
-	line := balance(t, strings.TrimPrefix(server.URL, "http://"))
-	behind := o
-	behind.endpoint = "http://" + line.address
-	s := serve(t, o.place("bundle"), behind.flags("--rescan", "200ms")...)
+	server, line, s := serveBehindLine(t, "200ms")
 	base := "http://" + s.registry
 	once := &patient{client: http.DefaultClient}
 	i := pick(t, sample(t), installer)
@@ -85,6 +82,16 @@ func TestUnreachableBucket(t *testing.T) {
 	}
 }
 
+// serveBehindLine serves the sample from a store behind a balancer.
+func serveBehindLine(t *testing.T, rescan string) (*buckettest.Server, *balancer, server) {
+	t.Helper()
+	o, store := fakeStore(t)
+	o.upload(t, bundleDir, "bundle")
+	line := balance(t, strings.TrimPrefix(store.URL, "http://"))
+	o.endpoint = "http://" + line.address
+	return store, line, serve(t, o.place("bundle"), o.flags("--rescan", rescan)...)
+}
+
 // largest returns the largest layer of an image.
 func largest(t *testing.T, i image) digest.Digest {
 	t.Helper()
@@ -98,42 +105,16 @@ func largest(t *testing.T, i image) digest.Digest {
 	return found.Digest
 }
 
-func statusAt(t *testing.T, url string) int {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	must(t, err)
-	resp, err := http.DefaultClient.Do(req)
-	must(t, err)
-	defer resp.Body.Close()
-	_, err = io.Copy(io.Discard, resp.Body)
-	must(t, err)
-	return resp.StatusCode
-}
-
 // waitReady waits until /readyz has a status, and returns its body.
 func waitReady(t *testing.T, s server, want int) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
-	defer cancel()
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/readyz", nil)
-		must(t, err)
-		resp, err := http.DefaultClient.Do(req)
-		must(t, err)
-		text, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		must(t, err)
-		if resp.StatusCode == want {
-			return string(text)
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("/readyz is %s: %s", resp.Status, text)
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
+	var text string
+	layouttest.Eventually(t, fmt.Sprintf("/readyz is %d", want), func() bool {
+		resp, answer := requestOnce(t, http.MethodGet, "http://"+s.admin+"/readyz")
+		text = answer
+		return resp.StatusCode == want
+	})
+	return text
 }
 
 // If the bucket cuts a body, the client's body is cut too, and a range request gets the rest.

@@ -1,0 +1,50 @@
+package acceptance
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"slices"
+	"testing"
+)
+
+// requestOnce sends one request, with the credentials in the URL, and follows no redirect. header
+// has names and values; an empty value omits the header.
+func requestOnce(t *testing.T, method, url string, header ...string) (*http.Response, string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
+	must(t, err)
+	if login := req.URL.User; login != nil {
+		password, _ := login.Password()
+		req.SetBasicAuth(login.Username(), password)
+	}
+	for pair := range slices.Chunk(header, 2) {
+		if pair[1] != "" {
+			req.Header.Set(pair[0], pair[1])
+		}
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	must(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	must(t, err)
+	return resp, string(body)
+}
+
+// body downloads a URL, and fails the test unless the answer is 200.
+func body(t *testing.T, url string) string {
+	t.Helper()
+	resp, body := requestOnce(t, http.MethodGet, url)
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s %q", url, resp.Status, body)
+	}
+	return body
+}
+
+func statusAt(t *testing.T, url string) int {
+	t.Helper()
+	resp, _ := requestOnce(t, http.MethodGet, url)
+	return resp.StatusCode
+}
