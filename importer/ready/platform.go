@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// buildTags are the tags that name versions of the platform: those of install, those of
-// release-channel, and the versions that exist according to all repositories.
+// buildTags are the tags that name versions of the platform: all tags of install, all tags of
+// release-channel, and the versions and other builds that at least one of these and the root has.
 type buildTags struct{ installs, entries, here []string }
 
 // findBuilds finds the versions of the platform.

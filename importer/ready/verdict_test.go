@@ -51,8 +51,8 @@ func complete() Facts {
 		Channels: []Channel{{Name: "stable", Target: "v1.69.3", Here: true, Image: completeImage("release channel stable", "release-channel", "stable")}}, Databases: []Image{completeImage("trivy-db", "security/trivy-db", "2")}}
 }
 
-// linesOf returns a verdict as lines: the reasons ("!") and notes ("-") of each version, and all other
-// reasons and its notes.
+// linesOf returns a verdict as lines: "ready" if it is, the reasons ("!") and notes ("-") of each version, and
+// the notes on modules, on release channels and on all versions ("-").
 func linesOf(v Verdict) (lines []string) {
 	add := func(mark, at string, all []Reason) {
 		for _, r := range all {
