@@ -187,7 +187,7 @@ func finish(o options, r release) error {
 	return o.signFiles(map[string][]byte{"SHA256SUMS": b.Bytes(), name: origin})
 }
 
-// signFiles writes NAME.sig beside each file. Without a key, it writes none.
+// signFiles writes NAME.sig beside each file. Without a key, or with -unsigned, it writes none.
 func (o options) signFiles(files map[string][]byte) error {
 	if o.key == "" || o.unsigned {
 		return nil

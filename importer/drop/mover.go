@@ -264,7 +264,7 @@ func (m *mover) returnNewFiles(ctx context.Context, name, to string) (failed err
 	for _, s := range late.rest {
 		back := strings.TrimPrefix(s.name, filepath.ToSlash(to)+"/")
 		if info, err := m.root.Lstat(s.name); err == nil && publish.IsLink(info) && slices.Contains(m.files, back) {
-			continue // the move made the link dangle
+			continue // it led to a file that was read, until the move broke the link
 		}
 		if err := m.putBack(s.name, back); err != nil {
 			failed = errors.Join(failed, err)
