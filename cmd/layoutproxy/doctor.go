@@ -95,16 +95,12 @@ func reportError(report *doctor.Report) error {
 	return err
 }
 
-// colorOf returns the color of a step's state on a terminal.
-func colorOf(s doctor.State) console.Color {
-	return map[doctor.State]console.Color{doctor.OK: console.Green, doctor.Warning: console.Yellow, doctor.Failed: console.Red}[s]
-}
-
 // printSteps prints one line per step, followed by its advice.
 func printSteps(w io.Writer, report *doctor.Report) error {
+	colors := map[doctor.State]console.Color{doctor.OK: console.Green, doctor.Warning: console.Yellow, doctor.Failed: console.Red}
 	var b strings.Builder
 	for _, s := range report.Steps {
-		fmt.Fprintf(&b, "%s %-12s %s\n", console.Paint(w, colorOf(s.State), fmt.Sprintf("%-8s", s.State)), s.Name, s.Detail)
+		fmt.Fprintf(&b, "%s %-12s %s\n", console.Paint(w, colors[s.State], fmt.Sprintf("%-8s", s.State)), s.Name, s.Detail)
 		if s.Advice != "" {
 			fmt.Fprintf(&b, "%21s → %s\n", "", s.Advice)
 		}

@@ -156,20 +156,19 @@ func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.Sign
 func (i *inventoryFlags) gather(ctx context.Context, c *console.Output, cmd *cobra.Command, args []string, known *inventory.Inventory) (*inventory.Inventory, []problem.Problem, error) {
 	var b inventory.Builder
 	var problems []problem.Problem
+	var err error
 	to, isRegistry := asRegistry(args[0])
 	switch {
 	case isRegistry && len(args) > 1:
 		return nil, nil, exit.UsageError(fmt.Errorf("%s is not a file or directory, and a registry must be the only argument", args[0]))
 	case isRegistry:
-		var err error
-		if problems, err = i.gatherRegistry(ctx, c, cmd, to, known, &b); err != nil {
-			return nil, nil, err
-		}
+		problems, err = i.gatherRegistry(ctx, c, cmd, to, known, &b)
 	default:
-		var err error
-		if problems, err = gather.Sources(ctx, args, gather.Options{CacheDir: i.cacheDir, Checksums: i.checksums, Buckets: i.s3.Buckets()}, &b); err != nil {
-			return nil, nil, exit.SourceError(err)
-		}
+		problems, err = gather.Sources(ctx, args, gather.Options{CacheDir: i.cacheDir, Checksums: i.checksums, Buckets: i.s3.Buckets()}, &b)
+		err = exit.SourceError(err)
+	}
+	if err != nil {
+		return nil, nil, err
 	}
 	listed, err := b.Build(madeBy())
 	if err == nil && listed.CountTags() == 0 && len(listed.Blobs) == 0 && len(problems) == 0 {

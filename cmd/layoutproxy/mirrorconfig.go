@@ -78,7 +78,11 @@ func mirrorConfig(c *console.Output, flags *mirrorFlags, stdout, stderr io.Write
 		flags.write = dir
 		fmt.Fprintf(stderr, "layoutproxy: %s\n", why)
 	}
-	change, err := flags.change(mirror)
+	write := mirror.Write
+	if flags.remove {
+		write = func(dir string) (containerd.Change, error) { return containerd.Remove(dir, flags.Host) }
+	}
+	change, err := write(flags.write)
 	if err != nil {
 		return advised(err)
 	}
@@ -92,14 +96,6 @@ func mirrorConfig(c *console.Output, flags *mirrorFlags, stdout, stderr io.Write
 		_, err := fmt.Fprintf(w, "%s: %s\n", change.File, change.Did)
 		return err
 	})
-}
-
-// change writes or removes the files.
-func (f *mirrorFlags) change(mirror *containerd.Mirror) (containerd.Change, error) {
-	if f.remove {
-		return containerd.Remove(f.write, f.Host)
-	}
-	return mirror.Write(f.write)
 }
 
 // readDir returns the directory that the containerd of this node reads, and why it is that one.

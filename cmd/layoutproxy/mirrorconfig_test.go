@@ -45,7 +45,7 @@ func TestMirrorConfigFindsDirectory(t *testing.T) {
 		return out.String(), errs.String()
 	}
 	hosts := dir + "/registry.d/registry.example/hosts.toml"
-	if printed, _ := run("", false); !strings.Contains(printed, "# This file is "+hosts) {
+	if printed, _ := run("", false); !strings.Contains(printed, "# containerd reads this file, "+hosts) {
 		t.Errorf("it is not printed for %s: %s", hosts, printed)
 	}
 	out, errs := run("auto", false)

@@ -97,8 +97,7 @@ func ends(t *testing.T, args ...string) string {
 	return stdout.String()
 }
 
-// expected reads repository, tag and digest of each line; the digest of a
-// discovery tag is "-".
+// expected reads repository, tag and digest of each line; the digest of a discovery tag is "-".
 func expected(t *testing.T, file string) map[string]string {
 	t.Helper()
 	data, err := os.ReadFile(file)

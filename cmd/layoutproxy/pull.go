@@ -41,9 +41,6 @@ type pullFlags struct {
 	dryRun   bool
 }
 
-// gigabyte is the unit of --images-bundle-chunk-size.
-const gigabyte = 1_000_000_000
-
 func newPull(c *console.Output) *cobra.Command {
 	var flags pullFlags
 	cmd := &cobra.Command{
@@ -128,7 +125,7 @@ func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options,
 	if p.chunk < 0 || p.chunk > 1<<33 {
 		return o, exit.UsageError(fmt.Errorf("--images-bundle-chunk-size %d: must be from 0 to 8589934592 gigabytes", p.chunk))
 	}
-	o.ChunkSize = p.chunk * gigabyte
+	o.ChunkSize = p.chunk * 1_000_000_000
 	if p.gost {
 		o.NewSum = func() hash.Hash { return streebog.New() }
 	}

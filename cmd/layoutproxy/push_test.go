@@ -129,8 +129,7 @@ func (m *metered) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Ctrl-C ends a push with status 130 and keeps its state, also while the registry is
-// silent.
+// Ctrl-C ends a push with status 130 and keeps its state, also while the registry is silent.
 func TestPushInterrupted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

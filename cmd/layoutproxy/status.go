@@ -25,14 +25,13 @@ import (
 type statusFlags struct {
 	settings.Upstream
 	watch bool
-	every time.Duration
 }
 
 // defaultAdmin is the URL of the default admin address.
 const defaultAdmin = "http://127.0.0.1:5580"
 
 func newStatus(c *console.Output) *cobra.Command {
-	flags := statusFlags{every: 2 * time.Second}
+	var flags statusFlags
 	cmd := &cobra.Command{
 		Use:   "status [URL]",
 		Short: "Print what a running layoutproxy serves, imports and cannot serve",
@@ -98,7 +97,7 @@ func showStatus(ctx context.Context, c *console.Output, flags *statusFlags, addr
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(flags.every):
+		case <-time.After(2 * time.Second):
 		}
 	}
 }

@@ -36,7 +36,6 @@ func statusError(s *daemon.Status) error {
 // printStatus prints a status for people.
 func printStatus(w io.Writer, s *daemon.Status, host string) error {
 	b := bufio.NewWriter(w)
-	paint := func(state string) string { return console.Paint(w, colorOfState(state), state) }
 	fmt.Fprintf(b, "%s: generation %d, %s, %s", host, s.Generation,
 		english.Plural(s.Repositories, "repository", ""), english.Plural(s.Tags, "tag", ""))
 	if roots := slices.DeleteFunc(slices.Clone(s.Roots), func(r string) bool { return r == "" }); len(roots) > 0 {
@@ -45,26 +44,13 @@ func printStatus(w io.Writer, s *daemon.Status, host string) error {
 	fmt.Fprintln(b)
 	printSources(b, s.Sources)
 	printProblems(b, s.Problems)
-	printJobs(b, "Imports", s.Imports, paint)
-	printJobs(b, "Pushes", s.Pushes, paint)
-	printPrunes(b, s.Prunes, paint)
+	printJobs(b, "Imports", s.Imports)
+	printJobs(b, "Pushes", s.Pushes)
+	printPrunes(b, s.Prunes)
 	if !s.Checked {
 		fmt.Fprintln(b, "\nThe check of the sources is still running: there may be more problems.")
 	}
 	return b.Flush()
-}
-
-// colorOfState returns the color of the state of an import or a push on a terminal.
-func colorOfState(state string) console.Color {
-	switch state {
-	case "published", "pushed", "pruned", "removed":
-		return console.Green
-	case "failed":
-		return console.Red
-	case "waiting":
-		return console.Yellow
-	}
-	return ""
 }
 
 func printSources(w io.Writer, sources []layoutstore.SourceStatus) {
@@ -107,13 +93,13 @@ func printProblems(w io.Writer, problems []layoutstore.Problem) {
 }
 
 // printJobs prints imports or pushes, unless there are none.
-func printJobs(w io.Writer, title string, jobs []drop.Status, paint func(string) string) {
+func printJobs(w io.Writer, title string, jobs []drop.Status) {
 	if len(jobs) == 0 {
 		return
 	}
 	fmt.Fprintf(w, "\n%s:\n", title)
 	for _, i := range jobs {
-		fmt.Fprintf(w, "  %s  %s", paint(i.State), i.Name)
+		fmt.Fprintf(w, "  %s  %s", i.State, i.Name)
 		if i.Total > 0 {
 			fmt.Fprintf(w, "  %s of %s", console.Bytes(i.Bytes), console.Bytes(i.Total))
 		}
@@ -132,12 +118,12 @@ func printJobs(w io.Writer, title string, jobs []drop.Status, paint func(string)
 }
 
 // printPrunes prints the last prunes of the store, the latest one last.
-func printPrunes(w io.Writer, prunes []daemon.PruneStatus, paint func(string) string) {
+func printPrunes(w io.Writer, prunes []daemon.PruneStatus) {
 	if len(prunes) > 0 {
 		fmt.Fprintln(w, "\nPrunes:")
 	}
 	for _, p := range prunes {
-		fmt.Fprintf(w, "  %s  %s", paint(p.State), p.Time.UTC().Format("2006-01-02 15:04 UTC"))
+		fmt.Fprintf(w, "  %s  %s", p.State, p.Time.UTC().Format("2006-01-02 15:04 UTC"))
 		if p.Tags+p.Manifests+p.Blobs > 0 {
 			fmt.Fprintf(w, "  %s, %s, %s, %s  generation %d of the store", english.Plural(p.Tags, "tag", ""), english.Plural(p.Manifests, "manifest", ""),
 				english.Plural(p.Blobs, "blob", ""), console.Bytes(p.Bytes), p.Generation)

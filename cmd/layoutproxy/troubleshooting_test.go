@@ -71,8 +71,7 @@ func TestMessagesOfTroubleshooting(t *testing.T) {
 	}
 }
 
-// sources returns the parsed files of the program below dir, tests and nested modules
-// apart.
+// sources returns the parsed files of the program below dir, tests and nested modules apart.
 func sources(t *testing.T, dir string) map[string]*ast.File {
 	t.Helper()
 	files := map[string]*ast.File{}

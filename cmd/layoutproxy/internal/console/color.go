@@ -52,9 +52,9 @@ type state struct {
 
 // states are the patterns of all lines with a word for a state.
 var states = []state{
-	{regexp.MustCompile(`^\s{2}(missing|failing|incomplete)\s{2,}`), Red},
+	{regexp.MustCompile(`^\s{2}(missing|failing|incomplete|failed)\s{2,}`), Red},
 	{regexp.MustCompile(`^\s{2}(waiting)\s{2,}`), Yellow},
-	{regexp.MustCompile(`^\s{2}(ready)\s{2,}`), Green},
+	{regexp.MustCompile(`^\s{2}(ready|published|pushed|pruned|removed)\s{2,}`), Green},
 	{regexp.MustCompile(`^(No problems)\.`), Green},
 	{regexp.MustCompile(`^\s*(?:layoutproxy: )?(damaged|incomplete or damaged|incomplete|illegal-name|missing|failed|missing in [^:]*|wrong [^:]*): `), Red},
 	{regexp.MustCompile(`^\s*(?:layoutproxy: )?(conflict|limited|warning|unknown|left out|not compared|note)\b[^:]*: `), Yellow},

@@ -85,8 +85,7 @@ func servedName(t *testing.T, address string) string {
 	return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
 }
 
-// Certificates are swapped, in place and by a link, and half-written in between;
-// no request fails.
+// Certificates are swapped, in place and by a link, and half-written in between; no request fails.
 func TestCertificatesSwappedUnderLoad(t *testing.T) {
 	t.Parallel()
 	tree, dir := t.TempDir(), t.TempDir()
@@ -129,8 +128,7 @@ func TestCertificatesSwappedUnderLoad(t *testing.T) {
 	layouttest.Try(t, os.Rename(link+".new", link))
 	layouttest.Eventually(t, "the other certificate, by a link", func() bool { return servedName(t, registry) == "two" })
 
-	// Overwrite the certificate in place, and then its key: package reload waits until both
-	// match.
+	// Overwrite the certificate in place, and then its key: package reload waits until both match.
 	other := t.TempDir()
 	writePair(t, other, "three", ca)
 	cert, err := os.ReadFile(filepath.Join(other, "cert"))

@@ -121,21 +121,11 @@ func (s *Daemon) start() (err error) {
 		s.live.rescan(ctx)
 		s.follower.push()
 	}
-	if s.drop, err = newDropDirectory(s.log, s.flags, s.guardDrop, published); err != nil {
+	if s.drop, err = newDropDirectory(s.log, s.flags, metrics, s.guardDrop, published); err != nil {
 		return err
 	}
-	if s.drop != nil {
-		if err := metrics.Register(dropMetrics{s.drop}); err != nil {
-			return err
-		}
-	}
-	if s.prunes, err = newPruner(s.log, s.flags, s.live.rescan); err != nil {
+	if s.prunes, err = newPruner(s.log, s.flags, metrics, s.live.rescan); err != nil {
 		return err
-	}
-	if s.prunes != nil {
-		if err := metrics.Register(s.prunes); err != nil {
-			return err
-		}
 	}
 	api, err := s.api(metrics)
 	if err != nil {

@@ -53,20 +53,23 @@ type pruner struct {
 }
 
 // newPruner returns nil if the server has no store, or only reads it.
-func newPruner(log *zap.Logger, flags *settings.Serve, published func(context.Context)) (*pruner, error) {
+func newPruner(log *zap.Logger, flags *settings.Serve, metrics prometheus.Registerer, published func(context.Context)) (*pruner, error) {
 	if flags.Store.Dir == "" || bucket.IsPlace(flags.Store.Dir) {
 		return nil, nil
 	}
 	log = log.Named("prune")
 	p := &pruner{log: log, policy: flags.Store.PrunePolicy, published: published, results: map[string]int{"pruned": 0, "nothing": 0, "removed": 0, "failed": 0},
 		options: prune.Options{Store: flags.Store.Dir, CacheDir: flags.CacheDir, QuarantineDir: flags.QuarantineDir()}}
-	var err error
 	if p.policy != "" {
+		var err error
 		if p.at, err = settings.ParseDaily(flags.Store.PruneAt); err == nil {
 			_, err = pruning.ReadPolicy(p.policy)
 		}
+		if err != nil {
+			return nil, err
+		}
 	}
-	return p, err
+	return p, metrics.Register(p)
 }
 
 // Pauses of a pruner.
@@ -138,8 +141,7 @@ func (p *pruner) daily(ctx context.Context) (done bool) {
 	return true
 }
 
-// sweep removes images whose grace period is over, and returns how long to wait for the next
-// ones.
+// sweep removes images whose grace period is over, and returns how long to wait for the next ones.
 func (p *pruner) sweep(ctx context.Context) time.Duration {
 	by, err := prune.New(p.options)
 	var plan prune.Plan

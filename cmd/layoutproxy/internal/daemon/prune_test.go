@@ -161,7 +161,7 @@ func newTestPruner(t *testing.T, store, policy, at string) *pruner {
 	layouttest.Try(t, os.WriteFile(file, []byte(policy), 0o644))
 	flags := settingsOf(t, "--store", store, "--cache-dir", "", "--prune-policy", file, "--prune-at", at)
 	layouttest.Try(t, flags.Check())
-	p, err := newPruner(zap.NewNop(), flags, func(context.Context) {})
+	p, err := newPruner(zap.NewNop(), flags, prometheus.NewRegistry(), func(context.Context) {})
 	layouttest.Try(t, err)
 	return p
 }

@@ -14,8 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/watch"
 )
 
-// liveTree keeps a tree up to date: it rescans the sources when they change, and checks
-// the result.
+// liveTree keeps a tree up to date: it rescans the sources when they change, and checks the result.
 type liveTree struct {
 	log         *zap.Logger
 	tree        *layoutstore.Tree

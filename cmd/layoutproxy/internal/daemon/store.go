@@ -7,10 +7,14 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/overlap"
+	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/importer"
+	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
@@ -35,4 +39,63 @@ func prepareStore(ctx context.Context, log *zap.Logger, dir string) error {
 		return exit.WithHint(err, "the store must be a directory that this user can write to")
 	}
 	return nil
+}
+
+// newDropDirectory returns the drop directory of a server, or nil if no flag asks for
+// one. It calls guard before it changes anything in the directory.
+func newDropDirectory(log *zap.Logger, flags *settings.Serve, metrics prometheus.Registerer, guard func() error, published func(context.Context)) (*drop.Drop, error) {
+	if flags.Store.DropDir == "" {
+		return nil, nil
+	}
+	imports := importer.Options{Store: flags.Store.Dir, CacheDir: flags.CacheDir, VerifyKey: flags.VerifyKey, Log: log.Named("import")}
+	d, err := drop.New(imports, drop.Options{Dir: flags.Store.DropDir, Settle: flags.Settle, Tick: flags.Rescan,
+		Remove: flags.Store.AfterImport == "remove", Guard: guard, Published: published})
+	if err != nil {
+		return nil, exit.WithHint(err, "make the directory, and let this user write to it")
+	}
+	return d, metrics.Register(dropMetrics{d})
+}
+
+// imports returns the imports for /status.
+func (s *Daemon) imports() []drop.Status {
+	if s.drop == nil {
+		return []drop.Status{}
+	}
+	return s.drop.Status()
+}
+
+// dropMetrics are the metrics of a drop directory.
+type dropMetrics struct{ drop *drop.Drop }
+
+var (
+	droppedDesc     = prometheus.NewDesc("layoutproxy_dropped_bundles", "Bundles in the drop directory, by state.", []string{"state"}, nil)
+	importsDesc     = prometheus.NewDesc("layoutproxy_imports_total", "Bundles of the drop directory that were imported or refused, by result.", []string{"result"}, nil)
+	importBytesDesc = prometheus.NewDesc("layoutproxy_import_bytes_total", "Bytes of dropped bundles whose digests were computed.", nil, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (d dropMetrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(d, ch) }
+
+// Collect implements prometheus.Collector.
+func (d dropMetrics) Collect(ch chan<- prometheus.Metric) {
+	states := map[string]int{"waiting": 0, "verifying": 0}
+	for _, s := range d.drop.Status() {
+		if _, ok := states[s.State]; ok {
+			states[s.State]++
+		}
+	}
+	for state, n := range states {
+		ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.GaugeValue, float64(n), state)
+	}
+	totals := d.drop.Totals()
+	ch <- prometheus.MustNewConstMetric(importsDesc, prometheus.CounterValue, float64(totals.Published), "published")
+	ch <- prometheus.MustNewConstMetric(importsDesc, prometheus.CounterValue, float64(totals.Failed), "failed")
+	ch <- prometheus.MustNewConstMetric(importBytesDesc, prometheus.CounterValue, float64(totals.Bytes))
+}
+
+// guardDrop returns an error if a link or a mount has changed since the start, so that the drop
+// directory overlaps with a source or the store. Then nothing in it may be moved or removed.
+func (s *Daemon) guardDrop() error {
+	sources := s.live.paths()
+	return overlap.Guard(s.flags.Places(sources[:len(sources)-1])...) // the last is the store
 }

@@ -172,8 +172,7 @@ func lines(text string) string {
 	return strings.Join(all, "\n")
 }
 
-// escape makes roff print a text unchanged: hyphens stay hyphens, and nothing is read as an
-// escape.
+// escape makes roff print a text unchanged: hyphens stay hyphens, and nothing is read as an escape.
 func escape(text string) string {
 	return strings.NewReplacer(`\`, `\e`, `-`, `\-`).Replace(text)
 }

@@ -97,15 +97,11 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	var how string
-	switch e.kind {
-	case "same":
-		how = "are the same"
-	case "inside":
-		how = "overlap: the first is inside the second"
-	default:
-		how = "overlap: the second is inside the first"
-	}
+	how := map[string]string{
+		"same":   "are the same",
+		"inside": "overlap: the first is inside the second",
+		"around": "overlap: the second is inside the first",
+	}[e.kind]
 	return fmt.Sprintf("%s %s and %s %s %s (%s)", e.a.Role, e.a.Path, e.b.Role, e.b.Path, how, e.reason)
 }
 
@@ -143,9 +139,8 @@ func isLegal(a, b Role, kind string) bool {
 
 // overlapHint returns the advice on an overlap.
 func overlapHint(e *Error) string {
-	roles := []Role{e.a.Role, e.b.Role}
 	hint := "use separate directories, best on one file system: /srv/in and /srv/store"
-	switch {
+	switch roles := []Role{e.a.Role, e.b.Role}; {
 	case e.kind == "same" && slices.Contains(roles, Store) && slices.Contains(roles, Source):
 		hint = "remove that source: the store is served after all sources"
 	case slices.Contains(roles, Bundle):

@@ -37,17 +37,6 @@ func (o *S3) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.CAFile, "s3-ca-file", "", "PEM `file` of certificates to trust for the object store, in addition to the system's")
 }
 
-// AddIndexFlag adds the flag of the commands that cache archive indexes.
-func (o *S3) AddIndexFlag(f *pflag.FlagSet) {
-	f.BoolVar(&o.WriteIndex, "s3-write-index", false, "write the index of each archive in a bucket beside the archive, so that other readers need not read its headers")
-}
-
-// AddRedirectFlags adds the flags of a server.
-func (o *S3) AddRedirectFlags(f *pflag.FlagSet) {
-	f.BoolVar(&o.Redirect, "s3-redirect", false, "redirect clients to the object store for blobs that are objects of their own")
-	f.StringVar(&o.PublicEndpoint, "s3-public-endpoint", "", "`URL` by which clients reach the object store, for --s3-redirect; empty means --s3-endpoint")
-}
-
 // client makes a client, with the credentials of the environment or the credentials file. An error
 // is an [exit.UsageError], unless a file cannot be read.
 func (o *S3) client() (*s3.Client, error) {

@@ -50,7 +50,8 @@ type Serve struct {
 // of them too.
 func (s *Serve) AddFlags(f *pflag.FlagSet) {
 	s.Tree.AddFlags(f)
-	s.S3.AddRedirectFlags(f)
+	f.BoolVar(&s.S3.Redirect, "s3-redirect", false, "redirect clients to the object store for blobs that are objects of their own")
+	f.StringVar(&s.S3.PublicEndpoint, "s3-public-endpoint", "", "`URL` by which clients reach the object store, for --s3-redirect; empty means --s3-endpoint")
 	s.Config.AddFlags(f)
 	f.StringVar(&s.Listen, "listen", "127.0.0.1:5000", "`address` of the registry API; port 0 picks a free port")
 	f.StringVar(&s.AdminListen, "admin-listen", "127.0.0.1:5580", "`address` of the page for people, /healthz, /readyz, /metrics, /status and POST /rescan; empty means off")

@@ -28,7 +28,7 @@ func (t *Tree) AddFlags(f *pflag.FlagSet) {
 	t.AddNameFlags(f)
 	AddEditionFlag(f, &t.NoEditionSplit)
 	t.S3.AddFlags(f)
-	t.S3.AddIndexFlag(f)
+	f.BoolVar(&t.S3.WriteIndex, "s3-write-index", false, "write the index of each archive in a bucket beside the archive, so that other readers need not read its headers")
 	f.StringVar(&t.CacheDir, "cache-dir", CacheDir(), "`directory` that keeps archive indexes and, with serve, the quarantine; empty means nowhere")
 }
 
