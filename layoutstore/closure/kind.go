@@ -127,7 +127,7 @@ func kindOfFields(body []byte) (kind, error) {
 	known := [...]string{"schemaVersion", "mediaType", "artifactType", "config", "layers", "blobs", "manifests", "subject", "annotations", "fsLayers"}
 	var seen fieldSet
 	var k, empty kind
-	err := eachField(body, func(key, value []byte) error {
+	err := eachPart(body, '{', func(key, value []byte) error {
 		name, err := seen.add(key, known[:])
 		if err != nil {
 			return err
@@ -169,7 +169,7 @@ func checkDescriptors(field string, value []byte) error {
 	known := [...]string{"mediaType", "digest", "size", "urls"}
 	one := func(_, descriptor []byte) error {
 		var seen fieldSet
-		err := eachField(descriptor, func(key, _ []byte) error {
+		err := eachPart(descriptor, '{', func(key, _ []byte) error {
 			_, err := seen.add(key, known[:])
 			return err
 		})
@@ -223,13 +223,8 @@ func unquote(quoted []byte) (text []byte, ascii bool, err error) {
 	return text, ascii, nil
 }
 
-// eachField visits the fields of an object, with their keys in quotes. The object must
-// be valid JSON; other values have no fields.
-func eachField(object []byte, visit func(key, value []byte) error) error {
-	return eachPart(object, '{', visit)
-}
-
-// eachPart visits the values of an object or array, with their keys if it is an object.
+// eachPart visits the values of an object, with their keys in quotes, or of an array, if json begins
+// with open. json must be valid.
 func eachPart(json []byte, open byte, visit func(key, value []byte) error) error {
 	at := skipSpace(json, 0)
 	if at >= len(json) || json[at] != open {

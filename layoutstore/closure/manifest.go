@@ -56,17 +56,11 @@ type document struct {
 	MediaType    string            `json:"mediaType"`
 	ArtifactType string            `json:"artifactType"`
 	Annotations  map[string]string `json:"annotations"`
-	Config       *reference        `json:"config"`
-	Layers       []reference       `json:"layers"`
-	Blobs        []reference       `json:"blobs"` // of an artifact manifest
-	Manifests    []reference       `json:"manifests"`
-	Subject      *reference        `json:"subject"`
-}
-
-type reference struct {
-	MediaType string `json:"mediaType"`
-	Digest    string `json:"digest"`
-	Size      int64  `json:"size"`
+	Config       *Descriptor       `json:"config"`
+	Layers       []Descriptor      `json:"layers"`
+	Blobs        []Descriptor      `json:"blobs"` // of an artifact manifest
+	Manifests    []Descriptor      `json:"manifests"`
+	Subject      *Descriptor       `json:"subject"`
 }
 
 // Parse reads a manifest or index. The error says that the content is neither, or that it
@@ -87,53 +81,50 @@ func Parse(body []byte) (Refs, error) {
 	if !r.Typed {
 		r.MediaType = kind.mediaType()
 	}
-	for _, ref := range doc.Manifests {
-		r.child(ref)
+	for _, d := range doc.Manifests {
+		r.child(d)
 	}
 	if doc.Config != nil {
 		r.ArtifactType = cmp.Or(r.ArtifactType, doc.Config.MediaType)
 		r.blob(*doc.Config, false)
 	}
-	for _, ref := range doc.Layers {
-		r.blob(ref, isNonDistributable(ref.MediaType))
+	for _, d := range doc.Layers {
+		r.blob(d, isNonDistributable(d.MediaType))
 	}
-	for _, ref := range doc.Blobs {
-		r.blob(ref, false)
+	for _, d := range doc.Blobs {
+		r.blob(d, false)
 	}
-	if doc.Subject != nil {
-		// A subject with a malformed digest refers to nothing, which is legal.
-		if d, err := digest.Parse(doc.Subject.Digest); err == nil {
-			r.Subject = &Descriptor{doc.Subject.MediaType, d, doc.Subject.Size}
-		}
+	// A subject with a malformed digest refers to nothing, which is legal.
+	if doc.Subject != nil && doc.Subject.Digest.Validate() == nil {
+		r.Subject = doc.Subject
 	}
 	return r, nil
 }
 
 // child adds an entry of an index: a manifest, or rarely a blob.
-func (r *Refs) child(ref reference) {
-	if !IsManifest(ref.MediaType) {
-		r.blob(ref, false)
-		return
-	}
-	if d, ok := r.descriptor("child", ref); ok {
+func (r *Refs) child(d Descriptor) {
+	if !IsManifest(d.MediaType) {
+		r.blob(d, false)
+	} else if r.check("child", &d) {
 		r.Children = append(r.Children, d)
 	}
 }
 
-func (r *Refs) blob(ref reference, optional bool) {
-	if d, ok := r.descriptor("blob", ref); ok {
+func (r *Refs) blob(d Descriptor, optional bool) {
+	if r.check("blob", &d) {
 		r.Blobs = append(r.Blobs, Ref{d, optional})
 	}
 }
 
-func (r *Refs) descriptor(what string, ref reference) (Descriptor, bool) {
-	d, err := digest.Parse(ref.Digest)
-	if err != nil {
-		r.Faults = append(r.Faults, fmt.Sprintf("a %s's digest %.100q: %v", what, ref.Digest, err))
-		return Descriptor{}, false
+// check reports whether a descriptor has a valid digest. It shares the string of the media type,
+// because many descriptors have the same few types.
+func (r *Refs) check(what string, d *Descriptor) bool {
+	if err := d.Digest.Validate(); err != nil {
+		r.Faults = append(r.Faults, fmt.Sprintf("a %s's digest %.100q: %v", what, d.Digest, err))
+		return false
 	}
-	// Many descriptors have the same few types: share the strings.
-	return Descriptor{unique.Make(ref.MediaType).Value(), d, ref.Size}, true
+	d.MediaType = unique.Make(d.MediaType).Value()
+	return true
 }
 
 // Media types of manifests for which the image specification's package has no name.

@@ -46,7 +46,6 @@ type Traversal struct {
 
 	manifests map[digest.Digest]*Manifest
 	found     []*Manifest // in the order of reading
-	timer     *time.Timer
 }
 
 // maxWaiting limits how many manifests may be late while others are read.
@@ -115,16 +114,10 @@ func (t *Traversal) read(ctx context.Context, m *Manifest, late chan<- answer) (
 	}
 	now := make(chan answer, 1)
 	go func() { now <- read() }()
-	if t.timer == nil {
-		t.timer = time.NewTimer(t.Patience)
-	} else {
-		t.timer.Reset(t.Patience)
-	}
 	select {
 	case a := <-now:
-		t.timer.Stop()
 		return a, true
-	case <-t.timer.C:
+	case <-time.After(t.Patience):
 		go func() { late <- <-now }()
 		return answer{}, false
 	}

@@ -155,9 +155,11 @@ func (l List) OpenRange(ctx context.Context, off, n int64) (io.ReadSeekCloser, e
 		return nil, context.Cause(ctx)
 	}
 	if len(l) == 1 {
-		return openSection(ctx, l[0], off, n)
+		return openSection(ctx, context.WithoutCancel(ctx), l[0], off, n)
 	}
-	return l.openJoined(ctx, off, n, func(i int, in, n int64) (section, error) { return openSection(ctx, l[i], in, n) })
+	return l.openJoined(ctx, off, n, func(life context.Context, i int, in, n int64) (section, error) {
+		return openSection(ctx, life, l[i], in, n)
+	})
 }
 
 // OpenCachedAt opens the list from the system's memory for a caller that will read from byte off
@@ -169,11 +171,11 @@ func (l List) OpenCachedAt(ctx context.Context, off int64) (io.ReadSeekCloser, e
 	if len(l) == 1 {
 		return openCachedSection(l[0])
 	}
-	return l.openJoined(ctx, off, math.MaxInt64, func(i int, _, _ int64) (section, error) { return openCachedSection(l[i]) })
+	return l.openJoined(ctx, off, math.MaxInt64, func(_ context.Context, i int, _, _ int64) (section, error) { return openCachedSection(l[i]) })
 }
 
-// openJoined opens several extents, or none. open opens one of them.
-func (l List) openJoined(ctx context.Context, off, n int64, open func(i int, in, n int64) (section, error)) (io.ReadSeekCloser, error) {
+// openJoined opens several extents, or none. open opens the first of them, as openSection does.
+func (l List) openJoined(ctx context.Context, off, n int64, open func(life context.Context, i int, in, n int64) (section, error)) (io.ReadSeekCloser, error) {
 	j := &joined{list: l, size: l.Size(), ctx: context.WithoutCancel(ctx)}
 	j.until = endOf(off, n, j.size)
 	if slices.ContainsFunc(l, func(e Extent) bool { _, ok := e.File.(Ranged); return ok }) {
@@ -182,12 +184,11 @@ func (l List) openJoined(ctx context.Context, off, n int64, open func(i int, in,
 	if len(l) > 0 {
 		i, in := l.at(off)
 		var err error
-		if j.open, err = open(i, in, min(j.until-off, l[i].Len-in)); err != nil {
+		if j.open, err = open(j.ctx, i, in, min(j.until-off, l[i].Len-in)); err != nil {
 			j.end()
 			return nil, err
 		}
 		j.next, j.sought = i+1, i > 0
-		j.endOpen()
 	}
 	return j, nil
 }

@@ -33,13 +33,6 @@ func (j *joined) end() {
 	}
 }
 
-// endOpen makes end also end a read of the open extent.
-func (j *joined) endOpen() {
-	if s, ok := j.open.(*objectSection); ok {
-		s.endWith(j.ctx)
-	}
-}
-
 // enter closes the open extent, and opens extent i at its byte off, which is byte pos of the list.
 func (j *joined) enter(i int, off int64) error {
 	if j.open != nil {
@@ -54,7 +47,7 @@ func (j *joined) enter(i int, off int64) error {
 	if j.pos < j.until {
 		n = min(n, j.until-j.pos)
 	}
-	s, err := openSection(j.ctx, j.list[i], off, n)
+	s, err := openSection(j.ctx, j.ctx, j.list[i], off, n)
 	if err != nil {
 		return err
 	}
@@ -63,7 +56,6 @@ func (j *joined) enter(i int, off int64) error {
 		return err
 	}
 	j.open, j.next = s, i+1
-	j.endOpen()
 	return nil
 }
 

@@ -15,7 +15,7 @@ import (
 type objectSection struct {
 	object   Ranged
 	off, len int64
-	ctx      context.Context // the context that opened the section, without its end; Close ends it
+	ctx      context.Context // of all requests; ends the reading, too
 	stop     context.CancelFunc
 
 	mu    sync.Mutex // as in joined
@@ -24,19 +24,16 @@ type objectSection struct {
 	body  io.ReadCloser
 	at    int64 // position of body
 	end   int64 // where body ends
-
-	outer context.Context // also ends the reading; may be nil
-	leave func() bool     // detaches outer
 }
 
 // openObjectSection requests n bytes of e from byte off on, or nothing if n is 0. ctx limits the
-// wait for the answer.
-func openObjectSection(ctx context.Context, object Ranged, e Extent, off, n int64) (section, error) {
+// wait for the answer, and life the reading.
+func openObjectSection(ctx, life context.Context, object Ranged, e Extent, off, n int64) (section, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	s := &objectSection{object: object, off: e.Off, len: e.Len, until: endOf(off, n, e.Len)}
-	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+	s.ctx, s.stop = context.WithCancel(life)
 	if n <= 0 || off < 0 || off >= e.Len {
 		return s, nil
 	}
@@ -50,11 +47,6 @@ func openObjectSection(ctx context.Context, object Ranged, e Extent, off, n int6
 		return nil, err
 	}
 	return s, nil
-}
-
-// endWith ends the reading when ctx ends.
-func (s *objectSection) endWith(ctx context.Context) {
-	s.outer, s.leave = ctx, context.AfterFunc(ctx, s.stop)
 }
 
 // request replaces the body by one that begins at byte at of the section.
@@ -88,8 +80,8 @@ func (s *objectSection) Read(p []byte) (int, error) {
 	if s.pos >= s.len {
 		return 0, io.EOF
 	}
-	if s.outer != nil && s.outer.Err() != nil {
-		return 0, context.Cause(s.outer)
+	if s.ctx.Err() != nil {
+		return 0, context.Cause(s.ctx)
 	}
 	if s.body == nil || s.at != s.pos {
 		if err := s.request(s.pos); err != nil {
@@ -146,9 +138,6 @@ func (s *objectSection) Close() error {
 	s.stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.leave != nil {
-		s.leave()
-	}
 	s.closeBody()
 	return nil
 }

@@ -55,15 +55,12 @@ func (r *once) next() error {
 	if len(r.rest) == 0 {
 		return io.EOF
 	}
-	s, err := openSection(r.ctx, r.rest[0], 0, r.rest[0].Len)
+	s, err := openSection(r.ctx, r.ctx, r.rest[0], 0, r.rest[0].Len)
 	if err != nil {
 		return err
 	}
-	switch s := s.(type) {
-	case *objectSection:
-		s.endWith(r.ctx)
-	case *fileSection:
-		r.file, r.cold = s, coldWindows(s.f, s.off, s.len)
+	if file, ok := s.(*fileSection); ok {
+		r.file, r.cold = file, coldWindows(file.f, file.off, file.len)
 	}
 	r.open, r.rest = s, r.rest[1:]
 	return nil

@@ -10,9 +10,7 @@ import (
 // before 6.5, which cannot tell.
 func isCold(f *os.File, w window) bool {
 	var have unix.Cachestat_t
-	err := control(f, func(fd int) error {
-		return unix.Cachestat(uint(fd), &unix.CachestatRange{Off: uint64(w.off), Len: uint64(w.len)}, &have, 0)
-	})
+	err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{Off: uint64(w.off), Len: uint64(w.len)}, &have, 0)
 	return err == nil && have.Cache == 0
 }
 
@@ -20,17 +18,5 @@ func isCold(f *os.File, w window) bool {
 // that are neither dirty nor mapped.
 func dropCached(f *os.File, w window) {
 	// If this fails, the pages only use memory for longer.
-	_ = control(f, func(fd int) error { return unix.Fadvise(fd, w.off, w.len, unix.FADV_DONTNEED) })
-}
-
-func control(f *os.File, do func(fd int) error) error {
-	conn, err := f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var doErr error
-	if err := conn.Control(func(fd uintptr) { doErr = do(int(fd)) }); err != nil {
-		return err
-	}
-	return doErr
+	_ = unix.Fadvise(int(f.Fd()), w.off, w.len, unix.FADV_DONTNEED)
 }

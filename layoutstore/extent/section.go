@@ -18,10 +18,11 @@ type section interface {
 }
 
 // openSection opens e for a caller that will read n bytes from byte off on. The section still
-// starts at its first byte. If e is in a file, off and n do not matter.
-func openSection(ctx context.Context, e Extent, off, n int64) (section, error) {
+// starts at its first byte. The reading of an object ends with life. If e is in a file, life, off
+// and n do not matter.
+func openSection(ctx, life context.Context, e Extent, off, n int64) (section, error) {
 	if object, ok := e.File.(Ranged); ok {
-		return openObjectSection(ctx, object, e, off, n)
+		return openObjectSection(ctx, life, object, e, off, n)
 	}
 	return openFileSection(ctx, e)
 }

@@ -168,9 +168,6 @@ func (a *Archive) treePath(p string) string {
 
 // archivePath returns the path in the archive of the layout at p in the tree.
 func (a *Archive) archivePath(p string) (string, bool) {
-	if a.prefix == "" {
-		return p, true
-	}
 	if p+"/" == a.prefix {
 		return ".", true
 	}

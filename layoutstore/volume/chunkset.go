@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"math"
 	"slices"
 	"sort"
 	"strings"
@@ -70,8 +69,8 @@ type seams struct {
 
 // smallest is the smallest chunk of a set, not counting the last one.
 type smallest struct {
-	chunk            int   // negative without one
-	size, next, most int64 // of it, of the second smallest, and of the largest of the others
+	chunk            int   // its number; negative if the set has fewer than three chunks
+	size, next, most int64 // its size, and those of the smallest and the largest of the others
 }
 
 // indexRange is a range of chunk numbers, both ends included; it is empty if to is less
@@ -173,32 +172,29 @@ func (s *seams) isSmallest(i int) bool {
 // not count.
 func (s *seams) smallest(r indexRange) (int, bool) {
 	s.sizes.Do(func() { s.small = s.findSmallest() }) // once: each of many wrong entries asks for it
-	n, small := len(s.ends)-1, s.small
-	if n < 2 || small.chunk < r.from || small.chunk > r.to {
+	small := s.small
+	if small.chunk < r.from || small.chunk > r.to {
 		return 0, false
 	}
 	spread := small.most - small.next
-	if spread > 0 || n == 2 {
+	if spread > 0 || len(s.ends) == 3 { // only one other chunk counts
 		spread = max(spread, min(chunkSlice-1, small.next/3))
 	}
 	return small.chunk, small.next-small.size > spread
 }
 
 func (s *seams) findSmallest() smallest {
-	small := smallest{chunk: -1, next: math.MaxInt64}
-	for i := range max(len(s.ends)-1, 0) {
-		size := s.size(i)
-		switch {
-		case small.chunk < 0:
-			small.chunk, small.size = i, size
-		case size < small.size:
-			small.next, small.most = min(small.next, small.size), max(small.most, small.size)
-			small.chunk, small.size = i, size
-		default:
-			small.next, small.most = min(small.next, size), max(small.most, size)
-		}
+	if len(s.ends) < 3 {
+		return smallest{chunk: -1}
 	}
-	return small
+	var sizes []int64
+	for i := range s.ends[:len(s.ends)-1] {
+		sizes = append(sizes, s.size(i))
+	}
+	size := slices.Min(sizes)
+	chunk := slices.Index(sizes, size)
+	others := slices.Delete(sizes, chunk, chunk+1)
+	return smallest{chunk, size, slices.Min(others), slices.Max(others)}
 }
 
 // chunkSlice is the largest difference in bytes between chunks of d8, which closes a chunk
