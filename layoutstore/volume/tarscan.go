@@ -207,9 +207,13 @@ func (s *scan) addEntry(h *tar.Header, e tarEntry) {
 		s.reserved++
 	}
 	ok = ok && !isHidden(name) && !isReserved(name)
-	if s.links.remember(name, header, e, ok); !ok {
-		return
+	if s.links.remember(name, header, e, ok); ok {
+		s.addToLayout(layout, blob, e)
 	}
+}
+
+// addToLayout adds a blob to a layout, or its index.json if blob is empty.
+func (s *scan) addToLayout(layout string, blob digest.Digest, e tarEntry) {
 	l := s.layouts[layout]
 	if l == nil {
 		l = &scanLayout{tarLayout: tarLayout{path: layout}, sums: map[[sha256.Size]byte]tarEntry{}}

@@ -43,7 +43,7 @@ func (p *place) List(ctx context.Context, prefix string, each func(bucket.Object
 			}
 			key, ok := strings.CutPrefix(o.Key, p.at.Prefix)
 			if !ok || o.Key <= after {
-				return fmt.Errorf("%w: the store lists %q where it does not belong", errFinal, o.Key)
+				return fmt.Errorf("%w: the store lists %q out of order or outside of the place", errFinal, o.Key)
 			}
 			after = o.Key
 			if stop = each(bucket.Object{Key: key, Size: o.Size, ETag: trimETag(o.ETag), LastModified: o.LastModified}); stop != nil {
@@ -139,7 +139,7 @@ func checkRange(header http.Header, off, n int64) (int64, error) {
 	var from, to, size int64
 	text := header.Get("Content-Range")
 	if _, err := fmt.Sscanf(text, "bytes %d-%d/%d", &from, &to, &size); err != nil {
-		return 0, fmt.Errorf("the store answers a range without saying which: Content-Range %q", text)
+		return 0, fmt.Errorf("the store answers with a malformed Content-Range %q", text)
 	}
 	if from != off || (n > 0 && to != off+n-1) || (n < 0 && to != size-1) {
 		if n > 0 && from == off && to == size-1 { // the object ends before the range
