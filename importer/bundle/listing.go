@@ -22,14 +22,13 @@ func ListFile(ctx context.Context, path, name string, checksum bool) (f File, ok
 	f.Name = name
 	if !checksum {
 		info, err := os.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
-			return f, false, nil
+		if ok = err == nil && info.Mode().IsRegular(); ok {
+			f.Size = info.Size()
 		}
-		if err != nil {
-			return f, false, err
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
 		}
-		f.Size = info.Size()
-		return f, true, nil
+		return f, ok, err
 	}
 	in, err := plainfile.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -30,35 +30,27 @@ func OpenReusable(ctx context.Context, dirs ...string) (*Reusable, error) {
 			continue
 		}
 		for _, set := range found.Sets {
-			vol, err := volume.OpenArchive(ctx, set, "")
+			if vol, err := volume.OpenArchive(ctx, set, ""); err == nil {
+				r.add(ctx, dir, vol)
+			}
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
-			}
-			if err == nil {
-				err = r.add(ctx, dir, vol)
-			}
-			if ctx.Err() != nil {
-				return nil, err
 			}
 		}
 	}
 	for _, dir := range dirs {
 		if tree, err := volume.OpenDir(dir); err == nil {
-			if err := r.add(ctx, dir, tree); ctx.Err() != nil {
-				return nil, err
-			}
+			r.add(ctx, dir, tree)
 		}
 	}
-	return r, nil
+	return r, ctx.Err()
 }
 
 // add adds a volume, if it has any layouts.
-func (r *Reusable) add(ctx context.Context, dir string, vol volume.Volume) error {
-	listing, err := vol.Layouts(ctx)
-	if err == nil && len(listing.Layouts) > 0 {
+func (r *Reusable) add(ctx context.Context, dir string, vol volume.Volume) {
+	if listing, err := vol.Layouts(ctx); err == nil && len(listing.Layouts) > 0 {
 		r.volumes = append(r.volumes, reusableVolume{dir, vol, listing.Layouts})
 	}
-	return err
 }
 
 // Find returns the place of a blob in an archive or tree, and its directory; both are empty if it

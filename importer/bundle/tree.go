@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -57,35 +58,27 @@ func (b *TreeBlob) Find(ctx context.Context) (bool, error) {
 		good bool
 	}
 	var files []seen
-next:
 	for _, name := range b.paths {
 		info, err := os.Stat(name)
 		if err != nil || info.Size() != b.Size || !info.Mode().IsRegular() {
 			b.missing = append(b.missing, name)
 			continue
 		}
-		for _, f := range files {
-			if os.SameFile(f.info, info) {
-				b.record(name, f.good)
-				continue next
+		i := slices.IndexFunc(files, func(f seen) bool { return os.SameFile(f.info, info) })
+		if i < 0 {
+			good, err := FileHasDigest(ctx, name, b.Digest)
+			if err != nil {
+				return false, err
 			}
+			i, files = len(files), append(files, seen{info, good})
 		}
-		good, err := FileHasDigest(ctx, name, b.Digest)
-		if err != nil {
-			return false, err
+		if files[i].good {
+			b.have = name
+		} else {
+			b.missing = append(b.missing, name)
 		}
-		files = append(files, seen{info, good})
-		b.record(name, good)
 	}
 	return b.have != "", nil
-}
-
-func (b *TreeBlob) record(name string, good bool) {
-	if good {
-		b.have = name
-	} else {
-		b.missing = append(b.missing, name)
-	}
 }
 
 // Use sets a file outside of the tree as the source of the blob.
