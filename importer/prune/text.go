@@ -42,7 +42,7 @@ func (p Plan) WriteText(w io.Writer) error {
 func (p Plan) Summary() string {
 	when := ""
 	if p.Grace != "0s" && !p.IsEmpty() {
-		when = " after " + strings.TrimSuffix(strings.TrimSuffix(p.Grace, "0s"), "0m")
+		when = " after " + strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(p.Grace)
 	}
 	return fmt.Sprintf("remove %s, %s, %s and %s; %s free%s", english.Plural(p.Remove.Tags, "tag", ""), english.Plural(len(p.Remove.Manifests), "manifest", ""),
 		english.Plural(len(p.Remove.Blobs), "blob", ""), english.Plural(len(p.Remove.Archives), "archive", ""), sizeText(p.Remove.Bytes), when)
