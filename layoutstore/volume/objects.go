@@ -137,20 +137,20 @@ func (o *Objects) ReadObject(ctx context.Context, key string, limit int64) (data
 
 // Files returns the objects of the last list that are no part of a layout, by their keys. The
 // map never changes.
-func (o *Objects) Files() map[string]bucket.Object {
+func (o *Objects) Files() map[string]bucket.Object { return o.lastTable().files }
+
+// lastTable returns the table of the last list, which is empty before the first one.
+func (o *Objects) lastTable() *objectTable {
 	if t := o.table.Load(); t != nil {
-		return t.files
+		return t
 	}
-	return nil
+	return &objectTable{}
 }
 
 // File returns the object of a key in the last list, even if it is part of a layout. It returns
 // nil if the list does not have the key.
 func (o *Objects) File(key string) extent.List {
-	t := o.table.Load()
-	if t == nil {
-		return nil
-	}
+	t := o.lastTable()
 	found, ok := t.files[key]
 	if at, blob, isPart := parseName(key); !ok && isPart {
 		switch l := t.layout(at); {
@@ -169,9 +169,4 @@ func (o *Objects) File(key string) extent.List {
 
 // Forgotten returns how many objects of the last list [Objects.Files] and [Objects.File] leave
 // out, because too many are no part of a layout.
-func (o *Objects) Forgotten() int {
-	if t := o.table.Load(); t != nil {
-		return t.forgotten
-	}
-	return 0
-}
+func (o *Objects) Forgotten() int { return o.lastTable().forgotten }
