@@ -61,26 +61,21 @@ func (c *Client) do(ctx context.Context, k *call) (*http.Response, error) {
 	}
 }
 
-// attempt sends a call once, or twice if the first answer asks for a login.
-func (c *Client) attempt(ctx context.Context, k *call) (*http.Response, error) {
+// attempt sends a call once, or twice if the first answer asks for a login, and checks the
+// status. It occupies a slot of the limiter until the answer's body is closed.
+func (c *Client) attempt(ctx context.Context, k *call) (resp *http.Response, err error) {
 	if !k.unbounded {
 		if err := c.limiter.acquire(ctx); err != nil {
 			return nil, err
 		}
+		defer func() {
+			if err != nil {
+				c.limiter.release()
+			}
+		}()
 	}
-	resp, err := c.exchange(ctx, k)
-	if err != nil && !k.unbounded {
-		c.limiter.release()
-	}
-	return resp, err
-}
-
-// exchange gets an answer and checks its status. Closing the answer's body releases the
-// slot of the limiter; after an error the caller releases it.
-func (c *Client) exchange(ctx context.Context, k *call) (*http.Response, error) {
 	began := time.Now()
-	resp, err := c.logIn(ctx, k)
-	if err != nil {
+	if resp, err = c.logIn(ctx, k); err != nil {
 		return nil, err
 	}
 	if slices.Contains(k.want, resp.StatusCode) {

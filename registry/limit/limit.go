@@ -66,8 +66,7 @@ func (r *requests) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 // wait counts a request and returns 0, or returns how long the client has to wait if the
 // request exceeds the limit.
 func (r *requests) wait(addr netip.Addr) time.Duration {
-	limiter := r.limiter(addr)
-	reservation := limiter.Reserve()
+	reservation := r.limiter(addr).Reserve()
 	wait := reservation.Delay()
 	if wait > 0 {
 		reservation.Cancel()

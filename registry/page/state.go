@@ -35,12 +35,10 @@ const stateEvery = time.Second
 // others get the previous one.
 func (p *Page) state(ctx context.Context) *state {
 	last := p.current.Load()
-	if last != nil {
-		if p.options.Now().Sub(last.at) < stateEvery || !p.refreshing.TryLock() {
-			return last
-		}
-	} else {
+	if last == nil {
 		p.refreshing.Lock()
+	} else if p.options.Now().Sub(last.at) < stateEvery || !p.refreshing.TryLock() {
+		return last
 	}
 	defer p.refreshing.Unlock()
 	if last = p.current.Load(); last != nil && p.options.Now().Sub(last.at) < stateEvery {
