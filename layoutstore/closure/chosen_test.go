@@ -173,8 +173,7 @@ func TestBelow(t *testing.T) {
 	}
 }
 
-// The layers of an index are those of its first image. Nested indexes are followed only to a
-// limit.
+// The layers of an index are those of its first image. Nested indexes are followed only to a limit.
 func TestLayers(t *testing.T) {
 	c := content{}
 	read := func(d digest.Digest) ([]byte, error) {

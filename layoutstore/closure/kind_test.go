@@ -40,9 +40,8 @@ func kindOfType(mediaType string) string {
 
 // TestOneKindOnly tries each set of fields with each media type of the document and of its
 // descriptor. A document is accepted only if its descriptor, its mediaType and its fields agree
-// (image-spec 1.1, manifest.md and image-index.md; CVE-2021-41190, whose fix is validateMediaType
-// of core/images/image.go in containerd, and the validation in manifest/ocischema in
-// distribution).
+// (image-spec 1.1, manifest.md and image-index.md; CVE-2021-41190, whose fix is validateMediaType of
+// core/images/image.go in containerd, and the validation in manifest/ocischema in distribution).
 func TestOneKindOnly(t *testing.T) {
 	names := []string{"config", "layers", "manifests", "blobs"}
 	kindOfName := map[string]string{"config": "image", "layers": "image", "manifests": "index", "blobs": "artifact"}
@@ -139,9 +138,8 @@ func TestAmbiguousFields(t *testing.T) {
 	}
 }
 
-// Only the media type makes a layer optional, and only a layer (image-spec 1.1,
-// layer.md, "Non-Distributable Layers": the presence of urls should not be used to
-// determine it).
+// Only the media type makes a layer optional, and only a layer (image-spec 1.1, layer.md,
+// "Non-Distributable Layers": the presence of urls should not be used to determine it).
 func TestOptional(t *testing.T) {
 	d := `"digest":"` + digest.FromString("x").String() + `","size":1`
 	for mediaType, want := range map[string]bool{

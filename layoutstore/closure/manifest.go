@@ -5,10 +5,9 @@
 // names. The graph contains unavailable manifests with the reason, so that verify, push, import
 // and pull report the same problems.
 //
-// The formats are those of the OCI image specification 1.1 (manifest.md,
-// image-index.md, descriptor.md), of its withdrawn artifact manifest, and of Docker's
-// image manifest version 2, schema 2. The package reads no file: the caller provides the
-// content.
+// The formats are those of the OCI image specification 1.1 (manifest.md, image-index.md,
+// descriptor.md), of its withdrawn artifact manifest, and of Docker's image manifest version 2,
+// schema 2. The package reads no file: the caller provides the content.
 package closure
 
 import (

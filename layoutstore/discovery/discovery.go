@@ -51,9 +51,8 @@ func New(name string) Image {
 	return Image{specs.MediaTypeImageManifest, []byte(manifest), []byte(config), []byte(layer)}
 }
 
-// Names returns the tags of the repository index, given the paths of all repositories:
-// the names of the directories directly below it that are a repository or contain one,
-// in byte order.
+// Names returns the tags of the repository index, given the paths of all repositories: the names of
+// the directories directly below it that are a repository or contain one, in byte order.
 func Names(index string, paths []string) []string {
 	var names []string
 	for _, p := range paths {

@@ -53,8 +53,7 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
-// The file is replaced, not overwritten: a reader that has the old file open continues to read
-// it.
+// The file is replaced, not overwritten: a reader that has the old file open continues to read it.
 func TestWriteFileReplaces(t *testing.T) {
 	dir := t.TempDir()
 	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")

@@ -6,8 +6,7 @@
 // of one extent in the middle of it, and an entry of an archive that was cut
 // into chunks a list of as many extents as it touches chunks.
 //
-// Start with [List.Slice], which is the only byte arithmetic of the program, and
-// [List.Open].
+// Start with [List.Slice], which is the only byte arithmetic of the program, and [List.Open].
 //
 // The reader that [List.Open] returns for a single extent of a file keeps the kernel's fast
 // path: net/http sends it by sendfile(2), also from the middle of a file. No reader returns a
@@ -73,12 +72,10 @@ type Ranged interface {
 // meanwhile.
 type Sender interface {
 	io.ReadSeekCloser
-	// Section returns a reader of at most n of the next bytes, all from one file. Its N is
-	// their number. The position moves past them: the caller reads all of them, or nothing
-	// more.
+	// Section returns a reader of at most n of the next bytes, all from one file. Its N is their
+	// number. The position moves past them: the caller reads all of them, or nothing more.
 	Section(n int64) (*io.LimitedReader, error)
-	// Check returns an error that wraps ErrStale if a file that bytes came from has
-	// changed since.
+	// Check returns an error that wraps ErrStale if a file that bytes came from has changed since.
 	Check() error
 	// ReadChecks reports whether Read checks the file after each read, so that it never
 	// returns bytes that were written later.

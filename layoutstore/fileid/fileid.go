@@ -34,8 +34,7 @@ type Set struct {
 
 type key struct{ device, inode uint64 }
 
-// Add adds a regular file. It ignores anything else, and files that the system cannot
-// distinguish.
+// Add adds a regular file. It ignores anything else, and files that the system cannot distinguish.
 func (s *Set) Add(info fs.FileInfo) {
 	if state, ok := Of(info); ok && info.Mode().IsRegular() {
 		s.AddState(state)

@@ -23,8 +23,7 @@ import (
 const (
 	// MaxFile is the size in bytes of the longest file that Read returns.
 	MaxFile = 16 << 20
-	// maxUnpacked limits how many bytes a layer unpacks to: a small layer can unpack to any
-	// size.
+	// maxUnpacked limits how many bytes a layer unpacks to: a small layer can unpack to any size.
 	maxUnpacked = 64 << 30
 	// readToEnd is the size in bytes up to which a layer is read to its end even after the
 	// last file was found, so that a reader can verify its digest.

@@ -40,8 +40,7 @@ func (b *Builder) repository(path string) *building {
 	return r
 }
 
-// AddTag adds a tag and its manifest. If it adds a tag again, the earlier manifest becomes
-// untagged.
+// AddTag adds a tag and its manifest. If it adds a tag again, the earlier manifest becomes untagged.
 func (b *Builder) AddTag(path, tag string, m Blob) {
 	r := b.repository(path)
 	if old, ok := r.tags[tag]; ok && old.Digest != m.Digest {

@@ -1,5 +1,4 @@
-// Package inventory defines bundle.json: the list of everything in a bundle, which a key may
-// sign.
+// Package inventory defines bundle.json: the list of everything in a bundle, which a key may sign.
 //
 // An [Inventory] lists the files of a bundle, its repositories with their tags, and its blobs.
 // [Builder] makes one, [Inventory.Encode] writes it, and [Parse] reads it. The same content

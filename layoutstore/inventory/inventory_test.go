@@ -206,8 +206,7 @@ func TestEncodeRefuses(t *testing.T) {
 	}
 }
 
-// FuzzParse: accepted inventories are legal, and do not change when they are written and read
-// again.
+// FuzzParse: accepted inventories are legal, and do not change when they are written and read again.
 func FuzzParse(f *testing.F) {
 	var b inventory.Builder
 	b.AddFile(inventory.File{Name: "a.tar", Size: 3})

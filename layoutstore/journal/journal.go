@@ -37,10 +37,9 @@ type Prune struct {
 	Removed []string `json:"removed,omitempty"`
 }
 
-// IndexChange is one index.json before and after an import. A journal is written from
-// Old and New. If the journal was read, [IndexChange.OldBytes] and
-// [IndexChange.NewBytes] read them when needed: all of them together may not fit into
-// memory.
+// IndexChange is one index.json before and after an import. A journal is written from Old and New.
+// If the journal was read, [IndexChange.OldBytes] and [IndexChange.NewBytes] read them when needed:
+// all of them together may not fit into memory.
 type IndexChange struct {
 	Path string // of the layout below the store; "." is the store itself
 	Old  []byte // nil for a new layout
@@ -109,8 +108,7 @@ func (j *Journal) header() ([]byte, error) {
 	return append(line, '\n'), errors.Join(err, CheckSize("the journal's header", int64(len(line))+1))
 }
 
-// WriteTo writes the journal in the form that [Read] reads. Errors: those of Check; of
-// the writer.
+// WriteTo writes the journal in the form that [Read] reads. Errors: those of Check; of the writer.
 func (j *Journal) WriteTo(w io.Writer) (int64, error) {
 	line, err := j.header()
 	parts := [][]byte{line}

@@ -7,8 +7,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// View is the state of a store that a scan reads. Nil is the view of a source that is
-// not a store.
+// View is the state of a store that a scan reads. Nil is the view of a source that is not a store.
 type View struct {
 	state   State
 	journal *header // nil if no import is being published

@@ -6,8 +6,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// The first and the last byte of each range in the grammar are valid, and their neighbors are
-// not.
+// The first and the last byte of each range in the grammar are valid, and their neighbors are not.
 func TestNameBytes(t *testing.T) {
 	for s, want := range map[string]struct{ repository, tag bool }{
 		"a": {true, true}, "z": {true, true}, "0": {true, true}, "9": {true, true},

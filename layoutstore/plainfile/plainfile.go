@@ -47,8 +47,7 @@ func OpenNoFollow(name string) (*os.File, error) {
 	return regular(os.OpenFile(name, os.O_RDONLY|nonblock|nofollow, 0))
 }
 
-// OpenIn opens a regular file below root. Errors: those of [Open]; those of a path that
-// leaves root.
+// OpenIn opens a regular file below root. Errors: those of [Open]; those of a path that leaves root.
 func OpenIn(root *os.Root, name string) (*os.File, error) {
 	return regular(root.OpenFile(name, os.O_RDONLY|nonblock, 0))
 }
@@ -63,8 +62,7 @@ func OpenInDir(dir, name string) (*os.File, error) {
 	return OpenIn(root, name)
 }
 
-// OpenRoot opens a directory like os.OpenRoot, which would wait if a named pipe had the
-// name.
+// OpenRoot opens a directory like os.OpenRoot, which would wait if a named pipe had the name.
 func OpenRoot(dir string) (*os.Root, error) {
 	// The slash at the end makes the system refuse anything but a directory.
 	return os.OpenRoot(dir + string(filepath.Separator))

@@ -1,6 +1,5 @@
-// Package problem defines the one value for anything that cannot be served as it should
-// be: an archive that is incomplete, a blob that is missing or damaged, a tag that no
-// registry can have.
+// Package problem defines the one value for anything that cannot be served as it should be: an
+// archive that is incomplete, a blob that is missing or damaged, a tag that no registry can have.
 //
 // The code that reads a volume, an index or a manifest creates a [Problem]. Its callers add the
 // file, the repository or the tags. So verify, import, push, pull, `/status` and the logs show the
@@ -66,8 +65,7 @@ type Problem struct {
 	// TagsUnknown is set if the problem may hide tags that cannot be named: an index
 	// that cannot be read, or the end of an archive's chain of headers.
 	TagsUnknown bool `json:"-"`
-	// Harmless is set if nothing is missing: the problem is reported, and changes no
-	// exit status.
+	// Harmless is set if nothing is missing: the problem is reported, and changes no exit status.
 	Harmless bool `json:"-"`
 	// Transient is set if content could not be read for a reason that says nothing about it.
 	Transient bool `json:"-"`

@@ -61,8 +61,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// A problem equals a copy of itself, even with another error, but no problem with less
-// information.
+// A problem equals a copy of itself, even with another error, but no problem with less information.
 func TestEqual(t *testing.T) {
 	p := problem.Problem{Kind: problem.Damaged, Path: "a", Tags: []string{"v1"}, Chunks: []string{"chunk 0001"}, Reason: "why"}
 	same := p

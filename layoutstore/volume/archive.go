@@ -37,10 +37,9 @@ type Archive struct {
 // IsStale reports whether the cached index turned out not to match the archive.
 func (a *Archive) IsStale() bool { return a.stale.Load() }
 
-// OpenArchive reads the headers of an archive, unless the cache has an index of exactly these
-// files, or such an index is beside the archive in its bucket. Errors: the context's; those of
-// opening and reading the files. Problems of the archive itself are in [Archive.Problem] and
-// [Archive.Layouts].
+// OpenArchive reads the headers of an archive, unless the cache has an index of exactly these files,
+// or such an index is beside the archive in its bucket. Errors: the context's; those of opening and
+// reading the files. Problems of the archive itself are in [Archive.Problem] and [Archive.Layouts].
 func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 	a := &Archive{set: set, base: set.list()}
 	a.begins = beginsOf(a.base)
@@ -74,9 +73,8 @@ func (a *Archive) trackChecks() {
 	a.checked = make(bitSet, (n+31)/32)
 }
 
-// SaveIndex writes the index to cache, unless it came from there or the archive is
-// incomplete. Call it when nobody waits: writing a file takes longer than reading the headers
-// of a small archive.
+// SaveIndex writes the index to cache, unless it came from there or the archive is incomplete. Call
+// it when nobody waits: writing a file takes longer than reading the headers of a small archive.
 func (a *Archive) SaveIndex(cache Cache) {
 	if !a.cachedIndex && a.saved.CompareAndSwap(false, true) {
 		cache.store(a.set, a.index, a.documents.all())
@@ -146,8 +144,7 @@ func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
 	return found, nil
 }
 
-// noIndex returns the problem of a layout without an index.json. ok is false if the layout is
-// empty.
+// noIndex returns the problem of a layout without an index.json. ok is false if the layout is empty.
 func (a *Archive) noIndex(l *tarLayout) (p problem.Problem, ok bool) {
 	if p, ok = l.lost[""]; ok {
 		p.Entry = path.Join(l.path, "index.json")

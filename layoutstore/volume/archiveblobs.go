@@ -112,8 +112,7 @@ func beginsOf(list extent.List) []int64 {
 	return begins
 }
 
-// sliceBase is base.Slice with a binary search: an archive may have as many chunks as
-// entries.
+// sliceBase is base.Slice with a binary search: an archive may have as many chunks as entries.
 func (a *Archive) sliceBase(off, n int64) (extent.List, error) {
 	i := max(sort.Search(len(a.begins), func(i int) bool { return a.begins[i] > off })-1, 0)
 	j := max(sort.Search(len(a.begins), func(i int) bool { return a.begins[i]-off >= n }), i)

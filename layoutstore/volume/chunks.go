@@ -99,8 +99,7 @@ func IsArchive(file string) (archive string, ok bool) {
 	return file, strings.HasSuffix(file, ".tar")
 }
 
-// IsChunk reports whether a file name is that of a chunk, and returns the digits of its
-// number.
+// IsChunk reports whether a file name is that of a chunk, and returns the digits of its number.
 func IsChunk(file string) (number string, ok bool) {
 	_, number, ok = names.ParseChunk(file)
 	return number, ok

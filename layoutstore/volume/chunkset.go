@@ -73,8 +73,7 @@ type smallest struct {
 	size, next, most int64 // its size, and those of the smallest and the largest of the others
 }
 
-// indexRange is a range of chunk numbers, both ends included; it is empty if to is less
-// than from.
+// indexRange is a range of chunk numbers, both ends included; it is empty if to is less than from.
 type indexRange struct{ from, to int }
 
 func (r indexRange) isEmpty() bool { return r.to < r.from }
@@ -166,10 +165,9 @@ func (s *seams) isSmallest(i int) bool {
 	return true
 }
 
-// smallest returns the chunk of r that is smaller than all others of the set by more than the
-// others differ from each other. It is only a hint: the format does not promise sizes, but a
-// chunk that was cut short is usually much smaller. The last chunk may have any size and does
-// not count.
+// smallest returns the chunk of r that is smaller than all others of the set by more than the others
+// differ from each other. It is only a hint: the format does not promise sizes, but a chunk that was
+// cut short is usually much smaller. The last chunk may have any size and does not count.
 func (s *seams) smallest(r indexRange) (int, bool) {
 	s.sizes.Do(func() { s.small = s.findSmallest() }) // once: each of many wrong entries asks for it
 	small := s.small

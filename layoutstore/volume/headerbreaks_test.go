@@ -147,8 +147,7 @@ func TestEntryBeforeABreak(t *testing.T) {
 	}
 }
 
-// TestOldCachedIndex: an index of an older version, which assumed chunks of one size, is not
-// used.
+// TestOldCachedIndex: an index of an older version, which assumed chunks of one size, is not used.
 func TestOldCachedIndex(t *testing.T) {
 	dir, cache := t.TempDir(), volume.Cache(t.TempDir())
 	layouttest.Tar(t, filepath.Join(dir, "a.tar"), layouttest.File("x/index.json", []byte(`{"manifests":[]}`)))

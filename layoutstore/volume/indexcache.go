@@ -19,10 +19,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Cache is a directory with the indexes of archives, so that the next process does not read
-// their headers again. It never fails: an index that cannot be written is not cached, and an
-// index that cannot be read, or does not match the files, is rebuilt. The empty Cache caches
-// nothing.
+// Cache is a directory with the indexes of archives, so that the next process does not read their
+// headers again. It never fails: an index that cannot be written is not cached, and an index that
+// cannot be read, or does not match the files, is rebuilt. The empty Cache caches nothing.
 type Cache string
 
 // indexVersion changes with the format of a cached index. Version 1 assumed that all chunks of a

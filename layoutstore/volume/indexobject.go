@@ -26,8 +26,7 @@ const objectIndexVersion = "layoutproxy object index 1\n"
 // maxIndexObject is the largest index beside an archive that is read, in bytes.
 const maxIndexObject = 256 << 20
 
-// loadBeside returns the index beside the archive, or nil if there is none of exactly these
-// objects.
+// loadBeside returns the index beside the archive, or nil if there is none of exactly these objects.
 func (s Set) loadBeside(ctx context.Context) *tarIndex {
 	b := s.beside
 	if b == nil || b.Size == 0 || b.Size > maxIndexObject {

@@ -105,8 +105,7 @@ func TestObjectsConformance(t *testing.T) {
 	}
 }
 
-// An index is read with few requests, whatever is between the headers, and a blob with one
-// request.
+// An index is read with few requests, whatever is between the headers, and a blob with one request.
 func TestRequestsOfAnArchive(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("big")
@@ -232,8 +231,7 @@ func TestETags(t *testing.T) {
 	}
 }
 
-// A replaced or removed object is never read in its new state, not even in the middle of a
-// download.
+// A replaced or removed object is never read in its new state, not even in the middle of a download.
 func TestChangedObjects(t *testing.T) {
 	d := digest.FromString("blob")
 	key := "blobs/sha256/" + d.Encoded()

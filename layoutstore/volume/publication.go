@@ -23,8 +23,7 @@ import (
 // the change, whenever the writer is killed.
 const PublicationFile = ".layoutproxy-publication"
 
-// Publication is the content of a PublicationFile: the files of a directory that change
-// together.
+// Publication is the content of a PublicationFile: the files of a directory that change together.
 type Publication struct {
 	Format int `json:"format"`
 	// Staged is the directory beside the journal with the new files, each at its path

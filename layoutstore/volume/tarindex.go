@@ -29,8 +29,7 @@ type tarIndex struct {
 	problems []problem.Problem // of entries that are not served; at most maxProblems, and one more if the list is cut
 	broken   *problem.Problem  // why the archive has no valid end
 	entries  int
-	// unsure is set if a cached index could not represent everything: then this index is not
-	// cached.
+	// unsure is set if a cached index could not represent everything: then this index is not cached.
 	unsure  bool
 	headers map[string]string // of links
 	// end is the byte behind the two empty blocks at the end of the archive; 0 if they were not

@@ -11,9 +11,8 @@
 // last one counts. [Archive.Problem] says why an archive is incomplete; its entries up to the
 // break in the chain of headers are served all the same.
 //
-// Every implementation passes the suite in package volumetest. No volume opens a file
-// outside of its source: files are opened through [os.Root], and links in archives are
-// refused.
+// Every implementation passes the suite in package volumetest. No volume opens a file outside of its
+// source: files are opened through [os.Root], and links in archives are refused.
 //
 // The layout of files is that of the OCI image layout specification 1.1
 // (image-layout.md): index.json, and blobs/<alg>/<encoded>. Archives are ustar, PAX
@@ -37,10 +36,9 @@ type Volume interface {
 	// Layouts scans for layouts. The error is the context's, or one for which IsExhausted
 	// is true; files that cannot be read are among the problems of the listing.
 	Layouts(ctx context.Context) (Listing, error)
-	// Locate locates the blob d of a layout. Errors: the cause of ctx; fs.ErrNotExist,
-	// wrapped in a *problem.Error if it is known which chunk to copy again; the file
-	// system's. No error says anything about the blob once ctx has ended: a volume may have
-	// to ask another machine.
+	// Locate locates the blob d of a layout. Errors: the cause of ctx; fs.ErrNotExist, wrapped in a
+	// *problem.Error if it is known which chunk to copy again; the file system's. No error says
+	// anything about the blob once ctx has ended: a volume may have to ask another machine.
 	Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error)
 	// Blobs lists the digests in the names of the blob files of a layout, by byte order,
 	// whatever its index says and the files contain. It leaves out files with other names. A
@@ -56,9 +54,8 @@ type Volume interface {
 // Cached is a Volume that can locate a blob without waiting for a disk.
 type Cached interface {
 	Volume
-	// LocateCached returns where the blob d of a layout is, if it exists and has size bytes:
-	// only opening it shows that. It returns nil if the place is unknown. See
-	// [extent.List.OpenCachedAt].
+	// LocateCached returns where the blob d of a layout is, if it exists and has size bytes: only
+	// opening it shows that. It returns nil if the place is unknown. See [extent.List.OpenCachedAt].
 	LocateCached(layout string, d digest.Digest, size int64) extent.List
 }
 

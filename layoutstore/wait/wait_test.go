@@ -62,8 +62,7 @@ func TestFlightSharesCall(t *testing.T) {
 	}
 }
 
-// A caller that comes after all others have left waits for the stuck call, and then starts
-// another.
+// A caller that comes after all others have left waits for the stuck call, and then starts another.
 func TestFlightAfterCancelledCall(t *testing.T) {
 	var f wait.Flight[string]
 	started, release := make(chan struct{}), make(chan struct{})
