@@ -128,7 +128,7 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %s: nothing is pushed", english.Plural(len(failures), "place", "")),
 			"get what is missing, or push the rest with --allow-incomplete"))
 	}
-	if !flags.dryRun {
+	if nothingIntact := len(plan.Repositories) == 0 && len(failures) > 0; !flags.dryRun && !nothingIntact {
 		if err := carryOut(ctx, cmd, c, flags, plan); err != nil {
 			return err
 		}

@@ -259,6 +259,32 @@ func TestMissingContentIsLeftOut(t *testing.T) {
 	}
 }
 
+// A push skips a repository without any intact image, and pushes the others.
+func TestDamagedRepositoriesAreLeftOut(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	tree := layouttest.New(t, dir)
+	for _, name := range []string{"modules/alpha", "modules/beta"} {
+		l := tree.Layout(name)
+		l.Tag(l.Image(layouttest.Image{Name: name, Layers: [][]byte{[]byte(name)}}), "v1")
+		l.Write()
+	}
+	s := newSetup(t, registrytest.Options{}, push.Selection{}, dir)
+	if err := os.Remove(tree.Layout("modules/alpha").BlobPath(digest.FromString("modules/alpha"))); err != nil {
+		t.Fatal(err)
+	}
+	to := s.plan.Destination
+	plan, err := push.NewPlan(t.Context(), open(t, to, dir), to, push.Selection{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(plan.LeftOut) != 1 || slices.ContainsFunc(plan.Outline().Repositories, func(r *push.Repository) bool { return len(r.Manifests) == 0 }) {
+		t.Errorf("%+v", plan.Outline())
+	}
+	s.plan = plan
+	s.mustPush(t)
+}
+
 func TestStateFiles(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "new", "state")

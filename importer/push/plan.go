@@ -231,9 +231,13 @@ func (p *planning) need(r *Repository, b *Blob) *Blob {
 	return have
 }
 
-// finish sorts the plan, and sets the final tags of each manifest.
+// finish sorts the plan, and sets the final tags of each manifest. It drops repositories of which
+// all manifests are left out.
 func (p *planning) finish() {
 	for _, r := range p.repositories {
+		if len(r.Manifests) == 0 {
+			continue
+		}
 		slices.SortFunc(r.Tags, func(a, b Tag) int { return cmp.Compare(a.Name, b.Name) })
 		tags := map[digest.Digest][]string{}
 		for _, t := range r.Tags {
