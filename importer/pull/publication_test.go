@@ -131,7 +131,7 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 		defer mu.Unlock()
 		steps[point]++
 		if publishes := []string{"publishing", "moved", "journal", "placing", "removing", "placed all", "published", "finish", "end"}; bad || steps[point] > 1 && !slices.Contains(publishes, point) {
-			return // nothing in the directory has changed since the first "packed"
+			return // nothing in the directory has changed since the point was reached first
 		}
 		got, err := readBundle(t, o.Dir)
 		now := maps.Equal(got, fresh)

@@ -143,9 +143,9 @@ func (d *Draft) addByDigestTags(ctx context.Context, l *Layout, image digest.Dig
 	return nil
 }
 
-// addAttestations plans the attestations whose tags name the tag of an image; or its digest, if
-// the attestations are in another repository. addByDigestTags plans those whose tags name a
-// digest in the same repository.
+// addAttestations plans the attestations whose tags name the tag of an image. If they are in
+// another repository, it also plans those whose tags name its digest; in the same repository,
+// addByDigestTags plans these.
 func (d *Draft) addAttestations(ctx context.Context, l *Layout) error {
 	if l.rules.Attestations != AttestationsByTag {
 		return nil
