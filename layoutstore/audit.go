@@ -66,13 +66,13 @@ type need struct {
 // ErrStale if a refresh is due; those for which [IsExhausted] is true; the context's.
 func (s *Snapshot) Audit(ctx context.Context, path string) (*Audit, error) {
 	var problems []Problem
-	in, err := s.AuditWith(ctx, path, Findings{Problem: func(p Problem) { problems = append(problems, p) }})
+	a, err := s.AuditWith(ctx, path, Findings{Problem: func(p Problem) { problems = append(problems, p) }})
 	if err != nil {
 		return nil, err
 	}
 	sortProblems(problems)
-	in.Problems = problems
-	return in, nil
+	a.Problems = problems
+	return a, nil
 }
 
 // AuditWith is like [Snapshot.Audit], but passes each finding to found instead of keeping it:
@@ -82,39 +82,39 @@ func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (
 	if err != nil {
 		return nil, err
 	}
-	in := &Audit{repo: repo, name: s.servedName(path), need: map[digest.Digest]*need{}, read: map[copyKey]*ProblemError{}, found: found}
-	note := func(p *indexedLayout, d digest.Digest, wrong *ProblemError) { in.read[copyKey{p, d}] = wrong }
-	if in.Graph, err = closure.Walk(ctx, repo.tops(), repo.manifestReader(note)); err != nil {
+	a := &Audit{repo: repo, name: s.servedName(path), need: map[digest.Digest]*need{}, read: map[copyKey]*ProblemError{}, found: found}
+	note := func(p *indexedLayout, d digest.Digest, wrong *ProblemError) { a.read[copyKey{p, d}] = wrong }
+	if a.Graph, err = closure.Walk(ctx, repo.tops(), repo.manifestReader(note)); err != nil {
 		return nil, err
 	}
-	in.collect()
+	a.collect()
 	for _, l := range repo.Layouts() {
-		if err := in.auditLayout(ctx, l); err != nil {
+		if err := a.auditLayout(ctx, l); err != nil {
 			return nil, err
 		}
 	}
-	for _, m := range in.Graph.Manifests {
-		if err := in.auditManifest(ctx, m); err != nil {
+	for _, m := range a.Graph.Manifests {
+		if err := a.auditManifest(ctx, m); err != nil {
 			return nil, err
 		}
 	}
-	for _, b := range in.Graph.Blobs {
-		if err := in.auditBlob(ctx, b); err != nil {
+	for _, b := range a.Graph.Blobs {
+		if err := a.auditBlob(ctx, b); err != nil {
 			return nil, err
 		}
 	}
-	return in, nil
+	return a, nil
 }
 
-// collect adds every manifest and blob of the graph to in.need.
-func (in *Audit) collect() {
-	for _, m := range in.Graph.Manifests {
-		n := in.needOf(m.Digest)
+// collect adds every manifest and blob of the graph to a.need.
+func (a *Audit) collect() {
+	for _, m := range a.Graph.Manifests {
+		n := a.needOf(m.Digest)
 		// The size of the content is accepted, too: wrong descriptors are reported separately.
 		n.manifest, n.sizes = m, append(slices.Clone(m.Claims), m.Size)
 	}
-	for _, b := range in.Graph.Blobs {
-		n := in.needOf(b.Digest)
+	for _, b := range a.Graph.Blobs {
+		n := a.needOf(b.Digest)
 		n.blob = b
 		for _, c := range b.Claims {
 			if !slices.Contains(n.sizes, c.Size) {
@@ -124,17 +124,17 @@ func (in *Audit) collect() {
 	}
 }
 
-func (in *Audit) needOf(d digest.Digest) *need {
-	n := in.need[d]
+func (a *Audit) needOf(d digest.Digest) *need {
+	n := a.need[d]
 	if n == nil {
 		n = &need{}
-		in.need[d] = n
+		a.need[d] = n
 	}
 	return n
 }
 
 // auditLayout audits every blob of a layout.
-func (in *Audit) auditLayout(ctx context.Context, l Layout) error {
+func (a *Audit) auditLayout(ctx context.Context, l Layout) error {
 	all, err := l.Blobs(ctx)
 	switch {
 	case ctx.Err() != nil:
@@ -143,10 +143,10 @@ func (in *Audit) auditLayout(ctx context.Context, l Layout) error {
 		return err
 	case err != nil:
 		path, entry := l.Where()
-		in.report(Problem{Kind: Damaged, Path: path, Entry: entry, Repository: in.name, Layout: in.repo.path, Reason: fmt.Sprintf("its blobs cannot be listed: %v", err)})
+		a.report(Problem{Kind: Damaged, Path: path, Entry: entry, Repository: a.name, Layout: a.repo.path, Reason: fmt.Sprintf("its blobs cannot be listed: %v", err)})
 	}
 	for _, d := range all {
-		if err := in.auditCopy(ctx, l, d); err != nil {
+		if err := a.auditCopy(ctx, l, d); err != nil {
 			return err
 		}
 	}
@@ -154,7 +154,7 @@ func (in *Audit) auditLayout(ctx context.Context, l Layout) error {
 }
 
 // auditCopy audits one copy of d.
-func (in *Audit) auditCopy(ctx context.Context, l Layout, d digest.Digest) error {
+func (a *Audit) auditCopy(ctx context.Context, l Layout, d digest.Digest) error {
 	where, err := l.Locate(ctx, d)
 	if IsExhausted(err) || err != nil && ctx.Err() != nil {
 		return err
@@ -162,34 +162,34 @@ func (in *Audit) auditCopy(ctx context.Context, l Layout, d digest.Digest) error
 	if errors.Is(err, fs.ErrNotExist) && l.indexed.trust.hasBlob(d) {
 		return nil // removed during the audit
 	}
-	n := in.need[d]
+	n := a.need[d]
 	if n != nil {
 		n.present = true
 	}
 	if !l.indexed.trust.hasBlob(d) {
-		return in.addProblem(ctx, l, d, Limited, nil, "no signed inventory lists it: it is not served")
+		return a.addProblem(ctx, l, d, Limited, nil, "no signed inventory lists it: it is not served")
 	}
-	wrong, read := in.read[copyKey{l.indexed, d}]
+	wrong, read := a.read[copyKey{l.indexed, d}]
 	reason, quarantined := "", false
 	if err == nil && !read {
 		var ended error
-		if reason, quarantined, ended = in.repo.quarantine.checkCopy(ctx, l.indexed, d, where); ended != nil {
+		if reason, quarantined, ended = a.repo.quarantine.checkCopy(ctx, l.indexed, d, where); ended != nil {
 			return ended
 		}
 	}
 	switch {
 	case err != nil:
-		return in.addProblem(ctx, l, d, Damaged, nil, err.Error())
+		return a.addProblem(ctx, l, d, Damaged, nil, err.Error())
 	case n != nil && !slices.Contains(n.sizes, where.Size()):
-		return in.addProblem(ctx, l, d, Damaged, where, sizeMismatch(where.Size(), n.sizes[0]))
+		return a.addProblem(ctx, l, d, Damaged, where, sizeMismatch(where.Size(), n.sizes[0]))
 	case quarantined:
-		return in.addProblem(ctx, l, d, Damaged, where, reason)
+		return a.addProblem(ctx, l, d, Damaged, where, reason)
 	default:
-		if take := in.found.Blob; take != nil {
+		if take := a.found.Blob; take != nil {
 			take(Stored{l, d, where, n != nil, read})
 		}
 		if wrong != nil {
-			return in.addProblem(ctx, l, d, wrong.Problem.Kind, where, wrong.Problem.Reason)
+			return a.addProblem(ctx, l, d, wrong.Problem.Kind, where, wrong.Problem.Reason)
 		} else if n != nil {
 			n.layouts, n.foundSizes = append(n.layouts, l), append(n.foundSizes, where.Size())
 		}

@@ -17,20 +17,20 @@ import (
 
 // DamagedCopy returns the problem of a copy that does not match its digest or cannot be read.
 // If s.Where is nil, it locates the copy. The error is the cause of ctx.
-func (in *Audit) DamagedCopy(ctx context.Context, s Stored, reason string) (Problem, error) {
-	return in.newProblem(ctx, s.Layout, s.Digest, Damaged, s.Where, reason)
+func (a *Audit) DamagedCopy(ctx context.Context, s Stored, reason string) (Problem, error) {
+	return a.newProblem(ctx, s.Layout, s.Digest, Damaged, s.Where, reason)
 }
 
 // HasRead reports whether the audit has read a copy of a manifest, and reported its problems.
-func (in *Audit) HasRead(l Layout, d digest.Digest) bool {
-	_, ok := in.read[copyKey{l.indexed, d}]
+func (a *Audit) HasRead(l Layout, d digest.Digest) bool {
+	_, ok := a.read[copyKey{l.indexed, d}]
 	return ok
 }
 
 // ServedCopy returns the layout whose copy of d is served, and its size in bytes: the last
 // layout with a copy of an accepted size. ok is false if there is none.
-func (in *Audit) ServedCopy(d digest.Digest) (l Layout, size int64, ok bool) {
-	n := in.need[d]
+func (a *Audit) ServedCopy(d digest.Digest) (l Layout, size int64, ok bool) {
+	n := a.need[d]
 	if n == nil || len(n.layouts) == 0 {
 		return Layout{}, 0, false
 	}
@@ -40,27 +40,27 @@ func (in *Audit) ServedCopy(d digest.Digest) (l Layout, size int64, ok bool) {
 
 // IsHarmless reports whether everything is served in spite of p: another copy is intact, or
 // nothing needs the blob.
-func (in *Audit) IsHarmless(p Problem) bool {
+func (a *Audit) IsHarmless(p Problem) bool {
 	if p.Digest == "" {
 		return false
 	}
-	l, _, ok := in.ServedCopy(p.Digest)
+	l, _, ok := a.ServedCopy(p.Digest)
 	if !ok {
-		return in.need[p.Digest] == nil
+		return a.need[p.Digest] == nil
 	}
 	path, entry := l.WhereBlob(p.Digest)
 	return p.Path != path || p.Entry != entry
 }
 
 // auditManifest reports the problems of a manifest. The error is the cause of ctx.
-func (in *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
-	n := in.need[m.Digest]
+func (a *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
+	n := a.need[m.Digest]
 	var refused *ProblemError
 	switch {
-	case in.repo.IsDiscovery(m.Digest):
+	case a.repo.IsDiscovery(m.Digest):
 		return nil
 	case !n.present:
-		return in.reportMissing(ctx, m.Digest, false)
+		return a.reportMissing(ctx, m.Digest, false)
 	case len(n.layouts) == 0:
 		return nil // auditCopy has reported each copy
 	}
@@ -68,7 +68,7 @@ func (in *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
 	var reasons []string
 	switch {
 	case errors.As(m.Unavailable, &refused):
-		if err := in.addProblem(ctx, last, m.Digest, refused.Problem.Kind, nil, refused.Problem.Reason); err != nil {
+		if err := a.addProblem(ctx, last, m.Digest, refused.Problem.Kind, nil, refused.Problem.Reason); err != nil {
 			return err
 		}
 	case m.Unavailable != nil:
@@ -84,7 +84,7 @@ func (in *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
 		reasons = append(reasons, typeMismatch(t, m.MediaType))
 	}
 	for _, reason := range append(reasons, m.Refs.Faults...) {
-		if err := in.addProblem(ctx, last, m.Digest, Damaged, nil, reason); err != nil {
+		if err := a.addProblem(ctx, last, m.Digest, Damaged, nil, reason); err != nil {
 			return err
 		}
 	}
@@ -93,13 +93,13 @@ func (in *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
 
 // auditBlob reports the problems of a config or layer, and wrong descriptors of it. The
 // error is the cause of ctx.
-func (in *Audit) auditBlob(ctx context.Context, b *closure.Blob) error {
-	n := in.need[b.Digest]
-	if in.repo.IsDiscovery(b.Digest) || n.manifest != nil {
+func (a *Audit) auditBlob(ctx context.Context, b *closure.Blob) error {
+	n := a.need[b.Digest]
+	if a.repo.IsDiscovery(b.Digest) || n.manifest != nil {
 		return nil
 	}
 	if !n.present {
-		if err := in.reportMissing(ctx, b.Digest, b.Optional); err != nil {
+		if err := a.reportMissing(ctx, b.Digest, b.Optional); err != nil {
 			return err
 		}
 	}
@@ -113,13 +113,13 @@ func (in *Audit) auditBlob(ctx context.Context, b *closure.Blob) error {
 		}
 	}
 	for size, tags := range mismatches {
-		p, err := in.newProblem(ctx, n.layouts[len(n.layouts)-1], b.Digest, Damaged, nil, sizeMismatch(n.foundSizes[0], size))
+		p, err := a.newProblem(ctx, n.layouts[len(n.layouts)-1], b.Digest, Damaged, nil, sizeMismatch(n.foundSizes[0], size))
 		if err != nil {
 			return err
 		}
 		slices.Sort(tags)
 		p.Tags = slices.Compact(tags)
-		in.report(p)
+		a.report(p)
 	}
 	return nil
 }
@@ -127,36 +127,36 @@ func (in *Audit) auditBlob(ctx context.Context, b *closure.Blob) error {
 // reportMissing reports a blob or manifest that no layout has, at the place where it should be.
 // An optional one is a problem only if it is in a missing chunk or cannot be read, and so was
 // part of the bundle. The error is the cause of ctx.
-func (in *Audit) reportMissing(ctx context.Context, d digest.Digest, optional bool) error {
-	at, kind, reason := in.ownerOf(d), Incomplete, problem.Missing
-	for _, l := range in.repo.Layouts() {
+func (a *Audit) reportMissing(ctx context.Context, d digest.Digest, optional bool) error {
+	at, kind, reason := a.ownerOf(d), Incomplete, problem.Missing
+	for _, l := range a.repo.Layouts() {
 		_, err := l.Locate(ctx, d)
-		lost, ok := asLostChunk(err)
+		missing, ok := missingProblem(err)
 		switch {
 		case err != nil && ctx.Err() != nil:
 			return err
 		case ok:
-			p := in.problemAt(l, d, lost.Kind, nil, lost.Reason)
-			p.Chunks, p.Suspects = lost.Chunks, lost.Suspects
-			in.report(p)
+			p := a.problemAt(l, d, missing.Kind, nil, missing.Reason)
+			p.Chunks, p.Suspects = missing.Chunks, missing.Suspects
+			a.report(p)
 			return nil
 		case err != nil && !errors.Is(err, fs.ErrNotExist): // err is nil if it was written after the listing
 			at, kind, reason = l, Damaged, err.Error()
 		}
 	}
 	if optional && kind == Incomplete {
-		if take := in.found.NonDistributable; take != nil {
-			take(in.problemAt(at, d, kind, nil, reason+", and its media type says that it need not be"))
+		if take := a.found.NonDistributable; take != nil {
+			take(a.problemAt(at, d, kind, nil, reason+", and its media type says that it need not be"))
 		}
 		return nil
 	}
-	return in.addProblem(ctx, at, d, kind, nil, reason)
+	return a.addProblem(ctx, at, d, kind, nil, reason)
 }
 
 // ownerOf returns the last layout whose index leads to d, directly or through other manifests.
-func (in *Audit) ownerOf(d digest.Digest) Layout {
+func (a *Audit) ownerOf(d digest.Digest) Layout {
 	tops := map[digest.Digest]bool{d: true}
-	n := in.need[d]
+	n := a.need[d]
 	by := []*closure.Manifest{n.manifest}
 	if n.blob != nil {
 		for _, c := range n.blob.Claims {
@@ -171,7 +171,7 @@ func (in *Audit) ownerOf(d digest.Digest) Layout {
 			tops[top.Digest] = true
 		}
 	}
-	layouts := in.repo.Layouts()
+	layouts := a.repo.Layouts()
 	for _, l := range slices.Backward(layouts) {
 		for top := range tops {
 			if l.indexed.index.names(top) {
@@ -184,40 +184,40 @@ func (in *Audit) ownerOf(d digest.Digest) Layout {
 
 // addProblem reports a problem of content in a layout, which newProblem locates if where is nil.
 // The error is the cause of ctx.
-func (in *Audit) addProblem(ctx context.Context, l Layout, d digest.Digest, kind Kind, where extent.List, reason string) error {
-	if in.found.Problem == nil {
+func (a *Audit) addProblem(ctx context.Context, l Layout, d digest.Digest, kind Kind, where extent.List, reason string) error {
+	if a.found.Problem == nil {
 		return nil
 	}
-	p, err := in.newProblem(ctx, l, d, kind, where, reason)
+	p, err := a.newProblem(ctx, l, d, kind, where, reason)
 	if err == nil {
-		in.report(p)
+		a.report(p)
 	}
 	return err
 }
 
-func (in *Audit) report(p Problem) {
-	if in.found.Problem != nil {
-		in.found.Problem(p)
+func (a *Audit) report(p Problem) {
+	if a.found.Problem != nil {
+		a.found.Problem(p)
 	}
 }
 
 // newProblem makes a problem of content in a layout, which it locates if where is nil. The
 // error is the cause of ctx.
-func (in *Audit) newProblem(ctx context.Context, l Layout, d digest.Digest, kind Kind, where extent.List, reason string) (Problem, error) {
+func (a *Audit) newProblem(ctx context.Context, l Layout, d digest.Digest, kind Kind, where extent.List, reason string) (Problem, error) {
 	if where == nil {
 		var err error
 		if where, err = l.Locate(ctx, d); err != nil && ctx.Err() != nil {
 			return Problem{}, err
 		}
 	}
-	return in.problemAt(l, d, kind, where, reason), nil
+	return a.problemAt(l, d, kind, where, reason), nil
 }
 
 // problemAt makes a problem of content in a layout. where may be nil: then it names no chunk.
-func (in *Audit) problemAt(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) Problem {
-	p := Problem{Kind: kind, Chunks: chunksOf(where), Repository: in.name, Layout: in.repo.path, Digest: d, Reason: reason}
+func (a *Audit) problemAt(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) Problem {
+	p := Problem{Kind: kind, Chunks: chunksOf(where), Repository: a.name, Layout: a.repo.path, Digest: d, Reason: reason}
 	p.Path, p.Entry = l.WhereBlob(d)
-	switch n := in.need[d]; {
+	switch n := a.need[d]; {
 	case n == nil:
 	case n.manifest != nil:
 		p.Tags, p.MediaType = n.manifest.TagsTo(), n.manifest.MediaType

@@ -201,16 +201,16 @@ func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim
 	var worst error = fmt.Errorf("%s: %w", d, ErrBlobUnknown)
 	for _, p := range slices.Backward(r.layouts) {
 		where, err := Layout{p}.Locate(ctx, d)
-		lost, ok := asLostChunk(err)
+		missing, ok := missingProblem(err)
 		switch {
 		case IsExhausted(err), err != nil && ctx.Err() != nil:
 			return nil, err
 		case ok:
 			needed := len(claims) > 0 && !claims[0].optional
-			if errors.As(worst, new(*ProblemError)) || !needed && lost.Kind == Incomplete {
+			if errors.As(worst, new(*ProblemError)) || !needed && missing.Kind == Incomplete {
 				continue // another layout has a damaged copy, or nothing needs it
 			}
-			worst = refuse(lost, p.where().blob(d), ErrBlobUnknown)
+			worst = refuse(missing, p.where().blob(d), ErrBlobUnknown)
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			worst = refuseUnreadable(d, err, p.where().blob(d), ErrBlobUnknown)

@@ -191,7 +191,7 @@ func (r *Repository) readManifest(ctx context.Context, d digest.Digest, note not
 	worst := refuseMissing(d, ErrManifestUnknown)
 	for _, p := range slices.Backward(r.layouts) {
 		body, err := p.manifest(ctx, d)
-		lost, ok := asLostChunk(err)
+		missing, ok := missingProblem(err)
 		var refusal *ProblemError
 		switch {
 		case err != nil && ctx.Err() != nil:
@@ -201,7 +201,7 @@ func (r *Repository) readManifest(ctx context.Context, d digest.Digest, note not
 			return body, nil
 		case ok:
 			if worst.Problem.Path == "" { // else another layout has a damaged copy
-				worst = refuse(lost, p.where().blob(d), ErrManifestUnknown)
+				worst = refuse(missing, p.where().blob(d), ErrManifestUnknown)
 			}
 		case errors.As(err, &refusal):
 			worst = refusal

@@ -32,22 +32,22 @@ func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot
 
 // repository returns the repository with a key. It reuses that of the old snapshot if its layouts
 // and problems are unchanged: a missing blob may have arrived without a change of the index.
-func (t *Tree) repository(ctx context.Context, key string, parts []*indexedLayout, owners, discovered []string, old *Snapshot) *Repository {
+func (t *Tree) repository(ctx context.Context, key string, layouts []*indexedLayout, owners, discovered []string, old *Snapshot) *Repository {
 	var prev *Repository
 	if old != nil {
 		prev = old.byPath[key]
 	}
 	path := key
-	if len(parts) > 0 {
-		path = parts[len(parts)-1].path
+	if len(layouts) > 0 {
+		path = layouts[len(layouts)-1].path
 	}
-	if prev == nil || !slices.EqualFunc(prev.layouts, parts, sameContent) || !slices.Equal(prev.owners, owners) || !slices.Equal(prev.discovery, discovered) {
-		return t.newRepository(path, parts, owners, discovered)
+	if prev == nil || !slices.EqualFunc(prev.layouts, layouts, sameContent) || !slices.Equal(prev.owners, owners) || !slices.Equal(prev.discovery, discovered) {
+		return t.newRepository(path, layouts, owners, discovered)
 	}
 	if changed, err := prev.isOutdated(ctx); err != nil || !changed {
 		return prev
 	}
-	fresh := t.newRepository(path, parts, owners, discovered)
+	fresh := t.newRepository(path, layouts, owners, discovered)
 	if err := fresh.check(ctx); err != nil {
 		return prev
 	}
@@ -73,8 +73,8 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 		}
 		if n.snapshot.byPath[key] == nil {
 			tags[key] = discovered[name]
-			parts := n.uniteLayouts(keys)
-			n.snapshot.byPath[key] = t.repository(ctx, key, parts, n.findOwners(parts, keys), discovered[name], old)
+			layouts := n.uniteLayouts(keys)
+			n.snapshot.byPath[key] = t.repository(ctx, key, layouts, n.findOwners(layouts, keys), discovered[name], old)
 			n.snapshot.served[key] = name
 		}
 		n.snapshot.repos[name] = n.snapshot.byPath[key]
@@ -85,7 +85,7 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 			delete(n.layouts, key)
 		}
 	}
-	for key, parts := range n.layouts { // layouts without a name may have problems, too
-		n.snapshot.byPath[key] = t.repository(ctx, key, parts, n.findOwners(parts, []string{key}), nil, old)
+	for key, layouts := range n.layouts { // layouts without a name may have problems, too
+		n.snapshot.byPath[key] = t.repository(ctx, key, layouts, n.findOwners(layouts, []string{key}), nil, old)
 	}
 }

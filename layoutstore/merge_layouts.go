@@ -9,11 +9,11 @@ import (
 )
 
 // newRepository makes a repository from layouts; a later one wins a tag.
-func (t *Tree) newRepository(path string, parts []*indexedLayout, owners, discovered []string) *Repository {
-	r := &Repository{path: path, layouts: parts, owners: owners, discovery: discovered, cache: t.cache, quarantine: t.quarantine, storage: t.storage}
+func (t *Tree) newRepository(path string, layouts []*indexedLayout, owners, discovered []string) *Repository {
+	r := &Repository{path: path, layouts: layouts, owners: owners, discovery: discovered, cache: t.cache, quarantine: t.quarantine, storage: t.storage}
 	var all []*entry
 	tags := map[string]*entry{}
-	for i, p := range parts {
+	for i, p := range layouts {
 		all = append(all, r.addTags(p, owners[i], tags)...)
 	}
 	all = append(all, r.addDiscoveryTags(discovered, tags)...)

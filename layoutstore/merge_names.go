@@ -65,8 +65,8 @@ func (t *Tree) newNaming(s *Snapshot, states []sourceState) *naming {
 }
 
 // add adds layouts to a scope, except those whose path is not a legal repository name.
-func (n *naming) add(sc *scope, parts []*indexedLayout) {
-	for _, p := range parts {
+func (n *naming) add(sc *scope, layouts []*indexedLayout) {
+	for _, p := range layouts {
 		sc.layouts = append(sc.layouts, p)
 		if p.path != "." && !names.IsRepository(p.path) {
 			n.snapshot.problems = append(n.snapshot.problems, p.where().problem(Problem{Kind: IllegalName, Reason: "the path is not a legal repository name"}))
@@ -95,14 +95,14 @@ func (n *naming) nameLayouts(sc *scope) {
 			n.addAlias(split, path)
 		}
 	}
-	if parts := sc.byPath["."]; parts != nil && !slices.ContainsFunc(sc.roots, func(root string) bool { return root != "" }) {
-		n.snapshot.problems = append(n.snapshot.problems, lastPlace(parts).problem(Problem{Kind: IllegalName,
+	if layouts := sc.byPath["."]; layouts != nil && !slices.ContainsFunc(sc.roots, func(root string) bool { return root != "" }) {
+		n.snapshot.problems = append(n.snapshot.problems, lastPlace(layouts).problem(Problem{Kind: IllegalName,
 			Layout: ".", Reason: "the root layout has no name without a root: give it one with --root-repository NAME"}))
 	}
 }
 
 // lastPlace returns the place of the last layout.
-func lastPlace(parts []*indexedLayout) place { return parts[len(parts)-1].where() }
+func lastPlace(layouts []*indexedLayout) place { return layouts[len(layouts)-1].where() }
 
 // addName adds the layouts at path of a scope to a name. Within a scope, only the first path
 // of a name is served.
@@ -160,9 +160,9 @@ func (n *naming) uniteLayouts(keys []string) []*indexedLayout {
 
 // findOwners returns the owner of each layout. Only a root layout with images of several
 // repositories may have an owner; the others have "".
-func (n *naming) findOwners(parts []*indexedLayout, keys []string) []string {
-	owners := make([]string, len(parts))
-	for i, p := range parts {
+func (n *naming) findOwners(layouts []*indexedLayout, keys []string) []string {
+	owners := make([]string, len(layouts))
+	for i, p := range layouts {
 		if p.hasSeveral() {
 			isName := func(name string) bool { return slices.Equal(n.keys[name], keys) }
 			owners[i] = findOwner(p.index.named, isName, n.electedOf(p))

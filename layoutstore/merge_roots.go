@@ -60,9 +60,9 @@ func (b *ballot) add(a annotationsDoc, path string) {
 
 // electRoot returns the root with the most votes. In a tie the longest root wins, then the
 // first in byte order. Without votes it returns "", which means no root.
-func electRoot(parts []*indexedLayout) string {
+func electRoot(layouts []*indexedLayout) string {
 	votes, weak := map[string]int{}, map[string]int{}
-	for _, p := range parts {
+	for _, p := range layouts {
 		for root, n := range p.index.ballot.votes {
 			votes[root] += n
 		}

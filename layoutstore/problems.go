@@ -82,9 +82,9 @@ func refuseMissing(d digest.Digest, unknown error) *ProblemError {
 	return refuse(Problem{Kind: Incomplete, Digest: d, Reason: problem.Missing}, place{}, unknown)
 }
 
-// asLostChunk returns the problem in err. ok is false unless err says that content is missing
+// missingProblem returns the problem in err. ok is false unless err says that content is missing
 // and why, as with a chunk of an archive.
-func asLostChunk(err error) (lost Problem, ok bool) {
+func missingProblem(err error) (missing Problem, ok bool) {
 	var e *ProblemError
 	if errors.As(err, &e) && errors.Is(err, fs.ErrNotExist) {
 		return e.Problem, true

@@ -41,18 +41,18 @@ func (h *volumeState) readIndexes(ctx context.Context, layouts []volume.Layout, 
 	for _, p := range old {
 		before[p.path] = p
 	}
-	parts := make([]*indexedLayout, len(layouts))
+	read := make([]*indexedLayout, len(layouts))
 	failed := make([]error, len(layouts))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, l := range layouts {
 		prev := before[l.Path]
 		if prev != nil && prev.vol == h.vol && l.Stamp.Same(prev.stamp) {
-			parts[i] = prev
+			read[i] = prev
 			continue
 		}
 		group.Go(func() error {
-			if parts[i], failed[i] = h.readLayout(ctx, l, prev); IsExhausted(failed[i]) || errors.Is(failed[i], bucket.ErrUnreachable) {
+			if read[i], failed[i] = h.readLayout(ctx, l, prev); IsExhausted(failed[i]) || errors.Is(failed[i], bucket.ErrUnreachable) {
 				return failed[i]
 			}
 			return ctx.Err()
@@ -61,7 +61,7 @@ func (h *volumeState) readIndexes(ctx context.Context, layouts []volume.Layout, 
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for i, p := range parts {
+	for i, p := range read {
 		if p != nil {
 			h.layouts = append(h.layouts, p)
 		}
@@ -130,26 +130,26 @@ func (h *volumeState) addVolumeProblem(found Problem, old []*indexedLayout, have
 	h.problems = append(h.problems, found)
 }
 
-// affectedLayouts returns the layouts that a problem at the path fault affects: the layout at
-// the path and those below it, or the layout whose index is at the path. parts are sorted by
+// affectedLayouts returns the layouts that a problem at a path affects: the layout at
+// the path and those below it, or the layout whose index is at the path. layouts are sorted by
 // path: with as many problems as layouts, a linear search would be too slow.
-func affectedLayouts(fault string, parts []*indexedLayout) []*indexedLayout {
-	if fault == "." {
-		return parts
+func affectedLayouts(problemPath string, layouts []*indexedLayout) []*indexedLayout {
+	if problemPath == "." {
+		return layouts
 	}
 	at := func(path string) int {
-		i, _ := slices.BinarySearchFunc(parts, path, func(p *indexedLayout, path string) int { return strings.Compare(p.path, path) })
+		i, _ := slices.BinarySearchFunc(layouts, path, func(p *indexedLayout, path string) int { return strings.Compare(p.path, path) })
 		return i
 	}
 	var all []*indexedLayout
 	take := func(path string) {
-		if i := at(path); i < len(parts) && parts[i].path == path {
-			all = append(all, parts[i])
+		if i := at(path); i < len(layouts) && layouts[i].path == path {
+			all = append(all, layouts[i])
 		}
 	}
-	take(fault)
-	if dir, file := path.Split(fault); file == "index.json" {
+	take(problemPath)
+	if dir, file := path.Split(problemPath); file == "index.json" {
 		take(cmp.Or(strings.TrimSuffix(dir, "/"), "."))
 	}
-	return append(all, parts[at(fault+"/"):at(fault+"0")]...) // 0 is the next byte after the slash
+	return append(all, layouts[at(problemPath+"/"):at(problemPath+"0")]...) // 0 is the next byte after the slash
 }
