@@ -30,7 +30,7 @@ func chunked(t *testing.T) string {
 	return dir
 }
 
-// TestCtrPullsTheSample has Debian's containerd pull the complete sample from chunks, under the
+// TestCtrPullsTheSample pulls the complete sample from chunks with Debian's containerd, under the
 // names of the mirrored registry.
 func TestCtrPullsTheSample(t *testing.T) {
 	s := serve(t, chunked(t))
