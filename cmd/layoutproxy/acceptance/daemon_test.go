@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // release is a release of containerd: its programs, and the format of its configuration.
@@ -50,7 +52,9 @@ func startContainerd(t *testing.T, r release, settings map[string]string) *conta
 	must(t, err)
 	t.Cleanup(func() { removeMounted(t, dir) })
 	c := &containerd{release: r, dir: dir, socket: filepath.Join(dir, "s.sock"), certs: filepath.Join(dir, "certs.d")}
-	c.mkdir(t, "certs.d", "bin", "home", "plugins")
+	for _, name := range []string{"certs.d", "bin", "home", "plugins"} {
+		must(t, os.Mkdir(filepath.Join(dir, name), 0o755))
+	}
 	for _, program := range []string{filepath.Join(r.bin, "containerd-shim-runc-v2"), packaged(t, "runc")} {
 		must(t, os.Symlink(program, filepath.Join(dir, "bin", filepath.Base(program))))
 	}
@@ -60,16 +64,9 @@ func startContainerd(t *testing.T, r release, settings map[string]string) *conta
 	return c
 }
 
-func (c *containerd) mkdir(t *testing.T, names ...string) {
-	t.Helper()
-	for _, name := range names {
-		must(t, os.MkdirAll(filepath.Join(c.dir, name), 0o755))
-	}
-}
-
 func (c *containerd) write(t *testing.T, name, text string) {
 	t.Helper()
-	must(t, os.WriteFile(filepath.Join(c.dir, name), []byte(text), 0o644))
+	layouttest.WriteFile(t, filepath.Join(c.dir, name), text)
 }
 
 // Plugins that tests configure.

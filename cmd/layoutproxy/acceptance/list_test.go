@@ -1,13 +1,15 @@
 package acceptance
 
 import (
-	"io/fs"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // layoutproxy list, on which other tests rely, matches the index.json files of the sample.
@@ -16,15 +18,17 @@ func TestListMatchesIndexes(t *testing.T) {
 		"deckhouse/deckhouse-cli/plugins:stronghold", "deckhouse/ee/modules:console",
 		"deckhouse/ee/modules:csi-ceph", "deckhouse/ee/packages:echo",
 	}
-	for _, dir := range layouts(t, bundleDir) {
-		below, err := filepath.Rel(bundleDir, string(dir))
-		must(t, err)
+	for file := range layouttest.ReadFiles(t, bundleDir) {
+		dir, name := path.Split(file)
+		if name != ocispec.ImageLayoutFile {
+			continue
+		}
 		root := sampleRoot
-		if strings.HasPrefix(filepath.ToSlash(below), "deckhouse-cli/") {
+		if strings.HasPrefix(dir, "deckhouse-cli/") {
 			root = sampleParent
 		}
-		repository := strings.TrimSuffix(root+"/"+filepath.ToSlash(below), "/.")
-		for _, d := range indexOf(t, dir).Manifests {
+		repository := path.Join(root, dir)
+		for _, d := range indexOf(t, layout(filepath.Join(bundleDir, dir))).Manifests {
 			if tag := d.Annotations["io.deckhouse.image.short_tag"]; tag != "" {
 				want = append(want, repository+":"+tag+" "+d.Digest.String())
 			}
@@ -42,18 +46,6 @@ func TestListMatchesIndexes(t *testing.T) {
 		}
 	}
 	compareLines(t, "list", got, want)
-}
-
-func layouts(t *testing.T, dir string) (found []layout) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.Name() == ocispec.ImageLayoutFile {
-			found = append(found, layout(filepath.Dir(path)))
-		}
-		return err
-	})
-	must(t, err)
-	return found
 }
 
 func compareLines(t *testing.T, what string, got, want []string) {

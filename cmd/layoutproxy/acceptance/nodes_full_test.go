@@ -179,7 +179,6 @@ func TestNodesFallBackToTheRegistry(t *testing.T) {
 		p.pullAndCompare(t, c, upstream.host()+"/app:v1", mirrored.content(t, mirrored.image.Digest))
 		p.pullAndCompare(t, c, reference, want)
 
-		c.mkdir(t, "certs.d/"+mirroredHost)
 		c.write(t, "certs.d/"+mirroredHost+"/hosts.toml", fmt.Sprintf("# by hand\nserver = %q\n", upstream.url))
 		c.mirror(t, mirroredHost, mirror.url)
 		p.pullAndCompare(t, c, mirroredHost+"/app:elsewhere", want)

@@ -2,10 +2,7 @@ package acceptance
 
 import (
 	"errors"
-	"io/fs"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/s3"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // objectStore is an object store that speaks S3, with an empty bucket.
@@ -62,26 +61,10 @@ func (o objectStore) open(t *testing.T, prefix string) bucket.Bucket {
 func (o objectStore) upload(t *testing.T, dir, prefix string) {
 	t.Helper()
 	to := o.open(t, prefix)
-	must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		file, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		info, err := file.Stat()
-		if err != nil {
-			return err
-		}
-		_, err = to.Put(t.Context(), filepath.ToSlash(name), file, info.Size(), bucket.PutOptions{})
-		return err
-	}))
+	for name, content := range layouttest.ReadFiles(t, dir) {
+		_, err := to.Put(t.Context(), name, strings.NewReader(content), int64(len(content)), bucket.PutOptions{})
+		must(t, err)
+	}
 }
 
 // flags returns the flags of a command that reads or writes the store.

@@ -27,7 +27,6 @@ func TestCtrPullsBehindSpegel(t *testing.T) {
 	for _, target := range []string{spegel.URL, "http://" + s.registry} {
 		text += fmt.Sprintf("[host.'%s']\ncapabilities = ['pull', 'resolve']\ndial_timeout = '200ms'\n\n", target)
 	}
-	c.mkdir(t, filepath.Join("certs.d", mirroredHost))
 	c.write(t, filepath.Join("certs.d", mirroredHost, "hosts.toml"), strings.TrimSpace(text))
 	i := pick(t, sample(t), installer)
 	c.ctr(t, "default", "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, mirroredHost+"/"+installer)
