@@ -141,8 +141,8 @@ func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 // storeName returns the name in the store of one of the archive's files.
 func (a *archive) storeName(file string) string { return a.name + strings.TrimPrefix(file, a.set.Name) }
 
-// compareInStore reports whether the store has an archive, or chunks, of the archive's name, and
-// whether it is the same archive.
+// compareInStore reports whether the archive's name is taken in the store, by a file or by chunks,
+// and whether it is taken by the same archive.
 func (s *session) compareInStore(ctx context.Context, a *archive) (taken, same bool, err error) {
 	have, err := s.filesUnder(a.name)
 	if err != nil {
@@ -280,7 +280,7 @@ func (s *session) copyFrom(ctx context.Context, from, to string) error {
 		out.Discard()
 		return &NoSpaceError{s.options.Store, "bytes", info.Size(), space.Free}
 	}
-	if err := copyAll(ctx, out, in); err != nil {
+	if err := copyAll(ctx, out, in, make([]byte, bufferSize)); err != nil {
 		out.Discard()
 		return err
 	}

@@ -76,10 +76,13 @@ func readCopy(ctx context.Context, l layoutstore.Layout, d digest.Digest, opened
 // errMismatch reports content that does not match its digest.
 var errMismatch = errors.New("checksum mismatch")
 
+// proveSize is the size of the buffer of prove, in bytes. It is small, as most blobs are.
+const proveSize = 32 << 10
+
 // prove reads r to its end and fails with errMismatch if its digest is not d.
 func prove(ctx context.Context, r io.Reader, d digest.Digest) error {
 	verifier := d.Verifier()
-	if err := copyAll(ctx, verifier, r); err != nil {
+	if err := copyAll(ctx, verifier, r, make([]byte, proveSize)); err != nil {
 		return err
 	}
 	if !verifier.Verified() {
@@ -88,9 +91,8 @@ func prove(ctx context.Context, r io.Reader, d digest.Digest) error {
 	return nil
 }
 
-// copyAll copies r to w until the end of r, or of the context.
-func copyAll(ctx context.Context, w io.Writer, r io.Reader) error {
-	buf := make([]byte, bufferSize)
+// copyAll copies r to w, through buf, until the end of r, or of the context.
+func copyAll(ctx context.Context, w io.Writer, r io.Reader, buf []byte) error {
 	for {
 		n, err := io.CopyBuffer(w, io.LimitReader(r, bufferSize), buf)
 		if err := errors.Join(err, ctx.Err()); err != nil || n == 0 {
