@@ -76,8 +76,8 @@ func list(ctx context.Context, s *layoutstore.Snapshot, b *inventory.Builder) (f
 	return failures, err
 }
 
-// Directory returns the directory of the sources. ok is false if they are in several directories, or
-// in a store.
+// Directory returns the directory of the sources. ok is false if they are in several directories, in
+// a store or in a bucket.
 func Directory(sources []string) (dir string, ok bool) {
 	for n, source := range sources {
 		if bucket.IsPlace(source) {

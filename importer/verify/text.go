@@ -16,8 +16,8 @@ import (
 // maxLines limits the lines of a list in text output. JSON has more.
 const maxLines = 20
 
-// WriteText writes the report for people: first the causes with their affected tags, then problems
-// and lists that are no failures, and last the totals.
+// WriteText writes the report for people: first the causes with their affected tags and the
+// checksums, then problems and lists that are no failures, and last the totals.
 func (r *Report) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	for _, c := range r.Causes {
