@@ -16,6 +16,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 	"github.com/layoutproxy/layoutproxy/importer/verify"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/registry/page"
@@ -58,7 +59,7 @@ func scrubState(cacheDir string, sources []string) scrubFile {
 	}
 	sum := sha256.New()
 	for _, source := range sources {
-		if abs, err := filepath.Abs(source); err == nil {
+		if abs, err := filepath.Abs(source); err == nil && !bucket.IsPlace(source) {
 			source = abs
 		}
 		fmt.Fprintf(sum, "%q\n", source)

@@ -43,3 +43,18 @@ func TestScrubPositionInvalidFile(t *testing.T) {
 		}
 	}
 }
+
+// The working directory decides where a relative path is, and nothing about other sources.
+func TestScrubFileDependsOnWorkingDirectory(t *testing.T) {
+	for _, test := range []struct {
+		source    string
+		different bool
+	}{{"bundle", true}, {"/media/bundle", false}, {"s3://mirror/bundle", false}} {
+		t.Chdir(t.TempDir())
+		first := scrubState("/cache", []string{test.source})
+		t.Chdir(t.TempDir())
+		if different := scrubState("/cache", []string{test.source}) != first; different != test.different {
+			t.Errorf("%s: the file differs: %v", test.source, different)
+		}
+	}
+}
