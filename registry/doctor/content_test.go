@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -252,6 +254,45 @@ func TestMalformedOptions(t *testing.T) {
 		if r, err := doctor.Run(t.Context(), o); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%+v: %+v, %v", o, r, err)
 		}
+	}
+}
+
+// The name of the registry in an image name is sent escaped, and only to another host. That is
+// from containerd's core/remotes/docker: request.addNamespace and addQuery (resolver.go), and
+// RegistryHost.isProxy (registry.go).
+func TestNamespace(t *testing.T) {
+	registry := bundle(t)
+	var mu sync.Mutex
+	var queries []string
+	s := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		mu.Lock()
+		queries = append(queries, req.URL.RawQuery)
+		mu.Unlock()
+		registry.ServeHTTP(w, req)
+	}))
+	for host, want := range map[string]string{
+		"":                               "",
+		"reg.example/":                   "ns=reg.example",
+		"reg.example:5000/":              "ns=reg.example%3A5000",
+		s.Listener.Addr().String() + "/": "",
+	} {
+		queries = nil
+		if r := examine(t, doctor.Options{URL: s.URL, Image: host + "app:v1", HostsDir: t.TempDir()}); step(t, r, "blob").State != doctor.OK {
+			t.Errorf("%sapp:v1: %+v", host, r.Steps)
+		}
+		mu.Lock()
+		if len(queries) < 5 || slices.ContainsFunc(queries, func(query string) bool { return query != want }) {
+			t.Errorf("%sapp:v1: queries %q, want %q", host, queries, want)
+		}
+		mu.Unlock()
+	}
+}
+
+// A URL with an empty port means the default port. Requests go to the host without the colon, which
+// must not look like a redirect.
+func TestEmptyPort(t *testing.T) {
+	if r := examine(t, doctor.Options{URL: "http://127.0.0.1:/v2/"}); r.URL != "http://127.0.0.1" {
+		t.Errorf("checked %q", r.URL)
 	}
 }
 

@@ -104,6 +104,7 @@ func newDoctor(o Options) (*doctor, error) {
 		return nil, fmt.Errorf("URL %q: %w http://HOST:PORT or https://HOST:PORT", o.URL, ErrForm)
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/v2")
+	u.Host = strings.TrimSuffix(u.Host, ":") // as http.NewRequest does
 	d := &doctor{Options: o, url: u, report: &Report{URL: u.String(), Image: o.Image, State: OK}}
 	if o.Image != "" {
 		if d.image, err = parseImage(o.Image); err != nil {
