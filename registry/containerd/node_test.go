@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// A hosts.toml is written to the directory that all containerds of the machine read. If there is
-// none, or it is unknown, the user has to name one.
+// A hosts.toml is written to a directory that all containerds of the machine read, except those
+// that read no hosts.toml. If there is none, or it is unknown, the user has to name one.
 func TestReadDir(t *testing.T) {
 	node := func(major int, c containerd.Config) containerd.Node {
 		c.File = "/etc/containerd/config.toml"

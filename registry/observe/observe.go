@@ -91,7 +91,7 @@ func (o *observer) done(req *http.Request, r *response, id string, took time.Dur
 		zap.String("range", req.Header.Get("Range")), zap.String("agent", req.UserAgent()))
 }
 
-// method returns the label for a method. All other methods have the same label.
+// method returns the label for a method. Methods that the API does not use share one label.
 func method(m string) string {
 	switch m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
