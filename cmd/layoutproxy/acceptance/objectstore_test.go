@@ -28,8 +28,7 @@ func fakeStore(t *testing.T) (objectStore, *buckettest.Server) {
 	return newObjectStore(t, server.URL, buckettest.Bucket, buckettest.AccessKey, buckettest.SecretKey), server
 }
 
-// newObjectStore also sets the environment, so that programs that the test starts have the
-// credentials.
+// newObjectStore also sets the credentials in the environment of the test's programs.
 func newObjectStore(t *testing.T, endpoint, name, key, secret string) objectStore {
 	t.Helper()
 	o := objectStore{endpoint: endpoint, bucket: name, key: key, secret: secret}

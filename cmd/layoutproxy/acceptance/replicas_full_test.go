@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// Like TestReplicasOfAStoreInABucket, for two minutes, with versitygw and a kill every three
-// seconds.
+// Like TestReplicasOfAStoreInABucket, for two minutes with versitygw and a kill every 3 seconds.
 func TestReplicasForTwoMinutes(t *testing.T) {
 	c := startCluster(t, startVersity(t).objectStore)
 	over := time.Now().Add(2 * time.Minute)

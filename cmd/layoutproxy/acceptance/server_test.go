@@ -119,8 +119,7 @@ func (s server) rescan(ctx context.Context) error {
 	return nil
 }
 
-// healthy waits until a URL answers 200. It returns an error if the program ends, as ended
-// reports.
+// healthy waits until a URL answers 200, or until ended reports the end of the program.
 func healthy(ctx context.Context, url string, ended chan error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
