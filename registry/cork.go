@@ -10,7 +10,7 @@ import (
 type connKey struct{}
 
 // ConnContext is the ConnContext hook of an http.Server that serves a registry. With it, the
-// head, the body and the checked end of a blob share packets; without it, each has its own,
+// head and the parts of a body of at most corkedSize share packets; without it, each has its own,
 // which costs both sides time.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	tcp, ok := c.(*net.TCPConn)
