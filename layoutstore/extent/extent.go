@@ -152,7 +152,10 @@ func (l List) OpenRange(ctx context.Context, off, n int64) (io.ReadSeekCloser, e
 		return nil, context.Cause(ctx)
 	}
 	if len(l) == 1 {
-		return openSection(ctx, context.WithoutCancel(ctx), l[0], off, n)
+		if object, ok := l[0].File.(Ranged); ok {
+			return openObjectSection(ctx, context.WithoutCancel(ctx), object, l[0], off, n)
+		}
+		return openFileSection(ctx, l[0]) // it needs no further context, which would be an allocation
 	}
 	return l.openJoined(ctx, off, n, func(life context.Context, i int, in, n int64) (section, error) {
 		return openSection(ctx, life, l[i], in, n)

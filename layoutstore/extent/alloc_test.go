@@ -1,0 +1,31 @@
+package extent
+
+import (
+	"testing"
+)
+
+// Opening a list of one file allocates only the section, in addition to what opening the file takes.
+func TestOpenFileAllocations(t *testing.T) {
+	f := write(t, numbered(9))
+	l := List{{File: f, Off: 1, Len: 5}}
+	file := testing.AllocsPerRun(100, func() {
+		open, err := f.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := open.Stat(); err != nil {
+			t.Error(err)
+		}
+		open.Close()
+	})
+	list := testing.AllocsPerRun(100, func() {
+		r, err := l.OpenRange(t.Context(), 0, 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+	})
+	if list > file+1 {
+		t.Errorf("%v allocations, want at most %v", list, file+1)
+	}
+}
