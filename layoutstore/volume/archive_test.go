@@ -77,7 +77,7 @@ func TestArchiveConformance(t *testing.T) {
 	}
 }
 
-// splitting returns a volume of archives that are cut as d8 cuts them.
+// splitting returns a function that cuts an archive into chunks as d8 does.
 func splitting(limit int64) func(t *testing.T, file string) {
 	return func(t *testing.T, file string) { layouttest.Split(t, file, limit) }
 }

@@ -58,7 +58,7 @@ var (
 	oddChunk       = regexp.MustCompile(`(?i)^(.+?)(?:` + tarSuffix + `.*|\.[0-9]+)\.chunk$`)
 	foreignPart    = regexp.MustCompile(`(?i)^(.+)` + tarSuffix + `(` + partSuffix + `)$`)
 
-	// Suffixes that listLayouts like the number or letters of a part, but are not.
+	// Suffixes that look like the number or letters of a part, but are not.
 	noPart = regexp.MustCompile(`(?i)\.(?:ok|md|id|sh|py|js|ts|go|db|asc|sig)$`)
 
 	temporarySuffix = regexp.MustCompile(`(?i)^(.+)\.` + temporaryWords + `$`)
@@ -81,7 +81,7 @@ func (c NameClass) isArchive() bool { return c.Kind == NameArchive || c.Kind == 
 // looksLikeArchive reports whether the name is that of an archive or a chunk, or looks like one.
 func (c NameClass) looksLikeArchive() bool { return c.isArchive() || c.Unread }
 
-// ClassifyName classifies a file name, without its directory. It does not listLayouts at the file
+// ClassifyName classifies a file name, without its directory. It does not look at the file
 // itself: a directory may have any of these names.
 func ClassifyName(name string) NameClass {
 	if name == "index.json" || name == "oci-layout" {

@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// noise returns n bytes that listLayouts like neither a tar header nor the end of an archive.
+// noise returns n bytes that look like neither a tar header nor the end of an archive.
 func noise(seed uint64, n int) []byte {
 	random := rand.New(rand.NewPCG(seed, 1))
 	b := make([]byte, n)
@@ -34,7 +34,7 @@ func blobEntry(content []byte) layouttest.Entry {
 	return layouttest.File("x/blobs/sha256/"+digest.FromBytes(content).Encoded(), content)
 }
 
-// cutShort packs entries into an archive of two chunks that meet at place, and removes n bytes
+// cutShort packs entries into an archive of two chunks that meet at byte at, and removes n bytes
 // from the end of the first chunk. Like tar, it pads the archive with zeros.
 func cutShort(t *testing.T, entries []layouttest.Entry, at, n int64) *volume.Archive {
 	t.Helper()

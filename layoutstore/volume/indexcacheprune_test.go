@@ -33,7 +33,7 @@ func cacheIndex(t *testing.T, dir string, cache volume.Cache) string {
 	return ""
 }
 
-// age makes a file listLayouts unused for a time.
+// age makes a file look unused for a time.
 func age(t *testing.T, file string, unused time.Duration) {
 	t.Helper()
 	layouttest.Try(t, os.Chtimes(file, time.Time{}, time.Now().Add(-unused)))

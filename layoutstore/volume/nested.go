@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// reportNested reports the files of the directory rel that listLayouts like archives, unless it is the
+// reportNested reports the files of the directory rel that look like archives, unless it is the
 // top of the tree: only there archives are read.
 func (w *walk) reportNested(rel string, entries []fs.DirEntry) {
 	if rel == "." {

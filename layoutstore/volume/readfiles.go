@@ -17,7 +17,7 @@ type SetFile struct {
 }
 
 // Files returns the files of the archive: itself, or its chunks up to the first missing one. It
-// leaves out files that only listLayouts like a part of the archive.
+// leaves out files that only look like a part of the archive.
 func (s Set) Files() []SetFile {
 	var all []SetFile
 	for _, e := range s.files {

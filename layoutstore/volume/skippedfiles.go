@@ -82,7 +82,7 @@ func (f *finder) skipFile(name string) bool {
 	return true
 }
 
-// skippedFiles collects the files that listLayouts like archives and are not read. Parts of one archive
+// skippedFiles collects the files that look like archives and are not read. Parts of one archive
 // are one problem if the reason is the same.
 type skippedFiles struct {
 	problems []problem.Problem
@@ -108,7 +108,7 @@ func (u *skippedFiles) add(dir, name string, class NameClass, why error) {
 	u.more[key] = len(u.problems)
 	u.problems = append(u.problems, skippedProblem(path.Join(dir, name), class, why))
 	if len(u.problems) > maxProblems {
-		u.problems[maxProblems].Reason = fmt.Sprintf("more than %d files listLayouts like archives and are not read: the rest is not listed", maxProblems)
+		u.problems[maxProblems].Reason = fmt.Sprintf("more than %d files look like archives and are not read: the rest is not listed", maxProblems)
 	}
 }
 

@@ -86,7 +86,8 @@ func (s *scan) firstNonZero(ctx context.Context, from int64) (at, zeros int64, e
 			zeros += int64(len(b))
 			return true
 		}
-		at = from + zeros + int64(i)
+		zeros += int64(i)
+		at = from + zeros
 		return false
 	})
 	return at, zeros, err

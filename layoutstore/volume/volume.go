@@ -63,7 +63,7 @@ type Cached interface {
 type Listing struct {
 	Layouts  []Layout          // by byte order of their paths
 	Problems []problem.Problem // their paths are below the volume
-	// Nested are the problems of files below the top of a tree that listLayouts like archives, which
+	// Nested are the problems of files below the top of a tree that look like archives, which
 	// are not read there. They do not apply to a file that is a source of its own.
 	Nested []problem.Problem
 	// Dirs are the directories to watch for changes of layouts: all but those of blobs.
