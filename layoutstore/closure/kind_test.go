@@ -180,16 +180,16 @@ func TestWalkChoosesType(t *testing.T) {
 		contradicted []string
 		blobs        int
 	}{
-		"none":              {typed, nil, specs.MediaTypeImageManifest, nil, 1},
-		"one":               {typed, []string{specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, nil, 1},
-		"second":            {typed, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{closure.DockerManifest}, 1},
-		"opaque first":      {typed, []string{"text/plain", specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{"text/plain"}, 1},
-		"wrong":             {typed, []string{specs.MediaTypeImageIndex}, "", nil, 0},
-		"opaque":            {typed, []string{"text/plain"}, "", nil, 0},
-		"bare":              {bare, []string{closure.DockerManifest}, closure.DockerManifest, nil, 1},
-		"bare, both":        {bare, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, "", nil, 0},
-		"direct, an index":  {bare, []string{specs.MediaTypeImageIndex}, "", nil, 0},
-		"direct and opaque": {bare, []string{"text/plain"}, "text/plain", nil, 0},
+		"none":            {typed, nil, specs.MediaTypeImageManifest, nil, 1},
+		"one":             {typed, []string{specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, nil, 1},
+		"second":          {typed, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{closure.DockerManifest}, 1},
+		"opaque first":    {typed, []string{"text/plain", specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{"text/plain"}, 1},
+		"wrong":           {typed, []string{specs.MediaTypeImageIndex}, "", nil, 0},
+		"opaque":          {typed, []string{"text/plain"}, "", nil, 0},
+		"bare":            {bare, []string{closure.DockerManifest}, closure.DockerManifest, nil, 1},
+		"bare, both":      {bare, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, "", nil, 0},
+		"bare, an index":  {bare, []string{specs.MediaTypeImageIndex}, "", nil, 0},
+		"bare and opaque": {bare, []string{"text/plain"}, "text/plain", nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := digest.FromBytes(tc.body)

@@ -25,7 +25,7 @@ type object struct {
 	began chan struct{} // receives a value when a request or a read begins to wait
 
 	mu       sync.Mutex
-	requests []string // bodies, as "off+n", that are not closed
+	requests []string // "off+n"
 	open     int      // bodies that are not closed
 }
 

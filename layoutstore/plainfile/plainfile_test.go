@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Each function opens everything that is not a regular file. If one waited, the test would never
-// end.
+// Each function refuses everything that is not a regular file. If one waited for a writer, the test
+// would never end.
 func TestOpenOnlyRegularFiles(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }

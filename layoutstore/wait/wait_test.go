@@ -73,7 +73,7 @@ func TestFlightAfterCancelledCall(t *testing.T) {
 	}()
 	if _, err := f.Do(ctx, func(own context.Context) (string, error) {
 		close(started)
-		<-own.Done() // all callers have left, and the call still hangs
+		<-own.Done() // all callers have left
 		<-release    // and it still hangs
 		return "old", nil
 	}); !errors.Is(err, context.Canceled) {
