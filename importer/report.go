@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/layoutproxy/layoutproxy/importer/publish"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
@@ -84,6 +85,9 @@ func (e *IncompleteError) IsTransient() bool {
 	bad := func(p layoutstore.Problem) bool { return !p.Transient && p.Kind != layoutstore.Incomplete }
 	return slices.ContainsFunc(e.Problems, func(p layoutstore.Problem) bool { return p.Transient }) && !slices.ContainsFunc(e.Problems, bad)
 }
+
+// UnfinishedError reports a publication that stopped half way. The next import completes it.
+type UnfinishedError = publish.UnfinishedError
 
 // NoSpaceError reports that a file system has too little free space for an import.
 type NoSpaceError struct {

@@ -176,6 +176,9 @@ func ImportError(err error) error {
 	case errors.As(err, &damaged):
 		return ContentError(WithHint(err, "fix or remove that file; the blobs beside it can stay"))
 	case errors.As(err, &noSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		if errors.As(err, new(*importer.UnfinishedError)) {
+			return WithHint(err, "free some space and import again")
+		}
 		return WithHint(err, "nothing was changed: free some space and import again")
 	case errors.Is(err, syscall.EROFS), errors.Is(err, os.ErrPermission):
 		return WithHint(err, "an import writes to the store: does this user have write permission?")

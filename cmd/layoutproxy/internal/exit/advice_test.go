@@ -3,9 +3,11 @@ package exit_test
 import (
 	"errors"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
+	"github.com/layoutproxy/layoutproxy/importer"
 	"github.com/layoutproxy/layoutproxy/importer/push"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -37,6 +39,18 @@ func TestRegistryAdvice(t *testing.T) {
 			if line := exit.OneLine(sorted); !strings.Contains(line, test.cause) || !strings.Contains(line, test.remedy) {
 				t.Errorf("%s: %s", name, line)
 			}
+		}
+	}
+}
+
+// Once a publication has begun, a full disk may have left a part of it.
+func TestFullDiskAdvice(t *testing.T) {
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, &importer.NoSpaceError{}} {
+		if hint := exit.Hint(exit.ImportError(full)); !strings.HasPrefix(hint, "nothing was changed") {
+			t.Errorf("before the publication: %q", hint)
+		}
+		if hint := exit.Hint(exit.ImportError(&importer.UnfinishedError{Err: full})); hint != "free some space and import again" {
+			t.Errorf("in the publication: %q", hint)
 		}
 	}
 }
