@@ -12,17 +12,27 @@ import (
 )
 
 // helpOf returns what a command prints for --help.
-func helpOf(t *testing.T, name string) string {
+func helpOf(t *testing.T, command ...string) string {
 	t.Helper()
 	var out, errs bytes.Buffer
-	if status := run(t.Context(), []string{name, "--help"}, &out, &errs); status != 0 || errs.Len() > 0 {
-		t.Fatalf("%s --help: status %d, %s", name, status, errs.String())
+	if status := run(t.Context(), append(command, "--help"), &out, &errs); status != 0 || errs.Len() > 0 {
+		t.Fatalf("%s --help: status %d, %s", command, status, errs.String())
 	}
 	return out.String()
 }
 
-// The help of each command has an example, is at most 100 columns wide, and is about the
-// command itself.
+// checkWidth reports lines of a help that are too long.
+func checkWidth(t *testing.T, name, help string) {
+	t.Helper()
+	for line := range strings.Lines(help) {
+		if utf8.RuneCountInString(strings.TrimRight(line, "\n")) > 100 {
+			t.Errorf("%s --help: a line of more than 100 columns: %s", name, line)
+		}
+	}
+}
+
+// The help of each command has an example, and is about the command itself. No help, not even that
+// of the program, is wider than 100 columns.
 func TestHelp(t *testing.T) {
 	root, _ := newRoot()
 	for _, c := range root.Commands() {
@@ -30,12 +40,9 @@ func TestHelp(t *testing.T) {
 		if _, examples, _ := strings.Cut(text, "\nExamples:\n"); !strings.Contains(examples, "  layoutproxy "+c.Name()) {
 			t.Errorf("%s --help has no example", c.Name())
 		}
-		for line := range strings.Lines(text) {
-			if utf8.RuneCountInString(strings.TrimRight(line, "\n")) > 100 {
-				t.Errorf("%s --help: a line of more than 100 columns: %s", c.Name(), line)
-			}
-		}
+		checkWidth(t, c.Name(), text)
 	}
+	checkWidth(t, root.Name(), helpOf(t))
 	for line := range strings.Lines(helpOf(t, "verify")) {
 		if strings.Contains(strings.ToLower(line), "push only") {
 			t.Errorf("verify --help mentions a push: %s", line)

@@ -37,7 +37,7 @@ func newInventory(c *console.Output) *cobra.Command {
 	var flags inventoryFlags
 	cmd := &cobra.Command{
 		Use:   "inventory SOURCE... | REGISTRY/PATH",
-		Short: "List everything in a bundle, a store or a registry, sign the list, or compare two lists",
+		Short: "List everything in a bundle, a store or a registry, sign the list, or compare two",
 		Long: `Print the inventory of the sources or of the registry as JSON: every file with its size, every
 repository with its tags, and every blob. The same content always gives the same bytes.
 layoutproxy pull writes the same list beside the archives, as bundle.json.

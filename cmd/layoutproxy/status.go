@@ -114,7 +114,8 @@ func statusURL(address string) (*url.URL, error) {
 	return u.JoinPath("status"), nil
 }
 
-// statusWait is how long a server may take to answer. The server itself waits up to two seconds for a disk.
+// statusWait is how long a server may take to answer. The server itself waits up to two seconds for a
+// disk.
 const statusWait = 30 * time.Second
 
 // maxStatus is the longest answer that is read, in bytes.
