@@ -1,6 +1,6 @@
 // Licences prints the licence of each module that is linked into a program, and writes an SBOM in the
-// CycloneDX 1.6 format. It fails if a licence is missing or not known to be compatible with Apache 2.0 in
-// a binary.
+// CycloneDX 1.6 format. It fails if a licence is missing, or is not known to allow a binary that is
+// released under Apache 2.0.
 //
 //	licences ./cmd/layoutproxy SBOM.json
 package main

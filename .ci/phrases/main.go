@@ -3,7 +3,7 @@
 // status 1 if it finds any.
 //
 // Readers had to read sentences with these phrases twice. If a word is right in one sense and wrong in
-// another, the list has it with enough other words to distinguish the two.
+// another, the list contains it only with the words around it that show the wrong sense.
 package main
 
 import (
@@ -131,7 +131,7 @@ func checkGo(file string, content []byte) int {
 	return found
 }
 
-// comment matches the start of a line, with the mark of a comment.
+// comment matches the white space and the comment marker at the start of a line.
 var comment = regexp.MustCompile(`^\s*(//|#)?\s*`)
 
 // checkText checks text that begins at a line of a file. It also finds a phrase that continues on the next
@@ -151,7 +151,7 @@ func checkText(file string, line int, text []byte) int {
 		for _, p := range phrases {
 			for _, at := range p.pattern.FindAllStringIndex(joined, -1) {
 				if at[1] <= len(tail) {
-					continue // found with the line before
+					continue // already found in the previous line
 				}
 				found++
 				fmt.Printf("%s:%d: %q: write %s\n", file, line, joined[at[0]:at[1]], p.instead)

@@ -177,7 +177,7 @@ func untar(t *testing.T, data []byte) string {
 	}
 }
 
-// go-containerregistry validates the image. For each of the two architectures, it has the program.
+// go-containerregistry validates the image. The image has the program for each of the two architectures.
 func TestImage(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	files := assembled(t, dist(t, "1.2.3+x"))

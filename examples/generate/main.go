@@ -1,5 +1,5 @@
-// Generate writes the sample bundle: a tree of OCI image layouts like one of d8 mirror pull, with a size
-// of some tens of kilobytes.
+// Generate writes the sample bundle: a tree of OCI image layouts like one that d8 mirror pull writes, but
+// only some tens of kilobytes in size.
 //
 //	go run ./examples/generate [DIR]
 //

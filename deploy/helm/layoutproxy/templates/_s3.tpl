@@ -1,4 +1,4 @@
-{{- /* The flags of serve for the connection to the bucket. It fails if values contradict each other. */}}
+{{- /* The flags of serve for the connection to the bucket. The template fails if values contradict each other. */}}
 {{- define "layoutproxy.s3Flags" -}}
 {{- with .Values.s3 }}
 {{- if not .url }}
