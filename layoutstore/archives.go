@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// scanArchives scans the archives that were found in the source's directory. It reuses the
-// last state of an archive whose files are unchanged. An archive that has just changed waits,
-// unless an import put it there: then it is complete.
+// scanArchives scans the archives that were found in the source's directory. It reuses the last
+// state of an archive whose files are unchanged. It does not yet scan an archive that has just
+// changed, unless an import put it there: then it is complete.
 func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, store *journal.View, now time.Time) error {
 	before := map[string]*volumeState{}
 	for _, h := range s.last.archives {
@@ -110,7 +110,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeSt
 		return prev, 0, nil
 	}
 	age := h.age(set, now)
-	// At most the mode of a known archive has changed, so there is no need to wait.
+	// A known archive has not been written since, so there is no need to wait.
 	known := opened || !written && prev.unreadable
 	if s.scanned && !known && age < settle {
 		h.setState("waiting", "it changed a moment ago")
@@ -187,7 +187,7 @@ func (h *volumeState) setState(state, detail string) { h.status.State, h.status.
 func (s *source) openArchive(ctx context.Context, set volume.Set, prev *volumeState) (*volume.Archive, volume.Listing, error) {
 	cache := s.cache
 	if prev != nil && prev.vol != nil && prev.identity == set.Identity() {
-		cache = "" // it was wrong
+		cache = "" // the cached index was wrong
 	}
 	for {
 		archive, err := volume.OpenArchive(ctx, set, cache)

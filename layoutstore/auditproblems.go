@@ -124,9 +124,9 @@ func (a *Audit) auditBlob(ctx context.Context, b *closure.Blob) error {
 	return nil
 }
 
-// reportMissing reports a blob or manifest that no layout has, at the place where it should be.
-// An optional one is a problem only if it is in a missing chunk or cannot be read, and so was
-// part of the bundle. The error is the cause of ctx.
+// reportMissing reports a blob or manifest that no layout has, at the place where it should be. An
+// optional blob is a problem only if it is in a missing chunk or cannot be read: then it was part
+// of the bundle. The error is the cause of ctx.
 func (a *Audit) reportMissing(ctx context.Context, d digest.Digest, optional bool) error {
 	at, kind, reason := a.ownerOf(d), Incomplete, problem.Missing
 	for _, l := range a.repo.Layouts() {
@@ -182,8 +182,8 @@ func (a *Audit) ownerOf(d digest.Digest) Layout {
 	return layouts[len(layouts)-1]
 }
 
-// addProblem reports a problem of content in a layout, which newProblem locates if where is nil.
-// The error is the cause of ctx.
+// addProblem reports a problem of content in a layout. If where is nil, newProblem locates the
+// content. The error is the cause of ctx.
 func (a *Audit) addProblem(ctx context.Context, l Layout, d digest.Digest, kind Kind, where extent.List, reason string) error {
 	if a.found.Problem == nil {
 		return nil
@@ -201,7 +201,7 @@ func (a *Audit) report(p Problem) {
 	}
 }
 
-// newProblem makes a problem of content in a layout, which it locates if where is nil. The
+// newProblem makes a problem of content in a layout. If where is nil, it locates the content. The
 // error is the cause of ctx.
 func (a *Audit) newProblem(ctx context.Context, l Layout, d digest.Digest, kind Kind, where extent.List, reason string) (Problem, error) {
 	if where == nil {
@@ -213,7 +213,7 @@ func (a *Audit) newProblem(ctx context.Context, l Layout, d digest.Digest, kind 
 	return a.problemAt(l, d, kind, where, reason), nil
 }
 
-// problemAt makes a problem of content in a layout. where may be nil: then it names no chunk.
+// problemAt makes a problem of content in a layout. If where is nil, the problem names no chunk.
 func (a *Audit) problemAt(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) Problem {
 	p := Problem{Kind: kind, Chunks: chunksOf(where), Repository: a.name, Layout: a.repo.path, Digest: d, Reason: reason}
 	p.Path, p.Entry = l.WhereBlob(d)

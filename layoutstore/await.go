@@ -38,9 +38,9 @@ type hung struct {
 }
 
 // await calls do, which reads something for d, in a goroutine. It waits until ctx ends or the
-// patience of the storage is exhausted, and passes a later result to late, which may be nil. No
-// read of a digest begins while an abandoned one is in progress. Errors: those of do; ErrSlow;
-// the cause of ctx.
+// patience of the storage is exhausted. It passes a later result to late, which may be nil. No read
+// of a digest begins while an abandoned one is in progress. Errors: those of do; ErrSlow; the cause
+// of ctx.
 func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(context.Context) (T, error), late func(T)) (T, error) {
 	if s.patience > 0 {
 		var cancel context.CancelFunc
@@ -51,7 +51,7 @@ func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(cont
 	if err := s.begin(ctx, d); err != nil {
 		return none, err
 	}
-	// Both the read and a caller who abandons it set over; the second one calls end.
+	// Both the read and a caller that abandons it set over; whichever is second calls end.
 	var over atomic.Bool
 	value, err := wait.For(ctx, func() (T, error) {
 		v, err := do(ctx)

@@ -195,7 +195,7 @@ func (r *Repository) topManifest(k key) *node {
 	return nil
 }
 
-// locate finds a copy of d that has one of the claimed sizes, or any size without claims.
+// locate finds a copy of d that has one of the claimed sizes. Without claims, any size will do.
 // Errors: ErrBlobUnknown; those for which [IsExhausted] is true; the cause of ctx.
 func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim) (extent.List, error) {
 	var worst error = fmt.Errorf("%s: %w", d, ErrBlobUnknown)

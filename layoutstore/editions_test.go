@@ -260,7 +260,7 @@ func TestImagesOfSeveralRepositoriesInOneLayout(t *testing.T) {
 		path       string
 		references []string
 		roots      []string
-		want       []string // served tags, each of the image whose reference has the tag
+		want       []string // served tags, each with the reference of its image
 		conflicts  int
 	}{
 		"one repository matches the path": {"app", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/db:2.0"}, []string{""},

@@ -204,7 +204,7 @@ func TestEndedContextIsNotDamage(t *testing.T) {
 		"opened, changed":       {err: extent.ErrStale, opened: true},
 	}
 	for kind, source := range endingSources(t) {
-		for _, quarantined := range []bool{true, false} { // false: no manifest was read before
+		for _, quarantined := range []bool{true, false} { // false: no manifest has been read yet
 			want := endingProblems(t, newEndingTree(t, source, quarantined))
 			for when, v := range ways {
 				for name, read := range endingReads {
@@ -278,8 +278,8 @@ func (exhaustedVolume) Locate(context.Context, string, digest.Digest) (extent.Li
 	return nil, syscall.EMFILE
 }
 
-// The claimed sizes are unknown after the context has ended, which is an error, and while no file
-// can be opened: then the size counts as claimed.
+// The claimed sizes are unknown in two cases. If the context has ended, that is an error. If no
+// file can be opened, the size counts as claimed.
 func TestUnreadableClaims(t *testing.T) {
 	for kind, source := range endingSources(t) {
 		e := newEndingTree(t, source, false)

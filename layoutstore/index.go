@@ -236,8 +236,8 @@ func (ix *index) dropForeignTags(path string) {
 	}
 }
 
-// isForeign reports whether a descriptor belongs to another repository than the owner. Only in a
-// root layout with images of several repositories it may.
+// isForeign reports whether a descriptor belongs to another repository than the owner. That is
+// possible only in a root layout with images of several repositories.
 func (p *indexedLayout) isForeign(e *entry, owner string) bool {
 	return p.hasSeveral() && e.common.repository != "" && e.common.repository != owner
 }

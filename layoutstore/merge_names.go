@@ -13,8 +13,8 @@ import (
 )
 
 // scope is a set of layouts that are served below the same roots. All sources without roots of
-// their own are one scope, and each other source is one. Layouts of two scopes with the same
-// name are merged.
+// their own form one scope. Each other source has its own scope. Layouts of two scopes with the
+// same name are merged.
 type scope struct {
 	prefix  string   // of the scope's keys: "" for the sources without roots of their own, else "NUMBER:"
 	roots   []string // as configured, then resolved
@@ -181,9 +181,9 @@ func (n *naming) electedOf(p *indexedLayout) string {
 	return ""
 }
 
-// findOwner returns the owner of a root layout: of the repositories in its references, named,
-// the one that is a name of the layout, or else the elected root. If several are names of the
-// layout, there is no owner: each repository would get the tags of the others.
+// findOwner returns the owner of a root layout. named are the repositories in its references. If
+// one of them is a name of the layout, it is the owner. If none is, the elected root is, if it is
+// in named. If several are, there is no owner: each would get the tags of the others.
 func findOwner(named []string, isName func(string) bool, elected string) string {
 	found := slices.DeleteFunc(slices.Clone(named), func(name string) bool { return !isName(name) })
 	switch {

@@ -118,7 +118,7 @@ func TestReconfigure(t *testing.T) {
 	}
 }
 
-// putBelow is put with one tag and references to another root.
+// putBelow calls put for one tag, with references to another root.
 func putBelow(t *testing.T, dir, root, path, tag string) {
 	t.Helper()
 	tree := layouttest.New(t, dir)

@@ -17,7 +17,7 @@ func TestBallot(t *testing.T) {
 		{"", "registry.example/deckhouse/ee/install:v1", "install", "deckhouse/ee", ""},
 		{"v1", "registry.example/deckhouse/ee:v1", ".", "deckhouse/ee", ""},
 		{"v1", "registry.example/deckhouse/ee/modules/installer:v1", "modules/installer", "deckhouse/ee", ""},
-		// These references have the root or its parent, depending on the version of the tool.
+		// These references contain the root or its parent, depending on the version of the tool.
 		{"latest", "registry.example/deckhouse/installer:latest", "installer", "", "deckhouse"},
 		{"latest", "registry.example/deckhouse/ee/installer:latest", "installer", "", "deckhouse/ee"},
 		{"v1", "registry.example/deckhouse/deckhouse-cli:v1", "deckhouse-cli", "", "deckhouse"},

@@ -102,7 +102,7 @@ func downloadBlob(t *testing.T, repo *layoutstore.Repository, d digest.Digest) s
 	return fmt.Sprint(d, " ", len(data))
 }
 
-// A bundle gives the same tree from a directory and from a bucket, also if each archive is a source.
+// A bundle gives the same tree from a directory and from a bucket, even if each archive is a source.
 func TestBundleInABucket(t *testing.T) {
 	dir := bundle(t)
 	s := buckettest.Start(t)
@@ -124,8 +124,8 @@ func TestBundleInABucket(t *testing.T) {
 	}
 }
 
-// A rescan of an unchanged bucket requests one page, a cached manifest nothing, and a blob one
-// object.
+// A rescan of an unchanged bucket requests one page. A cached manifest takes no request, and a blob
+// takes one.
 func TestRequestsToABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundle(t), "")

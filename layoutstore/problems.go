@@ -83,7 +83,7 @@ func refuseMissing(d digest.Digest, unknown error) *ProblemError {
 }
 
 // missingProblem returns the problem in err. ok is false unless err says that content is missing
-// and why, as with a chunk of an archive.
+// and why, for example that a chunk is missing.
 func missingProblem(err error) (missing Problem, ok bool) {
 	var e *ProblemError
 	if errors.As(err, &e) && errors.Is(err, fs.ErrNotExist) {

@@ -91,13 +91,12 @@ func (q *quarantine) add(v record) {
 	q.copies[v.at][v.digest][v.stamp] = v.reason
 }
 
-// Quarantine records a damaged copy of d in a layout of the repository, which is then refused
-// until the stamp of its file differs from stamp, or until [Repository.Release] lifts the
-// quarantine. stamp is what [Layout.Stamp] returned before and after the copy was read. A file
-// that is missing or cannot be opened lifts nothing, nor, with [Options.QuarantineDir], does
-// the end of the process. news reports whether nothing has reported the copy before: one whose
-// size no manifest claims is already a problem. The error is the cause of ctx; then nothing is
-// recorded.
+// Quarantine records a damaged copy of d in a layout of the repository, which is then refused until
+// the stamp of its file differs from stamp, or until [Repository.Release] lifts the quarantine.
+// stamp is what [Layout.Stamp] returned before and after the copy was read. A file that is missing
+// or cannot be opened does not lift the quarantine. Neither does the end of the process, with
+// [Options.QuarantineDir]. news is false if the finding was known, or if no manifest claims the
+// copy's size, which is a problem already. The error is the cause of ctx; then nothing is recorded.
 func (r *Repository) Quarantine(ctx context.Context, l Layout, d digest.Digest, stamp, reason string) (news bool, err error) {
 	wrongSized := false // for example because somebody is writing the file
 	where, err := l.Locate(ctx, d)

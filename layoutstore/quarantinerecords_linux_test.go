@@ -20,7 +20,7 @@ func quarantineProblem(tree *layoutstore.Tree, words string) bool {
 }
 
 // A blob stays refused if the content of its record is damaged: the record's name identifies it.
-// After a request for the blob, the quarantine has its usual problem.
+// After a request for the blob, the blob is the only problem.
 func TestDamagedRecord(t *testing.T) {
 	for name, damage := range map[string]func(file string, data []byte) error{
 		"empty": func(file string, _ []byte) error { return os.Truncate(file, 0) },

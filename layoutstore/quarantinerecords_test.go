@@ -89,7 +89,7 @@ func TestOtherFilesAreNotRecords(t *testing.T) {
 	}
 }
 
-// A record of the greatest length has its content. One more byte, and it has only its name.
+// A record of the maximum length keeps its content. One that is a byte longer has only its name.
 func TestLongestRecord(t *testing.T) {
 	d := digest.FromString("x")
 	form := func(path string) record { return record{place{path, ""}, d, "1", "rotten"} }
@@ -107,7 +107,7 @@ func TestLongestRecord(t *testing.T) {
 		if readable != slices.Equal(found, []record{v}) || readable == (len(unread) == 1) {
 			t.Errorf("%d bytes: %d found, %v", length(v), len(found), unread)
 		}
-		// If a reader's limit cut the record, it would be read as another one.
+		// If a reader's limit cut the record, it would be read as a different record.
 		info, err := os.Stat(filepath.Join(dir, v.name()))
 		if err != nil || readable && info.Size() != maxRecord || !readable && info.Size() != 0 {
 			t.Errorf("%v, %v", info.Size(), err)

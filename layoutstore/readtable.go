@@ -65,8 +65,8 @@ func (u *unfinishedTable) get() (*builder, <-chan struct{}) {
 	return u.builder, u.changed
 }
 
-// readTableOrBlob returns the table. While a manifest is slow, it may return the blob d instead:
-// if a manifest that was read has the size of d. Errors: those of readTable.
+// readTableOrBlob returns the table. While a manifest is slow, it may return the blob d instead: if
+// a manifest that was read states its size. Errors: those of readTable.
 func (r *Repository) readTableOrBlob(ctx context.Context, d digest.Digest) (*table, *Blob, error) {
 	type result struct {
 		table *table

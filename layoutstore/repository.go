@@ -110,8 +110,8 @@ func (r *Repository) Untagged(ctx context.Context) ([]Descriptor, error) {
 	return all, nil
 }
 
-// Tags returns at most n tags that follow after in byte order, or all of them if n is
-// negative, and whether there are more. The empty after is before every tag.
+// Tags returns at most n tags that follow after in byte order, or all of them if n is negative, and
+// whether there are more. If after is empty, they begin with the first tag.
 func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 	page := r.tagsAfter(after)
 	if n >= 0 && n < len(page) {

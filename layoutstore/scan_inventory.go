@@ -26,8 +26,8 @@ type sourceInventory struct {
 	trust     *trust   // the signed content; nil without a key
 }
 
-// ReadInventory reads the inventory in the directory of a bundle, and its signature. A missing
-// one is nil; in a store both are. Errors: those of [volume.OpenFiles]; the file system's.
+// ReadInventory reads the inventory in the directory of a bundle, and its signature. A missing file
+// is nil; for a store both are nil. Errors: those of [volume.OpenFiles]; the file system's.
 func ReadInventory(dir string) (data, signature []byte, err error) {
 	if store, err := journal.ReadView(dir); store != nil || err != nil {
 		return nil, nil, err
@@ -96,7 +96,7 @@ func stampOfFile(info fs.FileInfo) string {
 }
 
 // findInventory returns the signed content of a store, or the inventory of any other source.
-// Errors: as of readInventory.
+// Errors: those of readInventory.
 func (s *source) findInventory(next *sourceState, dir string, store *journal.View, now time.Time) (*sourceInventory, error) {
 	if store != nil {
 		if s.key == nil {

@@ -73,8 +73,8 @@ func (h *volumeState) readIndexes(ctx context.Context, layouts []volume.Layout, 
 	return nil
 }
 
-// readLayout reads the index of a layout. prev is its last good state, or nil. With an error,
-// it returns prev if that is of the same volume.
+// readLayout reads the index of a layout. prev is its last good state, or nil. With an error it
+// also returns prev, if prev is from the same volume.
 func (h *volumeState) readLayout(ctx context.Context, l volume.Layout, prev *indexedLayout) (*indexedLayout, error) {
 	var old *index
 	if prev != nil {

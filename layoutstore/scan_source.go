@@ -289,8 +289,8 @@ func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, s
 	return h, nil
 }
 
-// dropOtherSources removes the problems of archives below dir that are read as other sources:
-// because the archive, its directory or the file is a source.
+// dropOtherSources removes the problems of files below dir that other sources read: the file, its
+// archive or its directory is a source of its own.
 func (s *source) dropOtherSources(dir string, nested []Problem) []Problem {
 	return slices.DeleteFunc(slices.Clone(nested), func(p Problem) bool {
 		archive, _ := volume.IsArchive(path.Base(p.Path))

@@ -60,7 +60,7 @@ type SourceObjects struct {
 // Objects returns the objects of the sources in buckets that are not stores.
 func (s *Snapshot) Objects() []SourceObjects { return slices.Clone(s.objects) }
 
-// TagCount returns the number of tags over all repositories.
+// TagCount returns the number of tags in all repositories.
 func (s *Snapshot) TagCount() int { return s.tags }
 
 // RepositoryCount returns the number of repositories.
@@ -94,8 +94,8 @@ func (s *Snapshot) At(path string) (*Repository, error) {
 	return nil, fmt.Errorf("%q: %w", path, ErrRepositoryUnknown)
 }
 
-// Repositories returns at most n names that follow after in byte order, or all of them if n
-// is negative, and whether there are more. The empty after is before every name.
+// Repositories returns at most n names that follow after in byte order, or all of them if n is
+// negative, and whether there are more. If after is empty, they begin with the first name.
 func (s *Snapshot) Repositories(after string, n int) (names []string, more bool) {
 	from := sort.Search(len(s.names), func(i int) bool { return s.names[i] > after })
 	page := s.names[from:]

@@ -11,9 +11,9 @@ import (
 
 const (
 	storePause = 20 * time.Millisecond // before another scan, if something was published during a scan
-	storeTries = 50                    // after so many scans, the old state is kept
-	quietTries = 10                    // after so many scans, files may come and go without a publication
-	movedTries = 3                     // after so many scans, files in a directory may change all the time
+	storeTries = 50                    // after so many rejected scans, the old state is kept
+	quietTries = 10                    // after so many scans, files may come and go without a publication during an accepted scan
+	movedTries = 3                     // after so many scans, files in a directory may change during an accepted scan
 )
 
 // publicationState is the state of a publication in a store, or in a directory that a pull

@@ -35,8 +35,8 @@ type Options struct {
 	// Indexes are the paths, below the root, where discovery tags are
 	// synthesized. Nil means those of package discovery.
 	Indexes []string
-	// NoEditionSplit serves the installer and the d8 program below a root that ends in an
-	// edition. The default is beside the root: see package edition.
+	// NoEditionSplit serves the installer and the d8 program below a root that ends in an edition.
+	// By default they are served beside the root: see package edition.
 	NoEditionSplit bool
 	// CacheDir is the directory of cached archive indexes. If it is empty, none are cached.
 	CacheDir string
@@ -110,7 +110,7 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// split returns which layouts are named beside a root.
+// split decides which layouts are named beside a root.
 func (o *Options) split(root string) edition.Split {
 	if o.NoEditionSplit {
 		return edition.Unsplit(root)

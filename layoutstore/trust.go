@@ -23,7 +23,7 @@ type signedRepository struct {
 	all  map[digest.Digest]bool            // manifests that an index may name
 }
 
-// newTrust returns the trust in the content of lists, which the key has signed. It is nil without a key.
+// newTrust returns the content of the inventories lists, which the key has signed, or nil without a key.
 func newTrust(key *inventory.VerifyKey, lists ...*inventory.Inventory) *trust {
 	if key == nil {
 		return nil
@@ -94,7 +94,7 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 			continue
 		}
 		if e.tag != "" && !r.tags[e.tag][d] {
-			// If the tag is signed for another manifest, a later archive may have won it.
+			// If the tag is signed for another manifest, a later archive may have won the tag.
 			if r.tags[e.tag] == nil && len(l.index.named) < 2 {
 				refused = append(refused, i)
 			}
@@ -122,8 +122,8 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 	return &signed, &p
 }
 
-// filtered is the result of signedOnly for a layout. Keeping it keeps the identity of an
-// unchanged layout from scan to scan.
+// filtered is the result of signedOnly for a layout. It is kept, so that an unchanged layout has
+// the same identity after each scan.
 type filtered struct {
 	trust   *trust
 	signed  *indexedLayout // nil if nothing of its repository is signed

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// child is the environment variable of the process that runs a test for its parent.
+// child is the environment variable that marks a process that runs a test for its parent.
 const child = "LAYOUTPROXY_TEST_CHILD"
 
 // apart reports whether this process should run the test. The first process starts a child

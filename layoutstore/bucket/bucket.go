@@ -60,7 +60,7 @@ type PutOptions struct {
 	IfAbsent bool
 	// IfMatch is the condition that the object has this ETag; empty for no condition.
 	IfMatch string
-	// SHA256 is the checksum of the body in hexadecimal digits, which the store checks; empty if unknown.
+	// SHA256 is the checksum of the body in hexadecimal digits; the store verifies it. Empty if unknown.
 	SHA256 string
 	// ContentType is application/octet-stream if it is empty.
 	ContentType string

@@ -46,8 +46,8 @@ func TestContradictions(t *testing.T) {
 	}
 }
 
-// The descriptors of content of another type are not followed, unless it states itself that it is
-// a manifest.
+// Descriptors in content of another type are not followed, unless the content itself states that it
+// is a manifest.
 func TestLeadsOn(t *testing.T) {
 	config := `"config":` + fieldsOf()["config"]
 	typed := parse(t, `{"mediaType":"`+specs.MediaTypeImageManifest+`",`+config+`}`)

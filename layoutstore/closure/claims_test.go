@@ -113,7 +113,7 @@ func TestUnavailableManifest(t *testing.T) {
 	}
 }
 
-// At most eight manifests may be late at a time, each only for the patience, and Waiting may be nil.
+// Up to eight manifests may be late at a time. Each is awaited for Patience. Waiting may be nil.
 func TestTraversalOfSlowManifests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := content{}

@@ -132,8 +132,8 @@ func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
 }
 
 // Below yields the digest top and everything that its manifest leads to, each once and breadth
-// first, together with the manifest of the digest, or nil if the graph has none. It yields
-// nothing below an unavailable manifest.
+// first. Each digest comes with its manifest, or nil if the graph has none. It yields nothing below
+// an unavailable manifest.
 func (g *Graph) Below(top digest.Digest) iter.Seq2[Ref, *Manifest] {
 	return func(yield func(Ref, *Manifest) bool) {
 		seen := map[digest.Digest]bool{top: true}

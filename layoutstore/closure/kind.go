@@ -117,8 +117,8 @@ func (r Refs) LeadsOn(types []string) bool {
 }
 
 // kindOfFields returns the kind that has the fields of a document. It fails if different kinds have
-// them, or if a field is repeated for a reader that ignores case, as package encoding/json does. A
-// field that is null counts only if no other field determines the kind. body must be valid JSON.
+// them, or if a reader that ignores case, such as package encoding/json, would find a field twice.
+// A field that is null counts only if no other field determines the kind. body must be valid JSON.
 func kindOfFields(body []byte) (kind, error) {
 	if at := skipSpace(body, 0); at >= len(body) || body[at] != '{' {
 		return noKind, errors.New("not a manifest: not a JSON object")

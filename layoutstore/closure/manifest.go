@@ -29,7 +29,7 @@ type Descriptor struct {
 
 // Refs are the descriptors in one manifest, in its order.
 type Refs struct {
-	// MediaType is the one that the manifest states, or else that of the kind with its fields.
+	// MediaType is the one that the manifest states, or else the one that its fields imply.
 	MediaType string
 	Typed     bool // the manifest states its media type
 	// ArtifactType is the one that the manifest states, or else the media type of its config.
@@ -146,8 +146,8 @@ func isNonDistributable(mediaType string) bool {
 	return false
 }
 
-// IsManifest reports whether content of a media type is a manifest or an index. So it counts if
-// the descriptor states no type.
+// IsManifest reports whether content of a media type is a manifest or an index. Content whose
+// descriptor states no type counts as one.
 func IsManifest(mediaType string) bool {
 	switch mediaType {
 	case "", specs.MediaTypeImageManifest, specs.MediaTypeImageIndex, DockerManifest, DockerManifestList, ArtifactManifest:

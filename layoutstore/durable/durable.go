@@ -56,9 +56,9 @@ func (f *File) Commit() error {
 // Discard removes the new file and keeps the old one. After Commit it does nothing.
 func (f *File) Discard() error { return f.pending.Cleanup() }
 
-// WriteFile replaces the file name by one with the content data. It keeps the mode of an existing
-// file; a new file has the mode perm, under the process's umask. If name is a link, it replaces
-// the link and does not follow it.
+// WriteFile replaces the file name with a new one that contains data. It keeps the mode of an
+// existing file; a new file has the mode perm, under the process's umask. If name is a link, it
+// replaces the link and does not follow it.
 func WriteFile(name string, data []byte, perm fs.FileMode) error {
 	f, err := create(name, perm, true)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// eachList calls do for lists of up to three extents of 0 to 2 bytes, and with their bytes. The
-// extents are of a file, of an object, and of both in turn.
+// eachList calls do with lists of up to three extents of 0 to 2 bytes, and with the bytes of each
+// list. The extents are in a file, in an object, or in both in turn.
 func eachList(t *testing.T, do func(l List, want []byte)) {
 	t.Helper()
 	data := numbered(20)

@@ -9,9 +9,9 @@ import (
 )
 
 // OpenOnce opens the list for one read from start to end, by a caller that reads more than fits
-// into memory. It drops pages that were not in the page cache before, so that pages that others
-// need stay there, unless the system cannot tell which pages are cached. The end of ctx ends the
-// reading. Errors: those of [List.Open].
+// into memory. Where the system can tell which pages are cached, the reader drops pages that were
+// not cached before, and keeps the rest for others. The end of ctx ends the reading. Errors: those
+// of [List.Open].
 func (l List) OpenOnce(ctx context.Context) (io.ReadCloser, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

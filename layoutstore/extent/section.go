@@ -133,8 +133,8 @@ func (s *fileSection) seekFile() error {
 	return err
 }
 
-// Check implements Sender. The file must be unchanged since its extents were made, or if it is no
-// Checker, since it was opened.
+// Check implements Sender. The file must be unchanged since its extents were made, or, if it is not
+// a Checker, since it was opened.
 func (s *fileSection) Check() error {
 	info, err := s.f.Stat()
 	switch {

@@ -1,8 +1,8 @@
 // Package imagefile reads files out of the layers of an image.
 //
 // Start with [Read]. It opens only the layers that it needs, from the top down. The file in the
-// topmost layer counts, unless a layer above removes it by a whiteout, or replaces it, or a
-// directory that contains it, by something else (OCI image layer specification, "Applying
+// topmost layer counts, unless a layer above removes it with a whiteout, or replaces the file or
+// one of its parent directories with something else (OCI image layer specification, "Applying
 // Changesets"). Layers may be compressed with gzip or zstd, or not at all.
 //
 // Memory and time are limited, whatever a layer contains: each file and the unpacked size of each

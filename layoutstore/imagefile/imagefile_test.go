@@ -107,7 +107,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// entry is an entry of a layer other than a file.
+// entry is the type and the name of an entry in a layer.
 type entry struct {
 	typeflag byte
 	name     string

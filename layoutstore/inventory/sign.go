@@ -64,9 +64,9 @@ func decodePEM(data []byte, want string) ([]byte, error) {
 // Public returns the key that verifies the signatures of this one.
 func (k *SigningKey) Public() *VerifyKey { return &VerifyKey{k.private.Public()} }
 
-// Sign signs data. The signature is raw: 64 bytes for Ed25519 (RFC 8032), and the ASN.1 DER of
-// RFC 3279, section 2.2.3 over its SHA-256 for ECDSA. The same key and data always give the
-// same signature (RFC 6979).
+// Sign signs data. The signature is raw. For Ed25519 it has 64 bytes (RFC 8032). For ECDSA it signs
+// the SHA-256 of data, in the ASN.1 DER of RFC 3279, section 2.2.3. The same key and data always
+// give the same signature (RFC 6979).
 func (k *SigningKey) Sign(data []byte) ([]byte, error) {
 	if _, ok := k.private.(ed25519.PrivateKey); ok {
 		return k.private.Sign(nil, data, crypto.Hash(0))

@@ -128,7 +128,7 @@ func TestViewWithoutStore(t *testing.T) {
 	}
 }
 
-// An archive that a prune has retired is not hidden, and one that a prune is removing is,
+// An archive that a prune has retired is visible. An archive that a prune is removing is hidden,
 // whatever the other archives are.
 func TestViewOfRetiredAndDropped(t *testing.T) {
 	dir := newStore(t)

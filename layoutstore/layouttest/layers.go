@@ -14,8 +14,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layers writes an image's layers and returns their descriptors and diff IDs. The diff ID
-// is the digest of the uncompressed tar, or if the layer is no tar, of the layer.
+// layers writes an image's layers and returns their descriptors and diff IDs. The diff ID is the
+// digest of the uncompressed tar archive, or of the layer itself if it is not one.
 func (l *Layout) layers(o Image) ([]ocispec.Descriptor, []digest.Digest) {
 	l.tree.tb.Helper()
 	usual := choose(o.Docker, MediaTypeDockerLayer, ocispec.MediaTypeImageLayerGzip)

@@ -30,7 +30,7 @@ func FuzzNames(f *testing.F) {
 			t.Errorf("IsTag(%q) = %v", s, got)
 		}
 		// The registry builds its links with distribution/reference, and clients parse names with
-		// it. Behind a host, the whole name must be the path.
+		// it. After a host, the whole name must parse as the path.
 		named, err := reference.WithName("x.y/" + s)
 		legal := err == nil && reference.Path(named) == s
 		if names.IsRepository(s) != (legal && len(s) <= 255) {

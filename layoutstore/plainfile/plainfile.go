@@ -62,14 +62,14 @@ func OpenInDir(dir, name string) (*os.File, error) {
 	return OpenIn(root, name)
 }
 
-// OpenRoot opens a directory like os.OpenRoot, which would wait if a named pipe had the name.
+// OpenRoot opens a directory as os.OpenRoot does, but does not wait if dir is a named pipe.
 func OpenRoot(dir string) (*os.Root, error) {
 	// The slash at the end makes the system refuse anything but a directory.
 	return os.OpenRoot(dir + string(filepath.Separator))
 }
 
-// OpenRootIn opens a directory below root like root.OpenRoot, which would wait if a
-// named pipe had the name.
+// OpenRootIn opens a directory below root as root.OpenRoot does, but does not wait if dir is a
+// named pipe.
 func OpenRootIn(root *os.Root, dir string) (*os.Root, error) {
 	return root.OpenRoot(dir + string(filepath.Separator) + ".")
 }

@@ -158,7 +158,7 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 	}
 }
 
-// entriesOf returns what archive/tar reads of an archive: the last entry of each name. A hard
+// entriesOf returns what archive/tar reads from an archive: the last entry of each name. A hard
 // link stands for the file that its name had when the link was read.
 func entriesOf(data []byte) map[string][]byte {
 	all, regular := map[string][]byte{}, map[string]bool{}
@@ -188,8 +188,8 @@ func entriesOf(data []byte) map[string][]byte {
 	}
 }
 
-// cleaned returns the path in the tree of an entry's name, or for names that lead out of the tree
-// a path that nothing has.
+// cleaned returns the path that an entry has in the tree. For a name that leads out of the tree, it
+// returns a path that no file has.
 func cleaned(name string) string {
 	if slices.Contains(strings.Split(name, "/"), "..") {
 		return "../" + name
@@ -342,7 +342,7 @@ func TestBlobInMissingChunk(t *testing.T) {
 	}
 }
 
-// An archive with a layout in each entry, more layouts than any bundle has, is refused before it
+// An archive with a layout in each entry has more layouts than any bundle. It is refused before it
 // exhausts the memory.
 func TestTooManyLayouts(t *testing.T) {
 	dir := t.TempDir()

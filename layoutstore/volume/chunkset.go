@@ -199,7 +199,7 @@ func (s *seams) findSmallest() smallest {
 // with the write that fills it. (deckhouse-cli, docs/mirror-bundle-layout.md §4.3.)
 const chunkSlice = 512 << 10
 
-// cutShort returns a text that one of the chunks is cut short, and which one most likely.
+// cutShort returns a message that one of the chunks is cut short, and which one most likely.
 func (s *seams) cutShort(r indexRange) string {
 	text := r.describe("cut short")
 	if i, ok := s.smallest(r); ok && r.from < r.to {

@@ -88,9 +88,9 @@ func findChunk(sizes []int64, off int64) (chunk int, at int64) {
 	return 0, off
 }
 
-// A chunk stands out if it is smaller than all others, not counting the last one, by more than
-// the others differ from each other. If only one other remains, the difference must exceed a
-// third of it, or the largest difference between chunks of d8.
+// A chunk stands out if it is smaller than all others, not counting the last one, by more than the
+// others differ from each other. If only one other remains, it must be larger by a third of its
+// size, or by the largest difference between chunks of d8.
 func TestSmallestChunk(t *testing.T) {
 	everySet([]int64{0, 89, 90, 100, 101, 200, 2 << 20, 3 << 20}, func(sizes []int64, s *seams) {
 		for i := range sizes {
@@ -128,7 +128,7 @@ func standsOut(sizes []int64) (chunk int, ok bool) {
 	return chunk, slices.Min(others)-least > spread
 }
 
-// Messages name up to 16 chunks one by one, and if there are several, the most likely one.
+// Messages name up to 16 chunks one by one, and of several chunks also the most likely one.
 func TestDescribeChunks(t *testing.T) {
 	for r, want := range map[indexRange]struct {
 		names    int
@@ -306,7 +306,7 @@ func rightBlob(n int) layouttest.Entry {
 	return layouttest.File("x/blobs/sha256/"+digest.FromBytes(content).Encoded(), content)
 }
 
-// A small entry that spans chunks is verified at once, while the budget allows it.
+// A small entry that spans chunks is verified immediately, as long as the budget allows it.
 func TestVerifyEntriesAcrossChunks(t *testing.T) {
 	const size = 3000
 	start := int64(512 + 512) // behind the first entry
@@ -352,7 +352,7 @@ func TestVerifyEntriesAcrossChunks(t *testing.T) {
 }
 
 // The last entry before a break is served if its content is intact. Suspects are the chunks that
-// end in it, unless it is intact, and those that end behind it.
+// end behind the entry and, unless it is intact, those that end in it.
 func TestLastEntryBeforeABreak(t *testing.T) {
 	const size, before = 3000, 1024
 	body := int64(before + 512 + size)
@@ -396,7 +396,7 @@ func TestLastEntryBeforeABreak(t *testing.T) {
 	}
 }
 
-// Which chunks to copy after a set that ends early depends on their sizes. The next chunk is
+// If a set ends early, the chunks to copy depend on the sizes of its chunks. The next chunk is
 // named only if the last one is as large as others.
 func TestTruncatedChunks(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -28,9 +28,9 @@ type scannedEntry struct {
 	isTruncated bool // the archive ends in its content
 }
 
-// recordEntry records the entry that was read last. It verifies a small entry that spans
-// several chunks at once, because the chain of headers does not break if a cut has removed
-// exactly some entries.
+// recordEntry records the entry that was read last. If it is small and spans several chunks,
+// recordEntry verifies it: the chain of headers does not break if a cut has removed exactly some
+// entries.
 func (s *scan) recordEntry(ctx context.Context, m scannedEntry) error {
 	s.last = m
 	if s.seams == nil || m.end < 0 {

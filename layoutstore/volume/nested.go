@@ -20,7 +20,7 @@ func (w *walk) reportNested(rel string, entries []fs.DirEntry) {
 			continue
 		}
 		if e.Type()&fs.ModeSymlink != 0 {
-			// From the top, as the link may leave its directory but not the tree.
+			// Resolved from the top: the link may leave its directory, but not the tree.
 			if to, err := w.dir.root.Stat(filepath.FromSlash(path.Join(rel, e.Name()))); err != nil || to.IsDir() {
 				continue // a link to a directory, or one that descend reports
 			}

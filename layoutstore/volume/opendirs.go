@@ -26,7 +26,7 @@ type sharedRoot struct {
 	out   bool
 
 	once  sync.Once
-	local *os.File // the directory, where its file system is local; set by the first call of cached
+	local *os.File // the directory if its file system is local; set by the first call of cached
 }
 
 // cached returns the directory for plainfile.OpenCached, or nil if its file system is not local.

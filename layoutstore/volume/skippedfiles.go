@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// skippedProblem returns the problem of a file that is not read. An upload, which may still end,
-// is incomplete.
+// skippedProblem returns the problem of a file that is not read. An unfinished upload counts as
+// incomplete, because it may still end.
 func skippedProblem(name string, class NameClass, err error) problem.Problem {
 	kind := problem.Limited
 	if class.Kind == NameUpload {

@@ -52,7 +52,7 @@ func (s *scan) checkTrailing(ctx context.Context, end int64) error {
 	return nil
 }
 
-// splitAdvice returns the advice how to separate two archives of which the second begins at byte at.
+// splitAdvice returns advice on how to separate two archives. The second one begins at byte at.
 func (s *scan) splitAdvice(at int64) string {
 	if len(s.window.list) > 1 {
 		return "Archives cannot be joined with cat: join the chunks to one file, and split that at this byte"
@@ -125,7 +125,7 @@ func (s *scan) isHeader(at int64) (bool, error) {
 
 // trailingChunks finds the chunks after the archive's end. partEnd is where the file with the
 // archive's end ends. chunks and bytes are the names and the total size of the later chunks,
-// without those before byte found; begins is set if one begins at that byte.
+// without those before byte found; begins is set if a chunk begins at found.
 func (s *scan) trailingChunks(end, found int64) (partEnd int64, begins bool, chunks []string, bytes int64) {
 	var off int64
 	for _, e := range s.window.list {

@@ -146,7 +146,7 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 		if statErr != nil && rel == "." && ClassifyName(e.Name()).looksLikeArchive() {
 			return nil // FindArchives reports it
 		}
-		// From the top, as the link may leave its directory but not the tree.
+		// Opened from the top: the link may leave its directory, but not the tree.
 		if root, err = plainfile.OpenRootIn(w.dir.root, filepath.FromSlash(name)); err != nil {
 			return w.reportError(name, fmt.Errorf("%w: %w", errLink, err))
 		}

@@ -11,9 +11,9 @@ import (
 	"sync"
 )
 
-// For calls do in a goroutine of its own and returns its result, or the context's cause
-// if ctx ends first. In that case, For calls late, which may be nil, with the result of
-// do once it returns, unless that is an error.
+// For calls do in a goroutine of its own and returns its result, or the context's cause if ctx ends
+// first. In that case, For passes the result of do to late once do returns, unless it is an error.
+// late may be nil.
 func For[T any](ctx context.Context, do func() (T, error), late func(T)) (T, error) {
 	type result struct {
 		value T

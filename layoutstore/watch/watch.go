@@ -131,8 +131,8 @@ func (w *Watcher) drop(queue *fsnotify.Watcher, dir string) {
 	delete(w.watched, dir)
 }
 
-// add watches a directory, again if it was replaced. It skips a missing directory: the
-// parent signals when it appears.
+// add watches a directory. If it was replaced, add watches the new one. It skips a missing
+// directory: the parent signals when it appears.
 func (w *Watcher) add(queue *fsnotify.Watcher, dir string) (begun bool, err error) {
 	info, err := os.Stat(dir)
 	if before := w.watched[dir]; before != nil {

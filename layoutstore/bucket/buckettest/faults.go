@@ -6,7 +6,7 @@ import (
 
 // Fault says how a request fails. With the zero value it does not fail.
 type Fault struct {
-	// Status and Code are the answer, if Status is not 0. The store does not get the request.
+	// If Status is not 0, the answer is Status and Code, and the store does not get the request.
 	Status int
 	Code   string
 	// Drop closes the connection before the store gets the request.
@@ -34,7 +34,7 @@ func (s *Server) Fail(fault func(Request) Fault) {
 // Unreachable breaks every connection from now on, until [Server.Fail] is called with nil.
 func (s *Server) Unreachable() { s.Fail(func(Request) Fault { return Fault{Drop: true} }) }
 
-// before applies the part of the fault that comes before the store, and reports whether the store must not get the request.
+// before applies what the fault does ahead of the store, and reports whether the request ends there.
 func (f Fault) before(w http.ResponseWriter) bool {
 	if f.Then != nil {
 		f.Then()

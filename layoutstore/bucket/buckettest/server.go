@@ -101,10 +101,10 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// hurry shortens the pauses of minio-go after failures: it has no clock that a test could replace.
+// hurry shortens the pauses after failures: minio-go has no clock that a test could replace.
 var hurry = sync.OnceFunc(func() { minio.DefaultRetryUnit = time.Microsecond })
 
-// Options returns the options of a client of the server that does not wait between attempts.
+// Options returns options for a client of the server. The client does not wait between attempts.
 func (s *Server) Options() s3.Options {
 	return s3.Options{
 		Endpoint: s.URL,

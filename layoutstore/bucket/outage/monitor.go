@@ -33,7 +33,7 @@ type Options struct {
 // Monitor records which places cannot be read.
 type Monitor struct {
 	options Options
-	failed  chan struct{} // with room for one value: a place has to be probed
+	failed  chan struct{} // capacity 1; a value means that a place has to be probed
 
 	mu        sync.Mutex
 	places    map[string]*place
@@ -97,8 +97,8 @@ func (m *Monitor) Err() error {
 // failure returns why the place cannot be read, or nil.
 func (p place) failure() error { return cmp.Or(p.listing, p.reading) }
 
-// Wait waits until a failed place can be read again, or for a second if none has failed. After it
-// the caller tries again. Errors: the cause of ctx.
+// Wait waits until a failed place can be read again, or for a second if none has failed. The caller
+// then tries again. Errors: the cause of ctx.
 func (m *Monitor) Wait(ctx context.Context) error {
 	m.mu.Lock()
 	recovered := m.recovered
@@ -168,9 +168,9 @@ func (m *Monitor) state(name string) place {
 // errEnough ends a list after the first object.
 var errEnough = errors.New("enough")
 
-// probe sends one request, which w records, even if the store does not answer others.
+// probe sends one request even if the store does not answer, and w records the result.
 func (w *watched) probe(ctx context.Context, request func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(ctx, probeWait)
 	defer cancel()
-	_ = request(ctx) // it is recorded
+	_ = request(ctx) // w has recorded the error
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/outage"
 )
 
-// watching is a monitored place of a store, whose probes wait for a token.
+// watching is a monitored place in a store. Each probe waits for a token.
 type watching struct {
 	store   *buckettest.Server
 	monitor *outage.Monitor

@@ -134,7 +134,7 @@ func (m *Monitor) silence(name string) error {
 	return p.failure()
 }
 
-// note records the result of a request. set stores the failure in the place, or nil.
+// note records the result of a request. set stores the failure, or nil, in the place.
 func (m *Monitor) note(ctx context.Context, name string, begun time.Time, err error, set func(*place, error)) {
 	answered := !errors.Is(err, bucket.ErrUnreachable)
 	if err != nil && ctx.Err() != nil {

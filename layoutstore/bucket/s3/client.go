@@ -148,7 +148,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// attempts limits how often a request is sent that fails temporarily.
+// attempts limits how often a request that fails temporarily is sent.
 const attempts = 4
 
 // retry calls request until it succeeds, fails permanently, or has been called attempts times.

@@ -58,7 +58,7 @@ func isTemporary(err error) bool {
 	return answer.StatusCode >= 500 && answer.StatusCode != http.StatusNotImplemented
 }
 
-// conflict is the code of a conditional write during another one: it may be sent again
+// conflict is the error code for a conditional write during another write: it may be sent again
 // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
 const conflict = "ConditionalRequestConflict"
 

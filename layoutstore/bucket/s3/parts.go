@@ -123,7 +123,7 @@ func (p *place) putPart(ctx context.Context, key, id string, number int, data, s
 }
 
 // complete joins the parts. If the upload is gone, because an answer was lost or another writer of the same bytes was faster,
-// the present object decides whether it succeeded.
+// complete succeeds if the object has the expected size and ETag.
 func (p *place) complete(ctx context.Context, key, id string, parts []minio.CompletePart, size int64, expected string, options bucket.PutOptions) (bucket.Object, error) {
 	var info minio.UploadInfo
 	err := p.retry(ctx, func() (err error) {
@@ -141,8 +141,8 @@ func (p *place) complete(ctx context.Context, key, id string, parts []minio.Comp
 	return bucket.Object{}, err
 }
 
-// checkWritten decides whether a conditional write that failed has succeeded all the same: the store may have carried out an
-// earlier attempt whose answer was lost. sum is the SHA-256 of the body in hexadecimal digits.
+// checkWritten decides whether a conditional write that returned an error succeeded nevertheless: the store may have carried
+// out an earlier attempt whose answer was lost. sum is the SHA-256 of the body in hexadecimal digits.
 func (p *place) checkWritten(ctx context.Context, key, sum string, failed error) (bucket.Object, error) {
 	body, o, err := p.Get(ctx, key, 0, -1, "")
 	if err != nil {
