@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"

@@ -5,7 +5,6 @@ package acceptance
 import (
 	"archive/tar"
 	"bytes"
-
 	"math/rand/v2"
 	"os"
 	"os/exec"

@@ -13,9 +13,8 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 
-	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
-
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
+	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
 )
 
 // The test user. The hash in the htpasswd file is that of "baggins".

@@ -10,7 +10,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/s3"
-
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"testing"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // requestOnce sends one request, with the credentials in the URL, and follows no redirect. header
@@ -47,4 +49,20 @@ func statusAt(t *testing.T, url string) int {
 	t.Helper()
 	resp, _ := requestOnce(t, http.MethodGet, url)
 	return resp.StatusCode
+}
+
+// eventually calls ask until it reports that it got the expected answer, and returns that answer.
+// If the test fails, it logs the last answer.
+func eventually(t *testing.T, what string, ask func() (answer string, ok bool)) (answer string) {
+	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Logf("the last answer: %s", answer)
+		}
+	}()
+	layouttest.Eventually(t, what, func() (ok bool) {
+		answer, ok = ask()
+		return ok
+	})
+	return answer
 }

@@ -77,12 +77,13 @@ func dropBundle(t *testing.T, in string) []wanted {
 // waitForImport waits until /status reports that a dropped bundle is published.
 func waitForImport(t *testing.T, s server, name string) {
 	t.Helper()
-	layouttest.Eventually(t, name+" is published", func() bool {
+	eventually(t, name+" is published", func() (string, bool) {
 		var status struct {
 			Imports []struct{ Name, State string }
 		}
-		must(t, json.Unmarshal([]byte(body(t, "http://"+s.admin+"/status")), &status))
-		return slices.Contains(status.Imports, struct{ Name, State string }{name, "published"})
+		text := body(t, "http://"+s.admin+"/status")
+		must(t, json.Unmarshal([]byte(text), &status))
+		return text, slices.Contains(status.Imports, struct{ Name, State string }{name, "published"})
 	})
 }
 

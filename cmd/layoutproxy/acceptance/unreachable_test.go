@@ -12,8 +12,6 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
-
-	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // outage is a reason for which a bucket cannot be reached.
@@ -108,13 +106,10 @@ func largest(t *testing.T, i image) digest.Digest {
 // waitReady waits until /readyz has a status, and returns its body.
 func waitReady(t *testing.T, s server, want int) string {
 	t.Helper()
-	var text string
-	layouttest.Eventually(t, fmt.Sprintf("/readyz is %d", want), func() bool {
-		resp, answer := requestOnce(t, http.MethodGet, "http://"+s.admin+"/readyz")
-		text = answer
-		return resp.StatusCode == want
+	return eventually(t, fmt.Sprintf("/readyz is %d", want), func() (string, bool) {
+		resp, text := requestOnce(t, http.MethodGet, "http://"+s.admin+"/readyz")
+		return text, resp.StatusCode == want
 	})
-	return text
 }
 
 // If the bucket cuts a body, the client's body is cut too, and a range request gets the rest.
