@@ -55,7 +55,7 @@ func (b *bundle) forms(tb testing.TB) map[string][]string {
 	}
 }
 
-// mix replaces an archive in dir by its layouts, and adds some layouts of another one.
+// mix replaces an archive in dir with its layouts, and adds some layouts of another archive.
 func (b *bundle) mix(tb testing.TB, dir, archive string) string {
 	tb.Helper()
 	remove(tb, filepath.Join(dir, archive))
@@ -221,8 +221,8 @@ func TestAllFormsGiveSameAnswers(t *testing.T) {
 	}
 }
 
-// hollow is a server of an archive with a large blob of zeros, which uses no disk space
-// unless the archive is cut into chunks, and with a small blob after it.
+// hollow is a server of an archive with a large blob of zeros, followed by a small blob. The zeros
+// use no disk space unless the archive is cut into chunks.
 type hollow struct {
 	*server
 	archive string

@@ -46,8 +46,8 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	return serveContent(w, req, content, blob.Size)
 }
 
-// sendPlain answers a GET of a complete blob or of one range of it, as nearly all requests for blobs
-// are. It does the same as http.ServeContent, with less work. For any other request it does nothing and
+// sendPlain answers a GET of a complete blob or of one range of it: nearly all requests for blobs.
+// It does the same as http.ServeContent, with less work. For any other request it does nothing and
 // returns false.
 func sendPlain(w http.ResponseWriter, req *http.Request, content extent.Sender, size int64) bool {
 	out, ok := w.(io.ReaderFrom)
@@ -102,9 +102,9 @@ func redirect(w http.ResponseWriter, url string) {
 // archive.
 const checkedEnd = 512
 
-// corkedSize is the largest body, in bytes, that shares packets with its head and its checked
-// end. A larger one fills its packets in any case. Holding them back makes Linux wait for
-// whole segments of 64 KiB on loopback, which costs half of the processor time of a range of 1 MiB.
+// corkedSize is the largest body, in bytes, that shares packets with its head and its checked end.
+// A larger one fills its packets in any case. Holding its packets back makes Linux wait for whole
+// segments of 64 KiB on loopback, which costs half of the processor time of a range of 1 MiB.
 const corkedSize = 32 << 10
 
 // sendSections wraps w so that the content is sent file by file: the kernel cannot send
@@ -123,8 +123,8 @@ func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sende
 	})
 }
 
-// sendParts sends part, which reads the content, file by file with send: the ReadFrom of w. It
-// holds back packets that are not full, and checks the files before it sends the last bytes.
+// sendParts sends the content that part reads, file by file, with send: the ReadFrom of w. It holds
+// back packets that are not full, and checks the files before it sends the last bytes.
 func sendParts(w http.ResponseWriter, req *http.Request, content extent.Sender, part *io.LimitedReader, send func(io.Reader) (int64, error)) (sent int64, err error) {
 	corked := false
 	if part.N <= corkedSize {

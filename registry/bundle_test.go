@@ -114,8 +114,8 @@ func (b *bundle) referrers() {
 	l.Write()
 }
 
-// untagged has an image by digest, as in the bundles of d8, one without any tag, and an
-// unreferenced blob.
+// untagged has an image whose tag is its own digest, as in d8's bundles, an image without any tag,
+// and an unreferenced blob.
 func (b *bundle) untagged() {
 	l := b.Layout("install")
 	byDigest := l.Image(layouttest.Image{Name: "by digest"})

@@ -19,7 +19,7 @@ var (
 	noCache     = []string{"no-cache"}
 	acceptBytes = []string{"bytes"}
 
-	// A bundle chooses the media types of its manifests. One that a browser would show, such as
+	// A bundle chooses the media types of its manifests. A type that a browser would show, such as
 	// text/html, must not become a page of the registry's origin.
 	sandboxed = []string{"default-src 'none'; sandbox"}
 	noSniff   = []string{"nosniff"}

@@ -140,7 +140,7 @@ func serveUnsatisfiable(w http.ResponseWriter, req *http.Request, content io.Rea
 	return errRange
 }
 
-// rangeResult says how to answer a Range header.
+// rangeResult describes how to answer a Range header.
 type rangeResult int
 
 const (

@@ -222,7 +222,7 @@ func TestHundredRanges(t *testing.T) {
 	checkPartial(t, header, s.get(s.blob, "Range", header), s.content, want)
 }
 
-// A client that requests all bytes many times gets them once, or as often as requested.
+// A Range that repeats all bytes many times is answered with them once, or as often as requested.
 func TestOverlappingRanges(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)

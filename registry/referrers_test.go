@@ -81,7 +81,7 @@ func (r *referred) path(query string) string {
 	return "/v2/app/referrers/" + r.subject.Digest.String() + query
 }
 
-// referrers reads a list of referrers, and checks what is true of every one.
+// referrers reads a list of referrers, and checks what is true of every list.
 func (s *server) referrers(path string) []ocispec.Descriptor {
 	s.Helper()
 	r := s.get(path)

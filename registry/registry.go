@@ -41,8 +41,7 @@ type refresher interface {
 
 // Options configure a registry.
 type Options struct {
-	// Private says that clients authenticate, so that shared caches must not store the
-	// answers.
+	// Private means that clients authenticate, so that shared caches must not store the answers.
 	Private bool
 	// Refused, if not nil, is called with the requested repository and reference when the
 	// tree lists the content but it cannot be served.

@@ -157,7 +157,7 @@ func (s *server) problems() []layoutstore.Problem {
 	return problemsOf(snapshot)
 }
 
-// wantStatus ends the test if the status is another one.
+// wantStatus ends the test if the status is different.
 func (r response) wantStatus(tb testing.TB, status int) {
 	tb.Helper()
 	if r.status != status {

@@ -10,8 +10,8 @@ import (
 type message struct{ text, hint string }
 
 // appendix is the list of messages at the end of the page about troubleshooting. The program
-// decides which messages are there and which advice they have. What they mean is carried over
-// from the page.
+// decides which messages are there and which advice they have. Their explanations are kept from the
+// page.
 type appendix struct {
 	said     map[string]bool     // each text of the program
 	messages []string            // those that have to be there, advice without a message too
@@ -19,7 +19,7 @@ type appendix struct {
 	hints    map[string]bool     // advice of some message
 }
 
-// add adds a message, or more advice to it.
+// add adds a message, or adds advice to a known message.
 func (a *appendix) add(m message) {
 	has := func(text string) bool { return slices.Contains(a.messages, text) }
 	switch {
@@ -60,7 +60,7 @@ func (a *appendix) update(page string) string {
 		case m == nil:
 			lines = append(lines, line)
 		case !a.said[m[1]], a.hints[m[1]] && !slices.Contains(a.messages, m[1]):
-			// said no more, or in the row of the message that it is for
+			// removed from the program, or part of another message's row
 		default:
 			there[m[1]] = true
 			lines = append(lines, a.row(m[1], m[2], m[3]))
@@ -74,8 +74,8 @@ func (a *appendix) update(page string) string {
 	return before + heading + strings.Join(lines, "\n") + "\n"
 }
 
-// row returns the row of a message. What a person has written into the last column stays behind the
-// advice of the program.
+// row returns the row of a message. It keeps what a person has written into the last column, after
+// the advice of the program.
 func (a *appendix) row(text, means, do string) string {
 	var advice []string
 	for _, hint := range a.advice[text] {

@@ -35,7 +35,7 @@ func TestCommandsStartNoGoroutine(t *testing.T) {
 	}
 }
 
-// goroutines returns the places where a file starts one: by a go statement, a group, or a
+// goroutines returns the places where a file starts a goroutine: by a go statement, a group, or a
 // function that is called later.
 func goroutines(file *ast.File) (at []token.Pos) {
 	ast.Inspect(file, func(n ast.Node) bool {

@@ -21,7 +21,7 @@ import (
 )
 
 // startVictim runs the program over a small tree and returns it with the paths of a manifest and of
-// a blob of a megabyte.
+// a one-megabyte blob.
 func startVictim(t *testing.T, args ...string) (p *process, manifest, blob string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -159,7 +159,7 @@ func TestPipelinedRequests(t *testing.T) {
 	const requests, answered = 10_000, 2_000
 	p, manifest, blob := startVictim(t)
 	before := p.peak(t)
-	// A client that reads none of its answers.
+	// This client reads none of its answers.
 	deaf := p.dial(t)
 	go io.Copy(deaf, strings.NewReader(strings.Repeat("GET "+blob+" HTTP/1.1\r\nHost: x\r\n\r\n", requests))) // until the connection is closed
 
@@ -246,7 +246,7 @@ func TestClientsAreLimited(t *testing.T) {
 	if codes := count(5, "127.0.0.3", http.Header{"X-Forwarded-For": {"198.51.100.10"}}); codes[429] != 5 {
 		t.Errorf("another address in its header gives a client another share: %v", codes)
 	}
-	// Connections: twenty stay, and the rest is closed.
+	// Of the connections of one client, twenty stay open; the others are closed.
 	stay := 0
 	for range 100 {
 		conn := p.dial(t)

@@ -21,8 +21,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// quickEnd is GORACE for the programs that tests run. By default each of the hundreds of
-// programs sleeps for a second before it exits, so that the race detector sees late accesses.
+// quickEnd is the value of GORACE for the programs that tests run. By default each of the hundreds
+// of programs sleeps for a second before it exits, so that the race detector sees late accesses.
 const quickEnd = "atexit_sleep_ms=0"
 
 func TestMain(m *testing.M) {
@@ -148,8 +148,8 @@ func addresses(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// request is `http METHOD URL STATUS`: it writes the answer's headers and body to the file `answer`,
-// and fails if the status is another.
+// request is `http METHOD URL STATUS`: it writes the answer's headers and body to the file
+// `answer`, and fails if the status is different.
 func request(ts *testscript.TestScript, neg bool, args []string) {
 	req, err := http.NewRequest(args[0], args[1], nil)
 	ts.Check(err)
@@ -175,8 +175,8 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// until is `until URL STATUS [TEXT]`: it asks until the answer has the status, and
-// the text in its body.
+// until is `until URL STATUS [TEXT]`: it requests URL until the answer has the status, and the text
+// in its body.
 func until(ts *testscript.TestScript, _ bool, args []string) {
 	text := strings.Join(args[2:], " ")
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {

@@ -32,7 +32,8 @@ func machine(t *testing.T) string {
 	return dir
 }
 
-// mirror-config finds the directory that the containerd of a node reads, and says which it is.
+// mirror-config finds the directory that the containerd of a node reads, and reports which one it
+// is.
 func TestMirrorConfigFindsDirectory(t *testing.T) {
 	dir := machine(t)
 	run := func(write string, remove bool) (stdout, stderr string) {

@@ -27,7 +27,7 @@ func TestReasonsInTheDocument(t *testing.T) {
 	for _, cell := range reasonCell.FindAllStringSubmatch(string(page), -1) {
 		for _, reason := range quotedText.FindAllStringSubmatch(cell[1], -1) {
 			if regexp.MustCompile(`^(layoutproxy|GET|serve|/)`).MatchString(reason[1]) {
-				continue // of the table of places
+				continue // in the table of places
 			}
 			reasons++
 			for _, part := range placeholder.Split(reason[1], -1) {
@@ -45,7 +45,7 @@ func TestReasonsInTheDocument(t *testing.T) {
 // ofTheSystem are reasons in the words of the operating system.
 var ofTheSystem = map[string]bool{"permission denied": true, "input/output error": true}
 
-// goSources returns all Go files below dirs but tests, joined.
+// goSources returns the joined text of all Go files below dirs, without tests.
 func goSources(t *testing.T, dirs ...string) string {
 	t.Helper()
 	var all strings.Builder

@@ -233,7 +233,7 @@ func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan,
 	return plan, true, err
 }
 
-// printDone says whether the plan was carried out, or how to carry it out.
+// printDone reports whether the plan was carried out, or how to carry it out.
 func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, done bool) (err error) {
 	switch {
 	case plan.IsEmpty():

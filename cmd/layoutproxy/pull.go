@@ -179,7 +179,7 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir 
 	}
 	defer options.Registry.Close()
 	// After the first signal, the current step completes without bars: a second signal ends the
-	// process, and would leave them on the terminal.
+	// process, and would leave bars on the terminal.
 	watch := console.NewPhases(c.Log, c.Console)
 	defer watch.Stop()
 	ctx, stop := exit.OnFirstSignal(cmd.Context(), watch.Stop)

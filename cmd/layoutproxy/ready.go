@@ -180,7 +180,7 @@ func gatherReady(ctx context.Context, tree *layoutstore.Tree, scope ready.Scope)
 }
 
 // requireReady returns an error unless each version of the platform in the bundles is ready. Images
-// in the sources beside count, too.
+// in beside, which are sources too, count as well.
 func requireReady(ctx context.Context, stderr io.Writer, flags settings.Tree, bundles []string, beside ...string) error {
 	tree, err := source.Open(ctx, flags.Options(bundles))
 	if err != nil {

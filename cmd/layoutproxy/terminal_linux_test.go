@@ -20,8 +20,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// terminal opens a pseudo terminal with so many columns: the side of the viewer, and the side of
-// the program.
+// terminal opens a pseudo terminal with the given number of columns. It returns the side of the
+// viewer, and the side of the program.
 func terminal(t *testing.T, columns uint16) (screen, program *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -37,8 +37,8 @@ func terminal(t *testing.T, columns uint16) (screen, program *os.File) {
 	return screen, program
 }
 
-// interrupt runs the program on a terminal, presses Ctrl-C when what it writes matches, and
-// returns all that it wrote, and its exit status.
+// interrupt runs the program on a terminal and presses Ctrl-C when its output matches. It returns
+// all its output, and its exit status.
 func interrupt(t *testing.T, columns uint16, when string, args ...string) (string, int) {
 	t.Helper()
 	ready, pressed := regexp.MustCompile(when), false
@@ -56,8 +56,8 @@ func interrupt(t *testing.T, columns uint16, when string, args ...string) (strin
 	return wrote, status
 }
 
-// onTerminal runs a command on a terminal, and returns all that it wrote, and its exit status.
-// watch sees what it has written so far.
+// onTerminal runs a command on a terminal, and returns all its output, and its exit status. watch
+// sees the output so far.
 func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd, watch func(screen *os.File, wrote string)) (string, int) {
 	t.Helper()
 	screen, tty := terminal(t, columns)
@@ -82,7 +82,7 @@ func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd, watch func(screen *
 	return wrote.String(), cmd.ProcessState.ExitCode()
 }
 
-// shown returns the final screen of a terminal with so many columns, line by line, and the
+// shown returns the final screen of a terminal with a number of columns, line by line, and the
 // column of the cursor. It knows the sequences that the program uses, and fails on others.
 func shown(t *testing.T, text string, columns int) (lines []string, cursor int) {
 	t.Helper()

@@ -28,8 +28,8 @@ const (
 
 var updateAppendix = flag.Bool("update", false, "rewrite the list of messages in "+troubleshooting)
 
-// The appendix of the page has each message of the program, with the advice that the program
-// prints for it, and no other. A verb of a format is … on the page.
+// The appendix of the page has each message of the program, with the advice that the program prints
+// for it, and no other. A formatting verb, such as %s, is … on the page.
 func TestMessagesOfTroubleshooting(t *testing.T) {
 	data, err := os.ReadFile(troubleshooting)
 	layouttest.Try(t, err)
@@ -191,7 +191,7 @@ func called(call *ast.CallExpr) string {
 	return ""
 }
 
-// literal returns the text of an expression as the page has it; empty if it has none.
+// literal returns the text of an expression as the page shows it, or empty if it is not a text.
 func literal(e ast.Expr) string {
 	text := regexp.MustCompile(`%[-+#0-9.]*[a-zA-Z]`).ReplaceAllString(literalWithVerbs(e), "…")
 	return strings.ReplaceAll(text, `"…"`, "…")

@@ -29,11 +29,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// Options say who may pull: set either Htpasswd or Token.
+// Options configure who may pull: set either Htpasswd or Token.
 type Options struct {
 	// Htpasswd is a file of USER:HASH lines, with bcrypt hashes.
 	Htpasswd string
-	// Token says which tokens are accepted.
+	// Token configures which tokens are accepted.
 	Token Token
 	// Scope returns the resource that a request reads, in the terms of the token
 	// specification: "repository" and its name, "registry" and "catalog", or "" and "".

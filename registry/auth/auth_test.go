@@ -217,8 +217,8 @@ func TestHtpasswdTruncatedBeforeNewTime(t *testing.T) {
 	})
 }
 
-// While the file is replaced, written in place step by step, broken, emptied and removed
-// under load, valid users can always pull. Removed users cannot after two seconds.
+// While the file is replaced, written in place step by step, broken, emptied and removed under
+// load, valid users can always pull. Two seconds after its removal, a removed user cannot.
 func TestHtpasswdChangesUnderLoad(t *testing.T) { synctest.Test(t, htpasswdChangesUnderLoad) }
 
 func htpasswdChangesUnderLoad(t *testing.T) {
@@ -239,7 +239,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				case <-time.After(50 * time.Millisecond): // of the bubble: how many there are, not how fast
+				case <-time.After(50 * time.Millisecond): // fake time: it sets how many requests there are
 				}
 				asked.Add(1)
 				if !may("ann", "a") {
@@ -326,7 +326,7 @@ func oldChangeAtFirstRequest(t *testing.T) {
 	if err := os.Chtimes(file, old, old); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(600 * time.Millisecond) // until what was seen before is too old to go by
+	time.Sleep(600 * time.Millisecond) // until the last check of the file is overdue
 	var clients sync.WaitGroup
 	for range 20 { // concurrently: no request uses a result that another one is replacing
 		clients.Go(func() {

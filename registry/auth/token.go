@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// Token says which tokens are accepted. All fields are required, except that one of the
-// two files suffices.
+// Token configures which tokens are accepted. All fields are required, except that one of the two
+// files suffices.
 type Token struct {
 	Realm   string // the token server's URL, sent to clients
 	Service string // the name of this registry, the tokens' audience

@@ -87,11 +87,11 @@ type Login struct {
 	Authorization string // the header; empty if a required credential is missing
 }
 
-// LogIn meets the challenge in header, from a 401 answer to a request to from. The login
-// allows pulling from repository, which may be empty. The client's own rules apply: a
-// challenge from another host than the registry is not met, and a token server is not
-// contacted at a private address, or without TLS for a registry with TLS. Errors: *Error,
-// with a Login as far as it is known; the context's.
+// LogIn meets the challenge in header, from a 401 answer to a request for the URL from. The login
+// allows pulling from repository, which may be empty. The client's own rules apply: a challenge
+// from another host than the registry is not met, and a token server is not contacted at a private
+// address, or without TLS for a registry with TLS. Errors: *Error, with a Login as far as it is
+// known; the context's.
 func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, repository string) (Login, error) {
 	k := &call{op: "log in", url: from, repository: repository}
 	if !SameHost(&url.URL{Scheme: from.Scheme, Host: c.options.Registry}, from) {

@@ -97,7 +97,7 @@ func (k *Keychain) Credential(ctx context.Context, host, repository string) (Cre
 	return k.cached(host+"/"+repository, func() (Credential, error) { return k.find(ctx, host, repository) })
 }
 
-// cached returns the credential under a key in the cache, or that of find.
+// cached returns the credential under a key in the cache, or else the one that find returns.
 func (k *Keychain) cached(key string, find func() (Credential, error)) (Credential, error) {
 	if have, ok := k.known[key]; ok && time.Since(have.at) < keepKnown {
 		return have.credential, nil
@@ -145,7 +145,7 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 			return credentialOf(entry, file), nil
 		}
 	}
-	// Docker would use a login for any path of the host as one for the host.
+	// Docker would use a login for any path of the host as a login for the host itself.
 	maps.DeleteFunc(doc.AuthConfigs, func(key string, _ types.AuthConfig) bool { return isPathKey(key) })
 	// Helpers look up hosts, so the result applies to all repositories of a host.
 	return k.cached("\x00"+file+"\x00"+host, func() (Credential, error) {

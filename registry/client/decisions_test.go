@@ -77,7 +77,7 @@ func TestScopeByMethod(t *testing.T) {
 	}
 }
 
-// causeAmong returns the first cause that an error wraps, or else the last one.
+// causeAmong returns the first cause that an error wraps, or else the last cause.
 func TestCauseAmong(t *testing.T) {
 	for err, want := range map[error]error{
 		fmt.Errorf("x: %w", ErrPrivate): ErrPrivate, fmt.Errorf("x: %w", ErrRefused): ErrRefused, errors.New("other"): ErrRefused,

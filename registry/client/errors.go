@@ -35,7 +35,7 @@ var (
 	ErrCredentials  = errors.New("credentials cannot be read")            // on this machine
 )
 
-// Side says where an error originates.
+// Side is where an error originates.
 type Side string
 
 // The sides.

@@ -19,7 +19,7 @@ type limiter struct {
 	changed chan struct{} // closed when one of these changes
 }
 
-// goodRun times the bound is the number of successful answers that raise it by one.
+// goodRun times the bound is the number of successful answers that raise the bound by one.
 const goodRun = 8
 
 func newLimiter(most int) *limiter {

@@ -37,7 +37,7 @@ func TestNextLink(t *testing.T) {
 		{[]string{`</p>; rel="prev"`}, "", false},
 		{[]string{`</p>; rel="nextish"`}, "", false},
 		{[]string{`</p>; title="rel=next"; rel=prev`}, "", false},
-		{[]string{`/v2/x?last=a; rel="next"`}, "", true}, // no link, and there is one
+		{[]string{`/v2/x?last=a; rel="next"`}, "", true}, // not a valid link, but there is another page
 		{[]string{`</v2/x?last=a; rel="next"`}, "", true},
 		{[]string{`nonsense`, `</n>; rel=next`}, "/n", true},
 	} {

@@ -13,9 +13,9 @@ var errDowngrade = errors.New("it redirects from TLS to plain HTTP")
 // errAllowPrivate names the flag that allows private addresses.
 var errAllowPrivate = errors.New("if it is trusted, allow it with --allow-private-redirects")
 
-// follow resolves the Location or redirect of an answer to a request to from. A registry
-// behind a proxy that terminates TLS may write its own URL with the wrong scheme, or with a
-// default port: both are corrected. Errors wrap ErrPrivate or ErrRefused.
+// follow resolves the Location or redirect in an answer to a request for the URL from. A registry
+// behind a proxy that terminates TLS may write its own URL with the wrong scheme, or with a default
+// port: both are corrected. Errors wrap ErrPrivate or ErrRefused.
 func (c *Client) follow(from *url.URL, location string) (*url.URL, error) {
 	if location == "" {
 		return nil, fmt.Errorf("%w: the answer has no Location", ErrRefused)

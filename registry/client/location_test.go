@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// follow returns where a redirect or Location leads to, or an error if it may not.
+// follow returns where a redirect or Location leads, or an error if it may not lead there.
 func TestFollow(t *testing.T) {
 	const public, refused, private = "https://reg.example/v2/x/blobs/uploads/1", "refused", "private"
 	for _, c := range []struct {

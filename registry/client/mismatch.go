@@ -8,8 +8,8 @@ import (
 )
 
 // mismatchRetries is how often a request with a wrong answer is repeated, independently of
-// Options.Retries. A cache, a proxy or a disk may have corrupted a single answer; only if
-// the answer stays wrong, the registry is at fault.
+// Options.Retries. A cache, a proxy or a disk may have corrupted a single answer; only if the
+// answer stays wrong is the registry at fault.
 const mismatchRetries = 2
 
 // RetryMismatch calls ask, and repeats the call at most twice, with pauses, while isWrong

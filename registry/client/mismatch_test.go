@@ -118,7 +118,7 @@ func (d *faulty) spoils(q wrongAnswer, m registrytest.Match) {
 }
 
 // A request with a wrong answer is repeated twice, bypassing caches, whatever the number of
-// retries. Only then it fails.
+// retries. Only then does it fail.
 func TestWrongAnswers(t *testing.T) {
 	d := newFaulty(t)
 	for name, q := range wrongAnswers() {

@@ -254,7 +254,7 @@ func repositoryOf(scopes []string) (name string) {
 	return name
 }
 
-// causeAmong returns the first of the causes that err wraps, or the last one.
+// causeAmong returns the first of the causes that err wraps, or else the last cause.
 func causeAmong(err error, causes ...error) error {
 	for _, cause := range causes {
 		if errors.Is(err, cause) {

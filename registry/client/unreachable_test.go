@@ -49,8 +49,8 @@ func (c *fakeClock) Sleep(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-// closedPort returns an address that refuses connections until the test ends: that of the
-// client of a connection. The port of a closed listener could be taken by another process.
+// closedPort returns an address that refuses connections until the test ends: that of the client's
+// end of a connection. The port of a closed listener could be taken by another process.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -15,7 +15,8 @@ const (
 	// minChunk determines the smallest chunk of an upload through a proxy that limits bodies:
 	// Options.StreamFrom divided by minChunk.
 	minChunk = 3
-	// mountRefusals is after how many refused mounts no more are tried, unless one was granted.
+	// mountRefusals is the number of refused mounts after which no more mounts are tried, unless
+	// one was granted.
 	mountRefusals = 3
 )
 

@@ -27,8 +27,8 @@ func hostDirectory(host string) string {
 	return host
 }
 
-// ownDirs returns the directories of a registry below dir in the order in which containerd
-// looks for them, without _default. It uses the first that exists, whatever it contains.
+// ownDirs returns the directories of a registry below dir in the order in which containerd looks
+// for them, without _default. containerd uses the first one that exists, whatever it contains.
 func ownDirs(dir, host string) []string {
 	return slices.Compact([]string{filepath.Join(dir, hostDirectory(host)), filepath.Join(dir, host)})
 }
@@ -42,9 +42,9 @@ type Change struct {
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// Write adds the mirror to the hosts.toml of its registry below dir, and creates both if they
-// are missing. It replaces its earlier section. Errors: those of the file system, and
-// [*AdviceError] for a file that the section cannot be added to.
+// Write adds the mirror to the hosts.toml of its registry below dir, and creates the file and dir
+// if they are missing. It replaces the mirror's earlier section. Errors: those of the file system,
+// and [*AdviceError] for a file that the section cannot be added to.
 func (m *Mirror) Write(dir string) (Change, error) {
 	if err := m.checkFiles(); err != nil {
 		return Change{}, err

@@ -135,8 +135,8 @@ func aboveComment(text []byte, least, at int) int {
 
 func lineStart(text []byte, at int) int { return bytes.LastIndexByte(text[:at], '\n') + 1 }
 
-// sameButFor returns an error unless all has exactly the settings of rest and of lines. If
-// it has, no key of one has moved into a table of the other.
+// sameButFor returns an error unless all has exactly the settings of rest and of lines. In that
+// case, no key of one has moved into a table of the other.
 func sameButFor(all, rest, lines []byte) error {
 	var settings [3]map[string]any
 	for i, text := range [][]byte{all, rest, lines} {

@@ -18,8 +18,8 @@ type MirrorOptions struct {
 	// CA, ClientCert and ClientKey are PEM files, for https only. Their paths are made
 	// absolute, because containerd resolves relative ones against the directory of hosts.toml.
 	CA, ClientCert, ClientKey string
-	// OverridePath says that the endpoint's path is the base path of the API. /v2 is
-	// appended if it is missing.
+	// OverridePath means that the endpoint's path is the base path of the API. /v2 is appended if
+	// it is missing.
 	OverridePath bool
 	// NoFallback prevents containerd from asking the registry itself for content that the
 	// mirror does not have.

@@ -10,7 +10,7 @@ import (
 )
 
 // A hosts.toml is written to a directory that all containerds of the machine read, except those
-// that read no hosts.toml. If there is none, or it is unknown, the user has to name one.
+// that read no hosts.toml. If there is none, or it is unknown, the user has to name a directory.
 func TestReadDir(t *testing.T) {
 	node := func(major int, c containerd.Config) containerd.Node {
 		c.File = "/etc/containerd/config.toml"

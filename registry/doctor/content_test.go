@@ -188,7 +188,7 @@ func TestChildOfAnotherPlatform(t *testing.T) {
 	healthy := bundle(t)
 	n := 0
 	s := listen(t, behind(healthy, on("GET", "/manifests/", func(a *httptest.ResponseRecorder) {
-		if n++; n == 4 { // the index, the one in it, and its first child
+		if n++; n == 4 { // the outer index, the index in it, and its first child
 			damage(a)
 		}
 	})))

@@ -13,13 +13,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Options say what to check, and how to reach it.
+// Options select what to check, and how to reach it.
 type Options struct {
 	URL   string // of the registry, such as http://127.0.0.1:5000; may have a path, which precedes /v2/
 	Image string // [HOST/]REPOSITORY[:TAG][@DIGEST]; empty: skip the steps about the content
 
-	// Client says which certificates to trust and to present, and how to log in. Its
-	// registry and its number of retries are ignored.
+	// Client configures which certificates to trust and to present, and how to log in. Its registry
+	// and its number of retries are ignored.
 	Client client.Options
 
 	HostsDir string // certs.d; empty: the directories of the containerd that runs here

@@ -133,7 +133,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// adviceOf returns the advice of an error, or the given one if it has none.
+// adviceOf returns the advice of an error, or the given advice if the error has none.
 func adviceOf(err error, otherwise string) string {
 	var advice *containerd.AdviceError
 	if errors.As(err, &advice) {

@@ -25,9 +25,9 @@ type manifest struct {
 	Manifests []ocispec.Descriptor `json:"manifests"`
 }
 
-// contradiction returns why a manifest is ambiguous, or differs from the Content-Type of the
-// answer, or "" if it does not. containerd refuses a manifest that could be both an image and
-// an index (CVE-2021-41190).
+// contradiction returns why a manifest is ambiguous, or how it differs from the Content-Type of the
+// answer, or "" if neither is the case. containerd refuses a manifest that could be both an image
+// and an index (CVE-2021-41190).
 func (m manifest) contradiction(contentType string) string {
 	announced, _, err := mime.ParseMediaType(contentType)
 	switch {
@@ -197,7 +197,7 @@ type children struct {
 	fit       int      // of the leaf
 }
 
-// fetch fetches the manifests of an index that is nested depth deep.
+// fetch fetches the manifests of an index at the given nesting depth.
 func (c *children) fetch(ctx context.Context, index manifest, depth int) (step Step, bad bool) {
 	if depth > maxDepth {
 		return damaged("no client follows an index that is nested so deeply", "nested indexes, %d deep", depth), true

@@ -19,10 +19,10 @@ type Connections struct {
 	open map[netip.Addr]int // bounded by the number of connections
 }
 
-// NewConnections allows each client at most that many connections at once. Trusted proxies, which
+// NewConnections allows each client at most limit connections at once. Trusted proxies, which
 // connect for many clients, are not limited.
-func NewConnections(most int, trusted []netip.Prefix) *Connections {
-	return &Connections{max: most, trusted: trusted, open: map[netip.Addr]int{}}
+func NewConnections(limit int, trusted []netip.Prefix) *Connections {
+	return &Connections{max: limit, trusted: trusted, open: map[netip.Addr]int{}}
 }
 
 // Refused returns how many connections were closed because the client had too many.

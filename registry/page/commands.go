@@ -6,9 +6,9 @@ type command struct {
 	Note string // may be empty
 }
 
-// commandsFor returns the commands that pull the image of a page. Names, tags and digests match
-// the grammar of the distribution specification, so they contain no special characters of shells.
-// runnable says whether container engines accept the image.
+// commandsFor returns the commands that pull the image of a page. Names, tags and digests match the
+// grammar of the distribution specification, so they contain no special characters of shells.
+// runnable reports whether container engines accept the image.
 func commandsFor(page *imagePage, runnable bool) (all []command) {
 	reference := ":" + page.Tag
 	if page.Tag == "" {

@@ -51,8 +51,8 @@ func parts(t *testing.T, event string) map[string]struct{ HTML, Hash string } {
 	return all
 }
 
-// An open page gets no event while nothing changes. When something changes, it gets the
-// sections that it contains, at most once per second. The stream ends when the server stops.
+// An open page gets no event while nothing changes. When something changes, the page gets those of
+// its sections that have changed, at most once per second. The stream ends when the server stops.
 // The status is read at most once per second.
 func TestEvents(t *testing.T) {
 	t.Parallel()

@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// node says how to configure a node to pull from this server.
+// node describes how to configure a node to pull from this server.
 type node struct {
 	Upstream string // the registry in image references
 	Guessed  bool   // Upstream is a placeholder: no reference in the sources names a registry

@@ -54,7 +54,7 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Registry says how clients reach the registry API.
+// Registry describes how clients reach the registry API.
 type Registry struct {
 	Address string // HOST:PORT that the server listens on
 	TLS     bool

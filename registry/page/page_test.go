@@ -61,7 +61,7 @@ func pages(t testing.TB, tree *layoutstore.Tree, change func(*page.Options, *pag
 	return p
 }
 
-// get requests a page, and fails the test if the status is another one.
+// get requests a page, and fails the test if the status is different.
 func get(t testing.TB, p http.Handler, path string, status int) string {
 	t.Helper()
 	w := httptest.NewRecorder()

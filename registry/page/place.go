@@ -18,7 +18,7 @@ type place struct {
 	More  int    // number of further runs
 }
 
-// run is a run of bytes in a file.
+// run is a sequence of bytes in a file.
 type run struct {
 	File      string // a path
 	Name      string // the last part of the path

@@ -44,7 +44,7 @@ type TB interface {
 	TempDir() string
 }
 
-// Options say which registry to run.
+// Options configure the registry to run.
 type Options struct {
 	Dir   string // where it stores its content; empty: a new directory
 	Basic bool   // with basic authentication

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// Options say which files to read, and how.
+// Options configure which files to read, and how.
 type Options[T any] struct {
 	// Files are the files to watch. Links are followed.
 	Files []string

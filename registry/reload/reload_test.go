@@ -151,7 +151,7 @@ func TestRestoredFiles(t *testing.T) {
 	for range 2 {
 		w.check(os.Rename(w.file("a"), w.file("old")))
 		w.pass(2 * time.Second)
-		w.want("11") // it may be on its way
+		w.want("11") // a rename may be about to replace it
 		w.pass(2 * time.Second)
 		w.want("11", "bad")
 		w.pass(2 * time.Second)

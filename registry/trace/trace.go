@@ -17,7 +17,7 @@ import (
 // OTEL_EXPORTER_OTLP_ENDPOINT.
 const Environment = "env"
 
-// Options say what to trace, and where to send the spans.
+// Options configure what to trace, and where to send the spans.
 type Options struct {
 	// Endpoint is the URL of a collector that takes OTLP over HTTP, or [Environment];
 	// without a path, /v1/traces is used. The standard variables OTEL_… set the headers,

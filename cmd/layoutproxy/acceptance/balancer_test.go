@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// balancer forwards TCP connections to backends in turn, like a service of Kubernetes, and skips
+// balancer forwards TCP connections to backends in turn, like a Kubernetes service, and skips
 // backends that do not accept. A test can interrupt the connections.
 type balancer struct {
 	address  string
@@ -61,7 +61,7 @@ func (b *balancer) set(s lineState) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.state = s
-	if s == reset || s == passing { // data in the hole is lost
+	if s == reset || s == passing { // what was sent into the hole is lost
 		for conn := range b.open {
 			resetConn(conn)
 		}
@@ -131,7 +131,7 @@ func (b *balancer) dial(ctx context.Context) net.Conn {
 	return nil
 }
 
-// pass copies data from one side to the other, and closes both at its end.
+// pass copies data from one side to the other, and closes both when the data ends.
 func (b *balancer) pass(to, from net.Conn, count *atomic.Int64) {
 	defer to.Close()
 	buffer := make([]byte, 32<<10)

@@ -22,16 +22,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// reverseProxyTo is the environment variable with the target URL of the process of
-// startReverseProxy.
+// reverseProxyTo is the environment variable with the target URL for startReverseProxy's process.
 const reverseProxyTo = "ACCEPTANCE_REVERSE_PROXY_TO"
 
-// TestReverseProxy is not a test, but the reverse proxy of startReverseProxy. It prints its
-// address, and runs until its input ends.
+// TestReverseProxy is not a test, but the process that startReverseProxy runs: a reverse proxy. It
+// prints its address, and runs until its input ends.
 func TestReverseProxy(t *testing.T) {
 	to, ok := os.LookupEnv(reverseProxyTo)
 	if !ok {
-		return // all other runs of the tests
+		return // not started by startReverseProxy
 	}
 	target, err := url.Parse(to)
 	must(t, err)

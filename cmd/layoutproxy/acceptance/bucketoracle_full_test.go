@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Like TestOracleOfABucket, for every form of the bundle in versitygw.
+// Like TestOracleOfABucket, but with every form of the bundle, and in versitygw.
 func TestOracleOfVersitygw(t *testing.T) {
 	v := startVersity(t)
 	n := 0

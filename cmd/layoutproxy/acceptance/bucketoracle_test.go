@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// mixForms copies a third of the archives unchanged, cuts a third, and unpacks a third.
+// mixForms copies a third of the archives unchanged, cuts a third into chunks, and unpacks a third.
 func mixForms(t *testing.T, b bundleOf) {
 	t.Helper()
 	for n, archive := range b.copy(t) {
@@ -26,7 +26,7 @@ func (o objectStore) checkOracle(t *testing.T, dir, prefix string) {
 	readD8Bundle(t, dir).check(t, s)
 }
 
-// For archives, chunks and layouts in a bucket, all answers are those of the oracle.
+// For archives, chunks and layouts in a bucket, all answers match the oracle's.
 func TestOracleOfABucket(t *testing.T) {
 	o, _ := fakeStore(t)
 	dir := t.TempDir()

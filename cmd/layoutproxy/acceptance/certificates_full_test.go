@@ -35,7 +35,7 @@ func newCertificates(t *testing.T) certificates {
 	}
 }
 
-// sign makes a certificate that an authority signs, or without one the authority's own.
+// sign makes a certificate signed by the authority by or, if by is nil, that of a new authority.
 func sign(t *testing.T, name string, by *x509.Certificate, with *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

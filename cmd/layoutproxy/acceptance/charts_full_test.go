@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// writable returns a server of empty repositories, and the address of a front that accepts
-// writes for it.
+// writable returns a server with empty repositories, and the address of a front that accepts writes
+// for it.
 func writable(t *testing.T, repositories ...string) (s server, front string) {
 	t.Helper()
 	dir := t.TempDir()

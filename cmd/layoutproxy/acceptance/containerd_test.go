@@ -101,7 +101,7 @@ func TestContainerdFetchesReferrers(t *testing.T) {
 	}
 }
 
-// TestContainerdPullsInRanges pulls a layer of which containerd requests parts concurrently, and
+// TestContainerdPullsInRanges pulls a layer in parts. containerd requests them concurrently, and
 // closes each connection after its part.
 func TestContainerdPullsInRanges(t *testing.T) {
 	dir := t.TempDir()

@@ -17,7 +17,7 @@ import (
 
 const greeting = "hello from running <nil>"
 
-// A pulled image can be run, by ctr and as a kubelet does.
+// ctr can run a pulled image, and so can the requests of a kubelet.
 func TestNodesRunContainers(t *testing.T) {
 	a := newApp(t, "running")
 	s := serve(t, a.dir, "--root-repository", "")
@@ -37,8 +37,8 @@ func TestNodesRunContainers(t *testing.T) {
 	}
 }
 
-// podSettings configures the sandbox image of pods. It also allows machines on which root cannot
-// lower the OOM score.
+// podSettings configures the sandbox image of pods. It also makes pods run where root cannot lower
+// the OOM score.
 func podSettings(r release, sandbox string) map[string]string {
 	const score = "restrict_oom_score_adj = true"
 	if r.major < 2 {
@@ -50,7 +50,7 @@ func podSettings(r release, sandbox string) map[string]string {
 	}
 }
 
-// run runs /hello of an image in a pod, and returns its log. It also pulls the pod's sandbox
+// run runs /hello from an image in a pod, and returns its log. It also pulls the pod's sandbox
 // image.
 func (k kubelet) run(t *testing.T, reference, logs string) string {
 	t.Helper()

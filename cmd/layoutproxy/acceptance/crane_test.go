@@ -73,8 +73,8 @@ func TestCraneCatalog(t *testing.T) {
 	compareLines(t, "catalog", got, repositories(sample(t)))
 }
 
-// TestCranePullsDiscoveryTags pulls discovery tags. No layout has their content, so the test
-// compares it with the digest and size in the list.
+// TestCranePullsDiscoveryTags pulls discovery tags. No layout contains them, so the test compares
+// the content with the digest and size in the list.
 func TestCranePullsDiscoveryTags(t *testing.T) {
 	crane, s := tool(t, "crane"), serve(t, bundleDir)
 	tags := discoveryTags(t)

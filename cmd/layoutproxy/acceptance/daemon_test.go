@@ -41,8 +41,8 @@ type containerd struct {
 	cmd *exec.Cmd
 }
 
-// startContainerd runs containerd until the test ends. settings has lines for its configuration,
-// by the name of the plugin.
+// startContainerd runs containerd until the test ends. settings maps the name of a plugin to lines
+// for its configuration.
 func startContainerd(t *testing.T, r release, settings map[string]string) *containerd {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -75,8 +75,8 @@ const (
 	transferPlugin = "io.containerd.transfer.v1.local"
 )
 
-// config returns the configuration in the format of the release. settings has lines by plugin,
-// or by table of a plugin (PLUGIN".TABLE), and replaces the defaults.
+// config returns the configuration in the format of the release. settings maps a plugin, or a table
+// of a plugin (PLUGIN".TABLE), to lines that replace the defaults.
 func (c *containerd) config(settings map[string]string) string {
 	version, cri := 2, "io.containerd.grpc.v1.cri"
 	if c.major >= 2 {

@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// notRun has the number of blocks that do not run, by document, so that none is skipped
-// silently. Blocks fenced by ```sh run unchanged. In ```console blocks the test also compares
-// the output of each command, where … stands for any text. Blocks that cannot run here are
-// fenced by ```sh norun: REASON.
+// notRun counts the blocks that do not run, per document, so that none is skipped silently. Blocks
+// fenced by ```sh run unchanged. In ```console blocks the test also compares the output of each
+// command, where … stands for any text. Blocks that cannot run here are fenced by ```sh norun:
+// REASON.
 var notRun = map[string]int{
 	"README.md":           3,
 	"docs/containerd.md":  3,
@@ -99,8 +99,8 @@ func TestCommandsInDocs(t *testing.T) {
 	}
 }
 
-// sandbox runs the blocks of a page one after the other. It replaces absolute paths by paths
-// below root, and ports by free ones. layoutproxy serve runs in the background until the next
+// sandbox runs the blocks of a page one after the other. It replaces absolute paths with paths
+// below root, and ports with free ones. layoutproxy serve runs in the background until the next
 // serve or the end of the page.
 type sandbox struct {
 	*testing.T

@@ -56,7 +56,7 @@ func newApp(t *testing.T, name string) *app {
 	return a
 }
 
-// content returns the blobs that a pull of a manifest by a node must fetch.
+// content returns the blobs that a node must fetch to pull a manifest.
 func (a *app) content(t *testing.T, d digest.Digest) contents {
 	t.Helper()
 	want := contentOf(t, layout(a.layout.Dir()), a.image.Digest)

@@ -12,8 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// An import refuses a bundle on a disk with a read error and names the file, and the store does
-// not change.
+// An import from a disk with a read error fails and names the file. The store does not change.
 func TestImportFromFailingDisk(t *testing.T) {
 	store, bundle := filepath.Join(t.TempDir(), "store"), t.TempDir()
 	run(t, program, "import", abs(t, filepath.Join(bundleDir, "install")), "--store", store)

@@ -19,7 +19,7 @@ const (
 	cosign      = "github.com/sigstore/cosign/v2@v2.6.5"
 )
 
-// installed returns a directory with programs of a module. The first call builds them into the
+// installed returns a directory with programs from a module. The first call builds them into the
 // user's cache, which takes minutes.
 func installed(t *testing.T, module string, packages ...string) string {
 	t.Helper()

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// A client that is killed in the middle of a layer resumes there. The client is containerd, or
-// ctr, which downloads itself in 1.x and with --local.
+// A client that is killed in the middle of a layer resumes there. The client is containerd, or ctr,
+// which does the download itself in 1.x and with --local.
 func TestNodesResumeAfterAKill(t *testing.T) {
 	a := newApp(t, "killed")
 	w := newWire(t, serve(t, a.dir, "--root-repository", ""))

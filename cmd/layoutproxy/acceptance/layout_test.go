@@ -32,7 +32,8 @@ func (l layout) writeBlob(dgst digest.Digest, data []byte) error {
 	return replace(path, data)
 }
 
-// add adds a manifest to index.json, without a tag or with tags, which other manifests lose.
+// add adds a manifest to index.json, with any number of tags, which it removes from other
+// manifests.
 func (l layout) add(d ocispec.Descriptor, tags ...string) error {
 	return l.edit(func(manifests []ocispec.Descriptor) []ocispec.Descriptor {
 		for _, tag := range tags {

@@ -35,9 +35,9 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// build builds a program in the main module, because this module's go.mod may select other
-// versions of dependencies. It uses -buildvcs=false, because git does not report the commit in a
-// clone of another user, and no test needs it.
+// build builds a program in the main module, because this module's go.mod may select other versions
+// of dependencies. It uses -buildvcs=false, because git does not report the commit in a clone that
+// another user owns, and no test needs it.
 func build(pkg, output string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()

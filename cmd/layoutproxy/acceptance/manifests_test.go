@@ -24,7 +24,8 @@ func (f *front) manifest(l layout, name, reference string, w http.ResponseWriter
 	return errMethod
 }
 
-// putManifest writes a manifest under a tag, or by digest under the tags in the query, if any.
+// putManifest writes a manifest, under the tag in the path or, if that has a digest, under the tags
+// in the query, if any.
 func (f *front) putManifest(l layout, name, reference string, w http.ResponseWriter, req *http.Request) error {
 	data, err := io.ReadAll(req.Body)
 	if err != nil {
@@ -59,7 +60,7 @@ func (f *front) putManifest(l layout, name, reference string, w http.ResponseWri
 	return f.created(req.Context(), w, fmt.Sprintf("/v2/%s/manifests/%s", name, d), d)
 }
 
-// deleteManifest deletes a tag, or by digest a manifest with all its tags.
+// deleteManifest deletes a tag or, given a digest, a manifest with all its tags.
 func (f *front) deleteManifest(l layout, reference string, w http.ResponseWriter, req *http.Request) error {
 	if isDigest(reference) {
 		d, err := digest.Parse(reference)

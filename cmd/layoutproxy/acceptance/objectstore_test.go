@@ -45,7 +45,7 @@ func (o objectStore) env() []string {
 	return []string{"AWS_ACCESS_KEY_ID=" + o.key, "AWS_SECRET_ACCESS_KEY=" + o.secret, "AWS_REGION=us-east-1"}
 }
 
-// place returns the name of a prefix of the bucket for commands.
+// place returns the name of a prefix in the bucket, as commands accept it.
 func (o objectStore) place(prefix string) string { return "s3://" + o.bucket + "/" + prefix }
 
 func (o objectStore) open(t *testing.T, prefix string) bucket.Bucket {

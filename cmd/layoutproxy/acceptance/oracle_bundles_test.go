@@ -17,7 +17,7 @@ import (
 // field is the bundle that d8 wrote.
 const field = projectDir + "/cmd/layoutproxy/testdata/d8"
 
-// forms are functions that convert a bundle to a form in which people store it, by name.
+// forms maps names to functions that convert a bundle to a form in which people store it.
 var forms = map[string]func(t *testing.T, b bundleOf){
 	"as it was written": func(t *testing.T, b bundleOf) { b.copy(t) },
 	"unpacked by GNU tar": func(t *testing.T, b bundleOf) {

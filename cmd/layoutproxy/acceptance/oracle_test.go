@@ -34,9 +34,9 @@ type repository struct {
 	blobs     map[digest.Digest][]byte // including manifests
 }
 
-// readBundle reads a directory of archives, chunk sets and layouts, with repositories below a
-// root. If several have a tag, the last one wins, in this order: the catalog of packages, other
-// archives by name, unpacked layouts.
+// readBundle reads a directory of archives, chunk sets and layouts, with repositories below a root.
+// If several of them have the same tag, the last one wins, in this order: the catalog of packages,
+// other archives by name, unpacked layouts.
 func readBundle(t *testing.T, dir, root string) oracle {
 	t.Helper()
 	o := oracle{}

@@ -261,7 +261,7 @@ func start(t *testing.T, name string, command func(address string) *exec.Cmd) ta
 	}
 }
 
-// work is a load, and one row per server of the tables.
+// work is a load, and the rows of the tables that show its cost, one per server.
 type work struct {
 	name string
 	load load

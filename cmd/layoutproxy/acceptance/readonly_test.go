@@ -25,7 +25,7 @@ func TestReadOnlyConformance(t *testing.T) {
 			if got.result != "Pass" || got.counts["FAIL"] != 0 || got.counts["Error"] != 0 {
 				t.Errorf("result %s\n%s", got.result, got.output)
 			}
-			// The suite requests everything that it was given twice, by HEAD and by GET.
+			// The suite sends two requests for everything that it was given: HEAD and GET.
 			if least := 2 * (len(tags) + len(manifests) + len(blobs)); got.counts["Pass"] < least {
 				t.Errorf("%d tests passed, want at least %d", got.counts["Pass"], least)
 			}

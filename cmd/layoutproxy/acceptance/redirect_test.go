@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// --s3-redirect redirects GETs of blobs that are objects of their own to the store, and nothing
-// else: not HEAD, not entries of archives, not manifests, and not without a login.
+// --s3-redirect redirects only GETs of blobs that are single objects in the bucket. It does not
+// redirect HEAD, entries of archives, manifests, or requests without a login.
 func TestRedirect(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, unpackedWithAnArchive(t), "bundle")

@@ -33,7 +33,7 @@ func TestRegctlCopies(t *testing.T) {
 	}
 }
 
-// regctl must copy the digest tag as well, because clients find such an image by that name.
+// regctl must copy the digest tag as well, because clients find the referrer by that tag.
 func TestRegctlCopiesDigestTags(t *testing.T) {
 	regctl, s, images := tool(t, "regctl"), serve(t, bundleDir), sample(t)
 	dir := filepath.Join(t.TempDir(), "copy")

@@ -89,7 +89,7 @@ func startCluster(t *testing.T, o objectStore) *cluster {
 	return c
 }
 
-// pull runs n clients that pull random images until the channel until is closed.
+// pull runs n clients that pull random images. They stop when the channel until is closed.
 func (c *cluster) pull(ctx context.Context, n int, until <-chan struct{}) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for id := range n {
@@ -116,7 +116,7 @@ func (c *cluster) pull(ctx context.Context, n int, until <-chan struct{}) error 
 	return group.Wait()
 }
 
-// checkCatalog returns an error if a catalog has only a part of the second import, or not the
+// checkCatalog returns an error if a catalog has only a part of the second import, or misses the
 // first import.
 func (c *cluster) checkCatalog(ctx context.Context) error {
 	imported := c.imported.Load()

@@ -41,7 +41,7 @@ type image struct {
 	size            int64
 }
 
-// reference names the image to a client.
+// reference returns the name of the image for a client.
 func (i image) reference(s server) string { return s.registry + "/" + i.name() }
 
 // name returns the reference without the registry.

@@ -29,7 +29,7 @@ func serve(t *testing.T, dir string, flags ...string) server {
 	return serveUnder(t, nil, dir, flags...)
 }
 
-// serveUnder is like serve, with a command before the program that executes it in the same
+// serveUnder is like serve, but starts the program through a command that executes it in the same
 // process, as strace -D does.
 func serveUnder(t *testing.T, command []string, dir string, flags ...string) server {
 	t.Helper()

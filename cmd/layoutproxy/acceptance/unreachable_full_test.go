@@ -15,9 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 )
 
-// Requests that get no answer from the bucket, as behind a firewall that drops packets, reveal
-// the outage. They get 429, later requests get it after 30 seconds, and the server recovers by
-// itself.
+// Requests that get no answer from the bucket, as behind a firewall that drops packets, reveal the
+// outage. They get 429; later requests get 429 after 30 seconds. The server recovers by itself.
 func TestBucketBehindABlackHole(t *testing.T) {
 	_, line, s := serveBehindLine(t, "1h")
 	base := "http://" + s.registry

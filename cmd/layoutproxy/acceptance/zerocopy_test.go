@@ -52,7 +52,7 @@ func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 				if copied >= 4<<10 {
 					t.Errorf("%d bytes passed through user space", copied)
 				}
-				// net/http copies the first 512 bytes, to detect the content type. Of an archive,
+				// net/http copies the first 512 bytes, to detect the content type. From an archive,
 				// layoutproxy copies the last 512, after it has checked the file.
 				if sent < c.want-2*512 {
 					t.Errorf("the kernel sent %d bytes of %d", sent, c.want)

@@ -13,7 +13,7 @@ import (
 	yaml "sigs.k8s.io/yaml"
 )
 
-// bucketValues are those of docs/object-storage.md.
+// bucketValues are the values in docs/object-storage.md.
 const bucketValues = `
 mode: Deployment
 replicas: 3
@@ -99,7 +99,7 @@ func TestBucketCredentials(t *testing.T) {
 	}
 }
 
-// There is no budget for a single pod, because it would block the drain of its node.
+// There is no disruption budget for a single pod, because it would block the drain of its node.
 func TestDisruptionBudget(t *testing.T) {
 	for name, values := range map[string]string{
 		"one replica": deploymentValues, "a DaemonSet": "", "off": bucketValues + "podDisruptionBudget: {enabled: false}",
@@ -116,8 +116,8 @@ func TestDisruptionBudget(t *testing.T) {
 		if got := budget.Spec.MaxUnavailable.String(); got != want {
 			t.Errorf("maxUnavailable %s, want %s", got, want)
 		}
-		// Kubernetes' IfHealthyBudget, the default, would keep pods that are not ready on their
-		// nodes (KEP-3017), and without the bucket none is ready.
+		// By default (IfHealthyBudget, KEP-3017), Kubernetes would not evict pods that are not
+		// ready, and without the bucket no pod is ready.
 		if p := budget.Spec.UnhealthyPodEvictionPolicy; p == nil || *p != disruption.AlwaysAllow {
 			t.Errorf("policy for pods that are not ready: %v", p)
 		}

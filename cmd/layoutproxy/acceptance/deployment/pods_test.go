@@ -18,7 +18,7 @@ mode: Deployment
 bundle: {volume: {persistentVolumeClaim: {claimName: bundle}}}
 `
 
-// refusals returns the names of the checks of the restricted level that refuse a pod.
+// refusals returns the names of the checks, at the restricted level, that refuse a pod.
 func refusals(t *testing.T, pod core.PodTemplateSpec) []string {
 	t.Helper()
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
@@ -42,8 +42,8 @@ func TestDeploymentPassesRestrictedPodSecurity(t *testing.T) {
 	none[*apps.DaemonSet](t, objects(t, deploymentValues))
 }
 
-// The restricted level refuses nothing in a DaemonSet but the directory and the port of the node,
-// which it needs.
+// In a DaemonSet, the restricted level refuses only the directory and the port of the node, which
+// the pod needs.
 func TestDaemonSetPassesRestrictedPodSecurityExceptPathAndPort(t *testing.T) {
 	d := one[*apps.DaemonSet](t, objects(t, ""))
 	got := refusals(t, d.Spec.Template)

@@ -14,8 +14,8 @@ import (
 
 const projectDir = "../../../.."
 
-// goreleaser's loader, which refuses unknown keys, accepts the configuration, and the release has
-// the systems, packages and files in docs/release.md.
+// goreleaser's loader, which refuses unknown keys, accepts the configuration. The release has the
+// systems, packages and files in docs/release.md.
 func TestRelease(t *testing.T) {
 	project, err := config.Load(filepath.Join(projectDir, ".goreleaser.yaml"))
 	must(t, err)
@@ -73,7 +73,7 @@ func checkPackages(t *testing.T, project config.Project) {
 	}
 }
 
-// checkSource checks that a file of a release exists. deploy/release/build makes those in
+// checkSource checks that a file of a release exists. deploy/release/build makes the files in
 // .release.
 func checkSource(t *testing.T, pattern string) {
 	t.Helper()

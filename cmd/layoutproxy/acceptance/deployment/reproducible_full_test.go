@@ -19,8 +19,8 @@ import (
 // maxProgram limits the size of a released program, in bytes.
 const maxProgram = 40 << 20
 
-// Two builds of one commit in two directories give the same bytes, and the release has packages,
-// image, chart and signed checksums. The test builds the last commit, because goreleaser takes
+// Two builds of one commit in two directories give the same bytes. The release has packages, an
+// image, a chart and signed checksums. The test builds the last commit, because goreleaser takes
 // the version from git.
 func TestReleaseIsReproducible(t *testing.T) {
 	key, public := throwawayKey(t)

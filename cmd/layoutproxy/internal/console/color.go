@@ -34,7 +34,8 @@ func Paint(w io.Writer, c Color, text string) string {
 	return string(c) + text + endOfColor
 }
 
-// PrintLine prints a line, with the state in it in color as in results.
+// PrintLine prints a line. If w shows colors, it colors the first word that names a state, as in a
+// command's results.
 func PrintLine(w io.Writer, line any) {
 	text := fmt.Sprint(line)
 	if hasColor(w) {
@@ -43,8 +44,8 @@ func PrintLine(w io.Writer, line any) {
 	fmt.Fprintln(w, text)
 }
 
-// state is a pattern for lines of results. Its first group is a word for a state, which gets the
-// color.
+// state is a pattern for lines of results. Its first group matches a word for a state, which gets
+// the color.
 type state struct {
 	pattern *regexp.Regexp
 	color   Color
@@ -68,7 +69,7 @@ var states = []state{
 	{regexp.MustCompile(`^compared .*: (all there|everything that was compared is there)$`), Green},
 }
 
-// paintLine colors the first state in a line, if it has one.
+// paintLine colors the first state in a line, if the line has one.
 func paintLine(line []byte) []byte {
 	if bytes.ContainsRune(line, '\x1b') { // already in color
 		return line

@@ -66,8 +66,8 @@ func (f fromLineStart) Write(p []byte) (int, error) {
 	return max(0, n-1), err
 }
 
-// hide ends the bars of show, the last of them by calling end. Other writers wait meanwhile, because
-// text for ended bars would be lost.
+// hide ends the bars that show has started, the last of them by calling end. Other writers wait
+// meanwhile, because a line that is written above ended bars would be lost.
 func (c *Console) hide(bars *mpb.Progress, end func()) {
 	if bars == nil {
 		return

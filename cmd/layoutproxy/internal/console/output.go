@@ -58,11 +58,11 @@ func (c *Output) Start(stderr io.Writer) error {
 	return nil
 }
 
-// Bytes returns a number of bytes for people, such as 1.5 GB.
+// Bytes formats a number of bytes for people, such as 1.5 GB.
 func Bytes(n int64) string { return humanize.Bytes(uint64(max(0, n))) }
 
-// Print prints a result: v as indented JSON if --output asks for it, otherwise the output of text,
-// with states in color if w shows colors.
+// Print prints a result: with --output json, v as indented JSON; otherwise the output of text, with
+// states in color if w shows colors.
 func (c *Output) Print(w io.Writer, v any, text func(io.Writer) error) error {
 	if c.format != "json" {
 		if !hasColor(w) {

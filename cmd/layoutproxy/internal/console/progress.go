@@ -33,7 +33,7 @@ type Progress struct {
 	blobs map[*mpb.Bar]bool // bars of single blobs; nil after the end
 }
 
-// lineEvery is how often the log has a line of progress.
+// lineEvery is the interval between two log lines of progress.
 const lineEvery = 10 * time.Second
 
 // NewProgress returns a progress that shows nothing before Begin.

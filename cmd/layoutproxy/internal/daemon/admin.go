@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// adminHandler returns the handler of the admin address; page is for people.
+// adminHandler returns the handler of the admin address; page handles its pages for people.
 func (s *Daemon) adminHandler(page http.Handler, metrics prometheus.Gatherer) http.Handler {
 	router := mux.NewRouter()
 	read, write := []string{http.MethodGet, http.MethodHead}, []string{http.MethodPost}

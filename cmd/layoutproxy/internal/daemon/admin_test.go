@@ -26,7 +26,7 @@ func TestPprofNeedsFlag(t *testing.T) {
 	}
 }
 
-// Each path of the admin address answers the right status to each method. HEAD is answered like
+// Each path of the admin address answers each method with the right status. HEAD is answered like
 // GET.
 func TestAdminRoutes(t *testing.T) {
 	_, admin := inProcess(t, t.TempDir())

@@ -87,7 +87,7 @@ func TestAdminRefusesOtherSites(t *testing.T) {
 		{"POST", "same-site", "http://127.0.0.1:8080", http.StatusForbidden}, // another program of this machine
 		{"POST", "", "http://evil.example", http.StatusForbidden},
 		{"POST", "", "null", http.StatusForbidden},
-		{"GET", "cross-site", "http://evil.example", http.StatusNoContent}, // whose answer the page may not read
+		{"GET", "cross-site", "http://evil.example", http.StatusNoContent}, // but the page may not read the answer
 	} {
 		req := httptest.NewRequest(c.method, "http://127.0.0.1:5580/rescan", nil)
 		if c.site != "" {
@@ -124,7 +124,7 @@ func TestAdminRefusesReboundNames(t *testing.T) {
 			{nil, false},
 			{[]string{"--admin-listen", "localhost:0"}, false},
 			{[]string{"--admin-listen", "[::1]:0"}, false},
-			{[]string{"--admin-listen", ":5580"}, true}, // as a service of a cluster is asked by its name
+			{[]string{"--admin-listen", ":5580"}, true}, // clients may use a service's name
 			{[]string{"--admin-listen", "10.0.0.1:5580"}, true},
 			{[]string{"--admin-htpasswd", login}, true}, // a browser has no login for that name
 		} {
@@ -146,7 +146,7 @@ func TestAdminRefusesReboundNames(t *testing.T) {
 	}
 }
 
-// The admin address has a certificate of its own and a login. Changes of both take effect.
+// The admin address has a certificate of its own and a login. Changes to both take effect.
 func TestAdminTLSAndLogin(t *testing.T) {
 	dir, ca := t.TempDir(), newAuthority(t)
 	writePair(t, dir, "admin", ca)

@@ -58,8 +58,8 @@ func archiveOf(t *testing.T, path, tag string) (archive string) {
 	return archive
 }
 
-// Archives appear, are replaced and removed while the server runs. It notices by file
-// system events, or by the tick where the system has no events.
+// Archives appear, are replaced and removed while the server runs. It notices the changes by file
+// system events, or where there are none, by periodic rescans.
 func TestArchivesChangeWhileServing(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for name, rescan := range map[string]time.Duration{
@@ -88,7 +88,7 @@ func TestArchivesChangeWhileServing(t *testing.T) {
 			place(archiveOf(t, "modules/a", "v2"), "module-a.tar")
 			layouttest.Eventually(t, "a replaced archive", func() bool { return has("modules/a", "v2") && !has("modules/a", "v1") })
 
-			// A slow copy, chunk by chunk.
+			// An archive is copied slowly, chunk by chunk.
 			chunks := layouttest.Split(t, archiveOf(t, "modules/b", "v1"), 1000)
 			waiting := filepath.Join(dir, "archive.tar")
 			for i, chunk := range chunks {

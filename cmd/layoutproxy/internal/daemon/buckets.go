@@ -36,7 +36,7 @@ func monitored(m *outage.Monitor, o layoutstore.Options) layoutstore.Options {
 	return o
 }
 
-// bucketLogEvery is how often a start that waits for a bucket logs so.
+// bucketLogEvery is the interval at which layoutproxy logs that it is still waiting for a bucket.
 const bucketLogEvery = 10 * time.Second
 
 // open opens the sources. It waits for a bucket that does not answer, because the object store may
@@ -63,7 +63,7 @@ func open(ctx context.Context, log *zap.Logger, m *outage.Monitor, o layoutstore
 	}
 }
 
-// mayAnswerLater reports whether err says that an object store does not answer, or has a temporary
+// mayAnswerLater reports whether err means that an object store does not answer, or has a temporary
 // failure.
 func mayAnswerLater(err error) bool {
 	var e *bucket.Error
@@ -74,7 +74,7 @@ func mayAnswerLater(err error) bool {
 }
 
 // redirectExpires is how long the URL of a redirect is valid. Clients follow it at once, and a
-// download continues after its end; most of the time allows for clocks that differ.
+// running download outlasts it; most of the time allows for clocks that differ.
 const redirectExpires = 5 * time.Minute
 
 // redirect returns a URL for a blob that is stored as one object. If the bucket cannot be reached,

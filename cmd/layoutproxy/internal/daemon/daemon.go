@@ -250,7 +250,7 @@ func (s *Daemon) untilStuck(ctx context.Context, what string, run func(context.C
 	return err
 }
 
-// drain stops the servers, the admin one last, so that readiness can be requested to the end.
+// drain stops the servers, the admin one last, so that clients can query readiness until the end.
 func (s *Daemon) drain(again <-chan os.Signal, timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

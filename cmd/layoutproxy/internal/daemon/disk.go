@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// disks reports the free space of the file systems of some directories. It asks them at most every
-// disksEvery. While one of them hangs, it reports the last answers.
+// disks reports the free space of the file systems of some directories. It queries them at most
+// once per disksEvery. While one of them hangs, it reports the last answers.
 type disks struct {
 	paths []string
 
@@ -22,7 +22,7 @@ type disks struct {
 	last  []page.Disk
 }
 
-// disksEvery is how often the file systems are asked.
+// disksEvery is the shortest interval between two queries of the file systems.
 const disksEvery = 5 * time.Second
 
 // diskPatience is how long they may take to answer.

@@ -95,7 +95,7 @@ func TestPullsDuringImports(t *testing.T) {
 	}
 }
 
-// fetch gets all of an answer and the digest that its header says.
+// fetch returns a complete answer, and the digest in its header.
 func fetch(client *http.Client, url string) ([]byte, string, error) {
 	resp, err := client.Get(url)
 	if err != nil {

@@ -42,8 +42,8 @@ func (s *Daemon) listen(name, address string, h http.Handler) error {
 	return nil
 }
 
-// listenHint returns the advice on an address that the registry or the admin pages cannot listen on:
-// the program that usually uses the port, and the flag that chooses another one. The port of
+// listenHint returns the advice on an address that the registry or the admin pages cannot listen
+// on: the program that usually uses the port, and the flag that chooses another port. The port of
 // Deckhouse's agent is from its module 038-registry (docs/README.md).
 func listenHint(name, address string) string {
 	flag := map[string]string{"registry": "--listen", "admin": "--admin-listen"}[name]

@@ -10,9 +10,9 @@ import (
 )
 
 // giveBack returns memory to the system: the garbage of a scan, a check or a verdict, and the pages
-// of the program's code and constants. When one of those is used next, the system maps it again, from
-// the page cache or the program's file. If the system refuses, the only consequence is that the
-// program occupies a few megabytes more.
+// of the program's code and constants. When such a page is used next, the system maps it again,
+// from the page cache or the program's file. If the system refuses, the only consequence is that
+// the program occupies a few megabytes more.
 func giveBack() {
 	debug.FreeOSMemory()
 	program, err := os.Readlink("/proc/self/exe")

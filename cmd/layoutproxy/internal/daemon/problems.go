@@ -78,8 +78,8 @@ func (l *liveTree) read(ctx context.Context) (found []layoutstore.Problem, ok bo
 	return found, false
 }
 
-// problems returns the problems of the tree, as far as they are known when ctx ends, and one if the
-// tree cannot be watched.
+// problems returns the problems of the tree, as far as they are known when ctx ends, and adds a
+// problem if the tree cannot be watched.
 func (l *liveTree) problems(ctx context.Context) []layoutstore.Problem {
 	found, ok := l.read(ctx)
 	if !ok {

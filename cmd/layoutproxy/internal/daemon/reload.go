@@ -63,7 +63,7 @@ func (s *Daemon) reload(ctx context.Context) {
 	}
 }
 
-// errOpen refuses a configuration without a login, because the file may be half-written.
+// errOpen refuses a new configuration that requires no login, because the file may be half-written.
 var errOpen = errors.New("the new configuration requires no login: restart the server if this is intended")
 
 // reconfigure reads the configuration and applies it.

@@ -88,7 +88,7 @@ func (f scrubFile) read(log *zap.Logger) (at scrubRecord) {
 		err = json.Unmarshal(data, &at)
 	}
 	if err != nil {
-		log.Warn("the scrub starts over: how far it was cannot be read", zap.String("path", string(f)), zap.Error(err))
+		log.Warn("the scrub starts over: its last position cannot be read", zap.String("path", string(f)), zap.Error(err))
 		return scrubRecord{}
 	}
 	return at
@@ -106,7 +106,7 @@ func (f scrubFile) write(log *zap.Logger, at scrubRecord) {
 		err = durable.WriteFile(string(f), append(data, '\n'), 0o644)
 	}
 	if err != nil {
-		log.Debug("how far the scrub is cannot be kept: it starts over after a restart", zap.String("path", string(f)), zap.Error(err))
+		log.Debug("the position of the scrub cannot be stored: it starts over after a restart", zap.String("path", string(f)), zap.Error(err))
 	}
 }
 

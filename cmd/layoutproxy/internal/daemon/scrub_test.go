@@ -44,7 +44,7 @@ func TestScrubPositionInvalidFile(t *testing.T) {
 	}
 }
 
-// The working directory decides where a relative path is, and nothing about other sources.
+// The working directory decides where a relative path is, and does not matter for other sources.
 func TestScrubFileDependsOnWorkingDirectory(t *testing.T) {
 	for _, test := range []struct {
 		source    string

@@ -19,8 +19,8 @@ type versionVerdict struct {
 }
 
 // verdicts judges the versions in the current snapshot, in the background: when they are first
-// requested, and again when the number of problems has changed. No request waits for it. A server
-// without such requests saves the memory, for a large tree several times that of serving.
+// requested, and again when the number of problems has changed. No request waits for it. Without
+// such requests, a server saves the memory: for a large tree, several times what serving needs.
 type verdicts struct {
 	log     *zap.Logger
 	tree    *layoutstore.Tree

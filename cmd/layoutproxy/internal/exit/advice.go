@@ -23,7 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// SourceError adds the exit status and advice to an error of opening a tree.
+// SourceError adds the exit status and advice to an error from opening a tree.
 func SourceError(err error) error {
 	switch {
 	case errors.Is(err, layoutstore.ErrRootInvalid):
@@ -66,7 +66,7 @@ func ProblemsError(n int) error {
 	return ContentError(fmt.Errorf("%s in the sources", english.Plural(n, "problem", "")))
 }
 
-// RegistryError adds advice to an error of a registry, or of the connection to it.
+// RegistryError adds advice to an error from a registry, or from the connection to it.
 func RegistryError(err error) error {
 	for _, h := range []struct {
 		cause error
@@ -95,7 +95,7 @@ func RegistryError(err error) error {
 	return err
 }
 
-// PushError adds the exit status and advice to an error of a push or comparison.
+// PushError adds the exit status and advice to an error from a push or comparison.
 func PushError(err error) error {
 	var side *push.Error
 	var proof *push.ProofError

@@ -1,5 +1,5 @@
-// Package exit has the exit statuses of the program, the errors that lead to them, and the advice on
-// errors.
+// Package exit defines the exit statuses of the program, the errors that lead to them, and the
+// advice on errors.
 package exit
 
 import (
@@ -37,10 +37,10 @@ type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// UsageError says that the command line, the environment or the configuration is wrong.
+// UsageError reports that the command line, the environment or the configuration is wrong.
 func UsageError(err error) error { return statusError{err, Usage} }
 
-// ContentError says that something is wrong with the content of a source or a registry.
+// ContentError reports that something is wrong with the content of a source or a registry.
 func ContentError(err error) error { return statusError{err, Content} }
 
 // Ended returns err, or interrupted as an [InterruptedError] if a signal has ended ctx.
@@ -51,11 +51,11 @@ func Ended(ctx context.Context, err, interrupted error) error {
 	return err
 }
 
-// InterruptedError says that a signal ended a command before it was done.
+// InterruptedError reports that a signal ended a command before it was done.
 func InterruptedError(err error) error { return statusError{err, Interrupted} }
 
-// Status returns the exit status for an error. If several errors of a chain have one, wrong usage
-// comes first, then content.
+// Status returns the exit status for an error. If several errors in a chain have a status, wrong
+// usage comes first, then content.
 func Status(err error) int {
 	if err == nil {
 		return Done
@@ -94,8 +94,8 @@ func OnSignal(parent context.Context) (ctx context.Context, stop func()) {
 	return signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 }
 
-// OnFirstSignal returns a context that SIGINT or SIGTERM ends. After the signal it calls then, and a
-// second signal ends the process.
+// OnFirstSignal returns a context that SIGINT or SIGTERM ends. After the signal it calls the
+// function then, and a second signal ends the process.
 func OnFirstSignal(parent context.Context, then func()) (ctx context.Context, stop func()) {
 	ctx, ignore := OnSignal(parent)
 	unregister := context.AfterFunc(ctx, func() {

@@ -128,7 +128,7 @@ func options(b *bytes.Buffer, cmd *cobra.Command, home string) {
 	}
 }
 
-// defaultOf returns the default of a flag as its help has it, or empty.
+// defaultOf returns the default of a flag as its help shows it, or empty.
 func defaultOf(f *pflag.Flag, home string) string {
 	switch f.DefValue {
 	case "", "false", "0", "[]", "0s":
@@ -159,7 +159,7 @@ func paragraphs(b *bytes.Buffer, text string) {
 	}
 }
 
-// lines escapes a text, so that no line is read as a request.
+// lines escapes a text, so that no line is read as a roff request.
 func lines(text string) string {
 	var all []string
 	for line := range strings.SplitSeq(text, "\n") {

@@ -1,6 +1,6 @@
 // Package overlap finds directories that must not contain one another: the store, the drop
-// directory, the sources and the cache. It compares the directories themselves and not their names,
-// through links and mounts.
+// directory, the sources and the cache. It compares the directories to which names lead, through
+// links and mounts, not the names.
 package overlap
 
 import (
@@ -32,7 +32,7 @@ type Place struct {
 	// first; zero for one that does not exist.
 	ids []inode
 	// spots are the positions of resolved, and of each mount below it, in their file systems. Two
-	// mounts of one directory have the same one.
+	// mounts of one directory have the same position.
 	spots []spot
 }
 

@@ -79,7 +79,7 @@ func TestRelate(t *testing.T) {
 // All pairs of roles, with each relation.
 func TestLegal(t *testing.T) {
 	kinds := []string{"same", "inside", "around"}
-	free := map[string]bool{ // of those that are related
+	free := map[string]bool{ // relations that are allowed
 		"the source the source": true, "the source the bundle": true, "the bundle the source": true, "the bundle the bundle": true,
 		"the store the cache directory": true, "the cache directory the store": true,
 		"the source the cache directory": true, "the cache directory the source": true,

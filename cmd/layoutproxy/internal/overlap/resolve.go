@@ -18,8 +18,8 @@ import (
 // maxLinks bounds the links that are followed in one path.
 const maxLinks = 40
 
-// resolvePlace resolves a path. If it does not exist, it is where it would be created. Errors: those
-// of the file system, except that the path does not exist.
+// resolvePlace resolves a path. If the path does not exist, the result is where it would be
+// created. All other errors of the file system are returned.
 func resolvePlace(r Role, name string, mounts []mount) (Place, error) {
 	p := Place{Role: r, Path: name}
 	if bucket.IsPlace(name) {
@@ -131,7 +131,7 @@ func spotsOf(name string, mounts []mount) (all []spot) {
 	return all
 }
 
-// resolvePlaces resolves places. unknown has the errors of those that it leaves out.
+// resolvePlaces resolves places. unknown has the errors for the places that it leaves out.
 func resolvePlaces(named []Place) (all []Place, unknown error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil && !missing(err) { // other systems have none

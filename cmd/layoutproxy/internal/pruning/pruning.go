@@ -203,8 +203,8 @@ func stays(i ready.Image, e prune.Effect) bool {
 	return i.Digest != "" && e.Stays(i.Repository, i.Digest)
 }
 
-// left returns an image after a prune: missing if its manifest is removed, damaged if another
-// part of it is.
+// left returns an image after a prune: missing if its manifest is removed, damaged if another part
+// is removed.
 func left(i ready.Image, e prune.Effect) ready.Image {
 	if i.State != ready.Complete {
 		return i

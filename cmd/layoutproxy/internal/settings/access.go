@@ -38,7 +38,7 @@ func (t TLS) check(prefix string) error {
 	return nil
 }
 
-// Admin says who may use the admin address, and which certificate it has.
+// Admin configures who may use the admin address, and its certificate.
 type Admin struct {
 	Htpasswd string
 	TLS      TLS // without a client CA
@@ -62,7 +62,7 @@ func (a *Admin) check(listen string) error {
 	return nil
 }
 
-// Auth says who may pull.
+// Auth configures who may pull.
 type Auth struct {
 	Htpasswd string
 	Token    auth.Token
@@ -94,7 +94,7 @@ func (a *Auth) check() error {
 	return nil
 }
 
-// Clients says how to identify a client, and how much one may request.
+// Clients configures how to identify a client, and how much a client may request.
 type Clients struct {
 	proxies     []string
 	Rate        float64

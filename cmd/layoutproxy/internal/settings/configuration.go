@@ -79,7 +79,7 @@ func variable(flag string) string {
 	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// readEnvironment sets the flags that the command line does not, from their variables, even if
+// readEnvironment sets the flags that the command line does not set, from their variables, even if
 // those are empty. Commas separate the values of a list.
 func (c *Configuration) readEnvironment(environ []string) error {
 	values := map[string]string{}
@@ -127,7 +127,7 @@ func (c *Configuration) readEnvironment(environ []string) error {
 	return failed
 }
 
-// isServiceLink reports whether Kubernetes sets such a variable for a service named layoutproxy.
+// isServiceLink reports whether Kubernetes sets the variable for a service named layoutproxy.
 func isServiceLink(name string) bool {
 	name = strings.TrimPrefix(name, variablePrefix)
 	return name == "PORT" || strings.HasPrefix(name, "PORT_") || strings.HasPrefix(name, "SERVICE_")

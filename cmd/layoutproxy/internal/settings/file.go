@@ -36,7 +36,7 @@ func (c *Configuration) readFile() error {
 	return nil
 }
 
-// parse does the same from the content of a file. Its errors begin with a line number.
+// parse is readFile for the content of a file. Its errors begin with a line number.
 func (c *Configuration) parse(data []byte) error {
 	if len(data) > maxConfig {
 		return fmt.Errorf("1: longer than %d bytes", maxConfig)

@@ -78,7 +78,8 @@ func (l login) withPassword(getenv func(string) string, names ...string) (login,
 	return l, exit.UsageError(exit.WithHint(fmt.Errorf("%s without a password", l.source), hint))
 }
 
-// credential returns the credential of the login. An empty one makes the client search the keychain.
+// credential returns the credential of the login. An empty credential makes the client search the
+// keychain.
 func (l login) credential(stdin io.Reader) (client.Credential, error) {
 	c := client.Credential{Username: l.username, Password: l.password, Source: l.source}
 	if !l.fromStdin {

@@ -15,7 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/s3"
 )
 
-// S3 says how to reach the object store of the sources and stores whose names begin with s3://.
+// S3 configures how to reach the object store of the sources and stores whose names begin with
+// s3://.
 type S3 struct {
 	Endpoint  string
 	Region    string
@@ -23,8 +24,8 @@ type S3 struct {
 	CAFile    string
 	// WriteIndex writes archive indexes beside the archives.
 	WriteIndex bool
-	// Redirect answers requests for blobs that are single objects with a presigned URL, which
-	// begins with PublicEndpoint.
+	// Redirect makes the registry redirect requests for blobs that are single objects to presigned
+	// URLs, which begin with PublicEndpoint.
 	Redirect       bool
 	PublicEndpoint string
 }

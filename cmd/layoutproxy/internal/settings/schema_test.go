@@ -42,7 +42,7 @@ func schema(f *pflag.FlagSet) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// oneOrMore returns the schema of a text or a list of them.
+// oneOrMore returns the schema of a text or a list of texts.
 func oneOrMore() map[string]any {
 	text := map[string]any{"type": "string"}
 	return map[string]any{"oneOf": []any{text, map[string]any{"type": "array", "items": text}}}

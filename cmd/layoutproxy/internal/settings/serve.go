@@ -72,8 +72,8 @@ func (s *Serve) AddFlags(f *pflag.FlagSet) {
 	s.Store.AddFlags(f)
 }
 
-// Complete sets the flags that the command line does not, from the environment and the configuration
-// file. A malformed value is an [exit.UsageError].
+// Complete sets the flags that the command line does not set, from the environment and the
+// configuration file. A malformed value is an [exit.UsageError].
 func (s *Serve) Complete(set *pflag.FlagSet, args, environ []string) error {
 	if err := s.Config.complete(set, args, environ); err != nil {
 		return err

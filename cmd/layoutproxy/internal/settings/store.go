@@ -12,7 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// Store says where the store of a server is, how it is filled and pruned, and where it is pushed.
+// Store configures where the store of a server is, how it is filled and pruned, and where it is
+// pushed.
 type Store struct {
 	Dir         string
 	DropDir     string
@@ -118,8 +119,8 @@ func ParseDaily(text string) (Daily, error) {
 	return Daily{t.Hour(), t.Minute()}, nil
 }
 
-// Next returns the next such time after now, in the time zone of now. On a day on which the clocks
-// skip that time, it is later by the skipped time.
+// Next returns the next such time after now, in the time zone of now. If the clocks skip that time
+// on a day, the result is later by as much as they skip.
 func (d Daily) Next(now time.Time) time.Time {
 	for day := now.Day(); ; day++ {
 		if next := time.Date(now.Year(), now.Month(), day, d.hour, d.minute, 0, 0, now.Location()); next.After(now) {

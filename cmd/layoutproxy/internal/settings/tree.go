@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// Tree says how sources become a tree.
+// Tree configures how sources become a tree.
 type Tree struct {
 	Roots       []string
 	sourceRoots map[string][]string

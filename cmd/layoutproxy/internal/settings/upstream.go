@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Upstream says how to talk to another registry, for every command that does so.
+// Upstream configures how to talk to another registry, for every command that does so.
 type Upstream struct {
 	username      string
 	passwordStdin bool

@@ -44,7 +44,7 @@ func PlanPush(ctx context.Context, s *settings.Selection, flags settings.Tree, s
 	if err != nil {
 		return nil, nil, err
 	}
-	// The tree has the names of the registry, so that an illegal one is found.
+	// The tree uses the registry's names, so that an illegal name is found.
 	flags.Roots, flags.NoEditionSplit, flags.VerifyKey = []string{to.Path}, s.Repositories.NoEditionSplit, s.VerifyKey
 	tree, err := Open(ctx, flags.Options(sources))
 	if err != nil {
