@@ -19,8 +19,16 @@ type trust struct {
 
 // signedRepository is the signed content of one repository.
 type signedRepository struct {
-	tags map[string]map[digest.Digest]bool // manifests of each tag; several if imports replaced the tag
-	all  map[digest.Digest]bool            // manifests that an index may name
+	tags  map[signedTag]bool     // several of one name if imports replaced the tag
+	names map[string]bool        // names of tags
+	all   map[digest.Digest]bool // manifests that an index may name
+}
+
+// signedTag is a tag and its manifest. It is a key, because a map for each tag would take more
+// memory than the tags.
+type signedTag struct {
+	name   string
+	digest digest.Digest
 }
 
 // newTrust returns the content of the inventories lists, which the key has signed, or nil without a key.
@@ -33,14 +41,11 @@ func newTrust(key *inventory.VerifyKey, lists ...*inventory.Inventory) *trust {
 		for _, r := range i.Repositories {
 			s := t.repos[r.Path]
 			if s == nil {
-				s = &signedRepository{map[string]map[digest.Digest]bool{}, map[digest.Digest]bool{}}
+				s = &signedRepository{map[signedTag]bool{}, map[string]bool{}, map[digest.Digest]bool{}}
 				t.repos[r.Path] = s
 			}
 			for _, tag := range r.Tags {
-				if s.tags[tag.Name] == nil {
-					s.tags[tag.Name] = map[digest.Digest]bool{}
-				}
-				s.tags[tag.Name][tag.Digest], s.all[tag.Digest] = true, true
+				s.tags[signedTag{tag.Name, tag.Digest}], s.names[tag.Name], s.all[tag.Digest] = true, true, true
 			}
 			for _, m := range r.Untagged {
 				s.all[m.Digest] = true
@@ -93,9 +98,9 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 			refused, changed = append(refused, i), true
 			continue
 		}
-		if e.tag != "" && !r.tags[e.tag][d] {
+		if e.tag != "" && !r.tags[signedTag{e.tag, d}] {
 			// If the tag is signed for another manifest, a later archive may have won the tag.
-			if r.tags[e.tag] == nil && len(l.index.named) < 2 {
+			if !r.names[e.tag] && len(l.index.named) < 2 {
 				refused = append(refused, i)
 			}
 			e.tag, changed = "", true
