@@ -60,7 +60,7 @@ func TestGraph(t *testing.T) {
 			whole++
 		}
 		if repo.IsDiscovery(m.Digest) {
-			t.Errorf("IsDiscovery of %s is false", m.Digest)
+			t.Errorf("IsDiscovery of %s is true", m.Digest)
 		}
 	}
 	if whole != 2 || len(g.Manifests) != 3 {

@@ -98,7 +98,7 @@ func (q *quarantine) add(v record) {
 // [Options.QuarantineDir]. news is false if the finding was known, or if no manifest claims the
 // copy's size, which is a problem already. The error is the cause of ctx; then nothing is recorded.
 func (r *Repository) Quarantine(ctx context.Context, l Layout, d digest.Digest, stamp, reason string) (news bool, err error) {
-	wrongSized := false // for example because somebody is writing the file
+	wrongSized := false // true for example while somebody writes the file
 	where, err := l.Locate(ctx, d)
 	if err == nil {
 		wrongSized, err = r.unclaimed(ctx, d, where)

@@ -46,7 +46,7 @@ func TestFindingReplacesTwoStates(t *testing.T) {
 	other.options.QuarantineDir = filepath.Join(t.TempDir(), "quarantine")
 	other.restart(t)
 	if !other.finding(t, "an earlier state", "rotten") {
-		t.Error("of another process")
+		t.Error("a finding of another process is not news")
 	}
 	record := other.records(t)[0]
 	layouttest.WriteFile(t, filepath.Join(q.options.QuarantineDir, filepath.Base(record)), layouttest.ReadFile(t, record))
