@@ -89,8 +89,8 @@ func dirOf(source string) string {
 	return filepath.Dir(source)
 }
 
-// chooseName finds the files of an archive and chooses its name in the store: its own name, or
-// one with the generation if another archive has that name.
+// chooseName finds the files of an archive and chooses its name in the store: its own name, or if
+// another archive has that, its name with the number of the next generation.
 func (s *session) chooseName(ctx context.Context, a *archive, others []*archive) error {
 	a.files = nil
 	for _, f := range a.set.Files() {
@@ -257,8 +257,8 @@ func (s *session) stageArchive(ctx context.Context, a *archive) error {
 	return nil
 }
 
-// copyFrom copies a file into the store if there is enough free space. If the file system
-// supports it, both files share their blocks until one is written.
+// copyFrom copies a file into the store if there is enough free space. If the file system supports
+// it, both files share their blocks until one of them is written to.
 func (s *session) copyFrom(ctx context.Context, from, to string) error {
 	in, err := plainfile.Open(from)
 	if err != nil {

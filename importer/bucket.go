@@ -16,9 +16,9 @@ import (
 
 // Errors of imports from and into buckets.
 var (
-	// ErrPackedInBucket reports KeepPacked for a store in a bucket.
+	// ErrPackedInBucket reports that KeepPacked is set for a store in a bucket.
 	ErrPackedInBucket = errors.New("a store in a bucket keeps no archives")
-	// ErrPackedFromBucket reports KeepPacked for a bundle in a bucket.
+	// ErrPackedFromBucket reports that KeepPacked is set for a bundle in a bucket.
 	ErrPackedFromBucket = errors.New("in a bucket, so it cannot be kept packed")
 	// ErrLost and ErrNoConditions are errors of package publish.
 	ErrLost         = publish.ErrLost
@@ -40,7 +40,7 @@ func newInBucket(o Options) (*Importer, error) {
 	return &Importer{options: o}, nil
 }
 
-// readers returns a function that opens bundles in buckets, or nil.
+// readers returns a function that opens bundles in buckets, or nil if o.Buckets is nil.
 func (o Options) readers() func(bucket.Place) bucket.Reader {
 	if o.Buckets == nil {
 		return nil
@@ -70,7 +70,7 @@ func (d *inBucket) readIndex(ctx context.Context, at string) (data []byte, name 
 
 func (d *inBucket) pruned() []journal.Pruned { return d.store.Generation().Pruned }
 
-// findExisting finds the layouts of the store that have no copy of a content.
+// findExisting finds, for each content, the layouts of the store that have no copy of it.
 func (d *inBucket) findExisting(ctx context.Context, p *plan) error {
 	if err := d.store.FindBlobs(ctx); err != nil {
 		return err
@@ -107,7 +107,7 @@ func (i *Importer) importToBucket(ctx context.Context, b *bundle) (Report, error
 	return report, nil
 }
 
-// endOf returns the error of the context if that has ended.
+// endOf returns the context's error if the context has ended, and otherwise err.
 func endOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -139,7 +139,7 @@ func (s *session) upload(ctx context.Context, b *bundle) (Report, error) {
 	if changes.IsEmpty() {
 		return report, nil
 	}
-	if err := ctx.Err(); err != nil { // the last moment at which nothing has changed
+	if err := ctx.Err(); err != nil { // the last chance to stop before anything changes
 		return Report{}, err
 	}
 	if err := s.bucket.Publish(context.WithoutCancel(ctx), changes); err != nil {

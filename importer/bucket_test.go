@@ -221,7 +221,7 @@ func TestDamagedBundleIsNotUploaded(t *testing.T) {
 	}
 }
 
-// An import does not upload blobs again that an interrupted import has uploaded, unless they are damaged.
+// An import reuses the blobs that an interrupted import has uploaded, unless they are damaged.
 func TestUploadsAreReused(t *testing.T) {
 	s := buckettest.Start(t)
 	bundle := importertest.NewBundle(t)
@@ -254,7 +254,7 @@ func TestUploadsAreReused(t *testing.T) {
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, bundle))
 }
 
-// A bucket that ignores conditions is refused, and stays empty.
+// A bucket that ignores the conditions of writes is refused, and stays empty.
 func TestStoreThatIgnoresConditionsIsRefused(t *testing.T) {
 	s := buckettest.Start(t)
 	s.IgnoreConditions()

@@ -68,7 +68,7 @@ func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 	}
 }
 
-// The place of a damaged blob of a bundle in a bucket is the name of its object.
+// If a blob of a bundle in a bucket is damaged, the problem's place is the blob's object.
 func TestDamagedBundleInABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	tree := layouttest.New(t, t.TempDir())
@@ -108,8 +108,8 @@ func TestBundlesInBucketsAreNotKeptPacked(t *testing.T) {
 	importertest.Same(t, "unpacked", importertest.MustContent(t, store), importertest.MustContent(t, dir))
 }
 
-// Whichever object of a store in a bucket is damaged, a running server keeps serving its last snapshot, and a new one
-// starts and reports a problem. Both recover with the object.
+// Whichever object of a store in a bucket is damaged, a running server keeps serving its last snapshot, and a new
+// server starts and reports a problem. Both recover once the object is restored.
 func TestDamagedStoreInABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
@@ -117,7 +117,7 @@ func TestDamagedStoreInABucket(t *testing.T) {
 	}
 	want := contentOfStore(t, s)
 	kinds := map[string]string{}
-	for _, key := range s.Keys(t, "store/") { // sorted, so those of the current generation are last
+	for _, key := range s.Keys(t, "store/") { // sorted, so the objects of the current generation are last
 		kind := path.Base(key)
 		if i := strings.LastIndexByte(kind, '-'); i >= 0 {
 			kind = kind[i+1:]

@@ -103,7 +103,7 @@ func TestSweepDuringAnImport(t *testing.T) {
 		want := importertest.Content{}
 		if err == nil {
 			want = importertest.MustContent(t, bundle)
-		} else if lost++; !errors.Is(err, publish.ErrLost) && !errors.Is(err, bucket.ErrChanged) { // ErrChanged is that of its probe
+		} else if lost++; !errors.Is(err, publish.ErrLost) && !errors.Is(err, bucket.ErrChanged) { // ErrChanged is from the import's probe
 			t.Errorf("request %d: %v", n, err)
 		}
 		importertest.Same(t, fmt.Sprintf("a sweep at request %d (%v)", n, err), contentOfStore(t, s), want)
@@ -113,8 +113,8 @@ func TestSweepDuringAnImport(t *testing.T) {
 	}
 }
 
-// A sweep right before an import publishes deletes nothing of the import, even if there is no blob among the
-// garbage because the import only adds tags.
+// A sweep right before an import publishes deletes nothing that the import wrote. That holds even if the
+// import only adds tags, so that the garbage contains no blob.
 func TestSweepBeforeAnImportOfTagsPublishes(t *testing.T) {
 	s := buckettest.Start(t)
 	first := importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), "app:v1=image")

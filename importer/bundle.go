@@ -35,8 +35,8 @@ func openBundle(ctx context.Context, sources []string, o Options) (*bundle, erro
 	return &bundle{sources, tree, tree.Snapshot(), opened}, nil
 }
 
-// importWith imports the bundle by calling do, a second time if the bundle changed meanwhile, or if a
-// cached archive index is outdated.
+// importWith imports the bundle by calling do. It calls do again if the bundle changed meanwhile, or
+// if a cached archive index is outdated.
 func (b *bundle) importWith(ctx context.Context, do func(context.Context, *bundle) (Report, error)) (report Report, err error) {
 	err = b.tree.ReadWith(ctx, func(s *layoutstore.Snapshot) (err error) {
 		b.snapshot = s

@@ -24,7 +24,7 @@ type wantedKey struct {
 }
 
 // findWanted returns the descriptors of a repository of the bundle, in order. If a later layout or
-// descriptor has the same tag, the earlier descriptor loses it. It counts the tags that it omits.
+// descriptor has the same tag, the earlier descriptor loses it. findWanted counts the omitted tags.
 func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]wanted, error) {
 	complete := func(digest.Digest) bool { return true }
 	if len(p.problems.all) > 0 {
@@ -91,7 +91,7 @@ func (w wanted) untagged() wanted {
 	// JSON can spell a name in several ways: parse the result to check that the tag is gone.
 	entries, err := layoutstore.ParseIndex(slices.Concat([]byte(`{"schemaVersion":2,"manifests":[`), w.raw, []byte(`]}`)), ".")
 	if err != nil || len(entries) != 1 || entries[0].Tag != "" {
-		w.raw, _ = publish.Marshal(w.Descriptor) // strings and a number
+		w.raw, _ = publish.Marshal(w.Descriptor) // cannot fail: it has only strings and a number
 	}
 	return w
 }

@@ -16,11 +16,10 @@
 //
 // # What it promises
 //
-// An import writes nothing outside of the store. It publishes only content whose digest is
-// proven and that is complete. Missing or damaged content is reported as an [IncompleteError]
-// with its place. A failed import leaves the tree as it was and staging empty. If its context ends,
-// proven blobs stay in staging for the next import. Importing the same bundle again changes
-// nothing.
+// An import writes nothing outside of the store. It publishes only content whose digest is proven
+// and that is complete. Missing or damaged content is reported as an [IncompleteError] with its
+// place. A failed import leaves the tree as it was and staging empty. If the context ends, proven
+// blobs stay in staging for the next import. Importing the same bundle again changes nothing.
 //
 // The formats are those of the OCI image specification 1.1: image-layout.md and
 // image-index.md.

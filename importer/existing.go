@@ -19,8 +19,8 @@ import (
 )
 
 // existingCopy is a copy in the store with the name and size of a content, which do not prove its
-// bytes. It is compared with the bundle's copy while that is read, and used only if both are the
-// same.
+// bytes. It is compared with the bundle's copy while the bundle's copy is read, and used only if
+// both are the same.
 type existingCopy struct {
 	paths  []string    // layouts that have it as links of one file; empty for an archive
 	info   fs.FileInfo // of the file

@@ -48,9 +48,9 @@ func (p *plan) keepRepairs() {
 	}
 }
 
-// stage proves the copies of blobs that t has not read, as each can be served. Then it stages the
-// archives, and removes their tags from the indexes of unpacked layouts. It returns the journal to
-// publish, or nil if there is nothing to publish.
+// stage proves the copies of blobs that t has not read, as any copy may be served. Then it stages
+// the archives, and removes their tags from the indexes of unpacked layouts. It returns the journal
+// to publish, or nil if there is nothing to publish.
 func (k *packed) stage(ctx context.Context, t *transfer, report *Report) (*journal.Journal, error) {
 	if err := t.proveSpares(ctx); err != nil {
 		return nil, err

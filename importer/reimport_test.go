@@ -67,7 +67,7 @@ func TestKeepPackedReimport(t *testing.T) {
 	}
 }
 
-// A repair by such an import changes no tag either.
+// If a repeated import repairs the store, it changes no tag.
 func TestKeepPackedReimportRepairs(t *testing.T) {
 	store, dir := filepath.Join(importertest.Scratch(t), "store"), rival(t, false)
 	importertest.Imported(t, store, filepath.Join(dir, "a.tar"))

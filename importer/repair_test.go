@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// spoilers damage a file of a store, each in another way. If possible, they keep its hard links.
+// spoilers damage a file of a store, each differently. If possible, they keep its hard links.
 func spoilers() map[string]func(t *testing.T, file string) {
 	return map[string]func(t *testing.T, file string){
 		"a flipped bit": func(t *testing.T, file string) {
@@ -100,8 +100,8 @@ func TestImportRepairs(t *testing.T) {
 	}
 }
 
-// A damaged file that several repositories share is replaced in all of them, by a bundle with one of these
-// repositories or with another: a new tag never leads to damaged content.
+// A damaged file that several repositories share is replaced in all of them, whether the bundle has one of
+// these repositories or another one. So a new tag never leads to damaged content.
 func TestImportRepairsOtherRepositories(t *testing.T) {
 	bundle := func(paths ...string) string {
 		tree := layouttest.New(t, t.TempDir())

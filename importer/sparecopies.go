@@ -37,8 +37,8 @@ func (t *transfer) proveSpares(ctx context.Context) error {
 	return err
 }
 
-// eachCopy calls do for each copy of each blob in the layouts of the bundle, with the content that
-// has this copy only.
+// eachCopy calls do for each copy of each blob in the layouts of the bundle, with a content that
+// describes only it.
 func (p *plan) eachCopy(ctx context.Context, do func(*content, bundleCopy, extent.List)) error {
 	for _, r := range p.repositories {
 		for _, l := range r.repo.Layouts() {

@@ -14,8 +14,8 @@ import (
 // it (reflink).
 func clone(out, in *os.File) error { return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) }
 
-// ownership returns the number of hard links of a file, and whether it belongs to another user,
-// which this process cannot change.
+// ownership returns the number of hard links of a file, and whether another user owns it and this
+// process cannot change that.
 func ownership(info fs.FileInfo) (links uint64, foreign bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

@@ -25,7 +25,7 @@ func ArchiveOf(name string) (archive string, ok bool) {
 	return volume.IsArchive(strings.TrimSuffix(name, sumSuffix))
 }
 
-// sumText returns the content of a checksum file: lower-case hex without a line end.
+// sumText returns the content of a checksum file: lower-case hex without a newline.
 func sumText(sum hash.Hash) string { return hex.EncodeToString(sum.Sum(nil)) }
 
 // HasSums reports whether the archive has correct checksum files beside it. Call it after
@@ -44,8 +44,8 @@ func (p *Present) hasSum(i int) bool {
 	return err == nil && string(text) == p.sums[i]
 }
 
-// WriteSums writes the checksum files of the archive that are missing or wrong to a directory,
-// and returns their names. Call it after [Present.IsSame].
+// WriteSums writes new versions of the archive's missing and wrong checksum files to dir, and
+// returns their names. Call it after [Present.IsSame].
 func (p *Present) WriteSums(dir string) (names []string, err error) {
 	for i, sum := range p.sums {
 		if p.hasSum(i) {

@@ -48,8 +48,8 @@ func (f Form) Names(a *Archive) (names []string) {
 // docs/mirror-bundle-layout.md §4.3).
 const chunkSlice = 512 << 10
 
-// chunksIn returns the chunks in a directory of an archive of size bytes, if their sizes are those that
-// d8 or this package makes for a limit of chunk bytes. Otherwise it returns nil.
+// chunksIn returns the chunks that a directory has of an archive of size bytes. It returns nil unless
+// d8 or this package would write chunks of these sizes for a limit of chunk bytes.
 func chunksIn(dir, archive string, size, chunk int64) (all []File) {
 	for left := size; chunk > 0; {
 		name := chunkName(archive, len(all))

@@ -6,7 +6,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// A publication repairs a broken one only if it has the same files, including those beside archives.
+// A publication repairs a broken one only if it covers all of that one's files, even beside
+// archives.
 func TestCoversFilesBesideArchives(t *testing.T) {
 	const archive, chunk, other = "platform.tar", "module.tar.0001.chunk", "releases.yaml"
 	p := &Publisher{broken: &volume.Publication{Place: []volume.PublishedFile{{Name: archive}, {Name: other}}, Remove: []string{chunk, SumName(chunk)}}}

@@ -12,7 +12,7 @@ import (
 // layoutMark is the content of oci-layout, as d8 mirror writes it.
 const layoutMark = "{\n    \"imageLayoutVersion\": \"1.0.0\"\n}"
 
-// annotationShortTag is the annotation with the tag alone.
+// annotationShortTag is the annotation that contains only the tag.
 const annotationShortTag = "io.deckhouse.image.short_tag"
 
 // indexMediaType is the mediaType of a bundle's index.json.
@@ -40,8 +40,8 @@ type platformDoc struct {
 	OS           string `json:"os"`
 }
 
-// SortedImages returns the images in the order of the index.json. Of several images with one tag, the
-// last one has it.
+// SortedImages returns the images in the order of the index.json. If several images have the same
+// tag, it leads to the last of them.
 func (l *Layout) SortedImages() []Image {
 	sorted := slices.Clone(l.Images)
 	slices.SortStableFunc(sorted, compareReferences)

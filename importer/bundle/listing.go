@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// ReleasesFile is the file with the releases of Deckhouse beside the archives of a bundle.
+// ReleasesFile is the file beside a bundle's archives that lists the releases of Deckhouse.
 const ReleasesFile = "deckhousereleases.yaml"
 
 // ListFile describes the file at path for an inventory: its size and, if wanted, its checksum. name

@@ -28,8 +28,8 @@ type Present struct {
 // Files returns the files with their checksums. Call it after [Present.IsSame].
 func (p *Present) Files() []File { return p.files }
 
-// In describes the files of the archive in dir, which are to have a form. [Present.IsSame] calls count
-// with the numbers of bytes that it reads or skips.
+// In describes the files that the archive has in dir if it was written there in the given form.
+// [Present.IsSame] calls count with the number of bytes that it reads or skips.
 func (a *Archive) In(dir string, form Form, count func(n int64)) *Present {
 	p := &Present{dir: dir, archive: a, files: form.Files(a), newSum: form.NewSum, count: count}
 	if cut := chunksIn(dir, a.Name, a.Size, form.ChunkSize); cut != nil {

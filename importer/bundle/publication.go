@@ -75,8 +75,8 @@ func (p *Publisher) MakeDirs() error {
 // until another publication replaces all files of this one.
 func (p *Publisher) IsBroken() bool { return p.broken != nil }
 
-// Covers fails unless names, of archives and other files, include all files of a broken publication:
-// the others would stay a mixture of old and new files.
+// Covers fails unless names includes every file of a broken publication, or the file's archive: the
+// files that are missing from names would stay a mixture of old and new ones.
 func (p *Publisher) Covers(names map[string]bool) error {
 	if p.broken == nil {
 		return nil

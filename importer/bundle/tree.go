@@ -84,8 +84,8 @@ func (b *TreeBlob) Find(ctx context.Context) (bool, error) {
 // Use sets a file outside of the tree as the source of the blob.
 func (b *TreeBlob) Use(file string) { b.have = file }
 
-// Place puts the blob into the paths where it is missing or damaged, each file atomically. Sync its
-// bytes to disk before, as an index may already name it.
+// Place puts the blob into the paths where it is missing or damaged, each file atomically. Sync the
+// blob to disk first: an index may already name it.
 func (b *TreeBlob) Place(ctx context.Context) error {
 	for _, name := range b.missing {
 		if err := place(ctx, b.have, name); err != nil {
@@ -96,8 +96,8 @@ func (b *TreeBlob) Place(ctx context.Context) error {
 	return nil
 }
 
-// place makes to a hard link of from, or a copy if links are not possible. It replaces an
-// existing file atomically.
+// place creates the file to as a hard link of from, or as a copy if links are not possible. It
+// replaces an existing file atomically.
 func place(ctx context.Context, from, to string) error {
 	dir := filepath.Dir(to)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -131,7 +131,7 @@ func copyTo(ctx context.Context, from, to string) error {
 		return err
 	}
 	for {
-		n, err := out.ReadFrom(io.LimitReader(in, maxCopied)) // the system may copy it by itself
+		n, err := out.ReadFrom(io.LimitReader(in, maxCopied)) // the kernel may copy the bytes itself
 		if err := errors.Join(ctx.Err(), err); err != nil {
 			return errors.Join(err, out.Discard())
 		}

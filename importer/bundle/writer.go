@@ -41,8 +41,8 @@ type Writer struct {
 // Files returns the files that were written to their end, with their checksums.
 func (w *Writer) Files() []File { return w.done }
 
-// NewWriter returns a writer to files in a directory, of exactly their sizes. If newSum is nil,
-// it writes no checksum files. An error of live stops the writing.
+// NewWriter returns a writer that fills files in a directory, each to exactly its size. If newSum
+// is nil, it writes no checksum files. An error from live stops the writing.
 func NewWriter(dir string, files []File, newSum func() hash.Hash, live func() error) *Writer {
 	return &Writer{dir: dir, rest: files, newSum: newSum, live: live}
 }

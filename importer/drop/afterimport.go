@@ -23,8 +23,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// clearImported moves the files of an imported bundle that the import has read to done/, or removes
-// them. Other files stay and are reported. wait is the time until the next scan; 0 means after a change.
+// clearImported moves the files that an import has read to done/, or removes them. Other files stay
+// and are reported. wait is the time until the next scan, or 0 if only a change causes one.
 func (d *Drop) clearImported(ctx context.Context, it *item, opened *fileid.Set) (wait time.Duration) {
 	changed := d.changedSince(ctx, it)
 	rest, err := d.moveOrRemove(ctx, it, opened, changed)
@@ -163,7 +163,7 @@ func (d *Drop) moveOrRemove(ctx context.Context, it *item, opened *fileid.Set, c
 	return m.rest, err
 }
 
-// makeDone creates the directory to move a bundle to: done/, or a numbered one in it.
+// makeDone creates the directory to move a bundle to: done/, or a numbered directory in done/.
 func (m *mover) makeDone(it *item) (string, error) {
 	names := []string{it.name}
 	if it.kind == kindArchive {
@@ -198,7 +198,7 @@ func (d *Drop) moveFailed(it *item, incomplete *importer.IncompleteError) error 
 }
 
 // moveSet moves the files of a refused archive one by one. It records the move first: the remaining
-// chunks would look like an incomplete or another bundle.
+// chunks would look like an incomplete bundle, or like a different one.
 func (d *Drop) moveSet(it *item, root *os.Root, names []string, dir string) error {
 	m := mover{root: root, files: names, before: d.before}
 	l := &savedMove{Kind: it.kind, Name: it.name, To: dir, Refused: true}

@@ -138,7 +138,7 @@ func partsOf(found volume.Found, entries []fs.DirEntry) map[string][]string {
 	return parts
 }
 
-// reasonsOf returns the first reason of the problems of each path.
+// reasonsOf returns, for each path, the reason of its first problem.
 func reasonsOf(problems []layoutstore.Problem) map[string]string {
 	reasons := make(map[string]string, len(problems))
 	for _, p := range problems {

@@ -61,7 +61,7 @@ type Drop struct {
 	items   map[string]*item // by the keys of their candidates
 	history []Status
 	totals  Totals
-	logged  time.Time // when the log had the last line about a running import
+	logged  time.Time // when the progress of a running import was last logged
 	damaged *Status   // set while the saved state is damaged
 }
 
@@ -181,7 +181,8 @@ func (d *Drop) forget(found []candidate) {
 	}
 }
 
-// importIfReady imports a bundle if it is ready. wait is the time until the next try; 0 means after a change.
+// importIfReady imports a bundle if it is ready. wait is the time until the next try; if 0, a change causes
+// it.
 func (d *Drop) importIfReady(ctx context.Context, c candidate) (wait time.Duration) {
 	it, now := d.item(c), d.options.Now()
 	if d.damaged != nil {

@@ -103,8 +103,8 @@ func (m *model) write(name string, data []byte, bundle importertest.Content) {
 	file := filepath.Join(m.dir, name)
 	m.check(os.MkdirAll(filepath.Dir(file), 0o755))
 	m.check(os.WriteFile(file+".writing", data, 0o644))
-	// Each file gets another time, like files of users: the system's clock may not advance between
-	// two files, and the inode of a replaced file is used again.
+	// Each file gets a different time, like files of users: the system's clock may not advance
+	// between two files, and the inode of a replaced file may be reused.
 	at := time.Now().Add(-24*time.Hour + time.Duration(m.next())*time.Second)
 	m.check(os.Chtimes(file+".writing", at, at))
 	m.check(os.Rename(file+".writing", file))
@@ -159,7 +159,7 @@ func (m *model) directory() {
 	m.other(name)
 }
 
-// other writes files that are not read into a directory.
+// other writes, into a directory, files that an import does not read.
 func (m *model) other(dir string) {
 	for range m.rand.IntN(3) {
 		name := []string{"notes.txt", "deckhousereleases.yaml", ".b.tar.Ab3xYz", "b.tar.filepart", "b.tgz", "sub/c.tar", "c.tar.00.chunk",
@@ -340,8 +340,8 @@ func (m *model) quarantine(d digest.Digest, copies []string) {
 	m.wantServed(d, copies, false)
 }
 
-// wantServed fails unless the running server has a blob, or refuses it, in the repositories
-// of its copies.
+// wantServed fails unless the running server serves a blob (want) or refuses it (!want) in the
+// repositories that have copies of it.
 func (m *model) wantServed(d digest.Digest, copies []string, want bool) {
 	m.Helper()
 	for repo := range m.repositories(copies) {
@@ -446,9 +446,9 @@ func (m *model) checkFile(name string, places []string) {
 	m.Fatalf("%s (of a bundle: %v, published: %v) went to %q, after %s", name, file.bundle != nil, published, places, strings.Join(m.history, "; "))
 }
 
-// TestModel drops, imports, guards, damages, scrubs and removes bundles, and kills processes, in random
-// order. The store then has only complete bundles, and each lost file was imported.
-// LAYOUTPROXY_TEST_ALL=1 tries many more orders.
+// TestModel drops, imports, damages, scrubs and removes bundles, scans with a guard that fails, and
+// kills processes, in random order. The store then has only complete bundles, and each lost file was
+// imported. LAYOUTPROXY_TEST_ALL=1 tries many more orders.
 func TestModel(t *testing.T) {
 	seeds, acts := uint64(5), 40
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {

@@ -24,7 +24,7 @@ type savedMove struct {
 	To   string `json:"to,omitempty"` // the directory to move to; empty if the files are removed
 	// Refused is set for a damaged bundle, which is never removed.
 	Refused bool                `json:"refused,omitempty"`
-	Files   []publish.MovedFile `json:"moved"` // their names are below the drop directory
+	Files   []publish.MovedFile `json:"moved"` // with names relative to the drop directory
 }
 
 // UnmarshalJSON implements json.Unmarshaler. It also reads the format of older versions: the field "files",

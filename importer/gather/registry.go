@@ -143,8 +143,8 @@ func (r *remote) tagLists(ctx context.Context, paths []string) (map[string][]str
 	return lists, group.Wait()
 }
 
-// withoutDiscovery drops discovery tags: tags of a repository at the path of an index that are also
-// the name of a directory of repositories below it.
+// withoutDiscovery drops discovery tags from a repository's tags. If path is that of an index, a
+// tag is a discovery tag if there is a repository at path/TAG or below.
 func withoutDiscovery(path string, tags []string, lists map[string][]string) []string {
 	if !slices.Contains(discovery.Indexes(), path) {
 		return tags

@@ -72,7 +72,7 @@ func Kept(t *testing.T, store string, bundles ...string) importer.Report {
 }
 
 // Image writes an archive file with one image in modules/console, tagged stable, into a new directory
-// beside the store. Its path is the result.
+// beside the store. It returns the archive's path.
 func Image(t *testing.T, store, file, name string) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -160,9 +160,9 @@ func Contents(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// EndsAt runs do, which calls before at each step, and ends its goroutine at the nth step for which counts
-// returns true, as if the process were killed: all later steps fail. It returns false if there are
-// fewer steps.
+// EndsAt runs do, which has to call its argument at each step. EndsAt ends do's goroutine at the nth step
+// for which counts returns true, as if the process were killed: all later steps fail. It returns false if
+// there are fewer steps.
 func EndsAt(n int, counts func(op, path string) bool, do func(before func(op, path string) error)) bool {
 	dead, ended := false, make(chan bool)
 	go func() {
@@ -220,8 +220,8 @@ func Proven(t *testing.T, file string) {
 	}
 }
 
-// Pulling fills a directory as a pull leaves it that is killed between two renames: the new a.tar is in
-// place, the new b.tar is staged, and the old b.tar is still in place.
+// Pulling fills a directory in the way that a pull leaves it when it is killed between two renames: the
+// new a.tar is in place, the new b.tar is staged, and the old b.tar is still in place.
 func Pulling(t *testing.T, dir string) {
 	t.Helper()
 	staged := filepath.Join(dir, volume.StagedDir(1))

@@ -65,8 +65,8 @@ type ref struct {
 	digest     digest.Digest
 }
 
-// decider collects the images to keep and to remove. An image that it keeps stays kept, so no order
-// of its steps removes too much.
+// decider collects the images to keep and to remove. An image that is kept stays kept, so the order
+// of the decider's steps cannot make it remove too much.
 type decider struct {
 	facts  Facts
 	policy Policy
@@ -329,7 +329,7 @@ func (x Release) mayDeclareIn(repository string) bool {
 func (x Release) label() string { return cmp.Or(map[string]string{".": x.Tag}[x.Of], x.Of+":"+x.Tag) }
 func (c Channel) label() string { return name(c.Repository, c.Reference) }
 
-// compareDecision compares a decision with the image at, in the order of [Outcome].Decisions.
+// compareDecision compares a decision with an image, in the order of [Outcome].Decisions.
 func compareDecision(x Decision, at ref) int {
 	return cmp.Or(cmp.Compare(x.Repository, at.repository), cmp.Compare(x.Digest, at.digest))
 }

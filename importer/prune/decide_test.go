@@ -226,7 +226,7 @@ func TestUnsupersededVersionsAreKept(t *testing.T) {
 	if why := got["app:v1.0.0"]; why.By != "v1.2.0" || why.String() != "superseded by v1.2.0" {
 		t.Errorf("%+v", why)
 	}
-	// No rule keeps the newest, but nothing supersedes it.
+	// No rule keeps the newest version, but nothing supersedes it.
 	if got := decided(t, f, prune.Policy{Keep: []string{"app:v1.0.0"}}); got["app:+v1.0.0"].Rule != prune.KeptGlob || got["app:+v1.2.0"].Rule != prune.NotSuperseded || got["app:v1.1.0"].Rule != prune.Superseded || got["index:+v0.9.0"].Rule != prune.NoRule {
 		t.Errorf("%v", got)
 	}

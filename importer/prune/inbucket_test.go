@@ -63,7 +63,7 @@ func (w *twins) same(t *testing.T, what string) importertest.Content {
 	return want
 }
 
-// samePlans fails unless two plans remove and keep the same.
+// samePlans fails unless two plans remove and keep the same content.
 func samePlans(t *testing.T, plans []prune.Plan) {
 	t.Helper()
 	for i := range plans {
@@ -74,8 +74,8 @@ func samePlans(t *testing.T, plans []prune.Plan) {
 	}
 }
 
-// A prune removes the same from a store in a bucket as from one in a directory. The objects are deleted once no
-// replica and no pull can need them.
+// A prune removes the same content from a store in a bucket as from one in a directory. The objects are deleted
+// once no replica and no pull can need them.
 func TestPruneInBucket(t *testing.T) {
 	w := newTwins(t)
 	full := w.same(t, "before")

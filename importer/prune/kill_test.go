@@ -146,7 +146,7 @@ func (s scene) wantCompleted(t *testing.T, what, store string) {
 		importertest.Must(t, s.prune(t.Context(), want, nil))
 		files, all := importertest.Files(t, store), importertest.Files(t, want)
 		for name := range files {
-			if _, ok := all[name]; !ok && !strings.HasSuffix(name, ".tar") { // the name of a rewritten archive has the generation
+			if _, ok := all[name]; !ok && !strings.HasSuffix(name, ".tar") { // the name of a rewritten archive contains the generation
 				t.Errorf("%s: a second prune left behind the file %s", what, name)
 			}
 		}

@@ -131,8 +131,8 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// dropped finds the bundles in done and failed of a drop directory that exceed the request's
-// limits of age and size. Without limits, it finds all of them.
+// dropped finds the bundles in a drop directory's done and failed that exceed the request's limits
+// of age and size. Without limits, it finds all of them.
 func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, err error) {
 	var all []Leftover
 	for dir, why := range map[string]string{"done": "imported", "failed": "refused by an import"} {
@@ -157,7 +157,7 @@ func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, e
 	}
 	slices.SortStableFunc(all, func(a, b Leftover) int { return cmp.Or(b.since.Compare(a.since), cmp.Compare(a.Path, b.Path)) })
 	var kept int64
-	full := false // once it is, everything older is found, too
+	full := false // once one bundle is a leftover, so is everything older
 	hasLimit := r.MaxSize >= 0 || r.OlderThan > 0
 	for _, x := range all {
 		fits := r.MaxSize < 0 || !full && kept+x.Bytes <= r.MaxSize

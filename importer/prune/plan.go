@@ -48,7 +48,7 @@ type Removal struct {
 	Archives  []Archive  `json:"archives"`
 	Tags      int        `json:"tags"`
 	Files     int        `json:"files"`
-	// Bytes is the disk space that becomes free. A file with another name that is kept frees none.
+	// Bytes is the disk space that becomes free. A file that keeps another hard link frees none.
 	Bytes int64 `json:"bytes"`
 }
 

@@ -97,7 +97,7 @@ func writeGroups(b *strings.Builder, all []Decision) {
 	}
 }
 
-// shownDigits is how many characters are shown of a tag that contains a digest.
+// shownDigits is how many characters of a tag that contains a digest are shown.
 const shownDigits = len("sha256-") + 12
 
 // namesOf returns the tags of an image, except those that are its own digest.

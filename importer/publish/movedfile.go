@@ -8,8 +8,8 @@ import (
 )
 
 // MovedFile records a file or link before its name is moved or removed. A killed process leaves
-// only some of the names, which look like an incomplete or another bundle. The next process
-// completes the move of the files that are still in the recorded state.
+// only some of the names, which look like an incomplete bundle, or like a different one. The next
+// process completes the move of the files that are still in the recorded state.
 type MovedFile struct {
 	Name   FileName `json:"name"`
 	Inside FileName `json:"inside,omitempty"` // its name in the store, if it has one
@@ -36,7 +36,7 @@ func (f MovedFile) HasInode(info fs.FileInfo) bool {
 	return ok && now.SameFile(f.State)
 }
 
-// IsLink reports whether info is of a symbolic link.
+// IsLink reports whether info describes a symbolic link.
 func IsLink(info fs.FileInfo) bool { return info.Mode()&fs.ModeSymlink != 0 }
 
 // FileName is a file name of arbitrary bytes. Its JSON form escapes bytes that are not

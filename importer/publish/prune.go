@@ -29,7 +29,7 @@ func (s *Store) Prune(ctx context.Context, j *journal.Journal) error {
 			return fmt.Errorf("syncing staged files: %w", err)
 		}
 	}
-	if err := ctx.Err(); err != nil { // the last moment at which nothing has changed
+	if err := ctx.Err(); err != nil { // the last chance to stop before anything changes
 		return err
 	}
 	p := newPublication(s, j)

@@ -28,7 +28,7 @@ func (s *Store) Publish(ctx context.Context, j *journal.Journal) error {
 	if err := s.SyncAll(); err != nil {
 		return fmt.Errorf("syncing staged files: %w", err)
 	}
-	if err := ctx.Err(); err != nil { // the last moment at which nothing has changed
+	if err := ctx.Err(); err != nil { // the last chance to stop before anything changes
 		return err
 	}
 	p := newPublication(s, j)
@@ -257,7 +257,7 @@ func (s *Store) checkReadable(j *journal.Journal) error {
 }
 
 // replaceIndex puts one new index in place: the staged one, or the journal's copy if a killed process
-// already moved the staged one. A prune stages no indexes: staged ones are of an interrupted import.
+// already moved the staged one. A prune stages no indexes: those in staging are from an import.
 func (p *publication) replaceIndex(c journal.IndexChange) error {
 	name := path.Join(c.Path, ocispec.ImageIndexFile)
 	if p.journal.Prune == nil {

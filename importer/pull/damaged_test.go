@@ -158,8 +158,8 @@ func TestDamagedStagedArchive(t *testing.T) {
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// A pull fetches the damaged blobs of a tree again. If one layout has an intact copy, it repairs
-// those in other layouts from that.
+// A pull fetches the damaged blobs of a tree again. If one layout has an intact copy, the pull
+// repairs the copies in other layouts from it.
 func TestDamagedTree(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())

@@ -128,7 +128,7 @@ func (d *Draft) Copy(to *Layout, archive, path string) map[string]bool {
 	return tags
 }
 
-// Component starts a component of the plan. Archives belong to one.
+// Component starts a component of the plan. Each archive belongs to a component.
 func (d *Draft) Component(name string, archives ...string) *Component {
 	d.mu.Lock()
 	defer d.mu.Unlock()

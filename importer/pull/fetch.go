@@ -45,7 +45,7 @@ func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories 
 }
 
 // fetchFrom fetches a blob from one repository. If the content is wrong, fetchFrom fetches it
-// again, past caches, before it gives up.
+// again, bypassing caches, before it gives up.
 func (f *fetcher) fetchFrom(ctx context.Context, repository string, b closure.Descriptor) error {
 	return f.registry.RetryMismatch(ctx, bundle.IsDigestError, func(fresh bool) error {
 		resumed, err := f.fetchMissing(ctx, repository, b, fresh)

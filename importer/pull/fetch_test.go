@@ -69,8 +69,8 @@ func TestPartSurvivesDamagedCopy(t *testing.T) {
 	}
 }
 
-// The part of an interrupted download is hashed before the first request. The end of the context
-// ends that, too.
+// The part of an interrupted download is hashed before the first request. The hashing stops if the
+// context ends.
 func TestHashingEndsWithContext(t *testing.T) {
 	f := newFetcher(t)
 	b := closure.Descriptor{Digest: digest.FromString("layer"), Size: 5}

@@ -26,7 +26,7 @@ func (s *Source) Files(ctx context.Context, repository string, image closure.Des
 }
 
 // readFiles reads files out of layers. If the content of a layer is wrong, readFiles reads it
-// again, past caches, before it gives up. fetchLayer does that itself for the layers it fetches.
+// again, bypassing caches, before it gives up. fetchLayer does so for layers that it fetches.
 func (s *Source) readFiles(ctx context.Context, repository string, layers []imagefile.Layer, names []string) (files map[string][]byte, err error) {
 	var notFetched error
 	isWrong := func(err error) bool { return notFetched == nil && bundle.IsDigestError(err) }

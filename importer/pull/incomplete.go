@@ -27,8 +27,8 @@ func requiredPart() Part { return Part{false, "the plan requires it"} }
 // Unit is one version of a component, which is pulled completely or not at all.
 type Unit struct{ Component, Version string }
 
-// allowance records the missing content without which a pull plans, if it may be incomplete. If
-// it is nil, the pull must be complete.
+// allowance records the missing content that an incomplete pull may leave out. If the allowance is
+// nil, the pull must be complete.
 type allowance struct {
 	lost     map[digest.Digest]string // blobs that are missing or damaged in the source, and why
 	skip     map[Unit]bool            // incomplete units

@@ -221,7 +221,7 @@ func (d *Draft) withLostBlobs(ctx context.Context, err error) error {
 		lost[i], err = d.Source.lostBlob(ctx, blobs[i], repositories[blobs[i].Digest])
 		return err
 	}); err != nil {
-		return incomplete // without an answer of the source, the blobs are not listed
+		return incomplete // without an answer from the source, the blobs are not listed
 	}
 	return Incomplete(slices.Concat(incomplete.Problems, slices.Concat(lost...)))
 }

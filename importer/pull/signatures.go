@@ -132,7 +132,7 @@ func (d *Draft) newReferrers(l *Layout, list []specs.Descriptor) (others []diges
 
 // addByDigestTags plans everything whose tag names the digest of an image.
 func (d *Draft) addByDigestTags(ctx context.Context, l *Layout, image digest.Digest) error {
-	for _, suffix := range []string{attestation, ".sig", ".sbom", ""} { // "" is that of the referrers tag
+	for _, suffix := range []string{attestation, ".sig", ".sbom", ""} { // "" is the suffix of the referrers tag
 		if suffix == attestation && (l.rules.Attestations == NoAttestations || l.rules.AttestIn != nil) {
 			continue
 		}

@@ -46,7 +46,7 @@ type Source struct {
 	files     memory[map[string][]byte]  // of images, by reference and names
 }
 
-// memory has values that the first of several goroutines computes for all of them.
+// memory caches values. If several goroutines need the same value, the first computes it for all.
 type memory[T any] map[string]func() (T, error)
 
 func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.Reusable) *Source {

@@ -79,8 +79,8 @@ func (r *run) newSupply() *supply {
 }
 
 // provide makes a blob available, and reports whether it did. For content that is missing or
-// damaged in the source it notes a problem, and returns no error. The end of hard ends a fetch
-// at once; the end of ctx does not end a fetch that is nearly done.
+// damaged in the source it notes a problem, and returns no error. If hard ends, a fetch stops at
+// once; if ctx ends, a fetch that is nearly done continues.
 func (s *supply) provide(ctx, hard context.Context, n *need) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err

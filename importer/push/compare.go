@@ -58,7 +58,7 @@ func manifestDifference(r *Repository, reference string, want digest.Digest, siz
 	return d, nil
 }
 
-// blobDifference does the same for a blob.
+// blobDifference is like manifestDifference, for a blob.
 func blobDifference(r *Repository, b *Blob, size int64, err error) (*Difference, error) {
 	d := &Difference{Kind: Missing, Repository: r.Name, Reference: b.Digest.String(), Digest: b.Digest, blob: true}
 	switch {

@@ -32,8 +32,8 @@ const (
 	refused    = "the registry refuses the manifest"
 )
 
-// facts returns the error of an operation with a login, from a host whose name is of no known
-// registry.
+// facts returns the error of an operation with a login, from a host whose name is not that of a
+// known registry.
 func facts(op string, status int, change ...func(*client.Error)) *client.Error {
 	e := &client.Error{Op: op, Host: "registry.example", Repository: "p/a", Reference: "v1", Status: status, Cause: client.ErrRefused}
 	for _, c := range change {
@@ -56,8 +56,8 @@ func at(host, repository string) func(*client.Error) {
 	return func(e *client.Error) { e.Host, e.Repository = host, repository }
 }
 
-// Each condition of each cause decides one of these cases: next to an answer with the cause is one
-// that does not meet the condition, and has another cause or none.
+// Each condition of each cause decides one of these cases: beside each answer that meets the
+// condition is one that does not, and so has another cause or none.
 func TestConditionsOfCauses(t *testing.T) {
 	t.Parallel()
 	unsupported := func(e *client.Error) { e.Cause = client.ErrUnsupported }

@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// maxSkew is how much clocks may differ before token servers and signatures fail.
+// maxSkew is how far clocks may differ before a refused request is blamed on them.
 const maxSkew = time.Minute
 
 func clockDiffers(e *client.Error) (cause, remedy string) {
@@ -92,8 +92,8 @@ func nameRefused(e *client.Error) (cause, remedy string) {
 		"Quay accepts two segments unless FEATURE_EXTENDED_REPOSITORY_NAMES is set, GitLab those of an existing project and two more; push below another path"
 }
 
-// isTooDeep reports whether a name has more segments than this kind of registry accepts, and its
-// answer is one that it gives to such a name. Its errors do not mention that cause.
+// isTooDeep reports whether a name has more segments than this kind of registry accepts, and the
+// answer is one that the registry gives to such a name. The answer does not mention that cause.
 func isTooDeep(e *client.Error, depth int) bool {
 	switch {
 	case mentions(e, "project"):

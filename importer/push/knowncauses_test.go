@@ -107,7 +107,7 @@ func answers() []answer {
 	}
 }
 
-// fault gives the answer to the requests that it is for.
+// fault returns a fault that gives the answer to the requests that a.on names.
 func (a answer) fault() registrytest.Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		kind := registrytest.Request{Method: r.Method, Path: r.URL.Path}.Kind()

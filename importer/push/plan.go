@@ -231,8 +231,8 @@ func (p *planning) need(r *Repository, b *Blob) *Blob {
 	return have
 }
 
-// finish sorts the plan, and sets the final tags of each manifest. It drops repositories of which
-// all manifests are left out.
+// finish sorts the plan, and sets the final tags of each manifest. It drops repositories whose
+// manifests are all left out.
 func (p *planning) finish() {
 	for _, r := range p.repositories {
 		if len(r.Manifests) == 0 {

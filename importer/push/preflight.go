@@ -43,7 +43,7 @@ func (p *pusher) preflight(ctx context.Context, w *work) error {
 // mount is a pair of repositories between which blobs are mounted.
 type mount struct{ from, to string }
 
-// probeMounts tries one mount between each two projects that need mounts.
+// probeMounts tries one mount for each pair of projects that need mounts.
 func (p *pusher) probeMounts(ctx context.Context, w *work) error {
 	for _, m := range p.firstMounts(w) {
 		refused, err := p.Client.ProbeMount(ctx, m.to, m.from)
@@ -68,7 +68,7 @@ func mountRemedy(err error) string {
 	return "configure the proxy in front of the registry to pass POST with mount= and from="
 }
 
-// firstMounts returns, for each two projects, the first mount that the push needs.
+// firstMounts returns, for each pair of projects, the first mount that the push needs.
 func (p *pusher) firstMounts(w *work) (list []mount) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,9 +90,9 @@ func (p *pusher) firstMounts(w *work) (list []mount) {
 	return list
 }
 
-// project returns the part of the registry whose permissions a repository shares: the
-// destination, or a path beside it, as deckhouse/installer is beside deckhouse/ee. If the
-// destination has no path, it is the first segment.
+// project returns the part of the registry whose permissions a repository shares: the destination,
+// or a path beside it, as deckhouse/installer is beside deckhouse/ee. If the destination has no
+// path, the project is the first segment.
 func (p *pusher) project(repository string) string {
 	segments := strings.Split(repository, "/")
 	depth := strings.Count(p.Plan.Destination.Path, "/") + 1

@@ -48,9 +48,9 @@ func (p *pusher) findExisting(ctx context.Context, interrupted bool) error {
 }
 
 // findFirst requests the first manifest of a repository and, if it is missing, the list of the
-// repository's tags. As long as all repositories are missing, as on a first push, it requests
-// the list first, so that one request is enough. A registry may report a repository as missing
-// that has only untagged manifests.
+// repository's tags. As long as all repositories are missing, as on a first push, it requests the
+// list first, so that one request is enough. A registry may report a repository as missing if it
+// has only untagged manifests.
 func (p *pusher) findFirst(ctx context.Context, r *Repository, reference string, interrupted bool) error {
 	tag := digest.Digest(reference).Validate() != nil
 	if p.seen.Load() == seenNothing && tag && !interrupted {

@@ -12,7 +12,7 @@ import (
 )
 
 // buildTags are the tags that name versions of the platform: all tags of install, all tags of
-// release-channel, and the versions and other builds that at least one of these and the root has.
+// release-channel, and the versions and other builds in these two and in the root.
 type buildTags struct{ installs, entries, here []string }
 
 // findBuilds finds the versions of the platform.

@@ -94,7 +94,7 @@ func (r *remote) ask(ctx context.Context, repository, reference string) (Presenc
 	return p, err
 }
 
-// follow reads the whole graph of an image, and records in p what it has and what is wrong.
+// follow reads the whole graph of an image, and records in p its content and what is wrong with it.
 func (r *remote) follow(ctx context.Context, repository string, p *Presence) error {
 	tops := []closure.Top{{Digest: p.Digest, Tags: []string{""}}} // a tag always names a manifest, even if the answer's media type says otherwise
 	graph, err := closure.Walk(ctx, tops, func(ctx context.Context, d digest.Digest) (body []byte, gap, err error) {

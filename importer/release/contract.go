@@ -39,7 +39,7 @@ type Requirement struct {
 	Constraint string `json:"constraint"`
 }
 
-// Group is a list of modules. A group without modules means the module with its name.
+// Group is a list of modules. A group without modules stands for the module with the group's name.
 type Group struct {
 	Name       string        `json:"name"`
 	Constraint string        `json:"constraint"`

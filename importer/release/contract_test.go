@@ -25,7 +25,7 @@ func TestParseContract(t *testing.T) {
 	}
 }
 
-// A mandatory requirement wins over one in a group. A group without modules means the module with its
+// A mandatory requirement wins over one in a group. An empty group stands for the module of its
 // name.
 func TestRequirementOf(t *testing.T) {
 	var c Contract

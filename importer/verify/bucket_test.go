@@ -120,7 +120,7 @@ func TestChecksumsInABucket(t *testing.T) {
 	}
 }
 
-// Files that an inventory lists have the listed size and other bytes.
+// Files that have the size in the inventory, but other bytes, are reported.
 func TestListedFilesInABucket(t *testing.T) {
 	dir, _ := bundle(t)
 	layouttest.WriteFile(t, filepath.Join(dir, "docs", "notes.txt"), "notes")

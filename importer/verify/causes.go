@@ -84,9 +84,9 @@ func compareCaused(a, b caused) int {
 	return cmp.Or(compareCauses(a.by, b.by), problem.Compare(a.problem, b.problem))
 }
 
-// causes groups problems by cause. There may be as many causes as blobs, so it keeps only the
-// first problems, ordered by cause and then problem. A cause whose last problem was dropped
-// never gets a listed one again, so the counts of every listed cause are exact.
+// causes groups problems by cause. There may be as many causes as blobs, so it keeps only the first
+// problems, ordered by cause and then problem. Once all problems of a cause were dropped, none of
+// its later problems is listed, so the counts of every listed cause are exact.
 type causes struct {
 	first    *first[caused]
 	tallies  map[causeKey]*tally

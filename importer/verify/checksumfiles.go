@@ -62,7 +62,7 @@ func addArchive(archives map[string][]string, dir, name string) {
 	}
 }
 
-// findInDirectory schedules the checksums in a directory. archives is as for findIn.
+// findInDirectory schedules the checksums in a directory. archives is as in findIn.
 func (r *run) findInDirectory(ctx context.Context, dir string, archives []string) error {
 	files, err := volume.OpenFiles(dir)
 	if err != nil {
@@ -98,7 +98,7 @@ type found struct {
 	where extent.List
 }
 
-// find returns the checksums in checksum files. archives is as for findIn. Errors: those of read.
+// find returns the checksums in checksum files. archives is as in findIn. Errors: those of read.
 func (b checksumDir) find(ctx context.Context, archives []string) (all []found, err error) {
 	for _, name := range b.files.Names() {
 		if f, ok := formOf(name); ok {

@@ -86,7 +86,7 @@ func (r *run) findInBuckets(ctx context.Context) error {
 	return nil
 }
 
-// findAmongObjects schedules the checksums at a place in a bucket. archives is as for findIn.
+// findAmongObjects schedules the checksums at a place in a bucket. archives is as in findIn.
 func (r *run) findAmongObjects(ctx context.Context, objects *volume.Objects, dir string, archives []string) error {
 	if archives != nil {
 		if _, _, err := objects.List(ctx); err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// findListed returns the checksums of the files that an inventory lists. archives is as for findIn.
+// findListed returns the checksums of the files that an inventory lists. archives is as in findIn.
 // If an archive was cut into other chunks since, each listed chunk is compared with its range of the
 // archive. The scan reports missing files.
 func (b checksumDir) findListed(archives []string, data []byte) (all []found) {
@@ -48,8 +48,9 @@ func (b checksumDir) pieces(a *inventory.Archive) (all []found) {
 	return all
 }
 
-// piece finds a file of an archive: under its name, or if the archive has other files now, in these
-// joined files at off. It returns nil if the file is missing. total is the size of the archive.
+// piece finds a file of an archive under its name. If the archive has other files now, it finds the
+// range at off in these files, joined. It returns nil if the file is missing. total is the size of
+// the archive.
 func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int64) extent.List {
 	if file := b.files.find(f.Name); file != nil && file.Size() == f.Size {
 		return file

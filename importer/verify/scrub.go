@@ -122,8 +122,8 @@ func (s *Scrub) Run(ctx context.Context) error {
 	}
 }
 
-// betweenPositions is the interval of calls of Reached. After a crash, at most this much is
-// read twice.
+// betweenPositions is the interval of calls of Reached. After a crash, at most what was read in
+// this time is read again.
 const betweenPositions = 10 * time.Second
 
 // reportPosition calls Reached if the last call is long enough ago.
@@ -209,8 +209,8 @@ func (s *Scrub) eachCopy(ctx context.Context, from Position, do func(_ holder, _
 	return ctx.Err()
 }
 
-// layoutOf returns the index of the layout at a path in which a scrub stopped: it has read the layouts
-// before. It returns -1 if the scrub has read none of them, or the layout is gone.
+// layoutOf returns the index of the layout at a path in which a scrub stopped; the scrub has read all
+// layouts before that. It returns -1 if the scrub has read none of them, or the layout is gone.
 func layoutOf(layouts []layoutstore.Layout, path string, from Position) int {
 	if path < from.Repository {
 		return len(layouts)
@@ -264,7 +264,7 @@ func (s *Scrub) throttle(ctx context.Context, n int) {
 	_ = s.limit.WaitN(ctx, n) // fails only if the context ends, which also ends the reading
 }
 
-// ignoreGone returns nil for an error that says that a file was removed or replaced.
+// ignoreGone returns nil if err means that a file was removed or replaced.
 func ignoreGone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layoutstore.ErrStale) {
 		return nil

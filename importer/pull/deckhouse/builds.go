@@ -39,8 +39,8 @@ func versionOf(channels []release.Channel, name string) *semver.Version {
 	return channels[i].Release.Version
 }
 
-// chooseBuilds chooses, among tags, the highest patch of each minor version between the lowest
-// and the highest version, and the versions of channels that are not below the lowest version.
+// chooseBuilds chooses from tags the highest patch per minor version, from lowest to highest. It
+// adds the version of each channel, unless that version is below lowest.
 func chooseBuilds(channels []release.Channel, tags []string, lowest, highest *semver.Version) (b builds) {
 	for _, ch := range channels {
 		if isBelow(ch, lowest) {

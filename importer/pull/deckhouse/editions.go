@@ -7,9 +7,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 )
 
-// sharedRepository returns the repository of a layout that all editions share: beside the
-// edition, or without a split, below the source. A push to a target that is only an edition, as
-// REGISTRY/ee, writes such a layout below the edition. So for that source, sharedRepository also
+// sharedRepository returns the repository of a layout that all editions share: beside the edition,
+// or without a split, below the source. A push to a target that is only an edition, such as
+// REGISTRY/ee, writes the layout below the edition. So for such a source, sharedRepository also
 // tries the path below the edition.
 func (p *planner) sharedRepository(ctx context.Context, at string, isThere func(ctx context.Context, repository string) (bool, error)) (string, error) {
 	split := edition.OfSource(p.draft.Root.Path)

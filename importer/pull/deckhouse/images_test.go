@@ -100,8 +100,8 @@ func TestInstallerLists(t *testing.T) {
 	}
 }
 
-// A bundle has the image for linux/amd64 under the tag of an index, but the complete index of the
-// d8 program and its plugins, and an index that is named by digest.
+// Under the tag of an index, a bundle has the image for linux/amd64. Indexes of the d8 program and
+// its plugins, and indexes that are named by digest, are complete.
 func TestIndexes(t *testing.T) {
 	s := newSynthetic(t)
 	at := edition + "/modules/a"

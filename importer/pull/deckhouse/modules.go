@@ -106,7 +106,7 @@ type familyMember struct {
 	archive    string
 	at         string // in the bundle
 	repository string
-	shown      *pull.Component // for people
+	shown      *pull.Component // what reports show of it
 	releases   *pull.Layout    // with its release channels and versions
 }
 
@@ -151,8 +151,8 @@ func (m *familyMember) plan(ctx context.Context) error {
 	})
 }
 
-// versions returns the tags to pull: those that the release channels point at and those that
-// the constraints select; or only named tags, if the user selects only such tags.
+// versions returns the tags to pull: those that the user names, that the release channels point at
+// and that the constraints select. If the user selects only named tags, it returns only these.
 func (m *familyMember) versions(ctx context.Context) ([]string, error) {
 	p := m.planner
 	tags, err := m.planPins(ctx)
@@ -201,8 +201,8 @@ func (m *familyMember) planChannels(ctx context.Context) (tags []string, err err
 	return tags, nil
 }
 
-// planPins returns the tags that the user names. If the user selects only such tags, channels of
-// the bundle point at them: the named channel, or all channels at a single tag.
+// planPins returns the tags that the user names. If the user selects nothing else, channels of the
+// bundle point at these tags: the channel named with a tag, or all at a single tag.
 func (m *familyMember) planPins(ctx context.Context) (tags []string, err error) {
 	draft := m.planner.draft
 	for _, c := range m.want.Pins {

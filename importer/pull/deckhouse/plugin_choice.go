@@ -64,9 +64,9 @@ type chooser struct {
 	tries   int
 }
 
-// choosePlugins chooses plugins: for each bundled version of each module that a plugin's
-// contract names, the newest stable version of the plugin whose contract the bundle satisfies;
-// the plugins that those need; and then the plugins that are included by name.
+// choosePlugins chooses plugins. For each bundled version of a module that a plugin's contract
+// names, it chooses the newest stable version of the plugin whose contract the bundle satisfies. It
+// adds the plugins that these need, and then those that are included by name.
 func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string]release.Selector) (choice, error) {
 	r := &chooser{catalog: c, bundled: b}
 	if len(b.modules) > 0 {

@@ -43,8 +43,8 @@ func build(version string) string {
 	return ":" + version + ",:@" + version + ",install:" + version + ",install-standalone:" + version + ",release-channel:" + version + "\n"
 }
 
-// pinned returns the lines for the default channels that point at one build: release-channel at
-// the image of a tag, install at that of a version.
+// pinned returns the lines for the default channels that point at one build: in release-channel at
+// the image of a tag, in install at the image of a version.
 func pinned(tag, version string) (lines string) {
 	for _, channel := range []string{"alpha", "beta", "early-access", "stable", "rock-solid"} {
 		lines += "release-channel:" + channel + "=" + tag + "\n" + install(channel, version)
@@ -70,7 +70,7 @@ func packageVersions() (lines string) {
 	return lines
 }
 
-// only returns a selection without any component, changed by a test.
+// only returns a selection without any component, after change has changed it.
 func only(change func(*deckhouse.Selection)) deckhouse.Selection {
 	s := deckhouse.Selection{NoPlatform: true, NoSecurityDB: true, NoModules: true, NoPackages: true, NoInstaller: true}
 	change(&s)
