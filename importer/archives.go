@@ -141,8 +141,8 @@ func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 // storeName returns the name in the store of one of the archive's files.
 func (a *archive) storeName(file string) string { return a.name + strings.TrimPrefix(file, a.set.Name) }
 
-// compareInStore reports whether the archive's name is taken in the store, by a file or by chunks,
-// and whether it is taken by the same archive.
+// compareInStore reports whether a file or chunks in the store already have the archive's name, and
+// whether they are the same archive.
 func (s *session) compareInStore(ctx context.Context, a *archive) (taken, same bool, err error) {
 	have, err := s.filesUnder(a.name)
 	if err != nil {

@@ -302,7 +302,7 @@ func TestSecondWriterLoses(t *testing.T) {
 	}
 }
 
-// Of concurrent imports, exactly the tags of those that succeed are visible.
+// After concurrent imports, exactly the tags of the successful imports are visible.
 func TestTwoWriters(t *testing.T) {
 	rounds := 10
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// A bundle with a manifest that contradicts its descriptor or itself is refused. With AllowIncomplete,
-// the other images are published.
+// A bundle is refused if one of its manifests contradicts its descriptor or itself. With
+// AllowIncomplete, the other images are published.
 func TestContradictionsRefuseABundle(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")

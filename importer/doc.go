@@ -1,10 +1,10 @@
 // Package importer imports bundles into a store: complete and verified, or not at all.
 //
-// Start with [New] and [Importer.Import], which reads one or more bundles (trees of layouts,
-// archives, chunk sets) through package layoutstore, as a server would, and publishes their
-// content as one generation of the store. [Importer.Recover] completes the publication of a
-// process that was killed. Package drop imports bundles from a watched directory; package
-// publish writes the store.
+// Start with [New] and [Importer.Import]. Import reads one or more bundles (trees of layouts,
+// archives, chunk sets) through package layoutstore, as a server would. It publishes their content
+// as one generation of the store. [Importer.Recover] completes the publication of a process that
+// was killed. Package drop imports bundles from a watched directory; package publish writes the
+// store.
 //
 // # Steps
 //

@@ -54,8 +54,8 @@ type silent struct{}
 func (silent) Begin(int, int64) {}
 func (silent) Read(int)         {}
 
-// Importer imports bundles into one store. Several goroutines and processes may call its
-// methods at once: they take turns, or for a store in a bucket the first one to publish wins.
+// Importer imports bundles into one store. Several goroutines and processes may call its methods at
+// once: they take turns; for a store in a bucket, the first one to publish wins.
 type Importer struct {
 	options Options
 }

@@ -70,8 +70,8 @@ func (s *session) isPart(a *archive) (bool, error) {
 	return true, nil
 }
 
-// hasMoved reports whether a problem is about an archive that the bundle's inventory lists, and
-// that an earlier import moved into the store, which still has it with the listed checksums.
+// hasMoved reports whether a problem is about an archive that an earlier import moved into the
+// store: the bundle's inventory lists it, and the store has it with the listed checksums.
 func (s *session) hasMoved(ctx context.Context, p layoutstore.Problem) (bool, error) {
 	if !errors.Is(p.Err, inventory.ErrMissing) {
 		return false, nil

@@ -10,10 +10,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// isReimport reports whether one earlier import stored all archives of the bundle, and every tag
-// that differs in the store comes from another archive of that import. Then nothing is new: that
-// import copied these archives, which stayed in the bundle, and moved the others. A repeated
-// import of the copied ones must not win the tags of the moved ones.
+// isReimport reports whether the bundle was already imported: one earlier import stored all of its
+// archives, and every tag that differs in the store comes from another archive of that import. Then
+// nothing is new: that import copied these archives, which stayed in the bundle, and moved the
+// others. A repeated import of the copied ones must not win the tags of the moved ones.
 func (p *plan) isReimport(ctx context.Context, archives []*archive) (bool, error) {
 	generation := p.session.generationOf(archives)
 	if generation == 0 {

@@ -19,8 +19,8 @@ type target interface {
 	snapshot(ctx context.Context) (*layoutstore.Snapshot, error)
 	// findExisting finds the store's copies of the plan's contents, and the layouts that have none.
 	findExisting(ctx context.Context, p *plan) error
-	// readIndex reads the store's index.json of an unpacked layout, which is nil if there is none, and
-	// returns its name for messages.
+	// readIndex returns the store's index.json of an unpacked layout, and its name for messages. data
+	// is nil if there is no index.
 	readIndex(ctx context.Context, at string) (data []byte, name string, err error)
 	// pruned returns the manifests that a prune is going to remove.
 	pruned() []journal.Pruned

@@ -6,7 +6,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// A publication repairs a broken one only if it covers all of that one's files, even beside
+// A publication repairs a broken one only if it replaces all files of that one, also those beside
 // archives.
 func TestCoversFilesBesideArchives(t *testing.T) {
 	const archive, chunk, other = "platform.tar", "module.tar.0001.chunk", "releases.yaml"

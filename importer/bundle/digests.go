@@ -40,7 +40,7 @@ func (p *provingReader) Read(b []byte) (int, error) {
 // Close implements io.Closer.
 func (p *provingReader) Close() error { return p.in.Close() }
 
-// DigestError says that content does not have its digest.
+// DigestError reports that content does not have its digest.
 type DigestError struct {
 	Want, Got digest.Digest
 	Size      int64  // of the content, in bytes

@@ -218,8 +218,8 @@ func syncDirs(dir string, names map[string]bool) error {
 	return nil
 }
 
-// finish completes a publication that has a journal, and removes the remains of an interrupted
-// one. If files are missing, it records the publication as broken.
+// finish completes a publication that has a journal; without a journal, it restores staged files.
+// If files are missing, it records the publication as broken.
 func (p *Publisher) finish() error {
 	j, err := volume.ReadPublication(p.dir)
 	if err != nil {

@@ -181,8 +181,7 @@ func (d *Drop) forget(found []candidate) {
 	}
 }
 
-// importIfReady imports a bundle if it is ready. wait is the time until the next try; if 0, a change causes
-// it.
+// importIfReady imports a bundle if it is ready. wait is the time until the next try; 0 means at the next change.
 func (d *Drop) importIfReady(ctx context.Context, c candidate) (wait time.Duration) {
 	it, now := d.item(c), d.options.Now()
 	if d.damaged != nil {

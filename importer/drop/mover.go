@@ -20,8 +20,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// mover moves the files of an imported bundle out of the drop directory, or removes them, if
-// they were read and are unchanged since. All paths are below that directory.
+// mover moves the files of an imported bundle out of the drop directory, or removes them. It
+// touches only files that were read and are unchanged since. All paths are below that directory.
 type mover struct {
 	root   *os.Root
 	opened *fileid.Set
@@ -217,7 +217,7 @@ func (m *mover) take(name, to string) error {
 	return m.root.Remove(to)
 }
 
-// errReplaced is the reason why a file stays that has replaced a file that was read.
+// errReplaced is the reason why a file stays if it has replaced a file that was read.
 var errReplaced = errors.New("was replaced after it was read")
 
 func (m *mover) rename(from, to string) error {

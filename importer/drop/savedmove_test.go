@@ -167,9 +167,9 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 	return died
 }
 
-// If somebody adds a file to a directory while it is moved to done/, and the process is killed, the file
-// is in done/ although no import has read it. The next process moves it back without overwriting a file
-// at its old place. Then the file waits or is imported.
+// Somebody adds a file to a directory while the directory is moved to done/, and the process is killed.
+// The file is then in done/ although no import has read it. The next process moves it back without
+// overwriting a file at its old place. Then the file waits or is imported.
 func TestDropMovesLateFilesBack(t *testing.T) {
 	for _, remove := range []bool{false, true} { // the next process may have another setting
 		for nth := 1; nth <= 4; nth++ {

@@ -32,7 +32,7 @@ type Options struct {
 	Buckets func(bucket.Place) bucket.Reader
 }
 
-// Sources adds the content of sources to an inventory, and their files if all are in one
+// Sources adds the content of sources to an inventory. It adds their files, too, if all are in one
 // directory, or at one place in a bucket, that is not a store. An inventory beside the sources is
 // ignored. Errors: those of layoutstore.Open; the file system's; the context's.
 func Sources(ctx context.Context, sources []string, o Options, b *inventory.Builder) ([]problem.Problem, error) {

@@ -13,8 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// execute carries out the plan: it removes images at once or, if there is a grace period, their
-// tags.
+// execute carries out the plan: it removes images or, if there is a grace period, only their tags.
 func (w *work) execute(ctx context.Context) error {
 	if w.plan.IsEmpty() {
 		return nil

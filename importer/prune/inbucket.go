@@ -94,12 +94,12 @@ func (b *inBucket) publish(ctx context.Context, j *journal.Journal) error {
 	return b.store.Publish(context.WithoutCancel(ctx), changes)
 }
 
-// blobGrace is how long the blobs of a generation of a store in a bucket stay after the next
-// generation: replicas must see the next one first, and running pulls must complete.
+// blobGrace is how long a bucket keeps the blobs of a generation after the next one is published:
+// replicas must see the next generation first, and running pulls must complete.
 const blobGrace = time.Hour
 
-// garbage finds the objects that no generation has, and unfinished uploads. It deletes them if the
-// request says so.
+// garbage finds the objects to which no generation refers, and unfinished uploads. It deletes them
+// if the request says so.
 func (p *Pruner) garbage(ctx context.Context, r LeftoversRequest) (Leftovers, error) {
 	all := Leftovers{List: []Leftover{}, Removed: r.Remove}
 	if r.DropDir != "" {

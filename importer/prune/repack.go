@@ -23,7 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// repack stages the rewritten archives and adds them to the journal. A rewritten archive has the
+// repack stages the rewritten archives and adds them to the journal. A rewritten archive keeps the
 // generation of the old one, so that the same tags win.
 func (w *work) repack(ctx context.Context, j *journal.Journal) error {
 	for _, a := range w.plan.Remove.Archives {

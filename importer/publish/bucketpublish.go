@@ -22,7 +22,7 @@ type Changes struct {
 	Blobs map[string][]digest.Digest
 	// Removed are the blobs to remove from layouts, by path.
 	Removed map[string][]digest.Digest
-	// Pruned are all manifests that a prune will remove later. Nil means those of the generation before.
+	// Pruned are all manifests that a prune will remove later; nil keeps the present ones.
 	Pruned []journal.Pruned
 	// Revived are manifests that a prune was going to remove.
 	Revived []journal.Pruned

@@ -42,9 +42,9 @@ func IndexFields(data []byte) (fields map[string]json.RawMessage, manifests []js
 
 const manifestsField = "manifests"
 
-// WithoutTag removes the annotations that lead to a tag from a descriptor, and records the tag
-// that was replaced, unless it is empty. A full reference becomes one by digest: it still names
-// the root that the bundle came from.
+// WithoutTag removes the annotations that lead to a tag from a descriptor, and records the tag that
+// was replaced, unless it is empty. A full reference becomes a reference by digest, which still
+// names the root that the bundle came from.
 func WithoutTag(raw json.RawMessage, d digest.Digest, replaced string) json.RawMessage {
 	return EditAnnotations(raw, func(annotations map[string]json.RawMessage) {
 		var reference string

@@ -25,7 +25,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// childVariable is the environment variable that makes the test program a pull that kills itself.
+// childVariable is the environment variable that makes the test program a pull which kills itself.
 const childVariable = "LAYOUTPROXY_TEST_PULL"
 
 func TestMain(m *testing.M) {

@@ -15,8 +15,8 @@ import (
 
 // Planner chooses what to pull from a source.
 type Planner interface {
-	// Check rejects options that contradict each other, or that no source of the reference
-	// can satisfy, before the first request. Errors: ErrUsage.
+	// Check rejects contradictory options and those that do not fit the source, before any request.
+	// Errors: ErrUsage.
 	Check(source client.Reference) error
 	// Plan adds the chosen content to a draft. It is called again, with a new draft, when an
 	// optional unit turns out to be incomplete: see [Draft.Skips]. It must then make the same

@@ -79,9 +79,9 @@ func (d *Draft) Choose(ctx context.Context, l *Layout, tag, reference string) (i
 	return image, true, err
 }
 
-// choosePlatform returns the manifest for the layout's platform if an image is an index. If
-// the index has none, it reports a problem, and the descriptor is zero. An index requested by
-// digest stays unless the options name a platform: clusters request that digest too.
+// choosePlatform returns the manifest for the layout's platform if an image is an index. If the
+// index has none, it reports a problem, and the descriptor is zero. An index requested by digest is
+// kept unless the options name a platform: clusters request that digest too.
 func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference string, image closure.Descriptor) (closure.Descriptor, error) {
 	want := l.rules.Platform
 	if digest.Digest(reference).Validate() == nil {

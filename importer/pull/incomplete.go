@@ -122,7 +122,7 @@ func (d *Draft) judgeProblems() error {
 	return nil
 }
 
-// markRequired returns problems as those of required content: without it, nothing is left to
+// markRequired returns problems, marked as required content: without it, nothing is left to
 // publish.
 func markRequired(problems []Problem) []Problem {
 	problems = slices.Clone(problems)

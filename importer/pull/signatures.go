@@ -20,9 +20,9 @@ import (
 const (
 	// attestation is the suffix of a VEX attestation's tag.
 	attestation = ".att"
-	// maxReferrers limits how many referrers of a layout's images are pulled, including their own
-	// referrers, and maxDepth the length of such a chain. A malicious registry can invent new
-	// ones for each request.
+	// maxReferrers limits how many referrers of a layout's images are pulled, including referrers
+	// of referrers. maxDepth limits the length of a chain of referrers. A malicious registry can
+	// invent new ones for each request.
 	maxReferrers = 50_000
 	maxDepth     = 16
 	// fewerReferrers is the advice about too many referrers.

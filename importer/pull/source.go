@@ -53,8 +53,8 @@ func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.R
 	return &Source{registry: registry, meter: meter, work: w, reusable: reusable, bodies: map[digest.Digest][]byte{}}
 }
 
-// reopen makes the source reuse other archives, for another attempt of the same pull. It keeps
-// the answers of the registry. No goroutine may use the source meanwhile.
+// reopen makes the source reuse other archives, for another attempt at the same pull. It keeps the
+// answers of the registry. No goroutine may use the source meanwhile.
 func (s *Source) reopen(reusable *bundle.Reusable) {
 	s.reusable = reusable
 	clear(s.fetched)

@@ -37,7 +37,7 @@ type need struct {
 	where     extent.List   // the blob in an archive of the bundle's directory; nil if it is in the working directory
 }
 
-// needsOf returns the blobs of archives, each once, those of the first archive first.
+// needsOf returns the blobs of archives, each once, in the order of the archives.
 func needsOf(todo []*bundle.Archive) (archives []*packed, needs []*need) {
 	byDigest := map[digest.Digest]*need{}
 	for _, a := range todo {

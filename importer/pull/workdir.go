@@ -48,9 +48,9 @@ type work struct {
 // errBusy reports that another pull writes into the same directory.
 var errBusy = errors.New("another pull is writing to this directory")
 
-// openWork locks dir, where the system has such locks, and creates the working directory in it.
-// It uses an existing working directory if resume is set and the state is not too old. It keeps
-// blobs in temp if that is not empty. Errors: errBusy, the file system's.
+// openWork locks dir if the system supports such locks, and creates the working directory in it. It
+// uses an existing working directory if resume is set and the state is not too old. It keeps blobs
+// in temp if that is not empty. Errors: errBusy, the file system's.
 func openWork(dir, temp string, resume bool, now time.Time, reached func(string)) (*work, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err

@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Diagnosis is an error of a registry with its cause: registries answer with the same status for
+// Diagnosis is an error from a registry with its cause: registries answer with the same status for
 // quite different causes.
 type Diagnosis struct {
 	Kind   string // the kind of one of [Causes]

@@ -27,7 +27,7 @@ type Plan struct {
 	// Problems are the problems of the selected sources that keep content from being pushed.
 	Problems []layoutstore.Problem
 	// LeftOut are the manifests that cannot be pushed, with the reasons: each has a problem, or
-	// leads to a manifest with one. Their repositories are those of the registry.
+	// leads to a manifest with one. Their repositories are named as in the registry.
 	LeftOut []layoutstore.Problem
 	// NonDistributable are missing layers whose media type allows the tree to omit them.
 	NonDistributable []layoutstore.Problem

@@ -13,9 +13,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// referrersTags adds pushed manifests with a subject to the subject's referrers tag, in
-// registries without the referrers API (distribution specification, "Pushing Manifests with
-// Subject"). It never changes such a tag if the tree has one of the same name.
+// referrersTags adds pushed manifests with a subject to the subject's referrers tag, in registries
+// without the referrers API (distribution specification, "Pushing Manifests with Subject"). It
+// never changes a referrers tag if the tree has a tag of that name.
 func (p *pusher) referrersTags(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {

@@ -40,8 +40,8 @@ func (c *Constraint) HasStart() bool {
 // literal finds the versions in a constraint, each with the operator before it.
 var literal = regexp.MustCompile(`([<>=~^!]*)\s*v?(\d+(?:\.\d+){0,2}(?:-[0-9A-Za-z.-]+)?)`)
 
-// ParseConstraint parses a semver range (~, ^, >=, <= and so on), a bare version, which means
-// this version or a later one with the same major number, or =TAG or =TAG+CHANNEL.
+// ParseConstraint parses a semver range (~, ^, >=, <= and so on), a bare version, =TAG or
+// =TAG+CHANNEL. A bare version means this version or a later one with the same major number.
 func ParseConstraint(text string) (*Constraint, error) {
 	text = strings.TrimSpace(text)
 	c := &Constraint{Text: text}

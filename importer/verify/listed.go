@@ -49,8 +49,7 @@ func (b checksumDir) pieces(a *inventory.Archive) (all []found) {
 }
 
 // piece finds a file of an archive under its name. If the archive has other files now, it finds the
-// range at off in these files, joined. It returns nil if the file is missing. total is the size of
-// the archive.
+// range at off in these, joined. It returns nil if the file is missing. total is its size.
 func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int64) extent.List {
 	if file := b.files.find(f.Name); file != nil && file.Size() == f.Size {
 		return file

@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// manyMissing writes an archive with indexes of n tagged manifests, which are missing. Each index has
-// as many of them as an index.json may have.
+// manyMissing writes an archive whose indexes name n tagged manifests, which are all missing. Each
+// index names as many of them as an index.json may.
 func manyMissing(t testing.TB, n int) (dir string) {
 	const most = 100_000
 	var entries []layouttest.Entry

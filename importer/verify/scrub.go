@@ -25,8 +25,8 @@ type ScrubOptions struct {
 	// Ended is when the last complete pass of an earlier scrub of the tree ended; zero if there is
 	// none.
 	Ended time.Time
-	// Reached is called regularly, and once when Run ends, with the position from which a later scrub
-	// can resume, and with the end of the last complete pass. It may be nil.
+	// Reached is called regularly, and once when Run ends. It receives the position from which a
+	// later scrub can resume, and the end of the last complete pass. It may be nil.
 	Reached func(at Position, ended time.Time)
 	// Now is the clock; nil means the system's.
 	Now func() time.Time

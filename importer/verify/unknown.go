@@ -34,8 +34,8 @@ func unknownTags(problems []layoutstore.Problem) []layoutstore.Problem {
 	return archives
 }
 
-// onePerCause keeps each problem of an archive once, and if any of them name a chunk or an entry, only
-// those: the scan of the files and the inventory may both report a missing chunk.
+// onePerCause keeps each problem of an archive once. If any of them name a chunk or an entry, it keeps
+// only these: the scan of the files and the inventory may both report a missing chunk.
 func onePerCause(archives []layoutstore.Problem) (kept []layoutstore.Problem) {
 	namesChunk := func(of layoutstore.Problem) bool {
 		return slices.ContainsFunc(archives, func(p layoutstore.Problem) bool { return p.Path == of.Path && len(p.Chunks) > 0 })

@@ -200,7 +200,7 @@ func TestVersionsOfProxies(t *testing.T) {
 	}
 }
 
-// A pull reports missing images that other images or channels name, and unknown names of a
+// A pull reports missing images that other images or channels name, and unknown names in a
 // selection.
 func TestMissingSelections(t *testing.T) {
 	tests := map[string]struct {

@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Attestations by tag and by digest are pulled with platform, modules and packages. Those of
-// extra images are in the module's repository, and those in extra/ are not pulled.
+// Attestations by tag and by digest are pulled with the platform, modules and packages.
+// Attestations of extra images are in the module's repository; any in extra/ are not pulled.
 func TestAttestations(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.68.1", 1)
