@@ -203,8 +203,8 @@ func (s *source) openArchive(ctx context.Context, set volume.Set, prev *volumeSt
 	}
 }
 
-// unreadable returns the state of an archive that cannot be read: the last one, unless its
-// files were replaced.
+// unreadable returns the state of an archive that cannot be read: its last state, unless its files
+// were replaced.
 func (s *source) unreadable(h, prev *volumeState, cause error) (*volumeState, time.Duration, error) {
 	if errors.Is(cause, ErrStale) {
 		h.moved = true

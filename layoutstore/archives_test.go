@@ -197,8 +197,8 @@ func stateOf(t *testing.T, tree *layoutstore.Tree, path string) string {
 	return sources[i].State
 }
 
-// readableWithout returns which entries of an archive can be read without the bytes
-// between from and to, if each header is found only from the one before it.
+// readableWithout returns which entries of an archive can be read without the bytes between from
+// and to. Each header is found only from the one before it.
 func readableWithout(places []layouttest.Place, have content, from, to int64) func(string) bool {
 	whole := map[string]bool{}
 	for _, p := range places {

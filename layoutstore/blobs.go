@@ -59,10 +59,9 @@ type readSeekNopCloser struct{ io.ReadSeeker }
 
 func (readSeekNopCloser) Close() error { return nil }
 
-// Blob finds the blob d: any blob file of the repository, reachable or not, or a manifest
-// that is served as one. Errors: ErrBlobUnknown, in a *ProblemError if every manifest claims
-// another size or the file system fails; ErrSlow; those for which [IsExhausted] is true; the
-// cause of ctx.
+// Blob finds the blob d: any blob file of the repository, reachable or not, or a manifest that is
+// served as a blob. Errors: ErrBlobUnknown, in a *ProblemError if every manifest claims another
+// size or the file system fails; ErrSlow; those for which [IsExhausted] is true; the cause of ctx.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return await(ctx, r.storage, d, func(ctx context.Context) (*Blob, error) { return r.find(ctx, d) }, nil)
 }

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Check reads all manifests, and checks their digests and sizes and the sizes of blobs. It
-// reads at most jobs repositories at a time. [Snapshot.Problems] then includes its findings.
-// The error is the context's, or one for which [IsExhausted] is true.
+// Check reads all manifests. It checks their digests and sizes, and the sizes of blobs. It reads at
+// most jobs repositories at a time. [Snapshot.Problems] then includes its findings. The error is
+// the context's, or one for which [IsExhausted] is true.
 func (s *Snapshot) Check(ctx context.Context, jobs int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(jobs)

@@ -250,8 +250,8 @@ func mayBelong(repository, path string) bool {
 	return repository == path || strings.HasSuffix(repository, "/"+path)
 }
 
-// foreignTagProblem returns the problem of a descriptor whose tag is ignored, because the
-// layout belongs to owner, or to none of several repositories if owner is empty.
+// foreignTagProblem returns the problem of a descriptor whose tag is ignored, because the layout
+// belongs to owner, or, if owner is empty, to none of several repositories.
 func foreignTagProblem(e *entry, owner string) Problem {
 	p := Problem{Kind: Conflict, Tags: tagList(e.tag), Digest: e.digest()}
 	if owner == "" {

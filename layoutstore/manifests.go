@@ -19,8 +19,8 @@ import (
 // specification requires at least 4 MiB; containerd accepts at most 8 MiB.
 const maxManifest = 8 << 20
 
-// Manifest is a manifest or index whose content matches its digest and the size in a
-// descriptor. Do not change Body and Texts.
+// Manifest is a manifest or index whose content matches its digest and the size in a descriptor. Do
+// not change Body or Texts.
 type Manifest struct {
 	Descriptor
 	Body  []byte

@@ -23,7 +23,7 @@ type table struct {
 	problems     []Problem
 }
 
-// claim is a size of a blob in one or more manifests.
+// claim is a size that one or more manifests state for a blob.
 type claim struct {
 	key      key
 	size     int64 // bytes

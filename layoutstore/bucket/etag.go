@@ -21,7 +21,7 @@ func SizeOfParts(size, partSize int64) int64 { return max(partSize, (size+maxPar
 
 // ETag computes the ETag that most stores assign to the content that is written to it: the MD5 sum, or the MD5 sum of the
 // sums of the parts (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). Some stores assign others. So an
-// equal ETag shows that the content is not damaged by accident, and a different one shows nothing.
+// equal ETag shows that the content was not damaged by accident. A different ETag shows nothing.
 type ETag struct {
 	whole hash.Hash
 	parts hash.Hash // of the sums of parts; nil for an object of one piece

@@ -85,8 +85,8 @@ func TestClaimLimit(t *testing.T) {
 	}
 }
 
-// An unavailable manifest has the size and the type that descriptors state. A refused one has the
-// reason of the refusal, not an error about its size.
+// An unavailable manifest has the size and the type that descriptors state. A refused manifest has
+// the reason for the refusal, not an error about its size.
 func TestUnavailableManifest(t *testing.T) {
 	c := content{}
 	lost := closure.Top{Digest: digest.FromString("lost"), Tags: []string{"lost"}, Sizes: []int64{7, 8}}

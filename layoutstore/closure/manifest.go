@@ -45,8 +45,8 @@ type Refs struct {
 // Ref is a blob that a manifest names.
 type Ref struct {
 	Descriptor
-	// Optional is set if the blob may be missing because the media type of the layer is that
-	// of a non-distributable one. Nothing else makes a blob optional, not even urls.
+	// Optional is set if the blob may be missing because it is a layer of a non-distributable media
+	// type. Nothing else makes a blob optional, not even urls.
 	Optional bool
 }
 

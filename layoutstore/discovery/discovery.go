@@ -1,10 +1,10 @@
 // Package discovery makes the images of discovery tags, from which a cluster learns which modules,
 // packages and plugins exist.
 //
-// A Deckhouse cluster reads the tag list of <root>/modules and similar repositories, so each
-// directory below is a tag there ([Names]), and each tag needs an image ([New]). d8 pushes
-// random bytes. [New] returns the same bytes for a name on every machine and in every version, so
-// that a server, a list and a push agree, and a second push sends nothing.
+// A Deckhouse cluster reads the tag list of <root>/modules and similar repositories. So each
+// directory below such a repository is a tag of it ([Names]), and each tag needs an image ([New]).
+// d8 pushes random bytes. [New] returns the same bytes for a name on every machine and in every
+// version, so that a server, a list and a push agree, and a second push sends nothing.
 //
 // An image is a linux/amd64 OCI image (image-spec 1.1) of one empty layer, created in
 // 1970 and labelled with its name.

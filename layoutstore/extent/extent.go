@@ -1,10 +1,9 @@
 // Package extent describes where bytes are stored, and reads them.
 //
 // An [Extent] is a run of bytes in a file or in an object of a bucket; a [List] is several runs read one
-// after the other as if they were one file. A blob of an unpacked layout is a
-// list of one extent that covers a whole file, an entry of a tar archive a list
-// of one extent in the middle of it, and an entry of an archive that was cut
-// into chunks a list of as many extents as it touches chunks.
+// after the other as if they were one file. A blob of an unpacked layout is one extent that covers a
+// complete file. An entry of a tar archive is one extent in the middle of a file. An entry of an archive
+// that was cut into chunks has one extent per chunk that contains a part of it.
 //
 // Start with [List.Slice], which is the only byte arithmetic of the program, and [List.Open].
 //
@@ -72,8 +71,8 @@ type Ranged interface {
 // meanwhile.
 type Sender interface {
 	io.ReadSeekCloser
-	// Section returns a reader of at most n of the next bytes, all from one file. Its N is their
-	// number. The position moves past them: the caller reads all of them, or nothing more.
+	// Section returns a reader of at most n of the next bytes, all from one file. Its N is the
+	// number of bytes. The position moves past them: the caller reads all of them, or nothing more.
 	Section(n int64) (*io.LimitedReader, error)
 	// Check returns an error that wraps ErrStale if a file that bytes came from has changed since.
 	Check() error
@@ -213,8 +212,8 @@ func (l List) at(off int64) (i int, in int64) {
 	return 0, 0
 }
 
-// ReadFile reads all of a file of at most limit bytes, whatever its length was before. Errors:
-// those of [File]; one that wraps ErrTooLong if the file is longer.
+// ReadFile reads a file to its end, even if its length has changed, but at most limit bytes.
+// Errors: those of [File]; one that wraps ErrTooLong if the file is longer.
 func ReadFile(ctx context.Context, f File, limit int64) ([]byte, error) {
 	file, err := f.Open(ctx)
 	if err != nil {

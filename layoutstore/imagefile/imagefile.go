@@ -52,8 +52,8 @@ func (e *FormatError) Error() string { return fmt.Sprintf("layer %s: %v", e.Laye
 // Unwrap returns the cause.
 func (e *FormatError) Unwrap() error { return e.Err }
 
-// Read returns the contents of the named files, by name, without those that the image does not
-// have. The layers are in the order of the manifest; Read skips those whose media type is not a
+// Read returns the contents of the named files, by name. It leaves out files that the image does
+// not have. The layers are in the order of the manifest; Read skips those whose media type is not a
 // tar archive. It fails if a layer cannot be read to its end while a file is still missing: the
 // rest may contain the file.
 //

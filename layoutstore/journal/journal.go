@@ -28,7 +28,7 @@ type Journal struct {
 	Prune *Prune
 }
 
-// Prune is the part of a journal that only the journal of a prune has.
+// Prune is the part of a journal that only a prune writes.
 type Prune struct {
 	// State is the complete state of the store after the prune.
 	State State `json:"state"`

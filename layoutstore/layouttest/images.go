@@ -45,7 +45,8 @@ type Image struct {
 	ConfigMediaType string
 	Subject         *ocispec.Descriptor
 	Annotations     map[string]string
-	// Algorithm is that of the digests of all blobs, manifest and config included; sha256 if empty.
+	// Algorithm is the digest algorithm of all blobs, including manifest and config; sha256 if
+	// empty.
 	Algorithm digest.Algorithm
 }
 

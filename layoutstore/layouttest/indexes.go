@@ -17,7 +17,7 @@ type Index struct {
 	Subject      *ocispec.Descriptor
 	ArtifactType string
 	Annotations  map[string]string
-	// Algorithm is that of the digest of the index itself; sha256 if empty.
+	// Algorithm is the digest algorithm of the index itself; sha256 if empty.
 	Algorithm digest.Algorithm
 }
 

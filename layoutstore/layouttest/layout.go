@@ -55,7 +55,7 @@ func (l *Layout) reference(d ocispec.Descriptor, tag string) string {
 	return name + ":" + tag
 }
 
-// Add adds d without a change: untagged, or tagged by annotations of the caller.
+// Add adds d unchanged: untagged, or tagged by the caller's annotations.
 func (l *Layout) Add(d ocispec.Descriptor) {
 	l.manifests = append(l.manifests, d)
 }

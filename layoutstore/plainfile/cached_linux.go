@@ -29,7 +29,7 @@ func IsLocal(dir *os.File) bool {
 }
 
 // OpenCached opens the regular file name in dir, for which [IsLocal] is true. It follows no links,
-// stays on the file system, and never reads from a disk. Errors: ErrWouldWait if that is needed;
+// stays on the file system, and never reads from a disk. Errors: ErrWouldWait if a disk is needed;
 // those of [Open].
 func OpenCached(dir *os.File, name string) (*os.File, fs.FileInfo, error) {
 	if !filepath.IsLocal(name) {

@@ -37,9 +37,9 @@ type Archive struct {
 // IsStale reports whether the cached index turned out not to match the archive.
 func (a *Archive) IsStale() bool { return a.stale.Load() }
 
-// OpenArchive reads the headers of an archive, unless the cache has an index of exactly these files,
-// or such an index is beside the archive in its bucket. Errors: the context's; those of opening and
-// reading the files. Problems of the archive itself are in [Archive.Problem] and [Archive.Layouts].
+// OpenArchive reads the headers of an archive, unless an index of exactly these files is in the
+// cache, or beside the archive in its bucket. Errors: the context's; those of opening and reading
+// the files. Problems of the archive itself are in [Archive.Problem] and [Archive.Layouts].
 func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 	a := &Archive{set: set, base: set.list()}
 	a.begins = beginsOf(a.base)

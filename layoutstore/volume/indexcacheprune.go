@@ -37,8 +37,8 @@ func (c Cache) use(s Set, now time.Time) {
 	}
 }
 
-// Prune removes the indexes from the cache that no process has used for 90 days, or for 7 days
-// if their archive is gone: it is missing, and was directly in one of the directories dirs, which
+// Prune removes the indexes from the cache that no process has used for 90 days, or for 7 days if
+// their archive is gone. An archive is gone if it is missing and was directly in one of dirs, which
 // the caller reads anyway. An index that cannot be removed stays.
 func (c Cache) Prune(now time.Time, dirs []string) {
 	if c == "" {

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Limits of an archive, far above any bundle.
+// Limits of an archive, far above what any bundle needs.
 const (
 	maxEntries  = 4_000_000
 	maxLayouts  = 100_000 // each takes some hundred bytes here, and a kilobyte when it is served

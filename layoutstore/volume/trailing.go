@@ -76,8 +76,8 @@ func harmlessProblem(format string, args ...any) problem.Problem {
 	return problem.Problem{Kind: problem.Limited, Harmless: true, Reason: fmt.Sprintf(format, args...)}
 }
 
-// firstNonZero returns the offset of the first nonzero byte at or after from, or a negative number
-// if the next maxPadding bytes have none, and the number of zeros before it.
+// firstNonZero returns the offset of the first nonzero byte at or after from, and the number of
+// zeros before it. The offset is negative if the next maxPadding bytes are zeros.
 func (s *scan) firstNonZero(ctx context.Context, from int64) (at, zeros int64, err error) {
 	at = -1
 	err = s.read(ctx, from, min(s.size-from, maxPadding), func(b []byte) bool {

@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Limits of a walk, far above any bundle. Without them, links could make a walk endless.
+// Limits of a walk, far above what any bundle needs. Without them, links could make a walk endless.
 const (
 	maxPath = 1024      // bytes of a path below the volume
 	maxDirs = 1_000_000 // directories

@@ -1,8 +1,8 @@
 // Package watch signals changes below a set of directories.
 //
-// A [Watcher] gives one signal for any number of changes within a short time, and one at every
-// tick, for file systems without events (NFS) and for directories that could not be watched. It
-// does not say what changed: the receiver scans.
+// A [Watcher] gives one signal for any number of changes within a short time. It also gives one at
+// every tick, for file systems without events (NFS) and for directories that could not be watched.
+// It does not say what changed: the receiver scans.
 //
 // Make one with [New], set the watched directories and paths with [Watcher.Watch] after each
 // scan, and run it with [Watcher.Run].
@@ -41,7 +41,7 @@ const (
 // Watcher watches directories.
 type Watcher struct {
 	options Options
-	again   chan time.Time // with room for one value: when the earliest requested signal is due
+	again   chan time.Time // capacity 1: when the earliest requested signal is due
 
 	// changing is held while directories are added, which may hang with their disk. mu is not
 	// held meanwhile, so that no other call waits for that disk.

@@ -23,8 +23,8 @@ type Fault struct {
 // Unavailable returns an answer of 503.
 func Unavailable() Fault { return Fault{Status: http.StatusServiceUnavailable, Code: "SlowDown"} }
 
-// Fail sets the function that decides how each further request fails; with nil none fails. It is called for one request at a
-// time.
+// Fail sets the function that decides how each further request fails; with nil none fails. fault is called for one request
+// at a time.
 func (s *Server) Fail(fault func(Request) Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -22,7 +22,8 @@ import (
 type Options struct {
 	// Endpoint is a URL such as https://s3.example.com; empty for Amazon S3.
 	Endpoint string
-	// Region is the region of the bucket. If it is empty, it is AWS_REGION, AWS_DEFAULT_REGION or us-east-1.
+	// Region is the region of the bucket. If it is empty, AWS_REGION, AWS_DEFAULT_REGION or us-east-1 is
+	// used.
 	Region string
 	// PathStyle puts the name of the bucket into the path of a request instead of its host. Requests to stores outside
 	// of the known clouds always have it in the path.

@@ -2,6 +2,6 @@
 //
 // [NewClient] makes a client from options; [Client.Open] opens a place.
 //
-// Requests that fail temporarily are sent again, a few times and with pauses. An interrupted body is not resumed: it ends
-// with an error, and never early without one.
+// Requests that fail temporarily are sent again, a few times and with pauses. An interrupted body is not resumed: reading
+// it returns an error, and never an early end of the body.
 package s3
