@@ -182,8 +182,8 @@ func (n *naming) electedOf(p *indexedLayout) string {
 }
 
 // findOwner returns the owner of a root layout. named are the repositories in its references. If
-// one of them is a name of the layout, it is the owner. If none is, the elected root is, if it is
-// in named. If several are, there is no owner: each would get the tags of the others.
+// one of them is a name of the layout, it is the owner. If none is, the owner is the elected root,
+// if that is in named. If several are, there is no owner: each would get the tags of the others.
 func findOwner(named []string, isName func(string) bool, elected string) string {
 	found := slices.DeleteFunc(slices.Clone(named), func(name string) bool { return !isName(name) })
 	switch {

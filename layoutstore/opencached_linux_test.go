@@ -31,7 +31,7 @@ func cachedForms(t *testing.T, layer []byte) map[string]string {
 	return map[string]string{"tree": dir, "archive": tar, "chunks": chunks}
 }
 
-// stalledVolume is a volume whose disk does not answer while it is stalled.
+// stalledVolume is a volume whose disk does not answer while stalled is set.
 type stalledVolume struct {
 	volume.Cached
 	stalled bool

@@ -31,7 +31,7 @@ type quarantine struct {
 	unread map[string]error                    // errors of records that cannot be read, by name
 }
 
-// reasons are the reasons why a copy is damaged, by the stamps of its file. With more than one,
+// reasons are the reasons why a copy is damaged, by the stamps of its file. If there are several,
 // the file has changed in between.
 type reasons map[string]string
 

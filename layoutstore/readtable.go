@@ -35,8 +35,8 @@ func (r *Repository) readTable(ctx context.Context) (*table, error) {
 	})
 }
 
-// patienceShare is the fraction 1/20 of a request's patience after which a traversal continues
-// with other manifests while one is slow.
+// patienceShare divides a request's patience: if a manifest takes longer than 1/20 of it, a
+// traversal meanwhile continues with others.
 const patienceShare = 20
 
 // unfinishedTable gives requests for blobs access to a table that a slow manifest delays.

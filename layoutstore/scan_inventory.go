@@ -108,8 +108,8 @@ func (s *source) findInventory(next *sourceState, dir string, store *journal.Vie
 	return s.keepInventory(next, found, err, now)
 }
 
-// keepInventory returns found and err, the result of reading an inventory. If the key refuses
-// an inventory that changed a moment ago, it returns the last one: its files are being replaced.
+// keepInventory returns found and err, the result of reading an inventory. If the key refuses an
+// inventory that changed a moment ago, it returns the last inventory: the files are being replaced.
 func (s *source) keepInventory(next *sourceState, found *sourceInventory, err error, now time.Time) (*sourceInventory, error) {
 	if last := s.last.inventory; found != nil && isRefusal(err) && s.scanned && s.key == last.key() {
 		if age := now.Sub(found.changed); age < s.settle {

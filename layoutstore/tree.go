@@ -38,7 +38,7 @@ type Options struct {
 	// NoEditionSplit serves the installer and the d8 program below a root that ends in an edition.
 	// By default they are served beside the root: see package edition.
 	NoEditionSplit bool
-	// CacheDir is the directory of cached archive indexes. If it is empty, none are cached.
+	// CacheDir is the directory of cached archive indexes. If it is empty, no index is cached.
 	CacheDir string
 	// WriteIndexes writes the indexes of archives in buckets beside the archives, too. Buckets
 	// must then return a [bucket.Bucket].

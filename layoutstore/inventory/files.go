@@ -15,7 +15,7 @@ import (
 )
 
 // Archive is an archive of a bundle, in one file or in chunks. Joined in their order, the chunks
-// are the archive: where it was cut does not change it.
+// are the archive, wherever it was cut.
 type Archive struct {
 	Name  string // NAME.tar
 	Size  int64  // of all files; bytes
@@ -125,7 +125,7 @@ func (c *fileCheck) add(kind problem.Kind, name string, chunks []string, format 
 		Reason: fmt.Sprintf(format, args...), Harmless: kind == problem.Limited})
 }
 
-// archive compares an archive with its files in the directory, which may be missing.
+// archive compares an archive with its files in the directory. They may be missing.
 func (c *fileCheck) archive(want, have *Archive) {
 	switch {
 	case have == nil:

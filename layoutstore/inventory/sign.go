@@ -61,7 +61,7 @@ func decodePEM(data []byte, want string) ([]byte, error) {
 	return block.Bytes, nil
 }
 
-// Public returns the key that verifies the signatures of this one.
+// Public returns the key that verifies this key's signatures.
 func (k *SigningKey) Public() *VerifyKey { return &VerifyKey{k.private.Public()} }
 
 // Sign signs data. The signature is raw. For Ed25519 it has 64 bytes (RFC 8032). For ECDSA it signs

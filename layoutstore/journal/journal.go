@@ -38,8 +38,8 @@ type Prune struct {
 }
 
 // IndexChange is one index.json before and after an import. A journal is written from Old and New.
-// If the journal was read, [IndexChange.OldBytes] and [IndexChange.NewBytes] read them when needed:
-// all of them together may not fit into memory.
+// After a journal was read, [IndexChange.OldBytes] and [IndexChange.NewBytes] read the indexes when
+// needed: all together may not fit into memory.
 type IndexChange struct {
 	Path string // of the layout below the store; "." is the store itself
 	Old  []byte // nil for a new layout

@@ -13,7 +13,7 @@ import (
 )
 
 // FormatBlobs returns the list of the blobs of a layout: one line per blob, sorted by digest, with the digest, the size in
-// bytes, and the epoch unless it is 0. It sorts blobs.
+// bytes, and the epoch unless it is 0. It sorts blobs in place.
 func FormatBlobs(blobs []StoredBlob) []byte {
 	slices.SortFunc(blobs, func(a, b StoredBlob) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
 	var list bytes.Buffer

@@ -185,8 +185,8 @@ func TestSameViews(t *testing.T) {
 	}
 }
 
-// A journal is refused completely if its header contradicts its size, or has a path that no store
-// has.
+// A journal is refused completely if its header contradicts its size, or contains a path that no
+// store has.
 func TestMalformedJournals(t *testing.T) {
 	dir := newStore(t)
 	line := func(indexes string) string { return `{"format":1,"generation":5,"indexes":[` + indexes + `]}` + "\n" }

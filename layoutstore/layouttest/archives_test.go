@@ -90,8 +90,8 @@ func TestArchiveContainsTheTree(t *testing.T) {
 	}
 }
 
-// An archive has the headers and the order of one from d8. Its digest is golden, so that no edit
-// changes it unnoticed.
+// An archive has the same headers, in the same order, as an archive from d8. Its digest is golden,
+// so that no edit changes the archive unnoticed.
 func TestArchiveMatchesD8(t *testing.T) {
 	archive := filepath.Join(t.TempDir(), "new/all.tar")
 	buildAll(t, t.TempDir()).Archive(archive, layouttest.Archive{})

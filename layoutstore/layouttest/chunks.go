@@ -7,12 +7,12 @@ import (
 	"path/filepath"
 )
 
-// Split splits an archive into chunks beside it, as d8 mirror pull does, and removes
-// it. A chunk ends with the write that reaches limit bytes, and writes have unequal
-// sizes. So all chunks but the last have at least limit bytes, few have the same size,
-// and the last has fewer and may be empty. (deckhouse-cli, docs/mirror-bundle-layout.md
-// §4.3 and internal/mirror/chunked/chunk_writer.go. The writes of d8 have up to 512
-// KiB; for a small limit they are smaller here.)
+// Split splits an archive into chunks beside it, as d8 mirror pull does, and removes the archive. A
+// chunk ends with the write that reaches limit bytes, and writes have unequal sizes. So all chunks
+// but the last have at least limit bytes, few have the same size, and the last has fewer and may be
+// empty. (deckhouse-cli, docs/mirror-bundle-layout.md §4.3 and
+// internal/mirror/chunked/chunk_writer.go. The writes of d8 have up to 512 KiB; for a small limit
+// they are smaller here.)
 func Split(tb TB, archive string, limit int64) (chunks []string) {
 	tb.Helper()
 	step := min(512<<10, max(limit/2, 1))
@@ -29,8 +29,8 @@ func Split(tb TB, archive string, limit int64) (chunks []string) {
 	}
 }
 
-// Cut cuts an archive into chunks of size bytes, except the last one, as split(1) does,
-// and removes it. For chunks of d8 see [Split].
+// Cut cuts an archive into chunks of size bytes, except the last one, as split(1) does, and removes
+// the archive. For chunks of d8 see [Split].
 func Cut(tb TB, archive string, size int64) (chunks []string) {
 	tb.Helper()
 	var sizes []int64

@@ -25,7 +25,7 @@ type Image struct {
 	Name string
 	// Docker selects Docker's media types instead of OCI's.
 	Docker bool
-	// Files, by path, are one tar+gzip layer.
+	// Files are the files of one tar+gzip layer, by path.
 	Files map[string]string
 	// Layers are written as they are, whatever their media type says.
 	Layers [][]byte

@@ -84,7 +84,7 @@ func (t *Tree) Layout(path string) *Layout {
 	if l, ok := t.layouts[path]; ok {
 		return l
 	}
-	// The path is a part of references, so each layout must have only one spelling.
+	// The path is a part of references, so the path of a layout must have only one spelling.
 	if !fs.ValidPath(path) {
 		t.tb.Fatalf("layout %q: not a clean path below the tree", path)
 	}

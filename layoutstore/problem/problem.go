@@ -1,4 +1,4 @@
-// Package problem defines the one value for anything that cannot be served as it should be: an
+// Package problem defines the one type for anything that cannot be served as it should be: an
 // archive that is incomplete, a blob that is missing or damaged, a tag that no registry can have.
 //
 // The code that reads a volume, an index or a manifest creates a [Problem]. Its callers add the

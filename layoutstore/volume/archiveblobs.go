@@ -75,7 +75,7 @@ func (a *Archive) Blobs(ctx context.Context, layout string) ([]digest.Digest, er
 	return digestsOf(l.blobs, func(b tarBlob) [sha256.Size]byte { return b.sum }, l.odd), ctx.Err()
 }
 
-// digestsOf returns the digests of the blobs of a layout, by byte order.
+// digestsOf returns the digests of the blobs of a layout, in byte order.
 func digestsOf[B, O any](blobs []B, sum func(B) [sha256.Size]byte, odd map[digest.Digest]O) []digest.Digest {
 	all := slices.AppendSeq(make([]digest.Digest, 0, len(blobs)+len(odd)), maps.Keys(odd))
 	for _, b := range blobs {

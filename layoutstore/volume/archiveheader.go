@@ -78,7 +78,7 @@ func (ix *tarIndex) isHeaderOf(name string, h *tar.Header) bool {
 	return illegal == "" && have == want && h.Typeflag != tar.TypeLink
 }
 
-// zeros is an endless reader of zeros, for a tar reader that reads on after its one header.
+// zeros is an endless reader of zeros, for a tar reader that reads beyond its one header.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

@@ -11,8 +11,8 @@ import (
 )
 
 // documents are the index.json files of the layouts of an archive in a bucket. The cached index of
-// the archive contains them, so that a scan of a known archive sends no request. They are in memory
-// only from the loading of the index until each is first read, and while the index is saved.
+// the archive contains them, so that a scan of a known archive sends no request. Each is in memory
+// from the loading of the index until it is first read, and while the index is saved.
 type documents struct {
 	mu    sync.Mutex
 	texts map[string]string // by the path of the layout in the archive

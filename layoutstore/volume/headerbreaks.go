@@ -57,9 +57,9 @@ const (
 	maxLastProof = 256 << 20 // the entry before a break
 )
 
-// checkLastEntry verifies the last entry before a break in the chain of headers. One of the
-// chunks that it returns may be cut short: those that end in the entry, unless its content is
-// intact, and those that end between the entry and byte until.
+// checkLastEntry verifies the last entry before a break in the chain of headers. It returns the
+// chunks of which one may be cut short: those that end between the entry and byte until, and,
+// unless the entry is intact, those that end in it.
 func (s *scan) checkLastEntry(ctx context.Context, until int64) (indexRange, error) {
 	if s.seams == nil {
 		return indexRange{0, -1}, nil
@@ -163,8 +163,8 @@ const behindLast = "the chunks behind it"
 
 // truncatedChunks returns the problem of a chunk set that ends before its archive. One of the
 // suspects is cut short, or chunks behind the last one are missing. The problem names the next
-// chunk only if the last one is as large as others. A smaller last chunk may really have been
-// the last of its set, or be cut short, and the next one may never have existed.
+// chunk only if the last one is as large as others. A smaller last chunk may be cut short, or be
+// the real last chunk of its set: then the next one never existed.
 func (s *scan) truncatedChunks(suspects indexRange, how string) *problem.Problem {
 	x := s.seams
 	if len(x.missing) > 0 {

@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// reportNested reports the files of the directory rel that look like archives, unless it is the
-// top of the tree: only there archives are read.
+// reportNested reports the files in the directory rel that look like archives, unless rel is the
+// top of the tree: archives are read only there.
 func (w *walk) reportNested(rel string, entries []fs.DirEntry) {
 	if rel == "." {
 		return

@@ -18,8 +18,8 @@ import (
 )
 
 // PublicationFile is the name of the journal of a bundle directory while several of its files
-// change together. While it exists, readers see the new state: each new file where it is staged,
-// or where it has been moved to. Before, they see the old state. So readers never see a part of
+// change together. While it exists, readers see the new state: each new file where it is staged, or
+// where it has been moved to. Before that, they see the old state. So readers never see a part of
 // the change, whenever the writer is killed.
 const PublicationFile = ".layoutproxy-publication"
 

@@ -36,9 +36,9 @@ func setFile(e extent.Extent) (SetFile, bool) {
 	return SetFile{filepath.Join(f.dir, f.name), f.info}, true
 }
 
-// ReadFiles returns the files that contain the archive. It leaves out chunks after the archive's
-// end, which may be left over from a longer set, unless they contain only a few zeros. The error
-// is the cause of ctx.
+// ReadFiles returns the files that contain the archive. Chunks after the archive's end may be left
+// over from a longer set: it leaves them out, unless they contain only a few zeros. The error is
+// the cause of ctx.
 func (a *Archive) ReadFiles(ctx context.Context) ([]SetFile, error) {
 	var all []SetFile
 	var start int64

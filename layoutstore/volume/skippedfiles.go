@@ -112,7 +112,7 @@ func (u *skippedFiles) add(dir, name string, class NameClass, why error) {
 	}
 }
 
-// list returns the problems, each with the number of its further files. Call it only once.
+// list returns the problems. Each says how many further files it stands for. Call it only once.
 func (u *skippedFiles) list() []problem.Problem {
 	for i, n := range u.count {
 		files := "files"

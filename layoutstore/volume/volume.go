@@ -40,9 +40,9 @@ type Volume interface {
 	// *problem.Error if it is known which chunk to copy again; the file system's. No error says
 	// anything about the blob once ctx has ended: a volume may have to ask another machine.
 	Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error)
-	// Blobs lists the digests in the names of the blob files of a layout, by byte order,
-	// whatever its index says and the files contain. It leaves out files with other names. A
-	// missing layout has no blobs. Errors: the context's; the file system's.
+	// Blobs lists the digests in the names of the blob files of a layout, in byte order, whatever
+	// its index says and the files contain. It leaves out files with other names. A missing layout
+	// has no blobs. Errors: the context's; the file system's.
 	Blobs(ctx context.Context, layout string) ([]digest.Digest, error)
 	// Where returns the place of a layout for a message: a path in the file system, and if
 	// that is an archive, the entry in it.
@@ -54,8 +54,9 @@ type Volume interface {
 // Cached is a Volume that can locate a blob without waiting for a disk.
 type Cached interface {
 	Volume
-	// LocateCached returns where the blob d of a layout is, if it exists and has size bytes: only
-	// opening it shows that. It returns nil if the place is unknown. See [extent.List.OpenCachedAt].
+	// LocateCached returns where the blob d of a layout is, if it exists and has size bytes, which
+	// only opening it shows. It returns nil if the place is unknown. See
+	// [extent.List.OpenCachedAt].
 	LocateCached(layout string, d digest.Digest, size int64) extent.List
 }
 

@@ -82,9 +82,9 @@ func (w *window) fill() (err error) {
 	return nil
 }
 
-// fillFrom reads the window from byte skip on of an extent of an object. If it continues at the
-// end of the last window, it doubles the size. So an archive of small entries takes few requests,
-// and an archive of large entries few bytes.
+// fillFrom reads the window from byte skip on of an extent of an object. If the new window begins
+// where the last one ended, it is twice as large. So an archive of small entries takes few
+// requests, and an archive of large entries few bytes.
 func (w *window) fillFrom(object extent.Ranged, e extent.Extent, skip int64) error {
 	size := int64(objectWindowSize)
 	if w.pos == w.from+int64(len(w.buf)) {

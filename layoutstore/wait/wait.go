@@ -1,7 +1,7 @@
 // Package wait limits how long callers wait for calls that cannot be interrupted.
 //
-// If a disk or server hangs, opening or reading a file there ends when the system decides,
-// whatever the context. So [For] does it in a goroutine of its own, and the caller waits no longer
+// If a disk or server hangs, opening or reading a file there ends when the system decides, whatever
+// the context. So [For] makes the call in a goroutine of its own, and the caller waits no longer
 // than its context lasts. [Flight] makes one call for all callers that need the same result, and
 // holds no lock meanwhile.
 package wait
