@@ -21,7 +21,7 @@ type Copied struct {
 	Reason string `json:"reason"`
 }
 
-// inodeFacts decide whether the store may take a file by a hard link.
+// inodeFacts decide whether the store may hard-link a file instead of copying it.
 type inodeFacts struct {
 	symlink bool        // the name is a symbolic link
 	links   uint64      // number of hard links; 0 if unknown

@@ -94,8 +94,8 @@ func (p *Publisher) Covers(names map[string]bool) error {
 	return nil
 }
 
-// StageIfNew stages a file unless the bundle already has it with this content, and reports whether it
-// did.
+// StageIfNew stages a file unless the bundle already has it with this content. It reports whether it
+// staged the file.
 func (p *Publisher) StageIfNew(name string, data []byte) (bool, error) {
 	if hasContent(filepath.Join(p.dir, filepath.FromSlash(name)), data) {
 		return false, nil
@@ -117,7 +117,7 @@ func (p *Publisher) StageWritten(names []string) error {
 	return durable.SyncDir(p.Staged())
 }
 
-// KeepStaged removes all staged files except those with the names.
+// KeepStaged removes all staged files except those in names.
 func (p *Publisher) KeepStaged(names []string) error {
 	all, err := os.ReadDir(p.Staged())
 	if err != nil {

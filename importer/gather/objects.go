@@ -72,8 +72,8 @@ func isListed(key string, wanted map[string]bool) bool {
 	return wanted[key] || isArchive && !strings.ContainsRune(key, '/') && !strings.HasPrefix(key, ".") && (all || wanted[archive])
 }
 
-// placeOf returns the place in a bucket of all sources, and the archives in it that are sources;
-// archives is nil if the place itself is a source. ok is false if the sources have several places.
+// placeOf returns the place in a bucket that all sources share, and the archives in it that are
+// sources; archives is nil if the place itself is a source. ok is false for several places.
 func placeOf(sources []string) (at string, archives map[string]bool, ok bool) {
 	archives = map[string]bool{}
 	for n, source := range sources {

@@ -194,8 +194,8 @@ func TestDamagedTree(t *testing.T) {
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// A pull renames the blobs of a tree into place only after it has fetched all of them, and every
-// user may read them.
+// A pull renames the blobs of a tree into place only after it has fetched all of them. Every user
+// may read them.
 func TestTreeBlobsArePlacedLast(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())

@@ -269,7 +269,7 @@ func TestPublicationNames(t *testing.T) {
 	}
 }
 
-// problemsOf returns the problems of a snapshot, or one with the error of reading them.
+// problemsOf returns the problems of a snapshot, or a problem with the error from reading them.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

@@ -324,7 +324,7 @@ func TestScrubReportsItsPosition(t *testing.T) {
 	}
 }
 
-// problemsOf returns the problems of a snapshot, or one with the reason why they cannot be read.
+// problemsOf returns the problems of a snapshot, or a problem with the error from reading them.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {
