@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -45,15 +46,19 @@ func killPoints(t *testing.T, total int) (points []int) {
 }
 
 // killAt runs the program and kills it at a request, counted from 1. If the number is even, the
-// registry processes the request before the kill, and its answer is lost.
-func killAt(t *testing.T, r *registrytest.Registry, at int, args []string) {
+// registry processes the request before the kill, and its answer is lost. A run may need a few
+// requests fewer than the total of another one, which depends on what can be mounted: then it may
+// end before one of the last 2 %.
+func killAt(t *testing.T, r *registrytest.Registry, at, total int, args []string) {
 	t.Helper()
+	var reached atomic.Bool
 	running := make(chan *os.Process, 1)
 	nth := registrytest.Nth(at, at, func(*http.Request) bool { return true })
 	r.Inject(func(_ http.ResponseWriter, req *http.Request, next http.Handler) bool {
 		if !nth(req) {
 			return false
 		}
+		reached.Store(true)
 		if at%2 == 0 {
 			next.ServeHTTP(httptest.NewRecorder(), req)
 		}
@@ -65,8 +70,10 @@ func killAt(t *testing.T, r *registrytest.Registry, at int, args []string) {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	layouttest.Try(t, cmd.Start())
 	running <- cmd.Process
-	if err := cmd.Wait(); err == nil || cmd.ProcessState.Exited() {
-		t.Errorf("request %d: not killed: %v\n%s", at, err, out.String())
+	err := cmd.Wait()
+	early := err == nil && !reached.Load() && at > total-total/50
+	if !early && (err == nil || cmd.ProcessState.Exited()) {
+		t.Errorf("request %d of %d: not killed: %v\n%s", at, total, err, out.String())
 	}
 	r.Settle()
 	r.Heal()
@@ -99,14 +106,15 @@ func TestPushKilledAtRequests(t *testing.T) {
 	first.Forget()
 	mustRun(t, "push", "--state-dir", t.TempDir(), "--cache-dir", "", "testdata/d8", first.Host+"/deckhouse/ee")
 	arrived := 0
-	for _, at := range killPoints(t, len(first.Requests())) {
+	total := len(first.Requests())
+	for _, at := range killPoints(t, total) {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
 			dir := t.TempDir()
 			r := registrytest.New(t, registrytest.Options{Dir: dir})
 			fillFrom(t, r, older)
 			before := len(linked(t, dir))
 			args := []string{"push", "--state-dir", t.TempDir(), "--cache-dir", "", "testdata/d8", r.Host + "/deckhouse/ee"}
-			killAt(t, r, at, args)
+			killAt(t, r, at, total, args)
 			for tag, digest := range pulled(t, r.Host, want) {
 				if digest != want[tag] && digest != older[tag].digest {
 					t.Errorf("%s is %s, neither the older image nor the newer one", tag, digest)
@@ -217,7 +225,8 @@ func TestPullKilledAtRequests(t *testing.T) {
 	dir := t.TempDir()
 	r.Forget()
 	mustRun(t, pull(dir)...)
-	points := killPoints(t, len(r.Requests()))
+	total := len(r.Requests())
+	points := killPoints(t, total)
 	want, newer := hashes(t, dir), read(t, dir)
 	all := 0
 	for i, at := range points {
@@ -227,7 +236,7 @@ func TestPullKilledAtRequests(t *testing.T) {
 				olderBundle(t, dir)
 			}
 			before := read(t, dir)
-			killAt(t, r, at, pull(dir))
+			killAt(t, r, at, total, pull(dir))
 			if got := read(t, dir); got != before && got != newer {
 				t.Errorf("a reader sees neither the older bundle nor the newer one:\n%s", cmp.Diff(before, got))
 			}
