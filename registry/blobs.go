@@ -96,10 +96,9 @@ func redirect(w http.ResponseWriter, url string) {
 	w.WriteHeader(http.StatusTemporaryRedirect)
 }
 
-// checkedEnd is how many bytes at the end of a body are sent only after the files of the blob
-// were checked. So an answer whose file was overwritten before its bytes were queued for the
-// client never completes. The end is copied through user space if reading checks it, as in an
-// archive.
+// checkedEnd is how many bytes at the end of a body are sent only after the files of the blob were
+// checked. So an answer whose file was overwritten before its bytes were queued for the client
+// never completes. The end is copied through user space if reading checks it, as in an archive.
 const checkedEnd = 512
 
 // corkedSize is the largest body, in bytes, that shares packets with its head and its checked end.

@@ -52,9 +52,9 @@ func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeke
 	return nil
 }
 
-// neededPart returns a function that returns, for a content of some size, the part that the answer
-// begins with, as far as the headers of the request show. The part is empty if the answer may have
-// no body.
+// neededPart returns a function. Given the size of a content, the function returns the part that
+// the answer begins with, as far as the headers of the request show. The part is empty if the
+// answer may have no body.
 func neededPart(req *http.Request) func(size int64) (off, n int64) {
 	return func(size int64) (off, n int64) {
 		off, n = rangeOf(req, size)

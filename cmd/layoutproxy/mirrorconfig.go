@@ -108,7 +108,7 @@ func (f *mirrorFlags) readDir() (dir, why string, err error) {
 }
 
 // readElsewhere returns a warning if the file is written to the usual directory, but the containerd
-// of this node reads another one, as on a node of Deckhouse.
+// of this node reads another directory, as on a node of Deckhouse.
 func (f *mirrorFlags) readElsewhere() string {
 	dir, why, err := f.readDir()
 	if f.remove || err != nil || f.write != containerd.DefaultDir || dir == f.write {

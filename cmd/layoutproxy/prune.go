@@ -203,7 +203,7 @@ func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pru
 	return c.Print(w, found, found.WriteText)
 }
 
-// run makes or reads the plan, and carries it out if the flags say so.
+// run makes or reads the plan, and carries it out if the flags ask for it.
 func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan, done bool, err error) {
 	switch {
 	case f.execute != "":

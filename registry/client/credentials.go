@@ -62,10 +62,9 @@ type known struct {
 // keepKnown is how long a credential is cached. Some helpers return credentials that expire.
 const keepKnown = 10 * time.Minute
 
-// NewKeychain reads the environment, and no file yet. Credentials are read from the file
-// named by REGISTRY_AUTH_FILE; from docker's configuration ($DOCKER_CONFIG, or .docker in
-// the home directory), with its credential helpers and DOCKER_AUTH_CONFIG; and from
-// podman's auth.json.
+// NewKeychain reads the environment, and no file yet. Credentials are read from the file named by
+// REGISTRY_AUTH_FILE; from docker's configuration ($DOCKER_CONFIG, or .docker in the home
+// directory), with its credential helpers and DOCKER_AUTH_CONFIG; and from podman's auth.json.
 func NewKeychain() *Keychain {
 	home, _ := os.UserHomeDir()
 	k := &Keychain{known: map[string]known{}}

@@ -185,9 +185,8 @@ func (s *tokenServer) fetch(t *testing.T, credential Credential) (tokenAnswer, e
 	return c.fetchToken(t.Context(), tokenRequest{from: from, challenge: ch, scopes: []string{"repository:a:pull", "repository:b:push"}, credential: credential})
 }
 
-// A password is sent by GET, an identity token by POST in a form (Docker's "Token
-// Authentication Specification" and "OAuth2 Token Authentication"). The realm's own scope
-// is not sent.
+// A password is sent by GET, an identity token by POST in a form (Docker's "Token Authentication
+// Specification" and "OAuth2 Token Authentication"). The realm's own scope is not sent.
 func TestRequestsForTokens(t *testing.T) {
 	s := newTokenServer(t, http.StatusOK)
 	if answer, err := s.fetch(t, Credential{Username: "ann", Password: "secret"}); err != nil || answer.value() != "of GET" {

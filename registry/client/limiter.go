@@ -81,9 +81,8 @@ func (l *limiter) succeeded() {
 	}
 }
 
-// overloaded records that the host rejected a request that started at began, and asked for
-// a pause (0: none). A request that started before the bound was last lowered does not
-// lower it again.
+// overloaded records that the host rejected a request that started at began, and asked for a pause
+// (0: none). A request that started before the bound was last lowered does not lower it again.
 func (l *limiter) overloaded(began time.Time, pause time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -22,9 +22,8 @@ const (
 	pageSize     = "1000"
 )
 
-// Tags returns all tags of a repository, in the registry's order and without duplicates.
-// Errors: *Error, with ErrNotFound if the registry does not know the repository, and with
-// ErrTooMany.
+// Tags returns all tags of a repository, in the registry's order and without duplicates. Errors:
+// *Error, with ErrNotFound if the registry does not know the repository, and with ErrTooMany.
 func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) {
 	k, err := c.call(ctx, "list tags", http.MethodGet, repository, "tags", "list")
 	if err != nil {
@@ -120,12 +119,12 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 // errCircle means that a list has no end.
 var errCircle = errors.New("its pages form a loop")
 
-// nextQuery returns the query of the page after the one requested with current, or "" after
-// the last page. asked are the queries of earlier pages, links the Link headers of the
-// page, count is the number of its entries, fresh how many of them are new, and last the
-// name that the next page starts after. A Link to a new page is followed; a Link to an
-// earlier page means only that there are more. Without a Link, a full page with new entries
-// is not the last one; one without new entries is, as the registry ignores n and last.
+// nextQuery returns the query of the page after the one requested with current, or "" after the
+// last page. asked are the queries of earlier pages, and links the Link headers of the page. count
+// is the number of its entries, fresh the number of new entries, and last the name after which the
+// next page starts. A Link to a new page is followed; a Link to an earlier page means only that
+// there are more. Without a Link, a full page with new entries is not the last page. A page without
+// new entries is the last page, because the registry ignores n and last.
 func nextQuery(asked map[string]bool, current url.Values, links []string, count, fresh int, last string) (string, error) {
 	target, more := nextLink(links)
 	if query := linkQuery(target); query != "" && !asked[query] {

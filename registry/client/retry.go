@@ -15,7 +15,7 @@ const (
 	maxAway      = 2 * time.Minute
 	maxAwayPause = 5 * time.Second
 	reportAway   = 10 * time.Second
-	// maxPause limits a pause unless the server asks for a longer one.
+	// maxPause limits a pause unless the server asks for a longer pause.
 	maxPause = 30 * time.Second
 	// maxRetryAfter is the longest pause that a server may ask for. A longer one indicates a
 	// quota, which is reported as an error.

@@ -43,7 +43,7 @@ type Upload struct {
 	Progress func(int64)
 }
 
-// Uploaded says how a blob was added to a repository: it was Sent or Mounted.
+// Uploaded is how a blob was added to a repository: it was Sent or Mounted.
 type Uploaded int
 
 // The values of Uploaded.
@@ -52,11 +52,10 @@ const (
 	Mounted
 )
 
-// Upload mounts or uploads a blob. Below Options.StreamFrom it sends one POST and one PUT.
-// Larger blobs are streamed by PATCH, and an interrupted upload, of this process or an
-// earlier one, resumes at the byte that the registry reports. The registry checks the
-// digest. Errors: *Error; *LocalError if the content cannot be read or does not match the
-// digest; the context's.
+// Upload mounts or uploads a blob. Below Options.StreamFrom it sends one POST and one PUT. Larger
+// blobs are streamed by PATCH, and an interrupted upload, of this process or an earlier one,
+// resumes at the byte that the registry reports. The registry checks the digest. Errors: *Error;
+// *LocalError if the content cannot be read or does not match the digest; the context's.
 func (c *Client) Upload(ctx context.Context, u Upload) (Uploaded, error) {
 	x := &uploading{blob: u, c: c, content: &content{size: u.Size, reader: u.Open, progress: u.Progress}}
 	if x.blob.Sessions == nil {

@@ -178,8 +178,8 @@ func replace(file string, text []byte) error {
 	return durable.WriteFile(file, text, 0o644)
 }
 
-// Remove removes the section that [Mirror.Write] added to the hosts.toml of a registry,
-// and also the file and the directories that were created for it and contain nothing else.
+// Remove removes the section that [Mirror.Write] added to the hosts.toml of a registry. It also
+// removes the file and directories that were created for the section, if they contain nothing else.
 // Errors: those of [Mirror.Write].
 func Remove(dir, host string) (Change, error) {
 	if err := checkHost(host); err != nil {

@@ -43,9 +43,10 @@ func CertsDirs(nodes []Node) []string {
 	return slices.Compact(dirs)
 }
 
-// ReadDir returns a directory that all containerds of a machine read, except those that read
-// no hosts.toml, and the reason, such as "containerd 1.x (process 7) reads
-// /etc/containerd/certs.d". The error is an [*AdviceError] if there is none, or if it is unknown.
+// ReadDir returns a directory that all containerds of a machine read, except those that read no
+// hosts.toml. It also returns the reason, such as "containerd 1.x (process 7) reads
+// /etc/containerd/certs.d". The error is an [*AdviceError] if there is no such directory, or if it
+// is unknown.
 func ReadDir(nodes []Node) (dir, why string, err error) {
 	const name = "name the directory with --write DIR"
 	if len(nodes) == 0 {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// settings say how to contact the collector.
+// settings describe how to contact the collector.
 type settings struct {
 	url     string
 	headers http.Header

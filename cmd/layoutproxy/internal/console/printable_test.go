@@ -41,8 +41,8 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-// FuzzPrintable: for any text, written in any pieces, the output has no control character but
-// the program's own sequences, leaves printable text unchanged, and keeps the meaning of JSON.
+// FuzzPrintable writes any text in any pieces. The output has no control character but the
+// program's own sequences. Printable text stays unchanged, and JSON keeps its meaning.
 func FuzzPrintable(f *testing.F) {
 	f.Add("a tag\x1b[31m\n", uint8(3))
 	f.Add("\x1b[H\x1b[2J\u009b", uint8(5))

@@ -67,7 +67,7 @@ func scrubState(cacheDir string, sources []string) scrubFile {
 	return scrubFile(filepath.Join(cacheDir, fmt.Sprintf("%x.scrub", sum.Sum(nil)[:16])))
 }
 
-// maxScrubRecord is the longest such file that is read, in bytes. It names one copy of a blob.
+// maxScrubRecord is the longest scrub file that is read, in bytes. It names one copy of a blob.
 const maxScrubRecord = 64 << 10
 
 // scrubRecord is the content of the file.

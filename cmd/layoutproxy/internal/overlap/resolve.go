@@ -92,9 +92,9 @@ type mount struct {
 	point  string // where
 }
 
-// parseMounts reads /proc/self/mountinfo (proc_pid_mountinfo(5)): fields are separated
-// by blanks, the third is the device, the fourth the root and the fifth the mount point,
-// with blanks and backslashes written as \040 and so on. Later mounts hide earlier ones.
+// parseMounts reads /proc/self/mountinfo (proc_pid_mountinfo(5)). Fields are separated by blanks:
+// the third is the device, the fourth the root and the fifth the mount point. Blanks and
+// backslashes in them are written as \040 and so on. Later mounts hide earlier ones.
 func parseMounts(text string) (all []mount) {
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
