@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// small mounts a file system of a given size and returns a path in it.
-func small(t *testing.T, options string) string {
+// mountSmall mounts a tmpfs with some options and returns a path in it.
+func mountSmall(t *testing.T, options string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
@@ -42,7 +42,7 @@ func large(t *testing.T) string {
 func TestTooLittleFreeSpace(t *testing.T) {
 	for what, options := range map[string]string{"bytes": "size=4m", "files": "size=64m,nr_inodes=60"} {
 		t.Run(what, func(t *testing.T) {
-			store := small(t, options)
+			store := mountSmall(t, options)
 			importertest.Imported(t, store, importertest.OldBundle(t))
 			before := importertest.Files(t, store)
 			i := importertest.New(t, store)
@@ -67,7 +67,7 @@ func TestTooLittleFreeSpace(t *testing.T) {
 // If the disk fills up during an import, the import fails and the store does not change. With free space,
 // the same import succeeds.
 func TestDiskFillsUp(t *testing.T) {
-	store, bundle := small(t, "size=8m"), large(t)
+	store, bundle := mountSmall(t, "size=8m"), large(t)
 	importertest.Imported(t, store, importertest.OldBundle(t))
 	before, want := importertest.Files(t, store), importertest.MustContent(t, store).Over(importertest.MustContent(t, bundle))
 	filler := filepath.Join(filepath.Dir(store), "filler")
@@ -103,7 +103,7 @@ func TestDiskFillsUp(t *testing.T) {
 
 // An import into a read-only store fails and changes nothing.
 func TestReadOnlyStore(t *testing.T) {
-	store := small(t, "size=8m")
+	store := mountSmall(t, "size=8m")
 	importertest.Imported(t, store, importertest.OldBundle(t))
 	before := importertest.MustContent(t, store)
 	if err := syscall.Mount("", filepath.Dir(store), "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {

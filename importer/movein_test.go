@@ -168,7 +168,7 @@ func TestKeepPackedCompletesAMove(t *testing.T) {
 			layouttest.Cut(t, archive, 3000)
 			importertest.Kept(t, store, dir)
 			want := importertest.MustContent(t, store)
-			for _, chunk := range []string{"0001", "0002"} { // as if killed before the removal of these
+			for _, chunk := range []string{"0001", "0002"} { // as if an import was killed before it removed these two
 				inside := filepath.Join(store, "module-console.2.tar."+chunk+".chunk")
 				if err := os.Link(inside, filepath.Join(dir, "module-console.tar."+chunk+".chunk")); err != nil {
 					t.Fatal(err)

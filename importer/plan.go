@@ -114,7 +114,7 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	return p, nil
 }
 
-// addRepository adds one repository of the bundle.
+// addRepository adds one repository of the bundle to the plan.
 func (p *plan) addRepository(ctx context.Context, r repository) error {
 	from := len(p.contents)
 	for _, m := range r.graph.Manifests {

@@ -186,7 +186,7 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string, commons map[commo
 		shared.mediaType = unique.Make(c.mediaType).Value()
 		commons[c] = shared
 	}
-	ix.entries = append(ix.entries, entry{k, d.Size, tag, shared, int32(i)}) // bounded by MaxIndex
+	ix.entries = append(ix.entries, entry{k, d.Size, tag, shared, int32(i)}) // i fits: MaxIndex limits the file
 }
 
 // withoutTags returns the index with the same descriptors and no tags.

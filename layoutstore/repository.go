@@ -148,7 +148,7 @@ func (r *Repository) topNode(k key) *node {
 
 // topNumber returns the number of the first node in top whose key is not less than k.
 func (r *Repository) topNumber(k key) int32 {
-	return int32(sort.Search(len(r.top), func(i int) bool { return r.top[i].first.key.compare(k) >= 0 })) // bounded by MaxIndex
+	return int32(sort.Search(len(r.top), func(i int) bool { return r.top[i].first.key.compare(k) >= 0 })) // it fits: MaxIndex limits the file
 }
 
 // appendProblem appends a problem of content that a top node leads to, with the tag of the

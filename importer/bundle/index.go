@@ -48,7 +48,7 @@ func (l *Layout) SortedImages() []Image {
 	return sorted
 }
 
-// Files returns the files of the layout in a tree, other than blobs, for an inventory.
+// Files returns index.json and oci-layout of the layout, as an inventory lists them.
 func (l *Layout) Files() ([]File, error) {
 	index, err := l.IndexJSON()
 	if err != nil {

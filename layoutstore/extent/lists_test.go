@@ -194,8 +194,8 @@ func TestChangesWhileReading(t *testing.T) {
 				}
 				err = consume(r)
 				r.Close()
-				// An open file stays readable after it is removed. A file that is opened later
-				// has its new content.
+				// The first file is open already and stays readable when it is removed. The second
+				// is opened after the change: it is missing, or is read with its new content.
 				want := map[string][2]bool{"cut short": {true, true}, "written again": {true, false}, "removed": {false, true}}[name][changed]
 				if (err != nil) != want {
 					t.Errorf("file %d %s, read by %s: %v", changed, name, how, err)

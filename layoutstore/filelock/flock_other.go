@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// Available reports whether the operating system has such locks. A file system may still have none.
+// Available reports whether the operating system supports such locks. A file system may still not support them.
 const Available = false
 
 // TryLock locks an open file or directory until it is closed, and does not wait. Errors:

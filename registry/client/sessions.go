@@ -186,8 +186,8 @@ func (s *session) cancel(ctx context.Context) error {
 }
 
 // ProbeUpload starts an upload in a repository, sends two bytes and cancels it, so that
-// nothing remains. refused is why chunked uploads fail, so that uploads cannot be resumed,
-// or nil. Errors: *Error if the upload cannot be started; the context's.
+// nothing remains. If refused is not nil, it says why chunked uploads fail, and uploads to this
+// registry cannot be resumed. Errors: *Error if the upload cannot be started; the context's.
 func (c *Client) ProbeUpload(ctx context.Context, repository string) (refused, err error) {
 	s, err := c.begin(ctx, repository, "", "", false)
 	if err != nil {

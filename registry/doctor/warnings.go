@@ -13,7 +13,7 @@ import (
 // specification 1.1, "Warnings"). In them, layoutproxy lists the content that it cannot serve.
 func (d *doctor) readWarnings(ctx context.Context) Step {
 	a := d.api
-	if a.code != http.StatusOK { // that request had no login, which is required
+	if a.code != http.StatusOK { // the first request was sent without the login that is required
 		var err error
 		if a, err = d.send(ctx, http.MethodGet, "", nil, maxErrorBody); err != nil {
 			return failed("check the server's log", "GET /v2/: %v", err)
