@@ -12,9 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
-// ReadAll reads the files of an imported bundle that the import did not open, and adds the
-// intact ones to Opened: further copies of a blob in other layouts, and blobs that an
-// interrupted import had copied. Damaged copies are not added, so that they stay in place.
+// ReadAll reads the files that the import of a bundle did not need: further copies of a blob, and
+// blobs that an interrupted import had copied. It adds the intact ones to Opened, so that the
+// caller may move or remove them. Damaged copies are not added, and so are kept.
 // Errors: the context's.
 func (r Report) ReadAll(ctx context.Context) error {
 	for _, repo := range r.repositories {

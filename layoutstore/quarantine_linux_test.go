@@ -166,7 +166,7 @@ func TestQuarantineIsLifted(t *testing.T) {
 				}
 				repo.Release(layout, q.digest, stamp+" of another state")
 				if !q.refused(t) {
-					t.Error("a verification of another state lifts the quarantine")
+					t.Error("a verification of the file in another state lifted the quarantine")
 				}
 				repo.Release(layout, q.digest, stamp)
 			},

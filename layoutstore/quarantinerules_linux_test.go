@@ -61,7 +61,7 @@ func TestFindingsOfOneCopy(t *testing.T) {
 	repo, layout := q.repository(t)
 	repo.Release(layout, q.digest, "a state without a finding")
 	if len(q.records(t)) != 1 {
-		t.Errorf("a verification of another state lifts the quarantine")
+		t.Errorf("a verification of the file in another state lifted the quarantine")
 	}
 	repo.Release(layout, q.digest, "an earlier state")
 	if len(q.records(t)) != 0 || q.refused(t) {

@@ -46,7 +46,7 @@ func TestPushDespiteFaults(t *testing.T) {
 		"lost answers":            registrytest.Lose(first(4, on("PUT manifests"))),
 		"lost commit":             registrytest.Lose(first(4, on("PUT uploads"))),
 		"referrers 404":           registrytest.Answer(on("GET referrers"), 404),
-		"413 for the large blob":   registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > streamFrom }, 413),
+		"413 for the large blob":  registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > streamFrom }, 413),
 		"truncated list":          registrytest.Truncate(first(2, on("GET tags")), 3),
 		"a page for a tag list":   page(on("GET tags")),
 		"500 for a tag list":      registrytest.Answer(on("GET tags"), 500),

@@ -23,8 +23,8 @@ const edition = "deckhouse/ee"
 type synthetic struct {
 	t    *testing.T
 	tree *layouttest.Tree
-	// names has the digests of images that are pulled by digest. The key is a version of the
-	// platform, or a module and its version, that names the images.
+	// names maps a version of the platform, "v1.70.1", or of a module, "console v1.1.0", to the
+	// digests of the images that it declares.
 	names map[string][]digest.Digest
 	tags  map[string]digest.Digest // of all repositories
 	count int

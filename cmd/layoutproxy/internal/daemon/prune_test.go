@@ -167,7 +167,7 @@ func newTestPruner(t *testing.T, store, policy, at string) *pruner {
 }
 
 // A server prunes its store each day at the set time, and removes untagged images when the
-// grace period is over. A prune waits for an import, and gives up for the day after an hour.
+// grace period is over. A prune waits for a running import. After an hour it skips that day.
 func TestDailyPrunes(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
 	for n := range 3 {

@@ -66,7 +66,7 @@ func (s *Selection) Sources(sources []string) ([]string, error) {
 			}
 		}
 		if len(chosen) == before {
-			return nil, exit.WithHint(fmt.Errorf("--file %s: no such archive in %s", file, strings.Join(sources, ", ")), "give its file name, as platform.tar, also if it is in chunks")
+			return nil, exit.WithHint(fmt.Errorf("--file %s: no such archive in %s", file, strings.Join(sources, ", ")), "use the file name of the archive, for example platform.tar, even if it is in chunks")
 		}
 	}
 	return chosen, nil

@@ -82,7 +82,7 @@ func (s *Serve) Complete(set *pflag.FlagSet, args, environ []string) error {
 	return nil
 }
 
-// Again returns the configuration from the same command line, the environment and the current file.
+// Again reads the configuration file again, and combines it with the same flags and environment.
 func (s *Serve) Again() (*Serve, error) {
 	set := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	(&console.Output{}).AddFlags(set)
