@@ -103,7 +103,7 @@ const checkedEnd = 512
 
 // corkedSize is the largest body, in bytes, that shares packets with its head and its checked end.
 // A larger one fills its packets in any case. Holding its packets back makes Linux wait for whole
-// segments of 64 KiB on loopback, which costs half of the processor time of a range of 1 MiB.
+// segments of 64 KiB on loopback, where a range of 1 MiB then takes half as much processor time again.
 const corkedSize = 32 << 10
 
 // sendSections wraps w so that the content is sent file by file: the kernel cannot send

@@ -33,7 +33,7 @@ type KnownCause struct {
 func Causes() []KnownCause {
 	return []KnownCause{
 		{"the clocks differ", "401 or 403 from the registry although the login is right, and a `Date` that is off by a minute or more", clockDiffers},
-		{"the login is wrong or has expired", "401 of the token server, 401 of a registry with Basic, 403 `authorization token has expired` (ECR)", loginRefused},
+		{"the login is wrong or has expired", "401 from the token server, 401 from a registry with Basic, 403 `authorization token has expired` (ECR)", loginRefused},
 		{"a quota is used up", "403 `will exceed the configured upper limit` (Harbor), 403 `Quota has been exceed` (Quay)", quotaUsedUp},
 		{"the registry has no free space", "507, 500 with `no space left`, 500 with error 28 of the system (distribution)", diskFull},
 		{"the registry limits manifests or layers", "413 with an error of the registry, 400 MANIFEST_INVALID `request body too large` (distribution)", registryLimits},
