@@ -12,6 +12,7 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/outage"
 )
 
@@ -136,9 +137,11 @@ func TestDetectEachFault(t *testing.T) {
 			if got, err := w.get(t.Context(), "a"); err != nil || got != "content" {
 				t.Errorf("%q, %v", got, err)
 			}
-			if failed, recovered := w.seen(); failed != 1 || recovered != 1 {
-				t.Errorf("it began to fail %d times and recovered %d times", failed, recovered)
-			}
+			// Changed is called after the state has changed.
+			layouttest.Eventually(t, "one failure and one recovery", func() bool {
+				failed, recovered := w.seen()
+				return failed == 1 && recovered == 1
+			})
 		})
 	}
 }
