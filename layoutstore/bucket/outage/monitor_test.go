@@ -12,8 +12,8 @@ import (
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
-	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/outage"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 // watching is a monitored place in a store. Each probe waits for a token.
