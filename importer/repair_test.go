@@ -27,7 +27,7 @@ func spoilers() map[string]func(t *testing.T, file string) {
 				t.Fatal(err)
 			}
 			if info.Size() == 0 {
-				t.Skip("no bit to flip")
+				t.Fatalf("%s is empty: it has no bit to flip", file)
 			}
 			importertest.Flip(t, file, info.Size()-1)
 		},
