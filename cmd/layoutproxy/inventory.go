@@ -142,6 +142,9 @@ func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.Sign
 	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	if err := durable.SyncDir(dir); err != nil {
+		return nil, err
+	}
 	if err := durable.WriteFile(filepath.Join(dir, inventory.Name), data, 0o644); err != nil {
 		return nil, err
 	}

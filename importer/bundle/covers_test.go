@@ -1,7 +1,11 @@
 package bundle
 
 import (
+	"maps"
+	"slices"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
@@ -21,5 +25,17 @@ func TestCoversFilesBesideArchives(t *testing.T) {
 			t.Errorf("%s is lost and not planned, and Covers accepts that", name)
 		}
 		all[name] = true
+	}
+}
+
+// The directories that are synced before the journal is removed include the parents of new directories
+// and the places of removed files: otherwise a power cut could undo parts of a published bundle.
+func TestChangedDirs(t *testing.T) {
+	j := &volume.Publication{
+		Place:  []volume.PublishedFile{{Name: "a/b/index.json"}, {Name: "platform.tar"}},
+		Remove: []string{"c/d/module.tar", "old.tar"},
+	}
+	if diff := cmp.Diff([]string{".", "a", "a/b", "c", "c/d"}, slices.Sorted(maps.Keys(changedDirs(j)))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

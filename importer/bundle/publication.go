@@ -194,9 +194,7 @@ func (p *Publisher) writeJournal(c Changes, staged string) error {
 			return err
 		}
 		j.Place = append(j.Place, volume.PublishedFileOf(name, info))
-		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
-			dirs[dir] = true
-		}
+		addParents(dirs, name)
 	}
 	data, err := j.Encode()
 	if err != nil {
@@ -253,7 +251,6 @@ func (p *Publisher) finish() error {
 
 // moveStaged moves the new files into place, and removes those that they replace.
 func (p *Publisher) moveStaged(j *volume.Publication) error {
-	dirs := map[string]bool{".": true}
 	for _, f := range j.Place {
 		from, to := filepath.Join(p.dir, j.Staged, filepath.FromSlash(f.Name)), filepath.Join(p.dir, filepath.FromSlash(f.Name))
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
@@ -263,7 +260,6 @@ func (p *Publisher) moveStaged(j *volume.Publication) error {
 		if err := os.Rename(from, to); err != nil && !errors.Is(err, fs.ErrNotExist) { // moved before
 			return err
 		}
-		dirs[path.Dir(f.Name)] = true
 	}
 	for _, name := range j.Remove {
 		if slices.ContainsFunc(j.Place, func(f volume.PublishedFile) bool { return f.Name == name }) {
@@ -274,7 +270,27 @@ func (p *Publisher) moveStaged(j *volume.Publication) error {
 			return err
 		}
 	}
-	return syncDirs(p.dir, dirs)
+	return syncDirs(p.dir, changedDirs(j))
+}
+
+// changedDirs returns the directories in which a publication adds or removes a name. It includes
+// the parents of directories, which the publication may have created.
+func changedDirs(j *volume.Publication) map[string]bool {
+	dirs := map[string]bool{".": true}
+	for _, f := range j.Place {
+		addParents(dirs, f.Name)
+	}
+	for _, name := range j.Remove {
+		addParents(dirs, name)
+	}
+	return dirs
+}
+
+// addParents adds the directories above a path.
+func addParents(dirs map[string]bool, name string) {
+	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+		dirs[dir] = true
+	}
 }
 
 // stagedDirs lists the directories of staged files in the bundle's directory.

@@ -81,13 +81,19 @@ func (d *Drop) forgetMove(key string) {
 	}
 }
 
-// directories returns the directories whose entries the move changes. dir is the drop directory.
+// directories returns the directories whose entries the move changes, with the parents of directories
+// that it may have created. dir is the drop directory.
 func (s *savedMove) directories(dir string) map[string]bool {
 	dirs := map[string]bool{dir: true}
+	add := func(name string) {
+		for at := filepath.Dir(filepath.Clean(name)); at != filepath.Dir(at); at = filepath.Dir(at) {
+			dirs[filepath.Join(dir, at)] = true
+		}
+	}
 	for _, name := range append(s.names(), s.Name) {
-		dirs[filepath.Dir(filepath.Join(dir, name))] = true
+		add(name)
 		if s.To != "" {
-			dirs[filepath.Dir(filepath.Join(dir, s.To, name))] = true
+			add(filepath.Join(s.To, name))
 		}
 	}
 	return dirs

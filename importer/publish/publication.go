@@ -132,16 +132,28 @@ func (p *publication) place() error {
 	return p.store.syncDirs(dirs)
 }
 
-// undo reverses place.
+// undo reverses place, and syncs that to disk: otherwise a power cut could bring back the blobs and
+// directories after the journal is removed. It moves the blobs back to staging, as the next [Open]
+// completes the publication if undo stops half way.
 func (p *publication) undo() error {
 	var failed error
+	dirs := map[string]bool{}
 	for _, name := range slices.Backward(p.placed) {
-		failed = errors.Join(failed, p.store.Remove(name))
+		failed = errors.Join(failed, p.store.Rename(name, StagedPath(name)))
+		dirs[path.Dir(name)] = true
+	}
+	if failed != nil {
+		return failed
 	}
 	for _, name := range slices.Backward(p.made) {
 		failed = errors.Join(failed, p.store.Remove(name))
+		delete(dirs, name)
+		dirs[path.Dir(name)] = true
 	}
-	return failed
+	if failed != nil {
+		return failed
+	}
+	return p.store.syncDirs(dirs)
 }
 
 // abandon undoes place and removes the journal, before any index has changed.

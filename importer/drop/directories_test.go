@@ -1,0 +1,28 @@
+package drop
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/layoutproxy/layoutproxy/importer/publish"
+)
+
+// The directories that are synced before a record is forgotten include the parents of directories that the
+// move has created. A record with names that leave the drop directory ends no process in a loop.
+func TestDirectoriesOfMove(t *testing.T) {
+	for _, c := range []struct {
+		move savedMove
+		want []string
+	}{
+		{savedMove{Name: "a.tar", To: "done/2", Files: []publish.MovedFile{{Name: "a.tar"}}}, []string{"/drop", "/drop/done", "/drop/done/2"}},
+		{savedMove{Name: "b", To: "done", Files: []publish.MovedFile{{Name: "b/x/a.tar"}}}, []string{"/drop", "/drop/b", "/drop/b/x", "/drop/done", "/drop/done/b", "/drop/done/b/x"}},
+		{savedMove{Name: "/", Files: []publish.MovedFile{{Name: "../x"}, {Name: ""}}}, []string{"/", "/drop"}},
+	} {
+		if diff := cmp.Diff(c.want, slices.Sorted(maps.Keys(c.move.directories("/drop")))); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", c.move, diff)
+		}
+	}
+}
