@@ -22,7 +22,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// forms returns the bundle in every form that can be served, each with its sources.
+// forms returns every form in which the bundle can be served, with the sources of each form.
 func (b *bundle) forms(tb testing.TB) map[string][]string {
 	tb.Helper()
 	packed := func() string {
@@ -55,7 +55,8 @@ func (b *bundle) forms(tb testing.TB) map[string][]string {
 	}
 }
 
-// mix replaces an archive in dir with its layouts, and adds some layouts of another archive.
+// mix replaces an archive in dir with the layouts that it contains. It also adds some layouts of
+// another archive.
 func (b *bundle) mix(tb testing.TB, dir, archive string) string {
 	tb.Helper()
 	remove(tb, filepath.Join(dir, archive))
@@ -67,7 +68,7 @@ func (b *bundle) mix(tb testing.TB, dir, archive string) string {
 	return dir
 }
 
-// single returns each archive of dir, and one chunk of each chunk set.
+// single returns the path of each archive in dir, and of one chunk per chunk set.
 func (b *bundle) single(tb testing.TB, dir string) []string {
 	tb.Helper()
 	return append(glob(tb, dir, "*.tar"), glob(tb, dir, "*.0001.chunk")...)
@@ -77,15 +78,16 @@ func glob(tb testing.TB, dir, pattern string) []string {
 	tb.Helper()
 	found, err := filepath.Glob(filepath.Join(dir, pattern))
 	if err != nil || len(found) == 0 {
-		tb.Fatalf("no %s in %s: %v", pattern, dir, err)
+		tb.Fatalf("no file %s in %s: %v", pattern, dir, err)
 	}
 	return found
 }
 
-// asked is a request with the same answer in every form.
+// asked is a request to which the servers of all forms must give the same answer.
 type asked struct{ method, path, header, value string }
 
-// requests returns requests for all content of the bundle, and others that clients send.
+// requests returns requests for all content of the bundle, and other requests that clients send,
+// such as for lists of tags.
 func (b *bundle) requests(tb testing.TB) (all []asked) {
 	tb.Helper()
 	both := func(path string) {
@@ -101,7 +103,7 @@ func (b *bundle) requests(tb testing.TB) (all []asked) {
 		for _, d := range slices.Concat(b.manifests[name], b.manifests[bundleRoot]) {
 			both("/v2/" + name + "/manifests/" + d.Digest.String())
 			both("/v2/" + name + "/referrers/" + d.Digest.String())
-			// From another repository, which the same archive may contain.
+			// This repository may not contain the blob, although the same archive may.
 			both("/v2/" + name + "/blobs/" + d.Digest.String())
 			all = append(all, asked{http.MethodGet, "/v2/" + name + "/manifests/" + d.Digest.String(), "If-None-Match", `"` + d.Digest.String() + `"`})
 		}
@@ -121,17 +123,16 @@ func (b *bundle) requests(tb testing.TB) (all []asked) {
 	return all
 }
 
-// randomRangesEach returns how many random ranges of each kind are requested from a large
-// blob.
+// randomRangesEach returns how many random ranges the test requests from each large blob.
 func randomRangesEach() int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		return 200
 	}
-	return 36 // six of each kind
+	return 36 // there are six kinds of ranges, so six of each kind
 }
 
-// ranges returns seeded requests for ranges: many for a large blob, also at the boundaries
-// of its chunks.
+// ranges returns requests for ranges of the file at path, the same ones in each run. For a large
+// file, they include the boundaries of its 1 MiB chunks.
 func ranges(path string, size int) (all []asked) {
 	random := rand.New(rand.NewPCG(7, uint64(size)))
 	n := 2
@@ -153,7 +154,8 @@ func ranges(path string, size int) (all []asked) {
 	return all
 }
 
-// answer is a response without its date, and without the boundary that each server generates.
+// answer is what two servers must answer alike. It omits the date and the multipart boundary,
+// which differ between servers.
 type answer struct {
 	status int
 	header string
@@ -181,7 +183,6 @@ func (s *server) answer(a asked) answer {
 	return answer{r.status, b.String(), digest.FromBytes(body), len(body)}
 }
 
-// All forms of a bundle give the same answers.
 func TestAllFormsGiveSameAnswers(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
@@ -195,10 +196,11 @@ func TestAllFormsGiveSameAnswers(t *testing.T) {
 	}
 	for _, status := range []int{200, 206, 304, 404, 416} {
 		if statuses[status] < 10 {
-			t.Errorf("the tree answered %d with %d: too few requests", statuses[status], status)
+			t.Errorf("the tree answered %d requests with status %d, want at least 10", statuses[status], status)
 		}
 	}
-	// All ranges take long, so only some are requested from the other forms.
+	// Requesting every range takes long, so the forms that are not listed here get only every
+	// fourth range.
 	wholly := map[string]bool{"archives": true, "chunks of 1 MiB": true, "a mix": true}
 	for form, sources := range b.forms(t) {
 		t.Run(form, func(t *testing.T) {
@@ -221,12 +223,12 @@ func TestAllFormsGiveSameAnswers(t *testing.T) {
 	}
 }
 
-// hollow is a server of an archive with a large blob of zeros, followed by a small blob. The zeros
-// use no disk space unless the archive is cut into chunks.
+// hollow is a server of an archive with a large blob of zeros, followed by a small blob. The
+// zeros use no disk space unless the archive is cut into chunks.
 type hollow struct {
 	*server
 	archive string
-	path    string // of the large blob
+	path    string // path of the large blob
 	after   digest.Digest
 }
 
@@ -255,7 +257,8 @@ func newHollow(t *testing.T, chunk int64) *hollow {
 	return h
 }
 
-// rest reads the rest of a download, and returns an error unless it is from the old archive.
+// rest reads the rest of a download. It returns an error if the bytes are not those of the old
+// archive.
 func rest(t *testing.T, body io.Reader) (n int, err error) {
 	t.Helper()
 	buf := make([]byte, 1<<20)
@@ -265,7 +268,7 @@ func rest(t *testing.T, body io.Reader) (n int, err error) {
 		k, err = body.Read(buf)
 		n += k
 		if string(buf[:k]) != string(zeros[:k]) {
-			return n, fmt.Errorf("other bytes within the %d before byte %d", k, n)
+			return n, fmt.Errorf("one of the %d bytes before byte %d is not zero", k, n)
 		}
 	}
 	return n, err
@@ -279,10 +282,10 @@ func TestReplacedArchiveDownloadEndsFromOldFile(t *testing.T) {
 	entries, _, after := hollowEntries("new content")
 	layouttest.Tar(t, h.archive, entries...)
 	if n, err := rest(t, body); !errors.Is(err, io.EOF) || n != sparseSize {
-		t.Errorf("%d bytes, then %v", n, err)
+		t.Errorf("the download ended after %d bytes with %v", n, err)
 	}
 	if n, err := rest(t, ranged); !errors.Is(err, io.EOF) || n != sparseSize-5 {
-		t.Errorf("%d bytes of a range, then %v", n, err)
+		t.Errorf("the download of a range ended after %d bytes with %v", n, err)
 	}
 	h.refreshUntil(t, "the new archive", func() bool { return h.get("/v2/app/blobs/"+after.String()).status == http.StatusOK })
 	h.get("/v2/app/blobs/"+after.String()).wantFile(t, after, []byte("new content"))
@@ -303,8 +306,8 @@ func (s *server) refreshUntil(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("%s: never", what)
 }
 
-// A complete answer with parts of two archives would fail a pull. Instead the connection is
-// cut, and the client retries.
+// A download with parts of two archives must not seem complete, because the client's pull would
+// fail. Instead, the server cuts the connection and the client retries.
 func TestRewrittenArchiveCutsDownload(t *testing.T) {
 	t.Parallel()
 	for name, rewrite := range map[string]func(*testing.T, *os.File){
@@ -350,7 +353,7 @@ func TestRewrittenArchiveCutsDownload(t *testing.T) {
 					defer f.Close()
 					rewrite(t, f)
 					if n, err := io.Copy(io.Discard, body); !errors.Is(err, io.ErrUnexpectedEOF) {
-						t.Errorf("%d more bytes, then %v", n, err)
+						t.Errorf("the download ended after %d more bytes with %v, want io.ErrUnexpectedEOF", n, err)
 					}
 				})
 			}
@@ -358,12 +361,12 @@ func TestRewrittenArchiveCutsDownload(t *testing.T) {
 	}
 }
 
-// still is a source that cannot rescan.
+// still is a source with one fixed snapshot: it cannot rescan.
 type still struct{ snapshot *layoutstore.Snapshot }
 
 func (s still) Snapshot() *layoutstore.Snapshot { return s.snapshot }
 
-// A client that gets 429 retries, and finds the new file.
+// While the files of a bundle change, clients get 429. When they retry, they find the new file.
 func TestChangingFilesGet429(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())

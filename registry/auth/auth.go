@@ -41,7 +41,7 @@ type Options struct {
 	// Refuse answers a refused request, after the challenge has been added to the headers. If
 	// it is nil, the answer has the error body of the registry API.
 	Refuse func(w http.ResponseWriter, status int, reason string)
-	// Log gets a line when files are read again or cannot be used.
+	// Log gets a line when a file of credentials was read again or cannot be used.
 	Log *zap.Logger
 }
 
@@ -62,8 +62,8 @@ type guard struct {
 	controller auth.AccessController
 }
 
-// New wraps next. Errors: not exactly one way to authenticate is set; a file cannot be
-// used, with its name.
+// New returns a handler that checks the credentials of each request before it calls next. It
+// returns an error unless o sets exactly one of Htpasswd and Token, or if a file cannot be used.
 func New(next http.Handler, o Options) (http.Handler, error) {
 	if next == nil || o.Scope == nil || o.Log == nil {
 		return nil, errors.New("authentication needs a handler, a scope and a log")
@@ -92,7 +92,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	h := w.Header()
 	if req.ContentLength != 0 {
-		h.Set("Connection", "close") // otherwise net/http waits for the body
+		h.Set("Connection", "close") // without this, net/http would wait for the request's body
 	}
 	answer := errcode.ErrorCodeUnauthorized
 	var challenge auth.Challenge
@@ -110,8 +110,8 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_ = errcode.ServeJSON(w, answer.WithDetail(err.Error()))
 }
 
-// access returns the access that a request needs. It is the same for all methods: a client that
-// tries to write needs only pull, and the registry answers that it is read-only.
+// access returns the permission that a request needs. It does not depend on the method: a client
+// that tries to write needs only pull, because the registry then answers that it is read-only.
 func (g *guard) access(req *http.Request) []auth.Access {
 	kind, name := g.options.Scope(req)
 	if kind == "" {
@@ -119,7 +119,7 @@ func (g *guard) access(req *http.Request) []auth.Access {
 	}
 	action := "pull"
 	if kind == "registry" {
-		action = "*" // as distribution requires for the catalog
+		action = "*" // distribution requires this action for the catalog
 	}
 	return []auth.Access{{Resource: auth.Resource{Type: kind, Name: name}, Action: action}}
 }

@@ -41,7 +41,8 @@ func entry(t testing.TB, user, password string) string {
 	return user + ":" + string(h) + "\n"
 }
 
-// guarded returns a handler that answers 204 to authorized requests, and its log.
+// guarded returns a handler that answers 204 to authorized requests, and the log of its
+// authentication.
 func guarded(t testing.TB, o auth.Options) (http.Handler, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
@@ -53,7 +54,8 @@ func guarded(t testing.TB, o auth.Options) (http.Handler, *observer.ObservedLogs
 	return h, logs
 }
 
-// write writes a file with a time of the test's clock, which may differ from the file system's.
+// write writes a file and sets its time by the test's clock, which may differ from the file
+// system's.
 func write(t testing.TB, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -74,7 +76,7 @@ func read(t testing.TB, file string) string {
 	return string(data)
 }
 
-// ask requests a path from a handler, with an Authorization header if it is not empty.
+// ask requests path from h, with an Authorization header unless authorization is empty.
 func ask(h http.Handler, method, path, authorization string) *http.Response {
 	req := httptest.NewRequest(method, path, nil)
 	if authorization != "" {
@@ -100,7 +102,7 @@ func refused(t *testing.T, what string, resp *http.Response, challenge string) {
 		t.Errorf("%s: challenge %q, want %q", what, got, challenge)
 	}
 	if resp.Header.Get("Docker-Distribution-Api-Version") != "registry/2.0" {
-		t.Errorf("%s: no API version: %v", what, resp.Header)
+		t.Errorf("%s: no API version in the headers %v", what, resp.Header)
 	}
 	var body struct {
 		Errors []struct{ Code, Message string }
@@ -110,7 +112,7 @@ func refused(t *testing.T, what string, resp *http.Response, challenge string) {
 	}
 }
 
-func TestPasswords(t *testing.T) {
+func TestPasswordLogin(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
 	write(t, file, entry(t, "ann", "päss: word")+entry(t, "bob", ""))
 	h, logs := guarded(t, auth.Options{Htpasswd: file})
@@ -119,7 +121,7 @@ func TestPasswords(t *testing.T) {
 		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS"} {
 			refused(t, method+" "+path, ask(h, method, path, ""), challenge)
 		}
-		for range 3 { // by the hash, then by what is remembered
+		for range 3 { // the first try is verified by the bcrypt hash, the others by the remembered pair
 			if resp := ask(h, "GET", path, basic("ann", "päss: word")); resp.StatusCode != http.StatusNoContent {
 				t.Errorf("%s: %s", path, resp.Status)
 			}
@@ -133,10 +135,10 @@ func TestPasswords(t *testing.T) {
 		refused(t, name, ask(h, "GET", "/v2/", a), challenge)
 	}
 	if resp := ask(h, "GET", "/v2/", basic("bob", "")); resp.StatusCode != http.StatusNoContent {
-		t.Errorf("the empty password: %s", resp.Status)
+		t.Errorf("a login with an empty password was answered with %s, want 204", resp.Status)
 	}
 	for _, e := range logs.All() {
-		t.Errorf("logged: %s %v", e.Message, e.ContextMap())
+		t.Errorf("unexpected log entry: %s %v", e.Message, e.ContextMap())
 	}
 }
 
@@ -145,7 +147,7 @@ func TestUnusableCredentialFiles(t *testing.T) {
 	missing, bad, key := filepath.Join(dir, "missing"), filepath.Join(dir, "bad"), filepath.Join(dir, "key")
 	write(t, bad, "ann:secret")
 	write(t, key, "{}")
-	pipe := filepath.Join(dir, "pipe") // whoever opens it waits for a writer
+	pipe := filepath.Join(dir, "pipe") // opening a pipe blocks until a writer opens it
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -172,13 +174,13 @@ func TestUnusableCredentialFiles(t *testing.T) {
 	} {
 		o.Log, o.Scope = zap.NewNop(), registry.Scope
 		if _, err := auth.New(http.NotFoundHandler(), o); err == nil {
-			t.Errorf("%s: no error", name)
+			t.Errorf("%s: New returned no error", name)
 		} else if strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: the error contains text of the file: %v", name, err)
 		}
 	}
 	if _, err := os.Stat(missing); !os.IsNotExist(err) {
-		t.Errorf("a missing file was created: %v", err)
+		t.Errorf("New created the missing file, or Stat failed: %v", err)
 	}
 	o := auth.Options{Token: whole, Log: zap.NewNop(), Scope: registry.Scope}
 	if _, err := auth.New(http.NotFoundHandler(), o); err != nil {
@@ -186,8 +188,8 @@ func TestUnusableCredentialFiles(t *testing.T) {
 	}
 }
 
-// A file system may set the size of a truncated file before its time. An empty file with
-// the time of the last valid one is not used.
+// A file system may set the size of a truncated file before its time. So a file can be empty and
+// still have the time of the last valid content. The empty content must not be used.
 func TestHtpasswdTruncatedBeforeNewTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "htpasswd")
@@ -204,7 +206,7 @@ func TestHtpasswdTruncatedBeforeNewTime(t *testing.T) {
 			}
 			for range 3 {
 				if got := ask(h, "GET", "/v2/", basic("bob", "b")).StatusCode; got != http.StatusNoContent {
-					t.Fatalf("%q in the middle of a write: %d", text, got)
+					t.Fatalf("with the content %q in the middle of a write, a valid user got %d", text, got)
 				}
 				time.Sleep(300 * time.Millisecond)
 			}
@@ -212,13 +214,13 @@ func TestHtpasswdTruncatedBeforeNewTime(t *testing.T) {
 		write(t, file, entry(t, "ann", "a"))
 		time.Sleep(2 * time.Second)
 		if got := ask(h, "GET", "/v2/", basic("bob", "b")).StatusCode; got != http.StatusUnauthorized {
-			t.Errorf("after the write: %d", got)
+			t.Errorf("after the write, a valid user got %d", got)
 		}
 	})
 }
 
-// While the file is replaced, written in place step by step, broken, emptied and removed under
-// load, valid users can always pull. Two seconds after its removal, a removed user cannot.
+// Under load, the file is replaced, overwritten step by step, broken, emptied and removed. Users
+// who stay in it can always pull. A user who was removed from it cannot pull two seconds later.
 func TestHtpasswdChangesUnderLoad(t *testing.T) { synctest.Test(t, htpasswdChangesUnderLoad) }
 
 func htpasswdChangesUnderLoad(t *testing.T) {
@@ -239,7 +241,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				case <-time.After(50 * time.Millisecond): // fake time: it sets how many requests there are
+				case <-time.After(50 * time.Millisecond): // this sets the request rate, since the test's clock is fake
 				}
 				asked.Add(1)
 				if !may("ann", "a") {
@@ -254,33 +256,33 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// A change takes effect within two seconds, and stays.
+	// counts checks that a change takes effect within two seconds and remains in effect.
 	counts := func(what string, want bool) {
 		t.Helper()
 		time.Sleep(2 * time.Second)
 		for range 3 {
 			if may("bob", "b") != want {
-				t.Errorf("%s: bob may pull: %v", what, !want)
+				t.Errorf("%s: bob may pull is %v, want the opposite", what, !want)
 			}
 		}
 	}
 	if !may("bob", "b") {
-		t.Error("bob may not pull")
+		t.Error("bob cannot pull before the first change")
 	}
 	swap(ann)
 	counts("replaced without bob", false)
 	swap(ann + bob)
 	counts("replaced with bob", true)
 
-	// In place, in parts that may end in the middle of a line.
+	// The file is overwritten in place. Parts may end in the middle of a line.
 	write(t, file, "")
 	time.Sleep(100 * time.Millisecond)
 	write(t, file, bob)
 	time.Sleep(100 * time.Millisecond)
 	write(t, file, bob+ann[:30])
-	time.Sleep(1500 * time.Millisecond) // a writer that hangs
+	time.Sleep(1500 * time.Millisecond) // the writer hangs
 	if !may("bob", "b") {
-		t.Error("the last valid file is not used while a new one is half written")
+		t.Error("while the file is half written, its last valid content is not used")
 	}
 	write(t, file, ann)
 	counts("written in place without bob", false)
@@ -303,16 +305,16 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 			t.Errorf("logged: %s", text)
 		}
 	}
-	// With an empty list, nobody may pull.
+	// If the file lists no users, nobody may pull.
 	swap("# nobody\n")
 	time.Sleep(2 * time.Second)
 	if may("ann", "a") || may("bob", "b") {
-		t.Error("an empty list allows a login")
+		t.Error("a user can log in although the file lists nobody")
 	}
 }
 
-// A change from long ago takes effect at the first request.
-func TestOldChangeAtFirstRequest(t *testing.T) { synctest.Test(t, oldChangeAtFirstRequest) }
+// If the credentials changed long ago, already the next request uses the new ones.
+func TestOldChangeAppliesToNextRequest(t *testing.T) { synctest.Test(t, oldChangeAtFirstRequest) }
 
 func oldChangeAtFirstRequest(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
@@ -326,20 +328,20 @@ func oldChangeAtFirstRequest(t *testing.T) {
 	if err := os.Chtimes(file, old, old); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(600 * time.Millisecond) // until the last check of the file is overdue
+	time.Sleep(600 * time.Millisecond) // until the next check of the file is overdue
 	var clients sync.WaitGroup
-	for range 20 { // concurrently: no request uses a result that another one is replacing
+	for range 20 { // the requests run concurrently, and none may use a result that another one is replacing
 		clients.Go(func() {
 			if resp := ask(h, "GET", "/v2/", basic("ann", "a")); resp.StatusCode != http.StatusUnauthorized {
-				t.Errorf("a removed user: %s", resp.Status)
+				t.Errorf("a removed user got %s, want 401", resp.Status)
 			}
 		})
 	}
 	clients.Wait()
 }
 
-func TestTokens(t *testing.T) {
-	// The client would choose the text that the controller logs about a refused token.
+func TestTokenLogin(t *testing.T) {
+	// The controller must not log why it refused a token, because the client chooses that text.
 	var controllerLog strings.Builder
 	logrus.SetLevel(logrus.InfoLevel)
 	logrus.SetOutput(&controllerLog)
@@ -356,7 +358,7 @@ func TestTokens(t *testing.T) {
 			pull := `,scope="repository:a/b:pull"`
 			refused(t, "the base", ask(h, "GET", "/v2/", ""), challenge(""))
 			refused(t, "a manifest", ask(h, "GET", "/v2/a/b/manifests/v1", ""), challenge(pull))
-			refused(t, "below a prefix", ask(h, "HEAD", "/mirror/v2/a/b/blobs/x", ""), challenge(pull))
+			refused(t, "a path below a prefix", ask(h, "HEAD", "/mirror/v2/a/b/blobs/x", ""), challenge(pull))
 			refused(t, "a push", ask(h, "PUT", "/v2/a/b/manifests/v1", ""), challenge(pull))
 			refused(t, "tags", ask(h, "GET", "/v2/a/b/tags/list", ""), challenge(pull))
 			refused(t, "referrers", ask(h, "GET", "/v2/a/b/referrers/sha256:0", ""), challenge(pull))
@@ -390,24 +392,24 @@ func badTokens(t *testing.T, h http.Handler, server *tokentest.Server, challenge
 	}
 	good := claims(func(*token.ClaimSet) {})
 	for name, raw := range map[string]string{
-		"of another key":      other.Token(server.Claims("ann", "repository:a/b:pull")),
-		"of another issuer":   claims(func(c *token.ClaimSet) { c.Issuer = "eve" }),
-		"for another service": claims(func(c *token.ClaimSet) { c.Audience = []string{"other"} }),
-		"expired":             claims(func(c *token.ClaimSet) { c.Expiration = time.Now().Add(-2 * time.Minute).Unix() }),
-		"of tomorrow":         claims(func(c *token.ClaimSet) { c.NotBefore = time.Now().Add(time.Hour).Unix() }),
-		"changed":             good[:len(good)-8] + "AAAAAAAA",
-		"half":                good[:len(good)/2],
-		"nonsense":            "abc",
-		"with a secret":       symmetric(t),
+		"signed with another key":     other.Token(server.Claims("ann", "repository:a/b:pull")),
+		"from another issuer":         claims(func(c *token.ClaimSet) { c.Issuer = "eve" }),
+		"for another service":         claims(func(c *token.ClaimSet) { c.Audience = []string{"other"} }),
+		"expired":                     claims(func(c *token.ClaimSet) { c.Expiration = time.Now().Add(-2 * time.Minute).Unix() }),
+		"of tomorrow":                 claims(func(c *token.ClaimSet) { c.NotBefore = time.Now().Add(time.Hour).Unix() }),
+		"changed":                     good[:len(good)-8] + "AAAAAAAA",
+		"half":                        good[:len(good)/2],
+		"nonsense":                    "abc",
+		"signed with a shared secret": symmetric(t),
 	} {
 		resp := ask(h, "GET", "/v2/a/b/manifests/v1", "Bearer "+raw)
 		if resp.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(resp.Header.Get("WWW-Authenticate"), challenge) {
-			t.Errorf("a token %s: %s %q", name, resp.Status, resp.Header.Get("WWW-Authenticate"))
+			t.Errorf("a token %s was answered with %s and the challenge %q", name, resp.Status, resp.Header.Get("WWW-Authenticate"))
 		}
 	}
 }
 
-// symmetric returns a token signed with a shared secret.
+// symmetric returns a token that is signed with a shared secret.
 func symmetric(t *testing.T) string {
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(strings.Repeat("k", 32))}, nil)
 	if err != nil {
@@ -420,7 +422,7 @@ func symmetric(t *testing.T) string {
 	return raw
 }
 
-// The keys of the token server change without a restart.
+// The registry uses the changed keys of the token server without a restart.
 func TestTokenKeysReload(t *testing.T) { synctest.Test(t, tokenKeysReadAgain) }
 
 func tokenKeysReadAgain(t *testing.T) {
@@ -437,13 +439,13 @@ func tokenKeysReadAgain(t *testing.T) {
 	write(t, jwks, "{")
 	time.Sleep(1500 * time.Millisecond)
 	if status(old) != http.StatusNoContent {
-		t.Error("the last valid keys are not used while the file is broken")
+		t.Error("while the file of keys is broken, its last valid keys are not used")
 	}
 	next.WriteKeys(dir)
 	write(t, jwks, read(t, jwks))
 	time.Sleep(2 * time.Second)
 	if status(old) != http.StatusUnauthorized || status(next) != http.StatusNoContent {
-		t.Errorf("after the change: %d with the old key, %d with the new one", status(old), status(next))
+		t.Errorf("after the change, a token of the old key got %d, and a token of the new key got %d", status(old), status(next))
 	}
 }
 
@@ -484,13 +486,13 @@ func FuzzAuthorization(f *testing.F) {
 			right := name == "password" && user == "ann" && password == "a" ||
 				name == "token" && strings.EqualFold(authorization[:min(7, len(authorization))], "bearer ") && authorization[min(7, len(authorization)):] == good[7:]
 			if w.Code == http.StatusNoContent && !right {
-				t.Fatalf("by %s: %q was authorized", name, authorization)
+				t.Fatalf("the %s handler authorized the header %q", name, authorization)
 			}
 			if w.Code != http.StatusNoContent && (w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "") {
-				t.Fatalf("by %s: %q: %d, challenge %q", name, authorization, w.Code, w.Header().Get("WWW-Authenticate"))
+				t.Fatalf("the %s handler answered the header %q with %d and the challenge %q", name, authorization, w.Code, w.Header().Get("WWW-Authenticate"))
 			}
 			if strings.ContainsAny(w.Header().Get("WWW-Authenticate"), "\r\n") {
-				t.Fatalf("a challenge of two lines: %q", w.Header().Get("WWW-Authenticate"))
+				t.Fatalf("the challenge %q contains a line break", w.Header().Get("WWW-Authenticate"))
 			}
 		}
 	})

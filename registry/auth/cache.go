@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// remembered are the keys of recently verified pairs of name and password.
+// remembered holds keys of pairs of name and password that were verified recently.
 type remembered struct {
 	mu   sync.RWMutex
-	ends map[[sha256.Size]byte]time.Time // when each key expires
+	ends map[[sha256.Size]byte]time.Time // the time when each key expires
 }
 
 const (
@@ -24,7 +24,8 @@ func (r *remembered) contains(key [sha256.Size]byte) bool {
 	return time.Now().Before(r.ends[key])
 }
 
-// add remembers a key. If there are too many, it drops the expired ones, and then any.
+// add remembers a key. If there are too many keys, it first drops the expired ones, then
+// arbitrary ones.
 func (r *remembered) add(key [sha256.Size]byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

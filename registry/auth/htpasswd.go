@@ -12,15 +12,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// users are the users of an htpasswd file.
+// users contains the users of an htpasswd file.
 type users struct {
-	hashes map[string][]byte // by name
-	// dummy is compared for unknown users, so that the response time does not reveal which
-	// users exist.
+	// hashes maps each user's name to a bcrypt hash.
+	hashes map[string][]byte
+	// dummy is the hash for unknown users: comparing it keeps the response time from revealing
+	// which users exist.
 	dummy []byte
 }
 
-// hashOf returns the hash that a password is compared with, for unknown users too.
+// hashOf returns the hash to compare the password of a user with. For an unknown user, that is a
+// dummy hash.
 func (u users) hashOf(name string) (hash []byte, known bool) {
 	if hash, known = u.hashes[name]; known {
 		return hash, true
@@ -29,9 +31,10 @@ func (u users) hashOf(name string) (hash []byte, known bool) {
 }
 
 const (
-	maxHtpasswd = 4 << 20 // bytes
-	// maxCost is the highest accepted cost of a hash. A login then takes seconds; each
-	// further step would double that.
+	// maxHtpasswd is the largest accepted htpasswd file, in bytes.
+	maxHtpasswd = 4 << 20
+	// maxCost is the highest accepted bcrypt cost. A login at this cost takes seconds, and each
+	// further step would double that time.
 	maxCost  = 15
 	hashSize = 60
 )
@@ -48,8 +51,8 @@ func readUsers(file string) (users, error) {
 	return u, nil
 }
 
-// parseUsers reads USER:HASH lines; empty lines and comments are skipped. One invalid line
-// makes the file invalid. Errors name lines without their content.
+// parseUsers reads lines of the form USER:HASH. It skips empty lines and comments. One invalid
+// line makes the file invalid. Errors name the line but do not quote it.
 func parseUsers(data []byte) (users, error) {
 	u := users{hashes: map[string][]byte{}}
 	cost := bcrypt.MinCost
@@ -81,7 +84,7 @@ func parseUsers(data []byte) (users, error) {
 	return u, nil
 }
 
-// checkHash returns the cost of a bcrypt hash. A truncated one is an error.
+// checkHash returns the cost of a bcrypt hash. It returns an error if the hash is truncated.
 func checkHash(hash string) (cost int, err error) {
 	const alphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	version, _, _ := strings.Cut(strings.TrimPrefix(hash, "$"), "$")

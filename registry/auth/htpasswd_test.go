@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// hash uses the lowest cost, so that tests are fast.
+// hash returns a hash of password with the lowest cost, so that tests are fast.
 func hash(t testing.TB, password string) string {
 	t.Helper()
 	h, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
@@ -30,24 +30,24 @@ func TestParseUsers(t *testing.T) {
 		t.Errorf("%v, %v", u.hashes, err)
 	}
 	if cost, err := bcrypt.Cost(u.dummy); err != nil || cost != bcrypt.MinCost {
-		t.Errorf("the dummy costs %d, %v", cost, err)
+		t.Errorf("the dummy hash has the cost %d, and bcrypt.Cost returned %v", cost, err)
 	}
 	for name, c := range map[string]struct{ data, want string }{
-		"half a hash":        {"ann:" + a + "\nbob:" + b[:40], "line 2: truncated bcrypt hash"},
-		"half a name":        {"ann:" + a + "\nbo", "line 2: not USER:HASH"},
-		"no name":            {":" + a, "line 1: not USER:HASH"},
-		"MD5":                {"ann:$apr1$abc$def", "line 1: not a bcrypt hash"},
-		"SHA":                {"ann:{SHA}5siv5c0SHx681xU6GiSx9ZQryqs=", "line 1: not a bcrypt hash"},
-		"a plain password":   {"ann:secret", "line 1: not a bcrypt hash"},
-		"twice":              {"ann:" + a + "\nann:" + b, "line 2: duplicate user"},
-		"twice, once bad":    {"ann:" + a + "\nann:" + b[:40], "line 2: truncated bcrypt hash"},
-		"a line without end": {"\n# " + strings.Repeat("x", 1<<16) + "\nann:" + a, "line 2: longer than 65536 bytes"},
-		"too expensive":      {"ann:" + strings.Replace(a, "$04$", "$31$", 1), "line 1: bcrypt cost 31"},
-		"an invalid byte":    {"ann:" + a[:59] + "!", "line 1: truncated"},
+		"a truncated hash": {"ann:" + a + "\nbob:" + b[:40], "line 2: truncated bcrypt hash"},
+		"a truncated name": {"ann:" + a + "\nbo", "line 2: not USER:HASH"},
+		"no name":          {":" + a, "line 1: not USER:HASH"},
+		"MD5":              {"ann:$apr1$abc$def", "line 1: not a bcrypt hash"},
+		"SHA":              {"ann:{SHA}5siv5c0SHx681xU6GiSx9ZQryqs=", "line 1: not a bcrypt hash"},
+		"a plain password": {"ann:secret", "line 1: not a bcrypt hash"},
+		"twice":            {"ann:" + a + "\nann:" + b, "line 2: duplicate user"},
+		"a user listed twice, once with a bad hash": {"ann:" + a + "\nann:" + b[:40], "line 2: truncated bcrypt hash"},
+		"an overlong line":                          {"\n# " + strings.Repeat("x", 1<<16) + "\nann:" + a, "line 2: longer than 65536 bytes"},
+		"too expensive":                             {"ann:" + strings.Replace(a, "$04$", "$31$", 1), "line 1: bcrypt cost 31"},
+		"an invalid byte":                           {"ann:" + a[:59] + "!", "line 1: truncated"},
 	} {
 		_, err := parseUsers([]byte(c.data))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %v, want %q", name, err, c.want)
+			t.Errorf("%s: got error %v, want %q", name, err, c.want)
 		}
 		if err != nil && (strings.Contains(err.Error(), "ann") || strings.Contains(err.Error(), "secret")) {
 			t.Errorf("%s: the error contains text of the file: %v", name, err)
@@ -61,11 +61,11 @@ func TestHtpasswdTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := readUsers(file); !errors.Is(err, plainfile.ErrTooLong) || !strings.Contains(err.Error(), file) {
-		t.Errorf("%v, want ErrTooLong", err)
+		t.Errorf("got error %v, want ErrTooLong", err)
 	}
 }
 
-// An accepted file has all of its users, each with a hash that bcrypt can use.
+// If parseUsers accepts a file, it returns all users, each with a hash that bcrypt can use.
 func FuzzHtpasswd(f *testing.F) {
 	good := "ann:" + hash(f, "a") + "\n# comment\nbob:" + hash(f, "b") + "\n"
 	for i := 0; i <= len(good); i += 7 {
@@ -77,20 +77,20 @@ func FuzzHtpasswd(f *testing.F) {
 		u, err := parseUsers([]byte(data))
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "line ") && !strings.Contains(err.Error(), "too long") {
-				t.Fatalf("an error without a line number: %v", err)
+				t.Fatalf("the error names no line: %v", err)
 			}
 			return
 		}
 		for name, hash := range u.hashes {
 			if !strings.Contains(data, fmt.Sprintf("%s:%s", name, hash)) {
-				t.Fatalf("%q:%q is not in the file", name, hash)
+				t.Fatalf("parseUsers returned %q:%q, which is not in the file", name, hash)
 			}
 			if cost, err := bcrypt.Cost(hash); err != nil || cost > maxCost {
-				t.Fatalf("%q: cost %d, %v", hash, cost, err)
+				t.Fatalf("the accepted hash %q has the cost %d, and bcrypt.Cost returned %v", hash, cost, err)
 			}
 		}
 		if cost, err := bcrypt.Cost(u.dummy); err != nil || cost > maxCost {
-			t.Fatalf("the dummy %q: cost %d, %v", u.dummy, cost, err)
+			t.Fatalf("the dummy hash %q has the cost %d, and bcrypt.Cost returned %v", u.dummy, cost, err)
 		}
 	})
 }

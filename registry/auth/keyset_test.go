@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
 )
 
-// A token is accepted only if its key is in the set of keys: no missing token, no token of another
-// key, and none signed with a shared secret.
+// A token is accepted only if it is signed with a key from the set. The registry refuses requests
+// without a token, and tokens that are signed with another key or with a shared secret.
 func FuzzKeySet(f *testing.F) {
 	dir := f.TempDir()
 	server, stranger := tokentest.New(f), tokentest.New(f)
@@ -38,12 +38,12 @@ func FuzzKeySet(f *testing.F) {
 		}
 		for _, authorization := range others {
 			if status := ask(h, "GET", "/v2/", authorization).StatusCode; status != http.StatusUnauthorized {
-				t.Fatalf("with the keys %q, %q is answered %d", data, authorization, status)
+				t.Fatalf("with the keys %q, the header %q was answered with %d", data, authorization, status)
 			}
 		}
 		isOwn := string(data) == string(good)
 		if status := ask(h, "GET", "/v2/", "Bearer "+server.Token(server.Claims("ann"))).StatusCode; isOwn && status != http.StatusNoContent {
-			t.Fatalf("with its own keys a token is answered %d", status)
+			t.Fatalf("with the server's own keys, a valid token was answered with %d", status)
 		}
 	})
 }

@@ -18,15 +18,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// passwords is an access controller with an htpasswd file.
+// passwords is an access controller that checks names and passwords against an htpasswd file.
 type passwords struct {
 	users      *reload.Value[users]
-	secret     [32]byte // keys the hashes of remembered pairs
+	secret     [32]byte // hashed into the keys of remembered pairs
 	remembered remembered
 
-	// Bcrypt is slow by design, and any client can cause it. So concurrent requests with the
-	// same pair verify it once, and only a few pairs are verified in parallel. Requests with
-	// remembered pairs do not wait.
+	// Bcrypt is slow by design, and any client can cause it to run. So concurrent requests with
+	// the same pair share one verification, and only a few verifications run at a time. Requests
+	// with remembered pairs do not wait.
 	verifying singleflight.Group
 	slots     chan struct{}
 	waiting   atomic.Int64
@@ -35,7 +35,7 @@ type passwords struct {
 // maxWaiting limits how many verifications run or wait.
 const maxWaiting = 64
 
-// errBusy means that too many passwords are being verified.
+// errBusy means that too many passwords are waiting to be verified.
 var errBusy = errors.New("too many passwords are being verified: try again later")
 
 func newPasswords(file string, log *zap.Logger) (*passwords, error) {
@@ -54,8 +54,8 @@ func newPasswords(file string, log *zap.Logger) (*passwords, error) {
 	return p, err
 }
 
-// Authorized grants access to a request with the name and password of a user. Errors: a
-// challenge, errBusy, the context's.
+// Authorized grants access if the request has the name and the password of a user. The error is a
+// challenge, errBusy or the context's error.
 func (p *passwords) Authorized(req *http.Request, _ ...auth.Access) (*auth.Grant, error) {
 	name, password, ok := req.BasicAuth()
 	if !ok {
@@ -82,18 +82,18 @@ func (p *passwords) Authorized(req *http.Request, _ ...auth.Access) (*auth.Grant
 	return &auth.Grant{User: auth.UserInfo{Name: name}}, nil
 }
 
-// key returns a key for a pair and the hash that it is verified against, so that a new hash
-// invalidates the old key. It cannot be computed without the secret.
+// key returns the key under which a verified pair is remembered. The key includes the hash, so a
+// new hash invalidates it. Without the secret, nobody can compute it.
 func (p *passwords) key(name, password string, hash []byte) [sha256.Size]byte {
 	b := make([]byte, 0, 256)
 	b = append(b, p.secret[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(len(name)))
 	b = append(b, name...)
-	b = append(b, hash...) // always the same size
+	b = append(b, hash...) // bcrypt hashes all have the same size
 	return sha256.Sum256(append(b, password...))
 }
 
-// verify compares a password with a hash when a slot is free.
+// verify waits for a free slot, and then compares a password with a hash.
 func (p *passwords) verify(hash []byte, password string) error {
 	defer p.waiting.Add(-1)
 	if p.waiting.Add(1) > maxWaiting {
@@ -104,10 +104,10 @@ func (p *passwords) verify(hash []byte, password string) error {
 	return bcrypt.CompareHashAndPassword(hash, []byte(password))
 }
 
-// basicChallenge asks for a name and a password.
+// basicChallenge asks the client for a name and a password.
 type basicChallenge struct{ error }
 
-// SetHeaders sets the challenge of RFC 7617, section 2.
+// SetHeaders adds the challenge for Basic authentication (RFC 7617, section 2).
 func (c basicChallenge) SetHeaders(_ *http.Request, w http.ResponseWriter) {
 	w.Header().Set("WWW-Authenticate", fmt.Sprintf("Basic realm=%q", "layoutproxy"))
 }

@@ -40,16 +40,16 @@ func TestPairsAreRememberedAsHashes(t *testing.T) {
 		}
 	}
 	if n := len(p.remembered.ends); n != 1 {
-		t.Errorf("%d pairs are remembered, want the right one", n)
+		t.Errorf("%d pairs are remembered, want only the one with the right password", n)
 	}
-	// A remembered pair is accepted while all slots are taken.
+	// A remembered pair is accepted although all slots are taken.
 	for range cap(p.slots) {
 		p.slots <- struct{}{}
 	}
 	if err := login("ann", "a"); err != nil {
-		t.Errorf("a known pair while others are verified: %v", err)
+		t.Errorf("a remembered pair was refused while all slots were taken: %v", err)
 	}
-	// Of many unknown clients, only a limited number waits; the others have to retry.
+	// At most maxWaiting of the unknown clients wait. The others have to retry later.
 	const flood = 2 * maxWaiting
 	var clients sync.WaitGroup
 	busy := make(chan error, flood)
@@ -58,7 +58,7 @@ func TestPairsAreRememberedAsHashes(t *testing.T) {
 	}
 	for range flood - maxWaiting {
 		if err := <-busy; !errors.Is(err, errBusy) {
-			t.Errorf("%v, want that it is busy", err)
+			t.Errorf("got error %v, want errBusy", err)
 		}
 	}
 	for range cap(p.slots) {
@@ -67,7 +67,7 @@ func TestPairsAreRememberedAsHashes(t *testing.T) {
 	clients.Wait()
 	for range maxWaiting {
 		if err := <-busy; !errors.As(err, &challenge) {
-			t.Errorf("%v, want a challenge", err)
+			t.Errorf("got error %v, want a challenge", err)
 		}
 	}
 }
@@ -82,15 +82,15 @@ func TestRememberedPairsAreLimitedAndExpire(t *testing.T) {
 	for i := range uint32(keys) {
 		r.add(key(i))
 		if !r.contains(key(i)) {
-			t.Fatalf("%d is not remembered", i)
+			t.Fatalf("key %d is not remembered", i)
 		}
 		if len(r.ends) > maxRemembered {
-			t.Fatalf("%d are remembered", len(r.ends))
+			t.Fatalf("%d keys are remembered, which is too many", len(r.ends))
 		}
 	}
 	last := key(keys - 1)
 	r.ends[last] = time.Now().Add(-time.Second)
 	if r.contains(last) {
-		t.Error("remembered beyond its end")
+		t.Error("a key is still remembered after it expired")
 	}
 }

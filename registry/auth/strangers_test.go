@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// No login succeeds under an unknown name, even with the password of the dummy hash.
+// Nobody can log in under an unknown name, even with the password of the dummy hash.
 func TestUnknownUserWithPasswordOfDummyHash(t *testing.T) {
 	value, err := reload.New(reload.Options[users]{Read: func() (users, error) {
 		return users{hashes: map[string][]byte{"ann": []byte(hash(t, "a"))}, dummy: []byte(hash(t, "dummy"))}, nil
@@ -40,7 +40,7 @@ func TestUnknownUserWithPasswordOfDummyHash(t *testing.T) {
 	}
 }
 
-// The dummy hash costs as much as the most expensive hash of a user.
+// The dummy hash costs as much as the most expensive hash in the file.
 func TestDummyHashCost(t *testing.T) {
 	expensive, err := bcrypt.GenerateFromPassword([]byte("b"), bcrypt.MinCost+1)
 	if err != nil {
@@ -52,21 +52,21 @@ func TestDummyHashCost(t *testing.T) {
 		t.Fatalf("%v: %v", u, err)
 	}
 	if cost, err := bcrypt.Cost(u.dummy); err != nil || cost != bcrypt.MinCost+1 {
-		t.Errorf("cost %d: %v", cost, err)
+		t.Errorf("the dummy hash has the cost %d, and bcrypt.Cost returned %v", cost, err)
 	}
-	// A password is compared with a hash for unknown users too.
+	// The password of an unknown user is compared with the dummy hash.
 	if stranger, known := u.hashOf("stranger"); known || string(stranger) != string(u.dummy) {
-		t.Errorf("compared with %q, known: %v", stranger, known)
+		t.Errorf("an unknown user gets the hash %q, known: %v", stranger, known)
 	}
 	if of, known := u.hashOf("b"); !known || string(of) != string(expensive) {
-		t.Errorf("compared with %q, known: %v", of, known)
+		t.Errorf("a known user gets the hash %q, known: %v", of, known)
 	}
 	if _, err := parseUsers([]byte("a:$2a$xx$" + strings.Repeat("A", 53))); err == nil || !strings.Contains(err.Error(), "malformed") {
-		t.Errorf("malformed cost: %v", err)
+		t.Errorf("checkHash accepts a malformed cost, or returns the wrong error: %v", err)
 	}
 }
 
-// Different pairs and different processes have different keys.
+// The keys of two pairs differ, and so do the keys of two processes for the same pair.
 func TestKeysOfRememberedPairs(t *testing.T) {
 	var p, other passwords
 	other.secret[0] = 1
@@ -85,7 +85,7 @@ func TestKeysOfRememberedPairs(t *testing.T) {
 	}
 }
 
-// The highest cost is accepted; for a higher one the error gives the reason.
+// The highest allowed bcrypt cost is accepted. For a higher cost, the error gives the reason.
 func TestHighestBcryptCost(t *testing.T) {
 	form := "$2a$%02d$" + strings.Repeat("A", 53)
 	if cost, err := checkHash(fmt.Sprintf(form, maxCost)); cost != maxCost || err != nil {
@@ -96,7 +96,7 @@ func TestHighestBcryptCost(t *testing.T) {
 	}
 }
 
-// A file without users is logged. For an unreadable file there is only the error.
+// If a file has no users, that is logged. An unreadable file gives an error and no log entry.
 func TestHtpasswdWithoutUsersIsLogged(t *testing.T) {
 	dir := t.TempDir()
 	for content, lines := range map[string]int{"# nobody\n": 1, "ann:" + hash(t, "a"): 0, "ann": 0} {
@@ -114,7 +114,7 @@ func TestHtpasswdWithoutUsersIsLogged(t *testing.T) {
 	}
 }
 
-// Expired pairs are dropped first.
+// When too many pairs are remembered, the expired ones are dropped first.
 func TestExpiredPairsAreForgottenFirst(t *testing.T) {
 	r := remembered{ends: map[[32]byte]time.Time{}}
 	live := [32]byte{0: 255}
@@ -124,15 +124,15 @@ func TestExpiredPairsAreForgottenFirst(t *testing.T) {
 	}
 	r.add([32]byte{0: 254})
 	if !r.contains(live) || !r.contains([32]byte{0: 254}) || len(r.ends) != 2 {
-		t.Errorf("%d pairs, with the valid one: %v", len(r.ends), r.contains(live))
+		t.Errorf("%d pairs are remembered; the valid pair is among them: %v", len(r.ends), r.contains(live))
 	}
 }
 
-func TestTokenOptions(t *testing.T) {
+func TestTokenOptionErrors(t *testing.T) {
 	good := Token{Realm: "https://tokens.example/token", Service: "s", Issuer: "i", JWKS: "keys"}
 	for name, c := range map[string]struct {
 		change func(*Token)
-		want   string // in the error; empty for none
+		want   string // part of the expected error; empty if no error is expected
 	}{
 		"complete":     {func(*Token) {}, ""},
 		"plain HTTP":   {func(o *Token) { o.Realm = "http://tokens.example" }, ""},
@@ -152,12 +152,13 @@ func TestTokenOptions(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := newTokens(o, zap.NewNop()); err == nil {
-			t.Errorf("%s: missing files are accepted", name)
+			t.Errorf("%s: New accepted options whose files are missing", name)
 		}
 	}
 }
 
-// A client that disconnects while it waits gets no answer, and its password is not judged.
+// If a client disconnects while its login waits, the login returns the context's error, and the
+// password is neither accepted nor refused.
 func TestClientDisconnectsWhileWaiting(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "htpasswd")
 	layouttest.WriteFile(t, file, "ann:"+hash(t, "secret")+"\n")
@@ -202,12 +203,13 @@ func TestNewRequiresOptions(t *testing.T) {
 	}
 }
 
-// failing is a controller that fails with an error.
+// failing is an access controller that always returns the same error.
 type failing struct{ error }
 
 func (f failing) Authorized(*http.Request, ...auth.Access) (*auth.Grant, error) { return nil, f.error }
 
-// Retry-After says how long to wait; a request with a body closes the connection.
+// If the registry is busy, Retry-After tells the client when to retry. If the request has a body,
+// the connection is closed.
 func TestErrorAnswers(t *testing.T) {
 	scope := func(*http.Request) (kind, name string) { return "", "" }
 	for _, c := range []struct {
@@ -225,14 +227,14 @@ func TestErrorAnswers(t *testing.T) {
 		g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", strings.NewReader(c.body)))
 		h := w.Header()
 		if w.Code != c.status || h.Get("Retry-After") != c.retry || h.Get("Connection") != c.connection || h.Get("WWW-Authenticate") != c.challenging {
-			t.Errorf("%v: %d %v", c.err, w.Code, h)
+			t.Errorf("after the error %v, the answer is %d with the headers %v", c.err, w.Code, h)
 		}
-		// Options.Refuse answers with the same headers.
+		// With Options.Refuse, the answer has the same headers.
 		w = httptest.NewRecorder()
 		g.options.Refuse = func(w http.ResponseWriter, status int, reason string) { http.Error(w, "no: "+reason, status) }
 		g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", strings.NewReader(c.body)))
 		if h = w.Header(); w.Code != c.status || w.Body.String() != "no: "+c.err.Error()+"\n" || h.Get("Retry-After") != c.retry || h.Get("WWW-Authenticate") != c.challenging || h.Get("Docker-Distribution-Api-Version") != "" {
-			t.Errorf("%v, answered by Refuse: %d %v %q", c.err, w.Code, h, w.Body)
+			t.Errorf("after the error %v, Refuse answered %d with the headers %v and the body %q", c.err, w.Code, h, w.Body)
 		}
 	}
 }

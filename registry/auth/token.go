@@ -7,7 +7,7 @@ import (
 	"net/url"
 
 	"github.com/distribution/distribution/v3/registry/auth"
-	_ "github.com/distribution/distribution/v3/registry/auth/token" // the controller named "token"
+	_ "github.com/distribution/distribution/v3/registry/auth/token" // registers the access controller named "token"
 	"github.com/sirupsen/logrus"
 	"go.uber.org/zap"
 
@@ -15,18 +15,23 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// Token configures which tokens are accepted. All fields are required, except that one of the two
-// files suffices.
+// Token configures which tokens the registry accepts. All fields are required, but one of the two
+// files is enough.
 type Token struct {
-	Realm   string // the token server's URL, sent to clients
-	Service string // the name of this registry, the tokens' audience
-	Issuer  string // the token server's name, in the issuer field of tokens
+	// Realm is the URL of the token server, which is sent to clients.
+	Realm string
+	// Service is the name of this registry, which tokens must name as their audience.
+	Service string
+	// Issuer is the name of the token server, which tokens must name as their issuer.
+	Issuer string
 
-	RootCerts string // a PEM file of the certificates that the keys of tokens chain to
-	JWKS      string // a file with public keys (JSON Web Key Set)
+	// RootCerts is a PEM file with the root certificates of the keys that sign tokens.
+	RootCerts string
+	// JWKS is a file with public keys (JSON Web Key Set).
+	JWKS string
 }
 
-// Check reports what is missing or malformed.
+// Check returns an error if a field is missing or malformed.
 func (t Token) Check() error {
 	if t.Realm == "" || t.Service == "" || t.Issuer == "" {
 		return errors.New("token authentication needs a realm, a service and an issuer")
@@ -40,7 +45,8 @@ func (t Token) Check() error {
 	return nil
 }
 
-// tokens is distribution's controller, created again when the files with its keys change.
+// tokens checks tokens with distribution's access controller. When the files with its keys
+// change, it creates a new controller.
 type tokens struct {
 	controller *reload.Value[auth.AccessController]
 }
@@ -49,9 +55,10 @@ func newTokens(t Token, log *zap.Logger) (*tokens, error) {
 	if err := t.Check(); err != nil {
 		return nil, err
 	}
-	// The controller would log parts of each refused token, which the client chooses.
+	// By default, the controller logs parts of each refused token, and the client chooses these.
 	logrus.SetLevel(logrus.WarnLevel)
-	// Algorithms with a shared secret are excluded: whoever can verify tokens could also make them.
+	// Algorithms with a shared secret are not accepted: whoever can verify tokens could also
+	// create them.
 	algorithms := []any{"EdDSA", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}
 	options := map[string]any{"realm": t.Realm, "service": t.Service, "issuer": t.Issuer, "signingalgorithms": algorithms}
 	var files []string
@@ -73,8 +80,8 @@ func newTokens(t Token, log *zap.Logger) (*tokens, error) {
 	return &tokens{controller}, nil
 }
 
-// checkRegular returns an error if a file is not a regular file: the controller opens the
-// files itself, and a named pipe would block it.
+// checkRegular returns an error if one of the files is not a regular file. The controller opens
+// the files itself, and would wait forever for the writer of a named pipe.
 func checkRegular(files []string) error {
 	for _, file := range files {
 		f, err := plainfile.Open(file)
@@ -86,7 +93,7 @@ func checkRegular(files []string) error {
 	return nil
 }
 
-// Authorized grants access to a request with a valid token that allows all of access.
+// Authorized grants access if the request has a valid token that allows everything in access.
 func (t *tokens) Authorized(req *http.Request, access ...auth.Access) (*auth.Grant, error) {
 	return t.controller.Get().Authorized(req, access...)
 }

@@ -26,23 +26,24 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// TB is the part of testing.TB that a server needs.
+// TB contains the methods of testing.TB that a server needs.
 type TB interface {
 	Helper()
 	Error(args ...any)
 	Fatal(args ...any)
 }
 
-// Server issues tokens. Set its fields before it serves.
+// Server is a token server. Set its fields before it serves requests.
 type Server struct {
 	Issuer, Service string
 	// Users maps names to passwords.
 	Users map[string]string
-	// May reports whether a user may pull from a repository. Nil allows everyone.
+	// May reports whether a user may pull from a repository. If May is nil, every user may.
 	May func(user, repository string) bool
-	// Grant reports whether tokens allow an action, such as pull. Nil allows all.
+	// Grant reports whether tokens allow an action, such as pull. If Grant is nil, they allow
+	// every action.
 	Grant func(action string) bool
-	// Lifetime is how long a token is valid.
+	// Lifetime says how long a token is valid.
 	Lifetime time.Duration
 
 	tb   TB
@@ -50,7 +51,7 @@ type Server struct {
 	cert *x509.Certificate
 }
 
-// New makes a server with a new key.
+// New creates a server with a new signing key.
 func New(tb TB) *Server {
 	tb.Helper()
 	s := &Server{Issuer: "tokens.example", Service: "layoutproxy.example", Users: map[string]string{}, Lifetime: 5 * time.Minute, tb: tb}
@@ -73,8 +74,8 @@ func New(tb TB) *Server {
 	return s
 }
 
-// WriteKeys writes the server's certificate and public key into dir and returns the files:
-// a PEM file and a JWKS.
+// WriteKeys writes the server's certificate and its public key into dir. It returns the two
+// files: the first is PEM, the second a JSON Web Key Set.
 func (s *Server) WriteKeys(dir string) (certs, jwks string) {
 	s.tb.Helper()
 	certs, jwks = filepath.Join(dir, "certs.pem"), filepath.Join(dir, "jwks.json")
@@ -107,7 +108,7 @@ func (s *Server) Token(claims token.ClaimSet) string {
 	return signed
 }
 
-// Claims returns the claims of a valid token for user with the given scopes.
+// Claims returns the claims of a valid token for a user with the given scopes.
 func (s *Server) Claims(user string, scopes ...string) token.ClaimSet {
 	now := time.Now()
 	claims := token.ClaimSet{
@@ -131,8 +132,8 @@ func (s *Server) Claims(user string, scopes ...string) token.ClaimSet {
 	return claims
 }
 
-// ServeHTTP answers a request for a token. The client authenticates as in RFC 7617, or in
-// a form as docker does.
+// ServeHTTP answers a request for a token. The client sends its credentials in a Basic header
+// (RFC 7617) or in a form, as docker does.
 func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	user, password, _ := req.BasicAuth()
 	if req.Method == http.MethodPost {
@@ -152,7 +153,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	signed := s.Token(s.Claims(user, scopes...))
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{ // fails only if the client has disconnected
+	_ = json.NewEncoder(w).Encode(map[string]any{ // this fails only if the client has disconnected
 		"token": signed, "access_token": signed, "expires_in": int(s.Lifetime.Seconds()), "issued_at": time.Now().UTC().Format(time.RFC3339),
 	})
 }
