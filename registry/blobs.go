@@ -72,7 +72,7 @@ func sendPlain(w http.ResponseWriter, req *http.Request, content extent.Sender, 
 	h["Accept-Ranges"] = acceptBytes
 	h["Content-Length"] = []string{strconv.FormatInt(n, 10)}
 	w.WriteHeader(status)
-	// If this fails, the answer is too short, and net/http closes the connection.
+	// If this fails, the answer is too short, so net/http closes the connection.
 	_, _ = sendParts(w, req, content, &io.LimitedReader{R: content, N: n}, out.ReadFrom)
 	return true
 }
@@ -86,8 +86,9 @@ func contentRange(first, n, size int64) string {
 	return string(b)
 }
 
-// redirect sends the client to a URL of an object store. The client keeps its method and
-// Range (RFC 9110, section 15.4.8), and asks here again next time, because the URL expires.
+// redirect sends the client to a URL of an object store. The client keeps its method and its
+// Range header (RFC 9110, section 15.4.8). Next time, it asks this registry again, because the
+// URL expires.
 func redirect(w http.ResponseWriter, url string) {
 	h := w.Header()
 	h["Location"] = []string{url}
@@ -96,18 +97,20 @@ func redirect(w http.ResponseWriter, url string) {
 	w.WriteHeader(http.StatusTemporaryRedirect)
 }
 
-// checkedEnd is how many bytes at the end of a body are sent only after the files of the blob were
-// checked. So an answer whose file was overwritten before its bytes were queued for the client
-// never completes. The end is copied through user space if reading checks it, as in an archive.
+// checkedEnd is the number of bytes at the end of a body that are sent only after the files of
+// the blob were checked. So if a file was overwritten before its bytes were queued for the
+// client, the answer never completes. If reading checks the file, as in an archive, these bytes
+// are copied through user space.
 const checkedEnd = 512
 
-// corkedSize is the largest body, in bytes, that shares packets with its head and its checked end.
-// A larger one fills its packets in any case. Holding its packets back makes Linux wait for whole
-// segments of 64 KiB on loopback, where a range of 1 MiB then takes half as much processor time again.
+// corkedSize is the size, in bytes, up to which a body shares packets with its head and its
+// checked end. A larger body fills its packets in any case. Holding its packets back would make
+// Linux on loopback wait for whole segments of 64 KiB: a range of 1 MiB would cost 50% more
+// processor time.
 const corkedSize = 32 << 10
 
-// sendSections wraps w so that the content is sent file by file: the kernel cannot send
-// from a reader over several files, and everything would be copied.
+// sendSections wraps w so that it sends content file by file. The kernel cannot send from a
+// reader over several files, so all bytes would be copied through user space.
 func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sender) http.ResponseWriter {
 	return httpsnoop.Wrap(w, httpsnoop.Hooks{
 		ReadFrom: func(next httpsnoop.ReadFromFunc) httpsnoop.ReadFromFunc {
@@ -122,8 +125,9 @@ func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sende
 	})
 }
 
-// sendParts sends the content that part reads, file by file, with send: the ReadFrom of w. It holds
-// back packets that are not full, and checks the files before it sends the last bytes.
+// sendParts sends the content that part reads, file by file. send is the ReadFrom method of w.
+// sendParts holds back packets that are not full, and checks the files before it sends the last
+// bytes.
 func sendParts(w http.ResponseWriter, req *http.Request, content extent.Sender, part *io.LimitedReader, send func(io.Reader) (int64, error)) (sent int64, err error) {
 	corked := false
 	if part.N <= corkedSize {
@@ -132,7 +136,7 @@ func sendParts(w http.ResponseWriter, req *http.Request, content extent.Sender, 
 		defer uncork()
 	}
 	if flusher, ok := w.(http.Flusher); ok && corked && part.N > checkedEnd {
-		flusher.Flush() // otherwise net/http copies the first bytes into the head's buffer
+		flusher.Flush() // otherwise net/http copies the first bytes of the body into the buffer of the head
 	}
 	for part.N > checkedEnd {
 		section, err := content.Section(part.N - checkedEnd)
@@ -155,11 +159,11 @@ func sendParts(w http.ResponseWriter, req *http.Request, content extent.Sender, 
 func sendEnd(content extent.Sender, part *io.LimitedReader, send func(io.Reader) (int64, error)) (int64, error) {
 	if content.ReadChecks() {
 		var end [checkedEnd]byte
-		n, err := io.ReadFull(part, end[:part.N]) // checks the file as well
+		n, err := io.ReadFull(part, end[:part.N]) // reading also checks the file
 		if err != nil {
 			return 0, err
 		}
-		return send(&io.LimitedReader{R: bytes.NewReader(end[:n]), N: int64(n)}) // what was corked is not buffered
+		return send(&io.LimitedReader{R: bytes.NewReader(end[:n]), N: int64(n)}) // send bypasses net/http's buffer, so these bytes join any packets that are held back
 	}
 	if err := content.Check(); err != nil {
 		return 0, err

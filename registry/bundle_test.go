@@ -10,15 +10,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// bundleRoot is the root in the bundle's references.
+// bundleRoot is the root that the image references in the bundle contain.
 const bundleRoot = "deckhouse/ee"
 
-// bundle is a tree with one of each kind of content, and the expected answers.
+// bundle is a tree with one example of each kind of content, and the expected answers.
 type bundle struct {
 	*layouttest.Tree
-	// manifests by repository: all reachable ones.
+	// manifests maps each repository to all manifests that clients can request from it.
 	manifests map[string][]ocispec.Descriptor
-	// tags by repository, and their digests.
+	// tags maps each repository to its tags, and each tag to its digest.
 	tags map[string]map[string]digest.Digest
 }
 
@@ -41,7 +41,7 @@ func newBundle(tb testing.TB) *bundle {
 // name returns the repository of a layout.
 func (b *bundle) name(l *layouttest.Layout) string { return edition.Of(bundleRoot).Name(l.Path()) }
 
-// reach records manifests that clients can request.
+// reach records manifests that clients can request from a layout's repository.
 func (b *bundle) reach(l *layouttest.Layout, ds ...ocispec.Descriptor) {
 	b.manifests[b.name(l)] = append(b.manifests[b.name(l)], ds...)
 }
@@ -57,7 +57,8 @@ func (b *bundle) tag(l *layouttest.Layout, d ocispec.Descriptor, tag string) {
 	b.tags[name][tag] = d.Digest
 }
 
-// rootLayout has images of OCI and Docker, of sha256 and sha512, an empty blob and large ones.
+// rootLayout adds a layout with images in OCI and Docker formats, with sha256 and sha512 digests,
+// an empty blob and large blobs.
 func (b *bundle) rootLayout() {
 	l := b.Layout(".")
 	b.tag(l, l.Image(layouttest.Image{Name: "oci", Files: map[string]string{"etc/version": "v1"}, Layers: [][]byte{{}}}), "v1.70.1")
@@ -68,7 +69,7 @@ func (b *bundle) rootLayout() {
 	l.Write()
 }
 
-// multiArch has a Docker manifest list and an OCI index whose children are not in index.json.
+// multiArch adds a Docker manifest list and an OCI index. Their children are not in index.json.
 func (b *bundle) multiArch() {
 	l := b.Layout("deckhouse-cli/plugins/stronghold")
 	for _, docker := range []bool{true, false} {
@@ -86,7 +87,8 @@ func (b *bundle) multiArch() {
 	l.Write()
 }
 
-// nestedIndexes has an index in an index in an index, the middle one named by sha512.
+// nestedIndexes adds an index that contains an index that contains a third one. The middle one is
+// named by its sha512 digest.
 func (b *bundle) nestedIndexes() {
 	l := b.Layout("modules/console/release")
 	leaf := l.Image(layouttest.Image{Name: "leaf"})
@@ -97,7 +99,7 @@ func (b *bundle) nestedIndexes() {
 	l.Write()
 }
 
-// referrers has a tagged and an untagged referrer, and one that is only in an index.
+// referrers adds a tagged and an untagged referrer, and one that is listed only in an index.
 func (b *bundle) referrers() {
 	l := b.Layout("modules/console")
 	subject := l.Image(layouttest.Image{Name: "console"})
@@ -114,8 +116,8 @@ func (b *bundle) referrers() {
 	l.Write()
 }
 
-// untagged has an image whose tag is its own digest, as in d8's bundles, an image without any tag,
-// and an unreferenced blob.
+// untagged adds an image whose tag is its own digest, as in d8's bundles. It also adds an image
+// without a tag, and a blob that nothing refers to.
 func (b *bundle) untagged() {
 	l := b.Layout("install")
 	byDigest := l.Image(layouttest.Image{Name: "by digest"})

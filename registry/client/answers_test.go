@@ -10,8 +10,8 @@ import (
 	"unicode"
 )
 
-// FuzzTagList: no answer makes a list longer than the limit, and an accepted list has the
-// entries that encoding/json decodes.
+// FuzzTagList checks that no answer makes a list longer than the limit, and that an accepted list
+// has the entries that encoding/json decodes.
 func FuzzTagList(f *testing.F) {
 	for _, body := range []string{`{"name":"a","tags":["v1","v2"]}`, `{"tags":null}`, `{"tags":[1]}`, `{"tags":"v1"}`, `[]`, `<html>`, `{"tags":["a","b","c","d"]}`} {
 		f.Add([]byte(body))
@@ -20,19 +20,19 @@ func FuzzTagList(f *testing.F) {
 		const limit = 3
 		all, err := entries[string](nil, body, limit, func(p page) json.RawMessage { return p.Tags })
 		if len(all) > limit {
-			t.Errorf("%d entries, at most %d are allowed", len(all), limit)
+			t.Errorf("the list has %d entries, but at most %d are allowed", len(all), limit)
 		}
 		if err != nil {
 			return
 		}
 		var want struct{ Tags []string }
 		if err := json.Unmarshal(body, &want); err != nil || fmt.Sprint(want.Tags) != fmt.Sprint(all) {
-			t.Errorf("%q: %q, and encoding/json reads %q, %v", body, all, want.Tags, err)
+			t.Errorf("%q is read as %q, but encoding/json reads %q, %v", body, all, want.Tags, err)
 		}
 	})
 }
 
-// FuzzErrorBody: an error body always becomes a few short lines of printable text.
+// FuzzErrorBody checks that any error body becomes a few short lines of printable text.
 func FuzzErrorBody(f *testing.F) {
 	for _, body := range []string{
 		`{"errors":[{"code":"DENIED","message":"no\nline","detail":{"reason":"quota"}}]}`, `{"errors":[{},{},{},{},{},{}]}`,
@@ -54,26 +54,27 @@ func FuzzErrorBody(f *testing.F) {
 	})
 }
 
-// FuzzReceived: the acknowledged size is never negative, and is right for the Range of the
-// distribution specification ("Pushing a blob in chunks").
+// FuzzReceived checks that the number of received bytes in a Range header is never negative. It
+// also checks that the number is right if the header has the form of the distribution
+// specification ("Pushing a blob in chunks").
 func FuzzReceived(f *testing.F) {
 	f.Add("0-99", int64(99))
 	f.Add("bytes=0-9223372036854775807", int64(5))
 	f.Add("5-9", int64(1))
 	f.Fuzz(func(t *testing.T, value string, last int64) {
 		if n, ok := parseReceived(http.Header{"Range": {value}}); n < 0 || !ok && n != 0 {
-			t.Errorf("%q: %d, %v", value, n, ok)
+			t.Errorf("the Range %q is read as %d bytes, %v", value, n, ok)
 		}
 		if last <= 0 || last == 1<<63-1 {
 			return
 		}
 		if n, ok := parseReceived(http.Header{"Range": {fmt.Sprintf("0-%d", last)}}); n != last+1 || !ok {
-			t.Errorf("0-%d: %d, %v", last, n, ok)
+			t.Errorf("the Range 0-%d is read as %d bytes, %v", last, n, ok)
 		}
 	})
 }
 
-// FuzzRetryAfter: a pause is never negative.
+// FuzzRetryAfter checks that a pause is never negative.
 func FuzzRetryAfter(f *testing.F) {
 	f.Add("120", "")
 	f.Add("Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 1999 23:58:59 GMT")
@@ -81,12 +82,12 @@ func FuzzRetryAfter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value, date string) {
 		h := http.Header{"Retry-After": {value}, "Date": {date}}
 		if d := retryAfter(h, time.Unix(0, 0)); d < 0 {
-			t.Errorf("%q at %q: %s", value, date, d)
+			t.Errorf("with Retry-After %q and Date %q, the pause is %s", value, date, d)
 		}
 	})
 }
 
-// FuzzTokenAnswer: every token expires, whatever its server says.
+// FuzzTokenAnswer checks that every token expires, whatever lifetime its server reports.
 func FuzzTokenAnswer(f *testing.F) {
 	for _, body := range []string{`{"token":"a","expires_in":300}`, `{"access_token":"b","expires_in":"60.5"}`, `{"token":"a","expires_in":1e999}`, `{"expires_in":{}}`, `{"token":"a","expires_in":-1}`} {
 		f.Add([]byte(body))
@@ -98,7 +99,7 @@ func FuzzTokenAnswer(f *testing.F) {
 			return
 		}
 		if until := a.expiry(now); until.Before(now) || until.After(now.Add(maxLife)) {
-			t.Errorf("%q is used until %s", body, until)
+			t.Errorf("the token of the answer %q is used until %s", body, until)
 		}
 	})
 }

@@ -14,15 +14,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// authorizer remembers how the registry authenticates clients, and the tokens it issued.
-// All of it belongs to the client's registry: no other host adds to it or receives any of it.
+// authorizer remembers how the registry authenticates clients, and the tokens that the client
+// received. It serves one registry only: no other host adds to it or gets anything from it.
 type authorizer struct {
 	mu     sync.Mutex
-	known  challenge // the scheme is empty until the registry has asked for a login
+	known  challenge // its scheme is empty until the registry has asked for a login
 	tokens map[tokenKey]*tokenSlot
 }
 
-// learn remembers the challenge of the registry, without its scope, which belongs to one request.
+// learn remembers the registry's challenge. It drops the challenge's scope, because that applies
+// to one request only.
 func (a *authorizer) learn(ch challenge) {
 	params := map[string]string{"realm": ch.params["realm"], "service": ch.params["service"]}
 	a.mu.Lock()
@@ -37,14 +38,15 @@ func (a *authorizer) challenge() (challenge, bool) {
 	return a.known, a.known.scheme != ""
 }
 
-// isRegistry reports whether u is at the registry. The first contact must have been made.
+// isRegistry reports whether u is a URL of the registry. It returns false before the first
+// contact with the registry.
 func (c *Client) isRegistry(u *url.URL) bool {
 	base := c.base.Load()
 	return base != nil && SameHost(base, u)
 }
 
-// authorize adds the credentials that the registry is known to require to the header of a
-// request. narrow are scopes that the registry asked for: see [scopesWithin].
+// authorize adds an Authorization header to req if the registry is known to require a login.
+// narrow contains the scopes that the registry asked for: see [scopesWithin].
 func (c *Client) authorize(ctx context.Context, req *http.Request, k *call, narrow []string) error {
 	ch, ok := c.auth.challenge()
 	if !ok {
@@ -67,7 +69,7 @@ func (c *Client) authorize(ctx context.Context, req *http.Request, k *call, narr
 	}
 	scopes := k.scopes
 	if len(narrow) > 0 {
-		scopes = slices.Concat(narrow, k.scopes) // some servers read only the first one
+		scopes = slices.Concat(narrow, k.scopes) // the narrow scopes come first, because some servers read only the first scope
 	}
 	token, err := c.token(ctx, tokenRequest{from: req.URL, challenge: ch, scopes: scopes, credential: credential})
 	if err != nil {
@@ -77,21 +79,23 @@ func (c *Client) authorize(ctx context.Context, req *http.Request, k *call, narr
 	return nil
 }
 
-// errNoWay means that the answer has no challenge that the client can meet.
+// errNoWay means that the registry requires a login, but offers no method that the client supports.
 var errNoWay = errors.New("it requires a login and offers neither Basic nor Bearer")
 
-// Login describes how the challenge of an answer is met.
+// Login describes the client's answer to an authentication challenge.
 type Login struct {
-	Scheme        string // basic or bearer; empty if unknown
-	Credential    Credential
-	Authorization string // the header; empty if a required credential is missing
+	// Scheme is basic or bearer; empty if unknown.
+	Scheme     string
+	Credential Credential
+	// Authorization is the value of the header; empty if a required credential is missing.
+	Authorization string
 }
 
-// LogIn meets the challenge in header, from a 401 answer to a request for the URL from. The login
-// allows pulling from repository, which may be empty. The client's own rules apply: a challenge
-// from another host than the registry is not met, and a token server is not contacted at a private
-// address, or without TLS for a registry with TLS. Errors: *Error, with a Login as far as it is
-// known; the context's.
+// LogIn computes the login that answers the challenge in header. header belongs to a 401 answer
+// to a request for the URL from. The login allows pulling from repository, which may be empty.
+// LogIn refuses challenges from hosts other than the registry. It contacts no token server at a
+// private address, and none without TLS if the registry uses TLS. If it returns an *Error or the
+// context's error, the Login contains what is known so far.
 func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, repository string) (Login, error) {
 	k := &call{op: "log in", url: from, repository: repository}
 	if !SameHost(&url.URL{Scheme: from.Scheme, Host: c.options.Registry}, from) {
@@ -115,14 +119,15 @@ func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, r
 	return Login{ch.scheme, credential, req.Header.Get("Authorization")}, err
 }
 
-// errElsewhere returns the reason why the challenge of another host is not met.
+// errElsewhere explains why the client does not answer an authentication challenge from another
+// host than the registry.
 func (c *Client) errElsewhere() error {
 	return fmt.Errorf("it is not %s: %w", c.options.Registry, ErrOtherHost)
 }
 
-// challenged learns from the challenge of the registry's 401, and reports whether to try
-// again: the registry was not known to require a login, or a token has expired. narrow are
-// the scopes that the registry asks for, as far as the call needs them.
+// challenged learns from the challenge in the registry's 401 answer. again reports whether to
+// send the request again: either the registry was not known to require a login, or a token has
+// expired. narrow contains those scopes of the challenge that the call needs.
 func (c *Client) challenged(req *http.Request, resp *http.Response, k *call) (narrow []string, again bool) {
 	ch, ok := challengeOf(resp.Header)
 	if !ok {
@@ -137,9 +142,9 @@ func (c *Client) challenged(req *http.Request, resp *http.Response, k *call) (na
 	return nil, !known
 }
 
-// scopesWithin returns the scopes of a challenge that the scopes of the call include. No
-// token is requested for the others: the server chose them, and the user did not ask for
-// those resources or actions.
+// scopesWithin returns those scopes of a challenge that are narrower than a scope of the call.
+// The client requests no token for the others: the server chose them, and the user did not ask
+// for those resources or actions.
 func scopesWithin(challenged string, scopes []string) (within []string) {
 	for _, scope := range strings.Fields(challenged) {
 		resource, actions := cutActions(scope)
@@ -154,15 +159,15 @@ func scopesWithin(challenged string, scopes []string) (within []string) {
 	return within
 }
 
-// cutActions splits a scope (distribution's token specification), such as
-// repository:a/b:pull,push.
+// cutActions splits a scope, such as repository:a/b:pull,push, into its resource and its actions
+// (distribution's token specification).
 func cutActions(scope string) (resource string, actions []string) {
 	i := strings.LastIndexByte(scope, ':')
 	return scope[:max(i, 0)], strings.Split(scope[i+1:], ",")
 }
 
-// credential finds the credential for the registry. It may be stored with or without the
-// default port.
+// credential returns the credential for the registry. It finds one that is stored with or without
+// the default port.
 func (c *Client) credential(ctx context.Context, repository string) (Credential, error) {
 	if !c.options.Credential.Empty() {
 		return c.options.Credential, nil

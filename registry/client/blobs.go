@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// HeadBlob returns the size of a blob in a repository, or UnknownSize if the registry has
-// the blob and does not report its size. Errors: *Error, with ErrNotFound if the blob is missing.
+// HeadBlob returns the size of a blob. It returns UnknownSize if the registry has the blob but
+// does not report its size. If the blob is missing, the *Error wraps ErrNotFound.
 func (c *Client) HeadBlob(ctx context.Context, repository string, d digest.Digest) (int64, error) {
 	k, err := c.call(ctx, "head blob", http.MethodHead, repository, "blobs", d.String())
 	if err != nil {
@@ -28,34 +28,38 @@ func (c *Client) HeadBlob(ctx context.Context, repository string, d digest.Diges
 	return max(resp.ContentLength, UnknownSize), nil
 }
 
-// UnknownSize stands for the size of a blob if the registry does not report it.
+// UnknownSize is what HeadBlob returns if the registry does not report the size of a blob.
 const UnknownSize = -1
 
-// BlobReader reads a blob of a registry to its end. When the connection is cut, it
-// requests the rest. It checks the size; the caller has to check the digest. It occupies a
-// slot of the client's limiter until it is closed.
+// BlobReader reads a blob from a registry. When the connection is cut, it requests the rest of
+// the blob. It checks the size, but the caller has to check the digest. Until it is closed, it
+// occupies a slot of the client's limiter.
 type BlobReader struct {
-	ctx    context.Context // of the request that the reader represents, as in http.Request
-	c      *Client
-	call   *call
-	size   int64
-	pos    int64
-	resp   *http.Response // nil if the rest has to be requested
-	failed failures       // since the last byte was read
+	ctx  context.Context // context of all requests of the reader, kept here as in http.Request
+	c    *Client
+	call *call
+	size int64
+	pos  int64
+	// resp is nil if the rest of the blob has yet to be requested.
+	resp *http.Response
+	// failed counts the failures since the last byte was read.
+	failed failures
 
-	mismatches int  // answers with a wrong size or range
-	tooLong    bool // one of these had too many bytes
+	// mismatches is the number of answers with a wrong size or range.
+	mismatches int
+	// tooLong is set once an answer had more bytes than the blob.
+	tooLong bool
 }
 
-// Blob opens a blob of size bytes at byte offset. Errors, also of Read: *Error, with
-// ErrNotFound if the blob is missing, and with ErrMismatch if the registry repeatedly
-// answers with another size or range; the context's.
+// Blob opens a blob of size bytes and reads from byte offset on. Blob and Read return an *Error
+// or the context's error. The *Error wraps ErrNotFound if the blob is missing, and ErrMismatch if
+// the registry repeatedly answers with another size or range.
 func (c *Client) Blob(ctx context.Context, repository string, d digest.Digest, size, offset int64) (*BlobReader, error) {
 	return c.openBlob(ctx, repository, d, size, offset, false)
 }
 
-// FreshBlob opens a blob as [Client.Blob] does, but bypasses caches. It is for a retry after
-// wrong content.
+// FreshBlob opens a blob as [Client.Blob] does, but bypasses caches. Use it to retry after wrong
+// content.
 func (c *Client) FreshBlob(ctx context.Context, repository string, d digest.Digest, size, offset int64) (*BlobReader, error) {
 	return c.openBlob(ctx, repository, d, size, offset, true)
 }
@@ -70,7 +74,7 @@ func (c *Client) openBlob(ctx context.Context, repository string, d digest.Diges
 	}
 	b := &BlobReader{ctx: ctx, c: c, call: k, size: size, pos: offset}
 	if offset < 0 || offset > size {
-		return nil, k.fail(SideLocal, ErrMismatch, fmt.Errorf("byte %d of %d", offset, size))
+		return nil, k.fail(SideLocal, ErrMismatch, fmt.Errorf("offset %d is outside of a blob of %d bytes", offset, size))
 	}
 	if offset == size && size > 0 {
 		return b, nil // the rest is empty
@@ -78,7 +82,7 @@ func (c *Client) openBlob(ctx context.Context, repository string, d digest.Diges
 	return b, b.open()
 }
 
-// open requests the rest.
+// open requests the rest of the blob.
 func (b *BlobReader) open() error {
 	for {
 		resp, err := b.ask()
@@ -96,7 +100,8 @@ func (b *BlobReader) open() error {
 	}
 }
 
-// ask requests the rest, or the complete blob if earlier answers to ranges were wrong.
+// ask requests the rest of the blob. If earlier answers to requests for ranges were wrong, it
+// requests the complete blob.
 func (b *BlobReader) ask() (*http.Response, error) {
 	for {
 		k := *b.call
@@ -113,14 +118,16 @@ func (b *BlobReader) ask() (*http.Response, error) {
 		if !errors.As(err, &e) || e.Status != http.StatusRequestedRangeNotSatisfiable || b.pos == 0 {
 			return resp, err
 		}
-		// By the size in the manifest, the range is valid.
+		// The requested range lies within the size in the manifest, so the registry should accept
+		// it.
 		if err := b.again(b.mismatch(fmt.Errorf("it refuses the range %q", k.header.Get("Range")))); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// accept checks that an answer starts at pos. In a complete blob, it skips the bytes before pos.
+// accept checks that an answer starts at pos. If the answer is the complete blob, accept skips
+// the bytes before pos.
 func (b *BlobReader) accept(resp *http.Response) error {
 	if resp.StatusCode != http.StatusOK {
 		var first, last, size int64
@@ -139,7 +146,7 @@ func (b *BlobReader) accept(resp *http.Response) error {
 	if b.pos == 0 {
 		return nil
 	}
-	// The registry ignores ranges: skip the bytes that were already read.
+	// The registry ignored the Range header, so skip the bytes that were already read.
 	if _, err := io.CopyN(io.Discard, resp.Body, b.pos); err != nil {
 		return b.c.cut(b.call, resp, err)
 	}
@@ -188,15 +195,16 @@ func (b *BlobReader) Read(p []byte) (int, error) {
 	}
 }
 
-// retryTooLong waits for another try after an answer that is longer than the blob. The bytes
-// read so far may be right: only their digest shows that.
+// retryTooLong waits before another try, because the answer is longer than the blob. The bytes
+// read so far may be right: only their digest can show that.
 func (b *BlobReader) retryTooLong() error {
 	b.Close()
 	b.tooLong = true
 	return b.again(b.mismatch(fmt.Errorf("more than the expected %d bytes", b.size)))
 }
 
-// again waits for another try after err. Retries after wrong answers bypass caches.
+// again waits before another try, or returns an error if there were too many. Retries after wrong
+// answers bypass caches.
 func (b *BlobReader) again(err error) error {
 	if isMismatch(err) {
 		if b.mismatches == mismatchRetries {
@@ -209,7 +217,7 @@ func (b *BlobReader) again(err error) error {
 	return b.c.pause(b.ctx, &b.failed, err, false)
 }
 
-// Close releases the connection. The rest of the blob is not read.
+// Close releases the connection without reading the rest of the blob.
 func (b *BlobReader) Close() error {
 	if b.resp == nil {
 		return nil

@@ -11,17 +11,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-func TestBlobs(t *testing.T) {
+func TestBlobReads(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
 	b := noise(100_000, 1)
 	upload(t, c, b.upload("x"), b)
 	if n, err := c.HeadBlob(t.Context(), "x", b.digest); err != nil || n != 100_000 {
-		t.Errorf("%d bytes, %v", n, err)
+		t.Errorf("HeadBlob returned the size %d and the error %v", n, err)
 	}
 	for _, offset := range []int64{0, 1, 50_000, 99_999, 100_000} {
 		if got := read(t, c, "x", b, offset); !bytes.Equal(got, b.data[offset:]) {
-			t.Errorf("from %d: %d bytes, or wrong ones", offset, len(got))
+			t.Errorf("from offset %d, the reader returned %d bytes, or wrong ones", offset, len(got))
 		}
 	}
 	absent := noise(10, 9)
@@ -52,13 +52,13 @@ func TestBlobResumes(t *testing.T) {
 			wantBlob(t, c, "x", b)
 			got := c.Stats().Received - before
 			if withRanges && got != 1_000_000 {
-				t.Errorf("%d bytes were received for 1000000", got)
+				t.Errorf("the client received %d bytes for a blob of 1000000 bytes", got)
 			}
 		})
 	}
 }
 
-// Wrong sizes and ranges are detected.
+// The client detects wrong sizes and ranges of a blob.
 func TestWrongBlobSizes(t *testing.T) {
 	b := noise(1000, 1)
 	for name, handler := range map[string]http.HandlerFunc{
@@ -115,7 +115,7 @@ func TestReaderOccupiesLimiterSlot(t *testing.T) {
 	}
 	select {
 	case err := <-second:
-		t.Fatalf("it did not wait: %v", err)
+		t.Fatalf("the call did not wait for a slot of the limiter: %v", err)
 	default:
 	}
 	first.Close()

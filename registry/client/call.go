@@ -13,26 +13,37 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// call is one request of the protocol, including all of its retries.
+// call is one request to the registry, including all of its retries.
 type call struct {
-	op         string // for errors, such as "put manifest"
+	// op names the operation in errors, such as "put manifest".
+	op         string
 	method     string
 	url        *url.URL
 	repository string
 	reference  string
 	header     http.Header
-	want       []int    // the statuses that mean success
-	scopes     []string // a token has to allow these
+	// want lists the HTTP statuses that mean success.
+	want []int
+	// scopes are the scopes that a token has to allow.
+	scopes []string
 
-	body     func() (io.ReadCloser, error) // opened again for each try; nil: no body
-	size     int64                         // of the body
-	patience time.Duration                 // how long the answer may take beyond the stall timeout
+	// body is called to open the body for each try. nil means no body.
+	body func() (io.ReadCloser, error)
+	// size is the size of the body in bytes.
+	size int64
+	// patience is how long the answer may take beyond the stall timeout.
+	patience time.Duration
 
-	anonymous bool        // sent without a login
-	basic     *Credential // for a token server
-	secret    bool        // the body contains a secret: never send it to another host
-	unbounded bool        // bypasses the limiter: the caller already holds a slot
-	once      bool        // never retried here: the caller knows how to continue
+	// anonymous means that the call is sent without a login.
+	anonymous bool
+	// basic is the login for a token server.
+	basic *Credential
+	// secret means that the body contains a secret, and must never be sent to another host.
+	secret bool
+	// unbounded means that the call bypasses the limiter, because the caller already holds a slot.
+	unbounded bool
+	// once means that do does not retry the call, because the caller knows how to continue.
+	once bool
 }
 
 func (k *call) setBody(b []byte) {
@@ -40,14 +51,14 @@ func (k *call) setBody(b []byte) {
 	k.body = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
 }
 
-// fail makes an error of the call.
+// fail returns an error that describes the call.
 func (k *call) fail(side Side, cause, err error) *Error {
 	return &Error{Op: k.op, Host: k.url.Host, Repository: k.repository, Reference: k.reference, Side: side, Cause: cause, Err: err}
 }
 
-// do sends a call until it is answered with a wanted status, or fails permanently. The
-// caller closes the body of the answer, which occupies a slot of the limiter until then.
-// Errors: *Error, *LocalError, and the context's.
+// do sends a call until its answer has a wanted status, or until it fails permanently. The caller
+// must close the body of the answer, which occupies a slot of the limiter until then. The error
+// is an *Error, a *LocalError or the context's.
 func (c *Client) do(ctx context.Context, k *call) (*http.Response, error) {
 	var f failures
 	for {
@@ -61,8 +72,9 @@ func (c *Client) do(ctx context.Context, k *call) (*http.Response, error) {
 	}
 }
 
-// attempt sends a call once, or twice if the first answer asks for a login, and checks the
-// status. It occupies a slot of the limiter until the answer's body is closed.
+// attempt sends a call once, or twice if the first answer asks for a login. It returns an error
+// if the status is not wanted. The answer occupies a slot of the limiter until its body is
+// closed.
 func (c *Client) attempt(ctx context.Context, k *call) (resp *http.Response, err error) {
 	if !k.unbounded {
 		if err := c.limiter.acquire(ctx); err != nil {
@@ -87,16 +99,16 @@ func (c *Client) attempt(ctx context.Context, k *call) (resp *http.Response, err
 	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
 		pause := e.retryAfter
 		if pause > maxRetryAfter {
-			pause = 0 // this call fails; a pause this long would block all others too
+			pause = 0 // this call fails, and so long a pause would block all other calls too
 		}
 		c.limiter.overloaded(began, pause)
 	}
 	return nil, e
 }
 
-// errorOf makes an error of an answer with an unwanted status.
+// errorOf returns the error for an answer whose status is not wanted.
 func (c *Client) errorOf(k *call, resp *http.Response) *Error {
-	// A body that cannot be read adds nothing to the error.
+	// An unreadable body adds nothing to the error.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
 	e := k.fail(SideRegistry, causeOf(resp.StatusCode), nil)
 	e.Host = resp.Request.URL.Host
@@ -137,7 +149,7 @@ func (c *Client) logIn(ctx context.Context, k *call) (*http.Response, error) {
 	for again := false; ; again = true {
 		resp, err := c.send(ctx, k, narrow)
 		if err == nil && resp.StatusCode == http.StatusExpectationFailed && resp.Request.Header.Get("Expect") != "" {
-			c.noExpect.Store(true) // a proxy does not support it (RFC 9110, section 10.1.1)
+			c.noExpect.Store(true) // a proxy does not support the Expect header (RFC 9110, section 10.1.1)
 			resp.Body.(*receiving).discard()
 			resp, err = c.send(ctx, k, narrow)
 		}
@@ -152,14 +164,14 @@ func (c *Client) logIn(ctx context.Context, k *call) (*http.Response, error) {
 	}
 }
 
-// mayChallenge reports whether an answer may ask for the registry's login: it must come
-// from the registry itself, without an earlier redirect to another host.
+// mayChallenge reports whether an answer may ask for the registry's login. The answer must come
+// from the registry itself, not from another host that the call was redirected to.
 func (c *Client) mayChallenge(k *call, resp *http.Response) bool {
 	return !k.anonymous && resp.Body.(*receiving).home && c.isRegistry(k.url)
 }
 
-// saysTLS reports whether the body of a 400 is that of a TLS server that received plain
-// HTTP: Go's, nginx's or Apache's.
+// saysTLS reports whether a 400 answer comes from a TLS server that received plain HTTP. It knows
+// the bodies that servers in Go, nginx and Apache send.
 func saysTLS(body []byte) bool {
 	phrases := []string{"HTTP request to an HTTPS server", "plain HTTP request was sent to HTTPS port", "speaking plain HTTP to an SSL-enabled server"}
 	return slices.ContainsFunc(phrases, func(phrase string) bool { return bytes.Contains(body, []byte(phrase)) })

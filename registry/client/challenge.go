@@ -5,13 +5,14 @@ import (
 	"strings"
 )
 
-// challenge is one way in which a server asks for authentication (RFC 7235, section 4.1).
+// challenge is one authentication method that a server offers (RFC 7235, section 4.1).
 type challenge struct {
 	scheme string // lower case
 	params map[string]string
 }
 
-// challengeOf returns the challenge of an answer that the client can meet, Bearer before Basic.
+// challengeOf returns a challenge from an answer that the client can respond to. It prefers
+// Bearer to Basic.
 func challengeOf(h http.Header) (challenge, bool) {
 	var basic challenge
 	for _, line := range h.Values("WWW-Authenticate") {
@@ -45,7 +46,7 @@ func parseChallenges(s string) (all []challenge) {
 	}
 }
 
-// token cuts a token (RFC 7230, section 3.2.6) off the front of s.
+// token splits off a token (RFC 7230, section 3.2.6) from the front of s.
 func token(s string) (word, rest string) {
 	n := strings.IndexFunc(s, func(r rune) bool {
 		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?={}`, r)
@@ -56,7 +57,7 @@ func token(s string) (word, rest string) {
 	return s[:n], s[n:]
 }
 
-// parameter reads `=value` or `="value"` at the front of s.
+// parameter reads `=value` or `="value"` from the front of s.
 func parameter(s string) (value, rest string, ok bool) {
 	s, ok = strings.CutPrefix(strings.TrimLeft(s, " \t"), "=")
 	if !ok {
@@ -70,8 +71,8 @@ func parameter(s string) (value, rest string, ok bool) {
 	return parseQuoted(s[1:])
 }
 
-// parseQuoted reads a quoted string (RFC 9110, section 5.6.4) after its first quote. ok is
-// false if the last quote is missing; value is then the complete rest.
+// parseQuoted reads the rest of a quoted string (RFC 9110, section 5.6.4). s starts after the
+// opening quote. If the closing quote is missing, ok is false and value is all of s.
 func parseQuoted(s string) (value, rest string, ok bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

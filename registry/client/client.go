@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Defaults of [Options].
+// Default values of [Options].
 const (
 	DefaultJobs    = 4
 	DefaultRetries = 5
@@ -20,89 +20,114 @@ const (
 
 // Options describe the registry and how to talk to it.
 type Options struct {
-	Registry string // host, with a port other than the scheme's default; see Reference
+	// Registry is the host, with its port if that is not the scheme's default port; see Reference.
+	Registry string
 
-	PlainHTTP          bool
-	InsecureSkipVerify bool   // accept any certificate
-	CAFile             string // PEM, in addition to the system's authorities
-	CertFile, KeyFile  string // of the client, PEM
-	// Proxy chooses the proxy of a request; http.ProxyFromEnvironment if nil.
+	PlainHTTP bool
+	// InsecureSkipVerify accepts any certificate of a server.
+	InsecureSkipVerify bool
+	// CAFile is a PEM file of authorities to trust in addition to the system's.
+	CAFile string
+	// CertFile and KeyFile are PEM files with the client's certificate and its key.
+	CertFile, KeyFile string
+	// Proxy returns the proxy for a request. nil means http.ProxyFromEnvironment.
 	Proxy func(*http.Request) (*url.URL, error)
 
-	Credential Credential // for the registry; looked up in Keychain if empty
-	Keychain   *Keychain  // nil: no keychain
+	// Credential is the login for the registry. If it is empty, the client looks in Keychain.
+	Credential Credential
+	// Keychain finds stored logins. nil means that there are none.
+	Keychain *Keychain
 
-	// AllowPrivateRedirects allows token realms, redirects and Locations at private
-	// addresses other than the registry's own. A realm receives the credential; redirects
-	// and Locations never do.
+	// AllowPrivateRedirects allows token servers, redirects and Locations at private addresses
+	// other than the registry's own. Token servers receive the credential; redirects and
+	// Locations never do.
 	AllowPrivateRedirects bool
 
-	Jobs    int           // requests at once, DefaultJobs if 0
-	Retries int           // of one request, after the first try; DefaultRetries if 0, none if negative. Attempts to connect are limited by time instead
-	Silence time.Duration // a request fails after this long without progress; one minute if 0
-	// FirstPause is the pause before the first retry; half a second if 0. Each further
-	// pause is twice as long, with random jitter.
+	// Jobs is how many requests may run at once. 0 means DefaultJobs.
+	Jobs int
+	// Retries is how often a failed request is retried. 0 means DefaultRetries; a negative number
+	// means never. Attempts to connect are limited by time instead.
+	Retries int
+	// Silence is how long a request may make no progress before it fails. 0 means one minute.
+	Silence time.Duration
+	// FirstPause is the pause before the first retry. 0 means half a second. Each further pause
+	// is twice as long, with random jitter.
 	FirstPause time.Duration
 
-	// Clock measures the pauses between tries; the machine's clock if nil.
+	// Clock measures the pauses between tries. nil means the machine's clock.
 	Clock Clock
 
-	// StreamFrom is the size in bytes from which blob uploads can be resumed; 16 MiB if 0.
+	// StreamFrom is the size in bytes from which blob uploads can be resumed. 0 means 16 MiB.
 	StreamFrom int64
 
-	// Push requests tokens that allow pushing from the start.
+	// Push makes the client request tokens that allow pushing, from its first request on.
 	Push bool
 
 	UserAgent string
-	// Retrying, if not nil, is called for each failure that is retried. It may be called
-	// from several goroutines.
+	// Retrying is called for each failed try that is followed by a retry. It may be called from
+	// several goroutines. nil means that nobody is notified.
 	Retrying func(err error, pause time.Duration)
-	// Noticed, if not nil, is called once for each limitation of the registry that does
-	// not stop the work.
+	// Noticed is called once for each limitation of the registry that does not stop the work. nil
+	// means that nobody is notified.
 	Noticed func(err error)
 }
 
 // Client talks to one registry. Its methods may be called from several goroutines.
 type Client struct {
-	options   Options
-	given     string // Options.Registry as given; options.Registry has no default port
+	options Options
+	// given is Options.Registry as the caller wrote it; options.Registry has no default port.
+	given     string
 	http      *http.Client
 	transport *http.Transport
 	limiter   *limiter
 
-	contacting chan struct{} // holds one token: its holder makes the first contact
+	// contacting has room for one value. Whoever puts it in makes the first contact.
+	contacting chan struct{}
 	base       atomic.Pointer[url.URL]
-	reached    atomic.Bool // whether anything has answered
+	// reached is set once anything has answered.
+	reached atomic.Bool
 
-	referrersAPI  atomic.Bool  // the registry has listed referrers
-	referrersFail atomic.Bool  // it has never listed any, and fails
-	noticed       atomic.Bool  // Noticed was called because of that
-	awayReported  atomic.Int64 // when a failing connection was last reported
-	noExpect      atomic.Bool  // a proxy in front of the registry does not support Expect
-	noPatch       atomic.Bool  // the registry refuses chunked uploads
-	chunk         atomic.Int64 // the most bytes that the registry accepts in one chunk; 0: no limit
-	mountsRefused atomic.Int32 // number of refused mounts; far below 0 once one was granted
+	// referrersAPI is set once the registry has listed referrers.
+	referrersAPI atomic.Bool
+	// referrersFail is set if listing referrers fails and has never worked.
+	referrersFail atomic.Bool
+	// noticed is set once Noticed was called because of referrersFail.
+	noticed atomic.Bool
+	// awayReported is when a failing connection was last reported.
+	awayReported atomic.Int64
+	// noExpect is set if a proxy in front of the registry does not support the Expect header.
+	noExpect atomic.Bool
+	// noPatch is set if the registry refuses chunked uploads.
+	noPatch atomic.Bool
+	// chunk is the largest chunk, in bytes, that the registry accepts. 0 means no limit.
+	chunk atomic.Int64
+	// mountsRefused is the number of refused mounts. Once a mount was granted, it is far below 0.
+	mountsRefused atomic.Int32
 
 	auth  authorizer
 	stats struct{ requests, sent, received, retries atomic.Int64 } // see Stats
 }
 
-// Stats are the totals of a client so far.
+// Stats contains a client's totals so far.
 type Stats struct {
-	Requests int64 `json:"requests"` // redirects, tokens and retries too
-	Sent     int64 `json:"sent"`     // bytes of bodies
-	Received int64 `json:"received"` // bytes of bodies
+	// Requests includes redirects, requests for tokens, and retries.
+	Requests int64 `json:"requests"`
+	// Sent is the number of bytes sent in bodies.
+	Sent int64 `json:"sent"`
+	// Received is the number of bytes received in bodies.
+	Received int64 `json:"received"`
 	Retries  int64 `json:"retries"`
-	Jobs     int   `json:"jobs"` // how many run at once now
+	// Jobs is how many requests may run at once now.
+	Jobs int `json:"jobs"`
 }
 
-// Stats returns the totals so far.
+// Stats returns the client's totals so far.
 func (c *Client) Stats() Stats {
 	return Stats{c.stats.requests.Load(), c.stats.sent.Load(), c.stats.received.Load(), c.stats.retries.Load(), c.limiter.bound()}
 }
 
-// New makes a client. It sends nothing yet. Errors: invalid options, and certificates that
-// cannot be read.
+// New makes a client, and sends nothing yet. It returns an error if an option is invalid or a
+// certificate cannot be read.
 func New(o Options) (*Client, error) {
 	if o.Registry == "" {
 		return nil, fmt.Errorf("no registry given: %w", ErrReference)
@@ -138,7 +163,8 @@ func New(o Options) (*Client, error) {
 	}
 	c.http = &http.Client{
 		Transport: transport,
-		// send checks and follows redirects, and decides which credentials they get.
+		// The client's method send checks and follows redirects, and decides which credentials
+		// they get.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil
@@ -147,17 +173,17 @@ func New(o Options) (*Client, error) {
 // Close closes the connections that no request uses.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// Transport returns the transport of the client's requests, for requests that need neither
-// retries nor redirects. Its connections are the client's: see [Client.Close].
+// Transport returns the transport that the client uses, for requests that need neither retries
+// nor redirects. Its connections belong to the client: see [Client.Close].
 func (c *Client) Transport() *http.Transport { return c.transport }
 
 // Registry returns the host that the client was made for, without the default port.
 func (c *Client) Registry() string { return c.options.Registry }
 
-// Ping makes the first contact with the registry (GET /v2/), and learns how to log in and
-// whether the registry speaks TLS. The other methods call it if needed. Unless
-// Options.PlainHTTP is set, plain HTTP is used only for a registry on this machine, and is
-// an error for any other. Errors: *Error, and the context's.
+// Ping makes the first contact with the registry (GET /v2/). It learns how to log in and whether
+// the registry speaks TLS. The other methods call it if needed. If Options.PlainHTTP is not set,
+// Ping falls back to plain HTTP only for a registry on this machine. The error is an *Error or
+// the context's.
 func (c *Client) Ping(ctx context.Context) error {
 	select {
 	case c.contacting <- struct{}{}:
@@ -178,7 +204,7 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
-// contact requests /v2/ with a scheme and remembers the answer.
+// contact requests /v2/ with the given scheme, and remembers what it learns about the registry.
 func (c *Client) contact(ctx context.Context, scheme string) error {
 	base := &url.URL{Scheme: scheme, Host: c.options.Registry, Path: "/v2/"}
 	resp, err := c.do(ctx, &call{
@@ -202,7 +228,7 @@ func (c *Client) contact(ctx context.Context, scheme string) error {
 		}
 		c.auth.learn(ch)
 	}
-	if home && resp.Request.URL.Scheme != scheme { // redirected from plain HTTP to TLS
+	if home && resp.Request.URL.Scheme != scheme { // the registry redirected the client from plain HTTP to TLS
 		base.Scheme, base.Host = resp.Request.URL.Scheme, resp.Request.URL.Host
 	}
 	c.base.Store(base)

@@ -12,10 +12,10 @@ import (
 type content struct {
 	size     int64
 	reader   func() (io.ReadSeekCloser, error)
-	progress func(int64) // see Upload.Progress; may be nil
+	progress func(int64) // may be nil; see Upload.Progress
 }
 
-// open opens the bytes [from, to).
+// open opens the bytes from offset from up to, but not including, offset to.
 func (c *content) open(from, to int64) (io.ReadCloser, error) {
 	r, err := c.reader()
 	if err != nil {
@@ -30,7 +30,8 @@ func (c *content) open(from, to int64) (io.ReadCloser, error) {
 	return &part{r: r, pos: from, end: to, progress: c.progress}, nil
 }
 
-// part reads a range of a blob, and fails with io.ErrUnexpectedEOF if the blob ends earlier.
+// part reads a range of a blob. If the blob ends before the range does, Read returns
+// io.ErrUnexpectedEOF.
 type part struct {
 	r        io.ReadSeekCloser
 	pos, end int64
@@ -54,7 +55,7 @@ func (p *part) Read(b []byte) (int, error) {
 
 func (p *part) Close() error { return p.r.Close() }
 
-// digest computes the digest of the content. Errors: *LocalError, and the context's.
+// digest computes the digest of the content. The error is a *LocalError or the context's.
 func (c *content) digest(ctx context.Context, alg digest.Algorithm) (digest.Digest, error) {
 	r, err := c.open(0, c.size)
 	if err != nil {

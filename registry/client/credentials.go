@@ -18,13 +18,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Credential is a login for a registry. The zero value is anonymous.
+// Credential is a login for a registry. The zero value means anonymous.
 type Credential struct {
-	Username      string
-	Password      string
-	IdentityToken string // exchanged for access tokens
-	RegistryToken string // sent as it is
-	Source        string // file or variable that it comes from, for messages
+	Username string
+	Password string
+	// IdentityToken is exchanged for access tokens.
+	IdentityToken string
+	// RegistryToken is sent to the registry as it is.
+	RegistryToken string
+	// Source names the file or variable that contains the credential, for messages.
+	Source string
 }
 
 // String describes the credential without its secrets.
@@ -38,7 +41,7 @@ func (c Credential) String() string {
 	return fmt.Sprintf("user %q from %s", c.Username, c.Source)
 }
 
-// GoString is String, so that %#v shows no secret either.
+// GoString returns the same text as String, so that %#v shows no secret either.
 func (c Credential) GoString() string { return c.String() }
 
 // Empty reports whether the credential is anonymous.
@@ -62,9 +65,10 @@ type known struct {
 // keepKnown is how long a credential is cached. Some helpers return credentials that expire.
 const keepKnown = 10 * time.Minute
 
-// NewKeychain reads the environment, and no file yet. Credentials are read from the file named by
-// REGISTRY_AUTH_FILE; from docker's configuration ($DOCKER_CONFIG, or .docker in the home
-// directory), with its credential helpers and DOCKER_AUTH_CONFIG; and from podman's auth.json.
+// NewKeychain reads the environment, but no file yet. The keychain finds credentials in the file
+// that REGISTRY_AUTH_FILE names, in docker's configuration ($DOCKER_CONFIG, or .docker in the
+// home directory), and in podman's auth.json. Docker's configuration includes credential helpers
+// and DOCKER_AUTH_CONFIG.
 func NewKeychain() *Keychain {
 	home, _ := os.UserHomeDir()
 	k := &Keychain{known: map[string]known{}}
@@ -88,15 +92,16 @@ func NewKeychain() *Keychain {
 	return k
 }
 
-// Credential returns the first credential for a repository of host, or the empty one.
-// Errors wrap ErrCredentials: a file cannot be read, or a helper fails.
+// Credential returns the first credential that the keychain finds for a repository of host, or an
+// empty one. If a file cannot be read or a helper fails, the error wraps ErrCredentials.
 func (k *Keychain) Credential(ctx context.Context, host, repository string) (Credential, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.cached(host+"/"+repository, func() (Credential, error) { return k.find(ctx, host, repository) })
 }
 
-// cached returns the credential under a key in the cache, or else the one that find returns.
+// cached returns the credential that the cache has for key. If it has none, it calls find and
+// caches the result.
 func (k *Keychain) cached(key string, find func() (Credential, error)) (Credential, error) {
 	if have, ok := k.known[key]; ok && time.Since(have.at) < keepKnown {
 		return have.credential, nil
@@ -127,8 +132,8 @@ func (k *Keychain) find(ctx context.Context, host, repository string) (Credentia
 	return lookUpEnvironment(host)
 }
 
-// lookUp searches one file: for the repository and its parent paths, as podman stores
-// them, then for the host.
+// lookUp searches one file. It looks first for the repository and its parent paths, as podman
+// stores them, and then for the host.
 func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 	f, err := plainfile.Open(file)
 	if err != nil {
@@ -144,25 +149,26 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 			return credentialOf(entry, file), nil
 		}
 	}
-	// Docker would use a login for any path of the host as a login for the host itself.
+	// These entries are dropped because docker would use the login of any path as a login for the
+	// host itself.
 	maps.DeleteFunc(doc.AuthConfigs, func(key string, _ types.AuthConfig) bool { return isPathKey(key) })
-	// Helpers look up hosts, so the result applies to all repositories of a host.
+	// Helpers know only hosts, so the result applies to all repositories of a host.
 	return k.cached("\x00"+file+"\x00"+host, func() (Credential, error) {
 		entry, err := doc.GetAuthConfig(host)
 		return credentialOf(entry, file), err
 	})
 }
 
-// isPathKey reports whether a key of an auth file is a path in a registry, rather than a
-// registry. Some old keys of registries end in the path of an API version.
+// isPathKey reports whether a key of an auth file names a path in a registry, rather than a
+// registry. Keys of registries may end in /v1/ or /v2/, the path of an API version.
 func isPathKey(key string) bool {
 	_, path, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(key, "https://"), "http://"), "/")
 	path = strings.TrimSuffix(path, "/")
 	return path != "" && path != "v1" && path != "v2"
 }
 
-// lookUpEnvironment reads DOCKER_AUTH_CONFIG if there is no file. If there is one, docker's
-// package reads both.
+// lookUpEnvironment reads DOCKER_AUTH_CONFIG. This is needed only if there is no file, because
+// docker's package reads the variable together with each file.
 func lookUpEnvironment(host string) (Credential, error) {
 	doc, err := config.LoadFromReader(strings.NewReader("{}"))
 	if err != nil {
@@ -180,7 +186,7 @@ func credentialOf(entry types.AuthConfig, source string) Credential {
 		Username: entry.Username, Password: entry.Password,
 		IdentityToken: entry.IdentityToken, RegistryToken: entry.RegistryToken, Source: source,
 	}
-	if c.Username == "<token>" { // how helpers return an identity token
+	if c.Username == "<token>" { // helpers return identity tokens under this name
 		c.Username, c.Password, c.IdentityToken = "", "", c.Password
 	}
 	return c

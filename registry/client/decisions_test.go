@@ -23,14 +23,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Of the scopes in a challenge, a token is requested only for those that the call needs.
+// If a challenge lists scopes, the client requests a token only for those that the call needs.
 func TestScopesWithin(t *testing.T) {
 	ours := []string{"repository:a/b:pull,push", "repository:from:pull"}
 	for challenged, want := range map[string][]string{
 		"":                                nil,
 		"repository:a/b:pull":             {"repository:a/b:pull"},
-		"repository:a/b:push,pull":        {"repository:a/b:push,pull"}, // the same in another order
-		"repository:a/b:pull,push":        nil,                          // what is asked for anyway
+		"repository:a/b:push,pull":        {"repository:a/b:push,pull"}, // the same scope in another order
+		"repository:a/b:pull,push":        nil,                          // the call requests this scope anyway
 		"repository:a/b:pull,push,delete": nil,
 		"repository:a/b:delete":           nil,
 		"repository:a:pull":               nil,
@@ -39,7 +39,7 @@ func TestScopesWithin(t *testing.T) {
 		"repository:x:pull repository:a/b:push repository:a/b:pull nonsense ::": {"repository:a/b:push", "repository:a/b:pull"},
 	} {
 		if got := scopesWithin(challenged, ours); !slices.Equal(got, want) {
-			t.Errorf("%q: %q, want %q", challenged, got, want)
+			t.Errorf("for the challenged scopes %q, scopesWithin returned %q, want %q", challenged, got, want)
 		}
 	}
 	if resource, actions := cutActions("nonsense"); resource != "" || !slices.Equal(actions, []string{"nonsense"}) {
@@ -47,8 +47,8 @@ func TestScopesWithin(t *testing.T) {
 	}
 }
 
-// An error about a token names the repository to push to, not the one to mount from.
-func TestRepositoryOfScopes(t *testing.T) {
+// If a token request fails, the error names the repository to push to, not the one to mount from.
+func TestTokenErrorNamesPushedRepository(t *testing.T) {
 	for want, scopes := range map[string][]string{
 		"":     {"registry:catalog:*", "nonsense"},
 		"to":   {"repository:from:pull", "repository:to:pull,push"},
@@ -56,7 +56,7 @@ func TestRepositoryOfScopes(t *testing.T) {
 		"a":    {"repository:a:pull", "repository:b:pull", "registry:catalog:push"},
 	} {
 		if got := repositoryOf(scopes); got != want {
-			t.Errorf("%q: %q, want %q", scopes, got, want)
+			t.Errorf("for the scopes %q, repositoryOf returned %q, want %q", scopes, got, want)
 		}
 	}
 }
@@ -72,12 +72,13 @@ func TestScopeByMethod(t *testing.T) {
 		{http.MethodPut, false, "pull,push"}, {http.MethodPost, true, "pull,push"}, {http.MethodDelete, false, "pull,push,delete"}, {http.MethodDelete, true, "pull,push,delete"},
 	} {
 		if got := (&Client{options: Options{Push: c.push}}).scope("a/b", c.method); got != "repository:a/b:"+c.want {
-			t.Errorf("%s, push %v: %s", c.method, c.push, got)
+			t.Errorf("the scope for %s with Push %v is %s", c.method, c.push, got)
 		}
 	}
 }
 
-// causeAmong returns the first cause that an error wraps, or else the last cause.
+// causeAmong returns the first of the given causes that an error wraps. If it wraps none,
+// causeAmong returns the last one.
 func TestCauseAmong(t *testing.T) {
 	for err, want := range map[error]error{
 		fmt.Errorf("x: %w", ErrPrivate): ErrPrivate, fmt.Errorf("x: %w", ErrRefused): ErrRefused, errors.New("other"): ErrRefused,
@@ -88,7 +89,8 @@ func TestCauseAmong(t *testing.T) {
 	}
 }
 
-// A token is used for nine tenths of its lifetime, and at most for twelve days.
+// A token is used for nine tenths of its lifetime, with twelve days as the longest lifetime. The
+// lifetime may be written as a number or as a string.
 func TestTokenLifetimeFormats(t *testing.T) {
 	for written, want := range map[string]time.Duration{
 		`300`: 270 * time.Second, `"300"`: 270 * time.Second, `" 300 "`: 270 * time.Second, `0.5`: 450 * time.Millisecond,
@@ -101,12 +103,12 @@ func TestTokenLifetimeFormats(t *testing.T) {
 		}
 		now := time.Unix(1_790_000_000, 0)
 		if got := (tokenAnswer{ExpiresIn: s}).expiry(now).Sub(now); got != want {
-			t.Errorf("%s: %v, want %v", written, got, want)
+			t.Errorf("with the lifetime %s, the token is used for %v, want %v", written, got, want)
 		}
 	}
 }
 
-// Parsing stops at the first syntax error. A parameter without a scheme is ignored.
+// parseChallenges stops at the first syntax error, and ignores a parameter without a scheme.
 func TestMalformedChallenges(t *testing.T) {
 	for header, want := range map[string]string{
 		`realm="x", Basic`:           `realm{}`,
@@ -129,18 +131,22 @@ func TestMalformedChallenges(t *testing.T) {
 			all = append(all, c.scheme+"{"+strings.Join(params, ",")+"}")
 		}
 		if got := strings.Join(all, " "); got != want {
-			t.Errorf("%q: %s, want %s", header, got, want)
+			t.Errorf("the header %q is read as %s, want %s", header, got, want)
 		}
 	}
 }
 
-// tokenServer answers requests for tokens, and records them.
+// tokenServer answers requests for tokens, and records these requests.
 type tokenServer struct {
-	url       string
-	exchange  int    // the status of exchanges; 200 with a token
-	refusal   int    // the status of everything else; 0 with a token
-	empty     int    // how many answers have no token
-	elsewhere string // where it redirects, if anywhere
+	url string
+	// exchange is the status that answers a POST request. 200 means that the answer has a token.
+	exchange int
+	// refusal is the status that answers any other request. 0 means that the answer has a token.
+	refusal int
+	// empty is how many of the next answers contain no token.
+	empty int
+	// elsewhere is the URL that requests are redirected to; empty means no redirect.
+	elsewhere string
 	requests  []*http.Request
 	forms     []url.Values
 }
@@ -172,7 +178,7 @@ func newTokenServer(t *testing.T, exchange int) *tokenServer {
 	return s
 }
 
-// fetch requests a token as after a challenge of a registry at the same address.
+// fetch requests a token from s, like a client whose registry has the same address as s.
 func (s *tokenServer) fetch(t *testing.T, credential Credential) (tokenAnswer, error) {
 	t.Helper()
 	from, err := url.Parse(s.url + "/v2/")
@@ -185,8 +191,9 @@ func (s *tokenServer) fetch(t *testing.T, credential Credential) (tokenAnswer, e
 	return c.fetchToken(t.Context(), tokenRequest{from: from, challenge: ch, scopes: []string{"repository:a:pull", "repository:b:push"}, credential: credential})
 }
 
-// A password is sent by GET, an identity token by POST in a form (Docker's "Token Authentication
-// Specification" and "OAuth2 Token Authentication"). The realm's own scope is not sent.
+// A client sends a password by GET, and an identity token by POST in a form. It does not send the
+// scope in the realm's URL. See Docker's "Token Authentication Specification" and "OAuth2 Token
+// Authentication".
 func TestRequestsForTokens(t *testing.T) {
 	s := newTokenServer(t, http.StatusOK)
 	if answer, err := s.fetch(t, Credential{Username: "ann", Password: "secret"}); err != nil || answer.value() != "of GET" {
@@ -195,11 +202,11 @@ func TestRequestsForTokens(t *testing.T) {
 	r := s.requests[0]
 	want := url.Values{"x": {"y"}, "service": {"the service"}, "scope": {"repository:a:pull", "repository:b:push"}}
 	if user, password, _ := r.BasicAuth(); user != "ann" || password != "secret" || r.URL.Path != "/token" || r.URL.Query().Encode() != want.Encode() || len(s.requests) != 1 {
-		t.Errorf("%s %s as %s:%s, %d requests", r.Method, r.URL, user, password, len(s.requests))
+		t.Errorf("the client requested %s %s as %s:%s, in %d requests", r.Method, r.URL, user, password, len(s.requests))
 	}
 	s = newTokenServer(t, http.StatusOK)
 	if _, err := s.fetch(t, Credential{}); err != nil || s.requests[0].Header.Get("Authorization") != "" {
-		t.Errorf("the login in the realm is sent: %q, %v", s.requests[0].Header.Get("Authorization"), err)
+		t.Errorf("the client sent the login that the realm's URL contains: %q, %v", s.requests[0].Header.Get("Authorization"), err)
 	}
 	s = newTokenServer(t, http.StatusOK)
 	if answer, err := s.fetch(t, Credential{IdentityToken: "identity"}); err != nil || answer.value() != "of POST" {
@@ -208,22 +215,22 @@ func TestRequestsForTokens(t *testing.T) {
 	r = s.requests[0]
 	want = url.Values{"x": {"y"}, "service": {"the service"}, "scope": {"repository:a:pull repository:b:push"}, "client_id": {"layoutproxy"}, "grant_type": {"refresh_token"}, "refresh_token": {"identity"}}
 	if s.forms[0].Encode() != want.Encode() || r.URL.RawQuery != "" || r.Header.Get("Authorization") != "" || len(s.requests) != 1 {
-		t.Errorf("%s %s, form %v", r.Method, r.URL, s.forms[0])
+		t.Errorf("the client requested %s %s with the form %v", r.Method, r.URL, s.forms[0])
 	}
 }
 
-// After an answer without a token, the request is repeated and bypasses caches. The error
-// of a refusal names the login and the server that refused it.
+// If an answer contains no token, the client repeats the request and bypasses caches. If the
+// server refuses the login, the error names the login and the server.
 func TestMissingTokens(t *testing.T) {
 	s := newTokenServer(t, http.StatusOK)
 	s.empty = 1
 	answer, err := s.fetch(t, Credential{})
 	if err != nil || answer.value() != "of GET" || len(s.requests) != 2 {
-		t.Fatalf("%d requests: %+v, %v", len(s.requests), answer, err)
+		t.Fatalf("after %d requests, the answer is %+v, %v", len(s.requests), answer, err)
 	}
 	for i, r := range s.requests {
 		if fresh := r.Header.Get("Cache-Control") != ""; fresh != (i == 1) {
-			t.Errorf("request %d: %v", i, r.Header)
+			t.Errorf("request %d has the wrong Cache-Control: %v", i, r.Header)
 		}
 	}
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
@@ -235,7 +242,7 @@ func TestMissingTokens(t *testing.T) {
 		first := newTokenServer(t, http.StatusOK)
 		first.elsewhere = s.url
 		if _, err := first.fetch(t, Credential{Username: "ann", Source: "a file"}); err == nil || strings.Contains(err.Error(), "rejects") || !errors.Is(err, ErrOtherHost) {
-			t.Errorf("%d of another host: %v", status, err)
+			t.Errorf("after a redirect to a host that answers %d, the error is %v", status, err)
 		}
 	}
 	s = newTokenServer(t, http.StatusOK)
@@ -243,11 +250,12 @@ func TestMissingTokens(t *testing.T) {
 	first := newTokenServer(t, http.StatusOK)
 	first.elsewhere = s.url
 	if _, err := first.fetch(t, Credential{Username: "ann"}); err == nil || errors.Is(err, ErrOtherHost) {
-		t.Errorf("no refusal, by another host: %v", err)
+		t.Errorf("after a redirect to a host that answers 418, the error is %v", err)
 	}
 }
 
-// A caller that waits for another caller's token request stops when its context ends.
+// While one caller requests a token, others wait for it. A waiting caller stops when its context
+// ends.
 func TestWaitForTokenEndsWithContext(t *testing.T) {
 	c, err := New(Options{Registry: "reg.example"})
 	layouttest.Try(t, err)
@@ -260,19 +268,19 @@ func TestWaitForTokenEndsWithContext(t *testing.T) {
 	}
 }
 
-// If a token server answers POST with 404 or 405, the token is requested by GET. Any other
-// answer is the result.
+// If a token server answers POST with 404 or 405, the client requests the token by GET. It
+// accepts any other answer as final.
 func TestTokenExchangeFallsBackToGET(t *testing.T) {
 	for status, again := range map[int]bool{http.StatusNotFound: true, http.StatusMethodNotAllowed: true, http.StatusBadRequest: false, http.StatusUnauthorized: false, http.StatusForbidden: false} {
 		s := newTokenServer(t, status)
 		answer, err := s.fetch(t, Credential{IdentityToken: "identity"})
 		if asked := len(s.requests) == 2 && s.requests[1].Method == http.MethodGet; asked != again || (err == nil) != again || again && answer.value() != "of GET" {
-			t.Errorf("%d: %d requests: %+v, %v", status, len(s.requests), answer, err)
+			t.Errorf("after the status %d, the client sent %d requests and got %+v, %v", status, len(s.requests), answer, err)
 		}
 	}
 }
 
-// keychainOf is a keychain of one file.
+// keychainOf returns a keychain that reads a single file with the given content.
 func keychainOf(t *testing.T, content string) *Keychain {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "auth.json")
@@ -280,8 +288,8 @@ func keychainOf(t *testing.T, content string) *Keychain {
 	return &Keychain{files: []string{file}, known: map[string]known{}}
 }
 
-// A stored login is found with or without the default port. A login of the command line is
-// the only one that is used.
+// The client finds a stored login with or without the default port. If the command line has a
+// login, the client uses only that one.
 func TestCredentialDefaultPort(t *testing.T) {
 	for _, c := range []struct {
 		registry, stored string
@@ -301,16 +309,16 @@ func TestCredentialDefaultPort(t *testing.T) {
 		client, err := New(Options{Registry: c.registry, PlainHTTP: c.plain, Keychain: keychainOf(t, fmt.Sprintf(`{"auths":{%q:{"auth":"YW5uOnA="}}}`, c.stored))})
 		layouttest.Try(t, err)
 		if found, err := client.credential(t.Context(), "app"); found.Empty() == c.found || err != nil || c.found && (found.Username != "ann" || found.Password != "p") {
-			t.Errorf("%+v: %v, %v", c, found, err)
+			t.Errorf("for %+v, the keychain's login is %v, %v", c, found, err)
 		}
 		client.options.Credential = Credential{Password: "other"}
 		if found, err := client.credential(t.Context(), "app"); found.Password != "other" || err != nil {
-			t.Errorf("%+v: %v, %v", c, found, err)
+			t.Errorf("for %+v, the login is not the one of the options: %v, %v", c, found, err)
 		}
 	}
 }
 
-// LogIn meets the challenges of the registry and of no other host.
+// LogIn answers challenges from the registry, and refuses those from any other host.
 func TestLogIn(t *testing.T) {
 	for _, c := range []struct {
 		from, challenge string
@@ -334,7 +342,7 @@ func TestLogIn(t *testing.T) {
 		layouttest.Try(t, err)
 		login, err := client.LogIn(t.Context(), from, http.Header{"Www-Authenticate": {c.challenge}}, "app")
 		if login.Authorization != c.want || login.Scheme != c.scheme || !errors.Is(err, c.err) {
-			t.Errorf("%s, %s, %v: %+v, %v", c.from, c.challenge, c.credential, login, err)
+			t.Errorf("%s sent the challenge %s, and with %v LogIn returned %+v, %v", c.from, c.challenge, c.credential, login, err)
 		}
 	}
 	client, err := New(Options{Registry: "reg.example", Keychain: keychainOf(t, "{")})
@@ -345,19 +353,20 @@ func TestLogIn(t *testing.T) {
 	}
 }
 
-// A key of an auth file names a registry, or a path in one.
-func TestAuthFileKeys(t *testing.T) {
+// Each key of an auth file names either a registry or a path in a registry.
+func TestIsPathKey(t *testing.T) {
 	for key, path := range map[string]bool{
 		"reg.example": false, "https://reg.example": false, "https://reg.example/": false, "https://index.docker.io/v1/": false, "http://reg.example/v2": false,
 		"reg.example/team": true, "https://reg.example/v1/team": true, "reg.example:5000/v3": true,
 	} {
 		if isPathKey(key) != path {
-			t.Errorf("%s names a path: %v", key, !path)
+			t.Errorf("isPathKey(%s) is %v, want the opposite", key, !path)
 		}
 	}
 }
 
-// A credential is cached for ten minutes, for all repositories of a host; an error is not.
+// A credential is cached for ten minutes and for all repositories of a host. An error is not
+// cached.
 func TestKeychainCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		auths := func(auth string) string { return fmt.Sprintf(`{"auths":{"reg.example":{"auth":%q}}}`, auth) }
@@ -366,7 +375,7 @@ func TestKeychainCache(t *testing.T) {
 			t.Helper()
 			found, err := k.Credential(t.Context(), "reg.example", repository)
 			if found.Username != want || (err != nil) != (want == "") {
-				t.Errorf("%s: %q, %v, want %q", repository, found.Username, err, want)
+				t.Errorf("the login for the repository %s has the user %q, %v, want %q", repository, found.Username, err, want)
 			}
 		}
 		gone, cancel := context.WithCancel(t.Context())
@@ -389,7 +398,7 @@ func TestKeychainCache(t *testing.T) {
 	})
 }
 
-// The environment determines which files are searched for logins.
+// Environment variables determine which files are searched for logins.
 func TestKeychainFiles(t *testing.T) {
 	t.Setenv("HOME", "/home")
 	for _, c := range []struct{ registry, docker, runtime, config, want string }{
@@ -413,8 +422,8 @@ func TestKeychainFiles(t *testing.T) {
 	}
 }
 
-// An answer may have exactly as many bytes as its limit. A server may redirect to itself,
-// with or without its default port.
+// An answer may have exactly as many bytes as its limit. A server at a private address may
+// redirect to itself, with or without its default port.
 func TestAnswerSizeLimit(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "12345") }))
 	defer server.Close()
@@ -426,7 +435,7 @@ func TestAnswerSizeLimit(t *testing.T) {
 	for limit, ok := range map[int64]bool{4: false, 5: true, 6: true} {
 		_, got, err := c.fetch(t.Context(), &call{op: "test", method: http.MethodGet, url: at, want: []int{http.StatusOK}, header: http.Header{}}, limit)
 		if (err == nil) != ok || ok && string(got) != "12345" || !ok && !errors.Is(err, ErrMismatch) {
-			t.Errorf("at most %d bytes: %q, %v", limit, got, err)
+			t.Errorf("with the limit of %d bytes, the answer is %q, %v", limit, got, err)
 		}
 	}
 	private := &Client{options: Options{Registry: "reg.example"}}
@@ -443,7 +452,7 @@ func TestTruncatedAnswersAreRetried(t *testing.T) {
 			w.Header().Set("Content-Length", "5")
 			if asked++; asked <= c.cut {
 				_, _ = io.WriteString(w, "12")
-				return // the connection is closed
+				return // the server then closes the connection
 			}
 			_, _ = io.WriteString(w, "12345")
 		}))
@@ -453,7 +462,7 @@ func TestTruncatedAnswersAreRetried(t *testing.T) {
 		layouttest.Try(t, err)
 		_, got, err := client.fetch(t.Context(), &call{op: "test", method: http.MethodGet, url: at, want: []int{http.StatusOK}, header: http.Header{}}, 10)
 		if ok := c.cut < c.asked; asked != c.asked || (err == nil) != ok || ok && string(got) != "12345" || !ok && !strings.Contains(err.Error(), at.Host) {
-			t.Errorf("%+v: asked %d times: %q, %v", c, asked, got, err)
+			t.Errorf("for %+v, the client sent %d requests and got %q, %v", c, asked, got, err)
 		}
 		client.Close()
 		server.Close()

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// call makes a call to REPOSITORY/KIND/REFERENCE below /v2/, where kind is, for example,
-// "manifests". Errors: those of [Client.Ping].
+// call prepares a call to REPOSITORY/KIND/REFERENCE below /v2/. kind is, for example,
+// "manifests". Errors come from [Client.Ping].
 func (c *Client) call(ctx context.Context, op, method, repository, kind, reference string) (*call, error) {
 	if err := c.Ping(ctx); err != nil {
 		return nil, err
@@ -22,20 +22,20 @@ func (c *Client) call(ctx context.Context, op, method, repository, kind, referen
 	return k, nil
 }
 
-// scope returns the scope that a token needs for a method on a repository.
+// scope returns the scope that a token needs to use a method on a repository.
 func (c *Client) scope(repository, method string) string {
 	actions := "pull"
 	if c.options.Push || method != http.MethodGet && method != http.MethodHead {
 		actions = "pull,push"
 	}
-	if method == http.MethodDelete { // distribution requires it even to cancel an upload
+	if method == http.MethodDelete { // distribution requires the action delete even to cancel an upload
 		actions = "pull,push,delete"
 	}
 	return "repository:" + repository + ":" + actions
 }
 
-// fetch sends a call and reads the answer's body, of at most limit bytes. It requests a truncated
-// answer again. The error wraps errTooLong if the answer is longer.
+// fetch sends a call and reads the body of the answer, of at most limit bytes. If the body is
+// truncated, fetch sends the call again. If it is longer than limit, the error wraps errTooLong.
 func (c *Client) fetch(ctx context.Context, k *call, limit int64) (header http.Header, body []byte, err error) {
 	var f failures
 	for {
@@ -59,7 +59,7 @@ func (c *Client) fetch(ctx context.Context, k *call, limit int64) (header http.H
 
 var errTooLong = errors.New("the answer is longer")
 
-// cut makes an error of a truncated answer.
+// cut returns the error for a truncated answer.
 func (c *Client) cut(k *call, resp *http.Response, err error) error {
 	if errors.Is(context.Cause(resp.Request.Context()), ErrStalled) {
 		err = ErrStalled

@@ -13,66 +13,104 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// The causes that an [Error] may wrap. Test with errors.Is.
+// The causes that an [Error] may wrap. Use errors.Is to test for one.
 var (
-	ErrNotFound     = errors.New("not found")                             // 404
-	ErrUnauthorized = errors.New("no valid credentials")                  // 401
-	ErrDenied       = errors.New("denied")                                // 403
-	ErrTooLarge     = errors.New("the body is too large")                 // 413
-	ErrRateLimited  = errors.New("too many requests")                     // 429
-	ErrServer       = errors.New("the server fails")                      // 5xx
-	ErrRefused      = errors.New("refused")                               // any other status
-	ErrUnsupported  = errors.New("not supported")                         // 405, 501
-	ErrUnreachable  = errors.New("unreachable")                           // no connection, or it was cut
-	ErrStalled      = errors.New("no progress for too long")              // see Options.Silence
-	ErrCertificate  = errors.New("the certificate is not trusted")        // TLS
-	ErrPlainHTTP    = errors.New("the server speaks plain HTTP")          // to a request with TLS
-	ErrNotTLS       = errors.New("the server does not speak TLS")         // to a request with TLS
-	ErrPrivate      = errors.New("it leads to a private address")         // a realm, a redirect or a Location
-	ErrOtherHost    = errors.New("a login is never sent to another host") // a realm, a redirect or a Location
-	ErrMismatch     = errors.New("the answer does not match the request") // wrong digest, size or range
-	ErrTooMany      = errors.New("the list is too long")                  // or its pages have no end
-	ErrCredentials  = errors.New("credentials cannot be read")            // on this machine
+	// ErrNotFound means that the registry answered 404.
+	ErrNotFound = errors.New("not found")
+	// ErrUnauthorized means that the registry answered 401.
+	ErrUnauthorized = errors.New("no valid credentials")
+	// ErrDenied means that the registry answered 403.
+	ErrDenied = errors.New("denied")
+	// ErrTooLarge means that the registry answered 413.
+	ErrTooLarge = errors.New("the body is too large")
+	// ErrRateLimited means that the registry answered 429.
+	ErrRateLimited = errors.New("too many requests")
+	// ErrServer means that the registry answered 5xx.
+	ErrServer = errors.New("the server fails")
+	// ErrRefused stands for any other status.
+	ErrRefused = errors.New("refused")
+	// ErrUnsupported means that the registry answered 405 or 501.
+	ErrUnsupported = errors.New("not supported")
+	// ErrUnreachable means that there was no connection, or that it was cut.
+	ErrUnreachable = errors.New("unreachable")
+	// ErrStalled means that a request made no progress during Options.Silence.
+	ErrStalled = errors.New("no progress for too long")
+	// ErrCertificate means that the client does not trust the server's TLS certificate.
+	ErrCertificate = errors.New("the certificate is not trusted")
+	// ErrPlainHTTP means that the server answered a TLS handshake in plain HTTP.
+	ErrPlainHTTP = errors.New("the server speaks plain HTTP")
+	// ErrNotTLS means that the server answered a TLS handshake in another protocol.
+	ErrNotTLS = errors.New("the server does not speak TLS")
+	// ErrPrivate means that a realm, a redirect or a Location names a private address.
+	ErrPrivate = errors.New("it leads to a private address")
+	// ErrOtherHost means that a realm, a redirect or a Location names another host.
+	ErrOtherHost = errors.New("a login is never sent to another host")
+	// ErrMismatch means that the answer has a wrong digest, size or range.
+	ErrMismatch = errors.New("the answer does not match the request")
+	// ErrTooMany means that a list is too long, or that its pages have no end.
+	ErrTooMany = errors.New("the list is too long")
+	// ErrCredentials means that the credentials on this machine cannot be read.
+	ErrCredentials = errors.New("credentials cannot be read")
 )
 
-// Side is where an error originates.
+// Side is the place where an error originates.
 type Side string
 
 // The sides.
 const (
-	SideLocal    Side = "local"    // this machine's configuration
-	SideNetwork  Side = "network"  // between this machine and the registry
-	SideToken    Side = "token"    // the token server
-	SideRegistry Side = "registry" // the registry, or a proxy in front of it
+	// SideLocal means the configuration of this machine.
+	SideLocal Side = "local"
+	// SideNetwork means the network between this machine and the registry.
+	SideNetwork Side = "network"
+	// SideToken means the token server.
+	SideToken Side = "token"
+	// SideRegistry means the registry, or a proxy in front of it.
+	SideRegistry Side = "registry"
 )
 
-// Error is a request that failed permanently.
+// Error describes a request that failed permanently.
 type Error struct {
-	Op         string // the operation, such as "put manifest"
-	Host       string // the host that was contacted
-	Repository string // empty if the request is not about one
-	Reference  string // tag or digest; may be empty
-	Side       Side
-	Status     int           // of HTTP; 0 without an answer
-	Server     string        // the Server header of the answer
-	Codes      []Code        // from the answer's body, if a registry wrote it
-	Skew       time.Duration // how far the server's clock is ahead of ours
-	Scheme     string        // how the registry asks for a login: basic or bearer; empty if it has not asked
-	Anonymous  bool          // there were no credentials to try
+	// Op is the operation, such as "put manifest".
+	Op string
+	// Host is the host that was contacted.
+	Host string
+	// Repository is empty if the request does not concern a repository.
+	Repository string
+	// Reference is a tag or a digest; it may be empty.
+	Reference string
+	Side      Side
+	// Status is the HTTP status; 0 if there was no answer.
+	Status int
+	// Server is the Server header of the answer.
+	Server string
+	// Codes are the errors in the body of the answer, if a registry wrote it.
+	Codes []Code
+	// Skew is how far the server's clock is ahead of this machine's clock.
+	Skew time.Duration
+	// Scheme is how the registry asks for a login: basic or bearer; empty if it has not asked.
+	Scheme string
+	// Anonymous means that there were no credentials to try.
+	Anonymous bool
 
-	Cause error // one of the causes
-	Err   error // details; may be nil
+	// Cause is one of the causes above, such as ErrNotFound.
+	Cause error
+	// Err contains details; it may be nil.
+	Err error
 
-	retryAfter time.Duration // requested by the server
-	away       bool          // no connection could be made
-	final      bool          // never retried, whatever the cause
+	// retryAfter is the pause that the server requested.
+	retryAfter time.Duration
+	// away means that no connection could be made.
+	away bool
+	// final means that the request is never retried, whatever the cause.
+	final bool
 }
 
-// Code is one error of a registry's answer (distribution specification, "Error Codes").
+// Code is one error in the answer of a registry (distribution specification, "Error Codes").
 type Code struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
-	Detail  string `json:"detail"` // text, or JSON
+	// Detail is text or JSON.
+	Detail string `json:"detail"`
 }
 
 func (e *Error) Error() string {
@@ -143,11 +181,12 @@ func causeOf(status int) error {
 	return ErrRefused
 }
 
-// maxErrorBody is how many bytes of the body of an error are read.
+// maxErrorBody is how many bytes are read from the body of an error answer.
 const maxErrorBody = 64 << 10
 
-// ParseCodes returns the errors in the body of an answer as short printable texts, at most
-// five. It returns nothing for a body that no registry wrote, such as the page of a proxy.
+// ParseCodes returns at most five errors from the body of an answer, as short printable texts. It
+// returns nothing for a body that neither a registry nor a token server wrote, such as an error
+// page of a proxy.
 func ParseCodes(body []byte) (codes []Code) {
 	var doc struct {
 		Errors []struct {
@@ -155,7 +194,7 @@ func ParseCodes(body []byte) (codes []Code) {
 			Detail        json.RawMessage
 		}
 	}
-	// Fields of another type are ignored.
+	// Unmarshal leaves out fields with a wrong type, so its error does not matter.
 	_ = json.Unmarshal(body, &doc)
 	for _, e := range doc.Errors[:min(len(doc.Errors), 5)] {
 		code := Code{problem.Excerpt(e.Code, 60), problem.Excerpt(e.Message, 300), problem.Excerpt(detailOf(e.Detail), 300)}
@@ -166,7 +205,8 @@ func ParseCodes(body []byte) (codes []Code) {
 	if len(codes) > 0 {
 		return codes
 	}
-	// Token servers have their own formats: Docker Hub's details, and error.
+	// Token servers have their own formats: Docker Hub writes details, others write error or
+	// message.
 	var other struct{ Details, Error, Message string }
 	if json.Unmarshal(body, &other) == nil {
 		if text := cmp.Or(other.Details, other.Error, other.Message); text != "" {
@@ -176,8 +216,8 @@ func ParseCodes(body []byte) (codes []Code) {
 	return nil
 }
 
-// detailOf returns the detail of an error as text. The specification leaves its format
-// open: Nexus sends text, Artifactory and Quay an object that contains text.
+// detailOf returns the detail of an error as text. The specification leaves its format open:
+// Nexus sends text, while Artifactory and Quay send an object that contains text.
 func detailOf(raw json.RawMessage) string {
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
@@ -187,7 +227,7 @@ func detailOf(raw json.RawMessage) string {
 	if json.Unmarshal(raw, &object) == nil {
 		text = cmp.Or(object.Description, object.Reason, object.Message)
 	}
-	if text == "" && len(raw) > 2 { // more than {} or []
+	if text == "" && len(raw) > 2 { // more than an empty object or array
 		text = string(raw)
 	}
 	return text

@@ -7,8 +7,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// A login is sent only to its own host: not to another port or over plain HTTP. A redirect
-// from plain HTTP to TLS keeps the login only at the default ports.
+// A login is sent only to its own host: not to another port, and not over plain HTTP if the host
+// uses TLS. A redirect from plain HTTP to TLS keeps the login only if both URLs use their default
+// ports.
 func TestSameHost(t *testing.T) {
 	for _, c := range []struct {
 		from, to string
@@ -46,7 +47,7 @@ func TestSameHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := client.SameHost(from, to); got != c.want {
-			t.Errorf("%s to %s: %v", c.from, c.to, got)
+			t.Errorf("SameHost(%s, %s) returned %v, want the opposite", c.from, c.to, got)
 		}
 	}
 }

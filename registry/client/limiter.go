@@ -6,27 +6,35 @@ import (
 	"time"
 )
 
-// limiter bounds how many requests to a host run at once. The bound adapts: it is halved
-// when the host says that it is overloaded, and grows by one after each run of successful answers.
+// limiter bounds how many requests to a host run at once. The bound adapts to the host. It is
+// halved when the host reports that it is overloaded, and grows by one after a run of successful
+// answers.
 type limiter struct {
-	mu      sync.Mutex
-	most    int // the configured bound
-	limit   int // the current bound
+	mu sync.Mutex
+	// most is the configured bound.
+	most int
+	// limit is the current bound.
+	limit   int
 	running int
-	good    int           // successful answers in a row
-	lowered time.Time     // when the bound was last lowered
-	until   time.Time     // no request starts before this time
-	changed chan struct{} // closed when one of these changes
+	// good is the number of successful answers in a row.
+	good int
+	// lowered is when the bound was last lowered.
+	lowered time.Time
+	// until is the time before which no request starts.
+	until time.Time
+	// changed is closed when a waiting request should check again.
+	changed chan struct{}
 }
 
-// goodRun times the bound is the number of successful answers that raise the bound by one.
+// goodRun determines when the bound grows by one: after goodRun times the bound successful
+// answers in a row.
 const goodRun = 8
 
 func newLimiter(most int) *limiter {
 	return &limiter{most: most, limit: most, changed: make(chan struct{})}
 }
 
-// acquire waits for a slot. The error is the context's.
+// acquire waits for a slot, and returns the context's error if that ends first.
 func (l *limiter) acquire(ctx context.Context) error {
 	for {
 		l.mu.Lock()
@@ -44,7 +52,7 @@ func (l *limiter) acquire(ctx context.Context) error {
 	}
 }
 
-// waitFor waits until changed is closed, or until wait has passed if it is positive.
+// waitFor waits until changed is closed. If wait is positive, it also stops after that time.
 func waitFor(ctx context.Context, changed <-chan struct{}, wait time.Duration) error {
 	var over <-chan time.Time
 	if wait > 0 {
@@ -66,7 +74,7 @@ func (l *limiter) release() {
 	l.mu.Unlock()
 }
 
-// wake makes waiting requests check again. The caller holds the lock.
+// wake makes waiting requests check again. The caller must hold the lock.
 func (l *limiter) wake() {
 	close(l.changed)
 	l.changed = make(chan struct{})
@@ -81,8 +89,9 @@ func (l *limiter) succeeded() {
 	}
 }
 
-// overloaded records that the host rejected a request that started at began, and asked for a pause
-// (0: none). A request that started before the bound was last lowered does not lower it again.
+// overloaded records that the host rejected a request that started at began. pause is how long
+// the host asked clients to wait; 0 means that it did not ask. If the request started before the
+// bound was last lowered, the bound stays as it is.
 func (l *limiter) overloaded(began time.Time, pause time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

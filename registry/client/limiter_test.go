@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestLimiterBounds(t *testing.T) { synctest.Test(t, limiterBounds) }
+func TestLimiterBoundsRequestsAtOnce(t *testing.T) { synctest.Test(t, limiterBounds) }
 
 func limiterBounds(t *testing.T) {
 	l := newLimiter(3)
@@ -35,15 +35,15 @@ func limiterBounds(t *testing.T) {
 	}
 	group.Wait()
 	if most != 3 || l.running != 0 {
-		t.Errorf("%d ran at once, want 3; %d run still", most, l.running)
+		t.Errorf("%d requests ran at once, want 3; %d requests are still running, want 0", most, l.running)
 	}
 }
 
-func TestLimiterAdapts(t *testing.T) {
+func TestLimiterBoundAdapts(t *testing.T) {
 	l := newLimiter(8)
 	began := time.Now()
 	l.overloaded(began, 0)
-	l.overloaded(began, 0) // the same burst: it began before the bound was lowered
+	l.overloaded(began, 0) // this request also began before the bound was lowered, so it does not lower the bound again
 	if l.bound() != 4 {
 		t.Errorf("the bound is %d, want 4", l.bound())
 	}
@@ -57,17 +57,17 @@ func TestLimiterAdapts(t *testing.T) {
 		l.succeeded()
 	}
 	if l.bound() != 8 {
-		t.Errorf("the bound is %d, want 8 again and no more", l.bound())
+		t.Errorf("the bound is %d, want 8 again, which is its maximum", l.bound())
 	}
 }
 
-func TestLimiterPauses(t *testing.T) {
+func TestLimiterPausesAsRequested(t *testing.T) {
 	l := newLimiter(2)
 	l.overloaded(time.Now(), time.Hour)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := l.acquire(ctx); err == nil {
-		t.Error("a turn during the pause")
+		t.Error("a request got a slot during the pause")
 	}
 	l.until = time.Time{}
 	if err := l.acquire(t.Context()); err != nil {
@@ -83,19 +83,19 @@ func TestRetryAfter(t *testing.T) {
 	}{
 		{"", "", 0}, {"7", "", 7 * time.Second}, {"-7", "", 0}, {"soon", "", 0},
 		{"Thu, 01 Jan 2026 00:01:00 GMT", "", time.Minute},
-		{"Thu, 01 Jan 2026 02:01:00 GMT", "Thu, 01 Jan 2026 02:00:00 GMT", time.Minute}, // its clock is two hours ahead
+		{"Thu, 01 Jan 2026 02:01:00 GMT", "Thu, 01 Jan 2026 02:00:00 GMT", time.Minute}, // the server's clock is two hours ahead
 		{"Thu, 01 Jan 2015 00:01:00 GMT", "", 0},
 	} {
 		h := http.Header{}
 		h.Set("Retry-After", test.value)
 		h.Set("Date", test.date)
 		if got := retryAfter(h, now); got != test.want {
-			t.Errorf("%q: %v, want %v", test.value, got, test.want)
+			t.Errorf("with Retry-After %q, the pause is %v, want %v", test.value, got, test.want)
 		}
 	}
 }
 
-func TestReceived(t *testing.T) {
+func TestParseReceived(t *testing.T) {
 	for value, want := range map[string]int64{
 		"0-0": 0, "0-1": 2, "0-99": 100, "bytes=0-99": 100,
 		"": -1, "5-9": -1, "0--1": -1, "0-x": -1, "0-9223372036854775807": -1,
@@ -105,7 +105,7 @@ func TestReceived(t *testing.T) {
 			n = -1
 		}
 		if n != want {
-			t.Errorf("%q: %d, want %d", value, n, want)
+			t.Errorf("the Range %q is read as %d bytes, want %d", value, n, want)
 		}
 	}
 }
@@ -121,12 +121,12 @@ func TestChallenges(t *testing.T) {
 	} {
 		c, _ := challengeOf(http.Header{"Www-Authenticate": {line}})
 		if got := c.scheme + " " + c.params["service"]; got != want {
-			t.Errorf("%s: %q, want %q", line, got, want)
+			t.Errorf("from the header %s, the client chose %q, want %q", line, got, want)
 		}
 	}
 }
 
-// Everything parsed from a header occurs in it.
+// Every scheme and parameter that parseChallenges returns occurs in the header.
 func FuzzChallenges(f *testing.F) {
 	f.Add(`Bearer realm="https://a/t",service="s",scope="repository:a/b:pull,push", Basic realm="y"`)
 	f.Add(`a b=c,d="\"`)
@@ -134,11 +134,11 @@ func FuzzChallenges(f *testing.F) {
 		plain := strings.ToLower(strings.ReplaceAll(line, `\`, ""))
 		for _, c := range parseChallenges(line) {
 			if c.scheme == "" || !strings.Contains(plain, c.scheme) {
-				t.Fatalf("the scheme %q of %q", c.scheme, line)
+				t.Fatalf("the scheme %q does not occur in the header %q", c.scheme, line)
 			}
 			for name, value := range c.params {
 				if !strings.Contains(plain, name) || !strings.Contains(plain, strings.ToLower(strings.ReplaceAll(value, `\`, ""))) {
-					t.Fatalf("%q=%q of %q", name, value, line)
+					t.Fatalf("the parameter %q=%q does not occur in the header %q", name, value, line)
 				}
 			}
 		}

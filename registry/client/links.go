@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// link is one link of a Link header (RFC 8288, section 3).
+// link is one link in a Link header (RFC 8288, section 3).
 type link struct {
 	target string
-	rel    []string // relation types in lower case; nil if there is no rel
+	rel    []string // relation types in lower case; nil if the link has no rel parameter
 }
 
-// parseLinks reads the values of Link headers as RFC 8288, appendix B.2, does: commas,
-// semicolons and quotes in targets and quoted strings are ordinary characters, and spaces
-// may surround each delimiter. Beyond the standard, the quotes of rel='next' are removed.
-// After a syntax error the rest of that value is skipped.
+// parseLinks reads the values of Link headers (RFC 8288, appendix B.2). In targets and quoted
+// strings, commas, semicolons and quotes are ordinary characters. Spaces may surround each
+// delimiter. Although not in the standard, the quotes in rel='next' are removed. After a syntax
+// error, the rest of the value is skipped.
 func parseLinks(values []string) (links []link) {
 	for _, s := range values {
 		for {
@@ -32,8 +32,8 @@ func parseLinks(values []string) (links []link) {
 	return links
 }
 
-// linkRelations reads the parameters of a link at the front of s, and returns the relations
-// of the first rel.
+// linkRelations reads the parameters of a link from the front of s. It returns the relations in
+// the first rel parameter.
 func linkRelations(s string) (rel []string, rest string) {
 	for {
 		s = strings.TrimLeft(s, " \t")
@@ -48,7 +48,7 @@ func linkRelations(s string) (rel []string, rest string) {
 	}
 }
 
-// linkParameter reads `name`, `name=value` or `name="value"` at the front of s.
+// linkParameter reads `name`, `name=value` or `name="value"` from the front of s.
 func linkParameter(s string) (name, value, rest string) {
 	n := strings.IndexAny(s, "=;,")
 	if n < 0 {
@@ -69,9 +69,9 @@ func linkParameter(s string) (name, value, rest string) {
 	return name, strings.Trim(strings.TrimSpace(rest[:n]), "'"), rest[n:]
 }
 
-// nextLink returns the target of the next page from the Link headers of a page: that of the
-// link with the relation next, or else that of a link without a relation. more reports
-// whether there is another page, even if its target cannot be parsed.
+// nextLink returns the target of the next page from the Link headers of a page. It prefers a link
+// with the relation next to one without a relation. more reports whether there is another page,
+// even if its target cannot be parsed.
 func nextLink(values []string) (target string, more bool) {
 	links := parseLinks(values)
 	for _, wanted := range []func(link) bool{
@@ -85,8 +85,8 @@ func nextLink(values []string) (target string, more bool) {
 	return "", len(links) == 0 && strings.TrimSpace(strings.Join(values, "")) != ""
 }
 
-// linkQuery returns the query of a link's target, escaped for a request. The rest of the
-// target is ignored: all pages are requested at the same URL.
+// linkQuery returns the query of a link's target, escaped for a request. It ignores the rest of
+// the target, because the client requests all pages at the same URL.
 func linkQuery(target string) string {
 	query := ""
 	if u, err := url.Parse(target); err == nil {

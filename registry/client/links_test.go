@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The cases are the examples of RFC 8288 (sections 3 and 3.5, appendix B.2), and headers from
-// public reports about registries and proxies.
+// The test cases are the examples of RFC 8288 (sections 3 and 3.5, appendix B.2), and headers
+// from public reports about registries and proxies.
 func TestNextLink(t *testing.T) {
 	for _, test := range []struct {
 		values []string
@@ -33,22 +33,22 @@ func TestNextLink(t *testing.T) {
 		{[]string{`</p>; rel="prev"`, `</n>; rel="next"`}, "/n", true},
 		{[]string{`</p>; rel=prev,</n>; rel=next`}, "/n", true},
 		{[]string{`</none>, </n>; rel=next`}, "/n", true},
-		{[]string{`</n>; rel=prev; rel=next`}, "", false}, // the first rel counts
+		{[]string{`</n>; rel=prev; rel=next`}, "", false}, // only the first rel counts
 		{[]string{`</p>; rel="prev"`}, "", false},
 		{[]string{`</p>; rel="nextish"`}, "", false},
 		{[]string{`</p>; title="rel=next"; rel=prev`}, "", false},
-		{[]string{`/v2/x?last=a; rel="next"`}, "", true}, // not a valid link, but there is another page
+		{[]string{`/v2/x?last=a; rel="next"`}, "", true}, // this is not a valid link, but it shows that there is another page
 		{[]string{`</v2/x?last=a; rel="next"`}, "", true},
 		{[]string{`nonsense`, `</n>; rel=next`}, "/n", true},
 	} {
 		if target, more := nextLink(test.values); target != test.target || more != test.more {
-			t.Errorf("%q: %q, %v; want %q, %v", test.values, target, more, test.target, test.more)
+			t.Errorf("from the headers %q, nextLink returned %q, %v; want %q, %v", test.values, target, more, test.target, test.more)
 		}
 	}
 }
 
-// A target and its relation are found whatever surrounds them, in one header or in
-// several; quoted text never becomes a link.
+// parseLinks finds a target and its relation whatever surrounds them, in one header or in
+// several. Quoted text never becomes a link.
 func FuzzLinks(f *testing.F) {
 	f.Add("/v2/x?last=a,b", `a "title", </b>; rel=next`, "prev", " ", true)
 	f.Add("?last=a;b", `\`, "next", "", false)
@@ -74,12 +74,13 @@ func FuzzLinks(f *testing.F) {
 		want := []link{{"before", []string{"prev"}}, {target, append([]string{}, strings.Fields(strings.ToLower(rel))...)}, {"after", []string{}}}
 		same := func(a, b link) bool { return a.target == b.target && slices.Equal(a.rel, b.rel) }
 		if got := parseLinks(values); !slices.EqualFunc(got, want, same) {
-			t.Errorf("%q: %q, want %q", values, got, want)
+			t.Errorf("from the headers %q, nextLink returned %q, want %q", values, got, want)
 		}
-		// Any other header is read to its end, and yields a query that can be sent.
+		// parseLinks also reads any other header to its end. linkQuery then returns a query that
+		// can be sent.
 		for _, l := range parseLinks([]string{target, title, rel}) {
 			if query := linkQuery(l.target); strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }) {
-				t.Errorf("%q cannot be sent", query)
+				t.Errorf("the query %q cannot be sent", query)
 			}
 		}
 	})

@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// These limit a list in bytes over all pages, in entries (maxNames, maxReferrers) and in
-	// pages, some of which may be empty. An endless list must not use up memory or time.
+	// These constants keep an endless list from using up memory or time. maxList is the limit in
+	// bytes over all pages. maxNames and maxReferrers limit the number of entries. maxPages
+	// limits the number of pages, because some pages may be empty.
 	maxList      = 32 << 20
 	maxNames     = 1 << 20
 	maxReferrers = 1 << 16
@@ -22,8 +23,9 @@ const (
 	pageSize     = "1000"
 )
 
-// Tags returns all tags of a repository, in the registry's order and without duplicates. Errors:
-// *Error, with ErrNotFound if the registry does not know the repository, and with ErrTooMany.
+// Tags returns all tags of a repository, in the registry's order and without duplicates. The
+// *Error wraps ErrNotFound if the registry does not know the repository, and ErrTooMany if the
+// list is too long.
 func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) {
 	k, err := c.call(ctx, "list tags", http.MethodGet, repository, "tags", "list")
 	if err != nil {
@@ -33,8 +35,8 @@ func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) 
 	return listNames(ctx, c, k, func(p page) json.RawMessage { return p.Tags })
 }
 
-// Catalog returns the names of all repositories of the registry. Many registries refuse
-// it, or return only some. Errors: *Error, with ErrTooMany.
+// Catalog returns the names of all repositories of the registry. Many registries refuse the
+// request, or return only some names. If the list is too long, the *Error wraps ErrTooMany.
 func (c *Client) Catalog(ctx context.Context) ([]string, error) {
 	if err := c.Ping(ctx); err != nil {
 		return nil, err
@@ -45,8 +47,8 @@ func (c *Client) Catalog(ctx context.Context) ([]string, error) {
 	return listNames(ctx, c, k, func(p page) json.RawMessage { return p.Repositories })
 }
 
-// listNames reads a list of names and drops duplicates: pages may overlap if the registry
-// does not say where the next one starts.
+// listNames reads a list of names and drops duplicates. Pages may overlap if the registry does
+// not report where the next page starts.
 func listNames(ctx context.Context, c *Client, k *call, of func(page) json.RawMessage) ([]string, error) {
 	seen := map[string]bool{}
 	return pages(ctx, c, k, maxNames, of, func(entries []string) (fresh []string, last string) {
@@ -61,23 +63,25 @@ func listNames(ctx context.Context, c *Client, k *call, of func(page) json.RawMe
 	})
 }
 
-// page is a page of any of the lists.
+// page is the JSON of one page. Each kind of list uses one of the fields.
 type page struct {
 	Tags         json.RawMessage `json:"tags"`
 	Repositories json.RawMessage `json:"repositories"`
 	Manifests    json.RawMessage `json:"manifests"`
 }
 
-// pages reads a list of at most limit entries, page by page. of returns the field with the
-// entries of a page. merge returns the new ones among these, and the name for the parameter
-// last of the next page, which is empty for lists without that parameter.
+// pages reads a list of at most limit entries, page by page. of returns the field that contains
+// the entries of a page. merge returns those entries that are new, and the value of the parameter
+// last for the next page. For lists without that parameter, the value is empty.
 func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(page) json.RawMessage, merge func([]T) ([]T, string)) (all []T, err error) {
 	k.want = []int{http.StatusOK}
 	query := k.url.Query()
 	query.Set("n", pageSize)
 	k.url.RawQuery = query.Encode()
 	asked := map[string]bool{}
-	left, known := int64(maxList), 0 // bytes; number of repeated entries, which count towards limit
+	// left is how many bytes the remaining pages may have. known is the number of repeated
+	// entries, which count towards limit.
+	left, known := int64(maxList), 0
 	for range maxPages {
 		asked[k.url.RawQuery] = true
 		before := len(all)
@@ -109,22 +113,24 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 		if next == "" {
 			return all, nil
 		}
-		// The entries and the query of the page stay in memory.
+		// The entries and the query of each page stay in memory, so they count.
 		left -= int64(len(body) + len(next))
 		k.url.RawQuery = next
 	}
 	return nil, k.fail(SideRegistry, ErrTooMany, fmt.Errorf("more than %d pages", maxPages))
 }
 
-// errCircle means that a list has no end.
+// errCircle means that the pages of a list form a loop, so that the list has no end.
 var errCircle = errors.New("its pages form a loop")
 
-// nextQuery returns the query of the page after the one requested with current, or "" after the
-// last page. asked are the queries of earlier pages, and links the Link headers of the page. count
-// is the number of its entries, fresh the number of new entries, and last the name after which the
-// next page starts. A Link to a new page is followed; a Link to an earlier page means only that
-// there are more. Without a Link, a full page with new entries is not the last page. A page without
-// new entries is the last page, because the registry ignores n and last.
+// nextQuery returns the query for the next page, or "" after the last page. current is the query
+// of this page, and asked contains the queries of earlier pages. links are the Link headers of
+// this page, count is the number of its entries, and fresh the number of its new entries. The
+// next page starts after the name last.
+//
+// If a Link names a new page, its query is returned. If it names an earlier page, it shows only
+// that there are more pages. Without a Link, a full page with new entries is followed by another
+// one. A page without new entries is the last one, because the registry ignores n and last.
 func nextQuery(asked map[string]bool, current url.Values, links []string, count, fresh int, last string) (string, error) {
 	target, more := nextLink(links)
 	if query := linkQuery(target); query != "" && !asked[query] {
@@ -150,8 +156,8 @@ func nextQuery(asked map[string]bool, current url.Values, links []string, count,
 	return query, nil
 }
 
-// entries appends the entries of a page to all, one by one: even a small page may have far
-// more than limit entries.
+// entries decodes the entries of a page one by one and appends them to all. It stops at limit,
+// because even a small page may have far more entries.
 func entries[T any](all []T, body []byte, limit int, of func(page) json.RawMessage) ([]T, error) {
 	var p page
 	if err := json.Unmarshal(body, &p); err != nil {

@@ -20,13 +20,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// lister is a registry with a list of names. most bounds its pages below the requested
-// size; link makes the Link header of a page that is not the last, unless it is nil.
+// lister is a registry with a list of names. most limits how many names a page has. link returns
+// the Link header for every page but the last; nil means no Link header.
 type lister struct {
 	names []string
 	most  int
 	link  func(path, query string) string
-	deaf  bool // ignores n and last
+	deaf  bool // ignores the parameters n and last
 	asked int
 }
 
@@ -62,7 +62,7 @@ func someNames(n int) []string {
 	return list
 }
 
-// All pages of a list are read, however the registry announces them.
+// The client reads all pages of a list, whatever way the registry uses to announce the next page.
 func TestListsReadAllPages(t *testing.T) {
 	format := func(f string) func(path, query string) string {
 		return func(path, query string) string { return strings.NewReplacer("PATH", path, "QUERY", query).Replace(f) }
@@ -79,7 +79,7 @@ func TestListsReadAllPages(t *testing.T) {
 		"no rel":                           {11, 3, 4, format(`<PATH?QUERY>`), false},
 		"a comma in the URL":               {11, 3, 4, format(`<PATH?x=a,b&QUERY>; rel="next"`), false},
 		"a comma in a parameter":           {11, 3, 4, format(`<PATH?QUERY>; title="a, b"; rel="next"`), false},
-		"several":                          {11, 3, 4, format(`<PATH>; rel="first", <PATH?QUERY>; rel="next"`), false},
+		"several links":                    {11, 3, 4, format(`<PATH>; rel="first", <PATH?QUERY>; rel="next"`), false},
 		"wrong path":                       {11, 3, 4, format(`</registry/v2/other/tags/list?QUERY>; rel="next"`), false},
 		"another host":                     {11, 3, 4, format(`<http://10.0.0.1:1/v2/x/tags/list?QUERY>; rel="next"`), false},
 		"internal host":                    {11, 3, 4, format(`<http://registry:5000PATH?QUERY>; rel="next"`), false},
@@ -88,11 +88,11 @@ func TestListsReadAllPages(t *testing.T) {
 		"no query":                         {11, 3, 4, format(`<PATH>; rel="next"`), false},
 		"no URL":                           {11, 3, 4, format(`<http://[?QUERY>; rel="next"`), false},
 		"no Link":                          {1500, 1000, 2, nil, false},
-		"no Link, and a full last page":    {2000, 1000, 3, nil, false},
+		"no Link, but a full last page":    {2000, 1000, 3, nil, false},
 		"short page without a Link":        {12, 100, 1, nil, false},
 		"n and last are ignored":           {1500, 0, 2, nil, true},
 		"n and last are ignored, one page": {12, 0, 1, nil, true},
-		"a Link, then a full page without": {250, 100, 3, func() func(string, string) string {
+		"Link headers on some pages only": {250, 100, 3, func() func(string, string) string {
 			given := 0
 			return func(path, query string) string {
 				if given++; given%2 == 0 {
@@ -107,22 +107,22 @@ func TestListsReadAllPages(t *testing.T) {
 			c := dial(t, registrytest.New(t, registrytest.Options{Handler: l}))
 			got, err := c.Tags(t.Context(), "x")
 			if err != nil || !slices.Equal(got, l.names) {
-				t.Errorf("%d of %d tags, %v", len(got), len(l.names), err)
+				t.Errorf("the client read %d of %d tags, %v", len(got), len(l.names), err)
 			}
 			if l.asked != test.asked {
-				t.Errorf("%d pages were asked for, want %d", l.asked, test.asked)
+				t.Errorf("the client requested %d pages, want %d", l.asked, test.asked)
 			}
-			if strings.HasPrefix(name, "a Link, then") {
-				return // it counts the tags that it returned
+			if strings.HasPrefix(name, "Link headers on some") {
+				return // this case's link function counts its calls, so it works only once
 			}
 			if got, err = c.Catalog(t.Context()); err != nil || !slices.Equal(got, l.names) {
-				t.Errorf("%d of %d repositories, %v", len(got), len(l.names), err)
+				t.Errorf("the client read %d of %d repositories, %v", len(got), len(l.names), err)
 			}
 		})
 	}
 }
 
-// A malformed list is an error, not an empty list.
+// The client returns an error for a malformed list, not an empty list.
 func TestMalformedLists(t *testing.T) {
 	for _, body := range []string{"", "<html>log in</html>", "{}", `{"errors":[]}`, `{"tags":{}}`, `{"tags":[1]}`, `[]`} {
 		c := dial(t, registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -138,7 +138,8 @@ func TestMalformedLists(t *testing.T) {
 	}
 }
 
-// crane's registry cuts lists at n entries and sends no Link.
+// crane's registry cuts lists off at n entries and sends no Link header. The client still reads
+// the complete list.
 func TestListsOfCraneRegistry(t *testing.T) {
 	c := dial(t, registrytest.New(t, registrytest.Options{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}))
 	want := []string{"v1", "v2", "v3"}
@@ -150,8 +151,8 @@ func TestListsOfCraneRegistry(t *testing.T) {
 	}
 }
 
-// If a registry refuses to list referrers, or fails, the referrers tag is read instead, and
-// one notice says that the list may be incomplete.
+// If a registry refuses to list referrers, or fails to, the client reads the referrers tag
+// instead. It reports once that the list may be incomplete.
 func TestRefusedReferrers(t *testing.T) {
 	for _, status := range []int{401, 403, 500, 502, 503} {
 		r := registrytest.New(t, registrytest.Options{})
@@ -164,7 +165,7 @@ func TestRefusedReferrers(t *testing.T) {
 		r.Forget()
 		found, err := c.Referrers(t.Context(), "x", m.Digest)
 		if err != nil || found.Unknown == nil || found.API || len(found.List) != 0 {
-			t.Errorf("%d: %+v, %v", status, found, err)
+			t.Errorf("with the status %d, the referrers are %+v, %v", status, found, err)
 		}
 		wantCause(t, found.Unknown, map[int]error{401: client.ErrUnauthorized, 403: client.ErrDenied, 500: client.ErrServer, 502: client.ErrServer, 503: client.ErrServer}[status])
 		index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
@@ -175,19 +176,20 @@ func TestRefusedReferrers(t *testing.T) {
 		}
 		found, err = c.Referrers(t.Context(), "x", m.Digest)
 		if err != nil || len(found.List) != 1 || found.List[0].Digest != m.Digest {
-			t.Errorf("%d: %+v, %v", status, found, err)
+			t.Errorf("with the status %d and a referrers tag, the referrers are %+v, %v", status, found, err)
 		}
 		if len(noticed) != 1 {
-			t.Errorf("%d: reported %d times: %v", status, len(noticed), noticed)
+			t.Errorf("with the status %d, the limitation was reported %d times, want once: %v", status, len(noticed), noticed)
 		}
-		want := map[bool]int{true: 3, false: 2}[status >= 500] // an API that failed after all retries is not retried again
+		// If the API failed after all retries, the client does not retry it the next time.
+		want := map[bool]int{true: 3, false: 2}[status >= 500]
 		if n := r.Kinds()["GET referrers"]; n != want {
-			t.Errorf("%d: asked %d times, want %d", status, n, want)
+			t.Errorf("with the status %d, the client requested the API %d times, want %d", status, n, want)
 		}
 	}
 }
 
-// A blob is present even if the registry does not report its size.
+// HeadBlob finds a blob even if the registry does not report its size.
 func TestHeadBlobWithoutSize(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
@@ -197,7 +199,7 @@ func TestHeadBlobWithoutSize(t *testing.T) {
 		if req.Method != http.MethodHead {
 			return false
 		}
-		w.Header().Set("Transfer-Encoding", "chunked") // as a proxy that compresses does
+		w.Header().Set("Transfer-Encoding", "chunked") // a proxy that compresses answers does this
 		w.WriteHeader(http.StatusOK)
 		return true
 	})
@@ -214,7 +216,7 @@ func TestHeadBlobWithoutSize(t *testing.T) {
 	}
 }
 
-// A token is used even if its lifetime is malformed or senseless.
+// The client uses a token even if its lifetime is malformed or makes no sense.
 func TestStrangeTokenLifetimes(t *testing.T) {
 	for life, again := range map[string]bool{
 		`300`: false, `"300"`: false, `300.5`: false, `3e2`: false, `null`: false, `-5`: false, `0`: false, `"soon"`: false,
@@ -241,12 +243,13 @@ func TestStrangeTokenLifetimes(t *testing.T) {
 			}
 		}
 		if want := map[bool]int{true: 2, false: 1}[again]; asked != want {
-			t.Errorf("%s: asked %d times, want %d", life, asked, want)
+			t.Errorf("with the lifetime %s, the client requested %d tokens, want %d", life, asked, want)
 		}
 	}
 }
 
-// A port of another protocol is reported at once, with what to do.
+// If another protocol answers at the registry's port, the client fails without a retry and names
+// the cause.
 func TestPortsOfOtherProtocols(t *testing.T) {
 	for name, test := range map[string]struct {
 		plain bool
@@ -273,7 +276,7 @@ func TestPortsOfOtherProtocols(t *testing.T) {
 			t.Cleanup(c.Close)
 			e := failure(t, c.Ping(t.Context()), test.cause)
 			if retried > 0 || !strings.Contains(e.Error(), test.text) {
-				t.Errorf("%v, after %d more tries", e, retried)
+				t.Errorf("the error is %v, after %d retries", e, retried)
 			}
 		})
 	}

@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// errDowngrade means that a server with TLS redirects to one without.
+// errDowngrade means that a server redirects a client from TLS to plain HTTP.
 var errDowngrade = errors.New("it redirects from TLS to plain HTTP")
 
 // errAllowPrivate names the flag that allows private addresses.
 var errAllowPrivate = errors.New("if it is trusted, allow it with --allow-private-redirects")
 
-// follow resolves the Location or redirect in an answer to a request for the URL from. A registry
-// behind a proxy that terminates TLS may write its own URL with the wrong scheme, or with a default
-// port: both are corrected. Errors wrap ErrPrivate or ErrRefused.
+// follow resolves the Location header of an answer to a request for the URL from. A registry
+// behind a proxy that terminates TLS may write its own URL with the wrong scheme or with a
+// default port; follow corrects both. Errors wrap ErrPrivate or ErrRefused.
 func (c *Client) follow(from *url.URL, location string) (*url.URL, error) {
 	if location == "" {
 		return nil, fmt.Errorf("%w: the answer has no Location", ErrRefused)
@@ -31,12 +31,12 @@ func (c *Client) follow(from *url.URL, location string) (*url.URL, error) {
 	case mislabeled:
 		to.Scheme, to.Host = from.Scheme, from.Host
 	case SameHost(from, to) && to.Scheme == from.Scheme:
-		to.Host = from.Host // normalize the host
+		to.Host = from.Host // use the same spelling of the host
 	}
 	return to, c.checkRedirect(from, to)
 }
 
-// checkRedirect returns an error if a server may not redirect from one URL to another.
+// checkRedirect returns an error unless a server at from may redirect the client to the URL to.
 func (c *Client) checkRedirect(from, to *url.URL) error {
 	switch {
 	case to.Scheme != "http" && to.Scheme != "https" || to.Host == "":
@@ -51,9 +51,9 @@ func (c *Client) checkRedirect(from, to *url.URL) error {
 	return nil
 }
 
-// SameHost reports whether a login for the server of from may be sent to the server of to:
-// name, port and scheme must be the same, where default ports may be omitted. The only
-// allowed change of scheme is from plain HTTP to TLS, both at their default ports.
+// SameHost reports whether a login for the server of from may also be sent to the server of to.
+// Host name, port and scheme must be the same, but default ports may be omitted. The only allowed
+// change of scheme is from plain HTTP to TLS, if both use their default ports.
 func SameHost(from, to *url.URL) bool {
 	if !sameName(from, to) {
 		return false
@@ -77,7 +77,7 @@ func port(u *url.URL) string {
 	return "443"
 }
 
-// defaultPort returns the port that a registry's host may omit.
+// defaultPort returns the port that may be omitted in a registry's host.
 func defaultPort(plainHTTP bool) string {
 	if plainHTTP {
 		return ":80"

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// follow returns where a redirect or Location leads, or an error if it may not lead there.
+// follow returns the URL that a redirect or Location leads to. If the client must not go there,
+// it returns an error.
 func TestFollow(t *testing.T) {
 	const public, refused, private = "https://reg.example/v2/x/blobs/uploads/1", "refused", "private"
 	for _, c := range []struct {
@@ -21,7 +22,7 @@ func TestFollow(t *testing.T) {
 		{public, "/a?b=c#d", false, false, "https://reg.example/a?b=c"},
 		{public, "https://user:secret@reg.example/a", false, false, "https://reg.example/a"},
 		{public, "https://REG.example:443/a", false, false, "https://reg.example/a"},
-		// A proxy that terminates TLS: the registry does not know its own scheme.
+		// The registry is behind a proxy that terminates TLS, so it does not know its own scheme.
 		{public, "http://reg.example/a", false, false, "https://reg.example/a"},
 		{public, "http://reg.example:80/a", false, false, "https://reg.example/a"},
 		{"https://reg.example:8443/v2/", "http://reg.example:8443/a", false, false, "https://reg.example:8443/a"},
@@ -37,12 +38,12 @@ func TestFollow(t *testing.T) {
 		{"http://reg.example:5000/v2/", "https://cdn.example/a", false, false, "https://cdn.example/a"},
 		{"http://reg.example:5000/v2/", "http://reg.example/a", false, false, "http://reg.example/a"}, // another server
 		{"http://reg.example:80/v2/", "https://reg.example/a", false, false, "https://reg.example/a"},
-		// Private addresses have to be allowed explicitly.
+		// Private addresses must be allowed explicitly.
 		{public, "https://10.1.2.3/a", false, false, private},
 		{public, "https://10.1.2.3/a", true, false, "https://10.1.2.3/a"},
 		{public, "https://10.1.2.3/a", false, true, private},
 		{"https://10.1.2.3/v2/", "https://10.1.2.3:443/a", false, false, "https://10.1.2.3/a"},
-		{"https://cdn.example/a", "https://127.0.0.1:5000/a", false, false, "https://127.0.0.1:5000/a"}, // the registry itself
+		{"https://cdn.example/a", "https://127.0.0.1:5000/a", false, false, "https://127.0.0.1:5000/a"}, // this is the registry itself
 		{"https://10.1.2.3/v2/", "https://10.1.2.4/a", false, false, private},
 		{"http://10.1.2.3:5000/v2/", "https://10.1.2.3:5000/a", false, false, "https://10.1.2.3:5000/a"},
 		{"http://10.1.2.3:5000/v2/", "http://10.1.2.3:5001/a", false, false, private},
@@ -63,7 +64,7 @@ func TestFollow(t *testing.T) {
 			got = to.String()
 		}
 		if got != c.want {
-			t.Errorf("from %s to %q, allowed %v, unverified %v: %q (%v), want %q", c.from, c.location, c.allow, c.skip, got, err, c.want)
+			t.Errorf("from %s to %q, with AllowPrivateRedirects %v and InsecureSkipVerify %v: got %q (%v), want %q", c.from, c.location, c.allow, c.skip, got, err, c.want)
 		}
 	}
 }

@@ -23,7 +23,7 @@ func TestBasicLogin(t *testing.T) {
 	image(t, c, "x", "v1")
 	for _, req := range r.Requests()[1:] {
 		if req.Status == http.StatusUnauthorized {
-			t.Errorf("%+v: after the first contact no request goes out without the login", req.Kind())
+			t.Errorf("%+v was answered with 401: after the first contact, every request must have the login", req.Kind())
 		}
 	}
 	nobody := dial(t, r)
@@ -41,7 +41,7 @@ func TestBasicLogin(t *testing.T) {
 	}
 }
 
-func TestTokens(t *testing.T) {
+func TestTokenLogin(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Token: true})
 	c := dial(t, r, private, func(o *client.Options) { o.Credential = user })
 	image(t, c, "x", "v1")
@@ -49,11 +49,11 @@ func TestTokens(t *testing.T) {
 	u := b.upload("y")
 	u.From = "x"
 	if how := upload(t, c, u, b); how != client.Mounted {
-		t.Errorf("%v, want a mount", how)
+		t.Errorf("the blob was added by %v, want a mount", how)
 	}
 	want := []string{"repository:x:pull,push", "repository:y:pull,push repository:x:pull", "repository:y:pull,push"}
 	if got := r.Tokens.Asked(); !slices.Equal(got, want) {
-		t.Errorf("tokens were asked for %q, want %q", got, want)
+		t.Errorf("the client requested tokens for %q, want %q", got, want)
 	}
 	pull := dial(t, r, private, func(o *client.Options) { o.Credential, o.Push = user, false })
 	if _, err := pull.Manifest(t.Context(), "x", "v1"); err != nil {
@@ -64,7 +64,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// A token that has expired is replaced, also in the middle of an upload.
+// The client replaces a token that has expired, even in the middle of an upload.
 func TestExpiredTokens(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Token: true})
 	c := dial(t, r, private, func(o *client.Options) { o.Credential = user })
@@ -79,10 +79,10 @@ func TestExpiredTokens(t *testing.T) {
 	before := len(r.Tokens.Asked())
 	upload(t, c, b.upload("x"), b)
 	if n := len(r.Tokens.Asked()) - before; n != 3 {
-		t.Errorf("%d tokens were fetched, want 3", n)
+		t.Errorf("the client fetched %d tokens, want 3", n)
 	}
 	if sent := float64(c.Stats().Sent) / float64(len(b.data)); sent > 1.1 {
-		t.Errorf("%.2f times the blob was sent: a refused token must be reported before the body is sent", sent)
+		t.Errorf("the client sent %.2f times the size of the blob, but it should send no body with a refused token", sent)
 	}
 	r.Inject(expired(registrytest.On("HEAD manifests")))
 	_, err := c.HeadManifest(t.Context(), "x", "v1")
@@ -94,7 +94,7 @@ func TestTokenServerRefusals(t *testing.T) {
 	login := func(o *client.Options) { o.Credential = user }
 	_, err := dial(t, r, login).Tags(t.Context(), "x")
 	if e := failure(t, err, client.ErrPrivate); !strings.Contains(e.Error(), "--allow-private-redirects") {
-		t.Errorf("%v does not say what to do", e)
+		t.Errorf("the error does not name --allow-private-redirects: %v", e)
 	}
 	wrong := client.Credential{Username: "user", Password: "wrong-password", Source: "the test"}
 	_, err = dial(t, r, private, func(o *client.Options) { o.Credential = wrong }).Tags(t.Context(), "x")
@@ -104,7 +104,7 @@ func TestTokenServerRefusals(t *testing.T) {
 	}
 }
 
-func TestIdentityTokens(t *testing.T) {
+func TestIdentityTokenLogin(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Token: true})
 	c := dial(t, r, private, func(o *client.Options) {
 		o.Credential = client.Credential{IdentityToken: registrytest.Password, Source: "the test"}
@@ -112,7 +112,7 @@ func TestIdentityTokens(t *testing.T) {
 	image(t, c, "x", "v1")
 }
 
-// authFile writes a file as docker login does.
+// authFile writes a file in the format of docker login.
 func authFile(t *testing.T, key, username, password string, elem ...string) string {
 	t.Helper()
 	pair := base64.StdEncoding.EncodeToString([]byte(username + ":" + password))
@@ -132,7 +132,7 @@ func TestKeychain(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("HOME", home)
 	if c := find(t, "x"); c.Username != "" {
-		t.Errorf("%v without any file", c)
+		t.Errorf("without any file, the keychain found %v", c)
 	}
 	steps := []struct {
 		name string
@@ -155,14 +155,14 @@ func TestKeychain(t *testing.T) {
 			t.Setenv("REGISTRY_AUTH_FILE", authFile(t, host+"/a/b", "path", "p", home, "auth.json"))
 		}},
 	}
-	for _, s := range steps { // each one overrides the ones before
+	for _, s := range steps { // each step overrides the earlier ones
 		s.make(t)
 		if c := find(t, "a/b/c"); c.Username != s.name || c.Password != "p" || c.Source == "" {
 			t.Errorf("%s: %v", s.name, c)
 		}
 	}
 	if c := find(t, "a/bc"); c.Username != "elsewhere" {
-		t.Errorf("the login of a/b is used for a/bc: %v", c)
+		t.Errorf("the login for a/b is used for a/bc: %v", c)
 	}
 }
 
@@ -180,10 +180,10 @@ func TestKeychainRunsHelpers(t *testing.T) {
 		}
 	}
 	if runs, err := os.ReadFile(filepath.Join(dir, "runs")); err != nil || string(runs) != "run\n" {
-		t.Errorf("the helper ran %q, %v, want once", runs, err)
+		t.Errorf("the helper's log is %q, %v, want one run", runs, err)
 	}
 	if c, err := k.Credential(t.Context(), "b.example", "x"); err == nil {
-		t.Errorf("%v from a missing helper", c)
+		t.Errorf("although the helper is missing, the keychain found %v", c)
 	}
 }
 
@@ -201,7 +201,8 @@ func TestKeychainReadErrors(t *testing.T) {
 	}
 }
 
-// The login is for the registry: after a redirect to another host it is not sent.
+// If a registry redirects the client to another host, the client does not send the registry's
+// login there.
 func TestRedirectsGetNoLogin(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Basic: true})
 	c := dial(t, r, private, func(o *client.Options) { o.Credential = user })
@@ -216,7 +217,7 @@ func TestRedirectsGetNoLogin(t *testing.T) {
 	r.Inject(registrytest.Answer(registrytest.On("GET blobs"), 307, "Location: "+store.URL+"/blob?signature=x"))
 	wantBlob(t, c, "x", b)
 	if leaked != "" {
-		t.Errorf("the login was sent: %s", leaked)
+		t.Errorf("the other host received the login: %s", leaked)
 	}
 	guarded := dial(t, r, func(o *client.Options) { o.Credential = user })
 	_, err := guarded.Blob(t.Context(), "x", b.digest, 1000, 0)

@@ -12,15 +12,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// A login from docker's configuration comes from an entry for the registry: its key is the
-// host, with or without a scheme and a path
-// (https://docs.docker.com/reference/cli/docker/login/#credential-stores), or a repository
-// in it (containers-auth.json(5)). The same file always gives the same login, and errors
-// name the file.
+// The keychain takes a login from an entry of docker's configuration only if the entry's key
+// names the registry. The key is the host with or without a scheme and a path
+// (https://docs.docker.com/reference/cli/docker/login/#credential-stores), or a repository in the
+// registry (containers-auth.json(5)). The same file always gives the same login, and errors name
+// the file.
 func FuzzLoginFile(f *testing.F) {
 	const host, repository = "registry.example:5000", "deckhouse/ee/install"
 	dir := f.TempDir()
-	for _, name := range []string{"REGISTRY_AUTH_FILE", "DOCKER_AUTH_CONFIG", "XDG_RUNTIME_DIR", "PATH"} { // no other file, and no helper
+	for _, name := range []string{"REGISTRY_AUTH_FILE", "DOCKER_AUTH_CONFIG", "XDG_RUNTIME_DIR", "PATH"} { // no other file and no helper is found
 		f.Setenv(name, "")
 		if err := os.Unsetenv(name); err != nil {
 			f.Fatal(err)
@@ -46,13 +46,13 @@ func FuzzLoginFile(f *testing.F) {
 			return
 		}
 		if again, err := client.NewKeychain().Credential(t.Context(), host, repository); err != nil || again != found {
-			t.Fatalf("%q: the login %v, and then %v, %v", data, found, again, err)
+			t.Fatalf("from the file %q, the first login was %v, the second %v, %v", data, found, again, err)
 		}
 		if found.Empty() {
 			return
 		}
 		var doc struct{ Auths map[string]json.RawMessage }
-		_ = json.Unmarshal(data, &doc) // docker's package reads one value, whatever follows it
+		_ = json.Unmarshal(data, &doc) // docker's package reads the first JSON value and ignores what follows
 		if len(doc.Auths) == 0 {
 			_ = json.NewDecoder(strings.NewReader(string(data))).Decode(&doc)
 		}
@@ -64,6 +64,6 @@ func FuzzLoginFile(f *testing.F) {
 				return
 			}
 		}
-		t.Fatalf("%q: the login of %s has no entry", data, host)
+		t.Fatalf("the file %q has no entry for the login that was found for %s", data, host)
 	})
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// The user's own settings must not influence the tests.
+// TestMain keeps the user's own settings from influencing the tests.
 func TestMain(m *testing.M) {
 	home, err := os.MkdirTemp("", "layoutproxy-home")
 	if err != nil {
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 
 var user = client.Credential{Username: registrytest.Username, Password: registrytest.Password, Source: "the test"}
 
-// dial makes a client of a registry with short pauses.
+// dial makes a client for a registry, with short pauses.
 func dial(t *testing.T, r *registrytest.Registry, change ...func(*client.Options)) *client.Client {
 	t.Helper()
 	o := client.Options{Registry: r.Host, PlainHTTP: true, Push: true, FirstPause: time.Millisecond, Silence: 5 * time.Minute, StreamFrom: streamFrom}
@@ -49,13 +49,13 @@ func dial(t *testing.T, r *registrytest.Registry, change ...func(*client.Options
 	return c
 }
 
-// blob is a blob to upload.
+// blob is test data to be uploaded as a blob.
 type blob struct {
 	data   []byte
 	digest digest.Digest
 }
 
-// noise returns a blob of n bytes, always the same for a seed.
+// noise returns a blob of n random bytes. The same seed gives the same blob.
 func noise(n int, seed byte) blob {
 	data := make([]byte, n)
 	r := rand.NewChaCha8([32]byte{seed})
@@ -72,7 +72,7 @@ type nopCloser struct{ io.ReadSeeker }
 
 func (nopCloser) Close() error { return nil }
 
-// read reads a blob of the registry to its end.
+// read reads a blob from the registry to its end.
 func read(t *testing.T, c *client.Client, repository string, b blob, offset int64) []byte {
 	t.Helper()
 	r, err := c.Blob(t.Context(), repository, b.digest, int64(len(b.data)), offset)
@@ -87,15 +87,15 @@ func read(t *testing.T, c *client.Client, repository string, b blob, offset int6
 	return got
 }
 
-// wantBlob fails the test unless the registry has exactly the blob.
+// wantBlob fails the test unless the registry has the blob with its exact content.
 func wantBlob(t *testing.T, c *client.Client, repository string, b blob) {
 	t.Helper()
 	if got := read(t, c, repository, b, 0); !bytes.Equal(got, b.data) {
-		t.Fatalf("%s has %d other bytes", b.digest, len(got))
+		t.Fatalf("the blob %s has %d bytes with other content", b.digest, len(got))
 	}
 }
 
-// upload uploads a blob and checks that it arrived.
+// upload uploads a blob and checks that the registry has it.
 func upload(t *testing.T, c *client.Client, u client.Upload, b blob) client.Uploaded {
 	t.Helper()
 	how, err := c.Upload(t.Context(), u)
@@ -106,7 +106,7 @@ func upload(t *testing.T, c *client.Client, u client.Upload, b blob) client.Uplo
 	return how
 }
 
-// image pushes an image of one layer under a tag, and returns its manifest.
+// image pushes an image with one layer under a tag, and returns its manifest.
 func image(t *testing.T, c *client.Client, repository, tag string) client.Manifest {
 	t.Helper()
 	config, layer := noise(300, 1), noise(3000, 2)
@@ -124,20 +124,20 @@ func image(t *testing.T, c *client.Client, repository, tag string) client.Manife
 	return m
 }
 
-// sessions are Sessions in memory.
+// sessions implements Sessions in memory.
 type sessions struct{ location string }
 
 func (s *sessions) Load() string         { return s.location }
 func (s *sessions) Save(location string) { s.location = location }
 func (s *sessions) Drop()                { s.location = "" }
 
-// wantCause fails the test unless err is an *Error with the cause.
+// wantCause fails the test unless err is an *Error with the given cause.
 func wantCause(t *testing.T, err, cause error) {
 	t.Helper()
 	_ = failure(t, err, cause)
 }
 
-// failure returns err as an *Error with the cause.
+// failure returns err as an *Error. It fails the test unless err is one and has the given cause.
 func failure(t *testing.T, err, cause error) *client.Error {
 	t.Helper()
 	var e *client.Error

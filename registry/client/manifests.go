@@ -21,17 +21,16 @@ const MaxManifest = 8 << 20
 const accept = specs.MediaTypeImageIndex + ", " + specs.MediaTypeImageManifest + ", " +
 	closure.DockerManifestList + ", " + closure.DockerManifest + ", */*;q=0.1"
 
-// Manifest is a manifest or index, byte for byte.
+// Manifest is a manifest or index. Body contains its exact bytes.
 type Manifest struct {
 	MediaType string
 	Digest    digest.Digest // of Body
 	Body      []byte
 }
 
-// Manifest fetches the manifest of a tag or digest. For a digest, the content is checked
-// against it; for a tag, against the digest that the registry reports, if any. Errors:
-// *Error, with ErrNotFound if the manifest is missing, and with ErrMismatch if the answer is
-// wrong each time.
+// Manifest fetches the manifest of a tag or digest. It checks the content against the requested
+// digest. For a tag, it uses the digest that the registry reports, if any. The *Error wraps
+// ErrNotFound if the manifest is missing, and ErrMismatch if each answer is wrong.
 func (c *Client) Manifest(ctx context.Context, repository, reference string) (Manifest, error) {
 	k, err := c.call(ctx, "get manifest", http.MethodGet, repository, "manifests", reference)
 	if err != nil {
@@ -47,7 +46,7 @@ func (c *Client) Manifest(ctx context.Context, repository, reference string) (Ma
 	return m, err
 }
 
-// manifest requests a manifest once.
+// manifest requests a manifest once, without repeating wrong answers.
 func (c *Client) manifest(ctx context.Context, k *call) (Manifest, error) {
 	header, body, err := c.fetch(ctx, k, MaxManifest)
 	if err != nil {
@@ -58,7 +57,7 @@ func (c *Client) manifest(ctx context.Context, k *call) (Manifest, error) {
 		return Manifest{}, err
 	}
 	m := Manifest{MediaType: mediaType(header), Body: body}
-	if want == "" { // without a digest, only the syntax can be checked
+	if want == "" { // without a digest, only the JSON syntax can be checked
 		if !json.Valid(body) {
 			return Manifest{}, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("malformed manifest: %d bytes of type %.60q are not JSON", len(body), m.MediaType))
 		}
@@ -72,9 +71,9 @@ func (c *Client) manifest(ctx context.Context, k *call) (Manifest, error) {
 	return m, nil
 }
 
-// HeadManifest requests the descriptor of a tag or digest. If the registry does not report
-// the digest, the manifest is fetched. Errors: *Error, with ErrNotFound if the manifest is
-// missing.
+// HeadManifest requests the descriptor of a tag or digest. If the registry does not report the
+// digest, HeadManifest fetches the manifest. If the manifest is missing, the *Error wraps
+// ErrNotFound.
 func (c *Client) HeadManifest(ctx context.Context, repository, reference string) (specs.Descriptor, error) {
 	k, err := c.call(ctx, "head manifest", http.MethodHead, repository, "manifests", reference)
 	if err != nil {
@@ -99,9 +98,9 @@ func (c *Client) HeadManifest(ctx context.Context, repository, reference string)
 }
 
 // PutManifest pushes a manifest by tag or digest. subject is the subject that the registry
-// recognized. It is empty if the manifest has no subject, or if the registry has no
-// referrers API; then the caller has to update the referrers tag. Errors: *Error, with
-// ErrMismatch if the registry computed another digest.
+// recognized. It is empty if the manifest has no subject, or if the registry has no referrers
+// API. In the latter case, the caller has to update the referrers tag. If the registry computed
+// another digest, the *Error wraps ErrMismatch.
 func (c *Client) PutManifest(ctx context.Context, repository, reference string, m Manifest) (subject digest.Digest, err error) {
 	k, err := c.call(ctx, "put manifest", http.MethodPut, repository, "manifests", reference)
 	if err != nil {
@@ -128,15 +127,16 @@ func (c *Client) PutManifest(ctx context.Context, repository, reference string, 
 	return subject, nil
 }
 
-// isPartMissing reports whether a registry refuses a manifest because a blob or manifest in
-// it is missing. One of several servers may not see yet what another one acknowledged.
+// isPartMissing reports whether a registry refuses a manifest because a blob or manifest in it is
+// missing. Behind a load balancer, one server may not see yet what another one has acknowledged.
 func isPartMissing(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && (e.HasCode("MANIFEST_BLOB_UNKNOWN") || e.HasCode("BLOB_UNKNOWN") || e.HasCode("MANIFEST_UNKNOWN"))
 }
 
-// digestOf returns the digest that the body of an answer must have: the requested one, or
-// for a tag the one in the header, which may be missing.
+// digestOf returns the digest that the body of an answer must have. If the request named a
+// digest, that is the one. For a tag, it is the digest in the header, or "" if the header is
+// missing.
 func digestOf(k *call, h http.Header) (digest.Digest, error) {
 	reported := digest.Digest(h.Get("Docker-Content-Digest"))
 	if reported != "" && reported.Validate() != nil {

@@ -7,14 +7,14 @@ import (
 	"net/http"
 )
 
-// mismatchRetries is how often a request with a wrong answer is repeated, independently of
-// Options.Retries. A cache, a proxy or a disk may have corrupted a single answer; only if the
-// answer stays wrong is the registry at fault.
+// mismatchRetries is how often a request with a wrong answer is repeated, whatever
+// Options.Retries is. A cache, a proxy or a disk may have corrupted a single answer. The registry
+// is at fault only if the answer stays wrong.
 const mismatchRetries = 2
 
-// RetryMismatch calls ask, and repeats the call at most twice, with pauses, while isWrong
-// returns true for its error. If fresh is true, ask has to bypass caches. The error is that
-// of the last call, or the context's.
+// RetryMismatch calls ask. While isWrong returns true for the error, it pauses and calls ask
+// again, at most twice. If fresh is true, ask has to bypass caches. RetryMismatch returns the
+// error of the last call, or the context's.
 func (c *Client) RetryMismatch(ctx context.Context, isWrong func(error) bool, ask func(fresh bool) error) error {
 	for asked := 0; ; asked++ {
 		err := ask(asked > 0)
@@ -30,7 +30,7 @@ func (c *Client) RetryMismatch(ctx context.Context, isWrong func(error) bool, as
 	}
 }
 
-// retryMismatch is RetryMismatch for a call that fails with ErrMismatch.
+// retryMismatch is RetryMismatch for calls that fail with ErrMismatch.
 func (c *Client) retryMismatch(ctx context.Context, k *call, ask func() error) error {
 	return c.RetryMismatch(ctx, func(err error) bool { return isMismatch(err) && !k.once }, func(fresh bool) error {
 		if fresh {
@@ -42,7 +42,7 @@ func (c *Client) retryMismatch(ctx context.Context, k *call, ask func() error) e
 
 func isMismatch(err error) bool { return errors.Is(err, ErrMismatch) }
 
-// persistent adds to an error how often the answer was wrong.
+// persistent adds to an error how often the client got a wrong answer.
 func persistent(err error) error {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -52,8 +52,8 @@ func persistent(err error) error {
 	return err
 }
 
-// pastCaches adds to a copy of a header that caches must ask the registry (RFC 9111,
-// section 5.2.1.4; section 5.4 for old caches).
+// pastCaches returns a copy of a header that tells caches to ask the registry (RFC 9111, section
+// 5.2.1.4; section 5.4 for old caches).
 func pastCaches(h http.Header) http.Header {
 	h = h.Clone()
 	if h == nil {

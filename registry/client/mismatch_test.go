@@ -19,17 +19,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// page returns an answer 200 that no registry wrote.
+// page returns the body of an answer that no registry wrote, such as a login page.
 func page([]byte) []byte { return []byte("<html>Welcome to the hotel</html>") }
 
-// wrongAnswer is a request to a registry that has an image x:v1, and a wrong answer to it.
+// wrongAnswer describes a request to a registry that has an image x:v1, and how its answer is
+// corrupted.
 type wrongAnswer struct {
-	kind  string // of the request
+	kind  string // kind of the request, such as "GET tags"
 	spoil func([]byte) []byte
-	// header edits the answer's header; nil: unchanged.
+	// header edits the answer's header. nil means that the header stays as it is.
 	header func(http.Header)
 	ask    func(ctx context.Context, c *client.Client, m client.Manifest) error
-	says   string // part of the error; empty if the client succeeds even after three wrong answers
+	says   string // part of the expected error; empty if the client succeeds even after three wrong answers
 }
 
 func wrongAnswers() map[string]wrongAnswer {
@@ -68,29 +69,29 @@ func wrongAnswers() map[string]wrongAnswer {
 		return func(h http.Header) { h.Set("Content-Range", value) }
 	}
 	return map[string]wrongAnswer{
-		"a bit of a manifest by digest":           {"GET manifests", registrytest.FlipBit, nil, byDigest, "checksum mismatch: content ("},
-		"a bit of a manifest by tag":              {"GET manifests", registrytest.FlipBit, nil, byTag, "checksum mismatch: content ("},
-		"a cut manifest by digest":                {"GET manifests", registrytest.CutHalf, nil, byDigest, " is sha256:"},
-		"a cut manifest by tag, without a digest": {"GET manifests", registrytest.CutHalf, undigested, byTag, "are not JSON"},
-		"a page for a manifest, without a digest": {"GET manifests", page, undigested, byTag, "malformed manifest: 33 bytes"},
-		"the digest of another manifest":          {"GET manifests", slices.Clone[[]byte], func(h http.Header) { h.Set("Docker-Content-Digest", digest.FromString("").String()) }, byDigest, "it reports the digest sha256:e3b0"},
-		"a cut list of tags":                      {"GET tags", registrytest.CutHalf, nil, tags, "malformed list"},
-		"a page for a list of tags":               {"GET tags", page, nil, tags, "33 bytes"},
-		"an object without tags":                  {"GET tags", func([]byte) []byte { return []byte("{}") }, nil, tags, "malformed list: no entries"},
-		"a short blob":                            {"GET blobs", registrytest.CutHalf, nil, layer(0), "it has 1500 bytes, expected 3000"},
-		"a long blob":                             {"GET blobs", func(b []byte) []byte { return append(slices.Clone(b), 0) }, nil, layer(0), "it has 3001 bytes"},
-		"a range of another blob":                 {"GET blobs", slices.Clone[[]byte], ranged("bytes 1000-2999/4000"), layer(1000), ""},
-		"another range":                           {"GET blobs", slices.Clone[[]byte], ranged("bytes 0-2999/3000"), layer(1000), ""},
-		"the short rest of a blob":                {"GET blobs", registrytest.CutHalf, nil, layer(1000), "it has 1500 bytes, expected 3000"},
+		"a flipped bit in a manifest by digest":         {"GET manifests", registrytest.FlipBit, nil, byDigest, "checksum mismatch: content ("},
+		"a flipped bit in a manifest by tag":            {"GET manifests", registrytest.FlipBit, nil, byTag, "checksum mismatch: content ("},
+		"a truncated manifest by digest":                {"GET manifests", registrytest.CutHalf, nil, byDigest, " is sha256:"},
+		"a truncated manifest by tag, without a digest": {"GET manifests", registrytest.CutHalf, undigested, byTag, "are not JSON"},
+		"an HTML page as manifest, without a digest":    {"GET manifests", page, undigested, byTag, "malformed manifest: 33 bytes"},
+		"the digest of another manifest":                {"GET manifests", slices.Clone[[]byte], func(h http.Header) { h.Set("Docker-Content-Digest", digest.FromString("").String()) }, byDigest, "it reports the digest sha256:e3b0"},
+		"a truncated list of tags":                      {"GET tags", registrytest.CutHalf, nil, tags, "malformed list"},
+		"an HTML page as list of tags":                  {"GET tags", page, nil, tags, "33 bytes"},
+		"an object without tags":                        {"GET tags", func([]byte) []byte { return []byte("{}") }, nil, tags, "malformed list: no entries"},
+		"a short blob":                                  {"GET blobs", registrytest.CutHalf, nil, layer(0), "it has 1500 bytes, expected 3000"},
+		"a long blob":                                   {"GET blobs", func(b []byte) []byte { return append(slices.Clone(b), 0) }, nil, layer(0), "it has 3001 bytes"},
+		"a range of another blob":                       {"GET blobs", slices.Clone[[]byte], ranged("bytes 1000-2999/4000"), layer(1000), ""},
+		"another range":                                 {"GET blobs", slices.Clone[[]byte], ranged("bytes 0-2999/3000"), layer(1000), ""},
+		"the short rest of a blob":                      {"GET blobs", registrytest.CutHalf, nil, layer(1000), "it has 1500 bytes, expected 3000"},
 	}
 }
 
-// faulty is a registry with an image x:v1, behind a fault.
+// faulty is a registry with an image x:v1. A fault in front of it corrupts answers.
 type faulty struct {
 	*registrytest.Registry
 	image client.Manifest
 	fault registrytest.Fault
-	fresh []string // the Cache-Control of each matching request
+	fresh []string // the Cache-Control headers of the matching requests
 }
 
 func newFaulty(t *testing.T) *faulty {
@@ -100,7 +101,7 @@ func newFaulty(t *testing.T) *faulty {
 	return d
 }
 
-// spoils corrupts the answers to q where m matches.
+// spoils corrupts the answers to q's request if m matches.
 func (d *faulty) spoils(q wrongAnswer, m registrytest.Match) {
 	d.fresh = nil
 	spoil := registrytest.Spoil(func(r *http.Request) bool { return registrytest.On(q.kind)(r) && m(r) }, q.spoil)
@@ -117,13 +118,13 @@ func (d *faulty) spoils(q wrongAnswer, m registrytest.Match) {
 	}
 }
 
-// A request with a wrong answer is repeated twice, bypassing caches, whatever the number of
-// retries. Only then does it fail.
+// If an answer is wrong, the client repeats the request twice and bypasses caches, whatever
+// Options.Retries is. The request fails only if all three answers are wrong.
 func TestWrongAnswers(t *testing.T) {
 	d := newFaulty(t)
 	for name, q := range wrongAnswers() {
 		for _, test := range []struct{ wrong, retries int }{{1, -1}, {2, 5}, {1 << 30, -1}} {
-			t.Run(fmt.Sprintf("%s: %d wrong", name, test.wrong), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s: %d wrong answers", name, test.wrong), func(t *testing.T) {
 				d.spoils(q, registrytest.First(test.wrong, func(*http.Request) bool { return true }))
 				clock := newFakeClock()
 				c := dial(t, d.Registry, func(o *client.Options) {
@@ -131,10 +132,10 @@ func TestWrongAnswers(t *testing.T) {
 				})
 				err := q.ask(t.Context(), c, d.image)
 				if want := []string{"", "no-cache", "no-cache"}[:min(test.wrong, 2)+1]; !slices.Equal(d.fresh, want) {
-					t.Errorf("asked with Cache-Control %q, want %q", d.fresh, want)
+					t.Errorf("the requests have the Cache-Control headers %q, want %q", d.fresh, want)
 				}
 				if clock.Now().Equal(clock.start) {
-					t.Error("without a pause")
+					t.Error("the client repeated the request without a pause")
 				}
 				if test.wrong <= 2 || q.says == "" {
 					if err != nil {
@@ -145,7 +146,7 @@ func TestWrongAnswers(t *testing.T) {
 				wantCause(t, err, client.ErrMismatch)
 				for _, words := range []string{q.says, d.Host, " x", "(asked 3 times)"} {
 					if !strings.Contains(err.Error(), words) {
-						t.Errorf("%v: does not say %q", err, words)
+						t.Errorf("the error %v does not contain %q", err, words)
 					}
 				}
 			})
@@ -169,7 +170,7 @@ func TestWrongAnswersOfACache(t *testing.T) {
 	}
 }
 
-// A request for a token with a wrong answer is repeated twice.
+// If the answer of a token server is wrong, the client repeats the request twice.
 func TestWrongTokens(t *testing.T) {
 	for _, wrong := range []int{1, 2, 3} {
 		for name, answer := range map[string]string{"cut": `{"token":"abc`, "empty": "{}", "a page": "<html>"} {
@@ -198,18 +199,19 @@ func TestWrongTokens(t *testing.T) {
 						t.Error(err)
 					}
 				} else if e := failure(t, err, client.ErrRefused); e.Side != client.SideToken {
-					t.Errorf("the fault is of %s", e.Side)
+					t.Errorf("the error originates from %s, want the token server", e.Side)
 				}
 				if want := min(wrong+1, 3); asked != want {
-					t.Errorf("asked %d times, want %d", asked, want)
+					t.Errorf("the client requested a token %d times, want %d", asked, want)
 				}
 			})
 		}
 	}
 }
 
-// If the registry has the referrers API, a corrupted list is not read as an empty one. If
-// the registry always answers something else, each request is sent once.
+// If the registry has the referrers API, the client does not take a corrupted list for an empty
+// one. If the registry's answers are always wrong, the client stops retrying after the first
+// list.
 func TestWrongReferrers(t *testing.T) {
 	subject := digest.FromString("subject")
 	list := func(w http.ResponseWriter) {
@@ -238,13 +240,13 @@ func TestWrongReferrers(t *testing.T) {
 	c := dial(t, r)
 	wrong = 2
 	if n, err := ask(c); n != 1 || err != nil || asked != 3 {
-		t.Errorf("%d referrers after %d requests: %v", n, asked, err)
+		t.Errorf("the client found %d referrers after %d requests: %v", n, asked, err)
 	}
 	asked, wrong = 0, 1<<30
 	n, err := ask(c)
 	wantCause(t, err, client.ErrMismatch)
 	if n != 0 || asked != 3 {
-		t.Errorf("%d referrers after %d requests", n, asked)
+		t.Errorf("the client found %d referrers after %d requests, want 0 after 3", n, asked)
 	}
 	asked, c = 0, dial(t, r)
 	for range 5 {

@@ -22,7 +22,7 @@ import (
 )
 
 // world is a network of hosts behind a proxy, over plain HTTP and TLS. It records each request
-// that arrives at one of them.
+// that arrives at a host.
 type world struct {
 	answer func(w http.ResponseWriter, r *http.Request, at string)
 	proxy  *url.URL
@@ -32,16 +32,16 @@ type world struct {
 	hops []hop
 }
 
-// hop is a request that arrived somewhere.
+// hop is a request that arrived at a host.
 type hop struct {
-	at     string // scheme, host and port, as https://registry.example:443
+	at     string // scheme, host and port, such as https://registry.example:443
 	path   string
 	query  url.Values
 	header http.Header
 	body   string
 }
 
-// newWorld makes a network for the hosts that the certificate names.
+// newWorld makes a network with the given hosts, which its certificate names.
 func newWorld(t *testing.T, hosts ...string) *world {
 	t.Helper()
 	w := &world{}
@@ -64,7 +64,7 @@ func newWorld(t *testing.T, hosts ...string) *world {
 	return w
 }
 
-// tunnel connects the client to an address.
+// tunnel connects the client of a proxy to an address.
 func tunnel(w http.ResponseWriter, address string) {
 	there, err := net.Dial("tcp", address)
 	if err != nil {
@@ -101,14 +101,14 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.answer(rw, r, at.String())
 }
 
-// seen returns the requests so far.
+// seen returns the requests that have arrived so far.
 func (w *world) seen() []hop {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]hop(nil), w.hops...)
 }
 
-// client makes a client of a registry of the world.
+// client makes a client for a registry in the network.
 func (w *world) client(t *testing.T, registry, scheme string, credential client.Credential) *client.Client {
 	t.Helper()
 	c, err := client.New(client.Options{
@@ -122,7 +122,8 @@ func (w *world) client(t *testing.T, registry, scheme string, credential client.
 	return c
 }
 
-// hostCertificate makes a certificate for hosts, and the PEM to trust it by.
+// hostCertificate returns a certificate for hosts, and the same certificate in PEM for clients
+// that trust it.
 func hostCertificate(t *testing.T, hosts []string) (tls.Certificate, string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -137,8 +138,9 @@ func hostCertificate(t *testing.T, hosts []string) (tls.Certificate, string) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// throughTo returns a proxy that connects every host to a port that sends a fixed text to
-// each client: by a tunnel or, for plain HTTP, as the answer of the proxy.
+// throughTo returns a proxy. Whatever host a client asks for, the proxy connects it to a port
+// that sends a fixed text. With TLS the client gets a tunnel; with plain HTTP the text is the
+// answer of the proxy.
 func throughTo(t *testing.T, says string, plain bool) func(*http.Request) (*url.URL, error) {
 	t.Helper()
 	port, err := net.Listen("tcp", "127.0.0.1:0")

@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// The client does not wait for the writer of a named pipe.
+// The client refuses a named pipe as a file of credentials, instead of waiting for a writer.
 func TestNamedPipesDoNotBlock(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "auth.json")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
