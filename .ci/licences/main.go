@@ -1,6 +1,6 @@
-// Licences prints the licence of each module that is linked into a program, and writes an SBOM in the
-// CycloneDX 1.6 format. It fails if a licence is missing, or is not known to allow a binary that is
-// released under Apache 2.0.
+// Licences prints the licence of each module that is linked into a program. It writes them to an
+// SBOM in the CycloneDX 1.6 format. It fails if a module has no licence file, or a licence that it
+// does not know: the known licences all allow a binary under Apache 2.0.
 //
 //	licences ./cmd/layoutproxy SBOM.json
 package main
@@ -41,7 +41,7 @@ type licence struct {
 type module struct {
 	Path, Version, Dir string
 	Main               bool
-	licence            string // an SPDX expression
+	licence            string // the licence as an SPDX expression, such as MIT
 }
 
 func main() {
@@ -62,7 +62,7 @@ func check(program, sbom string) error {
 		return err
 	}
 	if len(modules) == 0 {
-		return errors.New("no modules are linked, so this is not the program")
+		return errors.New("no modules are linked: PACKAGE is not the program")
 	}
 	var failed error
 	for i, m := range modules {
@@ -102,8 +102,8 @@ func write(file, program string, modules []module) error {
 	return os.WriteFile(file, append(data, '\n'), 0o644)
 }
 
-// linked returns the modules that are linked into the program on any of the systems that it is released
-// for, without duplicates.
+// linked returns the modules that are linked into the program, without duplicates. It collects
+// those of every operating system that the program is released for.
 func linked(program string) ([]module, error) {
 	var modules []module
 	for _, system := range []string{"linux", "darwin", "windows"} {
@@ -130,8 +130,8 @@ func linked(program string) ([]module, error) {
 	return modules, nil
 }
 
-// find returns the licences of a module as an SPDX expression. Each of the licence files in its top
-// directory must have a known licence.
+// find returns the licences of a module as an SPDX expression. It fails if a licence file in the
+// module's top directory contains an unknown licence.
 func find(dir string) (string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

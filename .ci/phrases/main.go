@@ -20,7 +20,7 @@ import (
 	"strings"
 )
 
-// phrase is a phrase to avoid, and the plain English for it.
+// phrase is a phrase to avoid, with a plainer phrase to write instead.
 type phrase struct {
 	pattern *regexp.Regexp
 	instead string
@@ -78,7 +78,7 @@ func main() {
 	}
 }
 
-// listFiles returns the files of the repository that git knows.
+// listFiles returns the files that git tracks in the repository.
 func listFiles() []string {
 	out, err := exec.Command("git", "ls-files", "-z").Output()
 	if err != nil {
@@ -88,7 +88,8 @@ func listFiles() []string {
 	return strings.Split(strings.TrimRight(string(out), "\x00"), "\x00")
 }
 
-// skip reports whether the words of a file are not checked: test data, licences, and this list.
+// skip reports whether a file is exempt from the check: test data, licences, and the list of
+// phrases itself.
 func skip(file string) bool {
 	if strings.Contains("/"+file, "/testdata/") && !strings.HasSuffix(file, ".txtar") || strings.HasPrefix(file, ".ci/phrases/") {
 		return true
@@ -151,7 +152,7 @@ func checkText(file string, line int, text []byte) int {
 		for _, p := range phrases {
 			for _, at := range p.pattern.FindAllStringIndex(joined, -1) {
 				if at[1] <= len(tail) {
-					continue // already found in the previous line
+					continue // the check of the previous line has already reported this phrase
 				}
 				found++
 				fmt.Printf("%s:%d: %q: write %s\n", file, line, joined[at[0]:at[1]], p.instead)

@@ -1,6 +1,6 @@
-// Vulndb makes the database that govulncheck reads (https://go.dev/doc/security/vuln/database) from
-// the Go module golang.org/x/vulndb, in which the Go security team publishes its reports. It is for
-// machines that reach the module proxy but not vuln.go.dev.
+// Vulndb makes the database that govulncheck reads (https://go.dev/doc/security/vuln/database). It
+// converts the reports in the Go module golang.org/x/vulndb, which the Go security team publishes.
+// Use it on machines that reach the module proxy but not vuln.go.dev.
 //
 //	vulndb DATA/OSV OUT
 package main
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// report is the part of an OSV entry that the index needs.
+// report contains the fields of an OSV entry that the index of the database needs.
 type report struct {
 	ID       string    `json:"id"`
 	Modified time.Time `json:"modified"`
@@ -56,7 +56,7 @@ func write(osv, out string) error {
 		return err
 	}
 	if len(files) < 1000 {
-		return fmt.Errorf("only %d reports in %s, so it is not the database", len(files), osv)
+		return fmt.Errorf("%s contains only %d reports, so it is not the database", osv, len(files))
 	}
 	modules := map[string][]vuln{}
 	for _, file := range files {
@@ -90,11 +90,11 @@ func write(osv, out string) error {
 		return err
 	}
 	fmt.Printf("%d reports\n", len(files))
-	// The files of the module do not say when it was made. Only its version does.
+	// The files of the module contain no date of their publication, so "modified" is the zero time.
 	return put(filepath.Join(out, "index", "db.json"), map[string]time.Time{"modified": {}})
 }
 
-// put writes a value as JSON.
+// put writes a value to a file as JSON.
 func put(file string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -19,15 +19,14 @@ import (
 
 const repository = "https://github.com/layoutproxy/layoutproxy"
 
-// options are the options of the command: see main.
 type options struct {
-	top                         string // directory of the project
+	top                         string // top directory of the project's source code
 	dist, out, sbom, goreleaser string
 	key, builder                string
 	snapshot, unsigned          bool
 }
 
-// release is the content of goreleaser's metadata.json. Date is the date of the commit.
+// release contains fields of goreleaser's metadata.json. Date is the time of the commit.
 type release struct {
 	Version string    `json:"version"`
 	Ref     string    `json:"tag"`
@@ -35,15 +34,16 @@ type release struct {
 	Date    time.Time `json:"-"`
 }
 
-// tag returns the tag of the image and of the chart. A tag cannot contain +; Helm writes _ instead.
+// tag returns the tag of the image and of the chart. A tag cannot contain +, so + becomes _, as in
+// Helm.
 func (r release) tag() string { return strings.ReplaceAll(r.Version, "+", "_") }
 
-// artifact is an entry of goreleaser's artifacts.json.
+// artifact is one entry of goreleaser's artifacts.json.
 type artifact struct {
 	Name, Path, Goos, Goarch, Type string
 }
 
-// assemble writes a release.
+// assemble writes all files of a release to the output directory.
 func assemble(o options) error {
 	r, err := readRelease(o)
 	if err != nil {
@@ -65,7 +65,8 @@ func assemble(o options) error {
 	return finish(o, r)
 }
 
-// readRelease reads which version is released, and checks that the options and CHANGELOG.md suit it.
+// readRelease reads which version goreleaser has built. It fails if the options are incomplete, or
+// if CHANGELOG.md has no section for the version.
 func readRelease(o options) (r release, err error) {
 	if err := readJSON(filepath.Join(o.dist, "metadata.json"), &r); err != nil {
 		return r, err
@@ -99,7 +100,7 @@ func readJSON(name string, v any) error {
 	return nil
 }
 
-// copyArtifacts copies the SBOM, and the artifacts of goreleaser that are part of a release.
+// copyArtifacts copies the SBOM and goreleaser's archives and packages.
 func copyArtifacts(o options, r release, artifacts []artifact) error {
 	names := map[string]string{"layoutproxy_" + r.Version + ".cdx.json": o.sbom}
 	for _, a := range artifacts {
@@ -122,14 +123,14 @@ func copyArtifacts(o options, r release, artifacts []artifact) error {
 	return nil
 }
 
-// programsOf returns the programs for linux, by architecture.
+// programsOf returns the Linux programs, by architecture.
 func programsOf(artifacts []artifact) []artifact {
 	all := slices.DeleteFunc(slices.Clone(artifacts), func(a artifact) bool { return a.Type != "Binary" || a.Goos != "linux" })
 	slices.SortFunc(all, func(a, b artifact) int { return strings.Compare(a.Goarch, b.Goarch) })
 	return all
 }
 
-// writeLayouts writes the image, the chart, and the chart as an image layout.
+// writeLayouts writes the container image, the chart, and an image layout that contains the chart.
 func writeLayouts(o options, r release, programs []artifact) error {
 	image, err := newImage(r, programs)
 	if err != nil {
@@ -154,7 +155,8 @@ func writeLayouts(o options, r release, programs []artifact) error {
 	return nil
 }
 
-// finish writes the provenance of the files so far, then the checksums of all files, and signs both.
+// finish writes the provenance of the files so far, then the checksums of all files. It signs both
+// documents.
 func finish(o options, r release) error {
 	subject, err := sumsOf(o.out, "*")
 	if err != nil {
@@ -187,7 +189,8 @@ func finish(o options, r release) error {
 	return o.signFiles(map[string][]byte{"SHA256SUMS": b.Bytes(), name: origin})
 }
 
-// signFiles writes NAME.sig beside each file. Without a key, or with -unsigned, it writes none.
+// signFiles writes a signature NAME.sig beside each file. It does nothing without a key, or with
+// -unsigned.
 func (o options) signFiles(files map[string][]byte) error {
 	if o.key == "" || o.unsigned {
 		return nil
@@ -212,7 +215,8 @@ func (o options) write(name string, data []byte) error {
 	return os.WriteFile(filepath.Join(o.out, name), data, 0o644)
 }
 
-// sumsOf returns the SHA-256 of the files in a directory that match a pattern, sorted by name.
+// sumsOf returns the SHA-256 of each file in a directory whose name matches a pattern, sorted by
+// name.
 func sumsOf(dir, pattern string) (all []resource, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, pattern))
 	if err != nil {

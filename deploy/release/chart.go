@@ -12,14 +12,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Media types of a chart in a registry (Helm, pkg/registry/constants.go).
+// Media types with which Helm stores a chart in a registry (Helm, pkg/registry/constants.go).
 const (
 	mediaTypeChartConfig = "application/vnd.cncf.helm.config.v1+json"
 	mediaTypeChart       = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 )
 
-// newChart returns the chart in a directory, packaged as by Helm with the version of a release, and the
-// layout from which Helm pulls it.
+// newChart packages the chart in a directory as Helm does, with the version of the release. It also
+// returns a layout from which Helm can pull the chart.
 func newChart(r release, dir string) (archive []byte, l *layout, err error) {
 	root := os.DirFS(dir)
 	metadata, err := chartMetadata(r, root)
@@ -54,7 +54,8 @@ func newChart(r release, dir string) (archive []byte, l *layout, err error) {
 	return archive, l, err
 }
 
-// chartMetadata returns the content of Chart.yaml with the version of a release.
+// chartMetadata returns the content of Chart.yaml, with its version replaced by that of the
+// release.
 func chartMetadata(r release, root fs.FS) (map[string]any, error) {
 	data, err := fs.ReadFile(root, "Chart.yaml")
 	if err != nil {
@@ -68,7 +69,7 @@ func chartMetadata(r release, root fs.FS) (map[string]any, error) {
 	return metadata, nil
 }
 
-// chartLayout returns the layout of a chart's archive.
+// chartLayout returns an image layout that contains a packaged chart.
 func chartLayout(r release, metadata map[string]any, archive []byte) (*layout, error) {
 	l := newLayout()
 	config, err := json.Marshal(metadata)

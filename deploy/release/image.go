@@ -14,18 +14,19 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// annotationContainerdName is the annotation in which containerd and podman look for the name of an image
-// in an archive. BuildKit's docker exporter writes it, too (containerd, core/images/annotations.go).
+// annotationContainerdName is an annotation with the name of an image in an archive. containerd and
+// podman name the image after it when they load the archive. BuildKit's docker exporter writes it,
+// too (containerd, core/images/annotations.go).
 const annotationContainerdName = "io.containerd.image.name"
 
 // imageName is the name of the image on a node after its archive is loaded. The chart expects this name.
 const imageName = "docker.io/library/layoutproxy"
 
-// nobody is the user and group of the program in its image.
+// nobody is the number of the user and of the group that run the program in its image.
 const nobody = 65532
 
-// containerConfig is the configuration of a container: the fields of the specification, and the health
-// check that docker adds (moby, api/types/container/config.go).
+// containerConfig is the configuration of a container. It contains fields of the OCI specification,
+// and docker's health check (moby, api/types/container/config.go).
 type containerConfig struct {
 	specs.ImageConfig
 	Healthcheck *healthcheck `json:",omitempty"`
@@ -36,7 +37,7 @@ type healthcheck struct {
 	Interval, Timeout, StartPeriod time.Duration
 }
 
-// newConfig returns the configuration of the image, which must match the Dockerfile.
+// newConfig returns the configuration of the image. It must match the Dockerfile.
 func newConfig(r release) containerConfig {
 	return containerConfig{
 		ImageConfig: specs.ImageConfig{
@@ -61,10 +62,11 @@ func newConfig(r release) containerConfig {
 	}
 }
 
-// newImage returns the image of the program: an index with one manifest per program.
+// newImage returns an image that contains the program for each architecture: an index with one
+// manifest per architecture.
 func newImage(r release, programs []artifact) (*layout, error) {
 	if len(programs) == 0 {
-		return nil, errors.New("no program for linux")
+		return nil, errors.New("goreleaser built no program for linux")
 	}
 	roots, err := certificates()
 	if err != nil {
@@ -89,7 +91,7 @@ func newImage(r release, programs []artifact) (*layout, error) {
 	return l, nil
 }
 
-// addPlatform adds the image of one program to a layout.
+// addPlatform adds the image for one architecture to a layout.
 func addPlatform(l *layout, r release, p artifact, roots []byte) (specs.Descriptor, error) {
 	data, err := os.ReadFile(p.Path)
 	if err != nil {
@@ -133,8 +135,9 @@ func addPlatform(l *layout, r release, p artifact, roots []byte) (specs.Descript
 	return m, err
 }
 
-// certificates returns the certificate authorities of Mozilla's list, which a Go module pins. It skips
-// authorities with a constraint, such as distrust after a date: a file of certificates cannot express it.
+// certificates returns the certificate authorities that Mozilla trusts, from a list that a Go
+// module pins. It skips an authority that Mozilla trusts only in part, for example until a date,
+// because a file of certificates cannot express that.
 func certificates() ([]byte, error) {
 	var all [][]byte
 	for root := range bundle.Roots() {
@@ -143,7 +146,7 @@ func certificates() ([]byte, error) {
 		}
 	}
 	if len(all) < 50 {
-		return nil, fmt.Errorf("the list has only %d certificate authorities", len(all))
+		return nil, fmt.Errorf("found only %d certificate authorities in Mozilla's list", len(all))
 	}
 	slices.SortFunc(all, bytes.Compare)
 	return bytes.Join(all, nil), nil

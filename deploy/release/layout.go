@@ -41,7 +41,7 @@ func (l *layout) addJSON(mediaType string, v any) (specs.Descriptor, error) {
 	return l.add(mediaType, data), nil
 }
 
-// archive returns the layout as a tar file. Its bytes depend only on the layout and the time.
+// archive returns the layout as a tar file. The same layout and time always give the same bytes.
 func (l *layout) archive(made time.Time) ([]byte, error) {
 	index, err := json.Marshal(specs.Index{
 		Versioned: versioned(), MediaType: specs.MediaTypeImageIndex, Manifests: []specs.Descriptor{l.root},
@@ -61,11 +61,11 @@ func (l *layout) archive(made time.Time) ([]byte, error) {
 type file struct {
 	name  string
 	data  []byte
-	mode  int64 // 0 means 0644, or 0755 for a directory
-	owner int   // user and group
+	mode  int64 // permissions; 0 means 0644 for a file, and 0755 for a directory
+	owner int   // number of both the user and the group
 }
 
-// writeTar returns an archive of files that all have the same time.
+// writeTar returns a tar archive of files. All entries have the same modification time.
 func writeTar(files []file, made time.Time) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -86,7 +86,7 @@ func writeTar(files []file, made time.Time) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// compress compresses data with gzip, without a name or a time in the header.
+// compress compresses data with gzip. The gzip header contains neither a name nor a time.
 func compress(data []byte) ([]byte, error) {
 	var b bytes.Buffer
 	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)

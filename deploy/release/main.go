@@ -1,6 +1,6 @@
-// Release completes a release that goreleaser has built: it copies the files to publish to one directory,
-// adds the container image, the chart and the provenance, and signs the checksums. It uses neither the
-// network nor a daemon.
+// Release completes a release that goreleaser has built. It copies the files to publish into one
+// directory, and adds the container image, the chart and the provenance. Then it signs the
+// checksums. It uses neither the network nor a daemon.
 //
 // deploy/release/build runs goreleaser and then this program. docs/release.md explains the files.
 package main
@@ -15,9 +15,9 @@ func main() {
 	o := options{top: "."}
 	flag.StringVar(&o.dist, "dist", "dist", "the `directory` that goreleaser wrote")
 	flag.StringVar(&o.out, "out", "", "the `directory` to write the release to; it must not exist")
-	flag.StringVar(&o.sbom, "sbom", "", "the SBOM of the program, a `file`")
-	flag.StringVar(&o.goreleaser, "goreleaser", "", "the `version` of goreleaser, for the provenance")
-	flag.BoolVar(&o.snapshot, "snapshot", false, "build a snapshot, which needs neither a section in CHANGELOG.md nor a key")
+	flag.StringVar(&o.sbom, "sbom", "", "the `file` that contains the SBOM of the program")
+	flag.StringVar(&o.goreleaser, "goreleaser", "", "the `version` of goreleaser, which the provenance names")
+	flag.BoolVar(&o.snapshot, "snapshot", false, "build a snapshot: this needs neither a section in CHANGELOG.md nor a key")
 	flag.BoolVar(&o.unsigned, "unsigned", false, "write no signatures, even if there is a key")
 	flag.Parse()
 	o.key, o.builder = os.Getenv("LAYOUTPROXY_RELEASE_KEY"), os.Getenv("LAYOUTPROXY_RELEASE_BUILDER")

@@ -6,8 +6,8 @@ import (
 )
 
 // statement is an in-toto statement (https://in-toto.io/Statement/v1) with SLSA provenance
-// (https://slsa.dev/spec/v1.0/provenance). It contains neither the time nor the number of a run, so that
-// builds of the same commit give the same bytes.
+// (https://slsa.dev/spec/v1.0/provenance). It leaves out the time and the number of the build, so
+// that all builds of a commit give the same bytes.
 type statement struct {
 	Type          string     `json:"_type"`
 	Subject       []resource `json:"subject"`
@@ -35,8 +35,8 @@ type predicate struct {
 	} `json:"runDetails"`
 }
 
-// provenance describes how and from which sources the files in subject were built. sums are the checksums
-// of go.mod and go.sum, which name each module.
+// provenance returns the statement of how the files in subject were built, and from which sources.
+// sums are the checksums of go.mod and go.sum, which name each module.
 func provenance(r release, subject, sums []resource, goreleaser, builder string) ([]byte, error) {
 	s := statement{Type: "https://in-toto.io/Statement/v1", Subject: subject, PredicateType: "https://slsa.dev/provenance/v1"}
 	d := &s.Predicate.BuildDefinition

@@ -25,7 +25,8 @@ import (
 
 const commitTime = "1790000000"
 
-// dist returns options for the output of goreleaser, with small files in place of programs and packages.
+// dist writes a directory such as goreleaser writes, with small files in place of programs and
+// packages. It returns options that name the directory.
 func dist(t *testing.T, version string) options {
 	t.Helper()
 	dir := t.TempDir()
@@ -58,7 +59,6 @@ func dist(t *testing.T, version string) options {
 	return options{top: "../..", dist: dir, out: filepath.Join(t.TempDir(), "release"), sbom: put("sbom.json", "{}"), goreleaser: "v2", snapshot: true}
 }
 
-// assembled assembles a release and returns its files by name.
 func assembled(t *testing.T, o options) map[string][]byte {
 	t.Helper()
 	if err := assemble(o); err != nil {
@@ -89,7 +89,7 @@ func TestAssemble(t *testing.T) {
 		}
 		sum := sha256.Sum256(data)
 		if line := hex.EncodeToString(sum[:]) + "  " + name + "\n"; !strings.Contains(string(files["SHA256SUMS"]), line) {
-			t.Errorf("SHA256SUMS has no line %q", line)
+			t.Errorf("SHA256SUMS does not contain the line %q", line)
 		}
 	}
 	slices.Sort(names)
@@ -114,7 +114,7 @@ func TestAssemble(t *testing.T) {
 	}
 }
 
-// The same input gives the same bytes in any directory, including signatures.
+// Two releases from the same input have the same bytes in any two directories, signatures included.
 func TestAssembleTwice(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	key, _ := opensslKey(t, "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
@@ -125,8 +125,9 @@ func TestAssembleTwice(t *testing.T) {
 	}
 }
 
-// A release needs a key, its section of the changelog, and the time of its commit.
-func TestAssembleRefuses(t *testing.T) {
+// A release is refused without a key, without its section in CHANGELOG.md, or without the time of
+// its commit.
+func TestAssembleRefusesMissingInput(t *testing.T) {
 	key, _ := opensslKey(t, "-algorithm", "ED25519")
 	for _, c := range []struct{ name, date, key, want string }{
 		{"no time", "", key, "SOURCE_DATE_EPOCH"},
@@ -138,10 +139,10 @@ func TestAssembleRefuses(t *testing.T) {
 			o := dist(t, "77.0.0")
 			o.snapshot, o.key = false, c.key
 			if err := assemble(o); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("%v, want %s", err, c.want)
+				t.Errorf("error %v, want one that contains %q", err, c.want)
 			}
 			if _, err := os.Stat(o.out); err == nil {
-				t.Error("something was written")
+				t.Error("assemble failed, but wrote an output directory")
 			}
 		})
 	}
@@ -159,7 +160,7 @@ func untar(t *testing.T, data []byte) string {
 			t.Fatal(err)
 		}
 		if h.ModTime.Unix() != 1790000000 {
-			t.Errorf("%s has the time %s", h.Name, h.ModTime)
+			t.Errorf("entry %s has the modification time %s, not that of the commit", h.Name, h.ModTime)
 		}
 		content, err := io.ReadAll(r)
 		if err != nil {
@@ -177,7 +178,8 @@ func untar(t *testing.T, data []byte) string {
 	}
 }
 
-// go-containerregistry validates the image. The image has the program for each of the two architectures.
+// The image passes go-containerregistry's validation. For each of the two architectures, it
+// contains the program.
 func TestImage(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	files := assembled(t, dist(t, "1.2.3+x"))
@@ -194,7 +196,7 @@ func TestImage(t *testing.T) {
 	}
 	want := map[string]string{"org.opencontainers.image.ref.name": "1.2.3_x", "io.containerd.image.name": "docker.io/library/layoutproxy:1.2.3_x"}
 	if diff := cmp.Diff(want, top.Manifests[0].Annotations); diff != "" || len(top.Manifests) != 1 {
-		t.Errorf("%d manifests, annotations (-want +got):\n%s", len(top.Manifests), diff)
+		t.Errorf("got %d manifests; their annotations differ (-want +got):\n%s", len(top.Manifests), diff)
 	}
 	images, err := index.ImageIndex(top.Manifests[0].Digest)
 	if err != nil {
@@ -215,7 +217,7 @@ func TestImage(t *testing.T) {
 		}
 		layers, err := image.Layers()
 		if err != nil || len(layers) != 1 {
-			t.Fatalf("%d layers, %v", len(layers), err)
+			t.Fatalf("got %d layers, error %v", len(layers), err)
 		}
 		content, err := layers[0].Uncompressed()
 		if err != nil {
@@ -227,10 +229,10 @@ func TestImage(t *testing.T) {
 		}
 		root := untar(t, data)
 		if got, err := os.ReadFile(root + "/layoutproxy"); err != nil || string(got) != "program for "+arch {
-			t.Errorf("/layoutproxy: %q, %v", got, err)
+			t.Errorf("content of /layoutproxy: got %q, error %v", got, err)
 		}
 		if got, err := os.ReadFile(root + "/etc/ssl/certs/ca-certificates.crt"); err != nil || bytes.Count(got, []byte("BEGIN CERTIFICATE")) < 50 {
-			t.Errorf("%d bytes of certificates, %v", len(got), err)
+			t.Errorf("got %d bytes of certificates, error %v", len(got), err)
 		}
 	}
 }
@@ -247,7 +249,7 @@ func TestImageMatchesDockerfile(t *testing.T) {
 	words := func(instruction string) []string {
 		found := regexp.MustCompile(`(?m)^` + instruction + ` (.*)$`).FindStringSubmatch(text)
 		if found == nil {
-			t.Fatalf("no %s in the Dockerfile", instruction)
+			t.Fatalf("the Dockerfile contains no %s instruction", instruction)
 		}
 		return strings.Fields(found[1])
 	}
@@ -263,7 +265,7 @@ func TestImageMatchesDockerfile(t *testing.T) {
 	}
 	check := regexp.MustCompile(`--interval=(\S+) --timeout=(\S+) --start-period=(\S+)\s+CMD (.*)`).FindStringSubmatch(strings.Join(words("HEALTHCHECK"), " "))
 	if check == nil {
-		t.Fatal("the HEALTHCHECK has another form")
+		t.Fatal("cannot parse the HEALTHCHECK instruction of the Dockerfile")
 	}
 	var command []string
 	if err := json.Unmarshal([]byte(check[4]), &command); err != nil {
@@ -286,12 +288,12 @@ func TestImageMatchesDockerfile(t *testing.T) {
 	}
 	got := facts{[]string{c.User}, c.Env, c.Entrypoint, c.Cmd, keys(c.ExposedPorts), keys(c.Volumes), append([]string{h.Interval.String(), h.Timeout.String(), h.StartPeriod.String()}, h.Test...)}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("Dockerfile and image (-Dockerfile +image):\n%s", diff)
+		t.Errorf("the configurations differ (-Dockerfile +image):\n%s", diff)
 	}
 }
 
-// The chart has the version of the release, and its layout has the media types of Helm. In
-// cmd/layoutproxy/acceptance/deployment, Helm's own library reads the archive.
+// The chart has the version of the release, and its layout has the media types of Helm. A test in
+// cmd/layoutproxy/acceptance/deployment reads the packaged chart with Helm's own library.
 func TestChart(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	files := assembled(t, dist(t, "1.2.3"))
@@ -339,6 +341,6 @@ func TestChart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, files["layoutproxy-chart-1.2.3.tgz"]) {
-		t.Errorf("the layer, with %d bytes, differs from the archive: %v", len(got), err)
+		t.Errorf("the layer of %d bytes differs from the packaged chart: %v", len(got), err)
 	}
 }

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// opensslKey returns a throwaway private key that openssl made, and the file of its public key.
+// opensslKey makes a throwaway key pair with openssl. It returns the private key, and the file of
+// the public key.
 func opensslKey(t *testing.T, args ...string) (key, public string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -24,11 +25,11 @@ func opensslKey(t *testing.T, args ...string) (key, public string) {
 func openssl(t *testing.T, args ...string) {
 	t.Helper()
 	if out, err := exec.CommandContext(t.Context(), "openssl", args...).CombinedOutput(); err != nil {
-		t.Fatalf("openssl %q: %v\n%s", args, err, out)
+		t.Fatalf("openssl %q failed: %v\n%s", args, err, out)
 	}
 }
 
-// openssl verifies the signatures with the commands in docs/release.md.
+// The openssl commands in docs/release.md verify the signatures.
 func TestSignatures(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -55,13 +56,14 @@ func TestSignatures(t *testing.T) {
 			args := strings.Fields(strings.NewReplacer("PUBLIC", public, "SIGNATURE", o.out+"/sums.sig").Replace(strings.Join(c.check, " ")))
 			openssl(t, append(args, o.out+"/sums")...)
 			if out, err := exec.CommandContext(t.Context(), "openssl", append(args, o.out+"/other")...).CombinedOutput(); err == nil {
-				t.Errorf("the signature is valid for other bytes:\n%s", out)
+				t.Errorf("openssl accepts the signature for altered bytes:\n%s", out)
 			}
 		})
 	}
 }
 
-// With an unsupported or malformed key, no signature is written, and the error does not contain the key.
+// An unsupported or malformed key is refused: no signature is written, and the error does not
+// contain the key.
 func TestUnsupportedKeys(t *testing.T) {
 	t.Parallel()
 	rsa, _ := opensslKey(t, "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048")
@@ -71,7 +73,7 @@ func TestUnsupportedKeys(t *testing.T) {
 			t.Errorf("%.20q: %v", text, err)
 		}
 		if _, err := os.Stat(o.out + "/sums.sig"); err == nil {
-			t.Error("a signature was written")
+			t.Error("the key was refused, but a signature was written")
 		}
 	}
 }

@@ -1,10 +1,10 @@
 #!/bin/sh
-# An installation neither enables nor starts the service, because its configuration must name the
-# sources first. An upgrade restarts a running service.
+# A first installation does not start the service: an operator must first configure the sources.
+# An upgrade restarts the service if it is running.
 set -e
 [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload
-# Arguments of dpkg: "configure" and the previous version; of rpm: the number of installed versions.
+# dpkg passes "configure" and the previous version. rpm passes the number of installed versions.
 case "$1:$2" in
 configure:) ;;
 configure:* | 2:*) systemctl try-restart layoutproxy.service ;;

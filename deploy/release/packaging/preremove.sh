@@ -1,5 +1,6 @@
 #!/bin/sh
-# Arguments of dpkg: "remove"; of rpm: 0 if no version stays. An upgrade does not stop the service.
+# dpkg passes "remove". rpm passes the number of versions that stay installed.
+# The service is stopped only if no version stays, so an upgrade does not stop it.
 set -e
 [ -d /run/systemd/system ] || exit 0
 case "$1" in
