@@ -25,35 +25,35 @@ func newAirGap(t *testing.T) airGap {
 	return a
 }
 
-// run runs the script, and returns its output and exit status. If interruptAt is set, run
-// interrupts the script like Ctrl-C when it prints that text. The test fails if a process or a
-// file is left.
+// run runs the script, and returns its output and exit status. If interruptAt is set, run sends
+// SIGINT, like Ctrl-C, when the script prints that text. The test fails if the script leaves a
+// process or a file behind.
 func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...string) (string, int) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "lp-") // short, because names of sockets are limited
+	dir, err := os.MkdirTemp("", "lp-") // short: a socket's path has at most 107 bytes
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, projectDir+"/examples/air-gap", args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "LAYOUTPROXY="+layoutproxy, "REGISTRY="+a.registry)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal interrupts a process group
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // like a terminal, send signals to the whole group
 	send := func(s syscall.Signal) error { return syscall.Kill(-cmd.Process.Pid, s) }
 	cmd.Cancel = func() error { return send(syscall.SIGKILL) }
 	out := &interrupter{at: interruptAt, interrupt: func() { _ = send(syscall.SIGINT) }}
 	cmd.Stdout, cmd.Stderr = out, out
-	// If this test is a background job, it ignores SIGINT, and children would inherit that. A
-	// caught signal is not ignored in children.
+	// A background job ignores SIGINT, and the script would inherit this. Catching SIGINT here resets
+	// it to the default in the script.
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGINT)
 	defer signal.Stop(caught)
 	err = cmd.Run()
 	if left := send(0); !errors.Is(left, syscall.ESRCH) {
-		t.Errorf("processes are left: %v", left)
+		t.Errorf("the script left processes running: %v", left)
 		_ = send(syscall.SIGKILL)
 	}
 	if left, _ := filepath.Glob(dir + "/*"); len(left) > 0 {
-		t.Errorf("files are left: %q", left)
+		t.Errorf("the script left files behind: %q", left)
 	}
 	if cmd.ProcessState == nil {
 		t.Fatal(err)
@@ -61,7 +61,8 @@ func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...strin
 	return out.text.String(), cmd.ProcessState.ExitCode()
 }
 
-// interrupter is a buffer for output that calls a function once, when it contains a text.
+// interrupter collects output, and calls interrupt once, as soon as the output contains the text
+// at.
 type interrupter struct {
 	text      bytes.Buffer
 	at        string
@@ -82,13 +83,13 @@ func TestAirGap(t *testing.T) {
 	t.Run("complete", func(t *testing.T) {
 		out, status := a.run(t, "", program)
 		if status != 0 || !strings.Contains(out, "has crossed the air gap") {
-			t.Fatalf("exit status %d\n%s", status, out)
+			t.Fatalf("the script failed (exit status %d), or its output is incomplete:\n%s", status, out)
 		}
 	})
 	t.Run("interrupted", func(t *testing.T) {
 		out, status := a.run(t, "inside$ layoutproxy serve", program)
 		if status != 130 || strings.Contains(out, "Is it ready?") {
-			t.Errorf("exit status %d\n%s", status, out)
+			t.Errorf("got exit status %d, want 130, and no step after the interrupt:\n%s", status, out)
 		}
 	})
 	t.Run("failing program", func(t *testing.T) {
@@ -96,7 +97,7 @@ func TestAirGap(t *testing.T) {
 		must(t, os.WriteFile(broken, []byte("#!/bin/sh\necho broken >&2\nexit 1\n"), 0o755))
 		out, status := a.run(t, "", broken)
 		if status != 1 || !strings.Contains(out, "broken") || !strings.Contains(out, `air-gap: failed in "1. Two sides`) {
-			t.Errorf("exit status %d\n%s", status, out)
+			t.Errorf("got exit status %d, want 1, with the message of the broken program:\n%s", status, out)
 		}
 	})
 }

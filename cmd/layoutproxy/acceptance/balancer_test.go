@@ -11,7 +11,7 @@ import (
 )
 
 // balancer forwards TCP connections to backends in turn, like a Kubernetes service, and skips
-// backends that do not accept. A test can interrupt the connections.
+// backends that refuse connections. A test can interrupt all connections.
 type balancer struct {
 	address  string
 	backends []string
@@ -20,16 +20,16 @@ type balancer struct {
 	mu     sync.Mutex
 	state  lineState
 	open   map[net.Conn]bool
-	passed atomic.Int64 // bytes from backends to clients
+	passed atomic.Int64 // number of bytes sent from backends to clients
 }
 
-// lineState is what a balancer does with connections.
+// lineState says how a balancer treats connections.
 type lineState int
 
 const (
 	passing lineState = iota
-	reset             // open and new connections are reset
-	hole              // no data passes, and neither side notices
+	reset             // reset all open and new connections
+	hole              // drop all data, but keep connections open
 )
 
 // balance runs a balancer until the test ends.
@@ -56,12 +56,13 @@ func balance(t *testing.T, backends ...string) *balancer {
 	return b
 }
 
-// set changes the state for open and new connections.
+// set changes the state of all open and new connections.
 func (b *balancer) set(s lineState) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.state = s
-	if s == reset || s == passing { // what was sent into the hole is lost
+	// Leaving the hole also resets connections, because their dropped data is lost.
+	if s == reset || s == passing {
 		for conn := range b.open {
 			resetConn(conn)
 		}
@@ -75,7 +76,7 @@ func resetConn(conn net.Conn) {
 	conn.Close()
 }
 
-// count returns the number of bytes from the backends.
+// count returns the number of bytes that backends have sent to clients.
 func (b *balancer) count() int64 { return b.passed.Load() }
 
 func (b *balancer) currentState() lineState {
@@ -119,7 +120,7 @@ func (b *balancer) handle(ctx context.Context, client net.Conn) {
 	both.Wait()
 }
 
-// dial connects to the next backend that accepts.
+// dial connects to the next backend that accepts a connection. It returns nil if all refuse.
 func (b *balancer) dial(ctx context.Context) net.Conn {
 	for range b.backends {
 		dialer := net.Dialer{Timeout: 5 * time.Second}
@@ -131,7 +132,7 @@ func (b *balancer) dial(ctx context.Context) net.Conn {
 	return nil
 }
 
-// pass copies data from one side to the other, and closes both when the data ends.
+// pass copies data between two connections, and closes the target when the data ends.
 func (b *balancer) pass(to, from net.Conn, count *atomic.Int64) {
 	defer to.Close()
 	buffer := make([]byte, 32<<10)

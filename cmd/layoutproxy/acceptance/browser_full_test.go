@@ -30,17 +30,17 @@ import (
 type browser struct {
 	t   *testing.T
 	ctx context.Context
-	at  string // origin of the server
+	at  string // origin of the server, as http://host:port
 
 	mu       sync.Mutex
 	requests []string
-	messages []string    // errors and warnings in the console
-	events   []time.Time // when server-sent events arrived
-	bytes    float64     // received
+	messages []string    // errors and warnings that the console showed
+	events   []time.Time // when each server-sent event arrived
+	bytes    float64     // number of bytes received
 }
 
-// newBrowser opens a tab. At its end, the test fails if there was a request to another host or a
-// console message.
+// newBrowser opens a tab. When the test ends, it fails if the page sent a request to another host
+// or wrote to the console.
 func newBrowser(t *testing.T, origin string) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -85,14 +85,14 @@ func (b *browser) check() {
 	b.try(err)
 	for _, r := range b.requests {
 		if to, err := url.Parse(r); err != nil || to.Host != origin.Host {
-			b.t.Errorf("a request to another host: %s", r)
+			b.t.Errorf("the page sent a request to another host: %s", r)
 		}
 	}
 	if len(b.requests) == 0 {
-		b.t.Error("no request was recorded")
+		b.t.Error("the browser recorded no request at all")
 	}
 	for _, m := range b.messages {
-		if !strings.Contains(m, "404 (Not Found)") { // the page of a missing image
+		if !strings.Contains(m, "404 (Not Found)") { // expected: a test opens a missing image
 			b.t.Errorf("console: %s", m)
 		}
 	}
@@ -113,7 +113,7 @@ func (b *browser) open(path string) {
 	b.do(chromedp.Navigate(b.at + path))
 }
 
-// ask evaluates JavaScript and returns the result.
+// ask evaluates JavaScript in the page and returns the result.
 func ask[T any](b *browser, script string) T {
 	b.t.Helper()
 	value, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
@@ -123,17 +123,17 @@ func ask[T any](b *browser, script string) T {
 	return value
 }
 
-// wait waits until a JavaScript expression is true.
+// wait waits until a JavaScript expression is true in the page.
 func (b *browser) wait(what, script string) {
 	b.t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); !ask[bool](b, script); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			b.t.Fatalf("%s: never. The page has:\n%s", what, ask[string](b, "document.body.innerText"))
+			b.t.Fatalf("timeout waiting for %s; the page shows:\n%s", what, ask[string](b, "document.body.innerText"))
 		}
 	}
 }
 
-// text returns the visible text of an element.
+// text returns the visible text of the first element that matches a CSS selector.
 func (b *browser) text(selector string) string {
 	b.t.Helper()
 	quoted, err := json.Marshal(selector)
@@ -143,7 +143,7 @@ func (b *browser) text(selector string) string {
 
 func (b *browser) key(keys string) { b.t.Helper(); b.do(chromedp.KeyEvent(keys)) }
 
-// theme is "light" or "dark".
+// theme makes the page see a "light" or "dark" system theme.
 func (b *browser) theme(name string) {
 	b.t.Helper()
 	b.do(chromedp.Func(func(ctx context.Context, to *chromedp.Target) error {
@@ -166,7 +166,7 @@ func (b *browser) scripts(on bool) {
 	}))
 }
 
-// screenshots is a directory for screenshots to check by eye. Git ignores it.
+// screenshots is a directory for screenshots that people can check. Git ignores it.
 const screenshots = "screenshots"
 
 func (b *browser) screenshot(name string) {
@@ -176,8 +176,8 @@ func (b *browser) screenshot(name string) {
 	layouttest.WriteFile(b.t, filepath.Join(screenshots, name+".png"), picture)
 }
 
-// publish takes a screenshot of the top of the page for docs/images, if LAYOUTPROXY_SCREENSHOTS
-// is set.
+// publish saves a screenshot of the top of the page in docs/images. It does nothing if
+// LAYOUTPROXY_SCREENSHOTS is not set.
 func (b *browser) publish(name string, width, height int) {
 	b.t.Helper()
 	if os.Getenv("LAYOUTPROXY_SCREENSHOTS") == "" {
@@ -194,8 +194,8 @@ func (b *browser) publish(name string, width, height int) {
 	}))
 }
 
-// axe returns the source of axe-core, which npm installs from the lock file without running
-// scripts of the package.
+// axe returns the source of axe-core. npm installs the locked version, and runs none of its
+// scripts.
 var axe = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "layoutproxy-axe-")
 	if err != nil {
@@ -220,8 +220,8 @@ var axe = sync.OnceValues(func() (string, error) {
 	return string(source), err
 })
 
-// checkAccessibility fails the test for each violation of WCAG 2.2 AA or of axe-core's best
-// practices on the current page.
+// checkAccessibility fails the test if the current page violates WCAG 2.2 AA or axe-core's best
+// practices.
 func (b *browser) checkAccessibility(what string) {
 	b.t.Helper()
 	source, err := axe()

@@ -22,15 +22,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// reverseProxyTo is the environment variable with the target URL for startReverseProxy's process.
+// reverseProxyTo names the environment variable that contains the reverse proxy's target URL.
 const reverseProxyTo = "ACCEPTANCE_REVERSE_PROXY_TO"
 
-// TestReverseProxy is not a test, but the process that startReverseProxy runs: a reverse proxy. It
-// prints its address, and runs until its input ends.
+// TestReverseProxy is not a test. startReverseProxy runs it in another process, as a reverse proxy.
+// It prints its address, and runs until its standard input ends.
 func TestReverseProxy(t *testing.T) {
 	to, ok := os.LookupEnv(reverseProxyTo)
 	if !ok {
-		return // not started by startReverseProxy
+		return // an ordinary test run
 	}
 	target, err := url.Parse(to)
 	must(t, err)
@@ -55,7 +55,8 @@ func startReverseProxy(t *testing.T, to string) (at string, pid int) {
 		_ = cmd.Wait()
 	})
 	lines := bufio.NewReader(out)
-	for { // TestMain builds first, and prints nothing
+	// Skip all output of the test process before the line with its address.
+	for {
 		line, err := lines.ReadString('\n')
 		must(t, err)
 		if strings.HasPrefix(line, "http://") {
@@ -64,8 +65,8 @@ func startReverseProxy(t *testing.T, to string) (at string, pid int) {
 	}
 }
 
-// cpu returns the processor time of a process so far: fields 14 and 15 of proc_pid_stat(5), in
-// hundredths of a second.
+// cpu returns the processor time that a process has used. The kernel reports it in hundredths of a
+// second, in fields 14 and 15 of proc_pid_stat(5).
 func cpu(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	stat := read(t, fmt.Sprintf("/proc/%d/stat", pid))
@@ -79,9 +80,9 @@ func cpu(t *testing.T, pid int) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// A blob from a bucket costs layoutproxy little more processor time than it costs a plain
-// reverse proxy. Both read the same object in turn, and the test compares their cheapest turns,
-// because other work on the machine only makes turns more expensive.
+// layoutproxy needs at most 20 % more processor time to serve a blob from a bucket than a plain
+// reverse proxy. Both read the same object several times, and the test compares the lowest times,
+// because other work on the machine can only increase them.
 func TestBlobFromABucketCostsLittleMoreThanAPlainProxy(t *testing.T) {
 	const size, reads, rounds = 256 << 20, 4, 5
 	dir := t.TempDir()
@@ -123,7 +124,7 @@ func TestBlobFromABucketCostsLittleMoreThanAPlainProxy(t *testing.T) {
 	ours, plain := least["layoutproxy"].Seconds()/gigabytes, least["reverse proxy"].Seconds()/gigabytes
 	t.Logf("processor seconds per GB: layoutproxy %.3f, plain reverse proxy %.3f, ratio %.2f", ours, plain, ours/plain)
 	if ours > 1.2*plain {
-		t.Errorf("a GB costs %.3f s of a processor, and %.3f s through a plain proxy", ours, plain)
+		t.Errorf("layoutproxy uses %.3f s of processor time per GB, the plain proxy only %.3f s", ours, plain)
 	}
 }
 
@@ -133,6 +134,6 @@ func download(t *testing.T, url string, size int64) {
 	must(t, err)
 	defer resp.Body.Close()
 	if n, err := io.Copy(io.Discard, resp.Body); err != nil || n != size || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %d bytes, %v", resp.Status, n, err)
+		t.Fatalf("the download failed: status %s, %d bytes read, error %v", resp.Status, n, err)
 	}
 }

@@ -9,8 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Like TestOracleOfABucket, but with every form of the bundle, and in versitygw.
-func TestOracleOfVersitygw(t *testing.T) {
+// Like TestBundleInABucketMatchesOracle, but the bucket is in versitygw, and the test tries every
+// form of the bundle.
+func TestBundleInVersitygwMatchesOracle(t *testing.T) {
 	v := startVersity(t)
 	n := 0
 	for name, form := range forms {
@@ -23,9 +24,9 @@ func TestOracleOfVersitygw(t *testing.T) {
 	}
 }
 
-// The conformance suite writes files into the directory of the bucket, and reads them as
-// objects. The objects have no ETag, because no S3 client wrote them.
-func TestConformanceOfVersitygw(t *testing.T) {
+// The front stores the suite's writes as files in the directory of the bucket, and layoutproxy
+// reads them as objects. They have no ETag, because no S3 client wrote them.
+func TestConformanceWithVersitygw(t *testing.T) {
 	v := startVersity(t)
 	tree := layouttest.New(t, v.dir)
 	for _, name := range []string{"conformance/repo1", "conformance/repo2"} {

@@ -4,7 +4,8 @@ import (
 	"testing"
 )
 
-// mixForms copies a third of the archives unchanged, cuts a third into chunks, and unpacks a third.
+// mixForms copies all archives of a bundle. It then cuts a third of the copies into chunks, and
+// unpacks another third.
 func mixForms(t *testing.T, b bundleOf) {
 	t.Helper()
 	for n, archive := range b.copy(t) {
@@ -18,7 +19,8 @@ func mixForms(t *testing.T, b bundleOf) {
 	}
 }
 
-// checkOracle serves d8's bundle from a bucket, and compares all answers with the oracle's.
+// checkOracle uploads d8's bundle, serves it from the bucket, and compares all answers with the
+// oracle.
 func (o objectStore) checkOracle(t *testing.T, dir, prefix string) {
 	t.Helper()
 	o.upload(t, dir, prefix)
@@ -26,8 +28,8 @@ func (o objectStore) checkOracle(t *testing.T, dir, prefix string) {
 	readD8Bundle(t, dir).check(t, s)
 }
 
-// For archives, chunks and layouts in a bucket, all answers match the oracle's.
-func TestOracleOfABucket(t *testing.T) {
+// A bundle of archives, chunks and layouts in a bucket gives the answers that the oracle expects.
+func TestBundleInABucketMatchesOracle(t *testing.T) {
 	o, _ := fakeStore(t)
 	dir := t.TempDir()
 	mixForms(t, bundleOf{field, dir})

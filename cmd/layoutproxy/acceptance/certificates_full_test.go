@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// certificates are the certificate files of an authority, a server on loopback and a client.
+// certificates are the PEM files of an authority, of a server on 127.0.0.1 and of a client.
 type certificates struct {
 	ca, serverCert, serverKey, clientCert, clientKey string
 }
@@ -35,7 +35,8 @@ func newCertificates(t *testing.T) certificates {
 	}
 }
 
-// sign makes a certificate signed by the authority by or, if by is nil, that of a new authority.
+// sign makes a certificate. The authority by signs it with the key with. If by is nil, the
+// certificate is that of a new authority.
 func sign(t *testing.T, name string, by *x509.Certificate, with *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

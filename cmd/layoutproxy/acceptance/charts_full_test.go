@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// writable returns a server with empty repositories, and the address of a front that accepts writes
-// for it.
+// writable returns a server with empty repositories, and the address of a front that stores writes
+// to them.
 func writable(t *testing.T, repositories ...string) (s server, front string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -41,7 +41,7 @@ func TestHelmPulls(t *testing.T) {
 	want := layouttest.ReadFile(t, chart)
 	got, err := os.ReadFile(filepath.Join(pulled, "sample-0.1.0.tgz"))
 	if err != nil || string(got) != string(want) {
-		t.Errorf("%d bytes of %d, %v", len(got), len(want), err)
+		t.Errorf("helm pulled another chart: %d bytes, want %d; error: %v", len(got), len(want), err)
 	}
 	if out := run(t, program, "show", "chart", "--plain-http", "oci://"+s.registry+"/charts/sample"); !strings.Contains(out, "name: sample") {
 		t.Errorf("%s", out)

@@ -20,7 +20,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// pull pulls as containerd does, for all platforms, and returns the content store.
+// pull pulls an image for all platforms with containerd's library. It returns the content of the
+// content store.
 func pull(t *testing.T, resolver remotes.Resolver, reference string, want digest.Digest) contents {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
@@ -28,7 +29,7 @@ func pull(t *testing.T, resolver remotes.Resolver, reference string, want digest
 	name, d, err := resolver.Resolve(ctx, reference)
 	must(t, err)
 	if d.Digest != want {
-		t.Fatalf("%s: resolved to %s, want %s", reference, d.Digest, want)
+		t.Fatalf("%s: the tag resolves to %s, want %s", reference, d.Digest, want)
 	}
 	fetcher, err := resolver.Fetcher(ctx, name)
 	must(t, err)
@@ -42,7 +43,7 @@ func pull(t *testing.T, resolver remotes.Resolver, reference string, want digest
 	return contentOf(t, layout(dir), d.Digest) // the content store has the same paths as a layout
 }
 
-// comparePulled compares the content that a client pulled for an image of the sample.
+// comparePulled fails the test unless a client pulled the right content for an image of the sample.
 func comparePulled(t *testing.T, i image, got contents) {
 	t.Helper()
 	if i.discovery() {
@@ -52,7 +53,7 @@ func comparePulled(t *testing.T, i image, got contents) {
 	}
 }
 
-// direct resolves references at the registry itself, without a mirror.
+// direct returns a resolver that asks the registry in the reference itself, and no mirror.
 func direct() remotes.Resolver {
 	return docker.NewResolver(docker.ResolverOptions{
 		Hosts: docker.ConfigureDefaultRegistries(docker.WithPlainHTTP(docker.MatchLocalhost)),
@@ -66,12 +67,12 @@ func TestContainerdPulls(t *testing.T) {
 	}
 }
 
-// TestContainerdPullsThroughHosts configures the server as a mirror with a path. The mirrored
-// registry must never be asked.
-func TestContainerdPullsThroughHosts(t *testing.T) {
+// TestContainerdPullsFromAMirror configures the server in hosts.toml, as a mirror below a path.
+// containerd must never send a request to the mirrored registry.
+func TestContainerdPullsFromAMirror(t *testing.T) {
 	s := serve(t, bundleDir)
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		t.Errorf("upstream was asked: %s %s", req.Method, req.URL)
+		t.Errorf("containerd sent a request to the mirrored registry: %s %s", req.Method, req.URL)
 		http.NotFound(w, req)
 	}))
 	defer upstream.Close()
@@ -87,7 +88,8 @@ func TestContainerdPullsThroughHosts(t *testing.T) {
 	}
 }
 
-// TestContainerdFetchesReferrers finds an untagged manifest by its subject.
+// TestContainerdFetchesReferrers asks for the referrers of an image, and finds an untagged
+// manifest.
 func TestContainerdFetchesReferrers(t *testing.T) {
 	s := serve(t, bundleDir)
 	i := pick(t, sample(t), installer)
@@ -97,12 +99,12 @@ func TestContainerdFetchesReferrers(t *testing.T) {
 	must(t, err)
 	got, err := fetcher.(remotes.ReferrersFetcher).FetchReferrers(ctx, i.digest)
 	if err != nil || len(got) != 1 || got[0].Digest != sbom {
-		t.Errorf("%+v, %v, want %s", got, err, sbom)
+		t.Errorf("got referrers %+v and error %v, want only %s", got, err, sbom)
 	}
 }
 
-// TestContainerdPullsInRanges pulls a layer in parts. containerd requests them concurrently, and
-// closes each connection after its part.
+// TestContainerdPullsInRanges pulls a layer in parts. containerd requests several parts
+// concurrently, and closes each connection after one part.
 func TestContainerdPullsInRanges(t *testing.T) {
 	dir := t.TempDir()
 	large := layouttest.New(t, dir).Layout("large")
@@ -128,7 +130,7 @@ func TestContainerdPullsInRanges(t *testing.T) {
 	got := pull(t, resolver, s.registry+"/large:v1", d.Digest)
 	contentOf(t, layout(large.Dir()), d.Digest).compare(t, "large:v1", got)
 	if n := ranges.Load(); n < 8 {
-		t.Errorf("%d ranges were asked for", n)
+		t.Errorf("containerd requested %d ranges, want at least 8", n)
 	}
 }
 

@@ -17,8 +17,7 @@ import (
 
 const greeting = "hello from running <nil>"
 
-// ctr can run a pulled image, and so can the requests of a kubelet.
-func TestNodesRunContainers(t *testing.T) {
+func TestPulledImagesRunWithCtrAndCRI(t *testing.T) {
 	a := newApp(t, "running")
 	s := serve(t, a.dir, "--root-repository", "")
 	reference := mirroredHost + "/app:nested"
@@ -28,17 +27,17 @@ func TestNodesRunContainers(t *testing.T) {
 			c.mirror(t, mirroredHost, "http://"+s.registry)
 			c.ctr(t, "ctr", "images", "pull", "--hosts-dir", c.certs, reference)
 			if out := c.ctr(t, "ctr", "run", "--rm", reference, "greeter", "/hello"); !strings.HasSuffix(strings.TrimSpace(out), greeting) {
-				t.Errorf("ctr run: %q", out)
+				t.Errorf("ctr run printed %q, want the greeting", out)
 			}
 			if out := newKubelet(t, c).run(t, reference, t.TempDir()); !strings.HasSuffix(strings.TrimSpace(out), greeting) {
-				t.Errorf("the pod's log: %q", out)
+				t.Errorf("the pod logged %q, want the greeting", out)
 			}
 		})
 	}
 }
 
-// podSettings configures the sandbox image of pods. It also makes pods run where root cannot lower
-// the OOM score.
+// podSettings configures the sandbox image of pods. It also lets pods run on machines where root
+// cannot lower the OOM score.
 func podSettings(r release, sandbox string) map[string]string {
 	const score = "restrict_oom_score_adj = true"
 	if r.major < 2 {
@@ -50,8 +49,8 @@ func podSettings(r release, sandbox string) map[string]string {
 	}
 }
 
-// run runs /hello from an image in a pod, and returns its log. It also pulls the pod's sandbox
-// image.
+// run pulls an image, runs its /hello in a pod and returns the log. containerd also pulls the pod's
+// sandbox image.
 func (k kubelet) run(t *testing.T, reference, logs string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
@@ -60,7 +59,7 @@ func (k kubelet) run(t *testing.T, reference, logs string) string {
 		Metadata:     &cri.PodSandboxMetadata{Name: "greeter", Namespace: "default", Uid: "1"},
 		LogDirectory: logs,
 		Linux: &cri.LinuxPodSandboxConfig{SecurityContext: &cri.LinuxSandboxSecurityContext{
-			NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE}, // there is no CNI
+			NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE}, // the host's network: no CNI plugin is installed
 		}},
 	}
 	sandbox, err := k.runtime.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: pod})
@@ -92,7 +91,7 @@ func (k kubelet) run(t *testing.T, reference, logs string) string {
 		}
 		if status.Status.State == cri.ContainerState_CONTAINER_EXITED {
 			if status.Status.ExitCode != 0 {
-				t.Errorf("the container ended with %d: %s", status.Status.ExitCode, status.Status.Message)
+				t.Errorf("the container ended with exit status %d: %s", status.Status.ExitCode, status.Status.Message)
 			}
 			break
 		}

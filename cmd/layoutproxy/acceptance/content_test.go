@@ -15,11 +15,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// contents are blobs by digest. Their digests have been verified.
+// contents maps digests to blobs. The content of each blob matches its digest.
 type contents map[digest.Digest][]byte
 
-// contentOf reads manifests with their children, configs and layers. It fails the test if a blob
-// is missing.
+// contentOf reads manifests from a layout, with their children, configs and layers. It fails the
+// test if a blob is missing.
 func contentOf(t *testing.T, l layout, manifests ...digest.Digest) contents {
 	t.Helper()
 	found := contents{}
@@ -36,22 +36,22 @@ func contentOf(t *testing.T, l layout, manifests ...digest.Digest) contents {
 	return found
 }
 
-// compare fails the test unless got is want, byte for byte.
+// compare fails the test unless got contains exactly the blobs of want.
 func (want contents) compare(t *testing.T, what string, got contents) {
 	t.Helper()
 	for _, d := range slices.Sorted(maps.Keys(want)) {
 		if data, ok := got[d]; !ok {
-			t.Errorf("%s: %s is missing", what, d)
+			t.Errorf("%s: blob %s is missing", what, d)
 		} else if !bytes.Equal(data, want[d]) {
-			t.Errorf("%s: %s differs", what, d)
+			t.Errorf("%s: blob %s has wrong content", what, d)
 		}
 	}
 	if len(got) > len(want) {
-		t.Errorf("%s: %d blobs, want %d", what, len(got), len(want))
+		t.Errorf("%s: got %d blobs, want %d", what, len(got), len(want))
 	}
 }
 
-// manifest is an image's manifest or an index.
+// manifest is the manifest of an image, or an index.
 type manifest struct {
 	ArtifactType string               `json:"artifactType"`
 	Config       *ocispec.Descriptor  `json:"config"`
@@ -66,7 +66,7 @@ func parse(t *testing.T, data []byte) (m manifest) {
 	return m
 }
 
-// parts returns the config, if there is one, and the layers.
+// parts returns the layers, after the config if the manifest has one.
 func (m manifest) parts() []ocispec.Descriptor {
 	if m.Config == nil {
 		return m.Layers
@@ -74,12 +74,12 @@ func (m manifest) parts() []ocispec.Descriptor {
 	return append([]ocispec.Descriptor{*m.Config}, m.Layers...)
 }
 
-// blob reads a blob and verifies its digest.
+// blob reads a blob from a layout and verifies its digest.
 func blob(t *testing.T, l layout, d digest.Digest) []byte {
 	t.Helper()
 	data := layouttest.ReadFile(t, l.blobPath(d))
 	if got := d.Algorithm().FromBytes(data); got != d {
-		t.Fatalf("%s: the content's digest is %s", l.blobPath(d), got)
+		t.Fatalf("checksum mismatch: %s has the digest %s", l.blobPath(d), got)
 	}
 	return data
 }
@@ -94,7 +94,7 @@ func indexOf(t *testing.T, l layout) (index ocispec.Index) {
 	return index
 }
 
-// tagged returns the digest of a tag in a layout that a client wrote.
+// tagged returns the digest that a tag has in a layout.
 func tagged(t *testing.T, l layout, tag string) digest.Digest {
 	t.Helper()
 	for _, d := range indexOf(t, l).Manifests {
@@ -102,6 +102,6 @@ func tagged(t *testing.T, l layout, tag string) digest.Digest {
 			return d.Digest
 		}
 	}
-	t.Fatalf("%s: no tag %q", l, tag)
+	t.Fatalf("the layout %s has no tag %q", l, tag)
 	return ""
 }

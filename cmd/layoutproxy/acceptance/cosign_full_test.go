@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// signer is cosign with a key pair.
+// signer runs cosign in a directory with a key pair.
 type signer struct {
 	program, dir string
 }
@@ -30,9 +30,9 @@ func (s signer) run(t *testing.T, args ...string) string {
 	return out
 }
 
-// TestCosignVerifies signs images through the front, as a tag and as referrers, and verifies the
-// signatures at the read-only server.
-func TestCosignVerifies(t *testing.T) {
+// TestCosignVerifiesSignatures signs one image with a signature tag and one with a referrer. cosign writes
+// through the front, and verifies at the read-only server.
+func TestCosignVerifiesSignatures(t *testing.T) {
 	s, front := writable(t, "tagged", "referring", "unsigned")
 	c := signer{filepath.Join(installed(t, cosign, "cmd/cosign"), "cosign"), t.TempDir()}
 	c.run(t, "generate-key-pair")
@@ -53,11 +53,12 @@ func TestCosignVerifies(t *testing.T) {
 	}
 	image := pushed(t, s, front, "unsigned")
 	if out, err := c.try(t, append(verify, s.registry+image)...); err == nil {
-		t.Errorf("verified without a signature: %s", out)
+		t.Errorf("cosign verified an image without a signature: %s", out)
 	}
 }
 
-// pushed writes an image into a served repository, and returns its reference by digest.
+// pushed pushes an image to a repository, and returns its reference by digest, as
+// /REPOSITORY@DIGEST.
 func pushed(t *testing.T, s server, front, repository string) string {
 	t.Helper()
 	dir := t.TempDir()

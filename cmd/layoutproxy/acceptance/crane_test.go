@@ -8,8 +8,8 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 )
 
-// TestCraneValidates runs crane validate, which also reads the layers, on every image of the
-// sample.
+// TestCraneValidates runs crane validate on every image of the sample. crane validate also checks
+// the layers.
 func TestCraneValidates(t *testing.T) {
 	crane, s := tool(t, "crane"), serve(t, bundleDir)
 	validated := 0
@@ -19,17 +19,16 @@ func TestCraneValidates(t *testing.T) {
 		}
 		reference := i.reference(s)
 		if out := run(t, crane, "validate", "--remote", reference); !strings.HasPrefix(out, "PASS: "+reference) {
-			t.Errorf("%s: %q", i.name(), out)
+			t.Errorf("%s: crane validate printed %q", i.name(), out)
 		}
 		validated++
 	}
 	if validated < 40 {
-		t.Errorf("%d images in the sample", validated)
+		t.Errorf("crane validated %d images, want at least 40", validated)
 	}
 }
 
-// isImage reports whether i is an image or an index. crane cannot validate the layers of other
-// artifacts.
+// isImage reports whether all layers of i are image layers. crane cannot validate other artifacts.
 func isImage(t *testing.T, i image) bool {
 	t.Helper()
 	if i.discovery() {
@@ -47,19 +46,19 @@ func TestCraneManifestAndDigest(t *testing.T) {
 	crane, s := tool(t, "crane"), serve(t, bundleDir)
 	for _, i := range sample(t) {
 		if got := strings.TrimSpace(run(t, crane, "digest", i.reference(s))); got != i.digest.String() {
-			t.Errorf("%s: %s, want %s", i.name(), got, i.digest)
+			t.Errorf("%s: got digest %s, want %s", i.name(), got, i.digest)
 		}
 		if i.discovery() {
 			continue
 		}
 		want := string(blob(t, i.layout(), i.digest))
 		if got := run(t, crane, "manifest", i.reference(s)); got != want {
-			t.Errorf("%s: %q, want %q", i.name(), got, want)
+			t.Errorf("%s: got manifest %q, want %q", i.name(), got, want)
 		}
 	}
 }
 
-func TestCraneLs(t *testing.T) {
+func TestCraneListsTags(t *testing.T) {
 	crane, s, images := tool(t, "crane"), serve(t, bundleDir), sample(t)
 	for _, repository := range repositories(images) {
 		got := strings.Fields(run(t, crane, "ls", s.registry+"/"+repository))
@@ -67,19 +66,19 @@ func TestCraneLs(t *testing.T) {
 	}
 }
 
-func TestCraneCatalog(t *testing.T) {
+func TestCraneListsRepositories(t *testing.T) {
 	crane, s := tool(t, "crane"), serve(t, bundleDir)
 	got := strings.Fields(run(t, crane, "catalog", s.registry))
 	compareLines(t, "catalog", got, repositories(sample(t)))
 }
 
-// TestCranePullsDiscoveryTags pulls discovery tags. No layout contains them, so the test compares
-// the content with the digest and size in the list.
+// TestCranePullsDiscoveryTags pulls discovery tags. No layout contains them, so the test uses the
+// digests and sizes from layoutproxy list.
 func TestCranePullsDiscoveryTags(t *testing.T) {
 	crane, s := tool(t, "crane"), serve(t, bundleDir)
 	tags := discoveryTags(t)
 	if len(tags) < 4 {
-		t.Errorf("%d discovery tags", len(tags))
+		t.Errorf("got %d discovery tags, want at least 4", len(tags))
 	}
 	for _, i := range tags {
 		dir := filepath.Join(t.TempDir(), "pulled")
@@ -88,13 +87,14 @@ func TestCranePullsDiscoveryTags(t *testing.T) {
 	}
 }
 
-// checkDiscovery checks the content that a client pulled for a discovery tag.
+// checkDiscovery checks the number of blobs that a client pulled for a discovery tag, and the size
+// of the manifest.
 func checkDiscovery(t *testing.T, i image, got contents) {
 	t.Helper()
 	if size := int64(len(got[i.digest])); size != i.size {
-		t.Errorf("%s: manifest of %d bytes, listed are %d", i.name(), size, i.size)
+		t.Errorf("%s: the manifest has %d bytes, but list shows %d", i.name(), size, i.size)
 	}
 	if len(got) != 3 {
-		t.Errorf("%s: %d blobs, want manifest, config and layer", i.name(), len(got))
+		t.Errorf("%s: got %d blobs, want a manifest, a config and a layer", i.name(), len(got))
 	}
 }

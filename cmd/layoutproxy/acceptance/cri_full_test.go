@@ -11,10 +11,10 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// criNamespace is the containerd namespace of the CRI plugin.
+// criNamespace is the containerd namespace in which the CRI plugin keeps images.
 const criNamespace = "k8s.io"
 
-// kubelet is a CRI client that sends the requests of a kubelet.
+// kubelet is a client that sends CRI requests to containerd, like the kubelet.
 type kubelet struct {
 	images  cri.ImageServiceClient
 	runtime cri.RuntimeServiceClient

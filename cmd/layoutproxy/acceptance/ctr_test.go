@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// mirroredHost is the mirrored registry. Its name does not resolve, so all content comes from
-// the mirror.
+// mirroredHost is the registry that is mirrored. Its name does not resolve, so clients get all
+// content from the mirror.
 const mirroredHost = "registry.invalid"
 
 // chunked packs the sample into archives and cuts them into chunks.
@@ -30,21 +30,21 @@ func chunked(t *testing.T) string {
 	return dir
 }
 
-// TestCtrPullsTheSample pulls the complete sample from chunks with Debian's containerd, under the
-// names of the mirrored registry.
+// TestCtrPullsTheSample pulls the complete sample with Debian's containerd. The images are served
+// from chunks, and pulled by the names of the mirrored registry.
 func TestCtrPullsTheSample(t *testing.T) {
 	s := serve(t, chunked(t))
 	c := startContainerd(t, packagedRelease(t), nil)
 	c.mirror(t, mirroredHost, "http://"+s.registry)
 	for n, i := range sample(t) {
-		// Each pull has a new namespace, which is empty.
+		// A new namespace is empty, so ctr pulls all blobs again.
 		c.ctr(t, namespace(n), "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, mirroredHost+"/"+i.name())
 		comparePulled(t, i, c.pulled(t, i.digest))
 	}
 }
 
-// TestCtrUnpacks pulls as a node does, and unpacks the layers.
-func TestCtrUnpacks(t *testing.T) {
+// TestCtrUnpacksPulledImages pulls images with ctr images pull, which also unpacks the layers.
+func TestCtrUnpacksPulledImages(t *testing.T) {
 	s := serve(t, chunked(t))
 	c := startContainerd(t, packagedRelease(t), nil)
 	c.mirror(t, mirroredHost, "http://"+s.registry)
@@ -54,11 +54,11 @@ func TestCtrUnpacks(t *testing.T) {
 		c.ctr(t, "default", "images", "check", "name=="+reference)
 	}
 	if left := c.ctr(t, "default", "images", "check", "--quiet"); len(strings.Fields(left)) != 3 {
-		t.Errorf("complete images: %s", left)
+		t.Errorf("ctr lists these images as complete, want 3: %s", left)
 	}
 }
 
-// TestDoctorOnANode runs doctor beside a running containerd.
+// TestDoctorOnANode runs layoutproxy doctor on a machine with a running containerd.
 func TestDoctorOnANode(t *testing.T) {
 	s := serve(t, bundleDir)
 	c := startContainerd(t, packagedRelease(t), nil)
@@ -66,7 +66,7 @@ func TestDoctorOnANode(t *testing.T) {
 	out := run(t, program, "doctor", "http://"+s.registry, mirroredHost+"/"+plugin)
 	for _, step := range []string{"tag", "manifest", "child", "blob", "hosts.toml", "containerd"} {
 		if !strings.Contains(out, "ok       "+step) {
-			t.Errorf("%s is not ok:\n%s", step, out)
+			t.Errorf("doctor does not report ok for the step %s:\n%s", step, out)
 		}
 	}
 	if !strings.Contains(out, filepath.Join(c.certs, mirroredHost, "hosts.toml")+" points here first") {

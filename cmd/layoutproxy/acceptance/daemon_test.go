@@ -20,10 +20,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// release is a release of containerd: its programs, and the format of its configuration.
+// release is an installed release of containerd.
 type release struct {
 	name  string
-	bin   string // the directory of containerd, ctr and the shim
+	bin   string // directory of the programs containerd, ctr and the shim
 	major int
 }
 
@@ -32,7 +32,7 @@ func packagedRelease(t *testing.T) release {
 	return release{"packaged", filepath.Dir(packaged(t, "containerd")), 1}
 }
 
-// containerd is a running containerd with its own root, state and certs.d.
+// containerd is a running containerd. Its root, state and certs.d are in a directory of its own.
 type containerd struct {
 	release
 	dir, socket, certs string
@@ -41,14 +41,13 @@ type containerd struct {
 	cmd *exec.Cmd
 }
 
-// startContainerd runs containerd until the test ends. settings maps the name of a plugin to lines
-// for its configuration.
+// startContainerd runs containerd until the test ends. settings are passed to config.
 func startContainerd(t *testing.T, r release, settings map[string]string) *containerd {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Fatal("containerd runs as root only\nhint: run the tests as root")
+		t.Fatal("containerd can run only as root\nhint: run the tests as root")
 	}
-	dir, err := os.MkdirTemp("", "lp-") // short, because names of sockets are limited
+	dir, err := os.MkdirTemp("", "lp-") // short: a socket's path has at most 107 bytes
 	must(t, err)
 	t.Cleanup(func() { removeMounted(t, dir) })
 	c := &containerd{release: r, dir: dir, socket: filepath.Join(dir, "s.sock"), certs: filepath.Join(dir, "certs.d")}
@@ -69,14 +68,14 @@ func (c *containerd) write(t *testing.T, name, text string) {
 	layouttest.WriteFile(t, filepath.Join(c.dir, name), text)
 }
 
-// Plugins that tests configure.
+// These are the names of plugins that tests configure.
 const (
 	metadataPlugin = "io.containerd.metadata.v1.bolt"
 	transferPlugin = "io.containerd.transfer.v1.local"
 )
 
-// config returns the configuration in the format of the release. settings maps a plugin, or a table
-// of a plugin (PLUGIN".TABLE), to lines that replace the defaults.
+// config returns the text of config.toml. settings maps a plugin, or a table of a plugin as
+// PLUGIN".TABLE, to its lines, which replace the defaults.
 func (c *containerd) config(settings map[string]string) string {
 	version, cri := 2, "io.containerd.grpc.v1.cri"
 	if c.major >= 2 {
@@ -84,11 +83,11 @@ func (c *containerd) config(settings map[string]string) string {
 	}
 	path := fmt.Sprintf("config_path = %q", c.certs)
 	all := map[string]string{
-		metadataPlugin:                  `content_sharing_policy = "isolated"`, // so that each namespace pulls everything
+		metadataPlugin:                  `content_sharing_policy = "isolated"`, // each namespace pulls all blobs itself
 		cri + `".registry`:              path,
 		transferPlugin:                  path,
 		"io.containerd.internal.v1.opt": fmt.Sprintf("path = %q", filepath.Join(c.dir, "opt")),
-		"io.containerd.nri.v1.nri":      "disable = true", // it would listen for the whole machine
+		"io.containerd.nri.v1.nri":      "disable = true", // its socket has the same path for all containerds
 	}
 	maps.Copy(all, settings)
 	var b strings.Builder
@@ -104,7 +103,8 @@ func (c *containerd) config(settings map[string]string) string {
 	return b.String()
 }
 
-// start starts containerd on its existing root.
+// start starts containerd, and waits until it answers. Content from earlier runs is still in its
+// root.
 func (c *containerd) start(t *testing.T) {
 	t.Helper()
 	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -122,26 +122,26 @@ func (c *containerd) start(t *testing.T) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("containerd does not answer: %v\n%s", err, c.logged())
+			t.Fatalf("containerd does not answer after a minute: %v\n%s", err, c.logged())
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
 }
 
-// stop stops containerd with a signal. The shims that it started keep running.
+// stop ends containerd with a signal. Its shims keep running.
 func (c *containerd) stop(t *testing.T, signal syscall.Signal) {
 	t.Helper()
 	if c.cmd == nil {
 		return
 	}
-	_ = c.cmd.Process.Signal(signal) // fails only if it has already ended
+	_ = c.cmd.Process.Signal(signal) // fails only if containerd has already ended
 	ended := make(chan error, 1)
 	go func() { ended <- c.cmd.Wait() }()
 	select {
 	case <-ended:
 	case <-time.After(30 * time.Second):
 		_ = c.cmd.Process.Kill()
-		t.Errorf("containerd did not end: %v", <-ended)
+		t.Errorf("containerd did not end within 30 seconds: %v", <-ended)
 	}
 	c.cmd = nil
 	if t.Failed() {
@@ -155,7 +155,7 @@ func (c *containerd) logged() string {
 	return string(log[max(0, len(log)-most):])
 }
 
-// removeMounted unmounts everything below a directory, and removes it.
+// removeMounted unmounts everything below a directory, and removes the directory.
 func removeMounted(t *testing.T, dir string) {
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -195,23 +195,23 @@ func (c *containerd) ctr(t *testing.T, namespace string, args ...string) string 
 	return out
 }
 
-// pulled returns the content of an image in the content store.
+// pulled returns the content of an image from the content store.
 func (c *containerd) pulled(t *testing.T, d digest.Digest) contents {
 	t.Helper()
 	return contentOf(t, c.store(), d)
 }
 
-// store returns the content store, which has the same paths as a layout.
+// store returns the content store as a layout: blobs have the same paths in both.
 func (c *containerd) store() layout {
 	return layout(filepath.Join(c.dir, "root", "io.containerd.content.v1.content"))
 }
 
-// mirror runs layoutproxy mirror-config to write the hosts.toml of a registry for this
-// containerd.
+// mirror makes endpoint the mirror of a registry: layoutproxy mirror-config writes its hosts.toml
+// for this containerd.
 func (c *containerd) mirror(t *testing.T, host, endpoint string, flags ...string) {
 	t.Helper()
 	run(t, program, append([]string{"mirror-config", host, "--endpoint", endpoint, "--write", c.certs}, flags...)...)
 }
 
-// namespace returns the namespace of pull n.
+// namespace returns the name of the namespace for the n-th pull.
 func namespace(n int) string { return "pull-" + strconv.Itoa(n) }

@@ -13,7 +13,7 @@ import (
 	yaml "sigs.k8s.io/yaml"
 )
 
-// bucketValues are the values in docs/object-storage.md.
+// bucketValues are the chart values that docs/object-storage.md shows.
 const bucketValues = `
 mode: Deployment
 replicas: 3
@@ -27,7 +27,7 @@ s3:
   ca: {secretName: mirror-ca}
 `
 
-// A pod that serves a bucket mounts only a cache and secrets.
+// A pod that serves a bucket mounts only an empty directory for its cache, and secrets.
 func TestBucketPodsKeepNoState(t *testing.T) {
 	d := one[*apps.Deployment](t, objects(t, bucketValues))
 	if *d.Spec.Replicas != 3 {
@@ -36,15 +36,15 @@ func TestBucketPodsKeepNoState(t *testing.T) {
 	pod := d.Spec.Template.Spec
 	for _, v := range pod.Volumes {
 		if v.EmptyDir == nil && v.Secret == nil {
-			t.Errorf("volume %s: %+v", v.Name, v.VolumeSource)
+			t.Errorf("volume %s is neither an empty directory nor a secret: %+v", v.Name, v.VolumeSource)
 		}
 	}
 	for _, mount := range pod.Containers[0].VolumeMounts {
 		if mount.Name != "cache" && !mount.ReadOnly {
-			t.Errorf("%s is mounted for writing", mount.Name)
+			t.Errorf("the volume %s is mounted writable", mount.Name)
 		}
 		if !slices.ContainsFunc(pod.Volumes, func(v core.Volume) bool { return v.Name == mount.Name }) {
-			t.Errorf("%s is mounted, but there is no such volume", mount.Name)
+			t.Errorf("the pod mounts the volume %s, but does not define it", mount.Name)
 		}
 	}
 	if got := refusals(t, d.Spec.Template); len(got) > 0 {
@@ -56,7 +56,7 @@ func TestBucketPodsKeepNoState(t *testing.T) {
 	}
 }
 
-func TestBucketFlags(t *testing.T) {
+func TestBucketValuesBecomeFlags(t *testing.T) {
 	for values, want := range map[string]string{
 		bucketValues: "--s3-endpoint=https://rgw.example:8443 --s3-region=default --s3-path-style --s3-ca-file=/s3-ca/ca.crt --store=s3://mirror/releases",
 		"mode: Deployment\ns3: {url: 's3://mirror', redirect: true, publicEndpoint: 'https://s3.example'}": "--s3-redirect --s3-public-endpoint=https://s3.example s3://mirror",
@@ -74,8 +74,8 @@ func TestBucketFlags(t *testing.T) {
 	}
 }
 
-// Pods take credentials only from the secret.
-func TestBucketCredentials(t *testing.T) {
+// Pods read the credentials of the bucket only from the secret.
+func TestBucketCredentialsComeFromSecret(t *testing.T) {
 	_, template := workload(t, "Deployment", bucketValues+"env: [{name: GOMEMLIMIT, value: 200MiB}]\n")
 	keys := map[string]string{}
 	for _, v := range template.Spec.Containers[0].Env {
@@ -83,7 +83,7 @@ func TestBucketCredentials(t *testing.T) {
 			continue
 		}
 		if ref := v.ValueFrom.SecretKeyRef; ref.Name != "mirror-reader" {
-			t.Errorf("%s is from %s", v.Name, ref.Name)
+			t.Errorf("the variable %s comes from the secret %s, want mirror-reader", v.Name, ref.Name)
 		} else {
 			keys[v.Name] = ref.Key
 		}
@@ -92,14 +92,15 @@ func TestBucketCredentials(t *testing.T) {
 		t.Errorf("%v", keys)
 	}
 	if n := len(template.Spec.Containers[0].Env); n != 3 {
-		t.Errorf("%d variables, want the two and GOMEMLIMIT", n)
+		t.Errorf("got %d environment variables, want 3: two credentials and GOMEMLIMIT", n)
 	}
 	if _, anonymous := workload(t, "DaemonSet", "s3: {url: 's3://mirror'}"); len(anonymous.Spec.Containers[0].Env) != 0 {
-		t.Errorf("environment without credentials: %v", anonymous.Spec.Containers[0].Env)
+		t.Errorf("a pod without credentials has environment variables: %v", anonymous.Spec.Containers[0].Env)
 	}
 }
 
-// There is no disruption budget for a single pod, because it would block the drain of its node.
+// The chart makes no disruption budget for a single pod, because the budget would block draining
+// its node.
 func TestDisruptionBudget(t *testing.T) {
 	for name, values := range map[string]string{
 		"one replica": deploymentValues, "a DaemonSet": "", "off": bucketValues + "podDisruptionBudget: {enabled: false}",
@@ -114,20 +115,20 @@ func TestDisruptionBudget(t *testing.T) {
 		all := objects(t, values)
 		budget := one[*disruption.PodDisruptionBudget](t, all)
 		if got := budget.Spec.MaxUnavailable.String(); got != want {
-			t.Errorf("maxUnavailable %s, want %s", got, want)
+			t.Errorf("got maxUnavailable %s, want %s", got, want)
 		}
-		// By default (IfHealthyBudget, KEP-3017), Kubernetes would not evict pods that are not
-		// ready, and without the bucket no pod is ready.
+		// If the bucket is unreachable, no pod is ready. By default (IfHealthyBudget, KEP-3017),
+		// Kubernetes would not evict such pods.
 		if p := budget.Spec.UnhealthyPodEvictionPolicy; p == nil || *p != disruption.AlwaysAllow {
-			t.Errorf("policy for pods that are not ready: %v", p)
+			t.Errorf("got eviction policy %v for pods that are not ready, want AlwaysAllow", p)
 		}
 		if d := one[*apps.Deployment](t, all); !matches(t, budget.Spec.Selector, d.Spec.Template.Labels) {
-			t.Errorf("the budget is for other pods: %v", budget.Spec.Selector)
+			t.Errorf("the selector of the disruption budget does not match the pods: %v", budget.Spec.Selector)
 		}
 	}
 }
 
-func TestReplicasAreSpread(t *testing.T) {
+func TestReplicasAreSpreadOverNodesAndZones(t *testing.T) {
 	_, template := workload(t, "Deployment", bucketValues)
 	var keys []string
 	for _, c := range template.Spec.TopologySpreadConstraints {
@@ -137,7 +138,7 @@ func TestReplicasAreSpread(t *testing.T) {
 		}
 	}
 	if !slices.Equal(keys, []string{core.LabelHostname, core.LabelTopologyZone}) {
-		t.Errorf("spread over %q", keys)
+		t.Errorf("pods are spread over %q, want nodes and zones", keys)
 	}
 	_, hard := workload(t, "Deployment", bucketValues+"topologySpread: {keys: [kubernetes.io/hostname], whenUnsatisfiable: DoNotSchedule}")
 	if c := hard.Spec.TopologySpreadConstraints; len(c) != 1 || c[0].WhenUnsatisfiable != core.DoNotSchedule {
@@ -148,8 +149,9 @@ func TestReplicasAreSpread(t *testing.T) {
 	}
 }
 
-// When Kubernetes ends a pod, services still send it connections for a moment. The image has no
-// sleep program, so the pod uses Kubernetes' sleep action (KEP-3960, since 1.30).
+// For a moment, services still send connections to a pod that Kubernetes is ending. So a hook
+// delays the end. The image has no sleep program, so the hook is Kubernetes' sleep action
+// (KEP-3960, since 1.30).
 func TestPodsWaitBeforeTheyEnd(t *testing.T) {
 	_, template := workload(t, "Deployment", bucketValues)
 	hook := template.Spec.Containers[0].Lifecycle
@@ -158,27 +160,27 @@ func TestPodsWaitBeforeTheyEnd(t *testing.T) {
 	}
 	const shutdownTimeout = 30 // --shutdown-timeout
 	if grace := *template.Spec.TerminationGracePeriodSeconds; grace <= hook.PreStop.Sleep.Seconds+shutdownTimeout {
-		t.Errorf("a grace period of %d s: running pulls are killed", grace)
+		t.Errorf("the grace period of %d s is too short: Kubernetes would kill running pulls", grace)
 	}
 	if _, off := workload(t, "Deployment", bucketValues+"shutdownDelaySeconds: 0"); off.Spec.Containers[0].Lifecycle != nil {
-		t.Error("a pod without a delay has a hook")
+		t.Error("a pod without a shutdown delay has a preStop hook")
 	}
 	for version, want := range map[string]bool{"v1.29.9": false, "v1.30.0": true, "v1.34.1+k3s1": true} {
 		files, err := renderFor(t, version, bucketValues)
 		must(t, err)
 		if got := strings.Contains(files["layoutproxy/templates/deployment.yaml"], "preStop:"); got != want {
-			t.Errorf("Kubernetes %s: preStop %v, want %v", version, got, want)
+			t.Errorf("Kubernetes %s: the chart has a preStop hook: %v, want %v", version, got, want)
 		}
 	}
 }
 
-// The network policy lets pods reach the object store and DNS.
+// By default, the network policy lets pods that serve a bucket connect to every address.
 func TestNetworkPolicyAllowsBucket(t *testing.T) {
 	egress := func(values string) []networking.NetworkPolicyEgressRule {
 		return one[*networking.NetworkPolicy](t, objects(t, values)).Spec.Egress
 	}
 	if rules := egress(bucketValues); len(rules) != 1 || len(rules[0].To) != 0 || len(rules[0].Ports) != 0 {
-		t.Errorf("%+v, want everything", rules)
+		t.Errorf("got egress rules %+v, want one rule that allows everything", rules)
 	}
 	narrow := egress(bucketValues + "networkPolicy: {egress: [{to: [{ipBlock: {cidr: 10.0.0.7/32}}]}]}")
 	if len(narrow) != 1 || len(narrow[0].To) != 1 {
@@ -186,8 +188,8 @@ func TestNetworkPolicyAllowsBucket(t *testing.T) {
 	}
 }
 
-// In examples/spegel, the node port of layoutproxy is the port in the values of Spegel.
-func TestExampleWithSpegel(t *testing.T) {
+// In examples/spegel, the values of Spegel contain layoutproxy's node port.
+func TestSpegelExampleUsesNodePort(t *testing.T) {
 	const dir = "../../../../examples/spegel/"
 	values, err := os.ReadFile(dir + "layoutproxy.yaml")
 	must(t, err)
@@ -197,7 +199,7 @@ func TestExampleWithSpegel(t *testing.T) {
 	}
 	text, err := os.ReadFile(dir + "spegel.yaml")
 	must(t, err)
-	// The keys are those of charts/spegel/values.yaml of spegel-org/spegel.
+	// The keys are defined in charts/spegel/values.yaml of spegel-org/spegel.
 	var spegel struct {
 		Spegel struct {
 			MirroredRegistries      []string `json:"mirroredRegistries"`

@@ -39,11 +39,11 @@ func load(t *testing.T) *chart.Chart {
 	return c
 }
 
-// kubernetes is the version of the cluster for which render renders the chart.
+// kubernetes is the Kubernetes version for which render renders the chart.
 const kubernetes = "v1.34.0"
 
-// render renders the chart as `helm install mirror` does, with values in YAML that override the
-// defaults. It also checks the schema of the values.
+// render renders the chart as `helm install mirror` does. values, in YAML, override the defaults,
+// and must match the schema of the chart.
 func render(t *testing.T, values string) (map[string]string, error) {
 	t.Helper()
 	return renderFor(t, kubernetes, values)
@@ -67,8 +67,8 @@ func renderFor(t *testing.T, version, values string) (map[string]string, error) 
 	return engine.Engine{Strict: true}.Render(c, all)
 }
 
-// objects renders the chart and decodes each object into its type. Unknown and duplicate fields
-// are errors.
+// objects renders the chart and decodes each Kubernetes object into its Go type. Unknown and
+// duplicate fields are errors.
 func objects(t *testing.T, values string) []runtime.Object {
 	t.Helper()
 	files, err := render(t, values)
@@ -103,7 +103,7 @@ func objects(t *testing.T, values string) []runtime.Object {
 	return all
 }
 
-// one returns the only object of a type.
+// one returns the only object of type T. It fails the test if there is another number of them.
 func one[T runtime.Object](t *testing.T, all []runtime.Object) T {
 	t.Helper()
 	var found []T
@@ -113,12 +113,12 @@ func one[T runtime.Object](t *testing.T, all []runtime.Object) T {
 		}
 	}
 	if len(found) != 1 {
-		t.Fatalf("%d objects of type %T, want one", len(found), *new(T))
+		t.Fatalf("got %d objects of type %T, want 1", len(found), *new(T))
 	}
 	return found[0]
 }
 
-// none fails the test if there is an object of a type.
+// none fails the test if an object has type T.
 func none[T runtime.Object](t *testing.T, all []runtime.Object) {
 	t.Helper()
 	for _, object := range all {

@@ -10,22 +10,22 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-func TestNetworkPolicyAllowsPulls(t *testing.T) {
+func TestNetworkPolicyAllowsOnlyPulls(t *testing.T) {
 	p := one[*networking.NetworkPolicy](t, objects(t, ""))
 	_, template := workload(t, "DaemonSet", "")
 	if !matches(t, &p.Spec.PodSelector, template.Labels) {
-		t.Errorf("the policy selects other pods: %v", p.Spec.PodSelector)
+		t.Errorf("the selector of the network policy does not match the pods: %v", p.Spec.PodSelector)
 	}
 	if len(p.Spec.PolicyTypes) != 2 || len(p.Spec.Egress) != 0 {
-		t.Errorf("egress is open: %+v", p.Spec)
+		t.Errorf("the network policy allows egress: %+v", p.Spec)
 	}
 	if len(p.Spec.Ingress) != 1 || p.Spec.Ingress[0].Ports[0].Port.StrVal != "registry" || len(p.Spec.Ingress[0].From) != 0 {
-		t.Errorf("ingress: %+v, want the registry's port from everywhere", p.Spec.Ingress)
+		t.Errorf("got ingress rules %+v, want the registry's port from everywhere", p.Spec.Ingress)
 	}
 	none[*networking.NetworkPolicy](t, objects(t, "networkPolicy: {enabled: false}"))
 }
 
-func TestNetworkPolicyPeers(t *testing.T) {
+func TestNetworkPolicyLimitsClients(t *testing.T) {
 	p := one[*networking.NetworkPolicy](t, objects(t, `
 networkPolicy:
   registryFrom: [{ipBlock: {cidr: 10.0.0.0/8}}]
@@ -42,7 +42,7 @@ func TestServiceMonitorIsOffByDefault(t *testing.T) {
 	none[*monitoring.ServiceMonitor](t, all)
 	s := one[*core.Service](t, all)
 	if s.Spec.Ports[0].Port != 5000 || len(s.Spec.Ports) != 1 {
-		t.Errorf("ports: %+v, want the registry's only", s.Spec.Ports)
+		t.Errorf("got ports %+v, want only port 5000 of the registry", s.Spec.Ports)
 	}
 }
 
@@ -56,7 +56,7 @@ func TestServiceMonitorFindsItsService(t *testing.T) {
 		}
 	}
 	if len(found) != 1 || found[0].Spec.Ports[0].Name != m.Spec.Endpoints[0].Port {
-		t.Errorf("the monitor selects %d services, want one with the port %q", len(found), m.Spec.Endpoints[0].Port)
+		t.Errorf("the service monitor selects %d services, want one, with the port %q", len(found), m.Spec.Endpoints[0].Port)
 	}
 	if m.Labels["release"] != "prometheus" || m.Spec.Endpoints[0].Path != "/metrics" {
 		t.Errorf("%+v", m)
@@ -64,7 +64,7 @@ func TestServiceMonitorFindsItsService(t *testing.T) {
 	_, template := workload(t, "DaemonSet", "")
 	for _, s := range services(all) {
 		if !matches(t, &metav1.LabelSelector{MatchLabels: s.Spec.Selector}, template.Labels) {
-			t.Errorf("the service %s selects other pods", s.Name)
+			t.Errorf("the selector of the service %s does not match the pods", s.Name)
 		}
 	}
 }

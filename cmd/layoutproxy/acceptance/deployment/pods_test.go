@@ -18,7 +18,8 @@ mode: Deployment
 bundle: {volume: {persistentVolumeClaim: {claimName: bundle}}}
 `
 
-// refusals returns the names of the checks, at the restricted level, that refuse a pod.
+// refusals returns the names of the checks that a pod fails at the restricted level of pod
+// security.
 func refusals(t *testing.T, pod core.PodTemplateSpec) []string {
 	t.Helper()
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
@@ -42,17 +43,17 @@ func TestDeploymentPassesRestrictedPodSecurity(t *testing.T) {
 	none[*apps.DaemonSet](t, objects(t, deploymentValues))
 }
 
-// In a DaemonSet, the restricted level refuses only the directory and the port of the node, which
-// the pod needs.
+// The pods of a DaemonSet need a directory and a port of the node. The restricted level refuses
+// nothing else.
 func TestDaemonSetPassesRestrictedPodSecurityExceptPathAndPort(t *testing.T) {
 	d := one[*apps.DaemonSet](t, objects(t, ""))
 	got := refusals(t, d.Spec.Template)
 	if want := []string{"hostPort", "restricted volume types"}; !slices.Equal(got, want) {
-		t.Errorf("refused: %q, want %q", got, want)
+		t.Errorf("pod security refuses %q, want %q", got, want)
 	}
 	container := d.Spec.Template.Spec.Containers[0]
 	if p := container.Ports[0]; p.HostPort != 5000 || p.HostIP != "127.0.0.1" || p.ContainerPort != 5000 {
-		t.Errorf("port of the node: %+v", p)
+		t.Errorf("got container port %+v, want port 5000 on 127.0.0.1 of the node", p)
 	}
 	bundle := d.Spec.Template.Spec.Volumes[0]
 	if bundle.HostPath == nil || bundle.HostPath.Path != "/srv/bundle" || *bundle.HostPath.Type != core.HostPathDirectory {
@@ -61,19 +62,19 @@ func TestDaemonSetPassesRestrictedPodSecurityExceptPathAndPort(t *testing.T) {
 	none[*apps.Deployment](t, objects(t, ""))
 }
 
-func TestPod(t *testing.T) {
+func TestPodsHaveProbesAndLimits(t *testing.T) {
 	for name, values := range map[string]string{"DaemonSet": "mode: DaemonSet", "Deployment": deploymentValues} {
 		t.Run(name, func(t *testing.T) {
 			selector, template := workload(t, name, values)
 			if !matches(t, selector, template.Labels) {
-				t.Errorf("the selector %v does not match its pods", selector)
+				t.Errorf("the selector %v does not match the pods of its workload", selector)
 			}
 			container := template.Spec.Containers[0]
 			for what, probe := range map[string]*core.Probe{
 				"/readyz": container.ReadinessProbe, "/healthz": container.LivenessProbe,
 			} {
 				if probe.HTTPGet.Path != what || probe.HTTPGet.Port.StrVal != "admin" {
-					t.Errorf("probe: %+v, want %s of the admin address", probe.HTTPGet, what)
+					t.Errorf("got probe %+v, want %s at the admin port", probe.HTTPGet, what)
 				}
 			}
 			if container.StartupProbe == nil {
@@ -84,17 +85,17 @@ func TestPod(t *testing.T) {
 			}
 			for _, mount := range container.VolumeMounts {
 				if mount.Name != "cache" && !mount.ReadOnly {
-					t.Errorf("%s is mounted for writing", mount.Name)
+					t.Errorf("the volume %s is mounted writable", mount.Name)
 				}
 			}
 			if !*container.SecurityContext.ReadOnlyRootFilesystem || *template.Spec.AutomountServiceAccountToken {
-				t.Error("the root file system is writable, or a token is mounted")
+				t.Error("the pod has a writable root file system, or mounts a service account token")
 			}
 		})
 	}
 }
 
-func TestSecretsAndFlags(t *testing.T) {
+func TestValuesBecomeFlags(t *testing.T) {
 	_, template := workload(t, "Deployment", deploymentValues+`
 tls: {secretName: certificate, clientCA: true}
 htpasswd: {secretName: users, key: auth}
@@ -106,7 +107,7 @@ env: [{name: GOMEMLIMIT, value: 200MiB}]
 	want := "serve --listen=:5000 --admin-listen=:5580 --cache-dir=/cache --root-repository=system/deckhouse --root-repository= " +
 		"--tls-cert=/tls/tls.crt --tls-key=/tls/tls.key --client-ca=/tls/ca.crt --htpasswd=/htpasswd/auth --access-log /bundle"
 	got := slices.Clone(container.Args)
-	// The order of flags is free; the command comes first and the source last.
+	// Flags may be in any order, but the command is first and the source is last.
 	wanted := strings.Split(want, " ")
 	slices.Sort(got)
 	slices.Sort(wanted)
@@ -127,7 +128,7 @@ env: [{name: GOMEMLIMIT, value: 200MiB}]
 	}
 }
 
-// workload returns the selector and the pod of the chart's workload.
+// workload returns the selector and the pod template of the chart's Deployment or DaemonSet.
 func workload(t *testing.T, kind, values string) (*metav1.LabelSelector, core.PodTemplateSpec) {
 	t.Helper()
 	all := objects(t, values)

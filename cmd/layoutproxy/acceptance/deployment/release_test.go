@@ -14,58 +14,58 @@ import (
 
 const projectDir = "../../../.."
 
-// goreleaser's loader, which refuses unknown keys, accepts the configuration. The release has the
-// systems, packages and files in docs/release.md.
-func TestRelease(t *testing.T) {
+// goreleaser's loader refuses unknown keys, but accepts .goreleaser.yaml. The release has the
+// systems and packages in docs/release.md.
+func TestReleaseConfiguration(t *testing.T) {
 	project, err := config.Load(filepath.Join(projectDir, ".goreleaser.yaml"))
 	must(t, err)
 	if len(project.Builds) != 1 || len(project.Archives) != 1 {
-		t.Fatalf("%d builds and %d archives, want one of each", len(project.Builds), len(project.Archives))
+		t.Fatalf("goreleaser makes %d builds and %d archives, want one of each", len(project.Builds), len(project.Archives))
 	}
 	build := project.Builds[0]
 	if want := []string{"linux", "darwin", "windows"}; !slices.Equal(build.Goos, want) {
-		t.Errorf("systems: %q, want %q", build.Goos, want)
+		t.Errorf("got operating systems %q, want %q", build.Goos, want)
 	}
 	if want := []string{"amd64", "arm64"}; !slices.Equal(build.Goarch, want) {
-		t.Errorf("architectures: %q, want %q", build.Goarch, want)
+		t.Errorf("got architectures %q, want %q", build.Goarch, want)
 	}
 	if !slices.Contains(build.Env, "CGO_ENABLED=0") {
-		t.Errorf("not static: %q", build.Env)
+		t.Errorf("CGO_ENABLED=0 is missing, so the program is not static: %q", build.Env)
 	}
 	if _, err := os.Stat(filepath.Join(projectDir, build.Main)); err != nil {
 		t.Error(err)
 	}
 	if !project.Checksum.Disable {
-		t.Error("goreleaser writes checksums, but not of all files")
+		t.Error("goreleaser writes a checksum file, which does not cover all files of the release")
 	}
 	checkVariables(t, strings.Join(build.Ldflags, " "))
 	checkPackages(t, project)
 	for _, file := range project.Archives[0].Files {
 		checkSource(t, file.Source)
 		if file.Info.MTime == "" || file.Info.Mode == 0 || file.Info.Owner == "" {
-			t.Errorf("%s in archives has a time, mode or owner of the build machine", file.Source)
+			t.Errorf("in archives, %s has the time, mode or owner from the build machine", file.Source)
 		}
 	}
 }
 
-// checkPackages checks the content of the deb and rpm packages, and that nothing in them depends
-// on the build machine.
+// checkPackages checks the configuration of the deb and rpm packages. Nothing in them may depend on
+// the build machine.
 func checkPackages(t *testing.T, project config.Project) {
 	t.Helper()
 	if len(project.NFPMs) != 1 {
-		t.Fatalf("%d kinds of packages, want 1", len(project.NFPMs))
+		t.Fatalf("got %d configurations of packages, want 1", len(project.NFPMs))
 	}
 	p := project.NFPMs[0]
 	if want := []string{"deb", "rpm"}; !slices.Equal(p.Formats, want) {
-		t.Errorf("packages: %q, want %q", p.Formats, want)
+		t.Errorf("got packages %q, want %q", p.Formats, want)
 	}
 	if p.MTime == "" || p.RPM.BuildHost == "" {
-		t.Errorf("time %q, build host %q", p.MTime, p.RPM.BuildHost)
+		t.Errorf("got time %q and build host %q, want both set", p.MTime, p.RPM.BuildHost)
 	}
 	for _, c := range p.Contents {
 		checkSource(t, c.Source)
 		if c.FileInfo.Mode == 0 {
-			t.Errorf("%s has the mode of the file on the build machine", c.Source)
+			t.Errorf("in packages, %s has the mode from the build machine", c.Source)
 		}
 	}
 	for _, script := range []string{p.Scripts.PostInstall, p.Scripts.PreRemove, p.Scripts.PostRemove} {
@@ -73,30 +73,31 @@ func checkPackages(t *testing.T, project config.Project) {
 	}
 }
 
-// checkSource checks that a file of a release exists. deploy/release/build makes the files in
-// .release.
+// checkSource checks that a file of the release exists. It ignores files in .release, which
+// deploy/release/build makes later.
 func checkSource(t *testing.T, pattern string) {
 	t.Helper()
 	if strings.HasPrefix(pattern, ".release/") {
 		return
 	}
 	if found, err := fileglob.Glob(pattern, fileglob.WithFs(os.DirFS(projectDir))); err != nil || len(found) == 0 {
-		t.Errorf("%s in the configuration of the release matches no file: %v", pattern, err)
+		t.Errorf(".goreleaser.yaml names %s, but there is no such file: %v", pattern, err)
 	}
 }
 
-// checkVariables checks that each variable exists: the linker ignores unknown names.
+// checkVariables checks that each variable in ldflags exists, because the linker ignores unknown
+// names.
 func checkVariables(t *testing.T, ldflags string) {
 	t.Helper()
 	set := regexp.MustCompile(`-X main\.(\w+)=`).FindAllStringSubmatch(ldflags, -1)
 	if len(set) != 2 {
-		t.Fatalf("%q sets %d variables, want version and commit", ldflags, len(set))
+		t.Fatalf("%q sets %d variables, want 2: version and commit", ldflags, len(set))
 	}
 	source, err := os.ReadFile(filepath.Join(projectDir, "cmd/layoutproxy/version.go"))
 	must(t, err)
 	for _, name := range set {
 		if !regexp.MustCompile(`(?m)^\s*(var )?` + name[1] + `\s*=`).Match(source) {
-			t.Errorf("there is no variable %s", name[1])
+			t.Errorf("version.go has no variable %s", name[1])
 		}
 	}
 }

@@ -16,23 +16,23 @@ import (
 	"helm.sh/helm/v3/pkg/chart/loader"
 )
 
-// maxProgram limits the size of a released program, in bytes.
+// maxProgram is the maximum size of a released program, in bytes.
 const maxProgram = 40 << 20
 
-// Two builds of one commit in two directories give the same bytes. The release has packages, an
-// image, a chart and signed checksums. The test builds the last commit, because goreleaser takes
-// the version from git.
+// Two builds of one commit in different directories give identical files. A release contains
+// packages, an image, a chart and signed checksums. The test builds the last commit, because
+// goreleaser reads the version from git.
 func TestReleaseIsReproducible(t *testing.T) {
 	key, public := throwawayKey(t)
 	short, long := t.TempDir(), filepath.Join(t.TempDir(), "a directory with a longer name")
 	a, b := buildRelease(t, short, key, "022"), buildRelease(t, long, key, "077")
 	names := filesIn(t, a)
 	if other := filesIn(t, b); !slices.Equal(names, other) {
-		t.Fatalf("files of one build:\n%q\nand of the other:\n%q", names, other)
+		t.Fatalf("the builds have different files:\n%q\nand\n%q", names, other)
 	}
 	for _, name := range names {
 		if !bytes.Equal(read(t, a, name), read(t, b, name)) {
-			t.Errorf("%s differs between two builds", name)
+			t.Errorf("%s differs between the two builds", name)
 		}
 	}
 	checkSignature(t, a, public)
@@ -45,7 +45,7 @@ func TestReleaseIsReproducible(t *testing.T) {
 	}
 }
 
-// buildRelease builds a release of the last commit in a directory, with a umask.
+// buildRelease builds a release of the last commit in a directory, with the given umask.
 func buildRelease(t *testing.T, dir, key, umask string) string {
 	t.Helper()
 	project, err := filepath.Abs(projectDir)
@@ -99,7 +99,7 @@ func read(t *testing.T, dir, name string) []byte {
 	return data
 }
 
-// find returns the one file with a suffix.
+// find returns the only name with a suffix. It fails the test if there is another number of them.
 func find(t *testing.T, names []string, suffix string) string {
 	t.Helper()
 	var found []string
@@ -109,7 +109,7 @@ func find(t *testing.T, names []string, suffix string) string {
 		}
 	}
 	if len(found) != 1 {
-		t.Fatalf("%d files *%s, want 1: %q", len(found), suffix, names)
+		t.Fatalf("got %d files *%s, want 1, in %q", len(found), suffix, names)
 	}
 	return found[0]
 }
@@ -123,7 +123,7 @@ func checkSignature(t *testing.T, dir, public string) {
 	listed := string(read(t, dir, "SHA256SUMS"))
 	for _, name := range filesIn(t, dir) {
 		if !strings.HasPrefix(name, "SHA256SUMS") && !strings.HasSuffix(name, ".sig") && !strings.Contains(listed, "  "+name+"\n") {
-			t.Errorf("%s is missing in SHA256SUMS", name)
+			t.Errorf("SHA256SUMS does not list %s", name)
 		}
 	}
 }
@@ -143,14 +143,14 @@ func checkProvenance(t *testing.T, dir string, names []string) {
 	head := strings.TrimSpace(command(t, projectDir, "git", "rev-parse", "HEAD"))
 	sources := statement.Predicate.BuildDefinition.ResolvedDependencies
 	if statement.Type != "https://in-toto.io/Statement/v1" || len(sources) == 0 || sources[0].Digest["gitCommit"] != head {
-		t.Errorf("provenance of %s: %+v", head, statement)
+		t.Errorf("the provenance does not name the commit %s: %+v", head, statement)
 	}
 	if len(statement.Subject) < 15 {
-		t.Errorf("%d files in the provenance: %+v", len(statement.Subject), statement.Subject)
+		t.Errorf("the provenance lists %d files, want at least 15: %+v", len(statement.Subject), statement.Subject)
 	}
 }
 
-// checkDeb checks a package with dpkg and systemd.
+// checkDeb checks the files, scripts and unit of a deb package.
 func checkDeb(t *testing.T, name string) {
 	t.Helper()
 	root := t.TempDir()
@@ -176,15 +176,15 @@ func checkDeb(t *testing.T, name string) {
 		"usr/share/doc/layoutproxy/copyright", "usr/share/doc/layoutproxy/config.example.yaml", "usr/share/doc/layoutproxy/layoutproxy.cdx.json",
 	} {
 		if info, err := os.Stat(filepath.Join(root, file)); err != nil || info.Size() == 0 || info.Mode().Perm() != 0o644 {
-			t.Errorf("%s: %+v, %v", file, info, err)
+			t.Errorf("%s is missing, empty, or has a wrong mode: %+v, %v", file, info, err)
 		}
 	}
 	command(t, root, "bash", "-n", "usr/share/bash-completion/completions/layoutproxy")
 	checkUnit(t, root)
 }
 
-// checkUnit verifies the unit of a package with systemd, in a root directory with the targets and
-// programs that the unit depends on.
+// checkUnit verifies the unit of an unpacked package with systemd-analyze. It first adds the
+// targets and programs that the unit needs to the package's root directory.
 func checkUnit(t *testing.T, root string) {
 	t.Helper()
 	copyFile := func(from, to string, mode os.FileMode) {
@@ -200,29 +200,29 @@ func checkUnit(t *testing.T, root string) {
 	}
 	copyFile("/bin/kill", "bin/kill", 0o755)
 	if said := command(t, root, "systemd-analyze", "verify", "--man=no", "--root="+root, "layoutproxy.service"); said != "" {
-		t.Errorf("systemd-analyze verify says:\n%s", said)
+		t.Errorf("systemd-analyze verify reports:\n%s", said)
 	}
 }
 
-// checkStatic checks that a program is linked statically, and is not too large.
+// checkStatic checks that a program is statically linked, has mode 0755 and is not too large.
 func checkStatic(t *testing.T, name string) {
 	t.Helper()
 	info, err := os.Stat(name)
 	must(t, err)
 	if info.Size() > maxProgram || info.Mode().Perm() != 0o755 {
-		t.Errorf("%d bytes, more than %d, or mode %s", info.Size(), int64(maxProgram), info.Mode())
+		t.Errorf("got %d bytes and mode %[3]s, want at most %[2]d bytes and mode 0755", info.Size(), int64(maxProgram), info.Mode())
 	}
 	file, err := elf.Open(name)
 	must(t, err)
 	defer file.Close()
 	for _, p := range file.Progs {
 		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
-			t.Errorf("%s is linked dynamically", name)
+			t.Errorf("%s is dynamically linked", name)
 		}
 	}
 }
 
-// checkImage reads the image and the chart of the release with the program of this commit.
+// checkImage runs layoutproxy verify and list on the image and the chart of the release.
 func checkImage(t *testing.T, name string) {
 	t.Helper()
 	project, err := filepath.Abs(projectDir)
@@ -232,12 +232,12 @@ func checkImage(t *testing.T, name string) {
 	for _, file := range []string{name, strings.Replace(name, "_image.tar", "_chart.tar", 1)} {
 		command(t, project, program, "verify", "--root-repository", "layoutproxy", file)
 		if list := command(t, project, program, "list", "--root-repository", "layoutproxy", file); strings.Count(list, "\n") != 1 {
-			t.Errorf("list of %s:\n%s", file, list)
+			t.Errorf("layoutproxy list of %s prints more or less than one line:\n%s", file, list)
 		}
 	}
 }
 
-// checkChart reads the packaged chart with Helm's library.
+// checkChart checks the packaged chart with Helm's library.
 func checkChart(t *testing.T, name string) {
 	t.Helper()
 	chart, err := loader.LoadFile(name)
@@ -247,6 +247,6 @@ func checkChart(t *testing.T, name string) {
 	}
 	source := load(t)
 	if len(chart.Templates) != len(source.Templates) || chart.Schema == nil {
-		t.Errorf("%d templates of %d, schema of %d bytes", len(chart.Templates), len(source.Templates), len(chart.Schema))
+		t.Errorf("the package has %d templates of %d, and a schema of %d bytes", len(chart.Templates), len(source.Templates), len(chart.Schema))
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestWrongValuesAreRefused(t *testing.T) {
+func TestInvalidChartValuesAreRefused(t *testing.T) {
 	for values, want := range map[string]string{
 		"mode: StatefulSet":                        "mode",
 		"modus: DaemonSet":                         "modus",
@@ -30,13 +30,13 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"podDisruptionBudget: {maxUnavailable: most}":           "maxUnavailable",
 	} {
 		if _, err := render(t, values); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: error %v, want one about %q", values, err, want)
+			t.Errorf("values %s: got error %v, want one that contains %q", values, err, want)
 		}
 	}
 }
 
-// The notes of the chart name the address that the values configure.
-func TestNotes(t *testing.T) {
+// After an installation, the chart prints notes. They name the address that the values configure.
+func TestNotesNameTheAddress(t *testing.T) {
 	for values, want := range map[string]string{
 		"":               "--endpoint http://127.0.0.1:5000 ",
 		deploymentValues: "mirror-layoutproxy.registry.svc:5000",
@@ -46,7 +46,7 @@ func TestNotes(t *testing.T) {
 		files, err := render(t, values)
 		must(t, err)
 		if notes := files["layoutproxy/templates/NOTES.txt"]; !strings.Contains(notes, want) {
-			t.Errorf("values %q: no %s in\n%s", values, want, notes)
+			t.Errorf("values %q: the notes do not contain %q:\n%s", values, want, notes)
 		}
 	}
 }
