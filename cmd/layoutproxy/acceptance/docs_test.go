@@ -15,33 +15,32 @@ import (
 	"time"
 )
 
-// notRun counts the blocks that do not run, per document, so that none is skipped silently. Blocks
-// fenced by ```sh run unchanged. In ```console blocks the test also compares the output of each
-// command, where … stands for any text. Blocks that cannot run here are fenced by ```sh norun:
-// REASON.
+// notRun is the number of blocks per document that the test skips. The test runs all blocks fenced
+// by ```sh. In ```console blocks it also compares the output of each command, where … stands for
+// any text. It skips blocks fenced by ```sh norun: REASON.
 var notRun = map[string]int{
 	"README.md":           3,
 	"docs/containerd.md":  3,
 	"examples/README.md":  1,
-	"docs/deckhouse.md":   6, // needs a cluster, or an address and certificates
+	"docs/deckhouse.md":   6, // these need a cluster, or an address and certificates
 	"docs/install.md":     5,
-	"docs/prune.md":       1, // runs until tomorrow
-	"docs/page.md":        2, // needs another machine, or a certificate
+	"docs/prune.md":       1, // this block runs until tomorrow
+	"docs/page.md":        2, // these need another machine or a certificate
 	"docs/pull.md":        1,
-	"docs/release.md":     5, // needs a release, its keys and credentials
-	"docs/performance.md": 1, // takes minutes
-	"docs/sizing.md":      1, // a benchmark that takes minutes
+	"docs/release.md":     5, // these need a release, its keys and credentials
+	"docs/performance.md": 1, // this block takes minutes
+	"docs/sizing.md":      1, // this block is a benchmark that takes minutes
 	"docs/upgrade.md":     1,
 
-	"docs/object-storage.md":  4, // needs a cluster or an object store
-	"docs/troubleshooting.md": 3, // needs the reader's image, server and machine
+	"docs/object-storage.md":  4, // these need a cluster or an object store
+	"docs/troubleshooting.md": 3, // these need the reader's image, server or machine
 }
 
-// block is a fenced block of commands.
+// block is a fenced block of shell commands in a document.
 type block struct {
 	line    int
-	reason  string // why it does not run; empty if it does
-	session bool   // a console block: commands after "$ ", each followed by its output
+	reason  string // why the test skips the block; empty if it does not
+	session bool   // whether it is a console block: "$ " and a command, then its output
 	script  string
 }
 
@@ -63,7 +62,7 @@ func blocks(page string) (all []block) {
 	return all
 }
 
-// pages returns the names and texts of all documents for users.
+// pages returns the names of all documents for users, and their texts.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	names, err := filepath.Glob(projectDir + "/docs/*.md")
@@ -82,7 +81,7 @@ func TestCommandsInDocs(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
 		all := blocks(texts[name])
 		if opened := len(opening.FindAllString(texts[name], -1)); opened != len(all) {
-			t.Errorf("%s: %d blocks begin with ```sh or ```console, and %d could be parsed", name, opened, len(all))
+			t.Errorf("%s: %d blocks begin with ```sh or ```console, but only %d could be parsed", name, opened, len(all))
 		}
 		skipped := 0
 		for _, b := range all {
@@ -91,7 +90,7 @@ func TestCommandsInDocs(t *testing.T) {
 			}
 		}
 		if skipped != notRun[name] {
-			t.Errorf("%s: %d blocks are not run, want %d: see notRun", name, skipped, notRun[name])
+			t.Errorf("%s: the test skips %d blocks, but notRun has %d", name, skipped, notRun[name])
 		}
 		if len(all) > skipped {
 			t.Run(name, func(t *testing.T) { newSandbox(t).run(name, all) })
@@ -100,19 +99,19 @@ func TestCommandsInDocs(t *testing.T) {
 }
 
 // sandbox runs the blocks of a page one after the other. It replaces absolute paths with paths
-// below root, and ports with free ones. layoutproxy serve runs in the background until the next
-// serve or the end of the page.
+// below root, and ports with free ports. A layoutproxy serve runs in the background until the next
+// one starts, or until the page ends.
 type sandbox struct {
 	*testing.T
 	root  string
 	text  *strings.Replacer
-	other string // address that replaces otherRegistry
+	other string // address of a test registry; replaces otherRegistry
 }
 
-// otherRegistry is the registry that the docs push to.
+// otherRegistry is the address of the registry to which commands in the docs push.
 const otherRegistry = "registry.example:5000"
 
-// source is the copy of the project in a sandbox: the working directory of each block.
+// source is the path of the copy of the project in a sandbox. Each block runs in this directory.
 const source = "/src"
 
 func newSandbox(t *testing.T) *sandbox {
@@ -136,7 +135,8 @@ func newSandbox(t *testing.T) *sandbox {
 	return s
 }
 
-// shim replaces layoutproxy in a sandbox. Its serve returns as soon as the server listens.
+// shim is a script that replaces layoutproxy in a sandbox. Its command serve starts a server, and
+// returns as soon as the server listens.
 const shim = `#!/bin/sh
 program='%s' root='%s'
 export LAYOUTPROXY_LISTEN='%s' LAYOUTPROXY_ADMIN_LISTEN='%s' LAYOUTPROXY_CACHE_DIR="$root/cache"
@@ -167,7 +167,8 @@ done
 cat "$root/log"
 `
 
-// stopServing stops the server of the shim, and fails unless its exit status is 0.
+// stopServing is a script that stops the server of shim. It fails unless the exit status of the
+// server is 0.
 const stopServing = `#!/bin/sh
 root='%s'
 [ -e "$root/pid" ] || exit 0
@@ -200,7 +201,8 @@ func (s *sandbox) run(page string, all []block) {
 	}
 }
 
-// session runs the commands of a console block, and compares the output of each with the page.
+// session runs the commands of a console block. It compares the output of each command with the
+// output on the page.
 func (s *sandbox) session(page string, b block) {
 	s.Helper()
 	for i, step := range strings.Split("\n"+b.script, "\n$ ") {
@@ -211,31 +213,31 @@ func (s *sandbox) session(page string, b block) {
 			}
 			continue
 		}
-		// The shim of serve returns by itself.
+		// serve needs no & here, because shim returns while the server runs.
 		out, err := s.sh(strings.TrimSuffix(command, " &"))
 		if err != nil {
 			s.Fatalf("%s:%d: %s: %v\n%s", page, b.line, command, err, out)
 		}
 		want := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(shown)), "…", "(?s:.*)")
 		if !regexp.MustCompile("^" + want + "$").MatchString(strings.TrimSpace(out)) {
-			s.Errorf("%s:%d: %s prints\n%s\nwant, as on the page\n%s", page, b.line, command, out, shown)
+			s.Errorf("%s:%d: %s prints\n%s\nbut the page shows\n%s", page, b.line, command, out, shown)
 		}
 	}
 }
 
-// serveOther runs an empty registry until the end of the page.
+// serveOther runs an empty registry until the test of the page ends.
 func (s *sandbox) serveOther() {
 	s.Helper()
 	cmd := exec.CommandContext(s.Context(), tool(s.T, "crane"), "registry", "serve", "--address", s.other)
 	must(s.T, cmd.Start())
-	s.Cleanup(func() { _ = cmd.Wait() }) // the end of the context kills it
+	s.Cleanup(func() { _ = cmd.Wait() }) // the registry is killed when the context ends
 	must(s.T, healthy(s.Context(), "http://"+s.other+"/v2/", nil))
 }
 
 // sh runs a script and returns its output.
 func (s *sandbox) sh(script string) (string, error) {
 	ctx, cancel := context.WithTimeout(s.Context(), 3*time.Minute)
-	if s.Context().Err() != nil { // the page has ended, but serve must still be stopped
+	if s.Context().Err() != nil { // the test has ended, but must still stop the server
 		ctx, cancel = context.WithTimeout(context.Background(), time.Minute)
 	}
 	defer cancel()

@@ -15,16 +15,16 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// front is a proxy that makes a read-only server writable: it stores writes as plain OCI
-// layouts, which the server serves, and passes all other requests on. So a suite that writes
-// before it reads can test a read-only server.
+// front is a proxy that makes a read-only server writable. It stores what clients write in OCI
+// layouts, which the server serves, and forwards all other requests. So a suite that writes before
+// it reads can test the server.
 type front struct {
-	dir    string // directory of the layouts
+	dir    string // directory of the layouts that the server serves
 	server server
 	reads  http.Handler
-	fail   func(format string, args ...any) // reports failures of the front itself
+	fail   func(format string, args ...any) // reports an error of the front itself
 
-	mu      sync.Mutex // serializes writes and the rescans that follow
+	mu      sync.Mutex // held during each write and the rescan after it
 	uploads map[string]*upload
 }
 
@@ -38,14 +38,14 @@ func newFront(t *testing.T, dir string, s server) *front {
 	}
 }
 
-// Repository names contain slashes, so paths are matched from the right.
+// Repository names may contain slashes, so the names match greedily.
 var (
 	uploadPath   = regexp.MustCompile(`^/v2/(.+)/blobs/uploads/([^/]*)$`)
 	blobPath     = regexp.MustCompile(`^/v2/(.+)/blobs/([^/]+)$`)
 	manifestPath = regexp.MustCompile(`^/v2/(.+)/manifests/([^/]+)$`)
 )
 
-// statusError is an error that is returned to the client.
+// statusError is an error that the front sends to the client, with its HTTP status.
 type statusError struct {
 	status int
 	reason string
@@ -54,7 +54,7 @@ type statusError struct {
 func (e statusError) Error() string { return e.reason }
 
 var (
-	errBadDigest  = statusError{http.StatusBadRequest, "digest malformed, or of other content"}
+	errBadDigest  = statusError{http.StatusBadRequest, "digest is malformed or does not match the content"}
 	errUnknown    = statusError{http.StatusNotFound, "unknown"}
 	errOutOfOrder = statusError{http.StatusRequestedRangeNotSatisfiable, "chunk out of order"}
 	errMethod     = statusError{http.StatusMethodNotAllowed, "method not allowed"}
@@ -79,10 +79,10 @@ func (f *front) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// write handles a request that writes.
+// write is a handler for a request that changes a repository.
 type write func(w http.ResponseWriter, req *http.Request) error
 
-// route returns nil for requests that the server handles.
+// route returns the handler for a request. It returns nil if the server must handle the request.
 func (f *front) route(req *http.Request) write {
 	path := req.URL.Path
 	if m := uploadPath.FindStringSubmatch(path); m != nil {
@@ -106,7 +106,7 @@ func (f *front) route(req *http.Request) write {
 	return func(http.ResponseWriter, *http.Request) error { return errMethod }
 }
 
-// in finds the layout of a repository.
+// in returns a handler that passes the layout of a repository to write.
 func (f *front) in(name string, write func(layout, http.ResponseWriter, *http.Request) error) write {
 	return func(w http.ResponseWriter, req *http.Request) error {
 		l := layout(filepath.Join(f.dir, filepath.FromSlash(name)))
@@ -117,7 +117,8 @@ func (f *front) in(name string, write func(layout, http.ResponseWriter, *http.Re
 	}
 }
 
-// commitBlob writes a blob, waits for the server to rescan, and answers with its location.
+// commitBlob writes a blob, waits for the server to rescan, and answers with the location of the
+// blob.
 func (f *front) commitBlob(l layout, name, dgst string, data []byte, w http.ResponseWriter, req *http.Request) error {
 	d, err := checked(dgst, data)
 	if err != nil {
@@ -129,7 +130,7 @@ func (f *front) commitBlob(l layout, name, dgst string, data []byte, w http.Resp
 	return f.created(req.Context(), w, fmt.Sprintf("/v2/%s/blobs/%s", name, d), d)
 }
 
-// created answers 201 after the server has rescanned.
+// created makes the server rescan, and then answers 201 Created.
 func (f *front) created(ctx context.Context, w http.ResponseWriter, location string, d digest.Digest) error {
 	if err := f.server.rescan(ctx); err != nil {
 		return err
@@ -140,7 +141,7 @@ func (f *front) created(ctx context.Context, w http.ResponseWriter, location str
 	return nil
 }
 
-// deleted answers 202 after the server has rescanned.
+// deleted makes the server rescan, and then answers 202 Accepted.
 func (f *front) deleted(ctx context.Context, w http.ResponseWriter) error {
 	if err := f.server.rescan(ctx); err != nil {
 		return err
@@ -149,7 +150,7 @@ func (f *front) deleted(ctx context.Context, w http.ResponseWriter) error {
 	return nil
 }
 
-// checked parses a digest and verifies the content.
+// checked parses a digest, and verifies that the content matches it.
 func checked(dgst string, data []byte) (digest.Digest, error) {
 	d, err := digest.Parse(dgst)
 	if err != nil || d.Algorithm().FromBytes(data) != d {

@@ -23,19 +23,19 @@ import (
 type app struct {
 	dir    string
 	layout *layouttest.Layout
-	// image is tagged v1. inner, tagged flat, is an index of image and other, an image for
-	// another platform. nested, tagged nested, is an index of inner, which not all of podman,
-	// buildah and skopeo support.
+	// image has the tag v1, and other is an image for another platform. inner is an index of both,
+	// with the tag flat. nested is an index of inner, with the tag nested. Some of podman, buildah
+	// and skopeo do not support it.
 	image, inner, nested, other ocispec.Descriptor
-	// large is the first layer of image.
+	// large is the large first layer of image.
 	large ocispec.Descriptor
 }
 
-// largeLayer is larger than any client's buffer or single read.
+// largeLayer is the size of a large layer in bytes. It is larger than all buffers and single reads
+// of clients.
 const largeLayer = 24 << 20
 
-// newApp builds the repository app. Images with different names share only the layer with the
-// program.
+// newApp builds the repository app. Apps with different names share no layer.
 func newApp(t *testing.T, name string) *app {
 	t.Helper()
 	a := &app{dir: t.TempDir()}
@@ -56,7 +56,7 @@ func newApp(t *testing.T, name string) *app {
 	return a
 }
 
-// content returns the blobs that a node must fetch to pull a manifest.
+// content returns the blobs that a node of this platform must fetch to pull a manifest.
 func (a *app) content(t *testing.T, d digest.Digest) contents {
 	t.Helper()
 	want := contentOf(t, layout(a.layout.Dir()), a.image.Digest)
@@ -68,7 +68,7 @@ func (a *app) content(t *testing.T, d digest.Digest) contents {
 	return want
 }
 
-// runnable writes an image of tar layers with an entry point, so that it can also be the sandbox
+// runnable writes an image with tar layers. By default it waits, so that it can also be the sandbox
 // image of a pod.
 func runnable(t *testing.T, l *layouttest.Layout, layers ...[]byte) ocispec.Descriptor {
 	t.Helper()
@@ -81,7 +81,7 @@ func runnable(t *testing.T, l *layouttest.Layout, layers ...[]byte) ocispec.Desc
 	for _, layer := range layers {
 		d := l.Blob(ocispec.MediaTypeImageLayer, layer)
 		manifest.Layers = append(manifest.Layers, d)
-		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, d.Digest) // the layer is not compressed
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, d.Digest) // layers are not compressed, so both digests are the same
 	}
 	manifest.Config = l.Blob(ocispec.MediaTypeImageConfig, marshal(t, config))
 	d := l.Blob(manifest.MediaType, marshal(t, manifest))
@@ -133,8 +133,8 @@ func main() {
 }
 `
 
-// helloProgram builds a static program that prints a greeting or, as the sandbox of a pod,
-// waits.
+// helloProgram builds a static program that prints a greeting. With the argument hold, for the
+// sandbox of a pod, it waits.
 func helloProgram(t *testing.T) []byte {
 	t.Helper()
 	dir := t.TempDir()

@@ -12,13 +12,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// An import from a disk with a read error fails and names the file. The store does not change.
+// If the disk has a read error, an import fails and names the file. The store does not change.
 func TestImportFromFailingDisk(t *testing.T) {
 	store, bundle := filepath.Join(t.TempDir(), "store"), t.TempDir()
 	run(t, program, "import", abs(t, filepath.Join(bundleDir, "install")), "--store", store)
 	layouttest.New(t, bundleDir).Bundle(bundle)
 	before, archive := layouttest.ReadFiles(t, store), filepath.Join(bundle, "module-console.tar")
-	// Headers are read by pread64, and the content between them by read.
+	// layoutproxy reads headers by pread64, and content by read. Only reads of content fail here.
 	stdout, stderr, err := execute(t, t.TempDir(), packaged(t, "strace"), []string{"-f", "-o", os.DevNull, "-P", archive,
 		"-e", "trace=read", "-e", "inject=read:error=EIO", program, "import", bundle, "--store", store, "--cache-dir", ""})
 	var exit *exec.ExitError
@@ -26,7 +26,7 @@ func TestImportFromFailingDisk(t *testing.T) {
 		t.Errorf("%v\n%s%s", err, stdout, stderr)
 	}
 	if !maps.Equal(layouttest.ReadFiles(t, store), before) {
-		t.Error("the store has changed")
+		t.Error("the failed import has changed the store")
 	}
 	run(t, program, "import", bundle, "--store", store, "--cache-dir", "")
 }

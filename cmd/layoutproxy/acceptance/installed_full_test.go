@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// Modules of programs that neither Debian nor this module's go.mod provides.
+// These are the modules of programs that neither Debian nor this module's go.mod provides.
 const (
 	containerd2 = "github.com/containerd/containerd/v2@v2.4.2"
 	helm        = "helm.sh/helm/v3@v3.22.0"
 	cosign      = "github.com/sigstore/cosign/v2@v2.6.5"
 )
 
-// installed returns a directory with programs from a module. The first call builds them into the
-// user's cache, which takes minutes.
+// installed returns a directory with programs from a Go module. The first call builds them into the
+// user's cache directory, which takes minutes.
 func installed(t *testing.T, module string, packages ...string) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
@@ -42,7 +42,7 @@ func installed(t *testing.T, module string, packages ...string) string {
 	return dir
 }
 
-// releases returns the releases of containerd that nodes use: 1.x and 2.x.
+// releases returns the two releases of containerd that tests run: 1.x and 2.x.
 func releases(t *testing.T) []release {
 	t.Helper()
 	dir := installed(t, containerd2, "cmd/containerd", "cmd/ctr", "cmd/containerd-shim-runc-v2")

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// A client that is killed in the middle of a layer resumes there. The client is containerd, or ctr,
-// which does the download itself in 1.x and with --local.
+// A client is killed in the middle of a layer. When it pulls again, it resumes there. The client is
+// containerd, or ctr, which downloads layers itself in 1.x and with --local.
 func TestNodesResumeAfterAKill(t *testing.T) {
 	a := newApp(t, "killed")
 	w := newWire(t, serve(t, a.dir, "--root-repository", ""))
@@ -23,7 +23,7 @@ func TestNodesResumeAfterAKill(t *testing.T) {
 		before := len(w.requests(string(a.large.Digest)))
 		reached := w.hold(a.large.Digest, a.large.Size/2)
 		if p.name == "cri" || p.name == "ctr" && c.major >= 2 {
-			go func() { _, _ = p.pull(t, c, mirroredHost+"/app:v1") }() // fails, because containerd is killed
+			go func() { _, _ = p.pull(t, c, mirroredHost+"/app:v1") }() // this pull fails, because the test kills containerd
 			c.waitForHalf(t, reached)
 			c.stop(t, syscall.SIGKILL)
 			c.start(t)
@@ -38,12 +38,12 @@ func TestNodesResumeAfterAKill(t *testing.T) {
 		last := asked[len(asked)-1]
 		var from int64
 		if n, _ := fmt.Sscanf(last.ranges, "bytes=%d-", &from); n != 1 || from == 0 || last.status != 206 {
-			t.Errorf("the client did not resume: %+v", asked)
+			t.Errorf("the client did not resume the download of the layer: %+v", asked)
 		}
 	})
 }
 
-// startPull starts a pull by ctr.
+// startPull starts ctr images pull, and does not wait for it.
 func (c *containerd) startPull(t *testing.T, p puller, reference string) *exec.Cmd {
 	t.Helper()
 	args := []string{"-a", c.socket, "-n", "ctr", "images", "pull", "--hosts-dir", c.certs}
@@ -56,14 +56,15 @@ func (c *containerd) startPull(t *testing.T, p puller, reference string) *exec.C
 	return cmd
 }
 
-// waitForHalf waits until the download is held, and a part of it is on disk.
+// waitForHalf waits until the download of the large layer is held, and a part of the layer is on
+// disk.
 func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
 	t.Helper()
 	deadline := time.After(commandTimeout)
 	select {
 	case <-reached:
 	case <-deadline:
-		t.Fatalf("the layer was not requested\n%s", c.logged())
+		t.Fatalf("the client did not request the layer; log of containerd:\n%s", c.logged())
 	}
 	for {
 		files, _ := filepath.Glob(filepath.Join(string(c.store()), "ingest", "*", "data"))
@@ -74,21 +75,22 @@ func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("containerd wrote nothing of the layer: %s", files)
+			t.Fatalf("no part of the layer is in the files %s", files)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-// containerd 2.x reads parts of a layer concurrently, and closes each connection after its part.
+// containerd 2.x downloads parts of a layer concurrently, and closes each connection after one
+// part.
 func TestNodesPullInParts(t *testing.T) {
 	a := newApp(t, "in parts")
 	w := newWire(t, serve(t, a.dir, "--root-repository", ""))
 	for _, r := range releases(t) {
 		if r.major < 2 {
-			continue // 1.x does not read in parts
+			continue // containerd 1.x downloads layers in one request
 		}
-		for _, p := range r.pullers()[:2] { // only the transfer service reads in parts
+		for _, p := range r.pullers()[:2] { // only pulls by the transfer service are in parts
 			t.Run(p.name, func(t *testing.T) {
 				c := startContainerd(t, r, map[string]string{
 					transferPlugin: "concurrent_layer_fetch_buffer = 1048576\nmax_concurrent_downloads = 4",
@@ -111,7 +113,8 @@ func TestNodesPullInParts(t *testing.T) {
 	}
 }
 
-// docs/containerd.md says that the transfer service of 2.x ignores a list of directories.
+// docs/containerd.md warns about config_path with several directories: the transfer service of
+// containerd 2.x ignores it.
 func TestTransferServiceIgnoresListOfDirectories(t *testing.T) {
 	a := newApp(t, "list")
 	s := serve(t, a.dir, "--root-repository", "")

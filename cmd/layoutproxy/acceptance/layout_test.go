@@ -11,7 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layout is the directory of a plain OCI layout, whose tags are its ref.name annotations.
+// layout is the directory of an OCI layout. Its tags are the ref.name annotations in index.json.
 type layout string
 
 func (l layout) exists() bool {
@@ -23,7 +23,7 @@ func (l layout) blobPath(dgst digest.Digest) string {
 	return filepath.Join(string(l), ocispec.ImageBlobsDir, dgst.Algorithm().String(), dgst.Encoded())
 }
 
-// writeBlob writes a blob whose digest the caller has verified.
+// writeBlob writes a blob. The caller has verified the digest.
 func (l layout) writeBlob(dgst digest.Digest, data []byte) error {
 	path := l.blobPath(dgst)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -32,7 +32,7 @@ func (l layout) writeBlob(dgst digest.Digest, data []byte) error {
 	return replace(path, data)
 }
 
-// add adds a manifest to index.json, with any number of tags, which it removes from other
+// add adds a manifest with any number of tags to index.json. It removes these tags from other
 // manifests.
 func (l layout) add(d ocispec.Descriptor, tags ...string) error {
 	return l.edit(func(manifests []ocispec.Descriptor) []ocispec.Descriptor {
@@ -46,7 +46,8 @@ func (l layout) add(d ocispec.Descriptor, tags ...string) error {
 	})
 }
 
-// removeTag removes a tag and keeps the manifest. found reports whether the tag existed.
+// removeTag removes a tag from index.json, and keeps the manifest. found reports whether the tag
+// existed.
 func (l layout) removeTag(tag string) (found bool, err error) {
 	err = l.edit(func(manifests []ocispec.Descriptor) []ocispec.Descriptor {
 		found = slices.ContainsFunc(manifests, func(d ocispec.Descriptor) bool { return tagOf(d) == tag })
@@ -80,7 +81,7 @@ func (l layout) edit(change func([]ocispec.Descriptor) []ocispec.Descriptor) err
 
 func tagOf(d ocispec.Descriptor) string { return d.Annotations[ocispec.AnnotationRefName] }
 
-// untag removes a tag from the manifest that has it.
+// untag removes a tag from the manifest that has it, if any.
 func untag(manifests []ocispec.Descriptor, tag string) []ocispec.Descriptor {
 	var lost []ocispec.Descriptor
 	manifests = slices.DeleteFunc(manifests, func(d ocispec.Descriptor) bool {
@@ -97,7 +98,7 @@ func untag(manifests []ocispec.Descriptor, tag string) []ocispec.Descriptor {
 	return manifests
 }
 
-// addUntagged adds d, unless the list already has its digest.
+// addUntagged appends d to manifests, unless the list already contains its digest.
 func addUntagged(manifests []ocispec.Descriptor, d ocispec.Descriptor) []ocispec.Descriptor {
 	if slices.ContainsFunc(manifests, func(m ocispec.Descriptor) bool { return m.Digest == d.Digest }) {
 		return manifests
@@ -105,7 +106,8 @@ func addUntagged(manifests []ocispec.Descriptor, d ocispec.Descriptor) []ocispec
 	return append(manifests, d)
 }
 
-// replace writes a file and renames it into place, because the server may read it meanwhile.
+// replace writes a temporary file and renames it to path, because the server may be reading the old
+// file.
 func replace(path string, data []byte) error {
 	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
 	if err := os.WriteFile(temp, data, 0o644); err != nil {

@@ -12,7 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// layoutproxy list, on which other tests rely, matches the index.json files of the sample.
+// layoutproxy list prints exactly the tags in the index.json files of the sample. Other tests rely
+// on it.
 func TestListMatchesIndexes(t *testing.T) {
 	want := []string{
 		"deckhouse/deckhouse-cli/plugins:stronghold", "deckhouse/ee/modules:console",
@@ -42,7 +43,7 @@ func TestListMatchesIndexes(t *testing.T) {
 		}
 		got = append(got, i.name()+" "+i.digest.String())
 		if size := int64(len(blob(t, i.layout(), i.digest))); size != i.size {
-			t.Errorf("%s: %d bytes listed, %d on disk", i.name(), i.size, size)
+			t.Errorf("%s: list shows %d bytes, but the manifest has %d", i.name(), i.size, size)
 		}
 	}
 	compareLines(t, "list", got, want)

@@ -20,20 +20,20 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// load is a list of requests that clients repeat.
+// load is a list of paths that clients request again and again.
 type load struct {
 	paths       []string
 	connections int
-	part, size  int64 // bytes of a range and of the complete blob; 0 without ranges
+	part, size  int64 // size of each range and of the blob in bytes; 0 for requests without ranges
 }
 
-// measured is the work of a server under load.
+// measured is how much a server did under load.
 type measured struct {
 	requests, bytes int64
-	cpu, wall       time.Duration // processor time of the server, and elapsed time
+	cpu, wall       time.Duration // processor time that the server used, and elapsed time
 }
 
-// run sends load to a server for a duration.
+// run sends the requests of the load to a server for a duration.
 func (l load) run(t *testing.T, s target, duration time.Duration) measured {
 	t.Helper()
 	var m measured
@@ -56,8 +56,8 @@ func (l load) run(t *testing.T, s target, duration time.Duration) measured {
 	return m
 }
 
-// client sends requests on one connection until end. It uses little processor time, because it
-// runs on the same machine as the server.
+// client sends requests on one connection until the time end. Client and server share a machine, so
+// client must use little processor time.
 func (l load) client(address string, number int, end time.Time) (m measured, err error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -88,18 +88,19 @@ func (l load) client(address string, number int, end time.Time) (m measured, err
 	return m, nil
 }
 
-// acceptedTypes is the Accept header of requests for manifests.
+// acceptedTypes is the value of the Accept header in requests for manifests.
 const acceptedTypes = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, " +
 	"application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
 
-// readHead reads the header of an answer, and returns the length of the body.
+// readHead reads the status line and the header of an answer. It returns the length of the body in
+// bytes.
 func readHead(in *bufio.Reader, status string) (n int64, err error) {
 	line, err := in.ReadSlice('\n')
 	if err != nil {
 		return 0, err
 	}
 	if f := bytes.Fields(line); len(f) < 2 || string(f[1]) != status {
-		return 0, fmt.Errorf("answer %q, want %s", line, status)
+		return 0, fmt.Errorf("got status line %q, want status %s", line, status)
 	}
 	n = -1
 	for {
@@ -122,7 +123,7 @@ func readHead(in *bufio.Reader, status string) (n int64, err error) {
 	return n, nil
 }
 
-// discard drops the n bytes of a body.
+// discard reads the n bytes of a body and drops them.
 func discard(conn net.Conn, in *bufio.Reader, n int64) error {
 	buffered, err := in.Discard(int(min(n, int64(in.Buffered()))))
 	if err != nil {
@@ -132,8 +133,8 @@ func discard(conn net.Conn, in *bufio.Reader, n int64) error {
 	return err
 }
 
-// cpuOf returns the processor time of processes, in nanoseconds (Linux,
-// Documentation/scheduler/sched-stats.rst).
+// cpuOf returns the processor time that processes have used. Linux reports it in nanoseconds
+// (Documentation/scheduler/sched-stats.rst).
 func cpuOf(t *testing.T, pids []int) (sum time.Duration) {
 	t.Helper()
 	for _, pid := range pids {
@@ -144,7 +145,7 @@ func cpuOf(t *testing.T, pids []int) (sum time.Duration) {
 		for _, f := range files {
 			data, err := os.ReadFile(f)
 			if errors.Is(err, os.ErrNotExist) {
-				continue // a thread that has ended
+				continue // the thread has ended
 			}
 			must(t, err)
 			ns, err := strconv.ParseInt(strings.Fields(string(data))[0], 10, 64)

@@ -17,13 +17,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
 )
 
-// The test user. The hash in the htpasswd file is that of "baggins".
+// These are the name, the password and the htpasswd line of the test user.
 const (
 	user, password = "frodo", "baggins"
 	htpasswdLine   = "frodo:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\n"
 )
 
-// htpasswdFile writes an htpasswd file with the test user.
+// htpasswdFile writes an htpasswd file that contains only the test user.
 func htpasswdFile(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "htpasswd")
@@ -31,7 +31,7 @@ func htpasswdFile(t *testing.T) string {
 	return file
 }
 
-// locked returns servers that require a login, by kind of authentication.
+// locked returns two servers that require a login: one with a password, one with a token.
 func locked(t *testing.T) map[string]server {
 	return map[string]server{
 		"password": serve(t, bundleDir, "--htpasswd", htpasswdFile(t)),
@@ -39,8 +39,8 @@ func locked(t *testing.T) map[string]server {
 	}
 }
 
-// serveWithTokens runs a server with its token server at the same address, because crane accepts
-// no token server at another loopback address.
+// serveWithTokens runs a server with a token server. Both have the same address, because crane
+// rejects a token server at another loopback address.
 func serveWithTokens(t *testing.T, may func(user, repository string) bool) server {
 	t.Helper()
 	tokens := tokentest.New(t)
@@ -70,7 +70,7 @@ func TestCraneLogsIn(t *testing.T) {
 			runIn(t, home, crane, "auth", "login", s.registry, "-u", user, "-p", password, "--insecure")
 			i := pick(t, sample(t), installer)
 			if got := strings.TrimSpace(runIn(t, home, crane, "digest", i.reference(s))); got != i.digest.String() {
-				t.Errorf("%s, want %s", got, i.digest)
+				t.Errorf("got digest %s, want %s", got, i.digest)
 			}
 			runIn(t, home, crane, "validate", "--remote", i.reference(s))
 			if out := runIn(t, home, crane, "catalog", "--insecure", s.registry); !strings.Contains(out, sampleRoot+"/install\n") {
@@ -97,7 +97,7 @@ func TestSkopeoLogsIn(t *testing.T) {
 	}
 }
 
-// TestDockerLogsIn needs only the docker client: a login does not use the daemon.
+// TestDockerLogsIn needs only the docker client, because docker login does not use the daemon.
 func TestDockerLogsIn(t *testing.T) {
 	client := packaged(t, "docker")
 	for name, s := range locked(t) {
@@ -117,16 +117,17 @@ func TestContainerdLogsIn(t *testing.T) {
 			i := pick(t, sample(t), installer)
 			contentOf(t, i.layout(), i.digest).compare(t, i.name(), pull(t, authorized(password), i.reference(s), i.digest))
 			if _, _, err := authorized("wrong").Resolve(t.Context(), i.reference(s)); err == nil {
-				t.Error("a wrong password is accepted")
+				t.Error("the server accepts a wrong password")
 			}
 			if _, _, err := direct().Resolve(t.Context(), i.reference(s)); err == nil {
-				t.Error("a request without a password is accepted")
+				t.Error("the server accepts a request without a password")
 			}
 		})
 	}
 }
 
-// authorized returns containerd's resolver with the credentials of the test user.
+// authorized returns a resolver of containerd's library that logs in as the test user with a
+// password.
 func authorized(password string) remotes.Resolver {
 	authorizer := docker.NewDockerAuthorizer(docker.WithAuthCreds(func(string) (string, string, error) { return user, password, nil }))
 	return docker.NewResolver(docker.ResolverOptions{
@@ -134,7 +135,7 @@ func authorized(password string) remotes.Resolver {
 	})
 }
 
-// A token allows only the repositories that the token server grants.
+// The server allows access only to the repositories that a token grants.
 func TestTokenAllowsOnlyGrantedRepositories(t *testing.T) {
 	crane := tool(t, "crane")
 	s := serveWithTokens(t, func(_, repository string) bool { return strings.HasSuffix(repository, "/install") })

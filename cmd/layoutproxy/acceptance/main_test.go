@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// projectDir is the directory of the main module, and bundleDir the sample bundle.
+// projectDir is the directory of the main module. bundleDir is the directory of the sample bundle.
 const (
 	projectDir = "../../.."
 	bundleDir  = projectDir + "/examples/bundle"
 )
 
-// program is the built layoutproxy.
+// program is the path of layoutproxy, which TestMain builds.
 var program string
 
 func TestMain(m *testing.M) {
@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 }
 
 // build builds a program in the main module, because this module's go.mod may select other versions
-// of dependencies. It uses -buildvcs=false, because git does not report the commit in a clone that
-// another user owns, and no test needs it.
+// of dependencies. It uses -buildvcs=false, because git fails in a clone that another user owns. No
+// test needs the commit.
 func build(pkg, output string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()

@@ -24,8 +24,8 @@ func (f *front) manifest(l layout, name, reference string, w http.ResponseWriter
 	return errMethod
 }
 
-// putManifest writes a manifest, under the tag in the path or, if that has a digest, under the tags
-// in the query, if any.
+// putManifest stores a manifest. Its tag is in the path. If the path has a digest instead, the
+// query may contain tags.
 func (f *front) putManifest(l layout, name, reference string, w http.ResponseWriter, req *http.Request) error {
 	data, err := io.ReadAll(req.Body)
 	if err != nil {
@@ -60,7 +60,7 @@ func (f *front) putManifest(l layout, name, reference string, w http.ResponseWri
 	return f.created(req.Context(), w, fmt.Sprintf("/v2/%s/manifests/%s", name, d), d)
 }
 
-// deleteManifest deletes a tag or, given a digest, a manifest with all its tags.
+// deleteManifest deletes a tag. If reference is a digest, it deletes the manifest and all its tags.
 func (f *front) deleteManifest(l layout, reference string, w http.ResponseWriter, req *http.Request) error {
 	if isDigest(reference) {
 		d, err := digest.Parse(reference)
@@ -82,7 +82,7 @@ func (f *front) deleteManifest(l layout, reference string, w http.ResponseWriter
 	return f.deleted(req.Context(), w)
 }
 
-// deleteBlob deletes a blob or a manifest: a layout stores both in the same place.
+// deleteBlob deletes a blob or a manifest. A layout stores both in the directory blobs.
 func (f *front) deleteBlob(l layout, dgst string, w http.ResponseWriter, req *http.Request) error {
 	d, err := digest.Parse(dgst)
 	if err != nil {
@@ -98,5 +98,5 @@ func (f *front) deleteBlob(l layout, dgst string, w http.ResponseWriter, req *ht
 	return f.deleted(req.Context(), w)
 }
 
-// isDigest reports whether a reference is a digest. Tags have no colon.
+// isDigest reports whether a reference is a digest. Only digests contain a colon, not tags.
 func isDigest(reference string) bool { return strings.Contains(reference, ":") }

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// promtool accepts the metrics, and they count requests.
-func TestMetrics(t *testing.T) {
+// /metrics counts requests, and promtool accepts its format.
+func TestMetricsCountRequests(t *testing.T) {
 	s := serve(t, bundleDir)
 	for _, path := range []string{"install/manifests/v1.70.1", "unknown/manifests/v1", "install/tags/list"} {
 		statusAt(t, "http://"+s.registry+"/v2/deckhouse/ee/"+path)
@@ -33,7 +33,7 @@ func TestMetrics(t *testing.T) {
 		`layoutproxy_refused_requests_total 0`,
 	} {
 		if !strings.Contains(metrics, line+"\n") {
-			t.Errorf("no line %s in\n%s", line, metrics)
+			t.Errorf("/metrics has no line %s in\n%s", line, metrics)
 		}
 	}
 }

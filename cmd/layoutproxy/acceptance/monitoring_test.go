@@ -17,8 +17,8 @@ const (
 	dashboard = projectDir + "/deploy/grafana/layoutproxy.json"
 )
 
-// promtool accepts the alert rules and runs their tests, and each alert has a test that fires it.
-func TestAlertRules(t *testing.T) {
+// promtool accepts the alert rules, and their tests pass. Each alert has a test in which it fires.
+func TestAlertRulesFire(t *testing.T) {
 	promtool := packaged(t, "promtool")
 	for _, args := range [][]string{
 		{"check", "rules", "layoutproxy.rules.yaml"},
@@ -38,13 +38,13 @@ func TestAlertRules(t *testing.T) {
 	}
 	for _, alert := range alerts {
 		if !regexp.MustCompile(`alertname: ` + alert[1] + `\n +exp_alerts:`).MatchString(tests) {
-			t.Errorf("no test fires %s", alert[1])
+			t.Errorf("the alert %s fires in no test", alert[1])
 		}
 	}
 }
 
-// Every query of the dashboard, the rules and the docs uses existing metrics. Otherwise its panel
-// would be empty, or its alert would never fire.
+// The dashboard, the alert rules and the docs use only metrics that layoutproxy exports. Without
+// its metrics, a panel would be empty, or an alert would never fire.
 func TestQueriesUseExistingMetrics(t *testing.T) {
 	// Each of these options adds metrics.
 	s := serve(t, bundleDir, "--client-connections", "100", "--scrub", "1MB/s", "--store", t.TempDir(), "--drop-dir", t.TempDir())
@@ -68,21 +68,21 @@ func TestQueriesUseExistingMetrics(t *testing.T) {
 		for _, found := range metric.FindAllString(text, -1) {
 			used++
 			if !exists[found] && !exists[found+"_bucket"] {
-				t.Errorf("%s use %s, which the program does not have", name, found)
+				t.Errorf("%s use the metric %s, which layoutproxy does not export", name, found)
 			}
 		}
 	}
 	if used < 30 {
-		t.Errorf("only %d metrics are used: are all queries found?", used)
+		t.Errorf("the test found only %d uses of metrics, want at least 30: does it miss queries?", used)
 	}
 }
 
-// expressions returns the text of the rules without the names of alerts.
+// expressions returns the text of the rules without their names, summaries and descriptions.
 func expressions(rules string) string {
 	return regexp.MustCompile(`(?m)^.*(name|summary|description): .*$`).ReplaceAllString(rules, "")
 }
 
-// documented returns the metrics in the first column of the tables in docs/metrics.md.
+// documented returns the names of metrics, from the first column of the tables in docs/metrics.md.
 func documented(t *testing.T) string {
 	var names []string
 	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\|").FindAllStringSubmatch(read(t, projectDir+"/docs/metrics.md"), -1) {
@@ -91,7 +91,7 @@ func documented(t *testing.T) string {
 	return strings.Join(names, "\n")
 }
 
-// queries returns the queries of the dashboard, each parsed by promtool.
+// queries returns the queries of the dashboard. It fails the test if promtool cannot parse them.
 func queries(t *testing.T) []string {
 	t.Helper()
 	var board struct {
@@ -102,11 +102,11 @@ func queries(t *testing.T) []string {
 	}
 	must(t, json.Unmarshal([]byte(read(t, dashboard)), &board))
 	var all []string
-	var rules strings.Builder // promtool parses expressions only in a file of rules
+	var rules strings.Builder // a rule per query, because promtool parses only rules
 	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
 	for _, p := range board.Panels {
 		if len(p.Targets) == 0 {
-			t.Errorf("the panel %q is empty", p.Title)
+			t.Errorf("the panel %q has no query", p.Title)
 		}
 		for _, target := range p.Targets {
 			all = append(all, target.Expr)

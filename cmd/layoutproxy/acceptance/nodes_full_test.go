@@ -12,10 +12,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// puller is a client that pulls with containerd.
+// puller is a way to pull an image with containerd: ctr, ctr --local or CRI.
 type puller struct {
 	name string
-	// pull returns the client's output.
+	// pull pulls an image, and returns the output of the client.
 	pull func(t *testing.T, c *containerd, reference string) (string, error)
 }
 
@@ -33,7 +33,7 @@ func byCRI(t *testing.T, c *containerd, reference string) (string, error) {
 	return fmt.Sprint(err), err
 }
 
-// pullers returns the clients of a release of containerd.
+// pullers returns the ways to pull that a release of containerd supports.
 func (r release) pullers() []puller {
 	all := []puller{{"ctr", byCtr()}, {"cri", byCRI}}
 	if r.major >= 2 {
@@ -42,8 +42,8 @@ func (r release) pullers() []puller {
 	return all
 }
 
-// everyWay runs a test for each release of containerd and each puller. Each run has its own
-// containerd.
+// everyWay runs a test for each release of containerd and each puller. It starts a new containerd
+// for each run.
 func everyWay(t *testing.T, test func(t *testing.T, c *containerd, p puller)) {
 	t.Helper()
 	for _, r := range releases(t) {
@@ -53,7 +53,7 @@ func everyWay(t *testing.T, test func(t *testing.T, c *containerd, p puller)) {
 	}
 }
 
-// pullAndCompare pulls an image, and compares the content store with the expected contents.
+// pullAndCompare pulls an image, and fails the test unless the content store then has all of want.
 func (p puller) pullAndCompare(t *testing.T, c *containerd, reference string, want contents) {
 	t.Helper()
 	if out, err := p.pull(t, c, reference); err != nil {
@@ -62,12 +62,12 @@ func (p puller) pullAndCompare(t *testing.T, c *containerd, reference string, wa
 	c.expectContents(t, reference, want)
 }
 
-// expectContents fails the test unless the content store has all of want.
+// expectContents fails the test unless the content store contains all blobs of want.
 func (c *containerd) expectContents(t *testing.T, what string, want contents) {
 	t.Helper()
 	for d, data := range want {
 		if got := blob(t, c.store(), d); !bytes.Equal(got, data) {
-			t.Errorf("%s: %s differs", what, d)
+			t.Errorf("%s: blob %s has wrong content", what, d)
 		}
 	}
 }
@@ -76,11 +76,11 @@ func (c *containerd) expectContents(t *testing.T, what string, want contents) {
 func (c *containerd) expectAbsent(t *testing.T, d digest.Digest) {
 	t.Helper()
 	if got := c.ctr(t, "ctr", "content", "ls", "-q") + c.ctr(t, criNamespace, "content", "ls", "-q"); strings.Contains(got, string(d)) {
-		t.Errorf("%s was pulled", d)
+		t.Errorf("the content store contains %s, which no pull should get", d)
 	}
 }
 
-func TestNodesPull(t *testing.T) {
+func TestNodesPullByTag(t *testing.T) {
 	a := newApp(t, "pulled")
 	s := serve(t, a.dir, "--root-repository", "")
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
@@ -108,7 +108,7 @@ func TestNodesPullByTLS(t *testing.T) {
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
 		c.mirror(t, mirroredHost, "https://"+s.registry)
 		if out, err := p.pull(t, c, mirroredHost+"/app:v1"); err == nil {
-			t.Errorf("pulled from a server with an untrusted certificate: %s", out)
+			t.Errorf("a pull from a server with an untrusted certificate succeeded: %s", out)
 		}
 		c.mirror(t, mirroredHost, "https://"+s.registry, "--ca", files.ca)
 		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
@@ -121,15 +121,15 @@ func TestNodesPullByMutualTLS(t *testing.T) {
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
 		c.mirror(t, mirroredHost, "https://"+s.registry, "--ca", files.ca)
 		if out, err := p.pull(t, c, mirroredHost+"/app:v1"); err == nil {
-			t.Errorf("pulled without a certificate: %s", out)
+			t.Errorf("a pull without a client certificate succeeded: %s", out)
 		}
 		c.mirror(t, mirroredHost, "https://"+s.registry, "--ca", files.ca, "--client-cert", files.clientCert, "--client-key", files.clientKey)
 		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
 	})
 }
 
-// With --no-fallback the mirror is also the server in hosts.toml, which then needs the
-// certificates, too.
+// With --no-fallback, mirror-config also writes the mirror as server in hosts.toml. This entry must
+// have the certificates, too.
 func TestNodesPullByMutualTLSWithoutFallback(t *testing.T) {
 	a, files := newApp(t, "mutual tls without fallback"), newCertificates(t)
 	s := serve(t, a.dir, "--root-repository", "", "--tls-cert", files.serverCert, "--tls-key", files.serverKey, "--client-ca", files.ca)
@@ -149,12 +149,12 @@ func TestNodesPullBelowAPath(t *testing.T) {
 		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
 	})
 	if asked := w.requests("/mirrors/a/v2/app/manifests/v1"); len(asked) == 0 {
-		t.Errorf("no request was below the path: %v", w.seen)
+		t.Errorf("no request had the path of the mirror: %v", w.seen)
 	}
 }
 
-// Content that the mirror does not have comes from the registry itself, or from the server in
-// hosts.toml that an operator configured. With --no-fallback the pull fails.
+// If the mirror does not have an image, containerd pulls it from the registry itself, or from the
+// server that an operator wrote in hosts.toml. With --no-fallback, the pull fails.
 func TestNodesFallBackToTheRegistry(t *testing.T) {
 	mirrored, original := newApp(t, "mirrored"), newApp(t, "original")
 	original.layout.Tag(original.image, "elsewhere")
@@ -163,15 +163,15 @@ func TestNodesFallBackToTheRegistry(t *testing.T) {
 	upstream := newWire(t, serve(t, original.dir, "--root-repository", ""))
 	want := original.content(t, original.image.Digest)
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
-		// The registry itself is on loopback, where containerd uses plain HTTP.
+		// containerd uses plain HTTP for the registry itself, because it is on loopback.
 		reference := upstream.host() + "/app:elsewhere"
 		c.mirror(t, upstream.host(), mirror.url, "--no-fallback")
 		before := len(upstream.requests(""))
 		if out, err := p.pull(t, c, reference); err == nil {
-			t.Errorf("pulled an image that the mirror does not have: %s", out)
+			t.Errorf("with --no-fallback, a pull succeeded although the mirror does not have the image: %s", out)
 		}
 		if n := len(upstream.requests("")); n != before {
-			t.Errorf("the registry itself was asked %d times", n-before)
+			t.Errorf("with --no-fallback, the registry itself got %d requests", n-before)
 		}
 		c.expectAbsent(t, original.image.Digest)
 
@@ -189,6 +189,6 @@ func TestNodesFallBackToTheRegistry(t *testing.T) {
 		}
 	}
 	if len(mirror.requests("/app/manifests/elsewhere")) == 0 {
-		t.Error("the mirror was not asked first")
+		t.Error("the mirror got no request for the missing image")
 	}
 }

@@ -20,17 +20,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// versitygw is an object store over directories: https://github.com/versity/versitygw.
+// versitygw is the module of an object store that keeps objects as files:
+// https://github.com/versity/versitygw.
 const versitygw = "github.com/versity/versitygw@v1.8.0"
 
 // versity is a running versitygw.
 type versity struct {
 	objectStore
-	dir string // of the bucket
+	dir string // directory of the bucket
 	pid int
 }
 
-// startVersity runs a versitygw until the test ends.
+// startVersity runs versitygw with an empty bucket until the test ends.
 func startVersity(t *testing.T) versity {
 	t.Helper()
 	path := filepath.Join(installed(t, versitygw, "cmd/versitygw"), "versitygw")
@@ -38,13 +39,13 @@ func startVersity(t *testing.T) versity {
 	v := versity{dir: filepath.Join(root, "mirror")}
 	must(t, os.Mkdir(v.dir, 0o755))
 	const key, secret = "acceptance", "a-secret-of-a-test"
-	// versitygw does not report its port, so the test chooses a free one. Another process may
-	// take the port meanwhile: then the test tries again.
+	// versitygw does not report its port, so the test chooses a free port. If another process takes
+	// that port first, the test tries again.
 	for try := 0; ; try++ {
 		address := freePorts(t, 1)[0]
 		cmd := exec.Command(path, "--port", address, "--access", key, "--secret", secret, "--quiet", "--keep-alive", "--health", "/healthy", "posix", root)
 		cmd.Env = bareEnv(t.TempDir())
-		log := new(bytes.Buffer) // read only after Wait
+		log := new(bytes.Buffer) // read only after cmd.Wait, to avoid a data race
 		cmd.Stdout, cmd.Stderr = log, log
 		must(t, cmd.Start())
 		ended := make(chan error, 1)
@@ -68,9 +69,9 @@ func startVersity(t *testing.T) versity {
 	}
 }
 
-// versitygw follows Amazon's documentation:
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html (412, and 404
-// for If-Match without an object), …/API/API_GetObject.html (If-Match, ranges),
+// versitygw behaves as Amazon documents. The test checks these facts:
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html (412, and 404 for
+// If-Match without an object), …/API/API_GetObject.html (If-Match, ranges),
 // …/API/API_ListObjectsV2.html (pages of at most 1,000 keys, in byte order),
 // …/userguide/using-presigned-url.html (a URL is for one method, until it expires).
 func TestVersitygwFollowsAmazonsDocumentation(t *testing.T) {
@@ -91,12 +92,12 @@ func TestVersitygwFollowsAmazonsDocumentation(t *testing.T) {
 	two, err := put("a", "second", bucket.PutOptions{IfMatch: one.ETag})
 	must(t, err)
 	if _, _, err := b.Get(ctx, "a", 0, -1, one.ETag); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("a read with the old ETag: %v", err)
+		t.Errorf("a read with the old ETag: got error %v, want ErrChanged", err)
 	}
 	body, o, err := b.Get(ctx, "a", 1, 3, two.ETag)
 	must(t, err)
 	if text, err := io.ReadAll(body); err != nil || string(text) != "eco" || o.Size != 6 {
-		t.Errorf("%q of %d bytes, %v", text, o.Size, err)
+		t.Errorf("got range %q of %d bytes and error %v, want \"eco\" of 6 bytes", text, o.Size, err)
 	}
 	if _, _, err := b.Get(ctx, "none", 0, -1, ""); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v", err)
@@ -105,7 +106,8 @@ func TestVersitygwFollowsAmazonsDocumentation(t *testing.T) {
 	v.checkPresigned(t, b)
 }
 
-// checkLists lists three pages of files that were put into the directory of the bucket.
+// checkLists checks a list of three pages. The objects are files that the test wrote into the
+// directory of the bucket.
 func (v versity) checkLists(t *testing.T) {
 	t.Helper()
 	must(t, os.Mkdir(filepath.Join(v.dir, "many"), 0o755))
@@ -116,10 +118,10 @@ func (v versity) checkLists(t *testing.T) {
 	last, count := "", 0
 	must(t, v.open(t, "many").List(t.Context(), "", func(o bucket.Object) error {
 		if o.Key <= last {
-			t.Errorf("%s after %s", o.Key, last)
+			t.Errorf("the key %s is listed after %s", o.Key, last)
 		}
 		if o.ETag != "" {
-			t.Errorf("a file that no S3 client wrote has the ETag %s", o.ETag)
+			t.Errorf("a file that no S3 client wrote has the ETag %s, want none", o.ETag)
 		}
 		last, count = o.Key, count+1
 		return nil
@@ -145,7 +147,7 @@ func (v versity) checkPresigned(t *testing.T, b bucket.Bucket) {
 	} {
 		resp, text := requestOnce(t, c.method, c.url, "Range", c.ranges)
 		if resp.StatusCode != c.status || c.body != "" && text != c.body {
-			t.Errorf("%s %s %s: %s %q", c.method, c.url, c.ranges, resp.Status, text)
+			t.Errorf("%s %s, range %q: got status %s and body %q", c.method, c.url, c.ranges, resp.Status, text)
 		}
 	}
 }

@@ -13,21 +13,23 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// objectStore is an object store that speaks S3, with an empty bucket.
+// objectStore is an object store with the S3 API, and one bucket in it.
 type objectStore struct {
 	endpoint, bucket string
 	key, secret      string
 	client           *s3.Client
 }
 
-// fakeStore runs an object store in this process, and also returns its controls.
+// fakeStore runs a fake object store in this process. With the returned server, a test can make
+// requests fail.
 func fakeStore(t *testing.T) (objectStore, *buckettest.Server) {
 	t.Helper()
 	server := buckettest.Start(t)
 	return newObjectStore(t, server.URL, buckettest.Bucket, buckettest.AccessKey, buckettest.SecretKey), server
 }
 
-// newObjectStore also sets the credentials in the environment of the test's programs.
+// newObjectStore returns an object store with its client. It also sets the store's credentials in
+// the environment, for layoutproxy.
 func newObjectStore(t *testing.T, endpoint, name, key, secret string) objectStore {
 	t.Helper()
 	o := objectStore{endpoint: endpoint, bucket: name, key: key, secret: secret}
@@ -45,7 +47,7 @@ func (o objectStore) env() []string {
 	return []string{"AWS_ACCESS_KEY_ID=" + o.key, "AWS_SECRET_ACCESS_KEY=" + o.secret, "AWS_REGION=us-east-1"}
 }
 
-// place returns the name of a prefix in the bucket, as commands accept it.
+// place returns the s3:// URL of a prefix in the bucket.
 func (o objectStore) place(prefix string) string { return "s3://" + o.bucket + "/" + prefix }
 
 func (o objectStore) open(t *testing.T, prefix string) bucket.Bucket {
@@ -55,7 +57,7 @@ func (o objectStore) open(t *testing.T, prefix string) bucket.Bucket {
 	return o.client.Open(at)
 }
 
-// upload writes the files of a directory below a prefix.
+// upload uploads the files of a directory to the bucket, below a prefix.
 func (o objectStore) upload(t *testing.T, dir, prefix string) {
 	t.Helper()
 	to := o.open(t, prefix)
@@ -65,12 +67,13 @@ func (o objectStore) upload(t *testing.T, dir, prefix string) {
 	}
 }
 
-// flags returns the flags of a command that reads or writes the store.
+// flags returns the flags with which layoutproxy can reach the store, followed by more.
 func (o objectStore) flags(more ...string) []string {
 	return append([]string{"--s3-endpoint", o.endpoint, "--s3-path-style"}, more...)
 }
 
-// run runs layoutproxy with the credentials of the store, and returns its exit status.
+// run runs layoutproxy with the flags and the credentials of the store. It returns the exit status
+// and the output.
 func (o objectStore) run(t *testing.T, command string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	stdout, stderr, err := execute(t, t.TempDir(), program, slices.Concat([]string{command}, args, o.flags()), o.env()...)

@@ -14,10 +14,11 @@ import (
 	"testing"
 )
 
-// field is the bundle that d8 wrote.
+// field is the directory of a bundle that d8 wrote.
 const field = projectDir + "/cmd/layoutproxy/testdata/d8"
 
-// forms maps names to functions that convert a bundle to a form in which people store it.
+// forms are functions by name. Each converts a bundle to one of the forms in which people store
+// bundles.
 var forms = map[string]func(t *testing.T, b bundleOf){
 	"as it was written": func(t *testing.T, b bundleOf) { b.copy(t) },
 	"unpacked by GNU tar": func(t *testing.T, b bundleOf) {
@@ -46,7 +47,8 @@ var forms = map[string]func(t *testing.T, b bundleOf){
 	},
 }
 
-// bundleOf is a bundle of archives and a directory for a converted copy.
+// bundleOf is the directory of a bundle of archives (from), and the directory for a converted copy
+// (to).
 type bundleOf struct{ from, to string }
 
 func (b bundleOf) archives(t *testing.T) []string {
@@ -58,7 +60,7 @@ func (b bundleOf) archives(t *testing.T) []string {
 	return found
 }
 
-// copy copies the archives, and returns the names of the copies.
+// copy copies the archives unchanged, and returns the paths of the copies.
 func (b bundleOf) copy(t *testing.T) (copies []string) {
 	t.Helper()
 	for _, archive := range b.archives(t) {
@@ -69,7 +71,8 @@ func (b bundleOf) copy(t *testing.T) (copies []string) {
 	return copies
 }
 
-// repack unpacks each archive and packs it again with another tool.
+// repack unpacks each archive and packs it again with another tool. It returns the paths of the new
+// archives.
 func (b bundleOf) repack(t *testing.T, tool string, flags ...string) (packed []string) {
 	t.Helper()
 	for _, archive := range b.archives(t) {
@@ -82,8 +85,8 @@ func (b bundleOf) repack(t *testing.T, tool string, flags ...string) (packed []s
 	return packed
 }
 
-// cut cuts an archive as d8 does: a chunk ends with the write that reaches the limit, and writes
-// differ in size. So chunks differ in size, too, and the last one may be empty.
+// cut cuts an archive into chunks as d8 does. A chunk ends with the write that reaches the limit.
+// Writes differ in size, so chunks do, too, and the last chunk may be empty.
 func cut(t *testing.T, archive string, n, limit int) {
 	t.Helper()
 	data := []byte(read(t, archive))
@@ -101,18 +104,19 @@ func cut(t *testing.T, archive string, n, limit int) {
 	must(t, os.Remove(archive))
 }
 
-// readD8Bundle reads d8's bundle in any form, and checks that it is complete.
+// readD8Bundle returns the oracle of d8's bundle in any form. It checks that the oracle is
+// complete.
 func readD8Bundle(t *testing.T, dir string) oracle {
 	t.Helper()
 	o := readBundle(t, dir, sampleRoot)
 	if tags, manifests, blobs := o.size(); len(o) != 27 || tags != 110 || manifests != 104 || blobs != 300 {
-		t.Errorf("the oracle has %s", o)
+		t.Errorf("the oracle is incomplete: it has %s", o)
 	}
 	return o
 }
 
-// For every form of d8's bundle, all answers are those of the oracle.
-func TestOracleOfD8Bundle(t *testing.T) {
+// In every form, d8's bundle gives the answers that the oracle expects.
+func TestD8BundleMatchesOracle(t *testing.T) {
 	for name, form := range forms {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -123,8 +127,8 @@ func TestOracleOfD8Bundle(t *testing.T) {
 	}
 }
 
-// Layouts that other tools wrote are served unchanged, unpacked and as archives.
-func TestOracleOfOtherTools(t *testing.T) {
+// Layouts that other tools wrote are served unchanged, both unpacked and in archives.
+func TestLayoutsOfOtherToolsMatchOracle(t *testing.T) {
 	source := serve(t, bundleDir)
 	tree := t.TempDir()
 	from := func(name string) string { return source.registry + "/" + sampleRoot + "/" + name }
@@ -153,15 +157,16 @@ func TestOracleOfOtherTools(t *testing.T) {
 			form(t, dir)
 			o := readBundle(t, dir, "tools")
 			if tags, _, _ := o.size(); len(o) != 5 || tags < 9 {
-				t.Errorf("the oracle has %s", o)
+				t.Errorf("the oracle is incomplete: it has %s", o)
 			}
 			o.check(t, serve(t, dir, "--root-repository", "tools"))
 		})
 	}
 }
 
-// The oracle detects each kind of wrong answer. Otherwise its other tests would prove nothing.
-func TestOracleFindsWrongAnswers(t *testing.T) {
+// The oracle detects each kind of wrong answer. If it did not, the tests that use it would prove
+// nothing.
+func TestOracleDetectsWrongAnswers(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "platform.tar"), []byte(read(t, filepath.Join(field, "platform.tar"))), 0o644))
 	o := readBundle(t, dir, sampleRoot)
@@ -169,7 +174,7 @@ func TestOracleFindsWrongAnswers(t *testing.T) {
 	o.check(t, s)
 	to := &url.URL{Scheme: "http", Host: s.registry}
 	for name, falsify := range map[string]func(req *http.Request, resp *http.Response, body []byte) []byte{
-		"a flipped bit of a blob": func(req *http.Request, _ *http.Response, body []byte) []byte {
+		"a flipped bit in a blob": func(req *http.Request, _ *http.Response, body []byte) []byte {
 			if strings.Contains(req.URL.Path, "/blobs/") && len(body) > 0 {
 				body[len(body)/2] ^= 1
 			}
@@ -181,7 +186,7 @@ func TestOracleFindsWrongAnswers(t *testing.T) {
 			}
 			return body
 		},
-		"another digest of a manifest": func(req *http.Request, resp *http.Response, body []byte) []byte {
+		"a wrong digest of a manifest": func(req *http.Request, resp *http.Response, body []byte) []byte {
 			if strings.HasSuffix(req.URL.Path, "/manifests/stable") {
 				resp.Header.Set("Docker-Content-Digest", "sha256:"+strings.Repeat("0", 64))
 			}
@@ -216,7 +221,7 @@ func TestOracleFindsWrongAnswers(t *testing.T) {
 			front := httptest.NewServer(proxy)
 			defer front.Close()
 			if len(o.examine(t, front.URL)) == 0 {
-				t.Error("the oracle finds nothing wrong")
+				t.Error("the oracle does not detect the wrong answer")
 			}
 		})
 	}

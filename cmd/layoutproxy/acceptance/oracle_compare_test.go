@@ -20,7 +20,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// examiner sends requests to a registry and collects differences from an oracle.
+// examiner sends requests to a registry, and collects answers that differ from those that an oracle
+// expects.
 type examiner struct {
 	*testing.T
 	base        string
@@ -30,7 +31,7 @@ type examiner struct {
 }
 
 // examine requests everything in an oracle from a registry: the catalog, lists and their pages,
-// tags, manifests, blobs, ranges and referrers. It returns the differences.
+// tags, manifests, blobs, ranges and referrers. It returns a text for each wrong answer.
 func (o oracle) examine(t *testing.T, base string) []string {
 	t.Helper()
 	transport := &http.Transport{DisableCompression: true}
@@ -42,12 +43,12 @@ func (o oracle) examine(t *testing.T, base string) []string {
 	}
 	e.status("GET", "/v2/no/such/repository/tags/list", http.StatusNotFound)
 	if e.asked < 4*len(o) {
-		t.Errorf("only %d requests were sent", e.asked)
+		t.Errorf("the oracle sent only %d requests, want at least 4 per repository", e.asked)
 	}
 	return e.differences
 }
 
-// check fails the test for each answer of a server that differs from the oracle's.
+// check fails the test if a server gives an answer that the oracle does not expect.
 func (o oracle) check(t *testing.T, s server) {
 	t.Helper()
 	for _, d := range o.examine(t, "http://"+s.registry) {
@@ -59,7 +60,7 @@ func (e *examiner) differ(format string, args ...any) {
 	e.differences = append(e.differences, fmt.Sprintf(format, args...))
 }
 
-// do sends a request and reads the complete answer.
+// do sends a request with pairs of header names and values, and reads the complete answer.
 func (e *examiner) do(method, path string, header ...string) (*http.Response, []byte) {
 	e.Helper()
 	e.asked++
@@ -75,7 +76,7 @@ func (e *examiner) do(method, path string, header ...string) (*http.Response, []
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		e.differ("%s %s: %d bytes, then %v", method, path, len(body), err)
+		e.differ("%s %s: the body broke off after %d bytes: %v", method, path, len(body), err)
 	}
 	return resp, body
 }
@@ -83,32 +84,33 @@ func (e *examiner) do(method, path string, header ...string) (*http.Response, []
 func (e *examiner) status(method, path string, want int, header ...string) {
 	e.Helper()
 	if resp, _ := e.do(method, path, header...); resp.StatusCode != want {
-		e.differ("%s %s %v: %s, want %d", method, path, header, resp.Status, want)
+		e.differ("%s %s %v: got status %s, want %d", method, path, header, resp.Status, want)
 	}
 }
 
-// list reads a list in one request, and page by page by following the Link headers.
+// list reads a list in one request, and then page by page, and compares it with want. It follows
+// the Link headers.
 func (e *examiner) list(path, field string, want []string) {
 	e.Helper()
 	for _, query := range []string{"", "?n=1", "?n=7"} {
 		var got []string
 		for next, pages := path+query, 0; next != ""; pages++ {
 			if pages > len(want)+1 {
-				e.differ("%s%s: pages have no end", path, query)
+				e.differ("%s%s: the list has too many pages", path, query)
 				return
 			}
 			resp, body := e.do("GET", next)
 			var doc map[string]json.RawMessage
 			var page []string
 			if json.Unmarshal(body, &doc) != nil || json.Unmarshal(doc[field], &page) != nil || resp.StatusCode != http.StatusOK {
-				e.differ("%s: %s %s", next, resp.Status, body)
+				e.differ("%s: got status %s and no list: %s", next, resp.Status, body)
 				return
 			}
 			got = append(got, page...)
 			next, _, _ = strings.Cut(strings.TrimPrefix(resp.Header.Get("Link"), "<"), ">")
 		}
 		if !slices.Equal(got, want) {
-			e.differ("%s%s: %q, want %q", path, query, got, want)
+			e.differ("%s%s: got list %q, want %q", path, query, got, want)
 		}
 	}
 }
@@ -121,7 +123,7 @@ func (e *examiner) repository(name string, r *repository) {
 		if d == made {
 			resp, body := e.do("GET", base+"/manifests/"+tag)
 			if got := digest.FromBytes(body).String(); resp.StatusCode != http.StatusOK || resp.Header.Get("Docker-Content-Digest") != got {
-				e.differ("%s:%s: %s, %s of %s", name, tag, resp.Status, resp.Header.Get("Docker-Content-Digest"), got)
+				e.differ("%s:%s: got status %s and digest header %s, want %s", name, tag, resp.Status, resp.Header.Get("Docker-Content-Digest"), got)
 			}
 			continue
 		}
@@ -147,10 +149,10 @@ func (e *examiner) manifest(path string, r *repository, d digest.Digest) {
 		resp, body := e.do(method, path)
 		h := resp.Header
 		if resp.StatusCode != http.StatusOK || h.Get("Content-Type") != typ || h.Get("Docker-Content-Digest") != d.String() || resp.ContentLength != int64(len(want)) {
-			e.differ("%s %s: %s, %q, %s, %d bytes; want %q, %s, %d bytes", method, path, resp.Status, h.Get("Content-Type"), h.Get("Docker-Content-Digest"), resp.ContentLength, typ, d, len(want))
+			e.differ("%s %s: got %s, type %q, digest %s, %d bytes; want type %q, digest %s, %d bytes", method, path, resp.Status, h.Get("Content-Type"), h.Get("Docker-Content-Digest"), resp.ContentLength, typ, d, len(want))
 		}
 		if method == "GET" && !bytes.Equal(body, want) {
-			e.differ("%s: other bytes", path)
+			e.differ("%s: the body has wrong content", path)
 		}
 	}
 }
@@ -170,14 +172,14 @@ func (e *examiner) referrers(path string, want []ocispec.Descriptor) {
 		resp, body := e.do("GET", path+query)
 		var got ocispec.Index
 		if err := json.Unmarshal(body, &got); err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != ocispec.MediaTypeImageIndex {
-			e.differ("%s%s: %s, %v", path, query, resp.Status, err)
+			e.differ("%s%s: got status %s, want an index: %v", path, query, resp.Status, err)
 			continue
 		}
 		if a, b := marshal(e.T, got.Manifests), marshal(e.T, wanted); !bytes.Equal(a, b) {
-			e.differ("%s%s: %s, want %s", path, query, a, b)
+			e.differ("%s%s: got referrers %s, want %s", path, query, a, b)
 		}
 		if applied := resp.Header.Get("OCI-Filters-Applied"); (applied == "artifactType") != (typ != "") {
-			e.differ("%s%s: filters %q", path, query, applied)
+			e.differ("%s%s: wrong OCI-Filters-Applied header %q", path, query, applied)
 		}
 	}
 }
@@ -188,17 +190,17 @@ func (e *examiner) blob(path string, d digest.Digest, data []byte) {
 	for _, method := range []string{"GET", "HEAD"} {
 		resp, body := e.do(method, path)
 		if resp.StatusCode != http.StatusOK || resp.ContentLength != int64(size) || resp.Header.Get("Docker-Content-Digest") != d.String() {
-			e.differ("%s %s: %s, %d bytes, %s; want %d bytes", method, path, resp.Status, resp.ContentLength, resp.Header.Get("Docker-Content-Digest"), size)
+			e.differ("%s %s: got %s, %d bytes, digest %s; want %d bytes", method, path, resp.Status, resp.ContentLength, resp.Header.Get("Docker-Content-Digest"), size)
 		}
 		if method == "GET" && !bytes.Equal(body, data) {
-			e.differ("%s: other bytes", path)
+			e.differ("%s: the body has wrong content", path)
 		}
 	}
 	if size < 2 {
 		return
 	}
 	middle := size / 2
-	for header, want := range map[string][2]int{ // from, and up to
+	for header, want := range map[string][2]int{ // offsets of the first byte and after the last one
 		"bytes=0-0":                                   {0, 1},
 		fmt.Sprintf("bytes=%d-", middle):              {middle, size},
 		fmt.Sprintf("bytes=-%d", middle):              {size - middle, size},
@@ -208,7 +210,7 @@ func (e *examiner) blob(path string, d digest.Digest, data []byte) {
 		resp, body := e.do("GET", path, "Range", header)
 		said := fmt.Sprintf("bytes %d-%d/%d", want[0], want[1]-1, size)
 		if resp.StatusCode != http.StatusPartialContent || resp.Header.Get("Content-Range") != said || !bytes.Equal(body, data[want[0]:want[1]]) {
-			e.differ("%s %s: %s, %q, %d bytes; want %q", path, header, resp.Status, resp.Header.Get("Content-Range"), len(body), said)
+			e.differ("%s %s: got %s, Content-Range %q and %d bytes; want Content-Range %q", path, header, resp.Status, resp.Header.Get("Content-Range"), len(body), said)
 		}
 	}
 	e.status("GET", path, http.StatusRequestedRangeNotSatisfiable, "Range", fmt.Sprintf("bytes=%d-", size))
@@ -217,24 +219,24 @@ func (e *examiner) blob(path string, d digest.Digest, data []byte) {
 	}
 }
 
-// several requests two ranges at once. The answer has two parts.
+// several requests two ranges in one request, and checks the two parts of the answer.
 func (e *examiner) several(path string, data []byte) {
 	e.Helper()
 	resp, body := e.do("GET", path, "Range", fmt.Sprintf("bytes=1-20,%d-%d", len(data)-30, len(data)-1))
 	_, params, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil || resp.StatusCode != http.StatusPartialContent {
-		e.differ("%s, two ranges: %s %v", path, resp.Status, err)
+		e.differ("%s, two ranges: got status %s, want a multipart body: %v", path, resp.Status, err)
 		return
 	}
 	parts := multipart.NewReader(bytes.NewReader(body), params["boundary"])
 	for _, want := range [][]byte{data[1:21], data[len(data)-30:]} {
 		part, err := parts.NextPart()
 		if err != nil {
-			e.differ("%s, two ranges: %v", path, err)
+			e.differ("%s, two ranges: a part is missing: %v", path, err)
 			return
 		}
 		if got, err := io.ReadAll(part); err != nil || !bytes.Equal(got, want) {
-			e.differ("%s, two ranges: %s has other bytes, %v", path, part.Header.Get("Content-Range"), err)
+			e.differ("%s, two ranges: the part %s has wrong content (error %v)", path, part.Header.Get("Content-Range"), err)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Images that podman has saved, as a directory or an archive, are served unchanged.
-func TestOracleOfSavedImages(t *testing.T) {
+// Images from podman save are served unchanged, from a directory and from an archive.
+func TestPodmanSavedImagesMatchOracle(t *testing.T) {
 	a := newApp(t, "saved")
 	source := serve(t, a.dir, "--root-repository", "")
 	e := newEngine(t, "podman", mirrored(source.registry))
@@ -28,7 +28,7 @@ func TestOracleOfSavedImages(t *testing.T) {
 			save(dir)
 			o := readBundle(t, dir, "saved")
 			if tags, manifests, blobs := o.size(); len(o) != 1 || tags != 1 || manifests != 1 || blobs < 3 {
-				t.Errorf("the oracle has %s", o)
+				t.Errorf("the oracle is incomplete: it has %s", o)
 			}
 			o.check(t, serve(t, dir, "--root-repository", "saved"))
 		})

@@ -22,9 +22,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// oracle is the content that a registry must serve for a bundle. readBundle reads it with
-// archive/tar and encoding/json, according to the specifications, and shares no code, and so no
-// faults, with the program.
+// oracle is the content that a registry must serve for a bundle, by repository. readBundle reads it
+// with archive/tar and encoding/json, according to the specifications. It shares no code with
+// layoutproxy, so it cannot have the same bugs.
 type oracle map[string]*repository
 
 // repository is the expected content of one repository.
@@ -34,9 +34,9 @@ type repository struct {
 	blobs     map[digest.Digest][]byte // including manifests
 }
 
-// readBundle reads a directory of archives, chunk sets and layouts, with repositories below a root.
-// If several of them have the same tag, the last one wins, in this order: the catalog of packages,
-// other archives by name, unpacked layouts.
+// readBundle reads a directory of archives, chunk sets and layouts. root is the path of their
+// repositories. It reads package-versions.tar first, then other archives by name, then unpacked
+// layouts. The last one with a tag wins.
 func readBundle(t *testing.T, dir, root string) oracle {
 	t.Helper()
 	o := oracle{}
@@ -60,8 +60,8 @@ func readBundle(t *testing.T, dir, root string) oracle {
 
 var chunkName = regexp.MustCompile(`^(.+\.tar)\.(\d{4,})\.chunk$`)
 
-// archivesOf returns the content of each archive in a directory, by name. An archive in one file
-// wins over chunks with the same name. Chunks may have any size.
+// archivesOf returns the content of each archive in a directory, by name. It joins chunks of any
+// size. If there are both an archive and its chunks, it ignores the chunks.
 func archivesOf(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -100,7 +100,7 @@ func archivesOf(t *testing.T, dir string) map[string]string {
 	return archives
 }
 
-// untar returns the regular files and hard links in an archive.
+// untar returns the content of the regular files and hard links in an archive, by name.
 func untar(t *testing.T, data string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -122,7 +122,7 @@ func untar(t *testing.T, data string) map[string]string {
 	}
 }
 
-// add adds the layouts in a set of files.
+// add adds the layouts that are in a set of files to the oracle.
 func (o oracle) add(t *testing.T, files map[string]string, root string) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -155,8 +155,9 @@ func (o oracle) repository(name string) *repository {
 	return o[name]
 }
 
-// nameOf returns the repository of a layout. The installer and the d8 program are shared by all
-// editions, so they are beside the edition at the end of the root, not below it.
+// nameOf returns the repository of the layout in a directory. All editions share the installer and
+// the d8 program, so their repositories are beside the edition at the end of the root, not below
+// it.
 func nameOf(root, dir string) string {
 	first, _, _ := strings.Cut(dir, "/")
 	if first == "installer" || first == "deckhouse-cli" {
@@ -173,12 +174,12 @@ func beside(root string) string {
 	return root
 }
 
-// oracleTag returns the tag of a descriptor: the short tag, or the part of a reference after its
-// last colon, or a reference that is only a tag.
+// oracleTag returns the tag of a descriptor, or an empty string. The tag is the short tag, the part
+// of a reference after the last colon, or the reference if it is only a tag.
 func oracleTag(d ocispec.Descriptor) string {
 	if tag := d.Annotations["io.deckhouse.image.short_tag"]; tag != "" {
 		if strings.Contains(tag, ":") {
-			return "" // the reference has only a digest
+			return "" // this short tag is a digest
 		}
 		return tag
 	}
@@ -192,7 +193,7 @@ func oracleTag(d ocispec.Descriptor) string {
 	return name
 }
 
-// reach adds a manifest and its children.
+// reach adds a manifest and, recursively, its children.
 func (r *repository) reach(t *testing.T, d ocispec.Descriptor) {
 	t.Helper()
 	if r.manifests[d.Digest].Digest != "" {
@@ -200,7 +201,7 @@ func (r *repository) reach(t *testing.T, d ocispec.Descriptor) {
 	}
 	data, ok := r.blobs[d.Digest]
 	if !ok {
-		t.Fatalf("the manifest %s is missing in the bundle", d.Digest)
+		t.Fatalf("the bundle does not contain the manifest %s", d.Digest)
 	}
 	r.manifests[d.Digest] = d
 	for _, child := range parse(t, data).Manifests {
@@ -208,8 +209,8 @@ func (r *repository) reach(t *testing.T, d ocispec.Descriptor) {
 	}
 }
 
-// discover adds the discovery tags of modules, packages and plugins. Their digests are unknown,
-// because layoutproxy makes the images.
+// discover adds the discovery tags of modules, packages and plugins. layoutproxy makes their
+// images, so the oracle does not know the digests.
 func (o oracle) discover(root string) {
 	for _, index := range []string{path.Join(root, "modules"), path.Join(root, "packages"), path.Join(beside(root), "deckhouse-cli/plugins")} {
 		for _, name := range slices.Collect(maps.Keys(o)) {
@@ -225,10 +226,10 @@ func (o oracle) discover(root string) {
 	}
 }
 
-// made stands for the unknown digest of a discovery tag.
+// made is the value for the unknown digest of a discovery tag.
 const made digest.Digest = "made"
 
-// referrers returns the descriptors of the manifests whose subject is d, sorted by digest.
+// referrers returns descriptors of the manifests that have the subject d, sorted by digest.
 func (r *repository) referrers(t *testing.T, d digest.Digest) []ocispec.Descriptor {
 	t.Helper()
 	all := []ocispec.Descriptor{}
@@ -250,7 +251,7 @@ func (r *repository) referrers(t *testing.T, d digest.Digest) []ocispec.Descript
 	return all
 }
 
-// size counts the content of an oracle.
+// size returns the number of tags, manifests and blobs in all repositories.
 func (o oracle) size() (tags, manifests, blobs int) {
 	for _, r := range o {
 		tags, manifests, blobs = tags+len(r.tags), manifests+len(r.manifests), blobs+len(r.blobs)

@@ -25,7 +25,7 @@ func TestOrasCopies(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "copy")
 			run(t, oras, "copy", "-r", "--from-plain-http", i.reference(s), "--to-oci-layout", dir+":copy")
 			if got := tagged(t, layout(dir), "copy"); got != i.digest {
-				t.Errorf("copied %s, want %s", got, i.digest)
+				t.Errorf("the copy has the digest %s, want %s", got, i.digest)
 			}
 			all := append([]digest.Digest{i.digest}, test.referrers...)
 			contentOf(t, i.layout(), all...).compare(t, test.name, contentOf(t, layout(dir), all...))
@@ -38,7 +38,7 @@ func TestOrasDiscovers(t *testing.T) {
 	i := pick(t, sample(t), installer)
 	refers := parse(t, blob(t, i.layout(), sbom))
 	if refers.Subject == nil || refers.Subject.Digest != i.digest {
-		t.Fatalf("the subject of %s is %v in the sample, not %s", sbom, refers.Subject, i.digest)
+		t.Fatalf("the manifest %s has the subject %v, want %s", sbom, refers.Subject, i.digest)
 	}
 	for _, test := range []struct {
 		filter string

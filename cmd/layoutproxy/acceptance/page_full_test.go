@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// packedSample returns a directory with the sample as archives.
+// packedSample returns a directory with the sample bundle, packed in archives.
 func packedSample(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "bundle")
@@ -29,9 +29,9 @@ func packedSample(t *testing.T) string {
 	return dir
 }
 
-// The overview shows the verdict, the ready versions, the number of repositories and tags, and
-// the hosts.toml for nodes, with and without JavaScript. It loads at most 60 kB, and nothing
-// from another host.
+// The overview shows whether the bundle is intact, the ready versions, the number of repositories
+// and tags, and the hosts.toml for nodes. It works with and without JavaScript. It loads at most 60
+// kB, and nothing from another host.
 func TestPageFirstVisit(t *testing.T) {
 	s := serve(t, packedSample(t))
 	b := newBrowser(t, "http://"+s.admin)
@@ -42,7 +42,7 @@ func TestPageFirstVisit(t *testing.T) {
 	loaded := b.bytes
 	b.mu.Unlock()
 	if loaded == 0 || loaded > 60_000 {
-		t.Errorf("the first load has %.0f bytes", loaded)
+		t.Errorf("the first visit loads %.0f bytes, want 1 to 60,000", loaded)
 	}
 	b.wait("the verdicts", `document.querySelector("[data-live=right]").innerText.includes("v1.70.1")`)
 	has := func(when string) {
@@ -50,7 +50,7 @@ func TestPageFirstVisit(t *testing.T) {
 		main := b.text("main")
 		for _, want := range []string{"15 repositories, 45 tags below deckhouse/ee", "deckhouse/ee/modules", "registry.deckhouse.io", "[host.\"http://" + s.registry, "No imports or pushes"} {
 			if !strings.Contains(main, want) {
-				t.Errorf("%s: no %q in\n%s", when, want, main)
+				t.Errorf("%s: the page does not contain %q:\n%s", when, want, main)
 			}
 		}
 	}
@@ -68,10 +68,10 @@ func TestPageFirstVisit(t *testing.T) {
 	b.open("/")
 	b.scripts(true) // for has
 	has("without JavaScript")
-	t.Logf("first load: %.0f bytes", loaded)
+	t.Logf("the first visit loads %.0f bytes", loaded)
 }
 
-// No kind of page violates WCAG, in either theme, and each fits a width of 360 pixels.
+// All kinds of pages meet WCAG in both themes, and fit a screen that is 360 pixels wide.
 func TestPageAccessibility(t *testing.T) {
 	dir := packedSample(t)
 	breakBundle(t, filepath.Join(dir, "platform.tar"))
@@ -88,7 +88,7 @@ func TestPageAccessibility(t *testing.T) {
 				b.open(path)
 				what := fmt.Sprintf("%s, %s, %d pixels", name, theme, width)
 				if wide := ask[int64](b, "document.documentElement.scrollWidth"); wide > width {
-					t.Errorf("%s: %d pixels wide", what, wide)
+					t.Errorf("%s: the page is %d pixels wide, wider than the screen", what, wide)
 				}
 				b.checkAccessibility(what)
 				b.screenshot(fmt.Sprintf("%s-%s-%d", name, theme, width))
@@ -97,7 +97,7 @@ func TestPageAccessibility(t *testing.T) {
 	}
 }
 
-// breakBundle renames the entry of the largest layer in an archive, so that the blob is missing.
+// breakBundle makes the largest layer of an archive missing: it renames its entry.
 func breakBundle(t *testing.T, archive string) {
 	t.Helper()
 	largest := layouttest.Place{}
@@ -126,19 +126,19 @@ func TestPageShowsTagsOfAPI(t *testing.T) {
 		must(t, json.Unmarshal([]byte(body(t, "http://"+s.registry+"/v2/"+name+"/tags/list")), &list))
 		b.open("/repository/" + name)
 		if got := ask[[]string](b, `[...document.querySelectorAll("[data-tag]")].map((a) => a.innerText)`); !slices.Equal(got, list.Tags) {
-			t.Errorf("%s: the page has %q, the API %q", name, got, list.Tags)
+			t.Errorf("%s: the page shows the tags %q, but the API lists %q", name, got, list.Tags)
 		}
 	}
 }
 
-// A user with only a keyboard can skip to the content, search while typing, and open a result.
-func TestPageByKeyboard(t *testing.T) {
+// With only a keyboard, a user can skip to the content, search while typing, and open a result.
+func TestPageWorksWithKeyboardOnly(t *testing.T) {
 	s := serve(t, packedSample(t))
 	b := newBrowser(t, "http://"+s.admin)
 	b.open("/")
 	b.key("\t")
 	if got := ask[string](b, "document.activeElement.innerText"); got != "Skip to content" {
-		t.Errorf("the first tab stop is %q", got)
+		t.Errorf("the first tab stop is %q, want the link to the content", got)
 	}
 	b.screenshot("keyboard-skip")
 	b.key("\r")
@@ -149,7 +149,7 @@ func TestPageByKeyboard(t *testing.T) {
 	b.wait("results", `location.pathname === "/repositories" && document.querySelector("#results table") !== null`)
 	b.key("/")
 	b.wait("the search again", `document.activeElement.id === "q"`)
-	b.key("csi-ceph/release") // replaces the selected text
+	b.key("csi-ceph/release") // this replaces the text, because it is selected
 	b.wait("results while typing", `location.search.includes("csi-ceph") && document.querySelector("#results a[href*='csi-ceph/release']") !== null`)
 	b.screenshot("keyboard-search")
 	for range 40 {
@@ -159,11 +159,11 @@ func TestPageByKeyboard(t *testing.T) {
 		}
 	}
 	if outline := ask[string](b, `getComputedStyle(document.activeElement).outlineStyle`); outline != "solid" {
-		t.Errorf("the focus is invisible: outline %s", outline)
+		t.Errorf("the focused link has the outline style %s, so users cannot see the focus", outline)
 	}
 	b.key("\r")
 	b.wait("the repository", `location.pathname.startsWith("/repository/") && location.pathname.includes("csi-ceph/release")`)
-	// Tab reaches every control, and the focus is never trapped.
+	// The Tab key reaches every control of a page.
 	b.open("/image/deckhouse/ee/install:v1.70.1")
 	stops := ask[int](b, `document.querySelectorAll("a[href], button, input, summary, [tabindex='0']").length`)
 	seen := map[string]bool{}
@@ -171,13 +171,13 @@ func TestPageByKeyboard(t *testing.T) {
 		b.key("\t")
 		seen[ask[string](b, `document.activeElement.outerHTML.slice(0, 200)`)] = true
 	}
-	if len(seen) < stops-5 { // several links may look the same
-		t.Errorf("Tab reaches %d of %d controls", len(seen), stops)
+	if len(seen) < stops-5 { // several links may have the same HTML
+		t.Errorf("the Tab key reaches only %d of %d controls", len(seen), stops)
 	}
 }
 
-// An open page shows the progress of an import without a reload: waiting, progress, published,
-// and the new repository. A second import fails, and the page says why.
+// Without a reload, an open page shows the progress of an import, the state published, and then the
+// new repository. A second import fails, and the page shows why.
 func TestPageFollowsImports(t *testing.T) {
 	drop, store := t.TempDir(), t.TempDir()
 	s := serve(t, packedSample(t), "--store", store, "--drop-dir", drop, "--settle", "1s")
@@ -205,23 +205,24 @@ func TestPageFollowsImports(t *testing.T) {
 	damagedArchive(t, damaged)
 	b.wait("failed", `states.has("failed") && document.querySelector(".state").innerText === "1 failed transfer"`)
 	if text := b.text("[data-live=incoming]"); !strings.Contains(text, "module-damaged.tar") || !strings.Contains(text, "checksum mismatch") {
-		t.Errorf("no reason: %s", text)
+		t.Errorf("the page does not show why the import failed: %s", text)
 	}
 	b.screenshot("import-failed")
 	b.theme("dark")
 	b.screenshot("import-failed-dark")
 	b.checkAccessibility("a failed import")
 	if !ask[bool](b, "window.kept === true") {
-		t.Error("the page was reloaded")
+		t.Error("the page reloaded during the import")
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if most := int(time.Since(began)/time.Second) + 1; len(b.events) > most {
-		t.Errorf("%d events in %s", len(b.events), time.Since(began))
+		t.Errorf("the page got %d events in %s, want at most one per second", len(b.events), time.Since(began))
 	}
 }
 
-// dropLarge drops a bundle whose import takes a while: 1.5 GiB of zeros, as a sparse file.
+// dropLarge writes a bundle into the drop directory. Its import takes a while, because a layer has
+// 1.5 GiB of zeros, in a sparse file.
 func dropLarge(t *testing.T, drop string) {
 	t.Helper()
 	const size = 3 << 29
@@ -247,7 +248,7 @@ func dropLarge(t *testing.T, drop string) {
 	must(t, os.Rename(name+".tmp", name))
 }
 
-// damagedArchive writes an archive with a layer in which one byte is wrong.
+// damagedArchive writes an archive in which one byte of a layer is wrong.
 func damagedArchive(t *testing.T, name string) {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -265,7 +266,7 @@ func damagedArchive(t *testing.T, name string) {
 	must(t, os.Rename(name+".tmp", name))
 }
 
-// The page, its files and its events work behind a login.
+// The page, its style sheet and its events also work if the server requires a login.
 func TestPageBehindALogin(t *testing.T) {
 	s := serve(t, packedSample(t), "--admin-htpasswd", htpasswdFile(t))
 	b := newBrowser(t, "http://frodo:baggins@"+s.admin)

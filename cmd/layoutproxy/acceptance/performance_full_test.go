@@ -25,16 +25,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// target is a server under load.
+// target is a running server that gets load.
 type target struct {
 	name    string
 	address string
 	pids    []int
 }
 
-// TestPerformance compares the server with the floor and, if it is installed, with nginx, and a pull with crane's.
-// With LAYOUTPROXY_PERFORMANCE=1 it takes five minutes and prints the tables of docs/performance.md. Without, it
-// only checks that all servers give the same answers.
+// TestPerformance compares layoutproxy with floor, with nginx if it is installed, and a pull with
+// that of crane. With LAYOUTPROXY_PERFORMANCE=1, it takes five minutes and prints the tables of
+// docs/performance.md. Otherwise, it only checks that all servers give the same answers.
 func TestPerformance(t *testing.T) {
 	rounds, duration := 1, 50*time.Millisecond
 	if os.Getenv("LAYOUTPROXY_PERFORMANCE") != "" {
@@ -43,7 +43,7 @@ func TestPerformance(t *testing.T) {
 	b := newPerformanceBundle(t)
 	servers := b.servers(t)
 	if rounds > 1 {
-		time.Sleep(8 * time.Second) // until the checks in the background have ended
+		time.Sleep(8 * time.Second) // wait until the checks in the background have ended
 		printMemory(t, servers)
 	}
 	b.checkAnswers(t, servers)
@@ -53,9 +53,9 @@ func TestPerformance(t *testing.T) {
 	comparePulls(t, b.dirs["tree"], (rounds+1)/2)
 }
 
-// performanceBundle is one bundle in three forms.
+// performanceBundle is a bundle in three forms: a tree, an archive and chunks.
 type performanceBundle struct {
-	dirs map[string]string // tree, archive, chunks
+	dirs map[string]string // directory of each form: tree, archive, chunks
 	tags []string
 	blob ocispec.Descriptor
 }
@@ -99,18 +99,18 @@ func readJSON(t *testing.T, file string, v any) {
 	must(t, json.Unmarshal(layouttest.ReadFile(t, file), v))
 }
 
-// servers starts all servers of the comparison.
+// servers starts all servers that the test compares.
 func (b *performanceBundle) servers(t *testing.T) (all []target) {
 	t.Helper()
 	all = append(all, startFloor(t, "floor, tree", b.answers(t, "")), startFloor(t, "floor, archive", b.answers(t, filepath.Join(b.dirs["archive"], "bundle.tar"))))
 	if _, err := exec.LookPath("nginx"); err == nil {
 		all = append(all, startNginx(t, b.answers(t, "")))
 	} else {
-		t.Log("nginx is not installed, and is skipped")
+		t.Log("nginx is not installed: the test skips it")
 	}
 	for _, p := range comparedBuilds() {
 		for _, form := range []string{"tree", "archive", "chunks"} {
-			replaced := []string{"sh", "-c", `build=$0; shift; exec "$build" "$@"`, p.file} // runs p.file instead of the program
+			replaced := []string{"sh", "-c", `build=$0; shift; exec "$build" "$@"`, p.file} // run p.file instead of the built program
 			s := serveUnder(t, replaced, b.dirs[form], "--root-repository", "", "--cache-dir", t.TempDir())
 			all = append(all, target{p.name + ", " + form, s.registry, []int{s.pid}})
 		}
@@ -118,10 +118,11 @@ func (b *performanceBundle) servers(t *testing.T) (all []target) {
 	return all
 }
 
-// programBuild is a build of layoutproxy.
+// programBuild is a build of layoutproxy to compare: a name and the path of the program.
 type programBuild struct{ name, file string }
 
-// comparedBuilds returns this build, and the earlier one that LAYOUTPROXY_BEFORE names.
+// comparedBuilds returns the current build, and the earlier build whose path is in
+// LAYOUTPROXY_BEFORE, if set.
 func comparedBuilds() []programBuild {
 	all := []programBuild{{"layoutproxy", program}}
 	if before := os.Getenv("LAYOUTPROXY_BEFORE"); before != "" {
@@ -130,7 +131,7 @@ func comparedBuilds() []programBuild {
 	return all
 }
 
-// answer has the fields of floor's Answer.
+// answer has the same fields as Answer in floor.
 type answer struct {
 	File      string
 	Off, Size int64
@@ -139,7 +140,8 @@ type answer struct {
 	InMemory  bool
 }
 
-// answers returns the answers of the floor and nginx by path, with the blob in the tree or in an archive.
+// answers returns the answers of floor and nginx, by path. The blob is in the archive or, if
+// archive is empty, in the tree.
 func (b *performanceBundle) answers(t *testing.T, archive string) map[string]answer {
 	t.Helper()
 	dir := b.dirs["tree"]
@@ -165,7 +167,7 @@ func (b *performanceBundle) answers(t *testing.T, archive string) map[string]ans
 	return all
 }
 
-// offsetIn returns the offset of an entry's content in an archive.
+// offsetIn returns the offset at which the content of an entry begins in an archive.
 func offsetIn(t *testing.T, archive, base string) int64 {
 	t.Helper()
 	f, err := os.Open(archive)
@@ -184,7 +186,8 @@ func offsetIn(t *testing.T, archive, base string) int64 {
 	}
 }
 
-// checkAnswers fails unless all servers give the same answers to the measured requests.
+// checkAnswers fails the test unless all servers give the same answers to a few of the measured
+// requests.
 func (b *performanceBundle) checkAnswers(t *testing.T, servers []target) {
 	t.Helper()
 	blob := "/v2/large/blobs/" + b.blob.Digest.String()
@@ -196,7 +199,7 @@ func (b *performanceBundle) checkAnswers(t *testing.T, servers []target) {
 				want = got
 			}
 			if resp.StatusCode >= 300 || got != want {
-				t.Fatalf("%s, %s: %s, %d bytes: differs from the floor", s.name, q.path, resp.Status, len(got))
+				t.Fatalf("%s, %s: got status %s and %d bytes, which differ from the answer of floor", s.name, q.path, resp.Status, len(got))
 			}
 		}
 	}
@@ -216,7 +219,7 @@ func startFloor(t *testing.T, name string, answers map[string]answer) target {
 	return start(t, name, func(address string) *exec.Cmd { return exec.Command(binary, address, file) })
 }
 
-// startNginx serves the answers as files, by their paths.
+// startNginx runs nginx, which serves each answer as a file at its path.
 func startNginx(t *testing.T, answers map[string]answer) target {
 	t.Helper()
 	dir := t.TempDir()
@@ -261,12 +264,12 @@ func start(t *testing.T, name string, command func(address string) *exec.Cmd) ta
 	}
 }
 
-// work is a load, and the rows of the tables that show its cost, one per server.
+// work is a load to measure, and the unit in which a table shows its cost.
 type work struct {
 	name string
 	load load
 	unit string
-	cost func(measured) float64 // processor time in unit
+	cost func(measured) float64 // returns the processor time in unit
 }
 
 func (b *performanceBundle) works() []work {
@@ -285,8 +288,8 @@ func (b *performanceBundle) works() []work {
 	}
 }
 
-// compare sends the same load to all servers in turn, and prints the medians. A ratio compares consecutive runs of a
-// server and of the floor of the same form.
+// compare sends the same load to all servers in turn, and prints the medians. Each ratio is that of
+// a server to floor in the same round, with the blob in the same form.
 func (w work) compare(t *testing.T, servers []target, rounds int, duration time.Duration) {
 	t.Helper()
 	costs, rates := make([][]float64, len(servers)), make([][]float64, len(servers))
@@ -316,7 +319,7 @@ func ratios(a, b []float64) (all []float64) {
 
 func median(all []float64) float64 { return slices.Sorted(slices.Values(all))[len(all)/2] }
 
-// printMemory prints the memory of the servers.
+// printMemory prints how much memory each server uses, in MB.
 func printMemory(t *testing.T, servers []target) {
 	t.Helper()
 	fmt.Printf("\nmemory after the start, MB\n%-22s %8s %10s\n", "", "resident", "anonymous")

@@ -13,14 +13,14 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// engine is podman, buildah or skopeo with its own configuration and storage.
+// engine is podman, buildah or skopeo, with its own configuration and storage in a directory.
 type engine struct {
 	program string
 	dir     string
 	flags   []string
 }
 
-// newEngine configures an engine to pull through a mirror, as docs/containerd.md says.
+// newEngine returns an engine. lines are the content of its registries.conf.
 func newEngine(t *testing.T, name string, lines string) *engine {
 	t.Helper()
 	dir := t.TempDir()
@@ -41,7 +41,7 @@ func newEngine(t *testing.T, name string, lines string) *engine {
 	return e
 }
 
-// mirrored returns a registries.conf with a mirror over plain HTTP.
+// mirrored returns a registries.conf with a mirror that uses plain HTTP, as in docs/containerd.md.
 func mirrored(location string) string {
 	return fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\n\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", mirroredHost, mirroredHost, location)
 }
@@ -70,7 +70,7 @@ func TestPodmanThroughAMirror(t *testing.T) {
 	e := newEngine(t, "podman", mirrored(s.registry))
 	e.run(t, "pull", e.policy(), mirroredHost+"/app:flat")
 	if out := e.run(t, "image", "inspect", "--format", "{{.Digest}} {{.RepoDigests}}", mirroredHost+"/app:flat"); !strings.Contains(out, string(a.inner.Digest)) {
-		t.Errorf("%s, want %s", out, a.inner.Digest)
+		t.Errorf("podman reports %s, want the digest %s", out, a.inner.Digest)
 	}
 	if out := e.run(t, "run", "--rm", "--network=none", "--ulimit=nofile=64:64", "--ulimit=nproc=64:64", "--log-driver=none", e.policy(), mirroredHost+"/app:flat", "/hello"); !strings.Contains(out, "hello from podman") {
 		t.Errorf("%s", out)
@@ -107,7 +107,8 @@ func TestSkopeoThroughAMirror(t *testing.T) {
 	contentOf(t, from, a.inner.Digest).compare(t, "flat", contentOf(t, layout(to), a.inner.Digest))
 }
 
-// If the server is the location and not a mirror, podman asks no other registry.
+// If registries.conf names the server as location, not as a mirror, podman sends requests to no
+// other registry.
 func TestPodmanWithoutFallback(t *testing.T) {
 	a := newApp(t, "alone")
 	w := newWire(t, serve(t, a.dir, "--root-repository", ""))
@@ -117,11 +118,11 @@ func TestPodmanWithoutFallback(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	if len(w.requests("/v2/")) == 0 {
-		t.Error("GET /v2/ was not sent")
+		t.Error("podman did not send GET /v2/")
 	}
 	for d := range a.content(t, digest.Digest("")) {
 		if len(w.requests(string(d))) == 0 {
-			t.Errorf("%s was not requested", d)
+			t.Errorf("podman did not request %s", d)
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// freePorts returns loopback addresses on which no program listens at the moment.
+// freePorts returns n loopback addresses on which no program listens at the moment.
 func freePorts(t *testing.T, n int) (addresses []string) {
 	t.Helper()
 	for range n {

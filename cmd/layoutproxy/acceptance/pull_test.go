@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// TestPullMatchesOtherClients pulls the sample, and compares the bundle with its files and with
-// the files that crane and skopeo pull from it.
+// TestPullMatchesOtherClients pulls the sample with layoutproxy, and compares the result with the
+// files of the sample. crane and skopeo also check what they get from the new bundle.
 func TestPullMatchesOtherClients(t *testing.T) {
 	crane, skopeo := tool(t, "crane"), packaged(t, "skopeo")
 	images, source := sample(t), serve(t, bundleDir)
@@ -31,13 +31,13 @@ func TestPullMatchesOtherClients(t *testing.T) {
 			contentOf(t, i.layout(), i.digest).compare(t, i.name(), got)
 		}
 		if got := strings.TrimSpace(run(t, crane, "digest", i.reference(copied))); got != i.digest.String() {
-			t.Errorf("%s: served %s, want %s", i.name(), got, i.digest)
+			t.Errorf("%s: the new bundle has the digest %s, want %s", i.name(), got, i.digest)
 		}
 		if !strings.HasSuffix(i.tag, ".att") { // crane cannot validate attestations
 			run(t, crane, "validate", "--remote", i.reference(copied))
 		}
 	}
-	// The untagged referrer of an image was pulled with it.
+	// The pull also got the untagged referrer of an image.
 	contentOf(t, layout(filepath.Join(tree, "install")), sbom)
 
 	for _, name := range []string{sampleRoot + "/install", sampleRoot + "/modules/console"} {
@@ -48,13 +48,13 @@ func TestPullMatchesOtherClients(t *testing.T) {
 			synced = append(synced, layouttest.ReadFiles(t, dir))
 		}
 		if !maps.Equal(synced[0], synced[1]) || len(synced[0]) == 0 {
-			t.Errorf("%s: skopeo syncs %d files from the source, and %d or other files from the copy", name, len(synced[0]), len(synced[1]))
+			t.Errorf("%s: skopeo syncs %d files from the source, but %d files or other content from the new bundle", name, len(synced[0]), len(synced[1]))
 		}
 	}
 }
 
-// TestContainerdPullsPulledBundle serves d8's bundle, pulls a Deckhouse bundle from it, serves
-// that, and pulls from it with containerd.
+// TestContainerdPullsPulledBundle serves d8's bundle, and pulls a new bundle from it with
+// layoutproxy. containerd then pulls from the new bundle.
 func TestContainerdPullsPulledBundle(t *testing.T) {
 	source := serve(t, field, "--root-repository", "deckhouse/ee")
 	bundle := t.TempDir()
@@ -66,11 +66,11 @@ func TestContainerdPullsPulledBundle(t *testing.T) {
 
 	lines := strings.Split(strings.TrimSpace(run(t, program, "list", "--root-repository", "deckhouse/ee", bundle)), "\n")
 	if len(lines) < 100 {
-		t.Fatalf("%d tags were pulled", len(lines))
+		t.Fatalf("the new bundle has %d tags, want at least 100", len(lines))
 	}
-	tried := map[string]bool{} // only one tag per repository: all tags would take a minute
+	tried := map[string]bool{} // pull one tag per repository: all tags would take a minute
 	for n, line := range lines {
-		fields := strings.Split(line, "\t") // repository, tag, digest
+		fields := strings.Split(line, "\t") // fields are repository, tag, digest and size
 		if tried[fields[0]] {
 			continue
 		}
@@ -81,7 +81,7 @@ func TestContainerdPullsPulledBundle(t *testing.T) {
 	}
 }
 
-// below returns the path of a repository of the sample below its root.
+// below returns the path of a repository relative to the root of the sample.
 func below(name string) string {
 	if name == sampleRoot {
 		return "."

@@ -16,22 +16,23 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// patient is a client that pulls a manifest by its tag, and its content by digest, and checks
-// each digest. It retries requests that failed or were answered with 429 or 5xx, and requests the
-// rest of an interrupted body as a range.
+// patient is a client that pulls images, checks every digest and retries. It sends a request again
+// after an error, or after the status 429 or 5xx. If a body was interrupted, it requests only the
+// rest, as a range.
 type patient struct {
 	client  *http.Client
-	retries int           // per request
-	pause   time.Duration // before each retry
+	retries int           // number of retries per request
+	pause   time.Duration // time to wait before each retry
 
 	retried, pulled atomic.Int64
 }
 
-// errWrong reports an answer that does not match the request. The request is not retried.
+// errWrong is the error for an answer that a retry would not change: wrong content, or a status
+// such as 404.
 var errWrong = errors.New("wrong content")
 
-// image pulls name, a repository:tag, from the registry at a base URL. want is the digest of the
-// manifest, or empty for any.
+// image pulls an image from the registry at the URL base. name is REPOSITORY:TAG. want is the
+// expected digest of the manifest; empty means any digest.
 func (p *patient) image(ctx context.Context, base, name string, want digest.Digest) error {
 	repository, tag, _ := strings.Cut(name, ":")
 	at := base + "/v2/" + repository
@@ -41,7 +42,7 @@ func (p *patient) image(ctx context.Context, base, name string, want digest.Dige
 	}
 	got := digest.FromBytes(body)
 	if served := header.Get("Docker-Content-Digest"); served != got.String() || want != "" && got != want {
-		return fmt.Errorf("%s: the manifest is %s, the header has %s, want %q: %w", name, got, served, want, errWrong)
+		return fmt.Errorf("%s: the manifest has the digest %s, the header %s, want %q: %w", name, got, served, want, errWrong)
 	}
 	if err := p.contentOf(ctx, at, body); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -50,7 +51,7 @@ func (p *patient) image(ctx context.Context, base, name string, want digest.Dige
 	return nil
 }
 
-// contentOf pulls the children, config and layers of a manifest.
+// contentOf pulls everything that a manifest names: its children, config and layers.
 func (p *patient) contentOf(ctx context.Context, at string, body []byte) error {
 	var m manifest
 	if err := json.Unmarshal(body, &m); err != nil {
@@ -73,16 +74,16 @@ func (p *patient) contentOf(ctx context.Context, at string, body []byte) error {
 	return nil
 }
 
-// content pulls the content of a digest.
+// content pulls a manifest or a blob by its digest, and verifies it.
 func (p *patient) content(ctx context.Context, below string, d digest.Digest) ([]byte, error) {
 	_, body, err := p.get(ctx, below+d.String())
 	if err == nil && d.Algorithm().FromBytes(body) != d {
-		err = fmt.Errorf("%s: %d bytes of another digest: %w", d, len(body), errWrong)
+		err = fmt.Errorf("checksum mismatch: got %[2]d bytes with another digest than %[1]s: %[3]w", d, len(body), errWrong)
 	}
 	return body, err
 }
 
-// get downloads a URL, with retries.
+// get downloads a URL. It retries, and resumes an interrupted body.
 func (p *patient) get(ctx context.Context, url string) (header http.Header, body []byte, err error) {
 	var received bytes.Buffer
 	for try := 0; ; try++ {
@@ -98,7 +99,7 @@ func (p *patient) get(ctx context.Context, url string) (header http.Header, body
 	}
 }
 
-// rest downloads the part of a URL that is missing in received.
+// rest downloads the rest of a URL, and appends it to received.
 func (p *patient) rest(ctx context.Context, url string, received *bytes.Buffer) (http.Header, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -1,5 +1,5 @@
-// Floor is the cheapest registry that net/http allows, for comparisons of performance. It answers each path from
-// memory or by sendfile, and neither checks content nor notices changes.
+// Floor is the cheapest possible registry with net/http. Benchmarks compare layoutproxy with it. It
+// answers each path from memory or by sendfile. It does not check content or notice changes.
 //
 //	floor ADDRESS ANSWERS.json
 package main
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Answer is the answer for a path: Size bytes of a file from Off.
+// Answer is the answer for a path: Size bytes of File, beginning at the offset Off.
 type Answer struct {
 	File      string
 	Off, Size int64
