@@ -56,8 +56,8 @@ func (c *containerd) startPull(t *testing.T, p puller, reference string) *exec.C
 	return cmd
 }
 
-// waitForHalf waits until the download of the large layer is held, and a part of the layer is on
-// disk.
+// waitForHalf waits until the wire has stopped the download of the layer, and a part of the layer
+// is on disk.
 func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
 	t.Helper()
 	deadline := time.After(commandTimeout)

@@ -9,8 +9,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// TestReadOnlyConformance runs the suite's read-only mode on every repository of the sample,
-// directly on the server. It compares no content.
+// TestReadOnlyConformance runs the suite in read-only mode on every repository of the sample,
+// without a front. The suite does not compare content.
 func TestReadOnlyConformance(t *testing.T) {
 	s, images := serve(t, bundleDir), sample(t)
 	for _, repository := range repositories(images) {
@@ -25,15 +25,16 @@ func TestReadOnlyConformance(t *testing.T) {
 			if got.result != "Pass" || got.counts["FAIL"] != 0 || got.counts["Error"] != 0 {
 				t.Errorf("result %s\n%s", got.result, got.output)
 			}
-			// The suite sends two requests for everything that it was given: HEAD and GET.
+			// For each item in its configuration, the suite tests HEAD and GET.
 			if least := 2 * (len(tags) + len(manifests) + len(blobs)); got.counts["Pass"] < least {
-				t.Errorf("%d tests passed, want at least %d", got.counts["Pass"], least)
+				t.Errorf("%d tests of the suite passed, want at least %d", got.counts["Pass"], least)
 			}
 		})
 	}
 }
 
-// digests returns the digests of a repository's tagged manifests and of their blobs.
+// digests returns the digests of a repository: those of tagged manifests, and those of the blobs
+// that they need.
 func digests(t *testing.T, images []image, repository string) (manifests, blobs []digest.Digest) {
 	t.Helper()
 	tagged, all := map[digest.Digest]bool{}, contents{}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// crane, skopeo and containerd follow redirects to the object store, and get every byte.
+// crane, skopeo and containerd follow redirects to the object store, and get complete images.
 func TestClientsFollowRedirects(t *testing.T) {
 	v := startVersity(t)
 	v.upload(t, bundleDir, "bundle")

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// --s3-redirect redirects only GETs of blobs that are single objects in the bucket. It does not
-// redirect HEAD, entries of archives, manifests, or requests without a login.
+// With --s3-redirect, layoutproxy redirects a GET of a blob that is an object of its own in the
+// bucket. It does not redirect HEAD, entries of archives, manifests, or requests without a login.
 func TestRedirect(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, unpackedWithAnArchive(t), "bundle")
@@ -29,15 +29,15 @@ func TestRedirect(t *testing.T) {
 	must(t, err)
 	if resp.StatusCode != http.StatusTemporaryRedirect || body != "" || resp.Header.Get("Cache-Control") != "no-store" ||
 		to.Host != "store.invalid:9000" || !strings.HasSuffix(to.Path, "/install/blobs/sha256/"+d.Encoded()) || to.Query().Get("X-Amz-Expires") != "300" {
-		t.Errorf("%s to %s: %q", resp.Status, to, body)
+		t.Errorf("got status %s, location %s and body %q, want a redirect to the object", resp.Status, to, body)
 	}
-	for _, r := range server.Requests() { // the check after the start may send other requests
+	for _, r := range server.Requests() { // requests for other keys may come from the check after the start
 		if strings.HasSuffix(r.Key, d.Encoded()) {
-			t.Errorf("a redirect costs a request: %+v", r)
+			t.Errorf("layoutproxy requested the object before it redirected: %+v", r)
 		}
 	}
 	if strings.Contains(to.String(), o.secret) {
-		t.Errorf("the secret is in %s", to)
+		t.Errorf("the redirect reveals the secret key: %s", to)
 	}
 	for what, c := range map[string]struct {
 		method, url string
@@ -54,12 +54,12 @@ func TestRedirect(t *testing.T) {
 		"PUT of a blob":         {http.MethodPut, object, http.StatusMethodNotAllowed},
 	} {
 		if resp, _ := requestOnce(t, c.method, c.url); resp.StatusCode != c.status || resp.Header.Get("Location") != "" {
-			t.Errorf("%s: %s, Location %q", what, resp.Status, resp.Header.Get("Location"))
+			t.Errorf("%s: got status %s and Location %q, want no redirect", what, resp.Status, resp.Header.Get("Location"))
 		}
 	}
 }
 
-// Without the flag nothing is redirected.
+// Without --s3-redirect, layoutproxy redirects no request.
 func TestNoRedirectByDefault(t *testing.T) {
 	o, _ := fakeStore(t)
 	o.upload(t, bundleDir, "bundle")
@@ -70,8 +70,7 @@ func TestNoRedirectByDefault(t *testing.T) {
 	}
 }
 
-// With redirects, a client gets a complete image, and no byte of its layers passes through
-// layoutproxy.
+// With redirects, a client gets a complete image, but no layer passes through layoutproxy.
 func TestNoPayloadWithRedirects(t *testing.T) {
 	o, _ := fakeStore(t)
 	dir := t.TempDir()
@@ -87,16 +86,17 @@ func TestNoPayloadWithRedirects(t *testing.T) {
 	client := &patient{client: &http.Client{Transport: &http.Transport{}}}
 	must(t, client.image(t.Context(), "http://"+line.address, "large:v1", i.Digest))
 	if n := line.count(); n > size/8 {
-		t.Errorf("%d bytes came through layoutproxy, and the layers have %d", n, 2*size)
+		t.Errorf("%d bytes came through layoutproxy, although it redirects (the layers have %d bytes)", n, 2*size)
 	}
 	plain := balance(t, serve(t, o.place("bundle"), o.flags("--root-repository", "")...).registry)
 	must(t, client.image(t.Context(), "http://"+plain.address, "large:v1", i.Digest))
 	if n := plain.count(); n < 2*size {
-		t.Errorf("only %d bytes are counted without redirects", n)
+		t.Errorf("without redirects, only %d bytes came through layoutproxy: the balancer does not count all bytes", n)
 	}
 }
 
-// unpackedWithAnArchive returns a directory with the sample, and one more module in an archive.
+// unpackedWithAnArchive returns a directory with the sample, unpacked, and with an archive of one
+// more module.
 func unpackedWithAnArchive(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "bundle")
@@ -109,14 +109,14 @@ func unpackedWithAnArchive(t *testing.T) string {
 	return dir
 }
 
-// layerOf returns the digest of the first layer of the manifest at a URL.
+// layerOf downloads a manifest, and returns the digest of its first layer.
 func layerOf(t *testing.T, url string) string {
 	t.Helper()
 	_, body := requestOnce(t, http.MethodGet, url)
 	var m manifest
 	must(t, json.Unmarshal([]byte(body), &m))
 	if len(m.Layers) == 0 {
-		t.Fatalf("%s: no layers: %s", url, body)
+		t.Fatalf("%s: the manifest has no layers: %s", url, body)
 	}
 	return m.Layers[0].Digest.String()
 }

@@ -11,7 +11,7 @@ func TestRegctlCopies(t *testing.T) {
 	regctl, s, images := tool(t, "regctl"), serve(t, bundleDir), sample(t)
 	for _, test := range []struct {
 		name string
-		also []digest.Digest // expected referrers and images of digest tags
+		also []digest.Digest // other manifests in the copy: referrers, and images of digest tags
 	}{
 		{sampleRoot + "/install:v1.69.3", nil}, // Docker's
 		{sampleRoot + "/modules/console:v1.1.0", nil},
@@ -25,7 +25,7 @@ func TestRegctlCopies(t *testing.T) {
 			run(t, regctl, "--host", "reg="+s.registry+",tls=disabled",
 				"image", "copy", "--referrers", "--digest-tags", i.reference(s), "ocidir://"+dir+":copy")
 			if got := tagged(t, layout(dir), "copy"); got != i.digest {
-				t.Errorf("copied %s, want %s", got, i.digest)
+				t.Errorf("the copy has the digest %s, want %s", got, i.digest)
 			}
 			all := append([]digest.Digest{i.digest}, test.also...)
 			contentOf(t, i.layout(), all...).compare(t, test.name, contentOf(t, layout(dir), all...))
@@ -33,7 +33,8 @@ func TestRegctlCopies(t *testing.T) {
 	}
 }
 
-// regctl must copy the digest tag as well, because clients find the referrer by that tag.
+// With --digest-tags, regctl also copies the digest tag of an attestation. Clients find the
+// attestation by this tag.
 func TestRegctlCopiesDigestTags(t *testing.T) {
 	regctl, s, images := tool(t, "regctl"), serve(t, bundleDir), sample(t)
 	dir := filepath.Join(t.TempDir(), "copy")
@@ -41,6 +42,6 @@ func TestRegctlCopiesDigestTags(t *testing.T) {
 		"image", "copy", "--digest-tags", pick(t, images, attested).reference(s), "ocidir://"+dir+":copy")
 	want := pick(t, images, attestation)
 	if got := tagged(t, layout(dir), want.tag); got != want.digest {
-		t.Errorf("%s: %s, want %s", want.tag, got, want.digest)
+		t.Errorf("the copied tag %s has the digest %s, want %s", want.tag, got, want.digest)
 	}
 }

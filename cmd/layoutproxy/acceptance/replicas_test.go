@@ -18,14 +18,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// replica is a server of a store in a bucket that a test kills and starts again.
+// replica is a server of a store in a bucket. The test kills it and starts it again.
 type replica struct {
-	at   string // host and port
+	at   string // address as HOST:PORT
 	args []string
 	env  []string
 
 	cmd *exec.Cmd
-	log *bytes.Buffer // read only after Wait
+	log *bytes.Buffer // read only after cmd.Wait, to avoid a data race
 }
 
 // start runs the replica, and waits until it listens.
@@ -37,28 +37,28 @@ func (r *replica) start(ctx context.Context) error {
 	}
 	if err := healthy(ctx, "http://"+r.at+"/v2/", nil); err != nil {
 		r.kill()
-		return fmt.Errorf("%w: it does not listen\n%s", err, r.log)
+		return fmt.Errorf("%w: the replica does not listen\n%s", err, r.log)
 	}
 	return nil
 }
 
-// kill kills the replica, as if its machine lost power.
+// kill ends the replica with SIGKILL, and waits for its end.
 func (r *replica) kill() {
 	_ = r.cmd.Process.Kill()
-	_ = r.cmd.Wait() // it was killed
+	_ = r.cmd.Wait() // the error is only that the process was killed
 }
 
-// cluster is three replicas behind a balancer, and the images that clients pull from them.
+// cluster is three replicas behind a balancer, with the images that clients pull from them.
 type cluster struct {
 	store    objectStore
 	replicas []*replica
 	front    *balancer
-	images   []image  // of the first import
-	late     []string // repositories of the second import
+	images   []image  // images of the first import
+	late     []string // names of the repositories of the second import
 
 	client   *patient
-	imported atomic.Bool  // the second import has ended
-	stale    atomic.Int64 // catalogs without the second import, although it has ended
+	imported atomic.Bool  // whether the second import has ended
+	stale    atomic.Int64 // number of catalogs that still lacked the finished second import
 	kills    int
 }
 
@@ -84,12 +84,14 @@ func startCluster(t *testing.T, o objectStore) *cluster {
 		c.replicas = append(c.replicas, r)
 	}
 	c.front = balance(t, addresses...)
-	// Without keep-alives, each request may go to another replica.
+	// Without keep-alives, each request has its own connection, so the balancer spreads requests over
+	// the replicas.
 	c.client = &patient{client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: commandTimeout}, retries: 20, pause: 100 * time.Millisecond}
 	return c
 }
 
-// pull runs n clients that pull random images. They stop when the channel until is closed.
+// pull runs n clients, which pull random images and check catalogs. They stop when the channel
+// until is closed.
 func (c *cluster) pull(ctx context.Context, n int, until <-chan struct{}) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for id := range n {
@@ -116,8 +118,8 @@ func (c *cluster) pull(ctx context.Context, n int, until <-chan struct{}) error 
 	return group.Wait()
 }
 
-// checkCatalog returns an error if a catalog has only a part of the second import, or misses the
-// first import.
+// checkCatalog reads a catalog. It returns an error if the catalog shows only a part of the second
+// import, or does not show the first.
 func (c *cluster) checkCatalog(ctx context.Context) error {
 	imported := c.imported.Load()
 	_, body, err := c.client.get(ctx, "http://"+c.front.address+"/v2/_catalog")
@@ -131,15 +133,16 @@ func (c *cluster) checkCatalog(ctx context.Context) error {
 		}
 	}
 	if !strings.Contains(string(body), `"`+sampleRoot+`"`) || shown != 0 && shown != len(c.late) {
-		return fmt.Errorf("a catalog with %d of %d new repositories: %s", shown, len(c.late), body)
+		return fmt.Errorf("the catalog lacks the first import, or shows %d of %d repositories of the second: %s", shown, len(c.late), body)
 	}
 	if shown == 0 && imported {
-		c.stale.Add(1) // the replica has not rescanned yet
+		c.stale.Add(1) // this replica has not rescanned yet
 	}
 	return nil
 }
 
-// killInTurn kills one replica after the other and starts it again, as long as next returns true.
+// killInTurn kills one replica after the other, and starts each again at once. It stops when next
+// returns false.
 func (c *cluster) killInTurn(ctx context.Context, next func() bool) error {
 	for n := 0; next(); n++ {
 		r := c.replicas[n%len(c.replicas)]
@@ -152,7 +155,7 @@ func (c *cluster) killInTurn(ctx context.Context, next func() bool) error {
 	return nil
 }
 
-// importLate imports the second bundle.
+// importLate imports the second bundle into the store.
 func (c *cluster) importLate(ctx context.Context, bundle string, env []string) error {
 	cmd := exec.CommandContext(ctx, program, append([]string{"import", bundle, "--store", c.store.place("releases")}, c.store.flags()...)...)
 	cmd.Env = append(env, c.store.env()...)
@@ -163,7 +166,8 @@ func (c *cluster) importLate(ctx context.Context, bundle string, env []string) e
 	return nil
 }
 
-// pullLate waits until every replica has the second import, and pulls it from each.
+// pullLate pulls the images of the second import from each replica. It waits until the replica has
+// them.
 func (c *cluster) pullLate(ctx context.Context) error {
 	for _, r := range c.replicas {
 		for _, name := range c.late {
@@ -185,9 +189,9 @@ func (c *cluster) pullLate(ctx context.Context) error {
 	return nil
 }
 
-// While replicas are killed in turn and a bundle is imported, every pull succeeds with the right
-// bytes, and no catalog shows a part of the import.
-func TestReplicasOfAStoreInABucket(t *testing.T) {
+// The test kills replicas in turn and imports a bundle. Meanwhile, every pull succeeds with the
+// right content, and no catalog shows only a part of the import.
+func TestPullsSucceedWhileReplicasAreKilled(t *testing.T) {
 	o, _ := fakeStore(t)
 	c := startCluster(t, o)
 	const kills, between = 4, 40 // pulls
@@ -204,7 +208,7 @@ func TestReplicasOfAStoreInABucket(t *testing.T) {
 	})
 }
 
-// run runs clients, kills and an import at the same time until nextKill returns false.
+// run pulls, kills replicas and imports at the same time, until nextKill returns false.
 func (c *cluster) run(t *testing.T, clients int, nextKill func() bool) {
 	t.Helper()
 	bundle := t.TempDir()
@@ -229,9 +233,9 @@ func (c *cluster) run(t *testing.T, clients int, nextKill func() bool) {
 	late, stop := context.WithTimeout(t.Context(), commandTimeout)
 	defer stop()
 	must(t, c.pullLate(late))
-	t.Logf("%d clients pulled %d images; %d requests were repeated, %d replicas killed; %d catalogs were stale",
+	t.Logf("%d clients pulled %d images and repeated %d requests; the test killed %d replicas; %d catalogs were stale",
 		clients, c.client.pulled.Load(), c.client.retried.Load(), c.kills, c.stale.Load())
 	if c.kills == 0 || c.client.retried.Load() == 0 {
-		t.Error("no request was interrupted: the test proves nothing")
+		t.Error("no kill interrupted a request, so the test proves nothing")
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// requestOnce sends one request, with the credentials in the URL, and follows no redirect. header
-// has names and values; an empty value omits the header.
+// requestOnce sends one request, with the credentials from the URL. It does not follow redirects.
+// header contains names and values in turn. It does not send headers with an empty value.
 func requestOnce(t *testing.T, method, url string, header ...string) (*http.Response, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
@@ -35,12 +35,12 @@ func requestOnce(t *testing.T, method, url string, header ...string) (*http.Resp
 	return resp, string(body)
 }
 
-// body downloads a URL, and fails the test unless the answer is 200.
+// body downloads a URL. It fails the test unless the status is 200.
 func body(t *testing.T, url string) string {
 	t.Helper()
 	resp, body := requestOnce(t, http.MethodGet, url)
 	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s %q", url, resp.Status, body)
+		t.Fatalf("%s: got status %s, want 200; body %q", url, resp.Status, body)
 	}
 	return body
 }
@@ -51,13 +51,13 @@ func statusAt(t *testing.T, url string) int {
 	return resp.StatusCode
 }
 
-// eventually calls ask until it reports that it got the expected answer, and returns that answer.
-// If the test fails, it logs the last answer.
+// eventually calls ask until ok is true, and returns the last answer. If the test fails, eventually
+// logs the last answer.
 func eventually(t *testing.T, what string, ask func() (answer string, ok bool)) (answer string) {
 	t.Helper()
 	defer func() {
 		if t.Failed() {
-			t.Logf("the last answer: %s", answer)
+			t.Logf("the last answer was: %s", answer)
 		}
 	}()
 	layouttest.Eventually(t, what, func() (ok bool) {

@@ -11,43 +11,43 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// sampleRoot is the repository of the sample's root layout.
+// sampleRoot is the name of the repository of the sample's root layout.
 const sampleRoot = "deckhouse/ee"
 
-// sampleParent is the path above the sample's plugins.
+// sampleParent is the first part of sampleRoot. The sample's plugins are below it.
 const sampleParent = "deckhouse"
 
-// installer is an image of the sample. The manifest sbom, which has no tag, refers to it.
+// installer is an image of the sample. sbom is an untagged manifest with this image as its subject.
 const (
 	installer = sampleRoot + "/install:v1.70.1"
 	sbom      = digest.Digest("sha256:a2a8b48e9dcb57cb333f35e37b01dac3e0facfaf99ebbb76668ac6c8968667ff")
 )
 
-// attested is an image of the sample, and attestation its attestation, which has a digest tag.
+// attested is an image of the sample. attestation is the digest tag of its attestation.
 const (
 	attestedHex = "7bc015c036d422fdda569989b95f38191514ed1cd759efae15e6ec206545fd7c"
 	attested    = sampleRoot + ":" + attestedHex
 	attestation = sampleRoot + ":sha256-" + attestedHex + ".att"
 )
 
-// plugin is an index of two platforms. It is beside the edition of the sample, because all
-// editions share it.
+// plugin is an image index for two platforms. Its repository is beside the edition of the sample,
+// because all editions share plugins.
 const plugin = sampleParent + "/deckhouse-cli/plugins/stronghold:v1.0.0"
 
-// image is a tagged image of the sample.
+// image is an image of the sample that has a tag.
 type image struct {
 	repository, tag string
 	digest          digest.Digest
 	size            int64
 }
 
-// reference returns the name of the image for a client.
+// reference returns the reference by which a client pulls the image from a server.
 func (i image) reference(s server) string { return s.registry + "/" + i.name() }
 
-// name returns the reference without the registry.
+// name returns the reference without the registry, as REPOSITORY:TAG.
 func (i image) name() string { return i.repository + ":" + i.tag }
 
-// layout returns the layout of the image, which may not exist.
+// layout returns the layout directory of the image. It does not exist for a discovery tag.
 func (i image) layout() layout {
 	below, ok := strings.CutPrefix(i.repository+"/", sampleRoot+"/")
 	if !ok {
@@ -56,10 +56,10 @@ func (i image) layout() layout {
 	return layout(filepath.Join(bundleDir, below))
 }
 
-// discovery reports whether the tag is a discovery tag: then its repository has no layout.
+// discovery reports whether the tag is a discovery tag. Such a repository has no layout.
 func (i image) discovery() bool { return !i.layout().exists() }
 
-// sample returns the images of the sample, from layoutproxy list.
+// sample returns the images that layoutproxy list shows for the sample.
 func sample(t *testing.T) []image {
 	t.Helper()
 	dir, err := filepath.Abs(bundleDir)
@@ -71,34 +71,34 @@ func sample(t *testing.T) []image {
 			t.Fatalf("list: %q", line)
 		}
 		if fields[1] == "-" {
-			continue // a manifest without a tag
+			continue // this line shows a manifest without a tag
 		}
 		size, err := strconv.ParseInt(fields[3], 10, 64)
 		if err != nil {
-			t.Fatalf("list: %q: %v", line, err)
+			t.Fatalf("layoutproxy list printed %q: %v", line, err)
 		}
 		images = append(images, image{fields[0], fields[1], digest.Digest(fields[2]), size})
 	}
 	return images
 }
 
-// pick returns the image with a name.
+// pick returns the image with a name. It fails the test if there is none.
 func pick(t *testing.T, images []image, name string) image {
 	t.Helper()
 	i := slices.IndexFunc(images, func(i image) bool { return i.name() == name })
 	if i < 0 {
-		t.Fatalf("the sample has no %s", name)
+		t.Fatalf("the sample has no image %s", name)
 	}
 	return images[i]
 }
 
-// discoveryTags returns the discovery tags of the sample.
+// discoveryTags returns the images of the discovery tags of the sample.
 func discoveryTags(t *testing.T) []image {
 	t.Helper()
 	return slices.DeleteFunc(sample(t), func(i image) bool { return !i.discovery() })
 }
 
-// repositories returns the sorted names of the images' repositories.
+// repositories returns the names of the repositories of images, sorted and without duplicates.
 func repositories(images []image) []string {
 	names := map[string]bool{}
 	for _, i := range images {
@@ -107,7 +107,7 @@ func repositories(images []image) []string {
 	return slices.Sorted(maps.Keys(names))
 }
 
-// tags returns the sorted tags of one repository.
+// tags returns the tags of the images in a repository, sorted.
 func tags(images []image, repository string) []string {
 	var tags []string
 	for _, i := range images {

@@ -16,21 +16,21 @@ import (
 	"time"
 )
 
-// server is a running layoutproxy, with the addresses of its registry and admin APIs.
+// server is a running layoutproxy. registry and admin are the addresses of its two APIs.
 type server struct {
 	registry, admin string
 	pid             int
-	end             func() // stops the server before the test ends
+	end             func() // stops the server now, not at the end of the test
 }
 
-// serve runs layoutproxy serve on free ports until the test ends.
+// serve runs layoutproxy serve on free ports, until the test ends.
 func serve(t *testing.T, dir string, flags ...string) server {
 	t.Helper()
 	return serveUnder(t, nil, dir, flags...)
 }
 
-// serveUnder is like serve, but starts the program through a command that executes it in the same
-// process, as strace -D does.
+// serveUnder is like serve, but runs the program with a command in front of it, such as strace -D.
+// The command must execute the program in its own process.
 func serveUnder(t *testing.T, command []string, dir string, flags ...string) server {
 	t.Helper()
 	addresses := filepath.Join(t.TempDir(), "addresses")
@@ -38,7 +38,7 @@ func serveUnder(t *testing.T, command []string, dir string, flags ...string) ser
 		"serve", dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--address-file", addresses,
 	), flags...)
 	cmd := exec.Command(args[0], args[1:]...)
-	var log bytes.Buffer // read only after Wait
+	var log bytes.Buffer // read only after cmd.Wait, to avoid a data race
 	cmd.Stdout, cmd.Stderr = &log, &log
 	must(t, cmd.Start())
 	ended := make(chan error, 1)
@@ -50,7 +50,8 @@ func serveUnder(t *testing.T, command []string, dir string, flags ...string) ser
 	return s
 }
 
-// waitFor waits for the address file, which the server renames into place when it is complete.
+// waitFor waits until the address file exists, and reads it. A server creates the file by a rename,
+// so it is complete.
 func waitFor(t *testing.T, addresses string, ended chan error) (s server) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
@@ -66,30 +67,30 @@ func waitFor(t *testing.T, addresses string, ended chan error) (s server) {
 				}
 			}
 			if s.registry == "" || s.admin == "" {
-				t.Fatalf("address file: %q", data)
+				t.Fatalf("the address file does not contain both addresses: %q", data)
 			}
 			return s
 		}
 		select {
 		case err := <-ended:
-			ended <- err // stop reads it
+			ended <- err // put back for stop, which also reads it
 			t.Fatalf("layoutproxy ended before it listened: %v", err)
 		case <-deadline:
-			t.Fatal("layoutproxy does not listen")
+			t.Fatal("layoutproxy does not listen after 30 seconds")
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-// stop stops the process with SIGTERM, and fails the test unless its exit status is 0.
+// stop ends the server with SIGTERM. It fails the test unless the exit status is 0.
 func stop(t *testing.T, process *os.Process, ended <-chan error, log *bytes.Buffer) {
-	_ = process.Signal(syscall.SIGTERM) // fails only if it has ended
+	_ = process.Signal(syscall.SIGTERM) // fails only if the server has already ended
 	var err error
 	select {
 	case err = <-ended:
-	case <-time.After(40 * time.Second): // beyond --shutdown-timeout
+	case <-time.After(40 * time.Second): // longer than --shutdown-timeout
 		_ = process.Kill()
-		err = fmt.Errorf("it did not end, and was killed: %w", <-ended)
+		err = fmt.Errorf("it did not end within 40 seconds, and the test killed it: %w", <-ended)
 	}
 	if err != nil {
 		t.Errorf("layoutproxy: %v", err)
@@ -99,7 +100,7 @@ func stop(t *testing.T, process *os.Process, ended <-chan error, log *bytes.Buff
 	}
 }
 
-// rescan makes the server rescan its sources, and waits for it.
+// rescan makes the server rescan its sources, and waits until it has.
 func (s server) rescan(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -114,12 +115,13 @@ func (s server) rescan(ctx context.Context) error {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("rescan: %s %q: %w", resp.Status, body, err)
+		return fmt.Errorf("rescan: got status %s and body %q: %w", resp.Status, body, err)
 	}
 	return nil
 }
 
-// healthy waits until a URL answers 200, or until ended reports the end of the program.
+// healthy waits until a URL answers with status 200. It returns an error if the program ends first,
+// or after a minute.
 func healthy(ctx context.Context, url string, ended chan error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -137,7 +139,7 @@ func healthy(ctx context.Context, url string, ended chan error) error {
 		select {
 		case err := <-ended:
 			ended <- err
-			return fmt.Errorf("it has ended: %w", err)
+			return fmt.Errorf("the program has ended: %w", err)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(20 * time.Millisecond):

@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// While a third process imports into a directory, each of two servers of that directory shows
-// all of the import or nothing, and old content stays. A volume of NFS or CephFS reports no
-// changes by other machines, so one server gets no events: its --rescan finds the import.
+// Two servers read a directory while another process imports into it. Each server shows all of the
+// import or nothing, and continues to serve old content. NFS and CephFS report no changes by other
+// machines. So the second server gets no events, and finds the import by --rescan.
 func TestTwoServersOfOneDirectory(t *testing.T) {
 	store, bundle := filepath.Join(t.TempDir(), "store"), t.TempDir()
 	run(t, program, "import", abs(t, bundleDir), "--store", store)
@@ -31,7 +31,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	if body := statusOf(ctx, t, servers[1]); !strings.Contains(body, "the sources cannot be watched: changes are found only every --rescan") {
-		t.Errorf("the second server gets events: %s", body)
+		t.Errorf("the second server gets events, so the test does not check --rescan: %s", body)
 	}
 	images, once := sample(t), &patient{client: http.DefaultClient}
 	importing := exec.CommandContext(t.Context(), program, "import", bundle, "--store", store)
@@ -47,7 +47,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 				break
 			}
 			if shown != 0 {
-				t.Fatalf("server %d shows %d of %d new repositories", i, shown, len(repositories))
+				t.Fatalf("server %d shows only a part of the import: %d of %d repositories", i, shown, len(repositories))
 			}
 			must(t, once.image(ctx, "http://"+s.registry, installer, pick(t, images, installer).digest))
 		}
@@ -61,7 +61,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 	}
 }
 
-// statusOf returns /status of a server.
+// statusOf returns the answer of a server to /status.
 func statusOf(ctx context.Context, t *testing.T, s server) string {
 	t.Helper()
 	_, body, err := (&patient{client: http.DefaultClient}).get(ctx, "http://"+s.admin+"/status")
@@ -69,7 +69,8 @@ func statusOf(ctx context.Context, t *testing.T, s server) string {
 	return string(body)
 }
 
-// moduleBundle writes a bundle of n modules, each an archive, and returns their repositories.
+// moduleBundle writes a bundle of n modules, with an archive for each, and returns the names of
+// their repositories.
 func moduleBundle(t *testing.T, dir string, n int) (repositories []string) {
 	t.Helper()
 	for i := range n {
@@ -84,7 +85,7 @@ func moduleBundle(t *testing.T, dir string, n int) (repositories []string) {
 	return repositories
 }
 
-// shows returns the number of the repositories that are in the server's catalog.
+// shows returns how many of the repositories are in the catalog of a server.
 func shows(ctx context.Context, s server, repositories []string) (n int, err error) {
 	_, body, err := (&patient{client: http.DefaultClient}).get(ctx, "http://"+s.registry+"/v2/_catalog")
 	if err != nil {

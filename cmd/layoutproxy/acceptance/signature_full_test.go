@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// openssl and cosign verify layoutproxy's signatures, and layoutproxy verifies those of openssl,
-// with both kinds of keys and without a network.
-func TestSignaturesOfOtherTools(t *testing.T) {
+// openssl and cosign accept layoutproxy's signatures, and layoutproxy accepts signatures by
+// openssl. The test tries both kinds of keys, and needs no network.
+func TestSignaturesWorkWithOtherTools(t *testing.T) {
 	openssl := packaged(t, "openssl")
 	c := signer{filepath.Join(installed(t, cosign, "cmd/cosign"), "cosign"), t.TempDir()}
 	for name, k := range map[string]struct{ generate, sign, verify []string }{
@@ -56,7 +56,7 @@ func TestSignaturesOfOtherTools(t *testing.T) {
 				t.Errorf("cosign accepts an altered inventory: %s", out)
 			}
 			if _, _, err := execute(t, dir, program, []string{"verify", bundle, "--verify-key", file["PUB"]}); err == nil {
-				t.Error("an altered inventory is accepted")
+				t.Error("layoutproxy verify accepts an altered inventory")
 			}
 		})
 	}

@@ -7,21 +7,22 @@ import (
 	"testing"
 )
 
-func TestSkopeoInspectsRaw(t *testing.T) {
+func TestSkopeoInspectsManifests(t *testing.T) {
 	skopeo, s := packaged(t, "skopeo"), serve(t, bundleDir)
 	for _, i := range sample(t) {
 		got := run(t, skopeo, "inspect", "--raw", "--tls-verify=false", "docker://"+i.reference(s))
 		if i.discovery() {
 			if d := i.digest.Algorithm().FromString(got); d != i.digest {
-				t.Errorf("%s: %s, want %s", i.name(), d, i.digest)
+				t.Errorf("%s: got a manifest with the digest %s, want %s", i.name(), d, i.digest)
 			}
 		} else if want := string(blob(t, i.layout(), i.digest)); got != want {
-			t.Errorf("%s: %q, want %q", i.name(), got, want)
+			t.Errorf("%s: got manifest %q, want %q", i.name(), got, want)
 		}
 	}
 }
 
-// TestSkopeoCopiesToLayouts skips images with Docker's media types, which skopeo would convert.
+// TestSkopeoCopiesToLayouts skips images with Docker's media types, because skopeo would convert
+// them.
 func TestSkopeoCopiesToLayouts(t *testing.T) {
 	skopeo, s, images := packaged(t, "skopeo"), serve(t, bundleDir), sample(t)
 	for _, name := range []string{installer, plugin, sampleRoot + "/modules/console/extra/console-ui:v2"} {
@@ -31,15 +32,15 @@ func TestSkopeoCopiesToLayouts(t *testing.T) {
 			run(t, skopeo, "--insecure-policy", "copy", "--all", "--src-tls-verify=false",
 				"docker://"+i.reference(s), "oci:"+dir+":copy")
 			if got := tagged(t, layout(dir), "copy"); got != i.digest {
-				t.Errorf("copied %s, want %s", got, i.digest)
+				t.Errorf("the copy has the digest %s, want %s", got, i.digest)
 			}
 			contentOf(t, i.layout(), i.digest).compare(t, name, contentOf(t, layout(dir), i.digest))
 		})
 	}
 }
 
-// TestSkopeoCopiesToDirectories compares each file with the sample: manifest.json, and blobs
-// named by their hex digest.
+// TestSkopeoCopiesToDirectories compares each file that skopeo writes with the sample. The manifest
+// is in manifest.json, and the hex digest of a blob is its file name.
 func TestSkopeoCopiesToDirectories(t *testing.T) {
 	skopeo, s, images := packaged(t, "skopeo"), serve(t, bundleDir), sample(t)
 	for _, name := range []string{installer, sampleRoot + "/install:v1.69.3", attested} {
@@ -55,7 +56,7 @@ func TestSkopeoCopiesToDirectories(t *testing.T) {
 				}
 				got, err := os.ReadFile(filepath.Join(dir, file))
 				if err != nil || !bytes.Equal(got, want) {
-					t.Errorf("%s: %d bytes, want %d: %v", d, len(got), len(want), err)
+					t.Errorf("%s: the copied file is wrong: got %d bytes, want %d; error: %v", d, len(got), len(want), err)
 				}
 			}
 		})

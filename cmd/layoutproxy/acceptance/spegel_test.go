@@ -10,15 +10,15 @@ import (
 	"testing"
 )
 
-// A node asks Spegel first. For content that no other node has, Spegel answers 404 (handleMirror
-// in pkg/registry/registry.go of spegel-org/spegel), and the node asks layoutproxy. hosts.toml is
-// as Spegel writes it for `additionalMirrorTargets` (templateHosts in
-// pkg/oci/containerd/mirror.go).
+// containerd on a node asks Spegel first. If no other node has the content, Spegel answers 404
+// (handleMirror in pkg/registry/registry.go of spegel-org/spegel). containerd then asks
+// layoutproxy. The test writes hosts.toml as Spegel does for `additionalMirrorTargets`
+// (templateHosts in pkg/oci/containerd/mirror.go).
 func TestCtrPullsBehindSpegel(t *testing.T) {
 	var asked atomic.Int64
 	spegel := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		asked.Add(1)
-		http.Error(w, "no peer has it", http.StatusNotFound)
+		http.Error(w, "no peer has this content", http.StatusNotFound)
 	}))
 	defer spegel.Close()
 	s := serve(t, bundleDir)
@@ -32,6 +32,6 @@ func TestCtrPullsBehindSpegel(t *testing.T) {
 	c.ctr(t, "default", "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, mirroredHost+"/"+installer)
 	contentOf(t, i.layout(), i.digest).compare(t, installer, c.pulled(t, i.digest))
 	if asked.Load() == 0 {
-		t.Error("Spegel was not asked")
+		t.Error("containerd sent no request to Spegel")
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// TestStoreWithTwoBundles imports and serves the sample, drops a second bundle while the server
-// runs, and restarts the server. After each step, crane and containerd pull the images.
+// TestStoreWithTwoBundles imports and serves the sample, puts a second bundle into the drop
+// directory, and restarts the server. After each step, crane and containerd pull the images.
 func TestStoreWithTwoBundles(t *testing.T) {
 	store, in := filepath.Join(t.TempDir(), "store"), t.TempDir()
 	run(t, program, "import", abs(t, bundleDir), "--store", store)
@@ -36,14 +36,14 @@ func TestStoreWithTwoBundles(t *testing.T) {
 	pulledByBoth(t, start(), c, "after", append(first, second...))
 }
 
-// wanted is the content that a client must get for a name.
+// wanted is an image that a client must be able to pull, with its content.
 type wanted struct {
-	name    string // with tag, without the registry
+	name    string // REPOSITORY:TAG
 	digest  digest.Digest
 	content contents
 }
 
-// samples returns images of the sample with their content.
+// samples returns the images of the sample with the given names, and their content.
 func samples(t *testing.T, names ...string) (all []wanted) {
 	t.Helper()
 	images := sample(t)
@@ -54,7 +54,8 @@ func samples(t *testing.T, names ...string) (all []wanted) {
 	return all
 }
 
-// dropBundle writes a bundle into a drop directory under a temporary name, and renames it.
+// dropBundle writes an archive with a temporary name into a drop directory, and renames it. It
+// returns the images in the archive.
 func dropBundle(t *testing.T, in string) []wanted {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -74,7 +75,7 @@ func dropBundle(t *testing.T, in string) []wanted {
 	}
 }
 
-// waitForImport waits until /status reports that a dropped bundle is published.
+// waitForImport waits until /status reports the state published for a dropped bundle.
 func waitForImport(t *testing.T, s server, name string) {
 	t.Helper()
 	eventually(t, name+" is published", func() (string, bool) {
@@ -87,8 +88,8 @@ func waitForImport(t *testing.T, s server, name string) {
 	})
 }
 
-// pulledByBoth fails the test unless crane and containerd get all images from the server. The
-// namespace of containerd must be empty.
+// pulledByBoth fails the test unless both crane and containerd can pull all images from the server.
+// containerd pulls into namespace, which must be empty.
 func pulledByBoth(t *testing.T, s server, c *containerd, namespace string, all []wanted) {
 	t.Helper()
 	crane := tool(t, "crane")

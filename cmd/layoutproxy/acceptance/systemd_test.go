@@ -11,11 +11,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// worstExposure is the highest acceptable score of systemd-analyze security, which ranges from 0
-// to 10. The service needs the network and the paths it serves, so 0 is impossible.
+// worstExposure is the highest acceptable score from systemd-analyze security. Scores range from 0
+// (best) to 10. The service needs the network and the files that it serves, so 0 is impossible.
 const worstExposure = 1.5
 
-// systemd accepts the unit without warnings, and rates its exposure as low.
+// systemd accepts the unit without warnings, and gives it a good security score.
 func TestSystemdUnit(t *testing.T) {
 	analyze := packaged(t, "systemd-analyze")
 	root := systemRoot(t)
@@ -28,27 +28,26 @@ func TestSystemdUnit(t *testing.T) {
 		return string(out)
 	}
 	if said := combined("verify", "--man=no", "--root="+root, "layoutproxy.service"); said != "" {
-		t.Errorf("systemd-analyze verify says:\n%s", said)
+		t.Errorf("systemd-analyze verify reports:\n%s", said)
 	}
 	said := combined("security", "--no-pager", "--offline=yes", "--root="+root, "layoutproxy.service")
 	level := regexp.MustCompile(`exposure level for layoutproxy\.service: ([0-9.]+)`).FindStringSubmatch(said)
 	if level == nil {
-		t.Fatalf("no exposure level in\n%s", said)
+		t.Fatalf("systemd-analyze security prints no exposure level:\n%s", said)
 	}
 	if f, err := strconv.ParseFloat(level[1], 64); err != nil || f > worstExposure {
-		t.Errorf("exposure level %s, more than %v:\n%s", level[1], worstExposure, said)
+		t.Errorf("got exposure level %s, want at most %v:\n%s", level[1], worstExposure, said)
 	}
 }
 
-// The program accepts the configuration file of the unit.
-func TestSystemdConfiguration(t *testing.T) {
+func TestSystemdConfigurationIsValid(t *testing.T) {
 	file, err := filepath.Abs(projectDir + "/deploy/systemd/config.yaml")
 	must(t, err)
 	run(t, program, "serve", "--config", file, "--check-config")
 }
 
-// systemRoot makes a root directory with the unit, the program it runs, and the targets it
-// depends on.
+// systemRoot makes a root directory for systemd-analyze, with the unit, its program and the targets
+// that it needs.
 func systemRoot(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()

@@ -25,11 +25,11 @@ func marshal(t *testing.T, v any) []byte {
 	return data
 }
 
-// commandTimeout limits one run of a client. The sample is small.
+// commandTimeout is how long a client may run. This is enough, because the sample is small.
 const commandTimeout = time.Minute
 
-// tool returns the path of a program from this module's tool directives. The first call builds
-// it.
+// tool returns the path of a program that is a tool directive in this module's go.mod. The first
+// call builds the program.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -44,7 +44,7 @@ func tool(t *testing.T, name string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// packaged returns the path of a program from a Debian package.
+// packaged returns the path of a program that a Debian package installs.
 func packaged(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -54,14 +54,14 @@ func packaged(t *testing.T, name string) string {
 	return path
 }
 
-// run runs a client and returns its output. Its home is empty, so that the machine's own
+// run runs a client and returns its output. The client has an empty home directory, so the user's
 // configuration and credentials have no effect.
 func run(t *testing.T, name string, args ...string) string {
 	t.Helper()
 	return runIn(t, t.TempDir(), name, args...)
 }
 
-// runIn runs a client like run, but with a given home, which keeps its login.
+// runIn is like run, but with a given home directory, in which a client can keep its login.
 func runIn(t *testing.T, home, name string, args ...string) string {
 	t.Helper()
 	stdout, stderr, err := execute(t, home, name, args)
@@ -71,33 +71,34 @@ func runIn(t *testing.T, home, name string, args ...string) string {
 	return stdout
 }
 
-// runRefused runs a client that must fail because it has no credentials.
+// runRefused runs a client. It fails the test unless the registry refuses the credentials of the
+// client.
 func runRefused(t *testing.T, home, name string, args ...string) {
 	t.Helper()
 	stdout, stderr, err := execute(t, home, name, args)
 	if err == nil {
-		t.Fatalf("%s %s: it should have failed\n%s%s", name, strings.Join(args, " "), stdout, stderr)
+		t.Fatalf("%s %s: the command succeeded without access\n%s%s", name, strings.Join(args, " "), stdout, stderr)
 	}
 	if text := strings.ToLower(stdout + stderr); !strings.Contains(text, "unauthorized") && !strings.Contains(text, "authentication required") && !strings.Contains(text, "invalid username") {
-		t.Errorf("%s %s: failed for another reason: %s%s", name, strings.Join(args, " "), stdout, stderr)
+		t.Errorf("%s %s: the command failed, but not because of credentials: %s%s", name, strings.Join(args, " "), stdout, stderr)
 	}
 }
 
-// execute runs a program in a directory, which is also its home.
+// execute runs a program with home as its home and working directory.
 func execute(t *testing.T, home, name string, args []string, env ...string) (stdout, stderr string, err error) {
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = home
 	cmd.Env = append(bareEnv(home), env...)
-	cmd.WaitDelay = 5 * time.Second // its children may keep the output open
+	cmd.WaitDelay = 5 * time.Second // child processes may keep the output open
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()
 	return out.String(), errs.String(), err
 }
 
-// bareEnv returns an environment without configuration: no proxies, no credentials.
+// bareEnv returns a minimal environment, without proxies or credentials.
 func bareEnv(home string) []string {
 	return []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + os.TempDir(),

@@ -15,8 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 )
 
-// Requests that get no answer from the bucket, as behind a firewall that drops packets, reveal the
-// outage. They get 429; later requests get 429 after 30 seconds. The server recovers by itself.
+// A bucket that does not answer, as behind a firewall that drops packets, is detected by the first
+// request. Clients get 429: the first when the server detects the outage, later ones after 30
+// seconds. The server recovers by itself.
 func TestBucketBehindABlackHole(t *testing.T) {
 	_, line, s := serveBehindLine(t, "1h")
 	base := "http://" + s.registry
@@ -26,25 +27,26 @@ func TestBucketBehindABlackHole(t *testing.T) {
 	url := base + "/v2/" + i.repository + "/blobs/" + largest(t, i).String()
 
 	line.set(hole)
-	for _, least := range []time.Duration{0, 29 * time.Second} { // the first one reveals the outage
+	for _, least := range []time.Duration{0, 29 * time.Second} { // the first request reveals the outage
 		begun := time.Now()
 		resp, body := requestOnce(t, http.MethodGet, url)
 		if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") == "" || time.Since(begun) < least {
-			t.Errorf("%s after %s: %s", resp.Status, time.Since(begun), body)
+			t.Errorf("got status %s after %s, want 429 with Retry-After; body %s", resp.Status, time.Since(begun), body)
 		}
 		if reason := waitReady(t, s, http.StatusServiceUnavailable); !strings.Contains(reason, "unreachable") {
 			t.Errorf("/readyz: %s", reason)
 		}
 	}
 	if status := statusAt(t, base+"/v2/"+i.repository+"/manifests/"+i.tag); status != http.StatusOK {
-		t.Errorf("a manifest in memory: %d", status)
+		t.Errorf("a manifest in memory got status %d during the outage, want 200", status)
 	}
 	line.set(passing)
 	waitReady(t, s, http.StatusOK)
 	must(t, once.image(t.Context(), base, installer, i.digest))
 }
 
-// At the start, serve waits for a store that does not answer, and fails if a store refuses.
+// At the start, serve waits while the object store is unavailable. It fails if the store denies
+// access.
 func TestStartWithoutTheBucket(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, bundleDir, "bundle")
@@ -59,7 +61,7 @@ func TestStartWithoutTheBucket(t *testing.T) {
 	lines := bufio.NewReader(log)
 	for line := ""; !strings.Contains(line, "waiting for a bucket before anything is served"); {
 		line, err = lines.ReadString('\n')
-		must(t, err) // fails if serve has ended
+		must(t, err) // serve has ended if this fails
 		if !strings.Contains(line, "503 SlowDown") {
 			t.Errorf("log: %s", line)
 		}
@@ -71,7 +73,7 @@ func TestStartWithoutTheBucket(t *testing.T) {
 	server.Fail(nil)
 	ended := make(chan error, 1)
 	go func() {
-		_, _ = io.Copy(io.Discard, lines) // until serve ends
+		_, _ = io.Copy(io.Discard, lines) // discard the log until serve ends
 		ended <- cmd.Wait()
 	}()
 	must(t, healthy(t.Context(), "http://"+address+"/v2/", ended))
@@ -88,7 +90,7 @@ func TestStartWithoutTheBucket(t *testing.T) {
 		server.Fail(func(buckettest.Request) buckettest.Fault { return c.fault })
 		status, _, errs := o.run(t, "serve", append([]string{o.place("bundle"), "--listen", "127.0.0.1:0", "--admin-listen", ""}, c.flags...)...)
 		if status != 1 || !strings.Contains(errs, c.want) {
-			t.Errorf("%s: exit %d: %s", name, status, errs)
+			t.Errorf("%s: got exit status %d, want 1; log: %s", name, status, errs)
 		}
 	}
 }

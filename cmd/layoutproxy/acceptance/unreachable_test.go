@@ -14,13 +14,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 )
 
-// outage is a reason for which a bucket cannot be reached.
+// outage is a way in which a bucket can be unreachable.
 type outage struct {
 	begin, end func()
-	reason     string // in /readyz
+	reason     string // text that /readyz must contain
 }
 
-// outages returns the outages of a store behind a balancer.
+// outages returns kinds of outages by name, for a store behind a balancer.
 func outages(server *buckettest.Server, line *balancer) map[string]outage {
 	answer := func(f buckettest.Fault) func() {
 		return func() { server.Fail(func(buckettest.Request) buckettest.Fault { return f }) }
@@ -34,8 +34,8 @@ func outages(server *buckettest.Server, line *balancer) map[string]outage {
 	}
 }
 
-// During each outage, content in memory is served, /readyz gives the reason, and requests for
-// blobs wait. Afterwards they are answered completely, and the server recovers by itself.
+// During each outage, the server answers from memory, /readyz shows the reason, and requests for
+// blobs wait. After the outage, these requests get complete blobs, and /readyz is ready again.
 func TestUnreachableBucket(t *testing.T) {
 	server, line, s := serveBehindLine(t, "200ms")
 	base := "http://" + s.registry
@@ -49,11 +49,11 @@ func TestUnreachableBucket(t *testing.T) {
 			outage.begin()
 			reason := waitReady(t, s, http.StatusServiceUnavailable)
 			if !strings.Contains(reason, outage.reason) {
-				t.Errorf("/readyz: %q, want %q", reason, outage.reason)
+				t.Errorf("got %q from /readyz, want the reason %q", reason, outage.reason)
 			}
 			for _, path := range []string{"/v2/", "/v2/_catalog", "/v2/" + i.repository + "/tags/list", "/v2/" + i.repository + "/manifests/" + i.tag, "/v2/" + i.repository + "/manifests/" + i.digest.String()} {
 				if status := statusAt(t, base+path); status != http.StatusOK {
-					t.Errorf("%s: %d during the outage", path, status)
+					t.Errorf("%s: got status %d during the outage, want 200", path, status)
 				}
 			}
 			answered := make(chan error, 3)
@@ -65,8 +65,8 @@ func TestUnreachableBucket(t *testing.T) {
 			}
 			select {
 			case err := <-answered:
-				t.Errorf("a blob was answered during the outage: %v", err)
-			case <-time.After(300 * time.Millisecond): // an immediate answer would have arrived
+				t.Errorf("a request for a blob ended during the outage: %v", err)
+			case <-time.After(300 * time.Millisecond): // long enough for an answer that does not wait
 			}
 			outage.end()
 			for range cap(answered) {
@@ -80,7 +80,7 @@ func TestUnreachableBucket(t *testing.T) {
 	}
 }
 
-// serveBehindLine serves the sample from a store behind a balancer.
+// serveBehindLine serves the sample from a bucket that layoutproxy reaches through a balancer.
 func serveBehindLine(t *testing.T, rescan string) (*buckettest.Server, *balancer, server) {
 	t.Helper()
 	o, store := fakeStore(t)
@@ -103,7 +103,7 @@ func largest(t *testing.T, i image) digest.Digest {
 	return found.Digest
 }
 
-// waitReady waits until /readyz has a status, and returns its body.
+// waitReady waits until /readyz answers with a status, and returns the body of the answer.
 func waitReady(t *testing.T, s server, want int) string {
 	t.Helper()
 	return eventually(t, fmt.Sprintf("/readyz is %d", want), func() (string, bool) {
@@ -112,7 +112,8 @@ func waitReady(t *testing.T, s server, want int) string {
 	})
 }
 
-// If the bucket cuts a body, the client's body is cut too, and a range request gets the rest.
+// If the bucket cuts a body short, the client also gets a short body and an error. It can request
+// the rest as a range.
 func TestCutBodyNeverLooksComplete(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, bundleDir, "bundle")
@@ -127,15 +128,15 @@ func TestCutBodyNeverLooksComplete(t *testing.T) {
 		})
 		resp, err := http.Get(url)
 		if err != nil {
-			continue // cut before the header was complete
+			continue // the client got no complete header
 		}
 		got, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		if resp.StatusCode == http.StatusOK && err == nil {
-			t.Errorf("cut after %d bytes: %d bytes that look complete", after, len(got))
+			t.Errorf("cut after %d bytes: the client got %d bytes and no error, as if the body were complete", after, len(got))
 		}
 		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !strings.Contains(err.Error(), "reset") {
-			t.Errorf("cut after %d bytes: %v", after, err)
+			t.Errorf("cut after %d bytes: got the unexpected error %v", after, err)
 		}
 	}
 	cuts := 0
@@ -151,6 +152,6 @@ func TestCutBodyNeverLooksComplete(t *testing.T) {
 		t.Error(err)
 	}
 	if again.retried.Load() == 0 {
-		t.Error("no body was cut")
+		t.Error("the bucket cut no body, so the test proves nothing")
 	}
 }

@@ -13,13 +13,14 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// upload is an upload session. The suite's blobs are small, so they are kept in memory.
+// upload is an upload session. Its data is in memory, because the suite's blobs are small.
 type upload struct {
 	repository string
 	data       []byte
 }
 
-// upload handles all requests to blobs/uploads/, with and without a session.
+// upload handles all requests below blobs/uploads/. id is the session, or empty in a request that
+// begins an upload.
 func (f *front) upload(l layout, name, id string, w http.ResponseWriter, req *http.Request) error {
 	if id == "" {
 		if req.Method != http.MethodPost {
@@ -54,7 +55,8 @@ func (f *front) upload(l layout, name, id string, w http.ResponseWriter, req *ht
 	return errMethod
 }
 
-// begin mounts a blob, stores a complete one, or opens a session.
+// begin handles the first request of an upload. It mounts a blob, stores a complete blob, or opens
+// a session.
 func (f *front) begin(l layout, name string, w http.ResponseWriter, req *http.Request) error {
 	query := req.URL.Query()
 	if d, err := digest.Parse(query.Get("mount")); err == nil {
@@ -79,8 +81,8 @@ func (f *front) begin(l layout, name string, w http.ResponseWriter, req *http.Re
 	return u.answer(w, http.StatusAccepted)
 }
 
-// find reads a blob of the repository from, or of any repository if from is empty. The error is
-// fs.ErrNotExist if there is no such blob.
+// find reads a blob from the repository from. If from is empty, it looks in all repositories. The
+// error is fs.ErrNotExist if there is no such blob.
 func (f *front) find(d digest.Digest, from string) ([]byte, error) {
 	if from != "" {
 		return os.ReadFile(layout(filepath.Join(f.dir, filepath.FromSlash(from))).blobPath(d))
@@ -95,7 +97,7 @@ func (f *front) find(d digest.Digest, from string) ([]byte, error) {
 	return os.ReadFile(found[0])
 }
 
-// append appends a chunk, which must begin at the end of the last one.
+// append appends a chunk to the data. The chunk must begin where the last chunk ended.
 func (u *upload) append(w http.ResponseWriter, req *http.Request) error {
 	if r := req.Header.Get("Content-Range"); r != "" {
 		var first, last int
@@ -118,7 +120,8 @@ func (u *upload) answer(w http.ResponseWriter, status int) error {
 	return nil
 }
 
-// setRange reports the received bytes. The header has no form for zero bytes.
+// setRange sets the Range header to the received bytes. For zero bytes, the header is 0-0, because
+// it has no other form.
 func (u *upload) setRange(w http.ResponseWriter) {
 	w.Header().Set("Range", fmt.Sprintf("0-%d", max(len(u.data)-1, 0)))
 }

@@ -13,20 +13,20 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// wire is a proxy between a client and a server that records all requests. It can hold a
-// download in the middle of a blob.
+// wire is a proxy in front of a server. It records all requests, and can stop a download in the
+// middle of a blob.
 type wire struct {
 	url    string
 	server string
 
 	mu      sync.Mutex
 	seen    []exchange
-	held    digest.Digest // the blob whose next download is held
-	half    int64         // after how many bytes
-	reached chan struct{} // closed when the download is held
+	held    digest.Digest // the wire stops the next download of this blob
+	half    int64         // number of bytes after which it stops
+	reached chan struct{} // closed when the wire has stopped the download
 }
 
-// exchange is a request and the status of its answer.
+// exchange is a request with the status of the answer.
 type exchange struct {
 	method, path, ranges string
 	status               int
@@ -37,18 +37,18 @@ func newWire(t *testing.T, s server) *wire {
 	w := &wire{server: "http://" + s.registry}
 	listening := httptest.NewServer(w)
 	t.Cleanup(func() {
-		listening.CloseClientConnections() // a download may be held
+		listening.CloseClientConnections() // a stopped download would block Close
 		listening.Close()
 	})
 	w.url = listening.URL
 	return w
 }
 
-// host returns the address of the wire.
+// host returns the address of the wire, as HOST:PORT.
 func (w *wire) host() string { return strings.TrimPrefix(w.url, "http://") }
 
-// hold holds the next download of a blob after half bytes. It returns a channel that is closed
-// when the download is held.
+// hold makes the wire stop the next download of a blob after half bytes. It returns a channel that
+// is closed when the download has stopped.
 func (w *wire) hold(d digest.Digest, half int64) <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -56,7 +56,7 @@ func (w *wire) hold(d digest.Digest, half int64) <-chan struct{} {
 	return w.reached
 }
 
-// requests returns the requests whose path has a suffix.
+// requests returns the recorded requests whose path ends with suffix.
 func (w *wire) requests(suffix string) (found []exchange) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -96,7 +96,7 @@ func (w *wire) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 		io.Copy(rw, resp.Body)
 		return
 	}
-	_, _ = io.CopyN(rw, resp.Body, half) // the test checks the bytes that arrive
+	_, _ = io.CopyN(rw, resp.Body, half) // the test itself checks which bytes arrive
 	rw.(http.Flusher).Flush()
 	close(reached)
 	<-req.Context().Done()

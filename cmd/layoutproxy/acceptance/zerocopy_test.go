@@ -19,9 +19,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The kernel copies a blob from its file to the socket, also from the middle of an archive and
-// across chunks: strace shows only the request and the header of the answer in user space.
-func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
+// The kernel copies a blob from its file directly to the socket, also from the middle of an archive
+// and across chunks. strace shows that user space reads and writes only the request and the header
+// of the answer.
+func TestBlobsDoNotPassThroughUserSpace(t *testing.T) {
 	const size = 16 << 20
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("big")
@@ -35,7 +36,7 @@ func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 		s := serve(t, source, "--root-repository", "", "--rescan", "0", "--cache-dir", "", "--access-log", "--htpasswd", htpasswdFile(t),
 			"--trace-endpoint", "http://127.0.0.1:1")
 		url := "http://" + user + ":" + password + "@" + s.registry + "/v2/big/blobs/" + string(blob.Digest)
-		fetch(t, url, "", size) // the first request also reads other files
+		fetch(t, url, "", size) // the first request reads other files, too
 
 		for name, c := range map[string]struct {
 			ranges string
@@ -50,12 +51,13 @@ func TestBlobPassesNoPayloadThroughUserSpace(t *testing.T) {
 				calls := traced(t, s.pid, func() { fetch(t, url, c.ranges, c.want) })
 				copied, sent := calls.bytes(copying), calls.bytes(sending)
 				if copied >= 4<<10 {
-					t.Errorf("%d bytes passed through user space", copied)
+					t.Errorf("%d bytes passed through user space, want less than 4 KiB", copied)
 				}
-				// net/http copies the first 512 bytes, to detect the content type. From an archive,
-				// layoutproxy copies the last 512, after it has checked the file.
+				// net/http copies the first 512 bytes itself, to detect the content type. From an
+				// archive, layoutproxy copies the last 512 bytes itself, after it has checked that
+				// the file is unchanged.
 				if sent < c.want-2*512 {
-					t.Errorf("the kernel sent %d bytes of %d", sent, c.want)
+					t.Errorf("the kernel sent only %d of %d bytes directly", sent, c.want)
 				}
 			})
 		}
@@ -67,7 +69,7 @@ var (
 	sending = []string{"sendfile", "splice", "copy_file_range"}
 )
 
-// fetch downloads a URL or a range of it, and checks the number of bytes.
+// fetch downloads a URL, or a range of it if ranges is not empty. It checks the number of bytes.
 func fetch(t *testing.T, url, ranges string, want int64) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -80,16 +82,16 @@ func fetch(t *testing.T, url, ranges string, want int64) {
 	must(t, err)
 	defer resp.Body.Close()
 	if n, err := io.Copy(io.Discard, resp.Body); n != want || err != nil {
-		t.Fatalf("%s %s: %d bytes, %v; want %d", resp.Status, ranges, n, err, want)
+		t.Fatalf("status %s, range %q: got %d bytes and error %v, want %d bytes", resp.Status, ranges, n, err, want)
 	}
 }
 
-// calls are lines of strace's output.
+// calls are lines that strace printed, each with a system call.
 type calls []string
 
 var traceLine = regexp.MustCompile(`(?:^|\s)(\w+)(?:\(| resumed>).*\)\s+= (\d+)`)
 
-// bytes adds up the results of the named system calls.
+// bytes adds up the results of the named system calls: the number of bytes that they moved.
 func (c calls) bytes(names []string) (sum int64) {
 	for _, line := range c {
 		m := traceLine.FindStringSubmatch(line)
@@ -104,8 +106,8 @@ func (c calls) bytes(names []string) (sum int64) {
 	return sum
 }
 
-// traced returns the system calls of a process that move bytes while do runs. They include
-// wake-ups of Go's scheduler, of 8 bytes each.
+// traced runs do, and returns the system calls with which a process moved bytes meanwhile. Some of
+// them, of 8 bytes each, only wake up Go's scheduler.
 func traced(t *testing.T, pid int, do func()) calls {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "trace")
@@ -122,7 +124,7 @@ func traced(t *testing.T, pid int, do func()) calls {
 	}
 	go io.Copy(io.Discard, stderr)
 	do()
-	_ = cmd.Process.Signal(os.Interrupt) // strace detaches and exits
+	_ = cmd.Process.Signal(os.Interrupt) // makes strace detach and exit
 	_ = cmd.Wait()
 	data := layouttest.ReadFile(t, file)
 	return strings.Split(string(data), "\n")
