@@ -61,8 +61,7 @@ func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...strin
 	return out.text.String(), cmd.ProcessState.ExitCode()
 }
 
-// interrupter collects output, and calls interrupt once, as soon as the output contains the text
-// at.
+// interrupter collects output. Once the output contains the text at, it calls interrupt.
 type interrupter struct {
 	text      bytes.Buffer
 	at        string

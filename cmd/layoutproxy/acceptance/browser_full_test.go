@@ -39,8 +39,7 @@ type browser struct {
 	bytes    float64     // number of bytes received
 }
 
-// newBrowser opens a tab. When the test ends, it fails if the page sent a request to another host
-// or wrote to the console.
+// newBrowser opens a tab. The test fails if the page calls another host or writes to the console.
 func newBrowser(t *testing.T, origin string) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -194,8 +193,7 @@ func (b *browser) publish(name string, width, height int) {
 	}))
 }
 
-// axe returns the source of axe-core. npm installs the locked version, and runs none of its
-// scripts.
+// axe returns the source of axe-core. npm installs the locked version without its scripts.
 var axe = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "layoutproxy-axe-")
 	if err != nil {
@@ -220,8 +218,7 @@ var axe = sync.OnceValues(func() (string, error) {
 	return string(source), err
 })
 
-// checkAccessibility fails the test if the current page violates WCAG 2.2 AA or axe-core's best
-// practices.
+// checkAccessibility checks that the page meets WCAG 2.2 AA and axe-core's best practices.
 func (b *browser) checkAccessibility(what string) {
 	b.t.Helper()
 	source, err := axe()

@@ -9,8 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Like TestBundleInABucketMatchesOracle, but the bucket is in versitygw, and the test tries every
-// form of the bundle.
+// Like TestBundleInABucketMatchesOracle, but with every form of the bundle, and in versitygw.
 func TestBundleInVersitygwMatchesOracle(t *testing.T) {
 	v := startVersity(t)
 	n := 0

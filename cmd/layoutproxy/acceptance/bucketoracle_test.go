@@ -4,8 +4,7 @@ import (
 	"testing"
 )
 
-// mixForms copies all archives of a bundle. It then cuts a third of the copies into chunks, and
-// unpacks another third.
+// mixForms copies archives, cuts a third of the copies into chunks, and unpacks another third.
 func mixForms(t *testing.T, b bundleOf) {
 	t.Helper()
 	for n, archive := range b.copy(t) {
@@ -19,8 +18,7 @@ func mixForms(t *testing.T, b bundleOf) {
 	}
 }
 
-// checkOracle uploads d8's bundle, serves it from the bucket, and compares all answers with the
-// oracle.
+// checkOracle uploads d8's bundle, serves the bucket, and compares all answers with the oracle.
 func (o objectStore) checkOracle(t *testing.T, dir, prefix string) {
 	t.Helper()
 	o.upload(t, dir, prefix)

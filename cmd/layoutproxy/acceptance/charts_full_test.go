@@ -12,8 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// writable returns a server with empty repositories, and the address of a front that stores writes
-// to them.
+// writable returns a server with empty repositories, and the address of a front to write to them.
 func writable(t *testing.T, repositories ...string) (s server, front string) {
 	t.Helper()
 	dir := t.TempDir()

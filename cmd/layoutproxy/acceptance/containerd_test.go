@@ -20,8 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// pull pulls an image for all platforms with containerd's library. It returns the content of the
-// content store.
+// pull pulls an image for all platforms with containerd's library, and returns its content.
 func pull(t *testing.T, resolver remotes.Resolver, reference string, want digest.Digest) contents {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
@@ -88,8 +87,7 @@ func TestContainerdPullsFromAMirror(t *testing.T) {
 	}
 }
 
-// TestContainerdFetchesReferrers asks for the referrers of an image, and finds an untagged
-// manifest.
+// TestContainerdFetchesReferrers finds an image's only referrer, an untagged manifest.
 func TestContainerdFetchesReferrers(t *testing.T) {
 	s := serve(t, bundleDir)
 	i := pick(t, sample(t), installer)

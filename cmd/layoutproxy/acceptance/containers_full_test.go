@@ -49,8 +49,7 @@ func podSettings(r release, sandbox string) map[string]string {
 	}
 }
 
-// run pulls an image, runs its /hello in a pod and returns the log. containerd also pulls the pod's
-// sandbox image.
+// run pulls an image, runs its /hello in a pod, and returns the log of the container.
 func (k kubelet) run(t *testing.T, reference, logs string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)

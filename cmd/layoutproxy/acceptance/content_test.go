@@ -18,8 +18,7 @@ import (
 // contents maps digests to blobs. The content of each blob matches its digest.
 type contents map[digest.Digest][]byte
 
-// contentOf reads manifests from a layout, with their children, configs and layers. It fails the
-// test if a blob is missing.
+// contentOf reads manifests from a layout, with all of their children, configs and layers.
 func contentOf(t *testing.T, l layout, manifests ...digest.Digest) contents {
 	t.Helper()
 	found := contents{}

@@ -57,8 +57,7 @@ func TestCosignVerifiesSignatures(t *testing.T) {
 	}
 }
 
-// pushed pushes an image to a repository, and returns its reference by digest, as
-// /REPOSITORY@DIGEST.
+// pushed pushes an image to a repository, and returns /REPOSITORY@DIGEST.
 func pushed(t *testing.T, s server, front, repository string) string {
 	t.Helper()
 	dir := t.TempDir()

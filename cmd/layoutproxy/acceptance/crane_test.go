@@ -8,8 +8,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 )
 
-// TestCraneValidates runs crane validate on every image of the sample. crane validate also checks
-// the layers.
+// TestCraneValidates runs crane validate on every image. crane validate also checks layers.
 func TestCraneValidates(t *testing.T) {
 	crane, s := tool(t, "crane"), serve(t, bundleDir)
 	validated := 0
@@ -87,8 +86,7 @@ func TestCranePullsDiscoveryTags(t *testing.T) {
 	}
 }
 
-// checkDiscovery checks the number of blobs that a client pulled for a discovery tag, and the size
-// of the manifest.
+// checkDiscovery checks the blobs that a client pulled for a discovery tag.
 func checkDiscovery(t *testing.T, i image, got contents) {
 	t.Helper()
 	if size := int64(len(got[i.digest])); size != i.size {

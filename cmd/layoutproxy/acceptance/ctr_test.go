@@ -9,8 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// mirroredHost is the registry that is mirrored. Its name does not resolve, so clients get all
-// content from the mirror.
+// mirroredHost is the mirrored registry. Its name does not resolve, so clients use only the mirror.
 const mirroredHost = "registry.invalid"
 
 // chunked packs the sample into archives and cuts them into chunks.

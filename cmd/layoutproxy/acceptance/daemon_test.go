@@ -103,8 +103,7 @@ func (c *containerd) config(settings map[string]string) string {
 	return b.String()
 }
 
-// start starts containerd, and waits until it answers. Content from earlier runs is still in its
-// root.
+// start starts containerd, and waits until it answers. Its root may have content of earlier runs.
 func (c *containerd) start(t *testing.T) {
 	t.Helper()
 	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -206,8 +205,7 @@ func (c *containerd) store() layout {
 	return layout(filepath.Join(c.dir, "root", "io.containerd.content.v1.content"))
 }
 
-// mirror makes endpoint the mirror of a registry: layoutproxy mirror-config writes its hosts.toml
-// for this containerd.
+// mirror makes endpoint the mirror of a registry. layoutproxy mirror-config writes its hosts.toml.
 func (c *containerd) mirror(t *testing.T, host, endpoint string, flags ...string) {
 	t.Helper()
 	run(t, program, append([]string{"mirror-config", host, "--endpoint", endpoint, "--write", c.certs}, flags...)...)

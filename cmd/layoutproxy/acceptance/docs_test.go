@@ -167,8 +167,7 @@ done
 cat "$root/log"
 `
 
-// stopServing is a script that stops the server of shim. It fails unless the exit status of the
-// server is 0.
+// stopServing is a script that stops the server of shim. It fails if the server reported an error.
 const stopServing = `#!/bin/sh
 root='%s'
 [ -e "$root/pid" ] || exit 0
@@ -201,8 +200,7 @@ func (s *sandbox) run(page string, all []block) {
 	}
 }
 
-// session runs the commands of a console block. It compares the output of each command with the
-// output on the page.
+// session runs the commands of a console block, and compares their output with the page.
 func (s *sandbox) session(page string, b block) {
 	s.Helper()
 	for i, step := range strings.Split("\n"+b.script, "\n$ ") {

@@ -117,8 +117,7 @@ func (f *front) in(name string, write func(layout, http.ResponseWriter, *http.Re
 	}
 }
 
-// commitBlob writes a blob, waits for the server to rescan, and answers with the location of the
-// blob.
+// commitBlob writes a blob, waits for the server to rescan, and answers with its location.
 func (f *front) commitBlob(l layout, name, dgst string, data []byte, w http.ResponseWriter, req *http.Request) error {
 	d, err := checked(dgst, data)
 	if err != nil {

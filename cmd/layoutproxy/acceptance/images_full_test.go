@@ -31,8 +31,7 @@ type app struct {
 	large ocispec.Descriptor
 }
 
-// largeLayer is the size of a large layer in bytes. It is larger than all buffers and single reads
-// of clients.
+// largeLayer is the size of a layer that exceeds all buffers and single reads of clients.
 const largeLayer = 24 << 20
 
 // newApp builds the repository app. Apps with different names share no layer.

@@ -56,8 +56,7 @@ func (c *containerd) startPull(t *testing.T, p puller, reference string) *exec.C
 	return cmd
 }
 
-// waitForHalf waits until the wire has stopped the download of the layer, and a part of the layer
-// is on disk.
+// waitForHalf waits until the wire has stopped the download, and a part of the layer is on disk.
 func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
 	t.Helper()
 	deadline := time.After(commandTimeout)
@@ -81,8 +80,7 @@ func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
 	}
 }
 
-// containerd 2.x downloads parts of a layer concurrently, and closes each connection after one
-// part.
+// containerd 2.x downloads parts of a layer concurrently. Each part has its own connection.
 func TestNodesPullInParts(t *testing.T) {
 	a := newApp(t, "in parts")
 	w := newWire(t, serve(t, a.dir, "--root-repository", ""))

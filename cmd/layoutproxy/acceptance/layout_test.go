@@ -46,8 +46,7 @@ func (l layout) add(d ocispec.Descriptor, tags ...string) error {
 	})
 }
 
-// removeTag removes a tag from index.json, and keeps the manifest. found reports whether the tag
-// existed.
+// removeTag removes a tag, and keeps the manifest. found reports whether the tag existed.
 func (l layout) removeTag(tag string) (found bool, err error) {
 	err = l.edit(func(manifests []ocispec.Descriptor) []ocispec.Descriptor {
 		found = slices.ContainsFunc(manifests, func(d ocispec.Descriptor) bool { return tagOf(d) == tag })
@@ -106,8 +105,7 @@ func addUntagged(manifests []ocispec.Descriptor, d ocispec.Descriptor) []ocispec
 	return append(manifests, d)
 }
 
-// replace writes a temporary file and renames it to path, because the server may be reading the old
-// file.
+// replace writes a file and renames it to path, because the server may be reading the old file.
 func replace(path string, data []byte) error {
 	temp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
 	if err := os.WriteFile(temp, data, 0o644); err != nil {

@@ -31,7 +31,7 @@ func htpasswdFile(t *testing.T) string {
 	return file
 }
 
-// locked returns two servers that require a login: one with a password, one with a token.
+// locked returns a server that requires a password, and a server that requires a token.
 func locked(t *testing.T) map[string]server {
 	return map[string]server{
 		"password": serve(t, bundleDir, "--htpasswd", htpasswdFile(t)),

@@ -42,8 +42,7 @@ func (r release) pullers() []puller {
 	return all
 }
 
-// everyWay runs a test for each release of containerd and each puller. It starts a new containerd
-// for each run.
+// everyWay runs a test for each release of containerd and each puller, with a new containerd.
 func everyWay(t *testing.T, test func(t *testing.T, c *containerd, p puller)) {
 	t.Helper()
 	for _, r := range releases(t) {

@@ -106,8 +106,7 @@ func TestVersitygwFollowsAmazonsDocumentation(t *testing.T) {
 	v.checkPresigned(t, b)
 }
 
-// checkLists checks a list of three pages. The objects are files that the test wrote into the
-// directory of the bucket.
+// checkLists checks a list of three pages. The objects are files that no S3 client wrote.
 func (v versity) checkLists(t *testing.T) {
 	t.Helper()
 	must(t, os.Mkdir(filepath.Join(v.dir, "many"), 0o755))

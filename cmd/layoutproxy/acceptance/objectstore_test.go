@@ -20,8 +20,7 @@ type objectStore struct {
 	client           *s3.Client
 }
 
-// fakeStore runs a fake object store in this process. With the returned server, a test can make
-// requests fail.
+// fakeStore runs a fake object store in this process. The server can make requests fail.
 func fakeStore(t *testing.T) (objectStore, *buckettest.Server) {
 	t.Helper()
 	server := buckettest.Start(t)
@@ -72,8 +71,7 @@ func (o objectStore) flags(more ...string) []string {
 	return append([]string{"--s3-endpoint", o.endpoint, "--s3-path-style"}, more...)
 }
 
-// run runs layoutproxy with the flags and the credentials of the store. It returns the exit status
-// and the output.
+// run runs layoutproxy with the flags and the credentials of the store.
 func (o objectStore) run(t *testing.T, command string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	stdout, stderr, err := execute(t, t.TempDir(), program, slices.Concat([]string{command}, args, o.flags()), o.env()...)

@@ -17,8 +17,7 @@ import (
 // field is the directory of a bundle that d8 wrote.
 const field = projectDir + "/cmd/layoutproxy/testdata/d8"
 
-// forms are functions by name. Each converts a bundle to one of the forms in which people store
-// bundles.
+// forms are functions that convert a bundle to a form in which people store bundles.
 var forms = map[string]func(t *testing.T, b bundleOf){
 	"as it was written": func(t *testing.T, b bundleOf) { b.copy(t) },
 	"unpacked by GNU tar": func(t *testing.T, b bundleOf) {
@@ -47,8 +46,7 @@ var forms = map[string]func(t *testing.T, b bundleOf){
 	},
 }
 
-// bundleOf is the directory of a bundle of archives (from), and the directory for a converted copy
-// (to).
+// bundleOf has the directory of a bundle, from, and that of a converted copy, to.
 type bundleOf struct{ from, to string }
 
 func (b bundleOf) archives(t *testing.T) []string {
@@ -71,8 +69,7 @@ func (b bundleOf) copy(t *testing.T) (copies []string) {
 	return copies
 }
 
-// repack unpacks each archive and packs it again with another tool. It returns the paths of the new
-// archives.
+// repack unpacks each archive, packs it again with another tool, and returns the new archives.
 func (b bundleOf) repack(t *testing.T, tool string, flags ...string) (packed []string) {
 	t.Helper()
 	for _, archive := range b.archives(t) {
@@ -104,8 +101,7 @@ func cut(t *testing.T, archive string, n, limit int) {
 	must(t, os.Remove(archive))
 }
 
-// readD8Bundle returns the oracle of d8's bundle in any form. It checks that the oracle is
-// complete.
+// readD8Bundle returns the oracle of d8's bundle, in any form, and checks its size.
 func readD8Bundle(t *testing.T, dir string) oracle {
 	t.Helper()
 	o := readBundle(t, dir, sampleRoot)
@@ -164,8 +160,7 @@ func TestLayoutsOfOtherToolsMatchOracle(t *testing.T) {
 	}
 }
 
-// The oracle detects each kind of wrong answer. If it did not, the tests that use it would prove
-// nothing.
+// The oracle detects each kind of wrong answer. If not, tests that use it would prove nothing.
 func TestOracleDetectsWrongAnswers(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "platform.tar"), []byte(read(t, filepath.Join(field, "platform.tar"))), 0o644))

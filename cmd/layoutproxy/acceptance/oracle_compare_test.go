@@ -20,8 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// examiner sends requests to a registry, and collects answers that differ from those that an oracle
-// expects.
+// examiner sends requests to a registry, and collects answers that the oracle does not expect.
 type examiner struct {
 	*testing.T
 	base        string

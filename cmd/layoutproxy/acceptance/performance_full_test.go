@@ -121,8 +121,7 @@ func (b *performanceBundle) servers(t *testing.T) (all []target) {
 // programBuild is a build of layoutproxy to compare: a name and the path of the program.
 type programBuild struct{ name, file string }
 
-// comparedBuilds returns the current build, and the earlier build whose path is in
-// LAYOUTPROXY_BEFORE, if set.
+// comparedBuilds returns the current build, and an earlier build if LAYOUTPROXY_BEFORE names one.
 func comparedBuilds() []programBuild {
 	all := []programBuild{{"layoutproxy", program}}
 	if before := os.Getenv("LAYOUTPROXY_BEFORE"); before != "" {
@@ -140,8 +139,8 @@ type answer struct {
 	InMemory  bool
 }
 
-// answers returns the answers of floor and nginx, by path. The blob is in the archive or, if
-// archive is empty, in the tree.
+// answers returns the answers of floor and nginx, by path. If archive is empty, the blob is in the
+// tree.
 func (b *performanceBundle) answers(t *testing.T, archive string) map[string]answer {
 	t.Helper()
 	dir := b.dirs["tree"]
@@ -186,8 +185,7 @@ func offsetIn(t *testing.T, archive, base string) int64 {
 	}
 }
 
-// checkAnswers fails the test unless all servers give the same answers to a few of the measured
-// requests.
+// checkAnswers checks that all servers give the same answers to some of the measured requests.
 func (b *performanceBundle) checkAnswers(t *testing.T, servers []target) {
 	t.Helper()
 	blob := "/v2/large/blobs/" + b.blob.Digest.String()

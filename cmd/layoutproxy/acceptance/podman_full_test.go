@@ -107,8 +107,7 @@ func TestSkopeoThroughAMirror(t *testing.T) {
 	contentOf(t, from, a.inner.Digest).compare(t, "flat", contentOf(t, layout(to), a.inner.Digest))
 }
 
-// If registries.conf names the server as location, not as a mirror, podman sends requests to no
-// other registry.
+// If the server is the location in registries.conf, not a mirror, podman uses no other registry.
 func TestPodmanWithoutFallback(t *testing.T) {
 	a := newApp(t, "alone")
 	w := newWire(t, serve(t, a.dir, "--root-repository", ""))

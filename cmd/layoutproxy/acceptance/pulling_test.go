@@ -27,8 +27,7 @@ type patient struct {
 	retried, pulled atomic.Int64
 }
 
-// errWrong is the error for an answer that a retry would not change: wrong content, or a status
-// such as 404.
+// errWrong is the error for an answer that a retry would not change, such as 404.
 var errWrong = errors.New("wrong content")
 
 // image pulls an image from the registry at the URL base. name is REPOSITORY:TAG. want is the

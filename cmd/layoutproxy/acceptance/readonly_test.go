@@ -33,8 +33,7 @@ func TestReadOnlyConformance(t *testing.T) {
 	}
 }
 
-// digests returns the digests of a repository: those of tagged manifests, and those of the blobs
-// that they need.
+// digests returns the digests of the tagged manifests in a repository, and of their blobs.
 func digests(t *testing.T, images []image, repository string) (manifests, blobs []digest.Digest) {
 	t.Helper()
 	tagged, all := map[digest.Digest]bool{}, contents{}

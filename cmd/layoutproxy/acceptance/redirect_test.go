@@ -95,8 +95,7 @@ func TestNoPayloadWithRedirects(t *testing.T) {
 	}
 }
 
-// unpackedWithAnArchive returns a directory with the sample, unpacked, and with an archive of one
-// more module.
+// unpackedWithAnArchive returns a directory with the sample and an archive of one more module.
 func unpackedWithAnArchive(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "bundle")

@@ -33,8 +33,7 @@ func TestRegctlCopies(t *testing.T) {
 	}
 }
 
-// With --digest-tags, regctl also copies the digest tag of an attestation. Clients find the
-// attestation by this tag.
+// regctl must also copy the digest tag of an attestation, because clients find it by this tag.
 func TestRegctlCopiesDigestTags(t *testing.T) {
 	regctl, s, images := tool(t, "regctl"), serve(t, bundleDir), sample(t)
 	dir := filepath.Join(t.TempDir(), "copy")

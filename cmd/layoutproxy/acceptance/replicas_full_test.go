@@ -7,8 +7,7 @@ import (
 	"time"
 )
 
-// Like TestPullsSucceedWhileReplicasAreKilled, but with versitygw, and for two minutes with a kill
-// every 3 seconds.
+// Like TestPullsSucceedWhileReplicasAreKilled, but in versitygw, with a kill every 3 seconds.
 func TestPullsSucceedWhileReplicasAreKilledForTwoMinutes(t *testing.T) {
 	c := startCluster(t, startVersity(t).objectStore)
 	over := time.Now().Add(2 * time.Minute)

@@ -84,14 +84,12 @@ func startCluster(t *testing.T, o objectStore) *cluster {
 		c.replicas = append(c.replicas, r)
 	}
 	c.front = balance(t, addresses...)
-	// Without keep-alives, each request has its own connection, so the balancer spreads requests over
-	// the replicas.
+	// Without keep-alives, each request has its own connection, and may reach another replica.
 	c.client = &patient{client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: commandTimeout}, retries: 20, pause: 100 * time.Millisecond}
 	return c
 }
 
-// pull runs n clients, which pull random images and check catalogs. They stop when the channel
-// until is closed.
+// pull runs n clients, which pull random images and check catalogs until a channel is closed.
 func (c *cluster) pull(ctx context.Context, n int, until <-chan struct{}) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for id := range n {
@@ -141,8 +139,7 @@ func (c *cluster) checkCatalog(ctx context.Context) error {
 	return nil
 }
 
-// killInTurn kills one replica after the other, and starts each again at once. It stops when next
-// returns false.
+// killInTurn kills and restarts one replica after the other, until next returns false.
 func (c *cluster) killInTurn(ctx context.Context, next func() bool) error {
 	for n := 0; next(); n++ {
 		r := c.replicas[n%len(c.replicas)]
@@ -166,8 +163,7 @@ func (c *cluster) importLate(ctx context.Context, bundle string, env []string) e
 	return nil
 }
 
-// pullLate pulls the images of the second import from each replica. It waits until the replica has
-// them.
+// pullLate waits until each replica has the images of the second import, and pulls them.
 func (c *cluster) pullLate(ctx context.Context) error {
 	for _, r := range c.replicas {
 		for _, name := range c.late {

@@ -51,8 +51,7 @@ func statusAt(t *testing.T, url string) int {
 	return resp.StatusCode
 }
 
-// eventually calls ask until ok is true, and returns the last answer. If the test fails, eventually
-// logs the last answer.
+// eventually calls ask until ok is true. It returns the last answer, and logs it if the test fails.
 func eventually(t *testing.T, what string, ask func() (answer string, ok bool)) (answer string) {
 	t.Helper()
 	defer func() {

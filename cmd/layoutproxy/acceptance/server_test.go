@@ -50,8 +50,7 @@ func serveUnder(t *testing.T, command []string, dir string, flags ...string) ser
 	return s
 }
 
-// waitFor waits until the address file exists, and reads it. A server creates the file by a rename,
-// so it is complete.
+// waitFor waits until the server has written its address file, and reads the file.
 func waitFor(t *testing.T, addresses string, ended chan error) (s server) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
@@ -120,8 +119,7 @@ func (s server) rescan(ctx context.Context) error {
 	return nil
 }
 
-// healthy waits until a URL answers with status 200. It returns an error if the program ends first,
-// or after a minute.
+// healthy waits, for at most a minute, until a URL answers 200 or the program ends.
 func healthy(ctx context.Context, url string, ended chan error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

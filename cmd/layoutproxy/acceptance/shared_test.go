@@ -69,8 +69,7 @@ func statusOf(ctx context.Context, t *testing.T, s server) string {
 	return string(body)
 }
 
-// moduleBundle writes a bundle of n modules, with an archive for each, and returns the names of
-// their repositories.
+// moduleBundle writes n archives of a module each, and returns the names of their repositories.
 func moduleBundle(t *testing.T, dir string, n int) (repositories []string) {
 	t.Helper()
 	for i := range n {

@@ -28,8 +28,7 @@ func marshal(t *testing.T, v any) []byte {
 // commandTimeout is how long a client may run. This is enough, because the sample is small.
 const commandTimeout = time.Minute
 
-// tool returns the path of a program that is a tool directive in this module's go.mod. The first
-// call builds the program.
+// tool returns the path of a program from a tool directive in go.mod. The first call builds it.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
@@ -61,7 +60,7 @@ func run(t *testing.T, name string, args ...string) string {
 	return runIn(t, t.TempDir(), name, args...)
 }
 
-// runIn is like run, but with a given home directory, in which a client can keep its login.
+// runIn is like run, but with a given home directory, where the client keeps its login.
 func runIn(t *testing.T, home, name string, args ...string) string {
 	t.Helper()
 	stdout, stderr, err := execute(t, home, name, args)
@@ -71,8 +70,7 @@ func runIn(t *testing.T, home, name string, args ...string) string {
 	return stdout
 }
 
-// runRefused runs a client. It fails the test unless the registry refuses the credentials of the
-// client.
+// runRefused fails the test unless the registry refuses the credentials of a client.
 func runRefused(t *testing.T, home, name string, args ...string) {
 	t.Helper()
 	stdout, stderr, err := execute(t, home, name, args)

@@ -112,8 +112,7 @@ func waitReady(t *testing.T, s server, want int) string {
 	})
 }
 
-// If the bucket cuts a body short, the client also gets a short body and an error. It can request
-// the rest as a range.
+// If the bucket cuts a body short, the client gets an error. It can request the rest as a range.
 func TestCutBodyNeverLooksComplete(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, bundleDir, "bundle")

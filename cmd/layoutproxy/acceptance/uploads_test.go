@@ -19,8 +19,7 @@ type upload struct {
 	data       []byte
 }
 
-// upload handles all requests below blobs/uploads/. id is the session, or empty in a request that
-// begins an upload.
+// upload handles requests below blobs/uploads/. id is the session; empty means a new upload.
 func (f *front) upload(l layout, name, id string, w http.ResponseWriter, req *http.Request) error {
 	if id == "" {
 		if req.Method != http.MethodPost {
@@ -55,8 +54,7 @@ func (f *front) upload(l layout, name, id string, w http.ResponseWriter, req *ht
 	return errMethod
 }
 
-// begin handles the first request of an upload. It mounts a blob, stores a complete blob, or opens
-// a session.
+// begin mounts a blob, stores a complete blob, or opens an upload session.
 func (f *front) begin(l layout, name string, w http.ResponseWriter, req *http.Request) error {
 	query := req.URL.Query()
 	if d, err := digest.Parse(query.Get("mount")); err == nil {
@@ -120,8 +118,7 @@ func (u *upload) answer(w http.ResponseWriter, status int) error {
 	return nil
 }
 
-// setRange sets the Range header to the received bytes. For zero bytes, the header is 0-0, because
-// it has no other form.
+// setRange sets the Range header to the received bytes. It cannot express zero bytes.
 func (u *upload) setRange(w http.ResponseWriter) {
 	w.Header().Set("Range", fmt.Sprintf("0-%d", max(len(u.data)-1, 0)))
 }

@@ -13,8 +13,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// wire is a proxy in front of a server. It records all requests, and can stop a download in the
-// middle of a blob.
+// wire is a proxy in front of a server. It records requests, and can stop a download halfway.
 type wire struct {
 	url    string
 	server string

@@ -99,8 +99,7 @@ func TestBucketCredentialsComeFromSecret(t *testing.T) {
 	}
 }
 
-// The chart makes no disruption budget for a single pod, because the budget would block draining
-// its node.
+// A single pod has no disruption budget, because it would block draining the node.
 func TestDisruptionBudget(t *testing.T) {
 	for name, values := range map[string]string{
 		"one replica": deploymentValues, "a DaemonSet": "", "off": bucketValues + "podDisruptionBudget: {enabled: false}",

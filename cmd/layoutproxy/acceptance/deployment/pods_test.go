@@ -18,8 +18,7 @@ mode: Deployment
 bundle: {volume: {persistentVolumeClaim: {claimName: bundle}}}
 `
 
-// refusals returns the names of the checks that a pod fails at the restricted level of pod
-// security.
+// refusals returns the checks of the restricted pod security level that a pod fails.
 func refusals(t *testing.T, pod core.PodTemplateSpec) []string {
 	t.Helper()
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
