@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// affects reports whether a problem at the path fault affects the layout at the path layout.
+// affects reports whether a problem at the path fault affects the layout at the path layout. It is
+// simple, to check affectedLayouts.
 func affects(fault, layout string) bool {
 	if fault == "." || fault == layout || strings.HasPrefix(layout, fault+"/") {
 		return true
@@ -19,7 +20,7 @@ func affects(fault, layout string) bool {
 	return fault == index
 }
 
-// The binary search finds the same layouts as a linear search.
+// The binary search of affectedLayouts finds the same layouts as a linear search.
 func TestAffectedLayouts(t *testing.T) {
 	segments := []string{"a", "a-b", "a.b", "a0", "index.json", "b"}
 	random := rand.New(rand.NewPCG(1, 1))
@@ -45,7 +46,7 @@ func TestAffectedLayouts(t *testing.T) {
 			got := affectedLayouts(fault, parts)
 			slices.SortFunc(got, func(a, b *indexedLayout) int { return strings.Compare(a.path, b.path) })
 			if !slices.Equal(got, want) {
-				t.Fatalf("%q affects %d of %q, got %d", fault, len(want), paths, len(got))
+				t.Fatalf("affectedLayouts(%q) returned a wrong list of layouts: want %d of %q, got %d", fault, len(want), paths, len(got))
 			}
 		}
 	}

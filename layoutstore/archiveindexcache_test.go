@@ -13,7 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// cachedBundle returns a bundle as an archive and as chunks, and a cache directory.
+// cachedBundle writes a bundle of an archive and a chunk set. options read the bundle and set a
+// cache directory.
 func cachedBundle(t *testing.T) (options layoutstore.Options, have content) {
 	t.Helper()
 	tree := build(t, "", ".", "install", "modules/x", "modules/x/release")
@@ -25,7 +26,7 @@ func cachedBundle(t *testing.T) (options layoutstore.Options, have content) {
 	return options, contentOf(t, tree)
 }
 
-// openAndSave opens a tree and saves its indexes to the cache.
+// openAndSave opens a tree, and saves the indexes of its archives to the cache.
 func openAndSave(t *testing.T, options layoutstore.Options) *layoutstore.Tree {
 	t.Helper()
 	tree := openWith(t, options)
@@ -35,7 +36,7 @@ func openAndSave(t *testing.T, options layoutstore.Options) *layoutstore.Tree {
 	return tree
 }
 
-// cacheFiles returns the files of a cache directory.
+// cacheFiles returns the paths of all files in the cache directory.
 func cacheFiles(t *testing.T, options layoutstore.Options) (files []string) {
 	t.Helper()
 	err := filepath.WalkDir(options.CacheDir, func(file string, e os.DirEntry, err error) error {
@@ -55,7 +56,7 @@ func TestCachedIndexGivesTheSameAnswers(t *testing.T) {
 	for range 3 {
 		wantAll(t, openAndSave(t, options), have)
 		if n := len(cacheFiles(t, options)); n != 2 {
-			t.Errorf("%d cached indexes, want one for the archive and one for the chunk set", n)
+			t.Errorf("got %d cached indexes, want 2: one for the archive and one for the chunk set", n)
 		}
 	}
 	// The same entries of an incomplete archive are served with and without a cache.
@@ -81,8 +82,8 @@ func TestCachedIndexGivesTheSameAnswers(t *testing.T) {
 	wantAll(t, openAndSave(t, options), have)
 }
 
-// If the files of the cache are damaged, the content of the archives is served nevertheless.
-func TestDamagedCache(t *testing.T) {
+// If the files of the cache are damaged, all content of the archives is still served.
+func TestDamagedCacheDoesNotChangeAnswers(t *testing.T) {
 	options, have := cachedBundle(t)
 	wantAll(t, openAndSave(t, options), have)
 	good := map[string][]byte{}
@@ -104,7 +105,7 @@ func TestDamagedCache(t *testing.T) {
 			layouttest.WriteFile(t, file, good[file])
 		}
 		if t.Failed() {
-			t.Fatalf("failed with the cached index %s", what)
+			t.Fatalf("the test failed with the cached index %s", what)
 		}
 	}
 	damage("removed", func(file string) { _ = os.Remove(file) })
@@ -142,7 +143,7 @@ func TestDamagedCache(t *testing.T) {
 	}
 }
 
-func TestUnwritableCache(t *testing.T) {
+func TestUnwritableCacheDoesNotChangeAnswers(t *testing.T) {
 	options, have := cachedBundle(t)
 	file := filepath.Join(t.TempDir(), "file")
 	layouttest.WriteFile(t, file, []byte("not a directory"))
@@ -153,11 +154,12 @@ func TestUnwritableCache(t *testing.T) {
 		}
 	}
 	if got := layouttest.ReadFile(t, file); string(got) != "not a directory" {
-		t.Errorf("the file is now %q", got)
+		t.Errorf("the file in place of the cache directory was changed to %q", got)
 	}
 }
 
-// An archive is replaced by another with the same name, size and time.
+// A refresh notices that an archive was replaced by another archive with the same name, size and
+// time.
 func TestArchiveChangedWithSameSizeAndTime(t *testing.T) {
 	one, two := buildUsual(t, "one"), buildUsual(t, "two")
 	for how, replace := range map[string]func(archive string, data []byte){
@@ -187,7 +189,7 @@ func TestArchiveChangedWithSameSizeAndTime(t *testing.T) {
 				}
 				data := layouttest.ReadFile(t, others[i])
 				if int64(len(data)) != info.Size() {
-					t.Fatalf("replacing %d bytes by %d", info.Size(), len(data))
+					t.Fatalf("the replaced file has %d bytes, but the new one has %d", info.Size(), len(data))
 				}
 				awaitClock(t)
 				replace(file, data)
@@ -205,13 +207,13 @@ func TestArchiveChangedWithSameSizeAndTime(t *testing.T) {
 			refresh(t, opened)
 			wantAll(t, opened, contentOf(t, two))
 			if t.Failed() {
-				t.Fatalf("failed with a replacement %s, chunks of %d", how, chunk)
+				t.Fatalf("the test failed with a replacement %s and chunks of %d bytes (0: no chunks)", how, chunk)
 			}
 		}
 	}
 }
 
-// awaitClock waits until the clock of the file system has advanced.
+// awaitClock waits until a new file would get a later modification time.
 func awaitClock(t *testing.T) {
 	t.Helper()
 	probe := filepath.Join(t.TempDir(), "now")
@@ -226,8 +228,8 @@ func rename(t *testing.T, from, to string) {
 	}
 }
 
-// SaveCaches removes the old indexes of archives that a source no longer has.
-func TestPruneRemovesUnusedIndexes(t *testing.T) {
+// SaveCaches removes old cached indexes whose archives no longer exist.
+func TestSaveCachesRemovesUnusedIndexes(t *testing.T) {
 	options, _ := cachedBundle(t)
 	openAndSave(t, options)
 	for _, file := range cacheFiles(t, options) {
@@ -241,6 +243,6 @@ func TestPruneRemovesUnusedIndexes(t *testing.T) {
 	}
 	openAndSave(t, options)
 	if n := len(cacheFiles(t, options)); n != 1 {
-		t.Errorf("%d cached indexes, want one for the remaining archive", n)
+		t.Errorf("got %d cached indexes, want 1: that of the remaining archive", n)
 	}
 }

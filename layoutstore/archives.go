@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// scanArchives scans the archives that were found in the source's directory. It reuses the last
-// state of an archive whose files are unchanged. It does not yet scan an archive that has just
-// changed, unless an import put it there: then it is complete.
+// scanArchives scans the archives in the source's directory, which are in found. If the files of an
+// archive are unchanged, it reuses the last state. It postpones the scan of an archive that has
+// just changed. If an import wrote the archive, it is complete, so scanArchives does not wait.
 func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, store *journal.View, now time.Time) error {
 	before := map[string]*volumeState{}
 	for _, h := range s.last.archives {
@@ -29,7 +29,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 		p.TagsUnknown = (p.Kind == Limited || p.Kind == Incomplete) && !p.Harmless
 		next.problems = append(next.problems, p)
 		if h := before[name]; h != nil && p.Transient {
-			next.archives = append(next.archives, h) // the last good state
+			next.archives = append(next.archives, h) // keep the last good state
 			delete(before, name)
 		}
 	}
@@ -46,7 +46,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 		group.Go(func() (err error) {
 			settle := s.settle
 			if _, generation := store.PackedAs(set.Name); generation > 0 || s.bucket != nil && !set.Chunked {
-				settle = 0 // an object appears when it is complete
+				settle = 0 // imported archives and objects are complete when they appear
 			}
 			scanned[i], again[i], err = s.scanArchive(ctx, set, before[set.Name], now, settle)
 			return err
@@ -72,7 +72,8 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	return nil
 }
 
-// withoutTags returns the state of an archive whose manifests are served by digest only.
+// withoutTags returns a copy of the state without tags, so that manifests are served by digest
+// only.
 func (h *volumeState) withoutTags() *volumeState {
 	bare := *h
 	bare.tagged, bare.layouts = h, make([]*indexedLayout, len(h.layouts))
@@ -84,11 +85,11 @@ func (h *volumeState) withoutTags() *volumeState {
 	return &bare
 }
 
-// withTags returns the state of an archive with the tags of its indexes.
+// withTags returns the original of a copy that withoutTags made, or else h.
 func (h *volumeState) withTags() *volumeState { return cmp.Or(h.tagged, h) }
 
-// scanArchive scans one archive; prev is its state after the last scan, or nil. again is how
-// long to wait before the next scan; 0 means until a change.
+// scanArchive scans one archive. prev is its state after the last scan, or nil. again is how long
+// to wait before the next scan; 0 means that the next scan is needed only after a change.
 func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeState, now time.Time, settle time.Duration) (h *volumeState, again time.Duration, err error) {
 	h = &volumeState{name: set.Name, identity: set.Identity(), written: set.Written(), status: SourceStatus{Path: set.Path(), Kind: "tar"}}
 	if set.Chunked {
@@ -110,7 +111,7 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeSt
 		return prev, 0, nil
 	}
 	age := h.age(set, now)
-	// A known archive has not been written since, so there is no need to wait.
+	// An archive that an earlier scan read has not been written since, so there is no need to wait.
 	known := opened || !written && prev.unreadable
 	if s.scanned && !known && age < settle {
 		h.setState("waiting", "it changed a moment ago")
@@ -142,13 +143,13 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeSt
 	if err := h.readLayouts(ctx, listing, old); err != nil || !archive.IsStale() {
 		return h, 0, err
 	}
-	// The cached index does not match these files: scan again without it.
+	// The cached index does not match these files, so scan again without the cache.
 	h.layouts, h.problems = nil, nil
 	return s.scanArchive(ctx, set, h, now, settle)
 }
 
-// reportFiles passes the files of a set to [Options.Opened] if they were read, else to
-// [Options.Unread]. The error is the cause of ctx.
+// reportFiles passes each file of a set to [Options.Opened] if it was read, and to [Options.Unread]
+// if not. The error is the cause of ctx.
 func (s *source) reportFiles(ctx context.Context, set volume.Set, archive *volume.Archive) error {
 	files, err := archive.ReadFiles(ctx)
 	if err != nil {
@@ -170,8 +171,8 @@ func (s *source) reportFiles(ctx context.Context, set volume.Set, archive *volum
 	return nil
 }
 
-// age returns how long the files have been unchanged. At the first scan only their
-// modification times count; a time in the future is ignored.
+// age returns how long the files have been unchanged. At the first scan, only their modification
+// times count. age ignores times in the future.
 func (h *volumeState) age(set volume.Set, now time.Time) time.Duration {
 	changed := h.changedAt
 	if set.Changed.After(changed) && !set.Changed.After(now) {
@@ -182,12 +183,12 @@ func (h *volumeState) age(set volume.Set, now time.Time) time.Duration {
 
 func (h *volumeState) setState(state, detail string) { h.status.State, h.status.Detail = state, detail }
 
-// openArchive opens an archive and lists its layouts. It ignores a cached index that does
-// not match the files.
+// openArchive opens an archive and lists its layouts. It does not use a cached index that does not
+// match the files.
 func (s *source) openArchive(ctx context.Context, set volume.Set, prev *volumeState) (*volume.Archive, volume.Listing, error) {
 	cache := s.cache
 	if prev != nil && prev.vol != nil && prev.identity == set.Identity() {
-		cache = "" // the cached index was wrong
+		cache = "" // the last scan found that the cached index is wrong
 	}
 	for {
 		archive, err := volume.OpenArchive(ctx, set, cache)
@@ -203,8 +204,8 @@ func (s *source) openArchive(ctx context.Context, set volume.Set, prev *volumeSt
 	}
 }
 
-// unreadable returns the state of an archive that cannot be read: its last state, unless its files
-// were replaced.
+// unreadable returns the state of an archive that cannot be read. If its files were not replaced,
+// layouts of the last scan are still served.
 func (s *source) unreadable(h, prev *volumeState, cause error) (*volumeState, time.Duration, error) {
 	if errors.Is(cause, ErrStale) {
 		h.moved = true

@@ -18,11 +18,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// benchArchives is a directory of archives of many small blobs. Each archive has one layout.
+// benchArchives is a directory of archives. Each archive contains one layout with many small blobs.
 type benchArchives struct {
 	dir     string
-	entries int           // per archive
-	last    digest.Digest // last blob of each archive
+	entries int           // number of entries per archive
+	last    digest.Digest // digest of the last blob, the same in each archive
 }
 
 func makeArchives(b *testing.B, archives, entries, size int) benchArchives {
@@ -72,7 +72,7 @@ func (h *benchArchives) open(b *testing.B, cache string) *layoutstore.Tree {
 	return tree
 }
 
-// openLastBlobs opens the last blob of each archive.
+// openLastBlobs opens the last blob in each archive of the tree.
 func (h *benchArchives) openLastBlobs(b *testing.B, tree *layoutstore.Tree) {
 	b.Helper()
 	names, _ := tree.Snapshot().Repositories("", -1)
@@ -96,14 +96,14 @@ func (h *benchArchives) openLastBlobs(b *testing.B, tree *layoutstore.Tree) {
 	}
 }
 
-// BenchmarkArchives opens archives for the first time, and with their cached indexes.
-// Four times as many entries must take at most 4.4 times as long.
+// BenchmarkArchives opens archives without and with cached indexes. Four times as many entries must
+// take at most 4.4 times as long.
 func BenchmarkArchives(b *testing.B) {
 	for _, c := range []struct{ archives, entries, size int }{
 		{1, 10_000, 512},
 		{20, 4_000, 512},
 		{1, 250_000, 0},
-		{1, 1_000_000, 0}, // half a gigabyte of headers
+		{1, 1_000_000, 0}, // the headers have half a gigabyte
 	} {
 		b.Run(fmt.Sprintf("%dx%d", c.archives, c.entries), func(b *testing.B) {
 			h := makeArchives(b, c.archives, c.entries, c.size)

@@ -21,15 +21,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// root is the only root in tests of archives, so that the root layout has a name.
+// root is the root in tests of archives. It is not empty, so the root layout has a name.
 const root = "r"
 
 func archiveOptions(sources ...string) layoutstore.Options {
 	return layoutstore.Options{Sources: sources, Roots: []string{root}, Indexes: []string{""}}
 }
 
-// build makes a tree with two images per layout. Some layers are smaller than the chunks
-// of the tests, others are larger.
+// build makes a tree with two images per layout. In each, one layer is smaller than the chunks of
+// the tests, and one is larger.
 func build(t *testing.T, seed string, layouts ...string) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -48,7 +48,7 @@ func buildUsual(t *testing.T, seed string) *layouttest.Tree {
 	return build(t, seed, ".", "install", "modules/x")
 }
 
-// pack packs a tree into an archive in a new directory.
+// pack packs a tree into the archive platform.tar in a new directory.
 func pack(t *testing.T, tree *layouttest.Tree) (archive string) {
 	t.Helper()
 	archive = filepath.Join(t.TempDir(), "platform.tar")
@@ -56,7 +56,7 @@ func pack(t *testing.T, tree *layouttest.Tree) (archive string) {
 	return archive
 }
 
-// content is the files of an archive or a tree, by name.
+// content is the content of all files in an archive or a tree, by name.
 type content map[string][]byte
 
 func contentOf(t *testing.T, tree *layouttest.Tree) content {
@@ -79,7 +79,8 @@ func contentOf(t *testing.T, tree *layouttest.Tree) content {
 	return all
 }
 
-// blobAt returns the layout and the digest of a blob's file; ok is false for any other file.
+// blobAt returns the layout and the digest of a blob, given the name of its file. ok is false if
+// the file is no blob.
 func blobAt(name string) (layout string, d digest.Digest, ok bool) {
 	parts := strings.Split(name, "/")
 	n := len(parts)
@@ -93,8 +94,8 @@ func repositoryName(layout string) string {
 	return path.Join(root, layout)
 }
 
-// readBlob reads a blob to its end. It fails the test unless the content matches the digest:
-// even a damaged archive must never yield wrong content.
+// readBlob reads a complete blob. It fails the test if the content does not match the digest,
+// because even from a damaged archive, wrong content must never be served.
 func readBlob(t *testing.T, tree *layoutstore.Tree, name string, d digest.Digest) error {
 	t.Helper()
 	r, err := tree.Snapshot().Repository(name)
@@ -120,13 +121,13 @@ func readFrom(t *testing.T, r *layoutstore.Repository, d digest.Digest) error {
 		return err
 	}
 	if int64(len(got)) != blob.Size || d.Algorithm().FromBytes(got) != d {
-		t.Errorf("%s: %d bytes of wrong content are served as %s", r.Path(), len(got), d)
+		t.Errorf("%s serves %d bytes of wrong content as %s", r.Path(), len(got), d)
 	}
 	return nil
 }
 
-// wantServed checks that exactly the files for which intact returns true are served, and
-// the tags v1 and v2 of each layout with an intact index.
+// wantServed checks that a blob is served exactly if intact returns true for its file and for the
+// index of its layout. Each layout with an intact index must have the tags v1 and v2.
 func wantServed(t *testing.T, tree *layoutstore.Tree, have content, intact func(name string) bool) {
 	t.Helper()
 	var want []string
@@ -143,7 +144,7 @@ func wantServed(t *testing.T, tree *layoutstore.Tree, have content, intact func(
 		}
 		err := readBlob(t, tree, repositoryName(layout), d)
 		if should := intact(name) && intact(path.Join(layout, "index.json")); should != (err == nil) {
-			t.Errorf("%s: %v, want served: %v", name, err, should)
+			t.Errorf("%s: got error %v, but should be served: %v", name, err, should)
 		}
 	}
 	slices.Sort(want)
@@ -157,7 +158,7 @@ func wantServed(t *testing.T, tree *layoutstore.Tree, have content, intact func(
 func all(string) bool  { return true }
 func none(string) bool { return false }
 
-// wantAll checks that all files are served, and that there is no problem.
+// wantAll checks that all files are served, and that the tree has no problems.
 func wantAll(t *testing.T, tree *layoutstore.Tree, have content) {
 	t.Helper()
 	wantServed(t, tree, have, all)
@@ -175,15 +176,14 @@ func allProblems(t *testing.T, tree *layoutstore.Tree) []layoutstore.Problem {
 	return problemsOf(s)
 }
 
-// wantProblem checks that a problem of a kind names an archive, and that its reason contains
-// a text.
+// wantProblem checks that an archive has a problem of a kind, and that its reason contains a text.
 func wantProblem(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind, archive, reason string) {
 	t.Helper()
 	found := problemsOf(tree.Snapshot())
 	if !slices.ContainsFunc(found, func(p layoutstore.Problem) bool {
 		return p.Kind == kind && p.Path == archive && strings.Contains(p.Reason, reason)
 	}) {
-		t.Errorf("no problem %q of %s with %q in %v", kind, archive, reason, found)
+		t.Errorf("there is no problem of kind %q about %s with the reason %q: %v", kind, archive, reason, found)
 	}
 }
 
@@ -192,13 +192,13 @@ func stateOf(t *testing.T, tree *layoutstore.Tree, path string) string {
 	sources := tree.Snapshot().Sources()
 	i := slices.IndexFunc(sources, func(s layoutstore.SourceStatus) bool { return s.Path == path })
 	if i < 0 {
-		t.Fatalf("no source %s in %+v", path, sources)
+		t.Fatalf("the status has no source %s: %+v", path, sources)
 	}
 	return sources[i].State
 }
 
-// readableWithout returns which entries of an archive can be read without the bytes between from
-// and to. Each header is found only from the one before it.
+// readableWithout returns which entries can be read if an archive lacks the bytes from the offset
+// from to the offset to. A reader finds each header only by the header before it.
 func readableWithout(places []layouttest.Place, have content, from, to int64) func(string) bool {
 	whole := map[string]bool{}
 	for _, p := range places {
@@ -222,7 +222,8 @@ func size(t *testing.T, file string) int64 {
 	return info.Size()
 }
 
-// makeOld sets the modification time of files to yesterday, so that they count as unchanged.
+// makeOld sets the modification times of files to yesterday, so that a scan does not wait for the
+// files to settle.
 func makeOld(t *testing.T, files ...string) {
 	t.Helper()
 	for _, file := range files {
@@ -233,7 +234,7 @@ func makeOld(t *testing.T, files ...string) {
 	}
 }
 
-// withoutChunk calls f while a chunk is missing.
+// withoutChunk moves a chunk away, calls f, and moves the chunk back.
 func withoutChunk(t *testing.T, chunks []string, i int, f func()) {
 	t.Helper()
 	away := filepath.Join(t.TempDir(), "away")
@@ -243,14 +244,14 @@ func withoutChunk(t *testing.T, chunks []string, i int, f func()) {
 	before := t.Failed()
 	f()
 	if t.Failed() && !before {
-		t.Fatalf("failed without %s", chunks[i])
+		t.Fatalf("the test failed without the chunk %s", chunks[i])
 	}
 	if err := os.Rename(away, chunks[i]); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestTruncatedArchive(t *testing.T) {
+func TestTruncatedArchiveServesIntactEntries(t *testing.T) {
 	tree := buildUsual(t, "")
 	have := contentOf(t, tree)
 	archive := pack(t, tree)
@@ -259,7 +260,7 @@ func TestTruncatedArchive(t *testing.T) {
 	cuts := []int64{0, 1, int64(len(data)) - 1, int64(len(data)) - 512, int64(len(data)) - 1024}
 	for i, p := range places {
 		within := []int64{p.Header, p.Header + 1, p.Header + 511, p.Body, p.Body + 1, p.Body + int64(len(have[p.Name])), p.End - 1}
-		for range rounds(2, len(within)) { // other offsets in each entry
+		for range rounds(2, len(within)) { // take other offsets for each entry
 			cuts = append(cuts, within[i%len(within)])
 			i++
 		}
@@ -271,7 +272,7 @@ func TestTruncatedArchive(t *testing.T) {
 		wantServed(t, opened, have, readableWithout(places, have, n, never))
 		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
 		if t.Failed() {
-			t.Fatalf("failed with %d bytes of %d", n, len(data))
+			t.Fatalf("the test failed with an archive truncated to %d of %d bytes", n, len(data))
 		}
 	}
 }
@@ -279,7 +280,7 @@ func TestTruncatedArchive(t *testing.T) {
 func TestPaddedArchiveIsComplete(t *testing.T) {
 	tree := buildUsual(t, "")
 	archive := pack(t, tree)
-	// tar pads an archive to a multiple of its blocking factor.
+	// GNU tar pads an archive with zeros to a multiple of 10,240 bytes.
 	if err := os.Truncate(archive, (size(t, archive)+10239)/10240*10240); err != nil {
 		t.Fatal(err)
 	}
@@ -288,14 +289,14 @@ func TestPaddedArchiveIsComplete(t *testing.T) {
 	wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), contentOf(t, tree))
 }
 
-func TestFlippedBitInAHeader(t *testing.T) {
+func TestFlippedBitInAHeaderIsReported(t *testing.T) {
 	tree := buildUsual(t, "")
 	have := contentOf(t, tree)
 	archive := pack(t, tree)
 	places := layouttest.Places(t, archive)
 	data := layouttest.ReadFile(t, archive)
 	for _, p := range places {
-		// Offsets in the name, the size, the checksum and the type.
+		// These are offsets in the name, the size, the checksum and the type.
 		for _, at := range []int64{p.Header, p.Body - 512 + 130, p.Body - 512 + 150, p.Body - 512 + 156} {
 			flipped := slices.Clone(data)
 			flipped[at] ^= 4
@@ -304,13 +305,13 @@ func TestFlippedBitInAHeader(t *testing.T) {
 			wantServed(t, opened, have, readableWithout(places, have, p.Header, never))
 			wantProblem(t, opened, layoutstore.Damaged, archive, "")
 			if t.Failed() {
-				t.Fatalf("failed with byte %d flipped, in the header of %s", at, p.Name)
+				t.Fatalf("the test failed with a flipped bit at offset %d, in the header of %s", at, p.Name)
 			}
 		}
 	}
 }
 
-func TestFlippedBitInAnIndex(t *testing.T) {
+func TestFlippedBitInAnIndexIsReported(t *testing.T) {
 	tree := buildUsual(t, "")
 	have := contentOf(t, tree)
 	archive := pack(t, tree)
@@ -326,12 +327,12 @@ func TestFlippedBitInAnIndex(t *testing.T) {
 		wantServed(t, opened, have, func(name string) bool { return name != p.Name })
 		found := problemsOf(opened.Snapshot())
 		if len(found) != 1 || found[0].Kind != layoutstore.Damaged || found[0].Path != archive || found[0].Entry != p.Name {
-			t.Errorf("%s: problems %v", p.Name, found)
+			t.Errorf("%s: got problems %v, want one of the index", p.Name, found)
 		}
 	}
 }
 
-func TestArchiveBesideItsChunks(t *testing.T) {
+func TestArchiveTakesPrecedenceOverItsChunks(t *testing.T) {
 	one, two := buildUsual(t, "one"), buildUsual(t, "two")
 	archive := pack(t, one)
 	layouttest.Split(t, archive, 20000)
@@ -344,7 +345,7 @@ func TestArchiveBesideItsChunks(t *testing.T) {
 	}
 }
 
-func TestTwoChunksOfOneNumber(t *testing.T) {
+func TestTwoChunksWithTheSameNumber(t *testing.T) {
 	tree := buildUsual(t, "")
 	archive := pack(t, tree)
 	layouttest.Split(t, archive, 20000)
@@ -357,7 +358,7 @@ func TestTwoChunksOfOneNumber(t *testing.T) {
 	}
 }
 
-func TestManyChunks(t *testing.T) {
+func TestMoreThanTenThousandChunks(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("install")
 	for _, tag := range []string{"v1", "v2"} {
@@ -365,12 +366,12 @@ func TestManyChunks(t *testing.T) {
 	}
 	l.Write()
 	archive := pack(t, tree)
-	at := make([]int64, 9500) // zeros make empty chunks, so that few chunks have to be read
+	at := make([]int64, 9500) // a zero makes an empty chunk, which is cheap to read
 	for n := int64(0); n < size(t, archive); n += 8 {
 		at = append(at, n)
 	}
 	if chunks := layouttest.CutAt(t, archive, at...); len(chunks) <= 10000 {
-		t.Fatalf("%d chunks, want numbers of five digits", len(chunks))
+		t.Fatalf("got only %d chunks, want numbers with five digits", len(chunks))
 	}
 	wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), contentOf(t, tree))
 }
@@ -410,7 +411,7 @@ func TestTwoArchivesAreMerged(t *testing.T) {
 		"v1": tags["a.tar"]["v1"], "v2": tags["b.tar"]["v2"], "v3": tags[""]["v3"], "v4": tags[""]["v4"], "same": tags[""]["same"],
 	} {
 		if d, err := r.Tag(t.Context(), tag); d.Digest != want {
-			t.Errorf("%s is %s, %v; want %s", tag, d.Digest, err, want)
+			t.Errorf("the tag %s has the digest %s (error %v), want %s", tag, d.Digest, err, want)
 		}
 	}
 	if got, _ := r.Tags("", -1); len(got) != 5 {
@@ -418,7 +419,7 @@ func TestTwoArchivesAreMerged(t *testing.T) {
 	}
 	for _, loser := range []digest.Digest{tags["a.tar"]["v2"], tags["b.tar"]["v3"]} {
 		if _, err := r.Manifest(context.Background(), loser); err != nil {
-			t.Errorf("a manifest without its tag, by digest: %v", err)
+			t.Errorf("a manifest that lost its tag is not served by digest: %v", err)
 		}
 	}
 	var conflicts []string
@@ -434,8 +435,9 @@ func TestTwoArchivesAreMerged(t *testing.T) {
 	}
 }
 
-// Two archives of the bundle contain the versions of packages.
-func TestBundle(t *testing.T) {
+// All layouts of a bundle of the usual archives are served. The versions of packages are in two of
+// the archives.
+func TestAllArchivesOfABundleAreServed(t *testing.T) {
 	tree := build(t, "", ".", "install", "installer", "security/trivy-db", "modules/x", "modules/x/release",
 		"packages/p", "packages/p/version", "packages/q/version", "deckhouse-cli/plugins/s")
 	dir := t.TempDir()
@@ -491,13 +493,13 @@ func TestArchivesOfOldBundles(t *testing.T) {
 			}
 			wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), have)
 			if t.Failed() {
-				t.Fatalf("failed with %+v", test)
+				t.Fatalf("the test failed for %+v", test)
 			}
 		}
 	}
 }
 
-// stripped returns a content under the names that it has in an archive.
+// stripped returns the same files with shorter names, without the prefix strip.
 func stripped(have content, strip string) content {
 	bare := content{}
 	for name, data := range have {
@@ -506,7 +508,7 @@ func stripped(have content, strip string) content {
 	return bare
 }
 
-func TestFilesOtherThanArchives(t *testing.T) {
+func TestOtherFilesAreIgnored(t *testing.T) {
 	tree := buildUsual(t, "")
 	archive := pack(t, tree)
 	dir := filepath.Dir(archive)
@@ -517,7 +519,7 @@ func TestFilesOtherThanArchives(t *testing.T) {
 	for _, name := range []string{"platform.tar.gostsum", "platform.tar.0000.chunk.gostsum", "deckhousereleases.yaml", "tar", "a.chunk", "a.tar.sha256"} {
 		layouttest.WriteFile(t, filepath.Join(dir, name), []byte("text"))
 	}
-	// Directories with names of archives are layouts of the tree.
+	// A directory with the name of an archive is a layout of the tree.
 	have := contentOf(t, tree)
 	for _, as := range []string{"loose.tar", "loose.tar.gz"} {
 		if err := os.CopyFS(filepath.Join(dir, as), os.DirFS(filepath.Join(build(t, "loose", "l").Dir(), "l"))); err != nil {
@@ -530,7 +532,8 @@ func TestFilesOtherThanArchives(t *testing.T) {
 	wantAll(t, openWith(t, archiveOptions(dir)), have)
 }
 
-// A source may be a link to an archive, but a link within a source is not read.
+// A source may be a symbolic link to an archive. In a directory that is a source, links to archives
+// are not read.
 func TestLinksToArchives(t *testing.T) {
 	dir := t.TempDir()
 	one, two := build(t, "one", "install"), build(t, "two", "install")
@@ -581,7 +584,7 @@ func TestSourceIsAnArchive(t *testing.T) {
 		t.Errorf("state %s", got)
 	}
 	if found := problemsOf(gone.Snapshot()); len(found) == 0 {
-		t.Error("no problem reports the missing source")
+		t.Error("the missing source is not reported as a problem")
 	}
 	for _, missing := range []string{archive, chunks[0]} {
 		if _, err := layoutstore.Open(context.Background(), archiveOptions(missing)); !errors.Is(err, os.ErrNotExist) {
@@ -590,13 +593,14 @@ func TestSourceIsAnArchive(t *testing.T) {
 	}
 }
 
-// problemsByEntry returns the reported problems of an archive, by entry.
+// problemsByEntry returns the problems of an archive, by entry. It fails the test if there are
+// problems of other files.
 func problemsByEntry(t *testing.T, tree *layoutstore.Tree, archive string) map[string]layoutstore.Problem {
 	t.Helper()
 	found := map[string]layoutstore.Problem{}
 	for _, p := range problemsOf(tree.Snapshot()) {
 		if p.Path != archive {
-			t.Errorf("a problem of another file: %v", p)
+			t.Errorf("there is a problem of another file: %v", p)
 		}
 		found[p.Entry] = p
 	}

@@ -13,57 +13,58 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// Audit compares the graph of a repository with the content of its layouts. It checks
-// presence, sizes and the digests of manifests. The caller reads the blobs and checks their
-// digests.
+// Audit is the result of comparing a repository's graph with its layouts. An audit checks that
+// everything is present, the sizes, and the digests of manifests. The caller checks the digests of
+// blobs.
 type Audit struct {
 	Graph    *closure.Graph
-	Problems []Problem // by place; nil after [Snapshot.AuditWith]
+	Problems []Problem // sorted by place; nil after [Snapshot.AuditWith]
 
 	repo  *Repository
 	name  string
 	found Findings
 	need  map[digest.Digest]*need
-	read  map[copyKey]*ProblemError // copies of manifests that were read; nil for intact ones
+	read  map[copyKey]*ProblemError // problem of each manifest copy that was read; nil if it is intact
 }
 
-// copyKey identifies one copy of a blob.
+// copyKey identifies the copy of a blob in one layout.
 type copyKey struct {
 	layout *indexedLayout
 	digest digest.Digest
 }
 
-// Stored is one copy of a blob, in one layout.
+// Stored is the copy of a blob in one layout.
 type Stored struct {
 	Layout Layout
 	Digest digest.Digest
 	Where  extent.List
-	Needed bool // a manifest or an index refers to the blob
-	Read   bool // the blob is a manifest: the audit has read it and reported its problems
+	Needed bool // whether a manifest or an index refers to the blob
+	Read   bool // whether the audit has read the copy, as a manifest, and reported its problems
 }
 
-// Findings receives the findings of an audit one by one, in no particular order. Each function
-// may be nil.
+// Findings has the functions to which an audit passes its findings, one by one, in no particular
+// order. Each may be nil.
 type Findings struct {
 	Problem func(Problem)
-	// NonDistributable receives missing layers whose media type allows them to be missing. They
-	// are not problems, but a client has to get them elsewhere.
+	// NonDistributable receives missing layers whose media type allows this. They are not problems,
+	// but clients must get such layers from elsewhere.
 	NonDistributable func(Problem)
-	Blob             func(Stored) // not called for blobs of a wrong size
+	Blob             func(Stored) // receives each copy, unless its size is wrong
 }
 
-// need is a digest that the manifests of a repository name, and its copies.
+// need describes a digest that manifests or indexes of a repository name, and the copies of its
+// content.
 type need struct {
 	manifest   *closure.Manifest
 	blob       *closure.Blob
-	sizes      []int64  // accepted sizes; bytes
-	layouts    []Layout // layouts with a copy of an accepted size
-	foundSizes []int64  // size of the copy in each of layouts; bytes
-	present    bool     // a layout has a file or an entry for the digest, of any size
+	sizes      []int64  // accepted sizes of a copy in bytes
+	layouts    []Layout // layouts that have a copy of an accepted size
+	foundSizes []int64  // size of the copy in each of layouts, in bytes
+	present    bool     // whether any layout has a copy, of any size
 }
 
-// Audit audits the repository at path and keeps the problems. Errors: ErrRepositoryUnknown;
-// ErrStale if a refresh is due; those for which [IsExhausted] is true; the context's.
+// Audit audits the repository at path, and returns all problems. The error is ErrRepositoryUnknown,
+// ErrStale if a refresh is due, the context's, or one for which [IsExhausted] is true.
 func (s *Snapshot) Audit(ctx context.Context, path string) (*Audit, error) {
 	var problems []Problem
 	a, err := s.AuditWith(ctx, path, Findings{Problem: func(p Problem) { problems = append(problems, p) }})
@@ -75,8 +76,8 @@ func (s *Snapshot) Audit(ctx context.Context, path string) (*Audit, error) {
 	return a, nil
 }
 
-// AuditWith is like [Snapshot.Audit], but passes each finding to found instead of keeping it:
-// there may be as many findings as blobs.
+// AuditWith is like [Snapshot.Audit], but passes each finding to found. It does not keep findings,
+// because there may be as many as blobs.
 func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (*Audit, error) {
 	repo, err := s.At(path)
 	if err != nil {
@@ -106,11 +107,12 @@ func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (
 	return a, nil
 }
 
-// collect adds every manifest and blob of the graph to a.need.
+// collect adds all manifests and blobs of the graph to a.need, with their accepted sizes.
 func (a *Audit) collect() {
 	for _, m := range a.Graph.Manifests {
 		n := a.needOf(m.Digest)
-		// The size of the content is accepted, too: wrong descriptors are reported separately.
+		// The real size of the content is accepted, too. Wrong sizes in descriptors are reported
+		// separately.
 		n.manifest, n.sizes = m, append(slices.Clone(m.Claims), m.Size)
 	}
 	for _, b := range a.Graph.Blobs {
@@ -133,7 +135,6 @@ func (a *Audit) needOf(d digest.Digest) *need {
 	return n
 }
 
-// auditLayout audits every blob of a layout.
 func (a *Audit) auditLayout(ctx context.Context, l Layout) error {
 	all, err := l.Blobs(ctx)
 	switch {
@@ -153,14 +154,14 @@ func (a *Audit) auditLayout(ctx context.Context, l Layout) error {
 	return nil
 }
 
-// auditCopy audits one copy of d.
+// auditCopy audits the copy of d in the layout l.
 func (a *Audit) auditCopy(ctx context.Context, l Layout, d digest.Digest) error {
 	where, err := l.Locate(ctx, d)
 	if IsExhausted(err) || err != nil && ctx.Err() != nil {
 		return err
 	}
 	if errors.Is(err, fs.ErrNotExist) && l.indexed.trust.hasBlob(d) {
-		return nil // removed during the audit
+		return nil // the copy was removed during the audit
 	}
 	n := a.need[d]
 	if n != nil {

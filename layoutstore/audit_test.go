@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A layer and a manifest are missing when the layout is listed, and are written before the audit
-// locates them. The audit reports them as missing and does not panic.
+// When an audit lists a layout, a layer and a manifest are missing. They are written before the
+// audit locates them. The audit reports both as missing, and does not panic.
 func TestBlobsWrittenDuringAudit(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -43,6 +43,6 @@ func TestBlobsWrittenDuringAudit(t *testing.T) {
 		},
 	})
 	if err != nil || missing != 2 || len(late) > 0 {
-		t.Errorf("%d missing blobs, want 2; %d still to be written: %v", missing, len(late), err)
+		t.Errorf("got %d missing blobs, want 2; the test did not write %d of them; error: %v", missing, len(late), err)
 	}
 }

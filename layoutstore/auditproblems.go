@@ -15,20 +15,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// DamagedCopy returns the problem of a copy that does not match its digest or cannot be read.
-// If s.Where is nil, it locates the copy. The error is the cause of ctx.
+// DamagedCopy returns the problem for a copy that does not match its digest, or cannot be read. If
+// s.Where is nil, DamagedCopy locates the copy. The error is the cause of ctx.
 func (a *Audit) DamagedCopy(ctx context.Context, s Stored, reason string) (Problem, error) {
 	return a.newProblem(ctx, s.Layout, s.Digest, Damaged, s.Where, reason)
 }
 
-// HasRead reports whether the audit has read a copy of a manifest, and reported its problems.
+// HasRead reports whether the audit has read the copy of d in a layout, as a manifest.
 func (a *Audit) HasRead(l Layout, d digest.Digest) bool {
 	_, ok := a.read[copyKey{l.indexed, d}]
 	return ok
 }
 
-// ServedCopy returns the layout whose copy of d is served, and the copy's size in bytes: the last
-// layout with a copy of an accepted size. ok is false if no layout has one.
+// ServedCopy returns the last layout with a copy of d of an accepted size, and that size in bytes.
+// This copy is served. ok is false if there is no such copy.
 func (a *Audit) ServedCopy(d digest.Digest) (l Layout, size int64, ok bool) {
 	n := a.need[d]
 	if n == nil || len(n.layouts) == 0 {
@@ -38,8 +38,8 @@ func (a *Audit) ServedCopy(d digest.Digest) (l Layout, size int64, ok bool) {
 	return n.layouts[last], n.foundSizes[last], true
 }
 
-// IsHarmless reports whether everything is served in spite of p: another copy is intact, or
-// nothing needs the blob.
+// IsHarmless reports whether everything is served in spite of p. This is so if another copy is
+// served, or if nothing needs the blob.
 func (a *Audit) IsHarmless(p Problem) bool {
 	if p.Digest == "" {
 		return false
@@ -52,7 +52,8 @@ func (a *Audit) IsHarmless(p Problem) bool {
 	return p.Path != path || p.Entry != entry
 }
 
-// auditManifest reports the problems of a manifest. The error is the cause of ctx.
+// auditManifest reports the problems of a manifest, except those of single copies. The error is the
+// cause of ctx.
 func (a *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
 	n := a.need[m.Digest]
 	var refused *ProblemError
@@ -62,7 +63,7 @@ func (a *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
 	case !n.present:
 		return a.reportMissing(ctx, m.Digest, false)
 	case len(n.layouts) == 0:
-		return nil // auditCopy has reported each copy
+		return nil // auditCopy has reported the problem of each copy
 	}
 	last := n.layouts[len(n.layouts)-1]
 	var reasons []string
@@ -91,8 +92,8 @@ func (a *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
 	return nil
 }
 
-// auditBlob reports the problems of a config or layer, and wrong descriptors of it. The
-// error is the cause of ctx.
+// auditBlob reports a missing config or layer, and wrong sizes in its descriptors. The error is the
+// cause of ctx.
 func (a *Audit) auditBlob(ctx context.Context, b *closure.Blob) error {
 	n := a.need[b.Digest]
 	if a.repo.IsDiscovery(b.Digest) || n.manifest != nil {
@@ -106,7 +107,7 @@ func (a *Audit) auditBlob(ctx context.Context, b *closure.Blob) error {
 	if len(n.layouts) == 0 {
 		return nil
 	}
-	mismatches := map[int64][]string{} // tags of descriptors, by a claimed size that no copy has
+	mismatches := map[int64][]string{} // sizes that no copy has, with the tags whose manifests claim them
 	for _, c := range b.Claims {
 		if !slices.Contains(n.foundSizes, c.Size) {
 			mismatches[c.Size] = append(mismatches[c.Size], c.TagsTo()...)
@@ -124,9 +125,9 @@ func (a *Audit) auditBlob(ctx context.Context, b *closure.Blob) error {
 	return nil
 }
 
-// reportMissing reports a blob or manifest that no layout has, at the place where it should be. An
-// optional blob is a problem only if it is in a missing chunk or cannot be read: then it was part
-// of the bundle. The error is the cause of ctx.
+// reportMissing reports content that no layout has, at the place where it should be. An optional
+// blob is a problem only if it was part of the bundle: if it is in a missing chunk, or cannot be
+// read. The error is the cause of ctx.
 func (a *Audit) reportMissing(ctx context.Context, d digest.Digest, optional bool) error {
 	at, kind, reason := a.ownerOf(d), Incomplete, problem.Missing
 	for _, l := range a.repo.Layouts() {
@@ -140,7 +141,7 @@ func (a *Audit) reportMissing(ctx context.Context, d digest.Digest, optional boo
 			p.Chunks, p.Suspects = missing.Chunks, missing.Suspects
 			a.report(p)
 			return nil
-		case err != nil && !errors.Is(err, fs.ErrNotExist): // err is nil if it was written after the listing
+		case err != nil && !errors.Is(err, fs.ErrNotExist): // err is nil if the content was written after the listing
 			at, kind, reason = l, Damaged, err.Error()
 		}
 	}
@@ -153,7 +154,7 @@ func (a *Audit) reportMissing(ctx context.Context, d digest.Digest, optional boo
 	return a.addProblem(ctx, at, d, kind, nil, reason)
 }
 
-// ownerOf returns the last layout whose index leads to d, directly or through other manifests.
+// ownerOf returns the last layout whose index refers to d, directly or through other manifests.
 func (a *Audit) ownerOf(d digest.Digest) Layout {
 	tops := map[digest.Digest]bool{d: true}
 	n := a.need[d]
@@ -182,8 +183,8 @@ func (a *Audit) ownerOf(d digest.Digest) Layout {
 	return layouts[len(layouts)-1]
 }
 
-// addProblem reports a problem of content in a layout. If where is nil, newProblem locates the
-// content. The error is the cause of ctx.
+// addProblem reports a problem of content in a layout. where may be nil, as for newProblem. The
+// error is the cause of ctx.
 func (a *Audit) addProblem(ctx context.Context, l Layout, d digest.Digest, kind Kind, where extent.List, reason string) error {
 	if a.found.Problem == nil {
 		return nil
@@ -201,8 +202,8 @@ func (a *Audit) report(p Problem) {
 	}
 }
 
-// newProblem makes a problem of content in a layout. If where is nil, it locates the content. The
-// error is the cause of ctx.
+// newProblem returns a problem of content in a layout. If where is nil, newProblem locates the
+// content. The error is the cause of ctx.
 func (a *Audit) newProblem(ctx context.Context, l Layout, d digest.Digest, kind Kind, where extent.List, reason string) (Problem, error) {
 	if where == nil {
 		var err error
@@ -213,7 +214,7 @@ func (a *Audit) newProblem(ctx context.Context, l Layout, d digest.Digest, kind 
 	return a.problemAt(l, d, kind, where, reason), nil
 }
 
-// problemAt makes a problem of content in a layout. If where is nil, the problem names no chunk.
+// problemAt returns a problem of content in a layout. If where is nil, the problem names no chunks.
 func (a *Audit) problemAt(l Layout, d digest.Digest, kind Kind, where extent.List, reason string) Problem {
 	p := Problem{Kind: kind, Chunks: chunksOf(where), Repository: a.name, Layout: a.repo.path, Digest: d, Reason: reason}
 	p.Path, p.Entry = l.WhereBlob(d)
@@ -227,7 +228,7 @@ func (a *Audit) problemAt(l Layout, d digest.Digest, kind Kind, where extent.Lis
 	return p
 }
 
-// mediaTypeOfBlob returns the media type in the first manifest that names the blob.
+// mediaTypeOfBlob returns the media type that the first manifest with a descriptor of b gives.
 func mediaTypeOfBlob(b *closure.Blob) string {
 	for _, c := range b.Claims {
 		if c.By == nil {
@@ -242,7 +243,7 @@ func mediaTypeOfBlob(b *closure.Blob) string {
 	return ""
 }
 
-// chunksOf returns the names of the chunks that contain a list of extents, as "chunk 0003".
+// chunksOf returns the names of the chunks in a list of extents, in the form "chunk 0003".
 func chunksOf(where extent.List) []string {
 	var names []string
 	for _, e := range where {

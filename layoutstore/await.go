@@ -13,34 +13,34 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
-// ErrSlow says that the storage did not answer in time. The content may be intact.
+// ErrSlow is the error if the storage did not answer in time. The content may be intact.
 var ErrSlow = errors.New("the storage does not answer in time")
 
-// maxReads bounds the concurrent reads of a tree: while the storage hangs, each read blocks a
-// thread of the operating system.
+// maxReads is the maximum number of concurrent reads of a tree. While the storage hangs, each read
+// blocks a thread of the operating system.
 const maxReads = 1024
 
-// storage bounds how long callers wait for a read, and the number of reads that they abandon:
-// a read that hangs cannot be interrupted.
+// storage limits how long callers wait for a read, and how many reads run at the same time. A read
+// that hangs cannot be interrupted, so callers abandon it.
 type storage struct {
 	patience time.Duration // how long a caller waits; 0 means until its context ends
-	reads    atomic.Int64  // in progress
+	reads    atomic.Int64  // number of reads in progress
 
 	left atomic.Int64 // number of entries of hung
-	mu   sync.Mutex   // guards hung
+	mu   sync.Mutex   // protects hung
 	hung map[digest.Digest]*hung
 }
 
-// hung are the abandoned reads of one digest.
+// hung counts the abandoned reads of one digest that are still in progress.
 type hung struct {
 	reads int
-	over  chan struct{} // closed when reads is 0
+	over  chan struct{} // closed when reads becomes 0
 }
 
-// await calls do, which reads something for d, in a goroutine. It waits until ctx ends or the
-// patience of the storage is exhausted. It passes a later result to late, which may be nil. No read
-// of a digest begins while an abandoned one is in progress. Errors: those of do; ErrSlow; the cause
-// of ctx.
+// await calls do, which reads something for d, in a goroutine. It waits for the result until ctx
+// ends, or for at most s.patience. It passes a later result to late, which may be nil. While an
+// abandoned read of d is in progress, no other read of d begins. The error is that of do, ErrSlow
+// or the cause of ctx.
 func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(context.Context) (T, error), late func(T)) (T, error) {
 	if s.patience > 0 {
 		var cancel context.CancelFunc
@@ -51,7 +51,7 @@ func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(cont
 	if err := s.begin(ctx, d); err != nil {
 		return none, err
 	}
-	// Both the read and a caller that abandons it set over; whichever is second calls end.
+	// Both the end of the read and a caller that abandons it set over. The second of them calls end.
 	var over atomic.Bool
 	value, err := wait.For(ctx, func() (T, error) {
 		v, err := do(ctx)
@@ -70,8 +70,8 @@ func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(cont
 	return value, err
 }
 
-// begin waits until no abandoned read of d is in progress, and counts a new one. Errors:
-// ErrSlow if there are too many; the cause of ctx.
+// begin waits until no abandoned read of d is in progress, and then counts a new read. The error is
+// ErrSlow if there are too many reads, or the cause of ctx.
 func (s *storage) begin(ctx context.Context, d digest.Digest) error {
 	for s.left.Load() > 0 {
 		s.mu.Lock()
@@ -93,7 +93,7 @@ func (s *storage) begin(ctx context.Context, d digest.Digest) error {
 	return nil
 }
 
-// giveUp records an abandoned read of d.
+// giveUp records that a caller abandoned a read of d.
 func (s *storage) giveUp(d digest.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// wide builds 2,000 layouts with 20 tags each.
+// wide builds a tree of 2,000 layouts with 20 tags each, and returns its directory.
 func wide(b *testing.B) string {
 	b.Helper()
 	dir := b.TempDir()
@@ -36,7 +36,7 @@ func openWide(b *testing.B, dir string) *layoutstore.Tree {
 	return tree
 }
 
-func BenchmarkWide(b *testing.B) {
+func BenchmarkManyLayouts(b *testing.B) {
 	dir := wide(b)
 	b.Run("open", func(b *testing.B) {
 		b.ReportAllocs()

@@ -17,17 +17,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Blob is content whose size matches the manifests that name it.
+// Blob is content that was found for a digest. If manifests name it, one of them claims its size.
 type Blob struct {
 	Digest digest.Digest
 	Size   int64 // bytes
 	where  extent.List
-	bytes  []byte // content that is not stored in the tree
+	bytes  []byte // the content if where is nil
 }
 
-// Open opens the blob for reading. The kernel can send a plain file directly: see package
-// extent. ctx bounds the opening, not the reading. Errors: the cause of ctx; ErrStale if
-// the blob has changed since it was found; the file system's.
+// Open opens the blob for reading. The kernel can send a plain file directly: see package extent.
+// ctx limits only the opening, not the reading. The error is ErrStale if the blob has changed since
+// it was found, the cause of ctx, or the file system's.
 func (b *Blob) Open(ctx context.Context) (io.ReadSeekCloser, error) {
 	return b.openRange(ctx, 0, b.Size)
 }
@@ -39,8 +39,8 @@ func (b *Blob) openRange(ctx context.Context, off, n int64) (io.ReadSeekCloser, 
 	return b.where.OpenRange(ctx, off, n)
 }
 
-// Presign returns a URL from which anyone can read the blob until it expires. It sends no
-// request. ok is false if the blob is not an object of its own in a bucket. Errors: those of
+// Presign returns a URL from which anyone can read the blob, until the URL expires. Presign sends
+// no request. ok is false if the blob is not an object of its own in a bucket. Errors come from
 // [bucket.Bucket].
 func (b *Blob) Presign(ctx context.Context, expires time.Duration) (url string, ok bool, err error) {
 	reader, o, ok := volume.ObjectOf(b.where)
@@ -59,25 +59,26 @@ type readSeekNopCloser struct{ io.ReadSeeker }
 
 func (readSeekNopCloser) Close() error { return nil }
 
-// Blob finds the blob d: any blob file of the repository, reachable or not, or a manifest that is
-// served as a blob. Errors: ErrBlobUnknown, in a *ProblemError if every manifest claims another
-// size or the file system fails; ErrSlow; those for which [IsExhausted] is true; the cause of ctx.
+// Blob finds the blob d. It may be any blob in the layouts of the repository, even if no manifest
+// names it, or a manifest. The error is ErrBlobUnknown, ErrSlow, the cause of ctx, or one for which
+// [IsExhausted] is true. ErrBlobUnknown is in a *ProblemError if there is a copy that cannot be
+// served.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return await(ctx, r.storage, d, func(ctx context.Context) (*Blob, error) { return r.find(ctx, d) }, nil)
 }
 
-// Opened is a blob that is open. The caller closes it.
+// Opened is an open blob. The caller must close it.
 type Opened struct {
 	*Blob
 	io.ReadSeekCloser
 }
 
-// OpenBlob finds the blob d and opens it for reading a part of it. part gets the size of the
-// blob, and returns the offset and the length of the part; the length may be 0. OpenBlob
-// requests only the part of a blob in a bucket. It tries again if the file changed after it was
-// found. A blob in the memory of the system needs no wait; the wait for a disk is bounded by
-// [Options.Patience]. Errors: those of [Repository.Blob]; ErrStale together with ErrBlobUnknown
-// if the file changed again.
+// OpenBlob finds the blob d, and opens it for reading a part. part gets the size of the blob, and
+// returns the offset and the length of the part; the length may be 0. From a bucket, OpenBlob
+// requests only this part. If the file changed after it was found, OpenBlob tries again. It does
+// not wait for a blob in the page cache, and waits for a disk no longer than [Options.Patience].
+// The errors are those of [Repository.Blob]. If the file changed again, the error is both ErrStale
+// and ErrBlobUnknown.
 func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, part func(size int64) (off, n int64)) (Opened, error) {
 	if opened, ok := r.openCached(ctx, d, part); ok {
 		return opened, nil
@@ -107,16 +108,16 @@ func (r *Repository) OpenBlob(ctx context.Context, d digest.Digest, part func(si
 	}, func(late Opened) { late.Close() })
 }
 
-// openCached opens the blob d if that needs no disk: all manifests were read, they agree on
-// the size of the blob, and a copy of that size is in memory and not in quarantine. OpenBlob
-// handles all other cases.
+// openCached opens the blob d if this needs no access to a disk. All manifests must have been read
+// and agree on the size of the blob. A copy of this size must be in memory, and not in quarantine.
+// OpenBlob handles all other cases.
 func (r *Repository) openCached(ctx context.Context, d digest.Digest, part func(size int64) (off, n int64)) (Opened, bool) {
 	k, _ := keyOf(d)
 	t := r.table.Load()
 	if t == nil || t.children[k] != nil || r.images.has(k) || r.topManifest(k) != nil {
 		return Opened{}, false
 	}
-	claims := t.claimsOf(k) // sorted by size
+	claims := t.claimsOf(k) // the claims are sorted by size
 	if len(claims) == 0 || claims[0].size != claims[len(claims)-1].size {
 		return Opened{}, false
 	}
@@ -138,7 +139,7 @@ func (r *Repository) openCached(ctx context.Context, d digest.Digest, part func(
 	return Opened{}, false
 }
 
-// find is Blob without a bound on the wait.
+// find is like Blob, but may wait for the storage without a limit.
 func (r *Repository) find(ctx context.Context, d digest.Digest) (*Blob, error) {
 	b, err := r.blob(ctx, d)
 	r.noteRefusal(ctx, err)
@@ -173,7 +174,7 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 		case err != nil:
 			return nil, err
 		}
-		// These bytes were verified; the file may have other content of the same size by now.
+		// Serve the verified bytes, because the file may have changed since.
 		return &Blob{Digest: d, Size: m.Size, bytes: m.Body}, nil
 	}
 	where, err := r.locate(ctx, d, claims)
@@ -186,7 +187,7 @@ func (r *Repository) blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return &Blob{Digest: d, Size: where.Size(), where: where}, nil
 }
 
-// topManifest returns the node of a key if an index.json names it as a manifest, not as a blob.
+// topManifest returns the node of k if an index.json names k as a manifest, and nil otherwise.
 func (r *Repository) topManifest(k key) *node {
 	if n := r.topNode(k); n != nil && n.isManifest() {
 		return n
@@ -194,8 +195,8 @@ func (r *Repository) topManifest(k key) *node {
 	return nil
 }
 
-// locate finds a copy of d that has one of the claimed sizes. Without claims, any size will do.
-// Errors: ErrBlobUnknown; those for which [IsExhausted] is true; the cause of ctx.
+// locate finds a copy of d that has one of the claimed sizes, or any copy if there are no claims.
+// The error is ErrBlobUnknown, the cause of ctx, or one for which [IsExhausted] is true.
 func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim) (extent.List, error) {
 	var worst error = fmt.Errorf("%s: %w", d, ErrBlobUnknown)
 	for _, p := range slices.Backward(r.layouts) {
@@ -229,7 +230,6 @@ func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim
 	return nil, worst
 }
 
-// hasSize reports whether one of the claims has the size.
 func hasSize(claims []claim, size int64) bool {
 	return slices.ContainsFunc(claims, func(c claim) bool { return c.size == size })
 }

@@ -13,11 +13,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// maxBucketReads bounds the concurrent requests for the objects of a generation.
+// maxBucketReads is the maximum number of concurrent requests while a generation is loaded.
 const maxBucketReads = 16
 
-// load loads a generation: it reads the blob list of each new layout, and lists the existing
-// blobs. The error is the context's, or one of the bucket; the volume is then unchanged.
+// load loads a generation into the volume. It reads the blob list of each new layout, and lists
+// which blobs exist in the bucket. After an error, which is the context's or the bucket's, the
+// volume is unchanged.
 func (v *bucketVolume) load(ctx context.Context, g journal.Generation) error {
 	next := make(map[string]*bucketLayout, len(g.Layouts))
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -57,7 +58,7 @@ func (v *bucketVolume) load(ctx context.Context, g journal.Generation) error {
 	return nil
 }
 
-// readBlobList reads the list of blobs of a layout.
+// readBlobList reads the list of the blobs in a layout, and sorts it.
 func readBlobList(ctx context.Context, b bucket.Reader, list journal.StoredObject) ([]bucketBlob, error) {
 	data, err := list.Read(ctx, b)
 	if err != nil {
@@ -76,11 +77,11 @@ func readBlobList(ctx context.Context, b bucket.Reader, list journal.StoredObjec
 	return slices.Clip(blobs), nil
 }
 
-// onePage is the number of keys in a page of a list.
+// onePage is the number of keys that the bucket lists in one answer.
 const onePage = 1000
 
-// listBlobs lists the blobs of a bucket, sorted. If it expects more than one page, it lists
-// several prefixes concurrently.
+// listBlobs lists the blobs that exist in a bucket, sorted. If more than one page is expected, it
+// lists several prefixes concurrently.
 func listBlobs(ctx context.Context, b bucket.Reader, expected int) ([]bucketBlob, error) {
 	prefixes := []string{"blobs/"}
 	if expected > onePage {

@@ -22,24 +22,24 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// bucketVolume is the volume of a store in a bucket. A scan loads another generation into the
-// same volume, so that unchanged layouts are reused.
+// bucketVolume is the volume for a store in a bucket. A scan loads a new generation into the same
+// volume, so that it can reuse unchanged layouts.
 type bucketVolume struct {
 	bucket  bucket.Reader
 	layouts atomic.Pointer[map[string]*bucketLayout]
 }
 
-// bucketLayout is a layout of a generation.
+// bucketLayout is a layout in a generation, with the list of its blobs.
 type bucketLayout struct {
 	journal.StoredLayout
 	blobs []bucketBlob // sorted
 }
 
-// bucketBlob is a blob of a layout in 16 bytes, because there are many. It has only the first 8
-// bytes of the digest; objects are read by the complete digest.
+// bucketBlob describes a blob of a layout. There are many, so it has only 16 bytes, and only the
+// first 8 bytes of the digest. The key of an object contains the complete digest.
 type bucketBlob struct {
 	hash  uint64
-	place uint64 // epoch, size, and whether the object is missing
+	place uint64 // epoch, size in bytes, and isMissing if the object does not exist
 }
 
 const (
@@ -55,7 +55,7 @@ func (b bucketBlob) compare(other bucketBlob) int {
 	return cmp.Or(cmp.Compare(b.hash, other.hash), cmp.Compare(b.place&^isMissing, other.place&^isMissing))
 }
 
-// newBucketBlob fails for a size or epoch beyond what a store may have.
+// newBucketBlob fails if the size or the epoch is larger than the limits of a store.
 func newBucketBlob(d digest.Digest, size int64, epoch uint32) (bucketBlob, error) {
 	if size < 0 || size >= 1<<sizeBits || epoch >= 1<<epochBits {
 		return bucketBlob{}, fmt.Errorf("%s: %d bytes, epoch %d: beyond the limits of a store", d, size, epoch)
@@ -73,7 +73,7 @@ func hashOf(d digest.Digest) uint64 {
 	return hash
 }
 
-// find returns the blob of a layout.
+// find finds a blob of the layout. ok is false if there is none, or if the object is missing.
 func (l *bucketLayout) find(d digest.Digest) (bucketBlob, bool) {
 	hash := hashOf(d)
 	i, ok := slices.BinarySearchFunc(l.blobs, hash, func(b bucketBlob, hash uint64) int { return cmp.Compare(b.hash, hash) })
@@ -150,18 +150,18 @@ func (v *bucketVolume) Blobs(ctx context.Context, layout string) ([]digest.Diges
 	return all, err
 }
 
-// storedFile is an immutable object of a store other than a blob.
+// storedFile is an immutable object of a store that is not a blob, such as an index.
 type storedFile struct {
 	bucket bucket.Reader
 	key    string
 	size   int64
-	digest digest.Digest // of the complete content
+	digest digest.Digest // digest of the complete content
 }
 
-// String returns the name of the object.
+// String returns the name of the object with the bucket, for messages.
 func (f *storedFile) String() string { return f.bucket.Place() + "/" + f.key }
 
-// errNoFile says that an object cannot be opened as a file.
+// errNoFile is the error if something tries to open an object as a file.
 var errNoFile = errors.New("an object of a bucket, not a file")
 
 // Open implements extent.File.
@@ -176,7 +176,7 @@ func (f *storedFile) Open(ctx context.Context) (*os.File, error) {
 func (f *storedFile) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	body, o, err := f.bucket.Get(ctx, f.key, off, n, "")
 	switch {
-	case errors.Is(err, fs.ErrNotExist): // a sweep deleted it, so there is a later generation
+	case errors.Is(err, fs.ErrNotExist): // a sweep has deleted the object, so there is a later generation
 		return nil, fmt.Errorf("%w: %w", ErrStale, err)
 	case errors.Is(err, bucket.ErrChanged):
 		return nil, fmt.Errorf("%s: too short: %w", f, errChecksum)
@@ -193,7 +193,8 @@ func (f *storedFile) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser
 	return &verifiedBody{body, f.digest.Verifier(), f.String()}, nil
 }
 
-// verifiedBody is a body whose last Read fails if the content does not match the digest.
+// verifiedBody is the body of an object. If the content does not match the digest, its last Read
+// fails.
 type verifiedBody struct {
 	io.ReadCloser
 	verifier digest.Verifier

@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume/volumetest"
 )
 
-// putTree uploads a tree of layouts as generation n, in the epoch n.
+// putTree uploads a tree of layouts, and returns its generation. epoch is the epoch of its blobs.
 func putTree(t *testing.T, b bucket.Bucket, tree *layouttest.Tree, epoch uint32) journal.Generation {
 	t.Helper()
 	dir, err := volume.OpenDir(tree.Dir())
@@ -53,7 +53,7 @@ func putBlob(t *testing.T, b bucket.Bucket, file string, d digest.Digest, epoch 
 	return journal.StoredBlob{Digest: d, Size: info.Size(), Epoch: epoch}
 }
 
-func TestBucketVolumeConforms(t *testing.T) {
+func TestBucketVolumeConformsToVolume(t *testing.T) {
 	for _, epoch := range []uint32{0, 3} {
 		t.Run(fmt.Sprint("epoch ", epoch), func(t *testing.T) {
 			volumetest.Run(t, func(t *testing.T, tree *layouttest.Tree) volume.Volume {
@@ -66,7 +66,8 @@ func TestBucketVolumeConforms(t *testing.T) {
 	}
 }
 
-// A blob that was deleted from the bucket is not located, so that a check reports it.
+// A bucket volume does not locate a blob that was deleted from the bucket. So a check reports it as
+// missing.
 func TestBucketVolumeDoesNotLocateDeletedBlobs(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "store")
@@ -84,6 +85,6 @@ func TestBucketVolumeDoesNotLocateDeletedBlobs(t *testing.T) {
 	s.Remove(t, "store/"+journal.BlobKey(d.Digest, 0))
 	layouttest.Try(t, v.load(t.Context(), g))
 	if where, err := v.Locate(t.Context(), "app", d.Digest); err == nil {
-		t.Errorf("located in %v", where)
+		t.Errorf("the deleted blob is located in %v", where)
 	}
 }

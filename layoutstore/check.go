@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Check reads all manifests. It checks their digests and sizes, and the sizes of blobs. It reads at
-// most jobs repositories at a time. [Snapshot.Problems] then includes its findings. The error is
-// the context's, or one for which [IsExhausted] is true.
+// Check reads all manifests. It checks their digests and sizes, and the sizes of blobs. It checks
+// at most jobs repositories at a time. Afterwards, [Snapshot.Problems] includes what Check found.
+// The error is the context's, or one for which [IsExhausted] is true.
 func (s *Snapshot) Check(ctx context.Context, jobs int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(jobs)
@@ -22,14 +22,14 @@ func (s *Snapshot) Check(ctx context.Context, jobs int) error {
 	return group.Wait()
 }
 
-// checked is the result of a check.
+// checked is the result of checking a repository.
 type checked struct {
 	problems []Problem
-	missing  []digest.Digest // blobs that are missing or have a wrong size
+	missing  []digest.Digest // blobs that are missing or damaged
 }
 
-// check locates every blob that a manifest of the repository names. Concurrent callers share
-// one check. It waits no longer than ctx lasts.
+// check checks all manifests and blobs of the repository, unless they have been checked. Concurrent
+// callers share one check. check waits no longer than ctx lasts.
 func (r *Repository) check(ctx context.Context) error {
 	if r.checked.Load() != nil {
 		return nil
@@ -61,9 +61,9 @@ func (r *Repository) checkAll(ctx context.Context) error {
 	return nil
 }
 
-// isOutdated reports whether the result of a check may have changed: damaged content may be
-// intact by now, or intact content damaged. It reads each damaged item once and nothing else.
-// The error is the cause of ctx.
+// isOutdated reports whether the results about the repository may be wrong by now. Damaged content
+// may be intact, or intact content damaged. isOutdated reads only content that was damaged or
+// missing. The error is the cause of ctx.
 func (r *Repository) isOutdated(ctx context.Context) (bool, error) {
 	t := r.table.Load()
 	if r.suspect.Load() || t == nil {
@@ -85,8 +85,8 @@ func (r *Repository) isOutdated(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// checkBlob locates the blob d and compares its size with all claims about it. It adds problems
-// to done. Errors: those for which [IsExhausted] is true; the cause of ctx.
+// checkBlob locates the blob d, compares its size with all claims, and adds problems to done. The
+// error is the cause of ctx, or one for which [IsExhausted] is true.
 func (r *Repository) checkBlob(ctx context.Context, d digest.Digest, claims []claim, done *checked) error {
 	if r.images.has(claims[0].key) {
 		return nil
@@ -115,8 +115,8 @@ func (r *Repository) checkBlob(ctx context.Context, d digest.Digest, claims []cl
 	return nil
 }
 
-// problemsOfContent returns the problems found in the indexes and manifests of the repository,
-// and by a check.
+// problemsOfContent returns all problems that were found so far in the indexes, the manifests and
+// the blobs of the repository.
 func (r *Repository) problemsOfContent() []Problem {
 	if done := r.checked.Load(); done != nil {
 		return slices.Concat(r.problems, done.problems)
@@ -126,8 +126,8 @@ func (r *Repository) problemsOfContent() []Problem {
 	return r.problems
 }
 
-// noteRefusal records that content was refused, if err is a *ProblemError. The next refresh
-// then makes the repository again, unless a known problem is about the content or ctx has ended.
+// noteRefusal marks the repository as suspect if err is a *ProblemError about content without a
+// known problem, and ctx has not ended. The next refresh then makes the repository again.
 func (r *Repository) noteRefusal(ctx context.Context, err error) {
 	if err == nil || r.suspect.Load() {
 		return
@@ -138,14 +138,14 @@ func (r *Repository) noteRefusal(ctx context.Context, err error) {
 	}
 }
 
-// hasProblemOf reports whether a problem of the repository is about d. It reads no files of
-// other quarantined blobs, because a client may repeat its request again and again.
+// hasProblemOf reports whether the repository has a problem about d. A client may cause this call
+// again and again, so it reads no files of other quarantined blobs.
 func (r *Repository) hasProblemOf(ctx context.Context, d digest.Digest) bool {
 	return slices.ContainsFunc(r.problemsOfContent(), func(p Problem) bool { return p.Digest == d }) ||
 		slices.ContainsFunc(r.layouts, func(p *indexedLayout) bool { _, ok, _ := r.quarantineProblem(ctx, p, d); return ok })
 }
 
-// namedBy returns the last layout whose index names n, or nil.
+// namedBy returns the last layout whose index names n. It returns nil if there is none.
 func (r *Repository) namedBy(n *node) *indexedLayout {
 	for _, p := range slices.Backward(r.layouts) {
 		if p.index.names(n.digest()) {

@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// startsOf returns the offset of each chunk in the archive.
+// startsOf returns the offset in the archive at which each chunk begins.
 func startsOf(t *testing.T, chunks []string) []int64 {
 	t.Helper()
 	starts := make([]int64, len(chunks))
@@ -27,16 +27,16 @@ func startsOf(t *testing.T, chunks []string) []int64 {
 	return starts
 }
 
-// cuts are ways to cut an archive into chunks.
+// cuts are functions that cut an archive into chunks in different ways.
 var cuts = map[string]func(t *testing.T, archive string) []string{
-	"as d8 cuts":      func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 3000) },
-	"as d8 cuts, few": func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 20_000) },
-	"evenly":          func(t *testing.T, archive string) []string { return layouttest.Cut(t, archive, 4096) },
-	"block by block":  func(t *testing.T, archive string) []string { return layouttest.Cut(t, archive, 512) },
-	"in two":          func(t *testing.T, archive string) []string { return layouttest.CutAt(t, archive, 5000) },
+	"as d8 cuts":                  func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 3000) },
+	"as d8 cuts, into few chunks": func(t *testing.T, archive string) []string { return layouttest.Split(t, archive, 20_000) },
+	"evenly":                      func(t *testing.T, archive string) []string { return layouttest.Cut(t, archive, 4096) },
+	"block by block":              func(t *testing.T, archive string) []string { return layouttest.Cut(t, archive, 512) },
+	"in two":                      func(t *testing.T, archive string) []string { return layouttest.CutAt(t, archive, 5000) },
 }
 
-func TestEveryChunkLostInTurn(t *testing.T) {
+func TestReportOfALostChunk(t *testing.T) {
 	for how, cut := range cuts {
 		tree := buildUsual(t, "")
 		have := contentOf(t, tree)
@@ -48,13 +48,13 @@ func TestEveryChunkLostInTurn(t *testing.T) {
 		for i := 0; i < len(chunks); i += step {
 			withoutChunk(t, chunks, i, func() {
 				opened := openWith(t, archiveOptions(filepath.Dir(archive)))
-				if starts[i] >= places[len(places)-1].End+1024 { // the chunk is empty, or after the end
+				if starts[i] >= places[len(places)-1].End+1024 { // the chunk is empty or contains only padding
 					wantAll(t, opened, have)
 					return
 				}
 				wantServed(t, opened, have, readableWithout(places, have, starts[i], never))
 				says, named := fmt.Sprintf("chunk %04d is missing", i), fmt.Sprintf("chunk %04d", i)
-				if i == 1 && len(chunks) == 2 { // the first chunk does not show whether there was another one
+				if i == 1 && len(chunks) == 2 { // chunk 0000 does not show how many chunks there were
 					says, named = "the set ends early, after chunk 0000: chunk 0000 is cut short, or chunks behind it are missing", "chunk 0000"
 				}
 				wantProblem(t, opened, layoutstore.Incomplete, archive, says)
@@ -63,12 +63,12 @@ func TestEveryChunkLostInTurn(t *testing.T) {
 		}
 		wantAll(t, openWith(t, archiveOptions(filepath.Dir(archive))), have)
 		if t.Failed() {
-			t.Fatalf("failed with an archive cut %s", how)
+			t.Fatalf("the test failed with an archive cut %s", how)
 		}
 	}
 }
 
-// wantChunkNamed checks that every problem of an archive names the chunk to copy again.
+// wantChunkNamed checks that every problem of the tree names the chunk that must be copied again.
 func wantChunkNamed(t *testing.T, opened *layoutstore.Tree, chunk string) {
 	t.Helper()
 	for _, p := range allProblems(t, opened) {
@@ -78,8 +78,8 @@ func wantChunkNamed(t *testing.T, opened *layoutstore.Tree, chunk string) {
 	}
 }
 
-// The report and its cost do not grow with the number of a stray chunk.
-func TestManyChunksMissing(t *testing.T) {
+// A stray chunk with a high number does not make the report of missing chunks long or slow.
+func TestStrayChunkWithHighNumber(t *testing.T) {
 	tree := buildUsual(t, "")
 	archive := pack(t, tree)
 	layouttest.CutAt(t, archive)
@@ -95,7 +95,7 @@ func TestManyChunksMissing(t *testing.T) {
 	}
 }
 
-// However an archive is cut, all of it is served, and there is no problem.
+// However an archive is cut, all of its content is served, and there are no problems.
 func TestChunksServeTheSameAsTheArchive(t *testing.T) {
 	random := rand.New(rand.NewPCG(23, 4))
 	for round := range rounds(6, 60) {
@@ -121,13 +121,13 @@ func TestChunksServeTheSameAsTheArchive(t *testing.T) {
 			removeAll(t, chunks)
 		}
 		if t.Failed() {
-			t.Fatalf("failed in round %d", round)
+			t.Fatalf("the test failed in round %d", round)
 		}
 	}
 }
 
-// rounds returns how often a test with random input runs: few times, or many times with
-// LAYOUTPROXY_TEST_ALL=1.
+// rounds returns how often a test repeats a step: few times or, with LAYOUTPROXY_TEST_ALL=1, many
+// times.
 func rounds(few, many int) int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		return many
@@ -159,7 +159,7 @@ func randomPlaces(random *rand.Rand, size int64) []int64 {
 	return all
 }
 
-// middles returns offsets in the middle of headers.
+// middles returns an offset in the middle of the header of each entry.
 func middles(places []layouttest.Place) (all []int64) {
 	for i, p := range places {
 		all = append(all, p.Header+1+int64(i*37)%511)
@@ -167,7 +167,7 @@ func middles(places []layouttest.Place) (all []int64) {
 	return all
 }
 
-// bodies returns the offsets of the content of entries.
+// bodies returns the offset at which the content of each entry begins.
 func bodies(places []layouttest.Place) (all []int64) {
 	for _, p := range places {
 		all = append(all, p.Body)
@@ -184,9 +184,9 @@ func removeAll(t *testing.T, files []string) {
 	}
 }
 
-// TestTruncatedChunk truncates one chunk after another. All content before the cut is served, and
-// no wrong content. If a file is not served, a problem names the chunk, perhaps with others that
-// may be truncated. If another header follows the cut, only missing blobs reveal it.
+// TestTruncatedChunk truncates one chunk after another. All content before the cut must be served,
+// and no wrong content. If a file is not served, a problem must name the chunk; it may also name
+// other chunks. If the cut is exactly before another header, the only problems are missing blobs.
 func TestTruncatedChunk(t *testing.T) {
 	random := rand.New(rand.NewPCG(23, 5))
 	for how, cut := range cuts {
@@ -202,7 +202,7 @@ func TestTruncatedChunk(t *testing.T) {
 				layouttest.WriteFile(t, chunks[i], data[:n])
 				wantServedOfTruncated(t, archive, have, places, starts[i]+n, i)
 				if t.Failed() {
-					t.Fatalf("failed with %d of %d bytes of chunk %d, cut %s", n, len(data), i, how)
+					t.Fatalf("the test failed with %d of %d bytes of chunk %d, in an archive cut %s", n, len(data), i, how)
 				}
 			}
 			layouttest.WriteFile(t, chunks[i], data)
@@ -210,7 +210,7 @@ func TestTruncatedChunk(t *testing.T) {
 	}
 }
 
-// shorter returns sizes below size: at any byte, and at multiples of a block.
+// shorter returns sizes below size, both random ones and multiples of a tar block.
 func shorter(random *rand.Rand, size int64) (all []int64) {
 	all = []int64{0, 1, size / 512 / 2 * 512, size - 1024, size - 512, size - 1}
 	for range rounds(2, 20) {
@@ -220,8 +220,8 @@ func shorter(random *rand.Rand, size int64) (all []int64) {
 	return slices.DeleteFunc(slices.Compact(all), func(n int64) bool { return n < 0 || n >= size })
 }
 
-// wantServedOfTruncated checks which files are served if chunk i is truncated at an offset of the
-// archive.
+// wantServedOfTruncated checks what is served and reported if chunk i is truncated. cut is the
+// offset in the archive at which the bytes of the chunk end.
 func wantServedOfTruncated(t *testing.T, archive string, have content, places []layouttest.Place, cut int64, i int) {
 	t.Helper()
 	opened := openWith(t, archiveOptions(filepath.Dir(archive)))
@@ -232,9 +232,9 @@ func wantServedOfTruncated(t *testing.T, archive string, have content, places []
 		if !ok {
 			continue
 		}
-		err := readBlob(t, opened, repositoryName(layout), d) // readBlob fails if the content is wrong
+		err := readBlob(t, opened, repositoryName(layout), d) // readBlob also fails the test if the content is wrong
 		if err != nil && before(name) && before(path.Join(layout, "index.json")) {
-			t.Errorf("%s, of %d bytes before the cut: %v", name, len(want), err)
+			t.Errorf("%s, with %d bytes before the cut, is not served: %v", name, len(want), err)
 		}
 		lost = lost || err != nil
 	}
@@ -249,7 +249,7 @@ func wantServedOfTruncated(t *testing.T, archive string, have content, places []
 	}
 }
 
-// namesChunk reports whether a text contains the number of a chunk, alone or in a range.
+// namesChunk reports whether a text names a chunk by its number, alone or in a range.
 func namesChunk(text string, chunk int) bool {
 	for _, word := range []string{"chunk ", "chunks "} {
 		for rest := text; ; {
@@ -267,8 +267,8 @@ func namesChunk(text string, chunk int) bool {
 	return false
 }
 
-// Other tools write an index before its blobs. If it leads to content in a missing chunk or after
-// it, all of that content is reported, with the chunk.
+// Other tools write an index before its blobs. So the index may refer to content in or after a
+// missing chunk. Each problem of such content names the chunk.
 func TestLostContentNamesItsChunk(t *testing.T) {
 	tree := build(t, "", "install")
 	archive := filepath.Join(t.TempDir(), "platform.tar")
@@ -294,7 +294,7 @@ func TestLostContentNamesItsChunk(t *testing.T) {
 			for _, p := range allProblems(t, opened) {
 				named[p.Entry] = true
 			}
-			// If a manifest is missing, the blobs that only it names are unknown.
+			// If a manifest is missing, the blobs that no other manifest names are unknown.
 			for _, tag := range []string{"v1", "v2"} {
 				top, err := repository(t, opened, repositoryName("install")).Tag(t.Context(), tag)
 				if err != nil {
@@ -305,9 +305,9 @@ func TestLostContentNamesItsChunk(t *testing.T) {
 					continue
 				}
 				if !named[name] {
-					t.Errorf("no problem names the missing %s", name)
+					t.Errorf("the missing manifest %s is not reported as a problem", name)
 				}
-				// This is the text that a client gets.
+				// A client gets this error text.
 				_, err = repository(t, opened, repositoryName("install")).Manifest(context.Background(), top.Digest)
 				if !errors.Is(err, layoutstore.ErrManifestUnknown) || !strings.Contains(err.Error(), "platform.tar: missing: copy "+chunk+" again") {
 					t.Errorf("%v", err)

@@ -14,8 +14,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A manifest that contradicts its descriptor, or itself, is listed but never served: not by tag or
-// digest, not as a manifest or a blob, not before all manifests were read or afterwards.
+// A manifest may contradict itself or its descriptor. It is then listed, but never served: neither
+// by tag nor by digest, neither as a manifest nor as a blob. This does not depend on whether all
+// manifests were read.
 func TestContradictionsAreRefused(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -33,24 +34,24 @@ func TestContradictionsAreRefused(t *testing.T) {
 	for range 2 {
 		for tag, d := range contradictions {
 			if got, err := repo.Tag(t.Context(), tag); err != nil || got.Digest != d.Digest {
-				t.Errorf("%s is not listed: %v", tag, err)
+				t.Errorf("the tag %s is not listed: %v", tag, err)
 			}
 			if tag == "child" {
-				continue // the index is valid; its child is not
+				continue // only the child of this index is invalid
 			}
 			var corrupt *layoutstore.ProblemError
 			if _, err := repo.Manifest(context.Background(), d.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) || !errors.As(err, &corrupt) {
-				t.Errorf("%s: manifest: %v", tag, err)
+				t.Errorf("%s: served as a manifest, or with a wrong error: %v", tag, err)
 			}
 			if _, err := repo.Blob(context.Background(), d.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) || !errors.As(err, &corrupt) {
-				t.Errorf("%s: blob: %v", tag, err)
+				t.Errorf("%s: served as a blob, or with a wrong error: %v", tag, err)
 			}
 		}
 		if _, err := repo.Manifest(context.Background(), bare.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) {
-			t.Errorf("a manifest with the media type of a text: %v", err)
+			t.Errorf("a manifest whose descriptor has the type text/plain is served, or with a wrong error: %v", err)
 		}
 		if m, err := repo.Manifest(context.Background(), good.Digest); err != nil || m.MediaType != ocispec.MediaTypeImageManifest {
-			t.Errorf("the valid image: %v", err)
+			t.Errorf("the valid image is not served: %v", err)
 		}
 		check(t, tree)
 	}
@@ -61,20 +62,20 @@ func TestContradictionsAreRefused(t *testing.T) {
 	}
 	for tag := range contradictions {
 		if !slices.ContainsFunc(problems, func(p layoutstore.Problem) bool { return p.Tag() == tag && p.Kind == layoutstore.Damaged }) {
-			t.Errorf("no problem of %s: %v", tag, problems)
+			t.Errorf("a check reports no problem of %s: %v", tag, problems)
 		}
 		if !slices.ContainsFunc(in.Problems, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, tag) && g.Kind == layoutstore.Damaged }) {
-			t.Errorf("%s is not reported: %v", tag, in.Problems)
+			t.Errorf("an audit reports no problem of %s: %v", tag, in.Problems)
 		}
 	}
 	if slices.ContainsFunc(in.Problems, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, "good") }) {
-		t.Errorf("problems of the valid image: %v", in.Problems)
+		t.Errorf("an audit reports problems of the valid image: %v", in.Problems)
 	}
 }
 
-// If one of several descriptors is right, the content is served with its type, and the
-// other descriptor is a problem.
-func TestOneOfSeveralTypesIsRight(t *testing.T) {
+// If descriptors disagree about the media type of a manifest, it is served with the right type. The
+// wrong descriptor is a problem.
+func TestManifestIsServedWithTheRightType(t *testing.T) {
 	for _, wrongFirst := range []bool{false, true} {
 		built := layouttest.New(t, t.TempDir())
 		l := built.Layout("app")
@@ -95,7 +96,7 @@ func TestOneOfSeveralTypesIsRight(t *testing.T) {
 			t.Fatal(err)
 		}
 		if m, err := repo.Manifest(context.Background(), good.Digest); err != nil || m.MediaType != good.MediaType {
-			t.Errorf("wrong descriptor first %v: %v", wrongFirst, err)
+			t.Errorf("the manifest is not served with the right type (wrong descriptor first: %v): %v", wrongFirst, err)
 		}
 		check(t, tree)
 		if problems := problemsOf(tree.Snapshot()); len(problems) != 1 || problems[0].Digest != good.Digest {
@@ -104,7 +105,8 @@ func TestOneOfSeveralTypesIsRight(t *testing.T) {
 	}
 }
 
-// A missing layer with urls is a problem. Only the media type of a layer makes it optional.
+// A missing layer is a problem even if its descriptor has urls. Only the media type makes a layer
+// optional.
 func TestURLsDoNotMakeLayersOptional(t *testing.T) {
 	for mediaType, optional := range map[string]bool{
 		ocispec.MediaTypeImageLayerGzip:                             false,
@@ -122,7 +124,7 @@ func TestURLsDoNotMakeLayersOptional(t *testing.T) {
 		tree := openWith(t, layoutstore.Options{Sources: []string{built.Dir()}, Roots: []string{""}, Indexes: []string{}})
 		check(t, tree)
 		if problems := problemsOf(tree.Snapshot()); (len(problems) == 0) != optional {
-			t.Errorf("%s: problems %v", mediaType, problems)
+			t.Errorf("%s: a check reports the problems %v", mediaType, problems)
 		}
 		var problems, left []layoutstore.Problem
 		_, err := tree.Snapshot().AuditWith(t.Context(), "app", layoutstore.Findings{
@@ -133,7 +135,7 @@ func TestURLsDoNotMakeLayersOptional(t *testing.T) {
 			t.Fatal(err)
 		}
 		if (len(problems) == 0) != optional || (len(left) == 1) != optional {
-			t.Errorf("%s: problems %v, non-distributable %v", mediaType, problems, left)
+			t.Errorf("%s: an audit reports the problems %v, and the non-distributable layers %v", mediaType, problems, left)
 		}
 	}
 }

@@ -8,17 +8,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/discovery"
 )
 
-// discoveryImages lists the manifests, configs and layers of the discovery images of a
-// repository. Their content is made on demand, from the name alone.
+// discoveryImages is the list of all blobs of the discovery images in a repository. layoutproxy
+// makes their content on demand, from the name alone.
 type discoveryImages []discoveryBlob
 
-// discoveryBlob is a manifest, config or layer of the discovery image of a name.
+// discoveryBlob is one blob of a discovery image: its manifest, its config or a layer. name is the
+// name of the image.
 type discoveryBlob struct {
 	key  key
 	name string
 }
 
-// add adds the image of a name and returns the descriptor of its manifest.
+// add adds the discovery image with a name. It returns the descriptor of the manifest, and sets the
+// media type in c.
 func (di *discoveryImages) add(name string, c *common) *entry {
 	img := discovery.New(name)
 	for _, b := range [][]byte{img.Config, img.Layer, img.Manifest} {
@@ -29,10 +31,10 @@ func (di *discoveryImages) add(name string, c *common) *entry {
 	return &entry{key: (*di)[len(*di)-1].key, size: int64(len(img.Manifest)), tag: name, common: c}
 }
 
-// sort sorts the list by key, for find.
+// sort sorts the list by key, because find uses a binary search. It removes duplicates.
 func (di *discoveryImages) sort() {
 	slices.SortFunc(*di, func(a, b discoveryBlob) int { return a.key.compare(b.key) })
-	*di = slices.Clone(slices.CompactFunc(*di, func(a, b discoveryBlob) bool { return a.key == b.key })) // all images have the same layer
+	*di = slices.Clone(slices.CompactFunc(*di, func(a, b discoveryBlob) bool { return a.key == b.key })) // the layer is the same in all images
 }
 
 func (di discoveryImages) find(k key) (name string, ok bool) {
@@ -43,13 +45,13 @@ func (di discoveryImages) find(k key) (name string, ok bool) {
 	return di[i].name, true
 }
 
-// has reports whether a discovery image has the content with this key.
+// has reports whether the key is that of a blob of a discovery image.
 func (di discoveryImages) has(k key) bool {
 	_, ok := di.find(k)
 	return ok
 }
 
-// content returns the content d of a discovery image.
+// content returns the content of the blob d of a discovery image.
 func (di discoveryImages) content(d digest.Digest) ([]byte, bool) {
 	k, _ := keyOf(d)
 	name, ok := di.find(k)

@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// buildEdition builds a tree with layouts below an edition and beside it.
+// buildEdition builds a tree whose repositories are in part below an edition, in part beside it.
 func buildEdition(t *testing.T, dir, source string, oldNames bool) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, dir)
@@ -34,7 +34,8 @@ func buildEdition(t *testing.T, dir, source string, oldNames bool) *layouttest.T
 	return tree
 }
 
-// besideNames and belowNames are the names beside an edition and below it.
+// besideNames returns the names and tags that are beside an edition. belowNames returns those below
+// it.
 func besideNames(root string) []string {
 	return []string{
 		root + "/deckhouse-cli:v2", root + "/deckhouse-cli/plugins:package", root + "/deckhouse-cli/plugins:system",
@@ -52,7 +53,8 @@ func sorted(lists ...[]string) []string {
 	return all
 }
 
-// answered returns the candidates, each a name and a tag, that are served, listed or not.
+// answered returns which of the names, each with a tag, are served. Their repositories need not be
+// listed.
 func answered(t *testing.T, tree *layoutstore.Tree, names []string) (all []string) {
 	t.Helper()
 	for _, name := range names {
@@ -103,7 +105,7 @@ func TestEditionSplit(t *testing.T) {
 				t.Errorf("aliases: %s", diff)
 			}
 			if s := tree.Snapshot(); s.TagCount() != len(c.want) {
-				t.Errorf("%d tags are counted, want %d", s.TagCount(), len(c.want))
+				t.Errorf("TagCount is %d, want %d", s.TagCount(), len(c.want))
 			}
 			if found := allProblems(t, tree); len(found) != 0 {
 				t.Errorf("problems: %v", found)
@@ -112,8 +114,9 @@ func TestEditionSplit(t *testing.T) {
 	}
 }
 
-// Without the split, or with a root without an edition, only the listed names are served.
-func TestNoAliasWithoutASplit(t *testing.T) {
+// Without the edition split, or if the root does not end with an edition, no repository has an
+// alias.
+func TestNoAliasesWithoutEditionSplit(t *testing.T) {
 	dir := t.TempDir()
 	buildEdition(t, dir, "registry.example/deckhouse/ee", false)
 	for _, o := range []layoutstore.Options{{NoEditionSplit: true}, {Roots: []string{"deckhouse/ee/x"}}, {Roots: []string{""}}} {
@@ -121,13 +124,14 @@ func TestNoAliasWithoutASplit(t *testing.T) {
 		tree := openWith(t, o)
 		for _, name := range []string{"deckhouse/installer", "deckhouse/deckhouse-cli/plugins"} {
 			if _, err := tree.Snapshot().Repository(name); err == nil {
-				t.Errorf("%+v: %s is answered", o, name)
+				t.Errorf("%+v: %s is served, but should be unknown", o, name)
 			}
 		}
 	}
 }
 
-// Each source may have its own roots. A name from one source may be an alias from another.
+// Each source may have its own roots. So a name may be a repository from one source, and an alias
+// from another.
 func TestEditionSplitOfSeveralSources(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	put(t, one, "installer", "one", "latest")
@@ -140,8 +144,8 @@ func TestEditionSplitOfSeveralSources(t *testing.T) {
 	})
 	want := []string{
 		"deckhouse/ee/install:v1",
-		"deckhouse/ee/installer:other",                         // a layout has this name, so it is no alias
-		"deckhouse/installer:latest", "deckhouse/installer:v9", // tags of both sources
+		"deckhouse/ee/installer:other",                         // not an alias, because a layout has this name
+		"deckhouse/installer:latest", "deckhouse/installer:v9", // the repository has tags of both sources
 	}
 	if diff := cmp.Diff(want, served(t, tree)); diff != "" {
 		t.Error(diff)
@@ -149,25 +153,25 @@ func TestEditionSplitOfSeveralSources(t *testing.T) {
 	if tags, _ := repository(t, tree, "deckhouse/ee/installer").Tags("", -1); !slices.Equal(tags, []string{"other"}) {
 		t.Errorf("tags %q", tags)
 	}
-	// The alias appears once that layout is removed.
+	// When the layout with this name is removed, the name becomes an alias.
 	layouttest.Try(t, os.RemoveAll(filepath.Join(two, "ee")))
 	refresh(t, tree)
 	if tags, _ := repository(t, tree, "deckhouse/ee/installer").Tags("", -1); !slices.Equal(tags, []string{"latest", "v9"}) {
 		t.Errorf("tags %q", tags)
 	}
 	if slices.ContainsFunc(served(t, tree), func(s string) bool { return strings.HasPrefix(s, "deckhouse/ee/installer") }) {
-		t.Error("an alias is listed")
+		t.Error("the catalog lists an alias")
 	}
 }
 
-// A module keeps its name, whichever archives of a bundle are present.
+// The name of a module does not depend on which archives of a bundle are present.
 func TestElectedRootIsStable(t *testing.T) {
 	for _, oldNames := range []bool{false, true} {
 		t.Run(fmt.Sprintf("old names %v", oldNames), func(t *testing.T) {
 			t.Parallel()
 			bundle := t.TempDir()
 			source := buildEdition(t, t.TempDir(), "registry.example:5000/deckhouse/ee", oldNames)
-			for n := range 5 { // more plugins than other layouts
+			for n := range 5 { // make more plugins than other layouts
 				l := source.Layout(fmt.Sprintf("deckhouse-cli/plugins/p%d", n))
 				for m := range 9 {
 					l.Tag(l.Image(layouttest.Image{Name: fmt.Sprint(n, m)}), fmt.Sprint("v", m))
@@ -186,8 +190,8 @@ func TestElectedRootIsStable(t *testing.T) {
 	}
 }
 
-// checkSubset serves some of the archives of a bundle, and checks that each repository has the
-// same name as with all archives.
+// checkSubset serves random archives of a bundle. It checks that each repository has the same name
+// as if all archives were served.
 func checkSubset(t *testing.T, archives, names []string, seed uint64) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 16))
@@ -205,7 +209,7 @@ func checkSubset(t *testing.T, archives, names []string, seed uint64) {
 	got, _ := tree.Snapshot().Repositories("", -1)
 	for _, name := range got {
 		if !slices.Contains(names, name) {
-			t.Errorf("seed %d: a repository of %q has the name %s", seed, some, name)
+			t.Errorf("seed %d: with only the archives %q, a repository has the new name %s", seed, some, name)
 		}
 	}
 	if len(got) == 0 {
@@ -213,8 +217,8 @@ func checkSubset(t *testing.T, archives, names []string, seed uint64) {
 	}
 }
 
-// A short tag that is a digest means no tag, and is no problem.
-func TestUntaggedManifests(t *testing.T) {
+// If the short tag of a manifest is a digest, the manifest is untagged. This is no problem.
+func TestDigestAsShortTagMeansUntagged(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
 	for n, form := range []string{"sha256:", "@sha256:"} {
@@ -237,7 +241,7 @@ func TestUntaggedManifests(t *testing.T) {
 	repo := repository(t, served, "deckhouse/ee/modules/console")
 	untagged, err := repo.Untagged(t.Context())
 	if err != nil || len(untagged) != 3 || slices.ContainsFunc(untagged, func(d layoutstore.Descriptor) bool { return d.Digest == image.Digest || d.Size == 0 }) {
-		t.Errorf("%+v, %v, want the three manifests without a tag", untagged, err)
+		t.Errorf("got untagged manifests %+v and error %v, want three", untagged, err)
 	}
 	for _, d := range untagged {
 		layouttest.Try(t, readFrom(t, repo, d.Digest))
@@ -247,20 +251,21 @@ func TestUntaggedManifests(t *testing.T) {
 	}
 }
 
-// named returns a descriptor with a reference and no short tag, as skopeo and crane write it.
+// named writes an image, and returns its descriptor with a reference but no short tag, as skopeo
+// and crane write it.
 func named(l *layouttest.Layout, ref string) ocispec.Descriptor {
 	d := l.Image(layouttest.Image{Name: ref})
 	d.Annotations = map[string]string{ocispec.AnnotationRefName: ref}
 	return d
 }
 
-// Images of several repositories in one layout never get tags of each other.
+// If a layout contains images of several repositories, no image gets the tag of another repository.
 func TestImagesOfSeveralRepositoriesInOneLayout(t *testing.T) {
 	for name, c := range map[string]struct {
 		path       string
 		references []string
 		roots      []string
-		want       []string // served tags, each with the reference of its image
+		want       []string // served names and tags, each with the reference of the image
 		conflicts  int
 	}{
 		"one repository matches the path": {"app", []string{"registry.example/app:1.0", "registry.example/db:1.0", "registry.example/db:2.0"}, []string{""},
@@ -311,17 +316,17 @@ func TestImagesOfSeveralRepositoriesInOneLayout(t *testing.T) {
 			if len(found) != c.conflicts || slices.ContainsFunc(found, func(p layoutstore.Problem) bool {
 				return p.Kind != layoutstore.Conflict || p.Tag() == "" || p.Digest == ""
 			}) {
-				t.Errorf("%v, want %d conflicts", found, c.conflicts)
+				t.Errorf("got problems %v, want %d conflicts", found, c.conflicts)
 			}
 			names, _ := open.Snapshot().Repositories("", -1)
-			for d := range images { // every image is served by digest
+			for d := range images { // each image must be served by digest
 				layouttest.Try(t, readFrom(t, repository(t, open, names[0]), named(l, images[d]).Digest))
 			}
 		})
 	}
 }
 
-// A short tag belongs to the layout's path, whatever the reference says.
+// A short tag is a tag of the layout's repository, even if the reference names another repository.
 func TestShortTagsNeverConflict(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("install")
@@ -341,8 +346,8 @@ func TestShortTagsNeverConflict(t *testing.T) {
 	}
 }
 
-// The root decides which repository owns the tags of a root layout.
-func TestOwnerFollowsTheRoot(t *testing.T) {
+// A root layout may contain images of several repositories. The root decides whose tags are served.
+func TestRootDecidesWhoseTagsAreServed(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout(".")
 	l.Add(named(l, "registry.example/app:1.0"))
@@ -359,8 +364,9 @@ func TestOwnerFollowsTheRoot(t *testing.T) {
 	}
 }
 
-// A package's own archive overrides the catalog, whatever the order of their names.
-func TestPackageBeatsTheCatalog(t *testing.T) {
+// A tag in a package's own archive overrides the tag in the catalog, even if the catalog comes
+// later.
+func TestPackageArchiveOverridesCatalog(t *testing.T) {
 	dir := t.TempDir()
 	archive := func(name, version string) string {
 		tree := layouttest.New(t, t.TempDir())
@@ -383,13 +389,13 @@ func TestPackageBeatsTheCatalog(t *testing.T) {
 			pinned, err := repo.Tag(t.Context(), "v1")
 			layouttest.Try(t, err)
 			if stable.Digest != pinned.Digest {
-				t.Errorf("%s, %s: the catalog has overridden the pin", name, form)
+				t.Errorf("%s, %s: the tag stable is that of the catalog, not that of the package archive", name, form)
 			}
 			if _, err := repo.Tag(t.Context(), "v2"); err != nil {
-				t.Errorf("%s, %s: %v", name, form, err)
+				t.Errorf("%s, %s: the tag v2 of the catalog is missing: %v", name, form, err)
 			}
 			if found := problems(t, open, layoutstore.Conflict); len(found) != 1 || found[0].Tag() != "stable" {
-				t.Errorf("%s, %s: %v, want one conflict", name, form, found)
+				t.Errorf("%s, %s: got problems %v, want one conflict", name, form, found)
 			}
 		}
 		layouttest.Try(t, os.Remove(own))
