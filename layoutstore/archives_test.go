@@ -197,7 +197,7 @@ func stateOf(t *testing.T, tree *layoutstore.Tree, path string) string {
 	return sources[i].State
 }
 
-// readableWithout returns which entries can be read if an archive lacks the bytes from the offset
+// readableWithout returns which entries can be read if an archive does not have the bytes from the offset
 // from to the offset to. A reader finds each header only by the header before it.
 func readableWithout(places []layouttest.Place, have content, from, to int64) func(string) bool {
 	whole := map[string]bool{}

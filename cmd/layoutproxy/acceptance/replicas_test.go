@@ -58,7 +58,7 @@ type cluster struct {
 
 	client   *patient
 	imported atomic.Bool  // whether the second import has ended
-	stale    atomic.Int64 // number of catalogs that still lacked the finished second import
+	stale    atomic.Int64 // number of catalogs that did not show the finished second import
 	kills    int
 }
 
@@ -131,7 +131,7 @@ func (c *cluster) checkCatalog(ctx context.Context) error {
 		}
 	}
 	if !strings.Contains(string(body), `"`+sampleRoot+`"`) || shown != 0 && shown != len(c.late) {
-		return fmt.Errorf("the catalog lacks the first import, or shows %d of %d repositories of the second: %s", shown, len(c.late), body)
+		return fmt.Errorf("the catalog does not show the first import, or shows %d of %d repositories of the second: %s", shown, len(c.late), body)
 	}
 	if shown == 0 && imported {
 		c.stale.Add(1) // this replica has not rescanned yet
