@@ -16,10 +16,11 @@ import (
 
 const hostsFile = "hosts.toml"
 
-// DefaultDir is the usual directory of containerd's hosts.toml files.
+// DefaultDir is where containerd's hosts.toml files usually are.
 const DefaultDir = "/etc/containerd/certs.d"
 
-// hostDirectory returns the name that containerd looks for first: :PORT becomes _PORT_.
+// hostDirectory returns the directory name that containerd looks for first. In it, :PORT is
+// written as _PORT_.
 func hostDirectory(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i > 0 {
 		return host[:i] + "_" + host[i+1:] + "_"
@@ -27,8 +28,9 @@ func hostDirectory(host string) string {
 	return host
 }
 
-// ownDirs returns the directories of a registry below dir in the order in which containerd looks
-// for them, without _default. containerd uses the first one that exists, whatever it contains.
+// ownDirs returns the directories below dir that may contain a registry's own hosts.toml, in
+// containerd's order. containerd uses the first one that exists, whatever it contains. _default
+// is not among them.
 func ownDirs(dir, host string) []string {
 	return slices.Compact([]string{filepath.Join(dir, hostDirectory(host)), filepath.Join(dir, host)})
 }
@@ -36,15 +38,15 @@ func ownDirs(dir, host string) []string {
 // Change is the result of [Mirror.Write] or [Remove].
 type Change struct {
 	File string `json:"file"`
-	// Did is created, changed, unchanged, removed or, if there was nothing to remove, absent.
+	// Did is created, changed, unchanged or removed, or absent if there was nothing to remove.
 	Did string `json:"did"`
-	// Warnings describe settings that no longer apply.
+	// Warnings name files that containerd ignores from now on.
 	Warnings []string `json:"warnings,omitempty"`
 }
 
-// Write adds the mirror to the hosts.toml of its registry below dir, and creates the file and dir
-// if they are missing. It replaces the mirror's earlier section. Errors: those of the file system,
-// and [*AdviceError] for a file that the section cannot be added to.
+// Write adds the mirror to the hosts.toml of its registry below dir. If the file or dir is
+// missing, Write creates it. It replaces an earlier section of the mirror. If the section cannot
+// be added to the file, the error is an [*AdviceError]. Other errors come from the file system.
 func (m *Mirror) Write(dir string) (Change, error) {
 	if err := m.checkFiles(); err != nil {
 		return Change{}, err
@@ -77,12 +79,12 @@ func (m *Mirror) Write(dir string) (Change, error) {
 	return change, replace(change.File, edited)
 }
 
-// aside begins the names of directories that are being created or removed. No registry has
-// such a name.
+// aside is the start of the names of directories that are being created or removed. No registry
+// has a name that starts like this.
 const aside = ".layoutproxy-"
 
-// makeDir creates a directory with its hosts.toml in one step: an empty one would hide the
-// hosts.toml of _default.
+// makeDir creates a directory together with its hosts.toml in one step. An empty directory would
+// hide the hosts.toml of _default.
 func makeDir(target string, text []byte) error {
 	parent := filepath.Dir(target)
 	if err := durable.MkdirAll(parent, 0o755); err != nil {
@@ -92,7 +94,7 @@ func makeDir(target string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	err = os.Chmod(temp, 0o755) //nolint:gosec // like containerd's other directories
+	err = os.Chmod(temp, 0o755) //nolint:gosec // same mode as containerd's other directories
 	if err == nil {
 		err = replace(filepath.Join(temp, hostsFile), text)
 	}
@@ -105,7 +107,8 @@ func makeDir(target string, text []byte) error {
 	return durable.SyncDir(parent)
 }
 
-// target returns the first of a registry's own directories that exists, or else the one to create.
+// target returns the first existing directory among a registry's own ones. If none exists, it
+// returns the one to create.
 func target(dir, host string) string {
 	dirs := ownDirs(dir, host)
 	for _, d := range dirs {
@@ -116,7 +119,7 @@ func target(dir, host string) string {
 	return dirs[0]
 }
 
-// read reads a hosts.toml. If it is missing, read returns what has to be created for it.
+// read reads a hosts.toml. If the file is missing, read returns what has to be created for it.
 func read(file string) ([]byte, made, error) {
 	text, err := plainfile.Read(file, maxFile)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -135,8 +138,9 @@ func read(file string) ([]byte, made, error) {
 	return nil, madeTheDir, nil
 }
 
-// madeFor reports whether a certs.d directory is missing, or was created for a section that
-// it still contains. The directory is removed with the last of these sections.
+// madeFor reports whether dir, the certs.d directory, was or will be created for a section of
+// layoutproxy. That is the case if it is missing, or if a section in it says so. The directory is
+// removed with the last of these sections.
 func madeFor(dir string) bool {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return true
@@ -154,10 +158,11 @@ func madeFor(dir string) bool {
 	return false
 }
 
-// shadowWarnings returns warnings about files that containerd ignores once a registry has a
-// hosts.toml in target.
+// shadowWarnings returns warnings about files that containerd ignores once the directory target
+// has a hosts.toml.
 func shadowWarnings(dir, host, target string) (warnings []string) {
-	// Certificate files in Docker's layout apply only without a hosts.toml.
+	// containerd reads certificate files in Docker's layout only if the directory has no
+	// hosts.toml.
 	for _, pattern := range []string{"*.crt", "*.cert"} {
 		if found, _ := filepath.Glob(filepath.Join(target, pattern)); len(found) > 0 {
 			warnings = append(warnings, fmt.Sprintf("containerd ignores %s now that %s exists in the same directory: list it there for the registry itself (ca, client)", found[0], hostsFile))
@@ -170,7 +175,8 @@ func shadowWarnings(dir, host, target string) (warnings []string) {
 	return warnings
 }
 
-// replace replaces a file by a rename, follows links, and keeps the mode.
+// replace replaces a file by renaming a new one over it. It follows links, and keeps the file's
+// mode.
 func replace(file string, text []byte) error {
 	if to, err := filepath.EvalSymlinks(file); err == nil {
 		file = to
@@ -179,8 +185,8 @@ func replace(file string, text []byte) error {
 }
 
 // Remove removes the section that [Mirror.Write] added to the hosts.toml of a registry. It also
-// removes the file and directories that were created for the section, if they contain nothing else.
-// Errors: those of [Mirror.Write].
+// removes the file and the directories that were created for the section, if they contain nothing
+// else. It returns the same errors as [Mirror.Write].
 func Remove(dir, host string) (Change, error) {
 	if err := checkHost(host); err != nil {
 		return Change{}, err
@@ -210,7 +216,8 @@ func Remove(dir, host string) (Change, error) {
 	return change, nil
 }
 
-// restore restores the file and directories as they were before our section was added.
+// restore restores the file and the directories as they were before layoutproxy's section was
+// added.
 func restore(file string, rest []byte, created made) error {
 	if len(rest) > 0 || created == madeNothing {
 		return replace(file, rest)
@@ -224,7 +231,7 @@ func restore(file string, rest []byte, created made) error {
 	} else if err := os.Remove(file); err != nil {
 		return err
 	} else if levels > 0 {
-		levels = 0 // a directory with other content stays
+		levels = 0 // a directory with other content is kept
 	}
 	for ; levels > 0 && os.Remove(dir) == nil; levels-- {
 		dir = filepath.Dir(dir)
@@ -232,7 +239,8 @@ func restore(file string, rest []byte, created made) error {
 	return durable.SyncDir(dir)
 }
 
-// isOnlyFile reports whether a directory, which must not be a link, contains only the file.
+// isOnlyFile reports whether a file is the only entry of its directory. It returns false if the
+// directory is a link.
 func isOnlyFile(file string) bool {
 	dir := filepath.Dir(file)
 	info, err := os.Lstat(dir)
@@ -243,7 +251,8 @@ func isOnlyFile(file string) bool {
 	return err == nil && len(entries) == 1 && entries[0].Name() == filepath.Base(file)
 }
 
-// removeDir removes a directory and its hosts.toml in one step, as makeDir creates them.
+// removeDir removes a directory and its hosts.toml in one step: containerd never sees the
+// directory without the file.
 func removeDir(dir string) error {
 	temp, err := os.MkdirTemp(filepath.Dir(dir), aside)
 	if err != nil {

@@ -11,37 +11,42 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Config is the part of a containerd configuration that concerns hosts.toml.
+// Config is the part of a containerd configuration that determines how hosts.toml is used.
 type Config struct {
 	File string
-	// Version is the version of the format, or 0 if there is no file. Only containerd 2.x
-	// reads version 3.
+	// Version is the version of the configuration format, or 0 if there is no file. Only
+	// containerd 2.x reads version 3.
 	Version int
-	// CRIPath is config_path in the registry section of the CRI plugin; several
-	// directories are separated by colons. TransferPath is that of the transfer plugin of 2.x.
+	// CRIPath is config_path in the registry section of the CRI plugin, where colons separate
+	// several directories. TransferPath is config_path of the transfer plugin of containerd 2.x.
 	CRIPath, TransferPath string
 	// Mirrors is true if the deprecated registry.mirrors is set, which disables hosts.toml.
 	Mirrors bool
-	// LocalPull is true if the CRI plugin of 2.x pulls without the transfer service.
+	// LocalPull is true if the CRI plugin of containerd 2.x pulls images itself, without the
+	// transfer service.
 	LocalPull bool
-	// CRIDisabled is true if the CRI plugin is disabled, as in the containerd that Docker
-	// installs: no kubelet pulls through it.
+	// CRIDisabled is true if the CRI plugin is disabled, so that no kubelet pulls through this
+	// containerd. The containerd that Docker installs is configured like this.
 	CRIDisabled bool
-	// Changed is the latest modification time of the file and its imports.
+	// Changed is the latest modification time of the file and of the files that it imports.
 	Changed time.Time
 }
 
-// The plugins whose settings are read.
+// These plugins of containerd have settings that matter here.
 const (
-	CRIPlugin      = "io.containerd.grpc.v1.cri"         // 1.x; 2.x still reads it
-	ImagesPlugin   = "io.containerd.cri.v1.images"       // 2.x
-	TransferPlugin = "io.containerd.transfer.v1.local"   // 2.x
-	defaultPath    = DefaultDir + ":/etc/docker/certs.d" // default path of 2.x
+	// CRIPlugin is the CRI plugin of containerd 1.x. 2.x still reads its settings.
+	CRIPlugin = "io.containerd.grpc.v1.cri"
+	// ImagesPlugin is the CRI plugin for images of containerd 2.x.
+	ImagesPlugin = "io.containerd.cri.v1.images"
+	// TransferPlugin is the transfer service of containerd 2.x.
+	TransferPlugin = "io.containerd.transfer.v1.local"
+	// defaultPath is the default config_path of containerd 2.x.
+	defaultPath = DefaultDir + ":/etc/docker/certs.d"
 )
 
-// readConfig reads a configuration and the files that it imports. A missing file is an
-// empty configuration, as for containerd. Errors: those of the file system, and
-// [*AdviceError] for invalid TOML.
+// readConfig reads a configuration and the files that it imports. If the file is missing, the
+// configuration is empty, as for containerd. For invalid TOML, the error is an [*AdviceError].
+// Other errors come from the file system.
 func readConfig(file string) (*Config, error) {
 	c := &Config{File: file}
 	imports, err := c.read(file)
@@ -60,7 +65,7 @@ func readConfig(file string) (*Config, error) {
 			return nil, fmt.Errorf("%s: imports %q: %w", file, pattern, err)
 		}
 		for _, imported := range files {
-			// Imports of imports are not followed: nobody nests them.
+			// Imports in imported files are not followed, because nobody nests them.
 			if _, err := c.read(imported); err != nil {
 				return nil, err
 			}
@@ -101,7 +106,7 @@ func (c *Config) read(file string) (imports []string, err error) {
 	return stringsOf(keys["imports"]), nil
 }
 
-// readPlugin adds the settings of a plugin that has a registry section.
+// readPlugin adds the settings of a plugin that has a section registry.
 func (c *Config) readPlugin(plugin map[string]any) {
 	registry := table(plugin, "registry")
 	set(&c.CRIPath, registry, "config_path")
@@ -122,9 +127,9 @@ func table(keys map[string]any, key string) map[string]any {
 	return t
 }
 
-// dirs returns the directories in which a containerd with this major version looks for
-// hosts.toml when the kubelet pulls. The transfer service of 2.x reads several directories
-// as the name of one; see LocalPull.
+// dirs returns the directories in which containerd looks for hosts.toml when the kubelet pulls.
+// major is its major version. The transfer service of 2.x does not split a list of directories,
+// so it finds nothing there; see LocalPull.
 func (c *Config) dirs(major int) []string {
 	path := c.CRIPath
 	if path == "" && major >= 2 && !c.Mirrors {

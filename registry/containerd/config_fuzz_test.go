@@ -7,12 +7,12 @@ import (
 	"testing"
 )
 
-// FuzzConfig: any file is read or refused as invalid. A hosts.toml that is read has each host
-// once, and absolute paths of files.
+// FuzzConfig checks that any file is either read or refused as invalid. In a hosts.toml that is
+// read, each host occurs once and the paths of files are absolute.
 func FuzzConfig(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.toml")
 	if err != nil || len(files) < 5 {
-		f.Fatalf("%d seeds: %v", len(files), err)
+		f.Fatalf("found %d seed files, want at least 5: %v", len(files), err)
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)

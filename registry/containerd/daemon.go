@@ -14,9 +14,9 @@ import (
 
 const defaultConfig = "/etc/containerd/config.toml"
 
-// Nodes finds the containerds of this machine in proc, the directory /proc, and reads their
-// configurations. A containerd inside another program, such as k3s, has its own process of
-// that name too. The error comes with the containerds found so far.
+// Nodes finds the containerd processes of this machine and reads their configurations. proc is
+// the directory /proc. If a program such as k3s contains containerd, it also runs a process with
+// that name. If there is an error, Nodes also returns the processes found before it.
 func Nodes(proc string) ([]Node, error) {
 	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
@@ -26,7 +26,7 @@ func Nodes(proc string) ([]Node, error) {
 	for _, name := range names {
 		comm, err := os.ReadFile(name)
 		if err != nil || strings.TrimSpace(string(comm)) != "containerd" {
-			continue // the process may have ended
+			continue // this is another program, or it has ended
 		}
 		n, err := readNode(proc, filepath.Dir(name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -40,7 +40,7 @@ func Nodes(proc string) ([]Node, error) {
 	return nodes, nil
 }
 
-// readNode reads the state of the process whose directory is dir, and its configuration.
+// readNode reads the state and the configuration of a process. dir is its directory in /proc.
 func readNode(proc, dir string) (n Node, err error) {
 	if n.PID, err = strconv.Atoi(filepath.Base(dir)); err != nil {
 		return n, err
@@ -70,7 +70,7 @@ func readNode(proc, dir string) (n Node, err error) {
 	return n, nil
 }
 
-// configOf returns the configuration file in a command line.
+// configOf returns the configuration file that a command line names, or the default one.
 func configOf(args []string) string {
 	for i, arg := range args {
 		for _, flag := range []string{"-c", "--config", "-config"} {
@@ -85,7 +85,8 @@ func configOf(args []string) string {
 	return defaultConfig
 }
 
-// majorOf distinguishes 1.x and 2.x by the Go module that the binary was built from.
+// majorOf returns the major version of containerd, or 0. It depends on the Go module that the
+// binary was built from.
 func majorOf(info *buildinfo.BuildInfo) (major int) {
 	paths := []string{info.Path, info.Main.Path}
 	for _, dep := range info.Deps {
@@ -102,19 +103,20 @@ func majorOf(info *buildinfo.BuildInfo) (major int) {
 	return major
 }
 
-// ticks is the number of units per second in which Linux reports the start time of a process.
+// ticks is how many units per second Linux uses for the start time of a process.
 const ticks = 100
 
-// started returns the start time of a process, which is relative to that of the machine.
+// started returns the start time of a process. Linux reports it relative to the start of the
+// machine.
 func started(proc, dir string) (time.Time, error) {
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
 		return time.Time{}, err
 	}
-	// The name, in parentheses, may contain anything.
+	// The name of the process is in parentheses and may contain anything.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	if len(fields) < 20 {
-		return time.Time{}, fmt.Errorf("%s: %d fields", filepath.Join(dir, "stat"), len(fields))
+		return time.Time{}, fmt.Errorf("%s: has %d fields after the name, want at least 20", filepath.Join(dir, "stat"), len(fields))
 	}
 	since, err := strconv.ParseInt(fields[19], 10, 64)
 	if err != nil {
@@ -130,5 +132,5 @@ func started(proc, dir string) (time.Time, error) {
 			return time.Unix(boot+since/ticks, 0), err
 		}
 	}
-	return time.Time{}, fmt.Errorf("%s: no btime", filepath.Join(proc, "stat"))
+	return time.Time{}, fmt.Errorf("%s: the line btime is missing", filepath.Join(proc, "stat"))
 }

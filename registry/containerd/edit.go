@@ -9,9 +9,9 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// edit returns the text of file with this mirror's section: in place of an earlier one, or
-// else before the first table, so that containerd asks the mirror before the other hosts.
-// created are the file and directories to create for the section.
+// edit returns the text of file with the section of this mirror. The section replaces an earlier
+// one. If there is none, it is added before the first table, so that containerd asks the mirror
+// before other hosts. created says what has to be created for the section.
 func (m *Mirror) edit(text []byte, file string, created made) ([]byte, error) {
 	if _, err := parse(text); err != nil {
 		return nil, err
@@ -38,15 +38,15 @@ func (m *Mirror) edit(text []byte, file string, created made) ([]byte, error) {
 	eol := endOfLine(rest)
 	lines := m.render(file, len(keys) == 0, created, eol)
 	if len(keys) > 0 && m.options.NoFallback && keys["server"] != nil {
-		// The file's own server is this mirror already: drop the top-level keys.
+		// The file's own server already is this mirror, so drop the top-level keys of the section.
 		lines = bytes.Replace(lines, []byte(strings.ReplaceAll(m.top(false), "\n", eol)), nil, 1)
 	}
 	edited := insertLines(rest, at, lines, eol)
 	return edited, sameButFor(edited, rest, lines)
 }
 
-// cutSection returns text without our section, and what was created for it; found reports
-// whether there was one.
+// cutSection returns text without layoutproxy's section. created says what was created for the
+// section, and found whether there was a section.
 func cutSection(text []byte) (rest []byte, created made, found bool, err error) {
 	if _, err := parse(text); err != nil {
 		return nil, madeNothing, false, err
@@ -91,7 +91,7 @@ func (m *Mirror) conflict(keys map[string]any) error {
 	return nil
 }
 
-// serverKeys are the top-level keys that describe the server.
+// serverKeys are the top-level keys that concern the server.
 var serverKeys = []string{"server", "capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout"}
 
 func overrides(settings any) bool {
@@ -100,12 +100,12 @@ func overrides(settings any) bool {
 	return override
 }
 
-// findPlace returns the offset for a new section: before the first table and its comment, or
-// at the end. The text is valid TOML.
+// findPlace returns the offset at which to insert a new section: before the first table and its
+// comment, or else at the end. The text must be valid TOML.
 func findPlace(text []byte) int {
 	var p unstable.Parser
 	p.Reset(text)
-	behind := 0 // end of the last top-level key
+	behind := 0 // end of the last top-level key so far
 	for p.NextExpression() {
 		e := p.Expression()
 		switch e.Kind {
@@ -120,8 +120,8 @@ func findPlace(text []byte) int {
 	return len(text)
 }
 
-// aboveComment returns the start of the comment lines directly above the line at offset at,
-// but no offset before least.
+// aboveComment returns the start of the comment lines directly above the line that starts at
+// offset at. It returns no offset before least.
 func aboveComment(text []byte, least, at int) int {
 	for at > least {
 		above := lineStart(text, at-1)
@@ -135,8 +135,8 @@ func aboveComment(text []byte, least, at int) int {
 
 func lineStart(text []byte, at int) int { return bytes.LastIndexByte(text[:at], '\n') + 1 }
 
-// sameButFor returns an error unless all has exactly the settings of rest and of lines. In that
-// case, no key of one has moved into a table of the other.
+// sameButFor returns an error unless all contains exactly the settings of rest and of lines. This
+// ensures that no key moves from one of them into a table of the other.
 func sameButFor(all, rest, lines []byte) error {
 	var settings [3]map[string]any
 	for i, text := range [][]byte{all, rest, lines} {
@@ -153,7 +153,7 @@ func sameButFor(all, rest, lines []byte) error {
 	return nil
 }
 
-// union joins the settings of two texts, including their tables of hosts.
+// union merges the settings of two texts, including their tables of hosts.
 func union(a, b map[string]any) map[string]any {
 	all := maps.Clone(a)
 	maps.Copy(all, b)

@@ -7,12 +7,13 @@ import (
 	"testing"
 )
 
-// For any hand-written file: removing our section restores the file, containerd asks the
-// mirror before all other hosts, and writing twice has the same result as writing once.
+// Three things hold for any hand-written file. Removing layoutproxy's section restores the file.
+// containerd asks the mirror before all other hosts. Writing twice has the same result as writing
+// once.
 func FuzzEdit(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.toml")
 	if err != nil || len(files) < 5 {
-		f.Fatalf("%d seeds: %v", len(files), err)
+		f.Fatalf("found %d seed files, want at least 5: %v", len(files), err)
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)
@@ -30,7 +31,7 @@ func FuzzEdit(f *testing.F) {
 			t.Fatal(err)
 		}
 		if p, err := findSection(text); p != nil || err != nil {
-			return // not a hand-written file
+			return // the seed already contains layoutproxy's section or a part of it
 		}
 		const file = "/certs.d/registry.example/hosts.toml"
 		edited, err := m.edit(text, file, madeNothing)
@@ -39,14 +40,14 @@ func FuzzEdit(f *testing.F) {
 		}
 		again, err := m.edit(edited, file, madeNothing)
 		if err != nil || !bytes.Equal(again, edited) {
-			t.Fatalf("written twice: %q, %v; once: %q", again, err, edited)
+			t.Fatalf("the second write gives %q, %v; the first gave %q", again, err, edited)
 		}
 		if hosts := hostNames(edited); hosts[0] != m.Endpoint() {
-			t.Errorf("hosts %q, in that order, in %q", hosts, edited)
+			t.Errorf("containerd asks the hosts %q, in this order, because of %q", hosts, edited)
 		}
 		rest, _, found, err := cutSection(edited)
 		if err != nil || !found || !bytes.Equal(rest, text) {
-			t.Errorf("%q is left of %q: %v", rest, text, err)
+			t.Errorf("after the removal, the file is %q instead of %q: %v", rest, text, err)
 		}
 	})
 }
@@ -67,17 +68,17 @@ func TestEndpoint(t *testing.T) {
 		{"http://proxy", true, "http://proxy"},
 	} {
 		if got, err := Endpoint(test.name, test.override); err != nil || got != test.want {
-			t.Errorf("%s: %s, %v, want %s", test.name, got, err, test.want)
+			t.Errorf("the endpoint of %s is %s, %v, want %s", test.name, got, err, test.want)
 		}
 	}
 }
 
-// Parsing restores quoted strings.
+// Parsing a quoted string returns the original string.
 func TestQuote(t *testing.T) {
 	for _, s := range []string{`a"b\c`, "\a\v\x7f\x00", "tab\there", "ü", `\x41`, `\\a`} {
 		keys, err := parse([]byte("k = " + quote(s)))
 		if err != nil || keys["k"] != s {
-			t.Errorf("%q: %v, %v", s, keys["k"], err)
+			t.Errorf("%q is quoted and parsed as %v, %v", s, keys["k"], err)
 		}
 	}
 }

@@ -9,12 +9,11 @@ import (
 	"strings"
 )
 
-// Endpoint returns the URL that containerd requests for a host entry of hosts.toml, whose
-// key or `server` is name: scheme, host and the path of the API. Two entries with the same
-// Endpoint are the same mirror, even if their names differ. The error says what is wrong with
-// the name.
+// Endpoint returns the URL that containerd requests for an entry of hosts.toml. name is the key
+// of a host table, or the value of `server`. The URL consists of scheme, host and the path of the
+// API. Two entries with the same Endpoint are the same mirror, even if their names differ.
 func Endpoint(name string, overridePath bool) (string, error) {
-	if !strings.HasPrefix(name, "http") { // as containerd does
+	if !strings.HasPrefix(name, "http") { // containerd does the same
 		name = "https://" + name
 	}
 	u, err := url.Parse(name)
@@ -54,16 +53,16 @@ func checkEndpoint(endpoint string, overridePath bool) (*url.URL, error) {
 	}
 	u.Path = strings.TrimRight(u.Path, "/")
 	if overridePath && !strings.HasSuffix(u.Path, "/v2") {
-		// With override_path, containerd appends the repository directly to this path, and a
-		// registry answers only below /v2/.
+		// With override_path, containerd appends the repository directly to this path. A registry
+		// answers only below /v2/, so that must be part of the path.
 		u.Path += "/v2"
 	}
 	u.RawPath = ""
 	return u, nil
 }
 
-// checkHost returns an error unless host is the name of a registry: containerd looks for a
-// directory with exactly that name.
+// checkHost returns an error if host is not the name of a registry. containerd looks for a
+// directory with exactly this name.
 func checkHost(host string) error {
 	switch {
 	case host == "":
@@ -84,11 +83,12 @@ func checkHost(host string) error {
 	return nil
 }
 
-// defaultHost is containerd's directory for registries without their own.
+// defaultHost is the directory that containerd uses for registries without a directory of their
+// own.
 const defaultHost = "_default"
 
-// serverOf returns the URL that containerd uses for a registry without a hosts.toml, or "" if
-// that depends on more than the name.
+// serverOf returns the URL that containerd uses for a registry without a hosts.toml. It returns
+// "" if that URL does not depend on the name alone.
 func serverOf(host string) string {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {

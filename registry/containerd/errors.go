@@ -7,7 +7,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// AdviceError is an error with advice on what to do about it.
+// AdviceError is an error together with advice on how to fix it.
 type AdviceError struct {
 	Err    error
 	Advice string
@@ -21,7 +21,8 @@ func advise(advice, format string, args ...any) error {
 	return &AdviceError{fmt.Errorf(format, args...), advice}
 }
 
-// parse reads TOML into a map. The error is an [*AdviceError] that names line and column.
+// parse reads TOML into a map. For a syntax error, it returns an [*AdviceError] that names the
+// line and the column.
 func parse(text []byte) (map[string]any, error) {
 	keys := map[string]any{}
 	err := toml.Unmarshal(text, &keys)

@@ -7,11 +7,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// maxFile is the largest configuration or certificate of a node that is read, in bytes.
+// maxFile is the size, in bytes, of the largest configuration or certificate that is read from a
+// node.
 const maxFile = 16 << 20
 
-// checkFiles checks the certificates that a hosts.toml will name: if one is unreadable,
-// containerd pulls nothing from any host in that file.
+// checkFiles checks the certificates that a hosts.toml will name. If one of them is unreadable,
+// containerd cannot pull from any host in that hosts.toml.
 func (m *Mirror) checkFiles() error {
 	const advice = "containerd cannot pull with a hosts.toml whose certificates it cannot read: put the file in place first"
 	if ca := m.options.CA; ca != "" {

@@ -13,12 +13,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Host is one host that containerd asks for the images of a registry.
+// Host is one host that containerd may ask for the images of a registry.
 type Host struct {
-	Name         string   // as in the file
-	Endpoint     string   // see [Endpoint]; empty if the name is not a URL
-	Capabilities []string // empty: all of them
-	Files        []string // certificates and keys, absolute
+	// Name is the name as written in the file.
+	Name string
+	// Endpoint is the URL of the host; see [Endpoint]. It is empty if the name is not a URL.
+	Endpoint string
+	// Capabilities lists what the host may be asked for. An empty list allows everything.
+	Capabilities []string
+	// Files are the absolute paths of certificates and keys.
+	Files []string
 }
 
 // Can reports whether the host has a capability, such as resolve.
@@ -26,17 +30,18 @@ func (h Host) Can(capability string) bool {
 	return len(h.Capabilities) == 0 || slices.Contains(h.Capabilities, capability)
 }
 
-// Hosts is the content of a hosts.toml.
+// Hosts contains the settings of a hosts.toml.
 type Hosts struct {
-	File  string
-	Hosts []Host // in containerd's order, without the server
-	// Server is asked last. If its name is empty, it is the registry itself.
+	File string
+	// Hosts are in the order in which containerd asks them. They do not include the server.
+	Hosts []Host
+	// Server is asked last. If its name is empty, the server is the registry itself.
 	Server Host
 }
 
-// ReadHosts reads the hosts.toml that containerd uses for a registry below dir. The error
-// wraps [fs.ErrNotExist] if there is no such file, and is an [*AdviceError] for a file
-// that containerd would ignore.
+// ReadHosts reads the hosts.toml below dir that containerd uses for a registry. If there is no
+// such file, the error wraps [fs.ErrNotExist]. If containerd would ignore the file, it is an
+// [*AdviceError].
 func ReadHosts(dir, host string) (*Hosts, error) {
 	for _, d := range append(ownDirs(dir, host), filepath.Join(dir, defaultHost)) {
 		if _, err := os.Stat(d); err == nil {
@@ -48,9 +53,9 @@ func ReadHosts(dir, host string) (*Hosts, error) {
 	return nil, fmt.Errorf("%s: %w", filepath.Join(dir, hostDirectory(host), hostsFile), fs.ErrNotExist)
 }
 
-// AllHosts reads every readable hosts.toml below dir.
+// AllHosts reads every hosts.toml below dir, and skips files that cannot be read.
 func AllHosts(dir string) []*Hosts {
-	files, _ := filepath.Glob(filepath.Join(dir, "*", hostsFile)) // fails only for a malformed pattern
+	files, _ := filepath.Glob(filepath.Join(dir, "*", hostsFile)) // this fails only if the pattern is malformed
 	var all []*Hosts
 	for _, file := range files {
 		if h, err := readHosts(file); err == nil {
@@ -95,7 +100,8 @@ func hostOf(file, name string, settings map[string]any) Host {
 	return h
 }
 
-// stringsOf flattens a string, or an array of strings or of pairs of strings.
+// stringsOf returns the strings in a TOML value: a string, an array of strings, or an array of
+// arrays of strings.
 func stringsOf(v any) (all []string) {
 	switch v := v.(type) {
 	case string:
@@ -110,7 +116,7 @@ func stringsOf(v any) (all []string) {
 	return all
 }
 
-// hostNames returns the hosts that have a table, in the order of their tables. The text is
+// hostNames returns the hosts that have a table, in the order of the tables. The text must be
 // valid TOML.
 func hostNames(text []byte) (names []string) {
 	var p unstable.Parser

@@ -11,8 +11,8 @@ import (
 )
 
 // containerd uses the first directory that exists, whatever it contains (hostPaths in its
-// core/remotes/docker/config/hosts.go). A directory without hosts.toml would hide that of
-// _default, so it must never exist, not even for a moment or after a kill.
+// core/remotes/docker/config/hosts.go). A directory without hosts.toml would hide the hosts.toml
+// of _default. So such a directory must never exist, not even for a moment or after a kill.
 func TestDirectoryAlwaysHasHostsFile(t *testing.T) {
 	certs := t.TempDir()
 	var current atomic.Pointer[string]
@@ -29,7 +29,8 @@ func TestDirectoryAlwaysHasHostsFile(t *testing.T) {
 			if dir == nil {
 				continue
 			}
-			// Each directory is created once and removed once.
+			// Since each directory is created once and removed once, the file must exist if the
+			// directory exists before and after the check.
 			if !exists(*dir) || exists(filepath.Join(*dir, "hosts.toml")) || !exists(*dir) {
 				continue
 			}
@@ -48,7 +49,7 @@ func TestDirectoryAlwaysHasHostsFile(t *testing.T) {
 	close(done)
 	<-ended
 	if left, err := os.ReadDir(certs); err != nil || len(left) > 0 {
-		t.Errorf("%v is left: %v", left, err)
+		t.Errorf("after the removals, certs.d still contains %v: %v", left, err)
 	}
 }
 

@@ -8,21 +8,22 @@ import (
 	"strings"
 )
 
-// MirrorOptions describe a mirror.
+// MirrorOptions describes a mirror of a registry.
 type MirrorOptions struct {
-	// Host is the registry in image names, such as registry.example or
-	// registry.example:5000; _default means every registry without its own file.
+	// Host is the registry as written in image names, such as registry.example or
+	// registry.example:5000. _default means every registry that has no directory of its own.
 	Host string
 	// Endpoint is the URL of the mirror.
 	Endpoint string
-	// CA, ClientCert and ClientKey are PEM files, for https only. Their paths are made
-	// absolute, because containerd resolves relative ones against the directory of hosts.toml.
+	// CA, ClientCert and ClientKey are PEM files, which need an https endpoint. NewMirror makes
+	// their paths absolute, because containerd resolves relative paths from the directory of
+	// hosts.toml.
 	CA, ClientCert, ClientKey string
-	// OverridePath means that the endpoint's path is the base path of the API. /v2 is appended if
-	// it is missing.
+	// OverridePath means that the path of Endpoint is the base path of the API. If the path does
+	// not end in /v2, NewMirror appends it.
 	OverridePath bool
-	// NoFallback prevents containerd from asking the registry itself for content that the
-	// mirror does not have.
+	// NoFallback keeps containerd from asking the registry itself for content that the mirror
+	// does not have.
 	NoFallback bool
 }
 
@@ -32,7 +33,7 @@ type Mirror struct {
 	endpoint *url.URL
 }
 
-// NewMirror checks the options. Each error is a usage error.
+// NewMirror checks the options, and returns an error if the user chose them wrongly.
 func NewMirror(o MirrorOptions) (*Mirror, error) {
 	if err := checkHost(o.Host); err != nil {
 		return nil, err
@@ -58,21 +59,21 @@ func NewMirror(o MirrorOptions) (*Mirror, error) {
 	return &Mirror{o, endpoint}, nil
 }
 
-// Endpoint returns the URL as written in hosts.toml.
+// Endpoint returns the mirror's URL as written in hosts.toml.
 func (m *Mirror) Endpoint() string { return m.endpoint.String() }
 
-// File returns the path of the mirror's hosts.toml below a certs.d directory that has none.
+// File returns where the mirror's hosts.toml is created if the certs.d directory dir has none yet.
 func (m *Mirror) File(dir string) string {
 	return filepath.Join(dir, hostDirectory(m.options.Host), hostsFile)
 }
 
-// Text returns a complete hosts.toml with only this mirror. Its comments name dir as the
+// Text returns a complete hosts.toml that contains only this mirror. Its comments name dir as the
 // certs.d directory.
 func (m *Mirror) Text(dir string) string {
 	return m.comment(dir, m.File(dir)) + m.top(true) + m.table()
 }
 
-// comment explains which setting makes containerd read the file.
+// comment explains which settings make containerd read the file.
 func (m *Mirror) comment(dir, file string) string {
 	config := "config_path = " + quote(dir)
 	return `# Images of ` + m.options.Host + ` are pulled through layoutproxy.
@@ -90,11 +91,12 @@ func (m *Mirror) comment(dir, file string) string {
 `
 }
 
-// top returns the top-level keys, which must precede all tables. alone means that the file has
-// no other content.
+// top returns the top-level keys of a section, which must precede all tables. alone means that
+// the file has no other content.
 func (m *Mirror) top(alone bool) string {
 	if m.options.NoFallback {
-		// containerd 1.6 requires a table as well, so the mirror is named twice.
+		// containerd 1.6 ignores a file without tables, so the mirror is both the server and a
+		// host.
 		return "# No other host: the mirror replaces the registry itself (--no-fallback).\n" +
 			"server = " + quote(m.Endpoint()) + "\n" + m.settings("")
 	}
@@ -108,7 +110,7 @@ func (m *Mirror) table() string {
 	return "\n[host." + quote(m.Endpoint()) + "]\n" + m.settings("  ")
 }
 
-// settings returns the settings of the mirror, as a host or as the server.
+// settings returns the settings of the mirror, for a host table or for the server.
 func (m *Mirror) settings(indent string) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, indent+format+"\n", args...) }
@@ -128,8 +130,8 @@ func (m *Mirror) settings(indent string) string {
 	return b.String()
 }
 
-// quote returns s as a basic string of TOML. Go's escapes are the same, except \a, \v and \x
-// for control characters, which are replaced.
+// quote returns s as a basic string of TOML. Go quotes strings in the same way, except for
+// control characters: quote replaces Go's \a, \v and \x.
 func quote(s string) string {
 	q := strconv.Quote(s)
 	return strings.NewReplacer(`\\`, `\\`, `\a`, `\u0007`, `\v`, `\u000b`, `\x`, `\u00`).Replace(q)

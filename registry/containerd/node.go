@@ -7,16 +7,20 @@ import (
 	"time"
 )
 
-// Node is a containerd process on this machine, and its configuration.
+// Node is a containerd process on this machine, together with its configuration.
 type Node struct {
-	PID     int
-	Major   int       // 1 or 2; 0 if neither the binary nor the configuration shows it
-	Started time.Time // the start time, at most two seconds too early
-	Config  *Config   // nil if it cannot be read
-	Err     error     // why Config is nil
+	PID int
+	// Major is 1 or 2; 0 if neither the binary nor the configuration shows the version.
+	Major int
+	// Started is the start time. It may be up to two seconds too early.
+	Started time.Time
+	// Config is nil if the configuration cannot be read.
+	Config *Config
+	// Err is the reason why Config is nil.
+	Err error
 }
 
-// String describes the process, without its configuration.
+// String describes the process, but not its configuration.
 func (n Node) String() string {
 	if n.Major == 0 {
 		return fmt.Sprintf("containerd (process %d)", n.PID)
@@ -24,8 +28,8 @@ func (n Node) String() string {
 	return fmt.Sprintf("containerd %d.x (process %d)", n.Major, n.PID)
 }
 
-// Dirs returns the directories in which the containerd looks for hosts.toml when the kubelet
-// pulls, or nothing if its configuration is unknown or it has no CRI plugin.
+// Dirs returns the directories in which this containerd looks for hosts.toml when the kubelet
+// pulls. It returns nothing if the configuration is unknown, or if the CRI plugin is disabled.
 func (n Node) Dirs() []string {
 	if n.Config == nil || n.Config.CRIDisabled {
 		return nil
@@ -33,7 +37,7 @@ func (n Node) Dirs() []string {
 	return n.Config.dirs(n.Major)
 }
 
-// CertsDirs returns the [Node.Dirs] of all nodes without duplicates, sorted.
+// CertsDirs returns the sorted [Node.Dirs] of all nodes, without duplicates.
 func CertsDirs(nodes []Node) []string {
 	var dirs []string
 	for _, n := range nodes {
@@ -43,10 +47,10 @@ func CertsDirs(nodes []Node) []string {
 	return slices.Compact(dirs)
 }
 
-// ReadDir returns a directory that all containerds of a machine read, except those that read no
-// hosts.toml. It also returns the reason, such as "containerd 1.x (process 7) reads
-// /etc/containerd/certs.d". The error is an [*AdviceError] if there is no such directory, or if it
-// is unknown.
+// ReadDir returns a directory that all containerds of a machine read. It ignores those that read
+// no hosts.toml. why gives the reason, such as "containerd 1.x (process 7) reads
+// /etc/containerd/certs.d". If there is no such directory, or if it cannot be determined, the
+// error is an [*AdviceError].
 func ReadDir(nodes []Node) (dir, why string, err error) {
 	const name = "name the directory with --write DIR"
 	if len(nodes) == 0 {

@@ -9,8 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// A hosts.toml is written to a directory that all containerds of the machine read, except those
-// that read no hosts.toml. If there is none, or it is unknown, the user has to name a directory.
+// ReadDir chooses a directory that all containerds of the machine read, except those that read no
+// hosts.toml. If there is none, or if ReadDir cannot find it out, the user has to name a
+// directory.
 func TestReadDir(t *testing.T) {
 	node := func(major int, c containerd.Config) containerd.Node {
 		c.File = "/etc/containerd/config.toml"
@@ -21,20 +22,20 @@ func TestReadDir(t *testing.T) {
 	for name, test := range map[string]struct {
 		nodes []containerd.Node
 		dir   string
-		says  string // of the reason, or of the error and its advice
+		says  string // part of the reason, or of the error and its advice
 	}{
-		"1.x":              {[]containerd.Node{certs}, "/etc/containerd/certs.d", "containerd 1.x (process 7) reads /etc/containerd/certs.d"},
-		"Deckhouse":        {[]containerd.Node{node(1, containerd.Config{CRIPath: "/etc/containerd/registry.d"})}, "/etc/containerd/registry.d", "reads /etc/containerd/registry.d"},
-		"2.x, its default": {[]containerd.Node{node(2, containerd.Config{})}, "/etc/containerd/certs.d", "single directory: set config_path to that in /etc/containerd/config.toml"},
-		"2.x, one":         {[]containerd.Node{node(2, containerd.Config{CRIPath: "/a"})}, "/a", "containerd 2.x (process 7) reads /a"},
-		"beside Docker's":  {[]containerd.Node{docker, certs}, "/etc/containerd/certs.d", "containerd 1.x"},
-		"two that agree":   {[]containerd.Node{certs, node(2, containerd.Config{})}, "/etc/containerd/certs.d", "containerd 1.x"},
-		"two that differ":  {[]containerd.Node{certs, node(2, containerd.Config{CRIPath: "/a"})}, "", "reads /a; name the directory"},
-		"none":             {nil, "", "no containerd runs on this machine; name the directory"},
-		"Docker's":         {[]containerd.Node{docker}, "", "without the CRI plugin"},
-		"unset":            {[]containerd.Node{node(1, containerd.Config{})}, "", "/etc/containerd/config.toml sets no config_path; set config_path to /etc/containerd/certs.d"},
-		"mirrors":          {[]containerd.Node{node(1, containerd.Config{Mirrors: true})}, "", "sets registry.mirrors; remove registry.mirrors"},
-		"unreadable":       {[]containerd.Node{{PID: 7, Err: fs.ErrPermission}}, "", "permission denied; run as root"},
+		"1.x":                            {[]containerd.Node{certs}, "/etc/containerd/certs.d", "containerd 1.x (process 7) reads /etc/containerd/certs.d"},
+		"Deckhouse":                      {[]containerd.Node{node(1, containerd.Config{CRIPath: "/etc/containerd/registry.d"})}, "/etc/containerd/registry.d", "reads /etc/containerd/registry.d"},
+		"2.x, default list":              {[]containerd.Node{node(2, containerd.Config{})}, "/etc/containerd/certs.d", "single directory: set config_path to that in /etc/containerd/config.toml"},
+		"2.x, one":                       {[]containerd.Node{node(2, containerd.Config{CRIPath: "/a"})}, "/a", "containerd 2.x (process 7) reads /a"},
+		"beside Docker's":                {[]containerd.Node{docker, certs}, "/etc/containerd/certs.d", "containerd 1.x"},
+		"two with a common directory":    {[]containerd.Node{certs, node(2, containerd.Config{})}, "/etc/containerd/certs.d", "containerd 1.x"},
+		"two without a common directory": {[]containerd.Node{certs, node(2, containerd.Config{CRIPath: "/a"})}, "", "reads /a; name the directory"},
+		"none":                           {nil, "", "no containerd runs on this machine; name the directory"},
+		"Docker's containerd":            {[]containerd.Node{docker}, "", "without the CRI plugin"},
+		"unset":                          {[]containerd.Node{node(1, containerd.Config{})}, "", "/etc/containerd/config.toml sets no config_path; set config_path to /etc/containerd/certs.d"},
+		"mirrors":                        {[]containerd.Node{node(1, containerd.Config{Mirrors: true})}, "", "sets registry.mirrors; remove registry.mirrors"},
+		"unreadable":                     {[]containerd.Node{{PID: 7, Err: fs.ErrPermission}}, "", "permission denied; run as root"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, says, err := containerd.ReadDir(test.nodes)
@@ -43,7 +44,7 @@ func TestReadDir(t *testing.T) {
 				says = err.Error() + "; " + advice.Advice
 			}
 			if dir != test.dir || (err == nil) != (test.dir != "") || !strings.Contains(says, test.says) {
-				t.Errorf("%q, %q, %v, want %q and %q", dir, says, err, test.dir, test.says)
+				t.Errorf("ReadDir returned %q, %q and %v, want %q and %q", dir, says, err, test.dir, test.says)
 			}
 		})
 	}

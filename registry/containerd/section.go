@@ -7,38 +7,40 @@ import (
 	"strings"
 )
 
-// A section is recognized by the start of its first and last line.
+// layoutproxy finds its section by the start of the section's first and last line.
 const (
 	beginMark = "# BEGIN layoutproxy mirror-config"
 	beginLine = beginMark + ": layoutproxy manages the lines down to END; --remove removes them."
 	endMark   = "# END layoutproxy mirror-config"
 )
 
-// made are the file and directories that were created for our section.
+// made says which files and directories were created for layoutproxy's section.
 type made int
 
 const (
 	madeNothing made = iota
 	madeTheFile
-	madeTheDir  // and the file in it
-	madeTheDirs // and certs.d above it
+	// madeTheDir means the file and its directory.
+	madeTheDir
+	// madeTheDirs means also the certs.d directory above.
+	madeTheDirs
 )
 
-// madeLines are the second lines of sections. Files of earlier versions contain them too.
+// madeLines are the second lines of sections. Do not change them: earlier versions wrote them too.
 var madeLines = []string{
 	madeTheFile: "# The file was made for it.",
 	madeTheDir:  "# The file and its directory were made for it.",
 	madeTheDirs: "# The file, its directory and the one above were made for it.",
 }
 
-// section is the position of our section in a text.
+// section is the position of layoutproxy's section in a text.
 type section struct {
-	begin, end int // offsets; end is after the last line's newline
+	begin, end int // offsets in bytes; end is after the newline of the last line
 	made       made
 }
 
-// findSection finds our section, or returns nil. The error is an [*AdviceError] about
-// BEGIN and END lines that do not match.
+// findSection finds layoutproxy's section. It returns nil if there is none. If the BEGIN and END
+// lines do not match, the error is an [*AdviceError].
 func findSection(text []byte) (*section, error) {
 	var found *section
 	inside := false
@@ -72,20 +74,21 @@ func badMarks(line int, reason string) error {
 	return advise("remove the lines of that section by hand, with both marks, and try again", "line %d: %s", line, reason)
 }
 
-// without returns the text as it was before our section was added, and the section's offset.
+// without returns the text as it was before layoutproxy's section was added. at is the offset of
+// the section.
 func (s *section) without(text []byte) (rest []byte, at int) {
 	begin, end := s.begin, s.end
 	if end == len(text) && !bytes.HasSuffix(text, []byte("\n")) {
-		// The last line of the file had no newline: one was added before our section, and the
-		// last line of the section has none.
+		// The last line of the original file had no newline. One was added before the section,
+		// and the last line of the section has none instead.
 		before := bytes.TrimSuffix(text[:begin], []byte("\n"))
 		begin = len(bytes.TrimSuffix(before, []byte("\r")))
 	}
 	return slices.Concat(text[:begin], text[end:]), begin
 }
 
-// render returns our section, with the line endings of the file. alone means that the file
-// has no other content. created are the file and directories to create for the section.
+// render returns layoutproxy's section, with the line endings of the file. alone means that the
+// file has no other content. created says what has to be created for the section.
 func (m *Mirror) render(file string, alone bool, created made, eol string) []byte {
 	lines := beginLine + "\n"
 	if created != madeNothing {
@@ -95,7 +98,8 @@ func (m *Mirror) render(file string, alone bool, created made, eol string) []byt
 	return []byte(strings.ReplaceAll(lines, "\n", eol))
 }
 
-// insertLines inserts lines into a text at an offset where a line begins or the text ends.
+// insertLines inserts lines into text at an offset. A line must begin there, or the text must end
+// there.
 func insertLines(text []byte, at int, lines []byte, eol string) []byte {
 	if at == len(text) && at > 0 && text[at-1] != '\n' {
 		lines = append([]byte(eol), bytes.TrimSuffix(lines, []byte(eol))...)

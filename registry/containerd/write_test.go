@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// certs replaces the directory in golden files.
+// certs replaces the name of the temporary directory in golden files.
 const certs = "/etc/containerd/certs.d"
 
 func mirror(t *testing.T, change func(*containerd.MirrorOptions)) *containerd.Mirror {
@@ -31,7 +31,7 @@ func mirror(t *testing.T, change func(*containerd.MirrorOptions)) *containerd.Mi
 	return m
 }
 
-// golden compares with a file of testdata, byte for byte.
+// golden compares got with a file of testdata, byte for byte.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
@@ -54,7 +54,7 @@ func read(t *testing.T, file string) string {
 	return string(data)
 }
 
-// put writes a hand-written hosts.toml of registry.example below a new directory.
+// put writes a hand-written hosts.toml for registry.example below a new directory.
 func put(t *testing.T, text string) (dir, file string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -75,7 +75,7 @@ func write(t *testing.T, m *containerd.Mirror, dir, did string) containerd.Chang
 		t.Fatal(err)
 	}
 	if change.Did != did {
-		t.Errorf("the file was %s, want %s", change.Did, did)
+		t.Errorf("Write reported that the file was %s, want %s", change.Did, did)
 	}
 	return change
 }
@@ -83,12 +83,12 @@ func write(t *testing.T, m *containerd.Mirror, dir, did string) containerd.Chang
 func remove(t *testing.T, dir, host, did string) {
 	t.Helper()
 	if change, err := containerd.Remove(dir, host); err != nil || change.Did != did {
-		t.Fatalf("%+v, %v, want %s", change, err, did)
+		t.Fatalf("Remove returned %+v and %v, want %s", change, err, did)
 	}
 }
 
-// Hand-written lines are kept, whatever they contain, and removing our section restores the
-// file.
+// Write keeps hand-written lines, whatever they contain. Removing layoutproxy's section restores
+// the file.
 func TestWriteAndRemoveHandWrittenFiles(t *testing.T) {
 	for _, name := range []string{
 		"commented", "tables", "crlf", "nonewline", "crlf-nonewline", "comments", "empty", "tricky", "servertable",
@@ -114,7 +114,7 @@ func TestWriteAndRemoveHandWrittenFiles(t *testing.T) {
 
 			remove(t, dir, "registry.example", "removed")
 			if diff := cmp.Diff(hand, read(t, file)); diff != "" {
-				t.Errorf("after the removal (-want +got):\n%s", diff)
+				t.Errorf("the removal did not restore the file (-want +got):\n%s", diff)
 			}
 			remove(t, dir, "registry.example", "absent")
 			if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o640 {
@@ -124,7 +124,7 @@ func TestWriteAndRemoveHandWrittenFiles(t *testing.T) {
 	}
 }
 
-func TestWriteNewFiles(t *testing.T) {
+func TestTextOfNewFiles(t *testing.T) {
 	secure := func(o *containerd.MirrorOptions) {
 		o.Endpoint = "https://proxy.example:5000"
 		o.CA, o.ClientCert, o.ClientKey = "/etc/layoutproxy/ca.pem", "/etc/layoutproxy/node.pem", "/etc/layoutproxy/node.key"
@@ -145,7 +145,7 @@ func TestWriteNewFiles(t *testing.T) {
 	}
 }
 
-// Everything that was created for our section is removed with it, and nothing else.
+// Remove deletes everything that was created for layoutproxy's section, and nothing else.
 func TestRemoveCreatedDirectories(t *testing.T) {
 	m := mirror(t, func(o *containerd.MirrorOptions) { o.Host = "registry.example:5000" })
 	below := func(dir, name string) string { return filepath.Join(dir, "registry.example_5000_", name) }
@@ -162,7 +162,7 @@ func TestRemoveCreatedDirectories(t *testing.T) {
 	remove(t, dir, "registry.example:5000", "removed")
 	gone(dir)
 
-	// The directory was created for two sections, and is removed with the last one.
+	// The directory was created for two sections, so it is removed with the last one.
 	write(t, m, dir, "created")
 	write(t, mirror(t, func(o *containerd.MirrorOptions) { o.Host = "other.example" }), dir, "created")
 	remove(t, dir, "registry.example:5000", "removed")
@@ -184,7 +184,7 @@ func TestRemoveCreatedDirectories(t *testing.T) {
 	remove(t, dir, "registry.example:5000", "removed")
 	gone(below(dir, "hosts.toml"))
 
-	write(t, m, dir, "created") // into an existing directory
+	write(t, m, dir, "created") // the directory already exists, but not the file
 	if err := os.Remove(below(dir, "ca.pem")); err != nil {
 		t.Fatal(err)
 	}
@@ -200,11 +200,11 @@ func TestRemoveCreatedDirectories(t *testing.T) {
 	}
 	remove(t, dir, "registry.example:5000", "removed")
 	if got := read(t, below(dir, "hosts.toml")); got != "[host.\"https://mine.example\"]\n" {
-		t.Errorf("%q is left", got)
+		t.Errorf("after the removal, the file contains %q", got)
 	}
 }
 
-// containerd reads the first directory that exists, so the section is added there.
+// containerd reads only the first directory that exists, so Write uses that one.
 func TestWriteIntoExistingDirectory(t *testing.T) {
 	dir := t.TempDir()
 	colon := filepath.Join(dir, "registry.example:5000")
@@ -213,19 +213,19 @@ func TestWriteIntoExistingDirectory(t *testing.T) {
 	}
 	m := mirror(t, func(o *containerd.MirrorOptions) { o.Host = "registry.example:5000" })
 	if change := write(t, m, dir, "created"); change.File != filepath.Join(colon, "hosts.toml") {
-		t.Errorf("written to %s", change.File)
+		t.Errorf("Write used %s, want the existing directory", change.File)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "registry.example_5000_"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	remove(t, dir, "registry.example:5000", "removed") // wherever it is
+	remove(t, dir, "registry.example:5000", "removed") // Remove finds the section in either directory
 	if change := write(t, m, dir, "created"); change.File != filepath.Join(dir, "registry.example_5000_", "hosts.toml") {
-		t.Errorf("written to %s", change.File)
+		t.Errorf("Write used %s, want the directory that containerd looks for first", change.File)
 	}
 }
 
-// Write warns if its new file hides another one from containerd.
-func TestWriteWarnsOfShadows(t *testing.T) {
+// If the file that Write creates hides another file from containerd, Write warns.
+func TestWriteWarnsOfHiddenFiles(t *testing.T) {
 	dir, file := put(t, "")
 	if err := os.Rename(file, filepath.Join(filepath.Dir(file), "registry.crt")); err != nil {
 		t.Fatal(err)
@@ -253,7 +253,7 @@ func TestWriteFollowsLinks(t *testing.T) {
 	}
 	write(t, mirror(t, nil), dir, "changed")
 	if info, err := os.Lstat(file); err != nil || info.Mode().Type() != os.ModeSymlink {
-		t.Errorf("the link was replaced: %v, %v", info, err)
+		t.Errorf("Write replaced the link: %v, %v", info, err)
 	}
 	remove(t, dir, "registry.example", "removed")
 	if got := read(t, real); got != "" {
@@ -261,7 +261,7 @@ func TestWriteFollowsLinks(t *testing.T) {
 	}
 }
 
-func TestWriteRefusesContradictions(t *testing.T) {
+func TestWriteRefusesContradictorySettings(t *testing.T) {
 	plain := func(*containerd.MirrorOptions) {}
 	alone := func(o *containerd.MirrorOptions) { o.NoFallback = true }
 	for name, test := range map[string]struct {
@@ -269,32 +269,32 @@ func TestWriteRefusesContradictions(t *testing.T) {
 		change func(*containerd.MirrorOptions)
 		want   string
 	}{
-		"no TOML":          {"server = \"https://a\"\n[host\n", plain, "hosts.toml: line 2, column"},
-		"a duplicate":      {"ca = \"a\"\nca = \"b\"\n", plain, "hosts.toml: line 2"},
-		"the same":         {"[host.\"http://127.0.0.1:5000\"]\n", plain, "hand-written table for the same endpoint: [host.\"http://127.0.0.1:5000\"]"},
-		"the same, else":   {"[host.'http://127.0.0.1:5000/v2/']\n", plain, "hand-written table for the same endpoint"},
-		"an inline table":  {"host = {\"http://a\" = {}}\n", plain, "layoutproxy's section cannot be added"},
-		"another server":   {"server = \"https://registry.example\"\n", alone, "server = \"https://registry.example\""},
-		"a server's key":   {"ca = \"a.pem\"\n", alone, `key "ca"`},
-		"BEGIN alone":      {"# BEGIN layoutproxy mirror-config\n", plain, "no END"},
-		"END alone":        {"\n# END layoutproxy mirror-config\n", plain, "line 2: an END"},
-		"BEGIN, and again": {"# BEGIN layoutproxy mirror-config\n# END layoutproxy mirror-config\n# BEGIN layoutproxy mirror-config\n", plain, "line 3: a second BEGIN"},
+		"no TOML":                                {"server = \"https://a\"\n[host\n", plain, "hosts.toml: line 2, column"},
+		"a duplicate":                            {"ca = \"a\"\nca = \"b\"\n", plain, "hosts.toml: line 2"},
+		"the same endpoint":                      {"[host.\"http://127.0.0.1:5000\"]\n", plain, "hand-written table for the same endpoint: [host.\"http://127.0.0.1:5000\"]"},
+		"the same endpoint, spelled differently": {"[host.'http://127.0.0.1:5000/v2/']\n", plain, "hand-written table for the same endpoint"},
+		"an inline table":                        {"host = {\"http://a\" = {}}\n", plain, "layoutproxy's section cannot be added"},
+		"another server":                         {"server = \"https://registry.example\"\n", alone, "server = \"https://registry.example\""},
+		"a key of the server":                    {"ca = \"a.pem\"\n", alone, `key "ca"`},
+		"BEGIN alone":                            {"# BEGIN layoutproxy mirror-config\n", plain, "no END"},
+		"END alone":                              {"\n# END layoutproxy mirror-config\n", plain, "line 2: an END"},
+		"BEGIN twice":                            {"# BEGIN layoutproxy mirror-config\n# END layoutproxy mirror-config\n# BEGIN layoutproxy mirror-config\n", plain, "line 3: a second BEGIN"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, file := put(t, test.hand)
 			_, err := mirror(t, test.change).Write(dir)
 			var advice *containerd.AdviceError
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), file) || !errors.As(err, &advice) {
-				t.Errorf("%v, want %q with the file and with advice", err, test.want)
+				t.Errorf("Write returned %v, want an AdviceError with %q and the file", err, test.want)
 			}
 			if got := read(t, file); got != test.hand {
-				t.Errorf("the file is %q now", got)
+				t.Errorf("Write changed the file to %q", got)
 			}
 		})
 	}
 }
 
-// A hand-written server that is the same mirror satisfies --no-fallback.
+// --no-fallback accepts a hand-written server if it is the same mirror.
 func TestNoFallbackWithSameServer(t *testing.T) {
 	hand := "server = \"http://127.0.0.1:5000\"\n"
 	dir, file := put(t, hand)
@@ -304,7 +304,8 @@ func TestNoFallbackWithSameServer(t *testing.T) {
 	}
 }
 
-// Lines after our section belong to its table; removing it would move them to the server.
+// Keys after layoutproxy's section belong to its table. Removing the section would turn them into
+// keys of the server, so Remove refuses.
 func TestRemoveRefusesToMoveKeys(t *testing.T) {
 	dir, file := put(t, "")
 	write(t, mirror(t, nil), dir, "changed")
@@ -313,11 +314,12 @@ func TestRemoveRefusesToMoveKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := containerd.Remove(dir, "registry.example"); err == nil || read(t, file) != text {
-		t.Errorf("removed, or changed: %v", err)
+		t.Errorf("Remove succeeded, or changed the file: %v", err)
 	}
 }
 
-// containerd cannot pull with a file that names an unreadable certificate.
+// Write refuses a certificate that cannot be read, because containerd could not pull with such a
+// file.
 func TestWriteRefusesMissingCertificates(t *testing.T) {
 	dir := t.TempDir()
 	for _, change := range []func(*containerd.MirrorOptions){
@@ -335,7 +337,7 @@ func TestWriteRefusesMissingCertificates(t *testing.T) {
 	}
 }
 
-func TestNewMirrorRefuses(t *testing.T) {
+func TestNewMirrorRefusesInvalidOptions(t *testing.T) {
 	for _, o := range []containerd.MirrorOptions{
 		{Host: "", Endpoint: "http://a"},
 		{Host: "https://registry.example", Endpoint: "http://a"},

@@ -14,25 +14,24 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// answer is an answer whose body was read.
+// answer is a server's answer, including its body.
 type answer struct {
 	code   int
 	status string
 	header http.Header
-	length int64 // from its header; negative if unknown
+	length int64 // from the Content-Length header; negative if unknown
 	body   []byte
-	from   *url.URL // the URL that answered, after redirects
+	from   *url.URL // the URL that sent the answer, after redirects
 }
 
 // errBroken means that an answer was shorter than its Content-Length.
 var errBroken = errors.New("the answer was cut off")
 
-// send sends a request, whose path is relative to /v2/, and reads at most limit bytes of the
-// answer's body.
+// send sends a request to a path below /v2/, and reads at most limit bytes of the answer's body.
 func (d *doctor) send(ctx context.Context, method, path string, header map[string]string, limit int64) (answer, error) {
 	target := d.url.String() + "/v2/" + path
 	if d.image.host != "" && d.image.host != d.url.Host {
-		target += "?ns=" + url.QueryEscape(d.image.host) // as containerd does with mirrors
+		target += "?ns=" + url.QueryEscape(d.image.host) // containerd sends this parameter to mirrors
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {
@@ -58,7 +57,7 @@ func (d *doctor) send(ctx context.Context, method, path string, header map[strin
 
 const maxErrorBody = 64 << 10
 
-// askAPI requests the base of the API, without credentials.
+// askAPI requests the base of the API (/v2/) without credentials.
 func (d *doctor) askAPI(ctx context.Context) Step {
 	d.sent = time.Now()
 	a, err := d.send(ctx, http.MethodGet, "", nil, maxErrorBody)
@@ -78,15 +77,15 @@ func (d *doctor) askAPI(ctx context.Context) Step {
 	case a.code != http.StatusOK:
 		return failed("check the log of the server, or of the proxy in front of it", "%s/v2/ answers %s%s", d.url, a.status, errorsOf(a.body))
 	case a.from.Host != d.url.Host:
-		return warning("containerd follows the redirect, but for each request again: use the target directly", "%s/v2/ redirects to %s", d.url, a.from)
+		return warning("use the target directly: containerd would follow the redirect again for each request", "%s/v2/ redirects to %s", d.url, a.from)
 	case a.header.Get("Docker-Distribution-Api-Version") != "registry/2.0":
 		return warning("check whether a registry listens there", "%s/v2/ answers 200 without the header of a registry", d.url)
 	}
 	return ok("a registry, answered in %s", d.took.Round(10*time.Microsecond))
 }
 
-// errorsOf returns the first error in an answer of a registry, after a colon and on one line,
-// or "".
+// errorsOf returns the first error in an answer of a registry: on one line, after a colon. It
+// returns "" if the answer contains no error.
 func errorsOf(body []byte) string {
 	codes := client.ParseCodes(body)
 	if len(codes) == 0 {
@@ -96,20 +95,20 @@ func errorsOf(body []byte) string {
 	return ": " + problem.Excerpt(strings.Trim(text, ": "), 500)
 }
 
-// Larger differences between the clocks are a warning or a failure: certificates and tokens
-// depend on the time.
+// These are the differences between the clocks from which the step is a warning or a failure.
+// Certificates and tokens depend on the time.
 const (
 	clockWarning = 30 * time.Second
 	clockFailure = 5 * time.Minute
 )
 
-// compareClocks compares the server's clock with ours.
+// compareClocks compares the server's clock with this machine's clock.
 func (d *doctor) compareClocks(context.Context) Step {
 	theirs, err := http.ParseTime(d.api.header.Get("Date"))
 	if err != nil {
 		return skipped("the registry does not report its time")
 	}
-	// The header contains whole seconds, and was written between request and answer.
+	// The Date header has whole seconds. The server wrote it between the request and the answer.
 	apart := theirs.Add(500 * time.Millisecond).Sub(d.sent.Add(d.took / 2)).Round(time.Second)
 	const advice = "synchronize both clocks (chrony, systemd-timesyncd): certificates and tokens depend on the time"
 	way := "ahead of"

@@ -10,7 +10,7 @@ import (
 
 const adviceLogin = "give --username with --password-stdin, or log in with docker login; the kubelet needs the same login as an imagePullSecret"
 
-// logIn checks whether a login is required, and whether ours is accepted.
+// logIn checks whether the registry requires a login, and whether it accepts the user's.
 func (d *doctor) logIn(ctx context.Context) Step {
 	if d.api.code != http.StatusUnauthorized {
 		return ok("no login is required")
@@ -37,15 +37,16 @@ func (d *doctor) logIn(ctx context.Context) Step {
 	return ok("%s with %v is accepted", login.Scheme, login.Credential)
 }
 
-// reportNoLogin returns the step for a registry that requires a login if there are no credentials.
+// reportNoLogin returns the step for the case that the registry requires a login, but there are
+// no credentials.
 func (d *doctor) reportNoLogin(scheme string) Step {
 	if d.image.repository == "" {
-		return warning(adviceLogin, "a login is required (%s) and none was given; only pulling an image would show whether it is needed", scheme)
+		return warning(adviceLogin, "the registry asks for a login (%s) and none was given; give an image to check whether pulling it needs the login", scheme)
 	}
 	return failed(adviceLogin, "a login is required (%s), and no credentials were found for %s", scheme, d.url.Host)
 }
 
-// adviceOfLogin returns what to do about an error of [client.Client.LogIn].
+// adviceOfLogin returns advice for an error from [client.Client.LogIn].
 func adviceOfLogin(err error) string {
 	var e *client.Error
 	switch {

@@ -17,7 +17,8 @@ func login(user, password string) client.Options {
 	return client.Options{Credential: client.Credential{Username: user, Password: password, Source: "a test"}}
 }
 
-// guarded requires a header with a certain value, and challenges all other clients.
+// guarded passes a request to h if in returns true. It answers all other requests with 401 and
+// the challenge.
 func guarded(h http.Handler, challenge string, in func(*http.Request) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if in(req) {
@@ -34,14 +35,15 @@ func basic(req *http.Request) bool {
 	return user == "node" && password == "secret"
 }
 
-func TestBasic(t *testing.T) {
+func TestBasicLogin(t *testing.T) {
 	s := listen(t, guarded(bundle(t), `Basic realm="registry"`, basic))
 	o := doctor.Options{URL: s.URL, Image: "app:v1"}
 	r := examine(t, o)
 	expect(t, r, "credentials", doctor.Failed, "basic", "--username", "imagePullSecret")
 	expect(t, r, "tag", doctor.Skipped, "depends on credentials")
 
-	// A health check needs no login.
+	// Without an image, the missing login is only a warning, because health checks work without a
+	// login.
 	expect(t, examine(t, doctor.Options{URL: s.URL}), "credentials", doctor.Warning, "--username")
 
 	o.Client = login("node", "guess")
@@ -61,7 +63,7 @@ func TestBasic(t *testing.T) {
 	expect(t, examine(t, o), "credentials", doctor.Failed, "config.json", "--username")
 }
 
-func TestToken(t *testing.T) {
+func TestTokenLogin(t *testing.T) {
 	h := bundle(t)
 	mux := http.NewServeMux()
 	s := listen(t, mux)
@@ -103,7 +105,7 @@ func TestToken(t *testing.T) {
 	expect(t, examine(t, o), "credentials", doctor.Failed, "400")
 }
 
-func TestStrangeChallenges(t *testing.T) {
+func TestUnsupportedChallenges(t *testing.T) {
 	for challenge, word := range map[string]string{
 		"":                                "offers neither Basic nor Bearer",
 		"Negotiate":                       "Negotiate",
@@ -116,7 +118,8 @@ func TestStrangeChallenges(t *testing.T) {
 	}
 }
 
-// Of several challenges, the one that the client supports is met, wherever it is in the list.
+// If a registry sends several challenges, doctor uses the one that it supports, wherever it is in
+// the list.
 func TestSeveralChallenges(t *testing.T) {
 	for _, challenges := range [][]string{{"Negotiate", `Basic realm="registry"`}, {`Negotiate, Basic realm="a, b"`}} {
 		h := bundle(t)
@@ -132,7 +135,7 @@ func TestSeveralChallenges(t *testing.T) {
 	}
 }
 
-// The login for the registry is not sent to another host.
+// Doctor sends the login for a registry to no other host.
 func TestLoginIsNotSentElsewhere(t *testing.T) {
 	var asked, leaked atomic.Int64
 	elsewhere := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -146,12 +149,12 @@ func TestLoginIsNotSentElsewhere(t *testing.T) {
 	o := doctor.Options{URL: s.URL, Image: "app:v1", Client: login("node", "secret")}
 	expect(t, examine(t, o), "credentials", doctor.Failed, "private address", "--allow-private-redirects")
 	if asked.Load() != 0 {
-		t.Error("a token server at another private address was asked")
+		t.Error("a token server at another private address got a request")
 	}
 	o.Client.AllowPrivateRedirects = true
 	examine(t, o)
 	if leaked.Load() == 0 {
-		t.Error("an allowed token server got no login")
+		t.Error("the token server got no login although it is allowed")
 	}
 	leaked.Store(0)
 	h := bundle(t)
@@ -166,11 +169,11 @@ func TestLoginIsNotSentElsewhere(t *testing.T) {
 	before := asked.Load()
 	expect(t, examine(t, o), "blob", doctor.Failed)
 	if asked.Load() == before || leaked.Load() != 0 {
-		t.Errorf("%d requests were redirected, %d with the login", asked.Load()-before, leaked.Load())
+		t.Errorf("%d requests were redirected, and %d of them had the login", asked.Load()-before, leaked.Load())
 	}
 }
 
-// The token server of a registry with TLS must have TLS too.
+// If a registry uses TLS, its token server must use TLS too.
 func TestTokenServerNeedsTLS(t *testing.T) {
 	a := newAuthority(t)
 	s := httptest.NewUnstartedServer(guarded(http.NotFoundHandler(), `Bearer realm="http://tokens.example/token"`, func(*http.Request) bool { return false }))

@@ -12,17 +12,18 @@ import (
 
 const (
 	maxConfig = 8 << 20
-	maxPart   = 64 << 10 // bytes of a layer
+	// maxPart is the largest part of a layer, in bytes, that is read.
+	maxPart   = 64 << 10
 	maxLayers = 200
 )
 
-// unchecked reports what the step about blobs does not check.
+// unchecked tells the user what the step about blobs does not check.
 const unchecked = "The digests of layers are not checked here: use layoutproxy verify SOURCE"
 
 const adviceBlob = "run layoutproxy verify SOURCE to see which file is missing or damaged, and copy that archive or chunk again"
 
-// fetchBlobs fetches the config, requests the size of each layer, and reads a part from
-// the middle of the largest, as a resumed pull does.
+// fetchBlobs fetches the config and requests the size of each layer. It also reads a part from
+// the middle of the largest blob, as a resumed pull does.
 func (d *doctor) fetchBlobs(ctx context.Context) Step {
 	if d.image.repository == "" {
 		return skipped("no image was given")
@@ -37,7 +38,7 @@ func (d *doctor) fetchBlobs(ctx context.Context) Step {
 	asked := 0
 	for _, layer := range d.leaf.Layers {
 		if len(layer.URLs) > 0 || asked == maxLayers {
-			continue // a foreign layer is stored on another host
+			continue // skip foreign layers, which are stored on another host, and layers beyond maxLayers
 		}
 		asked++
 		if step, bad := d.askBlob(ctx, layer); bad {
@@ -75,7 +76,7 @@ func (d *doctor) fetchConfig(ctx context.Context, config ocispec.Descriptor) (st
 	return Step{}, false
 }
 
-// getBlob requests a blob, or a range of it, and reads at most limit bytes.
+// getBlob requests a blob, or a range of a blob, and reads at most limit bytes.
 func (d *doctor) getBlob(ctx context.Context, desc ocispec.Descriptor, ranges string, limit int64) (a answer, step Step, bad bool) {
 	header := map[string]string{"Accept": desc.MediaType + ", */*"}
 	if ranges != "" {
@@ -90,7 +91,7 @@ func (d *doctor) getBlob(ctx context.Context, desc ocispec.Descriptor, ranges st
 	return a, Step{}, false
 }
 
-// askBlob checks that a blob is present and has the right size.
+// askBlob checks that the registry has a blob with the right size.
 func (d *doctor) askBlob(ctx context.Context, desc ocispec.Descriptor) (step Step, bad bool) {
 	what := d.describeBlob(desc)
 	if err := desc.Digest.Validate(); err != nil {
@@ -106,7 +107,7 @@ func (d *doctor) askBlob(ctx context.Context, desc ocispec.Descriptor) (step Ste
 	return Step{}, false
 }
 
-// fetchRange reads a range from the middle of a blob.
+// fetchRange reads a range that starts in the middle of a blob.
 func (d *doctor) fetchRange(ctx context.Context, desc ocispec.Descriptor) (step Step, bad bool) {
 	what, from := d.describeBlob(desc), desc.Size/2
 	want := min(desc.Size-from, maxPart)
@@ -114,7 +115,7 @@ func (d *doctor) fetchRange(ctx context.Context, desc ocispec.Descriptor) (step 
 	if bad {
 		return step, true
 	}
-	const advice = "interrupted pulls cannot resume and start over: a proxy in front of the registry drops Range"
+	const advice = "interrupted pulls start over instead of resuming, because a proxy in front of the registry drops the header Range"
 	header := fmt.Sprintf("bytes %d-%d/%d", from, desc.Size-1, desc.Size)
 	switch {
 	case a.code == http.StatusOK:

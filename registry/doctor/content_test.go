@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
-func TestHealthy(t *testing.T) {
+func TestHealthyRegistry(t *testing.T) {
 	s := listen(t, bundle(t))
 	for image, want := range map[string]map[string]doctor.State{
 		"":                    {"tag": doctor.Skipped, "manifest": doctor.Skipped, "child": doctor.Skipped, "blob": doctor.Skipped},
@@ -44,7 +44,8 @@ func TestHealthy(t *testing.T) {
 	expect(t, examine(t, doctor.Options{URL: s.URL, Image: "app:none"}), "tag", doctor.Failed, s.URL+"/v2/app/tags/list")
 }
 
-// With only a digest, no tag is requested; with both, the digest is used.
+// If an image name has only a digest, doctor requests no tag. If it has both, doctor uses the
+// digest.
 func TestImageByDigest(t *testing.T) {
 	s := listen(t, bundle(t))
 	digest := strings.Fields(step(t, examine(t, doctor.Options{URL: s.URL, Image: "app:v1"}), "manifest").Detail)[0]
@@ -58,11 +59,12 @@ func TestImageByDigest(t *testing.T) {
 	r = examine(t, doctor.Options{URL: s.URL, Image: "app@sha256:" + strings.Repeat("0", 64)})
 	expect(t, r, "manifest", doctor.Failed, "404")
 	if !r.Content() {
-		t.Error("missing content is not reported as such")
+		t.Error("the report does not say that content is missing")
 	}
 }
 
-// fault answers a request instead of the registry, or lets the registry answer.
+// fault answers a request instead of the registry. answer is the registry's answer, which the
+// fault may send or change.
 type fault func(w http.ResponseWriter, req *http.Request, answer *httptest.ResponseRecorder)
 
 // behind puts a fault in front of the registry.
@@ -82,7 +84,7 @@ func pass(w http.ResponseWriter, answer *httptest.ResponseRecorder) {
 	w.Write(answer.Body.Bytes())
 }
 
-// on changes the answers to one method, for paths that contain a word.
+// on returns a fault that changes the answers to one method, for paths that contain a word.
 func on(method, path string, change func(answer *httptest.ResponseRecorder)) fault {
 	return func(w http.ResponseWriter, req *http.Request, answer *httptest.ResponseRecorder) {
 		if req.Method == method && strings.Contains(req.URL.Path, path) {
@@ -96,7 +98,7 @@ func drop(header string) func(*httptest.ResponseRecorder) {
 	return func(answer *httptest.ResponseRecorder) { answer.Header().Del(header) }
 }
 
-// damage changes one byte and keeps the length.
+// damage changes one byte of the body, so that its length stays the same.
 func damage(answer *httptest.ResponseRecorder) {
 	body := bytes.Replace(answer.Body.Bytes(), []byte("sha256:"), []byte("sha256;"), 1)
 	body = bytes.Replace(body, []byte("amd64"), []byte("amd46"), 1)
@@ -117,7 +119,7 @@ func status(code int) func(*httptest.ResponseRecorder) {
 	}
 }
 
-func TestFaults(t *testing.T) {
+func TestReportedFaults(t *testing.T) {
 	healthy := bundle(t)
 	for name, test := range map[string]struct {
 		fault   fault
@@ -149,7 +151,7 @@ func TestFaults(t *testing.T) {
 			r := examine(t, doctor.Options{URL: s.URL, Image: "app:v1"})
 			expect(t, r, test.step, test.state, test.words...)
 			if r.State != test.state || r.Content() != test.content {
-				t.Errorf("the report is %s, content %v", r.State, r.Content())
+				t.Errorf("the state of the report is %s, and Content is %v", r.State, r.Content())
 			}
 		})
 	}
@@ -175,7 +177,7 @@ func refused(a *httptest.ResponseRecorder) {
 	}
 }
 
-// cut ends a range early.
+// cut is a fault that ends a range early.
 func cut(w http.ResponseWriter, _ *http.Request, answer *httptest.ResponseRecorder) {
 	if partial(answer) {
 		answer.Body.Truncate(answer.Body.Len() / 10)
@@ -183,12 +185,12 @@ func cut(w http.ResponseWriter, _ *http.Request, answer *httptest.ResponseRecord
 	pass(w, answer)
 }
 
-// A damaged child is reported, whatever its platform.
+// Doctor reports a damaged child of an index, whatever its platform.
 func TestChildOfAnotherPlatform(t *testing.T) {
 	healthy := bundle(t)
 	n := 0
 	s := listen(t, behind(healthy, on("GET", "/manifests/", func(a *httptest.ResponseRecorder) {
-		if n++; n == 4 { // the outer index, the index in it, and its first child
+		if n++; n == 4 { // The first three answers are the outer index, the index in it, and its first child. This one is the second child.
 			damage(a)
 		}
 	})))
@@ -197,8 +199,8 @@ func TestChildOfAnotherPlatform(t *testing.T) {
 	expect(t, r, "blob", doctor.Skipped, "depends on child")
 }
 
-// All spellings of a platform that containerd accepts are equal.
-func TestPlatformInAnotherSpelling(t *testing.T) {
+// Doctor treats all spellings of a platform that containerd accepts as equal.
+func TestSpellingsOfPlatform(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the image is for Linux")
 	}
@@ -206,7 +208,7 @@ func TestPlatformInAnotherSpelling(t *testing.T) {
 	expect(t, examine(t, doctor.Options{URL: s.URL, Image: "app:spelled"}), "child", doctor.OK, "2 manifests, one for")
 }
 
-func TestClock(t *testing.T) {
+func TestClockDifferences(t *testing.T) {
 	healthy := bundle(t)
 	for name, test := range map[string]struct {
 		apart time.Duration
@@ -228,8 +230,8 @@ func TestClock(t *testing.T) {
 	}
 }
 
-// A server that is not a registry is distinguished from a failing registry.
-func TestAPI(t *testing.T) {
+// Doctor distinguishes a server that is not a registry from a failing registry.
+func TestServersThatAreNoRegistry(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
 		state  doctor.State
@@ -252,15 +254,15 @@ func TestMalformedOptions(t *testing.T) {
 		{URL: "http://a", Image: "app:"}, {URL: "http://a", Image: "reg.example/"},
 	} {
 		if r, err := doctor.Run(t.Context(), o); err == nil || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%+v: %+v, %v", o, r, err)
+			t.Errorf("Run accepted the options %+v, or its error has several lines: %+v, %v", o, r, err)
 		}
 	}
 }
 
-// The name of the registry in an image name is sent escaped, and only to another host. That is
-// from containerd's core/remotes/docker: request.addNamespace and addQuery (resolver.go), and
-// RegistryHost.isProxy (registry.go).
-func TestNamespace(t *testing.T) {
+// If an image name contains a registry, containerd sends its name in the parameter ns, but only
+// to other hosts. Doctor does the same. See request.addNamespace and addQuery (resolver.go) and
+// RegistryHost.isProxy (registry.go) in containerd's core/remotes/docker.
+func TestNamespaceParameter(t *testing.T) {
 	registry := bundle(t)
 	var mu sync.Mutex
 	var queries []string
@@ -282,22 +284,23 @@ func TestNamespace(t *testing.T) {
 		}
 		mu.Lock()
 		if len(queries) < 5 || slices.ContainsFunc(queries, func(query string) bool { return query != want }) {
-			t.Errorf("%sapp:v1: queries %q, want %q", host, queries, want)
+			t.Errorf("for the image %sapp:v1, the requests have the queries %q, want %q", host, queries, want)
 		}
 		mu.Unlock()
 	}
 }
 
-// A URL with an empty port means the default port. Requests go to the host without the colon, which
-// must not look like a redirect.
-func TestEmptyPort(t *testing.T) {
+// A URL with an empty port means the default port. The colon is dropped from the host, so that
+// the answer does not look like a redirect to another host.
+func TestURLWithEmptyPort(t *testing.T) {
 	if r := examine(t, doctor.Options{URL: "http://127.0.0.1:/v2/"}); r.URL != "http://127.0.0.1" {
 		t.Errorf("checked %q", r.URL)
 	}
 }
 
-// A short name may be that of an official image, which clients request below library/.
-func TestOfficialImage(t *testing.T) {
+// A name without a slash may be that of an official image. Clients request such an image below
+// library/, so doctor tries both.
+func TestOfficialImageNames(t *testing.T) {
 	asked := func(image string) (paths []string, r *doctor.Report) {
 		s := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			if strings.Contains(req.URL.Path, "/manifests/") && req.Method == http.MethodHead {
@@ -317,7 +320,7 @@ func TestOfficialImage(t *testing.T) {
 		"team/app":            "/v2/team/app/manifests/latest",
 	} {
 		if paths, r := asked(image); strings.Join(paths, " ") != want || !r.Content() {
-			t.Errorf("%s: %q, want %q; %+v", image, paths, want, r.Steps)
+			t.Errorf("for the image %s, doctor requested %q, want %q; its steps are %+v", image, paths, want, r.Steps)
 		}
 	}
 }

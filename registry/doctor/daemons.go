@@ -11,7 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// examineDaemons checks whether the containerds of this machine read the hosts.toml that was found.
+// examineDaemons checks whether the containerds of this machine read the hosts.toml that an
+// earlier step found.
 func (d *doctor) examineDaemons(context.Context) Step {
 	nodes, err := containerd.Nodes(d.Proc)
 	switch {
@@ -31,13 +32,13 @@ func (d *doctor) examineDaemons(context.Context) Step {
 	return worst
 }
 
-// rank orders states from good to bad; it is negative for "".
+// rank orders the states of steps from good to bad. It returns -1 for an empty state.
 func rank(s State) int { return slices.Index([]State{Skipped, OK, Warning, Failed}, s) }
 
-// startedWithin is the precision of a process's start time.
+// startedWithin is how precisely the start time of a process is known.
 const startedWithin = 2 * time.Second
 
-// examine checks one containerd.
+// examine checks the configuration of one containerd process.
 func (d *doctor) examine(node containerd.Node) Step {
 	who, config := node.String(), node.Config
 	if node.Err != nil {
@@ -68,16 +69,16 @@ func (d *doctor) examine(node containerd.Node) Step {
 	return ok("%s reads %s", who, dir)
 }
 
-// examineTransfer checks the settings of the transfer service, through which 2.x pulls.
+// examineTransfer checks the settings of the transfer service, through which containerd 2.x pulls.
 func (d *doctor) examineTransfer(config *containerd.Config, who, dir string, dirs []string, advice string) Step {
 	switch {
 	case len(dirs) > 1 && !config.LocalPull:
-		return warning(advice, "%s has %s for its config_path, and its transfer service reads only a single directory", who, strings.Join(dirs, ":"))
+		return warning(advice, "the config_path of %s is %s, but its transfer service reads only a single directory", who, strings.Join(dirs, ":"))
 	case !samePath(config.TransferPath, dir):
 		return warning(fmt.Sprintf("in %s, below [plugins.%q], set config_path = %q, and restart containerd", config.File, containerd.TransferPlugin, dir),
-			"%s reads %s for the kubelet, and its transfer plugin has config_path = %q", who, dir, config.TransferPath)
+			"%s reads %s for the kubelet, but its transfer plugin has config_path = %q", who, dir, config.TransferPath)
 	}
-	return ok("%s reads %s, its transfer plugin too", who, dir)
+	return ok("%s reads %s, and so does its transfer plugin", who, dir)
 }
 
 func samePath(a, b string) bool { return a != "" && filepath.Clean(a) == filepath.Clean(b) }

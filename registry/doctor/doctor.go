@@ -13,20 +13,27 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Options select what to check, and how to reach it.
+// Options determines what to check, and how to reach it.
 type Options struct {
-	URL   string // of the registry, such as http://127.0.0.1:5000; may have a path, which precedes /v2/
-	Image string // [HOST/]REPOSITORY[:TAG][@DIGEST]; empty: skip the steps about the content
+	// URL is the URL of the registry, such as http://127.0.0.1:5000. It may have a path, which
+	// precedes /v2/.
+	URL string
+	// Image is [HOST/]REPOSITORY[:TAG][@DIGEST]. If it is empty, the steps about content are
+	// skipped.
+	Image string
 
-	// Client configures which certificates to trust and to present, and how to log in. Its registry
-	// and its number of retries are ignored.
+	// Client configures which certificates to trust, which client certificate to use, and how to
+	// log in. Its Registry and Retries are ignored.
 	Client client.Options
 
-	HostsDir string // certs.d; empty: the directories of the containerd that runs here
-	Proc     string // /proc if empty
+	// HostsDir is the certs.d directory. If it is empty, doctor uses the directories of the
+	// containerds that run here.
+	HostsDir string
+	// Proc is the directory /proc; "" means /proc.
+	Proc string
 }
 
-// ErrForm means that a URL or the name of an image is malformed.
+// ErrForm means that a URL or an image name is malformed.
 var ErrForm = errors.New("not of the form")
 
 const (
@@ -34,29 +41,39 @@ const (
 	maxRedirects   = 5
 )
 
-// doctor is the state of one [Run].
+// doctor is the state of one call of [Run].
 type doctor struct {
 	Options
-	url    *url.URL // without a slash at its end
+	// url has no slash at its end.
+	url    *url.URL
 	image  image
 	report *Report
 	client *http.Client
-	login  *client.Client // used only to log in
-	proxy  *url.URL       // from the environment, for this URL; nil: no proxy
-	failed string         // the failed step that later steps depend on
+	// login is used only to log in.
+	login *client.Client
+	// proxy is what the environment sets for the URL. nil means no proxy.
+	proxy *url.URL
+	// failed is the name of the failed step that later steps depend on.
+	failed string
 
-	api      answer        // of /v2/
-	sent     time.Time     // when /v2/ was requested
-	took     time.Duration // how long the answer took
-	auth     string        // the Authorization header, once there is one
-	manifest manifest      // of the image
-	leaf     manifest      // the manifest whose blobs are checked
-	hosts    string        // the hosts.toml that points to the registry, or should
+	// api is the answer to the request for /v2/.
+	api answer
+	// sent is when /v2/ was requested.
+	sent time.Time
+	// took is how long the answer to that request took.
+	took time.Duration
+	// auth is the Authorization header, once there is one.
+	auth     string
+	manifest manifest // of the image
+	// leaf is the manifest whose blobs are checked.
+	leaf manifest
+	// hosts is the hosts.toml that points to the registry, or should point to it.
+	hosts string
 }
 
-// Run performs all steps. The error is about the options, such as [ErrForm] or an
-// unreadable certificate: problems of the registry or the node are in the report. If the
-// context ends, Run returns its error.
+// Run performs all steps and reports the result of each. Problems of the registry or of the node
+// are in the report. Run returns an error only if an option is invalid, such as [ErrForm], or if
+// the context ends.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	d, err := newDoctor(o)
 	if err != nil {
@@ -66,7 +83,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	for _, step := range []struct {
 		name   string
 		check  func(context.Context) Step
-		always bool // it depends on no other step
+		always bool // the step does not depend on earlier steps
 	}{
 		{"name", d.lookUp, false},
 		{"connection", d.connect, false},
@@ -104,7 +121,7 @@ func newDoctor(o Options) (*doctor, error) {
 		return nil, fmt.Errorf("URL %q: %w http://HOST:PORT or https://HOST:PORT", o.URL, ErrForm)
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/v2")
-	u.Host = strings.TrimSuffix(u.Host, ":") // as http.NewRequest does
+	u.Host = strings.TrimSuffix(u.Host, ":") // http.NewRequest does the same
 	d := &doctor{Options: o, url: u, report: &Report{URL: u.String(), Image: o.Image, State: OK}}
 	if o.Image != "" {
 		if d.image, err = parseImage(o.Image); err != nil {
@@ -123,14 +140,14 @@ func newDoctor(o Options) (*doctor, error) {
 	return d, nil
 }
 
-// checkRedirect allows all redirects, as containerd does, but sends the login only to the
-// registry.
+// checkRedirect allows all redirects, as containerd does. It removes the login if the request has
+// left the registry.
 func (d *doctor) checkRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects {
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	}
 	for _, r := range append(via, req) {
-		if !client.SameHost(d.url, r.URL) { // a redirect from there back to the registry gets no login either
+		if !client.SameHost(d.url, r.URL) { // even if another host redirects the request back to the registry
 			req.Header.Del("Authorization")
 		}
 	}

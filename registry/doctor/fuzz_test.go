@@ -6,7 +6,7 @@ import (
 	"unicode"
 )
 
-// FuzzServerErrors: the text of any server error is one short line without control
+// FuzzServerErrors checks that the text of any server error is one short line without control
 // characters.
 func FuzzServerErrors(f *testing.F) {
 	f.Add([]byte(`{"errors":[{"code":"DENIED","message":"a\nb\u001b[31m\u009b","detail":{"a":[1]}}]}`))

@@ -13,16 +13,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// maxFile is the largest size in bytes of a file that a hosts.toml names.
+// maxFile limits the size, in bytes, of a file that a hosts.toml names.
 const maxFile = 16 << 20
 
-// certsDirs returns the directories to search for hosts.toml files: the given one, or those of
-// the containerds on this machine, or the default.
+// certsDirs returns the directories to search for hosts.toml files. These are the given
+// directory, or those of the containerds on this machine, or the default.
 func (d *doctor) certsDirs() []string {
 	if d.HostsDir != "" {
 		return []string{d.HostsDir}
 	}
-	nodes, _ := containerd.Nodes(d.Proc) // reported by the containerd step
+	nodes, _ := containerd.Nodes(d.Proc) // the step about containerd reports the error
 	if dirs := containerd.CertsDirs(nodes); len(dirs) > 0 {
 		return dirs
 	}
@@ -56,7 +56,7 @@ func (d *doctor) readHosts(context.Context) Step {
 	return failed(advice, "no hosts.toml for %s below %s: containerd pulls from the registry itself", d.image.host, strings.Join(dirs, ", "))
 }
 
-// findHosts searches for any hosts.toml that points to the registry.
+// findHosts searches all hosts.toml files for those that point to the registry.
 func (d *doctor) findHosts(dirs []string, own string) Step {
 	var files []string
 	for _, dir := range dirs {
@@ -76,8 +76,8 @@ func (d *doctor) findHosts(dirs []string, own string) Step {
 	return ok("%s points here", strings.Join(files, ", "))
 }
 
-// checkHosts checks a hosts.toml that containerd reads for the registry. own is the
-// [containerd.Endpoint] of the registry.
+// checkHosts checks a hosts.toml that containerd reads. own is the [containerd.Endpoint] of the
+// checked registry.
 func (d *doctor) checkHosts(h *containerd.Hosts, own, advice string) Step {
 	d.hosts = h.File
 	at := slices.IndexFunc(h.Hosts, func(host containerd.Host) bool { return host.Endpoint == own })
@@ -103,7 +103,8 @@ func (d *doctor) checkHosts(h *containerd.Hosts, own, advice string) Step {
 	return ok("%s points here %s%s", h.File, place, afterwards(h, own))
 }
 
-// afterwards describes which host containerd asks for content that is missing here.
+// afterwards describes which host containerd asks next for content that this registry does not
+// have.
 func afterwards(h *containerd.Hosts, own string) string {
 	switch {
 	case h.Server.Endpoint == own:
@@ -133,7 +134,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// adviceOf returns the advice of an error, or the given advice if the error has none.
+// adviceOf returns the advice that an error contains. If it contains none, adviceOf returns
+// otherwise.
 func adviceOf(err error, otherwise string) string {
 	var advice *containerd.AdviceError
 	if errors.As(err, &advice) {

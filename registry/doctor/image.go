@@ -10,20 +10,21 @@ import (
 )
 
 type image struct {
-	host       string // the registry in image names; may be empty
+	host       string // the registry in the image name; may be empty
 	repository string
 	tag        string // may be empty if there is a digest
 	digest     digest.Digest
 }
 
-// isOfficial reports whether an image may be an official image of Docker Hub: its name has one
-// segment. Clients request such an image below library/.
+// isOfficial reports whether an image may be an official image of Docker Hub. The name of such an
+// image has one segment, and clients request it below library/.
 func (i image) isOfficial() bool {
 	return (i.host == "" || i.host == "docker.io" || i.host == "index.docker.io") && !strings.Contains(i.repository, "/")
 }
 
-// parseImage parses [HOST/]REPOSITORY[:TAG][@DIGEST]. The first segment is a host only if
-// it contains a dot or a colon, or is localhost; without tag and digest, the tag is latest.
+// parseImage parses [HOST/]REPOSITORY[:TAG][@DIGEST]. The first segment is a host only if it
+// contains a dot or a colon, or is localhost. If there is neither a tag nor a digest, the tag is
+// latest.
 func parseImage(s string) (image, error) {
 	var i image
 	rest, dgst, found := strings.Cut(s, "@")

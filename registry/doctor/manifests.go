@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// manifest is a manifest or an index that was fetched.
+// manifest contains the parts of a manifest or index that are checked.
 type manifest struct {
 	MediaType string               `json:"mediaType"`
 	Config    *ocispec.Descriptor  `json:"config"`
@@ -25,25 +25,24 @@ type manifest struct {
 	Manifests []ocispec.Descriptor `json:"manifests"`
 }
 
-// contradiction returns why a manifest is ambiguous, or how it differs from the Content-Type of the
-// answer, or "" if neither is the case. containerd refuses a manifest that could be both an image
-// and an index (CVE-2021-41190).
+// contradiction explains why containerd refuses a manifest, or returns "". The manifest may look
+// like both an image and an index (CVE-2021-41190), or contradict the Content-Type of the answer.
 func (m manifest) contradiction(contentType string) string {
 	announced, _, err := mime.ParseMediaType(contentType)
 	switch {
 	case m.Manifests != nil && (m.Layers != nil || m.Config != nil):
-		return "it has manifests, like an index, and a config or layers, like an image"
+		return "it has manifests like an index, but also a config or layers like an image"
 	case m.MediaType != "" && err == nil && announced != m.MediaType:
-		return fmt.Sprintf("its mediaType is %q, and the answer's Content-Type %q", m.MediaType, announced)
+		return fmt.Sprintf("its mediaType is %q, but the answer's Content-Type is %q", m.MediaType, announced)
 	}
 	return ""
 }
 
-// accept is containerd's Accept header when it resolves a tag.
+// accept is the Accept header that containerd sends when it resolves a tag.
 const accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, " +
 	"application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*"
 
-// adviceMissing returns what to do about content that is missing in the registry.
+// adviceMissing returns advice about content that is missing in the registry.
 func (d *doctor) adviceMissing() string {
 	return fmt.Sprintf("check what the server has: %s/v2/%s/tags/list, or layoutproxy list SOURCE, and its /status; the repository name is the root repository and the path in the bundle",
 		d.url, d.image.repository)
@@ -60,7 +59,7 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	what := d.image.repository + ":" + d.image.tag
 	a, step, bad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
 	if name := d.image.repository; bad && step.Content && d.image.isOfficial() {
-		// Clients request an official image below library/.
+		// Clients request an official image below library/, so try that too.
 		d.image.repository = "library/" + name
 		what = d.image.repository + ":" + d.image.tag
 		second, _, alsoBad := d.ask(ctx, http.MethodHead, "manifests/"+d.image.tag, what)
@@ -90,7 +89,8 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	return ok("%s is %s, %d bytes", what, dgst, a.length)
 }
 
-// ask requests a path below a repository. Unless the answer is 200, it returns a failed step.
+// ask requests a path below the image's repository. If the status is not 200, it returns a failed
+// step.
 func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, step Step, bad bool) {
 	a, err := d.send(ctx, method, d.image.repository+"/"+path, map[string]string{"Accept": accept}, maxErrorBody)
 	if err != nil {
@@ -99,7 +99,7 @@ func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, 
 	if a.code == http.StatusOK {
 		return a, Step{}, false
 	}
-	if method == http.MethodHead { // only an answer to GET has a body with the reason
+	if method == http.MethodHead { // only the answer to a GET request has a body, which contains the reason
 		if again, err := d.send(ctx, http.MethodGet, d.image.repository+"/"+path, nil, maxErrorBody); err == nil && again.code == a.code {
 			a.body = again.body
 		}
@@ -107,7 +107,7 @@ func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, 
 	return a, d.refused(a, what), true
 }
 
-// refused makes a failed step of an answer with an error status.
+// refused returns a failed step for an answer with an error status.
 func (d *doctor) refused(a answer, what string) Step {
 	reason := errorsOf(a.body)
 	switch a.code {
@@ -119,7 +119,7 @@ func (d *doctor) refused(a answer, what string) Step {
 	return failed("check the log of the server, or of the proxy in front of it", "%s: %s%s", what, a.status, reason)
 }
 
-// fetchManifest fetches the manifest by its digest.
+// fetchManifest fetches the manifest of the image by its digest.
 func (d *doctor) fetchManifest(ctx context.Context) Step {
 	if d.image.repository == "" {
 		return skipped("no image was given")
@@ -136,7 +136,7 @@ func (d *doctor) fetchManifest(ctx context.Context) Step {
 	return ok("%s, %s, %d bytes, digest verified", d.image.digest, kind, size)
 }
 
-// get fetches a manifest and checks its digest, and its size unless size is negative.
+// get fetches a manifest and checks its digest. Unless size is negative, get also checks the size.
 func (d *doctor) get(ctx context.Context, dgst digest.Digest, size int64) (m manifest, got int64, step Step, bad bool) {
 	what := d.image.repository + "@" + dgst.String()
 	const advice = "the content was changed in transit or on disk: run layoutproxy verify to find the damaged file"
@@ -163,13 +163,14 @@ func (d *doctor) get(ctx context.Context, dgst digest.Digest, size int64) (m man
 	return m, int64(len(body)), Step{}, false
 }
 
-// At most maxChildren manifests of an index are checked, in at most maxDepth nested indexes.
+// At most maxChildren manifests of an index are checked, at up to maxDepth levels of nested
+// indexes.
 const (
 	maxChildren = 100
 	maxDepth    = 4
 )
 
-// fetchChildren fetches the manifests of an index, for all platforms, as containerd 2.x does.
+// fetchChildren fetches the manifests in an index for all platforms, as containerd 2.x does.
 func (d *doctor) fetchChildren(ctx context.Context) Step {
 	if d.image.repository == "" {
 		return skipped("no image was given")
@@ -193,14 +194,14 @@ type children struct {
 	*doctor
 	count     int
 	platforms []string
-	leaf      manifest // the first of the manifests that fit this node best
+	leaf      manifest // the first of those manifests that fit this node best
 	fit       int      // of the leaf
 }
 
-// fetch fetches the manifests of an index at the given nesting depth.
+// fetch fetches the manifests in an index that is nested at the given depth.
 func (c *children) fetch(ctx context.Context, index manifest, depth int) (step Step, bad bool) {
 	if depth > maxDepth {
-		return damaged("no client follows an index that is nested so deeply", "nested indexes, %d deep", depth), true
+		return damaged("no client follows an index that is nested so deeply", "the indexes are nested %d levels deep", depth), true
 	}
 	for _, child := range index.Manifests {
 		if c.count++; c.count > maxChildren {
@@ -236,7 +237,7 @@ func (c *children) add(child ocispec.Descriptor, m manifest) {
 	c.fit = max(c.fit, fit)
 }
 
-// How well an image fits a node.
+// These values say how well an image fits a node.
 const (
 	fitsNot = iota
 	fits

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// lookUp resolves the name of the registry.
+// lookUp resolves the host name of the registry.
 func (d *doctor) lookUp(ctx context.Context) Step {
 	host := d.url.Hostname()
 	if d.proxy != nil {
-		return skipped("the proxy %s resolves it", d.proxy.Redacted())
+		return skipped("the proxy %s resolves the name", d.proxy.Redacted())
 	}
 	if net.ParseIP(host) != nil {
 		return ok("%s is an address", host)
@@ -29,7 +29,7 @@ func (d *doctor) lookUp(ctx context.Context) Step {
 	return ok("%s is %s", host, strings.Join(addresses, ", "))
 }
 
-// connect opens a TCP connection to the registry.
+// connect checks that a TCP connection to the registry can be opened.
 func (d *doctor) connect(ctx context.Context) Step {
 	if d.proxy != nil {
 		return skipped("all requests go through the proxy %s", d.proxy.Redacted())
@@ -50,7 +50,7 @@ func (d *doctor) connect(ctx context.Context) Step {
 	return ok("%s answers in %s", conn.RemoteAddr(), time.Since(start).Round(10*time.Microsecond))
 }
 
-// soon is how long before the expiry of a certificate the step becomes a warning.
+// soon is the remaining validity of a certificate below which the step is a warning.
 const soon = 14 * 24 * time.Hour
 
 // shakeHands checks the certificate of the registry.
@@ -59,10 +59,10 @@ func (d *doctor) shakeHands(ctx context.Context) Step {
 		return skipped("the URL is plain http")
 	}
 	if d.proxy != nil {
-		return skipped("through the proxy %s; the next step checks it", d.proxy.Redacted())
+		return skipped("all requests go through the proxy %s; the next step checks the certificate", d.proxy.Redacted())
 	}
 	config := d.login.Transport().TLSClientConfig.Clone()
-	config.InsecureSkipVerify = true // verified below, to distinguish the reasons
+	config.InsecureSkipVerify = true // verify checks the certificate below, which distinguishes the possible reasons
 	config.ServerName = d.url.Hostname()
 	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: requestTimeout}, Config: config}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -87,7 +87,7 @@ func (d *doctor) shakeHands(ctx context.Context) Step {
 	return ok("%s, %s, valid until %s", tls.VersionName(state.Version), describe(leaf), leaf.NotAfter.Format(time.DateOnly))
 }
 
-// verify verifies a certificate chain, with the leaf first.
+// verify checks the certificate chain of the registry. The first certificate is the registry's own.
 func (d *doctor) verify(chain []*x509.Certificate) (step Step, bad bool) {
 	leaf := chain[0]
 	intermediates := x509.NewCertPool()
@@ -132,8 +132,8 @@ func namesOf(c *x509.Certificate) []string {
 	return names
 }
 
-// adviceOfAlert returns what to do about a TLS alert of the server. Go has no type for alerts
-// of a peer, so it searches the text.
+// adviceOfAlert returns advice about a TLS alert from the server. Go has no type for such alerts,
+// so it searches the text of the error.
 func adviceOfAlert(err error) string {
 	text := err.Error()
 	switch {

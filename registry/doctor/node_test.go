@@ -12,7 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
-// node is the file system of a machine with a certs.d and perhaps containerds.
+// node is the file system of a machine that has a certs.d directory, and perhaps containerd
+// processes.
 type node struct {
 	*testing.T
 	dir, certs, proc string
@@ -41,7 +42,7 @@ func (n *node) write(name, text string) string {
 	return file
 }
 
-// run adds the process of a containerd with a configuration.
+// run adds a containerd process with the given configuration.
 func (n *node) run(config string) {
 	n.Helper()
 	file := n.write("config.toml", config)
@@ -66,9 +67,9 @@ func (n *node) examine(image string) *doctor.Report {
 	return examine(n.T, doctor.Options{URL: n.url, Image: image, HostsDir: n.certs, Proc: n.proc})
 }
 
-func TestHostsFile(t *testing.T) {
+func TestHostsFileOfRegistry(t *testing.T) {
 	for name, test := range map[string]struct {
-		file  string // of reg.example; URL stands for the URL of the server
+		file  string // hosts.toml of reg.example, where URL stands for the URL of the server
 		state doctor.State
 		words []string
 	}{
@@ -101,8 +102,8 @@ func TestHostsFile(t *testing.T) {
 	expect(t, n.examine("reg.example/app:v1"), "hosts.toml", doctor.OK, "_default")
 }
 
-// Doctor accepts the files that mirror-config writes.
-func TestWrittenByMirrorConfig(t *testing.T) {
+// Doctor accepts the files that layoutproxy mirror-config writes.
+func TestHostsFileWrittenByMirrorConfig(t *testing.T) {
 	n := newNode(t)
 	for _, o := range []containerd.MirrorOptions{
 		{Host: "reg.example", Endpoint: n.url},
@@ -129,20 +130,20 @@ func TestContainerdConfigurations(t *testing.T) {
 		state  doctor.State
 		words  []string
 	}{
-		"1.x":               {"version = 2\n" + cri + ".registry]\nconfig_path = \"CERTS\"\n", doctor.OK, []string{"CERTS"}},
-		"1.x, two":          {"version = 2\n" + cri + ".registry]\nconfig_path = \"/etc/a:CERTS/\"\n", doctor.OK, nil},
-		"1.x, unset":        {"version = 2\n", doctor.Failed, []string{"config_path is not set", cri[9:], "CERTS", "restart"}},
-		"1.x, elsewhere":    {"version = 2\n" + cri + ".registry]\nconfig_path = \"/etc/a\"\n", doctor.Failed, []string{"/etc/a", "CERTS"}},
-		"1.x, mirrors":      {"version = 2\n" + cri + ".registry.mirrors.\"a\"]\nendpoint = [\"b\"]\n", doctor.Failed, []string{"registry.mirrors"}},
-		"2.x":               {"version = 3\n" + images + ".registry]\nconfig_path = \"CERTS\"\n" + transfer + "\nconfig_path = \"CERTS\"\n", doctor.OK, []string{"transfer"}},
-		"2.x, no transfer":  {"version = 3\n" + images + ".registry]\nconfig_path = \"CERTS\"\n", doctor.Warning, []string{transfer[9:40], "CERTS"}},
-		"2.x, two":          {"version = 3\n" + images + ".registry]\nconfig_path = \"CERTS:/etc/a\"\n", doctor.Warning, []string{"single directory"}},
-		"2.x, two, locally": {"version = 3\n" + images + "]\nuse_local_image_pull = true\n" + images + ".registry]\nconfig_path = \"CERTS:/etc/a\"\n" + transfer + "\nconfig_path = \"CERTS\"\n", doctor.OK, nil},
-		"2.x, unset":        {"version = 3\n", doctor.Failed, []string{"/etc/containerd/certs.d", "CERTS"}},
-		"Docker's":          {"disabled_plugins = [\"cri\"]\n", doctor.Skipped, []string{"without the CRI plugin"}},
-		"imported":          {"version = 2\nimports = [\"conf.d/*.toml\"]\n", doctor.OK, nil},
-		"invalid TOML":      {"version = \n", doctor.Failed, []string{"config.toml: line 1"}},
-		"invalid import":    {"version = 2\nimports = [\"broken.toml\"]\n", doctor.Failed, []string{"broken.toml: line 2"}},
+		"1.x":                                  {"version = 2\n" + cri + ".registry]\nconfig_path = \"CERTS\"\n", doctor.OK, []string{"CERTS"}},
+		"1.x, two directories":                 {"version = 2\n" + cri + ".registry]\nconfig_path = \"/etc/a:CERTS/\"\n", doctor.OK, nil},
+		"1.x, unset":                           {"version = 2\n", doctor.Failed, []string{"config_path is not set", cri[9:], "CERTS", "restart"}},
+		"1.x, elsewhere":                       {"version = 2\n" + cri + ".registry]\nconfig_path = \"/etc/a\"\n", doctor.Failed, []string{"/etc/a", "CERTS"}},
+		"1.x, mirrors":                         {"version = 2\n" + cri + ".registry.mirrors.\"a\"]\nendpoint = [\"b\"]\n", doctor.Failed, []string{"registry.mirrors"}},
+		"2.x":                                  {"version = 3\n" + images + ".registry]\nconfig_path = \"CERTS\"\n" + transfer + "\nconfig_path = \"CERTS\"\n", doctor.OK, []string{"transfer"}},
+		"2.x, no path for the transfer plugin": {"version = 3\n" + images + ".registry]\nconfig_path = \"CERTS\"\n", doctor.Warning, []string{transfer[9:40], "CERTS"}},
+		"2.x, two directories":                 {"version = 3\n" + images + ".registry]\nconfig_path = \"CERTS:/etc/a\"\n", doctor.Warning, []string{"single directory"}},
+		"2.x, two directories, pulls locally":  {"version = 3\n" + images + "]\nuse_local_image_pull = true\n" + images + ".registry]\nconfig_path = \"CERTS:/etc/a\"\n" + transfer + "\nconfig_path = \"CERTS\"\n", doctor.OK, nil},
+		"2.x, unset":                           {"version = 3\n", doctor.Failed, []string{"/etc/containerd/certs.d", "CERTS"}},
+		"Docker's containerd":                  {"disabled_plugins = [\"cri\"]\n", doctor.Skipped, []string{"without the CRI plugin"}},
+		"imported":                             {"version = 2\nimports = [\"conf.d/*.toml\"]\n", doctor.OK, nil},
+		"invalid TOML":                         {"version = \n", doctor.Failed, []string{"config.toml: line 1"}},
+		"invalid import":                       {"version = 2\nimports = [\"broken.toml\"]\n", doctor.Failed, []string{"broken.toml: line 2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t)
@@ -159,7 +160,8 @@ func TestContainerdConfigurations(t *testing.T) {
 	}
 }
 
-// containerd does not use a configuration that was written after its start.
+// Doctor warns if the configuration of containerd was written after containerd started, because
+// containerd does not use it yet.
 func TestConfigurationNewerThanContainerd(t *testing.T) {
 	n := newNode(t)
 	n.write("certs.d/reg.example/hosts.toml", "[host.\""+n.url+"\"]\n")
@@ -169,7 +171,7 @@ func TestConfigurationNewerThanContainerd(t *testing.T) {
 	expect(t, n.examine(""), "containerd", doctor.Warning, "restart containerd")
 }
 
-// By default, the directory of the running containerd is used.
+// By default, doctor uses the directory of the containerd that is running.
 func TestDefaultHostsDir(t *testing.T) {
 	n := newNode(t)
 	n.run("version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"" + n.certs + "\"\n")

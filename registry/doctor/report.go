@@ -8,20 +8,24 @@ import (
 // State is the result of a step.
 type State string
 
-// The states of a step.
+// The possible states of a step.
 const (
-	OK      State = "ok"
-	Warning State = "warning" // it works, but may stop working, or not work as intended
+	OK State = "ok"
+	// Warning means that it works, but may stop working, or does not work as intended.
+	Warning State = "warning"
 	Failed  State = "failed"
-	Skipped State = "skipped" // there was nothing to check
+	// Skipped means that there was nothing to check.
+	Skipped State = "skipped"
 )
 
 // Step is the result of one check.
 type Step struct {
-	Name   string `json:"name"`
-	State  State  `json:"state"`
-	Detail string `json:"detail"`           // one line
-	Advice string `json:"advice,omitempty"` // what to do; may be empty
+	Name  string `json:"name"`
+	State State  `json:"state"`
+	// Detail is one line about the result.
+	Detail string `json:"detail"`
+	// Advice says what to do. It may be empty.
+	Advice string `json:"advice,omitempty"`
 	// Content is true if content of the registry is damaged or missing. It is false if the
 	// registry cannot be reached or used.
 	Content bool `json:"content,omitempty"`
@@ -31,7 +35,7 @@ type Step struct {
 type Report struct {
 	URL   string `json:"url"`
 	Image string `json:"image,omitempty"`
-	// State is that of the worst step.
+	// State is the worst state of all steps.
 	State State  `json:"state"`
 	Steps []Step `json:"steps"`
 }
@@ -48,7 +52,7 @@ func (r *Report) add(s Step) {
 	}
 }
 
-// The functions below make the result of a step. [Run] sets its name.
+// The functions below return the result of a step without its name, which [Run] sets.
 
 func ok(format string, args ...any) Step {
 	return Step{State: OK, Detail: fmt.Sprintf(format, args...)}
@@ -66,7 +70,7 @@ func failed(advice, format string, args ...any) Step {
 	return Step{State: Failed, Detail: fmt.Sprintf(format, args...), Advice: advice}
 }
 
-// damaged is failed for damaged or missing content.
+// damaged returns a failed step about damaged or missing content.
 func damaged(advice, format string, args ...any) Step {
 	s := failed(advice, format, args...)
 	s.Content = true

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
-// bundle returns a tree with an image, a nested index, and an image for a platform that no
-// machine has.
+// bundle returns a registry with an image, a nested index, and an image for a platform that no
+// test machine has.
 func bundle(t *testing.T) http.Handler {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -45,8 +45,8 @@ func platform(os, arch string) *ocispec.Platform {
 	return &ocispec.Platform{OS: os, Architecture: arch}
 }
 
-// otherSpelling returns the platform of this host as uname spells it, with the default variant
-// if there is one.
+// otherSpelling returns the platform of this machine in the spelling of uname. If the platform
+// has a default variant, it is added.
 func otherSpelling() *ocispec.Platform {
 	switch runtime.GOARCH {
 	case "amd64":
@@ -57,7 +57,7 @@ func otherSpelling() *ocispec.Platform {
 	return platform("linux", runtime.GOARCH)
 }
 
-// listen serves on loopback until the test ends.
+// listen serves h on a loopback address until the test ends.
 func listen(t *testing.T, h http.Handler) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(h)
@@ -65,7 +65,7 @@ func listen(t *testing.T, h http.Handler) *httptest.Server {
 	return s
 }
 
-// examine runs doctor, independent of this machine's configuration.
+// examine runs doctor so that the configuration of this machine does not matter.
 func examine(t *testing.T, o doctor.Options) *doctor.Report {
 	t.Helper()
 	if o.HostsDir == "" {
@@ -85,16 +85,16 @@ func examine(t *testing.T, o doctor.Options) *doctor.Report {
 	for i, name := range names {
 		s := r.Steps[i]
 		if s.Name != name || s.Detail == "" || strings.Contains(s.Detail, "\n") {
-			t.Errorf("step %d is %+v, want %s and one line", i, s, name)
+			t.Errorf("step %d is %+v, want the name %s and a detail of one line", i, s, name)
 		}
 		if s.State == doctor.Failed && s.Advice == "" {
-			t.Errorf("%s fails (%s) without advice", s.Name, s.Detail)
+			t.Errorf("the step %s failed (%s), but has no advice", s.Name, s.Detail)
 		}
 	}
 	return r
 }
 
-// step returns a step of a report.
+// step returns the named step of a report.
 func step(t *testing.T, r *doctor.Report, name string) doctor.Step {
 	t.Helper()
 	for _, s := range r.Steps {
@@ -102,20 +102,20 @@ func step(t *testing.T, r *doctor.Report, name string) doctor.Step {
 			return s
 		}
 	}
-	t.Fatalf("no step %s", name)
+	t.Fatalf("the report has no step %s", name)
 	return doctor.Step{}
 }
 
-// expect checks the state of a step, and words in its text.
+// expect checks the state of the named step, and that its text contains the given words.
 func expect(t *testing.T, r *doctor.Report, name string, state doctor.State, words ...string) {
 	t.Helper()
 	s := step(t, r, name)
 	if s.State != state {
-		t.Errorf("%s is %s, want %s: %s", name, s.State, state, s.Detail)
+		t.Errorf("the step %s is %s, want %s: %s", name, s.State, state, s.Detail)
 	}
 	for _, word := range words {
 		if !strings.Contains(s.Detail+"\n"+s.Advice, word) {
-			t.Errorf("%s is %q with advice %q, want %q", name, s.Detail, s.Advice, word)
+			t.Errorf("the step %s says %q and advises %q, want %q in one of them", name, s.Detail, s.Advice, word)
 		}
 	}
 }

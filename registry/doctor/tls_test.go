@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
-// authority signs certificates.
+// authority is a certificate authority for tests.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -41,7 +41,8 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// certificate makes a certificate for 127.0.0.1, signed by an authority, or by itself.
+// certificate makes a certificate for 127.0.0.1. It is signed by the authority by, or self-signed
+// if by is nil.
 func certificate(t *testing.T, by *authority, change func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -74,7 +75,7 @@ func certificate(t *testing.T, by *authority, change func(*x509.Certificate)) tl
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
-// files writes a certificate and its key as PEM.
+// files writes a certificate and its key to two PEM files.
 func files(t *testing.T, c tls.Certificate) (certFile, keyFile string) {
 	t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
@@ -85,7 +86,7 @@ func files(t *testing.T, c tls.Certificate) (certFile, keyFile string) {
 		write(t, "key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
 }
 
-// write writes a file into a directory of its own.
+// write writes a file into a new directory.
 func write(t *testing.T, name string, data []byte) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), name)
@@ -95,7 +96,7 @@ func write(t *testing.T, name string, data []byte) string {
 	return file
 }
 
-// secure serves the bundle with TLS.
+// secure serves the bundle over TLS.
 func secure(t *testing.T, config *tls.Config) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(bundle(t))
@@ -106,7 +107,7 @@ func secure(t *testing.T, config *tls.Config) *httptest.Server {
 	return s
 }
 
-func TestTLS(t *testing.T) {
+func TestTLSCertificates(t *testing.T) {
 	a := newAuthority(t)
 	for name, test := range map[string]struct {
 		change   func(*x509.Certificate)
@@ -115,9 +116,9 @@ func TestTLS(t *testing.T) {
 		words    []string
 		apiState doctor.State
 	}{
-		"trusted":  {nil, client.Options{CAFile: a.file}, doctor.OK, []string{"the proxy", "the authority", "TLS 1.3"}, doctor.OK},
-		"unknown":  {nil, client.Options{}, doctor.Failed, []string{"--ca-file", "mirror-config --ca"}, doctor.Skipped},
-		"overseen": {nil, client.Options{InsecureSkipVerify: true}, doctor.Warning, []string{"ignored on request"}, doctor.OK},
+		"trusted":              {nil, client.Options{CAFile: a.file}, doctor.OK, []string{"the proxy", "the authority", "TLS 1.3"}, doctor.OK},
+		"unknown":              {nil, client.Options{}, doctor.Failed, []string{"--ca-file", "mirror-config --ca"}, doctor.Skipped},
+		"unknown, but ignored": {nil, client.Options{InsecureSkipVerify: true}, doctor.Warning, []string{"ignored on request"}, doctor.OK},
 		"another name": {func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, []string{"proxy.example"} },
 			client.Options{CAFile: a.file}, doctor.Failed, []string{"(proxy.example)"}, doctor.Skipped},
 		"expired": {func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) },
@@ -150,8 +151,8 @@ func TestClientCertificate(t *testing.T) {
 	expect(t, examine(t, o), "blob", doctor.OK)
 }
 
-// TLS and plain HTTP are distinguished.
-func TestWrongScheme(t *testing.T) {
+// Doctor reports a URL with the wrong scheme, http or https.
+func TestURLWithWrongScheme(t *testing.T) {
 	plain := listen(t, bundle(t))
 	r := examine(t, doctor.Options{URL: strings.Replace(plain.URL, "http:", "https:", 1)})
 	expect(t, r, "tls", doctor.Failed, "does not speak TLS", "http://127.0.0.1")
@@ -161,7 +162,7 @@ func TestWrongScheme(t *testing.T) {
 	expect(t, r, "api", doctor.Failed, "speaks TLS", "https://127.0.0.1")
 }
 
-func TestConnection(t *testing.T) {
+func TestUnreachableRegistry(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

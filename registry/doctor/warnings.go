@@ -9,11 +9,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// readWarnings reads the registry's warnings at the base of its API (distribution
-// specification 1.1, "Warnings"). In them, layoutproxy lists the content that it cannot serve.
+// readWarnings reads the warnings that the registry sends with the base of its API (distribution
+// specification 1.1, "Warnings"). layoutproxy lists content that it cannot serve in them.
 func (d *doctor) readWarnings(ctx context.Context) Step {
 	a := d.api
-	if a.code != http.StatusOK { // the first request was sent without the login that is required
+	if a.code != http.StatusOK { // the first request had no login, although the registry requires one
 		var err error
 		if a, err = d.send(ctx, http.MethodGet, "", nil, maxErrorBody); err != nil {
 			return failed("check the server's log", "GET /v2/: %v", err)
@@ -31,7 +31,8 @@ func (d *doctor) readWarnings(ctx context.Context) Step {
 	return warning("copy the files named here again; layoutproxy status lists all problems, and layoutproxy verify SOURCE finds damaged bytes", "%s", strings.Join(texts, "; "))
 }
 
-// warningText returns the text of a Warning header. ok is false if no registry wrote it.
+// warningText returns the text in a Warning header. ok is false if the header does not have the
+// form that registries use.
 func warningText(value string) (text string, ok bool) {
 	m := regexp.MustCompile(`^299 - "((?:[^"\\]|\\.)*)"$`).FindStringSubmatch(value)
 	if m == nil {
