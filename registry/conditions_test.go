@@ -5,28 +5,28 @@ import (
 	"testing"
 )
 
-// conditionCases are from RFC 9110, section 13. %E stands for the strong ETag of the
-// content.
+// conditionCases are based on RFC 9110, section 13. %E stands for the strong ETag of the
+// requested content.
 var conditionCases = []struct {
 	name   string
 	header []string
 	status int
 }{
 	{"the same", []string{"If-None-Match", "%E"}, http.StatusNotModified},
-	{"the same weakly", []string{"If-None-Match", "W/%E"}, http.StatusNotModified},
-	{"one of several", []string{"If-None-Match", `"x", %E`}, http.StatusNotModified},
+	{"the same, as a weak ETag", []string{"If-None-Match", "W/%E"}, http.StatusNotModified},
+	{"the same, among several", []string{"If-None-Match", `"x", %E`}, http.StatusNotModified},
 	{"anything", []string{"If-None-Match", "*"}, http.StatusNotModified},
 	{"another", []string{"If-None-Match", `"x"`}, http.StatusOK},
 	{"without quotes", []string{"If-None-Match", "x"}, http.StatusOK},
 	{"match", []string{"If-Match", "%E"}, http.StatusOK},
 	{"match anything", []string{"If-Match", "*"}, http.StatusOK},
 	{"match fails", []string{"If-Match", `"x"`}, http.StatusPreconditionFailed},
-	{"weak never matches", []string{"If-Match", `W/%E`}, http.StatusPreconditionFailed},
-	{"match before none-match", []string{"If-Match", `"x"`, "If-None-Match", "%E"}, http.StatusPreconditionFailed},
-	{"times say nothing", []string{"If-Modified-Since", "Mon, 02 Jan 2090 15:04:05 GMT"}, http.StatusOK},
+	{"a weak ETag never matches", []string{"If-Match", `W/%E`}, http.StatusPreconditionFailed},
+	{"If-Match precedes If-None-Match", []string{"If-Match", `"x"`, "If-None-Match", "%E"}, http.StatusPreconditionFailed},
+	{"If-Modified-Since is ignored", []string{"If-Modified-Since", "Mon, 02 Jan 2090 15:04:05 GMT"}, http.StatusOK},
 }
 
-// withETag puts an ETag into headers.
+// withETag replaces %E in headers by an ETag.
 func withETag(header []string, etag string) []string {
 	out := make([]string, len(header))
 	for i, h := range header {
@@ -43,14 +43,14 @@ func withETag(header []string, etag string) []string {
 	return out
 }
 
-func TestConditions(t *testing.T) {
+func TestConditionalRequests(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
 	for _, path := range []string{s.blob, s.empty, s.manifest, s.tag, s.list, s.list + "?n=1", "/v2/_catalog"} {
 		whole := s.get(path)
 		etag := whole.header.Get("Etag")
 		if len(etag) < 3 || etag[0] != '"' {
-			t.Fatalf("%s: ETag %q", path, etag)
+			t.Fatalf("%s: the ETag %q is not a quoted string", path, etag)
 		}
 		for _, c := range conditionCases {
 			for _, method := range []string{http.MethodGet, http.MethodHead} {
@@ -60,17 +60,17 @@ func TestConditions(t *testing.T) {
 				}
 				if r.status == http.StatusNotModified && (len(r.body) > 0 || r.header.Get("Etag") != etag ||
 					r.header.Get("Cache-Control") != whole.header.Get("Cache-Control")) {
-					t.Errorf("%s %s: %s: 304 with %v and %d bytes", method, path, c.name, r.header, len(r.body))
+					t.Errorf("%s %s: %s: the answer 304 has wrong headers %v, or a body of %d bytes", method, path, c.name, r.header, len(r.body))
 				}
 				if r.status == http.StatusOK && method == http.MethodGet && string(r.body) != string(whole.body) {
-					t.Errorf("%s: %s: another body", path, c.name)
+					t.Errorf("%s: %s: the body differs from that without conditions", path, c.name)
 				}
 			}
 		}
 	}
 }
 
-func TestConditionsAndRanges(t *testing.T) {
+func TestConditionalRangeRequests(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
 	for _, path := range []string{s.blob, s.manifest, s.tag} {
@@ -96,7 +96,7 @@ func TestConditionsAndRanges(t *testing.T) {
 		} {
 			r := s.get(path, withETag([]string{"Range", c.rng, c.name, c.value}, etag)...)
 			if r.status != c.status {
-				t.Errorf("%s: Range %s, %s %s: status %d, want %d", path, c.rng, c.name, c.value, r.status, c.status)
+				t.Errorf("%s with Range %s and %s %s: status %d, want %d", path, c.rng, c.name, c.value, r.status, c.status)
 			}
 			if c.status == http.StatusRequestedRangeNotSatisfiable {
 				r.wantError(t, c.status, "RANGE_INVALID")

@@ -21,8 +21,8 @@ import (
 
 const immutable = "max-age=31536000, immutable"
 
-// files returns the blobs of the tree by their paths in the registry. It does not use the code
-// under test.
+// files maps the path of each blob in the registry to its file in the tree. It does not use the
+// code under test.
 func (b *bundle) files(tb testing.TB) map[string]string {
 	tb.Helper()
 	found := map[string]string{}
@@ -49,7 +49,7 @@ func (b *bundle) files(tb testing.TB) map[string]string {
 	return found
 }
 
-// wantHeader checks all headers that describe the content.
+// wantHeader checks all headers of a response that describe its content.
 func (r response) wantHeader(tb testing.TB, mediaType, cache string, d digest.Digest, size int) {
 	tb.Helper()
 	for name, want := range map[string]string{
@@ -61,7 +61,7 @@ func (r response) wantHeader(tb testing.TB, mediaType, cache string, d digest.Di
 		"Accept-Ranges":         "bytes",
 	} {
 		if got := r.header.Values(name); !slices.Equal(got, []string{want}) {
-			tb.Errorf("%s: %s %q, want %q", d, name, got, want)
+			tb.Errorf("%s: the header %s is %q, want %q", d, name, got, want)
 		}
 	}
 }
@@ -72,7 +72,7 @@ func TestBlobsMatchFiles(t *testing.T) {
 	s := serve(t, layoutstore.Options{Sources: []string{b.Dir()}})
 	files := b.files(t)
 	if len(files) < 30 {
-		t.Fatalf("the walk found %d blobs only", len(files))
+		t.Fatalf("the walk found %d blobs, want at least 30", len(files))
 	}
 	for path, file := range files {
 		content := layouttest.ReadFile(t, file)
@@ -129,7 +129,7 @@ func TestBundleHasNoProblems(t *testing.T) {
 	}
 }
 
-// The expected answer comes from the file, not from the code under test.
+// The test takes the expected bytes from the file, not from the code under test.
 func TestRandomRangesMatchFiles(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
@@ -148,7 +148,7 @@ func TestRandomRangesMatchFiles(t *testing.T) {
 			if len(want) == 0 {
 				r.wantError(t, http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID")
 				if got := r.header.Get("Content-Range"); got != fmt.Sprintf("bytes */%d", len(content)) {
-					t.Errorf("Range %q: Content-Range %q", asked, got)
+					t.Errorf("with the unsatisfiable Range %q, the Content-Range is %q", asked, got)
 				}
 				continue
 			}
@@ -156,16 +156,17 @@ func TestRandomRangesMatchFiles(t *testing.T) {
 		}
 	}
 	if large != 2 {
-		t.Errorf("%d large blobs, want one of each algorithm", large)
+		t.Errorf("the bundle has %d large blobs, want one per digest algorithm", large)
 	}
 }
 
-// randomRange makes a Range header of a kind, and its spans, or no spans if it is unsatisfiable.
+// randomRange returns a random Range header of the given kind, and its spans. There are no spans
+// if the range is unsatisfiable.
 func randomRange(random *rand.Rand, kind, size int) (header string, want []span) {
 	first := random.IntN(size)
 	last := first + random.IntN(size-first)
 	switch kind {
-	case 0: // closed, perhaps to beyond the end
+	case 0: // a range with both ends, of which the second may be after the end of the blob
 		header = fmt.Sprintf("bytes=%d-%d", first, last+random.IntN(2)*size)
 		if strings.HasSuffix(header, fmt.Sprintf("-%d", last)) {
 			return header, []span{{first, last}}
@@ -187,7 +188,8 @@ func randomRange(random *rand.Rand, kind, size int) (header string, want []span)
 	}
 }
 
-// randomRanges makes a header with several small spans, and one after the end.
+// randomRanges returns a Range header with several small spans, and one span after the end of the
+// blob.
 func randomRanges(random *rand.Rand, size int) (header string, want []span) {
 	var specs []string
 	for range 2 + random.IntN(4) {

@@ -9,9 +9,9 @@ import (
 
 type connKey struct{}
 
-// ConnContext is the ConnContext hook of an http.Server that serves a registry. With it, the
-// head and the parts of a body of at most corkedSize share packets; without it, each has its own,
-// which costs both sides time.
+// ConnContext is the ConnContext hook of an http.Server that serves a registry. With it, the head
+// and the body of a response share packets if the body has at most corkedSize bytes. Without it,
+// they are sent in separate packets, which costs both sides time.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -24,7 +24,8 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// cork holds back packets that are not full until uncork is called. ok reports success.
+// cork holds back packets that are not full, until uncork is called. ok is false if that is not
+// possible.
 func cork(req *http.Request) (uncork func(), ok bool) {
 	conn, ok := req.Context().Value(connKey{}).(syscall.RawConn)
 	if !ok || !setCork(conn, 1) {

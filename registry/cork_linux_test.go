@@ -11,7 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The head, body and checked end of a small blob arrive in one packet, in each form.
+// The head and the body of a small blob arrive in one packet, including the end that is checked
+// before it is sent.
 func TestSmallBlobsArriveInOnePacket(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int64{100, 4000} {
@@ -29,18 +30,18 @@ func TestSmallBlobsArriveInOnePacket(t *testing.T) {
 		}
 		s.get(path).wantStatus(t, http.StatusOK)
 		fewest := uint32(1 << 30)
-		for range 20 { // a machine that is busy may take longer than the system holds packets back
+		for range 20 { // Linux holds packets back for a limited time only, so a busy machine may need several tries.
 			before := segmentsIn(t, conn)
 			s.get(path).wantStatus(t, http.StatusOK)
 			fewest = min(fewest, segmentsIn(t, conn)-before)
 		}
 		if fewest != 1 {
-			t.Errorf("%d bytes came in %d packets at best", size, fewest)
+			t.Errorf("a blob of %d bytes arrived in at least %d packets, want 1", size, fewest)
 		}
 	}
 }
 
-// segmentsIn returns how many packets with data have arrived over a connection.
+// segmentsIn returns how many packets with data have arrived over a connection so far.
 func segmentsIn(t *testing.T, conn *net.TCPConn) (n uint32) {
 	t.Helper()
 	raw, err := conn.SyscallConn()

@@ -4,5 +4,5 @@ package registry
 
 import "syscall"
 
-// setCork does nothing: only Linux supports it.
+// setCork does nothing, because only Linux has TCP_CORK.
 func setCork(syscall.RawConn, int) bool { return false }

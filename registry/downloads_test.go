@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// start begins a download and returns the rest of its body, after the first bytes.
+// start begins a download and reads its first 1000 bytes. It returns the rest of the body.
 func (s *server) start(path string, header ...string) io.ReadCloser {
 	s.Helper()
 	req, err := http.NewRequestWithContext(s.Context(), http.MethodGet, s.url+path, nil)
@@ -34,15 +34,15 @@ func (s *server) start(path string, header ...string) io.ReadCloser {
 	}
 	s.Cleanup(func() { resp.Body.Close() })
 	if n, err := io.ReadFull(resp.Body, make([]byte, 1000)); err != nil {
-		s.Fatalf("%s: %d bytes, %v", path, n, err)
+		s.Fatalf("the download of %s ended after %d bytes with %v", path, n, err)
 	}
 	return resp.Body
 }
 
-// sparseSize is more than the buffers of a connection.
+// sparseSize is the size of a blob, in bytes, that exceeds the buffers of a connection.
 const sparseSize = 64 << 20
 
-// sparse makes a blob of zeros that uses no disk space, and serves it.
+// sparse serves a blob of zeros that uses no disk space.
 func sparse(t *testing.T) (s *server, file, path string) {
 	t.Helper()
 	l := layouttest.New(t, t.TempDir()).Layout("app")
@@ -57,7 +57,8 @@ func sparse(t *testing.T) (s *server, file, path string) {
 	return serveBare(t, l.Dir()+"/.."), l.BlobPath(d), "/v2/app/blobs/" + d.String()
 }
 
-// A complete answer with wrong bytes fails a pull; a cut one is retried.
+// A complete answer with wrong bytes would make a client's pull fail. So the server cuts the
+// connection, and the client retries.
 func TestTruncatedBlobCutsDownload(t *testing.T) {
 	t.Parallel()
 	s, file, path := sparse(t)
@@ -70,7 +71,7 @@ func TestTruncatedBlobCutsDownload(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n, err := io.Copy(io.Discard, body); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("%v: %d more bytes, then %v", header, n, err)
+			t.Errorf("with the header %v, the download ended after %d more bytes with %v", header, n, err)
 		}
 	}
 }
@@ -89,18 +90,19 @@ func TestReplacedBlobDownloadEndsFromOldFile(t *testing.T) {
 		n, err := body.Read(buf)
 		total += int64(n)
 		if !bytes.Equal(buf[:n], zeros[:n]) {
-			t.Fatalf("new bytes within the %d before byte %d", n, total)
+			t.Fatalf("one of the %d bytes before byte %d is not from the old file", n, total)
 		}
 		if err != nil {
 			if !errors.Is(err, io.EOF) || total != sparseSize {
-				t.Errorf("%d bytes, then %v", total, err)
+				t.Errorf("the download ended after %d bytes with %v", total, err)
 			}
 			return
 		}
 	}
 }
 
-// containerd requests open-ended ranges and disconnects when it has enough.
+// containerd requests open-ended ranges, and disconnects when it has enough bytes. The server
+// must not report that.
 func TestAbortedDownloadsAreNotReported(t *testing.T) {
 	t.Parallel()
 	s, _, path := sparse(t)
@@ -114,13 +116,13 @@ func TestAbortedDownloadsAreNotReported(t *testing.T) {
 		s.start(path, "Range", fmt.Sprintf("bytes=%d-60000000,60000002-", i<<20)).Close()
 	}
 	s.head(path).wantStatus(t, http.StatusOK)
-	listening.Close() // waits for the handlers
+	listening.Close() // Close waits for the handlers
 	if heard := s.refusals(); logged.Len() > 0 || len(heard) > 0 {
-		t.Errorf("logged %q, refused %v", logged.String(), heard)
+		t.Errorf("the server logged %q and reported the refusals %v, want neither", logged.String(), heard)
 	}
 }
 
-// All kinds of requests run concurrently, from the start, during rescans.
+// Requests of all kinds run concurrently, while the tree is rescanned.
 func TestConcurrentRequests(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
@@ -156,7 +158,8 @@ func TestConcurrentRequests(t *testing.T) {
 	}
 }
 
-// fetch reports whether path has the content d; it may be called from any goroutine.
+// fetch returns an error unless path has content with the digest d. It may be called from any
+// goroutine.
 func (s *server) fetch(path string, d digest.Digest) error {
 	resp, err := s.client.Get(s.url + path)
 	if err != nil {
@@ -165,7 +168,7 @@ func (s *server) fetch(path string, d digest.Digest) error {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if got := d.Algorithm().FromBytes(body); err != nil || resp.StatusCode != http.StatusOK || got != d {
-		return fmt.Errorf("%s: status %d, %d bytes of %s, %w", path, resp.StatusCode, len(body), got, err)
+		return fmt.Errorf("%s: status %d, %d bytes with the digest %s, %w", path, resp.StatusCode, len(body), got, err)
 	}
 	return nil
 }

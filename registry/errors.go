@@ -20,8 +20,8 @@ var (
 	errRange  = errors.New("the range is not within the content")
 )
 
-// codes maps errors to codes of the specification; the first match applies. distribution's
-// table gives each code its status.
+// codes maps errors to error codes of the specification. The first match applies. distribution's
+// table defines the status of each code.
 var codes = []struct {
 	is   func(error) bool
 	code errcode.ErrorCode
@@ -32,14 +32,15 @@ var codes = []struct {
 	{as(errNumber), errcode.ErrorCodePaginationNumberInvalid},
 	{as(errRange), errcode.ErrorCodeRangeInvalid},
 	{as(errDigest), errcode.ErrorCodeDigestInvalid},
-	// Before the errors for missing content, because the content of an unreachable bucket is unknown.
+	// This comes before the errors for missing content: while a bucket is unreachable, nobody
+	// knows what it contains.
 	{as(bucket.ErrUnreachable), errcode.ErrorCodeTooManyRequests},
 	{as(layoutstore.ErrNameInvalid), errcode.ErrorCodeNameInvalid},
 	{as(layoutstore.ErrRepositoryUnknown), errcode.ErrorCodeNameUnknown},
 	{as(layoutstore.ErrManifestUnknown), errcode.ErrorCodeManifestUnknown},
 	{as(layoutstore.ErrBlobUnknown), errcode.ErrorCodeBlobUnknown},
-	// Clients retry after 429, but not after 503. File handles will be free again, and a file
-	// that changes during each scan will stop changing.
+	// Clients retry after 429, but not after 503. A retry can help, because file handles become
+	// free again, and a file stops changing sometime.
 	{layoutstore.IsExhausted, errcode.ErrorCodeTooManyRequests},
 	{as(layoutstore.ErrSlow), errcode.ErrorCodeTooManyRequests},
 	{as(context.Canceled), errcode.ErrorCodeTooManyRequests}, // the client has disconnected
@@ -60,11 +61,11 @@ func codeOf(err error) errcode.ErrorCode {
 	return errcode.ErrorCodeUnknown
 }
 
-// retryAfter is the Retry-After header of 429, in seconds. By then, file handles are probably
-// free again and writes complete.
+// retryAfter is the Retry-After header of an answer 429, in seconds. After this time, file
+// handles are probably free and writes complete.
 const retryAfter = "2"
 
-// sendError is a failure after the status was sent, which can no longer change.
+// sendError is an error that occurred after the status was sent, when it was too late to change it.
 type sendError struct{ error }
 
 // asSendError returns err as a sendError, or nil.
@@ -75,11 +76,11 @@ func asSendError(err error) error {
 	return sendError{err}
 }
 
-// serveError answers with the error's code and status.
+// serveError answers a request with the code and the status of an error.
 func (r *registry) serveError(w http.ResponseWriter, req *http.Request, err error) {
 	var send sendError
 	if errors.As(err, &send) {
-		return // the client disconnected, which is normal
+		return // the client has disconnected, which is normal
 	}
 	h := w.Header()
 	for _, name := range []string{"Cache-Control", "Content-Length", "Docker-Content-Digest", "Etag", "Accept-Ranges"} {

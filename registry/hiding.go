@@ -8,11 +8,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// maxHiding is how many unreadable archives and indexes an error names.
+// maxHiding limits how many unreadable archives and indexes an error names.
 const maxHiding = 3
 
-// withHiding adds to an error about unknown content the archives and indexes that cannot be
-// read, because they may contain it. It does not change an error that already names a place.
+// withHiding adds the names of unreadable archives and indexes to an error about unknown content,
+// because they may contain it. If the error already names a place, withHiding does not change it.
 func withHiding(err error, s *layoutstore.Snapshot) error {
 	var placed *layoutstore.ProblemError
 	if errors.As(err, &placed) && placed.Problem.Path != "" {
@@ -37,11 +37,12 @@ func withHiding(err error, s *layoutstore.Snapshot) error {
 	return fmt.Errorf("%w: it may be in %s", err, text)
 }
 
-// maxWarning limits one warning, in bytes. All warnings of an answer may have 4096.
+// maxWarning limits the size of one warning, in bytes. All warnings of an answer together may
+// have 4096 bytes.
 const maxWarning = 900
 
-// warning returns the value of a Warning header (distribution specification 1.1, "Warnings"): the
-// code 299, no agent, and the text in quotes.
+// warning returns the value of a Warning header: the code 299, no agent, and the text in quotes
+// (distribution specification 1.1, "Warnings").
 func warning(text string) string {
 	printable := strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

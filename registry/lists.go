@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// page is the requested part of a list: at most n entries after last in byte order, or all of
-// them if n is negative.
+// page is the requested part of a list. It has at most n entries, and starts after the entry last
+// in byte order. If n is negative, it has all further entries.
 type page struct {
 	n    int
 	last string
@@ -28,8 +28,8 @@ type page struct {
 // completeList is the page that contains the complete list.
 var completeList = page{n: -1}
 
-// parsePage reads `n` and `last` (distribution specification 1.1, "Listing Tags"). Without
-// n the page is the complete list; a negative or malformed n is an error.
+// parsePage reads the parameters `n` and `last` (distribution specification 1.1, "Listing Tags").
+// Without n, the page has no limit. A negative or malformed n is an error.
 func parsePage(req *http.Request) (page, error) {
 	if req.URL.RawQuery == "" {
 		return completeList, nil
@@ -46,7 +46,7 @@ func parsePage(req *http.Request) (page, error) {
 	return p, nil
 }
 
-// tags answers the tag list of a repository.
+// tags answers a request for the tag list of a repository.
 func (r *registry) tags(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name string) error {
 	var p page
 	repo, err := repository(s, name, func() (err error) {
@@ -70,7 +70,7 @@ func (r *registry) tags(w http.ResponseWriter, req *http.Request, s *layoutstore
 	return r.serveList(w, req, s, name, p, list)
 }
 
-// catalog answers the list of repositories.
+// catalog answers a request for the list of repositories.
 func (r *registry) catalog(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot) error {
 	p, err := parsePage(req)
 	if err != nil {
@@ -104,9 +104,12 @@ func (r *registry) nextTags(name string, n int, last string) (string, error) {
 // list is a page of a list, ready to be sent.
 type list struct {
 	body []byte
-	etag []string // one strong ETag
-	size []string // of the body, decimal
-	next string   // path and query of the next page, or empty
+	// etag is a header value with one strong ETag.
+	etag []string
+	// size is the size of the body as a decimal number.
+	size []string
+	// next is the path and query of the next page, or empty.
+	next string
 }
 
 func newList(v any) (*list, error) {
@@ -125,7 +128,7 @@ type lists struct {
 
 type snapshotLists struct {
 	snapshot *layoutstore.Snapshot
-	byName   sync.Map // repository, or "" for the catalog, to *list
+	byName   sync.Map // maps a repository, or "" for the catalog, to *list
 }
 
 func (l *lists) get(s *layoutstore.Snapshot) *snapshotLists {
@@ -139,7 +142,8 @@ func (l *lists) get(s *layoutstore.Snapshot) *snapshotLists {
 
 var contentJSON = []string{"application/json"}
 
-// serveList answers with page p of the named list, which build makes unless it is cached.
+// serveList answers with page p of the named list. If the page is not cached, serveList calls
+// build.
 func (r *registry) serveList(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name string, p page, build func() (*list, error)) error {
 	var l *list
 	cached := r.lists.get(s)
@@ -161,8 +165,8 @@ func (r *registry) serveList(w http.ResponseWriter, req *http.Request, s *layout
 	return l.send(w, req, contentJSON)
 }
 
-// linkPrefix returns the prefix of a request's path for use in a link. It never begins with two
-// slashes, after which a client would read its first segment as a host.
+// linkPrefix returns the prefix of a request's path for use in a Link header. It never begins
+// with two slashes, because a client would take the segment after them for a host.
 func linkPrefix(prefix string) string {
 	if trimmed := strings.TrimLeft(prefix, "/"); trimmed != "" {
 		return (&url.URL{Path: "/" + trimmed}).EscapedPath()

@@ -14,10 +14,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// listed is a server of a repository with many tags and of many repositories.
+// listed is a server with many repositories, one of which has many tags.
 type listed struct {
 	*server
-	tags, names []string // sorted by bytes
+	tags, names []string // both are sorted by bytes
 }
 
 const listedName = "many/tags"
@@ -51,12 +51,12 @@ func newListed(tb testing.TB) *listed {
 	return s
 }
 
-// readList reads either list.
+// readList returns the entries of a tag list or a catalog.
 func readList(tb testing.TB, r response) []string {
 	tb.Helper()
 	r.wantStatus(tb, http.StatusOK)
 	if r.header.Get("Content-Type") != "application/json" || r.header.Get("Cache-Control") != "no-cache" || r.header.Get("Etag") == "" {
-		tb.Errorf("a list with %v", r.header)
+		tb.Errorf("a list has wrong headers: %v", r.header)
 	}
 	doc := decode[struct{ Tags, Repositories []string }](tb, r)
 	if doc.Tags == nil {
@@ -65,7 +65,7 @@ func readList(tb testing.TB, r response) []string {
 	return doc.Tags
 }
 
-// next returns the reference of the Link header, or "".
+// next returns the URL reference in the Link header, or "" if there is no such header.
 func (r response) next(tb testing.TB) string {
 	tb.Helper()
 	link := r.header.Get("Link")
@@ -80,7 +80,7 @@ func (r response) next(tb testing.TB) string {
 	return ref
 }
 
-// walk follows the Links of a list from path to its end.
+// walk reads a list from path on, and follows its Link headers to the end.
 func (s *server) walk(path string, n int) (all []string) {
 	s.Helper()
 	for range 100 {
@@ -92,14 +92,14 @@ func (s *server) walk(path string, n int) (all []string) {
 			return all
 		}
 		if len(page) != n {
-			s.Errorf("%s: %d entries and a Link, want %d", path, len(page), n)
+			s.Errorf("%s: a page with a Link header has %d entries, want %d", path, len(page), n)
 		}
 		if !strings.HasPrefix(next, "/") {
-			s.Fatalf("%s: Link %q is not a path", path, next)
+			s.Fatalf("%s: the Link %q is not a path", path, next)
 		}
 		path = next
 	}
-	s.Fatalf("%s: an endless list", path)
+	s.Fatalf("%s: the list does not end after 100 pages", path)
 	return nil
 }
 
@@ -116,17 +116,18 @@ func TestPagedLists(t *testing.T) {
 				t.Errorf("%s: %s", paged, diff)
 			}
 			if r := s.get(paged); (r.next(t) != "") != (n < len(want)) {
-				t.Errorf("%s of %d: Link %q", paged, len(want), r.header.Get("Link"))
+				t.Errorf("%s of a list of %d entries has the Link %q", paged, len(want), r.header.Get("Link"))
 			}
 		}
 	}
 }
 
-func TestLast(t *testing.T) {
+func TestLastParameter(t *testing.T) {
 	t.Parallel()
 	s := newListed(t)
 	for path, all := range map[string][]string{"/v2/" + listedName + "/tags/list": s.tags, "/v2/_catalog": s.names} {
-		// Entries, and legal and illegal strings before, between and after them.
+		// The test uses entries of the list, and other strings that sort before, between and
+		// after them. Some are not legal names.
 		for _, last := range append([]string{"", "0x", "v1", "v1.2", "zzz", "!", "м", "TEAM/", "a b&c=d", "\xff"}, all...) {
 			var want []string
 			for _, entry := range all {
@@ -136,11 +137,11 @@ func TestLast(t *testing.T) {
 			}
 			got := readList(t, s.get(path+"?last="+url.QueryEscape(last)))
 			if !slices.Equal(got, want) {
-				t.Errorf("%s after %q: %q, want %q", path, last, got, want)
+				t.Errorf("the entries of %s after %q are %q, want %q", path, last, got, want)
 			}
 			r := s.get(path + "?n=2&last=" + url.QueryEscape(last))
 			if got := readList(t, r); !slices.Equal(got, want[:min(2, len(want))]) || (r.next(t) != "") != (len(want) > 2) {
-				t.Errorf("%s, 2 after %q: %q, Link %q", path, last, got, r.header.Get("Link"))
+				t.Errorf("the page of %s with two entries after %q is %q with the Link %q", path, last, got, r.header.Get("Link"))
 			}
 		}
 	}
@@ -163,7 +164,7 @@ func TestPageOfZeroEntries(t *testing.T) {
 		r := s.get(path)
 		r.wantStatus(t, http.StatusOK)
 		if string(r.body) != want || r.header.Get("Link") != "" {
-			t.Errorf("%s: %s, Link %q, want %s", path, r.body, r.header.Get("Link"), want)
+			t.Errorf("%s: the body is %s and the Link %q, want %s and no Link", path, r.body, r.header.Get("Link"), want)
 		}
 	}
 }
@@ -179,7 +180,8 @@ func TestIllegalPageSizes(t *testing.T) {
 	}
 }
 
-// The Link is a path on this server, with the prefix of the request, whatever the Host.
+// The Link header contains a path on this server with the prefix of the request, whatever host
+// the request names.
 func TestLinkHasRequestPrefix(t *testing.T) {
 	t.Parallel()
 	s := newListed(t)
@@ -187,7 +189,7 @@ func TestLinkHasRequestPrefix(t *testing.T) {
 		for path, want := range map[string][]string{"/v2/" + listedName + "/tags/list": s.tags, "/v2/_catalog": s.names} {
 			r := s.get(prefix+path+"?n=3&ns=registry.example", "X-Forwarded-Host", "evil.example", "Forwarded", "host=evil.example")
 			if next := r.next(t); !strings.HasPrefix(next, prefix+path+"?") {
-				t.Errorf("%s%s: Link %q", prefix, path, r.header.Get("Link"))
+				t.Errorf("%s%s: the Link %q does not have the prefix of the request", prefix, path, r.header.Get("Link"))
 			}
 			if diff := cmp.Diff(want, s.walk(prefix+path+"?n=3", 3)); diff != "" {
 				t.Errorf("%s%s: %s", prefix, path, diff)
@@ -196,7 +198,8 @@ func TestLinkHasRequestPrefix(t *testing.T) {
 	}
 }
 
-// A reference that begins with two slashes names a host (RFC 3986, section 4.2).
+// The Link header must not begin with two slashes, because a client would then take the next
+// segment for a host (RFC 3986, section 4.2).
 func TestLinkNamesNoHost(t *testing.T) {
 	t.Parallel()
 	s := newListed(t)
@@ -211,7 +214,7 @@ func TestLinkNamesNoHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		if next.Host != asked.Host {
-			t.Errorf("%s: Link %q leads to %s", prefix, link, next.Host)
+			t.Errorf("%s: the Link %q leads to the host %s", prefix, link, next.Host)
 		}
 	}
 }
@@ -224,13 +227,13 @@ func TestHeadOfLists(t *testing.T) {
 		head.wantStatus(t, http.StatusOK)
 		for _, name := range []string{"Content-Type", "Content-Length", "Etag", "Cache-Control", "Link"} {
 			if g, h := get.header.Values(name), head.header.Values(name); !slices.Equal(g, h) {
-				t.Errorf("%s: %s is %q by GET and %q by HEAD", path, name, g, h)
+				t.Errorf("%s: the header %s is %q after GET and %q after HEAD", path, name, g, h)
 			}
 		}
 	}
 }
 
-// A list's ETag changes only with the list.
+// The ETag of a list stays the same until the list changes.
 func TestETagsOfLists(t *testing.T) {
 	t.Parallel()
 	s := newListed(t)
@@ -239,10 +242,10 @@ func TestETagsOfLists(t *testing.T) {
 		r := s.get(path)
 		etag := r.header.Get("Etag")
 		if again := s.get(path).header.Get("Etag"); etag == "" || again != etag {
-			t.Errorf("%s: ETag %q, then %q", path, etag, again)
+			t.Errorf("%s: the first ETag is %q, the second %q; want the same", path, etag, again)
 		}
 		if other, ok := seen[etag]; ok {
-			t.Errorf("%s and %s have the ETag %s", path, other, etag)
+			t.Errorf("the different lists %s and %s have the same ETag %s", path, other, etag)
 		}
 		seen[etag] = path
 		s.get(path, "If-None-Match", etag).wantStatus(t, http.StatusNotModified)
@@ -265,7 +268,7 @@ func TestListsAfterRefresh(t *testing.T) {
 	}
 	r := s.get("/v2/app/tags/list", "If-None-Match", before)
 	if got, err := json.Marshal(readList(t, r)); err != nil || string(got) != `["v1","v2"]` {
-		t.Errorf("tags %s, %v", got, err)
+		t.Errorf("after the rescan, the tags are %s, %v", got, err)
 	}
 	if got := readList(t, s.get("/v2/_catalog", "If-None-Match", catalog)); !slices.Equal(got, []string{"app", "other"}) {
 		t.Errorf("repositories %q", got)

@@ -19,13 +19,13 @@ var (
 	noCache     = []string{"no-cache"}
 	acceptBytes = []string{"bytes"}
 
-	// A bundle chooses the media types of its manifests. A type that a browser would show, such as
-	// text/html, must not become a page of the registry's origin.
+	// A bundle determines the media types of its manifests. If a browser can show such a type,
+	// such as text/html, the manifest must not run as a page of the registry.
 	sandboxed = []string{"default-src 'none'; sandbox"}
 	noSniff   = []string{"nosniff"}
 )
 
-// manifests answers GET and HEAD of a manifest by tag or digest.
+// manifests answers GET and HEAD requests for a manifest by tag or digest.
 func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name, reference string) error {
 	m, cache, err := r.manifest(req.Context(), s, name, reference)
 	if err != nil {
@@ -51,7 +51,7 @@ func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layout
 	return asSendError(err)
 }
 
-// manifest returns the manifest of a tag or digest, and the Cache-Control of the answer.
+// manifest returns the manifest of a tag or digest, and the Cache-Control header for the answer.
 func (r *registry) manifest(ctx context.Context, s *layoutstore.Snapshot, name, reference string) (m *layoutstore.Manifest, cache []string, err error) {
 	if strings.Contains(reference, ":") {
 		repo, d, err := repositoryAndDigest(s, name, reference)
@@ -74,17 +74,18 @@ func (r *registry) manifest(ctx context.Context, s *layoutstore.Snapshot, name, 
 	return m, noCache, err
 }
 
-// setContentHeaders sets the headers for the type and the digest of a body. The digest is also
-// its strong ETag.
+// setContentHeaders sets the headers for the media type and the digest of a body. The digest in
+// quotes is also its strong ETag.
 func setContentHeaders(h http.Header, mediaType string, d digest.Digest) {
 	quoted := `"` + string(d) + `"`
-	values := [...]string{mediaType, quoted[1 : len(quoted)-1], quoted} // one allocation for all three
+	values := [...]string{mediaType, quoted[1 : len(quoted)-1], quoted} // one array for all three headers saves allocations
 	h["Content-Type"] = values[0:1:1]
 	h["Docker-Content-Digest"] = values[1:2:2]
 	h["Etag"] = values[2:3:3]
 }
 
-// isConditional reports whether the answer may be anything but the complete content.
+// isConditional reports whether the headers of a request allow an answer other than the complete
+// content.
 func isConditional(h http.Header) bool {
 	_, asked := h["Range"]
 	return asked || hasCondition(h)
@@ -100,5 +101,5 @@ func hasCondition(h http.Header) bool {
 	return false
 }
 
-// noModTime stands for no modification time: content is identified by its digest.
+// noModTime tells net/http that content has no modification time, because its digest identifies it.
 var noModTime time.Time

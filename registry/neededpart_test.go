@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// The part that an answer begins with is known before the content is opened. In a bucket only
-// that part is requested; in a file it is checked first.
+// neededPart returns the part of the content with which the answer begins. It is known before the
+// content is opened. So only this part is requested from a bucket, and in a file it is checked
+// first.
 func TestNeededPart(t *testing.T) {
 	t.Parallel()
 	const size = 1000
@@ -20,7 +21,7 @@ func TestNeededPart(t *testing.T) {
 		{[]string{"bytes=0-"}, 0, size},
 		{[]string{"bytes=17-20"}, 17, 4},
 		{[]string{"bytes=999-"}, 999, 1},
-		{[]string{"bytes=1000-"}, 0, 0}, // it is refused
+		{[]string{"bytes=1000-"}, 0, 0}, // such a range is refused
 		{[]string{"bytes=-1"}, 999, 1},
 		{[]string{"bytes=-2000"}, 0, size},
 		{[]string{"bytes=990-2000"}, 990, 10},
@@ -39,21 +40,21 @@ func TestNeededPart(t *testing.T) {
 				wantOff, wantN = 0, 0
 			}
 			if off, n := neededPart(req)(size); off != wantOff || n != wantN {
-				t.Errorf("%s, Range %q: %d from %d on, want %d from %d on", method, c.headers, n, off, wantN, wantOff)
+				t.Errorf("%s with Range %q needs %d bytes from offset %d, want %d from offset %d", method, c.headers, n, off, wantN, wantOff)
 			}
 			for _, condition := range []string{"If-None-Match", "If-Match"} {
 				conditional := req.Clone(t.Context())
 				conditional.Header.Set(condition, `"x"`)
 				if off, n := neededPart(conditional)(size); off != wantOff || n != 0 {
-					t.Errorf("%s, Range %q, %s: %d from %d on, want nothing", method, c.headers, condition, n, off)
+					t.Errorf("%s with Range %q and %s needs %d bytes from offset %d, want nothing", method, c.headers, condition, n, off)
 				}
 			}
 		}
 	}
 }
 
-// The Range header of the request is unchanged after the answer, for the access log. Several
-// header lines are one list (RFC 9110, section 5.3).
+// The server leaves the Range header of a request unchanged, because the access log contains it.
+// Several header lines count as one list (RFC 9110, section 5.3).
 func TestRangeHeadersAreNotChanged(t *testing.T) {
 	t.Parallel()
 	content := bytes.Repeat([]byte("0123456789"), 100)
@@ -76,7 +77,7 @@ func TestRangeHeadersAreNotChanged(t *testing.T) {
 			t.Errorf("Range %q became %q", c.headers, req.Header["Range"])
 		}
 		if refused := c.status == 0; (err != nil) != refused || !refused && (w.Code != c.status || w.Body.String() != c.body) {
-			t.Errorf("Range %q: %d %q, %v", c.headers, w.Code, w.Body, err)
+			t.Errorf("the Range %q is answered with %d, %q and the error %v", c.headers, w.Code, w.Body, err)
 		}
 	}
 }

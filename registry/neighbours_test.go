@@ -14,11 +14,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// neighbours is a tree in which each similar program had a fault.
+// neighbours is a server of a tree in which each case is one that a similar program gets wrong.
 type neighbours struct {
 	*server
 	app       *layouttest.Layout
-	children  []digest.Digest // of the tag multi
+	children  []digest.Digest // children of the index with the tag multi
 	subject   ocispec.Descriptor
 	referrers []digest.Digest // sorted
 	blob      []byte
@@ -50,7 +50,8 @@ func (n *neighbours) images() {
 	n.subject = n.app.Image(layouttest.Image{Layers: [][]byte{n.blob, []byte("to be cut")}})
 	n.app.Tag(n.subject, "v1")
 	n.truncated = digest.FromString("to be cut")
-	// A layout of skopeo or crane: the full reference and no short tag.
+	// skopeo and crane write layouts like this: the annotation contains the complete reference
+	// instead of the tag.
 	d := n.app.Image(layouttest.Image{Name: "reference"})
 	d.Annotations = map[string]string{ocispec.AnnotationRefName: "registry.example:5000/deckhouse/ee/app:by-reference"}
 	n.app.Add(d)
@@ -72,7 +73,7 @@ func (n *neighbours) attach() {
 
 const neighbour = "/v2/" + bundleRoot + "/app"
 
-// These faults were found in other programs that serve layouts. Each one broke a client.
+// Other programs that serve layouts had these faults. Each of them broke a client.
 func TestFaultsOfOtherServers(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]func(*neighbours, *testing.T){
@@ -104,7 +105,7 @@ func (n *neighbours) childManifests(t *testing.T) {
 		r := n.get(neighbour + "/manifests/" + d.String())
 		r.wantFile(t, d, layouttest.ReadFile(t, n.app.BlobPath(d)))
 		if got := r.header.Get("Content-Type"); got != ocispec.MediaTypeImageManifest || index.Manifests[i].Digest != d {
-			t.Errorf("child %d: %q", i, got)
+			t.Errorf("child %d has the Content-Type %q, or is not in the index", i, got)
 		}
 		n.head(neighbour+"/manifests/"+d.String()).wantStatus(t, http.StatusOK)
 	}
@@ -117,7 +118,7 @@ func (n *neighbours) missingReferrers(t *testing.T) {
 		got = append(got, d.Digest)
 	}
 	if !slices.Equal(got, n.referrers) {
-		t.Errorf("%v, want %v", got, n.referrers)
+		t.Errorf("the referrers are %v, want %v", got, n.referrers)
 	}
 }
 
@@ -129,7 +130,7 @@ func (n *neighbours) wrongReferrers(t *testing.T) {
 	}
 	for _, d := range append(slices.Clone(n.children), n.referrers...) {
 		if got := decode[ocispec.Index](t, n.get(neighbour+"/referrers/"+d.String())).Manifests; got == nil || len(got) > 0 {
-			t.Errorf("of %s: %v", d, got)
+			t.Errorf("%s has the referrers %v, want an empty list", d, got)
 		}
 	}
 }
@@ -146,7 +147,7 @@ func (n *neighbours) noETag(t *testing.T) {
 	for _, path := range []string{"/manifests/v1", "/manifests/" + n.subject.Digest.String(), "/blobs/" + digest.FromBytes(n.blob).String(), "/tags/list"} {
 		etag := n.head(neighbour + path).header.Get("Etag")
 		if etag == "" {
-			t.Errorf("%s: no ETag", path)
+			t.Errorf("%s has no ETag", path)
 		}
 		n.get(neighbour+path, "If-None-Match", etag).wantStatus(t, http.StatusNotModified)
 	}
@@ -177,7 +178,7 @@ func (n *neighbours) noEntries(t *testing.T) {
 	for _, path := range []string{neighbour + "/tags/list?n=0", "/v2/_catalog?n=0"} {
 		r := n.get(path)
 		if got := readList(t, r); len(got) > 0 || r.header.Get("Link") != "" {
-			t.Errorf("%s: %q, Link %q", path, got, r.header.Get("Link"))
+			t.Errorf("%s has the entries %q and the Link %q, want neither", path, got, r.header.Get("Link"))
 		}
 	}
 }
@@ -185,7 +186,7 @@ func (n *neighbours) noEntries(t *testing.T) {
 func (n *neighbours) noLink(t *testing.T) {
 	for path, want := range map[string]int{neighbour + "/tags/list?n=1": 4, "/v2/_catalog?n=1": 2} {
 		if got := n.walk(path, 1); len(got) != want {
-			t.Errorf("%s: %q, want %d", path, got, want)
+			t.Errorf("%s has the entries %q, want %d of them", path, got, want)
 		}
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// If a file is overwritten in place after it was opened and before its first byte is queued
-// for the client, the answer is never complete, whatever its size and form.
+// If a file is overwritten in place after it was opened, the answer is never complete, provided
+// that no byte was queued for the client yet. This applies to all sizes and forms of content.
 func TestFileOverwrittenBeforeSend(t *testing.T) {
 	t.Parallel()
 	forms := map[string]func(t *testing.T, dir string, layer string, size int64) (source string, files []string){
@@ -29,7 +29,7 @@ func TestFileOverwrittenBeforeSend(t *testing.T) {
 		"chunks": func(t *testing.T, dir, _ string, size int64) (string, []string) {
 			archive := filepath.Join(t.TempDir(), "app.tar")
 			layouttest.New(t, dir).Archive(archive, layouttest.Archive{})
-			return filepath.Dir(archive), layouttest.Split(t, archive, max(size/3, 2048)) // a large layer is in several
+			return filepath.Dir(archive), layouttest.Split(t, archive, max(size/3, 2048)) // a large layer spans several chunks
 		},
 	}
 	for name, form := range forms {
@@ -68,12 +68,12 @@ func TestFileOverwrittenBeforeSend(t *testing.T) {
 					}
 					resp, err := s.client.Do(req)
 					if err != nil {
-						return // cut before the header was out
+						return // the connection was cut before the headers were sent
 					}
 					defer resp.Body.Close()
 					n, err := io.Copy(io.Discard, resp.Body)
 					if n >= size || !errors.Is(err, io.ErrUnexpectedEOF) {
-						t.Errorf("%d bytes of %d, then %v", n, size, err)
+						t.Errorf("the download ended after %d of %d bytes with %v, want io.ErrUnexpectedEOF", n, size, err)
 					}
 				})
 			}
@@ -81,7 +81,7 @@ func TestFileOverwrittenBeforeSend(t *testing.T) {
 	}
 }
 
-// largest returns the name of the blob with a size.
+// largest returns the name of a blob that has the given size.
 func largest(t *testing.T, layout string, size int64) string {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(layout, "blobs", "sha256"))
@@ -93,11 +93,11 @@ func largest(t *testing.T, layout string, size int64) string {
 			return e.Name()
 		}
 	}
-	t.Fatalf("no blob of %d bytes", size)
+	t.Fatalf("the layout contains no blob of %d bytes", size)
 	return ""
 }
 
-// rewriteInPlace overwrites a file with the same number of other bytes.
+// rewriteInPlace overwrites the last byte of a file in place.
 func rewriteInPlace(t *testing.T, name string) {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {

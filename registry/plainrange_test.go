@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// parsePlainRange and parseRange agree on plain ranges.
+// If parsePlainRange accepts a range, its result is the same as that of parseRange.
 func TestPlainRangesMatchParseRange(t *testing.T) {
 	t.Parallel()
 	numbers := []string{"", "0", "1", "9", "10", "11", "007", "+1", " 1", "x", "99999999999999999999"}
@@ -19,14 +19,14 @@ func TestPlainRangesMatchParseRange(t *testing.T) {
 				}
 				want, result := parseRange(header, 10)
 				if got := fmt.Sprintf("bytes=%d-%d", first, first+n-1); result != satisfiable || got != want {
-					t.Errorf("%s: %s, want %s (%d)", header, got, want, result)
+					t.Errorf("the range %s is read as %s, but parseRange reads %s with the result %d", header, got, want, result)
 				}
 			}
 		}
 	}
 	for _, header := range []string{"bytes=0-9", "bytes=3-", "bytes=3-99"} {
 		if _, _, ok := parsePlainRange([]string{header}, 10); !ok {
-			t.Errorf("%s is not plain", header)
+			t.Errorf("parsePlainRange refuses the plain range %s", header)
 		}
 	}
 }

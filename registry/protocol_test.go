@@ -12,10 +12,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// unknownDigest is the digest of no content in the tests.
+// unknownDigest is a digest whose content no test serves.
 var unknownDigest = digest.FromString("unknown content").String()
 
-// small is a server of two repositories: app, with an image, and empty.
+// small is a server of two repositories: app contains an image, and empty contains nothing.
 type small struct {
 	*server
 	layout   *layouttest.Layout
@@ -38,20 +38,20 @@ func newSmall(tb testing.TB) *small {
 func TestNewRequiresSource(t *testing.T) {
 	t.Parallel()
 	if _, err := registry.New(nil, registry.Options{}); err == nil {
-		t.Error("a registry without a source was made")
+		t.Error("New accepted a registry without a source")
 	}
 }
 
-func TestBase(t *testing.T) {
+func TestBaseOfAPI(t *testing.T) {
 	t.Parallel()
 	s := newSmall(t)
 	for _, path := range []string{"/v2/", "/v2", "/mirrors/a/v2/", "/mirrors/a/v2", "/v2/?ns=registry.example"} {
 		r := s.get(path)
 		if r.status != http.StatusOK || string(r.body) != "{}" || r.header.Get("Content-Type") != "application/json" {
-			t.Errorf("GET %s: %d %q, %v", path, r.status, r.body, r.header)
+			t.Errorf("GET %s is answered with %d, %q and the headers %v", path, r.status, r.body, r.header)
 		}
 		if r := s.head(path); r.status != http.StatusOK || r.header.Get("Content-Length") != "2" {
-			t.Errorf("HEAD %s: %d, %v", path, r.status, r.header)
+			t.Errorf("HEAD %s is answered with %d and the headers %v", path, r.status, r.header)
 		}
 	}
 }
@@ -73,7 +73,7 @@ func TestWritesAreRefused(t *testing.T) {
 			r := s.do(method, path)
 			r.wantError(t, http.StatusMethodNotAllowed, "UNSUPPORTED")
 			if got := r.header.Get("Allow"); got != "GET, HEAD" {
-				t.Errorf("%s %s: Allow %q", method, path, got)
+				t.Errorf("%s %s is answered with the header Allow %q", method, path, got)
 			}
 		}
 	}
@@ -93,7 +93,7 @@ func TestUnknownPaths(t *testing.T) {
 	}
 }
 
-// Of several errors the first one is reported, in the order method, route, name, digest or
+// If a request has several errors, the first of these is reported: method, route, name, digest or
 // tag, repository, manifest or blob.
 func TestOrderOfChecks(t *testing.T) {
 	t.Parallel()
@@ -166,7 +166,8 @@ func TestIllegalTagsAndDigests(t *testing.T) {
 	s.get("/v2/app/blobs/"+hex).wantError(t, http.StatusBadRequest, "DIGEST_INVALID")
 }
 
-// containerd requests any prefix (override_path), and the name of the original registry.
+// containerd puts any prefix before /v2/ (override_path), and sends the name of the original
+// registry in the parameter ns. Both are ignored.
 func TestPrefixesAndNamespacesAreIgnored(t *testing.T) {
 	t.Parallel()
 	s := newSmall(t)
@@ -179,11 +180,11 @@ func TestPrefixesAndNamespacesAreIgnored(t *testing.T) {
 		s.get(prefix+"/v2/unknown/tags/list?ns=x").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
 	}
 	s.get("/v2/app/blobs/sha256%3A"+s.layer.Encoded()).wantFile(t, s.layer, []byte("a layer"))
-	// The path is split at the first /v2/, and names may contain any keyword of the API.
+	// The path is split at the first /v2/. After it, a name may contain any keyword of the API.
 	s.get("/a/v2/b/v2/app/manifests/v1").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
 }
 
-func TestNamesWithAPIKeywords(t *testing.T) {
+func TestRepositoryNamesWithAPIKeywords(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
 	names := []string{"tags", "tags/list", "manifests/blobs", "referrers", "v2/v2", "blobs/uploads"}
@@ -197,13 +198,14 @@ func TestNamesWithAPIKeywords(t *testing.T) {
 	for _, name := range names {
 		s.get("/v2/"+name+"/manifests/list").wantFile(t, digests[name], layouttest.ReadFile(t, tree.Layout(name).BlobPath(digests[name])))
 		if got := s.tags(name); len(got) != 1 || got[0] != "list" {
-			t.Errorf("%s: tags %q", name, got)
+			t.Errorf("%s has the tags %q, want only the tag list", name, got)
 		}
 	}
 }
 
-// Accept is ignored. The type is the descriptor's, or else the manifest's. If the two
-// differ, the content is not served, neither as a manifest nor as a blob.
+// The Accept header is ignored. The media type comes from the descriptor, or else from the
+// manifest. If these two contradict each other, the content is served neither as a manifest nor
+// as a blob.
 func TestContentTypeOfManifests(t *testing.T) {
 	t.Parallel()
 	l := layouttest.New(t, t.TempDir()).Layout("app")
@@ -233,14 +235,14 @@ func TestContentTypeOfManifests(t *testing.T) {
 		for _, accept := range []string{"", "*/*", "text/html", "application/vnd.oci.image.manifest.v1+json"} {
 			r := s.get("/v2/app/manifests/"+tag, "Accept", accept)
 			if got := r.header.Get("Content-Type"); r.status != http.StatusOK || got != want {
-				t.Errorf("%s, accepting %q: status %d, %q, want %q", tag, accept, r.status, got, want)
+				t.Errorf("%s with Accept %q is answered with %d and the type %q, want %q", tag, accept, r.status, got, want)
 			}
 		}
 	}
 }
 
-// If the media type of a manifest is HTML, browsers do not run its scripts in the origin of the
-// registry (W3C Content Security Policy Level 3, directive sandbox).
+// If a manifest has an HTML media type, browsers must not run its scripts with the rights of the
+// registry's origin (W3C Content Security Policy Level 3, directive sandbox).
 func TestHTMLManifestsAreSandboxed(t *testing.T) {
 	t.Parallel()
 	l := layouttest.New(t, t.TempDir()).Layout("app")
@@ -254,18 +256,18 @@ func TestHTMLManifestsAreSandboxed(t *testing.T) {
 	for _, tag := range []string{"t9", "t21", "t13", "t24"} {
 		r := s.get("/v2/app/manifests/" + tag)
 		if r.status == http.StatusOK && (!strings.Contains(r.header.Get("Content-Security-Policy"), "sandbox") || r.header.Get("X-Content-Type-Options") != "nosniff") {
-			t.Errorf("%s is served as %q with %v", tag, r.header.Get("Content-Type"), r.header)
+			t.Errorf("%s is served as %q, but its headers do not forbid scripts: %v", tag, r.header.Get("Content-Type"), r.header)
 		}
 	}
 	if r := s.get("/v2/app/manifests/t9"); r.status != http.StatusOK {
-		t.Errorf("status %d: nothing was tested", r.status)
+		t.Errorf("the manifest of type text/html is answered with %d, want 200", r.status)
 	}
 	if r := s.get("/v2/app/manifests/image"); r.header.Get("Content-Security-Policy") != "" {
-		t.Errorf("an image has %v", r.header)
+		t.Errorf("an image is sandboxed too: %v", r.header)
 	}
 }
 
-// With authentication, shared caches must not store any answer.
+// If clients have to log in, shared caches must not store any answer.
 func TestPrivateAnswers(t *testing.T) {
 	t.Parallel()
 	s := newSmall(t)
@@ -277,12 +279,12 @@ func TestPrivateAnswers(t *testing.T) {
 	for _, path := range []string{"/v2/app/manifests/" + s.manifest.String(), "/v2/app/blobs/" + s.layer.String()} {
 		got := s.get(path).header.Get("Cache-Control")
 		if !strings.Contains(got, "private") || !strings.Contains(got, "max-age=31536000") || !strings.Contains(got, "immutable") {
-			t.Errorf("%s: Cache-Control %q", path, got)
+			t.Errorf("%s is served with Cache-Control %q, want private", path, got)
 		}
 	}
 	for _, path := range []string{"/v2/app/manifests/v1", "/v2/app/tags/list", "/v2/_catalog"} {
 		if got := s.get(path).header.Get("Cache-Control"); got != "no-cache" {
-			t.Errorf("%s: Cache-Control %q", path, got)
+			t.Errorf("%s is served with Cache-Control %q, want no-cache", path, got)
 		}
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/felixge/httpsnoop"
 )
 
-// maxRanges is how many ranges one request may ask for. If there are more, the Range
-// header is ignored, as RFC 9110, section 14.2 allows.
+// maxRanges is how many ranges one request may ask for. If there are more, the Range header is
+// ignored, which RFC 9110, section 14.2 allows.
 const maxRanges = 100
 
 // serveContent answers with content, which is size bytes long, or with the requested ranges of
@@ -52,9 +52,9 @@ func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeke
 	return nil
 }
 
-// neededPart returns a function. Given the size of a content, the function returns the part that
-// the answer begins with, as far as the headers of the request show. The part is empty if the
-// answer may have no body.
+// neededPart returns a function that computes with which part of a content the answer begins. The
+// function gets the size of the content, and uses the headers of the request. The part is empty
+// if the answer may have no body.
 func neededPart(req *http.Request) func(size int64) (off, n int64) {
 	return func(size int64) (off, n int64) {
 		off, n = rangeOf(req, size)
@@ -65,7 +65,8 @@ func neededPart(req *http.Request) func(size int64) (off, n int64) {
 	}
 }
 
-// rangeOf returns the first range that a request asks for, of a content of size bytes.
+// rangeOf returns the first range that a request asks for. size is the size of the content in
+// bytes.
 func rangeOf(req *http.Request, size int64) (off, n int64) {
 	if req.Method == http.MethodHead {
 		return 0, 0
@@ -82,12 +83,13 @@ func rangeOf(req *http.Request, size int64) (off, n int64) {
 		return 0, 0
 	}
 	one, _, _ := strings.Cut(strings.TrimPrefix(ranges, "bytes="), ",")
-	first, last, _ := parseSpec(one, size) // parseRange wrote it
+	first, last, _ := parseSpec(one, size) // this cannot fail, because parseRange wrote it
 	return first, last - first + 1
 }
 
-// parsePlainRange reads one range `bytes=a-b` or `bytes=a-`, as most clients write it, for a content of
-// size bytes. It returns the first byte and the number of bytes. [parseRange] reads all other ranges.
+// parsePlainRange reads a single range `bytes=a-b` or `bytes=a-`, as most clients write it. size
+// is the size of the content. It returns the offset of the first byte and the number of bytes.
+// [parseRange] reads all other ranges.
 func parsePlainRange(header []string, size int64) (first, n int64, ok bool) {
 	if len(header) != 1 {
 		return 0, 0, false
@@ -112,7 +114,8 @@ func parsePlainRange(header []string, size int64) (first, n int64, ok bool) {
 	return first, min(last, size-1) - first + 1, true
 }
 
-// serveUnsatisfiable lets http.ServeContent answer, and replaces its answer if that is 416.
+// serveUnsatisfiable lets http.ServeContent answer. If its answer is 416, the caller answers
+// instead.
 func serveUnsatisfiable(w http.ResponseWriter, req *http.Request, content io.ReadSeeker, size int64) error {
 	refused := false
 	hooked := httpsnoop.Wrap(w, httpsnoop.Hooks{
@@ -149,9 +152,9 @@ const (
 	unsatisfiable
 )
 
-// parseRange reads a Range header (RFC 9110, section 14.1.2) for a content of size bytes,
-// and rewrites it without the parts outside of the content. A malformed set is
-// unsatisfiable, and so is one that is entirely outside.
+// parseRange reads a Range header (RFC 9110, section 14.1.2). size is the size of the content.
+// The returned header leaves out ranges that are outside of the content. The header is
+// unsatisfiable if one range is malformed, or if all ranges are outside.
 func parseRange(header string, size int64) (string, rangeResult) {
 	unit, set, ok := strings.Cut(header, "=")
 	if !ok || !strings.EqualFold(strings.TrimSpace(unit), "bytes") {
@@ -181,7 +184,8 @@ func parseRange(header string, size int64) (string, rangeResult) {
 	return "bytes=" + strings.Join(within, ","), satisfiable
 }
 
-// parseSpec reads one of `a-b`, `a-` and `-n`. A suffix of 0 bytes begins after the last byte.
+// parseSpec reads one range of the form `a-b`, `a-` or `-n`. The range `-0` begins after the last
+// byte, so it is empty.
 func parseSpec(spec string, size int64) (first, last int64, legal bool) {
 	a, b, ok := strings.Cut(spec, "-")
 	if !ok {
@@ -201,7 +205,7 @@ func parseSpec(spec string, size int64) (first, last int64, legal bool) {
 	return first, last, ok && first <= last
 }
 
-// parseNumber reads digits; a number above 64 bits becomes the largest int64.
+// parseNumber reads decimal digits. A number that exceeds 64 bits becomes the largest int64.
 func parseNumber(s string) (int64, bool) {
 	if s == "" {
 		return 0, false

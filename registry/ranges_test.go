@@ -19,10 +19,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// span is a range of bytes, including the last one.
+// span is a range of bytes from first to last, both included.
 type span struct{ first, last int }
 
-// readPartial parses a 206, compares each part with the content, and returns the spans.
+// readPartial reads the body of an answer 206, compares each part with the content, and returns
+// the spans.
 func readPartial(header http.Header, body, content []byte) ([]span, error) {
 	mediaType, params, err := mime.ParseMediaType(header.Get("Content-Type"))
 	if err != nil || mediaType != "multipart/byteranges" {
@@ -56,16 +57,16 @@ func readPart(contentRange string, body, content []byte) (span, error) {
 	n, err := fmt.Sscanf(contentRange, "bytes %d-%d/%d", &s.first, &s.last, &size)
 	switch {
 	case n != 3 || contentRange != fmt.Sprintf("bytes %d-%d/%d", s.first, s.last, size):
-		return s, fmt.Errorf("Content-Range %q: %v", contentRange, err)
+		return s, fmt.Errorf("malformed Content-Range %q: %v", contentRange, err)
 	case size != len(content) || s.first < 0 || s.first > s.last || s.last >= size:
-		return s, fmt.Errorf("Content-Range %q of %d bytes", contentRange, len(content))
+		return s, fmt.Errorf("Content-Range %q does not fit a content of %d bytes", contentRange, len(content))
 	case !bytes.Equal(body, content[s.first:s.last+1]):
-		return s, fmt.Errorf("Content-Range %q: the %d bytes are not the file's", contentRange, len(body))
+		return s, fmt.Errorf("Content-Range %q: the %d bytes differ from the file", contentRange, len(body))
 	}
 	return s, nil
 }
 
-// checkPartial checks that the answer to a Range header is a 206 of these spans.
+// checkPartial checks that r is an answer 206 with exactly the given spans.
 func checkPartial(tb testing.TB, asked string, r response, content []byte, want []span) {
 	tb.Helper()
 	if r.status != http.StatusPartialContent {
@@ -74,20 +75,20 @@ func checkPartial(tb testing.TB, asked string, r response, content []byte, want 
 	}
 	got, err := readPartial(r.header, r.body, content)
 	if err != nil || !slices.Equal(got, want) {
-		tb.Errorf("Range %q: %v came, %v; want %v", asked, got, err, want)
+		tb.Errorf("Range %q is answered with %v, %v; want %v", asked, got, err, want)
 	}
 	if n := r.header.Get("Content-Length"); n != strconv.Itoa(len(r.body)) {
-		tb.Errorf("Range %q: Content-Length %q of %d bytes", asked, n, len(r.body))
+		tb.Errorf("Range %q: Content-Length is %q, but the body has %d bytes", asked, n, len(r.body))
 	}
 	if single := r.header.Get("Content-Range") != ""; single != (len(want) == 1) {
-		tb.Errorf("Range %q: Content-Range %q for %d ranges", asked, r.header.Get("Content-Range"), len(want))
+		tb.Errorf("Range %q: the Content-Range is %q, but %d ranges were requested", asked, r.header.Get("Content-Range"), len(want))
 	}
 	if r.header.Get("Accept-Ranges") != "bytes" || r.header.Get("Etag") == "" || r.header.Get("Docker-Content-Digest") == "" {
-		tb.Errorf("Range %q: headers %v", asked, r.header)
+		tb.Errorf("Range %q: a header is missing in %v", asked, r.header)
 	}
 }
 
-// ranged is a server of one blob of 1000 bytes, an empty one and a manifest.
+// ranged is a server of a blob of 1000 bytes, an empty blob and a manifest.
 type ranged struct {
 	*server
 	blob, empty, manifest, tag, list string // paths
@@ -109,7 +110,7 @@ func newRanged(tb testing.TB) *ranged {
 	return r
 }
 
-// rangeCases are for 1000 bytes. No span means 416.
+// rangeCases apply to a content of 1000 bytes. If there is no span, the answer is 416.
 var rangeCases = []struct {
 	header string
 	want   []span
@@ -132,7 +133,7 @@ var rangeCases = []struct {
 	{"bytes=0-1,,-1,", []span{{0, 1}, {999, 999}}},
 	{"bytes=0-1,1000-", []span{{0, 1}}},
 	{"bytes=-0,3-4", []span{{3, 4}}},
-	// Beyond 64 bits.
+	// These numbers are near or above the limit of 64 bits.
 	{"bytes=0-99999999999999999999", []span{{0, 999}}},
 	{"bytes=-99999999999999999999", []span{{0, 999}}},
 	{"bytes=0-9223372036854775807", []span{{0, 999}}},
@@ -164,7 +165,7 @@ var rangeCases = []struct {
 	{"bytes=0-1,bytes=2-3", nil},
 }
 
-func TestRanges(t *testing.T) {
+func TestRangeHeaders(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
 	for _, c := range rangeCases {
@@ -175,7 +176,7 @@ func TestRanges(t *testing.T) {
 		}
 		r.wantError(t, http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID")
 		if got := r.header.Values("Content-Range"); !slices.Equal(got, []string{"bytes */1000"}) {
-			t.Errorf("%q: Content-Range %q", c.header, got)
+			t.Errorf("the unsatisfiable range %q is answered with Content-Range %q", c.header, got)
 		}
 	}
 }
@@ -186,25 +187,25 @@ func TestHeadAndEmptyBlobIgnoreRange(t *testing.T) {
 	for _, c := range rangeCases {
 		head := s.head(s.blob, "Range", c.header)
 		if head.status != http.StatusOK || head.header.Get("Content-Length") != "1000" || head.header.Get("Content-Range") != "" {
-			t.Errorf("HEAD with Range %q: status %d, %v", c.header, head.status, head.header)
+			t.Errorf("HEAD with Range %q is answered with %d and the headers %v", c.header, head.status, head.header)
 		}
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			empty := s.do(method, s.empty, "Range", c.header)
 			if empty.status != http.StatusOK || empty.header.Get("Content-Length") != "0" || empty.header.Get("Content-Range") != "" {
-				t.Errorf("%s of nothing with Range %q: status %d, %v", method, c.header, empty.status, empty.header)
+				t.Errorf("%s of an empty blob with Range %q is answered with %d and the headers %v", method, c.header, empty.status, empty.header)
 			}
 		}
 	}
 }
 
-func TestIgnoredRanges(t *testing.T) {
+func TestIgnoredRangeHeaders(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
 	many := "bytes=0-0" + strings.Repeat(",1-1", 100)
 	for _, header := range []string{"items=0-1", "seconds=-0", "bytesx=5-4", "none=", many, many + ",5-4"} {
 		r := s.get(s.blob, "Range", header)
 		if r.status != http.StatusOK || !bytes.Equal(r.body, s.content) || r.header.Get("Content-Range") != "" {
-			t.Errorf("Range %.20q: status %d, %d bytes", header, r.status, len(r.body))
+			t.Errorf("Range %.20q is answered with %d and %d bytes, want the complete blob", header, r.status, len(r.body))
 		}
 	}
 }
@@ -222,7 +223,8 @@ func TestHundredRanges(t *testing.T) {
 	checkPartial(t, header, s.get(s.blob, "Range", header), s.content, want)
 }
 
-// A Range that repeats all bytes many times is answered with them once, or as often as requested.
+// If a Range header repeats all bytes many times, the answer contains them once, or as often as
+// the client asked.
 func TestOverlappingRanges(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
@@ -233,55 +235,56 @@ func TestOverlappingRanges(t *testing.T) {
 	}
 }
 
-// containerd 2 with concurrent_layer_fetch_buffer requests all content, manifests too, with
-// a range from the first byte. 416 would fail its pull.
+// With concurrent_layer_fetch_buffer, containerd 2 requests all content with a range from the
+// first byte, even manifests. An answer 416 would make its pull fail.
 func TestManifestRangeFromFirstByte(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
 	for _, path := range []string{s.tag, s.manifest} {
 		r := s.get(path, "Range", "bytes=0-", "Accept-Encoding", "zstd;q=1.0, gzip;q=0.8, deflate;q=0.5")
 		if err := checkAnyRange(r, s.manifestContent); err != nil || r.status == http.StatusRequestedRangeNotSatisfiable {
-			t.Errorf("%s: status %d: %v", path, r.status, err)
+			t.Errorf("%s with a range from the first byte is answered with %d: %v", path, r.status, err)
 		}
 		if got := r.header.Get("Content-Type"); got != "application/vnd.oci.image.manifest.v1+json" {
-			t.Errorf("%s: Content-Type %q", path, got)
+			t.Errorf("%s has the Content-Type %q, want that of an image manifest", path, got)
 		}
 		checkPartial(t, "bytes=5-9", s.get(path, "Range", "bytes=5-9"), s.manifestContent, []span{{5, 9}})
 		s.get(path, "Range", "bytes=100000-").wantError(t, http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID")
 	}
 }
 
-// A client that was disconnected requests the rest, without If-Range, and joins both parts.
-func TestResume(t *testing.T) {
+// If a client was disconnected, it requests the rest without If-Range, and joins both parts.
+func TestResumedDownload(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
 	for cut := range len(s.content) {
 		r := s.get(s.blob, "Range", fmt.Sprintf("bytes=%d-", cut))
 		if r.status != http.StatusPartialContent {
-			t.Fatalf("from %d: status %d", cut, r.status)
+			t.Fatalf("the rest from byte %d is answered with %d", cut, r.status)
 		}
 		if diff := cmp.Diff(string(s.content), string(s.content[:cut])+string(r.body)); diff != "" {
-			t.Fatalf("from %d: %s", cut, diff)
+			t.Fatalf("the rest from byte %d is wrong: %s", cut, diff)
 		}
 	}
 }
 
-// checkAnyRange returns an error if an answer to a GET with any Range is wrong.
+// checkAnyRange returns an error if r is not a correct answer to a GET request with some Range
+// header.
 func checkAnyRange(r response, content []byte) error {
 	switch r.status {
 	case http.StatusOK:
 		if !bytes.Equal(r.body, content) || r.header.Get("Content-Range") != "" {
-			return fmt.Errorf("200 with %d bytes, Content-Range %q", len(r.body), r.header.Get("Content-Range"))
+			return fmt.Errorf("the answer 200 has %d bytes and the Content-Range %q", len(r.body), r.header.Get("Content-Range"))
 		}
 	case http.StatusPartialContent:
 		spans, err := readPartial(r.header, r.body, content)
 		if err != nil || len(spans) == 0 {
-			return fmt.Errorf("206 of %v: %w", spans, err)
+			return fmt.Errorf("the answer 206 with the spans %v is wrong: %w", spans, err)
 		}
 	case http.StatusRequestedRangeNotSatisfiable:
 		if !bytes.Contains(r.body, []byte(`"code":"RANGE_INVALID"`)) || r.header.Get("Content-Type") != "application/json" ||
 			r.header.Get("Content-Range") != fmt.Sprintf("bytes */%d", len(content)) {
-			return fmt.Errorf("416 with %v, %q", r.header, r.body)
+			return fmt.Errorf("the answer 416 has wrong headers %v or a wrong body %q", r.header, r.body)
 		}
 	default:
 		return fmt.Errorf("status %d", r.status)
@@ -289,7 +292,7 @@ func checkAnyRange(r response, content []byte) error {
 	return nil
 }
 
-// FuzzRange: for any Range header, an answer is the complete file, parts of it at the
+// FuzzRange checks the answers to any Range header. Each is the complete file, parts of it at the
 // positions that it states, or an error of the registry API.
 func FuzzRange(f *testing.F) {
 	for _, c := range rangeCases {
@@ -310,13 +313,13 @@ func FuzzRange(f *testing.F) {
 		for path, content := range map[string][]byte{s.blob: s.content, s.empty: nil, s.tag: s.manifestContent} {
 			r := ask(http.MethodGet, path, header)
 			if err := checkAnyRange(r, content); err != nil {
-				t.Errorf("Range %q of %s: %v", header, path, err)
+				t.Errorf("Range %q for %s: %v", header, path, err)
 			}
 			if len(content) == 0 && r.status != http.StatusOK {
-				t.Errorf("Range %q of nothing: status %d", header, r.status)
+				t.Errorf("Range %q for an empty blob is answered with %d", header, r.status)
 			}
 			if r := ask(http.MethodHead, path, header); r.status != http.StatusOK || r.header.Get("Content-Range") != "" {
-				t.Errorf("HEAD with Range %q of %s: status %d, %v", header, path, r.status, r.header)
+				t.Errorf("HEAD with Range %q for %s is answered with %d and the headers %v", header, path, r.status, r.header)
 			}
 		}
 	})

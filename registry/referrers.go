@@ -10,8 +10,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// referrers answers with the manifests that refer to a digest, of one artifact type if the
-// request names one (distribution specification 1.1, "Listing Referrers").
+// referrers answers with a list of the manifests that refer to a digest. If the request names an
+// artifact type, it lists only those of that type (distribution specification 1.1, "Listing
+// Referrers").
 func (r *registry) referrers(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name, reference string) error {
 	repo, d, err := repositoryAndDigest(s, name, reference)
 	if err != nil {

@@ -16,12 +16,12 @@ import (
 
 const sbomType, signatureType = "application/vnd.example.sbom", "application/vnd.example.signature"
 
-// referred is a server of a subject and all kinds of referrers to it.
+// referred is a server of a subject, with referrers of all kinds.
 type referred struct {
 	*server
 	layout  *layouttest.Layout
 	subject ocispec.Descriptor
-	want    []ocispec.Descriptor // as they are to be listed
+	want    []ocispec.Descriptor // the descriptors that the server must list
 }
 
 func newReferred(tb testing.TB) *referred {
@@ -37,14 +37,14 @@ func newReferred(tb testing.TB) *referred {
 	return r
 }
 
-// note records that d must be listed with an artifact type and annotations.
+// note records that the server must list d with the given artifact type and annotations.
 func (r *referred) note(d ocispec.Descriptor, artifactType string, annotations map[string]string) ocispec.Descriptor {
 	r.want = append(r.want, ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size,
 		ArtifactType: artifactType, Annotations: annotations})
 	return d
 }
 
-// direct are the referrers in index.json.
+// direct adds the referrers that index.json contains.
 func (r *referred) direct() {
 	l, annotations := r.layout, map[string]string{"org.example.note": "carried", "empty": ""}
 	tagged := layouttest.Image{Name: "tagged", ArtifactType: sbomType, Subject: &r.subject, Annotations: annotations}
@@ -53,7 +53,7 @@ func (r *referred) direct() {
 		untagged := layouttest.Image{ArtifactType: signatureType, Subject: &r.subject, Annotations: map[string]string{"name": name}}
 		l.Add(r.note(l.Image(untagged), signatureType, untagged.Annotations))
 	}
-	// An image has no artifact type but its config's media type.
+	// An image without an artifact type is listed with the media type of its config.
 	l.Add(r.note(l.Image(layouttest.Image{Name: "image", Subject: &r.subject}), ocispec.MediaTypeImageConfig, nil))
 	chart := layouttest.Image{Name: "chart", Subject: &r.subject, ConfigMediaType: "application/vnd.cncf.helm.config.v1+json"}
 	l.Add(r.note(l.Image(chart), chart.ConfigMediaType, nil))
@@ -61,8 +61,9 @@ func (r *referred) direct() {
 	l.Add(r.note(l.Index(index), sbomType, annotations))
 }
 
-// byIndexes are referrers that only indexes contain, such as that of the fallback tag. That
-// index also lists a manifest without a subject, and a referrer that is in index.json too.
+// byIndexes adds referrers that only other indexes contain, such as the index of the fallback
+// tag. That index also contains a manifest without a subject, and a referrer that index.json
+// contains too.
 func (r *referred) byIndexes() {
 	l := r.layout
 	deep := r.note(l.Image(layouttest.Image{Name: "deep", ConfigMediaType: "text/x", ArtifactType: sbomType, Subject: &r.subject}), sbomType, nil)
@@ -74,40 +75,40 @@ func (r *referred) byIndexes() {
 	l.Tag(l.Index(layouttest.Index{Children: []ocispec.Descriptor{fallback, stranger, twice}}), r.fallback())
 }
 
-// fallback returns the tag that clients use with registries without the API.
+// fallback returns the tag in which clients store referrers if a registry has no referrers API.
 func (r *referred) fallback() string { return "sha256-" + r.subject.Digest.Encoded() }
 
 func (r *referred) path(query string) string {
 	return "/v2/app/referrers/" + r.subject.Digest.String() + query
 }
 
-// referrers reads a list of referrers, and checks what is true of every list.
+// referrers reads a list of referrers, and checks what must be true for every such list.
 func (s *server) referrers(path string) []ocispec.Descriptor {
 	s.Helper()
 	r := s.get(path)
 	r.wantStatus(s, http.StatusOK)
 	index := decode[ocispec.Index](s, r)
 	if index.SchemaVersion != 2 || index.MediaType != ocispec.MediaTypeImageIndex || index.Manifests == nil {
-		s.Errorf("%s: no image index: %s", path, r.body)
+		s.Errorf("%s is not answered with an image index: %s", path, r.body)
 	}
 	if r.header.Get("Content-Type") != ocispec.MediaTypeImageIndex || r.header.Get("Cache-Control") != "no-cache" {
-		s.Errorf("%s: headers %v", path, r.header)
+		s.Errorf("%s is answered with wrong headers: %v", path, r.header)
 	}
 	if head := s.head(path); head.status != r.status || head.header.Get("Content-Length") != r.header.Get("Content-Length") ||
 		head.header.Get("Content-Type") != r.header.Get("Content-Type") {
-		s.Errorf("%s: HEAD: %d, %v", path, head.status, head.header)
+		s.Errorf("HEAD of %s is answered with %d and the headers %v", path, head.status, head.header)
 	}
 	return index.Manifests
 }
 
-func TestReferrers(t *testing.T) {
+func TestAllReferrersAreListed(t *testing.T) {
 	t.Parallel()
 	s := newReferred(t)
 	if diff := cmp.Diff(s.want, s.referrers(s.path(""))); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(s.want, s.referrers("/mirrors/a"+s.path("?ns=registry.example&n=1"))); diff != "" {
-		t.Errorf("with a prefix: %s", diff)
+		t.Errorf("the list differs if the path has a prefix: %s", diff)
 	}
 	for _, d := range s.want {
 		s.get("/v2/app/manifests/"+d.Digest.String()).wantFile(t, d.Digest, layouttest.ReadFile(t, s.layout.BlobPath(d.Digest)))
@@ -129,7 +130,7 @@ func TestReferrersOfOneType(t *testing.T) {
 			t.Errorf("%s: %s", artifactType, diff)
 		}
 		if got := s.get(path).header.Get("OCI-Filters-Applied"); got != "artifactType" {
-			t.Errorf("%s: OCI-Filters-Applied %q", artifactType, got)
+			t.Errorf("for the type %s, OCI-Filters-Applied is %q", artifactType, got)
 		}
 	}
 }
@@ -139,15 +140,15 @@ func TestEmptyTypeDoesNotFilter(t *testing.T) {
 	s := newReferred(t)
 	for _, query := range []string{"", "?artifactType=", "?other=x"} {
 		if got := s.referrers(s.path(query)); len(got) != len(s.want) {
-			t.Errorf("%q: %d referrers, want %d", query, len(got), len(s.want))
+			t.Errorf("the query %q lists %d referrers, want %d", query, len(got), len(s.want))
 		}
 		if got := s.get(s.path(query)).header.Get("OCI-Filters-Applied"); got != "" {
-			t.Errorf("%q: OCI-Filters-Applied %q", query, got)
+			t.Errorf("the query %q is answered with OCI-Filters-Applied %q, want none", query, got)
 		}
 	}
 }
 
-func TestNoReferrers(t *testing.T) {
+func TestContentWithoutReferrers(t *testing.T) {
 	t.Parallel()
 	s := newReferred(t)
 	for _, path := range []string{
@@ -167,7 +168,8 @@ func TestNoReferrers(t *testing.T) {
 	s.get("/v2/app/referrers/v1").wantError(t, http.StatusBadRequest, "DIGEST_INVALID")
 }
 
-// Referrers to missing content, or by a digest of another algorithm, are listed too.
+// Referrers are listed even if their subject is missing, or if they name it by a digest of
+// another algorithm.
 func TestReferrersToMissingContent(t *testing.T) {
 	t.Parallel()
 	l := layouttest.New(t, t.TempDir()).Layout("app")
@@ -181,25 +183,25 @@ func TestReferrersToMissingContent(t *testing.T) {
 	s := serveBare(t, l.Dir()+"/..")
 	for subject, referrer := range want {
 		if got := s.referrers("/v2/app/referrers/" + subject.String()); len(got) != 1 || got[0].Digest != referrer {
-			t.Errorf("%s: %v, want %s", subject, got, referrer)
+			t.Errorf("the subject %s has the referrers %v, want %s", subject, got, referrer)
 		}
 	}
 }
 
-// The fallback tag is still listed as a tag.
+// Clients can still see and pull the fallback tag as a tag.
 func TestFallbackTagIsServed(t *testing.T) {
 	t.Parallel()
 	s := newReferred(t)
 	if !slices.Contains(s.tags("app"), s.fallback()) {
-		t.Errorf("%s is missing in the tags", s.fallback())
+		t.Errorf("the tag %s is not listed", s.fallback())
 	}
 	index := decode[ocispec.Index](t, s.get("/v2/app/manifests/"+s.fallback()))
 	if len(index.Manifests) != 3 {
-		t.Errorf("the index of the fallback tag has %d children", len(index.Manifests))
+		t.Errorf("the index of the fallback tag has %d children, want 3", len(index.Manifests))
 	}
 }
 
-// A referrer that cannot be served is not listed.
+// If a referrer cannot be served, it is not listed.
 func TestDamagedReferrersAreNotListed(t *testing.T) {
 	t.Parallel()
 	s := newReferred(t)
@@ -212,14 +214,14 @@ func TestDamagedReferrersAreNotListed(t *testing.T) {
 	}
 }
 
-// A list of referrers can change, so clients must be able to revalidate it (rule 19).
+// A list of referrers can change, so it needs an ETag with which clients can revalidate it.
 func TestReferrersHaveAnETag(t *testing.T) {
 	t.Parallel()
 	s := newReferred(t)
 	for _, query := range []string{"", "?artifactType=" + url.QueryEscape(sbomType)} {
 		etag := s.get(s.path(query)).header.Get("Etag")
 		if etag == "" {
-			t.Errorf("%q: no ETag", query)
+			t.Errorf("the list for the query %q has no ETag", query)
 			continue
 		}
 		s.get(s.path(query), "If-None-Match", etag).wantStatus(t, http.StatusNotModified)

@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// flip changes one byte of a file.
+// flip changes one bit in the middle of a file.
 func flip(tb testing.TB, path string) {
 	tb.Helper()
 	data := layouttest.ReadFile(tb, path)
@@ -36,7 +36,7 @@ func remove(tb testing.TB, path string) {
 	}
 }
 
-// damaged is an image with a tag that a test damages, next to an intact one.
+// damaged is a server of two tagged images. A test damages one of them; the other stays intact.
 type damaged struct {
 	*server
 	layout                  *layouttest.Layout
@@ -44,7 +44,7 @@ type damaged struct {
 	other                   digest.Digest
 }
 
-// newDamaged makes the tree, lets harm damage the image, and serves the tree.
+// newDamaged creates the tree, calls harm to damage the image, and serves the tree.
 func newDamaged(tb testing.TB, harm func(*damaged)) *damaged {
 	tb.Helper()
 	l := layouttest.New(tb, tb.TempDir()).Layout("app")
@@ -62,24 +62,24 @@ func newDamaged(tb testing.TB, harm func(*damaged)) *damaged {
 	return d
 }
 
-// wantRefused checks that GET and HEAD of content are refused with its code and a reason,
-// that the refusal is not cacheable, and that Options.Refused is called.
+// wantRefused checks that the server refuses GET and HEAD of content with the given code and a
+// reason. The refusal must not be cacheable, and Options.Refused must be called.
 func (d *damaged) wantRefused(kind, reference, code string, dg digest.Digest) {
 	d.Helper()
 	path := "/v2/app/" + kind + "/" + reference
 	for _, header := range [][]string{nil, {"Range", "bytes=0-"}, {"If-None-Match", `"` + dg.String() + `"`}} {
 		d.refusals()
 		if detail, _ := d.get(path, header...).wantError(d, http.StatusNotFound, code).(string); !strings.Contains(detail, dg.String()) {
-			d.Errorf("%s: detail %q", path, detail)
+			d.Errorf("the error for %s has the detail %q, which does not name the digest", path, detail)
 		}
 		d.head(path, header...).wantStatus(d, http.StatusNotFound)
 		heard := d.refusals()
 		if len(heard) != 2 {
-			d.Errorf("%s: Options.Refused was called %d times for GET and HEAD", path, len(heard))
+			d.Errorf("%s: Options.Refused was called %d times for GET and HEAD, want twice", path, len(heard))
 		}
 		for _, r := range heard {
 			if r.repository != "app" || r.reference != reference || r.err.Problem.Digest != dg || r.err.Problem.Reason == "" || r.err.Problem.Kind == "" {
-				d.Errorf("%s: Options.Refused was called with %q %q %+v", path, r.repository, r.reference, r.err)
+				d.Errorf("%s: Options.Refused was called with the wrong arguments %q, %q and %+v", path, r.repository, r.reference, r.err)
 			}
 		}
 	}
@@ -103,19 +103,19 @@ func (d *damaged) wantIntact() {
 	}
 }
 
-// wantProblem checks that a check finds exactly this problem.
+// wantProblem checks that a check of the tree finds exactly one problem of the given kind.
 func (d *damaged) wantProblem(kind layoutstore.Kind, dg digest.Digest) {
 	d.Helper()
 	problems := d.problems()
 	if len(problems) != 1 {
-		d.Fatalf("problems %v, want one", problems)
+		d.Fatalf("the problems are %v, want one", problems)
 	}
 	p := problems[0]
 	if p.Kind != kind || p.Digest != dg || p.Repository != "app" || p.Tag() != "v1" || p.Reason == "" {
-		d.Errorf("problem %+v, want %s of %s", p, kind, dg)
+		d.Errorf("the problem is %+v, want one of the kind %s about %s", p, kind, dg)
 	}
-	if want := d.layout.BlobPath(dg); p.Path != want { // also if the file is missing
-		d.Errorf("problem at %q, want %q", p.Path, want)
+	if want := d.layout.BlobPath(dg); p.Path != want { // even if the file is missing
+		d.Errorf("the problem is at %q, want %q", p.Path, want)
 	}
 }
 
@@ -175,7 +175,7 @@ func TestDamagedManifests(t *testing.T) {
 			dg := d.manifest.Digest
 			d.wantRefused("manifests", "v1", "MANIFEST_UNKNOWN", dg)
 			d.wantRefused("manifests", dg.String(), "MANIFEST_UNKNOWN", dg)
-			// containerd requests it as a blob if the manifest is refused.
+			// If a manifest is refused, containerd requests it as a blob.
 			d.wantRefused("blobs", dg.String(), "BLOB_UNKNOWN", dg)
 			d.wantIntact()
 			d.wantProblem(c.kind, dg)
@@ -197,7 +197,7 @@ func TestWrongSizeInTheIndex(t *testing.T) {
 	}
 }
 
-// If another descriptor has the right size, the manifest is served and the wrong one
+// If one of two descriptors has the right size, the manifest is served, and the wrong size is
 // reported.
 func TestOneOfTwoSizesInTheIndex(t *testing.T) {
 	t.Parallel()
@@ -243,8 +243,8 @@ func TestDamagedChildren(t *testing.T) {
 	}
 }
 
-// A manifest that is damaged after it was read is served from memory or refused. The
-// damaged content is not served under any name.
+// If a manifest is damaged after it was read, it is served from memory or refused. The damaged
+// content is never served under any name.
 func TestManifestDamagedLater(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t, func(*damaged) {})
@@ -259,7 +259,7 @@ func TestManifestDamagedLater(t *testing.T) {
 	}
 }
 
-// If two manifests state different sizes of a blob, the wrong one is a problem.
+// If two manifests state different sizes for a blob, the wrong size is reported as a problem.
 func TestContradictoryBlobSizes(t *testing.T) {
 	t.Parallel()
 	var truthful digest.Digest
@@ -280,7 +280,7 @@ func TestContradictoryBlobSizes(t *testing.T) {
 	d.wantProblem(layoutstore.Damaged, d.layer.Digest)
 }
 
-// The size of an unreferenced blob cannot be wrong.
+// A blob that no manifest names is served, because there is no size that it could contradict.
 func TestUnreferencedBlobIsServed(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t, func(*damaged) {})
@@ -294,7 +294,7 @@ func TestUnreferencedBlobIsServed(t *testing.T) {
 	}
 }
 
-// Options.Refused is not called for unknown names that nothing refers to.
+// Options.Refused is not called for unknown content that nothing refers to.
 func TestUnknownNamesAreNotReported(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t, func(*damaged) {})
@@ -302,12 +302,12 @@ func TestUnknownNamesAreNotReported(t *testing.T) {
 	d.get("/v2/app/manifests/"+unknownDigest).wantError(t, http.StatusNotFound, "MANIFEST_UNKNOWN")
 	d.get("/v2/app/manifests/v9").wantError(t, http.StatusNotFound, "MANIFEST_UNKNOWN")
 	if heard := d.refusals(); len(heard) != 0 {
-		t.Errorf("Options.Refused was called: %v", heard)
+		t.Errorf("Options.Refused was called for unknown content: %v", heard)
 	}
 }
 
-// A blob is served only from the repository that contains it.
-func TestBlobsOfAnotherRepository(t *testing.T) {
+// A blob is served only under the repository that contains it.
+func TestBlobFromAnotherRepositoryIsUnknown(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
 	a, b := tree.Layout("a"), tree.Layout("b")

@@ -28,33 +28,34 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// Source provides the current tree.
+// Source provides the current snapshot of the tree.
 type Source interface {
 	Snapshot() *layoutstore.Snapshot
 }
 
-// refresher is a Source that can rescan. This is done once for a request that finds a file
-// changed since the last scan.
+// refresher is a Source that can rescan. If a request finds a file that has changed since the
+// last scan, the tree is rescanned once.
 type refresher interface {
 	Refresh(context.Context) (layoutstore.Change, error)
 }
 
-// Options configure a registry.
+// Options configures a registry.
 type Options struct {
-	// Private means that clients authenticate, so that shared caches must not store the answers.
+	// Private means that clients have to log in, so that shared caches must not store the answers.
 	Private bool
-	// Refused, if not nil, is called with the requested repository and reference when the
-	// tree lists the content but it cannot be served.
+	// Refused is called if requested content is listed in the tree but cannot be served. It gets
+	// the requested repository and reference. It may be nil.
 	Refused func(repository, reference string, err *layoutstore.ProblemError)
-	// Warnings, if not nil, returns the texts of Warning headers at the base of the API, which
-	// clients show to users (distribution specification 1.1, "Warnings").
+	// Warnings returns texts for Warning headers in answers at the base of the API, which clients
+	// show to users (distribution specification 1.1, "Warnings"). It may be nil.
 	Warnings func() []string
-	// Reachable, if not nil, is called by requests for content of a bucket that could not be
-	// reached. It waits until the bucket may be asked again, or returns the cause of the context
-	// when it ends.
+	// Reachable is called if a bucket with the requested content could not be reached. It waits
+	// until the bucket may be asked again. When the context ends, it returns the cause of the
+	// end. It may be nil.
 	Reachable func(context.Context) error
-	// Redirect, if not nil, returns a URL from which the client can fetch the blob, or false if
-	// the blob has to be sent from here. It is called only for GET, after all checks.
+	// Redirect returns a URL from which the client can fetch the blob. If it returns false, the
+	// registry sends the blob itself. It is called only for GET requests, after all checks. It
+	// may be nil.
 	Redirect func(context.Context, *layoutstore.Blob) (url string, ok bool)
 }
 
@@ -62,14 +63,15 @@ type registry struct {
 	source    Source
 	options   Options
 	urls      *v2.URLBuilder
-	immutable []string // Cache-Control of content requested by digest
+	immutable []string // Cache-Control header of content that is requested by digest
 	lists     lists
 }
 
-// handler answers one request from one snapshot. If it returns an error, it has sent nothing.
+// handler answers one request from one snapshot. If it returns an error, it has not sent anything
+// yet.
 type handler func(http.ResponseWriter, *http.Request, *layoutstore.Snapshot) error
 
-// New makes the registry. It returns an error if there is no source.
+// New returns the handler of a registry. It returns an error if source is nil.
 func New(source Source, options Options) (http.Handler, error) {
 	if source == nil {
 		return nil, errors.New("the registry needs a source")
@@ -80,13 +82,13 @@ func New(source Source, options Options) (http.Handler, error) {
 		r.immutable = []string{"private, max-age=31536000, immutable"}
 	}
 	router := mux.NewRouter()
-	// A function, because the router would match a path prefix by a regular expression.
+	// This is a function because the router would match a path prefix with a regular expression.
 	router.MatcherFunc(func(req *http.Request, _ *mux.RouteMatch) bool { return strings.HasPrefix(req.URL.Path, "/v2") }).Handler(r.handle(r.api))
-	// Any prefix, and any path outside of the API.
+	// This handler also gets paths with other prefixes, and paths outside of the API.
 	router.NotFoundHandler = r.handle(r.api)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		// The router's own ServeHTTP copies the request twice to pass its variables on,
-		// which would be the most expensive part of serving a manifest.
+		// The router's own ServeHTTP copies the request twice to pass on its variables. That
+		// would be the most expensive part of serving a manifest.
 		var match mux.RouteMatch
 		router.Match(req, &match)
 		match.Handler.ServeHTTP(w, req)
@@ -98,7 +100,8 @@ var apiVersion = []string{"registry/2.0"}
 // refreshWait is how long a request waits for the rescan that it triggers.
 const refreshWait = 15 * time.Second
 
-// handle takes a snapshot for h, and answers if h returns an error.
+// handle returns an http.Handler that calls h with a snapshot. If h returns an error, it answers
+// with that error.
 func (r *registry) handle(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		w.Header()["Docker-Distribution-Api-Version"] = apiVersion
@@ -122,12 +125,12 @@ func (r *registry) handle(h handler) http.Handler {
 	})
 }
 
-// reachableWait is how long a request waits for an unreachable bucket: clients wait longer
-// for an answer, and a store that restarts is back by then.
+// reachableWait is how long a request waits for an unreachable bucket. Clients wait longer than
+// this for an answer, and a bucket that restarts is usually back by then.
 const reachableWait = 30 * time.Second
 
-// whenReachable calls h again when the bucket can be reached again, until reachableWait has
-// passed. Then it returns the last error. h has sent nothing so far.
+// whenReachable calls h again each time the bucket may be reachable again. After reachableWait,
+// it gives up and returns the last error. h must not have sent anything yet.
 func (r *registry) whenReachable(w http.ResponseWriter, req *http.Request, h handler, s *layoutstore.Snapshot, err error) (*layoutstore.Snapshot, error) {
 	if r.options.Reachable == nil {
 		return s, err

@@ -13,7 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// newRooted returns a tree of a root layout and a nested one, made from a source.
+// newRooted returns a tree with a layout at the root and a nested one. The layouts name source as
+// where they come from.
 func newRooted(tb testing.TB, source string) *layouttest.Tree {
 	tb.Helper()
 	tree := layouttest.New(tb, tb.TempDir())
@@ -31,24 +32,24 @@ func (s *server) catalog() []string {
 	return readList(s, s.get("/v2/_catalog"))
 }
 
-func TestRoots(t *testing.T) {
+func TestRootsOfRepositories(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		source string
 		roots  []string
 		want   []string
 	}{
-		"auto":                    {layouttest.DefaultSource, []string{"auto"}, []string{"deckhouse/ee", "deckhouse/ee/install"}},
-		"none given is auto":      {layouttest.DefaultSource, nil, []string{"deckhouse/ee", "deckhouse/ee/install"}},
-		"auto, a host with port":  {"localhost:5000/x", []string{"auto"}, []string{"x", "x/install"}},
-		"auto, and no host":       {"deckhouse/fe", []string{"auto"}, []string{"deckhouse/fe", "deckhouse/fe/install"}},
-		"one":                     {layouttest.DefaultSource, []string{"system/deckhouse"}, []string{"system/deckhouse", "system/deckhouse/install"}},
-		"several":                 {layouttest.DefaultSource, []string{"b", "a/c"}, []string{"a/c", "a/c/install", "b", "b/install"}},
-		"auto beside another":     {layouttest.DefaultSource, []string{"auto", "sys"}, []string{"deckhouse/ee", "deckhouse/ee/install", "sys", "sys/install"}},
-		"auto beside the same":    {layouttest.DefaultSource, []string{"deckhouse/ee", "auto"}, []string{"deckhouse/ee", "deckhouse/ee/install"}},
-		"none":                    {layouttest.DefaultSource, []string{""}, []string{"install"}},
-		"none beside another":     {layouttest.DefaultSource, []string{"", "sys"}, []string{"install", "sys", "sys/install"}},
-		"none, as auto elects it": {"", []string{"auto"}, []string{"install"}},
+		"auto":                     {layouttest.DefaultSource, []string{"auto"}, []string{"deckhouse/ee", "deckhouse/ee/install"}},
+		"no option means auto":     {layouttest.DefaultSource, nil, []string{"deckhouse/ee", "deckhouse/ee/install"}},
+		"auto, a host with port":   {"localhost:5000/x", []string{"auto"}, []string{"x", "x/install"}},
+		"auto, without a host":     {"deckhouse/fe", []string{"auto"}, []string{"deckhouse/fe", "deckhouse/fe/install"}},
+		"one":                      {layouttest.DefaultSource, []string{"system/deckhouse"}, []string{"system/deckhouse", "system/deckhouse/install"}},
+		"several":                  {layouttest.DefaultSource, []string{"b", "a/c"}, []string{"a/c", "a/c/install", "b", "b/install"}},
+		"auto and another root":    {layouttest.DefaultSource, []string{"auto", "sys"}, []string{"deckhouse/ee", "deckhouse/ee/install", "sys", "sys/install"}},
+		"auto and the same root":   {layouttest.DefaultSource, []string{"deckhouse/ee", "auto"}, []string{"deckhouse/ee", "deckhouse/ee/install"}},
+		"none":                     {layouttest.DefaultSource, []string{""}, []string{"install"}},
+		"no root and another root": {layouttest.DefaultSource, []string{"", "sys"}, []string{"install", "sys", "sys/install"}},
+		"auto finds no root":       {"", []string{"auto"}, []string{"install"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tree := newRooted(t, c.source)
@@ -58,7 +59,7 @@ func TestRoots(t *testing.T) {
 			}
 			for _, repository := range c.want {
 				if got := s.tags(repository); !slices.Equal(got, []string{"v1"}) {
-					t.Errorf("%s: tags %q", repository, got)
+					t.Errorf("the repository %s has the tags %q, want only v1", repository, got)
 				}
 				s.get("/v2/"+repository+"/manifests/v1").wantStatus(t, http.StatusOK)
 			}
@@ -70,7 +71,7 @@ func TestRoots(t *testing.T) {
 	}
 }
 
-// All roots serve the same images.
+// The same images are served under all roots.
 func TestAllRootsServeSameImages(t *testing.T) {
 	t.Parallel()
 	tree := newRooted(t, layouttest.DefaultSource)
@@ -83,13 +84,13 @@ func TestAllRootsServeSameImages(t *testing.T) {
 			t.Errorf("%s: %s", root, diff)
 		}
 		if got := decode[struct{ Name string }](t, s.get("/v2/"+root+"/install/tags/list")).Name; got != root+"/install" {
-			t.Errorf("%s: the tag list is named %q", root, got)
+			t.Errorf("under the root %s, the tag list has the name %q", root, got)
 		}
 	}
 	s.get("/v2/sys/install/tags/list").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
 }
 
-// newModules returns a tree of modules, one of them without a layout of its own and one empty.
+// newModules returns a tree of modules. One of them has no layout of its own, and one is empty.
 func newModules(tb testing.TB) *layouttest.Tree {
 	tb.Helper()
 	tree := layouttest.New(tb, tb.TempDir())
@@ -102,7 +103,7 @@ func newModules(tb testing.TB) *layouttest.Tree {
 	return tree
 }
 
-func TestDiscoveryTags(t *testing.T) {
+func TestDiscoveryTagsListModules(t *testing.T) {
 	t.Parallel()
 	s := serveBare(t, newModules(t).Dir())
 	for repository, want := range map[string][]string{
@@ -112,16 +113,16 @@ func TestDiscoveryTags(t *testing.T) {
 		"modules/a-empty":       {},
 	} {
 		if got := s.tags(repository); !slices.Equal(got, want) {
-			t.Errorf("%s: tags %q, want %q", repository, got, want)
+			t.Errorf("the repository %s has the tags %q, want %q", repository, got, want)
 		}
 		if !slices.Contains(s.catalog(), repository) {
-			t.Errorf("%s is missing in the catalog", repository)
+			t.Errorf("the catalog does not contain %s", repository)
 		}
 	}
 	for _, repository := range []string{"packages", "modules/csi-ceph", "deckhouse-cli"} {
 		s.get("/v2/"+repository+"/tags/list").wantError(t, http.StatusNotFound, "NAME_UNKNOWN")
 		if slices.Contains(s.catalog(), repository) {
-			t.Errorf("the catalog has %s", repository)
+			t.Errorf("the catalog contains %s, which has no tags", repository)
 		}
 	}
 	if problems := s.problems(); len(problems) != 0 {
@@ -129,7 +130,7 @@ func TestDiscoveryTags(t *testing.T) {
 	}
 }
 
-// A cluster can pull the complete image of a discovery tag.
+// Clients can pull the complete image of a discovery tag.
 func TestDiscoveryImageIsComplete(t *testing.T) {
 	t.Parallel()
 	s := serve(t, layoutstore.Options{Sources: []string{newModules(t).Dir()}})
@@ -143,7 +144,7 @@ func TestDiscoveryImageIsComplete(t *testing.T) {
 		path := "/v2/" + repository + "/blobs/" + d.Digest.String()
 		blob := s.get(path)
 		if blob.status != http.StatusOK || digest.FromBytes(blob.body) != d.Digest || int64(len(blob.body)) != d.Size {
-			t.Errorf("%s: status %d, %d bytes, want %d", path, blob.status, len(blob.body), d.Size)
+			t.Errorf("%s is answered with %d and %d bytes, want %d bytes", path, blob.status, len(blob.body), d.Size)
 		}
 		s.head(path).wantHeader(t, "application/octet-stream", immutable, d.Digest, int(d.Size))
 		checkPartial(t, "bytes=3-8", s.get(path, "Range", "bytes=3-8"), blob.body, []span{{3, 8}})
@@ -171,7 +172,7 @@ func TestRealTagOverridesDiscoveryTag(t *testing.T) {
 	}
 }
 
-// Discovery tags may be in other directories, or disabled.
+// The directories that get discovery tags can be chosen, and discovery tags can be disabled.
 func TestOtherDiscoveryDirectories(t *testing.T) {
 	t.Parallel()
 	tree := newModules(t)
@@ -190,12 +191,13 @@ func TestOtherDiscoveryDirectories(t *testing.T) {
 			}
 		}
 		if !slices.Equal(got, c.want) {
-			t.Errorf("%s: %q, want %q", name, got, c.want)
+			t.Errorf("%s: the catalog contains %q, want %q", name, got, c.want)
 		}
 	}
 }
 
-// All trees with the same modules have the same digests of discovery images.
+// The digest of a discovery image depends only on the name of the module, not on the rest of the
+// tree.
 func TestDiscoveryDigestsAreReproducible(t *testing.T) {
 	t.Parallel()
 	one := serveBare(t, newModules(t).Dir())
@@ -207,10 +209,10 @@ func TestDiscoveryDigestsAreReproducible(t *testing.T) {
 	two := serve(t, layoutstore.Options{Sources: []string{tree.Dir()}, Roots: []string{"other"}})
 	first, second := one.head("/v2/modules/manifests/console"), two.head("/v2/other/modules/manifests/console")
 	if diff := cmp.Diff(first.header.Get("Docker-Content-Digest"), second.header.Get("Docker-Content-Digest")); diff != "" || first.status != http.StatusOK {
-		t.Errorf("status %d: %s", first.status, diff)
+		t.Errorf("the answer %d has another digest in the other tree: %s", first.status, diff)
 	}
 	other := two.head("/v2/other/modules/manifests/new").header.Get("Docker-Content-Digest")
 	if other == "" || other == first.header.Get("Docker-Content-Digest") {
-		t.Errorf("another name has the digest %q", other)
+		t.Errorf("a module with another name has the digest %q, want a different one", other)
 	}
 }

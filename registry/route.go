@@ -11,7 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// cut splits the path of a request at the first /v2/ into a prefix and the path in the API.
+// cut splits the path of a request at the first /v2/. It returns the part before it, and the path
+// in the API after it.
 func cut(path string) (prefix, api string, ok bool) {
 	if i := strings.Index(path, "/v2/"); i >= 0 {
 		return path[:i], path[i+len("/v2/"):], true
@@ -20,8 +21,8 @@ func cut(path string) (prefix, api string, ok bool) {
 	return prefix, "", ok
 }
 
-// api passes a request to the handler for its path. Paths are cut from the right, because
-// repository names contain slashes and may contain any of the keywords.
+// api passes a request to the handler for its path. It splits paths from the right, because
+// repository names contain slashes and may contain any keyword of the API.
 func (r *registry) api(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot) error {
 	_, path, ok := cut(req.URL.Path)
 	if !ok {
@@ -30,7 +31,7 @@ func (r *registry) api(w http.ResponseWriter, req *http.Request, s *layoutstore.
 	if req.Method != http.MethodGet && req.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		if req.ContentLength != 0 {
-			// Otherwise net/http waits for the body before it answers.
+			// Without this, net/http would wait for the request's body before it answers.
 			w.Header().Set("Connection", "close")
 		}
 		return errMethod
@@ -85,7 +86,8 @@ func Route(req *http.Request) string {
 }
 
 // Scope returns the resource that a request reads, in the terms of distribution's token
-// specification: "repository" and its name, "registry" and "catalog", or "" and "".
+// specification. That is "repository" and its name, or "registry" and "catalog". For other
+// requests, Scope returns two empty strings.
 func Scope(req *http.Request) (kind, name string) {
 	switch Route(req) {
 	case "base", "other":
@@ -96,18 +98,18 @@ func Scope(req *http.Request) (kind, name string) {
 	_, path, _ := cut(req.URL.Path)
 	rest, _ := cutLast(path)
 	if name, _ = cutLast(rest); !names.IsRepository(name) {
-		return "", "" // no such repository can exist
+		return "", "" // no repository can have this name
 	}
 	return "repository", name
 }
 
-// cutLast splits a path before its last segment.
+// cutLast splits off the last segment of a path.
 func cutLast(path string) (before, last string) {
 	i := strings.LastIndexByte(path, '/')
 	return path[:max(i, 0)], path[i+1:]
 }
 
-// base answers a request for the base of the API.
+// base answers a request for the base of the API (/v2/).
 func (r *registry) base(w http.ResponseWriter) error {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -121,9 +123,9 @@ func (r *registry) base(w http.ResponseWriter) error {
 	return asSendError(err)
 }
 
-// parseDigest checks the digest of a request.
+// parseDigest parses and checks the digest in a request.
 func parseDigest(s string) (digest.Digest, error) {
-	if _, ok := names.SHA256Sum(digest.Digest(s)); ok { // as for nearly all, without the regular expression of digest.Parse
+	if _, ok := names.SHA256Sum(digest.Digest(s)); ok { // nearly all digests are sha256, which needs no regular expression
 		return digest.Digest(s), nil
 	}
 	d, err := digest.Parse(s)
@@ -133,8 +135,9 @@ func parseDigest(s string) (digest.Digest, error) {
 	return d, nil
 }
 
-// repository finds the repository of a request. check validates the rest of the request:
-// an illegal name is reported before an illegal digest or tag, and an unknown name after it.
+// repository finds the repository that a request names. check validates the digest, the tag or
+// the query of the request. An illegal name is reported before an error of check, and an unknown
+// name after it.
 func repository(s *layoutstore.Snapshot, name string, check func() error) (*layoutstore.Repository, error) {
 	repo, unknown := s.Repository(name)
 	if unknown != nil && !names.IsRepository(name) {

@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// server is a listening registry, and a client that does not change its answers.
+// server is a registry that listens on a port, and a client that does not change its answers.
 type server struct {
 	testing.TB
 	url     string
@@ -30,13 +30,13 @@ type server struct {
 	refused []refusal // guarded by mu
 }
 
-// refusal is a call of Options.Refused.
+// refusal contains the arguments of one call of Options.Refused.
 type refusal struct {
 	repository, reference string
 	err                   *layoutstore.ProblemError
 }
 
-// serve opens a tree and serves it on a loopback port until the test ends.
+// serve opens a tree and serves it on a loopback address until the test ends.
 func serve(tb testing.TB, o layoutstore.Options) *server {
 	tb.Helper()
 	tree, err := layoutstore.Open(tb.Context(), o)
@@ -52,13 +52,14 @@ func serve(tb testing.TB, o layoutstore.Options) *server {
 	return s
 }
 
-// serveBare serves one directory without a root, so that a layout's path is its repository.
+// serveBare serves a directory without a root, so that the path of a layout is the name of its
+// repository.
 func serveBare(tb testing.TB, dir string) *server {
 	tb.Helper()
 	return serve(tb, layoutstore.Options{Sources: []string{dir}, Roots: []string{""}})
 }
 
-// listen lets h answer the requests of the client from now on.
+// listen makes h answer the client's requests from now on.
 func (s *server) listen(h http.Handler) {
 	s.Helper()
 	listening := httptest.NewUnstartedServer(h)
@@ -83,7 +84,7 @@ func (s *server) refuse(repository, reference string, err *layoutstore.ProblemEr
 	s.refused = append(s.refused, refusal{repository, reference, err})
 }
 
-// refusals returns the calls of Options.Refused since the last call.
+// refusals returns the calls of Options.Refused since refusals was called last.
 func (s *server) refusals() []refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,15 +93,16 @@ func (s *server) refusals() []refusal {
 	return heard
 }
 
-// response is an answer whose body was read.
+// response is a server's answer, including its body.
 type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// do sends a request; header alternates names and values. It checks properties of all
-// answers: the API version, no encoding, and the stated length.
+// do sends a request and reads the answer. header contains names and values in turn. do checks
+// what must be true for all answers: they have the API version, no Content-Encoding, and the
+// right Content-Length.
 func (s *server) do(method, path string, header ...string) response {
 	s.Helper()
 	req, err := http.NewRequestWithContext(s.Context(), method, s.url+path, nil)
@@ -116,23 +118,23 @@ func (s *server) do(method, path string, header ...string) response {
 		s.Fatalf("%s %s: %v", method, path, err)
 	}
 	defer resp.Body.Close()
-	// Allocated once: with the race detector, growing costs more than the rest.
+	// The buffer is allocated once, because growing it is very slow with the race detector.
 	content := bytes.NewBuffer(make([]byte, 0, max(resp.ContentLength, 0)+bytes.MinRead))
 	if n, err := content.ReadFrom(resp.Body); err != nil {
-		s.Fatalf("%s %s: %d bytes, then %v", method, path, n, err)
+		s.Fatalf("the body of %s %s ended after %d bytes with %v", method, path, n, err)
 	}
 	body := content.Bytes()
 	if got := resp.Header.Values("Content-Encoding"); len(got) != 0 || resp.Uncompressed {
-		s.Errorf("%s %s: encoded as %q", method, path, got)
+		s.Errorf("the answer to %s %s has the Content-Encoding %q", method, path, got)
 	}
 	if got := resp.Header.Get("Docker-Distribution-Api-Version"); got != "registry/2.0" {
-		s.Errorf("%s %s: Docker-Distribution-Api-Version %q", method, path, got)
+		s.Errorf("the answer to %s %s has the Docker-Distribution-Api-Version %q", method, path, got)
 	}
 	if method == http.MethodHead && len(body) > 0 {
-		s.Errorf("HEAD %s: a body of %d bytes", path, len(body))
+		s.Errorf("the answer to HEAD %s has a body of %d bytes", path, len(body))
 	}
 	if n := resp.ContentLength; method != http.MethodHead && n >= 0 && n != int64(len(body)) {
-		s.Errorf("%s %s: Content-Length %d of %d bytes", method, path, n, len(body))
+		s.Errorf("the answer to %s %s has Content-Length %d, but %d bytes", method, path, n, len(body))
 	}
 	return response{resp.StatusCode, resp.Header, body}
 }
@@ -147,7 +149,7 @@ func (s *server) head(path string, header ...string) response {
 	return s.do(http.MethodHead, path, header...)
 }
 
-// problems returns the problems known after everything was checked.
+// problems returns the problems that are known after the tree was checked completely.
 func (s *server) problems() []layoutstore.Problem {
 	s.Helper()
 	snapshot := s.tree.Snapshot()
@@ -157,7 +159,7 @@ func (s *server) problems() []layoutstore.Problem {
 	return problemsOf(snapshot)
 }
 
-// wantStatus ends the test if the status is different.
+// wantStatus ends the test unless the answer has the given status.
 func (r response) wantStatus(tb testing.TB, status int) {
 	tb.Helper()
 	if r.status != status {
@@ -165,19 +167,19 @@ func (r response) wantStatus(tb testing.TB, status int) {
 	}
 }
 
-// wantError checks that a GET is answered with an error of the specification, and returns
-// the error's detail.
+// wantError checks that the answer to a GET request is an error in the format of the
+// specification. It returns the detail of the error.
 func (r response) wantError(tb testing.TB, status int, code string) (detail any) {
 	tb.Helper()
 	if r.status != status {
-		tb.Errorf("status %d, want %d %s: %.300q", r.status, status, code, r.body)
+		tb.Errorf("the status is %d, want %d with the code %s: %.300q", r.status, status, code, r.body)
 		return nil
 	}
 	if got := r.header.Get("Content-Type"); got != "application/json" {
-		tb.Errorf("%d with Content-Type %q", r.status, got)
+		tb.Errorf("the error %d has the Content-Type %q", r.status, got)
 	}
 	if got := r.header.Get("Cache-Control"); got != "" && got != "no-cache" && got != "no-store" {
-		tb.Errorf("%d with Cache-Control %q", r.status, got)
+		tb.Errorf("the error %d has the Cache-Control %q, want none", r.status, got)
 	}
 	var doc struct {
 		Errors []struct {
@@ -186,27 +188,27 @@ func (r response) wantError(tb testing.TB, status int, code string) (detail any)
 		}
 	}
 	if err := json.Unmarshal(r.body, &doc); err != nil || len(doc.Errors) != 1 {
-		tb.Errorf("not the error body of the specification (%v): %.300q", err, r.body)
+		tb.Errorf("the body is not an error in the format of the specification (%v): %.300q", err, r.body)
 		return nil
 	}
 	if e := doc.Errors[0]; e.Code != code || e.Message == "" {
-		tb.Errorf("code %q, message %q, want code %q", e.Code, e.Message, code)
+		tb.Errorf("the error has the code %q and the message %q, want the code %q", e.Code, e.Message, code)
 	}
 	return doc.Errors[0].Detail
 }
 
-// wantFile checks that the answer is all of content with its digest.
+// wantFile checks that the answer contains the complete content, and its digest.
 func (r response) wantFile(tb testing.TB, d digest.Digest, content []byte) {
 	tb.Helper()
 	if r.status != http.StatusOK || string(r.body) != string(content) {
-		tb.Errorf("%s: status %d and %d bytes, want the %d of the file", d, r.status, len(r.body), len(content))
+		tb.Errorf("%s is answered with %d and %d bytes, want the %d bytes of the file", d, r.status, len(r.body), len(content))
 	}
 	if got := r.header.Get("Docker-Content-Digest"); got != d.String() {
-		tb.Errorf("Docker-Content-Digest %q, want %q", got, d)
+		tb.Errorf("Docker-Content-Digest is %q, want %q", got, d)
 	}
 }
 
-// decode reads a JSON body.
+// decode decodes the JSON in the body of an answer.
 func decode[T any](tb testing.TB, r response) (v T) {
 	tb.Helper()
 	if err := json.Unmarshal(r.body, &v); err != nil {
@@ -215,7 +217,7 @@ func decode[T any](tb testing.TB, r response) (v T) {
 	return v
 }
 
-// tags reads the tag list of a repository, and fails if it is malformed.
+// tags returns the tags of a repository, and fails the test if the list is malformed.
 func (s *server) tags(repository string) []string {
 	s.Helper()
 	r := s.get("/v2/" + repository + "/tags/list")
@@ -223,14 +225,15 @@ func (s *server) tags(repository string) []string {
 	return decode[struct{ Tags []string }](s, r).Tags
 }
 
-// image makes a small image of a name and tags it.
+// image creates a small image whose content depends on name, and tags it.
 func image(l *layouttest.Layout, name, tag string) digest.Digest {
 	d := l.Image(layouttest.Image{Name: name, LayerSizes: []int64{300}})
 	l.Tag(d, tag)
 	return d.Digest
 }
 
-// problemsOf returns the problems of a snapshot, or one with the error of reading them.
+// problemsOf returns the problems of a snapshot. If they cannot be read, it returns a problem
+// with the error.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

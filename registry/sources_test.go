@@ -12,7 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// twoSources are layouts with one path in two trees; the later tree overrides the first.
+// twoSources returns two layouts with the same path in two trees. serveBoth serves both trees,
+// and the second one takes precedence.
 func twoSources(tb testing.TB) (first, second *layouttest.Layout, serveBoth func() *server) {
 	a, b := layouttest.New(tb, tb.TempDir()), layouttest.New(tb, tb.TempDir())
 	return a.Layout("app"), b.Layout("app"), func() *server {
@@ -38,17 +39,18 @@ func TestSourcesAreMerged(t *testing.T) {
 	s.get("/v2/app/manifests/"+loser.String()).wantFile(t, loser, layouttest.ReadFile(t, first.BlobPath(loser)))
 	problems := s.problems()
 	if len(problems) != 1 || problems[0].Kind != layoutstore.Conflict || problems[0].Tag() != "v1" || problems[0].Repository != "app" {
-		t.Errorf("problems %v, want the conflict about v1", problems)
+		t.Errorf("the problems are %v, want the conflict about v1", problems)
 	}
 }
 
-// The same image in two trees is one image. Each tree completes the other.
+// If two trees contain the same image, it is served as one image. Content that is damaged in one
+// tree is served from the other.
 func TestSameDigestInTwoSources(t *testing.T) {
 	t.Parallel()
 	first, second, serveBoth := twoSources(t)
 	same := image(first, "same", "v1")
 	if other := image(second, "same", "v1"); other != same {
-		t.Fatalf("two digests: %s and %s", same, other)
+		t.Fatalf("the images have the different digests %s and %s", same, other)
 	}
 	first.Write()
 	second.Write()
@@ -74,9 +76,9 @@ func layerOf(tb testing.TB, l *layouttest.Layout, manifest digest.Digest) digest
 	return decode[doc](tb, response{body: layouttest.ReadFile(tb, l.BlobPath(manifest))}).Layers[0].Digest
 }
 
-// A manifest that is damaged in one tree and intact in the other is served by tag, by
-// digest and as a blob.
-func TestManifestBlobIsIntactCopy(t *testing.T) {
+// If a manifest is damaged in one tree and intact in the other, it is served by tag, by digest
+// and as a blob.
+func TestIntactCopyOfManifestIsServed(t *testing.T) {
 	t.Parallel()
 	first, second, serveBoth := twoSources(t)
 	same := image(first, "same", "v1")
@@ -90,7 +92,7 @@ func TestManifestBlobIsIntactCopy(t *testing.T) {
 	s.get("/v2/app/blobs/"+same.String()).wantFile(t, same, content)
 }
 
-// A problem names the tree with the damaged content.
+// A problem names the tree that contains the damaged content.
 func TestProblemNamesTheDamagedTree(t *testing.T) {
 	t.Parallel()
 	first, second, serveBoth := twoSources(t)
@@ -101,7 +103,7 @@ func TestProblemNamesTheDamagedTree(t *testing.T) {
 	flip(t, first.BlobPath(bad))
 	problems := serveBoth().problems()
 	if len(problems) != 1 || problems[0].Digest != bad {
-		t.Fatalf("problems %v, want one of %s", problems, bad)
+		t.Fatalf("the problems are %v, want one about %s", problems, bad)
 	}
 	if !strings.HasPrefix(problems[0].Path, first.Dir()) {
 		t.Errorf("the problem is at %s, want %s", problems[0].Path, first.Dir())

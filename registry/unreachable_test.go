@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// inBucket serves a layout from a bucket. wait is Options.Reachable.
+// inBucket serves a layout from a bucket. wait becomes Options.Reachable.
 func inBucket(t *testing.T, wait func(context.Context) error) (s *server, store *buckettest.Server, manifest, layer digest.Digest) {
 	t.Helper()
 	dir := t.TempDir()
@@ -55,8 +55,8 @@ func inBucket(t *testing.T, wait func(context.Context) error) (s *server, store 
 	return s, store, i.Digest, layer
 }
 
-// Requests for content of an unreachable bucket wait for at most 30 seconds and then get 429,
-// never 404. The wait of this test ends at once.
+// If a bucket is unreachable, requests for its content wait for at most 30 seconds, and then get
+// 429, never 404. In this test, the wait ends at once.
 func TestUnreachableBucketGets429(t *testing.T) {
 	t.Parallel()
 	var waits atomic.Int64
@@ -64,20 +64,20 @@ func TestUnreachableBucketGets429(t *testing.T) {
 		waits.Add(1)
 		deadline, ok := ctx.Deadline()
 		if left := time.Until(deadline); !ok || left > 30*time.Second || left < time.Second {
-			t.Errorf("a wait of %s", left)
+			t.Errorf("the request may wait for %s, want at most 30 seconds", left)
 		}
-		return context.DeadlineExceeded // the time is over
+		return context.DeadlineExceeded // as if the time were over
 	})
 	store.Unreachable()
 	cold := "/v2/app/manifests/" + manifest.String()
 	for _, path := range []string{cold, "/v2/app/blobs/" + layer.String(), "/v2/app/manifests/v1", "/v2/app/referrers/" + layer.String()} {
 		resp := s.get(path)
 		if resp.status != http.StatusTooManyRequests || resp.header.Get("Retry-After") == "" {
-			t.Errorf("%s: %d, Retry-After %q", path, resp.status, resp.header.Get("Retry-After"))
+			t.Errorf("%s is answered with %d and Retry-After %q", path, resp.status, resp.header.Get("Retry-After"))
 		}
 	}
 	if waits.Load() != 4 {
-		t.Errorf("%d waits of 4 requests", waits.Load())
+		t.Errorf("there were %d waits for 4 requests", waits.Load())
 	}
 	for _, path := range []string{"/v2/", "/v2/_catalog", "/v2/app/tags/list"} {
 		if resp := s.get(path); resp.status != http.StatusOK {
@@ -91,7 +91,7 @@ func TestUnreachableBucketGets429(t *testing.T) {
 	store.Unreachable()
 	for _, path := range []string{cold, "/v2/app/manifests/v1"} {
 		if resp := s.get(path); resp.status != http.StatusOK {
-			t.Errorf("%s: %d, and it is in memory", path, resp.status)
+			t.Errorf("%s is answered with %d, although it is in memory", path, resp.status)
 		}
 	}
 	if waits.Load() != 4 {
@@ -99,7 +99,8 @@ func TestUnreachableBucketGets429(t *testing.T) {
 	}
 }
 
-// A request is repeated whenever the bucket may be reachable, and answered when it is.
+// Whenever the bucket may be reachable again, a waiting request is tried again. It is answered
+// when the bucket is back.
 func TestRequestsContinueWhenBucketIsBack(t *testing.T) {
 	t.Parallel()
 	var store *buckettest.Server
@@ -115,6 +116,6 @@ func TestRequestsContinueWhenBucketIsBack(t *testing.T) {
 	store.Unreachable()
 	resp := s.get("/v2/app/blobs/" + layer.String())
 	if resp.status != http.StatusOK || !strings.Contains(string(resp.body), "a layer of some bytes") || waits.Load() != 3 {
-		t.Errorf("%d after %d waits: %q", resp.status, waits.Load(), resp.body)
+		t.Errorf("the status is %d after %d waits, want 200 after 3: %q", resp.status, waits.Load(), resp.body)
 	}
 }

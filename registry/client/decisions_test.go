@@ -30,8 +30,8 @@ func TestScopesWithin(t *testing.T) {
 		"":                                nil,
 		"repository:a/b:pull":             {"repository:a/b:pull"},
 		"repository:a/b:push,pull":        {"repository:a/b:push,pull"}, // the same scope in another order
-		"repository:a/b:pull,push":        nil,                          // the call requests this scope anyway
 		"repository:a/b:pull,push,delete": nil,
+		"repository:a/b:pull,push":        nil, // the call requests this scope anyway
 		"repository:a/b:delete":           nil,
 		"repository:a:pull":               nil,
 		"repository:from:pull,push":       nil,

@@ -13,18 +13,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// Reference is a path in a registry, as users name it: REGISTRY/PATH.
+// Reference names a registry, or a path in it. Users write it as REGISTRY/PATH.
 type Reference struct {
-	Registry string // host, with the port, if one was given
-	Path     string // prefix of the repositories; empty for the complete registry
+	// Registry is the host, with its port if one was given.
+	Registry string
+	// Path is a prefix of repository names; empty for the complete registry.
+	Path string
 }
 
 // ErrReference means that a string is not of the form REGISTRY/PATH.
 var ErrReference = errors.New("not of the form REGISTRY/PATH, such as registry.example:5000/deckhouse/ee")
 
-// ParseReference parses REGISTRY or REGISTRY/PATH. The registry is required: the first
-// segment must contain "." or ":", or be localhost. A scheme, a tag or a digest is an
-// error. Errors wrap ErrReference.
+// ParseReference parses REGISTRY or REGISTRY/PATH. The registry is required: the first segment
+// must contain "." or ":", or be localhost. It returns an error for a scheme, a tag or a digest.
+// Errors wrap ErrReference.
 func ParseReference(s string) (Reference, error) {
 	if scheme, _, ok := strings.Cut(s, "://"); ok {
 		return Reference{}, fmt.Errorf("%q begins with a scheme, %s: %w", s, scheme, ErrReference)
@@ -52,8 +54,8 @@ func (r Reference) String() string {
 	return r.Registry + "/" + r.Path
 }
 
-// Repository returns the name of the repository at path below the reference. For "." and ""
-// it is the path of the reference itself, which is empty for a complete registry.
+// Repository returns the full name of the repository whose path below the reference is given. For
+// "." and "" it returns the path of the reference itself, which is empty for a complete registry.
 func (r Reference) Repository(path string) string {
 	switch {
 	case path == "" || path == ".":
@@ -74,8 +76,8 @@ func isLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// isPrivate reports whether host is a private address or one of this machine. It does not
-// resolve names.
+// isPrivate reports whether host is an address in a private network or of this machine. It does
+// not resolve host names.
 func isPrivate(host string) bool {
 	if isLoopback(host) {
 		return true
@@ -88,7 +90,7 @@ func isPrivate(host string) bool {
 	return ip.IsPrivate() || ip.IsLinkLocalUnicast() || ip.IsUnspecified()
 }
 
-// hostname returns host without its port, and without the brackets of IPv6.
+// hostname returns host without its port, and without the brackets of an IPv6 address.
 func hostname(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -20,7 +20,7 @@ func TestParseReference(t *testing.T) {
 		"docker.io/me/x":                {Registry: "index.docker.io", Path: "me/x"},
 	} {
 		if got, err := client.ParseReference(s); err != nil || got != want {
-			t.Errorf("%q: %+v, %v; want %+v", s, got, err, want)
+			t.Errorf("%q is parsed as %+v, %v; want %+v", s, got, err, want)
 		}
 	}
 	for _, s := range []string{
@@ -28,7 +28,7 @@ func TestParseReference(t *testing.T) {
 		"host:5000/x@sha256:" + strings.Repeat("0", 64), "host:5000//x", "user:secret@host:5000/x", "host:5000/" + strings.Repeat("a", 256),
 	} {
 		if got, err := client.ParseReference(s); !errors.Is(err, client.ErrReference) {
-			t.Errorf("%q: %+v, %v; want ErrReference", s, got, err)
+			t.Errorf("%q is parsed as %+v, %v; want ErrReference", s, got, err)
 		}
 	}
 }
@@ -42,12 +42,12 @@ func TestReferenceRepository(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := r.Repository(test[1]); got != test[2] {
-			t.Errorf("%s of %s is %q, want %q", test[1], test[0], got, test[2])
+			t.Errorf("the repository at path %s of %s is %q, want %q", test[1], test[0], got, test[2])
 		}
 	}
 }
 
-// A parsed reference prints as the text that it was parsed from.
+// Printing a reference and parsing the result gives the same reference.
 func FuzzParseReference(f *testing.F) {
 	for _, s := range []string{"localhost:5000/x", "a.b/c/d", "[::1]:5/x", "docker.io/x", "x", "a.b:c/d"} {
 		f.Add(s)
@@ -59,10 +59,10 @@ func FuzzParseReference(f *testing.F) {
 		}
 		again, err := client.ParseReference(r.String())
 		if err != nil || again != r {
-			t.Fatalf("%q is %+v, which is %+v, %v", s, r, again, err)
+			t.Fatalf("%q is parsed as %+v, but its printed form is parsed as %+v, %v", s, r, again, err)
 		}
 		if r.Path != "" && !names.IsRepository(r.Path) {
-			t.Fatalf("%q has the path %q", s, r.Path)
+			t.Fatalf("%q is parsed with the illegal path %q", s, r.Path)
 		}
 	})
 }

@@ -13,38 +13,44 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// Referrers is a list of the manifests that refer to a manifest, as far as it is known.
+// Referrers is a list of manifests that refer to another manifest. It may be incomplete: see
+// Unknown.
 type Referrers struct {
 	List []specs.Descriptor
-	API  bool // from the referrers API; otherwise from the referrers tag
-	// Unknown is the error of a registry that refuses the list, or fails. If it is not nil,
-	// List may be incomplete.
+	// API is true if the list comes from the referrers API, and false if it comes from the
+	// referrers tag.
+	API bool
+	// Unknown is the error if the registry refused or failed to list the referrers. If it is not
+	// nil, List may be incomplete.
 	Unknown error
 }
 
-// Referrers lists the manifests whose subject is d: from the referrers API, or from the
-// referrers tag if the registry has no such API. An empty list is no error. If the registry
-// refuses the list or fails, [Referrers].Unknown is set. Errors: *Error, with ErrTooMany.
+// Referrers lists the manifests whose subject is d. It uses the referrers API, or the referrers
+// tag if the registry has no such API. An empty list is not an error. If the registry refuses or
+// fails to list the referrers, [Referrers].Unknown is set. If the list is too long, the *Error
+// wraps ErrTooMany.
 func (c *Client) Referrers(ctx context.Context, repository string, d digest.Digest) (Referrers, error) {
 	k, err := c.call(ctx, "list referrers", http.MethodGet, repository, "referrers", d.String())
 	if err != nil {
 		return Referrers{}, err
 	}
 	k.header.Set("Accept", specs.MediaTypeImageIndex)
-	k.once = c.referrersFail.Load() // an API that failed after all retries is not retried again
+	k.once = c.referrersFail.Load() // if the API failed after all retries, do not retry it again
 	list, err := pages(ctx, c, k, maxReferrers, manifestsOf, func(l []specs.Descriptor) ([]specs.Descriptor, string) { return l, "" })
 	if err == nil {
 		c.referrersAPI.Store(true)
 		return Referrers{List: list, API: true}, nil
 	}
-	// Repeated wrong answers mean that there is no API, unless it worked before.
+	// Repeated wrong answers mean that the registry has no referrers API, unless the API worked
+	// before.
 	failing := errors.Is(err, ErrServer) || isMismatch(err)
 	if !IsInconclusive(err) && !errors.Is(err, ErrNotFound) || failing && c.referrersAPI.Load() {
 		return Referrers{}, err
 	}
 	c.referrersFail.Store(failing)
 	var found Referrers
-	// Some registries without the API answer with an HTML page, or refuse the path.
+	// Some registries without the API answer with an HTML page, or refuse the path. Such an
+	// answer does not mean that referrers are unknown.
 	if errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrDenied) || errors.Is(err, ErrServer) {
 		found.Unknown = err
 		if !c.noticed.Swap(true) {
@@ -53,14 +59,14 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 	}
 	found.List, err = c.referrersByTag(ctx, repository, d)
 	if found.Unknown != nil && (errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrDenied)) {
-		err = nil // some registries answer 401 or 403 for a missing referrers tag
+		err = nil // some registries answer 401 or 403 if the referrers tag is missing
 	}
 	return found, err
 }
 
-// IsInconclusive reports whether an answer means neither yes nor no: the registry refuses
-// the request, fails, or sends a wrong answer. After such an answer, a caller whose request
-// is only an optimization can continue.
+// IsInconclusive reports whether the registry's answer means neither yes nor no. That is so if it
+// refuses the request, fails, or sends a wrong answer. If the request was only an optimization,
+// the caller can continue.
 func IsInconclusive(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || e.Side != SideRegistry {
@@ -69,7 +75,7 @@ func IsInconclusive(err error) bool {
 	return errors.Is(e.Cause, ErrMismatch) || errors.Is(e.Cause, ErrRefused) || e.Status != 0 && e.Status != http.StatusNotFound && e.Status != http.StatusTooManyRequests
 }
 
-// referrersByTag reads the referrers tag, which may be missing.
+// referrersByTag reads the referrers tag. If the tag is missing, the list is empty.
 func (c *Client) referrersByTag(ctx context.Context, repository string, d digest.Digest) (list []specs.Descriptor, err error) {
 	m, err := c.Manifest(ctx, repository, names.ReferrersTag(d))
 	if errors.Is(err, ErrNotFound) {

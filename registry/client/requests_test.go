@@ -20,14 +20,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// manifest returns the manifest of an image.
+// manifest returns the manifest of an image with one layer.
 func manifest(config, layer blob) client.Manifest {
 	body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
 		specs.MediaTypeImageManifest, specs.MediaTypeImageConfig, config.digest, len(config.data), specs.MediaTypeImageLayer, layer.digest, len(layer.data))
 	return client.Manifest{MediaType: specs.MediaTypeImageManifest, Digest: digest.FromString(body), Body: []byte(body)}
 }
 
-func TestManifests(t *testing.T) {
+func TestManifestAndHeadManifest(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	current := goleak.IgnoreCurrent()
 	c := dial(t, r)
@@ -35,11 +35,11 @@ func TestManifests(t *testing.T) {
 	for _, reference := range []string{"v1", want.Digest.String()} {
 		got, err := c.Manifest(t.Context(), "a/b", reference)
 		if err != nil || got.Digest != want.Digest || got.MediaType != want.MediaType || string(got.Body) != string(want.Body) {
-			t.Errorf("%s: %+v, %v", reference, got, err)
+			t.Errorf("the manifest of %s is %+v, %v", reference, got, err)
 		}
 		d, err := c.HeadManifest(t.Context(), "a/b", reference)
 		if err != nil || d.Digest != want.Digest || d.Size != int64(len(want.Body)) || d.MediaType != want.MediaType {
-			t.Errorf("%s: %+v, %v", reference, d, err)
+			t.Errorf("the descriptor of %s is %+v, %v", reference, d, err)
 		}
 	}
 	_, err := c.Manifest(t.Context(), "a/b", "nothing")
@@ -54,7 +54,7 @@ func TestManifests(t *testing.T) {
 	goleak.VerifyNone(t, current)
 }
 
-// A wrong digest is an error, wherever it comes from.
+// The client refuses a wrong digest in the answer to a GET, HEAD or PUT request.
 func TestWrongManifestDigests(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
@@ -85,8 +85,8 @@ func TestHeadManifestWithoutDigest(t *testing.T) {
 	}
 }
 
-// Lists have several pages; the registry sends a link to the next one.
-func TestLists(t *testing.T) {
+// Tags and Catalog follow the Link header from each page of a list to the next one.
+func TestListsFollowLinkHeaders(t *testing.T) {
 	const tags = 2500
 	pages := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/v2/" {
@@ -106,14 +106,14 @@ func TestLists(t *testing.T) {
 	c := dial(t, registrytest.New(t, registrytest.Options{Handler: pages}))
 	got, err := c.Tags(t.Context(), "x")
 	if err != nil || len(got) != tags || got[tags-1] != fmt.Sprint(tags) {
-		t.Errorf("%d tags, %v", len(got), err)
+		t.Errorf("the client read %d tags, %v", len(got), err)
 	}
 	if got, err = c.Catalog(t.Context()); err != nil || len(got) != tags {
-		t.Errorf("%d repositories, %v", len(got), err)
+		t.Errorf("the client read %d repositories, %v", len(got), err)
 	}
 }
 
-func TestListsOfDistribution(t *testing.T) {
+func TestListsOfDistributionRegistry(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
 	for _, repository := range []string{"a", "b/c"} {
@@ -132,18 +132,21 @@ func TestListsOfDistribution(t *testing.T) {
 	wantCause(t, err, client.ErrNotFound)
 }
 
-// The error for an endless or oversized list says so. For referrers, the referrers tag is
-// not read instead, because it may list fewer.
+// If a list is endless or too long, the error gives the reason. The client does not fall back to
+// the referrers tag, because it may list fewer referrers.
 func TestEndlessLists(t *testing.T) {
 	subject := digest.FromString("subject")
 	long := strings.Repeat("x", 1<<14)
 	list := func(n int, entry string) string { return strings.TrimSuffix(strings.Repeat(entry+",", n), ",") }
 	onward := func(page int) string { return fmt.Sprint("&last=", page) }
 	for name, test := range map[string]struct {
-		link             func(page int) string // the query of the next page
-		names, referrers string                // entries of each page
+		// link returns the query of the next page.
+		link func(page int) string
+		// names and referrers are the entries of each page.
+		names, referrers string
 		want             string
-		quick            string // the kinds that are asked for in the quick tier
+		// quick names the kinds of lists that the quick test tier reads.
+		quick string
 	}{
 		"a loop":       {func(int) string { return "" }, "", "", "loop", "tags, catalog, referrers"},
 		"empty pages":  {onward, "", "", "more than 10000 pages", ""},
@@ -174,19 +177,19 @@ func TestEndlessLists(t *testing.T) {
 				"referrers": func() error { _, err := c.Referrers(t.Context(), "x", subject); return err },
 			} {
 				if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && !strings.Contains(test.quick, kind) {
-					continue // all kinds share the bounds, except that of entries, and reaching one is expensive
+					continue // The kinds share all limits except the number of entries, and reaching a limit is expensive.
 				}
 				err := list()
 				wantCause(t, err, client.ErrTooMany)
 				if err == nil || !strings.Contains(err.Error(), test.want) {
-					t.Errorf("%s: %v, want %q", kind, err, test.want)
+					t.Errorf("the list of %s failed with %v, want %q", kind, err, test.want)
 				}
 			}
 		})
 	}
 }
 
-// Distribution has no referrers API: referrers are listed by a tag.
+// Distribution's registry has no referrers API, so the client reads the referrers tag.
 func TestReferrersByTag(t *testing.T) {
 	c := dial(t, registrytest.New(t, registrytest.Options{}))
 	m := image(t, c, "x", "v1")
@@ -220,12 +223,12 @@ func TestReferrersByAPI(t *testing.T) {
 	}
 }
 
-// Temporary failures are retried; 4xx is not.
+// The client retries temporary failures, but not an answer 4xx other than 429.
 func TestRetries(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		fault registrytest.Fault
-		cause error // nil: it gets through
+		cause error // nil if a retry succeeds
 		asked int
 	}{
 		{"500 twice", registrytest.Answer(registrytest.First(2, registrytest.On("GET manifests")), 500), nil, 3},
@@ -252,17 +255,17 @@ func TestRetries(t *testing.T) {
 				t.Errorf("%v, %v", got.Digest, err)
 			}
 			if n := r.Kinds()["GET manifests"]; n != test.asked {
-				t.Errorf("asked %d times, want %d", n, test.asked)
+				t.Errorf("the client sent %d requests, want %d", n, test.asked)
 			}
 		})
 	}
 }
 
-// A request to a server that stops sending fails after Options.Silence, and is repeated.
+// If the server stops sending, the request fails after Options.Silence, and the client repeats it.
 func TestStalledRequests(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	want := image(t, dial(t, r), "x", "v1")
-	// However slow the machine is, one of the many tries is answered before the timeout.
+	// Even on a slow machine, one of the many tries is answered before the timeout.
 	many := dial(t, r, func(o *client.Options) { o.Silence, o.Retries, o.Clock = 50*time.Millisecond, 1000, newFakeClock() })
 	once, release := registrytest.Stall(registrytest.First(1, registrytest.On("GET manifests")))
 	defer release()
@@ -272,7 +275,7 @@ func TestStalledRequests(t *testing.T) {
 		t.Errorf("%v, %v", got.Digest, err)
 	}
 	if n := r.Kinds()["GET manifests"]; n < 2 {
-		t.Errorf("%d requests, want that the silent one was given up", n)
+		t.Errorf("the client sent %d requests, so it did not give up the silent one", n)
 	}
 	few := dial(t, r, func(o *client.Options) { o.Silence, o.Retries = 50*time.Millisecond, 2 })
 	always, release := registrytest.Stall(registrytest.On("GET manifests"))
@@ -282,17 +285,17 @@ func TestStalledRequests(t *testing.T) {
 	wantCause(t, err, client.ErrStalled)
 }
 
-func TestUnreachable(t *testing.T) {
+func TestUnreachableRegistry(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	r.Close()
 	asked := 0
 	c := dial(t, r, func(o *client.Options) { o.Retrying = func(error, time.Duration) { asked++ } })
 	e := failure(t, c.Ping(t.Context()), client.ErrUnreachable)
 	if e.Side != client.SideNetwork || asked > 0 {
-		t.Errorf("%+v, tried again %d times: a wrong address must be reported at once", e, asked)
+		t.Errorf("the error is %+v after %d retries, but a wrong address must be reported at once", e, asked)
 	}
 	if strings.Contains(e.Error(), "http://") {
-		t.Errorf("%v: the URL of a request may contain a secret", e)
+		t.Errorf("the error contains the URL of the request, which may contain a secret: %v", e)
 	}
 }
 
@@ -305,7 +308,7 @@ func TestCancelledRequestsEndAtOnce(t *testing.T) {
 	r.Inject(stall)
 	ctx, cancel := contextWithCancel(t)
 	done := make(chan error, 2)
-	for range 2 { // the second waits for a slot
+	for range 2 { // the second request waits for a slot
 		go func() {
 			_, err := c.Manifest(ctx, "x", "v1")
 			done <- err

@@ -10,33 +10,34 @@ import (
 )
 
 const (
-	// maxAway is how long after its last progress a call keeps trying to connect.
-	// maxAwayPause limits the pauses meanwhile, and reportAway is how often they are reported.
+	// maxAway is how long a call keeps trying to connect, counted from its last progress.
+	// maxAwayPause limits the pauses between these tries. reportAway is how often the tries are
+	// reported.
 	maxAway      = 2 * time.Minute
 	maxAwayPause = 5 * time.Second
 	reportAway   = 10 * time.Second
-	// maxPause limits a pause unless the server asks for a longer pause.
+	// maxPause limits a pause, unless the server asks for a longer one.
 	maxPause = 30 * time.Second
-	// maxRetryAfter is the longest pause that a server may ask for. A longer one indicates a
-	// quota, which is reported as an error.
+	// maxRetryAfter is the longest pause that the client accepts from a server. A longer one
+	// indicates an exhausted quota, so the call fails.
 	maxRetryAfter = 5 * time.Minute
 )
 
-// backoff returns the pause after n+1 failures. It doubles with each failure, and half of
-// it is random, so that clients that failed together do not retry together.
+// backoff returns the pause after n+1 failures, which doubles with each failure. Half of it is
+// random, so that clients that failed together do not retry together.
 func (c *Client) backoff(n int) time.Duration {
 	pause := min(c.options.FirstPause<<min(n, 20), maxPause)
 	return pause/2 + rand.N(pause/2+1)
 }
 
-// Clock measures and waits.
+// Clock tells the time and waits.
 type Clock interface {
 	Now() time.Time
 	// Sleep waits for d, or returns the context's error.
 	Sleep(ctx context.Context, d time.Duration) error
 }
 
-// clock is the real clock.
+// clock is the machine's clock.
 type clock struct{}
 
 func (clock) Now() time.Time { return time.Now() }
@@ -50,15 +51,17 @@ func (clock) Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// failures count the failures of a call since it last made progress.
+// failures counts the failures of a call since its last progress.
 type failures struct {
-	count int       // bad answers and cut connections
-	away  time.Time // when connecting first failed; zero if it works
+	// count is the number of failed answers and cut connections.
+	count int
+	// away is when connecting first failed; zero if connecting works.
+	away time.Time
 }
 
-// pause counts the failure err and waits before a retry. It returns err if a retry is
-// useless or not allowed: Options.Retries limits the failures of a working connection,
-// and maxAway the time without one.
+// pause counts the failure err and waits before a retry. It returns err if a retry is useless or
+// not allowed. Options.Retries limits the number of failures while connecting works. maxAway
+// limits how long connecting may fail.
 func (c *Client) pause(ctx context.Context, f *failures, err error, once bool) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -86,7 +89,8 @@ func (c *Client) reportAndWait(ctx context.Context, err error, pause time.Durati
 	return c.options.Clock.Sleep(ctx, pause)
 }
 
-// awaitConnection waits before the next attempt to connect, and reports the wait now and then.
+// awaitConnection waits before the next attempt to connect. It reports the failure at most once
+// per reportAway.
 func (c *Client) awaitConnection(ctx context.Context, f *failures, err error) error {
 	now := c.options.Clock.Now()
 	if f.away.IsZero() {
@@ -103,9 +107,9 @@ func (c *Client) awaitConnection(ctx context.Context, f *failures, err error) er
 	return c.options.Clock.Sleep(ctx, pause)
 }
 
-// Settle calls ask until it returns again = false, at most Options.Retries more times, with
-// pauses: one server of a registry may not see yet what was written to another. The error
-// is that of the last call, or the context's.
+// Settle calls ask until it returns false for again. It waits between the calls, and repeats the
+// call at most Options.Retries times. This helps if one server of a registry does not see yet
+// what was written to another. Settle returns the error of the last call, or the context's.
 func (c *Client) Settle(ctx context.Context, ask func() (again bool, err error)) error {
 	for try := 0; ; try++ {
 		again, err := ask()
@@ -119,8 +123,8 @@ func (c *Client) Settle(ctx context.Context, ask func() (again bool, err error))
 	}
 }
 
-// retryAfter returns the pause that an answer asks for, or 0. The header contains seconds,
-// or a date by the server's clock (RFC 9110, section 10.2.3).
+// retryAfter returns how long the server asks the client to wait, or 0. The Retry-After header
+// contains seconds, or a date by the server's clock (RFC 9110, section 10.2.3).
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	value := h.Get("Retry-After")
 	if n, err := strconv.ParseUint(value, 10, 32); err == nil {

@@ -21,14 +21,19 @@ const (
 	attacker    = "attacker.example"
 )
 
-// stage is a registry that requires a login, its token server, and an attacker to whom one
-// of them redirects in some way.
+// stage is a network with three hosts: a registry that requires a login, its token server, and an
+// attacker. One of the first two sends clients to the attacker in some way.
 type stage struct {
-	scheme string // of the registry and its token server
+	// scheme is that of the registry and its token server.
+	scheme string
 	login  login
-	to     string // the target of the redirect: scheme, host and port
-	way    string // the kind of redirect
-	asks   string // the challenge of the target, or "free" or "back"
+	// to is the scheme, host and port that clients are sent to.
+	to string
+	// way is how clients are sent to the attacker, such as by a redirect or a Link header.
+	way string
+	// asks is the attacker's challenge, or "free" for none, or "back" to redirect clients to the
+	// registry.
+	asks   string
 	issued atomic.Int64
 }
 
@@ -38,12 +43,12 @@ type login struct {
 	credential client.Credential
 }
 
-// The secrets are unique words, so that they are found wherever they turn up.
+// Each secret is a unique word, so that the test finds it wherever it turns up.
 const (
 	secretPassword = "pass-word-secret"
 	secretIdentity = "identity-secret"
 	secretRegistry = "registry-token-secret"
-	secretToken    = "issued-token-secret" // and a number
+	secretToken    = "issued-token-secret" // a number is appended to it
 	theBlob        = "the bytes of a blob"
 )
 
@@ -60,7 +65,7 @@ func logins() []login {
 func (s *stage) registry() string { return s.scheme + "://" + theRegistry }
 func (s *stage) realm() string    { return s.scheme + "://" + theTokens + "/token" }
 
-// challenge returns how the registry asks for a login. Its scope goes beyond the call.
+// challenge returns the registry's challenge. Its scopes exceed those that the call needs.
 func (s *stage) challenge() string {
 	if s.login.bearer {
 		return fmt.Sprintf(`Bearer realm="%s?scope=repository:victim/c:pull",service="registry",scope="repository:x:pull repository:victim/b:pull,push,delete"`, s.realm())
@@ -85,7 +90,7 @@ func (s *stage) answer(w http.ResponseWriter, r *http.Request, at string) {
 	}
 }
 
-// address returns a host with the port of the scheme.
+// address returns a host with the default port of the scheme.
 func (s *stage) address(host string) string {
 	return host + map[string]string{"http": ":80", "https": ":443"}[s.scheme]
 }
@@ -108,7 +113,7 @@ func (s *stage) answerRegistry(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, r)
 }
 
-// serve answers as a healthy registry does.
+// serve answers as a healthy registry does, except for Locations and links to the attacker.
 func (s *stage) serve(w http.ResponseWriter, r *http.Request) {
 	location := ""
 	if s.way == "location" {
@@ -144,7 +149,7 @@ func (s *stage) answerToken(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, `{"token":"%s-%d"}`, secretToken, s.issued.Add(1))
 }
 
-// use sends all kinds of requests to a registry, and returns the errors.
+// use sends requests of all kinds to a registry, and returns the first error.
 func use(t *testing.T, c *client.Client) (failed error) {
 	t.Helper()
 	note := func(err error) {
@@ -168,9 +173,10 @@ func use(t *testing.T, c *client.Client) (failed error) {
 	return failed
 }
 
-// checkSecrets checks each request for each secret: the password may be sent to the
-// registry if it asks for Basic, or else to its token server, and tokens to the registry.
-// No other host may receive one, and no requested scope may exceed those of the calls.
+// checkSecrets checks which host received which secret. The password may be sent to the registry
+// if it asks for Basic, and otherwise to its token server. An identity token may be sent to the
+// token server, and other tokens to the registry. No other host may receive a secret, and no
+// requested scope may exceed those of the calls.
 func checkSecrets(t *testing.T, s *stage, hops []hop) {
 	t.Helper()
 	registry, tokens := s.scheme+"://"+s.address(theRegistry), s.scheme+"://"+s.address(theTokens)
@@ -186,16 +192,17 @@ func checkSecrets(t *testing.T, s *stage, hops []hop) {
 		all := strings.ReplaceAll(fmt.Sprint(h), pair, secretPassword)
 		for secret, home := range homes {
 			if strings.Contains(all, secret) && h.at != home {
-				t.Errorf("%s%s is shown the %s", h.at, h.path, secret)
+				t.Errorf("%s%s received the %s", h.at, h.path, secret)
 			}
 		}
 		if strings.Contains(all, "victim/b") || strings.Contains(all, "victim/c") {
-			t.Errorf("%s%s is asked for what the server chose: %v %s", h.at, h.path, h.query["scope"], h.body)
+			t.Errorf("%s%s was asked for scopes that the client did not need: %v %s", h.at, h.path, h.query["scope"], h.body)
 		}
 	}
 }
 
-// Credentials are sent to their own host only, whichever server redirects or asks for them.
+// The client sends credentials only to the host that they belong to, whichever server redirects
+// it or asks for them.
 func TestSecretsStayWithTheirHost(t *testing.T) {
 	w := newWorld(t, theRegistry, theTokens, attacker, theRegistry+"."+attacker)
 	challenges := func(s *stage) []string {
@@ -215,14 +222,14 @@ func TestSecretsStayWithTheirHost(t *testing.T) {
 				for i, target := range targets {
 					for j, asks := range challenges(&stage{scheme: scheme, login: l}) {
 						if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && (i+j)%len(targets) != 0 {
-							continue // each challenge from one place; every combination in the full tier
+							continue // the quick tier tests only some combinations; the full tier tests all
 						}
 						s := &stage{scheme: scheme, login: l, way: way, to: target, asks: asks}
 						w.answer, w.hops = s.answer, nil
 						err := use(t, w.client(t, theRegistry, scheme, l.credential))
 						checkSecrets(t, s, w.seen())
 						if t.Failed() {
-							t.Fatalf("%s registry, %s login, %s to %s, which asks for %s: %v", scheme, l.name, way, target, asks, err)
+							t.Fatalf("with a registry over %s, the %s login and a %s to %s, which asks for %s: %v", scheme, l.name, way, target, asks, err)
 						}
 					}
 				}
@@ -231,7 +238,7 @@ func TestSecretsStayWithTheirHost(t *testing.T) {
 	}
 }
 
-// The default port means the same host, whether or not it is written.
+// The client treats a host with the default port and without it as the same host.
 func TestDefaultPortsAreTheSameHost(t *testing.T) {
 	w := newWorld(t, theRegistry, theTokens)
 	for _, scheme := range []string{"http", "https"} {
@@ -245,7 +252,7 @@ func TestDefaultPortsAreTheSameHost(t *testing.T) {
 						err := use(t, w.client(t, named, scheme, l.credential))
 						checkSecrets(t, s, w.seen())
 						if err != nil {
-							t.Errorf("%s, %s login, %s to %s: %v", named, l.name, way, target, err)
+							t.Errorf("with the registry %s, the %s login and a %s to %s: %v", named, l.name, way, target, err)
 						}
 					}
 				}

@@ -16,13 +16,14 @@ import (
 
 const (
 	maxRedirects = 5
-	// expectFrom is the size in bytes from which a body is sent only after the server has
-	// accepted the header: a refused request (expired token, body too large) sends no body.
+	// expectFrom is the body size, in bytes, from which the client waits with the body until the
+	// server has accepted the header. Then a refused request, for example with an expired token,
+	// does not cost the transfer of a body.
 	expectFrom = 1 << 20
 )
 
-// send sends the call and follows redirects, without checking the status. Once a redirect
-// has led to another host, no later request carries a login.
+// send sends the call and follows redirects. It does not check the status. After a redirect to
+// another host, it sends no more logins.
 func (c *Client) send(ctx context.Context, k *call, narrow []string) (*http.Response, error) {
 	target, home := k.url, true
 	for range maxRedirects {
@@ -42,7 +43,8 @@ func (c *Client) send(ctx context.Context, k *call, narrow []string) (*http.Resp
 	return nil, k.fail(SideRegistry, ErrRefused, fmt.Errorf("more than %d redirects", maxRedirects))
 }
 
-// isRedirect reports whether a status in answer to the method is a redirect to follow.
+// isRedirect reports whether the client should follow an answer with this status to a request
+// with this method.
 func isRedirect(status int, method string) bool {
 	switch status {
 	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -53,8 +55,8 @@ func isRedirect(status int, method string) bool {
 	return false
 }
 
-// sendTo sends the call to one URL. home reports whether all requests of the call so far,
-// including this one, went to the call's own host.
+// sendTo sends the call to one URL. home is true if all requests of the call so far, including
+// this one, went to the call's own host.
 func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, narrow []string, home bool) (*http.Response, error) {
 	watched, s := newStallTimer(ctx, c.options.Silence+k.patience)
 	req, body, err := c.request(watched, k, target, s)
@@ -63,7 +65,7 @@ func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, narrow []
 	case k.basic != nil:
 		req.SetBasicAuth(k.basic.Username, k.basic.Password)
 	case !k.anonymous && c.isRegistry(k.url):
-		err = c.authorize(ctx, req, k, narrow) // may request a token, so the stall timer must not cancel it
+		err = c.authorize(ctx, req, k, narrow) // this may request a token first, which the stall timer must not cut off
 	}
 	if err != nil {
 		s.end()
@@ -100,7 +102,7 @@ func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, narrow []
 	return resp, nil
 }
 
-// request builds the request of a call. The *sending is nil if there is no body.
+// request builds an HTTP request for a call. The *sending is nil if the call has no body.
 func (c *Client) request(ctx context.Context, k *call, target *url.URL, s *stallTimer) (*http.Request, *sending, error) {
 	req, err := http.NewRequestWithContext(ctx, k.method, target.String(), nil)
 	if err != nil {
@@ -129,14 +131,14 @@ func (c *Client) request(ctx context.Context, k *call, target *url.URL, s *stall
 	return req, body, nil
 }
 
-// LocalError is a failure to read the content to send: the registry is not at fault.
+// LocalError means that the content to send cannot be read. The registry is not at fault.
 type LocalError struct{ Err error }
 
 func (e *LocalError) Error() string { return e.Err.Error() }
 func (e *LocalError) Unwrap() error { return e.Err }
 
-// broken makes an error of a request without a complete answer. It removes the URL from
-// the errors of net/http, because the URL may contain a secret.
+// broken returns the error for a request without a complete answer. It drops the URL from errors
+// of net/http, because the URL may contain a secret.
 func (c *Client) broken(k *call, target *url.URL, err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {
@@ -163,7 +165,8 @@ func (c *Client) broken(k *call, target *url.URL, err error) error {
 	case errors.As(err, &verification), errors.As(err, &unknown):
 		e.Cause = ErrCertificate
 	case errors.As(err, &name) && name.IsNotFound, errors.Is(err, syscall.ECONNREFUSED), isAlert(err):
-		// If it answered before, it is restarting; if not, the address is wrong.
+		// A registry that answered before is restarting. If it never answered, the address is
+		// wrong, so retries are useless.
 		e.final = !c.reached.Load()
 	case errors.Is(err, io.EOF):
 		e.Err = errors.New("the connection was closed before an answer")
@@ -171,29 +174,31 @@ func (c *Client) broken(k *call, target *url.URL, err error) error {
 	return e
 }
 
-// isAway reports whether no connection could be made.
+// isAway reports whether err means that no connection could be made.
 func isAway(err error) bool {
 	var op *net.OpError
 	var name *net.DNSError
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") || errors.As(err, &name)
 }
 
-// tlsAlert is the start of a TLS server's answer to plain HTTP, as net/http quotes it.
+// tlsAlert is the start of a TLS server's answer to plain HTTP, in the form in which net/http
+// quotes it.
 const tlsAlert = `"\x15\x03`
 
-// errNotPlain explains ErrRefused.
+// errNotPlain is the detail of ErrRefused if the server expects TLS.
 var errNotPlain = errors.New("the server speaks TLS, and the request was plain HTTP")
 
-// isAlert reports whether the TLS handshake was aborted: by the server, for example
-// because it requires a client certificate, or by us, because its answer is not TLS.
+// isAlert reports whether the TLS handshake was aborted. Either the server aborted it, for
+// example because it requires a client certificate, or the client did, because the answer was not
+// TLS.
 func isAlert(err error) bool {
 	var alert tls.AlertError
 	var op *net.OpError
 	return errors.As(err, &alert) || errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
 }
 
-// discard reads a little of an unwanted body, so that its connection can be reused, and
-// closes it, without releasing the slot of the limiter.
+// discard closes an unwanted body, but keeps the slot of the limiter. It reads a little first, so
+// that the connection can be reused.
 func (r *receiving) discard() {
 	_, _ = io.Copy(io.Discard, io.LimitReader(r, 64<<10))
 	r.done = func() {}

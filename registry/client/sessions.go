@@ -15,8 +15,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// session is an upload session of the registry. Its methods are the requests of the
-// specification's "Pushing a blob in chunks", with one try each.
+// session is an upload session in the registry. Its methods send the requests of the
+// specification's section "Pushing a blob in chunks". They do not retry.
 type session struct {
 	c          *Client
 	repository string
@@ -24,14 +24,14 @@ type session struct {
 	location   *url.URL
 }
 
-// commitRate is the assumed rate, in bytes per second, at which a registry hashes or
-// copies an upload when it commits it, without sending anything.
+// commitRate is how fast, in bytes per second, a registry is assumed to hash or copy an upload
+// when it commits it. Meanwhile, it sends nothing.
 const commitRate = 20 << 20
 
 const (
-	// opPatch is the operation that sends a chunk.
+	// opPatch is the name of the operation that sends a chunk.
 	opPatch = "patch blob"
-	// opOffset is the operation that asks how many bytes the registry has.
+	// opOffset is the name of the operation that asks how many bytes the registry has.
 	opOffset = "get upload status"
 )
 
@@ -42,8 +42,8 @@ func (s *session) call(op, method string) *call {
 	return k
 }
 
-// mount asks to mount a blob from another repository. The result is that of begin. It
-// retries temporary failures except server errors: see [mountRefused].
+// mount asks the registry to mount a blob from another repository, and returns what begin
+// returns. It retries temporary failures except server errors: see [mountRefused].
 func (c *Client) mount(ctx context.Context, repository, blob, from string) (*session, error) {
 	s, err := c.begin(ctx, repository, blob, from, true)
 	var e *Error
@@ -53,8 +53,9 @@ func (c *Client) mount(ctx context.Context, repository, blob, from string) (*ses
 	return s, err
 }
 
-// begin starts an upload; from, if not empty, is a repository to mount the blob from. once
-// disables retries. The session is nil if the blob was mounted. Errors: *Error.
+// begin starts an upload. If from is not empty, it asks to mount the blob from that repository.
+// once disables retries. If the blob was mounted, the session is nil. The error is an *Error or
+// the context's.
 func (c *Client) begin(ctx context.Context, repository, blob, from string, once bool) (*session, error) {
 	k, err := c.call(ctx, "start upload", http.MethodPost, repository, "blobs/uploads", "")
 	if err != nil {
@@ -80,7 +81,8 @@ func (c *Client) begin(ctx context.Context, repository, blob, from string, once 
 	return s, s.move(k, resp, true)
 }
 
-// move stores the Location of an answer. A missing one is an error only if it is required.
+// move stores the Location header of an answer. If the header is missing, that is an error only
+// if required is true.
 func (s *session) move(k *call, resp *http.Response, required bool) error {
 	location := resp.Header.Get("Location")
 	if location == "" && !required {
@@ -94,7 +96,7 @@ func (s *session) move(k *call, resp *http.Response, required bool) error {
 	return nil
 }
 
-// offset asks how many bytes the registry has.
+// offset asks the registry how many bytes of the upload it has.
 func (s *session) offset(ctx context.Context) (int64, error) {
 	k := s.call(opOffset, http.MethodGet)
 	k.want = []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}
@@ -113,8 +115,9 @@ func (s *session) offset(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
-// parseReceived returns how many bytes a registry has by its Range header. Some registries
-// send 0-0 for zero bytes and for one. Zero is safe: if it is wrong, the next chunk gets 416.
+// parseReceived returns how many bytes a registry has, according to its Range header. Some
+// registries send 0-0 for zero bytes as well as for one byte, so 0-0 is read as zero. If the
+// registry has one byte, it answers the next chunk with 416.
 func parseReceived(h http.Header) (int64, bool) {
 	first, last, ok := strings.Cut(strings.TrimPrefix(h.Get("Range"), "bytes="), "-")
 	n, err := strconv.ParseInt(last, 10, 64)
@@ -127,10 +130,11 @@ func parseReceived(h http.Header) (int64, bool) {
 	return n + 1, true
 }
 
-// patch sends the bytes [from, to) of content. ranged adds a Content-Range, which a
-// registry needs only if it already has some bytes. Acknowledged bytes count as received.
-// The Range of the answer is ignored, because some registries count it from one, or not at
-// all. A registry that has fewer bytes refuses the next chunk, or the digest.
+// patch sends the bytes from offset from up to, but not including, offset to. ranged adds a
+// Content-Range header, which a registry needs only if it already has some bytes. A success means
+// that the registry has these bytes: the Range header of the answer is ignored, because some
+// registries count it wrongly. A registry that has fewer bytes refuses the next chunk, or the
+// digest.
 func (s *session) patch(ctx context.Context, content *content, from, to int64, ranged bool) error {
 	k := s.call(opPatch, http.MethodPatch)
 	k.want = []int{http.StatusAccepted, http.StatusNoContent, http.StatusCreated, http.StatusOK}
@@ -149,8 +153,8 @@ func (s *session) patch(ctx context.Context, content *content, from, to int64, r
 	return s.move(k, resp, false)
 }
 
-// commit completes the upload of size bytes. The request contains all of content, or no body
-// if content is nil, because everything was already sent.
+// commit completes an upload of size bytes. If content is nil, everything was already sent, and
+// the request has no body. Otherwise, the request contains all of content.
 func (s *session) commit(ctx context.Context, content *content, size int64) error {
 	k := s.call("put blob", http.MethodPut)
 	k.want = []int{http.StatusCreated, http.StatusOK, http.StatusNoContent, http.StatusAccepted}
@@ -173,7 +177,7 @@ func (s *session) commit(ctx context.Context, content *content, size int64) erro
 	return resp.Body.Close()
 }
 
-// cancel cancels the upload. Not every registry supports it.
+// cancel cancels the upload. Some registries do not support this.
 func (s *session) cancel(ctx context.Context) error {
 	k := s.call("cancel upload", http.MethodDelete)
 	k.scopes = []string{s.c.scope(s.repository, http.MethodDelete)}
@@ -185,9 +189,10 @@ func (s *session) cancel(ctx context.Context) error {
 	return resp.Body.Close()
 }
 
-// ProbeUpload starts an upload in a repository, sends two bytes and cancels it, so that
-// nothing remains. If refused is not nil, it says why chunked uploads fail, and uploads to this
-// registry cannot be resumed. Errors: *Error if the upload cannot be started; the context's.
+// ProbeUpload tests whether the registry accepts chunked uploads. It starts an upload, sends two
+// bytes and cancels it, so that nothing remains. If refused is not nil, it gives the reason why
+// uploads to this registry cannot be resumed. err is an *Error if the upload cannot be started,
+// or the context's error.
 func (c *Client) ProbeUpload(ctx context.Context, repository string) (refused, err error) {
 	s, err := c.begin(ctx, repository, "", "", false)
 	if err != nil {
@@ -201,15 +206,16 @@ func (c *Client) ProbeUpload(ctx context.Context, repository string) (refused, e
 	if refused != nil {
 		c.noPatch.Store(refusesPatch(refused))
 	}
-	// The registry eventually drops an upload that cannot be cancelled.
+	// If the upload cannot be cancelled, the registry eventually drops it.
 	_ = s.cancel(ctx)
 	return refused, ctx.Err()
 }
 
-// ProbeMount asks to mount a blob that exists nowhere from another repository. By the
-// specification the registry then starts an upload, which is cancelled, so that nothing
-// remains. refused is why mounts will be refused, or nil; a 404 only means that the blob is
-// missing. Errors: *Error if the registry fails; the context's.
+// ProbeMount tests whether the registry accepts mounts. It asks to mount a blob that exists
+// nowhere from another repository. According to the specification, the registry then starts an
+// upload, which ProbeMount cancels, so that nothing remains. refused is the reason why the
+// registry will refuse mounts, or nil. An answer 404 is no such reason, because it only means
+// that the blob is missing. err is an *Error if the registry fails, or the context's error.
 func (c *Client) ProbeMount(ctx context.Context, repository, from string) (refused, err error) {
 	var nothing [32]byte
 	_, _ = rand.Read(nothing[:]) // never fails
@@ -223,7 +229,8 @@ func (c *Client) ProbeMount(ctx context.Context, repository, from string) (refus
 	case err != nil:
 		return nil, err
 	case s == nil:
-		// Blobs would be missing in spite of such an answer.
+		// No more mounts are tried, because blobs would be missing although the registry claims
+		// to have mounted them.
 		c.mountsRefused.Store(mountRefusals)
 		return &Error{Op: "mount blob", Host: c.options.Registry, Repository: repository, Reference: d.String(), Side: SideRegistry,
 			Status: http.StatusCreated, Cause: ErrMismatch, Err: errors.New("it claims to have mounted a blob that exists nowhere")}, nil
@@ -236,7 +243,8 @@ type nopSeekCloser struct{ io.ReadSeeker }
 
 func (nopSeekCloser) Close() error { return nil }
 
-// refusesPatch reports whether err means that the registry, or a proxy, does not support PATCH.
+// refusesPatch reports whether err means that the registry, or a proxy in front of it, does not
+// support PATCH.
 func refusesPatch(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) {

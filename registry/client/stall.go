@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// stallTimer cancels a request that makes no progress for too long. It is paused while the
-// request waits for this program, which reads the content to send, or writes what it received.
+// stallTimer cancels a request that makes no progress for too long. It is paused while the server
+// waits for this program to read the content to send, or to write what it received.
 type stallTimer struct {
 	limit  time.Duration
 	cancel context.CancelCauseFunc
@@ -18,8 +18,8 @@ type stallTimer struct {
 	ended  bool
 }
 
-// newStallTimer makes a context that ends with ErrStalled as its cause after limit,
-// and starts the timer.
+// newStallTimer returns a context, and starts a timer that cancels it after limit. Its cause is
+// then ErrStalled.
 func newStallTimer(ctx context.Context, limit time.Duration) (context.Context, *stallTimer) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &stallTimer{limit: limit, cancel: cancel}
@@ -27,7 +27,7 @@ func newStallTimer(ctx context.Context, limit time.Duration) (context.Context, *
 	return ctx, s
 }
 
-// restart starts the timer again, for the limit plus patience.
+// restart starts the timer again with the limit plus patience.
 func (s *stallTimer) restart(patience time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,11 +52,11 @@ func (s *stallTimer) end() {
 	s.cancel(context.Canceled)
 }
 
-// sending is the body of a request. Each read by the transport is progress.
+// sending is the body of a request. Each time the transport reads from it, that counts as progress.
 type sending struct {
 	body     io.ReadCloser
 	stall    *stallTimer
-	patience time.Duration // how long the answer may take beyond the limit, once everything is sent
+	patience time.Duration // how long the answer may take beyond the limit, after everything was sent
 	sent     func(int)
 	broken   atomic.Pointer[LocalError]
 }
@@ -79,7 +79,7 @@ func (s *sending) Read(p []byte) (int, error) {
 // Close closes the body.
 func (s *sending) Close() error { return s.body.Close() }
 
-// failed returns the error of reading the body, or nil.
+// failed returns the error from reading the body, or nil.
 func (s *sending) failed() error {
 	if s == nil {
 		return nil
@@ -90,10 +90,10 @@ func (s *sending) failed() error {
 	return nil
 }
 
-// receiving is the body of an answer. done is called once, when it is closed.
+// receiving is the body of an answer. done is called once, when the body is closed.
 type receiving struct {
 	body  io.ReadCloser
-	home  bool // from the host of the call, without an earlier redirect to another host
+	home  bool // the answer comes from the call's own host, without a redirect to another one
 	stall *stallTimer
 	got   func(int)
 	done  func()

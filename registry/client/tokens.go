@@ -16,21 +16,23 @@ import (
 	"time"
 )
 
-// tokenSlot is the place of the token for one tokenKey.
+// tokenSlot holds the token for one tokenKey. It may be empty.
 type tokenSlot struct {
-	fetching chan struct{} // has room for one value, which is in it while a goroutine fetches
-	token    string        // guarded by the authorizer's lock, like the next field
-	expires  time.Time
+	// fetching has room for one value. The goroutine that fetches the token keeps a value in it.
+	fetching chan struct{}
+	// token and expires are guarded by the authorizer's lock.
+	token   string
+	expires time.Time
 }
 
 type tokenRequest struct {
-	from       *url.URL // URL of the request that needs it
+	from       *url.URL // URL of the request that needs the token
 	challenge  challenge
 	scopes     []string
 	credential Credential
 }
 
-// tokenKey identifies a token: by its issuer, scopes and credential.
+// tokenKey identifies a token by its issuer, scopes and credential.
 type tokenKey struct {
 	realm, service, scopes string
 	credential             Credential
@@ -51,7 +53,7 @@ func (a *authorizer) slot(key tokenKey) *tokenSlot {
 	return s
 }
 
-// cached returns the slot's token, or "" if it is about to expire.
+// cached returns the slot's token, or "" if there is none or it is about to expire.
 func (a *authorizer) cached(s *tokenSlot) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -67,7 +69,7 @@ func (a *authorizer) cache(s *tokenSlot, t tokenAnswer) {
 	s.token, s.expires = t.value(), t.expiry(time.Now())
 }
 
-// forget drops the token in an Authorization header, because it was refused.
+// forget drops the token of an Authorization header that the registry refused.
 func (a *authorizer) forget(header string) {
 	token, ok := strings.CutPrefix(header, "Bearer ")
 	if !ok {
@@ -82,8 +84,8 @@ func (a *authorizer) forget(header string) {
 	}
 }
 
-// token returns a cached token, or fetches one. Concurrent callers that need the same token
-// fetch it once.
+// token returns a cached token, or fetches one. If several callers need the same token, only one
+// of them fetches it.
 func (c *Client) token(ctx context.Context, r tokenRequest) (string, error) {
 	s := c.auth.slot(r.key())
 	if token := c.auth.cached(s); token != "" {
@@ -106,7 +108,7 @@ func (c *Client) token(ctx context.Context, r tokenRequest) (string, error) {
 	return t.value(), nil
 }
 
-// tokenAnswer is the answer of a token server (distribution's token specification).
+// tokenAnswer is the body of a token server's answer (distribution's token specification).
 type tokenAnswer struct {
 	Token       string  `json:"token"`
 	AccessToken string  `json:"access_token"`
@@ -115,15 +117,16 @@ type tokenAnswer struct {
 
 func (t tokenAnswer) value() string { return cmp.Or(t.Token, t.AccessToken) }
 
-// seconds is a number of seconds. Some token servers write it as a string, or with a
-// fraction. A value that cannot be parsed counts as missing: the token is still usable.
+// seconds is a number of seconds in a token server's answer. Some servers write it as a string,
+// or with a fraction. A value that cannot be parsed counts as missing, because the token is still
+// usable.
 type seconds float64
 
-// UnmarshalJSON implements json.Unmarshaler. It accepts every value.
+// UnmarshalJSON implements json.Unmarshaler. It never returns an error.
 func (s *seconds) UnmarshalJSON(data []byte) error {
 	n, err := strconv.ParseFloat(strings.TrimSpace(strings.Trim(string(data), `"`)), 64)
 	if errors.Is(err, strconv.ErrRange) {
-		err = nil // n is then infinite or zero
+		err = nil // n is infinite or zero in this case
 	}
 	if err != nil || math.IsNaN(n) {
 		n = 0
@@ -133,13 +136,14 @@ func (s *seconds) UnmarshalJSON(data []byte) error {
 }
 
 const (
-	// defaultLife is the lifetime, by the specification, of a token without one.
+	// defaultLife is the lifetime of a token whose server reports none. The specification sets it.
 	defaultLife = time.Minute
-	// maxLife limits how long a token is used.
+	// maxLife limits how long a token is used, whatever its server reports.
 	maxLife = 12 * 24 * time.Hour
 )
 
-// expiry returns when to fetch another token: a while before this one expires.
+// expiry returns the time after which to fetch a new token. It is a little before the token
+// expires.
 func (t tokenAnswer) expiry(now time.Time) time.Time {
 	life := defaultLife
 	if t.ExpiresIn > 0 {
@@ -148,7 +152,7 @@ func (t tokenAnswer) expiry(now time.Time) time.Time {
 	return now.Add(life * 9 / 10)
 }
 
-// fetchToken asks the realm of the challenge for a token: by GET, or by POST if there is
+// fetchToken requests a token from the realm in the challenge. It uses GET, or POST if there is
 // an identity token to exchange.
 func (c *Client) fetchToken(ctx context.Context, r tokenRequest) (tokenAnswer, error) {
 	realm, err := url.Parse(r.challenge.params["realm"])
@@ -161,7 +165,7 @@ func (c *Client) fetchToken(ctx context.Context, r tokenRequest) (tokenAnswer, e
 	if r.credential.IdentityToken != "" {
 		t, err := c.askToken(ctx, r, realm, true)
 		var e *Error
-		// Not every token server supports the exchange.
+		// Some token servers do not support the exchange.
 		if !errors.As(err, &e) || e.Status != http.StatusNotFound && e.Status != http.StatusMethodNotAllowed {
 			return t, err
 		}
@@ -169,12 +173,12 @@ func (c *Client) fetchToken(ctx context.Context, r tokenRequest) (tokenAnswer, e
 	return c.askToken(ctx, r, realm, false)
 }
 
-// askToken requests a token from realm, and repeats the request if the answer contains none.
-// exchange sends the identity token.
+// askToken requests a token from realm, and repeats the request if the answer contains no token.
+// If exchange is true, it sends the identity token.
 func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, exchange bool) (tokenAnswer, error) {
 	k := &call{op: opToken, method: http.MethodGet, want: []int{http.StatusOK}, anonymous: true, unbounded: true, header: http.Header{}}
 	form := realm.Query()
-	form.Del("scope") // only the scopes of the call are requested
+	form.Del("scope") // drop the scopes in the realm's URL: only those of the call are requested
 	if service := r.challenge.params["service"]; service != "" {
 		form.Set("service", service)
 	}
@@ -213,7 +217,7 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 
 var errNoToken = errors.New("the answer contains no token")
 
-// requestToken sends a call for a token once.
+// requestToken requests a token once, and explains a refusal.
 func (c *Client) requestToken(ctx context.Context, r tokenRequest, k *call) (tokenAnswer, error) {
 	resp, err := c.do(ctx, k)
 	if err != nil {
@@ -241,8 +245,8 @@ func (c *Client) requestToken(ctx context.Context, r tokenRequest, k *call) (tok
 
 const opToken = "token"
 
-// repositoryOf returns the repository that the scopes of a token are for, or "". If there
-// are several, it is the one to push to, rather than one to mount from.
+// repositoryOf returns the repository in the scopes of a token, or "". If the scopes name
+// several, it returns the one to push to, rather than one to mount from.
 func repositoryOf(scopes []string) (name string) {
 	for _, s := range scopes {
 		resource, actions := cutActions(s)
@@ -254,7 +258,8 @@ func repositoryOf(scopes []string) (name string) {
 	return name
 }
 
-// causeAmong returns the first of the causes that err wraps, or else the last cause.
+// causeAmong returns the first of the given causes that err wraps. If it wraps none, causeAmong
+// returns the last one.
 func causeAmong(err error, causes ...error) error {
 	for _, cause := range causes {
 		if errors.Is(err, cause) {

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// newTransport makes the transport that all requests share. It uses HTTP/1.1: with HTTP/2,
-// all transfers would share one connection, and fail together when it is cut.
+// newTransport makes the transport that all requests share. It uses HTTP/1.1. With HTTP/2, all
+// transfers would share one connection, and fail together if it is cut.
 func (o *Options) newTransport() (*http.Transport, error) {
 	tlsConfig, err := o.tlsConfig()
 	if err != nil {
@@ -37,8 +37,8 @@ func (o *Options) newTransport() (*http.Transport, error) {
 	}, nil
 }
 
-// maxCAFile limits the size of a certificate file, in bytes. The largest lists of
-// authorities have a quarter of a megabyte.
+// maxCAFile limits the size of a certificate file, in bytes. The largest common lists of
+// authorities have about 250 KB.
 const maxCAFile = 16 << 20
 
 func (o *Options) tlsConfig() (*tls.Config, error) {
@@ -51,7 +51,7 @@ func (o *Options) tlsConfig() (*tls.Config, error) {
 		if err != nil {
 			return nil, fmt.Errorf("CA file: %w", err)
 		}
-		// In addition to the system's authorities: a redirect may lead to a public host.
+		// The system's authorities remain trusted, because a redirect may lead to a public host.
 		c.RootCAs, err = x509.SystemCertPool()
 		if err != nil {
 			c.RootCAs = x509.NewCertPool()

@@ -21,14 +21,14 @@ import (
 
 func overTLS(o *client.Options) { o.PlainHTTP = false }
 
-// caFile writes the certificate of a server to a file.
+// caFile writes the certificate of a server to a file that can be used as Options.CAFile.
 func caFile(t *testing.T, r *registrytest.Registry) string {
 	t.Helper()
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw})
 	return writeFile(t, string(block), t.TempDir(), "ca.pem")
 }
 
-func TestTLS(t *testing.T) {
+func TestTLSCertificates(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{TLS: true})
 	wantCause(t, dial(t, r, overTLS).Ping(t.Context()), client.ErrCertificate)
 	image(t, dial(t, r, overTLS, func(o *client.Options) { o.CAFile = caFile(t, r) }), "x", "v1")
@@ -43,13 +43,13 @@ func TestClientCertificates(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{TLS: true, ClientCertificates: true})
 	ca := func(o *client.Options) { overTLS(o); o.CAFile = caFile(t, r) }
 	if err := dial(t, r, ca).Ping(t.Context()); err == nil {
-		t.Error("without a certificate")
+		t.Error("the server accepted a client without a certificate")
 	}
 	cert, key := certificate(t)
 	image(t, dial(t, r, ca, func(o *client.Options) { o.CertFile, o.KeyFile = cert, key }), "x", "v1")
 }
 
-// certificate writes a client's certificate and key.
+// certificate writes a certificate and a key for a client to files.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -81,16 +81,16 @@ func TestUnreadableCertificates(t *testing.T) {
 	} {
 		o.Registry = "a.example"
 		if _, err := client.New(o); err == nil {
-			t.Errorf("%s: no error", name)
+			t.Errorf("%s: New returned no error", name)
 		}
 	}
 }
 
-// Plain HTTP has to be allowed unless the registry is on this machine.
+// Plain HTTP must be allowed explicitly, unless the registry is on this machine.
 func TestPlainHTTP(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	image(t, dial(t, r, overTLS), "x", "v1")
-	// A proxy connects the name of a remote registry to the one here.
+	// This proxy connects the name of a remote registry to the registry on this machine.
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if req.Method == http.MethodConnect {
 			http.Error(w, "no", http.StatusForbidden)
@@ -106,6 +106,6 @@ func TestPlainHTTP(t *testing.T) {
 	}
 	image(t, dial(t, r, through), "y", "v1")
 	if err := dial(t, r, overTLS, through).Ping(t.Context()); err == nil {
-		t.Error("the proxy was not asked")
+		t.Error("the proxy got no request")
 	}
 }

@@ -19,11 +19,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// fakeClock is a clock on which only pauses take time.
+// fakeClock is a clock that advances only when somebody sleeps.
 type fakeClock struct {
 	mu     sync.Mutex
 	now    time.Time
-	passed func(time.Duration) // since the start; may be nil
+	passed func(time.Duration) // called with the time since the start; may be nil
 	start  time.Time
 }
 
@@ -49,8 +49,9 @@ func (c *fakeClock) Sleep(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-// closedPort returns an address that refuses connections until the test ends: that of the client's
-// end of a connection. The port of a closed listener could be taken by another process.
+// closedPort returns an address that refuses connections until the test ends. It is the local
+// address of a connected client. The port of a closed listener would not do, because another
+// process could take it.
 func closedPort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -66,8 +67,8 @@ func closedPort(t *testing.T) string {
 	return conn.LocalAddr().String()
 }
 
-// A call retries for a fixed time if it cannot connect to the registry, whatever the number
-// of retries, and logs a line now and then. When the registry is back, the work continues.
+// If a call cannot connect to the registry, it retries for two minutes, whatever Options.Retries
+// is, and logs a line now and then. When the registry is back, the call succeeds.
 func TestUnreachableRegistryIsAwaited(t *testing.T) {
 	for _, test := range []struct {
 		away time.Duration
@@ -102,22 +103,21 @@ func TestUnreachableRegistryIsAwaited(t *testing.T) {
 			}
 			waited := clock.Now().Sub(clock.start)
 			if limit := min(test.away, 2*time.Minute); waited < limit || waited > limit+5*time.Second {
-				t.Errorf("it waited for %s, want %s", waited, limit)
+				t.Errorf("the client waited for %s, want %s", waited, limit)
 			}
 			for i, at := range lines {
 				if i > 0 && at-lines[i-1] < 10*time.Second {
-					t.Errorf("lines at %v", lines)
+					t.Errorf("lines were logged less than 10 seconds apart: %v", lines)
 				}
 			}
 			if most := int(waited/(15*time.Second)) + 1; len(lines) < most {
-				t.Errorf("%d lines in %s: %v", len(lines), waited, lines)
+				t.Errorf("only %d lines were logged in %s: %v", len(lines), waited, lines)
 			}
 		})
 	}
 }
 
-// The two minutes start at the last progress: after progress, an upload has two minutes
-// again.
+// Each progress starts the two minutes again, so an upload may wait longer than that in sum.
 func TestUploadAwaitsUnreachableRegistry(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	clock, dead := newFakeClock(), &url.URL{Scheme: "http", Host: closedPort(t)}
@@ -139,7 +139,7 @@ func TestUploadAwaitsUnreachableRegistry(t *testing.T) {
 		if !interrupted(req) {
 			return false
 		}
-		// Before the connection is cut: the client tries again at once.
+		// This happens before the connection is cut, because the client tries again at once.
 		returns.Store(int64(clock.Now().Sub(clock.start) + 90*time.Second))
 		away.Store(true)
 		return cut(w, req, next)
@@ -147,22 +147,22 @@ func TestUploadAwaitsUnreachableRegistry(t *testing.T) {
 	b := big()
 	upload(t, c, b.upload("x"), b)
 	if waited := clock.Now().Sub(clock.start); waited < 3*90*time.Second {
-		t.Errorf("it waited for %s", waited)
+		t.Errorf("the client waited for only %s", waited)
 	}
 }
 
-// The first contact is not retried, because the address is usually wrong.
+// The client does not retry the first contact, because a failure usually means a wrong address.
 func TestFirstContactIsNotAwaited(t *testing.T) {
 	clock := newFakeClock()
 	c := dial(t, registrytest.New(t, registrytest.Options{}), func(o *client.Options) { o.Registry, o.Clock = closedPort(t), clock })
 	wantCause(t, c.Ping(t.Context()), client.ErrUnreachable)
 	if waited := clock.Now().Sub(clock.start); waited > 0 {
-		t.Errorf("it waited for %s", waited)
+		t.Errorf("the client waited for %s, want no wait", waited)
 	}
 }
 
-// crane's registry does not report the offset of an upload (400): each interrupted upload
-// starts over, in this process and in another one, and its saved session is dropped.
+// crane's registry does not report the offset of an upload, but answers 400. So an interrupted
+// upload starts over, in this process or a later one, and its saved session is dropped.
 func TestCraneRegistryCannotResume(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))})
 	b := big()
@@ -172,20 +172,20 @@ func TestCraneRegistryCannotResume(t *testing.T) {
 	u.Sessions = kept
 	first := dial(t, r, func(o *client.Options) { o.Retries = -1 })
 	if _, err := first.Upload(t.Context(), u); err == nil || kept.location == "" {
-		t.Fatalf("the first process did not fail, or stored no session: %v, %q", err, kept.location)
+		t.Fatalf("the first upload did not fail, or saved no session: %v, %q", err, kept.location)
 	}
 	upload(t, dial(t, r), u, b)
 	if kept.location != "" {
-		t.Errorf("%s is still stored", kept.location)
+		t.Errorf("the session %s is still saved", kept.location)
 	}
 }
 
-// A stored upload session that the registry does not know is replaced in the same run,
-// unless the failure is temporary or the user has no access at all.
+// If the registry does not know a saved upload session, the client starts a new one in the same
+// run. It does not if the failure is temporary or if the user has no access at all.
 func TestStoredSessionsUnknownToRegistry(t *testing.T) {
 	for _, test := range []struct {
 		status        int
-		posts         int // status of new uploads; 0 is the registry's
+		posts         int // answers the start of a new upload; 0 means that the registry itself answers
 		dropped, kept bool
 	}{
 		{400, 0, true, false}, {403, 0, true, false}, {404, 0, true, false}, {405, 0, true, false}, {410, 0, true, false}, {501, 0, true, false},
@@ -202,12 +202,13 @@ func TestStoredSessionsUnknownToRegistry(t *testing.T) {
 		u.Sessions = kept
 		_, err := dial(t, r, func(o *client.Options) { o.Retries = 1 }).Upload(t.Context(), u)
 		if (err == nil) != test.dropped || (kept.location != "") != test.kept {
-			t.Errorf("%d, %d: %v, state %q", test.status, test.posts, err, kept.location)
+			t.Errorf("with the status %d, and %d for new uploads, the error is %v and the saved session %q", test.status, test.posts, err, kept.location)
 		}
 	}
 }
 
-// A stored session on another host that is unreachable or requires a login is replaced too.
+// The client also replaces a saved session on another host if that host is unreachable or
+// requires a login.
 func TestStoredSessionsOfAnotherHost(t *testing.T) {
 	guard := registrytest.New(t, registrytest.Options{Basic: true})
 	for _, host := range []string{closedPort(t), guard.Host} {
@@ -218,12 +219,13 @@ func TestStoredSessionsOfAnotherHost(t *testing.T) {
 		u.Sessions = kept
 		upload(t, dial(t, r, private, func(o *client.Options) { o.Clock = newFakeClock() }), u, b)
 		if kept.location != "" {
-			t.Errorf("%s is still stored", kept.location)
+			t.Errorf("the session %s is still saved", kept.location)
 		}
 	}
 }
 
-// A server of a registry may not see yet what another one has acknowledged.
+// One server of a registry may not see yet what another one has acknowledged, so the client
+// retries.
 func TestManifestRetriedUntilBlobsAreKnown(t *testing.T) {
 	for _, code := range []string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"} {
 		r := registrytest.New(t, registrytest.Options{})
@@ -232,13 +234,13 @@ func TestManifestRetriedUntilBlobsAreKnown(t *testing.T) {
 		r.Inject(registrytest.AnswerCode(registrytest.First(2, registrytest.On("PUT manifests")), 404, code))
 		image(t, c, "x", "v1")
 		if waited := clock.Now().Sub(clock.start); waited < time.Second {
-			t.Errorf("%s: it waited for %s", code, waited)
+			t.Errorf("with the code %s, the client waited for only %s", code, waited)
 		}
 		r.Inject(registrytest.AnswerCode(registrytest.On("PUT manifests"), 400, code))
 		r.Forget()
 		_, err := c.PutManifest(t.Context(), "x", "v2", manifest(noise(300, 1), noise(3000, 2)))
 		if e := failure(t, err, client.ErrRefused); !e.HasCode(code) || r.Kinds()["PUT manifests"] != 4 {
-			t.Errorf("%v, after %v", e, r.Kinds())
+			t.Errorf("the error is %v, after the requests %v", e, r.Kinds())
 		}
 	}
 }

@@ -12,50 +12,54 @@ import (
 )
 
 const (
-	// minChunk determines the smallest chunk of an upload through a proxy that limits bodies:
+	// minChunk determines the smallest chunk for a proxy that limits the size of bodies. It is
 	// Options.StreamFrom divided by minChunk.
 	minChunk = 3
-	// mountRefusals is the number of refused mounts after which no more mounts are tried, unless
-	// one was granted.
+	// mountRefusals is the number of refused mounts after which the client tries no more. If a
+	// mount was ever granted, there is no limit.
 	mountRefusals = 3
 )
 
-// Sessions store the upload session of one blob, so that a later process can resume it.
+// Sessions saves the upload session of one blob, so that a later process can resume the upload.
 type Sessions interface {
 	// Load returns the last saved Location, or "".
 	Load() string
-	// Save stores a Location. If that fails, a later process cannot resume the upload.
+	// Save saves a Location. If saving fails, a later process cannot resume the upload.
 	Save(location string)
 	// Drop deletes the saved Location.
 	Drop()
 }
 
-// Upload is a blob to be uploaded.
+// Upload describes a blob to upload.
 type Upload struct {
 	Repository string
 	Digest     digest.Digest
 	Size       int64
-	Open       func() (io.ReadSeekCloser, error) // opens the content, each time from its start
-	From       string                            // repository to mount the blob from, or ""
-	Sessions   Sessions                          // nil: not stored
-	// Progress, if not nil, is called with the number of bytes that the registry has or was
-	// sent. The number decreases when bytes have to be sent again.
+	// Open opens the content at its start. It may be called several times.
+	Open func() (io.ReadSeekCloser, error)
+	// From is a repository to mount the blob from, or "".
+	From string
+	// Sessions saves the upload session. nil means that it is not saved.
+	Sessions Sessions
+	// Progress is called with the number of bytes that the registry has or was sent. The number
+	// decreases when bytes have to be sent again. nil means that nobody is notified.
 	Progress func(int64)
 }
 
-// Uploaded is how a blob was added to a repository: it was Sent or Mounted.
+// Uploaded tells how a blob was added to a repository: Sent or Mounted.
 type Uploaded int
 
-// The values of Uploaded.
+// The possible values of Uploaded.
 const (
 	Sent Uploaded = iota
 	Mounted
 )
 
-// Upload mounts or uploads a blob. Below Options.StreamFrom it sends one POST and one PUT. Larger
-// blobs are streamed by PATCH, and an interrupted upload, of this process or an earlier one,
-// resumes at the byte that the registry reports. The registry checks the digest. Errors: *Error;
-// *LocalError if the content cannot be read or does not match the digest; the context's.
+// Upload mounts or uploads a blob. A blob smaller than Options.StreamFrom takes one POST and one
+// PUT. A larger blob is sent with PATCH. If that is interrupted, in this process or an earlier
+// one, the upload resumes at the byte that the registry reports. The registry checks the digest.
+// The error is a *LocalError if the content cannot be read or does not match the digest.
+// Otherwise, it is an *Error or the context's.
 func (c *Client) Upload(ctx context.Context, u Upload) (Uploaded, error) {
 	x := &uploading{blob: u, c: c, content: &content{size: u.Size, reader: u.Open, progress: u.Progress}}
 	if x.blob.Sessions == nil {
@@ -83,22 +87,34 @@ type uploading struct {
 	c       *Client
 	content *content
 
-	session  *session // nil if one has to be started
-	pos      int64    // bytes that the registry has
-	ask      bool     // pos is unknown: ask the registry first
-	fresh    bool     // the session is new and empty
-	commits  bool     // everything was sent once: the registry may have the blob
-	failed   failures // since furthest last grew
-	furthest int64    // the highest pos
+	// session is nil if an upload has to be started.
+	session *session
+	// pos is the number of bytes that the registry has.
+	pos int64
+	// ask means that pos is unknown, so that the registry has to be asked first.
+	ask bool
+	// fresh means that the session is new and empty.
+	fresh bool
+	// commits means that everything was sent once, so that the registry may have the blob.
+	commits bool
+	// failed counts the failures since furthest last grew.
+	failed failures
+	// furthest is the highest pos so far.
+	furthest int64
 	restarts int
-	invalid  int  // how often the registry computed another digest
-	disputes int  // how often it rejected the offset that it had reported
-	denied   bool // it has refused to report the offset
+	// invalid is how often the registry computed another digest.
+	invalid int
+	// disputes is how often the registry rejected the offset that it had reported itself.
+	disputes int
+	// denied means that the registry refused to report the offset.
+	denied bool
 
-	elsewhere bool // the session is from an earlier process, on another host than the registry
+	// elsewhere means that an earlier process saved the session, and that it is on another host
+	// than the registry.
+	elsewhere bool
 }
 
-// recall loads the session of an earlier process.
+// recall loads the session that an earlier process saved.
 func (x *uploading) recall() {
 	location := x.blob.Sessions.Load()
 	if location == "" || !x.isStreamed() {
@@ -138,14 +154,15 @@ func (x *uploading) run(ctx context.Context) (Uploaded, error) {
 	return Sent, x.stream(ctx)
 }
 
-// start mounts the blob, or starts a session. A refused mount is no error.
+// start mounts the blob. If it cannot, it starts an upload session: a refused mount is not an
+// error.
 func (x *uploading) start(ctx context.Context) (mounted bool, err error) {
 	from := x.blob.From
 	if x.c.mountsRefused.Load() >= mountRefusals {
 		from = ""
 	}
 	if from != "" {
-		x.blob.From = "" // try only once
+		x.blob.From = "" // a mount is tried only once
 		x.session, err = x.c.mount(ctx, x.blob.Repository, x.blob.Digest.String(), from)
 	}
 	if refused := mountRefused(err); from == "" || refused {
@@ -169,14 +186,14 @@ func (x *uploading) start(ctx context.Context) (mounted bool, err error) {
 	return false, nil
 }
 
-// mountRefused reports whether err is a refused mount, or a server error in answer to one.
-// The blob is then uploaded.
+// mountRefused reports whether err means that the registry refused a mount, or answered with a
+// server error. The client then uploads the blob.
 func mountRefused(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && (e.Status >= 500 || e.Status >= 400 && !e.temporary())
 }
 
-// stream sends the bytes that the registry does not have yet, and commits.
+// stream sends the bytes that the registry does not have yet, and then commits the upload.
 func (x *uploading) stream(ctx context.Context) error {
 	if x.ask {
 		n, err := x.session.offset(ctx)
@@ -184,7 +201,7 @@ func (x *uploading) stream(ctx context.Context) error {
 			return err
 		}
 		if n == x.blob.Size+1 {
-			n = x.blob.Size // the registry counts from one
+			n = x.blob.Size // this registry counts bytes from one
 		}
 		if n > x.blob.Size {
 			return errForgotten
@@ -223,7 +240,8 @@ func (x *uploading) advance(n int64) {
 
 var errForgotten = errors.New("the registry no longer knows the upload session")
 
-// recover prepares another run after err, or returns the error that the upload fails with.
+// recover prepares another run after err. If no other run can help, it returns the error of the
+// upload.
 func (x *uploading) recover(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -235,12 +253,12 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 	case !errors.As(err, &e) || x.session == nil:
 		return err
 	case e.Op == opOffset && e.Status == http.StatusForbidden && !x.denied:
-		// A new upload shows whether only this request is refused, or any upload. The saved
-		// session is dropped only when a new one has been started.
+		// Starting a new upload shows whether the registry refuses any upload, or only this
+		// request. The saved session is replaced when the new upload has started.
 		x.denied, x.session = true, nil
 		return nil
 	case e.Op == opOffset && (cannotAnswer(e) || x.elsewhere && (e.Status == 0 || e.Status == http.StatusUnauthorized)):
-		x.elsewhere = false // another host may be gone for good, and gets no login
+		x.elsewhere = false // the other host may be gone for good, and the client sends it no login
 		return x.restart(e)
 	case e.Status == http.StatusRequestEntityTooLarge:
 		return x.shrink(e)
@@ -260,13 +278,13 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 		return err
 	}
 	if !x.isStreamed() {
-		x.session = nil // an interrupted PUT leaves the session in an unknown state
+		x.session = nil // an interrupted PUT leaves the session in an unknown state, so the upload starts over
 	}
 	return nil
 }
 
-// cannotAnswer reports whether the registry will never report the offset of the upload, which
-// then has to start over.
+// cannotAnswer reports whether the registry will never report the offset. The upload then has to
+// start over.
 func cannotAnswer(e *Error) bool {
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
@@ -275,14 +293,14 @@ func cannotAnswer(e *Error) bool {
 	return e.Status/100 == 4 || e.Status == http.StatusNotImplemented
 }
 
-// giveUp forgets the session.
+// giveUp forgets the session, including the saved one.
 func (x *uploading) giveUp() {
 	x.blob.Sessions.Drop()
 	x.session = nil
 }
 
-// restart drops the session, so that the upload starts over. It returns err after too many
-// restarts.
+// restart drops the session, so that the upload starts over. After too many restarts, it returns
+// err.
 func (x *uploading) restart(err error) error {
 	x.giveUp()
 	if x.restarts++; x.restarts > max(x.c.options.Retries, 1) {
@@ -291,8 +309,8 @@ func (x *uploading) restart(err error) error {
 	return nil
 }
 
-// checkOffset waits before the offset is requested again: the registry may still have been
-// writing earlier bytes. After two attempts the upload starts over.
+// checkOffset waits before the client asks for the offset again, because the registry may still
+// be writing earlier bytes. After two attempts, the upload starts over.
 func (x *uploading) checkOffset(ctx context.Context, e *Error) error {
 	if x.disputes++; x.disputes > 2 {
 		x.disputes = 0
@@ -301,7 +319,7 @@ func (x *uploading) checkOffset(ctx context.Context, e *Error) error {
 	return x.c.options.Clock.Sleep(ctx, x.c.backoff(x.disputes-1))
 }
 
-// shrink reduces the chunk size after 413. It returns e if that is impossible.
+// shrink reduces the chunk size after an answer 413. If that is impossible, it returns e.
 func (x *uploading) shrink(e *Error) error {
 	sent := x.blob.Size
 	if chunk := x.c.chunk.Load(); chunk > 0 {
@@ -316,8 +334,8 @@ func (x *uploading) shrink(e *Error) error {
 	return nil
 }
 
-// checkDigest computes the digest of the content after the registry computed another one, to
-// find out which side is wrong.
+// checkDigest computes the digest of the content. It is called when the registry computed another
+// digest, and finds out which side is wrong.
 func (x *uploading) checkDigest(ctx context.Context, e *Error) error {
 	got, err := x.content.digest(ctx, x.blob.Digest.Algorithm())
 	if err != nil {
@@ -333,7 +351,7 @@ func (x *uploading) checkDigest(ctx context.Context, e *Error) error {
 	return x.restart(e)
 }
 
-// arrived reports whether the registry has the blob in spite of err: the answer to the
+// arrived reports whether the registry has the blob although err occurred. The answer to the
 // commit may have been lost.
 func (x *uploading) arrived(ctx context.Context, err error) bool {
 	var e *Error

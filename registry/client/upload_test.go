@@ -14,14 +14,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// streamFrom is the size from which the tests' clients stream: large enough for the
-// server's buffers, and small enough for many tests.
+// streamFrom is the blob size, in bytes, from which the clients in tests stream. It exceeds the
+// server's buffers, but is small enough for many tests.
 const streamFrom = 2 << 20
 
-// big returns a blob that is streamed.
+// big returns a blob that is large enough to be streamed.
 func big() blob { return noise(streamFrom+12345, 7) }
 
-func TestUploadSmall(t *testing.T) {
+func TestUploadOfSmallBlobs(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
 	for _, b := range []blob{noise(0, 1), noise(1, 1), noise(100_000, 1)} {
@@ -33,7 +33,7 @@ func TestUploadSmall(t *testing.T) {
 	}
 }
 
-func TestUploadStreams(t *testing.T) {
+func TestUploadStreamsLargeBlob(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
 	b := big()
@@ -48,7 +48,7 @@ func TestUploadStreams(t *testing.T) {
 		t.Errorf("%v", kinds)
 	}
 	if kept.location != "" || last != int64(len(b.data)) {
-		t.Errorf("session %q, progress %d", kept.location, last)
+		t.Errorf("after the upload, the saved session is %q and the progress is %d", kept.location, last)
 	}
 }
 
@@ -60,19 +60,19 @@ func TestMount(t *testing.T) {
 	u := b.upload("y")
 	u.From = "x"
 	if how := upload(t, c, u, b); how != client.Mounted {
-		t.Errorf("%v, want a mount", how)
+		t.Errorf("the blob was added by %v, want a mount", how)
 	}
-	u.From = "nowhere" // the registry answers 202, and the session is used
+	u.From = "nowhere" // the registry answers 202, and the client uses the session of this answer
 	u.Repository = "z"
 	if how := upload(t, c, u, b); how != client.Sent {
-		t.Errorf("%v, want an upload", how)
+		t.Errorf("the blob was added by %v, want an upload", how)
 	}
 	if n := r.Kinds()["POST uploads"]; n != 3 {
 		t.Errorf("%d uploads were started, want 3", n)
 	}
 }
 
-// mounting matches the start of an upload that asks for a mount.
+// mounting matches a POST that asks for a mount.
 func mounting(r *http.Request) bool {
 	return r.Method == http.MethodPost && r.FormValue("mount") != ""
 }
@@ -91,22 +91,22 @@ func TestRefusedMountsBecomeUploads(t *testing.T) {
 			}
 		}
 		if n := r.Kinds()["POST uploads"]; n != 5+3 {
-			t.Errorf("%d: %d uploads were started: after three refusals no more mounts are tried", status, n)
+			t.Errorf("with the status %d, the client sent %d POST requests, want 8: after three refusals it tries no more mounts", status, n)
 		}
 	}
 }
 
-// The blob is uploaded completely in spite of each fault.
+// The client uploads the complete blob in spite of each fault.
 func TestUploadsSurviveFaults(t *testing.T) {
 	patch, put, post := registrytest.On("PATCH uploads"), registrytest.On("PUT uploads"), registrytest.On("POST uploads")
 	const mid = streamFrom / 2
 	for _, test := range []struct {
 		name  string
 		fault registrytest.Fault
-		sent  float64 // of the blob, at most
+		sent  float64 // how often the blob's bytes may be sent, at most
 	}{
-		{"reset in mid PATCH", registrytest.Reset(registrytest.First(1, patch), mid), 2.1},
-		{"reset three times", registrytest.Reset(registrytest.First(3, patch), mid/4), 4.1},
+		{"reset in the middle of a PATCH", registrytest.Reset(registrytest.First(1, patch), mid), 2.1},
+		{"reset of three PATCHes", registrytest.Reset(registrytest.First(3, patch), mid/4), 4.1},
 		{"500 to the PATCH", registrytest.Answer(registrytest.First(2, patch), 500), 3.1},
 		{"429 to the PATCH", registrytest.Answer(registrytest.First(1, patch), 429, "Retry-After: 0"), 2.1},
 		{"answer to the PATCH lost", registrytest.Lose(registrytest.First(1, patch)), 1.1},
@@ -118,11 +118,11 @@ func TestUploadsSurviveFaults(t *testing.T) {
 		{"416 once", registrytest.AnswerCode(registrytest.First(1, patch), 416, "RANGE_INVALID"), 2.1},
 		{"416 thrice", registrytest.AnswerCode(registrytest.First(3, patch), 416, "RANGE_INVALID"), 4.1},
 		{"no PATCH", registrytest.Answer(patch, 405), 2.1},
-		{"no PATCH, 404", registrytest.Answer(patch, 404), 2.1},
+		{"no PATCH, answered with 404", registrytest.Answer(patch, 404), 2.1},
 		{"413 of large bodies", refuseLarge(streamFrom / 2), 2.1},
 		{"a Range that is one too high", acknowledge("0-" + fmt.Sprint(streamFrom+12345)), 1.1},
-		{"a Range that lags behind", acknowledge("0-0"), 1.1},
-		{"a Range in the middle", acknowledge("0-99"), 1.1},
+		{"a Range that stays at zero", acknowledge("0-0"), 1.1},
+		{"a Range that is too low", acknowledge("0-99"), 1.1},
 		{"no Range", acknowledge(""), 1.1},
 		{"417 to Expect", registrytest.Answer(func(r *http.Request) bool { return r.Header.Get("Expect") != "" }, 417), 1.1},
 		{"no answer about the offset, 400", cutAnd(400), 2.1},
@@ -138,19 +138,19 @@ func TestUploadsSurviveFaults(t *testing.T) {
 			b := big()
 			upload(t, c, b.upload("x"), b)
 			if sent := float64(c.Stats().Sent) / float64(len(b.data)); sent > test.sent {
-				t.Errorf("%.2f times the blob was sent, want at most %.2f", sent, test.sent)
+				t.Errorf("the client sent %.2f times the size of the blob, want at most %.2f", sent, test.sent)
 			}
-			// Bytes in a socket's buffer count as sent, so check the requests.
+			// Bytes in the buffer of a socket count as sent, so the test also checks the requests.
 			requests := r.Requests()
-			last := requests[len(requests)-3] // before the PUT and our check
+			last := requests[len(requests)-3] // the last two requests are the PUT and this test's check
 			if strings.HasPrefix(test.name, "reset") && (last.Method != http.MethodPatch || last.Length > int64(len(b.data))-mid/4) {
-				t.Errorf("the last part is %+v", last)
+				t.Errorf("the last PATCH resends too much: %+v", last)
 			}
 		})
 	}
 }
 
-// acknowledge answers each PATCH with a Range.
+// acknowledge answers each PATCH with the given Range header.
 func acknowledge(value string) registrytest.Fault {
 	return registrytest.Edit(registrytest.On("PATCH uploads"), func(h http.Header) {
 		h.Del("Range")
@@ -160,7 +160,7 @@ func acknowledge(value string) registrytest.Fault {
 	})
 }
 
-// cutAnd cuts the first PATCH, and refuses to report the offset.
+// cutAnd cuts the first PATCH off, and answers each question for the offset with status.
 func cutAnd(status int) registrytest.Fault {
 	cut := registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2)
 	refuse := registrytest.Answer(registrytest.On("GET uploads"), status)
@@ -169,12 +169,12 @@ func cutAnd(status int) registrytest.Fault {
 	}
 }
 
-// refuseLarge returns a proxy that accepts bodies of at most n bytes.
+// refuseLarge acts as a proxy that accepts bodies of at most n bytes.
 func refuseLarge(n int64) registrytest.Fault {
 	return registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > n }, 413, "Server: nginx")
 }
 
-func TestImpossibleUploads(t *testing.T) {
+func TestUploadFailsPermanently(t *testing.T) {
 	patch := registrytest.On("PATCH uploads")
 	for _, test := range []struct {
 		name  string
@@ -182,13 +182,13 @@ func TestImpossibleUploads(t *testing.T) {
 		cause error
 	}{
 		{"403", registrytest.AnswerCode(registrytest.On("POST uploads"), 403, "DENIED"), client.ErrDenied},
-		{"413 of everything", refuseLarge(streamFrom / 8), client.ErrTooLarge},
+		{"413 for everything", refuseLarge(streamFrom / 8), client.ErrTooLarge},
 		{"500 forever", registrytest.Answer(patch, 500), client.ErrServer},
 		{"wrong digest forever", registrytest.AnswerCode(registrytest.On("PUT uploads"), 400, "DIGEST_INVALID"), client.ErrRefused},
 		{"session forgotten forever", registrytest.AnswerCode(patch, 404, "BLOB_UPLOAD_UNKNOWN"), client.ErrNotFound},
 		{"no Location", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Del("Location") }), client.ErrRefused},
 		{"a malformed Location", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Set("Location", "http://[") }), client.ErrRefused},
-		{"a Location of a file", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Set("Location", "file:///etc/passwd") }), client.ErrRefused},
+		{"a file URL as Location", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Set("Location", "file:///etc/passwd") }), client.ErrRefused},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := registrytest.New(t, registrytest.Options{})
@@ -201,7 +201,8 @@ func TestImpossibleUploads(t *testing.T) {
 	}
 }
 
-// Content that does not match its digest is a local error, not one of the registry.
+// If the content does not match its digest, the upload fails with a LocalError, because the
+// registry is not at fault.
 func TestUploadWrongContent(t *testing.T) {
 	for _, n := range []int{1000, streamFrom + 1} {
 		c := dial(t, registrytest.New(t, registrytest.Options{}))
@@ -213,7 +214,7 @@ func TestUploadWrongContent(t *testing.T) {
 		_, err := c.Upload(t.Context(), u)
 		var local *client.LocalError
 		if !errors.As(err, &local) {
-			t.Errorf("%d bytes: %v, want a LocalError", n, err)
+			t.Errorf("the upload of %d bytes failed with %v, want a LocalError", n, err)
 		}
 	}
 }
@@ -232,7 +233,7 @@ func TestUploadUnreadableContent(t *testing.T) {
 		_, err := c.Upload(t.Context(), u)
 		var local *client.LocalError
 		if !errors.As(err, &local) || !errors.Is(err, broken) && !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("%v, want a LocalError", err)
+			t.Errorf("the upload failed with %v, want a LocalError", err)
 		}
 		if n := r.Kinds()["POST uploads"]; n != 1 {
 			t.Errorf("%d tries", n)
@@ -246,7 +247,7 @@ func (b brokenReader) Read([]byte) (int, error)       { return 0, b.err }
 func (b brokenReader) Seek(int64, int) (int64, error) { return 0, nil }
 func (b brokenReader) Close() error                   { return nil }
 
-// Another process resumes an interrupted upload where it stopped.
+// If an upload is interrupted, another process resumes it where it stopped.
 func TestUploadsResumeInAnotherProcess(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Dir: t.TempDir()})
 	b := big()
@@ -256,26 +257,26 @@ func TestUploadsResumeInAnotherProcess(t *testing.T) {
 	r.Inject(registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2))
 	first := dial(t, r, func(o *client.Options) { o.Retries = -1 })
 	if _, err := first.Upload(t.Context(), u); err == nil {
-		t.Fatal("the first process did not fail")
+		t.Fatal("the first upload did not fail")
 	}
 	if kept.location == "" {
-		t.Fatal("no session was stored")
+		t.Fatal("the first upload saved no session")
 	}
 	second := dial(t, r)
 	upload(t, second, u, b)
 	if sent := float64(second.Stats().Sent) / float64(len(b.data)); sent > 0.6 {
-		t.Errorf("%.2f times the blob was sent", sent)
+		t.Errorf("the second upload sent %.2f times the size of the blob, want at most 0.6", sent)
 	}
 	if kept.location != "" {
-		t.Errorf("the session is still stored: %s", kept.location)
+		t.Errorf("the session is still saved: %s", kept.location)
 	}
 }
 
-func TestUselessStoredSessions(t *testing.T) {
+func TestUnusableSavedSessionsAreReplaced(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	for _, location := range []string{
 		"http://" + r.Host + "/v2/x/blobs/uploads/2b4b0a1c-8a2e-4c5e-8a3a-2f5f1d7d9f11?_state=none",
-		"https://" + r.Host + "/v2/x/blobs/uploads/1", // from a time when it had TLS
+		"https://" + r.Host + "/v2/x/blobs/uploads/1", // saved when the registry still used TLS
 		"http://10.0.0.1:1/v2/x/blobs/uploads/1", "nonsense", "http://[", "file:///etc/passwd",
 	} {
 		c := dial(t, r)
@@ -285,12 +286,12 @@ func TestUselessStoredSessions(t *testing.T) {
 		u.Sessions = kept
 		upload(t, c, u, b)
 		if kept.location != "" {
-			t.Errorf("%s is still stored", location)
+			t.Errorf("the session %s is still saved", location)
 		}
 	}
 }
 
-func TestLocations(t *testing.T) {
+func TestFormsOfUploadLocation(t *testing.T) {
 	for name, edit := range map[string]func(host, location string) string{
 		"absolute": func(host, location string) string { return location },
 		"relative": func(host, location string) string { return strings.TrimPrefix(location, "http://"+host) },
@@ -309,7 +310,8 @@ func TestLocations(t *testing.T) {
 	}
 }
 
-// A Location at another private address has to be allowed, and gets no login.
+// A Location on another host at a private address must be allowed explicitly. The client follows
+// it without a login.
 func TestLocationsElsewhere(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Basic: true})
 	other := registrytest.New(t, registrytest.Options{Handler: r})
@@ -324,26 +326,26 @@ func TestLocationsElsewhere(t *testing.T) {
 	_, err := dial(t, r, login).Upload(t.Context(), b.upload("x"))
 	e := failure(t, err, client.ErrPrivate)
 	if !strings.Contains(e.Error(), "--allow-private-redirects") {
-		t.Errorf("%v does not say what to do", e)
+		t.Errorf("the error does not name --allow-private-redirects: %v", e)
 	}
 	allowed := func(o *client.Options) { o.AllowPrivateRedirects = true }
 	_, err = dial(t, r, login, allowed).Upload(t.Context(), b.upload("x"))
 	if e := failure(t, err, client.ErrOtherHost); e.Host != other.Host {
-		t.Errorf("%v does not say why", e)
+		t.Errorf("the error names the wrong host: %v", e)
 	}
 	for _, q := range other.Requests() {
 		if q.Authorization != "" {
-			t.Errorf("%s was shown the login", q.Kind())
+			t.Errorf("the other host received the login with %s", q.Kind())
 		}
 	}
-	// If it needs no login, it is followed.
+	// If the other host requires no login, the client uploads to it.
 	other.Inject(func(_ http.ResponseWriter, req *http.Request, _ http.Handler) bool {
 		req.SetBasicAuth(user.Username, user.Password)
 		return false
 	})
 	upload(t, dial(t, r, login, allowed), b.upload("x"), b)
 	if other.Kinds()["PATCH uploads"] == 0 {
-		t.Error("nothing was sent to the other host")
+		t.Error("the client sent nothing to the other host")
 	}
 }
 
@@ -366,7 +368,7 @@ func TestUploadEndsWhenCancelled(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if kept.location == "" {
-		t.Error("the session is lost")
+		t.Error("the session was not saved")
 	}
 }
 
@@ -377,7 +379,7 @@ func TestProbeUpload(t *testing.T) {
 		t.Errorf("%v, %v", refused, err)
 	}
 	if n := r.Kinds()["DELETE uploads"]; n != 1 {
-		t.Errorf("cancelled %d times", n)
+		t.Errorf("the upload was cancelled %d times, want once", n)
 	}
 	r.Inject(registrytest.Answer(registrytest.On("PATCH uploads"), 405))
 	if refused, err := c.ProbeUpload(t.Context(), "x"); err != nil || !errors.Is(refused, client.ErrUnsupported) {
@@ -385,13 +387,14 @@ func TestProbeUpload(t *testing.T) {
 	}
 }
 
-// A mount of a blob that exists nowhere is answered with an upload, and nothing of it
-// remains. A refusal is reported, and a registry that grants the mount is no longer trusted.
+// Asked to mount a blob that exists nowhere, a registry starts an upload, and ProbeMount removes
+// it. ProbeMount reports a refusal. If a registry claims to have mounted the blob, the client
+// tries no more mounts.
 func TestProbeMount(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
-		cause  error // of the refusal
-		mounts int   // that are tried afterwards
+		cause  error // the expected cause of the refusal
+		mounts int   // how many mounts the client tries afterwards
 	}{
 		"as specified": {0, nil, 1},
 		"missing":      {404, nil, 1},
@@ -410,7 +413,7 @@ func TestProbeMount(t *testing.T) {
 			}
 			refused, err := c.ProbeMount(t.Context(), "y", "x")
 			if err != nil || (refused != nil) != (test.cause != nil) || test.cause != nil && !errors.Is(refused, test.cause) {
-				t.Errorf("%v, %v; want %v", refused, err, test.cause)
+				t.Errorf("ProbeMount reported the refusal %v and the error %v; want the cause %v", refused, err, test.cause)
 			}
 			left := map[bool]int{true: 1}[test.status == 0]
 			if kinds := r.Kinds(); kinds["POST uploads"] != 1 || kinds["DELETE uploads"] != left || kinds["PUT uploads"] != 0 {
@@ -428,13 +431,13 @@ func TestProbeMount(t *testing.T) {
 				}
 			}
 			if mounts != test.mounts {
-				t.Errorf("%d mounts were tried, want %d", mounts, test.mounts)
+				t.Errorf("the client tried %d mounts, want %d", mounts, test.mounts)
 			}
 		})
 	}
 	r := registrytest.New(t, registrytest.Options{})
 	r.Inject(registrytest.Answer(mounting, 500))
 	if refused, err := dial(t, r).ProbeMount(t.Context(), "y", "x"); !errors.Is(refused, client.ErrServer) || err != nil {
-		t.Errorf("%v, %v", refused, err) // an upload works around it
+		t.Errorf("%v, %v", refused, err) // a failing mount counts as refused, because an upload works around it
 	}
 }

@@ -8,27 +8,28 @@ import (
 	"sync/atomic"
 )
 
-// Connections limits the number of open connections per client. Set its State as the ConnState
-// hook of an http.Server.
+// Connections limits the number of open connections per client. To use it, set the ConnState hook
+// of an http.Server to its State method.
 type Connections struct {
 	max     int
 	trusted []netip.Prefix
 	refused atomic.Int64
 
 	mu   sync.Mutex
-	open map[netip.Addr]int // bounded by the number of connections
+	open map[netip.Addr]int // has at most one entry per open connection
 }
 
-// NewConnections allows each client at most limit connections at once. Trusted proxies, which
-// connect for many clients, are not limited.
+// NewConnections allows each client at most limit connections at once. It does not limit trusted
+// proxies, because they connect for many clients.
 func NewConnections(limit int, trusted []netip.Prefix) *Connections {
 	return &Connections{max: limit, trusted: trusted, open: map[netip.Addr]int{}}
 }
 
-// Refused returns how many connections were closed because the client had too many.
+// Refused returns the number of connections that were closed because the client had too many.
 func (c *Connections) Refused() int64 { return c.refused.Load() }
 
-// State counts the connection, and closes it if the client has too many.
+// State counts a new connection, and closes it if the client has too many. It stops counting a
+// connection that is closed or hijacked.
 func (c *Connections) State(conn net.Conn, state http.ConnState) {
 	if state != http.StateNew && state != http.StateClosed && state != http.StateHijacked {
 		return
@@ -46,7 +47,7 @@ func (c *Connections) State(conn net.Conn, state http.ConnState) {
 		}
 		return
 	}
-	c.open[addr]++ // a refused connection also counts until http.StateClosed is reported
+	c.open[addr]++ // a refused connection counts until http.StateClosed is reported for it
 	if c.open[addr] > c.max {
 		c.refused.Add(1)
 		conn.Close()

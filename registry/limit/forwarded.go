@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// Forwarded sets the remote address of a request from a trusted proxy to that of the
-// client: the last address in X-Forwarded-For that is not itself a trusted proxy. The
-// header of any other sender is ignored.
+// Forwarded finds out which client sent a request through trusted proxies, and sets the remote
+// address of the request accordingly. That client is the last address in X-Forwarded-For that is
+// not itself a trusted proxy. If the sender is not a trusted proxy, the header is ignored.
 func Forwarded(next http.Handler, trusted []netip.Prefix) http.Handler {
 	if len(trusted) == 0 {
 		return next
@@ -24,9 +24,9 @@ func Forwarded(next http.Handler, trusted []netip.Prefix) http.Handler {
 	})
 }
 
-// findClient returns the client that sent a request through peer. Each proxy appends the
-// address of its peer, so the list can be trusted from its end back to the first address
-// that is not a trusted proxy.
+// findClient returns the address of the client that sent a request through peer. Each proxy
+// appends the address that it got the request from. So the header can be trusted from its end
+// back to the first address that is not a trusted proxy.
 func findClient(peer netip.Addr, forwarded []string, trusted []netip.Prefix) netip.Addr {
 	client := peer
 	for _, line := range slices.Backward(forwarded) {
@@ -49,7 +49,7 @@ func findClient(peer netip.Addr, forwarded []string, trusted []netip.Prefix) net
 	return client
 }
 
-// parseAddress parses an IP address with or without a port, and drops its zone.
+// parseAddress parses an IP address with or without a port. It drops the zone of the address.
 func parseAddress(s string) (netip.Addr, bool) {
 	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
 		return addr.WithZone(""), true

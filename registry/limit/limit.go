@@ -25,7 +25,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// maxClients is how many clients are remembered.
+// maxClients is the number of clients that are remembered.
 const maxClients = 8192
 
 type requests struct {
@@ -35,7 +35,7 @@ type requests struct {
 
 	mu      sync.Mutex
 	clients map[netip.Addr]*list.Element
-	order   list.List // of *client; the client of the latest request is in front
+	order   list.List // contains *client; the client with the latest request is in front
 }
 
 type client struct {
@@ -43,9 +43,9 @@ type client struct {
 	limiter *rate.Limiter
 }
 
-// Requests allows each client perSecond requests per second on average, in bursts of at
-// most burst. Further requests get 429 with Retry-After. Errors: a rate or burst that allows
-// no request.
+// Requests allows each client perSecond requests per second on average, and bursts of at most
+// burst requests. It answers further requests with 429 and Retry-After. It returns an error if
+// the rate or the burst allows no request.
 func Requests(next http.Handler, perSecond float64, burst int) (http.Handler, error) {
 	if !(perSecond > 0) || math.IsInf(perSecond, 0) || burst < 1 {
 		return nil, errors.New("rate and burst must be above 0")
@@ -63,8 +63,8 @@ func (r *requests) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.next.ServeHTTP(w, req)
 }
 
-// wait counts a request and returns 0, or returns how long the client has to wait if the
-// request exceeds the limit.
+// wait counts a request and returns 0 if the client is within its limit. Otherwise, it returns
+// how long the client has to wait.
 func (r *requests) wait(addr netip.Addr) time.Duration {
 	reservation := r.limiter(addr).Reserve()
 	wait := reservation.Delay()
@@ -90,7 +90,7 @@ func (r *requests) limiter(addr netip.Addr) *rate.Limiter {
 	return c.limiter
 }
 
-// tooMany is an error body of the distribution specification 1.1 ("Error Codes").
+// tooMany is an error body in the format of the distribution specification 1.1 ("Error Codes").
 const tooMany = `{"errors":[{"code":"TOOMANYREQUESTS","message":"too many requests","detail":"this client exceeds its request rate"}]}` + "\n"
 
 func refuse(w http.ResponseWriter, req *http.Request, wait time.Duration) {
@@ -100,7 +100,7 @@ func refuse(w http.ResponseWriter, req *http.Request, wait time.Duration) {
 	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
 	h.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	if req.ContentLength != 0 {
-		h.Set("Connection", "close") // otherwise net/http waits for the body
+		h.Set("Connection", "close") // without this, net/http would wait for the request's body
 	}
 	w.WriteHeader(http.StatusTooManyRequests)
 	if req.Method != http.MethodHead {
@@ -108,8 +108,8 @@ func refuse(w http.ResponseWriter, req *http.Request, wait time.Duration) {
 	}
 }
 
-// clientAddr returns the address that represents all addresses of a client: for IPv6, the first
-// of its /64 network.
+// clientAddr returns the address that represents a client. For an IPv6 address, that is the first
+// address of its /64 network.
 func clientAddr(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if addr.Is6() {

@@ -27,7 +27,7 @@ func ask(h http.Handler, remote string, forwarded ...string) *httptest.ResponseR
 }
 
 func TestRequestsAreLimitedByClient(t *testing.T) {
-	h, err := Requests(fine, 0.001, 5) // no second burst during the test
+	h, err := Requests(fine, 0.001, 5) // the rate is so low that there is no second burst during the test
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestRequestsAreLimitedByClient(t *testing.T) {
 	}{
 		{[]string{"192.0.2.1:1", "192.0.2.1:2", "[::ffff:192.0.2.1]:3", "192.0.2.1"}, 5},
 		{[]string{"192.0.2.2:1"}, 5},
-		{[]string{"[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::ffff:1]:1"}, 5}, // of one /64
+		{[]string{"[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::ffff:1]:1"}, 5}, // addresses of one /64 network count as one client
 		{[]string{"[2001:db8:0:1::1]:1"}, 5},
 	} {
 		taken := 0
@@ -56,7 +56,7 @@ func TestRequestsAreLimitedByClient(t *testing.T) {
 			}
 		}
 		if taken != c.taken {
-			t.Errorf("%v: %d of 50 requests accepted, want %d", c.remotes, taken, c.taken)
+			t.Errorf("from the addresses %v, %d of 50 requests were accepted, want %d", c.remotes, taken, c.taken)
 		}
 	}
 }
@@ -70,12 +70,12 @@ func requestAfterWaiting(t *testing.T) {
 	}
 	for _, want := range []int{http.StatusNoContent, http.StatusTooManyRequests} {
 		if w := ask(h, "192.0.2.1:1"); w.Code != want {
-			t.Errorf("at once: %d, want %d", w.Code, want)
+			t.Errorf("a request without a pause got %d, want %d", w.Code, want)
 		}
 	}
 	time.Sleep(time.Millisecond)
 	if w := ask(h, "192.0.2.1:1"); w.Code != http.StatusNoContent {
-		t.Errorf("a millisecond later: %d", w.Code)
+		t.Errorf("a request after a millisecond got %d, want 204", w.Code)
 	}
 }
 
@@ -89,11 +89,11 @@ func TestRememberedClientsAreLimited(t *testing.T) {
 		var a [4]byte
 		binary.BigEndian.PutUint32(a[:], i)
 		if w := ask(h, netip.AddrFrom4(a).String()); w.Code != http.StatusNoContent {
-			t.Fatalf("client %d: %d", i, w.Code)
+			t.Fatalf("the first request of client %d got %d, want 204", i, w.Code)
 		}
-		ask(h, "192.0.2.1") // a client with a recent request is not forgotten
+		ask(h, "192.0.2.1") // this client sends requests all the time, so it must not be forgotten
 		if len(r.clients) > maxClients || r.order.Len() != len(r.clients) {
-			t.Fatalf("%d clients, %d in order", len(r.clients), r.order.Len())
+			t.Fatalf("%d clients are remembered, and %d are in the order; want the same number, at most maxClients", len(r.clients), r.order.Len())
 		}
 	}
 	if w := ask(h, "192.0.2.1"); w.Code != http.StatusTooManyRequests {
@@ -101,32 +101,32 @@ func TestRememberedClientsAreLimited(t *testing.T) {
 	}
 }
 
-func TestInvalidRates(t *testing.T) {
+func TestRatesThatAllowNothing(t *testing.T) {
 	for _, c := range []struct {
 		rate  float64
 		burst int
 	}{{0, 1}, {-1, 1}, {1, 0}, {math.Inf(1), 1}, {math.NaN(), 1}} {
 		if _, err := Requests(fine, c.rate, c.burst); err == nil {
-			t.Errorf("%v: no error", c)
+			t.Errorf("Requests accepted the rate and burst %v", c)
 		}
 	}
 }
 
-func TestForwarded(t *testing.T) {
+func TestForwardedAddresses(t *testing.T) {
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	for _, c := range []struct {
 		remote    string
 		forwarded []string
 		want      string
 	}{
-		{"192.0.2.1:99", []string{"198.51.100.1"}, "192.0.2.1:99"}, // not from a proxy
+		{"192.0.2.1:99", []string{"198.51.100.1"}, "192.0.2.1:99"}, // the sender is not a trusted proxy, so its header is ignored
 		{"10.0.0.1:99", nil, "10.0.0.1:99"},
 		{"10.0.0.1:99", []string{"198.51.100.1"}, "198.51.100.1"},
 		{"[::ffff:10.0.0.1]:99", []string{"198.51.100.1"}, "198.51.100.1"},
 		{"[fd00::1]:99", []string{"2001:db8::1"}, "2001:db8::1"},
 		{"10.0.0.1:99", []string{"198.51.100.1:4711"}, "198.51.100.1"},
 		{"10.0.0.1:99", []string{"[2001:db8::1]:4711"}, "2001:db8::1"},
-		{"10.0.0.1:99", []string{"203.0.113.9, 198.51.100.1 , 10.0.0.2"}, "198.51.100.1"}, // the client wrote the first address itself
+		{"10.0.0.1:99", []string{"203.0.113.9, 198.51.100.1 , 10.0.0.2"}, "198.51.100.1"}, // the client may have invented the first address
 		{"10.0.0.1:99", []string{"203.0.113.9", "198.51.100.1", "10.0.0.2"}, "198.51.100.1"},
 		{"10.0.0.1:99", []string{"10.0.0.3, 10.0.0.2"}, "10.0.0.3"},
 		{"10.0.0.1:99", []string{"198.51.100.1, nonsense"}, "10.0.0.1:99"},
@@ -137,13 +137,13 @@ func TestForwarded(t *testing.T) {
 		var got string
 		h := Forwarded(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { got = req.RemoteAddr }), trusted)
 		if ask(h, c.remote, c.forwarded...); got != c.want {
-			t.Errorf("%s, %q: %s, want %s", c.remote, c.forwarded, got, c.want)
+			t.Errorf("from %s with X-Forwarded-For %q, the client is %s, want %s", c.remote, c.forwarded, got, c.want)
 		}
 	}
 }
 
-// Whatever the header contains, the client is the peer or an address in the header, and all
-// addresses after it are trusted proxies.
+// Whatever X-Forwarded-For contains, the client is the sender or an address in the header. All
+// addresses after that one belong to trusted proxies.
 func FuzzForwarded(f *testing.F) {
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 	f.Add("10.0.0.1", "198.51.100.1, 10.0.0.2")
@@ -162,16 +162,16 @@ func FuzzForwarded(f *testing.F) {
 		for i := len(hops) - 1; i >= 0; i-- {
 			addr, ok := parseAddress(strings.TrimSpace(hops[i]))
 			if !ok {
-				t.Fatalf("%q: %s from behind something that is no address", forwarded, client)
+				t.Fatalf("in the header %q, the client %s was found, although a later entry is not an address", forwarded, client)
 			}
 			if addr == client {
 				return
 			}
 			if !contains(trusted, addr) {
-				t.Fatalf("%q: %s from behind %s", forwarded, client, addr)
+				t.Fatalf("in the header %q, the client %s was found, although the later %s is not a trusted proxy", forwarded, client, addr)
 			}
 		}
-		t.Fatalf("%q: %s is not in it", forwarded, client)
+		t.Fatalf("the header %q does not contain the client %s", forwarded, client)
 	})
 }
 
@@ -197,7 +197,7 @@ func TestConnectionsOfOneClient(t *testing.T) {
 		conn, ok := get()
 		defer conn.Close()
 		if ok != (i < most) {
-			t.Errorf("connection %d answered: %v", i, ok)
+			t.Errorf("the request on connection %d was answered: %v, want the opposite", i, ok)
 		}
 		if ok {
 			open = append(open, conn)
@@ -206,7 +206,7 @@ func TestConnectionsOfOneClient(t *testing.T) {
 	if connections.Refused() != 10-most {
 		t.Errorf("%d refused", connections.Refused())
 	}
-	open[0].Close() // allows another one, once the server has noticed it
+	open[0].Close() // one more connection is allowed when the server has noticed this
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		conn, ok := get()
 		defer conn.Close()
@@ -214,7 +214,7 @@ func TestConnectionsOfOneClient(t *testing.T) {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("no new connection is accepted after one was closed")
+			t.Fatal("after a connection was closed, the server accepts no new one")
 		}
 	}
 	for _, conn := range open {
@@ -229,7 +229,7 @@ func TestTrustedProxiesAreNotLimited(t *testing.T) {
 	server.Start()
 	defer server.Close()
 	for range 5 {
-		client := http.Client{Transport: &http.Transport{}} // a connection of its own
+		client := http.Client{Transport: &http.Transport{}} // so that each request has a connection of its own
 		resp, err := client.Get(server.URL)
 		if err != nil {
 			t.Fatal(err)

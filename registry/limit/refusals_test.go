@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 )
 
-// A refusal has Content-Length and Retry-After. A refusal of HEAD has no body; a refusal of
-// a request with a body closes the connection.
+// A refusal has the headers Content-Length and Retry-After. After a HEAD request, it has no body.
+// If the request had a body, the connection is closed.
 func TestRefusedRequests(t *testing.T) { synctest.Test(t, checkRefusals) }
 
 func checkRefusals(t *testing.T) {
@@ -31,15 +31,15 @@ func checkRefusals(t *testing.T) {
 		got := w.Header()
 		if w.Code != http.StatusTooManyRequests || got.Get("Retry-After") != "10" || got.Get("Connection") != c.connection ||
 			got.Get("Content-Type") != "application/json" || got.Get("Docker-Distribution-Api-Version") != "registry/2.0" {
-			t.Errorf("%s: %d %v", c.method, w.Code, got)
+			t.Errorf("the refusal of %s has the status %d and the headers %v", c.method, w.Code, got)
 		}
 		if length, body := got.Get("Content-Length"), w.Body.Len(); length != strconv.Itoa(len(tooMany)) || (body == 0) != (c.method == "HEAD") {
-			t.Errorf("%s: %s bytes, body of %d", c.method, length, body)
+			t.Errorf("the refusal of %s has Content-Length %s and a body of %d bytes", c.method, length, body)
 		}
 	}
 }
 
-// A client whose address cannot be parsed is not limited: its connection does not use IP.
+// A client is not limited if its address cannot be parsed, because its connection does not use IP.
 func TestNonIPAddresses(t *testing.T) {
 	h, err := Requests(fine, 0.001, 1)
 	if err != nil {
@@ -58,7 +58,7 @@ func TestNonIPAddresses(t *testing.T) {
 	}
 }
 
-// remote is a connection with a remote address that can only be closed.
+// remote is a connection that has an address and can be closed, but nothing else.
 type remote struct {
 	net.Conn
 	addr   string
@@ -73,8 +73,8 @@ type named string
 func (named) Network() string  { return "test" }
 func (n named) String() string { return string(n) }
 
-// A hijacked connection no longer counts. Changes between new and closed do not count, and
-// neither do connections without an IP address.
+// A hijacked connection no longer counts. Changes of state between new and closed do not matter.
+// Connections without an IP address never count.
 func TestConnectionStates(t *testing.T) {
 	c := NewConnections(1, []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")})
 	open := func(addr string) *remote {
@@ -87,20 +87,20 @@ func TestConnectionStates(t *testing.T) {
 	for i, end := range []http.ConnState{http.StateHijacked, http.StateClosed} {
 		first, second := open("192.0.2.1:1"), open("192.0.2.1:2")
 		if first.closed || !second.closed || c.Refused() != int64(i+1) || len(c.open) != 1 {
-			t.Errorf("%v, %v, %d refused, %v", first.closed, second.closed, c.Refused(), c.open)
+			t.Errorf("the first connection is closed: %v, the second: %v; %d were refused; the count is %v", first.closed, second.closed, c.Refused(), c.open)
 		}
 		c.State(second, http.StateClosed)
 		if len(c.open) != 1 {
-			t.Errorf("one is still open: %v", c.open)
+			t.Errorf("after the second connection was closed, the count is %v, want one client", c.open)
 		}
 		c.State(first, end)
 		if len(c.open) != 0 {
-			t.Errorf("after %v: %v", end, c.open)
+			t.Errorf("after the state %v of the last connection, the count is %v, want none", end, c.open)
 		}
 	}
 	for _, free := range []string{"@", "198.51.100.1:1"} {
 		if a, b := open(free), open(free); a.closed || b.closed || len(c.open) != 0 {
-			t.Errorf("%s: %v, %v, %v", free, a.closed, b.closed, c.open)
+			t.Errorf("two connections from %s are closed: %v and %v, want neither; the count is %v", free, a.closed, b.closed, c.open)
 		}
 	}
 }

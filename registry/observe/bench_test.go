@@ -12,7 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/observe"
 )
 
-// fileWriter is a ResponseWriter with ReadFrom, like that of HTTP/1, that does as little as possible.
+// fileWriter is a ResponseWriter that does as little as possible. It has ReadFrom, like that of
+// HTTP/1.
 type fileWriter struct{ header http.Header }
 
 func (w fileWriter) Header() http.Header                   { return w.header }
@@ -21,8 +22,8 @@ func (w fileWriter) WriteHeader(int)                       {}
 func (w fileWriter) Flush()                                {}
 func (w fileWriter) ReadFrom(src io.Reader) (int64, error) { return src.(*io.LimitedReader).N, nil }
 
-// BenchmarkObserve measures the cost of counting a request for a manifest, which is written, and for a blob,
-// which is sent from its file.
+// BenchmarkObserve measures what it costs to count a request. A manifest is written; a blob is
+// sent from its file.
 func BenchmarkObserve(b *testing.B) {
 	body := make([]byte, 700)
 	for name, answer := range map[string]http.HandlerFunc{

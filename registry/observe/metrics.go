@@ -11,14 +11,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics are the metrics of requests. Their labels are bounded: a few routes, methods and codes.
+// metrics contains the metrics of requests. Few combinations of labels are possible, because
+// there are few routes, methods and codes.
 type metrics struct {
 	inFlight prometheus.Gauge
 	requests *prometheus.CounterVec
 	bytes    *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 
-	// cached saves the lookup by labels. There are few series, so a new one is added to a copy.
+	// cached saves looking up counters by their labels. The map is never changed. To add a
+	// series, add copies the map, which is small.
 	cached atomic.Pointer[map[series]counters]
 	adding sync.Mutex
 }
@@ -68,7 +70,7 @@ func (m *metrics) observe(s series, bytes int64, took time.Duration) {
 	c.duration.Observe(took.Seconds())
 }
 
-// add adds a series to the cache.
+// add adds counters for a series of labels to the cache.
 func (m *metrics) add(s series) counters {
 	m.adding.Lock()
 	defer m.adding.Unlock()

@@ -21,11 +21,11 @@ import (
 
 // Options configure New.
 type Options struct {
-	// Route returns the route of a request, for a label: there must be only a few.
+	// Route returns the route of a request, which becomes a label. There must be few routes.
 	Route func(*http.Request) string
-	// Registerer gets the metrics.
+	// Registerer is where the metrics are registered.
 	Registerer prometheus.Registerer
-	// AccessLog gets one line per request. Nil disables it.
+	// AccessLog gets one line per request. If it is nil, there is no access log.
 	AccessLog *zap.Logger
 }
 
@@ -34,11 +34,12 @@ type observer struct {
 	options Options
 	metrics *metrics
 
-	idPrefix string // of this process
+	idPrefix string // starts all request ids of this process
 	idLast   atomic.Uint64
 }
 
-// New wraps next. Errors: missing options; metrics of the same names are already registered.
+// New returns a handler that counts and logs each request to next. It returns an error if an
+// option is missing, or if metrics with the same names are already registered.
 func New(next http.Handler, options Options) (http.Handler, error) {
 	if next == nil || options.Route == nil || options.Registerer == nil {
 		return nil, errors.New("observe needs a handler, a route and a registerer")
@@ -58,26 +59,26 @@ func (o *observer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	start := time.Now()
 	o.metrics.inFlight.Inc()
 	var id string
-	if o.options.AccessLog != nil { // without a log, the id is useless
+	if o.options.AccessLog != nil { // without an access log, an id is useless
 		id = o.idPrefix + strconv.FormatUint(o.idLast.Add(1), 10)
 		w.Header()["X-Request-Id"] = []string{id}
 	}
 	r := &response{ResponseWriter: w}
 	defer func() {
-		// Deferred, because a handler panics to cut the connection.
+		// This is deferred because a handler panics to cut the connection.
 		o.metrics.inFlight.Dec()
 		o.done(req, r, id, time.Since(start))
 	}()
 	o.next.ServeHTTP(r.writer(), req)
 	if req.Method == http.MethodHead {
-		r.bytes = 0 // net/http does not send the body
+		r.bytes = 0 // net/http does not send the body of an answer to HEAD
 	}
 }
 
-// done counts and logs a request.
+// done counts a request and logs it.
 func (o *observer) done(req *http.Request, r *response, id string, took time.Duration) {
 	if r.code == 0 {
-		r.code = http.StatusOK // the default of net/http
+		r.code = http.StatusOK // net/http then sends this status
 	}
 	route := o.options.Route(req)
 	o.metrics.observe(series{route, method(req.Method), r.code}, r.bytes, took)
@@ -91,7 +92,7 @@ func (o *observer) done(req *http.Request, r *response, id string, took time.Dur
 		zap.String("range", req.Header.Get("Range")), zap.String("agent", req.UserAgent()))
 }
 
-// method returns the label for a method. Methods that the API does not use share one label.
+// method returns the label for a method. All methods that the API does not use share one label.
 func method(m string) string {
 	switch m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:

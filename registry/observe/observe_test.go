@@ -72,7 +72,7 @@ func TestRequestsAreCounted(t *testing.T) {
 	if resp := ask(t, "GET", s.URL+"/copied"); resp.StatusCode != http.StatusOK {
 		t.Error("the wrapped response has no ReadFrom, so there is no sendfile")
 	}
-	s.Close() // all requests are complete and counted
+	s.Close() // this waits until all requests are complete and counted
 	want := `
 # HELP layoutproxy_http_requests_in_flight Requests in progress.
 # TYPE layoutproxy_http_requests_in_flight gauge
@@ -95,7 +95,7 @@ layoutproxy_http_response_bytes_total{route="written"} 15
 		t.Error(err)
 	}
 	if n, err := testutil.GatherAndCount(metrics, "layoutproxy_http_request_duration_seconds"); n != 4 || err != nil {
-		t.Errorf("%d durations, %v", n, err)
+		t.Errorf("the histogram has %d series, want 4: %v", n, err)
 	}
 }
 
@@ -107,15 +107,15 @@ func TestAccessLog(t *testing.T) {
 	s.Close()
 	id := resp.Header.Get("X-Request-Id")
 	if id == "" || id == other.Header.Get("X-Request-Id") {
-		t.Errorf("request ids %q and %q", id, other.Header.Get("X-Request-Id"))
+		t.Errorf("two requests have the ids %q and %q, want two different ones", id, other.Header.Get("X-Request-Id"))
 	}
 	if lines.Len() != 2 {
-		t.Fatalf("%d lines for two requests", lines.Len())
+		t.Fatalf("the access log has %d lines for two requests", lines.Len())
 	}
 	got := lines.FilterField(zap.String("id", id)).All()[0].ContextMap()
 	for _, key := range []string{"client", "took", "agent"} {
 		if got[key] == "" || got[key] == nil {
-			t.Errorf("no %s in the line", key)
+			t.Errorf("the line in the access log has no value for %s", key)
 		}
 		delete(got, key)
 	}
@@ -126,8 +126,8 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
-// A request whose connection the handler cuts is counted, and no longer in flight.
-func TestHandlerCutsConnection(t *testing.T) {
+// If the handler cuts the connection, the request is still counted and no longer in flight.
+func TestCutConnectionsAreCounted(t *testing.T) {
 	s, metrics := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil)
 	if resp, err := http.Get(s.URL + "/cut"); err == nil {
 		resp.Body.Close()
@@ -146,6 +146,6 @@ layoutproxy_http_requests_in_flight 0
 
 func TestNewRequiresOptions(t *testing.T) {
 	if _, err := observe.New(http.HandlerFunc(answers), observe.Options{}); err == nil {
-		t.Error("no error without a route and a registerer")
+		t.Error("New accepted options without a route and a registerer")
 	}
 }

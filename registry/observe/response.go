@@ -5,19 +5,19 @@ import (
 	"net/http"
 )
 
-// response records the status and the bytes of a response. httpsnoop, which could do the same,
-// would make a manifest a tenth more expensive.
+// response records the status of a response and the number of its bytes. httpsnoop could do the
+// same, but would make a request for a manifest 10% more expensive.
 type response struct {
 	http.ResponseWriter
 	code  int
 	bytes int64
 }
 
-// fileResponse is a response whose writer has ReadFrom, so that the kernel can send files.
+// fileResponse is a response with ReadFrom, which lets the kernel send files.
 type fileResponse struct{ *response }
 
 // writer returns the ResponseWriter for the handler. It has ReadFrom only if the wrapped writer
-// has it: handlers expect that ReadFrom does not copy through user space.
+// has ReadFrom, because handlers expect that ReadFrom does not copy through user space.
 func (r *response) writer() http.ResponseWriter {
 	if _, ok := r.ResponseWriter.(io.ReaderFrom); ok {
 		return fileResponse{r}
@@ -38,14 +38,14 @@ func (r *response) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Flush implements http.Flusher, as all writers of net/http do.
+// Flush implements http.Flusher. All writers of net/http can flush.
 func (r *response) Flush() {
 	if f, ok := r.ResponseWriter.(http.Flusher); ok {
 		f.Flush()
 	}
 }
 
-// Unwrap lets http.ResponseController find the other methods of the wrapped writer.
+// Unwrap lets http.ResponseController find further methods of the wrapped writer.
 func (r *response) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 func (r fileResponse) ReadFrom(src io.Reader) (int64, error) {

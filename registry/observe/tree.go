@@ -6,11 +6,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Tree collects the metrics of a tree, each time they are scraped.
+// Tree collects the metrics of a tree whenever they are scraped.
 type Tree struct {
 	Snapshot func() *layoutstore.Snapshot
 	Problems func() []layoutstore.Problem
-	Refused  func() int64 // number of requests for content that is listed and cannot be served
+	Refused  func() int64 // returns the number of requests for listed content that could not be served
 }
 
 var (

@@ -6,9 +6,9 @@ type command struct {
 	Note string // may be empty
 }
 
-// commandsFor returns the commands that pull the image of a page. Names, tags and digests match the
-// grammar of the distribution specification, so they contain no special characters of shells.
-// runnable reports whether container engines accept the image.
+// commandsFor returns the commands that pull the image of a page. Names, tags and digests match
+// the grammar of the distribution specification, so they need no quoting in a shell. runnable
+// means that container engines accept the image.
 func commandsFor(page *imagePage, runnable bool) (all []command) {
 	reference := ":" + page.Tag
 	if page.Tag == "" {
@@ -19,7 +19,7 @@ func commandsFor(page *imagePage, runnable bool) (all []command) {
 	insecure, skopeo := "", ""
 	if !node.TLS {
 		skopeo = " --src-tls-verify=false"
-		if !node.Loopback { // crane uses plain HTTP for loopback by default
+		if !node.Loopback { // crane uses plain HTTP for loopback addresses by default
 			insecure = " --insecure"
 		}
 	}

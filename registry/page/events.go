@@ -9,17 +9,17 @@ import (
 )
 
 const (
-	// maxStreams limits the pages that get events at the same time.
+	// maxStreams limits how many open pages may receive events at the same time.
 	maxStreams = 64
-	// eventEvery is the minimum time between two events of a page.
+	// eventEvery is the shortest time between two events for one page.
 	eventEvery = time.Second
-	// eventPatience limits how long writing an event may block.
+	// eventPatience limits how long sending an event may block.
 	eventPatience = 10 * time.Second
 )
 
-// events sends updates to one open page. The query lists the sections of the page with the
-// hashes of their HTML: ?have=pill:HASH,right:HASH. An event contains the sections that differ, as
-// a JSON object by name.
+// events sends updates to one open page. The query lists the sections of the page with the hashes
+// of their HTML: ?have=pill:HASH,right:HASH. Each event is a JSON object that contains the
+// changed sections by their names.
 func (p *Page) events(w http.ResponseWriter, req *http.Request) {
 	if p.streams.Add(1) > maxStreams {
 		p.streams.Add(-1)
@@ -44,7 +44,7 @@ func (p *Page) events(w http.ResponseWriter, req *http.Request) {
 	defer ticker.Stop()
 	for event := []byte(": follows the server\n\n"); ; event = p.event(req, have) {
 		if event != nil {
-			_ = out.SetWriteDeadline(time.Now().Add(eventPatience)) // fails only in tests
+			_ = out.SetWriteDeadline(time.Now().Add(eventPatience)) // this fails only in tests
 			if _, err := w.Write(event); err != nil || out.Flush() != nil {
 				return
 			}
@@ -59,8 +59,8 @@ func (p *Page) events(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// event returns an event with the sections that differ from have, or nil if none does, and
-// updates have.
+// event returns an event with the sections that differ from have, and updates have. If no section
+// differs, it returns nil.
 func (p *Page) event(req *http.Request, have map[string]string) []byte {
 	changed := map[string]section{}
 	for name, s := range p.state(req.Context()).sections {
@@ -75,7 +75,7 @@ func (p *Page) event(req *http.Request, have map[string]string) []byte {
 	b.WriteString("data: ")
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	if encoder.Encode(changed) != nil { // the JSON ends with its only newline
+	if encoder.Encode(changed) != nil { // the only newline of the JSON is at its end
 		return nil
 	}
 	b.WriteString("\n")

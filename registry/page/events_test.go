@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// stream is a response writer that records events and their times.
+// stream is a response writer that records events and the times when they were written.
 type stream struct {
 	header http.Header
 	mu     sync.Mutex
@@ -39,22 +39,22 @@ func (s *stream) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// parts decodes the sections of an event.
+// parts decodes the sections in an event.
 func parts(t *testing.T, event string) map[string]struct{ HTML, Hash string } {
 	t.Helper()
 	data, ok := strings.CutSuffix(strings.TrimPrefix(event, "data: "), "\n\n")
 	if !ok || strings.Contains(data, "\n") {
-		t.Fatalf("not one event: %q", event)
+		t.Fatalf("want one complete event, got %q", event)
 	}
 	var all map[string]struct{ HTML, Hash string }
 	layouttest.Try(t, json.Unmarshal([]byte(data), &all))
 	return all
 }
 
-// An open page gets no event while nothing changes. When something changes, the page gets those of
-// its sections that have changed, at most once per second. The stream ends when the server stops.
-// The status is read at most once per second.
-func TestEvents(t *testing.T) {
+// While nothing changes, an open page gets no event. When something changes, the page gets the
+// changed ones among its sections, at most once per second. When the server stops, the stream
+// ends. The status is read at most once per second.
+func TestEventsOfOpenPages(t *testing.T) {
 	t.Parallel()
 	tree := open(t, sample)
 	synctest.Test(t, func(t *testing.T) {
@@ -76,7 +76,7 @@ func TestEvents(t *testing.T) {
 			have = append(have, m[1]+":"+m[2])
 		}
 		if len(have) != 4 {
-			t.Fatalf("the overview has %v", have)
+			t.Fatalf("the overview has the sections %v, want 4", have)
 		}
 		var all sync.WaitGroup
 		follow := func(have string) *stream {
@@ -88,12 +88,12 @@ func TestEvents(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if len(idle.events) != 0 || len(one.events) != 0 || len(old.events) != 1 || idle.header.Get("Content-Type") != "text/event-stream" {
-			t.Errorf("while nothing changed: %d, %d, %d, %v", len(idle.events), len(one.events), len(old.events), idle.header)
+			t.Errorf("while nothing changed, the streams got %d, %d and %d events, want 0, 0 and 1; headers %v", len(idle.events), len(one.events), len(old.events), idle.header)
 		}
 		if asked > 61 {
-			t.Errorf("asked %d times in a minute", asked)
+			t.Errorf("the status was read %d times in a minute, want at most 61", asked)
 		}
-		// A running import changes the status all the time.
+		// A running import changes the status again and again.
 		for i := range 100 {
 			mu.Lock()
 			now.Imports = []page.Job{{Name: "platform.tar", State: "verifying", Bytes: int64(i) * 1e6, Total: 1e8, Rate: 1e7}}
@@ -101,20 +101,20 @@ func TestEvents(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		synctest.Wait()
-		// While one stream renews the state, the others may get the previous one.
+		// While one stream reads the status again, the other streams may get the previous state.
 		if n := len(idle.events); n < 1 || n > 11 {
-			t.Errorf("%d events in 10 seconds", n)
+			t.Errorf("the stream got %d events in 10 seconds, want 1 to 11", n)
 		}
 		for i := 1; i < len(idle.times); i++ {
 			if idle.times[i].Sub(idle.times[i-1]) < time.Second {
-				t.Errorf("two events within %s", idle.times[i].Sub(idle.times[i-1]))
+				t.Errorf("two events were only %s apart", idle.times[i].Sub(idle.times[i-1]))
 			}
 		}
 		if got := parts(t, idle.events[0]); len(got) != 1 || !strings.Contains(got["incoming"].HTML, "platform.tar") {
-			t.Errorf("wrong sections: %v", got)
+			t.Errorf("the event contains the sections %v, want only that of the import", got)
 		}
 		if len(one.events) != 0 {
-			t.Error("a page gets a section that it does not contain")
+			t.Error("a page got an event about a section that it does not contain")
 		}
 		// The import fails.
 		mu.Lock()
@@ -123,7 +123,7 @@ func TestEvents(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if len(one.events) != 1 || !strings.Contains(parts(t, one.events[0])["pill"].HTML, "1 failed transfer") {
-			t.Errorf("after the failure: %v", one.events)
+			t.Errorf("after the failure, the events are %v, want one about a failed transfer", one.events)
 		}
 		p.Close()
 		p.Close()
@@ -132,7 +132,7 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// The number of event streams is limited. When one is closed, another one may be opened.
+// The number of event streams is limited. When some have ended, new ones may be opened.
 func TestEventStreamLimit(t *testing.T) {
 	t.Parallel()
 	tree := open(t, sample)
@@ -152,7 +152,7 @@ func TestEventStreamLimit(t *testing.T) {
 		w := httptest.NewRecorder()
 		p.ServeHTTP(w, httptest.NewRequest(http.MethodHead, "/events?have=", nil))
 		if w.Code != http.StatusOK {
-			t.Errorf("after the others have ended: %d", w.Code)
+			t.Errorf("after the other streams have ended, a new one got %d, want 200", w.Code)
 		}
 	})
 }

@@ -19,39 +19,48 @@ import (
 )
 
 const (
-	// maxParts limits each list on the page of an image, such as children and layers.
+	// maxParts limits the length of each list on the page of an image, such as the list of layers.
 	maxParts = 100
-	// imagePatience limits how long a page waits for the storage.
+	// imagePatience limits how long a page waits for the storage to answer.
 	imagePatience = 5 * time.Second
 )
 
 type imagePage struct {
 	Repository repositoryRow
-	Tag        string // from the URL; empty if the URL has a digest
-	Digest     digest.Digest
-	Kind       string
-	MediaType  string
-	Artifact   string // the artifact type; empty for an image
-	Size       int64  // of the manifest
-	Total      int64  // of config and layers, without duplicates
-	Platform   string
-	Created    string
-	Tags       []string // the tags of the manifest
-	MoreTags   int
-	Place      place
-	Commands   []command
-	Node       node
-	Children   []child
-	Parts      []part // config and layers
-	Referrers  []referrer
-	Subject    digest.Digest
-	Texts      []annotation
-	Omitted    omitted
-	Problem    *layoutstore.Problem // why the manifest cannot be served; the fields from its content are then empty
-	Reason     string               // why the manifest cannot be shown, if Problem is nil
+	// Tag is the tag in the URL; empty if the URL has a digest.
+	Tag       string
+	Digest    digest.Digest
+	Kind      string
+	MediaType string
+	// Artifact is the artifact type; empty for an image.
+	Artifact string
+	// Size is the size of the manifest in bytes.
+	Size int64
+	// Total is the size of config and layers in bytes. Each blob counts once.
+	Total    int64
+	Platform string
+	Created  string
+	// Tags are all tags of the manifest.
+	Tags     []string
+	MoreTags int
+	Place    place
+	Commands []command
+	Node     node
+	Children []child
+	// Parts are the config and the layers.
+	Parts     []part
+	Referrers []referrer
+	Subject   digest.Digest
+	Texts     []annotation
+	Omitted   omitted
+	// Problem is the reason why the manifest cannot be served. The fields with its content are
+	// then empty.
+	Problem *layoutstore.Problem
+	// Reason explains why the manifest cannot be shown, if Problem is nil.
+	Reason string
 }
 
-// omitted counts the entries that the lists do not show.
+// omitted contains how many entries each list leaves out.
 type omitted struct{ Children, Parts, Referrers, Texts int }
 
 type child struct {
@@ -62,14 +71,14 @@ type child struct {
 	Reason   string
 }
 
-// part is a config or a layer.
+// part is the config or a layer of an image.
 type part struct {
 	Role      string
 	Digest    digest.Digest
 	MediaType string
 	Size      int64
 	Place     place
-	Reason    string // why it cannot be served
+	Reason    string // why the part cannot be served; empty if it can
 }
 
 type referrer struct {
@@ -114,7 +123,7 @@ func (p *Page) image(w http.ResponseWriter, req *http.Request) {
 	p.render(w, req, status, "image", frame{Title: title, Nav: "repositories", Content: page})
 }
 
-// problemOf returns the problem in an error, if there is one, and the reason as text.
+// problemOf returns the problem in an error, or nil, and the reason as text.
 func problemOf(err error) (*layoutstore.Problem, string) {
 	var refused *layoutstore.ProblemError
 	switch {
@@ -139,11 +148,11 @@ func (page *imagePage) tags(repo *layoutstore.Repository) {
 	}
 }
 
-// read adds the content of a manifest, and the places of its blobs.
+// read adds the content of a manifest to the page, and the places of its blobs.
 func (page *imagePage) read(ctx context.Context, repo *layoutstore.Repository, m *layoutstore.Manifest) {
 	page.MediaType, page.Size, page.Kind = m.MediaType, m.Size, kindOf(m.MediaType)
 	refs, err := closure.Parse(m.Body)
-	if err != nil { // some index lists a blob as a manifest
+	if err != nil { // an index may list a blob as if it were a manifest
 		page.Commands = commandsFor(page, false)
 		return
 	}
@@ -166,13 +175,14 @@ func (page *imagePage) read(ctx context.Context, repo *layoutstore.Repository, m
 	page.Commands = commandsFor(page, runnable)
 }
 
-// dockerConfig is the media type of an image's config (Docker's image manifest version 2, schema 2).
+// dockerConfig is the media type of an image config in Docker's format (image manifest version 2,
+// schema 2).
 const dockerConfig = "application/vnd.docker.container.image.v1+json"
 
-// maxConfig is the largest config that is read for a page, in bytes.
+// maxConfig is the size, in bytes, of the largest config that is read for a page.
 const maxConfig = 1 << 20
 
-// config adds the platform and the date of an image.
+// config adds the platform and the creation date of an image to the page.
 func (page *imagePage) config(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) {
 	blob, err := repo.OpenBlob(ctx, d, func(size int64) (off, n int64) { return 0, size })
 	if err != nil {
@@ -199,7 +209,8 @@ func platformOf(p *specs.Platform) string {
 	return strings.TrimSuffix(p.OS+"/"+p.Architecture+"/"+p.Variant, "/")
 }
 
-// children adds the manifests of an index. Their platforms are only in their descriptors.
+// children adds the manifests in an index to the page. Only the descriptors in the index contain
+// their platforms.
 func (page *imagePage) children(ctx context.Context, repo *layoutstore.Repository, refs closure.Refs, body []byte) {
 	platforms := map[digest.Digest]string{}
 	var index specs.Index
@@ -218,7 +229,7 @@ func (page *imagePage) children(ctx context.Context, repo *layoutstore.Repositor
 	page.Omitted.Children = len(refs.Children) - len(page.Children)
 }
 
-// parts adds the config and the layers.
+// parts adds the config and the layers to the page.
 func (page *imagePage) parts(ctx context.Context, repo *layoutstore.Repository, refs closure.Refs) {
 	seen := map[digest.Digest]bool{}
 	for i, d := range refs.Blobs {
@@ -259,7 +270,8 @@ func (page *imagePage) referrers(ctx context.Context, repo *layoutstore.Reposito
 	page.Omitted.Referrers = len(found) - len(page.Referrers)
 }
 
-// annotations returns the first n annotations, sorted by name, and the number of the others.
+// annotations returns the first n annotations, sorted by name. more is the number of the other
+// annotations.
 func annotations(all map[string]string, n int) (list []annotation, more int) {
 	keys := slices.Sorted(maps.Keys(all))
 	for _, key := range keys[:min(n, len(keys))] {

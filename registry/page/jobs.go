@@ -5,17 +5,20 @@ import (
 	"time"
 )
 
-// job is a line of the list of imports, pushes and scrubs.
+// job is one line in the list of imports, pushes and scrubs.
 type job struct {
 	Job
-	Kind    string // "import", "push" or "scrub"
-	Level   string // as in health
+	// Kind is "import", "push" or "scrub".
+	Kind string
+	// Level is one of the levels of health.
+	Level   string
 	Running bool
-	Left    string // estimated remaining time; empty if unknown
+	// Left is the estimated remaining time; empty if it is unknown.
+	Left    string
 	Percent int64
 }
 
-// jobsOf lists imports, pushes and the scrub: running ones first, then failed, waiting and
+// jobsOf lists imports, pushes and the scrub. Running jobs come first, then failed, waiting and
 // completed ones.
 func jobsOf(s Status) []job {
 	var all []job

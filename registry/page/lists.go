@@ -20,20 +20,24 @@ import (
 )
 
 const (
-	pageSize     = 100 // entries of a list
-	overviewSize = 12  // repositories on the overview
-	maxQuery     = 200 // bytes of a search
+	// pageSize is the number of entries on one page of a list.
+	pageSize = 100
+	// overviewSize is the number of repositories on the overview.
+	overviewSize = 12
+	// maxQuery is the longest accepted search query, in bytes.
+	maxQuery = 200
 )
 
 type repositoryRow struct {
-	Root, Path string // Root + Path is the name
+	Root, Path string // the name of the repository is Root + Path
 	Tags       int
-	Hit        string // the tag that a search found; empty if it found the repository
+	Hit        string // the tag that a search found; empty if the search found the repository itself
 }
 
 func (r repositoryRow) Name() string { return r.Root + r.Path }
 
-// newRow makes the row of a repository, and splits its name after the longest matching root.
+// newRow returns the row for a repository. It splits the name after the longest root with which
+// the name starts.
 func newRow(s *layoutstore.Snapshot, roots []string, name string) repositoryRow {
 	row := repositoryRow{Path: name}
 	for _, root := range roots {
@@ -47,7 +51,7 @@ func newRow(s *layoutstore.Snapshot, roots []string, name string) repositoryRow 
 	return row
 }
 
-// firstRows returns the first n repositories whose names sort after a name.
+// firstRows returns rows for the first n repositories that sort after the given name.
 func firstRows(s *layoutstore.Snapshot, after string, n int) (rows []repositoryRow, more bool) {
 	found, more := s.Repositories(after, n)
 	roots := s.Roots()
@@ -57,9 +61,9 @@ func firstRows(s *layoutstore.Snapshot, after string, n int) (rows []repositoryR
 	return rows, more
 }
 
-// search finds the repositories and tags whose name (NAME or NAME:TAG) contains every word of a
-// query, sorted by name. If the name of a repository matches, its tags are not listed. A word may
-// also be the beginning of the digest of a tag.
+// search finds the repositories and tags that match every word of a query, sorted by name. A word
+// matches if the name (NAME or NAME:TAG) contains it, or if the digest of the tag starts with it.
+// If a repository matches by its name, its tags are not listed.
 func search(s *layoutstore.Snapshot, query, after string, n int) (rows []repositoryRow, more bool) {
 	words := wordsOf(query)
 	roots := s.Roots()
@@ -106,7 +110,7 @@ func search(s *layoutstore.Snapshot, query, after string, n int) (rows []reposit
 
 type word struct {
 	text []byte
-	hex  string // the encoded part, if text may be the beginning of a digest
+	hex  string // the hex digits in text, if text may be the beginning of a digest
 }
 
 func wordsOf(query string) (words []word) {
@@ -124,7 +128,8 @@ func containsAll(text string, words []word) bool {
 	return !slices.ContainsFunc(words, func(w word) bool { return !strings.Contains(text, string(w.text)) })
 }
 
-// matches reports whether each word is in the full name of a tag or begins its digest.
+// matches reports whether each word matches a tag. A word matches if full, the tag's full name,
+// contains it, or if the tag's digest starts with it.
 func matches(repo *layoutstore.Repository, full []byte, tag string, words []word) bool {
 	for _, w := range words {
 		if bytes.Contains(full, w.text) {
@@ -140,12 +145,12 @@ func matches(repo *layoutstore.Repository, full []byte, tag string, words []word
 	return true
 }
 
-// listing is the page of all repositories or of the results of a search.
+// listing is the page that lists all repositories, or the results of a search.
 type listing struct {
 	Query        string
 	Rows         []repositoryRow
 	Repositories int
-	Next         string // path and query of the next page
+	Next         string // path and query of the next page; empty on the last page
 	First        bool
 }
 
@@ -174,7 +179,7 @@ func (p *Page) repositories(w http.ResponseWriter, req *http.Request) {
 	p.render(w, req, http.StatusOK, "repositories", frame{Title: "Repositories", Nav: "repositories", Query: l.Query, Content: l})
 }
 
-// nextPage returns the query of the page after an entry.
+// nextPage returns the query for the page that starts after an entry.
 func nextPage(after, query string) string {
 	next := url.Values{"after": {after}}
 	if query != "" {
@@ -184,7 +189,7 @@ func nextPage(after, query string) string {
 }
 
 // cleanQuery returns the search query of a request without invisible characters, which no name
-// contains. If it is too long, cleanQuery answers the request, and ok is false.
+// contains. If the query is too long, cleanQuery answers with an error, and ok is false.
 func (p *Page) cleanQuery(w http.ResponseWriter, req *http.Request) (query string, ok bool) {
 	query = strings.Map(func(r rune) rune {
 		if problem.IsHidden(r) || r == utf8.RuneError {
@@ -207,15 +212,15 @@ type repositoryPage struct {
 	More     int // number of further untagged manifests
 	Next     string
 	First    bool
-	Places   []string // of its layouts
+	Places   []string // where the layouts of the repository are stored
 	Causes   []*problem.Cause
 }
 
 type tagRow struct {
-	Tag    string // empty for a manifest without one
+	Tag    string // empty for a manifest without a tag
 	Digest digest.Digest
 	Kind   string
-	Broken bool // whether it cannot be served
+	Broken bool // the tag cannot be served
 }
 
 func (p *Page) repository(w http.ResponseWriter, req *http.Request) {
@@ -235,7 +240,7 @@ func (p *Page) repository(w http.ResponseWriter, req *http.Request) {
 	ctx, cancel := context.WithTimeout(req.Context(), imagePatience)
 	defer cancel()
 	page.tags(ctx, repo, after)
-	untagged, _ := repo.Untagged(ctx) // an unreadable index is listed as a problem
+	untagged, _ := repo.Untagged(ctx) // an index that cannot be read is already listed as a problem
 	for _, d := range untagged[:min(pageSize, len(untagged))] {
 		page.Untagged = append(page.Untagged, tagRow{Digest: d.Digest, Kind: kindOf(d.MediaType)})
 	}
@@ -251,7 +256,7 @@ func (p *Page) repository(w http.ResponseWriter, req *http.Request) {
 	p.render(w, req, http.StatusOK, "repository", frame{Title: name, Nav: "repositories", Content: page})
 }
 
-// tags adds one page of the repository's tags: the same ones as tags/list of the API.
+// tags adds one page of the repository's tags, which are those that the API lists.
 func (page *repositoryPage) tags(ctx context.Context, repo *layoutstore.Repository, after string) {
 	words := wordsOf(page.Query)
 	for tag := range repo.AllTags(after) {
@@ -273,7 +278,7 @@ func (page *repositoryPage) tags(ctx context.Context, repo *layoutstore.Reposito
 	}
 }
 
-// problems adds the problems of the repository, and marks the tags that cannot be served.
+// problems adds the problems of the repository, and marks its tags that cannot be served.
 func (page *repositoryPage) problems(all []layoutstore.Problem) {
 	broken := map[string]bool{}
 	var own []layoutstore.Problem
@@ -305,7 +310,7 @@ func kindOf(mediaType string) string {
 	return "manifest"
 }
 
-// parseReference splits NAME:TAG or NAME@DIGEST.
+// parseReference splits NAME:TAG or NAME@DIGEST into its parts.
 func parseReference(s string) (name, tag string, d digest.Digest, ok bool) {
 	if before, after, found := strings.Cut(s, "@"); found {
 		d, err := digest.Parse(after)

@@ -12,24 +12,30 @@ import (
 
 // node describes how to configure a node to pull from this server.
 type node struct {
-	Upstream string // the registry in image references
-	Guessed  bool   // Upstream is a placeholder: no reference in the sources names a registry
-	Address  string // HOST:PORT of the registry API
+	// Upstream is the registry in image references.
+	Upstream string
+	// Guessed means that Upstream is a placeholder, because no reference in the sources names a
+	// registry.
+	Guessed bool
+	// Address is HOST:PORT of the registry API.
+	Address  string
 	URL      string
-	Loopback bool // whether only this machine can reach the registry
+	Loopback bool // only this machine can reach the registry
 	TLS      bool
 	Login    bool
-	File     string // path of hosts.toml
-	Hosts    string // its content
+	// File is the path of hosts.toml.
+	File string
+	// Hosts is the content of hosts.toml.
+	Hosts string
 }
 
-// unknownUpstream stands for the registry that the images come from.
+// unknownUpstream is shown if it is unknown which registry the images come from.
 const unknownUpstream = "registry.example"
 
 func (p *Page) node(req *http.Request, s Status) node {
 	registry := p.options.Registry
 	n := node{Upstream: s.Upstream, TLS: registry.TLS, Login: registry.Login}
-	if !upstreamName.MatchString(n.Upstream) { // the name is from a bundle, and becomes part of commands
+	if !upstreamName.MatchString(n.Upstream) { // the name comes from a bundle and becomes part of commands, so it must be safe
 		n.Upstream, n.Guessed = unknownUpstream, true
 	}
 	n.Address, n.Loopback = addressFor(registry.Address, req.Host)
@@ -46,15 +52,15 @@ func (p *Page) node(req *http.Request, s Status) node {
 	return n
 }
 
-// hostName matches the Host headers that are safe in a command.
+// hostName matches those Host headers that are safe in a command.
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
 
-// upstreamName matches a host with or without a port.
+// upstreamName matches a host name with or without a port.
 var upstreamName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 
-// addressFor returns the registry's address for a browser that requested this page from host, and
-// whether only this machine can reach it. If the registry listens on all addresses, the host of
-// the address is the one in the browser's request.
+// addressFor returns the registry's address for a node. host is the Host header of the browser's
+// request. If the registry listens on all addresses, the returned address contains the host from
+// that header. loopback reports whether only this machine can reach the address.
 func addressFor(listen, host string) (address string, loopback bool) {
 	own, port, err := net.SplitHostPort(listen)
 	if err != nil {

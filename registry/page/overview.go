@@ -22,13 +22,15 @@ func (p *Page) overview(w http.ResponseWriter, req *http.Request) {
 	p.render(w, req, http.StatusOK, "overview", frame{Title: "Overview", Nav: "overview", Content: page})
 }
 
-// problemsPage is one page of the list of all problems by cause.
+// problemsPage is one page of the list of all problems, which are grouped by cause.
 type problemsPage struct {
-	Causes  []*problem.Cause
-	Total   int // number of causes
-	Count   int // number of problems
+	Causes []*problem.Cause
+	// Total is the number of causes.
+	Total int
+	// Count is the number of problems.
+	Count   int
 	Checked bool
-	Next    int // first cause of the next page; 0 on the last page
+	Next    int // number of the first cause on the next page; 0 on the last page
 }
 
 func (p *Page) problems(w http.ResponseWriter, req *http.Request) {

@@ -36,37 +36,37 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Source provides the current tree.
+// Source provides the current snapshot of the tree.
 type Source interface {
 	Snapshot() *layoutstore.Snapshot
 }
 
-// Options configure the pages.
+// Options configures the pages.
 type Options struct {
 	Source Source
-	// Status returns the state of the server except its tree. It must return promptly, even
-	// while the storage hangs and when its context ends.
+	// Status returns the state of the server except for its tree. It must return promptly, even
+	// if the storage hangs or its context has ended.
 	Status func(context.Context) Status
 
 	Registry Registry
-	Version  string // of the program
+	Version  string // version of the program
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
 // Registry describes how clients reach the registry API.
 type Registry struct {
-	Address string // HOST:PORT that the server listens on
+	Address string // HOST:PORT on which the server listens
 	TLS     bool
-	Login   bool // whether clients have to log in
+	Login   bool // clients have to log in
 }
 
-// Page serves the pages. Call Close when the server stops, to end the event streams.
+// Page serves the web pages. Call Close when the server stops: it ends the event streams.
 type Page struct {
 	options   Options
 	router    *mux.Router
 	templates map[string]*template.Template
-	assetKey  string // changes with the assets
+	assetKey  string // part of the URLs of assets; it changes when an asset changes
 
 	refreshing sync.Mutex
 	current    atomic.Pointer[state]
@@ -79,7 +79,7 @@ type Page struct {
 //go:embed templates assets
 var files embed.FS
 
-// New makes the pages. It fails if an option is missing.
+// New prepares the pages. It returns an error if an option is missing.
 func New(o Options) (*Page, error) {
 	if o.Source == nil || o.Status == nil {
 		return nil, errors.New("the pages need a source and a status")
@@ -114,18 +114,18 @@ func New(o Options) (*Page, error) {
 	return p, nil
 }
 
-// Close ends all event streams, so that the server can shut down without waiting for open pages.
+// Close ends all event streams, so that open pages do not delay the server's shutdown.
 func (p *Page) Close() { p.close() }
 
-// securityPolicy is the Content-Security-Policy of every answer.
+// securityPolicy is the Content-Security-Policy header of every answer.
 const securityPolicy = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
 func (p *Page) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", securityPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	// With "no-referrer", browsers send "Origin: null" with forms, which the check against
-	// requests from other sites refuses.
+	// With "no-referrer", browsers would send "Origin: null" with forms. The protection against
+	// requests from other sites refuses that.
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
@@ -183,11 +183,13 @@ func (p *Page) asset(w http.ResponseWriter, req *http.Request) {
 	w.Write(body)
 }
 
-// frame is the part that all pages share, with the content of one.
+// frame contains what all pages share, and the content of one page.
 type frame struct {
-	Title   string
-	Nav     string // the entry of the navigation that the page belongs to
-	Query   string // in the search field
+	Title string
+	// Nav is the entry of the navigation that is highlighted.
+	Nav string
+	// Query is the text in the search field.
+	Query   string
 	Assets  string
 	Version string
 	Pill    section
@@ -209,7 +211,7 @@ func (p *Page) render(w http.ResponseWriter, req *http.Request, status int, name
 	w.Write(b.Bytes())
 }
 
-// fail answers with a page that gives the reason of an error.
+// fail answers with a page that shows the reason of an error.
 func (p *Page) fail(w http.ResponseWriter, req *http.Request, status int, reason string) {
 	p.render(w, req, status, "error", frame{Title: http.StatusText(status), Content: reason})
 }

@@ -28,7 +28,7 @@ import (
 
 const sample = "../../examples/bundle"
 
-// open returns the checked tree of a source. The sample has a root; other sources have none.
+// open opens and checks the tree of a source. The sample has a root; other sources have none.
 func open(t testing.TB, source string) *layoutstore.Tree {
 	t.Helper()
 	o := layoutstore.Options{Sources: []string{source}}
@@ -41,7 +41,7 @@ func open(t testing.TB, source string) *layoutstore.Tree {
 	return tree
 }
 
-// pages makes the pages of a tree; change may be nil.
+// pages returns the pages of a tree. change may edit the options and the status, or be nil.
 func pages(t testing.TB, tree *layoutstore.Tree, change func(*page.Options, *page.Status)) *page.Page {
 	t.Helper()
 	s := tree.Snapshot()
@@ -61,7 +61,7 @@ func pages(t testing.TB, tree *layoutstore.Tree, change func(*page.Options, *pag
 	return p
 }
 
-// get requests a page, and fails the test if the status is different.
+// get requests a page. It fails the test if the status is not the given one.
 func get(t testing.TB, p http.Handler, path string, status int) string {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -78,7 +78,7 @@ var (
 	linkPattern = regexp.MustCompile(`(?:href|src|action)="([^"]*)"`)
 )
 
-// tagsOf collects the tags from all pages of a repository.
+// tagsOf collects the tags of a repository from all of its pages.
 func tagsOf(t testing.TB, p http.Handler, name string) (tags []string) {
 	t.Helper()
 	base, err := url.Parse("/repository/" + name)
@@ -120,14 +120,15 @@ func TestTagsMatchAPI(t *testing.T) {
 			var list struct{ Tags []string }
 			layouttest.Try(t, json.Unmarshal([]byte(get(t, api, "/v2/"+name+"/tags/list", http.StatusOK)), &list))
 			if got := tagsOf(t, p, name); !slices.Equal(got, list.Tags) {
-				t.Errorf("%s: the page has %d tags, the API %d: %v", name, len(got), len(list.Tags), got)
+				t.Errorf("the pages of %s list %d tags, but the API lists %d: %v", name, len(got), len(list.Tags), got)
 			}
 		}
 	}
 }
 
-// Links from the overview lead to every page. Nothing is loaded from another host, and no script
-// or style is inline: the policy forbids both. The first load has at most 60 kB.
+// The overview links to every page, directly or through other pages. No page loads anything from
+// another host or contains inline scripts or styles, because the policy forbids both. A first
+// visit loads at most 60 kB.
 func TestEveryPageIsLinked(t *testing.T) {
 	t.Parallel()
 	tree := open(t, sample)
@@ -136,7 +137,7 @@ func TestEveryPageIsLinked(t *testing.T) {
 	for len(queue) > 0 {
 		path := queue[0]
 		queue = queue[1:]
-		if seen[path] || path == "/status" || path == "/metrics" || path == "/rescan" { // of the daemon
+		if seen[path] || path == "/status" || path == "/metrics" || path == "/rescan" { // served by the daemon, not by Page
 			continue
 		}
 		seen[path] = true
@@ -161,13 +162,13 @@ func TestEveryPageIsLinked(t *testing.T) {
 			t.Errorf("%s: %v", path, h)
 		}
 		if bad := regexp.MustCompile(`<style|<script>|<script [^>]*>[^<]|\sstyle=|\son[a-z]+=|javascript:`).FindString(body); bad != "" {
-			t.Errorf("%s: inline: %s", path, bad)
+			t.Errorf("%s contains an inline script or style: %s", path, bad)
 		}
 		for _, m := range linkPattern.FindAllStringSubmatch(body, -1) {
 			to, err := url.Parse(html.UnescapeString(m[1]))
 			layouttest.Try(t, err)
 			if to.Host != "" || to.Scheme != "" {
-				t.Errorf("%s links %s", path, to)
+				t.Errorf("%s contains a link to another host: %s", path, to)
 			}
 			if to.Path == "" {
 				to.Path = path
@@ -183,7 +184,7 @@ func TestEveryPageIsLinked(t *testing.T) {
 			}
 		}
 	}); len(images) < 45 {
-		t.Errorf("%d images are linked", len(images))
+		t.Errorf("only %d images are linked, want at least 45", len(images))
 	}
 	first := len(get(t, p, "/", http.StatusOK))
 	for path := range seen {
@@ -192,9 +193,9 @@ func TestEveryPageIsLinked(t *testing.T) {
 		}
 	}
 	if first > 60_000 {
-		t.Errorf("the first load has %d bytes", first)
+		t.Errorf("the first visit loads %d bytes, want at most 60000", first)
 	}
-	t.Logf("%d pages; the first load has %d bytes", len(seen), first)
+	t.Logf("checked %d pages; the first visit loads %d bytes", len(seen), first)
 }
 
 func TestMethodsAndUnknownPages(t *testing.T) {
@@ -219,8 +220,8 @@ func TestMethodsAndUnknownPages(t *testing.T) {
 	}
 }
 
-// A search finds names, tags and digests, and lists each result once.
-func TestSearch(t *testing.T) {
+// A search finds repositories, tags and digests, and lists each result once.
+func TestSearchResults(t *testing.T) {
 	t.Parallel()
 	p := pages(t, open(t, sample), nil)
 	digest := regexp.MustCompile(`<code title="(sha256:[0-9a-f]+)"`).FindStringSubmatch(get(t, p, "/repository/deckhouse/ee", http.StatusOK))[1]
@@ -232,11 +233,11 @@ func TestSearch(t *testing.T) {
 		strings.TrimPrefix(digest, "sha256:")[:12]: "/image/deckhouse/ee:",
 	} {
 		if text := get(t, p, "/repositories?q="+url.QueryEscape(query), http.StatusOK); !strings.Contains(text, `href="`+want) {
-			t.Errorf("%q does not find %s", query, want)
+			t.Errorf("the search for %q does not find %s", query, want)
 		}
 	}
 	if text := get(t, p, "/repositories?q=nowhere", http.StatusOK); !strings.Contains(text, "No results for") {
-		t.Error("a search without results finds something")
+		t.Error("a search for a name that does not exist has results")
 	}
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
@@ -262,17 +263,17 @@ func TestSearch(t *testing.T) {
 			at = ""
 		}
 	}
-	if len(seen) != 6*60+1 { // one is a repository
+	if len(seen) != 6*60+1 { // one of the results is a repository
 		t.Errorf("%d results", len(seen))
 	}
 	for path, n := range seen {
 		if n != 1 {
-			t.Errorf("%s: %d times", path, n)
+			t.Errorf("%s is listed %d times, want once", path, n)
 		}
 	}
 }
 
-// Text from a bundle or a request is shown as text: it is never markup, and does not hide
+// Text from a bundle or a request is shown as text. It never becomes markup, and it does not hide
 // or reorder other text.
 func TestHostileText(t *testing.T) {
 	t.Parallel()
@@ -298,7 +299,7 @@ func TestHostileText(t *testing.T) {
 	for _, path := range []string{"/", "/problems", "/repositories?q=" + url.QueryEscape(hostile[:60]), "/repository/app?q=" + url.QueryEscape(marker), "/repository/app",
 		"/image/app:v1", "/image/app:index", "/image/app:referrer", "/events?have=right:x,pill:x"} {
 		w := httptest.NewRecorder()
-		synctest.Test(t, func(t *testing.T) { // event streams end only with their context
+		synctest.Test(t, func(t *testing.T) { // synctest is needed because event streams end only with their context
 			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 			defer cancel()
 			req := httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil)
@@ -310,19 +311,18 @@ func TestHostileText(t *testing.T) {
 			t.Errorf("%s: markup:\n%.3000s", path, body)
 		}
 		if i := strings.IndexFunc(body, func(r rune) bool { return strings.ContainsRune("\u202e\u2066\u200b\ufeff\x00\x1b", r) }); i >= 0 {
-			t.Errorf("%s: a hidden character: %q", path, body[max(0, i-40):i+10])
+			t.Errorf("%s contains a hidden character: %q", path, body[max(0, i-40):i+10])
 		}
 		if len(body) > 120_000 {
-			t.Errorf("%s: %d bytes", path, len(body))
+			t.Errorf("%s has %d bytes, which is too long", path, len(body))
 		}
 		if !strings.Contains(body, `\u{202E}`) && !strings.Contains(path, "?q=") {
-			t.Errorf("%s: the hostile text is missing", path)
+			t.Errorf("%s does not show the hostile text", path)
 		}
 	}
 }
 
-// The pages report the content that the API refuses as problems, with the archive to copy
-// again.
+// The pages report the content that the API refuses, and name the archive to copy again.
 func TestProblemsMatchAPI(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -351,19 +351,19 @@ func TestProblemsMatchAPI(t *testing.T) {
 		text := get(t, p, path, http.StatusOK)
 		for _, w := range want {
 			if !strings.Contains(text, w) {
-				t.Errorf("%s has no %q", path, w)
+				t.Errorf("%s does not contain %q", path, w)
 			}
 		}
 	}
 	if text := get(t, p, "/image/app:lost", http.StatusNotFound); !strings.Contains(text, "It cannot be served") || strings.Contains(text, "crane pull") {
-		t.Errorf("a missing manifest: %s", text)
+		t.Errorf("the page of a missing manifest is wrong: %s", text)
 	}
 	if text := get(t, p, "/image/app:good", http.StatusOK); strings.Contains(text, "badge bad\">problem") {
-		t.Error("an intact image has a problem")
+		t.Error("the page of an intact image shows a problem")
 	}
 }
 
-// The page shows the archive and the offset at which a blob is stored.
+// The page of an image shows in which archive and at which offset each blob is stored.
 func TestPlacesOfBlobs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -384,7 +384,7 @@ func TestPlacesOfBlobs(t *testing.T) {
 			found = found || strings.ReplaceAll(m[1], ",", "") == fmt.Sprint(place.Body)
 		}
 		if !found {
-			t.Errorf("%s at %d is not on the page", place.Name, place.Body)
+			t.Errorf("the page does not show the place %s at offset %d", place.Name, place.Body)
 		}
 	}
 }

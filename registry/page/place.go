@@ -10,28 +10,34 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// place is where content is stored.
+// place describes where content is stored.
 type place struct {
-	Made  bool   // a discovery image: synthesized, and not stored in a file
-	Entry string // name of the entry in the archive; empty for a loose file
-	Runs  []run  // where the bytes are, in order
-	More  int    // number of further runs
+	// Made means that this is a discovery image, which is synthesized and not stored in a file.
+	Made bool
+	// Entry is the name of the entry in an archive; empty for a loose file.
+	Entry string
+	// Runs lists where the bytes are stored, in order.
+	Runs []run
+	// More is the number of runs that Runs leaves out.
+	More int
 }
 
-// run is a sequence of bytes in a file.
+// run describes a sequence of bytes in a file.
 type run struct {
-	File      string // a path
-	Name      string // the last part of the path
+	// File is the path of the file.
+	File string
+	// Name is the last part of the path.
+	Name      string
 	Off, Len  int64
 	WholeFile bool
 }
 
-// maxRuns limits the listed runs of a place. Content that spans several chunks has one run per
-// chunk.
+// maxRuns limits how many runs of a place are listed. Content that spans several chunks has one
+// run in each of them.
 const maxRuns = 4
 
-// findPlace returns the place of the copy that the registry serves: the one in the last layout
-// that has the content.
+// findPlace returns the place of the copy that the registry serves. That copy is in the last
+// layout that contains the content.
 func findPlace(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) (p place) {
 	if repo.IsDiscovery(d) {
 		return place{Made: true}

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// state is the status of the server at one moment, with the sections that show it.
+// state is the status of the server at one time, together with the sections that show it.
 type state struct {
 	at       time.Time
 	status   Status
@@ -24,15 +24,17 @@ type state struct {
 // section is a part of a page that events update.
 type section struct {
 	Name string
-	HTML template.HTML // rendered from a template, so it is already escaped
-	Hash string        // of the HTML
+	// HTML was rendered from a template, so it is already escaped.
+	HTML template.HTML
+	// Hash is a hash of the HTML.
+	Hash string
 }
 
 // stateEvery is how long a state is reused.
 const stateEvery = time.Second
 
-// state returns a state that is at most about a second old. While one caller renews it, all
-// others get the previous one.
+// state returns the state of the server, which is at most about a second old. While one caller
+// updates it, all others get the previous one.
 func (p *Page) state(ctx context.Context) *state {
 	last := p.current.Load()
 	if last == nil {
@@ -44,7 +46,7 @@ func (p *Page) state(ctx context.Context) *state {
 	if last = p.current.Load(); last != nil && p.options.Now().Sub(last.at) < stateEvery {
 		return last
 	}
-	// Other callers will use this state, so it must not depend on the context of this one.
+	// Other callers will use this state too, so it must not depend on the context of this caller.
 	s := &state{status: p.options.Status(context.WithoutCancel(ctx)), sections: map[string]section{}}
 	s.health = healthOf(s.status)
 	for _, name := range []string{"pill", "right", "incoming", "there"} {
@@ -61,18 +63,20 @@ func (p *Page) state(ctx context.Context) *state {
 	return s
 }
 
-// view is the data of the sections that events update.
+// view is the data for the templates of those sections that events update.
 type view struct {
 	Status
 	Health health
-	Causes []*problem.Cause // the first maxCauses
-	More   int              // number of further causes
-	Jobs   []job
+	// Causes are the first maxCauses causes.
+	Causes []*problem.Cause
+	// More is the number of causes that Causes leaves out.
+	More int
+	Jobs []job
 
 	Ready, Unready []layoutstore.SourceStatus
 }
 
-// maxCauses limits the causes on the overview.
+// maxCauses limits how many causes the overview shows.
 const maxCauses = 8
 
 func (s *state) view() view {
@@ -90,9 +94,9 @@ func (s *state) view() view {
 	return v
 }
 
-// health is the overall health of the server, as shown on the overview.
+// health is the overall health of the server, which the overview shows.
 type health struct {
-	Level  string // "good", "busy", "note" or "bad"
+	Level  string // one of "good", "busy", "note" and "bad"
 	Short  string
 	Long   string
 	causes []*problem.Cause
@@ -122,7 +126,8 @@ func healthOf(s Status) health {
 	return health{"good", "All right", "Everything in the sources can be served.", causes}
 }
 
-// failedJobs counts the failed jobs without a later success under the same name.
+// failedJobs counts failed jobs. If a job of the same name has succeeded or started since then,
+// the failed one does not count.
 func failedJobs(jobs []Job) (n int) {
 	for _, j := range jobs {
 		if j.State == "failed" && !slices.ContainsFunc(jobs, func(k Job) bool {

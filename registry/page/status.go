@@ -6,59 +6,80 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Status is what the pages show about a server in addition to its tree.
+// Status is what the pages show about a server, except for its tree.
 type Status struct {
 	Generation   uint64
-	Since        time.Time // start of this generation
+	Since        time.Time // start of the current generation
 	Repositories int
 	Tags         int
 	Roots        []string
 	Sources      []layoutstore.SourceStatus
 	Problems     []layoutstore.Problem
-	Checked      bool      // whether the check is complete; before that, Problems may grow
-	Versions     []Version // nil until they are known
-	Imports      []Job
-	Pushes       []Job
-	Scrub        *Scrub // nil if it is disabled
-	Disks        []Disk
-	Refused      int64  // number of requests for missing or damaged content
-	Upstream     string // the registry in the references of the sources; empty if unknown
-	DropDir      string // empty if there is none
+	// Checked means that the sources were checked completely. Before that, more problems may be
+	// found.
+	Checked bool
+	// Versions is nil while they are unknown.
+	Versions []Version
+	Imports  []Job
+	Pushes   []Job
+	Scrub    *Scrub // nil if scrubbing is disabled
+	Disks    []Disk
+	// Refused is the number of requests for missing or damaged content.
+	Refused int64
+	// Upstream is the registry in the references of the sources; empty if it is unknown.
+	Upstream string
+	// DropDir is the directory for dropped bundles; empty if there is none.
+	DropDir string
 }
 
-// Version is a version of the platform.
+// Version is a version of the platform, and whether it is ready.
 type Version struct {
 	Name    string
 	Ready   bool
-	Reasons []string // why it is not ready
+	Reasons []string // why the version is not ready
 }
 
-// Job is an import or a push. It has the fields of drop.Status, which can be converted to it.
+// Job is an import or a push. Its fields are those of drop.Status, so that one can be converted
+// to the other.
 type Job struct {
 	Name   string
-	State  string // "waiting", "verifying", "published", "pushing", "pushed" or "failed"
+	State  string // one of "waiting", "verifying", "published", "pushing", "pushed" and "failed"
 	Detail string
-	Since  time.Time // start of the state
-	Kind   string    // of the dropped bundle; empty for a push
-	// Bytes of Total are done, at Rate bytes per second. Total is 0 unless the job is running.
+	// Since is when the job entered its state.
+	Since time.Time
+	// Kind is the kind of the dropped bundle; empty for a push.
+	Kind string
+	// Of Total bytes, Bytes are done, and Rate is the speed in bytes per second. Total is 0 if
+	// the job is not running.
 	Bytes, Total, Rate int64
-	Generation         uint64 // of the store, if the job is published
+	Generation         uint64 // generation of the store, if the job is published
 }
 
-// Scrub is the state of the background verification, as in the document of /status.
+// Scrub is the state of the background verification. It has the format of the document at /status.
 type Scrub struct {
-	Rate       int64      `json:"rate"`       // limit, in bytes per second
-	Bytes      int64      `json:"bytes"`      // read in the current pass
-	Total      int64      `json:"total"`      // of the current pass
-	Passes     int64      `json:"passes"`     // completed since the server started
-	Ended      *time.Time `json:"ended"`      // end of the last complete pass, possibly of an earlier server; nil before the first
-	Damaged    int64      `json:"damaged"`    // copies of blobs found damaged since the server started
-	Unreadable int64      `json:"unreadable"` // failed reads of copies since the server started
+	// Rate is the limit in bytes per second.
+	Rate int64 `json:"rate"`
+	// Bytes is how many bytes were read in the current pass.
+	Bytes int64 `json:"bytes"`
+	// Total is how many bytes the current pass reads.
+	Total int64 `json:"total"`
+	// Passes is how many passes were completed since the server started.
+	Passes int64 `json:"passes"`
+	// Ended is when the last complete pass ended, possibly in an earlier server. nil means that
+	// none has ended.
+	Ended *time.Time `json:"ended"`
+	// Damaged is the number of copies of blobs found damaged since the server started.
+	Damaged int64 `json:"damaged"`
+	// Unreadable is the number of failed reads since the server started.
+	Unreadable int64 `json:"unreadable"`
 }
 
-// Disk is a file system that the server writes to, as in the document of /status.
+// Disk is a file system that the server writes to. It has the format of the document at /status.
 type Disk struct {
-	Path  string `json:"path"`  // a directory on it
-	Free  int64  `json:"free"`  // bytes that this user may write
-	Total int64  `json:"total"` // bytes
+	// Path is a directory on the file system.
+	Path string `json:"path"`
+	// Free is how many bytes the server's user may write.
+	Free int64 `json:"free"`
+	// Total is the size of the file system in bytes.
+	Total int64 `json:"total"`
 }

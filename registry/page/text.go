@@ -27,11 +27,12 @@ func functions() template.FuncMap {
 	}
 }
 
-// maxText is how many characters of a text a page shows.
+// maxText limits how many characters of one text a page shows.
 const maxText = 2000
 
-// visible replaces characters of v's text that are invisible, or that reorder or move others, by
-// their code points, and truncates a very long text. It does not escape HTML: the template does.
+// visible returns the text of v with some characters replaced by their code points. These are
+// characters that are invisible, or that reorder or move others. It truncates a very long text.
+// It does not escape HTML, because the template does.
 func visible(v any) string {
 	s := fmt.Sprint(v)
 	if len(s) <= maxText && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
@@ -57,8 +58,8 @@ func visible(v any) string {
 	return b.String()
 }
 
-// copyAgain returns the names of the archive and chunk to copy again to fix a cause, or "" if
-// that would not help.
+// copyAgain returns the names of the archive and the chunk that should be copied again to fix a
+// cause. If copying would not help, it returns "".
 func copyAgain(c *problem.Cause) string {
 	archive, p := filepath.Base(c.First.Path), c.First
 	switch {
@@ -77,7 +78,7 @@ func countOf(n int, one, many string) string {
 	return humanize.Comma(int64(n)) + " " + many
 }
 
-// shortDigest shortens a digest to its first twelve hex digits.
+// shortDigest shortens a digest to the first twelve hex digits.
 func shortDigest(d digest.Digest) string {
 	algorithm, hex, _ := strings.Cut(string(d), ":")
 	return algorithm + ":" + hex[:min(12, len(hex))]

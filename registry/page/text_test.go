@@ -12,18 +12,18 @@ func TestVisible(t *testing.T) {
 		"":                      "",
 		"v1.70.1":               "v1.70.1",
 		"привет, 世界 é":          "привет, 世界 é",
-		"a\u202egnp.exe":        `a\u{202E}gnp.exe`, // UAX #9: right-to-left override
+		"a\u202egnp.exe":        `a\u{202E}gnp.exe`, // right-to-left override (UAX #9)
 		"a\u200bb\u00adc":       `a\u{200B}b\u{AD}c`,
 		"\x00\t\n\x7f\u0085":    `\u{0}\u{9}\u{A}\u{7F}\u{85}`,
 		"a\u00a0b\u3000c\u2028": `a\u{A0}b\u{3000}c\u{2028}`,
 		"\xff\xfe":              `\xff\xfe`,
 		"\ufffd":                "\ufffd",
-		"\ufe0f\U000e0041":      `\u{FE0F}\u{E0041}`, // a variation selector and a tag
+		"\ufe0f\U000e0041":      `\u{FE0F}\u{E0041}`, // a variation selector and a tag character
 		"\ue000":                `\u{E000}`,
-		"<b>":                   "<b>", // the template escapes it
+		"<b>":                   "<b>", // the template will escape it
 	} {
 		if got := visible(in); got != want {
-			t.Errorf("%q is %q, want %q", in, got, want)
+			t.Errorf("visible(%q) is %q, want %q", in, got, want)
 		}
 	}
 	long := visible(strings.Repeat("é", maxText+5))
@@ -32,9 +32,9 @@ func TestVisible(t *testing.T) {
 	}
 }
 
-// The address for nodes is the one that the registry listens on or, if it listens on all
-// addresses, the host of the request.
-func TestAddressFor(t *testing.T) {
+// The address shown for nodes is the one that the registry listens on. If the registry listens on
+// all addresses, it contains the host of the browser's request.
+func TestAddressForNodes(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		listen, host, want string
@@ -52,14 +52,14 @@ func TestAddressFor(t *testing.T) {
 		{"0.0.0.0:5000", "", "127.0.0.1:5000", false},
 	} {
 		if got, loopback := addressFor(c.listen, c.host); got != c.want || loopback != c.loopback {
-			t.Errorf("%s, asked as %s: %s, %t", c.listen, c.host, got, loopback)
+			t.Errorf("for %s and the Host %s, the address is %s, and loopback is %t", c.listen, c.host, got, loopback)
 		}
 	}
 }
 
-// The commands are valid for each client: with TLS or without, on loopback or not, for images
-// and other artifacts.
-func TestCommands(t *testing.T) {
+// The commands are valid for each client, whether or not the registry uses TLS or a loopback
+// address. There are commands for images and for other artifacts.
+func TestPullCommands(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		registry Registry
@@ -96,7 +96,7 @@ docker pull 10.0.0.1:5000/app:v1`},
 	}
 }
 
-// The upstream in commands is always a host name, whatever a bundle contains.
+// Whatever a bundle contains, the upstream in commands is a host name.
 func TestUpstreamIsHostName(t *testing.T) {
 	t.Parallel()
 	p := &Page{options: Options{Registry: Registry{Address: "127.0.0.1:5000"}}}

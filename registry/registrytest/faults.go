@@ -17,7 +17,7 @@ import (
 // Match reports whether a fault applies to a request.
 type Match func(*http.Request) bool
 
-// On matches requests of a [Request.Kind].
+// On matches requests whose [Request.Kind] is kind.
 func On(kind string) Match {
 	return func(r *http.Request) bool {
 		return Request{Method: r.Method, Path: r.URL.Path}.Kind() == kind
@@ -27,7 +27,8 @@ func On(kind string) Match {
 // First matches the first n requests that match m.
 func First(n int, m Match) Match { return Nth(1, n, m) }
 
-// Nth numbers the requests that match m from 1, and matches those from number from to number to.
+// Nth numbers the requests that match m, starting with 1. It matches those whose number is at
+// least from and at most to.
 func Nth(from, to int, m Match) Match {
 	var matched atomic.Int64
 	return func(r *http.Request) bool {
@@ -39,7 +40,7 @@ func Nth(from, to int, m Match) Match {
 	}
 }
 
-// when returns a fault that handles matching requests with serve.
+// when returns a fault that calls serve for requests that match m.
 func when(m Match, serve func(w http.ResponseWriter, r *http.Request, next http.Handler)) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 		if !m(r) {
@@ -50,7 +51,8 @@ func when(m Match, serve func(w http.ResponseWriter, r *http.Request, next http.
 	}
 }
 
-// Answer answers matching requests with a status and header lines ("Name: value"), without a body.
+// Answer answers matching requests with a status and without a body. header contains lines of the
+// form "Name: value".
 func Answer(m Match, status int, header ...string) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		for _, line := range header {
@@ -61,7 +63,7 @@ func Answer(m Match, status int, header ...string) Fault {
 	})
 }
 
-// AnswerCode answers matching requests with a status and a code of the specification.
+// AnswerCode answers matching requests with a status and an error code of the specification.
 func AnswerCode(m Match, status int, code string) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 		w.Header().Set("Content-Type", "application/json")
@@ -70,7 +72,8 @@ func AnswerCode(m Match, status int, code string) Fault {
 	})
 }
 
-// Reset passes n bytes of the request body to the registry and then resets the connection.
+// Reset passes the first n bytes of the request's body to the registry, and then resets the
+// connection.
 func Reset(m Match, n int64) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		r.Body = &cutting{ReadCloser: r.Body, left: n}
@@ -90,7 +93,7 @@ func resetConnection(w http.ResponseWriter) {
 	conn.Close()
 }
 
-// cutting is a request body that fails after some bytes.
+// cutting is a request body that fails after left more bytes.
 type cutting struct {
 	io.ReadCloser
 	left int64
@@ -105,31 +108,32 @@ func (c *cutting) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Truncate sends n bytes of the answer's body and then cuts the connection.
+// Truncate sends the first n bytes of the answer's body, and then cuts the connection.
 func Truncate(m Match, n int64) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		answer := record(next, r)
 		send(w, answer, answer.Body.Bytes()[:min(n, int64(answer.Body.Len()))])
 		_ = http.NewResponseController(w).Flush()
-		panic(http.ErrAbortHandler) // net/http cuts the connection
+		panic(http.ErrAbortHandler) // this makes net/http cut the connection
 	})
 }
 
-// record returns the answer of the registry.
+// record returns the answer of the registry without sending it.
 func record(next http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	answer := httptest.NewRecorder()
 	next.ServeHTTP(answer, r)
 	return answer
 }
 
-// send sends a recorded answer with another body.
+// send sends a recorded answer, but with another body.
 func send(w http.ResponseWriter, answer *httptest.ResponseRecorder, body []byte) {
 	maps.Copy(w.Header(), answer.Header())
 	w.WriteHeader(answer.Code)
 	_, _ = w.Write(body)
 }
 
-// Lose lets the registry process matching requests, and resets the connection instead of answering.
+// Lose lets the registry process matching requests, but resets the connection instead of sending
+// the answer.
 func Lose(m Match) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		record(next, r)
@@ -137,8 +141,7 @@ func Lose(m Match) Fault {
 	})
 }
 
-// Stall leaves matching requests without an answer until release is called, and then resets the
-// connection.
+// Stall does not answer matching requests. When release is called, it resets the connection.
 func Stall(m Match) (f Fault, release func()) {
 	released := make(chan struct{})
 	var once sync.Once
@@ -152,7 +155,7 @@ func Stall(m Match) (f Fault, release func()) {
 	return f, func() { once.Do(func() { close(released) }) }
 }
 
-// Edit lets the registry answer matching requests, and edits the header of the answer.
+// Edit lets the registry answer matching requests, but changes the headers of the answer.
 func Edit(m Match, edit func(http.Header)) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		answer := record(next, r)
@@ -161,8 +164,8 @@ func Edit(m Match, edit func(http.Header)) Fault {
 	})
 }
 
-// Spoil lets the registry answer matching requests, and changes the body of the answer and its
-// Content-Length: like a cache with a truncated answer, or a bad disk.
+// Spoil lets the registry answer matching requests, but changes the body of the answer, and its
+// Content-Length accordingly. A truncated cache entry or a bad disk has the same effect.
 func Spoil(m Match, change func(body []byte) []byte) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		answer := record(next, r)
@@ -172,7 +175,7 @@ func Spoil(m Match, change func(body []byte) []byte) Fault {
 	})
 }
 
-// FlipBit changes a bit in the middle of a body.
+// FlipBit changes one bit in the middle of a body.
 func FlipBit(body []byte) []byte {
 	body = bytes.Clone(body)
 	if len(body) > 0 {

@@ -21,7 +21,7 @@ import (
 	"github.com/distribution/distribution/v3/registry/handlers"
 	"github.com/sirupsen/logrus"
 
-	// Parts that the configuration names.
+	// The configuration names these parts of distribution.
 	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
 	_ "github.com/distribution/distribution/v3/registry/auth/token"
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
@@ -29,58 +29,65 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
 )
 
-// The credentials that registries with authentication accept.
+// Registries with authentication accept these credentials.
 const (
 	Username = "user"
 	Password = "a-secret-password"
-	// hash is the bcrypt hash of Password with the lowest cost.
+	// hash is a bcrypt hash of Password with the lowest cost.
 	hash = "$2a$04$dy.BapuuCtmjGDiTopp46OIXKMilbBOEvtkrX1fKD1J4ISxE1Z6aG"
 )
 
-// TB is the part of testing.TB that a registry needs.
+// TB contains the methods of testing.TB that a registry needs.
 type TB interface {
 	tokentest.TB
 	Cleanup(func())
 	TempDir() string
 }
 
-// Options configure the registry to run.
+// Options configures the registry to run.
 type Options struct {
-	Dir   string // where it stores its content; empty: a new directory
-	Basic bool   // with basic authentication
-	Token bool   // with tokens from a server on another port
-	// ReadOnly sets distribution's maintenance mode.
+	// Dir is where the registry stores its content. "" means a new temporary directory.
+	Dir string
+	// Basic turns on basic authentication.
+	Basic bool
+	// Token turns on authentication with tokens from a server on another port.
+	Token bool
+	// ReadOnly turns on distribution's maintenance mode.
 	ReadOnly bool
 	TLS      bool
-	// ClientCertificates requires a TLS client certificate from any issuer.
+	// ClientCertificates requires a TLS client certificate, which may be from any issuer.
 	ClientCertificates bool
-	// Handler replaces distribution.
+	// Handler is the registry's handler. nil means distribution.
 	Handler http.Handler
 }
 
-// Registry is a running registry.
+// Registry is a registry that runs in this process.
 type Registry struct {
 	*httptest.Server
-	Host   string  // host and port
-	Tokens *Tokens // nil without tokens
+	// Host is the host and port of the registry.
+	Host string
+	// Tokens is the token server; nil if tokens are not used.
+	Tokens *Tokens
 
-	app     http.Handler
-	mu      sync.Mutex
-	faults  []Fault
-	seen    []*Request
-	running int        // number of requests in progress
-	ended   *sync.Cond // a request has ended; its lock is mu
+	app    http.Handler
+	mu     sync.Mutex
+	faults []Fault
+	seen   []*Request
+	// running is the number of requests in progress.
+	running int
+	// ended signals that a request has ended. Its lock is mu.
+	ended *sync.Cond
 }
 
-// Request is a request that arrived.
+// Request describes a request that the registry received.
 type Request struct {
 	Method, Path, Query string
 	Authorization       string
-	Length              int64 // announced length of the body
+	Length              int64 // length of the body according to its header
 	Status              int
 }
 
-// Kind returns the method and the kind of path, such as "PUT manifests" and "PATCH uploads".
+// Kind returns the method and the kind of path, such as "PUT manifests" or "PATCH uploads".
 func (r Request) Kind() string {
 	for _, kind := range []string{"uploads", "manifests", "blobs", "tags", "referrers"} {
 		if strings.Contains(r.Path, "/"+kind+"/") {
@@ -90,11 +97,11 @@ func (r Request) Kind() string {
 	return r.Method + " " + r.Path
 }
 
-// Fault answers a request instead of the registry, or changes the answer of the registry,
-// which is next. It returns false if it does neither.
+// Fault answers a request instead of the registry, or changes the registry's answer. next is the
+// registry. It returns false if it does neither.
 type Fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool
 
-// New runs a registry until the test ends.
+// New starts a registry that runs until the test ends.
 func New(tb TB, o Options) *Registry {
 	tb.Helper()
 	logrus.SetOutput(io.Discard)
@@ -160,7 +167,7 @@ func (r *Registry) distribution(tb TB, o Options) http.Handler {
 	return app
 }
 
-// Inject adds a fault before the existing ones.
+// Inject adds a fault, which takes precedence over earlier ones.
 func (r *Registry) Inject(f Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -168,7 +175,7 @@ func (r *Registry) Inject(f Fault) {
 }
 
 // Settle closes all connections and waits for the requests in progress. A killed client leaves
-// such requests behind, which still write for a moment.
+// requests behind that still write for a moment.
 func (r *Registry) Settle() {
 	r.CloseClientConnections()
 	r.mu.Lock()
@@ -178,7 +185,7 @@ func (r *Registry) Settle() {
 	}
 }
 
-// Heal removes all faults.
+// Heal removes all injected faults.
 func (r *Registry) Heal() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -197,7 +204,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	s := &statusWriter{ResponseWriter: w}
 	defer func() {
 		r.mu.Lock()
-		seen.Status = s.status // even if Forget was called meanwhile
+		seen.Status = s.status // seen is set even if Forget was called meanwhile
 		r.running--
 		r.ended.Broadcast()
 		r.mu.Unlock()
@@ -210,7 +217,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.app.ServeHTTP(s, req)
 }
 
-// statusWriter records the status of an answer.
+// statusWriter records the status that an answer is sent with.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -218,7 +225,7 @@ type statusWriter struct {
 
 func (s *statusWriter) WriteHeader(status int) {
 	if s.status != 0 {
-		return // distribution sometimes calls it twice, which net/http would log
+		return // distribution sometimes calls this twice, and net/http would log that
 	}
 	s.status = status
 	s.ResponseWriter.WriteHeader(status)
@@ -231,10 +238,10 @@ func (s *statusWriter) Write(p []byte) (int, error) {
 	return s.ResponseWriter.Write(p)
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap lets http.ResponseController find the wrapped writer.
 func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-// Requests returns the requests so far.
+// Requests returns the requests that were received so far, or since Forget was called.
 func (r *Registry) Requests() []Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -245,7 +252,7 @@ func (r *Registry) Requests() []Request {
 	return all
 }
 
-// Kinds counts the requests so far by [Request.Kind].
+// Kinds counts those requests by their [Request.Kind].
 func (r *Registry) Kinds() map[string]int {
 	kinds := map[string]int{}
 	for _, req := range r.Requests() {
@@ -254,14 +261,15 @@ func (r *Registry) Kinds() map[string]int {
 	return kinds
 }
 
-// Forget forgets the requests so far.
+// Forget forgets all requests that were received so far.
 func (r *Registry) Forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen = nil
 }
 
-// StatusOf returns the status of the answer to a GET, or 0 if there is no answer.
+// StatusOf returns the status of the answer to a GET request for url. It returns 0 if there is no
+// answer.
 func StatusOf(url string) int {
 	resp, err := http.Get(url)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
 )
 
-// Tokens is a token server (distribution's token specification) with one user, which
-// grants every scope.
+// Tokens is a token server with one user (distribution's token specification). It grants every
+// scope that a client requests.
 type Tokens struct {
 	*httptest.Server
 	Host string
@@ -22,8 +22,10 @@ type Tokens struct {
 	signer *tokentest.Server
 	mu     sync.Mutex
 	asked  []string
-	grant  func(action string) bool // nil: all
-	answer http.Handler             // replaces the server if not nil
+	// grant decides which actions are granted. nil means all.
+	grant func(action string) bool
+	// answer replaces the server's handler. nil means no replacement.
+	answer http.Handler
 }
 
 func newTokens(tb TB) *Tokens {
@@ -38,14 +40,14 @@ func newTokens(tb TB) *Tokens {
 	return t
 }
 
-// Asked returns the scopes that tokens were requested for, one string per token.
+// Asked returns the scopes for which clients requested tokens, as one string per token.
 func (t *Tokens) Asked() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return slices.Clone(t.asked)
 }
 
-// Grant restricts the granted actions, such as pull and push, from now on.
+// Grant restricts which actions, such as pull and push, are granted from now on.
 func (t *Tokens) Grant(grant func(action string) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -58,21 +60,21 @@ func (t *Tokens) grants(action string) bool {
 	return t.grant == nil || t.grant(action)
 }
 
-// Answer lets h answer instead of the server.
+// Answer makes h answer all requests from now on, instead of the token server.
 func (t *Tokens) Answer(h http.Handler) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.answer = h
 }
 
-// parameters configure distribution to trust the server.
+// parameters returns a configuration with which distribution trusts the token server.
 func (t *Tokens) parameters(tb TB) configuration.Parameters {
 	_, jwks := t.signer.WriteKeys(tb.TempDir())
 	return configuration.Parameters{"realm": t.URL + "/token", "issuer": t.signer.Issuer, "service": t.signer.Service, "jwks": jwks}
 }
 
-// ServeHTTP answers GET with basic authentication, and POST with a refresh token, which is the
-// password.
+// ServeHTTP answers GET requests with basic authentication. It also answers POST requests with a
+// refresh token, which is the password.
 func (t *Tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t.mu.Lock()
 	answer := t.answer

@@ -18,46 +18,48 @@ import (
 	"time"
 )
 
-// Options configure which files to read, and how.
+// Options configures which files to read, and how.
 type Options[T any] struct {
-	// Files are the files to watch. Links are followed.
+	// Files are the files to watch. If one is a link, its target is watched.
 	Files []string
-	// Read makes the value from the files.
+	// Read reads the files and returns the value.
 	Read func() (T, error)
-	// Changed is called after a change was read, Failed when a change cannot be read, once for
-	// each state of the files. Both may be nil.
+	// Changed is called after a change was read. Failed is called when a change cannot be read,
+	// once for each such state of the files. Both may be nil.
 	Changed func()
 	Failed  func(error)
-	// Now is the clock; time.Now if it is nil.
+	// Now tells the time. nil means time.Now.
 	Now func() time.Time
 }
 
-// Value is the value that was read last.
+// Value holds the value that was read last.
 //
-// A file that is written in place has intermediate states that look complete, such as a list
-// with half of its lines. So a change takes effect only when nothing was written for the time
-// settle. Get checks the files at most once per checkEvery, and waits for the check if the
-// last one is older than overdue. Together this takes less than two seconds.
+// A file that is written in place has intermediate states that look complete, such as a list with
+// half of its lines. So a change takes effect only after nothing was written for the time settle.
+// Get checks the files at most once per checkEvery. If the last check is older than overdue, Get
+// waits for the check. All this together takes less than two seconds.
 type Value[T any] struct {
 	options Options[T]
 	current atomic.Pointer[T]
 	start   time.Time
-	checked atomic.Int64 // nanoseconds after start
+	checked atomic.Int64 // time of the last check, in nanoseconds after start
 
-	mu    sync.Mutex // guards check
-	check *check     // nil while none is running
+	// mu guards check.
+	mu sync.Mutex
+	// check is the check that is running; nil if none is.
+	check *check
 
-	files files // used by one check at a time
+	files files // only one check at a time uses this
 }
 
 const (
 	checkEvery = 200 * time.Millisecond
 	overdue    = 500 * time.Millisecond
 	settle     = time.Second
-	patience   = time.Second // how long to wait for a disk that hangs
+	patience   = time.Second // how long Get waits for a disk that hangs
 )
 
-// New reads the files for the first time. Errors: those of Read; those of a file that
+// New reads the files for the first time. It returns the error of Read, or an error if a file
 // cannot be found.
 func New[T any](o Options[T]) (*Value[T], error) {
 	if o.Now == nil {
@@ -65,7 +67,7 @@ func New[T any](o Options[T]) (*Value[T], error) {
 	}
 	v := &Value[T]{options: o, start: o.Now()}
 	state, stateErr := stateOf(o.Files)
-	value, err := o.Read() // its error is more specific than stateErr
+	value, err := o.Read() // Read comes first, because its error is more specific than stateErr
 	if err == nil {
 		err = stateErr
 	}
@@ -77,8 +79,8 @@ func New[T any](o Options[T]) (*Value[T], error) {
 	return v, nil
 }
 
-// Get returns the last valid value. It does not wait for a check that another caller has
-// started, unless the last check is overdue.
+// Get returns the last valid value. If another caller has started a check, Get waits for it only
+// if the last check is overdue.
 func (v *Value[T]) Get() T {
 	if age := v.age(); age >= checkEvery {
 		c, started := v.startCheck()
@@ -89,13 +91,13 @@ func (v *Value[T]) Get() T {
 	return *v.current.Load()
 }
 
-// check is a running check of the files.
+// check is one check of the files that is running.
 type check struct {
 	began time.Time
 	done  chan struct{}
 }
 
-// wait waits until the check ends, or until patience has passed since its start.
+// wait waits until the check ends, but at most until patience has passed since its start.
 func (c *check) wait() {
 	select {
 	case <-c.done:
@@ -103,7 +105,8 @@ func (c *check) wait() {
 	}
 }
 
-// startCheck returns the running check of the files, or else starts one. started reports which.
+// startCheck returns the check that is running. If there is none, it starts one, and started is
+// true.
 func (v *Value[T]) startCheck() (c *check, started bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -122,12 +125,12 @@ func (v *Value[T]) startCheck() (c *check, started bool) {
 	return c, true
 }
 
-// age returns the time since the last check.
+// age returns how long ago the last check ended.
 func (v *Value[T]) age() time.Duration {
 	return v.options.Now().Sub(v.start) - time.Duration(v.checked.Load())
 }
 
-// checkOnce checks the files, unless another check has just ended.
+// checkOnce checks the files. It does nothing if another check has just ended.
 func (v *Value[T]) checkOnce() {
 	if v.age() < checkEvery {
 		return
@@ -137,7 +140,8 @@ func (v *Value[T]) checkOnce() {
 	v.checked.Store(int64(began))
 }
 
-// checkFiles reads the files if they have changed and settled.
+// checkFiles reads the files if they have changed, and nothing was written since then for long
+// enough.
 func (v *Value[T]) checkFiles() {
 	state, stateErr := stateOf(v.options.Files)
 	if !v.files.settled(state, v.options.Now()) {
@@ -145,7 +149,7 @@ func (v *Value[T]) checkFiles() {
 	}
 	value, err := v.options.Read()
 	if after, _ := stateOf(v.options.Files); !sameStates(state, after) {
-		return // changed while it was read: leave it to the next check
+		return // a file changed while it was read, so leave it to the next check
 	}
 	if err == nil {
 		err = stateErr
@@ -163,21 +167,29 @@ func (v *Value[T]) checkFiles() {
 	}
 }
 
-// files are the known states of the files. A state is nil if a file cannot be found.
+// files contains what is known about the files. Each state describes all files; it is nil if a
+// file cannot be found.
 type files struct {
 	used []fs.FileInfo // the state in which the current value was read
 
-	changed bool          // whether the last state differs from used
-	seen    []fs.FileInfo // the last state
-	since   time.Time     // when it was first seen
-	torn    bool          // whether a file was seen in the middle of a write
+	// changed means that seen differs from used.
+	changed bool
+	// seen is the state that was seen last.
+	seen []fs.FileInfo
+	// since is when that state was first seen.
+	since time.Time
+	// torn means that a file was seen in the middle of a write.
+	torn bool
 
-	failed   bool          // whether the files could not be used
-	failedIn []fs.FileInfo // the state in which they could not be used
+	// failed means that the files could not be used.
+	failed bool
+	// failedIn is the state in which they could not be used.
+	failedIn []fs.FileInfo
 }
 
-// settled reports whether the files have changed and then stayed the same for the time
-// settle: by their modification times, or by our clock if their clock differs or is wrong.
+// settled reports whether the files have changed, and were not written since then for the time
+// settle. It uses the modification times of the files. If the file system's clock differs or is
+// wrong, it uses this machine's clock.
 func (f *files) settled(state []fs.FileInfo, now time.Time) bool {
 	if sameStates(state, f.used) {
 		f.changed, f.failed = false, false
@@ -194,19 +206,19 @@ func (f *files) settled(state []fs.FileInfo, now time.Time) bool {
 		!slices.ContainsFunc(state, func(info fs.FileInfo) bool { return now.Sub(info.ModTime()) < settle })
 }
 
-// use records that the value was read in a state.
+// use records the state in which the value was read.
 func (f *files) use(state []fs.FileInfo) {
 	f.used, f.changed, f.failed = state, false, false
 }
 
-// fail records a state that cannot be used, and reports whether it is new.
+// fail records a state that cannot be used. It reports whether that state is new.
 func (f *files) fail(state []fs.FileInfo) bool {
 	isNew := !f.failed || !sameStates(state, f.failedIn)
 	f.failed, f.failedIn = true, state
 	return isNew
 }
 
-// stateOf returns the current state of files. The error names each one that cannot be found.
+// stateOf returns the current state of files. The error names each file that cannot be found.
 func stateOf(names []string) (state []fs.FileInfo, err error) {
 	for _, name := range names {
 		info, statErr := os.Stat(name)
@@ -222,9 +234,10 @@ func stateOf(names []string) (state []fs.FileInfo, err error) {
 	return state, nil
 }
 
-// isTorn reports whether a file was seen in the middle of a write: its size has changed,
-// and its modification time has not. Some file systems set the size first, as ext4 does when
-// a file is truncated: a file that is empty for a moment looks as if it were empty for long.
+// isTorn reports whether a file was seen in the middle of a write. In that case, its size has
+// changed, but its modification time has not. Some file systems set the size first, as ext4 does
+// when it truncates a file. For a moment, the file then looks as if it had been empty for a long
+// time.
 func isTorn(before, state []fs.FileInfo) bool {
 	if len(before) != len(state) {
 		return false
@@ -237,8 +250,8 @@ func isTorn(before, state []fs.FileInfo) bool {
 	return false
 }
 
-// sameStates reports whether no file was written or replaced between two states. Files
-// with the same size and time are distinguished by device and inode.
+// sameStates reports whether no file was written or replaced between two states. If files have
+// the same size and time, device and inode distinguish them.
 func sameStates(a, b []fs.FileInfo) bool {
 	return slices.EqualFunc(a, b, func(a, b fs.FileInfo) bool {
 		return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())

@@ -12,7 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// watched is a directory with two files whose texts are read together, and a clock.
+// watched is a test with a clock and a directory with two files. The value consists of the texts
+// of both files.
 type watched struct {
 	*testing.T
 	dir    string
@@ -66,7 +67,7 @@ func (w *watched) check(err error) {
 	}
 }
 
-// write writes a file in place at the test's time.
+// write writes a file in place, and sets its time by the test's clock.
 func (w *watched) write(name, text string) {
 	w.Helper()
 	w.check(os.WriteFile(w.file(name), []byte(text), 0o600))
@@ -75,28 +76,28 @@ func (w *watched) write(name, text string) {
 
 func (w *watched) pass(d time.Duration) { w.now = w.now.Add(d) }
 
-// want checks the value.
+// want checks the value and the events since the last call.
 func (w *watched) want(want string, events ...string) {
 	w.Helper()
 	if got := w.value.Get(); got != want {
-		w.Errorf("%q, want %q", got, want)
+		w.Errorf("the value is %q, want %q", got, want)
 	}
 	if len(w.events) != len(events) {
-		w.Fatalf("events %q, want %q", w.events, events)
+		w.Fatalf("the events are %q, want %q", w.events, events)
 	}
 	for i, e := range w.events {
 		if e != events[i] {
-			w.Errorf("events %q, want %q", w.events, events)
+			w.Errorf("the events are %q, want %q", w.events, events)
 		}
 	}
 	w.events = nil
 }
 
-func TestChange(t *testing.T) {
+func TestChangeTakesEffectAfterPause(t *testing.T) {
 	w := watch(t)
 	w.write("a", "2")
 	w.write("b", "2")
-	w.want("11") // checked a moment ago
+	w.want("11") // the files were checked a moment ago
 	w.pass(200 * time.Millisecond)
 	w.want("11") // just written
 	w.pass(900 * time.Millisecond)
@@ -105,8 +106,8 @@ func TestChange(t *testing.T) {
 	w.want("22")
 }
 
-// A change from long ago takes effect at the first call.
-func TestOldChangeAtFirstGet(t *testing.T) {
+// If the files changed long ago, the next call of Get uses the new content.
+func TestOldChangeAppliesToNextGet(t *testing.T) {
 	w := watch(t)
 	w.write("a", "2")
 	w.write("b", "2")
@@ -114,8 +115,9 @@ func TestOldChangeAtFirstGet(t *testing.T) {
 	w.want("22", "changed")
 }
 
-// A file is replaced by a link or a rename, and the new file has an old time.
-func TestReplacedFile(t *testing.T) {
+// If a link or a rename replaces a file, the change is found although the new file has an older
+// time.
+func TestReplacedFileWithOldTime(t *testing.T) {
 	w := watch(t)
 	for _, name := range []string{"a", "b"} {
 		old := w.now
@@ -129,15 +131,15 @@ func TestReplacedFile(t *testing.T) {
 	w.want("33", "changed")
 }
 
-// An incomplete change does not take effect, and is reported once.
-func TestIncompleteChange(t *testing.T) {
+// An incomplete change does not take effect, and its error is reported once.
+func TestIncompleteChangeIsReportedOnce(t *testing.T) {
 	w := watch(t)
 	w.write("a", "2")
 	for _, events := range [][]string{{"bad"}, nil, nil} {
 		w.pass(2 * time.Second)
 		w.want("11", events...)
 	}
-	w.write("a", "x") // another bad one
+	w.write("a", "x") // another incomplete change
 	w.pass(2 * time.Second)
 	w.want("11", "bad")
 	w.write("b", "x")
@@ -145,13 +147,14 @@ func TestIncompleteChange(t *testing.T) {
 	w.want("xx", "changed")
 }
 
-// When the files are as before, nothing is read, and the next error is reported again.
-func TestRestoredFiles(t *testing.T) {
+// If a file disappears and comes back unchanged, nothing is read. If it disappears again, the
+// error is reported again.
+func TestFileDisappearsAndComesBack(t *testing.T) {
 	w := watch(t)
 	for range 2 {
 		w.check(os.Rename(w.file("a"), w.file("old")))
 		w.pass(2 * time.Second)
-		w.want("11") // a rename may be about to replace it
+		w.want("11") // not reported yet, because a rename may be about to replace the file
 		w.pass(2 * time.Second)
 		w.want("11", "bad")
 		w.pass(2 * time.Second)
@@ -162,7 +165,7 @@ func TestRestoredFiles(t *testing.T) {
 	}
 }
 
-// The size of a truncated file may change before its time, which is then ignored.
+// When a file is truncated, its size may change before its time. The old time is then not trusted.
 func TestTruncatedFile(t *testing.T) {
 	w := watch(t)
 	old := w.now.Add(-time.Hour)
@@ -175,10 +178,10 @@ func TestTruncatedFile(t *testing.T) {
 		w.want("11")
 	}
 	w.pass(time.Second)
-	w.want("", "changed") // the empty file was intended
+	w.want("", "changed") // the file stayed empty, so that was intended
 }
 
-// A write whose new size is seen before its new time is not complete.
+// If the new size of a file is seen before its new time, the write is not complete.
 func TestTruncatedFileBetweenTwoChecks(t *testing.T) {
 	w := watch(t)
 	first := w.now
@@ -196,7 +199,7 @@ func TestTruncatedFileBetweenTwoChecks(t *testing.T) {
 	w.want("3333", "changed")
 }
 
-// If the file system's clock differs, a change takes effect later, but is not missed.
+// If the clock of the file system is ahead, a change takes effect later, but it is not missed.
 func TestFilesWithFutureTime(t *testing.T) {
 	w := watch(t)
 	later := w.now.Add(24 * time.Hour)
@@ -215,16 +218,16 @@ func TestNewFails(t *testing.T) {
 	o := w.options()
 	o.Files = append(o.Files, w.file("missing"))
 	if _, err := reload.New(o); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a missing file: %v", err)
+		t.Errorf("New with a missing file returned %v", err)
 	}
 	w.write("a", "2")
 	if _, err := reload.New(o); !errors.Is(err, errBad) {
-		t.Errorf("files that cannot be read: %v", err)
+		t.Errorf("New with files that cannot be used returned %v", err)
 	}
 }
 
-// A read that hangs delays each caller at most a second, whichever caller started it. The
-// last valid value stays in effect meanwhile.
+// If reading a file hangs, each caller waits for at most a second, whichever caller started to
+// read. Meanwhile, the last valid value stays in effect.
 func TestHangingDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "file")
@@ -251,14 +254,14 @@ func TestHangingDisk(t *testing.T) {
 		hang = make(chan struct{})
 		time.Sleep(time.Minute)
 		set("another")
-		v.Get() // finds the truncated file
+		v.Get() // this call finds that the file was truncated
 		time.Sleep(2 * time.Second)
 		began := time.Now()
 		var callers sync.WaitGroup
 		for range 20 {
 			callers.Go(func() {
 				if got := v.Get(); got != "one" || time.Since(began) > time.Second {
-					t.Errorf("%q after %v", got, time.Since(began))
+					t.Errorf("the value is %q after %v, want the last valid one within a second", got, time.Since(began))
 				}
 			})
 		}
@@ -266,12 +269,13 @@ func TestHangingDisk(t *testing.T) {
 		close(hang)
 		synctest.Wait()
 		if got := v.Get(); got != "another" {
-			t.Errorf("%q once the disk answers", got)
+			t.Errorf("when the disk answers again, the value is %q", got)
 		}
 	})
 }
 
-// A caller waits for another caller's check only if the last check is overdue.
+// If another caller is checking the files, a caller waits for that check only if the last one is
+// overdue.
 func TestHangingCheckOfAnotherCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t)
@@ -296,25 +300,25 @@ func TestHangingCheckOfAnotherCaller(t *testing.T) {
 		time.Sleep(600 * time.Millisecond)
 		v.Get()
 		time.Sleep(300 * time.Millisecond)
-		go v.Get() // reads, as the change has settled
+		go v.Get() // this call reads the files, because the change has settled
 		synctest.Wait()
 		began := time.Now()
 		if got := v.Get(); got != "11" || time.Since(began) > 0 {
-			t.Errorf("%q after %v", got, time.Since(began))
+			t.Errorf("the value is %q after %v, want the last valid one at once", got, time.Since(began))
 		}
 		close(hang)
 		synctest.Wait()
 		if got := v.Get(); got != "22" {
-			t.Errorf("%q once the disk answers", got)
+			t.Errorf("when the disk answers again, the value is %q", got)
 		}
 	})
 }
 
-// A check that starts directly after another one reads nothing.
-func TestCheckAfterAnother(t *testing.T) {
+// If a check starts directly after another one has ended, it reads nothing.
+func TestCheckDirectlyAfterAnother(t *testing.T) {
 	w := watch(t)
 	o := w.options()
-	ages := []time.Duration{0, 300 * time.Millisecond, 100 * time.Millisecond} // another check ended in between
+	ages := []time.Duration{0, 300 * time.Millisecond, 100 * time.Millisecond} // the third age means that another check ended in between
 	start := w.now
 	o.Now = func() time.Time {
 		age := ages[0]
@@ -330,6 +334,6 @@ func TestCheckAfterAnother(t *testing.T) {
 	w.check(err)
 	w.check(os.Remove(w.file("a")))
 	if got := v.Get(); got != "11" || reads != 1 || len(ages) > 0 {
-		t.Errorf("%q after %d reads, %d ages not asked for", got, reads, len(ages))
+		t.Errorf("the value is %q after %d reads, and %d ages were not used", got, reads, len(ages))
 	}
 }

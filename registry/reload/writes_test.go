@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// A value is not used if a file was written or removed while it was read.
+// If a file is written or removed while the value is read, that value is not used.
 func TestWritesDuringRead(t *testing.T) {
 	for name, disturb := range map[string]func(w *watched){
 		"written": func(w *watched) { w.write("b", "3") },
@@ -44,7 +44,7 @@ func TestWritesDuringRead(t *testing.T) {
 	}
 }
 
-// Changed and Failed may be nil.
+// The callbacks Changed and Failed may be nil.
 func TestWithoutCallbacks(t *testing.T) {
 	w := watch(t)
 	o := w.options()
@@ -61,7 +61,7 @@ func TestWithoutCallbacks(t *testing.T) {
 	w.want("xx")
 }
 
-// A missing file is an error even if Read does not read it.
+// A missing file is an error, even if Read does not use this file.
 func TestMissingUnreadFile(t *testing.T) {
 	w := watch(t)
 	o := w.options()

@@ -21,21 +21,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// collector sends spans to a collector by OTLP over HTTP, as protobuf. It implements
-// otlptrace.Client, in place of OpenTelemetry's client, which would link gRPC.
+// collector sends spans to a collector by OTLP over HTTP, in protobuf format. It implements
+// otlptrace.Client. OpenTelemetry's own client would link gRPC into the binary.
 type collector struct {
 	settings
 	http  *http.Client
-	pause time.Duration // before the first retry
+	pause time.Duration // pause before the first retry
 }
 
 const (
 	firstPause = 5 * time.Second
 	lastPause  = 30 * time.Second
-	retryFor   = time.Minute // unless the context of the exporter ends earlier
+	retryFor   = time.Minute // the context of the exporter may end earlier
 
 	maxAnswer  = 64 << 10
-	maxMessage = 200 // longest reported answer, in bytes
+	maxMessage = 200 // longest part of an answer in an error, in bytes
 )
 
 const protobuf = "application/x-protobuf"
@@ -45,7 +45,7 @@ func newCollector(s settings) *collector {
 	transport.TLSClientConfig = s.tls
 	return &collector{settings: s, pause: firstPause, http: &http.Client{
 		Transport: transport, Timeout: s.timeout,
-		// The headers may contain a credential, which is for this host only.
+		// The headers may contain a credential, which must not be sent to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -59,10 +59,10 @@ func (c *collector) Stop(context.Context) error {
 	return nil
 }
 
-// UploadTraces sends spans, and retries while the collector is busy, for at most a minute.
+// UploadTraces sends spans. If the collector is busy, it retries for at most a minute.
 func (c *collector) UploadTraces(ctx context.Context, spans []*otlp.ResourceSpans) error {
-	// An ExportTraceServiceRequest has the same encoding as TracesData: a single field with
-	// the same number and type.
+	// TracesData has the same encoding as ExportTraceServiceRequest: one field with the same
+	// number and the same type.
 	body, err := proto.Marshal(&otlp.TracesData{ResourceSpans: spans})
 	if err != nil {
 		return err
@@ -95,8 +95,8 @@ func compressed(body []byte) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// post sends a request once. If again is true, it may be retried after the pause that the
-// collector asked for.
+// post sends the spans once. If again is true, the caller may retry. after is how long the
+// collector asked it to wait.
 func (c *collector) post(ctx context.Context, body []byte) (after time.Duration, again bool, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
 	if err != nil {
@@ -123,14 +123,15 @@ func (c *collector) post(ctx context.Context, body []byte) (after time.Duration,
 	}
 	err = fmt.Errorf("%s answers %s%s", c.url, resp.Status, message(answer, isProtobuf))
 	switch resp.StatusCode {
-	// The retryable codes of OTLP's specification ("Retryable Response Codes").
+	// OTLP's specification lists these codes as retryable ("Retryable Response Codes").
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return retryAfter(resp.Header), true, err
 	}
 	return 0, false, err
 }
 
-// retryAfter returns how long to wait by a Retry-After header (RFC 9110, section 10.2.3), or 0.
+// retryAfter returns how long a Retry-After header asks the client to wait, or 0 (RFC 9110,
+// section 10.2.3).
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 32); err == nil {
@@ -142,8 +143,9 @@ func retryAfter(h http.Header) time.Duration {
 	return 0
 }
 
-// partialSuccess returns the error of an answer that rejects some spans: field 1 of
-// ExportTraceServiceResponse, in which field 1 is their number and field 2 the reason.
+// partialSuccess returns an error if an answer rejects some spans. Field 1 of
+// ExportTraceServiceResponse describes that: its field 1 is the number of rejected spans, and its
+// field 2 is the reason.
 func partialSuccess(answer []byte, isProtobuf bool) error {
 	if !isProtobuf {
 		return nil
@@ -157,7 +159,8 @@ func partialSuccess(answer []byte, isProtobuf bool) error {
 	return fmt.Errorf("the collector rejected %d spans: %s", rejected, problem.Excerpt(string(why), maxMessage))
 }
 
-// message returns the error message in an answer: field 2 of google.rpc.Status, or text.
+// message returns the error message in an answer. That is field 2 of google.rpc.Status in a
+// protobuf answer, and the complete text otherwise.
 func message(answer []byte, isProtobuf bool) string {
 	if isProtobuf {
 		_, answer = field(answer, 2)
@@ -168,8 +171,8 @@ func message(answer []byte, isProtobuf bool) string {
 	return ""
 }
 
-// field returns a field of a protobuf message: its value if it is a number, or its content if
-// it has bytes. It reads a malformed message up to the first error.
+// field returns a field of a protobuf message: its value if it is a number, or its content if it
+// is a sequence of bytes. If the message is malformed, field reads it up to the first error.
 func field(message []byte, number protowire.Number) (value uint64, content []byte) {
 	for len(message) > 0 {
 		n, kind, length := protowire.ConsumeTag(message)

@@ -26,12 +26,13 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// spans returns the spans that a test sends.
+// spans returns the spans that the tests send.
 func spans() []*otlp.ResourceSpans {
 	return []*otlp.ResourceSpans{{ScopeSpans: []*otlp.ScopeSpans{{Spans: []*otlp.Span{{Name: "GET blob"}}}}}}
 }
 
-// answering returns a collector with the given answers, and the requests that it received.
+// answering returns the URL of a collector that sends the given answers in order. asked contains
+// the requests that it received.
 func answering(t *testing.T, answers ...func(http.ResponseWriter)) (url string, asked *[]*http.Request) {
 	t.Helper()
 	asked = &[]*http.Request{}
@@ -39,7 +40,7 @@ func answering(t *testing.T, answers ...func(http.ResponseWriter)) (url string, 
 		body, err := io.ReadAll(req.Body)
 		var sent service.ExportTraceServiceRequest
 		if err != nil || proto.Unmarshal(body, &sent) != nil || len(sent.ResourceSpans) != 1 || sent.ResourceSpans[0].ScopeSpans[0].Spans[0].Name != "GET blob" {
-			t.Errorf("no request of the service: %q, %v", body, err)
+			t.Errorf("the request does not contain the spans of the test: %q, %v", body, err)
 		}
 		*asked = append(*asked, req)
 		answers[min(len(*asked), len(answers))-1](w)
@@ -52,7 +53,7 @@ func code(status int) func(http.ResponseWriter) {
 	return func(w http.ResponseWriter) { w.WriteHeader(status) }
 }
 
-// protobufOf returns an answer in protobuf.
+// protobufOf returns an answer whose body is m in protobuf format.
 func protobufOf(t *testing.T, status int, m proto.Message) func(http.ResponseWriter) {
 	t.Helper()
 	body, err := proto.Marshal(m)
@@ -66,22 +67,22 @@ func protobufOf(t *testing.T, status int, m proto.Message) func(http.ResponseWri
 	}
 }
 
-// The retried answers and the types of messages are those of the OTLP specification 1.x
-// ("OTLP/HTTP Response").
+// The OTLP specification 1.x ("OTLP/HTTP Response") defines which answers are retried, and the
+// types of messages.
 func TestCollectorAnswers(t *testing.T) {
 	partial := &service.ExportTraceServiceResponse{PartialSuccess: &service.ExportTracePartialSuccess{RejectedSpans: 3, ErrorMessage: "too\nold"}}
 	for name, test := range map[string]struct {
 		answers []func(http.ResponseWriter)
 		asked   int
-		err     string // a part of it; empty: no error
+		err     string // a part of the expected error; empty if no error is expected
 	}{
-		"taken":                   {[]func(http.ResponseWriter){code(200)}, 1, ""},
-		"accepted with a message": {[]func(http.ResponseWriter){protobufOf(t, 200, &service.ExportTraceServiceResponse{})}, 1, ""},
-		"busy, then accepted":     {[]func(http.ResponseWriter){code(429), code(502), code(503), code(504), code(200)}, 5, ""},
-		"busy, then refused":      {[]func(http.ResponseWriter){code(503), code(400)}, 2, "400 Bad Request"},
-		"some are rejected":       {[]func(http.ResponseWriter){protobufOf(t, 200, partial)}, 1, "rejected 3 spans: too old"},
-		"a status":                {[]func(http.ResponseWriter){protobufOf(t, 401, &status.Status{Code: 16, Message: "no such key"})}, 1, "401 Unauthorized: no such key"},
-		"no retry of 500":         {[]func(http.ResponseWriter){code(500)}, 1, "500"},
+		"taken":                    {[]func(http.ResponseWriter){code(200)}, 1, ""},
+		"accepted with a response": {[]func(http.ResponseWriter){protobufOf(t, 200, &service.ExportTraceServiceResponse{})}, 1, ""},
+		"busy, then accepted":      {[]func(http.ResponseWriter){code(429), code(502), code(503), code(504), code(200)}, 5, ""},
+		"busy, then refused":       {[]func(http.ResponseWriter){code(503), code(400)}, 2, "400 Bad Request"},
+		"some spans are rejected":  {[]func(http.ResponseWriter){protobufOf(t, 200, partial)}, 1, "rejected 3 spans: too old"},
+		"refused with a status":    {[]func(http.ResponseWriter){protobufOf(t, 401, &status.Status{Code: 16, Message: "no such key"})}, 1, "401 Unauthorized: no such key"},
+		"500 is not retried":       {[]func(http.ResponseWriter){code(500)}, 1, "500"},
 		"text": {[]func(http.ResponseWriter){func(w http.ResponseWriter) {
 			http.Error(w, strings.Repeat("long ", 1000), http.StatusForbidden)
 		}}, 1, "403 Forbidden: long long"},
@@ -96,16 +97,16 @@ func TestCollectorAnswers(t *testing.T) {
 			c.pause = time.Nanosecond
 			err := c.UploadTraces(t.Context(), spans())
 			if (err == nil) != (test.err == "") || err != nil && (!strings.Contains(err.Error(), test.err) || len(err.Error()) > 400) {
-				t.Errorf("%v, want %q", err, test.err)
+				t.Errorf("UploadTraces returned %v, want %q", err, test.err)
 			}
 			if len(*asked) != test.asked {
-				t.Errorf("asked %d times, want %d", len(*asked), test.asked)
+				t.Errorf("the collector got %d requests, want %d", len(*asked), test.asked)
 			}
 		})
 	}
 }
 
-// afterAnswer calls done after each answer.
+// afterAnswer is a transport that calls done after each answer.
 type afterAnswer struct {
 	http.RoundTripper
 	done func()
@@ -116,7 +117,8 @@ func (a afterAnswer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return a.RoundTripper.RoundTrip(req)
 }
 
-// The Retry-After of a busy collector is honored, and its last answer is the error.
+// If a busy collector sends Retry-After, the client waits. When its context ends, the error is
+// that of the last answer.
 func TestBusyCollector(t *testing.T) {
 	url, asked := answering(t, func(w http.ResponseWriter) {
 		w.Header().Set("Retry-After", "3600")
@@ -126,13 +128,14 @@ func TestBusyCollector(t *testing.T) {
 	c.pause = time.Nanosecond
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	c.http.Transport = afterAnswer{c.http.Transport, func() { time.AfterFunc(50*time.Millisecond, cancel) }} // enough for a retry
+	c.http.Transport = afterAnswer{c.http.Transport, func() { time.AfterFunc(50*time.Millisecond, cancel) }} // long enough for a retry, if there were one
 	if err := c.UploadTraces(ctx, spans()); err == nil || !strings.Contains(err.Error(), "503") || len(*asked) != 1 {
-		t.Errorf("%v after %d requests", err, len(*asked))
+		t.Errorf("UploadTraces returned %v after %d requests, want the error 503 after one request", err, len(*asked))
 	}
 }
 
-// A header from the environment may be a credential: it is sent to the collector only.
+// A header from the environment may contain a credential, so it is sent to the collector only,
+// and redirects are not followed.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	other, asked := answering(t, code(200))
 	url, _ := answering(t, func(w http.ResponseWriter) {
@@ -141,11 +144,11 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	})
 	c := newCollector(settings{url: url, headers: http.Header{"Api-Key": {"secret"}}, timeout: time.Minute})
 	if err := c.UploadTraces(t.Context(), spans()); err == nil || !strings.Contains(err.Error(), "307") || len(*asked) > 0 {
-		t.Errorf("%v, and %d requests to the other host", err, len(*asked))
+		t.Errorf("UploadTraces returned %v, and the other host got %d requests", err, len(*asked))
 	}
 }
 
-func TestEnvironmentSettings(t *testing.T) {
+func TestSettingsFromEnvironment(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "api-key=all,unused=1")
 	t.Setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "api-key=a%20b, other = c=d")
 	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "250")
@@ -172,7 +175,7 @@ func TestEnvironmentSettings(t *testing.T) {
 	}
 }
 
-// Malformed environment variables are errors that name the variable and no secret.
+// If an environment variable is malformed, the error names the variable, but contains no secret.
 func TestMalformedEnvironment(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
@@ -193,9 +196,9 @@ func TestMalformedEnvironment(t *testing.T) {
 	}
 }
 
-// The environment names the authority of the collector's certificate, and the client
-// certificate.
-func TestEnvironmentCertificates(t *testing.T) {
+// Environment variables name the authority that signed the collector's certificate, and the
+// client's certificate.
+func TestCertificatesFromEnvironment(t *testing.T) {
 	dir := t.TempDir()
 	pair := selfSigned(t, dir)
 	var shown int
@@ -215,10 +218,10 @@ func TestEnvironmentCertificates(t *testing.T) {
 	c := newCollector(set)
 	defer c.http.CloseIdleConnections()
 	if err := c.UploadTraces(t.Context(), spans()); err != nil || shown != 1 {
-		t.Errorf("%v, and %d certificates shown", err, shown)
+		t.Errorf("UploadTraces returned %v, and the client sent %d certificates, want one", err, shown)
 	}
 	if _, err := newSettings("http://collector.example"); err == nil {
-		t.Error("certificates for an endpoint without TLS are no error")
+		t.Error("certificates are accepted although the endpoint has no TLS")
 	}
 }
 

@@ -15,29 +15,31 @@ import (
 	"time"
 )
 
-// settings describe how to contact the collector.
+// settings describes how to contact the collector.
 type settings struct {
 	url     string
 	headers http.Header
 	gzip    bool
-	timeout time.Duration // of one request
-	tls     *tls.Config   // nil: Go's default
+	// timeout limits each request.
+	timeout time.Duration
+	// tls configures certificates. nil means Go's defaults.
+	tls *tls.Config
 }
 
-// tracesPath is the path for spans, below a URL for all signals.
+// tracesPath is appended to a URL that is meant for all signals.
 const tracesPath = "/v1/traces"
 
-// defaultTimeout is the default timeout by the specification.
+// defaultTimeout is the timeout that the specification sets by default.
 const defaultTimeout = 10 * time.Second
 
-// variable returns a standard environment variable (OpenTelemetry's specification, "OpenTelemetry
-// Protocol Exporter"): the one for traces, or else the one for all signals. An empty variable
-// counts as unset.
+// variable returns the value of a standard environment variable (OpenTelemetry's specification,
+// "OpenTelemetry Protocol Exporter"). It prefers the variable for traces to the one for all
+// signals. An empty variable counts as unset.
 func variable(name string) string {
 	return strings.TrimSpace(cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_"+name), os.Getenv("OTEL_EXPORTER_OTLP_"+name)))
 }
 
-// newSettings reads the settings other than the endpoint from the environment.
+// newSettings reads all settings but the endpoint from the environment.
 func newSettings(endpoint string) (settings, error) {
 	s := settings{timeout: defaultTimeout}
 	u, err := address(endpoint)
@@ -50,7 +52,7 @@ func newSettings(endpoint string) (settings, error) {
 		s.gzip = true
 	case "", "none":
 	default:
-		return s, fmt.Errorf("OTEL_EXPORTER_OTLP_COMPRESSION %q: gzip or none", compression)
+		return s, fmt.Errorf("OTEL_EXPORTER_OTLP_COMPRESSION %q: must be gzip or none", compression)
 	}
 	if text := variable("TIMEOUT"); text != "" {
 		milliseconds, err := strconv.ParseUint(text, 10, 31)
@@ -71,8 +73,8 @@ func newSettings(endpoint string) (settings, error) {
 	return s, nil
 }
 
-// address returns the URL that spans are posted to. A path is used as it is if it belongs to
-// spans only; otherwise [tracesPath] is appended.
+// address returns the URL that spans are posted to. If the endpoint is meant for all signals,
+// address appends [tracesPath].
 func address(endpoint string) (*url.URL, error) {
 	given, appended := endpoint, ""
 	if endpoint == Environment {
@@ -97,8 +99,8 @@ func address(endpoint string) (*url.URL, error) {
 	return to, nil
 }
 
-// headers parses NAME=VALUE pairs, separated by commas, with percent-encoded values. Errors do
-// not contain the values, which may be credentials.
+// headers parses NAME=VALUE pairs that are separated by commas. The values are percent-encoded.
+// Errors do not contain the values, because they may be credentials.
 func headers(text string) (http.Header, error) {
 	all := http.Header{}
 	if text == "" {
@@ -116,7 +118,8 @@ func headers(text string) (http.Header, error) {
 	return all, nil
 }
 
-// tlsConfig reads the certificates that the environment names. It returns nil if there are none.
+// tlsConfig reads the certificates that environment variables name. If none are named, it returns
+// nil.
 func tlsConfig() (*tls.Config, error) {
 	authorities, cert, key := variable("CERTIFICATE"), variable("CLIENT_CERTIFICATE"), variable("CLIENT_KEY")
 	if authorities == "" && cert == "" && key == "" {

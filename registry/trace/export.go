@@ -9,21 +9,23 @@ import (
 	"go.uber.org/zap"
 )
 
-// reportEvery is how often lost spans are reported.
+// reportEvery is how often lost spans are reported in the log.
 const reportEvery = time.Minute
 
-// loggedExporter is an exporter that logs its errors. The library would pass them to a handler of
-// the whole process, which prints them.
+// loggedExporter is an exporter that logs its errors. OpenTelemetry would pass them to a handler
+// that applies to the whole process, and that prints them.
 type loggedExporter struct {
 	sdk.SpanExporter
 	log *zap.Logger
 
-	mu   sync.Mutex
-	last time.Time // when errors were last reported
-	lost int       // number of spans since then
+	mu sync.Mutex
+	// last is when errors were last logged.
+	last time.Time
+	// lost is the number of spans lost since then.
+	lost int
 }
 
-// ExportSpans implements the exporter. Spans that cannot be sent are lost.
+// ExportSpans implements the interface SpanExporter. If spans cannot be sent, they are lost.
 func (e *loggedExporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	if err == nil {

@@ -11,25 +11,25 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// maxPath limits a path in a span, in bytes.
+// maxPath limits the length of a path in a span, in bytes.
 const maxPath = 512
 
-// Wrap makes one span for each request that next answers.
+// Wrap returns a handler that creates one span for each request to next.
 func (t *Tracer) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		ctx := propagation.TraceContext{}.Extract(req.Context(), propagation.HeaderCarrier(req.Header))
 		route := t.options.Route(req)
 		ctx, span := t.tracer.Start(ctx, method(req.Method)+" "+route,
 			trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(t.requestAttributes(req, route)...))
-		code, cut := 0, true // a handler panics to cut the connection
+		code, cut := 0, true // cut stays true if a handler panics, which cuts the connection
 		defer func() { endSpan(span, code, cut) }()
 		next.ServeHTTP(httpsnoop.Wrap(w, httpsnoop.Hooks{WriteHeader: recordStatus(&code)}), req.WithContext(ctx))
 		cut = false
 	})
 }
 
-// recordStatus stores the status of a response in code. No other method of the response is
-// wrapped, so that the kernel still sends files through the server's ReadFrom.
+// recordStatus stores the status of a response in code. It wraps no other method, so that the
+// kernel still sends files through the server's ReadFrom.
 func recordStatus(code *int) func(httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
 	return func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
 		return func(c int) {
@@ -60,7 +60,7 @@ func (t *Tracer) requestAttributes(req *http.Request, route string) []attribute.
 
 func endSpan(span trace.Span, code int, cut bool) {
 	if code == 0 {
-		code = http.StatusOK // the default of net/http
+		code = http.StatusOK // net/http then sends this status
 	}
 	span.SetAttributes(attribute.Int("http.response.status_code", code))
 	switch {
@@ -72,7 +72,7 @@ func endSpan(span trace.Span, code int, cut bool) {
 	span.End()
 }
 
-// method returns the method for a span, by OpenTelemetry's conventions.
+// method returns the name of a method in a span, according to OpenTelemetry's conventions.
 func method(m string) string {
 	switch m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:

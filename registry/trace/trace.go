@@ -13,26 +13,26 @@ import (
 	"go.uber.org/zap"
 )
 
-// Environment stands for the endpoint in OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or
-// OTEL_EXPORTER_OTLP_ENDPOINT.
+// Environment is the value of Options.Endpoint that stands for the endpoint in
+// OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT.
 const Environment = "env"
 
-// Options configure what to trace, and where to send the spans.
+// Options configures what to trace, and where to send the spans.
 type Options struct {
-	// Endpoint is the URL of a collector that takes OTLP over HTTP, or [Environment];
-	// without a path, /v1/traces is used. The standard variables OTEL_… set the headers,
+	// Endpoint is the URL of a collector that accepts OTLP over HTTP, or [Environment]. If the
+	// URL has no path, /v1/traces is used. The standard variables OTEL_… set headers,
 	// certificates, timeout and sampling.
 	Endpoint string
-	Version  string // of the program
+	Version  string // version of the program
 
-	// Route returns the route of a request: there must be only a few. Repository returns the
+	// Route returns the route of a request. There must be few routes. Repository returns the
 	// repository of a request, or "".
 	Route, Repository func(*http.Request) string
 
-	Log *zap.Logger // gets a line when spans cannot be sent
+	Log *zap.Logger // gets a line if spans cannot be sent
 }
 
-// Tracer makes spans and sends them.
+// Tracer creates spans and sends them to a collector.
 type Tracer struct {
 	options  Options
 	provider *sdk.TracerProvider
@@ -45,9 +45,9 @@ func CheckEndpoint(endpoint string) error {
 	return err
 }
 
-// New makes a tracer. It contacts the collector only when there is something to send.
-// Errors: missing options; those of [CheckEndpoint]; malformed environment variables, and
-// certificates that cannot be read.
+// New creates a tracer, which contacts the collector only when it has spans to send. It returns
+// an error if an option is missing, if an environment variable is malformed, or if a certificate
+// cannot be read. It also returns the errors of [CheckEndpoint].
 func New(ctx context.Context, o Options) (*Tracer, error) {
 	if o.Route == nil || o.Repository == nil || o.Log == nil {
 		return nil, errors.New("tracing needs a route, a repository and a log")
@@ -73,5 +73,5 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 	return &Tracer{o, provider, provider.Tracer("github.com/layoutproxy/layoutproxy/registry/trace")}, nil
 }
 
-// Close sends the remaining spans, until the context ends.
+// Close sends the remaining spans, and gives up when the context ends.
 func (t *Tracer) Close(ctx context.Context) error { return t.provider.Shutdown(ctx) }

@@ -29,7 +29,7 @@ type receiver struct {
 	mu    sync.Mutex
 	paths []string
 	spans []*otlp.Span
-	names map[string]string // attributes of the resource
+	names map[string]string // attributes of the resource that the spans belong to
 }
 
 func newReceiver(t *testing.T) *receiver {
@@ -78,7 +78,7 @@ func attributes(s *otlp.Span) map[string]any {
 			all[a.Key] = a.Value.GetIntValue()
 		}
 	}
-	delete(all, "client.address") // its port differs each time
+	delete(all, "client.address") // the port of the client is different each time
 	return all
 }
 
@@ -95,7 +95,7 @@ func newTracer(t *testing.T, endpoint string, log *zap.Logger) *trace.Tracer {
 	return tracer
 }
 
-// closed sends the remaining spans.
+// closed closes a tracer, which sends its remaining spans.
 func closed(t *testing.T, tracer *trace.Tracer) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -118,7 +118,7 @@ func answers(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-func TestSpans(t *testing.T) {
+func TestSpansOfRequests(t *testing.T) {
 	to := newReceiver(t)
 	tracer := newTracer(t, to.URL, zap.NewNop())
 	s := httptest.NewServer(tracer.Wrap(http.HandlerFunc(answers)))
@@ -129,7 +129,7 @@ func TestSpans(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-		req.Close = true // or net/http repeats a request that was cut
+		req.Close = true // without this, net/http repeats a request that was cut
 		req.SetBasicAuth("frodo", "secret")
 		resp, err := http.DefaultClient.Do(req)
 		if err == nil {
@@ -144,7 +144,7 @@ func TestSpans(t *testing.T) {
 	to.mu.Lock()
 	defer to.mu.Unlock()
 	if len(to.spans) != 3 || to.paths[0] != "/v1/traces" || to.names["service.name"] != "layoutproxy" || to.names["service.version"] != "v1" {
-		t.Fatalf("%d spans at %v of %v", len(to.spans), to.paths, to.names)
+		t.Fatalf("the collector received %d spans at the paths %v with the attributes %v, want 3 spans", len(to.spans), to.paths, to.names)
 	}
 	for i, want := range []struct {
 		path   string
@@ -159,10 +159,10 @@ func TestSpans(t *testing.T) {
 			t.Errorf("%s: %s", want.path, diff)
 		}
 		if span.Name != "GET blob" || span.Kind != otlp.Span_SPAN_KIND_SERVER || span.GetStatus().GetCode() != want.status {
-			t.Errorf("%s: %q, %v, %v", want.path, span.Name, span.Kind, span.Status)
+			t.Errorf("the span of %s has the name %q, the kind %v and the status %v", want.path, span.Name, span.Kind, span.Status)
 		}
 		if got := hex.EncodeToString(span.TraceId) + " " + hex.EncodeToString(span.ParentSpanId); got != "0af7651916cd43dd8448eb211c80319c b7ad6b7169203331" {
-			t.Errorf("%s: it belongs to %s, and not to the trace of the client", want.path, got)
+			t.Errorf("the span of %s belongs to the trace %s, not to that of the client", want.path, got)
 		}
 		if strings.Contains(span.String(), "secret") || strings.Contains(span.String(), "frodo") {
 			t.Errorf("%v", span)
@@ -170,8 +170,8 @@ func TestSpans(t *testing.T) {
 	}
 }
 
-// The environment names a collector only if it is requested.
-func TestEnvironmentEndpoint(t *testing.T) {
+// An endpoint in the environment is used only if the option asks for it.
+func TestEndpointFromEnvironment(t *testing.T) {
 	named, other := newReceiver(t), newReceiver(t)
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", other.URL)
 	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
@@ -187,22 +187,22 @@ func TestEnvironmentEndpoint(t *testing.T) {
 		t.Error(diff)
 	}
 	if len(named.spans) != 1 || len(other.spans) != 1 {
-		t.Errorf("%d and %d spans in compressed requests", len(named.spans), len(other.spans))
+		t.Errorf("the collectors received %d and %d spans in compressed requests", len(named.spans), len(other.spans))
 	}
 	for _, endpoint := range []string{"", "collector:4318", "grpc://collector:4317", "http://"} {
 		if err := trace.CheckEndpoint(endpoint); err == nil {
-			t.Errorf("%q is accepted", endpoint)
+			t.Errorf("CheckEndpoint accepted %q", endpoint)
 		}
 	}
 	for _, value := range []string{"", "collector:4318"} {
 		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", value)
 		if err := trace.CheckEndpoint(trace.Environment); err == nil {
-			t.Errorf("%q of the environment is accepted", value)
+			t.Errorf("CheckEndpoint accepted the endpoint %q from the environment", value)
 		}
 	}
 }
 
-// Spans that a collector rejects are logged once, and do no harm.
+// If a collector rejects spans, that is logged once and does no harm.
 func TestRejectedSpansAreLogged(t *testing.T) {
 	refusing := httptest.NewServer(http.NotFoundHandler())
 	defer refusing.Close()
@@ -215,6 +215,6 @@ func TestRejectedSpansAreLogged(t *testing.T) {
 	}
 	closed(t, tracer)
 	if n := logs.FilterMessage("traces cannot be sent").Len(); n != 1 || logs.Len() != 1 {
-		t.Errorf("reported %d times in %d lines", n, logs.Len())
+		t.Errorf("the rejection was logged %d times in %d lines, want once", n, logs.Len())
 	}
 }
