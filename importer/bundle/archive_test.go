@@ -23,7 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// d8 is the directory of archives written by d8.
+// d8 is the directory of the archives that the tool d8 has written.
 const d8 = "../../cmd/layoutproxy/testdata/d8"
 
 // readArchive returns the layouts, indexes and blobs in an archive.
@@ -76,11 +76,11 @@ func readImages(t *testing.T, index []byte) (images []Image) {
 	return images
 }
 
-// From the content of each archive of d8, this package writes the same bytes.
+// This package writes the content of an archive of d8 to exactly the same bytes as d8 did.
 func TestArchivesMatchThoseOfD8(t *testing.T) {
 	archives, err := filepath.Glob(filepath.Join(d8, "*.tar"))
 	if err != nil || len(archives) != 10 {
-		t.Fatalf("%d archives, %v", len(archives), err)
+		t.Fatalf("got %d archives, want 10; error %v", len(archives), err)
 	}
 	for _, archive := range archives {
 		t.Run(filepath.Base(archive), func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestArchivesMatchThoseOfD8(t *testing.T) {
 			all, err := entriesOf(layouts)
 			layouttest.Try(t, err)
 			if filepath.Base(archive) == "installer.tar" {
-				// For this index alone, d8 keeps the indentation of the library that wrote it.
+				// Only this index.json has another indentation: d8 writes it with another library.
 				for i, e := range all {
 					if path.Base(e.name) == specs.ImageIndexFile {
 						if diff := cmp.Diff(readImages(t, indexes[e.name]), readImages(t, e.data)); diff != "" {
@@ -102,18 +102,18 @@ func TestArchivesMatchThoseOfD8(t *testing.T) {
 				}
 			}
 			if size, err := tarSize(all); err != nil || size != int64(len(want)) {
-				t.Errorf("planned size %d, %v; it is %d", size, err, len(want))
+				t.Errorf("planned %d bytes, error %v; the archive has %d", size, err, len(want))
 			}
 			var got bytes.Buffer
 			layouttest.Try(t, writeTar(&got, all, func(d digest.Digest) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(blobs[d])), nil }))
 			if !bytes.Equal(got.Bytes(), want) {
-				t.Errorf("%d bytes differ from the %d of the archive", got.Len(), len(want))
+				t.Errorf("wrote %d bytes, which differ from the archive's %d bytes", got.Len(), len(want))
 			}
 		})
 	}
 }
 
-// The tree has names that are prefixes of others.
+// walkOrder sorts paths like filepath.Walk, also if a name is the prefix of another name.
 func TestWalkOrderMatchesAWalk(t *testing.T) {
 	dir := t.TempDir()
 	var names []string
@@ -136,13 +136,13 @@ func TestWalkOrderMatchesAWalk(t *testing.T) {
 				want = map[bool]int{true: -1, false: 1}[i < j]
 			}
 			if got < 0 != (want < 0) || got > 0 != (want > 0) {
-				t.Errorf("%s and %s: %d, want %d", names[i], names[j], got, want)
+				t.Errorf("walkOrder(%s, %s) is %d, want %d", names[i], names[j], got, want)
 			}
 		}
 	}
 }
 
-// The joined chunks are the archive, and each has a correct checksum file.
+// The chunks, joined, are the same bytes as the archive. Each has a correct checksum file.
 func TestChunks(t *testing.T) {
 	archive := filepath.Join(d8, "module-stronghold.tar")
 	want, err := os.ReadFile(archive)
@@ -167,23 +167,23 @@ func TestChunks(t *testing.T) {
 				data, err := os.ReadFile(filepath.Join(dir, p.Name))
 				layouttest.Try(t, err)
 				if int64(len(data)) != p.Size || i < len(parts)-1 && p.Size != chunk {
-					t.Errorf("%s, chunks of %d: %s has %d bytes", name, chunk, p.Name, len(data))
+					t.Errorf("%s, chunk size %d: chunk %s has the wrong size of %d bytes", name, chunk, p.Name, len(data))
 				}
 				together = append(together, data...)
 				sum, err := os.ReadFile(filepath.Join(dir, SumName(p.Name)))
 				if newSum == nil {
 					if err == nil {
-						t.Errorf("%s has a checksum", p.Name)
+						t.Errorf("%s has a checksum file, but the form wants none", p.Name)
 					}
 					continue
 				}
 				layouttest.Try(t, err)
 				if h := sha256.Sum256(data); string(sum) != hex.EncodeToString(h[:]) {
-					t.Errorf("%s: checksum %q", p.Name, sum)
+					t.Errorf("the checksum file of %s has the wrong checksum %q", p.Name, sum)
 				}
 			}
 			if !bytes.Equal(together, want) {
-				t.Errorf("%s, chunks of %d: %d bytes differ from the archive", name, chunk, len(together))
+				t.Errorf("%s, chunk size %d: the %d bytes of the joined chunks differ from the archive", name, chunk, len(together))
 			}
 		}
 	}
@@ -195,11 +195,11 @@ func TestWriterRefusesWrongSizes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := o.Close(); err == nil || !strings.Contains(err.Error(), "a.tar.0002.chunk: 1 bytes are missing") {
-		t.Errorf("too little: %v", err)
+		t.Errorf("wrote too few bytes: error %v", err)
 	}
 	o = NewWriter(t.TempDir(), Form{ChunkSize: 4}.Files(&Archive{Name: "a.tar", Size: 10}), nil, t.Context().Err)
 	if n, err := o.Write(make([]byte, 11)); err == nil || n != 10 {
-		t.Errorf("too much: %d, %v", n, err)
+		t.Errorf("wrote one byte too many: Write returned %d, error %v", n, err)
 	}
 }
 

@@ -19,8 +19,8 @@ const maxSum = 1 << 10
 // SumName returns the name of the checksum file of an archive or a chunk.
 func SumName(name string) string { return name + sumSuffix }
 
-// ArchiveOf returns the name of the archive to which a file belongs: the archive itself, a chunk,
-// or a checksum file. ok is false for any other file.
+// ArchiveOf returns the name of the archive to which a file belongs. The file can be the archive
+// itself, a chunk or a checksum file; for any other file, ok is false.
 func ArchiveOf(name string) (archive string, ok bool) {
 	return volume.IsArchive(strings.TrimSuffix(name, sumSuffix))
 }
@@ -28,8 +28,8 @@ func ArchiveOf(name string) (archive string, ok bool) {
 // sumText returns the content of a checksum file: lower-case hex without a newline.
 func sumText(sum hash.Hash) string { return hex.EncodeToString(sum.Sum(nil)) }
 
-// HasSums reports whether the archive has correct checksum files beside it. Call it after
-// [Present.IsSame].
+// HasSums reports whether every file of the archive has a correct checksum file beside it. Call
+// [Present.IsSame] first.
 func (p *Present) HasSums() bool {
 	for i := range p.sums {
 		if !p.hasSum(i) {
@@ -44,8 +44,8 @@ func (p *Present) hasSum(i int) bool {
 	return err == nil && string(text) == p.sums[i]
 }
 
-// WriteSums writes new versions of the archive's missing and wrong checksum files to dir, and
-// returns their names. Call it after [Present.IsSame].
+// WriteSums writes each checksum file that is missing or wrong to dir, and returns their names.
+// Call [Present.IsSame] first.
 func (p *Present) WriteSums(dir string) (names []string, err error) {
 	for i, sum := range p.sums {
 		if p.hasSum(i) {

@@ -9,18 +9,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// Form describes how archives are written to files.
+// Form says whether archives are split into chunks and get checksum files.
 type Form struct {
-	ChunkSize int64            // bytes; 0 means one file per archive
-	NewSum    func() hash.Hash // hash of the .gostsum files; nil for none
+	ChunkSize int64            // maximum size of a chunk in bytes; 0 means one file per archive
+	NewSum    func() hash.Hash // creates the hash for .gostsum files; nil means no such files
 }
 
-// File is one file of an archive: the whole archive, or a chunk. Its checksum is empty until its
+// File is one file of an archive: the complete archive, or a chunk. Its checksum is empty until its
 // content was read or written.
 type File = inventory.File
 
-// Files returns the files that an archive is written to: chunks of at most the form's size, or
-// one file. An archive that fits into one chunk is still named as a chunk.
+// Files returns the files to write an archive to: one file, or chunks if the form has a chunk size.
+// In that case even an archive that fits into one chunk is named like a chunk.
 func (f Form) Files(a *Archive) (all []File) {
 	if f.ChunkSize == 0 {
 		return []File{{Name: a.Name, Size: a.Size}}
@@ -31,8 +31,7 @@ func (f Form) Files(a *Archive) (all []File) {
 	return all
 }
 
-// Names returns the names of an archive's files, and of their checksum files if the form has
-// any.
+// Names returns the names of an archive's files and, if the form wants them, of their checksum files.
 func (f Form) Names(a *Archive) (names []string) {
 	for _, file := range f.Files(a) {
 		names = append(names, file.Name)
@@ -43,13 +42,13 @@ func (f Form) Names(a *Archive) (names []string) {
 	return names
 }
 
-// chunkSlice is the largest single write of d8 mirror pull. It closes a chunk after the write
-// that fills it, so a chunk may exceed the limit by up to chunkSlice-1 bytes (deckhouse-cli,
-// docs/mirror-bundle-layout.md §4.3).
+// chunkSlice is how many bytes d8 mirror pull writes at most at a time. It checks the size of a
+// chunk only after a write, so a chunk may exceed the limit by up to chunkSlice-1 bytes
+// (deckhouse-cli, docs/mirror-bundle-layout.md §4.3).
 const chunkSlice = 512 << 10
 
-// chunksIn returns the chunks that a directory has of an archive of size bytes. It returns nil unless
-// d8 or this package would write chunks of these sizes for a limit of chunk bytes.
+// chunksIn finds the chunks of an archive of size bytes in a directory. chunk is the maximum size
+// of a chunk. It returns nil if the chunks have other sizes than d8 or this package would write.
 func chunksIn(dir, archive string, size, chunk int64) (all []File) {
 	for left := size; chunk > 0; {
 		name := chunkName(archive, len(all))

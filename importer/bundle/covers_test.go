@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// A publication repairs a broken one only if it replaces all files of that one, also those beside
-// archives.
+// After a broken publication, Covers accepts only a list of all its files, including the files that
+// are not archives.
 func TestCoversFilesBesideArchives(t *testing.T) {
 	const archive, chunk, other = "platform.tar", "module.tar.0001.chunk", "releases.yaml"
 	p := &Publisher{broken: &volume.Publication{Place: []volume.PublishedFile{{Name: archive}, {Name: other}}, Remove: []string{chunk, SumName(chunk)}}}
@@ -22,7 +22,7 @@ func TestCoversFilesBesideArchives(t *testing.T) {
 	for name := range all {
 		all[name] = false
 		if p.Covers(all) == nil {
-			t.Errorf("%s is lost and not planned, and Covers accepts that", name)
+			t.Errorf("Covers accepts a publication that does not replace %s, which is lost", name)
 		}
 		all[name] = true
 	}

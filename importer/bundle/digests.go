@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// NewProvingReader returns a reader of r that ends with a *DigestError if the content does not have
-// the digest. from is the source that the error names.
+// NewProvingReader returns a reader that verifies the content of r. At the end, it returns a
+// *DigestError if the content does not have the digest d. The error names from as the source.
 func NewProvingReader(r io.ReadCloser, d digest.Digest, from string) io.ReadCloser {
 	return &provingReader{in: r, sum: d.Algorithm().Digester(), wrong: DigestError{Want: d, From: from}}
 }
@@ -21,13 +21,13 @@ func NewProvingReader(r io.ReadCloser, d digest.Digest, from string) io.ReadClos
 type provingReader struct {
 	in    io.ReadCloser
 	sum   digest.Digester
-	wrong DigestError // the error if the content does not have the digest
+	wrong DigestError // returned if the content does not have the digest
 }
 
 // Read implements io.Reader.
 func (p *provingReader) Read(b []byte) (int, error) {
 	n, err := p.in.Read(b)
-	_, _ = p.sum.Hash().Write(b[:n]) // a hash never fails
+	_, _ = p.sum.Hash().Write(b[:n]) // Write of a hash never returns an error
 	p.wrong.Size += int64(n)
 	if errors.Is(err, io.EOF) {
 		if p.wrong.Got = p.sum.Digest(); p.wrong.Got != p.wrong.Want {
@@ -40,11 +40,11 @@ func (p *provingReader) Read(b []byte) (int, error) {
 // Close implements io.Closer.
 func (p *provingReader) Close() error { return p.in.Close() }
 
-// DigestError reports that content does not have its digest.
+// DigestError reports that content does not have the expected digest.
 type DigestError struct {
 	Want, Got digest.Digest
-	Size      int64  // of the content, in bytes
-	From      string // HOST/PATH, or a file
+	Size      int64  // bytes received
+	From      string // source of the content: HOST/PATH, or a file
 }
 
 func (e *DigestError) Error() string {
@@ -54,8 +54,8 @@ func (e *DigestError) Error() string {
 // IsDigestError reports whether err is a *DigestError.
 func IsDigestError(err error) bool { return errors.As(err, new(*DigestError)) }
 
-// HasDigest reads content to its end and reports whether it has a digest. It returns false if
-// the content cannot be read; the error is the context's.
+// HasDigest reads content to its end and reports whether it has the digest d. It returns false if
+// the content cannot be read. Its only error is the context's.
 func HasDigest(ctx context.Context, where extent.List, d digest.Digest) (bool, error) {
 	r, err := where.Open(ctx)
 	if err != nil {
@@ -65,7 +65,7 @@ func HasDigest(ctx context.Context, where extent.List, d digest.Digest) (bool, e
 	return verify(ctx, r, d)
 }
 
-// FileHasDigest is like [HasDigest], for a file.
+// FileHasDigest is like [HasDigest], but reads a file.
 func FileHasDigest(ctx context.Context, name string, d digest.Digest) (bool, error) {
 	f, err := plainfile.Open(name)
 	if err != nil {
@@ -77,18 +77,18 @@ func FileHasDigest(ctx context.Context, name string, d digest.Digest) (bool, err
 
 func verify(ctx context.Context, r io.Reader, d digest.Digest) (bool, error) {
 	v := d.Verifier()
-	// Hide the reader's WriteTo: all bytes have to pass through the verifier.
+	// Hide the reader's WriteTo method, which may bypass the verifier.
 	if _, err := io.CopyBuffer(v, struct{ io.Reader }{contextReader{ctx, r}}, make([]byte, 1<<18)); err != nil {
 		return false, ctx.Err()
 	}
 	return v.Verified(), nil
 }
 
-// WithContext returns a reader that fails once the context has ended.
+// WithContext returns a reader of r that returns the context's error once the context has ended.
 func WithContext(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
 
 type contextReader struct {
-	ctx context.Context // of the one copy that this reader is for
+	ctx context.Context // ends the reading
 	r   io.Reader
 }
 

@@ -12,14 +12,14 @@ import (
 // layoutMark is the content of oci-layout, as d8 mirror writes it.
 const layoutMark = "{\n    \"imageLayoutVersion\": \"1.0.0\"\n}"
 
-// annotationShortTag is the annotation that contains only the tag.
+// annotationShortTag is the annotation for the tag of an image, without its repository.
 const annotationShortTag = "io.deckhouse.image.short_tag"
 
 // indexMediaType is the mediaType of a bundle's index.json.
 const indexMediaType = "application/vnd.oci.image.layout.v1+json"
 
-// indexDoc is an index.json with its fields in the order of d8 mirror, so that equal content
-// gives equal bytes.
+// indexDoc is an index.json. Its fields have the same order as in d8 mirror, so that both write the
+// same bytes.
 type indexDoc struct {
 	SchemaVersion int             `json:"schemaVersion"`
 	MediaType     string          `json:"mediaType"`
@@ -34,21 +34,21 @@ type descriptorDoc struct {
 	Platform    platformDoc       `json:"platform"`
 }
 
-// platformDoc is always empty. It exists because d8 mirror writes it.
+// platformDoc is the platform of an image. d8 mirror always writes it with empty fields.
 type platformDoc struct {
 	Architecture string `json:"architecture"`
 	OS           string `json:"os"`
 }
 
 // SortedImages returns the images in the order of the index.json. If several images have the same
-// tag, it leads to the last of them.
+// tag, the last of them is served for the tag.
 func (l *Layout) SortedImages() []Image {
 	sorted := slices.Clone(l.Images)
 	slices.SortStableFunc(sorted, compareReferences)
 	return sorted
 }
 
-// Files returns index.json and oci-layout of the layout, as an inventory lists them.
+// Files returns the names, sizes and checksums of the layout's index.json and oci-layout, for an inventory.
 func (l *Layout) Files() ([]File, error) {
 	index, err := l.IndexJSON()
 	if err != nil {
@@ -57,12 +57,12 @@ func (l *Layout) Files() ([]File, error) {
 	return []File{listData(path.Join(l.Path, specs.ImageIndexFile), index), listData(path.Join(l.Path, specs.ImageLayoutFile), []byte(layoutMark))}, nil
 }
 
-// LayoutFiles returns the names of the files of a layout in a tree, other than blobs.
+// LayoutFiles returns the paths of index.json and oci-layout in the layout at a path.
 func LayoutFiles(at string) []string {
 	return []string{path.Join(at, specs.ImageIndexFile), path.Join(at, specs.ImageLayoutFile)}
 }
 
-// IndexJSON returns the index.json of a layout, with images sorted by reference.
+// IndexJSON returns the content of the layout's index.json. Its images are sorted by reference.
 func (l *Layout) IndexJSON() ([]byte, error) {
 	doc := indexDoc{SchemaVersion: 2, MediaType: indexMediaType, Manifests: []descriptorDoc{}}
 	for _, i := range l.SortedImages() {

@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// Archive is an archive of a bundle: layouts in one tar file or in its chunks.
+// Archive is an archive of a bundle: a tar file of layouts, possibly split into chunks.
 type Archive struct {
 	Name    string    `json:"name"` // NAME.tar
 	Size    int64     `json:"size"` // bytes
@@ -17,24 +17,24 @@ type Archive struct {
 	entries []entry
 }
 
-// Layout is one layout of a bundle: the images of one repository.
+// Layout is one layout of a bundle. It has the images of one repository.
 type Layout struct {
-	Path       string  `json:"path"`       // in the bundle; "." is the root layout
-	Repository string  `json:"repository"` // in the source registry
+	Path       string  `json:"path"`       // path of the layout in the bundle; "." is the root layout
+	Repository string  `json:"repository"` // name in the source registry
 	Images     []Image `json:"images"`
 
-	// Blobs are everything that the images lead to, including manifests, sorted by digest.
+	// Blobs are all manifests and blobs that the images need, sorted by digest.
 	Blobs []closure.Descriptor `json:"-"`
 }
 
-// Image is a manifest that an index.json names.
+// Image is an entry of an index.json.
 type Image struct {
-	Tag       string `json:"tag,omitempty"` // empty if the bundle names it only by digest
-	Reference string `json:"reference"`     // in the registry: HOST/PATH:TAG or HOST/PATH@DIGEST
+	Tag       string `json:"tag,omitempty"` // empty if the image has no tag
+	Reference string `json:"reference"`     // name in the source registry: HOST/PATH:TAG or HOST/PATH@DIGEST
 	closure.Descriptor
 }
 
-// NewArchive plans an archive of layouts. Its bytes depend only on the layouts.
+// NewArchive plans an archive of layouts. The archive's bytes depend only on the layouts.
 func NewArchive(name string, layouts []*Layout) (*Archive, error) {
 	slices.SortFunc(layouts, func(a, b *Layout) int { return walkOrder(a.Path, b.Path) })
 	all, err := entriesOf(layouts)
@@ -48,7 +48,7 @@ func NewArchive(name string, layouts []*Layout) (*Archive, error) {
 	return &Archive{Name: name, Size: size, Layouts: layouts, entries: all}, nil
 }
 
-// CountImages returns the number of manifests that the indexes of an archive name.
+// CountImages returns the number of entries in all index.json files of an archive.
 func (a *Archive) CountImages() (n int) {
 	for _, l := range a.Layouts {
 		n += len(l.Images)
@@ -56,7 +56,7 @@ func (a *Archive) CountImages() (n int) {
 	return n
 }
 
-// MergeLayouts returns the layouts of archives, one per path: archives may share a path.
+// MergeLayouts returns the layouts of all archives. It merges layouts that have the same path.
 func MergeLayouts(archives []*Archive) (all []*Layout) {
 	byPath := map[string]*Layout{}
 	for _, a := range archives {
@@ -85,7 +85,7 @@ func SortBlobs(all []closure.Descriptor) []closure.Descriptor {
 	return slices.CompactFunc(all, func(a, b closure.Descriptor) bool { return a.Digest == b.Digest })
 }
 
-// compareReferences orders images as in an index.json.
+// compareReferences compares two images for the order in an index.json: by reference, then by tag.
 func compareReferences(a, b Image) int {
 	return cmp.Or(strings.Compare(a.Reference, b.Reference), strings.Compare(a.Tag, b.Tag))
 }

@@ -12,12 +12,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// ReleasesFile is the file beside a bundle's archives that lists the releases of Deckhouse.
+// ReleasesFile is the name of a file beside a bundle's archives. It lists the releases of Deckhouse.
 const ReleasesFile = "deckhousereleases.yaml"
 
-// ListFile describes the file at path for an inventory: its size and, if wanted, its checksum. name
-// is its name in the bundle. ok is false if the file does not exist. Errors: the context's; the file
-// system's.
+// ListFile returns the size of the file at path and, if wanted, its checksum, for an inventory.
+// name is the name of the file in the bundle. If the file does not exist, ok is false. Errors come
+// from the context and the file system.
 func ListFile(ctx context.Context, path, name string, checksum bool) (f File, ok bool, err error) {
 	f.Name = name
 	if !checksum {
@@ -44,7 +44,7 @@ func ListFile(ctx context.Context, path, name string, checksum bool) (f File, ok
 	return f, err == nil, err
 }
 
-// listData describes a file with the content data.
+// listData returns the size and checksum of a file whose content is data.
 func listData(name string, data []byte) File {
 	sum := sha256.Sum256(data)
 	return File{Name: name, Size: int64(len(data)), SHA256: hex.EncodeToString(sum[:])}

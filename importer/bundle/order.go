@@ -12,16 +12,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// entry is a file of an archive: a blob, or data.
+// entry is a file in an archive: a blob, or a small file such as an index.json.
 type entry struct {
-	name string        // with slashes, below the root of the bundle
+	name string        // path below the root of the bundle, with slashes
 	size int64         // bytes
-	blob digest.Digest // empty if the content is data
+	blob digest.Digest // empty if data has the content
 	data []byte
 }
 
-// entriesOf returns the files of the layouts in the order of filepath.Walk, so blobs come
-// before the index.json that names them.
+// entriesOf returns the files of the layouts in the order of filepath.Walk. So blobs come before
+// the index.json of their layout.
 func entriesOf(layouts []*Layout) ([]entry, error) {
 	var all []entry
 	for _, l := range layouts {
@@ -40,8 +40,8 @@ func entriesOf(layouts []*Layout) ([]entry, error) {
 	return all, nil
 }
 
-// walkOrder compares two paths in the order of filepath.Walk, which sorts each directory by name:
-// "a/b" comes before "a-b", because "a" comes before "a-b".
+// walkOrder compares two paths as filepath.Walk orders them. Walk sorts the names in each
+// directory: "a/b" comes before "a-b", because "a" comes before "a-b".
 func walkOrder(a, b string) int {
 	for {
 		nameA, restA, moreA := strings.Cut(a, "/")

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Paths are ordered as if their slashes preceded all other bytes.
+// walkOrder sorts a slash before all other bytes.
 func FuzzWalkOrder(f *testing.F) {
 	f.Add("install/index.json", "install-standalone/index.json")
 	f.Add("modules/a/b", "modules/a")
@@ -16,7 +16,7 @@ func FuzzWalkOrder(f *testing.F) {
 		}
 		want := strings.Compare(strings.ReplaceAll(a, "/", "\x00"), strings.ReplaceAll(b, "/", "\x00"))
 		if got := walkOrder(a, b); sign(got) != sign(want) || sign(walkOrder(b, a)) != -sign(want) {
-			t.Fatalf("%q and %q: %d, want %d", a, b, got, want)
+			t.Fatalf("walkOrder(%q, %q) is %d, want %d", a, b, got, want)
 		}
 	})
 }

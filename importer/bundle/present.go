@@ -14,21 +14,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Present describes the files of an archive that a directory already has.
+// Present describes the files of an archive that already exist in a directory.
 type Present struct {
 	dir     string
 	archive *Archive
 	files   []File
-	newSum  func() hash.Hash // nil if no checksums are wanted
+	newSum  func() hash.Hash // nil if no checksum files are wanted
 	count   func(n int64)
 
-	sums []string // of the files, set by IsSame; empty if no checksums are wanted
+	sums []string // content of the checksum files; set by IsSame if they are wanted
 }
 
 // Files returns the files with their checksums. Call it after [Present.IsSame].
 func (p *Present) Files() []File { return p.files }
 
-// In describes the files that the archive has in dir if it was written there in the given form.
+// In describes the files of the archive that exist in dir. form says which files these should be.
 // [Present.IsSame] calls count with the number of bytes that it reads or skips.
 func (a *Archive) In(dir string, form Form, count func(n int64)) *Present {
 	p := &Present{dir: dir, archive: a, files: form.Files(a), newSum: form.NewSum, count: count}
@@ -38,8 +38,8 @@ func (a *Archive) In(dir string, form Form, count func(n int64)) *Present {
 	return p
 }
 
-// HasFiles reports whether the files have the right names and sizes, and no other files of this
-// archive exist beside them.
+// HasFiles reports whether all files exist with the right sizes. It returns false if the directory
+// has other files of this archive, too.
 func (p *Present) HasFiles() bool {
 	var names []string
 	for _, f := range p.files {
@@ -53,9 +53,9 @@ func (p *Present) HasFiles() bool {
 	return err == nil && len(others) == 0
 }
 
-// IsSame reports whether the files have the bytes that [Archive.Write] would write. It reads them
-// once: it compares each blob by its digest and everything else by its bytes, and computes the
-// checksums of the files. It returns false if a file cannot be read; the error is the context's.
+// IsSame reports whether the files have the bytes that [Archive.Write] would write. It reads them once: it
+// verifies the digest of each blob, compares everything else byte by byte, and computes the checksums of the
+// files. It returns false if a file cannot be read. Its only error is the context's.
 func (p *Present) IsSame(ctx context.Context) (bool, error) {
 	if !p.HasFiles() {
 		return false, nil
@@ -71,7 +71,7 @@ func (p *Present) IsSame(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// compare reads an archive and fails unless it consists of exactly the entries.
+// compare reads an archive and returns an error unless it consists of exactly these entries.
 func compare(r io.Reader, all []entry) error {
 	for _, e := range all {
 		h, err := tarHeader(e.name, e.size)
@@ -111,7 +111,7 @@ func compareEntry(r io.Reader, e entry) error {
 	return nil
 }
 
-// errDiffers reports bytes that differ from those that [Archive.Write] would write.
+// errDiffers reports that [Archive.Write] would write other bytes.
 var errDiffers = errors.New("other bytes")
 
 func expect(r io.Reader, want []byte) error {
@@ -125,19 +125,19 @@ func expect(r io.Reader, want []byte) error {
 	return nil
 }
 
-// joined reads the files of an archive in sequence.
+// joined reads the files of an archive one after the other, as one stream.
 type joined struct {
 	dir    string
-	rest   []File // the first one is being read
+	rest   []File // files to read; the first one is being read
 	newSum func() hash.Hash
-	count  func(n int64) // called after each read
-	n      int64         // bytes read
+	count  func(n int64) // called after each Read with its number of bytes
+	n      int64         // total number of bytes read
 
 	f    *os.File
 	sum  hash.Hash
 	sha  hash.Hash
-	sums []string // of the files that were read to their end
-	done []File   // these files, with their sha256
+	sums []string // checksums with newSum, one per file in done
+	done []File   // files that were read to their end, with their sha256
 }
 
 // Read implements io.Reader.
@@ -167,7 +167,7 @@ func (j *joined) Read(p []byte) (int, error) {
 	}
 }
 
-// open opens the next file if no file is open. It returns io.EOF after the last one.
+// open opens the next file if no file is open. It returns io.EOF if all files were read.
 func (j *joined) open() (err error) {
 	if j.f != nil {
 		return nil

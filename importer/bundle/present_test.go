@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// sample returns an archive of one layout, and the bytes of its blobs.
+// sample returns an archive of one layout, and a function that opens its blobs.
 func sample(t *testing.T) (*bundle.Archive, bundle.Open) {
 	t.Helper()
 	blobs := map[digest.Digest][]byte{}
@@ -39,13 +39,13 @@ func sample(t *testing.T) (*bundle.Archive, bundle.Open) {
 
 func discard(int64) {}
 
-// IsSame returns true only if each byte of each file is the same.
+// IsSame returns false if any byte of any file differs.
 func TestPresent(t *testing.T) {
 	a, open := sample(t)
 	for name, form := range map[string]bundle.Form{"whole": {}, "chunks": {ChunkSize: 1500}, "checksums": {ChunkSize: 4000, NewSum: func() hash.Hash { return sha256.New() }}} {
 		dir := t.TempDir()
 		if same, err := a.In(dir, form, discard).IsSame(t.Context()); same || err != nil {
-			t.Errorf("%s: an empty directory: %v, %v", name, same, err)
+			t.Errorf("%s: in an empty directory, IsSame is %v, error %v", name, same, err)
 		}
 		_, err := a.Write(t.Context(), dir, form, open)
 		layouttest.Try(t, err)
@@ -53,7 +53,7 @@ func TestPresent(t *testing.T) {
 		present := a.In(dir, form, func(n int64) { counted += n })
 		same, err := present.IsSame(t.Context())
 		if !same || err != nil || !present.HasSums() || counted != a.Size {
-			t.Errorf("%s: %v, %v, checksums %v, %d bytes of %d", name, same, err, present.HasSums(), counted, a.Size)
+			t.Errorf("%s: IsSame is %v, error %v, HasSums is %v; counted %d bytes of %d", name, same, err, present.HasSums(), counted, a.Size)
 		}
 		for _, f := range form.Files(a) {
 			file := filepath.Join(dir, f.Name)
@@ -63,7 +63,7 @@ func TestPresent(t *testing.T) {
 				data[at] ^= 1
 				layouttest.Try(t, os.WriteFile(file, data, 0o644))
 				if same, err := a.In(dir, form, discard).IsSame(t.Context()); same || err != nil {
-					t.Fatalf("%s: byte %d of %s is another one: %v, %v", name, at, f.Name, same, err)
+					t.Fatalf("%s: byte %d of %s was changed, but IsSame is %v, error %v", name, at, f.Name, same, err)
 				}
 				data[at] ^= 1
 			}
@@ -72,18 +72,18 @@ func TestPresent(t *testing.T) {
 		other := filepath.Join(dir, "app.tar.0042.chunk")
 		layouttest.Try(t, os.WriteFile(other, nil, 0o644))
 		if a.In(dir, form, discard).HasFiles() {
-			t.Errorf("%s: a file that would stand for the archive is beside it", name)
+			t.Errorf("%s: HasFiles is true, although there is a chunk beside the archive that does not belong to it", name)
 		}
 		layouttest.Try(t, os.Remove(other))
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if same, err := a.In(dir, form, discard).IsSame(ctx); same || !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: after the end of the context: %v, %v", name, same, err)
+			t.Errorf("%s: after the end of the context, IsSame is %v, error %v", name, same, err)
 		}
 	}
 }
 
-// WriteSums writes missing and wrong checksum files, and no others.
+// WriteSums writes only the checksum files that are missing or wrong.
 func TestWriteSums(t *testing.T) {
 	a, open := sample(t)
 	dir, staged := t.TempDir(), t.TempDir()
@@ -95,7 +95,7 @@ func TestWriteSums(t *testing.T) {
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, files[1].Name+".gostsum"), []byte("00"), 0o644))
 	present := a.In(dir, form, discard)
 	if same, err := present.IsSame(t.Context()); !same || err != nil || present.HasSums() {
-		t.Fatalf("%v, %v, checksums %v", same, err, present.HasSums())
+		t.Fatalf("IsSame is %v, error %v, HasSums is %v", same, err, present.HasSums())
 	}
 	names, err := present.WriteSums(staged)
 	layouttest.Try(t, err)
@@ -113,7 +113,8 @@ func TestWriteSums(t *testing.T) {
 	}
 }
 
-// Place puts a blob where it is missing or damaged: hard links of one file, of the tree or elsewhere.
+// Place repairs a blob in all layouts of a tree where it is missing or damaged. It links or copies
+// an intact file of the tree or, if there is none, another file.
 func TestTreeBlobs(t *testing.T) {
 	data := []byte("a layer")
 	d := closure.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
@@ -136,7 +137,7 @@ func TestTreeBlobs(t *testing.T) {
 		found, err := b.Find(t.Context())
 		layouttest.Try(t, err)
 		if want := before[0] == string(data) || before[1] == string(data); found != want {
-			t.Errorf("%s: found is %v", name, found)
+			t.Errorf("%s: Find reports %v", name, found)
 		}
 		if !found {
 			b.Use(elsewhere)
@@ -144,7 +145,7 @@ func TestTreeBlobs(t *testing.T) {
 		layouttest.Try(t, b.Place(t.Context()))
 		for _, file := range paths {
 			if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, data) {
-				t.Errorf("%s: %s is %q, %v", name, file, got, err)
+				t.Errorf("%s: %s has the content %q, error %v", name, file, got, err)
 			}
 		}
 	}

@@ -13,14 +13,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Changes are the changes of a bundle's directory: staged files to move into place, and files
-// to remove because they are replaced under other names.
+// Changes are the changes of a publication in a bundle's directory. Place lists staged files to
+// move there. Remove lists old files that no new file overwrites.
 type Changes struct {
-	Place  []string // slash-separated paths below the directory
+	Place  []string // slash-separated paths below the bundle's directory
 	Remove []string
 }
 
-// Replace adds the changes that replace the files of an archive in a directory by its staged files.
+// Replace adds the changes for an archive: its staged files are placed, and its old files in dir are removed.
 func (c *Changes) Replace(dir string, a *Archive, form Form) error {
 	names := form.Names(a)
 	old, err := replacedBy(dir, a.Name, names)
@@ -29,8 +29,8 @@ func (c *Changes) Replace(dir string, a *Archive, form Form) error {
 	return err
 }
 
-// replacedBy lists the files of an archive in a directory that its new files do not overwrite: chunks
-// if the archive is one file now, or the other way round, and stale checksum files.
+// replacedBy lists the old files of an archive in a directory that its new files do not overwrite.
+// For example, these are the old chunks if the new archive is one file, and their checksum files.
 func replacedBy(dir, archive string, now []string) (old []string, err error) {
 	all, err := os.ReadDir(dir)
 	for _, e := range all {
@@ -42,19 +42,19 @@ func replacedBy(dir, archive string, now []string) (old []string, err error) {
 	return old, err
 }
 
-// Publisher replaces files in a bundle's directory together. Only one process may use it at a
-// time.
+// Publisher replaces several files in a bundle's directory at once. Only one process may use the
+// directory at a time.
 type Publisher struct {
-	dir     string             // of the bundle
-	work    string             // directory of staged files, on the same file system
-	reached func(point string) // called at the critical points of a publication
+	dir     string             // directory of the bundle
+	work    string             // parent of the staging directories, on the same file system
+	reached func(point string) // called before and after critical steps, for tests
 
-	broken *volume.Publication // a publication that cannot be completed; nil if all are complete
+	broken *volume.Publication // interrupted publication that cannot be completed; nil if there is none
 }
 
-// NewPublisher returns a publisher for the directory of a bundle, and completes an interrupted
-// publication, as readers already see its new files. work is a directory for staged files on the
-// same file system. reached is called at each step.
+// NewPublisher returns a publisher for the directory of a bundle. It completes an interrupted
+// publication, because readers already see the new files. work is a directory for staged files, on
+// the same file system. reached is called at each step.
 func NewPublisher(dir, work string, reached func(point string)) (*Publisher, error) {
 	p := &Publisher{dir: dir, work: work, reached: reached}
 	return p, p.finish()
@@ -66,17 +66,17 @@ func (p *Publisher) Staged() string { return filepath.Join(p.work, "archives") }
 // Unstaged returns the directory of files that are still being written.
 func (p *Publisher) Unstaged() string { return filepath.Join(p.work, "packing") }
 
-// MakeDirs creates both directories.
+// MakeDirs creates the directories [Publisher.Staged] and [Publisher.Unstaged].
 func (p *Publisher) MakeDirs() error {
 	return errors.Join(os.MkdirAll(p.Staged(), 0o755), os.MkdirAll(p.Unstaged(), 0o755))
 }
 
-// IsBroken reports whether files of an interrupted publication are lost. Readers refuse the directory
-// until another publication replaces all files of this one.
+// IsBroken reports whether an interrupted publication has lost some of its files. Readers refuse
+// the directory until another publication replaces all files of the interrupted one.
 func (p *Publisher) IsBroken() bool { return p.broken != nil }
 
-// Covers fails unless names includes every file of a broken publication, or the file's archive: the
-// files that are missing from names would stay a mixture of old and new ones.
+// Covers returns an error if a broken publication changes a file that is missing from names. names
+// may list the file or its archive. Otherwise, readers would get a mixture of old and new files.
 func (p *Publisher) Covers(names map[string]bool) error {
 	if p.broken == nil {
 		return nil
@@ -94,8 +94,7 @@ func (p *Publisher) Covers(names map[string]bool) error {
 	return nil
 }
 
-// StageIfNew stages a file unless the bundle already has it with this content. It reports whether it
-// staged the file.
+// StageIfNew stages a file if the bundle's file is missing or differs. It reports whether it staged the file.
 func (p *Publisher) StageIfNew(name string, data []byte) (bool, error) {
 	if hasContent(filepath.Join(p.dir, filepath.FromSlash(name)), data) {
 		return false, nil
@@ -107,7 +106,7 @@ func (p *Publisher) StageIfNew(name string, data []byte) (bool, error) {
 	return true, durable.WriteInPlace(staged, data, 0o666)
 }
 
-// StageWritten stages files that were written to [Publisher.Unstaged].
+// StageWritten moves complete files from [Publisher.Unstaged] to [Publisher.Staged].
 func (p *Publisher) StageWritten(names []string) error {
 	for _, name := range names {
 		if err := os.Rename(filepath.Join(p.Unstaged(), name), filepath.Join(p.Staged(), name)); err != nil {
@@ -136,9 +135,9 @@ func (p *Publisher) KeepStaged(names []string) error {
 func (p *Publisher) journal() string    { return filepath.Join(p.dir, volume.PublicationFile) }
 func (p *Publisher) newJournal() string { return filepath.Join(p.work, "publication.new") }
 
-// Publish moves staged files into the bundle. As soon as the journal is renamed, readers see
-// all of them (see volume.Publication), and the next publisher completes an interrupted move.
-// Before that, nothing changes.
+// Publish moves staged files into the bundle. Readers see none of them before the journal has its
+// final name, and all of them afterwards (see volume.Publication). If Publish is interrupted, the
+// next publisher completes the move.
 func (p *Publisher) Publish(c Changes) error {
 	if len(c.Place)+len(c.Remove) == 0 && p.broken == nil {
 		return nil
@@ -164,12 +163,12 @@ func (p *Publisher) Publish(c Changes) error {
 	}
 	p.reached("journal")
 	if err := durable.SyncDir(p.dir); err != nil {
-		return fmt.Errorf("the bundle is published, but cleaning up failed; the next pull does it again: %w", err)
+		return fmt.Errorf("the bundle is published, but cleaning up failed; the next pull tries again: %w", err)
 	}
 	return p.finish()
 }
 
-// freeStaged returns an unused name for the directory of staged files.
+// freeStaged returns an unused name for a directory of staged files in the bundle's directory.
 func (p *Publisher) freeStaged() (string, error) {
 	for n := 1; ; n++ {
 		name := volume.StagedDir(n)
@@ -183,8 +182,8 @@ func (p *Publisher) freeStaged() (string, error) {
 	}
 }
 
-// writeJournal writes the journal under its temporary name, and syncs it with all files that it
-// names.
+// writeJournal writes the journal under a temporary name. It syncs the journal and the directories
+// of the staged files.
 func (p *Publisher) writeJournal(c Changes, staged string) error {
 	j := volume.Publication{Staged: staged, Remove: c.Remove}
 	dirs := map[string]bool{".": true}
@@ -216,8 +215,8 @@ func syncDirs(dir string, names map[string]bool) error {
 	return nil
 }
 
-// finish completes a publication that has a journal; without a journal, it restores staged files.
-// If files are missing, it records the publication as broken.
+// finish completes the publication if there is a journal. If staged files are missing, it records the
+// publication as broken. If there is no journal, it moves staged files back to the work directory.
 func (p *Publisher) finish() error {
 	j, err := volume.ReadPublication(p.dir)
 	if err != nil {
@@ -249,7 +248,7 @@ func (p *Publisher) finish() error {
 	return p.removeStaged()
 }
 
-// moveStaged moves the new files into place, and removes those that they replace.
+// moveStaged moves the new files into place, and removes the old files that the journal lists.
 func (p *Publisher) moveStaged(j *volume.Publication) error {
 	for _, f := range j.Place {
 		from, to := filepath.Join(p.dir, j.Staged, filepath.FromSlash(f.Name)), filepath.Join(p.dir, filepath.FromSlash(f.Name))
@@ -313,8 +312,8 @@ func (p *Publisher) removeStaged() error {
 	return err
 }
 
-// restoreStaged moves staged files back if a publisher was interrupted just before it wrote the
-// journal.
+// restoreStaged moves staged files back to the work directory. It is for a publisher that was
+// interrupted just before it renamed the journal.
 func (p *Publisher) restoreStaged() error {
 	all, err := p.stagedDirs()
 	if err != nil {
@@ -322,7 +321,7 @@ func (p *Publisher) restoreStaged() error {
 	}
 	for _, dir := range all {
 		if err := os.Rename(dir, p.Staged()); err != nil {
-			if err := os.RemoveAll(dir); err != nil { // its files can be fetched again
+			if err := os.RemoveAll(dir); err != nil { // the next pull can fetch these files again
 				return err
 			}
 		}

@@ -9,19 +9,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Reusable is a set of existing archives and trees, of an earlier bundle or of an interrupted
-// write of this one. Their blobs need not be fetched again.
+// Reusable is a set of archives and trees whose blobs need not be fetched again. They come from an
+// earlier bundle, or from an interrupted pull of this bundle.
 type Reusable struct{ volumes []reusableVolume }
 
-// reusableVolume is an archive in a directory, or the directory's tree.
+// reusableVolume is one archive of a directory, or the directory's tree.
 type reusableVolume struct {
 	dir  string
 	vol  volume.Volume
 	list []volume.Layout
 }
 
-// OpenReusable opens the archives directly in the directories, in order, and then their trees. It
-// skips those that it cannot read. The error is the context's.
+// OpenReusable opens the archives and trees in the directories: first all archives, then all trees.
+// It skips those that it cannot read. Its only error is the context's.
 func OpenReusable(ctx context.Context, dirs ...string) (*Reusable, error) {
 	r := &Reusable{}
 	for _, dir := range dirs {
@@ -46,16 +46,16 @@ func OpenReusable(ctx context.Context, dirs ...string) (*Reusable, error) {
 	return r, ctx.Err()
 }
 
-// add adds a volume, if it has any layouts.
+// add adds a volume if its layouts can be read and it has at least one.
 func (r *Reusable) add(ctx context.Context, dir string, vol volume.Volume) {
 	if listing, err := vol.Layouts(ctx); err == nil && len(listing.Layouts) > 0 {
 		r.volumes = append(r.volumes, reusableVolume{dir, vol, listing.Layouts})
 	}
 }
 
-// Find returns the place of a blob in an archive or tree, and its directory; both are empty if it
-// finds none. It searches the path layout first. A size of -1 matches any size. The bytes are not
-// verified. A nil Reusable has no blobs. The error is the cause of ctx.
+// Find returns where a blob is stored, and the directory of its archive or tree. Both are empty if
+// it finds none. It searches the path layout first. A size of -1 matches any size. The bytes are
+// not verified. A nil Reusable has no blobs. If ctx ends, the error is its cause.
 func (r *Reusable) Find(ctx context.Context, layout string, d digest.Digest, size int64) (where extent.List, dir string, err error) {
 	if r == nil {
 		return nil, "", nil

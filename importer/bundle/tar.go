@@ -10,17 +10,17 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// copySize is how many bytes are copied at a time: few enough that they are still in the cache of the processor
-// when they are hashed and written.
+// copySize is how many bytes are copied at a time. They fit into the processor's cache, so that
+// hashing and writing them does not read memory again.
 const copySize = 1 << 17
 
 const (
 	tarBlock = 512
-	// tarEnd is the two blocks of zeros at the end of an archive, in bytes.
+	// tarEnd is the size in bytes of the two blocks of zeros at the end of an archive.
 	tarEnd = 2 * tarBlock
 )
 
-// tarHeader returns the header of an entry, after the header of its long name if needed.
+// tarHeader returns the header of an entry. If the name is long, an extra header for it comes first.
 func tarHeader(name string, size int64) ([]byte, error) {
 	var b bytes.Buffer
 	err := tar.NewWriter(&b).WriteHeader(&tar.Header{
@@ -37,10 +37,10 @@ func tarHeader(name string, size int64) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// padding returns the number of zeros that follow an entry of size bytes.
+// padding returns the number of zero bytes that follow an entry of size bytes.
 func padding(size int64) int64 { return -size & (tarBlock - 1) }
 
-// tarSize returns the size of the archive of the entries, in bytes.
+// tarSize returns the size in bytes of an archive with these entries.
 func tarSize(all []entry) (int64, error) {
 	size := int64(tarEnd)
 	for _, e := range all {
@@ -53,10 +53,10 @@ func tarSize(all []entry) (int64, error) {
 	return size, nil
 }
 
-// Open opens a blob. The reader returns exactly the size that the manifests state, or an error.
+// Open opens a blob by digest. The reader returns as many bytes as the manifests say, or an error.
 type Open func(d digest.Digest) (io.ReadCloser, error)
 
-// writeTar writes the archive of the entries. The bytes depend only on them.
+// writeTar writes an archive with these entries. The bytes depend only on the entries.
 func writeTar(w io.Writer, all []entry, open Open) error {
 	buffer := make([]byte, copySize)
 	for _, e := range all {
@@ -95,7 +95,7 @@ func copyEntry(w io.Writer, e entry, open Open, buffer []byte) error {
 	defer r.Close()
 	n, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, buffer)
 	if err == nil && n != e.size {
-		err = fmt.Errorf("%d bytes were read, the manifest says %d", n, e.size)
+		err = fmt.Errorf("read %d bytes, but the manifest says %d", n, e.size)
 	}
 	return err
 }

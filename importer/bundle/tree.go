@@ -19,21 +19,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// TreeBlob is a blob of a tree, which is a file in each layout that needs it. The files are
-// hard links of each other if the file system supports that.
+// TreeBlob is a blob of a tree. It has one file in each layout that needs it. The files are hard
+// links of each other if the file system supports that.
 type TreeBlob struct {
 	Digest digest.Digest
 	Size   int64 // bytes
 
-	paths   []string // of its files
-	missing []string // paths that are missing or damaged
-	have    string   // an intact file
+	paths   []string // all files that the tree should have
+	missing []string // files that are missing or damaged
+	have    string   // an intact file; empty if none is known
 }
 
-// MakeTree creates the directories of layouts, and returns their blobs, each once.
+// MakeTree creates the directories of layouts, and returns their blobs by digest.
 func MakeTree(dir string, layouts []*Layout) (map[digest.Digest]*TreeBlob, error) {
 	blobs := map[digest.Digest]*TreeBlob{}
-	for _, l := range layouts { // also those without blobs
+	for _, l := range layouts { // layouts without blobs need their directories, too
 		at := filepath.Join(dir, filepath.FromSlash(l.Path))
 		if err := os.MkdirAll(filepath.Join(at, specs.ImageBlobsDir), 0o755); err != nil {
 			return nil, err
@@ -50,8 +50,8 @@ func MakeTree(dir string, layouts []*Layout) (map[digest.Digest]*TreeBlob, error
 	return blobs, nil
 }
 
-// Find reports whether the tree has an intact file of the blob. It reads each file once,
-// however many hard links it has. The error is the context's.
+// Find reports whether the tree has an intact file of the blob. It reads hard links of the same file
+// only once. Its only error is the context's.
 func (b *TreeBlob) Find(ctx context.Context) (bool, error) {
 	type seen struct {
 		info os.FileInfo
@@ -84,19 +84,19 @@ func (b *TreeBlob) Find(ctx context.Context) (bool, error) {
 // Use sets a file outside of the tree as the source of the blob.
 func (b *TreeBlob) Use(file string) { b.have = file }
 
-// Place puts the blob into the paths where it is missing or damaged, each file atomically. Sync the
-// blob to disk first: an index may already name it.
+// Place creates or replaces each file of the blob that is missing or damaged, atomically. Sync the
+// source to disk first: an index may already name the blob.
 func (b *TreeBlob) Place(ctx context.Context) error {
 	for _, name := range b.missing {
 		if err := place(ctx, b.have, name); err != nil {
 			return err
 		}
-		b.have = name // link the others to it, even if the first file is on another file system
+		b.have = name // link the next files to this one, as b.have may be on another file system
 	}
 	return nil
 }
 
-// place creates the file to as a hard link of from, or as a copy if links are not possible. It
+// place makes the file "to" a hard link of the file "from", or a copy if links are not possible. It
 // replaces an existing file atomically.
 func place(ctx context.Context, from, to string) error {
 	dir := filepath.Dir(to)
@@ -106,9 +106,9 @@ func place(ctx context.Context, from, to string) error {
 	if os.Link(from, to) == nil {
 		return nil
 	}
-	// The name is taken, or links are not possible.
+	// Either the file already exists, or links are not possible.
 	link := filepath.Join(dir, ".link-"+filepath.Base(to))
-	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) { // left by a crash
+	if err := os.Remove(link); err != nil && !errors.Is(err, fs.ErrNotExist) { // a crash may have left this link
 		return err
 	}
 	if os.Link(from, link) == nil {
@@ -117,7 +117,8 @@ func place(ctx context.Context, from, to string) error {
 	return copyTo(ctx, from, to)
 }
 
-// maxCopied limits the bytes that are copied in one step; copying can stop between steps.
+// maxCopied limits the bytes that are copied in one step. After each step, copying stops if the
+// context has ended.
 const maxCopied = 64 << 20
 
 func copyTo(ctx context.Context, from, to string) error {
@@ -131,7 +132,7 @@ func copyTo(ctx context.Context, from, to string) error {
 		return err
 	}
 	for {
-		n, err := out.ReadFrom(io.LimitReader(in, maxCopied)) // the kernel may copy the bytes itself
+		n, err := out.ReadFrom(io.LimitReader(in, maxCopied)) // may copy inside of the kernel
 		if err := errors.Join(ctx.Err(), err); err != nil {
 			return errors.Join(err, out.Discard())
 		}
@@ -141,8 +142,8 @@ func copyTo(ctx context.Context, from, to string) error {
 	}
 }
 
-// StageIndex stages the index.json of a layout of the tree if it changes, so that all indexes are
-// published together. It returns the name of the index, and reports whether it is staged.
+// StageIndex stages the index.json of a layout in the tree if it changes, so that all indexes are
+// published together. It returns the path of the index.json, and whether it was staged.
 func (p *Publisher) StageIndex(layout string, index []byte) (name string, staged bool, err error) {
 	dir := filepath.Join(p.dir, filepath.FromSlash(layout))
 	if mark := filepath.Join(dir, specs.ImageLayoutFile); !hasContent(mark, []byte(layoutMark)) {

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
-// Write writes an archive to the files of a form in a directory, and syncs each file to disk. It
-// returns the files with their checksums. Errors: those of open, the context's, the file system's.
+// Write writes an archive to dir, as one file or as chunks, and syncs each file to disk. It returns
+// the files with their checksums. Errors come from open, the context and the file system.
 func (a *Archive) Write(ctx context.Context, dir string, form Form, open Open) ([]File, error) {
 	w := NewWriter(dir, form.Files(a), form.NewSum, ctx.Err)
 	err := writeTar(w, a.entries, open)
@@ -23,16 +23,16 @@ func (a *Archive) Write(ctx context.Context, dir string, form Form, open Open) (
 	return w.Files(), err
 }
 
-// Writer writes bytes to files in sequence, and computes their sha256. It syncs each file to disk
-// before it starts the next one, and can write a checksum file beside it.
+// Writer distributes a stream of bytes to files, and computes the sha256 of each. It syncs a file
+// to disk before it starts the next one. It can write a checksum file beside each file.
 type Writer struct {
 	dir    string
-	rest   []File // the first one is being written
+	rest   []File // files to write; the first one is being written
 	newSum func() hash.Hash
-	live   func() error // its error stops the writing
+	live   func() error // called before each write; an error stops the writer
 
 	f    *os.File
-	left int64 // bytes left of the open file
+	left int64 // bytes still to write to the open file
 	sum  hash.Hash
 	sha  hash.Hash
 	done []File
@@ -41,8 +41,8 @@ type Writer struct {
 // Files returns the files that were written to their end, with their checksums.
 func (w *Writer) Files() []File { return w.done }
 
-// NewWriter returns a writer that fills files in a directory, each to exactly its size. If newSum
-// is nil, it writes no checksum files. An error from live stops the writing.
+// NewWriter returns a writer that fills the files in a directory, each to exactly its size. If newSum is nil,
+// it writes no checksum files. It calls live before each write, and stops at an error.
 func NewWriter(dir string, files []File, newSum func() hash.Hash, live func() error) *Writer {
 	return &Writer{dir: dir, rest: files, newSum: newSum, live: live}
 }
@@ -79,7 +79,7 @@ func (w *Writer) openNext() error {
 		return nil
 	}
 	if len(w.rest) == 0 {
-		return fmt.Errorf("%s: more bytes than planned", w.dir)
+		return fmt.Errorf("%s: the archive has more bytes than planned", w.dir)
 	}
 	f, err := os.Create(filepath.Join(w.dir, w.rest[0].Name))
 	if err != nil {

@@ -23,8 +23,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// clearImported moves the files that an import has read to done/, or removes them. Other files stay
-// and are reported. wait is the time until the next scan, or 0 if only a change causes one.
+// clearImported moves or removes the files that an import has read. Other files stay and are
+// reported. wait is the time until the next scan; 0 means that only a change causes one.
 func (d *Drop) clearImported(ctx context.Context, it *item, opened *fileid.Set) (wait time.Duration) {
 	changed := d.changedSince(ctx, it)
 	rest, err := d.moveOrRemove(ctx, it, opened, changed)
@@ -36,7 +36,8 @@ func (d *Drop) clearImported(ctx context.Context, it *item, opened *fileid.Set) 
 	return d.endItem(ctx, it, changed, err)
 }
 
-// keepUnread leaves a published bundle in place, because some of its files could not be read again.
+// keepUnread keeps a published bundle in the drop directory, because some of its files could not be
+// read again.
 func (d *Drop) keepUnread(ctx context.Context, it *item, err error) time.Duration {
 	if ctx.Err() != nil {
 		return 0
@@ -48,7 +49,7 @@ func (d *Drop) keepUnread(ctx context.Context, it *item, err error) time.Duratio
 // setAside moves a complete but damaged bundle to failed/ and writes the reason beside it.
 func (d *Drop) setAside(ctx context.Context, it *item, incomplete *importer.IncompleteError) time.Duration {
 	if d.changedSince(ctx, it) {
-		d.wait(it, justChanged) // the refused files were replaced
+		d.wait(it, justChanged) // somebody has replaced the refused files
 		return d.endItem(ctx, it, true, nil)
 	}
 	err := d.options.Guard()
@@ -63,8 +64,8 @@ func (d *Drop) setAside(ctx context.Context, it *item, incomplete *importer.Inco
 	return d.endItem(ctx, it, false, err)
 }
 
-// endItem ends the work on a bundle. If files stay, err says why, and they are recorded so that they are
-// not read again. If the bundle changed meanwhile, it counts as a new bundle.
+// endItem ends the work on a bundle. err says why some files stay in the drop directory. They are recorded,
+// so that they are not read again. If the bundle changed meanwhile, it counts as a new bundle.
 func (d *Drop) endItem(ctx context.Context, it *item, changed bool, err error) time.Duration {
 	if err != nil {
 		d.log.Warn("files of a bundle stay in the drop directory", zap.String("bundle", it.name), zap.Error(err))
@@ -88,13 +89,13 @@ func (d *Drop) endItem(ctx context.Context, it *item, changed bool, err error) t
 	return 0
 }
 
-// recordStaying records a bundle with files that stay in the drop directory.
+// recordStaying records that files of a bundle stay in the drop directory.
 func (d *Drop) recordStaying(ctx context.Context, it *item, cause error) {
 	it.settled = true
 	if it.kind == kindDirectory {
 		now := candidate{kind: it.kind, path: it.path}
 		if _, err := now.scan(ctx, d.options.MaxFiles); err == nil {
-			it.identity = now.identity // the remaining files are the recorded ones
+			it.identity = now.identity // record the remaining files, not the bundle as it was
 		}
 	}
 	d.mu.Lock()
@@ -108,7 +109,7 @@ func (d *Drop) recordStaying(ctx context.Context, it *item, cause error) {
 	}
 }
 
-// maxHistory limits the number of finished bundles that are listed.
+// maxHistory limits how many finished bundles [Drop.Status] lists.
 const maxHistory = 100
 
 // changedSince reports whether a bundle changed while it was imported.
@@ -122,8 +123,8 @@ func (d *Drop) changedSince(ctx context.Context, it *item) bool {
 	return err != nil || !slices.ContainsFunc(found.Sets, func(s volume.Set) bool { return s.Name == it.name && d.identityOf(s) == it.identity })
 }
 
-// moveOrRemove moves the files of a bundle that the import has read to done/, or removes them. rest lists
-// the other files, with the reason why each stays.
+// moveOrRemove moves the files that an import has read to done/, or removes them. rest lists the
+// bundle's other files, with the reason why each stays.
 func (d *Drop) moveOrRemove(ctx context.Context, it *item, opened *fileid.Set, changed bool) (rest []staying, err error) {
 	root, err := plainfile.OpenRoot(d.options.Dir)
 	if err != nil {
@@ -153,9 +154,9 @@ func (d *Drop) moveOrRemove(ctx context.Context, it *item, opened *fileid.Set, c
 	switch {
 	case d.options.Remove:
 		err = m.remove()
-	case inOneStep: // so that a crash cannot split the directory
+	case inOneStep: // a crash then leaves the directory in one place
 		if err = m.rename(it.name, filepath.Join(to, it.name)); err == nil {
-			err = m.returnNewFiles(ctx, it.name, to) // files that were added meanwhile
+			err = m.returnNewFiles(ctx, it.name, to) // files that were added during the import
 		}
 	default:
 		err = m.move(to)
@@ -163,7 +164,8 @@ func (d *Drop) moveOrRemove(ctx context.Context, it *item, opened *fileid.Set, c
 	return m.rest, err
 }
 
-// makeDone creates the directory to move a bundle to: done/, or a numbered directory in done/.
+// makeDone creates the directory that receives a bundle: done/, or a numbered directory in done/ if
+// a name is taken.
 func (m *mover) makeDone(it *item) (string, error) {
 	names := []string{it.name}
 	if it.kind == kindArchive {
@@ -172,7 +174,8 @@ func (m *mover) makeDone(it *item) (string, error) {
 	return freeDir(m.root, "done", names)
 }
 
-// moveFailed moves the files of a refused bundle. It moves a directory in one step, with all of its files.
+// moveFailed moves the files of a refused bundle to failed/. It moves a directory in one step, with
+// all of its files.
 func (d *Drop) moveFailed(it *item, incomplete *importer.IncompleteError) error {
 	root, err := plainfile.OpenRoot(d.options.Dir)
 	if err != nil {
@@ -197,8 +200,8 @@ func (d *Drop) moveFailed(it *item, incomplete *importer.IncompleteError) error 
 	return d.moveSet(it, root, names, dir)
 }
 
-// moveSet moves the files of a refused archive one by one. It records the move first: the remaining
-// chunks would look like an incomplete bundle, or like a different one.
+// moveSet moves the files of a refused archive one by one. It records the move first. Otherwise,
+// after a crash, the remaining chunks would look like an incomplete or a different bundle.
 func (d *Drop) moveSet(it *item, root *os.Root, names []string, dir string) error {
 	m := mover{root: root, files: names, before: d.before}
 	l := &savedMove{Kind: it.kind, Name: it.name, To: dir, Refused: true}
@@ -206,7 +209,7 @@ func (d *Drop) moveSet(it *item, root *os.Root, names []string, dir string) erro
 		return fmt.Errorf("nothing was moved: %w", err)
 	}
 	if m.opened = l.opened(); m.opened.Len() == 0 {
-		return d.renameFailed(root, names, dir) // this system has no inodes to identify files
+		return d.renameFailed(root, names, dir) // files cannot be identified on a system without inodes
 	}
 	err := m.move(dir)
 	if err == nil && len(m.rest) > 0 {
@@ -215,7 +218,7 @@ func (d *Drop) moveSet(it *item, root *os.Root, names []string, dir string) erro
 	return err
 }
 
-// renameFailed moves refused files. It ignores files that are already gone.
+// renameFailed moves files of a refused bundle to dir. It ignores files that do not exist anymore.
 func (d *Drop) renameFailed(root *os.Root, names []string, dir string) (failed error) {
 	for _, name := range names {
 		err := d.before("rename dropped", name)
@@ -229,8 +232,8 @@ func (d *Drop) renameFailed(root *os.Root, names []string, dir string) (failed e
 	return failed
 }
 
-// freeDir creates the directory for moved files: to, or if to already has one of the names, the first of
-// to/2, to/3 and so on that has none of them.
+// freeDir creates the directory for moved files: the first of to, to/2, to/3 and so on that has
+// none of the names.
 func freeDir(root *os.Root, to string, names []string) (string, error) {
 	for n := 1; ; n++ {
 		dir := to
@@ -252,7 +255,7 @@ func freeDir(root *os.Root, to string, names []string) (string, error) {
 	}
 }
 
-// restError lists the files of a bundle that stay in the drop directory.
+// restError reports which files of a bundle stay in the drop directory, and why.
 type restError struct{ rest []staying }
 
 func (e *restError) Error() string {

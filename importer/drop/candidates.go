@@ -24,22 +24,22 @@ import (
 const (
 	kindArchive   = "archive"
 	kindDirectory = "directory"
-	kindEntry     = "entry" // anything else that is reported
+	kindEntry     = "entry" // any other entry that is reported
 )
 
-// candidate is what one scan finds in a drop directory: a bundle, or a file that looks like part of one.
+// candidate is an entry of a drop directory: a bundle, or a file that looks like part of a bundle.
 type candidate struct {
 	kind     string
 	name     string
-	path     string    // to import
-	identity string    // changes when any of its files changes
-	changed  time.Time // when its newest file was modified
+	path     string    // argument for the import
+	identity string    // another value as soon as a file of the bundle changes
+	changed  time.Time // modification time of the newest file
 	set      volume.Set
-	unready  []string // why it cannot be imported yet
+	unready  []string // reasons why the bundle cannot be imported yet; empty if it can
 }
 
-// key identifies a candidate in a drop directory. A directory and the chunks of an archive may have the
-// same name, but not the same key.
+// key identifies a candidate in a drop directory. A directory and a chunked archive may have the
+// same name, but their keys differ.
 func (c *candidate) key() string {
 	switch c.kind {
 	case kindDirectory:
@@ -68,11 +68,11 @@ func (d *Drop) findCandidates(ctx context.Context) (all []candidate, dirs []stri
 	for _, set := range found.Sets {
 		c := candidate{kind: kindArchive, name: set.Name, path: set.Path(), identity: d.identityOf(set), changed: set.Changed, set: set}
 		for _, name := range parts[set.Name] {
-			if read[name] = true; set.Chunked { // a directory may have the archive's name, so use a chunk's
+			if read[name] = true; set.Chunked { // use the name of a chunk, as a directory may have the archive's name
 				c.path = filepath.Join(d.options.Dir, name)
 			}
 		}
-		if found.Publishing { // a pull into the drop directory itself
+		if found.Publishing { // a pull is writing into the drop directory itself
 			c.identity += volume.PublicationFile
 			c.unready = []string{publishing}
 		}
@@ -100,8 +100,8 @@ func (d *Drop) findCandidates(ctx context.Context) (all []candidate, dirs []stri
 	return all, dirs, nil
 }
 
-// identityOf identifies the state of an archive directly in the drop directory and of the inventory there:
-// a bundle that waits is checked again when its inventory changes.
+// identityOf returns a text that changes whenever the archive or the inventory in the drop
+// directory changes. A waiting bundle is then checked again.
 func (d *Drop) identityOf(set volume.Set) string {
 	identity := set.Identity()
 	for _, name := range []string{inventory.Name, inventory.SignatureName} {
@@ -113,8 +113,8 @@ func (d *Drop) identityOf(set volume.Set) string {
 	return identity
 }
 
-// partsOf returns the files of each archive found in a directory, by archive name. They include
-// chunks after a missing one, but not files with a problem of their own.
+// partsOf returns the names of each archive's files, by archive name. They include the chunks after
+// a missing chunk, but not chunks that have problems themselves.
 func partsOf(found volume.Found, entries []fs.DirEntry) map[string][]string {
 	chunked, parts := map[string]bool{}, map[string][]string{}
 	for _, set := range found.Sets {
@@ -138,7 +138,7 @@ func partsOf(found volume.Found, entries []fs.DirEntry) map[string][]string {
 	return parts
 }
 
-// reasonsOf returns, for each path, the reason of its first problem.
+// reasonsOf returns the reason of the first problem at each path.
 func reasonsOf(problems []layoutstore.Problem) map[string]string {
 	reasons := make(map[string]string, len(problems))
 	for _, p := range problems {
@@ -153,7 +153,7 @@ func reasonsOf(problems []layoutstore.Problem) map[string]string {
 func (d *Drop) oddCandidate(e fs.DirEntry, reasons map[string]string) (candidate, bool) {
 	info, err := e.Info()
 	if err != nil {
-		return candidate{}, false // removed during the scan
+		return candidate{}, false // the entry was removed during the scan
 	}
 	reason := oddEntry(d.options.Dir, e)
 	if why, ok := reasons[e.Name()]; ok && isArchive(e.Name()) {
@@ -166,8 +166,8 @@ func (d *Drop) oddCandidate(e fs.DirEntry, reasons map[string]string) (candidate
 		identity: fmt.Sprint(info.Mode(), info.Size(), info.ModTime().UnixNano()), unready: []string{reason}}, true
 }
 
-// oddEntry returns the reason why an entry that is not part of a bundle is not imported. The reason is
-// empty for files that nobody would expect to be imported, such as documents.
+// oddEntry explains why an entry is not imported. The text is empty for files that nobody expects
+// to be imported, such as documents.
 func oddEntry(dir string, e fs.DirEntry) string {
 	name, mode := e.Name(), e.Type()
 	if mode&fs.ModeSymlink != 0 {
@@ -202,25 +202,25 @@ func oddEntry(dir string, e fs.DirEntry) string {
 }
 
 const (
-	// maxFiles is the default limit of files in a dropped directory.
+	// maxFiles is the default for Options.MaxFiles.
 	maxFiles = 4_000_000
-	// maxReasons limits the reasons that are reported per candidate.
+	// maxReasons limits how many reasons are reported per candidate.
 	maxReasons = 5
 )
 
-// errManyFiles stops the walk of a directory that is too large.
+// errManyFiles stops the walk through a directory that has too many files.
 var errManyFiles = errors.New("too many files")
 
-// scan walks a dropped directory and returns the directories in it. Errors: the context's.
+// scan walks through a dropped directory, and returns the directories in it. Its only error is the context's.
 func (c *candidate) scan(ctx context.Context, limit int) (dirs []string, err error) {
 	sum, n := sha256.New(), 0
-	var archives []string // directly in it
+	var archives []string // archives directly in the dropped directory
 	err = filepath.WalkDir(c.path, func(name string, e fs.DirEntry, err error) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
-			return nil // removed meanwhile, or reported by the import
+			return nil // the entry was removed meanwhile, or the import will report it
 		}
 		info, err := e.Info()
 		if err != nil {
@@ -230,7 +230,7 @@ func (c *candidate) scan(ctx context.Context, limit int) (dirs []string, err err
 			return errManyFiles
 		}
 		if e.IsDir() {
-			if filepath.Base(filepath.Dir(name)) != "blobs" { // index.json changes when blobs are added
+			if filepath.Base(filepath.Dir(name)) != "blobs" { // no need to watch blobs/, as index.json changes with the blobs
 				dirs = append(dirs, name)
 			}
 			fmt.Fprintf(sum, "%s\n", name)

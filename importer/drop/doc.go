@@ -1,10 +1,10 @@
 // Package drop imports bundles that are dropped into a directory.
 //
-// [New] returns a [Drop], and [Drop.Run] imports each bundle that becomes complete in its directory, until
-// its context ends. A bundle waits as a candidate until it has stayed unchanged for a while. Imported bundles
-// are moved to done/ or removed; complete but damaged ones are moved to failed/.
+// [New] returns a [Drop]. Until its context ends, [Drop.Run] imports each bundle that is complete
+// and has stayed unchanged for a while. Imported bundles are moved to done/ or removed. Complete
+// but damaged bundles are moved to failed/.
 //
-// Files that are about to be moved, or cannot be moved, are recorded in the store
-// (.layoutproxy/dropped.json): if the process is killed, the remaining files would look like another
-// bundle. Only files that the import has read, and that are unchanged since, are moved or removed.
+// Only files that the import has read, and that have not changed since, are moved or removed. Files that are
+// about to be moved, or cannot be moved, are recorded in the store (.layoutproxy/dropped.json). Otherwise, if
+// the process is killed, the remaining files would look like another bundle.
 package drop

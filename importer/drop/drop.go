@@ -20,49 +20,49 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/watch"
 )
 
-// Options configure how a drop directory is watched.
+// Options configure how a drop directory is watched, and what happens to imported bundles.
 type Options struct {
-	// Dir is the directory. It has to exist.
+	// Dir is the drop directory. It has to exist.
 	Dir string
 	// Settle is how long a bundle must stay unchanged before it is imported.
 	Settle time.Duration
-	// Tick is the interval of scans in addition to file system events; 0 means none.
+	// Tick is the interval between scans without a file system event; 0 means no such scans.
 	Tick time.Duration
-	// Remove removes imported bundles; otherwise they are moved to done/ in Dir.
+	// If Remove is set, imported bundles are removed. Otherwise, they are moved to done/ in Dir.
 	Remove bool
 	// MaxFiles limits the number of files in a dropped directory; 0 means 4,000,000.
 	MaxFiles int
-	// Guard is called before a bundle is imported and again before anything is moved or removed. If it
-	// returns an error, for example because the store is inside of Dir, nothing is touched. It may be nil.
+	// Guard is called before a bundle is imported, and again before its files are moved or removed. If it
+	// returns an error, for example because the store is inside of Dir, nothing happens. It may be nil.
 	Guard func() error
 	// Published is called after each import that changed the store. It may be nil.
 	Published func(context.Context)
-	// Now is the clock; nil means the system's.
+	// Now returns the current time; nil means time.Now.
 	Now func() time.Time
 }
 
-// Drop imports bundles that are dropped into a directory. Each archive there, in one file or in chunks, is a
-// bundle, and so is each subdirectory except done and failed. A Drop imports a bundle once it is complete and
-// has stayed unchanged for a while; until then the bundle waits. A complete but damaged bundle is moved to
-// failed/, with NAME.reason.json. If a bundle cannot be read, the Drop retries later.
+// Drop imports bundles that are dropped into a directory. Each archive there, in one file or in
+// chunks, is a bundle. Each subdirectory is a bundle, too, except done and failed. A bundle waits
+// until it is complete and has stayed unchanged for a while. A complete but damaged bundle is moved
+// to failed/, with NAME.reason.json beside it. If a bundle cannot be read, the Drop retries later.
 type Drop struct {
 	options  Options
 	imports  importer.Options
 	importer *importer.Importer
-	before   func(op, path string) error // called before each change
+	before   func(op, path string) error // called before each change of a file
 	note     publish.Note
 	log      *zap.Logger
 	watcher  *watch.Watcher
 	saved    savedState
-	stuck    map[string]error // unfinished moves of an earlier process, by key
-	scanned  bool             // at least once
+	stuck    map[string]error // errors of unfinished moves of an earlier process, by key
+	scanned  bool             // whether a first scan is complete
 
-	mu      sync.Mutex       // guards the following fields; only one goroutine calls Scan
-	items   map[string]*item // by the keys of their candidates
+	mu      sync.Mutex       // guards the following fields; the others belong to the goroutine of Scan
+	items   map[string]*item // bundles in the directory, by candidate.key
 	history []Status
 	totals  Totals
-	logged  time.Time // when the progress of a running import was last logged
-	damaged *Status   // set while the saved state is damaged
+	logged  time.Time // time of the last log line about the progress of an import
+	damaged *Status   // describes a damaged saved state; nil if it is intact
 }
 
 // item is a bundle in the directory.
@@ -72,11 +72,12 @@ type item struct {
 	since   time.Time // time of the last change
 	pause   time.Duration
 	retry   time.Time // earliest time of the next attempt
-	settled bool      // done, unless it changes
+	settled bool      // whether nothing happens before the bundle changes
 }
 
-// New returns a Drop that imports with the given importer options. It ignores their Progress, and never
-// publishes incomplete bundles. Errors: those of importer.New; the directory cannot be read.
+// New returns a Drop. It ignores two fields of the importer options, Progress and AllowIncomplete:
+// it never publishes incomplete bundles. It returns an error if the directory cannot be read; other
+// errors come from importer.New.
 func New(imports importer.Options, o Options) (*Drop, error) {
 	if _, err := os.ReadDir(o.Dir); err != nil {
 		return nil, fmt.Errorf("drop directory: %w", err)
@@ -101,7 +102,7 @@ func New(imports importer.Options, o Options) (*Drop, error) {
 		d.before = func(string, string) error { return nil }
 	}
 	d.imports.Progress = d
-	d.imports.AllowIncomplete = false // only published content may be moved away
+	d.imports.AllowIncomplete = false // files may be moved away only if all of their content is published
 	var err error
 	if d.importer, err = importer.New(d.imports); err != nil {
 		return nil, err
@@ -118,7 +119,7 @@ func (d *Drop) Run(ctx context.Context) error {
 	return d.watcher.Run(ctx)
 }
 
-// moment is the delay before a newly watched directory is scanned again.
+// moment is the delay after which a newly watched directory is scanned again.
 const moment = 100 * time.Millisecond
 
 func (d *Drop) scanDir(ctx context.Context) {
@@ -128,15 +129,16 @@ func (d *Drop) scanDir(ctx context.Context) {
 		return
 	}
 	if d.watcher.Watch(dirs, []string{d.options.Dir}) {
-		again = moment // changes before the watch began caused no event
+		again = moment // earlier changes have caused no event
 	}
 	if again > 0 {
 		d.watcher.Again(again)
 	}
 }
 
-// Scan scans the directory once and imports what is ready. dirs are the directories to watch, and again is
-// the time until the next scan if there is no event; 0 means none. Errors: the context's; the file system's.
+// Scan scans the directory once, and imports each bundle that is ready. dirs are the directories to
+// watch. again is the time until the next scan if there is no event; 0 means no such scan. Errors
+// come from the context and the file system.
 func (d *Drop) Scan(ctx context.Context) (dirs []string, again time.Duration, err error) {
 	if !d.scanned {
 		d.note.RemoveDraft()
@@ -163,7 +165,7 @@ func (d *Drop) Scan(ctx context.Context) (dirs []string, again time.Duration, er
 	return dirs, again, nil
 }
 
-// forget drops the bundles that are gone.
+// forget forgets the bundles that are not in the drop directory anymore.
 func (d *Drop) forget(found []candidate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -176,12 +178,13 @@ func (d *Drop) forget(found []candidate) {
 	maps.DeleteFunc(d.saved, func(key string, r savedBundle) bool { return !keys[key] && r.Move == nil })
 	if len(d.saved) < known {
 		if err := d.saveState(); err != nil {
-			d.log.Warn("cannot remove bundles that are gone from the record", zap.Error(err))
+			d.log.Warn("cannot remove the records of deleted bundles", zap.Error(err))
 		}
 	}
 }
 
-// importIfReady imports a bundle if it is ready. wait is the time until the next try; 0 means at the next change.
+// importIfReady imports a bundle if it is ready. wait is the time until the next attempt; 0 means
+// that only a change causes one.
 func (d *Drop) importIfReady(ctx context.Context, c candidate) (wait time.Duration) {
 	it, now := d.item(c), d.options.Now()
 	if d.damaged != nil {
@@ -214,7 +217,7 @@ func (d *Drop) importIfReady(ctx context.Context, c candidate) (wait time.Durati
 	return d.importBundle(ctx, it)
 }
 
-// item returns the item of a candidate, a new one if the candidate changed.
+// item returns the item of a candidate. If the candidate is new or has changed, the item is new.
 func (d *Drop) item(c candidate) *item {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -223,7 +226,7 @@ func (d *Drop) item(c candidate) *item {
 	case it == nil:
 		it = &item{since: now}
 		if !d.scanned && c.kind == kindArchive && c.changed.Before(now) {
-			it.since = c.changed // it was there before the process started
+			it.since = c.changed // the archive was complete before this process started
 		}
 		d.items[c.key()] = it
 	case it.identity != c.identity:
@@ -240,7 +243,7 @@ func (d *Drop) item(c candidate) *item {
 	return it
 }
 
-// importBundle imports a bundle, and then moves or removes it.
+// importBundle imports a bundle, and then moves or removes its files.
 func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) {
 	d.setState(it, "verifying", "")
 	d.log.Info("importing", zap.String("bundle", it.name))
@@ -255,7 +258,7 @@ func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) 
 	case errors.As(err, &incomplete) && it.kind == kindDirectory && onlyIncomplete(incomplete):
 		return d.waitForChange(it, incomplete.Error())
 	case errors.As(err, &refused) && refused.Why == inventory.Unsigned:
-		return d.waitForChange(it, refused.Error()) // somebody may still add the signature
+		return d.waitForChange(it, refused.Error()) // the signature may still arrive
 	case errors.As(err, &refused), errors.Is(err, inventory.ErrFormat):
 		incomplete = &importer.IncompleteError{Problems: []layoutstore.Problem{{Kind: layoutstore.Damaged, Path: it.path, Reason: err.Error(), Err: err}}}
 		fallthrough
@@ -278,18 +281,18 @@ func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) 
 	return d.clearImported(ctx, it, report.Opened)
 }
 
-// onlyIncomplete reports whether additional files can make a bundle complete.
+// onlyIncomplete reports whether a bundle has no other problem than missing files, which may still arrive.
 func onlyIncomplete(incomplete *importer.IncompleteError) bool {
 	return !slices.ContainsFunc(incomplete.Problems, func(p layoutstore.Problem) bool { return p.Kind != layoutstore.Incomplete })
 }
 
-// Pauses before a retry after a failure that is not the bundle's fault.
+// The pause before a retry, after a failure that is not the bundle's fault, grows between these limits.
 const (
 	firstPause = 10 * time.Second
 	lastPause  = 10 * time.Minute
 )
 
-// retryLater schedules a retry. The pause doubles with each failure.
+// retryLater schedules a retry, and returns the pause before it. The pause doubles with each failure.
 func (d *Drop) retryLater(it *item, err error) time.Duration {
 	it.pause = min(max(firstPause, 2*it.pause), lastPause)
 	it.retry = d.options.Now().Add(it.pause)

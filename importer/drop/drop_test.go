@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// dropping is a drop directory with a clock that advances only when a test sets it.
+// dropping is a drop directory with a clock that only the test advances.
 type dropping struct {
 	t          *testing.T
 	dir, store string
@@ -36,7 +36,7 @@ func newDropping(t *testing.T) *dropping {
 	return d
 }
 
-// restart starts a new process in place of the old one.
+// restart replaces the Drop by a new one, as if the process was restarted.
 func (d *dropping) restart(change ...func(*drop.Options)) {
 	d.t.Helper()
 	d.restartWith(importertest.New(d.t, d.store), change...)
@@ -55,7 +55,7 @@ func (d *dropping) restartWith(i *importertest.Importer, change ...func(*drop.Op
 	}
 }
 
-// scan scans the directory after some time has passed.
+// scan advances the clock, and then scans the directory.
 func (d *dropping) scan(after time.Duration) (again time.Duration) {
 	d.t.Helper()
 	d.now = d.now.Add(after)
@@ -66,18 +66,18 @@ func (d *dropping) scan(after time.Duration) (again time.Duration) {
 	return again
 }
 
-// wantStatus fails unless a bundle is in a state, and its detail contains a text.
+// wantStatus fails unless a bundle has this state, and its detail contains the text.
 func (d *dropping) wantStatus(name, state, detail string) drop.Status {
 	d.t.Helper()
 	for _, s := range d.drop.Status() {
 		if s.Name == name {
 			if s.State != state || !strings.Contains(s.Detail, detail) {
-				d.t.Errorf("%s is %s (%s), want %s (%s)", name, s.State, s.Detail, state, detail)
+				d.t.Errorf("%s has the state %s (%s), want %s (%s)", name, s.State, s.Detail, state, detail)
 			}
 			return s
 		}
 	}
-	d.t.Errorf("%s is missing, want %s", name, state)
+	d.t.Errorf("%s is missing from the status, want the state %s", name, state)
 	return drop.Status{}
 }
 
@@ -97,7 +97,7 @@ func (d *dropping) put(from, to string) {
 	}
 }
 
-func TestDropArchive(t *testing.T) {
+func TestDropImportsArchive(t *testing.T) {
 	d := newDropping(t)
 	archive, _ := importertest.One(t)
 	d.scan(0)
@@ -107,32 +107,31 @@ func TestDropArchive(t *testing.T) {
 		t.Fatal(err)
 	}
 	if again := d.scan(0); again != 3*time.Second {
-		t.Errorf("next scan after %s", again)
+		t.Errorf("the next scan is due after %s, want 3s", again)
 	}
 	d.wantStatus("module-one.tar", "waiting", "changed a moment ago")
 	d.scan(3 * time.Second)
 	if s := d.wantStatus("module-one.tar", "published", ""); s.Generation != 1 || d.published != 1 {
-		t.Errorf("%+v, published %d times", s, d.published)
+		t.Errorf("the status is %+v, published %d times, want generation 1, published once", s, d.published)
 	}
 	if d.has("module-one.tar") || !d.has("done/module-one.tar") || !d.has("done/module-one.tar.gostsum") {
 		t.Error("the archive is not in done/")
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), importertest.MustContent(t, archive))
-	// Another bundle of the same name does not replace the first one.
+	// A second bundle with the same name does not replace the first one in done/.
 	d.put(archive, "module-one.tar")
 	d.scan(time.Second)
 	d.scan(3 * time.Second)
 	if !d.has("done/module-one.tar") || !d.has("done/2/module-one.tar") || d.published != 1 {
-		t.Error("the second archive is not beside the first")
+		t.Error("the second archive is not in done/2, or the first one is not in done/")
 	}
 	if totals := d.drop.Totals(); totals.Published != 2 || totals.Failed != 0 || totals.Bytes == 0 {
 		t.Errorf("totals %+v", totals)
 	}
 }
 
-// Chunks arrive in any order, the last one an hour later. Meanwhile the archive waits, and its status
-// names the missing chunk.
-func TestDropChunks(t *testing.T) {
+// A chunked archive waits until its last chunk has arrived. Meanwhile, its status names the missing chunk.
+func TestDropWaitsForChunks(t *testing.T) {
 	archive, _ := importertest.One(t)
 	want := importertest.MustContent(t, archive)
 	chunks := layouttest.Split(t, archive, 4000)
@@ -149,7 +148,7 @@ func TestDropChunks(t *testing.T) {
 			d.scan(time.Hour)
 			d.wantStatus("module-one.tar", "waiting", fmt.Sprintf("chunk %04d is missing", late))
 			if d.scan(time.Hour) != 0 {
-				t.Error("another scan is planned, although nothing changes")
+				t.Error("another scan is planned, although only a new file can complete the archive")
 			}
 			if _, err := os.Stat(d.store); !errors.Is(err, os.ErrNotExist) {
 				t.Errorf("the incomplete archive created a store: %v", err)
@@ -168,7 +167,7 @@ func TestDropChunks(t *testing.T) {
 }
 
 // An archive counts as incomplete while it is being copied, even slowly.
-func TestDropSlowCopy(t *testing.T) {
+func TestDropWaitsForSlowCopy(t *testing.T) {
 	archive, _ := importertest.One(t)
 	data, err := os.ReadFile(archive)
 	if err != nil {
@@ -189,8 +188,8 @@ func TestDropSlowCopy(t *testing.T) {
 	d.wantStatus("module-one.tar", "published", "")
 }
 
-// A subdirectory is imported as one bundle, when nothing in it is being written.
-func TestDropDirectory(t *testing.T) {
+// A subdirectory is imported as one bundle, but not while one of its files is still being written.
+func TestDropImportsDirectory(t *testing.T) {
 	bundle := importertest.NewBundle(t)
 	d := newDropping(t)
 	d.scan(0)
@@ -214,7 +213,7 @@ func TestDropDirectory(t *testing.T) {
 	}
 }
 
-// A tree waits for its missing blobs.
+// A dropped tree waits until its missing blobs arrive.
 func TestDropDirectoryWaitsForBlobs(t *testing.T) {
 	tree := layouttest.New(t, filepath.Join(t.TempDir(), "tree"))
 	l := tree.Layout("modules/one")
@@ -244,15 +243,15 @@ func TestDropDirectoryWaitsForBlobs(t *testing.T) {
 	d.wantStatus("tree", "published", "")
 }
 
-// A bundle that changes while an import refuses it does not count as failed: it waits and is read again.
-func TestDropDamagedAndChanged(t *testing.T) {
+// If a damaged bundle changes while it is imported, it is not moved to failed/. It waits and is read again.
+func TestDropReadsChangedBundleAgain(t *testing.T) {
 	archive, places := importertest.One(t)
 	layer := importertest.Largest(places)
 	importertest.Flip(t, archive, layer.Body+4000)
 	d := newDropping(t)
 	changed := false
 	d.restart(func(o *drop.Options) {
-		o.Guard = func() error { // called just before the import
+		o.Guard = func() error { // runs just before the import
 			if !changed {
 				changed = true
 				return os.Chmod(filepath.Join(d.dir, "module-one.tar"), 0o600)
@@ -267,12 +266,12 @@ func TestDropDamagedAndChanged(t *testing.T) {
 	d.scan(time.Hour)
 	d.wantStatus("module-one.tar", "failed", "modules/one")
 	if !changed || !d.has("failed/module-one.tar.reason.json") || d.drop.Totals().Failed != 1 {
-		t.Errorf("changed: %v, %+v", changed, d.drop.Totals())
+		t.Errorf("the bundle was changed: %v; want 1 failed bundle with a reason file; totals %+v", changed, d.drop.Totals())
 	}
 }
 
 // A complete but damaged bundle is moved to failed/, with the reason beside it.
-func TestDropDamaged(t *testing.T) {
+func TestDropMovesDamagedBundleToFailed(t *testing.T) {
 	archive, places := importertest.One(t)
 	layer := importertest.Largest(places)
 	importertest.Flip(t, archive, layer.Body+4000)
@@ -296,7 +295,7 @@ func TestDropDamaged(t *testing.T) {
 	}
 }
 
-func TestDropRemoves(t *testing.T) {
+func TestDropRemovesImportedBundle(t *testing.T) {
 	archive, _ := importertest.One(t)
 	d := newDropping(t)
 	d.restart(func(o *drop.Options) { o.Remove = true })
@@ -308,7 +307,7 @@ func TestDropRemoves(t *testing.T) {
 	}
 }
 
-// Without free space a bundle waits, and is retried after growing pauses.
+// While there is no free space, a bundle waits. Its import is retried after growing pauses.
 func TestDropWaitsForFreeSpace(t *testing.T) {
 	archive, _ := importertest.One(t)
 	d := newDropping(t)
@@ -327,34 +326,34 @@ func TestDropWaitsForFreeSpace(t *testing.T) {
 	first := d.scan(time.Hour)
 	d.wantStatus("module-one.tar", "waiting", "free space: ")
 	if len(importertest.Unfinished(t, d.store)) > 0 {
-		t.Errorf("left in staging: %v", importertest.Unfinished(t, d.store))
+		t.Errorf("the failed import has left files in staging: %v", importertest.Unfinished(t, d.store))
 	}
 	if second := d.scan(first); second != 2*first {
-		t.Errorf("the pauses are %s, then %s", first, second)
+		t.Errorf("the second pause does not double the first one: %s, then %s", first, second)
 	}
 	full = false
 	if left := d.scan(first); left != first {
-		t.Errorf("%s of the second pause remain", left)
+		t.Errorf("after half of the second pause, the next scan is due after %s", left)
 	}
 	d.scan(first)
 	d.wantStatus("module-one.tar", "published", "")
 }
 
-// A bundle that cannot be moved away is not read again, also after a restart.
-func TestDropCannotMove(t *testing.T) {
+// An imported bundle that cannot be moved to done/ is not read again, not even after a restart.
+func TestDropKeepsBundleThatCannotBeMoved(t *testing.T) {
 	archive, _ := importertest.One(t)
 	d := newDropping(t)
 	d.put(archive, "module-one.tar")
-	if err := os.WriteFile(filepath.Join(d.dir, "done"), nil, 0o644); err != nil { // a file in place of the directory
+	if err := os.WriteFile(filepath.Join(d.dir, "done"), nil, 0o644); err != nil { // this file prevents the directory done/
 		t.Fatal(err)
 	}
 	d.scan(time.Hour)
 	d.wantStatus("module-one.tar", "published", "")
 	for range 2 {
 		d.restart()
-		d.importer.Before(func(op, path string) error { return errors.New("it is read again: " + op + " " + path) })
+		d.importer.Before(func(op, path string) error { return errors.New("the bundle is read again: " + op + " " + path) })
 		if d.scan(time.Hour) != 0 {
-			t.Error("another scan is planned")
+			t.Error("another scan is planned, although nothing remains to be done")
 		}
 		d.wantStatus("module-one.tar", "published", "")
 	}
@@ -363,14 +362,14 @@ func TestDropCannotMove(t *testing.T) {
 	}
 }
 
-func TestDropDirectoryMissing(t *testing.T) {
+func TestNewDropRefusesMissingDirectory(t *testing.T) {
 	if _, err := importertest.New(t, "store").NewDrop(drop.Options{Dir: filepath.Join(t.TempDir(), "nothing")}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
 }
 
-// Run finds dropped bundles by itself.
-func TestDropRuns(t *testing.T) {
+// Run notices a dropped bundle without a call of Scan.
+func TestRunImportsDroppedBundle(t *testing.T) {
 	archive, _ := importertest.One(t)
 	d := newDropping(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -393,11 +392,11 @@ func TestDropRuns(t *testing.T) {
 	}
 }
 
-// When a recorded bundle is removed from the drop directory, the store removes its record.
+// When a recorded bundle is removed from the drop directory, its record is removed from the store.
 func TestDropForgetsRemovedBundles(t *testing.T) {
 	d := newDropping(t)
 	d.put(importertest.App(t, "a", "1.0"), "a.tar")
-	importertest.Must(t, os.WriteFile(filepath.Join(d.dir, "done"), nil, 0o644)) // a file in place of the directory
+	importertest.Must(t, os.WriteFile(filepath.Join(d.dir, "done"), nil, 0o644)) // this file prevents the directory done/
 	d.scan(time.Hour)
 	record := filepath.Join(d.store, ".layoutproxy/dropped.json")
 	if data, err := os.ReadFile(record); err != nil || !strings.Contains(string(data), "a.tar") {
@@ -411,8 +410,9 @@ func TestDropForgetsRemovedBundles(t *testing.T) {
 	}
 }
 
-// A bundle that is pulled into a drop directory is imported after the pull has moved all files into place.
-func TestDropBesidePull(t *testing.T) {
+// If a bundle is pulled into a drop directory, its import waits until the pull has moved all files
+// into place.
+func TestDropWaitsForPull(t *testing.T) {
 	d := newDropping(t)
 	importertest.Pulling(t, d.dir)
 	d.scan(0)
@@ -428,8 +428,9 @@ func TestDropBesidePull(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 }
 
-// A dropped directory into which a pull is still writing waits, too. None of its files are moved.
-func TestDropDirectoryBesidePull(t *testing.T) {
+// While a pull is writing into a subdirectory of the drop directory, that bundle waits. None of its
+// files are moved.
+func TestDropWaitsForPullIntoSubdirectory(t *testing.T) {
 	d := removing(t)
 	d.mkdir("bundle")
 	dir := filepath.Join(d.dir, "bundle")
@@ -439,7 +440,7 @@ func TestDropDirectoryBesidePull(t *testing.T) {
 	d.scan(time.Minute)
 	d.wantStatus("bundle", "waiting", "a pull is publishing here")
 	if !maps.Equal(before, importertest.Contents(t, dir)) {
-		t.Error("a file is missing")
+		t.Error("a file of the waiting bundle is missing")
 	}
 	importertest.FinishPull(t, dir)
 	d.scan(time.Second)
@@ -448,7 +449,8 @@ func TestDropDirectoryBesidePull(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 }
 
-// The catalog of packages never overrides the pin of a package in the same bundle.
+// A package's own archive pins the version for the tag stable. The catalog of all packages never
+// overrides this pin.
 func TestDropCatalogDoesNotOverridePin(t *testing.T) {
 	const own, all = "package-echo.tar", "package-versions.tar"
 	d := newDropping(t)
@@ -460,6 +462,6 @@ func TestDropCatalogDoesNotOverridePin(t *testing.T) {
 	d.wantStatus(all, "published", "")
 	c := importertest.MustContent(t, d.store)
 	if at := "packages/echo/version"; c[at+":stable"] != c[at+":v1"] || c[at+":v2"] == "" {
-		t.Errorf("%v: stable is not the version that the package pins", c)
+		t.Errorf("%v: the tag stable is not the version that the package pins", c)
 	}
 }

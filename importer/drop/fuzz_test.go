@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// FuzzSavedState checks that an accepted state is written with the same content again. A damaged state is
-// refused: as an empty state, it would cause all bundles to be imported again.
+// FuzzSavedState checks that a valid state stays the same when it is written and read again. A damaged state
+// must be refused. If it was read as an empty state, all bundles would be imported again.
 func FuzzSavedState(f *testing.F) {
 	f.Add([]byte(`{"a.tar":{"identity":"1","status":{"name":"a.tar"},"leaving":{"kind":"archive","name":"a.tar","to":"done","moved":[{"name":"a.tar"}]}}}`))
 	f.Add([]byte(`{"a":{"leaving":{"files":[{"name":"a\u0000"}]}}}`))
@@ -35,7 +35,7 @@ func FuzzSavedState(f *testing.F) {
 			return
 		}
 		if s == nil || !json.Valid(data) {
-			t.Fatalf("%q is read as %v", data, s)
+			t.Fatalf("readState accepts the damaged state %q as %v", data, s)
 		}
 		again, err := json.Marshal(s)
 		if err != nil {
@@ -43,7 +43,7 @@ func FuzzSavedState(f *testing.F) {
 		}
 		write(again)
 		if twice, err := readState(note); err != nil || !cmp.Equal(s, twice, cmp.AllowUnexported(savedBundle{}, savedMove{})) {
-			t.Errorf("%q is written as %q, and read as %v, %v", data, again, twice, err)
+			t.Errorf("the state %q is written as %q, which is read as %v, error %v", data, again, twice, err)
 		}
 	})
 }

@@ -43,8 +43,8 @@ func sign(t *testing.T, dir string, key *inventory.SigningKey) (file string) {
 	return file
 }
 
-// A dropped bundle waits for its signature and for everything that its inventory lists. After
-// the import, all of its files are moved away, including the inventory.
+// A dropped bundle waits for its signature and for every file in its inventory. After the import,
+// all of its files are moved to done/, including the inventory.
 func TestDropWaitsForListedFiles(t *testing.T) {
 	bundle, key := importertest.NewBundle(t), newKey(t)
 	listed := sign(t, bundle, key)
@@ -73,8 +73,8 @@ func TestDropWaitsForListedFiles(t *testing.T) {
 	}
 }
 
-// A bundle that another key has signed is moved to failed/.
-func TestDropRefusesAnotherKey(t *testing.T) {
+// A bundle that is signed with an unknown key is moved to failed/.
+func TestDropRefusesUnknownKey(t *testing.T) {
 	bundle := importertest.NewBundle(t)
 	listed := sign(t, bundle, newKey(t))
 	d := newDropping(t)
@@ -89,6 +89,6 @@ func TestDropRefusesAnotherKey(t *testing.T) {
 	d.scan(time.Minute)
 	d.wantStatus("bundle", "failed", "signed with another key")
 	if !d.has("failed/bundle.reason.json") || d.published > 0 {
-		t.Error("the reason is missing, or a bundle was published")
+		t.Error("the reason file is missing, or the bundle was published")
 	}
 }

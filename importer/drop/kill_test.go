@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 )
 
-// moveCase is a kind of bundle whose files are moved out of the drop directory or removed.
+// moveCase is a bundle, and what happens to its files after the import: they are moved to done/ or removed.
 type moveCase struct {
 	name    string
 	remove  bool
@@ -33,22 +33,22 @@ func moveCases() []moveCase {
 		importertest.Must(t, os.WriteFile(filepath.Join(dir, "bundle", "app", "README"), []byte("read me"), 0o644))
 	}
 	return []moveCase{
-		{"chunks to done", false, importertest.Chunks},
+		{"chunks moved to done", false, importertest.Chunks},
 		{"chunks removed", true, importertest.Chunks},
-		{"a directory to done", false, tree},
+		{"a directory moved to done", false, tree},
 		{"a directory removed", true, tree},
-		{"a directory with a document to done", false, document},
+		{"a directory with a document moved to done", false, document},
 		{"a directory with a document removed", true, document},
 	}
 }
 
-// If a process is killed while it moves the files of a bundle out of the drop directory, the next process
-// completes the move, and no file waits forever. New files that arrive meanwhile stay, and no file is lost.
+// If a process is killed while it moves the files of an imported bundle, the next process completes
+// the move. New files that arrive meanwhile stay. No file is lost, and no file waits forever.
 func TestKilledWhileMovingFiles(t *testing.T) {
 	for _, c := range moveCases() {
 		t.Run(c.name, func(t *testing.T) {
 			if strings.Contains(c.name, "document removed") && os.Getenv("LAYOUTPROXY_TEST_ALL") == "" {
-				t.Skip("only with LAYOUTPROXY_TEST_ALL=1: another case removes a directory, too")
+				t.Skip("runs only with LAYOUTPROXY_TEST_ALL=1, because another case removes a directory, too")
 			}
 			n := 1
 			for ; c.killAtStep(t, n, false); n++ {
@@ -57,14 +57,14 @@ func TestKilledWhileMovingFiles(t *testing.T) {
 				}
 			}
 			if n < 2 {
-				t.Error("no step was tried")
+				t.Error("the process was killed at no step, so this test checked nothing")
 			}
 		})
 	}
 }
 
-// killAtStep ends a process at its nth step and, with meddle, replaces a file before the
-// next process starts. It returns false if there are fewer steps.
+// killAtStep ends a process at its nth step. If meddle is set, it replaces a file before the next
+// process starts. It returns false if the process has fewer than n steps.
 func (c moveCase) killAtStep(t *testing.T, n int, meddle bool) bool {
 	t.Helper()
 	d := newDropping(t)
@@ -90,46 +90,47 @@ func (c moveCase) killAtStep(t *testing.T, n int, meddle bool) bool {
 	late := ""
 	if meddle {
 		if late = importertest.Meddle(t, d.dir, before); late == "" {
-			return died // no file is left to replace
+			return died // no file remains that could be replaced
 		}
 	}
-	for range 2 { // the second scan finds nothing to do
+	for range 2 { // after the second restart, there is nothing left to do
 		d.restart(change)
 		d.scan(0)
 		d.scan(time.Hour)
 	}
 	after := importertest.Contents(t, d.dir)
-	where := fmt.Sprintf("step %d, meddled with %q", n, late)
-	if meddle && after[late] != "came later" && after["/failed"+late] != "came later" { // it may have been moved with the bundle that now contains it
-		t.Errorf("%s: the new file is missing: %v", where, slices.Sorted(maps.Keys(after)))
+	where := fmt.Sprintf("killed at step %d, replaced the file %q", n, late)
+	// The new file may have been moved to failed/ with the bundle.
+	if meddle && after[late] != "came later" && after["/failed"+late] != "came later" {
+		t.Errorf("%s: the new file is lost; the drop directory has %v", where, slices.Sorted(maps.Keys(after)))
 	}
 	for name, data := range before {
 		c.checkPlace(t, where, name, data, late, after)
 	}
 	for _, s := range d.drop.Status() {
 		if s.State == "waiting" && !meddle && !strings.Contains(c.name, "document") {
-			t.Errorf("%s: %s waits: %s", where, s.Name, s.Detail)
+			t.Errorf("%s: %s still waits: %s", where, s.Name, s.Detail)
 		}
 	}
 	if left := slices.DeleteFunc(importertest.Unfinished(t, d.store), func(name string) bool { return name == "/dropped.json" }); len(left) > 0 {
-		t.Errorf("%s: left behind in the store: %v", where, left)
+		t.Errorf("%s: unfinished files are left in the store: %v", where, left)
 	}
 	return died
 }
 
-// checkPlace fails unless a file is at its final place.
+// checkPlace fails unless a file stays, is moved to done/ or is removed, as the case expects.
 func (c moveCase) checkPlace(t *testing.T, where, name, data, late string, after map[string]string) {
 	t.Helper()
 	_, stays := after[name]
 	moved := after["/done"+name] == data
 	switch {
-	case name == late: // it was replaced
-	case late != "" && (stays || after["/failed"+name] == data): // the bundle that contains the new file
+	case name == late: // the test has replaced this file
+	case late != "" && (stays || after["/failed"+name] == data): // a bundle with the new file may stay or be refused
 	case strings.HasSuffix(name, "README"):
 		if after[name] != data {
 			t.Errorf("%s: %s is missing or changed", where, name)
 		}
 	case stays, c.remove == moved:
-		t.Errorf("%s: %s: stays: %v, moved: %v", where, name, stays, moved)
+		t.Errorf("%s: %s is at the wrong place (still in the drop directory: %v, in done/: %v)", where, name, stays, moved)
 	}
 }

@@ -23,37 +23,37 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// model is a drop directory and its store, with two rules. A bundle is in the store completely or not at
-// all, and stays there. A file that was put into the directory is still there, unless its bundle was read
-// from it and is in the store.
+// model is a drop directory and its store, with two rules. First, a bundle is in the store
+// completely or not at all, and stays there. Second, a file stays in the drop directory until its
+// bundle is in the store or is refused.
 type model struct {
 	*testing.T
 	rand       *rand.Rand
 	dir, store string
-	remove     bool // whether imported files are removed
+	remove     bool // whether imported files are removed instead of moved
 	now        time.Time
 	serial     int
 
-	put     map[string]*dropFile   // by path below the directory
-	bundles []importertest.Content // all bundles that were ever written
-	have    importertest.Content   // of the store, when it was last read
-	done    int                    // bundles that the store has
+	put     map[string]*dropFile   // files in the drop directory, by path below it
+	bundles []importertest.Content // content of every bundle that was ever written
+	have    importertest.Content   // content of the store when it was last checked
+	done    int                    // number of bundles in the store
 
-	dying   int   // the number of steps until the process ends; 0 means never
-	guard   error // of the next import
+	dying   int   // the process ends when this countdown reaches 1; 0 means never
+	guard   error // error that Options.Guard returns
 	meddle  func()
 	history []string
 	drop    *drop.Drop
 
-	byHands  []string // bundles that were imported by hand
+	byHands  []string // directories of bundles that were imported without the drop directory
 	repaired int
-	live     *layoutstore.Tree // of a server that runs all the time; nil before the first import
+	live     *layoutstore.Tree // tree of a running server; nil before the first call of quarantine
 }
 
 // dropFile is a file that the user put into the directory.
 type dropFile struct {
 	data   []byte
-	bundle importertest.Content // the bundle that it belongs to; nil for any other file, which must stay
+	bundle importertest.Content // bundle of the file; nil if the file belongs to no bundle and must stay
 }
 
 func newModel(t *testing.T, seed uint64) *model {
@@ -63,7 +63,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	return m
 }
 
-// restart starts a new process in place of the old one.
+// restart replaces the Drop by a new one, as if the process was restarted.
 func (m *model) restart() {
 	i := importertest.New(m.T, m.store)
 	i.Before(m.step)
@@ -73,7 +73,7 @@ func (m *model) restart() {
 	m.check(err)
 }
 
-// step runs before each change that the program makes.
+// step runs before each change by the program. It may change files first, or end the process.
 func (m *model) step(string, string) error {
 	if m.meddle != nil && m.rand.IntN(20) == 0 {
 		meddle := m.meddle
@@ -92,26 +92,26 @@ func (m *model) step(string, string) error {
 func (m *model) check(err error) {
 	m.Helper()
 	if err != nil {
-		m.Fatalf("%v, after %s", err, strings.Join(m.history, "; "))
+		m.Fatalf("failed with %v, after these actions: %s", err, strings.Join(m.history, "; "))
 	}
 }
 
 func (m *model) next() int { m.serial++; return m.serial }
 
-// write puts a file into the directory, and replaces one at the same path.
+// write puts a file into the drop directory. It replaces a file at the same path.
 func (m *model) write(name string, data []byte, bundle importertest.Content) {
 	file := filepath.Join(m.dir, name)
 	m.check(os.MkdirAll(filepath.Dir(file), 0o755))
 	m.check(os.WriteFile(file+".writing", data, 0o644))
-	// Each file gets a different time, like files of users: the system's clock may not advance
-	// between two files, and the inode of a replaced file may be reused.
+	// Each file gets a different modification time, as users' files have. Otherwise, a file and its
+	// replacement could have the same time and the same inode.
 	at := time.Now().Add(-24*time.Hour + time.Duration(m.next())*time.Second)
 	m.check(os.Chtimes(file+".writing", at, at))
 	m.check(os.Rename(file+".writing", file))
 	m.put[name] = &dropFile{data, bundle}
 }
 
-// tree returns a new bundle of some layouts that share a layer.
+// tree writes a new bundle into a directory: a tree of one or two layouts.
 func (m *model) tree(dir string) (*layouttest.Tree, importertest.Content) {
 	tree := layouttest.New(m.T, dir)
 	n := m.next()
@@ -125,7 +125,7 @@ func (m *model) tree(dir string) (*layouttest.Tree, importertest.Content) {
 	return tree, bundle
 }
 
-// archive writes an archive at name, as one file or as chunks.
+// archive puts a new bundle into the drop directory: an archive at name, as one file or as chunks.
 func (m *model) archive(name string, chunked bool) {
 	tree, bundle := m.tree(m.TempDir())
 	file := filepath.Join(m.TempDir(), filepath.Base(name))
@@ -141,7 +141,7 @@ func (m *model) archive(name string, chunked bool) {
 	}
 }
 
-// directory writes a directory of archives, trees and other files.
+// directory puts a directory into the drop directory. It may have an archive, a tree and other files.
 func (m *model) directory() {
 	name := fmt.Sprintf("dir%d", m.next())
 	if m.rand.IntN(2) == 0 {
@@ -159,17 +159,17 @@ func (m *model) directory() {
 	m.other(name)
 }
 
-// other writes, into a directory, files that an import does not read.
+// other writes some files that no import reads into a directory.
 func (m *model) other(dir string) {
 	for range m.rand.IntN(3) {
 		name := []string{"notes.txt", "deckhousereleases.yaml", ".b.tar.Ab3xYz", "b.tar.filepart", "b.tgz", "sub/c.tar", "c.tar.00.chunk",
 			".hidden", "app/a0/README", "app/a0/blobs/sha256/" + strings.Repeat("ab", 32), "d.tar"}[m.rand.IntN(11)]
 		if m.put[filepath.Join(dir, name)] == nil {
-			m.write(filepath.Join(dir, name), fmt.Appendf(nil, "%d is not read", m.next()), nil)
+			m.write(filepath.Join(dir, name), fmt.Appendf(nil, "an import does not read file %d", m.next()), nil)
 		}
 	}
 	if m.rand.IntN(6) == 0 {
-		_ = syscall.Mkfifo(filepath.Join(m.dir, dir, "pipe"), 0o644) // fails if it exists already, or its directory does not
+		_ = syscall.Mkfifo(filepath.Join(m.dir, dir, "pipe"), 0o644) // an error does not matter: not every directory needs a pipe
 	}
 }
 
@@ -197,7 +197,7 @@ func (m *model) act() {
 			m.clear(func(name string) bool { return strings.HasPrefix(name, dir+"/") && m.put[name].bundle == nil })
 		}
 	case 7:
-		what = "a scan with a guard"
+		what = "a scan that the guard forbids"
 		m.guard = errors.New("they overlap")
 		before := importertest.Contents(m.T, m.dir)
 		m.scan()
@@ -207,7 +207,7 @@ func (m *model) act() {
 		m.guard = nil
 		m.restart()
 	case 8:
-		what = "an import by hand"
+		what = "an import of a bundle elsewhere"
 		m.byHand()
 	case 12:
 		what = "a blob is damaged, found by a scrub, and repaired"
@@ -233,7 +233,7 @@ func (m *model) act() {
 	m.history = append(m.history, what)
 }
 
-// some returns a dropped directory, or an empty path.
+// some returns a random dropped directory, or an empty path if there is none.
 func (m *model) some() string {
 	dirs := map[string]bool{}
 	for name := range m.put {
@@ -248,7 +248,7 @@ func (m *model) some() string {
 	return all[m.rand.IntN(len(all))]
 }
 
-// clear removes files, as the user may.
+// clear removes files from the drop directory, as a user may do.
 func (m *model) clear(which func(name string) bool) {
 	for _, name := range slices.Sorted(maps.Keys(m.put)) {
 		if which(name) {
@@ -258,7 +258,7 @@ func (m *model) clear(which func(name string) bool) {
 	}
 }
 
-// byHand imports a bundle that is not in the drop directory. All of its files must stay.
+// byHand imports a bundle that is not in the drop directory. The import must not change its files.
 func (m *model) byHand() {
 	dir := m.TempDir()
 	m.tree(dir)
@@ -280,9 +280,9 @@ func (m *model) byHand() {
 	}
 }
 
-// rot damages a layer of a bundle in the store. A scrub finds it, and the layer is not served
-// until it is repaired, whatever happens to its file. An import of the bundle repairs
-// it, even if the first attempt dies.
+// rot damages a layer in the store, and quarantines it like a scrub. The layer must not be served
+// until it is repaired, even if its file changes. Then rot imports the bundle, which must repair
+// the layer, even if a first import is killed.
 func (m *model) rot() {
 	if len(m.byHands) == 0 {
 		return
@@ -292,12 +292,12 @@ func (m *model) rot() {
 	d := digest.NewDigestFromEncoded(digest.SHA256, filepath.Base(layer))
 	copies, err := filepath.Glob(filepath.Join(m.store, "app", "*", "blobs", "sha256", d.Encoded()))
 	if m.check(err); len(copies) == 0 {
-		m.Fatalf("the store has lost %s, after %s", d, strings.Join(m.history, "; "))
+		m.Fatalf("the store has lost the layer %s, after these actions: %s", d, strings.Join(m.history, "; "))
 	}
-	importertest.Flip(m.T, copies[0], m.rand.Int64N(100)) // with all of its hard links
+	importertest.Flip(m.T, copies[0], m.rand.Int64N(100)) // changes all hard links of this file, too
 	for _, file := range copies {
 		if data, err := os.ReadFile(file); err != nil || d.Algorithm().FromBytes(data) == d {
-			importertest.Flip(m.T, file, 7) // a separate file
+			importertest.Flip(m.T, file, 7) // this copy is not a hard link
 		}
 	}
 	m.quarantine(d, copies)
@@ -321,7 +321,7 @@ func (m *model) rot() {
 	m.repaired++
 }
 
-// quarantine quarantines the copies of a blob, as a scrub does with damaged copies.
+// quarantine quarantines all copies of a blob, as a scrub does with damaged copies.
 func (m *model) quarantine(d digest.Digest, copies []string) {
 	m.Helper()
 	if m.live == nil {
@@ -340,18 +340,18 @@ func (m *model) quarantine(d digest.Digest, copies []string) {
 	m.wantServed(d, copies, false)
 }
 
-// wantServed fails unless the running server serves a blob (want) or refuses it (!want) in the
-// repositories that have copies of it.
+// wantServed checks all repositories that have copies of a blob. If want is true, the running
+// server must serve the blob there; otherwise, it must refuse it.
 func (m *model) wantServed(d digest.Digest, copies []string, want bool) {
 	m.Helper()
 	for repo := range m.repositories(copies) {
 		if _, err := repo.Blob(m.Context(), d); (err == nil) != want {
-			m.Fatalf("%s is served: %v (%v), after %s", d, !want, err, strings.Join(m.history, "; "))
+			m.Fatalf("the blob %s is served: %v (error %v), after these actions: %s", d, !want, err, strings.Join(m.history, "; "))
 		}
 	}
 }
 
-// repositories returns the repositories that files of the store belong to.
+// repositories returns the repositories that contain the given files of the store.
 func (m *model) repositories(files []string) map[*layoutstore.Repository]bool {
 	m.Helper()
 	_, err := m.live.Refresh(m.Context())
@@ -374,7 +374,7 @@ func (m *model) scan() {
 	m.check(err)
 }
 
-// checkAll fails if the store or the directory breaks a rule of the model.
+// checkAll fails if the store or the drop directory breaks a rule of the model.
 func (m *model) checkAll() {
 	m.Helper()
 	got := importertest.Content{}
@@ -383,7 +383,7 @@ func (m *model) checkAll() {
 	}
 	for tag, digest := range m.have {
 		if got[tag] != digest {
-			m.Fatalf("the store has lost %s, after %s", tag, strings.Join(m.history, "; "))
+			m.Fatalf("the store has lost the tag %s, after these actions: %s", tag, strings.Join(m.history, "; "))
 		}
 	}
 	m.have, m.done = got, 0
@@ -393,7 +393,7 @@ func (m *model) checkAll() {
 			m.done++
 		case 0:
 		default:
-			m.Fatalf("the store has %d tags of %v, after %s", n, bundle, strings.Join(m.history, "; "))
+			m.Fatalf("the store has only %d tags of %v, after these actions: %s", n, bundle, strings.Join(m.history, "; "))
 		}
 	}
 	moved := map[string][]string{} // by content
@@ -414,7 +414,7 @@ func untagged(bundle importertest.Content) (n int) {
 	return n
 }
 
-// tagsOf returns how many tags of a bundle the store has.
+// tagsOf returns how many tags of a bundle are in the store.
 func (m *model) tagsOf(bundle importertest.Content) (n int) {
 	for tag, digest := range bundle {
 		if digest != "" && m.have[tag] == digest {
@@ -424,8 +424,8 @@ func (m *model) tagsOf(bundle importertest.Content) (n int) {
 	return n
 }
 
-// checkFile fails unless a file is at its place or was moved for a good reason. After a move,
-// the model forgets it. places are all paths with its content.
+// checkFile fails if a file has left the drop directory although its bundle was neither published nor
+// refused. If it was, the model forgets the file. places are all paths with the content of the file.
 func (m *model) checkFile(name string, places []string) {
 	m.Helper()
 	data, err := os.ReadFile(filepath.Join(m.dir, name))
@@ -443,13 +443,13 @@ func (m *model) checkFile(name string, places []string) {
 	if isIn("failed/") || published && (m.remove || isIn("done/")) {
 		return
 	}
-	m.Fatalf("%s (of a bundle: %v, published: %v) went to %q, after %s", name, file.bundle != nil, published, places, strings.Join(m.history, "; "))
+	m.Fatalf("%s (part of a bundle: %v, published: %v) was lost, or moved to %q, after these actions: %s", name, file.bundle != nil, published, places, strings.Join(m.history, "; "))
 }
 
-// TestModel drops, imports, damages, scrubs and removes bundles, scans with a guard that fails, and
-// kills processes, in random order. The store then has only complete bundles, and each lost file was
-// imported. LAYOUTPROXY_TEST_ALL=1 tries many more orders.
-func TestModel(t *testing.T) {
+// TestRandomActions performs random actions on a drop directory and its store: it drops, imports,
+// damages and removes bundles, and kills processes. After each action, the rules of the model hold.
+// LAYOUTPROXY_TEST_ALL=1 tries many more orders.
+func TestRandomActions(t *testing.T) {
 	seeds, acts := uint64(5), 40
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		seeds = 100
@@ -472,7 +472,7 @@ func TestModel(t *testing.T) {
 		})
 	}
 	if !t.Failed() && (published < int(seeds)*3 || gone == 0 || repaired == 0) {
-		t.Errorf("%d bundles published, %d things gone, %d blobs repaired, too few for this test", published, gone, repaired)
+		t.Errorf("too little happened: %d bundles published, %d files moved or removed, %d blobs repaired", published, gone, repaired)
 	}
 	t.Logf("%d bundles published, %d blobs repaired", published, repaired)
 }

@@ -20,15 +20,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// mover moves the files of an imported bundle out of the drop directory, or removes them. It
-// touches only files that were read and are unchanged since. All paths are below that directory.
+// mover moves or removes the files of an imported bundle. It ignores all files that the import has
+// not read or that have changed since. All paths are below the drop directory.
 type mover struct {
 	root   *os.Root
 	opened *fileid.Set
-	files  []string // to move: read, and unchanged since
-	dirs   []string // parents first
+	files  []string // files to move or remove: the import has read them
+	dirs   []string // directories of the bundle, parents first
 	rest   []staying
-	// before is called before each change. If it returns an error, the change fails with it.
+	// before is called before each change of a file. If it returns an error, the change fails.
 	before func(op, path string) error
 	// keepDirs is set if somebody is still writing into the bundle's directories.
 	keepDirs bool
@@ -42,14 +42,14 @@ type staying struct {
 
 func (s staying) String() string { return fmt.Sprintf("%s %v", s.name, s.why) }
 
-// addStaying records that a file stays.
+// addStaying records that a file stays in the drop directory, and why.
 func (m *mover) addStaying(name string, why error) {
-	if !errors.Is(why, fs.ErrNotExist) { // otherwise it is already gone
+	if !errors.Is(why, fs.ErrNotExist) { // a file that does not exist cannot stay
 		m.rest = append(m.rest, staying{name, why})
 	}
 }
 
-// findFiles sorts the files of a bundle into those to move and those that stay.
+// findFiles decides for each file of a bundle whether it is moved or stays.
 func (m *mover) findFiles(ctx context.Context, it *item) error {
 	if it.kind == kindArchive {
 		for _, name := range archiveFiles(m.root, it.set) {
@@ -60,7 +60,7 @@ func (m *mover) findFiles(ctx context.Context, it *item) error {
 	return m.walk(ctx, it.name)
 }
 
-// walk sorts the files in a directory.
+// walk decides for each file in a directory whether it is moved or stays.
 func (m *mover) walk(ctx context.Context, dir string) error {
 	return fs.WalkDir(m.root.FS(), dir, func(name string, e fs.DirEntry, err error) error {
 		switch {
@@ -78,7 +78,7 @@ func (m *mover) walk(ctx context.Context, dir string) error {
 	})
 }
 
-// archiveFiles lists the files of an archive, with their checksum files.
+// archiveFiles lists the files of an archive and their checksum files.
 func archiveFiles(root *os.Root, set volume.Set) (names []string) {
 	for _, f := range set.Files() {
 		name := filepath.Base(f.Path)
@@ -90,7 +90,7 @@ func archiveFiles(root *os.Root, set volume.Set) (names []string) {
 	return names
 }
 
-// classify sorts one file.
+// classify decides whether a file is moved or stays.
 func (m *mover) classify(name string) {
 	if err := m.whyStays(name); err != nil {
 		m.addStaying(name, err)
@@ -99,14 +99,14 @@ func (m *mover) classify(name string) {
 	m.files = append(m.files, name)
 }
 
-// Reasons why a file stays.
+// Reasons why a file stays in the drop directory.
 var (
 	errNotRead  = errors.New("was not read")
 	errNotFile  = errors.New("is not a regular file")
 	errDangling = errors.New("is a dangling link")
 )
 
-// whyStays checks a file again. The error says why the file must not be moved.
+// whyStays checks whether a file may be moved. The error says why it must stay.
 func (m *mover) whyStays(name string) error {
 	info, err := m.root.Lstat(name)
 	if err != nil {
@@ -118,7 +118,7 @@ func (m *mover) whyStays(name string) error {
 		case err != nil:
 			return errDangling
 		case to.IsDir(), m.opened.Has(to):
-			return nil // a link to a file that was read
+			return nil // the link leads to a directory, or to a file that was read
 		}
 		return errNotRead
 	}
@@ -131,14 +131,14 @@ func (m *mover) whyStays(name string) error {
 	return errNotRead
 }
 
-// sumSuffix is appended to the name of a file to name its checksum file.
+// sumSuffix is the suffix of checksum files.
 const sumSuffix = ".gostsum"
 
-// maxCompanion limits the size of a companion file, in bytes.
+// maxCompanion is the maximum size of a companion file (see readCompanion), in bytes.
 const maxCompanion = 4 << 10
 
-// readCompanion reads a file that belongs to a file that was read: the checksum file of an archive, or the
-// oci-layout of a layout. It returns false for any other file.
+// readCompanion reads a small file that belongs to a file that the import has read. It may be the
+// checksum file of an archive, or the oci-layout of a layout. For any other file, it returns false.
 func (m *mover) readCompanion(name string, info fs.FileInfo) bool {
 	of, ok := strings.CutSuffix(name, sumSuffix)
 	if path.Base(filepath.ToSlash(name)) == ocispec.ImageLayoutFile {
@@ -165,10 +165,10 @@ func (m *mover) readCompanion(name string, info fs.FileInfo) bool {
 	return true
 }
 
-// removing is the suffix of a file that is being removed.
+// removing is the suffix of the temporary name of a file that is being removed.
 const removing = ".layoutproxy-remove"
 
-// remove removes the files, and the directories that become empty.
+// remove removes the files, and then the directories that are empty.
 func (m *mover) remove() error {
 	return m.forEach(func(name string) error {
 		aside := asideOf(name)
@@ -182,7 +182,7 @@ func (m *mover) remove() error {
 	})
 }
 
-// move moves the files into the directory to, and keeps their paths.
+// move moves the files into the directory to. Their paths below it stay the same.
 func (m *mover) move(to string) error {
 	made := map[string]bool{}
 	return m.forEach(func(name string) error {
@@ -197,7 +197,7 @@ func (m *mover) move(to string) error {
 	})
 }
 
-// take renames a file. It checks the file afterwards, and moves it back if somebody has replaced it.
+// take renames a file, and then checks it. If somebody has replaced the file meanwhile, take moves it back.
 func (m *mover) take(name, to string) error {
 	if err := m.rename(name, to); err != nil {
 		return err
@@ -210,14 +210,14 @@ func (m *mover) take(name, to string) error {
 		return nil
 	}
 	m.addStaying(name, errReplaced)
-	// Link fails if there is a new file of that name; then both files stay where they are.
+	// Link fails if there is a new file with this name. Then both files stay where they are.
 	if err := m.root.Link(to, name); err != nil {
 		return fmt.Errorf("%s was added while its bundle was moved, and is now %s: %w", name, to, err)
 	}
 	return m.root.Remove(to)
 }
 
-// errReplaced is the reason why a file stays if it has replaced a file that was read.
+// errReplaced is the reason why a file stays after it has replaced a file that was read.
 var errReplaced = errors.New("was replaced after it was read")
 
 func (m *mover) rename(from, to string) error {
@@ -227,8 +227,8 @@ func (m *mover) rename(from, to string) error {
 	return m.root.Rename(from, to)
 }
 
-// forEach calls do for each file, links first, after checking each again. It ignores files that
-// are already gone.
+// forEach checks each file again, and calls do for it. It begins with links, and ignores files that
+// do not exist anymore. Then it removes empty directories.
 func (m *mover) forEach(do func(name string) error) (err error) {
 	for _, links := range []bool{true, false} {
 		for _, name := range m.files {
@@ -249,12 +249,12 @@ func (m *mover) forEach(do func(name string) error) (err error) {
 		return err
 	}
 	for _, dir := range slices.Backward(m.dirs) {
-		_ = m.root.Remove(dir) // a directory that is not empty stays, and its files are reported
+		_ = m.root.Remove(dir) // fails if the directory still has files, which are reported
 	}
 	return err
 }
 
-// returnNewFiles moves back the files of a moved directory that were not read.
+// returnNewFiles moves some files of a moved directory back: those that the import has not read.
 func (m *mover) returnNewFiles(ctx context.Context, name, to string) (failed error) {
 	moved := filepath.ToSlash(filepath.Join(to, name))
 	late := mover{root: m.root, opened: m.opened}
@@ -264,7 +264,7 @@ func (m *mover) returnNewFiles(ctx context.Context, name, to string) (failed err
 	for _, s := range late.rest {
 		back := strings.TrimPrefix(s.name, filepath.ToSlash(to)+"/")
 		if info, err := m.root.Lstat(s.name); err == nil && publish.IsLink(info) && slices.Contains(m.files, back) {
-			continue // it led to a file that was read, until the move broke the link
+			continue // this link led to a file that was read, but the move broke it
 		}
 		if err := m.putBack(s.name, back); err != nil {
 			failed = errors.Join(failed, err)
@@ -275,7 +275,7 @@ func (m *mover) returnNewFiles(ctx context.Context, name, to string) (failed err
 	return failed
 }
 
-// putBack renames a file back. It does not replace a new file of that name.
+// putBack moves a file back to its old path. It does not replace a new file at that path.
 func (m *mover) putBack(from, to string) error {
 	if _, err := m.root.Lstat(to); err == nil {
 		return fmt.Errorf("%s was added while its bundle was moved, and is now %s: %w", to, from, fs.ErrExist)

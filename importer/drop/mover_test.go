@@ -42,7 +42,7 @@ func (d *dropping) remove(name string) {
 	}
 }
 
-// removing returns a drop directory that removes imported bundles.
+// removing returns a drop directory in which imported bundles are removed.
 func removing(t *testing.T) *dropping {
 	t.Helper()
 	d := newDropping(t)
@@ -50,9 +50,9 @@ func removing(t *testing.T) *dropping {
 	return d
 }
 
-// Archives in subdirectories of a dropped directory are not read, so the directory waits and none of its
-// files are removed.
-func TestDropNestedArchives(t *testing.T) {
+// A dropped directory waits if one of its subdirectories has an archive, because such archives are
+// not read. None of the files are removed.
+func TestDropRefusesArchivesInSubdirectories(t *testing.T) {
 	d := removing(t)
 	d.mkdir("bundle/disk2")
 	d.put(importertest.App(t, "a", "1.0"), "bundle/a.tar")
@@ -74,10 +74,10 @@ func TestDropNestedArchives(t *testing.T) {
 	}
 }
 
-// A directory waits while it has temporary files of rsync, WinSCP, browsers and others, parts that other
-// tools wrote, or compressed archives: they show that the bundle is not complete. Package volume lists the
-// names and their sources.
-func TestDropUnsupportedNames(t *testing.T) {
+// A directory waits while it has temporary files of rsync, WinSCP or browsers, parts that other
+// tools wrote, or compressed archives. They show that the bundle is not complete. Package volume
+// lists these names and the tools that use them.
+func TestDropWaitsForTemporaryFiles(t *testing.T) {
 	for _, name := range []string{
 		".b.tar.Ab3xYz", "b.tar.filepart", "b.tar.part", "b.tar.crdownload", "b.tar.tmp", "b.tar.partial",
 		"b.tar.gz", "b.tgz", "b.tar.aa", "b.tar.001", "B.TAR", "b.tar.00.chunk", ".tmp/b",
@@ -87,7 +87,7 @@ func TestDropUnsupportedNames(t *testing.T) {
 			d := removing(t)
 			d.mkdir("bundle")
 			d.put(importertest.App(t, "a", "1.0"), "bundle/a.tar")
-			d.write(filepath.Join("bundle", name), "half of it")
+			d.write(filepath.Join("bundle", name), "half of an archive")
 			d.scan(0)
 			d.scan(time.Minute)
 			d.wantStatus("bundle", "waiting", name)
@@ -98,17 +98,18 @@ func TestDropUnsupportedNames(t *testing.T) {
 			d.scan(time.Second)
 			d.scan(time.Minute)
 			if d.has("bundle/a.tar") || d.published != 1 {
-				t.Error("it is not imported after the file is removed")
+				t.Error("the directory is not imported, although the temporary file is removed")
 			}
 		})
 	}
 }
 
-// Chunks of the next version, beside an archive, are a separate bundle. It is imported after the archive.
-func TestDropNextVersion(t *testing.T) {
+// If an archive has chunks of its next version beside it, the chunks are a separate bundle. They
+// are imported after the archive.
+func TestDropArchiveAndChunksOfNextVersion(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		for _, late := range []bool{false, true} {
-			t.Run(fmt.Sprintf("remove %v, late %v", remove, late), func(t *testing.T) {
+			t.Run(fmt.Sprintf("remove imported bundles %v, chunks arrive late %v", remove, late), func(t *testing.T) {
 				d := newDropping(t)
 				one, two := importertest.App(t, "platform", "1.0"), importertest.App(t, "platform", "2.0")
 				want := importertest.MustContent(t, one).Over(importertest.MustContent(t, two))
@@ -134,7 +135,7 @@ func TestDropNextVersion(t *testing.T) {
 				}
 				importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 				if d.has("platform.tar") || d.has("platform.tar.0000.chunk") || d.published != 2 {
-					t.Errorf("left: %v, published %d times", importertest.Files(t, d.dir), d.published)
+					t.Errorf("files left: %v; published %d times, want twice", importertest.Files(t, d.dir), d.published)
 				}
 				if d.has("done/platform.tar") == remove || d.has("done/2/platform.tar.0001.chunk") == remove {
 					t.Errorf("left: %v", importertest.Files(t, d.dir))
@@ -145,7 +146,7 @@ func TestDropNextVersion(t *testing.T) {
 }
 
 // A directory named a.tar and the chunks of a.tar beside it are imported as two bundles.
-func TestDropSameName(t *testing.T) {
+func TestDropDirectoryAndChunksWithTheSameName(t *testing.T) {
 	d := newDropping(t)
 	one, two := importertest.App(t, "one", "1.0"), importertest.App(t, "two", "1.0")
 	want := importertest.MustContent(t, one).Over(importertest.MustContent(t, two))
@@ -161,7 +162,7 @@ func TestDropSameName(t *testing.T) {
 	if d.has("a.tar") || d.has("a.tar.0000.chunk") {
 		t.Errorf("left: %v", importertest.Files(t, d.dir))
 	}
-	// Each of the two has its own problem.
+	// The directory and the chunks each have their own problem.
 	d.write("b.tar/x.tar.part", "")
 	d.write("b.tar.0001.chunk", "")
 	d.scan(time.Second)
@@ -177,8 +178,8 @@ func TestDropSameName(t *testing.T) {
 	}
 }
 
-// A directory with too many files does not prevent other imports.
-func TestDropOversized(t *testing.T) {
+// A directory with too many files waits, but other bundles are imported.
+func TestDropDirectoryWithTooManyFiles(t *testing.T) {
 	d := newDropping(t)
 	d.restart(func(o *drop.Options) { o.MaxFiles = 10 })
 	for i := range 12 {
@@ -191,8 +192,8 @@ func TestDropOversized(t *testing.T) {
 	d.wantStatus("a.tar", "published", "")
 }
 
-// Entries of the drop directory that are not imported are reported, each with its reason.
-func TestDropOddEntries(t *testing.T) {
+// An entry that cannot be imported is reported with the reason. Files such as documents are not reported.
+func TestDropReportsOtherEntries(t *testing.T) {
 	d := newDropping(t)
 	for name, reason := range map[string]string{
 		"a.tar.gz": "gunzip a.tar.gz", "b.tar.aa": "cat b.tar.?? > b.tar", ".c.tar.Ab3xYz": "a temporary name of c.tar",
@@ -226,12 +227,12 @@ func TestDropOddEntries(t *testing.T) {
 		}
 	}
 	if d.published > 0 {
-		t.Error("something was imported")
+		t.Error("an entry that is not a bundle was imported")
 	}
 }
 
-// An imported tree is removed with its oci-layout files and every copy of a blob. Files that the import
-// did not read stay: documents, unreferenced blobs, damaged copies, archives without layouts.
+// After the import of a tree, all files that the import did not read stay: documents, unreferenced
+// blobs, damaged copies and archives without layouts. The other files are moved or removed.
 func TestDropKeepsUnreadFiles(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		t.Run(fmt.Sprint(remove), func(t *testing.T) {
@@ -251,7 +252,7 @@ func TestDropKeepsUnreadFiles(t *testing.T) {
 			if err := os.WriteFile(wrong, bytes.Repeat([]byte("x"), 6000), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			stray := tree.Layout("modules/one").Blob("application/octet-stream", []byte("nothing names it")).Digest.Encoded()
+			stray := tree.Layout("modules/one").Blob("application/octet-stream", []byte("no manifest names this blob")).Digest.Encoded()
 			d.write("bundle/deckhousereleases.yaml", "kind: DeckhouseRelease")
 			d.write("bundle/modules/one/README", "docs")
 			layouttest.Tar(t, filepath.Join(d.dir, "bundle/notes.tar"), layouttest.File("notes.txt", []byte("secret")))
@@ -269,18 +270,18 @@ func TestDropKeepsUnreadFiles(t *testing.T) {
 			if len(after) != 5 {
 				t.Errorf("left: %v", after)
 			}
-			// The bundle is not read again, not even after a restart.
+			// Even after a restart, the bundle is not read again.
 			d.restart(func(o *drop.Options) { o.Remove = remove })
-			d.importer.Before(func(op, path string) error { return fmt.Errorf("it is read again: %s %s", op, path) })
+			d.importer.Before(func(op, path string) error { return fmt.Errorf("the bundle is read again: %s %s", op, path) })
 			d.scan(time.Hour)
 			d.wantStatus("bundle", "published", "5 files stay")
 		})
 	}
 }
 
-// If a process ends at any step of a scan, including moves and removals, no file of a dropped
-// directory is lost. Removed files are in the store, unread files are kept, and the next process
-// completes the import. LAYOUTPROXY_TEST_ALL=1 ends it at every step.
+// If the process is killed at any step of a scan, no file of a dropped directory is lost. Files are
+// removed only after their import, and files that were not read stay. The next process completes
+// the import. LAYOUTPROXY_TEST_ALL=1 tries every step, not only some.
 func TestDropCrashAtEveryStep(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		for n, stride := 2, 13; ; n += stride {
@@ -295,22 +296,22 @@ func TestDropCrashAtEveryStep(t *testing.T) {
 			m.archive("bundle/x.tar", true)
 			m.archive("a.tar", false)
 			m.write("bundle/notes.txt", []byte("not read"), nil)
-			m.history = append(m.history, fmt.Sprintf("dying at step %d", n))
+			m.history = append(m.history, fmt.Sprintf("killed at step %d", n))
 			m.dying = n
 			m.scan()
 			m.checkAll()
-			ended := m.dying > 1 // before it was killed
+			ended := m.dying > 1 // whether the scan has ended before it was killed
 			m.dying = 0
 			m.restart()
 			m.scan()
 			m.scan()
 			m.checkAll()
 			if m.done != 3 || m.put["bundle/notes.txt"] == nil {
-				t.Fatalf("dying at step %d: %d of 3 bundles are published: %+v", n, m.done, m.drop.Status())
+				t.Fatalf("after a kill at step %d, %d of 3 bundles are published, or a file is lost: %+v", n, m.done, m.drop.Status())
 			}
 			if ended {
 				if n < 40 {
-					t.Errorf("%d steps are too few for this test", n)
+					t.Errorf("a scan has only about %d steps, want at least 40", n)
 				}
 				break
 			}
@@ -318,8 +319,8 @@ func TestDropCrashAtEveryStep(t *testing.T) {
 	}
 }
 
-// An import does not publish the directories that an interrupted import has left in staging: they would
-// be layouts without an index.
+// An interrupted import leaves directories in staging. The next import does not publish them,
+// because they would be layouts without an index.
 func TestStagedDirectoriesAreNotPublished(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	i, written := importertest.New(t, store), 0
@@ -340,13 +341,13 @@ func TestStagedDirectoriesAreNotPublished(t *testing.T) {
 	importertest.Imported(t, store, two)
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 	if left, err := os.ReadDir(filepath.Join(store, "app")); err != nil || len(left) != 1 {
-		t.Errorf("left in app: %v, %v", left, err)
+		t.Errorf("the directory app of the store has %v, error %v, want one repository", left, err)
 	}
 }
 
-// If the guard fails, for example because somebody changed a link, no bundle is imported, and an imported
-// bundle stays in place.
-func TestDropGuard(t *testing.T) {
+// While the guard returns an error, no bundle is imported. If it returns an error after an import,
+// the bundle's files stay in place.
+func TestDropObeysGuard(t *testing.T) {
 	d := removing(t)
 	calls, allowed := 0, 0
 	d.restart(func(o *drop.Options) {
@@ -363,9 +364,9 @@ func TestDropGuard(t *testing.T) {
 	again := d.scan(time.Hour)
 	d.wantStatus("a.tar", "waiting", "the store is in the drop directory")
 	if again == 0 || d.published > 0 {
-		t.Errorf("published %d times, next try after %s", d.published, again)
+		t.Errorf("published %d times, want 0; the next scan is due after %s, want a retry", d.published, again)
 	}
-	allowed = calls + 1 // the guard allows the import, but not the removal
+	allowed = calls + 1 // the guard allows the import, but not the removal that follows
 	d.scan(again)
 	d.wantStatus("a.tar", "published", "nothing was moved or removed: the store is in the drop directory")
 	if after := importertest.Contents(t, d.dir); !maps.Equal(after, before) || d.published != 1 {
@@ -373,8 +374,9 @@ func TestDropGuard(t *testing.T) {
 	}
 }
 
-// A directory that contains a store is not removed, because another program may serve the store.
-func TestDropStore(t *testing.T) {
+// A dropped directory that contains a store is neither imported nor removed, because another
+// process may serve the store.
+func TestDropKeepsDirectoryWithStore(t *testing.T) {
 	d := removing(t)
 	importertest.Imported(t, filepath.Join(d.dir, "carried/store"), importertest.App(t, "a", "1.0"))
 	before := importertest.Contents(t, d.dir)
@@ -386,9 +388,9 @@ func TestDropStore(t *testing.T) {
 	}
 }
 
-// A link in a bundle is removed together with its target in the bundle. Other names of the same
-// file, outside of the bundle, are kept.
-func TestDropLinks(t *testing.T) {
+// A symbolic link in a bundle is removed together with its target. A hard link of the target,
+// outside of the bundle, stays.
+func TestDropRemovesLinks(t *testing.T) {
 	d := removing(t)
 	d.mkdir("bundle")
 	d.put(importertest.App(t, "a", "1.0"), "bundle/a.tar")
@@ -406,9 +408,9 @@ func TestDropLinks(t *testing.T) {
 	}
 }
 
-// A chunk after the end of the archive is not read and stays: it may belong to an earlier, longer set or to
-// the next version. A chunk with padding is removed with the archive.
-func TestDropChunksBehindTheEnd(t *testing.T) {
+// A chunk after the end of the archive is not read and stays, because it may belong to another
+// version. But a chunk with padding is removed with the archive.
+func TestDropKeepsChunksAfterTheEnd(t *testing.T) {
 	d := removing(t)
 	archive := importertest.App(t, "a", "1.0")
 	chunks := layouttest.Cut(t, archive, 5000)
@@ -417,11 +419,11 @@ func TestDropChunksBehindTheEnd(t *testing.T) {
 	}
 	padding, stale := fmt.Sprintf("a.tar.%04d.chunk", len(chunks)), fmt.Sprintf("a.tar.%04d.chunk", len(chunks)+1)
 	d.write(padding, strings.Repeat("\x00", 512))
-	d.write(stale, "of another archive")
+	d.write(stale, "bytes of another archive")
 	d.scan(0)
 	d.scan(time.Minute)
 	if d.published != 1 || d.has("a.tar.0000.chunk") || d.has(padding) || !d.has(stale) {
-		t.Errorf("published %d times, left: %v", d.published, importertest.Files(t, d.dir))
+		t.Errorf("published %d times, want once; files left: %v", d.published, importertest.Files(t, d.dir))
 	}
 	d.scan(time.Minute)
 	d.scan(time.Minute)

@@ -20,17 +20,18 @@ func isArchive(name string) bool {
 	return kind == volume.NameArchive || kind == volume.NameChunk
 }
 
-// publishing is the reason why a bundle waits while a pull moves its files into place.
+// publishing is the reason why a bundle waits while a pull moves files into place.
 const publishing = "a pull is publishing here, or was interrupted: run it again"
 
-// notAnArchive is the reason why an archive is not read.
+// notAnArchive is the reason for a file that has the name of an archive, but other content.
 const notAnArchive = "it looks like an archive, but cannot be read as one"
 
-// leftRemoving describes a file that a killed process was removing.
+// leftRemoving is the reason for a file that a killed process was removing. The name of the file comes first.
 const leftRemoving = " was imported, and layoutproxy was stopped while removing it: remove it"
 
-// unready returns the reason why a file prevents the import of its dropped directory: the file is still being
-// written, or it looks like part of a bundle but would not be read. name is its path below the directory.
+// unready explains why a file prevents the import of its dropped directory; the text is empty if it
+// does not. For example, the file is still being written, or it looks like part of a bundle but
+// would not be read. name is the file's path below the dropped directory.
 func unready(name string) string {
 	dir, base := path.Dir(name), path.Base(name)
 	switch {
@@ -56,8 +57,8 @@ func unready(name string) string {
 	}
 }
 
-// waitForUnread adds a reason to wait for each file directly in the directory that looks like an archive
-// but would not be read.
+// waitForUnread adds a reason to wait for each of the archives that an import would not read.
+// archives are names of files directly in the dropped directory.
 func (c *candidate) waitForUnread(archives []string) {
 	found, err := volume.FindArchives(c.path)
 	if err != nil {
@@ -82,8 +83,8 @@ func (c *candidate) waitForUnread(archives []string) {
 	}
 }
 
-// missingFiles lists the files in the inventory of a bundle that are still missing. The list is empty if
-// there are none.
+// missingFiles describes the files that a bundle's inventory lists and that are still missing. The
+// text is empty if there are none.
 func (c *candidate) missingFiles() (string, error) {
 	dir, archive := c.path, ""
 	if c.kind == kindArchive {
@@ -106,8 +107,8 @@ func (c *candidate) missingFiles() (string, error) {
 	return strings.Join(waits.unready, "; "), nil
 }
 
-// whyIncomplete returns the reason why a bundle waits, or the empty string if it is complete. A complete
-// bundle may still be damaged.
+// whyIncomplete explains why a bundle is not complete yet. The text is empty if it is complete, but
+// the bundle may still be damaged.
 func (c *candidate) whyIncomplete(ctx context.Context, cache string) (string, error) {
 	if len(c.unready) > 0 {
 		return strings.Join(c.unready, "; "), nil

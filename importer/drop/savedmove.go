@@ -15,20 +15,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
-// savedMove is saved for an imported or refused bundle before its first file is moved or removed. If the
-// process is killed then, the remaining files look like another bundle. The next process completes the
-// move instead of importing them.
+// savedMove records which files of an imported or refused bundle are to be moved or removed. If the
+// process is killed meanwhile, the next process completes the move. Otherwise, the remaining files
+// would look like another bundle and be imported.
 type savedMove struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
-	To   string `json:"to,omitempty"` // the directory to move to; empty if the files are removed
+	To   string `json:"to,omitempty"` // directory to move the files to; empty if they are removed
 	// Refused is set for a damaged bundle, which is never removed.
 	Refused bool                `json:"refused,omitempty"`
-	Files   []publish.MovedFile `json:"moved"` // with names relative to the drop directory
+	Files   []publish.MovedFile `json:"moved"` // paths below the drop directory
 }
 
-// UnmarshalJSON implements json.Unmarshaler. It also reads the format of older versions: the field "files",
-// with plain file names, and links without a state.
+// UnmarshalJSON implements json.Unmarshaler. It also reads records of older versions, which have
+// plain file names in the field "files", and no state for links.
 func (s *savedMove) UnmarshalJSON(data []byte) error {
 	type plain savedMove
 	saved := struct {
@@ -47,17 +47,17 @@ func (s *savedMove) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// saveMove saves the files to move or remove, each with its present state.
+// saveMove records the files to move or remove, each with its current state.
 func (d *Drop) saveMove(it *item, s *savedMove, m *mover) error {
 	for _, name := range m.files {
 		info, err := m.root.Lstat(name)
 		if err != nil {
-			continue // each file is checked again before it is moved
+			continue // the move will check each file again
 		}
 		if m.opened != nil && !publish.IsLink(info) && !m.opened.Has(info) {
-			continue // somebody has replaced it
+			continue // somebody has replaced this file
 		}
-		f, _ := publish.NewMovedFile(name, info) // a file without an identity is not moved later
+		f, _ := publish.NewMovedFile(name, info) // on error, f has no identity, and the next process does not move the file
 		s.Files = append(s.Files, f)
 	}
 	d.mu.Lock()
@@ -66,7 +66,7 @@ func (d *Drop) saveMove(it *item, s *savedMove, m *mover) error {
 	return d.saveState()
 }
 
-// forgetMove removes the saved move of a bundle after its files were moved as far as possible.
+// forgetMove removes the record of a move. The files have been moved or removed, or cannot be.
 func (d *Drop) forgetMove(key string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -81,8 +81,8 @@ func (d *Drop) forgetMove(key string) {
 	}
 }
 
-// directories returns the directories whose entries the move changes, with the parents of directories
-// that it may have created. dir is the drop directory.
+// directories returns the directories that lose or gain entries by the move, with their parents, which the
+// move may have created. dir is the drop directory.
 func (s *savedMove) directories(dir string) map[string]bool {
 	dirs := map[string]bool{dir: true}
 	add := func(name string) {
@@ -99,8 +99,8 @@ func (s *savedMove) directories(dir string) map[string]bool {
 	return dirs
 }
 
-// finishMoves completes the moves of a killed process. It moves only files that are unchanged since that
-// process read them. If a move fails, only its bundle waits for the next scan.
+// finishMoves completes the moves of a killed process. It moves only files that have not changed since that
+// process read them. If a move fails, the remaining files of that bundle wait for the next scan.
 func (d *Drop) finishMoves(ctx context.Context) {
 	d.stuck = map[string]error{}
 	for key, r := range d.saved {
@@ -120,7 +120,7 @@ func (d *Drop) finishMoves(ctx context.Context) {
 	}
 }
 
-// outcome returns what happened to the bundle.
+// outcome says whether the bundle was refused or imported.
 func (s *savedMove) outcome() string {
 	if s.Refused {
 		return "refused"
@@ -128,7 +128,7 @@ func (s *savedMove) outcome() string {
 	return "imported"
 }
 
-// finishMove moves or removes the remaining files of a bundle.
+// finishMove completes one recorded move.
 func (d *Drop) finishMove(ctx context.Context, s *savedMove) error {
 	root, err := os.OpenRoot(d.options.Dir)
 	if err != nil {
@@ -163,10 +163,11 @@ func (d *Drop) finishMove(ctx context.Context, s *savedMove) error {
 	return m.move(s.To)
 }
 
-// finishDirectory moves back files that were added to a directory before it was moved, and lists the
-// directories that remain at its old place. names are the files that were read.
+// finishDirectory moves back the files that the import of a moved directory has not read. It also
+// lists the directories that remain at the old path. names are the files that were read.
 func (m *mover) finishDirectory(ctx context.Context, s *savedMove, names []string) error {
-	if _, err := m.root.Lstat(filepath.Join(s.To, s.Name)); s.To != "" && err == nil { // otherwise nothing was moved yet
+	// If the directory does not exist in done/ or failed/, nothing was moved yet.
+	if _, err := m.root.Lstat(filepath.Join(s.To, s.Name)); s.To != "" && err == nil {
 		moved := mover{root: m.root, opened: m.opened, files: names, before: m.before}
 		if err := moved.returnNewFiles(ctx, s.Name, s.To); err != nil {
 			return err
@@ -181,7 +182,7 @@ func (m *mover) finishDirectory(ctx context.Context, s *savedMove, names []strin
 	return err
 }
 
-// names returns the names of the files.
+// names returns the paths of the recorded files, below the drop directory.
 func (s *savedMove) names() []string {
 	names := make([]string, len(s.Files))
 	for i, f := range s.Files {
@@ -190,7 +191,7 @@ func (s *savedMove) names() []string {
 	return names
 }
 
-// opened returns the files that were read, without links.
+// opened returns the identities of the recorded files, except links.
 func (s *savedMove) opened() *fileid.Set {
 	m := &fileid.Set{}
 	for _, f := range s.Files {
@@ -201,7 +202,7 @@ func (s *savedMove) opened() *fileid.Set {
 	return m
 }
 
-// removeAside removes a file that a killed process has already renamed for removal.
+// removeAside removes a file that a killed process has renamed, but not removed.
 func (m *mover) removeAside(name string) error {
 	aside := asideOf(name)
 	info, err := m.root.Lstat(aside)

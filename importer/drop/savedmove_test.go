@@ -18,14 +18,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// If a process is killed while it moves an imported bundle out of the drop directory, the remaining files
-// must not count as a bundle: the catalog of packages would override the pin of a package, and chunks
-// would wait forever.
+// If a process is killed while it moves an imported bundle to done/, the remaining files do not
+// count as a new bundle. Otherwise, a remaining catalog would override the pin of a package, and
+// remaining chunks would wait forever.
 func TestDropCompletesInterruptedMove(t *testing.T) {
 	for _, remove := range []bool{false, true} {
 		for _, form := range []string{"archives", "chunks", "a tree"} {
 			for nth := 1; nth <= 4; nth++ {
-				t.Run(fmt.Sprintf("%s, remove %v, killed at change %d", form, remove, nth), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s, remove imported bundles %v, killed at change %d", form, remove, nth), func(t *testing.T) {
 					d := newDropping(t)
 					d.restart(func(o *drop.Options) { o.Remove = remove })
 					dir := filepath.Join(d.dir, "bundle")
@@ -39,7 +39,7 @@ func TestDropCompletesInterruptedMove(t *testing.T) {
 						layouttest.Cut(t, a, 2000)
 					case "archives":
 						importertest.ArchiveOf(t, filepath.Join(dir, "package-versions.tar"), "packages/a/version:stable=newest")
-						d.write("bundle/notes.txt", "not read") // so that the files are moved one by one
+						d.write("bundle/notes.txt", "not read") // with an unread file, the other files are moved one by one
 					default:
 						tree := layouttest.New(t, dir)
 						l := tree.Layout("modules/x")
@@ -58,7 +58,7 @@ func TestDropCompletesInterruptedMove(t *testing.T) {
 					importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 					for name := range importertest.Contents(t, d.dir) {
 						if !strings.HasPrefix(name, "/done/") && name != "/bundle/notes.txt" {
-							t.Errorf("%s is left", name)
+							t.Errorf("%s is still in the drop directory", name)
 						}
 					}
 				})
@@ -67,7 +67,7 @@ func TestDropCompletesInterruptedMove(t *testing.T) {
 	}
 }
 
-// While a move cannot be completed, its remaining files are not imported, but other bundles are.
+// While the move of a bundle cannot be completed, its remaining files are not imported. Other bundles are.
 func TestDropRetriesFailedMove(t *testing.T) {
 	d := newDropping(t)
 	archive := importertest.ArchiveOf(t, filepath.Join(d.dir, "package-a.tar"), "packages/a:v1=a")
@@ -99,8 +99,8 @@ func TestDropRetriesFailedMove(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, d.store), want)
 }
 
-// If a process is killed while it moves the chunks of a refused set, the next process moves the remaining
-// chunks that are unchanged, and removes nothing.
+// If a process is killed while it moves the chunks of a refused archive to failed/, the next process moves
+// the remaining chunks. It does not move a chunk that has changed, and removes no chunk.
 func TestDropCompletesMoveOfRefusedChunks(t *testing.T) {
 	archive, places := importertest.One(t)
 	importertest.Flip(t, archive, importertest.Largest(places).Body+4000)
@@ -111,8 +111,8 @@ func TestDropCompletesMoveOfRefusedChunks(t *testing.T) {
 	}
 }
 
-// refusedAndKilled ends a process at its nth step and, with meddle, replaces the last
-// chunk before the next process starts. It returns false if there are fewer steps.
+// refusedAndKilled ends a process at its nth step. If meddle is set, it replaces the last chunk
+// before the next process starts. It returns false if the process has fewer than n steps.
 func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle bool) bool {
 	t.Helper()
 	d := newDropping(t)
@@ -132,7 +132,7 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 	if meddle {
 		file := filepath.Join(d.dir, last)
 		if _, err := os.Lstat(file); err != nil {
-			return died // it was already moved
+			return died // the last chunk was already moved
 		}
 		importertest.Must(t, os.WriteFile(file+".new", []byte("came later"), 0o644))
 		importertest.Must(t, os.Rename(file+".new", file))
@@ -143,9 +143,9 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 		d.scan(time.Minute)
 	}
 	after := importertest.Contents(t, d.dir)
-	where := fmt.Sprintf("remove %v, step %d, meddle %v: %v", remove, n, meddle, slices.Sorted(maps.Keys(after)))
+	where := fmt.Sprintf("remove imported bundles %v, killed at step %d, replaced the last chunk %v, files are %v", remove, n, meddle, slices.Sorted(maps.Keys(after)))
 	together := false
-	for _, dir := range []string{"/failed", "/failed/2"} { // failed/2 if failed already has a reason
+	for _, dir := range []string{"/failed", "/failed/2"} { // the chunks go to failed/2 if failed/ already has a reason file
 		_, reason := after[dir+"/module-one.tar.reason.json"]
 		all := reason
 		for _, name := range names[:len(names)-1] {
@@ -155,25 +155,25 @@ func refusedAndKilled(t *testing.T, archive string, remove bool, n int, meddle b
 	}
 	switch later := after[last] == "came later"; {
 	case meddle && !later && after["/failed"+last] != "came later" && after["/failed/2"+last] != "came later":
-		t.Errorf("%s: the new chunk is missing", where)
-	case !together && !(meddle && later && after[names[0]] != ""): // otherwise all chunks wait as another set
-		t.Errorf("%s: not together", where)
+		t.Errorf("%s: the new chunk is lost", where)
+	case !together && !(meddle && later && after[names[0]] != ""): // with a new last chunk, all chunks may wait as a new archive
+		t.Errorf("%s: the reason file and the chunks are not together in failed/ or failed/2", where)
 	}
 	for _, name := range names {
 		if _, stays := after[name]; stays && !meddle {
-			t.Errorf("%s: %s stays", where, name)
+			t.Errorf("%s: the chunk %s is still in the drop directory", where, name)
 		}
 	}
 	return died
 }
 
-// Somebody adds a file to a directory while the directory is moved to done/, and the process is killed.
-// The file is then in done/ although no import has read it. The next process moves it back without
-// overwriting a file at its old place. Then the file waits or is imported.
+// Somebody adds files to a directory just before it is moved to done/, and then the process is
+// killed. No import has read these files. The next process moves them back to the drop directory,
+// where they wait or are imported.
 func TestDropMovesLateFilesBack(t *testing.T) {
-	for _, remove := range []bool{false, true} { // the next process may have another setting
+	for _, remove := range []bool{false, true} { // setting of the next process, which may differ from the first one's
 		for nth := 1; nth <= 4; nth++ {
-			t.Run(fmt.Sprintf("remove %v, killed at change %d", remove, nth), func(t *testing.T) {
+			t.Run(fmt.Sprintf("remove imported bundles %v, killed at change %d", remove, nth), func(t *testing.T) {
 				testMovesBack(t, nth, remove)
 			})
 		}
@@ -217,25 +217,26 @@ func testMovesBack(t *testing.T, nth int, remove bool) {
 	after := importertest.Contents(t, d.dir)
 	for name := range late {
 		if _, ok := after[name]; !ok {
-			t.Errorf("%s was not moved back: %v", name, slices.Sorted(maps.Keys(after)))
+			t.Errorf("%s was not moved back to the drop directory, which has %v", name, slices.Sorted(maps.Keys(after)))
 		}
 	}
 	if _, ok := after["/bundle/a.tar"]; ok {
-		t.Error("an imported file stays")
+		t.Error("the imported archive was moved back to the drop directory")
 	}
-	importertest.Must(t, os.Rename(filepath.Join(dir, "c/d.tar"), filepath.Join(dir, "d.tar"))) // as the reason advises
+	importertest.Must(t, os.Rename(filepath.Join(dir, "c/d.tar"), filepath.Join(dir, "d.tar"))) // the reason for waiting advises this
 	for range 4 {
 		d.scan(time.Minute)
 	}
 	got := importertest.MustContent(t, d.store)
 	for _, tag := range []string{"app/a:v1", "app/b:v1", "app/d:v1"} {
 		if got[tag] == "" {
-			t.Errorf("the store has %v, and no %s", got, tag)
+			t.Errorf("the store has %v, but not the tag %s", got, tag)
 		}
 	}
 }
 
-// If there is another file at the old place of a late file, both stay where they are.
+// A file that was moved to done/ without being read is not moved back if a new file has taken its
+// name. Both files stay where they are.
 func TestDropMovesBackWithoutOverwriting(t *testing.T) {
 	d := newDropping(t)
 	importertest.ArchiveOf(t, filepath.Join(d.dir, "bundle/a.tar"), "app/a:v1=a")
@@ -271,7 +272,7 @@ func TestDropMovesBackWithoutOverwriting(t *testing.T) {
 	}
 }
 
-// killAt imports the dropped bundles. It ends at the nth change of the drop directory, like a killed process.
+// killAt scans the drop directory, and stops after nth changes of it, like a killed process.
 func (d *dropping) killAt(nth int, remove bool) {
 	d.t.Helper()
 	i := importertest.New(d.t, d.store)
@@ -300,14 +301,14 @@ func (d *dropping) killAt(nth int, remove bool) {
 	<-ended
 }
 
-// The record of a move by an older version, with plain file names, is read too. So is one with file names
-// that are not UTF-8.
+// A move is completed from its record, even if an older version wrote it, or if file names have
+// quotes or are not UTF-8.
 func TestDropReadsOtherRecords(t *testing.T) {
 	for name, form := range map[string]struct {
 		archive string
 		record  func([]byte) []byte
 	}{
-		"an older version": {`package-"\a.tar`, func(data []byte) []byte {
+		"record of an older version": {`package-"\a.tar`, func(data []byte) []byte {
 			data = bytes.ReplaceAll(data, []byte(`"moved":`), []byte(`"files":`))
 			return bytes.ReplaceAll(data, []byte(`"name":"package-\\\"\\\\a`), []byte(`"name":"package-\"\\a`))
 		}},

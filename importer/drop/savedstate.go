@@ -11,25 +11,26 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 )
 
-// savedState is the state in dropped.json that outlives a process: the finished bundles that stay in the drop
-// directory and the bundles that are being moved or removed, by the keys of their candidates.
+// savedState is the content of dropped.json: bundles that stay in the drop directory after their
+// import, and bundles that are being moved or removed. Its keys are those of candidate.key.
 type savedState map[string]savedBundle
 
 type savedBundle struct {
 	Identity string `json:"identity"`
 	Status   Status `json:"status"`
-	// Move is set while the files of the bundle are being moved or removed.
+	// Move is nil unless the files of the bundle are being moved or removed.
 	Move *savedMove `json:"leaving,omitempty"`
 }
 
-// maxSavedState limits the saved state, in bytes. That is enough for the files of the largest directory.
+// maxSavedState is the maximum size of dropped.json, in bytes. It is enough to record all files of
+// the largest directory.
 const maxSavedState = 1 << 30
 
-// errStateFormat reports a saved state in an unknown format.
+// errStateFormat reports that dropped.json is damaged or has an unknown format.
 var errStateFormat = errors.New("not a record of a drop directory")
 
-// readState reads a saved state. Without a file, the state is empty. A damaged state is an error, because
-// the bundles that are already imported are unknown.
+// readState reads dropped.json. If there is no file, the state is empty. A damaged file is an
+// error, because nobody knows which bundles are already imported.
 func readState(note publish.Note) (savedState, error) {
 	data, err := note.Read()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -48,7 +49,7 @@ func readState(note publish.Note) (savedState, error) {
 	return r, nil
 }
 
-// loadState reads the saved state. While it is damaged, nothing is imported.
+// loadState reads dropped.json. While the file is damaged, d.damaged is set and nothing is imported.
 func (d *Drop) loadState() {
 	r, err := readState(d.note)
 	d.mu.Lock()
@@ -70,7 +71,8 @@ func (d *Drop) loadState() {
 	d.log.Error("the record of the drop directory is damaged", zap.String("path", d.note.Path()), zap.Error(err))
 }
 
-// saveState writes the state atomically, or removes the file if the state is empty. The caller holds d.mu.
+// saveState writes dropped.json atomically. If the state is empty, it removes the file. The caller
+// holds d.mu.
 func (d *Drop) saveState() error {
 	if d.damaged != nil {
 		return errors.New(d.damaged.Detail)

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The record of a move is durable, its content and its name, before the first file is moved: if any step
-// of writing it fails, nothing is moved.
+// No file is moved before the record of the move is durable on disk. If any step of writing the
+// record fails, nothing is moved.
 func TestDropRecordIsDurable(t *testing.T) {
 	for _, step := range []string{"create", "write", "fsync", "rename", "fsync of the directory"} {
 		t.Run(step, func(t *testing.T) {
@@ -43,15 +43,15 @@ func TestDropRecordIsDurable(t *testing.T) {
 			d.scan(time.Minute)
 			importertest.Same(t, "the drop directory", importertest.Contents(t, d.dir), before)
 			if !slices.Contains(steps, step) {
-				t.Errorf("no such step: %v", steps)
+				t.Errorf("the record was written without the step that should fail: %v", steps)
 			}
 			d.wantStatus("a.tar", "published", "no space left")
 		})
 	}
 }
 
-// If the record cannot be read, nothing is imported, because any file could be a remaining file of a
-// bundle. The record stays until somebody repairs it.
+// While the record is damaged, nothing is imported, because any file could be left from an imported
+// bundle. The damaged record is kept until somebody repairs it.
 func TestDropReportsDamagedRecord(t *testing.T) {
 	for i, damage := range []func([]byte) []byte{
 		func(data []byte) []byte { return data[:len(data)/2] },
@@ -80,16 +80,16 @@ func TestDropReportsDamagedRecord(t *testing.T) {
 			d.wantStatus("b.tar", "waiting", "dropped.json")
 			importertest.Same(t, "the drop directory", importertest.Contents(t, d.dir), before)
 			if data, err := os.ReadFile(record); err != nil || string(data) != string(bad) {
-				t.Errorf("the record is %q, %v", data, err)
+				t.Errorf("the damaged record was changed to %q, error %v", data, err)
 			}
-			importertest.Must(t, os.WriteFile(record, good, 0o644)) // as if restored from a backup
+			importertest.Must(t, os.WriteFile(record, good, 0o644)) // somebody restores the record from a backup
 			d.scan(time.Minute)
 			d.scan(time.Minute)
 			if left := importertest.Contents(t, d.dir); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
 			if s := d.drop.Status(); slices.ContainsFunc(s, func(s drop.Status) bool { return s.Name == "dropped.json" }) {
-				t.Errorf("the status is %+v", s)
+				t.Errorf("the status still reports the record: %+v", s)
 			}
 		})
 	}

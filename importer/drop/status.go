@@ -10,46 +10,47 @@ import (
 	"go.uber.org/zap"
 )
 
-// Status is the state of one bundle of a drop directory.
+// Status is the state of one bundle in a drop directory.
 type Status struct {
 	Name string `json:"name"`
 	// State is "waiting", "verifying", "published" or "failed".
 	State  string    `json:"state"`
-	Detail string    `json:"detail"` // what it waits for, why it failed, or which files stay
-	Since  time.Time `json:"since"`  // when the state began
-	// Kind is "archive", "directory", or "entry" for anything else that has to be reported.
+	Detail string    `json:"detail"` // what the bundle waits for, why it failed, or which of its files stay
+	Since  time.Time `json:"since"`  // time at which State or Detail last changed
+	// Kind is "archive", "directory", or "entry". An entry is not a bundle, but has to be reported.
 	Kind string `json:"kind,omitempty"`
-	// Bytes of Total are verified, at Rate bytes per second; all are 0 unless verifying.
+	// Progress while State is "verifying": Bytes of Total bytes are verified, at Rate bytes per second.
 	Bytes      int64  `json:"bytes"`
 	Total      int64  `json:"total"`
 	Rate       int64  `json:"rate"`
-	Generation uint64 `json:"generation"` // of the store, once published
+	Generation uint64 `json:"generation"` // generation of the store with this bundle; 0 before it is published
 }
 
 // Totals count the work of a Drop since it was created.
 type Totals struct {
 	Published, Failed int
-	Bytes             int64 // that were verified
+	Bytes             int64 // bytes verified by all imports
 }
 
-// justChanged is the reason why a bundle waits after a recent change: somebody may still be copying it.
+// justChanged is the reason why a bundle waits after a recent change, as somebody may still be copying it.
 const justChanged = "it changed a moment ago"
 
-// wait makes a bundle wait, and logs the reason if somebody may have to act.
+// wait makes a bundle wait for a reason. It logs the reason unless the bundle has just changed or
+// will be retried.
 func (d *Drop) wait(it *item, reason string) {
 	if d.setState(it, "waiting", reason) && reason != justChanged && it.retry.IsZero() {
 		d.log.Warn("waiting in the drop directory", zap.String("name", it.name), zap.String("kind", it.kind), zap.String("reason", reason))
 	}
 }
 
-// waitForChange makes a bundle wait until it changes.
+// waitForChange makes a bundle wait for a reason until it changes.
 func (d *Drop) waitForChange(it *item, reason string) time.Duration {
 	d.wait(it, reason)
 	it.settled = true
 	return 0
 }
 
-// setState sets the state of a bundle, and reports whether the state changed.
+// setState sets the state and detail of a bundle, and reports whether they changed.
 func (d *Drop) setState(it *item, state, detail string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -78,7 +79,7 @@ func (d *Drop) Read(n int) {
 	d.logProgress()
 }
 
-// progressEvery is the interval of log lines about a running import.
+// progressEvery is the interval between log lines about a running import.
 const progressEvery = 10 * time.Second
 
 // logProgress logs the progress of the running import, at most once per progressEvery.
@@ -101,7 +102,7 @@ func (d *Drop) logProgress() {
 		zap.String("of", humanize.Bytes(uint64(max(0, running.Total)))), zap.String("rate", humanize.Bytes(uint64(rate))+"/s"), zap.Duration("left", max(0, left).Round(time.Second)))
 }
 
-// updateVerifying changes the status of the running import, and counts its bytes.
+// updateVerifying changes the status of the running import, and adds its bytes to the totals.
 func (d *Drop) updateVerifying(change func(*Status)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -114,7 +115,7 @@ func (d *Drop) updateVerifying(change func(*Status)) {
 	}
 }
 
-// Status returns the state of each bundle in the directory, by name, followed by the last
+// Status returns the state of each bundle in the directory, sorted by name. Then follow the last
 // bundles that were moved to done or failed, or removed.
 func (d *Drop) Status() []Status {
 	d.mu.Lock()
@@ -136,7 +137,7 @@ func (d *Drop) Status() []Status {
 	return append(all, d.history...)
 }
 
-// Totals returns the totals so far.
+// Totals returns how much work the Drop has done so far.
 func (d *Drop) Totals() Totals {
 	d.mu.Lock()
 	defer d.mu.Unlock()

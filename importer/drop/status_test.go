@@ -8,7 +8,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-// A running import logs its progress at most once per ten seconds.
+// A running import logs its progress only once per ten seconds.
 func TestImportLogsProgress(t *testing.T) {
 	core, lines := observer.New(zap.InfoLevel)
 	now := time.Unix(1_700_000_000, 0)
@@ -21,7 +21,7 @@ func TestImportLogsProgress(t *testing.T) {
 		d.Read(50_000)
 	}
 	if n := lines.Len(); n != 4 {
-		t.Fatalf("%d lines in 40 seconds, want 4", n)
+		t.Fatalf("got %d log lines in 40 seconds, want 4", n)
 	}
 	fields := lines.All()[0].ContextMap()
 	if fields["bundle"] != "platform.tar" || fields["done"] != "500 kB" || fields["of"] != "4.0 MB" || fields["rate"] != "50 kB/s" || fields["left"] != 70*time.Second {

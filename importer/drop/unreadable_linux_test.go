@@ -18,14 +18,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// failReads makes the kernel answer reads of a file by this process with EIO, as for a
-// failing disk, until the returned function is called. calls are the system calls that
-// fail: pread64 reads the headers of archives, and read their entries.
+// failReads lets reads of a file by this process fail with EIO, as on a failing disk, until stop is called.
+// calls are the system calls that fail: "pread64" for the headers of archives, or "read" for their entries.
 func failReads(t *testing.T, file, calls string) (stop func()) {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		t.Fatalf("%v (apt-get install strace)", err)
+		t.Fatalf("this test needs strace: %v (apt-get install strace)", err)
 	}
 	cmd := exec.CommandContext(t.Context(), strace, "-f", "-e", "signal=none", "-e", "trace="+calls, "-P", file,
 		"-e", "inject="+calls+":error=EIO", "-o", os.DevNull, "-p", fmt.Sprint(os.Getpid()))
@@ -46,13 +45,14 @@ func failReads(t *testing.T, file, calls string) (stop func()) {
 	}
 	go io.Copy(io.Discard, stderr)
 	return func() {
-		_ = cmd.Process.Signal(os.Interrupt) // strace detaches from this process
-		_ = cmd.Wait()                       // the signal also ends strace
+		_ = cmd.Process.Signal(os.Interrupt) // tells strace to detach from this process, and to exit
+		_ = cmd.Wait()
 	}
 }
 
-// An import refuses a bundle with an unreadable file, names the file, and changes nothing. The bundle does
-// not count as damaged: a dropped bundle stays, and is published once its disk can be read again.
+// If a file of a bundle cannot be read, its import fails with an error that names the file, and the
+// store stays the same. A dropped bundle does not count as damaged. It waits, and is published once
+// the disk can be read again.
 func TestUnreadableFile(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/one")
@@ -100,11 +100,11 @@ func TestUnreadableFile(t *testing.T) {
 			stop()
 			var incomplete *importer.IncompleteError
 			if !errors.As(err, &incomplete) || !strings.Contains(err.Error(), bundle+c.file) || !strings.Contains(err.Error(), "input/output error") {
-				t.Errorf("the error is %v, want one with the name %s", err, bundle+c.file)
+				t.Errorf("the error is %v, want an input/output error that names %s", err, bundle+c.file)
 			}
 			d.wantStatus(c.bundle, "waiting", "input/output error")
 			if pause == 0 || d.published > 0 || d.has("failed") || d.has("done") {
-				t.Errorf("next scan after %s, %d published", pause, d.published)
+				t.Errorf("the unreadable bundle was published or moved, or is not retried: next scan after %s, published %d times", pause, d.published)
 			}
 			if after := importertest.Files(t, d.store); !maps.Equal(after, before) {
 				t.Errorf("the store has changed: %v", after)
