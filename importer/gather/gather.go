@@ -1,7 +1,7 @@
-// Package gather makes the inventory of existing content: of sources ([Sources]), or of a path
-// in a registry ([Registry]).
+// Package gather makes an inventory of existing content. [Sources] lists the content of sources, and
+// [Registry] the content below a path in a registry.
 //
-// Missing and damaged content cannot be listed. It is returned as problems.
+// Missing and damaged content cannot be listed. It is reported as problems.
 package gather
 
 import (
@@ -26,15 +26,15 @@ import (
 
 // Options configure how sources are read.
 type Options struct {
-	CacheDir  string // of archive indexes; if it is empty, they are not cached
-	Checksums bool   // compute the checksum of each file
+	CacheDir  string // directory for archive indexes; if empty, they are not cached
+	Checksums bool   // whether to compute the checksum of each file
 	// Buckets opens places in buckets. It may be nil if no source is in a bucket.
 	Buckets func(bucket.Place) bucket.Reader
 }
 
-// Sources adds the content of sources to an inventory. It adds their files, too, if all are in one
-// directory, or at one place in a bucket, that is not a store. An inventory beside the sources is
-// ignored. Errors: those of layoutstore.Open; the file system's; the context's.
+// Sources adds the content of sources to an inventory. If all sources are in one directory, or at one place
+// in a bucket, it also adds their files. It adds no files of a store. It ignores an inventory beside the
+// sources. Errors come from layoutstore.Open, the file system and the context.
 func Sources(ctx context.Context, sources []string, o Options, b *inventory.Builder) ([]problem.Problem, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Indexes: []string{}, CacheDir: o.CacheDir, IgnoreInventory: true, Buckets: o.Buckets})
 	if err != nil {
@@ -57,8 +57,8 @@ func Sources(ctx context.Context, sources []string, o Options, b *inventory.Buil
 	return problems, addFiles(ctx, sources, tree.Snapshot(), o.Checksums, b)
 }
 
-// list adds the content of a snapshot, and returns the problems that are failures. A root layout
-// without a name is no failure.
+// list adds the content of a snapshot to an inventory, and returns the problems that are failures. It does
+// not count a root layout without a name as a failure.
 func list(ctx context.Context, s *layoutstore.Snapshot, b *inventory.Builder) (failures []problem.Problem, err error) {
 	if err := s.Check(ctx, runtime.GOMAXPROCS(0)); err != nil {
 		return nil, err
@@ -76,8 +76,8 @@ func list(ctx context.Context, s *layoutstore.Snapshot, b *inventory.Builder) (f
 	return failures, err
 }
 
-// Directory returns the directory of the sources. ok is false if they are in several directories, in
-// a store or in a bucket.
+// Directory returns the directory that contains all sources. ok is false if they are in several directories,
+// in a store or in a bucket.
 func Directory(sources []string) (dir string, ok bool) {
 	for n, source := range sources {
 		if bucket.IsPlace(source) {
@@ -96,8 +96,9 @@ func Directory(sources []string) (dir string, ok bool) {
 	return dir, errors.Is(err, fs.ErrNotExist)
 }
 
-// addFiles adds the files of the sources: archives and chunks and their checksum files. If the
-// directory itself is a source, it also adds the index files of its tree and the file of releases.
+// addFiles adds the files of the sources to an inventory: archives, chunks and their checksum files. If the
+// directory itself is a source, it also adds the list of releases, and index.json and oci-layout of each
+// layout in the tree.
 func addFiles(ctx context.Context, sources []string, s *layoutstore.Snapshot, checksums bool, b *inventory.Builder) error {
 	dir, ok := Directory(sources)
 	if !ok {
@@ -140,8 +141,8 @@ func addFiles(ctx context.Context, sources []string, s *layoutstore.Snapshot, ch
 	return nil
 }
 
-// wantedArchives returns the archives that are named as sources. all is set if the directory
-// itself is a source.
+// wantedArchives returns the names of the archives among the sources. If one of the sources is a directory,
+// all is true instead.
 func wantedArchives(sources []string) (all bool, archives map[string]bool) {
 	archives = map[string]bool{}
 	for _, source := range sources {
@@ -154,8 +155,8 @@ func wantedArchives(sources []string) (all bool, archives map[string]bool) {
 	return false, archives
 }
 
-// treePaths returns the paths of the unpacked layouts of a snapshot. relative returns the path of a
-// layout relative to the directory or the place in a bucket; ok is false for a layout outside.
+// treePaths returns the paths of the layouts that are not in archives. relative turns the location of a
+// layout into a path below the sources' directory or place; ok is false if it is elsewhere.
 func treePaths(s *layoutstore.Snapshot, relative func(where string) (rel string, ok bool)) (paths []string) {
 	for _, at := range s.Paths() {
 		repo, err := s.At(at)

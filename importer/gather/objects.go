@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// addObjects is addFiles for sources in a bucket.
+// addObjects adds the objects of sources in a bucket to an inventory, like addFiles for files.
 func addObjects(ctx context.Context, sources []string, s *layoutstore.Snapshot, o Options, b *inventory.Builder) error {
 	at, wanted, ok := placeOf(sources)
 	if !ok {
@@ -61,19 +61,20 @@ func addObjects(ctx context.Context, sources []string, s *layoutstore.Snapshot, 
 	return err
 }
 
-// errStore ends the listing of a store, whose files are not listed.
+// errStore ends a listing when it turns out that the place is a store.
 var errStore = errors.New("a store")
 
-// isListed reports whether an inventory lists an object: one with a wanted name, or a file of an
-// archive at the top. If the whole place is a source, all archives count; otherwise those in wanted.
+// isListed reports whether an inventory lists an object. It lists the objects and the files of archives that
+// wanted names. If the complete place is a source, it lists the files of all archives directly there.
 func isListed(key string, wanted map[string]bool) bool {
 	archive, isArchive := bundle.ArchiveOf(key)
 	all := wanted[bundle.ReleasesFile]
 	return wanted[key] || isArchive && !strings.ContainsRune(key, '/') && !strings.HasPrefix(key, ".") && (all || wanted[archive])
 }
 
-// placeOf returns the place in a bucket that all sources share, and the archives in it that are
-// sources; archives is nil if the place itself is a source. ok is false for several places.
+// placeOf returns the place in a bucket that contains all sources. archives has the names of the archives
+// that are sources; it is nil if the place itself is a source. ok is false if the sources are at several
+// places.
 func placeOf(sources []string) (at string, archives map[string]bool, ok bool) {
 	archives = map[string]bool{}
 	for n, source := range sources {
@@ -95,7 +96,7 @@ func placeOf(sources []string) (at string, archives map[string]bool, ok bool) {
 	return at, archives, true
 }
 
-// listObject describes an object for an inventory.
+// listObject returns the name, the size and, if wanted, the checksum of an object for an inventory.
 func listObject(ctx context.Context, r bucket.Reader, o bucket.Object, checksum bool) (inventory.File, error) {
 	f := inventory.File{Name: o.Key, Size: o.Size}
 	if !checksum {

@@ -21,25 +21,25 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// RegistryOptions configure which registry is listed, and how.
+// RegistryOptions say which registry to list, and how.
 type RegistryOptions struct {
 	Client *client.Client
 	At     client.Reference
-	Jobs   int // requests at a time
-	// NoEditionSplit expects the installer and the d8 program below the path, even if the path ends
-	// in an edition.
+	Jobs   int // maximum number of simultaneous requests
+	// If NoEditionSplit is set, the installer and the d8 program are expected below the path, even if the
+	// path ends in the name of an edition.
 	NoEditionSplit bool
-	// Known is an inventory with repositories and untagged manifests to check as well: no
-	// registry lists untagged manifests, and many do not list repositories. It may be nil.
+	// Known is an inventory with more repositories and untagged manifests to check; nil means none. No
+	// registry lists untagged manifests, and many do not list repositories.
 	Known *inventory.Inventory
 }
 
 // ErrNoCatalog reports that a registry does not list its repositories.
 var ErrNoCatalog = errors.New("the registry does not list its repositories")
 
-// Registry adds the content of a path in a registry to an inventory: every tag, with everything
-// that it leads to. It sends one HEAD request per blob. It skips discovery tags, and returns
-// missing content as problems. Errors: ErrNoCatalog; those of the client; the context's.
+// Registry adds the content below a path in a registry to an inventory: every tag except discovery tags, with
+// all manifests and blobs of its graph. It sends one HEAD request per blob. It returns missing content as
+// problems. Its errors are ErrNoCatalog and those of the client and the context.
 func Registry(ctx context.Context, o RegistryOptions, b *inventory.Builder) ([]problem.Problem, error) {
 	split := edition.Of(o.At.Path)
 	if o.NoEditionSplit {
@@ -67,18 +67,18 @@ func Registry(ctx context.Context, o RegistryOptions, b *inventory.Builder) ([]p
 	return r.problems, nil
 }
 
-// remote is the state of listing a registry.
+// remote is the state of [Registry] while it lists a registry.
 type remote struct {
 	RegistryOptions
 	split edition.Split
 
 	mu       sync.Mutex // guards the following fields
 	builder  *inventory.Builder
-	blobs    map[digest.Digest]bool // requested so far
+	blobs    map[digest.Digest]bool // blobs that have been requested
 	problems []problem.Problem
 }
 
-// paths returns the paths of the repositories below the path in the registry.
+// paths returns the bundle paths of the repositories to list.
 func (r *remote) paths(ctx context.Context) (paths []string, err error) {
 	names, err := r.Client.Catalog(ctx)
 	if err != nil && (ctx.Err() != nil || r.Known == nil) {
@@ -98,8 +98,8 @@ func (r *remote) paths(ctx context.Context) (paths []string, err error) {
 	return slices.Compact(paths), nil
 }
 
-// pathOf returns the path in a bundle for a repository of the registry. ok is false if the
-// repository is outside of the listed path.
+// pathOf returns the path that a repository of the registry has in a bundle. ok is false if the repository is
+// not below the path to list.
 func (r *remote) pathOf(name string) (path string, ok bool) {
 	if name == r.split.Root {
 		return ".", true
@@ -143,8 +143,8 @@ func (r *remote) tagLists(ctx context.Context, paths []string) (map[string][]str
 	return lists, group.Wait()
 }
 
-// withoutDiscovery drops discovery tags from a repository's tags. If path is that of an index, a
-// tag is a discovery tag if there is a repository at path/TAG or below.
+// withoutDiscovery returns a repository's tags without discovery tags. Only some repositories have discovery
+// tags. There, a tag is a discovery tag if there is a repository at path/TAG or below.
 func withoutDiscovery(path string, tags []string, lists map[string][]string) []string {
 	if !slices.Contains(discovery.Indexes(), path) {
 		return tags
@@ -159,7 +159,7 @@ func withoutDiscovery(path string, tags []string, lists map[string][]string) []s
 	})
 }
 
-// repository adds a repository with everything that its tags lead to.
+// repository adds one repository to the inventory, with the graphs of its tags.
 func (r *remote) repository(ctx context.Context, path string, tags []string) error {
 	tops := map[digest.Digest]closure.Top{}
 	bodies := map[digest.Digest][]byte{}
@@ -220,7 +220,7 @@ func (r *remote) repository(ctx context.Context, path string, tags []string) err
 	return r.addBlobs(ctx, name, graph)
 }
 
-// knownUntagged returns the untagged manifests to check in a repository.
+// knownUntagged returns the untagged manifests that the known inventory lists for a repository.
 func (r *remote) knownUntagged(path string) (all []digest.Digest) {
 	if r.Known == nil {
 		return nil
@@ -260,7 +260,7 @@ func (r *remote) addManifests(path, name string, graph *closure.Graph) {
 	}
 }
 
-// addBlobs requests each blob once.
+// addBlobs requests each blob of a graph once, and adds it to the inventory.
 func (r *remote) addBlobs(ctx context.Context, name string, graph *closure.Graph) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.Jobs)
@@ -287,7 +287,7 @@ func (r *remote) addBlobs(ctx context.Context, name string, graph *closure.Graph
 				size = b.Size() // the registry does not report the size
 			}
 			if !slices.ContainsFunc(b.Claims, func(c closure.Claim) bool { return c.Size == size }) {
-				r.add(problem.Problem{Kind: problem.Damaged, Repository: name, Tags: b.TagsTo(), Digest: b.Digest, Reason: fmt.Sprintf("%d bytes, the manifest says %d", size, b.Size())})
+				r.add(problem.Problem{Kind: problem.Damaged, Repository: name, Tags: b.TagsTo(), Digest: b.Digest, Reason: fmt.Sprintf("the blob has %d bytes, but the manifest says %d", size, b.Size())})
 			}
 			r.mu.Lock()
 			defer r.mu.Unlock()

@@ -18,10 +18,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// ErrDead is the error of each step after the one at which [EndsAt] ends a process.
+// ErrDead is returned by every step that follows after [EndsAt] has ended a process.
 var ErrDead = errors.New("dead")
 
-// One writes an archive with one image, and returns the place of each entry.
+// One writes an archive with one image. It returns the archive's path, and where each entry is in it.
 func One(t *testing.T) (archive string, places []layouttest.Place) {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -43,7 +43,7 @@ func Largest(places []layouttest.Place) (p layouttest.Place) {
 	return p
 }
 
-// Flip changes one byte of a file.
+// Flip damages a file: it changes one bit at an offset.
 func Flip(t *testing.T, file string, at int64) {
 	t.Helper()
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
@@ -57,7 +57,7 @@ func Flip(t *testing.T, file string, at int64) {
 	Must(t, err)
 }
 
-// Packing returns an importer that keeps archives packed.
+// Packing returns an importer that keeps archives packed, instead of storing loose files.
 func Packing(t *testing.T, store string) *Importer {
 	t.Helper()
 	i, err := NewWith(importer.Options{Store: store, KeepPacked: true, Jobs: 1})
@@ -65,14 +65,14 @@ func Packing(t *testing.T, store string) *Importer {
 	return i
 }
 
-// Kept imports bundles, and keeps their archives packed.
+// Kept imports bundles into a store, and keeps their archives packed.
 func Kept(t *testing.T, store string, bundles ...string) importer.Report {
 	t.Helper()
 	return imported(t, Packing(t, store), bundles)
 }
 
-// Image writes an archive file with one image in modules/console, tagged stable, into a new directory
-// beside the store. It returns the archive's path.
+// Image writes an archive into a new directory beside the store, and returns its path. The archive has one
+// image, in modules/console with the tag stable.
 func Image(t *testing.T, store, file, name string) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -86,8 +86,8 @@ func Image(t *testing.T, store, file, name string) string {
 	return archive
 }
 
-// ArchiveOf writes an archive of images, each PATH:TAG=NAME, and returns its name. Images of the same
-// path and NAME are the same.
+// ArchiveOf writes an archive with images, and returns its path. Each image is given as PATH:TAG=NAME. Images
+// with the same PATH and NAME are one image with several tags.
 func ArchiveOf(t *testing.T, file string, images ...string) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -107,7 +107,8 @@ func ArchiveOf(t *testing.T, file string, images ...string) string {
 	return file
 }
 
-// TagsOf is like [ContentOfSnapshot], but does not verify content: files may have moved since the scan.
+// TagsOf is like [ContentOfSnapshot], but does not verify content, because files may have moved since the
+// scan.
 func TagsOf(s *layoutstore.Snapshot) Content {
 	all := Content{}
 	for _, at := range s.Paths() {
@@ -126,7 +127,7 @@ func TagsOf(s *layoutstore.Snapshot) Content {
 	return all
 }
 
-// App writes an archive with one image in app/NAME and one tag, and returns its name.
+// App writes an archive with one image in the repository app/NAME with one tag, and returns its path.
 func App(t *testing.T, name, tag string) string {
 	t.Helper()
 	archive := filepath.Join(t.TempDir(), name+".tar")
@@ -144,7 +145,7 @@ func AppTree(t *testing.T, name, tag string) *layouttest.Tree {
 	return tree
 }
 
-// Contents returns the content of the regular files below a directory.
+// Contents returns the content of all regular files below a directory, by path.
 func Contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -160,9 +161,9 @@ func Contents(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// EndsAt runs do, which has to call its argument at each step. EndsAt ends do's goroutine at the nth step
-// for which counts returns true, as if the process were killed: all later steps fail. It returns false if
-// there are fewer steps.
+// EndsAt runs do, and ends its goroutine at a certain step, as if a process was killed. do has to call its
+// argument at each step. It ends at the nth step for which counts returns true; all later steps fail. EndsAt
+// returns false if there are fewer steps.
 func EndsAt(n int, counts func(op, path string) bool, do func(before func(op, path string) error)) bool {
 	dead, ended := false, make(chan bool)
 	go func() {
@@ -185,7 +186,7 @@ func EndsAt(n int, counts func(op, path string) bool, do func(before func(op, pa
 	return <-ended
 }
 
-// Leaves reports whether a step of an import is part of moving files out of a bundle's directory.
+// Leaves reports whether a step belongs to moving files of an imported bundle out of its directory.
 func Leaves(op, path string) bool {
 	return strings.HasSuffix(op, " dropped") || strings.HasPrefix(path, ".layoutproxy/dropped.json") || op == "remove packed" || op == "chmod" || strings.Contains(path, "/outgoing")
 }
@@ -198,7 +199,8 @@ func Must(t *testing.T, err error) {
 	}
 }
 
-// LargestFile returns the path of the largest file of a store whose path in the store contains part.
+// LargestFile returns the path of the largest file in a store. It considers only files whose path in the
+// store contains part.
 func LargestFile(t *testing.T, store, part string) (name string) {
 	t.Helper()
 	var most int64
@@ -210,7 +212,7 @@ func LargestFile(t *testing.T, store, part string) (name string) {
 	return name
 }
 
-// Proven fails unless a file has the digest that its name states.
+// Proven fails unless the content of a file has the digest that is the file's name.
 func Proven(t *testing.T, file string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -220,8 +222,8 @@ func Proven(t *testing.T, file string) {
 	}
 }
 
-// Pulling fills a directory in the way that a pull leaves it when it is killed between two renames: the
-// new a.tar is in place, the new b.tar is staged, and the old b.tar is still in place.
+// Pulling fills a directory like a pull that is killed between two renames. The new a.tar is in place. The
+// new b.tar is staged, and the old b.tar is still in place.
 func Pulling(t *testing.T, dir string) {
 	t.Helper()
 	staged := filepath.Join(dir, volume.StagedDir(1))
@@ -239,7 +241,7 @@ func Pulling(t *testing.T, dir string) {
 	Must(t, os.WriteFile(filepath.Join(dir, volume.PublicationFile), data, 0o644))
 }
 
-// FinishPull completes the pull of [Pulling].
+// FinishPull completes the pull that [Pulling] has left unfinished.
 func FinishPull(t *testing.T, dir string) {
 	t.Helper()
 	staged := filepath.Join(dir, volume.StagedDir(1))
@@ -248,8 +250,8 @@ func FinishPull(t *testing.T, dir string) {
 	Must(t, os.RemoveAll(staged))
 }
 
-// Chunks writes an archive into a directory, as chunks with checksum files. The chunks have another mode
-// than the files of a store.
+// Chunks writes an archive into a directory, as chunks with checksum files. The mode of the chunks differs
+// from the mode of a store's files.
 func Chunks(t *testing.T, dir string) {
 	t.Helper()
 	archive := App(t, "a", "1.0")
@@ -257,13 +259,13 @@ func Chunks(t *testing.T, dir string) {
 		data, err := os.ReadFile(chunk)
 		Must(t, err)
 		Must(t, os.WriteFile(filepath.Join(dir, filepath.Base(chunk)), data, 0o664))
-		Must(t, os.Chmod(filepath.Join(dir, filepath.Base(chunk)), 0o664)) // whatever the umask
+		Must(t, os.Chmod(filepath.Join(dir, filepath.Base(chunk)), 0o664)) // the umask may have changed the mode
 		Must(t, os.WriteFile(filepath.Join(dir, filepath.Base(chunk)+".gostsum"), []byte(strings.Repeat("0", 64)), 0o644))
 	}
 }
 
-// Meddle replaces the first file of a bundle that still exists, and returns its name. before has the files
-// of the bundle before the import.
+// Meddle replaces a file of a bundle during its import, and returns the file's name. It takes the first file
+// in before, the files before the import, that still exists.
 func Meddle(t *testing.T, dir string, before map[string]string) (name string) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(before)) {
@@ -278,7 +280,8 @@ func Meddle(t *testing.T, dir string, before map[string]string) (name string) {
 	return ""
 }
 
-// Catalog writes an archive of a package's versions whose stable channel points to a version.
+// Catalog writes an archive with one version of a package, and returns its path. The channel stable leads to
+// this version.
 func Catalog(t *testing.T, dir, name, version string) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())

@@ -1,5 +1,5 @@
-// Package importertest writes bundles to import, and reads the content of a store after an import. It is
-// for tests of package importer and of the packages beside it.
+// Package importertest is for tests of package importer and its subpackages. It writes bundles to import, and
+// reads the content of a store after an import.
 package importertest
 
 import (
@@ -38,9 +38,9 @@ func OldBundle(t *testing.T) string {
 	return Pack(t, tree)
 }
 
-// NewBundle writes a bundle that replaces a tag of [OldBundle], shares blobs with it, and adds
-// repositories, among them one with an index of images and one with a referrer. It returns the
-// bundle's directory.
+// NewBundle writes a bundle to import after [OldBundle], and returns its directory. It replaces a tag, shares
+// blobs with the old bundle, and adds repositories. One of them has an index of images, another one a
+// referrer.
 func NewBundle(t *testing.T) string {
 	tree := layouttest.New(t, t.TempDir())
 	module := tree.Layout("modules/console")
@@ -72,8 +72,8 @@ func Platforms(l *layouttest.Layout) []ocispec.Descriptor {
 	return all
 }
 
-// Scratch returns a new directory, in memory if possible: on disk, tests that sync some thousand times
-// would take minutes.
+// Scratch returns a new directory, in memory if possible. On disk, a test with thousands of syncs would take
+// minutes.
 func Scratch(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy")
@@ -84,21 +84,21 @@ func Scratch(t *testing.T) string {
 	return dir
 }
 
-// Pack writes the archives of a tree, and returns their directory.
+// Pack writes a tree as archives into a new directory, and returns the directory.
 func Pack(t *testing.T, tree *layouttest.Tree) string {
 	dir := t.TempDir()
 	tree.Bundle(dir)
 	return dir
 }
 
-// Importer is an importer whose steps a test can observe.
+// Importer is an importer that calls a function of the test before each step.
 type Importer struct {
 	*importer.Importer
 	options importer.Options
 	before  func(op, path string) error
 }
 
-// New returns an importer with one job, so that its steps are always in the same order.
+// New returns an importer for a store. It has one job, so that its steps are always in the same order.
 func New(t *testing.T, store string) *Importer {
 	t.Helper()
 	i, err := NewWith(importer.Options{Store: store, Jobs: 1})
@@ -106,7 +106,7 @@ func New(t *testing.T, store string) *Importer {
 	return i
 }
 
-// NewWith returns an importer with options.
+// NewWith returns an importer with any options except Before.
 func NewWith(o importer.Options) (*Importer, error) {
 	i := &Importer{options: o}
 	i.options.Before = func(op, path string) error {
@@ -120,13 +120,13 @@ func NewWith(o importer.Options) (*Importer, error) {
 	return i, err
 }
 
-// Before makes the importer call f before each change of the store and of a drop directory.
+// Before lets the importer call f before each change of the store and of the drop directory.
 func (i *Importer) Before(f func(op, path string) error) { i.before = f }
 
-// NewDrop returns a drop directory that imports as i does.
+// NewDrop returns a Drop that has the same importer options as i.
 func (i *Importer) NewDrop(o drop.Options) (*drop.Drop, error) { return drop.New(i.options, o) }
 
-// Publish publishes a journal without a bundle.
+// Publish publishes a journal, although no bundle is imported.
 func (i *Importer) Publish(ctx context.Context, j *journal.Journal) error {
 	s, err := publish.Open(ctx, publish.Options{Dir: i.options.Store, Before: i.options.Before})
 	if err != nil {
@@ -151,11 +151,10 @@ func imported(t *testing.T, i *Importer, bundles []string) importer.Report {
 	return report
 }
 
-// Content is the content of a tree: the digest of each tag, by PATH:TAG, and the empty string for each
-// path.
+// Content is the content of a tree. It maps each PATH:TAG to a digest, and each PATH to the empty string.
 type Content map[string]string
 
-// ContentOf reads a source, and proves everything that its tags lead to.
+// ContentOf returns the content of a source. It verifies all manifests and blobs, as [Prove] does.
 func ContentOf(ctx context.Context, source string) (Content, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{source}, Indexes: []string{}})
 	if err != nil {
@@ -164,7 +163,7 @@ func ContentOf(ctx context.Context, source string) (Content, error) {
 	return ContentOfSnapshot(ctx, tree.Snapshot())
 }
 
-// ContentOfSnapshot is [ContentOf] for a snapshot.
+// ContentOfSnapshot is like [ContentOf], but for a snapshot.
 func ContentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (Content, error) {
 	problems, err := s.Problems(ctx)
 	if err != nil {
@@ -187,7 +186,8 @@ func ContentOfSnapshot(ctx context.Context, s *layoutstore.Snapshot) (Content, e
 	return TagsOf(s), nil
 }
 
-// Prove reads everything that the indexes of a repository lead to, and checks its digests.
+// Prove reads all manifests and blobs in the graphs of a repository's indexes. It returns an error if one of
+// them is missing or damaged.
 func Prove(ctx context.Context, repo *layoutstore.Repository) error {
 	graph, err := repo.Graph(ctx)
 	if err != nil {
@@ -218,7 +218,7 @@ func Prove(ctx context.Context, repo *layoutstore.Repository) error {
 	return nil
 }
 
-// MustContent is [ContentOf], and fails the test on an error.
+// MustContent is like [ContentOf], but fails the test on an error.
 func MustContent(t *testing.T, source string) Content {
 	t.Helper()
 	c, err := ContentOf(t.Context(), source)
@@ -228,7 +228,7 @@ func MustContent(t *testing.T, source string) Content {
 	return c
 }
 
-// Over returns the content of a tree after a bundle with the content other was imported.
+// Over returns what a tree contains after a bundle with the content other was imported into it.
 func (c Content) Over(other Content) Content {
 	both := maps.Clone(c)
 	maps.Copy(both, other)
@@ -243,7 +243,7 @@ func Same(t *testing.T, what string, got, want Content) {
 	}
 }
 
-// Files returns the paths below a directory, with the sizes of those that are not directories.
+// Files returns the paths below a directory, with the size of each file; a directory has -1.
 func Files(t *testing.T, dir string) map[string]int64 {
 	t.Helper()
 	all := map[string]int64{}
@@ -278,7 +278,7 @@ func Unfinished(t *testing.T, store string) []string {
 	return all
 }
 
-// Copied returns a copy of a store.
+// Copied copies a store to a new directory, and returns the directory.
 func Copied(t *testing.T, dir string) string {
 	t.Helper()
 	to := filepath.Join(Scratch(t), "store")

@@ -6,8 +6,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// chooseArchives decides which archives are removed. Nothing can be removed from an archive that
-// is neither removed nor rewritten, so everything in such an archive is kept.
+// chooseArchives decides which archives are removed. If an archive is neither removed nor rewritten, all of
+// its images are kept.
 func (d *decider) chooseArchives() {
 	d.dropped = map[int]bool{}
 	for n, v := range d.facts.Volumes {
@@ -26,8 +26,8 @@ func (d *decider) chooseArchives() {
 	}
 }
 
-// hasUnneeded reports whether something in an archive is to be removed. For an archive that an
-// earlier prune has retired, it reports whether the grace period is over.
+// hasUnneeded reports whether an archive has an image or tag to remove. For an archive that an earlier prune
+// has retired, it reports whether the grace period is over.
 func (d *decider) hasUnneeded(n int) bool {
 	v := d.facts.Volumes[n]
 	if v.Retired {
@@ -43,8 +43,8 @@ func (d *decider) hasUnneeded(n int) bool {
 	return false
 }
 
-// isUnneeded reports whether an index entry is no longer needed: its image is removed, or another
-// image has its tag.
+// isUnneeded reports whether an index entry is not needed anymore. Either its image is removed, or its tag
+// now leads to another image.
 func (d *decider) isUnneeded(r *Repository, e Entry) bool {
 	at := ref{r.Path, e.Digest}
 	if _, kept := d.kept[at]; !kept {
@@ -53,8 +53,9 @@ func (d *decider) isUnneeded(r *Repository, e Entry) bool {
 	return e.Tag != "" && d.tags[Place{r.Path, e.Tag}].digest != e.Digest
 }
 
-// isRedundant reports whether the other volumes that stay suffice without volume n: each kept tag
-// still leads to its image, and each kept manifest and blob has a copy. n is already in d.dropped.
+// isRedundant reports whether the store still serves everything that is kept without volume n. Each kept tag
+// must lead to its image, and each kept manifest and blob must have a copy elsewhere. n must already be in
+// d.dropped.
 func (d *decider) isRedundant(n int) bool {
 	for _, r := range d.facts.Repositories {
 		if !r.isIn(n) {
@@ -73,8 +74,8 @@ func (d *decider) isRedundant(n int) bool {
 	return true
 }
 
-// nameAllKept reports whether the indexes of the volumes that stay name each kept image, and
-// each kept tag leads to its image.
+// nameAllKept reports whether the indexes in the remaining volumes list each kept image of a repository, and
+// lead from each kept tag to its image.
 func (d *decider) nameAllKept(r *Repository) bool {
 	tags := map[string]digest.Digest{}
 	named := map[digest.Digest]bool{}
@@ -84,7 +85,7 @@ func (d *decider) nameAllKept(r *Repository) bool {
 		}
 		for _, e := range l.Entries {
 			loses := d.facts.Volumes[l.Volume].File == "" && d.isUnneeded(r, e)
-			if _, kept := d.kept[ref{r.Path, e.Digest}]; kept || !loses { // a kept image loses only its tag
+			if _, kept := d.kept[ref{r.Path, e.Digest}]; kept || !loses { // a kept image may lose its tag, but stays listed
 				named[e.Digest] = true
 			}
 			if !loses && e.Tag != "" {
@@ -108,8 +109,8 @@ func (d *decider) nameAllKept(r *Repository) bool {
 	return true
 }
 
-// keepArchive keeps the images that the indexes of an archive name. It also keeps the images that
-// won tags from them: without the winner, such a tag would lead to the archive's image again.
+// keepArchive keeps all images in an archive. It also keeps each image that has taken a tag from one of them.
+// Otherwise, the tag would lead to the archive's image again.
 func (d *decider) keepArchive(n int) {
 	why := Reason{InArchive, d.facts.Volumes[n].File}
 	for _, r := range d.facts.Repositories {

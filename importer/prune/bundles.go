@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// ReadBundles reads the inventories that KeepBundles names. The error names the file.
+// ReadBundles reads the inventories that KeepBundles names into Bundles. Its error names the file.
 func (p *Policy) ReadBundles() error {
 	p.Bundles = nil
 	for _, name := range p.KeepBundles {
@@ -21,7 +21,7 @@ func (p *Policy) ReadBundles() error {
 	return nil
 }
 
-// readBundle reads an inventory.
+// readBundle reads the images that an inventory lists.
 func readBundle(name string) (Bundle, error) {
 	b := Bundle{Name: name, Images: map[string]map[digest.Digest]bool{}}
 	list, err := inventory.ReadFile(name)

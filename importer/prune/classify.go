@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// classify decides from an image's own tags and digest whether it may be removed, and why.
+// classify decides whether an image may be removed, and why. It considers only the image itself and its tags.
 func (d *decider) classify(r *Repository, i *Image) (why Reason, removable bool) {
 	m := r.Manifests[i.Digest]
 	switch {
@@ -32,7 +32,7 @@ func (d *decider) classify(r *Repository, i *Image) (why Reason, removable bool)
 				return why, false
 			}
 		}
-		if m.Subject != "" { // whatever its tags allow, it is kept with its subject
+		if m.Subject != "" { // an image is kept if its subject is kept, regardless of its tags
 			d.followSubjects(r, i, m.Subject.String(), []ref{{r.Path, m.Subject}})
 		}
 		return why, true
@@ -72,22 +72,23 @@ func (d *decider) classifyTag(r *Repository, i *Image, tag string) (why Reason, 
 	return Reason{NotAVersion, tag}, false
 }
 
-// declaresTag reports whether a release declares an image by this tag, or by its digest if the
-// tag is the hex digits of that digest.
+// declaresTag reports whether a release declares an image by this tag. If the tag consists of the hex digits
+// of the image's digest, the release may also declare it by digest.
 func (d *decider) declaresTag(n int, repository, tag string, dg digest.Digest) bool {
 	return slices.ContainsFunc(d.facts.Releases[n].Declared, func(at Place) bool {
 		return at.Repository == repository && (at.Reference == tag || at.Reference == dg.String() && tag == dg.Encoded())
 	})
 }
 
-// isExtra reports whether a repository contains extra images of a module or package, which are
-// kept while a version declares them.
+// isExtra reports whether a repository contains extra images of a module or package. Such images are kept
+// while a version declares them.
 func isExtra(repository string) bool {
 	s := strings.Split(repository, "/")
 	return len(s) > 3 && (s[0] == "modules" || s[0] == "packages") && s[2] == "extra"
 }
 
-// classifyVersion decides whether a version may be removed: only if a rule applies to its repository.
+// classifyVersion decides whether a version may be removed. This requires that a rule applies to its
+// repository.
 func (d *decider) classifyVersion(r *Repository, at ref, tag string) (Reason, bool) {
 	switch {
 	case d.isPlatform(r.Path) && d.policy.Deployed == "" && len(d.policy.KeepReleases) == 0:
@@ -99,8 +100,8 @@ func (d *decider) classifyVersion(r *Repository, at ref, tag string) (Reason, bo
 	return Reason{Rule: Superseded}, true
 }
 
-// followSubjects ties an image to its subjects: it is kept if one of them is kept, and removed with the
-// last of them.
+// followSubjects records that an image is kept if one of its subjects is kept, and removed together with the
+// last one.
 func (d *decider) followSubjects(r *Repository, i *Image, by string, subjects []ref) (Reason, bool) {
 	known := false
 	for _, s := range subjects {
@@ -115,10 +116,9 @@ func (d *decider) followSubjects(r *Repository, i *Image, by string, subjects []
 	return Reason{RefersToGone, by}, true
 }
 
-// subjectsOf finds the images that a signature or attestation refers to, by its tag: sha256-HEX,
-// sha256-HEX.sig and the like (cosign's and the referrers tag schema of distribution-spec 1.1),
-// or TAG.att (Deckhouse's attestations of images by tag). Signatures of a module's extra images
-// are in the repository of the module itself.
+// subjectsOf finds the images that a signature or attestation refers to by its own tag. The tag is sha256-HEX
+// (referrers tag schema of distribution-spec 1.1), sha256-HEX.sig or the like (cosign), or TAG.att
+// (Deckhouse). Signatures of a module's extra images are in the repository of the module itself.
 func (d *decider) subjectsOf(r *Repository, tag string) (subjects []ref, by string, ok bool) {
 	suffix := path.Ext(tag)
 	base := strings.TrimSuffix(tag, suffix)
@@ -142,7 +142,7 @@ func (d *decider) subjectsOf(r *Repository, tag string) (subjects []ref, by stri
 	return subjects, name(r.Path, base), true
 }
 
-// family returns a repository and the repositories of its extra images.
+// family returns the paths of a repository and of its extra images' repositories.
 func (d *decider) family(at string) []string {
 	all := []string{at}
 	for _, r := range d.facts.Repositories {
@@ -153,12 +153,12 @@ func (d *decider) family(at string) []string {
 	return all
 }
 
-// isPlatform reports whether the tags of a repository are versions of the platform.
+// isPlatform reports whether a repository has versions of the platform as tags.
 func (d *decider) isPlatform(repository string) bool {
 	return d.facts.Platform && slices.Contains([]string{".", "install", "install-standalone", "release-channel"}, repository)
 }
 
-// hasRule reports whether a rule applies to the versions of a repository.
+// hasRule reports whether a rule of the policy applies to the versions of a repository.
 func (d *decider) hasRule(r *Repository) bool {
 	p := d.policy
 	return p.KeepNewest > 0 || p.OlderThan > 0 ||
@@ -169,7 +169,7 @@ func (d *decider) hasRule(r *Repository) bool {
 		})
 }
 
-// globOf returns the policy's glob that matches a tag, or "".
+// globOf returns the first glob of the policy that matches a tag, or "" if none matches.
 func (d *decider) globOf(repository, tag string) string {
 	for _, glob := range d.policy.Keep {
 		if matchesGlob(glob, repository, tag) {
@@ -179,7 +179,7 @@ func (d *decider) globOf(repository, tag string) string {
 	return ""
 }
 
-// ruleFor returns the rule of the policy that keeps an image.
+// ruleFor returns the rule of the policy that keeps an image, and false if no rule keeps it.
 func (d *decider) ruleFor(r *Repository, i *Image) (Reason, bool) {
 	for _, tag := range i.Tags {
 		if d.isPlatform(r.Path) {
@@ -206,7 +206,7 @@ func (d *decider) ruleFor(r *Repository, i *Image) (Reason, bool) {
 	return Reason{}, false
 }
 
-// releaseRule returns the rule about releases that keeps a version of the platform.
+// releaseRule is like ruleFor, but only for rules about releases of the platform.
 func (d *decider) releaseRule(tag string) (Reason, bool) {
 	for _, v := range d.policy.KeepReleases {
 		if release.SameVersion(v, tag) {
@@ -227,8 +227,8 @@ func (d *decider) releaseRule(tag string) (Reason, bool) {
 	return Reason{}, false
 }
 
-// checkReleases fails if the policy names a version of the platform that the store does not
-// have. The name may be mistyped, and then the prune would remove the intended version.
+// checkReleases returns an error if the policy names a version of the platform that the store does not have.
+// If the version is mistyped, the prune would remove the intended one.
 func (d *decider) checkReleases() error {
 	for _, v := range append(slices.Clone(d.policy.KeepReleases), d.policy.Deployed) {
 		isKnown := slices.ContainsFunc(d.releases["."], func(n int) bool { return release.SameVersion(d.facts.Releases[n].Tag, v) })
@@ -239,7 +239,7 @@ func (d *decider) checkReleases() error {
 	return nil
 }
 
-// findPrevious finds the versions before the deployed one that KeepPrevious keeps.
+// findPrevious finds the versions that KeepPrevious keeps: the last ones before the deployed version.
 func (d *decider) findPrevious() map[string]bool {
 	kept := map[string]bool{}
 	deployed, ok := release.Parse(d.policy.Deployed)
@@ -258,8 +258,8 @@ func (d *decider) findPrevious() map[string]bool {
 	return kept
 }
 
-// isNewest reports whether a tag is among the newest versions of its repository. Previews are kept
-// in addition to the number of versions to keep.
+// isNewest reports whether KeepNewest keeps a tag, because it is among the newest versions of its repository.
+// Previews do not count towards that number.
 func (d *decider) isNewest(r *Repository, tag string) bool {
 	v, ok := release.Parse(tag)
 	if !ok {
@@ -274,14 +274,14 @@ func (d *decider) isNewest(r *Repository, tag string) bool {
 	return newer < d.policy.KeepNewest
 }
 
-// version is a tag that is a version.
+// version is a tag that is a version, with its image.
 type version struct {
 	release.Release
 	at ref
 }
 
-// versionsOf returns the versions among the tags of a repository, in ascending order. A version
-// that is spelled in two ways is listed twice.
+// versionsOf returns the versions among the tags of a repository, in ascending order. If a version is spelled
+// in two ways, such as 1.0.0 and v1.0.0, it is listed twice.
 func versionsOf(r *Repository) (all []version) {
 	for _, i := range r.Images {
 		for _, tag := range i.Tags {
@@ -296,12 +296,13 @@ func versionsOf(r *Repository) (all []version) {
 	return all
 }
 
-// supersedes reports whether a version replaces an older one. A preview replaces only previews.
+// supersedes reports whether a version is newer than another one and replaces it. A preview replaces only
+// previews.
 func supersedes(newer, older *semver.Version) bool {
 	return newer.GreaterThan(older) && (newer.Prerelease() == "" || older.Prerelease() != "")
 }
 
-// superseder returns the tag of a higher version that is kept, or "".
+// superseder returns a kept tag that supersedes a version, or "" if there is none.
 func (d *decider) superseder(r *Repository, tag string) string {
 	v, ok := release.Parse(tag)
 	if !ok {

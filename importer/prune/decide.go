@@ -13,11 +13,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// Scope is what a decision depends on in addition to facts and policy.
+// Scope has the parameters of a decision other than the facts and the policy.
 type Scope struct {
 	Now      time.Time
-	Repack   bool // rewrite archives that are kept, without the removed images
-	EndGrace bool // end the grace periods of earlier prunes now
+	Repack   bool // whether to rewrite kept archives without their removed images
+	EndGrace bool // whether to end the grace periods of earlier prunes now
 }
 
 // Decision says whether an image is kept, and why.
@@ -31,15 +31,15 @@ type Decision struct {
 
 // Outcome is the result of all decisions about a store.
 type Outcome struct {
-	Decisions []Decision // by repository and digest
-	// Content lists the manifests and blobs that are kept, by repository: kept images and their graphs.
+	Decisions []Decision // sorted by repository and digest
+	// Content lists the manifests and blobs that are kept, by repository.
 	Content map[string]map[digest.Digest]bool
-	// Dropped and Rewritten are the archives to remove and to rewrite, as indexes of Facts.Volumes.
+	// Dropped lists the archives to remove, and Rewritten those to rewrite, as indexes of Facts.Volumes.
 	Dropped, Rewritten []int
 }
 
-// Decide decides which images are removed. It is a pure function. With an empty policy, only images
-// that earlier prunes have untagged are removed. Errors: those of [Policy.Check]; ErrNoRelease.
+// Decide decides which images are removed. It is a pure function. With an empty policy, it removes only
+// images that earlier prunes have untagged. Errors are those of [Policy.Check], and ErrNoRelease.
 func Decide(f Facts, p Policy, s Scope) (Outcome, error) {
 	if !p.IsEmpty() {
 		if err := p.Check(); err != nil {
@@ -59,14 +59,14 @@ func Decide(f Facts, p Policy, s Scope) (Outcome, error) {
 	return d.outcome(), nil
 }
 
-// ref is a manifest or blob of a repository.
+// ref identifies a manifest or blob in a repository.
 type ref struct {
 	repository string
 	digest     digest.Digest
 }
 
-// decider collects the images to keep and to remove. An image that is kept stays kept, so the order
-// of the decider's steps cannot make it remove too much.
+// decider collects the images to keep. No step takes an image back from them. So the order of the steps
+// cannot cause an image to be removed that has to be kept.
 type decider struct {
 	facts  Facts
 	policy Policy
@@ -75,20 +75,20 @@ type decider struct {
 	repositories map[string]*Repository
 	tags         map[Place]ref
 	own          map[Place][]int
-	declared     map[ref][]int // releases that declare it
+	declared     map[ref][]int // releases that declare an image, as indexes of Facts.Releases
 	releases     map[string][]int
 	channels     map[Place]int
-	previous     map[string]bool // versions that KeepPrevious keeps
+	previous     map[string]bool // platform versions that KeepPrevious keeps
 
-	removable map[ref]Reason       // removed unless also in kept
-	versions  map[ref]string       // removable versions: their tags
-	ordered   map[string][]version // by repository, ascending
+	removable map[ref]Reason       // images that are removed unless a later step keeps them, with the reason
+	versions  map[ref]string       // tags of the versions in removable
+	ordered   map[string][]version // versions in ascending order, by repository
 	walked    map[ref]bool
-	followers map[ref][]ref // kept with their subject
+	followers map[ref][]ref // images that are kept if their subject, the key, is kept
 	kept      map[ref]Reason
-	released  map[int]bool // releases whose images are kept
+	released  map[int]bool // releases whose images are kept, as indexes of Facts.Releases
 	content   map[string]map[digest.Digest]bool
-	dropped   map[int]bool // archives
+	dropped   map[int]bool // archives to remove, as indexes of Facts.Volumes
 	changed   bool
 }
 
@@ -123,7 +123,8 @@ func newDecider(f Facts, p Policy, s Scope) *decider {
 	return d
 }
 
-// find returns the manifest that a tag or digest leads to.
+// find returns the manifest that a place names by tag or digest. It returns false if the store does not have
+// it.
 func (d *decider) find(at Place) (ref, bool) {
 	if dg := digest.Digest(at.Reference); dg.Validate() == nil {
 		r := d.repositories[at.Repository]
@@ -137,7 +138,7 @@ func (d *decider) find(at Place) (ref, bool) {
 	return to, ok
 }
 
-// classifyAll finds the images that may be removed, and keeps all others.
+// classifyAll finds the images that may be removed. It keeps all other images.
 func (d *decider) classifyAll() {
 	type fixed struct {
 		ref
@@ -159,12 +160,12 @@ func (d *decider) classifyAll() {
 			}
 		}
 	}
-	for _, x := range stay { // followers are complete only when everything is classified
+	for _, x := range stay { // only now, d.followers is complete
 		d.keep(x.ref, x.why)
 	}
 }
 
-// keep keeps a manifest with its graph, and everything that belongs to its tags.
+// keep marks a manifest and its graph as kept, and also the releases of its tags.
 func (d *decider) keep(at ref, why Reason) {
 	r := d.repositories[at.repository]
 	image := r.image(at.digest)
@@ -183,7 +184,7 @@ func (d *decider) keep(at ref, why Reason) {
 	}
 }
 
-// keepContent keeps the graph of a manifest, its subjects, and the referrers of all of them.
+// keepContent keeps the graph of a manifest, all subjects, and the referrers of all these manifests.
 func (d *decider) keepContent(r *Repository, top digest.Digest) {
 	by := d.label(ref{r.Path, top})
 	content := d.content[r.Path]
@@ -200,7 +201,7 @@ func (d *decider) keepContent(r *Repository, top digest.Digest) {
 		}
 		if m.Gap != "" {
 			for _, image := range r.Images {
-				d.keep(ref{r.Path, image.Digest}, Reason{Unclear, short(at) + " cannot be read, so what it needs is unknown"})
+				d.keep(ref{r.Path, image.Digest}, Reason{Unclear, short(at) + " cannot be read, so it is unknown which images it needs"})
 			}
 		}
 		for _, b := range m.Blobs {
@@ -224,7 +225,8 @@ func (d *decider) keepContent(r *Repository, top digest.Digest) {
 	}
 }
 
-// keepWithTag keeps the release that a kept tag belongs to or, for a release channel, points at.
+// keepWithTag keeps the release to which a kept tag belongs. If the tag is a release channel, it keeps the
+// release to which the channel points.
 func (d *decider) keepWithTag(at Place) {
 	for _, i := range d.own[at] {
 		d.keepRelease(i, Reason{SameRelease, d.facts.Releases[i].label()})
@@ -244,7 +246,7 @@ func (d *decider) keepWithTag(at Place) {
 	}
 }
 
-// keepRelease keeps the images of a release and those that it declares.
+// keepRelease keeps the images of a release, and the images that the release declares.
 func (d *decider) keepRelease(n int, why Reason) {
 	if d.released[n] {
 		return
@@ -295,8 +297,8 @@ func (d *decider) outcome() Outcome {
 	return o
 }
 
-// whyRemoved returns the reason why an image is removed, with the image that supersedes it or the
-// release that declared it.
+// whyRemoved returns the reason why an image is removed. The reason names the version that supersedes the
+// image, or the release that declared it.
 func (d *decider) whyRemoved(r *Repository, at ref) Reason {
 	why := d.removable[at]
 	switch why.Rule {
@@ -308,7 +310,7 @@ func (d *decider) whyRemoved(r *Repository, at ref) Reason {
 	return why
 }
 
-// label names a manifest in a reason: by a tag, or else by its digest.
+// label returns the name of a manifest for a reason: with a tag or, if it has none, with its digest.
 func (d *decider) label(at ref) string {
 	if image := d.repositories[at.repository].image(at.digest); image != nil && len(image.Tags) > 0 {
 		return name(at.repository, image.Tags[0])
@@ -318,7 +320,7 @@ func (d *decider) label(at ref) string {
 
 func name(repository, tag string) string { return repository + ":" + tag }
 
-// short returns a digest without most of its hex digits.
+// short returns the algorithm and the first hex digits of a digest.
 func short(d digest.Digest) string { return string(d[:min(len(d), 19)]) }
 
 // mayDeclareIn reports whether the release may declare images of a repository.
@@ -329,7 +331,8 @@ func (x Release) mayDeclareIn(repository string) bool {
 func (x Release) label() string { return cmp.Or(map[string]string{".": x.Tag}[x.Of], x.Of+":"+x.Tag) }
 func (c Channel) label() string { return name(c.Repository, c.Reference) }
 
-// compareDecision compares a decision with an image, in the order of [Outcome].Decisions.
+// compareDecision compares a decision with an image by repository and digest, for a search in
+// [Outcome].Decisions.
 func compareDecision(x Decision, at ref) int {
 	return cmp.Or(cmp.Compare(x.Repository, at.repository), cmp.Compare(x.Digest, at.digest))
 }

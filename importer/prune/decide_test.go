@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 )
 
-// factsOf builds facts from one line per image: REPOSITORY:TAG[,TAG...] NAME [>NAME...] [^NAME] [!GAP].
-// NAME is the content of the manifest, >NAME a child, ^NAME the subject, !GAP why it cannot be read.
-// The tag "-" means no tag, and "-TAG" that another image took TAG.
+// factsOf builds facts from one line per image: REPOSITORY:TAG[,TAG...] NAME [>NAME...] [^NAME] [!GAP]. NAME
+// stands for a manifest: the image itself, a child (>NAME) or its subject (^NAME). GAP says why the image
+// cannot be read. The tag "-" means no tag. "-TAG" means that another image has taken TAG.
 func factsOf(t *testing.T, lines ...string) prune.Facts {
 	t.Helper()
 	byPath := map[string]*prune.Repository{}
@@ -68,8 +68,8 @@ func factsOf(t *testing.T, lines ...string) prune.Facts {
 	return f
 }
 
-// decided returns the reason for each image by REPOSITORY:TAG, where TAG is its first tag or "-". A "+"
-// before the tag means that the image is kept.
+// decided returns the reason for each decision. The keys are REPOSITORY:TAG for an image that is removed, and
+// REPOSITORY:+TAG for one that is kept. TAG is the first tag, or "-" if there is none.
 func decided(t *testing.T, f prune.Facts, p prune.Policy) map[string]prune.Reason {
 	t.Helper()
 	o, err := prune.Decide(f, p, prune.Scope{Now: time.Unix(1_000_000, 0)})
@@ -93,8 +93,8 @@ func decided(t *testing.T, f prune.Facts, p prune.Policy) map[string]prune.Reaso
 	return all
 }
 
-// platform returns the facts of three releases of the platform. Each declares an image of its
-// own and one image that all of them share.
+// platform returns facts with three releases of the platform. Each release declares one image of its own, and
+// one image that all releases share.
 func platform(t *testing.T, more ...string) prune.Facts {
 	t.Helper()
 	lines := []string{".:HEX shared"}
@@ -113,7 +113,7 @@ func platform(t *testing.T, more ...string) prune.Facts {
 	return f
 }
 
-// kept lists the versions of the platform that are kept.
+// kept returns the versions of the platform that are kept, as one text.
 func kept(t *testing.T, f prune.Facts, p prune.Policy) string {
 	t.Helper()
 	var all []string
@@ -126,7 +126,7 @@ func kept(t *testing.T, f prune.Facts, p prune.Policy) string {
 	return strings.Join(all, " ")
 }
 
-func TestPlatformReleases(t *testing.T) {
+func TestPolicyKeepsPlatformReleases(t *testing.T) {
 	stable := "release-channel:stable stable"
 	f := platform(t, stable)
 	pointing := platform(t, stable)
@@ -140,15 +140,15 @@ func TestPlatformReleases(t *testing.T) {
 		policy prune.Policy
 		want   string
 	}{
-		{"the newest", f, prune.Policy{KeepReleases: []string{"v1.70.1"}}, "v1.70.1"},
+		{"keep the newest release", f, prune.Policy{KeepReleases: []string{"v1.70.1"}}, "v1.70.1"},
 		{"another spelling", f, prune.Policy{KeepReleases: []string{"1.70.1"}}, "v1.70.1"},
-		{"an older one, and the newest is not superseded", f, prune.Policy{KeepReleases: []string{"v1.69.3"}}, "v1.69.3 v1.70.1"},
-		{"the deployed one and newer ones", f, prune.Policy{Deployed: "v1.69.3"}, "v1.69.3 v1.70.1"},
-		{"one version for a rollback", f, prune.Policy{Deployed: "v1.70.1", KeepPrevious: 1}, "v1.69.3 v1.70.1"},
-		{"more versions than the store has", f, prune.Policy{Deployed: "v1.70.1", KeepPrevious: 9}, all},
+		{"keep an older release, but no release supersedes the newest one", f, prune.Policy{KeepReleases: []string{"v1.69.3"}}, "v1.69.3 v1.70.1"},
+		{"the deployed release and newer ones are kept", f, prune.Policy{Deployed: "v1.69.3"}, "v1.69.3 v1.70.1"},
+		{"one release before the deployed one is kept", f, prune.Policy{Deployed: "v1.70.1", KeepPrevious: 1}, "v1.69.3 v1.70.1"},
+		{"KeepPrevious exceeds the number of releases", f, prune.Policy{Deployed: "v1.70.1", KeepPrevious: 9}, all},
 		{"the deployed version is unknown", f, prune.Policy{KeepNewest: 1}, all},
-		{"a glob of another repository", f, prune.Policy{Keep: []string{"modules/*"}}, all},
-		{"a glob does not state the deployed version", f, prune.Policy{Keep: []string{".:v1.70.*"}}, all},
+		{"a glob for another repository", f, prune.Policy{Keep: []string{"modules/*"}}, all},
+		{"a glob, but the deployed version is unknown", f, prune.Policy{Keep: []string{".:v1.70.*"}}, all},
 		{"two rules", f, prune.Policy{Deployed: "v1.70.1", KeepNewest: 2}, "v1.69.3 v1.70.1"},
 		{"a glob for one image of a release", f, prune.Policy{Deployed: "v1.70.1", Keep: []string{"release-channel:v1.68.*"}}, "v1.68.2 v1.70.1"},
 		{"a channel", pointing, prune.Policy{Deployed: "v1.70.1"}, "v1.68.2 v1.70.1"},
@@ -157,7 +157,7 @@ func TestPlatformReleases(t *testing.T) {
 		{"old", f, prune.Policy{Deployed: "v1.70.1", OlderThan: 999_999 * time.Second}, "v1.70.1"},
 	} {
 		if got := kept(t, c.facts, c.policy); got != c.want {
-			t.Errorf("%s: %s are kept, want %s", c.what, got, c.want)
+			t.Errorf("%s: the kept releases are %q, want %q", c.what, got, c.want)
 		}
 	}
 	for _, p := range []prune.Policy{{KeepReleases: []string{"v1.70.2"}}, {Deployed: "v1.70.0"}} {
@@ -167,8 +167,9 @@ func TestPlatformReleases(t *testing.T) {
 	}
 }
 
-// Images are removed with the last release that declares them, and signatures with their subject.
-func TestDependentsOfReleases(t *testing.T) {
+// An image is removed together with the last release that declares it. A signature is removed together with
+// its subject.
+func TestImagesAndSignaturesOfReleases(t *testing.T) {
 	old, fresh := digestOf("image-v1.68.2"), digestOf("image-v1.70.1")
 	f := platform(t, ".:sha256-"+old.Encoded()+".att old-att", ".:sha256-"+fresh.Encoded()+".sig new-sig", ".:sha256-"+fresh.Encoded()+" fallback",
 		".:v1.68.2.att tag-att", ".:v1.70.1.att tag-att-2", ".:sha256-"+digestOf("elsewhere").Encoded()+".att unknown",
@@ -196,17 +197,17 @@ func TestDependentsOfReleases(t *testing.T) {
 		"referrer": "false refers-to-what-goes", "tagged-referrer": "false refers-to-what-goes", "declared-by-nobody": "true not-declared",
 	} {
 		if reasons[name] != want {
-			t.Errorf("%s: %s, want %s", name, reasons[name], want)
+			t.Errorf("%s: the decision is %q, want %q", name, reasons[name], want)
 		}
 	}
-	// If the list of a kept release cannot be read, it may declare any image, so all are kept.
+	// A kept release may declare any image if its list cannot be read. So all images are kept.
 	f.Releases[2].Unreadable = "cannot be read"
 	if got := decided(t, f, prune.Policy{Deployed: "v1.70.1"}); got[".:+HEX"].Rule == "" || got[".:HEX"].Rule != "" {
 		t.Errorf("%v", got)
 	}
 }
 
-// A version that no kept version supersedes is kept under every policy.
+// Every policy keeps the versions that no kept version supersedes.
 func TestUnsupersededVersionsAreKept(t *testing.T) {
 	f := factsOf(t, "app:v1.0.0 one", "app:v1.1.0 two", "app:v1.2.0 three", "app:v2.0.0-rc1 rc", "app:stable other", "app:- nameless", "app:-stable replaced", "only:v1.0.0 x",
 		"index:v1.0.0 child", "index:v1.1.0 newer >child", "index:v0.9.0 old", "both:v1.0.0,latest b", "both:v1.1.0 c", "spelled:2.0.0 p", "spelled:v2.0.0 q", "spelled:v1.0.0 r",
@@ -220,20 +221,20 @@ func TestUnsupersededVersionsAreKept(t *testing.T) {
 		"lost:+v1.0.0": prune.Unclear, "modules/m/extra/tool:+v1.0.0": prune.NotDeclared,
 	} {
 		if got[name].Rule != want {
-			t.Errorf("%s: %q, want %q", name, got[name].Rule, want)
+			t.Errorf("%s: the rule is %q, want %q", name, got[name].Rule, want)
 		}
 	}
 	if why := got["app:v1.0.0"]; why.By != "v1.2.0" || why.String() != "superseded by v1.2.0" {
 		t.Errorf("%+v", why)
 	}
-	// No rule keeps the newest version, but nothing supersedes it.
+	// No rule of this policy keeps the newest version, but it is kept, as no version supersedes it.
 	if got := decided(t, f, prune.Policy{Keep: []string{"app:v1.0.0"}}); got["app:+v1.0.0"].Rule != prune.KeptGlob || got["app:+v1.2.0"].Rule != prune.NotSuperseded || got["app:v1.1.0"].Rule != prune.Superseded || got["index:+v0.9.0"].Rule != prune.NoRule {
 		t.Errorf("%v", got)
 	}
 }
 
-// An image is kept with its subject, even if only a removed release declares it or a newer version
-// supersedes it. It is removed together with its subject.
+// A referrer is kept or removed together with its subject. This holds even if a newer version supersedes the
+// referrer, or if only a removed release declares it.
 func TestReferrersFollowTheirSubject(t *testing.T) {
 	for _, at := range []string{"app:HEX", "app:v1.3.0"} {
 		for _, needed := range []bool{true, false} {
@@ -246,13 +247,13 @@ func TestReferrersFollowTheirSubject(t *testing.T) {
 			got := decided(t, f, prune.Policy{KeepNewest: 1})
 			name := strings.TrimPrefix(at, "app:")
 			if _, stays := got["app:+"+name]; stays != needed || got["app:v1.2.0"].Rule != prune.Superseded {
-				t.Errorf("%s, subject needed: %v: %v", at, needed, got)
+				t.Errorf("%s, subject is kept: %v: the decisions are %v", at, needed, got)
 			}
 		}
 	}
 }
 
-func TestKeepBundle(t *testing.T) {
+func TestKeepBundleKeepsListedImages(t *testing.T) {
 	f := factsOf(t, "app:v1.0.0 one", "app:v1.1.0 two", "app:v1.2.0 three", "other:v1.0.0 x", "other:v1.1.0 y")
 	p := prune.Policy{KeepBundles: []string{"june.json"}, Bundles: []prune.Bundle{{Name: "june.json", Images: map[string]map[digest.Digest]bool{"app": {digestOf("one"): true}}}}}
 	got := decided(t, f, p)
@@ -261,7 +262,7 @@ func TestKeepBundle(t *testing.T) {
 	}
 }
 
-func TestPolicyCheck(t *testing.T) {
+func TestPolicyCheckReportsErrors(t *testing.T) {
 	for _, c := range []struct {
 		p    prune.Policy
 		want error
@@ -277,9 +278,9 @@ func TestPolicyCheck(t *testing.T) {
 	}
 }
 
-// Properties for random facts: a kept image keeps its graph; for each removed version, a higher one is
-// kept in its repository; an additional rule never removes more.
-func TestDecisionProperties(t *testing.T) {
+// For random facts, a kept image keeps its graph. For each removed version, a higher one is kept in its
+// repository. An additional rule never removes more images.
+func TestDecisionsForRandomFacts(t *testing.T) {
 	removed := 0
 	for seed := range rounds(100, 20000) {
 		r := rand.New(rand.NewPCG(29, uint64(seed)))
@@ -288,7 +289,7 @@ func TestDecisionProperties(t *testing.T) {
 			at := pick(r, "app", ".", "modules/m", "modules/m/extra/tool")
 			line := fmt.Sprintf("%s:%s %d", at, pick(r, fmt.Sprintf("v1.%d.0", r.IntN(9)), "HEX", "stable", "-", "-stable", "sha256-"+digestOf(fmt.Sprint(r.IntN(20))).Encoded()+".sig"), r.IntN(20))
 			if r.IntN(3) == 0 {
-				line += fmt.Sprintf(" >%d", 20+r.IntN(20)) // only higher numbers: no cycles
+				line += fmt.Sprintf(" >%d", 20+r.IntN(20)) // children have higher numbers, so there are no cycles
 			}
 			if r.IntN(4) == 0 {
 				line += fmt.Sprintf(" ^%d", 20+r.IntN(40))
@@ -324,7 +325,7 @@ func TestDecisionProperties(t *testing.T) {
 				removed++
 			}
 			if x.Keep && !more.Decisions[i].Keep {
-				t.Errorf("seed %d: %+v is removed with one more rule: %+v", seed, x, more.Decisions[i])
+				t.Errorf("seed %d: %+v is kept, but with an additional rule it is removed: %+v", seed, x, more.Decisions[i])
 			}
 			checkDecision(t, seed, f, o, x)
 		}
@@ -333,7 +334,7 @@ func TestDecisionProperties(t *testing.T) {
 		}
 	}
 	if removed < 100 {
-		t.Errorf("%d images are removed, too few for this test", removed)
+		t.Errorf("only %d images are removed in all rounds, want at least 100", removed)
 	}
 }
 
@@ -343,30 +344,30 @@ func checkDecision(t *testing.T, seed int, f prune.Facts, o prune.Outcome, x pru
 	m := f.Repositories[i].Manifests[x.Digest]
 	content := o.Content[x.Repository]
 	if content[x.Digest] != x.Keep {
-		t.Errorf("seed %d: %+v is in the content: %v", seed, x, content[x.Digest])
+		t.Errorf("seed %d: the decision is %+v, but the kept content has its manifest: %v", seed, x, content[x.Digest])
 	}
 	if x.Keep {
 		for _, d := range append(slices.Clone(m.Blobs), m.Children...) {
 			if !content[d] {
-				t.Errorf("seed %d: %+v leads to %s, which is removed", seed, x, d)
+				t.Errorf("seed %d: %+v is kept, but needs %s, which is removed", seed, x, d)
 			}
 		}
 		if _, known := f.Repositories[i].Manifests[m.Subject]; known && !content[m.Subject] {
-			t.Errorf("seed %d: the subject of %+v is removed", seed, x)
+			t.Errorf("seed %d: %+v is kept, but its subject is removed", seed, x)
 		}
 		return
 	}
 	if content[m.Subject] {
-		t.Errorf("seed %d: %+v is removed, and its subject is kept", seed, x)
+		t.Errorf("seed %d: %+v is removed, although its subject is kept", seed, x)
 	}
 	for _, tag := range x.Tags {
 		if tag == "stable" || tag == x.Digest.Encoded() && x.Reason.Rule != prune.DeclaredByGone {
-			t.Errorf("seed %d: %+v", seed, x)
+			t.Errorf("seed %d: %+v must not be removed because of its tag", seed, x)
 		}
 	}
 	if x.Reason.Rule == prune.Superseded && !slices.ContainsFunc(o.Decisions, func(y prune.Decision) bool {
-		return y.Repository == x.Repository && y.Keep && slices.Contains(y.Tags, x.Reason.By) && x.Reason.By > x.Tags[0] // versions of one digit compare as text
+		return y.Repository == x.Repository && y.Keep && slices.Contains(y.Tags, x.Reason.By) && x.Reason.By > x.Tags[0] // these versions have one digit, so they can be compared as text
 	}) {
-		t.Errorf("seed %d: %+v is removed, and no kept version supersedes it", seed, x)
+		t.Errorf("seed %d: %+v is removed, although no kept version supersedes it", seed, x)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// execute carries out the plan: it removes images or, if there is a grace period, only their tags.
+// execute carries out the plan. Before a grace period, it removes only tags; without one, it removes images.
 func (w *work) execute(ctx context.Context) error {
 	if w.plan.IsEmpty() {
 		return nil
@@ -23,7 +23,7 @@ func (w *work) execute(ctx context.Context) error {
 		return err
 	}
 	if !w.isAtOnce() && len(j.Indexes)+len(w.plan.Remove.Archives) == 0 && len(j.Prune.State.Pruned) == len(w.store.state().Pruned) {
-		return nil // an earlier prune has removed all tags
+		return nil // an earlier prune has already removed all tags of the plan
 	}
 	if err := w.store.publish(ctx, j); err != nil {
 		return err
@@ -35,10 +35,10 @@ func (w *work) execute(ctx context.Context) error {
 // isAtOnce reports whether images are removed now, without a grace period.
 func (w *work) isAtOnce() bool { return w.request.Grace == 0 }
 
-// due returns when the grace period of this prune ends.
+// due returns the end of this prune's grace period.
 func (w *work) due() time.Time { return w.pruner.now().Add(w.request.Grace).UTC() }
 
-// journal makes the journal of the prune, and stages the rewritten archives.
+// journal stages the rewritten archives, and returns the journal for the publication.
 func (w *work) journal(ctx context.Context) (*journal.Journal, error) {
 	j := &journal.Journal{Generation: w.store.state().Generation + 1, Prune: &journal.Prune{}}
 	if err := w.changeIndexes(ctx, j); err != nil {
@@ -78,7 +78,7 @@ func (w *work) changeIndexes(ctx context.Context, j *journal.Journal) error {
 	return nil
 }
 
-// action is what a prune does with a descriptor in an index.
+// action says what a prune does with a descriptor in an index.
 type action int
 
 const (
@@ -87,8 +87,8 @@ const (
 	removeEntry
 )
 
-// actionOf decides what to do with a descriptor. If another image has won its tag, the descriptor
-// loses the tag: otherwise the tag would lead to it once the winner is removed.
+// actionOf decides what to do with a descriptor. If another image has taken its tag, the descriptor loses the
+// tag. Otherwise, the tag would lead to it again once the other image is removed.
 func (w *work) actionOf(r *Repository, e layoutstore.IndexEntry, atOnce bool) action {
 	image := r.image(e.Digest)
 	switch {
@@ -108,7 +108,7 @@ func (w *work) stays(r *Repository, d digest.Digest) bool {
 	return !ok || w.outcome.Decisions[i].Keep
 }
 
-// rewriteIndex changes only the descriptors of an index.json.
+// rewriteIndex removes or untags descriptors of an index.json, and keeps everything else in it.
 func rewriteIndex(data []byte, at string, decide func(layoutstore.IndexEntry) action) (fresh []byte, changed bool, err error) {
 	entries, err := layoutstore.ParseIndex(data, at)
 	if err != nil {
@@ -143,15 +143,15 @@ func rewriteIndex(data []byte, at string, decide func(layoutstore.IndexEntry) ac
 // untagged returns a descriptor without its tag.
 func untagged(e layoutstore.IndexEntry) json.RawMessage {
 	raw := publish.WithoutTag(e.Raw, e.Digest, "")
-	// JSON can spell a name in several ways, so check by parsing that the tag is really gone.
+	// JSON can spell a field name in several ways. So parse the result, and check that it has no tag.
 	again, err := layoutstore.ParseIndex(slices.Concat([]byte(`{"schemaVersion":2,"manifests":[`), raw, []byte(`]}`)), ".")
 	if err != nil || len(again) != 1 || again[0].Tag != "" {
-		raw, _ = publish.Marshal(e.Descriptor) // cannot fail: it has only strings and a number
+		raw, _ = publish.Marshal(e.Descriptor) // cannot fail, as a descriptor has only strings and a number
 	}
 	return raw
 }
 
-// state is the state of the store after the prune.
+// state returns the state of the store after the prune.
 func (w *work) state(j *journal.Journal) journal.State {
 	next := w.store.state()
 	next.Generation = j.Generation
@@ -160,7 +160,7 @@ func (w *work) state(j *journal.Journal) journal.State {
 	due := w.due()
 	for _, a := range w.plan.Remove.Archives {
 		n := slices.IndexFunc(next.Packed, func(k journal.Packed) bool { return k.File == a.File })
-		if n < 0 { // somebody put it there by hand
+		if n < 0 { // somebody has copied this archive into the store
 			n = len(next.Packed)
 			next.Packed = append(next.Packed, journal.Packed{File: a.File, Name: a.File})
 		}
@@ -174,8 +174,8 @@ func (w *work) state(j *journal.Journal) journal.State {
 	return next
 }
 
-// pruned lists the manifests in their grace period. It skips those that have a tag again, or are
-// already removed.
+// pruned lists the manifests that are in their grace period after the prune. It skips manifests that have a
+// tag again, or are already removed.
 func (w *work) pruned(old []journal.Pruned) (all []journal.Pruned) {
 	listed := map[ref]bool{}
 	for _, p := range old {
@@ -212,8 +212,8 @@ func (w *work) reserve(ctx context.Context) {
 	w.store.reserve(indexes)
 }
 
-// Sweep removes the images that earlier prunes have untagged and whose grace period is over. next is when the
-// next grace period ends, or zero if there is none. Errors: ErrLocked; those of [Pruner.Run].
+// Sweep removes the images that earlier prunes have untagged, if their grace period is over. next is the end
+// of the next grace period, or zero if there is none. Errors are ErrLocked and those of [Pruner.Run].
 func (p *Pruner) Sweep(ctx context.Context) (removed Plan, next time.Time, err error) {
 	state, err := p.readState(ctx)
 	if err != nil {
@@ -230,7 +230,7 @@ func (p *Pruner) Sweep(ctx context.Context) (removed Plan, next time.Time, err e
 	return removed, next, err
 }
 
-// nextDue returns the end of the grace period that ends first after a time, or zero.
+// nextDue returns the earliest end of a grace period after a given time, or zero if there is none.
 func nextDue(s journal.State, after time.Time) (next time.Time) {
 	consider := func(due time.Time) {
 		if due.After(after) && (next.IsZero() || due.Before(next)) {

@@ -8,10 +8,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Facts describe the content of a store as far as decisions need it.
+// Facts describe the content of a store. They have everything that [Decide] needs to know.
 type Facts struct {
-	Repositories []*Repository // by path
-	Volumes      []Volume      // the loose files first, then the archives, oldest first
+	Repositories []*Repository // sorted by path
+	Volumes      []Volume      // the loose files, then the archives from the oldest to the newest
 	Declarations
 }
 
@@ -19,7 +19,7 @@ type Facts struct {
 type Volume struct {
 	File    string // name of the archive; empty for loose files
 	Retired bool   // an earlier prune has removed the tags of the archive
-	Due     bool   // its grace period is over
+	Due     bool   // the grace period of a retired archive is over
 }
 
 // Repository is a repository of the store.
@@ -27,68 +27,69 @@ type Repository struct {
 	Path      string
 	Images    []Image // by digest
 	Manifests map[digest.Digest]Manifest
-	// Copies lists the volumes that have a copy of a manifest or blob with the right size.
+	// Copies lists the volumes that have a copy of a manifest or blob with the right size, as indexes of
+	// Facts.Volumes.
 	Copies map[digest.Digest][]int
-	Layers []Layer // in order: a later one wins a tag
-	// Unclear says why nothing may be removed from the repository; empty if removing is allowed.
+	Layers []Layer // if several layers have a tag, the last one wins
+	// Unclear says why nothing may be removed from the repository. It is empty if images may be removed.
 	Unclear string
 }
 
-// Image is a manifest that an index of the repository names.
+// Image is a manifest that an index of a repository lists.
 type Image struct {
 	Digest digest.Digest
 	Tags   []string // sorted
-	// Replaced is the tag that the manifest had before another one took it; empty if unknown.
+	// Replaced is the tag that another manifest has taken from this one; empty if unknown.
 	Replaced string
-	Since    time.Time // when it was added to the store; zero if unknown
-	// Pruned is when its grace period ends, if an earlier prune removed its tags; otherwise zero.
+	Since    time.Time // when the image was added to the store; zero if unknown
+	// Pruned is the end of the grace period if an earlier prune removed the image's tags; otherwise zero.
 	Pruned time.Time
 }
 
-// Layer is the index of the repository in one volume.
+// Layer is the index.json that a repository has in one volume.
 type Layer struct {
 	Volume  int
 	Entries []Entry
 }
 
-// Entry is a descriptor in an index.
+// Entry is one descriptor in the index of a Layer.
 type Entry struct {
 	Digest digest.Digest
 	Tag    string // empty if it has none
 }
 
-// Manifest is a manifest of a repository and what it leads to.
+// Manifest lists the manifests and blobs that a manifest names.
 type Manifest struct {
 	Children []digest.Digest
 	Blobs    []digest.Digest
 	Subject  digest.Digest // empty if it has none
-	Gap      string        // why it cannot be read; empty if it can
+	Gap      string        // why the manifest cannot be read; empty if it can
 }
 
-// Place names an image: a repository, and a tag or digest.
+// Place names an image by its repository and a tag or digest.
 type Place struct{ Repository, Reference string }
 
-// Release is a version of the platform, of a module or of a package, and what belongs to it.
+// Release is a version of the platform, of a module or of a package, with its images.
 type Release struct {
-	Of  string // path of the module or package; "." is the platform
+	Of  string // path of the module or package; "." means the platform
 	Tag string
-	// Own are the images of the version itself. If one of them is kept, all are.
+	// Own lists the images of the version itself. If one of them is kept, all of them are kept.
 	Own      []Place
-	Declared []Place // images that it declares
-	// Unreadable says why the list of declared images cannot be read; empty if it can.
+	Declared []Place // other images that the release declares
+	// Unreadable says why the list of declared images cannot be read. It is empty if it can be read.
 	Unreadable string
 }
 
 // Channel is a release channel.
 type Channel struct {
 	Place
-	Of string // as in [Release]
-	// Target is the tag of the release that it points at. Unreadable says why that is unknown.
+	Of string // same meaning as in [Release]
+	// Target is the tag of the release to which the channel points. If it is unknown, Unreadable says why.
 	Target     string
 	Unreadable string
 }
 
-// image returns the image with a digest, or nil.
+// image returns the image with a digest, or nil if the repository has none.
 func (r *Repository) image(d digest.Digest) *Image {
 	i, ok := slices.BinarySearchFunc(r.Images, d, func(i Image, d digest.Digest) int { return cmp.Compare(i.Digest, d) })
 	if !ok {

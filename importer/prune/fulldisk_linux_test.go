@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 )
 
-// fill writes to a file until the disk is full to the last byte.
+// fill writes to a file until not even one more byte fits on the disk.
 func fill(t *testing.T, name string) {
 	t.Helper()
 	f, err := os.Create(name)
@@ -22,17 +22,17 @@ func fill(t *testing.T, name string) {
 	}
 }
 
-// A prune frees space on a disk without a free byte or inode. It uses the space that the import
-// has set aside or, without a reserve, removes files before it replaces the indexes.
-// LAYOUTPROXY_TEST_ALL=1 tries all cases.
-func TestFullDisk(t *testing.T) {
+// A prune works on a disk without a free byte or inode. It uses the space that the import has set aside.
+// Without this reserve, it removes files before it replaces the indexes. LAYOUTPROXY_TEST_ALL=1 tries all
+// cases.
+func TestPruneOnFullDisk(t *testing.T) {
 	for what, c := range map[string]struct {
 		options   string
 		noReserve bool
 		grace     bool
 	}{
-		"bytes": {"size=4m", false, false}, "bytes, without a reserve": {"size=4m", true, false}, "bytes, with a grace period": {"size=4m", false, true},
-		"files": {"size=64m,nr_inodes=300", false, false}, "files, without a reserve": {"size=64m,nr_inodes=300", true, false},
+		"bytes, with a reserve": {"size=4m", false, false}, "bytes, without a reserve": {"size=4m", true, false}, "bytes, with a grace period": {"size=4m", false, true},
+		"files, with a reserve": {"size=64m,nr_inodes=300", false, false}, "files, without a reserve": {"size=64m,nr_inodes=300", true, false},
 	} {
 		if c.noReserve == (what[0] == 'b') && rounds(0, 1) == 0 {
 			continue
@@ -63,7 +63,7 @@ func TestFullDisk(t *testing.T) {
 				f.Close()
 			}
 			if err := os.WriteFile(filepath.Join(dir, "more"), []byte("x"), 0o644); err == nil {
-				t.Fatal("the disk is not full")
+				t.Fatal("the disk still has free space, although the test has filled it")
 			}
 			before := used(t, store)
 			w := atOnce
@@ -72,13 +72,13 @@ func TestFullDisk(t *testing.T) {
 			}
 			importertest.Must(t, w.prune(t.Context(), store, nil))
 			if freed := before - used(t, store); freed < 100<<10 {
-				t.Errorf("the prune freed %d bytes", freed)
+				t.Errorf("the prune freed only %d bytes, want at least 100 KiB", freed)
 			}
 			want := importertest.Copied(t, from)
 			importertest.Must(t, w.prune(t.Context(), want, nil))
 			importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, want))
 			if left := importertest.Unfinished(t, store); len(left) > 0 {
-				t.Errorf("left behind: %v", left)
+				t.Errorf("the prune has left unfinished files: %v", left)
 			}
 		})
 	}

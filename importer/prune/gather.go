@@ -20,18 +20,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// contents is the content of a store: the facts for decisions, and what a prune needs to carry out
-// the decisions.
+// contents is the content of a store. It has the facts for the decisions, and what a prune needs to carry
+// them out.
 type contents struct {
 	Facts
 	store    storage
 	snapshot *layoutstore.Snapshot
-	retired  []*time.Time                       // by volume: when its grace period ends; nil if it is not retired
-	archives map[string]int                     // by file name: index in Facts.Volumes
-	sizes    map[string]map[digest.Digest]int64 // of manifests and blobs in bytes, by repository
+	retired  []*time.Time                       // end of the grace period by volume; nil if the volume is not retired
+	archives map[string]int                     // index in Facts.Volumes by the archive's file name
+	sizes    map[string]map[digest.Digest]int64 // sizes in bytes of manifests and blobs, by repository
 }
 
-// gather gathers the facts of an open store. It reads the declarations of releases only if declared is set.
+// gather gathers the facts of an open store. If declared is set, it also reads the declarations of releases.
 func (p *Pruner) gather(ctx context.Context, s storage, declared bool) (*contents, error) {
 	snapshot, err := s.snapshot(ctx, p.options)
 	if err != nil {
@@ -47,7 +47,7 @@ func (p *Pruner) gather(ctx context.Context, s storage, declared bool) (*content
 		if err != nil {
 			return nil, err
 		}
-		if len(repo.Layouts()) > 0 { // otherwise it has only discovery tags
+		if len(repo.Layouts()) > 0 { // without a layout, a repository has only discovery tags
 			repos = append(repos, repo)
 		}
 	}
@@ -65,7 +65,7 @@ func (p *Pruner) gather(ctx context.Context, s storage, declared bool) (*content
 	return in, nil
 }
 
-// findVolumes lists the loose files, then the archives by generation.
+// findVolumes sets Facts.Volumes: the loose files, then the archives by generation.
 func (in *contents) findVolumes(repos []*layoutstore.Repository, now time.Time) {
 	in.Volumes, in.retired = []Volume{{}}, []*time.Time{nil}
 	packed := map[string]journal.Packed{}
@@ -99,8 +99,8 @@ func (in *contents) volumeOf(l layoutstore.Layout) int {
 	return in.archives[filepath.Base(l.Volume())]
 }
 
-// addRepository adds the facts of a repository. A manifest with several copies is read: the copy
-// that is kept must be intact.
+// addRepository adds the facts of a repository. If a manifest has several copies, it verifies each of them,
+// because the last copy that is kept must be intact.
 func (in *contents) addRepository(ctx context.Context, repo *layoutstore.Repository) error {
 	r := &Repository{Path: repo.Path(), Manifests: map[digest.Digest]Manifest{}, Copies: map[digest.Digest][]int{}}
 	sizes := map[digest.Digest]int64{}
@@ -164,15 +164,15 @@ func manifestOf(m *closure.Manifest) Manifest {
 	return x
 }
 
-// naming is an image with facts from all descriptors that name it.
+// naming is an image, with a summary of all descriptors that name it.
 type naming struct {
 	image    Image
-	onlyLost bool      // each descriptor without a tag lost its tag to another image
-	retired  bool      // only retired archives name it
-	due      time.Time // end of the last grace period of those archives
+	onlyLost bool      // each descriptor without a tag has lost it to another image
+	retired  bool      // all of its descriptors are in retired archives
+	due      time.Time // latest end of these archives' grace periods
 }
 
-// addImages adds the images that the indexes of a repository name.
+// addImages adds the images that the indexes of a repository list.
 func (in *contents) addImages(ctx context.Context, repo *layoutstore.Repository, r *Repository) error {
 	winners := map[string]digest.Digest{}
 	found := map[digest.Digest]*naming{}
@@ -223,7 +223,8 @@ func (in *contents) addImages(ctx context.Context, repo *layoutstore.Repository,
 	return nil
 }
 
-// complete fills in the times of an image, and the tag that it lost.
+// complete sets the times of an image, and the tag that it has lost. lost is the tag that another image in
+// this store has taken.
 func (in *contents) complete(r *Repository, x *naming, lost string) {
 	slices.Sort(x.image.Tags)
 	x.image.Replaced = cmp.Or(x.image.Replaced, lost)
@@ -246,20 +247,20 @@ func (in *contents) complete(r *Repository, x *naming, lost string) {
 	}
 }
 
-// replacedTag returns the tag that a descriptor had before an import replaced it.
+// replacedTag returns the tag that a descriptor had until an import gave it to another image.
 func replacedTag(raw json.RawMessage) string {
 	var d struct {
 		Annotations map[string]json.RawMessage `json:"annotations"`
 	}
 	var tag string
 	if json.Unmarshal(raw, &d) == nil {
-		_ = json.Unmarshal(d.Annotations[publish.ReplacedTag], &tag) // stays empty if it is not a string
+		_ = json.Unmarshal(d.Annotations[publish.ReplacedTag], &tag) // an annotation that is not a string leaves the tag empty
 	}
 	return tag
 }
 
-// compareTags describes how the tags of the indexes differ from those of the repository, or returns
-// "". If they differ, the effect of a changed index on the tags is unknown.
+// compareTags describes how the tags in the indexes differ from the tags of the repository, or returns "" if
+// they are equal. If they differ, the effect of a changed index on the tags is unknown.
 func compareTags(repo *layoutstore.Repository, winners map[string]digest.Digest) string {
 	tags, _ := repo.Tags("", -1)
 	seen := 0

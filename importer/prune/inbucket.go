@@ -20,10 +20,10 @@ import (
 type inBucket struct {
 	store *publish.Bucket
 	ids   map[digest.Digest]inode
-	users map[digest.Digest]uint64 // layouts that have a blob
+	users map[digest.Digest]uint64 // number of layouts that have a blob
 }
 
-// openBucket opens a store in a bucket. Errors: journal.ErrNotStore; those of the bucket.
+// openBucket opens a store in a bucket. Errors are journal.ErrNotStore and those of the bucket.
 func (p *Pruner) openBucket(ctx context.Context) (*inBucket, error) {
 	s, err := publish.ReadBucket(ctx, p.bucket)
 	if err != nil {
@@ -41,7 +41,7 @@ func (b *inBucket) state() journal.State {
 	return journal.State{Format: journal.Format, Generation: b.store.Pointer().Generation, Pruned: b.store.Generation().Pruned}
 }
 
-// snapshot fails with ErrLost if another writer publishes meanwhile.
+// snapshot returns a snapshot of the store. If another writer publishes meanwhile, the error is ErrLost.
 func (b *inBucket) snapshot(ctx context.Context, o Options) (*layoutstore.Snapshot, error) {
 	readers := func(at bucket.Place) bucket.Reader { return o.Buckets(at) }
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{b.place()}, CacheDir: o.CacheDir, QuarantineDir: o.QuarantineDir, Buckets: readers})
@@ -88,18 +88,18 @@ func (b *inBucket) publish(ctx context.Context, j *journal.Journal) error {
 	if err := b.store.Probe(ctx); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil { // after this, the publication cannot be cancelled
+	if err := ctx.Err(); err != nil { // last chance to cancel the publication
 		return err
 	}
 	return b.store.Publish(context.WithoutCancel(ctx), changes)
 }
 
-// blobGrace is how long a bucket keeps the blobs of a generation after the next one is published:
-// replicas must see the next generation first, and running pulls must complete.
+// blobGrace is how long a bucket keeps the blobs of a generation after the next generation is published.
+// Within this time, replicas must notice the new generation, and running pulls must complete.
 const blobGrace = time.Hour
 
-// garbage finds the objects to which no generation refers, and unfinished uploads. It deletes them
-// if the request says so.
+// garbage finds objects that no generation needs, and unfinished uploads. If the request says so, it deletes
+// them.
 func (p *Pruner) garbage(ctx context.Context, r LeftoversRequest) (Leftovers, error) {
 	all := Leftovers{List: []Leftover{}, Removed: r.Remove}
 	if r.DropDir != "" {
@@ -117,7 +117,7 @@ func (p *Pruner) garbage(ctx context.Context, r LeftoversRequest) (Leftovers, er
 		all.Bytes += o.Size
 	}
 	if n := len(found.Objects); n > 0 {
-		all.List = append(all.List, Leftover{Path: b.place(), Bytes: all.Bytes, Reason: fmt.Sprintf("objects that no generation has: %d; a prune removed them from the store, or a writer uploaded them and has not published", n)})
+		all.List = append(all.List, Leftover{Path: b.place(), Bytes: all.Bytes, Reason: fmt.Sprintf("objects that no generation needs: %d; a prune removed them from the store, or a writer uploaded them and has not published", n)})
 	}
 	if n := len(found.Uploads); n > 0 {
 		all.List = append(all.List, Leftover{Path: b.place(), Reason: fmt.Sprintf("unfinished uploads: %d", n)})

@@ -18,7 +18,7 @@ import (
 
 const inBucket = "s3://" + buckettest.Bucket + "/store"
 
-// twins are a store in a directory and one in a bucket, with the same imports and prunes.
+// twins are two stores, one in a directory and one in a bucket. All imports and prunes are the same for both.
 type twins struct {
 	dir    string
 	server *buckettest.Server
@@ -39,7 +39,7 @@ func newTwins(t *testing.T) *twins {
 	return w
 }
 
-// each calls do with a pruner for each of the two stores.
+// each calls do for each of the two stores, with a pruner for the store.
 func (w *twins) each(t *testing.T, do func(*prune.Pruner) prune.Plan) (plans []prune.Plan) {
 	t.Helper()
 	for _, o := range []prune.Options{{Store: w.dir}, {Store: inBucket, Buckets: w.server.Buckets(t)}} {
@@ -51,7 +51,7 @@ func (w *twins) each(t *testing.T, do func(*prune.Pruner) prune.Plan) (plans []p
 	return plans
 }
 
-// same fails unless the two stores have the same content. It verifies every digest.
+// same verifies both stores, and fails unless they have the same content.
 func (w *twins) same(t *testing.T, what string) importertest.Content {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket}, Indexes: []string{}, Buckets: w.server.Readers(t)})
@@ -63,19 +63,19 @@ func (w *twins) same(t *testing.T, what string) importertest.Content {
 	return want
 }
 
-// samePlans fails unless two plans remove and keep the same content.
+// samePlans fails unless the plans for both stores remove and keep the same content.
 func samePlans(t *testing.T, plans []prune.Plan) {
 	t.Helper()
 	for i := range plans {
 		plans[i].Store, plans[i].Time, plans[i].Remove.Bytes = "", time.Time{}, 0
 	}
 	if diff := cmp.Diff(plans[0], plans[1]); diff != "" {
-		t.Errorf("plans (-directory +bucket):\n%s", diff)
+		t.Errorf("the plans of the two stores differ (-directory +bucket):\n%s", diff)
 	}
 }
 
-// A prune removes the same content from a store in a bucket as from one in a directory. The objects are deleted
-// once no replica and no pull can need them.
+// A prune of a store in a bucket removes the same content as a prune of a store in a directory. Objects are
+// deleted only later, when no replica and no pull can need them anymore.
 func TestPruneInBucket(t *testing.T) {
 	w := newTwins(t)
 	full := w.same(t, "before")
@@ -89,7 +89,7 @@ func TestPruneInBucket(t *testing.T) {
 	}))
 	for operation, n := range w.server.Counts() {
 		if operation == buckettest.Put || operation == buckettest.Delete {
-			t.Errorf("making the plan sent %d requests of the kind %s", n, operation)
+			t.Errorf("a plan must not change the bucket, but it sent %d requests of the kind %s", n, operation)
 		}
 	}
 	plans := w.each(t, func(p *prune.Pruner) prune.Plan {
@@ -98,11 +98,11 @@ func TestPruneInBucket(t *testing.T) {
 		return plan
 	})
 	if plans[1].Remove.Tags == 0 {
-		t.Fatal("nothing is removed, so the test proves nothing")
+		t.Fatal("the prune removes no tags, so this test checks nothing")
 	}
 	samePlans(t, plans)
 	if got := w.same(t, "after the prune"); len(got) != len(full)-plans[1].Remove.Tags {
-		t.Errorf("%d of %d tags are left", len(got), len(full))
+		t.Errorf("%d of %d tags are left in the store, which does not match the plan", len(got), len(full))
 	}
 	w.now = w.now.Add(2 * time.Hour)
 	samePlans(t, w.each(t, func(p *prune.Pruner) prune.Plan {
@@ -122,11 +122,11 @@ func TestPruneInBucket(t *testing.T) {
 		return found
 	}
 	if found := leftovers(); len(found.List) > 0 {
-		t.Errorf("leftovers right after the prune: %+v", found)
+		t.Errorf("objects are deleted right after the prune: %+v", found)
 	}
 	w.server.Advance(48 * time.Hour)
 	if found := leftovers(); len(found.List) != 1 || len(w.server.Keys(t, "store/blobs/")) >= keys {
-		t.Errorf("%+v, %d of %d blobs are left", found, len(w.server.Keys(t, "store/blobs/")), keys)
+		t.Errorf("unneeded blobs were not deleted after two days: leftovers %+v, %d of %d blobs are left", found, len(w.server.Keys(t, "store/blobs/")), keys)
 	}
 	w.same(t, "after the objects are deleted")
 }

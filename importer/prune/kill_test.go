@@ -21,18 +21,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// way is a way to remove images.
+// way says how a prune removes images: at once, after a grace period, or by rewriting archives.
 type way string
 
 const (
 	atOnce  way = "at once"
-	later   way = "later" // tags first, everything else after the grace period
+	later   way = "later" // removes only tags before the grace period
 	rewrite way = "repack"
 )
 
 func ways() []way { return []way{atOnce, later, rewrite} }
 
-// prune prunes a store and sweeps it after the grace period. It calls before at each step.
+// prune prunes a store, and sweeps it after the grace period. It calls before at each step of both.
 func (w way) prune(ctx context.Context, store string, before func(op, path string) error) error {
 	now := time.Now().Add(24 * time.Hour)
 	p, err := prune.New(prune.Options{Store: store, Before: before, Now: func() time.Time { return now }})
@@ -51,8 +51,8 @@ func (w way) prune(ctx context.Context, store string, before func(op, path strin
 	return err
 }
 
-// newStore returns a store with versions in loose files, in an archive to rewrite, and in an
-// archive to remove.
+// newStore returns a store that has versions in loose files, in an archive that can be rewritten, and in an
+// archive that can be removed.
 func newStore(t *testing.T, modules int) string {
 	t.Helper()
 	store := filepath.Join(importertest.Scratch(t), "store")
@@ -61,7 +61,7 @@ func newStore(t *testing.T, modules int) string {
 		for n := range modules {
 			l := tree.Layout(fmt.Sprint("modules/m", n))
 			for _, v := range versions {
-				d := l.Image(layouttest.Image{Name: fmt.Sprint(n, v), LayerSizes: []int64{int64(3000 + n)}, Layers: [][]byte{[]byte("shared by all")}})
+				d := l.Image(layouttest.Image{Name: fmt.Sprint(n, v), LayerSizes: []int64{int64(3000 + n)}, Layers: [][]byte{[]byte("a layer that all images share")}})
 				l.Tag(d, v)
 				l.Tag(l.Image(layouttest.Image{Name: "signature", ArtifactType: "application/x-sig", Layers: [][]byte{[]byte(v)}}), "sha256-"+d.Digest.Encoded()+".sig")
 			}
@@ -79,19 +79,19 @@ func newStore(t *testing.T, modules int) string {
 	return store
 }
 
-// scene is a store with its content before and after a prune.
+// scene is a store to prune, with its content before and after the prune.
 type scene struct {
 	way
-	store    string // never changed: tests prune a copy
+	store    string // the original, which never changes, as tests prune a copy
 	old, new importertest.Content
-	steps    int // of the prune
+	steps    int // number of steps of the prune
 }
 
 func newScene(t *testing.T, w way) scene {
 	t.Helper()
 	modules := 1
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
-		modules = 4 // some 600 steps, all ways together
+		modules = 4 // about 600 steps for all ways together
 	}
 	s := scene{way: w, store: newStore(t, modules)}
 	s.old = importertest.MustContent(t, s.store)
@@ -102,13 +102,13 @@ func newScene(t *testing.T, w way) scene {
 	}))
 	s.new = importertest.MustContent(t, pruned)
 	if len(s.old)-len(s.new) < 8*modules || len(s.new) < 3*modules {
-		t.Fatalf("%d of %d tags are kept, which is too few or too many for this test", len(s.new), len(s.old))
+		t.Fatalf("the prune keeps %d of %d tags, but this test needs more kept or more removed tags", len(s.new), len(s.old))
 	}
 	t.Logf("%d steps", s.steps)
 	return s
 }
 
-// sample returns about n steps of the prune, or all with LAYOUTPROXY_TEST_ALL=1.
+// sample returns about n step numbers of the prune, or all of them with LAYOUTPROXY_TEST_ALL=1.
 func (s scene) sample(n int) (steps []int) {
 	stride := max(1, s.steps/n)
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -120,54 +120,56 @@ func (s scene) sample(n int) (steps []int) {
 	return steps
 }
 
-// wantOldOrNew fails unless a store has all tags from before the prune or all from after it, with
-// their graphs.
+// wantOldOrNew fails unless a store has exactly the old content or exactly the new content, with complete
+// graphs. It reports whether the content is the new one.
 func (s scene) wantOldOrNew(t *testing.T, what, store string) (isNew bool) {
 	t.Helper()
 	got := importertest.MustContent(t, store)
 	if isNew = maps.Equal(got, s.new); !isNew && !maps.Equal(got, s.old) {
-		importertest.Same(t, what+": neither the old tree nor the new one", got, s.new)
+		importertest.Same(t, what+": the content is neither the old one nor the new one", got, s.new)
 		t.FailNow()
 	}
 	return isNew
 }
 
-// wantCompleted prunes again, and fails unless the store then has exactly the kept content.
+// wantCompleted prunes the store again. It fails unless the store then has exactly the new content and no
+// other files.
 func (s scene) wantCompleted(t *testing.T, what, store string) {
 	t.Helper()
 	if err := s.prune(t.Context(), store, nil); err != nil {
-		t.Fatalf("%s: a second prune: %v", what, err)
+		t.Fatalf("%s: a second prune fails with %v", what, err)
 	}
-	importertest.Same(t, what+": after a second prune", importertest.MustContent(t, store), s.new)
+	importertest.Same(t, what+": content after a second prune", importertest.MustContent(t, store), s.new)
 	if left := importertest.Unfinished(t, store); len(left) > 0 {
-		t.Errorf("%s: a second prune left behind %v", what, left)
+		t.Errorf("%s: a second prune has left unfinished files: %v", what, left)
 	}
 	if want := importertest.Copied(t, s.store); !t.Failed() {
 		importertest.Must(t, s.prune(t.Context(), want, nil))
 		files, all := importertest.Files(t, store), importertest.Files(t, want)
 		for name := range files {
-			if _, ok := all[name]; !ok && !strings.HasSuffix(name, ".tar") { // the name of a rewritten archive contains the generation
-				t.Errorf("%s: a second prune left behind the file %s", what, name)
+			// A rewritten archive may have another name, as the name contains the generation.
+			if _, ok := all[name]; !ok && !strings.HasSuffix(name, ".tar") {
+				t.Errorf("%s: a second prune has not removed the file %s", what, name)
 			}
 		}
 		os.RemoveAll(filepath.Dir(want))
 	}
 }
 
-// After a crash at any step of a prune, the store has all old tags or all new ones with their graphs, and
-// another prune completes it. If a step and all later ones fail, the files are the same as after
-// kill -9.
+// After a crash at any step of a prune, the store has either the old or the new content, and a second prune
+// completes the work. The crash is simulated: the step and all later steps fail, which leaves the same files
+// as kill -9.
 func TestCrashAtEveryStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
-			t.Parallel() // most of it waits for the disk
+			t.Parallel() // mostly waits for the disk
 			s := newScene(t, w)
 			published := false
 			for _, n := range s.sample(4) {
 				published = s.endAt(t, n, published)
 			}
 			if !published {
-				t.Error("no crash before the last step leaves the new tree")
+				t.Error("after every simulated crash, the store still has the old content, so this test did not cover the new one")
 			}
 		})
 	}
@@ -185,13 +187,13 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 		}
 		return errors.New("dead")
 	})
-	what := fmt.Sprintf("step %d, %s", n, at)
+	what := fmt.Sprintf("after a crash at step %d, %s", n, at)
 	if err == nil {
-		t.Fatalf("%s: the prune succeeds, want an error", what)
+		t.Fatalf("%s: the prune returned no error", what)
 	}
 	now := s.wantOldOrNew(t, what, store)
 	if published && !now {
-		t.Fatalf("%s: the old tree, after the new one a step earlier", what)
+		t.Fatalf("%s: the store has the old content, although a crash at an earlier step leaves the new one", what)
 	}
 	if s.wantCompleted(t, what, store); t.Failed() {
 		t.FailNow()
@@ -199,12 +201,13 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	return now
 }
 
-// At each step of a prune, a new reader and one that opened the store earlier see all old tags or
-// all new ones. After the new ones, they never see the old ones again.
-func TestReadersSeeOneState(t *testing.T) {
+// At each step of a prune, readers see either the old or the new content, never a mixture. After the new
+// content, they never see the old one again. This is tested for a new reader, and for a reader that has
+// opened the store earlier.
+func TestReadersSeeOldOrNewContent(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
-			t.Parallel() // most of it waits for the disk
+			t.Parallel() // mostly waits for the disk
 			s := newScene(t, w)
 			store := importertest.Copied(t, s.store)
 			tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
@@ -213,14 +216,14 @@ func TestReadersSeeOneState(t *testing.T) {
 			look := func(at string) {
 				now := s.wantOldOrNew(t, "before "+at, store)
 				if published && !now {
-					t.Fatalf("before %s: the old tree again", at)
+					t.Fatalf("before %s: a reader sees the old content again, after the new one", at)
 				}
 				published = now
 				_, err := tree.Refresh(t.Context())
 				importertest.Must(t, err)
 				seen, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot())
 				if want := map[bool]importertest.Content{false: s.old, true: s.new}[now]; err != nil || !maps.Equal(seen, want) {
-					importertest.Same(t, fmt.Sprintf("before %s: a reader that opened the store earlier (%v)", at, err), seen, want)
+					importertest.Same(t, fmt.Sprintf("before %s: content seen by a reader that opened the store earlier (error %v)", at, err), seen, want)
 					t.FailNow()
 				}
 			}
@@ -232,18 +235,17 @@ func TestReadersSeeOneState(t *testing.T) {
 				return nil
 			}))
 			if look("the end"); !published {
-				t.Error("the new tree is never visible")
+				t.Error("readers never see the new content")
 			}
 		})
 	}
 }
 
-// A prune succeeds even if the disk is full at one step, or from that step on until something is
-// removed.
+// A prune succeeds even if the disk becomes full at any step and stays full until a file is removed.
 func TestFullDiskAtEveryStep(t *testing.T) {
 	for _, w := range []way{atOnce, later} {
 		t.Run(string(w), func(t *testing.T) {
-			t.Parallel() // most of it waits for the disk
+			t.Parallel() // mostly waits for the disk
 			s := newScene(t, w)
 			for _, n := range s.sample(4) {
 				s.noSpaceAt(t, n)
@@ -263,25 +265,25 @@ func (s scene) noSpaceAt(t *testing.T, n int) {
 		_, reserved := os.Stat(filepath.Join(store, ".layoutproxy", "reserve"))
 		switch {
 		case op == "remove":
-			full = full && strings.HasPrefix(path, ".layoutproxy") // removing a blob frees space
+			full = full && strings.HasPrefix(path, ".layoutproxy") // only removing a blob frees space
 		case full && reserved == nil && (op == "create" || op == "write" || op == "mkdir"):
 			return syscall.ENOSPC
 		case full && (op == "create" || op == "write" || op == "mkdir") && path != "":
-			full = false // the prune has removed the reserve
+			full = false // the prune has removed the reserve, which frees space
 		}
 		return nil
 	})
-	what := fmt.Sprintf("step %d, %s", n, at)
+	what := fmt.Sprintf("with a full disk from step %d on, %s", n, at)
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}
 	if !s.wantOldOrNew(t, what, store) {
-		t.Fatalf("%s: the store still has the old tree", what)
+		t.Fatalf("%s: after the prune, the store still has the old content", what)
 	}
 }
 
-// TestKilledProcess kills a process at steps of a prune, and another prune completes it.
-// LAYOUTPROXY_TEST_ALL=1 kills it at 100 steps or more per way.
+// TestKilledProcess kills a process at a step of a prune, and checks that a second prune completes the work.
+// LAYOUTPROXY_TEST_ALL=1 tries 100 steps or more per way.
 func TestKilledProcess(t *testing.T) {
 	if work := os.Getenv("LAYOUTPROXY_TEST_VICTIM"); work != "" {
 		die(t, strings.Split(work, "|"))
@@ -289,7 +291,7 @@ func TestKilledProcess(t *testing.T) {
 	}
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
-			t.Parallel() // most of it waits for the disk
+			t.Parallel() // mostly waits for the disk
 			s := newScene(t, w)
 			stride := max(1, s.steps/rounds(1, 120))
 			for n := 1 + stride/2; n <= s.steps; n += stride {
@@ -308,7 +310,7 @@ func (s scene) killAt(t *testing.T, n int) {
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Fatalf("step %d: the process was not killed: %v\n%s", n, err, out)
+		t.Fatalf("the process should be killed at step %d, but was not: %v\n%s", n, err, out)
 	}
 	what := fmt.Sprintf("killed at step %d", n)
 	s.wantOldOrNew(t, what, store)
@@ -317,7 +319,8 @@ func (s scene) killAt(t *testing.T, n int) {
 	}
 }
 
-// die prunes, and kills its own process at a step.
+// die prunes a store, and kills its own process at a step. work has the way, the store and the number of the
+// step.
 func die(t *testing.T, work []string) {
 	at, err := strconv.Atoi(work[2])
 	importertest.Must(t, err)
@@ -328,5 +331,5 @@ func die(t *testing.T, work []string) {
 		}
 		return nil
 	})
-	t.Fatalf("still alive after %d steps: %v", step, err)
+	t.Fatalf("the process was not killed within %d steps: %v", step, err)
 }

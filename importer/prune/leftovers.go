@@ -22,19 +22,19 @@ import (
 
 // LeftoversRequest says which leftovers to find, and whether to remove them.
 type LeftoversRequest struct {
-	DropDir string // empty for none
+	DropDir string // drop directory to clean up, too; empty means none
 	// OlderThan is the minimum age of a leftover.
 	OlderThan time.Duration
-	// MaxSize keeps the newest of the drop directory's done and failed bundles, up to this number of
-	// bytes in total. If it is negative, their size does not matter.
+	// MaxSize limits the bundles that stay in done/ and failed/ of the drop directory to this total size in
+	// bytes. The newest bundles stay. A negative value means no limit.
 	MaxSize int64
 	Remove  bool
 }
 
-// Leftover is a file or directory that nothing needs.
+// Leftover is a file or directory that is no longer needed.
 type Leftover struct {
 	Path   string `json:"path"`
-	Bytes  int64  `json:"bytes"` // freed by its removal
+	Bytes  int64  `json:"bytes"` // disk space that its removal frees
 	Reason string `json:"reason"`
 
 	since  time.Time
@@ -48,10 +48,10 @@ type Leftovers struct {
 	Removed bool       `json:"removed"`
 }
 
-// Leftovers finds staged files of killed imports, cached indexes of removed archives, signed
-// inventories of bundles that are no longer in the store, and the done and failed bundles of a drop
-// directory. It removes them if the request says so. None of them is content of the store.
-// Errors: ErrLocked; the context's; the file system's.
+// Leftovers finds files that are no longer needed: staged files of killed imports, cached indexes of removed
+// archives, signed inventories of bundles that are no longer in the store, and bundles in done/ and failed/
+// of a drop directory. If the request says so, it removes them. It never removes content of the store. Errors
+// are ErrLocked and those of the context and the file system.
 func (p *Pruner) Leftovers(ctx context.Context, r LeftoversRequest) (Leftovers, error) {
 	if p.bucket != nil {
 		return p.garbage(ctx, r)
@@ -99,18 +99,17 @@ func (p *Pruner) isYoung(x Leftover, r LeftoversRequest) bool {
 	return p.now().Sub(x.since) < r.OlderThan
 }
 
-// staged finds the staged files of imports that were killed. No import is running, as this
-// process has the lock.
+// staged finds the staged files of killed imports. No import is running, because this process has the lock.
 func (p *Pruner) staged(s *publish.Store) ([]Leftover, error) {
 	x, err := measure(s.Root(), path.Join(journal.Dir, "staging"))
 	if errors.Is(err, fs.ErrNotExist) || err == nil && x.since.IsZero() {
 		return nil, nil
 	}
-	x.Path, x.Reason, x.remove = filepath.Join(s.Dir(), x.Path), "staged by an interrupted import; the same import would resume from it", s.Clear
+	x.Path, x.Reason, x.remove = filepath.Join(s.Dir(), x.Path), "staged by an interrupted import; if you repeat that import, it resumes from these files", s.Clear
 	return []Leftover{x}, err
 }
 
-// indexes finds the cached indexes of archives that the store no longer has.
+// indexes finds the cached indexes of archives that are no longer in the store.
 func (p *Pruner) indexes() (all []Leftover) {
 	for _, file := range volume.Cache(p.options.CacheDir).Gone([]string{p.options.Store}) {
 		info, err := os.Lstat(file)
@@ -131,14 +130,14 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// dropped finds the bundles in a drop directory's done and failed that exceed the request's limits
-// of age and size. Without limits, it finds all of them.
+// dropped finds the bundles in done/ and failed/ of a drop directory that exceed the limits of age and total
+// size. Without limits, it finds all bundles there.
 func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, err error) {
 	var all []Leftover
 	for dir, why := range map[string]string{"done": "imported", "failed": "refused by an import"} {
 		info, err := root.Lstat(dir)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
-			continue // links are not followed
+			continue // ignore links, files and missing directories
 		}
 		entries, err := fs.ReadDir(root.FS(), dir)
 		if err != nil {
@@ -157,7 +156,7 @@ func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, e
 	}
 	slices.SortStableFunc(all, func(a, b Leftover) int { return cmp.Or(b.since.Compare(a.since), cmp.Compare(a.Path, b.Path)) })
 	var kept int64
-	full := false // once one bundle is a leftover, so is everything older
+	full := false // set at the first bundle that exceeds a limit: all older ones are leftovers, too
 	hasLimit := r.MaxSize >= 0 || r.OlderThan > 0
 	for _, x := range all {
 		fits := r.MaxSize < 0 || !full && kept+x.Bytes <= r.MaxSize
@@ -172,8 +171,8 @@ func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, e
 	return found, nil
 }
 
-// measure returns the disk space and the time of the latest change of a file, or of a directory with all of its
-// files. In journal.Dir, directories themselves do not count: for an empty one, the time is zero.
+// measure returns the disk space of a file or directory, and the time of its latest change. For a directory
+// in journal.Dir, only changes of its files count: the time is zero if it has none.
 func measure(root *os.Root, name string) (x Leftover, err error) {
 	x.Path = name
 	seen := map[inode]bool{}
@@ -202,7 +201,7 @@ func measure(root *os.Root, name string) (x Leftover, err error) {
 	return x, err
 }
 
-// WriteText writes the leftovers as text.
+// WriteText writes the leftovers as text, one per line.
 func (l Leftovers) WriteText(w io.Writer) error {
 	var b strings.Builder
 	for _, x := range l.List {
@@ -214,7 +213,7 @@ func (l Leftovers) WriteText(w io.Writer) error {
 	case l.Removed:
 		fmt.Fprintf(&b, "removed: %s\n", sizeText(l.Bytes))
 	default:
-		fmt.Fprintf(&b, "%s in total: remove them with --yes\n", sizeText(l.Bytes))
+		fmt.Fprintf(&b, "%s in total; to remove them, repeat the command with --yes\n", sizeText(l.Bytes))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -21,17 +21,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// block is the usual allocation unit of a file system, in bytes.
+// block is the usual block size of a file system, in bytes. A file occupies complete blocks.
 const block = 4 << 10
 
 // planFormat is the only supported version of plan files.
 const planFormat = 1
 
-// Plan says what is removed from a store and what is kept.
+// Plan lists what a prune removes from a store, and what it keeps.
 type Plan struct {
 	Format     int        `json:"format"`
 	Store      string     `json:"store"`
-	Generation uint64     `json:"generation"` // of the store; the plan is valid only for it
+	Generation uint64     `json:"generation"` // generation of the store for which the plan is valid
 	Time       time.Time  `json:"time"`
 	Policy     Policy     `json:"policy"`
 	Grace      string     `json:"grace"`
@@ -40,15 +40,15 @@ type Plan struct {
 	Keep       []Decision `json:"keep"`
 }
 
-// Removal is what a plan removes.
+// Removal lists what a prune removes.
 type Removal struct {
-	Images    []Decision `json:"images"` // manifests in indexes
+	Images    []Decision `json:"images"` // images, which are manifests that an index lists
 	Manifests []Content  `json:"manifests"`
 	Blobs     []Content  `json:"blobs"`
 	Archives  []Archive  `json:"archives"`
 	Tags      int        `json:"tags"`
 	Files     int        `json:"files"`
-	// Bytes is the disk space that becomes free. A file that keeps another hard link frees none.
+	// Bytes is the disk space that becomes free. A file with other hard links frees no space.
 	Bytes int64 `json:"bytes"`
 }
 
@@ -59,11 +59,11 @@ type Content struct {
 	Size       int64         `json:"size"` // bytes
 }
 
-// Archive is an archive to remove or rewrite.
+// Archive is an archive that a prune removes or rewrites.
 type Archive struct {
 	File      string   `json:"file"`
-	Files     []string `json:"files"`               // the archive or its chunks, and their checksum files
-	Rewritten string   `json:"rewritten,omitempty"` // name of the new archive
+	Files     []string `json:"files"`               // names of the archive or its chunks, and of checksum files
+	Rewritten string   `json:"rewritten,omitempty"` // file name of the rewritten archive; empty if it is removed
 }
 
 // IsEmpty reports whether the plan removes nothing.
@@ -71,11 +71,11 @@ func (p Plan) IsEmpty() bool { return len(p.Remove.Images)+len(p.Remove.Archives
 
 // request returns the request that the plan was made for.
 func (p Plan) request() Request {
-	grace, _ := time.ParseDuration(p.Grace) // checked by ReadPlan
+	grace, _ := time.ParseDuration(p.Grace) // ReadPlan has checked the value
 	return Request{p.Policy, grace, p.Repack}
 }
 
-// isSame reports whether two plans remove and keep the same images, for whatever reasons.
+// isSame reports whether two plans remove and keep the same content. The reasons may differ.
 func (p Plan) isSame(other Plan) bool {
 	image := func(a, b Decision) bool {
 		return a.Keep == b.Keep && a.Repository == b.Repository && a.Digest == b.Digest && slices.Equal(a.Tags, b.Tags)
@@ -95,7 +95,7 @@ func (p Plan) Marshal() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// ReadPlan parses a plan file. Errors: ErrBadPlan.
+// ReadPlan parses the content of a plan file. Its only error is ErrBadPlan.
 func ReadPlan(data []byte) (Plan, error) {
 	var p Plan
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -104,7 +104,7 @@ func ReadPlan(data []byte) (Plan, error) {
 		return p, fmt.Errorf("%w: %w", ErrBadPlan, err)
 	}
 	if p.Format != planFormat {
-		return p, fmt.Errorf("%w: format %d, this version of layoutproxy supports format %d", ErrBadPlan, p.Format, planFormat)
+		return p, fmt.Errorf("%w: it has format %d, but this version of layoutproxy supports only format %d", ErrBadPlan, p.Format, planFormat)
 	}
 	if grace, err := time.ParseDuration(p.Grace); err != nil || grace < 0 {
 		return p, fmt.Errorf("%w: malformed grace period %q", ErrBadPlan, p.Grace)
@@ -123,7 +123,7 @@ type work struct {
 	removed []string // loose files to remove, relative to the store
 }
 
-// prepare makes the plan for an open store.
+// prepare makes the plan for a prune of an open store.
 func (p *Pruner) prepare(ctx context.Context, s storage, r Request, now time.Time) (*work, error) {
 	found, err := p.gather(ctx, s, !r.Policy.IsEmpty())
 	if err != nil {
@@ -159,7 +159,7 @@ func (p *Pruner) prepare(ctx context.Context, s storage, r Request, now time.Tim
 	return w, nil
 }
 
-// listContent lists the manifests and blobs to remove.
+// listContent adds the manifests and blobs to remove to the plan.
 func (w *work) listContent() {
 	for _, r := range w.found.Repositories {
 		for _, d := range slices.Sorted(maps.Keys(w.found.sizes[r.Path])) {
@@ -176,7 +176,7 @@ func (w *work) listContent() {
 	}
 }
 
-// listArchives lists the archives to remove and to rewrite.
+// listArchives adds the archives to remove and to rewrite to the plan.
 func (w *work) listArchives() error {
 	entries, err := w.store.files()
 	if err != nil {
@@ -190,7 +190,7 @@ func (w *work) listArchives() error {
 		file := w.found.Volumes[n].File
 		name := fmt.Sprintf("%s.%d.tar", strings.TrimSuffix(file, ".tar"), w.plan.Generation+1)
 		if len(filesOf(name, entries)) > 0 {
-			return fmt.Errorf("%s: %w: remove or rename it", filepath.Join(w.store.place(), name), fs.ErrExist)
+			return fmt.Errorf("%s: %w: remove or rename the file", filepath.Join(w.store.place(), name), fs.ErrExist)
 		}
 		w.plan.Remove.Archives = append(w.plan.Remove.Archives, Archive{file, filesOf(file, entries), name})
 	}
@@ -207,8 +207,8 @@ func filesOf(archive string, entries []fs.DirEntry) (all []string) {
 	return all
 }
 
-// countBytes lists the loose files to remove, those that free most first, and counts the disk space
-// that the plan frees. A file frees space only when its last name is removed.
+// countBytes lists the loose files to remove, the largest first, and counts the disk space that the plan
+// frees. A file frees its space only when its last hard link is removed.
 func (w *work) countBytes(ctx context.Context) error {
 	type file struct {
 		name  string

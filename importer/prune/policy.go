@@ -16,29 +16,29 @@ import (
 
 // Policy is the set of rules of a prune. An image is kept if at least one rule keeps it.
 type Policy struct {
-	KeepReleases []string `json:"keepReleases,omitempty" yaml:"keep-release"` // versions of the platform
-	Deployed     string   `json:"deployed,omitempty" yaml:"deployed"`         // version that the cluster runs
+	KeepReleases []string `json:"keepReleases,omitempty" yaml:"keep-release"` // versions of the platform to keep
+	Deployed     string   `json:"deployed,omitempty" yaml:"deployed"`         // version of the platform in the cluster; empty if unknown
 	KeepPrevious int      `json:"keepPrevious,omitempty" yaml:"keep-previous"`
-	KeepNewest   int      `json:"keepNewest,omitempty" yaml:"keep-newest"` // versions per repository
+	KeepNewest   int      `json:"keepNewest,omitempty" yaml:"keep-newest"` // number of versions to keep per repository
 	KeepBundles  []string `json:"keepBundles,omitempty" yaml:"keep-bundle"`
-	Keep         []string `json:"keep,omitempty" yaml:"keep"` // globs of REPOSITORY or REPOSITORY:TAG
-	// OlderThan keeps images that were added to the store more recently than this.
+	Keep         []string `json:"keep,omitempty" yaml:"keep"` // globs, as REPOSITORY or REPOSITORY:TAG
+	// OlderThan keeps images that were added to the store less than this duration ago.
 	OlderThan time.Duration `json:"olderThan,omitempty" yaml:"older-than"`
 
-	// Bundles are the inventories that KeepBundles names.
+	// Bundles has the content of the inventories that KeepBundles names.
 	Bundles []Bundle `json:"-" yaml:"-"`
 }
 
 // Bundle lists the images in an inventory.
 type Bundle struct {
 	Name string
-	// Images are the digests of each repository, by its path.
+	// Images has the digests of the images, by the path of their repository.
 	Images map[string]map[digest.Digest]bool
 }
 
-// Errors of a policy.
+// Errors that a policy can cause.
 var (
-	ErrNoRule     = errors.New("no rule says what to keep")
+	ErrNoRule     = errors.New("the policy has no rule that says what to keep")
 	ErrPolicy     = errors.New("malformed rule")
 	ErrNoRelease  = errors.New("the store does not have this version of the platform")
 	ErrNoDeployed = errors.New("the deployed version is unknown")
@@ -49,8 +49,8 @@ func (p Policy) IsEmpty() bool {
 	return len(p.KeepReleases)+len(p.KeepBundles)+len(p.Keep) == 0 && p.Deployed == "" && p.KeepNewest == 0 && p.OlderThan == 0 && p.KeepPrevious == 0
 }
 
-// Check returns an error if a rule is missing, malformed or contradictory. Errors: ErrNoRule,
-// ErrPolicy, ErrNoDeployed.
+// Check returns an error if the policy has no rule (ErrNoRule), a malformed rule (ErrPolicy), or KeepPrevious
+// without Deployed (ErrNoDeployed).
 func (p Policy) Check() error {
 	if p.KeepPrevious != 0 && p.Deployed == "" {
 		return fmt.Errorf("keep-previous: %w", ErrNoDeployed)
@@ -79,8 +79,8 @@ func (p Policy) Check() error {
 	return nil
 }
 
-// matchesGlob reports whether a glob, REPOSITORY or REPOSITORY:TAG, matches a tag. REPOSITORY
-// follows the rules of [names.MatchGlob].
+// matchesGlob reports whether a glob matches a tag of a repository. The glob is REPOSITORY or REPOSITORY:TAG.
+// [names.MatchGlob] matches REPOSITORY.
 func matchesGlob(glob, repository, tag string) bool {
 	at, wanted, hasTag := strings.Cut(glob, ":")
 	if hasTag {

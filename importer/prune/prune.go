@@ -22,20 +22,20 @@ type Options struct {
 	Store string
 	// Buckets opens the bucket of a store. It may be nil if the store is in a directory.
 	Buckets func(bucket.Place) bucket.Bucket
-	// CacheDir is the directory for archive indexes; if it is empty, they are not cached.
+	// CacheDir is the directory for archive indexes. If CacheDir is empty, indexes are not cached.
 	CacheDir string
-	// QuarantineDir is the directory with the records of damaged blobs; if it is empty, no records are read.
+	// QuarantineDir is the directory with the records of damaged blobs. If it is "", no records are read.
 	QuarantineDir string
-	// Declared reads the declarations of the releases in the store. If it is nil, no image by
-	// digest is removed.
+	// Declared reads which images the releases in the store declare. If it is nil, no release declares
+	// an image.
 	Declared func(context.Context, *layoutstore.Snapshot) (Declarations, error)
-	// Check is called with each plan before it is carried out. If it returns an error, the plan
-	// is refused. It may be nil.
+	// Check is called with the effect of each plan. If it returns an error, the plan is refused. It may be
+	// nil.
 	Check func(Effect) error
-	// Now is the clock; nil means the system clock.
+	// Now returns the current time; nil means time.Now.
 	Now func() time.Time
-	// Before is called before each change of the store, which fails if it returns an error.
-	// Tests use it to inject failures and crashes. It may be nil.
+	// Before is called before each change of the store. If it returns an error, the change fails. Tests use
+	// it to simulate failures and crashes. It may be nil.
 	Before func(op, path string) error
 }
 
@@ -46,40 +46,41 @@ type Declarations struct {
 	Platform bool // whether the store has releases of the platform
 }
 
-// Effect is the content of a store before and after a plan.
+// Effect describes a store before and after a prune.
 type Effect struct {
 	Facts Facts
 	Outcome
 }
 
-// Stays reports whether a manifest or blob of a repository is kept.
+// Stays reports whether a prune keeps a manifest or blob of a repository.
 func (e Effect) Stays(repository string, d digest.Digest) bool { return e.Content[repository][d] }
 
-// Errors of a prune.
+// Errors that a prune can return.
 var (
 	ErrLocked = publish.ErrLocked
 	ErrLost   = publish.ErrLost
 	ErrMoved  = errors.New("the store has changed since the plan was made")
-	// ErrNotReady is returned by Options.Check, never by this package.
-	ErrNotReady = errors.New("a release that stays would be less ready than it is now")
-	ErrBadPlan  = errors.New("not a plan of layoutproxy prune")
+	// ErrNotReady is for Options.Check to return. This package itself never returns it.
+	ErrNotReady = errors.New("a kept release would be less ready to install than it is now")
+	ErrBadPlan  = errors.New("not a plan file of layoutproxy prune")
 )
 
-// HiddenError reports problems that hide content of the store. What that content needs is
-// unknown, so nothing can be removed safely.
+// HiddenError reports problems that hide content of the store. Nothing can be removed safely, because the
+// hidden content may need it.
 type HiddenError struct{ Problems []problem.Problem }
 
 func (e *HiddenError) Error() string {
-	return fmt.Sprintf("a part of the store cannot be read, so what it needs is unknown: %s", e.Problems[0])
+	return fmt.Sprintf("a part of the store cannot be read, so it is unknown which images it needs: %s", e.Problems[0])
 }
 
 // Pruner prunes one store.
 type Pruner struct {
 	options Options
-	bucket  bucket.Bucket // of the store; nil if it is in a directory
+	bucket  bucket.Bucket // bucket of the store; nil if the store is in a directory
 }
 
-// New returns a pruner. It sends no request to a bucket. Errors: journal.ErrNotStore; the file system's.
+// New returns a pruner. It sends no request to a bucket. Errors are journal.ErrNotStore and those of the file
+// system.
 func New(o Options) (*Pruner, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -103,8 +104,8 @@ func New(o Options) (*Pruner, error) {
 
 func (p *Pruner) now() time.Time { return p.options.Now() }
 
-// open opens the store for a prune. It locks a store in a directory, or fails with ErrLocked. A store
-// in a bucket has no lock.
+// open opens the store for a prune. If the store is in a directory, it locks it, or fails with ErrLocked. A
+// store in a bucket has no lock.
 func (p *Pruner) open(ctx context.Context) (storage, error) {
 	if p.bucket != nil {
 		return p.openBucket(ctx)
@@ -124,22 +125,22 @@ func (p *Pruner) lock(ctx context.Context) (*publish.Store, error) {
 // Request says what to prune and how.
 type Request struct {
 	Policy Policy
-	Grace  time.Duration // how long manifests stay available by digest; 0 removes them at once
+	Grace  time.Duration // how long removed images stay available by digest
 	Repack bool
 }
 
-// Plan makes a plan and changes nothing. Errors: those of [Decide]; ErrLocked; *HiddenError;
-// that of Options.Check; the context's; the file system's.
+// Plan makes a plan, and changes nothing. Errors are ErrLocked, *HiddenError, and those of [Decide],
+// Options.Check, the context and the file system.
 func (p *Pruner) Plan(ctx context.Context, r Request) (Plan, error) {
 	return p.prune(ctx, r, func(*work) error { return nil })
 }
 
-// Run makes a plan and carries it out. Errors: those of Plan and of the publication.
+// Run makes a plan, and carries it out. Errors come from Plan and from the publication.
 func (p *Pruner) Run(ctx context.Context, r Request) (Plan, error) {
 	return p.prune(ctx, r, func(w *work) error { return w.execute(ctx) })
 }
 
-// prune makes a plan, and calls do before it closes the store.
+// prune opens the store, makes a plan, and calls do with it.
 func (p *Pruner) prune(ctx context.Context, r Request, do func(*work) error) (Plan, error) {
 	s, err := p.open(ctx)
 	if err != nil {
@@ -153,8 +154,8 @@ func (p *Pruner) prune(ctx context.Context, r Request, do func(*work) error) (Pl
 	return w.plan, do(w)
 }
 
-// Execute carries out a plan. Errors: ErrMoved if the store has changed since the plan was made;
-// those of [Pruner.Run].
+// Execute carries out a plan. If the store has changed since the plan was made, the error is ErrMoved. Other
+// errors are those of [Pruner.Run].
 func (p *Pruner) Execute(ctx context.Context, plan Plan) (Plan, error) {
 	s, err := p.open(ctx)
 	if err != nil {
@@ -162,14 +163,14 @@ func (p *Pruner) Execute(ctx context.Context, plan Plan) (Plan, error) {
 	}
 	defer s.close()
 	if got := s.state().Generation; got != plan.Generation {
-		return Plan{}, fmt.Errorf("%w: it is at generation %d, the plan is for generation %d", ErrMoved, got, plan.Generation)
+		return Plan{}, fmt.Errorf("%w: the store is at generation %d, but the plan is for generation %d", ErrMoved, got, plan.Generation)
 	}
 	w, err := p.prepare(ctx, s, plan.request(), plan.Time)
 	if err != nil {
 		return Plan{}, err
 	}
 	if !plan.isSame(w.plan) {
-		return Plan{}, fmt.Errorf("%w: the same rules give another plan", ErrMoved)
+		return Plan{}, fmt.Errorf("%w: the same rules now give another plan", ErrMoved)
 	}
 	return w.plan, w.execute(ctx)
 }

@@ -25,14 +25,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// content is the content of a store: its tags, and all manifests and blobs in the graphs of its
-// indexes.
+// content is the content of a store: its tags, and the manifests and blobs in the graphs of its indexes.
 type content struct {
-	graph map[string]bool   // REPOSITORY DIGEST
-	tags  map[string]string // REPOSITORY:TAG, digest
+	graph map[string]bool   // keys are "REPOSITORY DIGEST" of a manifest or blob
+	tags  map[string]string // digests, by REPOSITORY:TAG
 }
 
-// contentOf reads the content of a store and verifies every digest.
+// contentOf reads the content of a store. It fails unless all digests are correct.
 func contentOf(t *testing.T, store string) content {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
@@ -69,7 +68,7 @@ func contentOf(t *testing.T, store string) content {
 	return c
 }
 
-// without returns the content without the images and blobs that a plan removes.
+// without returns the content that remains after a plan has removed images and blobs.
 func (c content) without(p prune.Plan) content {
 	after := content{maps.Clone(c.graph), maps.Clone(c.tags)}
 	for _, x := range slices.Concat(p.Remove.Manifests, p.Remove.Blobs) {
@@ -87,12 +86,12 @@ func same(t *testing.T, what string, got, want content) {
 	t.Helper()
 	for name := range want.graph {
 		if !got.graph[name] {
-			t.Errorf("%s: %s is missing", what, name)
+			t.Errorf("%s: the store has lost %s", what, name)
 		}
 	}
 	for name := range got.graph {
 		if !want.graph[name] {
-			t.Errorf("%s: %s is unexpected", what, name)
+			t.Errorf("%s: the store still has %s", what, name)
 		}
 	}
 	if !maps.Equal(got.tags, want.tags) {
@@ -100,8 +99,8 @@ func same(t *testing.T, what string, got, want content) {
 	}
 }
 
-// used returns the disk space that the files of a store occupy, counting hard links once. It skips
-// the files in .layoutproxy, and the indexes, which a prune rewrites.
+// used returns the disk space in bytes that the files of a store occupy. It counts hard links of a file once.
+// It skips files in .layoutproxy, and index.json files, as a prune rewrites them.
 func used(t *testing.T, store string) (bytes int64) {
 	t.Helper()
 	seen := map[uint64]bool{}
@@ -125,18 +124,18 @@ func used(t *testing.T, store string) (bytes int64) {
 	return bytes
 }
 
-// stores makes random stores.
+// stores makes a random store.
 type stores struct {
 	*rand.Rand
 	t     *testing.T
 	store string
-	known []prune.Place // images made so far
+	known []prune.Place // names of the images made so far
 }
 
 func pick[T any](r *rand.Rand, all ...T) T { return all[r.IntN(len(all))] }
 
-// image adds a random image to a layout. Images with the same number share their layers in all
-// layouts.
+// image adds a random image or index of two images to a layout. Images with the same random number have the
+// same layers, also in different layouts.
 func (s *stores) image(l *layouttest.Layout, subject *specs.Descriptor) specs.Descriptor {
 	n := s.IntN(12)
 	one := func(n int, subject *specs.Descriptor) specs.Descriptor {
@@ -217,7 +216,7 @@ func (s *stores) fill() {
 	}
 }
 
-// declarations returns random releases of the images made so far.
+// declarations returns random releases and channels, which use the images made so far.
 func (s *stores) declarations() (all prune.Declarations) {
 	places := func() (some []prune.Place) {
 		for range s.IntN(4) {
@@ -253,7 +252,7 @@ func (s *stores) policy() (p prune.Policy) {
 	return p
 }
 
-// pruner makes a pruner with a clock.
+// pruner returns a pruner of the store. d are the declarations, and now is the clock.
 func (s *stores) pruner(d prune.Declarations, now *time.Time) *prune.Pruner {
 	p, err := prune.New(prune.Options{Store: s.store, Now: func() time.Time { return *now },
 		Declared: func(context.Context, *layoutstore.Snapshot) (prune.Declarations, error) { return d, nil }})
@@ -263,7 +262,7 @@ func (s *stores) pruner(d prune.Declarations, now *time.Time) *prune.Pruner {
 	return p
 }
 
-// rounds returns how often a random test is repeated: full with LAYOUTPROXY_TEST_ALL=1, or quick.
+// rounds returns how often a test is repeated: full times with LAYOUTPROXY_TEST_ALL=1, otherwise quick times.
 func rounds(quick, full int) int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		return full
@@ -271,8 +270,8 @@ func rounds(quick, full int) int {
 	return quick
 }
 
-// A prune removes exactly what its plan lists and damages nothing else. It frees the disk space
-// that the plan states. A second prune with the same rules finds nothing.
+// A prune removes exactly what its plan lists, and frees as much disk space as the plan states. A second
+// prune with the same rules removes nothing.
 func TestPruneRemovesExactlyItsPlan(t *testing.T) {
 	removed, repacked, dropped := 0, 0, 0
 	for seed := range rounds(6, 400) {
@@ -286,16 +285,16 @@ func TestPruneRemovesExactlyItsPlan(t *testing.T) {
 		before, space := contentOf(t, s.store), used(t, s.store)
 		plan, err := p.Run(t.Context(), request)
 		if err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+			t.Fatalf("seed %d: the prune fails with %v", seed, err)
 		}
 		removed += len(plan.Remove.Images)
 		if request.Grace > 0 {
 			s.checkGrace(p, plan, before, &now)
 		}
-		what := fmt.Sprintf("seed %d, %+v", seed, request)
+		what := fmt.Sprintf("seed %d, request %+v", seed, request)
 		same(t, what, contentOf(t, s.store), before.without(plan))
 		if free := space - used(t, s.store); free != plan.Remove.Bytes && !t.Failed() {
-			t.Errorf("%s: the prune freed %d bytes, and the plan states %d", what, free, plan.Remove.Bytes)
+			t.Errorf("%s: the prune freed %d bytes, but the plan states %d", what, free, plan.Remove.Bytes)
 		}
 		for _, a := range plan.Remove.Archives {
 			if a.Rewritten != "" {
@@ -305,10 +304,10 @@ func TestPruneRemovesExactlyItsPlan(t *testing.T) {
 			}
 		}
 		if again, err := p.Plan(t.Context(), request); err != nil || !again.IsEmpty() {
-			t.Errorf("%s: a second plan: %+v, %v", what, again.Remove, err)
+			t.Errorf("%s: a second plan still removes %+v; error %v", what, again.Remove, err)
 		}
 		if left := importertest.Unfinished(t, s.store); len(left) > 0 {
-			t.Errorf("%s: left behind: %v", what, left)
+			t.Errorf("%s: the prune has left unfinished files: %v", what, left)
 		}
 		if t.Failed() {
 			var text strings.Builder
@@ -318,23 +317,24 @@ func TestPruneRemovesExactlyItsPlan(t *testing.T) {
 		os.RemoveAll(filepath.Dir(s.store))
 	}
 	if removed == 0 || repacked+dropped == 0 {
-		t.Errorf("%d images removed, %d archives rewritten, %d dropped, too few for this test", removed, repacked, dropped)
+		t.Errorf("too little happened: %d images removed, %d archives rewritten, %d archives removed", removed, repacked, dropped)
 	}
-	t.Logf("%d images removed, %d archives rewritten, %d dropped", removed, repacked, dropped)
+	t.Logf("%d images removed, %d archives rewritten, %d archives removed", removed, repacked, dropped)
 }
 
-// checkGrace checks that during the grace period only the tags are removed, and then ends the period.
+// checkGrace checks that a prune has removed only the tags during the grace period. Then it ends the period,
+// and sweeps.
 func (s *stores) checkGrace(p *prune.Pruner, plan prune.Plan, before content, now *time.Time) {
 	s.t.Helper()
 	during := contentOf(s.t, s.store)
 	want := before.without(plan)
-	same(s.t, "during the grace period", during, content{before.graph, want.tags})
+	same(s.t, "content during the grace period", during, content{before.graph, want.tags})
 	if _, next, err := p.Sweep(s.t.Context()); err != nil || !plan.IsEmpty() && !next.Equal(now.Add(15*time.Minute)) {
-		s.t.Errorf("a sweep during the grace period: next at %v, %v", next, err)
+		s.t.Errorf("a sweep during the grace period reports the wrong end: %v, error %v", next, err)
 	}
 	*now = now.Add(15 * time.Minute)
 	if _, next, err := p.Sweep(s.t.Context()); err != nil || !next.IsZero() {
-		s.t.Errorf("a sweep after the grace period: next at %v, %v", next, err)
+		s.t.Errorf("a sweep after the grace period reports another one, which ends at %v; error %v", next, err)
 	}
 }
 

@@ -5,7 +5,7 @@ import "fmt"
 // Rule names the kind of a [Reason].
 type Rule string
 
-// Rules of the policy that keep an image.
+// Rules of the policy that can keep an image.
 const (
 	KeptRelease  Rule = "keep-release"
 	KeptDeployed Rule = "deployed"
@@ -49,8 +49,8 @@ const (
 	PrunedBefore   Rule = "pruned-before"
 )
 
-// Reason is why an image is kept or removed. By completes the rule: a version, a glob, a tag, a
-// digest or an archive.
+// Reason says why an image is kept or removed. By is a detail of the rule: a version, a glob, a tag, a digest
+// or an archive.
 type Reason struct {
 	Rule Rule   `json:"rule"`
 	By   string `json:"by,omitempty"`
@@ -67,8 +67,8 @@ func (r Reason) String() string {
 	return string(r.Rule)
 }
 
-// text is the text of a reason: by for a reason with By, alone for one without, and many for several
-// images with different values of By.
+// text has the texts of a reason. by is for a reason with By, and alone for a reason without By. many is for
+// several images with different values of By.
 type text struct{ by, alone, many string }
 
 func texts() map[Rule]text {

@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// A refused prune does not change the store, for every reason and every way to request a prune.
+// A prune that is refused for any reason does not change the store. This holds for Plan, Run and Execute.
 func TestRefusedPruneChangesNothing(t *testing.T) {
 	store := newStore(t, 1)
 	request := prune.Request{Policy: prune.Policy{KeepNewest: 1}}
@@ -34,17 +34,17 @@ func TestRefusedPruneChangesNothing(t *testing.T) {
 		check func(prune.Effect) error
 		lock  func(*testing.T)
 		plan  prune.Plan
-		want  map[string]error // by "plan", "run" and "execute"
+		want  map[string]error // wanted errors; the keys are "plan", "run" and "execute"
 	}{
 		"a release would be less ready": {
 			check: func(prune.Effect) error { return fmt.Errorf("%w: v1.70.1", prune.ErrNotReady) }, plan: plan,
 			want: map[string]error{"plan": prune.ErrNotReady, "run": prune.ErrNotReady, "execute": prune.ErrNotReady},
 		},
-		"another process writes": {
+		"another process has the lock": {
 			lock: lock, plan: plan,
 			want: map[string]error{"plan": prune.ErrLocked, "run": prune.ErrLocked, "execute": prune.ErrLocked},
 		},
-		"an old plan": {plan: old, want: map[string]error{"execute": prune.ErrMoved}},
+		"a plan for an older generation": {plan: old, want: map[string]error{"execute": prune.ErrMoved}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if test.lock != nil {
@@ -63,18 +63,18 @@ func TestRefusedPruneChangesNothing(t *testing.T) {
 					_, err = p.Execute(t.Context(), test.plan)
 				}
 				if !errors.Is(err, want) {
-					t.Errorf("%s: %v, want %v", how, err, want)
+					t.Errorf("%s: the error is %v, want %v", how, err, want)
 				}
 			}
 			if diff := cmp.Diff(content, importertest.MustContent(t, store)); diff != "" {
-				t.Errorf("content (-before +after):\n%s", diff)
+				t.Errorf("the refused prune has changed the content (-before +after):\n%s", diff)
 			}
 			if diff := cmp.Diff(state, stateOf(t, store)); diff != "" {
-				t.Errorf("state (-before +after):\n%s", diff)
+				t.Errorf("the refused prune has changed the state (-before +after):\n%s", diff)
 			}
 		})
 	}
-	if _, err := free.Execute(t.Context(), plan); err != nil { // the same plan is possible otherwise
+	if _, err := free.Execute(t.Context(), plan); err != nil { // without these obstacles, the plan succeeds
 		t.Error(err)
 	}
 }

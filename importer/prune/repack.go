@@ -23,8 +23,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// repack stages the rewritten archives and adds them to the journal. A rewritten archive keeps the
-// generation of the old one, so that the same tags win.
+// repack stages the rewritten archives, and adds them to the journal. A rewritten archive keeps the
+// generation of the old one. So if several volumes have a tag, the same volume wins as before.
 func (w *work) repack(ctx context.Context, j *journal.Journal) error {
 	for _, a := range w.plan.Remove.Archives {
 		if a.Rewritten == "" {
@@ -39,20 +39,20 @@ func (w *work) repack(ctx context.Context, j *journal.Journal) error {
 				fresh.Name, fresh.Generation = k.Name, k.Generation
 			}
 		}
-		if fresh.Generation == 0 { // somebody copied the archive into the store by hand
-			fresh.Generation = j.Generation // readers hide the new archive until the state names it
+		if fresh.Generation == 0 { // the old archive was copied into the store by hand
+			fresh.Generation = j.Generation // readers ignore the new archive until store.json lists it
 		}
 		j.Packed = append(j.Packed, fresh)
 	}
 	return nil
 }
 
-// entry is an entry of a rewritten archive: data, or a blob of the old archive.
+// entry is a file in a rewritten archive. Its content is data, or a blob in the old archive.
 type entry struct {
 	name   string
 	data   []byte
 	digest digest.Digest
-	where  extent.List // of the blob; nil for data
+	where  extent.List // where the blob is stored; nil for data
 }
 
 const tarBlock = 512 // bytes
@@ -68,7 +68,7 @@ func (e entry) size() int64 {
 	return int64(len(e.data))
 }
 
-// entriesOf lists the entries of an archive after it is rewritten.
+// entriesOf returns the entries that an archive will have after it is rewritten.
 func (w *work) entriesOf(ctx context.Context, file string) (all []entry, err error) {
 	for _, r := range w.found.Repositories {
 		repo, err := w.found.snapshot.At(r.Path)
@@ -89,8 +89,8 @@ func (w *work) entriesOf(ctx context.Context, file string) (all []entry, err err
 	return all, nil
 }
 
-// layoutEntries lists the entries of one layout after its archive is rewritten. Blobs that no
-// manifest names are kept.
+// layoutEntries returns the entries that one layout will have after its archive is rewritten. They include
+// blobs that no manifest names.
 func (w *work) layoutEntries(ctx context.Context, r *Repository, l layoutstore.Layout) (all []entry, err error) {
 	listed, err := l.Index(ctx)
 	if err != nil {
@@ -126,13 +126,13 @@ func (w *work) layoutEntries(ctx context.Context, r *Repository, l layoutstore.L
 	return all, nil
 }
 
-// sizeOfRewritten returns the size that an archive will have when it is rewritten, in bytes.
+// sizeOfRewritten returns the size in bytes that an archive will have after it is rewritten.
 func (w *work) sizeOfRewritten(ctx context.Context, file string) (int64, error) {
 	all, err := w.entriesOf(ctx, file)
 	if err != nil {
 		return 0, err
 	}
-	size := int64(2 * tarBlock) // two blocks of zeros end an archive
+	size := int64(2 * tarBlock) // an archive ends with two blocks of zeros
 	for _, e := range all {
 		var header bytes.Buffer
 		if err := tar.NewWriter(&header).WriteHeader(e.header()); err != nil {
@@ -143,7 +143,8 @@ func (w *work) sizeOfRewritten(ctx context.Context, file string) (int64, error) 
 	return size, nil
 }
 
-// rewrite writes an archive without its removed images into staging, and verifies every digest.
+// rewrite writes a new version of an archive into staging, without its removed images. It verifies every
+// digest.
 func (w *work) rewrite(ctx context.Context, a Archive) error {
 	all, err := w.entriesOf(ctx, a.File)
 	if err != nil {
@@ -182,7 +183,7 @@ func writeTar(ctx context.Context, w io.Writer, all []entry) error {
 	return t.Close()
 }
 
-// copyTo copies the content of an entry, and verifies the digest of a blob on the way.
+// copyTo copies the content of an entry to w. If it is a blob, copyTo verifies its digest.
 func (e entry) copyTo(ctx context.Context, w io.Writer) error {
 	if e.where == nil {
 		_, err := w.Write(e.data)

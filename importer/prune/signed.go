@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// signed finds the signed inventories that list no manifest of the store, and so prove nothing about
-// its content. If a part of the store cannot be read, it finds none.
+// signed finds the signed inventories that are no longer needed, because the store has none of their
+// manifests. If a part of the store cannot be read, it finds none.
 func (p *Pruner) signed(ctx context.Context, s *publish.Store) ([]Leftover, error) {
 	names, err := fs.Glob(s.Root().FS(), path.Join(journal.SignedDir, "*.json"))
 	if err != nil || len(names) == 0 {
@@ -30,7 +30,7 @@ func (p *Pruner) signed(ctx context.Context, s *publish.Store) ([]Leftover, erro
 	for _, name := range names {
 		list, err := inventory.ReadFile(filepath.Join(s.Dir(), name))
 		if err != nil {
-			continue // an unreadable inventory may list something in the store
+			continue // keep an unreadable inventory: it may list content of the store
 		}
 		needed, err := hasAny(ctx, tree.Snapshot(), list)
 		if err != nil {
@@ -44,8 +44,8 @@ func (p *Pruner) signed(ctx context.Context, s *publish.Store) ([]Leftover, erro
 			return nil, err
 		}
 		signature := name + path.Ext(inventory.SignatureName)
-		x.Path, x.Reason = filepath.Join(s.Dir(), name), "signed inventory of a bundle of which nothing is left in the store"
-		x.remove = func() error { // the signature first: if the second step fails, the inventory is found again
+		x.Path, x.Reason = filepath.Join(s.Dir(), name), "signed inventory of a bundle that is no longer in the store"
+		x.remove = func() error { // if the second step fails, the next call still finds the inventory
 			return errors.Join(ignoreMissing(s.Remove(signature)), ignoreMissing(s.Remove(name)))
 		}
 		all = append(all, x)
@@ -53,7 +53,7 @@ func (p *Pruner) signed(ctx context.Context, s *publish.Store) ([]Leftover, erro
 	return all, nil
 }
 
-// hasAny reports whether a snapshot has one of the manifests that an inventory lists.
+// hasAny reports whether a snapshot has at least one of the manifests that an inventory lists.
 func hasAny(ctx context.Context, s *layoutstore.Snapshot, list *inventory.Inventory) (bool, error) {
 	for _, r := range list.Repositories {
 		repo, err := s.At(r.Path)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// changedAt returns when the name, mode or content of a file last changed. That is at or after its
-// import; in a copied store it is the time of the copy.
+// changedAt returns when the name, mode or content of a file last changed. The file was imported at this time
+// or earlier. In a copied store, it is the time of the copy.
 func changedAt(info fs.FileInfo) time.Time {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return time.Unix(st.Ctim.Unix())
@@ -15,8 +15,8 @@ func changedAt(info fs.FileInfo) time.Time {
 	return info.ModTime()
 }
 
-// spaceOf returns the inode of a file, the number of its names, and the disk space in bytes that the
-// removal of its last name frees.
+// spaceOf returns the inode of a file, the number of its hard links, and the disk space in bytes that becomes
+// free when the last of them is removed.
 func spaceOf(info fs.FileInfo) (id inode, names uint64, bytes int64) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

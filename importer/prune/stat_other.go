@@ -7,10 +7,11 @@ import (
 	"time"
 )
 
-// changedAt returns when a file was last written.
+// changedAt returns the modification time of a file.
 func changedAt(info fs.FileInfo) time.Time { return info.ModTime() }
 
-// spaceOf returns no inode, because hard links cannot be detected on this platform.
+// spaceOf returns the size of a file. It returns no inode, because hard links cannot be detected on this
+// platform.
 func spaceOf(info fs.FileInfo) (id inode, names uint64, bytes int64) {
 	return inode{}, 1, info.Size()
 }

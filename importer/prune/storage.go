@@ -15,32 +15,33 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// storage is an open store, in a directory or in a bucket. Names of files are relative to the store.
+// storage is an open store, in a directory or in a bucket. Names of files are paths in the store.
 type storage interface {
-	// place returns the name of the store, which is also the name of the volume of its loose files.
+	// place returns the directory of the store, or its place in a bucket. The volume of the loose files has
+	// the same name.
 	place() string
 	state() journal.State
 	snapshot(ctx context.Context, o Options) (*layoutstore.Snapshot, error)
-	// index returns the content of the loose index.json of a repository, or nil if there is none.
+	// index returns the content of a repository's loose index.json, or nil if there is none.
 	index(ctx context.Context, at string) ([]byte, error)
-	// files lists the files at the top of the store, where archives are.
+	// files lists the files in the top directory of the store, which contains the archives.
 	files() ([]fs.DirEntry, error)
-	// since returns when a file was added to the store; zero if unknown.
+	// since returns when a file was added to the store, or zero if that is unknown.
 	since(name string) time.Time
-	// measure returns the inode of a file, the number of its names, and the bytes that the removal of the last name frees.
-	// Error: fs.ErrNotExist if name is not a regular file.
+	// measure returns the inode of a file, the number of its hard links, and the bytes that become free when
+	// the last link is removed. If name is not a regular file, the error is fs.ErrNotExist.
 	measure(name string) (id inode, names uint64, bytes int64, err error)
-	// publish publishes the journal of a prune.
+	// publish carries out the journal of a prune as one generation.
 	publish(ctx context.Context, j *journal.Journal) error
-	// reserve sets disk space aside for the next prune; indexes is the size of all index.json files in bytes.
+	// reserve sets disk space aside for the next prune. indexes is the size of all index.json files in bytes.
 	reserve(indexes int64)
 	close()
 }
 
-// inode identifies a file under all of its names. It is zero if the platform has none.
+// inode identifies a file by device and inode number. It is zero if the platform has no inodes.
 type inode struct{ dev, ino uint64 }
 
-// directory is a store in a directory, which is locked.
+// directory is an open and locked store in a directory.
 type directory struct{ store *publish.Store }
 
 func (d *directory) place() string        { return d.store.Dir() }

@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// WriteText writes the plan as text.
+// WriteText writes the plan as text for people.
 func (p Plan) WriteText(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "plan for %s, generation %d\n", p.Store, p.Generation)
@@ -38,7 +38,7 @@ func (p Plan) WriteText(w io.Writer) error {
 	return err
 }
 
-// Summary returns the plan on one line.
+// Summary summarizes the plan in one line.
 func (p Plan) Summary() string {
 	when := ""
 	if p.Grace != "0s" && !p.IsEmpty() {
@@ -50,14 +50,15 @@ func (p Plan) Summary() string {
 
 func sizeText(bytes int64) string { return humanize.Bytes(uint64(max(bytes, 0))) }
 
-// group identifies the images of one repository that one rule keeps or removes.
+// group identifies images of one repository that are kept or removed by the same rule. They share one line of
+// text.
 type group struct {
 	repository string
 	rule       Rule
-	by         string // empty if it may differ
+	by         string // detail of the rule; empty if it differs between the images
 }
 
-// maxNamed limits the tags that are listed per group.
+// maxNamed is the maximum number of tags that are listed per group.
 const maxNamed = 8
 
 // writeGroups writes one line per group of decisions.
@@ -97,10 +98,11 @@ func writeGroups(b *strings.Builder, all []Decision) {
 	}
 }
 
-// shownDigits is how many characters of a tag that contains a digest are shown.
+// shownDigits is how many characters are shown if a tag contains a digest.
 const shownDigits = len("sha256-") + 12
 
-// namesOf returns the tags of an image, except those that are its own digest.
+// namesOf returns the tags of an image. It omits a tag that is the image's own digest, and shortens tags with
+// other digests.
 func namesOf(x Decision) (tags []string) {
 	for _, tag := range x.Tags {
 		switch {

@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 )
 
-// The summary of a plan omits from a grace period only the parts that are zero.
+// The summary of a plan writes a grace period without hours, minutes or seconds at the end that are zero.
 func TestSummaryShowsGracePeriod(t *testing.T) {
 	for grace, want := range map[time.Duration]string{
 		0: " free", 20 * time.Second: " free after 20s", 10 * time.Minute: " free after 10m", 15 * time.Minute: " free after 15m", 30 * time.Minute: " free after 30m",
@@ -17,7 +17,7 @@ func TestSummaryShowsGracePeriod(t *testing.T) {
 	} {
 		p := prune.Plan{Grace: grace.String(), Remove: prune.Removal{Images: []prune.Decision{{}}}}
 		if got := p.Summary(); !strings.HasSuffix(got, want) {
-			t.Errorf("%s: %s, want %q at the end", grace, got, want)
+			t.Errorf("grace period %s: the summary is %q, want %q at the end", grace, got, want)
 		}
 	}
 }
