@@ -15,32 +15,32 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Bucket is a store in a bucket, opened by one writer. It is not locked: of two writers the one that moves the
-// pointer first wins, and the other one's [Bucket.Publish] fails with [ErrLost]. Readers see nothing of a writer's
-// uploads before it moves the pointer.
+// Bucket is a store in a bucket that a writer has opened. It has no lock. If there are two writers, the first
+// one that moves the pointer wins, and [Bucket.Publish] of the other one returns [ErrLost]. Readers see a
+// writer's uploads only after it has moved the pointer.
 type Bucket struct {
 	bucket     bucket.Bucket
 	pointer    journal.Pointer
 	generation journal.Generation
-	dir        string // of keys for the next generation
+	dir        string // prefix of the keys for the next generation
 
 	mu    sync.Mutex
-	blobs map[digest.Digest]blobObject // on which a layout may rely; nil before FindBlobs
+	blobs map[digest.Digest]blobObject // blobs that a layout may use; nil before FindBlobs
 }
 
-// blobObject is the object of a blob.
+// blobObject is the object that stores a blob.
 type blobObject struct {
 	bucket.Object
 	epoch uint32
 }
 
 // ErrLost reports that another writer has published first.
-var ErrLost = errors.New("another writer has published first, and nothing that this one has written is visible")
+var ErrLost = errors.New("another writer has published first, so the changes of this writer are not visible")
 
-// ErrNoConditions reports a store that ignores the conditions of writes.
+// ErrNoConditions reports that the object store ignores the conditions of writes.
 var ErrNoConditions = errors.New("the object store ignores the conditions of writes (If-Match, If-None-Match): two writers could undo each other's work")
 
-// CheckCurrent fails with ErrLost if another writer has published since the store was opened.
+// CheckCurrent returns ErrLost if another writer has published since the store was opened.
 func (s *Bucket) CheckCurrent(ctx context.Context) error {
 	now, err := journal.ReadPointer(ctx, s.bucket)
 	if err == nil && now.ETag != s.pointer.ETag {
@@ -49,16 +49,16 @@ func (s *Bucket) CheckCurrent(ctx context.Context) error {
 	return err
 }
 
-// Pointer returns the pointer that this writer has read or moved last.
+// Pointer returns the pointer as this writer has last read or written it.
 func (s *Bucket) Pointer() journal.Pointer { return s.pointer }
 
-// Generation returns the generation of the pointer.
+// Generation returns the generation to which the pointer leads.
 func (s *Bucket) Generation() journal.Generation { return s.generation }
 
-// FindBlobs lists the blobs in the bucket on which a layout may rely, for [Bucket.Find]: the blobs of the generation, and
-// those that a writer has uploaded since the last sweep. Errors: those of the bucket.
+// FindBlobs lists the blobs that a layout may use, for [Bucket.Find]. They are the blobs of the current
+// generation, and the blobs that writers have uploaded since the last sweep. Errors come from the bucket.
 func (s *Bucket) FindBlobs(ctx context.Context) error {
-	var old map[string]bool // keys of the generation
+	var old map[string]bool // keys of the current generation's blobs
 	if s.pointer.Epoch > 0 {
 		var err error
 		if old, err = s.keysOf(ctx, s.generation); err != nil {
@@ -103,10 +103,10 @@ func (s *Bucket) eachBlob(ctx context.Context, g journal.Generation, do func(jou
 	return group.Wait()
 }
 
-// maxRequests limits the concurrent small requests.
+// maxRequests is the maximum number of small requests that are sent at the same time.
 const maxRequests = 16
 
-// blobsOf reads the list of blobs of a layout.
+// blobsOf reads the list of a layout's blobs.
 func (s *Bucket) blobsOf(ctx context.Context, l journal.StoredLayout) ([]journal.StoredBlob, error) {
 	list, err := l.Blobs.Read(ctx, s.bucket)
 	if err != nil {
@@ -117,14 +117,15 @@ func (s *Bucket) blobsOf(ctx context.Context, l journal.StoredLayout) ([]journal
 	return all, err
 }
 
-// Users counts the layouts of the generation that have each blob. Errors: those of the bucket.
+// Users returns, for each blob, how many layouts of the current generation have it. Errors come from the
+// bucket.
 func (s *Bucket) Users(ctx context.Context) (map[digest.Digest]uint64, error) {
 	users := map[digest.Digest]uint64{}
 	err := s.eachBlob(ctx, s.generation, func(b journal.StoredBlob) { users[b.Digest]++ })
 	return users, err
 }
 
-// Find returns the object of a blob on which a layout may rely. Call it after [Bucket.FindBlobs].
+// Find returns the object of a blob if a layout may use it. Call [Bucket.FindBlobs] first.
 func (s *Bucket) Find(d digest.Digest) (bucket.Object, bool) {
 	o, ok := s.find(d)
 	return o.Object, ok
@@ -143,15 +144,15 @@ func (s *Bucket) OpenBlob(ctx context.Context, o bucket.Object) (io.ReadCloser, 
 	return r, err
 }
 
-// PutBlob uploads a blob. The body has to return an error in place of its last bytes if its digest does not match: then
-// no object is created. Errors: that of the body; those of the bucket.
+// PutBlob uploads a blob. If the digest of body does not match, body has to return an error before its end,
+// so that no object is created. Errors come from body and the bucket.
 func (s *Bucket) PutBlob(ctx context.Context, d digest.Digest, body io.Reader, size int64) error {
 	var sum string
 	if d.Algorithm() == digest.SHA256 {
 		sum = d.Encoded()
 	}
 	epoch := s.pointer.Epoch
-	if damaged, ok := s.find(d); ok { // it is overwritten
+	if damaged, ok := s.find(d); ok { // overwrite the damaged object
 		epoch = damaged.epoch
 	}
 	o, err := s.bucket.Put(ctx, journal.BlobKey(d, epoch), body, size, bucket.PutOptions{SHA256: sum})
@@ -164,10 +165,10 @@ func (s *Bucket) PutBlob(ctx context.Context, d digest.Digest, body io.Reader, s
 	return nil
 }
 
-// HasSigned reports whether the generation has a signed inventory.
+// HasSigned reports whether the current generation has this signed inventory.
 func (s *Bucket) HasSigned(x Signed) bool { return slices.ContainsFunc(s.generation.Signed, x.is) }
 
-// ReadIndex reads the index of a layout; it is nil if there is no such layout.
+// ReadIndex returns the index.json of a layout, or nil if there is no such layout.
 func (s *Bucket) ReadIndex(ctx context.Context, at string) ([]byte, error) {
 	i := slices.IndexFunc(s.generation.Layouts, func(l journal.StoredLayout) bool { return l.Path == at })
 	if i < 0 {

@@ -14,8 +14,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// OpenBucket opens a store in a bucket for writing. It checks that the object store heeds conditions, and creates the
-// store if it does not exist. Errors: ErrNoConditions; those of the bucket; that of a malformed store.
+// OpenBucket opens a store in a bucket for writing. It creates the store if it does not exist. If the object
+// store ignores conditions, the error is ErrNoConditions. Other errors come from the bucket or report a
+// malformed store.
 func OpenBucket(ctx context.Context, b bucket.Bucket) (*Bucket, error) {
 	if err := probe(ctx, b); err != nil {
 		return nil, err
@@ -30,8 +31,9 @@ func OpenBucket(ctx context.Context, b bucket.Bucket) (*Bucket, error) {
 	return openAt(ctx, b, pointer)
 }
 
-// ReadBucket opens a store in a bucket and changes nothing. Call [Bucket.Probe] before the first change. Errors:
-// journal.ErrNotStore; those of the bucket; that of a malformed store.
+// ReadBucket opens a store in a bucket, and changes nothing. Call [Bucket.Probe] before the first change. If
+// there is no store, the error is journal.ErrNotStore. Other errors come from the bucket or report a
+// malformed store.
 func ReadBucket(ctx context.Context, b bucket.Bucket) (*Bucket, error) {
 	pointer, err := journal.ReadPointer(ctx, b)
 	if err != nil {
@@ -40,11 +42,11 @@ func ReadBucket(ctx context.Context, b bucket.Bucket) (*Bucket, error) {
 	return openAt(ctx, b, pointer)
 }
 
-// Probe checks that the object store refuses a write if its condition is not met. Errors: ErrNoConditions; those of the
-// bucket.
+// Probe checks that the object store refuses a write whose condition is not met. If not, the error is
+// ErrNoConditions. Other errors come from the bucket.
 func (s *Bucket) Probe(ctx context.Context) error { return probe(ctx, s.bucket) }
 
-// Place returns the place of the store, as s3://bucket/prefix.
+// Place returns the place of the store, such as s3://bucket/prefix.
 func (s *Bucket) Place() string { return s.bucket.Place() }
 
 func openAt(ctx context.Context, b bucket.Bucket, pointer journal.Pointer) (*Bucket, error) {
@@ -55,7 +57,8 @@ func openAt(ctx context.Context, b bucket.Bucket, pointer journal.Pointer) (*Buc
 	return &Bucket{bucket: b, pointer: pointer, generation: generation, dir: journal.NewGenerationDir(pointer.Generation + 1)}, nil
 }
 
-// create creates an empty store and returns its pointer, or the pointer of another writer that was faster.
+// create creates an empty store, and returns its pointer. If another writer was faster, it returns that
+// writer's pointer.
 func create(ctx context.Context, b bucket.Bucket) (journal.Pointer, error) {
 	if _, err := b.Stat(ctx, journal.StateFile); err == nil {
 		if p, err := journal.ReadPointer(ctx, b); !errors.Is(err, journal.ErrNotStore) {
@@ -74,10 +77,11 @@ func create(ctx context.Context, b bucket.Bucket) (journal.Pointer, error) {
 	return p, err
 }
 
-// probePrefix is the prefix of the objects that probes write and delete.
+// probePrefix is the key prefix of temporary objects, which are written and deleted again to test the object
+// store.
 const probePrefix = journal.Dir + "/probe-"
 
-// probe checks that the object store refuses a write if its condition is not met.
+// probe writes a temporary object to check that the object store refuses a write whose condition is not met.
 func probe(ctx context.Context, b bucket.Bucket) error {
 	key := probePrefix + path.Base(journal.NewGenerationDir(0))
 	write := func(text string, o bucket.PutOptions) (bucket.Object, error) {
@@ -85,13 +89,13 @@ func probe(ctx context.Context, b bucket.Bucket) error {
 	}
 	first, err := write("first", bucket.PutOptions{IfAbsent: true})
 	if err != nil {
-		return fmt.Errorf("a first write to the store: %w", err)
+		return fmt.Errorf("writing a temporary object to the store: %w", err)
 	}
-	defer func() { _ = b.Delete(context.WithoutCancel(ctx), key) }() // if that fails, a sweep deletes it
+	defer func() { _ = b.Delete(context.WithoutCancel(ctx), key) }() // on error, a later sweep deletes the object
 	if _, err := write("second", bucket.PutOptions{IfAbsent: true}); !errors.Is(err, bucket.ErrChanged) {
 		return cmp.Or(err, ErrNoConditions)
 	}
-	other := digest.FromString("no object has this").Encoded()[:32] // as long as an MD5 sum
+	other := digest.FromString("no object has this text").Encoded()[:32] // an ETag is as long as an MD5 sum
 	if _, err := write("third", bucket.PutOptions{IfMatch: other}); !errors.Is(err, bucket.ErrChanged) {
 		return cmp.Or(err, ErrNoConditions)
 	}

@@ -15,31 +15,32 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Changes are the differences between a generation and the one before it.
+// Changes lists the differences between the next generation and the current one.
 type Changes struct {
 	Indexes []journal.IndexChange
-	// Blobs are the blobs to add to layouts, by path.
+	// Blobs lists the blobs to add to layouts, by the path of the layout.
 	Blobs map[string][]digest.Digest
-	// Removed are the blobs to remove from layouts, by path.
+	// Removed lists the blobs to remove from layouts, by the path of the layout.
 	Removed map[string][]digest.Digest
-	// Pruned are all manifests that a prune will remove later; nil keeps the present ones.
+	// Pruned lists the manifests that a prune will remove after their grace period. It replaces the current
+	// list; nil keeps it.
 	Pruned []journal.Pruned
-	// Revived are manifests that a prune was going to remove.
+	// Revived lists manifests to take from the list of pruned manifests, because they are in use again.
 	Revived []journal.Pruned
-	// Signed are signed inventories that the generation before does not have.
+	// Signed lists signed inventories to add.
 	Signed []Signed
 }
 
 // Signed is a signed inventory.
 type Signed struct{ Inventory, Signature []byte }
 
-// IsEmpty reports whether there is nothing to publish.
+// IsEmpty reports whether there are no changes to publish.
 func (c Changes) IsEmpty() bool {
 	return len(c.Indexes) == 0 && len(c.Blobs)+len(c.Removed) == 0 && c.Pruned == nil && len(c.Revived) == 0 && len(c.Signed) == 0
 }
 
-// Publish publishes changes as the next generation: it writes new indexes and lists of blobs, then the generation, and
-// then moves the pointer. Errors: ErrLost; those of the bucket; journal.ErrTooLong.
+// Publish publishes changes as the next generation. It writes new indexes and lists of blobs, then the
+// generation, and then moves the pointer. Errors are ErrLost, journal.ErrTooLong and those of the bucket.
 func (s *Bucket) Publish(ctx context.Context, c Changes) error {
 	next, err := s.next(ctx, c)
 	if err != nil {
@@ -56,7 +57,7 @@ func (s *Bucket) Publish(ctx context.Context, c Changes) error {
 	return nil
 }
 
-// movePointer replaces the pointer. It fails with ErrLost if another writer has replaced it.
+// movePointer replaces the pointer. If another writer has replaced it first, the error is ErrLost.
 func (s *Bucket) movePointer(ctx context.Context, p journal.Pointer) error {
 	p, err := p.Write(ctx, s.bucket, &s.pointer)
 	if errors.Is(err, bucket.ErrChanged) {
@@ -68,7 +69,8 @@ func (s *Bucket) movePointer(ctx context.Context, p journal.Pointer) error {
 	return err
 }
 
-// next returns the next generation, after writing its indexes, lists of blobs and signed inventories.
+// next writes the indexes, lists of blobs and signed inventories of the next generation, and returns the
+// generation.
 func (s *Bucket) next(ctx context.Context, c Changes) (journal.Generation, error) {
 	next := s.generation
 	next.Generation, next.Previous = s.pointer.Generation+1, s.pointer.Object
@@ -112,15 +114,15 @@ func (s *Bucket) next(ctx context.Context, c Changes) (journal.Generation, error
 	return next, err
 }
 
-// layoutChange is a layout that is being changed.
+// layoutChange lists the changes of one layout.
 type layoutChange struct {
 	layout  journal.StoredLayout
-	index   []byte          // nil if it does not change
-	blobs   []digest.Digest // to add
+	index   []byte          // new index.json; nil if it does not change
+	blobs   []digest.Digest // blobs to add
 	removed []digest.Digest
 }
 
-// writeLayouts writes the indexes and lists of blobs of changed layouts.
+// writeLayouts writes the changed indexes and lists of blobs of layouts.
 func (s *Bucket) writeLayouts(ctx context.Context, changed map[string]*layoutChange) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxRequests)
@@ -160,7 +162,7 @@ func (s *Bucket) writeLayout(ctx context.Context, name string, x *layoutChange) 
 		}
 		o, ok := s.find(d)
 		if !ok {
-			return fmt.Errorf("%s is not in %s", d, s.bucket.Place())
+			return fmt.Errorf("the blob %s is not in the store %s", d, s.bucket.Place())
 		}
 		blobs = append(blobs, journal.StoredBlob{Digest: d, Size: o.Size, Epoch: o.epoch})
 	}
@@ -168,7 +170,7 @@ func (s *Bucket) writeLayout(ctx context.Context, name string, x *layoutChange) 
 	return err
 }
 
-// writeSigned writes signed inventories.
+// writeSigned uploads signed inventories, and returns where they are stored.
 func (s *Bucket) writeSigned(ctx context.Context, all []Signed) (stored []journal.SignedInventory, err error) {
 	for i, x := range all {
 		var next journal.SignedInventory

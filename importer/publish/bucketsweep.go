@@ -14,28 +14,29 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// WriterAge is the age from which a sweep deletes an object to which no generation refers: a writer that has not
-// published yet may have uploaded a younger one.
+// WriterAge is the age at which an object that no generation needs becomes garbage. A younger object may
+// belong to a writer that has not published yet.
 const WriterAge = 24 * time.Hour
 
-// Sweeping configures a sweep.
+// Sweeping says which objects are garbage.
 type Sweeping struct {
-	// Age is the least age of an object that is garbage.
+	// Age is the minimum age of garbage.
 	Age time.Duration
-	// Grace is how long a generation keeps its blobs after the next one is published: for replicas that have not seen the
-	// next one yet, and for running pulls.
+	// Grace is how long a generation keeps its blobs after the next generation is published. Meanwhile,
+	// replicas notice the new generation, and running pulls complete.
 	Grace time.Duration
 }
 
-// Garbage is the objects and uploads that no reader and no writer needs any more.
+// Garbage lists the objects and uploads that no reader and no writer needs anymore.
 type Garbage struct {
 	Objects []bucket.Object
-	Uploads []bucket.Upload // never completed
+	Uploads []bucket.Upload // uploads that were never completed
 
-	pending bool // a writer that has not published may rely on some of the objects
+	pending bool // whether a writer that has not published yet may use an object
 }
 
-// FindGarbage finds garbage, by the clock of the object store. Errors: those of the bucket.
+// FindGarbage finds garbage. It measures ages with the clock of the object store. Errors come from the
+// bucket.
 func (s *Bucket) FindGarbage(ctx context.Context, o Sweeping) (Garbage, error) {
 	var g Garbage
 	now, err := s.now(ctx)
@@ -68,7 +69,7 @@ func (s *Bucket) FindGarbage(ctx context.Context, o Sweeping) (Garbage, error) {
 	return g, err
 }
 
-// now returns the time by the object store's clock, from the timestamp of a new object.
+// now returns the time of the object store's clock. To get it, now writes a temporary object.
 func (s *Bucket) now(ctx context.Context) (time.Time, error) {
 	key := probePrefix + "clock-" + strings.Trim(strings.TrimPrefix(s.dir, journal.GenerationsDir), "/")
 	if _, err := s.bucket.Put(ctx, key, strings.NewReader("now"), 3, bucket.PutOptions{}); err != nil {
@@ -78,8 +79,8 @@ func (s *Bucket) now(ctx context.Context) (time.Time, error) {
 	return o.LastModified, errors.Join(err, s.bucket.Delete(context.WithoutCancel(ctx), key))
 }
 
-// neededKeys returns the keys of all objects of the current generation, and of the earlier generations that were current
-// after a time.
+// neededKeys returns the keys of all objects in the current generation, and in the generations that were
+// current at the given time or later.
 func (s *Bucket) neededKeys(ctx context.Context, since time.Time) (map[string]bool, error) {
 	needed := map[string]bool{}
 	key, g := s.pointer.Object, s.generation
@@ -107,7 +108,7 @@ func (s *Bucket) neededKeys(ctx context.Context, since time.Time) (map[string]bo
 		}
 		key = g.Previous
 		if g, err = journal.ReadGeneration(ctx, s.bucket, key); errors.Is(err, fs.ErrNotExist) {
-			return needed, nil // an earlier sweep has deleted it
+			return needed, nil // an earlier sweep has deleted this generation
 		}
 		if err != nil {
 			return nil, err
@@ -115,8 +116,8 @@ func (s *Bucket) neededKeys(ctx context.Context, since time.Time) (map[string]bo
 	}
 }
 
-// mayBePending reports whether a writer that started from the current generation may be about to publish an object to
-// which no generation refers: a blob, or a part of the next generation.
+// mayBePending reports whether a writer that is about to publish may need this object, although no generation
+// needs it. This is so for a blob, or a part of a later generation.
 func (s *Bucket) mayBePending(key string) bool {
 	if _, _, isBlob := journal.ParseBlobKey(key); isBlob {
 		return true
@@ -125,8 +126,9 @@ func (s *Bucket) mayBePending(key string) bool {
 	return ok && generation > s.pointer.Generation
 }
 
-// Sweep deletes garbage. If a writer may rely on some of the garbage, Sweep begins another epoch first: then every such
-// writer fails with ErrLost, and no later writer relies on the garbage. Errors: ErrLost; those of the bucket.
+// Sweep deletes garbage. If a running writer may use some of it, Sweep first begins another epoch. Then
+// Publish of that writer returns ErrLost, and no later writer uses the garbage. Errors are ErrLost and those
+// of the bucket.
 func (s *Bucket) Sweep(ctx context.Context, g Garbage) error {
 	if g.pending {
 		p := s.pointer

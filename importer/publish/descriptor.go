@@ -15,23 +15,23 @@ import (
 
 // Annotations of descriptors in an index.json.
 const (
-	// ShortTag is the annotation in which a Deckhouse bundle keeps a tag.
+	// ShortTag is the annotation that contains the tag of an image in a Deckhouse bundle.
 	ShortTag = "io.deckhouse.image.short_tag"
-	// ReplacedTag is the tag that a manifest had until an import gave it to another one. It
-	// proves to a prune that the manifest is superseded.
+	// ReplacedTag is the annotation for the tag that a manifest had until an import gave it to another
+	// manifest. It tells a prune that the manifest is superseded.
 	ReplacedTag = "io.layoutproxy.replaced-tag"
 )
 
-// IndexFields returns the fields of an index.json, and its descriptors. It fails if a field differs
-// from "manifests" in case only: package encoding/json reads that field as the descriptors too, so
-// an index written from the returned fields would lose them.
+// IndexFields returns the fields of an index.json, and its descriptors. It returns an error if a field name
+// differs from "manifests" only in case. Package encoding/json also reads such a field as the descriptors, so
+// they would be lost when the fields are written again.
 func IndexFields(data []byte) (fields map[string]json.RawMessage, manifests []json.RawMessage, err error) {
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return nil, nil, err
 	}
 	for name := range fields {
 		if name != manifestsField && strings.EqualFold(name, manifestsField) {
-			return nil, nil, fmt.Errorf("a field %.40q, which some readers read as %q", name, manifestsField)
+			return nil, nil, fmt.Errorf("the index has a field %.40q, which some readers read as %q", name, manifestsField)
 		}
 	}
 	if list, ok := fields[manifestsField]; ok {
@@ -42,13 +42,13 @@ func IndexFields(data []byte) (fields map[string]json.RawMessage, manifests []js
 
 const manifestsField = "manifests"
 
-// WithoutTag removes the annotations that lead to a tag from a descriptor, and records the tag that
-// was replaced, unless it is empty. A full reference becomes a reference by digest, which still
-// names the root that the bundle came from.
+// WithoutTag removes the annotations with a tag from a descriptor. If replaced is not empty, it records it as
+// [ReplacedTag]. A full reference becomes a reference by digest, which still names the registry and path from
+// which the bundle was pulled.
 func WithoutTag(raw json.RawMessage, d digest.Digest, replaced string) json.RawMessage {
 	return EditAnnotations(raw, func(annotations map[string]json.RawMessage) {
 		var reference string
-		_ = json.Unmarshal(annotations[ocispec.AnnotationRefName], &reference) // stays empty if it is not a string
+		_ = json.Unmarshal(annotations[ocispec.AnnotationRefName], &reference) // an annotation that is not a string leaves the reference empty
 		delete(annotations, ShortTag)
 		delete(annotations, ocispec.AnnotationRefName)
 		if ref := names.ParseReference(reference); strings.Contains(ref.Host+ref.Path, "/") || ref.Host != "" {
@@ -60,7 +60,8 @@ func WithoutTag(raw json.RawMessage, d digest.Digest, replaced string) json.RawM
 	})
 }
 
-// EditAnnotations returns a descriptor with edited annotations, or raw itself if it has none.
+// EditAnnotations calls edit with the annotations of a descriptor, and returns the edited descriptor. If
+// there are no annotations, it returns raw.
 func EditAnnotations(raw json.RawMessage, edit func(map[string]json.RawMessage)) json.RawMessage {
 	var doc, annotations map[string]json.RawMessage
 	if json.Unmarshal(raw, &doc) != nil || json.Unmarshal(doc["annotations"], &annotations) != nil || annotations == nil {
@@ -69,7 +70,7 @@ func EditAnnotations(raw json.RawMessage, edit func(map[string]json.RawMessage))
 	edit(annotations)
 	delete(doc, "annotations")
 	if len(annotations) > 0 {
-		doc["annotations"], _ = Marshal(annotations) // cannot fail: they were parsed from JSON
+		doc["annotations"], _ = Marshal(annotations) // cannot fail, as the annotations were parsed from JSON
 	}
 	out, err := Marshal(doc)
 	if err != nil {
@@ -78,7 +79,7 @@ func EditAnnotations(raw json.RawMessage, edit func(map[string]json.RawMessage))
 	return out
 }
 
-// Marshal encodes JSON without HTML escapes, so that text stays as it was read.
+// Marshal encodes JSON without HTML escapes. So characters such as & and < stay as they are.
 func Marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)

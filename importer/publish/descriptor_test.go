@@ -8,8 +8,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// IndexFields returns the descriptors that layoutstore reads, or refuses the index: an index written
-// from the returned fields would lose descriptors.
+// IndexFields returns as many descriptors as package layoutstore reads. It refuses an index in which it would
+// miss some of them.
 func TestIndexFields(t *testing.T) {
 	const d = `{"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2}`
 	for index, refused := range map[string]bool{
@@ -19,7 +19,7 @@ func TestIndexFields(t *testing.T) {
 		`{"schemaVersion":2,"manifests":[` + d + `],"manifests":[]}`:               false,
 		`{"schemaVersion":2,"manifesTs":[` + d + `]}`:                              true,
 		`{"schemaVersion":2,"manifests":[],"Manifests":[` + d + `]}`:               true,
-		`{"schemaVersion":2,"manifests":[` + d + `,` + d + `],"manifeſts":[]}`:     true, // folds to an s
+		`{"schemaVersion":2,"manifests":[` + d + `,` + d + `],"manifeſts":[]}`:     true, // ſ equals s if case is ignored
 		`{"schemaVersion":2,"manifests":[` + d + `],"\u004danifests":[` + d + `]}`: true,
 	} {
 		entries, err := layoutstore.ParseIndex([]byte(index), "a")
@@ -31,12 +31,12 @@ func TestIndexFields(t *testing.T) {
 		case refused && (err == nil || !strings.Contains(err.Error(), "some readers read")):
 			t.Errorf("%s: %v", index, err)
 		case !refused && (err != nil || len(manifests) != len(entries) || string(fields["schemaVersion"]) != "2"):
-			t.Errorf("%s: %q, %q, %v", index, fields, manifests, err)
+			t.Errorf("%s: IndexFields returns the fields %q, manifests %q and error %v", index, fields, manifests, err)
 		}
 	}
 	for _, malformed := range []string{"", "[]", `{"manifests":{}}`} {
 		if _, _, err := publish.IndexFields([]byte(malformed)); err == nil {
-			t.Errorf("%s is accepted", malformed)
+			t.Errorf("IndexFields accepts the malformed index %q", malformed)
 		}
 	}
 }

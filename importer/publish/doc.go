@@ -1,9 +1,9 @@
-// Package publish writes a store, and is the only package that does.
+// Package publish contains all code that writes to a store.
 //
-// [Open] takes a store's lock, creates the store if it does not exist, and completes or undoes
-// the publication of a killed process. The lock holder stages files with the methods of
-// [Store], each at its future path, and [Store.Publish] moves them into the tree as one
-// generation. A [Note] is a file that is written outside of publications, without the lock.
+// [Open] takes a store's lock, creates the store if it does not exist, and completes or undoes the
+// publication of a killed process. The process with the lock stages files with the methods of [Store].
+// [Store.Publish] moves the staged files into the tree as one generation. A [Note] is a small file that is
+// written without the lock, independent of publications.
 //
 // # A store
 //
@@ -14,10 +14,9 @@
 //	staging/     files that are not in the tree yet
 //	journal      while a generation is being published
 //
-// Publish first syncs everything staged to disk. Then it writes the journal: the old and the
-// new bytes of each index.json that will change. From here on only the file system can make it
-// fail. It renames blobs to their places, then indexes and archives, writes the new
-// generation to store.json, and removes the journal. While a journal of a later generation
-// exists, readers use the old bytes (see package journal): whenever the writer dies, they see a
-// publication completely or not at all.
+// Publish first syncs all staged files to disk. Then it writes the journal, which has the old and the new
+// bytes of each index.json that will change. From here on, only the file system can make it fail. It renames
+// blobs to their places, then indexes and archives. Then it writes the new generation to store.json, and
+// removes the journal. While there is a journal of a later generation, readers use the old bytes (see package
+// journal). So whenever the writer dies, readers see a publication completely or not at all.
 package publish

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// MkdirAll creates a directory and its parents.
+// MkdirAll creates a directory and its missing parents.
 func (s *Store) MkdirAll(name string) error {
 	if info, err := s.root.Stat(name); err == nil && info.IsDir() {
 		return nil
@@ -21,7 +21,7 @@ func (s *Store) MkdirAll(name string) error {
 	return s.change("mkdir", name, func() error { return s.root.MkdirAll(name, 0o755) })
 }
 
-// change calls before, and then do unless before fails.
+// change calls do, unless the hook Options.Before returns an error.
 func (s *Store) change(op, name string, do func() error) error {
 	if err := s.before(op, name); err != nil {
 		return err
@@ -29,7 +29,7 @@ func (s *Store) change(op, name string, do func() error) error {
 	return do()
 }
 
-// Rename moves a file. It replaces an existing file.
+// Rename moves a file, and replaces an existing file at the new path.
 func (s *Store) Rename(from, to string) error {
 	return s.change("rename", to, func() error { return s.root.Rename(from, to) })
 }
@@ -44,7 +44,7 @@ func (s *Store) LinkFrom(outside, to string) error {
 	return s.change("link", to, func() error { return os.Link(outside, filepath.Join(s.dir, to)) })
 }
 
-// TakeOwnership makes this process's user the owner of a file, and sets its mode.
+// TakeOwnership makes the user of this process the owner of a file, and sets the file's mode.
 func (s *Store) TakeOwnership(name string, mode fs.FileMode) error {
 	return s.change("chmod", name, func() error {
 		return errors.Join(s.root.Chown(name, os.Geteuid(), -1), s.root.Chmod(name, mode))
@@ -62,7 +62,7 @@ func (s *Store) RemoveAll(name string) error {
 	return s.change("remove", name, func() error { return s.root.RemoveAll(name) })
 }
 
-// SyncAll writes the file system of the store to disk (syncfs).
+// SyncAll syncs the complete file system of the store to disk (syncfs).
 func (s *Store) SyncAll() error {
 	return s.change("syncfs", ".", func() error { return s.syncOpened(journal.Dir, durable.SyncFileSystem) })
 }
@@ -76,7 +76,7 @@ func (s *Store) syncOpened(name string, sync func(*os.File) error) error {
 	return sync(f)
 }
 
-// manyDirs is the number of directories for which one syncfs costs less than a sync of each.
+// manyDirs is the number of directories from which on one syncfs is faster than a sync of each directory.
 const manyDirs = 32
 
 // syncDirs syncs directories to disk.
@@ -97,12 +97,13 @@ func (s *Store) SyncDir(name string) error {
 	return s.change("fsync", name, func() error { return s.syncOpened(name, (*os.File).Sync) })
 }
 
-// SyncNames syncs directories outside of a store to disk. It ignores errors.
+// SyncNames syncs directories outside of a store to disk, so that renames in them survive a power cut. It
+// ignores errors.
 func SyncNames(dirs map[string]bool) {
 	for name := range dirs {
 		f, err := os.Open(name)
 		if err != nil {
-			continue // for example, it was removed
+			continue // for example, the directory was removed
 		}
 		if len(dirs) >= manyDirs && durable.SyncFileSystem(f) == nil {
 			f.Close()
@@ -113,15 +114,15 @@ func SyncNames(dirs map[string]bool) {
 	}
 }
 
-// Output is a new file of a store.
+// Output is a new file in a store, open for writing.
 type Output struct {
 	file  *os.File
 	store *Store
 	path  string
 }
 
-// Create creates a new file for writing. It never opens an existing file, which may be a hard
-// link of a blob of the tree.
+// Create creates a new file for writing. If the file exists, it returns an error, because the file may be a
+// hard link of a blob in the tree.
 func (s *Store) Create(name string) (*Output, error) {
 	if err := s.before("create", name); err != nil {
 		return nil, err
@@ -133,7 +134,7 @@ func (s *Store) Create(name string) (*Output, error) {
 	return &Output{f, s, name}, nil
 }
 
-// CreateTemp creates a new file with a unique name; see [IsTemporary].
+// CreateTemp creates a new file with a unique temporary name, which [IsTemporary] recognizes.
 func (s *Store) CreateTemp() (*Output, error) {
 	if err := s.MkdirAll(temporary); err != nil {
 		return nil, err
@@ -146,7 +147,7 @@ func (s *Store) CreateTemp() (*Output, error) {
 	}
 }
 
-// Path returns the path of the file below the store.
+// Path returns the path of the file, below the directory of the store.
 func (o *Output) Path() string { return o.path }
 
 // File returns the open file.
@@ -166,11 +167,10 @@ func (o *Output) Close() error { return o.file.Close() }
 // Discard closes and removes the file.
 func (o *Output) Discard() {
 	o.file.Close()
-	_ = o.store.Remove(o.path) // staging is cleared later anyway
+	_ = o.store.Remove(o.path) // on error, staging is cleared later anyway
 }
 
-// WriteFile replaces the file name atomically: after a crash, it has either the old or the new
-// content.
+// WriteFile replaces a file atomically. After a crash, the file has either the old or the new content.
 func (s *Store) WriteFile(name string, content func(io.Writer) error) error {
 	f, err := s.CreateTemp()
 	if err != nil {
@@ -179,7 +179,7 @@ func (s *Store) WriteFile(name string, content func(io.Writer) error) error {
 	return f.replace(name, content)
 }
 
-// replace writes the file and moves it to name.
+// replace writes content to the file, syncs it, and moves it to name.
 func (o *Output) replace(name string, content func(io.Writer) error) error {
 	if err := errors.Join(content(o), o.store.change("fsync", o.path, o.file.Sync), o.file.Close()); err != nil {
 		o.Discard()

@@ -7,30 +7,29 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
-// MovedFile records a file or link before its name is moved or removed. A killed process leaves
-// only some of the names, which look like an incomplete bundle, or like a different one. The next
-// process completes the move of the files that are still in the recorded state.
+// MovedFile records a file or link of a bundle before it is moved or removed. If the process is killed
+// meanwhile, the remaining files look like an incomplete or a different bundle. The next process moves or
+// removes those files that are still in the recorded state.
 type MovedFile struct {
 	Name   FileName `json:"name"`
-	Inside FileName `json:"inside,omitempty"` // its name in the store, if it has one
+	Inside FileName `json:"inside,omitempty"` // the file's path in the store; empty if it has none
 	fileid.State
 	Link bool `json:"link,omitempty"`
 }
 
-// NewMovedFile returns a file in its present state. ok is false if the system cannot identify
-// files.
+// NewMovedFile records the current state of a file. ok is false if the system cannot identify files.
 func NewMovedFile(name string, info fs.FileInfo) (f MovedFile, ok bool) {
 	state, ok := fileid.Of(info)
 	return MovedFile{Name: FileName(name), State: state, Link: IsLink(info)}, ok
 }
 
-// IsUnchanged reports whether a file is the recorded one, in the same state.
+// IsUnchanged reports whether info describes the recorded file in its recorded state.
 func (f MovedFile) IsUnchanged(info fs.FileInfo) bool {
 	now, ok := fileid.Of(info)
 	return ok && now == f.State && IsLink(info) == f.Link
 }
 
-// HasInode reports whether a file is the recorded one, in any state.
+// HasInode reports whether info describes the recorded file, even if its state has changed.
 func (f MovedFile) HasInode(info fs.FileInfo) bool {
 	now, ok := fileid.Of(info)
 	return ok && now.SameFile(f.State)
@@ -39,8 +38,7 @@ func (f MovedFile) HasInode(info fs.FileInfo) bool {
 // IsLink reports whether info describes a symbolic link.
 func IsLink(info fs.FileInfo) bool { return info.Mode()&fs.ModeSymlink != 0 }
 
-// FileName is a file name of arbitrary bytes. Its JSON form escapes bytes that are not
-// printable.
+// FileName is a file name that may contain any bytes. In JSON, bytes that are not printable are escaped.
 type FileName string
 
 // MarshalText implements encoding.TextMarshaler.

@@ -12,12 +12,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Note is a small file in .layoutproxy that is written without the store's lock, by one process at a
-// time.
+// Note is a small file in .layoutproxy. It is written without the store's lock, so only one process at a time
+// may write it.
 type Note struct {
-	Store  string // its directory
-	Name   string // of the file
-	Max    int64  // limit of its size, in bytes
+	Store  string // directory of the store
+	Name   string // file name of the note
+	Max    int64  // maximum size of the note, in bytes
 	Before func(op, path string) error
 }
 
@@ -26,17 +26,17 @@ func (n Note) Path() string { return filepath.Join(n.Store, journal.Dir, n.Name)
 
 func (n Note) name() string { return path.Join(journal.Dir, n.Name) }
 
-// draft returns the path of the note while it is written. It is outside of staging, which other
-// processes may clear.
+// draft returns the path of the note while it is being written. This path is not in staging, because other
+// processes may clear staging.
 func (n Note) draft() string { return n.name() + ".new" }
 
-// Read reads the note. The error wraps fs.ErrNotExist if it does not exist.
+// Read reads the note. If the note does not exist, the error wraps fs.ErrNotExist.
 func (n Note) Read() ([]byte, error) { return plainfile.Read(n.Path(), n.Max) }
 
 // Write replaces the note atomically: after a crash, either the old or the new note exists.
 func (n Note) Write(data []byte) error {
 	if int64(len(data)) > n.Max {
-		return fmt.Errorf("%s is too large: %d bytes, the limit is %d", n.name(), len(data), n.Max)
+		return fmt.Errorf("%s is too large: %d bytes, but the limit is %d", n.name(), len(data), n.Max)
 	}
 	s, err := openUnlocked(n.Store, n.Before)
 	if err != nil {
@@ -63,7 +63,7 @@ func (n Note) Remove() error {
 	return s.removeSynced(n.name())
 }
 
-// RemoveDraft removes the partly written note of a killed process.
+// RemoveDraft removes the partly written note that a killed process has left.
 func (n Note) RemoveDraft() {
-	_ = os.Remove(filepath.Join(n.Store, n.draft())) // the next draft replaces it
+	_ = os.Remove(filepath.Join(n.Store, n.draft())) // on error, the next Write removes the draft
 }

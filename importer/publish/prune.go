@@ -12,14 +12,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Prune publishes the journal of a prune: it replaces indexes in place, moves rewritten archives
-// out of staging, writes the state in the journal, and removes files that readers no longer see.
-// Other files stay in staging, as an interrupted import resumes from them.
+// Prune publishes the journal of a prune. It replaces indexes, moves rewritten archives out of staging,
+// writes the new state, and removes files that readers no longer see. It keeps other staged files, as an
+// interrupted import resumes from them.
 //
-// On a full disk it first uses the space that [Store.Reserve] has set aside. If that is not
-// enough, it removes the files that the journal lists, one by one in their order, before the
-// indexes are in place. Errors: those of [journal.Journal.Check]; the context's, if nothing was
-// changed yet; [UnfinishedError]; the file system's.
+// If the disk is full, Prune first uses the space that [Store.Reserve] has set aside. If that is not enough,
+// it removes the files that the journal lists, in their order, before it replaces the indexes. It returns the
+// error of the context only if nothing was changed yet. Other errors are [UnfinishedError] and those of
+// [journal.Journal.Check] and the file system.
 func (s *Store) Prune(ctx context.Context, j *journal.Journal) error {
 	if err := s.checkReadable(j); err != nil {
 		return err
@@ -29,7 +29,7 @@ func (s *Store) Prune(ctx context.Context, j *journal.Journal) error {
 			return fmt.Errorf("syncing staged files: %w", err)
 		}
 	}
-	if err := ctx.Err(); err != nil { // the last chance to stop before anything changes
+	if err := ctx.Err(); err != nil { // last chance to stop before anything changes
 		return err
 	}
 	p := newPublication(s, j)
@@ -40,7 +40,8 @@ func (s *Store) Prune(ctx context.Context, j *journal.Journal) error {
 	return p.finishPrune(victims)
 }
 
-// finishPrune carries out the journal of a prune, also one that a killed process wrote.
+// finishPrune carries out the journal of a prune. A killed process may have written the journal, and done a
+// part of the work.
 func (p *publication) finishPrune(victims []string) error {
 	s := p.store
 	if p.journal.Generation > s.state.Generation {
@@ -61,13 +62,13 @@ func (p *publication) finishPrune(victims []string) error {
 		return p.unfinished(err)
 	}
 	for _, dir := range []string{temporary, stagedTree, staging} {
-		_ = s.root.Remove(dir) // if it is empty
+		_ = s.root.Remove(dir) // fails if the directory is not empty
 	}
 	return nil
 }
 
-// removeFiles removes the files that the journal lists, and syncs their directories: otherwise a
-// crash could bring a file back after the journal is removed.
+// removeFiles removes the files that the journal lists, and syncs their directories. Otherwise, a removed
+// file could exist again after a crash, when the journal is already gone.
 func (p *publication) removeFiles() error {
 	dirs := map[string]bool{}
 	for _, name := range p.journal.Prune.Removed {
@@ -80,14 +81,14 @@ func (p *publication) removeFiles() error {
 	return p.store.syncDirs(dirs)
 }
 
-// withoutDropped returns a state without the archives whose files were removed.
+// withoutDropped returns the state without the archives whose files have been removed.
 func withoutDropped(s journal.State) journal.State {
 	s.Packed = slices.DeleteFunc(slices.Clone(s.Packed), func(p journal.Packed) bool { return p.Dropped })
 	return s
 }
 
-// withSpace repeats do while the disk is full. Before each repetition it frees space: it removes the
-// reserve, then the victims one by one, which are files that the journal removes anyway.
+// withSpace repeats do while the disk is full. Before each repetition, it frees space. It removes first the
+// reserve, and then the victims one by one, which are files that the prune removes anyway.
 func (s *Store) withSpace(victims *[]string, do func() error) error {
 	reserve := true
 	for {
@@ -98,7 +99,7 @@ func (s *Store) withSpace(victims *[]string, do func() error) error {
 		switch {
 		case reserve:
 			reserve = false
-			_ = s.root.Remove(reserveFile) // if that fails, the next repetition removes a victim
+			_ = s.root.Remove(reserveFile) // on error, the next repetition removes a victim
 		case len(*victims) > 0:
 			if failed := s.Remove((*victims)[0]); failed != nil && !errors.Is(failed, fs.ErrNotExist) {
 				return errors.Join(err, failed)
@@ -110,18 +111,19 @@ func (s *Store) withSpace(victims *[]string, do func() error) error {
 	}
 }
 
-// reserveFile occupies space that a prune needs to write its journal when the disk is full.
+// reserveFile is a file that only occupies space. On a full disk, a prune removes it, so that it can write
+// its journal.
 const reserveFile = journal.Dir + "/reserve"
 
-// Sizes of the reserve, in bytes.
+// Limits for the size of the reserve, in bytes.
 const (
 	minReserve = 128 << 10
 	maxReserve = 64 << 20
 )
 
-// Reserve sets space aside for the journal of a prune that changes indexes with this number of
-// bytes. It keeps a reserve that is large enough. It ignores errors: without the reserve, a prune
-// on a full disk removes files earlier.
+// Reserve sets disk space aside for the journal of the next prune. indexes is the total size of the indexes
+// that the prune may change, in bytes. It keeps an existing reserve that is large enough. It ignores errors,
+// because a prune works without a reserve, too.
 func (s *Store) Reserve(indexes int64) {
 	want := min(max(minReserve, 2*indexes+minReserve/2), maxReserve)
 	if info, err := s.root.Lstat(reserveFile); err == nil && info.Size() >= want {
@@ -131,7 +133,7 @@ func (s *Store) Reserve(indexes int64) {
 	if err != nil {
 		return
 	}
-	// Not zeros, which a copy of the store could leave out.
+	// Do not write zeros: a tool that copies the store might turn them into a hole, which occupies no space.
 	block := make([]byte, 64<<10)
 	for i := range block {
 		block[i] = byte(i) | 1

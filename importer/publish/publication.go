@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Publish moves staged files into the tree, atomically for readers. Errors: those of
-// [journal.Journal.Check]; the context's, if nothing was changed yet; [UnfinishedError]; the
-// file system's.
+// Publish moves staged files into the tree. Readers see either all changes or none. It returns the error of
+// the context only if nothing was changed yet. Other errors are [UnfinishedError] and those of
+// [journal.Journal.Check] and the file system.
 func (s *Store) Publish(ctx context.Context, j *journal.Journal) error {
 	if err := s.checkReadable(j); err != nil {
 		return err
@@ -28,7 +28,7 @@ func (s *Store) Publish(ctx context.Context, j *journal.Journal) error {
 	if err := s.SyncAll(); err != nil {
 		return fmt.Errorf("syncing staged files: %w", err)
 	}
-	if err := ctx.Err(); err != nil { // the last chance to stop before anything changes
+	if err := ctx.Err(); err != nil { // last chance to stop before anything changes
 		return err
 	}
 	p := newPublication(s, j)
@@ -49,8 +49,8 @@ func (s *Store) Publish(ctx context.Context, j *journal.Journal) error {
 	return nil
 }
 
-// stageIndexes stages the new indexes before the journal exists, so that a full disk changes
-// nothing.
+// stageIndexes stages the new indexes. This happens before the journal is written, so that an error of a full
+// disk leaves the store unchanged.
 func (s *Store) stageIndexes(j *journal.Journal) error {
 	for _, c := range j.Indexes {
 		if err := s.stageFile(path.Join(c.Path, ocispec.ImageIndexFile), c.New); err != nil {
@@ -66,13 +66,13 @@ func (s *Store) stageIndexes(j *journal.Journal) error {
 	return nil
 }
 
-// publication is a journal whose changes are being made.
+// publication carries out the changes of a journal.
 type publication struct {
 	store   *Store
 	journal *journal.Journal
-	packed  map[string]bool // names of the journal's archives
-	made    []string        // new directories, outer ones first
-	placed  []string        // new files
+	packed  map[string]bool // file names of the journal's archives
+	made    []string        // directories that place has created, parents first
+	placed  []string        // files that place has added
 }
 
 func newPublication(s *Store, j *journal.Journal) *publication {
@@ -83,7 +83,7 @@ func (p *publication) writeJournal() error {
 	return p.store.WriteFile(journal.File, func(w io.Writer) error { _, err := p.journal.WriteTo(w); return err })
 }
 
-// isPacked reports whether a staged file belongs to an archive that is kept packed.
+// isPacked reports whether a staged file is an archive or chunk that the store keeps packed.
 func (p *publication) isPacked(at string) bool {
 	archive, ok := volume.IsArchive(at)
 	return ok && p.packed[archive]
@@ -97,8 +97,8 @@ func filesOfPacked(all []journal.Packed) map[string]bool {
 	return files
 }
 
-// place moves each staged blob into place. This can be undone, as readers do not see the blobs: no
-// index names a new blob, and a new layout has no index yet.
+// place moves the staged blobs into the tree. This can be undone, because readers do not see the blobs before
+// an index names them.
 func (p *publication) place() error {
 	dirs := map[string]bool{}
 	err := p.store.walkStaged(func(at string, dir bool) error {
@@ -110,7 +110,7 @@ func (p *publication) place() error {
 			if err := p.store.Rename(StagedPath(at), at); err != nil {
 				return err
 			}
-			if err != nil { // undo must not remove a repaired blob
+			if err != nil { // the file is new; undo must not remove a repaired blob
 				p.placed = append(p.placed, at)
 			}
 			dirs[path.Dir(at)] = true
@@ -132,9 +132,9 @@ func (p *publication) place() error {
 	return p.store.syncDirs(dirs)
 }
 
-// undo reverses place, and syncs that to disk: otherwise a power cut could bring back the blobs and
-// directories after the journal is removed. It moves the blobs back to staging, as the next [Open]
-// completes the publication if undo stops half way.
+// undo moves the blobs that place has added back to staging, and removes the directories that place has
+// created. If undo stops half way, the next [Open] completes the publication with the staged blobs. undo
+// syncs its changes to disk. Otherwise, a power cut could undo them after the journal is removed.
 func (p *publication) undo() error {
 	var failed error
 	dirs := map[string]bool{}
@@ -156,7 +156,7 @@ func (p *publication) undo() error {
 	return p.store.syncDirs(dirs)
 }
 
-// abandon undoes place and removes the journal, before any index has changed.
+// abandon ends a publication before it has changed an index. It undoes place, and removes the journal.
 func (p *publication) abandon() error {
 	err := p.undo()
 	if err == nil {
@@ -168,7 +168,7 @@ func (p *publication) abandon() error {
 	return nil
 }
 
-// removeSynced removes a file if it exists, and syncs its directory to disk.
+// removeSynced removes a file, and syncs its directory to disk. A missing file is no error.
 func (s *Store) removeSynced(name string) error {
 	err := s.Remove(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -180,8 +180,8 @@ func (s *Store) removeSynced(name string) error {
 	return s.SyncDir(path.Dir(name))
 }
 
-// placePacked moves the archives into place. It is never undone: a reader that scans without
-// seeing the journal would see the archives appear and disappear.
+// placePacked moves the archives into place. This is never undone. Otherwise, a reader that missed the
+// journal would see an archive appear and disappear again.
 func (p *publication) placePacked(dirs map[string]bool) error {
 	return p.store.walkStaged(func(at string, dir bool) error {
 		if dir || !p.isPacked(at) {
@@ -192,7 +192,7 @@ func (p *publication) placePacked(dirs map[string]bool) error {
 	})
 }
 
-// finish commits the publication and removes its journal.
+// finish commits the publication, and then removes its journal.
 func (p *publication) finish() error {
 	err := p.commit()
 	if err == nil {
@@ -204,8 +204,8 @@ func (p *publication) finish() error {
 	return nil
 }
 
-// commit puts the new indexes and archives in place, then writes the state, which makes readers see
-// them. It can be repeated.
+// commit moves the new indexes and archives into place. Then it writes the state; from then on, readers see
+// them. It can be repeated after an error.
 func (p *publication) commit() error {
 	dirs := map[string]bool{}
 	for _, c := range p.journal.Indexes {
@@ -228,7 +228,7 @@ func (p *publication) commit() error {
 	return nil
 }
 
-// stateAfter returns the state of the store after a journal is published.
+// stateAfter returns the state that the store will have after a journal is published.
 func (s *Store) stateAfter(j *journal.Journal) journal.State {
 	if j.Prune != nil {
 		return j.Prune.State
@@ -245,7 +245,7 @@ func (s *Store) stateAfter(j *journal.Journal) journal.State {
 	return next
 }
 
-// withoutRevived returns the pruned manifests except the revived ones.
+// withoutRevived returns the pruned manifests that are not revived.
 func withoutRevived(pruned, revived []journal.Pruned) []journal.Pruned {
 	return slices.DeleteFunc(slices.Clone(pruned), func(p journal.Pruned) bool {
 		return slices.ContainsFunc(revived, func(r journal.Pruned) bool { return r.Path == p.Path && r.Digest == p.Digest })
@@ -255,8 +255,8 @@ func withoutRevived(pruned, revived []journal.Pruned) []journal.Pruned {
 // layoutMarker is the content of the oci-layout file of a new layout.
 const layoutMarker = `{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`
 
-// checkReadable fails if the published state would be too large for readers, or for the next
-// import to complete.
+// checkReadable returns an error if the journal or the new state is so large that readers or the next import
+// could not read it.
 func (s *Store) checkReadable(j *journal.Journal) error {
 	if err := j.Check(); err != nil {
 		return err
@@ -268,8 +268,9 @@ func (s *Store) checkReadable(j *journal.Journal) error {
 	return journal.CheckSize("the state of the store", int64(len(data)))
 }
 
-// replaceIndex puts one new index in place: the staged one, or the journal's copy if a killed process
-// already moved the staged one. A prune stages no indexes: those in staging are from an import.
+// replaceIndex moves one staged index into place. If a killed process has already moved it, replaceIndex
+// makes sure that the index has the content in the journal. A prune stages no indexes, so it always uses the
+// content in the journal.
 func (p *publication) replaceIndex(c journal.IndexChange) error {
 	name := path.Join(c.Path, ocispec.ImageIndexFile)
 	if p.journal.Prune == nil {
@@ -277,7 +278,7 @@ func (p *publication) replaceIndex(c journal.IndexChange) error {
 			return err
 		}
 	}
-	fresh, err := c.NewBytes(context.Background()) // a publication that has begun is completed
+	fresh, err := c.NewBytes(context.Background()) // a publication cannot be cancelled anymore
 	if err != nil {
 		return err
 	}
@@ -287,11 +288,11 @@ func (p *publication) replaceIndex(c journal.IndexChange) error {
 	return p.store.WriteFile(name, bytesOf(fresh))
 }
 
-// UnfinishedError reports a publication that stopped half way. The next [Open] completes it with the
-// staged files.
+// UnfinishedError reports that a publication stopped half way. The next [Open] completes it with the staged
+// files.
 type UnfinishedError struct {
 	Err       error
-	Published bool // readers see the new state
+	Published bool // whether readers already see the new state
 }
 
 func (e *UnfinishedError) Unwrap() error { return e.Err }
@@ -304,26 +305,26 @@ func (e *UnfinishedError) Error() string {
 	return "publishing stopped half way, and " + seen + "; the next import completes it: " + e.Err.Error()
 }
 
-// unfinished returns the error after commit failed, with the state that readers see.
+// unfinished returns an [UnfinishedError] for err. It finds out whether readers already see the new state.
 func (p *publication) unfinished(err error) error {
 	state, readErr := journal.ReadState(p.store.dir)
 	return &UnfinishedError{err, readErr == nil && state.Generation >= p.journal.Generation}
 }
 
-// recover completes the publication in the journal.
+// recover completes the publication of a killed process, if there is a journal.
 func (s *Store) recover() error {
 	j, err := journal.Read(s.dir)
 	if err != nil || j == nil {
 		return err
 	}
 	p := newPublication(s, j)
-	if err := s.SyncAll(); err != nil { // the killed process may not have synced its renames
+	if err := s.SyncAll(); err != nil { // the renames of the killed process may not be on disk yet
 		return p.unfinished(err)
 	}
 	if j.Prune != nil {
 		return p.finishPrune(slices.Clone(j.Prune.Removed))
 	}
-	if j.Generation <= s.state.Generation { // only the journal remains to be removed
+	if j.Generation <= s.state.Generation { // all is published, but the journal still exists
 		if err := s.removeSynced(journal.File); err != nil {
 			return &UnfinishedError{err, true}
 		}

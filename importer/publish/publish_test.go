@@ -19,10 +19,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// newStore makes a store with a layout, and returns its directory.
+// newStore makes a store with one layout, and returns its directory.
 func newStore(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy") // in memory, where a sync is quick
+	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy") // in memory, where syncs are fast
 	if err != nil {
 		dir = t.TempDir()
 	}
@@ -37,13 +37,13 @@ func newStore(t *testing.T) string {
 	return dir
 }
 
-// published returns the files of the tree after publishAll.
+// published returns the files that the tree has after publishAll, with their content.
 func published() map[string]string {
 	return map[string]string{"a/index.json": "new", "a/oci-layout": "{}", "a/blobs/sha256/1": "one", "a/blobs/sha256/2": "two",
 		"b/index.json": "b", "b/oci-layout": `{"imageLayoutVersion":"1.0.0"}`, "b/blobs/sha256/2": "two", "c.tar": "archive"}
 }
 
-// publishAll publishes a new index of the layout of newStore, another layout and an archive.
+// publishAll publishes three changes: a new index for the layout of newStore, another layout, and an archive.
 func publishAll(ctx context.Context, dir string, before func(op, path string) error) error {
 	s, err := publish.Open(ctx, publish.Options{Dir: dir, Before: before})
 	if err != nil {
@@ -73,7 +73,7 @@ func stage(s *publish.Store, name, text string) error {
 	return errors.Join(err, f.Close())
 }
 
-// files returns the content of the files of the tree, without .layoutproxy.
+// files returns the content of all files in the tree, without those in .layoutproxy.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
@@ -88,7 +88,8 @@ func files(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// seen returns the indexes and archives of a store that a reader sees by the rule of package journal.
+// seen returns the indexes and archives that a reader of a store sees, with their content. It uses package
+// journal like a reader.
 func seen(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	view, err := journal.ReadView(dir)
@@ -109,9 +110,9 @@ func seen(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// If a process is killed at any step, or a step fails, readers see either the old or the new
+// If any step of a publication fails, or the process is killed at it, readers see either the old or the new
 // state. The next process completes or undoes the publication.
-func TestEveryStep(t *testing.T) {
+func TestFailureAtEveryStepOfPublication(t *testing.T) {
 	for _, killed := range []bool{true, false} {
 		done, steps := false, 0
 		for n := 1; !done; n++ {
@@ -135,11 +136,11 @@ func TestEveryStep(t *testing.T) {
 				want = map[string]string{"a/index.json": "new", "b/index.json": "b", "c.tar": "archive"}
 			}
 			if diff := cmp.Diff(want, now); diff != "" {
-				t.Errorf("killed %v, step %d: a reader sees (-want +got):\n%s", killed, n, diff)
+				t.Errorf("killed %v, step %d: a reader sees a mixture of the old and new state (-want +got):\n%s", killed, n, diff)
 			}
 			var unfinished *publish.UnfinishedError
 			if errors.As(err, &unfinished) && unfinished.Published != isNew {
-				t.Errorf("killed %v, step %d: readers see the new state: %v, and the error is %v", killed, n, isNew, err)
+				t.Errorf("killed %v, step %d: readers see the new state: %v, but the error reports the opposite: %v", killed, n, isNew, err)
 			}
 			s, err := publish.Open(t.Context(), publish.Options{Dir: dir})
 			layouttest.Try(t, err)
@@ -147,27 +148,28 @@ func TestEveryStep(t *testing.T) {
 			layouttest.Try(t, s.Clear())
 			s.Close()
 			if isNew && state.Generation != 1 {
-				t.Errorf("killed %v, step %d: generation %d after readers saw the new state", killed, n, state.Generation)
+				t.Errorf("killed %v, step %d: readers have seen the new state, but the next process has generation %d", killed, n, state.Generation)
 			}
 			want = old
 			if state.Generation == 1 {
 				want = published()
 			}
 			if diff := cmp.Diff(want, files(t, dir)); diff != "" {
-				t.Errorf("killed %v, step %d: after the next start (-want +got):\n%s", killed, n, diff)
+				t.Errorf("killed %v, step %d: wrong files after the next start (-want +got):\n%s", killed, n, diff)
 			}
 			if j, err := journal.Read(dir); j != nil || err != nil {
-				t.Errorf("killed %v, step %d: the journal still exists: %v", killed, n, err)
+				t.Errorf("killed %v, step %d: after the next start, the journal still exists (error %v)", killed, n, err)
 			}
 		}
 		if steps < 30 {
-			t.Errorf("only %d steps", steps)
+			t.Errorf("got %d steps of a publication, want at least 30", steps)
 		}
 	}
 }
 
-// A process that completes a publication syncs the renames of the killed process before it writes the
-// state: otherwise a power cut could undo them, and readers would miss blobs or see old indexes.
+// A process that completes the publication of a killed process first syncs that process's renames. Otherwise,
+// a power cut could undo them after the new state is written, and readers would miss blobs or see old
+// indexes.
 func TestRecoverySyncsRenames(t *testing.T) {
 	for name, publication := range map[string]func(dir string, before func(op, path string) error) error{
 		"publish": func(dir string, before func(op, path string) error) error {
@@ -189,7 +191,7 @@ func TestRecoverySyncsRenames(t *testing.T) {
 			return nil
 		})
 		if !dead || err == nil {
-			t.Fatalf("%s: killed %v, %v", name, dead, err)
+			t.Fatalf("%s: the process was killed: %v; want an error, got %v", name, dead, err)
 		}
 		var steps []string
 		s, err := publish.Open(t.Context(), publish.Options{Dir: dir, Before: func(op, path string) error {
@@ -205,8 +207,9 @@ func TestRecoverySyncsRenames(t *testing.T) {
 	}
 }
 
-// One process at a time has the lock. Waiting is called once, and can end the wait.
-func TestLock(t *testing.T) {
+// Only one process can have the lock of a store. The function Waiting is called while Open waits, and its
+// error ends the wait.
+func TestStoreLock(t *testing.T) {
 	dir := newStore(t)
 	first, err := publish.Open(t.Context(), publish.Options{Dir: dir})
 	layouttest.Try(t, err)
@@ -223,8 +226,8 @@ func TestLock(t *testing.T) {
 	second.Close()
 }
 
-// Whichever step of Write fails, the old note stays.
-func TestNote(t *testing.T) {
+// If any step of Write fails, the old note stays.
+func TestNoteSurvivesFailedWrite(t *testing.T) {
 	dir := newStore(t)
 	step := ""
 	n := publish.Note{Store: dir, Name: "note.json", Max: 10, Before: func(op, _ string) error {
@@ -240,15 +243,15 @@ func TestNote(t *testing.T) {
 	layouttest.Try(t, n.Write([]byte("old")))
 	for _, step = range []string{"create", "write", "fsync", "rename"} {
 		if err := n.Write([]byte("new")); err == nil {
-			t.Errorf("%s fails, and the note is written", step)
+			t.Errorf("the step %q fails, but Write returns no error", step)
 		}
 		if data, err := n.Read(); err != nil || string(data) != "old" {
-			t.Errorf("after %s failed: %q, %v", step, data, err)
+			t.Errorf("after the step %q failed, the note is %q, error %v", step, data, err)
 		}
 	}
 	step = ""
 	if err := n.Write(make([]byte, 11)); err == nil {
-		t.Error("a note above its limit is written")
+		t.Error("Write accepts a note that exceeds its limit")
 	}
 	layouttest.Try(t, n.Write([]byte("new")))
 	if data, err := n.Read(); err != nil || string(data) != "new" {

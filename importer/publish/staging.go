@@ -13,21 +13,21 @@ import (
 
 const (
 	staging    = journal.Dir + "/staging"
-	stagedTree = staging + "/tree" // future files of the tree, at their paths
+	stagedTree = staging + "/tree" // files to publish, at their future paths in the tree
 	temporary  = staging + "/tmp"  // files that are being written
 )
 
-// StagedPath returns the path in staging of the file that will have the path name in the tree. For
-// "." it is the directory of all staged files.
+// StagedPath returns the path in staging for a file that will have the path name in the tree. For ".", this
+// is the directory of all staged files.
 func StagedPath(name string) string { return path.Join(stagedTree, name) }
 
-// TemporaryPath returns the path in staging of a file that is being written.
+// TemporaryPath returns the path in staging for a file that is still being written.
 func TemporaryPath(name string) string { return path.Join(temporary, name) }
 
-// IsTemporary reports whether a path is that of a file created by [Store.CreateTemp].
+// IsTemporary reports whether [Store.CreateTemp] creates files with such a path.
 func IsTemporary(name string) bool { return path.Dir(name) == temporary }
 
-// Clear empties staging.
+// Clear removes the staging directory with all files.
 func (s *Store) Clear() error {
 	if err := s.RemoveAll(staging); err != nil {
 		return fmt.Errorf("clearing the staging directory of the store: %w", err)
@@ -35,8 +35,8 @@ func (s *Store) Clear() error {
 	return nil
 }
 
-// Sweep removes all staged files except the wanted ones, given by their paths in the tree. It also
-// removes empty directories, which would be published as layouts without an index.
+// Sweep removes all staged files except the wanted ones. The keys of wanted are paths in the tree. Sweep also
+// removes empty directories, because they would be published as layouts without an index.
 func (s *Store) Sweep(wanted map[string]bool) error {
 	var dirs []string
 	err := s.walkStaged(func(at string, dir bool) error {
@@ -63,8 +63,8 @@ func (s *Store) Sweep(wanted map[string]bool) error {
 	return nil
 }
 
-// walkStaged calls visit for each staged file and directory, with its path in the tree. Directories
-// come before their content.
+// walkStaged calls visit for each staged file and directory, with the path that it will have in the tree.
+// Directories come before their content.
 func (s *Store) walkStaged(visit func(at string, dir bool) error) error {
 	err := fs.WalkDir(s.root.FS(), stagedTree, func(name string, e fs.DirEntry, err error) error {
 		if err != nil || name == stagedTree {
@@ -78,7 +78,7 @@ func (s *Store) walkStaged(visit func(at string, dir bool) error) error {
 	return err
 }
 
-// stageFile stages a small file.
+// stageFile stages a small file with the content data.
 func (s *Store) stageFile(at string, data []byte) error {
 	name := StagedPath(at)
 	if err := s.RemoveAll(name); err != nil {

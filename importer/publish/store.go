@@ -17,23 +17,23 @@ import (
 
 const lockFile = journal.Dir + "/lock"
 
-// ErrLocked reports that another process writes to the store.
+// ErrLocked reports that another process has the lock of the store.
 var ErrLocked = errors.New("the store is locked")
 
 // Options configure how a store is opened.
 type Options struct {
 	// Dir is the directory of the store. Open creates it.
 	Dir string
-	// Waiting is called once if another process holds the lock. Its error ends the wait. It may
-	// be nil.
+	// Waiting is called once if another process has the lock. If it returns an error, Open stops waiting. It
+	// may be nil.
 	Waiting func() error
-	// Before is called before each change. If it returns an error, the change fails with it. It
-	// may be nil. Tests use it to inject failures and crashes.
+	// Before is called before each change. If it returns an error, the change fails. It may be nil. Tests use
+	// it to simulate failures and crashes.
 	Before func(op, path string) error
 }
 
-// Store is a store that is locked for writing. Paths are relative to its directory; writes
-// never leave it.
+// Store is a store that is locked for writing. Paths are relative to its directory, and no write can leave
+// the directory.
 type Store struct {
 	root   *os.Root
 	dir    string
@@ -43,9 +43,8 @@ type Store struct {
 	state  journal.State
 }
 
-// Open waits for the lock of a store, creates the store if it is missing, and completes the
-// publication of a killed process. Errors: the context's; that of Waiting; [UnfinishedError]; the
-// file system's.
+// Open waits for the lock of a store, creates the store if it is missing, and completes the publication of a
+// killed process. Errors are [UnfinishedError] and those of Waiting, the context and the file system.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -56,9 +55,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	err = s.begin(ctx, o.Waiting)
 	if s.locked != nil {
-		_ = s.RemoveAll(temporary)    // files of a killed process
-		_ = s.root.Remove(stagedTree) // if it is empty
-		_ = s.Remove(staging)         // if it is empty
+		_ = s.RemoveAll(temporary)    // temporary files of a killed process
+		_ = s.root.Remove(stagedTree) // fails if the directory is not empty
+		_ = s.Remove(staging)         // fails if the directory is not empty
 	}
 	if err != nil {
 		s.Close()
@@ -96,7 +95,7 @@ func (s *Store) begin(ctx context.Context, waiting func() error) error {
 	return s.recover()
 }
 
-// Close releases the lock.
+// Close releases the lock, and closes the store.
 func (s *Store) Close() {
 	if s.locked != nil {
 		s.locked.Close()
@@ -110,17 +109,17 @@ func (s *Store) State() journal.State { return s.state }
 // Dir returns the directory of the store.
 func (s *Store) Dir() string { return s.dir }
 
-// Root returns the directory of the store for reading. To write, use the methods of Store.
+// Root returns the directory of the store, for reading only. To write, use the methods of Store.
 func (s *Store) Root() *os.Root { return s.root }
 
 // lockPause is the pause between attempts to take the lock.
 const lockPause = 50 * time.Millisecond
 
-// lock waits for the store's lock and takes it.
+// lock waits until it has the store's lock.
 func (s *Store) lock(ctx context.Context, waiting func() error) error {
 	f, err := s.root.OpenFile(lockFile, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		return fmt.Errorf("the lock of the store: %w", err)
+		return fmt.Errorf("cannot lock the store: %w", err)
 	}
 	if err := waitForLock(ctx, f, waiting); err != nil {
 		f.Close()
@@ -137,7 +136,7 @@ func waitForLock(ctx context.Context, f *os.File, waiting func() error) error {
 			return nil
 		}
 		if !errors.Is(err, filelock.ErrLocked) {
-			return fmt.Errorf("the lock of the store: %w", err)
+			return fmt.Errorf("cannot lock the store: %w", err)
 		}
 		if waiting != nil {
 			if err := waiting(); err != nil {
