@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// BenchmarkModules gathers the facts of many modules, and reports their size in memory. The time must be
-// proportional to the number of modules.
+// BenchmarkModules gathers the facts of many modules, and reports the memory that the facts occupy. The time
+// must be proportional to the number of modules.
 func BenchmarkModules(b *testing.B) {
 	for _, modules := range []int{50, 200} {
 		tree := layouttest.New(b, b.TempDir())

@@ -1,10 +1,10 @@
-// Package ready decides which versions of Deckhouse can be installed, or upgraded to, from given
-// sources or a registry.
+// Package ready decides which versions of Deckhouse can be installed from given sources or a registry, and to
+// which versions a cluster can be upgraded.
 //
-// The work has two steps. [Snapshot] and [Registry] gather [Facts]: the images that the versions
-// declare, and whether each is complete. [Judge], a pure function, turns facts and a [Question] into
-// a [Verdict] with its reasons as values: a command prints them, a server lists them, and an import
-// refuses content because of them.
+// The work has two steps. First, [Snapshot] or [Registry] gathers [Facts]: the images that the versions
+// declare, and whether each image is complete. Second, [Judge] answers a [Question] from these facts with a
+// [Verdict]. The reasons of a verdict are values. So a command can print them, a server can list them, and an
+// import can refuse content because of them.
 //
-// Package release parses declarations, here as in a pull.
+// Package release parses the declarations, as it does in a pull.
 package ready

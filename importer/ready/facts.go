@@ -7,36 +7,36 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Facts are the declared images, and whether each is complete.
+// Facts are the images that versions and modules declare, and whether each image is complete.
 type Facts struct {
-	// Deckhouse is set if there is a release channel, an installer or a module: images that declare
-	// which others they need.
+	// Deckhouse is set if there is a release channel, an installer or a module. Only such images declare
+	// which other images they need.
 	Deckhouse bool
-	Here      []string // all available versions of the platform, judged or not
-	Builds    []Build  // the judged versions of the platform, in ascending order
+	Here      []string // all available versions of the platform, even if not judged
+	Builds    []Build  // judged versions of the platform, in ascending order
 	Modules   []Module
-	Channels  []Channel // of the platform
-	Databases []Image   // the vulnerability databases
-	// Hidden are problems that may hide tags. Which tags is unknown.
+	Channels  []Channel // release channels of the platform
+	Databases []Image   // images with vulnerability databases
+	// Hidden are problems that may hide tags, without telling which ones.
 	Hidden []problem.Problem
 }
 
 // State says whether an image is complete.
 type State string
 
-// The states of an image.
+// States of an image.
 const (
 	Complete State = "complete"
 	Missing  State = "missing"
-	Damaged  State = "damaged" // an index names the manifest, but a part of its graph is missing or damaged
+	Damaged  State = "damaged" // an index lists the image, but a part of its graph is missing or damaged
 )
 
 // Presence says whether an image is complete, and what is wrong if it is not.
 type Presence struct {
 	State    State
-	Digest   digest.Digest     // empty if the tag is missing
-	Content  []Content         // of a complete image: manifests and blobs, without duplicates
-	Problems []problem.Problem // why it is not complete, if known
+	Digest   digest.Digest     // digest of the image; empty if its tag is missing
+	Content  []Content         // manifests and blobs of a complete image, without duplicates
+	Problems []problem.Problem // why the image is not complete, if known
 }
 
 // Content is a manifest or blob of an image.
@@ -47,37 +47,37 @@ type Content struct {
 
 // Image is an image that a version or module needs.
 type Image struct {
-	Module string // the module that declares it; empty if none does
-	Name   string // the declared name
-	// Repository is a path below the root, where "." is the root, and Reference a tag or digest.
+	Module string // module that declares the image; empty if no module does
+	Name   string // name of the image in the declaration
+	// Repository is the path below the root; "." means the root itself. Reference is a tag or digest.
 	Repository string
 	Reference  string
 	Presence
 }
 
-// Unreadable is a declaration that cannot be read.
+// Unreadable describes a declaration that cannot be read.
 type Unreadable struct {
-	Image  Image // the image with the declaration
+	Image  Image // image with the declaration
 	Detail string
 }
 
-// Build is a version of the platform.
+// Build is a version of the platform, with its images.
 type Build struct {
 	Tag                                    string
-	Platform, Installer, Standalone, Entry Image // Entry is the version's image in release-channel
+	Platform, Installer, Standalone, Entry Image // Entry is the image in release-channel
 	Declared                               []Image
-	Own                                    []Image // declared by the list in the platform image; nil without a list
+	Own                                    []Image // images in the platform image's own list; nil if it has no list
 	Unreadable                             []Unreadable
-	OwnUnreadable                          string // why the list in the platform image cannot be read
+	OwnUnreadable                          string // why the platform image's own list cannot be read
 	Requirements                           release.Requirements
 }
 
 // Module is a module with its judged versions.
 type Module struct {
 	Name string
-	Want release.Selector // zero if any version will do
-	// Tags are all available versions. Undiscoverable is set if clusters cannot find the module,
-	// because the list of modules has no tag with its name.
+	Want release.Selector // wanted versions; zero means any version
+	// Tags are all available versions. Undiscoverable is set if the repository modules has no tag with the
+	// module's name, so that clusters cannot find the module.
 	Tags           []string
 	Undiscoverable bool
 	Versions       []ModuleVersion
@@ -87,16 +87,16 @@ type Module struct {
 // ModuleVersion is a version of a module.
 type ModuleVersion struct {
 	Tag          string
-	Image, Entry Image   // Entry is the version's image in the module's release repository
-	Declared     []Image // internal and extra images
+	Image, Entry Image   // Entry is the image in the module's repository release
+	Declared     []Image // internal and extra images of the module
 	Unreadable   []Unreadable
 }
 
-// Channel is a release channel.
+// Channel is a release channel of the platform or of a module.
 type Channel struct {
 	Name       string
-	Target     string // tag of the version that it points at; empty if the channel cannot be read
+	Target     string // version to which the channel points; empty if unknown
 	Image      Image
-	Unreadable string // why it cannot be read
-	Here       bool   // whether the version that it points at is available
+	Unreadable string // why the channel cannot be read
+	Here       bool   // whether the target is available
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Paths of repositories below the root, in a bundle and in a registry.
+// Paths of repositories below the root of a bundle or registry.
 const (
 	rootPath       = "."
 	installPath    = "install"
@@ -22,42 +22,43 @@ const (
 	databasesPath  = "security"
 )
 
-// Scope says which facts are gathered.
+// Scope says which facts to gather.
 type Scope struct {
 	Question
-	// Modules are the modules to judge; nil means all available ones.
+	// Modules has the modules to judge, by name; nil means all available modules.
 	Modules map[string]release.Selector
-	// Deep reads every blob and verifies its digest.
+	// Deep means that every blob is read to verify its digest.
 	Deep bool
 }
 
-// content is the content of sources or of a registry. Up to traits().parallel goroutines may call its methods
-// at the same time. An error ends the work. Missing or damaged content is a fact, not an error.
+// content gives access to the content of sources or of a registry. Up to traits().parallel goroutines may
+// call its methods at the same time. An error ends the work. Missing or damaged content is no error, but a
+// fact to report.
 type content interface {
 	// tags returns the tags of a repository, or nil if there is no such repository.
 	tags(ctx context.Context, path string) ([]string, error)
 	// check checks whether an image is complete.
 	check(ctx context.Context, path, reference string) (Presence, error)
-	// files reads files out of a complete image. unreadable says why that fails, such as an
-	// *imagefile.FormatError if its layers are not archives of files.
+	// files reads files from the layers of a complete image. unreadable says why they cannot be read, for
+	// example with an *imagefile.FormatError if the layers are not tar files.
 	files(ctx context.Context, path, reference string, names ...string) (files map[string][]byte, unreadable, err error)
 	// modules returns the names of all modules.
 	modules(ctx context.Context) ([]string, error)
 	// hidden returns the problems that may hide tags.
 	hidden() []problem.Problem
-	// forget drops cached results about repositories, to save memory.
+	// forget may drop cached results to save memory.
 	forget()
 
 	traits() traits
 }
 
-// traits are the differences between sources and registries that a gatherer depends on.
+// traits describe how a gatherer has to treat sources differently from a registry.
 type traits struct {
-	parallel int // number of concurrent calls
-	// allVersions is set if every version of a module is judged, and not only those that the release
-	// channels point at. A registry may have hundreds of versions.
+	parallel int // maximum number of concurrent calls
+	// If allVersions is set, all versions of a module are judged. Otherwise, only those to which release
+	// channels point, because a registry may have hundreds of versions.
 	allVersions bool
-	// ownList is set if the list in the platform image is read, which requires reading its layers.
+	// If ownList is set, the platform image's own list of images is read. This requires reading its layers.
 	ownList bool
 }
 
@@ -91,7 +92,7 @@ type gatherer struct {
 	scope Scope
 }
 
-// checkAll checks the images, several of them concurrently, and sets the Presence of each.
+// checkAll checks images concurrently, and sets the Presence of each.
 func (g *gatherer) checkAll(ctx context.Context, images []Image) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(max(g.traits().parallel, 1))
@@ -104,7 +105,7 @@ func (g *gatherer) checkAll(ctx context.Context, images []Image) error {
 	return group.Wait()
 }
 
-// image checks one image.
+// image checks one image, and returns it with its Presence.
 func (g *gatherer) image(ctx context.Context, name, path, reference string) (Image, error) {
 	all := []Image{{Name: name, Repository: path, Reference: reference}}
 	err := g.checkAll(ctx, all)
@@ -135,7 +136,7 @@ func (g *gatherer) channels(ctx context.Context, at string) (all []Channel, err 
 	return all, nil
 }
 
-// readChannel reads the version that a release channel points at.
+// readChannel reads to which version a release channel points.
 func (g *gatherer) readChannel(ctx context.Context, c *Channel) error {
 	files, unreadable, err := g.files(ctx, c.Image.Repository, c.Name, release.VersionFile)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// findModules finds the modules, and gathers the facts of those to judge: all, or if the scope names
-// some, those and the modules that a version requires.
+// findModules gathers the facts of the modules to judge. If the scope names modules, these are the named
+// modules and those that a version requires. Otherwise, these are all modules.
 func (g *gatherer) findModules(ctx context.Context, f *Facts) error {
 	here, err := g.modules(ctx)
 	if err != nil {
@@ -44,16 +44,16 @@ func (g *gatherer) findModules(ctx context.Context, f *Facts) error {
 	}
 	hasChannels := slices.ContainsFunc(f.Modules, func(m Module) bool { return len(m.Channels) > 0 })
 	if !f.Deckhouse && !hasChannels && g.scope.Modules == nil {
-		f.Modules = nil // not a bundle of Deckhouse, although it has repositories below modules
+		f.Modules = nil // repositories below modules alone do not make a bundle of Deckhouse
 	}
 	f.Deckhouse = f.Deckhouse || len(f.Modules) > 0
 	return nil
 }
 
-// versioned gathers the facts of the module or package at a path. entryPath is the repository of its
-// release channels, relative to the path.
+// versioned gathers the facts of the module or package at a path. entryPath is the path, below at, of the
+// repository with its release channels.
 func (g *gatherer) versioned(ctx context.Context, at, entryPath string, want release.Selector) (Module, error) {
-	defer g.forget() // no other module or package uses these repositories
+	defer g.forget() // other modules and packages do not use these repositories
 	releases := path.Join(at, entryPath)
 	m := Module{Name: want.Name, Want: want}
 	main, err := g.tags(ctx, at)
@@ -82,7 +82,7 @@ func (g *gatherer) versioned(ctx context.Context, at, entryPath string, want rel
 	return m, nil
 }
 
-// versionsIn returns the versions among the tags of a module, and those that its channels point at.
+// versionsIn returns the versions of a module: those among its tags, and those to which its channels point.
 func versionsIn(tags []string, channels []Channel) []string {
 	var all []string
 	for _, tag := range tags {
@@ -98,9 +98,9 @@ func versionsIn(tags []string, channels []Channel) []string {
 	return release.SortTags(all)
 }
 
-// judgedVersions returns the versions of a module to judge: those that its constraints select.
-// Without constraints, it returns all versions in sources, and in a registry only those that the
-// channels of the module point at.
+// judgedVersions returns the versions of a module to judge: those that its constraints select. Without
+// constraints, it returns all versions in sources, but in a registry only those to which the module's
+// channels point.
 func (g *gatherer) judgedVersions(m Module) []string {
 	chosen := slices.Concat(m.Want.Ranges, m.Want.Pins)
 	return slices.DeleteFunc(slices.Clone(m.Tags), func(tag string) bool {
@@ -134,7 +134,7 @@ func (g *gatherer) moduleVersion(ctx context.Context, at, releases, tag string) 
 	return v, g.checkAll(ctx, v.Declared)
 }
 
-// declare adds the images that the files of a module's version declare.
+// declare adds the images that files of the module image declare.
 func (v *ModuleVersion) declare(at string, files map[string][]byte) {
 	for _, list := range []struct {
 		file  string

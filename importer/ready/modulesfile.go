@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// ParseModules reads a list of modules: a NAME or NAME@CONSTRAINT per line. Empty lines and
-// those that begin with # are skipped. A name may be repeated; each constraint counts.
+// ParseModules parses a list of modules, with one NAME or NAME@CONSTRAINT per line. Empty lines and lines
+// that begin with # are skipped. A name may be repeated; then each of its constraints counts.
 func ParseModules(file []byte) (map[string]release.Selector, error) {
 	var list []string
 	lines := bufio.NewScanner(bytes.NewReader(file))
@@ -25,7 +25,7 @@ func ParseModules(file []byte) (map[string]release.Selector, error) {
 		}
 		for _, s := range one {
 			if len(s.Pins) > 0 && s.Pins[0].Channel != "" {
-				return nil, fmt.Errorf("line %d: %q: name a tag without a channel, as %s@=%s", number, line, s.Name, s.Pins[0].Tag)
+				return nil, fmt.Errorf("line %d: %q: a channel is not allowed here, so write %s@=%s", number, line, s.Name, s.Pins[0].Tag)
 			}
 		}
 		list = append(list, line)

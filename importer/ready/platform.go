@@ -11,11 +11,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// buildTags are the tags that name versions of the platform: all tags of install, all tags of
-// release-channel, and the versions and other builds in these two and in the root.
+// buildTags has all tags of install, all tags of release-channel, and the versions and other builds that are
+// available. The latter are found in these two repositories and in the root.
 type buildTags struct{ installs, entries, here []string }
 
-// findBuilds finds the versions of the platform.
+// findBuilds finds the available versions of the platform.
 func (g *gatherer) findBuilds(ctx context.Context) (f buildTags, err error) {
 	if f.installs, err = g.tags(ctx, installPath); err != nil {
 		return f, err
@@ -23,8 +23,8 @@ func (g *gatherer) findBuilds(ctx context.Context) (f buildTags, err error) {
 	if f.entries, err = g.tags(ctx, channelsPath); err != nil {
 		return f, err
 	}
-	// Tags of the root alone prove no version of the platform, unless problems may hide the
-	// other repositories.
+	// Without install and release-channel, tags of the root are not versions of the platform. Only if
+	// problems may hide these repositories, the tags of the root count.
 	var platforms []string
 	if len(f.installs)+len(f.entries)+len(g.hidden()) > 0 {
 		platforms, err = g.tags(ctx, rootPath)
@@ -33,7 +33,7 @@ func (g *gatherer) findBuilds(ctx context.Context) (f buildTags, err error) {
 	return f, err
 }
 
-// builds gathers the versions of the platform that the question is about.
+// builds gathers the facts of the platform versions to judge.
 func (g *gatherer) builds(ctx context.Context, f *Facts) error {
 	tags, err := g.findBuilds(ctx)
 	if err != nil {
@@ -54,8 +54,8 @@ func (g *gatherer) builds(ctx context.Context, f *Facts) error {
 	return nil
 }
 
-// versionsOf returns the versions and other builds among the tags of install, release-channel and
-// the root. If one of the three repositories is missing, the others still name the version.
+// versionsOf returns the versions and other builds among the tags of install, release-channel and the root. A
+// version counts as soon as one of the three repositories has it.
 func versionsOf(installs, entries, platforms []string) []string {
 	var all []string
 	for _, tag := range installs {
@@ -71,14 +71,14 @@ func versionsOf(installs, entries, platforms []string) []string {
 	return release.SortTags(all)
 }
 
-// isBuild reports whether a tag of install can name a build: it is neither a channel nor an image by
-// digest nor an attestation.
+// isBuild reports whether a tag of install can name a build. Tags of channels, digests and attestations do
+// not.
 func isBuild(tag string) bool {
 	return !slices.Contains(release.Channels(), tag) && !names.IsDigestTag(tag) && !strings.HasSuffix(tag, ".att")
 }
 
-// relevant returns the versions to judge: the requested ones, and for an upgrade the highest patch of each
-// minor version in between.
+// relevant returns the versions to judge. These are the requested versions. For an upgrade, these are also
+// the highest patches of the minor versions on the way.
 func relevant(here []string, q Question) (tags []string) {
 	if len(q.Releases) == 0 {
 		return here
@@ -97,7 +97,7 @@ func relevant(here []string, q Question) (tags []string) {
 	return tags
 }
 
-// isBetween reports whether a version is above the cluster's and below a requested one.
+// isBetween reports whether a version is higher than the cluster's and lower than a requested one.
 func isBetween(r release.Release, q Question) bool {
 	from, ok := release.Parse(q.From)
 	if !ok || !r.Version.GreaterThan(from.Version) {
@@ -109,8 +109,8 @@ func isBetween(r release.Release, q Question) bool {
 	})
 }
 
-// dropDeclaredTags drops tags that look like versions, but are images that a version declares by
-// tag. Only the root has such a tag.
+// dropDeclaredTags removes builds whose tag looks like a version, but is the tag of an image that another
+// build declares. Such a tag exists only in the root.
 func dropDeclaredTags(all []Build, installs, entries []string) []Build {
 	declared := map[string]bool{}
 	for _, b := range all {
@@ -142,8 +142,8 @@ func (g *gatherer) build(ctx context.Context, tag string) (Build, error) {
 	return b, g.checkAll(ctx, b.Own)
 }
 
-// noteUnreadable records that the declaration in an image cannot be read, for the first reason that is
-// not nil.
+// noteUnreadable records that the declaration in an image cannot be read. It records the first reason that is
+// not nil, if there is any.
 func (b *Build) noteUnreadable(i Image, reasons ...error) {
 	for _, why := range reasons {
 		if why != nil {
@@ -168,7 +168,7 @@ func (g *gatherer) readInstaller(ctx context.Context, b *Build) error {
 	return nil
 }
 
-// platformImages returns the images that a list of the platform declares, each once.
+// platformImages turns a list of declared images into images of the root, without duplicates.
 func platformImages(images []release.Image) (all []Image) {
 	for _, i := range slices.Compact(images) {
 		module, name, ok := strings.Cut(i.Name, "/")
@@ -180,7 +180,7 @@ func platformImages(images []release.Image) (all []Image) {
 	return all
 }
 
-// readOwnList reads the list of images in the platform image.
+// readOwnList reads the platform image's own list of images.
 func (g *gatherer) readOwnList(ctx context.Context, b *Build) error {
 	if b.Platform.State != Complete || !g.traits().ownList {
 		return nil
@@ -190,7 +190,7 @@ func (g *gatherer) readOwnList(ctx context.Context, b *Build) error {
 	switch {
 	case err != nil:
 		return err
-	case errors.As(unreadable, &format): // not an image of Deckhouse
+	case errors.As(unreadable, &format): // this is no image of Deckhouse
 		b.OwnUnreadable = unreadable.Error()
 		return nil
 	case unreadable != nil:
@@ -208,7 +208,7 @@ func (g *gatherer) readOwnList(ctx context.Context, b *Build) error {
 	return nil
 }
 
-// readRequirements reads what the version requires, from its entry in release-channel.
+// readRequirements reads what a version requires from its image in release-channel.
 func (g *gatherer) readRequirements(ctx context.Context, b *Build) error {
 	if b.Entry.State != Complete {
 		return nil

@@ -22,13 +22,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// image is a declared image and its place in a bundle.
+// image is a declared image, and the layout that contains it.
 type image struct {
 	module, name, layout string
 	specs.Descriptor
 }
 
-// bundle is a bundle whose images declare others.
+// bundle is a bundle whose images declare other images.
 type bundle struct {
 	t        *testing.T
 	tree     *layouttest.Tree
@@ -36,7 +36,8 @@ type bundle struct {
 	count    int
 }
 
-// newBundle makes a bundle of versions with n declared images each, and two modules.
+// newBundle makes a bundle with two modules and some versions of the platform. Each version declares n
+// images.
 func newBundle(t *testing.T, n int, versions ...string) *bundle {
 	b := &bundle{t: t, tree: layouttest.New(t, t.TempDir())}
 	for _, version := range versions {
@@ -53,8 +54,8 @@ func newBundle(t *testing.T, n int, versions ...string) *bundle {
 	return b
 }
 
-// image adds an image with files, or with a random layer if files is nil. Without a tag, the image has its
-// digest as its tag.
+// image adds an image with files. If files is nil, the image has a random layer instead. If tag is empty, its
+// tag is its own digest.
 func (b *bundle) image(layout, tag string, files map[string]string) specs.Descriptor {
 	b.count++
 	i := layouttest.Image{Name: fmt.Sprint(layout, b.count), Docker: b.count%2 == 0, Files: files}
@@ -128,8 +129,8 @@ func judge(t *testing.T, scope ready.Scope, sources ...string) ready.Verdict {
 	return ready.Judge(f, scope.Question)
 }
 
-// named returns the reasons of a verdict without duplicates: MODULE/IMAGE for a missing image, the text
-// for others.
+// named returns the reasons of a verdict without duplicates. For a missing image it returns MODULE/IMAGE, for
+// any other reason its text.
 func named(v ready.Verdict) (all []string) {
 	for _, x := range v.Versions {
 		for _, r := range x.Reasons {
@@ -144,13 +145,13 @@ func named(v ready.Verdict) (all []string) {
 	return slices.Compact(all)
 }
 
-// Each of more than a hundred declared images is removed in turn, in each way in which an image
-// can be missing. The verdict names only that image, by module and name.
-// LAYOUTPROXY_TEST_ALL=1 removes all images in all ways; otherwise every third image in one way.
-func TestEachDeclaredImageRemoved(t *testing.T) {
+// If any one of more than a hundred declared images is missing, the verdict names only that image, by module
+// and name. An image is removed in three ways. LAYOUTPROXY_TEST_ALL=1 removes each image in all ways;
+// otherwise, every third image is removed in one way.
+func TestVerdictNamesMissingDeclaredImage(t *testing.T) {
 	b := newBundle(t, 55, "v1.69.3", "v1.70.1")
 	if len(b.declared) < 100 {
-		t.Fatalf("%d declared images", len(b.declared))
+		t.Fatalf("the bundle has %d declared images, want more than 100", len(b.declared))
 	}
 	v := judge(t, ready.Scope{}, b.tree.Dir())
 	if !v.Ready || len(v.Versions) != 2 || v.ExpectedDigests != len(b.declared) || named(v) != nil {
@@ -166,7 +167,7 @@ func TestEachDeclaredImageRemoved(t *testing.T) {
 			v := judge(t, ready.Scope{}, b.tree.Dir())
 			undo()
 			if diff := cmp.Diff([]string{lost.module + "/" + lost.name}, named(v)); v.Ready || diff != "" {
-				t.Errorf("%s/%s removed in way %d: ready %v: %s", lost.module, lost.name, way, v.Ready, diff)
+				t.Errorf("%s/%s was removed in way %d: the verdict is ready %v with wrong reasons: %s", lost.module, lost.name, way, v.Ready, diff)
 			}
 		}
 	}
@@ -193,8 +194,8 @@ func (b *bundle) dropManifest(i image) (undo func()) { return b.dropBlob(i.layou
 
 func (b *bundle) dropLayer(i image) (undo func()) { return b.dropBlob(i.layout, b.layer(i)) }
 
-// If a repository is removed, the verdict names the images that the version needs from it.
-func TestEachRepositoryRemoved(t *testing.T) {
+// If a repository is removed, the verdict names the images that a version needs from this repository.
+func TestVerdictNamesImagesOfMissingRepository(t *testing.T) {
 	for layout, want := range map[string][]string{
 		"install":                          {"missing installer: install:v1.69.3"},
 		"install-standalone":               nil,
@@ -207,13 +208,14 @@ func TestEachRepositoryRemoved(t *testing.T) {
 		layouttest.Try(t, os.RemoveAll(filepath.Join(b.tree.Layout(layout).Dir(), "blobs")))
 		v := judge(t, ready.Scope{}, b.tree.Dir())
 		if diff := cmp.Diff(want, named(v)); diff != "" || v.Ready != (want == nil) {
-			t.Errorf("%s: ready %v: %s", layout, v.Ready, diff)
+			t.Errorf("repository %s was removed: the verdict is ready %v with wrong reasons: %s", layout, v.Ready, diff)
 		}
 	}
 }
 
-// The verdict names a lost chunk. No version is ready, because the content of the chunk is unknown.
-func TestEachChunkLost(t *testing.T) {
+// If a chunk is missing, the verdict names the chunk. No version is ready, because any of its images may be
+// in the chunk.
+func TestVerdictNamesMissingChunk(t *testing.T) {
 	b := newBundle(t, 10, "v1.69.3")
 	dir := t.TempDir()
 	b.tree.Bundle(dir)
@@ -231,13 +233,13 @@ func TestEachChunkLost(t *testing.T) {
 			continue
 		}
 		if text := strings.Join(named(v), "\n"); v.Ready || !strings.Contains(text, fmt.Sprintf("chunk %04d", i)) {
-			t.Errorf("chunk %d: ready %v: %s", i, v.Ready, text)
+			t.Errorf("chunk %d is missing: the verdict is ready %v with the reasons %s", i, v.Ready, text)
 		}
 	}
 }
 
-// Only a deep check reads layers, and finds a flipped bit.
-func TestDeep(t *testing.T) {
+// A flipped bit in a layer is found only by a deep check, which reads the layers.
+func TestDeepCheckFindsFlippedBit(t *testing.T) {
 	b := newBundle(t, 3, "v1.69.3")
 	lost := b.declared[1]
 	body, err := os.ReadFile(b.tree.Layout(".").BlobPath(lost.Digest))
@@ -253,7 +255,7 @@ func TestDeep(t *testing.T) {
 	}
 }
 
-// A damaged declaration is a reason, in each image that can contain declarations.
+// If an image with declarations is damaged, the verdict says that its declarations cannot be read.
 func TestDamagedDeclarations(t *testing.T) {
 	for layout, want := range map[string]string{".": "the declarations of v1.69.3", "install": "the declarations of install:v1.69.3", "release-channel": "the declarations of release-channel:v1.69.3",
 		"modules/console": "the declarations of modules/console:v1.0.0"} {
@@ -265,7 +267,7 @@ func TestDamagedDeclarations(t *testing.T) {
 		pulltest.Flip(t, b.tree.Layout(layout).BlobPath(b.firstLayer(layout, tag)), 20)
 		v := judge(t, ready.Scope{}, b.tree.Dir())
 		if text := strings.Join(named(v), "\n"); v.Ready || !strings.Contains(text, want+" cannot be read: layer sha256:") || !strings.Contains(text, "checksum mismatch") {
-			t.Errorf("%s: ready %v: %s", layout, v.Ready, text)
+			t.Errorf("%s: the verdict is ready %v with the reasons %s", layout, v.Ready, text)
 		}
 	}
 }
@@ -284,8 +286,9 @@ func (b *bundle) firstLayer(layout, tag string) digest.Digest {
 	return m.Layers[0].Digest
 }
 
-// A bundle without declarations is not a bundle of Deckhouse, even if its repositories have the names.
-func TestNotDeckhouse(t *testing.T) {
+// A bundle without declarations does not count as a bundle of Deckhouse, even if its repositories have the
+// same names.
+func TestBundleWithoutDeclarations(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	for _, layout := range []string{".", "modules/x", "library/nginx"} {
 		l := tree.Layout(layout)
@@ -301,8 +304,8 @@ func TestNotDeckhouse(t *testing.T) {
 	}
 }
 
-// If the scope names modules, only those are judged.
-func TestNamedModules(t *testing.T) {
+// If the scope names modules, only these modules are judged.
+func TestScopeNamesModules(t *testing.T) {
 	b := newBundle(t, 2, "v1.69.3")
 	b.dropDescriptor(b.declared[len(b.declared)-1]) // of stronghold
 	for file, want := range map[string][]string{
@@ -326,9 +329,9 @@ func TestNamedModules(t *testing.T) {
 	}
 }
 
-// For an upgrade, the requested version and the highest patch of each minor version before it are judged,
-// and no other version.
-func TestUpgradeToRelease(t *testing.T) {
+// For an upgrade, only two kinds of versions are judged: the requested version, and the highest patch of each
+// minor version on the way.
+func TestVersionsJudgedForUpgrade(t *testing.T) {
 	b := newBundle(t, 2, "v1.67.0", "v1.68.0", "v1.68.1", "v1.69.0", "v1.70.0")
 	q := ready.Question{Releases: []string{"v1.69.0"}, From: "v1.67.0"}
 	v := judge(t, ready.Scope{Question: q}, b.tree.Dir())
@@ -348,9 +351,9 @@ func TestUpgradeToRelease(t *testing.T) {
 	}
 }
 
-// A check of a registry sends one HEAD request per declared image. The registry is the reference
-// implementation.
-func TestRegistry(t *testing.T) {
+// Registry sends one HEAD request per declared image. This test uses the reference implementation of a
+// registry.
+func TestRegistryRequests(t *testing.T) {
 	b := newBundle(t, 20, "v1.69.3")
 	r := registrytest.New(t, registrytest.Options{})
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{b.tree.Dir()}, Roots: []string{"deckhouse/ee"}})
@@ -367,7 +370,7 @@ func TestRegistry(t *testing.T) {
 		return ready.Judge(f, scope.Question)
 	}
 	r.Forget()
-	if v := ask(ready.Scope{}); !v.Ready || v.ExpectedDigests != 20+4 { // for modules, the versions that channels point at
+	if v := ask(ready.Scope{}); !v.Ready || v.ExpectedDigests != 20+4 { // only module versions to which channels point are judged
 		t.Errorf("%v: %v", v, named(v))
 	}
 	heads := map[string]int{}
@@ -376,15 +379,15 @@ func TestRegistry(t *testing.T) {
 			heads[request.Path]++
 		}
 		if request.Method == "GET" && strings.Contains(request.Path, "/manifests/"+lost.Digest.String()) {
-			t.Errorf("a declared image was fetched: %s", request.Path)
+			t.Errorf("the manifest of a declared image was fetched: %s", request.Path)
 		}
 	}
 	if len(heads) != 22 {
-		t.Errorf("%d HEAD requests by digest", len(heads))
+		t.Errorf("got HEAD requests for %d digests, want 22", len(heads))
 	}
 	for path, n := range heads {
 		if n != 1 {
-			t.Errorf("%d HEAD requests for %s", n, path)
+			t.Errorf("got %d HEAD requests for %s, want 1", n, path)
 		}
 	}
 	r.Inject(pulltest.Absent("deckhouse/ee/manifests/" + lost.Digest.String()))

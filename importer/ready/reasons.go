@@ -11,53 +11,58 @@ import (
 // Kind is the kind of a [Reason].
 type Kind string
 
-// The kinds of reason why a version is not ready.
+// Kinds of reasons why a version is not ready.
 const (
-	AbsentVersion    Kind = "absent-version"    // a requested version is missing
-	MissingPlatform  Kind = "missing-platform"  // the image of the platform
-	MissingInstaller Kind = "missing-installer" // the version's image in install
-	MissingEntry     Kind = "missing-entry"     // the version's image in release-channel
-	MissingImage     Kind = "missing-image"     // an image that the platform or a module declares
-	MissingModule    Kind = "missing-module"    // a module that is named or required
-	MissingVersion   Kind = "missing-version"   // a version of a module
-	MissingChannel   Kind = "missing-channel"   // the release channels of a module
-	Undiscoverable   Kind = "missing-discovery" // the tag by which a cluster finds a module
-	UnreadableList   Kind = "unreadable"        // a declaration cannot be read
-	MissingStep      Kind = "missing-step"      // a minor version between two others
-	NoUpgrade        Kind = "no-upgrade"        // Deckhouse does not upgrade from one version to the other
-	HiddenTags       Kind = "hidden-tags"       // content that cannot be read may have more tags
+	AbsentVersion    Kind = "absent-version"
+	MissingPlatform  Kind = "missing-platform"
+	MissingInstaller Kind = "missing-installer"
+	// MissingEntry is about the image of a version in the repository release-channel.
+	MissingEntry   Kind = "missing-entry"
+	MissingImage   Kind = "missing-image"
+	MissingModule  Kind = "missing-module"
+	MissingVersion Kind = "missing-version"
+	MissingChannel Kind = "missing-channel"
+	// Undiscoverable means that the tag is missing by which clusters find a module.
+	Undiscoverable Kind = "missing-discovery"
+	// UnreadableList means that a declaration cannot be read.
+	UnreadableList Kind = "unreadable"
+	// MissingStep is about a minor version between the cluster's version and a requested one.
+	MissingStep Kind = "missing-step"
+	NoUpgrade   Kind = "no-upgrade"
+	// HiddenTags means that content cannot be read, and may have more tags.
+	HiddenTags Kind = "hidden-tags"
 )
 
-// The kinds of note. A version with notes can be ready.
+// Kinds of notes. A version with notes can be ready.
 const (
 	MissingStandalone Kind = "missing-standalone-installer"
 	MissingDatabase   Kind = "missing-database"
-	DifferentList     Kind = "different-list" // the list in the platform image differs from that in the installer
+	DifferentList     Kind = "different-list" // the platform image and the installer declare different images
 	UnreadableOwnList Kind = "unreadable-list"
-	MissingRelease    Kind = "missing-release" // a module's version has no image of its own in release
+	MissingRelease    Kind = "missing-release" // a module's repository release has no image for a version
 	OlderVersion      Kind = "older-version"
 )
 
-// Reason is why a version is not ready, or a note about it.
+// Reason says why a version is not ready. It can also be a note about a version.
 type Reason struct {
 	Kind       Kind   `json:"kind"`
 	Module     string `json:"module,omitempty"`
 	Image      string `json:"image,omitempty"`
 	Version    string `json:"version,omitempty"`
-	Repository string `json:"repository,omitempty"` // a path below the root
-	Reference  string `json:"reference,omitempty"`  // a tag or digest
+	Repository string `json:"repository,omitempty"` // path below the root
+	Reference  string `json:"reference,omitempty"`  // tag or digest in the repository
 	State      State  `json:"state,omitempty"`
 	Detail     string `json:"detail,omitempty"`
-	// Problems say why the image is missing and what to copy again, if known.
+	// Problems say, if known, why the image is missing and what to copy again.
 	Problems []problem.Problem `json:"problems,omitempty"`
 }
 
-// aboutImage returns a reason about an image that is not complete.
+// aboutImage returns a reason that an image is missing or damaged.
 func aboutImage(kind Kind, i Image) Reason {
 	return Reason{Kind: kind, Module: i.Module, Image: i.Name, Repository: i.Repository, Reference: i.Reference, State: i.State, Problems: firstProblems(i.Problems)}
 }
 
-// Limits on what one reason lists: problems, and tags of each problem.
+// Limits for a reason: number of its problems, and number of tags per problem.
 const (
 	maxProblems = 4
 	maxTags     = 16
@@ -70,7 +75,7 @@ func firstProblems(all []problem.Problem) (first []problem.Problem) {
 	return first
 }
 
-// String returns the reason on one line: what, where and, if known, what to do.
+// String returns the reason in one line: what is wrong, where and, if known, what to do.
 func (r Reason) String() string {
 	parts := []string{r.what()}
 	if r.Detail != "" {
@@ -82,7 +87,7 @@ func (r Reason) String() string {
 	return strings.Join(parts, ": ")
 }
 
-// what returns the first part of the text: what is missing or damaged.
+// what returns the first part of the text, which says what is missing or damaged.
 func (r Reason) what() string {
 	switch r.Kind {
 	case AbsentVersion:
@@ -115,7 +120,7 @@ func (r Reason) what() string {
 	return fmt.Sprintf("%s %s: %s", r.State, r.subject(), r.place())
 }
 
-// subject names what is missing or damaged.
+// subject names the missing or damaged image.
 func (r Reason) subject() string {
 	switch {
 	case r.Module != "" && r.Image != "":
@@ -126,7 +131,8 @@ func (r Reason) subject() string {
 	return r.Image
 }
 
-// place returns REPOSITORY:TAG or REPOSITORY@DIGEST. In the root it is the tag or digest alone.
+// place returns REPOSITORY:TAG or REPOSITORY@DIGEST. For an image in the root, it returns only the tag or
+// digest.
 func (r Reason) place() string {
 	if r.Repository == rootPath {
 		return r.Reference
@@ -138,7 +144,7 @@ func (r Reason) place() string {
 	return r.Repository + sep + r.Reference
 }
 
-// cause returns the part of a problem that an operator needs to fix it.
+// cause returns the facts about a problem that an operator needs for fixing it.
 func cause(p problem.Problem) string {
 	text := p.Reason
 	if chunk := p.Chunk(); chunk != "" && !strings.Contains(text, chunk) {
@@ -152,9 +158,9 @@ func cause(p problem.Problem) string {
 	return text
 }
 
-// MarshalJSON writes the reason with its text.
+// MarshalJSON implements json.Marshaler. It adds a field with the text of the reason.
 func (r Reason) MarshalJSON() ([]byte, error) {
-	type fields Reason // a type without this method
+	type fields Reason // same fields, but without this method
 	return json.Marshal(struct {
 		fields
 		Text string `json:"text"`

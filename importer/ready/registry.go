@@ -16,11 +16,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// ErrNothingThere reports that a path has neither a release nor a module.
+// ErrNothingThere reports that there is neither a release nor a module below a path.
 var ErrNothingThere = errors.New("no release or module of Deckhouse at that path")
 
-// Registry gathers the facts about a path in a registry. It reads the declarations, and sends one
-// HEAD request per declared image. Errors: ErrNothingThere; those of the client; the context's.
+// Registry gathers facts about the content below a path in a registry. It reads the declarations, and sends
+// one HEAD request per declared image. Errors are ErrNothingThere and those of the client and the context.
 func Registry(ctx context.Context, c *client.Client, at client.Reference, jobs int, scope Scope) (Facts, error) {
 	r := &remote{client: c, at: at, jobs: jobs, deep: scope.Deep, lists: map[string]func() ([]string, error){}, known: map[string]func() (Presence, error){}}
 	f, err := gather(ctx, r, scope)
@@ -30,7 +30,7 @@ func Registry(ctx context.Context, c *client.Client, at client.Reference, jobs i
 	return f, err
 }
 
-// remote is the content of a registry. It caches answers, so that it requests nothing twice.
+// remote is the content of a registry. It caches answers, so that it never sends a request twice.
 type remote struct {
 	client *client.Client
 	at     client.Reference
@@ -39,10 +39,11 @@ type remote struct {
 
 	mu    sync.Mutex
 	lists map[string]func() ([]string, error)
-	known map[string]func() (Presence, error) // by repository and reference
+	known map[string]func() (Presence, error) // answers by repository and reference
 }
 
-// askOnce returns the answer for a key, and calls ask only for the first caller. Others wait for it.
+// askOnce returns the answer for a key. Only the first caller for the key calls ask; other callers wait for
+// its answer.
 func askOnce[T any](mu *sync.Mutex, known map[string]func() (T, error), key string, ask func() (T, error)) (T, error) {
 	mu.Lock()
 	answer := known[key]
@@ -68,17 +69,17 @@ func (r *remote) tags(ctx context.Context, path string) ([]string, error) {
 	})
 }
 
-// forget keeps all answers: they are small, and another request costs more.
+// forget does nothing: the cached answers are small, and another request would be more expensive.
 func (r *remote) forget() {}
 
-// modules returns the tags of the repository that lists them.
+// modules returns the tags of the repository modules, which are the names of all modules.
 func (r *remote) modules(ctx context.Context) ([]string, error) { return r.tags(ctx, modulesPath) }
 
 func (r *remote) check(ctx context.Context, path, reference string) (Presence, error) {
 	return askOnce(&r.mu, r.known, path+" "+reference, func() (Presence, error) { return r.ask(ctx, r.at.Repository(path), reference) })
 }
 
-// ask requests an image, and reads its graph in a deep check.
+// ask requests an image by HEAD. In a deep check, it also reads the image's graph.
 func (r *remote) ask(ctx context.Context, repository, reference string) (Presence, error) {
 	d, err := r.client.HeadManifest(ctx, repository, reference)
 	if errors.Is(err, client.ErrNotFound) {
@@ -94,9 +95,9 @@ func (r *remote) ask(ctx context.Context, repository, reference string) (Presenc
 	return p, err
 }
 
-// follow reads the whole graph of an image, and records in p its content and what is wrong with it.
+// follow reads the complete graph of an image. It records the content and all problems in p.
 func (r *remote) follow(ctx context.Context, repository string, p *Presence) error {
-	tops := []closure.Top{{Digest: p.Digest, Tags: []string{""}}} // a tag always names a manifest, even if the answer's media type says otherwise
+	tops := []closure.Top{{Digest: p.Digest, Tags: []string{""}}} // with a tag, the digest counts as a manifest whatever its media type
 	graph, err := closure.Walk(ctx, tops, func(ctx context.Context, d digest.Digest) (body []byte, gap, err error) {
 		m, err := r.client.Manifest(ctx, repository, d.String())
 		if isContent(err) {
@@ -142,7 +143,8 @@ func (r *remote) follow(ctx context.Context, repository string, p *Presence) err
 	return nil
 }
 
-// isContent reports whether an error is about the content of a registry, and not about the connection to it.
+// isContent reports whether an error means that content is missing or damaged. Other errors are about the
+// connection to the registry.
 func isContent(err error) bool {
 	return errors.Is(err, client.ErrNotFound) || errors.Is(err, client.ErrMismatch) || bundle.IsDigestError(err)
 }

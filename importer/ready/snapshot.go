@@ -17,14 +17,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Snapshot gathers the facts of sources. Errors: layoutstore.ErrStale if a file changed
-// meanwhile; those for which [layoutstore.IsExhausted] is true; the context's.
+// Snapshot gathers facts about the content of sources. If a file changed meanwhile, the error is
+// layoutstore.ErrStale. Other errors are those for which [layoutstore.IsExhausted] is true, and the
+// context's.
 func Snapshot(ctx context.Context, s *layoutstore.Snapshot, scope Scope) (Facts, error) {
 	return gather(ctx, &sources{snapshot: s, deep: scope.Deep, audits: map[string]*audit{}}, scope)
 }
 
-// Versions returns the versions of the platform in the sources, complete or not. hidden reports
-// whether problems may hide others.
+// Versions returns the versions of the platform in the sources, even if they are not complete. hidden reports
+// whether problems may hide more versions.
 func Versions(ctx context.Context, s *layoutstore.Snapshot) (versions []string, hidden bool, err error) {
 	g := &gatherer{content: &sources{snapshot: s}}
 	found, err := g.findBuilds(ctx)
@@ -35,22 +36,22 @@ func Versions(ctx context.Context, s *layoutstore.Snapshot) (versions []string, 
 type sources struct {
 	snapshot *layoutstore.Snapshot
 	deep     bool
-	audits   map[string]*audit // by path
-	hiding   []problem.Problem // see hidden; nil before the first call
+	audits   map[string]*audit // audits by the path of the repository
+	hiding   []problem.Problem // cached result of hidden; nil before its first call
 }
 
 func (s *sources) traits() traits { return traits{parallel: 1, allVersions: true, ownList: true} }
 
-// audit is a checked repository. Its maps are by digest.
+// audit is a repository whose graphs are checked. The keys of its maps are digests.
 type audit struct {
 	*layoutstore.Audit
 	repository *layoutstore.Repository
-	problems   map[digest.Digest][]problem.Problem // why something cannot be served
-	known      map[digest.Digest]Presence          // of checked images
-	proven     map[digest.Digest]*problem.Problem  // of blobs that were read; nil means intact
+	problems   map[digest.Digest][]problem.Problem // reasons why content cannot be served
+	known      map[digest.Digest]Presence          // results for checked images
+	proven     map[digest.Digest]*problem.Problem  // results for blobs that were read; nil means intact
 }
 
-// at returns the audit of the repository at a path, or nil if there is none.
+// at returns the audit of the repository at a path, or nil if there is no repository.
 func (s *sources) at(ctx context.Context, path string) (*audit, error) {
 	if in, ok := s.audits[path]; ok {
 		return in, nil
@@ -89,8 +90,8 @@ func (s *sources) tags(_ context.Context, path string) ([]string, error) {
 	return tags, nil
 }
 
-// Packages gathers the facts of all packages in the sources. They are not part of a verdict.
-// Errors: those of [Snapshot].
+// Packages gathers the facts of all packages in the sources. Packages are not part of a verdict. Errors are
+// those of [Snapshot].
 func Packages(ctx context.Context, s *layoutstore.Snapshot) (all []Module, err error) {
 	from := &sources{snapshot: s, audits: map[string]*audit{}}
 	g := &gatherer{content: from}
@@ -104,10 +105,10 @@ func Packages(ctx context.Context, s *layoutstore.Snapshot) (all []Module, err e
 	return all, nil
 }
 
-// modules returns the directories below modules that have a repository.
+// modules returns the names directly below the path modules.
 func (s *sources) modules(context.Context) ([]string, error) { return s.below(modulesPath), nil }
 
-// below returns the directories below a path that have a repository.
+// below returns the names directly below a path, under which there is a repository.
 func (s *sources) below(parent string) (names []string) {
 	for _, path := range s.snapshot.Paths() {
 		if below, ok := strings.CutPrefix(path, parent+"/"); ok {
@@ -119,8 +120,8 @@ func (s *sources) below(parent string) (names []string) {
 	return slices.Compact(names)
 }
 
-// hidden collects the problems once: it is called for every missing image, and a tree may have
-// thousands of repositories.
+// hidden collects the problems only at the first call. It is called for every missing image, and a tree may
+// have thousands of repositories.
 func (s *sources) hidden() []problem.Problem {
 	if s.hiding == nil {
 		s.hiding = slices.DeleteFunc(append([]problem.Problem{}, s.snapshot.ScanProblems()...), func(p problem.Problem) bool { return !p.TagsUnknown || !p.IsFailure() })
@@ -128,7 +129,7 @@ func (s *sources) hidden() []problem.Problem {
 	return slices.Clone(s.hiding)
 }
 
-// forget drops all audits: each contains the graphs of a whole repository.
+// forget drops all audits, because each contains all graphs of a repository.
 func (s *sources) forget() { clear(s.audits) }
 
 func (s *sources) check(ctx context.Context, path, reference string) (Presence, error) {
@@ -158,7 +159,7 @@ func (s *sources) check(ctx context.Context, path, reference string) (Presence, 
 	return p, nil
 }
 
-// files reads files out of an image.
+// files reads files from the layers of an image.
 func (s *sources) files(ctx context.Context, path, reference string, names ...string) (files map[string][]byte, unreadable, err error) {
 	in, err := s.at(ctx, path)
 	if err != nil {
@@ -182,8 +183,8 @@ func (s *sources) files(ctx context.Context, path, reference string, names ...st
 	return nil, err, nil
 }
 
-// causes returns the problems that may explain why something is missing in a repository: those
-// that may hide tags. If some concern the repository's own archives, it returns only those.
+// causes returns the problems that may hide tags, which may explain why something is missing. If some of them
+// are about the archives of the repository itself, it returns only these.
 func (s *sources) causes(path string, in *audit) (own []problem.Problem) {
 	all := s.hidden()
 	archives := map[string]bool{}
@@ -204,7 +205,7 @@ func (s *sources) causes(path string, in *audit) (own []problem.Problem) {
 	return all
 }
 
-// follow checks the graph of an image.
+// follow checks whether the graph of an image is complete. In a deep check, it also verifies the blobs.
 func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Presence, error) {
 	p := Presence{State: Complete, Digest: top}
 	for ref, m := range in.Graph.Below(top) {
@@ -214,7 +215,7 @@ func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Pres
 		switch {
 		case isDiscovery:
 		case !found && ref.Optional && len(in.problems[d]) == 0:
-			continue // a bundle need not contain a layer of this media type
+			continue // such an optional layer may be missing
 		case !found || m != nil && m.Unavailable != nil || d == top && m == nil:
 			p.fail(d == top && !found, in.problems[d])
 			continue
@@ -235,8 +236,8 @@ func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Pres
 	return p, nil
 }
 
-// fail records that a part of an image is missing or wrong. The image counts as missing, and not
-// as damaged, if its own manifest is missing without a known reason.
+// fail records that a part of an image is missing or damaged. The image counts as damaged, unless its own
+// manifest is simply missing: then the image counts as missing.
 func (p *Presence) fail(isTop bool, why []problem.Problem) {
 	if isTop && !slices.ContainsFunc(why, func(p problem.Problem) bool { return p.Kind != problem.Incomplete }) {
 		p.State = Missing
@@ -246,7 +247,8 @@ func (p *Presence) fail(isTop bool, why []problem.Problem) {
 	p.Problems = append(p.Problems, why...)
 }
 
-// prove reads a blob and verifies its digest. The audit has already read the manifests.
+// prove reads a blob, and verifies its digest. It does not read manifests, as the audit has already verified
+// them.
 func (in *audit) prove(ctx context.Context, d digest.Digest, isManifest bool) (*problem.Problem, error) {
 	if wrong, known := in.proven[d]; known || isManifest {
 		return wrong, nil
@@ -262,7 +264,7 @@ func (in *audit) prove(ctx context.Context, d digest.Digest, isManifest bool) (*
 	}
 	var wrong *problem.Problem
 	if !good {
-		p, err := in.DamagedCopy(ctx, layoutstore.Stored{Layout: l, Digest: d, Where: where}, "checksum mismatch, or it cannot be read: copy it again")
+		p, err := in.DamagedCopy(ctx, layoutstore.Stored{Layout: l, Digest: d, Where: where}, "checksum mismatch, or the file cannot be read: copy it again")
 		if err != nil {
 			return nil, err
 		}

@@ -9,15 +9,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// judgeSteps adds to the verdicts why the cluster cannot be upgraded to a version. Deckhouse upgrades from
-// one minor version to the next, to the highest patch that it finds, and between major versions only from 0
-// to 1 (the release controller's task calculator in deckhouse/deckhouse). It never downgrades.
+// judgeSteps adds reasons why the cluster cannot be upgraded to a version. Deckhouse upgrades from one minor
+// version to the next, and always to the highest patch. It never downgrades, and upgrades to another major
+// version only from 0 to 1. (See the task calculator of the release controller in deckhouse/deckhouse.)
 func (j *judge) judgeSteps(all []VersionVerdict) {
 	from, ok := release.Parse(j.question.From)
 	if !ok {
 		return
 	}
-	isComplete := map[string]bool{} // by version, regardless of the steps before it
+	isComplete := map[string]bool{} // whether a version itself is complete, by version
 	var tags []string
 	for _, v := range all {
 		isComplete[v.Version] = v.Ready
@@ -38,7 +38,8 @@ func (j *judge) judgeSteps(all []VersionVerdict) {
 	}
 }
 
-// whyNoUpgrade returns the reasons why a cluster cannot be upgraded from its version to a tag.
+// whyNoUpgrade returns the reasons why a cluster cannot be upgraded from its version to another one, which is
+// given as a tag.
 func whyNoUpgrade(tag string, from release.Release, steps []release.Release, isComplete map[string]bool) []Reason {
 	to, ok := release.Parse(tag)
 	noUpgrade := func(why string) []Reason { return []Reason{{Kind: NoUpgrade, Version: why}} }
@@ -56,11 +57,11 @@ func whyNoUpgrade(tag string, from release.Release, steps []release.Release, isC
 	return missingSteps(to.Version, from.Version, steps, isComplete)
 }
 
-// missingSteps returns a reason for each minor version on the way that is missing or not complete.
+// missingSteps returns a reason for each minor version between from and to that is missing or not complete.
 func missingSteps(to, from *semver.Version, steps []release.Release, isComplete map[string]bool) (reasons []Reason) {
 	short := func(minor uint64) string { return fmt.Sprintf("v%d.%d", to.Major(), minor) }
 	miss := func(first, last uint64) {
-		if first >= last { // no steps between them
+		if first >= last { // there are no minor versions in between
 			return
 		}
 		needed := short(first)

@@ -12,14 +12,15 @@ import (
 	"github.com/dustin/go-humanize/english"
 )
 
-// maxLines limits the reasons per version in the text. The JSON has all reasons.
+// maxLines is the maximum number of reasons per version in the text. The JSON output has all reasons.
 const maxLines = 500
 
-// WriteText writes the verdict as text: each version with its reasons, then the modules, then a summary.
+// WriteText writes the verdict as text for people: each version with its reasons, then the modules, then a
+// summary.
 func (v Verdict) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	if !v.Deckhouse && len(v.Versions) == 0 {
-		fmt.Fprintln(b, "no image declares which others it needs: this is not a bundle of Deckhouse")
+		fmt.Fprintln(b, "no image declares which other images it needs: this is not a bundle of Deckhouse")
 		writeReasons(b, v.Hidden)
 		return b.Flush()
 	}
@@ -57,7 +58,7 @@ func (v Verdict) WriteText(w io.Writer) error {
 	return b.Flush()
 }
 
-// Summary says which requested versions are ready.
+// Summary says in one line which requested versions are ready and which are not.
 func (v Verdict) Summary() string {
 	var good, bad []string
 	for _, x := range v.Versions {
@@ -106,7 +107,7 @@ func (x VersionVerdict) write(w io.Writer, shared map[string]bool) {
 	own := slices.DeleteFunc(slices.Clone(x.Reasons), func(r Reason) bool { return shared[r.String()] })
 	writeReasons(w, own)
 	if n := len(x.Reasons) - len(own); n > 0 {
-		fmt.Fprintf(w, "  %s for every version, below\n", count(n, "reason"))
+		fmt.Fprintf(w, "  %s listed below, for every version\n", count(n, "reason"))
 	}
 	for _, n := range x.Notes {
 		fmt.Fprintf(w, "  note: %s\n", n)
@@ -121,7 +122,7 @@ func writeReasons(w io.Writer, all []Reason) {
 		fmt.Fprintf(w, "  %s\n", r)
 	}
 	if n := len(all) - maxLines; n > 0 {
-		fmt.Fprintf(w, "  and %d more: --output json has all\n", n)
+		fmt.Fprintf(w, "  and %d more: use --output json to see all\n", n)
 	}
 }
 

@@ -12,41 +12,41 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Question says what to judge. The zero value asks about every available version.
+// Question says which versions to judge. The zero value asks about every available version.
 type Question struct {
-	Releases []string // requested versions; if empty, all available ones
+	Releases []string // requested versions; empty means all available ones
 	From     string   // current version of the cluster; empty for a new installation
 }
 
 // Verdict says which versions are ready, and why others are not.
 type Verdict struct {
-	Ready     bool `json:"ready"`     // every requested version is ready
-	Deckhouse bool `json:"deckhouse"` // see Facts
-	// ExpectedDigests is the number of distinct digests that all judged versions and modules declare.
+	Ready     bool `json:"ready"`     // whether every requested version is ready
+	Deckhouse bool `json:"deckhouse"` // same as in [Facts]
+	// ExpectedDigests is the number of different digests that all judged versions and modules declare.
 	ExpectedDigests int              `json:"expectedDigests"`
 	Versions        []VersionVerdict `json:"versions"`
 	Modules         []ModuleVerdict  `json:"modules"`
 	Channels        []ChannelVerdict `json:"channels"`
 	Notes           []Reason         `json:"notes"`
-	// Hidden are reasons that apply to every version, including those that problems hide.
+	// Hidden has the reasons that apply to every version, because problems may hide tags.
 	Hidden []Reason `json:"hidden"`
 }
 
 // VersionVerdict is the verdict on one version of the platform.
 type VersionVerdict struct {
 	Version         string   `json:"version"`
-	Asked           bool     `json:"asked"` // requested; other versions are steps of an upgrade
+	Asked           bool     `json:"asked"` // whether it was requested; other versions are steps of an upgrade
 	Ready           bool     `json:"ready"`
 	DeclaredImages  int      `json:"declaredImages"`
 	ExpectedDigests int      `json:"expectedDigests"`
-	Bytes           int64    `json:"bytes"` // of its complete images, counting shared blobs once
+	Bytes           int64    `json:"bytes"` // size of the complete images, with shared blobs counted once
 	Reasons         []Reason `json:"reasons"`
 	Notes           []Reason `json:"notes"`
-	// Requirements are those that only the cluster can meet.
+	// Requirements lists what the version requires of the cluster.
 	Requirements []string `json:"requirements"`
 }
 
-// ModuleVerdict is the verdict on a module. Its reasons also count for every version of the platform.
+// ModuleVerdict is the verdict on one module. Its reasons also apply to every version of the platform.
 type ModuleVerdict struct {
 	Name     string            `json:"name"`
 	Ready    bool              `json:"ready"`
@@ -56,15 +56,15 @@ type ModuleVerdict struct {
 	Notes    []Reason          `json:"notes"`
 }
 
-// ChannelVerdict says where a release channel of the platform points.
+// ChannelVerdict says to which version a release channel of the platform points.
 type ChannelVerdict struct {
 	Channel string `json:"channel"`
 	Version string `json:"version"`
-	Here    bool   `json:"here"` // whether that version is available
+	Here    bool   `json:"here"` // whether the version is available
 	Detail  string `json:"detail,omitempty"`
 }
 
-// Judge answers a question from facts. It is a pure function.
+// Judge answers a question from facts. It is a pure function: it reads nothing else.
 func Judge(f Facts, q Question) Verdict {
 	j := judge{facts: f, question: q, modules: map[string]bool{}}
 	v := Verdict{Deckhouse: f.Deckhouse, Versions: []VersionVerdict{}, Modules: []ModuleVerdict{}, Channels: judgeChannels(f.Channels), Notes: []Reason{}, Hidden: []Reason{}}
@@ -94,8 +94,8 @@ func Judge(f Facts, q Question) Verdict {
 	return v
 }
 
-// isReady reports whether everything that was requested is ready. Without any version, the
-// modules alone decide.
+// isReady reports whether every requested version is ready. If no version was requested, it reports whether
+// there are no shared reasons.
 func isReady(v Verdict, shared []Reason) bool {
 	if slices.ContainsFunc(v.Versions, func(x VersionVerdict) bool { return x.Asked }) {
 		return !slices.ContainsFunc(v.Versions, func(x VersionVerdict) bool { return x.Asked && !x.Ready })
@@ -103,15 +103,15 @@ func isReady(v Verdict, shared []Reason) bool {
 	return len(shared) == 0
 }
 
-// judge is the state that the verdicts on all versions share.
+// judge has the data that the verdicts on all versions share.
 type judge struct {
 	facts    Facts
 	question Question
-	modules  map[string]bool // by judged module: whether any version is available
-	shared   []Reason        // why no version is ready
+	modules  map[string]bool // whether a judged module has any version, by name
+	shared   []Reason        // reasons that apply to every version
 }
 
-// build judges a version without the steps of an upgrade.
+// build judges one version, without the steps of an upgrade to it.
 func (j *judge) build(b Build) VersionVerdict {
 	v := VersionVerdict{Version: b.Tag, Asked: j.isAsked(b.Tag), DeclaredImages: len(b.Declared), Reasons: []Reason{}, Notes: []Reason{}, Requirements: append([]string{}, b.Requirements.OfCluster()...)}
 	need := func(kind Kind, i Image) {
@@ -152,8 +152,9 @@ func unreadable(u Unreadable) Reason {
 	return r
 }
 
-// judgeDatabases notes the vulnerability databases that are not complete. If all are missing without a
-// known reason, it returns one note: the pull skipped them, or the edition has none.
+// judgeDatabases returns notes about vulnerability databases that are not complete. If all of them are
+// missing without a known reason, it returns only one note, because the pull has skipped them or the edition
+// has none.
 func judgeDatabases(all []Image) (notes []Reason) {
 	if len(all) > 1 && !slices.ContainsFunc(all, func(i Image) bool { return i.State != Missing || len(i.Problems) > 0 }) {
 		return []Reason{{Kind: MissingDatabase, Repository: databasesPath, State: Missing}}
@@ -166,9 +167,9 @@ func judgeDatabases(all []Image) (notes []Reason) {
 	return notes
 }
 
-// compareLists adds a note for each difference between the list in the platform image and that
-// in the installer. Clusters use the list in the platform image, so an image that only this list
-// declares is required, too.
+// compareLists adds a note for each difference between the platform image's list of images and the
+// installer's list. Clusters use the list in the platform image. So images that only this list declares are
+// required, too.
 func (j *judge) compareLists(b Build, v *VersionVerdict) {
 	if b.OwnUnreadable != "" {
 		v.Notes = append(v.Notes, Reason{Kind: UnreadableOwnList, Detail: b.OwnUnreadable})
@@ -203,12 +204,12 @@ func (j *judge) compareLists(b Build, v *VersionVerdict) {
 	}
 }
 
-// judgeModule judges a module by itself.
+// judgeModule judges one module.
 func judgeModule(m Module) ModuleVerdict {
 	v := ModuleVerdict{Name: m.Name, Versions: m.Tags, Channels: map[string]string{}, Reasons: []Reason{}, Notes: []Reason{}}
 	add := func(r Reason) { v.Reasons = append(v.Reasons, r) }
 	type place struct{ name, repository, reference string }
-	named := map[place]bool{} // versions may share images
+	named := map[place]bool{} // images that already have a reason, as versions may share images
 	need := func(kind Kind, i Image) {
 		if at := (place{i.Name, i.Repository, i.Reference}); i.State != Complete && !named[at] {
 			named[at] = true
@@ -252,7 +253,7 @@ func judgeModule(m Module) ModuleVerdict {
 	return v
 }
 
-// unmet returns the constraints that no version of a module satisfies.
+// unmet returns the constraints that no available version of a module satisfies.
 func unmet(m Module) (all []string) {
 	for _, c := range slices.Concat(m.Want.Ranges, m.Want.Pins) {
 		if !slices.ContainsFunc(m.Tags, func(tag string) bool { return fits(c, tag) }) {
@@ -288,8 +289,8 @@ func judgeChannels(all []Channel) []ChannelVerdict {
 	return verdicts
 }
 
-// isAsked reports whether a version was requested. If the question names none, every version
-// that is not older than the cluster's counts.
+// isAsked reports whether a version was requested. If the question names no versions, each version counts as
+// requested unless it is older than the cluster's.
 func (j *judge) isAsked(tag string) bool {
 	if len(j.question.Releases) > 0 {
 		return slices.ContainsFunc(j.question.Releases, func(r string) bool { return release.SameVersion(r, tag) })
@@ -297,14 +298,14 @@ func (j *judge) isAsked(tag string) bool {
 	return !j.isOlder(tag)
 }
 
-// isOlder reports whether a version is older than the cluster's.
+// isOlder reports whether a version is older than the cluster's version.
 func (j *judge) isOlder(tag string) bool {
 	from, ok := release.Parse(j.question.From)
 	r, also := release.Parse(tag)
 	return ok && also && r.Version.LessThan(from.Version)
 }
 
-// absent returns verdicts for the requested versions that are missing.
+// absent returns a verdict for each requested version that is missing.
 func (j *judge) absent() (all []VersionVerdict) {
 	here := j.facts.Here
 	for _, asked := range j.question.Releases {
@@ -321,8 +322,8 @@ func (j *judge) absent() (all []VersionVerdict) {
 	return all
 }
 
-// countDigests counts the distinct digests of images. For an image that is declared by tag, it counts the
-// digest that the tag leads to.
+// countDigests counts the different digests of images. For an image that is declared by tag, it counts the
+// digest to which the tag leads.
 func countDigests(images []Image) int {
 	seen := map[digest.Digest]bool{}
 	for _, i := range images {
@@ -333,7 +334,7 @@ func countDigests(images []Image) int {
 	return len(seen)
 }
 
-// sizeOf returns the size of images in bytes, counting shared content once.
+// sizeOf returns the total size of images in bytes. It counts shared content once.
 func sizeOf(images []Image) (size int64) {
 	seen := map[digest.Digest]bool{}
 	for _, i := range images {

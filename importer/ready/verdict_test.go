@@ -22,7 +22,7 @@ func completeImage(name, repository, reference string) Image {
 	return Image{Name: name, Repository: repository, Reference: reference, Presence: Presence{State: Complete, Digest: d, Content: []Content{{d, 10}, {digest.FromString("shared"), 5}}}}
 }
 
-// withState returns an image in another state.
+// withState returns an image with another state and with problems.
 func withState(i Image, s State, problems ...problem.Problem) Image {
 	i.Presence = Presence{State: s, Problems: problems}
 	return i
@@ -51,8 +51,8 @@ func complete() Facts {
 		Channels: []Channel{{Name: "stable", Target: "v1.69.3", Here: true, Image: completeImage("release channel stable", "release-channel", "stable")}}, Databases: []Image{completeImage("trivy-db", "security/trivy-db", "2")}}
 }
 
-// linesOf returns a verdict as lines: "ready" if it is, the reasons ("!") and notes ("-") of each version, and
-// the notes on modules, on release channels and on all versions ("-").
+// linesOf returns a verdict as lines. The first one is "ready" if the verdict is so. Then follow a line that
+// begins with "!" for each reason, and a line that begins with "-" for each note.
 func linesOf(v Verdict) (lines []string) {
 	add := func(mark, at string, all []Reason) {
 		for _, r := range all {
@@ -66,7 +66,7 @@ func linesOf(v Verdict) (lines []string) {
 		add("!", x.Version, x.Reasons)
 		add("-", x.Version, x.Notes)
 		if x.Ready != (len(x.Reasons) == 0) {
-			lines = append(lines, x.Version+" contradicts its reasons")
+			lines = append(lines, x.Version+": the field Ready contradicts the reasons")
 		}
 	}
 	for _, m := range v.Modules {
@@ -91,8 +91,9 @@ func constrained(texts ...string) (s release.Selector) {
 	return s
 }
 
-// Each case changes complete facts in one way, and lists the resulting reasons and notes.
-func TestJudge(t *testing.T) {
+// Judge reports each gap in the facts. Each case of this test changes complete facts in one way, and lists
+// the expected reasons and notes.
+func TestJudgeReportsMissingFacts(t *testing.T) {
 	lost := problem.Problem{Kind: problem.Incomplete, Path: "platform.tar", Entry: "blobs/x", Chunks: []string{"chunk 0003"}, Reason: "missing"}
 	missing := func(i *Image) { *i = withState(*i, Missing, lost) }
 	const why = ": platform.tar: blobs/x: missing: copy chunk 0003 again"
@@ -101,13 +102,13 @@ func TestJudge(t *testing.T) {
 		question Question
 		want     []string
 	}{
-		"complete":                      {func(*Facts) {}, Question{}, []string{"ready"}},
-		"nothing at all":                {func(f *Facts) { *f = Facts{} }, Question{}, []string{"ready"}},
-		"only modules":                  {func(f *Facts) { f.Builds = nil }, Question{}, []string{"ready"}},
-		"only a module, undiscoverable": {func(f *Facts) { f.Builds, f.Modules[0].Undiscoverable = nil, true }, Question{}, nil},
-		"the platform":                  {func(f *Facts) { missing(&f.Builds[0].Platform) }, Question{}, []string{"! v1.69.3: missing platform image: v1.69.3" + why}},
-		"the installer":                 {func(f *Facts) { missing(&f.Builds[0].Installer) }, Question{}, []string{"! v1.69.3: missing installer: install:v1.69.3" + why}},
-		"the entry":                     {func(f *Facts) { missing(&f.Builds[0].Entry) }, Question{}, []string{"! v1.69.3: missing release-channel entry: release-channel:v1.69.3" + why}},
+		"complete":        {func(*Facts) {}, Question{}, []string{"ready"}},
+		"no facts at all": {func(f *Facts) { *f = Facts{} }, Question{}, []string{"ready"}},
+		"only modules":    {func(f *Facts) { f.Builds = nil }, Question{}, []string{"ready"}},
+		"only a module, which clusters cannot find": {func(f *Facts) { f.Builds, f.Modules[0].Undiscoverable = nil, true }, Question{}, nil},
+		"the platform":  {func(f *Facts) { missing(&f.Builds[0].Platform) }, Question{}, []string{"! v1.69.3: missing platform image: v1.69.3" + why}},
+		"the installer": {func(f *Facts) { missing(&f.Builds[0].Installer) }, Question{}, []string{"! v1.69.3: missing installer: install:v1.69.3" + why}},
+		"the entry":     {func(f *Facts) { missing(&f.Builds[0].Entry) }, Question{}, []string{"! v1.69.3: missing release-channel entry: release-channel:v1.69.3" + why}},
 		"the entry of a build that is not a version": {func(f *Facts) { f.Builds[0].Tag = "pr42"; missing(&f.Builds[0].Entry) }, Question{}, []string{"ready"}},
 		"the stand-alone installer":                  {func(f *Facts) { missing(&f.Builds[0].Standalone) }, Question{}, []string{"ready", "- v1.69.3: missing stand-alone installer: install-standalone:v1.69.3" + why}},
 		"an image":                                   {func(f *Facts) { missing(&f.Builds[0].Declared[0]) }, Question{}, []string{"! v1.69.3: missing module common image pause: " + declared("common", "pause").Reference + why}},
@@ -118,21 +119,21 @@ func TestJudge(t *testing.T) {
 		"no database": {func(f *Facts) {
 			f.Databases = []Image{{Name: "trivy-db", Presence: Presence{State: Missing}}, {Name: "trivy-bdu", Presence: Presence{State: Missing}}}
 		}, Question{}, []string{"ready", "- all: no vulnerability databases: pull --no-security-db skips them, and not every edition has them"}},
-		"a hidden tag":                    {func(f *Facts) { f.Hidden = []problem.Problem{lost} }, Question{Releases: []string{"v1.70.1"}}, []string{"! v1.69.3: versions and modules may be hidden" + why, "! v1.70.1: versions and modules may be hidden" + why}},
-		"a channel":                       {func(f *Facts) { missing(&f.Channels[0].Image) }, Question{}, []string{"ready", "- stable: missing release channel stable: release-channel:stable" + why}},
-		"an unreadable channel":           {func(f *Facts) { f.Channels[0].Unreadable = "no JSON" }, Question{}, []string{"ready", "- stable: no JSON"}},
-		"a channel to nowhere":            {func(f *Facts) { f.Channels[0].Target, f.Channels[0].Here = "v1.71.0", false }, Question{}, []string{"ready", "- stable: points at v1.71.0, which is missing"}},
-		"an absent version":               {func(*Facts) {}, Question{Releases: []string{"v1.70.1", "v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is missing: available: v1.69.3, v1.70.1"}},
-		"an absent version, and no other": {func(f *Facts) { f.Builds, f.Here = nil, nil }, Question{Releases: []string{"v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is missing: there is no version of the platform"}},
+		"a hidden tag":                            {func(f *Facts) { f.Hidden = []problem.Problem{lost} }, Question{Releases: []string{"v1.70.1"}}, []string{"! v1.69.3: versions and modules may be hidden" + why, "! v1.70.1: versions and modules may be hidden" + why}},
+		"a channel":                               {func(f *Facts) { missing(&f.Channels[0].Image) }, Question{}, []string{"ready", "- stable: missing release channel stable: release-channel:stable" + why}},
+		"an unreadable channel":                   {func(f *Facts) { f.Channels[0].Unreadable = "no JSON" }, Question{}, []string{"ready", "- stable: no JSON"}},
+		"a channel with a missing version":        {func(f *Facts) { f.Channels[0].Target, f.Channels[0].Here = "v1.71.0", false }, Question{}, []string{"ready", "- stable: points at v1.71.0, which is missing"}},
+		"an absent version":                       {func(*Facts) {}, Question{Releases: []string{"v1.70.1", "v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is missing: available: v1.69.3, v1.70.1"}},
+		"an absent version, and no other version": {func(f *Facts) { f.Builds, f.Here = nil, nil }, Question{Releases: []string{"v1.71.0"}}, []string{"! v1.71.0: v1.71.0 is missing: there is no version of the platform"}},
 		"a required module": {func(f *Facts) {
 			f.Builds[0].Requirements = release.Requirements{"migratedModules": "console, csi", "k8s": "1.27"}
 		}, Question{}, []string{"! v1.69.3: module csi is missing: version.json requires it"}},
-		"an own list equal to the installer's": {func(f *Facts) { f.Builds[0].Own = f.Builds[0].Declared }, Question{}, []string{"ready"}},
-		"an unreadable own list":               {func(f *Facts) { f.Builds[0].OwnUnreadable = "no tar" }, Question{}, []string{"ready", "- v1.69.3: the platform's own list of images cannot be compared: no tar"}},
-		"a different own list": {func(f *Facts) { f.Builds[0].Own = []Image{declared("common", "pause"), declared("common", "new")} }, Question{}, []string{"ready",
+		"a platform list equal to the installer's": {func(f *Facts) { f.Builds[0].Own = f.Builds[0].Declared }, Question{}, []string{"ready"}},
+		"an unreadable platform list":              {func(f *Facts) { f.Builds[0].OwnUnreadable = "no tar" }, Question{}, []string{"ready", "- v1.69.3: the platform's own list of images cannot be compared: no tar"}},
+		"a different platform list": {func(f *Facts) { f.Builds[0].Own = []Image{declared("common", "pause"), declared("common", "new")} }, Question{}, []string{"ready",
 			"- v1.69.3: only the list of the platform image declares module common image new as " + declared("common", "new").Reference,
 			"- v1.69.3: only the list of the installer declares module ingressNginx image controller as " + declared("ingressNginx", "controller").Reference}},
-		"an image that only the own list declares": {func(f *Facts) {
+		"a missing image that only the platform list declares": {func(f *Facts) {
 			f.Builds[0].Own = append(f.Builds[0].Declared[:2:2], withState(declared("common", "new"), Missing))
 		}, Question{}, []string{
 			"! v1.69.3: missing module common image new: " + declared("common", "new").Reference,
@@ -171,34 +172,34 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// The release controller of deckhouse/deckhouse upgrades a cluster one minor version at a time, to the
-// highest patch of each.
+// A cluster is upgraded one minor version at a time, to the highest patch of each, like the release
+// controller of deckhouse/deckhouse does it.
 func TestUpgradeSteps(t *testing.T) {
 	for name, test := range map[string]struct {
-		here  string // versions; one that ends in ! is not complete
+		here  string // available versions; "!" marks a version that is not complete
 		from  string
 		asked string
-		want  string // reasons and notes
+		want  string // expected reasons and notes
 		isBad bool
 	}{
-		"the same":                            {"v1.75.0", "v1.75.0", "", "", false},
-		"a patch":                             {"v1.75.9", "v1.75.0", "", "", false},
-		"the next":                            {"v1.76.0", "v1.75.4", "", "", false},
-		"a skipped minor version":             {"v1.77.2", "v1.75.0", "", "v1.75 → v1.77 needs v1.76, which is missing", true},
-		"three skipped minor versions":        {"v1.79.2", "v1.75.0", "", "v1.75 → v1.79 needs v1.76 to v1.78, which are missing", true},
-		"a step":                              {"v1.76.1 v1.77.2", "v1.75.0", "", "", false},
-		"two separate skipped minor versions": {"v1.77.0 v1.79.0", "v1.75.0", "v1.79.0", "v1.75 → v1.79 needs v1.76, which is missing; v1.75 → v1.79 needs v1.78, which is missing", true},
-		"an incomplete step":                  {"v1.76.1! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.1, which is not ready", true},
-		"its highest patch":                   {"v1.76.1 v1.76.2! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.2, which is not ready", true},
-		"a lower patch":                       {"v1.76.1! v1.76.2 v1.77.2", "v1.75.0", "v1.77.2", "", false},
-		"no previews":                         {"v1.76.0-rc.1 v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76, which is missing", true},
-		"older, not requested":                {"v1.74.0 v1.75.1", "v1.75.0", "", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", false},
-		"older, requested":                    {"v1.74.0", "v1.75.0", "v1.74.0", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", true},
-		"another major":                       {"v2.0.0", "v1.75.0", "", "v2.0.0 has another major version than v1.75.0, and Deckhouse does not upgrade from one to the other", true},
-		"from major version 0 to 1":           {"v1.0.0", "v0.9.0", "", "", false},
-		"a tag":                               {"pr42", "v1.75.0", "", "pr42 is not a version, so whether v1.75.0 can be upgraded to it is unknown", true},
-		"no from":                             {"v1.77.2", "", "", "", false},
-		"very many skipped minor versions":    {"v1.18446744073709551615.0", "v1.75.0", "", "v1.75 → v1.18446744073709551615 needs v1.76 to v1.18446744073709551614, which are missing", true},
+		"the same":                              {"v1.75.0", "v1.75.0", "", "", false},
+		"a patch":                               {"v1.75.9", "v1.75.0", "", "", false},
+		"the next":                              {"v1.76.0", "v1.75.4", "", "", false},
+		"a skipped minor version":               {"v1.77.2", "v1.75.0", "", "v1.75 → v1.77 needs v1.76, which is missing", true},
+		"three skipped minor versions":          {"v1.79.2", "v1.75.0", "", "v1.75 → v1.79 needs v1.76 to v1.78, which are missing", true},
+		"a step":                                {"v1.76.1 v1.77.2", "v1.75.0", "", "", false},
+		"two separate skipped minor versions":   {"v1.77.0 v1.79.0", "v1.75.0", "v1.79.0", "v1.75 → v1.79 needs v1.76, which is missing; v1.75 → v1.79 needs v1.78, which is missing", true},
+		"an incomplete step":                    {"v1.76.1! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.1, which is not ready", true},
+		"an incomplete highest patch of a step": {"v1.76.1 v1.76.2! v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76.2, which is not ready", true},
+		"an incomplete lower patch of a step":   {"v1.76.1! v1.76.2 v1.77.2", "v1.75.0", "v1.77.2", "", false},
+		"a preview is no step":                  {"v1.76.0-rc.1 v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76, which is missing", true},
+		"an older version, not requested":       {"v1.74.0 v1.75.1", "v1.75.0", "", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", false},
+		"an older version, requested":           {"v1.74.0", "v1.75.0", "v1.74.0", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", true},
+		"another major version":                 {"v2.0.0", "v1.75.0", "", "v2.0.0 has another major version than v1.75.0, and Deckhouse does not upgrade from one to the other", true},
+		"from major version 0 to 1":             {"v1.0.0", "v0.9.0", "", "", false},
+		"a tag":                                 {"pr42", "v1.75.0", "", "pr42 is not a version, so whether v1.75.0 can be upgraded to it is unknown", true},
+		"no from":                               {"v1.77.2", "", "", "", false},
+		"very many skipped minor versions":      {"v1.18446744073709551615.0", "v1.75.0", "", "v1.75 → v1.18446744073709551615 needs v1.76 to v1.18446744073709551614, which are missing", true},
 	} {
 		f := Facts{Deckhouse: true}
 		for tag := range strings.FieldsSeq(test.here) {
@@ -223,13 +224,13 @@ func TestUpgradeSteps(t *testing.T) {
 			}
 		}
 		if strings.Join(got, "; ") != test.want || v.Ready == test.isBad {
-			t.Errorf("%s: ready %v: %s", name, v.Ready, strings.Join(got, "; "))
+			t.Errorf("%s: the verdict is ready %v with the reasons %s", name, v.Ready, strings.Join(got, "; "))
 		}
 	}
 }
 
-// Shared digests, and shared blobs in the size, are counted once.
-func TestCounts(t *testing.T) {
+// A digest that several images share is counted once. In the size, a shared blob is counted once, too.
+func TestSharedContentIsCountedOnce(t *testing.T) {
 	f := complete()
 	byTag := completeImage("old", ".", "old-tag")
 	byTag.Module, byTag.Digest = "common", digest.Digest(declared("common", "pause").Reference)
@@ -240,14 +241,14 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// The JSON has all fields and the text, and its lists are never null.
-func TestJSON(t *testing.T) {
+// The JSON of a verdict has no null lists. The JSON of a reason has all fields and the text.
+func TestVerdictAsJSON(t *testing.T) {
 	f := complete()
 	f.Builds[0].Declared[0] = withState(f.Builds[0].Declared[0], Missing)
 	for name, facts := range map[string]Facts{"a bundle": f, "nothing": {}} {
 		b, err := json.Marshal(Judge(facts, Question{Releases: []string{"v9.0.0"}}))
 		if err != nil || strings.Contains(string(b), "null") {
-			t.Errorf("%s: %v: %s", name, err, b)
+			t.Errorf("%s: JSON with null, or error %v: %s", name, err, b)
 		}
 	}
 	b, _ := json.Marshal(Judge(f, Question{}).Versions[0].Reasons[0])
@@ -258,7 +259,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-func TestText(t *testing.T) {
+func TestVerdictAsText(t *testing.T) {
 	f := complete()
 	f.Builds[0].Declared[0] = withState(f.Builds[0].Declared[0], Missing)
 	f.Builds[0].Requirements = release.Requirements{"k8s": "1.27"}
@@ -271,10 +272,10 @@ func TestText(t *testing.T) {
 	}{
 		"a bundle": {f, Question{Releases: []string{"v1.70.1"}}, `v1.69.3: not complete: 2 declared images, 55 B
   missing module common image pause: ` + declared("common", "pause").Reference + `
-  1 reason for every version, below
+  1 reason listed below, for every version
   the cluster needs: k8s 1.27
 v1.70.1: not ready: 2 declared images, 65 B
-  1 reason for every version, below
+  1 reason listed below, for every version
 module console: not complete: v1.0.0, v1.1.0 (stable v1.1.0)
   clusters do not find module console: the repository modules has no tag console
 note: missing trivy-db: security/trivy-db:2
@@ -287,8 +288,8 @@ module console: complete: v1.0.0, v1.1.0 (stable v1.1.0)
 release channel lts: no JSON
 1 distinct declared digest; not ready
 `},
-		"not Deckhouse": {Facts{}, Question{}, "no image declares which others it needs: this is not a bundle of Deckhouse\n"},
-		"hidden":        {Facts{Hidden: []problem.Problem{{Path: "a.tar", Reason: "chunk 0001 is missing"}}}, Question{}, "no image declares which others it needs: this is not a bundle of Deckhouse\n  versions and modules may be hidden: a.tar: chunk 0001 is missing\n"},
+		"not Deckhouse": {Facts{}, Question{}, "no image declares which other images it needs: this is not a bundle of Deckhouse\n"},
+		"hidden":        {Facts{Hidden: []problem.Problem{{Path: "a.tar", Reason: "chunk 0001 is missing"}}}, Question{}, "no image declares which other images it needs: this is not a bundle of Deckhouse\n  versions and modules may be hidden: a.tar: chunk 0001 is missing\n"},
 	} {
 		var b strings.Builder
 		if err := Judge(test.facts, test.q).WriteText(&b); err != nil {
