@@ -306,7 +306,7 @@ func TestModulesFile(t *testing.T) {
 	if err != nil || len(all) != 2 || !all["console"].All || len(all["stronghold"].Ranges) != 1 || len(all["stronghold"].Pins) != 1 {
 		t.Errorf("%+v, %v", all, err)
 	}
-	for file, want := range map[string]string{"console\nA B": "line 2: ", "x@=v1+stable": `line 1: "x@=v1+stable": name a tag`, strings.Repeat("a", 1<<20): "too long"} {
+	for file, want := range map[string]string{"console\nA B": "line 2: ", "x@=v1+stable": `line 1: "x@=v1+stable": a channel is not allowed`, strings.Repeat("a", 1<<20): "too long"} {
 		if _, err := ParseModules([]byte(file)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.20q: %v", file, err)
 		}

@@ -7,37 +7,36 @@ import (
 	"strings"
 )
 
-// Release channels with rules of their own.
+// Release channels for which special rules apply.
 const (
 	Alpha     = "alpha"
 	RockSolid = "rock-solid"
-	LTS       = "lts" // a source with this channel need not have the others
+	LTS       = "lts" // long-term support; a source that has it may miss the other channels
 )
 
-// DefaultChannels returns the release channels that a source must have, from the least to the
-// most stable.
+// DefaultChannels returns the release channels that a source normally has, from the least to the most stable.
 func DefaultChannels() []string {
 	return []string{Alpha, "beta", "early-access", "stable", RockSolid}
 }
 
-// Channels returns all release channels, in the same order.
+// Channels returns all release channels: the default ones, and then [LTS].
 func Channels() []string { return append(DefaultChannels(), LTS) }
 
-// Channel is a release channel and the content of its image.
+// Channel is a release channel, with the content of its image.
 type Channel struct {
 	Name      string
-	Tag       string // of the release to which the channel points
+	Tag       string // tag of the release to which the channel points
 	Suspended bool
-	Release   Release // the zero value if Tag is not a version
+	Release   Release // Tag as a version; zero if it is not a version
 }
 
-// The files of the image of a release channel or of a release.
+// Files in the image of a release channel or of a release.
 const (
 	VersionFile   = "version.json"
 	ChangelogFile = "changelog.yaml"
 )
 
-// parseVersionFile decodes the version file of an image, which is nil if the image has none.
+// parseVersionFile decodes the version file of an image into doc. If file is nil, it returns an error.
 func parseVersionFile(file []byte, doc any) error {
 	if file == nil {
 		return errors.New("its image has no " + VersionFile)
@@ -48,8 +47,8 @@ func parseVersionFile(file []byte, doc any) error {
 	return nil
 }
 
-// ParseChannel reads the version file of the image of a release channel. The resulting tag
-// always begins with "v", even if the version in the file does not.
+// ParseChannel parses the version file of a release channel. If the file has a version without "v", such as
+// 1.69.3, the tag of the channel gets a "v".
 func ParseChannel(name string, file []byte) (Channel, error) {
 	var doc struct {
 		Version string `json:"version"`

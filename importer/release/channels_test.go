@@ -7,8 +7,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The tag of a channel is the version in its version.json.
-func TestChannel(t *testing.T) {
+// ParseChannel takes the tag of a channel from its version.json.
+func TestParseChannel(t *testing.T) {
 	for file, want := range map[string]Channel{
 		`{"version":"v1.69.3"}`:               {Tag: "v1.69.3"},
 		`{"version":"1.69.3","suspend":true}`: {Tag: "v1.69.3", Suspended: true},
@@ -27,12 +27,12 @@ func TestChannel(t *testing.T) {
 			data = []byte(file)
 		}
 		if _, err := ParseChannel("stable", data); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %q", file, err, want)
+			t.Errorf("%q: the error is %v, want %q", file, err, want)
 		}
 	}
 }
 
-// ParseChannel returns a channel with a tag, or an error, for any file.
+// For any file, ParseChannel returns either a channel with a tag or an error.
 func FuzzChannel(f *testing.F) {
 	f.Add([]byte(`{"version":"v1.0.0","suspend":true}`))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -9,39 +9,39 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// Constraint selects versions: by ranges, or one exact tag.
+// Constraint selects versions by ranges, or one exact tag.
 type Constraint struct {
 	Text   string
-	Ranges []Range // alternatives, separated by || in the text; empty for an exact tag
+	Ranges []Range // one of them must match; empty for an exact tag
 
-	Tag     string // the exact tag
-	Channel string // the release channel that is to point to the tag; empty means all
+	Tag     string // exact tag; empty for ranges
+	Channel string // release channel that shall point to the tag; empty means all channels
 
-	named []*semver.Version // versions after >= or <=, selected in addition to the highest patches
+	named []*semver.Version // versions after >= or <= in the text, which Choose also selects
 }
 
-// Range is one of the ranges of a constraint.
+// Range is one range of a constraint. In the text, ranges are separated by ||.
 type Range struct {
 	Versions *semver.Constraints
-	Lowest   *semver.Version // the lowest version in the text at which the range can start, or nil
+	Lowest   *semver.Version // lowest version at which the range can start; nil if unknown
 }
 
-// Matches reports whether a version is in one of the ranges.
+// Matches reports whether at least one range contains a version.
 func (c *Constraint) Matches(v *semver.Version) bool {
 	return slices.ContainsFunc(c.Ranges, func(r Range) bool { return r.Versions.Check(v) })
 }
 
-// HasStart reports whether each range has a lowest version, from which versions can be tried
-// upwards.
+// HasStart reports whether the lowest version of each range is known, so that versions can be tried upwards
+// from it.
 func (c *Constraint) HasStart() bool {
 	return !slices.ContainsFunc(c.Ranges, func(r Range) bool { return r.Lowest == nil })
 }
 
-// literal finds the versions in a constraint, each with the operator before it.
+// literal matches a version in a constraint, with the operator before it.
 var literal = regexp.MustCompile(`([<>=~^!]*)\s*v?(\d+(?:\.\d+){0,2}(?:-[0-9A-Za-z.-]+)?)`)
 
-// ParseConstraint parses a semver range (~, ^, >=, <= and so on), a bare version, =TAG or
-// =TAG+CHANNEL. A bare version means this version or a later one with the same major number.
+// ParseConstraint parses semver ranges (~, ^, >=, <= and so on), =TAG or =TAG+CHANNEL. A version without an
+// operator means this version or a later one with the same major number.
 func ParseConstraint(text string) (*Constraint, error) {
 	text = strings.TrimSpace(text)
 	c := &Constraint{Text: text}
@@ -70,7 +70,7 @@ func malformedVersion(text string) error {
 	return fmt.Errorf("version %q: want a range such as 1.3.0, ~1.3.0, ^1.3.0 or >=1.3.0 <=1.5.0, or a tag such as =v1.3.0", text)
 }
 
-// parseRange parses one range of a constraint, and adds the versions in it to named.
+// parseRange parses one range of a constraint. It adds the versions after >= and <= to named.
 func (c *Constraint) parseRange(text string) (r Range, err error) {
 	expression := text
 	if v, err := semver.NewVersion(text); err == nil {
@@ -86,8 +86,8 @@ func (c *Constraint) parseRange(text string) (r Range, err error) {
 	return r, nil
 }
 
-// addLiterals adds the versions in a range to named, and returns the lowest one at which the range
-// can start.
+// addLiterals adds the versions after >= and <= in a range to named. It returns the lowest version at which
+// the range can start, or nil.
 func (c *Constraint) addLiterals(text string) (lowest *semver.Version) {
 	for _, m := range literal.FindAllStringSubmatch(text, -1) {
 		v, err := semver.NewVersion(m[2])
@@ -107,8 +107,8 @@ func (c *Constraint) addLiterals(text string) (lowest *semver.Version) {
 	return lowest
 }
 
-// Choose selects from tags the highest patch of each minor version that matches, and the
-// versions that the constraint names with >= or <=. The constraint must not be an exact tag.
+// Choose selects tags that match the ranges: the highest patch of each minor version, and each version that
+// the constraint names after >= or <=. The constraint must not be an exact tag.
 func (c *Constraint) Choose(tags []string) (chosen []string) {
 	var fit []Release
 	for _, r := range ParseAll(tags) {

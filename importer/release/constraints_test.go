@@ -10,12 +10,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-func TestConstraints(t *testing.T) {
+func TestChooseByConstraint(t *testing.T) {
 	tags := []string{"v1.0.0", "v1.0.4", "v1.1.0", "v1.1.3", "1.1.3", "v1.2.0", "v1.3.0-rc.1", "v2.0.0", "v0.3.1", "v0.4.2", "stable", "v1", "latest"}
 	for text, want := range map[string][]string{
 		"1.1.0":            {"v1.1.3", "v1.2.0"},
 		"v1":               {"v1.0.4", "v1.1.3", "v1.2.0"},
-		"0.3.0":            {"v0.3.1", "v0.4.2"}, // all of 0.x, unlike ^0.3.0
+		"0.3.0":            {"v0.3.1", "v0.4.2"}, // also higher minor versions, unlike ^0.3.0
 		"~1.1.0":           {"v1.1.3"},
 		"^1.1.0":           {"v1.1.3", "v1.2.0"},
 		">=1.1.0":          {"v1.1.0", "v1.1.3", "v1.2.0", "v2.0.0"},
@@ -23,7 +23,7 @@ func TestConstraints(t *testing.T) {
 		">=1.0.0, <=1.1.0": {"v1.0.0", "v1.0.4", "v1.1.0"},
 		">=1.0 <=1.1":      {"v1.0.0", "v1.0.4", "v1.1.0", "v1.1.3"},
 		">1.0.0 <1.2":      {"v1.0.4", "v1.1.3"},
-		">= 1.1.1 < 2":     {"v1.1.3", "v1.2.0"}, // the list has no 1.1.1
+		">= 1.1.1 < 2":     {"v1.1.3", "v1.2.0"}, // there is no tag 1.1.1
 		">=3":              nil,
 		"~1.0.0 || 2.0":    {"v1.0.4", "v2.0.0"},
 	} {
@@ -51,10 +51,10 @@ func TestConstraints(t *testing.T) {
 			}
 		}
 		if got := strings.Join(starts, " "); got != want {
-			t.Errorf("%s begins at %q, want %q", text, got, want)
+			t.Errorf("the lowest version of %s is %q, want %q", text, got, want)
 		}
 		if c.HasStart() != (len(starts) == len(c.Ranges)) {
-			t.Errorf("%s: has a start: %v", text, c.HasStart())
+			t.Errorf("HasStart of %s is %v", text, c.HasStart())
 		}
 	}
 	for _, bad := range []string{"", " ", "=", "=+stable", "=v1+", "=v1+nightly", "stable", ">=", "1.2.3.4", "a b", "1 ||", "|| 1"} {
@@ -64,8 +64,8 @@ func TestConstraints(t *testing.T) {
 	}
 }
 
-// For any constraint, the chosen tags are from the list, ascending and without duplicates, and
-// include the highest matching patch of each minor version.
+// For any constraint, Choose returns tags of the list in ascending order, without duplicates. They include
+// the highest matching patch of each minor version.
 func FuzzConstraint(f *testing.F) {
 	f.Add(">=1.0.0 <=1.1.0", uint8(3), uint8(4))
 	f.Add("~1.1", uint8(0), uint8(0))
@@ -78,7 +78,7 @@ func FuzzConstraint(f *testing.F) {
 		}
 		if len(c.Ranges) == 0 {
 			if c.Tag == "" {
-				t.Fatalf("%q is no tag", text)
+				t.Fatalf("the constraint %q has neither ranges nor a tag", text)
 			}
 			return
 		}
@@ -90,16 +90,16 @@ func FuzzConstraint(f *testing.F) {
 		}
 		chosen := c.Choose(tags)
 		if !slices.IsSorted(chosen) || len(slices.Compact(slices.Clone(chosen))) != len(chosen) {
-			t.Fatalf("%q chooses %q", text, chosen)
+			t.Fatalf("%q chooses tags that are not ascending: %q", text, chosen)
 		}
 		for _, tag := range tags {
 			r, _ := Parse(tag)
 			fits := c.Matches(r.Version)
 			if slices.Contains(chosen, tag) && !fits {
-				t.Fatalf("%q does not fit %s", text, tag)
+				t.Fatalf("%q chooses %s, which does not match it", text, tag)
 			}
 			if fits && !slices.ContainsFunc(chosen, func(other string) bool { return other[:4] == tag[:4] && other >= tag }) {
-				t.Fatalf("%q: nothing stands for %s in %q", text, tag, chosen)
+				t.Fatalf("%q matches %s, but chooses no tag of its minor version: %q", text, tag, chosen)
 			}
 		}
 	})

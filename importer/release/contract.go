@@ -10,11 +10,10 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// ContractAnnotation is the annotation with the contract of a plugin.
+// ContractAnnotation is the annotation that contains the contract of a plugin.
 const ContractAnnotation = "contract"
 
-// Contract lists the requirements of a plugin of the d8 command line. The zero value requires
-// nothing.
+// Contract lists what a plugin of the d8 command line requires. The zero value requires nothing.
 type Contract struct {
 	Requirements struct {
 		Deckhouse struct {
@@ -39,14 +38,14 @@ type Requirement struct {
 	Constraint string `json:"constraint"`
 }
 
-// Group is a list of modules. A group without modules stands for the module with the group's name.
+// Group is a list of modules. If it is empty, the group means the module that has the group's name.
 type Group struct {
 	Name       string        `json:"name"`
 	Constraint string        `json:"constraint"`
 	Modules    []Requirement `json:"modules"`
 }
 
-// Members returns the modules of a group.
+// Members returns the modules of a group, with their constraints.
 func (g Group) Members() []Requirement {
 	if len(g.Modules) == 0 {
 		return []Requirement{{g.Name, g.Constraint}}
@@ -54,7 +53,7 @@ func (g Group) Members() []Requirement {
 	return g.Modules
 }
 
-// ParseContract parses the annotation of a plugin. An empty one requires nothing.
+// ParseContract parses the annotation of a plugin. An empty annotation requires nothing.
 func ParseContract(annotation string) (c Contract, err error) {
 	if annotation == "" {
 		return c, nil
@@ -69,8 +68,8 @@ func ParseContract(annotation string) (c Contract, err error) {
 	return c, nil
 }
 
-// RequirementOf returns the requirement for a module: a mandatory one, or else the first one in
-// a group.
+// RequirementOf returns what the contract requires of a module. A mandatory requirement comes first, then the
+// first one in a group. It returns false if the contract does not name the module.
 func (c *Contract) RequirementOf(module string) (Requirement, bool) {
 	all := slices.Clone(c.Requirements.Modules.Mandatory)
 	for _, g := range c.Requirements.Modules.AnyOf {
@@ -83,11 +82,11 @@ func (c *Contract) RequirementOf(module string) (Requirement, bool) {
 	return all[i], true
 }
 
-// preview matches the suffixes of previews, which only a constraint that names them selects.
-// Other suffixes are build marks, and are ignored.
+// preview matches the suffix of a preview such as rc.1. A preview satisfies only constraints that name a
+// preview. Other suffixes are build marks, which Fits ignores.
 var preview = regexp.MustCompile(`^(alpha|beta|rc)`)
 
-// Fits reports whether a version satisfies the constraint.
+// Fits reports whether a version satisfies the constraint of the requirement.
 func (r Requirement) Fits(v *semver.Version) (bool, error) {
 	if r.Constraint == "" {
 		return true, nil
@@ -102,7 +101,7 @@ func (r Requirement) Fits(v *semver.Version) (bool, error) {
 	return c.Check(v), nil
 }
 
-// FitsAny reports whether at least one of the versions satisfies the constraint.
+// FitsAny reports whether at least one version satisfies the constraint of the requirement.
 func (r Requirement) FitsAny(all []Release) (bool, error) {
 	for _, v := range all {
 		if ok, err := r.Fits(v.Version); ok || err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The annotation is JSON in base64. A plugin without one requires nothing.
+// ParseContract decodes JSON in base64. A plugin without the annotation requires nothing.
 func TestParseContract(t *testing.T) {
 	encode := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 	c, err := ParseContract(encode(`{"requirements":{"deckhouse":{"constraint":">=1.69"},"modules":{"mandatory":[{"name":"a","constraint":">=1"}]}}}`))
@@ -16,17 +16,17 @@ func TestParseContract(t *testing.T) {
 		t.Errorf("%+v: %v", c, err)
 	}
 	if c, err := ParseContract(""); err != nil || !cmp.Equal(c, Contract{}) {
-		t.Errorf("without an annotation: %+v: %v", c, err)
+		t.Errorf("without an annotation, the contract is %+v, error %v", c, err)
 	}
 	for _, bad := range []string{"%", encode("["), encode(`{"requirements":{"deckhouse":{"constraint":">=1"},"modules":7}}`)} {
 		if c, err := ParseContract(bad); err == nil || !strings.Contains(err.Error(), "malformed contract") || !cmp.Equal(c, Contract{}) {
-			t.Errorf("%q: %+v: %v", bad, c, err)
+			t.Errorf("the malformed annotation %q is parsed as %+v, error %v", bad, c, err)
 		}
 	}
 }
 
-// A mandatory requirement wins over one in a group. An empty group stands for the module of its
-// name.
+// A mandatory requirement of a module takes precedence over a requirement in a group. A group without modules
+// means the module that has the group's name.
 func TestRequirementOf(t *testing.T) {
 	var c Contract
 	c.Requirements.Modules.Mandatory = []Requirement{{"a", ">=1"}}
@@ -36,13 +36,12 @@ func TestRequirementOf(t *testing.T) {
 	}
 	for module, want := range map[string]Requirement{"a": {"a", ">=1"}, "b": {"b", ">=3"}, "c": {"c", ">=4"}, "one of": {}, "d": {}} {
 		if got, ok := c.RequirementOf(module); got != want || ok != (want != Requirement{}) {
-			t.Errorf("%s: %v, %v", module, got, ok)
+			t.Errorf("RequirementOf(%s) is %v, %v", module, got, ok)
 		}
 	}
 }
 
-// A version with a build suffix counts as the version without it. Only a constraint with a preview
-// matches previews.
+// Fits ignores a build suffix of a version. A preview satisfies only a constraint that names a preview.
 func TestRequirementFits(t *testing.T) {
 	for _, c := range []struct {
 		constraint, version string
@@ -59,10 +58,10 @@ func TestRequirementFits(t *testing.T) {
 		one, _ := Parse(c.version)
 		r := Requirement{"m", c.constraint}
 		if got, err := r.Fits(one.Version); got != c.want || err != nil {
-			t.Errorf("%s fits %q: %v, %v", c.version, c.constraint, got, err)
+			t.Errorf("Fits of version %s and constraint %q is %v, error %v", c.version, c.constraint, got, err)
 		}
 		if got, err := r.FitsAny(ParseAll([]string{"0.0.0", c.version})); got != c.want || err != nil {
-			t.Errorf("0.0.0 or %s fits %q: %v, %v", c.version, c.constraint, got, err)
+			t.Errorf("FitsAny of the versions 0.0.0 and %s and constraint %q is %v, error %v", c.version, c.constraint, got, err)
 		}
 	}
 	r := Requirement{"m", "newest"}
@@ -70,7 +69,7 @@ func TestRequirementFits(t *testing.T) {
 		t.Errorf("%v, %v", ok, err)
 	}
 	if ok, err := r.FitsAny(nil); ok || err != nil {
-		t.Errorf("no version fits: %v, %v", ok, err)
+		t.Errorf("FitsAny without versions is %v, error %v", ok, err)
 	}
 	if a, b := (Requirement{"m", ""}).String(), (Requirement{"m", ">=1"}).String(); a != "m" || b != "m >=1" {
 		t.Errorf("%q, %q", a, b)

@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// PlatformDigests is the list of images in the platform image, which clusters use. It has the
-// same form as [InstallerDigests].
+// PlatformDigests is the file in the platform image that lists the images of the platform. Clusters use this
+// list. It has the same form as [InstallerDigests].
 const PlatformDigests = "deckhouse/modules/images_digests.json"
 
-// ErrNothingDeclared reports an installer without a file that declares images.
+// ErrNothingDeclared reports that an installer has no file that declares images.
 var ErrNothingDeclared = errors.New("the installer has neither " + InstallerTags + " nor " + InstallerDigests)
 
-// ParseInstaller reads the images that an installer declares, sorted by name, from its file
-// [InstallerTags] or else [InstallerDigests]. Errors: ErrNothingDeclared; that of a malformed
-// file.
+// ParseInstaller returns the images that an installer declares, sorted by name. It reads [InstallerTags] or,
+// if there is no such file, [InstallerDigests]. If both are missing, the error is ErrNothingDeclared. Other
+// errors report a malformed file.
 func ParseInstaller(files map[string][]byte) ([]Image, error) {
 	file, parse := InstallerTags, ParseTags
 	if files[file] == nil {
@@ -35,12 +35,13 @@ func ParseInstaller(files map[string][]byte) ([]Image, error) {
 // Database is a vulnerability database of an edition, and its tag.
 type Database struct{ Name, Tag string }
 
-// Databases returns the vulnerability databases. An edition without the first one has none of them.
+// Databases returns the vulnerability databases. If an edition does not have the first one, it has none of
+// them.
 func Databases() []Database {
 	return []Database{{"trivy-db", "2"}, {"trivy-bdu", "1"}, {"trivy-java-db", "1"}, {"trivy-checks", "0"}}
 }
 
-// Requirements are the requirements of a release, by name, as `k8s: 1.27`.
+// Requirements maps the name of a requirement of a release to its value, for example k8s to 1.27.
 type Requirements map[string]string
 
 // ParseRequirements reads the requirements in the version file of a release.
@@ -52,13 +53,12 @@ func ParseRequirements(file []byte) (Requirements, error) {
 	return doc.Requirements, err
 }
 
-// migratedModules is the requirement that lists modules which used to be part of the
-// platform, separated by commas. A cluster refuses the release unless a source has them
-// (deckhouse/deckhouse, the release controller's check of that name).
+// migratedModules is the name of the requirement that lists modules which are no longer part of the platform,
+// separated by commas. A cluster refuses the release if no source has them (see the check with this name in
+// the release controller of deckhouse/deckhouse).
 const migratedModules = "migratedModules"
 
-// Modules returns the names of the modules that have to be available, sorted and without
-// duplicates.
+// Modules returns the names of the required modules, sorted and without duplicates.
 func (r Requirements) Modules() (names []string) {
 	for name := range strings.SplitSeq(r[migratedModules], ",") {
 		if name = strings.TrimSpace(name); name != "" {
@@ -69,8 +69,8 @@ func (r Requirements) Modules() (names []string) {
 	return slices.Compact(names)
 }
 
-// OfCluster returns the requirements that only the cluster itself can meet, as "k8s 1.27",
-// sorted.
+// OfCluster returns the other requirements, which only the cluster can meet, as sorted texts such as "k8s
+// 1.27".
 func (r Requirements) OfCluster() (all []string) {
 	for name, value := range r {
 		if name != migratedModules {

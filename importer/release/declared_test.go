@@ -11,8 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The list of tags wins over the list of digests. An installer without either is an error.
-func TestInstaller(t *testing.T) {
+// If an installer has a list of tags and a list of digests, ParseInstaller uses the tags. If it has neither,
+// it returns an error.
+func TestParseInstaller(t *testing.T) {
 	d := "sha256:" + strings.Repeat("0a", 32)
 	digests, tags := []byte(`{"common":{"pause":"`+d+`"}}`), []byte(`{"common":{"pause":"old-tag"}}`)
 	for name, test := range map[string]struct {
@@ -38,9 +39,9 @@ func TestInstaller(t *testing.T) {
 	}
 }
 
-// The requirement migratedModules is a list of names separated by commas, as in the tests of
-// the check of that name in deckhouse/deckhouse.
-func TestRequirements(t *testing.T) {
+// The requirement migratedModules is a list of names that are separated by commas. The example comes from the
+// tests of deckhouse/deckhouse.
+func TestParseRequirements(t *testing.T) {
 	r, err := ParseRequirements([]byte(`{"version":"v1.70.0","requirements":{"k8s":"1.27","migratedModules":"b-module, a-module,, b-module","flag":""}}`))
 	layouttest.Try(t, err)
 	if diff := cmp.Diff([]string{"a-module", "b-module"}, r.Modules()); diff != "" {

@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// document is a DeckhouseRelease with the fields that come from the image of a release.
+// document is a DeckhouseRelease object. It has only the fields that come from the image of a release.
 type document struct {
 	APIVersion string `yaml:"apiVersion"`
 	Kind       string `yaml:"kind"`
@@ -27,10 +27,9 @@ type documentSpec struct {
 	ChangelogLink string            `yaml:"changelogLink"`
 }
 
-// Document returns the DeckhouseRelease of a release as a YAML document, from the version file
-// and the changelog of its image. The same files give the same bytes. If the version file cannot be
-// read, Document returns nil; if the changelog cannot be read, it omits the changelog. The note is
-// the reason.
+// Document returns the DeckhouseRelease object of a release as YAML. version and changelog are files of the
+// release's image. The same files always give the same bytes. If the version file cannot be parsed, Document
+// returns nil. If the changelog cannot be parsed, it omits the changelog. In both cases, note is the reason.
 func Document(r Release, version, changelog []byte) (yamlDocument []byte, note string) {
 	var about struct {
 		Requirements map[string]string   `json:"requirements"`
@@ -60,7 +59,7 @@ func Document(r Release, version, changelog []byte) (yamlDocument []byte, note s
 	return b.Bytes(), note
 }
 
-// parseChangelog reads a changelog, and keeps dates as text.
+// parseChangelog parses a changelog in YAML. It keeps dates as text.
 func parseChangelog(data []byte) (changelog map[string]any, err error) {
 	var tree yaml.Node
 	if err := yaml.Unmarshal(data, &tree); err != nil || tree.IsZero() {

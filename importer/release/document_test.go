@@ -7,7 +7,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// For any changelog, Document returns one valid document, or a note with the reason.
+// For any files, Document returns the same valid YAML document twice, or a note with the reason why there is
+// none.
 func FuzzRelease(f *testing.F) {
 	f.Add([]byte(`{"requirements":{"k8s":"1.29"},"disruptions":{"1.69":["x"]}}`), []byte("a: {b: 2026-10-01}\n"))
 	f.Add([]byte(`{"requirements":7}`), []byte("x"))
@@ -17,7 +18,7 @@ func FuzzRelease(f *testing.F) {
 		r, _ := Parse("v1.69.3")
 		doc, note := Document(r, version, changelog)
 		if doc == nil && note == "" {
-			t.Fatal("no document and no reason")
+			t.Fatal("Document returns neither a document nor a reason")
 		}
 		if doc == nil {
 			return
@@ -27,7 +28,7 @@ func FuzzRelease(f *testing.F) {
 			t.Fatalf("%v: %s", err, doc)
 		}
 		if again, _ := Document(r, version, changelog); !bytes.Equal(again, doc) {
-			t.Fatal("other bytes the second time")
+			t.Fatal("Document returns other bytes the second time")
 		}
 	})
 }

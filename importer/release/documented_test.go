@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Document keeps dates as text, and lists the disruptions of the release's minor version only.
-func TestDocumentOfARelease(t *testing.T) {
+// Document keeps dates as text. It lists only the disruptions of the release's own minor version.
+func TestDocument(t *testing.T) {
 	r, _ := Parse("v1.69.3")
 	version := []byte(`{"requirements":{"k8s":"1.29"},"disruptions":{"1.69":["x"],"1.70":["y"]}}`)
 	const head = "---\napiVersion: deckhouse.io/v1alpha1\nkind: DeckhouseRelease\nmetadata:\n  name: v1.69.3\nspec:\n  version: v1.69.3\n" +
@@ -39,8 +39,8 @@ func TestDocumentOfARelease(t *testing.T) {
 	}
 }
 
-// OfCluster sorts the requirements.
-func TestRequirementsInOrder(t *testing.T) {
+// OfCluster returns the requirements in alphabetical order.
+func TestOfClusterSortsRequirements(t *testing.T) {
 	r := Requirements{"k8s": "1.29", "a": "", "c": "3", "b": "2", "istio": "1.21", migratedModules: "x"}
 	if got := strings.Join(r.OfCluster(), ", "); got != "a, b 2, c 3, istio 1.21, k8s 1.29" {
 		t.Errorf("%s", got)

@@ -12,25 +12,24 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// The files of images that name other images.
+// Files in images that declare other images.
 const (
-	// InstallerDigests and InstallerTags are in the installer of a release. If both exist, only
-	// the tags count.
+	// InstallerDigests and InstallerTags are files of an installer. If both exist, only InstallerTags counts.
 	InstallerDigests = "deckhouse/candi/images_digests.json"
 	InstallerTags    = "deckhouse/candi/images_tags.json"
-	// ModuleDigests and ModuleExtras are in the image of a module's or package's version.
+	// ModuleDigests and ModuleExtras are files in the image of a module or package.
 	ModuleDigests = "images_digests.json"
 	ModuleExtras  = "extra_images.json"
 )
 
 // Image is an image that a file declares.
 type Image struct {
-	Name      string // path of JSON fields, as MODULE/IMAGE
-	Reference string // a digest or a tag
+	Name      string // names of the JSON fields, joined as MODULE/IMAGE
+	Reference string // digest or tag of the image
 }
 
-// ParseDigests finds the digests in a file, sorted by name: strings of the form sha256:<64 hex>
-// anywhere in a JSON document.
+// ParseDigests finds the digests in a JSON document: all strings of the form sha256:<64 hex>. It sorts them
+// by name.
 func ParseDigests(file []byte) (all []Image, err error) {
 	err = eachString(file, func(name, s string) {
 		if d := digest.Digest(s); d.Validate() == nil && d.Algorithm() == digest.SHA256 {
@@ -40,7 +39,7 @@ func ParseDigests(file []byte) (all []Image, err error) {
 	return sortImages(all), err
 }
 
-// ParseTags finds the tags in a file, sorted by name: all strings of a JSON document.
+// ParseTags returns all strings in a JSON document as tags. It sorts them by name.
 func ParseTags(file []byte) (all []Image, err error) {
 	err = eachString(file, func(name, s string) { all = append(all, Image{name, s}) })
 	return sortImages(all), err
@@ -62,8 +61,8 @@ func References(images []Image) (all []string) {
 	return slices.Compact(all)
 }
 
-// eachString calls do for each string value in a JSON document. name is the path of its field names,
-// joined by slashes.
+// eachString calls do for each string value in a JSON document. name is the names of the fields that lead to
+// it, joined by slashes.
 func eachString(data []byte, do func(name, s string)) error {
 	var doc any
 	if err := json.Unmarshal(data, &doc); err != nil {
@@ -92,8 +91,8 @@ func eachString(data []byte, do func(name, s string)) error {
 	return nil
 }
 
-// maxName limits the length in bytes of joined field names: fields may be nested to any
-// depth.
+// maxName is the maximum length of joined field names, in bytes. It is needed because fields may be nested to
+// any depth.
 const maxName = 256
 
 func joinName(name, field string) string {
@@ -103,8 +102,8 @@ func joinName(name, field string) string {
 	return field[:min(len(field), maxName)]
 }
 
-// ParseExtraImages reads the extra images of a module's version, sorted by name. A tag may be a string,
-// or a number as it is written.
+// ParseExtraImages parses the list of extra images in a module's image, and sorts it by name. A tag may be a
+// string or a number. A number keeps its digits as they are written.
 func ParseExtraImages(file []byte) (all []Image, err error) {
 	var doc map[string]json.RawMessage
 	if err := json.Unmarshal(file, &doc); err != nil {

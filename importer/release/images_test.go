@@ -10,9 +10,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Digests are found at any depth of the document, and named by their path. The first case has
-// the form of candi/images_digests.json in deckhouse/deckhouse; the file of a module is flatter.
-func TestImages(t *testing.T) {
+// ParseDigests finds digests at any depth of a JSON document, and names them by the fields that lead to them.
+// The first case has the form of an installer's file in deckhouse/deckhouse. The file of a module is less
+// nested.
+func TestParseDigests(t *testing.T) {
 	one, two := "sha256:"+strings.Repeat("0a", 32), "sha256:"+strings.Repeat("0b", 32)
 	images, err := ParseDigests([]byte(`{"common":{"pause":"` + two + `","init":"` + one + `"},"agent":"` + one + `","deep":{"a":[{"b":"` + two + `"}]},"n":[1,null,"sha256:00"]}`))
 	layouttest.Try(t, err)
@@ -29,7 +30,7 @@ func TestImages(t *testing.T) {
 	}
 }
 
-func TestExtraImages(t *testing.T) {
+func TestParseExtraImages(t *testing.T) {
 	images, err := ParseExtraImages([]byte(`{"scanner": 3, "a/enforcer": "v2", "big": 12345678901234567890}`))
 	layouttest.Try(t, err)
 	if diff := cmp.Diff([]Image{{"a/enforcer", "v2"}, {"big", "12345678901234567890"}, {"scanner", "3"}}, images); diff != "" {
@@ -42,7 +43,7 @@ func TestExtraImages(t *testing.T) {
 	}
 }
 
-// ParseDigests returns sorted digests, and ParseTags returns the same images among others.
+// ParseDigests returns sorted digests. ParseTags returns at least the same images.
 func FuzzImages(f *testing.F) {
 	hex := strings.Repeat("0a", 32)
 	f.Add([]byte(`{"a":{"b":"sha256:` + hex + `"},"c":["sha256:` + hex + `", 1, null, "sha256:00"]}`))
@@ -51,7 +52,7 @@ func FuzzImages(f *testing.F) {
 		found, err := ParseDigests(data)
 		all, tagsErr := ParseTags(data)
 		if err != nil && len(found) > 0 || (err == nil) != (tagsErr == nil) || len(found) > len(all) {
-			t.Fatalf("%v, and %v; %v, and %v", found, err, all, tagsErr)
+			t.Fatalf("ParseDigests returns %v, error %v; ParseTags returns %v, error %v", found, err, all, tagsErr)
 		}
 		for i, image := range found {
 			if digest.Digest(image.Reference).Validate() != nil || i > 0 && found[i-1].Name > image.Name || len(image.Name) > maxName {
@@ -61,14 +62,14 @@ func FuzzImages(f *testing.F) {
 	})
 }
 
-// The name of an extra image never leads out of its directory.
+// ParseExtraImages accepts only names of images that cannot lead out of a directory.
 func FuzzExtraImages(f *testing.F) {
 	f.Add([]byte(`{"scanner": 3, "enforcer": "v2"}`))
 	f.Add([]byte(`{"../x": "v1"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		images, err := ParseExtraImages(data)
 		if err != nil && images != nil {
-			t.Fatalf("%q, and %v", images, err)
+			t.Fatalf("ParseExtraImages returns %q and error %v", images, err)
 		}
 		for _, i := range images {
 			if strings.Contains("/"+i.Name+"/", "/../") || strings.HasPrefix(i.Name, "/") || i.Name == "" || i.Reference == "" {

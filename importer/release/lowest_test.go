@@ -7,9 +7,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// A range starts at the lowest version that it names, except for upper bounds and excluded
-// versions.
-func TestStartOfARange(t *testing.T) {
+// A range starts at the lowest version that it names. Upper bounds and excluded versions do not count.
+func TestLowestVersionOfRange(t *testing.T) {
 	for text, want := range map[string]string{
 		"1.3.0":                       "1.3.0",
 		"~1.3":                        "1.3.0",
@@ -22,12 +21,12 @@ func TestStartOfARange(t *testing.T) {
 		">=2.0.0 <1.0.0":              "2.0.0",
 		"<1.0.0":                      "",
 		"!=1.0.0":                     "",
-		"1.x.99999999999999999999999": "1.0.0", // text after the wildcard is ignored
+		"1.x.99999999999999999999999": "1.0.0", // everything after the wildcard is ignored
 		"  >=1.2.0  ":                 "1.2.0",
 	} {
 		c, err := ParseConstraint(text)
 		if err != nil || len(c.Ranges) != 1 || c.Text != strings.TrimSpace(text) {
-			t.Errorf("%q: %+v, %v", text, c, err)
+			t.Errorf("%q is parsed as %+v, error %v", text, c, err)
 			continue
 		}
 		got := ""
@@ -48,8 +47,8 @@ func TestStartOfARange(t *testing.T) {
 	}
 }
 
-// References sorts, and removes duplicates.
-func TestReferencesOfImages(t *testing.T) {
+// References returns sorted references without duplicates.
+func TestReferences(t *testing.T) {
 	long := digest.SHA512.FromString("x").String()
 	images, err := ParseDigests([]byte(`{"a":"` + long + `"}`))
 	if err != nil || len(images) != 0 {

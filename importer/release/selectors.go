@@ -8,12 +8,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// Selector is a module, package or plugin that was selected by name, and the selected versions.
+// Selector names a module, package or plugin, and selects versions of it.
 type Selector struct {
 	Name   string
-	All    bool          // selected without a constraint
-	Ranges []*Constraint // of versions
-	Pins   []*Constraint // exact tags
+	All    bool          // whether it was named at least once without a constraint
+	Ranges []*Constraint // constraints that select versions by ranges
+	Pins   []*Constraint // constraints that select exact tags
 }
 
 func (s Selector) String() string {
@@ -30,7 +30,7 @@ func (s Selector) String() string {
 // IsPinned reports whether only exact tags are selected, so that no release channel is needed.
 func (s Selector) IsPinned() bool { return len(s.Pins) > 0 && len(s.Ranges) == 0 && !s.All }
 
-// ParseSelectors parses a list of NAME or NAME@CONSTRAINT, in which a name may be repeated.
+// ParseSelectors parses a list of NAME or NAME@CONSTRAINT. A name may be repeated. The result is by name.
 func ParseSelectors(list []string) (all map[string]Selector, err error) {
 	all = map[string]Selector{}
 	for _, expression := range list {
@@ -55,6 +55,6 @@ func ParseSelectors(list []string) (all map[string]Selector, err error) {
 	return all, nil
 }
 
-// IsName reports whether s can name a module, a package or a plugin: one segment of a
+// IsName reports whether s can name a module, a package or a plugin. It has to be one segment of a
 // repository's name.
 func IsName(s string) bool { return names.IsRepository(s) && !strings.Contains(s, "/") }

@@ -8,27 +8,27 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// Release is a tag that is a version: v1.69.3, or 1.69.3.
+// Release is a tag that is a version, such as v1.69.3 or 1.69.3.
 type Release struct {
 	Tag     string
 	Version *semver.Version
 }
 
-// Parse parses a tag as a version, which must have all three numbers.
+// Parse parses a tag as a version. It returns false unless the version has all three numbers.
 func Parse(tag string) (Release, bool) {
 	v, err := semver.StrictNewVersion(strings.TrimPrefix(tag, "v"))
 	return Release{tag, v}, err == nil
 }
 
-// SameVersion reports whether two tags are the same, or spell the same version.
+// SameVersion reports whether two tags are equal or are spellings of the same version.
 func SameVersion(a, b string) bool {
 	x, ok := Parse(a)
 	y, also := Parse(b)
 	return a == b || ok && also && x.Version.Equal(y.Version)
 }
 
-// ParseAll returns the versions among tags, in ascending order. Of two spellings of a
-// version, it keeps the one that begins with "v".
+// ParseAll returns the tags that are versions, in ascending order. If a version has two spellings, it returns
+// only the one with "v".
 func ParseAll(tags []string) (all []Release) {
 	for _, tag := range tags {
 		if r, ok := Parse(tag); ok {
@@ -36,17 +36,17 @@ func ParseAll(tags []string) (all []Release) {
 		}
 	}
 	slices.SortFunc(all, func(a, b Release) int {
-		return cmp.Or(a.Version.Compare(b.Version), strings.Compare(b.Tag, a.Tag)) // "v" sorts after the digits
+		return cmp.Or(a.Version.Compare(b.Version), strings.Compare(b.Tag, a.Tag)) // descending order, so that the spelling with "v" comes first
 	})
 	return slices.CompactFunc(all, func(a, b Release) bool { return a.Version.Equal(b.Version) })
 }
 
-// Stable returns the versions among tags except previews, in ascending order.
+// Stable returns the tags that are versions but not previews, in ascending order.
 func Stable(tags []string) []Release {
 	return slices.DeleteFunc(ParseAll(tags), func(r Release) bool { return r.Version.Prerelease() != "" })
 }
 
-// HighestPatches returns the highest patch of each minor version; all must be ascending.
+// HighestPatches returns the highest patch of each minor version. The versions in all must be ascending.
 func HighestPatches(all []Release) (kept []Release) {
 	for i, r := range all {
 		if i+1 < len(all) && all[i+1].Version.Major() == r.Version.Major() && all[i+1].Version.Minor() == r.Version.Minor() {
@@ -57,7 +57,7 @@ func HighestPatches(all []Release) (kept []Release) {
 	return kept
 }
 
-// SortTags returns the sorted tags without duplicates: other tags first, then versions in
+// SortTags sorts tags, and removes duplicates. Tags that are not versions come first, then the versions in
 // ascending order.
 func SortTags(tags []string) []string {
 	versions := ParseAll(tags)
@@ -69,7 +69,7 @@ func SortTags(tags []string) []string {
 	return slices.Compact(others)
 }
 
-// Tags lists the tags of versions for messages, or returns "none".
+// Tags returns the tags of versions as text for messages, or "none" if there are none.
 func Tags(all []Release) string {
 	var tags []string
 	for _, r := range all {

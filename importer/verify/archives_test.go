@@ -18,9 +18,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// TestEachChunkLost removes one chunk at a time. The report has one cause, the missing chunk, and
-// lists the tags that need the chunk.
-func TestEachChunkLost(t *testing.T) {
+// TestReportNamesMissingChunk removes one chunk at a time. The report names the missing chunk as its only
+// cause, and lists the tags that need the chunk.
+func TestReportNamesMissingChunk(t *testing.T) {
 	const size = 2500
 	dir := t.TempDir()
 	s := newSample(t, dir)
@@ -29,7 +29,7 @@ func TestEachChunkLost(t *testing.T) {
 	places := layouttest.Places(t, file)
 	n := len(layouttest.Split(t, file, size))
 	if n < 8 {
-		t.Fatalf("%d chunks are too few", n)
+		t.Fatalf("the archive has %d chunks, which are too few for this test", n)
 	}
 	for lost := range n {
 		t.Run(fmt.Sprint(lost), func(t *testing.T) {
@@ -55,23 +55,24 @@ func TestEachChunkLost(t *testing.T) {
 			if diff := cmp.Diff(s.tagsWithout(t, have), slices.Sorted(maps.Keys(got))); diff != "" {
 				t.Error(diff)
 			}
-			if len(r.TagsUnknown) == 0 { // the layouts after the gap are unknown
-				t.Errorf("no tags are unknown")
+			if len(r.TagsUnknown) == 0 { // nobody knows which layouts follow after the missing chunk
+				t.Errorf("the report lists no archive whose tags are unknown")
 			}
 		})
 	}
 }
 
-// causeOf returns the one cause of a report, apart from problems that follow from a lost index.
+// causeOf returns the only cause of a report. It fails unless the cause has this path, and a reason that
+// begins with the given text.
 func causeOf(t *testing.T, r *verify.Report, path, reason string) verify.Cause {
 	t.Helper()
 	if r.Whole || len(r.Causes) != 1 || r.Causes[0].Path != path || !strings.HasPrefix(r.Causes[0].Reason, reason) {
-		t.Fatalf("complete: %v, %+v; want that %s", r.Whole, r.Causes, reason)
+		t.Fatalf("complete: %v, causes %+v; want only one cause, with the reason %q", r.Whole, r.Causes, reason)
 	}
 	return r.Causes[0]
 }
 
-// startOf returns the offset in the archive at which a chunk begins.
+// startOf returns the offset at which chunk n begins in the archive.
 func startOf(t *testing.T, chunks []string, n int) (start int64) {
 	t.Helper()
 	for _, chunk := range chunks[:n] {
@@ -84,8 +85,8 @@ func startOf(t *testing.T, chunks []string, n int) (start int64) {
 	return start
 }
 
-// readable returns the names of the entries that can be read if everything from an offset on is
-// missing or cannot be located.
+// readable returns the names of the entries that end before an offset. Only these can be read if everything
+// from the offset on is missing.
 func readable(places []layouttest.Place, from int64) map[string]bool {
 	names := map[string]bool{}
 	for _, p := range places {
@@ -96,7 +97,8 @@ func readable(places []layouttest.Place, from int64) map[string]bool {
 	return names
 }
 
-// tagsWithout returns the tags in readable indexes of the sample that need an unreadable entry.
+// tagsWithout returns the tags of the sample that need an entry which is not readable. It considers only tags
+// in readable indexes.
 func (s *sample) tagsWithout(t *testing.T, readable map[string]bool) (tags []string) {
 	t.Helper()
 	for _, layout := range []string{"install", "modules/x"} {
@@ -115,7 +117,7 @@ func (s *sample) tagsWithout(t *testing.T, readable map[string]bool) (tags []str
 	return tags
 }
 
-// isReadable reports whether everything that a manifest leads to is readable.
+// isReadable reports whether a manifest and everything in its graph are readable.
 func (s *sample) isReadable(t *testing.T, layout string, d digest.Digest, readable map[string]bool) bool {
 	t.Helper()
 	name := layout + "/blobs/sha256/" + d.Encoded()
@@ -150,7 +152,8 @@ func (s *sample) decode(t *testing.T, name string, v any) {
 	}
 }
 
-// TestReportOfALostChunk compares the complete text of a report that names a blob in the lost chunk.
+// TestReportOfALostChunk compares the complete text of a report. The report names a blob that is in the lost
+// chunk.
 func TestReportOfALostChunk(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
@@ -165,7 +168,7 @@ func TestReportOfALostChunk(t *testing.T) {
 	layer := m.Layers[0].Digest
 	packed := t.TempDir()
 	file := filepath.Join(packed, "platform.tar")
-	// The layer is the last entry.
+	// Make the layer the last entry of the archive.
 	var entries []layouttest.Entry
 	for _, pattern := range []string{"index.json", "blobs/sha256/*"} {
 		names, err := filepath.Glob(filepath.Join(dir, "install", pattern))
@@ -233,7 +236,7 @@ incomplete or damaged: 1 of 6 tags of 3 repositories
 	}
 }
 
-func TestArchiveCutShort(t *testing.T) {
+func TestTruncatedArchiveIsIncomplete(t *testing.T) {
 	dir := t.TempDir()
 	s := newSample(t, dir)
 	packed := t.TempDir()
@@ -247,7 +250,7 @@ func TestArchiveCutShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := run(t, packed)
-	// Without its last blocks the archive is incomplete, although no content is lost.
+	// The archive is incomplete without its last two blocks, although it has lost no content.
 	if cause := causeOf(t, r, file, "it ends early"); len(cause.Problems) > 0 || cause.Tags > 0 {
 		t.Errorf("%+v", cause)
 	}

@@ -25,7 +25,7 @@ import (
 
 const place = "s3://" + buckettest.Bucket + "/p"
 
-// upload writes the files of a directory into the bucket, below place.
+// upload writes the files of a directory into the test bucket, below place.
 func upload(t *testing.T, s *buckettest.Server, dir string) {
 	t.Helper()
 	layouttest.Try(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
@@ -36,7 +36,7 @@ func upload(t *testing.T, s *buckettest.Server, dir string) {
 	}))
 }
 
-// runInBucket verifies sources in the bucket.
+// runInBucket verifies sources in the test bucket, and returns the report.
 func runInBucket(t *testing.T, s *buckettest.Server, sources ...string) *verify.Report {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources, Buckets: s.Readers(t)})
@@ -46,7 +46,7 @@ func runInBucket(t *testing.T, s *buckettest.Server, sources ...string) *verify.
 	return report
 }
 
-// flipPadding changes a byte of an archive that is part of neither a header nor an entry.
+// flipPadding changes a byte in the padding of an archive, which is outside of all headers and entries.
 func flipPadding(t *testing.T, file string) {
 	t.Helper()
 	data := read(t, file)
@@ -62,8 +62,8 @@ func flipPadding(t *testing.T, file string) {
 	t.Fatal("no padding")
 }
 
-// bundleWithChecksums makes a bundle of an archive, an archive in chunks and unpacked layouts, with
-// correct checksum files of all kinds.
+// bundleWithChecksums makes a bundle with an archive, an archive in chunks, and layouts. It has correct
+// checksum files of all kinds.
 func bundleWithChecksums(t *testing.T) (dir string) {
 	t.Helper()
 	dir, chunks := bundle(t)
@@ -82,19 +82,19 @@ func bundleWithChecksums(t *testing.T) (dir string) {
 	return dir
 }
 
-// The checksums in a bucket are compared as those in a directory. Here only checksum files can reveal
-// that an archive, a chunk and a document have changed.
+// Checksum files in a bucket have the same results as checksum files in a directory. The changes in this test
+// can be found only with checksum files.
 func TestChecksumsInABucket(t *testing.T) {
 	for name, c := range map[string]struct {
 		change    func(t *testing.T, dir string)
 		different int
 	}{
-		"intact":      {func(*testing.T, string) {}, 0},
-		"an archive":  {func(t *testing.T, dir string) { flipPadding(t, dir+"/module-x.tar") }, 2},
-		"a chunk":     {func(t *testing.T, dir string) { flipPadding(t, dir+"/platform.tar.0000.chunk") }, 1},
-		"a document":  {func(t *testing.T, dir string) { layouttest.WriteFile(t, dir+"/docs/notes.txt", "Notes") }, 1},
-		"no checksum": {func(t *testing.T, dir string) { layouttest.WriteFile(t, dir+"/platform.tar.sha256", "none") }, 1},
-		"a long file": {func(t *testing.T, dir string) { layouttest.WriteFile(t, dir+"/a.sha256", strings.Repeat("0", 4<<20+1)) }, 1},
+		"intact":                           {func(*testing.T, string) {}, 0},
+		"an archive":                       {func(t *testing.T, dir string) { flipPadding(t, dir+"/module-x.tar") }, 2},
+		"a chunk":                          {func(t *testing.T, dir string) { flipPadding(t, dir+"/platform.tar.0000.chunk") }, 1},
+		"a document":                       {func(t *testing.T, dir string) { layouttest.WriteFile(t, dir+"/docs/notes.txt", "Notes") }, 1},
+		"no checksum":                      {func(t *testing.T, dir string) { layouttest.WriteFile(t, dir+"/platform.tar.sha256", "none") }, 1},
+		"a checksum file that is too long": {func(t *testing.T, dir string) { layouttest.WriteFile(t, dir+"/a.sha256", strings.Repeat("0", 4<<20+1)) }, 1},
 		"reversed bytes": {func(t *testing.T, dir string) {
 			layouttest.WriteFile(t, dir+"/module-x.tar.gostsum", reversed(t, gost(read(t, dir+"/module-x.tar"))))
 		}, 1},
@@ -109,7 +109,7 @@ func TestChecksumsInABucket(t *testing.T) {
 					t.Errorf("%q: %s", source, diff)
 				}
 				if diff := cmp.Diff(lines(want, dir), lines(got, place)); diff != "" || len(got.Checksums) == 0 || got.Whole != want.Whole {
-					t.Errorf("%q: complete: %v: %s", source, got.Whole, diff)
+					t.Errorf("source %q: complete: %v; the reports for the directory (-) and the bucket (+) differ: %s", source, got.Whole, diff)
 				}
 				good := func(c *verify.Checksum) bool { return c.State == verify.Same || c.State == verify.Absent }
 				if n := len(slices.DeleteFunc(slices.Clone(got.Checksums), good)); source == "" && (n != c.different || got.Whole != (n == 0)) {
@@ -120,7 +120,7 @@ func TestChecksumsInABucket(t *testing.T) {
 	}
 }
 
-// Files that have the size in the inventory, but other bytes, are reported.
+// A file in a bucket is reported if its content differs from the inventory, even if its size does not.
 func TestListedFilesInABucket(t *testing.T) {
 	dir, _ := bundle(t)
 	layouttest.WriteFile(t, filepath.Join(dir, "docs", "notes.txt"), "notes")
@@ -137,7 +137,7 @@ func TestListedFilesInABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, dir)
 	if r := runInBucket(t, s, place); !r.Whole || len(r.Checksums) < 4 {
-		t.Fatalf("intact: complete: %v, %v", r.Whole, lines(r, place))
+		t.Fatalf("the intact bundle is reported with complete: %v, checksums %v", r.Whole, lines(r, place))
 	}
 	flipPadding(t, dir+"/module-x.tar")
 	flipPadding(t, dir+"/platform.tar.0000.chunk")
@@ -145,12 +145,12 @@ func TestListedFilesInABucket(t *testing.T) {
 	upload(t, s, dir)
 	want, got := run(t, dir), runInBucket(t, s, place)
 	if diff := cmp.Diff(text(t, want, dir), text(t, got, place)); diff != "" || got.Whole || len(got.Causes) != 3 {
-		t.Errorf("complete: %v, %d causes: %s", got.Whole, len(got.Causes), diff)
+		t.Errorf("complete: %v, %d causes; the reports for the directory (-) and the bucket (+) differ: %s", got.Whole, len(got.Causes), diff)
 	}
 }
 
-// A damaged and a missing blob of a layout in a bucket are reported as those in a directory.
-func TestFaultsInABucket(t *testing.T) {
+// A damaged blob and a missing blob are reported in a bucket just as in a directory.
+func TestDamagedAndMissingBlobsInABucket(t *testing.T) {
 	dir := t.TempDir()
 	tree := newSample(t, dir)
 	spoil(t, tree.install.BlobPath(tree.digests["one.layer0"]), "flipped")
@@ -159,13 +159,12 @@ func TestFaultsInABucket(t *testing.T) {
 	upload(t, s, dir)
 	want, got := run(t, dir), runInBucket(t, s, place)
 	if diff := cmp.Diff(text(t, want, dir), text(t, got, place)); diff != "" || got.Whole || len(got.Causes) != 2 {
-		t.Errorf("complete: %v, %d causes: %s", got.Whole, len(got.Causes), diff)
+		t.Errorf("complete: %v, %d causes; the reports for the directory (-) and the bucket (+) differ: %s", got.Whole, len(got.Causes), diff)
 	}
 }
 
-// If the bucket becomes unreachable while checksum files are read, the run ends with an error and
-// without a report.
-func TestUnreachableChecksums(t *testing.T) {
+// If the bucket becomes unreachable while checksum files are read, Run returns an error and no report.
+func TestUnreachableBucketEndsRun(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundleWithChecksums(t))
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{place}, Buckets: s.Readers(t)})
@@ -178,7 +177,7 @@ func TestUnreachableChecksums(t *testing.T) {
 	}
 }
 
-// crowded is a bucket that lists more objects outside of layouts than a snapshot keeps.
+// crowded is a bucket with more objects outside of layouts than a snapshot remembers.
 type crowded struct{ bucket.Reader }
 
 func (c crowded) List(ctx context.Context, prefix string, each func(bucket.Object) error) error {
@@ -190,8 +189,8 @@ func (c crowded) List(ctx context.Context, prefix string, each func(bucket.Objec
 	return c.Reader.List(ctx, prefix, each)
 }
 
-// If a snapshot has dropped objects, the report says that their checksums are not compared.
-func TestTooManyObjects(t *testing.T) {
+// If a bucket has too many objects for a snapshot, the report says that some checksums are not compared.
+func TestTooManyObjectsInABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundleWithChecksums(t))
 	readers := s.Readers(t)
@@ -200,6 +199,6 @@ func TestTooManyObjects(t *testing.T) {
 	r, err := verify.Run(t.Context(), tree.Snapshot(), verify.Options{})
 	layouttest.Try(t, err)
 	if got := text(t, r, place); r.Whole || !strings.Contains(got, "that belong to no layout: the checksums of ") || !strings.Contains(got, " are not compared: ") {
-		t.Errorf("complete: %v: %s", r.Whole, text(t, r, place))
+		t.Errorf("the report must be incomplete and mention the checksums; complete: %v: %s", r.Whole, text(t, r, place))
 	}
 }

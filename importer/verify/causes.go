@@ -12,20 +12,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Limits of a report. Its counts include the entries that its lists omit.
+// Limits of a report. Its counts also include entries that its lists omit.
 const (
-	maxListed = 1000 // entries of one list, and problems of all causes together
-	maxTags   = 1000 // tags of one problem
+	maxListed = 1000 // maximum entries per list, and maximum problems of all causes together
+	maxTags   = 1000 // maximum tags per problem
 )
 
-// first collects entries in any order, counts them, and keeps the first ones by compare. It keeps at
-// most twice the limit in memory.
+// first counts entries, which are added in any order. It keeps only the first ones in the order of compare.
+// It has at most twice the limit in memory.
 type first[T any] struct {
 	limit   int
 	compare func(a, b T) int
 	total   int
 	items   []T
-	full    bool // the limit was reached: entries after last are dropped
+	full    bool // whether entries after last are dropped, as the limit was reached
 	last    T
 }
 
@@ -33,8 +33,8 @@ func newFirst[T any](compare func(a, b T) int) *first[T] {
 	return &first[T]{limit: maxListed, compare: compare}
 }
 
-// add counts x and keeps it if it may be one of the first. pruned reports whether other entries
-// were dropped.
+// add counts x, and keeps it if it may be one of the first entries. pruned reports whether other entries were
+// dropped.
 func (f *first[T]) add(x T) (pruned bool) {
 	f.total++
 	if f.full && f.compare(x, f.last) > 0 {
@@ -48,7 +48,7 @@ func (f *first[T]) add(x T) (pruned bool) {
 	return true
 }
 
-// sorted returns the first entries in order.
+// sorted returns the first entries, sorted by compare.
 func (f *first[T]) sorted() []T {
 	slices.SortFunc(f.items, f.compare)
 	if len(f.items) >= f.limit {
@@ -59,7 +59,7 @@ func (f *first[T]) sorted() []T {
 	return f.items
 }
 
-// omitted returns the number of entries that are not among the first.
+// omitted returns how many entries were counted but not kept.
 func (f *first[T]) omitted() int { return f.total - len(f.sorted()) }
 
 // tag is a tag of a repository.
@@ -84,20 +84,21 @@ func compareCaused(a, b caused) int {
 	return cmp.Or(compareCauses(a.by, b.by), problem.Compare(a.problem, b.problem))
 }
 
-// causes groups problems by cause. There may be as many causes as blobs, so it keeps only the first
-// problems, ordered by cause and then problem. Once all problems of a cause were dropped, none of
-// its later problems is listed, so the counts of every listed cause are exact.
+// causes groups problems by cause. It keeps only the first problems, sorted by cause and then by problem,
+// because there may be as many causes as blobs. The counts of every listed cause are exact: if all problems
+// of a cause were dropped, the cause is never listed again.
 type causes struct {
 	first    *first[caused]
 	tallies  map[causeKey]*tally
-	archives map[string]string // reasons why archives are incomplete, by path
-	// repeated are problems of the scan that are listed unless add gets one with the same statement.
+	archives map[string]string // reasons why archives are incomplete, by the archive's path
+	// repeated has problems of the scan. Such a problem is listed only if add is not called with the same
+	// statement.
 	repeated map[statement]layoutstore.Problem
-	tags     map[tag]int32    // numbers of the affected tags
-	seen     map[tagList]bool // long lists whose tags have numbers
+	tags     map[tag]int32    // each affected tag has a number
+	seen     map[tagList]bool // long lists of tags that have been numbered
 }
 
-// tagList identifies a list of tags of a repository by its address in memory.
+// tagList identifies a list of tags by its repository and its address in memory.
 type tagList struct {
 	repository string
 	first      *string
@@ -109,18 +110,18 @@ type statement struct{ path, entry, reason string }
 
 // tally counts the problems of a cause and their affected tags.
 type tally struct {
-	alone        bool // the cause is listed even without problems
+	alone        bool // whether the cause is listed even without problems
 	count        int
-	one          []string        // the tags, as long as all problems have the same list; then tags is nil
-	tags         map[int32]bool  // numbers of the tags
-	repositories map[string]bool // that have the tags
+	one          []string        // the tags while all problems have the same list; tags is nil then
+	tags         map[int32]bool  // numbers of the affected tags; nil while one has them
+	repositories map[string]bool // repositories with affected tags
 }
 
-// newCauses returns the causes with the problems from the scan of the tree.
+// newCauses returns the causes of the problems that the scan of the tree has found.
 func newCauses(problems []layoutstore.Problem) *causes {
 	f := &causes{first: newFirst(compareCaused), tallies: map[causeKey]*tally{}, archives: map[string]string{},
 		repeated: map[statement]layoutstore.Problem{}, tags: map[tag]int32{}, seen: map[tagList]bool{}}
-	for _, p := range problems { // archives first, as other causes depend on them
+	for _, p := range problems { // first the archives, as causes of other problems depend on them
 		if isOfArchive(p) {
 			f.archives[p.Path] = p.Reason
 			f.tally(causeKey{p.Kind, p.Path, p.Reason}).alone = true
@@ -140,8 +141,8 @@ func newCauses(problems []layoutstore.Problem) *causes {
 	return f
 }
 
-// isOfArchive reports whether a problem is, by its fields, about an incomplete archive and not about one
-// of its entries.
+// isOfArchive reports whether a problem is that an archive is incomplete. A problem of one entry does not
+// count.
 func isOfArchive(p layoutstore.Problem) bool {
 	return p.IsFailure() && p.Kind == layoutstore.Incomplete && p.Entry == "" && p.Repository == ""
 }
@@ -155,8 +156,8 @@ func (f *causes) tally(key causeKey) *tally {
 	return t
 }
 
-// add adds a problem to its cause. The cause of content that is missing from an incomplete
-// archive is that archive.
+// add adds a problem to its cause. If content is missing from an incomplete archive, the cause is that the
+// archive is incomplete.
 func (f *causes) add(p layoutstore.Problem) {
 	delete(f.repeated, statement{p.Path, p.Entry, p.Reason})
 	key := causeKey{p.Kind, container(p), p.Reason}
@@ -173,8 +174,8 @@ func (f *causes) add(p layoutstore.Problem) {
 	}
 }
 
-// numberTags assigns numbers to the tags of a problem. Everything that one manifest leads to
-// shares a list of tags, so a long list is processed once.
+// numberTags assigns numbers to the tags of a problem. Problems in the graph of one manifest share a list of
+// tags, so a long list is processed only once.
 func (f *causes) numberTags(p layoutstore.Problem) {
 	if len(p.Tags) > 16 {
 		list := tagList{p.Repository, &p.Tags[0], len(p.Tags)}
@@ -190,7 +191,7 @@ func (f *causes) numberTags(p layoutstore.Problem) {
 	}
 }
 
-// forgetUnlisted drops the tallies of causes that are no longer listed.
+// forgetUnlisted drops the counts of causes that are no longer listed.
 func (f *causes) forgetUnlisted() {
 	listed := make(map[causeKey]bool, len(f.first.items))
 	for _, x := range f.first.items {
@@ -216,7 +217,7 @@ func (t *tally) add(f *causes, p layoutstore.Problem) {
 			return
 		}
 		t.tags = map[int32]bool{}
-		for repository := range t.repositories { // there is exactly one
+		for repository := range t.repositories { // this map has exactly one key
 			t.addTags(f, repository, t.one)
 		}
 		t.one = nil
@@ -231,8 +232,8 @@ func (t *tally) addTags(f *causes, repository string, tags []string) {
 	}
 }
 
-// container returns the archive, or the directory or place in a bucket of the layout, that stores the
-// content of a problem.
+// container returns where the content of a problem is stored: the path of an archive, or of a layout in a
+// directory or bucket.
 func container(p layoutstore.Problem) string {
 	if layout, d, ok := names.ParseBlobPath(filepath.ToSlash(p.Path)); ok && p.Entry == "" && d == p.Digest {
 		return volume.CleanPath(layout)

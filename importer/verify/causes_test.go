@@ -13,7 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// keepAll returns the causes that an unbounded report of the problems would have.
+// keepAll returns the causes and the number of affected tags that a report should have. It computes them
+// without saving memory.
 func keepAll(problems []layoutstore.Problem, limit int) (causes []Cause, tags int) {
 	all := map[causeKey][]layoutstore.Problem{}
 	affected := map[tag]bool{}
@@ -46,7 +47,7 @@ func keepAll(problems []layoutstore.Problem, limit int) (causes []Cause, tags in
 	return slices.DeleteFunc(causes, func(c Cause) bool { return len(c.Problems) == 0 }), len(affected)
 }
 
-// A bounded report lists the first problems and counts all, in whatever order they are added.
+// A report lists the first problems and counts all problems, regardless of the order in which they are added.
 func TestReportsListTheFirstProblems(t *testing.T) {
 	const limit = 6
 	for seed := range uint64(300) {
@@ -75,10 +76,10 @@ func TestReportsListTheFirstProblems(t *testing.T) {
 			t.Fatalf("seed %d:\n%s", seed, diff)
 		}
 		if omitted := max(len(problems)-limit, 0); r.TagsAffected != affected || r.Omitted.Problems != omitted {
-			t.Fatalf("seed %d: %d tags affected, %d problems omitted; %d and %d are", seed, r.TagsAffected, r.Omitted.Problems, affected, omitted)
+			t.Fatalf("seed %d: the report has %d affected tags and %d omitted problems, want %d and %d", seed, r.TagsAffected, r.Omitted.Problems, affected, omitted)
 		}
 		if held > 2*limit {
-			t.Fatalf("seed %d: %d problems or causes held", seed, held)
+			t.Fatalf("seed %d: up to %d problems or causes were kept in memory, which is more than twice the limit", seed, held)
 		}
 	}
 }

@@ -18,9 +18,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// findChecksums finds the checksums in sources that are directories or places in a bucket, and those
-// beside other sources. It schedules their files for reading. Errors: the cause of ctx; those of a
-// bucket; layoutstore.ErrStale.
+// findChecksums finds the checksums in the directories and bucket places of all sources. It schedules the
+// files that they are about for reading. Errors are layoutstore.ErrStale, the cause of ctx, and those of a
+// bucket.
 func (r *run) findChecksums(ctx context.Context) error {
 	for dir, archives := range r.directories() {
 		if err := r.findInDirectory(ctx, dir, archives); err != nil {
@@ -36,8 +36,8 @@ func (r *run) findChecksums(ctx context.Context) error {
 	return nil
 }
 
-// directories returns the names of the archives that are sources, by directory. They are nil if the
-// directory itself is a source.
+// directories returns the names of the archives that are sources, by directory. If the directory itself is a
+// source, its list is nil.
 func (r *run) directories() map[string][]string {
 	archives := map[string][]string{}
 	for _, s := range r.snapshot.Sources() {
@@ -51,7 +51,7 @@ func (r *run) directories() map[string][]string {
 	return archives
 }
 
-// addArchive adds the name of an archive in a directory. An empty name stands for all archives there.
+// addArchive adds the name of an archive in a directory. An empty name means all archives in the directory.
 func addArchive(archives map[string][]string, dir, name string) {
 	names, known := archives[dir]
 	switch {
@@ -62,7 +62,7 @@ func addArchive(archives map[string][]string, dir, name string) {
 	}
 }
 
-// findInDirectory schedules the checksums in a directory. archives is as in findIn.
+// findInDirectory schedules the comparison of the checksums in a directory. For archives, see findIn.
 func (r *run) findInDirectory(ctx context.Context, dir string, archives []string) error {
 	files, err := volume.OpenFiles(dir)
 	if err != nil {
@@ -76,8 +76,8 @@ func (r *run) findInDirectory(ctx context.Context, dir string, archives []string
 	return r.findIn(ctx, checksumDir{dir, directoryFiles{dir, files}}, archives, data)
 }
 
-// findIn schedules the checksums in the checksum files and in the inventory of b; the inventory may be
-// nil. If archives is not nil, it schedules only the checksums of the archives with these names.
+// findIn schedules the comparison of all checksums in the checksum files of b and in its inventory. inventory
+// may be nil. If archives is not nil, findIn uses only the checksums of the archives with these names.
 func (r *run) findIn(ctx context.Context, b checksumDir, archives []string, inventory []byte) error {
 	all, err := b.find(ctx, archives)
 	if err != nil {
@@ -92,13 +92,13 @@ func (r *run) findIn(ctx context.Context, b checksumDir, archives []string, inve
 	return nil
 }
 
-// found is a checksum, and the place of the file to compare with it.
+// found is a checksum, with the location of the file to compare.
 type found struct {
 	*Checksum
 	where extent.List
 }
 
-// find returns the checksums in checksum files. archives is as in findIn. Errors: those of read.
+// find returns the checksums in checksum files. For archives, see findIn. Errors are those of read.
 func (b checksumDir) find(ctx context.Context, archives []string) (all []found, err error) {
 	for _, name := range b.files.Names() {
 		if f, ok := formOf(name); ok {
@@ -118,13 +118,13 @@ func (b checksumDir) find(ctx context.Context, archives []string) (all []found, 
 	}), nil
 }
 
-// checksumDir is a directory, or a place in a bucket, with checksum files.
+// checksumDir is a directory or bucket place that may contain checksum files.
 type checksumDir struct {
 	dir   string
 	files checksumFiles
 }
 
-// checksumFiles are the files of a checksumDir. Their names are paths with slashes.
+// checksumFiles gives access to the files of a checksumDir. Names are paths with slashes.
 type checksumFiles interface {
 	// Names returns the sorted names of the files directly in the directory.
 	Names() []string
@@ -134,11 +134,11 @@ type checksumFiles interface {
 	read(ctx context.Context, name string) ([]byte, error)
 }
 
-// maxSums limits the size of a checksum file, in bytes.
+// maxSums is the maximum size of a checksum file, in bytes.
 const maxSums = 4 << 20
 
-// read reads the checksum file name, which has the form f. Errors: the cause of ctx;
-// layoutstore.ErrStale; one that layoutstore.IsExhausted reports.
+// read reads a checksum file with the form f. Errors are layoutstore.ErrStale, the cause of ctx, and those
+// for which layoutstore.IsExhausted is true.
 func (b checksumDir) read(ctx context.Context, name string, f form) (all []found, err error) {
 	file := volume.JoinPath(b.dir, name)
 	data, err := b.files.read(ctx, name)
@@ -168,8 +168,8 @@ func (b checksumDir) read(ctx context.Context, name string, f form) (all []found
 	return all, nil
 }
 
-// path returns the path of a file that a checksum file names. It returns a name that leads out of the
-// directory unchanged.
+// path returns the path of a file that a checksum file names. If the name leads out of the directory, it
+// returns the name itself.
 func (b checksumDir) path(name string) string {
 	if filepath.IsLocal(name) {
 		return volume.JoinPath(b.dir, path.Clean(name))
@@ -177,8 +177,8 @@ func (b checksumDir) path(name string) string {
 	return name
 }
 
-// locate finds the file that a checksum names, or the chunks of the archive of that name. The name may
-// be a path from another machine: then its last segment counts if it equals own, the name of the
+// locate finds the file that a checksum names, or the chunks of the archive with this name. The name may be a
+// path on another machine. In that case only its last segment counts, which must equal own, the name of the
 // checksum file without its suffix.
 func (b checksumDir) locate(name, own string) (where extent.List, of string) {
 	for _, try := range []string{filepath.Clean(name), filepath.Base(name)} {
@@ -195,7 +195,7 @@ func (b checksumDir) locate(name, own string) (where extent.List, of string) {
 	return nil, name
 }
 
-// chunks returns the chunks of an archive, joined.
+// chunks returns the chunks of an archive as one list, in order.
 func (b checksumDir) chunks(archive string) (all extent.List) {
 	numbers := map[string]int{} // by name
 	for _, name := range b.files.Names() {

@@ -10,19 +10,19 @@ import (
 	"strings"
 )
 
-// The algorithms of checksums.
+// Algorithms of checksums.
 const (
 	gost = "gost"
 	sha2 = "sha256"
 )
 
-// form is the format of a checksum file, which follows from its name.
+// form describes a checksum file. It is derived from the file's name.
 type form struct {
 	algorithm string
-	of        string // the file after which it is named; empty if it lists several files
+	of        string // name of the file that the checksum is for; empty if there may be several
 }
 
-// formOf returns the format of a checksum file; ok is false for any other file.
+// formOf returns the form of a checksum file. For any other file, ok is false.
 func formOf(name string) (f form, ok bool) {
 	if strings.HasPrefix(name, ".") {
 		return form{}, false
@@ -39,15 +39,15 @@ func formOf(name string) (f form, ok bool) {
 	return form{algorithm: sha2}, slices.Contains(several, strings.ToLower(name))
 }
 
-// named is a checksum and the name of its file.
+// named is a checksum, with the name of the file that it is for.
 type named struct {
 	of    string
 	want  []byte
-	fault string // why the checksum is invalid
+	fault string // why there is no valid checksum; empty if there is one
 }
 
-// parse reads a checksum file: one checksum alone, or lines as sha256sum writes them. It ignores other
-// lines, such as those of a signature, if at least one line has a checksum.
+// parse parses a checksum file. It may contain only one checksum, or lines like those of sha256sum. Other
+// lines, such as a signature, are ignored if at least one line has a checksum.
 func (f form) parse(data []byte) (all []named) {
 	if want, ok := parseChecksum(strings.TrimSpace(string(data))); ok && f.of != "" {
 		return []named{{of: f.of, want: want}}
@@ -63,7 +63,7 @@ func (f form) parse(data []byte) (all []named) {
 	return all
 }
 
-// Lines as `sha256sum` writes them: in text or binary mode, and with --tag.
+// Forms of lines that `sha256sum` writes: sumLine normally, and tagLine with --tag.
 var (
 	sumLine = regexp.MustCompile(`^([0-9A-Fa-f]{64}) [ *](.+)$`)
 	tagLine = regexp.MustCompile(`^SHA256 \((.+)\) ?= ?([0-9A-Fa-f]{64})$`)
@@ -80,7 +80,7 @@ func (f form) parseLine(line string) (n named, ok bool) {
 	return named{of: name, want: want}, ok
 }
 
-// parseChecksum reads a hexadecimal checksum. Both algorithms have 32 bytes.
+// parseChecksum parses a hexadecimal checksum. With both algorithms, it has 32 bytes.
 func parseChecksum(text string) ([]byte, bool) {
 	sum, err := hex.DecodeString(text)
 	return sum, err == nil && len(sum) == sha256.Size

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// From a line that sha256sum writes, the parser returns the name and the checksum. No input makes it
-// panic.
+// parse returns the name and the checksum from a line of sha256sum. It never panics, whatever the file
+// contains.
 func FuzzSums(f *testing.F) {
 	f.Add([]byte("abc"), "platform.tar", false)
 	f.Add(bytes.Repeat([]byte{0xff}, 40), "a b\x00c", true)
@@ -24,10 +24,10 @@ func FuzzSums(f *testing.F) {
 		got := file.parse(fmt.Appendf(nil, "%x %s%s\n", want, mode, name))
 		if name != "" && !strings.ContainsAny(name, "\r\n") {
 			if len(got) != 1 || got[0].of != name || !bytes.Equal(got[0].want, want) || got[0].fault != "" {
-				t.Errorf("%+v, want %q", got, name)
+				t.Errorf("the line was parsed as %+v, want the name %q", got, name)
 			}
 		}
-		for _, n := range file.parse([]byte(name)) { // a file of arbitrary content
+		for _, n := range file.parse([]byte(name)) { // parse arbitrary content, too
 			if n.fault == "" && (n.of == "" || len(n.want) != 32) {
 				t.Errorf("%q: %+v", name, n)
 			}

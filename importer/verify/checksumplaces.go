@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// directoryFiles are the files of a directory.
+// directoryFiles implements checksumFiles for a directory.
 type directoryFiles struct {
 	dir string
 	*volume.Files
@@ -40,7 +40,7 @@ func (d directoryFiles) read(ctx context.Context, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]byte{}, data...), nil // not nil, even if the file is empty
+	return append([]byte{}, data...), nil // an empty file must not give nil
 }
 
 func (d directoryFiles) file(name string) checksumTarget {
@@ -48,13 +48,13 @@ func (d directoryFiles) file(name string) checksumTarget {
 	return checksumTarget{d.dir, at, name}
 }
 
-// checksumTarget is a file in a source's directory.
+// checksumTarget is a file in the directory of a source, whose checksum is compared.
 type checksumTarget struct {
 	dir, at string
-	name    string // its name in the bundle, which differs from at while the file is staged
+	name    string // name in the bundle; differs from at if the file is staged
 }
 
-// Open implements extent.File. A staged file may have been moved into place meanwhile.
+// Open implements extent.File. If the file was staged, it may meanwhile be at its final place.
 func (f checksumTarget) Open(ctx context.Context) (*os.File, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -68,10 +68,10 @@ func (f checksumTarget) Open(ctx context.Context) (*os.File, error) {
 
 func (f checksumTarget) String() string { return filepath.Join(f.dir, f.name) }
 
-// findInBuckets schedules the checksums of the sources in buckets.
+// findInBuckets schedules the comparison of the checksums of all sources in buckets.
 func (r *run) findInBuckets(ctx context.Context) error {
 	places := map[string]layoutstore.SourceObjects{}
-	archives := map[string][]string{} // by place; nil if the place itself is a source
+	archives := map[string][]string{} // names by place; nil if the place itself is a source
 	for _, s := range r.snapshot.Objects() {
 		if _, known := places[s.Dir]; !known || s.Archive == "" {
 			places[s.Dir] = s
@@ -86,7 +86,8 @@ func (r *run) findInBuckets(ctx context.Context) error {
 	return nil
 }
 
-// findAmongObjects schedules the checksums at a place in a bucket. archives is as in findIn.
+// findAmongObjects schedules the comparison of the checksums at a place in a bucket. For archives, see
+// findIn.
 func (r *run) findAmongObjects(ctx context.Context, objects *volume.Objects, dir string, archives []string) error {
 	if archives != nil {
 		if _, _, err := objects.List(ctx); err != nil {
@@ -109,7 +110,7 @@ func (r *run) findAmongObjects(ctx context.Context, objects *volume.Objects, dir
 	return r.findIn(ctx, checksumDir{dir, newObjectFiles(objects)}, archives, data)
 }
 
-// objectFiles are the objects at a place in a bucket.
+// objectFiles implements checksumFiles for a place in a bucket.
 type objectFiles struct {
 	*volume.Objects
 	names []string

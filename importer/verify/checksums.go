@@ -16,28 +16,28 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
 )
 
-// State is the result of comparing a checksum.
+// State is the result of comparing a file with a checksum.
 type State string
 
-// The states of a checksum.
+// Results of comparing a file with a checksum.
 const (
 	Same      State = "same"
-	Different State = "different" // the file has changed, or it is the checksum of another file
-	Illegible State = "illegible" // the checksum file contains no checksum
-	Absent    State = "absent"    // the file to compare is missing, which is not a failure
+	Different State = "different" // the file has another checksum
+	Illegible State = "illegible" // the checksum file has no valid checksum
+	Absent    State = "absent"    // the file to compare is missing; this is no failure
 )
 
-// Checksum is a checksum stored beside the archives, and the result of comparing it.
+// Checksum is a checksum that is stored beside the archives, with the result of comparing it.
 type Checksum struct {
-	File      string `json:"file"`      // the file that contains the checksum
-	Of        string `json:"of"`        // the file to compare; empty if unknown
-	Algorithm string `json:"algorithm"` // "sha256", or "gost": GOST R 34.11-2012 with 256 bits
+	File      string `json:"file"`      // file that contains the checksum
+	Of        string `json:"of"`        // file to compare; empty if unknown
+	Algorithm string `json:"algorithm"` // "sha256", or "gost" for GOST R 34.11-2012 with 256 bits
 	State     State  `json:"state"`
 	Reason    string `json:"reason"`
 
 	want    []byte
-	listed  bool   // the inventory contains it
-	archive string // of which a listed file is part
+	listed  bool   // whether the checksum is from the inventory
+	archive string // path of the archive if it is a file of one; only for listed ones
 }
 
 func (c *Checksum) hash() hash.Hash {
@@ -47,8 +47,8 @@ func (c *Checksum) hash() hash.Hash {
 	return sha256.New()
 }
 
-// compare reads the file to compare, and sets the state. The error is the context's, or one that
-// layoutstore.IsExhausted reports.
+// compare reads the file, compares its checksum, and sets the state. Errors are the context's, and those for
+// which layoutstore.IsExhausted is true.
 func (c *Checksum) compare(ctx context.Context, where extent.List, buf []byte, read func(n int)) error {
 	got, err := sum(ctx, where, c.hash(), buf, read)
 	reversed := slices.Clone(got)

@@ -17,7 +17,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
 )
 
-// bundle packs the sample into two archives, one of them in chunks, and returns their directory.
+// bundle packs the sample into two archives, one of them in chunks. It returns their directory and the
+// chunks.
 func bundle(t *testing.T) (dir string, chunks []string) {
 	t.Helper()
 	s := newSample(t, t.TempDir())
@@ -56,7 +57,7 @@ func reversed(t *testing.T, text string) string {
 	return hex.EncodeToString(b)
 }
 
-// lines returns one line per checksum of a report.
+// lines returns the checksums of a report as text, one line per checksum.
 func lines(r *verify.Report, dir string) (all []string) {
 	for _, c := range r.Checksums {
 		line := fmt.Sprintf("%s: %s of %s: %s", strings.TrimPrefix(c.File, dir+"/"), c.Algorithm, strings.TrimPrefix(c.Of, dir+"/"), c.State)
@@ -74,7 +75,7 @@ func TestChecksums(t *testing.T) {
 		want  []string
 		whole bool
 	}{
-		"as d8 writes them": {
+		"checksum files like those of d8": {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				files := map[string]string{"module-x.tar.gostsum": gost(read(t, dir+"/module-x.tar"))}
 				for _, chunk := range chunks[:2] {
@@ -110,7 +111,7 @@ func TestChecksums(t *testing.T) {
 			[]string{"module-x.tar.gostsum: gost of module-x.tar: different: DIR/module-x.tar has this checksum in reversed byte order: it is GOST(module-x.tar)"},
 			false,
 		},
-		"as sha256sum writes them": {
+		"checksum files like those of sha256sum": {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				layouttest.WriteFile(t, dir+"/deckhousereleases.yaml", "kind: List\n")
 				all := "# a comment\n" +
@@ -134,7 +135,7 @@ func TestChecksums(t *testing.T) {
 			},
 			true,
 		},
-		"a path of another machine": {
+		"a path on another machine": {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				return map[string]string{"module-x.tar.sha256": sha2(read(t, dir+"/module-x.tar")) + "  /home/me/bundle/module-x.tar\n"}
 			},
@@ -200,7 +201,7 @@ func TestChecksums(t *testing.T) {
 	}
 }
 
-// If the source is an archive, only its checksums are compared.
+// If the source is an archive, only the checksums of this archive are compared.
 func TestChecksumsBesideOneArchive(t *testing.T) {
 	dir, chunks := bundle(t)
 	layouttest.WriteFile(t, dir+"/module-x.tar.gostsum", gost([]byte("another archive")))
@@ -211,7 +212,7 @@ func TestChecksumsBesideOneArchive(t *testing.T) {
 	}
 	r = run(t, filepath.Join(dir, "module-x.tar"))
 	if len(r.Checksums) != 2 || r.Whole {
-		t.Errorf("complete: %v, %v", r.Whole, lines(r, dir))
+		t.Errorf("the report is complete: %v, with the checksums %v", r.Whole, lines(r, dir))
 	}
 	want := fmt.Sprintf("checksum different: DIR/SHA256SUMS: DIR/module-x.tar has the checksum %s\n"+
 		"checksum different: DIR/module-x.tar.gostsum: DIR/module-x.tar has the checksum %s\nincomplete or damaged: 0 of 2 tags of 2 repositories\n",

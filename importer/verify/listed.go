@@ -12,13 +12,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// findListed returns the checksums of the files that an inventory lists. archives is as in findIn.
-// If an archive was cut into other chunks since, each listed chunk is compared with its range of the
-// archive. The scan reports missing files.
+// findListed returns the checksums in an inventory. For archives, see findIn. If an archive now has other
+// chunks than in the inventory, each listed chunk is compared with its range of the archive. Missing files
+// are omitted, as the scan reports them.
 func (b checksumDir) findListed(archives []string, data []byte) (all []found) {
 	listed, err := inventory.Parse(data)
 	if err != nil {
-		return nil // there is none, or the scan has reported it
+		return nil // there is no inventory, or the scan has reported its problem
 	}
 	inArchives, others := inventory.Archives(listed.Files)
 	for _, a := range inArchives {
@@ -35,7 +35,7 @@ func (b checksumDir) findListed(archives []string, data []byte) (all []found) {
 	return all
 }
 
-// pieces returns the checksums of an archive's files.
+// pieces returns the checksums of the files of an archive.
 func (b checksumDir) pieces(a *inventory.Archive) (all []found) {
 	joined, _ := b.locate(a.Name, a.Name)
 	var off int64
@@ -48,8 +48,9 @@ func (b checksumDir) pieces(a *inventory.Archive) (all []found) {
 	return all
 }
 
-// piece finds a file of an archive under its name. If the archive has other files now, it finds the
-// range at off in these, joined. It returns nil if the file is missing. total is its size.
+// piece returns where the content of an archive's file is stored: in the file itself or, if the archive now
+// has other files, in a range at off of the joined files. It returns nil if the content is missing. total is
+// the size of the archive.
 func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int64) extent.List {
 	if file := b.files.find(f.Name); file != nil && file.Size() == f.Size {
 		return file
@@ -64,9 +65,10 @@ func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int6
 	return where
 }
 
-// listed returns the checksum of a listed file. archive is the archive of which it is part, or empty.
+// listed returns the checksum of a file in the inventory. archive is the file's archive, or empty if it is no
+// file of an archive.
 func (b checksumDir) listed(f inventory.File, of, archive string, where extent.List) found {
-	want, _ := hex.DecodeString(f.SHA256) // inventory.Parse has checked it
+	want, _ := hex.DecodeString(f.SHA256) // inventory.Parse has checked the value
 	c := &Checksum{File: volume.JoinPath(b.dir, inventory.Name), Of: b.path(of), Algorithm: sha2, want: want, listed: true}
 	if archive != "" {
 		c.archive = b.path(archive)
@@ -74,7 +76,7 @@ func (b checksumDir) listed(f inventory.File, of, archive string, where extent.L
 	return found{c, where}
 }
 
-// reportListed adds a problem for each file that differs from its inventory.
+// reportListed adds a problem for each file whose checksum differs from the inventory.
 func (r *run) reportListed() {
 	for _, c := range r.report.Checksums {
 		if !c.listed || c.State != Different {

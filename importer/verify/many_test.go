@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// manyMissing writes an archive whose indexes name n tagged manifests, which are all missing. Each
-// index names as many of them as an index.json may.
+// manyMissing writes an archive with indexes that name n tagged manifests, but without the manifests. An
+// index has as many entries as are allowed.
 func manyMissing(t testing.TB, n int) (dir string) {
 	const most = 100_000
 	var entries []layouttest.Entry
@@ -35,8 +35,8 @@ func manyMissing(t testing.TB, n int) (dir string) {
 	return dir
 }
 
-// manyWrong writes an archive with an image of n layers, and n unreferenced blobs, all
-// with content that does not match their names.
+// manyWrong writes an archive with n layers of one image and n unreferenced blobs. All these blobs are
+// damaged: their content does not match their digests.
 func manyWrong(t testing.TB, n int) (dir string) {
 	config := []byte("{}")
 	m := ocispec.Manifest{MediaType: ocispec.MediaTypeImageManifest, Config: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: digest.FromBytes(config), Size: 2}}
@@ -70,12 +70,12 @@ func encoded(t testing.TB, v any) []byte {
 	return data
 }
 
-// A report lists the first 1,000 problems or blobs of a list, and counts all.
-func TestReportIsBounded(t *testing.T) {
+// Each list of a report has only the first 1,000 problems or blobs, but the report counts all of them.
+func TestReportListsAtMost1000Entries(t *testing.T) {
 	dir := manyMissing(t, 1200)
 	r := run(t, dir)
 	if c := r.Causes[0]; len(r.Causes) != 1 || len(c.Problems) != 1000 || c.Count != 1200 || c.Tags != 1200 || r.TagsAffected != 1200 || r.Omitted.Problems != 200 {
-		t.Errorf("%d causes, %d problems of %d, %d and %d tags, %+v", len(r.Causes), len(c.Problems), c.Count, c.Tags, r.TagsAffected, r.Omitted)
+		t.Errorf("got %d causes, the first with %d of %d problems and %d tags; %d tags affected, omitted %+v", len(r.Causes), len(c.Problems), c.Count, c.Tags, r.TagsAffected, r.Omitted)
 	}
 	for _, line := range []string{"\n  and 1180 more: --output json has the first 1000\nand 200 problems more, not listed: fix these first, and verify again\n", "\nincomplete or damaged: 1200 of 1200 tags"} {
 		if got := text(t, r, dir); !strings.Contains(got, line) {
@@ -84,19 +84,19 @@ func TestReportIsBounded(t *testing.T) {
 	}
 
 	r = run(t, manyWrong(t, 1100))
-	if len(r.Causes) != 1000 || r.Omitted.Problems != 1200 || r.TagsAffected != 1 || r.Causes[999].Count != 1 { // the content of each blob is different
-		t.Errorf("%d causes, %d tags, %+v", len(r.Causes), r.TagsAffected, r.Omitted)
+	if len(r.Causes) != 1000 || r.Omitted.Problems != 1200 || r.TagsAffected != 1 || r.Causes[999].Count != 1 { // each blob has other content, and so its own cause
+		t.Errorf("got %d causes, %d affected tags, omitted %+v", len(r.Causes), r.TagsAffected, r.Omitted)
 	}
 	if len(r.Unreferenced) != 1000 || r.Omitted.Unreferenced != 100 || r.Omitted.UnreferencedBytes != 700 {
-		t.Errorf("%d unreferenced, %+v", len(r.Unreferenced), r.Omitted)
+		t.Errorf("got %d unreferenced blobs, omitted %+v", len(r.Unreferenced), r.Omitted)
 	}
 	if got, line := text(t, r, dir), "\n1100 blobs unreferenced, 7.7 kB:\n"; !strings.Contains(got, line) {
 		t.Errorf("no %q in\n%s", line, got[len(got)-500:])
 	}
 }
 
-// The cost of a report grows linearly with the number of problems. Compare the results for two sizes:
-// four times as many problems take at most 4.4 times as long.
+// The time for a report grows linearly with the number of problems. To check this, compare the results for
+// two sizes: four times as many problems may take at most 4.4 times as long.
 func BenchmarkVerify(b *testing.B) {
 	missing, wrong := []int{5_000, 20_000}, []int{5_000, 20_000}
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -106,7 +106,7 @@ func BenchmarkVerify(b *testing.B) {
 		name  string
 		make  func(testing.TB, int) string
 		sizes []int
-		tags  func(n int) int // the number of affected tags
+		tags  func(n int) int // returns the expected number of affected tags
 	}{
 		{"missing", manyMissing, missing, func(n int) int { return n }},
 		{"wrong", manyWrong, wrong, func(int) int { return 1 }},

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Each file of a tree, including manifests, is opened and counted once. A damaged manifest is not
-// read again for the report.
+// Run opens each file of a tree only once, and counts it once. It does not even read a damaged manifest again
+// for the report.
 func TestFilesAreReadOnce(t *testing.T) {
 	for name, damage := range map[string]func(t *testing.T, s *sample){
 		"whole": func(*testing.T, *sample) {},
@@ -29,7 +29,7 @@ func TestFilesAreReadOnce(t *testing.T) {
 			s := newSample(t, dir)
 			damage(t, s)
 			var mu sync.Mutex
-			opened := map[string]int{} // by inode, as several layouts have the same digest
+			opened := map[string]int{} // counts by inode, as a blob may be in several layouts
 			count := func(info fs.FileInfo) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -48,18 +48,18 @@ func TestFilesAreReadOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			if report.Whole != (name == "whole") || report.Files != len(opened) || len(opened) != len(blobFiles(t, dir)) {
-				t.Errorf("complete: %v; %d files read, %d of %d opened", report.Whole, report.Files, len(opened), len(blobFiles(t, dir)))
+				t.Errorf("complete: %v; the report counts %d files, but %d of %d files were opened", report.Whole, report.Files, len(opened), len(blobFiles(t, dir)))
 			}
 			for file, n := range opened {
 				if n != 1 {
-					t.Errorf("%s was opened %d times", file, n)
+					t.Errorf("%s was opened %d times, want once", file, n)
 				}
 			}
 		})
 	}
 }
 
-// blobFiles returns the files of all blobs below a directory.
+// blobFiles returns the paths of all blob files below a directory.
 func blobFiles(t *testing.T, dir string) []string {
 	t.Helper()
 	var all []string

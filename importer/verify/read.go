@@ -3,7 +3,7 @@ package verify
 import (
 	"cmp"
 	"context"
-	_ "crypto/sha512" // a possible algorithm of blob digests
+	_ "crypto/sha512" // blobs may have sha512 digests
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,17 +20,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// task is a copy of a blob to read, or a file to compare with a checksum. It is small, as there may be
-// a million tasks.
+// task is a copy of a blob to read, or a file to compare with a checksum. It must be small, because there may
+// be a million tasks.
 type task struct {
 	layout layoutstore.Layout
 	digest digest.Digest
 	size   int64  // bytes
-	file   string // archive or chunk in which the blob begins; empty for a file of its own
-	off    int64  // offset in that file
+	file   string // archive or chunk where the blob begins; empty if it is a separate file
+	off    int64  // offset of the blob in file, in bytes
 
 	checksum *Checksum
-	where    extent.List // of the file to compare
+	where    extent.List // location of the file to compare
 }
 
 func taskOf(s layoutstore.Stored) task {
@@ -41,10 +41,10 @@ func taskOf(s layoutstore.Stored) task {
 	return t
 }
 
-// bufferSize is the size of one read. It fits into the L2 cache of a processor.
+// bufferSize is the size of one read in bytes. It fits into the L2 cache of a processor.
 const bufferSize = 256 << 10
 
-// readAll reads each task once, several at a time.
+// readAll carries out all tasks, several at a time.
 func (r *run) readAll(ctx context.Context) error {
 	var total int64
 	for _, t := range r.tasks {
@@ -54,7 +54,7 @@ func (r *run) readAll(ctx context.Context) error {
 	r.report.Files += len(r.tasks)
 	r.report.Bytes += total
 	r.Progress.Begin(r.report.Files, r.report.Bytes)
-	r.Progress.Read(int(r.report.Bytes - total)) // manifests, already read by the audit
+	r.Progress.Read(int(r.report.Bytes - total)) // the audit has already read the manifests
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for range r.Jobs {
@@ -74,12 +74,12 @@ func (r *run) readAll(ctx context.Context) error {
 	return group.Wait()
 }
 
-// giantShare defines a giant: a task larger than 1/giantShare of the work per job. While one job read a
-// giant that came last, the others would be idle.
+// giantShare says which tasks are giants: those larger than 1/giantShare of the work per job. If a giant came
+// last, all other jobs would be idle while one job reads it.
 const giantShare = 16
 
-// schedule sorts tasks: giants first, from the largest to the smallest, and then the others in disk
-// order, for sequential reads.
+// schedule sorts tasks. Giants come first, from the largest to the smallest. The other tasks follow in disk
+// order, so that reads are sequential.
 func schedule(tasks []task, giant int64) {
 	large := func(t task) int64 {
 		if t.size > giant {
@@ -92,8 +92,8 @@ func schedule(tasks []task, giant int64) {
 	})
 }
 
-// do carries out the task with a number, and records damaged content. The error is the context's, or one
-// that layoutstore.IsExhausted reports.
+// do carries out one task, and records damaged content. number is its index in r.tasks. Errors are the
+// context's, and those for which layoutstore.IsExhausted is true.
 func (r *run) do(ctx context.Context, number int, buf []byte) error {
 	t := &r.tasks[number]
 	if t.checksum != nil {
@@ -110,9 +110,9 @@ func (r *run) do(ctx context.Context, number int, buf []byte) error {
 	return nil
 }
 
-// readBlob locates and reads a copy of a blob. If the copy is damaged, it returns the digest of
-// the content, or the reason if there is no digest. If the file is replaced meanwhile, it
-// locates the copy again. The error is like that of do.
+// readBlob locates and reads a copy of a blob. If the copy is damaged, got is the digest of its content, in
+// bytes; if there is no such digest, reason says why. If the file is replaced meanwhile, readBlob locates the
+// copy again, once. Errors are those of do.
 func (r *run) readBlob(ctx context.Context, s *layoutstore.Stored, buf []byte) (got, reason string, err error) {
 	for again := false; ; again = true {
 		if s.Where, err = s.Layout.Locate(ctx, s.Digest); err == nil {
@@ -141,12 +141,13 @@ func (r *run) readBlob(ctx context.Context, s *layoutstore.Stored, buf []byte) (
 	return "", "", nil
 }
 
-// wrongBytes reports a copy of a blob whose content does not match its digest.
+// wrongBytes reports that the content of a blob has another digest.
 type wrongBytes struct{ got digest.Digest }
 
 func (e *wrongBytes) Error() string { return fmt.Sprintf("checksum mismatch: content is %s", e.got) }
 
-// compare reads a copy of a blob and compares its digest. Errors: *wrongBytes; those of sum.
+// compare reads a copy of a blob, and compares its digest. If the digest differs, the error is *wrongBytes.
+// Other errors are those of sum.
 func compare(ctx context.Context, s layoutstore.Stored, buf []byte, read func(n int)) error {
 	got, err := sum(ctx, s.Where, s.Digest.Algorithm().Hash(), buf, read)
 	if err != nil {
@@ -158,7 +159,7 @@ func compare(ctx context.Context, s layoutstore.Stored, buf []byte, read func(n 
 	return nil
 }
 
-// sum hashes the bytes of a list of extents. If some bytes are missing, the error wraps
+// sum returns the hash of the content at a location. If some bytes are missing, the error wraps
 // layoutstore.ErrStale.
 func sum(ctx context.Context, where extent.List, h hash.Hash, buf []byte, read func(n int)) ([]byte, error) {
 	content, err := where.OpenOnce(ctx)

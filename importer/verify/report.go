@@ -9,36 +9,36 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Report is the result of a run.
+// Report is the result of [Run].
 type Report struct {
-	// Whole reports whether everything is complete, intact and legal. Conflicts, unreferenced blobs and
-	// checksums of missing files do not matter.
+	// Whole is set if all content is complete, intact and legal. Conflicts, unreferenced blobs and checksums
+	// of missing files do not matter.
 	Whole        bool `json:"whole"`
 	Repositories int  `json:"repositories"`
 	Tags         int  `json:"tags"`
-	TagsAffected int  `json:"tagsAffected"` // incomplete or damaged because of a problem
-	// TagsUnknown are the indexes and archives that cannot be read, so that their tags are
-	// unknown and counted in neither number.
+	TagsAffected int  `json:"tagsAffected"` // number of tags that are incomplete or damaged
+	// TagsUnknown lists the indexes and archives that cannot be read. Their tags are unknown, so neither Tags
+	// nor TagsAffected includes them.
 	TagsUnknown []string              `json:"tagsUnknown"`
-	unknown     []layoutstore.Problem // the problems behind TagsUnknown
-	// illegal is how many of TagsAffected are illegal tags, which are not counted in Tags.
+	unknown     []layoutstore.Problem // problems that cause TagsUnknown
+	// illegal is the number of illegal tags. TagsAffected includes them, but Tags does not.
 	illegal   int
-	Files     int                   `json:"files"`     // read: files and entries of archives
-	Bytes     int64                 `json:"bytes"`     // read
-	Causes    []Cause               `json:"causes"`    // by place
-	Checksums []*Checksum           `json:"checksums"` // by file
+	Files     int                   `json:"files"`     // number of files and archive entries that were read
+	Bytes     int64                 `json:"bytes"`     // size of what was read, in bytes
+	Causes    []Cause               `json:"causes"`    // sorted by path
+	Checksums []*Checksum           `json:"checksums"` // sorted by checksum file
 	Conflicts []layoutstore.Problem `json:"conflicts"`
-	// Harmless are problems that lose no content, such as bytes after the end of an archive.
+	// Harmless lists problems that affect no content, such as bytes after the end of an archive.
 	Harmless     []layoutstore.Problem `json:"harmless"`
 	Unreferenced []Unreferenced        `json:"unreferenced"`
-	// NonDistributable are missing layers that may be omitted by their media type.
+	// NonDistributable lists missing layers that a bundle may omit because of their media type.
 	NonDistributable []layoutstore.Problem `json:"nonDistributable"`
-	// Omitted counts the entries that are not listed: each list, and the problems of all causes
-	// together, have at most 1,000 entries. All other numbers include omitted entries.
+	// Omitted counts the entries that are not listed. Each list has at most 1,000 entries, and so have the
+	// problems of all causes together. All other numbers include omitted entries.
 	Omitted Omitted `json:"omitted"`
 }
 
-// Omitted counts the entries that a report does not list.
+// Omitted counts the entries that a report does not list, per list.
 type Omitted struct {
 	Problems          int   `json:"gaps"`
 	Unreferenced      int   `json:"unreferenced"`
@@ -46,8 +46,7 @@ type Omitted struct {
 	NonDistributable  int   `json:"nonDistributable"`
 }
 
-// newReport returns an empty report. Its lists are not nil, so that JSON has [] instead of
-// null.
+// newReport returns an empty report. Its lists are not nil, so that JSON has [] and not null.
 func newReport() *Report {
 	return &Report{
 		TagsUnknown: []string{}, Causes: []Cause{}, Checksums: []*Checksum{}, Conflicts: []layoutstore.Problem{},
@@ -55,26 +54,26 @@ func newReport() *Report {
 	}
 }
 
-// Cause is the common cause of some problems.
+// Cause is a common cause of problems.
 type Cause struct {
 	Kind         layoutstore.Kind      `json:"kind"`
-	Path         string                `json:"path"` // of an archive or of a layout's directory
+	Path         string                `json:"path"` // path of an archive or of a layout's directory
 	Reason       string                `json:"reason"`
-	Tags         int                   `json:"tags"`         // affected by its problems
-	Repositories int                   `json:"repositories"` // that have these tags
-	Count        int                   `json:"count"`        // of its problems, including omitted ones
-	Problems     []layoutstore.Problem `json:"gaps"`         // the first of them
+	Tags         int                   `json:"tags"`         // number of affected tags
+	Repositories int                   `json:"repositories"` // number of repositories with affected tags
+	Count        int                   `json:"count"`        // number of problems, including omitted ones
+	Problems     []layoutstore.Problem `json:"gaps"`         // the first problems
 }
 
-// Unreferenced is a blob that no manifest or index refers to.
+// Unreferenced is a blob that no manifest and no index names.
 type Unreferenced struct {
-	Path   string        `json:"path"` // of the file, or of the archive
+	Path   string        `json:"path"` // path of the blob's file, or of its archive
 	Entry  string        `json:"entry"`
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"` // bytes
 }
 
-// finish adds the causes, and the problems from the scan of the tree, to the report.
+// finish completes the report with the causes and the problems that the scan of the tree has found.
 func (r *Report) finish(f *causes, problems []layoutstore.Problem) {
 	r.unknown = unknownTags(problems)
 	for _, p := range problems {

@@ -15,60 +15,58 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// ScrubOptions configure a Scrub.
+// ScrubOptions configure a [Scrub].
 type ScrubOptions struct {
-	Rate     int64 // bytes per second, more than 0
+	Rate     int64 // maximum rate in bytes per second, more than 0
 	Snapshot func() *layoutstore.Snapshot
-	// From is the position at which an earlier scrub of the tree stopped during a pass; the
-	// zero Position means the beginning.
+	// From is the position at which an earlier scrub stopped during a pass. The zero Position means to start
+	// at the beginning.
 	From Position
-	// Ended is when the last complete pass of an earlier scrub of the tree ended; zero if there is
-	// none.
+	// Ended is when the last complete pass of an earlier scrub ended; zero if there was none.
 	Ended time.Time
 	// Reached is called regularly, and once when Run ends. It receives the position from which a
 	// later scrub can resume, and the end of the last complete pass. It may be nil.
 	Reached func(at Position, ended time.Time)
-	// Now is the clock; nil means the system's.
+	// Now returns the current time; nil means time.Now.
 	Now func() time.Time
-	// Wrong is called for each damaged copy, which is quarantined, and Failed for each copy that
-	// cannot be read. Both may be nil.
+	// Wrong is called for each damaged copy that was quarantined. Failed is called for each copy that cannot
+	// be read. Both may be nil.
 	Wrong  func(layoutstore.Problem)
 	Failed func(file, entry string, d digest.Digest, err error)
 }
 
-// Scrub reads the blobs of a served tree again and again, at a limited rate, and quarantines
-// damaged ones.
+// Scrub continuously reads the blobs of a served tree at a limited rate. It quarantines damaged blobs.
 type Scrub struct {
 	ScrubOptions
 	limit    *rate.Limiter
-	at       Position  // the last copy that was read
-	reported time.Time // when Reached was last called
+	at       Position  // position of the last copy that was read
+	reported time.Time // time of the last call of Reached
 
 	mu    sync.Mutex
 	stats ScrubStats
 }
 
-// Position is the copy of a blob that was read last in a pass.
+// Position identifies the copy of a blob that was read last in a pass.
 type Position struct {
-	Repository string        `json:"repository"` // its path
-	Path       string        `json:"path"`       // of its layout
-	Entry      string        `json:"entry"`      // of the layout in an archive
+	Repository string        `json:"repository"` // path of the repository
+	Path       string        `json:"path"`       // path of the layout, or of its archive
+	Entry      string        `json:"entry"`      // name of the layout in the archive
 	Digest     digest.Digest `json:"digest"`
 }
 
 // ScrubStats describe the progress of a scrub.
 type ScrubStats struct {
-	Bytes, Files         int64     // read so far, in all passes
-	Wrong, Failed        int64     // copies refused; copies that could not be read
-	Passes               int64     // completed
-	PassBytes, PassTotal int64     // of the current pass
-	Ended                time.Time // of the last complete pass, see [ScrubOptions]; zero before the first
+	Bytes, Files         int64     // bytes and copies that were read in all passes
+	Wrong, Failed        int64     // copies that were quarantined, and copies that could not be read
+	Passes               int64     // number of complete passes
+	PassBytes, PassTotal int64     // bytes that are done in the current pass, and bytes of a complete pass
+	Ended                time.Time // end of the last complete pass; zero before the first
 }
 
-// scrubBuffer is the size of one read, and of one step of the rate limit.
+// scrubBuffer is the size of one read in bytes. It is also the burst of the rate limit.
 const scrubBuffer = 64 << 10
 
-// NewScrub returns a scrub. Call [Scrub.Run] to start it.
+// NewScrub returns a scrub, which [Scrub.Run] starts. It returns an error if the rate is not positive.
 func NewScrub(o ScrubOptions) (*Scrub, error) {
 	if o.Rate <= 0 {
 		return nil, fmt.Errorf("invalid scrub rate: %d bytes per second: it has to be more than 0", o.Rate)
@@ -101,7 +99,7 @@ func (s *Scrub) count(add func(*ScrubStats)) {
 	add(&s.stats)
 }
 
-// betweenPasses is the minimum pause between passes, as a tree may be empty.
+// betweenPasses is the minimum pause between passes. It is needed because a tree may be empty.
 const betweenPasses = time.Second
 
 // Run runs passes until the context ends. It always returns nil.
@@ -122,11 +120,11 @@ func (s *Scrub) Run(ctx context.Context) error {
 	}
 }
 
-// betweenPositions is the interval of calls of Reached. After a crash, at most what was read in
-// this time is read again.
+// betweenPositions is the interval between calls of Reached. After a crash, a scrub repeats at most the work
+// of this time.
 const betweenPositions = 10 * time.Second
 
-// reportPosition calls Reached if the last call is long enough ago.
+// reportPosition calls Reached, unless the last call was less than betweenPositions ago.
 func (s *Scrub) reportPosition(at Position) {
 	s.at = at
 	if now := s.Now(); now.Sub(s.reported) >= betweenPositions {
@@ -135,7 +133,7 @@ func (s *Scrub) reportPosition(at Position) {
 	}
 }
 
-// runPass reads every copy of every blob once, starting at the saved position. The error is the
+// runPass reads every copy of every blob once, beginning after the saved position. Its only error is the
 // context's.
 func (s *Scrub) runPass(ctx context.Context, buf []byte) error {
 	var total, behind int64
@@ -177,22 +175,22 @@ type holder struct {
 	path     string
 }
 
-// eachCopy calls do for each copy of each blob in the tree, with its position. skip is set for
-// copies up to from. The error is the context's.
+// eachCopy calls do for each copy of each blob in the tree, with the copy's position. skip is set for the
+// copies up to the position from. Its only error is the context's.
 func (s *Scrub) eachCopy(ctx context.Context, from Position, do func(_ holder, _ layoutstore.Layout, _ digest.Digest, at Position, skip bool)) error {
 	seen := map[layoutstore.Layout]bool{}
 	for _, path := range s.Snapshot().Paths() {
 		by := holder{snapshot: s.Snapshot(), path: path}
 		repo, err := by.snapshot.At(path)
 		if err != nil {
-			continue // it was removed meanwhile
+			continue // the repository was removed meanwhile
 		}
 		by.Repository = repo
 		layouts := repo.Layouts()
 		ended := layoutOf(layouts, path, from)
 		for i, l := range layouts {
 			if seen[l] {
-				continue // also a layout of another repository
+				continue // this layout also belongs to another repository
 			}
 			seen[l] = true
 			blobs, _ := l.Blobs(ctx) // the check reports layouts that cannot be listed
@@ -209,8 +207,9 @@ func (s *Scrub) eachCopy(ctx context.Context, from Position, do func(_ holder, _
 	return ctx.Err()
 }
 
-// layoutOf returns the index of the layout at a path in which a scrub stopped; the scrub has read all
-// layouts before that. It returns -1 if the scrub has read none of them, or the layout is gone.
+// layoutOf returns the index of the layout in which an earlier scrub stopped. That scrub has read all layouts
+// before this one. layoutOf returns -1 if the scrub has read none of the layouts, or if the layout does not
+// exist anymore.
 func layoutOf(layouts []layoutstore.Layout, path string, from Position) int {
 	if path < from.Repository {
 		return len(layouts)
@@ -222,8 +221,8 @@ func layoutOf(layouts []layoutstore.Layout, path string, from Position) int {
 	})
 }
 
-// readBlob reads one copy, and quarantines it if it is damaged and did not change meanwhile.
-// The error is that of reading it.
+// readBlob reads one copy, and quarantines it if it is damaged and did not change meanwhile. It returns an
+// error if the copy cannot be read.
 func (s *Scrub) readBlob(ctx context.Context, by holder, l layoutstore.Layout, d digest.Digest, buf []byte) error {
 	stamp, err := l.Stamp(ctx, d)
 	if err != nil {
@@ -240,7 +239,7 @@ func (s *Scrub) readBlob(ctx context.Context, by holder, l layoutstore.Layout, d
 		return ignoreGone(err)
 	}
 	if after, err := l.Stamp(ctx, d); err != nil || after != stamp {
-		return ignoreGone(err) // the copy has changed meanwhile: the next pass reads it
+		return ignoreGone(err) // the copy has changed meanwhile, so the next pass reads it
 	}
 	if wrong == nil {
 		by.Release(l, d, stamp)
@@ -252,19 +251,19 @@ func (s *Scrub) readBlob(ctx context.Context, by holder, l layoutstore.Layout, d
 	}
 	s.count(func(n *ScrubStats) { n.Wrong++ })
 	p, ok, err := by.snapshot.QuarantineProblem(ctx, by.path, l, d)
-	if ok { // if not, the file has just changed
+	if ok { // ok is false if the file has just changed
 		s.Wrong(p)
 	}
 	return err
 }
 
-// throttle counts n bytes that were read, and waits until more may be read.
+// throttle counts n bytes that were read, and waits as long as the rate requires.
 func (s *Scrub) throttle(ctx context.Context, n int) {
 	s.count(func(stats *ScrubStats) { stats.Bytes, stats.PassBytes = stats.Bytes+int64(n), stats.PassBytes+int64(n) })
-	_ = s.limit.WaitN(ctx, n) // fails only if the context ends, which also ends the reading
+	_ = s.limit.WaitN(ctx, n) // fails only if the context ends, which ends the scrub anyway
 }
 
-// ignoreGone returns nil if err means that a file was removed or replaced.
+// ignoreGone returns nil if err means that a file was removed or replaced, and otherwise err.
 func ignoreGone(err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, layoutstore.ErrStale) {
 		return nil

@@ -20,8 +20,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// scrubbing runs a scrub of a tree until the test ends, and returns it with a channel
-// of the digests of damaged blobs.
+// scrubbing runs a scrub of a tree until the test ends. It returns the scrub, and a channel with the digests
+// of damaged blobs.
 func scrubbing(t *testing.T, tree *layoutstore.Tree) (*verify.Scrub, <-chan digest.Digest) {
 	t.Helper()
 	wrong := make(chan digest.Digest, 100)
@@ -49,12 +49,12 @@ func within(t *testing.T, wrong <-chan digest.Digest) digest.Digest {
 	case d := <-wrong:
 		return d
 	case <-time.After(time.Minute):
-		t.Fatal("the scrub found nothing")
+		t.Fatal("the scrub found no damaged blob within a minute")
 		return ""
 	}
 }
 
-// pull reads a blob as the server does for a client.
+// pull reads a blob like a server that answers a client.
 func pull(tree *layoutstore.Tree, name string, d digest.Digest) ([]byte, error) {
 	repo, err := tree.Snapshot().Repository(name)
 	if err != nil {
@@ -72,8 +72,8 @@ func pull(tree *layoutstore.Tree, name string, d digest.Digest) ([]byte, error) 
 	return io.ReadAll(content)
 }
 
-// TestScrubFindsAFlippedBit flips a bit while clients pull. Once the scrub has found it, no new pull
-// gets the whole damaged blob, and all snapshots list the problem until the file is repaired.
+// TestScrubFindsAFlippedBit flips a bit of a blob while clients pull it. After the scrub has found the bit,
+// no new pull succeeds, and all snapshots list the problem until the file is repaired.
 func TestScrubFindsAFlippedBit(t *testing.T) {
 	dir := t.TempDir()
 	s := newSample(t, dir)
@@ -85,7 +85,7 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var found sync.RWMutex // a pull locks it for reading, and the scrub for writing once it has found the bit
+	var found sync.RWMutex // held for reading during a pull; locked for writing once the scrub has found the bit
 	refused := false
 	stop := make(chan struct{})
 	var clients sync.WaitGroup
@@ -100,7 +100,7 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 				found.RLock()
 				body, err := pull(tree, "deckhouse/ee/install", d)
 				if refused && err == nil && len(body) == len(sound) && !bytes.Equal(body, sound) {
-					t.Error("a client got a damaged blob")
+					t.Error("a client got the damaged blob after the scrub had found it")
 				}
 				found.RUnlock()
 			}
@@ -108,7 +108,7 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	}
 	reason := flip(t, file, sound)
 	if got := within(t, wrong); got != d {
-		t.Errorf("%s was found, not %s", got, d)
+		t.Errorf("the scrub found %s, want %s", got, d)
 	}
 	found.Lock()
 	refused = true
@@ -116,10 +116,10 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	for range 3 {
 		var corrupt *layoutstore.ProblemError
 		if _, err := pull(tree, "deckhouse/ee/install", d); !errors.As(err, &corrupt) || corrupt.Problem.Reason != reason {
-			t.Errorf("%v, want that it is refused", err)
+			t.Errorf("the error is %v, want that the damaged blob is refused", err)
 		}
 		if n := problems(tree, d); n != 1 {
-			t.Errorf("%d problems, want 1: %v", n, problemsOf(tree.Snapshot()))
+			t.Errorf("got %d problems, want 1: %v", n, problemsOf(tree.Snapshot()))
 		}
 		if _, err := tree.Refresh(context.Background()); err != nil {
 			t.Fatal(err)
@@ -128,9 +128,9 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The copy in the other repository is intact.
+	// The copy in the other repository is intact, and still served.
 	if body, err := pull(tree, "deckhouse/ee/modules/x", d); err != nil || !bytes.Equal(body, sound) {
-		t.Errorf("the other copy: %v", err)
+		t.Errorf("the intact copy in the other repository is not served: %v", err)
 	}
 	layouttest.WriteFile(t, file, string(sound))
 	if body, err := pull(tree, "deckhouse/ee/install", d); err != nil || !bytes.Equal(body, sound) {
@@ -146,8 +146,8 @@ func TestScrubFindsAFlippedBit(t *testing.T) {
 	clients.Wait()
 }
 
-// flip changes a byte of a file in place, as a failing disk does, and returns the reason in the
-// report.
+// flip changes a byte of a file in place, as a failing disk does. It returns the reason that a report then
+// states.
 func flip(t *testing.T, file string, sound []byte) (reason string) {
 	t.Helper()
 	body := bytes.Clone(sound)
@@ -172,22 +172,22 @@ func problems(tree *layoutstore.Tree, d digest.Digest) (n int) {
 	return n
 }
 
-// The scrub also finds a flipped bit in an archive, and in a blob that nothing needs.
+// A scrub also finds a flipped bit in an archive, even in a blob that no manifest needs.
 func TestScrubOfAnArchive(t *testing.T) {
 	s := newSample(t, t.TempDir())
-	idle := s.install.Blob("", []byte("nothing needs this")).Digest
+	idle := s.install.Blob("", []byte("no manifest needs this")).Digest
 	spoil(t, s.install.BlobPath(idle), "flipped")
 	packed := t.TempDir()
 	file := filepath.Join(packed, "all.tar")
 	s.Archive(file, layouttest.Archive{})
-	var own []int64 // offsets at which the entry begins and ends
+	var own []int64 // offsets of the begin and the end of the blob's entry
 	for _, p := range layouttest.Places(t, file) {
 		if strings.HasSuffix(p.Name, idle.Encoded()) {
 			own = []int64{p.Header, p.End}
 		}
 	}
 	for _, places := range [][]int64{nil, own} {
-		if places != nil { // only the scrub reads an entry in one chunk
+		if places != nil { // places is nil if the entry is in several chunks
 			layouttest.CutAt(t, file, places...)
 		}
 		tree := open(t, packed)
@@ -196,7 +196,7 @@ func TestScrubOfAnArchive(t *testing.T) {
 			t.Errorf("%s was found, not %s", got, idle)
 		}
 		if _, err := pull(tree, "deckhouse/ee/install", idle); !errors.Is(err, layoutstore.ErrBlobUnknown) {
-			t.Errorf("%v, want that it is refused", err)
+			t.Errorf("the error is %v, want that the damaged blob is refused", err)
 		}
 		if n := problems(tree, idle); n != 1 {
 			t.Errorf("%v", problemsOf(tree.Snapshot()))
@@ -216,7 +216,7 @@ func TestScrubKeepsItsRate(t *testing.T) {
 	l := tree.Layout("a")
 	l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{1 << 20}}), "v1")
 	l.Write()
-	// At a thousand bytes per second, only the burst is read at once.
+	// At a thousand bytes per second, a scrub reads only the burst at once.
 	s, err := verify.NewScrub(verify.ScrubOptions{Rate: 1000, Snapshot: open(t, dir).Snapshot})
 	if err != nil {
 		t.Fatal(err)
@@ -229,19 +229,19 @@ func TestScrubKeepsItsRate(t *testing.T) {
 	}
 	time.Sleep(50 * time.Millisecond)
 	if read := s.Stats().Bytes; read > 256<<10 {
-		t.Errorf("%d bytes were read at once", read)
+		t.Errorf("the scrub has read %d bytes at once", read)
 	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 	if _, err := verify.NewScrub(verify.ScrubOptions{}); err == nil {
-		t.Error("a scrub without a rate")
+		t.Error("NewScrub accepts a rate of 0")
 	}
 }
 
-// onePass scrubs a tree from a position to the end of the pass, and returns the position after each
-// copy and the stats at the end.
+// onePass scrubs a tree from a position to the end of the pass. It returns the position of each copy that was
+// read, and the stats at the end.
 func onePass(t *testing.T, tree *layoutstore.Tree, from verify.Position) (reached []verify.Position, stats verify.ScrubStats) {
 	t.Helper()
 	now := time.Now()
@@ -249,7 +249,7 @@ func onePass(t *testing.T, tree *layoutstore.Tree, from verify.Position) (reache
 	s, err := verify.NewScrub(verify.ScrubOptions{Rate: 1 << 30, Snapshot: tree.Snapshot, From: from,
 		Now: func() time.Time { now = now.Add(time.Minute); return now },
 		Reached: func(at verify.Position, _ time.Time) {
-			if at == (verify.Position{}) { // the pass is over
+			if at == (verify.Position{}) { // the pass is complete
 				cancel()
 			}
 			reached = append(reached, at)
@@ -260,11 +260,11 @@ func onePass(t *testing.T, tree *layoutstore.Tree, from verify.Position) (reache
 	if err := s.Run(ctx); err != nil {
 		t.Error(err)
 	}
-	return reached[:len(reached)-2], s.Stats() // the end of the pass is reported twice
+	return reached[:len(reached)-2], s.Stats() // omit the end of the pass, which is reported twice
 }
 
-// A scrub resumes after the position, and the next pass reads all copies. If the layout of the position
-// is gone, the scrub reads copies again rather than skip any.
+// A scrub resumes after a position. If the layout of the position does not exist anymore, the scrub reads all
+// copies of the repository, so that it misses none.
 func TestScrubResumes(t *testing.T) {
 	dir := t.TempDir()
 	s := newSample(t, dir)
@@ -273,31 +273,31 @@ func TestScrubResumes(t *testing.T) {
 	tree := open(t, dir, packed)
 	all, stats := onePass(t, tree, verify.Position{})
 	if len(all) < 20 || stats.Files != int64(len(all)) || stats.Passes != 1 {
-		t.Fatalf("%d positions, %+v", len(all), stats)
+		t.Fatalf("the first pass has %d positions and the stats %+v", len(all), stats)
 	}
 	for i, at := range all {
 		rest, stats := onePass(t, tree, at)
 		if !slices.Equal(rest, all[i+1:]) {
-			t.Errorf("from %+v: %v", at, rest)
+			t.Errorf("from %+v, a scrub reads the wrong copies: %v", at, rest)
 		}
 		if stats.PassBytes != stats.PassTotal || stats.Files != int64(len(all)-i-1) {
-			t.Errorf("from %+v: %+v", at, stats)
+			t.Errorf("from %+v, the stats of a scrub are wrong: %+v", at, stats)
 		}
 	}
 	gone := all[len(all)/2]
 	gone.Path = "/gone"
 	first := slices.IndexFunc(all, func(at verify.Position) bool { return at.Repository == gone.Repository })
 	if rest, _ := onePass(t, tree, gone); !slices.Equal(rest, all[first:]) {
-		t.Errorf("from a layout that is gone: %v", rest)
+		t.Errorf("from a missing layout, a scrub reads the wrong copies: %v", rest)
 	}
 	for repository, want := range map[string]int{"": len(all), "~": 0} {
 		if rest, _ := onePass(t, tree, verify.Position{Repository: repository, Digest: "sha256:x"}); len(rest) != want {
-			t.Errorf("from the repository %q: %v", repository, rest)
+			t.Errorf("from the missing repository %q, a scrub reads the wrong copies: %v", repository, rest)
 		}
 	}
 }
 
-// A scrub reports its position at intervals, and when it ends.
+// A scrub reports its position at the end, even if too little time has passed for a report in between.
 func TestScrubReportsItsPosition(t *testing.T) {
 	dir := t.TempDir()
 	newSample(t, dir)
@@ -320,11 +320,12 @@ func TestScrubReportsItsPosition(t *testing.T) {
 		t.Error(err)
 	}
 	if len(reached) != 1 {
-		t.Errorf("while the clock stands still: %v", reached)
+		t.Errorf("want only the report at the end, got the positions %v", reached)
 	}
 }
 
-// problemsOf returns the problems of a snapshot, or a problem with the error from reading them.
+// problemsOf returns the problems of a snapshot. If they cannot be read, it returns one problem with the
+// error.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

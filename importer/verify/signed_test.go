@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// newKey makes a signing key.
+// newKey makes a new signing key.
 func newKey(t *testing.T) *inventory.SigningKey {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(nil)
@@ -29,7 +29,7 @@ func newKey(t *testing.T) *inventory.SigningKey {
 	return key
 }
 
-// sign writes the signed inventory of a directory into it.
+// sign makes a signed inventory of a directory, and writes it into the directory.
 func sign(t *testing.T, dir string, key *inventory.SigningKey) {
 	t.Helper()
 	var b inventory.Builder
@@ -46,7 +46,7 @@ func sign(t *testing.T, dir string, key *inventory.SigningKey) {
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, inventory.SignatureName), signature, 0o644))
 }
 
-// signedBundle makes a bundle of an archive and an archive in chunks, with a signed inventory.
+// signedBundle makes a bundle of two archives, one of them in chunks, with a signed inventory.
 func signedBundle(t *testing.T) (dir string, key *inventory.SigningKey) {
 	t.Helper()
 	s := newSample(t, t.TempDir())
@@ -58,7 +58,8 @@ func signedBundle(t *testing.T) (dir string, key *inventory.SigningKey) {
 	return dir, key
 }
 
-// verified returns the report about a directory. If the key is not nil, it must have signed the bundle.
+// verified verifies a directory, and returns the text of the report and whether it is complete. If key is not
+// nil, the bundle must be signed with it.
 func verified(t *testing.T, dir string, key *inventory.SigningKey) (string, bool) {
 	t.Helper()
 	o := layoutstore.Options{Sources: []string{dir}, Roots: []string{"r"}}
@@ -77,7 +78,7 @@ func verified(t *testing.T, dir string, key *inventory.SigningKey) (string, bool
 	return text.String(), report.Whole
 }
 
-// bundleFiles returns the archives and chunks in a directory.
+// bundleFiles returns the paths of the archives and chunks in a directory.
 func bundleFiles(t *testing.T, dir string) []string {
 	t.Helper()
 	archives, err := filepath.Glob(filepath.Join(dir, "*.tar"))
@@ -95,7 +96,7 @@ func TestSignedBundleIsComplete(t *testing.T) {
 	if text, ok := verified(t, dir, key); !ok {
 		t.Error(text)
 	}
-	// The bundle is complete however its archives are cut, even after the signature.
+	// The bundle stays complete even if its archives are cut into other chunks after the signature.
 	var joined []byte
 	for _, name := range bundleFiles(t, dir)[1:] {
 		data, err := os.ReadFile(name)
@@ -110,15 +111,15 @@ func TestSignedBundleIsComplete(t *testing.T) {
 	}
 	layouttest.Cut(t, whole, 5000)
 	if text, ok := verified(t, dir, key); !ok {
-		t.Errorf("cut again: %s", text)
+		t.Errorf("not complete after the archive was cut into other chunks: %s", text)
 	}
 	layouttest.Cut(t, filepath.Join(dir, "module-x.tar"), 3000)
 	if text, ok := verified(t, dir, key); !ok {
-		t.Errorf("cut after it was signed: %s", text)
+		t.Errorf("not complete after an archive was cut into chunks: %s", text)
 	}
 }
 
-// A report names each missing archive or chunk, including the last one, with and without a key.
+// A report names a missing archive or chunk, even the last chunk. This holds with and without a key.
 func TestReportNamesMissingFiles(t *testing.T) {
 	dir, key := signedBundle(t)
 	for _, name := range bundleFiles(t, dir) {
@@ -132,7 +133,7 @@ func TestReportNamesMissingFiles(t *testing.T) {
 		}
 		for _, key := range []*inventory.SigningKey{nil, key} {
 			if text, ok := verified(t, dir, key); ok || !strings.Contains(text, archive) || !strings.Contains(text, number) || !strings.Contains(text, "missing") {
-				t.Errorf("without %s: %s", base, text)
+				t.Errorf("%s is missing, but the report does not name it: %s", base, text)
 			}
 		}
 		layouttest.Try(t, os.WriteFile(name, data, 0o644))
@@ -142,7 +143,8 @@ func TestReportNamesMissingFiles(t *testing.T) {
 	}
 }
 
-// An archive without its last chunk of zeros looks complete: only an inventory reveals the loss.
+// If the last chunk of an archive has only zeros, the archive looks complete without it. Only the inventory
+// reveals that it is missing.
 func TestReportNamesMissingPadding(t *testing.T) {
 	s := newSample(t, t.TempDir())
 	dir := t.TempDir()
@@ -157,7 +159,7 @@ func TestReportNamesMissingPadding(t *testing.T) {
 		if _, err := os.Stat(name); err != nil {
 			continue
 		}
-		layouttest.Try(t, os.Remove(name)) // it contains only zeros
+		layouttest.Try(t, os.Remove(name)) // this chunk contains only zeros
 		if text, ok := verified(t, dir, nil); ok || !strings.Contains(text, "chunk 0002 is missing of 3") {
 			t.Error(text)
 		}
@@ -168,9 +170,9 @@ func TestReportNamesMissingPadding(t *testing.T) {
 	}
 }
 
-// If a bundle that was cut into other chunks after the signature loses a chunk, the report names only
-// that chunk, and the archive once.
-func TestLostChunkOfAResplitArchive(t *testing.T) {
+// An archive was cut into other chunks after the signature. If one of these chunks is missing, the report
+// names only that chunk, and the archive only once.
+func TestReportNamesMissingChunkOfRecutArchive(t *testing.T) {
 	dir, key := signedBundle(t)
 	files, err := filepath.Glob(filepath.Join(dir, "platform.tar.*.chunk"))
 	layouttest.Try(t, err)
@@ -193,12 +195,12 @@ func TestLostChunkOfAResplitArchive(t *testing.T) {
 	}
 	for _, intact := range []string{"chunk 0000", "chunk 0002", "chunk 0003", "chunk 0004", "chunk 0005"} {
 		if strings.Contains(text, intact) {
-			t.Errorf("%s is intact: %s", intact, text)
+			t.Errorf("the report names the intact %s: %s", intact, text)
 		}
 	}
 }
 
-// A flipped bit anywhere in an archive is reported, even in bytes that no reader uses: padding, and the
+// A flipped bit anywhere in an archive is reported, even in bytes that no reader uses, such as padding or the
 // mode of an entry.
 func TestFlippedBitsAreReported(t *testing.T) {
 	dir, key := signedBundle(t)
@@ -213,7 +215,7 @@ func TestFlippedBitsAreReported(t *testing.T) {
 			data[at] ^= 1 << (at % 8)
 			layouttest.Try(t, os.WriteFile(name, data, 0o644))
 			if text, ok := verified(t, dir, key); ok || !strings.Contains(text, "damaged") {
-				t.Errorf("%s: byte %d: %s", filepath.Base(name), at, text)
+				t.Errorf("%s: a flipped bit in byte %d is not reported: %s", filepath.Base(name), at, text)
 			}
 			data[at] ^= 1 << (at % 8)
 		}
@@ -224,8 +226,9 @@ func TestFlippedBitsAreReported(t *testing.T) {
 	}
 }
 
-// A report names an archive that the inventory does not list. With a key it is a failure.
-func TestUnlistedArchive(t *testing.T) {
+// A report names an archive that the inventory does not list. If a key is configured, such an archive is a
+// failure.
+func TestReportNamesUnlistedArchive(t *testing.T) {
 	dir, key := signedBundle(t)
 	s := newSample(t, t.TempDir())
 	foreign := s.Layout("modules/evil")
@@ -240,20 +243,20 @@ func TestUnlistedArchive(t *testing.T) {
 	}
 }
 
-// A damaged bundle.json, or one of another format, is reported.
-func TestMalformedInventory(t *testing.T) {
+// A report says whether bundle.json is damaged, or has another format and is ignored.
+func TestReportOfMalformedInventory(t *testing.T) {
 	dir, key := signedBundle(t)
 	file := filepath.Join(dir, inventory.Name)
 	good, err := os.ReadFile(file)
 	layouttest.Try(t, err)
 	for what, c := range map[string]struct {
 		data  string
-		whole bool // the report is complete without a key
+		whole bool // whether the report without a key is complete
 		want  string
 	}{
-		"damaged":       {strings.Replace(string(good), `"bases"`, `"basis"`, 1), false, "copy it again, or remove it"},
-		"later version": {strings.Replace(string(good), `"formatVersion":1`, `"formatVersion":2`, 1), true, "it is ignored"},
-		"of another":    {`{"name":"a bundle of JavaScript"}`, true, "it is ignored"},
+		"damaged":            {strings.Replace(string(good), `"bases"`, `"basis"`, 1), false, "copy it again, or remove it"},
+		"later version":      {strings.Replace(string(good), `"formatVersion":1`, `"formatVersion":2`, 1), true, "it is ignored"},
+		"of another program": {`{"name":"a bundle of JavaScript"}`, true, "it is ignored"},
 	} {
 		layouttest.Try(t, os.WriteFile(file, []byte(c.data), 0o644))
 		if text, ok := verified(t, dir, nil); ok != c.whole || !strings.Contains(text, c.want) {

@@ -13,11 +13,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// maxLines limits the lines of a list in text output. JSON has more.
+// maxLines is the maximum number of lines per list in text output. JSON has more entries.
 const maxLines = 20
 
-// WriteText writes the report for people: first the causes with their affected tags and the
-// checksums, then problems and lists that are no failures, and last the totals.
+// WriteText writes the report as text for people. First come the causes with their affected tags, and the
+// checksums. Then come problems and lists that are no failures, and last the totals.
 func (r *Report) WriteText(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	for _, c := range r.Causes {
@@ -59,7 +59,7 @@ func (c Cause) write(w io.Writer) {
 	writeList(w, c.Problems, c.Count-len(c.Problems), func(p layoutstore.Problem) string { return describe(c, p) })
 }
 
-// writeProblems writes a list of problems, and their number with a noun and a remark.
+// writeProblems writes a list of problems. The heading is their number with a noun and a remark.
 func writeProblems(w io.Writer, problems []layoutstore.Problem, noun, remark string) {
 	if len(problems) == 0 {
 		return
@@ -68,9 +68,8 @@ func writeProblems(w io.Writer, problems []layoutstore.Problem, noun, remark str
 	writeList(w, problems, 0, layoutstore.Problem.String)
 }
 
-// writeList writes the first entries of a list, each in one line, and skips empty lines. Then it
-// writes how many entries it has not written, and whether JSON has all of them. omitted is the number
-// of entries that the list omits.
+// writeList writes the first entries of a list, one per line, without empty lines. Then it writes how many
+// entries follow, and how many of them JSON has. omitted is the number of entries that are not in the list.
 func writeList[T any](w io.Writer, list []T, omitted int, line func(T) string) {
 	listed := len(list)
 	for _, x := range list[:min(listed, maxLines)] {
@@ -88,7 +87,7 @@ func writeList[T any](w io.Writer, list []T, omitted int, line func(T) string) {
 	}
 }
 
-// describe returns a problem in one line, without the parts that its cause already states.
+// describe returns a problem as one line of text. It omits the parts that the line of the cause already has.
 func describe(c Cause, p layoutstore.Problem) string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
@@ -122,7 +121,7 @@ func (r *Report) writeChecksums(w io.Writer) {
 	for _, c := range r.Checksums {
 		if c.State == Same {
 			same++
-		} else if !c.listed { // a listed one is among the causes
+		} else if !c.listed { // a file in the inventory is already among the causes
 			fmt.Fprintf(w, "checksum %s: %s: %s\n", c.State, c.File, c.Reason)
 		}
 	}
@@ -148,7 +147,7 @@ func (r *Report) writeUnreferenced(w io.Writer) {
 	writeList(w, r.Unreferenced, r.Omitted.Unreferenced, func(u Unreferenced) string { return strings.TrimSuffix(u.Path+": "+u.Entry, ": ") })
 }
 
-// writeNonDistributable lists the omitted layers, which are not a failure.
+// writeNonDistributable lists the missing non-distributable layers, which are no failure.
 func (r *Report) writeNonDistributable(w io.Writer) {
 	n := len(r.NonDistributable)
 	if n == 0 {
@@ -160,7 +159,7 @@ func (r *Report) writeNonDistributable(w io.Writer) {
 	})
 }
 
-// count returns a number with its noun, in the plural where needed.
+// count returns a number and a noun, in the plural if needed.
 func count(n int, noun string) string {
 	return fmt.Sprintf("%d %s", n, english.PluralWord(n, noun, ""))
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// unknownTags returns the problems that make tags unknown, those of archives first. It omits the other
-// problems of these archives.
+// unknownTags returns the problems that make tags unknown. Problems of incomplete archives come first. Other
+// problems of the same archives are omitted.
 func unknownTags(problems []layoutstore.Problem) []layoutstore.Problem {
 	var archives, others []layoutstore.Problem
 	for _, p := range problems {
@@ -34,8 +34,9 @@ func unknownTags(problems []layoutstore.Problem) []layoutstore.Problem {
 	return archives
 }
 
-// onePerCause keeps each problem of an archive once. If any of them name a chunk or an entry, it keeps
-// only these: the scan of the files and the inventory may both report a missing chunk.
+// onePerCause removes duplicates from the problems of archives. The scan of the files and the inventory may
+// both report a missing chunk. So if a problem of an archive names chunks, its problems without chunk and
+// entry are removed.
 func onePerCause(archives []layoutstore.Problem) (kept []layoutstore.Problem) {
 	namesChunk := func(of layoutstore.Problem) bool {
 		return slices.ContainsFunc(archives, func(p layoutstore.Problem) bool { return p.Path == of.Path && len(p.Chunks) > 0 })
@@ -49,8 +50,8 @@ func onePerCause(archives []layoutstore.Problem) (kept []layoutstore.Problem) {
 	return kept
 }
 
-// writeUnknown writes the archives and indexes whose tags are unknown, and how many of the other tags
-// are complete.
+// writeUnknown writes which archives and indexes have unknown tags, and how many of the other tags are
+// complete.
 func (r *Report) writeUnknown(w io.Writer) {
 	for _, p := range r.unknown[:min(len(r.unknown), maxLines)] {
 		fmt.Fprintf(w, "%s: its tags are unknown. ", unreadPart(p))
@@ -73,7 +74,7 @@ func isOrAre(n int) string {
 	return "are"
 }
 
-// unreadPart describes the archive or index that cannot be read, and where it becomes unreadable.
+// unreadPart says which archive or index cannot be read and, if known, from where on.
 func unreadPart(p layoutstore.Problem) string {
 	name := filepath.Base(p.Path)
 	switch {

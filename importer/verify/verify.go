@@ -1,10 +1,10 @@
-// Package verify reads a whole tree and reports whether it is complete and intact: which blob
-// of which archive is missing or damaged, and which tags that affects.
+// Package verify reads a complete tree, and reports whether it is complete and intact. The report says which
+// blob of which archive is missing or damaged, and which tags are affected.
 //
-// Start with [Run], which returns a [Report] about a snapshot. It first audits every repository
-// (package layoutstore: presence, sizes, manifests). Then it reads every copy of every blob
-// once, however many tags need it, and the files that have a checksum. Problems are grouped by
-// cause. [Report.WriteText] writes the report for people; as JSON it is for programs.
+// Start with [Run], which returns a [Report] about a snapshot. First, it audits every repository with package
+// layoutstore, which checks presence, sizes and manifests. Then it reads every copy of every blob, and the
+// files that have a checksum. It reads each copy only once, even if many tags need it. Problems are grouped
+// by cause. [Report.WriteText] writes the report for people; JSON is for programs.
 //
 // [Scrub] continuously reads the blobs of a served tree at a low rate.
 //
@@ -27,13 +27,13 @@ import (
 
 // Options configure a run.
 type Options struct {
-	Jobs     int      // files that are read at the same time; 0 means one per processor
+	Jobs     int      // how many files are read at the same time; 0 means one per processor
 	Progress Progress // may be nil
 }
 
-// Progress receives the progress of a run. Several goroutines call Read.
+// Progress receives the progress of a run. Several goroutines may call Read at the same time.
 type Progress interface {
-	// Begin reports how much will be read: files or archive entries, and bytes.
+	// Begin reports how many files or archive entries, and how many bytes, will be read.
 	Begin(files int, bytes int64)
 	// Read reports that n more bytes were read.
 	Read(n int)
@@ -44,9 +44,9 @@ type silent struct{}
 func (silent) Begin(int, int64) {}
 func (silent) Read(int)         {}
 
-// Run verifies everything in a snapshot. Problems are in the report. The error is the
-// context's, layoutstore.ErrStale if the tree has to be refreshed first, or one that
-// layoutstore.IsExhausted reports.
+// Run verifies all content of a snapshot. Problems are no errors, but part of the report. If the tree has to
+// be refreshed first, the error is layoutstore.ErrStale. Other errors are the context's, and those for which
+// layoutstore.IsExhausted is true.
 func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, error) {
 	if o.Jobs <= 0 {
 		o.Jobs = runtime.GOMAXPROCS(0)
@@ -72,15 +72,15 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 type run struct {
 	Options
 	snapshot *layoutstore.Snapshot
-	// holders are the paths of the repositories that have a layout. There may be several, if
-	// sources have different roots.
+	// holders has the paths of the repositories to which a layout belongs. These are several if sources have
+	// different roots.
 	holders map[layoutstore.Layout][]string
 
 	mu     sync.Mutex // guards the following fields
 	report *Report
 	tasks  []task
 	causes *causes
-	idle   map[copyKey]Unreferenced // unreferenced so far, in layouts of several repositories
+	idle   map[copyKey]Unreferenced // candidates for unreferenced blobs, in layouts of several repositories
 	wrong  []wrong
 
 	unreferenced      *first[Unreferenced]
@@ -88,20 +88,20 @@ type run struct {
 	nonDistributable  *first[layoutstore.Problem]
 }
 
-// copyKey is a copy of a blob.
+// copyKey identifies a copy of a blob.
 type copyKey struct {
 	layout layoutstore.Layout
 	digest digest.Digest
 }
 
-// wrong is a damaged copy. It is small, as there may be as many as tasks.
+// wrong describes a damaged copy of a blob. It must be small, because every task may find a damaged copy.
 type wrong struct {
-	task   int32  // number of its task
-	sum    string // bytes of the digest of its content, if that could be read
-	reason string // otherwise why the copy is damaged
+	task   int32  // index in run.tasks
+	sum    string // bytes of the content's digest; empty if unknown
+	reason string // why the copy is damaged if sum is empty
 }
 
-// why returns the reason of the problem of a copy with the digest d.
+// why returns the reason for the report. d is the digest that the copy should have.
 func (w wrong) why(d digest.Digest) string {
 	if w.reason != "" {
 		return w.reason
@@ -109,9 +109,9 @@ func (w wrong) why(d digest.Digest) string {
 	return (&wrongBytes{digest.NewDigestFromBytes(d.Algorithm(), []byte(w.sum))}).Error()
 }
 
-// audit checks presence, sizes and manifests, and schedules the blobs for reading. It keeps nothing
-// else of an audit, as there may be a million blobs: reportWrong audits the repositories with damaged
-// blobs again to find the affected tags.
+// audit checks presence, sizes and manifests, and schedules the blobs for reading. To save memory, it keeps
+// no other results of the audits. For a repository with damaged blobs, reportWrong repeats the audit to find
+// the affected tags.
 func (r *run) audit(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(r.Jobs)
@@ -131,7 +131,7 @@ func (r *run) audit(ctx context.Context) error {
 	return group.Wait()
 }
 
-// findHolders records the repositories that have each layout.
+// findHolders records for each layout to which repositories it belongs.
 func (r *run) findHolders(context.Context) error {
 	for _, path := range r.snapshot.Paths() {
 		repo, err := r.snapshot.At(path)
@@ -166,8 +166,8 @@ func (r *run) countRepository(repo *layoutstore.Repository) {
 	r.report.Tags += len(tags)
 }
 
-// addCopy schedules a copy of a blob for reading, and records a blob that nothing refers to. It does so
-// once for a layout that several repositories have.
+// addCopy schedules a copy of a blob for reading, and records whether it is unreferenced. It is called once
+// per repository; a layout of several repositories is scheduled only once.
 func (r *run) addCopy(path string, s layoutstore.Stored) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -197,29 +197,29 @@ func (r *run) addCopy(path string, s layoutstore.Stored) {
 	}
 }
 
-// addUnreferenced records a blob that nothing refers to.
+// addUnreferenced records an unreferenced blob.
 func (r *run) addUnreferenced(u Unreferenced) {
 	r.unreferenced.add(u)
 	r.unreferencedBytes += u.Size
 }
 
-// reportWrong adds problems for the damaged copies, in each repository that has them.
+// reportWrong adds a problem for each damaged copy in each repository that has the copy.
 func (r *run) reportWrong(ctx context.Context) error {
-	byPath := map[string][]int32{} // numbers of wrong copies
+	byPath := map[string][]int32{} // indexes in r.wrong, by the path of a repository
 	for i, w := range r.wrong {
 		for _, path := range r.holders[r.tasks[w.task].layout] {
 			byPath[path] = append(byPath[path], int32(i))
 		}
 	}
 	for path, copies := range byPath {
-		in, err := r.snapshot.AuditWith(ctx, path, layoutstore.Findings{}) // its problems are already reported
+		in, err := r.snapshot.AuditWith(ctx, path, layoutstore.Findings{}) // ignore findings, which audit has already reported
 		if err != nil {
 			return err
 		}
 		for _, i := range copies {
 			t := r.tasks[r.wrong[i].task]
 			s := layoutstore.Stored{Layout: t.layout, Digest: t.digest}
-			if !in.HasRead(t.layout, t.digest) { // it was read for another repository with the same layout
+			if !in.HasRead(t.layout, t.digest) { // the blob was only read for another repository with the same layout
 				p, err := in.DamagedCopy(ctx, s, r.wrong[i].why(t.digest))
 				if err != nil {
 					return err
@@ -231,7 +231,7 @@ func (r *run) reportWrong(ctx context.Context) error {
 	return nil
 }
 
-// list adds the bounded lists to the report.
+// list adds the lists of unreferenced blobs and non-distributable layers to the report.
 func (r *run) list() {
 	for _, u := range r.idle {
 		r.addUnreferenced(u)

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// sample is a small tree with every kind of blob, and the names of its blobs.
+// sample is a small tree that has blobs of every kind, with a name for each blob.
 type sample struct {
 	*layouttest.Tree
 	install *layouttest.Layout
@@ -33,17 +33,17 @@ type sample struct {
 	types   map[string]string
 }
 
-// newSample writes the tree below dir: an image with two tags, another image that shares a layer with
-// it, an index in an index, a referrer without its subject, and a module with a copy of the layer.
+// newSample writes a tree below dir. It has two images that share a layer, an index in an index, and a
+// referrer without its subject. A module has a copy of the shared layer. The first image has two tags.
 func newSample(t testing.TB, dir string) *sample {
 	t.Helper()
 	s := &sample{Tree: layouttest.New(t, dir), digests: map[string]digest.Digest{}, types: map[string]string{}}
 	s.install = s.Layout("install")
-	shared := []byte("a layer that several images have")
+	shared := []byte("a layer of several images")
 	image := func(name string, layers ...[]byte) ocispec.Descriptor {
 		return s.named(t, name, s.install.Image(layouttest.Image{Name: name, Layers: layers}))
 	}
-	one := image("one", shared, []byte("the layer of one alone"))
+	one := image("one", shared, []byte("a layer of only one image"))
 	s.install.Tag(one, "v1")
 	s.install.Tag(one, "stable")
 	s.install.Tag(image("two", shared), "v2")
@@ -59,7 +59,7 @@ func newSample(t testing.TB, dir string) *sample {
 	return s
 }
 
-// named records names of a manifest, its config and its layers.
+// named records names for a manifest, its config and its layers.
 func (s *sample) named(t testing.TB, name string, d ocispec.Descriptor) ocispec.Descriptor {
 	t.Helper()
 	s.digests[name], s.types[name] = d.Digest, d.MediaType
@@ -102,8 +102,8 @@ func run(t testing.TB, sources ...string) *verify.Report {
 
 var amounts = regexp.MustCompile(`; \d+ files?, [^,]* read`)
 
-// text returns the text of a report, with DIR for the directory, and without the numbers of files and
-// bytes that were read.
+// text returns the text of a report. It replaces the directory by DIR, and removes how many files and bytes
+// were read.
 func text(t testing.TB, r *verify.Report, dir string) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -113,7 +113,7 @@ func text(t testing.TB, r *verify.Report, dir string) string {
 	return amounts.ReplaceAllString(strings.ReplaceAll(b.String(), dir, "DIR"), "")
 }
 
-// unknown returns the last line of a report in which the tags of a place are unknown.
+// unknown returns the last line of a report if the tags of a place are unknown.
 func unknown(place string, tags, repositories int) string {
 	return fmt.Sprintf("incomplete or damaged: %s cannot be read: its tags are unknown. %d tags of %d other repositories are complete\n", place, tags, repositories)
 }
@@ -133,12 +133,13 @@ func TestCompleteTree(t *testing.T) {
 			t.Errorf("%s: %v\n%s", name, r.Whole, got)
 		}
 		if r.Files != 20 {
-			t.Errorf("%s: %d files read, there are 20", name, r.Files)
+			t.Errorf("%s: the report counts %d files, want 20", name, r.Files)
 		}
 	}
 }
 
-// faults are the ways in which spoil damages a file.
+// faults has the ways in which spoil can damage a file, by name. The function changes the content; nil means
+// to remove the file.
 var faults = map[string]func(body []byte) []byte{
 	"missing": nil,
 	"short":   func(b []byte) []byte { return b[:len(b)-1] },
@@ -147,7 +148,7 @@ var faults = map[string]func(body []byte) []byte{
 	"flipped": func(b []byte) []byte { b[len(b)/2] ^= 0x10; return b },
 }
 
-// spoil damages a file, and returns the kind and the reason of the problem in a report.
+// spoil damages a file, and returns the kind and reason that a report should state.
 func spoil(t testing.TB, file, fault string) (kind, reason string) {
 	t.Helper()
 	body, err := os.ReadFile(file)
@@ -172,12 +173,12 @@ func spoil(t testing.TB, file, fault string) (kind, reason string) {
 	return "damaged", fmt.Sprintf("%d bytes, the descriptor says %d", len(body), size)
 }
 
-// TestOneFault applies each fault to one blob of every kind. It expects only that problem, the affected
-// tags, and the blobs to which nothing leads any more.
-func TestOneFault(t *testing.T) {
+// TestOneDamagedBlob damages one blob of every kind in every way. The report has only this problem, the
+// affected tags, and the blobs that are unreferenced now.
+func TestOneDamagedBlob(t *testing.T) {
 	for blob, want := range map[string]struct {
 		tags []string
-		idle []string // blobs that only it leads to
+		idle []string // blobs that are unreferenced without this blob
 	}{
 		"one.layer0":      {tags: []string{"stable", "v1", "v2"}},
 		"one.layer1":      {tags: []string{"stable", "v1"}},
@@ -221,7 +222,8 @@ func TestOneFault(t *testing.T) {
 	}
 }
 
-// names returns the sorted names of blobs: for a digest with several names, the first one.
+// names returns the names of unreferenced blobs, sorted. If a digest has several names, it returns only the
+// first one.
 func (s *sample) names(all []verify.Unreferenced) (names []string) {
 	for _, u := range all {
 		var of []string
@@ -237,12 +239,12 @@ func (s *sample) names(all []verify.Unreferenced) (names []string) {
 	return names
 }
 
-func TestFaultsOfIndexes(t *testing.T) {
+func TestReportsOfSpoiledTrees(t *testing.T) {
 	index := func(s *sample) string { return filepath.Join(s.install.Dir(), "index.json") }
 	replace := func(t *testing.T, file, old, new string) {
 		body, err := os.ReadFile(file)
 		if err != nil || !bytes.Contains(body, []byte(old)) {
-			t.Fatalf("%s has no %q: %v", file, old, err)
+			t.Fatalf("%s does not contain %q, which the test wants to replace: %v", file, old, err)
 		}
 		if err := os.WriteFile(file, bytes.Replace(body, []byte(old), []byte(new), 1), 0o644); err != nil {
 			t.Fatal(err)
@@ -312,11 +314,11 @@ func TestFaultsOfIndexes(t *testing.T) {
 			"1 non-distributable layer missing, as their media type allows; clients must fetch them elsewhere:\n" +
 				"  deckhouse/ee/foreign: v1: " + digest.FromString("foreign").String() + "\ncomplete: 7 tags of 4 repositories\n",
 		},
-		"a blob that nothing needs": {
+		"an unreferenced blob": {
 			func(t *testing.T, s *sample) { s.install.Blob("", []byte("nothing needs this")) },
 			"1 blob unreferenced, 18 B:\n  DIR/install/blobs/sha256/" + digest.FromString("nothing needs this").Encoded() + "\n" + isComplete,
 		},
-		"a damaged blob that nothing needs": {
+		"a damaged unreferenced blob": {
 			func(t *testing.T, s *sample) {
 				s.digests["idle"] = s.install.Blob("", []byte("nothing needs this")).Digest
 				spoil(t, s.install.BlobPath(s.digests["idle"]), "flipped")
@@ -365,13 +367,13 @@ func TestConflictsAndCopies(t *testing.T) {
 	if !r.Whole || len(r.Conflicts) != 1 || r.Conflicts[0].Tag() != "v2" || len(r.Causes) > 0 || len(r.Unreferenced) > 0 {
 		t.Errorf("%+v", r)
 	}
-	// Every copy is read: a damaged one is reported, although another one is intact.
+	// Every copy of a blob is read. A damaged copy is reported, although another copy is intact.
 	_, reason := spoil(t, a.install.BlobPath(a.digests["one.layer0"]), "flipped")
 	r = run(t, one, two)
 	if r.Whole || len(r.Causes) != 1 || r.Causes[0].Path != filepath.Join(one, "install") || r.Causes[0].Reason != reason {
 		t.Errorf("%+v", r.Causes)
 	}
-	// If that copy is missing, the other one is enough.
+	// If the damaged copy is removed, the intact copy is enough.
 	if err := os.Remove(a.install.BlobPath(a.digests["one.layer0"])); err != nil {
 		t.Fatal(err)
 	}
@@ -389,8 +391,8 @@ func TestNothingToVerify(t *testing.T) {
 	}
 }
 
-// If two repositories have a layout, because sources have different roots, its blobs are read once and
-// their problems are reported in both.
+// A layout can belong to two repositories, because sources have different roots. Its blobs are read only
+// once, but their problems are reported in both repositories.
 func TestLayoutOfTwoRepositories(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	a := newSample(t, one)
@@ -406,7 +408,7 @@ func TestLayoutOfTwoRepositories(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.Files != 40 {
-		t.Errorf("%d files read, there are 40", r.Files)
+		t.Errorf("the report counts %d files, want 40", r.Files)
 	}
 	var in []string
 	for _, c := range r.Causes {
@@ -422,20 +424,20 @@ func TestLayoutOfTwoRepositories(t *testing.T) {
 	}
 }
 
-func TestCancelled(t *testing.T) {
+func TestRunCanBeCancelled(t *testing.T) {
 	dir := t.TempDir()
 	newSample(t, dir)
 	s := open(t, dir).Snapshot()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	// The context ends while blobs are read.
+	// The context ends at the first read of a blob.
 	_, err := verify.Run(ctx, s, verify.Options{Progress: reading(func(int) { cancel() })})
 	if !errors.Is(err, context.Canceled) {
-		t.Errorf("%v, want that the context is cancelled", err)
+		t.Errorf("the error is %v, want that the context is cancelled", err)
 	}
 }
 
-// reading is a Progress that calls the function for each read.
+// reading is a Progress that calls the function at each read.
 type reading func(n int)
 
 func (reading) Begin(int, int64) {}
@@ -450,7 +452,7 @@ func TestProgressCountsAllBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if p.begun != 1 || p.files != r.Files || p.total != r.Bytes || p.read != p.total || p.total == 0 {
-		t.Errorf("%+v; %d files, %d bytes", p, r.Files, r.Bytes)
+		t.Errorf("the progress is %+v, but the report has %d files and %d bytes", p, r.Files, r.Bytes)
 	}
 }
 
