@@ -23,10 +23,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// d8 is the directory of the archives that the tool d8 has written.
 const d8 = "../../cmd/layoutproxy/testdata/d8"
 
-// readArchive returns the layouts, indexes and blobs in an archive.
 func readArchive(t *testing.T, archive string) (layouts []*Layout, indexes map[string][]byte, blobs map[digest.Digest][]byte) {
 	t.Helper()
 	f, err := os.Open(archive)

@@ -13,7 +13,6 @@ import (
 
 const sumSuffix = ".gostsum"
 
-// maxSum limits the size of a checksum file, in bytes.
 const maxSum = 1 << 10
 
 // SumName returns the name of the checksum file of an archive or a chunk.

@@ -11,8 +11,9 @@ import (
 
 // Form says whether archives are split into chunks and get checksum files.
 type Form struct {
-	ChunkSize int64            // maximum size of a chunk in bytes; 0 means one file per archive
-	NewSum    func() hash.Hash // creates the hash for .gostsum files; nil means no such files
+	ChunkSize int64 // maximum size of a chunk in bytes; 0 means one file per archive
+
+	NewSum func() hash.Hash // creates the hash for .gostsum files; nil means no such files
 }
 
 // File is one file of an archive: the complete archive, or a chunk. Its checksum is empty until its

@@ -43,8 +43,9 @@ func (p *provingReader) Close() error { return p.in.Close() }
 // DigestError reports that content does not have the expected digest.
 type DigestError struct {
 	Want, Got digest.Digest
-	Size      int64  // bytes received
-	From      string // source of the content: HOST/PATH, or a file
+	Size      int64 // bytes received
+
+	From string // source of the content: HOST/PATH, or a file
 }
 
 func (e *DigestError) Error() string {

@@ -10,7 +10,8 @@ import (
 
 // Archive is an archive of a bundle: a tar file of layouts, possibly split into chunks.
 type Archive struct {
-	Name    string    `json:"name"` // NAME.tar
+	Name string `json:"name"` // NAME.tar
+
 	Size    int64     `json:"size"` // bytes
 	Layouts []*Layout `json:"layouts"`
 
@@ -19,7 +20,8 @@ type Archive struct {
 
 // Layout is one layout of a bundle. It has the images of one repository.
 type Layout struct {
-	Path       string  `json:"path"`       // path of the layout in the bundle; "." is the root layout
+	Path string `json:"path"` // path of the layout in the bundle; "." is the root layout
+
 	Repository string  `json:"repository"` // name in the source registry
 	Images     []Image `json:"images"`
 
@@ -29,8 +31,9 @@ type Layout struct {
 
 // Image is an entry of an index.json.
 type Image struct {
-	Tag       string `json:"tag,omitempty"` // empty if the image has no tag
-	Reference string `json:"reference"`     // name in the source registry: HOST/PATH:TAG or HOST/PATH@DIGEST
+	Tag string `json:"tag,omitempty"` // empty if the image has no tag
+
+	Reference string `json:"reference"` // name in the source registry: HOST/PATH:TAG or HOST/PATH@DIGEST
 	closure.Descriptor
 }
 

@@ -12,10 +12,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// entry is a file in an archive: a blob, or a small file such as an index.json.
 type entry struct {
-	name string        // path below the root of the bundle, with slashes
-	size int64         // bytes
+	name string // path below the root of the bundle, with slashes
+
+	size int64 // bytes
+
 	blob digest.Digest // empty if data has the content
 	data []byte
 }

@@ -131,13 +131,15 @@ type joined struct {
 	rest   []File // files to read; the first one is being read
 	newSum func() hash.Hash
 	count  func(n int64) // called after each Read with its number of bytes
-	n      int64         // total number of bytes read
+
+	n int64 // total number of bytes read
 
 	f    *os.File
 	sum  hash.Hash
 	sha  hash.Hash
 	sums []string // checksums with newSum, one per file in done
-	done []File   // files that were read to their end, with their sha256
+
+	done []File // files that were read to their end, with their sha256
 }
 
 // Read implements io.Reader.

@@ -45,8 +45,10 @@ func replacedBy(dir, archive string, now []string) (old []string, err error) {
 // Publisher replaces several files in a bundle's directory at once. Only one process may use the
 // directory at a time.
 type Publisher struct {
-	dir     string             // directory of the bundle
-	work    string             // parent of the staging directories, on the same file system
+	dir string // directory of the bundle
+
+	work string // parent of the staging directories, on the same file system
+
 	reached func(point string) // called before and after critical steps, for tests
 
 	broken *volume.Publication // interrupted publication that cannot be completed; nil if there is none
@@ -205,7 +207,6 @@ func (p *Publisher) writeJournal(c Changes, staged string) error {
 	return durable.WriteInPlace(p.newJournal(), data, 0o666)
 }
 
-// syncDirs syncs directories below dir to disk.
 func syncDirs(dir string, names map[string]bool) error {
 	for name := range names {
 		if err := durable.SyncDir(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
@@ -303,7 +304,6 @@ func (p *Publisher) stagedDirs() (all []string, err error) {
 	return all, err
 }
 
-// removeStaged removes the staged files that remain after a publication.
 func (p *Publisher) removeStaged() error {
 	all, err := p.stagedDirs()
 	for _, dir := range all {

@@ -13,7 +13,6 @@ import (
 // earlier bundle, or from an interrupted pull of this bundle.
 type Reusable struct{ volumes []reusableVolume }
 
-// reusableVolume is one archive of a directory, or the directory's tree.
 type reusableVolume struct {
 	dir  string
 	vol  volume.Volume

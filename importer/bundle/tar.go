@@ -40,7 +40,6 @@ func tarHeader(name string, size int64) ([]byte, error) {
 // padding returns the number of zero bytes that follow an entry of size bytes.
 func padding(size int64) int64 { return -size & (tarBlock - 1) }
 
-// tarSize returns the size in bytes of an archive with these entries.
 func tarSize(all []entry) (int64, error) {
 	size := int64(tarEnd)
 	for _, e := range all {

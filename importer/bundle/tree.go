@@ -25,9 +25,11 @@ type TreeBlob struct {
 	Digest digest.Digest
 	Size   int64 // bytes
 
-	paths   []string // all files that the tree should have
+	paths []string // all files that the tree should have
+
 	missing []string // files that are missing or damaged
-	have    string   // an intact file; empty if none is known
+
+	have string // an intact file; empty if none is known
 }
 
 // MakeTree creates the directories of layouts, and returns their blobs by digest.
@@ -156,7 +158,6 @@ func (p *Publisher) StageIndex(layout string, index []byte) (name string, staged
 	return name, staged, err
 }
 
-// hasContent reports whether a file has exactly this content.
 func hasContent(name string, want []byte) bool {
 	have, err := plainfile.Read(name, int64(len(want)))
 	return err == nil && bytes.Equal(have, want)

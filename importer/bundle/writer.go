@@ -70,7 +70,6 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return done, nil
 }
 
-// openNext opens the next file if no file is open.
 func (w *Writer) openNext() error {
 	if err := w.live(); err != nil {
 		return err

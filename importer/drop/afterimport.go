@@ -89,7 +89,6 @@ func (d *Drop) endItem(ctx context.Context, it *item, changed bool, err error) t
 	return 0
 }
 
-// recordStaying records that files of a bundle stay in the drop directory.
 func (d *Drop) recordStaying(ctx context.Context, it *item, cause error) {
 	it.settled = true
 	if it.kind == kindDirectory {
@@ -112,7 +111,6 @@ func (d *Drop) recordStaying(ctx context.Context, it *item, cause error) {
 // maxHistory limits how many finished bundles [Drop.Status] lists.
 const maxHistory = 100
 
-// changedSince reports whether a bundle changed while it was imported.
 func (d *Drop) changedSince(ctx context.Context, it *item) bool {
 	if it.kind == kindDirectory {
 		now := candidate{kind: it.kind, path: it.path}
@@ -271,7 +269,6 @@ func (e *restError) Error() string {
 	return files + " in the drop directory: " + strings.Join(parts, "; ")
 }
 
-// reasonFile is the content of NAME.reason.json.
 type reasonFile struct {
 	Name     string                `json:"name"`
 	Time     time.Time             `json:"time"`
@@ -279,7 +276,6 @@ type reasonFile struct {
 	Problems []layoutstore.Problem `json:"gaps"`
 }
 
-// writeReason writes NAME.reason.json.
 func writeReason(root *os.Root, file, name string, now time.Time, incomplete *importer.IncompleteError) error {
 	data, err := json.MarshalIndent(reasonFile{name, now.UTC(), incomplete.Error(), incomplete.Problems}, "", "  ")
 	if err != nil {

@@ -29,13 +29,15 @@ const (
 
 // candidate is an entry of a drop directory: a bundle, or a file that looks like part of a bundle.
 type candidate struct {
-	kind     string
-	name     string
-	path     string    // argument for the import
-	identity string    // another value as soon as a file of the bundle changes
-	changed  time.Time // modification time of the newest file
-	set      volume.Set
-	unready  []string // reasons why the bundle cannot be imported yet; empty if it can
+	kind string
+	name string
+	path string // argument for the import
+
+	identity string // another value as soon as a file of the bundle changes
+
+	changed time.Time // modification time of the newest file
+	set     volume.Set
+	unready []string // reasons why the bundle cannot be imported yet; empty if it can
 }
 
 // key identifies a candidate in a drop directory. A directory and a chunked archive may have the
@@ -50,10 +52,8 @@ func (c *candidate) key() string {
 	return c.name
 }
 
-// notBundles are the directories that layoutproxy itself creates in a drop directory.
 var notBundles = []string{"done", "failed"}
 
-// findCandidates finds the candidates in the directory, and the directories to watch.
 func (d *Drop) findCandidates(ctx context.Context) (all []candidate, dirs []string, err error) {
 	found, err := volume.FindArchives(d.options.Dir)
 	if err != nil {
@@ -138,7 +138,6 @@ func partsOf(found volume.Found, entries []fs.DirEntry) map[string][]string {
 	return parts
 }
 
-// reasonsOf returns the reason of the first problem at each path.
 func reasonsOf(problems []layoutstore.Problem) map[string]string {
 	reasons := make(map[string]string, len(problems))
 	for _, p := range problems {
@@ -208,7 +207,6 @@ const (
 	maxReasons = 5
 )
 
-// errManyFiles stops the walk through a directory that has too many files.
 var errManyFiles = errors.New("too many files")
 
 // scan walks through a dropped directory, and returns the directories in it. Its only error is the context's.
@@ -258,7 +256,6 @@ func (c *candidate) scan(ctx context.Context, limit int) (dirs []string, err err
 	return dirs, err
 }
 
-// wait adds a reason why the candidate cannot be imported yet.
 func (c *candidate) wait(reason string) {
 	switch {
 	case len(c.unready) < maxReasons:

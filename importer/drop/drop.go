@@ -55,24 +55,28 @@ type Drop struct {
 	watcher  *watch.Watcher
 	saved    savedState
 	stuck    map[string]error // errors of unfinished moves of an earlier process, by key
-	scanned  bool             // whether a first scan is complete
 
-	mu      sync.Mutex       // guards the following fields; the others belong to the goroutine of Scan
+	scanned bool // whether a first scan is complete
+
+	mu sync.Mutex // guards the following fields; the others belong to the goroutine of Scan
+
 	items   map[string]*item // bundles in the directory, by candidate.key
 	history []Status
 	totals  Totals
 	logged  time.Time // time of the last log line about the progress of an import
-	damaged *Status   // describes a damaged saved state; nil if it is intact
+
+	damaged *Status // describes a damaged saved state; nil if it is intact
 }
 
 // item is a bundle in the directory.
 type item struct {
 	candidate
-	status  Status
-	since   time.Time // time of the last change
-	pause   time.Duration
-	retry   time.Time // earliest time of the next attempt
-	settled bool      // whether nothing happens before the bundle changes
+	status Status
+	since  time.Time // time of the last change
+	pause  time.Duration
+	retry  time.Time // earliest time of the next attempt
+
+	settled bool // whether nothing happens before the bundle changes
 }
 
 // New returns a Drop. It ignores two fields of the importer options, Progress and AllowIncomplete:
@@ -165,7 +169,6 @@ func (d *Drop) Scan(ctx context.Context) (dirs []string, again time.Duration, er
 	return dirs, again, nil
 }
 
-// forget forgets the bundles that are not in the drop directory anymore.
 func (d *Drop) forget(found []candidate) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

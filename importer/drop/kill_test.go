@@ -124,7 +124,7 @@ func (c moveCase) checkPlace(t *testing.T, where, name, data, late string, after
 	_, stays := after[name]
 	moved := after["/done"+name] == data
 	switch {
-	case name == late: // the test has replaced this file
+	case name == late:
 	case late != "" && (stays || after["/failed"+name] == data): // a bundle with the new file may stay or be refused
 	case strings.HasSuffix(name, "README"):
 		if after[name] != data {

@@ -34,12 +34,16 @@ type model struct {
 	now        time.Time
 	serial     int
 
-	put     map[string]*dropFile   // files in the drop directory, by path below it
-	bundles []importertest.Content // content of every bundle that was ever written
-	have    importertest.Content   // content of the store when it was last checked
-	done    int                    // number of bundles in the store
+	put map[string]*dropFile // files in the drop directory, by path below it
 
-	dying   int   // the process ends when this countdown reaches 1; 0 means never
+	bundles []importertest.Content // content of every bundle that was ever written
+
+	have importertest.Content // content of the store when it was last checked
+
+	done int // number of bundles in the store
+
+	dying int // the process ends when this countdown reaches 1; 0 means never
+
 	guard   error // error that Options.Guard returns
 	meddle  func()
 	history []string
@@ -50,7 +54,6 @@ type model struct {
 	live     *layoutstore.Tree // tree of a running server; nil before the first call of quarantine
 }
 
-// dropFile is a file that the user put into the directory.
 type dropFile struct {
 	data   []byte
 	bundle importertest.Content // bundle of the file; nil if the file belongs to no bundle and must stay
@@ -98,7 +101,6 @@ func (m *model) check(err error) {
 
 func (m *model) next() int { m.serial++; return m.serial }
 
-// write puts a file into the drop directory. It replaces a file at the same path.
 func (m *model) write(name string, data []byte, bundle importertest.Content) {
 	file := filepath.Join(m.dir, name)
 	m.check(os.MkdirAll(filepath.Dir(file), 0o755))
@@ -173,7 +175,6 @@ func (m *model) other(dir string) {
 	}
 }
 
-// act performs one random action.
 func (m *model) act() {
 	what := "a scan"
 	switch m.rand.IntN(13) {
@@ -248,7 +249,6 @@ func (m *model) some() string {
 	return all[m.rand.IntN(len(all))]
 }
 
-// clear removes files from the drop directory, as a user may do.
 func (m *model) clear(which func(name string) bool) {
 	for _, name := range slices.Sorted(maps.Keys(m.put)) {
 		if which(name) {
@@ -351,7 +351,6 @@ func (m *model) wantServed(d digest.Digest, copies []string, want bool) {
 	}
 }
 
-// repositories returns the repositories that contain the given files of the store.
 func (m *model) repositories(files []string) map[*layoutstore.Repository]bool {
 	m.Helper()
 	_, err := m.live.Refresh(m.Context())
@@ -414,7 +413,6 @@ func untagged(bundle importertest.Content) (n int) {
 	return n
 }
 
-// tagsOf returns how many tags of a bundle are in the store.
 func (m *model) tagsOf(bundle importertest.Content) (n int) {
 	for tag, digest := range bundle {
 		if digest != "" && m.have[tag] == digest {

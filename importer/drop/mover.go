@@ -26,15 +26,15 @@ type mover struct {
 	root   *os.Root
 	opened *fileid.Set
 	files  []string // files to move or remove: the import has read them
-	dirs   []string // directories of the bundle, parents first
-	rest   []staying
+
+	dirs []string // directories of the bundle, parents first
+	rest []staying
 	// before is called before each change of a file. If it returns an error, the change fails.
 	before func(op, path string) error
 	// keepDirs is set if somebody is still writing into the bundle's directories.
 	keepDirs bool
 }
 
-// staying is a file that stays in the drop directory.
 type staying struct {
 	name string
 	why  error
@@ -42,7 +42,6 @@ type staying struct {
 
 func (s staying) String() string { return fmt.Sprintf("%s %v", s.name, s.why) }
 
-// addStaying records that a file stays in the drop directory, and why.
 func (m *mover) addStaying(name string, why error) {
 	if !errors.Is(why, fs.ErrNotExist) { // a file that does not exist cannot stay
 		m.rest = append(m.rest, staying{name, why})
@@ -78,7 +77,6 @@ func (m *mover) walk(ctx context.Context, dir string) error {
 	})
 }
 
-// archiveFiles lists the files of an archive and their checksum files.
 func archiveFiles(root *os.Root, set volume.Set) (names []string) {
 	for _, f := range set.Files() {
 		name := filepath.Base(f.Path)
@@ -90,7 +88,6 @@ func archiveFiles(root *os.Root, set volume.Set) (names []string) {
 	return names
 }
 
-// classify decides whether a file is moved or stays.
 func (m *mover) classify(name string) {
 	if err := m.whyStays(name); err != nil {
 		m.addStaying(name, err)
@@ -131,7 +128,6 @@ func (m *mover) whyStays(name string) error {
 	return errNotRead
 }
 
-// sumSuffix is the suffix of checksum files.
 const sumSuffix = ".gostsum"
 
 // maxCompanion is the maximum size of a companion file (see readCompanion), in bytes.

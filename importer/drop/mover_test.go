@@ -42,7 +42,6 @@ func (d *dropping) remove(name string) {
 	}
 }
 
-// removing returns a drop directory in which imported bundles are removed.
 func removing(t *testing.T) *dropping {
 	t.Helper()
 	d := newDropping(t)

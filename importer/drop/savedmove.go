@@ -22,6 +22,7 @@ type savedMove struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
 	To   string `json:"to,omitempty"` // directory to move the files to; empty if they are removed
+
 	// Refused is set for a damaged bundle, which is never removed.
 	Refused bool                `json:"refused,omitempty"`
 	Files   []publish.MovedFile `json:"moved"` // paths below the drop directory

@@ -14,9 +14,11 @@ import (
 type Status struct {
 	Name string `json:"name"`
 	// State is "waiting", "verifying", "published" or "failed".
-	State  string    `json:"state"`
-	Detail string    `json:"detail"` // what the bundle waits for, why it failed, or which of its files stay
-	Since  time.Time `json:"since"`  // time at which State or Detail last changed
+	State  string `json:"state"`
+	Detail string `json:"detail"` // what the bundle waits for, why it failed, or which of its files stay
+
+	Since time.Time `json:"since"` // time at which State or Detail last changed
+
 	// Kind is "archive", "directory", or "entry". An entry is not a bundle, but has to be reported.
 	Kind string `json:"kind,omitempty"`
 	// Progress while State is "verifying": Bytes of Total bytes are verified, at Rate bytes per second.

@@ -26,8 +26,10 @@ import (
 
 // Options configure how sources are read.
 type Options struct {
-	CacheDir  string // directory for archive indexes; if empty, they are not cached
-	Checksums bool   // whether to compute the checksum of each file
+	CacheDir string // directory for archive indexes; if empty, they are not cached
+
+	Checksums bool // whether to compute the checksum of each file
+
 	// Buckets opens places in buckets. It may be nil if no source is in a bucket.
 	Buckets func(bucket.Place) bucket.Reader
 }

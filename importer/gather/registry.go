@@ -26,6 +26,7 @@ type RegistryOptions struct {
 	Client *client.Client
 	At     client.Reference
 	Jobs   int // maximum number of simultaneous requests
+
 	// If NoEditionSplit is set, the installer and the d8 program are expected below the path, even if the
 	// path ends in the name of an edition.
 	NoEditionSplit bool
@@ -78,7 +79,6 @@ type remote struct {
 	problems []problem.Problem
 }
 
-// paths returns the bundle paths of the repositories to list.
 func (r *remote) paths(ctx context.Context) (paths []string, err error) {
 	names, err := r.Client.Catalog(ctx)
 	if err != nil && (ctx.Err() != nil || r.Known == nil) {
@@ -116,7 +116,6 @@ func (r *remote) pathOf(name string) (path string, ok bool) {
 	return "", false
 }
 
-// tagLists returns the tags of each existing repository.
 func (r *remote) tagLists(ctx context.Context, paths []string) (map[string][]string, error) {
 	lists := map[string][]string{}
 	group, ctx := errgroup.WithContext(ctx)

@@ -21,7 +21,6 @@ func (p *Policy) ReadBundles() error {
 	return nil
 }
 
-// readBundle reads the images that an inventory lists.
 func readBundle(name string) (Bundle, error) {
 	b := Bundle{Name: name, Images: map[string]map[digest.Digest]bool{}}
 	list, err := inventory.ReadFile(name)

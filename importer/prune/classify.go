@@ -46,7 +46,6 @@ func (d *decider) classify(r *Repository, i *Image) (why Reason, removable bool)
 	return Reason{Rule: ByDigest}, false
 }
 
-// classifyTag decides whether a tag allows its image to be removed.
 func (d *decider) classifyTag(r *Repository, i *Image, tag string) (why Reason, removable bool) {
 	at := ref{r.Path, i.Digest}
 	_, isVersion := release.Parse(tag)
@@ -239,7 +238,6 @@ func (d *decider) checkReleases() error {
 	return nil
 }
 
-// findPrevious finds the versions that KeepPrevious keeps: the last ones before the deployed version.
 func (d *decider) findPrevious() map[string]bool {
 	kept := map[string]bool{}
 	deployed, ok := release.Parse(d.policy.Deployed)
@@ -274,7 +272,6 @@ func (d *decider) isNewest(r *Repository, tag string) bool {
 	return newer < d.policy.KeepNewest
 }
 
-// version is a tag that is a version, with its image.
 type version struct {
 	release.Release
 	at ref

@@ -15,8 +15,9 @@ import (
 
 // Scope has the parameters of a decision other than the facts and the policy.
 type Scope struct {
-	Now      time.Time
-	Repack   bool // whether to rewrite kept archives without their removed images
+	Now    time.Time
+	Repack bool // whether to rewrite kept archives without their removed images
+
 	EndGrace bool // whether to end the grace periods of earlier prunes now
 }
 
@@ -32,6 +33,7 @@ type Decision struct {
 // Outcome is the result of all decisions about a store.
 type Outcome struct {
 	Decisions []Decision // sorted by repository and digest
+
 	// Content lists the manifests and blobs that are kept, by repository.
 	Content map[string]map[digest.Digest]bool
 	// Dropped lists the archives to remove, and Rewritten those to rewrite, as indexes of Facts.Volumes.
@@ -59,7 +61,6 @@ func Decide(f Facts, p Policy, s Scope) (Outcome, error) {
 	return d.outcome(), nil
 }
 
-// ref identifies a manifest or blob in a repository.
 type ref struct {
 	repository string
 	digest     digest.Digest
@@ -80,8 +81,10 @@ type decider struct {
 	channels     map[Place]int
 	previous     map[string]bool // platform versions that KeepPrevious keeps
 
-	removable map[ref]Reason       // images that are removed unless a later step keeps them, with the reason
-	versions  map[ref]string       // tags of the versions in removable
+	removable map[ref]Reason // images that are removed unless a later step keeps them, with the reason
+
+	versions map[ref]string // tags of the versions in removable
+
 	ordered   map[string][]version // versions in ascending order, by repository
 	walked    map[ref]bool
 	followers map[ref][]ref // images that are kept if their subject, the key, is kept
@@ -320,7 +323,6 @@ func (d *decider) label(at ref) string {
 
 func name(repository, tag string) string { return repository + ":" + tag }
 
-// short returns the algorithm and the first hex digits of a digest.
 func short(d digest.Digest) string { return string(d[:min(len(d), 19)]) }
 
 // mayDeclareIn reports whether the release may declare images of a repository.

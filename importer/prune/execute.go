@@ -32,10 +32,8 @@ func (w *work) execute(ctx context.Context) error {
 	return nil
 }
 
-// isAtOnce reports whether images are removed now, without a grace period.
 func (w *work) isAtOnce() bool { return w.request.Grace == 0 }
 
-// due returns the end of this prune's grace period.
 func (w *work) due() time.Time { return w.pruner.now().Add(w.request.Grace).UTC() }
 
 // journal stages the rewritten archives, and returns the journal for the publication.
@@ -57,7 +55,6 @@ func (w *work) journal(ctx context.Context) (*journal.Journal, error) {
 	return j, nil
 }
 
-// changeIndexes adds the changed index.json files to the journal.
 func (w *work) changeIndexes(ctx context.Context, j *journal.Journal) error {
 	for _, r := range w.found.Repositories {
 		if !r.isIn(0) {
@@ -102,7 +99,6 @@ func (w *work) actionOf(r *Repository, e layoutstore.IndexEntry, atOnce bool) ac
 	return keepEntry
 }
 
-// stays reports whether an image is kept.
 func (w *work) stays(r *Repository, d digest.Digest) bool {
 	i, ok := slices.BinarySearchFunc(w.outcome.Decisions, ref{r.Path, d}, compareDecision)
 	return !ok || w.outcome.Decisions[i].Keep
@@ -140,7 +136,6 @@ func rewriteIndex(data []byte, at string, decide func(layoutstore.IndexEntry) ac
 	return fresh, true, err
 }
 
-// untagged returns a descriptor without its tag.
 func untagged(e layoutstore.IndexEntry) json.RawMessage {
 	raw := publish.WithoutTag(e.Raw, e.Digest, "")
 	// JSON can spell a field name in several ways. So parse the result, and check that it has no tag.
@@ -151,7 +146,6 @@ func untagged(e layoutstore.IndexEntry) json.RawMessage {
 	return raw
 }
 
-// state returns the state of the store after the prune.
 func (w *work) state(j *journal.Journal) journal.State {
 	next := w.store.state()
 	next.Generation = j.Generation
@@ -201,7 +195,6 @@ func (w *work) pruned(old []journal.Pruned) (all []journal.Pruned) {
 	return all
 }
 
-// reserve sets disk space aside for the next prune.
 func (w *work) reserve(ctx context.Context) {
 	var indexes int64
 	for _, r := range w.found.Repositories {

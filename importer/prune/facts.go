@@ -11,15 +11,18 @@ import (
 // Facts describe the content of a store. They have everything that [Decide] needs to know.
 type Facts struct {
 	Repositories []*Repository // sorted by path
-	Volumes      []Volume      // the loose files, then the archives from the oldest to the newest
+
+	Volumes []Volume // the loose files, then the archives from the oldest to the newest
 	Declarations
 }
 
 // Volume is a part of the store: its loose files, or one archive.
 type Volume struct {
-	File    string // name of the archive; empty for loose files
-	Retired bool   // an earlier prune has removed the tags of the archive
-	Due     bool   // the grace period of a retired archive is over
+	File string // name of the archive; empty for loose files
+
+	Retired bool // an earlier prune has removed the tags of the archive
+
+	Due bool // the grace period of a retired archive is over
 }
 
 // Repository is a repository of the store.
@@ -31,6 +34,7 @@ type Repository struct {
 	// Facts.Volumes.
 	Copies map[digest.Digest][]int
 	Layers []Layer // if several layers have a tag, the last one wins
+
 	// Unclear says why nothing may be removed from the repository. It is empty if images may be removed.
 	Unclear string
 }
@@ -39,9 +43,11 @@ type Repository struct {
 type Image struct {
 	Digest digest.Digest
 	Tags   []string // sorted
+
 	// Replaced is the tag that another manifest has taken from this one; empty if unknown.
 	Replaced string
 	Since    time.Time // when the image was added to the store; zero if unknown
+
 	// Pruned is the end of the grace period if an earlier prune removed the image's tags; otherwise zero.
 	Pruned time.Time
 }
@@ -63,7 +69,8 @@ type Manifest struct {
 	Children []digest.Digest
 	Blobs    []digest.Digest
 	Subject  digest.Digest // empty if it has none
-	Gap      string        // why the manifest cannot be read; empty if it can
+
+	Gap string // why the manifest cannot be read; empty if it can
 }
 
 // Place names an image by its repository and a tag or digest.
@@ -76,6 +83,7 @@ type Release struct {
 	// Own lists the images of the version itself. If one of them is kept, all of them are kept.
 	Own      []Place
 	Declared []Place // other images that the release declares
+
 	// Unreadable says why the list of declared images cannot be read. It is empty if it can be read.
 	Unreadable string
 }
@@ -84,12 +92,12 @@ type Release struct {
 type Channel struct {
 	Place
 	Of string // same meaning as in [Release]
+
 	// Target is the tag of the release to which the channel points. If it is unknown, Unreadable says why.
 	Target     string
 	Unreadable string
 }
 
-// image returns the image with a digest, or nil if the repository has none.
 func (r *Repository) image(d digest.Digest) *Image {
 	i, ok := slices.BinarySearchFunc(r.Images, d, func(i Image, d digest.Digest) int { return cmp.Compare(i.Digest, d) })
 	if !ok {
@@ -98,7 +106,6 @@ func (r *Repository) image(d digest.Digest) *Image {
 	return &r.Images[i]
 }
 
-// isIn reports whether a volume has an index of the repository.
 func (r *Repository) isIn(volume int) bool {
 	return slices.ContainsFunc(r.Layers, func(l Layer) bool { return l.Volume == volume })
 }

@@ -26,9 +26,11 @@ type contents struct {
 	Facts
 	store    storage
 	snapshot *layoutstore.Snapshot
-	retired  []*time.Time                       // end of the grace period by volume; nil if the volume is not retired
-	archives map[string]int                     // index in Facts.Volumes by the archive's file name
-	sizes    map[string]map[digest.Digest]int64 // sizes in bytes of manifests and blobs, by repository
+	retired  []*time.Time // end of the grace period by volume; nil if the volume is not retired
+
+	archives map[string]int // index in Facts.Volumes by the archive's file name
+
+	sizes map[string]map[digest.Digest]int64 // sizes in bytes of manifests and blobs, by repository
 }
 
 // gather gathers the facts of an open store. If declared is set, it also reads the declarations of releases.
@@ -91,7 +93,6 @@ func (in *contents) findVolumes(repos []*layoutstore.Repository, now time.Time) 
 	}
 }
 
-// volumeOf returns the volume of a layout, as an index of Facts.Volumes.
 func (in *contents) volumeOf(l layoutstore.Layout) int {
 	if l.Volume() == in.store.place() {
 		return 0
@@ -167,12 +168,13 @@ func manifestOf(m *closure.Manifest) Manifest {
 // naming is an image, with a summary of all descriptors that name it.
 type naming struct {
 	image    Image
-	onlyLost bool      // each descriptor without a tag has lost it to another image
-	retired  bool      // all of its descriptors are in retired archives
-	due      time.Time // latest end of these archives' grace periods
+	onlyLost bool // each descriptor without a tag has lost it to another image
+
+	retired bool // all of its descriptors are in retired archives
+
+	due time.Time // latest end of these archives' grace periods
 }
 
-// addImages adds the images that the indexes of a repository list.
 func (in *contents) addImages(ctx context.Context, repo *layoutstore.Repository, r *Repository) error {
 	winners := map[string]digest.Digest{}
 	found := map[digest.Digest]*naming{}

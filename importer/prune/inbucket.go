@@ -16,7 +16,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// inBucket is a store in a bucket.
 type inBucket struct {
 	store *publish.Bucket
 	ids   map[digest.Digest]inode
@@ -128,7 +127,6 @@ func (p *Pruner) garbage(ctx context.Context, r LeftoversRequest) (Leftovers, er
 	return all, b.store.Sweep(ctx, found)
 }
 
-// readState reads the state of the store without a lock.
 func (p *Pruner) readState(ctx context.Context) (journal.State, error) {
 	if p.bucket == nil {
 		return journal.ReadState(p.options.Store)

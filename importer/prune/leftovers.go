@@ -23,6 +23,7 @@ import (
 // LeftoversRequest says which leftovers to find, and whether to remove them.
 type LeftoversRequest struct {
 	DropDir string // drop directory to clean up, too; empty means none
+
 	// OlderThan is the minimum age of a leftover.
 	OlderThan time.Duration
 	// MaxSize limits the bundles that stay in done/ and failed/ of the drop directory to this total size in

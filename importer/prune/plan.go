@@ -24,7 +24,6 @@ import (
 // block is the usual block size of a file system, in bytes. A file occupies complete blocks.
 const block = 4 << 10
 
-// planFormat is the only supported version of plan files.
 const planFormat = 1
 
 // Plan lists what a prune removes from a store, and what it keeps.
@@ -61,15 +60,15 @@ type Content struct {
 
 // Archive is an archive that a prune removes or rewrites.
 type Archive struct {
-	File      string   `json:"file"`
-	Files     []string `json:"files"`               // names of the archive or its chunks, and of checksum files
-	Rewritten string   `json:"rewritten,omitempty"` // file name of the rewritten archive; empty if it is removed
+	File  string   `json:"file"`
+	Files []string `json:"files"` // names of the archive or its chunks, and of checksum files
+
+	Rewritten string `json:"rewritten,omitempty"` // file name of the rewritten archive; empty if it is removed
 }
 
 // IsEmpty reports whether the plan removes nothing.
 func (p Plan) IsEmpty() bool { return len(p.Remove.Images)+len(p.Remove.Archives) == 0 }
 
-// request returns the request that the plan was made for.
 func (p Plan) request() Request {
 	grace, _ := time.ParseDuration(p.Grace) // ReadPlan has checked the value
 	return Request{p.Policy, grace, p.Repack}
@@ -123,7 +122,6 @@ type work struct {
 	removed []string // loose files to remove, relative to the store
 }
 
-// prepare makes the plan for a prune of an open store.
 func (p *Pruner) prepare(ctx context.Context, s storage, r Request, now time.Time) (*work, error) {
 	found, err := p.gather(ctx, s, !r.Policy.IsEmpty())
 	if err != nil {
@@ -159,7 +157,6 @@ func (p *Pruner) prepare(ctx context.Context, s storage, r Request, now time.Tim
 	return w, nil
 }
 
-// listContent adds the manifests and blobs to remove to the plan.
 func (w *work) listContent() {
 	for _, r := range w.found.Repositories {
 		for _, d := range slices.Sorted(maps.Keys(w.found.sizes[r.Path])) {
@@ -176,7 +173,6 @@ func (w *work) listContent() {
 	}
 }
 
-// listArchives adds the archives to remove and to rewrite to the plan.
 func (w *work) listArchives() error {
 	entries, err := w.store.files()
 	if err != nil {

@@ -17,11 +17,13 @@ import (
 // Policy is the set of rules of a prune. An image is kept if at least one rule keeps it.
 type Policy struct {
 	KeepReleases []string `json:"keepReleases,omitempty" yaml:"keep-release"` // versions of the platform to keep
-	Deployed     string   `json:"deployed,omitempty" yaml:"deployed"`         // version of the platform in the cluster; empty if unknown
+
+	Deployed     string   `json:"deployed,omitempty" yaml:"deployed"` // version of the platform in the cluster; empty if unknown
 	KeepPrevious int      `json:"keepPrevious,omitempty" yaml:"keep-previous"`
 	KeepNewest   int      `json:"keepNewest,omitempty" yaml:"keep-newest"` // number of versions to keep per repository
 	KeepBundles  []string `json:"keepBundles,omitempty" yaml:"keep-bundle"`
 	Keep         []string `json:"keep,omitempty" yaml:"keep"` // globs, as REPOSITORY or REPOSITORY:TAG
+
 	// OlderThan keeps images that were added to the store less than this duration ago.
 	OlderThan time.Duration `json:"olderThan,omitempty" yaml:"older-than"`
 

@@ -27,8 +27,9 @@ import (
 
 // content is the content of a store: its tags, and the manifests and blobs in the graphs of its indexes.
 type content struct {
-	graph map[string]bool   // keys are "REPOSITORY DIGEST" of a manifest or blob
-	tags  map[string]string // digests, by REPOSITORY:TAG
+	graph map[string]bool // keys are "REPOSITORY DIGEST" of a manifest or blob
+
+	tags map[string]string // digests, by REPOSITORY:TAG
 }
 
 // contentOf reads the content of a store. It fails unless all digests are correct.
@@ -124,7 +125,6 @@ func used(t *testing.T, store string) (bytes int64) {
 	return bytes
 }
 
-// stores makes a random store.
 type stores struct {
 	*rand.Rand
 	t     *testing.T
@@ -216,7 +216,6 @@ func (s *stores) fill() {
 	}
 }
 
-// declarations returns random releases and channels, which use the images made so far.
 func (s *stores) declarations() (all prune.Declarations) {
 	places := func() (some []prune.Place) {
 		for range s.IntN(4) {

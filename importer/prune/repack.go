@@ -39,8 +39,8 @@ func (w *work) repack(ctx context.Context, j *journal.Journal) error {
 				fresh.Name, fresh.Generation = k.Name, k.Generation
 			}
 		}
-		if fresh.Generation == 0 { // the old archive was copied into the store by hand
-			fresh.Generation = j.Generation // readers ignore the new archive until store.json lists it
+		if fresh.Generation == 0 { // somebody has copied the archive into the store, so it has no generation
+			fresh.Generation = j.Generation
 		}
 		j.Packed = append(j.Packed, fresh)
 	}
@@ -68,7 +68,6 @@ func (e entry) size() int64 {
 	return int64(len(e.data))
 }
 
-// entriesOf returns the entries that an archive will have after it is rewritten.
 func (w *work) entriesOf(ctx context.Context, file string) (all []entry, err error) {
 	for _, r := range w.found.Repositories {
 		repo, err := w.found.snapshot.At(r.Path)
@@ -126,7 +125,6 @@ func (w *work) layoutEntries(ctx context.Context, r *Repository, l layoutstore.L
 	return all, nil
 }
 
-// sizeOfRewritten returns the size in bytes that an archive will have after it is rewritten.
 func (w *work) sizeOfRewritten(ctx context.Context, file string) (int64, error) {
 	all, err := w.entriesOf(ctx, file)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"time"
 )
 
-// changedAt returns the modification time of a file.
 func changedAt(info fs.FileInfo) time.Time { return info.ModTime() }
 
 // spaceOf returns the size of a file. It returns no inode, because hard links cannot be detected on this

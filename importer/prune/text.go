@@ -58,10 +58,8 @@ type group struct {
 	by         string // detail of the rule; empty if it differs between the images
 }
 
-// maxNamed is the maximum number of tags that are listed per group.
 const maxNamed = 8
 
-// writeGroups writes one line per group of decisions.
 func writeGroups(b *strings.Builder, all []Decision) {
 	var order []group
 	named, byDigest, reasons := map[group][]string{}, map[group]int{}, map[group]string{}

@@ -28,7 +28,6 @@ type Bucket struct {
 	blobs map[digest.Digest]blobObject // blobs that a layout may use; nil before FindBlobs
 }
 
-// blobObject is the object that stores a blob.
 type blobObject struct {
 	bucket.Object
 	epoch uint32
@@ -77,7 +76,6 @@ func (s *Bucket) FindBlobs(ctx context.Context) error {
 
 const blobsPrefix = "blobs/"
 
-// keysOf returns the keys of the blobs of a generation.
 func (s *Bucket) keysOf(ctx context.Context, g journal.Generation) (map[string]bool, error) {
 	keys := map[string]bool{}
 	err := s.eachBlob(ctx, g, func(b journal.StoredBlob) { keys[b.Key()] = true })
@@ -106,7 +104,6 @@ func (s *Bucket) eachBlob(ctx context.Context, g journal.Generation, do func(jou
 // maxRequests is the maximum number of small requests that are sent at the same time.
 const maxRequests = 16
 
-// blobsOf reads the list of a layout's blobs.
 func (s *Bucket) blobsOf(ctx context.Context, l journal.StoredLayout) ([]journal.StoredBlob, error) {
 	list, err := l.Blobs.Read(ctx, s.bucket)
 	if err != nil {

@@ -114,15 +114,14 @@ func (s *Bucket) next(ctx context.Context, c Changes) (journal.Generation, error
 	return next, err
 }
 
-// layoutChange lists the changes of one layout.
 type layoutChange struct {
-	layout  journal.StoredLayout
-	index   []byte          // new index.json; nil if it does not change
+	layout journal.StoredLayout
+	index  []byte // new index.json; nil if it does not change
+
 	blobs   []digest.Digest // blobs to add
 	removed []digest.Digest
 }
 
-// writeLayouts writes the changed indexes and lists of blobs of layouts.
 func (s *Bucket) writeLayouts(ctx context.Context, changed map[string]*layoutChange) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxRequests)

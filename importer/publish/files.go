@@ -79,7 +79,6 @@ func (s *Store) syncOpened(name string, sync func(*os.File) error) error {
 // manyDirs is the number of directories from which on one syncfs is faster than a sync of each directory.
 const manyDirs = 32
 
-// syncDirs syncs directories to disk.
 func (s *Store) syncDirs(dirs map[string]bool) error {
 	if len(dirs) >= manyDirs {
 		return s.SyncAll()

@@ -15,9 +15,11 @@ import (
 // Note is a small file in .layoutproxy. It is written without the store's lock, so only one process at a time
 // may write it.
 type Note struct {
-	Store  string // directory of the store
-	Name   string // file name of the note
-	Max    int64  // maximum size of the note, in bytes
+	Store string // directory of the store
+
+	Name string // file name of the note
+
+	Max    int64 // maximum size of the note, in bytes
 	Before func(op, path string) error
 }
 

@@ -66,13 +66,14 @@ func (s *Store) stageIndexes(j *journal.Journal) error {
 	return nil
 }
 
-// publication carries out the changes of a journal.
 type publication struct {
 	store   *Store
 	journal *journal.Journal
 	packed  map[string]bool // file names of the journal's archives
-	made    []string        // directories that place has created, parents first
-	placed  []string        // files that place has added
+
+	made []string // directories that place has created, parents first
+
+	placed []string // files that place has added
 }
 
 func newPublication(s *Store, j *journal.Journal) *publication {
@@ -192,7 +193,6 @@ func (p *publication) placePacked(dirs map[string]bool) error {
 	})
 }
 
-// finish commits the publication, and then removes its journal.
 func (p *publication) finish() error {
 	err := p.commit()
 	if err == nil {
@@ -245,7 +245,6 @@ func (s *Store) stateAfter(j *journal.Journal) journal.State {
 	return next
 }
 
-// withoutRevived returns the pruned manifests that are not revived.
 func withoutRevived(pruned, revived []journal.Pruned) []journal.Pruned {
 	return slices.DeleteFunc(slices.Clone(pruned), func(p journal.Pruned) bool {
 		return slices.ContainsFunc(revived, func(r journal.Pruned) bool { return r.Path == p.Path && r.Digest == p.Digest })

@@ -14,7 +14,8 @@ import (
 const (
 	staging    = journal.Dir + "/staging"
 	stagedTree = staging + "/tree" // files to publish, at their future paths in the tree
-	temporary  = staging + "/tmp"  // files that are being written
+
+	temporary = staging + "/tmp" // files that are being written
 )
 
 // StagedPath returns the path in staging for a file that will have the path name in the tree. For ".", this
@@ -78,7 +79,6 @@ func (s *Store) walkStaged(visit func(at string, dir bool) error) error {
 	return err
 }
 
-// stageFile stages a small file with the content data.
 func (s *Store) stageFile(at string, data []byte) error {
 	name := StagedPath(at)
 	if err := s.RemoveAll(name); err != nil {

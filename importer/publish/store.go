@@ -55,9 +55,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	err = s.begin(ctx, o.Waiting)
 	if s.locked != nil {
-		_ = s.RemoveAll(temporary)    // temporary files of a killed process
-		_ = s.root.Remove(stagedTree) // fails if the directory is not empty
-		_ = s.Remove(staging)         // fails if the directory is not empty
+		_ = s.RemoveAll(temporary)
+		_ = s.root.Remove(stagedTree)
+		_ = s.Remove(staging) // fails if the directory is not empty
 	}
 	if err != nil {
 		s.Close()
@@ -112,10 +112,8 @@ func (s *Store) Dir() string { return s.dir }
 // Root returns the directory of the store, for reading only. To write, use the methods of Store.
 func (s *Store) Root() *os.Root { return s.root }
 
-// lockPause is the pause between attempts to take the lock.
 const lockPause = 50 * time.Millisecond
 
-// lock waits until it has the store's lock.
 func (s *Store) lock(ctx context.Context, waiting func() error) error {
 	f, err := s.root.OpenFile(lockFile, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -165,7 +163,6 @@ func encodeState(state journal.State) ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// bytesOf returns a function that writes data.
 func bytesOf(data []byte) func(io.Writer) error {
 	return func(w io.Writer) error {
 		_, err := w.Write(data)

@@ -13,10 +13,13 @@ type Facts struct {
 	// which other images they need.
 	Deckhouse bool
 	Here      []string // all available versions of the platform, even if not judged
-	Builds    []Build  // judged versions of the platform, in ascending order
-	Modules   []Module
-	Channels  []Channel // release channels of the platform
-	Databases []Image   // images with vulnerability databases
+
+	Builds   []Build // judged versions of the platform, in ascending order
+	Modules  []Module
+	Channels []Channel // release channels of the platform
+
+	Databases []Image // images with vulnerability databases
+
 	// Hidden are problems that may hide tags, without telling which ones.
 	Hidden []problem.Problem
 }
@@ -33,9 +36,11 @@ const (
 
 // Presence says whether an image is complete, and what is wrong if it is not.
 type Presence struct {
-	State    State
-	Digest   digest.Digest     // digest of the image; empty if its tag is missing
-	Content  []Content         // manifests and blobs of a complete image, without duplicates
+	State  State
+	Digest digest.Digest // digest of the image; empty if its tag is missing
+
+	Content []Content // manifests and blobs of a complete image, without duplicates
+
 	Problems []problem.Problem // why the image is not complete, if known
 }
 
@@ -48,7 +53,9 @@ type Content struct {
 // Image is an image that a version or module needs.
 type Image struct {
 	Module string // module that declares the image; empty if no module does
-	Name   string // name of the image in the declaration
+
+	Name string // name of the image in the declaration
+
 	// Repository is the path below the root; "." means the root itself. Reference is a tag or digest.
 	Repository string
 	Reference  string
@@ -76,6 +83,7 @@ type Build struct {
 type Module struct {
 	Name string
 	Want release.Selector // wanted versions; zero means any version
+
 	// Tags are all available versions. Undiscoverable is set if the repository modules has no tag with the
 	// module's name, so that clusters cannot find the module.
 	Tags           []string
@@ -87,9 +95,10 @@ type Module struct {
 // ModuleVersion is a version of a module.
 type ModuleVersion struct {
 	Tag          string
-	Image, Entry Image   // Entry is the image in the module's repository release
-	Declared     []Image // internal and extra images of the module
-	Unreadable   []Unreadable
+	Image, Entry Image // Entry is the image in the module's repository release
+
+	Declared   []Image // internal and extra images of the module
+	Unreadable []Unreadable
 }
 
 // Channel is a release channel of the platform or of a module.
@@ -98,5 +107,6 @@ type Channel struct {
 	Target     string // version to which the channel points; empty if unknown
 	Image      Image
 	Unreadable string // why the channel cannot be read
-	Here       bool   // whether the target is available
+
+	Here bool // whether the target is available
 }

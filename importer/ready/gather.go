@@ -55,6 +55,7 @@ type content interface {
 // traits describe how a gatherer has to treat sources differently from a registry.
 type traits struct {
 	parallel int // maximum number of concurrent calls
+
 	// If allVersions is set, all versions of a module are judged. Otherwise, only those to which release
 	// channels point, because a registry may have hundreds of versions.
 	allVersions bool
@@ -62,7 +63,6 @@ type traits struct {
 	ownList bool
 }
 
-// gather gathers the facts within a scope.
 func gather(ctx context.Context, from content, s Scope) (Facts, error) {
 	g := &gatherer{from, s}
 	var f Facts
@@ -105,7 +105,6 @@ func (g *gatherer) checkAll(ctx context.Context, images []Image) error {
 	return group.Wait()
 }
 
-// image checks one image, and returns it with its Presence.
 func (g *gatherer) image(ctx context.Context, name, path, reference string) (Image, error) {
 	all := []Image{{Name: name, Repository: path, Reference: reference}}
 	err := g.checkAll(ctx, all)

@@ -114,7 +114,6 @@ func (g *gatherer) judgedVersions(m Module) []string {
 	})
 }
 
-// moduleVersion gathers the facts of one version of a module.
 func (g *gatherer) moduleVersion(ctx context.Context, at, releases, tag string) (v ModuleVersion, err error) {
 	v.Tag = tag
 	if v.Image, err = g.image(ctx, "version "+tag, at, tag); err != nil {

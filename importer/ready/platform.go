@@ -123,7 +123,6 @@ func dropDeclaredTags(all []Build, installs, entries []string) []Build {
 	})
 }
 
-// build gathers the facts of one version of the platform.
 func (g *gatherer) build(ctx context.Context, tag string) (Build, error) {
 	own := []Image{{Name: "platform image", Repository: rootPath, Reference: tag}, {Name: "installer", Repository: installPath, Reference: tag},
 		{Name: "stand-alone installer", Repository: standalonePath, Reference: tag}, {Name: "release-channel entry", Repository: channelsPath, Reference: tag}}
@@ -153,7 +152,6 @@ func (b *Build) noteUnreadable(i Image, reasons ...error) {
 	}
 }
 
-// readInstaller reads the images that the installer declares.
 func (g *gatherer) readInstaller(ctx context.Context, b *Build) error {
 	if b.Installer.State != Complete {
 		return nil

@@ -50,14 +50,14 @@ type Reason struct {
 	Image      string `json:"image,omitempty"`
 	Version    string `json:"version,omitempty"`
 	Repository string `json:"repository,omitempty"` // path below the root
-	Reference  string `json:"reference,omitempty"`  // tag or digest in the repository
-	State      State  `json:"state,omitempty"`
-	Detail     string `json:"detail,omitempty"`
+
+	Reference string `json:"reference,omitempty"` // tag or digest in the repository
+	State     State  `json:"state,omitempty"`
+	Detail    string `json:"detail,omitempty"`
 	// Problems say, if known, why the image is missing and what to copy again.
 	Problems []problem.Problem `json:"problems,omitempty"`
 }
 
-// aboutImage returns a reason that an image is missing or damaged.
 func aboutImage(kind Kind, i Image) Reason {
 	return Reason{Kind: kind, Module: i.Module, Image: i.Name, Repository: i.Repository, Reference: i.Reference, State: i.State, Problems: firstProblems(i.Problems)}
 }
@@ -120,7 +120,6 @@ func (r Reason) what() string {
 	return fmt.Sprintf("%s %s: %s", r.State, r.subject(), r.place())
 }
 
-// subject names the missing or damaged image.
 func (r Reason) subject() string {
 	switch {
 	case r.Module != "" && r.Image != "":

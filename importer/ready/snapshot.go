@@ -37,7 +37,8 @@ type sources struct {
 	snapshot *layoutstore.Snapshot
 	deep     bool
 	audits   map[string]*audit // audits by the path of the repository
-	hiding   []problem.Problem // cached result of hidden; nil before its first call
+
+	hiding []problem.Problem // cached result of hidden; nil before its first call
 }
 
 func (s *sources) traits() traits { return traits{parallel: 1, allVersions: true, ownList: true} }
@@ -47,8 +48,10 @@ type audit struct {
 	*layoutstore.Audit
 	repository *layoutstore.Repository
 	problems   map[digest.Digest][]problem.Problem // reasons why content cannot be served
-	known      map[digest.Digest]Presence          // results for checked images
-	proven     map[digest.Digest]*problem.Problem  // results for blobs that were read; nil means intact
+
+	known map[digest.Digest]Presence // results for checked images
+
+	proven map[digest.Digest]*problem.Problem // results for blobs that were read; nil means intact
 }
 
 // at returns the audit of the repository at a path, or nil if there is no repository.
@@ -159,7 +162,6 @@ func (s *sources) check(ctx context.Context, path, reference string) (Presence, 
 	return p, nil
 }
 
-// files reads files from the layers of an image.
 func (s *sources) files(ctx context.Context, path, reference string, names ...string) (files map[string][]byte, unreadable, err error) {
 	in, err := s.at(ctx, path)
 	if err != nil {

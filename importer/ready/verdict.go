@@ -15,13 +15,16 @@ import (
 // Question says which versions to judge. The zero value asks about every available version.
 type Question struct {
 	Releases []string // requested versions; empty means all available ones
-	From     string   // current version of the cluster; empty for a new installation
+
+	From string // current version of the cluster; empty for a new installation
 }
 
 // Verdict says which versions are ready, and why others are not.
 type Verdict struct {
-	Ready     bool `json:"ready"`     // whether every requested version is ready
+	Ready bool `json:"ready"` // whether every requested version is ready
+
 	Deckhouse bool `json:"deckhouse"` // same as in [Facts]
+
 	// ExpectedDigests is the number of different digests that all judged versions and modules declare.
 	ExpectedDigests int              `json:"expectedDigests"`
 	Versions        []VersionVerdict `json:"versions"`
@@ -103,12 +106,12 @@ func isReady(v Verdict, shared []Reason) bool {
 	return len(shared) == 0
 }
 
-// judge has the data that the verdicts on all versions share.
 type judge struct {
 	facts    Facts
 	question Question
 	modules  map[string]bool // whether a judged module has any version, by name
-	shared   []Reason        // reasons that apply to every version
+
+	shared []Reason // reasons that apply to every version
 }
 
 // build judges one version, without the steps of an upgrade to it.
@@ -204,7 +207,6 @@ func (j *judge) compareLists(b Build, v *VersionVerdict) {
 	}
 }
 
-// judgeModule judges one module.
 func judgeModule(m Module) ModuleVerdict {
 	v := ModuleVerdict{Name: m.Name, Versions: m.Tags, Channels: map[string]string{}, Reasons: []Reason{}, Notes: []Reason{}}
 	add := func(r Reason) { v.Reasons = append(v.Reasons, r) }
@@ -263,7 +265,6 @@ func unmet(m Module) (all []string) {
 	return all
 }
 
-// fits reports whether a tag satisfies a constraint.
 func fits(c *release.Constraint, tag string) bool {
 	if len(c.Ranges) == 0 {
 		return release.SameVersion(c.Tag, tag)
@@ -298,7 +299,6 @@ func (j *judge) isAsked(tag string) bool {
 	return !j.isOlder(tag)
 }
 
-// isOlder reports whether a version is older than the cluster's version.
 func (j *judge) isOlder(tag string) bool {
 	from, ok := release.Parse(j.question.From)
 	r, also := release.Parse(tag)

@@ -13,7 +13,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// completeImage returns a complete image.
 func completeImage(name, repository, reference string) Image {
 	d := digest.Digest(reference)
 	if d.Validate() != nil {

@@ -14,7 +14,8 @@ type Constraint struct {
 	Text   string
 	Ranges []Range // one of them must match; empty for an exact tag
 
-	Tag     string // exact tag; empty for ranges
+	Tag string // exact tag; empty for ranges
+
 	Channel string // release channel that shall point to the tag; empty means all channels
 
 	named []*semver.Version // versions after >= or <= in the text, which Choose also selects

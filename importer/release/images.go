@@ -24,7 +24,8 @@ const (
 
 // Image is an image that a file declares.
 type Image struct {
-	Name      string // names of the JSON fields, joined as MODULE/IMAGE
+	Name string // names of the JSON fields, joined as MODULE/IMAGE
+
 	Reference string // digest or tag of the image
 }
 

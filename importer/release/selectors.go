@@ -10,10 +10,12 @@ import (
 
 // Selector names a module, package or plugin, and selects versions of it.
 type Selector struct {
-	Name   string
-	All    bool          // whether it was named at least once without a constraint
+	Name string
+	All  bool // whether it was named at least once without a constraint
+
 	Ranges []*Constraint // constraints that select versions by ranges
-	Pins   []*Constraint // constraints that select exact tags
+
+	Pins []*Constraint // constraints that select exact tags
 }
 
 func (s Selector) String() string {

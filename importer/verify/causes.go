@@ -15,7 +15,8 @@ import (
 // Limits of a report. Its counts also include entries that its lists omit.
 const (
 	maxListed = 1000 // maximum entries per list, and maximum problems of all causes together
-	maxTags   = 1000 // maximum tags per problem
+
+	maxTags = 1000 // maximum tags per problem
 )
 
 // first counts entries, which are added in any order. It keeps only the first ones in the order of compare.
@@ -48,7 +49,6 @@ func (f *first[T]) add(x T) (pruned bool) {
 	return true
 }
 
-// sorted returns the first entries, sorted by compare.
 func (f *first[T]) sorted() []T {
 	slices.SortFunc(f.items, f.compare)
 	if len(f.items) >= f.limit {
@@ -62,7 +62,6 @@ func (f *first[T]) sorted() []T {
 // omitted returns how many entries were counted but not kept.
 func (f *first[T]) omitted() int { return f.total - len(f.sorted()) }
 
-// tag is a tag of a repository.
 type tag struct{ repository, tag string }
 
 type causeKey struct {
@@ -74,7 +73,6 @@ func compareCauses(a, b causeKey) int {
 	return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.kind, b.kind), cmp.Compare(a.reason, b.reason))
 }
 
-// caused is a problem with its cause.
 type caused struct {
 	by      causeKey
 	problem layoutstore.Problem
@@ -91,11 +89,13 @@ type causes struct {
 	first    *first[caused]
 	tallies  map[causeKey]*tally
 	archives map[string]string // reasons why archives are incomplete, by the archive's path
+
 	// repeated has problems of the scan. Such a problem is listed only if add is not called with the same
 	// statement.
 	repeated map[statement]layoutstore.Problem
-	tags     map[tag]int32    // each affected tag has a number
-	seen     map[tagList]bool // long lists of tags that have been numbered
+	tags     map[tag]int32 // each affected tag has a number
+
+	seen map[tagList]bool // long lists of tags that have been numbered
 }
 
 // tagList identifies a list of tags by its repository and its address in memory.
@@ -108,12 +108,13 @@ type tagList struct {
 // statement is the place and the reason of a problem.
 type statement struct{ path, entry, reason string }
 
-// tally counts the problems of a cause and their affected tags.
 type tally struct {
-	alone        bool // whether the cause is listed even without problems
-	count        int
-	one          []string        // the tags while all problems have the same list; tags is nil then
-	tags         map[int32]bool  // numbers of the affected tags; nil while one has them
+	alone bool // whether the cause is listed even without problems
+	count int
+	one   []string // the tags while all problems have the same list; tags is nil then
+
+	tags map[int32]bool // numbers of the affected tags; nil while one has them
+
 	repositories map[string]bool // repositories with affected tags
 }
 
@@ -241,7 +242,6 @@ func container(p layoutstore.Problem) string {
 	return p.Path
 }
 
-// report adds the causes and the counts to a report.
 func (f *causes) report(r *Report) {
 	for _, p := range f.repeated {
 		f.add(p)

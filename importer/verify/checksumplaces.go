@@ -68,7 +68,6 @@ func (f checksumTarget) Open(ctx context.Context) (*os.File, error) {
 
 func (f checksumTarget) String() string { return filepath.Join(f.dir, f.name) }
 
-// findInBuckets schedules the comparison of the checksums of all sources in buckets.
 func (r *run) findInBuckets(ctx context.Context) error {
 	places := map[string]layoutstore.SourceObjects{}
 	archives := map[string][]string{} // names by place; nil if the place itself is a source

@@ -23,20 +23,25 @@ type State string
 const (
 	Same      State = "same"
 	Different State = "different" // the file has another checksum
+
 	Illegible State = "illegible" // the checksum file has no valid checksum
-	Absent    State = "absent"    // the file to compare is missing; this is no failure
+
+	Absent State = "absent" // the file to compare is missing; this is no failure
 )
 
 // Checksum is a checksum that is stored beside the archives, with the result of comparing it.
 type Checksum struct {
-	File      string `json:"file"`      // file that contains the checksum
-	Of        string `json:"of"`        // file to compare; empty if unknown
+	File string `json:"file"` // file that contains the checksum
+
+	Of string `json:"of"` // file to compare; empty if unknown
+
 	Algorithm string `json:"algorithm"` // "sha256", or "gost" for GOST R 34.11-2012 with 256 bits
 	State     State  `json:"state"`
 	Reason    string `json:"reason"`
 
-	want    []byte
-	listed  bool   // whether the checksum is from the inventory
+	want   []byte
+	listed bool // whether the checksum is from the inventory
+
 	archive string // path of the archive if it is a file of one; only for listed ones
 }
 

@@ -115,7 +115,7 @@ func TestChecksums(t *testing.T) {
 			func(t *testing.T, dir string, chunks []string) map[string]string {
 				layouttest.WriteFile(t, dir+"/deckhousereleases.yaml", "kind: List\n")
 				all := "# a comment\n" +
-					sha2(read(t, dir+"/module-x.tar")) + "  module-x.tar\n" + // text
+					sha2(read(t, dir+"/module-x.tar")) + "  module-x.tar\n" +
 					sha2(read(t, chunks[0])) + " *./platform.tar.0000.chunk\r\n" + // binary
 					"SHA256 (platform.tar.0001.chunk) = " + strings.ToUpper(sha2(read(t, chunks[1]))) + "\n" + // --tag
 					sha2(read(t, dir+"/deckhousereleases.yaml")) + "  deckhousereleases.yaml\n" +

@@ -35,7 +35,6 @@ func (b checksumDir) findListed(archives []string, data []byte) (all []found) {
 	return all
 }
 
-// pieces returns the checksums of the files of an archive.
 func (b checksumDir) pieces(a *inventory.Archive) (all []found) {
 	joined, _ := b.locate(a.Name, a.Name)
 	var off int64

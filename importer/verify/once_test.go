@@ -59,7 +59,6 @@ func TestFilesAreReadOnce(t *testing.T) {
 	}
 }
 
-// blobFiles returns the paths of all blob files below a directory.
 func blobFiles(t *testing.T, dir string) []string {
 	t.Helper()
 	var all []string

@@ -25,9 +25,11 @@ import (
 type task struct {
 	layout layoutstore.Layout
 	digest digest.Digest
-	size   int64  // bytes
-	file   string // archive or chunk where the blob begins; empty if it is a separate file
-	off    int64  // offset of the blob in file, in bytes
+	size   int64 // bytes
+
+	file string // archive or chunk where the blob begins; empty if it is a separate file
+
+	off int64 // offset of the blob in file, in bytes
 
 	checksum *Checksum
 	where    extent.List // location of the file to compare
@@ -44,7 +46,6 @@ func taskOf(s layoutstore.Stored) task {
 // bufferSize is the size of one read in bytes. It fits into the L2 cache of a processor.
 const bufferSize = 256 << 10
 
-// readAll carries out all tasks, several at a time.
 func (r *run) readAll(ctx context.Context) error {
 	var total int64
 	for _, t := range r.tasks {

@@ -17,15 +17,20 @@ type Report struct {
 	Repositories int  `json:"repositories"`
 	Tags         int  `json:"tags"`
 	TagsAffected int  `json:"tagsAffected"` // number of tags that are incomplete or damaged
+
 	// TagsUnknown lists the indexes and archives that cannot be read. Their tags are unknown, so neither Tags
 	// nor TagsAffected includes them.
 	TagsUnknown []string              `json:"tagsUnknown"`
 	unknown     []layoutstore.Problem // problems that cause TagsUnknown
+
 	// illegal is the number of illegal tags. TagsAffected includes them, but Tags does not.
-	illegal   int
-	Files     int                   `json:"files"`     // number of files and archive entries that were read
-	Bytes     int64                 `json:"bytes"`     // size of what was read, in bytes
-	Causes    []Cause               `json:"causes"`    // sorted by path
+	illegal int
+	Files   int `json:"files"` // number of files and archive entries that were read
+
+	Bytes int64 `json:"bytes"` // size of what was read, in bytes
+
+	Causes []Cause `json:"causes"` // sorted by path
+
 	Checksums []*Checksum           `json:"checksums"` // sorted by checksum file
 	Conflicts []layoutstore.Problem `json:"conflicts"`
 	// Harmless lists problems that affect no content, such as bytes after the end of an archive.
@@ -54,15 +59,16 @@ func newReport() *Report {
 	}
 }
 
-// Cause is a common cause of problems.
+// Cause is a common cause of problems. Tags and Repositories count what is affected. Count includes
+// the problems that Problems omits.
 type Cause struct {
 	Kind         layoutstore.Kind      `json:"kind"`
 	Path         string                `json:"path"` // path of an archive or of a layout's directory
 	Reason       string                `json:"reason"`
-	Tags         int                   `json:"tags"`         // number of affected tags
-	Repositories int                   `json:"repositories"` // number of repositories with affected tags
-	Count        int                   `json:"count"`        // number of problems, including omitted ones
-	Problems     []layoutstore.Problem `json:"gaps"`         // the first problems
+	Tags         int                   `json:"tags"`
+	Repositories int                   `json:"repositories"`
+	Count        int                   `json:"count"`
+	Problems     []layoutstore.Problem `json:"gaps"`
 }
 
 // Unreferenced is a blob that no manifest and no index names.

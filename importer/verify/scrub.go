@@ -38,8 +38,9 @@ type ScrubOptions struct {
 // Scrub continuously reads the blobs of a served tree at a limited rate. It quarantines damaged blobs.
 type Scrub struct {
 	ScrubOptions
-	limit    *rate.Limiter
-	at       Position  // position of the last copy that was read
+	limit *rate.Limiter
+	at    Position // position of the last copy that was read
+
 	reported time.Time // time of the last call of Reached
 
 	mu    sync.Mutex
@@ -48,19 +49,23 @@ type Scrub struct {
 
 // Position identifies the copy of a blob that was read last in a pass.
 type Position struct {
-	Repository string        `json:"repository"` // path of the repository
-	Path       string        `json:"path"`       // path of the layout, or of its archive
-	Entry      string        `json:"entry"`      // name of the layout in the archive
-	Digest     digest.Digest `json:"digest"`
+	Repository string `json:"repository"` // path of the repository
+
+	Path string `json:"path"` // path of the layout, or of its archive
+
+	Entry  string        `json:"entry"` // name of the layout in the archive
+	Digest digest.Digest `json:"digest"`
 }
 
-// ScrubStats describe the progress of a scrub.
+// ScrubStats describe the progress of a scrub. Wrong counts copies that were quarantined, and Failed
+// copies that could not be read. Passes counts complete passes.
 type ScrubStats struct {
-	Bytes, Files         int64     // bytes and copies that were read in all passes
-	Wrong, Failed        int64     // copies that were quarantined, and copies that could not be read
-	Passes               int64     // number of complete passes
-	PassBytes, PassTotal int64     // bytes that are done in the current pass, and bytes of a complete pass
-	Ended                time.Time // end of the last complete pass; zero before the first
+	Bytes, Files         int64 // bytes and copies that were read in all passes
+	Wrong, Failed        int64
+	Passes               int64
+	PassBytes, PassTotal int64 // bytes that are done in the current pass, and bytes of a complete pass
+
+	Ended time.Time // end of the last complete pass; zero before the first
 }
 
 // scrubBuffer is the size of one read in bytes. It is also the burst of the rate limit.

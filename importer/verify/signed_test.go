@@ -17,7 +17,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// newKey makes a new signing key.
 func newKey(t *testing.T) *inventory.SigningKey {
 	t.Helper()
 	_, private, err := ed25519.GenerateKey(nil)
@@ -78,7 +77,6 @@ func verified(t *testing.T, dir string, key *inventory.SigningKey) (string, bool
 	return text.String(), report.Whole
 }
 
-// bundleFiles returns the paths of the archives and chunks in a directory.
 func bundleFiles(t *testing.T, dir string) []string {
 	t.Helper()
 	archives, err := filepath.Glob(filepath.Join(dir, "*.tar"))

@@ -159,7 +159,6 @@ func (r *Report) writeNonDistributable(w io.Writer) {
 	})
 }
 
-// count returns a number and a noun, in the plural if needed.
 func count(n int, noun string) string {
 	return fmt.Sprintf("%d %s", n, english.PluralWord(n, noun, ""))
 }

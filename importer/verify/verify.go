@@ -27,7 +27,8 @@ import (
 
 // Options configure a run.
 type Options struct {
-	Jobs     int      // how many files are read at the same time; 0 means one per processor
+	Jobs int // how many files are read at the same time; 0 means one per processor
+
 	Progress Progress // may be nil
 }
 
@@ -68,7 +69,6 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 	return r.report, nil
 }
 
-// run is one run over a snapshot.
 type run struct {
 	Options
 	snapshot *layoutstore.Snapshot
@@ -88,7 +88,6 @@ type run struct {
 	nonDistributable  *first[layoutstore.Problem]
 }
 
-// copyKey identifies a copy of a blob.
 type copyKey struct {
 	layout layoutstore.Layout
 	digest digest.Digest
@@ -96,8 +95,10 @@ type copyKey struct {
 
 // wrong describes a damaged copy of a blob. It must be small, because every task may find a damaged copy.
 type wrong struct {
-	task   int32  // index in run.tasks
-	sum    string // bytes of the content's digest; empty if unknown
+	task int32 // index in run.tasks
+
+	sum string // bytes of the content's digest; empty if unknown
+
 	reason string // why the copy is damaged if sum is empty
 }
 
@@ -157,7 +158,6 @@ func (r *run) addNonDistributable(p layoutstore.Problem) {
 	r.nonDistributable.add(p)
 }
 
-// countRepository counts a repository and its tags.
 func (r *run) countRepository(repo *layoutstore.Repository) {
 	tags, _ := repo.Tags("", -1)
 	r.mu.Lock()
@@ -197,7 +197,6 @@ func (r *run) addCopy(path string, s layoutstore.Stored) {
 	}
 }
 
-// addUnreferenced records an unreferenced blob.
 func (r *run) addUnreferenced(u Unreferenced) {
 	r.unreferenced.add(u)
 	r.unreferencedBytes += u.Size
@@ -231,7 +230,6 @@ func (r *run) reportWrong(ctx context.Context) error {
 	return nil
 }
 
-// list adds the lists of unreferenced blobs and non-distributable layers to the report.
 func (r *run) list() {
 	for _, u := range r.idle {
 		r.addUnreferenced(u)
