@@ -6,20 +6,24 @@ import (
 	"strings"
 )
 
-// message is a message of the program: an error, the advice that is printed with it, or both.
+// message is something that the program prints: an error, advice, or an error with its advice.
 type message struct{ text, hint string }
 
-// appendix is the list of messages at the end of the page about troubleshooting. The program
-// decides which messages are there and which advice they have. Their explanations are kept from the
-// page.
+// appendix is the list of messages at the end of docs/troubleshooting.md. The program decides which
+// messages the list contains, and which advice each has. People write the explanations: an update
+// keeps them.
 type appendix struct {
-	said     map[string]bool     // each text of the program
-	messages []string            // those that have to be there, advice without a message too
-	advice   map[string][]string // by message
-	hints    map[string]bool     // advice of some message
+	// said contains every string literal of the program.
+	said map[string]bool
+	// messages are the texts that need a row: each error, and each advice without an error.
+	messages []string
+	// advice is the advice for each error.
+	advice map[string][]string
+	// hints contains the advice that belongs to an error.
+	hints map[string]bool
 }
 
-// add adds a message, or adds advice to a known message.
+// add adds an error, or adds advice to an error that is already in the list.
 func (a *appendix) add(m message) {
 	has := func(text string) bool { return slices.Contains(a.messages, text) }
 	switch {
@@ -39,10 +43,10 @@ func (a *appendix) add(m message) {
 	}
 }
 
-// row is a row of a table that explains a message.
+// row matches a row of the appendix's tables.
 var row = regexp.MustCompile("^\\| `([^`]+)` \\| (.*?) ?\\| ?(.*?) ?\\|$")
 
-// heading is where the appendix begins.
+// heading is the heading of the appendix.
 const heading = "\n## Appendix: messages\n"
 
 // update rewrites the appendix of a page. It removes rows of messages that the program no longer
@@ -60,7 +64,8 @@ func (a *appendix) update(page string) string {
 		case m == nil:
 			lines = append(lines, line)
 		case !a.said[m[1]], a.hints[m[1]] && !slices.Contains(a.messages, m[1]):
-			// removed from the program, or part of another message's row
+			// Without a row from now on: the program no longer has the message, or it is advice in
+			// the row of an error.
 		default:
 			there[m[1]] = true
 			lines = append(lines, a.row(m[1], m[2], m[3]))
@@ -74,8 +79,8 @@ func (a *appendix) update(page string) string {
 	return before + heading + strings.Join(lines, "\n") + "\n"
 }
 
-// row returns the row of a message. It keeps what a person has written into the last column, after
-// the advice of the program.
+// row returns the table row for a message. In the last column, the program's advice comes first.
+// The words that a person has added after it stay.
 func (a *appendix) row(text, means, do string) string {
 	var advice []string
 	for _, hint := range a.advice[text] {

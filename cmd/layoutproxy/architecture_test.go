@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A command makes one call and prints the result. Background jobs are in packages that also end
-// them: internal/daemon, or those of lower floors.
+// Commands start no background jobs. Those belong to packages that also stop them, such as
+// internal/daemon.
 func TestCommandsStartNoGoroutine(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	layouttest.Try(t, err)
@@ -27,16 +27,16 @@ func TestCommandsStartNoGoroutine(t *testing.T) {
 		file, err := parser.ParseFile(set, name, nil, 0)
 		layouttest.Try(t, err)
 		for _, at := range goroutines(file) {
-			t.Errorf("%s starts a goroutine", set.Position(at))
+			t.Errorf("%s: a command starts a goroutine, want none", set.Position(at))
 		}
 	}
 	if commands < 8 {
-		t.Errorf("%d files: are all found?", commands)
+		t.Errorf("found %d source files of commands, want at least 8", commands)
 	}
 }
 
-// goroutines returns the places where a file starts a goroutine: by a go statement, a group, or a
-// function that is called later.
+// goroutines returns the positions in a file where a goroutine starts: go statements and calls of
+// Go and AfterFunc.
 func goroutines(file *ast.File) (at []token.Pos) {
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
@@ -52,7 +52,7 @@ func goroutines(file *ast.File) (at []token.Pos) {
 	return at
 }
 
-func TestGoroutines(t *testing.T) {
+func TestGoroutinesFindsEveryStart(t *testing.T) {
 	for body, want := range map[string]int{
 		"f()": 0, "go f()": 1, "var g sync.WaitGroup; g.Go(f)": 1, "time.AfterFunc(0, f)": 1,
 		"defer context.AfterFunc(ctx, f)()": 1, "func() { go func() {}() }()": 1,
@@ -60,22 +60,22 @@ func TestGoroutines(t *testing.T) {
 		file, err := parser.ParseFile(token.NewFileSet(), "", "package p; func x() { "+body+" }", 0)
 		layouttest.Try(t, err)
 		if got := len(goroutines(file)); got != want {
-			t.Errorf("%s: %d, want %d", body, got, want)
+			t.Errorf("%s: found %d goroutines, want %d", body, got, want)
 		}
 	}
 }
 
-// The program links no gRPC, which would make it a tenth larger.
+// The program does not contain gRPC, which would make it a tenth larger.
 func TestProgramLinksNoGRPC(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
 	layouttest.Try(t, err)
 	packages := strings.Fields(string(out))
 	if len(packages) < 200 {
-		t.Errorf("%d packages: are all found?", len(packages))
+		t.Errorf("go list found %d packages, want at least 200", len(packages))
 	}
 	for _, p := range packages {
 		if strings.HasPrefix(p, "google.golang.org/grpc") {
-			t.Errorf("the program links %s: go list -deps -f '{{.ImportPath}}: {{.Imports}}' ./cmd/layoutproxy says who imports it", p)
+			t.Errorf("the program links %s; to see which package imports it: go list -deps -f '{{.ImportPath}}: {{.Imports}}' ./cmd/layoutproxy", p)
 			return
 		}
 	}

@@ -10,14 +10,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// copies copies the archives of testdata/d8. Those for which cut returns true are cut into
-// chunks of 70,000 bytes.
+// copies copies the archives of testdata/d8 to a new directory. It splits each archive for which
+// cut returns true into chunks of 70,000 bytes.
 func copies(t *testing.T, cut func(name string) bool) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	archives, err := filepath.Glob("testdata/d8/*.tar")
 	if err != nil || len(archives) != 10 {
-		t.Fatalf("%d archives, %v", len(archives), err)
+		t.Fatalf("found %d archives in testdata/d8, want 10 (error: %v)", len(archives), err)
 	}
 	for _, archive := range archives {
 		data, err := os.ReadFile(archive)
@@ -34,7 +34,7 @@ func copies(t *testing.T, cut func(name string) bool) (dir string) {
 func anything(string) bool { return true }
 func nothing(string) bool  { return false }
 
-// single returns one source per archive: its file, or one of its chunks.
+// single returns one source per archive in dir: the archive file, or its first chunk.
 func single(t *testing.T, dir string) (sources []string) {
 	t.Helper()
 	for _, pattern := range []string{"*.tar", "*.tar.0000.chunk"} {
@@ -43,12 +43,13 @@ func single(t *testing.T, dir string) (sources []string) {
 		sources = append(sources, found...)
 	}
 	if len(sources) != 10 {
-		t.Fatalf("%d archives in %s", len(sources), dir)
+		t.Fatalf("found %d archives in %s, want 10", len(sources), dir)
 	}
 	return sources
 }
 
-// TestParityInPlace is TestParity without unpacking anything.
+// TestParityInPlace pulls the same images as TestParity, but serves them from the archives without
+// unpacking them.
 func TestParityInPlace(t *testing.T) {
 	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
@@ -65,19 +66,19 @@ func TestParityInPlace(t *testing.T) {
 	layouttest.Try(t, unpack(loose, mixed))
 	layouttest.Try(t, os.Remove(loose))
 	for form, sources := range map[string][]string{
-		"in place":                        {"testdata/d8"},
-		"chunks":                          {chunks},
-		"a mix with a loose tree":         {mixed},
-		"each archive a source":           single(t, copies(t, nothing)),
-		"each archive a source, some cut": single(t, copies(t, some)),
-		"one chunk of each set":           last,
+		"in place": {"testdata/d8"},
+		"chunks":   {chunks},
+		"archives, chunks and an unpacked archive": {mixed},
+		"one source per archive":                   single(t, copies(t, nothing)),
+		"one source per archive, some in chunks":   single(t, copies(t, some)),
+		"one chunk per archive as source":          last,
 	} {
-		if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && (form == "chunks" || form == "each archive a source") {
-			continue // other forms cover both
+		if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && (form == "chunks" || form == "one source per archive") {
+			continue // The other forms cover these two; they run only with LAYOUTPROXY_TEST_ALL.
 		}
 		t.Run(form, func(t *testing.T) {
 			cache := t.TempDir()
-			for range 2 { // the second time with cached indexes
+			for range 2 { // the second start reads cached archive indexes
 				p := start(t, append([]string{"--strict", "--cache-dir", cache}, sources...)...)
 				if diff := cmp.Diff(want, pulled(t, p.addresses["registry"], want)); diff != "" {
 					t.Error(diff)

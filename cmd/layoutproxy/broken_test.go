@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// output returns what a command prints, on both streams, and its exit status.
+// output runs a command. It returns its output, from both streams, and its exit status.
 func output(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	var out bytes.Buffer
@@ -20,7 +20,7 @@ func output(t *testing.T, args ...string) (string, int) {
 	return out.String(), status
 }
 
-// body returns the body of a GET.
+// body returns the body of the response to a GET request.
 func body(t *testing.T, url string) string {
 	t.Helper()
 	resp, err := http.Get(url)
@@ -31,24 +31,29 @@ func body(t *testing.T, url string) string {
 	return string(data)
 }
 
-// For every kind of damage in one chunk, every report names the archive and the chunk
-// to copy again.
+// Whatever is wrong with one chunk, every report of layoutproxy names the archive and the chunk to
+// copy again.
 func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for name, test := range map[string]struct {
 		damage func(t *testing.T, chunks []string)
-		chunk  string // to copy again, or what else is
-		never  string // a chunk that never existed, so no report may name it
-		image  string // that cannot be pulled
-		read   string // what verify reports about the tags; empty if all are known
-		failed bool   // whether a drop directory refuses the bundle instead of waiting
+		// chunk is the chunk to copy again, as reports name it, or the advice to copy the archive.
+		chunk string
+		// never is a chunk that never existed: no report may name it.
+		never string
+		// image is an image that the damage affects.
+		image string
+		// read is what verify reports about the tags; empty if it knows all tags.
+		read string
+		// failed is whether a drop directory refuses the bundle, instead of waiting for the chunk.
+		failed bool
 	}{
-		"last lost": {
+		"last chunk missing": {
 			damage: func(t *testing.T, chunks []string) { layouttest.Try(t, os.Remove(chunks[len(chunks)-1])) },
 			chunk:  "chunk 0003", never: "chunk 0004", image: "deckhouse/ee/release-channel:v1.70.1",
 			read: "platform.tar cannot be read to its end, because of chunk 0003 or chunk 0002: its tags are unknown. ",
 		},
-		"set truncated": {
+		"last chunk truncated": {
 			damage: func(t *testing.T, chunks []string) { layouttest.Try(t, os.Truncate(chunks[3], 1000)) },
 			chunk:  "chunk 0003", never: "chunk 0004", image: "deckhouse/ee/release-channel:v1.70.1",
 			read: "platform.tar cannot be read to its end, because of chunk 0002 or chunk 0003 or the chunks behind it: its tags are unknown. ",
@@ -68,21 +73,21 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 			chunk: "copy the archive again", never: "chunk ", image: "deckhouse/ee:v1.70.1",
 			read: "platform.tar cannot be read to its end: its tags are unknown. 78 tags of 23 other repositories are complete",
 		},
-		"lost": {
+		"third chunk missing": {
 			damage: func(t *testing.T, chunks []string) { layouttest.Try(t, os.Remove(chunks[2])) },
 			chunk:  "chunk 0002", image: "deckhouse/ee:v1.70.1",
 			read: "platform.tar cannot be read from chunk 0002 on: its tags are unknown. 78 tags of 23 other repositories are complete",
 		},
-		"truncated": {
+		"second chunk truncated": {
 			damage: func(t *testing.T, chunks []string) { layouttest.Try(t, os.Truncate(chunks[1], 100_000)) },
 			chunk:  "chunk 0001", image: "deckhouse/ee:v1.70.1",
 			read: "platform.tar cannot be read to its end, because of chunk 0001 or chunk 0000: its tags are unknown. 78 tags of 23 other repositories are complete",
 		},
-		"damaged": {
+		"second chunk damaged": {
 			damage: func(t *testing.T, chunks []string) {
 				data, err := os.ReadFile(chunks[1])
 				layouttest.Try(t, err)
-				for i := range 1000 { // inside the layer that begins in the chunk before
+				for i := range 1000 { // these bytes belong to a layer that begins in the first chunk
 					data[i] ^= 0x55
 				}
 				layouttest.Try(t, os.WriteFile(chunks[1], data, 0o644))
@@ -98,17 +103,17 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 			named := func(place, text string) {
 				t.Helper()
 				if !strings.Contains(text, "platform.tar") || !strings.Contains(text, test.chunk) {
-					t.Errorf("%s does not name platform.tar and %s: %s", place, test.chunk, text)
+					t.Errorf("the output of %s does not name platform.tar and %s: %s", place, test.chunk, text)
 				}
 				if test.never != "" && strings.Contains(strings.ReplaceAll(text, `"chunk `, ""), test.never) {
-					t.Errorf("%s names %s, which never existed: %s", place, test.never, text)
+					t.Errorf("the output of %s names %s, which never existed: %s", place, test.never, text)
 				}
 			}
 			for _, command := range []string{"list", "verify"} {
 				text, status := output(t, command, dir)
 				named(command, text)
 				if status != 3 {
-					t.Errorf("%s: status %d", command, status)
+					t.Errorf("exit status of %s is %d, want 3", command, status)
 				}
 				if command == "verify" && (!strings.Contains(text, test.read) || strings.Contains(text, "0 of ")) {
 					t.Errorf("verify does not report %q: %s", test.read, text)
@@ -119,7 +124,7 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 
 			p := start(t, "--settle", "20ms", "--store", t.TempDir(), "--drop-dir", drop, dir)
 			api, admin := "http://"+p.addresses["registry"], "http://"+p.addresses["admin"]
-			layouttest.Eventually(t, "the check of the sources", func() bool {
+			layouttest.Eventually(t, "/status reports the chunk", func() bool {
 				s := body(t, admin+"/status")
 				return strings.Contains(s, test.chunk) && strings.Contains(s, `"checked":true`)
 			})
@@ -127,17 +132,17 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 			status, code := output(t, "status", admin)
 			named("status", status)
 			if code != 3 {
-				t.Errorf("status: %d", code)
+				t.Errorf("exit status of status is %d, want 3", code)
 			}
 			node, code := output(t, "doctor", api)
 			named("doctor", node)
 			if code != 0 {
-				t.Errorf("doctor without an image: %d", code)
+				t.Errorf("exit status of doctor without an image is %d, want 0", code)
 			}
 			image, code := output(t, "doctor", api, test.image)
-			named("doctor of an image", image[strings.Index(image, "failed"):])
+			named("doctor with an image", image[strings.Index(image, "failed"):])
 			if code != 3 {
-				t.Errorf("doctor of an image: %d", code)
+				t.Errorf("exit status of doctor with an image is %d, want 3", code)
 			}
 			if !test.failed {
 				named("the 404", body(t, api+"/v2/"+strings.ReplaceAll(test.image, ":", "/manifests/")))
@@ -145,14 +150,14 @@ func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 			}
 			layouttest.Try(t, os.Rename(dir, filepath.Join(drop, "bundle")))
 			if !test.failed {
-				layouttest.Eventually(t, "waiting for the chunk", func() bool {
+				layouttest.Eventually(t, "/status reports that the import waits for the chunk", func() bool {
 					_, imports, _ := strings.Cut(body(t, admin+"/status"), `"imports"`)
 					return strings.Contains(imports, "platform.tar") && strings.Contains(imports, test.chunk)
 				})
 				return
 			}
 			reason := filepath.Join(drop, "failed", "bundle.reason.json")
-			layouttest.Eventually(t, "a refused bundle", func() bool { _, err := os.Stat(reason); return err == nil })
+			layouttest.Eventually(t, "the bundle is moved to failed/", func() bool { _, err := os.Stat(reason); return err == nil })
 			data, err := os.ReadFile(reason)
 			layouttest.Try(t, err)
 			named("reason.json", string(data))

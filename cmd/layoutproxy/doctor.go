@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
-// doctorFlags are the flags of doctor.
+// doctorFlags are the values of the flags of layoutproxy doctor.
 type doctorFlags struct {
 	settings.Upstream
 	hostsDir string
@@ -77,7 +77,7 @@ func runDoctor(ctx context.Context, c *console.Output, flags *doctorFlags, args 
 	return reportError(report)
 }
 
-// reportError returns the error for a report with failed steps, or nil.
+// reportError returns an error that names the failed steps, or nil if no step failed.
 func reportError(report *doctor.Report) error {
 	if report.State != doctor.Failed {
 		return nil
@@ -95,7 +95,7 @@ func reportError(report *doctor.Report) error {
 	return err
 }
 
-// printSteps prints one line per step, followed by its advice.
+// printSteps prints one line per step. If a step has advice, it follows on the next line.
 func printSteps(w io.Writer, report *doctor.Report) error {
 	colors := map[doctor.State]console.Color{doctor.OK: console.Green, doctor.Warning: console.Yellow, doctor.Failed: console.Red}
 	var b strings.Builder

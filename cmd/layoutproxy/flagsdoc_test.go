@@ -10,26 +10,26 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// docs/configuration.md explains every setting of serve, and no other.
+// docs/configuration.md explains every setting of serve. It explains nothing that is not a setting.
 func TestConfigurationPageHasEverySetting(t *testing.T) {
 	page, err := os.ReadFile("../../docs/configuration.md")
 	layouttest.Try(t, err)
-	data, err := os.ReadFile("../../docs/config.schema.json") // which a test compares with the flags
+	data, err := os.ReadFile("../../docs/config.schema.json") // another test compares the schema with the flags
 	layouttest.Try(t, err)
 	var schema struct {
 		Properties map[string]any `json:"properties"`
 	}
 	layouttest.Try(t, json.Unmarshal(data, &schema))
 	if len(schema.Properties) < 30 {
-		t.Fatalf("%d settings: are all found?", len(schema.Properties))
+		t.Fatalf("the schema has %d settings, want at least 30", len(schema.Properties))
 	}
 	_, table, _ := strings.Cut(string(page), "\n## All settings\n")
 	table, _, _ = strings.Cut(table, "\n## ")
-	shown := map[string]bool{"config": true, "check-config": true, "output": true, "sources": true} // flags only, or the file only
+	shown := map[string]bool{"config": true, "check-config": true, "output": true, "sources": true} // The first three are only flags; sources is only a key of the file.
 	for _, m := range regexp.MustCompile("`--([a-z0-9-]+)").FindAllStringSubmatch(table, -1) {
 		shown[m[1]] = true
 		if _, ok := schema.Properties[m[1]]; !ok && m[1] != "config" && m[1] != "check-config" && m[1] != "output" {
-			t.Errorf("docs/configuration.md explains --%s, an unknown setting of serve", m[1])
+			t.Errorf("docs/configuration.md explains --%s, but serve has no such setting", m[1])
 		}
 	}
 	for name := range schema.Properties {

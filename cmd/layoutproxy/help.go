@@ -11,10 +11,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
-// helpWidth is the maximum width of help, in columns.
+// helpWidth is the maximum width of a line of help, in columns.
 const helpWidth = 100
 
-// showGroups makes the help of a command and its subcommands group the flags by their purpose.
+// showGroups groups the flags in the help by their purpose. It applies to root and all its
+// subcommands.
 func showGroups(root *cobra.Command) {
 	root.SetUsageFunc(func(cmd *cobra.Command) error { return writeUsage(cmd.OutOrStderr(), cmd) })
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
@@ -23,11 +24,12 @@ func showGroups(root *cobra.Command) {
 			about = cmd.Short
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s\n\n", about)
-		_ = writeUsage(cmd.OutOrStdout(), cmd) // fails only if the reader has closed the pipe
+		_ = writeUsage(cmd.OutOrStdout(), cmd) // fails only if the reader of the pipe has closed it
 	})
 }
 
-// writeUsage writes the part of the help that follows the description.
+// writeUsage writes everything in the help after the description: usage, examples, commands and
+// flags.
 func writeUsage(w io.Writer, cmd *cobra.Command) error {
 	var b bytes.Buffer
 	b.WriteString("Usage:\n")
@@ -52,9 +54,9 @@ func writeUsage(w io.Writer, cmd *cobra.Command) error {
 			}
 		}
 	}
-	cmd.InheritedFlags() // adds them to the flags of the command
+	cmd.InheritedFlags() // As a side effect, this adds inherited flags to cmd.Flags().
 	for _, g := range settings.Groups(cmd.Flags(), cmd.Annotations[settings.FromEnvironment] != "") {
-		// The last line of a usage may be five columns longer than the width.
+		// FlagUsagesWrapped may make the last line of a flag five columns wider than its argument.
 		fmt.Fprintf(&b, "\n%s:\n%s", g.Title, g.Flags.FlagUsagesWrapped(helpWidth-5))
 	}
 	if cmd.HasAvailableSubCommands() {

@@ -11,29 +11,29 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// helpOf returns what a command prints for --help.
+// helpOf returns the output of a command with --help.
 func helpOf(t *testing.T, command ...string) string {
 	t.Helper()
 	var out, errs bytes.Buffer
 	if status := run(t.Context(), append(command, "--help"), &out, &errs); status != 0 || errs.Len() > 0 {
-		t.Fatalf("%s --help: status %d, %s", command, status, errs.String())
+		t.Fatalf("%s --help ends with status %d and prints %s", command, status, errs.String())
 	}
 	return out.String()
 }
 
-// checkWidth reports lines of a help that are too long.
+// checkWidth fails the test if a line of a command's help is wider than 100 columns.
 func checkWidth(t *testing.T, name, help string) {
 	t.Helper()
 	for line := range strings.Lines(help) {
 		if utf8.RuneCountInString(strings.TrimRight(line, "\n")) > 100 {
-			t.Errorf("%s --help: a line of more than 100 columns: %s", name, line)
+			t.Errorf("%s --help has a line of more than 100 columns: %s", name, line)
 		}
 	}
 }
 
-// The help of each command has an example, and is about the command itself. No help, not even that
-// of the program, is wider than 100 columns.
-func TestHelp(t *testing.T) {
+// The help of each command has an example, and no line is wider than 100 columns. The help of
+// verify says nothing about pushing.
+func TestHelpHasExamplesAndFits(t *testing.T) {
 	root, _ := newRoot()
 	for _, c := range root.Commands() {
 		text := helpOf(t, c.Name())
@@ -55,11 +55,11 @@ func TestHelpOfServe(t *testing.T) {
 	text := helpOf(t, "serve")
 	for _, group := range []string{"\nAddresses:\n", "\nPush to another registry:\n", "\nOutput:\n"} {
 		if !strings.Contains(text, group) {
-			t.Errorf("no group %q", group)
+			t.Errorf("the help of serve has no group %q", group)
 		}
 	}
 	if strings.Contains(text, "\nFlags:\n") {
-		t.Error("a flag of serve is in no group: add it to flagGroups of internal/settings")
+		t.Error("a flag of serve is in no group: add it to flagGroups in internal/settings")
 	}
 	root, _ := newRoot()
 	serve, _, err := root.Find([]string{"serve"})
@@ -67,7 +67,7 @@ func TestHelpOfServe(t *testing.T) {
 	serve.Flags().VisitAll(func(f *pflag.Flag) {
 		variable := "$LAYOUTPROXY_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")) + "]"
 		if f.Name != "help" && !strings.Contains(text, variable) {
-			t.Errorf("--%s: the help does not name %s", f.Name, variable)
+			t.Errorf("the help of --%s does not name its environment variable %s", f.Name, variable)
 		}
 	})
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// startVictim runs the program over a small tree and returns it with the paths of a manifest and of
-// a one-megabyte blob.
+// startVictim starts layoutproxy with a small tree. It returns the process and the paths of two
+// URLs in the tree: a manifest and a one-megabyte blob.
 func startVictim(t *testing.T, args ...string) (p *process, manifest, blob string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -33,13 +33,13 @@ func startVictim(t *testing.T, args ...string) (p *process, manifest, blob strin
 	t.Cleanup(func() {
 		p.signal(t, syscall.SIGTERM)
 		if err := <-p.ended; err != nil {
-			t.Errorf("ended with %v", err)
+			t.Errorf("the server ended with an error: %v", err)
 		}
 	})
 	return p, "/v2/app/manifests/v1", "/v2/app/blobs/" + string(d)
 }
 
-// peak returns the peak memory of the program, in bytes.
+// peak returns the peak memory use of the process, in bytes.
 func (p *process) peak(t *testing.T) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
@@ -54,18 +54,19 @@ func (p *process) peak(t *testing.T) int64 {
 	return kilobytes << 10
 }
 
-// bounded fails if the memory of the program has grown by more than most bytes.
-func (p *process) bounded(t *testing.T, before, most int64) {
+// bounded fails the test if the peak memory of the process has grown by more than limit bytes since
+// it was before.
+func (p *process) bounded(t *testing.T, before, limit int64) {
 	t.Helper()
 	grown := p.peak(t) - before
-	t.Logf("memory: %d MB more than before", grown>>20)
-	if grown > most {
-		t.Errorf("memory grew by %d bytes, more than %d", grown, most)
+	t.Logf("peak memory has grown by %d MB", grown>>20)
+	if grown > limit {
+		t.Errorf("peak memory has grown by %d bytes, want at limit %d", grown, limit)
 	}
 }
 
-// served makes another client send n requests, on new connections and on a reused one,
-// and fails unless all are answered.
+// served sends n requests from a second client, half of them on new connections. It fails the test
+// unless all are answered.
 func (p *process) served(t *testing.T, path string, n int) {
 	t.Helper()
 	good := 0
@@ -97,8 +98,8 @@ func (p *process) dial(t *testing.T) *net.TCPConn {
 	return conn.(*net.TCPConn)
 }
 
-// Clients that send their header byte by byte are cut off, and no others are.
-func TestSlowHeaders(t *testing.T) {
+// A client that sends its headers byte by byte is cut off. Other clients are not.
+func TestClientsWithSlowHeadersAreCutOff(t *testing.T) {
 	t.Parallel()
 	const clients = 200
 	p, manifest, _ := startVictim(t)
@@ -109,7 +110,7 @@ func TestSlowHeaders(t *testing.T) {
 		conn := p.dial(t)
 		all.Go(func() {
 			fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n")
-			for range 300 { // a minute: several times what a header may take
+			for range 300 { // about a minute, several times as long as headers may take
 				if _, err := fmt.Fprint(conn, "X"); err != nil {
 					cut.Add(1)
 					return
@@ -128,12 +129,12 @@ func TestSlowHeaders(t *testing.T) {
 	p.served(t, manifest, 100)
 	all.Wait()
 	if cut.Load() != clients {
-		t.Errorf("%d of %d slow clients were cut off", cut.Load(), clients)
+		t.Errorf("%d of %d slow clients were cut off, want all", cut.Load(), clients)
 	}
 	p.bounded(t, before, 64<<20)
 }
 
-func TestIdleConnections(t *testing.T) {
+func TestIdleConnectionsNeedLittleMemory(t *testing.T) {
 	t.Parallel()
 	const clients = 2000
 	p, manifest, _ := startVictim(t)
@@ -148,20 +149,20 @@ func TestIdleConnections(t *testing.T) {
 		}
 	}
 	if answered != clients {
-		t.Errorf("%d of %d clients were answered", answered, clients)
+		t.Errorf("%d of %d clients were answered, want all", answered, clients)
 	}
 	p.served(t, manifest, 100)
-	p.bounded(t, before, clients*128<<10) // a sixth of that without the race detector
+	p.bounded(t, before, clients*128<<10) // Without the race detector, it is a sixth of that.
 }
 
-func TestPipelinedRequests(t *testing.T) {
+func TestPipelinedRequestsNeedLittleMemory(t *testing.T) {
 	t.Parallel()
 	const requests, answered = 10_000, 2_000
 	p, manifest, blob := startVictim(t)
 	before := p.peak(t)
-	// This client reads none of its answers.
+	// This client sends requests, but reads no responses.
 	deaf := p.dial(t)
-	go io.Copy(deaf, strings.NewReader(strings.Repeat("GET "+blob+" HTTP/1.1\r\nHost: x\r\n\r\n", requests))) // until the connection is closed
+	go io.Copy(deaf, strings.NewReader(strings.Repeat("GET "+blob+" HTTP/1.1\r\nHost: x\r\n\r\n", requests))) // ends when the connection is closed
 
 	conn := p.dial(t)
 	go io.Copy(conn, strings.NewReader(strings.Repeat("GET "+manifest+" HTTP/1.1\r\nHost: x\r\n\r\n", answered)))
@@ -169,17 +170,17 @@ func TestPipelinedRequests(t *testing.T) {
 	for i := range answered {
 		resp, err := http.ReadResponse(answers, nil)
 		if err != nil {
-			t.Fatalf("answer %d: %v", i, err)
+			t.Fatalf("reading response %d failed: %v", i, err)
 		}
 		if n, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK || n != resp.ContentLength {
-			t.Fatalf("answer %d: %s, %d bytes, %v", i, resp.Status, n, err)
+			t.Fatalf("response %d: status %s, %d bytes, error %v", i, resp.Status, n, err)
 		}
 	}
 	p.served(t, manifest, 100)
 	p.bounded(t, before, 64<<20)
 }
 
-func TestHugeHeaders(t *testing.T) {
+func TestHugeHeadersAreRefused(t *testing.T) {
 	t.Parallel()
 	const clients = 50
 	p, manifest, _ := startVictim(t)
@@ -191,22 +192,22 @@ func TestHugeHeaders(t *testing.T) {
 		if i%2 == 0 {
 			request = "GET /v2/" + strings.Repeat("a/", 1<<19) + "manifests/v1 HTTP/1.1\r\nHost: x\r\n\r\n"
 		}
-		go io.WriteString(conn, request) // the server does not read all of it
+		go io.WriteString(conn, request) // The server stops reading before the end.
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err == nil && resp.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
 			refused++
 		}
 	}
 	if refused != clients {
-		t.Errorf("%d of %d headers of a megabyte were refused", refused, clients)
+		t.Errorf("%d of %d requests with a header of one megabyte were refused, want all", refused, clients)
 	}
 	p.served(t, manifest, 100)
 	p.bounded(t, before, 64<<20)
 }
 
-// One client that requests too much gets its share, and clients behind a trusted proxy
-// are distinguished.
-func TestClientsAreLimited(t *testing.T) {
+// A client that sends too many requests is limited, and affects no other client. Clients behind a
+// trusted proxy are distinguished by X-Forwarded-For.
+func TestEachClientHasItsOwnLimit(t *testing.T) {
 	t.Parallel()
 	p, manifest, _ := startVictim(t, "--client-rate", "0.001", "--client-burst", "10", "--client-connections", "20", "--trusted-proxy", "127.0.0.2")
 	count := func(n int, from string, header http.Header) map[int]int {
@@ -231,7 +232,7 @@ func TestClientsAreLimited(t *testing.T) {
 		from, forwarded string
 	}{
 		{"127.0.0.1", ""},
-		{"127.0.0.3", "198.51.100.9"}, // not a trusted proxy: its header does not count
+		{"127.0.0.3", "198.51.100.9"}, // from an untrusted proxy, so X-Forwarded-For is ignored
 		{"127.0.0.2", "198.51.100.1"},
 		{"127.0.0.2", "198.51.100.2"},
 	} {
@@ -240,13 +241,13 @@ func TestClientsAreLimited(t *testing.T) {
 			header.Set("X-Forwarded-For", c.forwarded)
 		}
 		if codes := count(50, c.from, header); codes[200] != 10 || codes[429] != 40 {
-			t.Errorf("%v: %v; want 10 answered, 40 refused", c, codes)
+			t.Errorf("client %v: responses per status are %v, want 10 with 200 and 40 with 429", c, codes)
 		}
 	}
 	if codes := count(5, "127.0.0.3", http.Header{"X-Forwarded-For": {"198.51.100.10"}}); codes[429] != 5 {
-		t.Errorf("another address in its header gives a client another share: %v", codes)
+		t.Errorf("a client got more requests by changing its X-Forwarded-For: responses per status are %v", codes)
 	}
-	// Of the connections of one client, twenty stay open; the others are closed.
+	// A client may have twenty open connections; layoutproxy closes the others.
 	stay := 0
 	for range 100 {
 		conn := p.dial(t)
@@ -255,8 +256,8 @@ func TestClientsAreLimited(t *testing.T) {
 			stay++
 		}
 	}
-	if stay < 19 || stay > 20 { // one connection of the earlier requests may still be closing
-		t.Errorf("%d of 100 connections of one client stay, want 20", stay)
+	if stay < 19 || stay > 20 { // A connection of the earlier requests may still count.
+		t.Errorf("%d of 100 connections of one client stayed open, want 20", stay)
 	}
 	resp, err := http.Get("http://" + p.addresses["admin"] + "/metrics")
 	layouttest.Try(t, err)
@@ -264,6 +265,6 @@ func TestClientsAreLimited(t *testing.T) {
 	layouttest.Try(t, err)
 	resp.Body.Close()
 	if !bytes.Contains(body, []byte("layoutproxy_connections_refused_total "+strconv.Itoa(100-stay))) {
-		t.Errorf("refused connections are not counted: %s", body)
+		t.Errorf("the metric of refused connections is missing or wrong: %s", body)
 	}
 }

@@ -112,8 +112,8 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, s
 	return nil
 }
 
-// checkReadyWith returns an error unless the versions of the platform in the bundles are ready, given
-// the images in bundles and store.
+// checkReadyWith returns an error unless every platform version in the bundles is ready. Images may
+// be in the bundles or in the store.
 func checkReadyWith(ctx context.Context, stderr io.Writer, o importer.Options, s3 settings.S3, bundles []string) error {
 	var beside []string
 	is, err := isStore(ctx, o)
@@ -123,7 +123,7 @@ func checkReadyWith(ctx context.Context, stderr io.Writer, o importer.Options, s
 	if is {
 		beside = []string{o.Store}
 	}
-	// This checks the signature before any blob is read.
+	// Opening the sources checks the signature, before any blob is read.
 	if _, err := source.Open(ctx, (&settings.Tree{CacheDir: o.CacheDir, VerifyKey: o.VerifyKey, S3: s3}).Options(bundles)); err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func checkReadyWith(ctx context.Context, stderr io.Writer, o importer.Options, s
 	return err
 }
 
-// isStore reports whether the store of an import exists.
+// isStore reports whether o.Store exists.
 func isStore(ctx context.Context, o importer.Options) (bool, error) {
 	if !bucket.IsPlace(o.Store) {
 		_, err := os.Stat(o.Store)

@@ -175,7 +175,7 @@ func (i *inventoryFlags) gather(ctx context.Context, c *console.Output, cmd *cob
 	}
 	listed, err := b.Build(madeBy())
 	if err == nil && listed.CountTags() == 0 && len(listed.Blobs) == 0 && len(problems) == 0 {
-		err = exit.ContentError(exit.WithHint(fmt.Errorf("nothing found at %s", args[0]), "is the disk mounted? there has to be a layout (a directory with index.json) or an archive"))
+		err = exit.ContentError(exit.WithHint(fmt.Errorf("nothing found at %s", args[0]), "check that the disk is mounted, and that there is a layout (a directory with index.json) or an archive"))
 	}
 	return listed, problems, err
 }

@@ -98,7 +98,7 @@ func list(ctx context.Context, c *console.Output, flags *listFlags, sources []st
 
 // errNoRepositories returns the error for sources without content.
 func errNoRepositories() error {
-	return exit.ContentError(exit.WithHint(errors.New("no repositories in the sources"), "is the disk mounted? there has to be a layout (a directory with index.json) or an archive"))
+	return exit.ContentError(exit.WithHint(errors.New("no repositories in the sources"), "check that the disk is mounted, and that there is a layout (a directory with index.json) or an archive"))
 }
 
 // untagged is printed instead of the tag of an untagged manifest.

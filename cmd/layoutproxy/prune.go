@@ -142,7 +142,7 @@ func (f *pruneFlags) check() error {
 	case f.store == "":
 		return exit.UsageError(exit.WithHint(errors.New("no store given"), "name the directory of the store: layoutproxy prune --store /srv/store"))
 	case f.request.Grace < 0:
-		return exit.UsageError(fmt.Errorf("--grace %s: not a positive duration", f.request.Grace))
+		return exit.UsageError(fmt.Errorf("--grace %s: must not be negative", f.request.Grace))
 	case bucket.IsPlace(f.store) && (f.request.Repack || f.dropDir != ""):
 		return exit.UsageError(errors.New("--repack and --drop-dir are for a store in a directory"))
 	case f.leftovers:
@@ -169,7 +169,7 @@ func (f *pruneFlags) checkLeftovers() error {
 		return exit.UsageError(errors.New("--leftovers can only be combined with --drop-dir, --older-than, --max-size and --yes: it removes no content of the store"))
 	}
 	if f.request.Policy.OlderThan < 0 {
-		return exit.UsageError(fmt.Errorf("--older-than %s: not a positive duration", f.request.Policy.OlderThan))
+		return exit.UsageError(fmt.Errorf("--older-than %s: must not be negative", f.request.Policy.OlderThan))
 	}
 	if f.dropDir == "" {
 		if f.maxSize != "" {

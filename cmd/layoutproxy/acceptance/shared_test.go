@@ -30,7 +30,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
-	if body := statusOf(ctx, t, servers[1]); !strings.Contains(body, "the sources cannot be watched: changes are found only every --rescan") {
+	if body := statusOf(ctx, t, servers[1]); !strings.Contains(body, "the sources cannot be watched, so layoutproxy notices changes only at the periodic rescan (--rescan)") {
 		t.Errorf("the second server gets events, so the test does not check --rescan: %s", body)
 	}
 	images, once := sample(t), &patient{client: http.DefaultClient}

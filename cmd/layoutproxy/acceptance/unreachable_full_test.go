@@ -59,7 +59,7 @@ func TestStartWithoutTheBucket(t *testing.T) {
 	must(t, err)
 	must(t, cmd.Start())
 	lines := bufio.NewReader(log)
-	for line := ""; !strings.Contains(line, "waiting for a bucket before anything is served"); {
+	for line := ""; !strings.Contains(line, "waiting for a bucket: layoutproxy serves nothing until it answers"); {
 		line, err = lines.ReadString('\n')
 		must(t, err) // serve has ended if this fails
 		if !strings.Contains(line, "503 SlowDown") {

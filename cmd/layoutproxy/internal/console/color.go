@@ -8,10 +8,10 @@ import (
 	"regexp"
 )
 
-// Color is the color of a state on a terminal.
+// Color is a terminal color for a word such as "ready" or "damaged": an escape sequence.
 type Color string
 
-// The colors of states, as escape sequences of a terminal.
+// Green is for good states, Yellow for warnings, Red for failures.
 const (
 	Green  Color = "\x1b[32m"
 	Yellow Color = "\x1b[33m"
@@ -20,13 +20,13 @@ const (
 
 const endOfColor = "\x1b[0m"
 
-// hasColor reports whether a writer is a terminal with colors and NO_COLOR is not set
-// (https://no-color.org).
+// hasColor reports whether w is a terminal that shows colors. The user can disable them with
+// NO_COLOR (https://no-color.org) or TERM=dumb.
 func hasColor(w io.Writer) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && IsTerminal(w)
 }
 
-// Paint returns a text in a color, if w shows colors.
+// Paint returns text in color c if w shows colors, otherwise unchanged.
 func Paint(w io.Writer, c Color, text string) string {
 	if c == "" || !hasColor(w) {
 		return text
@@ -34,8 +34,8 @@ func Paint(w io.Writer, c Color, text string) string {
 	return string(c) + text + endOfColor
 }
 
-// PrintLine prints a line. If w shows colors, it colors the first word that names a state, as in a
-// command's results.
+// PrintLine prints a line. If w shows colors and the line contains a state, such as "damaged", the
+// state is colored.
 func PrintLine(w io.Writer, line any) {
 	text := fmt.Sprint(line)
 	if hasColor(w) {
@@ -44,14 +44,14 @@ func PrintLine(w io.Writer, line any) {
 	fmt.Fprintln(w, text)
 }
 
-// state is a pattern for lines of results. Its first group matches a word for a state, which gets
-// the color.
+// state is a pattern for lines that contain a state, such as "damaged". The text that its first
+// group matches gets the color.
 type state struct {
 	pattern *regexp.Regexp
 	color   Color
 }
 
-// states are the patterns of all lines with a word for a state.
+// states are the patterns of all lines that contain a state. The first match decides.
 var states = []state{
 	{regexp.MustCompile(`^\s{2}(missing|failing|incomplete|failed)\s{2,}`), Red},
 	{regexp.MustCompile(`^\s{2}(waiting)\s{2,}`), Yellow},
@@ -69,9 +69,9 @@ var states = []state{
 	{regexp.MustCompile(`^compared .*: (all there|everything that was compared is there)$`), Green},
 }
 
-// paintLine colors the first state in a line, if the line has one.
+// paintLine colors the state in a line. A line without a state stays as it is.
 func paintLine(line []byte) []byte {
-	if bytes.ContainsRune(line, '\x1b') { // already in color
+	if bytes.ContainsRune(line, '\x1b') { // the line already has colors
 		return line
 	}
 	for _, s := range states {
@@ -82,10 +82,10 @@ func paintLine(line []byte) []byte {
 	return line
 }
 
-// painter colors the states in text for a terminal, line by line.
+// painter is a writer that colors the states in a text before it reaches the terminal.
 type painter struct {
 	w    io.Writer
-	line []byte // the last line, while it is incomplete
+	line []byte // the beginning of a line whose end was not yet written
 }
 
 // Write implements [io.Writer].
@@ -103,7 +103,7 @@ func (p *painter) Write(text []byte) (int, error) {
 	}
 }
 
-// flush writes the last line, if it is incomplete.
+// flush writes the last line, if the text does not end with a newline.
 func (p *painter) flush() error {
 	_, err := p.w.Write(p.line)
 	p.line = nil

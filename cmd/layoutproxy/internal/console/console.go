@@ -1,5 +1,5 @@
-// Package console prints the results of a command to standard output, and its log and progress to
-// standard error: progress as bars on a terminal, and as log lines elsewhere.
+// Package console prints the output of commands: results to standard output, log and progress to
+// standard error. On a terminal, progress is shown as bars, and elsewhere as log lines.
 package console
 
 import (
@@ -12,15 +12,15 @@ import (
 	"golang.org/x/term"
 )
 
-// Console is standard error, which the log and the bars share: a log line that is
-// written while bars are shown appears above them.
+// Console writes to standard error, which the log and the progress bars share. A log line appears
+// above the bars.
 type Console struct {
 	mu   sync.Mutex
 	w    io.Writer
-	bars *mpb.Progress // nil while none are shown
+	bars *mpb.Progress // nil while no bars are shown
 }
 
-// New makes a console of standard error.
+// New returns a console that writes to stderr.
 func New(stderr io.Writer) *Console { return &Console{w: unwrap(stderr)} }
 
 // Write implements [io.Writer].
@@ -28,7 +28,7 @@ func (c *Console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.bars != nil {
-		if n, err := NewPrintable(c.bars).Write(p); err == nil { // fails after they have ended
+		if n, err := NewPrintable(c.bars).Write(p); err == nil { // fails if the bars have ended meanwhile
 			return n, nil
 		}
 	}
@@ -41,7 +41,7 @@ func IsTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// show starts to show bars, if there is a terminal.
+// show makes the console show bars. It returns nil if standard error is no terminal.
 func (c *Console) show() *mpb.Progress {
 	f, ok := c.w.(*os.File)
 	if !ok || !IsTerminal(f) {
@@ -56,8 +56,8 @@ func (c *Console) show() *mpb.Progress {
 	return bars
 }
 
-// fromLineStart makes each write begin at the start of the line: a terminal echoes
-// Ctrl-C at the cursor, and a bar after it would be too wide for its line.
+// fromLineStart makes each write begin at the start of the line. When the user presses Ctrl-C, the
+// terminal prints ^C there. A bar after it would be too wide for the line.
 type fromLineStart struct{ w io.Writer }
 
 // Write implements [io.Writer].
@@ -66,8 +66,8 @@ func (f fromLineStart) Write(p []byte) (int, error) {
 	return max(0, n-1), err
 }
 
-// hide ends the bars that show has started, the last of them by calling end. Other writers wait
-// meanwhile, because a line that is written above ended bars would be lost.
+// hide ends the bars that show has returned. It calls end, which must abort the remaining ones.
+// Other writes wait until then: a line that is written above ended bars would be lost.
 func (c *Console) hide(bars *mpb.Progress, end func()) {
 	if bars == nil {
 		return

@@ -12,13 +12,13 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Output is where the results, the log and the progress of a command go.
+// Output contains the flags for the output of a command, and writes its results, log and progress.
 type Output struct {
 	format    string
 	logLevel  string
 	logFormat string
 
-	Started bool     // past the parsing of the command line
+	Started bool     // Start has succeeded, so the flags are valid
 	Console *Console // standard error
 	Log     *zap.Logger
 }
@@ -30,7 +30,7 @@ func (c *Output) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.logFormat, "log-format", "console", "log to standard error as `console|json`")
 }
 
-// Start checks the flags and makes the logger.
+// Start checks the flags, and creates the logger and the console.
 func (c *Output) Start(stderr io.Writer) error {
 	if c.format != "text" && c.format != "json" {
 		return fmt.Errorf("--output %s: must be text or json", c.format)
@@ -58,11 +58,11 @@ func (c *Output) Start(stderr io.Writer) error {
 	return nil
 }
 
-// Bytes formats a number of bytes for people, such as 1.5 GB.
+// Bytes formats a size for people, such as 1.5 GB.
 func Bytes(n int64) string { return humanize.Bytes(uint64(max(0, n))) }
 
-// Print prints a result: with --output json, v as indented JSON; otherwise the output of text, with
-// states in color if w shows colors.
+// Print prints a result. With --output json, it prints v as indented JSON. Otherwise it calls text,
+// and colors the states if w shows colors.
 func (c *Output) Print(w io.Writer, v any, text func(io.Writer) error) error {
 	if c.format != "json" {
 		if !hasColor(w) {

@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull"
 )
 
-// Phases shows the progress of a pull, one phase after the other. It is a pull.Watch.
+// Phases shows the progress of a pull, one phase after the other. It implements pull.Watch.
 type Phases struct {
 	log    *zap.Logger
 	screen *Console
@@ -18,11 +18,11 @@ type Phases struct {
 	mu      sync.Mutex
 	current *Progress
 	ended   bool
-	loose   int64     // bytes of phases without a total
-	logged  time.Time // when they were last logged
+	loose   int64     // bytes that were read in phases without a known total
+	logged  time.Time // when loose was last logged
 }
 
-// NewPhases returns a [Phases], which shows nothing before the first phase.
+// NewPhases returns a [Phases]. It shows nothing until the first phase begins.
 func NewPhases(log *zap.Logger, screen *Console) *Phases {
 	return &Phases{log: log, screen: screen, logged: time.Now()}
 }
@@ -70,7 +70,7 @@ func (w *Phases) Fetch(repository string, size int64) pull.Transfer {
 	return t
 }
 
-// fetched shows the fetch of one blob.
+// fetched shows the progress of one blob that is fetched.
 type fetched struct {
 	all  *Phases
 	line *line
@@ -91,8 +91,8 @@ func (w *Phases) Packed(name string, n int64) {
 	w.log.Info("written", zap.String("archive", name), zap.String("size", Bytes(n)))
 }
 
-// Stop ends the display, even while blobs are fetched, and returns when it has ended. Further calls
-// have no effect.
+// Stop ends the display, even if blobs are still being fetched. It returns when nothing is shown
+// any more. Further calls have no effect.
 func (w *Phases) Stop() {
 	w.mu.Lock()
 	p := w.current

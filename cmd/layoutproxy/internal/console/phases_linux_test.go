@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stop ends the display while blobs are still fetched, and later fetches are not shown: a second
-// Ctrl-C leaves no bars on the terminal.
-func TestStopWhileFetching(t *testing.T) {
+// Stop ends the display while blobs are still being fetched, and later fetches are not shown. So a
+// second Ctrl-C leaves no bars on the terminal.
+func TestStopEndsBarsWhileFetching(t *testing.T) {
 	t.Parallel()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
@@ -38,7 +38,7 @@ func TestStopWhileFetching(t *testing.T) {
 	}
 	wrote := make(chan string, 1)
 	go func() {
-		text, _ := io.ReadAll(screen) // ends in an error when the other side is closed
+		text, _ := io.ReadAll(screen) // returns an error when the other end is closed
 		wrote <- string(text)
 	}()
 	w := NewPhases(zap.NewNop(), New(tty))
@@ -53,7 +53,7 @@ func TestStopWhileFetching(t *testing.T) {
 	select {
 	case <-stopped:
 	case <-time.After(time.Minute):
-		t.Fatal("the display waits for the blob")
+		t.Fatal("Stop waited for the blob that was being fetched")
 	}
 	late := w.Fetch("modules/late", 50<<20)
 	late.Add(1 << 20)
@@ -63,6 +63,6 @@ func TestStopWhileFetching(t *testing.T) {
 	w.Stop()
 	tty.Close()
 	if text := <-wrote; strings.Contains(text, "late") || strings.Contains(text, "writing") {
-		t.Errorf("the terminal shows %q", text)
+		t.Errorf("the terminal shows %q after Stop", text)
 	}
 }

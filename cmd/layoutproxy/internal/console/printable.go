@@ -11,24 +11,25 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// ClearScreen clears a terminal.
+// ClearScreen is the escape sequence that clears a terminal.
 const ClearScreen = "\x1b[H\x1b[2J"
 
-// sequences are the escape sequences that the program writes itself.
+// sequences returns the escape sequences that layoutproxy itself writes. Printable lets them
+// through.
 func sequences() []string {
 	return []string{string(Green), string(Yellow), string(Red), endOfColor, ClearScreen}
 }
 
-// Printable writes text to w, with hidden characters as escapes such as \u001b: names in a bundle and
-// answers of a server must not move the cursor of an operator's terminal, set its title or make it
-// send input. Line ends, tabs and the program's own colors stay. In JSON, the escape means the same
-// character.
+// Printable writes text to w, but replaces hidden characters by escapes such as \u001b. Text from
+// bundles and servers must not control an operator's terminal: move the cursor, set the title or
+// make it send input. Line ends, tabs and the program's own colors stay. In JSON, such an escape
+// means the same character.
 type Printable struct {
 	w    io.Writer
-	held []byte // the beginning of a sequence or a character, until the rest is written
+	held []byte // an incomplete sequence or character, kept until the rest is written
 }
 
-// NewPrintable returns a writer of printable text to w.
+// NewPrintable returns a [Printable] that writes to w.
 func NewPrintable(w io.Writer) *Printable { return &Printable{w: w} }
 
 // Write implements io.Writer.
@@ -53,8 +54,8 @@ func (p *Printable) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// writeFirst writes the first character or sequence of b, and returns its length, or 0 if it is
-// incomplete.
+// writeFirst writes the first character or sequence of b, and returns its length in bytes. If b
+// does not contain all of it, writeFirst writes nothing and returns 0.
 func writeFirst(out *bytes.Buffer, b []byte) int {
 	for _, s := range sequences() {
 		if bytes.HasPrefix(b, []byte(s)) {
@@ -73,13 +74,13 @@ func writeFirst(out *bytes.Buffer, b []byte) int {
 		out.Write(b[:n])
 		return n
 	}
-	for _, unit := range utf16.AppendRune(nil, r) { // as JSON writes it
+	for _, unit := range utf16.AppendRune(nil, r) { // the same escape as in JSON
 		fmt.Fprintf(out, `\u%04x`, unit)
 	}
 	return n
 }
 
-// isPrintable reports whether a text certainly needs no escapes.
+// isPrintable reports whether b surely needs no escapes. It may return false for printable text.
 func isPrintable(b []byte) bool {
 	for _, c := range b {
 		if c < ' ' && c != '\n' && c != '\t' || c >= 0x7f {
@@ -89,7 +90,7 @@ func isPrintable(b []byte) bool {
 	return true
 }
 
-// unwrap returns the writer below all [Printable] and painter writers.
+// unwrap returns the writer that is wrapped in [Printable] and painter writers.
 func unwrap(w io.Writer) io.Writer {
 	for {
 		switch x := w.(type) {

@@ -25,14 +25,14 @@ func TestPrintable(t *testing.T) {
 	for text, want := range map[string]string{
 		"tab\tand line\n":           "tab\tand line\n",
 		"façade — ok ✓\n":           "façade — ok ✓\n",
-		"\x1b[31mred\x1b[0m\n":      "\x1b[31mred\x1b[0m\n", // the program's own
+		"\x1b[31mred\x1b[0m\n":      "\x1b[31mred\x1b[0m\n", // a color that layoutproxy itself writes
 		ClearScreen + "x":           ClearScreen + "x",
 		"\x1b]0;title\x07\n":        `\u001b]0;title\u0007` + "\n",
 		"\x1b[2J\x1b[8mhidden\n":    `\u001b[2J\u001b[8mhidden` + "\n",
 		"good\rbad\b\x7f\n":         `good\u000dbad\u0008\u007f` + "\n",
-		"\u009b31m":                 `\u009b31m`, // CSI in one character
+		"\u009b31m":                 `\u009b31m`, // U+009B alone begins an escape sequence (CSI)
 		"tag\u202egnp.exe\u2066x":   `tag\u202egnp.exe\u2066x`,
-		"a\u200bb\u00a0c\U000e0041": `a\u200bb\u00a0c\udb40\udc41`, // invisible, or misleading
+		"a\u200bb\u00a0c\U000e0041": `a\u200bb\u00a0c\udb40\udc41`, // invisible or misleading characters
 		"\xff\xfe broken\n":         "\xff\xfe broken\n",
 	} {
 		if got := printed(text); got != want {
@@ -41,7 +41,7 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
-// FuzzPrintable writes any text in any pieces. The output has no control character but the
+// FuzzPrintable writes any text in two pieces. The output has no control characters other than the
 // program's own sequences. Printable text stays unchanged, and JSON keeps its meaning.
 func FuzzPrintable(f *testing.F) {
 	f.Add("a tag\x1b[31m\n", uint8(3))
@@ -52,7 +52,7 @@ func FuzzPrintable(f *testing.F) {
 		at := min(int(cut), len(text))
 		got := printed(text[:at], text[at:])
 		if whole := printed(text); got != whole {
-			t.Errorf("%q cut at %d is printed as %q, and uncut as %q", text, at, got, whole)
+			t.Errorf("%q is printed as %[3]q when it is written in two pieces (cut at %[2]d), but as %[4]q in one piece", text, at, got, whole)
 		}
 		left := got
 		for _, s := range sequences() {
@@ -70,7 +70,7 @@ func FuzzPrintable(f *testing.F) {
 		}
 		var back string
 		if err := json.Unmarshal([]byte(printed(string(data), "\n")), &back); err != nil || back != text {
-			t.Errorf("JSON of %q is read as %q, %v", text, back, err)
+			t.Errorf("the JSON of %q decodes to %q (error: %v)", text, back, err)
 		}
 	})
 }

@@ -12,13 +12,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/push"
 )
 
-// Progress shows the progress of a long command: as a bar on a terminal, and elsewhere
-// as a line in the log every ten seconds.
+// Progress shows the progress of a long command: on a terminal as a bar, elsewhere as a log line
+// every ten seconds.
 type Progress struct {
 	log    *zap.Logger
 	what   string
 	screen *Console
-	bars   *mpb.Progress // nil where there is no terminal
+	bars   *mpb.Progress // nil if there is no terminal
 	bar    *mpb.Bar
 	every  time.Duration
 
@@ -30,18 +30,19 @@ type Progress struct {
 	lines sync.WaitGroup
 
 	mu    sync.Mutex
-	blobs map[*mpb.Bar]bool // bars of single blobs; nil after the end
+	blobs map[*mpb.Bar]bool // the bars of large blobs in transfer; nil after the end
 }
 
-// lineEvery is the interval between two log lines of progress.
+// lineEvery is the interval between two log lines about the progress.
 const lineEvery = 10 * time.Second
 
-// NewProgress returns a progress that shows nothing before Begin.
+// NewProgress returns a Progress. It shows nothing before Begin is called.
 func NewProgress(log *zap.Logger, screen *Console, what string) *Progress {
 	return &Progress{log: log, what: what, every: lineEvery, ended: make(chan struct{}), screen: screen, bars: screen.show(), blobs: map[*mpb.Bar]bool{}}
 }
 
-// Begin sets the numbers of files and bytes. It is called once.
+// Begin sets the number of bytes to do, and shows the bar. It is called once. The number of files
+// is not shown.
 func (p *Progress) Begin(_ int, bytes int64) {
 	p.total, p.began = bytes, time.Now()
 	p.log.Debug(p.what, zap.String("all", Bytes(bytes)))
@@ -49,14 +50,15 @@ func (p *Progress) Begin(_ int, bytes int64) {
 		p.lines.Go(p.logLines)
 		return
 	}
-	// No total at first: a bar that reaches its total ends by itself, with the lines above it.
+	// The bar gets its total only afterwards. A bar that reaches its total ends itself, and the
+	// lines above it disappear.
 	p.bar = p.bars.AddBar(0,
 		mpb.PrependDecorators(decor.Name(p.what, decor.WCSyncSpaceR), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f", decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(decor.AverageSpeed(decor.SizeB1000(0), "% .1f"), decor.Name(", "), decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
 	p.bar.SetTotal(bytes, false)
 }
 
-// Read counts n more bytes, or fewer if n is negative.
+// Read adds n to the bytes that are done. A negative n takes bytes back.
 func (p *Progress) Read(n int) {
 	done := p.done.Add(int64(n))
 	if p.bar != nil {
@@ -64,7 +66,7 @@ func (p *Progress) Read(n int) {
 	}
 }
 
-// Stop ends the display, once. It logs no total: the result has it.
+// Stop ends the display. It logs no total, because the result of the command contains it.
 func (p *Progress) Stop() { p.stop.Do(p.end) }
 
 func (p *Progress) end() {
@@ -108,19 +110,19 @@ func (p *Progress) logLine() {
 	p.log.Info(p.what, fields...)
 }
 
-// Transfers shows the progress of a push: a total, and on a terminal a line for each
-// large blob in transfer as well. It is a push.Progress.
+// Transfers shows the progress of a push. On a terminal, each large blob in transfer has its own
+// line below the total. Transfers implements push.Progress.
 type Transfers struct{ *Progress }
 
-// Expect sets the total number of bytes.
+// Expect sets the number of bytes to push.
 func (t Transfers) Expect(bytes int64) { t.Progress.Begin(0, bytes) }
 
-// Begin starts the transfer of a blob of a repository.
+// Begin shows that a blob is being sent to a repository.
 func (t Transfers) Begin(repository string, size int64) push.Transfer {
 	return &sent{all: t.Progress, size: size, line: t.newLine(repository, size)}
 }
 
-// sent shows the transfer of one blob.
+// sent shows the progress of one blob that is sent.
 type sent struct {
 	all  *Progress
 	line *line
@@ -128,13 +130,13 @@ type sent struct {
 	pos  atomic.Int64
 }
 
-// At sets how many bytes of the blob are transferred, which may be fewer than before.
+// At sets how many bytes of the blob have been sent. A retry may make it fewer than before.
 func (t *sent) At(pos int64) {
 	t.all.Read(int(pos - t.pos.Swap(pos)))
 	t.line.at(pos)
 }
 
-// End ends the transfer: the blob is complete, or nothing of it counts.
+// End ends the transfer of the blob. Unless done is true, the bytes that were sent no longer count.
 func (t *sent) End(done bool) {
 	pos := int64(0)
 	if done {
@@ -144,16 +146,16 @@ func (t *sent) End(done bool) {
 	t.line.end()
 }
 
-// lineFrom is the size, in bytes, from which a blob has its own line.
+// lineFrom is the size of the smallest blob that gets its own line, in bytes.
 const lineFrom = 1 << 20
 
-// line is the bar of a blob in transfer, labelled with its repository; nil if it is not shown.
+// line is the bar of one blob in transfer, labelled with the repository. A nil line is not shown.
 type line struct {
 	of  *Progress
 	bar *mpb.Bar
 }
 
-// newLine shows the line of a blob, on a terminal and if the blob is large.
+// newLine shows a bar for a blob. It returns nil without a terminal, or if the blob is small.
 func (p *Progress) newLine(repository string, size int64) *line {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-func TestProgressInLines(t *testing.T) {
+func TestProgressAsLogLines(t *testing.T) {
 	core, lines := observer.New(zap.InfoLevel)
 	p := NewProgress(zap.New(core), New(io.Discard), "verifying")
 	p.every = time.Millisecond
@@ -22,7 +22,7 @@ func TestProgressInLines(t *testing.T) {
 	told := lines.Len()
 	time.Sleep(5 * time.Millisecond)
 	if lines.Len() != told {
-		t.Error("a line after the end")
+		t.Error("Progress has logged a line after Stop")
 	}
 	line := lines.All()[1]
 	fields := line.ContextMap()

@@ -19,7 +19,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// adminHandler returns the handler of the admin address; page handles its pages for people.
+// adminHandler returns the handler of the admin address. All paths that it does not know go to
+// page, the web page.
 func (s *Daemon) adminHandler(page http.Handler, metrics prometheus.Gatherer) http.Handler {
 	router := mux.NewRouter()
 	read, write := []string{http.MethodGet, http.MethodHead}, []string{http.MethodPost}
@@ -28,11 +29,11 @@ func (s *Daemon) adminHandler(page http.Handler, metrics prometheus.Gatherer) ht
 	serve(router.Path("/status"), read, func(w http.ResponseWriter, req *http.Request) { answer(w, s.status(req.Context())) })
 	serve(router.Path("/metrics"), read, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}).ServeHTTP)
 	serve(router.Path("/rescan"), write, s.rescan)
-	serve(router.Path("/reload"), write, s.rescan) // its old name
+	serve(router.Path("/reload"), write, s.rescan) // deprecated name of /rescan
 	router.NotFoundHandler = page
 	if s.flags.Pprof {
-		// The paths that `go tool pprof` requests. A client chooses how long a profile runs, and a
-		// profile reveals what the program is doing.
+		// `go tool pprof` requests these paths. They are off by default: a client chooses how long
+		// a profile runs, and a profile reveals what the program is doing.
 		serve(router.Path("/debug/pprof/cmdline"), read, pprof.Cmdline)
 		serve(router.Path("/debug/pprof/profile"), read, pprof.Profile)
 		serve(router.Path("/debug/pprof/symbol"), read, pprof.Symbol)
@@ -42,7 +43,8 @@ func (s *Daemon) adminHandler(page http.Handler, metrics prometheus.Gatherer) ht
 	return router
 }
 
-// serve passes requests with one of the methods to answer. Others get 405 and the allowed methods.
+// serve lets answer handle requests with one of the methods. It refuses other methods with status
+// 405 and lists the allowed ones.
 func serve(route *mux.Route, methods []string, answer http.HandlerFunc) {
 	route.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if slices.Contains(methods, req.Method) {
@@ -54,8 +56,8 @@ func serve(route *mux.Route, methods []string, answer http.HandlerFunc) {
 	})
 }
 
-// ready reports whether the server can answer all requests: it is not stopping, and reaches its
-// buckets. The first scan ends before the server listens.
+// ready answers 200 if the server can answer all requests: it is not stopping, and it can reach its
+// buckets. It need not wait for the first scan, which ends before the server listens.
 func (s *Daemon) ready(w http.ResponseWriter, _ *http.Request) {
 	if s.draining.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)
@@ -68,7 +70,7 @@ func (s *Daemon) ready(w http.ResponseWriter, _ *http.Request) {
 	w.Write([]byte("ready\n"))
 }
 
-// Status is the document of /status.
+// Status is the JSON document at /status.
 type Status struct {
 	Generation   uint64                     `json:"generation"`
 	Repositories int                        `json:"repositories"`
@@ -79,21 +81,26 @@ type Status struct {
 	Imports      []drop.Status              `json:"imports"`
 	Pushes       []drop.Status              `json:"pushes"`
 	Prunes       []PruneStatus              `json:"prunes"`
-	Scrub        *page.Scrub                `json:"scrub"` // null without --scrub
-	Disks        []page.Disk                `json:"disks"`
-	Checked      bool                       `json:"checked"` // whether the check is complete; before that, Problems may grow
-	Ready        []versionVerdict           `json:"ready"`   // null until the verdicts are known
-	Refused      int64                      `json:"refused"` // requests for content that is not served
+	// Scrub is nil without --scrub.
+	Scrub *page.Scrub `json:"scrub"`
+	Disks []page.Disk `json:"disks"`
+	// Checked is whether this generation is checked. Until then, there may be more problems.
+	Checked bool `json:"checked"`
+	// Ready is nil until the verdicts on the platform versions are known.
+	Ready []versionVerdict `json:"ready"`
+	// Refused counts requests for listed content that a problem made unavailable.
+	Refused int64 `json:"refused"`
 }
 
-// checkWait is how long /status waits for the check of a new generation.
+// checkWait is how long a request for /status waits until a new generation is checked.
 const checkWait = 2 * time.Second
 
 func (s *Daemon) status(ctx context.Context) Status {
 	snapshot := s.live.tree.Snapshot()
 	ctx, cancel := context.WithTimeout(ctx, checkWait)
 	defer cancel()
-	// If the storage hangs, an eighth of the time is left for reading the problems.
+	// The check gets seven eighths of the time. If the storage hangs, the rest is left for reading
+	// the known problems.
 	checking, stop := context.WithTimeout(ctx, checkWait-checkWait/8)
 	defer stop()
 	checked := snapshot.Check(checking, runtime.GOMAXPROCS(0)) == nil
@@ -116,14 +123,14 @@ func (s *Daemon) status(ctx context.Context) Status {
 	}
 }
 
-// rescan answers when a scan that began after the request is complete.
+// rescan handles /rescan. It answers after a scan that began after the request.
 func (s *Daemon) rescan(w http.ResponseWriter, req *http.Request) {
 	change, err := s.live.refresh(req.Context())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	if strings.Contains(req.Header.Get("Accept"), "text/html") { // the button on the page
+	if strings.Contains(req.Header.Get("Accept"), "text/html") { // the button on the web page
 		http.Redirect(w, req, "/#there", http.StatusSeeOther)
 		return
 	}
@@ -132,5 +139,5 @@ func (s *Daemon) rescan(w http.ResponseWriter, req *http.Request) {
 
 func answer(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // fails only when the client has gone
+	_ = json.NewEncoder(w).Encode(v) // fails only if the client has disconnected
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-func TestPprofNeedsFlag(t *testing.T) {
+func TestPprofIsOffWithoutFlag(t *testing.T) {
 	for _, on := range []bool{false, true} {
 		a := &Daemon{flags: &settings.Serve{Pprof: on}}
 		w := httptest.NewRecorder()
@@ -21,14 +21,13 @@ func TestPprofNeedsFlag(t *testing.T) {
 			want = http.StatusOK
 		}
 		if w.Code != want {
-			t.Errorf("with pprof %t: %d, want %d", on, w.Code, want)
+			t.Errorf("with --pprof=%t, status is %d, want %d", on, w.Code, want)
 		}
 	}
 }
 
-// Each path of the admin address answers each method with the right status. HEAD is answered like
-// GET.
-func TestAdminRoutes(t *testing.T) {
+// Each path of the admin address answers every method with the right status, and HEAD like GET.
+func TestAdminPathsAndMethods(t *testing.T) {
 	_, admin := inProcess(t, t.TempDir())
 	read, write := "GET, HEAD", "POST"
 	for path, allowed := range map[string]string{
@@ -51,7 +50,7 @@ func TestAdminRoutes(t *testing.T) {
 				code, allow = http.StatusOK, ""
 			}
 			if resp.StatusCode != code || resp.Header.Get("Allow") != allow || len(body) == 0 && method != "HEAD" {
-				t.Errorf("%s %s: %d, Allow %q, %q; want %d, %q", method, path, resp.StatusCode, resp.Header.Get("Allow"), body, code, allow)
+				t.Errorf("%s %s: status %d, Allow %q, body %q; want status %d, Allow %q", method, path, resp.StatusCode, resp.Header.Get("Allow"), body, code, allow)
 			}
 		}
 	}

@@ -12,13 +12,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/auth"
 )
 
-// guardAdmin returns a handler that passes only legitimate requests on to next. It passes on all
-// probes, because their answers are not secret.
+// guardAdmin protects next from requests that no operator has intended. Probes (/healthz, /readyz)
+// always pass, because their answers are not secret.
 //
-// A web page of another site may send requests here through an operator's browser. It cannot read
-// the answers, which have another origin, and must not change anything: a request that may change
-// something is refused if its Sec-Fetch-Site or Origin header names another site. Programs other
-// than browsers send neither header.
+// A web page of another site can send requests to the admin address through an operator's browser.
+// It cannot read the answers, which have another origin, but it must not change anything either. So
+// guardAdmin refuses POST and similar requests whose Sec-Fetch-Site or Origin header names another site.
+// Programs other than browsers send neither header.
 func guardAdmin(next http.Handler, flags *settings.Serve, log *zap.Logger) (http.Handler, error) {
 	guarded := http.NewCrossOriginProtection().Handler(next)
 	if flags.Admin.Htpasswd != "" {
@@ -43,30 +43,31 @@ func guardAdmin(next http.Handler, flags *settings.Serve, log *zap.Logger) (http
 	}), nil
 }
 
-// listensOnLoopback reports whether only this machine can reach an address.
+// listensOnLoopback reports whether address can be reached only from this machine.
 func listensOnLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	ip := net.ParseIP(host)
 	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
-// refuseForeignNames refuses requests whose Host is a name that an attacker may own. The owner of a
-// name can point it at 127.0.0.1 for a moment (DNS rebinding): then a page under that name, in an
-// operator's browser, has the same origin as this address and can read it. An IP address or a name
-// without a dot has no such owner. A login defeats the attack too, because the browser has no
-// credentials for the name.
+// refuseForeignNames refuses requests whose Host header is a name that an attacker could own. This
+// prevents DNS rebinding: the owner of a name points it at 127.0.0.1. A web page under that name
+// then has the same origin as the admin address, and can read it in an operator's browser. IP
+// addresses and names without a dot cannot be used in this way. With a login this check is not
+// needed, because the browser has no credentials for the attacker's name.
 func refuseForeignNames(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if isOwnName(req.Host) {
 			next.ServeHTTP(w, req)
 			return
 		}
-		http.Error(w, fmt.Sprintf("%.100q: this address answers only to IP addresses and to names without a dot, so that no web page can read it by DNS rebinding: "+
-			"open it as http://127.0.0.1:PORT, let the proxy in front of it send such a Host, or set --admin-htpasswd", req.Host), http.StatusMisdirectedRequest)
+		http.Error(w, fmt.Sprintf("%.100q is not accepted as a host name here: to prevent DNS rebinding, this address accepts only IP addresses and names without a dot; "+
+			"open http://127.0.0.1:PORT, make the proxy in front of it send an accepted Host header, or set --admin-htpasswd", req.Host), http.StatusMisdirectedRequest)
 	})
 }
 
-// isOwnName reports whether the name in a Host header is one that no attacker can own.
+// isOwnName reports whether the Host header names something that no attacker can own: an IP
+// address, or a name without a dot or below localhost.
 func isOwnName(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

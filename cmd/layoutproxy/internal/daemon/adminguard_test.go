@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// users writes an htpasswd file with one user.
+// users writes an htpasswd file with one user, and returns its path.
 func users(t *testing.T, name, password string) string {
 	t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
@@ -30,7 +30,8 @@ func users(t *testing.T, name, password string) string {
 	return file
 }
 
-// guardedAdmin returns a guard, made with flags, in front of a handler that answers 204.
+// guardedAdmin returns the guard that the flags in args lead to. Behind it, a handler answers every
+// request with 204.
 func guardedAdmin(t *testing.T, args ...string) http.Handler {
 	t.Helper()
 	guarded, err := guardAdmin(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }),
@@ -39,9 +40,9 @@ func guardedAdmin(t *testing.T, args ...string) http.Handler {
 	return guarded
 }
 
-// A login guards everything but the probes, for all methods. A refusal is plain text, for people with
-// a browser.
-func TestAdminLogin(t *testing.T) {
+// With --admin-htpasswd, all paths but the probes require a login, for every method. A refusal is
+// plain text, for people with a browser.
+func TestAdminRequiresLogin(t *testing.T) {
 	guarded := guardedAdmin(t, "--admin-htpasswd", users(t, "ann", "secret"))
 	for path, open := range map[string]bool{
 		"/healthz": true, "/readyz": true, "/": false, "/status": false, "/metrics": false, "/rescan": false, "/reload": false, "/events": false,
@@ -60,18 +61,19 @@ func TestAdminLogin(t *testing.T) {
 					want = http.StatusNoContent
 				}
 				if w.Code != want {
-					t.Errorf("%s %s with %q: %d, want %d", method, path, password, w.Code, want)
+					t.Errorf("%s %s with the password %q: status %d, want %d", method, path, password, w.Code, want)
 				}
 				if want == http.StatusUnauthorized && (w.Header().Get("WWW-Authenticate") != `Basic realm="layoutproxy"` || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain")) {
-					t.Errorf("%s %s: %v", method, path, w.Header())
+					t.Errorf("%s %s: the refusal has the headers %v", method, path, w.Header())
 				}
 			}
 		}
 	}
 }
 
-// What a browser sends of its own accord for another site's page changes nothing here
-// (Fetch Metadata, "Sec-Fetch-Site"; RFC 6454 and the Fetch standard, "Origin"). curl sends neither.
+// Requests that a browser sends on behalf of another site's page change nothing. The browser marks
+// them with Sec-Fetch-Site (Fetch Metadata) or Origin (RFC 6454, Fetch standard). curl sends
+// neither.
 func TestAdminRefusesOtherSites(t *testing.T) {
 	guarded := guardedAdmin(t)
 	for _, c := range []struct {
@@ -80,14 +82,14 @@ func TestAdminRefusesOtherSites(t *testing.T) {
 	}{
 		{"POST", "", "", http.StatusNoContent},
 		{"POST", "same-origin", "http://127.0.0.1:5580", http.StatusNoContent},
-		{"POST", "", "http://127.0.0.1:5580", http.StatusNoContent}, // over http, browsers send no Sec-Fetch-Site
+		{"POST", "", "http://127.0.0.1:5580", http.StatusNoContent}, // browsers omit Sec-Fetch-Site over http
 		{"POST", "none", "", http.StatusNoContent},
 		{"POST", "cross-site", "http://evil.example", http.StatusForbidden},
 		{"POST", "cross-site", "", http.StatusForbidden},
-		{"POST", "same-site", "http://127.0.0.1:8080", http.StatusForbidden}, // another program of this machine
+		{"POST", "same-site", "http://127.0.0.1:8080", http.StatusForbidden}, // from a page of another server on this machine
 		{"POST", "", "http://evil.example", http.StatusForbidden},
 		{"POST", "", "null", http.StatusForbidden},
-		{"GET", "cross-site", "http://evil.example", http.StatusNoContent}, // but the page may not read the answer
+		{"GET", "cross-site", "http://evil.example", http.StatusNoContent}, // A GET changes nothing, and the page cannot read the answer.
 	} {
 		req := httptest.NewRequest(c.method, "http://127.0.0.1:5580/rescan", nil)
 		if c.site != "" {
@@ -99,16 +101,16 @@ func TestAdminRefusesOtherSites(t *testing.T) {
 		w := httptest.NewRecorder()
 		guarded.ServeHTTP(w, req)
 		if w.Code != c.want {
-			t.Errorf("%+v: %d", c, w.Code)
+			t.Errorf("%+v: got status %d", c, w.Code)
 		}
 		if w.Header().Get("Access-Control-Allow-Origin") != "" {
-			t.Error("another site may read it")
+			t.Error("pages of other sites may read the answer")
 		}
 	}
 }
 
-// On loopback and without a login, only names that nobody else can own are answered. A page that
-// rebinds its own name to 127.0.0.1 would have the same origin.
+// On loopback without a login, the admin address answers only under names that no attacker can own.
+// This prevents DNS rebinding.
 func TestAdminRefusesReboundNames(t *testing.T) {
 	login := users(t, "ann", "secret")
 	for host, own := range map[string]bool{
@@ -124,9 +126,9 @@ func TestAdminRefusesReboundNames(t *testing.T) {
 			{nil, false},
 			{[]string{"--admin-listen", "localhost:0"}, false},
 			{[]string{"--admin-listen", "[::1]:0"}, false},
-			{[]string{"--admin-listen", ":5580"}, true}, // clients may use a service's name
+			{[]string{"--admin-listen", ":5580"}, true}, // not on loopback: clients may use the name of a service
 			{[]string{"--admin-listen", "10.0.0.1:5580"}, true},
-			{[]string{"--admin-htpasswd", login}, true}, // a browser has no login for that name
+			{[]string{"--admin-htpasswd", login}, true}, // The browser has no credentials for the attacker's name.
 		} {
 			for _, path := range []string{"/status", "/healthz"} {
 				req := httptest.NewRequest("GET", path, nil)
@@ -139,14 +141,15 @@ func TestAdminRefusesReboundNames(t *testing.T) {
 					want = http.StatusMisdirectedRequest
 				}
 				if w.Code != want {
-					t.Errorf("Host %q, %v, %s: %d, want %d", host, c.args, path, w.Code, want)
+					t.Errorf("Host %q, flags %v, path %s: status %d, want %d", host, c.args, path, w.Code, want)
 				}
 			}
 		}
 	}
 }
 
-// The admin address has a certificate of its own and a login. Changes to both take effect.
+// The admin address can have its own certificate and a login. When their files change, the server
+// uses the new content.
 func TestAdminTLSAndLogin(t *testing.T) {
 	dir, ca := t.TempDir(), newAuthority(t)
 	writePair(t, dir, "admin", ca)
@@ -176,22 +179,23 @@ func TestAdminTLSAndLogin(t *testing.T) {
 		{"/healthz", "", "", 200}, {"/readyz", "", "", 200}, {"/status", "", "", 401}, {"/status", "ann", "secret", 200}, {"/status", "ann", "x", 401},
 	} {
 		if got := get(c.path, c.user, c.password); got != c.want {
-			t.Errorf("%+v: %d", c, got)
+			t.Errorf("%+v: got status %d", c, got)
 		}
 	}
 	if got := registrytest.StatusOf("http://" + registry + "/v2/"); got != http.StatusOK {
-		t.Errorf("the registry is open and unencrypted as before: %d", got)
+		t.Errorf("the registry, which has neither TLS nor a login, answers %d", got)
 	}
 	layouttest.Try(t, os.Rename(users(t, "bob", "other"), login))
-	layouttest.Eventually(t, "the new user", func() bool { return get("/status", "bob", "other") == http.StatusOK })
+	layouttest.Eventually(t, "the new user can log in", func() bool { return get("/status", "bob", "other") == http.StatusOK })
 	if got := get("/status", "ann", "secret"); got != http.StatusUnauthorized {
-		t.Errorf("a user who is gone: %d", got)
+		t.Errorf("a removed user gets status %d, want 401", got)
 	}
 	writePair(t, dir, "admin2", ca)
-	layouttest.Eventually(t, "the new certificate", func() bool { return servedName(t, admin) == "admin2" })
+	layouttest.Eventually(t, "the server uses the new certificate", func() bool { return servedName(t, admin) == "admin2" })
 }
 
-// Wrong flags and unusable files are reported before the server listens, by --check-config too.
+// Wrong admin flags and unusable files are reported by --check-config, and so before the server
+// listens.
 func TestAdminFlagsAreChecked(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	for name, c := range map[string]struct {
@@ -199,21 +203,21 @@ func TestAdminFlagsAreChecked(t *testing.T) {
 		want  string
 		usage bool
 	}{
-		"a certificate alone": {[]string{"--admin-tls-cert", missing}, "must be given together", true},
-		"a key alone":         {[]string{"--admin-tls-key", missing}, "must be given together", true},
-		"no address":          {[]string{"--admin-listen", "", "--admin-htpasswd", missing}, "without an admin address", true},
-		"no certificate":      {[]string{"--admin-tls-cert", missing, "--admin-tls-key", missing}, "--admin-tls-cert " + missing, false},
-		"no users":            {[]string{"--admin-htpasswd", missing}, "--admin-htpasswd", false},
+		"certificate without key":     {[]string{"--admin-tls-cert", missing}, "must be given together", true},
+		"key without certificate":     {[]string{"--admin-tls-key", missing}, "must be given together", true},
+		"login without admin address": {[]string{"--admin-listen", "", "--admin-htpasswd", missing}, "without an admin address", true},
+		"missing certificate file":    {[]string{"--admin-tls-cert", missing, "--admin-tls-key", missing}, "--admin-tls-cert " + missing, false},
+		"missing users file":          {[]string{"--admin-htpasswd", missing}, "--admin-htpasswd", false},
 	} {
 		err := Check(Options{Settings: settingsOf(t, append(c.args, t.TempDir())...), Log: zap.NewNop()})
 		if err == nil || !strings.Contains(err.Error(), c.want) || (exit.Status(err) == 2) != c.usage {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got the error %v", name, err)
 		}
 	}
 }
 
-// In /status, a list without entries is [] and an unknown value is null.
-func TestStatusWithoutEntries(t *testing.T) {
+// In /status, an empty list is [], and a scrub that is off is null.
+func TestStatusOfEmptyListsAndNoScrub(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Publish(t, dir, "app", "v1")
 	_, admin := inProcess(t, dir)
@@ -224,7 +228,7 @@ func TestStatusWithoutEntries(t *testing.T) {
 	layouttest.Try(t, json.NewDecoder(resp.Body).Decode(&document))
 	for key, want := range map[string]string{"imports": "[]", "pushes": "[]", "problems": "[]", "scrub": "null"} {
 		if got := string(document[key]); got != want {
-			t.Errorf("%s is %s, want %s", key, got, want)
+			t.Errorf("%s in /status is %s, want %s", key, got, want)
 		}
 	}
 }

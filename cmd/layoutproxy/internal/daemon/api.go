@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/trace"
 )
 
-// authenticated makes next require a login or a token, if the flags ask for one.
+// authenticated returns next behind a login or a token, if the flags require one.
 func authenticated(a settings.Auth, next http.Handler, log *zap.Logger) (http.Handler, error) {
 	if !a.On() {
 		return next, nil
@@ -28,7 +28,8 @@ func authenticated(a settings.Auth, next http.Handler, log *zap.Logger) (http.Ha
 	return auth.New(next, auth.Options{Htpasswd: a.Htpasswd, Token: a.Token, Scope: registry.Scope, Log: log})
 }
 
-// api returns the registry with its middleware and metrics.
+// api returns the handler of the registry address: the registry with authentication, limits,
+// metrics and traces.
 func (s *Daemon) api(metrics *prometheus.Registry) (http.Handler, error) {
 	flags := s.flags
 	guarded, err := s.guarded(flags.Auth)
@@ -67,7 +68,7 @@ func (s *Daemon) api(metrics *prometheus.Registry) (http.Handler, error) {
 	return forwarded(&flags.Clients, handler)
 }
 
-// guarded returns the registry behind the authentication that flags ask for.
+// guarded returns the registry, behind a login or a token if flags require one.
 func (s *Daemon) guarded(flags settings.Auth) (*http.Handler, error) {
 	options := registry.Options{Refused: s.refusals.add, Warnings: s.live.warningsNow, Private: flags.On(), Reachable: s.reach.Wait}
 	if s.flags.S3.Redirect {
@@ -81,7 +82,7 @@ func (s *Daemon) guarded(flags settings.Auth) (*http.Handler, error) {
 	return &guarded, err
 }
 
-// limitRequests limits the rate of requests per client, if the flags ask for it.
+// limitRequests limits how many requests per second each client may send, if the flags set a limit.
 func limitRequests(c *settings.Clients, next http.Handler) (http.Handler, error) {
 	if c.Rate == 0 {
 		return next, nil
@@ -89,14 +90,15 @@ func limitRequests(c *settings.Clients, next http.Handler) (http.Handler, error)
 	return limit.Requests(next, c.Rate, c.Burst)
 }
 
-// forwarded makes next see the address of the client, also behind trusted proxies.
+// forwarded gives next the address of the client. Behind a trusted proxy, that is the address in
+// the proxy's headers.
 func forwarded(c *settings.Clients, next http.Handler) (http.Handler, error) {
 	trusted, err := c.Trusted()
 	return limit.Forwarded(next, trusted), err
 }
 
-// limitConnections limits the connections per client, if the flags ask for it, and counts the
-// refused ones.
+// limitConnections limits the open connections per client, if the flags set a limit. A metric
+// counts the refused connections.
 func limitConnections(c *settings.Clients, s *http.Server, metrics prometheus.Registerer) error {
 	if c.Connections == 0 {
 		return nil
@@ -113,11 +115,11 @@ func limitConnections(c *settings.Clients, s *http.Server, metrics prometheus.Re
 	}, func() float64 { return float64(connections.Refused()) }))
 }
 
-// lastSpans is how long the program waits for the collector before it exits.
+// lastSpans is how long the program tries to send the last spans before it exits.
 const lastSpans = 5 * time.Second
 
-// traced makes next report its requests to the collector at endpoint, unless that is empty. The
-// second result sends the remaining spans.
+// traced makes next send spans to the collector at endpoint, if there is one. The returned function
+// sends the remaining spans before the program exits.
 func traced(endpoint, version string, next http.Handler, log *zap.Logger) (http.Handler, func(), error) {
 	if endpoint == "" {
 		return next, func() {}, nil
@@ -144,7 +146,8 @@ func traced(endpoint, version string, next http.Handler, log *zap.Logger) (http.
 	}, nil
 }
 
-// refusals counts requests for content that is damaged, and logs each digest once.
+// refusals counts requests for content that a problem makes unavailable. It logs each digest
+// once.
 type refusals struct {
 	log   *zap.Logger
 	count atomic.Int64
@@ -153,7 +156,7 @@ type refusals struct {
 	seen map[string]bool
 }
 
-// maxSeen limits how many logged digests are remembered.
+// maxSeen limits how many digests are remembered as logged. Further ones are not logged.
 const maxSeen = 1000
 
 func newRefusals(log *zap.Logger) *refusals {

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// statusDoc is the answer of /status.
+// statusDoc is the part of /status that these tests read.
 type statusDoc struct {
 	Generation int
 	Sources    []struct {
@@ -33,12 +33,12 @@ func readStatus(t *testing.T, admin string) (s statusDoc) {
 	body, err := io.ReadAll(resp.Body)
 	layouttest.Try(t, err)
 	if err := json.Unmarshal(body, &s); err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s, %v: %s", resp.Status, err, body)
+		t.Fatalf("/status answers %s (error: %v): %s", resp.Status, err, body)
 	}
 	return s
 }
 
-// state returns the state of a source in /status, and "" if it is not listed.
+// state returns the state of a source in /status, or "" if /status does not list the source.
 func (s statusDoc) state(path string) string {
 	for _, source := range s.Sources {
 		if source.Path == path {
@@ -48,7 +48,7 @@ func (s statusDoc) state(path string) string {
 	return ""
 }
 
-// archiveOf makes an archive of one layout with a tag.
+// archiveOf creates an archive with one layout and one tag, and returns its path.
 func archiveOf(t *testing.T, path, tag string) (archive string) {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -58,13 +58,13 @@ func archiveOf(t *testing.T, path, tag string) (archive string) {
 	return archive
 }
 
-// Archives appear, are replaced and removed while the server runs. It notices the changes by file
-// system events, or where there are none, by periodic rescans.
-func TestArchivesChangeWhileServing(t *testing.T) {
+// The server notices archives that appear, are replaced or are removed while it runs. It does so by
+// file system events, or by periodic rescans where there are no events.
+func TestChangedArchivesAreServed(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for name, rescan := range map[string]time.Duration{
-		"by events of the file system": 0,
-		"by the tick":                  50 * time.Millisecond,
+		"file system events": 0,
+		"periodic rescans":   50 * time.Millisecond,
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -81,31 +81,31 @@ func TestArchivesChangeWhileServing(t *testing.T) {
 			}
 			archive := filepath.Join(dir, "module-a.tar")
 			place(archiveOf(t, "modules/a", "v1"), "module-a.tar")
-			layouttest.Eventually(t, "a new archive", func() bool { return has("modules/a", "v1") && has("modules", "a") })
+			layouttest.Eventually(t, "the new archive is served", func() bool { return has("modules/a", "v1") && has("modules", "a") })
 			if state := readStatus(t, admin).state(archive); state != "ready" {
-				t.Errorf("state %q", state)
+				t.Errorf("the archive has the state %q, want ready", state)
 			}
 			place(archiveOf(t, "modules/a", "v2"), "module-a.tar")
-			layouttest.Eventually(t, "a replaced archive", func() bool { return has("modules/a", "v2") && !has("modules/a", "v1") })
+			layouttest.Eventually(t, "the replaced archive is served", func() bool { return has("modules/a", "v2") && !has("modules/a", "v1") })
 
-			// An archive is copied slowly, chunk by chunk.
+			// An archive arrives slowly, chunk by chunk.
 			chunks := layouttest.Split(t, archiveOf(t, "modules/b", "v1"), 1000)
 			waiting := filepath.Join(dir, "archive.tar")
 			for i, chunk := range chunks {
 				place(chunk, filepath.Base(chunk))
 				if i == 0 {
-					layouttest.Eventually(t, "an incomplete archive", func() bool { return readStatus(t, admin).state(waiting) == "incomplete" })
+					layouttest.Eventually(t, "/status reports the archive as incomplete", func() bool { return readStatus(t, admin).state(waiting) == "incomplete" })
 				}
 				if i < len(chunks)-1 && has("modules/b", "v1") {
-					t.Error("half of an archive is served as if it were complete")
+					t.Error("a tag is served before all chunks of its archive are there")
 				}
 			}
-			layouttest.Eventually(t, "a chunk set", func() bool { return has("modules/b", "v1") })
+			layouttest.Eventually(t, "the complete chunk set is served", func() bool { return has("modules/b", "v1") })
 
 			layouttest.Try(t, os.Remove(archive))
-			layouttest.Eventually(t, "a removed archive", func() bool { return !has("modules/a", "v2") && !has("modules", "a") && has("modules", "b") })
+			layouttest.Eventually(t, "the removed archive is no longer served", func() bool { return !has("modules/a", "v2") && !has("modules", "a") && has("modules", "b") })
 			layouttest.Try(t, os.Remove(chunks0(dir)))
-			layouttest.Eventually(t, "a removed chunk", func() bool {
+			layouttest.Eventually(t, "the archive without one chunk is reported and no longer served", func() bool {
 				s := readStatus(t, admin)
 				return s.state(waiting) == "incomplete" && slices.ContainsFunc(s.Problems, func(p struct{ Kind, Path, Entry, Repository, Tag, Digest, Reason string }) bool {
 					return p.Kind == "incomplete" && p.Path == waiting && p.Reason != ""
@@ -114,7 +114,7 @@ func TestArchivesChangeWhileServing(t *testing.T) {
 			for i := range chunks[1:] {
 				layouttest.Try(t, os.Remove(filepath.Join(dir, fmt.Sprintf("archive.tar.%04d.chunk", i+1))))
 			}
-			layouttest.Eventually(t, "nothing left", func() bool { return registrytest.StatusOf("http://"+registry+"/v2/modules/b/tags/list") == 404 })
+			layouttest.Eventually(t, "the repository of the removed chunks is gone", func() bool { return registrytest.StatusOf("http://"+registry+"/v2/modules/b/tags/list") == 404 })
 		})
 	}
 }

@@ -15,18 +15,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/outage"
 )
 
-// newMonitor returns a monitor that logs when a bucket becomes unreachable and reachable again.
+// newMonitor returns a monitor of buckets. It logs when a bucket becomes unreachable, and when it
+// is reachable again.
 func newMonitor(log *zap.Logger) *outage.Monitor {
 	return outage.New(outage.Options{Changed: func(place string, err error) {
 		if err != nil {
-			log.Warn("a bucket cannot be reached: requests wait for what is not in memory", zap.String("bucket", place), zap.Error(err))
+			log.Warn("a bucket cannot be reached: requests wait, unless their content is in memory", zap.String("bucket", place), zap.Error(err))
 		} else {
 			log.Info("the bucket can be reached again", zap.String("bucket", place))
 		}
 	}})
 }
 
-// monitored returns o with readers of buckets that report to m.
+// monitored returns a copy of o whose bucket readers report failures and successes to m.
 func monitored(m *outage.Monitor, o layoutstore.Options) layoutstore.Options {
 	open := o.Buckets
 	if open == nil {
@@ -36,12 +37,12 @@ func monitored(m *outage.Monitor, o layoutstore.Options) layoutstore.Options {
 	return o
 }
 
-// bucketLogEvery is the interval at which layoutproxy logs that it is still waiting for a bucket.
+// bucketLogEvery is how often the log says that layoutproxy is still waiting for a bucket.
 const bucketLogEvery = 10 * time.Second
 
-// open opens the sources. It waits for a bucket that does not answer, because the object store may
-// be starting too, unless rescans are off. It fails at once if a bucket refuses the requests,
-// because then the configuration is wrong.
+// open opens the sources. If a bucket does not answer, open waits, because the object store may
+// still be starting. Without rescans it does not wait. If a bucket refuses the requests, open fails
+// at once, because then the configuration is wrong.
 func open(ctx context.Context, log *zap.Logger, m *outage.Monitor, o layoutstore.Options, rescan time.Duration) (tree *layoutstore.Tree, err error) {
 	probing, stop := context.WithCancel(ctx)
 	var probes sync.WaitGroup
@@ -53,9 +54,9 @@ func open(ctx context.Context, log *zap.Logger, m *outage.Monitor, o layoutstore
 		if err == nil || rescan == 0 || !mayAnswerLater(err) {
 			return tree, err
 		}
-		log.Warn("waiting for a bucket before anything is served", zap.Error(err))
+		log.Warn("waiting for a bucket: layoutproxy serves nothing until it answers", zap.Error(err))
 		waiting, cancel := context.WithTimeout(ctx, bucketLogEvery)
-		_ = m.Wait(waiting) // fails when the time is over
+		_ = m.Wait(waiting) // fails when bucketLogEvery is over
 		cancel()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -63,8 +64,8 @@ func open(ctx context.Context, log *zap.Logger, m *outage.Monitor, o layoutstore
 	}
 }
 
-// mayAnswerLater reports whether err means that an object store does not answer, or has a temporary
-// failure.
+// mayAnswerLater reports whether err means that an object store does not answer or fails
+// temporarily.
 func mayAnswerLater(err error) bool {
 	var e *bucket.Error
 	if !errors.Is(err, bucket.ErrUnreachable) || !errors.As(err, &e) {
@@ -73,12 +74,12 @@ func mayAnswerLater(err error) bool {
 	return e.Status == 0 || e.Status >= http.StatusInternalServerError || e.Status == http.StatusTooManyRequests
 }
 
-// redirectExpires is how long the URL of a redirect is valid. Clients follow it at once, and a
-// running download outlasts it; most of the time allows for clocks that differ.
+// redirectExpires is how long a client may use the URL that it is redirected to. Clients use it at
+// once. The minutes allow for clocks that differ. A download may take longer.
 const redirectExpires = 5 * time.Minute
 
-// redirect returns a URL for a blob that is stored as one object. If the bucket cannot be reached,
-// ok is false: the client waits here instead.
+// redirect returns the URL in the bucket for a blob that is stored as one object. If ok is false,
+// the client is not redirected: there is no such object, or the bucket cannot be reached.
 func redirect(ctx context.Context, b *layoutstore.Blob) (string, bool) {
 	url, ok, err := b.Presign(ctx, redirectExpires)
 	return url, ok && err == nil

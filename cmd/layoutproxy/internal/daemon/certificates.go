@@ -13,10 +13,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// newTLS returns a TLS configuration that follows its files. When a client connects, files that have
-// changed, or that links now lead to, are read again. While a certificate and its key do not match,
-// for example in the middle of a change, the last valid files stay in effect. Without files, the
-// configuration is nil. prefix begins the names of the flags.
+// newTLS returns a TLS configuration that uses the certificate files, or nil if the flags name
+// none. When a client connects and a file has changed, the files are read again. While they cannot
+// be used, the last usable ones stay in effect, for example until a new certificate has got its
+// key. prefix is the beginning of the flags' names: "" or "admin-".
 func newTLS(log *zap.Logger, prefix string, files settings.TLS) (*tls.Config, error) {
 	if !files.On() {
 		return nil, nil
@@ -26,7 +26,7 @@ func newTLS(log *zap.Logger, prefix string, files settings.TLS) (*tls.Config, er
 		Read:    func() (*tls.Config, error) { return readTLS(prefix, files) },
 		Changed: func() { log.Info("TLS files read again", zap.String("certificate", files.Cert)) },
 		Failed: func(err error) {
-			log.Warn("the TLS files cannot be used: keeping the last good ones", zap.Error(err))
+			log.Warn("the TLS files cannot be used: layoutproxy keeps using the previous ones", zap.Error(err))
 		},
 	})
 	if err != nil {
@@ -36,14 +36,15 @@ func newTLS(log *zap.Logger, prefix string, files settings.TLS) (*tls.Config, er
 		MinVersion:         tls.VersionTLS12,
 		NextProtos:         []string{"h2", "http/1.1"},
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Get(), nil },
-		// Never called, but without it net/http requires the names of files.
+		// net/http never calls this function, but without it, net/http requires the names of
+		// certificate files.
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return &current.Get().Certificates[0], nil
 		},
 	}, nil
 }
 
-// readTLS makes a configuration from the files.
+// readTLS reads the files, and returns a TLS configuration with their content.
 func readTLS(prefix string, t settings.TLS) (*tls.Config, error) {
 	pair, err := readPair(t.Cert, t.Key)
 	if err != nil {
@@ -63,16 +64,16 @@ func readTLS(prefix string, t settings.TLS) (*tls.Config, error) {
 	}
 	config.ClientCAs = x509.NewCertPool()
 	if !config.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--client-ca %s: no certificate in it", t.ClientCA)
+		return nil, fmt.Errorf("--client-ca %s: the file contains no certificate", t.ClientCA)
 	}
 	config.ClientAuth = tls.RequireAndVerifyClientCert
 	return config, nil
 }
 
-// maxPEM bounds a file of certificates or keys.
+// maxPEM is the size of the largest certificate or key file that is read, in bytes.
 const maxPEM = 16 << 20
 
-// readPair reads a certificate and its key.
+// readPair reads a certificate and its private key.
 func readPair(cert, key string) (tls.Certificate, error) {
 	certPEM, err := plainfile.Read(cert, maxPEM)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// authority signs certificates.
+// authority is a certificate authority.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -34,7 +34,7 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// issue makes a certificate, signed by a or by itself.
+// issue creates a certificate for name. It is signed by a, or by itself if a is nil.
 func issue(t *testing.T, name string, a *authority) (*x509.Certificate, *ecdsa.PrivateKey, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -59,7 +59,7 @@ func issue(t *testing.T, name string, a *authority) (*x509.Certificate, *ecdsa.P
 	return cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
-// writePair writes a new certificate for name and its key into dir.
+// writePair writes a new certificate for name, and its key, into dir as the files cert and key.
 func writePair(t *testing.T, dir, name string, a *authority) tls.Certificate {
 	t.Helper()
 	_, key, certPEM := issue(t, name, a)
@@ -74,7 +74,7 @@ func writePair(t *testing.T, dir, name string, a *authority) tls.Certificate {
 	return pair
 }
 
-// servedName returns the name in the certificate that the server shows.
+// servedName returns the name in the server's certificate.
 func servedName(t *testing.T, address string) string {
 	t.Helper()
 	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
@@ -85,8 +85,9 @@ func servedName(t *testing.T, address string) string {
 	return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
 }
 
-// Certificates are swapped, in place and by a link, and half-written in between; no request fails.
-func TestCertificatesSwappedUnderLoad(t *testing.T) {
+// No request fails while the certificate is replaced. The test replaces it by a link, and by
+// overwriting first the certificate and then its key.
+func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 	t.Parallel()
 	tree, dir := t.TempDir(), t.TempDir()
 	layouttest.Publish(t, tree, "install", "v1")
@@ -116,19 +117,20 @@ func TestCertificatesSwappedUnderLoad(t *testing.T) {
 				}
 				resp.Body.Close()
 				if resp.StatusCode != 200 || resp.ProtoMajor != 2 {
-					t.Errorf("%s %s", resp.Proto, resp.Status)
+					t.Errorf("got %s %s, want HTTP/2.0 200 OK", resp.Proto, resp.Status)
 				}
 			}
 		})
 	}
 	if name := servedName(t, registry); name != "one" {
-		t.Errorf("certificate of %s", name)
+		t.Errorf("the server has the certificate of %q, want one", name)
 	}
 	layouttest.Try(t, os.Symlink("two", link+".new"))
 	layouttest.Try(t, os.Rename(link+".new", link))
-	layouttest.Eventually(t, "the other certificate, by a link", func() bool { return servedName(t, registry) == "two" })
+	layouttest.Eventually(t, "the server uses the certificate that the link leads to", func() bool { return servedName(t, registry) == "two" })
 
-	// Overwrite the certificate in place, and then its key: package reload waits until both match.
+	// This overwrites the certificate first, and then its key. Until both match, the server keeps
+	// the previous pair.
 	other := t.TempDir()
 	writePair(t, other, "three", ca)
 	cert, err := os.ReadFile(filepath.Join(other, "cert"))
@@ -137,15 +139,15 @@ func TestCertificatesSwappedUnderLoad(t *testing.T) {
 	layouttest.Try(t, err)
 	layouttest.Try(t, os.WriteFile(filepath.Join(link, "cert"), cert, 0o644))
 	if name := servedName(t, registry); name != "two" {
-		t.Errorf("certificate of %s while its key is missing", name)
+		t.Errorf("the server has the certificate of %q, want two until the new key is written", name)
 	}
 	layouttest.Try(t, os.WriteFile(filepath.Join(link, "key"), key, 0o600))
-	layouttest.Eventually(t, "the third certificate, in place", func() bool { return servedName(t, registry) == "three" })
+	layouttest.Eventually(t, "the server uses the certificate that was overwritten", func() bool { return servedName(t, registry) == "three" })
 	close(stop)
 	clients.Wait()
 }
 
-func TestClientCertificates(t *testing.T) {
+func TestClientCertificateIsRequired(t *testing.T) {
 	t.Parallel()
 	tree, dir := t.TempDir(), t.TempDir()
 	layouttest.Publish(t, tree, "install", "v1")
@@ -167,16 +169,16 @@ func TestClientCertificates(t *testing.T) {
 		t.Error(err)
 	}
 	if ask() == nil {
-		t.Error("a client without a certificate is answered")
+		t.Error("a client without a certificate is not refused")
 	}
 	if ask(bad) == nil {
-		t.Error("a client with a stranger's certificate is answered")
+		t.Error("a client with a certificate of an unknown authority is not refused")
 	}
 	layouttest.Try(t, os.WriteFile(authorities, stranger.pem, 0o644))
-	layouttest.Eventually(t, "the other authority", func() bool { return ask(bad) == nil && ask(good) != nil })
+	layouttest.Eventually(t, "the server accepts only the new authority", func() bool { return ask(bad) == nil && ask(good) != nil })
 }
 
-func TestInvalidTLSFiles(t *testing.T) {
+func TestInvalidTLSFilesAreRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	ca := newAuthority(t)
@@ -185,21 +187,21 @@ func TestInvalidTLSFiles(t *testing.T) {
 	cert, key, empty := filepath.Join(dir, "cert"), filepath.Join(dir, "key"), filepath.Join(dir, "empty")
 	layouttest.Try(t, os.WriteFile(empty, nil, 0o600))
 	for name, f := range map[string]settings.TLS{
-		"no such file":           {Cert: cert + "x", Key: key},
-		"another key":            {Cert: cert, Key: filepath.Join(dir, "other/key")},
-		"an empty key":           {Cert: cert, Key: empty},
-		"no authority in a file": {Cert: cert, Key: key, ClientCA: key},
-		"authorities missing":    {Cert: cert, Key: key, ClientCA: key + "x"},
+		"missing certificate":           {Cert: cert + "x", Key: key},
+		"key of another certificate":    {Cert: cert, Key: filepath.Join(dir, "other/key")},
+		"empty key":                     {Cert: cert, Key: empty},
+		"no certificate in --client-ca": {Cert: cert, Key: key, ClientCA: key},
+		"missing --client-ca file":      {Cert: cert, Key: key, ClientCA: key + "x"},
 	} {
 		if _, err := newTLS(nil, "", f); err == nil {
-			t.Errorf("%s: no error", name)
+			t.Errorf("%s: newTLS returned no error", name)
 		}
 	}
 	for name, args := range map[string][]string{
-		"certificate alone": {"--tls-cert", cert}, "key alone": {"--tls-key", key}, "authorities alone": {"--client-ca", cert},
+		"certificate without key": {"--tls-cert", cert}, "key without certificate": {"--tls-key", key}, "--client-ca without certificate": {"--client-ca", cert},
 	} {
 		if err := settingsOf(t, append(args, dir)...).Check(); exit.Status(err) != exit.Usage {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got the error %v, want a usage error", name, err)
 		}
 	}
 }

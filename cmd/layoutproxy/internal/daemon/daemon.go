@@ -1,7 +1,7 @@
-// Package daemon is what `layoutproxy serve` runs: the registry and the admin address, the refresh of the
-// tree, the reload of the configuration, and the background jobs.
+// Package daemon implements `layoutproxy serve`. It runs the registry and the admin address, keeps
+// the tree up to date, reloads the configuration and runs the background jobs.
 //
-// [New] scans the sources and listens; [Daemon.Run] serves until its context ends.
+// [New] scans the sources and listens. [Daemon.Run] serves until its context ends.
 package daemon
 
 import (
@@ -34,46 +34,50 @@ import (
 // Options configure a daemon.
 type Options struct {
 	Settings *settings.Serve
-	Version  string // of the program
+	Version  string // version of layoutproxy, such as v1.2.3
 	Log      *zap.Logger
-	Problems io.Writer // gets the problems that keep a strict server from starting
+	Problems io.Writer // where New writes the problems because of which --strict refuses to start
 
-	opened func(fs.FileInfo) // for tests: see layoutstore.Options
+	opened func(fs.FileInfo) // for tests; see layoutstore.Options.Opened
 }
 
 // Daemon is the running server.
 type Daemon struct {
-	log        *zap.Logger
-	version    string
-	flags      *settings.Serve // as at the start
-	sources    []string        // as at the start
-	live       *liveTree
-	reach      *outage.Monitor // the buckets
-	verdicts   *verdicts
-	refusals   *refusals
-	disks      *disks
-	upstream   upstream
-	draining   atomic.Bool
-	reloaded   prometheus.Gauge
-	pulls      atomic.Pointer[http.Handler] // with the authentication of the current configuration
-	private    bool                         // whether pulls requires credentials
-	drop       *drop.Drop                   // nil without a drop directory
-	follower   *follower                    // nil without a registry to push to
-	prunes     *pruner                      // nil without a store
+	log     *zap.Logger
+	version string
+	// flags and sources stay as they were at the start.
+	flags    *settings.Serve
+	sources  []string
+	live     *liveTree
+	reach    *outage.Monitor // knows which buckets cannot be reached
+	verdicts *verdicts
+	refusals *refusals
+	disks    *disks
+	upstream upstream
+	draining atomic.Bool
+	reloaded prometheus.Gauge
+	// pulls is the registry behind the login that the current configuration requires.
+	pulls atomic.Pointer[http.Handler]
+	// private is whether pulls requires a login.
+	private bool
+	// drop, follower, prunes and scrub are nil if the flags do not ask for them.
+	drop       *drop.Drop
+	follower   *follower
+	prunes     *pruner
 	hangup     chan os.Signal
 	notify     notifier
-	scrub      *verify.Scrub // nil without --scrub
+	scrub      *verify.Scrub
 	servers    []listening
-	untrace    func() // sends the last spans
+	untrace    func() // sends the spans that are not sent yet
 	stuckAfter time.Duration
 }
 
-// requestPatience is how long a request waits for a disk: longer than a disk needs to
-// spin up, and shorter than clients wait.
+// requestPatience is how long a request waits for a disk. A disk that spins up needs less; clients
+// wait longer.
 const requestPatience = 15 * time.Second
 
-// New scans the sources, listens on the addresses and writes them to the address file.
-// The context bounds the scan.
+// New scans the sources, listens on the addresses and writes the address file. If ctx ends, the
+// scan ends.
 func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	if err := o.Settings.Check(); err != nil {
 		return nil, err
@@ -86,7 +90,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	}
 	sources := o.Settings.Sources(o.Settings.Store.Dir)
 	options := o.Settings.Options(sources)
-	// What an earlier process quarantined is refused from the start.
+	// The server refuses from the start what an earlier process has quarantined.
 	options.QuarantineDir = o.Settings.QuarantineDir()
 	options.Patience, options.Opened = requestPatience, o.opened
 	options.Store = o.Settings.Store.Dir
@@ -111,7 +115,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	return s, nil
 }
 
-// start makes the handlers and the background jobs, and listens on the addresses.
+// start creates the handlers and the background jobs, and listens on the addresses.
 func (s *Daemon) start() (err error) {
 	metrics := prometheus.NewRegistry()
 	if s.follower, err = newFollower(s.log, s.flags); err != nil {
@@ -146,8 +150,8 @@ func (s *Daemon) start() (err error) {
 	return nil
 }
 
-// listenRegistry listens for the registry API, with TLS and a limit on connections where
-// the flags ask for them.
+// listenRegistry listens on the registry address. TLS and the limit on connections depend on the
+// flags.
 func (s *Daemon) listenRegistry(api http.Handler, metrics *prometheus.Registry) error {
 	if err := s.listen("registry", s.flags.Listen, api); err != nil {
 		return err
@@ -158,7 +162,7 @@ func (s *Daemon) listenRegistry(api http.Handler, metrics *prometheus.Registry) 
 	return s.encrypt("", s.flags.TLS)
 }
 
-// listenAdmin listens on the admin address, if the flags name one.
+// listenAdmin listens on the admin address, if the flags set one.
 func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
 	if s.flags.AdminListen == "" {
 		return nil
@@ -174,13 +178,13 @@ func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
 	if err := s.listen("admin", s.flags.AdminListen, guarded); err != nil {
 		return err
 	}
-	// Otherwise a page that is open in a browser would keep the server from stopping.
+	// A page that is open in a browser must not keep the server from stopping.
 	s.servers[len(s.servers)-1].RegisterOnShutdown(page.Close)
 	return s.encrypt("admin-", s.flags.Admin.TLS)
 }
 
-// encrypt makes the last server use TLS, if there are files for it. prefix begins the names of
-// their flags.
+// encrypt makes the server that was added last use TLS, if the flags name its files. prefix is the
+// beginning of the flags' names: "" or "admin-".
 func (s *Daemon) encrypt(prefix string, files settings.TLS) (err error) {
 	s.servers[len(s.servers)-1].TLSConfig, err = newTLS(s.log, prefix, files)
 	return err
@@ -196,8 +200,8 @@ func (s *Daemon) close() {
 	}
 }
 
-// Run serves until ctx ends. Then it lets running transfers complete within the shutdown timeout;
-// another SIGTERM or SIGINT cuts them.
+// Run serves until ctx ends. Then it waits until running transfers are complete. It cuts them after
+// the shutdown timeout, or at another SIGTERM or SIGINT.
 func (s *Daemon) Run(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, l := range s.servers {
@@ -233,24 +237,24 @@ func (s *Daemon) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// stuckAfter is how long the program waits for jobs that only read before it exits.
+// stuckAfter is how long the program waits at its exit for jobs that only read.
 const stuckAfter = 2 * time.Second
 
-// untilStuck runs a job that only reads, and returns when the job does. After ctx has ended it
-// waits only for s.stuckAfter, so that a storage that hangs does not keep the program running.
+// untilStuck runs a job that only reads, and returns its error. Once ctx has ended, it waits only
+// s.stuckAfter for the job, so that storage that hangs does not keep the program running.
 func (s *Daemon) untilStuck(ctx context.Context, what string, run func(context.Context) error) error {
 	patient, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(s.stuckAfter, stop) })()
 	_, err := wait.For(patient, func() (struct{}, error) { return struct{}{}, run(ctx) }, nil)
 	if err != nil && patient.Err() != nil {
-		s.log.Warn("the storage does not answer: not waiting for it any longer", zap.String("reader", what))
+		s.log.Warn("the storage does not answer: layoutproxy stops waiting for it", zap.String("reader", what))
 		return nil
 	}
 	return err
 }
 
-// drain stops the servers, the admin one last, so that clients can query readiness until the end.
+// drain stops the servers. The admin address stops last, so clients can query /readyz until then.
 func (s *Daemon) drain(again <-chan os.Signal, timeout time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -264,13 +268,13 @@ func (s *Daemon) drain(again <-chan os.Signal, timeout time.Duration) {
 	}()
 	for _, l := range s.servers {
 		if err := l.Shutdown(ctx); err != nil {
-			s.log.Warn("transfers were cut", zap.String("listener", l.name), zap.Error(err))
+			s.log.Warn("running transfers were interrupted", zap.String("listener", l.name), zap.Error(err))
 			l.Server.Close()
 		}
 	}
 }
 
-// checkStrictly fails if the snapshot has a problem of any kind.
+// checkStrictly prints the problems of the tree to stderr, and returns an error if there are any.
 func checkStrictly(ctx context.Context, tree *layoutstore.Tree, stderr io.Writer) error {
 	s, err := source.Check(ctx, tree)
 	if err != nil {
@@ -281,7 +285,7 @@ func checkStrictly(ctx context.Context, tree *layoutstore.Tree, stderr io.Writer
 		return err
 	}
 	for _, source := range s.Sources() {
-		if source.State == "waiting" { // the server would start without it
+		if source.State == "waiting" { // Without --strict, the server would start without this source.
 			problems = append(problems, layoutstore.Problem{Kind: layoutstore.Incomplete, Path: source.Path, Reason: source.Detail})
 		}
 	}
@@ -294,7 +298,7 @@ func checkStrictly(ctx context.Context, tree *layoutstore.Tree, stderr io.Writer
 	return nil
 }
 
-// Check checks the settings and the files that they name, but not the sources.
+// Check checks the settings and the files that they name. It does not read the sources.
 func Check(o Options) error {
 	flags := o.Settings
 	if err := flags.Check(); err != nil {

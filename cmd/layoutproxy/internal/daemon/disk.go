@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// disks reports the free space of the file systems of some directories. It queries them at most
-// once per disksEvery. While one of them hangs, it reports the last answers.
+// disks reports the free space of the file systems that contain some directories. It queries them
+// at most once per disksEvery. While one of them hangs, it returns the previous answer.
 type disks struct {
 	paths []string
 
@@ -22,10 +22,10 @@ type disks struct {
 	last  []page.Disk
 }
 
-// disksEvery is the shortest interval between two queries of the file systems.
+// disksEvery is the minimum time between two queries of the file systems.
 const disksEvery = 5 * time.Second
 
-// diskPatience is how long they may take to answer.
+// diskPatience is how long a query may take.
 const diskPatience = 200 * time.Millisecond
 
 func newDisks(paths ...string) *disks {
@@ -33,7 +33,7 @@ func newDisks(paths ...string) *disks {
 	return &disks{paths: paths}
 }
 
-// status returns the free space of each file system once.
+// status returns the free space of each file system.
 func (d *disks) status(ctx context.Context) []page.Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -49,7 +49,8 @@ func (d *disks) status(ctx context.Context) []page.Disk {
 	return append([]page.Disk{}, d.last...)
 }
 
-// freeSpace returns the free space of the file systems of directories, each once.
+// freeSpace returns the free space of the file systems that contain dirs. If several directories
+// are on one file system, only the first is listed.
 func freeSpace(dirs []string) (all []page.Disk) {
 	seen := map[any]bool{}
 	for _, dir := range dirs {

@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The example configuration is valid, given the files that it names.
+// The example configuration is valid if the files that it names exist.
 func TestExampleConfiguration(t *testing.T) {
 	data, err := os.ReadFile("../../../../docs/config.example.yaml")
 	layouttest.Try(t, err)
@@ -23,6 +23,6 @@ func TestExampleConfiguration(t *testing.T) {
 	flags := settingsOf(t, "--config", file)
 	layouttest.Try(t, Check(Options{Settings: flags, Log: zap.NewNop()}))
 	if len(flags.Config.Sources) < 2 || len(flags.Config.Roots) == 0 || !flags.TLS.On() {
-		t.Errorf("settings of the example are missing: %+v", flags)
+		t.Errorf("sources, roots or TLS are missing in the settings of the example: %+v", flags)
 	}
 }

@@ -17,9 +17,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Clients that pull without a pause while bundles are imported get only complete answers, for the
-// tags that stay and for the tag that each bundle replaces. Importer and server share only the
-// disk, like two processes.
+// Clients pull without a pause while bundles are imported. Every pull is complete and correct, both
+// for tags that stay and for the tag that each bundle replaces. The importer and the server share
+// only the disk, like two processes.
 func TestPullsDuringImports(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
 	i, err := importer.New(importer.Options{Store: store})
@@ -47,7 +47,7 @@ func TestPullsDuringImports(t *testing.T) {
 			return err
 		}
 		if got := digest.FromBytes(body).String(); got != d {
-			return fmt.Errorf("%s has the digest %s, but its content %s", tag, d, got)
+			return fmt.Errorf("%s has the digest %s in its header, but its content has %s", tag, d, got)
 		}
 		for _, blob := range blobsOf(t, body) {
 			body, _, err := fetch(client, "http://"+registry+"/v2/modules/one/blobs/"+blob.String())
@@ -55,7 +55,7 @@ func TestPullsDuringImports(t *testing.T) {
 				return err
 			}
 			if got := digest.FromBytes(body); got != blob {
-				return fmt.Errorf("blob %s has the content %s", blob, got)
+				return fmt.Errorf("blob %s has the content of %s", blob, got)
 			}
 		}
 		return nil
@@ -85,17 +85,17 @@ func TestPullsDuringImports(t *testing.T) {
 	}
 	for n := 1; n <= 4; n++ {
 		imports(n)
-		layouttest.Eventually(t, "the tag is served", func() bool { return pull(fmt.Sprintf("v%d", n)) == nil })
+		layouttest.Eventually(t, "the new tag is served", func() bool { return pull(fmt.Sprintf("v%d", n)) == nil })
 		latest.Store(int64(n))
 	}
 	close(done)
 	wg.Wait()
 	if pulls.Load() < 32 {
-		t.Errorf("only %d pulls", pulls.Load())
+		t.Errorf("got %d pulls, want at least 32", pulls.Load())
 	}
 }
 
-// fetch returns a complete answer, and the digest in its header.
+// fetch returns the body of a 200 response, and the digest in its header.
 func fetch(client *http.Client, url string) ([]byte, string, error) {
 	resp, err := client.Get(url)
 	if err != nil {
@@ -109,11 +109,11 @@ func fetch(client *http.Client, url string) ([]byte, string, error) {
 	return body, resp.Header.Get("Docker-Content-Digest"), err
 }
 
-// blobsOf returns the config and the layers that a manifest names.
+// blobsOf returns the digests of the config and the layers in a manifest.
 func blobsOf(t *testing.T, manifest []byte) (blobs []digest.Digest) {
 	refs, err := closure.Parse(manifest)
 	if err != nil || len(refs.Blobs) < 3 {
-		t.Errorf("not a manifest: %v: %s", err, manifest)
+		t.Errorf("parsing a manifest of at least three blobs failed (error: %v): %s", err, manifest)
 	}
 	for _, r := range refs.Blobs {
 		blobs = append(blobs, r.Digest)

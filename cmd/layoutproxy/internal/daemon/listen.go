@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// listening is an HTTP server and its address.
+// listening is an HTTP server with the listener that it accepts connections from.
 type listening struct {
 	name string
 	*http.Server
@@ -37,14 +37,14 @@ func (s *Daemon) listen(name, address string, h http.Handler) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ConnContext:       registry.ConnContext,
-		ErrorLog:          quiet, // errors of clients
+		ErrorLog:          quiet, // errors that clients cause, such as failed TLS handshakes
 	}, l})
 	return nil
 }
 
-// listenHint returns the advice on an address that the registry or the admin pages cannot listen
-// on: the program that usually uses the port, and the flag that chooses another port. The port of
-// Deckhouse's agent is from its module 038-registry (docs/README.md).
+// listenHint returns advice for a server that cannot listen on its address. The advice names the
+// program that usually uses the port, and the flag for another address. Port 5001 is that of
+// Deckhouse's registry agent (module 038-registry, docs/README.md).
 func listenHint(name, address string) string {
 	flag := map[string]string{"registry": "--listen", "admin": "--admin-listen"}[name]
 	_, port, _ := net.SplitHostPort(address)
@@ -59,19 +59,20 @@ func listenHint(name, address string) string {
 	return fmt.Sprintf("%s usually uses this port; choose another address with %s; ss -ltnp names the program", owner, flag)
 }
 
-// writeAddresses writes the addresses of the servers for programs that wait for the file.
+// writeAddresses writes the addresses on which the servers listen into a file. Programs that start
+// layoutproxy wait for the file.
 func (s *Daemon) writeAddresses(file string) error {
 	var text string
 	for _, l := range s.servers {
 		text += fmt.Sprintf("%s=%s\n", l.name, l.Listener.Addr())
 	}
 	if err := durable.WriteFile(file, []byte(text), 0o644); err != nil {
-		return fmt.Errorf("address file: %w", err)
+		return fmt.Errorf("writing the address file: %w", err)
 	}
 	return nil
 }
 
-// announce logs what the server serves, at which addresses, and the problems.
+// announce logs the addresses, what is served, and the problems.
 func (s *Daemon) announce(ctx context.Context) {
 	snapshot := s.live.tree.Snapshot()
 	fields := []zap.Field{
@@ -95,12 +96,12 @@ func (s *Daemon) announce(ctx context.Context) {
 	case s.flags.Store.Dir != "" && len(s.sources) == 1:
 		s.log.Info("the store is empty: layoutproxy serves what is imported into it", zap.String("store", s.flags.Store.Dir))
 	default:
-		s.log.Warn("no repositories: is there a layout (a directory with index.json) or an archive in the sources?", zap.Strings("sources", s.sources))
+		s.log.Warn("no repositories: check that the sources contain a layout (a directory with index.json) or an archive", zap.Strings("sources", s.sources))
 	}
 	s.live.logNewProblems(ctx)
 }
 
-// serve answers until the server is shut down.
+// serve answers requests until the server is shut down.
 func (l listening) serve() error {
 	var err error
 	if l.TLSConfig != nil {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// The hint for a port that is taken names the program that usually has it.
-func TestListenHint(t *testing.T) {
+// When a port is in use, the hint names the program that usually uses it.
+func TestHintForPortInUse(t *testing.T) {
 	for _, test := range []struct{ name, address, want string }{
 		{"admin", "127.0.0.1:5580", "another layoutproxy usually uses this port; choose another address with --admin-listen"},
 		{"admin", "127.0.0.1:5001", "Deckhouse's registry agent, which runs on every node, usually"},
@@ -14,7 +14,7 @@ func TestListenHint(t *testing.T) {
 		{"registry", "[::1]:80", "if another program uses the port"},
 	} {
 		if got := listenHint(test.name, test.address); !strings.Contains(got, test.want) {
-			t.Errorf("%s %s: %s", test.name, test.address, got)
+			t.Errorf("the hint for the %s address %s is %q", test.name, test.address, got)
 		}
 	}
 }

@@ -9,10 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// giveBack returns memory to the system: the garbage of a scan, a check or a verdict, and the pages
-// of the program's code and constants. When such a page is used next, the system maps it again,
-// from the page cache or the program's file. If the system refuses, the only consequence is that
-// the program occupies a few megabytes more.
+// giveBack returns memory to the system: freed heap memory, and the pages with the program's code
+// and constants. When such a page is needed again, the system maps it from the page cache or reads
+// it from the program's file. If the system refuses, the program only uses a few megabytes more.
 func giveBack() {
 	debug.FreeOSMemory()
 	program, err := os.Readlink("/proc/self/exe")
@@ -28,11 +27,12 @@ func giveBack() {
 	}
 }
 
-// mapping is the range of addresses at which a file is mapped.
+// mapping is a range of memory addresses that a file is mapped to.
 type mapping struct{ begin, end uintptr }
 
-// programMappings returns the read-only mappings of the program's file. maps is the text of
-// /proc/PID/maps (proc_pid_maps(5)): addresses, permissions, offset, device, inode and name.
+// programMappings returns where the program's file is mapped read-only. maps is the content of
+// /proc/PID/maps. Its columns are addresses, permissions, offset, device, inode and file
+// (proc_pid_maps(5)).
 func programMappings(maps, program string) (all []mapping) {
 	for line := range strings.Lines(maps) {
 		var m mapping

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// The lines are those of a statically linked Go program on Linux 6.18, but for the last two.
-func TestProgramMappings(t *testing.T) {
+// The first seven lines come from a statically linked Go program on Linux 6.18. The last two are
+// invented.
+func TestProgramMappingsAreReadOnlyOnes(t *testing.T) {
 	const maps = `00400000-00ee9000 r-xp 00000000 fe:00 9995145                            /opt/layout proxy
 00ee9000-01af3000 r--p 00ae9000 fe:00 9995145                            /opt/layout proxy
 01af3000-01b89000 rw-p 016f3000 fe:00 9995145                            /opt/layout proxy
@@ -22,20 +23,20 @@ broken line
 `
 	want := []mapping{{0x400000, 0xee9000}, {0xee9000, 0x1af3000}}
 	if got := programMappings(maps, "/opt/layout proxy"); !slices.Equal(got, want) {
-		t.Errorf("%x, want %x", got, want)
+		t.Errorf("programMappings returns %x, want %x", got, want)
 	}
 }
 
-// giveBack removes pages of the program from memory, and the program continues.
-func TestGiveBack(t *testing.T) {
+// giveBack removes pages of the program from memory, and the program still works.
+func TestGiveBackFreesProgramPages(t *testing.T) {
 	before := residentProgram(t)
 	giveBack()
 	if after := residentProgram(t); after >= before {
-		t.Errorf("%d KiB of the program are in memory, %d before", after, before)
+		t.Errorf("after giveBack, %d KiB of the program are in memory, before %d KiB", after, before)
 	}
 }
 
-// residentProgram returns how many KiB of the program's code and constants are in memory.
+// residentProgram returns how much of the program's code and constants is in memory, in KiB.
 func residentProgram(t *testing.T) (sum int) {
 	t.Helper()
 	program, err := os.Readlink("/proc/self/exe")
@@ -62,7 +63,7 @@ func residentProgram(t *testing.T) (sum int) {
 		}
 	}
 	if mappings < 2 {
-		t.Fatalf("%d mappings of %s, want one of its code and one of its constants", mappings, program)
+		t.Fatalf("found %d mappings of %s, want at least two: code and constants", mappings, program)
 	}
 	return sum
 }

@@ -4,5 +4,5 @@ package daemon
 
 import "runtime/debug"
 
-// giveBack returns memory to the system.
+// giveBack returns freed heap memory to the system.
 func giveBack() { debug.FreeOSMemory() }

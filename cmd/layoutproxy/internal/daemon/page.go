@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// newPage makes the pages for people.
+// newPage returns the handler of the web page.
 func (s *Daemon) newPage() (*page.Page, error) {
 	return page.New(page.Options{
 		Source: s.live.tree, Status: s.pageStatus, Version: s.version,
@@ -22,10 +22,12 @@ func (s *Daemon) newPage() (*page.Page, error) {
 	})
 }
 
-// pageWait is how long a page waits for a storage that hangs. Then it shows the last known problems.
+// pageWait is how long the web page waits for storage that hangs. Then it shows the problems that
+// were known before.
 const pageWait = 250 * time.Millisecond
 
-// pageStatus returns the status of the server without waiting for a check.
+// pageStatus returns the status for the web page. It does not wait until a new generation is
+// checked.
 func (s *Daemon) pageStatus(ctx context.Context) page.Status {
 	snapshot := s.live.tree.Snapshot()
 	ctx, cancel := context.WithTimeout(ctx, pageWait)
@@ -57,10 +59,11 @@ func pageJobs(all []drop.Status) (jobs []page.Job) {
 	return jobs
 }
 
-// maxIndexesForUpstream limits the indexes that are read to find the registry of a bundle's images.
+// maxIndexesForUpstream limits how many index.json files are read to find the registry that the
+// images come from.
 const maxIndexesForUpstream = 16
 
-// upstream is the registry that the references in the current snapshot name.
+// upstream finds the registry that the images come from, and remembers it per generation.
 type upstream struct{ last atomic.Pointer[foundUpstream] }
 
 type foundUpstream struct {
@@ -68,8 +71,8 @@ type foundUpstream struct {
 	host       string
 }
 
-// of returns the registry that the references in a snapshot name, or empty. The first call for a
-// generation reads indexes until ctx ends.
+// of returns the registry that the images in a snapshot come from, or "" if it is unknown. The
+// first call for a generation reads index.json files, until ctx ends.
 func (u *upstream) of(ctx context.Context, s *layoutstore.Snapshot) string {
 	if last := u.last.Load(); last != nil && last.generation == s.Generation() {
 		return last.host
@@ -81,8 +84,8 @@ func (u *upstream) of(ctx context.Context, s *layoutstore.Snapshot) string {
 	return host
 }
 
-// findUpstream returns the registry that most references in the first indexes name, or empty. Nodes
-// pull the images from that registry, so their configuration has to name it.
+// findUpstream returns the registry that most image references in the first index.json files name,
+// or "". Nodes pull from that name, so it is the one that their configuration has to mention.
 func findUpstream(ctx context.Context, s *layoutstore.Snapshot) string {
 	votes := map[string]int{}
 	read := 0
@@ -112,7 +115,7 @@ func findUpstream(ctx context.Context, s *layoutstore.Snapshot) string {
 	return most(votes)
 }
 
-// most returns the key with the most votes; in a tie, the first in byte order.
+// most returns the host with the most votes. In a tie, it returns the first in byte order.
 func most(votes map[string]int) (winner string) {
 	for host, n := range votes {
 		if n > votes[winner] || n == votes[winner] && host < winner {

@@ -11,14 +11,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
-// logNewProblems logs the problems that are new since its last call. If the storage hangs, it logs
-// nothing.
+// logNewProblems logs the problems that have appeared since its previous call. If the storage
+// hangs, it logs nothing.
 func (l *liveTree) logNewProblems(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, l.patience)
 	defer cancel()
 	found, ok := l.read(ctx)
 	if !ok {
-		return // the next call logs them
+		return // The next call will log them.
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -35,8 +35,8 @@ func (l *liveTree) logNewProblems(ctx context.Context) {
 	logProblems(l.log, fresh)
 }
 
-// logProblem logs a problem that was just found, once. It reads no other problems, because a scrub
-// of a bad disk finds thousands, one by one.
+// logProblem logs a problem that was just found, unless it is logged already. It does not read the
+// list of problems: a scrub of a bad disk finds thousands, one by one.
 func (l *liveTree) logProblem(p layoutstore.Problem) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -51,11 +51,11 @@ func (l *liveTree) logProblem(p layoutstore.Problem) {
 	logProblems(l.log, []layoutstore.Problem{p})
 }
 
-// maxReading limits how many requests for the problems may wait while the storage hangs.
+// maxReading limits how many goroutines may wait for the list of problems while the storage hangs.
 const maxReading = 4
 
 // read returns the problems of the tree. If the storage does not answer before ctx ends, ok is
-// false and the problems are the last known ones.
+// false and read returns the problems that were known before.
 func (l *liveTree) read(ctx context.Context) (found []layoutstore.Problem, ok bool) {
 	if l.reading.Add(1) <= maxReading {
 		s := l.tree.Snapshot()
@@ -78,29 +78,29 @@ func (l *liveTree) read(ctx context.Context) (found []layoutstore.Problem, ok bo
 	return found, false
 }
 
-// problems returns the problems of the tree, as far as they are known when ctx ends, and adds a
-// problem if the tree cannot be watched.
+// problems returns the problems of the tree that are known when ctx ends. If the storage hangs or
+// the sources cannot be watched, it adds a problem that says so.
 func (l *liveTree) problems(ctx context.Context) []layoutstore.Problem {
 	found, ok := l.read(ctx)
 	if !ok {
 		found = append(found, layoutstore.Problem{Kind: layoutstore.Limited, Path: l.paths()[0],
-			Reason: "the storage does not answer in time: these are the problems that were known before; look at the disk or the network that it is on"})
+			Reason: "the storage does not answer in time, so the list shows the problems that were known before: check the disk, or the network to it"})
 	}
 	if err := l.watcher.Failure(); err != nil {
 		found = append(found, layoutstore.Problem{Kind: layoutstore.Limited, Path: l.paths()[0],
-			Reason: err.Error() + ": the sources cannot be watched: changes are found only every --rescan; raise fs.inotify.max_user_watches or max_user_instances"})
+			Reason: err.Error() + ": the sources cannot be watched, so layoutproxy notices changes only at the periodic rescan (--rescan): raise fs.inotify.max_user_watches or fs.inotify.max_user_instances"})
 	}
 	return found
 }
 
-// problemsNow returns the problems to a caller that has no context.
+// problemsNow is [liveTree.problems] for callers without a context.
 func (l *liveTree) problemsNow() []layoutstore.Problem {
 	ctx, cancel := context.WithTimeout(context.Background(), l.patience)
 	defer cancel()
 	return l.problems(ctx)
 }
 
-// logProblems logs the first few problems; /status has them all.
+// logProblems logs the first ten problems, and how many more there are. /status lists all.
 func logProblems(log *zap.Logger, problems []layoutstore.Problem) {
 	const most = 10
 	for _, p := range problems[:min(most, len(problems))] {
@@ -112,17 +112,19 @@ func logProblems(log *zap.Logger, problems []layoutstore.Problem) {
 			zap.String("repository", p.Repository), zap.String("tag", p.Tag()), zap.String("digest", string(p.Digest)), zap.String("reason", p.Reason))
 	}
 	if more := len(problems) - most; more > 0 {
-		log.Warn("more problems: see /status of the admin address, or layoutproxy list", zap.Int("more", more))
+		log.Warn("more problems: see /status on the admin address, or layoutproxy list", zap.Int("more", more))
 	}
 }
 
-// maxWarnings limits the problems that the answer to /v2/ warns of.
+// maxWarnings limits the number of warnings in an answer to /v2/.
 const maxWarnings = 3
 
-// warningsOf returns the registry's warnings to its clients: the first problems that make content
-// unavailable, one per archive and reason, and the number of the others.
+// warningsOf returns the warnings that the registry sends to its clients. Each describes a problem
+// because of which content cannot be served. After the first few, a last text counts the others.
+// Problems with the same text give one warning, and so do all problems of an archive that cannot be
+// read.
 func warningsOf(problems []layoutstore.Problem) (texts []string) {
-	seen, unread := map[string]bool{}, map[string]bool{} // texts, and archives with a warning
+	seen, unread := map[string]bool{}, map[string]bool{} // warnings so far, and paths of unreadable archives
 	for _, p := range problems {
 		if !p.IsFailure() || unread[p.Path] {
 			continue
@@ -138,12 +140,13 @@ func warningsOf(problems []layoutstore.Problem) (texts []string) {
 		}
 	}
 	if more := len(seen) - maxWarnings; more > 0 {
-		texts = append(texts, fmt.Sprintf("%d more problems: see /status of the admin address", more))
+		texts = append(texts, fmt.Sprintf("%d more problems: see /status on the admin address", more))
 	}
 	return texts
 }
 
-// warningsNow returns the warnings about the problems that were found last.
+// warningsNow returns the warnings for the problems that were read last. It does not read the
+// storage.
 func (l *liveTree) warningsNow() []string {
 	if known := l.warnings.Load(); known != nil {
 		return *known

@@ -19,30 +19,32 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// PruneStatus is the entry of one prune in /status.
+// PruneStatus is the outcome of one prune, for /status.
 type PruneStatus struct {
 	Time time.Time `json:"time"`
-	// State is "pruned"; "nothing", if there was nothing to prune; "removed", if images of an
-	// earlier prune were removed after their grace period; "waiting", while an import runs; or
-	// "failed".
-	State      string `json:"state"`
-	Generation uint64 `json:"generation"` // of the store after it
+	// State is "pruned", or "nothing" if there was nothing to prune. It is "removed" if the grace
+	// period of an earlier prune has ended and its images were removed. It is "waiting" while an
+	// import runs, and "failed" after an error.
+	State string `json:"state"`
+	// Generation is the generation of the store after the prune.
+	Generation uint64 `json:"generation"`
 	Tags       int    `json:"tags"`
 	Manifests  int    `json:"manifests"`
 	Blobs      int    `json:"blobs"`
-	Bytes      int64  `json:"bytes"` // that become free after the grace period
-	Detail     string `json:"detail"`
+	// Bytes is how much disk space the prune frees, after the grace period.
+	Bytes  int64  `json:"bytes"`
+	Detail string `json:"detail"`
 }
 
-// maxPrunes is how many of the last prunes /status lists.
+// maxPrunes is how many prunes /status lists.
 const maxPrunes = 10
 
-// pruner prunes the store of a server daily, and removes images whose grace period is over. It
-// is nil without a store.
+// pruner prunes the store of a server once per day. When a grace period ends, it removes the
+// images. It is nil without a store.
 type pruner struct {
 	log       *zap.Logger
 	options   prune.Options
-	policy    string // file; empty if the daily prune is off
+	policy    string // path of the policy file; empty if the daily prune is off
 	at        settings.Daily
 	published func(context.Context)
 
@@ -52,7 +54,8 @@ type pruner struct {
 	bytes   int64
 }
 
-// newPruner returns nil if the server has no store, or only reads it.
+// newPruner returns the pruner of a server's store. It returns nil if the server has no store, or
+// if the store is in a bucket.
 func newPruner(log *zap.Logger, flags *settings.Serve, metrics prometheus.Registerer, published func(context.Context)) (*pruner, error) {
 	if flags.Store.Dir == "" || bucket.IsPlace(flags.Store.Dir) {
 		return nil, nil
@@ -72,22 +75,22 @@ func newPruner(log *zap.Logger, flags *settings.Serve, metrics prometheus.Regist
 	return p, metrics.Register(p)
 }
 
-// Pauses of a pruner.
 const (
-	// sweepEvery is how often it checks for images that another process has untagged.
+	// sweepEvery is how often the pruner looks for images that another process has untagged.
 	sweepEvery = time.Minute
-	// pruneAgain is how long it waits while an import runs, or after a failure.
+	// pruneAgain is the delay before a retry, while an import runs or after a failure.
 	pruneAgain = time.Minute
-	// giveUpAfter is how long it retries before it waits for the next day.
+	// giveUpAfter is how long the pruner retries. Then it waits for the next day.
 	giveUpAfter = time.Hour
 )
 
-// run prunes until ctx ends.
+// run prunes daily and removes images, until ctx ends.
 func (p *pruner) run(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	var due, since time.Time // of the next daily prune, and of its first attempt
+	// due is when the next attempt of the daily prune begins, since when its first attempt began.
+	var due, since time.Time
 	if p.policy != "" {
 		due = p.at.Next(time.Now())
 	}
@@ -115,7 +118,7 @@ func (p *pruner) run(ctx context.Context) error {
 	}
 }
 
-// daily prunes by the policy, which it reads again each time. It returns false if a retry is due.
+// daily reads the policy and prunes the store by it. It returns false if it has to be retried.
 func (p *pruner) daily(ctx context.Context) (done bool) {
 	request, err := pruning.ReadPolicy(p.policy)
 	var plan prune.Plan
@@ -141,7 +144,8 @@ func (p *pruner) daily(ctx context.Context) (done bool) {
 	return true
 }
 
-// sweep removes images whose grace period is over, and returns how long to wait for the next ones.
+// sweep removes images whose grace period has ended. It returns how long to wait before the next
+// sweep.
 func (p *pruner) sweep(ctx context.Context) time.Duration {
 	by, err := prune.New(p.options)
 	var plan prune.Plan
@@ -152,7 +156,7 @@ func (p *pruner) sweep(ctx context.Context) time.Duration {
 	switch {
 	case ctx.Err() != nil, errors.Is(err, prune.ErrLocked):
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, journal.ErrNotStore):
-		p.log.Debug("cannot remove images after their grace period", zap.Error(err)) // another user owns the store, and prunes it
+		p.log.Debug("cannot remove images after their grace period", zap.Error(err)) // another user owns the store and has to prune it
 	case err != nil:
 		p.failed(err)
 	case !plan.IsEmpty():
@@ -165,7 +169,8 @@ func (p *pruner) sweep(ctx context.Context) time.Duration {
 	return max(time.Second, time.Until(next))
 }
 
-// failed records and logs a failure. If an import is running, the prune counts as waiting.
+// failed logs and records the error of a prune. If the reason is a running import, it records
+// "waiting" instead.
 func (p *pruner) failed(err error) {
 	if errors.Is(err, prune.ErrLocked) {
 		p.record("waiting", prune.Plan{}, "an import is running")
@@ -176,15 +181,15 @@ func (p *pruner) failed(err error) {
 	p.record("failed", prune.Plan{}, detail)
 }
 
-// record records the outcome of a prune. It replaces the last outcome if that is "waiting", or if
-// both are "failed".
+// record records the outcome of a prune for /status. It replaces the last outcome if that one is
+// "waiting", or if both are "failed".
 func (p *pruner) record(state string, plan prune.Plan, detail string) {
 	s := PruneStatus{Time: time.Now().UTC().Truncate(time.Second), State: state, Tags: plan.Remove.Tags, Manifests: len(plan.Remove.Manifests), Blobs: len(plan.Remove.Blobs), Bytes: plan.Remove.Bytes, Detail: detail}
 	if now, err := journal.ReadState(p.options.Store); err == nil {
 		s.Generation = now.Generation
 	}
 	if state != "failed" {
-		p.log.Info("prune of the store", zap.String("state", state), zap.Uint64("generation", s.Generation), zap.Int("tags", s.Tags), zap.Int("manifests", s.Manifests), zap.Int("blobs", s.Blobs), zap.Int64("bytes", s.Bytes))
+		p.log.Info("prune of the store ended", zap.String("state", state), zap.Uint64("generation", s.Generation), zap.Int("tags", s.Tags), zap.Int("manifests", s.Manifests), zap.Int("blobs", s.Blobs), zap.Int64("bytes", s.Bytes))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -201,7 +206,7 @@ func (p *pruner) record(state string, plan prune.Plan, detail string) {
 	}
 }
 
-// status returns the last prunes for /status.
+// status returns the outcomes of the last prunes, for /status.
 func (p *pruner) status() []PruneStatus {
 	if p == nil {
 		return []PruneStatus{}

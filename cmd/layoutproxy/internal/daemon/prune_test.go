@@ -26,7 +26,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// importVersion imports a version of app, an index of two images, into a store.
+// importVersion imports version n of app, an index with two images, into a store.
 func importVersion(t *testing.T, store string, n int, packed bool) {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -50,8 +50,8 @@ func importVersion(t *testing.T, store string, n int, packed bool) {
 	layouttest.Try(t, err)
 }
 
-// pullAll pulls everything that a reference leads to, and compares it with its digests. found is
-// false if there is no such tag.
+// pullAll pulls an image or index with all its content, and verifies the digests. found is false if
+// the tag does not exist.
 func pullAll(client *http.Client, base, reference string) (found bool, err error) {
 	body, d, err := fetch(client, base+"/manifests/"+reference)
 	if err != nil && strings.Contains(err.Error(), "404") && !strings.HasPrefix(reference, "sha256:") {
@@ -61,7 +61,7 @@ func pullAll(client *http.Client, base, reference string) (found bool, err error
 		return true, err
 	}
 	if got := digest.FromBytes(body).String(); got != d {
-		return true, fmt.Errorf("%s has the digest %s, but its content %s", reference, d, got)
+		return true, fmt.Errorf("%s has the digest %s in its header, but its content has %s", reference, d, got)
 	}
 	refs, err := closure.Parse(body)
 	if err != nil {
@@ -78,16 +78,16 @@ func pullAll(client *http.Client, base, reference string) (found bool, err error
 			return true, err
 		}
 		if got := digest.FromBytes(body); got != b.Digest {
-			return true, fmt.Errorf("blob %s has the content %s", b.Digest, got)
+			return true, fmt.Errorf("blob %s has the content of %s", b.Digest, got)
 		}
 	}
 	return true, nil
 }
 
-// Clients pull without a pause while a store is pruned. They complete every pull that they have
-// begun, even of an image that loses its tag meanwhile, and find every image that is kept. Prunes and
-// server share only the disk, like two processes.
-// LAYOUTPROXY_TEST_ALL=1 sends more than 100,000 requests, nine per image.
+// Clients pull without a pause while a store is pruned. Every pull that has begun ends well, even
+// if the image loses its tag meanwhile. Images that are kept are always found. The prunes and the
+// server share only the disk, like two processes. With LAYOUTPROXY_TEST_ALL=1, the test sends more
+// than 100,000 requests, nine per image.
 func TestPullsDuringPrunes(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
 	importVersion(t, store, 0, false)
@@ -95,7 +95,7 @@ func TestPullsDuringPrunes(t *testing.T) {
 	base := "http://" + registry + "/v2/app"
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
 	var wg sync.WaitGroup
-	var oldest, latest, pulls, gone atomic.Int64 // oldest is the first version that must be found
+	var oldest, latest, pulls, gone atomic.Int64 // from version oldest on, every version must be found
 	done := make(chan struct{})
 	for c := range 8 {
 		wg.Go(func() {
@@ -112,10 +112,10 @@ func TestPullsDuringPrunes(t *testing.T) {
 				}
 				found, err := pullAll(client, base, tag)
 				if err != nil && strings.Contains(err.Error(), "429 ") {
-					continue // the disk is busy, and clients ask again
+					continue // The disk is busy. Clients retry after 429.
 				}
 				if err != nil || !found && number >= oldest.Load() {
-					t.Errorf("pulling %s: found %v, %v", tag, found, err)
+					t.Errorf("pulling %s failed (tag found: %v, error: %v)", tag, found, err)
 					return
 				}
 				if pulls.Add(1); !found {
@@ -131,30 +131,31 @@ func TestPullsDuringPrunes(t *testing.T) {
 	for n := 1; n <= 5 || pulls.Load() < wanted && !t.Failed(); n++ {
 		importVersion(t, store, n, n%3 == 0)
 		tag := fmt.Sprintf("v1.%d.0", n)
-		layouttest.Eventually(t, "the tag is served", func() bool { found, err := pullAll(client, base, tag); return found && err == nil })
-		oldest.Store(int64(n - 1)) // a client may be about to pull an older one
+		layouttest.Eventually(t, "the new tag is served", func() bool { found, err := pullAll(client, base, tag); return found && err == nil })
+		oldest.Store(int64(n - 1)) // Clients may be about to pull the version before.
 		latest.Store(int64(n))
 		p, err := pruning.New(prune.Options{Store: store})
 		layouttest.Try(t, err)
 		_, err = p.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 2}, Grace: 15 * time.Minute})
 		layouttest.Try(t, err)
-		if n%10 == 0 { // remove versions that no client pulls any more
+		if n%10 == 0 { // This removes versions that no client pulls any more.
 			later, err := pruning.New(prune.Options{Store: store, Now: func() time.Time { return time.Now().Add(14 * time.Minute) }})
 			layouttest.Try(t, err)
 			_, _, err = later.Sweep(t.Context())
 			layouttest.Try(t, err)
 		}
 	}
-	layouttest.Eventually(t, "a version is removed", func() bool { found, _ := pullAll(client, base, "v1.0.0"); return !found })
+	layouttest.Eventually(t, "the first version is removed", func() bool { found, _ := pullAll(client, base, "v1.0.0"); return !found })
 	close(done)
 	wg.Wait()
-	t.Logf("%d pulls, %d of removed versions", pulls.Load(), gone.Load())
+	t.Logf("%d pulls; %d of them asked for versions that were removed", pulls.Load(), gone.Load())
 	if pulls.Load() < 32 {
-		t.Errorf("only %d pulls", pulls.Load())
+		t.Errorf("got %d pulls, want at least 32", pulls.Load())
 	}
 }
 
-// newTestPruner makes the pruner of a server.
+// newTestPruner returns the pruner of a server with this store and policy. It prunes daily at the
+// time at.
 func newTestPruner(t *testing.T, store, policy, at string) *pruner {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "policy.yaml")
@@ -166,8 +167,9 @@ func newTestPruner(t *testing.T, store, policy, at string) *pruner {
 	return p
 }
 
-// A server prunes its store each day at the set time, and removes untagged images when the
-// grace period is over. A prune waits for a running import. After an hour it skips that day.
+// A server prunes its store each day at the set time, and removes untagged images when their grace
+// period ends. While an import runs, it retries the prune for an hour, and then waits for the next
+// day.
 func TestDailyPrunes(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
 	for n := range 3 {
@@ -193,15 +195,15 @@ func TestDailyPrunes(t *testing.T) {
 		expect := func(what string, want ...string) {
 			t.Helper()
 			if got := states(); fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("%s: %v, want %v: %+v", what, got, want, p.status())
+				t.Errorf("%s: states of the prunes are %v, want %v: %+v", what, got, want, p.status())
 			}
 		}
 		sleepTo(3, 29)
-		expect("before the time")
+		expect("before the set time")
 		sleepTo(3, 31)
-		expect("at the time", "pruned")
+		expect("after the set time", "pruned")
 		if s := p.status()[0]; s.Tags != 2 || s.Blobs == 0 || s.Bytes == 0 || s.Generation != 4 {
-			t.Errorf("%+v", s)
+			t.Errorf("unexpected outcome of the first prune: %+v", s)
 		}
 		sleepTo(4, 2)
 		expect("after the grace period", "pruned", "removed")
@@ -218,7 +220,7 @@ func TestDailyPrunes(t *testing.T) {
 		sleepTo(72+5, 0)
 		expect("with a broken policy", "pruned", "removed", "nothing", "nothing", "failed")
 		if s := p.status()[4]; !strings.Contains(s.Detail, "policy.yaml") || s.Time.Sub(at.AddDate(0, 0, 3)) != time.Hour {
-			t.Errorf("%+v", s)
+			t.Errorf("unexpected outcome of the failed prune: %+v", s)
 		}
 		metrics := prometheus.NewRegistry()
 		layouttest.Try(t, metrics.Register(p))
@@ -235,7 +237,7 @@ func TestDailyPrunes(t *testing.T) {
 			}
 		}
 		if values["layoutproxy_prunes_total pruned"] != 1 || values["layoutproxy_prunes_total nothing"] != 2 || values["layoutproxy_prunes_total failed"] == 0 || values["layoutproxy_pruned_bytes_total"] == 0 {
-			t.Errorf("%v", values)
+			t.Errorf("unexpected values of metrics: %v", values)
 		}
 		cancel()
 		layouttest.Try(t, <-ended)

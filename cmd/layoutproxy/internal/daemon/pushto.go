@@ -18,13 +18,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Pauses before a push is retried.
+// The pause before a retry of a push doubles with each failure, from firstPushPause to
+// lastPushPause.
 const (
 	firstPushPause = 10 * time.Second
 	lastPushPause  = 10 * time.Minute
 )
 
-// follower pushes a store to a registry whenever the store has changed. Serving never waits for it.
+// follower pushes a store to a registry after each change of the store (--push-to). Requests of
+// clients never wait for it.
 type follower struct {
 	log      *zap.Logger
 	store    string
@@ -33,14 +35,14 @@ type follower struct {
 	client   *client.Client
 	jobs     int
 	key      *inventory.VerifyKey
-	changed  trigger // there is something to push
+	changed  trigger // set when something may have to be pushed
 
 	mu      sync.Mutex
 	status  drop.Status
-	unsplit bool // --no-edition-split
+	unsplit bool // value of --no-edition-split
 }
 
-// newFollower returns the follower of a server's store, or nil if no flag asks for it.
+// newFollower returns the follower of a server's store, or nil without --push-to.
 func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
 	p := &flags.Store
 	if p.PushTo == "" {
@@ -57,19 +59,19 @@ func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
 	}
 	f := &follower{log: log, store: flags.Store.Dir, cacheDir: flags.CacheDir, to: to, unsplit: flags.NoEditionSplit, client: upstream, jobs: p.Upstream.Jobs, key: flags.VerifyKey, changed: make(trigger, 1)}
 	f.status.Name = p.PushTo
-	f.push() // what an earlier process may not have pushed
+	f.push() // An earlier process may not have pushed everything.
 	return f, nil
 }
 
-// push asks for a push, and returns at once.
+// push starts a push in the background, or another one after the running push.
 func (f *follower) push() {
 	if f != nil {
 		f.changed.set()
 	}
 }
 
-// setEditionSplit applies a changed configuration. If that changes where repositories are pushed,
-// it asks for a push.
+// setEditionSplit applies --no-edition-split from a reloaded configuration. If the value has
+// changed, repositories get other names in the registry, so it starts a push.
 func (f *follower) setEditionSplit(unsplit bool) {
 	if f == nil {
 		return
@@ -83,7 +85,7 @@ func (f *follower) setEditionSplit(unsplit bool) {
 	}
 }
 
-// run pushes until ctx ends.
+// run pushes whenever the store has changed, until ctx ends. It retries a failed push.
 func (f *follower) run(ctx context.Context) error {
 	if f == nil {
 		return nil
@@ -110,13 +112,13 @@ func (f *follower) run(ctx context.Context) error {
 		pause = min(max(firstPushPause, 2*pause), lastPushPause)
 		again = time.After(pause)
 		detail := exit.OneLine(exit.PushError(err))
-		f.log.Warn("the push failed, and will be retried", zap.String("to", f.status.Name), zap.Duration("pause", pause), zap.String("error", detail))
+		f.log.Warn("the push failed: layoutproxy will retry it", zap.String("to", f.status.Name), zap.Duration("pause", pause), zap.String("error", detail))
 		f.setState("failed", detail)
 	}
 }
 
-// once pushes everything that the upstream registry does not have yet. If the store has
-// problems, it pushes the intact part, and still returns an error.
+// once pushes everything that the registry does not have yet. If part of the store is damaged, it
+// pushes the rest and returns an error.
 func (f *follower) once(ctx context.Context) error {
 	f.mu.Lock()
 	selection := push.Selection{NoEditionSplit: f.unsplit}
@@ -138,7 +140,7 @@ func (f *follower) once(ctx context.Context) error {
 		return err
 	}
 	if len(failures) > 0 {
-		return fmt.Errorf("the store is damaged or incomplete in %d places, and the rest is pushed: %s", len(failures), failures[0])
+		return fmt.Errorf("the intact part of the store was pushed, but %d places are damaged or incomplete; the first: %s", len(failures), failures[0])
 	}
 	f.log.Info("pushed", zap.String("to", f.status.Name))
 	return nil
@@ -151,7 +153,8 @@ func (f *follower) setState(state, detail string) {
 	f.status.Bytes, f.status.Total = 0, 0
 }
 
-// pushes returns the push for /status, as a list of one; before the first push the list is empty.
+// pushes returns the state of the push for /status. Before the first push, the list is empty;
+// afterwards it has one entry.
 func (f *follower) pushes() []drop.Status {
 	if f == nil {
 		return []drop.Status{}

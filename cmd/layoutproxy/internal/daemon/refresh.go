@@ -14,24 +14,28 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/watch"
 )
 
-// liveTree keeps a tree up to date: it rescans the sources when they change, and checks the result.
+// liveTree keeps a tree up to date: when the sources change, it rescans and checks them.
 type liveTree struct {
 	log         *zap.Logger
 	tree        *layoutstore.Tree
 	watcher     *watch.Watcher
-	changed     trigger       // there is a generation to check
-	checkedUpTo atomic.Uint64 // the generation that was checked last
+	changed     trigger       // set when a new generation has to be checked
+	checkedUpTo atomic.Uint64 // number of the generation that was checked last
 
-	patience time.Duration // how long reading the problems may take
-	reading  atomic.Int64  // goroutines that read them
+	patience time.Duration // how long a caller waits for the problems
+	reading  atomic.Int64  // number of goroutines that are reading the problems
+	// known are the problems that were read last; warnings is what clients get to know of them.
 	known    atomic.Pointer[[]layoutstore.Problem]
-	warnings atomic.Pointer[[]string] // of the registry about known
+	warnings atomic.Pointer[[]string]
 
 	mu      sync.Mutex
 	sources []string
-	served  int             // repositories, when a change was last logged
-	failing bool            // whether the watcher had failed when it was last asked
-	logged  map[string]bool // lines of the current problems that were logged
+	// served is the number of repositories after the last change.
+	served int
+	// failing is whether the sources could not be watched at the last attempt.
+	failing bool
+	// logged contains the current problems that are logged already, as text.
+	logged map[string]bool
 }
 
 func newLiveTree(log *zap.Logger, tree *layoutstore.Tree, sources []string, rescan time.Duration) *liveTree {
@@ -40,13 +44,13 @@ func newLiveTree(log *zap.Logger, tree *layoutstore.Tree, sources []string, resc
 	return l
 }
 
-// run watches and checks until ctx ends.
+// run watches the sources and checks each new generation, until ctx ends.
 func (l *liveTree) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return l.watcher.Run(ctx) })
 	group.Go(func() error {
 		l.watch()
-		// No event reported what changed between the first scan and now.
+		// Changes between the first scan and the start of the watch caused no event.
 		l.rescan(ctx)
 		l.check(ctx)
 		return nil
@@ -54,18 +58,18 @@ func (l *liveTree) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// rescan is refresh for callers that need no result: it logs the error.
+// rescan calls refresh. It only logs an error.
 func (l *liveTree) rescan(ctx context.Context) {
 	change, err := l.refresh(ctx)
 	if err != nil && ctx.Err() == nil {
 		l.log.Warn("cannot scan the sources", zap.Error(err))
 	}
-	if !change.Changed { // otherwise the check does it
+	if !change.Changed { // After a change, check gives the memory back.
 		giveBack()
 	}
 }
 
-// refresh scans the sources once and logs what changed.
+// refresh scans the sources once, and logs what has changed.
 func (l *liveTree) refresh(ctx context.Context) (layoutstore.Change, error) {
 	change, err := l.tree.Refresh(ctx)
 	if err == nil {
@@ -74,7 +78,7 @@ func (l *liveTree) refresh(ctx context.Context) (layoutstore.Change, error) {
 	return change, err
 }
 
-// reconfigure gives the tree other sources.
+// reconfigure replaces the sources and the other options of the tree.
 func (l *liveTree) reconfigure(ctx context.Context, options layoutstore.Options) error {
 	change, err := l.tree.Reconfigure(ctx, options)
 	if err != nil {
@@ -87,10 +91,10 @@ func (l *liveTree) reconfigure(ctx context.Context, options layoutstore.Options)
 	return nil
 }
 
-// follow watches the directories that a refresh found, and logs what changed.
+// follow watches the directories that a scan has found, and logs what has changed.
 func (l *liveTree) follow(ctx context.Context, change layoutstore.Change) {
 	if l.watch() {
-		// A directory may have changed between its scan and the start of the watch.
+		// A directory may have changed after its scan, but before the watch began.
 		l.watcher.Again(rescanAfter)
 	} else if change.Again > 0 {
 		l.watcher.Again(change.Again)
@@ -100,17 +104,18 @@ func (l *liveTree) follow(ctx context.Context, change layoutstore.Change) {
 	}
 }
 
-// rescanAfter is the delay before newly watched directories are scanned again.
+// rescanAfter is how long after the start of a watch a directory is scanned again.
 const rescanAfter = 100 * time.Millisecond
 
-// paths returns the sources.
+// paths returns the current sources.
 func (l *liveTree) paths() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.sources
 }
 
-// watch points the watcher at the current directories, and reports whether any of them is new to it.
+// watch makes the watcher watch the current directories. It reports whether any of them was not
+// watched before.
 func (l *liveTree) watch() bool {
 	begun := l.watcher.Watch(l.tree.Snapshot().Directories(), l.paths())
 	err := l.watcher.Failure()
@@ -118,13 +123,14 @@ func (l *liveTree) watch() bool {
 	defer l.mu.Unlock()
 	failed := err != nil
 	if failed && !l.failing {
-		l.log.Warn("the sources cannot be watched: changes are found only every --rescan", zap.Error(err))
+		l.log.Warn("the sources cannot be watched: layoutproxy notices changes only at the periodic rescan (--rescan)", zap.Error(err))
 	}
 	l.failing = failed
 	return begun
 }
 
-// logChange logs a change of the tree and its new problems, and starts the check.
+// logChange logs that the tree has changed, logs new problems, and starts the check of the new
+// generation.
 func (l *liveTree) logChange(ctx context.Context, change layoutstore.Change) {
 	s := l.tree.Snapshot()
 	l.log.Info("sources changed", zap.Uint64("generation", s.Generation()),
@@ -133,26 +139,26 @@ func (l *liveTree) logChange(ctx context.Context, change layoutstore.Change) {
 	before := l.served
 	l.served = s.RepositoryCount()
 	l.mu.Unlock()
-	if change.Roots && before > 0 { // otherwise no repository was renamed
-		l.log.Warn("the root of the tree has changed: repositories have other names now", zap.Strings("roots", s.Roots()))
+	if change.Roots && before > 0 { // At the first content, no repository changes its name.
+		l.log.Warn("the root of the tree has changed, so repositories have other names now", zap.Strings("roots", s.Roots()))
 	}
 	l.logNewProblems(ctx)
 	l.changed.set()
 }
 
-// trigger is a channel with a buffer of 1 that makes a job run.
+// trigger is a channel that makes a job run. It has a buffer of 1.
 type trigger chan struct{}
 
-// set makes the job run once after its present run. It returns at once.
+// set makes the job run once more, after its current run. It does not wait.
 func (t trigger) set() {
 	select {
 	case t <- struct{}{}:
-	default: // a run is already due
+	default: // another run is already requested
 	}
 }
 
-// check checks each new generation in the background, so that problems are known before
-// clients request the content.
+// check checks each new generation in the background. So its problems are known before clients
+// request the content.
 func (l *liveTree) check(ctx context.Context) {
 	for {
 		var again <-chan time.Time
@@ -179,9 +185,10 @@ func (l *liveTree) check(ctx context.Context) {
 	}
 }
 
-// checkGCPercent limits the garbage during a check, in percent of the memory in use. It is low
-// because lasting objects are allocated among the garbage, and Go never compacts the heap.
+// checkGCPercent is the garbage that Go allows during a check, in percent of the memory in use. It
+// is low because Go never compacts the heap: lasting objects would be spread among the garbage.
 const checkGCPercent = 50
 
-// checkAgainAfter is the delay before a failed check is retried. It may have run out of open files.
+// checkAgainAfter is the delay before a failed check is retried. For example, the process may have
+// had too many open files.
 const checkAgainAfter = 10 * time.Second

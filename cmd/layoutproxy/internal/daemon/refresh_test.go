@@ -27,10 +27,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-func TestChangesAreServed(t *testing.T) {
+func TestChangedLayoutsAreServed(t *testing.T) {
 	for name, rescan := range map[string]time.Duration{
-		"by events of the file system": 0,
-		"by the tick":                  50 * time.Millisecond,
+		"file system events": 0,
+		"periodic rescans":   50 * time.Millisecond,
 	} {
 		t.Run(name, func(t *testing.T) {
 			parent := t.TempDir()
@@ -43,27 +43,28 @@ func TestChangesAreServed(t *testing.T) {
 			manifest := func(repo, tag string) int {
 				return registrytest.StatusOf("http://" + registry + "/v2/" + repo + "/manifests/" + tag)
 			}
-			layouttest.Eventually(t, "the first tag", func() bool { return manifest("install", "one") == 200 })
+			layouttest.Eventually(t, "the first tag is served", func() bool { return manifest("install", "one") == 200 })
 			layouttest.Publish(t, filepath.Join(parent, "one"), "install", "one", "more")
-			layouttest.Eventually(t, "a changed index", func() bool { return manifest("install", "more") == 200 })
+			layouttest.Eventually(t, "a tag that was added to an index is served", func() bool { return manifest("install", "more") == 200 })
 			layouttest.Publish(t, filepath.Join(parent, "one"), "modules/a/release", "v1")
-			layouttest.Eventually(t, "a new layout in new directories", func() bool { return manifest("modules/a/release", "v1") == 200 })
-			layouttest.Eventually(t, "its discovery tag", func() bool { return manifest("modules", "a") == 200 })
+			layouttest.Eventually(t, "a new layout in new directories is served", func() bool { return manifest("modules/a/release", "v1") == 200 })
+			layouttest.Eventually(t, "the discovery tag of the new layout is served", func() bool { return manifest("modules", "a") == 200 })
 			layouttest.Publish(t, filepath.Join(parent, "one"), "modules/a/release", "v1", "v2")
-			layouttest.Eventually(t, "a change in a new layout", func() bool { return manifest("modules/a/release", "v2") == 200 })
+			layouttest.Eventually(t, "a tag that was added to the new layout is served", func() bool { return manifest("modules/a/release", "v2") == 200 })
 			layouttest.Try(t, os.RemoveAll(filepath.Join(parent, "one/modules")))
-			layouttest.Eventually(t, "a removed layout", func() bool { return manifest("modules/a/release", "v1") == 404 && manifest("modules", "a") == 404 })
+			layouttest.Eventually(t, "a removed layout is no longer served", func() bool { return manifest("modules/a/release", "v1") == 404 && manifest("modules", "a") == 404 })
 			layouttest.Try(t, os.Symlink("two", current+".new"))
 			layouttest.Try(t, os.Rename(current+".new", current))
-			layouttest.Eventually(t, "a link set to another tree", func() bool { return manifest("install", "two") == 200 && manifest("install", "one") == 404 })
+			layouttest.Eventually(t, "the tree that the changed link leads to is served", func() bool { return manifest("install", "two") == 200 && manifest("install", "one") == 404 })
 			layouttest.Publish(t, filepath.Join(parent, "two"), "install", "two", "three")
-			layouttest.Eventually(t, "a change in the other tree", func() bool { return manifest("install", "three") == 200 })
+			layouttest.Eventually(t, "a tag that was added to the second tree is served", func() bool { return manifest("install", "three") == 200 })
 		})
 	}
 }
 
-// A ConfigMap's directory: all names are links through ..data, which is swapped.
-func TestKubernetesLinkSwap(t *testing.T) {
+// Kubernetes updates the directory of a ConfigMap in this way: all names are links through the link
+// ..data, which is replaced.
+func TestConfigMapUpdateIsServed(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Publish(t, filepath.Join(dir, "..1"), "install", "one")
 	layouttest.Publish(t, filepath.Join(dir, "..2"), "install", "two")
@@ -73,22 +74,22 @@ func TestKubernetesLinkSwap(t *testing.T) {
 	manifest := func(tag string) int {
 		return registrytest.StatusOf("http://" + registry + "/v2/install/manifests/" + tag)
 	}
-	layouttest.Eventually(t, "the first state", func() bool { return manifest("one") == 200 })
+	layouttest.Eventually(t, "the first version is served", func() bool { return manifest("one") == 200 })
 	layouttest.Try(t, os.Symlink("..2", filepath.Join(dir, "..data_tmp")))
 	layouttest.Try(t, os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")))
-	layouttest.Eventually(t, "the second state", func() bool { return manifest("two") == 200 && manifest("one") == 404 })
+	layouttest.Eventually(t, "the second version is served", func() bool { return manifest("two") == 200 && manifest("one") == 404 })
 }
 
-// Clients that pull while the tree changes get correct answers. Each change is made while all of
-// them pull.
+// Clients that pull while the tree changes get correct answers. Before each further change, the
+// test waits for 64 more pulls.
 func TestPullsDuringChanges(t *testing.T) {
-	// Registries of other tests, and earlier runs of this one, leave goroutines behind.
+	// Other tests and earlier runs of this test may leave goroutines behind.
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("load", func(t *testing.T) {
 		dir := t.TempDir()
 		layouttest.Publish(t, dir, "stable", "v1", "v2")
 		layouttest.Publish(t, dir, "changing", "v1", "generation-0")
-		var published sync.Map // digests that the tag moving:v1 has had
+		var published sync.Map // digests that the tag moving:v1 has pointed to
 		move(t, dir, 0, &published)
 		registry, admin := inProcess(t, "--rescan", "1s", dir)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -108,7 +109,7 @@ func TestPullsDuringChanges(t *testing.T) {
 							return
 						}
 						if _, ok := published.Load(d); repo == "moving" && !ok {
-							t.Errorf("moving:v1 was never %s", d)
+							t.Errorf("a client got the digest %s for moving:v1, which the tag never had", d)
 						}
 						pulls.Add(1)
 					}
@@ -121,7 +122,7 @@ func TestPullsDuringChanges(t *testing.T) {
 			layouttest.Publish(t, dir, fmt.Sprintf("modules/m%d", n%3), "v1")
 			move(t, dir, n, &published)
 			before := pulls.Load()
-			layouttest.Eventually(t, "pulls after a change", func() bool { return pulls.Load() >= before+64 || t.Failed() })
+			layouttest.Eventually(t, "64 more pulls after a change", func() bool { return pulls.Load() >= before+64 || t.Failed() })
 		}
 		cancel()
 		clients.Wait()
@@ -135,21 +136,21 @@ func TestPullsDuringChanges(t *testing.T) {
 			return string(body)
 		}
 		if first, again := generation(), generation(); first != again {
-			t.Errorf("the generation changes although nothing else does: %s %s", first, again)
+			t.Errorf("the generation changed without a change of the sources: first %s, then %s", first, again)
 		}
 		http.DefaultClient.CloseIdleConnections()
-		layouttest.Eventually(t, "the last change", func() bool {
+		layouttest.Eventually(t, "the last change is served", func() bool {
 			return registrytest.StatusOf(fmt.Sprintf("http://%s/v2/changing/manifests/generation-%d", registry, changes)) == 200
 		})
 		if code := registrytest.StatusOf("http://" + admin + "/metrics"); code != 200 {
-			t.Errorf("metrics: %d", code)
+			t.Errorf("/metrics answers %d", code)
 		}
 		http.DefaultClient.CloseIdleConnections()
 		t.Logf("%d pulls during %d changes", pulls.Load(), changes)
 	})
 }
 
-// move moves the tag moving:v1 to another image, whose digest it stores in published first.
+// move points the tag moving:v1 to a new image. It stores the digest in published first.
 func move(t *testing.T, dir string, n int, published *sync.Map) {
 	t.Helper()
 	l := layouttest.New(t, dir).Layout("moving")
@@ -159,7 +160,7 @@ func move(t *testing.T, dir string, n int, published *sync.Map) {
 	l.Write()
 }
 
-// puller pulls a whole repository and verifies it.
+// puller pulls repositories and verifies their content.
 type puller struct {
 	client *http.Client
 	base   string
@@ -170,16 +171,16 @@ func (c *puller) pull(repo string) (digest.Digest, error) {
 	if err != nil {
 		return "", err
 	}
-	// v1 is in every generation; other tags may disappear between the list and the pull.
+	// v1 exists in every generation. Other tags may disappear between the list and the pull.
 	if !strings.Contains(string(tags), `"v1"`) {
-		return "", fmt.Errorf("%s: tags %s without v1", repo, tags)
+		return "", fmt.Errorf("%s: the list of tags is %s, want one with v1", repo, tags)
 	}
 	body, said, err := c.get(repo + "/manifests/v1")
 	if err != nil {
 		return "", err
 	}
 	if digest.FromBytes(body) != said {
-		return "", fmt.Errorf("%s:v1 is torn: %d bytes that are not %s", repo, len(body), said)
+		return "", fmt.Errorf("%s:v1 is damaged: its %d bytes do not have the digest %s", repo, len(body), said)
 	}
 	for _, d := range blobDigests(body) {
 		blob, _, err := c.get(repo + "/blobs/" + string(d))
@@ -187,13 +188,13 @@ func (c *puller) pull(repo string) (digest.Digest, error) {
 			return "", err
 		}
 		if digest.FromBytes(blob) != d {
-			return "", fmt.Errorf("%s: blob %s is torn: %d bytes", repo, d, len(blob))
+			return "", fmt.Errorf("%s: blob %s is damaged: its %d bytes have another digest", repo, d, len(blob))
 		}
 	}
 	return said, nil
 }
 
-// blobDigests returns the digests in a manifest.
+// blobDigests returns the digests of the config and the layers in a manifest.
 func blobDigests(manifest []byte) []digest.Digest {
 	var m specs.Manifest
 	if json.Unmarshal(manifest, &m) != nil {
@@ -222,7 +223,7 @@ func (c *puller) get(path string) ([]byte, digest.Digest, error) {
 	return body, digest.Digest(resp.Header.Get("Docker-Content-Digest")), nil
 }
 
-// insecure returns a client that accepts any certificate and reuses no connection.
+// insecure returns a client that accepts any certificate and opens a new connection per request.
 func insecure(certificates ...tls.Certificate) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -231,8 +232,8 @@ func insecure(certificates ...tls.Certificate) *http.Client {
 	}}
 }
 
-// If the system has no watches left, the server reports a problem, and everything else works.
-func TestWatchesRunOut(t *testing.T) {
+// If the system has no watches left, the server reports a problem and otherwise works as usual.
+func TestNoWatchesLeftIsAProblem(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Publish(t, dir, "install", "v1")
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}})
@@ -244,7 +245,7 @@ func TestWatchesRunOut(t *testing.T) {
 	found := l.problems(t.Context())
 	layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 	if len(found) != 1 || found[0].Kind != layoutstore.Limited || found[0].Path != dir || !strings.Contains(found[0].Reason, "fs.inotify.max_user_watches") {
-		t.Errorf("problems: %v", found)
+		t.Errorf("problems are %v, want one of kind limited that names fs.inotify.max_user_watches", found)
 	}
 	l.watch()
 	if found := l.problems(t.Context()); len(found) > 0 {

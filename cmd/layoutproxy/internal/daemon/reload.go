@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
-// newReloaded returns the metric with the result of the last reload.
+// newReloaded returns the metric that says whether the last reload succeeded.
 func newReloaded() prometheus.Gauge {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "layoutproxy_configuration_last_reload_successful",
@@ -24,15 +24,15 @@ func newReloaded() prometheus.Gauge {
 	return g
 }
 
-// hangups returns the signals that reload the configuration. They are caught before the program
-// reports that it is ready.
+// hangups returns a channel with the SIGHUP signals of the process. It exists before the program
+// reports that it is ready: otherwise an early SIGHUP would end the program.
 func hangups() chan os.Signal {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	return hangup
 }
 
-// onHangup reloads the configuration at each SIGHUP.
+// onHangup reloads the configuration at each SIGHUP, until ctx ends.
 func (s *Daemon) onHangup(ctx context.Context) {
 	defer signal.Stop(s.hangup)
 	for {
@@ -45,13 +45,13 @@ func (s *Daemon) onHangup(ctx context.Context) {
 	}
 }
 
-// reload applies sources, roots and credentials from the current configuration, and rescans. If
-// that fails, it keeps the previous configuration.
+// reload reads the configuration again, applies the sources, roots and credentials, and rescans. If
+// the new configuration cannot be used, the previous one stays in effect.
 func (s *Daemon) reload(ctx context.Context) {
 	next, err := s.reconfigure(ctx)
 	s.reloaded.Set(0)
 	if err != nil {
-		s.log.Error("the configuration cannot be used: keeping the previous one", zap.Error(err))
+		s.log.Error("the configuration cannot be used: the previous one stays in effect", zap.Error(err))
 		s.live.rescan(ctx)
 		return
 	}
@@ -63,10 +63,10 @@ func (s *Daemon) reload(ctx context.Context) {
 	}
 }
 
-// errOpen refuses a new configuration that requires no login, because the file may be half-written.
-var errOpen = errors.New("the new configuration requires no login: restart the server if this is intended")
+// errOpen is the error for a reload that would remove the login. The file may be only half-written.
+var errOpen = errors.New("the new configuration requires no login, the previous one did: restart the server if this is intended")
 
-// reconfigure reads the configuration and applies it.
+// reconfigure reads the configuration, and applies what can change without a restart.
 func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
 	next, err := s.flags.Again()
 	if err != nil {
@@ -75,7 +75,7 @@ func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
 	if s.private && !next.Auth.On() {
 		return nil, errOpen
 	}
-	// The store and the drop directory are still those of the start.
+	// The store and the drop directory cannot change without a restart.
 	if err := overlap.Check(s.flags.Places(next.Config.Sources)...); err != nil {
 		return nil, err
 	}
@@ -83,8 +83,9 @@ func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
 	if err != nil {
 		return nil, err
 	}
-	next.VerifyKey = s.flags.VerifyKey // as at the start, like that of the drop directory
-	// Before the sources change: the new content is only for clients with the new credentials.
+	next.VerifyKey = s.flags.VerifyKey // stays as it was at the start, as it does for the drop directory
+	// The credentials change before the sources: only clients with the new credentials may get the
+	// new content.
 	before := s.pulls.Swap(guarded)
 	if err := s.live.reconfigure(ctx, monitored(s.reach, next.Options(next.Sources(s.flags.Store.Dir)))); err != nil {
 		s.pulls.Store(before)

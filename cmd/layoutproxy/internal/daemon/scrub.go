@@ -22,7 +22,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// newScrub returns the scrub of the server's tree, or nil if no flag asks for it.
+// newScrub returns the scrub of the server's tree, or nil without --scrub.
 func (s *Daemon) newScrub(metrics *prometheus.Registry) (*verify.Scrub, error) {
 	rate, err := settings.ParseRate(s.flags.Scrub)
 	if err != nil || rate == 0 {
@@ -48,11 +48,11 @@ func (s *Daemon) newScrub(metrics *prometheus.Registry) (*verify.Scrub, error) {
 	return scrub, nil
 }
 
-// scrubFile is the file with the position of a scrub. Without it, a scrub starts over, which only
-// costs time. The empty name stores nothing.
+// scrubFile is the path of the file that stores the position of a scrub. If the file is lost, the
+// scrub starts over, which only costs time. With an empty path, the position is not stored.
 type scrubFile string
 
-// scrubState returns the file for the scrub of some sources.
+// scrubState returns the path of the file for a list of sources.
 func scrubState(cacheDir string, sources []string) scrubFile {
 	if cacheDir == "" {
 		return ""
@@ -67,13 +67,14 @@ func scrubState(cacheDir string, sources []string) scrubFile {
 	return scrubFile(filepath.Join(cacheDir, fmt.Sprintf("%x.scrub", sum.Sum(nil)[:16])))
 }
 
-// maxScrubRecord is the longest scrub file that is read, in bytes. It names one copy of a blob.
+// maxScrubRecord is the size of the largest scrub file that is read, in bytes. The file names one
+// copy of a blob.
 const maxScrubRecord = 64 << 10
 
-// scrubRecord is the content of the file.
+// scrubRecord is the content of a scrub file.
 type scrubRecord struct {
 	verify.Position
-	Ended time.Time `json:"ended,omitzero"` // the last complete pass
+	Ended time.Time `json:"ended,omitzero"` // when the last complete pass ended
 }
 
 func (f scrubFile) read(log *zap.Logger) (at scrubRecord) {
@@ -88,7 +89,7 @@ func (f scrubFile) read(log *zap.Logger) (at scrubRecord) {
 		err = json.Unmarshal(data, &at)
 	}
 	if err != nil {
-		log.Warn("the scrub starts over: its last position cannot be read", zap.String("path", string(f)), zap.Error(err))
+		log.Warn("the scrub starts over, because its last position cannot be read", zap.String("path", string(f)), zap.Error(err))
 		return scrubRecord{}
 	}
 	return at
@@ -106,11 +107,11 @@ func (f scrubFile) write(log *zap.Logger, at scrubRecord) {
 		err = durable.WriteFile(string(f), append(data, '\n'), 0o644)
 	}
 	if err != nil {
-		log.Debug("the position of the scrub cannot be stored: it starts over after a restart", zap.String("path", string(f)), zap.Error(err))
+		log.Debug("the position of the scrub cannot be stored: the scrub will start over after a restart", zap.String("path", string(f)), zap.Error(err))
 	}
 }
 
-// scrubMetrics report the progress of a scrub.
+// scrubMetrics returns the metrics of a scrub.
 func scrubMetrics(scrub *verify.Scrub) (all []prometheus.Collector) {
 	counter := func(name, help string, of func(verify.ScrubStats) int64) {
 		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "layoutproxy_scrub_" + name, Help: help},
@@ -130,7 +131,7 @@ func scrubMetrics(scrub *verify.Scrub) (all []prometheus.Collector) {
 	return all
 }
 
-// statusOfScrub returns the status of a scrub, or nil without one.
+// statusOfScrub returns the status of a scrub for /status, or nil if there is no scrub.
 func statusOfScrub(scrub *verify.Scrub) *page.Scrub {
 	if scrub == nil {
 		return nil

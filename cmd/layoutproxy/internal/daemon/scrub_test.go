@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A position that was read from any file is the same after it was written and read again. With
-// unusable content, the scrub starts over.
+// A scrub position is the same after it is written and read again, whatever file it was first read
+// from.
 func FuzzScrubPosition(f *testing.F) {
 	for _, s := range []string{
 		"", "{}", "null", `{"repository":"app","path":"/media/a.tar","entry":"app","digest":"sha256:00"}`,
@@ -26,25 +26,26 @@ func FuzzScrubPosition(f *testing.F) {
 		at := file.read(zap.NewNop())
 		file.write(zap.NewNop(), at)
 		if again := file.read(zap.NewNop()); again.Position != at.Position || !again.Ended.Equal(at.Ended) {
-			t.Fatalf("%q is read as %+v; written and read again, it is %+v", data, at, again)
+			t.Fatalf("the file %q is read as %+v, but after writing and reading it again as %+v", data, at, again)
 		}
 	})
 }
 
-// Without a usable file, the scrub starts over.
-func TestScrubPositionInvalidFile(t *testing.T) {
+// If the scrub file is too long, unreadable or missing, the scrub starts over.
+func TestScrubStartsOverWithInvalidFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	long := scrubFile(filepath.Join(dir, "long.scrub"))
 	layouttest.WriteFile(t, string(long), append([]byte(`{"repository":"app"}`), make([]byte, maxScrubRecord)...))
 	for _, file := range []scrubFile{long, scrubFile(dir), scrubFile(filepath.Join(dir, "missing"))} {
 		if at := file.read(zap.NewNop()); at != (scrubRecord{verify.Position{}, time.Time{}}) {
-			t.Errorf("%s is read as %+v", file, at)
+			t.Errorf("%s is read as %+v, want the start position", file, at)
 		}
 	}
 }
 
-// The working directory decides where a relative path is, and does not matter for other sources.
+// The scrub file of a relative source depends on the working directory. That of an absolute path or
+// a bucket does not.
 func TestScrubFileDependsOnWorkingDirectory(t *testing.T) {
 	for _, test := range []struct {
 		source    string
@@ -54,7 +55,7 @@ func TestScrubFileDependsOnWorkingDirectory(t *testing.T) {
 		first := scrubState("/cache", []string{test.source})
 		t.Chdir(t.TempDir())
 		if different := scrubState("/cache", []string{test.source}) != first; different != test.different {
-			t.Errorf("%s: the file differs: %v", test.source, different)
+			t.Errorf("source %s: the file depends on the working directory: %v", test.source, different)
 		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// inProcess serves a tree, whose names are bare paths, with the settings that args make, and
-// returns the servers' addresses.
+// inProcess runs a server in this process and returns its addresses. args are flags and sources.
+// Repository names have no root, and rescans are off, unless args say otherwise.
 func inProcess(t *testing.T, args ...string) (registry, admin string) {
 	t.Helper()
 	args = append([]string{"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--root-repository", "", "--rescan", "0", "--settle", "0", "--cache-dir", ""}, args...)
@@ -32,7 +32,7 @@ func inProcess(t *testing.T, args ...string) (registry, admin string) {
 	return s.servers[0].Listener.Addr().String(), s.servers[1].Listener.Addr().String()
 }
 
-// settingsOf returns the settings of a command line.
+// settingsOf returns the settings that a command line of serve leads to.
 func settingsOf(t *testing.T, args ...string) *settings.Serve {
 	t.Helper()
 	flags, set := &settings.Serve{}, pflag.NewFlagSet("serve", pflag.ContinueOnError)

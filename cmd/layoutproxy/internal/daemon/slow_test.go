@@ -17,9 +17,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// One manifest is on a disk that hangs. /status still answers in time, another image can be
-// pulled, a client that disconnects is released, and the program can be stopped.
-func TestDiskThatHangs(t *testing.T) {
+// A disk hangs when a manifest is read. /status still answers in time, another image can be pulled,
+// a client may disconnect, and the program can be stopped.
+func TestServerWorksWhileDiskHangs(t *testing.T) {
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("app")
 	l.Tag(l.Image(layouttest.Image{Layers: [][]byte{[]byte("fast")}}), "fast")
@@ -62,37 +62,37 @@ func TestDiskThatHangs(t *testing.T) {
 		body, err := io.ReadAll(resp.Body)
 		return resp.StatusCode, body, err
 	}
-	layouttest.Eventually(t, "the check of the start reads the manifest", func() bool { return hanging.Load() > 0 })
+	layouttest.Eventually(t, "the check at the start reads the slow manifest", func() bool { return hanging.Load() > 0 })
 	if code, _, err := get(t.Context(), registry+"/v2/app/manifests/fast"); code != http.StatusOK {
-		t.Errorf("the manifest of the other image: %d, %v", code, err)
+		t.Errorf("pulling the manifest of the other image: status %d, error %v", code, err)
 	}
 	if code, body, err := get(t.Context(), registry+"/v2/app/blobs/"+digest.FromString("fast").String()); code != http.StatusOK || string(body) != "fast" {
-		t.Errorf("the layer of the other image: %d, %q, %v", code, body, err)
+		t.Errorf("pulling the layer of the other image: status %d, body %q, error %v", code, body, err)
 	}
-	// /status does not wait until the check ends.
+	// /status does not wait for the end of the check.
 	code, body, err := get(t.Context(), admin+"/status")
 	var document struct {
 		Repositories int
 		Checked      bool
 	}
 	if err != nil || code != http.StatusOK || json.Unmarshal(body, &document) != nil || document.Repositories != 1 || document.Checked {
-		t.Errorf("/status: %d, %s, %v", code, body, err)
+		t.Errorf("/status answers %d, %s (error: %v)", code, body, err)
 	}
 	gone, leave := context.WithCancel(t.Context())
 	left := make(chan error)
 	go func() { _, _, err := get(gone, registry+"/v2/app/manifests/slow"); left <- err }()
-	layouttest.Eventually(t, "the request reads the manifest too", func() bool { return hanging.Load() > 1 })
+	layouttest.Eventually(t, "the request reads the slow manifest", func() bool { return hanging.Load() > 1 })
 	leave()
 	if err := <-left; !errors.Is(err, context.Canceled) {
-		t.Errorf("a client that disconnects: %v", err)
+		t.Errorf("a client that disconnects gets the error %v", err)
 	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
 	if hanging.Load() == 0 {
-		t.Error("the disk did not hang to the end")
+		t.Error("the server stopped only when the disk no longer hung")
 	}
 	close(release)
-	layouttest.Eventually(t, "no read is left", func() bool { return hanging.Load() == 0 })
+	layouttest.Eventually(t, "all reads end after the disk answers again", func() bool { return hanging.Load() == 0 })
 }

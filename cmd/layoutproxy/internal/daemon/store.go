@@ -18,10 +18,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// prepareStore creates the store, and completes the import of a killed process. A store
-// that this user may only read is served as it is.
+// prepareStore creates the store if it is missing, and completes an import that was killed. If this
+// user may not write to the store, it only logs that.
 func prepareStore(ctx context.Context, log *zap.Logger, dir string) error {
-	if dir == "" || bucket.IsPlace(dir) { // a server only reads a store in a bucket
+	if dir == "" || bucket.IsPlace(dir) { // in a bucket: servers only read it
 		return nil
 	}
 	i, err := importer.New(importer.Options{Store: dir, Log: log})
@@ -31,7 +31,7 @@ func prepareStore(ctx context.Context, log *zap.Logger, dir string) error {
 	err = i.Recover(ctx)
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		if _, missing := os.Stat(dir); missing == nil {
-			log.Warn("the store is served as it is: this user may not write to it", zap.String("store", dir), zap.Error(err))
+			log.Warn("layoutproxy may not write to the store: it serves the store unchanged", zap.String("store", dir), zap.Error(err))
 			return nil
 		}
 	}
@@ -41,8 +41,8 @@ func prepareStore(ctx context.Context, log *zap.Logger, dir string) error {
 	return nil
 }
 
-// newDropDirectory returns the drop directory of a server, or nil if no flag asks for
-// one. It calls guard before it changes anything in the directory.
+// newDropDirectory returns the importer of a server's drop directory, or nil without --drop-dir. It
+// calls guard before each change in the directory.
 func newDropDirectory(log *zap.Logger, flags *settings.Serve, metrics prometheus.Registerer, guard func() error, published func(context.Context)) (*drop.Drop, error) {
 	if flags.Store.DropDir == "" {
 		return nil, nil
@@ -51,12 +51,12 @@ func newDropDirectory(log *zap.Logger, flags *settings.Serve, metrics prometheus
 	d, err := drop.New(imports, drop.Options{Dir: flags.Store.DropDir, Settle: flags.Settle, Tick: flags.Rescan,
 		Remove: flags.Store.AfterImport == "remove", Guard: guard, Published: published})
 	if err != nil {
-		return nil, exit.WithHint(err, "make the directory, and let this user write to it")
+		return nil, exit.WithHint(err, "create the directory, and give this user write access")
 	}
 	return d, metrics.Register(dropMetrics{d})
 }
 
-// imports returns the imports for /status.
+// imports returns the state of the imports for /status.
 func (s *Daemon) imports() []drop.Status {
 	if s.drop == nil {
 		return []drop.Status{}
@@ -64,7 +64,7 @@ func (s *Daemon) imports() []drop.Status {
 	return s.drop.Status()
 }
 
-// dropMetrics are the metrics of a drop directory.
+// dropMetrics collects the metrics of a drop directory.
 type dropMetrics struct{ drop *drop.Drop }
 
 var (
@@ -93,9 +93,9 @@ func (d dropMetrics) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(importBytesDesc, prometheus.CounterValue, float64(totals.Bytes))
 }
 
-// guardDrop returns an error if a link or a mount has changed since the start, so that the drop
-// directory overlaps with a source or the store. Then nothing in it may be moved or removed.
+// guardDrop returns an error if the drop directory overlaps with a source or the store, because a
+// link or a mount has changed since the start. Then nothing in it may be moved or removed.
 func (s *Daemon) guardDrop() error {
 	sources := s.live.paths()
-	return overlap.Guard(s.flags.Places(sources[:len(sources)-1])...) // the last is the store
+	return overlap.Guard(s.flags.Places(sources[:len(sources)-1])...) // The last source is the store itself.
 }

@@ -7,9 +7,9 @@ import (
 	"go.uber.org/zap"
 )
 
-// notifier reports the state of the program to the service manager, by the protocol of
-// sd_notify(3): datagrams of NAME=VALUE lines to the socket in NOTIFY_SOCKET. Without that
-// socket it does nothing. A library would replace only send.
+// notifier reports the state of the program to the service manager. As in sd_notify(3), it sends
+// datagrams with NAME=VALUE lines to the socket in $NOTIFY_SOCKET. Without that variable it does
+// nothing. There is a library, but it would replace only send.
 type notifier struct {
 	log    *zap.Logger
 	socket string
@@ -19,12 +19,12 @@ func newNotifier(log *zap.Logger) notifier {
 	return notifier{log, os.Getenv("NOTIFY_SOCKET")}
 }
 
-// send sends a line as a datagram. It only logs a failure.
+// send sends one line to the service manager. If that fails, it logs the error.
 func (n notifier) send(line string) {
 	if n.socket == "" {
 		return
 	}
-	// A leading @ means the abstract namespace to systemd, and to net as well.
+	// A name with a leading @ is an abstract socket. systemd and package net agree on that.
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: n.socket, Net: "unixgram"})
 	if err == nil {
 		_, err = conn.Write([]byte(line))
@@ -35,7 +35,7 @@ func (n notifier) send(line string) {
 	}
 }
 
-// duringReload reports a reload until reload returns.
+// duringReload calls reload, and tells the service manager when it begins and ends.
 func (n notifier) duringReload(reload func()) {
 	n.send("RELOADING=1")
 	reload()

@@ -12,9 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// Spans are sent only with the flag, and to the collector that it names. Without the flag the
-// environment has no effect.
-func TestTracesNeedFlag(t *testing.T) {
+// The server sends spans only with --trace-endpoint, and only to that collector. Without the flag,
+// it ignores OTEL_EXPORTER_OTLP_ENDPOINT.
+func TestTracesAreOffWithoutFlag(t *testing.T) {
 	var mu sync.Mutex
 	var got strings.Builder
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
@@ -39,11 +39,11 @@ func TestTracesNeedFlag(t *testing.T) {
 			if code := registrytest.StatusOf("http://" + address + "/v2/app/manifests/v1"); code != http.StatusOK {
 				t.Error(code)
 			}
-		}) // the server sends the remaining spans when it ends
+		}) // When the server ends, it sends the remaining spans.
 		mu.Lock()
 		for _, word := range []string{"/v1/traces ", "GET manifest", "layoutproxy.repository", "app"} {
 			if strings.Contains(got.String(), word) != test.sent {
-				t.Errorf("%s: the collector got %q; want %q in it: %t", name, got.String(), word, test.sent)
+				t.Errorf("%s: the collector got %q; whether it must contain %q: %t", name, got.String(), word, test.sent)
 			}
 		}
 		mu.Unlock()

@@ -11,24 +11,25 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// versionVerdict says whether a version of the platform is ready.
+// versionVerdict is whether a platform version is ready, and the reasons if it is not.
 type versionVerdict struct {
 	Version string         `json:"version"`
 	Ready   bool           `json:"ready"`
 	Reasons []ready.Reason `json:"reasons"`
 }
 
-// verdicts judges the versions in the current snapshot, in the background: when they are first
-// requested, and again when the number of problems has changed. No request waits for it. Without
-// such requests, a server saves the memory: for a large tree, several times what serving needs.
+// verdicts judges in the background whether the platform versions in the current snapshot are
+// ready. It does so when the verdicts are first requested, and again when the number of problems
+// has changed. No request waits for it. A server that nobody asks saves the memory: a large tree
+// needs several times what serving needs.
 type verdicts struct {
 	log     *zap.Logger
 	tree    *layoutstore.Tree
-	changed trigger // there may be something to judge
+	changed trigger // set when the versions may have to be judged
 	last    atomic.Pointer[judged]
 }
 
-// judged is a list of verdicts, and the generation and number of problems that it is about.
+// judged is a list of verdicts, with the generation and the number of problems at that time.
 type judged struct {
 	generation uint64
 	problems   int
@@ -40,7 +41,8 @@ func newVerdicts(log *zap.Logger, tree *layoutstore.Tree) *verdicts {
 }
 
 // of returns the verdicts on the versions in a snapshot, or nil before they are known. problems is
-// the snapshot's current number of problems: if it has changed, the versions are judged again.
+// the current number of problems in the snapshot. If it has changed since the last verdicts, the
+// versions are judged again.
 func (v *verdicts) of(s *layoutstore.Snapshot, problems int) []versionVerdict {
 	last := v.last.Load()
 	if last == nil || last.generation != s.Generation() {
@@ -53,10 +55,10 @@ func (v *verdicts) of(s *layoutstore.Snapshot, problems int) []versionVerdict {
 	return last.list
 }
 
-// maxJudging limits the time for judging all versions.
+// maxJudging is how long judging all versions may take.
 const maxJudging = 5 * time.Minute
 
-// run judges whenever it is triggered, until ctx ends.
+// run judges the versions whenever that is requested, until ctx ends.
 func (v *verdicts) run(ctx context.Context) error {
 	var again <-chan time.Time
 	for {
@@ -74,7 +76,7 @@ func (v *verdicts) run(ctx context.Context) error {
 	}
 }
 
-// judge judges all versions in the current snapshot, unless the last verdicts are about it.
+// judge judges all versions in the current snapshot, unless that is already done.
 func (v *verdicts) judge(ctx context.Context) error {
 	s := v.tree.Snapshot()
 	found, err := s.Problems(ctx)
@@ -96,8 +98,8 @@ func (v *verdicts) judge(ctx context.Context) error {
 	return nil
 }
 
-// judgeVersions returns the verdicts on all versions in a snapshot. Without a version it does not
-// read the modules, which may be thousands.
+// judgeVersions returns the verdicts on all platform versions in a snapshot. If there is none, it
+// skips the modules, because reading thousands of them takes time.
 func judgeVersions(ctx context.Context, s *layoutstore.Snapshot) ([]versionVerdict, error) {
 	list := []versionVerdict{}
 	here, _, err := ready.Versions(ctx, s)

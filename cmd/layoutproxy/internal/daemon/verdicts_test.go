@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// /status reports whether each version is ready, and is updated when the tree changes.
-func TestStatusHasVerdicts(t *testing.T) {
+// /status reports for each platform version whether it is ready. A rescan updates the reports.
+func TestStatusReportsReadyVersions(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Publish(t, dir, "app", "v1.0.0")
 	_, admin := inProcess(t, "--rescan", "0", dir)
@@ -34,7 +34,7 @@ func TestStatusHasVerdicts(t *testing.T) {
 			var lines []string
 			for _, v := range document.Ready {
 				for _, r := range v.Reasons {
-					text, _, _ := strings.Cut(r.Text, ": layer sha256:") // random
+					text, _, _ := strings.Cut(r.Text, ": layer sha256:") // The digest differs in each run.
 					lines = append(lines, v.Version+": "+text)
 				}
 				if v.Ready {
@@ -44,10 +44,10 @@ func TestStatusHasVerdicts(t *testing.T) {
 			return strings.Join(lines, "\n") == want
 		})
 	}
-	wait("nothing of Deckhouse", "")
+	wait("/status reports no versions", "")
 	layouttest.Publish(t, dir, "release-channel", "v1.70.1")
 	resp, err := http.Post("http://"+admin+"/rescan", "", nil)
 	layouttest.Try(t, err)
 	resp.Body.Close()
-	wait("a version that is not ready", "v1.70.1: missing platform image: v1.70.1\nv1.70.1: missing installer: install:v1.70.1\nv1.70.1: the declarations of release-channel:v1.70.1 cannot be read")
+	wait("/status reports a version that is not ready", "v1.70.1: missing platform image: v1.70.1\nv1.70.1: missing installer: install:v1.70.1\nv1.70.1: the declarations of release-channel:v1.70.1 cannot be read")
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// An error of a registry has advice in every command, also in the one line of a status.
-func TestRegistryAdvice(t *testing.T) {
+// Every command gives advice for an error from a registry. In /status, the advice is on the same
+// line.
+func TestAdviceForRegistryErrors(t *testing.T) {
 	quota := &client.Error{Op: "put blob", Host: "harbor.example", Repository: "deckhouse/ee", Status: 403, Side: client.SideRegistry, Cause: client.ErrDenied,
 		Codes: []client.Code{{Code: "DENIED", Message: "adding 1 MiB of storage resource, which when updated to current usage of 9 MiB will exceed the configured upper limit of 9 MiB."}}}
 	wrong := &client.Error{Op: "token", Host: "auth.example", Repository: "deckhouse/ee", Status: 401, Side: client.SideToken, Cause: client.ErrUnauthorized}
@@ -26,7 +27,7 @@ func TestRegistryAdvice(t *testing.T) {
 		{wrong, "the token server auth.example refuses the login", "check the name and the password"},
 		{nobody, "nobody is logged in to registry.example", "docker login"},
 		{&push.ProofError{Differences: []push.Difference{{Kind: push.Missing, Repository: "a", Reference: "v1"}}}, "although it acknowledged them", "--check-blobs"},
-		{&push.ProofError{Differences: []push.Difference{{Kind: push.WrongSize, Repository: "a", Reference: "sha256:1"}}}, "wrong-size: a sha256:1", "delete sha256:1 of a there"},
+		{&push.ProofError{Differences: []push.Difference{{Kind: push.WrongSize, Repository: "a", Reference: "sha256:1"}}}, "wrong-size: a sha256:1", "delete sha256:1 from the repository a there"},
 	} {
 		for name, sorted := range map[string]error{"push": exit.PushError(test.err), "pull": exit.PullError(t.Context(), test.err)} {
 			var unproven *push.ProofError
@@ -34,23 +35,24 @@ func TestRegistryAdvice(t *testing.T) {
 				continue
 			}
 			if hint := exit.Hint(sorted); !strings.Contains(sorted.Error(), test.cause) || !strings.Contains(hint, test.remedy) {
-				t.Errorf("%s: %v, %q", name, sorted, hint)
+				t.Errorf("%s: the error is %v, its hint is %q", name, sorted, hint)
 			}
 			if line := exit.OneLine(sorted); !strings.Contains(line, test.cause) || !strings.Contains(line, test.remedy) {
-				t.Errorf("%s: %s", name, line)
+				t.Errorf("%s: the one line is %q", name, line)
 			}
 		}
 	}
 }
 
-// Once a publication has begun, a full disk may have left a part of it.
-func TestFullDiskAdvice(t *testing.T) {
+// The advice for a full disk says whether the import has changed the store. Once a publication has
+// begun, part of it may have been written.
+func TestAdviceForFullDisk(t *testing.T) {
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, &importer.NoSpaceError{}} {
 		if hint := exit.Hint(exit.ImportError(full)); !strings.HasPrefix(hint, "nothing was changed") {
-			t.Errorf("before the publication: %q", hint)
+			t.Errorf("the hint before the publication is %q", hint)
 		}
 		if hint := exit.Hint(exit.ImportError(&importer.UnfinishedError{Err: full})); hint != "free some space and import again" {
-			t.Errorf("in the publication: %q", hint)
+			t.Errorf("the hint during the publication is %q", hint)
 		}
 	}
 }

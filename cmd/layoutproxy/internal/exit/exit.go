@@ -1,5 +1,5 @@
-// Package exit defines the exit statuses of the program, the errors that lead to them, and the
-// advice on errors.
+// Package exit defines the exit statuses of layoutproxy. Errors get their exit status and advice
+// here.
 package exit
 
 import (
@@ -11,17 +11,16 @@ import (
 	"syscall"
 )
 
-// The exit statuses of the program.
 const (
 	Done    = 0
-	Failed  = 1 // a source missing, a port taken
-	Usage   = 2 // wrong usage
-	Content = 3 // content damaged, incomplete or different
+	Failed  = 1 // for example, a source is missing or a port is in use
+	Usage   = 2 // wrong command line, environment or configuration
+	Content = 3 // content is damaged, incomplete or different
 
-	Interrupted = 130 // by a signal; a second run resumes
+	Interrupted = 130 // A signal ended the program. The next run resumes.
 )
 
-// statusError is an error that decides the exit status.
+// statusError is an error with an exit status.
 type statusError struct {
 	error
 	status status
@@ -29,21 +28,23 @@ type statusError struct {
 
 func (e statusError) Unwrap() error { return e.error }
 
-// Is makes [errors.Is] find the status anywhere in a chain.
+// Is lets [errors.Is] find the exit status anywhere in a chain of errors.
 func (e statusError) Is(target error) bool { return target == e.status }
 
-// status is an exit status as a target of [errors.Is].
+// status is an exit status, as an error that [errors.Is] can look for.
 type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// UsageError reports that the command line, the environment or the configuration is wrong.
+// UsageError marks err: the command line, the environment or the configuration is wrong.
 func UsageError(err error) error { return statusError{err, Usage} }
 
-// ContentError reports that something is wrong with the content of a source or a registry.
+// ContentError marks err: the content of a source or a registry is damaged, incomplete or
+// different.
 func ContentError(err error) error { return statusError{err, Content} }
 
-// Ended returns err, or interrupted as an [InterruptedError] if a signal has ended ctx.
+// Ended returns interrupted as an [InterruptedError] if a signal has ended ctx. Otherwise it
+// returns err.
 func Ended(ctx context.Context, err, interrupted error) error {
 	if ctx.Err() != nil {
 		return InterruptedError(interrupted)
@@ -51,11 +52,11 @@ func Ended(ctx context.Context, err, interrupted error) error {
 	return err
 }
 
-// InterruptedError reports that a signal ended a command before it was done.
+// InterruptedError marks err: a signal ended the command before it was done.
 func InterruptedError(err error) error { return statusError{err, Interrupted} }
 
-// Status returns the exit status for an error. If several errors in a chain have a status, wrong
-// usage comes first, then content.
+// Status returns the exit status for an error. If the chain has several statuses, Usage takes
+// precedence over Content, and Content over Interrupted.
 func Status(err error) int {
 	if err == nil {
 		return Done
@@ -68,7 +69,7 @@ func Status(err error) int {
 	return Failed
 }
 
-// hintedError is an error with a hint that says what to do next.
+// hintedError is an error with advice on what to do next.
 type hintedError struct {
 	error
 	hint string
@@ -79,7 +80,7 @@ func (e hintedError) Unwrap() error { return e.error }
 // WithHint adds advice to an error.
 func WithHint(err error, hint string) error { return hintedError{err, hint} }
 
-// Hint returns the advice on an error, or empty.
+// Hint returns the advice on an error, or "" if there is none.
 func Hint(err error) string {
 	var hinted hintedError
 	if errors.As(err, &hinted) {
@@ -88,14 +89,14 @@ func Hint(err error) string {
 	return ""
 }
 
-// OnSignal returns a context that SIGINT or SIGTERM ends. Until stop is called, further signals have
-// no effect.
+// OnSignal returns a context that ends at SIGINT or SIGTERM. Further signals have no effect until
+// stop is called.
 func OnSignal(parent context.Context) (ctx context.Context, stop func()) {
 	return signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
 }
 
-// OnFirstSignal returns a context that SIGINT or SIGTERM ends. After the signal it calls the
-// function then, and a second signal ends the process.
+// OnFirstSignal returns a context that ends at SIGINT or SIGTERM, and then calls then. A second
+// signal ends the process.
 func OnFirstSignal(parent context.Context, then func()) (ctx context.Context, stop func()) {
 	ctx, ignore := OnSignal(parent)
 	unregister := context.AfterFunc(ctx, func() {

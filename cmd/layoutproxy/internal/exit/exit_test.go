@@ -8,23 +8,23 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
-func TestStatus(t *testing.T) {
+func TestStatusAndHintOfErrors(t *testing.T) {
 	failed := errors.New("failed")
 	for name, test := range map[string]struct {
 		err  error
 		want int
 		hint string
 	}{
-		"none":                     {nil, exit.Done, ""},
-		"any":                      {failed, exit.Failed, ""},
-		"a hint has no status":     {exit.WithHint(failed, "mount it"), exit.Failed, "mount it"},
-		"usage with a hint":        {exit.UsageError(exit.WithHint(failed, "name it")), exit.Usage, "name it"},
-		"a hint on content":        {exit.WithHint(exit.ContentError(failed), "copy it"), exit.Content, "copy it"},
-		"interrupted":              {exit.InterruptedError(failed), exit.Interrupted, ""},
-		"wrapped":                  {fmt.Errorf("at: %w", exit.ContentError(failed)), exit.Content, ""},
-		"usage before content":     {exit.ContentError(exit.UsageError(failed)), exit.Usage, ""},
-		"content before a signal":  {exit.InterruptedError(exit.ContentError(failed)), exit.Content, ""},
-		"the second of two errors": {errors.Join(exit.InterruptedError(failed), exit.ContentError(failed)), exit.Content, ""},
+		"none":                         {nil, exit.Done, ""},
+		"other error":                  {failed, exit.Failed, ""},
+		"hint alone":                   {exit.WithHint(failed, "mount it"), exit.Failed, "mount it"},
+		"usage with a hint":            {exit.UsageError(exit.WithHint(failed, "name it")), exit.Usage, "name it"},
+		"content with a hint":          {exit.WithHint(exit.ContentError(failed), "copy it"), exit.Content, "copy it"},
+		"interrupted":                  {exit.InterruptedError(failed), exit.Interrupted, ""},
+		"wrapped":                      {fmt.Errorf("at: %w", exit.ContentError(failed)), exit.Content, ""},
+		"usage before content":         {exit.ContentError(exit.UsageError(failed)), exit.Usage, ""},
+		"content before interrupted":   {exit.InterruptedError(exit.ContentError(failed)), exit.Content, ""},
+		"content is the second of two": {errors.Join(exit.InterruptedError(failed), exit.ContentError(failed)), exit.Content, ""},
 	} {
 		if got := exit.Status(test.err); got != test.want {
 			t.Errorf("%s: status %d, want %d", name, got, test.want)
@@ -33,7 +33,7 @@ func TestStatus(t *testing.T) {
 			t.Errorf("%s: hint %q, want %q", name, got, test.hint)
 		}
 		if test.err != nil && !errors.Is(test.err, failed) {
-			t.Errorf("%s: the cause is lost", name)
+			t.Errorf("%s: the chain no longer contains the original error", name)
 		}
 	}
 }

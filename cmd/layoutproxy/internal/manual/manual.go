@@ -1,7 +1,7 @@
-// Package manual writes the manual pages of the commands from their help. Only the program that is
-// built with the tag man uses it: see man.go of cmd/layoutproxy.
+// Package manual writes manual pages for the commands from their help. Only a program that is built
+// with the tag man uses it (man.go in cmd/layoutproxy).
 //
-// The pages use the macros of man(7), which groff and mandoc read alike.
+// The pages use the macros of man(7), which groff and mandoc understand.
 package manual
 
 import (
@@ -18,15 +18,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
-// Options is the content of the pages in addition to the help.
+// Options complete the help with the rest of the content.
 type Options struct {
-	Version string    // of the program
-	Date    time.Time // of the release
-	Home    string    // the directory that "~" replaces in defaults; may be empty
+	Version string    // version of layoutproxy
+	Date    time.Time // date of the release
+	Home    string    // home directory, shown as "~" in defaults of flags; may be empty
 }
 
-// Write writes one page per command below root, and one for root, into dir, which it creates:
-// NAME-COMMAND.1 and NAME.1. The same options give the same bytes.
+// Write writes the manual pages into dir, which it creates: NAME.1 for root, and NAME-COMMAND.1 for
+// each command. The same options give the same bytes.
 func Write(root *cobra.Command, dir string, o Options) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -43,7 +43,7 @@ func Write(root *cobra.Command, dir string, o Options) error {
 	return nil
 }
 
-// exitStatus is the section about the exit statuses on each page.
+// exitStatus is the section about exit statuses, which each page has.
 const exitStatus = `.SH EXIT STATUS
 .TP
 .B 0
@@ -62,13 +62,13 @@ content is damaged, incomplete or different
 interrupted: run the same import, push or pull again, and it resumes
 `
 
-// pageOf returns the name of the page of a command.
+// pageOf returns the name of a command's page, without the extension.
 func pageOf(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPath(), " ", "-") }
 
 func page(root, cmd *cobra.Command, o Options) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, ".TH %s 1 %s %s\n", quote(strings.ToUpper(pageOf(cmd))), quote(o.Date.UTC().Format(time.DateOnly)), quote(root.Name()+" "+o.Version))
-	b.WriteString(".nh\n.ad l\n") // do not hyphenate names of flags and variables
+	b.WriteString(".nh\n.ad l\n") // hyphens would change the names of flags and variables
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", escape(pageOf(cmd)), escape(cmd.Short))
 	b.WriteString(".SH SYNOPSIS\n")
 	usage := cmd.UseLine()
@@ -101,10 +101,10 @@ func page(root, cmd *cobra.Command, o Options) []byte {
 	return b.Bytes()
 }
 
-// options writes the flags of a command, group by group.
+// options writes the section about the flags, with a heading per group of flags.
 func options(b *bytes.Buffer, cmd *cobra.Command, home string) {
 	b.WriteString(".SH OPTIONS\n")
-	cmd.InheritedFlags() // adds them to the flags of the command
+	cmd.InheritedFlags() // As a side effect, this adds inherited flags to cmd.Flags().
 	for _, g := range settings.Groups(cmd.Flags(), cmd.Annotations[settings.FromEnvironment] != "") {
 		fmt.Fprintf(b, ".SS %s\n", escape(g.Title))
 		g.Flags.VisitAll(func(f *pflag.Flag) {
@@ -128,7 +128,7 @@ func options(b *bytes.Buffer, cmd *cobra.Command, home string) {
 	}
 }
 
-// defaultOf returns the default of a flag as its help shows it, or empty.
+// defaultOf returns the default of a flag as the help shows it, or "" if the help shows none.
 func defaultOf(f *pflag.Flag, home string) string {
 	switch f.DefValue {
 	case "", "false", "0", "[]", "0s":
@@ -140,8 +140,8 @@ func defaultOf(f *pflag.Flag, home string) string {
 	return f.DefValue
 }
 
-// paragraphs writes a text whose paragraphs are separated by empty lines. Indented lines are not
-// filled.
+// paragraphs writes a text. Empty lines separate its paragraphs. Indented lines keep their line
+// ends.
 func paragraphs(b *bytes.Buffer, text string) {
 	for p := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
 		b.WriteString(".PP\n")
@@ -159,7 +159,7 @@ func paragraphs(b *bytes.Buffer, text string) {
 	}
 }
 
-// lines escapes a text, so that no line is read as a roff request.
+// lines escapes a text of several lines, so that roff does not read a line as a request.
 func lines(text string) string {
 	var all []string
 	for line := range strings.SplitSeq(text, "\n") {
@@ -172,10 +172,10 @@ func lines(text string) string {
 	return strings.Join(all, "\n")
 }
 
-// escape makes roff print a text unchanged: hyphens stay hyphens, and nothing is read as an escape.
+// escape returns a text that roff prints unchanged: it escapes backslashes and hyphens.
 func escape(text string) string {
 	return strings.NewReplacer(`\`, `\e`, `-`, `\-`).Replace(text)
 }
 
-// quote returns a text as an argument of a request.
+// quote returns a text as a quoted argument of a roff request.
 func quote(text string) string { return `"` + strings.ReplaceAll(escape(text), `"`, `""`) + `"` }

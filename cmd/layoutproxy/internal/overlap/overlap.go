@@ -1,6 +1,6 @@
-// Package overlap finds directories that must not contain one another: the store, the drop
-// directory, the sources and the cache. It compares the directories to which names lead, through
-// links and mounts, not the names.
+// Package overlap finds directories that overlap but must not: the store, the drop directory, the
+// sources and the cache. It follows links and mounts, and compares the directories that the names
+// lead to.
 package overlap
 
 import (
@@ -10,10 +10,9 @@ import (
 	"strings"
 )
 
-// Role is what a directory or file is used for.
+// Role is what a directory or file is used for, in the words of messages.
 type Role string
 
-// The roles, as messages name them.
 const (
 	Store  Role = "the store"
 	Drop   Role = "the drop directory"
@@ -22,33 +21,37 @@ const (
 	Cache  Role = "the cache directory"
 )
 
-// Place is a path with a role, and the facts that say where it really is.
+// Place is a directory or file with its role. Other fields say where it really is, whatever links
+// and mounts lead there.
 type Place struct {
 	Role Role
-	Path string // as the user gave it
-	// resolved is the absolute path without links.
+	Path string // as the user wrote it
+	// resolved is the absolute path, after following links.
 	resolved string
-	// ids are the device and inode of resolved and of each directory above it, itself
-	// first; zero for one that does not exist.
+	// ids are the device and inode numbers of resolved, of the directory above it, and so on. They
+	// are zero for a directory that does not exist.
 	ids []inode
-	// spots are the positions of resolved, and of each mount below it, in their file systems. Two
-	// mounts of one directory have the same position.
+	// spots says where resolved, and each mount below it, is in its file system. Two mounts of the
+	// same directory have the same spot.
 	spots []spot
 }
 
-// inode identifies a file or directory, whatever names it has.
+// inode identifies a file or directory by device and inode number. All its names have the same.
 type inode struct{ device, number uint64 }
 
-// spot is a path in a file system, from its root and not from where it is mounted.
+// spot is a path in a file system. It begins at the root of the file system, wherever that is
+// mounted.
 type spot struct{ device, path string }
 
-// relation says how two places are related, and why.
+// relation is how two places overlap, and why.
 type relation struct {
-	kind   string // "", "same", "inside" (the first is in the second) or "around"
+	// kind is "same", "inside" if the first place is in the second, "around" if the second is in
+	// the first, or "" if they do not overlap.
+	kind   string
 	reason string
 }
 
-// relate compares two resolved places.
+// relate returns how two resolved places overlap.
 func relate(a, b Place) relation {
 	switch {
 	case a.resolved == b.resolved:
@@ -58,7 +61,7 @@ func relate(a, b Place) relation {
 	case isBelow(b.resolved, a.resolved):
 		return relation{"around", fmt.Sprintf("%s is in %s", b.resolved, a.resolved)}
 	}
-	const link = "two names of one directory: a link or a mount leads there"
+	const link = "both names lead to the same directory, through a link or a mount"
 	var none inode
 	switch {
 	case len(a.ids) > 0 && len(b.ids) > 0 && a.ids[0] == b.ids[0] && a.ids[0] != none:
@@ -70,7 +73,7 @@ func relate(a, b Place) relation {
 	}
 	for _, x := range a.spots {
 		for _, y := range b.spots {
-			reason := fmt.Sprintf("a mount shows %s of one file system in both", x.path)
+			reason := fmt.Sprintf("through a mount, both contain %s of the same file system", x.path)
 			switch {
 			case x.device != y.device:
 			case x.path == y.path:
@@ -85,12 +88,12 @@ func relate(a, b Place) relation {
 	return relation{}
 }
 
-// isBelow reports whether the clean path name is in the directory dir.
+// isBelow reports whether name is a path in the directory dir. Both must be clean paths.
 func isBelow(name, dir string) bool {
 	return strings.HasPrefix(name, strings.TrimSuffix(dir, string(filepath.Separator))+string(filepath.Separator))
 }
 
-// Error reports that two places overlap and must not.
+// Error reports that two places overlap, although they must not.
 type Error struct {
 	a, b Place
 	relation
@@ -105,13 +108,13 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s %s and %s %s %s (%s)", e.a.Role, e.a.Path, e.b.Role, e.b.Path, how, e.reason)
 }
 
-// findOverlap finds two places that must not contain one another but do, or returns nil.
+// findOverlap returns an error for two places that overlap but must not, or nil.
 //
-//   - The store, the drop directory and a source or bundle may not be the same nor contain one
-//     another: dropped bundles are moved or removed, and served only once they are verified, and a
-//     store may be read only through its journal.
-//   - Two sources may: they are only read.
-//   - The cache may be anywhere but in the drop directory, where it would be a bundle.
+//   - The store, the drop directory and a source or bundle must not overlap. Dropped bundles are moved
+//     or removed, and may be served only after they are verified. A store may be read only through
+//     its journal.
+//   - Sources may overlap, because they are only read.
+//   - The cache must not be in the drop directory, where it would be taken for a bundle.
 func findOverlap(places []Place) *Error {
 	for i, a := range places {
 		for _, b := range places[i+1:] {
@@ -123,7 +126,7 @@ func findOverlap(places []Place) *Error {
 	return nil
 }
 
-// isLegal reports whether places with these roles may have this relation.
+// isLegal reports whether places with roles a and b may overlap in the way that kind names.
 func isLegal(a, b Role, kind string) bool {
 	reading := func(r Role) bool { return r == Source || r == Bundle }
 	switch {
@@ -137,14 +140,14 @@ func isLegal(a, b Role, kind string) bool {
 	return false
 }
 
-// overlapHint returns the advice on an overlap.
+// overlapHint returns advice on an overlap.
 func overlapHint(e *Error) string {
-	hint := "use separate directories, best on one file system: /srv/in and /srv/store"
+	hint := "use separate directories, if possible on one file system, such as /srv/in and /srv/store"
 	switch roles := []Role{e.a.Role, e.b.Role}; {
 	case e.kind == "same" && slices.Contains(roles, Store) && slices.Contains(roles, Source):
-		hint = "remove that source: the store is served after all sources"
+		hint = "remove that source: layoutproxy serves the store anyway"
 	case slices.Contains(roles, Bundle):
-		hint = "put the bundle outside of the store: what is in the store is served already"
+		hint = "move the bundle out of the store, or remove it: layoutproxy already serves what is in the store"
 	}
 	return hint
 }

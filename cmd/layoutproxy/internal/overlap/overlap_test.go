@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// at returns a place without links and mounts. Each directory has an inode number computed from its
-// path.
+// at returns a place that no link or mount leads to. Inode numbers are computed from the paths.
 func at(r Role, name string) Place {
 	p := Place{Role: r, Path: name, resolved: name}
 	for dir := name; ; dir = filepath.Dir(dir) {
@@ -24,13 +23,13 @@ func at(r Role, name string) Place {
 	}
 }
 
-// mounted makes a place visible through the mounts of a table.
+// mounted returns p with the spots that a mount table gives it. table has the format of mountinfo.
 func mounted(p Place, table string) Place {
 	p.spots = spotsOf(p.resolved, parseMounts(table))
 	return p
 }
 
-func TestRelate(t *testing.T) {
+func TestHowPlacesOverlap(t *testing.T) {
 	linked := at(Source, "/data/x")
 	linked.ids[0] = at(Drop, "/srv/in").ids[0]
 	linkedAbove := at(Source, "/data/x/y")
@@ -39,7 +38,8 @@ func TestRelate(t *testing.T) {
 	missing.ids[0] = inode{}
 	alsoMissing := at(Store, "/b")
 	alsoMissing.ids[0] = inode{}
-	// A pod with two volumes of one host path (proc_pid_mountinfo(5) has the format).
+	// This is the mount table of a pod with two volumes from one directory of the host (format:
+	// proc_pid_mountinfo(5)).
 	const pod = `1 0 0:50 / / rw - overlay overlay rw
 2 1 8:1 /srv/in /in rw - ext4 /dev/sda1 rw
 3 1 8:1 /srv/in/store /store rw - ext4 /dev/sda1 rw
@@ -52,34 +52,34 @@ func TestRelate(t *testing.T) {
 		a, b Place
 		want string
 	}{
-		"equal":                      {at(Store, "/srv"), at(Drop, "/srv"), "same"},
-		"inside":                     {at(Store, "/srv/in/store"), at(Drop, "/srv/in"), "inside"},
-		"around":                     {at(Store, "/srv"), at(Drop, "/srv/in"), "around"},
-		"in the root":                {at(Store, "/srv"), at(Source, "/"), "inside"},
-		"beside":                     {at(Store, "/srv/store"), at(Drop, "/srv/in"), ""},
-		"a longer name":              {at(Store, "/srv/in2"), at(Drop, "/srv/in"), ""},
-		"one inode":                  {linked, at(Drop, "/srv/in"), "same"},
-		"below one inode":            {linkedAbove, at(Drop, "/srv/in"), "inside"},
-		"above one inode":            {at(Drop, "/srv/in"), linkedAbove, "around"},
-		"two missing ones":           {missing, alsoMissing, ""},
-		"a mount of a part":          {mounted(at(Store, "/store"), pod), mounted(at(Drop, "/in"), pod), "inside"},
-		"deep in it":                 {mounted(at(Drop, "/in/store/x"), pod), mounted(at(Store, "/store"), pod), "inside"},
-		"another name with a blank":  {mounted(at(Store, "/two"), pod), mounted(at(Drop, "/in"), pod), ""},
-		"another device":             {mounted(at(Store, "/other"), pod), mounted(at(Drop, "/in"), pod), ""},
-		"a mount below it":           {mounted(at(Source, "/data"), pod), mounted(at(Drop, "/in"), pod), "inside"},
-		"a mount below it, reversed": {mounted(at(Drop, "/in"), pod), mounted(at(Source, "/data"), pod), "around"},
+		"equal":                             {at(Store, "/srv"), at(Drop, "/srv"), "same"},
+		"inside":                            {at(Store, "/srv/in/store"), at(Drop, "/srv/in"), "inside"},
+		"around":                            {at(Store, "/srv"), at(Drop, "/srv/in"), "around"},
+		"inside the root":                   {at(Store, "/srv"), at(Source, "/"), "inside"},
+		"siblings":                          {at(Store, "/srv/store"), at(Drop, "/srv/in"), ""},
+		"one name begins with the other":    {at(Store, "/srv/in2"), at(Drop, "/srv/in"), ""},
+		"same inode":                        {linked, at(Drop, "/srv/in"), "same"},
+		"inside, by inode":                  {linkedAbove, at(Drop, "/srv/in"), "inside"},
+		"around, by inode":                  {at(Drop, "/srv/in"), linkedAbove, "around"},
+		"both missing":                      {missing, alsoMissing, ""},
+		"mount of a subdirectory":           {mounted(at(Store, "/store"), pod), mounted(at(Drop, "/in"), pod), "inside"},
+		"below the mount of a subdirectory": {mounted(at(Drop, "/in/store/x"), pod), mounted(at(Store, "/store"), pod), "inside"},
+		"mounted name with a blank":         {mounted(at(Store, "/two"), pod), mounted(at(Drop, "/in"), pod), ""},
+		"same path on another device":       {mounted(at(Store, "/other"), pod), mounted(at(Drop, "/in"), pod), ""},
+		"mount inside the drop directory":   {mounted(at(Source, "/data"), pod), mounted(at(Drop, "/in"), pod), "inside"},
+		"mount inside the drop directory, reversed": {mounted(at(Drop, "/in"), pod), mounted(at(Source, "/data"), pod), "around"},
 	} {
 		r := relate(c.a, c.b)
 		if r.kind != c.want || (r.kind == "") != (r.reason == "") {
-			t.Errorf("%s: %q (%s), want %q", name, r.kind, r.reason, c.want)
+			t.Errorf("%s: the relation is %q (%s), want %q", name, r.kind, r.reason, c.want)
 		}
 	}
 }
 
-// All pairs of roles, with each relation.
-func TestLegal(t *testing.T) {
+// For all pairs of roles, the test compares each relation with the list of allowed ones.
+func TestWhichPlacesMayOverlap(t *testing.T) {
 	kinds := []string{"same", "inside", "around"}
-	free := map[string]bool{ // relations that are allowed
+	free := map[string]bool{ // relations between roles that are always allowed
 		"the source the source": true, "the source the bundle": true, "the bundle the source": true, "the bundle the bundle": true,
 		"the store the cache directory": true, "the cache directory the store": true,
 		"the source the cache directory": true, "the cache directory the source": true,
@@ -90,21 +90,21 @@ func TestLegal(t *testing.T) {
 	for _, a := range roles {
 		for _, b := range roles {
 			if !isLegal(a, b, "") {
-				t.Errorf("%s and %s may not be used together at all", a, b)
+				t.Errorf("%s and %s are refused although they do not overlap", a, b)
 			}
 			for _, kind := range kinds {
 				want := free[string(a)+" "+string(b)] ||
 					a == Cache && b == Drop && kind == "around" || a == Drop && b == Cache && kind == "inside"
 				if got := isLegal(a, b, kind); got != want {
-					t.Errorf("%s %s %s: %v, want %v", a, kind, b, got, want)
+					t.Errorf("%s %s %s: allowed is %v, want %v", a, kind, b, got, want)
 				}
 			}
 		}
 	}
 }
 
-// Links, missing paths, and links to missing paths.
-func TestResolvePlaces(t *testing.T) {
+// Places may be links, missing paths, and links to missing paths.
+func TestOverlapThroughLinksAndMissingPaths(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"in/store", "beside"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
@@ -123,14 +123,14 @@ func TestResolvePlaces(t *testing.T) {
 		err := Guard(Place{Role: Store, Path: filepath.Join(dir, "x", "..") + "/" + name}, Place{Role: Drop, Path: filepath.Join(dir, "in")})
 		var e *Error
 		if errors.As(err, &e); (e == nil) != (want == "") || e != nil && e.kind != want {
-			t.Errorf("%s: %v, want %q", name, err, want)
+			t.Errorf("%s: got the error %v, want the relation %q", name, err, want)
 		}
 	}
-	// The guard refuses if something cannot be resolved. The check at the start leaves that to the
-	// code that opens the place.
+	// Guard refuses a place that cannot be resolved. Check allows it, because the code that opens
+	// the place will report the error.
 	places := []Place{{Role: Store, Path: filepath.Join(dir, "loop")}, {Role: Drop, Path: filepath.Join(dir, "in")}}
 	if err := Guard(places...); err == nil || !strings.Contains(err.Error(), "the store") {
-		t.Errorf("the guard allows what it cannot resolve: %v", err)
+		t.Errorf("Guard allows a place that it cannot resolve (error: %v)", err)
 	}
 	if err := Check(places...); err != nil {
 		t.Error(err)

@@ -15,11 +15,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// maxLinks bounds the links that are followed in one path.
+// maxLinks limits how many links are followed for one path.
 const maxLinks = 40
 
-// resolvePlace resolves a path. If the path does not exist, the result is where it would be
-// created. All other errors of the file system are returned.
+// resolvePlace finds out where a place really is. If its path does not exist, that is where it
+// would be created. It returns all other errors of the file system.
 func resolvePlace(r Role, name string, mounts []mount) (Place, error) {
 	p := Place{Role: r, Path: name}
 	if bucket.IsPlace(name) {
@@ -55,13 +55,14 @@ func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// inodeOf returns the device and inode of a file, or zero if the system has none.
+// inodeOf returns the device and inode numbers of a file. They are zero on systems without them.
 func inodeOf(info fs.FileInfo) inode {
 	state, _ := fileid.Of(info)
 	return inode{state.Device, state.Inode}
 }
 
-// resolve follows the links of an absolute path, even if it does not exist.
+// resolve follows the links of an absolute path. Unlike [filepath.EvalSymlinks], it also resolves
+// paths that do not exist.
 func resolve(name string, links int) (string, error) {
 	real, err := filepath.EvalSymlinks(name)
 	if err == nil || !missing(err) || name == filepath.Dir(name) {
@@ -74,10 +75,10 @@ func resolve(name string, links int) (string, error) {
 	name = filepath.Join(parent, filepath.Base(name))
 	to, err := os.Readlink(name)
 	if err != nil {
-		return name, nil // neither a file nor a link
+		return name, nil // name does not exist
 	}
 	if links == 0 {
-		return "", fmt.Errorf("%s: too many links", name)
+		return "", fmt.Errorf("%s: too many symbolic links", name)
 	}
 	if !filepath.IsAbs(to) {
 		to = filepath.Join(parent, to)
@@ -85,16 +86,16 @@ func resolve(name string, links int) (string, error) {
 	return resolve(filepath.Clean(to), links-1)
 }
 
-// mount is a mounted file system, or a directory of one that is mounted by itself.
+// mount is a line of the mount table: a file system, or a directory of it, and where it is mounted.
 type mount struct {
-	device string // of the file system
-	root   string // the directory of it that is mounted
-	point  string // where
+	device string // device of the file system
+	root   string // which directory of the file system is mounted
+	point  string // where it is mounted
 }
 
-// parseMounts reads /proc/self/mountinfo (proc_pid_mountinfo(5)). Fields are separated by blanks:
-// the third is the device, the fourth the root and the fifth the mount point. Blanks and
-// backslashes in them are written as \040 and so on. Later mounts hide earlier ones.
+// parseMounts reads the content of /proc/self/mountinfo (proc_pid_mountinfo(5)). Blanks separate
+// the fields. The third is the device, the fourth the root, the fifth the mount point. Blanks and
+// backslashes in a field are written in octal, such as \040. A later mount hides an earlier one.
 func parseMounts(text string) (all []mount) {
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
@@ -105,13 +106,12 @@ func parseMounts(text string) (all []mount) {
 	return all
 }
 
-// unescape replaces the octal escapes of a mount table.
+// unescape replaces the octal escapes in a field of the mount table.
 func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// spotsOf returns the positions of a resolved path, and of each mount below it, in their file
-// systems.
+// spotsOf returns where a resolved path, and each mount below it, is in its file system.
 func spotsOf(name string, mounts []mount) (all []spot) {
 	var own *mount
 	for i, m := range mounts {
@@ -131,10 +131,11 @@ func spotsOf(name string, mounts []mount) (all []spot) {
 	return all
 }
 
-// resolvePlaces resolves places. unknown has the errors for the places that it leaves out.
+// resolvePlaces resolves places. It leaves out those that it cannot resolve; unknown contains their
+// errors.
 func resolvePlaces(named []Place) (all []Place, unknown error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil && !missing(err) { // other systems have none
+	if err != nil && !missing(err) { // only Linux has this file
 		unknown = err
 	}
 	mounts := parseMounts(string(text))
@@ -149,8 +150,8 @@ func resolvePlaces(named []Place) (all []Place, unknown error) {
 	return all, unknown
 }
 
-// Check fails with an [exit.UsageError] if two of the places overlap and must not. It ignores places
-// that cannot be resolved: the code that opens them reports the error.
+// Check returns an [exit.UsageError] if two of the places overlap but must not. It ignores places
+// that cannot be resolved: the code that opens them will report the error.
 func Check(named ...Place) error {
 	all, _ := resolvePlaces(named)
 	if e := findOverlap(all); e != nil {
@@ -159,16 +160,16 @@ func Check(named ...Place) error {
 	return nil
 }
 
-// CheckNotStore fails with an [exit.UsageError] if a directory is a store, or is in one.
+// CheckNotStore returns an [exit.UsageError] if a directory is a store or is inside one.
 func CheckNotStore(dir string) error {
 	p, err := resolvePlace(Bundle, dir, nil)
 	if err != nil {
-		return nil // the code that writes there reports it
+		return nil // The code that writes there will report the error.
 	}
 	for at := p.resolved; ; at = filepath.Dir(at) {
 		if _, err := os.Lstat(filepath.Join(at, journal.StateFile)); err == nil {
 			return exit.UsageError(exit.WithHint(fmt.Errorf("%s is in the store %s", dir, at),
-				"name a directory of its own, and import what was pulled: layoutproxy import DIR --store STORE"))
+				"name a separate directory, and import the bundle afterwards: layoutproxy import DIR --store STORE"))
 		}
 		if at == filepath.Dir(at) {
 			return nil
@@ -176,7 +177,8 @@ func CheckNotStore(dir string) error {
 	}
 }
 
-// Guard is [Check], but also fails if a place cannot be resolved.
+// Guard returns an error if two of the places overlap but must not, or if a place cannot be
+// resolved.
 func Guard(named ...Place) error {
 	all, unknown := resolvePlaces(named)
 	if e := findOverlap(all); e != nil {

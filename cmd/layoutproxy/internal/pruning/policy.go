@@ -14,20 +14,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// DefaultGrace is the time that running pulls have to complete after a prune.
+// DefaultGrace is how long after a prune a running pull can still be completed.
 const DefaultGrace = 15 * time.Minute
 
-// policyFile is the content of a policy file. Its keys are the names of the flags of prune.
+// policyFile is the content of a policy file. Its keys are the names of the flags of layoutproxy
+// prune.
 type policyFile struct {
 	prune.Policy `yaml:",inline"`
 	Grace        *time.Duration `yaml:"grace"`
 	Repack       bool           `yaml:"repack"`
 }
 
-// maxPolicy is the longest policy file that is read, in bytes.
+// maxPolicy is the size of the largest policy file that is read, in bytes.
 const maxPolicy = 1 << 20
 
-// ReadPolicy reads a policy file, and the inventories that it names.
+// ReadPolicy reads a policy file, and the inventories that its key keep-bundle names.
 func ReadPolicy(name string) (prune.Request, error) {
 	data, err := plainfile.Read(name, maxPolicy)
 	if err != nil {
@@ -38,7 +39,7 @@ func ReadPolicy(name string) (prune.Request, error) {
 		err = r.Policy.ReadBundles()
 	}
 	if err != nil {
-		return r, exit.UsageError(exit.WithHint(fmt.Errorf("--prune-policy %s: %w", name, err), "its keys are the flags of layoutproxy prune, one per line: keep-newest: 2"))
+		return r, exit.UsageError(exit.WithHint(fmt.Errorf("--prune-policy %s: %w", name, err), "the keys of the file are the flags of layoutproxy prune, one per line, such as keep-newest: 2"))
 	}
 	return r, nil
 }
@@ -48,19 +49,19 @@ func parsePolicy(data []byte) (prune.Request, error) {
 	var second yaml.Node
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
-	// A file of comments alone has no rule, which Check reports.
+	// A file with only comments has no rule. Check reports that.
 	if err := d.Decode(&file); err != nil && !errors.Is(err, io.EOF) {
 		return prune.Request{}, err
 	}
 	if err := d.Decode(&second); !errors.Is(err, io.EOF) {
-		return prune.Request{}, errors.New("a second document: there is one policy in a file")
+		return prune.Request{}, errors.New("the file has a second YAML document: only one policy is allowed")
 	}
 	r := prune.Request{Policy: file.Policy, Grace: DefaultGrace, Repack: file.Repack}
 	if file.Grace != nil {
 		r.Grace = *file.Grace
 	}
 	if r.Grace < 0 {
-		return r, fmt.Errorf("grace %s: not a positive duration", r.Grace)
+		return r, fmt.Errorf("grace %s: must not be negative", r.Grace)
 	}
 	return r, r.Policy.Check()
 }

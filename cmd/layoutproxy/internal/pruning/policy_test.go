@@ -9,7 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 )
 
-// An accepted policy has a valid rule, and is the same after it was written and read again.
+// FuzzPolicy parses any file. An accepted policy has a valid rule, and stays the same when it is
+// written and parsed again.
 func FuzzPolicy(f *testing.F) {
 	for _, s := range []string{
 		"", "# nothing\n", "keep-newest: 2\n", "keep-newest: 2\nolder-than: 720h\nkeep: [app, \"modules/*:v1.2.*\"]\n", "deployed: v1.69.3\nkeep-previous: 1\ngrace: 0s\n",
@@ -24,12 +25,12 @@ func FuzzPolicy(f *testing.F) {
 			return
 		}
 		if err := r.Policy.Check(); err != nil || r.Grace < 0 || r.Policy.IsEmpty() {
-			t.Fatalf("%q is accepted as %+v: %v", data, r, err)
+			t.Fatalf("%q is accepted, but the policy %+v is invalid or has no rule (error: %v)", data, r, err)
 		}
 		again := write(t, r)
 		second, err := parsePolicy(again)
 		if err != nil || string(write(t, second)) != string(again) {
-			t.Fatalf("%q is %+v, and %q is %+v, %v", data, r, again, second, err)
+			t.Fatalf("%q is parsed as %+v, but written as %q, which is parsed as %+v (error: %v)", data, r, again, second, err)
 		}
 	})
 }
@@ -43,13 +44,13 @@ func write(t *testing.T, r prune.Request) []byte {
 	return data
 }
 
-// A file with two policies is refused, so that one of them never counts alone.
-func TestPolicyOfTwoDocuments(t *testing.T) {
+// A file with two policies is refused: otherwise one of them would be ignored.
+func TestPolicyFileWithTwoDocumentsIsRefused(t *testing.T) {
 	t.Parallel()
 	if r, err := parsePolicy([]byte("keep-newest: 1\n---\ndeployed: v1.69.3\n")); err == nil {
-		t.Errorf("%+v", r)
+		t.Errorf("a file with two policies is accepted as %+v", r)
 	}
 	if r, err := parsePolicy([]byte("keep-newest: 1\n")); err != nil || r.Grace != 15*time.Minute {
-		t.Errorf("%+v, %v", r, err)
+		t.Errorf("a file with one policy is parsed as %+v (error: %v), want a grace period of 15 minutes", r, err)
 	}
 }

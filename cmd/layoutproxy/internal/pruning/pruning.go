@@ -1,5 +1,5 @@
-// Package pruning connects package prune with package ready, which reads the declarations of
-// releases and judges them before and after a prune.
+// Package pruning lets package prune know what releases need. It gets this from package ready,
+// which also judges the releases before and after a prune.
 package pruning
 
 import (
@@ -15,18 +15,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// New makes a pruner that reads what releases declare, and refuses plans after which a kept
-// release is less ready. Errors: those of [prune.New].
+// New returns a pruner. It reads which images the releases declare, and refuses a plan that would
+// make a kept release less ready. Errors: those of [prune.New].
 func New(o prune.Options) (*prune.Pruner, error) {
 	v := &verdicts{}
 	o.Declared, o.Check = v.declared, v.check
 	return prune.New(o)
 }
 
-// verdicts passes the facts from declared to check.
+// verdicts keeps the facts that declared has read, for check.
 type verdicts struct{ facts ready.Facts }
 
-// declared reads what the releases in a snapshot declare.
+// declared returns which images the releases in a snapshot declare.
 func (v *verdicts) declared(ctx context.Context, s *layoutstore.Snapshot) (all prune.Declarations, err error) {
 	if v.facts, err = ready.Snapshot(ctx, s, ready.Scope{}); err != nil {
 		return all, err
@@ -51,7 +51,7 @@ func (v *verdicts) declared(ctx context.Context, s *layoutstore.Snapshot) (all p
 	return all, nil
 }
 
-// build converts a version of the platform for package prune.
+// build converts a platform version into a release of package prune.
 func build(b ready.Build) prune.Release {
 	x := prune.Release{Of: ".", Tag: b.Tag, Unreadable: unreadable(b.Unreadable)}
 	for _, i := range []ready.Image{b.Platform, b.Installer, b.Standalone, b.Entry} {
@@ -70,7 +70,7 @@ func build(b ready.Build) prune.Release {
 	return x
 }
 
-// versions converts the versions of a module or package.
+// versions converts the versions of a module or package into releases of package prune.
 func versions(at, entries string, m ready.Module) (all []prune.Release) {
 	for _, v := range m.Versions {
 		x := prune.Release{Of: at, Tag: v.Tag, Unreadable: unreadable(v.Unreadable),
@@ -108,8 +108,9 @@ func channels(of string, all []ready.Channel) (found []prune.Channel) {
 	return found
 }
 
-// check compares the verdicts on each kept release before and after the prune. It derives them from
-// the blobs of each image, and so does not rely on the plan being right.
+// check returns an error if a kept release would be less ready after the prune. It compares the
+// verdicts before and after. It looks at the blobs of each image, so it finds mistakes of the plan,
+// too.
 func (v *verdicts) check(e prune.Effect) error {
 	after := remaining(v.facts, e)
 	before, then := ready.Judge(v.facts, ready.Question{}), ready.Judge(after, ready.Question{})
@@ -130,13 +131,13 @@ func (v *verdicts) check(e prune.Effect) error {
 	}
 	for i, c := range then.Channels {
 		if before.Channels[i].Here && !c.Here {
-			return fmt.Errorf("%w: the channel %s points at %s", prune.ErrNotReady, c.Channel, c.Version)
+			return fmt.Errorf("%w: the channel %s points at %s, which would be removed", prune.ErrNotReady, c.Channel, c.Version)
 		}
 	}
 	return nil
 }
 
-// remaining returns the facts after a prune, without versions that have lost all images.
+// remaining returns the facts after a prune. Versions that lose all images are left out.
 func remaining(f ready.Facts, e prune.Effect) ready.Facts {
 	after := f
 	after.Here, after.Builds, after.Channels, after.Modules = nil, nil, slices.Clone(f.Channels), nil
@@ -198,13 +199,13 @@ func leftOf(all []ready.Image, e prune.Effect) []ready.Image {
 	return after
 }
 
-// stays reports whether a prune keeps the manifest of an image.
+// stays reports whether the manifest of an image is kept.
 func stays(i ready.Image, e prune.Effect) bool {
 	return i.Digest != "" && e.Stays(i.Repository, i.Digest)
 }
 
-// left returns an image after a prune: missing if its manifest is removed, damaged if another part
-// is removed.
+// left returns the state of an image after a prune. It is missing if its manifest is removed, and
+// damaged if another manifest or blob of it is removed.
 func left(i ready.Image, e prune.Effect) ready.Image {
 	if i.State != ready.Complete {
 		return i

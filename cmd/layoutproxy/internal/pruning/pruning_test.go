@@ -13,13 +13,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// needed is a manifest or blob of an image.
+// needed is a manifest or blob that an image needs.
 type needed struct {
 	repository string
 	digest     digest.Digest
 }
 
-// partsOf lists the manifests and blobs of images.
+// partsOf returns the manifests and blobs of the complete ones among images.
 func partsOf(images ...ready.Image) map[needed]bool {
 	all := map[needed]bool{}
 	for _, i := range images {
@@ -34,9 +34,9 @@ func partsOf(images ...ready.Image) map[needed]bool {
 	return all
 }
 
-// A plan is refused if an image that a version of the platform needs would lose a part. The
-// bundle was written by d8: see testdata.
-func TestPlanKeepsVersionsReady(t *testing.T) {
+// A plan is refused if it removes any manifest or blob of an image that a platform version needs.
+// The bundle in testdata/d8 was written by d8.
+func TestPlanThatBreaksVersionIsRefused(t *testing.T) {
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{"../../testdata/d8"}})
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +48,7 @@ func TestPlanKeepsVersionsReady(t *testing.T) {
 	platform, rest := map[needed]bool{}, partsOf(v.facts.Databases...)
 	for _, b := range v.facts.Builds {
 		maps.Copy(platform, partsOf(slices.Concat([]ready.Image{b.Platform, b.Installer, b.Entry}, b.Declared, b.Own)...))
-		maps.Copy(rest, partsOf(b.Standalone)) // a note only where it is missing
+		maps.Copy(rest, partsOf(b.Standalone)) // The version is ready without it: that is only a note.
 	}
 	for _, c := range v.facts.Channels {
 		maps.Copy(rest, partsOf(c.Image))
@@ -74,14 +74,14 @@ func TestPlanKeepsVersionsReady(t *testing.T) {
 		return prune.Effect{Outcome: prune.Outcome{Content: content}}
 	}
 	if len(platform) < 20 {
-		t.Fatalf("only %d manifests and blobs", len(platform))
+		t.Fatalf("the platform versions have %d manifests and blobs, want at least 20", len(platform))
 	}
 	if err := v.check(effect(needed{})); err != nil {
-		t.Errorf("a plan that removes nothing: %v", err)
+		t.Errorf("a plan that removes nothing is refused: %v", err)
 	}
 	for n := range platform {
 		if err := v.check(effect(n)); !errors.Is(err, prune.ErrNotReady) {
-			t.Errorf("without %s@%s: %v, want %v", n.repository, n.digest, err, prune.ErrNotReady)
+			t.Errorf("a plan that removes %s@%s gets the error %v, want %v", n.repository, n.digest, err, prune.ErrNotReady)
 		}
 	}
 }

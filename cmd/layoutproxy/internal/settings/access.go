@@ -12,22 +12,22 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/auth"
 )
 
-// TLS names the files for TLS at an address.
+// TLS names the certificate files of an address.
 type TLS struct {
 	Cert, Key, ClientCA string
 }
 
-// AddFlags adds the flags to a set.
 func (t *TLS) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&t.Cert, "tls-cert", "", "`file` with the certificate chain (PEM); reloaded when it changes")
-	f.StringVar(&t.Key, "tls-key", "", "`file` with the key of the certificate (PEM)")
-	f.StringVar(&t.ClientCA, "client-ca", "", "`file` with certificate authorities (PEM); a client needs a certificate that one of them signed")
+	f.StringVar(&t.Cert, "tls-cert", "", "PEM `file` with the certificate chain; reloaded when it changes")
+	f.StringVar(&t.Key, "tls-key", "", "PEM `file` with the key of the certificate")
+	f.StringVar(&t.ClientCA, "client-ca", "", "PEM `file` with certificate authorities; each client must show a certificate from one of them")
 }
 
-// On reports whether there is a certificate.
+// On reports whether TLS is on, which needs a certificate.
 func (t TLS) On() bool { return t.Cert != "" }
 
-// check finds missing files; prefix begins the names of the flags.
+// check returns an error if a file that belongs to another one is not named. prefix is the
+// beginning of the flags' names.
 func (t TLS) check(prefix string) error {
 	if (t.Cert == "") != (t.Key == "") {
 		return exit.UsageError(fmt.Errorf("--%stls-cert and --%stls-key must be given together", prefix, prefix))
@@ -38,26 +38,25 @@ func (t TLS) check(prefix string) error {
 	return nil
 }
 
-// Admin configures who may use the admin address, and its certificate.
+// Admin configures who may use the admin address, and its TLS certificate.
 type Admin struct {
 	Htpasswd string
-	TLS      TLS // without a client CA
+	TLS      TLS // ClientCA stays empty
 }
 
-// AddFlags adds the flags to a set.
 func (a *Admin) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&a.Htpasswd, "admin-htpasswd", "", "`file` of users and bcrypt hashes (htpasswd -B) who may use the admin address, except for /healthz and /readyz; reloaded when it changes")
-	f.StringVar(&a.TLS.Cert, "admin-tls-cert", "", "`file` with the certificate chain (PEM) of the admin address; reloaded when it changes")
-	f.StringVar(&a.TLS.Key, "admin-tls-key", "", "`file` with the key of that certificate (PEM)")
+	f.StringVar(&a.Htpasswd, "admin-htpasswd", "", "`file` with users and bcrypt hashes (htpasswd -B): only they may use the admin address, except for /healthz and /readyz; reloaded when it changes")
+	f.StringVar(&a.TLS.Cert, "admin-tls-cert", "", "PEM `file` with the certificate chain of the admin address; reloaded when it changes")
+	f.StringVar(&a.TLS.Key, "admin-tls-key", "", "PEM `file` with the key of --admin-tls-cert")
 }
 
-// check finds flags that cannot be combined; listen is the admin address.
+// check returns an error for flags that cannot be combined. listen is the admin address.
 func (a *Admin) check(listen string) error {
 	if err := a.TLS.check("admin-"); err != nil {
 		return err
 	}
 	if listen == "" && *a != (Admin{}) {
-		return exit.UsageError(exit.WithHint(errors.New("--admin-htpasswd and --admin-tls-… without an admin address"), "remove them, or name the address: --admin-listen 127.0.0.1:5580"))
+		return exit.UsageError(exit.WithHint(errors.New("--admin-htpasswd and --admin-tls-… cannot be used without an admin address"), "remove them, or name the address: --admin-listen 127.0.0.1:5580"))
 	}
 	return nil
 }
@@ -68,17 +67,16 @@ type Auth struct {
 	Token    auth.Token
 }
 
-// AddFlags adds the flags to a set.
 func (a *Auth) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&a.Htpasswd, "htpasswd", "", "`file` of users and bcrypt hashes (htpasswd -B) who may pull; reloaded when it changes")
-	f.StringVar(&a.Token.Realm, "token-realm", "", "`URL` of the token server whose tokens allow pulls")
-	f.StringVar(&a.Token.Service, "token-service", "", "`name` of this registry in tokens, their audience")
-	f.StringVar(&a.Token.Issuer, "token-issuer", "", "`name` of the token server in its tokens")
-	f.StringVar(&a.Token.RootCerts, "token-root-certs", "", "`file` with the certificates (PEM) that tokens are signed under; reloaded when it changes")
-	f.StringVar(&a.Token.JWKS, "token-jwks", "", "`file` with the public keys (JWKS) that tokens are signed with; reloaded when it changes")
+	f.StringVar(&a.Htpasswd, "htpasswd", "", "`file` with users and bcrypt hashes (htpasswd -B): only they may pull; reloaded when it changes")
+	f.StringVar(&a.Token.Realm, "token-realm", "", "`URL` of the token server: its tokens allow pulls")
+	f.StringVar(&a.Token.Service, "token-service", "", "`name` of this registry in tokens: the audience")
+	f.StringVar(&a.Token.Issuer, "token-issuer", "", "`name` of the token server in tokens: the issuer")
+	f.StringVar(&a.Token.RootCerts, "token-root-certs", "", "PEM `file` with the root certificates for the signatures of tokens; reloaded when it changes")
+	f.StringVar(&a.Token.JWKS, "token-jwks", "", "JWKS `file` with the public keys for the signatures of tokens; reloaded when it changes")
 }
 
-// On reports whether pulls need a login or a token.
+// On reports whether a pull needs a login or a token.
 func (a *Auth) On() bool { return a.Htpasswd != "" || a.Token != auth.Token{} }
 
 func (a *Auth) check() error {
@@ -86,15 +84,15 @@ func (a *Auth) check() error {
 		return nil
 	}
 	if err := a.Token.Check(); err != nil {
-		return exit.UsageError(exit.WithHint(err, "the flags are --token-realm, --token-service, --token-issuer and --token-root-certs or --token-jwks"))
+		return exit.UsageError(exit.WithHint(err, "give --token-realm, --token-service and --token-issuer, and --token-root-certs or --token-jwks"))
 	}
 	if a.Htpasswd != "" {
-		return exit.UsageError(exit.WithHint(errors.New("--htpasswd and --token-… cannot be combined"), "a token server can ask for passwords itself"))
+		return exit.UsageError(exit.WithHint(errors.New("--htpasswd and --token-… cannot be combined"), "remove --htpasswd: the token server can ask for passwords itself"))
 	}
 	return nil
 }
 
-// Clients configures how to identify a client, and how much a client may request.
+// Clients configures how clients are distinguished, and the limits per client.
 type Clients struct {
 	proxies     []string
 	Rate        float64
@@ -102,18 +100,17 @@ type Clients struct {
 	Connections int
 }
 
-// AddFlags adds the flags to a set.
 func (c *Clients) AddFlags(f *pflag.FlagSet) {
-	f.StringArrayVar(&c.proxies, "trusted-proxy", nil, "`CIDR` of proxies whose X-Forwarded-For identifies the client, repeatable")
-	f.Float64Var(&c.Rate, "client-rate", 0, "`requests` per second that one client may send on average; 0 means any number")
-	f.IntVar(&c.Burst, "client-burst", 200, "`requests` that one client may send in a burst, with --client-rate")
-	f.IntVar(&c.Connections, "client-connections", 0, "`connections` that one client may have open; 0 means any number, and trusted proxies have no limit")
+	f.StringArrayVar(&c.proxies, "trusted-proxy", nil, "network of trusted proxies, as `CIDR`: their X-Forwarded-For header names the client; repeatable")
+	f.Float64Var(&c.Rate, "client-rate", 0, "`requests` per second that each client may send on average; 0 means no limit")
+	f.IntVar(&c.Burst, "client-burst", 200, "`requests` that each client may send in a burst, if --client-rate is set")
+	f.IntVar(&c.Connections, "client-connections", 0, "`connections` that each client may have open; 0 means no limit; trusted proxies are never limited")
 }
 
 func (c *Clients) check() error {
 	switch {
 	case c.Rate < 0 || math.IsNaN(c.Rate) || math.IsInf(c.Rate, 0):
-		return exit.UsageError(fmt.Errorf("--client-rate %v: must be a positive number of requests per second", c.Rate))
+		return exit.UsageError(fmt.Errorf("--client-rate %v: must be a number of requests per second, or 0 for no limit", c.Rate))
 	case c.Burst < 1:
 		return exit.UsageError(fmt.Errorf("--client-burst %d: must be at least 1", c.Burst))
 	case c.Connections < 0:
@@ -123,7 +120,7 @@ func (c *Clients) check() error {
 	return err
 }
 
-// Trusted returns the networks of trusted proxies; a single address counts as a network.
+// Trusted returns the networks of the trusted proxies. A single address is returned as a network.
 func (c *Clients) Trusted() ([]netip.Prefix, error) {
 	var trusted []netip.Prefix
 	for _, s := range c.proxies {

@@ -11,33 +11,33 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
-// Configuration completes the flags of a command from the environment and a file: a
-// flag on the command line overrides the environment, which overrides the file. Both
-// may set every flag of the command, by its name.
+// Configuration completes the command line with the environment and a file. All flags of the
+// command can be set in both, by name. The command line takes precedence over the environment, the
+// environment over the file.
 type Configuration struct {
 	file  string
 	Check bool
 
 	set     *pflag.FlagSet
-	given   map[string][]string // values of the flags on the command line
-	args    []string            // sources on the command line
+	given   map[string][]string // values of the flags that the command line sets
+	args    []string            // sources that the command line names
 	Sources []string
-	Roots   map[string][]string // of the sources that have roots of their own
-	unknown []string            // unknown variables that look like settings
+	Roots   map[string][]string // roots of the sources that have their own roots, by source
+	unknown []string            // names of unknown variables that begin with LAYOUTPROXY_
 }
 
-// AddFlags adds the flags to a set.
 func (c *Configuration) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&c.file, "config", "", "YAML `file` with these settings and the sources; the environment overrides it, and flags override both")
+	f.StringVar(&c.file, "config", "", "YAML `file` with these settings and the sources; the environment overrides the file, and flags override both")
 	f.BoolVar(&c.Check, "check-config", false, "check the configuration and exit")
 }
 
-// notSettings are flags that a file may not set.
+// notSettings are flags that the file cannot set.
 var notSettings = []string{"config", "check-config", "help"}
 
-// complete fills in settings that no flag of f sets: from the environment, then from the
-// file. Sources come from args or else from the file. A malformed file or variable is an
-// [exit.UsageError]; any other error is that of reading the file.
+// complete sets the flags of f that the command line does not set. The environment comes first,
+// then the file. Sources come from args, or from the file if args is empty. If the environment or
+// the file is malformed, the error is an [exit.UsageError]. Other errors come from reading the
+// file.
 func (c *Configuration) complete(f *pflag.FlagSet, args, environ []string) error {
 	c.set, c.args, c.given = f, args, map[string][]string{}
 	f.Visit(func(flag *pflag.Flag) { c.given[flag.Name] = flagValues(flag) })
@@ -55,7 +55,7 @@ func (c *Configuration) complete(f *pflag.FlagSet, args, environ []string) error
 	return nil
 }
 
-// flagValues returns the values of a flag; one, unless it is a list.
+// flagValues returns the values of a flag. A flag that is not a list has one value.
 func flagValues(flag *pflag.Flag) []string {
 	if list, ok := flag.Value.(pflag.SliceValue); ok {
 		return list.GetSlice()
@@ -63,7 +63,7 @@ func flagValues(flag *pflag.Flag) []string {
 	return []string{flag.Value.String()}
 }
 
-// setFlag sets a flag to values; one, unless it is a list.
+// setFlag sets a flag. A flag that is not a list gets the first of the values.
 func setFlag(flag *pflag.Flag, values []string) error {
 	flag.Changed = true
 	if list, ok := flag.Value.(pflag.SliceValue); ok {
@@ -79,8 +79,8 @@ func variable(flag string) string {
 	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// readEnvironment sets the flags that the command line does not set, from their variables, even if
-// those are empty. Commas separate the values of a list.
+// readEnvironment sets flags from their variables, even if a variable is empty. Flags of the
+// command line stay. In a list, commas separate the values.
 func (c *Configuration) readEnvironment(environ []string) error {
 	values := map[string]string{}
 	for _, e := range environ {
@@ -88,7 +88,7 @@ func (c *Configuration) readEnvironment(environ []string) error {
 			values[name] = value
 		}
 	}
-	known := []string{variablePrefix + "PASSWORD"} // not a flag: chooseLogin reads it
+	known := []string{variablePrefix + "PASSWORD"} // has no flag: chooseLogin reads it
 	var failed error
 	c.set.VisitAll(func(flag *pflag.Flag) {
 		name := variable(flag.Name)
@@ -113,7 +113,7 @@ func (c *Configuration) readEnvironment(environ []string) error {
 		}
 		if err := setFlag(flag, list); err != nil {
 			failed = fmt.Errorf("%s=%s: %w", name, value, err)
-			if strings.HasSuffix(flag.Name, "password-stdin") { // the value may be a password by mistake
+			if strings.HasSuffix(flag.Name, "password-stdin") { // do not show the value: it may be a password by mistake
 				failed = fmt.Errorf("%s: must be true or false", name)
 			}
 		}
@@ -127,20 +127,21 @@ func (c *Configuration) readEnvironment(environ []string) error {
 	return failed
 }
 
-// isServiceLink reports whether Kubernetes sets the variable for a service named layoutproxy.
+// isServiceLink reports whether name is a variable that Kubernetes sets in pods if there is a
+// service named layoutproxy.
 func isServiceLink(name string) bool {
 	name = strings.TrimPrefix(name, variablePrefix)
 	return name == "PORT" || strings.HasPrefix(name, "PORT_") || strings.HasPrefix(name, "SERVICE_")
 }
 
-// Warn logs unknown variables that look like settings.
+// Warn logs the unknown variables that begin with LAYOUTPROXY_.
 func (c *Configuration) Warn(log *zap.Logger) {
 	for _, variable := range c.unknown {
-		log.Warn("unknown setting in the environment, which is ignored", zap.String("variable", variable))
+		log.Warn("unknown setting in the environment: layoutproxy ignores it", zap.String("variable", variable))
 	}
 }
 
-// ChangedSince returns the settings that differ from those of old, and apply only after a restart.
+// ChangedSince returns the names of settings that have changed but need a restart.
 func (c *Configuration) ChangedSince(old *Configuration) []string {
 	var names []string
 	c.set.VisitAll(func(flag *pflag.Flag) {
@@ -152,14 +153,14 @@ func (c *Configuration) ChangedSince(old *Configuration) []string {
 	return names
 }
 
-// readAgain are the settings that SIGHUP applies, in addition to the sources.
+// readAgain are the settings that a reload (SIGHUP) applies, besides the sources.
 var readAgain = []string{
 	"root-repository", "index-repository", "no-edition-split",
 	"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks",
 }
 
-// nearest returns the name that is the fewest edits away from written. The beginning of a name is
-// one edit away from it.
+// nearest returns the name that is most similar to written: the one that the fewest edits lead to.
+// If a name begins with written, that counts as one edit.
 func nearest(written string, names []string) string {
 	written = written[:min(len(written), 100)]
 	best, least := "", 1<<30
@@ -175,7 +176,7 @@ func nearest(written string, names []string) string {
 	return best
 }
 
-// distance returns the number of bytes to insert, delete or replace that turn a into b.
+// distance returns how many bytes have to be inserted, deleted or replaced to turn a into b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

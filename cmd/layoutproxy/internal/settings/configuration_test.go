@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite docs/config.schema.json")
 
-// serveSet returns the set of serve's flags, the common ones too.
+// serveSet returns the configuration of serve, and the set of all its flags.
 func serveSet() (*Serve, *pflag.FlagSet) {
 	set := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	(&console.Output{}).AddFlags(set)
@@ -24,7 +24,7 @@ func serveSet() (*Serve, *pflag.FlagSet) {
 	return flags, set
 }
 
-func TestSchemaIsCurrent(t *testing.T) {
+func TestSchemaMatchesFlags(t *testing.T) {
 	_, set := serveSet()
 	want, err := schema(set)
 	if err != nil {
@@ -41,11 +41,11 @@ func TestSchemaIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(have, want) {
-		t.Errorf("%s differs from the flags: go test ./cmd/layoutproxy/internal/settings -run TestSchemaIsCurrent -update", file)
+		t.Errorf("%s differs from the flags: go test ./cmd/layoutproxy/internal/settings -run TestSchemaMatchesFlags -update", file)
 	}
 }
 
-// The environment and the file can set every flag of serve.
+// The environment and the configuration file can set every flag of serve.
 func TestEnvironmentAndFileSetEveryFlag(t *testing.T) {
 	_, defaults := serveSet()
 	defaults.VisitAll(func(f *pflag.Flag) {
@@ -62,7 +62,7 @@ func TestEnvironmentAndFileSetEveryFlag(t *testing.T) {
 		}
 		want := []string{value}
 		if diff := cmp.Diff(want, flagValues(set.Lookup(f.Name))); diff != "" {
-			t.Errorf("%s of the environment: %s", f.Name, diff)
+			t.Errorf("setting %s by the environment: (-want +got) %s", f.Name, diff)
 		}
 		_, set = serveSet()
 		c := &Configuration{set: set}
@@ -70,18 +70,18 @@ func TestEnvironmentAndFileSetEveryFlag(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, flagValues(set.Lookup(f.Name))); diff != "" {
-			t.Errorf("%s of the file: %s", f.Name, diff)
+			t.Errorf("setting %s by the file: (-want +got) %s", f.Name, diff)
 		}
 	})
 }
 
-func TestNearest(t *testing.T) {
+func TestMostSimilarName(t *testing.T) {
 	names := []string{"listen", "admin-listen", "tls-cert", "tls-key", "sources"}
 	for written, want := range map[string]string{
 		"lisen": "listen", "admin_listen": "admin-listen", "tls-crt": "tls-cert", "source": "sources", "": "listen",
 	} {
 		if got := nearest(written, names); got != want {
-			t.Errorf("nearest to %q: %q, want %q", written, got, want)
+			t.Errorf("the name most similar to %q is %q, want %q", written, got, want)
 		}
 	}
 	for _, c := range []struct {
@@ -89,13 +89,13 @@ func TestNearest(t *testing.T) {
 		want int
 	}{{"", "", 0}, {"a", "", 1}, {"", "ab", 2}, {"kitten", "sitting", 3}, {"listen", "silent", 4}} {
 		if got := distance(c.a, c.b); got != c.want {
-			t.Errorf("distance of %q and %q: %d, want %d", c.a, c.b, got, c.want)
+			t.Errorf("the distance of %q and %q is %d, want %d", c.a, c.b, got, c.want)
 		}
 	}
 }
 
-// Any file is accepted, or refused with a line number. The settings of an accepted file are also
-// valid as flags.
+// FuzzConfiguration parses any file. It is accepted, or refused with a line number. The values of
+// an accepted file are also valid on the command line.
 func FuzzConfiguration(f *testing.F) {
 	example, err := os.ReadFile("../../../../docs/config.example.yaml")
 	if err != nil {
@@ -114,18 +114,18 @@ func FuzzConfiguration(f *testing.F) {
 		if err := c.parse([]byte(data)); err != nil {
 			line, _, ok := strings.Cut(err.Error(), ":")
 			if !ok || line == "" || strings.Trim(line, "0123456789") != "" {
-				t.Fatalf("an error without a line: %v", err)
+				t.Fatalf("the error does not begin with a line number: %v", err)
 			}
 			return
 		}
 		_, again := serveSet()
 		set.VisitAll(func(flag *pflag.Flag) {
 			if err := setFlag(again.Lookup(flag.Name), flagValues(flag)); err != nil {
-				t.Fatalf("the file sets %s, and the same value as a flag fails: %v", flag.Name, err)
+				t.Fatalf("the file may set %s, but the same value is invalid on the command line: %v", flag.Name, err)
 			}
 		})
 		if len(c.Roots) > len(c.Sources) {
-			t.Fatalf("roots for %d sources, but the sources are %q", len(c.Roots), c.Sources)
+			t.Fatalf("%d sources have their own roots, but the sources are only %q", len(c.Roots), c.Sources)
 		}
 	})
 }

@@ -7,12 +7,13 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// AddCacheFlag adds --cache-dir for commands that only cache archive indexes.
+// AddCacheFlag adds --cache-dir to commands that cache archive indexes and nothing else.
 func AddCacheFlag(f *pflag.FlagSet, dir *string) {
-	f.StringVar(dir, "cache-dir", CacheDir(), "`directory` that keeps archive indexes; empty means nowhere")
+	f.StringVar(dir, "cache-dir", CacheDir(), "`directory` where archive indexes are cached; empty means no cache")
 }
 
-// CacheDir returns layoutproxy's directory in the user's cache directory, or empty without one.
+// CacheDir returns layoutproxy's directory in the cache directory of the user, or "" if the user
+// has none.
 func CacheDir() string {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -21,8 +22,8 @@ func CacheDir() string {
 	return filepath.Join(dir, "layoutproxy")
 }
 
-// StateDir returns layoutproxy's directory in the state directory of the XDG base directory
-// specification, or empty without a home directory.
+// StateDir returns layoutproxy's directory in the user's state directory (XDG Base Directory
+// Specification). It returns "" if the user has no home directory.
 func StateDir() string {
 	dir := os.Getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(dir) {

@@ -16,10 +16,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// maxConfig is the largest configuration file that is read, in bytes.
+// maxConfig is the size of the largest configuration file that is read, in bytes.
 const maxConfig = 1 << 20
 
-// readFile sets the sources, and the flags that neither the command line nor the environment sets.
+// readFile reads the sources and settings from the file. It sets no flag that the command line or
+// the environment has set.
 func (c *Configuration) readFile() error {
 	f, err := plainfile.Open(c.file)
 	if err != nil {
@@ -36,20 +37,21 @@ func (c *Configuration) readFile() error {
 	return nil
 }
 
-// parse is readFile for the content of a file. Its errors begin with a line number.
+// parse reads the sources and settings from the content of a file. Its errors begin with a line
+// number.
 func (c *Configuration) parse(data []byte) error {
 	if len(data) > maxConfig {
-		return fmt.Errorf("1: longer than %d bytes", maxConfig)
+		return fmt.Errorf("1: the file is longer than %d bytes", maxConfig)
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document, second yaml.Node
 	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
-		return nil // nothing but comments
+		return nil // the file contains only comments
 	} else if err != nil {
 		return syntaxError(err)
 	}
 	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%d: a second document: there is one configuration in a file", max(second.Line, 1))
+		return fmt.Errorf("%d: the file has a second YAML document: only one configuration is allowed", max(second.Line, 1))
 	}
 	settings := map[string]*pflag.Flag{}
 	known := []string{"sources"}
@@ -75,7 +77,7 @@ func (c *Configuration) parse(data []byte) error {
 	})
 }
 
-// syntaxError makes a syntax error of the YAML library begin with the line number.
+// syntaxError turns an error of the YAML library into one that begins with the line number.
 func syntaxError(err error) error {
 	if m := regexp.MustCompile(`^yaml: (?:line )?(\d+): (.*)`).FindStringSubmatch(err.Error()); m != nil {
 		return fmt.Errorf("%s: %s", m[1], m[2])
@@ -83,17 +85,17 @@ func syntaxError(err error) error {
 	return fmt.Errorf("1: %w", err)
 }
 
-// eachKey calls do for each key of a mapping. It fails for unknown and repeated keys.
+// eachKey calls do for each key of a mapping. An unknown or repeated key is an error.
 func eachKey(node *yaml.Node, known []string, do func(string, *yaml.Node) error) error {
 	if node.Kind != yaml.MappingNode {
-		return fmt.Errorf("%d: not a list of KEY: VALUE", node.Line)
+		return fmt.Errorf("%d: expected lines of the form KEY: VALUE", node.Line)
 	}
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key := node.Content[i]
 		switch {
 		case key.Kind != yaml.ScalarNode || !slices.Contains(known, key.Value):
-			return fmt.Errorf("%d: unknown key %.100q: the nearest is %q", key.Line, key.Value, nearest(key.Value, known))
+			return fmt.Errorf("%d: unknown key %.100q: the most similar key is %q", key.Line, key.Value, nearest(key.Value, known))
 		case seen[key.Value]:
 			return fmt.Errorf("%d: duplicate key %q", key.Line, key.Value)
 		}
@@ -105,8 +107,8 @@ func eachKey(node *yaml.Node, known []string, do func(string, *yaml.Node) error)
 	return nil
 }
 
-// parseSetting sets a flag, unless the command line or the environment has set it. It
-// always checks the value.
+// parseSetting checks the value of a setting. It sets the flag, unless the command line or the
+// environment has set it.
 func (c *Configuration) parseSetting(flag *pflag.Flag, node *yaml.Node) error {
 	_, isList := flag.Value.(pflag.SliceValue)
 	values, err := texts(node, isList)
@@ -123,7 +125,7 @@ func (c *Configuration) parseSetting(flag *pflag.Flag, node *yaml.Node) error {
 	return nil
 }
 
-// texts returns the values of a node: one, or any number if isList.
+// texts returns the values of a YAML node. A node may have several values only if isList is true.
 func texts(node *yaml.Node, isList bool) ([]string, error) {
 	if node.Kind == yaml.SequenceNode && isList {
 		values := []string{}
@@ -144,12 +146,13 @@ func texts(node *yaml.Node, isList bool) ([]string, error) {
 	case node.Kind != yaml.ScalarNode:
 		return nil, errors.New("expected a single value")
 	case node.Tag == "!!null":
-		return nil, errors.New(`the value is missing: write "" for an empty one`)
+		return nil, errors.New(`the value is missing: write "" for an empty value`)
 	}
 	return []string{node.Value}, nil
 }
 
-// parseSources parses the list of sources: each is a path, or a path and its own roots.
+// parseSources parses the list of sources. Each entry is a path, or a mapping with a path and its
+// own roots.
 func (c *Configuration) parseSources(node *yaml.Node) error {
 	if node.Kind != yaml.SequenceNode {
 		return fmt.Errorf("%d: sources: not a list", node.Line)
@@ -185,7 +188,7 @@ func parseSource(node *yaml.Node) (path string, roots []string, err error) {
 		err = read("path", node)
 	}
 	if path = strings.Join(values["path"], ""); err == nil && path == "" {
-		err = fmt.Errorf("%d: sources: one without a path", node.Line)
+		err = fmt.Errorf("%d: sources: the entry has no path", node.Line)
 	}
 	return path, values["root-repository"], err
 }

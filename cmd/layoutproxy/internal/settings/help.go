@@ -6,18 +6,18 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// FromEnvironment is the annotation of a command whose flags can be set by environment variables,
-// which its help then names.
+// FromEnvironment is an annotation for commands whose flags can also be set by environment
+// variables. The help of such a command names the variables.
 const FromEnvironment = "environment"
 
-// flagNames are the flags for one purpose.
+// flagNames are the names of the flags in one group of the help.
 type flagNames struct {
 	title string
 	flags []string
 }
 
-// flagGroups returns the groups in the order in which help shows them. Flags in no other group are
-// in the first one.
+// flagGroups returns the groups of flags, in the order of the help. The first group gets all flags
+// that are in no other group.
 func flagGroups() []flagNames {
 	return []flagNames{
 		{"Flags", nil},
@@ -53,14 +53,14 @@ func flagGroups() []flagNames {
 	}
 }
 
-// FlagGroup is a section of a command's help: a title, and flags of the command.
+// FlagGroup is a section in the help of a command: flags with a title.
 type FlagGroup struct {
 	Title string
 	Flags *pflag.FlagSet
 }
 
-// Groups returns the flags of a command grouped by their purpose, without empty groups. If
-// environment is true, the usage of each flag names its environment variable.
+// Groups returns the flags of a command, grouped by their purpose. It omits empty groups. If
+// environment is true, the help of each flag also names its environment variable.
 func Groups(flags *pflag.FlagSet, environment bool) []FlagGroup {
 	groups := flagGroups()
 	sets := make([]FlagGroup, len(groups))
@@ -68,7 +68,7 @@ func Groups(flags *pflag.FlagSet, environment bool) []FlagGroup {
 		sets[i] = FlagGroup{groups[i].title, pflag.NewFlagSet(groups[i].title, pflag.ContinueOnError)}
 	}
 	flags.VisitAll(func(f *pflag.Flag) {
-		// The index is -1 for a flag in no group, which is added to the first set.
+		// n is -1 for a flag that is in no group. Such a flag is added to the first group.
 		n := slices.IndexFunc(groups, func(g flagNames) bool { return slices.Contains(g.flags, f.Name) })
 		shown := *f
 		if environment && f.Name != "help" {

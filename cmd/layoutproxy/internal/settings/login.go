@@ -10,38 +10,40 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// loginNames are the environment variables that a login is read from.
+// loginNames are the names of the environment variables for a login.
 type loginNames struct{ username, password, license string }
 
 func ourLogin() loginNames {
 	return loginNames{username: "LAYOUTPROXY_USERNAME", password: "LAYOUTPROXY_PASSWORD"}
 }
 
-// D8SourceLogin returns the variables that d8 mirror pull reads (deckhouse-cli,
+// D8SourceLogin returns the variables with which d8 mirror pull logs in (deckhouse-cli,
 // internal/mirror/cmd/pull/flags/flags.go).
 func D8SourceLogin() loginNames {
 	return loginNames{"D8_MIRROR_SOURCE_LOGIN", "D8_MIRROR_SOURCE_PASSWORD", "D8_MIRROR_LICENSE_TOKEN"}
 }
 
-// D8RegistryLogin returns the variables that d8 mirror push reads (internal/mirror/cmd/push/flags.go).
+// D8RegistryLogin returns the variables with which d8 mirror push logs in (deckhouse-cli,
+// internal/mirror/cmd/push/flags.go).
 func D8RegistryLogin() loginNames {
 	return loginNames{username: "D8_MIRROR_REGISTRY_LOGIN", password: "D8_MIRROR_REGISTRY_PASSWORD"}
 }
 
-// licenseUser is the user name for which a license token is the password.
+// licenseUser is the user name that goes with a license token as password.
 const licenseUser = "license-token"
 
-// login is a user name, its password, and where they were configured.
+// login is a user name, its password, and where the user configured them.
 type login struct {
-	username  string
-	source    string // flag or variable of the user name; empty for docker's credential store
-	fromStdin bool   // whether to read the password from standard input
+	username string
+	// source is the flag or variable with the user name, or "" if docker's credential store is used.
+	source string
+	// fromStdin is whether to read the password from standard input.
+	fromStdin bool
 	password  string
 }
 
-// chooseLogin chooses between the command line and the environment. The command line
-// comes first, then layoutproxy's own variables, then those of d8; an empty variable
-// counts as unset. It fails for a login without a password.
+// chooseLogin chooses a login. The command line takes precedence, then layoutproxy's variables,
+// then those of d8. An empty variable counts as unset. A login without a password is an error.
 func chooseLogin(u *Upstream, getenv func(string) string) (login, error) {
 	own := ourLogin()
 	if u.username != "" {
@@ -63,7 +65,8 @@ func chooseLogin(u *Upstream, getenv func(string) string) (login, error) {
 	return login{}, nil
 }
 
-// withPassword returns the login with the password in the first of the variables that is set.
+// withPassword adds the password to the login. It comes from the first of the variables that is
+// set.
 func (l login) withPassword(getenv func(string) string, names ...string) (login, error) {
 	if l.fromStdin {
 		return l, nil
@@ -74,12 +77,12 @@ func (l login) withPassword(getenv func(string) string, names ...string) (login,
 			return l, nil
 		}
 	}
-	hint := "pipe it in with --username and --password-stdin, or set " + names[0]
+	hint := "give the password on standard input with --username and --password-stdin, or set " + names[0]
 	return l, exit.UsageError(exit.WithHint(fmt.Errorf("%s without a password", l.source), hint))
 }
 
-// credential returns the credential of the login. An empty credential makes the client search the
-// keychain.
+// credential returns the credential of the login, and reads the password from stdin if the user
+// asked for that. If the credential is empty, the client searches docker's credential store.
 func (l login) credential(stdin io.Reader) (client.Credential, error) {
 	c := client.Credential{Username: l.username, Password: l.password, Source: l.source}
 	if !l.fromStdin {
@@ -87,7 +90,7 @@ func (l login) credential(stdin io.Reader) (client.Credential, error) {
 	}
 	data, err := io.ReadAll(io.LimitReader(stdin, maxPassword))
 	if err != nil {
-		return c, fmt.Errorf("password from standard input: %w", err)
+		return c, fmt.Errorf("reading the password from standard input: %w", err)
 	}
 	if c.Password = strings.TrimRight(string(data), "\r\n"); c.Password == "" {
 		return c, exit.UsageError(errors.New("--password-stdin: standard input is empty"))

@@ -9,10 +9,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// The names are those of deckhouse-cli, internal/mirror/cmd/pull/flags/flags.go and
-// internal/mirror/cmd/push/flags.go. There a login overrides a license token (getAuthProvider in
-// internal/mirror/cmd/pull).
-func TestChooseLogin(t *testing.T) {
+// The variables are those of deckhouse-cli (internal/mirror/cmd/pull/flags/flags.go,
+// internal/mirror/cmd/push/flags.go). In deckhouse-cli, too, a login takes precedence over a
+// license token (getAuthProvider in internal/mirror/cmd/pull).
+func TestWhichLoginIsChosen(t *testing.T) {
 	all := map[string]string{
 		"LAYOUTPROXY_USERNAME": "ours", "LAYOUTPROXY_PASSWORD": "1",
 		"D8_MIRROR_SOURCE_LOGIN": "source", "D8_MIRROR_SOURCE_PASSWORD": "2", "D8_MIRROR_LICENSE_TOKEN": "3",
@@ -21,7 +21,7 @@ func TestChooseLogin(t *testing.T) {
 	without := func(names ...string) map[string]string {
 		env := maps.Clone(all)
 		for _, name := range names {
-			env[name] = "" // counts as missing
+			env[name] = "" // An empty variable counts as missing.
 		}
 		return env
 	}
@@ -30,7 +30,7 @@ func TestChooseLogin(t *testing.T) {
 		args string
 		d8   loginNames
 		env  map[string]string
-		want string // USERNAME:PASSWORD of WHERE, or the error
+		want string // USERNAME:PASSWORD of SOURCE, or the text of the error
 	}{
 		{"--username x --password-stdin", D8SourceLogin(), all, "x: of --username"},
 		{"--username x", D8SourceLogin(), all, "x:1 of --username"},
@@ -62,7 +62,7 @@ func TestChooseLogin(t *testing.T) {
 			got = err.Error()
 		}
 		if got != test.want {
-			t.Errorf("%q with %v: %s, want %s", test.args, test.env, got, test.want)
+			t.Errorf("flags %q with variables %v lead to %q, want %q", test.args, test.env, got, test.want)
 		}
 	}
 }

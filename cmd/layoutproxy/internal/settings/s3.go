@@ -15,31 +15,31 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/s3"
 )
 
-// S3 configures how to reach the object store of the sources and stores whose names begin with
-// s3://.
+// S3 configures how to reach the object store. It applies to all sources and stores whose names
+// begin with s3://.
 type S3 struct {
 	Endpoint  string
 	Region    string
 	PathStyle bool
 	CAFile    string
-	// WriteIndex writes archive indexes beside the archives.
+	// WriteIndex is whether to write the index of each archive beside the archive.
 	WriteIndex bool
-	// Redirect makes the registry redirect requests for blobs that are single objects to presigned
-	// URLs, which begin with PublicEndpoint.
+	// Redirect is whether to redirect clients to the object store. This applies to blobs that are
+	// objects of the bucket. The presigned URLs begin with PublicEndpoint.
 	Redirect       bool
 	PublicEndpoint string
 }
 
-// AddFlags adds the flags of all commands with sources or a store to a set.
+// AddFlags adds the flags that all commands with sources or a store have.
 func (o *S3) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.Endpoint, "s3-endpoint", "", "`URL` of the object store for names that begin with s3://, such as https://s3.example.com; empty means Amazon's")
+	f.StringVar(&o.Endpoint, "s3-endpoint", "", "`URL` of the object store for names that begin with s3://, such as https://s3.example.com; empty means Amazon S3")
 	f.StringVar(&o.Region, "s3-region", "", "`region` of the bucket; empty means $AWS_REGION, or us-east-1")
 	f.BoolVar(&o.PathStyle, "s3-path-style", false, "put the bucket in the path of URLs, not in the host name, even at Amazon and other large clouds")
-	f.StringVar(&o.CAFile, "s3-ca-file", "", "PEM `file` of certificates to trust for the object store, in addition to the system's")
+	f.StringVar(&o.CAFile, "s3-ca-file", "", "PEM `file` with certificates to trust for the object store, in addition to those of the system")
 }
 
-// client makes a client, with the credentials of the environment or the credentials file. An error
-// is an [exit.UsageError], unless a file cannot be read.
+// client returns a client with credentials from the environment or the credentials file. Errors are
+// [exit.UsageError], unless a file cannot be read.
 func (o *S3) client() (*s3.Client, error) {
 	client, err := s3.NewClient(s3.Options{Endpoint: o.Endpoint, Region: o.Region, PathStyle: o.PathStyle, CAFile: o.CAFile, PublicEndpoint: o.PublicEndpoint})
 	var file *os.PathError
@@ -49,14 +49,14 @@ func (o *S3) client() (*s3.Client, error) {
 	return client, err
 }
 
-// Buckets returns a function that opens places in buckets. It makes the client at its first call. If
-// that fails, every request fails with the same error.
+// Buckets returns a function that opens places in buckets. Its first call creates the client. If
+// that fails, all requests fail with the same error.
 func (o *S3) Buckets() func(bucket.Place) bucket.Reader {
 	open := o.Writers()
 	return func(at bucket.Place) bucket.Reader { return open(at) }
 }
 
-// Writers is Buckets for callers that write.
+// Writers is like Buckets, but its buckets can also be written to.
 func (o *S3) Writers() func(bucket.Place) bucket.Bucket {
 	client := sync.OnceValues(o.client)
 	return func(at bucket.Place) bucket.Bucket {
@@ -68,7 +68,7 @@ func (o *S3) Writers() func(bucket.Place) bucket.Bucket {
 	}
 }
 
-// noClient is a bucket for which no client could be made: every request fails with err.
+// noClient stands for a bucket if creating the client has failed. All its requests fail with err.
 type noClient struct {
 	at  bucket.Place
 	err error
@@ -98,7 +98,7 @@ func (n noClient) PresignGet(context.Context, string, time.Duration) (string, er
 	return "", n.err
 }
 
-// ParsePlace parses s3://bucket/prefix. An error is an [exit.UsageError].
+// ParsePlace parses s3://bucket/prefix. Errors are [exit.UsageError].
 func ParsePlace(name string) (bucket.Place, error) {
 	at, err := bucket.ParsePlace(name)
 	if err != nil {

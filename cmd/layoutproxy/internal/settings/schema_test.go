@@ -10,12 +10,12 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// schema returns a JSON schema (draft 2020-12) of the configuration file, for editors. It is
-// generated from the flags.
+// schema generates a JSON schema (draft 2020-12) of the configuration file from the flags. Editors
+// use it.
 func schema(f *pflag.FlagSet) ([]byte, error) {
 	type object = map[string]any
 	properties := object{"sources": object{
-		"description": "directories, archives and chunk sets, each a path, or a path and its own roots; where two have the same tag, the later one wins",
+		"description": "list of directories, archives and chunk sets; each entry is a path, or a path with its own roots; if two sources have the same tag, the later source wins",
 		"type":        "array",
 		"items": object{"oneOf": []any{
 			object{"type": "string"},
@@ -42,13 +42,13 @@ func schema(f *pflag.FlagSet) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// oneOrMore returns the schema of a text or a list of texts.
+// oneOrMore returns the schema of a string or a list of strings.
 func oneOrMore() map[string]any {
 	text := map[string]any{"type": "string"}
 	return map[string]any{"oneOf": []any{text, map[string]any{"type": "array", "items": text}}}
 }
 
-// property returns the schema of one setting.
+// property returns the schema of the setting that a flag stands for.
 func property(flag *pflag.Flag) map[string]any {
 	_, usage := pflag.UnquoteUsage(flag)
 	if list, ok := flag.Value.(pflag.SliceValue); ok {
@@ -72,7 +72,7 @@ func property(flag *pflag.Flag) map[string]any {
 	case "duration":
 		p["pattern"] = `^(0|([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+)$`
 	}
-	if flag.Name != "cache-dir" { // its default depends on the machine
+	if flag.Name != "cache-dir" { // the default of cache-dir depends on the machine
 		p["default"] = flag.DefValue
 	}
 	return p

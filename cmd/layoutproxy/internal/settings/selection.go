@@ -14,27 +14,27 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// Selection selects which of the sources are pushed or compared.
+// Selection selects which archives and repositories of the sources a command pushes or compares.
 type Selection struct {
 	files        []string
 	Repositories push.Selection
-	VerifyKey    *inventory.VerifyKey // must have signed the sources; nil requires no signature
+	VerifyKey    *inventory.VerifyKey // public key for the signature of the sources; nil requires no signature
 }
 
-// AddFlags adds the flags to a set; verb says what the command does with the selection.
+// AddFlags adds the flags. verb is what the command does with the selection.
 func (s *Selection) AddFlags(f *pflag.FlagSet, verb string) {
-	f.StringArrayVar(&s.files, "file", nil, verb+" only this `archive` of the sources, by its file name; repeatable")
-	f.StringArrayVar(&s.Repositories.Include, "include", nil, verb+" only repositories whose path below the root, or one above it, matches this `glob`; repeatable")
+	f.StringArrayVar(&s.files, "file", nil, verb+" only the `archive` with this file name; repeatable")
+	f.StringArrayVar(&s.Repositories.Include, "include", nil, verb+" only repositories whose path below the root matches this `glob`, or is below a path that matches it; repeatable")
 	f.StringArrayVar(&s.Repositories.Exclude, "exclude", nil, "skip repositories whose path matches this `glob`; repeatable")
-	f.StringVar(&s.Repositories.ModulesPath, "modules-path-suffix", "", "`path` below the destination that replaces modules; / is the destination itself")
+	f.StringVar(&s.Repositories.ModulesPath, "modules-path-suffix", "", "`path` below the destination for modules, instead of \"modules\"; / means the destination itself")
 }
 
-// AddEditionFlag adds --no-edition-split, for commands that name repositories.
+// AddEditionFlag adds --no-edition-split to commands that name repositories.
 func AddEditionFlag(f *pflag.FlagSet, off *bool) {
-	f.BoolVar(off, "no-edition-split", false, "put installer and deckhouse-cli below an edition (deckhouse/ee/installer), as older tools did, not beside it (deckhouse/installer)")
+	f.BoolVar(off, "no-edition-split", false, "put installer and deckhouse-cli below the edition (deckhouse/ee/installer), like older tools, instead of beside it (deckhouse/installer)")
 }
 
-// Check returns an error for a malformed pattern.
+// Check returns an error if a pattern is malformed.
 func (s *Selection) Check() error {
 	if err := s.Repositories.Check(); err != nil {
 		return exit.UsageError(err)
@@ -42,7 +42,7 @@ func (s *Selection) Check() error {
 	return nil
 }
 
-// Sources returns the sources, or only the selected archives in them.
+// Sources returns the selected archives in the sources, or all sources if no archive is selected.
 func (s *Selection) Sources(sources []string) ([]string, error) {
 	if len(s.files) == 0 {
 		return sources, nil
@@ -55,7 +55,7 @@ func (s *Selection) Sources(sources []string) ([]string, error) {
 				chosen = append(chosen, source)
 			}
 			if bucket.IsPlace(source) && filepath.Base(source) != file {
-				chosen = append(chosen, strings.TrimRight(source, "/")+"/"+file) // opening it shows whether it exists
+				chosen = append(chosen, strings.TrimRight(source, "/")+"/"+file) // whether it exists is found out when it is opened
 				continue
 			}
 			for _, name := range []string{file, file + ".0000.chunk"} {
@@ -66,7 +66,7 @@ func (s *Selection) Sources(sources []string) ([]string, error) {
 			}
 		}
 		if len(chosen) == before {
-			return nil, exit.WithHint(fmt.Errorf("--file %s: no such archive in %s", file, strings.Join(sources, ", ")), "use the file name of the archive, for example platform.tar, even if it is in chunks")
+			return nil, exit.WithHint(fmt.Errorf("--file %s: no such archive in %s", file, strings.Join(sources, ", ")), "use the file name of the archive without a chunk number, for example platform.tar")
 		}
 	}
 	return chosen, nil

@@ -1,5 +1,6 @@
-// Package settings combines flags, the environment and a YAML file into one typed configuration, and
-// checks it before anything is read or changed. It also has the flags that several commands share.
+// Package settings combines flags, environment variables and a YAML file into one configuration. It
+// checks the configuration before the program reads or changes anything. It also contains the flags
+// that several commands share.
 package settings
 
 import (
@@ -24,7 +25,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/trace"
 )
 
-// Serve is the configuration of serve, from flags, the environment and the file.
+// Serve is the configuration of layoutproxy serve.
 type Serve struct {
 	Tree
 	Listen          string
@@ -46,22 +47,22 @@ type Serve struct {
 	Config          Configuration
 }
 
-// AddFlags adds the flags of serve to a set. The environment and the configuration file can set each
-// of them too.
+// AddFlags adds all flags of serve. Each can also be set by the environment and, with few
+// exceptions, by the configuration file.
 func (s *Serve) AddFlags(f *pflag.FlagSet) {
 	s.Tree.AddFlags(f)
-	f.BoolVar(&s.S3.Redirect, "s3-redirect", false, "redirect clients to the object store for blobs that are objects of their own")
-	f.StringVar(&s.S3.PublicEndpoint, "s3-public-endpoint", "", "`URL` by which clients reach the object store, for --s3-redirect; empty means --s3-endpoint")
+	f.BoolVar(&s.S3.Redirect, "s3-redirect", false, "redirect clients to the object store for each blob that is a separate object there, not part of an archive")
+	f.StringVar(&s.S3.PublicEndpoint, "s3-public-endpoint", "", "`URL` of the object store as clients reach it, for --s3-redirect; empty means --s3-endpoint")
 	s.Config.AddFlags(f)
-	f.StringVar(&s.Listen, "listen", "127.0.0.1:5000", "`address` of the registry API; port 0 picks a free port")
-	f.StringVar(&s.AdminListen, "admin-listen", "127.0.0.1:5580", "`address` of the page for people, /healthz, /readyz, /metrics, /status and POST /rescan; empty means off")
-	f.StringVar(&s.AddressFile, "address-file", "", "`file` that gets the lines registry=HOST:PORT and admin=HOST:PORT once the server listens")
+	f.StringVar(&s.Listen, "listen", "127.0.0.1:5000", "`address` of the registry API; port 0 means any free port")
+	f.StringVar(&s.AdminListen, "admin-listen", "127.0.0.1:5580", "`address` of the web page, /healthz, /readyz, /metrics, /status and POST /rescan; empty means off")
+	f.StringVar(&s.AddressFile, "address-file", "", "`file` to write the lines registry=HOST:PORT and admin=HOST:PORT into, once the server listens")
 	f.DurationVar(&s.ShutdownTimeout, "shutdown-timeout", 30*time.Second, "how long running transfers may continue after SIGTERM")
-	f.BoolVar(&s.Strict, "strict", false, "exit with 3 at the start if anything cannot be served")
+	f.BoolVar(&s.Strict, "strict", false, "do not start if anything cannot be served; exit with 3 instead")
 	f.DurationVar(&s.Rescan, "rescan", 10*time.Second, "how often to rescan the sources, in addition to file-system events; 0 means never")
 	f.DurationVar(&s.Settle, "settle", 3*time.Second, "how long an archive or a dropped bundle must be unchanged before it is read")
-	f.BoolVar(&s.Pprof, "pprof", false, "serve profiles of the running program at /debug/pprof/ of the admin address")
-	f.StringVar(&s.TraceEndpoint, "trace-endpoint", "", "`URL` of an OpenTelemetry collector (OTLP over HTTP) that gets one span per request; env reads the URL from OTEL_EXPORTER_OTLP_ENDPOINT, empty means off")
+	f.BoolVar(&s.Pprof, "pprof", false, "serve profiles of the running program at /debug/pprof/ on the admin address")
+	f.StringVar(&s.TraceEndpoint, "trace-endpoint", "", "`URL` of an OpenTelemetry collector (OTLP over HTTP) that gets one span per request; \"env\" means the URL in OTEL_EXPORTER_OTLP_ENDPOINT, empty means off")
 	f.BoolVar(&s.AccessLog, "access-log", false, "log one line per request")
 	f.StringVar(&s.Scrub, "scrub", "", "read all blobs in the background at this `rate`, such as 10MB/s, and refuse damaged ones; empty means off")
 	s.Admin.AddFlags(f)
@@ -73,7 +74,7 @@ func (s *Serve) AddFlags(f *pflag.FlagSet) {
 }
 
 // Complete sets the flags that the command line does not set, from the environment and the
-// configuration file. A malformed value is an [exit.UsageError].
+// configuration file. Malformed values are an [exit.UsageError].
 func (s *Serve) Complete(set *pflag.FlagSet, args, environ []string) error {
 	if err := s.Config.complete(set, args, environ); err != nil {
 		return err
@@ -82,7 +83,8 @@ func (s *Serve) Complete(set *pflag.FlagSet, args, environ []string) error {
 	return nil
 }
 
-// Again reads the configuration file again, and combines it with the same flags and environment.
+// Again reads the configuration file again. It returns the new configuration, with the flags of the
+// command line and the environment as before.
 func (s *Serve) Again() (*Serve, error) {
 	set := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	(&console.Output{}).AddFlags(set)
@@ -101,7 +103,7 @@ func (s *Serve) Again() (*Serve, error) {
 	return next, next.Check()
 }
 
-// Check returns an error for wrong values, and for flags that cannot be combined.
+// Check returns an error for invalid values, and for flags that cannot be combined.
 func (s *Serve) Check() error {
 	switch {
 	case s.Settle < 0:
@@ -120,11 +122,11 @@ func (s *Serve) Check() error {
 		}
 	}
 	if s.S3.PublicEndpoint != "" && !s.S3.Redirect {
-		return exit.UsageError(errors.New("--s3-public-endpoint: it has an effect only with --s3-redirect"))
+		return exit.UsageError(errors.New("--s3-public-endpoint has no effect without --s3-redirect"))
 	}
 	if s.TraceEndpoint != "" {
 		if err := trace.CheckEndpoint(s.TraceEndpoint); err != nil {
-			return exit.UsageError(exit.WithHint(err, "name the collector, as --trace-endpoint http://127.0.0.1:4318"))
+			return exit.UsageError(exit.WithHint(err, "name the URL of the collector, for example --trace-endpoint http://127.0.0.1:4318"))
 		}
 	}
 	_, err := ParseRate(s.Scrub)
@@ -135,7 +137,7 @@ func (s *Serve) Check() error {
 	return overlap.Check(s.Places(s.Config.Sources)...)
 }
 
-// checkListen returns an error for a malformed address.
+// checkListen returns an error if an address is malformed.
 func checkListen(flag, address string) error {
 	_, port, err := net.SplitHostPort(address)
 	if err == nil {
@@ -144,10 +146,10 @@ func checkListen(flag, address string) error {
 	if err == nil {
 		return nil
 	}
-	return exit.UsageError(exit.WithHint(fmt.Errorf("--%s %s: malformed address", flag, address), "write it as HOST:PORT, as 127.0.0.1:5000, or :5000 for all addresses"))
+	return exit.UsageError(exit.WithHint(fmt.Errorf("--%s %s: malformed address", flag, address), "write the address as HOST:PORT, for example 127.0.0.1:5000, or :5000 for all addresses of this machine"))
 }
 
-// Sources returns all sources, the store last, so that its tags win.
+// Sources returns all sources. The store is the last one, so its tags win.
 func (s *Serve) Sources(store string) []string {
 	if store == "" {
 		return s.Config.Sources
@@ -155,7 +157,8 @@ func (s *Serve) Sources(store string) []string {
 	return append(slices.Clone(s.Config.Sources), store)
 }
 
-// Places returns the directories and files that must not overlap: those of the flags, and sources.
+// Places returns the directories and files that must not overlap: store, drop directory, cache and
+// sources.
 func (s *Serve) Places(sources []string) []overlap.Place {
 	all := []overlap.Place{{Role: overlap.Store, Path: s.Store.Dir}, {Role: overlap.Drop, Path: s.Store.DropDir}}
 	for _, name := range sources {
@@ -167,7 +170,8 @@ func (s *Serve) Places(sources []string) []overlap.Place {
 	return slices.DeleteFunc(all, func(p overlap.Place) bool { return p.Path == "" })
 }
 
-// QuarantineDir returns the directory for the records of blobs that a scrub found damaged, or empty.
+// QuarantineDir returns the directory for the records of damaged blobs that a scrub has found, or
+// "" without a cache directory.
 func (s *Serve) QuarantineDir() string {
 	if s.CacheDir == "" {
 		return ""
@@ -175,14 +179,14 @@ func (s *Serve) QuarantineDir() string {
 	return filepath.Join(s.CacheDir, "quarantine")
 }
 
-// ParseRate parses a rate such as 10MB/s into bytes per second. Empty means 0.
+// ParseRate parses a rate such as 10MB/s, and returns bytes per second. An empty text means 0.
 func ParseRate(text string) (int64, error) {
 	if text == "" {
 		return 0, nil
 	}
 	n, err := humanize.ParseBytes(strings.TrimSuffix(text, "/s"))
 	if err != nil || n == 0 || n > math.MaxInt64 {
-		return 0, exit.UsageError(fmt.Errorf("--scrub %s: not a rate, which is written as 10MB/s or 512KiB/s", text))
+		return 0, exit.UsageError(fmt.Errorf("--scrub %s: malformed rate: write it as 10MB/s or 512KiB/s", text))
 	}
 	return int64(n), nil
 }

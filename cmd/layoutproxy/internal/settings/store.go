@@ -12,26 +12,25 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// Store configures where the store of a server is, how it is filled and pruned, and where it is
-// pushed.
+// Store configures the store of a server: where it is, how it is filled and pruned, and where it is
+// pushed to.
 type Store struct {
 	Dir         string
 	DropDir     string
 	AfterImport string
-	PushTo      string // REGISTRY/PATH
+	PushTo      string // REGISTRY/PATH; empty pushes nothing
 	Upstream    Upstream
-	PrunePolicy string // file
-	PruneAt     string // HH:MM
+	PrunePolicy string // path of the policy file; empty prunes nothing
+	PruneAt     string // time of day, as HH:MM
 }
 
-// AddFlags adds the flags to a set.
 func (s *Store) AddFlags(f *pflag.FlagSet) {
-	f.StringVar(&s.Dir, "store", "", "`directory` that bundles are imported into, served after all sources, and created if missing; or s3://BUCKET/PREFIX, which other processes import into")
-	f.StringVar(&s.DropDir, "drop-dir", "", "`directory` to watch: bundles that are copied there are imported into the store once they are complete")
-	f.StringVar(&s.AfterImport, "after-import", "keep", "`keep|remove` a bundle of the drop directory after its import; a kept one is moved to done/ in that directory")
-	f.StringVar(&s.PrunePolicy, "prune-policy", "", "`file` with the rules by which the store is pruned daily: the flags of layoutproxy prune as YAML; empty means never")
-	f.StringVar(&s.PruneAt, "prune-at", "", "`HH:MM` of the day at which the store is pruned, in the time zone of the server (TZ)")
-	f.StringVar(&s.PushTo, "push-to", "", "`REGISTRY/PATH` to push the store to, at the start and after each import")
+	f.StringVar(&s.Dir, "store", "", "`directory` that bundles are imported into; it is served after all sources, and created if missing; or s3://BUCKET/PREFIX, which only other processes import into")
+	f.StringVar(&s.DropDir, "drop-dir", "", "`directory` to watch: a bundle that you copy there is imported into the store once it is complete")
+	f.StringVar(&s.AfterImport, "after-import", "keep", "`keep|remove` bundles in the drop directory after their import; kept bundles are moved to done/ there")
+	f.StringVar(&s.PrunePolicy, "prune-policy", "", "`file` with the rules for a daily prune of the store: the flags of layoutproxy prune as YAML; empty means no prune")
+	f.StringVar(&s.PruneAt, "prune-at", "", "time of day for the daily prune, as `HH:MM` in the time zone of the server (TZ)")
+	f.StringVar(&s.PushTo, "push-to", "", "push the store to this `REGISTRY/PATH`, at the start and after each import")
 	s.Upstream.prefix = pushPrefix
 	upstream := pflag.NewFlagSet("push-to", pflag.ContinueOnError)
 	s.Upstream.AddFlags(upstream)
@@ -41,15 +40,15 @@ func (s *Store) AddFlags(f *pflag.FlagSet) {
 	})
 }
 
-// check finds wrong values, and flags that cannot be combined.
+// check returns an error for invalid values, and for flags that cannot be combined.
 func (s *Store) check() error {
 	if bucket.IsPlace(s.Dir) {
 		if _, err := ParsePlace(s.Dir); err != nil {
 			return err
 		}
 		if s.DropDir != "" || s.PrunePolicy != "" {
-			return exit.UsageError(exit.WithHint(errors.New("--drop-dir and --prune-policy write to the store, and a server only reads one in a bucket"),
-				"import and prune by other processes: layoutproxy import BUNDLE --store "+s.Dir))
+			return exit.UsageError(exit.WithHint(errors.New("--drop-dir and --prune-policy cannot be used with a store in a bucket, which a server only reads"),
+				"run the import and the prune as separate commands: layoutproxy import BUNDLE --store "+s.Dir))
 		}
 	}
 	switch {
@@ -58,7 +57,7 @@ func (s *Store) check() error {
 	case s.DropDir != "" && s.Dir == "":
 		return exit.UsageError(exit.WithHint(errors.New("--drop-dir without --store"), "name the directory that the bundles are imported into: --store /srv/store"))
 	case s.PushTo != "" && s.Dir == "":
-		return exit.UsageError(exit.WithHint(errors.New("--push-to without --store"), "it pushes what is imported into a store: --store /srv/store"))
+		return exit.UsageError(exit.WithHint(errors.New("--push-to without --store"), "name the store to push: --store /srv/store"))
 	case s.PushTo != "":
 		if _, err := ParseUpstream(s.PushTo); err != nil {
 			return err
@@ -71,18 +70,20 @@ func (s *Store) check() error {
 	case s.PrunePolicy == "" && s.PruneAt == "":
 		return nil
 	case s.PrunePolicy == "" || s.PruneAt == "":
-		return exit.UsageError(errors.New("--prune-policy and --prune-at: give both or neither"))
+		return exit.UsageError(errors.New("--prune-policy and --prune-at must be given together"))
 	case s.Dir == "":
-		return exit.UsageError(exit.WithHint(errors.New("--prune-policy without --store"), "name the store that is pruned: --store /srv/store"))
+		return exit.UsageError(exit.WithHint(errors.New("--prune-policy without --store"), "name the store to prune: --store /srv/store"))
 	}
 	_, err := ParseDaily(s.PruneAt)
 	return err
 }
 
-// pushPrefix begins the names of the flags that say how --push-to reaches its registry.
+// pushPrefix is the beginning of the flags that configure the connection to the registry of
+// --push-to.
 const pushPrefix = "push-"
 
-// currentName returns the current name of a flag of serve. The flags of --push-to once had no prefix.
+// currentName returns the current name of a flag of serve. In older versions, the flags of
+// --push-to had no prefix.
 func currentName(name string) string {
 	upstream := pflag.NewFlagSet("push-to", pflag.ContinueOnError)
 	new(Upstream).AddFlags(upstream)
@@ -92,14 +93,14 @@ func currentName(name string) string {
 	return name
 }
 
-// AcceptOldNames makes a set accept the old names of flags too. They are not in the help.
+// AcceptOldNames makes a flag set also accept the old names of flags, which the help does not show.
 func AcceptOldNames(f *pflag.FlagSet) {
 	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		return pflag.NormalizedName(currentName(name))
 	})
 }
 
-// oldName returns the old name of a flag of serve, or empty.
+// oldName returns the old name of a flag of serve, or "" if it has none.
 func oldName(name string) string {
 	if old, ok := strings.CutPrefix(name, pushPrefix); ok && currentName(old) == name {
 		return old
@@ -114,13 +115,13 @@ type Daily struct{ hour, minute int }
 func ParseDaily(text string) (Daily, error) {
 	t, err := time.Parse("15:04", text)
 	if err != nil || len(text) != len("15:04") {
-		return Daily{}, exit.UsageError(fmt.Errorf("--prune-at %s: not a time of the day, as 03:30", text))
+		return Daily{}, exit.UsageError(fmt.Errorf("--prune-at %s: malformed time of day: write it as HH:MM, for example 03:30", text))
 	}
 	return Daily{t.Hour(), t.Minute()}, nil
 }
 
-// Next returns the next such time after now, in the time zone of now. If the clocks skip that time
-// on a day, the result is later by as much as they skip.
+// Next returns when the time of day comes next after now, in the time zone of now. If that time is
+// skipped on a day because the clocks change, Next returns a time that is later by the same amount.
 func (d Daily) Next(now time.Time) time.Time {
 	for day := now.Day(); ; day++ {
 		if next := time.Date(now.Year(), now.Month(), day, d.hour, d.minute, 0, 0, now.Location()); next.After(now) {

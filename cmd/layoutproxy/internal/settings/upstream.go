@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Upstream configures how to talk to another registry, for every command that does so.
+// Upstream configures the connection to another registry. All commands that need one share it.
 type Upstream struct {
 	username      string
 	passwordStdin bool
@@ -28,18 +28,18 @@ type Upstream struct {
 	Jobs          int
 	retries       int
 
-	UserAgent string // of the program
-	prefix    string // of the names of the flags in messages
+	UserAgent string // User-Agent header, with the version of layoutproxy
+	prefix    string // beginning of the flags' names in messages, such as "push-"
 
-	License string     // of a command with --license
-	D8      loginNames // variables of d8 that log in too; none by default
+	License string     // value of --license; empty in commands without this flag
+	D8      loginNames // variables of d8 that can also contain the login; none by default
 }
 
-// AddLoginFlags adds to a set the flags for a command that reads from an admin address: the login,
-// and which certificates to trust.
+// AddLoginFlags adds the flags for a command that reads from an admin address: the login and the
+// trusted certificates.
 func (u *Upstream) AddLoginFlags(f *pflag.FlagSet) {
 	all := pflag.NewFlagSet("login", pflag.ContinueOnError)
-	u.AddFlags(all) // sets the defaults of the others
+	u.AddFlags(all) // This also sets the defaults of flags that are not added.
 	for _, name := range []string{"username", "password-stdin", "ca-file", "insecure-skip-tls-verify"} {
 		f.AddFlag(all.Lookup(name))
 	}
@@ -47,21 +47,20 @@ func (u *Upstream) AddLoginFlags(f *pflag.FlagSet) {
 	f.Lookup("insecure-skip-tls-verify").Usage = "accept any certificate of the server"
 }
 
-// AddFlags adds the flags to a set.
 func (u *Upstream) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&u.username, "username", "", "`name` to log in with (default $LAYOUTPROXY_USERNAME, else docker's credential store)")
-	f.BoolVar(&u.passwordStdin, "password-stdin", false, "read the password from standard input, not from $LAYOUTPROXY_PASSWORD")
-	f.StringVar(&u.CAFile, "ca-file", "", "PEM `file` of certificate authorities to trust in addition to the system's")
+	f.BoolVar(&u.passwordStdin, "password-stdin", false, "read the password from standard input instead of $LAYOUTPROXY_PASSWORD")
+	f.StringVar(&u.CAFile, "ca-file", "", "PEM `file` with certificate authorities to trust, in addition to those of the system")
 	f.StringVar(&u.cert, "client-cert", "", "PEM `file` with the client certificate for the registry")
 	f.StringVar(&u.key, "client-key", "", "PEM `file` with the key of the client certificate")
 	f.BoolVar(&u.insecure, "insecure-skip-tls-verify", false, "accept any certificate of the registry")
-	f.BoolVar(&u.PlainHTTP, "plain-http", false, "use HTTP without TLS; a registry on this machine needs no flag for that")
-	f.BoolVar(&u.private, "allow-private-redirects", false, "follow redirects of the registry to other private addresses, and log in to a token server there")
-	f.IntVar(&u.Jobs, "jobs", client.DefaultJobs, "`number` of parallel requests; fewer while the registry limits the rate of requests")
+	f.BoolVar(&u.PlainHTTP, "plain-http", false, "use HTTP without TLS; for a registry on this machine, the flag is not needed")
+	f.BoolVar(&u.private, "allow-private-redirects", false, "follow redirects to other private addresses, and log in to a token server at a private address")
+	f.IntVar(&u.Jobs, "jobs", client.DefaultJobs, "`number` of parallel requests; reduced while the registry limits the rate of requests")
 	f.IntVar(&u.retries, "retries", client.DefaultRetries, "`number` of retries after a temporary failure; unless this is 0, wait up to two minutes for an unreachable registry")
 }
 
-// ParseUpstream parses REGISTRY/PATH. An error is an [exit.UsageError].
+// ParseUpstream parses REGISTRY/PATH. Errors are [exit.UsageError].
 func ParseUpstream(arg string) (client.Reference, error) {
 	r, err := client.ParseReference(arg)
 	if err == nil {
@@ -69,18 +68,18 @@ func ParseUpstream(arg string) (client.Reference, error) {
 	}
 	hint := "name the registry and the path below it: registry.example:5000/deckhouse/ee"
 	if strings.Contains(arg, "://") {
-		hint = "omit the scheme; --plain-http is for a registry without TLS"
+		hint = "omit the scheme; for a registry without TLS, add --plain-http"
 	}
 	return client.Reference{}, exit.UsageError(exit.WithHint(err, hint))
 }
 
-// Check returns an error for wrong values, and for flags that cannot be combined.
+// Check returns an error for invalid values, and for flags that cannot be combined.
 func (u *Upstream) Check() error {
 	switch {
 	case u.Jobs < 1:
-		return exit.UsageError(fmt.Errorf("--%sjobs %d: at least 1", u.prefix, u.Jobs))
+		return exit.UsageError(fmt.Errorf("--%sjobs %d: must be at least 1", u.prefix, u.Jobs))
 	case u.retries < 0:
-		return exit.UsageError(fmt.Errorf("--%sretries %d: at least 0", u.prefix, u.retries))
+		return exit.UsageError(fmt.Errorf("--%sretries %d: must not be negative", u.prefix, u.retries))
 	case (u.cert == "") != (u.key == ""):
 		return exit.UsageError(fmt.Errorf("--%sclient-cert and --%sclient-key must be given together", u.prefix, u.prefix))
 	case u.License != "" && u.username != "":
@@ -93,8 +92,8 @@ func (u *Upstream) Check() error {
 	return nil
 }
 
-// Options returns the flags as options of a client. If the flags ask for it, it reads the password
-// from stdin.
+// Options returns the configuration as options of a client. It reads the password from stdin if the
+// user asked for that.
 func (u *Upstream) Options(stdin io.Reader) (client.Options, error) {
 	if err := u.Check(); err != nil {
 		return client.Options{}, err
@@ -109,7 +108,7 @@ func (u *Upstream) Options(stdin io.Reader) (client.Options, error) {
 	}
 	retries := u.retries
 	if retries == 0 {
-		retries = -1 // to the client, 0 means the default
+		retries = -1 // the client takes 0 for its default number of retries
 	}
 	return client.Options{
 		PlainHTTP: u.PlainHTTP, InsecureSkipVerify: u.insecure,
@@ -120,7 +119,7 @@ func (u *Upstream) Options(stdin io.Reader) (client.Options, error) {
 	}, nil
 }
 
-// Open makes a client of a registry; push says whether the client will write to it.
+// Open returns a client of a registry. push is whether the client will write to it.
 func (u *Upstream) Open(r client.Reference, push bool, stdin io.Reader, log *zap.Logger) (*client.Client, error) {
 	o, err := u.Options(stdin)
 	if err != nil {
@@ -133,16 +132,18 @@ func (u *Upstream) Open(r client.Reference, push bool, stdin io.Reader, log *zap
 	o.Retrying = func(err error, pause time.Duration) {
 		log.Info("retrying", zap.Error(err), zap.Duration("in", pause.Round(time.Millisecond)))
 	}
-	if !push { // a push reports this itself
-		o.Noticed = func(err error) { log.Warn("the registry does less than it should", zap.Error(err)) }
+	if !push { // push.Run reports this itself
+		o.Noticed = func(err error) {
+			log.Warn("a feature of the registry is missing", zap.Error(err))
+		}
 	}
 	return client.New(o)
 }
 
-// maxPassword is the longest password that is read from standard input, in bytes.
+// maxPassword is how many bytes of a password are read from standard input.
 const maxPassword = 64 << 10
 
-// AddLicenseFlag adds --license, the login at a source of Deckhouse.
+// AddLicenseFlag adds --license, a login for Deckhouse's registry.
 func (u *Upstream) AddLicenseFlag(f *pflag.FlagSet) {
-	f.StringVarP(&u.License, "license", "l", "", "log in with a Deckhouse license `token`; every user of this machine can see it, so prefer $D8_MIRROR_LICENSE_TOKEN")
+	f.StringVarP(&u.License, "license", "l", "", "log in with a Deckhouse license `token`; other users of this machine can see the command line, so prefer $D8_MIRROR_LICENSE_TOKEN")
 }

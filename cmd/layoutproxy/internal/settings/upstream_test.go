@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// upstreamOf parses the flags of a registry.
+// upstreamOf returns the configuration that a command line leads to.
 func upstreamOf(t *testing.T, args ...string) *Upstream {
 	t.Helper()
 	var u Upstream
@@ -25,7 +25,7 @@ func upstreamOf(t *testing.T, args ...string) *Upstream {
 	return &u
 }
 
-func TestUpstreamCredentials(t *testing.T) {
+func TestLoginToRegistry(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	r := registrytest.New(t, registrytest.Options{Basic: true})
 	for name, test := range map[string]struct {
@@ -34,11 +34,11 @@ func TestUpstreamCredentials(t *testing.T) {
 		stdin string
 		right bool
 	}{
-		"flags":                  {[]string{"--username", registrytest.Username, "--password-stdin"}, nil, registrytest.Password + "\n", true},
-		"environment":            {nil, map[string]string{"LAYOUTPROXY_USERNAME": registrytest.Username, "LAYOUTPROXY_PASSWORD": registrytest.Password}, "", true},
-		"flag beats environment": {[]string{"--username", registrytest.Username}, map[string]string{"LAYOUTPROXY_USERNAME": "x", "LAYOUTPROXY_PASSWORD": registrytest.Password}, "", true},
-		"no login":               {nil, nil, "", false},
-		"a wrong password":       {[]string{"--username", registrytest.Username, "--password-stdin"}, nil, "wrong", false},
+		"flags":                      {[]string{"--username", registrytest.Username, "--password-stdin"}, nil, registrytest.Password + "\n", true},
+		"environment":                {nil, map[string]string{"LAYOUTPROXY_USERNAME": registrytest.Username, "LAYOUTPROXY_PASSWORD": registrytest.Password}, "", true},
+		"flag overrides environment": {[]string{"--username", registrytest.Username}, map[string]string{"LAYOUTPROXY_USERNAME": "x", "LAYOUTPROXY_PASSWORD": registrytest.Password}, "", true},
+		"no login":                   {nil, nil, "", false},
+		"wrong password":             {[]string{"--username", registrytest.Username, "--password-stdin"}, nil, "wrong", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for key, value := range test.env {
@@ -52,32 +52,32 @@ func TestUpstreamCredentials(t *testing.T) {
 			defer c.Close()
 			_, err = c.Catalog(t.Context())
 			if test.right && err != nil || !test.right && !errors.Is(err, client.ErrUnauthorized) {
-				t.Errorf("%v", err)
+				t.Errorf("login must succeed: %t, got the error %v", test.right, err)
 			}
 			if err != nil && exit.Hint(exit.RegistryError(err)) == "" {
-				t.Errorf("%v has no hint", err)
+				t.Errorf("the error %v has no hint", err)
 			}
 		})
 	}
 }
 
-func TestUpstreamUsage(t *testing.T) {
+func TestWrongUpstreamFlagsAreUsageErrors(t *testing.T) {
 	for _, args := range [][]string{
 		{"--jobs", "0"}, {"--retries", "-1"}, {"--client-cert", "x"}, {"--password-stdin"}, {"--username", "x"},
 		{"--username", "x", "--password-stdin"}, {"--plain-http", "--ca-file", "x"},
 	} {
 		_, err := upstreamOf(t, args...).Open(client.Reference{Registry: "localhost:1"}, false, strings.NewReader(""), zap.NewNop())
 		if exit.Status(err) != exit.Usage {
-			t.Errorf("%q: %v, want wrong usage", args, err)
+			t.Errorf("flags %q: got the error %v, want a usage error", args, err)
 		}
 	}
 	if _, err := upstreamOf(t, "--ca-file", "/nowhere").Open(client.Reference{Registry: "localhost:1"}, false, nil, zap.NewNop()); err == nil || exit.Status(err) != exit.Failed {
-		t.Errorf("%v, want a failure", err)
+		t.Errorf("a missing --ca-file gives the error %v, want one with exit status 1", err)
 	}
 	for _, arg := range []string{"deckhouse/ee", "http://localhost:5000/x", "localhost:5000/X"} {
 		_, err := ParseUpstream(arg)
 		if exit.Status(err) != exit.Usage || exit.Hint(err) == "" {
-			t.Errorf("%s: %v, want wrong usage and a hint", arg, err)
+			t.Errorf("%s: got the error %v, want a usage error with a hint", arg, err)
 		}
 	}
 }

@@ -1,4 +1,5 @@
-// Package source opens the sources of a command and plans pushes of them. Its errors have hints.
+// Package source opens the sources of a command, and plans pushes of them. Errors that a user can
+// fix have a hint.
 package source
 
 import (
@@ -14,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Open scans sources.
+// Open opens sources and scans them.
 func Open(ctx context.Context, options layoutstore.Options) (*layoutstore.Tree, error) {
 	for _, name := range options.Sources {
 		if !bucket.IsPlace(name) {
@@ -28,7 +29,7 @@ func Open(ctx context.Context, options layoutstore.Options) (*layoutstore.Tree, 
 	return tree, exit.SourceError(err)
 }
 
-// Check checks a tree, and returns the snapshot that it checked.
+// Check checks the current snapshot of a tree, and returns that snapshot.
 func Check(ctx context.Context, tree *layoutstore.Tree) (snapshot *layoutstore.Snapshot, err error) {
 	err = tree.ReadWith(ctx, func(s *layoutstore.Snapshot) error {
 		snapshot = s
@@ -37,14 +38,15 @@ func Check(ctx context.Context, tree *layoutstore.Tree) (snapshot *layoutstore.S
 	return snapshot, err
 }
 
-// PlanPush opens the sources and plans a push of them. flags have the cache directory and the object
-// store.
+// PlanPush opens the sources and plans a push of them to a registry. flags set the cache directory
+// and the object store; s selects what is pushed.
 func PlanPush(ctx context.Context, s *settings.Selection, flags settings.Tree, sources []string, to client.Reference) (*layoutstore.Tree, *push.Plan, error) {
 	sources, err := s.Sources(sources)
 	if err != nil {
 		return nil, nil, err
 	}
-	// The tree uses the registry's names, so that an illegal name is found.
+	// The tree gets the names that the repositories will have in the registry, so that the plan
+	// finds illegal names.
 	flags.Roots, flags.NoEditionSplit, flags.VerifyKey = []string{to.Path}, s.Repositories.NoEditionSplit, s.VerifyKey
 	tree, err := Open(ctx, flags.Options(sources))
 	if err != nil {
@@ -58,15 +60,15 @@ func PlanPush(ctx context.Context, s *settings.Selection, flags settings.Tree, s
 	if errors.Is(err, push.ErrName) {
 		hint := "choose another PATH in REGISTRY/PATH, or skip the repository with --exclude"
 		if to.Path == "" {
-			hint = "add the path to the registry: " + to.Registry + "/" + ownRoot(ctx, flags, sources)
+			hint = "add a path to the name of the registry: " + to.Registry + "/" + ownRoot(ctx, flags, sources)
 		}
 		err = exit.UsageError(exit.WithHint(err, hint))
 	}
 	return tree, plan, err
 }
 
-// ownRoot returns the root that the references in a bundle name, or else that of Deckhouse's most
-// common edition.
+// ownRoot returns the root that the references in a bundle name. If there is none, it returns the
+// root of Deckhouse's most common edition.
 func ownRoot(ctx context.Context, flags settings.Tree, sources []string) string {
 	flags.Roots = []string{layoutstore.AutoRoot}
 	if tree, err := Open(ctx, flags.Options(sources)); err == nil {
