@@ -13,7 +13,7 @@ import (
 
 const benchBlob = 16 << 20
 
-// benched is a server of an image with one large layer under very many tags.
+// benched is a server of an image that has one large layer and hundreds of tags.
 type benched struct {
 	*server
 	manifest int // bytes
@@ -67,7 +67,7 @@ func (s *benched) loop(b *testing.B, path, ranges string, status, size int) {
 		n, err := io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
 		if err != nil || resp.StatusCode != status || n != int64(size) {
-			b.Fatalf("status %d, %d bytes, %v; want %d and %d", resp.StatusCode, n, err, status, size)
+			b.Fatalf("got status %d and %d bytes, %v; want status %d and %d bytes", resp.StatusCode, n, err, status, size)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func (s *sink) ReadFrom(src io.Reader) (int64, error) {
 	return n, nil
 }
 
-// BenchmarkBlobHandler measures the handler for a blob and for a range, without the kernel's part.
+// BenchmarkBlobHandler measures the handler for a blob and for a range. It sends nothing.
 func BenchmarkBlobHandler(b *testing.B) {
 	for _, form := range benchForms {
 		s := newBenched(b, form)
@@ -115,7 +115,7 @@ func BenchmarkBlobHandler(b *testing.B) {
 					w.n = 0
 					s.handler.ServeHTTP(w, req)
 					if w.n != c.size {
-						b.Fatalf("%d bytes, want %d", w.n, c.size)
+						b.Fatalf("got %d bytes, want %d", w.n, c.size)
 					}
 				}
 			})
@@ -123,7 +123,6 @@ func BenchmarkBlobHandler(b *testing.B) {
 	}
 }
 
-// direct calls the handler itself.
 func (s *benched) direct(b *testing.B, path string, size int) {
 	b.Helper()
 	req := httptest.NewRequest(http.MethodGet, path, nil)
@@ -134,7 +133,7 @@ func (s *benched) direct(b *testing.B, path string, size int) {
 		w.n = 0
 		s.handler.ServeHTTP(w, req)
 		if w.n != size {
-			b.Fatalf("%d bytes, want %d", w.n, size)
+			b.Fatalf("got %d bytes, want %d", w.n, size)
 		}
 	}
 }

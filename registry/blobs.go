@@ -12,7 +12,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// blobs answers GET and HEAD of a blob.
 func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name, reference string) error {
 	repo, d, err := repositoryAndDigest(s, name, reference)
 	if err != nil {
@@ -46,9 +45,9 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	return serveContent(w, req, content, blob.Size)
 }
 
-// sendPlain answers a GET of a complete blob or of one range of it: nearly all requests for blobs.
-// It does the same as http.ServeContent, with less work. For any other request it does nothing and
-// returns false.
+// sendPlain answers a GET request for a complete blob or for one range of it, which nearly all
+// requests for blobs are. It does the same as http.ServeContent with less work. For any other
+// request, it does nothing and returns false.
 func sendPlain(w http.ResponseWriter, req *http.Request, content extent.Sender, size int64) bool {
 	out, ok := w.(io.ReaderFrom)
 	if !ok || req.Method != http.MethodGet || size == 0 || hasCondition(req.Header) {
@@ -103,10 +102,9 @@ func redirect(w http.ResponseWriter, url string) {
 // are copied through user space.
 const checkedEnd = 512
 
-// corkedSize is the size, in bytes, up to which a body shares packets with its head and its
-// checked end. A larger body fills its packets in any case. Holding its packets back would make
-// Linux on loopback wait for whole segments of 64 KiB: a range of 1 MiB would cost 50% more
-// processor time.
+// corkedSize is the size, in bytes, up to which a body shares packets with its head and its checked
+// end. A larger body fills its packets in any case. Holding its packets back would make Linux on
+// loopback wait for whole segments of 64 KiB: a range of 1 MiB would cost 50% more processor time.
 const corkedSize = 32 << 10
 
 // sendSections wraps w so that it sends content file by file. The kernel cannot send from a

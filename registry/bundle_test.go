@@ -46,7 +46,6 @@ func (b *bundle) reach(l *layouttest.Layout, ds ...ocispec.Descriptor) {
 	b.manifests[b.name(l)] = append(b.manifests[b.name(l)], ds...)
 }
 
-// tag tags a manifest in index.json.
 func (b *bundle) tag(l *layouttest.Layout, d ocispec.Descriptor, tag string) {
 	l.Tag(d, tag)
 	b.reach(l, d)
@@ -87,8 +86,7 @@ func (b *bundle) multiArch() {
 	l.Write()
 }
 
-// nestedIndexes adds an index that contains an index that contains a third one. The middle one is
-// named by its sha512 digest.
+// nestedIndexes adds three nested indexes. The middle one is named by its sha512 digest.
 func (b *bundle) nestedIndexes() {
 	l := b.Layout("modules/console/release")
 	leaf := l.Image(layouttest.Image{Name: "leaf"})

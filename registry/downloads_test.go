@@ -39,7 +39,7 @@ func (s *server) start(path string, header ...string) io.ReadCloser {
 	return resp.Body
 }
 
-// sparseSize is the size of a blob, in bytes, that exceeds the buffers of a connection.
+// sparseSize is a blob size, in bytes, that exceeds the buffers of a connection.
 const sparseSize = 64 << 20
 
 // sparse serves a blob of zeros that uses no disk space.
@@ -122,7 +122,6 @@ func TestAbortedDownloadsAreNotReported(t *testing.T) {
 	}
 }
 
-// Requests of all kinds run concurrently, while the tree is rescanned.
 func TestConcurrentRequests(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)

@@ -39,8 +39,8 @@ var codes = []struct {
 	{as(layoutstore.ErrRepositoryUnknown), errcode.ErrorCodeNameUnknown},
 	{as(layoutstore.ErrManifestUnknown), errcode.ErrorCodeManifestUnknown},
 	{as(layoutstore.ErrBlobUnknown), errcode.ErrorCodeBlobUnknown},
-	// Clients retry after 429, but not after 503. A retry can help, because file handles become
-	// free again, and a file stops changing sometime.
+	// Clients retry after 429, but not after 503. A retry can help: file handles become free again,
+	// and a file that changes now will stop changing.
 	{layoutstore.IsExhausted, errcode.ErrorCodeTooManyRequests},
 	{as(layoutstore.ErrSlow), errcode.ErrorCodeTooManyRequests},
 	{as(context.Canceled), errcode.ErrorCodeTooManyRequests}, // the client has disconnected
@@ -68,7 +68,6 @@ const retryAfter = "2"
 // sendError is an error that occurred after the status was sent, when it was too late to change it.
 type sendError struct{ error }
 
-// asSendError returns err as a sendError, or nil.
 func asSendError(err error) error {
 	if err == nil {
 		return nil

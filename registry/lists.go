@@ -46,7 +46,6 @@ func parsePage(req *http.Request) (page, error) {
 	return p, nil
 }
 
-// tags answers a request for the tag list of a repository.
 func (r *registry) tags(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name string) error {
 	var p page
 	repo, err := repository(s, name, func() (err error) {
@@ -70,7 +69,6 @@ func (r *registry) tags(w http.ResponseWriter, req *http.Request, s *layoutstore
 	return r.serveList(w, req, s, name, p, list)
 }
 
-// catalog answers a request for the list of repositories.
 func (r *registry) catalog(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot) error {
 	p, err := parsePage(req)
 	if err != nil {

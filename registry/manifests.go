@@ -25,7 +25,6 @@ var (
 	noSniff   = []string{"nosniff"}
 )
 
-// manifests answers GET and HEAD requests for a manifest by tag or digest.
 func (r *registry) manifests(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name, reference string) error {
 	m, cache, err := r.manifest(req.Context(), s, name, reference)
 	if err != nil {

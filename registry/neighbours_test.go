@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// neighbours is a server of a tree in which each case is one that a similar program gets wrong.
+// neighbours serves a tree with the cases that similar programs get wrong.
 type neighbours struct {
 	*server
 	app       *layouttest.Layout

@@ -97,7 +97,6 @@ func largest(t *testing.T, layout string, size int64) string {
 	return ""
 }
 
-// rewriteInPlace overwrites the last byte of a file in place.
 func rewriteInPlace(t *testing.T, name string) {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {

@@ -6,9 +6,8 @@ import (
 	"testing"
 )
 
-// A Range header without "=" has no unit, because the grammar is ranges-specifier = range-unit
-// "=" range-set (RFC 9110, section 14.2). The server ignores such a header instead of refusing
-// it.
+// A Range header without "=" has no unit, because the grammar is ranges-specifier = range-unit "="
+// range-set (RFC 9110, section 14.2). The server ignores such a header instead of refusing it.
 func TestRangeWithoutUnitIsIgnored(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)

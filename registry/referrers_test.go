@@ -44,7 +44,6 @@ func (r *referred) note(d ocispec.Descriptor, artifactType string, annotations m
 	return d
 }
 
-// direct adds the referrers that index.json contains.
 func (r *referred) direct() {
 	l, annotations := r.layout, map[string]string{"org.example.note": "carried", "empty": ""}
 	tagged := layouttest.Image{Name: "tagged", ArtifactType: sbomType, Subject: &r.subject, Annotations: annotations}
@@ -188,7 +187,6 @@ func TestReferrersToMissingContent(t *testing.T) {
 	}
 }
 
-// Clients can still see and pull the fallback tag as a tag.
 func TestFallbackTagIsServed(t *testing.T) {
 	t.Parallel()
 	s := newReferred(t)
@@ -201,7 +199,6 @@ func TestFallbackTagIsServed(t *testing.T) {
 	}
 }
 
-// If a referrer cannot be served, it is not listed.
 func TestDamagedReferrersAreNotListed(t *testing.T) {
 	t.Parallel()
 	s := newReferred(t)

@@ -14,7 +14,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// flip changes one bit in the middle of a file.
 func flip(tb testing.TB, path string) {
 	tb.Helper()
 	data := layouttest.ReadFile(tb, path)
@@ -306,7 +305,6 @@ func TestUnknownNamesAreNotReported(t *testing.T) {
 	}
 }
 
-// A blob is served only under the repository that contains it.
 func TestBlobFromAnotherRepositoryIsUnknown(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())

@@ -1,16 +1,16 @@
-// Package registry serves a tree of layouts by the read side of the OCI distribution
+// Package registry serves a tree of layouts over the reading part of the OCI distribution
 // specification 1.1.
 //
-// [New] makes an http.Handler of a [Source]. Each request takes one snapshot of the tree
-// at its start and uses nothing else, so that it never sees half a change.
+// [New] makes an http.Handler from a [Source]. Each answer is made from one snapshot of the tree,
+// so that it never shows half a change.
 //
-// Manifests are served byte for byte, and blobs with any range. Sizes and manifest digests
-// are always checked before the first byte. A write is refused with 405. Bodies are never
-// compressed. The kernel sends a plain blob directly from its file, in HTTP/1.1 without
-// TLS, if the middleware in front keeps io.ReaderFrom.
+// Manifests are served byte for byte, and blobs with any range. Sizes and manifest digests are
+// always checked before the first byte is sent. A write is refused with 405. Bodies are never
+// compressed. In HTTP/1.1 without TLS, the kernel sends a plain blob directly from its file, if
+// the middleware in front keeps io.ReaderFrom.
 //
-// The part of a path before the first /v2/ is ignored, because containerd's override_path
-// may put any path there.
+// The part of a path before the first /v2/ is ignored, because containerd's override_path may put
+// any path there.
 package registry
 
 import (

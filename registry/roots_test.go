@@ -71,7 +71,6 @@ func TestRootsOfRepositories(t *testing.T) {
 	}
 }
 
-// The same images are served under all roots.
 func TestAllRootsServeSameImages(t *testing.T) {
 	t.Parallel()
 	tree := newRooted(t, layouttest.DefaultSource)

@@ -109,7 +109,6 @@ func cutLast(path string) (before, last string) {
 	return path[:max(i, 0)], path[i+1:]
 }
 
-// base answers a request for the base of the API (/v2/).
 func (r *registry) base(w http.ResponseWriter) error {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -123,7 +122,6 @@ func (r *registry) base(w http.ResponseWriter) error {
 	return asSendError(err)
 }
 
-// parseDigest parses and checks the digest in a request.
 func parseDigest(s string) (digest.Digest, error) {
 	if _, ok := names.SHA256Sum(digest.Digest(s)); ok { // nearly all digests are sha256, which needs no regular expression
 		return digest.Digest(s), nil
@@ -149,7 +147,6 @@ func repository(s *layoutstore.Snapshot, name string, check func() error) (*layo
 	return repo, unknown
 }
 
-// repositoryAndDigest returns the repository and the digest that a request names.
 func repositoryAndDigest(s *layoutstore.Snapshot, name, reference string) (repo *layoutstore.Repository, d digest.Digest, err error) {
 	repo, err = repository(s, name, func() (err error) {
 		d, err = parseDigest(reference)

@@ -208,7 +208,6 @@ func (r response) wantFile(tb testing.TB, d digest.Digest, content []byte) {
 	}
 }
 
-// decode decodes the JSON in the body of an answer.
 func decode[T any](tb testing.TB, r response) (v T) {
 	tb.Helper()
 	if err := json.Unmarshal(r.body, &v); err != nil {

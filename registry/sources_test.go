@@ -92,7 +92,6 @@ func TestIntactCopyOfManifestIsServed(t *testing.T) {
 	s.get("/v2/app/blobs/"+same.String()).wantFile(t, same, content)
 }
 
-// A problem names the tree that contains the damaged content.
 func TestProblemNamesTheDamagedTree(t *testing.T) {
 	t.Parallel()
 	first, second, serveBoth := twoSources(t)

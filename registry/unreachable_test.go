@@ -19,7 +19,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// inBucket serves a layout from a bucket. wait becomes Options.Reachable.
 func inBucket(t *testing.T, wait func(context.Context) error) (s *server, store *buckettest.Server, manifest, layer digest.Digest) {
 	t.Helper()
 	dir := t.TempDir()

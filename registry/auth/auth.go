@@ -1,21 +1,19 @@
 // Package auth requires clients to log in before they may pull.
 //
-// [New] wraps a handler. With a file of users and bcrypt hashes, it asks for a name and a
-// password (RFC 7617). With the keys of a token server, it asks for a token of the
-// distribution project's "Token Authentication Specification", which has to allow pulling
-// from the requested repository. Every request needs credentials; a request without valid
-// ones gets 401, the challenge, and the error body of the registry API.
+// [New] wraps a handler. With a file of users and bcrypt hashes, clients log in with a name and a
+// password (RFC 7617). With the keys of a token server, they need a token that allows pulling
+// from the requested repository (distribution's "Token Authentication Specification"). A request
+// without valid credentials gets 401, the challenge, and the error body of the registry API.
 //
-// Both are access controllers of distribution. Its own controller for passwords is not
-// used: it creates a missing file and logs the password that it wrote to it, uses a
-// half-written file, and hashes on every request. Its controller for tokens is used, and
-// created again when its keys change.
+// Distribution's own access controller checks tokens, and is created again when its keys change.
+// Passwords are checked here. Distribution's controller for passwords creates a missing file and
+// logs the password in it, uses a half-written file, and hashes on every request.
 //
-// Files are only read. While a file cannot be used, for example in the middle of a change,
-// its last good content applies. A change takes effect within two seconds, also for
-// clients that have logged in before. No password and no token is stored or logged: a
-// keyed hash of a valid pair is remembered for a minute. The response is not wrapped, so that
-// the kernel still sends a plain blob from its file to the socket.
+// Files are only read. While a file cannot be used, for example in the middle of a change, its
+// last valid content applies. A change takes effect within two seconds, even for clients that
+// have logged in before. Passwords and tokens are neither stored nor logged: only a keyed hash of
+// a valid pair is remembered for a minute. The response is not wrapped, so that the kernel still
+// sends a plain blob from its file to the socket.
 package auth
 
 import (

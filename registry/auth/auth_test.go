@@ -422,7 +422,6 @@ func symmetric(t *testing.T) string {
 	return raw
 }
 
-// The registry uses the changed keys of the token server without a restart.
 func TestTokenKeysReload(t *testing.T) { synctest.Test(t, tokenKeysReadAgain) }
 
 func tokenKeysReadAgain(t *testing.T) {

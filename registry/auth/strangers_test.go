@@ -21,7 +21,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// Nobody can log in under an unknown name, even with the password of the dummy hash.
 func TestUnknownUserWithPasswordOfDummyHash(t *testing.T) {
 	value, err := reload.New(reload.Options[users]{Read: func() (users, error) {
 		return users{hashes: map[string][]byte{"ann": []byte(hash(t, "a"))}, dummy: []byte(hash(t, "dummy"))}, nil
@@ -114,7 +113,6 @@ func TestHtpasswdWithoutUsersIsLogged(t *testing.T) {
 	}
 }
 
-// When too many pairs are remembered, the expired ones are dropped first.
 func TestExpiredPairsAreForgottenFirst(t *testing.T) {
 	r := remembered{ends: map[[32]byte]time.Time{}}
 	live := [32]byte{0: 255}

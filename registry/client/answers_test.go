@@ -48,7 +48,7 @@ func FuzzErrorBody(f *testing.F) {
 		for _, c := range codes {
 			text := fmt.Sprintf("%v", c)
 			if strings.IndexFunc(text, unicode.IsControl) >= 0 || len(text) > 700 {
-				t.Errorf("%q is read as %q", body, text)
+				t.Errorf("the error body %q is read as %q, which is too long or not printable", body, text)
 			}
 		}
 	})

@@ -31,7 +31,6 @@ func (a *authorizer) learn(ch challenge) {
 	a.known = challenge{ch.scheme, params}
 }
 
-// challenge returns the registry's latest challenge.
 func (a *authorizer) challenge() (challenge, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -95,7 +95,6 @@ func TestWrongBlobSizes(t *testing.T) {
 	}
 }
 
-// A reader occupies a slot of the limiter until it is closed.
 func TestReaderOccupiesLimiterSlot(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r, func(o *client.Options) { o.Jobs = 1 })

@@ -51,7 +51,6 @@ func (k *call) setBody(b []byte) {
 	k.body = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
 }
 
-// fail returns an error that describes the call.
 func (k *call) fail(side Side, cause, err error) *Error {
 	return &Error{Op: k.op, Host: k.url.Host, Repository: k.repository, Reference: k.reference, Side: side, Cause: cause, Err: err}
 }
@@ -72,9 +71,8 @@ func (c *Client) do(ctx context.Context, k *call) (*http.Response, error) {
 	}
 }
 
-// attempt sends a call once, or twice if the first answer asks for a login. It returns an error
-// if the status is not wanted. The answer occupies a slot of the limiter until its body is
-// closed.
+// attempt sends a call once, or twice if the first answer asks for a login. It returns an error if
+// the status is not wanted. The answer occupies a slot of the limiter until its body is closed.
 func (c *Client) attempt(ctx context.Context, k *call) (resp *http.Response, err error) {
 	if !k.unbounded {
 		if err := c.limiter.acquire(ctx); err != nil {
@@ -106,7 +104,6 @@ func (c *Client) attempt(ctx context.Context, k *call) (resp *http.Response, err
 	return nil, e
 }
 
-// errorOf returns the error for an answer whose status is not wanted.
 func (c *Client) errorOf(k *call, resp *http.Response) *Error {
 	// An unreadable body adds nothing to the error.
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))

@@ -15,7 +15,7 @@ type content struct {
 	progress func(int64) // may be nil; see Upload.Progress
 }
 
-// open opens the bytes from offset from up to, but not including, offset to.
+// open opens the part of the content between two offsets. The byte at to is not included.
 func (c *content) open(from, to int64) (io.ReadCloser, error) {
 	r, err := c.reader()
 	if err != nil {

@@ -61,7 +61,6 @@ func TestTokenErrorNamesPushedRepository(t *testing.T) {
 	}
 }
 
-// The scope of a call depends on its method, and on whether the client pushes.
 func TestScopeByMethod(t *testing.T) {
 	for _, c := range []struct {
 		method string
@@ -444,7 +443,6 @@ func TestAnswerSizeLimit(t *testing.T) {
 	}
 }
 
-// A truncated answer is requested again, as often as Options.Retries allows.
 func TestTruncatedAnswersAreRetried(t *testing.T) {
 	for _, c := range []struct{ cut, retries, asked int }{{1, 2, 2}, {2, 2, 3}, {9, 2, 3}, {9, -1, 1}} {
 		asked := 0

@@ -27,7 +27,7 @@ var (
 	ErrRateLimited = errors.New("too many requests")
 	// ErrServer means that the registry answered 5xx.
 	ErrServer = errors.New("the server fails")
-	// ErrRefused stands for any other status.
+	// ErrRefused stands for any status that no other cause covers.
 	ErrRefused = errors.New("refused")
 	// ErrUnsupported means that the registry answered 405 or 501.
 	ErrUnsupported = errors.New("not supported")

@@ -26,8 +26,8 @@ type limiter struct {
 	changed chan struct{}
 }
 
-// goodRun determines when the bound grows by one: after goodRun times the bound successful
-// answers in a row.
+// goodRun is multiplied by the bound: after that many successful answers in a row, the bound grows
+// by one.
 const goodRun = 8
 
 func newLimiter(most int) *limiter {

@@ -62,7 +62,6 @@ func someNames(n int) []string {
 	return list
 }
 
-// The client reads all pages of a list, whatever way the registry uses to announce the next page.
 func TestListsReadAllPages(t *testing.T) {
 	format := func(f string) func(path, query string) string {
 		return func(path, query string) string { return strings.NewReplacer("PATH", path, "QUERY", query).Replace(f) }
@@ -122,7 +121,6 @@ func TestListsReadAllPages(t *testing.T) {
 	}
 }
 
-// The client returns an error for a malformed list, not an empty list.
 func TestMalformedLists(t *testing.T) {
 	for _, body := range []string{"", "<html>log in</html>", "{}", `{"errors":[]}`, `{"tags":{}}`, `{"tags":[1]}`, `[]`} {
 		c := dial(t, registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -66,7 +66,6 @@ func SameHost(from, to *url.URL) bool {
 
 func sameName(a, b *url.URL) bool { return strings.EqualFold(a.Hostname(), b.Hostname()) }
 
-// port returns the port of a URL, or the default port of its scheme.
 func port(u *url.URL) string {
 	switch {
 	case u.Port() != "":

@@ -112,7 +112,6 @@ func TestIdentityTokenLogin(t *testing.T) {
 	image(t, c, "x", "v1")
 }
 
-// authFile writes a file in the format of docker login.
 func authFile(t *testing.T, key, username, password string, elem ...string) string {
 	t.Helper()
 	pair := base64.StdEncoding.EncodeToString([]byte(username + ":" + password))

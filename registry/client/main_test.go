@@ -72,7 +72,6 @@ type nopCloser struct{ io.ReadSeeker }
 
 func (nopCloser) Close() error { return nil }
 
-// read reads a blob from the registry to its end.
 func read(t *testing.T, c *client.Client, repository string, b blob, offset int64) []byte {
 	t.Helper()
 	r, err := c.Blob(t.Context(), repository, b.digest, int64(len(b.data)), offset)
@@ -142,7 +141,7 @@ func failure(t *testing.T, err, cause error) *client.Error {
 	t.Helper()
 	var e *client.Error
 	if !errors.As(err, &e) || !errors.Is(err, cause) {
-		t.Fatalf("%v; want a client.Error for: %v", err, cause)
+		t.Fatalf("got error %v, want a client.Error with the cause: %v", err, cause)
 	}
 	return e
 }

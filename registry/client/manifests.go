@@ -134,9 +134,8 @@ func isPartMissing(err error) bool {
 	return errors.As(err, &e) && (e.HasCode("MANIFEST_BLOB_UNKNOWN") || e.HasCode("BLOB_UNKNOWN") || e.HasCode("MANIFEST_UNKNOWN"))
 }
 
-// digestOf returns the digest that the body of an answer must have. If the request named a
-// digest, that is the one. For a tag, it is the digest in the header, or "" if the header is
-// missing.
+// digestOf returns the digest that the body of an answer must have. If the request named a digest,
+// that is the one. For a tag, it is the digest in the header, or "" if the header is missing.
 func digestOf(k *call, h http.Header) (digest.Digest, error) {
 	reported := digest.Digest(h.Get("Docker-Content-Digest"))
 	if reported != "" && reported.Validate() != nil {

@@ -210,8 +210,7 @@ func TestWrongTokens(t *testing.T) {
 }
 
 // If the registry has the referrers API, the client does not take a corrupted list for an empty
-// one. If the registry's answers are always wrong, the client stops retrying after the first
-// list.
+// one. If the registry's answers are always wrong, the client stops retrying after the first list.
 func TestWrongReferrers(t *testing.T) {
 	subject := digest.FromString("subject")
 	list := func(w http.ResponseWriter) {
@@ -255,6 +254,6 @@ func TestWrongReferrers(t *testing.T) {
 		}
 	}
 	if asked != 3+4 {
-		t.Errorf("a registry without the API was asked %d times for 5 lists", asked)
+		t.Errorf("to a registry without the API, the client sent %d requests for 5 lists, want 7", asked)
 	}
 }

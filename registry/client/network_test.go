@@ -101,14 +101,12 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.answer(rw, r, at.String())
 }
 
-// seen returns the requests that have arrived so far.
 func (w *world) seen() []hop {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]hop(nil), w.hops...)
 }
 
-// client makes a client for a registry in the network.
 func (w *world) client(t *testing.T, registry, scheme string, credential client.Credential) *client.Client {
 	t.Helper()
 	c, err := client.New(client.Options{

@@ -66,7 +66,6 @@ func (r Reference) Repository(path string) string {
 	return r.Path + "/" + path
 }
 
-// isLoopback reports whether host, with or without a port, is this machine.
 func isLoopback(host string) bool {
 	host = hostname(host)
 	if host == "localhost" || strings.HasSuffix(host, ".localhost") {

@@ -20,7 +20,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// manifest returns the manifest of an image with one layer.
 func manifest(config, layer blob) client.Manifest {
 	body := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
 		specs.MediaTypeImageManifest, specs.MediaTypeImageConfig, config.digest, len(config.data), specs.MediaTypeImageLayer, layer.digest, len(layer.data))
@@ -85,7 +84,6 @@ func TestHeadManifestWithoutDigest(t *testing.T) {
 	}
 }
 
-// Tags and Catalog follow the Link header from each page of a list to the next one.
 func TestListsFollowLinkHeaders(t *testing.T) {
 	const tags = 2500
 	pages := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -188,9 +188,8 @@ const tlsAlert = `"\x15\x03`
 // errNotPlain is the detail of ErrRefused if the server expects TLS.
 var errNotPlain = errors.New("the server speaks TLS, and the request was plain HTTP")
 
-// isAlert reports whether the TLS handshake was aborted. Either the server aborted it, for
-// example because it requires a client certificate, or the client did, because the answer was not
-// TLS.
+// isAlert reports whether the TLS handshake was aborted. Either the server aborted it, for example
+// because it requires a client certificate, or the client did, because the answer was not TLS.
 func isAlert(err error) bool {
 	var alert tls.AlertError
 	var op *net.OpError

@@ -130,9 +130,9 @@ func parseReceived(h http.Header) (int64, bool) {
 	return n + 1, true
 }
 
-// patch sends the bytes from offset from up to, but not including, offset to. ranged adds a
+// patch sends the bytes between the offsets from and to, without the byte at to. ranged adds a
 // Content-Range header, which a registry needs only if it already has some bytes. A success means
-// that the registry has these bytes: the Range header of the answer is ignored, because some
+// that the registry has these bytes. The Range header of the answer is ignored, because some
 // registries count it wrongly. A registry that has fewer bytes refuses the next chunk, or the
 // digest.
 func (s *session) patch(ctx context.Context, content *content, from, to int64, ranged bool) error {

@@ -36,7 +36,6 @@ func (s *stallTimer) restart(patience time.Duration) {
 	}
 }
 
-// pause stops the timer.
 func (s *stallTimer) pause() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -136,7 +136,8 @@ func (s *seconds) UnmarshalJSON(data []byte) error {
 }
 
 const (
-	// defaultLife is the lifetime of a token whose server reports none. The specification sets it.
+	// defaultLife is the lifetime that the specification sets for a token whose server reports
+	// none.
 	defaultLife = time.Minute
 	// maxLife limits how long a token is used, whatever its server reports.
 	maxLife = 12 * 24 * time.Hour
@@ -217,7 +218,6 @@ func (c *Client) askToken(ctx context.Context, r tokenRequest, realm *url.URL, e
 
 var errNoToken = errors.New("the answer contains no token")
 
-// requestToken requests a token once, and explains a refusal.
 func (c *Client) requestToken(ctx context.Context, r tokenRequest, k *call) (tokenAnswer, error) {
 	resp, err := c.do(ctx, k)
 	if err != nil {

@@ -49,7 +49,6 @@ func TestClientCertificates(t *testing.T) {
 	image(t, dial(t, r, ca, func(o *client.Options) { o.CertFile, o.KeyFile = cert, key }), "x", "v1")
 }
 
-// certificate writes a certificate and a key for a client to files.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -130,7 +130,6 @@ func (x *uploading) recall() {
 	x.ask, x.elsewhere = true, !x.c.isRegistry(to)
 }
 
-// isStreamed reports whether the blob is uploaded in chunks.
 func (x *uploading) isStreamed() bool {
 	if x.c.noPatch.Load() {
 		return false

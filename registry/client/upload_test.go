@@ -18,7 +18,6 @@ import (
 // server's buffers, but is small enough for many tests.
 const streamFrom = 2 << 20
 
-// big returns a blob that is large enough to be streamed.
 func big() blob { return noise(streamFrom+12345, 7) }
 
 func TestUploadOfSmallBlobs(t *testing.T) {
@@ -72,7 +71,6 @@ func TestMount(t *testing.T) {
 	}
 }
 
-// mounting matches a POST that asks for a mount.
 func mounting(r *http.Request) bool {
 	return r.Method == http.MethodPost && r.FormValue("mount") != ""
 }
@@ -96,7 +94,6 @@ func TestRefusedMountsBecomeUploads(t *testing.T) {
 	}
 }
 
-// The client uploads the complete blob in spite of each fault.
 func TestUploadsSurviveFaults(t *testing.T) {
 	patch, put, post := registrytest.On("PATCH uploads"), registrytest.On("PUT uploads"), registrytest.On("POST uploads")
 	const mid = streamFrom / 2
@@ -150,7 +147,6 @@ func TestUploadsSurviveFaults(t *testing.T) {
 	}
 }
 
-// acknowledge answers each PATCH with the given Range header.
 func acknowledge(value string) registrytest.Fault {
 	return registrytest.Edit(registrytest.On("PATCH uploads"), func(h http.Header) {
 		h.Del("Range")
@@ -247,7 +243,6 @@ func (b brokenReader) Read([]byte) (int, error)       { return 0, b.err }
 func (b brokenReader) Seek(int64, int) (int64, error) { return 0, nil }
 func (b brokenReader) Close() error                   { return nil }
 
-// If an upload is interrupted, another process resumes it where it stopped.
 func TestUploadsResumeInAnotherProcess(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Dir: t.TempDir()})
 	b := big()
@@ -393,8 +388,8 @@ func TestProbeUpload(t *testing.T) {
 func TestProbeMount(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
-		cause  error // the expected cause of the refusal
-		mounts int   // how many mounts the client tries afterwards
+		cause  error
+		mounts int // how many mounts the client tries afterwards
 	}{
 		"as specified": {0, nil, 1},
 		"missing":      {404, nil, 1},

@@ -106,7 +106,6 @@ func (c *Config) read(file string) (imports []string, err error) {
 	return stringsOf(keys["imports"]), nil
 }
 
-// readPlugin adds the settings of a plugin that has a section registry.
 func (c *Config) readPlugin(plugin map[string]any) {
 	registry := table(plugin, "registry")
 	set(&c.CRIPath, registry, "config_path")

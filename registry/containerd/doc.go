@@ -13,7 +13,7 @@
 //
 // # What it promises
 //
-// Lines that it did not write are never changed, moved or dropped. Its own section is
+// Lines that the package did not write are never changed, moved or dropped. Its own section is
 // between two comments, and [Remove] restores the bytes that were there before. Before a
 // file is written it is parsed again: it must then contain exactly the settings from
 // before and those of the section. Files are replaced by a rename.

@@ -36,7 +36,6 @@ func Endpoint(name string, overridePath bool) (string, error) {
 
 var defaultPorts = map[string]string{"http": "80", "https": "443"}
 
-// checkEndpoint parses the URL of a mirror.
 func checkEndpoint(endpoint string, overridePath bool) (*url.URL, error) {
 	u, err := url.Parse(endpoint)
 	switch {

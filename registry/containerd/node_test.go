@@ -10,8 +10,7 @@ import (
 )
 
 // ReadDir chooses a directory that all containerds of the machine read, except those that read no
-// hosts.toml. If there is none, or if ReadDir cannot find it out, the user has to name a
-// directory.
+// hosts.toml. If there is none, or if ReadDir cannot find it out, the user has to name a directory.
 func TestReadDir(t *testing.T) {
 	node := func(major int, c containerd.Config) containerd.Node {
 		c.File = "/etc/containerd/config.toml"

@@ -31,7 +31,6 @@ func mirror(t *testing.T, change func(*containerd.MirrorOptions)) *containerd.Mi
 	return m
 }
 
-// golden compares got with a file of testdata, byte for byte.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name)

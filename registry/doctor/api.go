@@ -102,7 +102,6 @@ const (
 	clockFailure = 5 * time.Minute
 )
 
-// compareClocks compares the server's clock with this machine's clock.
 func (d *doctor) compareClocks(context.Context) Step {
 	theirs, err := http.ParseTime(d.api.header.Get("Date"))
 	if err != nil {

@@ -46,7 +46,6 @@ func (d *doctor) reportNoLogin(scheme string) Step {
 	return failed(adviceLogin, "a login is required (%s), and no credentials were found for %s", scheme, d.url.Host)
 }
 
-// adviceOfLogin returns advice for an error from [client.Client.LogIn].
 func adviceOfLogin(err error) string {
 	var e *client.Error
 	switch {

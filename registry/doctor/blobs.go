@@ -57,7 +57,6 @@ func (d *doctor) fetchBlobs(ctx context.Context) Step {
 	return ok("config and layers (%d) are present, and %s can be resumed from its middle. %s", asked, largest.Digest, unchecked)
 }
 
-// fetchConfig fetches the config of an image, and checks its size and digest.
 func (d *doctor) fetchConfig(ctx context.Context, config ocispec.Descriptor) (step Step, bad bool) {
 	what := d.describeBlob(config)
 	if err := config.Digest.Validate(); err != nil {

@@ -67,7 +67,6 @@ func TestImageByDigest(t *testing.T) {
 // fault may send or change.
 type fault func(w http.ResponseWriter, req *http.Request, answer *httptest.ResponseRecorder)
 
-// behind puts a fault in front of the registry.
 func behind(h http.Handler, f fault) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		answer := httptest.NewRecorder()
@@ -177,7 +176,6 @@ func refused(a *httptest.ResponseRecorder) {
 	}
 }
 
-// cut is a fault that ends a range early.
 func cut(w http.ResponseWriter, _ *http.Request, answer *httptest.ResponseRecorder) {
 	if partial(answer) {
 		answer.Body.Truncate(answer.Body.Len() / 10)

@@ -38,7 +38,6 @@ func rank(s State) int { return slices.Index([]State{Skipped, OK, Warning, Faile
 // startedWithin is how precisely the start time of a process is known.
 const startedWithin = 2 * time.Second
 
-// examine checks the configuration of one containerd process.
 func (d *doctor) examine(node containerd.Node) Step {
 	who, config := node.String(), node.Config
 	if node.Err != nil {

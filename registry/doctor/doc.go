@@ -8,10 +8,9 @@
 //
 // # What it promises
 //
-// It sends the requests of a pull (distribution specification 1.1, "Pull"), with the same
-// headers. It reports every redirect to another host, retries nothing, and never pulls a
-// complete layer, but reads a part of the largest one. A step that depends on a failed step
-// is skipped, and names that step. The steps about the node (hosts.toml and containerd)
-// depend on no other. A report contains no password or token. For where a login is sent, see
-// [client.Client.LogIn].
+// It sends the requests of a pull (distribution specification 1.1, "Pull"), with the same headers.
+// It reports every redirect to another host, retries nothing, and never pulls a complete layer, but
+// reads a part of the largest one. A step that depends on a failed step is skipped, and names that
+// step. The steps about the node (hosts.toml and containerd) depend on no other. A report contains
+// no password or token. For where a login is sent, see [client.Client.LogIn].
 package doctor

@@ -64,7 +64,7 @@ type doctor struct {
 	took time.Duration
 	// auth is the Authorization header, once there is one.
 	auth     string
-	manifest manifest // of the image
+	manifest manifest
 	// leaf is the manifest whose blobs are checked.
 	leaf manifest
 	// hosts is the hosts.toml that points to the registry, or should point to it.
@@ -147,7 +147,7 @@ func (d *doctor) checkRedirect(req *http.Request, via []*http.Request) error {
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	}
 	for _, r := range append(via, req) {
-		if !client.SameHost(d.url, r.URL) { // even if another host redirects the request back to the registry
+		if !client.SameHost(d.url, r.URL) { // even if this host redirects back to the registry
 			req.Header.Del("Authorization")
 		}
 	}

@@ -42,13 +42,11 @@ func (m manifest) contradiction(contentType string) string {
 const accept = "application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json, " +
 	"application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, */*"
 
-// adviceMissing returns advice about content that is missing in the registry.
 func (d *doctor) adviceMissing() string {
 	return fmt.Sprintf("check what the server has: %s/v2/%s/tags/list, or layoutproxy list SOURCE, and its /status; the repository name is the root repository and the path in the bundle",
 		d.url, d.image.repository)
 }
 
-// resolveTag requests the digest of a tag.
 func (d *doctor) resolveTag(ctx context.Context) Step {
 	if d.image.repository == "" {
 		return skipped("no image was given")
@@ -119,7 +117,6 @@ func (d *doctor) refused(a answer, what string) Step {
 	return failed("check the log of the server, or of the proxy in front of it", "%s: %s%s", what, a.status, reason)
 }
 
-// fetchManifest fetches the manifest of the image by its digest.
 func (d *doctor) fetchManifest(ctx context.Context) Step {
 	if d.image.repository == "" {
 		return skipped("no image was given")
@@ -194,8 +191,8 @@ type children struct {
 	*doctor
 	count     int
 	platforms []string
-	leaf      manifest // the first of those manifests that fit this node best
-	fit       int      // of the leaf
+	leaf      manifest // the first manifest with the best fit
+	fit       int
 }
 
 // fetch fetches the manifests in an index that is nested at the given depth.

@@ -11,7 +11,6 @@ import (
 	"time"
 )
 
-// lookUp resolves the host name of the registry.
 func (d *doctor) lookUp(ctx context.Context) Step {
 	host := d.url.Hostname()
 	if d.proxy != nil {
@@ -29,7 +28,6 @@ func (d *doctor) lookUp(ctx context.Context) Step {
 	return ok("%s is %s", host, strings.Join(addresses, ", "))
 }
 
-// connect checks that a TCP connection to the registry can be opened.
 func (d *doctor) connect(ctx context.Context) Step {
 	if d.proxy != nil {
 		return skipped("all requests go through the proxy %s", d.proxy.Redacted())
@@ -62,7 +60,7 @@ func (d *doctor) shakeHands(ctx context.Context) Step {
 		return skipped("all requests go through the proxy %s; the next step checks the certificate", d.proxy.Redacted())
 	}
 	config := d.login.Transport().TLSClientConfig.Clone()
-	config.InsecureSkipVerify = true // verify checks the certificate below, which distinguishes the possible reasons
+	config.InsecureSkipVerify = true // verify checks the certificate below, and tells why it is invalid
 	config.ServerName = d.url.Hostname()
 	dialer := &tls.Dialer{NetDialer: &net.Dialer{Timeout: requestTimeout}, Config: config}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)

@@ -42,7 +42,6 @@ func (n *node) write(name, text string) string {
 	return file
 }
 
-// run adds a containerd process with the given configuration.
 func (n *node) run(config string) {
 	n.Helper()
 	file := n.write("config.toml", config)

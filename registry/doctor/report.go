@@ -11,7 +11,7 @@ type State string
 // The possible states of a step.
 const (
 	OK State = "ok"
-	// Warning means that it works, but may stop working, or does not work as intended.
+	// Warning means that everything works, but may stop working, or not work as intended.
 	Warning State = "warning"
 	Failed  State = "failed"
 	// Skipped means that there was nothing to check.

@@ -57,7 +57,6 @@ func otherSpelling() *ocispec.Platform {
 	return platform("linux", runtime.GOARCH)
 }
 
-// listen serves h on a loopback address until the test ends.
 func listen(t *testing.T, h http.Handler) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(h)
@@ -94,7 +93,6 @@ func examine(t *testing.T, o doctor.Options) *doctor.Report {
 	return r
 }
 
-// step returns the named step of a report.
 func step(t *testing.T, r *doctor.Report, name string) doctor.Step {
 	t.Helper()
 	for _, s := range r.Steps {

@@ -75,7 +75,6 @@ func certificate(t *testing.T, by *authority, change func(*x509.Certificate)) tl
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
-// files writes a certificate and its key to two PEM files.
 func files(t *testing.T, c tls.Certificate) (certFile, keyFile string) {
 	t.Helper()
 	key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
@@ -86,7 +85,6 @@ func files(t *testing.T, c tls.Certificate) (certFile, keyFile string) {
 		write(t, "key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
 }
 
-// write writes a file into a new directory.
 func write(t *testing.T, name string, data []byte) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), name)
@@ -96,7 +94,6 @@ func write(t *testing.T, name string, data []byte) string {
 	return file
 }
 
-// secure serves the bundle over TLS.
 func secure(t *testing.T, config *tls.Config) *httptest.Server {
 	t.Helper()
 	s := httptest.NewUnstartedServer(bundle(t))
@@ -151,7 +148,6 @@ func TestClientCertificate(t *testing.T) {
 	expect(t, examine(t, o), "blob", doctor.OK)
 }
 
-// Doctor reports a URL with the wrong scheme, http or https.
 func TestURLWithWrongScheme(t *testing.T) {
 	plain := listen(t, bundle(t))
 	r := examine(t, doctor.Options{URL: strings.Replace(plain.URL, "http:", "https:", 1)})

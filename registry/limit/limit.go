@@ -1,15 +1,15 @@
 // Package limit limits the requests and connections of each client, so that all are served.
 //
-// [Requests] wraps a handler and answers 429 to a client that sends too many requests;
-// [Connections] is a hook of http.Server that closes a client's connections beyond its
-// limit; [Forwarded] finds the address of a client behind a trusted proxy.
+// [Requests] wraps a handler, and answers 429 to a client that sends too many requests.
+// [Connections] is a hook of http.Server that closes connections beyond a client's limit.
+// [Forwarded] finds the address of a client behind trusted proxies.
 //
-// A client is an IPv4 address or the /64 network of an IPv6 address, because a single host
-// can use all addresses of such a network. Only a bounded number of clients is remembered:
-// the client whose last request is the oldest is forgotten first.
+// A client is an IPv4 address or the /64 network of an IPv6 address. A single host can use all
+// addresses of such a network. Only a limited number of clients is remembered. The client whose
+// last request is the oldest is forgotten first.
 //
-// They wrap no connections or responses, so the kernel still sends a plain blob from its file
-// to the socket.
+// No connection or response is wrapped, so the kernel still sends a plain blob from its file to
+// the socket.
 package limit
 
 import (

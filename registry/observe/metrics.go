@@ -70,7 +70,6 @@ func (m *metrics) observe(s series, bytes int64, took time.Duration) {
 	c.duration.Observe(took.Seconds())
 }
 
-// add adds counters for a series of labels to the cache.
 func (m *metrics) add(s series) counters {
 	m.adding.Lock()
 	defer m.adding.Unlock()

@@ -1,9 +1,9 @@
-// Package observe reports the requests to a handler: as metrics, and in an access log with an
-// id for each request, which is also in the response.
+// Package observe reports the requests to a handler as metrics and in an access log. With the
+// log, each request gets an id, which is also in the response.
 //
-// [New] wraps a handler. The wrapped response keeps io.ReaderFrom, so that the kernel
-// still sends a plain blob from its file to the socket. metrics.go defines the metric
-// names and labels, and docs/metrics.md lists them.
+// [New] wraps a handler. The wrapped response keeps io.ReaderFrom, so that the kernel still sends
+// a plain blob from its file to the socket. metrics.go defines the metric names and labels, and
+// docs/metrics.md lists them.
 package observe
 
 import (
@@ -75,7 +75,6 @@ func (o *observer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// done counts a request and logs it.
 func (o *observer) done(req *http.Request, r *response, id string, took time.Duration) {
 	if r.code == 0 {
 		r.code = http.StatusOK // net/http then sends this status

@@ -39,7 +39,6 @@ func (s *stream) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// parts decodes the sections in an event.
 func parts(t *testing.T, event string) map[string]struct{ HTML, Hash string } {
 	t.Helper()
 	data, ok := strings.CutSuffix(strings.TrimPrefix(event, "data: "), "\n\n")
@@ -51,9 +50,9 @@ func parts(t *testing.T, event string) map[string]struct{ HTML, Hash string } {
 	return all
 }
 
-// While nothing changes, an open page gets no event. When something changes, the page gets the
-// changed ones among its sections, at most once per second. When the server stops, the stream
-// ends. The status is read at most once per second.
+// While nothing changes, an open page gets no event. When something changes, the page gets those of
+// its sections that have changed, at most once per second. When the server stops, the stream ends.
+// The status is read at most once per second.
 func TestEventsOfOpenPages(t *testing.T) {
 	t.Parallel()
 	tree := open(t, sample)

@@ -67,7 +67,7 @@ type child struct {
 	Digest   digest.Digest
 	Kind     string
 	Platform string
-	Size     int64 // of the manifest
+	Size     int64 // size of the manifest in bytes
 	Reason   string
 }
 
@@ -182,7 +182,6 @@ const dockerConfig = "application/vnd.docker.container.image.v1+json"
 // maxConfig is the size, in bytes, of the largest config that is read for a page.
 const maxConfig = 1 << 20
 
-// config adds the platform and the creation date of an image to the page.
 func (page *imagePage) config(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) {
 	blob, err := repo.OpenBlob(ctx, d, func(size int64) (off, n int64) { return 0, size })
 	if err != nil {
@@ -229,7 +228,6 @@ func (page *imagePage) children(ctx context.Context, repo *layoutstore.Repositor
 	page.Omitted.Children = len(refs.Children) - len(page.Children)
 }
 
-// parts adds the config and the layers to the page.
 func (page *imagePage) parts(ctx context.Context, repo *layoutstore.Repository, refs closure.Refs) {
 	seen := map[digest.Digest]bool{}
 	for i, d := range refs.Blobs {

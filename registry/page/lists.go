@@ -179,7 +179,6 @@ func (p *Page) repositories(w http.ResponseWriter, req *http.Request) {
 	p.render(w, req, http.StatusOK, "repositories", frame{Title: "Repositories", Nav: "repositories", Query: l.Query, Content: l})
 }
 
-// nextPage returns the query for the page that starts after an entry.
 func nextPage(after, query string) string {
 	next := url.Values{"after": {after}}
 	if query != "" {
@@ -297,7 +296,6 @@ func (page *repositoryPage) problems(all []layoutstore.Problem) {
 	}
 }
 
-// kindOf returns a short name for a media type.
 func kindOf(mediaType string) string {
 	switch mediaType {
 	case specs.MediaTypeImageIndex, closure.DockerManifestList:

@@ -1,18 +1,18 @@
 // Package page serves the web pages at the admin address: health, imports and pushes,
 // repositories and images, and how to configure a node.
 //
-// Start with [New]. A page shows what the registry API serves: each request takes one snapshot
-// of the tree. Everything else is in a [Status], which a function of the caller returns. It is
-// called at most once per second, however many pages are open.
+// Start with [New]. A page shows what the registry API serves: each request takes one snapshot of
+// the tree. Everything else is in a [Status], which the function Options.Status returns. That
+// function is called at most once per second, however many pages are open.
 //
-// Every page is complete without JavaScript. With it, an open page is updated by server-sent
-// events (HTML standard, "Server-sent events"): at most one per second, and none while nothing
-// changes. Nothing is loaded from another host. The Content-Security-Policy forbids inline
+// Every page is complete without JavaScript. With JavaScript, server-sent events update an open
+// page at most once per second, and only when something changes (HTML standard, "Server-sent
+// events"). Nothing is loaded from another host. The Content-Security-Policy forbids inline
 // scripts and styles, frames, and forms for other hosts.
 //
-// Names, tags, paths and annotations of a bundle are hostile text. The templates escape them,
-// and print them only through the function t, which replaces characters that hide or reorder
-// text by their code points.
+// Names, tags, paths and annotations of a bundle are hostile text. The templates escape them, and
+// print them only through the function t. It replaces characters that hide or reorder text by
+// their code points.
 package page
 
 import (
@@ -49,7 +49,7 @@ type Options struct {
 	Status func(context.Context) Status
 
 	Registry Registry
-	Version  string // version of the program
+	Version  string
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -211,7 +211,6 @@ func (p *Page) render(w http.ResponseWriter, req *http.Request, status int, name
 	w.Write(b.Bytes())
 }
 
-// fail answers with a page that shows the reason of an error.
 func (p *Page) fail(w http.ResponseWriter, req *http.Request, status int, reason string) {
 	p.render(w, req, status, "error", frame{Title: http.StatusText(status), Content: reason})
 }

@@ -78,7 +78,6 @@ var (
 	linkPattern = regexp.MustCompile(`(?:href|src|action)="([^"]*)"`)
 )
 
-// tagsOf collects the tags of a repository from all of its pages.
 func tagsOf(t testing.TB, p http.Handler, name string) (tags []string) {
 	t.Helper()
 	base, err := url.Parse("/repository/" + name)
@@ -97,7 +96,6 @@ func tagsOf(t testing.TB, p http.Handler, name string) (tags []string) {
 	}
 }
 
-// The pages of a repository list the same tags as the API.
 func TestTagsMatchAPI(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -78,7 +78,6 @@ func countOf(n int, one, many string) string {
 	return humanize.Comma(int64(n)) + " " + many
 }
 
-// shortDigest shortens a digest to the first twelve hex digits.
 func shortDigest(d digest.Digest) string {
 	algorithm, hex, _ := strings.Cut(string(d), ":")
 	return algorithm + ":" + hex[:min(12, len(hex))]

@@ -118,14 +118,12 @@ func Truncate(m Match, n int64) Fault {
 	})
 }
 
-// record returns the answer of the registry without sending it.
 func record(next http.Handler, r *http.Request) *httptest.ResponseRecorder {
 	answer := httptest.NewRecorder()
 	next.ServeHTTP(answer, r)
 	return answer
 }
 
-// send sends a recorded answer, but with another body.
 func send(w http.ResponseWriter, answer *httptest.ResponseRecorder, body []byte) {
 	maps.Copy(w.Header(), answer.Header())
 	w.WriteHeader(answer.Code)

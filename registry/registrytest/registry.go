@@ -1,8 +1,8 @@
-// Package registrytest runs real registries for tests, and injects faults.
+// Package registrytest runs real registries for tests, and injects faults into them.
 //
-// Start with [New]: distribution v3 in this process, open, with basic authentication, or
-// with tokens ([Options]). Each request is recorded ([Registry.Requests]), and a [Fault]
-// may answer it instead.
+// Start with [New], which runs distribution v3 in this process. [Options] turns on basic
+// authentication or tokens. Each request is recorded ([Registry.Requests]), and a [Fault] may
+// answer it instead of the registry.
 package registrytest
 
 import (
@@ -241,7 +241,7 @@ func (s *statusWriter) Write(p []byte) (int, error) {
 // Unwrap lets http.ResponseController find the wrapped writer.
 func (s *statusWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-// Requests returns the requests that were received so far, or since Forget was called.
+// Requests returns the requests that were received since Forget was last called.
 func (r *Registry) Requests() []Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -252,7 +252,7 @@ func (r *Registry) Requests() []Request {
 	return all
 }
 
-// Kinds counts those requests by their [Request.Kind].
+// Kinds counts the requests of [Registry.Requests] by their [Request.Kind].
 func (r *Registry) Kinds() map[string]int {
 	kinds := map[string]int{}
 	for _, req := range r.Requests() {

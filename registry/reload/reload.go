@@ -125,7 +125,6 @@ func (v *Value[T]) startCheck() (c *check, started bool) {
 	return c, true
 }
 
-// age returns how long ago the last check ended.
 func (v *Value[T]) age() time.Duration {
 	return v.options.Now().Sub(v.start) - time.Duration(v.checked.Load())
 }
@@ -206,7 +205,6 @@ func (f *files) settled(state []fs.FileInfo, now time.Time) bool {
 		!slices.ContainsFunc(state, func(info fs.FileInfo) bool { return now.Sub(info.ModTime()) < settle })
 }
 
-// use records the state in which the value was read.
 func (f *files) use(state []fs.FileInfo) {
 	f.used, f.changed, f.failed = state, false, false
 }

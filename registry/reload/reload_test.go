@@ -131,7 +131,6 @@ func TestReplacedFileWithOldTime(t *testing.T) {
 	w.want("33", "changed")
 }
 
-// An incomplete change does not take effect, and its error is reported once.
 func TestIncompleteChangeIsReportedOnce(t *testing.T) {
 	w := watch(t)
 	w.write("a", "2")

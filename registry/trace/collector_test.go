@@ -26,7 +26,6 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// spans returns the spans that the tests send.
 func spans() []*otlp.ResourceSpans {
 	return []*otlp.ResourceSpans{{ScopeSpans: []*otlp.ScopeSpans{{Spans: []*otlp.Span{{Name: "GET blob"}}}}}}
 }
@@ -53,7 +52,6 @@ func code(status int) func(http.ResponseWriter) {
 	return func(w http.ResponseWriter) { w.WriteHeader(status) }
 }
 
-// protobufOf returns an answer whose body is m in protobuf format.
 func protobufOf(t *testing.T, status int, m proto.Message) func(http.ResponseWriter) {
 	t.Helper()
 	body, err := proto.Marshal(m)

@@ -73,8 +73,8 @@ func newSettings(endpoint string) (settings, error) {
 	return s, nil
 }
 
-// address returns the URL that spans are posted to. If the endpoint is meant for all signals,
-// address appends [tracesPath].
+// address returns the URL that spans are posted to. It appends [tracesPath] to an endpoint for all
+// signals, and to a given endpoint without a path.
 func address(endpoint string) (*url.URL, error) {
 	given, appended := endpoint, ""
 	if endpoint == Environment {

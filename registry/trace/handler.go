@@ -72,7 +72,6 @@ func endSpan(span trace.Span, code int, cut bool) {
 	span.End()
 }
 
-// method returns the name of a method in a span, according to OpenTelemetry's conventions.
 func method(m string) string {
 	switch m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
