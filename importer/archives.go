@@ -19,19 +19,23 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// ErrNotPacked reports that a bundle cannot be kept packed, because one of its layouts is not
-// in an archive.
+// ErrNotPacked reports that KeepPacked is set, but a layout of the bundle is not in an archive.
 var ErrNotPacked = errors.New("not an archive, so it cannot be kept packed")
 
-// archive is an archive that is moved into the store without being unpacked.
+// archive is an archive of the bundle that is moved into the store without being unpacked.
 type archive struct {
-	set    volume.Set
-	dir    string   // of its files
-	files  []string // names of its files: of the archive or of its chunks
-	name   string   // NAME.tar in the store
-	exists bool     // already in the store
+	set volume.Set
+	// dir is the directory that contains the archive or its chunks.
+	dir string
+	// files are the names of the archive's files: of one tar file, or of its chunks.
+	files []string
+	// name is the archive's name in the store, as NAME.tar.
+	name string
+	// exists reports that the store already contains the archive.
+	exists bool
 
-	copied []Copied // files that were not linked
+	// copied lists the files that were copied into the store because they could not be linked.
+	copied []Copied
 }
 
 // archives returns the archives of a bundle, each with its name in the store.
@@ -50,7 +54,7 @@ func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 		if err != nil {
 			return nil, err
 		}
-		if found.Publishing { // another process has not moved its files into place yet
+		if found.Publishing { // another process has not moved its archives into place yet
 			return nil, &IncompleteError{[]layoutstore.Problem{{Kind: layoutstore.Incomplete, Path: dir,
 				Reason: "a pull into it has not moved its archives into place yet: run the pull again, or import without --keep-packed"}}}
 		}
@@ -81,7 +85,7 @@ func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 	return all, nil
 }
 
-// dirOf returns the directory of a source: the source itself if it is a directory.
+// dirOf returns source if it is a directory, and otherwise the directory that contains it.
 func dirOf(source string) string {
 	if isDir(source) {
 		return source
@@ -89,8 +93,9 @@ func dirOf(source string) string {
 	return filepath.Dir(source)
 }
 
-// chooseName finds the files of an archive and chooses its name in the store: its own name, or if
-// another archive has that, its name with the number of the next generation.
+// chooseName finds the files of an archive and chooses its name in the store. That is the archive's
+// own name, unless another archive has it. In that case, chooseName adds the number of the next
+// generation.
 func (s *session) chooseName(ctx context.Context, a *archive, others []*archive) error {
 	a.files = nil
 	for _, f := range a.set.Files() {
@@ -119,7 +124,8 @@ func (s *session) chooseName(ctx context.Context, a *archive, others []*archive)
 	}
 }
 
-// findEarlierName looks for the archive under the name that an earlier import gave it.
+// findEarlierName checks whether an earlier import stored the archive under another name, and if
+// so, chooses that name.
 func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 	name := a.name
 	for _, packed := range s.store.State().Packed {
@@ -138,11 +144,11 @@ func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 	return nil
 }
 
-// storeName returns the name in the store of one of the archive's files.
+// storeName returns the name that a file of the archive gets in the store.
 func (a *archive) storeName(file string) string { return a.name + strings.TrimPrefix(file, a.set.Name) }
 
-// compareInStore reports whether a file or chunks in the store already have the archive's name, and
-// whether they are the same archive.
+// compareInStore looks for a file or chunks in the store with the archive's name. taken reports
+// that there are some, same that they have the same bytes as the archive.
 func (s *session) compareInStore(ctx context.Context, a *archive) (taken, same bool, err error) {
 	have, err := s.filesUnder(a.name)
 	if err != nil {
@@ -170,8 +176,7 @@ func (s *session) filesUnder(archive string) ([]string, error) {
 	return filesOf(archive, entries), err
 }
 
-// filesOf lists the files of an archive among the entries of a directory: the archive or its
-// chunks.
+// filesOf returns which entries of a directory belong to an archive: its tar file or its chunks.
 func filesOf(archive string, entries []fs.DirEntry) (names []string) {
 	for _, e := range entries {
 		if of, ok := volume.IsArchive(e.Name()); ok && of == archive && !e.IsDir() {
@@ -227,9 +232,8 @@ func equalReaders(ctx context.Context, a, b io.Reader) (bool, error) {
 	}
 }
 
-// stageArchive links the files of an archive into staging, or copies them (see
-// [session.stageFileOf]). It fails with layoutstore.ErrStale if they changed after they were
-// proven.
+// stageArchive links or copies the files of an archive into staging (see [session.stageFileOf]). It
+// fails with layoutstore.ErrStale if they changed after they were proven.
 func (s *session) stageArchive(ctx context.Context, a *archive) error {
 	if a.exists {
 		return nil

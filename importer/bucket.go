@@ -25,7 +25,7 @@ var (
 	ErrNoConditions = publish.ErrNoConditions
 )
 
-// newInBucket returns an importer into a store in a bucket.
+// newInBucket returns an importer for a store in a bucket.
 func newInBucket(o Options) (*Importer, error) {
 	at, err := bucket.ParsePlace(o.Store)
 	switch {
@@ -70,7 +70,8 @@ func (d *inBucket) readIndex(ctx context.Context, at string) (data []byte, name 
 
 func (d *inBucket) pruned() []journal.Pruned { return d.store.Generation().Pruned }
 
-// findExisting finds, for each content, the layouts of the store that have no copy of it.
+// findExisting finds, for each content of the bundle, the layouts of the store that have no copy of
+// it.
 func (d *inBucket) findExisting(ctx context.Context, p *plan) error {
 	if err := d.store.FindBlobs(ctx); err != nil {
 		return err
@@ -107,7 +108,7 @@ func (i *Importer) importToBucket(ctx context.Context, b *bundle) (Report, error
 	return report, nil
 }
 
-// endOf returns the context's error if the context has ended, and otherwise err.
+// endOf returns the error of ctx if ctx has ended. Otherwise it returns err.
 func endOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -139,7 +140,7 @@ func (s *session) upload(ctx context.Context, b *bundle) (Report, error) {
 	if changes.IsEmpty() {
 		return report, nil
 	}
-	if err := ctx.Err(); err != nil { // the last chance to stop before anything changes
+	if err := ctx.Err(); err != nil { // last chance to stop before the store changes
 		return Report{}, err
 	}
 	if err := s.bucket.Publish(context.WithoutCancel(ctx), changes); err != nil {
@@ -149,7 +150,7 @@ func (s *session) upload(ctx context.Context, b *bundle) (Report, error) {
 	return report, nil
 }
 
-// addedBlobs returns the blobs to add to layouts of the store, by path.
+// addedBlobs returns the blobs that the import adds to the store, per path of a layout.
 func (p *plan) addedBlobs() map[string][]digest.Digest {
 	added := map[string][]digest.Digest{}
 	for _, c := range p.contents {

@@ -23,10 +23,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// inBucket is the place of the store in these tests.
+// inBucket is the address of the store in these tests.
 const inBucket = "s3://" + buckettest.Bucket + "/store"
 
-// importInto imports bundles into the store in the bucket of a server.
+// importInto imports bundles into the store in the bucket of a test server.
 func importInto(t *testing.T, s *buckettest.Server, bundles ...string) (importer.Report, error) {
 	t.Helper()
 	i, err := importer.New(importer.Options{Store: inBucket, Buckets: s.Buckets(t)})
@@ -36,7 +36,7 @@ func importInto(t *testing.T, s *buckettest.Server, bundles ...string) (importer
 	return i.Import(t.Context(), bundles...)
 }
 
-// openStore opens the store in the bucket of a server for reading.
+// openStore opens the store in the bucket of a test server for reading.
 func openStore(t *testing.T, s *buckettest.Server) *layoutstore.Tree {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket}, Indexes: []string{}, Buckets: s.Readers(t)})
@@ -56,7 +56,7 @@ func contentOfStore(t *testing.T, s *buckettest.Server) importertest.Content {
 	return c
 }
 
-// indexesOf returns the bytes of every index in a source.
+// indexesOf returns the index entries and the blobs of every layout in a source, by path.
 func indexesOf(t *testing.T, o layoutstore.Options) map[string]string {
 	t.Helper()
 	o.Indexes = []string{}
@@ -80,13 +80,14 @@ func indexesOf(t *testing.T, o layoutstore.Options) map[string]string {
 	return all
 }
 
-// compareStores compares a store in a bucket with one in a directory.
+// compareStores fails unless a store in a bucket and one in a directory have the same content,
+// indexes and blobs.
 func compareStores(t *testing.T, what, dir string, s *buckettest.Server) {
 	t.Helper()
 	importertest.Same(t, what, contentOfStore(t, s), importertest.MustContent(t, dir))
 	want := indexesOf(t, layoutstore.Options{Sources: []string{dir}})
 	if diff := cmp.Diff(want, indexesOf(t, layoutstore.Options{Sources: []string{inBucket}, Buckets: s.Readers(t)})); diff != "" {
-		t.Errorf("%s: indexes and blobs (-directory +bucket):\n%s", what, diff)
+		t.Errorf("%s: the indexes or blobs differ (-directory +bucket):\n%s", what, diff)
 	}
 }
 
@@ -100,22 +101,23 @@ func TestImportIntoABucket(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got.Generation != uint64(n+1) || !got.Changed || got.Tags != want.Tags || got.Repositories != want.Repositories || got.Blobs.Verified != want.Blobs.Verified {
-			t.Errorf("import %d: %+v; into a directory: %+v", n+1, got, want)
+			t.Errorf("import %d into the bucket reports %+v, into a directory %+v", n+1, got, want)
 		}
 		compareStores(t, fmt.Sprint("import ", n+1), dir, s)
 
 		keys := s.Keys(t, "")
 		again, err := importInto(t, s, bundle)
 		if err != nil || again.Changed || again.Generation != uint64(n+1) {
-			t.Errorf("the same import again: %+v, %v", again, err)
+			t.Errorf("a second import of the same bundle: report %+v, error %v", again, err)
 		}
 		if diff := cmp.Diff(keys, s.Keys(t, "")); diff != "" {
-			t.Errorf("the same import again has written:\n%s", diff)
+			t.Errorf("a second import of the same bundle changed objects:\n%s", diff)
 		}
 	}
 }
 
-// randomBundle writes an archive of images with few different names, so that bundles share tags and blobs.
+// randomBundle writes an archive of images with random names. There are few names, so that bundles
+// share tags and blobs.
 func randomBundle(t *testing.T, r *rand.Rand) string {
 	t.Helper()
 	paths, tags, images := []string{"app", "app/release", "base", "."}, []string{"stable", "v1", "v2"}, []string{"one", "two", "three", "four"}
@@ -130,7 +132,8 @@ func randomBundle(t *testing.T, r *rand.Rand) string {
 	return importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), all...)
 }
 
-// The same imports give stores in a directory and in a bucket the same content.
+// If a store in a directory and one in a bucket import the same bundles, they have the same
+// content.
 func TestStoresInDirectoryAndBucketAreTheSame(t *testing.T) {
 	seeds, imports := uint64(3), 6
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -153,7 +156,7 @@ func TestStoresInDirectoryAndBucketAreTheSame(t *testing.T) {
 					t.Fatal(err)
 				}
 				if got.Tags != want.Tags || got.Changed != want.Changed || got.Generation != want.Generation {
-					t.Errorf("import %d: %+v; into a directory: %+v", n, got, want)
+					t.Errorf("import %d into the bucket reports %+v, into a directory %+v", n, got, want)
 				}
 				compareStores(t, fmt.Sprint("import ", n), dir, s)
 				if live == nil {
@@ -163,13 +166,13 @@ func TestStoresInDirectoryAndBucketAreTheSame(t *testing.T) {
 				layouttest.Try(t, err)
 				seen, err := importertest.ContentOfSnapshot(t.Context(), live.Snapshot())
 				layouttest.Try(t, err)
-				importertest.Same(t, "an older replica", seen, importertest.MustContent(t, dir))
+				importertest.Same(t, "a replica that rescans after the import", seen, importertest.MustContent(t, dir))
 			}
 		})
 	}
 }
 
-// A replica writes nothing, and while the store does not change it requests only the pointer.
+// A replica writes nothing. While the store does not change, it requests only the pointer.
 func TestReplicasOnlyRead(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
@@ -177,7 +180,7 @@ func TestReplicasOnlyRead(t *testing.T) {
 	}
 	s.ResetCounts()
 	live := openStore(t, s)
-	t.Logf("a start: %v", s.Counts())
+	t.Logf("requests of a replica that starts: %v", s.Counts())
 	s.ResetCounts()
 	for range 3 {
 		if c, err := live.Refresh(t.Context()); err != nil || c.Changed {
@@ -185,7 +188,7 @@ func TestReplicasOnlyRead(t *testing.T) {
 		}
 	}
 	if got := s.Counts(); len(got) != 1 || got[buckettest.Get] != 3 {
-		t.Errorf("three polls: %v", got)
+		t.Errorf("requests of three rescans: got %v, want 3 GET", got)
 	}
 	if _, err := importInto(t, s, importertest.NewBundle(t)); err != nil {
 		t.Fatal(err)
@@ -199,10 +202,11 @@ func TestReplicasOnlyRead(t *testing.T) {
 			t.Errorf("%d %s", n, operation)
 		}
 	}
-	t.Logf("a switch: %v", s.Counts())
+	t.Logf("requests of a rescan that finds a new generation: %v", s.Counts())
 }
 
-// A bundle with a damaged blob does not change the store, and the damaged blob is not uploaded.
+// The import of a bundle with a damaged blob does not change the store, and does not upload the
+// damaged blob.
 func TestDamagedBundleIsNotUploaded(t *testing.T) {
 	s := buckettest.Start(t)
 	archive, places := importertest.One(t)
@@ -216,7 +220,7 @@ func TestDamagedBundleIsNotUploaded(t *testing.T) {
 	}
 	for _, key := range s.Keys(t, "store/blobs/") {
 		if sum := digest.FromBytes(s.Read(t, key)).Encoded(); !strings.HasSuffix(key, sum) {
-			t.Errorf("%s has the content %s", key, sum)
+			t.Errorf("blob %s in the bucket has the digest %s", key, sum)
 		}
 	}
 }
@@ -249,12 +253,12 @@ func TestUploadsAreReused(t *testing.T) {
 		}
 	}
 	if sent != 1 || report.Blobs.Repaired != 1 || report.Blobs.Written != 0 {
-		t.Errorf("%d blobs are sent again, %+v", sent, report.Blobs)
+		t.Errorf("got %d uploads of blobs, want only the damaged one; report %+v", sent, report.Blobs)
 	}
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, bundle))
 }
 
-// A bucket that ignores the conditions of writes is refused, and stays empty.
+// An import fails if the bucket ignores the conditions of writes, and leaves the bucket empty.
 func TestStoreThatIgnoresConditionsIsRefused(t *testing.T) {
 	s := buckettest.Start(t)
 	s.IgnoreConditions()
@@ -262,11 +266,11 @@ func TestStoreThatIgnoresConditionsIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	if keys := s.Keys(t, ""); len(keys) != 0 {
-		t.Errorf("%q are left", keys)
+		t.Errorf("the failed import left objects in the bucket: %q", keys)
 	}
 }
 
-// The slower of two writers fails with ErrLost, and its import is not visible.
+// If another writer publishes first, an import fails with ErrLost, and its content is not visible.
 func TestSecondWriterLoses(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
@@ -280,7 +284,7 @@ func TestSecondWriterLoses(t *testing.T) {
 			raced = true
 			f.Then = func() {
 				if _, err := importInto(t, s, other); err != nil {
-					t.Errorf("the other writer: %v", err)
+					t.Errorf("import of the other writer: %v", err)
 				}
 			}
 		}
@@ -339,11 +343,11 @@ func TestTwoWriters(t *testing.T) {
 			importertest.Same(t, fmt.Sprint("round ", n), contentOfStore(t, s), want)
 		}
 	}
-	t.Logf("%d of %d imports lost", lost, 2*rounds)
+	t.Logf("%d of %d imports failed because another writer published first", lost, 2*rounds)
 }
 
-// Whichever request to the bucket fails, and however, a reader sees the old or the new state, and a second import
-// succeeds.
+// Whichever request to the bucket fails, whether before or after it takes effect, readers see the
+// old or the new state. A second import succeeds.
 func TestFaultAtEveryRequest(t *testing.T) {
 	before, after := importertest.OldBundle(t), importertest.NewBundle(t)
 	old := importertest.MustContent(t, before)
@@ -365,7 +369,7 @@ func TestFaultAtEveryRequest(t *testing.T) {
 					f.Then = kill
 				}
 				if r.Number > n {
-					f.Drop = true // as if the process had been killed
+					f.Drop = true // all later requests fail too, as if the process had been killed
 				}
 				return f
 			})
@@ -380,17 +384,17 @@ func TestFaultAtEveryRequest(t *testing.T) {
 			}
 			got := contentOfStore(t, s)
 			if !maps.Equal(got, old) && !maps.Equal(got, fresh) {
-				importertest.Same(t, fmt.Sprintf("%s request %d: neither the old nor the new state, which is", name, n), got, fresh)
+				importertest.Same(t, fmt.Sprintf("%s request %d: the store has neither the old nor the new content; compared with the new:", name, n), got, fresh)
 			}
 			if err == nil && !maps.Equal(got, fresh) {
-				t.Errorf("%s request %d: no error, and nothing is published", name, n)
+				t.Errorf("%s request %d: the import returned no error, but published nothing", name, n)
 			}
 			if _, err := importInto(t, s, after); err != nil {
-				t.Errorf("%s request %d: the second import: %v", name, n, err)
+				t.Errorf("%s request %d: the second import failed: %v", name, n, err)
 			}
 			importertest.Same(t, fmt.Sprintf("%s request %d, after the second import", name, n), contentOfStore(t, s), fresh)
 			if !all {
-				n += 15 // only some of the requests
+				n += 15 // LAYOUTPROXY_TEST_ALL=1 tests every request
 			}
 		}
 	}

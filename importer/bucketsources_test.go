@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// writeInto writes the files of a directory into the bucket of a server, below a prefix.
+// writeInto writes the files of a directory into the bucket of a test server, below a prefix.
 func writeInto(t *testing.T, s *buckettest.Server, dir, prefix string) {
 	t.Helper()
 	layouttest.Try(t, fs.WalkDir(os.DirFS(dir), ".", func(name string, d fs.DirEntry, err error) error {
@@ -33,7 +33,8 @@ func writeInto(t *testing.T, s *buckettest.Server, dir, prefix string) {
 	}))
 }
 
-// With the key, a store in a directory or a bucket serves a signed bundle imported from a directory or a bucket.
+// Signed bundles are imported from a directory and from a bucket, into a directory and into a
+// bucket. With the key, each store serves its bundle.
 func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 	_, private, err := ed25519.GenerateKey(nil)
 	layouttest.Try(t, err)
@@ -54,7 +55,7 @@ func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 				i, err := importer.New(importer.Options{Store: store, Buckets: s.Buckets(t), VerifyKey: key.Public()})
 				layouttest.Try(t, err)
 				if _, err := i.Import(t.Context(), unsigned); !errors.As(err, new(*inventory.SignatureError)) {
-					t.Errorf("a bundle without a signature: %v", err)
+					t.Errorf("import of a bundle without a signature: %v", err)
 				}
 				_, err = i.Import(t.Context(), bundle)
 				layouttest.Try(t, err)
@@ -62,14 +63,14 @@ func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 				layouttest.Try(t, err)
 				got, err := importertest.ContentOfSnapshot(t.Context(), served.Snapshot())
 				layouttest.Try(t, err)
-				importertest.Same(t, "the store with the key", got, importertest.MustContent(t, tree))
+				importertest.Same(t, "the store, opened with the key", got, importertest.MustContent(t, tree))
 			})
 		}
 	}
 }
 
-// If a blob of a bundle in a bucket is damaged, the problem's place is the blob's object.
-func TestDamagedBundleInABucket(t *testing.T) {
+// If a blob of a bundle in a bucket is damaged, the problem names the object of the blob.
+func TestDamagedBlobOfABundleInABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
@@ -108,8 +109,9 @@ func TestBundlesInBucketsAreNotKeptPacked(t *testing.T) {
 	importertest.Same(t, "unpacked", importertest.MustContent(t, store), importertest.MustContent(t, dir))
 }
 
-// Whichever object of a store in a bucket is damaged, a running server keeps serving its last snapshot, and a new
-// server starts and reports a problem. Both recover once the object is restored.
+// If an object of a store in a bucket is damaged, a running server keeps serving its last snapshot.
+// A new server starts and reports a problem. Both recover once the object is restored. This holds
+// for every kind of object.
 func TestDamagedStoreInABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
@@ -117,7 +119,7 @@ func TestDamagedStoreInABucket(t *testing.T) {
 	}
 	want := contentOfStore(t, s)
 	kinds := map[string]string{}
-	for _, key := range s.Keys(t, "store/") { // sorted, so the objects of the current generation are last
+	for _, key := range s.Keys(t, "store/") { // in sorted order, the objects of the current generation are last
 		kind := path.Base(key)
 		if i := strings.LastIndexByte(kind, '-'); i >= 0 {
 			kind = kind[i+1:]
@@ -151,10 +153,10 @@ func TestDamagedStoreInABucket(t *testing.T) {
 			layouttest.Try(t, err)
 			content, err := importertest.ContentOfSnapshot(t.Context(), after.Snapshot())
 			layouttest.Try(t, err)
-			importertest.Same(t, "when the object is intact again", content, want)
+			importertest.Same(t, "a server after the object was restored", content, want)
 		})
 	}
-	if len(kinds) != 4 { // the pointer, the generation, an index, a list of blobs
-		t.Errorf("kinds of objects: %v", kinds)
+	if len(kinds) != 4 { // the pointer, the generation, an index and a list of blobs
+		t.Errorf("damaged objects of the kinds %v, want 4 kinds", kinds)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// openWriter opens the store in the bucket of a server for writing.
+// openWriter opens the store in the bucket of a test server for writing.
 func openWriter(t *testing.T, s *buckettest.Server) *publish.Bucket {
 	t.Helper()
 	w, err := publish.OpenBucket(t.Context(), s.Open(t, "store"))
@@ -23,10 +23,11 @@ func openWriter(t *testing.T, s *buckettest.Server) *publish.Bucket {
 	return w
 }
 
-// sweep deletes garbage, and returns the number of objects.
+// sweep deletes the garbage in the store, and returns how many objects and unfinished uploads it
+// deleted.
 func sweep(t *testing.T, s *buckettest.Server, o publish.Sweeping) (int, error) {
 	t.Helper()
-	s.Advance(time.Minute) // so that timestamps in seconds differ
+	s.Advance(time.Minute) // so that this sweep gets a later timestamp; timestamps count seconds
 	w := openWriter(t, s)
 	g, err := w.FindGarbage(t.Context(), o)
 	layouttest.Try(t, err)
@@ -47,7 +48,7 @@ func abandon(t *testing.T, s *buckettest.Server, bundle string) {
 }
 
 // A sweep deletes the uploads of a dead writer once they are old enough, and nothing else.
-func TestSweepDeletesWhatDeadWritersLeave(t *testing.T) {
+func TestSweepDeletesUploadsOfDeadWriters(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
 		t.Fatal(err)
@@ -56,23 +57,23 @@ func TestSweepDeletesWhatDeadWritersLeave(t *testing.T) {
 	abandon(t, s, importertest.NewBundle(t))
 	o := publish.Sweeping{Age: publish.WriterAge, Grace: time.Hour}
 	if n, err := sweep(t, s, o); n != 0 || err != nil {
-		t.Fatalf("%d objects that a living writer may have uploaded, %v", n, err)
+		t.Fatalf("swept %d objects that a living writer may have uploaded, error %v", n, err)
 	}
 	s.Advance(publish.WriterAge + time.Minute)
 	left := len(s.Keys(t, "")) - keys
 	n, err := sweep(t, s, o)
 	if err != nil || n < left || left == 0 {
-		t.Fatalf("%d objects, %d are left, %v", n, left, err)
+		t.Fatalf("swept %d objects, want at least the %d of the dead writer; error %v", n, left, err)
 	}
 	importertest.Same(t, "after the sweep", contentOfStore(t, s), want)
 	if n, err := sweep(t, s, o); n != 0 || err != nil {
-		t.Fatalf("%d objects again, %v", n, err)
+		t.Fatalf("a second sweep found %d objects, error %v", n, err)
 	}
 	bundle := importertest.NewBundle(t)
 	if _, err := importInto(t, s, bundle); err != nil {
 		t.Fatal(err)
 	}
-	importertest.Same(t, "an import after the sweep", contentOfStore(t, s), want.Over(importertest.MustContent(t, bundle)))
+	importertest.Same(t, "the store after an import that follows the sweep", contentOfStore(t, s), want.Over(importertest.MustContent(t, bundle)))
 }
 
 // A sweep during an import deletes nothing that the import publishes.
@@ -81,7 +82,7 @@ func TestSweepDuringAnImport(t *testing.T) {
 	lost := 0
 	for n := 1; ; n += 12 {
 		s := buckettest.Start(t)
-		abandon(t, s, bundle) // the import reuses these uploads
+		abandon(t, s, bundle) // the import below reuses these uploads
 		s.ResetCounts()
 		reached := false
 		s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
@@ -89,7 +90,7 @@ func TestSweepDuringAnImport(t *testing.T) {
 				reached = true
 				f.Then = func() {
 					if _, err := sweep(t, s, publish.Sweeping{}); err != nil && !errors.Is(err, publish.ErrLost) {
-						t.Errorf("request %d: %v", n, err)
+						t.Errorf("the sweep at request %d failed: %v", n, err)
 					}
 				}
 			}
@@ -103,18 +104,18 @@ func TestSweepDuringAnImport(t *testing.T) {
 		want := importertest.Content{}
 		if err == nil {
 			want = importertest.MustContent(t, bundle)
-		} else if lost++; !errors.Is(err, publish.ErrLost) && !errors.Is(err, bucket.ErrChanged) { // ErrChanged is from the import's probe
-			t.Errorf("request %d: %v", n, err)
+		} else if lost++; !errors.Is(err, publish.ErrLost) && !errors.Is(err, bucket.ErrChanged) { // the import's probe of the bucket can fail with ErrChanged
+			t.Errorf("sweep at request %d: the import failed: %v", n, err)
 		}
-		importertest.Same(t, fmt.Sprintf("a sweep at request %d (%v)", n, err), contentOfStore(t, s), want)
+		importertest.Same(t, fmt.Sprintf("the store after a sweep at request %d (import error: %v)", n, err), contentOfStore(t, s), want)
 	}
 	if lost == 0 {
-		t.Error("no import lost against a sweep, so the test proves nothing")
+		t.Error("no import failed because of a sweep, so the test proves nothing")
 	}
 }
 
-// A sweep right before an import publishes deletes nothing that the import wrote. That holds even if the
-// import only adds tags, so that the garbage contains no blob.
+// A sweep right before an import publishes deletes nothing that the import wrote. The import only
+// adds a tag, so the garbage contains no blob.
 func TestSweepBeforeAnImportOfTagsPublishes(t *testing.T) {
 	s := buckettest.Start(t)
 	first := importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), "app:v1=image")
@@ -136,12 +137,13 @@ func TestSweepBeforeAnImportOfTagsPublishes(t *testing.T) {
 	_, err := importInto(t, s, importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "b.tar"), "app:v2=image"))
 	s.Fail(nil)
 	if !swept || !errors.Is(err, publish.ErrLost) {
-		t.Errorf("swept %v: %v", swept, err)
+		t.Errorf("swept: %v; error of the import: %v, want ErrLost", swept, err)
 	}
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, first))
 }
 
-// A sweep that deletes after another writer has published deletes nothing that this writer relies on.
+// A sweep finds garbage, then an import publishes and uses some of it. The sweep deletes nothing
+// that the import uses.
 func TestLateSweep(t *testing.T) {
 	s := buckettest.Start(t)
 	bundle := importertest.NewBundle(t)
@@ -165,12 +167,12 @@ func TestLateSweep(t *testing.T) {
 	layouttest.Try(t, w.Sweep(t.Context(), g))
 	s.Fail(nil)
 	if !raced {
-		t.Fatal("nothing was deleted")
+		t.Fatal("the sweep tried to delete no blob")
 	}
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, bundle))
 }
 
-// After a sweep, the store has blobs of two epochs.
+// Imports work after sweeps, although the store then has blobs of two epochs.
 func TestImportsAfterSweeps(t *testing.T) {
 	s := buckettest.Start(t)
 	want := importertest.Content{}
@@ -182,7 +184,7 @@ func TestImportsAfterSweeps(t *testing.T) {
 		want = want.Over(importertest.MustContent(t, bundle))
 		abandon(t, s, importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "b.tar"), fmt.Sprintf("other:v%d=other%d", n, n)))
 		if k, err := sweep(t, s, publish.Sweeping{}); k == 0 || err != nil {
-			t.Fatalf("%d objects, %v", k, err)
+			t.Fatalf("swept %d objects, error %v", k, err)
 		}
 		importertest.Same(t, fmt.Sprint("round ", n), contentOfStore(t, s), want)
 	}

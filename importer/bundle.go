@@ -21,7 +21,7 @@ type bundle struct {
 	names    []string
 	tree     *layoutstore.Tree
 	snapshot *layoutstore.Snapshot
-	opened   *fileid.Set // files that were read
+	opened   *fileid.Set // set of the files that were read
 }
 
 // openBundle reads the indexes of the bundles. Discovery tags are disabled: the store synthesizes its
@@ -35,8 +35,8 @@ func openBundle(ctx context.Context, sources []string, o Options) (*bundle, erro
 	return &bundle{sources, tree, tree.Snapshot(), opened}, nil
 }
 
-// importWith imports the bundle by calling do. It calls do again if the bundle changed meanwhile, or
-// if a cached archive index is outdated.
+// importWith imports the bundle by calling do. If the bundle changes meanwhile, or a cached archive
+// index is outdated, importWith calls do again.
 func (b *bundle) importWith(ctx context.Context, do func(context.Context, *bundle) (Report, error)) (report Report, err error) {
 	err = b.tree.ReadWith(ctx, func(s *layoutstore.Snapshot) (err error) {
 		b.snapshot = s
@@ -54,8 +54,8 @@ func (b *bundle) refresh(ctx context.Context) error {
 	return err
 }
 
-// problems lists the problems that are visible without reading blobs. It skips conflicts, as the
-// later archive wins, and problems that lose no content. The error is the cause of ctx.
+// problems lists the problems that are visible without reading blobs. It skips problems that lose
+// no content, and conflicts, because the later archive wins. Its only error is the cause of ctx.
 func (b *bundle) problems(ctx context.Context, s *session) (*problemList, error) {
 	g := &problemList{}
 	found, err := b.snapshot.Problems(ctx)
@@ -68,7 +68,8 @@ func (b *bundle) problems(ctx context.Context, s *session) (*problemList, error)
 			return nil, err
 		}
 		nameless := p.Kind == layoutstore.IllegalName && p.Layout == "." && p.Repository == ""
-		if p.IsFailure() && !moved && !nameless { // the server gives the root layout its name
+		// An illegal name of the root layout is no problem: the server chooses the layout's name.
+		if p.IsFailure() && !moved && !nameless {
 			g.add(p)
 		}
 	}
@@ -91,10 +92,10 @@ func isReserved(at string) bool {
 	})
 }
 
-// maxTags limits the tags that are listed per problem.
+// maxTags is the maximum number of tags that a problem lists.
 const maxTags = 1000
 
-// problemList collects the problems of a bundle, at most maxProblems.
+// problemList collects at most maxProblems problems of a bundle.
 type problemList struct {
 	all  []layoutstore.Problem
 	more bool
@@ -110,18 +111,18 @@ func (g *problemList) add(p layoutstore.Problem) {
 	}
 }
 
-// bundleCopy is a blob in one layout of the bundle.
+// bundleCopy is a copy of a blob: the one in a certain layout of the bundle.
 type bundleCopy struct {
 	layout layoutstore.Layout
 	size   int64 // bytes
 }
 
-// missingReason is the reason of a problem about a missing blob, if no other reason is known.
+// missingReason is the reason that a problem gives for a missing blob if no other reason is known.
 const missingReason = problem.Missing
 
-// findCopies returns the copies of a blob that have one of the sizes, later layouts first. If
-// there is no copy, it returns the problem instead. The error is the cause of ctx, or one that
-// layoutstore.IsExhausted reports.
+// findCopies returns the copies of a blob that have one of the given sizes, those in later layouts
+// first. If there is none, it returns a problem instead. Its only errors are the cause of ctx and
+// errors that layoutstore.IsExhausted reports.
 func findCopies(ctx context.Context, repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies []bundleCopy, problem *layoutstore.Problem, err error) {
 	problem = &layoutstore.Problem{Kind: layoutstore.Incomplete, Digest: d, Reason: missingReason}
 	layouts := repo.Layouts()
@@ -155,7 +156,7 @@ func findCopies(ctx context.Context, repo *layoutstore.Repository, d digest.Dige
 	return copies, problem, nil
 }
 
-// manifestProblem describes a manifest that cannot be read.
+// manifestProblem returns the problem of a manifest that cannot be read.
 func manifestProblem(repo *layoutstore.Repository, m *closure.Manifest) layoutstore.Problem {
 	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: m.Unavailable.Error(), Transient: layoutstore.IsTransient(m.Unavailable)}
 	var refused *layoutstore.ProblemError
@@ -165,13 +166,13 @@ func manifestProblem(repo *layoutstore.Repository, m *closure.Manifest) layoutst
 	return withPlace(repo, p)
 }
 
-// damaged describes damaged content of a repository.
+// damaged returns the problem of a blob in a repository whose content is damaged.
 func damaged(repo *layoutstore.Repository, tags []string, d digest.Digest, reason string) layoutstore.Problem {
 	return inRepository(repo, tags, withPlace(repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: d, Reason: reason}))
 }
 
-// withPlace sets the place of a problem that has none: the blob's path in the repository's last
-// layout.
+// withPlace adds the blob's place to a problem without a place. The place is the blob's path in the
+// last layout of the repository.
 func withPlace(repo *layoutstore.Repository, p layoutstore.Problem) layoutstore.Problem {
 	if layouts := repo.Layouts(); p.Path == "" && len(layouts) > 0 {
 		p.Path, p.Entry = layouts[len(layouts)-1].WhereBlob(p.Digest)
@@ -179,7 +180,7 @@ func withPlace(repo *layoutstore.Repository, p layoutstore.Problem) layoutstore.
 	return p
 }
 
-// inRepository sets the repository and the tags of a problem.
+// inRepository adds the repository and the tags to a problem.
 func inRepository(repo *layoutstore.Repository, tags []string, p layoutstore.Problem) layoutstore.Problem {
 	p.Repository, p.Tags = repo.Path(), tags
 	return p

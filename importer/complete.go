@@ -11,11 +11,11 @@ import (
 )
 
 // findComplete reports which digests in the repository's indexes are complete: all content that
-// they lead to is proven. It marks that content as needed. The error is like that of findCopies.
+// they lead to is proven. It marks this content as needed. It fails like findCopies.
 func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Digest]bool, error) {
 	repo, graph := r.repo, r.graph
 	var failed error
-	// isMissing reports whether a needed blob is missing, or was not proven with this size.
+	// isMissing reports whether a required blob is missing, or was not proven with this size.
 	isMissing := func(d digest.Digest, size int64, optional bool) bool {
 		_, problem, err := findCopies(ctx, repo, d, []int64{size})
 		if err != nil {
@@ -33,12 +33,12 @@ func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Diges
 	for _, b := range graph.Blobs {
 		optional[b.Digest] = b.Optional
 		for _, c := range b.Claims {
-			if c.By == nil { // named by the index itself
+			if c.By == nil { // an index names the blob directly
 				ok[b.Digest] = ok[b.Digest] || !isMissing(b.Digest, c.Size, false)
 			}
 		}
 	}
-	for _, m := range graph.Manifests { // children come first
+	for _, m := range graph.Manifests { // ordered: children precede their parents
 		ok[m.Digest] = m.Unavailable == nil && len(m.Refs.Faults) == 0 && !isMissing(m.Digest, m.Size, false) &&
 			!slices.ContainsFunc(m.Refs.Children, func(d closure.Descriptor) bool { return !ok[d.Digest] }) &&
 			!slices.ContainsFunc(m.Refs.Blobs, func(r closure.Ref) bool { return isMissing(r.Digest, r.Size, optional[r.Digest]) })
@@ -50,13 +50,13 @@ func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Diges
 	return ok, nil
 }
 
-// markNeeded records the blobs that complete manifests lead to.
+// markNeeded marks all blobs that complete manifests lead to as needed.
 func (p *plan) markNeeded(at string, graph *closure.Graph, ok map[digest.Digest]bool) {
 	if p.needed == nil {
 		p.needed = map[string]bool{}
 	}
 	reached := map[digest.Digest]bool{}
-	for _, m := range slices.Backward(graph.Manifests) { // parents come first
+	for _, m := range slices.Backward(graph.Manifests) { // backward, so that parents precede their children
 		if ok[m.Digest] && (m.Top || reached[m.Digest]) {
 			p.needed[blobName(at, m.Digest)] = true
 			for _, d := range m.Refs.Children {

@@ -16,7 +16,7 @@ import (
 )
 
 // A bundle is refused if one of its manifests contradicts its descriptor or itself. With
-// AllowIncomplete, the other images are published.
+// AllowIncomplete, the import publishes the other images.
 func TestContradictionsRefuseABundle(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -27,7 +27,7 @@ func TestContradictionsRefuseABundle(t *testing.T) {
 	problems := refused(t, tree.Dir())
 	for tag := range contradictions {
 		if !slices.ContainsFunc(problems, func(p layoutstore.Problem) bool { return p.Tag() == tag && p.Kind == layoutstore.Damaged }) {
-			t.Errorf("%s is not reported: %v", tag, problems)
+			t.Errorf("no problem names the tag %s: %v", tag, problems)
 		}
 	}
 	store := filepath.Join(importertest.Scratch(t), "store")
@@ -45,7 +45,8 @@ func TestContradictionsRefuseABundle(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.Content{"modules/console": "", "modules/console:good": good.Digest.String()})
 }
 
-// layered writes a bundle of one image. Its layer has the media type and urls, and is missing.
+// layered writes a bundle of one image, and deletes the image's only layer. The layer's descriptor
+// has the given media type and a URL.
 func layered(t *testing.T, mediaType string) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -58,7 +59,7 @@ func layered(t *testing.T, mediaType string) string {
 	return tree.Dir()
 }
 
-// largestWith returns the file with a content below a directory.
+// largestWith returns the path of a file below dir whose content is body.
 func largestWith(t *testing.T, dir, body string) string {
 	t.Helper()
 	for name := range importertest.Files(t, dir) {
@@ -70,14 +71,14 @@ func largestWith(t *testing.T, dir, body string) string {
 	return ""
 }
 
-// A bundle with a missing layer is refused, whatever urls the layer has. A layer that its media type
-// makes optional is only listed.
-func TestUrlsMakeNoLayerOptional(t *testing.T) {
+// A bundle with a missing layer is refused, even if the layer has URLs. If the layer's media type
+// makes it optional, the report only lists the layer.
+func TestMissingLayerWithURLs(t *testing.T) {
 	if problems := refused(t, layered(t, ocispec.MediaTypeImageLayerGzip)); len(problems) != 1 || problems[0].Reason != problem.Missing {
 		t.Errorf("problems %v", problems)
 	}
 	store := filepath.Join(importertest.Scratch(t), "store")
-	report := importertest.Imported(t, store, layered(t, ocispec.MediaTypeImageLayerNonDistributableGzip)) //nolint:staticcheck // deprecated, but sources may have it
+	report := importertest.Imported(t, store, layered(t, ocispec.MediaTypeImageLayerNonDistributableGzip)) //nolint:staticcheck // this media type is deprecated, but bundles may have it
 	if n := report.NonDistributable; report.Tags.New != 1 || len(n) != 1 || n[0].Repository != "app" || n[0].Tag() != "v1" || n[0].Digest == "" {
 		t.Errorf("report %+v", report)
 	}

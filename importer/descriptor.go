@@ -14,7 +14,7 @@ import (
 // wanted is a descriptor to add to an index of the store.
 type wanted struct {
 	layoutstore.Descriptor
-	tag string // empty if it has none
+	tag string // tag of the descriptor, or empty
 	raw json.RawMessage
 }
 
@@ -23,8 +23,8 @@ type wantedKey struct {
 	tag    string
 }
 
-// findWanted returns the descriptors of a repository of the bundle, in order. If a later layout or
-// descriptor has the same tag, the earlier descriptor loses it. findWanted counts the omitted tags.
+// findWanted returns the descriptors of a repository of the bundle, in order. If several have the
+// same tag, only the last keeps it. findWanted also counts the tags that it leaves out.
 func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]wanted, error) {
 	complete := func(digest.Digest) bool { return true }
 	if len(p.problems.all) > 0 {
@@ -57,7 +57,7 @@ func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]want
 			}
 			key := wantedKey{w.Digest, w.tag}
 			if i, ok := seen[key]; ok {
-				want[i] = w // the last descriptor of a tag wins
+				want[i] = w // the last descriptor with a tag wins
 				continue
 			}
 			seen[key] = len(want)
@@ -75,9 +75,9 @@ func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]want
 	return want, nil
 }
 
-// pinned returns the descriptor with its tag as the short tag. Its reference may name another
-// repository; the short tag keeps the tag if the store's index also has images of other
-// repositories.
+// pinned returns the descriptor with its tag in a second annotation, the short tag. The
+// descriptor's reference may name another repository. With the short tag, the descriptor keeps its
+// tag even if the store's index also has images of other repositories.
 func (w wanted) pinned() wanted {
 	w.raw = publish.EditAnnotations(w.raw, func(annotations map[string]json.RawMessage) {
 		annotations[publish.ShortTag], _ = publish.Marshal(w.tag) // a string
@@ -85,13 +85,14 @@ func (w wanted) pinned() wanted {
 	return w
 }
 
-// untagged returns the descriptor without its tag; the other fields stay.
+// untagged returns the descriptor without its tag and with all other fields.
 func (w wanted) untagged() wanted {
 	w.tag, w.raw = "", publish.WithoutTag(w.raw, w.Digest, w.tag)
-	// JSON can spell a name in several ways: parse the result to check that the tag is gone.
+	// A key in JSON can be spelled in several ways. So parse the result to check that the tag is
+	// gone.
 	entries, err := layoutstore.ParseIndex(slices.Concat([]byte(`{"schemaVersion":2,"manifests":[`), w.raw, []byte(`]}`)), ".")
 	if err != nil || len(entries) != 1 || entries[0].Tag != "" {
-		w.raw, _ = publish.Marshal(w.Descriptor) // cannot fail: it has only strings and a number
+		w.raw, _ = publish.Marshal(w.Descriptor) // cannot fail: a descriptor has only strings and a number
 	}
 	return w
 }

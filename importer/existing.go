@@ -18,16 +18,22 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// existingCopy is a copy in the store with the name and size of a content, which do not prove its
-// bytes. It is compared with the bundle's copy while the bundle's copy is read, and used only if
-// both are the same.
+// existingCopy is a file or an archive entry in the store with the name and size of a content of
+// the bundle. Its bytes may still differ. So it is compared with the bundle's copy while the
+// bundle's copy is read, and is used only if both are the same.
 type existingCopy struct {
-	paths  []string    // layouts that have it as links of one file; empty for an archive
-	info   fs.FileInfo // of the file
-	where  extent.List // in an archive of the store
-	relies string      // path that needs no other copy if this one in an archive is intact
+	// paths are the layouts whose blob is a link of this one file. It is empty for an entry of an
+	// archive.
+	paths []string
+	// info describes the file. It is nil for an entry of an archive.
+	info fs.FileInfo
+	// where is the place of the entry in an archive of the store.
+	where extent.List
+	// relies is the path of a layout that needs no other copy if this entry of an archive is
+	// intact.
+	relies string
 
-	wrong bool // its bytes differ
+	wrong bool // the bytes differ from those of the bundle's copy
 }
 
 // findExisting finds the store's copies of the bundle's contents, and the layouts that have no
@@ -62,8 +68,8 @@ func (d *directory) findExisting(ctx context.Context, p *plan) error {
 	return nil
 }
 
-// addExisting adds a file of a layout in the store that has the content's name. It skips
-// anything but regular files.
+// addExisting adds a blob of the store that has the content's name. It skips everything except
+// regular files.
 func (c *content) addExisting(at string, blob fs.DirEntry) {
 	info, err := blob.Info()
 	if err != nil || !info.Mode().IsRegular() {
@@ -82,8 +88,8 @@ func (c *content) addExisting(at string, blob fs.DirEntry) {
 	c.existing = append(c.existing, &existingCopy{paths: []string{at}, info: info})
 }
 
-// findPlaces finds the layouts of the store that have a content neither in a file nor in an
-// archive.
+// findPlaces finds the layouts of the store that want a content and have it neither in a file nor
+// in an archive.
 func (p *plan) findPlaces(ctx context.Context, c *content) error {
 	have := map[string]bool{}
 	for _, e := range c.existing {
@@ -109,8 +115,8 @@ func (p *plan) findPlaces(ctx context.Context, c *content) error {
 	return nil
 }
 
-// locate finds the copies of a content that the store has at a path, except those in the volume
-// skip. The error is the cause of ctx, or one of the store's tree.
+// locate finds the copies of a content at a path of the store, except those in the volume skip. It
+// fails with the cause of ctx or with an error of the store's tree.
 func (c *content) locate(ctx context.Context, store *layoutstore.Snapshot, at, skip string) (found []extent.List, err error) {
 	repo, err := store.At(at)
 	if errors.Is(err, layoutstore.ErrRepositoryUnknown) {
@@ -134,8 +140,8 @@ func (c *content) locate(ctx context.Context, store *layoutstore.Snapshot, at, s
 	return found, nil
 }
 
-// linkableFile returns a file of the store to which new places can link, or the empty string. Its
-// content is proven once a copy of the bundle has been read.
+// linkableFile returns a file of the store that other layouts can link, or the empty string. Its
+// content counts as proven only after a copy in the bundle has been read.
 func (c *content) linkableFile() string {
 	for _, e := range c.existing {
 		if len(e.paths) > 0 && !e.wrong {
@@ -145,8 +151,8 @@ func (c *content) linkableFile() string {
 	return ""
 }
 
-// planRepairs finds the copies in the store that will be replaced when the content has been
-// verified. It returns their number.
+// planRepairs finds the wrong copies in the store, which are replaced once the content is verified.
+// It returns their number.
 func (p *plan) planRepairs(c *content) (repairs int) {
 	wrong := slices.Clone(c.wrong)
 	for _, e := range c.existing {
@@ -154,7 +160,7 @@ func (p *plan) planRepairs(c *content) (repairs int) {
 		case !e.wrong:
 		case e.relies != "":
 			if !slices.Contains(c.places, e.relies) {
-				c.places = append(c.places, e.relies) // beside the archive, and served instead of it
+				c.places = append(c.places, e.relies) // the new file is stored beside the archive, and is served instead of the archive's entry
 				repairs++
 			}
 		default:
@@ -170,8 +176,9 @@ func (p *plan) planRepairs(c *content) (repairs int) {
 	return repairs + len(wrong)
 }
 
-// openExisting opens a copy in the store. If the copy cannot be opened, it is marked as wrong, and the
-// result is nil. The error is the cause of ctx, or one that layoutstore.IsExhausted reports.
+// openExisting opens a copy in the store. If the copy cannot be opened, openExisting marks it as
+// wrong and returns nil. Its only errors are the cause of ctx and errors that
+// layoutstore.IsExhausted reports.
 func (s *session) openExisting(ctx context.Context, c *content, e *existingCopy) (r io.ReadCloser, err error) {
 	if len(e.paths) == 0 {
 		r, err = e.where.Open(ctx)
@@ -187,17 +194,18 @@ func (s *session) openExisting(ctx context.Context, c *content, e *existingCopy)
 	return r, nil
 }
 
-// maxCompared limits the copies in the store that are open at the same time.
+// maxCompared is the maximum number of copies in the store that are open at the same time.
 const maxCompared = 8
 
-// comparison compares copies in the store with a copy that is being read.
+// comparison compares copies in the store with a copy in the bundle, while that copy is read.
 type comparison struct {
 	copies []*existingCopy
-	open   []io.ReadCloser // nil after the first difference
-	buf    []byte          // of bufferSize
+	// open are the readers of the copies, or nil for a copy after its first difference.
+	open []io.ReadCloser
+	buf  []byte // buffer of bufferSize bytes
 }
 
-// compareWith opens copies to compare. The error is that of openExisting.
+// compareWith opens copies for a comparison. It fails like openExisting.
 func (s *session) compareWith(ctx context.Context, c *content, copies []*existingCopy) (*comparison, error) {
 	x := &comparison{copies: copies}
 	for _, e := range copies {
@@ -224,7 +232,8 @@ func (x *comparison) drop(i int) {
 	}
 }
 
-// next compares the next bytes. A copy that cannot be read is wrong.
+// next compares the next bytes of the bundle's copy with all open copies. It marks a copy that
+// cannot be read as wrong.
 func (x *comparison) next(want []byte) {
 	for i, r := range x.open {
 		if r == nil {
@@ -238,7 +247,7 @@ func (x *comparison) next(want []byte) {
 	}
 }
 
-// end marks the copies that are longer than the bundle's as wrong.
+// end marks a copy as wrong if it is longer than the bundle's copy.
 func (x *comparison) end() {
 	var more [1]byte
 	for i, r := range x.open {

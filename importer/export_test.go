@@ -4,18 +4,18 @@ import (
 	"io/fs"
 )
 
-// Facts is inodeFacts.
+// Facts exports inodeFacts to the tests.
 type Facts = inodeFacts
 
-// InodeFacts returns the facts with these fields.
+// InodeFacts returns facts with the given fields.
 func InodeFacts(symlink bool, links uint64, mode, own fs.FileMode, foreign bool) Facts {
 	return inodeFacts{symlink, links, mode, own, foreign}
 }
 
-// WhyCopy is whyCopy.
+// WhyCopy exports whyCopy to the tests.
 func WhyCopy(f Facts) string { return whyCopy(f) }
 
-// Names returns the number of hard links of a file.
+// Names returns how many hard links a file has.
 func Names(info fs.FileInfo) uint64 {
 	links, _ := ownership(info)
 	return links

@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// way is a way to import a bundle.
+// way is a way to import a bundle: unpacked, packed or from a drop directory.
 type way string
 
 const (
@@ -32,8 +32,8 @@ const (
 
 func ways() []way { return []way{unpacked, packed, dropped} }
 
-// importFrom imports the bundle at dir into a store, and calls before at each step. For a drop directory,
-// the error is the reported state of the bundle.
+// importFrom imports the bundle at dir into a store, and calls before at each step. If dir is in a
+// drop directory, importFrom returns the reported state of the bundle as its error.
 func (w way) importFrom(ctx context.Context, store, dir string, before func(op, path string) error) error {
 	i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: w == packed, Jobs: 1})
 	if err != nil {
@@ -67,13 +67,16 @@ func (w way) importFrom(ctx context.Context, store, dir string, before func(op, 
 	return nil
 }
 
-// scene is a store with the old bundle, and the new bundle to import.
+// scene is a store that contains the old bundle, and the new bundle that is imported into it.
 type scene struct {
 	way
-	store, bundle string // tests import copies of the bundle into copies of the store
+	store, bundle string // tests import a copy of the bundle into a copy of the store
 	old, new      importertest.Content
-	steps         int // number of steps of the import
-	commits       int // the step that moves the first index or archive into place: from here on, the journal decides
+	// steps is the number of steps of the import.
+	steps int
+	// commits is the step that moves the first index or archive into place. From this step on, the
+	// journal completes the import after a crash.
+	commits int
 }
 
 func newScene(t *testing.T, w way) scene {
@@ -83,7 +86,7 @@ func newScene(t *testing.T, w way) scene {
 	s.old = importertest.MustContent(t, s.store)
 	s.new = s.old.Over(importertest.MustContent(t, s.bundle))
 	if maps.Equal(s.old, s.new) {
-		t.Fatal("the new bundle changes nothing")
+		t.Fatal("the new bundle adds nothing to the old one")
 	}
 	err := s.importFrom(t.Context(), importertest.Copied(t, s.store), s.fresh(t), func(op, path string) error {
 		_, archive := volume.IsArchive(path)
@@ -95,14 +98,14 @@ func newScene(t *testing.T, w way) scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d steps, published from step %d on", s.steps, s.commits)
+	t.Logf("the import has %d steps, and publishes from step %d on", s.steps, s.commits)
 	if s.steps < 20 || s.commits == 0 || w != packed && s.steps < 200 {
-		t.Fatalf("an import of only %d steps", s.steps)
+		t.Fatalf("the import has only %d steps, too few for this test", s.steps)
 	}
 	return s
 }
 
-// fresh returns a directory with the bundle that an import may empty.
+// fresh returns a directory with the bundle. The import may empty this directory.
 func (s scene) fresh(t *testing.T) string {
 	t.Helper()
 	if s.way == unpacked {
@@ -129,35 +132,35 @@ func (s scene) sample(n int) (steps []int) {
 	return steps
 }
 
-// oldOrNew fails unless a store has exactly the old or the new content, and reports whether it is
-// the new one.
+// oldOrNew fails the test unless a store has exactly the old or exactly the new content. It reports
+// whether the content is the new one.
 func (s scene) oldOrNew(t *testing.T, store string) bool {
 	t.Helper()
 	got := importertest.MustContent(t, store)
 	if !maps.Equal(got, s.old) && !maps.Equal(got, s.new) {
-		importertest.Same(t, "neither the old nor the new tree, which is", got, s.new)
+		importertest.Same(t, "the store has neither the old nor the new content; compared with the new:", got, s.new)
 		t.FailNow()
 	}
 	return maps.Equal(got, s.new)
 }
 
-// completes imports the remaining files again, and fails unless the store then has the old and the new
-// content, and nothing else.
+// completes imports the remaining files again. It fails the test unless the store then has exactly
+// the new content.
 func (s scene) completes(t *testing.T, store, bundle string) {
 	t.Helper()
 	if len(archives(t, bundle)) > 0 {
 		if err := s.importFrom(t.Context(), store, bundle, nil); err != nil {
-			t.Errorf("a second import: %v", err)
+			t.Errorf("the second import failed: %v", err)
 		}
 		if left := importertest.Unfinished(t, store); len(left) > 0 {
-			t.Errorf("a second import leaves %v", left)
+			t.Errorf("files in the store that the second import left unfinished: %v", left)
 		}
 	} else if i := importertest.New(t, store); i.Recover(t.Context()) != nil {
-		t.Error("the archives are gone, and Recover cannot complete the import")
+		t.Error("the archives are no longer in the bundle, and Recover cannot complete the import")
 	}
-	importertest.Same(t, "after a second import", importertest.MustContent(t, store), s.new)
+	importertest.Same(t, "the store after the second import", importertest.MustContent(t, store), s.new)
 	if left := archives(t, bundle); s.way != unpacked && len(left) > 0 {
-		t.Errorf("a second import leaves %v in the bundle", left)
+		t.Errorf("archives that the second import left in the bundle: %v", left)
 	}
 }
 
@@ -171,25 +174,26 @@ func archives(t *testing.T, dir string) []string {
 	return all
 }
 
-// A process that ends at any step leaves the old or the new tree, and another import completes it. Here
-// that step and all later ones fail, which leaves the same files and takes less time.
+// If a process ends at any step of an import, the store has the old or the new tree, and another
+// import completes it. The test makes this step and all later ones fail. That leaves the same files
+// as a killed process, and takes less time.
 func TestEndAtEveryStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
-			t.Parallel() // most of it waits for the disk
+			t.Parallel()
 			s := newScene(t, w)
 			published := false
 			for _, n := range s.sample(6) {
 				published = s.endAt(t, n, published)
 			}
 			if !published {
-				t.Error("the new tree is not seen before the last step")
+				t.Error("the store had the old tree after every tested step")
 			}
 		})
 	}
 }
 
-// endAt ends an import at its nth step, and reports whether it was published by then.
+// endAt ends an import at its nth step, and reports whether the new tree was published by then.
 func (s scene) endAt(t *testing.T, n int, published bool) bool {
 	t.Helper()
 	store, bundle, step, at, last := importertest.Copied(t, s.store), s.fresh(t), 0, "", ""
@@ -203,27 +207,27 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 		return errors.New("dead")
 	})
 	if err == nil && !optional(last, at) {
-		t.Fatalf("step %d, %s: the import succeeds", n, at)
+		t.Fatalf("step %d, %s: the import succeeded, but should have failed", n, at)
 	}
 	now := s.oldOrNew(t, store)
 	if published && !now {
-		t.Fatalf("step %d, %s: the old tree, although an earlier step published the new one", n, at)
+		t.Fatalf("step %d, %s: the store has the old tree, although it had the new one after an earlier step", n, at)
 	}
 	if err == nil {
-		return now // a bundle that cannot leave the drop directory is not imported again
+		return now // the import succeeded and the bundle stays in the drop directory, which does not import it again
 	}
 	if s.completes(t, store, bundle); t.Failed() {
-		t.Fatalf("step %d, %s", n, at)
+		t.Fatalf("step %d, %s: see the errors above", n, at)
 	}
 	return now
 }
 
-// If the disk fills up at a step before the import moves an index or archive into place, the tree stays as
-// it was and staging is empty.
+// If the disk fills up before the import moves an index or archive into place, the tree stays as it
+// was and staging is empty.
 func TestNoSpaceAtEveryStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
-			t.Parallel() // most of it waits for the disk
+			t.Parallel()
 			s := newScene(t, w)
 			before := importertest.Files(t, s.store)
 			for _, n := range s.sample(6) {
@@ -247,27 +251,27 @@ func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
 	})
 	if !errors.Is(err, syscall.ENOSPC) {
 		if err != nil || !optional(last, at) || !s.oldOrNew(t, store) {
-			t.Fatalf("step %d, %s: %v", n, at, err)
+			t.Fatalf("step %d, %s: got error %v, want that the disk is full", n, at, err)
 		}
-		return // the import succeeds without this step
+		return // the import can succeed without this step
 	}
 	if n < s.commits {
 		if got := importertest.Files(t, store); !maps.Equal(got, before) && !strings.HasPrefix(at, "remove") {
 			t.Fatalf("step %d, %s: the tree or staging has changed: %v, %v", n, at, importertest.Unfinished(t, store), err)
 		}
 		if s.way == packed && len(archives(t, bundle)) != len(archives(t, s.bundle)) {
-			t.Fatalf("step %d, %s: an archive is gone", n, at)
+			t.Fatalf("step %d, %s: the failed import removed an archive from the bundle", n, at)
 		}
 	}
 	s.oldOrNew(t, store)
 	if s.completes(t, store, bundle); t.Failed() {
-		t.Fatalf("step %d, %s: %v", n, at, err)
+		t.Fatalf("step %d, %s: the error was %v; see the errors above", n, at, err)
 	}
 }
 
-// optional reports whether an import may succeed without a step: one that removes empty directories of an
-// earlier import, or that moves a bundle out of a drop directory, which then stays there and is
-// reported. last is the step before.
+// optional reports whether an import may succeed although a step fails. Such a step removes empty
+// directories of an earlier import, or moves a bundle out of a drop directory; the bundle then
+// stays there and is reported. last is the previous step.
 func optional(last, step string) bool {
 	if strings.Contains(step, "/dropped.json") || strings.Contains(last, "/dropped.json") && step == "fsync .layoutproxy" {
 		return true
@@ -275,8 +279,8 @@ func optional(last, step string) bool {
 	return step == "remove .layoutproxy/staging" || strings.Contains(step, " dropped ") || strings.HasPrefix(step, "remove packed ") || step == "remove .layoutproxy/outgoing-packed" || strings.Contains(step, "/tmp/") || strings.HasSuffix(step, "/tmp")
 }
 
-// TestKilled kills a process at steps of an import while readers read, and lets another
-// process complete it. LAYOUTPROXY_TEST_ALL=1 does so at every step.
+// TestKilled kills a process at some steps of an import while readers read the store. Another
+// process then completes the import. With LAYOUTPROXY_TEST_ALL=1, it kills a process at every step.
 func TestKilled(t *testing.T) {
 	if work := os.Getenv("LAYOUTPROXY_TEST_VICTIM"); work != "" {
 		die(t, strings.Split(work, "|"))
@@ -284,7 +288,7 @@ func TestKilled(t *testing.T) {
 	}
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
-			t.Parallel() // most of it waits for the disk
+			t.Parallel()
 			s := newScene(t, w)
 			for _, n := range s.sample(3) {
 				s.killAt(t, n)
@@ -302,7 +306,7 @@ func (s scene) killAt(t *testing.T, n int) {
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Fatalf("step %d: the process was to be killed: %v\n%s", n, err, out)
+		t.Fatalf("step %d: the process did not end by SIGKILL: %v\n%s", n, err, out)
 	}
 	s.oldOrNew(t, store)
 	s.completes(t, store, bundle)
@@ -311,7 +315,8 @@ func (s scene) killAt(t *testing.T, n int) {
 	}
 }
 
-// die imports and is killed at a step.
+// die runs in the process that TestKilled kills: it imports a bundle, and kills itself at the given
+// step.
 func die(t *testing.T, work []string) {
 	at, err := strconv.Atoi(work[3])
 	if err != nil {
@@ -324,11 +329,11 @@ func die(t *testing.T, work []string) {
 		}
 		return nil
 	})
-	t.Fatalf("still alive after %d steps: %v", step, err)
+	t.Fatalf("the process is still alive after %d steps: %v", step, err)
 }
 
-// watch reads a store again and again until stop is called. It fails unless it sees the old content and then
-// the new content.
+// watch reads a store repeatedly until stop is called. It fails the test unless it sees the old
+// content and then the new content.
 func (s scene) watch(t *testing.T, store string) (stop func()) {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
@@ -341,18 +346,18 @@ func (s scene) watch(t *testing.T, store string) (stop func()) {
 		for published, last := false, false; !last; {
 			select {
 			case <-done:
-				last = true // read once more after the import
+				last = true // the last read is after the import
 			default:
 			}
 			if _, err := tree.Refresh(t.Context()); err != nil {
-				t.Errorf("a reader: %v", err)
+				t.Errorf("a reader cannot rescan the store: %v", err)
 				return
 			}
 			got, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot())
 			switch {
-			case errors.Is(err, layoutstore.ErrStale) && !last: // a server would rescan
+			case errors.Is(err, layoutstore.ErrStale) && !last: // a server would rescan and try again
 			case err != nil:
-				t.Errorf("a reader: %v", err)
+				t.Errorf("a reader cannot read the store: %v", err)
 				return
 			case maps.Equal(got, s.new):
 				published = true

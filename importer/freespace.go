@@ -10,16 +10,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Rough sizes to estimate the disk space that an import needs.
+// Rough sizes in bytes, for estimates of the disk space that an import needs.
 const (
-	block    = 4 << 10  // allocation unit of files
-	slack    = 1 << 20  // directories, indexes, the journal
-	perIndex = 64 << 10 // two copies of an index, and its layout's directories
+	// block is the size of the units in which file systems allocate space.
+	block = 4 << 10
+	// slack is for directories, indexes and the journal.
+	slack = 1 << 20
+	// perIndex is for two copies of an index, and for the directories of its layout.
+	perIndex = 64 << 10
 )
 
 // checkFreeSpace checks the free space before the import writes anything. If the disk fills up
-// later, the import fails and the store stays as it was. An archive that is kept packed needs no
-// space for a hard link; before a copy, copyFrom checks the free space.
+// later, the import fails and the store stays as it was. For archives that are kept packed,
+// checkFreeSpace does nothing: hard links need no space, and copyFrom checks the space for copies.
 func (p *plan) checkFreeSpace() error {
 	if p.session.options.KeepPacked {
 		return nil
@@ -39,7 +42,7 @@ func (p *plan) checkFreeSpace() error {
 	}
 	for _, r := range p.repositories {
 		if _, err := p.target.At(r.path); errors.Is(err, layoutstore.ErrRepositoryUnknown) {
-			files += 8 // directories and small files, while two copies exist
+			files += 8 // number of directories and small files while two copies exist
 			needed += perIndex
 		}
 	}
@@ -51,7 +54,7 @@ func (p *plan) checkFreeSpace() error {
 	space, err := durable.SpaceOf(f)
 	switch {
 	case err != nil:
-		return fmt.Errorf("free space in the store: %w", err)
+		return fmt.Errorf("determining the free space of the store: %w", err)
 	case needed > slack && needed > space.Free:
 		return &NoSpaceError{p.session.options.Store, "bytes", needed, space.Free}
 	case space.Files >= 0 && files > space.Files:
@@ -80,7 +83,7 @@ func (p *plan) findStaged() map[*content]bool {
 func (s *session) hasLinks() bool {
 	f, err := s.store.CreateTemp()
 	if err != nil {
-		return true // the next write reports the error
+		return true // the next write will report the error
 	}
 	defer f.Discard()
 	name := f.Path() + ".link"

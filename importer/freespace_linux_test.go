@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// mountSmall mounts a tmpfs with some options and returns a path in it.
+// mountSmall mounts a tmpfs with the given options, and returns a path in it.
 func mountSmall(t *testing.T, options string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -38,7 +38,7 @@ func large(t *testing.T) string {
 	return tree.Dir()
 }
 
-// A bundle that does not fit into the free space is refused before the first byte is written.
+// An import fails before it writes the first byte if the bundle does not fit into the free space.
 func TestTooLittleFreeSpace(t *testing.T) {
 	for what, options := range map[string]string{"bytes": "size=4m", "files": "size=64m,nr_inodes=60"} {
 		t.Run(what, func(t *testing.T) {
@@ -55,17 +55,17 @@ func TestTooLittleFreeSpace(t *testing.T) {
 			_, err := i.Import(t.Context(), bundle)
 			var room *importer.NoSpaceError
 			if !errors.As(err, &room) || room.What != what || room.Needed <= room.Free || written {
-				t.Errorf("written %v: %v", written, err)
+				t.Errorf("the import wrote: %v; error: %v", written, err)
 			}
 			if after := importertest.Files(t, store); !maps.Equal(after, before) {
-				t.Errorf("the store has changed: %v", after)
+				t.Errorf("the failed import changed the store: %v", after)
 			}
 		})
 	}
 }
 
-// If the disk fills up during an import, the import fails and the store does not change. With free space,
-// the same import succeeds.
+// If the disk fills up during an import, the import fails and the store does not change. Once there
+// is free space, the same import succeeds.
 func TestDiskFillsUp(t *testing.T) {
 	store, bundle := mountSmall(t, "size=8m"), large(t)
 	importertest.Imported(t, store, importertest.OldBundle(t))
@@ -92,7 +92,7 @@ func TestDiskFillsUp(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 	if after := importertest.Files(t, store); !maps.Equal(after, before) {
-		t.Errorf("the store has changed: %v", after)
+		t.Errorf("the failed import changed the store: %v", after)
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)

@@ -10,7 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// FuzzUntag checks that after untag no entry of an index has the tag, and that all descriptors remain.
+// FuzzUntag checks that untag removes a tag from all entries of an index, and that it keeps all
+// entries.
 func FuzzUntag(f *testing.F) {
 	const d = `"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2`
 	for _, annotations := range []string{
@@ -39,17 +40,17 @@ func FuzzUntag(f *testing.F) {
 			}
 			after, err := layoutstore.ParseIndex([]byte(`{"schemaVersion":2,"manifests":[`+string(w.raw)+`]}`), "a")
 			if err != nil || len(after) != 1 || after[0].Tag != "" || after[0].Digest != w.Digest {
-				t.Errorf("entry %d of %q becomes %q: %+v, %v", i, data, w.raw, after, err)
+				t.Errorf("untag changed entry %d of %q to %q, which is parsed as %+v, error %v", i, data, w.raw, after, err)
 			}
 		}
 		if len(m.entries) < len(before) {
-			t.Errorf("%d of %d entries remain", len(m.entries), len(before))
+			t.Errorf("after untag, the index has %d of its %d entries", len(m.entries), len(before))
 		}
 	})
 }
 
-// FuzzMoveRecord checks that a written record is read back unchanged, whatever bytes its names contain.
-// A record is refused if its number of files is not the one in its first line.
+// FuzzMoveRecord writes a record and reads it back unchanged, whatever bytes its names contain. A
+// record is refused if its first line states another number of files than it contains.
 func FuzzMoveRecord(f *testing.F) {
 	f.Add("a.tar.0000.chunk", "\xff\n\x00", uint64(7), []byte(`{"format":1,"generation":1,"files":1}`+"\n"+`{"name":"a"}`))
 	f.Add("", "../x", uint64(0), []byte(`{"format":1,"files":-1}`))
@@ -68,10 +69,10 @@ func FuzzMoveRecord(f *testing.F) {
 		}
 		got, err := read(out.Bytes())
 		if err != nil || len(got.files) != 2 || string(got.files[0].Name) != a || string(got.files[1].Name) != b || got.Generation != generation {
-			t.Errorf("%q and %q are read as %+v, %v", a, b, got, err)
+			t.Errorf("the names %q and %q were read back as %+v, error %v", a, b, got, err)
 		}
 		if got, err := read(content); err == nil && len(got.files) != got.Count {
-			t.Errorf("%q has %d files, and states %d", content, len(got.files), got.Count)
+			t.Errorf("the record %q was accepted: it contains %d files, but its first line states %d", content, len(got.files), got.Count)
 		}
 	})
 }

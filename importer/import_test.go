@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A store has the content of its bundles, whatever form the bundles have.
+// An import gives a store the content of its bundles, whether they are archives, chunks or trees.
 func TestFormsOfBundles(t *testing.T) {
 	bundle := importertest.OldBundle(t)
 	want := importertest.MustContent(t, bundle)
@@ -50,7 +50,7 @@ func TestFormsOfBundles(t *testing.T) {
 				t.Errorf("report %+v", report)
 			}
 			if left := importertest.Unfinished(t, store); len(left) > 0 {
-				t.Errorf("left over: %v", left)
+				t.Errorf("unfinished files in the store: %v", left)
 			}
 		})
 	}
@@ -65,11 +65,11 @@ func TestImportingAgainChangesNothing(t *testing.T) {
 		t.Errorf("report %+v", report)
 	}
 	if after := importertest.Files(t, store); !maps.Equal(after, before) || !modified(t, store).Equal(stamp) {
-		t.Errorf("the store has changed: %v", after)
+		t.Errorf("the second import changed the store: %v", after)
 	}
 }
 
-// modified returns when the state of a store was written.
+// modified returns the time at which the state of a store was last written.
 func modified(t *testing.T, store string) time.Time {
 	t.Helper()
 	info, err := os.Stat(filepath.Join(store, journal.StateFile))
@@ -79,8 +79,8 @@ func modified(t *testing.T, store string) time.Time {
 	return info.ModTime()
 }
 
-// Content that a later bundle replaces stays available by digest. Repositories share one file of the same
-// content.
+// If a later bundle replaces content, the old content stays available by digest. Repositories with
+// the same content share one file.
 func TestReplacedContentStays(t *testing.T) {
 	store, old, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
 	importertest.Imported(t, store, old)
@@ -99,15 +99,15 @@ func TestReplacedContentStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := repo.Manifest(context.Background(), digest.Digest(before["modules/console:stable"])); err != nil {
-		t.Errorf("the manifest that lost its tag: %v", err)
+		t.Errorf("reading the manifest whose tag was replaced: %v", err)
 	}
 	if n := links(t, store); n == 0 {
-		t.Error("no blob has two links")
+		t.Error("no two repositories share the file of a blob")
 	}
 	if _, err := repo.Tag(t.Context(), "v1.0.0"); err != nil {
-		t.Errorf("a tag that the new bundle does not have: %v", err)
+		t.Errorf("reading a tag that only the old bundle has: %v", err)
 	}
-	// Most references still name the root of the bundle.
+	// The store is still served under the root that most references name.
 	tree, err = layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}})
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestReplacedContentStays(t *testing.T) {
 	}
 }
 
-// links counts the files that are hard links of files counted before.
+// links counts the files that are hard links of a file counted before.
 func links(t *testing.T, dir string) (n int) {
 	t.Helper()
 	var seen []fs.FileInfo
@@ -139,7 +139,7 @@ func links(t *testing.T, dir string) (n int) {
 	return n
 }
 
-// Importing the bundle again restores a missing or truncated blob of the store.
+// If a blob of the store is missing or truncated, another import of the bundle restores it.
 func TestImportRestoresBlobs(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, store, bundle)
@@ -157,7 +157,7 @@ func TestImportRestoresBlobs(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 }
 
-// If two bundles have a tag, the later one wins.
+// If two bundles have the same tag, the later bundle wins.
 func TestLaterBundleWins(t *testing.T) {
 	store, one, two := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
 	report := importertest.Imported(t, store, two, one)
@@ -167,8 +167,8 @@ func TestLaterBundleWins(t *testing.T) {
 	}
 }
 
-// Imports of two processes take turns and lose no tags. A lock belongs to an open file, so two importers of
-// one process behave like two processes.
+// Imports of two processes take turns, and no tag is lost. The test uses two importers in one
+// process: a lock belongs to an open file, so they behave like two processes.
 func TestImportsTakeTurns(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	bundles := []string{importertest.OldBundle(t), importertest.NewBundle(t)}
@@ -176,7 +176,7 @@ func TestImportsTakeTurns(t *testing.T) {
 	for n := range 4 {
 		wg.Go(func() {
 			if _, err := importertest.New(t, store).Import(t.Context(), bundles[n%2]); err != nil {
-				t.Errorf("import %d: %v", n, err)
+				t.Errorf("import %d failed: %v", n, err)
 			}
 		})
 	}
@@ -184,12 +184,12 @@ func TestImportsTakeTurns(t *testing.T) {
 	got := importertest.MustContent(t, store)
 	for _, tag := range []string{".:v1.0.0", "modules/console:v1.0.0", "modules/console:v1.1.0", "modules/console/release:stable"} {
 		if got[tag] == "" {
-			t.Errorf("%s is lost", tag)
+			t.Errorf("the store has no tag %s", tag)
 		}
 	}
 }
 
-// An interrupted import keeps proven blobs in staging, and the next import reuses them.
+// An interrupted import keeps its proven blobs in staging. The next import reuses them.
 func TestInterruptedImportResumes(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.NewBundle(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -207,22 +207,22 @@ func TestInterruptedImportResumes(t *testing.T) {
 		t.Fatalf("interrupted: %v", err)
 	}
 	if len(importertest.MustContent(t, store)) > 0 {
-		t.Error("something was published")
+		t.Error("the interrupted import published content")
 	}
 	if len(importertest.Unfinished(t, store)) == 0 {
-		t.Fatal("no blobs were kept")
+		t.Fatal("the interrupted import kept no blobs in staging")
 	}
 	all, rest := importertest.Imported(t, filepath.Join(t.TempDir(), "other"), bundle), importertest.Imported(t, store, bundle)
 	if rest.Blobs.Written > all.Blobs.Written-5 || rest.Blobs.Verified != all.Blobs.Verified {
-		t.Errorf("the resumed import writes %+v, a fresh one %+v", rest.Blobs, all.Blobs)
+		t.Errorf("the resumed import wrote %+v, an import into an empty store wrote %+v", rest.Blobs, all.Blobs)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, bundle))
 	if left := importertest.Unfinished(t, store); len(left) > 0 {
-		t.Errorf("left over: %v", left)
+		t.Errorf("unfinished files in the store: %v", left)
 	}
 }
 
-// An import proves staged blobs of an interrupted import again before it uses them.
+// An import does not trust blobs that an interrupted import left in staging: it proves them again.
 func TestStagedBlobsAreProvenAgain(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, filepath.Join(t.TempDir(), "model"), bundle)
@@ -249,7 +249,7 @@ func TestNewNeedsAStore(t *testing.T) {
 	}
 }
 
-// A missing bundle creates no store.
+// The import of a missing bundle fails, and creates no store.
 func TestMissingBundle(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	_, err := importertest.New(t, store).Import(t.Context(), filepath.Join(t.TempDir(), "nothing"))
@@ -257,11 +257,11 @@ func TestMissingBundle(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(store); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the store: %v", err)
+		t.Errorf("the store exists: %v", err)
 	}
 }
 
-// An import refuses a store of a later format, and does not change it.
+// An import into a store of a later format fails, and does not change the store.
 func TestStoreOfALaterFormat(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, importertest.OldBundle(t))
@@ -273,9 +273,9 @@ func TestStoreOfALaterFormat(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if !maps.Equal(importertest.Files(t, store), before) {
-		t.Error("the store has changed")
+		t.Error("the failed import changed the store")
 	}
 	if _, err := importertest.ContentOf(t.Context(), store); err == nil || !strings.Contains(err.Error(), "format 2") {
-		t.Errorf("a reader: %v", err)
+		t.Errorf("reading a store of a later format: %v", err)
 	}
 }

@@ -15,32 +15,36 @@ import (
 
 // Options configure an importer.
 type Options struct {
-	// Store is the directory of the store, or its place in a bucket, as s3://bucket/prefix. The first import creates it.
+	// Store is the directory of the store, or its address in a bucket as s3://bucket/prefix. The
+	// first import creates the store.
 	Store string
-	// Buckets opens stores and bundles in buckets. It may be nil.
+	// Buckets returns the bucket at a place. It is needed for stores and bundles in buckets;
+	// otherwise it may be nil.
 	Buckets func(bucket.Place) bucket.Bucket
-	// AllowIncomplete publishes the complete images of an incomplete bundle.
+	// AllowIncomplete means that the import publishes the complete images of an incomplete bundle.
 	AllowIncomplete bool
-	// VerifyKey is the key that must have signed each bundle. If it is nil, signatures are not
-	// required.
+	// VerifyKey is the key with which each bundle must be signed. If it is nil, bundles need no
+	// signature.
 	VerifyKey *inventory.VerifyKey
-	// KeepPacked moves archives into the store without unpacking them. It cannot be combined
-	// with AllowIncomplete.
+	// KeepPacked means that archives are moved into the store without being unpacked. It cannot be
+	// combined with AllowIncomplete.
 	KeepPacked bool
-	// CacheDir is the directory for archive indexes; if it is empty, they are not cached.
+	// CacheDir is the directory in which archive indexes are cached. If it is empty, they are not
+	// cached.
 	CacheDir string
-	// Jobs is the number of blobs that are read at the same time; 0 means one per processor.
+	// Jobs is the maximum number of blobs that are read at the same time; 0 means one per
+	// processor.
 	Jobs int
-	// Progress receives the progress of an import. It may be nil.
+	// Progress is called during an import. It may be nil.
 	Progress Progress
-	// Before is called before each change of the store. If it returns an error, the change
-	// fails with it. It may be nil. Tests use it to inject failures and crashes.
+	// Before is called before each change of the store. If it returns an error, the change fails
+	// with this error. Tests use it to inject failures and crashes. It may be nil.
 	Before func(op, path string) error
-	// Log may be nil.
+	// Log receives the log messages. It may be nil.
 	Log *zap.Logger
 }
 
-// Progress receives the progress of an import. Several goroutines call it at once.
+// Progress receives the progress of an import. Its methods must be safe for concurrent calls.
 type Progress interface {
 	// Begin reports how many blobs and bytes will be verified. It is called once per import.
 	Begin(blobs int, bytes int64)
@@ -55,7 +59,8 @@ func (silent) Begin(int, int64) {}
 func (silent) Read(int)         {}
 
 // Importer imports bundles into one store. Several goroutines and processes may call its methods at
-// once: they take turns; for a store in a bucket, the first one to publish wins.
+// the same time. They take turns; only for a store in a bucket, they run at the same time, and the
+// first to publish wins.
 type Importer struct {
 	options Options
 }
@@ -63,12 +68,12 @@ type Importer struct {
 // ErrNoStore reports that no store was given.
 var ErrNoStore = errors.New("no store given")
 
-// ErrPackedIncomplete reports that KeepPacked and AllowIncomplete are both set: an archive is
-// kept packed completely or not at all.
+// ErrPackedIncomplete reports that KeepPacked and AllowIncomplete are both set. They exclude each
+// other, because an archive is kept packed completely or not at all.
 var ErrPackedIncomplete = errors.New("an incomplete bundle cannot be kept packed")
 
-// New returns an importer. It touches no file. Errors: ErrNoStore, ErrPackedIncomplete,
-// ErrPackedInBucket, or that the place of a store in a bucket is malformed.
+// New returns an importer. It reads and writes no file. It fails with ErrNoStore,
+// ErrPackedIncomplete or ErrPackedInBucket, or if the address of a store in a bucket is malformed.
 func New(o Options) (*Importer, error) {
 	if o.Store == "" {
 		return nil, ErrNoStore
@@ -95,12 +100,14 @@ func New(o Options) (*Importer, error) {
 	return &Importer{options: o}, nil
 }
 
-// Import publishes bundles as one generation of the store; for the same tag, a later bundle
-// wins. Errors: *IncompleteError if a bundle is incomplete or damaged; *NoSpaceError if the
-// store's file system has too little free space; ErrLost and ErrNoConditions for a store in a
-// bucket; *inventory.SignatureError or inventory.ErrFormat if the key did not sign a bundle;
-// those of layoutstore.Open for a missing bundle; the context's; the file system's. With
-// AllowIncomplete, the report lists missing content and the error is nil.
+// Import publishes bundles as one generation of the store. If bundles have the same tag, the later
+// bundle wins. With AllowIncomplete, the report lists missing content and the error is nil.
+//
+// Import fails with *IncompleteError if a bundle is incomplete or damaged, and with *NoSpaceError
+// if the store's file system has too little free space. For a store in a bucket, it can fail with
+// ErrLost or ErrNoConditions. If the key did not sign a bundle, the error is
+// *inventory.SignatureError or inventory.ErrFormat. If a bundle is missing, it is an error of
+// layoutstore.Open. Other errors come from the context and the file system.
 func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error) {
 	b, err := openBundle(ctx, bundles, i.options)
 	if err != nil {
@@ -115,8 +122,10 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 	}
 	defer s.store.Close()
 	report, err := b.importWith(ctx, s.importBundle)
-	if !errors.As(err, new(*publish.UnfinishedError)) { // if unfinished, the archives may still be unpublished
-		s.finishMoves(ctx, true) // after the import, as the moved archives may be part of this bundle
+	// Do this after the import, because the moved archives may be part of this bundle. Skip it if
+	// the publication is unfinished: the archives may still be unpublished.
+	if !errors.As(err, new(*publish.UnfinishedError)) {
+		s.finishMoves(ctx, true)
 	}
 	if err != nil {
 		return Report{}, s.clearAfter(ctx, err)
@@ -124,12 +133,12 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 	return report, s.store.Clear()
 }
 
-// Recover completes the publication of a killed process, if there is one, and creates the store
-// if it is missing. It does not wait for the lock: the process that holds it has already done
-// this. Errors: the context's; the file system's.
+// Recover completes the publication of a killed process, if there is one. It creates the store if
+// it is missing. If another process has the lock, Recover does nothing, because that process has
+// already completed the publication. Errors come from the context and the file system.
 func (i *Importer) Recover(ctx context.Context) error {
 	if bucket.IsPlace(i.options.Store) {
-		return nil // the pointer moves in one step, so no publication is ever unfinished
+		return nil // the pointer moves in one step, so a publication in a bucket is never unfinished
 	}
 	s, err := i.open(ctx, func() error { return publish.ErrLocked })
 	if errors.Is(err, publish.ErrLocked) {
@@ -143,23 +152,23 @@ func (i *Importer) Recover(ctx context.Context) error {
 	return s.store.Clear()
 }
 
-// logWaiting logs that this import waits for another one.
+// logWaiting logs that the import waits for another import.
 func (i *Importer) logWaiting() error {
 	i.options.Log.Info("waiting for another import into the store", zap.String("store", i.options.Store))
 	return nil
 }
 
-// session is one import into a locked store.
+// session is one import into a store that it has locked.
 type session struct {
 	options Options
 	target  target
-	store   *publish.Store  // nil for a store in a bucket
-	bucket  *publish.Bucket // nil for a store in a directory
-	begun   bool            // Progress.Begin was called
+	// Either store or bucket is nil, depending on where the store is.
+	store  *publish.Store
+	bucket *publish.Bucket
+	begun  bool // whether Progress.Begin was called
 }
 
-// open locks the store, creates it if it is missing, and completes the publication in its
-// journal.
+// open locks the store. It creates a missing store, and completes the publication in the journal.
 func (i *Importer) open(ctx context.Context, waiting func() error) (*session, error) {
 	s, err := publish.Open(ctx, publish.Options{Dir: i.options.Store, Waiting: waiting, Before: i.options.Before})
 	if err != nil {
@@ -168,11 +177,11 @@ func (i *Importer) open(ctx context.Context, waiting func() error) (*session, er
 	return &session{options: i.options, store: s, target: &directory{s, i.options}}, nil
 }
 
-// clearAfter empties staging after a failed import, and returns its error. If the context ended
-// the import, proven blobs stay for the next one.
+// clearAfter empties staging after an import failed with err, and returns err. If the context ended
+// the import, proven blobs stay in staging for the next import.
 func (s *session) clearAfter(ctx context.Context, err error) error {
 	switch {
-	case errors.As(err, new(*publish.UnfinishedError)): // the next process needs the staged files
+	case errors.As(err, new(*publish.UnfinishedError)): // the next process needs the files in staging
 		return err
 	case ctx.Err() != nil:
 		return ctx.Err()

@@ -27,27 +27,28 @@ func TestKeepPacked(t *testing.T) {
 	}
 	all := importertest.Files(t, store)
 	if all["/module-console.tar"] == 0 || len(importertest.Unfinished(t, store)) > 0 {
-		t.Errorf("the archive is not in the store: %v", all)
+		t.Errorf("the store has no archive or has unfinished files: %v", all)
 	}
 	if _, err := os.Stat(archive); !errors.Is(err, os.ErrNotExist) {
-		t.Error("the archive is still in the bundle, too")
+		t.Error("the archive was not removed from the bundle")
 	}
 	if report := importertest.Kept(t, store, spare); report.Changed || report.Tags != (importer.Tags{Same: 1}) {
-		t.Errorf("once more: %+v", report)
+		t.Errorf("report of the second import: %+v", report)
 	}
-	// A bundle that is unpacked later wins the tag, and the archive wins it back when it is imported again.
+	// A bundle that is unpacked later wins the tag. The archive wins it back when it is imported
+	// again.
 	bundle := importertest.NewBundle(t)
 	importertest.Imported(t, store, bundle)
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want.Over(importertest.MustContent(t, bundle)))
 	if report := importertest.Kept(t, store, spare); !report.Changed || report.Tags.Replaced != 1 {
-		t.Errorf("after another: %+v", report)
+		t.Errorf("report of an import after another bundle won the tag: %+v", report)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want.Over(importertest.MustContent(t, bundle)).Over(importertest.MustContent(t, spare)))
 }
 
-// If the store has other content under an archive's name, the archive gets another name. The later
-// generation wins a tag, whatever the names. An archive that an older version stored under its own name
-// is recognized.
+// If the store has another archive with the same name, an archive gets a new name. The later
+// generation wins a tag, whatever the names are. The test also imports an archive whose only layout
+// is at its root.
 func TestKeepPackedNames(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	for n, name := range []string{"module-console.tar", "a.tar", "module-console.tar"} {
@@ -67,10 +68,11 @@ func TestKeepPackedNames(t *testing.T) {
 	tree.Archive(old, layouttest.Archive{Strip: "modules/console"})
 	want := importertest.MustContent(t, old)
 	importertest.Kept(t, store, old)
-	importertest.Same(t, "an archive of the old form", importertest.MustContent(t, store), want)
+	importertest.Same(t, "the store after the import of an archive with a layout at its root", importertest.MustContent(t, store), want)
 }
 
-// An archive that somebody copied into the store loses its tags to everything else until it is imported.
+// An archive that somebody copied into the store loses each tag to any other content with the same
+// tag. Once it is imported, it wins the tag.
 func TestKeepPackedArchiveAlreadyInStore(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	in := filepath.Join(filepath.Dir(store), "in")
@@ -93,16 +95,16 @@ func TestKeepPackedArchiveAlreadyInStore(t *testing.T) {
 	i.Before(func(op, path string) error {
 		steps++
 		if now := importertest.MustContent(t, store); !maps.Equal(now, want) {
-			importertest.Same(t, fmt.Sprintf("before %s %s", op, path), now, old)
+			importertest.Same(t, fmt.Sprintf("the store before the step %s %s", op, path), now, old)
 		}
 		return nil
 	})
 	if report, err := i.Import(t.Context(), first); err != nil || steps == 0 || !report.Changed || report.Tags != (importer.Tags{Replaced: 1, Same: 1}) {
-		t.Errorf("report %+v %v", report, err)
+		t.Errorf("report %+v, error %v", report, err)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 	if report := importertest.Kept(t, store, first); report.Changed || report.Tags != (importer.Tags{Same: 2}) {
-		t.Errorf("once more: %+v", report)
+		t.Errorf("report of the second import: %+v", report)
 	}
 }
 
@@ -123,7 +125,8 @@ func TestKeepPackedChunks(t *testing.T) {
 	}
 }
 
-// A damaged archive, or a file that is no archive, is refused and stays in place.
+// With KeepPacked, an import refuses a damaged archive or a file that is no archive, and leaves the
+// file where it is.
 func TestKeepPackedRefuses(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	archive := importertest.Image(t, store, "module-console.tar", "bad")
@@ -133,7 +136,7 @@ func TestKeepPackedRefuses(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(archive); err != nil || len(importertest.MustContent(t, store)) > 0 {
-		t.Errorf("the archive is gone: %v", err)
+		t.Errorf("the archive is no longer in its place: %v", err)
 	}
 	tree := layouttest.New(t, t.TempDir())
 	tree.Layout("a").Write()

@@ -16,7 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// manyTags writes an archive of one repository with n tags, one image per tag.
+// manyTags writes an archive with one repository. The repository has n tags, each with its own
+// image.
 func manyTags(t testing.TB, n int, text string) (dir string) {
 	t.Helper()
 	blob := func(data []byte) (layouttest.Entry, ocispec.Descriptor) {
@@ -48,7 +49,7 @@ func manyTags(t testing.TB, n int, text string) (dir string) {
 	return dir
 }
 
-// Replaced tags leave their manifests untagged, however many there are.
+// If an import replaces many tags, each old manifest stays in the index without a tag.
 func TestReplacesManyTags(t *testing.T) {
 	const n = 300
 	store := filepath.Join(importertest.Scratch(t), "store")
@@ -63,12 +64,12 @@ func TestReplacesManyTags(t *testing.T) {
 		tagged[d.Annotations[layouttest.AnnotationShortTag]]++
 	}
 	if len(tagged) != n+1 || tagged[""] != n || tagged["v7"] != 1 {
-		t.Errorf("%d tags, %d manifests without one", len(tagged)-1, tagged[""])
+		t.Errorf("the index has %d tags and %d manifests without a tag", len(tagged)-1, tagged[""])
 	}
 }
 
-// BenchmarkImport imports many tags into one repository, and then the same tags with other digests. Four
-// times as many tags take at most 4.4 times as long.
+// BenchmarkImport imports many tags into one repository, and then the same tags with other digests.
+// It fails if four times as many tags take more than 4.4 times as long.
 func BenchmarkImport(b *testing.B) {
 	sizes := []int{2_500, 10_000}
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {

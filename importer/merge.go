@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// indexes returns the new indexes of the repositories that the bundle changes. change edits one
-// index and counts the bundle's tags.
+// indexes returns the new index of every repository that the bundle changes. For each repository,
+// it calls change, which edits the index and counts the bundle's tags.
 func (p *plan) indexes(ctx context.Context, report *Report, change func(context.Context, repository, *merging, *Tags) error) ([]journal.IndexChange, error) {
 	var changes []journal.IndexChange
 	for _, r := range p.repositories {
@@ -38,7 +38,7 @@ func (p *plan) indexes(ctx context.Context, report *Report, change func(context.
 	return changes, nil
 }
 
-// addDescriptors adds the bundle's descriptors of a repository to its index.
+// addDescriptors adds the bundle's descriptors of a repository to the index of the store.
 func (p *plan) addDescriptors(ctx context.Context, r repository, m *merging, tags *Tags) error {
 	want, err := p.findWanted(ctx, r, tags)
 	if err != nil {
@@ -58,8 +58,8 @@ func (p *plan) addDescriptors(ctx context.Context, r repository, m *merging, tag
 	return nil
 }
 
-// removeTags removes the tags of the bundle's archives from the index of a repository, unless
-// the archives are imported again.
+// removeTags removes the tags of the bundle's archives from the index of a repository. If again is
+// true, the archives are already in the store, and the tags stay.
 func (r repository) removeTags(m *merging, again bool, tags *Tags) error {
 	all, _ := r.repo.Tags("", -1)
 	for _, tag := range all {
@@ -77,7 +77,7 @@ func (r repository) removeTags(m *merging, again bool, tags *Tags) error {
 }
 
 // releaseTag removes a tag from its entry in the index, so that another entry can get it. If the
-// store already has the tag with digest d, it changes nothing and returns false.
+// tag already has the digest d in the store, releaseTag changes nothing and returns false.
 func (m *merging) releaseTag(tag string, d digest.Digest, tags *Tags) bool {
 	switch old, err := m.union(tag); {
 	case err == nil && old == d:
@@ -92,8 +92,8 @@ func (m *merging) releaseTag(tag string, d digest.Digest, tags *Tags) bool {
 	return true
 }
 
-// receivesBlobs reports whether blobs are added to the layout at a path, which then needs an
-// index.
+// receivesBlobs reports whether the import adds blobs to the layout at a path. Such a layout needs
+// an index.
 func (p *plan) receivesBlobs(at string) bool {
 	if p.receivers == nil {
 		p.receivers = map[string]bool{}
@@ -108,13 +108,17 @@ func (p *plan) receivesBlobs(at string) bool {
 
 // merging is an index of the store that is being changed.
 type merging struct {
-	old     []byte // nil if there is no index yet
-	doc     map[string]json.RawMessage
-	entries []wanted                                // an entry without a digest is kept unchanged
-	byTag   map[string][]int                        // indexes into entries, per tag
-	union   func(tag string) (digest.Digest, error) // of the store
-	named   map[digest.Digest]bool                  // by any index of the repository in the store
-	known   bool                                    // the store has the repository
+	old []byte // nil if the store has no index at this path yet
+	doc map[string]json.RawMessage
+	// entries are the descriptors of the index. Entries without a digest are kept unchanged.
+	entries []wanted
+	// byTag contains, per tag, the numbers of its entries.
+	byTag map[string][]int
+	// union returns the digest that a tag has in the store.
+	union func(tag string) (digest.Digest, error)
+	// named are the digests that an index of the repository names in the store.
+	named   map[digest.Digest]bool
+	known   bool // whether the store has the repository
 	changed bool
 }
 
@@ -147,8 +151,8 @@ func (p *plan) newMerging(ctx context.Context, at string) (*merging, error) {
 	return m, nil
 }
 
-// DamagedError reports an index of the store that cannot be read, so that nothing can be added
-// to it.
+// DamagedError reports that an index of the store cannot be read, so that nothing can be added to
+// the index.
 type DamagedError struct {
 	Path string
 	Err  error
@@ -178,14 +182,14 @@ func (m *merging) parse(data []byte, at string) error {
 	return nil
 }
 
-// recordTag records which entry has the tag, so that untag does not search for it.
+// recordTag records which entry has a tag, so that untag need not search for the entry.
 func (m *merging) recordTag(number int) {
 	if tag := m.entries[number].tag; tag != "" {
 		m.byTag[tag] = append(m.byTag[tag], number)
 	}
 }
 
-// untag removes a tag from its entries. The index still names the manifest by digest, so that
+// untag removes a tag from its entries. The index still names the manifest by its digest, so that
 // running pulls can finish.
 func (m *merging) untag(tag string) {
 	for _, i := range m.byTag[tag] {
@@ -200,8 +204,8 @@ func (m *merging) add(w wanted) {
 	m.named[w.Digest], m.changed = true, true
 }
 
-// bytes returns the new index. It omits a descriptor without a tag if the manifest has another
-// descriptor with one.
+// bytes returns the new index. If a manifest has a descriptor with a tag, bytes omits its
+// descriptors without a tag.
 func (m *merging) bytes() ([]byte, error) {
 	tagged := map[digest.Digest]bool{}
 	for _, e := range m.entries {

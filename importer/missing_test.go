@@ -17,8 +17,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// refused imports an incomplete bundle, and returns its problems. It fails unless the import is refused and
-// the store does not change.
+// refused imports an incomplete bundle, and returns its problems. It fails the test unless the
+// import is refused and leaves the store unchanged.
 func refused(t *testing.T, bundle string) []layoutstore.Problem {
 	t.Helper()
 	store := filepath.Join(importertest.Scratch(t), "store")
@@ -27,10 +27,10 @@ func refused(t *testing.T, bundle string) []layoutstore.Problem {
 	_, err := importertest.New(t, store).Import(t.Context(), bundle)
 	var incomplete *importer.IncompleteError
 	if !errors.As(err, &incomplete) {
-		t.Fatalf("the error is %v", err)
+		t.Fatalf("got error %v, want *IncompleteError", err)
 	}
 	if after := importertest.Files(t, store); !maps.Equal(after, before) {
-		t.Errorf("the store has changed: %v", after)
+		t.Errorf("the refused import changed the store: %v", after)
 	}
 	return incomplete.Problems
 }
@@ -46,7 +46,7 @@ func TestFlippedBlob(t *testing.T) {
 	}
 }
 
-// The problem of a damaged blob in a chunk set names the chunk to copy again.
+// If a blob in a chunk set is damaged, the problem names the chunk that must be copied again.
 func TestFlippedBlobInAChunk(t *testing.T) {
 	archive, places := importertest.One(t)
 	layer := importertest.Largest(places)
@@ -58,14 +58,14 @@ func TestFlippedBlobInAChunk(t *testing.T) {
 	}
 }
 
-// A damaged byte in any entry of an archive refuses the bundle.
+// A damaged byte in any entry of an archive makes an import refuse the bundle.
 func TestFlippedEntries(t *testing.T) {
 	archive, places := importertest.One(t)
 	for _, p := range places {
 		if strings.HasSuffix(p.Name, "oci-layout") {
-			continue // an import does not read this entry
+			continue // imports do not read this entry
 		}
-		at := p.Body // the first byte: with a later one changed, an index could still be valid
+		at := p.Body // first byte: if another byte changes, an index can still be valid
 		t.Run(filepath.Base(p.Name), func(t *testing.T) {
 			importertest.Flip(t, archive, at)
 			defer importertest.Flip(t, archive, at)
@@ -86,7 +86,7 @@ func TestTruncatedArchive(t *testing.T) {
 			t.Fatal(err)
 		}
 		if problems := refused(t, cut); problems[0].Path != cut {
-			t.Errorf("cut at %d: %+v", n, problems)
+			t.Errorf("problems of an archive that was cut at byte %d: %+v", n, problems)
 		}
 	}
 }
@@ -103,7 +103,7 @@ func TestMissingChunk(t *testing.T) {
 			t.Fatal(err)
 		}
 		if problems := refused(t, filepath.Dir(archive)); !strings.Contains(problems[0].Reason, "missing") {
-			t.Errorf("without chunk %d: %+v", i, problems)
+			t.Errorf("problems without chunk %d: %+v", i, problems)
 		}
 		if err := os.WriteFile(chunks[i], data, 0o644); err != nil {
 			t.Fatal(err)
@@ -127,7 +127,8 @@ func TestMissingBlob(t *testing.T) {
 	}
 }
 
-// With AllowIncomplete, complete images are published. A tag of an incomplete image keeps its old digest.
+// With AllowIncomplete, an import publishes complete images. The tag of an incomplete image keeps
+// its old digest.
 func TestAllowIncomplete(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -153,7 +154,7 @@ func TestAllowIncomplete(t *testing.T) {
 		}
 	}
 	if dropped != 2 {
-		t.Fatal("no layer was damaged")
+		t.Fatal("damaged another number of layers than 2")
 	}
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, importertest.OldBundle(t))
@@ -171,17 +172,17 @@ func TestAllowIncomplete(t *testing.T) {
 		t.Errorf("report %+v", report)
 	}
 	if after["modules/console:v2"] != string(whole.Digest) || after["modules/console:multi"] == "" {
-		t.Errorf("complete images are missing: %v", after)
+		t.Errorf("the store has no complete images: %v", after)
 	}
 	for name, size := range importertest.Files(t, store) {
 		if size == 4000 || size == 66_000 {
-			t.Errorf("%s was published, and nothing needs it", name)
+			t.Errorf("the import published %s, although no complete image needs it", name)
 		}
 	}
 }
 
-// With AllowIncomplete, the images of a chunk set that do not need the missing chunk are published, and
-// the others once the chunk arrives.
+// With AllowIncomplete, an import from a chunk set publishes the images that do not need the
+// missing chunk. Once the chunk is there, another import publishes the other images.
 func TestAllowIncompleteChunks(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -192,7 +193,7 @@ func TestAllowIncompleteChunks(t *testing.T) {
 	packIndexFirst(t, tree, archive)
 	want := importertest.MustContent(t, archive)
 	chunks := layouttest.Split(t, archive, 10_000)
-	lost := chunks[len(chunks)-3] // in the layer, which is the last entry
+	lost := chunks[len(chunks)-3] // a chunk of the layer, which is the last entry
 	chunk, err := os.ReadFile(lost)
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +222,7 @@ func TestAllowIncompleteChunks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if report := importertest.Imported(t, store, filepath.Dir(archive)); report.Tags != (importer.Tags{Same: 1, Replaced: 1}) || len(report.Problems) > 0 {
-		t.Errorf("the whole bundle: %+v", report)
+		t.Errorf("report of the import with all chunks: %+v", report)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), before.Over(want))
 }
