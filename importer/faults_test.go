@@ -114,8 +114,8 @@ func (s scene) fresh(t *testing.T) string {
 	return importertest.Copied(t, s.bundle)
 }
 
-// sample returns the numbers of some steps of the import, or of all with LAYOUTPROXY_TEST_ALL=1. It always
-// includes the last steps, which publish.
+// sample returns the numbers of some steps of the import, or of every step if
+// LAYOUTPROXY_TEST_ALL=1. It always includes the last steps, which publish.
 func (s scene) sample(n int) (steps []int) {
 	stride := max(1, s.steps/n)
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {

@@ -227,7 +227,7 @@ func TestAllowIncompleteChunks(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), before.Over(want))
 }
 
-// packIndexFirst packs the small files of a tree before the large ones, so that the index precedes the
+// packIndexFirst packs the small files of a tree before the large ones. So the index precedes the
 // layers, as in archives of some other tools.
 func packIndexFirst(t *testing.T, tree *layouttest.Tree, archive string) {
 	t.Helper()
@@ -247,7 +247,8 @@ func packIndexFirst(t *testing.T, tree *layouttest.Tree, archive string) {
 	layouttest.Tar(t, archive, entries...)
 }
 
-// A bundle with names that lead out of the store is refused, and nothing is written outside.
+// A bundle is refused if a name in it leads out of the store or is malformed. Nothing is written
+// outside of the store.
 func TestHostileEntries(t *testing.T) {
 	index := []byte(`{"schemaVersion":2,"manifests":[]}`)
 	for name, e := range map[string]layouttest.Entry{
@@ -278,7 +279,7 @@ func TestHostileEntries(t *testing.T) {
 			}
 			for file := range importertest.Files(t, dir) {
 				if strings.Contains(file, "evil/") {
-					t.Errorf("%s was written", file)
+					t.Errorf("the import wrote %s outside of the store", file)
 				}
 			}
 		})

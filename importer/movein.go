@@ -15,41 +15,47 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 )
 
-// Copied is an archive, or a chunk of one, that was copied into the store instead of moved.
+// Copied is a file of an archive, the tar file or a chunk, that was copied into the store instead
+// of moved.
 type Copied struct {
-	File   string `json:"file"` // outside of the store, where it stays
+	File   string `json:"file"` // the file outside of the store, which stays there
 	Reason string `json:"reason"`
 }
 
-// inodeFacts decide whether the store may hard-link a file instead of copying it.
+// inodeFacts are the properties of a file that decide whether the store may hard-link it or must
+// copy it.
 type inodeFacts struct {
-	symlink bool        // the name is a symbolic link
-	links   uint64      // number of hard links; 0 if unknown
-	mode    fs.FileMode // its permissions
-	own     fs.FileMode // permissions of files that the store creates
-	foreign bool        // another user owns it, and this process cannot change that
+	symlink bool // whether the name is a symbolic link
+	// links is the number of hard links, or 0 if it is unknown.
+	links uint64
+	// mode are the permissions of the file.
+	mode fs.FileMode
+	// own are the permissions of files that the store creates.
+	own fs.FileMode
+	// foreign means that another user owns the file, and this process cannot change the owner.
+	foreign bool
 }
 
-// readable is the set of read permissions.
+// readable are all read permissions.
 const readable fs.FileMode = 0o444
 
-// whyCopy returns the reason why a file has to be copied: it could be changed through another
-// name, or a server may be unable to read it. It returns the empty string if a hard link is safe.
+// whyCopy returns the reason why a file must be copied: it could be changed through another name,
+// or a server could be unable to read it. If a hard link is safe, whyCopy returns the empty string.
 func whyCopy(f inodeFacts) string {
 	switch {
 	case f.symlink:
-		return "it is a symbolic link, and its target stays in place"
+		return "it is a symbolic link"
 	case f.links > 1:
-		return fmt.Sprintf("the file has %d hard links, and could be changed through another one", f.links)
+		return fmt.Sprintf("the file has %d hard links, so it could be changed through another name", f.links)
 	case f.mode&f.own&readable != f.own&readable:
-		return fmt.Sprintf("its mode is %v, and files of the store need %v", f.mode, f.own)
+		return fmt.Sprintf("its mode is %v, but files in the store need %v", f.mode, f.own)
 	case f.foreign:
 		return "another user owns the file"
 	}
 	return ""
 }
 
-// factsOf returns the facts of a file of a bundle.
+// factsOf returns the properties of a file of a bundle.
 func (s *session) factsOf(name string) (inodeFacts, error) {
 	own, err := s.ownMode()
 	if err != nil {
@@ -64,7 +70,7 @@ func (s *session) factsOf(name string) (inodeFacts, error) {
 	return f, nil
 }
 
-// ownMode returns the mode of files that the store creates: 0644 minus the umask.
+// ownMode returns the permissions of files that the store creates: 0644 minus the umask.
 func (s *session) ownMode() (fs.FileMode, error) {
 	f, err := s.store.CreateTemp()
 	if err != nil {
@@ -78,8 +84,8 @@ func (s *session) ownMode() (fs.FileMode, error) {
 	return info.Mode().Perm(), nil
 }
 
-// stageFileOf hard-links a file of an archive into staging if the store becomes its only owner.
-// Otherwise it copies the file and returns the reason.
+// stageFileOf hard-links a file of an archive into staging if nothing except the store will use the
+// file. Otherwise, it copies the file and returns the reason.
 func (s *session) stageFileOf(ctx context.Context, name, to string) (reason string, err error) {
 	facts, err := s.factsOf(name)
 	if err != nil {
@@ -102,7 +108,7 @@ func (s *session) stageFileOf(ctx context.Context, name, to string) (reason stri
 	return reason, s.copyFrom(ctx, from, to)
 }
 
-// cause returns the cause of an error, without file names.
+// cause returns the cause of an error, without names of files.
 func cause(err error) string {
 	var link *os.LinkError
 	if errors.As(err, &link) {
@@ -111,10 +117,11 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// takeOwnership gives a file, whose old name is removed, the mode and owner of the store's files.
+// takeOwnership gives a file in the store the mode and owner of the store's files, after the file's
+// old name was removed.
 func (s *session) takeOwnership(name string, info fs.FileInfo, mode fs.FileMode) error {
 	if links, _ := ownership(info); links > 1 {
-		return fmt.Errorf("the file has %d hard links", links)
+		return fmt.Errorf("the file still has %d hard links", links)
 	}
 	if owned(info) && info.Mode().Perm() == mode {
 		return nil
@@ -122,7 +129,8 @@ func (s *session) takeOwnership(name string, info fs.FileInfo, mode fs.FileMode)
 	return s.store.TakeOwnership(name, mode)
 }
 
-// replaceByCopy replaces a file of the store, whose old name outside cannot be removed, with a copy.
+// replaceByCopy replaces a file in the store with a copy, because the file's old name outside of
+// the store cannot be removed.
 func (s *session) replaceByCopy(ctx context.Context, outside, name string) error {
 	to := publish.TemporaryPath("parted")
 	if err := s.store.MkdirAll(path.Dir(to)); err != nil {
@@ -143,8 +151,8 @@ func (s *session) replaceByCopy(ctx context.Context, outside, name string) error
 	return s.store.SyncDir(".")
 }
 
-// recordMoves records the names outside of the store that are removed once the store reaches a
-// generation. Copied files keep their names.
+// recordMoves records the names outside of the store that will be removed once the store reaches a
+// generation. It records no names of copied files, which stay in place.
 func (s *session) recordMoves(archives []*archive, generation uint64) (*moveRecord, error) {
 	moves := &moveRecord{Generation: generation}
 	for _, a := range archives {
@@ -181,15 +189,15 @@ func (s *session) isLinkOf(info fs.FileInfo, names ...string) bool {
 }
 
 // finishMoves completes the moves that an earlier process recorded: it removes the old names of
-// archives, unless the archives were not published. If copies is set, it copies an archive
-// whose old name cannot be removed, which may take long.
+// published archives. If an old name cannot be removed and copies is true, finishMoves replaces the
+// archive in the store with a copy, which may take long.
 func (s *session) finishMoves(ctx context.Context, copies bool) {
 	record := filepath.Join(s.store.Dir(), moveRecordFile)
 	moves, err := readMoveRecord(record)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		s.options.Log.Warn("cannot read the record of an interrupted import, so archives in the store may still have their old names: remove the record", zap.String("path", record), zap.Error(err))
+		s.options.Log.Warn("cannot read the record of an interrupted import, so archives in the store may still have their old names outside of it: remove the record", zap.String("path", record), zap.Error(err))
 	case moves.Generation > s.store.State().Generation:
 		s.forgetMoves(moves)
 	default:
@@ -198,7 +206,7 @@ func (s *session) finishMoves(ctx context.Context, copies bool) {
 	}
 }
 
-// forgetMoves removes the record of moves that are complete.
+// forgetMoves removes the record of moves, because none of them is left to do.
 func (s *session) forgetMoves(moves *moveRecord) {
 	dirs := map[string]bool{s.store.Dir(): true}
 	for _, f := range moves.files {
@@ -210,7 +218,7 @@ func (s *session) forgetMoves(moves *moveRecord) {
 	}
 }
 
-// removeMoved removes the names of archives outside of the store and takes ownership of their
+// removeMoved removes the old names of archives outside of the store, and takes ownership of their
 // files. Copied files stay in place.
 func (s *session) removeMoved(ctx context.Context, moves *moveRecord, copies bool) {
 	if len(moves.files) == 0 {
@@ -218,7 +226,7 @@ func (s *session) removeMoved(ctx context.Context, moves *moveRecord, copies boo
 	}
 	mode, err := s.ownMode()
 	if err != nil {
-		s.options.Log.Warn("cannot set the modes of archives in the store", zap.Error(err))
+		s.options.Log.Warn("cannot determine the mode of new files in the store: the modes of moved archives stay as they are", zap.Error(err))
 	}
 	done := true
 	for _, f := range moves.files {
@@ -238,7 +246,7 @@ func (s *session) removeMovedFile(ctx context.Context, f publish.MovedFile, mode
 	info, err := os.Lstat(outside)
 	gone := errors.Is(err, fs.ErrNotExist)
 	if !gone && (err != nil || !f.IsUnchanged(info) || !s.isLinkOf(info, inside)) {
-		return true // another file has the name now
+		return true // the name now belongs to another file
 	}
 	if !gone {
 		err := s.options.Before("remove packed", outside)
@@ -246,12 +254,12 @@ func (s *session) removeMovedFile(ctx context.Context, f publish.MovedFile, mode
 			err = os.Remove(outside)
 		}
 		if err != nil {
-			s.options.Log.Warn("cannot remove the old name of an archive in the store: copying the archive instead", zap.String("path", outside), zap.Error(err))
+			s.options.Log.Warn("cannot remove the old name of an archive in the store: an import will copy the archive instead", zap.String("path", outside), zap.Error(err))
 			if !copies {
 				return false
 			}
 			if err := s.replaceByCopy(ctx, outside, inside); err != nil {
-				s.options.Log.Error("an archive in the store can be changed through its old name", zap.String("path", outside), zap.Error(err))
+				s.options.Log.Error("cannot copy an archive in the store: it can still be changed through its old name", zap.String("path", outside), zap.Error(err))
 				return false
 			}
 			return true

@@ -14,14 +14,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// An archive with a second hard link, or with another mode than the store's files, is copied instead of
-// moved: the store's file could be changed through the link, or a server may be unable to read it.
-func TestKeepPackedSharesNoFile(t *testing.T) {
+// An archive is copied instead of moved if it has a second hard link or if its mode does not let
+// every user read it. Otherwise the store's file could be changed through the link, or a server
+// could be unable to read it.
+func TestKeepPackedCopiesSharedArchives(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(t *testing.T, archive string) (other string)
 		reason string
 	}{
-		"a second name": {func(t *testing.T, archive string) string {
+		"a second hard link": {func(t *testing.T, archive string) string {
 			other := archive + ".backup"
 			if err := os.Link(archive, other); err != nil {
 				t.Fatal(err)
@@ -49,18 +50,19 @@ func TestKeepPackedSharesNoFile(t *testing.T) {
 					t.Errorf("copied: %+v", report.Copied)
 				}
 				if _, err := os.Stat(archive); err != nil {
-					t.Errorf("the copied archive has gone: %v", err)
+					t.Errorf("the copied archive was removed from its old place: %v", err)
 				}
 				inside := filepath.Join(store, filepath.Base(archive))
 				wantOwn(t, inside)
 				importertest.Flip(t, other, 1000)
-				importertest.Same(t, "the store, after a write by the other name", importertest.MustContent(t, store), want)
+				importertest.Same(t, "the store after a write through the other name", importertest.MustContent(t, store), want)
 			})
 		}
 	}
 }
 
-// wantOwn fails unless a file of a store has one hard link, and the mode of files that the store creates.
+// wantOwn fails the test unless a file of a store has one hard link and the mode of files that the
+// store creates.
 func wantOwn(t *testing.T, file string) {
 	t.Helper()
 	info, err := os.Stat(file)
@@ -81,7 +83,7 @@ func wantOwn(t *testing.T, file string) {
 		t.Errorf("%s: mode %v, want %v", file, info.Mode(), made.Mode())
 	}
 	if n := importer.Names(info); n != 1 {
-		t.Errorf("%s has %d names", file, n)
+		t.Errorf("%s has %d hard links, want 1", file, n)
 	}
 }
 
@@ -102,15 +104,16 @@ func TestKeepPackedMoves(t *testing.T) {
 	inside := filepath.Join(store, "module-console.tar")
 	after, err := os.Stat(inside)
 	if err != nil || !os.SameFile(before, after) {
-		t.Errorf("the archive was not moved: %v", err)
+		t.Errorf("the store's file is not the one of the bundle: %v", err)
 	}
 	wantOwn(t, inside)
 	if _, err := os.Stat(archive); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("its old name: %v", err)
+		t.Errorf("the archive still has its old name: %v", err)
 	}
 }
 
-// The blobs of a tree are always copied: no file of the store is a hard link of one.
+// The blobs of a tree are always copied, so that no file of the store is a hard link of a file of
+// the tree.
 func TestImportSharesNoFile(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
@@ -130,22 +133,23 @@ func TestImportSharesNoFile(t *testing.T) {
 	}
 }
 
-// A file is copied if another user or process could change it.
+// A file must be copied if another user or process could change it, or if other users may not read
+// it. Write permissions do not matter.
 func TestWhyCopy(t *testing.T) {
 	fine := importer.InodeFacts(false, 1, 0o644, 0o644, false)
 	if why := importer.WhyCopy(fine); why != "" {
-		t.Errorf("a file with one name: %s", why)
+		t.Errorf("a file with one hard link must be copied: %s", why)
 	}
-	for name, mode := range map[string]fs.FileMode{"a wider mode": 0o777, "a mode that may not be written": 0o444} {
+	for name, mode := range map[string]fs.FileMode{"a mode with more permissions": 0o777, "a mode without write permissions": 0o444} {
 		if why := importer.WhyCopy(importer.InodeFacts(false, 1, mode, 0o644, false)); why != "" {
-			t.Errorf("%s: %s", name, why)
+			t.Errorf("%s must be copied: %s", name, why)
 		}
 	}
 	seen := map[string]bool{"": true}
 	for _, f := range []importer.Facts{
 		importer.InodeFacts(true, 1, 0o644, 0o644, false),
 		importer.InodeFacts(false, 2, 0o644, 0o644, false),
-		importer.InodeFacts(false, 1, 0o640, 0o644, false), // other users may not read the file
+		importer.InodeFacts(false, 1, 0o640, 0o644, false), // other users may not read this file
 		importer.InodeFacts(false, 1, 0o644, 0o644, true),
 	} {
 		why := importer.WhyCopy(f)
@@ -156,11 +160,11 @@ func TestWhyCopy(t *testing.T) {
 	}
 }
 
-// An import that is killed while it removes the old names of chunks leaves some of them, which are hard
-// links of the store's files. The next import removes them.
+// An import is killed while it removes the old names of chunks. The remaining names are hard links
+// of the store's files. The next import removes them.
 func TestKeepPackedCompletesAMove(t *testing.T) {
 	for _, beside := range []bool{false, true} {
-		t.Run(fmt.Sprint("another archive beside it: ", beside), func(t *testing.T) {
+		t.Run(fmt.Sprint("with another archive in the bundle: ", beside), func(t *testing.T) {
 			store := filepath.Join(importertest.Scratch(t), "store")
 			importertest.Kept(t, store, importertest.Image(t, store, "module-console.tar", "before"))
 			archive := importertest.Image(t, store, "module-console.tar", "packed")
@@ -168,7 +172,7 @@ func TestKeepPackedCompletesAMove(t *testing.T) {
 			layouttest.Cut(t, archive, 3000)
 			importertest.Kept(t, store, dir)
 			want := importertest.MustContent(t, store)
-			for _, chunk := range []string{"0001", "0002"} { // as if an import was killed before it removed these two
+			for _, chunk := range []string{"0001", "0002"} { // an import was killed before it removed these two names
 				inside := filepath.Join(store, "module-console.2.tar."+chunk+".chunk")
 				if err := os.Link(inside, filepath.Join(dir, "module-console.tar."+chunk+".chunk")); err != nil {
 					t.Fatal(err)

@@ -11,13 +11,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 )
 
-// If a process is killed while it moves archives into the store, the next import or start of a server
-// completes the move of published archives. Files that arrive meanwhile stay in place.
+// If a process is killed while it moves archives into the store, the next import or start of a
+// server completes the moves of published archives. New files that arrive under the old names stay
+// in place.
 func TestKilledWhileArchivesMove(t *testing.T) {
 	for n := 1; ; n++ {
 		if !killedPacking(t, n, false) {
 			if n < 9 {
-				t.Errorf("only %d steps", n)
+				t.Errorf("the import has only %d steps, want at least 9", n)
 			}
 			break
 		}
@@ -40,7 +41,7 @@ func killedPacking(t *testing.T, n int, meddle bool) bool {
 	late := ""
 	if meddle {
 		if late = importertest.Meddle(t, dir, before); strings.HasSuffix(late, ".gostsum") {
-			return died // the bundle has no files any more
+			return died // all files of the bundle have been moved
 		}
 	}
 	other := importertest.App(t, "b", "1.0")
@@ -56,22 +57,22 @@ func killedPacking(t *testing.T, n int, meddle bool) bool {
 	}
 	after := importertest.Contents(t, dir)
 	if meddle && after[late] != "came later" {
-		t.Errorf("step %d: the new file is gone: %v", n, after)
+		t.Errorf("step %d: the file that arrived later was removed: %v", n, after)
 	}
 	for name := range before {
 		if _, stays := after[name]; stays && name != late && !strings.HasSuffix(name, ".gostsum") && (published || !meddle) {
-			t.Errorf("step %d, meddled with %q, published %v: %s stays", n, late, published, name)
+			t.Errorf("step %d, new file %q, published %v: the old name %s was not removed", n, late, published, name)
 		}
 	}
 	if left := importertest.Unfinished(t, store); len(left) > 0 {
-		t.Errorf("step %d: the store has %v", n, left)
+		t.Errorf("step %d: unfinished files in the store: %v", n, left)
 	}
 	own, err := os.Stat(filepath.Join(store, ".layoutproxy/store.json"))
 	importertest.Must(t, err)
 	for name := range before {
 		info, err := os.Stat(filepath.Join(store, name))
 		if err == nil && name != late && info.Mode() != own.Mode() {
-			t.Errorf("step %d: %s is %v in the store", n, name, info.Mode())
+			t.Errorf("step %d: %s has the mode %v in the store", n, name, info.Mode())
 		}
 	}
 	return died

@@ -11,22 +11,24 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// moveRecord lists the archive names outside of the store that are about to be removed, each
-// with the state of its file. It exists from before the first removal until after the last. A
-// killed process leaves some of the names, which look like an incomplete chunk set; the next
-// process removes them if their files are still in that state.
+// moveRecord lists the archive names outside of the store that are about to be removed, each with
+// the state of its file. The record exists from before the first removal until after the last. A
+// killed process leaves some of the names, which look like an incomplete chunk set. The next
+// process removes these names if their files have not changed.
 type moveRecord struct {
-	Format     int    `json:"format"`
-	Generation uint64 `json:"generation"` // the record applies once the store has reached it
-	Count      int    `json:"files"`      // number of files that follow
+	Format int `json:"format"`
+	// Generation is the generation that publishes the archives. Until the store has reached it, no
+	// name is removed.
+	Generation uint64 `json:"generation"`
+	Count      int    `json:"files"` // number of files in the lines that follow
 
 	files []publish.MovedFile
 }
 
-// moveRecordFile is the path of the record below the store.
+// moveRecordFile is the path of the record within the store.
 const moveRecordFile = journal.Dir + "/outgoing-packed"
 
-// write writes the record: a line with the number of files, and one line per file.
+// write writes the record: a first line that contains the number of files, and one line per file.
 func (r *moveRecord) write(w io.Writer) error {
 	r.Format, r.Count = journal.Format, len(r.files)
 	out := bufio.NewWriter(w)
@@ -42,7 +44,7 @@ func (r *moveRecord) write(w io.Writer) error {
 	return out.Flush()
 }
 
-// readMoveRecord reads a record. The error wraps fs.ErrNotExist if there is no record.
+// readMoveRecord reads a record. If there is none, the error wraps fs.ErrNotExist.
 func readMoveRecord(name string) (*moveRecord, error) {
 	f, err := plainfile.Open(name)
 	if err != nil {
@@ -65,7 +67,7 @@ func readMoveRecord(name string) (*moveRecord, error) {
 		r.files = append(r.files, file)
 	}
 	if len(r.files) != r.Count {
-		return nil, fmt.Errorf("contains %d files, and its first line says %d", len(r.files), r.Count)
+		return nil, fmt.Errorf("contains %d files, but its first line says %d", len(r.files), r.Count)
 	}
 	return &r, nil
 }

@@ -8,17 +8,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// packed imports the archives of a bundle without unpacking them: it proves every digest in
-// them and hard-links them into the store. It removes their tags from the indexes of unpacked
-// layouts where the tags have other digests.
+// packed imports the archives of a bundle without unpacking them. It proves every digest in them,
+// and hard-links them into the store. If an unpacked layout has one of their tags with another
+// digest, packed removes the tag from the layout's index.
 type packed struct {
 	session  *session
 	archives []*archive
-	moves    *moveRecord // of the archives that are linked into the store
+	moves    *moveRecord // moves of the archives that are linked into the store
 }
 
 // start finds the archives, and completes the moves of an interrupted import. done reports that
-// nothing is left to import.
+// nothing remains to be imported.
 func (k *packed) start(ctx context.Context, b *bundle) (done bool, err error) {
 	if k.archives, err = k.session.archives(ctx, b); err != nil {
 		return false, err
@@ -38,9 +38,9 @@ func (k *packed) start(ctx context.Context, b *bundle) (done bool, err error) {
 	return false, b.refresh(ctx)
 }
 
-// keepRepairs limits staging to repairs of damaged unpacked blobs, which would be served instead of
-// the archive's. Damaged copies in other archives need no repair, as the new archive is served
-// instead of them.
+// keepRepairs limits staging to repairs of damaged unpacked blobs, because these would be served
+// instead of the archive's blobs. Damaged copies in other archives need no repair: the new archive
+// is served instead of them.
 func (p *plan) keepRepairs() {
 	for _, c := range p.contents {
 		c.places = nil
@@ -48,9 +48,9 @@ func (p *plan) keepRepairs() {
 	}
 }
 
-// stage proves the copies of blobs that t has not read, as any copy may be served. Then it stages
-// the archives, and removes their tags from the indexes of unpacked layouts. It returns the journal
-// to publish, or nil if there is nothing to publish.
+// stage proves the copies of blobs that t has not read, because any copy may be served. Then it
+// stages the archives, and removes their tags from the indexes of unpacked layouts. It returns the
+// journal to publish, or nil if nothing changes.
 func (k *packed) stage(ctx context.Context, t *transfer, report *Report) (*journal.Journal, error) {
 	if err := t.proveSpares(ctx); err != nil {
 		return nil, err
@@ -67,11 +67,12 @@ func (k *packed) stage(ctx context.Context, t *transfer, report *Report) (*journ
 	}
 	fresh := slices.ContainsFunc(k.archives, func(a *archive) bool { return !a.exists })
 	if report.Tags.New+report.Tags.Replaced+t.blobs.Repaired == 0 && !fresh {
-		// An import may have been killed just before it moved them.
+		// An import may have been killed just before it moved the archives, so record the moves
+		// again.
 		return nil, k.recordMoves(ctx, k.archives, report.Generation)
 	}
 	j := &journal.Journal{Generation: report.Generation + 1, Indexes: changes}
-	if !again { // otherwise the archives keep their generation, and only a repair is published
+	if !again { // archives that are imported again keep their generation: only repairs are published
 		if err := k.stageArchives(ctx, j, report); err != nil {
 			return nil, err
 		}
@@ -84,7 +85,7 @@ func (k *packed) stageArchives(ctx context.Context, j *journal.Journal, report *
 		if err := k.session.stageArchive(ctx, a); err != nil {
 			return fmt.Errorf("staging %s: %w", a.set.Path(), err)
 		}
-		// An archive that somebody copied into the store is added as well: without a generation it
+		// Even an archive that is already in the store needs an entry: without a generation, it
 		// wins no tags.
 		j.Packed = append(j.Packed, journal.Packed{File: a.name, Name: a.set.Name, Generation: j.Generation, There: a.exists})
 		report.Packed = append(report.Packed, a.name)
@@ -93,8 +94,8 @@ func (k *packed) stageArchives(ctx context.Context, j *journal.Journal, report *
 	return nil
 }
 
-// recordMoves completes the moves of an earlier process, and records the archive names that are
-// about to be removed.
+// recordMoves completes the moves of an earlier process. Then it records the archive names that
+// this import will remove.
 func (k *packed) recordMoves(ctx context.Context, archives []*archive, generation uint64) (err error) {
 	k.session.finishMoves(ctx, true)
 	k.moves, err = k.session.recordMoves(archives, generation)

@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// findPartlyMoved returns the archives that an import had partly moved when it was killed:
-// only some chunks remain in the bundle, and each is a hard link of the store's chunk of that
-// name. It sets their names in the store.
+// findPartlyMoved returns the archives that a killed import had moved only in part: some chunks
+// remain in the bundle, and each is a hard link of the store's chunk of the same name. It also sets
+// the names that these archives have in the store.
 func (s *session) findPartlyMoved(archives []*archive) (half []*archive, err error) {
 	for _, a := range archives {
 		if !a.set.Chunked || sameDir(a.dir, s.store.Dir()) {
@@ -51,8 +51,8 @@ func (s *session) findPartlyMoved(archives []*archive) (half []*archive, err err
 	return half, nil
 }
 
-// isPart reports whether the chunks of an archive are some, but not all, of the store's chunks
-// under its name, each as a second hard link.
+// isPart reports whether only some of an archive's chunks remain in the bundle, each as a hard link
+// of a chunk in the store.
 func (s *session) isPart(a *archive) (bool, error) {
 	have, err := s.filesUnder(a.name)
 	if err != nil || len(a.files) == 0 || len(have) <= len(a.files) {
@@ -70,8 +70,9 @@ func (s *session) isPart(a *archive) (bool, error) {
 	return true, nil
 }
 
-// hasMoved reports whether a problem is about an archive that an earlier import moved into the
-// store: the bundle's inventory lists it, and the store has it with the listed checksums.
+// hasMoved reports whether a problem concerns an archive that an earlier import moved into the
+// store. The bundle's inventory lists such an archive, and the store has it with the listed
+// checksums.
 func (s *session) hasMoved(ctx context.Context, p layoutstore.Problem) (bool, error) {
 	if !errors.Is(p.Err, inventory.ErrMissing) {
 		return false, nil
@@ -83,7 +84,7 @@ func (s *session) hasMoved(ctx context.Context, p layoutstore.Problem) (bool, er
 	}
 	list, err := inventory.Parse(data)
 	if err != nil {
-		return false, nil // the malformed inventory is another problem
+		return false, nil // the malformed inventory is reported as another problem
 	}
 	archives, _ := inventory.Archives(list.Files)
 	at := slices.IndexFunc(archives, func(a *inventory.Archive) bool { return a.Name == name })
@@ -98,7 +99,7 @@ func (s *session) hasMoved(ctx context.Context, p layoutstore.Problem) (bool, er
 	return false, nil
 }
 
-// hasListed reports whether an archive in the store has the listed checksums.
+// hasListed reports whether an archive in the store has the checksums that an inventory lists.
 func (s *session) hasListed(ctx context.Context, file string, a *inventory.Archive) (bool, error) {
 	for _, f := range a.Files {
 		if f.SHA256 == "" {

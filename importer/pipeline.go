@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// importBundle imports a bundle: plan, stage, publish.
+// importBundle imports a bundle in three steps: plan, stage, publish.
 func (s *session) importBundle(ctx context.Context, b *bundle) (Report, error) {
 	report := newReport(s.options.Store, s.store.State().Generation)
 	k := &packed{session: s, moves: &moveRecord{}}
@@ -54,8 +54,8 @@ func (s *session) importBundle(ctx context.Context, b *bundle) (Report, error) {
 	return report, nil
 }
 
-// stageIndexes builds the new indexes of unpacked layouts. It returns the journal to publish, or nil
-// if there is nothing to publish.
+// stageIndexes builds the new indexes of unpacked layouts. It returns the journal to publish, or
+// nil if nothing changes.
 func (t *transfer) stageIndexes(ctx context.Context, report *Report) (*journal.Journal, error) {
 	p := t.plan
 	changes, err := p.indexes(ctx, report, p.addDescriptors)
@@ -75,7 +75,8 @@ func (t *transfer) stageIndexes(ctx context.Context, report *Report) (*journal.J
 	return &journal.Journal{Generation: report.Generation + 1, Indexes: changes, Revived: revived}, nil
 }
 
-// revived returns the manifests of the bundle that a prune was going to remove later.
+// revived returns the manifests of the bundle that a prune has marked for later removal. The import
+// makes the store keep them.
 func (p *plan) revived() (all []journal.Pruned) {
 	pruned := p.session.target.pruned()
 	if len(pruned) == 0 {

@@ -14,66 +14,75 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// content is a blob or a manifest of the bundle. It is read once, even if several repositories
-// have it.
+// content is a blob or manifest of the bundle. It is read once, even if several repositories
+// contain it.
 type content struct {
-	digest   digest.Digest
-	size     int64 // bytes, of the proven copy
-	copies   []bundleCopy
-	owner    repository      // the first one that has it
-	wanted   []string        // paths of the repositories that have it, each once
-	places   []string        // layouts of the store to add it to: it is missing or damaged there
-	existing []*existingCopy // copies in the store with the right size, not yet proven
-	wrong    []string        // layouts of the store that have it with another size
-	proven   bool            // its digest was computed and matches
-	from     bundleCopy      // the proven copy; zero if an earlier import staged the content
+	digest digest.Digest
+	size   int64 // in bytes
+	copies []bundleCopy
+	// owner is the first repository that contains it.
+	owner repository
+	// wanted are the paths of all repositories that contain it, each once.
+	wanted []string
+	// places are the layouts of the store to which it must be added: those where it is missing or
+	// damaged.
+	places []string
+	// existing are copies in the store with the right size. They are not proven yet.
+	existing []*existingCopy
+	// wrong are the layouts of the store that have it with another size.
+	wrong []string
+	// proven means that its digest was computed and matches.
+	proven bool
+	// from is the copy that was proven. It is zero if an earlier import has staged the content.
+	from bundleCopy
 }
 
-// blobName returns the path of a blob of a layout, relative to the tree.
+// blobName returns the path of a layout's blob, relative to the tree.
 func blobName(layout string, d digest.Digest) string {
 	return path.Join(layout, names.BlobPath(d))
 }
 
-// repository is a repository of the bundle with its graph: everything that its indexes lead to,
-// read once.
+// repository is a repository of the bundle with its graph, which is read once.
 type repository struct {
 	path  string
 	repo  *layoutstore.Repository
 	graph *closure.Graph
 }
 
-// plan holds the work of an import.
+// plan is the list of what an import has to do.
 type plan struct {
 	session      *session
 	bundle       *bundle
-	target       *layoutstore.Snapshot // the store's tree
+	target       *layoutstore.Snapshot // the tree of the store
 	repositories []repository
-	contents     []*content // in the order in which they are probably stored
+	contents     []*content // in the order in which the bundle probably stores them
 	byDigest     map[digest.Digest]*content
 	problems     *problemList
-	// nonDistributable are layers that the bundle omits, as their media type allows.
+	// nonDistributable are the problems of missing layers whose media type makes them optional.
 	nonDistributable problemList
-	// contradicted are descriptors whose media type does not match the manifest.
+	// contradicted are the manifests and media types of descriptors that contradict their manifest.
 	contradicted map[typedDigest]bool
-	// repaired are the paths of blobs in the store that are damaged and replaced.
+	// repaired are the paths of damaged blobs in the store, which the import replaces.
 	repaired map[string]bool
-	// receivers are the layouts of the store that get blobs; nil until first needed.
+	// receivers are the layouts of the store to which blobs are added. It is nil until it is
+	// needed.
 	receivers map[string]bool
-	// needed are the paths of blobs that complete images lead to; nil while everything is
-	// complete.
+	// needed are the paths of blobs that complete images lead to. It is nil as long as all images
+	// are complete.
 	needed map[string]bool
 }
 
-// typedDigest is a manifest in a repository of the bundle with the media type of a descriptor.
+// typedDigest identifies a manifest in a repository of the bundle, together with the media type
+// that a descriptor states for it.
 type typedDigest struct {
 	repository string
 	digest     digest.Digest
 	mediaType  string
 }
 
-// plan reads all manifests of the bundle and finds what it has, what is missing, and what the
-// store already has. It reads no blobs. The error is an *IncompleteError if the bundle is
-// incomplete and that is not allowed.
+// plan reads all manifests of the bundle. It finds what is missing, and what the store already has.
+// It reads no blobs. If the bundle is incomplete and AllowIncomplete is not set, plan fails with an
+// *IncompleteError.
 func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	target, err := s.target.snapshot(ctx)
 	if err != nil {
@@ -114,7 +123,7 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	return p, nil
 }
 
-// addRepository adds one repository of the bundle to the plan.
+// addRepository adds a repository of the bundle to the plan.
 func (p *plan) addRepository(ctx context.Context, r repository) error {
 	from := len(p.contents)
 	for _, m := range r.graph.Manifests {
@@ -148,8 +157,8 @@ func (p *plan) addRepository(ctx context.Context, r repository) error {
 	return nil
 }
 
-// add adds a blob of a repository. sizes are the sizes that a copy may have, claims the sizes that
-// descriptors state.
+// add adds a blob of a repository to the plan. sizes are the sizes that a copy may have; claims are
+// the sizes that descriptors state.
 func (p *plan) add(ctx context.Context, r repository, d digest.Digest, sizes, claims []int64, optional bool, tags func() []string) error {
 	copies, problem, err := findCopies(ctx, r.repo, d, sizes)
 	if err != nil {
@@ -185,7 +194,7 @@ func (p *plan) add(ctx context.Context, r repository, d digest.Digest, sizes, cl
 	return nil
 }
 
-// wantedBlobs returns the paths of the blobs to stage, relative to the tree.
+// wantedBlobs returns the paths of the blobs that must be staged, relative to the tree.
 func (p *plan) wantedBlobs() map[string]bool {
 	wanted := map[string]bool{}
 	for _, c := range p.contents {

@@ -17,14 +17,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// published is an import in a test: its archives by name, each a list of images.
+// published is one import of a test. files maps the name of each archive to its images.
 type published struct {
 	packed bool
-	chunk  int64 // bytes of a chunk; 0 does not split the archive
+	chunk  int64 // size of a chunk in bytes, or 0 to keep the archive as one file
 	files  map[string][]string
 }
 
-// bundle writes the archives to a new directory.
+// bundle writes the archives into a new directory.
 func (p published) bundle(t *testing.T, store string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(filepath.Dir(store), "in")
@@ -40,7 +40,7 @@ func (p published) bundle(t *testing.T, store string) string {
 	return dir
 }
 
-// importer returns an importer for this import that calls before at each step.
+// importer returns an importer for this import. The importer calls before at each step.
 func (p published) importer(t *testing.T, store string, before func(op, path string) error) *importertest.Importer {
 	t.Helper()
 	i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: p.packed, Jobs: 1})
@@ -51,8 +51,8 @@ func (p published) importer(t *testing.T, store string, before func(op, path str
 	return i
 }
 
-// sequences are imports of each form over each other form. Each import adds, replaces and keeps tags, as a
-// single tag could not reveal a mixture of two states.
+// sequences returns sequences of imports in all forms: loose, packed and as chunks. Each import
+// adds, replaces and keeps tags, because a single tag could not reveal a mixture of two states.
 func sequences() map[string][]published {
 	first := map[string][]string{"a.tar": {"app:stable=one", "app:v1=one", "app:old=one", "base:v1=base", "only/old:v1=x"}}
 	second := map[string][]string{
@@ -82,8 +82,8 @@ func sequences() map[string][]published {
 	return all
 }
 
-// At each step of an import, a new reader and an existing one see the old or the new state, and no old
-// state after a new one.
+// At each step of an import, a new reader and an existing reader see the old or the new state.
+// After the new state, they never see the old one again.
 func TestEveryStepShowsOneState(t *testing.T) {
 	for name, imports := range sequences() {
 		t.Run(name, func(t *testing.T) {
@@ -96,8 +96,8 @@ func TestEveryStepShowsOneState(t *testing.T) {
 	}
 }
 
-// watchSteps imports, and reads the store before each step. It returns the content of the store after the
-// import.
+// watchSteps imports the bundle, and reads the store before each step. It returns the content that
+// the store must have after the import.
 func (p published) watchSteps(t *testing.T, what, store string, old importertest.Content) importertest.Content {
 	t.Helper()
 	bundle := p.bundle(t, store)
@@ -107,10 +107,10 @@ func (p published) watchSteps(t *testing.T, what, store string, old importertest
 	look := func(at string) {
 		got, err := importertest.ContentOf(t.Context(), store)
 		if err != nil {
-			t.Fatalf("%s, before %s: %v", what, at, err)
+			t.Fatalf("%s, before step %s: reading the store: %v", what, at, err)
 		}
 		if now := maps.Equal(got, fresh); !now && (published || !maps.Equal(got, old)) {
-			importertest.Same(t, fmt.Sprintf("%s, before %s: neither the old state nor the new one, which is", what, at), got, fresh)
+			importertest.Same(t, fmt.Sprintf("%s, before step %s: the store has neither the old nor the new content; compared with the new:", what, at), got, fresh)
 			t.FailNow()
 		} else {
 			published = now
@@ -124,7 +124,7 @@ func (p published) watchSteps(t *testing.T, what, store string, old importertest
 			t.Fatal(err)
 		}
 		if seen, err := importertest.ContentOfSnapshot(t.Context(), live.Snapshot()); err != nil || !maps.Equal(seen, got) {
-			importertest.Same(t, fmt.Sprintf("%s, before %s: the existing reader (%v)", what, at, err), seen, got)
+			importertest.Same(t, fmt.Sprintf("%s, before step %s: the existing reader (error: %v) compared with a new one:", what, at, err), seen, got)
 			t.FailNow()
 		}
 	}
@@ -136,12 +136,12 @@ func (p published) watchSteps(t *testing.T, what, store string, old importertest
 		t.Fatalf("%s: %v", what, err)
 	}
 	if look("the end"); !published {
-		t.Fatalf("%s: the new state is not seen", what)
+		t.Fatalf("%s: the store does not have the new content after the import", what)
 	}
 	return fresh
 }
 
-// A reader that reads concurrently with imports sees the same states.
+// A reader that reads during several imports sees the states in their order, and no others.
 func TestReaderBesideImports(t *testing.T) {
 	for name, imports := range sequences() {
 		t.Run(name, func(t *testing.T) {
@@ -160,7 +160,7 @@ func TestReaderBesideImports(t *testing.T) {
 			}()
 			for n, p := range imports {
 				if _, err := p.importer(t, store, nil).Import(t.Context(), bundles[n]); err != nil {
-					t.Errorf("import %d: %v", n+1, err)
+					t.Errorf("import %d failed: %v", n+1, err)
 				}
 			}
 			close(done)
@@ -169,8 +169,8 @@ func TestReaderBesideImports(t *testing.T) {
 	}
 }
 
-// readOn reads a store until done, and once more. It fails if it sees none of the states, or an earlier
-// state than before.
+// readOn reads a store until done is closed, and then once more. It fails the test if it sees an
+// unknown state, or an earlier state after a later one.
 func readOn(t *testing.T, store string, states []importertest.Content, done <-chan struct{}) {
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}, Indexes: []string{}})
 	if err != nil {
@@ -192,13 +192,13 @@ func readOn(t *testing.T, store string, states []importertest.Content, done <-ch
 			at++
 		}
 		if at == len(states) || last && at != len(states)-1 {
-			importertest.Same(t, "a reader sees none of the remaining states, of which the last is", got, states[len(states)-1])
+			importertest.Same(t, "the reader saw none of the states that may follow; compared with the last one:", got, states[len(states)-1])
 			return
 		}
 	}
 }
 
-// An index that would exceed the limit of readers is refused before anything changes.
+// The publication of an index that would be too long for readers fails before anything changes.
 func TestIndexTooLongToRead(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, published{files: map[string][]string{"a.tar": {"app:v1=one"}}}.bundle(t, store))
@@ -209,6 +209,6 @@ func TestIndexTooLongToRead(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if got := importertest.Files(t, store); !maps.Equal(got, before) {
-		t.Errorf("the store has changed: %v", got)
+		t.Errorf("the failed publication changed the store: %v", got)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// endless is a registry with one image and endless referrers: width is the number of the image's
-// referrers, and each of them has one referrer of its own.
+// endless is a registry with one image and an endless number of referrers. The image has width
+// referrers, and each referrer has another referrer.
 type endless struct {
 	width int
 	count atomic.Int64
@@ -61,7 +61,7 @@ func (e *endless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A pull fails if the registry invents a referrer for each requested manifest.
+// A pull fails if the registry invents another referrer for every manifest.
 func TestReferrersWithoutEnd(t *testing.T) {
 	for name, test := range map[string]struct {
 		width int
@@ -82,7 +82,7 @@ func TestReferrersWithoutEnd(t *testing.T) {
 	}
 }
 
-// A pull fails if the registry returns an endless list of tags.
+// A pull fails if the registry's list of tags never ends.
 func TestTagsWithoutEnd(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if !strings.HasSuffix(q.URL.Path, "/tags/list") {

@@ -19,7 +19,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// credulous returns a registry that serves a layout as its index describes it, without any checks.
+// credulous returns a registry that serves the content of a layout without any checks. It trusts
+// the descriptors of the layout's index.
 func credulous(t *testing.T, l *layouttest.Layout) *registrytest.Registry {
 	t.Helper()
 	data, err := os.ReadFile(l.Dir() + "/index.json")
@@ -63,8 +64,7 @@ func credulous(t *testing.T, l *layouttest.Layout) *registrytest.Registry {
 	})})
 }
 
-// A pull refuses content that contradicts its descriptor, or that could be read as two kinds of
-// manifest.
+// A pull fails if content contradicts its descriptor, or if a manifest could be read as two kinds.
 func TestContradictionsAreNotPulled(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
@@ -76,12 +76,12 @@ func TestContradictionsAreNotPulled(t *testing.T) {
 	_, err := pull.Run(t.Context(), o, nil)
 	var incomplete *pull.IncompleteError
 	if !errors.As(err, &incomplete) {
-		t.Fatalf("the error is %v", err)
+		t.Fatalf("got error %v, want *IncompleteError", err)
 	}
-	delete(contradictions, "text-for-image") // the registry sends no type for it, so the mediaType of the body counts
+	delete(contradictions, "text-for-image") // the registry sends no media type for this manifest, so the one in its body counts
 	for tag, d := range contradictions {
 		if !slices.ContainsFunc(incomplete.Problems, func(g pull.Problem) bool { return g.Tag() == tag || g.Digest == d.Digest }) {
-			t.Errorf("%s is not reported: %v", tag, incomplete.Problems)
+			t.Errorf("no problem names the tag %s: %v", tag, incomplete.Problems)
 		}
 	}
 	if slices.ContainsFunc(incomplete.Problems, func(g pull.Problem) bool { return g.Tag() == "good" }) {
@@ -94,7 +94,7 @@ func TestContradictionsAreNotPulled(t *testing.T) {
 func TestNonDistributableLayers(t *testing.T) {
 	for mediaType, optional := range map[string]bool{
 		specs.MediaTypeImageLayerGzip:                               false,
-		specs.MediaTypeImageLayerNonDistributableGzip:               true, //nolint:staticcheck // deprecated, but sources have it
+		specs.MediaTypeImageLayerNonDistributableGzip:               true, //nolint:staticcheck // this media type is deprecated, but sources have it
 		"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": true,
 	} {
 		for _, there := range []bool{true, false} {
@@ -115,7 +115,7 @@ func TestNonDistributableLayers(t *testing.T) {
 			case there || optional:
 				layouttest.Try(t, err)
 			case !errors.As(err, &incomplete):
-				t.Errorf("%s: the error is %v", mediaType, err)
+				t.Errorf("%s: got error %v, want *IncompleteError", mediaType, err)
 				continue
 			default:
 				continue
@@ -123,13 +123,13 @@ func TestNonDistributableLayers(t *testing.T) {
 			repo, err := pulltest.Open(t, "root", o.Dir).At(".")
 			layouttest.Try(t, err)
 			if _, err := repo.Blob(context.Background(), layer); (err == nil) != there {
-				t.Errorf("%s, in the registry %v: %v", mediaType, there, err)
+				t.Errorf("%s, layer in the registry %v: reading the pulled layer: %v", mediaType, there, err)
 			}
 			noted := slices.ContainsFunc(report.Components[0].Notes, func(s string) bool {
 				return strings.Contains(s, layer.String()) && strings.Contains(s, "v1")
 			})
 			if noted == there {
-				t.Errorf("%s, in the registry %v: notes %q", mediaType, there, report.Components[0].Notes)
+				t.Errorf("%s, layer in the registry %v: got the notes %q", mediaType, there, report.Components[0].Notes)
 			}
 		}
 	}

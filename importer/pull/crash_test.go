@@ -25,7 +25,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// childVariable is the environment variable that makes the test program a pull which kills itself.
+// childVariable is an environment variable. If it is set, the test program runs a pull that kills
+// itself.
 const childVariable = "LAYOUTPROXY_TEST_PULL"
 
 func TestMain(m *testing.M) {
@@ -39,8 +40,8 @@ func TestMain(m *testing.M) {
 	pulltest.Main(m)
 }
 
-// child pulls. Its arguments are HOST, DIR, the form, and the number of the point at which it kills
-// itself, or 0. It prints the number of points that it reached.
+// child runs a pull. Its arguments are HOST, DIR, the form of the bundle, and the number of the
+// point at which it kills itself (0 means never). At the end, it prints how many points it reached.
 func child(args []string) error {
 	c, err := client.New(client.Options{Registry: args[0], PlainHTTP: true})
 	if err != nil {
@@ -71,13 +72,14 @@ func child(args []string) error {
 	return nil
 }
 
-// spawn runs a child, and returns the number of points; 0 if the child was killed.
+// spawn runs child in another process. It returns the number of points that the pull reached, or 0
+// if the pull killed itself.
 func spawn(t *testing.T, host, dir, form string, at int) (points int) {
 	t.Helper()
 	self, err := os.Executable()
 	layouttest.Try(t, err)
 	cmd := exec.CommandContext(t.Context(), self)
-	// Without GORACE, the race detector would make each child sleep a second at its end.
+	// Without GORACE, the race detector makes each process sleep for a second at its end.
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", fmt.Sprintf("%s=%s %s %s %d", childVariable, host, dir, form, at))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -87,14 +89,14 @@ func spawn(t *testing.T, host, dir, form string, at int) (points int) {
 		return 0
 	}
 	if err != nil {
-		t.Fatalf("child: %v: %s", err, errs.String())
+		t.Fatalf("the process of the pull failed: %v: %s", err, errs.String())
 	}
 	points, err = strconv.Atoi(strings.TrimSpace(out.String()))
 	layouttest.Try(t, err)
 	return points
 }
 
-// crashTree returns a tree with enough blobs that a pull can be killed between them.
+// crashTree returns a tree with so many blobs that a pull can be killed between two of them.
 func crashTree(t *testing.T) *layouttest.Tree {
 	tree := varied(t)
 	app := tree.Layout("shop/app")
@@ -105,7 +107,7 @@ func crashTree(t *testing.T) *layouttest.Tree {
 	return tree
 }
 
-// finished returns the digests, in hex, of all complete blobs below dir.
+// finished returns the digests of all complete blobs below dir, in hexadecimal.
 func finished(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -131,24 +133,24 @@ func finished(t *testing.T, dir string) map[string]bool {
 	return all
 }
 
-// After a pull was killed at any point, the next one resumes it: it fetches no finished blob again,
-// and writes the same bundle as an undisturbed pull.
+// A pull is killed at any point. The next pull resumes it: it fetches no complete blob again, and
+// writes the same bundle as a pull that was not killed.
 func TestKilled(t *testing.T) {
 	tree := crashTree(t)
 	for i, form := range []string{"archives", "chunks", "tree"} {
 		t.Run(form, func(t *testing.T) {
-			t.Parallel() // it mostly waits for the disk
+			t.Parallel()
 			r, _ := pulltest.Serve(t, tree.Dir())
 			dir := t.TempDir()
 			total := spawn(t, r.Host, dir, form, 0)
 			if total < 20 {
-				t.Fatalf("a pull reaches %d points", total)
+				t.Fatalf("the pull reached only %d points, want at least 20", total)
 			}
 			want := contents(t, dir)
 			all, err := readBundle(t, dir)
 			layouttest.Try(t, err)
-			// The sample is spread over all points, and the three forms together try each of the
-			// last points. The full tier tries each point in each form.
+			// The tested points are spread over the whole pull. Together, the three forms test each
+			// of the last points. The full tier tests each point in each form.
 			sample := []int{1, total / 4, total / 2, total - 6, total - 5, total - 4, total - 3, total - 2, total - 1, total}
 			for at := 1; at <= total; at++ {
 				if n := slices.Index(sample, at); os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && (n < 0 || n%3 != i) {
@@ -156,31 +158,31 @@ func TestKilled(t *testing.T) {
 				}
 				dir := t.TempDir()
 				if spawn(t, r.Host, dir, form, at) != 0 {
-					t.Fatalf("not killed at %d of %d", at, total)
+					t.Fatalf("the pull was not killed at point %d of %d", at, total)
 				}
 				if got, err := readBundle(t, dir); err != nil || len(got) > 0 && !maps.Equal(got, all) {
-					t.Errorf("killed at %d of %d: a reader sees half a bundle (%v): %s", at, total, err, cmp.Diff(all, got))
+					t.Errorf("killed at point %d of %d: the directory has part of a bundle (error: %v): %s", at, total, err, cmp.Diff(all, got))
 				}
 				there := finished(t, dir)
 				r.Forget()
 				spawn(t, r.Host, dir, form, 0)
 				for _, q := range r.Requests() {
 					if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && there[hex] {
-						t.Errorf("killed at %d of %d: %s was complete and is fetched again", at, total, hex)
+						t.Errorf("killed at point %d of %d: blob %s was complete, but the next pull fetched it again", at, total, hex)
 					}
 				}
 				if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
-					t.Errorf("killed at %d of %d: %s", at, total, diff)
+					t.Errorf("killed at point %d of %d: the next pull wrote another bundle: %s", at, total, diff)
 				}
 			}
-			// The same with an older bundle, at the points where the pull replaces it.
+			// Now the directory has an older bundle, and pulls are killed while they replace it.
 			dir = t.TempDir()
 			layouttest.Try(t, os.WriteFile(filepath.Join(dir, "app.tar"), nil, 0o644))
 			layouttest.Try(t, os.WriteFile(filepath.Join(dir, "app.tar.0000.chunk"), nil, 0o644))
 			for _, at := range []int{total - 2, total - 1} {
 				spawn(t, r.Host, dir, form, at)
 			}
-			if form != "tree" { // a tree keeps the archives of an older bundle
+			if form != "tree" { // a tree does not replace the archives of an older bundle
 				spawn(t, r.Host, dir, form, 0)
 				if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
 					t.Error(diff)
@@ -190,7 +192,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// contents returns the files below a directory.
+// contents returns the bytes of all files below a directory, by relative path.
 func contents(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

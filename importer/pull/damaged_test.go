@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// largestBlob returns the offset of the largest blob in an archive, and its digest in hex.
+// largestBlob returns the offset of the largest blob in an archive, and its digest in hexadecimal.
 func largestBlob(t *testing.T, archive string) (at int64, hex string) {
 	t.Helper()
 	var size int64
@@ -36,8 +36,9 @@ func sumOf(t *testing.T, file string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// A pull does not keep an older archive of the same name, size and indexes if any of its content is
-// damaged: it fetches the damaged content again, and writes no checksum of the damaged archive.
+// A pull replaces an older archive if any of its content is damaged, even if its name, size and
+// indexes are right. The pull fetches the damaged content again, and writes no checksum of the
+// damaged archive.
 func TestDamagedArchivesAreReplaced(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -51,10 +52,11 @@ func TestDamagedArchivesAreReplaced(t *testing.T) {
 	blob, _ := largestBlob(t, archive)
 	for name, test := range map[string]struct {
 		at    int64
-		blobs int // that are fetched
+		blobs int // number of blobs that the pull fetches again, or -1 if any number is right
 	}{
-		"a blob":        {blob + 100, 1},
-		"a header":      {places[0].Header + 150, -1}, // the header's own checksum, so the archive loses the entry
+		"a blob": {blob + 100, 1},
+		// The damage is in the checksum of the header, so the archive loses the entry.
+		"a header":      {places[0].Header + 150, -1},
 		"the last byte": {int64(len(want)) - 1, -1},
 	} {
 		for _, chunk := range []int64{0, 30_000} {
@@ -74,10 +76,10 @@ func TestDamagedArchivesAreReplaced(t *testing.T) {
 					t.Errorf("kept: %q", report.Kept)
 				}
 				if n := r.Kinds()["GET blobs"]; test.blobs >= 0 && n != test.blobs {
-					t.Errorf("%d blobs were fetched, want %d", n, test.blobs)
+					t.Errorf("the pull fetched %d blobs, want %d", n, test.blobs)
 				}
 				if got := joinedFiles(t, o.Dir, "app.tar"); !bytes.Equal(got, want) {
-					t.Error("the archive differs from the one before the damage")
+					t.Error("the new archive differs from the one before the damage")
 				}
 				sums, err := filepath.Glob(filepath.Join(o.Dir, "*.gostsum"))
 				layouttest.Try(t, err)
@@ -88,7 +90,7 @@ func TestDamagedArchivesAreReplaced(t *testing.T) {
 					text, err := os.ReadFile(s)
 					layouttest.Try(t, err)
 					if want := sumOf(t, strings.TrimSuffix(s, ".gostsum")); string(text) != want {
-						t.Errorf("%s is %s, want %s", s, text, want)
+						t.Errorf("the checksum in %s is %s, want %s", s, text, want)
 					}
 				}
 				sameTree(t, tree.Dir(), o.Dir)
@@ -101,7 +103,7 @@ func fmtChunk(archive string, n int64) string {
 	return archive + ".000" + string(rune('0'+n)) + ".chunk"
 }
 
-// joinedFiles returns the bytes of an archive, or of its chunks.
+// joinedFiles returns the bytes of an archive. It joins the chunks of a split archive.
 func joinedFiles(t *testing.T, dir, archive string) (all []byte) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, archive+".????.chunk"))
@@ -117,7 +119,7 @@ func joinedFiles(t *testing.T, dir, archive string) (all []byte) {
 	return all
 }
 
-// A pull rewrites a wrong checksum file, and keeps its archive.
+// If a checksum file is wrong, a pull rewrites it, and keeps the archive.
 func TestWrongChecksum(t *testing.T) {
 	r, _ := pulltest.Serve(t, varied(t).Dir())
 	o := pulltest.Options(t, r, "shop")
@@ -127,14 +129,14 @@ func TestWrongChecksum(t *testing.T) {
 	layouttest.Try(t, os.WriteFile(sum, []byte("00"), 0o644))
 	report := pulltest.Run(t, o)
 	if !slices.Equal(report.Kept, []string{"app.tar"}) || !slices.Equal(report.Written, []string{"app.tar.gostsum"}) {
-		t.Errorf("kept %q, written %q", report.Kept, report.Written)
+		t.Errorf("got kept %q and written %q, want that only the checksum file was written", report.Kept, report.Written)
 	}
 	if text, err := os.ReadFile(sum); err != nil || string(text) != sumOf(t, filepath.Join(o.Dir, "app.tar")) {
 		t.Errorf("%s, %v", text, err)
 	}
 }
 
-// A pull verifies an archive that an interrupted pull has staged before publishing it.
+// Before a pull publishes an archive that an interrupted pull has staged, it verifies the archive.
 func TestDamagedStagedArchive(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -148,7 +150,7 @@ func TestDamagedStagedArchive(t *testing.T) {
 		}
 	})
 	if _, err := pull.Run(ctx, o, nil); err == nil {
-		t.Fatal("the pull was not interrupted")
+		t.Fatal("the first pull succeeded, although it was interrupted")
 	}
 	staged := filepath.Join(o.Dir, ".tmp/layoutproxy/archives/app.tar")
 	at, _ := largestBlob(t, staged)
@@ -158,8 +160,8 @@ func TestDamagedStagedArchive(t *testing.T) {
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// A pull fetches the damaged blobs of a tree again. If one layout has an intact copy, the pull
-// repairs the copies in other layouts from it.
+// A pull fetches the damaged blobs of a tree again. If another layout has an intact copy of a blob,
+// the pull uses this copy instead.
 func TestDamagedTree(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -183,19 +185,19 @@ func TestDamagedTree(t *testing.T) {
 	pulltest.Run(t, o)
 	for _, q := range r.Requests() {
 		if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && !wrong[hex] {
-			t.Errorf("%s was intact and is fetched again", hex)
+			t.Errorf("the blob %s was intact, but the pull fetched it again", hex)
 		}
 	}
 	for name, body := range contents(t, o.Dir) {
 		if body != want[name] {
-			t.Errorf("%s differs from the file before the damage", name)
+			t.Errorf("%s differs from the same file before the damage", name)
 		}
 	}
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// A pull renames the blobs of a tree into place only after it has fetched all of them. Every user
-// may read them.
+// A pull moves the blobs of a tree into place only after it has fetched all of them. Every user may
+// read the blobs.
 func TestTreeBlobsArePlacedLast(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -209,17 +211,17 @@ func TestTreeBlobsArePlacedLast(t *testing.T) {
 		reached = true
 		for name := range contents(t, o.Dir) {
 			if !strings.HasPrefix(name, ".tmp/") {
-				t.Errorf("%s exists already", name)
+				t.Errorf("%s was placed before all blobs were fetched", name)
 			}
 		}
 	})
 	pulltest.Run(t, o)
 	if !reached {
-		t.Error("blobs were placed before everything was fetched")
+		t.Error("the pull did not reach the point where all blobs are fetched")
 	}
 	for name := range contents(t, o.Dir) {
 		if info, err := os.Stat(filepath.Join(o.Dir, name)); err != nil || info.Mode().Perm()&0o444 != 0o444 {
-			t.Errorf("%s: %v %v", name, info.Mode(), err)
+			t.Errorf("%s has the mode %v, want that every user may read it; error %v", name, info.Mode(), err)
 		}
 	}
 }

@@ -9,19 +9,22 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// builds are the selected builds and release channels of the platform.
+// builds are the builds and release channels of the platform that are pulled.
 type builds struct {
 	tags     []string
 	channels []release.Channel
-	// pin is the tag or channel that the user names, if only one build is pulled. The default
-	// channels of the bundle then point at the release-channel image of that tag, if it exists.
-	pin     string
-	aliases map[string]string // tags of the install image, by channel
-	notes   []string          // why channels are left out
+	// pin is the tag or channel that the user names, if only one build is pulled. In the bundle,
+	// the default channels then point at the release-channel image of this tag, if the image
+	// exists.
+	pin string
+	// aliases are tags of the install image: the key is a channel, the value is the version's tag.
+	aliases map[string]string
+	// notes say why channels are left out.
+	notes []string
 }
 
-// findSpan returns the lowest and the highest version to pull. The lowest is that of rock-solid,
-// or the requested one if that is higher; the highest is that of alpha. Each is nil if unknown.
+// findSpan returns the lowest and the highest version to pull, or nil if unknown. The highest is
+// the version of alpha. The lowest is the version of rock-solid, or since if that is higher.
 func findSpan(channels []release.Channel, since *semver.Version) (lowest, highest *semver.Version) {
 	lowest, highest = versionOf(channels, release.RockSolid), versionOf(channels, release.Alpha)
 	if since != nil && (lowest == nil || since.GreaterThan(lowest)) {
@@ -30,7 +33,7 @@ func findSpan(channels []release.Channel, since *semver.Version) (lowest, highes
 	return lowest, highest
 }
 
-// versionOf returns the version that a channel points at, if any.
+// versionOf returns the version that a channel points at, or nil if there is none.
 func versionOf(channels []release.Channel, name string) *semver.Version {
 	i := slices.IndexFunc(channels, func(c release.Channel) bool { return c.Name == name })
 	if i < 0 {
@@ -39,8 +42,9 @@ func versionOf(channels []release.Channel, name string) *semver.Version {
 	return channels[i].Release.Version
 }
 
-// chooseBuilds chooses from tags the highest patch per minor version, from lowest to highest. It
-// adds the version of each channel, unless that version is below lowest.
+// chooseBuilds chooses the highest patch of each minor version between lowest and highest. It also
+// chooses the version of each channel, except channels that point below lowest. The result is
+// sorted.
 func chooseBuilds(channels []release.Channel, tags []string, lowest, highest *semver.Version) (b builds) {
 	for _, ch := range channels {
 		if isBelow(ch, lowest) {
@@ -62,8 +66,8 @@ func chooseBuilds(channels []release.Channel, tags []string, lowest, highest *se
 	return b
 }
 
-// chooseInRange chooses the channels whose version fits a constraint. It adds these versions
-// to the tags that the constraint has chosen.
+// chooseInRange chooses the channels that point at a version within a constraint. It adds these
+// versions to tags, which the constraint has already selected.
 func chooseInRange(channels []release.Channel, tags []string, constraint *release.Constraint) (b builds) {
 	b.tags = slices.Clone(tags)
 	for _, ch := range channels {
@@ -78,13 +82,14 @@ func chooseInRange(channels []release.Channel, tags []string, constraint *releas
 	return b
 }
 
-// isBelow reports whether a channel points at a version below the lowest one, if both are known.
+// isBelow reports whether a channel points at a version below lowest. It returns false if one of
+// the versions is unknown.
 func isBelow(c release.Channel, lowest *semver.Version) bool {
 	return lowest != nil && c.Release.Version != nil && c.Release.Version.LessThan(lowest)
 }
 
-// installAliases returns the tags of the install image for the selected channels. It omits
-// channels that point below the version of rock-solid, if the source has that channel.
+// installAliases returns the tags of the install image that are named for the selected channels. If
+// the source has the channel rock-solid, it omits channels that point below that channel's version.
 func installAliases(selected, all []release.Channel) map[string]string {
 	lowest := versionOf(all, release.RockSolid)
 	aliases := map[string]string{}
@@ -96,8 +101,8 @@ func installAliases(selected, all []release.Channel) map[string]string {
 	return aliases
 }
 
-// missingChannels returns the default channels that a source does not have, and whether they
-// are required. They are optional in an edition that has the channel lts.
+// missingChannels returns the default channels that a source does not have, and whether these are
+// required. They are optional if the source has the channel lts.
 func missingChannels(all []release.Channel, isBroken func(name string) bool) (missing []string, required bool) {
 	has := func(name string) bool {
 		return slices.ContainsFunc(all, func(c release.Channel) bool { return c.Name == name })

@@ -18,10 +18,10 @@ type SuspendedError struct{ Channels []string }
 
 func (e *SuspendedError) Error() string {
 	noun := english.PluralWord(len(e.Channels), "release channel", "")
-	return fmt.Sprintf("%s suspended in the source: %s", noun, strings.Join(e.Channels, ", "))
+	return fmt.Sprintf("the source has suspended the %s %s", noun, strings.Join(e.Channels, ", "))
 }
 
-// checkSuspended refuses suspended channels, unless the selection ignores suspension.
+// checkSuspended fails if one of the channels is suspended, unless the selection has IgnoreSuspend.
 func (s *Selection) checkSuspended(all []release.Channel) error {
 	var names []string
 	for _, c := range all {
@@ -35,7 +35,8 @@ func (s *Selection) checkSuspended(all []release.Channel) error {
 	return nil
 }
 
-// readChannel reads the release channel under a tag of a repository, if it exists.
+// readChannel reads the release channel with a given name. ok is false if the repository does not
+// have it.
 func (p *planner) readChannel(ctx context.Context, repository, name string) (c release.Channel, ok bool, err error) {
 	image, err := p.source.Resolve(ctx, repository, name)
 	if pull.IsAbsent(err) {
@@ -54,8 +55,8 @@ func (p *planner) readChannel(ctx context.Context, repository, name string) (c r
 	return c, true, nil
 }
 
-// readChannels reads the existing release channels of a repository, in the order of
-// release.Channels. The problems are those of channels that exist but cannot be read.
+// readChannels reads the release channels of a repository, in the order of release.Channels. It
+// returns problems of channels that exist but cannot be read.
 func (p *planner) readChannels(ctx context.Context, repository string) (all []release.Channel, problems []pull.Problem, err error) {
 	names := release.Channels()
 	found, broken := make([]release.Channel, len(names)), make([]*pull.IncompleteError, len(names))
@@ -77,8 +78,8 @@ func (p *planner) readChannels(ctx context.Context, repository string) (all []re
 	return slices.DeleteFunc(found, func(c release.Channel) bool { return c.Name == "" }), problems, err
 }
 
-// Channels returns the names of a component's release channels, from the newest release to
-// the oldest.
+// Channels returns the names of a component's release channels, starting with the channel that gets
+// new releases first.
 func Channels(c *pull.Component) []string {
 	return slices.DeleteFunc(release.Channels(), func(name string) bool { _, ok := c.Channels[name]; return !ok })
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// platformOnly returns a source with only a platform of three versions, whose channel stable is
-// suspended.
+// platformOnly returns a source that has only a platform with three versions. The release channel
+// stable is suspended.
 func platformOnly(t *testing.T) *synthetic {
 	s := newSynthetic(t)
 	for _, v := range []string{"v1.68.1", "v1.69.3", "v1.70.1"} {
@@ -31,7 +31,8 @@ func platformOnly(t *testing.T) *synthetic {
 	return s
 }
 
-// pulled pulls from a source, and compares the bundle with the wanted tags.
+// pulled pulls a selection from a source, and fails the test unless the bundle has exactly the
+// wanted tags.
 func pulled(t *testing.T, s *synthetic, selection deckhouse.Selection, want string) {
 	t.Helper()
 	s.writeAll()
@@ -46,18 +47,18 @@ func pulled(t *testing.T, s *synthetic, selection deckhouse.Selection, want stri
 	}
 }
 
-// A pull that needs a suspended channel fails, and the error names the channel. Other pulls
+// If a pull needs a suspended channel, it fails, and the error names the channel. Other pulls
 // ignore the suspension.
 func TestSuspendedChannels(t *testing.T) {
 	s := platformOnly(t)
 	s.writeAll()
 	r, _ := pulltest.Serve(t, s.tree.Dir())
 	for name, refused := range map[string]deckhouse.Selection{
-		"all":            {},
-		"the channel":    {DeckhouseTag: "stable"},
-		"its version":    {DeckhouseTag: "v1.69.3"},
-		"in a range":     {IncludePlatform: "~1.69.0"},
-		"since below it": {SinceVersion: "1.69"},
+		"all":                   {},
+		"the channel":           {DeckhouseTag: "stable"},
+		"its version":           {DeckhouseTag: "v1.69.3"},
+		"in a range":            {IncludePlatform: "~1.69.0"},
+		"since a lower version": {SinceVersion: "1.69"},
 	} {
 		o := options(t, r, edition)
 		o.Planner = selecting(refused)
@@ -74,7 +75,8 @@ func TestSuspendedChannels(t *testing.T) {
 	pulled(t, s, deckhouse.Selection{IgnoreSuspend: true}, build("v1.68.1")+build("v1.69.3")+build("v1.70.1")+channels+"\n"+newest+install("stable", "v1.69.3")+install("rock-solid", "v1.68.1"))
 }
 
-// In a source without lts all default channels are required; in one with lts, none is.
+// Without the channel lts, a source must have all default channels. With lts, it needs none of
+// them.
 func TestMissingChannels(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.68.1", 1)
@@ -92,10 +94,10 @@ func TestMissingChannels(t *testing.T) {
 	pulled(t, s, deckhouse.Selection{DeckhouseTag: "lts"}, build("v1.68.1")+"release-channel:lts\n"+pinned("lts", "v1.68.1"))
 }
 
-// build2 returns a build that names no images by digest.
+// build2 returns the tags of a build that names no images by digest.
 func build2(version string) string { return strings.Replace(build(version), ",:@"+version, "", 1) }
 
-// Attestations are pulled unless the selection skips them.
+// Attestations are pulled, unless the selection skips them.
 func TestVexImages(t *testing.T) {
 	s := platformOnly(t)
 	with := s.wanted(build("v1.68.1"))
@@ -107,12 +109,12 @@ func TestVexImages(t *testing.T) {
 	got := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))
 	for key, d := range with {
 		if att := strings.HasSuffix(key, ".att"); att == (got[key] == d) {
-			t.Errorf("%s is %q", key, got[key])
+			t.Errorf("the bundle has %s with the digest %q; want all tags except attestations", key, got[key])
 		}
 	}
 }
 
-// The modules of a source may be at another path; in the bundle they are below modules.
+// The modules of a source may be at another path. In the bundle, their path is always modules.
 func TestModulesPathSuffix(t *testing.T) {
 	for suffix, at := range map[string]string{"/extensions/all/": edition + "/extensions/all", "/": edition} {
 		s := newSynthetic(t)
@@ -132,7 +134,7 @@ func TestModulesPathSuffix(t *testing.T) {
 	}
 }
 
-// In a source that lists no tags, a pull finds versions by requesting them.
+// If a source lists no tags, a pull finds versions by requesting them one by one.
 func TestProxyRegistry(t *testing.T) {
 	s := standard(t)
 	s.writeAll()
@@ -142,7 +144,8 @@ func TestProxyRegistry(t *testing.T) {
 		selection deckhouse.Selection
 		want      string
 	}{
-		// 1.68.0 to 1.68.2, then 1.69.0, after which 1.69.1 is missing, 1.70.0 and 1.70.1, …
+		// The pull finds 1.68.0 to 1.68.2. Because 1.68.3 is missing, it continues with 1.69.0.
+		// Because 1.69.1 is missing, it continues with 1.70.0, and so on.
 		"the platform": {only(func(s *deckhouse.Selection) {
 			s.NoPlatform, s.ProxyRegistry, s.IncludePlatform = false, true, ">=1.68 <1.72"
 		}),
@@ -151,11 +154,11 @@ func TestProxyRegistry(t *testing.T) {
 		"a module by its channels": {only(func(s *deckhouse.Selection) {
 			s.NoModules, s.ProxyRegistry, s.IncludeModules = false, true, []string{"console"}
 		}), console},
-		// The next major version is found although there is nothing after 1.2.0.
+		// No version follows 1.2.0 directly, but the pull also tries the next major version.
 		"a module by its versions": {only(func(s *deckhouse.Selection) {
 			s.NoModules, s.ProxyRegistry, s.IncludeModules = false, true, []string{"console@>=1.0.0"}
 		}), console + "\n" + version("console", "v1.0.0") + version("console", "v2.0.0")},
-		"no module without a name": {only(func(s *deckhouse.Selection) { s.NoModules, s.NoInstaller, s.ProxyRegistry = false, false, true }), installer},
+		"no module, as none is named": {only(func(s *deckhouse.Selection) { s.NoModules, s.NoInstaller, s.ProxyRegistry = false, false, true }), installer},
 		"a package": {only(func(s *deckhouse.Selection) {
 			s.NoPackages, s.ProxyRegistry, s.IncludePackages = false, true, []string{"console-p@=v1.0.0"}
 		}), `packages/console-p:v1.0.0, packages/console-p:@console-p v1.0.0, packages/console-p/version:v1.0.0
@@ -173,12 +176,12 @@ func TestProxyRegistry(t *testing.T) {
 		})
 	}
 	if n := r.Kinds()["GET tags"]; n != 0 {
-		t.Errorf("tags were listed %d times", n)
+		t.Errorf("the pull listed tags %d times", n)
 	}
 }
 
-// If a proxy refuses HEAD, a pull requests versions by GET. It walks through each range
-// separately. A refused version ends the pull, because more versions may follow.
+// If a proxy refuses HEAD requests, a pull requests versions by GET. It searches each range
+// separately. If a version is refused, the pull fails, because more versions may follow.
 func TestVersionsOfProxies(t *testing.T) {
 	s := lean(t)
 	s.writeAll()
@@ -200,8 +203,8 @@ func TestVersionsOfProxies(t *testing.T) {
 	}
 }
 
-// A pull reports missing images that other images or channels name, and unknown names in a
-// selection.
+// A pull fails if an image is missing that another image or a channel names, or if the selection
+// names something unknown.
 func TestMissingSelections(t *testing.T) {
 	tests := map[string]struct {
 		build     func(*synthetic)
@@ -237,14 +240,15 @@ func TestMissingSelections(t *testing.T) {
 			o.Planner = selecting(test.selection)
 			var incomplete *pull.IncompleteError
 			if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("%v, want %q", err, test.want)
+				t.Errorf("got error %v, want %q", err, test.want)
 			}
 			pulltest.NothingPublished(t, o.Dir)
 		})
 	}
 }
 
-// A pull refuses names in a source that could lead out of the bundle, and malformed files.
+// A pull fails if a name in the source could lead out of the bundle, or if a file in an image is
+// malformed.
 func TestIllegalNamesInSource(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"an extra image": {"extra_images.json": `{"../../../evil": "v1"}`},
@@ -286,7 +290,7 @@ func TestDryRun(t *testing.T) {
 	plan, err := pull.Dry(t.Context(), o, nil)
 	layouttest.Try(t, err)
 	if _, err := os.Stat(o.Dir); err == nil {
-		t.Error("the directory was created")
+		t.Error("the dry run created the directory of the bundle")
 	}
 	pulltest.Run(t, o)
 	want := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))
@@ -294,7 +298,7 @@ func TestDryRun(t *testing.T) {
 	for _, a := range plan.Archives {
 		info, err := os.Stat(o.Dir + "/" + a.Name)
 		if err != nil || info.Size() != a.Size {
-			t.Errorf("%s: %v, planned are %d bytes", a.Name, err, a.Size)
+			t.Errorf("the size of %s differs from the planned %d bytes (error: %v)", a.Name, err, a.Size)
 		}
 		for _, l := range a.Layouts {
 			name := edition

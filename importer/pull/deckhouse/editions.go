@@ -7,10 +7,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 )
 
-// sharedRepository returns the repository of a layout that all editions share: beside the edition,
-// or without a split, below the source. A push to a target that is only an edition, such as
-// REGISTRY/ee, writes the layout below the edition. So for such a source, sharedRepository also
-// tries the path below the edition.
+// sharedRepository returns the repository of a layout that all editions share. It is beside the
+// edition or, with NoEditionSplit, below the source. If the target of a push is only an edition,
+// such as REGISTRY/ee, the push writes the layout below the edition. For such a source,
+// sharedRepository also tries the path below the edition.
 func (p *planner) sharedRepository(ctx context.Context, at string, isThere func(ctx context.Context, repository string) (bool, error)) (string, error) {
 	split := edition.OfSource(p.draft.Root.Path)
 	if p.selection.NoEditionSplit {
@@ -31,7 +31,8 @@ func (p *planner) sharedRepository(ctx context.Context, at string, isThere func(
 	return name, err
 }
 
-// sharedWithTag returns the repository of a shared layout that has a tag.
+// sharedWithTag returns the repository of a shared layout. If two repositories are possible, it
+// prefers one that has the tag.
 func (p *planner) sharedWithTag(ctx context.Context, at, tag string) (string, error) {
 	return p.sharedRepository(ctx, at, func(ctx context.Context, repository string) (bool, error) {
 		_, err := p.source.Resolve(ctx, repository, tag)
@@ -42,7 +43,8 @@ func (p *planner) sharedWithTag(ctx context.Context, at, tag string) (string, er
 	})
 }
 
-// sharedWithList returns the repository of a shared layout that lists tags.
+// sharedWithList returns the repository of a shared layout. If two repositories are possible, it
+// prefers one that has tags.
 func (p *planner) sharedWithList(ctx context.Context, at string) (string, error) {
 	return p.sharedRepository(ctx, at, func(ctx context.Context, repository string) (bool, error) {
 		tags, err := p.source.Tags(ctx, repository)
@@ -53,7 +55,7 @@ func (p *planner) sharedWithList(ctx context.Context, at string) (string, error)
 	})
 }
 
-// sharedTags returns the repository of a shared layout and the tags that it lists.
+// sharedTags returns the repository of a shared layout, and its tags.
 func (p *planner) sharedTags(ctx context.Context, at string) (repository string, tags map[string]bool, err error) {
 	if repository, err = p.sharedWithList(ctx, at); err == nil {
 		tags, err = p.source.Tags(ctx, repository)

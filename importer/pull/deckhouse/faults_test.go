@@ -22,7 +22,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// The search for versions ends even in a registry that claims to have every tag.
+// A search for versions ends even if the registry claims to have every tag.
 func TestVersionsWithoutEnd(t *testing.T) {
 	s := standard(t)
 	s.writeAll()
@@ -46,7 +46,8 @@ func TestVersionsWithoutEnd(t *testing.T) {
 	}
 }
 
-// If a pull reads a damaged image in an older archive, it does not blame the source.
+// If an older archive contains a damaged image, a pull repairs it and does not report the source as
+// damaged.
 func TestDamagedInstallerInOlderArchive(t *testing.T) {
 	s := platformOnly(t)
 	s.writeAll()
@@ -66,7 +67,7 @@ func TestDamagedInstallerInOlderArchive(t *testing.T) {
 		}
 	}
 	if changed == 0 {
-		t.Fatal("no archive stores a layer of an installer uncompressed")
+		t.Fatal("found no uncompressed layer of an installer to damage")
 	}
 	layouttest.Try(t, os.WriteFile(archive, data, 0o644))
 	r.Forget()
@@ -75,11 +76,12 @@ func TestDamagedInstallerInOlderArchive(t *testing.T) {
 	}
 	pulltest.Run(t, o)
 	if got, err := os.ReadFile(archive); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("the archive differs from the one before the damage: %v", err)
+		t.Errorf("the new archive differs from the one before the damage: %v", err)
 	}
 }
 
-// Content is never reported as missing if a request for it is refused or keeps failing.
+// If a request for content is refused or fails, the pull fails with this error. It does not report
+// the content as missing.
 func TestFailedRequestsOfEachComponent(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.0.0", 1)
@@ -106,7 +108,7 @@ func TestFailedRequestsOfEachComponent(t *testing.T) {
 			t.Run(fmt.Sprintf("%s: %d", what, status), func(t *testing.T) {
 				t.Parallel()
 				r, _ := pulltest.Serve(t, s.tree.Dir())
-				if what == "attestations" { // requested one by one if their tags cannot be listed
+				if what == "attestations" { // these are requested one by one if tags cannot be listed
 					r.Inject(registrytest.Answer(func(q *http.Request) bool { return q.URL.Path == "/v2/"+edition+"/tags/list" }, http.StatusForbidden))
 				}
 				r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasPrefix(q.URL.Path, "/v2/"+path) }, status, "Retry-After: 0"))
@@ -127,7 +129,7 @@ func TestFailedRequestsOfEachComponent(t *testing.T) {
 	}
 }
 
-// If the registry refuses to list tags, a pull requests them one by one.
+// If the registry refuses to list tags, a pull requests the attestations one by one.
 func TestRefusedTagLists(t *testing.T) {
 	s := platformOnly(t)
 	s.writeAll()
@@ -137,14 +139,14 @@ func TestRefusedTagLists(t *testing.T) {
 	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoPlatform, s.DeckhouseTag = false, "v1.68.1" }))
 	pulltest.Run(t, o)
 	if got := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir)); got[edition+":"+vex(s.names["v1.68.1"][0])] == "" {
-		t.Errorf("the attestation is missing: %v", got)
+		t.Errorf("the bundle has no attestation: %v", got)
 	}
 }
 
 func isPull(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Path != "/v2/" }
 
-// A pull and a dry run are correct even if the first two answers to each request are damaged.
-// That includes files that are read out of layers.
+// A pull and a dry run have the right result even if the first two answers to each request are
+// damaged. This includes files that are read from layers.
 func TestDamagedAnswers(t *testing.T) {
 	s := platformOnly(t)
 	s.member("modules", "release", "console", "v1.0.0", map[string]any{"scanner": 3})
@@ -158,10 +160,10 @@ func TestDamagedAnswers(t *testing.T) {
 	o.Planner = selecting(selection)
 	pulltest.Run(t, o)
 	want := pulltest.Listed(t, pulltest.OpenAt(t, edition, o.Dir))
-	for name, spoil := range map[string]func([]byte) []byte{"a bit": registrytest.FlipBit, "half of it": registrytest.CutHalf} {
+	for name, spoil := range map[string]func([]byte) []byte{"a bit": registrytest.FlipBit, "one half cut off": registrytest.CutHalf} {
 		t.Run(name, func(t *testing.T) {
 			wrong := func(r *http.Request) bool {
-				// No checksum shows a changed name in a list.
+				// A changed name in a list of tags cannot be detected by a checksum.
 				return isPull(r) && !(name == "a bit" && registrytest.On("GET tags")(r))
 			}
 			clock := &pulltest.NoPauses{}
@@ -178,7 +180,7 @@ func TestDamagedAnswers(t *testing.T) {
 			plan, err := pull.Dry(t.Context(), source(), nil)
 			layouttest.Try(t, err)
 			if n := plan.Images(); n != len(want) {
-				t.Errorf("%d images are planned, want %d", n, len(want))
+				t.Errorf("the dry run plans %d images, want %d", n, len(want))
 			}
 			o := source()
 			pulltest.Run(t, o)
@@ -188,7 +190,7 @@ func TestDamagedAnswers(t *testing.T) {
 			}
 			pulltest.ProveAll(t, got)
 			if clock.Pauses() == 0 {
-				t.Error("no retry paused")
+				t.Error("the client retried without a pause")
 			}
 		})
 	}

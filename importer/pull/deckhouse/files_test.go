@@ -10,12 +10,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A pull reads a file of an image from the network or from disk with the same result. If a layer
-// cannot be read or the file is invalid, the pull fails and names the image.
+// A pull reads a file of an image in the same way from the network and from disk. If a layer cannot
+// be read or the file is invalid, the pull fails and names the image.
 func TestFilesOfImages(t *testing.T) {
 	for name, test := range map[string]struct {
-		layers [][]byte // from the bottom up
-		want   string   // the version, or a part of the error
+		// layers are the layers of the image, the lowest first.
+		layers [][]byte
+		// want is the version that is read, or part of the error.
+		want string
 	}{
 		"in two layers": {[][]byte{layouttest.TarOf(t, "version.json", `{"version":"v1.0.0"}`), layouttest.TarOf(t, "version.json", `{"version":"v1.0.1"}`)}, "v1.0.1"},
 		"in no layer":   {[][]byte{layouttest.TarOf(t, "other", "x")}, "no version.json"},
@@ -36,20 +38,20 @@ func TestFilesOfImages(t *testing.T) {
 			r, _ := pulltest.Serve(t, s.tree.Dir())
 			o := options(t, r, edition)
 			o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoModules = false }))
-			for range 2 { // from the network and from the disk
+			for range 2 { // first from the network, then from disk
 				plan, err := pull.Dry(t.Context(), o, nil)
 				if !strings.HasPrefix(test.want, "v") {
 					if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), releases+":stable") {
-						t.Errorf("%v, want %q", err, test.want)
+						t.Errorf("got error %v, want %q", err, test.want)
 					}
 					if _, err := pull.Run(t.Context(), o, nil); err == nil {
-						t.Error("the pull succeeded")
+						t.Error("the pull succeeded, although the file cannot be read")
 					}
 					return
 				}
 				layouttest.Try(t, err)
 				if got := plan.Components[0].Channels["stable"]; got != test.want {
-					t.Errorf("%s, want %s", got, test.want)
+					t.Errorf("channel stable points at %s, want %s", got, test.want)
 				}
 				pulltest.Run(t, o)
 			}

@@ -14,8 +14,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Attestations by tag and by digest are pulled with the platform, modules and packages.
-// Attestations of extra images are in the module's repository; any in extra/ are not pulled.
+// The attestations of the platform, modules and packages are pulled, whether their tags contain a
+// tag or a digest. Attestations of extra images are pulled from the module's repository; those in
+// extra/ are not pulled.
 func TestAttestations(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.68.1", 1)
@@ -43,7 +44,7 @@ func TestAttestations(t *testing.T) {
 		att(at, vex(extra.Digest))
 		s.image(at+"/extra/scanner", "7.att", nil)
 		s.image(at+"/extra/scanner", vex(extra.Digest), nil)
-		s.image(at, "v9.9.9.att", nil) // of an image that is not pulled
+		s.image(at, "v9.9.9.att", nil) // attestation of an image that is not pulled
 	}
 	s.writeAll()
 	r, _ := pulltest.Serve(t, s.tree.Dir())
@@ -65,8 +66,8 @@ func TestAttestations(t *testing.T) {
 	}
 }
 
-// An installer's list of tags takes precedence over its list of digests, and its tags are pulled
-// unchanged. An image without either list is not an installer.
+// If an installer lists tags and digests, its list of tags counts. The listed tags are pulled
+// unchanged. An image with neither list is not an installer.
 func TestInstallerLists(t *testing.T) {
 	const tags, digests = "deckhouse/candi/images_tags.json", "deckhouse/candi/images_digests.json"
 	for name, test := range map[string]struct {
@@ -100,8 +101,8 @@ func TestInstallerLists(t *testing.T) {
 	}
 }
 
-// Under the tag of an index, a bundle has the image for linux/amd64. Indexes of the d8 program and
-// its plugins, and indexes that are named by digest, are complete.
+// If a tag names an index, the bundle has the linux/amd64 image under this tag. Indexes of the d8
+// program, of its plugins, and indexes that are named by digest are pulled completely.
 func TestIndexes(t *testing.T) {
 	s := newSynthetic(t)
 	at := edition + "/modules/a"

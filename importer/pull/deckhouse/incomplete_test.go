@@ -46,7 +46,7 @@ func newIncompleteSource(t *testing.T) *synthetic {
 	return s
 }
 
-// layerOf returns the layer of an image that has only one.
+// layerOf returns the digest of the layer of an image that has one layer.
 func (s *synthetic) layerOf(repository string, image digest.Digest) string {
 	s.t.Helper()
 	body, err := os.ReadFile(filepath.Join(s.tree.Layout(repository).Dir(), "blobs/sha256", image.Encoded()))
@@ -56,11 +56,15 @@ func (s *synthetic) layerOf(repository string, image digest.Digest) string {
 	return refs.Blobs[1].Digest.String()
 }
 
-// incompleteCase is a fault of a source that makes content incomplete.
+// incompleteCase is a test in which a fault of the source makes content incomplete.
 type incompleteCase struct {
-	fault    registrytest.Fault
-	missing  string   // tags that the bundle does not have, except attestations: LAYOUT:TAG, separated by spaces
-	problems []string // COMPONENT REPOSITORY:TAG or @DIGEST
+	fault registrytest.Fault
+	// missing are the tags that the bundle must not have, as LAYOUT:TAG separated by spaces. Their
+	// attestations are not listed.
+	missing string
+	// problems are the expected problems, as "COMPONENT REPOSITORY:TAG" or "COMPONENT
+	// REPOSITORY@DIGEST".
+	problems []string
 }
 
 func incompleteCases(s *synthetic) map[string]incompleteCase {
@@ -89,8 +93,9 @@ func incompleteCases(s *synthetic) map[string]incompleteCase {
 	}
 }
 
-// If a bundle may be incomplete, a pull publishes everything complete, and lists each missing
-// image once, with its component. Otherwise it lists everything missing and publishes nothing.
+// If a bundle may be incomplete, a pull publishes all complete content. It lists each missing image
+// once, with its component. If the bundle must be complete, the pull publishes nothing, and lists
+// all missing content.
 func TestIncompleteSources(t *testing.T) {
 	s := newIncompleteSource(t)
 	good, _ := pulltest.Serve(t, s.tree.Dir())
@@ -106,24 +111,25 @@ func TestIncompleteSources(t *testing.T) {
 			r.Inject(test.fault)
 			o := options(t, r, edition)
 			o.Planner = selecting(selection)
-			if name != "a module" { // a missing module has no versions, which is not an error
+			if name != "a module" { // a missing module has no versions, which is no error
 				_, err := pull.Run(t.Context(), o, nil)
 				var incomplete *pull.IncompleteError
 				if !errors.As(err, &incomplete) || !incomplete.IsOptional() {
-					t.Fatalf("want an error that the pull may be incomplete: %v", err)
+					t.Fatalf("got error %v, want an *IncompleteError with only optional content", err)
 				}
-				for _, h := range test.problems { // except channels that point at a missing version
+				// The error does not list channels that point at a missing version.
+				for _, h := range test.problems {
 					name := h[strings.LastIndex(h, " ")+1:]
 					repository := name[:strings.IndexAny(name, ":@")]
 					if !strings.HasSuffix(name, ":alpha") && !strings.Contains(err.Error(), repository) {
-						t.Errorf("%v: does not list %s", err, h)
+						t.Errorf("the error %v does not list %s", err, h)
 					}
 				}
 				pulltest.NothingPublished(t, o.Dir)
 			}
 			forms := []bool{false}
 			if name == "a blob of an extra image" || os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
-				forms = []bool{false, true} // of archives and of a tree
+				forms = []bool{false, true} // as archives, and as a tree
 			}
 			for _, tree := range forms {
 				o.Dir, o.Tree, o.AllowIncomplete = t.TempDir(), tree, true
@@ -135,14 +141,15 @@ func TestIncompleteSources(t *testing.T) {
 				pulltest.Intact(t, got)
 				pulltest.ProveAll(t, got)
 				if diff := cmp.Diff(without(full, test.missing), pulltest.Listed(t, got)); diff != "" {
-					t.Errorf("tree is %t: %s", tree, diff)
+					t.Errorf("the bundle (as a tree: %t) has other tags: %s", tree, diff)
 				}
 			}
 		})
 	}
 }
 
-// without returns the tags except those that are left out: "LAYOUT:TAG", "LAYOUT:*".
+// without returns the tags in all except the missing ones. Those are written as LAYOUT:TAG, or
+// LAYOUT:* for all tags.
 func without(all map[string]string, missing string) map[string]string {
 	all = maps.Clone(all)
 	for _, name := range strings.Fields(missing) {
@@ -158,8 +165,9 @@ func without(all map[string]string, missing string) map[string]string {
 	return all
 }
 
-// A pull fails without required content even if a bundle may be incomplete. It returns the
-// reason, and lists everything missing.
+// If required content is missing, a pull fails even if a bundle may be incomplete. The error lists
+// all missing content. If incomplete bundles are allowed, it also says why some content is
+// required.
 func TestRequiredContent(t *testing.T) {
 	s := newIncompleteSource(t)
 	other := edition + "/modules/console/extra/scanner"
@@ -192,7 +200,7 @@ func TestRequiredContent(t *testing.T) {
 				}
 				for i, words := range append(slices.Clone(test.want), other+":3: missing") {
 					if (allowed || i != 1) && !strings.Contains(err.Error(), words) {
-						t.Errorf("allowed is %t: %v: does not contain %q", allowed, err, words)
+						t.Errorf("AllowIncomplete %t: the error %v does not contain %q", allowed, err, words)
 					}
 				}
 				pulltest.NothingPublished(t, o.Dir)
@@ -201,8 +209,8 @@ func TestRequiredContent(t *testing.T) {
 	}
 }
 
-// A refused or failed request does not show whether content is missing, so the pull fails even if
-// a bundle may be incomplete.
+// If a request is refused or fails, the content may still exist. So the pull fails even if a bundle
+// may be incomplete.
 func TestFailedRequestsAreNotMissingContent(t *testing.T) {
 	s := newIncompleteSource(t)
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError} {
@@ -225,7 +233,7 @@ func TestFailedRequestsAreNotMissingContent(t *testing.T) {
 	}
 }
 
-// If nothing is complete, a pull fails and publishes nothing.
+// If no image is complete, a pull fails and publishes nothing.
 func TestNothingComplete(t *testing.T) {
 	s := newIncompleteSource(t)
 	r, _ := pulltest.Serve(t, s.tree.Dir())
@@ -240,14 +248,14 @@ func TestNothingComplete(t *testing.T) {
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// A layer that is missing in one of two repositories is reported for that repository, even if the
-// other one is read first.
+// Two repositories have the same layer, which is missing in one of them. A pull reports only this
+// repository, even if it reads the other one first.
 func TestLayersMissingInOneRepository(t *testing.T) {
 	s := newSynthetic(t)
 	for _, name := range []string{"console", "stronghold"} {
 		at := edition + "/modules/" + name
 		l := s.tree.Layout(at)
-		for _, v := range []string{"v1.0.0", "v1.1.0"} { // the same layer, different configs
+		for _, v := range []string{"v1.0.0", "v1.1.0"} { // both versions have the same layer, but different configs
 			s.tag(at, l.Image(layouttest.Image{Name: name + v, Layers: [][]byte{layouttest.TarOf(t, "images_digests.json", "{}")}}), v)
 			s.channel(at+"/release", v, v, false)
 		}

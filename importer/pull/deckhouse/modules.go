@@ -10,12 +10,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// family is the modules or the packages: the same rules apply to both, with different names.
+// family is either the modules or the packages. The same rules apply to both, with different names.
 type family struct {
-	one      string // begins the name of a member's component and archive
-	segment  string // of the members' paths in the bundle
-	source   string // repository whose tags are the members' names
-	releases string // path segment of the release channels and versions
+	// one is "module" or "package". Names of components and archives start with it.
+	one string
+	// segment is the first path segment of the members in the bundle.
+	segment string
+	// source is the repository whose tags are the names of the members.
+	source string
+	// releases is the last path segment of the layout that has release channels and versions.
+	releases string
 	include  []string
 	exclude  []string
 }
@@ -48,7 +52,8 @@ func (p *planner) planFamily(ctx context.Context, f family) error {
 	})
 }
 
-// chooseMembers returns all names of a family, and the selectors of the chosen members.
+// chooseMembers returns the names of all members of a family, and the selectors of the chosen
+// members.
 func (p *planner) chooseMembers(ctx context.Context, f family) (all []string, wanted map[string]release.Selector, err error) {
 	include, exclude := selectors(f.include), selectors(f.exclude)
 	if p.selection.ProxyRegistry {
@@ -73,7 +78,7 @@ func (p *planner) chooseMembers(ctx context.Context, f family) (all []string, wa
 	return all, chooseNames(all, include, exclude), nil
 }
 
-// checkNames fails if a name in a source cannot be one segment of a path.
+// checkNames fails if a name in the source cannot be used as one segment of a path.
 func checkNames(f family, tags map[string]bool) error {
 	for _, name := range sortedKeys(tags) {
 		if !release.IsName(name) {
@@ -83,8 +88,8 @@ func checkNames(f family, tags map[string]bool) error {
 	return nil
 }
 
-// chooseNames chooses the included names among all; if none are included, those that are not
-// excluded.
+// chooseNames chooses the included names. If no names are included, it chooses all names that are
+// not excluded.
 func chooseNames(all []string, include, exclude map[string]release.Selector) map[string]release.Selector {
 	wanted := map[string]release.Selector{}
 	for _, name := range all {
@@ -104,10 +109,10 @@ type familyMember struct {
 	want       release.Selector
 	isModule   bool
 	archive    string
-	at         string // in the bundle
+	at         string // path in the bundle
 	repository string
-	shown      *pull.Component // what reports show of it
-	releases   *pull.Layout    // with its release channels and versions
+	shown      *pull.Component // component that reports show
+	releases   *pull.Layout    // layout with the release channels and versions
 }
 
 func (p *planner) newMember(f family, want release.Selector) *familyMember {
@@ -140,7 +145,7 @@ func (m *familyMember) plan(ctx context.Context) error {
 		return nil
 	}
 	if len(versions) == 0 {
-		m.shown.Note("not pulled: no release channel, and no version is requested")
+		m.shown.Note("not pulled: it has no release channel, and no version is requested")
 		if len(m.want.Ranges) > 0 {
 			p.draft.AddProblem(part(member), m.shown.Name, m.repository, "", "no version matches "+m.want.String())
 		}
@@ -151,8 +156,8 @@ func (m *familyMember) plan(ctx context.Context) error {
 	})
 }
 
-// versions returns the tags to pull: those that the user names, that the release channels point at
-// and that the constraints select. If the user selects only named tags, it returns only these.
+// versions returns the tags to pull: tags that the user names, tags that release channels point at,
+// and tags that the constraints select. If the user selects only named tags, it returns only these.
 func (m *familyMember) versions(ctx context.Context) ([]string, error) {
 	p := m.planner
 	tags, err := m.planPins(ctx)
@@ -202,7 +207,8 @@ func (m *familyMember) planChannels(ctx context.Context) (tags []string, err err
 }
 
 // planPins returns the tags that the user names. If the user selects nothing else, channels of the
-// bundle point at these tags: the channel named with a tag, or all at a single tag.
+// bundle point at these tags. A tag that is named with a channel gets only this channel; a single
+// tag without a channel gets all channels.
 func (m *familyMember) planPins(ctx context.Context) (tags []string, err error) {
 	draft := m.planner.draft
 	for _, c := range m.want.Pins {
@@ -220,7 +226,7 @@ func (m *familyMember) planPins(ctx context.Context) (tags []string, err error) 
 				return nil, err
 			}
 			if !ok {
-				draft.AddMissing(m.releases.Repository, tag, "missing, so no release channel of the bundle points at it")
+				draft.AddMissing(m.releases.Repository, tag, "missing, so no release channel in the bundle points at this version")
 				break
 			}
 			m.shown.Point(channel, tag)
@@ -229,8 +235,8 @@ func (m *familyMember) planPins(ctx context.Context) (tags []string, err error) 
 	return tags, nil
 }
 
-// pinnedChannels returns the channels of a bundle that point at a named tag; pins is the number
-// of named tags.
+// pinnedChannels returns the channels of the bundle that point at a named tag. pins is the number
+// of tags that the user names.
 func pinnedChannels(c *release.Constraint, pins int) []string {
 	switch {
 	case c.Channel != "":
@@ -241,8 +247,7 @@ func pinnedChannels(c *release.Constraint, pins int) []string {
 	return nil
 }
 
-// planVersion plans one version: its image, its release image, and the images that its image
-// names.
+// planVersion plans one version: its image, its release image, and the images that its image names.
 func (m *familyMember) planVersion(ctx context.Context, tag string) error {
 	p, draft := m.planner, m.planner.draft
 	main := p.layout(m.archive, m.at, m.repository, member)
@@ -277,7 +282,7 @@ func (m *familyMember) planVersion(ctx context.Context, tag string) error {
 	return p.planImages(ctx, main, release.References(images), nil)
 }
 
-// planExtraImages plans the extra images of a version, each in its own layout. Their
+// planExtraImages plans the extra images of a version. Each image gets its own layout, but its
 // attestations are in the main layout.
 func (m *familyMember) planExtraImages(ctx context.Context, main *pull.Layout, tag string, file []byte) error {
 	if file == nil {

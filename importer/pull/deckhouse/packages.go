@@ -16,8 +16,9 @@ func (p *planner) packageFamily() family {
 	return family{"package", "packages", p.draft.Root.Repository("packages"), "version", p.selection.IncludePackages, p.selection.ExcludePackages}
 }
 
-// planPackageVersions plans one archive with the versions of every package, selected or not:
-// a cluster lists all of them. A package whose versions cannot be read is skipped.
+// planPackageVersions plans one archive with the versions of every package, even of packages that
+// are not selected, because a cluster lists all of them. It skips packages whose versions cannot be
+// read.
 func (p *planner) planPackageVersions(ctx context.Context) error {
 	const archive = "package-versions.tar"
 	f := p.packageFamily()
@@ -29,15 +30,15 @@ func (p *planner) planPackageVersions(ctx context.Context) error {
 	return p.draft.Each(ctx, len(names), func(ctx context.Context, i int) error { return p.planVersionsOf(ctx, f, archive, names[i]) })
 }
 
-// packageNames returns the names of all packages or, if they cannot be listed, the requested
-// ones.
+// packageNames returns the names of all packages. If they cannot be listed, it returns the
+// requested names.
 func (p *planner) packageNames(ctx context.Context, f family) ([]string, error) {
 	if p.selection.ProxyRegistry {
 		return sortedKeys(selectors(f.include)), nil
 	}
 	tags, err := p.source.Tags(ctx, f.source)
 	if pull.IsAbsent(err) || pull.IsRefused(err) && p.selection.NoPackages {
-		p.draft.AddMissing(f.source, "", "no list of packages, so no "+f.one+"-versions.tar: "+err.Error())
+		p.draft.AddMissing(f.source, "", "cannot list the packages, so there is no "+f.one+"-versions.tar: "+err.Error())
 		return nil, nil
 	}
 	if err != nil {
@@ -49,10 +50,11 @@ func (p *planner) packageNames(ctx context.Context, f family) ([]string, error) 
 func (p *planner) planVersionsOf(ctx context.Context, f family, archive, name string) error {
 	at := path.Join(f.segment, name, f.releases)
 	l := p.layout(archive, at, path.Join(f.source, name, f.releases), member, func(r *pull.Rules) { r.Optional = true })
-	// The tags of a selected package come first: its channels may point at a named version.
+	// Copy the tags of a selected package first, because its channels may point at a version that
+	// the user names.
 	own := p.draft.Copy(l, f.one+"-"+name+".tar", at)
 	if p.selection.ProxyRegistry {
-		return nil // no other versions are known
+		return nil // without a list of tags, no other versions are known
 	}
 	tags, err := p.source.Tags(ctx, l.Repository)
 	for _, tag := range sortedKeys(tags) {

@@ -15,7 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A pull leaves out only packages whose versions cannot be read.
+// If the versions of a package cannot be read, a pull leaves out this package and reports it. It
+// pulls the other packages.
 func TestUnreadablePackageVersions(t *testing.T) {
 	s := newSynthetic(t)
 	at := edition + "/packages"

@@ -26,24 +26,24 @@ func expected(t *testing.T) map[string]string {
 	return all
 }
 
-// addInstallChannels adds the channels of the install image, which the older d8 did not write
-// yet. They point at the versions of the release channels (deckhouse-cli,
-// docs/mirror-bundle-layout.md of 2026-10-01, 6.1).
+// addInstallChannels adds the channels of the install image, which older versions of d8 do not
+// write. They point at the versions of the release channels, as section 6.1 of
+// docs/mirror-bundle-layout.md (2026-10-01) in deckhouse-cli requires.
 func addInstallChannels(want map[string]string) {
 	for channel, version := range map[string]string{"alpha": "v1.70.1", "beta": "v1.70.1", "early-access": "v1.69.3", "stable": "v1.69.3", "rock-solid": "v1.68.2"} {
 		want["deckhouse/ee/install:"+channel] = want["deckhouse/ee/install:"+version]
 	}
 }
 
-// pullOverOlderBundle fails the test if a pull fetches content that the bundle of an older tool
-// has, including the installer.
+// pullOverOlderBundle pulls into a directory with the bundle of an older tool. It fails the test if
+// the pull fetches any content that this bundle has.
 func pullOverOlderBundle(t *testing.T, r *registrytest.Registry) {
 	o := options(t, r, "deckhouse/ee")
 	layouttest.Try(t, os.CopyFS(o.Dir, os.DirFS("../../../cmd/layoutproxy/testdata/d8")))
 	r.Forget()
 	pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 0 {
-		t.Errorf("%d blobs were fetched", n)
+		t.Errorf("the pull fetched %d blobs that the older bundle has", n)
 	}
 	pulltest.Intact(t, pulltest.Open(t, "deckhouse/ee", o.Dir))
 }
@@ -61,7 +61,7 @@ func TestPullOverTree(t *testing.T) {
 	r.Forget()
 	pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 0 {
-		t.Errorf("%d blobs were fetched", n)
+		t.Errorf("the pull fetched %d blobs that the tree has", n)
 	}
 	pulltest.Intact(t, pulltest.OpenAt(t, edition, o.Dir+"/module-stronghold.tar"))
 }

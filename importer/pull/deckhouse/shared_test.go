@@ -31,7 +31,7 @@ func TestMissingContentIsListed(t *testing.T) {
 	report, err := pull.Run(t.Context(), o, nil)
 	layouttest.Try(t, err)
 	expectMissing(t, report, edition+"/release-channel:alpha: the release channel is missing", edition+"/install-standalone:v1.68.1: missing",
-		edition+"/security/trivy-bdu:1: missing", edition+"/modules: it lists no modules", edition+"/packages: it lists no packages",
+		edition+"/security/trivy-bdu:1: missing", edition+"/modules: the repository lists no modules", edition+"/packages: the repository lists no packages",
 		"deckhouse/installer:latest: missing", "deckhouse/deckhouse-cli: the d8 program is missing")
 	got := pulltest.OpenAt(t, edition, o.Dir)
 	for _, empty := range []string{"install-standalone", "security/trivy-checks"} { // d8 writes empty layouts, too
