@@ -89,8 +89,9 @@ func TestContradictionsAreNotPulled(t *testing.T) {
 	}
 }
 
-// A layer that the registry has is pulled even if it has urls or a non-distributable media type.
-// Only a layer of such a media type may be missing, and a note reports that.
+// If the registry has a layer, the layer is pulled, even if it has URLs or a non-distributable
+// media type. A layer may be missing only if its media type is non-distributable. A note of the
+// report then names it.
 func TestNonDistributableLayers(t *testing.T) {
 	for mediaType, optional := range map[string]bool{
 		specs.MediaTypeImageLayerGzip:                               false,

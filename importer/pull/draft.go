@@ -15,72 +15,93 @@ import (
 
 // Planner chooses what to pull from a source.
 type Planner interface {
-	// Check rejects contradictory options and those that do not fit the source, before any request.
-	// Errors: ErrUsage.
+	// Check fails with ErrUsage if options contradict each other or do not fit the source. It is
+	// called before any request.
 	Check(source client.Reference) error
-	// Plan adds the chosen content to a draft. It is called again, with a new draft, when an
-	// optional unit turns out to be incomplete: see [Draft.Skips]. It must then make the same
-	// requests to the source.
+	// Plan adds the chosen content to a draft. If an optional unit turns out to be incomplete, Plan
+	// is called again with a new draft: see [Draft.Skips]. It must then make the same requests to
+	// the source.
 	Plan(ctx context.Context, d *Draft) error
 }
 
-// Draft is a plan under construction. Its methods may be called from several goroutines.
+// Draft is a plan under construction. Its methods are safe for concurrent use.
 type Draft struct {
-	Root     client.Reference // REGISTRY/PATH
-	Source   *Source          // reads the registry
-	Platform *Platform        // of the options; nil for none
+	// Root is the source, as REGISTRY/PATH.
+	Root client.Reference
+	// Source reads the registry.
+	Source *Source
+	// Platform is the platform of the options, or nil if they have none.
+	Platform *Platform
 
 	jobs       int
 	noTagLists bool
-	allow      *allowance // nil if the pull must be complete
+	allow      *allowance // nil if the bundle must be complete
 
 	mu         sync.Mutex
 	layouts    map[string]*Layout // by archive and path
 	order      []*Layout
 	components []*Component
 	problems   []Problem
-	incomplete map[Unit]bool // incomplete units
-	missing    []Problem     // optional content that is missing in the source
-	files      []PlannedFile
+	// incomplete are the units that turned out to be incomplete.
+	incomplete map[Unit]bool
+	// missing are problems of optional content that the source does not have.
+	missing []Problem
+	files   []PlannedFile
 }
 
 func newDraft(o Options, src *Source, allow *allowance) *Draft {
 	return &Draft{Root: o.Source, Source: src, Platform: o.Platform, jobs: o.Jobs, allow: allow, layouts: map[string]*Layout{}, incomplete: map[Unit]bool{}}
 }
 
-// Layout is a layout that is being planned.
+// Layout is a layout that a planner plans.
 type Layout struct {
-	Path       string // in the bundle
-	Repository string // in the registry
+	// Path is the path in the bundle.
+	Path string
+	// Repository is the repository in the registry.
+	Repository string
 
 	rules   Rules
 	archive string
-	planned bundle.Layout           // of the complete layout
-	images  map[string]bundle.Image // by tag, or by digest if untagged
-	digests map[digest.Digest]bool  // digests of these images
+	// planned is the layout once it is completely planned.
+	planned bundle.Layout
+	// images are the planned images by tag, or by digest if they have no tag.
+	images map[string]bundle.Image
+	// digests are the digests of these images.
+	digests map[digest.Digest]bool
 
-	referrers int                    // number of manifests found in lists of referrers
-	problems  []Problem              // of an optional layout
-	neededBy  map[string][]Unit      // by tag
-	skipped   map[digest.Digest]bool // digests of incomplete images
+	// referrers is the number of manifests that were found in lists of referrers.
+	referrers int
+	// problems are the problems of this layout if it is optional.
+	problems []Problem
+	// neededBy are the units that need an image, by tag of the image.
+	neededBy map[string][]Unit
+	// skipped are the digests of incomplete images.
+	skipped map[digest.Digest]bool
 }
 
-// Rules are the rules by which a layout is planned.
+// Rules say how a layout is planned.
 type Rules struct {
-	Part     Part      // of problems with its images
-	Platform *Platform // keep only this image of an index; nil keeps the index
-	Empty    Empty     // whether to keep the layout without images
-	Optional bool      // skip the layout if any of its content is missing
+	// Part applies to problems with images of the layout.
+	Part Part
+	// Platform is the only platform whose image is kept from an index. If it is nil, indexes are
+	// kept.
+	Platform *Platform
+	// Empty decides whether the layout is kept if it has no images.
+	Empty Empty
+	// Optional means that the layout is skipped if any of its content is missing.
+	Optional bool
 
-	Attestations Attestations // that are pulled with its images
-	AttestIn     *Layout      // layout for the attestations; nil for the same layout
+	// Attestations decides which attestations are pulled with the images.
+	Attestations Attestations
+	// AttestIn is the layout that the attestations are added to. If it is nil, they are added to
+	// the same layout.
+	AttestIn *Layout
 }
 
 // Empty decides whether a layout without images is kept.
 type Empty int
 
-// A layout without images is skipped; or kept if its archive has other images; or always
-// kept.
+// A layout without images is left out, or kept if its archive has other images, or always kept.
 const (
 	LeaveEmptyOut Empty = iota
 	KeepEmptyBesideOthers
@@ -90,15 +111,16 @@ const (
 // Attestations decides which attestations are pulled with images.
 type Attestations int
 
-// Attestations are found by the digest and by the tag of an image, by its digest only, or
-// not at all.
+// The attestations of an image are found by its digest and by its tag, only by its digest, or not
+// at all.
 const (
 	AttestationsByTag Attestations = iota
 	AttestationsByDigest
 	NoAttestations
 )
 
-// Layout returns the layout at a path of an archive. The first call creates it with its rules.
+// Layout returns the layout at a path of an archive. The first call creates the layout, with the
+// given rules.
 func (d *Draft) Layout(archive, path, repository string, rules Rules) *Layout {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -114,8 +136,8 @@ func (d *Draft) Layout(archive, path, repository string, rules Rules) *Layout {
 	return l
 }
 
-// Copy adds to a layout the images that are planned for the layout at a path of another
-// archive, and returns their tags.
+// Copy adds images to a layout, and returns their tags. The images are those that are planned for
+// the layout at a path of another archive.
 func (d *Draft) Copy(to *Layout, archive, path string) map[string]bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -137,17 +159,17 @@ func (d *Draft) Component(name string, archives ...string) *Component {
 	return c
 }
 
-// File plans a file beside the archives.
+// File plans a file that is written beside the archives.
 func (d *Draft) File(name string, data []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.files = append(d.files, PlannedFile{Name: name, Size: int64(len(data)), data: data})
 }
 
-// DisableTagLists makes the pull request each tag, for a source that lists no tags.
+// DisableTagLists makes the pull request tags one by one, because the source lists none.
 func (d *Draft) DisableTagLists() { d.noTagLists = true }
 
-// Each calls do for 0 to n-1, several at a time.
+// Each calls do with each number from 0 to n-1. Several calls run at the same time.
 func (d *Draft) Each(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(d.jobs)
@@ -157,13 +179,13 @@ func (d *Draft) Each(ctx context.Context, n int, do func(ctx context.Context, i 
 	return group.Wait()
 }
 
-// eachLayout calls do for each layout, several at a time.
+// eachLayout calls do with each layout. Several calls run at the same time.
 func (d *Draft) eachLayout(ctx context.Context, do func(ctx context.Context, l *Layout) error) error {
 	return d.Each(ctx, len(d.order), func(ctx context.Context, i int) error { return do(ctx, d.order[i]) })
 }
 
-// plan runs the planner and completes the layouts. Errors: ErrUsage, *IncompleteError,
-// errIncompleteUnits; those of the planner and of the client.
+// plan runs the planner and completes the layouts. It fails with ErrUsage, *IncompleteError or
+// errIncompleteUnits. Other errors come from the planner and the client.
 func (d *Draft) plan(ctx context.Context, planner Planner) (*Plan, error) {
 	if err := planner.Plan(ctx, d); err != nil {
 		return nil, err
@@ -221,10 +243,11 @@ func (d *Draft) assemble() (*Plan, error) {
 	return plan, nil
 }
 
-// errIncompleteUnits reports that a plan has incomplete units, and must be made without them.
-var errIncompleteUnits = errors.New("planned with incomplete units")
+// errIncompleteUnits reports that some units of a plan are incomplete. The plan must be made again
+// without them.
+var errIncompleteUnits = errors.New("the plan has incomplete units")
 
-// makePlan makes a plan, and repeats that without units that turn out to be incomplete.
+// makePlan makes a plan. If units turn out to be incomplete, it makes the plan again without them.
 func makePlan(ctx context.Context, o Options, src *Source, allow *allowance) (*Plan, error) {
 	for {
 		plan, err := newDraft(o, src, allow).plan(ctx, o.Planner)

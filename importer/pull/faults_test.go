@@ -36,7 +36,7 @@ func TestTemporaryFaults(t *testing.T) {
 		"connections that are reset": registrytest.Lose(registrytest.First(2, registrytest.On("GET manifests"))),
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // it mostly waits for the disk
+			t.Parallel()
 			r, _ := pulltest.Serve(t, tree.Dir())
 			r.Inject(fault)
 			o := pulltest.Options(t, r, "shop")
@@ -47,7 +47,7 @@ func TestTemporaryFaults(t *testing.T) {
 	}
 }
 
-// A pull requests a new token when the old one has expired.
+// A pull requests a new token if the old one has expired.
 func TestExpiredToken(t *testing.T) {
 	tree := varied(t)
 	dir := t.TempDir()
@@ -55,7 +55,7 @@ func TestExpiredToken(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Dir: dir, Token: true})
 	challenge := fmt.Sprintf(`Www-Authenticate: Bearer realm="%s/token",service="registry",scope="repository:shop/app:pull"`, r.Tokens.URL)
 	third := registrytest.Nth(3, 3, registrytest.On("GET blobs"))
-	var expired atomic.Value // the expired token stays refused, whichever requests send it
+	var expired atomic.Value // any request with this token is refused
 	expired.Store("")
 	r.Inject(registrytest.Answer(func(q *http.Request) bool {
 		authorization := q.Header.Get("Authorization")
@@ -73,12 +73,12 @@ func TestExpiredToken(t *testing.T) {
 	pulltest.Run(t, o)
 	sameTree(t, tree.Dir(), o.Dir)
 	if asked := r.Tokens.Asked(); expired.Load() == "" || len(asked) < 2 {
-		t.Errorf("tokens were asked for: %q", asked)
+		t.Errorf("got the token requests %q, want at least 2 of them", asked)
 	}
 }
 
-// A pull from a registry that refuses to list referrers succeeds: it pulls the referrers that have
-// tags, and reports that others may be missing.
+// If a registry refuses to list referrers, a pull succeeds. It pulls the referrers that have tags,
+// and reports that others may be missing.
 func TestRefusedReferrers(t *testing.T) {
 	tree := varied(t)
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusInternalServerError, http.StatusServiceUnavailable} {
@@ -96,15 +96,15 @@ func TestRefusedReferrers(t *testing.T) {
 		repo, err := s.Repository("shop/app")
 		layouttest.Try(t, err)
 		if tags, _ := repo.Tags("", -1); len(tags) != 2 {
-			t.Errorf("%d: %q, want the image and its signature", status, tags)
+			t.Errorf("status %d: got the tags %q, want the image and its signature", status, tags)
 		}
 		if len(noticed) != 1 || !strings.Contains(noticed[0].Error(), fmt.Sprint(status)) {
-			t.Errorf("%d: reported %v", status, noticed)
+			t.Errorf("status %d: got the notices %v, want one with this status", status, noticed)
 		}
 	}
 }
 
-// A pull lists all missing content, and publishes nothing.
+// A pull reports all missing or damaged content, and publishes nothing.
 func TestMissingContentIsListed(t *testing.T) {
 	tree := crashTree(t)
 	app := tree.Layout("shop/app")
@@ -161,7 +161,7 @@ func TestContradictorySizes(t *testing.T) {
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// finishedLayers returns the names of the blobs of shop/app that have a size, in bytes.
+// finishedLayers returns the names of all blobs of shop/app with the given size in bytes.
 func finishedLayers(t *testing.T, tree *layouttest.Tree, size int64) (found []string) {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(tree.Layout("shop/app").Dir(), "blobs/sha256"))
@@ -174,8 +174,8 @@ func finishedLayers(t *testing.T, tree *layouttest.Tree, size int64) (found []st
 	return found
 }
 
-// If a tag moves during a pull, the bundle has one image of it, not parts of two. A tag that
-// disappears is reported as missing.
+// If a tag moves during a pull, the bundle has exactly one of its images. If a tag disappears, the
+// pull reports it as missing.
 func TestTagsMove(t *testing.T) {
 	tree := varied(t)
 	want := pulltest.Listed(t, pulltest.OpenBare(t, tree.Dir()))
@@ -196,7 +196,7 @@ func TestTagsMove(t *testing.T) {
 	o.Planner = pull.Repositories{Paths: []string{"app"}}
 	pulltest.Run(t, o)
 	if got := pulltest.Listed(t, pulltest.OpenAt(t, "shop", o.Dir)); got["shop/app:v2.0"] != want["shop/app:v2.0"] {
-		t.Errorf("v2.0 is %s, it was %s", got["shop/app:v2.0"], want["shop/app:v2.0"])
+		t.Errorf("tag v2.0 has the digest %s, want the digest before the move, %s", got["shop/app:v2.0"], want["shop/app:v2.0"])
 	}
 	sameTree(t, o.Dir, o.Dir)
 
@@ -205,13 +205,13 @@ func TestTagsMove(t *testing.T) {
 	_, err := pull.Run(t.Context(), o, nil)
 	var incomplete *pull.IncompleteError
 	if !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "shop/app:v1.0: missing") {
-		t.Errorf("a tag disappeared: %v", err)
+		t.Errorf("got error %v, want that the tag v1.0 is missing", err)
 	}
 	pulltest.NothingPublished(t, o.Dir)
 }
 
-// An interrupted pull keeps the blobs and the parts of blobs that it has fetched, and the next one
-// resumes from them.
+// An interrupted pull keeps the blobs that it has fetched, and the parts of other blobs. The next
+// pull resumes from them.
 func TestInterrupted(t *testing.T) {
 	tree := varied(t)
 	app := tree.Layout("shop/app")
@@ -242,22 +242,22 @@ func TestInterrupted(t *testing.T) {
 	pulltest.NothingPublished(t, o.Dir)
 	there := finished(t, o.Dir)
 	if len(there) < 2 {
-		t.Errorf("%d blobs were kept", len(there))
+		t.Errorf("the interrupted pull kept %d complete blobs, want at least 2", len(there))
 	}
 	r.Forget()
-	pulltest.Run(t, o) // a range of the large blob is not interrupted
+	pulltest.Run(t, o) // requests for a range of the large blob are not interrupted
 	ranges := 0
 	for _, q := range r.Requests() {
 		hex := q.Path[strings.LastIndex(q.Path, ":")+1:]
 		if q.Kind() == "GET blobs" && there[hex] {
-			t.Errorf("%s was complete and is fetched again", hex)
+			t.Errorf("blob %s was complete, but the next pull fetched it again", hex)
 		}
 		if hex == large && q.Status == http.StatusPartialContent {
 			ranges++
 		}
 	}
 	if ranges != 1 {
-		t.Errorf("the rest of the large blob was requested %d times", ranges)
+		t.Errorf("got %d requests for the rest of the large blob, want 1", ranges)
 	}
 	sameTree(t, tree.Dir(), o.Dir)
 
@@ -277,14 +277,14 @@ func TestInterrupted(t *testing.T) {
 	pulltest.Run(t, o)
 	for _, q := range r.Requests() {
 		if q.Status == http.StatusPartialContent {
-			t.Errorf("%s was resumed", q.Path)
+			t.Errorf("the pull resumed %s, although NoResume is set", q.Path)
 		}
 	}
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// waitForState waits until a pull has part of one blob and two complete blobs on disk, or ctx ends.
-// So even on a busy machine an interruption leaves content from which to resume.
+// waitForState waits until a pull has two complete blobs and part of another blob on disk, or until
+// ctx ends. So an interruption leaves content to resume from, even on a busy machine.
 func waitForState(ctx context.Context, dir, blob string) {
 	for work := filepath.Join(dir, ".tmp/layoutproxy"); ctx.Err() == nil; time.Sleep(time.Millisecond) {
 		complete, _ := filepath.Glob(filepath.Join(work, "blobs/*"))
@@ -295,7 +295,7 @@ func waitForState(ctx context.Context, dir, blob string) {
 	}
 }
 
-// interrupting calls do when the number of sent bytes reaches at.
+// interrupting is a writer of responses. It calls do once it has sent at bytes.
 type interrupting struct {
 	http.ResponseWriter
 	sent *atomic.Int64
@@ -311,7 +311,7 @@ func (i *interrupting) Write(p []byte) (int, error) {
 	return i.ResponseWriter.Write(p)
 }
 
-// plainFiles serves the files of a tree, without any checks.
+// plainFiles serves the files of a tree without any checks.
 func plainFiles(dir string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		path := strings.TrimPrefix(q.URL.Path, "/v2/")

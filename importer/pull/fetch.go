@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Meter receives the progress of a pull. Its methods may be called from several goroutines.
+// Meter receives the progress of a pull. Its methods must be safe for concurrent calls.
 type Meter interface {
 	// Add counts bytes that were received or are already stored.
 	Add(n int64)
@@ -26,10 +26,9 @@ type fetcher struct {
 	meter    Meter
 }
 
-// fetch fetches a blob from the first of the repositories that has it, and resumes where
-// an earlier attempt was cut. It verifies the blob while writing it. Errors:
-// *bundle.DigestError if the registry keeps sending other content; the client's; the file
-// system's.
+// fetch fetches a blob from the first repository that has it. It resumes an interrupted download,
+// and verifies the blob while writing it. If the registry keeps sending other content, it fails
+// with *bundle.DigestError. Other errors come from the client and the file system.
 func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories []string) error {
 	if f.work.hasBlob(b.Digest, b.Size) {
 		f.meter.Add(b.Size)
@@ -44,12 +43,12 @@ func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories 
 	return err
 }
 
-// fetchFrom fetches a blob from one repository. If the content is wrong, fetchFrom fetches it
-// again, bypassing caches, before it gives up.
+// fetchFrom fetches a blob from one repository. If the content is wrong, it fetches the blob again,
+// bypassing caches, before it gives up.
 func (f *fetcher) fetchFrom(ctx context.Context, repository string, b closure.Descriptor) error {
 	return f.registry.RetryMismatch(ctx, bundle.IsDigestError, func(fresh bool) error {
 		resumed, err := f.fetchMissing(ctx, repository, b, fresh)
-		if resumed && bundle.IsDigestError(err) { // the part of the earlier attempt may be wrong
+		if resumed && bundle.IsDigestError(err) { // the part from the earlier attempt may be damaged
 			_, err = f.fetchMissing(ctx, repository, b, fresh)
 		}
 		return err

@@ -38,7 +38,7 @@ func (p *planner) planFamily(ctx context.Context, f family) error {
 		return err
 	}
 	if len(all) == 0 {
-		p.draft.AddMissing(f.source, "", "it lists no "+f.segment)
+		p.draft.AddMissing(f.source, "", "the repository lists no "+f.segment)
 		return nil
 	}
 	names := sortedKeys(wanted)

@@ -97,10 +97,10 @@ func TestParity(t *testing.T) {
 	for _, q := range r.Requests() {
 		if key := q.Path[strings.LastIndex(q.Path, "/")+1:]; q.Kind() == "GET blobs" {
 			if seen[key] {
-				t.Errorf("%s was fetched twice", q.Path)
+				t.Errorf("the pull fetched %s twice", q.Path)
 			}
 			seen[key] = true
 		}
 	}
-	t.Run("over the bundle of an older tool", func(t *testing.T) { pullOverOlderBundle(t, r) })
+	t.Run("into a directory with an older tool's bundle", func(t *testing.T) { pullOverOlderBundle(t, r) })
 }

@@ -2,25 +2,25 @@ package deckhouse
 
 import "github.com/layoutproxy/layoutproxy/importer/pull"
 
-// kind is a kind of content of a bundle.
+// kind is a kind of content that a bundle can have.
 type kind string
 
 const (
-	member          kind = "module or package" // versions, channels, internal and extra images
+	member          kind = "module or package" // with its versions, channels, internal images and extra images
 	build           kind = "version of the platform"
 	platformChannel kind = "release channel of the platform"
-	sharedImage     kind = "installer, database, program or plugin" // unless named by the user
+	sharedImage     kind = "installer, database, program or plugin" // if the user does not name it
 	named           kind = "content that the user names"
 )
 
-// part decides whether a pull that may be incomplete can publish a bundle without content of a
-// kind, and returns the reason.
+// part says whether a bundle can be published without some content of a kind, and gives the reason.
+// It applies to pulls whose bundle may be incomplete.
 func part(k kind) pull.Part {
 	switch k {
 	case member:
 		return pull.Part{Optional: true, Reason: "the other modules and packages do not need it"}
 	case build:
-		return pull.Part{Optional: true, Reason: "the version is left out, and the others do not need it"}
+		return pull.Part{Optional: true, Reason: "the version is left out, and the other versions do not need it"}
 	case sharedImage:
 		return pull.Part{Optional: true, Reason: "a bundle can be used without it"}
 	case platformChannel:

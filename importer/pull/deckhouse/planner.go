@@ -15,14 +15,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 )
 
-// planner plans a selection.
+// planner plans the content that a selection selects.
 type planner struct {
 	selection *Selection
 	draft     *pull.Draft
 	source    *pull.Source
 
 	mu      sync.Mutex
-	bundled bundled // for the choice of plugins
+	bundled bundled // content of the bundle that decides which plugins are chosen
 }
 
 func (p *planner) plan(ctx context.Context) error {
@@ -30,7 +30,7 @@ func (p *planner) plan(ctx context.Context) error {
 	steps := []struct {
 		skip      bool
 		plan      func(context.Context) error
-		of        kind // of the content that is lost if the step fails
+		of        kind // kind of the content that is missing if this step fails
 		component string
 	}{
 		{s.NoPlatform, p.planPlatform, platformChannel, "platform"},
@@ -46,8 +46,8 @@ func (p *planner) plan(ctx context.Context) error {
 		if step.skip {
 			continue
 		}
-		// If one component is incomplete, the others are still planned: all missing content
-		// must be listed.
+		// If one component is incomplete, plan the others anyway, so that the error lists all
+		// missing content.
 		if err := p.draft.Absorb(step.plan(ctx), part(step.of), pull.Unit{Component: step.component}); err != nil {
 			return err
 		}
@@ -55,9 +55,9 @@ func (p *planner) plan(ctx context.Context) error {
 	return nil
 }
 
-// layout returns the layout at a path of an archive. Its images are for one platform, except
-// the d8 program and its plugins. Only the platform, modules and packages have attestations
-// whose tags name the tag of an image.
+// layout returns the layout at a path of an archive. Its images are for a single platform, except
+// those of the d8 program and its plugins. In layouts of the platform, modules and packages, the
+// tag of an attestation may contain an image's tag. In other layouts, it contains a digest.
 func (p *planner) layout(archive, path, repository string, of kind, change ...func(*pull.Rules)) *pull.Layout {
 	rules := pull.Rules{Part: part(of), Platform: p.draft.Platform}
 	if rules.Platform == nil && !strings.HasPrefix(path+"/", programPath+"/") {
@@ -90,8 +90,8 @@ func (p *planner) chooseTags(ctx context.Context, repository string, c *release.
 	return c.Choose(sortedKeys(tags)), err
 }
 
-// findExactTag returns the tag for a version or tag that a person gave: the v before a version
-// may be omitted.
+// findExactTag returns the tag of a version or tag that the user gave. The user may omit the v of a
+// version.
 func (p *planner) findExactTag(ctx context.Context, repository, tag string) (string, error) {
 	if _, ok := release.Parse(tag); !ok || strings.HasPrefix(tag, "v") {
 		return tag, nil
@@ -103,15 +103,15 @@ func (p *planner) findExactTag(ctx context.Context, repository, tag string) (str
 	return tag, err
 }
 
-// unusable returns a *pull.UnusableError with a text.
+// unusable returns a *pull.UnusableError with a formatted message.
 func unusable(format string, args ...any) error {
 	return &pull.UnusableError{Err: fmt.Errorf(format, args...)}
 }
 
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
-// tagOf returns the tag of an image in a bundle: its tag in the source, or the hex digits of its
-// digest.
+// tagOf returns the tag that an image gets in a bundle: its tag in the source, or the hex digits of
+// its digest.
 func tagOf(reference string) string {
 	if d := digest.Digest(reference); d.Validate() == nil {
 		return d.Encoded()

@@ -16,19 +16,19 @@ import (
 
 const platformArchive = "platform.tar"
 
-// platform is the plan of the platform.
+// platform plans the content of platform.tar.
 type platform struct {
 	planner *planner
 	shown   *pull.Component
 	builds  builds
 
-	// The archive contains all four layouts, even if they are empty.
+	// All four layouts are in the archive, even if they have no images.
 	root, install, standalone, channels *pull.Layout
 }
 
 func (p *planner) channelsRepository() string { return p.draft.Root.Repository("release-channel") }
 
-// planPlatform plans the platform: releases, channels, installers and the images that the
+// planPlatform plans the platform: its releases, channels and installers, and the images that the
 // installers name.
 func (p *planner) planPlatform(ctx context.Context) error {
 	c := p.draft.Component("platform", platformArchive)
@@ -87,7 +87,7 @@ func (pl *platform) plan(ctx context.Context, of kind) error {
 	return nil
 }
 
-// leaveOutBuilds removes incomplete builds from a plan, and the channels that point at them.
+// leaveOutBuilds removes incomplete builds and the channels that point at them from a plan.
 func (p *planner) leaveOutBuilds(c *pull.Component, b *builds) {
 	skips := func(tag string) bool { return p.draft.Skips(pull.Unit{Component: c.Name, Version: tag}) }
 	b.tags = p.draft.NotSkipped(c.Name, b.tags)
@@ -106,7 +106,8 @@ func (p *planner) leaveOutBuilds(c *pull.Component, b *builds) {
 	}
 }
 
-// findBuilds reads the facts for the choice of builds, and chooses them.
+// findBuilds chooses the builds of the platform. It reads the tags and release channels that it
+// needs for this choice.
 func (p *planner) findBuilds(ctx context.Context) (builds, error) {
 	if p.selection.DeckhouseTag != "" {
 		return p.findBuild(ctx, p.selection.DeckhouseTag)
@@ -136,7 +137,8 @@ func (p *planner) findBuilds(ctx context.Context) (builds, error) {
 	return b, nil
 }
 
-// findAllBuilds finds the releases between the channels.
+// findAllBuilds finds the builds between the lowest and the highest release channel: see
+// [chooseBuilds].
 func (p *planner) findAllBuilds(ctx context.Context) (builds, error) {
 	channels, err := p.requireChannels(ctx)
 	if err != nil {
@@ -162,8 +164,9 @@ func (p *planner) findAllBuilds(ctx context.Context) (builds, error) {
 	return b, nil
 }
 
-// requireChannels reads the release channels of the platform. A missing channel makes it fail,
-// or is listed as missing if it is optional. Errors: *pull.IncompleteError; those of the source.
+// requireChannels reads the release channels of the platform. If a required channel is missing, it
+// fails with *pull.IncompleteError. If an optional channel is missing, the report lists it. Other
+// errors come from the source.
 func (p *planner) requireChannels(ctx context.Context) ([]release.Channel, error) {
 	const reason = "the release channel is missing"
 	repository := p.channelsRepository()
@@ -185,14 +188,15 @@ func (p *planner) requireChannels(ctx context.Context) ([]release.Channel, error
 	return all, pull.Incomplete(problems)
 }
 
-// newChannelProblem returns the problem of a release channel of the platform.
+// newChannelProblem returns a problem of a release channel of the platform.
 func newChannelProblem(repository, channel, reason string, as kind) pull.Problem {
 	g := pull.NewProblem(problem.Incomplete, repository, channel, reason)
 	g.Component, g.Part = "platform", part(as)
 	return g
 }
 
-// findBuild finds the build that a channel, a version or a tag names.
+// findBuild finds the build for a tag that the user gave: a release channel, a version or any other
+// tag.
 func (p *planner) findBuild(ctx context.Context, tag string) (builds, error) {
 	repository := p.channelsRepository()
 	if slices.Contains(release.Channels(), tag) {
@@ -209,7 +213,7 @@ func (p *planner) findBuild(ctx context.Context, tag string) (builds, error) {
 	if err != nil {
 		return builds{}, err
 	}
-	// Only a channel that points at a version shows that the vendor has suspended the version.
+	// A version is suspended if a suspended channel points at it, so read all channels.
 	all, problems, err := p.readChannels(ctx, repository)
 	if err == nil {
 		err = pull.Incomplete(problems)
@@ -224,8 +228,9 @@ func (p *planner) findBuild(ctx context.Context, tag string) (builds, error) {
 	return builds{tags: []string{tag}, pin: tag}, nil
 }
 
-// pinChannels makes the default channels of a bundle point at the release-channel image and the
-// install image of one build, if the source has its release-channel image.
+// pinChannels makes the default channels in the bundle point at one build, both for release
+// channels and for the install image. If the source has no release-channel image of the build,
+// pinChannels only reports this.
 func (pl *platform) pinChannels(ctx context.Context) error {
 	draft, b := pl.planner.draft, &pl.builds
 	aliases := map[string]string{}
@@ -235,7 +240,7 @@ func (pl *platform) pinChannels(ctx context.Context) error {
 			return err
 		}
 		if !ok {
-			draft.AddMissing(pl.channels.Repository, b.pin, "missing, so no release channel of the bundle points at "+b.tags[0])
+			draft.AddMissing(pl.channels.Repository, b.pin, "missing, so no release channel in the bundle points at "+b.tags[0])
 			return nil
 		}
 		pl.shown.Point(channel, b.tags[0])
@@ -265,7 +270,7 @@ func (pl *platform) planBuild(ctx context.Context, tag string) error {
 	return pl.planDeclared(ctx, unit)
 }
 
-// addOrNote plans an optional image, and notes it if it is missing.
+// addOrNote plans an optional image. If the image is missing, the report lists it.
 func (p *planner) addOrNote(ctx context.Context, l *pull.Layout, tag string) error {
 	ok, err := p.draft.AddIfThere(ctx, l, tag, tag)
 	if err == nil && !ok {
@@ -274,13 +279,13 @@ func (p *planner) addOrNote(ctx context.Context, l *pull.Layout, tag string) err
 	return err
 }
 
-// planDeclared plans the images that the installer of a build names: by tag if the installer
-// lists tags, otherwise by digest.
+// planDeclared plans the images that the installer of a build names. If the installer lists tags,
+// planDeclared uses the tags; otherwise, it uses the digests.
 func (pl *platform) planDeclared(ctx context.Context, unit pull.Unit) error {
 	p, tag := pl.planner, unit.Version
 	image, ok := p.draft.ImageOf(pl.install, tag)
 	if !ok {
-		return nil // the problem of the installer is reported
+		return nil // the missing installer is reported as another problem
 	}
 	files, err := p.source.Files(ctx, pl.install.Repository, image, release.InstallerDigests, release.InstallerTags)
 	if err != nil {
@@ -297,7 +302,8 @@ func (pl *platform) planDeclared(ctx context.Context, unit pull.Unit) error {
 	return p.planImages(ctx, pl.root, release.References(images), &unit)
 }
 
-// planImages plans images by tag or digest. If a unit is given, it needs all of them.
+// planImages plans images, each given by its tag or digest. If needs is not nil, that unit is
+// incomplete unless it has all of the images.
 func (p *planner) planImages(ctx context.Context, l *pull.Layout, references []string, needs *pull.Unit) error {
 	return p.draft.Each(ctx, len(references), func(ctx context.Context, i int) error {
 		tag := tagOf(references[i])

@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// maxDependencies limits the length of a chain of plugin dependencies.
+	// maxDependencies is the maximum length of a chain of plugins in which each requires the next.
 	maxDependencies = 16
-	// maxTries limits how many versions of plugins are tried in all.
+	// maxTries is the maximum number of plugin versions that a choice of plugins may try.
 	maxTries = 20_000
 )
 
-// catalog describes the plugins of a source. A method always returns the same result for the
-// same arguments. An *unreadable error concerns one version or one plugin; any other error ends
-// the choice.
+// catalog describes the plugins of a source. A method always returns the same result for the same
+// arguments. An *unreadable error affects one version or one plugin. Any other error ends the
+// choice.
 type catalog interface {
-	// names returns all plugins, in ascending order; none if they cannot be listed.
+	// names returns all plugins in ascending order, or none if they cannot be listed.
 	names(ctx context.Context) ([]string, error)
 	// versions returns the stable versions of a plugin, in ascending order.
 	versions(ctx context.Context, plugin string) ([]release.Release, error)
@@ -29,7 +29,7 @@ type catalog interface {
 	contract(ctx context.Context, plugin, tag string) (release.Contract, error)
 }
 
-// unreadable is the reason why a version or a plugin cannot be chosen.
+// unreadable is the error of a version or plugin that cannot be chosen.
 type unreadable struct{ err error }
 
 func (u *unreadable) Error() string { return u.err.Error() }
@@ -38,25 +38,28 @@ func (u *unreadable) Unwrap() error { return u.err }
 
 func isUnreadable(err error) bool { return errors.As(err, new(*unreadable)) }
 
-// chosenPlugin is a version of a plugin, and the reason why it is in the bundle.
+// chosenPlugin is a version of a plugin that is put into the bundle, and the reason for that.
 type chosenPlugin struct {
 	name, tag, reason string
 
-	release  release.Release // zero if the tag is not a version
+	release  release.Release // version of the tag, or zero if the tag is no version
 	contract release.Contract
 }
 
-// choice is the set of plugins for a bundle. It depends only on the catalog, the content of the
-// bundle and the names that the user requests.
+// choice is the set of plugins that a bundle gets. It depends only on the catalog, the content of
+// the bundle and the names that the user requests.
 type choice struct {
-	chosen     []chosenPlugin  // in the order of their choice
-	notes      []string        // skipped plugins, and conflicts
-	unresolved []missingPlugin // requested by name, but not available
+	// chosen lists the plugins in the order in which they were chosen.
+	chosen []chosenPlugin
+	// notes are messages about skipped plugins and about conflicts.
+	notes []string
+	// unresolved are plugins that the user requests by name, but that are not available.
+	unresolved []missingPlugin
 }
 
 type missingPlugin struct{ name, tag, reason string }
 
-// chooser makes a choice.
+// chooser chooses the plugins for one bundle.
 type chooser struct {
 	catalog catalog
 	bundled bundled
@@ -64,9 +67,10 @@ type chooser struct {
 	tries   int
 }
 
-// choosePlugins chooses plugins. For each bundled version of a module that a plugin's contract
-// names, it chooses the newest stable version of the plugin whose contract the bundle satisfies. It
-// adds the plugins that these need, and then those that are included by name.
+// choosePlugins chooses the plugins for a bundle. It looks for plugins whose contract names a
+// module of the bundle. For each version of this module, it chooses the newest stable version of
+// the plugin whose contract the bundle meets. It also chooses the plugins that the chosen ones
+// require, and the plugins that the user names.
 func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string]release.Selector) (choice, error) {
 	r := &chooser{catalog: c, bundled: b}
 	if len(b.modules) > 0 {
@@ -76,7 +80,7 @@ func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string
 		}
 		for _, name := range names {
 			if !release.IsName(name) {
-				continue // the tag is not the name of a plugin
+				continue // this tag is not the name of a plugin
 			}
 			if err := r.chooseForModules(ctx, name); err != nil {
 				return r.choice, err
@@ -88,12 +92,12 @@ func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string
 	return r.choice, err
 }
 
-// chooseForModules chooses versions of one plugin for the modules that its newest readable
-// contract names.
+// chooseForModules chooses versions of one plugin. It does so for each module that the plugin's
+// newest readable contract names.
 func (r *chooser) chooseForModules(ctx context.Context, name string) error {
 	versions, err := r.catalog.versions(ctx, name)
 	if isUnreadable(err) || err == nil && len(versions) == 0 {
-		return nil // the plugin has no versions
+		return nil // the plugin has no readable versions
 	}
 	if err != nil {
 		return err
@@ -129,13 +133,13 @@ func (r *chooser) chooseForModules(ctx context.Context, name string) error {
 	return nil
 }
 
-// chooseForModule chooses the newest version of a plugin that fits one bundled version of a
-// module. If no version fits, it returns the reason.
+// chooseForModule chooses the newest version of a plugin that fits a given version of a module. If
+// no version fits, it returns the reason.
 func (r *chooser) chooseForModule(ctx context.Context, name string, versions []release.Release, module string, of release.Release) (reason string, err error) {
 	rejects := func(c *release.Contract) string {
 		want, ok := c.RequirementOf(module)
 		if !ok {
-			return "it does not name the module"
+			return "its contract does not name the module"
 		}
 		ok, err := want.Fits(of.Version)
 		switch {
@@ -149,8 +153,9 @@ func (r *chooser) chooseForModule(ctx context.Context, name string, versions []r
 	return r.chooseNewest(ctx, name, versions, rejects, true, fmt.Sprintf("for module %s %s", module, of.Tag))
 }
 
-// chooseNewest chooses the newest version for which rejects returns no reason, together with the
-// plugins that it needs. If no version can be chosen, it returns the reason of the newest one.
+// chooseNewest chooses the newest version of a plugin for which rejects returns no reason. It also
+// chooses the plugins that this version requires. If no version can be chosen, it returns the
+// reason against the newest version.
 func (r *chooser) chooseNewest(ctx context.Context, name string, versions []release.Release, rejects func(*release.Contract) string, strict bool, why string) (reason string, err error) {
 	return tryNewestFirst(versions, func(v release.Release) (against string, err error) {
 		c, err := r.catalog.contract(ctx, name, v.Tag)
@@ -171,8 +176,9 @@ func (r *chooser) chooseNewest(ctx context.Context, name string, versions []rele
 	})
 }
 
-// tryNewestFirst tries versions, the newest first, until one has no reason against it. If there
-// is no such version, it returns the reason of the newest one.
+// tryNewestFirst calls try with the newest version, then with older ones, until try returns no
+// reason against a version. If there is no such version, tryNewestFirst returns the reason against
+// the newest version.
 func tryNewestFirst(versions []release.Release, try func(release.Release) (against string, err error)) (reason string, err error) {
 	for _, v := range slices.Backward(versions) {
 		against, err := try(v)
@@ -181,14 +187,14 @@ func tryNewestFirst(versions []release.Release, try func(release.Release) (again
 		}
 		reason = cmp.Or(reason, v.Tag+": "+against)
 	}
-	return cmp.Or(reason, "no version of it fits"), nil
+	return cmp.Or(reason, "no version fits"), nil
 }
 
 func (r *chooser) hasChosen(name, tag string) bool {
 	return slices.ContainsFunc(r.choice.chosen, func(c chosenPlugin) bool { return c.name == name && c.tag == tag })
 }
 
-// noteConflicts notes the reasons why a cluster may refuse the chosen plugins.
+// noteConflicts adds notes that say why a cluster could refuse a chosen plugin.
 func (r *chooser) noteConflicts() {
 	for _, p := range r.choice.chosen {
 		var all []string
@@ -201,7 +207,7 @@ func (r *chooser) noteConflicts() {
 		for _, want := range p.contract.Requirements.Plugins.Conditional {
 			others := slices.ContainsFunc(r.choice.chosen, func(o chosenPlugin) bool { return o.name == want.Name })
 			if ok, err := r.isMetByChosen(want, nil); others && !ok && err == nil {
-				r.addNote("plugin %s %s: with plugin %s it requires %s, which the bundle does not have", p.name, p.tag, want.Name, want)
+				r.addNote("plugin %s %s: if plugin %s is installed, it requires %s, which the bundle does not have", p.name, p.tag, want.Name, want)
 			}
 		}
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// shelf is a catalog in memory: contracts in JSON by NAME:TAG. A contract that is not JSON is
-// malformed.
+// shelf is a catalog in memory. It maps NAME:TAG of a plugin to a contract in JSON. Text that is
+// not JSON is a malformed contract.
 type shelf map[string]string
 
 func (s shelf) names(context.Context) (names []string, _ error) {
@@ -56,7 +56,7 @@ func (s shelf) contract(_ context.Context, plugin, tag string) (release.Contract
 	return c, nil
 }
 
-// modules returns a contract that requires modules, each NAME or NAME CONSTRAINT.
+// modules returns a contract that requires modules. Each is given as NAME or as NAME CONSTRAINT.
 func modules(all ...string) string { return needing("modules", "mandatory", all) }
 
 // plugins returns a contract that requires other plugins.
@@ -71,14 +71,15 @@ func needing(family, bucket string, all []string) string {
 	return fmt.Sprintf(`{"name":"x","requirements":{%q:{%q:[%s]}}}`, family, bucket, strings.Join(list, ","))
 }
 
-// The rules are those of deckhouse-cli: README, "Plugin Mirroring", and internal/mirror/dist.
+// The rules come from deckhouse-cli: section "Plugin Mirroring" of the README, and
+// internal/mirror/dist.
 func TestChoiceOfPlugins(t *testing.T) {
 	const anyOf = `{"requirements":{"modules":{"anyOf":[{"name":"storage","modules":[{"name":"ceph","constraint":">=2"},{"name":"nfs"}]}]}}}`
 	for name, test := range map[string]struct {
 		shelf   shelf
-		bundle  string // NAME:VERSION, and the platform without a name
+		bundle  string // modules as NAME:VERSION, and the platform as VERSION
 		include []string
-		want    string // NAME:TAG (why), in order
+		want    string // chosen plugins as NAME:TAG (REASON), in the order of their choice
 		notes   []string
 		missing string
 	}{
@@ -87,18 +88,18 @@ func TestChoiceOfPlugins(t *testing.T) {
 		"no modules":                         {shelf{"a:v1.0.0": modules("console")}, "", nil, "", nil, ""},
 		"the newest":                         {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console")}, "console:v1.0.0", nil, "a:v1.1.0 (for module console v1.0.0)", nil, ""},
 		"no preview":                         {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0-rc.1": modules("console")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
-		"the newest that fits":               {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console >=2")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
-		"one for each version of a module":   {shelf{"a:v1.0.0": modules("console <2"), "a:v2.0.0": modules("console >=2")}, "console:v1.0.0 console:v2.1.0", nil, "a:v1.0.0 (for module console v1.0.0), a:v2.0.0 (for module console v2.1.0)", nil, ""},
-		"one for both versions of a module":  {shelf{"a:v1.0.0": modules("console")}, "console:v1.0.0 console:v2.1.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
-		"a build suffix is not a preview":    {shelf{"a:v1.0.0": modules("console >=1.0")}, "console:v1.2.0-main", nil, "a:v1.0.0 (for module console v1.2.0-main)", nil, ""},
+		"the newest version that fits":       {shelf{"a:v1.0.0": modules("console"), "a:v1.1.0": modules("console >=2")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"one plugin version for each version of a module":  {shelf{"a:v1.0.0": modules("console <2"), "a:v2.0.0": modules("console >=2")}, "console:v1.0.0 console:v2.1.0", nil, "a:v1.0.0 (for module console v1.0.0), a:v2.0.0 (for module console v2.1.0)", nil, ""},
+		"one plugin version for both versions of a module": {shelf{"a:v1.0.0": modules("console")}, "console:v1.0.0 console:v2.1.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
+		"a build suffix is not a preview":                  {shelf{"a:v1.0.0": modules("console >=1.0")}, "console:v1.2.0-main", nil, "a:v1.0.0 (for module console v1.2.0-main)", nil, ""},
 		"a preview of a module does not fit": {shelf{"a:v1.0.0": modules("console >=1.0")}, "console:v1.2.0-rc.1", nil, "",
 			[]string{"plugin a is not pulled for module console v1.2.0-rc.1: v1.0.0: requires module console >=1.0"}, ""},
 		"another module is missing": {shelf{"a:v1.0.0": modules("console", "other >=1")}, "console:v1.0.0", nil, "",
 			[]string{"plugin a is not pulled for module console v1.0.0: v1.0.0: requires module other >=1, but the bundle has none"}, ""},
-		"one of a group": {shelf{"a:v1.0.0": anyOf}, "ceph:v2.0.0", nil, "a:v1.0.0 (for module ceph v2.0.0)", nil, ""},
-		"the other of a group": {shelf{"a:v1.0.0": anyOf}, "nfs:v0.1.0 ceph:v1.0.0", nil, "a:v1.0.0 (for module nfs v0.1.0)",
+		"one module of a group is enough": {shelf{"a:v1.0.0": anyOf}, "ceph:v2.0.0", nil, "a:v1.0.0 (for module ceph v2.0.0)", nil, ""},
+		"only one of a group's modules fits": {shelf{"a:v1.0.0": anyOf}, "nfs:v0.1.0 ceph:v1.0.0", nil, "a:v1.0.0 (for module nfs v0.1.0)",
 			[]string{"plugin a is not pulled for module ceph v1.0.0: v1.0.0: requires module ceph >=2"}, ""},
-		"none of a group": {shelf{"a:v1.0.0": strings.Replace(anyOf, `"anyOf"`, `"mandatory":[{"name":"console"}],"anyOf"`, 1)}, "console:v1.0.0", nil, "",
+		"no module of a group is in the bundle": {shelf{"a:v1.0.0": strings.Replace(anyOf, `"anyOf"`, `"mandatory":[{"name":"console"}],"anyOf"`, 1)}, "console:v1.0.0", nil, "",
 			[]string{`plugin a is not pulled for module console v1.0.0: v1.0.0: requires a module of the group "storage", but the bundle has none that fits`}, ""},
 		"Deckhouse fits":    {shelf{"a:v1.0.0": deckhouse("console", ">=1.69")}, "console:v1.0.0 v1.68.0 v1.70.1", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
 		"Deckhouse unknown": {shelf{"a:v1.0.0": deckhouse("console", ">=1.69")}, "console:v1.0.0", nil, "a:v1.0.0 (for module console v1.0.0)", nil, ""},
@@ -112,30 +113,30 @@ func TestChoiceOfPlugins(t *testing.T) {
 		"required plugins": {shelf{"a:v1.0.0": `{"requirements":{"modules":{"mandatory":[{"name":"console"}]},"plugins":{"mandatory":[{"name":"b","constraint":"<2"}]}}}`,
 			"b:v1.0.0": plugins("c"), "b:v2.0.0": "", "c:v1.0.0": ""}, "console:v1.0.0", nil,
 			"a:v1.0.0 (for module console v1.0.0), b:v1.0.0 (needed by plugin a), c:v1.0.0 (needed by plugin b)", nil, ""},
-		"an older one whose requirements are met": {shelf{"a:v1.0.0": modules("console"),
+		"an older version whose requirements are met": {shelf{"a:v1.0.0": modules("console"),
 			"a:v1.1.0": `{"requirements":{"modules":{"mandatory":[{"name":"console"}]},"plugins":{"mandatory":[{"name":"nowhere"}]}}}`}, "console:v1.0.0", nil,
 			"a:v1.0.0 (for module console v1.0.0)", nil, ""},
-		"by name":          {shelf{"a:v1.0.0": "", "a:v1.1.0": "", "a:v2.0.0-rc.1": ""}, "", []string{"a"}, "a:v1.1.0 (asked for by name)", nil, ""},
-		"by a range":       {shelf{"a:v1.0.0": "", "a:v1.0.1": "", "a:v1.1.0": ""}, "", []string{"a@~1.0"}, "a:v1.0.1 (asked for by name)", nil, ""},
-		"by two ranges":    {shelf{"a:v1.0.0": "", "a:v1.0.1": "", "a:v2.1.0": ""}, "", []string{"a@~1.0", "a@^2"}, "a:v1.0.1 (asked for by name), a:v2.1.0 (asked for by name)", nil, ""},
-		"a preview by tag": {shelf{"a:v1.0.0-rc.1": ""}, "", []string{"a@=v1.0.0-rc.1"}, "a:v1.0.0-rc.1 (asked for by name)", nil, ""},
-		"by name, in spite of unmet requirements": {shelf{"a:v1.0.0": modules("console")}, "", []string{"a"}, "a:v1.0.0 (asked for by name)",
+		"by name":                    {shelf{"a:v1.0.0": "", "a:v1.1.0": "", "a:v2.0.0-rc.1": ""}, "", []string{"a"}, "a:v1.1.0 (asked for by name)", nil, ""},
+		"named with a range":         {shelf{"a:v1.0.0": "", "a:v1.0.1": "", "a:v1.1.0": ""}, "", []string{"a@~1.0"}, "a:v1.0.1 (asked for by name)", nil, ""},
+		"named with two ranges":      {shelf{"a:v1.0.0": "", "a:v1.0.1": "", "a:v2.1.0": ""}, "", []string{"a@~1.0", "a@^2"}, "a:v1.0.1 (asked for by name), a:v2.1.0 (asked for by name)", nil, ""},
+		"a preview named by its tag": {shelf{"a:v1.0.0-rc.1": ""}, "", []string{"a@=v1.0.0-rc.1"}, "a:v1.0.0-rc.1 (asked for by name)", nil, ""},
+		"named, although the bundle does not meet its requirements": {shelf{"a:v1.0.0": modules("console")}, "", []string{"a"}, "a:v1.0.0 (asked for by name)",
 			[]string{"plugin a v1.0.0: requires module console, but the bundle has none"}, ""},
-		"another plugin shares a named tag": {shelf{"a:v1.0.0": plugins("b >=1"), "b:v1.0.0": "", "b:v1.1.0": ""}, "", []string{"a", "b@=v1.0.0"}, "b:v1.0.0 (asked for by name), a:v1.0.0 (asked for by name)", nil, ""},
-		"another plugin needs another tag": {shelf{"a:v1.0.0": plugins("b >=1.1"), "b:v1.0.0": "", "b:v1.1.0": ""}, "", []string{"a", "b@=v1.0.0"},
+		"another plugin uses the version that the user names": {shelf{"a:v1.0.0": plugins("b >=1"), "b:v1.0.0": "", "b:v1.1.0": ""}, "", []string{"a", "b@=v1.0.0"}, "b:v1.0.0 (asked for by name), a:v1.0.0 (asked for by name)", nil, ""},
+		"another plugin needs a newer version than the user names": {shelf{"a:v1.0.0": plugins("b >=1.1"), "b:v1.0.0": "", "b:v1.1.0": ""}, "", []string{"a", "b@=v1.0.0"},
 			"b:v1.0.0 (asked for by name), a:v1.0.0 (asked for by name), b:v1.1.0 (needed by plugin a)", nil, ""},
-		"unknown by name":                     {shelf{}, "", []string{"a"}, "", nil, "a: missing"},
-		"unknown by tag":                      {shelf{"a:v1.0.0": ""}, "", []string{"a@=v1.0.1"}, "", nil, "a:v1.0.1 missing"},
-		"nothing in the range":                {shelf{"a:v1.0.0": ""}, "", []string{"a@^2"}, "", nil, "a: a@^2: no version of it fits"},
-		"a malformed contract of a named tag": {shelf{"a:v1.0.0": "["}, "", []string{"a@=v1.0.0"}, "", nil, "a:v1.0.0 malformed contract: unexpected end of JSON input"},
-		"a requirement that cannot be met":    {shelf{"a:v1.0.0": plugins("b ^2"), "b:v1.0.0": ""}, "", []string{"a"}, "", nil, "a: a: v1.0.0: needs plugin b ^2: no version of it fits"},
-		"a circle":                            {shelf{"a:v1.0.0": plugins("b"), "b:v1.0.0": plugins("a")}, "", []string{"a"}, "", nil, "a: a: v1.0.0: needs plugin b: v1.0.0: plugins need each other in a circle: a → b → a"},
+		"a missing plugin that the user names": {shelf{}, "", []string{"a"}, "", nil, "a: missing"},
+		"a missing tag that the user names":    {shelf{"a:v1.0.0": ""}, "", []string{"a@=v1.0.1"}, "", nil, "a:v1.0.1 missing"},
+		"no version in the range":              {shelf{"a:v1.0.0": ""}, "", []string{"a@^2"}, "", nil, "a: a@^2: no version fits"},
+		"a malformed contract of a named tag":  {shelf{"a:v1.0.0": "["}, "", []string{"a@=v1.0.0"}, "", nil, "a:v1.0.0 malformed contract: unexpected end of JSON input"},
+		"a requirement that cannot be met":     {shelf{"a:v1.0.0": plugins("b ^2"), "b:v1.0.0": ""}, "", []string{"a"}, "", nil, "a: a: v1.0.0: needs plugin b ^2: no version fits"},
+		"a circle":                             {shelf{"a:v1.0.0": plugins("b"), "b:v1.0.0": plugins("a")}, "", []string{"a"}, "", nil, "a: a: v1.0.0: needs plugin b: v1.0.0: plugins need each other in a circle: a → b → a"},
 		"conflicts": {shelf{"a:v1.0.0": `{"requirements":{"modules":{"mandatory":[{"name":"console"}],"conditional":[{"name":"nfs","constraint":">=2"}],"noneOf":[{"name":"old","modules":[{"name":"ceph"}]}]},
 			"plugins":{"conditional":[{"name":"b","constraint":">=2"}]},"kubernetes":{"constraint":">=9"}}}`, "b:v1.0.0": modules("console")}, "console:v1.0.0 nfs:v1.0.0 ceph:v1.0.0", nil,
 			"a:v1.0.0 (for module console v1.0.0), b:v1.0.0 (for module console v1.0.0)",
 			[]string{"plugin a v1.0.0: it conflicts with module ceph, but the bundle has v1.0.0",
 				"plugin a v1.0.0: if module nfs is installed, it requires nfs >=2, but the bundle has v1.0.0",
-				"plugin a v1.0.0: with plugin b it requires b >=2, which the bundle does not have"}, ""},
+				"plugin a v1.0.0: if plugin b is installed, it requires b >=2, which the bundle does not have"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			include, err := release.ParseSelectors(test.include)
@@ -178,9 +179,9 @@ func bundleOf(text string) bundled {
 	return b
 }
 
-// The choice of plugins ends at a limit for long chains of plugins, and for many versions that
+// The choice of plugins has limits: one for long chains of plugins, and one for many versions that
 // require each other.
-func TestChoiceOfPluginsEnds(t *testing.T) {
+func TestLimitsOfPluginChoice(t *testing.T) {
 	chain := shelf{}
 	for i := range maxDependencies + 1 {
 		chain[fmt.Sprintf("p%02d:v1.0.0", i)] = plugins(fmt.Sprintf("p%02d", i+1))
@@ -191,10 +192,10 @@ func TestChoiceOfPluginsEnds(t *testing.T) {
 		layouttest.Try(t, err)
 		got, err := choosePlugins(t.Context(), chain, bundled{}, include)
 		if err != nil || len(got.chosen) != want || (len(got.unresolved) == 0) != (want > 0) {
-			t.Errorf("%s: %d plugins, %v, %v", first, len(got.chosen), got.unresolved, err)
+			t.Errorf("choice for plugin %s: got %d plugins, unresolved %v, error %v", first, len(got.chosen), got.unresolved, err)
 		}
 	}
-	// Each of many versions of a plugin accepts each of many versions of the next plugin.
+	// Each version of a plugin can be combined with each version of the next plugin.
 	wide := shelf{}
 	for i := range 8 {
 		for v := range 8 {

@@ -9,8 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// chooseNeeded adds to a trial the plugins that a contract requires, directly or through others,
-// or returns the reason why that is impossible. path are the plugins that led to the contract.
+// chooseNeeded adds to a trial the plugins that a contract requires, and the plugins that those
+// require. A trial is a list of plugins that may still be given up. If a requirement cannot be met,
+// chooseNeeded returns the reason. path are the plugins that led to the contract.
 func (r *chooser) chooseNeeded(ctx context.Context, c *release.Contract, trial []chosenPlugin, path []string, strict bool) (_ []chosenPlugin, reason string, err error) {
 	for _, want := range c.Requirements.Plugins.Mandatory {
 		switch {
@@ -19,7 +20,7 @@ func (r *chooser) chooseNeeded(ctx context.Context, c *release.Contract, trial [
 		case slices.Contains(path, want.Name):
 			return nil, "plugins need each other in a circle: " + strings.Join(append(slices.Clone(path), want.Name), " → "), nil
 		case len(path) > maxDependencies:
-			return nil, fmt.Sprintf("the chain of plugins that need each other is longer than %d: %s", maxDependencies, strings.Join(path, " → ")), nil
+			return nil, fmt.Sprintf("the chain of plugins in which each needs the next is longer than %d: %s", maxDependencies, strings.Join(path, " → ")), nil
 		}
 		shared, err := r.isMetByChosen(want, trial)
 		if err != nil {
@@ -35,7 +36,7 @@ func (r *chooser) chooseNeeded(ctx context.Context, c *release.Contract, trial [
 	return trial, "", nil
 }
 
-// isMetByChosen reports whether a version in the choice or the trial meets a requirement.
+// isMetByChosen reports whether a chosen plugin or a plugin of the trial meets a requirement.
 func (r *chooser) isMetByChosen(want release.Requirement, trial []chosenPlugin) (bool, error) {
 	for _, p := range slices.Concat(r.choice.chosen, trial) {
 		if p.name != want.Name || p.release.Version == nil && want.Constraint != "" {
@@ -51,7 +52,7 @@ func (r *chooser) isMetByChosen(want release.Requirement, trial []chosenPlugin) 
 	return false, nil
 }
 
-// chooseFor adds to a trial the newest version that meets one requirement.
+// chooseFor adds to a trial the newest version that meets a requirement.
 func (r *chooser) chooseFor(ctx context.Context, want release.Requirement, trial []chosenPlugin, path []string, strict bool) (with []chosenPlugin, reason string, err error) {
 	versions, err := r.catalog.versions(ctx, want.Name)
 	switch {
@@ -72,7 +73,7 @@ func (r *chooser) chooseFor(ctx context.Context, want release.Requirement, trial
 	}
 	reason, err = tryNewestFirst(fitting, func(v release.Release) (against string, err error) {
 		if r.tries++; r.tries > maxTries {
-			return "", fmt.Errorf("plugins: more than %d versions were tried, which need each other: name versions with --include-plugin NAME@=VERSION", maxTries)
+			return "", fmt.Errorf("plugins: more than %d versions that need each other were tried: name exact versions with --include-plugin NAME@=VERSION", maxTries)
 		}
 		with, against, err = r.tryVersion(ctx, want, v, trial, path, strict)
 		return against, err
@@ -80,7 +81,7 @@ func (r *chooser) chooseFor(ctx context.Context, want release.Requirement, trial
 	return with, reason, err
 }
 
-// tryVersion adds one version to a trial, and the plugins that it needs.
+// tryVersion adds to a trial one version of a plugin and the plugins that it needs.
 func (r *chooser) tryVersion(ctx context.Context, want release.Requirement, v release.Release, trial []chosenPlugin, path []string, strict bool) (_ []chosenPlugin, reason string, err error) {
 	c, err := r.catalog.contract(ctx, want.Name, v.Tag)
 	switch {

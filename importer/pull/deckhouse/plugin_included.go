@@ -7,8 +7,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// chooseIncluded chooses the plugins that are included by name: exact versions first, so that
-// other plugins share them. An unmet requirement only becomes a note: the user named the plugin.
+// chooseIncluded chooses the plugins that the user names. It chooses exact versions first, so that
+// other plugins can use them. If the bundle does not meet the requirements of such a plugin, this
+// is only noted, because the user named the plugin.
 func (r *chooser) chooseIncluded(ctx context.Context, include map[string]release.Selector) error {
 	var pins []chosenPlugin
 	for _, name := range sortedKeys(include) {
@@ -40,7 +41,8 @@ func (r *chooser) chooseIncluded(ctx context.Context, include map[string]release
 	return nil
 }
 
-// choosePinned chooses one tag of a plugin; nil if it is not available, or chosen already.
+// choosePinned chooses the plugin with an exact tag. It returns nil if the plugin is not available
+// or was chosen before.
 func (r *chooser) choosePinned(ctx context.Context, name, tag string) (*chosenPlugin, error) {
 	c, err := r.catalog.contract(ctx, name, tag)
 	if isUnreadable(err) {
@@ -56,7 +58,8 @@ func (r *chooser) choosePinned(ctx context.Context, name, tag string) (*chosenPl
 	return &p, nil
 }
 
-// chooseRanges chooses the newest version for each range of a plugin, or the newest of all.
+// chooseRanges chooses the newest version in each range that the user gives for a plugin. If the
+// user gives no range, it chooses the newest version of all.
 func (r *chooser) chooseRanges(ctx context.Context, n release.Selector) error {
 	ranges := slices.Clone(n.Ranges)
 	if n.All {

@@ -15,12 +15,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// pluginsPath is the path above the layouts of plugins. The tags of its repository are the names
-// of the plugins.
+// pluginsPath is the path above the layouts of plugins. The repository at this path has one tag for
+// each plugin: its name.
 const pluginsPath = programPath + "/plugins"
 
-// planPlugins plans plugins of the d8 program with their indexes: the requested ones, and those
-// for modules in the bundle.
+// planPlugins plans plugins of the d8 program: those that the user requests, and those for modules
+// in the bundle. Indexes are planned completely.
 func (p *planner) planPlugins(ctx context.Context) error {
 	include := selectors(p.selection.IncludePlugins)
 	source := &pluginSource{planner: p, repositories: map[string]string{}, contracts: map[string]release.Contract{}}
@@ -50,14 +50,16 @@ func (p *planner) planPlugins(ctx context.Context) error {
 	return source.plan(ctx, chosen.chosen)
 }
 
-// pluginSource is the catalog of the source registry. Only one goroutine may use it.
+// pluginSource is the catalog of the source registry. It is not safe for concurrent use.
 type pluginSource struct {
-	planner      *planner
-	repositories map[string]string           // by plugin
-	contracts    map[string]release.Contract // by plugin and tag
+	planner *planner
+	// repositories are the repositories that were found, by name of the plugin.
+	repositories map[string]string
+	// contracts are the contracts that were read, by NAME:TAG of the plugin.
+	contracts map[string]release.Contract
 }
 
-// exactPin returns a pin with its tag as the source has it: see findExactTag.
+// exactPin returns a copy of a pin with the tag that exists in the source: see findExactTag.
 func (s *pluginSource) exactPin(ctx context.Context, name string, c *release.Constraint) (*release.Constraint, error) {
 	repository, err := s.repository(ctx, name, c.Tag)
 	if err != nil {
@@ -104,7 +106,7 @@ func (s *pluginSource) repository(ctx context.Context, plugin, tag string) (name
 	} else {
 		name, err = s.planner.sharedWithList(ctx, at)
 		if pull.IsRefused(err) || pull.IsAbsent(err) {
-			err = nil // a later request for a version reports the error
+			err = nil // a later request for a version will report the error
 		}
 	}
 	if err == nil {
@@ -113,7 +115,7 @@ func (s *pluginSource) repository(ctx context.Context, plugin, tag string) (name
 	return name, err
 }
 
-// names implements catalog. A missing or refused list is an empty one.
+// names implements catalog. If the list of plugins is missing or refused, it returns no names.
 func (s *pluginSource) names(ctx context.Context) ([]string, error) {
 	if s.planner.selection.ProxyRegistry {
 		return nil, nil
@@ -125,7 +127,6 @@ func (s *pluginSource) names(ctx context.Context) ([]string, error) {
 	return sortedKeys(tags), err
 }
 
-// versions implements catalog.
 func (s *pluginSource) versions(ctx context.Context, plugin string) ([]release.Release, error) {
 	if s.planner.selection.ProxyRegistry {
 		return nil, &unreadable{fmt.Errorf("the source lists no tags: add --include-plugin %s@=VERSION", plugin)}
@@ -144,7 +145,6 @@ func (s *pluginSource) versions(ctx context.Context, plugin string) ([]release.R
 	return release.Stable(sortedKeys(tags)), nil
 }
 
-// contract implements catalog.
 func (s *pluginSource) contract(ctx context.Context, plugin, tag string) (release.Contract, error) {
 	if c, ok := s.contracts[plugin+":"+tag]; ok {
 		return c, nil
@@ -174,8 +174,8 @@ func (s *pluginSource) contract(ctx context.Context, plugin, tag string) (releas
 	return c, nil
 }
 
-// annotation returns the text of a manifest's contract. If an index has none, it is that of the
-// first image in the index.
+// annotation returns the contract in the annotations of a manifest. If an index has none,
+// annotation returns that of the first manifest in the index.
 func (s *pluginSource) annotation(ctx context.Context, repository string, image closure.Descriptor) (string, error) {
 	wanted := []digest.Digest{image.Digest}
 	for i := 0; i < len(wanted); i++ {

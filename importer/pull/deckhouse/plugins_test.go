@@ -16,8 +16,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A pull contains the plugins whose contracts name modules of the bundle, and the plugins that
-// they require. A source may deny access to its list of plugins.
+// A pull contains plugins whose contracts name modules of the bundle, and the plugins that these
+// require. It contains no plugins if the registry refuses to list them, or if only extra images are
+// pulled.
 func TestPluginsOfModules(t *testing.T) {
 	s := lean(t)
 	const at = "deckhouse/deckhouse-cli/plugins"
@@ -54,7 +55,7 @@ func TestPluginsOfModules(t *testing.T) {
 		"refused": func(*pull.Options) {
 			r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasSuffix(q.URL.Path, "/plugins/tags/list") }, http.StatusForbidden))
 		},
-		"extra images only": func(o *pull.Options) {
+		"only extra images are pulled": func(o *pull.Options) {
 			o.Planner = selecting(only(func(s *deckhouse.Selection) { s.IncludeModules, s.OnlyExtraImages = []string{"console"}, true }))
 		},
 	} {

@@ -11,7 +11,7 @@ import (
 // releasesName is the file beside the archives from which a cluster creates its releases.
 const releasesName = "deckhousereleases.yaml"
 
-// planReleasesFile plans the file of releases: one document for each version that has a
+// planReleasesFile plans the file of releases. The file has a document for each version that has a
 // release-channel image, in the order of the versions.
 func (pl *platform) planReleasesFile(ctx context.Context) error {
 	draft, tags := pl.planner.draft, pl.builds.tags
@@ -31,8 +31,8 @@ func (pl *platform) planReleasesFile(ctx context.Context) error {
 	return err
 }
 
-// releaseDocument returns the document of one version, and a note about data that is missing from it; nil
-// if there can be no document.
+// releaseDocument returns the document of one version, and a note about data that the document
+// lacks. The document is nil if it cannot be made.
 func (pl *platform) releaseDocument(ctx context.Context, tag string) (document []byte, note string, err error) {
 	r, ok := release.Parse(tag)
 	if !ok {
@@ -40,7 +40,7 @@ func (pl *platform) releaseDocument(ctx context.Context, tag string) (document [
 	}
 	image, ok := pl.planner.draft.ImageOf(pl.channels, tag)
 	if !ok {
-		return nil, "", nil // the missing image is reported
+		return nil, "", nil // the missing image is reported as another problem
 	}
 	files, err := pl.planner.source.Files(ctx, pl.channels.Repository, image, release.VersionFile, release.ChangelogFile)
 	if err != nil {

@@ -31,9 +31,9 @@ func (s *synthetic) released(tag, version string) {
 		"version":"` + version + `","requirements":{"k8s":"1.29","autoK8sVersion":"1.30"},"disruptions":{"1.69":["ingress","cni"],"1.68":["x"]}}`})
 }
 
-// The file of releases has a document for each version with a release-channel image, and always
-// the same bytes. There is no such file if a single build is selected. Fields and links are those
-// that d8 mirror pull writes.
+// The file of releases has a document for each version with a release-channel image. A second pull
+// writes the same bytes. If a single build is selected, there is no such file. Fields and links are
+// the same as in the file of d8 mirror pull.
 func TestReleasesFile(t *testing.T) {
 	s := platformOnly(t)
 	s.released("v1.69.3", "v1.69.3")
@@ -85,7 +85,7 @@ spec:
 	}
 	for name, change := range map[string]func(*deckhouse.Selection){
 		"a build":         func(s *deckhouse.Selection) { s.DeckhouseTag = "v1.69.3" },
-		"exactly a build": func(s *deckhouse.Selection) { s.IncludePlatform = "=v1.69.3" },
+		"exactly one build": func(s *deckhouse.Selection) { s.IncludePlatform = "=v1.69.3" },
 		"no platform":     func(s *deckhouse.Selection) { s.NoPlatform = true },
 	} {
 		o := o
@@ -96,18 +96,18 @@ spec:
 		}))
 		pulltest.Run(t, o)
 		if _, err := os.Stat(path.Join(o.Dir, "deckhousereleases.yaml")); err == nil {
-			t.Errorf("%s: the file was written", name)
+			t.Errorf("%s: the pull wrote deckhousereleases.yaml", name)
 		}
 	}
 	o.Dir, o.Tree = t.TempDir(), true
 	pulltest.Run(t, o)
 	if inTree, err := os.ReadFile(path.Join(o.Dir, "deckhousereleases.yaml")); err != nil || string(inTree) != want {
-		t.Errorf("in a tree: %v", err)
+		t.Errorf("the deckhousereleases.yaml of a tree differs, error %v", err)
 	}
 }
 
-// The file of releases omits a version without readable release data, but the version is pulled.
-// A document omits a changelog that cannot be read.
+// If the release data of a version cannot be read, the file of releases omits the version, but the
+// version is pulled. If only the changelog cannot be read, the document omits it.
 func TestUnreadableReleases(t *testing.T) {
 	s := platformOnly(t)
 	s.image(edition+"/release-channel", "v1.69.3", map[string]string{"version.json": "{}", "changelog.yaml": "a: [\n"})
@@ -131,13 +131,13 @@ func TestUnreadableReleases(t *testing.T) {
 	notes := strings.Join(report.Components[0].Notes, "\n")
 	for _, want := range []string{"v1.69.3: no changelog: changelog.yaml: ", "v1.70.1: skipped: its image has no version.json"} {
 		if !strings.Contains(notes, "deckhousereleases.yaml: "+want) {
-			t.Errorf("%q does not contain %q", notes, want)
+			t.Errorf("the notes %q do not contain %q", notes, want)
 		}
 	}
 	expectMissing(t, report, edition+"/release-channel:v1.71.0: missing")
 }
 
-// expectMissing fails the test if a report does not list content as missing in the source.
+// expectMissing fails the test unless a report lists the wanted content as missing in the source.
 func expectMissing(t *testing.T, report *pull.Report, want ...string) {
 	t.Helper()
 	var all []string
@@ -146,7 +146,7 @@ func expectMissing(t *testing.T, report *pull.Report, want ...string) {
 	}
 	for _, line := range want {
 		if !slices.ContainsFunc(all, func(s string) bool { return strings.HasPrefix(s, line) }) {
-			t.Errorf("%q is not listed as missing: %q", line, all)
+			t.Errorf("the report does not list %q as missing, but %q", line, all)
 		}
 	}
 }

@@ -12,35 +12,53 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Selection selects the content to pull from a Deckhouse source. The zero value selects all
-// releases between its channels, databases, modules and packages.
+// Selection selects the content to pull from a Deckhouse source. The zero value selects the
+// platform's releases from its lowest to its highest channel, and the databases, modules and
+// packages.
 type Selection struct {
-	SinceVersion    string // the platform from this version up
-	DeckhouseTag    string // one build of the platform: a channel, a version, any tag
-	IncludePlatform string // a constraint of the platform's versions
-	IgnoreSuspend   bool   // pull suspended release channels
+	// SinceVersion selects the platform from this version on.
+	SinceVersion string
+	// DeckhouseTag selects one build of the platform by its channel, version or tag.
+	DeckhouseTag string
+	// IncludePlatform selects versions of the platform by a constraint.
+	IncludePlatform string
+	// IgnoreSuspend means that suspended release channels are pulled as well.
+	IgnoreSuspend bool
 
-	IncludeModules  []string // NAME or NAME@CONSTRAINT; all if empty
-	ExcludeModules  []string // names
+	// IncludeModules lists modules as NAME or NAME@CONSTRAINT. If it is empty, all modules are
+	// pulled.
+	IncludeModules []string
+	// ExcludeModules lists names of modules.
+	ExcludeModules  []string
 	IncludePackages []string
 	ExcludePackages []string
-	IncludePlugins  []string // in addition to those that modules need
+	IncludePlugins  []string // pulled in addition to the plugins for modules
 
 	NoPlatform, NoSecurityDB, NoModules, NoPackages, NoInstaller bool
-	OnlyExtraImages                                              bool // of modules and packages
+	OnlyExtraImages                                              bool // pull only the extra images of modules and packages
 
-	InstallerTag      string // of the stand-alone installer; "latest" if empty
-	DeckhouseCLITag   string // of the d8 program; the newest stable version if empty
-	NoEditionSplit    bool   // the installer and the d8 program are below the source, even if its path ends in an edition
-	ModulesPathSuffix string // path of the modules below the source, "modules" if empty; "/" is the source itself
-	SkipVexImages     bool   // skip attestations
-	ProxyRegistry     bool   // the source lists no tags: versions are tried
+	// InstallerTag is the tag of the stand-alone installer. If it is empty, it is "latest".
+	InstallerTag string
+	// DeckhouseCLITag is the tag of the d8 program. If it is empty, the newest stable version is
+	// pulled.
+	DeckhouseCLITag string
+	// NoEditionSplit means that the installer and the d8 program are below the source, even if the
+	// source's path ends in an edition.
+	NoEditionSplit bool
+	// ModulesPathSuffix is the path of the modules below the source. If it is empty, it is
+	// "modules"; "/" is the source itself.
+	ModulesPathSuffix string
+	// SkipVexImages means that attestations are not pulled.
+	SkipVexImages bool
+	// ProxyRegistry means that the source lists no tags, so that the pull tries versions.
+	ProxyRegistry bool
 }
 
-// IsZero reports whether the selection is the default one.
+// IsZero reports whether no field of the selection is set.
 func (s *Selection) IsZero() bool { return reflect.ValueOf(*s).IsZero() }
 
-// Plan implements pull.Planner. Errors: *SuspendedError; those of the draft and its source.
+// Plan implements pull.Planner. It fails with *SuspendedError if a selected channel is suspended.
+// Other errors come from the draft and its source.
 func (s *Selection) Plan(ctx context.Context, d *pull.Draft) error {
 	if s.ProxyRegistry {
 		d.DisableTagLists()
@@ -52,7 +70,7 @@ func (s *Selection) Plan(ctx context.Context, d *pull.Draft) error {
 // Check implements pull.Planner.
 func (s *Selection) Check(source client.Reference) error {
 	if source.Path == "" {
-		return pull.Usage("%s: a Deckhouse source needs a path, as REGISTRY/PATH; or name repositories", source)
+		return pull.Usage("%s: a Deckhouse source needs a path, as REGISTRY/PATH: add the path, or name repositories", source)
 	}
 	platform := 0
 	for _, given := range []string{s.SinceVersion, s.DeckhouseTag, s.IncludePlatform} {
@@ -64,9 +82,9 @@ func (s *Selection) Check(source client.Reference) error {
 	case platform > 1:
 		return pull.Usage("a lowest version, a tag and a constraint of the platform cannot be combined: choose one")
 	case platform > 0 && s.NoPlatform:
-		return pull.Usage("a version of the platform is chosen, and the platform is excluded: drop one of them")
+		return pull.Usage("a version of the platform is chosen, but the platform is excluded: drop one of them")
 	case len(s.IncludePackages) > 0 && s.NoPackages:
-		return pull.Usage("packages are included by name, and all packages are excluded: drop one of them")
+		return pull.Usage("packages are included by name, but all packages are excluded: drop one of them")
 	}
 	if s.SinceVersion != "" {
 		if _, err := semver.NewVersion(s.SinceVersion); err != nil {
@@ -89,13 +107,13 @@ func (s *Selection) Check(source client.Reference) error {
 	return nil
 }
 
-// checkProxy refuses selections that need a list of tags.
+// checkProxy fails if a selection needs a list of tags.
 func (s *Selection) checkProxy() error {
 	if s.SinceVersion != "" {
-		return pull.Usage("a lowest version does not work with a source that lists no tags: give a constraint of the platform that has a lower bound")
+		return pull.Usage("a lowest version does not work with a source that lists no tags: give a platform constraint with a lower bound")
 	}
 	if !s.NoPlatform && s.DeckhouseTag == "" && s.IncludePlatform == "" {
-		return pull.Usage("a source that lists no tags needs a constraint of the platform; or exclude the platform")
+		return pull.Usage("a source that lists no tags needs a platform constraint: give one, or exclude the platform")
 	}
 	constraints := []string{}
 	if s.IncludePlatform != "" {
@@ -122,12 +140,12 @@ func (s *Selection) checkProxy() error {
 	return nil
 }
 
-// selectors parses a list of a selection, which Check has accepted.
+// selectors parses one list of a selection. Check has already accepted the list.
 func selectors(list []string) map[string]release.Selector {
 	all, _ := release.ParseSelectors(list)
 	return all
 }
 
 func errNoStart(constraint string) error {
-	return pull.Usage("version %q has no lower bound: a source that lists no tags needs one to start from", constraint)
+	return pull.Usage("constraint %q has no lower bound: a source that lists no tags needs a version to start from", constraint)
 }

@@ -43,8 +43,9 @@ func build(version string) string {
 	return ":" + version + ",:@" + version + ",install:" + version + ",install-standalone:" + version + ",release-channel:" + version + "\n"
 }
 
-// pinned returns the lines for the default channels that point at one build: in release-channel at
-// the image of a tag, in install at the image of a version.
+// pinned returns the lines for the default channels if all point at one build. The channels of
+// release-channel point at the image with the given tag, those of install at the image of the
+// version.
 func pinned(tag, version string) (lines string) {
 	for _, channel := range []string{"alpha", "beta", "early-access", "stable", "rock-solid"} {
 		lines += "release-channel:" + channel + "=" + tag + "\n" + install(channel, version)
@@ -70,14 +71,14 @@ func packageVersions() (lines string) {
 	return lines
 }
 
-// only returns a selection without any component, after change has changed it.
+// only returns a selection that selects nothing except what change adds.
 func only(change func(*deckhouse.Selection)) deckhouse.Selection {
 	s := deckhouse.Selection{NoPlatform: true, NoSecurityDB: true, NoModules: true, NoPackages: true, NoInstaller: true}
 	change(&s)
 	return s
 }
 
-// Each rule of a selection pulls exactly these tags.
+// Each selection pulls exactly the listed tags.
 func TestSelection(t *testing.T) {
 	s, less := standard(t), lean(t)
 	s.writeAll()
@@ -99,30 +100,30 @@ func TestSelection(t *testing.T) {
 			pinned("beta", "v1.70.0")},
 		"a version": {only(func(s *deckhouse.Selection) { s.NoPlatform = false; s.DeckhouseTag = "1.68.0" }), build("v1.68.0") +
 			pinned("v1.68.0", "v1.68.0")},
-		"a tag without a release channel, of an old form": {only(func(s *deckhouse.Selection) { s.NoPlatform = false; s.DeckhouseTag = "pr42" }),
+		"a tag without a release channel, with an old form of installer": {only(func(s *deckhouse.Selection) { s.NoPlatform = false; s.DeckhouseTag = "pr42" }),
 			":pr42, install:pr42, :old-tag"},
 		"a range of the platform": {only(func(s *deckhouse.Selection) { s.NoPlatform = false; s.IncludePlatform = ">=1.68 <=1.69" }),
 			build("v1.68.0") + build("v1.68.1") + build("v1.68.2") + build("v1.69.0") + build("v1.69.3") + "release-channel:early-access, release-channel:stable, release-channel:rock-solid\n" +
 				install("early-access", "v1.69.3") + install("stable", "v1.69.3") + install("rock-solid", "v1.68.1")},
 		"a minor version of the platform": {only(func(s *deckhouse.Selection) { s.NoPlatform = false; s.IncludePlatform = "~1.70.0" }),
 			build("v1.70.0") + build("v1.70.1") + "release-channel:beta\n" + install("beta", "v1.70.0")},
-		"exactly a version of the platform": {only(func(s *deckhouse.Selection) { s.NoPlatform = false; s.IncludePlatform = "=v1.67.5" }), build("v1.67.5") +
+		"exactly one version of the platform": {only(func(s *deckhouse.Selection) { s.NoPlatform = false; s.IncludePlatform = "=v1.67.5" }), build("v1.67.5") +
 			pinned("v1.67.5", "v1.67.5")},
-		"the databases":            {only(func(s *deckhouse.Selection) { s.NoSecurityDB = false }), security},
-		"the installer":            {only(func(s *deckhouse.Selection) { s.NoInstaller = false }), installer},
-		"a tag of the installer":   {only(func(s *deckhouse.Selection) { s.NoInstaller = false; s.InstallerTag = "v2" }), "installer:v2"},
-		"the modules":              {only(func(s *deckhouse.Selection) { s.NoModules = false }), console + stronghold},
-		"a module":                 {only(func(s *deckhouse.Selection) { s.NoModules = false; s.IncludeModules = []string{"console"} }), console},
-		"all but a module":         {only(func(s *deckhouse.Selection) { s.NoModules = false; s.ExcludeModules = []string{"console"} }), stronghold},
-		"extra images alone":       {only(func(s *deckhouse.Selection) { s.NoModules, s.OnlyExtraImages = false, true }), extras},
-		"a major line of a module": {only(func(s *deckhouse.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@1.1.0"} }), console + "\n" + version("console", "v1.1.2")},
-		"a minor line of a module": {only(func(s *deckhouse.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@~1.1.0"} }), console + "\n" + version("console", "v1.1.2")},
+		"the databases":          {only(func(s *deckhouse.Selection) { s.NoSecurityDB = false }), security},
+		"the installer":          {only(func(s *deckhouse.Selection) { s.NoInstaller = false }), installer},
+		"a tag of the installer": {only(func(s *deckhouse.Selection) { s.NoInstaller = false; s.InstallerTag = "v2" }), "installer:v2"},
+		"the modules":            {only(func(s *deckhouse.Selection) { s.NoModules = false }), console + stronghold},
+		"a module":               {only(func(s *deckhouse.Selection) { s.NoModules = false; s.IncludeModules = []string{"console"} }), console},
+		"all modules except one": {only(func(s *deckhouse.Selection) { s.NoModules = false; s.ExcludeModules = []string{"console"} }), stronghold},
+		"extra images alone":     {only(func(s *deckhouse.Selection) { s.NoModules, s.OnlyExtraImages = false, true }), extras},
+		"a module from a version on, within its major version": {only(func(s *deckhouse.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@1.1.0"} }), console + "\n" + version("console", "v1.1.2")},
+		"a module within a minor version":                      {only(func(s *deckhouse.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@~1.1.0"} }), console + "\n" + version("console", "v1.1.2")},
 		"a range of a module": {only(func(s *deckhouse.Selection) {
 			s.NoModules = false
 			s.IncludeModules = []string{"console@>=1.0.0 <1.1.0"}
 		}), console + "\n" + version("console", "v1.0.0")},
-		"a higher major of modules": {only(func(s *deckhouse.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@^2.0.0"} }), console + "\n" + version("console", "v2.0.0")},
-		"exactly a version of a module": {only(func(s *deckhouse.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@=v1.0.0"} }), version("console", "v1.0.0") + `
+		"a higher major version of a module": {only(func(s *deckhouse.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@^2.0.0"} }), console + "\n" + version("console", "v2.0.0")},
+		"exactly one version of a module": {only(func(s *deckhouse.Selection) { s.NoModules = false; s.IncludeModules = []string{"console@=v1.0.0"} }), version("console", "v1.0.0") + `
 			modules/console/release:alpha=v1.0.0, modules/console/release:beta=v1.0.0, modules/console/release:early-access=v1.0.0
 			modules/console/release:stable=v1.0.0, modules/console/release:rock-solid=v1.0.0, modules/console/release:lts=v1.0.0`},
 		"two versions of a module": {only(func(s *deckhouse.Selection) {
@@ -135,33 +136,33 @@ func TestSelection(t *testing.T) {
 			s.IncludeModules = []string{"console@=v1.0.0", "console@^2"}
 		}),
 			console + "\n" + version("console", "v1.0.0") + version("console", "v2.0.0")},
-		"a module, and no others": {only(func(s *deckhouse.Selection) { s.IncludeModules = []string{"console"} }), console},
-		"exactly a version of a module in a channel": {only(func(s *deckhouse.Selection) {
+		"one module, although modules are excluded": {only(func(s *deckhouse.Selection) { s.IncludeModules = []string{"console"} }), console},
+		"exactly one version of a module, for one channel": {only(func(s *deckhouse.Selection) {
 			s.NoModules = false
 			s.IncludeModules = []string{"console@=v1.0.0+stable"}
 		}),
 			version("console", "v1.0.0") + "modules/console/release:stable=v1.0.0"},
 		"the packages": {only(func(s *deckhouse.Selection) { s.NoPackages = false }), consolePackage + strongholdPackage + "\n" + packageVersions() + program},
 		"a package":    {only(func(s *deckhouse.Selection) { s.NoPackages = false; s.IncludePackages = []string{"console-p"} }), consolePackage + "\n" + packageVersions() + program},
-		"exactly a version of a package": {only(func(s *deckhouse.Selection) { s.NoPackages = false; s.IncludePackages = []string{"console-p@=v1.0.0"} }),
+		"exactly one version of a package": {only(func(s *deckhouse.Selection) { s.NoPackages = false; s.IncludePackages = []string{"console-p@=v1.0.0"} }),
 			"packages/console-p:v1.0.0, packages/console-p:@console-p v1.0.0\n" + packageVersions() + `
 			packages/console-p/version:alpha=v1.0.0, packages/console-p/version:beta=v1.0.0, packages/console-p/version:early-access=v1.0.0
 			packages/console-p/version:stable=v1.0.0, packages/console-p/version:rock-solid=v1.0.0, packages/console-p/version:lts=v1.0.0` + program},
-		"all but a package": {only(func(s *deckhouse.Selection) { s.NoPackages = false; s.ExcludePackages = []string{"console-p"} }),
+		"all packages except one": {only(func(s *deckhouse.Selection) { s.NoPackages = false; s.ExcludePackages = []string{"console-p"} }),
 			strongholdPackage + "\n" + packageVersions() + program},
 		"no packages": {only(func(*deckhouse.Selection) {}), packageVersions() + program},
 		"a version of the d8 program, and packages": {only(func(s *deckhouse.Selection) { s.DeckhouseCLITag = "v0.9.0" }), packageVersions() + "deckhouse-cli:v0.9.0"},
 		"extra images of packages alone": {only(func(s *deckhouse.Selection) { s.NoPackages, s.OnlyExtraImages = false, true }),
 			packageVersions() + "packages/stronghold-p/extra/scanner:3, packages/stronghold-p/extra/enforcer:v2"},
-		"a plugin":             {only(func(s *deckhouse.Selection) { s.IncludePlugins = []string{"system"} }), "deckhouse-cli/plugins/system:v0.2.0"},
-		"versions of a plugin": {only(func(s *deckhouse.Selection) { s.IncludePlugins = []string{"system@>=0.1.0"} }), "deckhouse-cli/plugins/system:v0.2.0"},
+		"a plugin":            {only(func(s *deckhouse.Selection) { s.IncludePlugins = []string{"system"} }), "deckhouse-cli/plugins/system:v0.2.0"},
+		"a range of a plugin": {only(func(s *deckhouse.Selection) { s.IncludePlugins = []string{"system@>=0.1.0"} }), "deckhouse-cli/plugins/system:v0.2.0"},
 		"two versions of a plugin": {only(func(s *deckhouse.Selection) { s.IncludePlugins = []string{"system@~0.1", "system@=0.3.0-alpha.1"} }),
 			"deckhouse-cli/plugins/system:v0.1.0, deckhouse-cli/plugins/system:v0.3.0-alpha.1"},
-		"exactly a version of a plugin": {only(func(s *deckhouse.Selection) { s.IncludePlugins = []string{"system@=v0.3.0-alpha.1"} }), "deckhouse-cli/plugins/system:v0.3.0-alpha.1"},
+		"exactly one version of a plugin": {only(func(s *deckhouse.Selection) { s.IncludePlugins = []string{"system@=v0.3.0-alpha.1"} }), "deckhouse-cli/plugins/system:v0.3.0-alpha.1"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // it mostly waits for the disk
+			t.Parallel()
 			from, at := less, quick
 			if name == "everything" || strings.Contains(name, "packages") || strings.Contains(name, "a package") {
 				from, at = s, r
@@ -178,7 +179,7 @@ func TestSelection(t *testing.T) {
 	}
 }
 
-// version returns the lines for one version of a module.
+// version returns the lines for one version of a module: see synthetic.wanted.
 func version(module, tag string) string {
 	at := "modules/" + module
 	return at + ":" + tag + "," + at + ":@" + module + " " + tag + "," + at + "/release:" + tag + "\n"

@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// programPath is the layout of the d8 program; its plugins are below it.
+	// programPath is the path of the d8 program's layout. The layouts of its plugins are below it.
 	programPath = "deckhouse-cli"
-	// databasesPath is the path below which the vulnerability databases are.
+	// databasesPath is the path above the layouts of the vulnerability databases.
 	databasesPath = "security"
 )
 
@@ -42,8 +42,9 @@ func (p *planner) planInstaller(ctx context.Context) error {
 	return err
 }
 
-// planProgram plans one version of the d8 program with its index. It is required only if the
-// user names a version: a bundle can be used without the program.
+// planProgram plans one version of the d8 program with its complete index. If the user names a
+// version, it is required. Otherwise, it is optional, because a bundle can be used without the
+// program.
 func (p *planner) planProgram(ctx context.Context) error {
 	const archive = programPath + ".tar"
 	tag := p.selection.DeckhouseCLITag
@@ -82,7 +83,7 @@ func (p *planner) planNewestProgram(ctx context.Context, archive string) error {
 	case ok:
 		p.draft.Component("d8", archive).Versions = []string{tag}
 	case err == nil:
-		p.draft.AddMissing(repository, tag, "listed, but missing")
+		p.draft.AddMissing(repository, tag, "missing, although the source lists the tag")
 	}
 	return err
 }

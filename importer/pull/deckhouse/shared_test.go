@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A report lists missing content that is optional.
-func TestMissingContentIsListed(t *testing.T) {
+// A report lists optional content that is missing.
+func TestMissingOptionalContentIsListed(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.68.1", 1)
 	for _, channel := range []string{"lts", "stable"} {
@@ -34,14 +34,14 @@ func TestMissingContentIsListed(t *testing.T) {
 		edition+"/security/trivy-bdu:1: missing", edition+"/modules: the repository lists no modules", edition+"/packages: the repository lists no packages",
 		"deckhouse/installer:latest: missing", "deckhouse/deckhouse-cli: the d8 program is missing")
 	got := pulltest.OpenAt(t, edition, o.Dir)
-	for _, empty := range []string{"install-standalone", "security/trivy-checks"} { // d8 writes empty layouts, too
+	for _, empty := range []string{"install-standalone", "security/trivy-checks"} { // these layouts are empty, but in the bundle, like in a bundle of d8
 		if repo, err := got.Repository(edition + "/" + empty); err != nil {
 			t.Errorf("%s: %v", empty, err)
 		} else if tags, _ := repo.Tags("", -1); len(tags) != 0 {
 			t.Errorf("%s: %q", empty, tags)
 		}
 	}
-	// A pull fails if the user names a version of the d8 program that is missing.
+	// If the user names a missing version of the d8 program, a pull fails.
 	o.Planner = selecting(only(func(s *deckhouse.Selection) { s.DeckhouseCLITag = "v1" }))
 	o.Dir = t.TempDir()
 	var incomplete *pull.IncompleteError
@@ -50,24 +50,25 @@ func TestMissingContentIsListed(t *testing.T) {
 	}
 }
 
-// Layouts that all editions share are beside the edition, or below a source without an edition. A
-// push to a target that is only an edition writes them below it, and a pull finds them there.
+// Layouts that all editions share are beside the edition or, if the source has no edition, below
+// the source. If the source is only an edition, a push writes them below it. A pull finds them
+// there, too.
 func TestSharedLayoutPaths(t *testing.T) {
 	for name, test := range map[string]struct {
 		source, base string
 		unsplit      bool
 		found        bool
 	}{
-		"beside the edition":                                {"deckhouse/ee", "deckhouse/", false, true},
-		"below the edition":                                 {"deckhouse/ee", "deckhouse/ee/", false, false},
-		"below the edition, without a split":                {"deckhouse/ee", "deckhouse/ee/", true, true},
-		"beside the edition, without a split":               {"deckhouse/ee", "deckhouse/", true, false},
-		"deeper":                                            {"mirror/of/deckhouse/se-plus", "mirror/of/deckhouse/", false, true},
-		"no edition":                                        {"deckhouse", "deckhouse/", false, true},
-		"a source that is only an edition":                  {"ee", "", false, true},
-		"below a source that is only an edition":            {"ee", "ee/", false, true},
-		"a source that is only an edition, without a split": {"ee", "", true, false},
-		"only the beginning of an edition":                  {"deckhouse/ee-mirror", "deckhouse/", false, false},
+		"beside the edition":                      {"deckhouse/ee", "deckhouse/", false, true},
+		"below the edition":                       {"deckhouse/ee", "deckhouse/ee/", false, false},
+		"below the edition, with NoEditionSplit":  {"deckhouse/ee", "deckhouse/ee/", true, true},
+		"beside the edition, with NoEditionSplit": {"deckhouse/ee", "deckhouse/", true, false},
+		"deeper":                                 {"mirror/of/deckhouse/se-plus", "mirror/of/deckhouse/", false, true},
+		"no edition":                             {"deckhouse", "deckhouse/", false, true},
+		"a source that is only an edition":       {"ee", "", false, true},
+		"below a source that is only an edition": {"ee", "ee/", false, true},
+		"a source that is only an edition, with NoEditionSplit": {"ee", "", true, false},
+		"a source whose name only starts with an edition":       {"deckhouse/ee-mirror", "deckhouse/", false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -97,8 +98,8 @@ func TestSharedLayoutPaths(t *testing.T) {
 	}
 }
 
-// If a registry refuses access beside an edition, a pull requests the path below the edition. If
-// that is missing, the pull reports the refusal.
+// If the registry refuses access to the path beside an edition, a pull requests the path below the
+// edition. If the layout is missing there, the pull fails with the refusal.
 func TestRefusedSharedLayouts(t *testing.T) {
 	s := newSynthetic(t)
 	s.image("ee/installer", "latest", nil)

@@ -19,14 +19,14 @@ import (
 // edition is the path of the edition in the synthetic source.
 const edition = "deckhouse/ee"
 
-// synthetic is a source of Deckhouse under construction.
+// synthetic is a Deckhouse source that a test builds.
 type synthetic struct {
 	t    *testing.T
 	tree *layouttest.Tree
 	// names maps a version of the platform, "v1.70.1", or of a module, "console v1.1.0", to the
 	// digests of the images that it declares.
 	names map[string][]digest.Digest
-	tags  map[string]digest.Digest // of all repositories
+	tags  map[string]digest.Digest // digest of each tag, by REPOSITORY:TAG
 	count int
 }
 
@@ -34,12 +34,13 @@ func newSynthetic(t *testing.T) *synthetic {
 	return &synthetic{t: t, tree: layouttest.New(t, t.TempDir()), names: map[string][]digest.Digest{}, tags: map[string]digest.Digest{}}
 }
 
-// image adds an image of files to a repository, under a tag if that is not empty.
+// image adds an image with files to a repository. If tag is empty, the image gets its digest as its
+// tag.
 func (s *synthetic) image(repository, tag string, files map[string]string) specs.Descriptor {
 	l := s.tree.Layout(repository)
 	s.count++
 	i := layouttest.Image{Name: fmt.Sprintf("%s:%s %d", repository, tag, s.count), Docker: s.count%2 == 0, Files: files}
-	if files == nil { // not tar archives: no pull reads files out of this image
+	if files == nil { // these layers are not tar archives, because no pull reads files from this image
 		i.LayerSizes = []int64{int64(100 + s.count)}
 	}
 	d := l.Image(i)
@@ -48,7 +49,7 @@ func (s *synthetic) image(repository, tag string, files map[string]string) specs
 
 func (s *synthetic) tag(repository string, d specs.Descriptor, tag string) specs.Descriptor {
 	if tag == "" {
-		tag = d.Digest.Encoded() // no pull requests this tag; it keeps the image in the source
+		tag = d.Digest.Encoded() // no pull requests this tag, but it keeps the image in the source
 	}
 	s.tree.Layout(repository).Tag(d, tag)
 	s.tags[repository+":"+tag] = d.Digest
@@ -63,7 +64,7 @@ func jsonOf(v any) string {
 	return string(b)
 }
 
-// channel adds a release channel, or a release version, of a repository.
+// channel adds a release channel, or the release image of a version, to a repository.
 func (s *synthetic) channel(repository, tag, version string, suspend bool) {
 	l := s.tree.Layout(repository)
 	s.count++
@@ -92,7 +93,7 @@ func (s *synthetic) build(root, version string, n int) {
 
 func vex(d digest.Digest) string { return "sha256-" + d.Encoded() + ".att" }
 
-// member adds a version of a module or package, with an internal image.
+// member adds a version of a module or package. The version has one internal image.
 func (s *synthetic) member(family, releases, name, version string, extras map[string]any) {
 	repository := edition + "/" + family + "/" + name
 	d := s.image(repository, "", nil)
@@ -113,8 +114,8 @@ func standard(t *testing.T) *synthetic {
 	return s
 }
 
-// lean returns a source without the content that every selection pulls: the versions of packages
-// and the d8 program.
+// lean returns a source without the versions of packages and the d8 program, because every
+// selection pulls these.
 func lean(t *testing.T) *synthetic {
 	s := newSynthetic(t)
 	for _, v := range []string{"v1.67.5", "v1.68.0", "v1.68.1", "v1.68.2", "v1.69.0", "v1.69.3", "v1.70.0-rc.1", "v1.70.0", "v1.70.1", "v1.71.0", "v1.72.0"} {
@@ -126,7 +127,7 @@ func lean(t *testing.T) *synthetic {
 	for channel, version := range map[string]string{"alpha": "v1.71.0", "beta": "v1.70.0", "early-access": "v1.69.3", "stable": "v1.69.3", "rock-solid": "v1.68.1"} {
 		s.channel(edition+"/release-channel", channel, version, false)
 	}
-	for i, db := range []string{"trivy-db:2", "trivy-bdu:1", "trivy-checks:0"} { // the fourth is missing
+	for i, db := range []string{"trivy-db:2", "trivy-bdu:1", "trivy-checks:0"} { // the source has no fourth database
 		name, tag, _ := strings.Cut(db, ":")
 		s.image(edition+"/security/"+name, tag, map[string]string{"db": fmt.Sprint(i)})
 	}
@@ -137,7 +138,8 @@ func lean(t *testing.T) *synthetic {
 	return s
 }
 
-// program adds the d8 program: an index of two platforms, an older version and a preview.
+// program adds the d8 program: a stable version, an older version and a preview, each for two
+// platforms.
 func (s *synthetic) program() {
 	const at = "deckhouse/deckhouse-cli"
 	for _, v := range []string{"v0.9.0", "v0.13.1", "v0.14.0-rc.1"} {
@@ -146,7 +148,7 @@ func (s *synthetic) program() {
 	s.image(at, "latest", nil)
 }
 
-// multi adds an index of an image for each of two platforms.
+// multi adds an index with one image for each of two platforms.
 func (s *synthetic) multi(at, name string, annotations map[string]string) specs.Descriptor {
 	l := s.tree.Layout(at)
 	var children []specs.Descriptor
@@ -190,7 +192,7 @@ func (s *synthetic) plugin() {
 	s.image("deckhouse/deckhouse-cli/plugins", "system", nil)
 }
 
-// writeAll writes all indexes.
+// writeAll writes the index of every layout.
 func (s *synthetic) writeAll() {
 	s.t.Helper()
 	repositories := map[string]bool{}
@@ -203,9 +205,9 @@ func (s *synthetic) writeAll() {
 	}
 }
 
-// wanted returns the tags that a bundle must serve, like pulltest.Listed. The lines are
-// LAYOUT:TAG, where an empty layout is the root; LAYOUT:TAG=OTHER if the source has the image
-// under another tag; or LAYOUT:@NAME for the images that NAME names by digest.
+// wanted returns the tags and digests that a bundle must serve, like pulltest.Listed. A line is
+// LAYOUT:TAG, and the path of the root layout is empty. If the source has the image under another
+// tag, the line is LAYOUT:TAG=OTHER. For all images that NAME names by digest, it is LAYOUT:@NAME.
 func (s *synthetic) wanted(lines string) map[string]string {
 	s.t.Helper()
 	all := map[string]string{}
@@ -225,7 +227,7 @@ func (s *synthetic) wanted(lines string) map[string]string {
 		}
 		if names, ok := strings.CutPrefix(tag, "@"); ok {
 			if len(s.names[names]) == 0 {
-				s.t.Fatalf("no image is named by %q", names)
+				s.t.Fatalf("the source has no images that %q names by digest", names)
 			}
 			for _, d := range s.names[names] {
 				all[name+":"+d.Encoded()] = d.String()
@@ -255,5 +257,5 @@ func options(t *testing.T, r *registrytest.Registry, path string) pull.Options {
 	return o
 }
 
-// selecting returns the planner of a selection.
+// selecting returns a planner for a selection.
 func selecting(s deckhouse.Selection) pull.Planner { return &s }

@@ -10,11 +10,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// maxWalk limits how many versions of a repository are tried.
+// maxWalk is the maximum number of versions that a search in a repository tries.
 const maxWalk = 5_000
 
-// findVersions finds the versions of a repository that lists no tags, by requesting them: one
-// walk for each range of the constraint. It returns those that the constraint selects.
+// findVersions finds versions in a repository that lists no tags by requesting them. It walks
+// through each range of the constraint, and returns the versions that the constraint selects.
 func (p *planner) findVersions(ctx context.Context, repository string, c *release.Constraint) ([]string, error) {
 	w := &walker{draft: p.draft, repository: repository, found: map[string]bool{}}
 	for _, r := range c.Ranges {
@@ -28,18 +28,20 @@ func (p *planner) findVersions(ctx context.Context, repository string, c *releas
 	return c.Choose(sortedKeys(w.found)), nil
 }
 
-// walker walks through the versions of a repository. If the registry claims to have every tag,
-// only maxWalk ends the walk.
+// walker requests one version of a repository after the other. If the registry claims to have every
+// tag, only maxWalk ends the walk.
 type walker struct {
 	draft      *pull.Draft
 	repository string
-	tried      int             // number of requested versions
-	found      map[string]bool // tags
+	// tried is the number of versions that were requested.
+	tried int
+	// found are the tags of the versions that exist.
+	found map[string]bool
 }
 
-// walk starts at the lowest version of a range and raises the patch while that version exists
-// and is in the range. Then it tries the next minor version with patch 0, then the next major
-// version, once each. It continues at the first that exists, and ends if neither does.
+// walk starts at the lowest version of a range. It raises the patch as long as that version exists
+// and is in the range. Then it tries the next minor version with patch 0, and then the next major
+// version. It continues at the first of these that exists, and ends if neither exists.
 func (w *walker) walk(ctx context.Context, r release.Range) error {
 	at := *r.Lowest
 	for {
@@ -66,8 +68,8 @@ func (w *walker) walk(ctx context.Context, r release.Range) error {
 	}
 }
 
-// tryVersion requests a version if it is in the range, and notes it if it exists. A failed
-// request ends the walk: an unknown answer does not mean that no version follows.
+// tryVersion requests a version if it is in the range, and records the version if it exists. If the
+// request fails, the walk ends with an error, because further versions may exist.
 func (w *walker) tryVersion(ctx context.Context, r release.Range, v semver.Version) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err

@@ -9,20 +9,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Check refuses contradictory or malformed selections, before the first request.
+// Before the first request, Check refuses contradictory or malformed selections.
 func TestWrongUsage(t *testing.T) {
 	for name, s := range map[string]deckhouse.Selection{
-		"two choices of platform versions":        {DeckhouseTag: "a", SinceVersion: "1.1"},
-		"a platform version without the platform": {DeckhouseTag: "a", NoPlatform: true},
-		"named packages without packages":         {IncludePackages: []string{"a"}, NoPackages: true},
-		"malformed lowest version":                {SinceVersion: "new"},
-		"malformed constraint":                    {IncludePlatform: "latest"},
-		"empty constraint":                        {IncludeModules: []string{"console@"}},
-		"unknown channel":                         {IncludeModules: []string{"console@=v1+nightly"}},
-		"malformed name":                          {IncludeModules: []string{"a/b"}},
-		"plugin range without tag lists":          only(func(s *deckhouse.Selection) { s.ProxyRegistry, s.IncludePlugins = true, []string{"a@^1"} }),
-		"no constraint without tag lists":         {ProxyRegistry: true},
-		"no lower bound without tag lists":        {ProxyRegistry: true, IncludePlatform: "<=1.70"},
+		"two choices of platform versions":            {DeckhouseTag: "a", SinceVersion: "1.1"},
+		"a platform version without the platform":     {DeckhouseTag: "a", NoPlatform: true},
+		"named packages without packages":             {IncludePackages: []string{"a"}, NoPackages: true},
+		"malformed lowest version":                    {SinceVersion: "new"},
+		"malformed constraint":                        {IncludePlatform: "latest"},
+		"empty constraint":                            {IncludeModules: []string{"console@"}},
+		"unknown channel":                             {IncludeModules: []string{"console@=v1+nightly"}},
+		"malformed name":                              {IncludeModules: []string{"a/b"}},
+		"range of a plugin, source without tag lists": only(func(s *deckhouse.Selection) { s.ProxyRegistry, s.IncludePlugins = true, []string{"a@^1"} }),
+		"no constraint, source without tag lists":     {ProxyRegistry: true},
+		"no lower bound, source without tag lists":    {ProxyRegistry: true, IncludePlatform: "<=1.70"},
 	} {
 		if err := s.Check(client.Reference{Registry: "registry.example", Path: "deckhouse/ee"}); !errors.Is(err, pull.ErrUsage) {
 			t.Errorf("%s: %v", name, err)
@@ -30,6 +30,6 @@ func TestWrongUsage(t *testing.T) {
 	}
 	s := deckhouse.Selection{}
 	if err := s.Check(client.Reference{Registry: "registry.example"}); !errors.Is(err, pull.ErrUsage) {
-		t.Errorf("no path: %v", err)
+		t.Errorf("Check of a source without a path: %v", err)
 	}
 }
