@@ -55,8 +55,8 @@ func (f *fetcher) fetchFrom(ctx context.Context, repository string, b closure.De
 	})
 }
 
-// fetchMissing resumes the download of a blob, and reports whether an earlier attempt had begun
-// it. If the content is wrong, it removes the part.
+// fetchMissing resumes the download of a blob. resumed reports that an earlier attempt had already
+// stored a part. If the content is wrong, fetchMissing removes the part.
 func (f *fetcher) fetchMissing(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (resumed bool, err error) {
 	part, err := os.OpenFile(f.work.part(b.Digest), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -91,7 +91,7 @@ func (f *fetcher) fetchMissing(ctx context.Context, repository string, b closure
 	return have > 0, os.Rename(part.Name(), f.work.blob(b.Digest))
 }
 
-// fetchRest fetches the blob from byte have on, and appends it to the part.
+// fetchRest fetches a blob from offset have on, and appends the bytes to the part.
 func (f *fetcher) fetchRest(ctx context.Context, repository string, b closure.Descriptor, part *os.File, sum io.Writer, have int64, fresh bool) (err error) {
 	if have == b.Size && have > 0 {
 		return nil
@@ -107,15 +107,15 @@ func (f *fetcher) fetchRest(ctx context.Context, repository string, b closure.De
 	defer r.Close()
 	n, err := f.work.copy(io.MultiWriter(part, sum, counter{f.meter}), r)
 	if err == nil && have+n != b.Size {
-		err = fmt.Errorf("%s: received %d bytes, but the manifest says %d: %w", b.Digest, have+n, b.Size, io.ErrUnexpectedEOF)
+		err = fmt.Errorf("%s: received %d bytes, but the manifest states a size of %d bytes: %w", b.Digest, have+n, b.Size, io.ErrUnexpectedEOF)
 	}
 	if err != nil {
-		f.meter.Add(-have - n) // the next attempt counts them again
+		f.meter.Add(-have - n) // the next attempt counts these bytes again
 	}
 	return err
 }
 
-// counter counts the bytes that are written to it.
+// counter is a writer that counts the bytes it receives.
 type counter struct{ meter Meter }
 
 func (c counter) Write(p []byte) (int, error) {
@@ -123,12 +123,12 @@ func (c counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// copyBlob copies a blob that is stored elsewhere into the working directory, and reports
-// whether the content has its digest. Otherwise it keeps the part from an earlier pull, if any.
+// copyBlob copies a blob that is stored elsewhere into the working directory. It reports whether
+// the copy has the right digest. If not, it keeps the part from an earlier pull, if there is one.
 func (f *fetcher) copyBlob(ctx context.Context, where extent.List, b closure.Descriptor) (bool, error) {
 	r, err := where.Open(ctx)
 	if err != nil {
-		return false, ctx.Err() // it will be fetched
+		return false, ctx.Err() // the caller will fetch the blob instead
 	}
 	defer r.Close()
 	part := f.work.part(b.Digest)
@@ -148,5 +148,5 @@ func (f *fetcher) copyBlob(ctx context.Context, where extent.List, b closure.Des
 	if err := os.Rename(temp.Name(), f.work.blob(b.Digest)); err != nil {
 		return false, err
 	}
-	return true, os.RemoveAll(part) // there may be none
+	return true, os.RemoveAll(part) // the part may not exist
 }

@@ -34,7 +34,7 @@ func newFetcher(t *testing.T) *fetcher {
 	return &fetcher{work: w, meter: noMeter{}}
 }
 
-// If a copy is damaged or cannot be read to its end, the part of an interrupted download stays.
+// If the copy of a blob is damaged or interrupted, the part of an interrupted download is kept.
 func TestPartSurvivesDamagedCopy(t *testing.T) {
 	f := newFetcher(t)
 	data := bytes.Repeat([]byte("layer"), 1000)
@@ -50,27 +50,27 @@ func TestPartSurvivesDamagedCopy(t *testing.T) {
 	where := extent.List{{File: plainFile(elsewhere), Len: b.Size}}
 	write(elsewhere, bytes.Repeat([]byte("wrong"), 1000))
 	if good, err := f.copyBlob(t.Context(), where, b); good || err != nil {
-		t.Fatalf("a damaged copy: %v, %v", good, err)
+		t.Fatalf("copying a damaged blob: got %v, error %v", good, err)
 	}
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	if good, err := f.copyBlob(stopped, where, b); good || !errors.Is(err, context.Canceled) {
-		t.Fatalf("an interrupted copy: %v, %v", good, err)
+		t.Fatalf("copying with an ended context: got %v, error %v", good, err)
 	}
 	if have, err := os.ReadFile(part); err != nil || !bytes.Equal(have, data[:3000]) {
-		t.Fatalf("the part of the interrupted download has %d bytes, 3000 before: %v", len(have), err)
+		t.Fatalf("the part of the download has %d bytes, want its 3000 bytes unchanged; error %v", len(have), err)
 	}
 	write(elsewhere, data)
 	if good, err := f.copyBlob(t.Context(), where, b); !good || err != nil {
-		t.Fatalf("a good copy: %v, %v", good, err)
+		t.Fatalf("copying an intact blob: got %v, error %v", good, err)
 	}
 	if left, err := os.ReadDir(filepath.Dir(part)); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
+		t.Errorf("parts that the copy did not remove: %v, error %v", left, err)
 	}
 }
 
-// The part of an interrupted download is hashed before the first request. The hashing stops if the
-// context ends.
+// The part of an interrupted download is hashed before the first request. If the context ends, the
+// hashing stops.
 func TestHashingEndsWithContext(t *testing.T) {
 	f := newFetcher(t)
 	b := closure.Descriptor{Digest: digest.FromString("layer"), Size: 5}

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/imagefile"
 )
 
-// Files returns the content of the named files in an image, by path. It omits missing ones.
+// Files returns the content of the named files in an image, by path. It omits missing files.
 func (s *Source) Files(ctx context.Context, repository string, image closure.Descriptor, names ...string) (map[string][]byte, error) {
 	key := strings.Join(append([]string{s.Name(repository, image.Digest.String())}, names...), " ")
 	return remember(&s.mu, &s.files, key, func() (map[string][]byte, error) {
@@ -25,8 +25,9 @@ func (s *Source) Files(ctx context.Context, repository string, image closure.Des
 	})
 }
 
-// readFiles reads files out of layers. If the content of a layer is wrong, readFiles reads it
-// again, bypassing caches, before it gives up. fetchLayer does so for layers that it fetches.
+// readFiles reads files out of layers. If the content of a layer is wrong, readFiles reads it again
+// and bypasses caches before it gives up. For layers that fetchLayer fetches, fetchLayer does this
+// instead.
 func (s *Source) readFiles(ctx context.Context, repository string, layers []imagefile.Layer, names []string) (files map[string][]byte, err error) {
 	var notFetched error
 	isWrong := func(err error) bool { return notFetched == nil && bundle.IsDigestError(err) }
@@ -43,8 +44,8 @@ func (s *Source) readFiles(ctx context.Context, repository string, layers []imag
 	return files, err
 }
 
-// layersOf returns the layers of an image, or of the first image of an index: the files that
-// are read are the same for all platforms.
+// layersOf returns the layers of an image. For an index, it returns those of the first image,
+// because the files that are read are the same for all platforms.
 func (s *Source) layersOf(ctx context.Context, repository string, image closure.Descriptor) (layers []imagefile.Layer, err error) {
 	var unread error
 	found, err := closure.Layers(image.Digest, func(d digest.Digest) (body []byte, err error) {
@@ -60,13 +61,14 @@ func (s *Source) layersOf(ctx context.Context, repository string, image closure.
 	return layers, err
 }
 
-// fetchLayer fetches a complete layer to disk, unless nothing may be written: the bundle will
-// need it.
+// fetchLayer fetches a complete layer to disk, because the bundle will need it. In a dry run, it
+// does nothing.
 func (s *Source) fetchLayer(ctx context.Context, repository string, layer closure.Descriptor) error {
 	if s.work == nil {
 		return nil
 	}
-	// The key contains the repository: a layer may be missing in one and exist in another.
+	// The key contains the repository, because a layer may exist in one repository and be missing
+	// in another.
 	key := s.Name(repository, layer.Digest.String())
 	_, err := remember(&s.mu, &s.fetched, key, func() (struct{}, error) {
 		// Two goroutines must not write the same file.

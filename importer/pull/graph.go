@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// complete adds to a layout the signatures and other referrers of its images, and everything
-// that all of these lead to. It skips incomplete images if that is allowed.
+// complete adds to a layout the signatures and other referrers of its images. It also adds
+// everything that the images and referrers lead to. It skips incomplete images if that is allowed.
 func (d *Draft) complete(ctx context.Context, l *Layout) error {
 	base := maps.Clone(l.images)
 	for {
@@ -31,8 +31,8 @@ func (d *Draft) complete(ctx context.Context, l *Layout) error {
 	}
 }
 
-// completeOnce completes a layout. It returns incomplete images, with the reasons, if they can
-// be skipped; otherwise it notes problems.
+// completeOnce completes a layout. If incomplete images can be skipped, it returns them with the
+// reasons. Otherwise, it records problems.
 func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.Digest]string, err error) {
 	if err := d.addReferring(ctx, l); err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func (d *Draft) completeOnce(ctx context.Context, l *Layout) (broken map[digest.
 	return d.collect(ctx, l, graph)
 }
 
-// tops returns the images of a layout, from which a traversal starts.
+// tops returns the images of a layout as the starting points of a traversal.
 func (l *Layout) tops() (tops []closure.Top) {
 	byDigest := map[digest.Digest]int{}
 	for _, key := range sortedKeys(l.images) {
@@ -65,7 +65,7 @@ func (l *Layout) tops() (tops []closure.Top) {
 	return tops
 }
 
-// manifestOf reads the manifests of a layout for a traversal.
+// manifestOf returns a function that reads the manifests of a layout for a traversal.
 func (d *Draft) manifestOf(l *Layout) closure.Read {
 	return func(ctx context.Context, wanted digest.Digest) (body []byte, gap, err error) {
 		body, err = d.Source.Manifest(ctx, l.Repository, wanted)
@@ -79,9 +79,9 @@ func (d *Draft) manifestOf(l *Layout) closure.Read {
 	}
 }
 
-// collect adds the blobs of graph to the layout, and reports each fault in the graph. Where
-// the pull may continue without an image, it returns the image as broken instead. The error
-// is that of a request to the registry.
+// collect adds the blobs of a graph to the layout. It records a problem for each fault in the
+// graph. If the pull may continue without an image, collect returns the image as broken instead.
+// Its errors come from requests to the registry.
 func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (broken map[digest.Digest]string, err error) {
 	broken = map[digest.Digest]string{}
 	bad := func(kind layoutstore.Kind, wrong digest.Digest, tags []string, tops []*closure.Manifest, reason string) {
@@ -124,7 +124,7 @@ func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (b
 		}
 		for _, c := range b.Claims {
 			if c.Size != b.Size() || c.Size < 0 {
-				bad(layoutstore.Damaged, b.Digest, b.TagsTo(), topsOf(b), fmt.Sprintf("two manifests say %d and %d bytes", b.Size(), c.Size))
+				bad(layoutstore.Damaged, b.Digest, b.TagsTo(), topsOf(b), fmt.Sprintf("two manifests state different sizes, %d and %d bytes", b.Size(), c.Size))
 				break
 			}
 		}
@@ -152,7 +152,7 @@ func topsOf(b *closure.Blob) (tops []*closure.Manifest) {
 func (d *Draft) hasNonDistributable(ctx context.Context, l *Layout, b *closure.Blob) (bool, error) {
 	_, err := d.Source.registry.HeadBlob(ctx, l.Repository, b.Digest)
 	switch {
-	case err == nil, errors.Is(err, client.ErrMismatch): // it exists, but its size is unknown
+	case err == nil, errors.Is(err, client.ErrMismatch): // with ErrMismatch, the layer exists, but its size is unknown
 		return true, nil
 	case !IsAbsent(err):
 		return false, err

@@ -19,8 +19,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Add plans the image of a reference, under a tag, and reports whether it exists. A missing
-// image is a problem.
+// Add plans an image for a layout under a tag, and reports whether the image exists. reference is
+// the image's tag or digest in the registry. If the image is missing, Add records a problem.
 func (d *Draft) Add(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
 	ok, err := d.AddIfThere(ctx, l, tag, reference)
 	if err == nil && !ok {
@@ -29,22 +29,23 @@ func (d *Draft) Add(ctx context.Context, l *Layout, tag, reference string) (bool
 	return ok, err
 }
 
-// AddIfThere plans the image of a reference, under a tag, and reports whether it exists.
+// AddIfThere plans an image like Add. If the image is missing, it records no problem.
 func (d *Draft) AddIfThere(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
 	return d.addNamed(ctx, l, tag, reference, reference)
 }
 
-// Alias plans the image of a reference under another tag, if it exists. The bundle names the
-// image by that other tag, as d8 does.
+// Alias plans an image, if it exists, under another tag than in the registry. The name in the
+// bundle's index also contains the other tag, as in bundles of d8.
 func (d *Draft) Alias(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
 	return d.addNamed(ctx, l, tag, reference, tag)
 }
 
-// addNamed plans the image of a reference, if it exists, under a tag and a name.
+// addNamed plans an image, if it exists, under a tag. name is the tag or digest in the image's
+// name.
 func (d *Draft) addNamed(ctx context.Context, l *Layout, tag, reference, name string) (bool, error) {
 	image, ok, err := d.Choose(ctx, l, tag, reference)
 	if err != nil || !ok || image.Digest == "" || l.skipped[image.Digest] {
-		return ok, err // the problem of an unusable image is reported already
+		return ok, err // for an unusable image, Choose has recorded a problem
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -53,7 +54,7 @@ func (d *Draft) addNamed(ctx context.Context, l *Layout, tag, reference, name st
 	return true, nil
 }
 
-// ImageOf returns the image that is planned for a layout under a tag.
+// ImageOf returns the image that is planned under a tag of a layout.
 func (d *Draft) ImageOf(l *Layout, tag string) (closure.Descriptor, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -61,9 +62,9 @@ func (d *Draft) ImageOf(l *Layout, tag string) (closure.Descriptor, bool) {
 	return i.Descriptor, ok
 }
 
-// Choose returns the image of a reference that a layout will have under a tag, and whether the
-// reference exists. For an index, it returns the image for the layout's platform. If the image
-// is unusable, Choose reports a problem and the descriptor is zero.
+// Choose returns the image that a layout gets under a tag, and whether the reference exists. If the
+// reference names an index, Choose chooses the image for the layout's platform. If the image is
+// unusable, Choose records a problem and returns a zero descriptor.
 func (d *Draft) Choose(ctx context.Context, l *Layout, tag, reference string) (image closure.Descriptor, ok bool, err error) {
 	image, err = d.Source.Resolve(ctx, l.Repository, reference)
 	switch {
@@ -79,9 +80,10 @@ func (d *Draft) Choose(ctx context.Context, l *Layout, tag, reference string) (i
 	return image, true, err
 }
 
-// choosePlatform returns the manifest for the layout's platform if an image is an index. If the
-// index has none, it reports a problem, and the descriptor is zero. An index requested by digest is
-// kept unless the options name a platform: clusters request that digest too.
+// choosePlatform returns the manifest for the layout's platform if image is an index. If the index
+// has none, it records a problem and returns a zero descriptor. An index that is requested by
+// digest is kept, because clusters request this digest, too. Only a platform in the options changes
+// that.
 func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference string, image closure.Descriptor) (closure.Descriptor, error) {
 	want := l.rules.Platform
 	if digest.Digest(reference).Validate() == nil {
@@ -96,7 +98,7 @@ func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference st
 	}
 	var index specs.Index
 	if err := json.Unmarshal(body, &index); err != nil {
-		d.AddLayoutProblem(l, newMissing(l.Repository, reference, fmt.Sprintf("not an index: %v", err)), tag)
+		d.AddLayoutProblem(l, newMissing(l.Repository, reference, fmt.Sprintf("malformed index: %v", err)), tag)
 		return closure.Descriptor{}, nil
 	}
 	for _, m := range index.Manifests {
@@ -105,13 +107,13 @@ func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference st
 		}
 	}
 	if names.IsDigestTag(reference) || !slices.ContainsFunc(index.Manifests, func(m specs.Descriptor) bool { return m.Platform != nil }) {
-		return image, nil // the index does not list platforms
+		return image, nil // without platforms in the index, keep the index
 	}
 	d.AddLayoutProblem(l, newMissing(l.Repository, reference, fmt.Sprintf("no image for %s in its index", want)), tag)
 	return closure.Descriptor{}, nil
 }
 
-// child returns a manifest that an index names.
+// child returns the descriptor of a manifest that an index names.
 func (d *Draft) child(ctx context.Context, l *Layout, tag string, child digest.Digest) (closure.Descriptor, error) {
 	image, err := d.Source.Resolve(ctx, l.Repository, child.String())
 	if !IsAbsent(err) && !IsUnusable(err) {
@@ -119,14 +121,14 @@ func (d *Draft) child(ctx context.Context, l *Layout, tag string, child digest.D
 	}
 	reason := err.Error()
 	if IsAbsent(err) {
-		reason = "missing, but its index names it"
+		reason = "missing, although an index names it"
 	}
 	d.AddLayoutProblem(l, newMissing(l.Repository, child.String(), reason), tag)
 	return closure.Descriptor{}, nil
 }
 
-// IsThere reports whether the source has a tag. If a HEAD fails with another status than 404,
-// IsThere repeats it as a GET: some proxies answer only a GET.
+// IsThere reports whether the source has a tag. If a HEAD request fails with another status than
+// 404, IsThere sends a GET request, because some proxies answer only GET.
 func (d *Draft) IsThere(ctx context.Context, repository, tag string) (bool, error) {
 	_, err := d.Source.registry.HeadManifest(ctx, repository, tag)
 	if err != nil && !IsAbsent(err) {

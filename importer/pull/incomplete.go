@@ -14,24 +14,26 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// Part is the part of a bundle that a problem affects: whether an incomplete bundle can be
-// published without it, and why.
+// Part says whether the part of a bundle that a problem affects is optional, and why. An incomplete
+// bundle can be published without optional parts.
 type Part struct {
 	Optional bool
 	Reason   string
 }
 
-// requiredPart returns the part of planned content about which nothing else is known.
+// requiredPart returns the part for planned content that nothing else is known about.
 func requiredPart() Part { return Part{false, "the plan requires it"} }
 
-// Unit is one version of a component, which is pulled completely or not at all.
+// Unit is one version of a component. It is pulled completely or not at all.
 type Unit struct{ Component, Version string }
 
-// allowance records the missing content that an incomplete pull may leave out. If the allowance is
-// nil, the pull must be complete.
+// allowance records which missing content an incomplete pull may leave out. A nil allowance means
+// that the pull must be complete.
 type allowance struct {
-	lost     map[digest.Digest]string // blobs that are missing or damaged in the source, and why
-	skip     map[Unit]bool            // incomplete units
+	// lost are the blobs that are missing or damaged in the source, with the reasons.
+	lost map[digest.Digest]string
+	// skip are the incomplete units.
+	skip     map[Unit]bool
 	problems []Problem
 }
 
@@ -42,7 +44,7 @@ func newAllowance(o *Options) *allowance {
 	return &allowance{lost: map[digest.Digest]string{}, skip: map[Unit]bool{}}
 }
 
-// noteLost notes the lost blobs that an error lists, and reports whether to retry the pull
+// noteLost records the lost blobs that an error lists. It reports whether the pull must be repeated
 // without them.
 func (a *allowance) noteLost(err error) bool {
 	var incomplete *IncompleteError
@@ -59,7 +61,7 @@ func (a *allowance) noteLost(err error) bool {
 	return len(a.lost) > before
 }
 
-// Need notes that a unit needs the image of a tag in a layout.
+// Need records that a unit needs the image with a tag in a layout.
 func (d *Draft) Need(l *Layout, tag string, u Unit) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -76,8 +78,8 @@ func (d *Draft) NotSkipped(component string, versions []string) []string {
 	return slices.DeleteFunc(slices.Clone(versions), func(v string) bool { return d.Skips(Unit{component, v}) })
 }
 
-// Absorb turns an *IncompleteError into problems of a part of a unit, which may have no version.
-// It returns any other error.
+// Absorb turns an *IncompleteError into problems of a part. If the unit has a version, the unit
+// becomes incomplete. Absorb returns any other error unchanged.
 func (d *Draft) Absorb(err error, part Part, u Unit) error {
 	var incomplete *IncompleteError
 	if !errors.As(err, &incomplete) {
@@ -97,8 +99,9 @@ func (d *Draft) Absorb(err error, part Part, u Unit) error {
 	return nil
 }
 
-// judgeProblems decides whether a draft can be pulled in spite of its problems. Errors:
-// *IncompleteError if not; errIncompleteUnits if it must be planned again without more units.
+// judgeProblems decides whether a draft can be pulled despite its problems. If not, it fails with
+// *IncompleteError. If more units turn out to be incomplete, it fails with errIncompleteUnits, and
+// the draft must be planned again without them.
 func (d *Draft) judgeProblems() error {
 	if d.allow == nil {
 		return Incomplete(d.problems)
@@ -107,7 +110,7 @@ func (d *Draft) judgeProblems() error {
 	for i, g := range d.problems {
 		if !g.Part.Optional {
 			refused = true
-			d.problems[i].Reason += ": a pull cannot do without it: " + cmp.Or(g.Part.Reason, requiredPart().Reason)
+			d.problems[i].Reason += "; the pull fails without this content: " + cmp.Or(g.Part.Reason, requiredPart().Reason)
 		}
 	}
 	d.allow.problems = uniqueProblems(append(d.allow.problems, d.problems...))
@@ -122,8 +125,8 @@ func (d *Draft) judgeProblems() error {
 	return nil
 }
 
-// markRequired returns problems, marked as required content: without it, nothing is left to
-// publish.
+// markRequired returns the problems with all content marked as required, because without it,
+// nothing could be published.
 func markRequired(problems []Problem) []Problem {
 	problems = slices.Clone(problems)
 	for i := range problems {
@@ -132,8 +135,8 @@ func markRequired(problems []Problem) []Problem {
 	return problems
 }
 
-// uniqueProblems sorts problems and keeps only the first one for each tag or digest of a
-// component.
+// uniqueProblems sorts problems. For each tag or digest of a component, it keeps only the first
+// problem.
 func uniqueProblems(problems []Problem) []Problem {
 	all := sortProblems(problems)
 	slices.SortStableFunc(all, func(a, b Problem) int { return strings.Compare(a.Component, b.Component) })
@@ -142,8 +145,8 @@ func uniqueProblems(problems []Problem) []Problem {
 	})
 }
 
-// dropImages removes broken images from a layout, given by their digests and the reasons, and
-// resets it to the other images of base.
+// dropImages removes broken images from a layout, and resets the layout to the other images in
+// base. broken maps digests to the reasons.
 func (d *Draft) dropImages(l *Layout, base map[string]bundle.Image, broken map[digest.Digest]string) {
 	for _, key := range sortedKeys(l.images) {
 		i := l.images[key]
@@ -166,11 +169,11 @@ func (d *Draft) dropImages(l *Layout, base map[string]bundle.Image, broken map[d
 	}
 }
 
-// imageReason returns the reason why an image is broken, and names the broken content unless it
-// is the image itself.
+// imageReason returns the reason why an image is broken. If the wrong content is not the image
+// itself, the reason names this content.
 func imageReason(image, wrong digest.Digest, reason string) string {
 	if image == wrong {
 		return reason
 	}
-	return fmt.Sprintf("%s in it: %s", wrong, reason)
+	return fmt.Sprintf("its content %s: %s", wrong, reason)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/pull/pulltest"
 )
 
-// If a pull of repositories may be incomplete, it leaves out tags that lead to missing content,
-// and keeps content that they share with other tags.
+// If a pull of repositories may be incomplete, it leaves out tags that lead to missing content. It
+// keeps content that those tags share with others.
 func TestIncompleteRepositories(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -30,6 +30,6 @@ func TestIncompleteRepositories(t *testing.T) {
 		t.Error(diff)
 	}
 	if _, ok := pulltest.Listed(t, got)["shop/app:v1.0"]; ok {
-		t.Error("a missing tag is published")
+		t.Error("the pull published a tag that is missing in the source")
 	}
 }

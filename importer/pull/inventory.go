@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// stageInventory stages the inventory of the directory as it will be after the publication, and
-// its signature, if they change.
+// stageInventory stages the inventory of the directory as it will be after the publication, and the
+// inventory's signature. It skips files that do not change.
 func (r *run) stageInventory(ctx context.Context) error {
 	r.watch.Phase("listing", 0)
 	l := &lister{run: r}
@@ -38,7 +38,7 @@ func (r *run) stageInventory(ctx context.Context) error {
 		_, err := r.stageFile(inventory.SignatureName, signature)
 		return err
 	}
-	// With the signature of the old inventory, the new one would look altered.
+	// Remove the old inventory's signature. With it, the new inventory would look altered.
 	_, err = os.Lstat(filepath.Join(r.options.Dir, inventory.SignatureName))
 	if changed && (err == nil || r.work.publisher.IsBroken()) {
 		r.changes.Remove = append(r.changes.Remove, inventory.SignatureName)
@@ -46,14 +46,15 @@ func (r *run) stageInventory(ctx context.Context) error {
 	return nil
 }
 
-// encode encodes the inventory, and signs it if there is a key.
+// encode encodes an inventory, and signs it if there is a key.
 func (r *run) encode(listed *inventory.Inventory) (data, signature []byte, err error) {
 	if r.options.SignKey != nil {
 		return r.options.SignKey.EncodeSigned(listed)
 	}
 	data, err = listed.Encode()
 	if old, readErr := plainfile.Read(filepath.Join(r.options.Dir, inventory.Name), inventory.MaxSize); err == nil && readErr == nil {
-		// An old inventory that differs only in the key of its signature is kept, and stays signed.
+		// If the old inventory differs only in the key of its signature, keep it with this
+		// signature.
 		if have, parseErr := inventory.Parse(old); parseErr == nil {
 			listed.Key = have.Key
 			if again, encodeErr := listed.Encode(); encodeErr == nil && string(again) == string(old) {
@@ -64,14 +65,14 @@ func (r *run) encode(listed *inventory.Inventory) (data, signature []byte, err e
 	return data, nil, err
 }
 
-// lister lists everything that the bundle's directory will contain: the content that this pull
-// writes or keeps, and that of other pulls.
+// lister lists everything that the bundle's directory will contain: content that this pull writes
+// or keeps, and content of other pulls.
 type lister struct {
 	inventory.Builder
 	run *run
 }
 
-// list lists archives, then the tree: of two equal tags, the one that is listed last counts.
+// list lists the archives and then the tree. If a tag is listed twice, the last entry counts.
 func (l *lister) list(ctx context.Context) error {
 	found, err := volume.FindFilesOnDisk(l.run.options.Dir)
 	if err != nil {
@@ -108,7 +109,7 @@ func (l *lister) list(ctx context.Context) error {
 	return l.addFiles(ctx, names...)
 }
 
-// addArchive adds an archive of this pull.
+// addArchive adds an archive that this pull writes or keeps.
 func (l *lister) addArchive(ctx context.Context, a *bundle.Archive) error {
 	for _, layout := range a.Layouts {
 		l.addLayout(layout)
@@ -137,8 +138,8 @@ func (l *lister) addLayout(layout *bundle.Layout) {
 	}
 }
 
-// addFiles adds those of the named files that the published bundle will have. They may still be
-// staged.
+// addFiles adds those of the named files that the published bundle will have. Some of them may
+// still be in staging.
 func (l *lister) addFiles(ctx context.Context, names ...string) error {
 	for _, name := range names {
 		dir := l.run.options.Dir
@@ -158,8 +159,8 @@ func (l *lister) addFiles(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// addOther adds an archive of another pull, unless it has problems: such an archive is not part
-// of the bundle.
+// addOther adds an archive of another pull. It skips an archive that has problems, because such an
+// archive is not part of the bundle.
 func (l *lister) addOther(ctx context.Context, set volume.Set) error {
 	files := set.Files()
 	if len(files) == 0 {
@@ -186,8 +187,8 @@ func (l *lister) addOther(ctx context.Context, set volume.Set) error {
 	return nil
 }
 
-// open opens content of other pulls, and returns its problems. s is nil if the content cannot be
-// read.
+// open opens content of other pulls, and returns its problems. If the content cannot be read, s is
+// nil.
 func (l *lister) open(ctx context.Context, o layoutstore.Options) (s *layoutstore.Snapshot, problems []layoutstore.Problem, err error) {
 	o.Indexes, o.IgnoreInventory = []string{}, true
 	tree, err := layoutstore.Open(ctx, o)
@@ -203,7 +204,7 @@ func (l *lister) open(ctx context.Context, o layoutstore.Options) (s *layoutstor
 		return nil, nil, err
 	}
 	problems = slices.DeleteFunc(all, func(p layoutstore.Problem) bool {
-		nameless := p.Kind == layoutstore.IllegalName && p.Repository == "" // the root layout, which has no name without a root
+		nameless := p.Kind == layoutstore.IllegalName && p.Repository == "" // the root layout has no name if the options have no root
 		return nameless || !p.IsFailure()
 	})
 	return s, problems, nil
@@ -236,7 +237,7 @@ func (l *lister) addOtherTree(ctx context.Context) error {
 	return nil
 }
 
-// addTree adds the layouts of this pull in a tree.
+// addTree adds the layouts that this pull writes into a tree.
 func (l *lister) addTree() error {
 	for _, layout := range bundle.MergeLayouts(l.run.plan.Archives) {
 		l.addLayout(layout)

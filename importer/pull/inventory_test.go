@@ -32,7 +32,7 @@ func inventoryOf(t *testing.T, dir string) *inventory.Inventory {
 	return i
 }
 
-// gathered returns the inventory of a directory, made only from its files.
+// gathered returns a new inventory of a directory, made only from the directory's other files.
 func gathered(t *testing.T, dir string) *inventory.Inventory {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Indexes: []string{}, IgnoreInventory: true})
@@ -59,7 +59,8 @@ func gathered(t *testing.T, dir string) *inventory.Inventory {
 	return i
 }
 
-// checkInventory compares the inventory in a directory with the content of the directory.
+// checkInventory fails the test unless the inventory in a directory describes the directory's
+// content.
 func checkInventory(t *testing.T, dir string) {
 	t.Helper()
 	got, want := inventoryOf(t, dir), gathered(t, dir)
@@ -73,12 +74,12 @@ func checkInventory(t *testing.T, dir string) {
 		t.Errorf("blobs:\n%s", diff)
 	}
 	if got.Bundle != want.Bundle || got.CountTags() == 0 {
-		t.Errorf("the id is %s, want %s; %d tags", got.Bundle, want.Bundle, got.CountTags())
+		t.Errorf("the inventory has the id %s, want %s; it has %d tags, want some", got.Bundle, want.Bundle, got.CountTags())
 	}
 }
 
-// The inventory of a bundle in any form lists everything in its directory, including content of
-// earlier pulls.
+// The inventory of a bundle lists everything in the bundle's directory, in any form, including
+// content of earlier pulls.
 func TestInventoryListsTheDirectory(t *testing.T) {
 	older, newer := versions(t)
 	for name, f := range map[string]form{"archives": {}, "chunks": {chunk: 4000}, "checksums": {chunk: 5000, gost: true}, "a tree": {tree: true}} {
@@ -93,16 +94,17 @@ func TestInventoryListsTheDirectory(t *testing.T) {
 			before := inventoryOf(t, dir)
 			pull(f, older, "app", "base")
 			if diff := cmp.Diff(before, inventoryOf(t, dir)); diff != "" {
-				t.Errorf("another inventory of the same bundle:\n%s", diff)
+				t.Errorf("a second pull of the same bundle changed the inventory:\n%s", diff)
 			}
-			pull(f, older, "kept") // in addition to the others
+			pull(f, older, "kept") // added to the repositories of the earlier pulls
 			pull(form{}, newer, "app", "more")
 			pull(form{tree: true}, newer, "kept", "base")
 		})
 	}
 }
 
-// An inventory omits an incomplete archive of an earlier pull, and the next pull succeeds.
+// If an archive of an earlier pull is incomplete, the next pull succeeds, and its inventory omits
+// this archive.
 func TestInventoryOmitsBrokenArchives(t *testing.T) {
 	older, _ := versions(t)
 	dir := t.TempDir()
@@ -126,7 +128,7 @@ func newKey(t *testing.T) *inventory.SigningKey {
 	return key
 }
 
-// A pull keeps a signature only if it matches the inventory.
+// A pull keeps the signature only if the inventory does not change.
 func TestSignature(t *testing.T) {
 	older, newer := versions(t)
 	for name, f := range map[string]form{"archives": {}, "a tree": {tree: true}} {
@@ -149,9 +151,9 @@ func TestSignature(t *testing.T) {
 				t.Error(err)
 			}
 			run(older, key)
-			run(older, nil) // the same bundle stays signed
+			run(older, nil) // without a key, the unchanged bundle keeps its signature
 			if again, same := signed(); !bytes.Equal(data, again) || !bytes.Equal(signature, same) {
-				t.Error("the same bundle was signed again")
+				t.Error("a pull changed the signature of an unchanged bundle")
 			}
 			other := newKey(t)
 			run(older, other)
@@ -162,7 +164,7 @@ func TestSignature(t *testing.T) {
 			run(newer, nil)
 			data, signature = signed()
 			if i, err := inventory.Parse(data); err != nil || i.Key != "" || signature != nil {
-				t.Errorf("a changed bundle is signed: %v, %x", err, signature)
+				t.Errorf("the changed bundle must have no signature: error %v, signature %x", err, signature)
 			}
 			run(newer, key)
 			data, signature = signed()

@@ -19,17 +19,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Problem is a problem with content of the source, and the part of the bundle that it affects.
-// The part decides whether it is optional. The repository is that of the registry.
+// Problem is a problem with content of the source. Its repository is the one in the registry. Its
+// part of the bundle decides whether the content is optional.
 type Problem struct {
 	layoutstore.Problem
-	Component string // as "module console"
+	Component string // name of the component, as "module console"
 	Part      Part
-	lost      bool // a blob that is missing or damaged in the source
+	lost      bool // whether the content is a blob that is missing or damaged in the source
 }
 
-// NewProblem returns the problem of a tag or digest that is missing or damaged in a
-// repository of the registry.
+// NewProblem returns a problem of a tag or digest in a repository of the registry.
 func NewProblem(kind layoutstore.Kind, repository, reference, reason string) Problem {
 	p := layoutstore.Problem{Kind: kind, Repository: repository, Reason: reason}
 	if d := digest.Digest(reference); d.Validate() == nil {
@@ -40,8 +39,7 @@ func NewProblem(kind layoutstore.Kind, repository, reference, reason string) Pro
 	return Problem{Problem: p}
 }
 
-// newMissing returns the problem of a tag or digest that is missing, or leads to missing
-// content.
+// newMissing returns the problem of a tag or digest that is missing or leads to missing content.
 func newMissing(repository, reference, reason string) Problem {
 	return NewProblem(layoutstore.Incomplete, repository, reference, reason)
 }
@@ -64,7 +62,7 @@ func (g Problem) String() string {
 	return s + ": " + g.Reason
 }
 
-// MarshalJSON omits the fields that do not apply to content of a registry.
+// MarshalJSON omits fields that make no sense for content of a registry.
 func (g Problem) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Kind       layoutstore.Kind `json:"kind"`
@@ -80,12 +78,12 @@ func (g Problem) equal(other Problem) bool {
 	return g.Component == other.Component && g.Part == other.Part && g.lost == other.lost && g.Problem.Equal(other.Problem)
 }
 
-// IncompleteError reports that content is missing or damaged in the registry, and which parts of
-// the product it belongs to. Nothing was published. (An incomplete bundle that is imported has
-// another error: importer.IncompleteError.)
+// IncompleteError lists the content that is missing or damaged in the registry, and the parts of
+// the product that it belongs to. Nothing was published. (The import of an incomplete bundle fails
+// with importer.IncompleteError instead.)
 type IncompleteError struct{ Problems []Problem }
 
-// Incomplete returns an error for problems, sorted; nil for none.
+// Incomplete returns an error with the sorted problems, or nil if there are none.
 func Incomplete(problems []Problem) error {
 	if len(problems) == 0 {
 		return nil
@@ -93,8 +91,8 @@ func Incomplete(problems []Problem) error {
 	return &IncompleteError{sortProblems(problems)}
 }
 
-// ImageError wraps an error of reading the image of a tag. If the image is missing or damaged,
-// the result is an [IncompleteError].
+// ImageError returns an error that names an image. If the image is missing or damaged, it is an
+// [*IncompleteError]. Otherwise, it wraps err.
 func ImageError(repository, tag string, err error) error {
 	kind := layoutstore.Damaged
 	if IsAbsent(err) {
@@ -105,8 +103,8 @@ func ImageError(repository, tag string, err error) error {
 	return Incomplete([]Problem{NewProblem(kind, repository, tag, err.Error())})
 }
 
-// IsOptional reports whether all of the content is optional: a pull that may be incomplete would
-// publish the rest.
+// IsOptional reports whether all missing content is optional. If so, a pull that may be incomplete
+// would publish the rest.
 func (e *IncompleteError) IsOptional() bool {
 	return !slices.ContainsFunc(e.Problems, func(g Problem) bool { return !g.Part.Optional && !g.lost })
 }
@@ -129,8 +127,8 @@ func sortProblems(problems []Problem) []Problem {
 	return slices.CompactFunc(all, Problem.equal)
 }
 
-// AddProblem notes that a tag or digest of a component is missing or damaged; or its complete
-// repository, if the reference is empty.
+// AddProblem records that a tag or digest of a component is missing or damaged. If the reference is
+// empty, that is the complete repository.
 func (d *Draft) AddProblem(part Part, component, repository, reference, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -139,8 +137,8 @@ func (d *Draft) AddProblem(part Part, component, repository, reference, reason s
 	d.problems = append(d.problems, g)
 }
 
-// AddLayoutProblem notes a problem of a layout, and the tags that it affects. If the layout is
-// optional, it is left out.
+// AddLayoutProblem records a problem of a layout, and the tags that it affects. If the layout is
+// optional, the pull leaves it out.
 func (d *Draft) AddLayoutProblem(l *Layout, g Problem, tags ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -162,20 +160,20 @@ func (d *Draft) AddLayoutProblem(l *Layout, g Problem, tags ...string) {
 	}
 }
 
-// AddTagProblem notes that the image of a tag of a layout is missing or damaged.
+// AddTagProblem records that the image with a tag of a layout is missing or damaged.
 func (d *Draft) AddTagProblem(l *Layout, tag, reason string) {
 	d.AddLayoutProblem(l, newMissing(l.Repository, tag, reason), tag)
 }
 
-// AddMissing notes optional content that the source does not have: a tag or digest; or a
-// complete repository, if the reference is empty.
+// AddMissing records that the source does not have an optional tag or digest. If the reference is
+// empty, that is the complete repository.
 func (d *Draft) AddMissing(repository, reference, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.missing = append(d.missing, newMissing(repository, reference, reason))
 }
 
-// emptyIncomplete empties the optional layouts that are incomplete.
+// emptyIncomplete removes all content from optional layouts that are incomplete.
 func (d *Draft) emptyIncomplete() {
 	for _, l := range d.order {
 		if len(l.problems) > 0 {
@@ -185,23 +183,23 @@ func (d *Draft) emptyIncomplete() {
 	}
 }
 
-// findContradictions finds blobs for which two layouts state different sizes. At least one of
-// them is wrong, so an archive would differ from its plan.
+// findContradictions finds blobs for which two layouts state different sizes. At least one size is
+// wrong, so an archive would differ from its plan.
 func (d *Draft) findContradictions() {
 	sizes := map[digest.Digest]int64{}
 	for _, l := range d.order {
 		for _, b := range l.planned.Blobs {
 			if size, ok := sizes[b.Digest]; ok && size != b.Size {
-				part := Part{false, "it is unknown which of them is wrong"}
-				d.AddProblem(part, "", l.Repository, b.Digest.String(), fmt.Sprintf("a manifest of this repository says %d bytes, one of another says %d", b.Size, size))
+				part := Part{false, "it is unknown which of the manifests is wrong"}
+				d.AddProblem(part, "", l.Repository, b.Digest.String(), fmt.Sprintf("a manifest of this repository states a size of %d bytes, a manifest of another repository %d bytes", b.Size, size))
 			}
 			sizes[b.Digest] = b.Size
 		}
 	}
 }
 
-// withLostBlobs adds to an *IncompleteError the blobs that the source does not have, so that a
-// pull which fails before it fetches blobs lists them too. It sends only HEAD requests.
+// withLostBlobs adds to an *IncompleteError all blobs that the source does not have. So these blobs
+// are listed even if a pull fails before it fetches them. withLostBlobs sends only HEAD requests.
 func (d *Draft) withLostBlobs(ctx context.Context, err error) error {
 	var incomplete *IncompleteError
 	if !errors.As(err, &incomplete) || d.Source.work == nil {
@@ -221,13 +219,13 @@ func (d *Draft) withLostBlobs(ctx context.Context, err error) error {
 		lost[i], err = d.Source.lostBlob(ctx, blobs[i], repositories[blobs[i].Digest])
 		return err
 	}); err != nil {
-		return incomplete // without an answer from the source, the blobs are not listed
+		return incomplete // if the source does not answer, lost blobs are not listed
 	}
 	return Incomplete(slices.Concat(incomplete.Problems, slices.Concat(lost...)))
 }
 
-// lostBlob returns the problem of a blob that is neither stored here nor in any repository; none
-// for any other blob.
+// lostBlob returns a problem if a blob is neither stored here nor in any of the repositories.
+// Otherwise, it returns nothing.
 func (s *Source) lostBlob(ctx context.Context, b closure.Descriptor, repositories []string) ([]Problem, error) {
 	where, _, err := s.reusable.Find(ctx, repositories[0], b.Digest, b.Size)
 	if err != nil {

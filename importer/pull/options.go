@@ -15,30 +15,46 @@ import (
 // Options configure a pull.
 type Options struct {
 	Registry *client.Client
-	Source   client.Reference // REGISTRY/PATH
-	Dir      string           // of the bundle
-	TempDir  string           // of fetched blobs until they are in the bundle; in Dir if empty
+	// Source is the registry and path that are pulled, as REGISTRY/PATH.
+	Source client.Reference
+	// Dir is the directory of the bundle.
+	Dir string
+	// TempDir keeps fetched blobs until they are in the bundle. If it is empty, they are kept in
+	// Dir.
+	TempDir string
 
-	Planner  Planner   // chooses the content
-	Platform *Platform // keep only this image of an index; nil keeps indexes
+	// Planner chooses the content.
+	Planner Planner
+	// Platform is the only platform whose images are kept. If it is nil, indexes are kept.
+	Platform *Platform
 
-	Tree      bool             // write layouts as directories, not as archives
-	ChunkSize int64            // bytes per chunk; 0 does not split archives
-	NewSum    func() hash.Hash // of the .gostsum beside each file; nil for none
-	NoResume  bool             // start over, and discard the state of an interrupted pull
-	Jobs      int              // blobs and manifests that are fetched at once; 4 if 0
+	// Tree means that layouts are written as directories, not as archives.
+	Tree bool
+	// ChunkSize is the size of chunks in bytes; 0 does not split archives.
+	ChunkSize int64
+	// NewSum returns the hash for the .gostsum file beside each file. If it is nil, there are no
+	// such files.
+	NewSum func() hash.Hash
+	// NoResume discards the state of an interrupted pull and starts over.
+	NoResume bool
+	// Jobs is the number of blobs and manifests that are fetched at the same time; 0 means 4.
+	Jobs int
 
-	Program         string                // creator of the bundle's inventory: a program and its version
-	SignKey         *inventory.SigningKey // signs the inventory; nil does not sign
-	AllowIncomplete bool                  // publish everything complete even if the rest is not: see Plan.Problems
+	// Program is named as the creator of the bundle's inventory, with its version.
+	Program string
+	// SignKey signs the inventory. If it is nil, the inventory is not signed.
+	SignKey *inventory.SigningKey
+	// AllowIncomplete publishes all complete content, even if other content is missing: see
+	// Plan.Problems.
+	AllowIncomplete bool
 
-	reached func(point string) // called at each point where tests kill a pull; may be nil
+	reached func(point string) // called at each point where tests kill a pull; nil outside of tests
 }
 
 // ErrUsage reports options that contradict each other or are malformed.
 var ErrUsage = errors.New("wrong usage")
 
-// Usage returns an [ErrUsage] with a text.
+// Usage returns an error that wraps [ErrUsage] and has a message.
 func Usage(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrUsage, fmt.Errorf(format, args...))
 }
@@ -54,7 +70,7 @@ func (o *Options) check() error {
 		return Usage("chunk size %d is negative", o.ChunkSize)
 	}
 	if o.Tree && (o.ChunkSize > 0 || o.NewSum != nil) {
-		return Usage("a tree has neither chunks nor checksum files")
+		return Usage("a tree cannot have chunks or checksum files")
 	}
 	if o.Planner == nil {
 		return Usage("no planner: nothing to pull")
@@ -65,7 +81,7 @@ func (o *Options) check() error {
 // Platform is the platform of an image.
 type Platform specs.Platform
 
-// ParsePlatform reads OS/ARCH or OS/ARCH/VARIANT. Errors: ErrUsage.
+// ParsePlatform parses OS/ARCH or OS/ARCH/VARIANT. It fails with ErrUsage.
 func ParsePlatform(s string) (*Platform, error) {
 	part := strings.Split(s, "/")
 	if len(part) < 2 || len(part) > 3 || part[0] == "" || part[1] == "" {

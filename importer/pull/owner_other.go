@@ -4,5 +4,6 @@ package pull
 
 import "os"
 
-// isOwn reports whether a file belongs to the user who runs this process: unknown here.
+// isOwn reports whether a file belongs to the user who runs this process. On this system, that is
+// unknown.
 func isOwn(os.FileInfo) bool { return true }

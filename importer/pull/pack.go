@@ -14,22 +14,25 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 )
 
-// packed is an archive that must be written.
+// packed is an archive that has to be written.
 type packed struct {
 	archive *bundle.Archive
 	needs   []*need
 }
 
-// packer fetches the blobs of archives, and meanwhile writes the archives one after another.
-// Blobs are fetched in the order in which they are written.
+// packer fetches the blobs of archives. At the same time, it writes the archives one after another.
+// It fetches blobs in the order in which it writes them.
 type packer struct {
-	run     *run
-	supply  *supply
-	fetched chan struct{}         // closed when no more blobs become available
-	uses    map[digest.Digest]int // archives to write that need a blob; for the packing goroutine only
+	run    *run
+	supply *supply
+	// fetched is closed when all fetches have ended.
+	fetched chan struct{}
+	// uses counts, for each blob, the archives that still need it. Only the packing goroutine uses
+	// it.
+	uses map[digest.Digest]int
 }
 
-// errNotFetched reports that a blob is not available, for a reason that is reported elsewhere.
+// errNotFetched reports that a blob is not available. The reason is reported elsewhere.
 var errNotFetched = errors.New("a blob of the archive was not fetched")
 
 // fetchAndPack fetches the blobs of archives, and writes the archives.
@@ -42,7 +45,7 @@ func (r *run) fetchAndPack(ctx context.Context, todo []*bundle.Archive) error {
 		p.uses[n.blob.Digest] = len(n.archives)
 	}
 	r.watch.Phase("fetching", total)
-	// Blobs that are nearly done are still fetched after the context has ended.
+	// After the context has ended, blobs that are nearly complete are still fetched.
 	hard, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, stop) })()
@@ -55,7 +58,7 @@ func (r *run) fetchAndPack(ctx context.Context, todo []*bundle.Archive) error {
 	return Incomplete(p.supply.problems)
 }
 
-// fetchAll makes blobs available, several at a time.
+// fetchAll makes blobs available. It works on several blobs at the same time.
 func (p *packer) fetchAll(ctx, hard context.Context, needs []*need) error {
 	defer close(p.fetched)
 	fetches, hard := errgroup.WithContext(hard)
@@ -75,7 +78,7 @@ func (p *packer) fetchAll(ctx, hard context.Context, needs []*need) error {
 	return cmp.Or(fetches.Wait(), ctx.Err())
 }
 
-// packAll writes the archives, one after another. It leaves out an archive if a blob of it was
+// packAll writes the archives one after another. It leaves out an archive if one of its blobs was
 // not fetched.
 func (p *packer) packAll(ctx context.Context, archives []*packed) error {
 	for _, a := range archives {
@@ -86,7 +89,7 @@ func (p *packer) packAll(ctx context.Context, archives []*packed) error {
 	return nil
 }
 
-// wait waits until a blob is available. Errors: errNotFetched; the context's.
+// wait waits until a blob is available. It fails with errNotFetched or the context's error.
 func (p *packer) wait(ctx context.Context, n *need) error {
 	select {
 	case <-n.available:
@@ -103,8 +106,8 @@ func (p *packer) wait(ctx context.Context, n *need) error {
 	}
 }
 
-// pack writes an archive, stages it, and removes blobs that no other archive needs. Errors: those of
-// wait; the file system's.
+// pack writes an archive, stages it, and removes blobs that no other archive needs. Its errors come
+// from wait and the file system.
 func (p *packer) pack(ctx context.Context, a *packed) error {
 	needs := make(map[digest.Digest]*need, len(a.needs))
 	for _, n := range a.needs {

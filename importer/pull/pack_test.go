@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A pull writes an archive while the last blob of it is still being fetched.
+// A pull already writes an archive while the archive's last blob is still being fetched.
 func TestArchiveIsWrittenDuringTheFetch(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
@@ -25,7 +25,7 @@ func TestArchiveIsWrittenDuringTheFetch(t *testing.T) {
 	files, err := os.ReadDir(filepath.Join(tree.Dir(), "app/blobs/sha256"))
 	layouttest.Try(t, err)
 	last := ""
-	for _, f := range slices.Backward(files) { // by name, as in the archive
+	for _, f := range slices.Backward(files) { // sorted by name, like the blobs in the archive
 		if info, err := f.Info(); err == nil && info.Size() >= 300_000 {
 			last = f.Name()
 			break
@@ -50,7 +50,7 @@ func TestArchiveIsWrittenDuringTheFetch(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("nothing was written before the last blob was fetched")
+			t.Fatal("the pull wrote nothing before it fetched the last blob")
 		}
 	}
 	release()

@@ -13,15 +13,16 @@ import (
 
 // Plan is the content that a pull fetches and writes.
 type Plan struct {
-	Source     string            `json:"source"`
-	Archives   []*bundle.Archive `json:"archives"`   // sorted by name
-	Components []*Component      `json:"components"` // for people: the chosen content, and the reasons
+	Source   string            `json:"source"`
+	Archives []*bundle.Archive `json:"archives"` // sorted by name
+	// Components say what was chosen, and why. They are for people.
+	Components []*Component `json:"components"`
 	// Files are written beside the archives: no registry serves them.
 	Files []PlannedFile `json:"files,omitempty"`
-	// Missing is optional content that the source does not have.
+	// Missing is optional content that is missing in the source.
 	Missing []Problem `json:"missing"`
-	// Problems are required content that is missing or damaged in the source, in a pull that may
-	// be incomplete. No planned image leads to it.
+	// Problems are required content that is missing or damaged in the source. It is not empty only
+	// if a pull may be incomplete. No planned image needs this content.
 	Problems []Problem `json:"holes"`
 }
 
@@ -38,11 +39,14 @@ type Component struct {
 	Name     string   `json:"name"`
 	Archives []string `json:"archives"`
 	Versions []string `json:"versions,omitempty"`
-	// Channels are release channels and the version that each points at.
+	// Channels maps release channels to the versions that they point at.
 	Channels map[string]string `json:"channels,omitempty"`
-	Images   int               `json:"images"`          // number of manifests that indexes name
-	Bytes    int64             `json:"bytes"`           // of its archives
-	Notes    []string          `json:"notes,omitempty"` // what was left out, and why
+	// Images is the number of manifests that indexes name.
+	Images int `json:"images"`
+	// Bytes is the size of the component's archives in bytes.
+	Bytes int64 `json:"bytes"`
+	// Notes say what was left out, and why.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Note adds a note for people.
@@ -50,7 +54,7 @@ func (c *Component) Note(format string, args ...any) {
 	c.Notes = append(c.Notes, fmt.Sprintf(format, args...))
 }
 
-// Point notes, for people, which version a release channel points at.
+// Point records, for people, which version a release channel points at.
 func (c *Component) Point(channel, version string) {
 	if c.Channels == nil {
 		c.Channels = map[string]string{}
@@ -58,8 +62,8 @@ func (c *Component) Point(channel, version string) {
 	c.Channels[channel] = version
 }
 
-// Blobs returns how many blobs and bytes the plan's archives contain. Content that several
-// layouts share counts once.
+// Blobs returns the number and the total size of the blobs in the plan's archives. A blob that
+// several layouts share counts once.
 func (p *Plan) Blobs() (blobs int, size int64) {
 	seen := map[digest.Digest]bool{}
 	for _, a := range p.Archives {
@@ -76,7 +80,7 @@ func (p *Plan) Blobs() (blobs int, size int64) {
 	return blobs, size
 }
 
-// Images returns the number of manifests that the indexes name.
+// Images returns the number of manifests that the planned indexes name.
 func (p *Plan) Images() (n int) {
 	for _, a := range p.Archives {
 		n += a.CountImages()
@@ -84,8 +88,7 @@ func (p *Plan) Images() (n int) {
 	return n
 }
 
-// names returns the names of everything planned: archives, indexes and files beside
-// them.
+// names returns the names of all planned files: archives, indexes and files beside them.
 func (p *Plan) names() map[string]bool {
 	all := map[string]bool{inventory.Name: true, inventory.SignatureName: true}
 	for _, a := range p.Archives {

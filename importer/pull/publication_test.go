@@ -24,8 +24,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// versions returns registries with an older and a newer state of the same repositories: tags
-// stay, move, appear and disappear, and one repository is new.
+// versions returns two registries with an older and a newer state of the same repositories. Between
+// them, tags move, appear and disappear, others stay, and one repository is new.
 func versions(t *testing.T) (older, newer *registrytest.Registry) {
 	t.Helper()
 	serve := func(tags map[string]string) *registrytest.Registry {
@@ -49,7 +49,7 @@ func versions(t *testing.T) (older, newer *registrytest.Registry) {
 	return older, newer
 }
 
-// form is one form of a bundle.
+// form is a form in which a bundle is written.
 type form struct {
 	tree  bool
 	chunk int64
@@ -65,8 +65,8 @@ func (f form) options(t *testing.T, r *registrytest.Registry, dir string, reposi
 	return o
 }
 
-// readBundle returns the tags and checksum files that a new reader finds in a directory, after
-// verifying all content.
+// readBundle verifies the bundle in a directory like a new reader. It returns the tags and checksum
+// files that the reader finds.
 func readBundle(t *testing.T, dir string) (map[string]string, error) {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Roots: []string{"r"}, Indexes: []string{}})
@@ -77,16 +77,16 @@ func readBundle(t *testing.T, dir string) (map[string]string, error) {
 	if !report.Whole && len(got) > 0 {
 		var text strings.Builder
 		layouttest.Try(t, report.WriteText(&text))
-		// A layout of the new tree may not have an index yet.
-		if s := text.String(); !strings.Contains(s, "without its index.json") || strings.Contains(s, "checksum ") { // anything else is wrong
+		// A layout of the new tree may not have an index yet. Any other problem is an error.
+		if s := text.String(); !strings.Contains(s, "without its index.json") || strings.Contains(s, "checksum ") {
 			return got, errors.New(s)
 		}
 	}
 	return got, nil
 }
 
-// At each step of a pull over any older bundle, a new reader and one that was already reading see
-// either the complete older bundle or the complete newer one.
+// At each step of a pull into a directory with an older bundle, readers see either the complete
+// older bundle or the complete newer one. This holds for new readers and for existing ones.
 func TestEveryStepShowsOneBundle(t *testing.T) {
 	older, newer := versions(t)
 	for name, forms := range map[string][2]form{
@@ -105,7 +105,7 @@ func TestEveryStepShowsOneBundle(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // it mostly waits for the disk
+			t.Parallel()
 			dir := t.TempDir()
 			seen := watchPull(t, forms[0].options(t, older, dir, "app", "base", "kept"), nil)
 			watchPull(t, forms[1].options(t, newer, dir, "app", "base", "kept", "more"), seen)
@@ -113,8 +113,8 @@ func TestEveryStepShowsOneBundle(t *testing.T) {
 	}
 }
 
-// watchPull pulls, and reads the directory at each step. It returns the content of the directory
-// after the pull.
+// watchPull pulls a bundle, and reads the directory at each step. It returns the content of the
+// directory after the pull.
 func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]string {
 	t.Helper()
 	elsewhere := o
@@ -125,19 +125,19 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 	live, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{o.Dir}, Roots: []string{"r"}, Indexes: []string{}})
 	layouttest.Try(t, err)
 	published, steps, bad := false, map[string]int{}, false
-	var mu sync.Mutex // archives are packed in parallel
+	var mu sync.Mutex // archives are packed at the same time
 	check := func(point string) {
 		mu.Lock()
 		defer mu.Unlock()
 		steps[point]++
 		if publishes := []string{"publishing", "moved", "journal", "placing", "removing", "placed all", "published", "finish", "end"}; bad || steps[point] > 1 && !slices.Contains(publishes, point) {
-			return // nothing in the directory has changed since the point was reached first
+			return // the directory has not changed since this point was reached for the first time
 		}
 		got, err := readBundle(t, o.Dir)
 		now := maps.Equal(got, fresh)
 		if err != nil || !now && (published || !maps.Equal(got, old)) {
 			bad = true
-			t.Errorf("at %s %d: neither the old state nor the new one (%v)\n%s", point, steps[point], err, cmp.Diff(fresh, got))
+			t.Errorf("at point %s, visit %d: the directory has neither the old nor the new content (error: %v)\n%s", point, steps[point], err, cmp.Diff(fresh, got))
 			return
 		}
 		published = now
@@ -145,29 +145,30 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 		layouttest.Try(t, err)
 		if seen := pulltest.Listed(t, live.Snapshot()); !maps.Equal(seen, got) {
 			bad = true
-			t.Errorf("at %s %d: a reader that was already reading\n%s", point, steps[point], cmp.Diff(got, seen))
+			t.Errorf("at point %s, visit %d: an existing reader sees other content than a new one\n%s", point, steps[point], cmp.Diff(got, seen))
 		}
 	}
 	o.SetReached(check)
 	pulltest.Run(t, o)
 	if check("end"); !published || steps["placing"] == 0 {
-		t.Errorf("published: %v, steps %v", published, steps)
+		t.Errorf("new content seen at the end: %v; visits per point: %v, want at least one visit of placing", published, steps)
 	}
 	for name := range contents(t, o.Dir) {
 		if strings.HasPrefix(name, ".") {
-			t.Errorf("%s is left", name)
+			t.Errorf("%s was left in the directory", name)
 		}
 	}
 	return fresh
 }
 
-// interrupted leaves a directory as if a pull had been killed at a point.
+// interrupted runs a pull into a directory until a point is reached for the nth time. The pull then
+// stops as if it had been killed.
 func interrupted(t *testing.T, o pull.Options, at string, n int) {
 	t.Helper()
 	died := errors.New("died")
 	defer func() {
-		if r := recover(); r != died { //nolint:errorlint // the same value is expected
-			t.Fatalf("no pull died: %v", r)
+		if r := recover(); r != died { //nolint:errorlint // the value must be the same, not only equal
+			t.Fatalf("the pull did not stop at the point: %v", r)
 		}
 	}()
 	o.SetReached(func(point string) {
@@ -181,8 +182,8 @@ func interrupted(t *testing.T, o pull.Options, at string, n int) {
 	t.Fatalf("alive: %v", err)
 }
 
-// If files of an interrupted publication are lost, readers refuse the directory, because it could
-// mix two bundles. The same pull repairs the directory; a different one is refused.
+// If the staged files of an interrupted publication are lost, readers refuse the directory, because
+// it could mix two bundles. Only the same pull can repair the directory; others are refused.
 func TestLostPublication(t *testing.T) {
 	older, newer := versions(t)
 	for name, f := range map[string]form{"archives": {gost: true}, "chunks": {chunk: 4000}, "tree": {tree: true}} {
@@ -196,10 +197,10 @@ func TestLostPublication(t *testing.T) {
 			layouttest.Try(t, err)
 			s := tree.Snapshot()
 			if p := problemsOf(s); s.TagCount() != 0 || len(p) != 1 || p[0].Kind != layoutstore.Incomplete || !strings.Contains(p[0].Reason, "run the same pull again") {
-				t.Errorf("%d tags, problems %v", s.TagCount(), p)
+				t.Errorf("a reader sees %d tags, want none; problems %v", s.TagCount(), p)
 			}
 			if _, err := pull.Run(t.Context(), f.options(t, newer, dir, "kept"), nil); err == nil || !strings.Contains(err.Error(), "run that pull again") {
-				t.Errorf("another pull: %v", err)
+				t.Errorf("a different pull into the directory: got error %v", err)
 			}
 			o := f.options(t, newer, dir, "app", "base")
 			pulltest.Run(t, o)
@@ -209,7 +210,7 @@ func TestLostPublication(t *testing.T) {
 			if all, _ := readBundle(t, want.Dir); err != nil || !maps.Equal(got, all) {
 				t.Errorf("%v: %s", err, cmp.Diff(all, got))
 			}
-			if f.tree { // the tree keeps blobs of the older bundle
+			if f.tree { // a repaired tree still has blobs of the older bundle
 				return
 			}
 			if diff := cmp.Diff(slices.Sorted(maps.Keys(contents(t, want.Dir))), slices.Sorted(maps.Keys(contents(t, dir)))); diff != "" {
@@ -219,7 +220,7 @@ func TestLostPublication(t *testing.T) {
 	}
 }
 
-// A reader that reads all the time sees the state after each pull, in order, and no other state.
+// A reader that opens the directory again and again during pulls sees only complete states.
 func TestReaderDuringPulls(t *testing.T) {
 	older, newer := versions(t)
 	dir, f := t.TempDir(), form{}
@@ -247,7 +248,7 @@ func TestReaderDuringPulls(t *testing.T) {
 				return
 			}
 			if got := pulltest.Listed(t, tree.Snapshot()); !maps.Equal(got, states[0]) && !maps.Equal(got, states[1]) {
-				t.Errorf("neither: %s", cmp.Diff(states[1], got))
+				t.Errorf("the reader saw neither state: %s", cmp.Diff(states[1], got))
 				return
 			}
 		}
@@ -260,16 +261,17 @@ func TestReaderDuringPulls(t *testing.T) {
 	<-ended
 }
 
-// Readers and the writer refuse a publication that names anything but files of the bundle.
+// A publication cannot be written if it names anything except files of the bundle.
 func TestPublicationNames(t *testing.T) {
 	for _, name := range []string{"../a.tar", "/a.tar", ".a.tar", "a/../b.tar", ""} {
 		if _, err := (volume.Publication{Staged: volume.StagedDir(1), Remove: []string{name}}).Encode(); err == nil {
-			t.Errorf("%q is accepted", name)
+			t.Errorf("a publication with the name %q was accepted", name)
 		}
 	}
 }
 
-// problemsOf returns the problems of a snapshot, or a problem with the error from reading them.
+// problemsOf returns the problems of a snapshot. If they cannot be read, it returns the error as a
+// problem.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

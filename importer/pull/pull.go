@@ -9,14 +9,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 )
 
-// Dry plans a pull and writes nothing. Errors: those of [Run].
+// Dry plans a pull and writes nothing. It fails like [Run].
 func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
 	watch = cmp.Or(watch, Watch(noWatch{}))
 	watch.Phase("planning", 0)
-	// Existing archives are read, to save requests.
+	// Reading existing archives saves requests.
 	old, err := bundle.OpenReusable(ctx, o.Dir)
 	if err != nil {
 		return nil, err
@@ -24,12 +24,12 @@ func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 	return makePlan(ctx, o, newSource(o.Registry, watch, nil, old), newAllowance(&o))
 }
 
-// Run pulls a bundle; watch may be nil. If it returns no error, the bundle in the directory is
-// complete and synced. If it fails, the directory is unchanged, except for state from which the
-// next run resumes. When the context ends, Run first completes blobs that are nearly done.
+// Run pulls a bundle. watch may be nil. If Run returns no error, the bundle in the directory is
+// complete and synced. If Run fails, the directory is unchanged, except for state from which the
+// next run resumes. If the context ends, Run first completes blobs that are nearly complete.
 //
-// Errors: ErrUsage; *IncompleteError if content is missing or damaged; the planner's;
-// *client.Error; the file system's and the context's.
+// Run fails with ErrUsage, with *IncompleteError if content is missing or damaged, or with
+// *client.Error. Other errors come from the planner, the file system and the context.
 func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func Run(ctx context.Context, o Options, watch Watch) (*Report, error) {
 	}
 }
 
-// pullOnce plans and pulls everything that is not known to be incomplete.
+// pullOnce plans and pulls everything except content that is known to be incomplete.
 func pullOnce(ctx context.Context, o Options, allow *allowance, src *Source, watch Watch) (*run, error) {
 	watch.Phase("planning", 0)
 	reusable, err := bundle.OpenReusable(ctx, o.Dir, src.work.publisher.Staged())
@@ -71,7 +71,7 @@ func pullOnce(ctx context.Context, o Options, allow *allowance, src *Source, wat
 	return r, r.execute(ctx)
 }
 
-// run is one pull with its plan.
+// run is a pull that has a plan.
 type run struct {
 	options  Options
 	form     bundle.Form
@@ -80,9 +80,10 @@ type run struct {
 	reusable *bundle.Reusable
 	watch    Watch
 
-	kept, written []string // as in the report
+	// kept and written are the lists of the report.
+	kept, written []string
 	changes       bundle.Changes
-	files         map[string][]bundle.File // by archive, with checksums
+	files         map[string][]bundle.File // files with their checksums, by name of the archive
 }
 
 func (r *run) execute(ctx context.Context) error {
@@ -108,7 +109,7 @@ func (r *run) execute(ctx context.Context) error {
 	return r.work.publisher.Publish(r.changes)
 }
 
-// stageFiles stages the changed files beside the archives: the planned ones and the inventory.
+// stageFiles stages changed files beside the archives: the planned files and the inventory.
 func (r *run) stageFiles(ctx context.Context) error {
 	for _, f := range r.plan.Files {
 		staged, err := r.stageFile(f.Name, f.data)
@@ -124,7 +125,7 @@ func (r *run) stageFiles(ctx context.Context) error {
 	return r.stageInventory(ctx)
 }
 
-// stageFile stages a file beside the archives if it changes.
+// stageFile stages a file beside the archives if the file changes.
 func (r *run) stageFile(name string, data []byte) (changed bool, err error) {
 	changed, err = r.work.publisher.StageIfNew(name, data)
 	if changed {
@@ -133,7 +134,7 @@ func (r *run) stageFile(name string, data []byte) (changed bool, err error) {
 	return changed, err
 }
 
-// missingArchives returns the archives of the plan that must be written.
+// missingArchives returns the planned archives that have to be written.
 func (r *run) missingArchives(ctx context.Context) (todo []*bundle.Archive, err error) {
 	var total int64
 	for _, dir := range []string{r.options.Dir, r.work.publisher.Staged()} {
@@ -158,15 +159,15 @@ func (r *run) missingArchives(ctx context.Context) (todo []*bundle.Archive, err 
 	return todo, nil
 }
 
-// isWritten reports whether an archive need not be written: it is published already, or
-// an interrupted pull has staged it.
+// isWritten reports whether a planned archive already exists, either in the bundle or in the
+// staging of an interrupted pull.
 func (r *run) isWritten(ctx context.Context, a *bundle.Archive) (bool, error) {
 	inPlace := r.present(r.options.Dir, a)
 	same, err := inPlace.IsSame(ctx)
 	if err != nil {
 		return false, err
 	}
-	if same && !r.work.publisher.IsBroken() { // in a broken publication, verify could not read the archive
+	if same && !r.work.publisher.IsBroken() { // if a publication is broken, verify could not read the archive
 		r.kept = append(r.kept, a.Name)
 		r.files[a.Name] = inPlace.Files()
 		sums, err := inPlace.WriteSums(r.work.publisher.Staged())
@@ -191,7 +192,7 @@ func (r *run) present(dir string, a *bundle.Archive) *bundle.Present {
 	return a.In(dir, r.form, r.watch.Add)
 }
 
-// appendNew appends a string unless the list contains it.
+// appendNew appends a string to a list that does not contain it yet.
 func appendNew(all []string, s string) []string {
 	if slices.Contains(all, s) {
 		return all

@@ -5,34 +5,42 @@ type Report struct {
 	Source     string       `json:"source"`
 	Dir        string       `json:"dir"`
 	Components []*Component `json:"components"`
-	Written    []string     `json:"written"` // files, or layouts of a tree
-	Kept       []string     `json:"kept"`    // archives, and files beside them, that did not change
-	Missing    []Problem    `json:"missing"` // optional content that is missing in the source
-	Problems   []Problem    `json:"holes"`   // of a pull that may be incomplete: see [Plan]
-	Images     int          `json:"images"`
-	Blobs      int          `json:"blobs"`
-	Bytes      int64        `json:"bytes"`   // of the blobs
-	Fetched    int64        `json:"fetched"` // received from the registry
-	Requests   int64        `json:"requests"`
-	Retries    int64        `json:"retries"`
+	// Written are the names of files that were written or, for a tree, of layouts.
+	Written []string `json:"written"`
+	// Kept are archives and files beside them that did not change.
+	Kept []string `json:"kept"`
+	// Missing is optional content that is missing in the source.
+	Missing []Problem `json:"missing"`
+	// Problems are those of the [Plan] of a pull that may be incomplete.
+	Problems []Problem `json:"holes"`
+	Images   int       `json:"images"`
+	Blobs    int       `json:"blobs"`
+	// Bytes is the total size of the blobs in bytes.
+	Bytes int64 `json:"bytes"`
+	// Fetched is the number of bytes that were received from the registry.
+	Fetched  int64 `json:"fetched"`
+	Requests int64 `json:"requests"`
+	Retries  int64 `json:"retries"`
 }
 
-// Watch receives the progress of a pull. Its methods may be called from several goroutines.
+// Watch receives the progress of a pull. Its methods must be safe for concurrent calls.
 type Watch interface {
-	// Phase reports the start of a phase, and how many bytes it has to process; 0 means unknown.
+	// Phase reports that a phase starts. total is the number of bytes that the phase processes, or
+	// 0 if it is unknown.
 	Phase(name string, total int64)
 	Meter
-	// Fetch reports the start of the fetch of a blob, whose bytes go to the transfer. The
-	// repository is relative to the source if it is below the source.
+	// Fetch reports that the fetch of a blob starts. Its progress goes to the returned transfer.
+	// The repository is relative to the source if it is below the source.
 	Fetch(repository string, size int64) Transfer
 	// Packed reports that an archive was written.
 	Packed(name string, size int64)
 }
 
-// Transfer is the fetch of one blob. Its bytes also count as bytes of the pull.
+// Transfer receives the progress of the fetch of one blob. Its bytes also count as bytes of the
+// pull.
 type Transfer interface {
 	Meter
-	// End reports the end of the transfer, even if it failed.
+	// End reports that the transfer has ended, successfully or not.
 	End()
 }
 

@@ -11,10 +11,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Repositories is the planner for repositories as they are.
+// Repositories is a planner that pulls repositories as they are.
 type Repositories struct {
-	Paths []string // below the source; "." is the source itself
-	Tag   string   // path.Match pattern for tags; empty matches all
+	// Paths are relative to the source. "." is the source itself.
+	Paths []string
+	// Tag is a pattern for tags, as in path.Match. If it is empty, all tags match.
+	Tag string
 }
 
 // Check implements Planner.
@@ -25,11 +27,11 @@ func (r Repositories) Check(source client.Reference) error {
 			name = source.Repository(at)
 		}
 		if strings.TrimSuffix(at, "/") == "" || !names.IsRepository(name) {
-			return Usage("repository %q: malformed repository name %q; name it relative to %s", at, name, source)
+			return Usage("repository %q: malformed repository name %q: name the repository relative to %s", at, name, source)
 		}
 	}
 	if _, err := path.Match(r.Tag, ""); err != nil {
-		return Usage("tag pattern %q: %v", r.Tag, err)
+		return Usage("malformed tag pattern %q: %v", r.Tag, err)
 	}
 	return nil
 }
@@ -55,7 +57,7 @@ func (r Repositories) Plan(ctx context.Context, d *Draft) error {
 	return nil
 }
 
-// plan plans the matching tags of one repository, and returns their number.
+// plan plans the matching tags of one repository. It returns how many there are.
 func (r Repositories) plan(ctx context.Context, d *Draft, at string) (int, error) {
 	name := d.Root.Repository(at)
 	archive := strings.ReplaceAll(at, "/", "_") + ".tar"

@@ -20,20 +20,20 @@ import (
 const (
 	// attestation is the suffix of a VEX attestation's tag.
 	attestation = ".att"
-	// maxReferrers limits how many referrers of a layout's images are pulled, including referrers
-	// of referrers. maxDepth limits the length of a chain of referrers. A malicious registry can
-	// invent new ones for each request.
+	// maxReferrers is the maximum number of referrers of a layout's images, including referrers of
+	// referrers. maxDepth is the maximum length of a chain of referrers. Without limits, a
+	// malicious registry could invent referrers forever.
 	maxReferrers = 50_000
 	maxDepth     = 16
-	// fewerReferrers is the advice about too many referrers.
+	// fewerReferrers is the advice in errors about too many referrers.
 	fewerReferrers = "have the registry cleaned up, or pull less with --tag or --repository"
 )
 
 func sortedKeys[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }
 
-// addReferring plans the signatures, attestations, SBOMs and other referrers of a layout's
-// images, of their children, and of these referrers in turn. It finds them by tags that name a
-// digest and by the referrers API.
+// addReferring plans the signatures, attestations, SBOMs and other referrers of a layout's images
+// and their children. It also plans the referrers of these referrers. It finds them by the
+// referrers API, and by tags that contain a digest.
 func (d *Draft) addReferring(ctx context.Context, l *Layout) error {
 	seen := map[digest.Digest]bool{}
 	for depth := 0; ; depth++ {
@@ -44,7 +44,7 @@ func (d *Draft) addReferring(ctx context.Context, l *Layout) error {
 		if depth > maxDepth {
 			return fmt.Errorf("%s: %s refers to an image through more than %d other manifests, which signatures never do: %s", l.Repository, next[0], maxDepth, fewerReferrers)
 		}
-		// The first request shows whether there is a referrers API.
+		// The first request shows whether the registry has a referrers API.
 		api, err := d.addReferrers(ctx, l, next[0])
 		if err != nil {
 			return err
@@ -63,13 +63,13 @@ func (d *Draft) addReferring(ctx context.Context, l *Layout) error {
 	}
 }
 
-// unseen returns the digests of the layout's images and of their children that are not
-// in seen, images first, and adds them to seen.
+// unseen returns the digests of the layout's images and their children, images first. It omits
+// digests in seen, and adds the others to seen.
 func (d *Draft) unseen(ctx context.Context, l *Layout, seen map[digest.Digest]bool) (found []digest.Digest, err error) {
 	read := d.manifestOf(l)
 	graph, err := closure.Walk(ctx, l.tops(), func(ctx context.Context, wanted digest.Digest) (body []byte, gap, err error) {
 		if seen[wanted] {
-			return nil, errSeen, nil // and so is everything that it leads to
+			return nil, errSeen, nil // everything that this manifest leads to has been seen, too
 		}
 		return read(ctx, wanted)
 	})
@@ -94,8 +94,8 @@ func (d *Draft) unseen(ctx context.Context, l *Layout, seen map[digest.Digest]bo
 // errSeen ends a traversal at a manifest that an earlier traversal has read.
 var errSeen = errors.New("read before")
 
-// addReferrers plans the manifests that the referrers API lists for an image, and reports
-// whether the registry has that API.
+// addReferrers plans the manifests that the referrers API lists for an image. It reports whether
+// the registry has this API.
 func (d *Draft) addReferrers(ctx context.Context, l *Layout, image digest.Digest) (api bool, err error) {
 	found, err := d.Source.referrers(ctx, l.Repository, image)
 	api = found.API
@@ -114,8 +114,8 @@ func (d *Draft) addReferrers(ctx context.Context, l *Layout, image digest.Digest
 	return api, nil
 }
 
-// newReferrers returns the digests of listed referrers that the layout does not have yet. It
-// counts them, and fails if there are too many.
+// newReferrers returns the digests of listed referrers that the layout does not have yet. It fails
+// if the layout gets too many referrers.
 func (d *Draft) newReferrers(l *Layout, list []specs.Descriptor) (others []digest.Digest, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -130,9 +130,9 @@ func (d *Draft) newReferrers(l *Layout, list []specs.Descriptor) (others []diges
 	return others, nil
 }
 
-// addByDigestTags plans everything whose tag names the digest of an image.
+// addByDigestTags plans all images whose tag contains the digest of an image.
 func (d *Draft) addByDigestTags(ctx context.Context, l *Layout, image digest.Digest) error {
-	for _, suffix := range []string{attestation, ".sig", ".sbom", ""} { // "" is the suffix of the referrers tag
+	for _, suffix := range []string{attestation, ".sig", ".sbom", ""} { // the referrers tag has no suffix
 		if suffix == attestation && (l.rules.Attestations == NoAttestations || l.rules.AttestIn != nil) {
 			continue
 		}
@@ -143,9 +143,9 @@ func (d *Draft) addByDigestTags(ctx context.Context, l *Layout, image digest.Dig
 	return nil
 }
 
-// addAttestations plans the attestations whose tags name the tag of an image. If they are in
-// another repository, it also plans those whose tags name its digest; in the same repository,
-// addByDigestTags plans these.
+// addAttestations plans the attestations whose tag contains the tag of an image. If attestations
+// are in another repository, it also plans those whose tag contains the digest of an image. In the
+// same repository, addByDigestTags does this.
 func (d *Draft) addAttestations(ctx context.Context, l *Layout) error {
 	if l.rules.Attestations != AttestationsByTag {
 		return nil
@@ -166,10 +166,10 @@ func (d *Draft) addAttestations(ctx context.Context, l *Layout) error {
 	return d.Each(ctx, len(tags), func(ctx context.Context, i int) error { return d.addTagged(ctx, in, tags[i]) })
 }
 
-// addTagged plans the image of a tag, if it exists.
+// addTagged plans the image with a tag, if it exists.
 func (d *Draft) addTagged(ctx context.Context, l *Layout, tag string) error {
 	if !names.IsTag(tag) {
-		return nil // too long for a tag
+		return nil // the name is too long for a tag
 	}
 	ok, err := d.hasTag(ctx, l.Repository, tag)
 	if ok && err == nil {
@@ -178,8 +178,8 @@ func (d *Draft) addTagged(ctx context.Context, l *Layout, tag string) error {
 	return err
 }
 
-// hasTag reports whether a repository has a tag. It reads the list of tags, or requests the tag
-// if there is no such list.
+// hasTag reports whether a repository has a tag. It looks for the tag in the list of tags. If there
+// is no list, it requests the tag.
 func (d *Draft) hasTag(ctx context.Context, repository, tag string) (bool, error) {
 	if !d.noTagLists {
 		tags, err := d.Source.Tags(ctx, repository)

@@ -17,59 +17,70 @@ import (
 )
 
 const (
-	// maxListed limits how many tags of all repositories are remembered, and maxInMemory how
-	// many bytes of manifests, if nothing may be written. No real source has that many.
+	// maxListed is the maximum number of tags that are remembered for all repositories. maxInMemory
+	// is the maximum total size in bytes of manifests in memory, in a dry run. No real source
+	// reaches these limits.
 	maxListed   = 4 << 20
 	maxInMemory = 1 << 30
 )
 
-// Source reads a registry. It requests everything only once, and does not request content that
-// is left from an earlier pull or in an older bundle. Its methods may be called from several
-// goroutines.
+// Source reads a registry. It requests everything at most once. It does not request content that an
+// earlier pull has left or an older bundle has. Its methods are safe for concurrent use.
 type Source struct {
 	registry *client.Client
 	meter    Meter
-	work     *work            // nil if nothing may be written: manifests are kept in memory
-	reusable *bundle.Reusable // nil without an older bundle
+	// work is nil if nothing may be written. Manifests are then kept in memory.
+	work *work
+	// reusable is nil if there is no older bundle.
+	reusable *bundle.Reusable
 
-	mu       sync.Mutex
-	inMemory int64 // bytes of bodies
-	listed   int   // tags of all lists
-	bodies   map[digest.Digest][]byte
+	mu sync.Mutex
+	// inMemory is the total size of bodies in bytes.
+	inMemory int64
+	// listed is the number of tags in all lists.
+	listed int
+	bodies map[digest.Digest][]byte
 
-	resolved  memory[closure.Descriptor] // by reference
-	lists     memory[map[string]bool]    // by repository
-	fetched   memory[struct{}]           // layers, by repository and digest
-	locks     memory[*sync.Mutex]        // held while a layer is fetched, by digest
-	older     memory[extent.List]        // layers in older archives, by digest
-	referring memory[client.Referrers]   // by image
-	files     memory[map[string][]byte]  // of images, by reference and names
+	// resolved contains the manifests of tags and digests, by name.
+	resolved memory[closure.Descriptor]
+	// lists contains the tags of repositories.
+	lists memory[map[string]bool]
+	// fetched contains the layers that were fetched, by repository and digest.
+	fetched memory[struct{}]
+	// locks are held while a layer is fetched, one per digest.
+	locks memory[*sync.Mutex]
+	// older contains layers in older archives, by digest.
+	older memory[extent.List]
+	// referring contains the referrers of images.
+	referring memory[client.Referrers]
+	// files contains files of images, by image and names of the files.
+	files memory[map[string][]byte]
 }
 
-// memory caches values. If several goroutines need the same value, the first computes it for all.
+// memory caches values. If several goroutines need the same value, the first one computes it for
+// all.
 type memory[T any] map[string]func() (T, error)
 
 func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.Reusable) *Source {
 	return &Source{registry: registry, meter: meter, work: w, reusable: reusable, bodies: map[digest.Digest][]byte{}}
 }
 
-// reopen makes the source reuse other archives, for another attempt at the same pull. It keeps the
-// answers of the registry. No goroutine may use the source meanwhile.
+// reopen makes the source reuse other archives, for another attempt of the same pull. It keeps the
+// registry's answers. It must not be called while another goroutine uses the source.
 func (s *Source) reopen(reusable *bundle.Reusable) {
 	s.reusable = reusable
 	clear(s.fetched)
 	clear(s.older)
 }
 
-// referrers returns the manifests that refer to an image. Errors: those of
-// [client.Client.Referrers].
+// referrers returns the manifests that refer to an image. It fails like [client.Client.Referrers].
 func (s *Source) referrers(ctx context.Context, repository string, d digest.Digest) (client.Referrers, error) {
 	return remember(&s.mu, &s.referring, s.Name(repository, d.String()), func() (client.Referrers, error) {
 		return s.registry.Referrers(ctx, repository, d)
 	})
 }
 
-// remember returns the value of a key, and computes it at the first call.
+// remember returns the value of a key. At the first call for a key, it computes the value.
 func remember[T any](mu *sync.Mutex, all *memory[T], key string, compute func() (T, error)) (T, error) {
 	mu.Lock()
 	if *all == nil {
@@ -84,16 +95,16 @@ func remember[T any](mu *sync.Mutex, all *memory[T], key string, compute func() 
 	return get()
 }
 
-// IsAbsent reports whether an error means that content is missing. Only a 404 does: content may
-// exist if access to it is refused or the request for it fails.
+// IsAbsent reports whether an error means that content is missing. Only status 404 means this. If
+// access is refused or a request fails, the content may still exist.
 func IsAbsent(err error) bool { return errors.Is(err, client.ErrNotFound) }
 
-// IsRefused reports whether the registry denies this client access.
+// IsRefused reports whether the registry denies access to this client.
 func IsRefused(err error) bool {
 	return errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrDenied)
 }
 
-// Name returns a reference with its repository, as HOST/PATH:TAG or HOST/PATH@DIGEST.
+// Name returns the complete name of a tag or digest, as HOST/PATH:TAG or HOST/PATH@DIGEST.
 func (s *Source) Name(repository, reference string) string {
 	sep := ":"
 	if digest.Digest(reference).Validate() == nil {
@@ -102,14 +113,14 @@ func (s *Source) Name(repository, reference string) string {
 	return s.registry.Registry() + "/" + repository + sep + reference
 }
 
-// Resolve fetches the manifest of a tag or digest. A tag leads to the same manifest for
-// as long as the source is used, even if it moves in the registry. Errors: those of
+// Resolve returns the descriptor of a tag or digest, and fetches its manifest. A tag always leads
+// to the same manifest, even if it moves in the registry meanwhile. Resolve fails like
 // [client.Client.Manifest].
 func (s *Source) Resolve(ctx context.Context, repository, reference string) (closure.Descriptor, error) {
 	return remember(&s.mu, &s.resolved, s.Name(repository, reference), func() (closure.Descriptor, error) {
 		if d := digest.Digest(reference); d.Validate() == nil {
 			if body, ok := s.storedManifest(ctx, repository, d); ok {
-				// The type comes from the body: its mediaType or its fields.
+				// Take the media type from the body: its mediaType field or its other fields.
 				refs, err := closure.Parse(body)
 				if err != nil {
 					return closure.Descriptor{}, &UnusableError{err}
@@ -129,9 +140,9 @@ func (s *Source) Resolve(ctx context.Context, repository, reference string) (clo
 	})
 }
 
-// mediaTypeOf returns the type of a manifest: the one in the registry's answer, otherwise the
-// one that the manifest states. Errors: *UnusableError for a manifest without a usable type,
-// which mostly has an old format.
+// mediaTypeOf returns the media type of a manifest: the one in the registry's answer or, if that
+// has none, the one that the manifest states. It fails with *UnusableError for a manifest without a
+// usable type, which is mostly one of an old format.
 func mediaTypeOf(m client.Manifest) (string, error) {
 	switch m.MediaType {
 	case "", "application/json", "application/octet-stream", "text/plain":
@@ -166,14 +177,14 @@ func (s *Source) storeManifest(d digest.Digest, body []byte) error {
 		s.inMemory += int64(len(body))
 	}
 	if s.inMemory > maxInMemory {
-		return fmt.Errorf("the manifests have more than %d bytes in all, which is too much for --dry-run: plan less at once", maxInMemory)
+		return fmt.Errorf("the manifests have more than %d bytes in all, which is too much for --dry-run: plan fewer images at once", maxInMemory)
 	}
 	s.bodies[d] = body
 	return nil
 }
 
-// storedManifest returns a manifest that is stored already, after verifying it. If ctx has ended,
-// it finds none, and the request to the registry, which follows, returns the cause.
+// storedManifest returns a manifest that is already stored, after verifying it. If ctx has ended,
+// it finds none; the request to the registry that follows then returns the cause.
 func (s *Source) storedManifest(ctx context.Context, layout string, d digest.Digest) ([]byte, bool) {
 	if s.work == nil {
 		s.mu.Lock()
@@ -209,7 +220,7 @@ func readAll(r io.ReadCloser, err error) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, client.MaxManifest+1))
 }
 
-// Manifest returns the bytes of a manifest by its digest.
+// Manifest returns the bytes of the manifest with a digest.
 func (s *Source) Manifest(ctx context.Context, repository string, d digest.Digest) ([]byte, error) {
 	if body, ok := s.storedManifest(ctx, repository, d); ok {
 		return body, nil
@@ -221,7 +232,7 @@ func (s *Source) Manifest(ctx context.Context, repository string, d digest.Diges
 	return m.Body, s.storeManifest(d, m.Body)
 }
 
-// Tags returns the tags of a repository. Errors: those of [client.Client.Tags].
+// Tags returns the tags of a repository. It fails like [client.Client.Tags].
 func (s *Source) Tags(ctx context.Context, repository string) (map[string]bool, error) {
 	return remember(&s.mu, &s.lists, repository, func() (map[string]bool, error) {
 		list, err := s.registry.Tags(ctx, repository)
@@ -241,8 +252,8 @@ func (s *Source) Tags(ctx context.Context, repository string) (map[string]bool, 
 	})
 }
 
-// read opens a blob: a stored one, or otherwise the registry's. The reader verifies the digest
-// at its end.
+// read opens a blob for reading. It prefers a stored blob to the registry's blob. At its end, the
+// reader verifies the digest.
 func (s *Source) read(ctx context.Context, repository string, b closure.Descriptor, fresh bool) (io.ReadCloser, error) {
 	if s.work != nil && s.work.hasBlob(b.Digest, b.Size) {
 		return s.work.open(b.Digest)
@@ -267,8 +278,8 @@ func (s *Source) read(ctx context.Context, repository string, b closure.Descript
 	return bundle.NewProvingReader(r, b.Digest, s.registry.Registry()+"/"+repository), nil
 }
 
-// findOlder returns the place of a blob in an older archive; nil if there is none whose content
-// has the digest.
+// findOlder returns the place of a blob in an older archive, or nil if no archive has it with the
+// right digest.
 func (s *Source) findOlder(ctx context.Context, repository string, b closure.Descriptor) (extent.List, error) {
 	return remember(&s.mu, &s.older, b.Digest.String(), func() (extent.List, error) {
 		where, _, err := s.reusable.Find(ctx, repository, b.Digest, b.Size)

@@ -20,24 +20,30 @@ import (
 )
 
 const (
-	// An interrupted pull still completes a blob of which at most nearlyDone bytes are left, in
-	// at most the grace period.
+	// When a pull is interrupted, it still completes blobs of which at most nearlyDone bytes are
+	// missing. It waits for them no longer than grace.
 	nearlyDone = 16 << 20
 	grace      = 5 * time.Second
 )
 
 // need is a blob that the bundle needs.
 type need struct {
-	blob         closure.Descriptor
-	layout       string    // path of one that contains the blob
-	repositories []string  // of the source, that may have the blob
-	archives     []*packed // that need the blob
+	blob closure.Descriptor
+	// layout is the path of a layout that contains the blob.
+	layout string
+	// repositories are the repositories of the source that may have the blob.
+	repositories []string
+	// archives are the archives that need the blob.
+	archives []*packed
 
-	available chan struct{} // closed when the blob is available
-	where     extent.List   // the blob in an archive of the bundle's directory; nil if it is in the working directory
+	// available is closed when the blob is available.
+	available chan struct{}
+	// where is the place of the blob in an archive of the bundle's directory. It is nil if the blob
+	// is in the working directory.
+	where extent.List
 }
 
-// needsOf returns the blobs of archives, each once, in the order of the archives.
+// needsOf returns the blobs of archives in the order of the archives. Each blob is listed once.
 func needsOf(todo []*bundle.Archive) (archives []*packed, needs []*need) {
 	byDigest := map[digest.Digest]*need{}
 	for _, a := range todo {
@@ -62,10 +68,13 @@ func needsOf(todo []*bundle.Archive) (archives []*packed, needs []*need) {
 	return archives, needs
 }
 
-// supply makes blobs available: from the working directory, existing bundles, or the registry.
+// supply makes blobs available. It takes them from the working directory, from existing bundles, or
+// from the registry.
 type supply struct {
-	dir      string // of the bundle
-	source   string // path of the source, above its repositories
+	// dir is the directory of the bundle.
+	dir string
+	// source is the path of the source, above its repositories.
+	source   string
 	watch    Watch
 	fetcher  fetcher
 	reusable *bundle.Reusable
@@ -78,9 +87,9 @@ func (r *run) newSupply() *supply {
 	return &supply{dir: r.options.Dir, source: r.options.Source.Path, watch: r.watch, fetcher: fetcher{r.options.Registry, r.work, r.watch}, reusable: r.reusable}
 }
 
-// provide makes a blob available, and reports whether it did. For content that is missing or
-// damaged in the source it notes a problem, and returns no error. If hard ends, a fetch stops at
-// once; if ctx ends, a fetch that is nearly done continues.
+// provide makes a blob available, and reports whether it succeeded. If the source does not have the
+// blob, or has it damaged, provide records a problem and returns no error. If ctx ends, a fetch
+// that is nearly complete continues. If hard ends, every fetch stops.
 func (s *supply) provide(ctx, hard context.Context, n *need) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
@@ -104,7 +113,7 @@ func (s *supply) provide(ctx, hard context.Context, n *need) (bool, error) {
 	return false, nil
 }
 
-// obtain makes a blob available. Errors: those of fetcher.fetch.
+// obtain makes a blob available. It fails like fetcher.fetch.
 func (s *supply) obtain(ctx, hard context.Context, n *need) error {
 	there, err := s.reuse(ctx, n)
 	if err != nil || there {
@@ -131,8 +140,8 @@ func (s *supply) obtain(ctx, hard context.Context, n *need) error {
 	return f.work.touch()
 }
 
-// reuse reports whether a blob need not be fetched: it is in the working directory, or in an
-// existing archive or tree. It verifies the blob in both cases.
+// reuse reports whether an intact blob exists in the working directory, or in an existing archive
+// or tree, so that it need not be fetched. It verifies the blob.
 func (s *supply) reuse(ctx context.Context, n *need) (bool, error) {
 	work := s.fetcher.work
 	if work.hasBlob(n.blob.Digest, n.blob.Size) {
@@ -148,7 +157,7 @@ func (s *supply) reuse(ctx context.Context, n *need) (bool, error) {
 		return false, err
 	case where == nil:
 		return false, nil
-	case dir != s.dir: // the archive is staged, and may be replaced before this blob is written
+	case dir != s.dir: // the staged archive may be replaced before this blob is written
 		return s.fetcher.copyBlob(ctx, where, n.blob)
 	}
 	good, err := bundle.HasDigest(ctx, where, n.blob.Digest)
@@ -158,7 +167,7 @@ func (s *supply) reuse(ctx context.Context, n *need) (bool, error) {
 	return good, err
 }
 
-// leftMeter counts how many bytes of a blob are left to fetch.
+// leftMeter counts how many bytes of a blob still have to be fetched.
 type leftMeter struct {
 	meter Meter
 	n     atomic.Int64

@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// elsewhere returns a new directory on another file system than t.TempDir, in memory or on a disk.
+// elsewhere returns a new directory on another file system than t.TempDir.
 func elsewhere(t *testing.T) string {
 	t.Helper()
 	other := "/dev/shm"
@@ -26,7 +26,7 @@ func elsewhere(t *testing.T) string {
 	}
 	dir, err := os.MkdirTemp(other, "layoutproxy-test-")
 	if err != nil {
-		t.Logf("on the same file system: %v", err)
+		t.Logf("using a directory on the same file system: %v", err)
 		return t.TempDir()
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -45,8 +45,8 @@ func filesBelow(t *testing.T, dir string) (all []string) {
 	return all
 }
 
-// With TempDir on another file system, the bundle is the same, the next pull resumes, and TempDir is
-// empty at the end.
+// If TempDir is on another file system, the bundle is the same as without TempDir, and the next
+// pull resumes. At the end, TempDir is empty.
 func TestTempDir(t *testing.T) {
 	tree := varied(t)
 	large := finishedLayers(t, tree, 70_000)[0]
@@ -71,26 +71,26 @@ func TestTempDir(t *testing.T) {
 			o.Registry = c
 			r.Inject(registrytest.Truncate(registrytest.First(1, blob), 20_000))
 			if _, err := pull.Run(t.Context(), o, nil); err == nil {
-				t.Fatal("a cut download counted as complete")
+				t.Fatal("the pull succeeded, although a download was cut")
 			}
 			expectNoBlobs(t, o.Dir)
 			if kept := filesBelow(t, o.TempDir); len(kept) == 0 {
-				t.Error("no state was kept")
+				t.Error("the failed pull kept no state in TempDir")
 			}
-			other := o // another bundle, which has its own working directory
+			other := o // a pull of another bundle uses another working directory
 			other.Dir = t.TempDir()
 			pulltest.Run(t, other)
 			r.Forget()
 			pulltest.Run(t, o)
 			resumed := 0
 			for _, q := range r.Requests() {
-				// Other downloads may have been cut, too.
+				// Count only this blob, because other downloads may have been cut, too.
 				if q.Status == http.StatusPartialContent && strings.HasSuffix(q.Path, large) {
 					resumed++
 				}
 			}
 			if resumed != 1 {
-				t.Errorf("the rest of the large blob was requested %d times, want 1", resumed)
+				t.Errorf("got %d requests for the rest of the large blob, want 1", resumed)
 			}
 			for _, dir := range []string{o.Dir, other.Dir} {
 				if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
@@ -100,24 +100,24 @@ func TestTempDir(t *testing.T) {
 			left, err := os.ReadDir(o.TempDir)
 			layouttest.Try(t, err)
 			if len(left) > 0 {
-				t.Errorf("left: %v", left)
+				t.Errorf("left in TempDir: %v", left)
 			}
 		})
 	}
 }
 
-// expectNoBlobs fails the test if a bundle's directory has blobs or parts of an interrupted pull
-// that keeps them in TempDir.
+// expectNoBlobs fails the test if an interrupted pull left blobs or parts in the bundle's directory
+// instead of TempDir.
 func expectNoBlobs(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range filesBelow(t, dir) {
 		if strings.Contains(name, "/blobs/") && strings.HasPrefix(name, "/.tmp") || strings.Contains(name, "/parts/") {
-			t.Errorf("%s is in the bundle's directory", name)
+			t.Errorf("the pull stored %s in the bundle's directory", name)
 		}
 	}
 }
 
-// If other users may write to TempDir, a pull refuses files and directories that they have
+// Other users may be able to write to TempDir. A pull refuses links and files that they have
 // created under the name of its working directory.
 func TestForeignTempDir(t *testing.T) {
 	tree := varied(t)
@@ -126,7 +126,7 @@ func TestForeignTempDir(t *testing.T) {
 	o.Planner, o.TempDir = pull.Repositories{Paths: []string{"."}}, t.TempDir()
 	r.Inject(registrytest.Answer(registrytest.First(1, registrytest.On("GET tags")), http.StatusForbidden))
 	if _, err := pull.Run(t.Context(), o, nil); err == nil {
-		t.Fatal("the pull succeeded in spite of a refusal")
+		t.Fatal("the pull succeeded, although the registry refused a request")
 	}
 	made, err := filepath.Glob(filepath.Join(o.TempDir, "*"))
 	layouttest.Try(t, err)
@@ -144,7 +144,7 @@ func TestForeignTempDir(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 		if left := filesBelow(t, victim); len(left) > 0 {
-			t.Errorf("%s: written: %q", what, left)
+			t.Errorf("%s in place of the working directory: the pull wrote %q", what, left)
 		}
 	}
 	layouttest.Try(t, os.Remove(made[0]))

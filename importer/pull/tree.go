@@ -12,19 +12,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
-// writeTree writes the layouts of the plan as directories of the bundle. It renames each blob
-// into place first, and the indexes when all blobs are complete.
+// writeTree writes the layouts of the plan as directories of the bundle. It moves blobs into place
+// first. Once all blobs are complete, it publishes the indexes.
 func (r *run) writeTree(ctx context.Context) error {
 	layouts := bundle.MergeLayouts(r.plan.Archives)
 	if err := r.placeBlobs(ctx, layouts); err != nil {
 		return err
 	}
-	// One sync for all blobs, before the first index names one.
+	// Sync all blobs at once, before the first index names one.
 	if err := durable.SyncTree(r.options.Dir); err != nil {
 		return err
 	}
 	publisher := r.work.publisher
-	if err := publisher.KeepStaged(nil); err != nil { // another pull may have staged archives
+	if err := publisher.KeepStaged(nil); err != nil { // files that another pull has staged are not needed
 		return err
 	}
 	for _, l := range layouts {
@@ -43,14 +43,14 @@ func (r *run) writeTree(ctx context.Context) error {
 	return r.compare(ctx, []string{r.options.Dir})
 }
 
-// stageIndex stages the index of a layout if it changed.
+// stageIndex stages the index of a layout if the index changes.
 func (r *run) stageIndex(l *bundle.Layout) error {
 	index, err := l.IndexJSON()
 	if err != nil {
 		return err
 	}
 	if len(index) > layoutstore.MaxIndex {
-		return fmt.Errorf("the index of %s would have %d bytes, more than the limit of %d: pull less of it", l.Repository, len(index), int64(layoutstore.MaxIndex))
+		return fmt.Errorf("the index of %s would have %d bytes, more than the limit of %d: pull fewer of its tags", l.Repository, len(index), int64(layoutstore.MaxIndex))
 	}
 	name, staged, err := r.work.publisher.StageIndex(l.Path, index)
 	if staged {
@@ -59,8 +59,8 @@ func (r *run) stageIndex(l *bundle.Layout) error {
 	return err
 }
 
-// placeBlobs fetches the missing blobs of layouts. It renames a blob into place only after its
-// content is on disk, because an index may name the blob already.
+// placeBlobs fetches the missing blobs of layouts. It moves a blob into place only after its
+// content is on disk, because an index may already name the blob.
 func (r *run) placeBlobs(ctx context.Context, layouts []*bundle.Layout) error {
 	blobs, err := bundle.MakeTree(r.options.Dir, layouts)
 	if err != nil {
@@ -118,7 +118,7 @@ func (s *supply) provideFile(ctx, hard context.Context, n *need, b *bundle.TreeB
 	if err != nil || !ok {
 		return err
 	}
-	if n.where != nil { // in an existing archive
+	if n.where != nil { // the blob is in an existing archive
 		if good, err := s.fetcher.copyBlob(ctx, n.where, n.blob); err != nil || !good {
 			return errors.Join(err, fmt.Errorf("%s changed while it was read", n.where))
 		}

@@ -23,8 +23,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// varied returns a tree with every kind of content: plain images, an index, signatures by tag, and
-// referrers of an image, of a child and of a referrer.
+// varied returns a tree with every kind of content: plain images, an index, signatures with tags,
+// and referrers of an image, of a child and of a referrer.
 func varied(t *testing.T) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -52,7 +52,7 @@ func varied(t *testing.T) *layouttest.Tree {
 	return tree
 }
 
-// sameReferrers compares the referrers of all tagged images and their children.
+// sameReferrers fails the test unless all tagged images and their children have the same referrers.
 func sameReferrers(t *testing.T, want, got *layoutstore.Repository) {
 	t.Helper()
 	tags, _ := got.Tags("", -1)
@@ -64,7 +64,7 @@ func sameReferrers(t *testing.T, want, got *layoutstore.Repository) {
 		b, err := got.Referrers(context.Background(), d.Digest)
 		layouttest.Try(t, err)
 		if diff := cmp.Diff(a, b); diff != "" {
-			t.Errorf("referrers of %s: %s", tag, diff)
+			t.Errorf("the referrers of %s differ: %s", tag, diff)
 		}
 	}
 }
@@ -95,14 +95,14 @@ func TestRepositoriesAsTheyAre(t *testing.T) {
 	b, err := got.Repository("shop/app")
 	layouttest.Try(t, err)
 	sameReferrers(t, a, b)
-	// The references of images name the registry from which the bundle was pulled.
+	// The references in the bundle name the path from which the bundle was pulled.
 	if auto := pulltest.OpenAt(t, layoutstore.AutoRoot, o.Dir); !slices.Equal(auto.Roots(), []string{"shop"}) {
 		t.Errorf("roots %q", auto.Roots())
 	}
 }
 
-// With a glob, a pull contains the chosen images with their signatures and other referrers, and
-// nothing else.
+// With a pattern for tags, a pull contains only the matching images, with their signatures and
+// other referrers.
 func TestTagsByGlob(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -139,12 +139,12 @@ func TestTagsByGlob(t *testing.T) {
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app"}, Tag: "nothing*"}
 	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), `no tag of app matches "nothing*"`) {
-		t.Errorf("no matching tag: %v", err)
+		t.Errorf("pull with a pattern that no tag matches: %v", err)
 	}
 }
 
-// In a registry without a referrers API, a pull contains the referrers tag of an image and the
-// manifests that it lists.
+// If the registry has no referrers API, a pull contains an image's referrers tag and the manifests
+// that this tag lists.
 func TestReferrersByTag(t *testing.T) {
 	tree := varied(t)
 	app := tree.Layout("shop/app")
@@ -168,11 +168,11 @@ func TestReferrersByTag(t *testing.T) {
 	repo, err = s.Repository("shop/app")
 	layouttest.Try(t, err)
 	if list, err := repo.Referrers(context.Background(), subject.Digest); err != nil || !slices.ContainsFunc(list, func(d specs.Descriptor) bool { return d.Digest == refers.Digest }) {
-		t.Errorf("referrers %v, %v", list, err)
+		t.Errorf("got the referrers %v, error %v", list, err)
 	}
 }
 
-// With a platform, the tag of an index leads to the image for that platform.
+// If a platform is given, a tag of an index leads to the image for that platform.
 func TestPlatform(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -193,7 +193,7 @@ func TestPlatform(t *testing.T) {
 	o.Platform = &pull.Platform{OS: "plan9", Architecture: "mips"}
 	var incomplete *pull.IncompleteError
 	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "multi: no image for plan9/mips in its index") {
-		t.Errorf("a missing platform: %v", err)
+		t.Errorf("pull for a platform that the index does not have: %v", err)
 	}
 	for _, bad := range []string{"", "linux", "linux/", "/amd64", "a/b/c/d"} {
 		if _, err := pull.ParsePlatform(bad); !errors.Is(err, pull.ErrUsage) {
@@ -202,8 +202,8 @@ func TestPlatform(t *testing.T) {
 	}
 }
 
-// A pull over an older bundle does not touch unchanged archives, and fetches only new blobs for
-// changed ones.
+// A pull into a directory with an older bundle keeps unchanged archives. For changed archives, it
+// fetches only new blobs.
 func TestPullOverOlderBundle(t *testing.T) {
 	tree := varied(t)
 	r, refresh := pulltest.Serve(t, tree.Dir())
@@ -219,7 +219,7 @@ func TestPullOverOlderBundle(t *testing.T) {
 	r.Forget()
 	report := pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 0 || len(report.Written) != 0 || len(report.Kept) != 2 {
-		t.Errorf("%d blobs were fetched again; written %q, kept %q", n, report.Written, report.Kept)
+		t.Errorf("a second pull fetched %d blobs, want 0; written %q, kept %q", n, report.Written, report.Kept)
 	}
 
 	app := tree.Layout("shop/app")
@@ -229,10 +229,10 @@ func TestPullOverOlderBundle(t *testing.T) {
 	r.Forget()
 	report = pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 3 || !slices.Equal(report.Written, []string{"app.tar"}) || !slices.Equal(report.Kept, []string{"root.tar"}) {
-		t.Errorf("%d blobs were fetched, 3 are new; written %q, kept %q", n, report.Written, report.Kept)
+		t.Errorf("the pull fetched %d blobs, want the 3 new ones; written %q, kept %q", n, report.Written, report.Kept)
 	}
 	if info, err := os.Stat(filepath.Join(o.Dir, "root.tar")); err != nil || !os.SameFile(info, before["root.tar"]) || !info.ModTime().Equal(before["root.tar"].ModTime()) {
-		t.Errorf("root.tar was written again: %v", err)
+		t.Errorf("the pull changed root.tar: %v", err)
 	}
 	s := pulltest.OpenAt(t, "shop", o.Dir)
 	pulltest.Intact(t, s)
@@ -240,35 +240,36 @@ func TestPullOverOlderBundle(t *testing.T) {
 		t.Error(diff)
 	}
 
-	// If only the form changes, to chunks with checksums and back, nothing is fetched.
+	// If only the form of the bundle changes, a pull fetches nothing. Here, archives become chunks
+	// with checksums, and then archives again.
 	r.Forget()
 	o.ChunkSize, o.NewSum = 30_000, sha256.New
 	pulltest.Run(t, o)
 	if _, err := os.Stat(filepath.Join(o.Dir, "app.tar")); err == nil {
-		t.Error("app.tar was left beside its chunks")
+		t.Error("the pull left app.tar beside its chunks")
 	}
 	chunk, err := os.ReadFile(filepath.Join(o.Dir, "app.tar.0002.chunk"))
 	layouttest.Try(t, err)
 	sum, err := os.ReadFile(filepath.Join(o.Dir, "app.tar.0002.chunk.gostsum"))
 	layouttest.Try(t, err)
 	if h := sha256.Sum256(chunk); len(chunk) != 30_000 || string(sum) != hex.EncodeToString(h[:]) {
-		t.Errorf("chunk of %d bytes, checksum %q", len(chunk), sum)
+		t.Errorf("the chunk has %d bytes, want 30000, or its checksum %q is wrong", len(chunk), sum)
 	}
 	pulltest.Intact(t, pulltest.OpenAt(t, "shop", o.Dir))
 
-	// Chunks of the size that d8 uses are reused unchanged.
+	// Chunks that d8 has split are kept unchanged if their size is right.
 	o.NewSum = nil
 	joined(t, o.Dir, "app.tar")
 	layouttest.Split(t, filepath.Join(o.Dir, "app.tar"), o.ChunkSize)
 	if report := pulltest.Run(t, o); len(report.Written) > 0 || len(report.Kept) != 2 {
-		t.Errorf("written %q, kept %q", report.Written, report.Kept)
+		t.Errorf("got written %q and kept %q, want that all archives are kept", report.Written, report.Kept)
 	}
 	o.NewSum = sha256.New
 	o.ChunkSize = 0
 	pulltest.Run(t, o)
 	left, err := filepath.Glob(o.Dir + "/*")
 	layouttest.Try(t, err)
-	if len(left) != 5 { // two archives, their checksums, and the inventory
+	if len(left) != 5 { // two archives, their checksum files, and the inventory
 		t.Errorf("left: %q", left)
 	}
 	layouttest.Try(t, os.Remove(filepath.Join(o.Dir, "root.tar.gostsum")))
@@ -276,12 +277,12 @@ func TestPullOverOlderBundle(t *testing.T) {
 		t.Errorf("written: %q", report.Written)
 	}
 	if n := r.Kinds()["GET blobs"]; n != 0 {
-		t.Errorf("%d blobs were fetched again", n)
+		t.Errorf("the pulls fetched %d blobs, want 0", n)
 	}
 	pulltest.Intact(t, pulltest.OpenAt(t, "shop", o.Dir))
 }
 
-// joined joins the chunks of an archive into one file, without their checksums.
+// joined joins the chunks of an archive into one file, and removes the chunks' checksum files.
 func joined(t *testing.T, dir, archive string) {
 	t.Helper()
 	file := filepath.Join(dir, archive)
@@ -298,7 +299,7 @@ func joined(t *testing.T, dir, archive string) {
 	layouttest.Try(t, os.WriteFile(file, all, 0o644))
 }
 
-// A pull fetches a damaged blob of an older archive again.
+// If a blob in an older archive is damaged, a pull fetches it again.
 func TestDamagedOlderBundle(t *testing.T) {
 	tree := varied(t)
 	r, refresh := pulltest.Serve(t, tree.Dir())
@@ -321,13 +322,13 @@ func TestDamagedOlderBundle(t *testing.T) {
 	refresh()
 	r.Forget()
 	pulltest.Run(t, o)
-	if n := r.Kinds()["GET blobs"]; n != 3 { // two new ones, and the damaged one
-		t.Errorf("%d blobs were fetched", n)
+	if n := r.Kinds()["GET blobs"]; n != 3 { // two new blobs and the damaged one
+		t.Errorf("the pull fetched %d blobs, want 3", n)
 	}
 	sameTree(t, tree.Dir(), o.Dir)
 }
 
-// sameTree compares the tags that two sources serve, and verifies all of their content.
+// sameTree fails the test unless two sources serve the same tags. It also verifies all content.
 func sameTree(t *testing.T, want, got string) {
 	t.Helper()
 	s := pulltest.OpenAt(t, "shop", got)
@@ -336,14 +337,14 @@ func sameTree(t *testing.T, want, got string) {
 	for key, d := range pulltest.Listed(t, pulltest.OpenBare(t, want)) {
 		if name, _, _ := strings.Cut(key, ":"); served[key] != d {
 			if _, err := s.Repository(name); err == nil {
-				t.Errorf("%s is %s, want %s", key, served[key], d)
+				t.Errorf("%s has the digest %s, want %s", key, served[key], d)
 			}
 		}
 	}
 	pulltest.ProveAll(t, s)
 }
 
-// A pull can write a tree, and another pull updates it.
+// A pull can write a tree. Another pull can update the tree.
 func TestTree(t *testing.T) {
 	tree := varied(t)
 	r, refresh := pulltest.Serve(t, tree.Dir())
@@ -361,7 +362,7 @@ func TestTree(t *testing.T) {
 	r.Forget()
 	pulltest.Run(t, o)
 	if n := r.Kinds()["GET blobs"]; n != 2 {
-		t.Errorf("%d blobs were fetched, 2 are new", n)
+		t.Errorf("the pull fetched %d blobs, want the 2 new ones", n)
 	}
 	sameTree(t, tree.Dir(), o.Dir)
 }
@@ -389,12 +390,12 @@ func TestWrongUsage(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if n := len(r.Requests()); n != 0 {
-			t.Errorf("%s: %d requests", name, n)
+			t.Errorf("%s: the pull sent %d requests, want 0", name, n)
 		}
 	}
 }
 
-// A pull is refused while another one writes to the same directory.
+// If another pull is writing to the same directory, a pull fails.
 func TestConcurrentPulls(t *testing.T) {
 	r, _ := pulltest.Serve(t, varied(t).Dir())
 	o := pulltest.Options(t, r, "shop")
@@ -413,25 +414,25 @@ func TestConcurrentPulls(t *testing.T) {
 		done <- err
 	}()
 	if err := <-inside; err == nil || !strings.Contains(err.Error(), "another pull") {
-		t.Errorf("the second: %v", err)
+		t.Errorf("the second pull: got error %v", err)
 	}
 	layouttest.Try(t, <-done)
 }
 
-// A pull does not resume from state that is older than a day.
+// A pull does not resume from state that is more than a day old.
 func TestOldState(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app"}}
-	o.Jobs = 1 // so that all blobs before the refused one are complete
+	o.Jobs = 1 // one at a time, so that all blobs before the refused one are complete
 	breakBlobs := func() {
 		r.Inject(registrytest.Answer(registrytest.Nth(4, 1000, registrytest.On("GET blobs")), http.StatusForbidden))
 	}
 	breakBlobs()
 	for _, age := range []time.Duration{23 * time.Hour, 25 * time.Hour} {
 		if _, err := pull.Run(t.Context(), o, nil); err == nil {
-			t.Fatal("the pull succeeded")
+			t.Fatal("the pull succeeded, although a blob was refused")
 		}
 		there := finished(t, o.Dir)
 		then := time.Now().Add(-age)
@@ -446,14 +447,14 @@ func TestOldState(t *testing.T) {
 			}
 		}
 		if (again > 0) != (age > 24*time.Hour) {
-			t.Errorf("after %s, %d blobs of %d were fetched again", age, again, len(there))
+			t.Errorf("the state was %s old: the next pull fetched %d of its %d blobs again", age, again, len(there))
 		}
 		o.Dir = t.TempDir()
 		breakBlobs()
 	}
 }
 
-// A pull keeps the files of other archives, even if the names are similar.
+// A pull keeps the files of other archives, even those with similar names.
 func TestOtherArchivesAreKept(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
@@ -463,7 +464,7 @@ func TestOtherArchivesAreKept(t *testing.T) {
 	for _, name := range append([]string{"app.tar.0000.chunk", "app.tar.0001.chunk.gostsum", "app.tar.gostsum"}, others...) {
 		layouttest.Try(t, os.WriteFile(filepath.Join(o.Dir, name), []byte(name), 0o644))
 	}
-	layouttest.Try(t, os.MkdirAll(filepath.Join(o.Dir, ".tmp/platform"), 0o755)) // from another tool
+	layouttest.Try(t, os.MkdirAll(filepath.Join(o.Dir, ".tmp/platform"), 0o755)) // directory of another tool
 	if _, err := pull.Run(t.Context(), o, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -480,7 +481,7 @@ func TestOtherArchivesAreKept(t *testing.T) {
 	}
 }
 
-// A pull refuses manifests of old formats, which a layout cannot contain.
+// A pull fails if the registry has a manifest of an old format, which a layout cannot contain.
 func TestOldManifests(t *testing.T) {
 	for _, typ := range []string{"application/vnd.docker.distribution.manifest.v1+prettyjws", "application/json"} {
 		r := registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {

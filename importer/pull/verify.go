@@ -12,11 +12,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// verify reads the archives of the plan as a server would, before they are published: each
-// index must contain its images, and all blobs must exist.
+// verify reads the archives of the plan as a server would, before they are published. Each index
+// must contain its images, and all blobs must exist.
 func (r *run) verify(ctx context.Context) error {
 	r.watch.Phase("verifying", 0)
-	// Archives that another pull has staged do not belong to this one.
+	// Remove archives that another pull has staged. They are not part of this publication.
 	if err := r.work.publisher.KeepStaged(r.changes.Place); err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func (r *run) verify(ctx context.Context) error {
 	for _, a := range r.plan.Archives {
 		source := r.work.publisher.Staged()
 		if slices.Contains(r.kept, a.Name) {
-			// One chunk names the complete chunk set.
+			// The name of one chunk is enough for the complete chunk set.
 			source = filepath.Join(r.options.Dir, r.form.Files(a)[0].Name)
 		}
 		sources = appendNew(sources, source)
@@ -35,10 +35,10 @@ func (r *run) verify(ctx context.Context) error {
 	return r.compare(ctx, sources)
 }
 
-// verifyRoot is the name of the root layout's repository during the check.
+// verifyRoot is the root under which verify and compare serve the plan's layouts.
 const verifyRoot = "root"
 
-// compare compares the content that a server would serve from the sources with the plan.
+// compare serves the sources like a server, and compares the content with the plan.
 func (r *run) compare(ctx context.Context, sources []string) error {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: sources, Roots: []string{verifyRoot}, Indexes: []string{}, IgnoreInventory: true})
 	if err != nil {
@@ -75,7 +75,7 @@ func (r *run) compare(ctx context.Context, sources []string) error {
 	return Incomplete(problems)
 }
 
-// servedName returns the name of a layout's repository during the check.
+// servedName returns the repository name of a layout in this check.
 func servedName(l *bundle.Layout) string {
 	if l.Path == "." {
 		return verifyRoot
@@ -84,7 +84,7 @@ func servedName(l *bundle.Layout) string {
 }
 
 // missingImages returns a problem for each image of a layout that a snapshot does not serve as
-// planned. The error is the cause of ctx.
+// planned. Its only error is the cause of ctx.
 func missingImages(ctx context.Context, s *layoutstore.Snapshot, l *bundle.Layout) (problems []Problem, err error) {
 	repo, err := s.Repository(servedName(l))
 	if err != nil {

@@ -19,33 +19,40 @@ import (
 )
 
 const (
-	// workDir is the directory for unfinished content in a bundle's directory. Readers ignore
-	// names that begin with a dot.
+	// workDir is the directory for unfinished content, within the bundle's directory. Readers
+	// ignore names that start with a dot.
 	workDir = ".tmp/layoutproxy"
-	// stateAge is how long an interrupted pull can be resumed.
+	// stateAge is the time for which an interrupted pull can be resumed.
 	stateAge = 24 * time.Hour
-	stamp    = "state" // file whose modification time is the last use of the state
-	// copySize is how many bytes are copied at a time: few enough to stay in the processor's
+	// stamp is the name of a file. Its modification time is the last use of the state.
+	stamp = "state"
+	// copySize is the number of bytes that are copied at a time. They fit into the processor's
 	// cache while they are hashed and written.
 	copySize = 1 << 17
 )
 
-// work is the working directory of a pull: complete blobs, parts of blobs, and archives
-// that are not published yet. It is locked as long as it is open.
+// work is the working directory of a pull. It contains complete blobs, parts of blobs, and archives
+// that are not published yet. It is locked while it is open.
 type work struct {
-	dir   string // of the bundle
-	path  string // of blobs and their parts, on any file system
-	local string // of staged files, on the bundle's file system: they are renamed into place
+	// dir is the directory of the bundle.
+	dir string
+	// path is the directory of blobs and their parts. It may be on another file system than dir.
+	path string
+	// local is the directory of staged files. It is on the file system of dir, so that files can be
+	// renamed into place.
+	local string
 	lock  *os.File
 
 	reached func(point string) // of Options
 
 	publisher *bundle.Publisher
-	buffers   sync.Pool // of *[copySize]byte
-	proven    sync.Map  // keys are digests of blobs that this process has verified
+	// buffers contains buffers of type *[copySize]byte.
+	buffers sync.Pool
+	// proven contains, as keys, the digests of blobs that this process has verified.
+	proven sync.Map
 }
 
-// errBusy reports that another pull writes into the same directory.
+// errBusy reports that another pull is writing into the same directory.
 var errBusy = errors.New("another pull is writing to this directory")
 
 // openWork locks dir if the system supports such locks, and creates the working directory in it. It

@@ -84,9 +84,9 @@ spec:
 		t.Errorf("again: %+v", report)
 	}
 	for name, change := range map[string]func(*deckhouse.Selection){
-		"a build":         func(s *deckhouse.Selection) { s.DeckhouseTag = "v1.69.3" },
+		"a build":           func(s *deckhouse.Selection) { s.DeckhouseTag = "v1.69.3" },
 		"exactly one build": func(s *deckhouse.Selection) { s.IncludePlatform = "=v1.69.3" },
-		"no platform":     func(s *deckhouse.Selection) { s.NoPlatform = true },
+		"no platform":       func(s *deckhouse.Selection) { s.NoPlatform = true },
 	} {
 		o := o
 		o.Dir = t.TempDir()

@@ -8,9 +8,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main runs the tests of a package that pulls, and fails if goroutines are left. The directories
-// of tests are in memory if there is space, except in the full tier: on a disk, the tests would
-// mostly wait for syncs.
+// Main runs the tests of a package that pulls. It fails if goroutines are left at the end. The
+// directories of tests are in memory if there is enough space, because tests on a disk mostly wait
+// for syncs. In the full tier, they are on disk.
 func Main(m *testing.M) {
 	cleanup := func() {}
 	if dir, ok := memory(); ok && os.Getenv("LAYOUTPROXY_TEST_ALL") == "" {

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// memory returns a new directory in memory, if that has space for the largest tests.
+// memory returns a new directory in memory, if there is enough space for the largest tests.
 func memory() (string, bool) {
 	const dir, need = "/dev/shm", 2 << 30 // bytes
 	var s unix.Statfs_t

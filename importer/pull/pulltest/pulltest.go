@@ -1,5 +1,5 @@
-// Package pulltest serves trees from which tests pull, pulls them, and lists the content of the
-// bundles. It is for the tests of pull and of its planners.
+// Package pulltest serves trees as registries, pulls from them, and lists the content of bundles.
+// It is for tests of package pull and of its planners.
 package pulltest
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// Flip changes one byte of a file, but neither its size nor its modification time.
+// Flip changes one byte of a file. The file keeps its size and modification time.
 func Flip(t *testing.T, name string, at int64) {
 	t.Helper()
 	info, err := os.Stat(name)
@@ -35,7 +35,7 @@ func Flip(t *testing.T, name string, at int64) {
 	try(t, os.Chtimes(name, info.ModTime(), info.ModTime()))
 }
 
-// NothingPublished fails the test if dir contains anything but the working directory of a pull.
+// NothingPublished fails the test if dir contains anything except the working directory of a pull.
 func NothingPublished(t *testing.T, dir string) {
 	t.Helper()
 	left, err := os.ReadDir(dir)
@@ -47,19 +47,20 @@ func NothingPublished(t *testing.T, dir string) {
 	}
 }
 
-// At matches requests for paths that begin with one of the given paths.
+// At matches requests whose path starts with one of the given paths.
 func At(paths ...string) registrytest.Match {
 	return func(r *http.Request) bool {
 		return slices.ContainsFunc(paths, func(path string) bool { return strings.HasPrefix(r.URL.Path, "/v2/"+path) })
 	}
 }
 
-// Absent answers 404 to requests for paths that begin with one of the given paths.
+// Absent answers 404 to requests whose path starts with one of the given paths.
 func Absent(paths ...string) registrytest.Fault {
 	return registrytest.Answer(At(paths...), http.StatusNotFound)
 }
 
-// Named returns problems as COMPONENT REPOSITORY:TAG or COMPONENT REPOSITORY@DIGEST, sorted.
+// Named returns the sorted names of the problems' content, as COMPONENT REPOSITORY:TAG or COMPONENT
+// REPOSITORY@DIGEST.
 func Named(problems []pull.Problem) (all []string) {
 	for _, g := range problems {
 		name := g.Component + " " + g.Repository
@@ -79,8 +80,7 @@ func OpenBare(t *testing.T, sources ...string) *layoutstore.Snapshot {
 	return OpenAt(t, "", sources...)
 }
 
-// OpenAt opens sources below a root, without discovery tags, so that tests see each layout at its
-// own path.
+// OpenAt opens sources below a root, without discovery tags. Tests see each layout at its own path.
 func OpenAt(t *testing.T, root string, sources ...string) *layoutstore.Snapshot {
 	t.Helper()
 	return open(t, layoutstore.Options{Sources: sources, Roots: []string{root}, Indexes: []string{}, NoEditionSplit: true}).Snapshot()
@@ -115,7 +115,7 @@ func eachTag(t *testing.T, s *layoutstore.Snapshot, do func(name string, repo *l
 	}
 }
 
-// Push pushes everything that a snapshot serves, and adds no referrers tags.
+// Push pushes everything that a snapshot serves. It adds no referrers tags.
 func Push(t *testing.T, r *registrytest.Registry, s *layoutstore.Snapshot) {
 	t.Helper()
 	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, Push: true})
@@ -126,7 +126,7 @@ func Push(t *testing.T, r *registrytest.Registry, s *layoutstore.Snapshot) {
 	})
 }
 
-// pushManifest pushes a manifest under a tag or its digest, after its content.
+// pushManifest pushes the content of a manifest, and then the manifest under a tag or its digest.
 func pushManifest(t *testing.T, c *client.Client, repo *layoutstore.Repository, name, reference string, d digest.Digest) {
 	t.Helper()
 	m, err := repo.Manifest(t.Context(), d)
@@ -147,7 +147,7 @@ func pushManifest(t *testing.T, c *client.Client, repo *layoutstore.Repository, 
 	try(t, err)
 }
 
-// Options returns the options of a pull of a registry's path into a new directory.
+// Options returns the options of a pull from a path of a registry into a new directory.
 func Options(t *testing.T, r *registrytest.Registry, path string) pull.Options {
 	t.Helper()
 	c, err := client.New(client.Options{Registry: r.Host, PlainHTTP: true, FirstPause: time.Millisecond})
@@ -156,13 +156,13 @@ func Options(t *testing.T, r *registrytest.Registry, path string) pull.Options {
 	return pull.Options{Registry: c, Source: client.Reference{Registry: r.Host, Path: path}, Dir: t.TempDir()}
 }
 
-// Run pulls, and fails the test if the pull fails or leaves its working directory.
+// Run pulls a bundle. It fails the test if the pull fails or leaves its working directory behind.
 func Run(t *testing.T, o pull.Options) *pull.Report {
 	t.Helper()
 	report, err := pull.Run(t.Context(), o, nil)
 	try(t, err)
 	if _, err := os.Stat(o.Dir + "/.tmp"); err == nil {
-		t.Errorf("%s/.tmp is left", o.Dir)
+		t.Errorf("the pull left its working directory %s/.tmp behind", o.Dir)
 	}
 	return report
 }
@@ -177,7 +177,7 @@ func Listed(t *testing.T, s *layoutstore.Snapshot) map[string]string {
 	return all
 }
 
-// Intact fails the test if a server would report a problem.
+// Intact fails the test if a server of this snapshot would report a problem.
 func Intact(t *testing.T, s *layoutstore.Snapshot) {
 	t.Helper()
 	try(t, s.Check(t.Context(), 2))
@@ -188,7 +188,7 @@ func Intact(t *testing.T, s *layoutstore.Snapshot) {
 	}
 }
 
-// ProveAll fails the test if any content that a tag leads to does not have its digest.
+// ProveAll fails the test unless all content that tags lead to has the right digest.
 func ProveAll(t *testing.T, s *layoutstore.Snapshot) {
 	t.Helper()
 	eachTag(t, s, func(name string, repo *layoutstore.Repository, tag string, top digest.Digest) {
@@ -207,7 +207,7 @@ func ProveAll(t *testing.T, s *layoutstore.Snapshot) {
 				try(t, err)
 				v := ref.Digest.Verifier()
 				if _, err := io.Copy(v, r); err != nil || !v.Verified() {
-					t.Errorf("%s:%s: content is not %s: %v", name, tag, ref.Digest, err)
+					t.Errorf("%s:%s leads to content that does not have its digest %s: %v", name, tag, ref.Digest, err)
 				}
 				r.Close()
 			}
@@ -215,7 +215,7 @@ func ProveAll(t *testing.T, s *layoutstore.Snapshot) {
 	})
 }
 
-// Serve serves a tree, with a referrers API, and rescans it at refresh.
+// Serve serves a tree as a registry with a referrers API. refresh rescans the tree.
 func Serve(t *testing.T, dir string) (r *registrytest.Registry, refresh func()) {
 	t.Helper()
 	tree := open(t, layoutstore.Options{Sources: []string{dir}, Roots: []string{""}, Indexes: []string{}})
@@ -228,7 +228,7 @@ func Serve(t *testing.T, dir string) (r *registrytest.Registry, refresh func()) 
 	}
 }
 
-// NoPauses is a clock whose pauses take no time. It counts them.
+// NoPauses is a clock that counts pauses. They take no time.
 type NoPauses struct {
 	mu     sync.Mutex
 	pauses int
@@ -245,7 +245,7 @@ func (c *NoPauses) Sleep(ctx context.Context, _ time.Duration) error {
 	return ctx.Err()
 }
 
-// Each matches the first n requests for each path, among those that m matches.
+// Each matches the first n of the requests that m matches, counted for each path separately.
 func Each(n int, m registrytest.Match) registrytest.Match {
 	var mu sync.Mutex
 	asked := map[string]int{}
@@ -260,7 +260,7 @@ func Each(n int, m registrytest.Match) registrytest.Match {
 	}
 }
 
-// Pauses returns the number of pauses.
+// Pauses returns how many pauses there were.
 func (c *NoPauses) Pauses() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
