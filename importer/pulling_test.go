@@ -11,14 +11,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// An import reads the new archives of a pull that has not moved them into place yet. It refuses to keep
-// archives packed before the pull has moved them.
+// If a pull has not moved its new archives into place yet, an import already reads the new
+// archives. With KeepPacked, the import fails until the pull has moved them.
 func TestImportBesidePull(t *testing.T) {
 	store, dir := filepath.Join(importertest.Scratch(t), "store"), t.TempDir()
 	importertest.Pulling(t, dir)
 	var incomplete *importer.IncompleteError
 	if _, err := importertest.Packing(t, store).Import(t.Context(), dir); !errors.As(err, &incomplete) || len(incomplete.Problems) != 1 || incomplete.Problems[0].Path != dir {
-		t.Errorf("kept packed: %v", err)
+		t.Errorf("import with KeepPacked: got error %v", err)
 	}
 	importertest.Imported(t, store, dir)
 	got := importertest.MustContent(t, store)
@@ -29,7 +29,7 @@ func TestImportBesidePull(t *testing.T) {
 	importertest.Same(t, "the packed store", importertest.MustContent(t, packed), got)
 }
 
-// If a staged archive of a pull is lost, the import is refused.
+// If an archive that a pull has staged is lost, an import fails.
 func TestImportBesideLostPull(t *testing.T) {
 	store, dir := filepath.Join(importertest.Scratch(t), "store"), t.TempDir()
 	importertest.Pulling(t, dir)

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// If content stays wrong, a pull requests it three times, from the start or from the end of an
-// earlier download. Then it fails, and the error names the digest, the registry and the content.
+// If the registry keeps sending wrong content, a pull requests the content three times. Then it
+// fails, and the error names the digest, the registry and the received content.
 func TestRepeatedWrongAnswers(t *testing.T) {
 	tree := varied(t)
 	large := finishedLayers(t, tree, 70_000)[0]
@@ -26,10 +26,10 @@ func TestRepeatedWrongAnswers(t *testing.T) {
 		spoil func([]byte) []byte
 		says  []string
 	}{
-		"a bit of a blob":     {blob, registrytest.FlipBit, []string{large, "checksum mismatch", "received 70000 bytes with the digest sha256:", "(asked 3 times)"}},
-		"a short blob":        {blob, registrytest.CutHalf, []string{large, "it has 35000 bytes, expected 70000", "(asked 3 times)"}},
-		"a bit of a manifest": {registrytest.On("GET manifests"), registrytest.FlipBit, []string{"checksum mismatch", ", not sha256:"}},
-		"half a list":         {registrytest.On("GET tags"), registrytest.CutHalf, []string{"list tags shop/app", "malformed list", "(asked 3 times)"}},
+		"a flipped bit in a blob":     {blob, registrytest.FlipBit, []string{large, "checksum mismatch", "received 70000 bytes with the digest sha256:", "(asked 3 times)"}},
+		"a short blob":                {blob, registrytest.CutHalf, []string{large, "it has 35000 bytes, expected 70000", "(asked 3 times)"}},
+		"a flipped bit in a manifest": {registrytest.On("GET manifests"), registrytest.FlipBit, []string{"checksum mismatch", ", not sha256:"}},
+		"a truncated list":            {registrytest.On("GET tags"), registrytest.CutHalf, []string{"list tags shop/app", "malformed list", "(asked 3 times)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, _ := pulltest.Serve(t, tree.Dir())
@@ -38,11 +38,11 @@ func TestRepeatedWrongAnswers(t *testing.T) {
 			r.Inject(registrytest.Spoil(test.match, test.spoil))
 			_, err := pull.Run(t.Context(), o, nil)
 			if err == nil {
-				t.Fatal("the pull succeeded")
+				t.Fatal("the pull succeeded, although all content is wrong")
 			}
 			for _, words := range append(test.says, r.Host, "shop/app") {
 				if !strings.Contains(err.Error(), words) {
-					t.Errorf("%v: does not contain %q", err, words)
+					t.Errorf("the error %v does not contain %q", err, words)
 				}
 			}
 			asked := map[string]int{}
@@ -58,15 +58,15 @@ func TestRepeatedWrongAnswers(t *testing.T) {
 				}
 			}
 			if most != 3 {
-				t.Errorf("requested %d times, want 3", most)
+				t.Errorf("the pull requested the same content %d times, want 3", most)
 			}
 			pulltest.NothingPublished(t, o.Dir)
 		})
 	}
 }
 
-// If the part from an earlier pull has a wrong bit, the pull sends one more request. If the rest of
-// the blob is wrong, the pull requests it as often as a complete blob.
+// A part of a blob is left from an earlier pull. The next pull requests the rest of the blob and
+// gets wrong bytes. It then requests the complete blob.
 func TestWrongPartsOfBlobs(t *testing.T) {
 	tree := varied(t)
 	large := finishedLayers(t, tree, 70_000)[0]
@@ -83,7 +83,7 @@ func TestWrongPartsOfBlobs(t *testing.T) {
 	r.Inject(registrytest.Spoil(func(q *http.Request) bool { return blob(q) && q.Header.Get("Range") != "" }, registrytest.FlipBit))
 	r.Inject(registrytest.Truncate(registrytest.First(1, blob), 20_000))
 	if _, err := pull.Run(t.Context(), o, nil); err == nil {
-		t.Fatal("a cut download counted as complete")
+		t.Fatal("the pull succeeded, although a download was cut")
 	}
 	r.Forget()
 	pulltest.Run(t, o)
@@ -95,6 +95,6 @@ func TestWrongPartsOfBlobs(t *testing.T) {
 		}
 	}
 	if !slices.Equal(answers, []int{http.StatusPartialContent, http.StatusOK}) {
-		t.Errorf("the rest was answered with %d", answers)
+		t.Errorf("got answers with the statuses %d, want 206 for the rest and 200 for the complete blob", answers)
 	}
 }

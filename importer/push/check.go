@@ -11,9 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// check checks the manifests that the registry already has: whether their blobs exist, and
-// whether those with a subject are listed as referrers. A registry may have lost either and
-// still have the manifest.
+// check checks the manifests that the registry already has. Do their blobs exist? Is each manifest
+// with a subject listed as a referrer? A registry may have lost these and still have the manifest.
 func (p *pusher) check(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
@@ -50,7 +49,7 @@ func (p *pusher) checkBlob(ctx context.Context, r *Repository, b *Blob) error {
 	return nil
 }
 
-// checkReferrer records a manifest that is not listed as a referrer of its subject.
+// checkReferrer records a manifest if the registry does not list it as a referrer of its subject.
 func (p *pusher) checkReferrer(ctx context.Context, r *Repository, m *Manifest) error {
 	found, err := p.Client.Referrers(ctx, r.Name, m.Refs.Subject.Digest)
 	if err != nil && !errors.Is(err, client.ErrNotFound) {
@@ -65,8 +64,8 @@ func (p *pusher) checkReferrer(ctx context.Context, r *Repository, m *Manifest) 
 	return nil
 }
 
-// relist puts manifests again that are not listed as referrers. A registry with the referrers
-// API then lists them; in other registries, the referrers tag lists them.
+// relist puts manifests again that are not listed as referrers. The referrers API then lists them.
+// In registries without this API, the referrers tag lists them.
 func (p *pusher) relist(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {

@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// storage is the root directory of distribution's filesystem driver (paths from distribution,
-// registry/storage/paths.go).
+// storage is the root directory of distribution's filesystem driver. The paths in it are defined in
+// distribution, registry/storage/paths.go.
 type storage string
 
 func (s storage) blob(d digest.Digest) string {
@@ -41,8 +41,8 @@ func lose(t *testing.T, path string) {
 	}
 }
 
-// A registry that lost blobs still has the manifests. Only a push with CheckBlobs sends the
-// blobs that a comparison reports.
+// A registry that has lost blobs still has their manifests. A comparison reports the lost blobs,
+// but only a push with CheckBlobs sends them again.
 func TestLostBlobsAreSentAgain(t *testing.T) {
 	t.Parallel()
 	shared, one := digest.FromString("a layer that several repositories have"), digest.FromString("one")
@@ -52,18 +52,18 @@ func TestLostBlobsAreSentAgain(t *testing.T) {
 		sent, mounted    int
 		relisted, tagged int
 	}{
-		"a blob of several repositories": {func(t *testing.T, s storage, _ *client.Client) { lose(t, s.blob(shared)) }, 3, 1, 2, 0, 0},
+		"a blob that several repositories share": {func(t *testing.T, s storage, _ *client.Client) { lose(t, s.blob(shared)) }, 3, 1, 2, 0, 0},
 		"two blobs": {func(t *testing.T, s storage, _ *client.Client) {
 			lose(t, s.blob(one))
 			lose(t, s.blob(digest.FromString("alpha")))
 		}, 2, 2, 0, 0, 0},
-		"the link of one repository": {func(t *testing.T, s storage, _ *client.Client) {
+		"the link from one repository to a blob": {func(t *testing.T, s storage, _ *client.Client) {
 			lose(t, s.link("mirror/ee/modules/beta", shared))
 		}, 1, 0, 1, 0, 0},
-		"a child's layer": {func(t *testing.T, s storage, _ *client.Client) { lose(t, s.blob(one)) }, 1, 1, 0, 0, 0},
+		"the layer of a child": {func(t *testing.T, s storage, _ *client.Client) { lose(t, s.blob(one)) }, 1, 1, 0, 0, 0},
 		"all layers of a repository": {func(t *testing.T, s storage, _ *client.Client) {
 			lose(t, filepath.Dir(s.link("mirror/ee/modules/alpha", shared)))
-		}, 5, 3, 2, 0, 0}, // two of which other repositories have
+		}, 5, 3, 2, 0, 0}, // other repositories still have two of these layers
 		"a list of referrers": {func(t *testing.T, _ storage, c *client.Client) {
 			tags, err := c.Tags(t.Context(), "mirror/ee/modules/alpha")
 			if err != nil {
@@ -83,10 +83,10 @@ func TestLostBlobsAreSentAgain(t *testing.T) {
 			test.lose(t, storage(dir), s.client)
 			c, err := push.Compare(t.Context(), s.client, s.plan, 4)
 			if err != nil || len(c.Differences) != test.differences || !c.NeedsCheck {
-				t.Fatalf("%+v, %v; want %d differences", c, err, test.differences)
+				t.Fatalf("the comparison found %+v, error %v; want %d differences", c, err, test.differences)
 			}
 			if summary, err := s.push(t.Context()); err != nil || summary.Written() {
-				t.Fatalf("without CheckBlobs: %+v, %v", summary, err)
+				t.Fatalf("a push without CheckBlobs: %+v, error %v", summary, err)
 			}
 			s.check = true
 			summary := s.mustPush(t)
@@ -116,7 +116,7 @@ func remove(t *testing.T, url string) {
 	resp.Body.Close()
 }
 
-// A push does not send a blob again if the repository has it from another image.
+// If a repository has a blob from another image, a push does not send the blob again.
 func TestBlobsOfOtherImagesAreNotSentAgain(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
@@ -137,8 +137,8 @@ func digestOf(t *testing.T, s *setup, repository, tag string) string {
 	return d.Digest.String()
 }
 
-// A push reports content that the registry acknowledges but does not store, for every kind of
-// request; and the next push sends it again.
+// If a registry acknowledges content but does not store it, a push reports this content, whatever
+// the kind of request. The next push sends it again.
 func TestAcknowledgedButNotStored(t *testing.T) {
 	t.Parallel()
 	acknowledge := func(m registrytest.Match, status int) registrytest.Fault {
@@ -151,10 +151,10 @@ func TestAcknowledgedButNotStored(t *testing.T) {
 			return true
 		}
 	}
-	// The registry of this test has all blobs in every repository, except those that it
-	// only claims to have mounted.
+	// In this test, every repository has all blobs, except blobs that the registry only claims to
+	// have mounted.
 	var mounted sync.Map
-	mounts := registrytest.Nth(3, 1000, func(r *http.Request) bool { return r.FormValue("mount") != "" }) // after the mounts of the preflight
+	mounts := registrytest.Nth(3, 1000, func(r *http.Request) bool { return r.FormValue("mount") != "" }) // skips the mounts of the preflight
 	claimMounts := func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		if mounts(r) {
 			mounted.Store(strings.TrimSuffix(r.URL.Path, "uploads/")+r.FormValue("mount"), true)
@@ -178,7 +178,8 @@ func TestAcknowledgedButNotStored(t *testing.T) {
 		"lists of referrers": {acknowledge(func(r *http.Request) bool { return r.Method == "PUT" && strings.Contains(r.URL.Path, "/sha256-") }, 201), func(d push.Difference) bool { return strings.HasPrefix(d.Reference, "sha256-") }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// This is not distribution, which refuses manifests whose blobs are missing.
+			// Use another registry than distribution, because distribution refuses manifests
+			// without their blobs.
 			s := newSetup(t, registrytest.Options{Handler: registry.New(registry.Logger(quiet()))}, push.Selection{})
 			s.registry.Inject(test.fault)
 			s.dial(t, func(o *client.Options) { o.Retries = 1 })
@@ -198,16 +199,16 @@ func TestAcknowledgedButNotStored(t *testing.T) {
 				}
 			}
 			if n := s.registry.Kinds()["HEAD blobs"]; n < summary.Blobs.Pushed+summary.Blobs.Mounted {
-				t.Errorf("%d HEADs of blobs, %+v", n, summary)
+				t.Errorf("the push proved blobs with only %d HEAD requests; summary %+v", n, summary)
 			}
 			s.registry.Heal()
 			s.dial(t)
-			s.mustPush(t) // with the state of the first push
+			s.mustPush(t) // a push with the state of the first push
 		})
 	}
 }
 
-// A manifest that the registry returns by tag but not by digest is a difference.
+// If a registry has a manifest by its tag but not by its digest, a comparison reports a difference.
 func TestManifestsMissingByDigest(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})

@@ -21,27 +21,33 @@ import (
 // DifferenceKind is a kind of difference.
 type DifferenceKind string
 
-// Differences of tags, manifests and blobs.
+// The kinds of differences of tags, manifests and blobs.
 const (
-	Missing   DifferenceKind = "missing"
-	Different DifferenceKind = "different"  // a tag leads to another digest
-	WrongSize DifferenceKind = "wrong-size" // a manifest or blob has another size
-	NotListed DifferenceKind = "untold"     // a referrer is not listed for its subject
+	Missing DifferenceKind = "missing"
+	// Different means that a tag leads to another digest.
+	Different DifferenceKind = "different"
+	// WrongSize means that a manifest or blob has another size.
+	WrongSize DifferenceKind = "wrong-size"
+	// NotListed means that a referrer is not listed for its subject.
+	NotListed DifferenceKind = "untold"
 )
 
 // Difference is a tag, manifest or blob that is missing from a registry or differs from the plan.
 type Difference struct {
 	Kind       DifferenceKind `json:"kind"`
 	Repository string         `json:"repository"`
-	Reference  string         `json:"reference"` // tag, or digest of a manifest or blob
-	Digest     digest.Digest  `json:"digest"`    // according to the plan
-	Found      string         `json:"found"`     // in the registry instead; empty if nothing
+	// Reference is the tag, or the digest of a manifest or blob.
+	Reference string `json:"reference"`
+	// Digest is the digest in the plan.
+	Digest digest.Digest `json:"digest"`
+	// Found says what the registry has instead. It is empty if the registry has nothing.
+	Found string `json:"found"`
 
-	blob bool // it concerns a blob
+	blob bool // whether the difference concerns a blob
 }
 
-// manifestDifference returns the difference between a planned manifest and the answer to a HEAD
-// for it; nil if there is none. Errors: *Error; the context's.
+// manifestDifference compares a planned manifest with the answer to a HEAD request for it. It
+// returns the difference, or nil if there is none. Errors are an *Error or the context's error.
 func manifestDifference(r *Repository, reference string, want digest.Digest, size int64, got specs.Descriptor, err error) (*Difference, error) {
 	d := &Difference{Kind: Missing, Repository: r.Name, Reference: reference, Digest: want}
 	switch {
@@ -51,14 +57,14 @@ func manifestDifference(r *Repository, reference string, want digest.Digest, siz
 	case got.Digest != want:
 		d.Kind, d.Found = Different, got.Digest.String()
 	case got.Size != size:
-		d.Kind, d.Found = WrongSize, fmt.Sprintf("%d bytes instead of %d", got.Size, size)
+		d.Kind, d.Found = WrongSize, fmt.Sprintf("a size of %d bytes instead of %d", got.Size, size)
 	default:
 		return nil, nil
 	}
 	return d, nil
 }
 
-// blobDifference is like manifestDifference, for a blob.
+// blobDifference does for a blob what manifestDifference does for a manifest.
 func blobDifference(r *Repository, b *Blob, size int64, err error) (*Difference, error) {
 	d := &Difference{Kind: Missing, Repository: r.Name, Reference: b.Digest.String(), Digest: b.Digest, blob: true}
 	switch {
@@ -66,7 +72,7 @@ func blobDifference(r *Repository, b *Blob, size int64, err error) (*Difference,
 	case err != nil:
 		return nil, withSide("head blob", r.Name, b.Digest, Diagnose(err))
 	case size != b.Size && size != client.UnknownSize:
-		d.Kind, d.Found = WrongSize, fmt.Sprintf("%d bytes instead of %d", size, b.Size)
+		d.Kind, d.Found = WrongSize, fmt.Sprintf("a size of %d bytes instead of %d", size, b.Size)
 	default:
 		return nil, nil
 	}
@@ -97,10 +103,14 @@ type Comparison struct {
 	Differences []Difference `json:"differences"`
 	Extra       []Extra      `json:"extra"`
 
-	LeftOut    []layoutstore.Problem `json:"gaps"`       // of the plan: they were not compared
-	Unproven   []string              `json:"unproven"`   // content that the registry does not allow to compare
-	Notices    []string              `json:"notices"`    // unknown facts that do not make the comparison fail
-	NeedsCheck bool                  `json:"needsCheck"` // a push finds a difference only with Options.CheckBlobs
+	// LeftOut are the problems of the plan. This content was not compared.
+	LeftOut []layoutstore.Problem `json:"gaps"`
+	// Unproven says which content the registry does not allow to compare.
+	Unproven []string `json:"unproven"`
+	// Notices are facts that stay unknown, but do not make the comparison fail.
+	Notices []string `json:"notices"`
+	// NeedsCheck means that a push repairs some differences only with Options.CheckBlobs.
+	NeedsCheck bool `json:"needsCheck"`
 }
 
 // WriteText prints the comparison for people.
@@ -136,8 +146,8 @@ func (c *Comparison) WriteText(w io.Writer) error {
 
 // Compare compares a registry with a plan, and writes nothing. It checks each tag, the bytes of
 // each manifest, the size of each blob in each repository, and whether referrers are listed for
-// their subjects. A discovery tag only has to exist; its image may differ. Errors: *Error if a
-// request fails; the context's.
+// their subjects. A discovery tag only has to exist, whatever its image is. If a request fails, the
+// error is an *Error or the context's error.
 func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Comparison, error) {
 	x := &comparing{c: c, existing: map[place]bool{}, result: Comparison{Registry: p.Destination.String(), Compared: p.Totals(), Differences: []Difference{}, Extra: []Extra{}, LeftOut: append([]layoutstore.Problem{}, p.LeftOut...), Unproven: []string{}, Notices: []string{}}}
 	var tasks []*task
@@ -165,8 +175,9 @@ func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Compari
 	return &x.result, nil
 }
 
-// needsCheck reports whether the registry has a manifest, but not a blob of it, or does not list
-// it as a referrer. A push without Options.CheckBlobs skips such a manifest.
+// needsCheck reports whether some differences need a push with Options.CheckBlobs. These are
+// missing blobs, and referrers that are not listed, if the registry has the manifest. Other pushes
+// skip such a manifest.
 func (x *comparing) needsCheck(p *Plan) bool {
 	skipped := map[[2]string]bool{} // repository, digest
 	for _, r := range p.Repositories {
@@ -185,7 +196,7 @@ func (x *comparing) needsCheck(p *Plan) bool {
 	})
 }
 
-// isNeeded reports whether anything but discovery images needs the blob.
+// isNeeded reports whether a manifest that is not a discovery image needs the blob.
 func isNeeded(r *Repository, b *Blob) bool {
 	return slices.ContainsFunc(r.Manifests, func(m *Manifest) bool { return !m.Discovery && slices.Contains(m.Blobs, b) })
 }
@@ -194,7 +205,7 @@ type comparing struct {
 	c        *client.Client
 	mu       sync.Mutex
 	result   Comparison
-	existing map[place]bool // manifests that the registry has
+	existing map[place]bool // the planned manifests that the registry has
 }
 
 func (x *comparing) record(change func(*Comparison)) {
@@ -211,7 +222,7 @@ func (x *comparing) addMissing(r *Repository, reference string, d digest.Digest)
 	x.addDifference(Difference{Kind: Missing, Repository: r.Name, Reference: reference, Digest: d})
 }
 
-// tags lists the tags of a repository to find extra tags and missing discovery tags.
+// tags lists the tags of a repository, and finds extra tags and missing discovery tags.
 func (x *comparing) tags(ctx context.Context, r *Repository) error {
 	tags, err := x.c.Tags(ctx, r.Name)
 	if client.IsInconclusive(err) {
@@ -238,8 +249,8 @@ func (x *comparing) tags(ctx context.Context, r *Repository) error {
 	return nil
 }
 
-// discoveryTags requests the discovery tags of a repository one by one. reason is why its tags
-// cannot be listed.
+// discoveryTags requests the discovery tags of a repository one by one, because its tags cannot be
+// listed. reason says why.
 func (x *comparing) discoveryTags(ctx context.Context, r *Repository, reason error) error {
 	for _, t := range r.Tags {
 		if !t.Discovery {
@@ -253,12 +264,13 @@ func (x *comparing) discoveryTags(ctx context.Context, r *Repository, reason err
 		}
 	}
 	x.record(func(c *Comparison) {
-		c.Notices = append(c.Notices, fmt.Sprintf("other tags of %s: %v", r.Name, reason))
+		c.Notices = append(c.Notices, fmt.Sprintf("whether %s has other tags: %v", r.Name, reason))
 	})
 	return nil
 }
 
-// manifest fetches a manifest by its digest, which proves its bytes, and compares its tags.
+// manifest fetches a manifest by its digest and compares its tags. The fetch proves the bytes of
+// the manifest.
 func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) error {
 	_, err := x.c.Manifest(ctx, r.Name, m.Digest.String())
 	switch {
@@ -285,7 +297,7 @@ func (x *comparing) manifest(ctx context.Context, r *Repository, m *Manifest) er
 		x.record(func(*Comparison) { x.existing[place{r, m.Digest}] = true })
 	}
 	if errors.Is(err, client.ErrNotFound) && !differs {
-		// No difference of a tag reports the missing manifest.
+		// No tag differs, so report the missing manifest itself.
 		x.addMissing(r, m.Digest.String(), m.Digest)
 	}
 	if m.Refs.Subject == nil || err != nil {
@@ -303,7 +315,7 @@ func (x *comparing) referrer(ctx context.Context, r *Repository, m *Manifest) er
 	case slices.ContainsFunc(found.List, func(d specs.Descriptor) bool { return d.Digest == m.Digest }):
 	case found.Unknown != nil:
 		x.record(func(c *Comparison) {
-			c.Unproven = append(c.Unproven, fmt.Sprintf("whether %s@%s is listed as a referrer: %v", r.Name, m.Digest, found.Unknown))
+			c.Unproven = append(c.Unproven, fmt.Sprintf("whether the registry lists %s@%s as a referrer: %v", r.Name, m.Digest, found.Unknown))
 		})
 	default:
 		x.addDifference(Difference{Kind: NotListed, Repository: r.Name, Reference: m.Digest.String(), Digest: m.Digest})

@@ -14,7 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// A plan reports manifests that contradict their descriptor or themselves, and leaves them out.
+// If a manifest contradicts its descriptor or itself, a plan reports the manifest and leaves it
+// out.
 func TestContradictionsAreLeftOut(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
@@ -29,25 +30,25 @@ func TestContradictionsAreLeftOut(t *testing.T) {
 	}
 	for tag := range contradictions {
 		if !slices.ContainsFunc(plan.LeftOut, func(g layoutstore.Problem) bool { return slices.Contains(g.Tags, tag) }) {
-			t.Errorf("%s is not reported", tag)
+			t.Errorf("no problem names the tag %s", tag)
 		}
 	}
 	for _, r := range plan.Repositories {
 		for _, tag := range r.Tags {
 			if tag.Name != "good" && !tag.Discovery {
-				t.Errorf("%s:%s is planned", r.Name, tag.Name)
+				t.Errorf("the plan contains %s:%s, which contradicts its descriptor or itself", r.Name, tag.Name)
 			}
 		}
 	}
 }
 
-// A missing layer is a problem even if it has urls, unless its media type makes it optional: then
-// it is listed as left out.
+// A missing layer is a problem, even if it has URLs. Only if its media type makes it optional, the
+// plan lists it as left out instead.
 func TestLayersWithURLsAreRequired(t *testing.T) {
 	t.Parallel()
 	for mediaType, optional := range map[string]bool{
 		ocispec.MediaTypeImageLayerGzip:                 false,
-		ocispec.MediaTypeImageLayerNonDistributableGzip: true, //nolint:staticcheck // deprecated, but sources have it
+		ocispec.MediaTypeImageLayerNonDistributableGzip: true, //nolint:staticcheck // this media type is deprecated, but sources have it
 	} {
 		tree := layouttest.New(t, t.TempDir())
 		l := tree.Layout("app")
@@ -62,7 +63,7 @@ func TestLayersWithURLsAreRequired(t *testing.T) {
 			t.Fatal(err)
 		}
 		if (len(plan.LeftOut) == 0) != optional || (len(plan.NonDistributable) == 1) != optional {
-			t.Errorf("%s: problems %v, left out %v", mediaType, plan.LeftOut, plan.NonDistributable)
+			t.Errorf("missing layer of type %s: got the problems %v, left-out layers %v", mediaType, plan.LeftOut, plan.NonDistributable)
 		}
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// copy writes missing content in three steps: blobs and untagged manifests; tagged manifests;
-// discovery tags. So no tag ever leads to incomplete content.
+// copy writes missing content in three steps: first blobs and untagged manifests, then tagged
+// manifests, then discovery tags. So no tag ever leads to incomplete content.
 func (p *pusher) copy(ctx context.Context, w *work) error {
 	p.Progress.Expect(w.total)
 	if err := perform(ctx, p.Jobs, p.contentTasks(w)); err != nil {
@@ -43,8 +43,8 @@ func (p *pusher) copy(ctx context.Context, w *work) error {
 	return p.referrersTags(ctx)
 }
 
-// contentTasks returns the tasks that send blobs, the largest first, and then untagged
-// manifests.
+// contentTasks returns the tasks that send blobs and untagged manifests. Blobs come first, the
+// largest at the start.
 func (p *pusher) contentTasks(w *work) []*task {
 	var tasks []*task
 	blobs := map[place]*task{}
@@ -52,7 +52,7 @@ func (p *pusher) contentTasks(w *work) []*task {
 		var first *task
 		for _, r := range w.blobs[b] {
 			t := &task{run: func(ctx context.Context) error { return p.sendBlob(ctx, b, r) }}
-			t.after(first) // which uploads the blob; this task mounts it
+			t.after(first) // the first task uploads the blob, this one mounts it
 			if first == nil {
 				first = t
 			}
@@ -67,11 +67,11 @@ func (p *pusher) contentTasks(w *work) []*task {
 	return tasks
 }
 
-// neededUntagged returns the untagged manifests and all manifests that they lead to: an untagged
+// neededUntagged returns the untagged manifests and all manifests that they lead to. An untagged
 // index may name a tagged image, and registries accept an index only after its children.
 func neededUntagged(manifests []*Manifest) map[digest.Digest]bool {
 	needed := map[digest.Digest]bool{}
-	for _, m := range slices.Backward(manifests) { // children come before their parents
+	for _, m := range slices.Backward(manifests) { // the list has children before their parents
 		if len(m.Tags) == 0 {
 			needed[m.Digest] = true
 		}
@@ -84,13 +84,14 @@ func neededUntagged(manifests []*Manifest) map[digest.Digest]bool {
 	return needed
 }
 
-// place is a blob or manifest in a repository.
+// place is the place of a blob or manifest in a repository.
 type place struct {
 	repository *Repository
 	digest     digest.Digest
 }
 
-// manifestTasks returns the tasks that put the wanted manifests, each after its content.
+// manifestTasks returns the tasks that put the wanted manifests. Each task waits for the content of
+// its manifest.
 func (p *pusher) manifestTasks(r *Repository, manifests []*Manifest, blobs map[place]*task, put func(context.Context, *Repository, *Manifest) error, wanted func(*Manifest) bool) []*task {
 	var tasks []*task
 	byDigest := map[digest.Digest]*task{}
@@ -152,11 +153,11 @@ func (p *pusher) recordBlob(b *Blob, r *Repository, change func(*Summary)) {
 	p.homes[b.Digest] = r.Name
 	change(&p.summary)
 	p.mu.Unlock()
-	p.progress(b).Begin("", b.Size).End(true) // in case no upload has reported the blob
+	p.progress(b).Begin("", b.Size).End(true) // for blobs whose upload was not reported
 }
 
-// progress returns the receiver of a blob's progress. Only the first transfer of a blob is
-// reported, because [Progress.Expect] counts its bytes once.
+// progress returns the receiver for the progress of a blob. Only the first transfer of a blob is
+// reported, because [Progress.Expect] counts the blob's bytes once.
 func (p *pusher) progress(b *Blob) Progress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -195,7 +196,7 @@ func (p *pusher) upload(ctx context.Context, b *Blob, r *Repository, home string
 	return nil
 }
 
-// lazyTransfer reports a transfer only when bytes are sent: a mount sends none.
+// lazyTransfer reports a transfer only once bytes are sent. A mount sends none.
 type lazyTransfer struct {
 	begin func() Transfer
 
@@ -228,7 +229,7 @@ func (p *pusher) putManifest(ctx context.Context, r *Repository, m *Manifest) er
 	return p.putNamed(ctx, r, m, names)
 }
 
-// putByDigest puts a manifest without its tags, if it is missing.
+// putByDigest puts a missing manifest by its digest, without tags.
 func (p *pusher) putByDigest(ctx context.Context, r *Repository, m *Manifest) error {
 	p.mu.Lock()
 	there := p.states[r].manifests[m.Digest]
@@ -239,7 +240,7 @@ func (p *pusher) putByDigest(ctx context.Context, r *Repository, m *Manifest) er
 	return p.putNamed(ctx, r, m, []string{m.Digest.String()})
 }
 
-// putNamed puts a manifest under names, which are tags or its digest.
+// putNamed puts a manifest under names. Each name is a tag or the digest.
 func (p *pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names []string) error {
 	body, err := m.from.ManifestBytes(ctx, m.Digest)
 	if err != nil {

@@ -8,28 +8,34 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Diagnosis is an error from a registry with its cause: registries answer with the same status for
-// quite different causes.
+// Diagnosis is an error from a registry with its cause. It is needed because registries answer with
+// the same status for quite different causes.
 type Diagnosis struct {
-	Kind   string // the kind of one of [Causes]
-	Cause  string // as a sentence
-	Remedy string // what to do
+	// Kind is the kind of one of the [Causes].
+	Kind string
+	// Cause says what is wrong.
+	Cause string
+	// Remedy says what to do.
+	Remedy string
 	Err    error
 }
 
 func (d *Diagnosis) Error() string { return d.Cause + ": " + d.Err.Error() }
 func (d *Diagnosis) Unwrap() error { return d.Err }
 
-// KnownCause is a cause that a diagnosis may find.
+// KnownCause is a cause that Diagnose can recognize.
 type KnownCause struct {
-	Kind string // its name, as in the documentation
-	Seen string // the answers that identify it, as in the documentation
+	// Kind is the name of the cause in the documentation.
+	Kind string
+	// Seen describes the answers from which Diagnose recognizes the cause, as in the documentation.
+	Seen string
 
-	find func(*client.Error) (cause, remedy string) // empty if the error has another cause
+	// find returns empty strings if the error has another cause.
+	find func(*client.Error) (cause, remedy string)
 }
 
-// Causes returns the known causes in the order in which they are tried: the most specific
-// answers first.
+// Causes returns the known causes in the order in which Diagnose tries them. The causes with the
+// most specific answers come first.
 func Causes() []KnownCause {
 	return []KnownCause{
 		{"the clocks differ", "401 or 403 from the registry although the login is right, and a `Date` that is off by a minute or more", clockDiffers},
@@ -52,8 +58,8 @@ func Causes() []KnownCause {
 	}
 }
 
-// Diagnose returns a [*Diagnosis] that wraps err if the cause is known, otherwise err. It
-// depends only on the facts in the *client.Error.
+// Diagnose returns a [*Diagnosis] that wraps err if it recognizes the cause. Otherwise, it returns
+// err. It uses only the facts in the *client.Error.
 func Diagnose(err error) error {
 	var e *client.Error
 	if !errors.As(err, &e) || e.Status == 0 || errors.Is(err, client.ErrOtherHost) {
@@ -71,7 +77,8 @@ func Diagnose(err error) error {
 	return err
 }
 
-// mentions reports whether an error in the answer contains any of the words (in lower case).
+// mentions reports whether an error in the answer contains one of the words, which must be in lower
+// case.
 func mentions(e *client.Error, words ...string) bool {
 	for _, c := range e.Codes {
 		text := strings.ToLower(c.Code + " " + c.Message + " " + c.Detail)
@@ -84,7 +91,7 @@ func mentions(e *client.Error, words ...string) bool {
 	return false
 }
 
-// isRead reports whether the request only reads.
+// isRead reports whether the failed request only reads.
 func isRead(e *client.Error) bool {
 	switch e.Op {
 	case "ping", "head manifest", "get manifest", "head blob", "get blob", "list tags", "list referrers":
@@ -95,7 +102,7 @@ func isRead(e *client.Error) bool {
 
 func asksForToken(e *client.Error) bool { return e.Op == "token" }
 
-// isWrite reports whether the request was part of an upload, or put a manifest.
+// isWrite reports whether the failed request was part of an upload, or put a manifest.
 func isWrite(e *client.Error) bool { return !isRead(e) && !asksForToken(e) }
 
 func refusesAccess(e *client.Error) bool {

@@ -32,8 +32,8 @@ const (
 	refused    = "the registry refuses the manifest"
 )
 
-// facts returns the error of an operation with a login, from a host whose name is not that of a
-// known registry.
+// facts returns the error of a failed operation. Its client has a login, and its host is not one of
+// those that layoutproxy knows by name.
 func facts(op string, status int, change ...func(*client.Error)) *client.Error {
 	e := &client.Error{Op: op, Host: "registry.example", Repository: "p/a", Reference: "v1", Status: status, Cause: client.ErrRefused}
 	for _, c := range change {
@@ -56,8 +56,8 @@ func at(host, repository string) func(*client.Error) {
 	return func(e *client.Error) { e.Host, e.Repository = host, repository }
 }
 
-// Each condition of each cause decides one of these cases: beside each answer that meets the
-// condition is one that does not, and so has another cause or none.
+// Each condition of each cause decides at least one of these cases. For each answer that meets the
+// condition, there is a similar answer that does not.
 func TestConditionsOfCauses(t *testing.T) {
 	t.Parallel()
 	unsupported := func(e *client.Error) { e.Cause = client.ErrUnsupported }
@@ -148,27 +148,28 @@ func TestConditionsOfCauses(t *testing.T) {
 		t.Run(fmt.Sprintf("%02d %s %d", i, c.e.Op, c.e.Status), func(t *testing.T) {
 			var known *push.Diagnosis
 			if err := push.Diagnose(c.e); errors.As(err, &known) != (c.want != "") || known != nil && known.Kind != c.want {
-				t.Errorf("%+v: %v, want: %s", c.e, err, c.want)
+				t.Errorf("Diagnose of %+v: got %v, want the kind %q", c.e, err, c.want)
 			}
 		})
 	}
 }
 
 // Diagnose returns the same error if no registry answered, if the login is for another host, or if
-// the error has a diagnosis already.
+// the error already has a diagnosis.
 func TestErrorsWithoutDiagnosis(t *testing.T) {
 	t.Parallel()
 	other := facts("put blob", 403)
 	other.Cause = client.ErrOtherHost
 	known := push.Diagnose(facts("put blob", 403))
 	for _, err := range []error{errors.New("x"), facts("put blob", 0), other, known, fmt.Errorf("again: %w", known)} {
-		if got := push.Diagnose(err); any(got) != any(err) { // the same value, not one that wraps it
-			t.Errorf("%v became %v", err, got)
+		if got := push.Diagnose(err); any(got) != any(err) { // the result must be the same value, not an error that wraps it
+			t.Errorf("Diagnose changed the error %v to %v", err, got)
 		}
 	}
 }
 
-// A cause names the host, project, proxy or layer at fault, if the answer shows it.
+// If the answer of the registry shows it, the cause names the host, project, proxy or layer that is
+// at fault.
 func TestCausesNameTheCulprit(t *testing.T) {
 	t.Parallel()
 	named := facts("put blob", http.StatusRequestEntityTooLarge)
@@ -189,7 +190,7 @@ func TestCausesNameTheCulprit(t *testing.T) {
 		{facts("start upload", 401, bearer, skewed(-90*time.Second)), "1m30s"},
 	} {
 		if err := push.Diagnose(c.e); !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%v does not contain %q", err, c.want)
+			t.Errorf("the error %v does not contain %q", err, c.want)
 		}
 	}
 }

@@ -16,8 +16,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// The facts are from deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, section 8.2.
-func TestNames(t *testing.T) {
+// The expected names are from section 8.2 of docs/mirror-bundle-layout.md (2026-10-01) in
+// deckhouse-cli.
+func TestNamesInRegistry(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		to, path  string
@@ -32,7 +33,7 @@ func TestNames(t *testing.T) {
 		{"deckhouse/ee", "deckhouse-cli/plugins/x", push.Selection{ModulesPath: "/"}, "deckhouse/deckhouse-cli/plugins/x"},
 		{"deckhouse/ee", "modules/x/release", push.Selection{ModulesPath: "/"}, "deckhouse/ee/x/release"},
 		{"deckhouse/ee", "modules", push.Selection{ModulesPath: "/"}, "deckhouse/ee"},
-		{"deckhouse/ee", "modules/installer", push.Selection{ModulesPath: "/"}, "deckhouse/ee/installer"}, // a module that has this name
+		{"deckhouse/ee", "modules/installer", push.Selection{ModulesPath: "/"}, "deckhouse/ee/installer"}, // this is a module with the name installer
 		{"deckhouse/ee", "installer", push.Selection{NoEditionSplit: true}, "deckhouse/ee/installer"},
 		{"system/deckhouse", "installer", push.Selection{}, "system/deckhouse/installer"},
 		{"ee", "installer", push.Selection{}, "ee/installer"},
@@ -41,13 +42,13 @@ func TestNames(t *testing.T) {
 		{"a/b/se-plus", "deckhouse-cli/plugins/x", push.Selection{}, "a/b/deckhouse-cli/plugins/x"},
 	} {
 		if got := c.selection.Name(client.Reference{Registry: "registry.example", Path: c.to}, c.path); got != c.want {
-			t.Errorf("%s to %q, %+v: %q, want %q", c.path, c.to, c.selection, got, c.want)
+			t.Errorf("path %s pushed to %q with %+v: got the name %q, want %q", c.path, c.to, c.selection, got, c.want)
 		}
 	}
 }
 
-// A user may have the right to write below an edition but not beside it, or vice versa. A push
-// reports that before it sends anything.
+// A user may be allowed to write below an edition but not beside it, or the other way round. A push
+// reports this before it sends anything.
 func TestPreflightTriesPathsBesideEdition(t *testing.T) {
 	t.Parallel()
 	for _, refused := range []string{"/v2/mirror/ee/", "/v2/mirror/deckhouse-cli/"} {
@@ -58,17 +59,17 @@ func TestPreflightTriesPathsBesideEdition(t *testing.T) {
 		_, err := s.push(t.Context())
 		var side *push.Error
 		if !errors.As(err, &side) || !strings.HasPrefix("/v2/"+side.Repository+"/", refused) {
-			t.Errorf("%s: %v, want an error that names it", refused, err)
+			t.Errorf("writing to %s is refused: got error %v, want one that names the repository", refused, err)
 		}
 		for _, r := range s.registry.Requests() {
 			if r.Method == http.MethodPut {
-				t.Errorf("%s: %s %s before the refusal", refused, r.Method, r.Path)
+				t.Errorf("writing to %s is refused: the push sent %s %s before it failed", refused, r.Method, r.Path)
 			}
 		}
 	}
 }
 
-// If all content goes beside the edition, the preflight tries only that path.
+// If all content is written beside the edition, the preflight tries only paths there.
 func TestPreflightTriesOnlyWrittenPaths(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{Include: []string{"deckhouse-cli"}})
@@ -80,7 +81,7 @@ func TestPreflightTriesOnlyWrittenPaths(t *testing.T) {
 	}
 }
 
-// A short tag that is a digest is pushed by digest, and creates no tag.
+// If the short tag of an image is a digest, the image is pushed by digest, without a tag.
 func TestPushByDigest(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -108,7 +109,7 @@ func TestPushByDigest(t *testing.T) {
 	}
 }
 
-// If modules are pushed to the destination itself, so are their discovery tags.
+// If modules are pushed to the destination itself, their discovery tags are pushed there, too.
 func TestDiscoveryTagsOfModulesAtDestination(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{ModulesPath: "/"})
@@ -117,7 +118,7 @@ func TestDiscoveryTagsOfModulesAtDestination(t *testing.T) {
 		tags, err := s.client.Tags(t.Context(), repository)
 		slices.Sort(tags)
 		if diff := cmp.Diff(want, tags); diff != "" || err != nil {
-			t.Errorf("%s: %v %s", repository, err, diff)
+			t.Errorf("tags of %s: error %v, difference %s", repository, err, diff)
 		}
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Side is the side that is at fault.
+// Side is the side at which the fault is.
 type Side string
 
-// The tree that is pushed, or the registry.
+// SideTree is the tree that is pushed. SideUpstream is the registry.
 const (
 	SideTree     Side = "tree"
 	SideUpstream Side = "upstream"
@@ -20,23 +20,23 @@ const (
 
 // Error is the error of a failed push.
 type Error struct {
-	Op         string // the operation, such as "upload blob"
+	Op         string // name of the operation, such as "upload blob"
 	Side       Side
-	Repository string // in the registry
+	Repository string // name of the repository in the registry
 	Digest     digest.Digest
 	Err        error
 }
 
 func (e *Error) Error() string {
 	if e.Side == SideTree {
-		return fmt.Sprintf("%s %s@%s: in the source: %v", e.Op, e.Repository, e.Digest, e.Err)
+		return fmt.Sprintf("%s %s@%s: the source is at fault: %v", e.Op, e.Repository, e.Digest, e.Err)
 	}
-	return e.Err.Error() // a client.Error already names the operation and the repository
+	return e.Err.Error() // a client.Error names the operation and the repository itself
 }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// withSide wraps err with the side that is at fault.
+// withSide wraps err in an Error that names the side at fault.
 func withSide(op, repository string, d digest.Digest, err error) error {
 	if err == nil {
 		return nil

@@ -21,7 +21,7 @@ import (
 
 func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
 
-// A push succeeds in spite of each of these faults.
+// A push succeeds despite each of these faults of a registry.
 func TestPushDespiteFaults(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -29,41 +29,41 @@ func TestPushDespiteFaults(t *testing.T) {
 	on, first := registrytest.On, registrytest.First
 	mounts := func(r *http.Request) bool { return r.FormValue("mount") != "" }
 	for name, fault := range map[string]registrytest.Fault{
-		"429 with Retry-After":   registrytest.Answer(first(3, on("PUT manifests")), 429, "Retry-After: 0"),
-		"500":                    registrytest.Answer(first(2, on("POST uploads")), 500),
-		"502 to everything once": registrytest.Answer(first(5, func(*http.Request) bool { return true }), 502),
-		"reset during a PATCH":   registrytest.Reset(registrytest.Nth(2, 3, on("PATCH uploads")), streamFrom/3),
-		"session forgotten":      registrytest.AnswerCode(registrytest.Nth(2, 2, on("PATCH uploads")), 404, "BLOB_UPLOAD_UNKNOWN"),
-		"mount refused, 401":     registrytest.Answer(mounts, 401),
-		"mount refused, 202": func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		"429 with Retry-After":         registrytest.Answer(first(3, on("PUT manifests")), 429, "Retry-After: 0"),
+		"500":                          registrytest.Answer(first(2, on("POST uploads")), 500),
+		"502 for the first 5 requests": registrytest.Answer(first(5, func(*http.Request) bool { return true }), 502),
+		"reset during a PATCH":         registrytest.Reset(registrytest.Nth(2, 3, on("PATCH uploads")), streamFrom/3),
+		"session forgotten":            registrytest.AnswerCode(registrytest.Nth(2, 2, on("PATCH uploads")), 404, "BLOB_UPLOAD_UNKNOWN"),
+		"mounts refused with 401":      registrytest.Answer(mounts, 401),
+		"mounts refused with 202": func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 			if mounts(r) {
 				r.URL.RawQuery, r.Form = "", nil
 			}
 			return false
 		},
-		"no PATCH":                registrytest.Answer(on("PATCH uploads"), 405),
-		"no tag list":             registrytest.Answer(on("GET tags"), 403),
-		"lost answers":            registrytest.Lose(first(4, on("PUT manifests"))),
-		"lost commit":             registrytest.Lose(first(4, on("PUT uploads"))),
-		"referrers 404":           registrytest.Answer(on("GET referrers"), 404),
-		"413 for the large blob":  registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > streamFrom }, 413),
-		"truncated list":          registrytest.Truncate(first(2, on("GET tags")), 3),
-		"a page for a tag list":   page(on("GET tags")),
-		"500 for a tag list":      registrytest.Answer(on("GET tags"), 500),
-		"401 for a tag list":      registrytest.Answer(on("GET tags"), 401),
-		"referrers 401":           registrytest.Answer(on("GET referrers"), 401),
-		"referrers 403":           registrytest.Answer(on("GET referrers"), 403),
-		"referrers 503":           registrytest.Answer(on("GET referrers"), 503),
-		"blobs without a size":    unsized,
-		"manifests appear late":   registrytest.Answer(registrytest.Nth(tagsOfTree+discoveryOfTree+3, tagsOfTree+discoveryOfTree+4, on("HEAD manifests")), 404),
-		"blobs appear late":       registrytest.AnswerCode(first(2, on("PUT manifests")), 404, "MANIFEST_BLOB_UNKNOWN"),
-		"mounts fail":             registrytest.Answer(mounts, 503),
-		"HEAD is refused":         registrytest.Answer(on("HEAD manifests"), 405),
-		"417":                     registrytest.Answer(func(r *http.Request) bool { return r.Header.Get("Expect") != "" }, 417),
-		"no digest in the answer": registrytest.Edit(on("HEAD manifests"), func(h http.Header) { h.Del("Docker-Content-Digest") }),
+		"no PATCH":                         registrytest.Answer(on("PATCH uploads"), 405),
+		"403 for tag lists":                registrytest.Answer(on("GET tags"), 403),
+		"lost answers":                     registrytest.Lose(first(4, on("PUT manifests"))),
+		"lost commit":                      registrytest.Lose(first(4, on("PUT uploads"))),
+		"referrers 404":                    registrytest.Answer(on("GET referrers"), 404),
+		"413 for the large blob":           registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > streamFrom }, 413),
+		"truncated list":                   registrytest.Truncate(first(2, on("GET tags")), 3),
+		"a web page instead of a tag list": page(on("GET tags")),
+		"500 for a tag list":               registrytest.Answer(on("GET tags"), 500),
+		"401 for a tag list":               registrytest.Answer(on("GET tags"), 401),
+		"referrers 401":                    registrytest.Answer(on("GET referrers"), 401),
+		"referrers 403":                    registrytest.Answer(on("GET referrers"), 403),
+		"referrers 503":                    registrytest.Answer(on("GET referrers"), 503),
+		"blobs without a size":             unsized,
+		"manifests appear late":            registrytest.Answer(registrytest.Nth(tagsOfTree+discoveryOfTree+3, tagsOfTree+discoveryOfTree+4, on("HEAD manifests")), 404),
+		"blobs appear late":                registrytest.AnswerCode(first(2, on("PUT manifests")), 404, "MANIFEST_BLOB_UNKNOWN"),
+		"mounts fail":                      registrytest.Answer(mounts, 503),
+		"HEAD is refused":                  registrytest.Answer(on("HEAD manifests"), 405),
+		"417":                              registrytest.Answer(func(r *http.Request) bool { return r.Header.Get("Expect") != "" }, 417),
+		"no digest in the answer":          registrytest.Edit(on("HEAD manifests"), func(h http.Header) { h.Del("Docker-Content-Digest") }),
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // it mostly waits for the disk
+			t.Parallel()
 			s := newSetup(t, registrytest.Options{}, push.Selection{}, dir)
 			s.registry.Inject(fault)
 			if _, err := s.push(t.Context()); err != nil {
@@ -75,7 +75,7 @@ func TestPushDespiteFaults(t *testing.T) {
 	}
 }
 
-// page answers with 200 and HTML, as a login page or a proxy does.
+// page answers requests with status 200 and HTML, as a login page or a proxy does.
 func page(m registrytest.Match) registrytest.Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		if !m(r) {
@@ -87,7 +87,7 @@ func page(m registrytest.Match) registrytest.Fault {
 	}
 }
 
-// unsized answers a HEAD of a blob without a length, as a compressing proxy does.
+// unsized answers HEAD requests for blobs without a length, as a compressing proxy does.
 func unsized(w http.ResponseWriter, r *http.Request, next http.Handler) bool {
 	if !registrytest.On("HEAD blobs")(r) {
 		return false
@@ -104,8 +104,8 @@ func (c chunked) WriteHeader(status int) {
 	c.ResponseWriter.WriteHeader(status)
 }
 
-// If a registry does not report the sizes of its blobs, a second push still sends none of them,
-// and a comparison finds no difference.
+// If a registry does not report the sizes of its blobs, a second push sends none of them again, and
+// a comparison finds no difference.
 func TestBlobsWithoutASize(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
@@ -130,7 +130,8 @@ func TestBlobsWithoutASize(t *testing.T) {
 	}
 }
 
-// A comparison names the content that the registry refuses to show. That is not a difference.
+// If the registry refuses to show content, a comparison names the content, but counts no
+// difference.
 func TestRefusedComparisons(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
@@ -141,21 +142,21 @@ func TestRefusedComparisons(t *testing.T) {
 	if err != nil || len(c.Differences) != 0 || len(c.Unproven) != 0 || len(c.Notices) != len(s.plan.Repositories) {
 		t.Errorf("%+v, %v", c, err)
 	}
-	// If no tag lists the referrers either, their state is unknown.
+	// If no referrers tag exists either, it is unknown whether referrers are listed.
 	s.registry.Inject(registrytest.Answer(func(r *http.Request) bool { return strings.Contains(r.URL.Path, "/manifests/sha256-") }, http.StatusNotFound))
 	c, err = push.Compare(t.Context(), s.client, s.plan, 4)
 	if err != nil || len(c.Differences) != 0 || len(c.Unproven) != 2 || !strings.Contains(c.Unproven[0], "403") {
 		t.Errorf("%+v, %v", c, err)
 	}
-	// Missing discovery tags are found even if no list can be read.
+	// Even if no list of tags can be read, a comparison finds missing discovery tags.
 	s.registry.Inject(registrytest.Answer(func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/modules/manifests/alpha") }, http.StatusNotFound))
 	if c, err = push.Compare(t.Context(), s.client, s.plan, 4); err != nil || len(c.Differences) != 1 || c.Differences[0].Kind != push.Missing {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
 
-// The preflight reports refused mounts, and what to do about them, before anything is sent. The
-// push still succeeds, and all uploads of the preflight are cancelled.
+// If the registry refuses mounts, the preflight reports this and what to do, before the push sends
+// anything. The push still succeeds, and the preflight cancels all of its uploads.
 func TestPreflightReportsRefusedMounts(t *testing.T) {
 	t.Parallel()
 	mounting := func(r *http.Request) bool { return r.Method == http.MethodPost && r.FormValue("mount") != "" }
@@ -169,19 +170,19 @@ func TestPreflightReportsRefusedMounts(t *testing.T) {
 		summary := s.mustPush(t)
 		notices := strings.Join(summary.Notices, "\n")
 		if notices != strings.Join(s.notices, "\n") || !strings.Contains(notices, want) || strings.HasPrefix(notices, "mounts from mirror/ee") != (want != "") {
-			t.Errorf("%d: %q, want %q", status, notices, want)
+			t.Errorf("mounts answered with %d: got the notices %q, want %q", status, notices, want)
 		}
 		sent := func(q registrytest.Request) bool { return q.Method == http.MethodPut }
 		asked := func(q registrytest.Request) bool { return strings.Contains(q.Query, "mount=") }
 		if all := s.registry.Requests(); slices.IndexFunc(all, asked) > slices.IndexFunc(all, sent) {
-			t.Errorf("%d: a mount was tried after the first blob", status)
+			t.Errorf("mounts answered with %d: the push tried a mount after it had sent a blob", status)
 		}
 		if (summary.Blobs.Mounted > 0) != (status == 0) {
-			t.Errorf("%d: %d blobs were mounted", status, summary.Blobs.Mounted)
+			t.Errorf("mounts answered with %d: the push mounted %d blobs", status, summary.Blobs.Mounted)
 		}
 		kinds := s.registry.Kinds()
-		if begun := kinds["DELETE uploads"]; begun != map[bool]int{true: 4, false: 2}[status == 0] { // below the edition and beside it
-			t.Errorf("%d: %d uploads were cancelled", status, begun)
+		if begun := kinds["DELETE uploads"]; begun != map[bool]int{true: 4, false: 2}[status == 0] { // uploads both below the edition and beside it
+			t.Errorf("mounts answered with %d: the push cancelled %d uploads", status, begun)
 		}
 	}
 }
@@ -209,7 +210,7 @@ func TestForgetfulRegistries(t *testing.T) {
 	}
 }
 
-// A push fails if content of the tree does not match its digest, and sends no manifest.
+// If a blob of the tree does not match its digest, a push fails and sends no manifest.
 func TestDamagedBlobs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -227,11 +228,11 @@ func TestDamagedBlobs(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if n := s.registry.Kinds()["PUT manifests"]; n != 0 {
-		t.Errorf("%d manifests were pushed", n)
+		t.Errorf("the push sent %d manifests, want 0", n)
 	}
 }
 
-// A plan leaves out manifests with missing content, and contains all others.
+// A plan leaves out manifests whose content is missing. It contains all other manifests.
 func TestMissingContentIsLeftOut(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -247,19 +248,19 @@ func TestMissingContentIsLeftOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(plan.LeftOut) != 3 { // an image, a child and the index above it
+	if len(plan.LeftOut) != 3 { // an image, a child, and the index that names the child
 		t.Errorf("%v", plan.LeftOut)
 	}
 	for _, r := range plan.Repositories {
 		for _, tag := range r.Tags {
 			if tag.Name == "v2" || r.Name == "mirror/ee/modules/alpha" && tag.Name != "signature" {
-				t.Errorf("%s:%s is planned", r.Name, tag.Name)
+				t.Errorf("the plan contains %s:%s, whose content is missing", r.Name, tag.Name)
 			}
 		}
 	}
 }
 
-// A push skips a repository without any intact image, and pushes the others.
+// A push skips repositories that have no intact image, and pushes the others.
 func TestDamagedRepositoriesAreLeftOut(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -297,7 +298,7 @@ func TestStateFiles(t *testing.T) {
 	s.registry.Inject(registrytest.Reset(registrytest.Nth(3, 3, registrytest.On("PATCH uploads")), streamFrom*3/4))
 	s.dial(t, func(o *client.Options) { o.Retries = -1 })
 	if _, err := s.push(t.Context()); err == nil {
-		t.Fatal("the first push was to fail")
+		t.Fatal("the first push succeeded, although an upload was cut")
 	}
 	files, err := filepath.Glob(dir + "/*")
 	if err != nil || len(files) < 2 {
@@ -313,9 +314,9 @@ func TestStateFiles(t *testing.T) {
 	before := s.client.Stats().Sent
 	s.mustPush(t)
 	if sent := s.client.Stats().Sent - before; sent > streamFrom/2 {
-		t.Errorf("%d bytes were sent, although the registry had three quarters of %d", sent, streamFrom)
+		t.Errorf("the second push sent %d bytes, although the registry already had three quarters of the %d bytes", sent, streamFrom)
 	}
 	if files, _ = filepath.Glob(dir + "/*"); len(files) != 0 {
-		t.Errorf("%v are left over", files)
+		t.Errorf("files of the state that the push did not remove: %v", files)
 	}
 }

@@ -10,11 +10,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// maxSkew is how far clocks may differ before a refused request is blamed on them.
+// maxSkew is the largest difference between clocks that is not taken as the cause of a refused
+// request.
 const maxSkew = time.Minute
 
 func clockDiffers(e *client.Error) (cause, remedy string) {
-	// A token server, or a registry with Basic, checks only the password.
+	// Clocks do not matter to a token server or to a registry with Basic: they check only the
+	// password.
 	if !refusesAccess(e) || asksForToken(e) || e.Scheme == "basic" || e.Anonymous || e.Skew.Abs() < maxSkew {
 		return "", ""
 	}
@@ -33,13 +35,13 @@ func notLoggedIn(e *client.Error) (cause, remedy string) {
 func loginRefused(e *client.Error) (cause, remedy string) {
 	switch {
 	case mentions(e, "authorization token has expired"):
-		return "the login to " + e.Host + " has expired", "log in again: for ECR, aws ecr get-login-password makes a password for twelve hours"
+		return "the login to " + e.Host + " has expired", "log in again: for ECR, aws ecr get-login-password returns a password that is valid for twelve hours"
 	case e.Status != http.StatusUnauthorized || e.Anonymous:
 		return "", ""
 	case asksForToken(e):
-		return "the token server " + e.Host + " refuses the login", "check the name and the password: a robot's name may have a $ or + in it that needs quotes, and many registries want a token in place of the password"
+		return "the token server " + e.Host + " refuses the login", "check the name and the password: quote a robot's name that contains $ or +, and give a token if the registry wants one instead of the password"
 	case e.Scheme == "basic":
-		return e.Host + " refuses the login", "check the name and the password; a registry may want a token in place of it"
+		return e.Host + " refuses the login", "check the name and the password; some registries want a token instead of the password"
 	}
 	return "", ""
 }
@@ -48,11 +50,11 @@ func quotaUsedUp(e *client.Error) (cause, remedy string) {
 	if e.Status == http.StatusTooManyRequests || !mentions(e, "will exceed the configured upper limit", "quota") {
 		return "", ""
 	}
-	return "a quota of " + projectOf(e) + " is used up", "raise it, or remove old images there and collect the garbage; the next push resumes"
+	return "a quota of " + projectOf(e) + " is used up", "raise the quota, or remove old images there and run the garbage collection; the next push resumes"
 }
 
 func diskFull(e *client.Error) (cause, remedy string) {
-	// distribution reports the errno of its file system driver without text.
+	// distribution reports only the errno of its file system driver, without a text.
 	if e.Status != http.StatusInsufficientStorage && !mentions(e, "no space left", `"err":28`, "disk quota exceeded", `"err":122`) {
 		return "", ""
 	}
@@ -67,7 +69,7 @@ func registryLimits(e *client.Error) (cause, remedy string) {
 	case e.Op == "put manifest":
 		return "the registry accepts no manifest of that size", "raise its limit, which is usually 4 MiB, or choose a registry that accepts larger ones"
 	}
-	return "the registry limits the size of a layer", "raise its limit, as MAXIMUM_LAYER_SIZE of Quay"
+	return "the registry limits the size of a layer", "raise its limit, for example MAXIMUM_LAYER_SIZE in Quay"
 }
 
 func proxyLimits(e *client.Error) (cause, remedy string) {
@@ -79,7 +81,7 @@ func proxyLimits(e *client.Error) (cause, remedy string) {
 		who = e.Server + " in front of the registry"
 	}
 	return who + " limits the size of a request's body",
-		"raise its limit: client_max_body_size 0 in nginx, the annotation nginx.ingress.kubernetes.io/proxy-body-size: \"0\" at an ingress"
+		"raise its limit: set client_max_body_size 0 in nginx, or the annotation nginx.ingress.kubernetes.io/proxy-body-size: \"0\" of an Ingress"
 }
 
 func nameRefused(e *client.Error) (cause, remedy string) {
@@ -89,11 +91,12 @@ func nameRefused(e *client.Error) (cause, remedy string) {
 		return "", ""
 	}
 	return fmt.Sprintf("the registry refuses the name %s: %d segments may be too many for it", e.Repository, depth),
-		"Quay accepts two segments unless FEATURE_EXTENDED_REPOSITORY_NAMES is set, GitLab those of an existing project and two more; push below another path"
+		"push below a shorter path: Quay accepts two segments unless FEATURE_EXTENDED_REPOSITORY_NAMES is set; GitLab accepts two segments below an existing project"
 }
 
-// isTooDeep reports whether a name has more segments than this kind of registry accepts, and the
-// answer is one that the registry gives to such a name. The answer does not mention that cause.
+// isTooDeep reports whether a refused name may have too many segments. It knows how many segments
+// this kind of registry accepts, and how the registry answers to longer names. Such an answer does
+// not mention the cause.
 func isTooDeep(e *client.Error, depth int) bool {
 	switch {
 	case mentions(e, "project"):
@@ -111,7 +114,7 @@ func projectMissing(e *client.Error) (cause, remedy string) {
 		return "", ""
 	}
 	project := projectOf(e)
-	return fmt.Sprintf("the project %s does not exist in the registry (Harbor)", project), "make the project " + project + " there first, and let the user push to it"
+	return fmt.Sprintf("the project %s does not exist in the registry (Harbor)", project), "create the project " + project + " there first, and let the user push to it"
 }
 
 func projectOf(e *client.Error) string {
@@ -123,17 +126,17 @@ func repositoryMissing(e *client.Error) (cause, remedy string) {
 	switch {
 	case e.Status >= 500:
 	case strings.Contains(e.Host, ".dkr.ecr.") && e.Status == http.StatusNotFound, mentions(e, "does not exist in the registry with id"):
-		return fmt.Sprintf("the repository %s does not exist, and ECR creates none on a push", e.Repository),
-			fmt.Sprintf("make it: aws ecr create-repository --repository-name %s; or a repository creation template for the prefix", e.Repository)
+		return fmt.Sprintf("the repository %s does not exist, and ECR creates no repositories during a push", e.Repository),
+			fmt.Sprintf("create it with aws ecr create-repository --repository-name %s, or add a repository creation template for the prefix", e.Repository)
 	case e.Op == "start upload" && e.Status == http.StatusNotFound:
-		return fmt.Sprintf("the registry does not know the repository %s and creates none on a push", e.Repository),
-			fmt.Sprintf("make the project %s, or the repository itself, there first; and check that the path of the destination is right", projectOf(e))
+		return fmt.Sprintf("the registry does not know the repository %s, and creates no repositories during a push", e.Repository),
+			fmt.Sprintf("create the project %s or the repository there first, and check that the path of the destination is right", projectOf(e))
 	}
 	return "", ""
 }
 
 func readOnly(e *client.Error) (cause, remedy string) {
-	// A 405 to a manifest may concern only that manifest.
+	// If a registry answers 405 to a manifest, it may refuse only that manifest.
 	refused := errors.Is(e.Cause, client.ErrUnsupported) && e.Op != "put manifest"
 	if !isWrite(e) || !refused && !mentions(e, "read only", "read-only", "readonly", "proxy project", "pull-through") {
 		return "", ""
@@ -149,14 +152,14 @@ func tagImmutable(e *client.Error) (cause, remedy string) {
 		return "", ""
 	}
 	return fmt.Sprintf("the registry refuses to replace the tag %s of %s: it is immutable there, or the user may not replace it", e.Reference, e.Repository),
-		"release channels are tags that are replaced: exclude them from the rule (immutable tags of Harbor, ECR and Quay; Deployment policy Allow redeploy of Nexus), or give the user the right Delete/Overwrite (Artifactory)"
+		"a push replaces the tags of release channels: exclude them from the rule (immutable tags of Harbor, ECR and Quay; Deployment policy Allow redeploy of Nexus), or give the user the right Delete/Overwrite (Artifactory)"
 }
 
 func policyViolated(e *client.Error) (cause, remedy string) {
 	if e.Status != http.StatusPreconditionFailed && !e.HasCode("PROJECTPOLICYVIOLATION") {
 		return "", ""
 	}
-	return "a policy of the project " + projectOf(e) + " blocks the image, so that nobody can request it", "switch off the prevention of vulnerable or unsigned images in that project while pushing, or allow their CVEs there"
+	return "a policy of the project " + projectOf(e) + " blocks the image, so that nobody can request it", "during the push, switch off the project's policy against vulnerable or unsigned images, or allow the CVEs there"
 }
 
 func mayNotRead(e *client.Error) (cause, remedy string) {
@@ -164,7 +167,7 @@ func mayNotRead(e *client.Error) (cause, remedy string) {
 		return "", ""
 	}
 	return fmt.Sprintf("the user may not read from %s, or the registry has no such project", e.Repository),
-		"grant the right to pull there, which a push needs as well to find existing content; and check that the path is right"
+		"grant the right to pull there, because a push looks for existing content; and check that the path is right"
 }
 
 func mayNotPush(e *client.Error) (cause, remedy string) {
@@ -172,7 +175,7 @@ func mayNotPush(e *client.Error) (cause, remedy string) {
 	case asksForToken(e) && e.Status == http.StatusForbidden:
 		return fmt.Sprintf("the token server %s grants the user nothing for %s", e.Host, e.Repository), "check that the project exists and the path is right, and grant the rights to pull and to push there"
 	case isWrite(e) && (refusesAccess(e) || e.HasCode("DENIED")):
-		return fmt.Sprintf("the user may not push to %s", e.Repository), "log in as a user with that right, with docker login or --username, or grant the right to push there; some registries give the same answer if the project does not exist"
+		return fmt.Sprintf("the user may not push to %s", e.Repository), "grant the right to push there, or log in as another user with docker login or --username; some registries give the same answer if the project does not exist"
 	}
 	return "", ""
 }
@@ -181,7 +184,7 @@ func partLost(e *client.Error) (cause, remedy string) {
 	if e.Op != "put manifest" || !mentions(e, "blob_unknown", "blob unknown", "manifest_unknown") {
 		return "", ""
 	}
-	return "the registry lost content that it acknowledged before", "push again with --check-blobs; if the error stays, the registry's storage or a cache in front of it is at fault"
+	return "the registry lost content that it acknowledged before", "push again with --check-blobs; if the error happens again, the registry's storage or a cache in front of it is at fault"
 }
 
 func manifestRefused(e *client.Error) (cause, remedy string) {

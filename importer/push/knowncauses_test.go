@@ -20,23 +20,28 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// answer is a registry's answer to a request of a push.
+// answer is an answer that a registry gives to a push.
 type answer struct {
-	kind     string // of the diagnosis
-	registry string // as in docs/push-targets.md; empty means any
-	on       string // the requests to answer; empty means all for the repository
-	status   int
-	body     string
-	header   []string
-	seen     string // the source of the answer
+	// kind is the expected kind of the diagnosis.
+	kind string
+	// registry is the registry's name in docs/push-targets.md. If it is empty, any registry answers
+	// like this.
+	registry string
+	// on is the kind of requests that get this answer. If it is empty, all requests for the
+	// repository get it.
+	on     string
+	status int
+	body   string
+	header []string
+	seen   string // where the answer is documented
 }
 
 func codes(code, message string) string {
 	return fmt.Sprintf(`{"errors":[{"code":%q,"message":%q,"detail":{}}]}`, code, message)
 }
 
-// answers returns the answers of registries that no test can run. They are from the sources and
-// issue trackers of those registries: see answer.seen.
+// answers returns answers of registries that no test can run. answer.seen names the source of each:
+// the code or the issues of the registry.
 func answers() []answer {
 	const (
 		everything = ""
@@ -107,7 +112,7 @@ func answers() []answer {
 	}
 }
 
-// fault returns a fault that gives the answer to the requests that a.on names.
+// fault returns a fault that gives this answer to the requests of the kind a.on.
 func (a answer) fault() registrytest.Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		kind := registrytest.Request{Method: r.Method, Path: r.URL.Path}.Kind()
@@ -126,7 +131,7 @@ func (a answer) fault() registrytest.Fault {
 	}
 }
 
-// smallSetup returns a push of one image with one layer.
+// smallSetup returns a push of one image that has one layer.
 func smallSetup(t *testing.T, registry registrytest.Options) *setup {
 	t.Helper()
 	dir := t.TempDir()
@@ -138,7 +143,7 @@ func smallSetup(t *testing.T, registry registrytest.Options) *setup {
 	return s
 }
 
-// diagnosed fails the test unless a push fails with a diagnosis of a kind.
+// diagnosed fails the test unless the push fails with a diagnosis of the given kind.
 func (s *setup) diagnosed(t *testing.T, kind string) {
 	t.Helper()
 	summary, err := s.push(t.Context())
@@ -148,32 +153,32 @@ func (s *setup) diagnosed(t *testing.T, kind string) {
 		t.Fatalf("%v\n%+v\nwant: %s", err, known, kind)
 	}
 	if strings.Contains(known.Cause, " :") || strings.HasSuffix(known.Cause, " ") || strings.Contains(known.Cause, "  ") {
-		t.Errorf("%q has an empty field", known.Cause)
+		t.Errorf("the cause %q lacks a name", known.Cause)
 	}
 	if !errors.As(err, &side) || side.Side != push.SideUpstream {
-		t.Errorf("%v: want the upstream side", err)
+		t.Errorf("the error %v must say that the registry is at fault", err)
 	}
-	// The diagnosis depends only on the facts, and is the same with a login.
+	// The diagnosis depends only on the facts in the client's error, with and without a login.
 	var e *client.Error
 	if !errors.As(err, &e) {
-		t.Fatalf("%v is not an error of the client", err)
+		t.Fatalf("the error %v wraps no *client.Error", err)
 	}
 	facts := *e
 	facts.Anonymous = facts.Anonymous && facts.Status == http.StatusUnauthorized
 	var again *push.Diagnosis
 	if !errors.As(push.Diagnose(&facts), &again) || again.Kind != kind {
-		t.Errorf("by the facts: %+v, want: %s", again, kind)
+		t.Errorf("Diagnose of the facts alone: got %+v, want the kind %s", again, kind)
 	}
 }
 
-// A push that cannot succeed fails with an error that names the cause and what to do.
+// If a push cannot succeed, its error names the cause and says what to do.
 func TestAnswersOfRegistries(t *testing.T) {
 	t.Parallel()
 	for i, a := range answers() {
 		t.Run(fmt.Sprintf("%02d %s: %s", i, a.registry, a.kind), func(t *testing.T) {
 			s := smallSetup(t, registrytest.Options{Token: a.status == http.StatusUnauthorized})
 			s.registry.Inject(a.fault())
-			if a.status != http.StatusUnauthorized { // without a login the diagnosis must be the same
+			if a.status != http.StatusUnauthorized { // without a login, the diagnosis must be the same
 				s.dial(t, func(o *client.Options) { o.Retries, o.Credential = -1, client.Credential{} })
 			}
 			s.diagnosed(t, a.kind)
@@ -181,7 +186,7 @@ func TestAnswersOfRegistries(t *testing.T) {
 	}
 }
 
-// live returns situations in which a real registry, or a token server in front of one, answers.
+// live returns situations in which a real registry or token server refuses a push.
 func live() map[string]struct {
 	kind     string
 	registry string
@@ -214,18 +219,18 @@ func live() map[string]struct {
 		options  registrytest.Options
 		prepare  func(t *testing.T, s *setup)
 	}{
-		"Basic, wrong password":        {"the login is wrong or has expired", "distribution", registrytest.Options{Basic: true}, as(wrong)},
-		"Basic, nobody":                {"nobody is logged in", "distribution", registrytest.Options{Basic: true}, as(client.Credential{})},
-		"tokens, wrong password":       {"the login is wrong or has expired", "distribution", tokens, as(wrong)},
-		"tokens, nobody":               {"nobody is logged in", "distribution", tokens, as(client.Credential{})},
-		"may push and not read":        {"the user may not read", "distribution", tokens, only("push")},
-		"may read and not push":        {"the user may not push", "distribution", tokens, only("pull")},
-		"read-only":                    {"the registry is read-only, a mirror or a proxy cache", "distribution", registrytest.Options{ReadOnly: true}, func(*testing.T, *setup) {}},
-		"a wrong password":             {"the login is wrong or has expired", "Quay", tokens, answer(401, codes("UNAUTHORIZED", "Could not find robot with specified username"))},                                                                                                                        // quay/quay v2auth.py: InvalidLogin
-		"a name that is too deep":      {"the name has too many segments", "Quay", tokens, answer(400, codes("NAME_INVALID", "Nested repositories are not supported. Found: mirror/ee/modules"))},                                                                                                        // quay/quay v2auth.py
-		"a password in place of one":   {"the login is wrong or has expired", "GitLab", tokens, answer(401, codes("UNAUTHORIZED", "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was incorrect or you're required to use a token instead of a password."))}, // basecamp/kamal#1498
-		"a missing project":            {"the user may not push", "GitLab", tokens, answer(403, codes("DENIED", "access forbidden"))},                                                                                                                                                                    // getwud/wud#600
-		"Docker Hub's incorrect login": {"the login is wrong or has expired", "", tokens, answer(401, `{"details":"incorrect username or password"}`)},
+		"Basic, wrong password":          {"the login is wrong or has expired", "distribution", registrytest.Options{Basic: true}, as(wrong)},
+		"Basic, nobody":                  {"nobody is logged in", "distribution", registrytest.Options{Basic: true}, as(client.Credential{})},
+		"tokens, wrong password":         {"the login is wrong or has expired", "distribution", tokens, as(wrong)},
+		"tokens, nobody":                 {"nobody is logged in", "distribution", tokens, as(client.Credential{})},
+		"the user may push but not read": {"the user may not read", "distribution", tokens, only("push")},
+		"the user may read but not push": {"the user may not push", "distribution", tokens, only("pull")},
+		"read-only":                      {"the registry is read-only, a mirror or a proxy cache", "distribution", registrytest.Options{ReadOnly: true}, func(*testing.T, *setup) {}},
+		"a wrong password":               {"the login is wrong or has expired", "Quay", tokens, answer(401, codes("UNAUTHORIZED", "Could not find robot with specified username"))},                                                                                                                        // quay/quay v2auth.py: InvalidLogin
+		"a name that is too deep":        {"the name has too many segments", "Quay", tokens, answer(400, codes("NAME_INVALID", "Nested repositories are not supported. Found: mirror/ee/modules"))},                                                                                                        // quay/quay v2auth.py
+		"a password instead of a token":  {"the login is wrong or has expired", "GitLab", tokens, answer(401, codes("UNAUTHORIZED", "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was incorrect or you're required to use a token instead of a password."))}, // basecamp/kamal#1498
+		"a missing project":              {"the user may not push", "GitLab", tokens, answer(403, codes("DENIED", "access forbidden"))},                                                                                                                                                                    // getwud/wud#600
+		"Docker Hub's incorrect login":   {"the login is wrong or has expired", "", tokens, answer(401, `{"details":"incorrect username or password"}`)},
 		"a manifest that is too large": {"the registry limits manifests or layers", "distribution", registrytest.Options{}, func(t *testing.T, s *setup) {
 			s.registry.Inject(func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/v1") {
@@ -259,8 +264,8 @@ func TestAnswersOfRealRegistries(t *testing.T) {
 	}
 }
 
-// Some causes can only be found from the name of the host: these registries give the same answer
-// for a name with too many segments as for a missing repository (docs/push-targets.md).
+// Some causes are recognized only by the name of the host. These registries give the same answer to
+// a name with too many segments as to a missing repository (docs/push-targets.md).
 func TestCausesFoundFromHostNames(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -289,8 +294,8 @@ func TestCausesFoundFromHostNames(t *testing.T) {
 	}
 }
 
-// docs/push.md lists each cause with its answers. The tests above reach each cause, and each
-// registry that docs/push-targets.md describes.
+// docs/push.md lists each cause with its answers. The tests in this file reach each cause, and each
+// registry in docs/push-targets.md.
 func TestCausesAreDocumented(t *testing.T) {
 	t.Parallel()
 	reached, registries := map[string]bool{}, map[string]bool{}
@@ -304,7 +309,7 @@ func TestCausesAreDocumented(t *testing.T) {
 	for _, c := range push.Causes() {
 		want = append(want, "| "+c.Kind+" | "+c.Seen+" |")
 		if !reached[c.Kind] {
-			t.Errorf("no push ends with: %s", c.Kind)
+			t.Errorf("no test reaches the cause: %s", c.Kind)
 		}
 	}
 	text, err := os.ReadFile("../../docs/push.md")
@@ -322,7 +327,7 @@ func TestCausesAreDocumented(t *testing.T) {
 	}
 	for _, m := range regexp.MustCompile(`(?m)^## (.*)$`).FindAllStringSubmatch(string(targets), -1) {
 		if !slices.Contains([]string{"Afterwards"}, m[1]) && !registries[m[1]] {
-			t.Errorf("no answer of %s is tested", m[1])
+			t.Errorf("no test has an answer of the registry %s", m[1])
 		}
 	}
 }

@@ -16,11 +16,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// streamFrom is the size, in bytes, from which the clients of the tests stream a blob.
+// streamFrom is a size in bytes. The clients of the tests stream blobs that are at least this
+// large.
 const streamFrom = 1 << 20
 
-// buildTree builds a tree with every kind of content: shared layers, an index, an artifact with
-// a subject, an untagged image, a large blob, an empty layout.
+// buildTree builds a tree with every kind of content: shared layers, an index, an artifact with a
+// subject, an untagged image, a large blob, and an empty layout.
 func buildTree(t *testing.T, dir string) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, dir)
@@ -49,8 +50,8 @@ func buildTree(t *testing.T, dir string) *layouttest.Tree {
 	return tree
 }
 
-// tagsOfTree and discoveryOfTree are the numbers of ordinary and of discovery tags that buildTree
-// creates.
+// tagsOfTree is the number of ordinary tags in the tree of buildTree, and discoveryOfTree the
+// number of its discovery tags.
 const (
 	tagsOfTree      = 1 + 2*3 + 2 + 1
 	discoveryOfTree = 2 + 1
@@ -66,7 +67,7 @@ func open(t *testing.T, to client.Reference, sources ...string) *layoutstore.Sna
 	return tree.Snapshot()
 }
 
-// setup is a registry, a client of it and a plan to push there.
+// setup is a registry with a client and a plan for a push.
 type setup struct {
 	registry *registrytest.Registry
 	client   *client.Client
@@ -90,7 +91,7 @@ func newSetup(t *testing.T, registry registrytest.Options, selection push.Select
 		t.Fatal(err)
 	}
 	if len(plan.LeftOut) > 0 {
-		t.Fatalf("left out: %v", plan.LeftOut)
+		t.Fatalf("the plan leaves out content: %v", plan.LeftOut)
 	}
 	state, err := push.OpenState(filepath.Join(t.TempDir(), "state"))
 	if err != nil {
@@ -101,7 +102,7 @@ func newSetup(t *testing.T, registry registrytest.Options, selection push.Select
 	return s
 }
 
-// dial replaces the client with a new one, as if another process pushed.
+// dial replaces the client with a new one, as if another process continued.
 func (s *setup) dial(t *testing.T, change ...func(*client.Options)) {
 	t.Helper()
 	o := client.Options{
@@ -124,7 +125,7 @@ func (s *setup) push(ctx context.Context) (push.Summary, error) {
 	return push.Run(ctx, push.Options{Plan: s.plan, Client: s.client, State: s.state, CheckBlobs: s.check, Notice: func(n string) { s.notices = append(s.notices, n) }})
 }
 
-// mustPush pushes, and compares the registry with the plan.
+// mustPush runs a push, and then compares the registry with the plan.
 func (s *setup) mustPush(t *testing.T) push.Summary {
 	t.Helper()
 	summary, err := s.push(t.Context())
@@ -147,13 +148,13 @@ func (s *setup) compare(t *testing.T) {
 		t.Error(d)
 	}
 	for _, e := range c.Extra {
-		if !strings.HasPrefix(e.Tag, "sha256-") { // the tag that lists referrers
-			t.Errorf("the plan does not have %+v", e)
+		if !strings.HasPrefix(e.Tag, "sha256-") { // this tag lists referrers
+			t.Errorf("the registry has %+v, which the plan does not have", e)
 		}
 	}
 	for _, r := range s.registry.Requests()[seen:] {
 		if r.Method != "GET" && r.Method != "HEAD" {
-			t.Errorf("the comparison sent %s", r.Kind())
+			t.Errorf("the comparison sent a writing request: %s", r.Kind())
 		}
 	}
 }

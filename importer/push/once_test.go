@@ -11,15 +11,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A plan opens each manifest once, and no blob. A push opens each manifest that it sends once
-// more, and nothing else.
+// A plan opens each manifest once, and no blob. A push opens each manifest that it sends once more,
+// and opens no other manifest.
 func TestManifestsAreReadOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	buildTree(t, dir)
 	s := newSetup(t, registrytest.Options{}, push.Selection{}, dir)
 	var mu sync.Mutex
-	opened := map[string]int{} // by the names of files, which are digests
+	opened := map[string]int{} // by the name of the file, which is a digest
 	count := func(info fs.FileInfo) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -34,7 +34,7 @@ func TestManifestsAreReadOnce(t *testing.T) {
 	if s.plan, err = push.NewPlan(t.Context(), tree.Snapshot(), to, push.Selection{}); err != nil {
 		t.Fatal(err)
 	}
-	copies := map[string]int{} // of manifests, over all repositories
+	copies := map[string]int{} // how many repositories have each manifest, by its digest
 	for _, r := range s.plan.Repositories {
 		for _, m := range r.Manifests {
 			if !m.Discovery {
@@ -46,7 +46,7 @@ func TestManifestsAreReadOnce(t *testing.T) {
 		t.Helper()
 		for d, n := range copies {
 			if opened[d] != n*times {
-				t.Errorf("%s: manifest %s was opened %d times, not %d", when, d, opened[d], n*times)
+				t.Errorf("after the %s, manifest %s was opened %d times, want %d", when, d, opened[d], n*times)
 			}
 		}
 	}
@@ -60,7 +60,7 @@ func TestManifestsAreReadOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(s.plan.Blobs) == 0 || len(copies) == 0 {
-		t.Error("nothing was pushed")
+		t.Error("the plan is empty, so the test proves nothing")
 	}
 	expect("push", 2)
 }

@@ -17,28 +17,32 @@ type Outline struct {
 	Repositories []*Repository `json:"repositories"`
 	Blobs        []BlobOutline `json:"blobs"`
 	Totals       Totals        `json:"totals"`
-	// LeftOut and NonDistributable are those of the plan.
+	// LeftOut and NonDistributable are the same as in the plan.
 	LeftOut          []layoutstore.Problem `json:"gaps"`
 	NonDistributable []layoutstore.Problem `json:"nonDistributable,omitempty"`
 }
 
-// BlobOutline is a blob of a plan, and the names of the repositories that get it.
+// BlobOutline is a blob of a plan, with the names of the repositories that get it.
 type BlobOutline struct {
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"`
-	Upload string        `json:"upload"` // into this repository
-	Mount  []string      `json:"mount"`  // into these repositories
+	// Upload is the repository into which the blob is uploaded.
+	Upload string `json:"upload"`
+	// Mount lists the repositories into which the blob is mounted.
+	Mount []string `json:"mount"`
 }
 
 // Totals are the counts and sizes of a plan's content.
 type Totals struct {
-	Repositories  int   `json:"repositories"`
-	Tags          int   `json:"tags"`
-	DiscoveryTags int   `json:"discoveryTags"`
-	Manifests     int   `json:"manifests"`
-	Blobs         int   `json:"blobs"`
-	Bytes         int64 `json:"bytes"`  // of the blobs, each once
-	Mounts        int   `json:"mounts"` // of blobs that more than one repository needs
+	Repositories  int `json:"repositories"`
+	Tags          int `json:"tags"`
+	DiscoveryTags int `json:"discoveryTags"`
+	Manifests     int `json:"manifests"`
+	Blobs         int `json:"blobs"`
+	// Bytes is the total size of the blobs in bytes. Each blob counts once.
+	Bytes int64 `json:"bytes"`
+	// Mounts is the number of mounts into further repositories.
+	Mounts int `json:"mounts"`
 }
 
 // Totals returns the totals of the plan.

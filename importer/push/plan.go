@@ -21,23 +21,28 @@ import (
 
 // Plan describes what a push writes into which repositories of the registry.
 type Plan struct {
-	Destination  client.Reference
-	Repositories []*Repository // by name
-	Blobs        []*Blob       // each once, the largest first
+	Destination client.Reference
+	// Repositories are sorted by name.
+	Repositories []*Repository
+	// Blobs lists each blob once, the largest first.
+	Blobs []*Blob
 	// Problems are the problems of the selected sources that keep content from being pushed.
 	Problems []layoutstore.Problem
-	// LeftOut are the manifests that cannot be pushed, with the reasons: each has a problem, or
-	// leads to a manifest with one. Their repositories are named as in the registry.
+	// LeftOut are the manifests that cannot be pushed, with the reasons. Each of them has a
+	// problem, or leads to a manifest that has a problem. Their repositories have the names in the
+	// registry.
 	LeftOut []layoutstore.Problem
-	// NonDistributable are missing layers whose media type allows the tree to omit them.
+	// NonDistributable are missing layers. Their media type allows the tree to omit them.
 	NonDistributable []layoutstore.Problem
 }
 
 // Repository is a repository of the registry.
 type Repository struct {
-	Name      string      `json:"name"`
-	Manifests []*Manifest `json:"manifests"` // each after its children, in the order of the push
-	Tags      []Tag       `json:"-"`         // by name, including discovery tags
+	Name string `json:"name"`
+	// Manifests are in the order of the push: each follows its children.
+	Manifests []*Manifest `json:"manifests"`
+	// Tags are sorted by name, and include discovery tags.
+	Tags []Tag `json:"-"`
 }
 
 // Tag is a tag and the manifest that it leads to.
@@ -50,28 +55,34 @@ type Tag struct {
 // Manifest is a manifest of a repository.
 type Manifest struct {
 	closure.Descriptor
-	Refs      closure.Refs `json:"-"`
-	Tags      []string     `json:"tags"`                // that lead to it
-	Discovery bool         `json:"discovery,omitempty"` // it is the image of a discovery tag
-	Blobs     []*Blob      `json:"-"`                   // that have to be pushed before it
+	Refs closure.Refs `json:"-"`
+	// Tags are the tags that lead to the manifest.
+	Tags []string `json:"tags"`
+	// Discovery means that the manifest is the image of a discovery tag.
+	Discovery bool `json:"discovery,omitempty"`
+	// Blobs are the blobs that must be pushed before the manifest.
+	Blobs []*Blob `json:"-"`
 
 	from *layoutstore.Repository
 }
 
 // Blob is a blob of the tree.
 type Blob struct {
-	Digest       digest.Digest
-	Size         int64         // bytes
-	Repositories []*Repository // that need the blob, by name
+	Digest digest.Digest
+	Size   int64 // in bytes
+	// Repositories are the repositories that need the blob, sorted by name.
+	Repositories []*Repository
 
 	open func(context.Context) (io.ReadSeekCloser, error)
 }
 
 // NewPlan plans to push the selected repositories of a snapshot. It skips repositories without
-// content, and manifests that have a problem or lead to one, and lists the problems. Each
-// manifest is read and parsed once, and read again when it is sent: the bytes of all manifests
-// might not fit into memory. Errors: ErrName; layoutstore.ErrStale if the tree has to be
-// refreshed; errors for which layoutstore.IsExhausted is true; the context's.
+// content. It also skips manifests that have a problem or lead to one, and lists the problems. It
+// reads each manifest once. A push reads the manifest again, because the bytes of all manifests
+// might not fit into memory.
+//
+// NewPlan fails with ErrName, with layoutstore.ErrStale if the tree must be refreshed, with an
+// error that layoutstore.IsExhausted reports, or with the context's error.
 func NewPlan(ctx context.Context, tree *layoutstore.Snapshot, to client.Reference, s Selection) (*Plan, error) {
 	p := &planning{plan: &Plan{Destination: to}, selection: s, repositories: map[string]*Repository{}, blobs: map[digest.Digest]*Blob{}}
 	sources, err := p.read(ctx, tree)
@@ -97,7 +108,8 @@ type planning struct {
 	blobs        map[digest.Digest]*Blob
 }
 
-// read audits the selected repositories and those with discovery tags for them, on all cores.
+// read audits the selected repositories, and the repositories that have discovery tags for them. It
+// uses all cores.
 func (p *planning) read(ctx context.Context, tree *layoutstore.Snapshot) ([]*source, error) {
 	paths := tree.Paths()
 	for _, path := range paths {
@@ -137,7 +149,7 @@ func (p *planning) add(src *source) error {
 	name := p.selection.Name(p.plan.Destination, src.path)
 	switch {
 	case name == "":
-		return fmt.Errorf("the layout at the root of the tree has no name, and the destination has no path that could be its name: %w", ErrName)
+		return fmt.Errorf("the layout at the root of the tree needs a name: add a path to the destination: %w", ErrName)
 	case !names.IsRepository(name):
 		return fmt.Errorf("%s would be pushed to %q: %w", src.path, name, ErrName)
 	}
@@ -150,11 +162,11 @@ func (p *planning) add(src *source) error {
 	return nil
 }
 
-// ErrName reports a repository whose name in the registry would be illegal.
+// ErrName reports that a repository would have an illegal name in the registry.
 var ErrName = errors.New("not a legal repository name")
 
-// wanted reports whether a manifest of a source is selected: its repository is selected, or it
-// is the image of a discovery tag for a selected repository.
+// wanted reports whether a manifest of a source is selected. That is so if its repository is
+// selected, or if it is the image of a discovery tag for a selected repository.
 func (p *planning) wanted(src *source, m *closure.Manifest) bool {
 	if !src.repo.IsDiscovery(m.Digest) {
 		return src.selected
@@ -162,14 +174,14 @@ func (p *planning) wanted(src *source, m *closure.Manifest) bool {
 	return slices.ContainsFunc(m.Tags, func(tag string) bool { return p.discovers(src.path, tag) })
 }
 
-// discovers reports whether the repository that a discovery tag lists, or one below it, is
-// selected.
+// discovers reports whether a discovery tag lists a selected repository, or one above a selected
+// repository.
 func (p *planning) discovers(path, tag string) bool {
 	below := path + "/" + tag
 	return slices.ContainsFunc(p.selected, func(s string) bool { return s == below || strings.HasPrefix(s, below+"/") })
 }
 
-// addManifests adds manifests in order. It leaves out those that have a problem or lead to one.
+// addManifests adds manifests in order. It leaves out manifests that have a problem or lead to one.
 func (p *planning) addManifests(r *Repository, src *source, manifests []*closure.Manifest) {
 	have := map[digest.Digest]bool{}
 	for _, m := range r.Manifests {
@@ -185,7 +197,7 @@ func (p *planning) addManifests(r *Repository, src *source, manifests []*closure
 		}
 		p.tag(r, src, m)
 		if have[m.Digest] {
-			continue // another path of the tree has the same manifest
+			continue // another path of the tree has the same manifest for this repository
 		}
 		added := &Manifest{Descriptor: m.Descriptor, Refs: m.Refs, Discovery: src.repo.IsDiscovery(m.Digest), from: src.repo}
 		for _, ref := range m.Refs.Blobs {
@@ -199,8 +211,8 @@ func (p *planning) addManifests(r *Repository, src *source, manifests []*closure
 	}
 }
 
-// tag adds the tags of a manifest. If a repository gets a real tag and a discovery tag of the
-// same name, the real tag wins.
+// tag adds the tags of a manifest. If a repository gets an ordinary tag and a discovery tag with
+// the same name, the ordinary tag wins.
 func (p *planning) tag(r *Repository, src *source, m *closure.Manifest) {
 	synthetic := src.repo.IsDiscovery(m.Digest)
 	for _, name := range m.Tags {
@@ -231,8 +243,8 @@ func (p *planning) need(r *Repository, b *Blob) *Blob {
 	return have
 }
 
-// finish sorts the plan, and sets the final tags of each manifest. It drops repositories whose
-// manifests are all left out.
+// finish sorts the plan, and sets the final tags of each manifest. It removes repositories that
+// have no manifest left.
 func (p *planning) finish() {
 	for _, r := range p.repositories {
 		if len(r.Manifests) == 0 {

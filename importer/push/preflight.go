@@ -13,10 +13,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// preflight tries the operations that the push needs before it sends anything. It starts and
-// cancels an upload in one repository per project, below the destination and beside it. If the
-// push needs mounts or the referrers API, preflight tries them too. A refused upload ends the
-// push; everything else that does not work becomes a notice.
+// preflight tries the operations that the push needs, before the push sends anything. In one
+// repository per project, it starts an upload and cancels it. If the push needs mounts or the
+// referrers API, preflight tries these, too. If an upload is refused, the push ends. All other
+// failures become notices.
 func (p *pusher) preflight(ctx context.Context, w *work) error {
 	for _, r := range p.deepestRepositories(w) {
 		refused, err := p.Client.ProbeUpload(ctx, r.Name)
@@ -40,10 +40,10 @@ func (p *pusher) preflight(ctx context.Context, w *work) error {
 	return nil
 }
 
-// mount is a pair of repositories between which blobs are mounted.
+// mount is a mount of blobs from one repository into another.
 type mount struct{ from, to string }
 
-// probeMounts tries one mount for each pair of projects that need mounts.
+// probeMounts tries one mount for each pair of projects between which blobs are mounted.
 func (p *pusher) probeMounts(ctx context.Context, w *work) error {
 	for _, m := range p.firstMounts(w) {
 		refused, err := p.Client.ProbeMount(ctx, m.to, m.from)
@@ -57,7 +57,7 @@ func (p *pusher) probeMounts(ctx context.Context, w *work) error {
 	return nil
 }
 
-// mountRemedy returns what to do about a refused mount.
+// mountRemedy says what to do about a refused mount.
 func mountRemedy(err error) string {
 	switch {
 	case errors.Is(err, client.ErrUnauthorized), errors.Is(err, client.ErrDenied):
@@ -68,7 +68,7 @@ func mountRemedy(err error) string {
 	return "configure the proxy in front of the registry to pass POST with mount= and from="
 }
 
-// firstMounts returns, for each pair of projects, the first mount that the push needs.
+// firstMounts returns the first mount that the push needs for each pair of projects.
 func (p *pusher) firstMounts(w *work) (list []mount) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,7 +77,7 @@ func (p *pusher) firstMounts(w *work) (list []mount) {
 		from := p.homes[b.Digest]
 		for _, r := range w.blobs[b] {
 			if from == "" {
-				from = r.Name // which gets the blob first
+				from = r.Name // this repository gets the blob first
 			}
 			a, c := p.project(from), p.project(r.Name)
 			if r.Name == from || tried[mount{a, c}] {
@@ -90,18 +90,18 @@ func (p *pusher) firstMounts(w *work) (list []mount) {
 	return list
 }
 
-// project returns the part of the registry whose permissions a repository shares: the destination,
-// or a path beside it, as deckhouse/installer is beside deckhouse/ee. If the destination has no
-// path, the project is the first segment.
+// project returns the project of a repository: the part of the registry in which all repositories
+// have the same permissions. It is the destination or a path beside it, as deckhouse/installer is
+// beside deckhouse/ee. If the destination has no path, it is the first segment.
 func (p *pusher) project(repository string) string {
 	segments := strings.Split(repository, "/")
 	depth := strings.Count(p.Plan.Destination.Path, "/") + 1
 	return strings.Join(segments[:min(depth, len(segments))], "/")
 }
 
-// deepestRepositories returns, for each project, the repository with the most segments that the
-// push writes to. A path beside an edition is a separate project: a user who may write below
-// deckhouse/ee may be refused at deckhouse/installer.
+// deepestRepositories returns one repository for each project to which the push writes: the one
+// with the most segments. A path beside an edition is another project, because a user who may write
+// below deckhouse/ee may be refused at deckhouse/installer.
 func (p *pusher) deepestRepositories(w *work) []*Repository {
 	deepest := map[string]*Repository{} // by project
 	for _, r := range p.Plan.Repositories {
@@ -119,11 +119,11 @@ func (p *pusher) probeReferrers(ctx context.Context, r *Repository, d digest.Dig
 		return withSide("preflight", r.Name, d, Diagnose(err))
 	}
 	if found.Unknown != nil {
-		p.notify(fmt.Sprintf("the registry does not list referrers, which a push does not need: %v", found.Unknown))
+		p.notify(fmt.Sprintf("the registry does not list referrers; the push works without the list: %v", found.Unknown))
 		return nil
 	}
 	if !found.API {
-		p.notify("the registry has no referrers API: referrers are listed by tags")
+		p.notify("the registry has no referrers API: the push lists referrers in tags")
 	}
 	return nil
 }

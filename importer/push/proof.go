@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// ProofError reports that a registry acknowledged all content, but some of it is missing or
-// different.
+// ProofError reports that some content is missing or different in the registry, although the
+// registry acknowledged all of it.
 type ProofError struct{ Differences []Difference }
 
 func (e *ProofError) Error() string {
@@ -24,25 +24,25 @@ func (e *ProofError) Error() string {
 		n, english.PluralWord(n, "is", "are"), e.Differences[0])
 }
 
-// written is a blob, or a manifest under one of its names, that the registry acknowledged.
+// written is content that the registry acknowledged: a blob, or a manifest under one of its names.
 type written struct {
 	repository *Repository
-	blob       *Blob // nil for a manifest
+	blob       *Blob // nil if this is a manifest
 
-	name   string // tag or digest
+	name   string // tag or digest under which the manifest was put
 	digest digest.Digest
 	size   int64
 }
 
-// recordWritten records content that prove must check.
+// recordWritten records content that prove will check.
 func (p *pusher) recordWritten(w written) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.written = append(p.written, w)
 }
 
-// prove requests everything that was written: each blob in each repository, each tag, and
-// untagged manifests by digest. Content that existed before the push was already checked.
+// prove requests everything that was written: each blob in each repository, each tag, and each
+// untagged manifest. Content that existed before the push was checked earlier.
 func (p *pusher) prove(ctx context.Context) error {
 	var mu sync.Mutex
 	var differences []Difference
@@ -72,8 +72,8 @@ func (p *pusher) prove(ctx context.Context) error {
 	return nil
 }
 
-// unproven returns what was written, without the digests of tagged manifests: the tags prove
-// them.
+// unproven returns what must be proven. It omits the digests of tagged manifests, because their
+// tags prove them.
 func (p *pusher) unproven() []written {
 	tagged := map[place]bool{}
 	for _, w := range p.written {
@@ -104,8 +104,8 @@ func (p *pusher) proveBlob(ctx context.Context, w written) (*Difference, error) 
 	return blobDifference(w.repository, w.blob, n, err)
 }
 
-// settle repeats a request, with pauses, until written content appears. If all retries have
-// failed for some content, settle requests all other content only once: the registry has
+// settle repeats a request with pauses until the written content appears. Once all retries have
+// failed for some content, settle requests other content only once, because the registry has
 // probably lost that, too.
 func (p *pusher) settle(ctx context.Context, ask func() (wrong bool, err error)) error {
 	wrong := false

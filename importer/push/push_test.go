@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A push has the same result in every kind of registry.
+// A push has the same result for every kind of registry.
 func TestPushIntoRegistries(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -33,7 +33,7 @@ func TestPushIntoRegistries(t *testing.T) {
 			registry.Logger(quiet()))},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // it mostly waits for the disk
+			t.Parallel()
 			s := newSetup(t, o, push.Selection{}, dir)
 			summary := s.mustPush(t)
 			if summary.Tags.Pushed != tagsOfTree+discoveryOfTree || summary.Tags.Present != 0 || !summary.Complete {
@@ -47,7 +47,7 @@ func TestPushIntoRegistries(t *testing.T) {
 	}
 }
 
-// A push has the same result from a tree, from archives and from chunks.
+// A push of a tree, of archives and of chunks has the same result.
 func TestPushFromAnySource(t *testing.T) {
 	t.Parallel()
 	tree := buildTree(t, t.TempDir())
@@ -61,14 +61,14 @@ func TestPushFromAnySource(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSetup(t, registrytest.Options{}, push.Selection{}, source)
 			s.mustPush(t)
-			s.plan = first.plan // everything in the tree
+			s.plan = first.plan // the plan of the complete tree
 			s.compare(t)
 		})
 	}
 }
 
-// A first push sends no HEAD to a missing repository, each blob once, and one PUT per tag. A
-// second push sends one HEAD per manifest.
+// The first push sends no HEAD request to a missing repository, each blob once, and one PUT request
+// per tag. The second push sends one HEAD request per manifest.
 func TestRequestsOfPush(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
@@ -78,25 +78,27 @@ func TestRequestsOfPush(t *testing.T) {
 	totals := s.plan.Totals()
 	kinds := s.registry.Kinds()
 	tags, untagged := tagsOfTree+discoveryOfTree, 3
-	// The push begins with a HEAD in the first repository and in the one whose first manifest has
-	// no tag; in the others, the list of tags shows that they are missing.
+	// The push sends a HEAD request to the first repository, and to the repository whose first
+	// manifest has no tag. For the others, it learns from the list of tags that they are missing.
 	const first = 1 + 1
 	want := map[string]int{
-		"GET /v2/":       1,
-		"GET tags":       totals.Repositories,
-		"HEAD manifests": first + tags + untagged + 2,  // including the proof
-		"HEAD blobs":     totals.Blobs + totals.Mounts, // of the proof
+		"GET /v2/": 1,
+		"GET tags": totals.Repositories,
+		// The proof sends one HEAD request for each PUT of a manifest, and one for each blob and
+		// repository.
+		"HEAD manifests": first + tags + untagged + 2,
+		"HEAD blobs":     totals.Blobs + totals.Mounts,
 		"GET referrers":  1,
-		"GET manifests":  1 + 2, // including the referrers tags
+		"GET manifests":  1 + 2, // two of them for referrers tags
 		"PUT manifests":  tags + untagged + 2,
-		"POST uploads":   totals.Blobs + totals.Mounts + 4, // including the preflight's, below the edition and beside it: half of them try a mount
+		"POST uploads":   totals.Blobs + totals.Mounts + 4, // the preflight adds four, below the edition and beside it; half of them try a mount
 		"PUT uploads":    totals.Blobs,
 		"PATCH uploads":  1 + 2,
 		"DELETE uploads": 4,
 	}
 	for kind, n := range want {
 		if kinds[kind] != n {
-			t.Errorf("%s: %d, want %d", kind, kinds[kind], n)
+			t.Errorf("requests of the kind %s: got %d, want %d", kind, kinds[kind], n)
 		}
 	}
 	if sum(kinds) != sum(want) {
@@ -109,11 +111,12 @@ func TestRequestsOfPush(t *testing.T) {
 	}
 	kinds = s.registry.Kinds()
 	if kinds["HEAD manifests"] != tags+untagged || sum(kinds) != tags+untagged+1 {
-		t.Errorf("again: %v, want a HEAD for each of %d references and the first contact", kinds, tags+untagged)
+		t.Errorf("the second push sent %v, want one HEAD for each of the %d references, and GET /v2/", kinds, tags+untagged)
 	}
 }
 
-// A push sends content before the manifests that name it, then tags, and discovery tags last.
+// A push sends content before the manifests that name it. Then it sends tags, and at the end
+// discovery tags.
 func TestOrderOfPush(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
@@ -128,17 +131,17 @@ func TestOrderOfPush(t *testing.T) {
 		case r.Kind() == "PUT manifests" && strings.Contains(r.Path, "/sha256:"), r.Kind() == "PUT uploads":
 			content = i
 			if tagged >= 0 {
-				t.Fatalf("%s comes after a tag", r.Path)
+				t.Fatalf("the push sent %s after a tag", r.Path)
 			}
 		case r.Kind() == "PUT manifests" && !strings.Contains(r.Path, "/sha256-"):
 			tagged = i
 			if discovery >= 0 {
-				t.Fatalf("%s comes after a discovery tag", r.Path)
+				t.Fatalf("the push sent %s after a discovery tag", r.Path)
 			}
 		}
 	}
 	if discovery < 0 || tagged < 0 || content < 0 {
-		t.Fatalf("%d %d %d", discovery, tagged, content)
+		t.Fatalf("the push did not send all kinds: discovery tag %d, tag %d, content %d (-1 means none)", discovery, tagged, content)
 	}
 }
 
@@ -173,15 +176,15 @@ func TestSelection(t *testing.T) {
 		selection push.Selection
 		want      string
 	}{
-		"one module":             {push.Selection{Include: []string{"modules/alpha"}}, "modules:alpha modules/alpha modules/alpha/release"},
-		"no module":              {push.Selection{Exclude: []string{"modules"}}, "../deckhouse-cli/plugins:tool ../deckhouse-cli/plugins/tool ."},
-		"no module and no split": {push.Selection{Exclude: []string{"modules"}, NoEditionSplit: true}, ". deckhouse-cli/plugins:tool deckhouse-cli/plugins/tool"},
-		"beside the edition":     {push.Selection{Include: []string{"deckhouse-cli/**"}}, "../deckhouse-cli/plugins:tool ../deckhouse-cli/plugins/tool"},
-		"the root":               {push.Selection{Include: []string{"."}}, "."},
-		"releases":               {push.Selection{Include: []string{"**/release"}}, "modules:alpha,beta modules/alpha/release modules/beta/release"},
-		"all but one":            {push.Selection{Include: []string{"modules/*"}, Exclude: []string{"modules/b*"}}, "modules:alpha modules/alpha modules/alpha/release"},
-		"modules elsewhere":      {push.Selection{Include: []string{"modules/alpha"}, ModulesPath: "/a/b/"}, "a/b:alpha a/b/alpha a/b/alpha/release"},
-		"modules at the root": {push.Selection{Include: []string{"modules/alpha", "."}, ModulesPath: "/"},
+		"one module":                     {push.Selection{Include: []string{"modules/alpha"}}, "modules:alpha modules/alpha modules/alpha/release"},
+		"no module":                      {push.Selection{Exclude: []string{"modules"}}, "../deckhouse-cli/plugins:tool ../deckhouse-cli/plugins/tool ."},
+		"no module, with NoEditionSplit": {push.Selection{Exclude: []string{"modules"}, NoEditionSplit: true}, ". deckhouse-cli/plugins:tool deckhouse-cli/plugins/tool"},
+		"beside the edition":             {push.Selection{Include: []string{"deckhouse-cli/**"}}, "../deckhouse-cli/plugins:tool ../deckhouse-cli/plugins/tool"},
+		"the root":                       {push.Selection{Include: []string{"."}}, "."},
+		"releases":                       {push.Selection{Include: []string{"**/release"}}, "modules:alpha,beta modules/alpha/release modules/beta/release"},
+		"all modules except one":         {push.Selection{Include: []string{"modules/*"}, Exclude: []string{"modules/b*"}}, "modules:alpha modules/alpha modules/alpha/release"},
+		"modules elsewhere":              {push.Selection{Include: []string{"modules/alpha"}, ModulesPath: "/a/b/"}, "a/b:alpha a/b/alpha a/b/alpha/release"},
+		"modules in the destination itself": {push.Selection{Include: []string{"modules/alpha", "."}, ModulesPath: "/"},
 			".:alpha alpha alpha/release"},
 		"nothing": {push.Selection{Include: []string{"nothing"}}, ""},
 	} {
@@ -208,7 +211,7 @@ func TestSelection(t *testing.T) {
 				got = append(got, path)
 			}
 			if strings.Join(got, " ") != test.want {
-				t.Errorf("%q, want %q", got, test.want)
+				t.Errorf("the plan has the repositories %q, want %q", got, test.want)
 			}
 			if len(got) > 0 {
 				s.mustPush(t)
@@ -226,7 +229,7 @@ func TestMalformedGlobs(t *testing.T) {
 	}
 }
 
-// A plan fails if the root layout would have no name, or if names are too long for a registry.
+// A plan fails if the root layout gets no name, or if a name is too long for a registry.
 func TestIllegalNames(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -239,7 +242,7 @@ func TestIllegalNames(t *testing.T) {
 	}
 }
 
-// An interrupted push leaves no tag that leads to missing content, and the next push resumes it.
+// An interrupted push leaves no tag that leads to missing content. The next push resumes.
 func TestInterruptedPushes(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -261,11 +264,11 @@ func TestInterruptedPushes(t *testing.T) {
 		_, err := s.push(ctx)
 		cancel()
 		if err == nil {
-			continue // the push ended before
+			continue // the push ended before the nth request
 		}
 		interrupted++
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("after %d requests: %v", n, err)
+			t.Errorf("push interrupted at request %d: got error %v", n, err)
 		}
 		s.registry.Heal()
 		s.dial(t)
@@ -273,11 +276,11 @@ func TestInterruptedPushes(t *testing.T) {
 		s.mustPush(t)
 	}
 	if interrupted < 3 {
-		t.Errorf("%d pushes were interrupted", interrupted)
+		t.Errorf("the test interrupted only %d pushes, want at least 3", interrupted)
 	}
 }
 
-// isComplete fails the test if a tag of the registry leads to incomplete content.
+// isComplete fails the test if a tag in the registry leads to incomplete content.
 func isComplete(t *testing.T, s *setup) {
 	t.Helper()
 	c, err := push.Compare(t.Context(), s.client, s.plan, 4)
@@ -298,19 +301,19 @@ func isComplete(t *testing.T, s *setup) {
 			}
 			for _, b := range m.Blobs {
 				if missing[r.Name+"@"+b.Digest.String()] {
-					t.Errorf("%s:%s has a missing blob %s", r.Name, m.Tags[0], b.Digest)
+					t.Errorf("%s:%s is in the registry, but its blob %s is missing", r.Name, m.Tags[0], b.Digest)
 				}
 			}
 			for _, child := range m.Refs.Children {
 				if missing[r.Name+"@"+child.Digest.String()] {
-					t.Errorf("%s:%s has a missing child %s", r.Name, m.Tags[0], child.Digest)
+					t.Errorf("%s:%s is in the registry, but its child %s is missing", r.Name, m.Tags[0], child.Digest)
 				}
 			}
 		}
 	}
 }
 
-// counter counts the calls of a Progress.
+// counter is a Progress that counts calls.
 type counter struct {
 	mu             sync.Mutex
 	expected, done int64
@@ -342,7 +345,7 @@ func (t *counted) End(done bool) {
 	}
 }
 
-// Progress receives each expected byte once, whether the blob is sent, mounted, sent twice or
+// Progress receives each expected byte once, whether its blob is sent, mounted, sent twice or
 // already present.
 func TestProgressIsReported(t *testing.T) {
 	t.Parallel()
@@ -363,7 +366,7 @@ func TestProgressIsReported(t *testing.T) {
 			if before {
 				s.dial(t, func(o *client.Options) { o.Retries = -1 })
 				if _, err := s.push(t.Context()); err == nil {
-					t.Fatal("the first push was to fail")
+					t.Fatal("the first push succeeded, although manifests were refused")
 				}
 				s.registry.Heal()
 				s.dial(t)
@@ -373,13 +376,13 @@ func TestProgressIsReported(t *testing.T) {
 				t.Fatal(err)
 			}
 			if c.done != c.expected || c.expected == 0 || c.open != 0 {
-				t.Errorf("%d bytes of %d expected, %d transfers without an end", c.done, c.expected, c.open)
+				t.Errorf("Progress received %d bytes, want %d; %d transfers have no end", c.done, c.expected, c.open)
 			}
 		})
 	}
 }
 
-// An untagged index may name a tagged image: registries accept the index only after that image.
+// An untagged index may name a tagged image. Registries accept the index only after this image.
 func TestUntaggedIndexOfTaggedImages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -15,32 +15,37 @@ import (
 
 // Options configure a push.
 type Options struct {
-	Plan   *Plan
-	Client *client.Client // with Options.Push
-	State  *State         // nil disables resuming in another process
-	Jobs   int            // steps that run at once; the client limits its requests itself
+	Plan *Plan
+	// Client must have Options.Push.
+	Client *client.Client
+	// State lets another process resume. If it is nil, none can.
+	State *State
+	// Jobs is the number of steps that run at the same time. The client limits its requests itself.
+	Jobs int
 
 	SkipPreflight bool
-	// CheckBlobs also checks manifests that the registry already has: whether their blobs exist,
-	// and whether those with a subject are listed as referrers. Missing content is sent.
+	// CheckBlobs also checks the manifests that the registry already has. Do their blobs exist? Is
+	// each manifest with a subject listed as a referrer? The push sends what is missing.
 	CheckBlobs bool
-	Progress   Progress             // may be nil
-	Notice     func(message string) // receives messages that are not failures; may be nil
+	// Progress is called during the push. It may be nil.
+	Progress Progress
+	// Notice is called with messages that are no failures. It may be nil.
+	Notice func(message string)
 }
 
-// Progress receives the progress of a push. Several goroutines may call its methods.
+// Progress receives the progress of a push. Its methods must be safe for concurrent calls.
 type Progress interface {
-	// Expect reports the total number of bytes to transfer.
+	// Expect reports the total number of bytes that the push will transfer.
 	Expect(bytes int64)
-	// Begin reports the start of a blob's transfer, with the repository below the destination.
+	// Begin reports that the transfer of a blob starts. repository is relative to the destination.
 	Begin(repository string, size int64) Transfer
 }
 
-// Transfer is the transfer of one blob.
+// Transfer receives the progress of the transfer of one blob.
 type Transfer interface {
-	// At reports how many bytes are transferred. The number may decrease.
+	// At reports how many bytes of the blob were transferred. The number may decrease.
 	At(pos int64)
-	// End reports the end of the transfer, and whether it succeeded.
+	// End reports that the transfer has ended, and whether it succeeded.
 	End(done bool)
 }
 
@@ -51,13 +56,16 @@ type pusher struct {
 	mu      sync.Mutex
 	summary Summary
 	states  map[*Repository]*remote
-	// homes names, for each blob, a repository of the registry that has it.
-	homes    map[digest.Digest]string
-	reported map[*Blob]bool // blobs that Progress knows
+	// homes maps each blob to a repository of the registry that has it.
+	homes map[digest.Digest]string
+	// reported are the blobs whose transfer was reported to Progress.
+	reported map[*Blob]bool
 	// noLists is set if the registry fails to list tags, so that lists are not requested again.
 	noLists atomic.Bool
-	seen    atomic.Int32 // seenNone, seenNothing or seenSomething
-	lost    atomic.Bool  // content that was written did not appear
+	// seen is seenNone, seenNothing or seenSomething.
+	seen atomic.Int32
+	// lost means that written content did not appear in the registry.
+	lost    atomic.Bool
 	written []written
 }
 
@@ -77,7 +85,8 @@ func newPusher(o Options) *pusher {
 }
 
 // Run executes a plan and proves the result. The summary describes what was done, even after an
-// error. Errors: *Error; *ProofError if content did not arrive; the context's.
+// error. Run fails with *ProofError if content did not arrive. Other errors are an *Error or the
+// context's error.
 func Run(ctx context.Context, o Options) (Summary, error) {
 	began, p := time.Now(), newPusher(o)
 	err := p.push(ctx)
@@ -98,8 +107,8 @@ func (p *pusher) push(ctx context.Context) error {
 	if err := p.Client.Ping(ctx); err != nil {
 		return withSide("ping", "", "", err)
 	}
-	// marker is stored while a push to the destination is incomplete: then the registry may have
-	// content that it does not list.
+	// marker is stored while a push to this destination is incomplete. In that state, the registry
+	// may have content that it does not list.
 	marker := p.State.file("push", p.Plan.Destination.String())
 	interrupted := marker.Load() != ""
 	if err := p.findExisting(ctx, interrupted); err != nil {
@@ -132,7 +141,7 @@ func (p *pusher) push(ctx context.Context) error {
 	return nil
 }
 
-// notify reports a notice, at once and in the summary.
+// notify reports a notice, both at once and in the summary.
 func (p *pusher) notify(message string) {
 	p.count(func(s *Summary) { s.Notices = append(s.Notices, message) })
 	p.Notice(message)

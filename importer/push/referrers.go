@@ -13,9 +13,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// referrersTags adds pushed manifests with a subject to the subject's referrers tag, in registries
-// without the referrers API (distribution specification, "Pushing Manifests with Subject"). It
-// never changes a referrers tag if the tree has a tag of that name.
+// referrersTags adds pushed manifests to the referrers tags of their subjects, in registries
+// without the referrers API (distribution specification, "Pushing Manifests with Subject"). If the
+// tree itself has a tag of this name, the tag is not changed.
 func (p *pusher) referrersTags(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
@@ -38,7 +38,7 @@ func (p *pusher) referrersTags(ctx context.Context) error {
 	return perform(ctx, p.Jobs, tasks)
 }
 
-// referrersTag adds manifests to the list of a subject's referrers.
+// referrersTag adds manifests to the list in a subject's referrers tag.
 func (p *pusher) referrersTag(ctx context.Context, r *Repository, subject digest.Digest, manifests []*Manifest) error {
 	tag := names.ReferrersTag(subject)
 	list := specs.Index{MediaType: specs.MediaTypeImageIndex}

@@ -10,26 +10,31 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// remote is the state of a repository in the registry.
+// remote is what the push knows about a repository of the registry.
 type remote struct {
-	empty     bool                     // the repository does not exist
-	tags      map[string]digest.Digest // existing tags of the plan
-	manifests map[digest.Digest]bool   // existing manifests of the plan
-	blobs     map[digest.Digest]bool   // requested blobs, and whether they exist
-	unlisted  []*Manifest              // that exist, but are not listed as referrers
+	// empty means that the repository does not exist.
+	empty bool
+	// tags are the planned tags that exist, with their digests.
+	tags map[string]digest.Digest
+	// manifests are the planned manifests that exist.
+	manifests map[digest.Digest]bool
+	// blobs says for each requested blob whether it exists.
+	blobs map[digest.Digest]bool
+	// unlisted are manifests that exist, but are not listed as referrers.
+	unlisted []*Manifest
 	// subjectIgnored are manifests that were put, but whose subject the registry did not process.
 	subjectIgnored []*Manifest
 }
 
-// findExisting requests each manifest, by each of its tags or by its digest. interrupted is set
-// after an interrupted push: a repository may have blobs without a tag.
+// findExisting requests each planned manifest by its tags, or by its digest if it has none. If an
+// earlier push was interrupted, a repository may have blobs without a tag.
 func (p *pusher) findExisting(ctx context.Context, interrupted bool) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
 		names := references(r)
 		first := &task{run: func(ctx context.Context) error { return p.findFirst(ctx, r, names[0], interrupted) }}
 		if len(tasks) > 0 {
-			first.after(tasks[0]) // whose result decides how findFirst begins
+			first.after(tasks[0]) // the result of the first task decides how findFirst starts
 		}
 		tasks = append(tasks, first)
 		for _, name := range names[1:] {
@@ -47,10 +52,10 @@ func (p *pusher) findExisting(ctx context.Context, interrupted bool) error {
 	return perform(ctx, p.Jobs, tasks)
 }
 
-// findFirst requests the first manifest of a repository and, if it is missing, the list of the
-// repository's tags. As long as all repositories are missing, as on a first push, it requests the
-// list first, so that one request is enough. A registry may report a repository as missing if it
-// has only untagged manifests.
+// findFirst requests the first manifest of a repository. If the manifest is missing, it requests
+// the list of the repository's tags. While all repositories seem to be missing, as in a first push,
+// it requests the list first, so that one request is enough. A registry may report a repository as
+// missing if it has only untagged manifests.
 func (p *pusher) findFirst(ctx context.Context, r *Repository, reference string, interrupted bool) error {
 	tag := digest.Digest(reference).Validate() != nil
 	if p.seen.Load() == seenNothing && tag && !interrupted {
@@ -67,11 +72,14 @@ func (p *pusher) findFirst(ctx context.Context, r *Repository, reference string,
 	return err
 }
 
-// Values of pusher.seen: which of the plan's repositories the registry has, as far as is known.
+// Values of pusher.seen say which of the planned repositories exist, as far as is known.
 const (
-	seenNone      = iota // no answer yet
-	seenNothing          // all requested repositories are missing
-	seenSomething        // at least one may exist
+	// seenNone means that there is no answer yet.
+	seenNone = iota
+	// seenNothing means that all requested repositories are missing.
+	seenNothing
+	// seenSomething means that at least one repository may exist.
+	seenSomething
 )
 
 func (p *pusher) isEmpty(r *Repository) bool {
@@ -80,7 +88,7 @@ func (p *pusher) isEmpty(r *Repository) bool {
 	return p.states[r].empty
 }
 
-// references returns the references by which the manifests of a repository are requested.
+// references returns the tags and digests with which the manifests of a repository are requested.
 func references(r *Repository) []string {
 	var names []string
 	for _, m := range r.Manifests {
@@ -92,7 +100,7 @@ func references(r *Repository) []string {
 	return names
 }
 
-// findManifest requests one manifest of a repository, and reports whether it exists.
+// findManifest requests a manifest of a repository, and reports whether it exists.
 func (p *pusher) findManifest(ctx context.Context, r *Repository, reference string) (bool, error) {
 	d, err := headManifest(ctx, p.Client, r.Name, reference)
 	if errors.Is(err, client.ErrNotFound) {
@@ -112,7 +120,8 @@ func (p *pusher) findManifest(ctx context.Context, r *Repository, reference stri
 	return true, nil
 }
 
-// findRepository checks whether a repository exists, to save requests for its content.
+// findRepository checks whether a repository exists. This saves requests for the content of missing
+// repositories.
 func (p *pusher) findRepository(ctx context.Context, r *Repository, interrupted bool) error {
 	if interrupted || p.noLists.Load() {
 		return nil
@@ -125,7 +134,7 @@ func (p *pusher) findRepository(ctx context.Context, r *Repository, interrupted 
 	}
 	switch {
 	case err == nil, errors.Is(err, client.ErrTooMany):
-		return nil // even without tags, it may have blobs of a deleted manifest
+		return nil // even a repository without tags may have blobs of a deleted manifest
 	case errors.Is(err, client.ErrNotFound):
 		p.mu.Lock()
 		p.states[r].empty = true
@@ -133,17 +142,21 @@ func (p *pusher) findRepository(ctx context.Context, r *Repository, interrupted 
 		return nil
 	case client.IsInconclusive(err):
 		p.noLists.Store(errors.Is(err, client.ErrServer))
-		return nil // a user may have the right to push without the right to list, and some lists cannot be read
+		return nil // some users may push but not list tags, and some lists cannot be read
 	}
 	return withSide("list tags", r.Name, "", Diagnose(err))
 }
 
 // work is the content that has to be written.
 type work struct {
-	manifests map[*Repository][]*Manifest // that are missing, or have a missing tag
-	unlisted  bool                        // some manifests have to be listed as referrers
-	blobs     map[*Blob][]*Repository     // where the blob may be missing
-	total     int64                       // bytes of the blobs, each once
+	// manifests are missing, or one of their tags is missing.
+	manifests map[*Repository][]*Manifest
+	// unlisted means that some manifests must be listed as referrers.
+	unlisted bool
+	// blobs maps blobs to the repositories in which they may be missing.
+	blobs map[*Blob][]*Repository
+	// total is the size of these blobs in bytes. Each blob counts once.
+	total int64
 }
 
 func (w *work) isEmpty() bool { return len(w.manifests) == 0 && len(w.blobs) == 0 && !w.unlisted }
@@ -184,8 +197,8 @@ func (p *pusher) findMissing() *work {
 	return w
 }
 
-// addBlobs adds the missing blobs of a manifest. If the manifest exists, so do its blobs, except
-// those that were requested and are missing.
+// addBlobs adds the missing blobs of a manifest. If the manifest exists, addBlobs assumes that its
+// blobs exist, unless they were requested and are missing.
 func (p *pusher) addBlobs(w *work, r *Repository, m *Manifest, exists bool) {
 	for _, b := range m.Blobs {
 		there, asked := p.states[r].blobs[b.Digest]
@@ -197,7 +210,7 @@ func (p *pusher) addBlobs(w *work, r *Repository, m *Manifest, exists bool) {
 	}
 }
 
-// missingTags returns the tags of a manifest that do not lead to it.
+// missingTags returns the tags of a manifest that do not exist or lead to another manifest.
 func (s *remote) missingTags(m *Manifest) []string {
 	var tags []string
 	for _, tag := range m.Tags {
@@ -217,7 +230,7 @@ func (w *work) addBlob(b *Blob, r *Repository) {
 	}
 }
 
-// countMounts returns the number of mounts that are possible after each blob is sent once.
+// countMounts returns how many mounts are possible after each blob was sent once.
 func (w *work) countMounts() (n int) {
 	for _, repositories := range w.blobs {
 		n += len(repositories) - 1

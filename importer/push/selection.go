@@ -11,21 +11,23 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Selection selects the repositories of a tree to push, and their names in the registry.
+// Selection selects the repositories of a tree that are pushed, and decides their names in the
+// registry.
 type Selection struct {
-	// Include and Exclude are globs of paths below the root: "*" stands for anything in one
-	// segment, "**" for any number of segments. A glob also matches everything below its
-	// matches; "." is the root layout. An empty Include matches all.
+	// Include and Exclude are globs for paths below the root. "*" matches anything within one
+	// segment, "**" any number of segments, and "." the root layout. A glob also matches everything
+	// below the paths that it matches. An empty Include matches everything.
 	Include, Exclude []string
-	// ModulesPath replaces the leading segment "modules" in the registry; "/" is the
-	// destination itself. If it is empty, nothing is replaced.
+	// ModulesPath replaces the leading segment "modules" in the registry. "/" is the destination
+	// itself. If ModulesPath is empty, "modules" stays.
 	ModulesPath string
-	// NoEditionSplit pushes the installer and the d8 program below a destination that ends in
-	// an edition. By default they are pushed beside the destination: see package edition.
+	// NoEditionSplit means that the installer and the d8 program are pushed below the destination,
+	// even if it ends in an edition. By default, they are pushed beside such a destination: see
+	// package edition.
 	NoEditionSplit bool
 }
 
-// Check returns an error for a malformed glob.
+// Check fails if a glob is malformed.
 func (s Selection) Check() error {
 	for _, glob := range slices.Concat(s.Include, s.Exclude) {
 		if _, err := path.Match(strings.ReplaceAll(glob, "**", "*"), "x"); err != nil || glob == "" {
@@ -37,15 +39,15 @@ func (s Selection) Check() error {
 
 // Has reports whether the repository at a path is selected.
 func (s Selection) Has(p string) bool {
-	matches := func(glob string) bool { // the path or one of its parents
+	matches := func(glob string) bool { // matches the path or one of its parents
 		return names.MatchGlob(strings.Trim(glob, "/")+"/**", p)
 	}
 	included := len(s.Include) == 0 || slices.ContainsFunc(s.Include, matches)
 	return included && !slices.ContainsFunc(s.Exclude, matches)
 }
 
-// Name returns the repository in the registry for a path of the tree. It is empty if neither
-// the path nor the destination has a name.
+// Name returns the name in the registry for a path of the tree. It is empty if neither the path nor
+// the destination has a name.
 func (s Selection) Name(to client.Reference, p string) string {
 	split := edition.Of(to.Path)
 	if s.NoEditionSplit {
@@ -55,7 +57,7 @@ func (s Selection) Name(to client.Reference, p string) string {
 	return to.Repository(s.target(p))
 }
 
-// target returns the path below its base in the registry for a path of the tree.
+// target returns the path in the registry for a path of the tree, relative to its base.
 func (s Selection) target(p string) string {
 	if s.ModulesPath == "" || p != "modules" && !strings.HasPrefix(p, "modules/") {
 		return p

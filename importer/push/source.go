@@ -18,17 +18,19 @@ import (
 
 // source is a repository of the tree that is pushed.
 type source struct {
-	path     string
-	repo     *layoutstore.Repository
-	audit    *layoutstore.Audit
-	selected bool // otherwise only its discovery tags for selected repositories are pushed
-	// problems are those that keep content from being pushed, in a fixed order; byDigest has the
-	// first one of each digest.
+	path  string
+	repo  *layoutstore.Repository
+	audit *layoutstore.Audit
+	// selected means that the repository itself is selected. Otherwise, only its discovery tags for
+	// selected repositories are pushed.
+	selected bool
+	// problems are the problems that keep content from being pushed, in a fixed order. byDigest
+	// contains the first problem of each digest.
 	problems []layoutstore.Problem
 	byDigest map[digest.Digest]layoutstore.Problem
 }
 
-// newSource audits a repository. Errors: those of layoutstore.Snapshot's AuditWith.
+// newSource audits a repository. It fails like layoutstore.Snapshot's AuditWith.
 func newSource(ctx context.Context, tree *layoutstore.Snapshot, path string, selected bool) (*source, error) {
 	repo, err := tree.At(path)
 	if err != nil {
@@ -53,10 +55,10 @@ func newSource(ctx context.Context, tree *layoutstore.Snapshot, path string, sel
 	return src, nil
 }
 
-// maxProblems limits the problems that are listed per repository.
+// maxProblems is the maximum number of problems that are listed per repository.
 const maxProblems = 1000
 
-// problems lists the problems that keep the selected sources from being pushed completely. A
+// problems lists the problems because of which the selected sources cannot be pushed completely. A
 // problem without a layout concerns all repositories.
 func (p *planning) problems(scan []layoutstore.Problem, sources []*source) {
 	for _, found := range scan {
@@ -78,8 +80,8 @@ func (p *planning) problems(scan []layoutstore.Problem, sources []*source) {
 	slices.SortStableFunc(p.plan.Problems, problem.Compare)
 }
 
-// Failures returns everything that keeps the selected sources from being pushed completely: the
-// problems, and the left-out manifests of repositories without problems.
+// Failures returns all reasons why the selected sources cannot be pushed completely: the problems,
+// and the left-out manifests of repositories without problems.
 func (p *Plan) Failures(s Selection) []layoutstore.Problem {
 	all := slices.Clone(p.Problems)
 	explained := map[string]bool{}
@@ -96,7 +98,7 @@ func (p *Plan) Failures(s Selection) []layoutstore.Problem {
 	return all
 }
 
-// blob finds a blob in the tree.
+// blob returns a blob of the tree.
 func (s *source) blob(d digest.Digest) (*Blob, bool) {
 	if s.repo.IsDiscovery(d) {
 		return s.discoveryBlob(d)
@@ -111,13 +113,13 @@ func (s *source) blob(d digest.Digest) (*Blob, bool) {
 			return nil, err
 		}
 		if where.Size() != size {
-			return nil, fmt.Errorf("%s: %d bytes, %d when the push was planned: %w", d, where.Size(), size, layoutstore.ErrStale)
+			return nil, fmt.Errorf("blob %s has %d bytes, but had %d when the push was planned: %w", d, where.Size(), size, layoutstore.ErrStale)
 		}
 		return where.Open(ctx)
 	}}, true
 }
 
-// discoveryBlob returns a blob that is made for a discovery tag.
+// discoveryBlob returns a blob of a synthesized image of a discovery tag.
 func (s *source) discoveryBlob(d digest.Digest) (*Blob, bool) {
 	content, ok := s.repo.DiscoveryContent(d)
 	return &Blob{Digest: d, Size: int64(len(content)), open: func(context.Context) (io.ReadSeekCloser, error) {
@@ -128,8 +130,8 @@ func (s *source) discoveryBlob(d digest.Digest) (*Blob, bool) {
 	}}, ok
 }
 
-// findProblem returns the problem because of which a manifest cannot be pushed, if any; broken
-// are the earlier manifests that cannot be pushed.
+// findProblem returns the problem because of which a manifest cannot be pushed, and whether there
+// is one. broken are the earlier manifests that cannot be pushed.
 func (s *source) findProblem(m *closure.Manifest, broken map[digest.Digest]layoutstore.Kind) (layoutstore.Problem, bool) {
 	p := layoutstore.Problem{Kind: layoutstore.Damaged}
 	var refused *layoutstore.ProblemError
@@ -152,7 +154,8 @@ func (s *source) findProblem(m *closure.Manifest, broken map[digest.Digest]layou
 	return s.about(p, m), true
 }
 
-// findContentProblem returns the problem of the first missing or damaged content of a manifest.
+// findContentProblem returns a problem for the first content of a manifest that is missing or
+// damaged.
 func (s *source) findContentProblem(m *closure.Manifest, broken map[digest.Digest]layoutstore.Kind) (layoutstore.Problem, bool) {
 	for _, d := range m.Refs.Children {
 		if kind, ok := broken[d.Digest]; ok {
@@ -170,20 +173,20 @@ func (s *source) findContentProblem(m *closure.Manifest, broken map[digest.Diges
 			p.Reason = fmt.Sprintf("blob %s: %s", ref.Digest, p.Reason)
 			return p, true
 		case ok && b.Size != ref.Size:
-			p.Kind, p.Reason = layoutstore.Damaged, fmt.Sprintf("blob %s: %d bytes, the manifest says %d", ref.Digest, b.Size, ref.Size)
+			p.Kind, p.Reason = layoutstore.Damaged, fmt.Sprintf("blob %s has %d bytes, but the manifest says %d", ref.Digest, b.Size, ref.Size)
 			return p, true
 		}
 	}
 	return layoutstore.Problem{}, false
 }
 
-// about returns a problem with the digest, tags, type and layout of a manifest.
+// about adds the digest, tags, type and layout of a manifest to a problem.
 func (s *source) about(p layoutstore.Problem, m *closure.Manifest) layoutstore.Problem {
 	p.Digest, p.Tags, p.MediaType, p.Layout = m.Digest, m.TagsTo(), m.MediaType, s.path
 	return p
 }
 
-// nonDistributable returns the problem of a missing layer that the tree may omit.
+// nonDistributable returns the problem of a missing layer that the tree is allowed to omit.
 func (s *source) nonDistributable(r *Repository, m *closure.Manifest, ref closure.Ref) layoutstore.Problem {
 	p := s.about(layoutstore.Problem{Kind: layoutstore.Incomplete, Reason: "a non-distributable layer that is missing from the sources"}, m)
 	p.Repository, p.Digest, p.MediaType = r.Name, ref.Digest, cmp.Or(ref.MediaType, p.MediaType)

@@ -14,19 +14,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// State is a directory with everything that a later push needs to resume an interrupted one:
-// one file per running upload, with only its Location, and one marker file per destination of
-// an incomplete push. Only the owner can read the files.
+// State is a directory with everything that a later push needs to resume an interrupted push. It
+// has one file per unfinished upload, which contains only the upload's Location. It also has one
+// marker file per destination to which a push is incomplete. Only the owner can read the files.
 type State struct {
 	dir string
 }
 
-// stateLife is how long a push tries to resume an upload: registries drop uploads after some
-// time.
+// stateLife is the time for which a push tries to resume an upload. Registries drop unfinished
+// uploads after some time.
 const stateLife = 24 * time.Hour
 
-// OpenState opens the directory, and creates it if it is missing. An empty dir disables the
-// state.
+// OpenState opens the directory dir, and creates it if it is missing. If dir is empty, nothing is
+// stored.
 func OpenState(dir string) (*State, error) {
 	if dir == "" {
 		return &State{}, nil
@@ -38,7 +38,7 @@ func OpenState(dir string) (*State, error) {
 	return s, s.sweep()
 }
 
-// sweep removes only expired files of a State.
+// sweep removes the expired files of a State, and no others.
 func (s *State) sweep() error {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -55,15 +55,15 @@ func (s *State) sweep() error {
 
 const suffix = ".push"
 
-// isStateFile reports whether a State could have written a file of this name. A State never
-// removes other files.
+// isStateFile reports whether a file's name is one that a State uses. A State never removes other
+// files.
 func isStateFile(name string) bool {
 	sum, ok := strings.CutSuffix(name, suffix)
 	_, err := hex.DecodeString(sum)
 	return ok && err == nil && len(sum) == 32 && sum == strings.ToLower(sum)
 }
 
-// file returns the file of a key. The file implements client.Sessions.
+// file returns the file for a key. The file implements client.Sessions.
 func (s *State) file(key ...string) *stateFile {
 	if s.dir == "" {
 		return &stateFile{}
@@ -72,12 +72,12 @@ func (s *State) file(key ...string) *stateFile {
 	return &stateFile{filepath.Join(s.dir, hex.EncodeToString(sum[:16])+suffix)}
 }
 
-// stateFile is one file of the state. If its name is empty, it stores nothing.
+// stateFile is a file of a State. If its name is empty, it stores nothing.
 type stateFile struct{ name string }
 
-const maxState = 64 << 10 // bytes: it only contains a Location
+const maxState = 64 << 10 // maximum size of a file in bytes: it contains only a Location
 
-// Load returns the content, or "" if the file is missing or expired.
+// Load returns the content. If the file is missing or expired, it returns the empty string.
 func (f *stateFile) Load() string {
 	if f.name == "" {
 		return ""
@@ -98,7 +98,7 @@ func (f *stateFile) Save(content string) {
 	if f.name == "" {
 		return
 	}
-	_ = durable.WriteFile(f.name, []byte(content), 0o600) // without it the push starts over
+	_ = durable.WriteFile(f.name, []byte(content), 0o600) // if this fails, a later push starts over
 }
 
 // Drop removes the file.
@@ -107,6 +107,6 @@ func (f *stateFile) Drop() {
 		return
 	}
 	if err := os.Remove(f.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		_ = os.Truncate(f.name, 0) // an empty file has no effect
+		_ = os.Truncate(f.name, 0) // if the file cannot be removed, empty it: an empty file has no effect
 	}
 }

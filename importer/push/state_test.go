@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/push"
 )
 
-// A State removes only its own expired files: the directory belongs to the user.
+// A State removes only its own expired files, because the directory belongs to the user.
 func TestStateRemovesItsOwnFilesOnly(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -39,6 +39,6 @@ func TestStateRemovesItsOwnFilesOnly(t *testing.T) {
 	}
 	slices.Sort(keep)
 	if !slices.Equal(left, keep) {
-		t.Errorf("left: %q, want %q", left, keep)
+		t.Errorf("files in the directory: got %q, want %q", left, keep)
 	}
 }

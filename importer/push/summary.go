@@ -12,43 +12,49 @@ import (
 
 // Summary is the result of a push.
 type Summary struct {
-	Blobs         BlobCounts `json:"blobs"`
-	Manifests     Counts     `json:"manifests"`
-	Tags          TagCounts  `json:"tags"`
-	ReferrersTags int        `json:"referrersTags"` // written for a registry without the API
-	Relisted      int        `json:"relisted"`      // manifests put again because they were not listed as referrers
-	BytesSent     int64      `json:"bytesSent"`
-	Requests      int64      `json:"requests"`
-	Retries       int64      `json:"retries"`
-	Seconds       float64    `json:"seconds"`
-	Slowest       *Slowest   `json:"slowest"` // nil if no blob was sent
-	Notices       []string   `json:"notices"` // limitations of the registry that are not failures
+	Blobs     BlobCounts `json:"blobs"`
+	Manifests Counts     `json:"manifests"`
+	Tags      TagCounts  `json:"tags"`
+	// ReferrersTags is the number of referrers tags that were written, for a registry without the
+	// referrers API.
+	ReferrersTags int `json:"referrersTags"`
+	// Relisted is the number of manifests that were put again because they were not listed as
+	// referrers.
+	Relisted  int     `json:"relisted"`
+	BytesSent int64   `json:"bytesSent"`
+	Requests  int64   `json:"requests"`
+	Retries   int64   `json:"retries"`
+	Seconds   float64 `json:"seconds"`
+	// Slowest is nil if no blob was sent.
+	Slowest *Slowest `json:"slowest"`
+	// Notices are limitations of the registry that are not failures.
+	Notices []string `json:"notices"`
 	// Differences are content that the registry acknowledged but does not have as planned.
 	Differences []Difference `json:"gaps"`
-	Complete    bool         `json:"complete"` // the registry has everything in the plan
+	Complete    bool         `json:"complete"` // whether the registry has everything in the plan
 }
 
-// BlobCounts count blobs, once for each repository.
+// BlobCounts counts blobs. A blob counts once for each repository.
 type BlobCounts struct {
 	Pushed  int `json:"pushed"`
 	Mounted int `json:"mounted"`
 	Present int `json:"present"`
 }
 
-// Counts count manifests.
+// Counts counts manifests.
 type Counts struct {
 	Pushed  int `json:"pushed"`
 	Present int `json:"present"`
 }
 
-// TagCounts count tags. A replaced tag led to another manifest before, and counts as pushed too.
+// TagCounts counts tags. A replaced tag led to another manifest before. It also counts as pushed.
 type TagCounts struct {
 	Pushed   int `json:"pushed"`
 	Present  int `json:"present"`
 	Replaced int `json:"replaced"`
 }
 
-// Slowest is the blob with the longest transfer.
+// Slowest is the blob whose transfer took longest.
 type Slowest struct {
 	Repository string        `json:"repository"`
 	Digest     digest.Digest `json:"digest"`
@@ -67,7 +73,7 @@ func (s *Summary) updateSlowest(repository string, b *Blob, took time.Duration) 
 	}
 }
 
-// maxDifferences limits the differences that are printed for people.
+// maxDifferences is the maximum number of differences that are printed for people.
 const maxDifferences = 20
 
 // WriteText prints the summary for people.

@@ -6,14 +6,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// task is a step of a push. It runs when all tasks that it waits for are done.
+// task is a step of a push. It runs after all tasks that it waits for.
 type task struct {
 	run   func(context.Context) error
 	waits int
 	then  []*task
 }
 
-// after makes t wait for other tasks; nil tasks are already done.
+// after makes t wait for other tasks. Nil tasks count as done.
 func (t *task) after(others ...*task) {
 	for _, o := range others {
 		if o != nil {
@@ -23,8 +23,8 @@ func (t *task) after(others ...*task) {
 	}
 }
 
-// perform runs tasks, at most jobs at once. It starts them in the order of the list, except
-// those that have to wait. The first error stops all tasks.
+// perform runs tasks, at most jobs at the same time. It starts them in the order of the list,
+// except tasks that still have to wait. The first error stops all tasks.
 func perform(ctx context.Context, jobs int, tasks []*task) error {
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan *task, len(tasks))
