@@ -12,16 +12,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/fileid"
 )
 
-// ReadAll reads the files that the import of a bundle did not need: further copies of a blob, and
-// blobs that an interrupted import had copied. It adds the intact ones to Opened, so that the
-// caller may move or remove them. Damaged copies are not added, and so are kept.
-// Errors: the context's.
+// ReadAll reads files of the bundles that the import did not need: further copies of blobs, and
+// blobs that an interrupted import had already copied. It adds intact files to Opened, so that the
+// caller may move or remove them. It leaves out damaged files, so that they stay in place. Its only
+// error is the context's.
 func (r Report) ReadAll(ctx context.Context) error {
 	for _, repo := range r.repositories {
 		digests := repo.digests()
 		for _, l := range repo.repo.Layouts() {
 			if _, entry := l.Where(); entry != "" || !isDir(l.Volume()) {
-				continue // an archive is read as one file
+				continue // only the blobs of trees are read: an archive is one file
 			}
 			for _, d := range digests {
 				if err := readCopy(ctx, l, d, r.Opened); err != nil {
@@ -49,7 +49,7 @@ func isDir(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// readCopy reads the copy of a blob in one layout, unless it was already opened.
+// readCopy reads the copy of a blob in a layout, unless the import has already read it.
 func readCopy(ctx context.Context, l layoutstore.Layout, d digest.Digest, opened *fileid.Set) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -57,13 +57,13 @@ func readCopy(ctx context.Context, l layoutstore.Layout, d digest.Digest, opened
 	file, _ := l.WhereBlob(d)
 	info, err := os.Stat(file)
 	if err != nil || opened.Has(info) || !d.Algorithm().Available() {
-		return nil // missing, already read, or damaged: it stays in place
+		return nil // missing, already read, or unsupported: the file stays in place
 	}
 	where, err := l.Locate(ctx, d)
 	if err != nil {
 		return ctx.Err()
 	}
-	r, err := where.Open(ctx) // records it in opened
+	r, err := where.Open(ctx) // adds the file to opened
 	if err == nil {
 		err = errors.Join(prove(ctx, r, d), r.Close())
 	}
@@ -73,13 +73,13 @@ func readCopy(ctx context.Context, l layoutstore.Layout, d digest.Digest, opened
 	return ctx.Err()
 }
 
-// errMismatch reports content that does not match its digest.
+// errMismatch reports that content does not match its digest.
 var errMismatch = errors.New("checksum mismatch")
 
-// proveSize is the size of the buffer of prove, in bytes. It is small, as most blobs are.
+// proveSize is the size of prove's buffer in bytes. It is small, because most blobs are small.
 const proveSize = 32 << 10
 
-// prove reads r to its end and fails with errMismatch if its digest is not d.
+// prove reads r to its end. It fails with errMismatch if the content does not have the digest d.
 func prove(ctx context.Context, r io.Reader, d digest.Digest) error {
 	verifier := d.Verifier()
 	if err := copyAll(ctx, verifier, r, make([]byte, proveSize)); err != nil {
@@ -91,7 +91,7 @@ func prove(ctx context.Context, r io.Reader, d digest.Digest) error {
 	return nil
 }
 
-// copyAll copies r to w, through buf, until the end of r, or of the context.
+// copyAll copies r to w through buf. It ends at the end of r, or when the context ends.
 func copyAll(ctx context.Context, w io.Writer, r io.Reader, buf []byte) error {
 	for {
 		n, err := io.CopyBuffer(w, io.LimitReader(r, bufferSize), buf)

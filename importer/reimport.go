@@ -10,10 +10,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// isReimport reports whether the bundle was already imported: one earlier import stored all of its
-// archives, and every tag that differs in the store comes from another archive of that import. Then
-// nothing is new: that import copied these archives, which stayed in the bundle, and moved the
-// others. A repeated import of the copied ones must not win the tags of the moved ones.
+// isReimport reports whether one earlier import has stored all archives of the bundle, and no tag
+// needs to change. An import may copy some archives, which then stay in the bundle, and move the
+// others. If the bundle is imported again, only the copied archives are left, and they must not win
+// tags from the moved archives. So a tag may differ in the store if it comes from another archive
+// of the same earlier import.
 func (p *plan) isReimport(ctx context.Context, archives []*archive) (bool, error) {
 	generation := p.session.generationOf(archives)
 	if generation == 0 {
@@ -48,13 +49,13 @@ func (p *plan) isReimport(ctx context.Context, archives []*archive) (bool, error
 		}
 	}
 	if lost > 0 {
-		p.session.options.Log.Info("tags stay with other archives of the same earlier import", zap.Int("tags", lost), zap.Uint64("generation", generation))
+		p.session.options.Log.Info("the bundle was imported before: tags that another of its archives won stay unchanged", zap.Int("tags", lost), zap.Uint64("generation", generation))
 	}
 	return true, nil
 }
 
-// generationOf returns the generation in which all of the archives were imported packed; 0 if
-// there is no such generation.
+// generationOf returns the generation in which all of the archives were imported packed, or 0 if
+// there is none.
 func (s *session) generationOf(archives []*archive) (generation uint64) {
 	for _, a := range archives {
 		imported := uint64(0)
@@ -71,10 +72,10 @@ func (s *session) generationOf(archives []*archive) (generation uint64) {
 	return generation
 }
 
-// winnerOf returns the generation of the store's archive that a tag comes from; 0 if it comes
-// from no archive.
+// winnerOf returns the generation of the archive in the store that a tag comes from, or 0 if it
+// comes from no archive.
 func (p *plan) winnerOf(ctx context.Context, repo *layoutstore.Repository, tag string) (generation uint64, err error) {
-	for _, l := range repo.Layouts() { // a later one wins
+	for _, l := range repo.Layouts() { // the last layout with the tag wins
 		entries, err := l.Index(ctx)
 		if err != nil {
 			return 0, err

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// rival makes a bundle of two archives with the same tag. An import copies the first and moves the
-// second.
+// rival makes a bundle of two archives that have the same tag. An import copies the first archive
+// and moves the second.
 func rival(t *testing.T, chunked bool) (dir string) {
 	t.Helper()
 	dir = importertest.Scratch(t)
@@ -29,8 +29,8 @@ func rival(t *testing.T, chunked bool) (dir string) {
 	return dir
 }
 
-// The same import again finds only the archives that were copied. They win no tag from those that were
-// moved.
+// If a bundle is imported again, only its copied archives are left. They win no tag from the
+// archives that were moved.
 func TestKeepPackedReimport(t *testing.T) {
 	for _, chunked := range []bool{false, true} {
 		t.Run(fmt.Sprintf("chunked %v", chunked), func(t *testing.T) {
@@ -46,28 +46,28 @@ func TestKeepPackedReimport(t *testing.T) {
 				if report := importertest.Kept(t, store, dir); report.Changed || report.Generation != 1 || report.Tags != (importer.Tags{Same: 2}) {
 					t.Errorf("again: %+v", report)
 				}
-				importertest.Same(t, "the store, again", importertest.MustContent(t, store), want)
+				importertest.Same(t, "the store after another import", importertest.MustContent(t, store), want)
 			}
 
-			// Another bundle wins the tags. The old bundle wins them back when all of it is imported
-			// again, and then an import of its copied files changes nothing.
+			// Another bundle wins the tags. When the complete old bundle is imported again, it wins
+			// them back. A later import of only its copied files changes nothing.
 			next := importertest.MustContent(t, importertest.ArchiveOf(t, filepath.Join(importertest.Scratch(t), "b.tar"), "app:stable=b"))
 			importertest.Kept(t, store, importertest.ArchiveOf(t, filepath.Join(importertest.Scratch(t), "b.tar"), "app:stable=b"))
-			importertest.Same(t, "the store, after another bundle", importertest.MustContent(t, store), want.Over(next))
+			importertest.Same(t, "the store after another bundle was imported", importertest.MustContent(t, store), want.Over(next))
 			if report := importertest.Kept(t, store, old); !report.Changed || report.Generation != 3 || report.Tags != (importer.Tags{Replaced: 1, Same: 1}) {
 				t.Errorf("back: %+v", report)
 			}
 			back := want.Over(next).Over(want)
-			importertest.Same(t, "the store, back", importertest.MustContent(t, store), back)
+			importertest.Same(t, "the store after the old bundle won the tags back", importertest.MustContent(t, store), back)
 			if report := importertest.Kept(t, store, dir); report.Changed || report.Generation != 3 {
 				t.Errorf("again: %+v", report)
 			}
-			importertest.Same(t, "the store, back and again", importertest.MustContent(t, store), back)
+			importertest.Same(t, "the store after an import of the copied files only", importertest.MustContent(t, store), back)
 		})
 	}
 }
 
-// If a repeated import repairs the store, it changes no tag.
+// A repeated import that repairs the store changes no tag.
 func TestKeepPackedReimportRepairs(t *testing.T) {
 	store, dir := filepath.Join(importertest.Scratch(t), "store"), rival(t, false)
 	importertest.Imported(t, store, filepath.Join(dir, "a.tar"))

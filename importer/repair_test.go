@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// spoilers damage a file of a store, each differently. If possible, they keep its hard links.
+// spoilers damage a file of a store in different ways. If possible, the file keeps its hard links.
 func spoilers() map[string]func(t *testing.T, file string) {
 	return map[string]func(t *testing.T, file string){
 		"a flipped bit": func(t *testing.T, file string) {
@@ -27,7 +27,7 @@ func spoilers() map[string]func(t *testing.T, file string) {
 				t.Fatal(err)
 			}
 			if info.Size() == 0 {
-				t.Fatalf("%s is empty: it has no bit to flip", file)
+				t.Fatalf("cannot flip a bit of %s, because it is empty", file)
 			}
 			importertest.Flip(t, file, info.Size()-1)
 		},
@@ -60,7 +60,7 @@ func spoilers() map[string]func(t *testing.T, file string) {
 	}
 }
 
-// blobFiles returns the blobs of a store, each file once.
+// blobFiles returns the files of all blobs in a store.
 func blobFiles(t *testing.T, store string) (names []string) {
 	t.Helper()
 	for name, size := range importertest.Files(t, store) {
@@ -72,8 +72,8 @@ func blobFiles(t *testing.T, store string) (names []string) {
 	return names
 }
 
-// An import of an intact bundle detects and replaces any blob of the store with the right name and size but
-// other content.
+// If a blob of the store is damaged, an import of an intact bundle replaces it, even if its name
+// and size are right.
 func TestImportRepairs(t *testing.T) {
 	pristine, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, pristine, bundle)
@@ -85,23 +85,24 @@ func TestImportRepairs(t *testing.T) {
 				spoil(t, file)
 				report := importertest.Imported(t, store, bundle)
 				if report.Blobs.Repaired != 1 || !report.Changed || report.Tags != (importer.Tags{Same: 3}) {
-					t.Fatalf("%s: report %+v", file, report)
+					t.Fatalf("%s was damaged: report of the import %+v, want one repair", file, report)
 				}
 				importertest.Proven(t, file)
 			}
 			importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 			if report := importertest.Imported(t, store, bundle); report.Changed || report.Blobs.Repaired != 0 {
-				t.Errorf("once more: %+v", report)
+				t.Errorf("report of the second import: %+v", report)
 			}
 			if left := importertest.Unfinished(t, store); len(left) > 0 {
-				t.Errorf("left over: %v", left)
+				t.Errorf("unfinished files in the store: %v", left)
 			}
 		})
 	}
 }
 
-// A damaged file that several repositories share is replaced in all of them, whether the bundle has one of
-// these repositories or another one. So a new tag never leads to damaged content.
+// If several repositories share a damaged file, an import replaces it in all of them. It does not
+// matter whether the bundle has one of these repositories. So a new tag never leads to damaged
+// content.
 func TestImportRepairsOtherRepositories(t *testing.T) {
 	bundle := func(paths ...string) string {
 		tree := layouttest.New(t, t.TempDir())
@@ -113,7 +114,7 @@ func TestImportRepairsOtherRepositories(t *testing.T) {
 		return tree.Dir()
 	}
 	for how, spoil := range spoilers() {
-		for name, good := range map[string]string{"one of them": bundle("a"), "another": bundle("d")} {
+		for name, good := range map[string]string{"a damaged repository": bundle("a"), "another repository": bundle("d")} {
 			t.Run(how+", "+name, func(t *testing.T) {
 				store := filepath.Join(importertest.Scratch(t), "store")
 				importertest.Imported(t, store, bundle("a", "b", "c"))
@@ -134,7 +135,7 @@ func TestImportRepairsOtherRepositories(t *testing.T) {
 				}
 				for _, info := range inodes[1:] {
 					if how != "another file" && !os.SameFile(info, inodes[0]) {
-						t.Error("the repositories do not share the file any more")
+						t.Error("after the repair, the repositories no longer share the file")
 					}
 				}
 			})
@@ -142,8 +143,8 @@ func TestImportRepairsOtherRepositories(t *testing.T) {
 	}
 }
 
-// An import that would link to a quarantined blob repairs the blob first: a link alone does not end the
-// quarantine.
+// If a blob is in quarantine, an import that needs it repairs the blob first. A new link to the
+// blob would not end the quarantine.
 func TestImportRepairsQuarantinedBlobs(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, importertest.OldBundle(t))
@@ -166,7 +167,7 @@ func TestImportRepairsQuarantinedBlobs(t *testing.T) {
 	if news, err := repo.Quarantine(t.Context(), l, d, stamp, "wrong"); err != nil || !news {
 		t.Fatal(news, err)
 	}
-	importertest.Imported(t, store, importertest.NewBundle(t)) // has the same layer
+	importertest.Imported(t, store, importertest.NewBundle(t)) // the new bundle has the same layer
 	if _, err := tree.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -176,9 +177,9 @@ func TestImportRepairsQuarantinedBlobs(t *testing.T) {
 	importertest.Proven(t, layer)
 }
 
-// A damaged copy in an archive of the store is replaced by an intact unpacked one, which is served instead.
-// A damaged unpacked copy is replaced when an archive is imported, as it would be served instead of the
-// archive's.
+// If a blob is damaged in an archive of the store, an import adds an intact unpacked copy, which is
+// served instead. If an unpacked copy is damaged, the import of an archive replaces it, because it
+// would be served instead of the archive's copy.
 func TestImportRepairsBesideArchives(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	archive := importertest.Image(t, store, "module-console.tar", "packed")
@@ -193,7 +194,7 @@ func TestImportRepairsBesideArchives(t *testing.T) {
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 	if report := importertest.Imported(t, store, spare); report.Blobs.Repaired > 0 || report.Changed {
-		t.Errorf("once more: %+v", report)
+		t.Errorf("report of the second import: %+v", report)
 	}
 
 	loose := filepath.Join(importertest.Scratch(t), "store")
@@ -204,11 +205,10 @@ func TestImportRepairsBesideArchives(t *testing.T) {
 		t.Errorf("report %+v", report)
 	}
 	importertest.Proven(t, layer)
-	importertest.Same(t, "the loose store", importertest.MustContent(t, loose), want)
+	importertest.Same(t, "the store with unpacked content", importertest.MustContent(t, loose), want)
 }
 
-// Only a proven copy repairs the store: a bundle with a damaged copy is refused, and the store does not
-// change.
+// If a bundle contains a damaged copy of a blob, the import fails and repairs nothing.
 func TestDamagedBundleRepairsNothing(t *testing.T) {
 	store, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, store, bundle)
@@ -218,13 +218,13 @@ func TestDamagedBundleRepairsNothing(t *testing.T) {
 	_, err := importertest.New(t, store).Import(t.Context(), bundle)
 	var incomplete *importer.IncompleteError
 	if !errors.As(err, &incomplete) {
-		t.Fatalf("the error is %v", err)
+		t.Fatalf("got error %v, want *IncompleteError", err)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), before)
 }
 
-// If a repair is interrupted at any step, no tag is lost, intact content stays intact, and the next import
-// completes the repair.
+// A repair is interrupted at each step. No tag is lost, intact content stays intact, and the next
+// import completes the repair.
 func TestInterruptedRepair(t *testing.T) {
 	pristine, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, pristine, bundle)
@@ -247,7 +247,7 @@ func TestInterruptedRepair(t *testing.T) {
 		})
 		_, err := i.Import(t.Context(), bundle)
 		if missing := len(blobFiles(t, pristine)) - len(blobFiles(t, store)); missing > 0 {
-			t.Fatalf("step %d: %d blobs are gone", n, missing)
+			t.Fatalf("step %d: the interrupted repair removed %d blobs", n, missing)
 		}
 		importertest.Imported(t, store, bundle)
 		if importertest.Same(t, "the store", importertest.MustContent(t, store), want); t.Failed() {
@@ -255,14 +255,14 @@ func TestInterruptedRepair(t *testing.T) {
 		}
 		if err == nil {
 			if n < 20 {
-				t.Errorf("only %d steps", n)
+				t.Errorf("the repair has only %d steps, want at least 20", n)
 			}
 			return
 		}
 	}
 }
 
-// However the files of a store were damaged, importing all of its bundles again restores it.
+// Imports of all bundles of a store restore it, however its files were damaged.
 func TestImportRepairsAnything(t *testing.T) {
 	pristine, old, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
 	importertest.Imported(t, pristine, old)
@@ -274,7 +274,7 @@ func TestImportRepairsAnything(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	all["a link to itself"] = func(t *testing.T, file string) {
+	all["a symbolic link to itself"] = func(t *testing.T, file string) {
 		if err := errors.Join(os.Remove(file), os.Symlink(filepath.Base(file), file)); err != nil {
 			t.Fatal(err)
 		}
@@ -302,7 +302,7 @@ func TestImportRepairsAnything(t *testing.T) {
 		importertest.Imported(t, store, old, bundle)
 		got, err := importertest.ContentOf(t.Context(), store)
 		if err != nil {
-			t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(did, "\n"))
+			t.Fatalf("seed %d: reading the repaired store: %v\n%s", seed, err, strings.Join(did, "\n"))
 		}
 		importertest.Same(t, fmt.Sprintf("seed %d", seed), got, want)
 	}

@@ -11,65 +11,71 @@ import (
 
 // Report describes what an import did.
 type Report struct {
-	Store        string `json:"store"`
-	Generation   uint64 `json:"generation"`   // of the store after the import
-	Changed      bool   `json:"changed"`      // the import published a new generation
-	Repositories int    `json:"repositories"` // in the bundles
-	Tags         Tags   `json:"tags"`
-	Blobs        Blobs  `json:"blobs"`
+	Store string `json:"store"`
+	// Generation is the generation of the store after the import.
+	Generation uint64 `json:"generation"`
+	// Changed means that the import published a new generation.
+	Changed bool `json:"changed"`
+	// Repositories is the number of repositories in the bundles.
+	Repositories int   `json:"repositories"`
+	Tags         Tags  `json:"tags"`
+	Blobs        Blobs `json:"blobs"`
 	// Packed are the archives that were kept packed, by their names in the store.
 	Packed []string `json:"packed,omitempty"`
-	// Copied are files of these archives that were copied and stay in place, because a hard link
-	// would not make the store their only owner.
+	// Copied are files of these archives that were copied into the store, and also stay in the
+	// bundle. A hard link would not make the store their only owner.
 	Copied []Copied `json:"copied,omitempty"`
-	// Problems are the problems of an incomplete bundle, if that is allowed. Images that need
-	// missing or damaged content were not published.
+	// Problems are the problems of an incomplete bundle, if AllowIncomplete is set. Images that
+	// need missing or damaged content were not published.
 	Problems []layoutstore.Problem `json:"gaps"`
-	// NonDistributable are layers that the bundles omit, as their media type allows. Their images
-	// were published, and clients have to get these layers elsewhere.
+	// NonDistributable are layers that the bundles do not contain, as their media type allows.
+	// Their images were published. Clients have to get these layers elsewhere.
 	NonDistributable []layoutstore.Problem `json:"nonDistributable"`
-	// Opened are the files that the import read. Only these may be moved or removed afterwards.
+	// Opened are the files that the import has read. Only these files may be moved or removed
+	// afterwards.
 	Opened *fileid.Set `json:"-"`
 
-	repositories []repository // of the bundles
+	repositories []repository // all repositories of the bundles
 }
 
 func newReport(store string, generation uint64) Report {
 	return Report{Store: store, Generation: generation, Problems: []layoutstore.Problem{}, NonDistributable: []layoutstore.Problem{}}
 }
 
-// addTransfer adds the results of a transfer and of its plan.
+// addTransfer adds the results of a transfer and its plan.
 func (r *Report) addTransfer(t *transfer) {
 	r.Blobs, r.repositories = t.blobs, t.plan.repositories
 	r.Problems = append(r.Problems, t.plan.problems.all...)
 	r.NonDistributable = append(r.NonDistributable, t.plan.nonDistributable.all...)
 }
 
-// Tags counts the tags of the bundles by their outcome.
+// Tags counts the tags of the bundles by what happened to them.
 type Tags struct {
 	New      int `json:"new"`
-	Replaced int `json:"replaced"` // the store had another digest
+	Replaced int `json:"replaced"` // tags that had another digest in the store before
 	Same     int `json:"same"`
-	LeftOut  int `json:"leftOut"` // because content is missing or damaged
+	LeftOut  int `json:"leftOut"` // tags that were left out because content is missing or damaged
 }
 
 // Blobs counts blobs, including manifests.
 type Blobs struct {
-	Verified int   `json:"verified"` // digests computed
-	Bytes    int64 `json:"bytes"`    // read for that
+	// Verified is the number of blobs whose digest was verified.
+	Verified int `json:"verified"`
+	// Bytes is the number of bytes that were read for this.
+	Bytes    int64 `json:"bytes"`
 	Written  int   `json:"written"`
-	Linked   int   `json:"linked"` // to a copy in another repository
+	Linked   int   `json:"linked"` // linked to a copy of the blob in another repository
 	Present  int   `json:"present"`
-	Repaired int   `json:"repaired"` // damaged copies replaced in the store
+	Repaired int   `json:"repaired"` // damaged copies in the store that were replaced
 }
 
-// IncompleteError reports a bundle with missing or damaged content. Its problems are in files of
-// the bundle; those of pull.IncompleteError are in a registry.
+// IncompleteError lists missing and damaged content of a bundle. Its problems are in files of the
+// bundle, while the problems of pull.IncompleteError are in a registry.
 type IncompleteError struct {
 	Problems []layoutstore.Problem // at most maxProblems
 }
 
-// maxProblems limits the problems that are listed.
+// maxProblems is the maximum number of problems that are listed.
 const maxProblems = 1000
 
 func (e *IncompleteError) Error() string {
@@ -79,14 +85,14 @@ func (e *IncompleteError) Error() string {
 	return fmt.Sprintf("the bundle is incomplete or damaged: %s (and %d more)", e.Problems[0], len(e.Problems)-1)
 }
 
-// IsTransient reports whether a later import may succeed: some content could not be read, and no
-// content is known to be damaged.
+// IsTransient reports whether a later import may succeed. That is so if some content could not be
+// read, and no content is known to be damaged.
 func (e *IncompleteError) IsTransient() bool {
 	bad := func(p layoutstore.Problem) bool { return !p.Transient && p.Kind != layoutstore.Incomplete }
 	return slices.ContainsFunc(e.Problems, func(p layoutstore.Problem) bool { return p.Transient }) && !slices.ContainsFunc(e.Problems, bad)
 }
 
-// UnfinishedError reports a publication that stopped half way. The next import completes it.
+// UnfinishedError reports a publication that was interrupted. The next import completes it.
 type UnfinishedError = publish.UnfinishedError
 
 // NoSpaceError reports that a file system has too little free space for an import.

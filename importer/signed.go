@@ -17,9 +17,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// recordSigned writes the signed inventories of the bundles to the store, so that a server with
-// the key can tell which content was signed. It runs before the publication: an inventory may list
-// content that is still missing. Readers check the signature with their own key.
+// recordSigned writes the signed inventories of the bundles to the store. A server that has the key
+// then knows which content was signed, and checks the signatures itself. recordSigned runs before
+// the publication, because an inventory may list content that is not in the store yet.
 func (s *session) recordSigned(ctx context.Context, b *bundle) error {
 	all, err := s.signedInventories(ctx, b)
 	for _, x := range all {
@@ -44,8 +44,9 @@ func (s *session) signedInventories(ctx context.Context, b *bundle) (all []publi
 	return all, nil
 }
 
-// signedInventory returns the inventory of a bundle and its signature, or nil if one is missing or
-// the inventory is malformed. The error is that of the key, or of reading.
+// signedInventory returns the inventory of a bundle and its signature. Both are nil if one of them
+// is missing, or if the inventory is malformed. It fails if the key did not sign the inventory, or
+// if reading fails.
 func (s *session) signedInventory(ctx context.Context, source string) (data, signature []byte, err error) {
 	dir, data, signature, err := s.readInventory(ctx, source)
 	if err != nil || data == nil || signature == nil {
@@ -61,8 +62,8 @@ func (s *session) signedInventory(ctx context.Context, source string) (data, sig
 	return data, signature, nil
 }
 
-// readInventory reads the inventory in the directory of a source, or at its place in a bucket, and its
-// signature. A missing file is nil.
+// readInventory reads the inventory of a source and its signature, from a directory or a bucket. If
+// a file is missing, its content is nil.
 func (s *session) readInventory(ctx context.Context, source string) (dir string, data, signature []byte, err error) {
 	if bucket.IsPlace(source) {
 		return layoutstore.ReadInventoryInBucket(ctx, source, s.options.readers())
@@ -72,8 +73,8 @@ func (s *session) readInventory(ctx context.Context, source string) (dir string,
 	return dir, data, signature, err
 }
 
-// record writes an inventory and its signature, the signature first: readers expect it beside each
-// inventory.
+// record writes the signature of an inventory and then the inventory, because readers expect a
+// signature beside each inventory.
 func (s *session) record(x publish.Signed) error {
 	name := path.Join(journal.SignedDir, digest.FromBytes(x.Inventory).Encoded()+".json")
 	if err := s.store.MkdirAll(journal.SignedDir); err != nil {

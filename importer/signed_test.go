@@ -16,7 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// signed makes a tree with one image, signs it if the key is not nil, and returns its directory.
+// signed makes a tree with one image, and returns its directory. If the key is not nil, it signs
+// the tree.
 func signed(t *testing.T, path, name string, key *inventory.SigningKey) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,8 +45,8 @@ func signed(t *testing.T, path, name string, key *inventory.SigningKey) string {
 	return dir
 }
 
-// With a key, a server serves only the content of a store that was imported from signed bundles, and an
-// import refuses other bundles.
+// With a key, an import accepts only bundles that are signed with this key. A server with the key
+// serves only content that signed bundles brought into the store.
 func TestStoreOfSignedBundles(t *testing.T) {
 	var keys [2]*inventory.SigningKey
 	for n := range keys {
@@ -85,7 +86,7 @@ func TestStoreOfSignedBundles(t *testing.T) {
 		t.Errorf("unsigned: %v", err)
 	}
 	if err := run(signed(t, "app", "app", keys[0]), keys[1].Public()); !errors.As(err, &refused) || refused.Why != inventory.OtherKey {
-		t.Errorf("another key: %v", err)
+		t.Errorf("import of a bundle that is signed with another key: %v", err)
 	}
 	if err := errors.Join(run(signed(t, "plain", "plain", nil), nil), run(signed(t, "app", "app", keys[0]), keys[0].Public()), run(signed(t, "more", "more", keys[0]), nil)); err != nil {
 		t.Fatal(err)
@@ -94,6 +95,6 @@ func TestStoreOfSignedBundles(t *testing.T) {
 		t.Errorf("served: %q", names)
 	}
 	if names := served(keys[1]); len(names) != 0 {
-		t.Errorf("served with another key: %q", names)
+		t.Errorf("a server with another key serves: %q", names)
 	}
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// proveSpares proves all copies of all blobs in the layouts of the bundle that staging did not read,
-// each place once: an archive that is kept packed serves further copies of a blob, and blobs that
-// nothing needs.
+// proveSpares proves the copies of blobs that staging did not read, in all layouts of the bundle.
+// An archive that is kept packed serves all of its blobs, even further copies and blobs that
+// nothing needs. Each place is read once.
 func (t *transfer) proveSpares(ctx context.Context) error {
-	read := map[string]bool{} // digests and places of copies
+	read := map[string]bool{} // by digest and place: see placeOf
 	for _, c := range t.plan.contents {
 		if !c.proven || c.from == (bundleCopy{}) {
 			continue
@@ -37,8 +37,8 @@ func (t *transfer) proveSpares(ctx context.Context) error {
 	return err
 }
 
-// eachCopy calls do for each copy of each blob in the layouts of the bundle, with a content that
-// describes only it.
+// eachCopy calls do for each copy of each blob in the layouts of the bundle. The content that it
+// passes describes only this copy.
 func (p *plan) eachCopy(ctx context.Context, do func(*content, bundleCopy, extent.List)) error {
 	for _, r := range p.repositories {
 		for _, l := range r.repo.Layouts() {
@@ -48,11 +48,11 @@ func (p *plan) eachCopy(ctx context.Context, do func(*content, bundleCopy, exten
 			}
 			for _, d := range digests {
 				if !d.Algorithm().Available() {
-					continue // if the blob is needed, planning has reported it
+					continue // planning has reported it if an image needs the blob
 				}
 				where, err := l.Locate(ctx, d)
 				if err != nil {
-					return fmt.Errorf("%s of %s: %w", d, r.path, err)
+					return fmt.Errorf("blob %s of %s: %w", d, r.path, err)
 				}
 				do(&content{digest: d, size: where.Size(), owner: r}, bundleCopy{l, where.Size()}, where)
 			}
@@ -61,7 +61,7 @@ func (p *plan) eachCopy(ctx context.Context, do func(*content, bundleCopy, exten
 	return nil
 }
 
-// placeOf returns text that identifies a blob and the place of its bytes.
+// placeOf returns a text that identifies a blob and the place of its bytes.
 func placeOf(d digest.Digest, where extent.List) string {
 	text := d.String()
 	for _, e := range where {

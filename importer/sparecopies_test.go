@@ -10,8 +10,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// All blobs of an archive that is kept packed are proven, as it serves all of them: copies of other
-// archives' blobs, and blobs that nothing needs. One damaged copy refuses the bundle.
+// All blobs of an archive that is kept packed are proven, because the store serves all of them.
+// This includes further copies of a blob, and blobs that no image needs. If one copy is damaged,
+// the bundle is refused.
 func TestKeepPackedProvesEveryCopy(t *testing.T) {
 	for _, spoiled := range []string{"module-a.tar", "module-b.tar", "spare.tar"} {
 		t.Run(spoiled, func(t *testing.T) {
@@ -37,7 +38,7 @@ func TestKeepPackedProvesEveryCopy(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 			if len(importertest.MustContent(t, store)) > 0 || len(importertest.Files(t, in)) != len(before) {
-				t.Error("something was published or moved")
+				t.Error("the refused import published content or moved files of the bundle")
 			}
 			importertest.Flip(t, bad, importertest.Largest(layouttest.Places(t, bad)).Body)
 			importertest.Kept(t, store, in)

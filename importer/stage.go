@@ -14,13 +14,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// transfer proves the contents of a bundle and stages those that are missing from the store.
+// transfer proves the contents of a bundle, and stages those that the store does not have.
 type transfer struct {
 	plan    *plan
 	session *session
 	bufs    sync.Pool
 
-	mu    sync.Mutex // guards blobs and the plan's problems
+	mu    sync.Mutex // for blobs, and for the plan's problems
 	blobs Blobs
 }
 
@@ -28,10 +28,10 @@ func (p *plan) newTransfer() *transfer {
 	return &transfer{plan: p, session: p.session, bufs: sync.Pool{New: func() any { return new([bufferSize]byte) }}}
 }
 
-// eachContent calls do for each content, at most jobs at the same time. It stops at the first error:
-// that of the first problem, unless incomplete bundles are allowed.
+// eachContent calls do for each content. At most jobs calls run at the same time. It stops at the
+// first error. If incomplete bundles are allowed, a problem is no error.
 func (t *transfer) eachContent(ctx context.Context, jobs int, do func(context.Context, *content) error) error {
-	if !t.session.begun { // not in the second attempt of importWith
+	if !t.session.begun { // report the start only once, although importWith may import twice
 		t.session.begun = true
 		var total int64
 		for _, c := range t.plan.contents {
@@ -53,10 +53,10 @@ func (t *transfer) eachContent(ctx context.Context, jobs int, do func(context.Co
 // bufferSize is the number of bytes that are read and written at a time.
 const bufferSize = 512 << 10
 
-// stageContent proves one content and stages it in each place where it is missing or damaged.
+// stageContent proves a content, and stages it for each layout of the store that needs it.
 func (t *transfer) stageContent(ctx context.Context, c *content) error {
 	base, err := t.prove(ctx, c)
-	if err != nil || !c.proven { // a problem that is allowed
+	if err != nil || !c.proven { // if err is nil, the problem is allowed
 		return err
 	}
 	t.count(func(b *Blobs) {
@@ -74,7 +74,7 @@ func (t *transfer) stageContent(ctx context.Context, c *content) error {
 }
 
 // prove proves a content and its copies in the store. It returns the path of a proven file in
-// staging or in the store, or the empty string if no layout of the store needs one.
+// staging or in the store. If no layout of the store needs a file, it returns the empty string.
 func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 	for _, at := range c.places {
 		name := publish.StagedPath(blobName(at, c.digest))
@@ -93,7 +93,7 @@ func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 			if !write {
 				name = c.linkableFile()
 			}
-			if name == "" && len(c.places) > 0 { // the store's copies are damaged
+			if name == "" && len(c.places) > 0 { // the copies in the store are damaged
 				name, err = t.copy(ctx, c, from, true)
 			}
 		}
@@ -108,14 +108,14 @@ func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 	return "", nil
 }
 
-// planRepairs records the copies in the store to replace.
+// planRepairs records which copies in the store must be replaced.
 func (t *transfer) planRepairs(c *content) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.blobs.Repaired += t.plan.planRepairs(c)
 }
 
-// staged reports whether an interrupted import left the content at name.
+// staged reports whether an interrupted import left the intact content in the file name.
 func (t *transfer) staged(ctx context.Context, c *content, name string) (bool, error) {
 	f, err := plainfile.OpenIn(t.session.store.Root(), name)
 	if err != nil {
@@ -132,14 +132,14 @@ func (t *transfer) staged(ctx context.Context, c *content, name string) (bool, e
 	return false, t.session.store.RemoveAll(name)
 }
 
-// copy reads and proves one copy of a content. If write is set, it writes the copy to a temporary
-// file in staging and returns its path.
+// copy reads and proves one copy of a content. If write is true, it also writes the copy to a
+// temporary file in staging, and returns the file's path.
 func (t *transfer) copy(ctx context.Context, c *content, from bundleCopy, write bool) (name string, err error) {
 	where, err := from.layout.Locate(ctx, c.digest)
 	if err != nil {
 		return "", unreadable(ctx, err)
 	}
-	r, err := where.OpenOnce(ctx) // keep content that is being served in the page cache
+	r, err := where.OpenOnce(ctx) // keeps content that is being served in the page cache
 	if err != nil {
 		return "", unreadable(ctx, err)
 	}
@@ -150,7 +150,7 @@ func (t *transfer) copy(ctx context.Context, c *content, from bundleCopy, write 
 	return t.writeTemp(func(w io.Writer) error { return t.verify(ctx, r, w, c, from.size) })
 }
 
-// writeTemp writes a blob to a temporary file in staging, and returns its path.
+// writeTemp writes a blob to a temporary file in staging, and returns the file's path.
 func (t *transfer) writeTemp(write func(io.Writer) error) (name string, err error) {
 	out, err := t.session.store.CreateTemp()
 	if err != nil {
@@ -164,8 +164,8 @@ func (t *transfer) writeTemp(write func(io.Writer) error) (name string, err erro
 	return out.Path(), nil
 }
 
-// place stages a proven content for one layout of the store: as a hard link to base, or as a
-// copy if the file system has no links.
+// place stages a proven content for one layout of the store. It makes a hard link to base. If the
+// file system has no links, it makes a copy.
 func (t *transfer) place(ctx context.Context, c *content, base, at string) error {
 	name := publish.StagedPath(blobName(at, c.digest))
 	if name == base {
@@ -174,7 +174,7 @@ func (t *transfer) place(ctx context.Context, c *content, base, at string) error
 	if err := t.session.store.MkdirAll(path.Dir(name)); err != nil {
 		return err
 	}
-	if publish.IsTemporary(base) { // the first place gets the file itself
+	if publish.IsTemporary(base) { // the first layout gets the temporary file itself
 		if first := publish.StagedPath(blobName(c.places[0], c.digest)); name == first {
 			return t.session.store.Rename(base, name)
 		}
@@ -197,7 +197,7 @@ func (t *transfer) place(ctx context.Context, c *content, base, at string) error
 	return t.duplicate(ctx, c, base, name)
 }
 
-// duplicate copies a staged file, for a file system without hard links.
+// duplicate copies a staged file. It is used on file systems without hard links.
 func (t *transfer) duplicate(ctx context.Context, c *content, base, name string) error {
 	f, err := plainfile.OpenIn(t.session.store.Root(), base)
 	if err != nil {

@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clone makes out share the blocks of in until either is written, if the file system supports
-// it (reflink).
+// clone makes out share the blocks of in until one of the files is written to. It fails if the file
+// system has no reflinks.
 func clone(out, in *os.File) error { return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) }
 
-// ownership returns the number of hard links of a file, and whether another user owns it and this
-// process cannot change that.
+// ownership returns the number of hard links of a file. foreign means that another user owns the
+// file, and this process cannot change the owner.
 func ownership(info fs.FileInfo) (links uint64, foreign bool) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -30,7 +30,7 @@ func owned(info fs.FileInfo) bool {
 	return ok && int(st.Uid) == os.Geteuid()
 }
 
-// noLinks reports whether err means that a hard link, or a further one, is impossible.
+// noLinks reports whether err means that the file cannot get a hard link here, or no further one.
 func noLinks(err error) bool {
 	return slices.ContainsFunc([]error{syscall.EPERM, syscall.ENOTSUP, syscall.ENOSYS, syscall.EMLINK, syscall.EXDEV},
 		func(e error) bool { return errors.Is(err, e) })

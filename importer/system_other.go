@@ -9,7 +9,7 @@ import (
 	"os"
 )
 
-// Only Linux can write a store: it needs syncfs(2) and flock(2).
+// Only Linux can write a store, because this needs syncfs(2) and flock(2).
 var errSystem = fmt.Errorf("importing requires Linux: %w", errors.ErrUnsupported)
 
 func clone(_, _ *os.File) error { return errSystem }

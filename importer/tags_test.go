@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Content whose short tag is a digest is imported by digest, unchanged.
+// If the short tag of an image is a digest, the image is imported unchanged, and gets no tag.
 func TestImportsByDigest(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -44,7 +44,7 @@ func TestImportsByDigest(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("short tags: %s", diff)
+		t.Errorf("the imported images have other short tags: %s", diff)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, tree.Dir()))
 	if report := importertest.Imported(t, store, tree.Dir()); report.Changed {
@@ -52,8 +52,8 @@ func TestImportsByDigest(t *testing.T) {
 	}
 }
 
-// Package encoding/json matches field names in any case, so a reader of this index finds the
-// tag in "Annotations" although "annotations" is null.
+// In this index, "annotations" is null, and the tag is in "Annotations". Package encoding/json
+// ignores the case of field names, so a reader finds the tag.
 func TestImportWithNullAnnotations(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/console")
@@ -73,7 +73,7 @@ func TestImportWithNullAnnotations(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, tree.Dir()))
 }
 
-// indexOf returns the descriptors of a layout of a store.
+// indexOf returns the descriptors in the index of a layout of a store.
 func indexOf(t *testing.T, store, path string) []ocispec.Descriptor {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(store, path, "index.json"))
@@ -87,8 +87,8 @@ func indexOf(t *testing.T, store, path string) []ocispec.Descriptor {
 	return index.Manifests
 }
 
-// A bundle whose references name several repositories is served with the same tags before and after its
-// import.
+// If the references of a bundle name several repositories, the bundle and the store that imported
+// it have the same tags.
 func TestImportsTwoImagesOfOneLayout(t *testing.T) {
 	bundle := func(path string, references ...string) string {
 		tree := layouttest.New(t, t.TempDir())
@@ -105,13 +105,13 @@ func TestImportsTwoImagesOfOneLayout(t *testing.T) {
 		bundles []string
 		tags    int
 	}{
-		"one layout of two repositories":               {[]string{bundle("app", "registry.example/app:1.0", "registry.example/db:1.0", "registry.example/db:2.0")}, 1},
-		"a root layout of two repositories":            {[]string{bundle(".", "registry.example/app:1.0", "registry.example/db:2.0")}, 1},
-		"layouts of one repository each":               {[]string{bundle(".", "registry.example/app:1.0"), bundle(".", "registry.example/db:2.0")}, 2},
-		"without a host":                               {[]string{bundle(".", "app:1.0"), bundle(".", "db:2.0")}, 2},
-		"layouts of other repositories":                {[]string{bundle("web", "registry.example/app:1.0"), bundle("web", "registry.example/db:2.0")}, 2},
-		"layouts of one repository, which fits":        {[]string{bundle("app", "registry.example/app:1.0"), bundle("app", "registry.example/db:2.0")}, 2},
-		"a layout of two beside one of one of the two": {[]string{bundle("app", "registry.example/app:1.0", "registry.example/db:2.0"), bundle("app", "registry.example/db:3.0")}, 2},
+		"a layout with images of two repositories":                 {[]string{bundle("app", "registry.example/app:1.0", "registry.example/db:1.0", "registry.example/db:2.0")}, 1},
+		"a root layout with images of two repositories":            {[]string{bundle(".", "registry.example/app:1.0", "registry.example/db:2.0")}, 1},
+		"root layouts with images of one repository each":          {[]string{bundle(".", "registry.example/app:1.0"), bundle(".", "registry.example/db:2.0")}, 2},
+		"references without a host":                                {[]string{bundle(".", "app:1.0"), bundle(".", "db:2.0")}, 2},
+		"layouts whose images name other repositories":             {[]string{bundle("web", "registry.example/app:1.0"), bundle("web", "registry.example/db:2.0")}, 2},
+		"two layouts at the path of one repository":                {[]string{bundle("app", "registry.example/app:1.0"), bundle("app", "registry.example/db:2.0")}, 2},
+		"a layout with two repositories, and one with one of them": {[]string{bundle("app", "registry.example/app:1.0", "registry.example/db:2.0"), bundle("app", "registry.example/db:3.0")}, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: c.bundles, Indexes: []string{}})
@@ -120,7 +120,7 @@ func TestImportsTwoImagesOfOneLayout(t *testing.T) {
 			}
 			want, err := importertest.ContentOfSnapshot(t.Context(), tree.Snapshot())
 			if err != nil || tree.Snapshot().TagCount() != c.tags {
-				t.Fatalf("%d tags are served, want %d: %v", tree.Snapshot().TagCount(), c.tags, err)
+				t.Fatalf("the bundles have %d tags, want %d; error %v", tree.Snapshot().TagCount(), c.tags, err)
 			}
 			store := filepath.Join(importertest.Scratch(t), "store")
 			importertest.Imported(t, store, c.bundles...)
@@ -132,19 +132,20 @@ func TestImportsTwoImagesOfOneLayout(t *testing.T) {
 	}
 }
 
-// The catalog of packages never overrides the pinned version of a package in the same bundle.
+// If a bundle pins the version of a package, the catalog of packages in the same bundle never
+// overrides the pinned version.
 func TestCatalogLosesAgainstAPackage(t *testing.T) {
 	const own, all = "package-echo.tar", "package-versions.tar"
 	stable := func(t *testing.T, store string) {
 		t.Helper()
 		c := importertest.MustContent(t, store)
 		if at := "packages/echo/version"; c[at+":stable"] != c[at+":v1"] || c[at+":v2"] == "" {
-			t.Errorf("%v: stable is not where the package pins it", c)
+			t.Errorf("the tag stable is not at the version that the package pins: %v", c)
 		}
 	}
 	for form, sources := range map[string]func(dir string) []string{
-		"a directory":      func(dir string) []string { return []string{dir} },
-		"as a shell globs": func(dir string) []string { return []string{filepath.Join(dir, own), filepath.Join(dir, all)} },
+		"a directory":                  func(dir string) []string { return []string{dir} },
+		"in the order of a shell glob": func(dir string) []string { return []string{filepath.Join(dir, own), filepath.Join(dir, all)} },
 		"in chunks": func(dir string) []string {
 			chunks := layouttest.Cut(t, filepath.Join(dir, all), 3000)
 			return []string{filepath.Join(dir, own), chunks[1]}
@@ -162,7 +163,8 @@ func TestCatalogLosesAgainstAPackage(t *testing.T) {
 	}
 }
 
-// A store that an older version filled is served under the old and the current names.
+// A store that contains names of an older version is served under these names and under the current
+// ones.
 func TestOldStore(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	tree.OldNames = true
@@ -175,7 +177,7 @@ func TestOldStore(t *testing.T) {
 	importertest.Imported(t, store, tree.Dir())
 	for _, file := range []string{"installer/index.json", "deckhouse-cli/plugins/system/index.json"} {
 		if importertest.Files(t, store)["/"+file] == 0 {
-			t.Errorf("the store has no %s", file)
+			t.Errorf("the store does not contain %s", file)
 		}
 	}
 	open, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}})
@@ -199,7 +201,7 @@ func TestOldStore(t *testing.T) {
 			continue
 		}
 		if tags, _ := repo.Tags("", -1); !slices.Equal(tags, []string{"v1"}) && !slices.Equal(tags, []string{"system"}) {
-			t.Errorf("%s: tags %q", old, tags)
+			t.Errorf("the repository %s has the tags %q", old, tags)
 		}
 	}
 }

@@ -13,20 +13,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// target is the store that planning and merging read: in a directory, or in a bucket.
+// target is the store that an import plans for, in a directory or in a bucket.
 type target interface {
 	// snapshot reads the store's tree.
 	snapshot(ctx context.Context) (*layoutstore.Snapshot, error)
-	// findExisting finds the store's copies of the plan's contents, and the layouts that have none.
+	// findExisting finds the copies of the plan's contents in the store, and the layouts that have
+	// no copy.
 	findExisting(ctx context.Context, p *plan) error
-	// readIndex returns the store's index.json of an unpacked layout, and its name for messages. data
-	// is nil if there is no index.
+	// readIndex returns the index.json of an unpacked layout in the store, and its name for
+	// messages. If there is no index, data is nil.
 	readIndex(ctx context.Context, at string) (data []byte, name string, err error)
-	// pruned returns the manifests that a prune is going to remove.
+	// pruned returns the manifests that a prune will remove later.
 	pruned() []journal.Pruned
 }
 
-// directory is a locked store in a directory.
+// directory is a store in a directory. The store is locked.
 type directory struct {
 	store   *publish.Store
 	options Options

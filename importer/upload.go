@@ -12,10 +12,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// minUploads is the least number of concurrent uploads: an upload mostly waits for the network.
+// minUploads is the minimum number of uploads at the same time. Uploads mostly wait for the
+// network.
 const minUploads = 4
 
-// uploadContent proves a content, and uploads it if it is missing or damaged in the bucket.
+// uploadContent proves a content. If the content is missing or damaged in the bucket, it is
+// uploaded.
 func (t *transfer) uploadContent(ctx context.Context, c *content) error {
 	for _, from := range c.copies {
 		err := t.uploadCopy(ctx, c, from)
@@ -31,7 +33,8 @@ func (t *transfer) uploadContent(ctx context.Context, c *content) error {
 	return nil
 }
 
-// uploadCopy reads one copy of a content, and uploads it unless the bucket has an intact object of it.
+// uploadCopy reads one copy of a content. It uploads the copy unless the bucket already has an
+// intact object.
 func (t *transfer) uploadCopy(ctx context.Context, c *content, from bundleCopy) error {
 	o, found := t.session.bucket.Find(c.digest)
 	if !found || o.Size != from.size {
@@ -67,7 +70,6 @@ func (t *transfer) uploadCopy(ctx context.Context, c *content, from bundleCopy) 
 	return nil
 }
 
-// openCopy opens a copy of a content.
 func (t *transfer) openCopy(ctx context.Context, c *content, from bundleCopy) (*provenReader, error) {
 	where, err := from.layout.Locate(ctx, c.digest)
 	if err != nil {
@@ -80,7 +82,7 @@ func (t *transfer) openCopy(ctx context.Context, c *content, from bundleCopy) (*
 	return &provenReader{ctx: ctx, file: r, digest: c.digest, hash: c.digest.Algorithm().Hash(), left: from.size, progress: t.session.options.Progress}, nil
 }
 
-// readCopy reads and proves a copy of a content, and writes it to a hash.
+// readCopy reads and proves a copy of a content, and writes the content to a hash.
 func (t *transfer) readCopy(ctx context.Context, c *content, from bundleCopy, to io.Writer) error {
 	r, err := t.openCopy(ctx, c, from)
 	if err != nil {
@@ -94,14 +96,13 @@ func (t *transfer) readCopy(ctx context.Context, c *content, from bundleCopy, to
 	return err
 }
 
-// send uploads a copy of a content.
 func (t *transfer) send(ctx context.Context, c *content, from bundleCopy) error {
 	r, err := t.openCopy(ctx, c, from)
 	if err != nil {
 		return err
 	}
 	defer r.file.Close()
-	if from.size == 0 { // PutBlob does not read an empty body
+	if from.size == 0 { // PutBlob does not read an empty body, so check the digest here
 		if err := r.end(); !errors.Is(err, io.EOF) {
 			return err
 		}
@@ -113,8 +114,8 @@ func (t *transfer) send(ctx context.Context, c *content, from bundleCopy) error 
 	return nil
 }
 
-// isIntact reads an object whose ETag does not prove its content, and reports whether it has the
-// content's digest.
+// isIntact reads an object in the bucket whose ETag does not prove its content. It reports whether
+// the object has the content's digest.
 func (t *transfer) isIntact(ctx context.Context, c *content, o bucket.Object) (bool, error) {
 	r, err := t.session.bucket.OpenBlob(ctx, o)
 	if err != nil {
@@ -128,10 +129,10 @@ func (t *transfer) isIntact(ctx context.Context, c *content, o bucket.Object) (b
 	return err == nil, err
 }
 
-// provenReader reads a copy of a blob. If the copy is damaged, it returns a badError in place of
-// the last bytes.
+// provenReader reads a copy of a blob. If the copy is damaged, provenReader returns a badError
+// instead of the last bytes.
 type provenReader struct {
-	ctx      context.Context // of the reading
+	ctx      context.Context // if it ends, reading fails
 	file     io.ReadCloser
 	digest   digest.Digest
 	hash     hash.Hash
@@ -161,14 +162,14 @@ func (r *provenReader) Read(p []byte) (int, error) {
 		}
 		return n, nil
 	case errors.Is(err, io.EOF):
-		return 0, &badError{fmt.Errorf("the content ends %d bytes too early", r.left)}
+		return 0, &badError{fmt.Errorf("the content is %d bytes too short", r.left)}
 	case err != nil:
 		return 0, unreadable(r.ctx, err)
 	}
 	return n, nil
 }
 
-// end returns io.EOF if the digest matches, and otherwise a badError.
+// end returns io.EOF if the digest matches. Otherwise, it returns a badError.
 func (r *provenReader) end() error {
 	if got := digest.NewDigest(r.digest.Algorithm(), r.hash); got != r.digest {
 		return &badError{fmt.Errorf("checksum mismatch: content is %s", got)}

@@ -11,12 +11,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// badError reports a damaged copy.
+// badError reports that a copy of a blob is damaged.
 type badError struct{ error }
 
 func (e *badError) Unwrap() error { return e.error }
 
-// unreadable makes an error from reading the bundle a badError, unless another attempt may succeed.
+// unreadable turns an error from reading the bundle into a badError, unless another attempt may
+// succeed.
 func unreadable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -27,8 +28,8 @@ func unreadable(ctx context.Context, err error) error {
 	return &badError{err}
 }
 
-// verify reads a copy to its end and writes it to out if that is not nil. It fails with a
-// badError if the digest or the size does not match. It also compares the store's copies.
+// verify reads a copy to its end. If out is not nil, verify writes the content to it. If the digest
+// or the size does not match, verify fails with a badError. It also compares the store's copies.
 func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *content, size int64) error {
 	first := c.existing[:min(len(c.existing), maxCompared)]
 	x, err := t.session.compareWith(ctx, c, first)
@@ -50,7 +51,8 @@ func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *co
 	return nil
 }
 
-// proveExisting verifies the digest of a copy in the store, without comparing it with another copy.
+// proveExisting verifies the digest of a copy in the store without comparing the copy with another
+// one.
 func (t *transfer) proveExisting(ctx context.Context, c *content, e *existingCopy) error {
 	r, err := t.session.openExisting(ctx, c, e)
 	if r == nil {
@@ -65,8 +67,8 @@ func (t *transfer) proveExisting(ctx context.Context, c *content, e *existingCop
 	return err
 }
 
-// read reads r to its end, checks its digest and size, and compares the copies of x with it. It
-// writes the content to out if that is not nil.
+// read reads r to its end, and checks its digest and size. It compares the content with the copies
+// of x. If out is not nil, it writes the content to it.
 func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d digest.Digest, size int64, x *comparison) error {
 	buf := t.bufs.Get().(*[bufferSize]byte)
 	defer t.bufs.Put(buf)
@@ -101,8 +103,9 @@ func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d diges
 	return nil
 }
 
-// addBad records a damaged copy if err is a badError. Then it returns an *IncompleteError, unless
-// incomplete bundles are allowed, or the cause of ctx. Otherwise it returns err.
+// addBad records a damaged copy if err is a badError. Then it returns nil if incomplete bundles are
+// allowed, and otherwise an *IncompleteError. If ctx ends meanwhile, it returns the cause. If err
+// is not a badError, it returns err.
 func (t *transfer) addBad(ctx context.Context, c *content, from bundleCopy, err error) error {
 	var bad *badError
 	if !errors.As(err, &bad) {
