@@ -38,7 +38,6 @@ type archive struct {
 	copied []Copied
 }
 
-// archives returns the archives of a bundle, each with its name in the store.
 func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 	var all []*archive
 	known := map[string]bool{}
@@ -144,7 +143,6 @@ func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 	return nil
 }
 
-// storeName returns the name that a file of the archive gets in the store.
 func (a *archive) storeName(file string) string { return a.name + strings.TrimPrefix(file, a.set.Name) }
 
 // compareInStore looks for a file or chunks in the store with the archive's name. taken reports
@@ -170,7 +168,6 @@ func (s *session) compareInStore(ctx context.Context, a *archive) (taken, same b
 	return true, true, nil
 }
 
-// filesUnder lists the files of an archive in the store.
 func (s *session) filesUnder(archive string) ([]string, error) {
 	entries, err := fs.ReadDir(s.store.Root().FS(), ".")
 	return filesOf(archive, entries), err

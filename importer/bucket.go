@@ -25,7 +25,6 @@ var (
 	ErrNoConditions = publish.ErrNoConditions
 )
 
-// newInBucket returns an importer for a store in a bucket.
 func newInBucket(o Options) (*Importer, error) {
 	at, err := bucket.ParsePlace(o.Store)
 	switch {
@@ -48,7 +47,6 @@ func (o Options) readers() func(bucket.Place) bucket.Reader {
 	return func(at bucket.Place) bucket.Reader { return o.Buckets(at) }
 }
 
-// inBucket is a store in a bucket.
 type inBucket struct {
 	store   *publish.Bucket
 	options Options
@@ -90,7 +88,6 @@ func (d *inBucket) findExisting(ctx context.Context, p *plan) error {
 	return nil
 }
 
-// importToBucket is Import for a store in a bucket.
 func (i *Importer) importToBucket(ctx context.Context, b *bundle) (Report, error) {
 	at, err := bucket.ParsePlace(i.options.Store)
 	if err != nil {
@@ -108,7 +105,6 @@ func (i *Importer) importToBucket(ctx context.Context, b *bundle) (Report, error
 	return report, nil
 }
 
-// endOf returns the error of ctx if ctx has ended. Otherwise it returns err.
 func endOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

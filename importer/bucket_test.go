@@ -36,7 +36,6 @@ func importInto(t *testing.T, s *buckettest.Server, bundles ...string) (importer
 	return i.Import(t.Context(), bundles...)
 }
 
-// openStore opens the store in the bucket of a test server for reading.
 func openStore(t *testing.T, s *buckettest.Server) *layoutstore.Tree {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket}, Indexes: []string{}, Buckets: s.Readers(t)})
@@ -46,7 +45,6 @@ func openStore(t *testing.T, s *buckettest.Server) *layoutstore.Tree {
 	return tree
 }
 
-// contentOfStore returns the proven content of the store in the bucket.
 func contentOfStore(t *testing.T, s *buckettest.Server) importertest.Content {
 	t.Helper()
 	c, err := importertest.ContentOfSnapshot(t.Context(), openStore(t, s).Snapshot())

@@ -88,7 +88,6 @@ func TestDamagedBlobOfABundleInABucket(t *testing.T) {
 	}
 }
 
-// The archives of a bundle in a bucket cannot be kept packed.
 func TestBundlesInBucketsAreNotKeptPacked(t *testing.T) {
 	s := buckettest.Start(t)
 	dir := t.TempDir()

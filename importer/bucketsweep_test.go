@@ -15,7 +15,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// openWriter opens the store in the bucket of a test server for writing.
 func openWriter(t *testing.T, s *buckettest.Server) *publish.Bucket {
 	t.Helper()
 	w, err := publish.OpenBucket(t.Context(), s.Open(t, "store"))

@@ -47,7 +47,6 @@ func (b *bundle) importWith(ctx context.Context, do func(context.Context, *bundl
 	return report, err
 }
 
-// refresh reads the changed sources again.
 func (b *bundle) refresh(ctx context.Context) error {
 	_, err := b.tree.Refresh(ctx)
 	b.snapshot = b.tree.Snapshot()

@@ -72,8 +72,7 @@ type scene struct {
 	way
 	store, bundle string // tests import a copy of the bundle into a copy of the store
 	old, new      importertest.Content
-	// steps is the number of steps of the import.
-	steps int
+	steps         int
 	// commits is the step that moves the first index or archive into place. From this step on, the
 	// journal completes the import after a crash.
 	commits int
@@ -164,7 +163,6 @@ func (s scene) completes(t *testing.T, store, bundle string) {
 	}
 }
 
-// archives lists the archives in a directory, if it exists.
 func archives(t *testing.T, dir string) []string {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(dir, "*.tar"))

@@ -63,7 +63,6 @@ func (p *plan) checkFreeSpace() error {
 	return nil
 }
 
-// findStaged finds the contents that an interrupted import left in staging.
 func (p *plan) findStaged() map[*content]bool {
 	staged := map[*content]bool{}
 	if _, err := p.session.store.Root().Lstat(publish.StagedPath(".")); err != nil {
@@ -79,7 +78,6 @@ func (p *plan) findStaged() map[*content]bool {
 	return staged
 }
 
-// hasLinks reports whether the file system of the store supports hard links.
 func (s *session) hasLinks() bool {
 	f, err := s.store.CreateTemp()
 	if err != nil {

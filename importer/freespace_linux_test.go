@@ -28,7 +28,6 @@ func mountSmall(t *testing.T, options string) string {
 	return filepath.Join(dir, "store")
 }
 
-// large returns a bundle with a blob of 3 MB.
 func large(t *testing.T) string {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -101,7 +100,6 @@ func TestDiskFillsUp(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 }
 
-// An import into a read-only store fails and changes nothing.
 func TestReadOnlyStore(t *testing.T) {
 	store := mountSmall(t, "size=8m")
 	importertest.Imported(t, store, importertest.OldBundle(t))

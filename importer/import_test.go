@@ -69,7 +69,6 @@ func TestImportingAgainChangesNothing(t *testing.T) {
 	}
 }
 
-// modified returns the time at which the state of a store was last written.
 func modified(t *testing.T, store string) time.Time {
 	t.Helper()
 	info, err := os.Stat(filepath.Join(store, journal.StateFile))
@@ -157,7 +156,6 @@ func TestImportRestoresBlobs(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 }
 
-// If two bundles have the same tag, the later bundle wins.
 func TestLaterBundleWins(t *testing.T) {
 	store, one, two := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t), importertest.NewBundle(t)
 	report := importertest.Imported(t, store, two, one)

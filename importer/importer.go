@@ -152,7 +152,6 @@ func (i *Importer) Recover(ctx context.Context) error {
 	return s.store.Clear()
 }
 
-// logWaiting logs that the import waits for another import.
 func (i *Importer) logWaiting() error {
 	i.options.Log.Info("waiting for another import into the store", zap.String("store", i.options.Store))
 	return nil

@@ -182,7 +182,6 @@ func (m *merging) parse(data []byte, at string) error {
 	return nil
 }
 
-// recordTag records which entry has a tag, so that untag need not search for the entry.
 func (m *merging) recordTag(number int) {
 	if tag := m.entries[number].tag; tag != "" {
 		m.byTag[tag] = append(m.byTag[tag], number)

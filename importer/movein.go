@@ -28,15 +28,13 @@ type inodeFacts struct {
 	symlink bool // whether the name is a symbolic link
 	// links is the number of hard links, or 0 if it is unknown.
 	links uint64
-	// mode are the permissions of the file.
-	mode fs.FileMode
+	mode  fs.FileMode
 	// own are the permissions of files that the store creates.
 	own fs.FileMode
 	// foreign means that another user owns the file, and this process cannot change the owner.
 	foreign bool
 }
 
-// readable are all read permissions.
 const readable fs.FileMode = 0o444
 
 // whyCopy returns the reason why a file must be copied: it could be changed through another name,
@@ -55,7 +53,6 @@ func whyCopy(f inodeFacts) string {
 	return ""
 }
 
-// factsOf returns the properties of a file of a bundle.
 func (s *session) factsOf(name string) (inodeFacts, error) {
 	own, err := s.ownMode()
 	if err != nil {
@@ -180,7 +177,6 @@ func (s *session) recordMoves(archives []*archive, generation uint64) (*moveReco
 	return moves, s.store.WriteFile(moveRecordFile, moves.write)
 }
 
-// isLinkOf reports whether a file is a hard link of one of the named files in the store.
 func (s *session) isLinkOf(info fs.FileInfo, names ...string) bool {
 	return slices.ContainsFunc(names, func(name string) bool {
 		inside, err := s.store.Root().Lstat(name)

@@ -25,7 +25,6 @@ type moveRecord struct {
 	files []publish.MovedFile
 }
 
-// moveRecordFile is the path of the record within the store.
 const moveRecordFile = journal.Dir + "/outgoing-packed"
 
 // write writes the record: a first line that contains the number of files, and one line per file.

@@ -99,7 +99,6 @@ func (s *session) hasMoved(ctx context.Context, p layoutstore.Problem) (bool, er
 	return false, nil
 }
 
-// hasListed reports whether an archive in the store has the checksums that an inventory lists.
 func (s *session) hasListed(ctx context.Context, file string, a *inventory.Archive) (bool, error) {
 	for _, f := range a.Files {
 		if f.SHA256 == "" {

@@ -49,7 +49,6 @@ type repository struct {
 	graph *closure.Graph
 }
 
-// plan is the list of what an import has to do.
 type plan struct {
 	session      *session
 	bundle       *bundle
@@ -123,7 +122,6 @@ func (s *session) plan(ctx context.Context, b *bundle) (*plan, error) {
 	return p, nil
 }
 
-// addRepository adds a repository of the bundle to the plan.
 func (p *plan) addRepository(ctx context.Context, r repository) error {
 	from := len(p.contents)
 	for _, m := range r.graph.Manifests {

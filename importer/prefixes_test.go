@@ -24,7 +24,6 @@ type published struct {
 	files  map[string][]string
 }
 
-// bundle writes the archives into a new directory.
 func (p published) bundle(t *testing.T, store string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(filepath.Dir(store), "in")

@@ -33,7 +33,6 @@ func (r Report) ReadAll(ctx context.Context) error {
 	return nil
 }
 
-// digests returns the digests of everything that the repository's indexes lead to.
 func (r repository) digests() (all []digest.Digest) {
 	for _, m := range r.graph.Manifests {
 		all = append(all, m.Digest)
@@ -73,7 +72,6 @@ func readCopy(ctx context.Context, l layoutstore.Layout, d digest.Digest, opened
 	return ctx.Err()
 }
 
-// errMismatch reports that content does not match its digest.
 var errMismatch = errors.New("checksum mismatch")
 
 // proveSize is the size of prove's buffer in bytes. It is small, because most blobs are small.

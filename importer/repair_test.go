@@ -60,7 +60,6 @@ func spoilers() map[string]func(t *testing.T, file string) {
 	}
 }
 
-// blobFiles returns the files of all blobs in a store.
 func blobFiles(t *testing.T, store string) (names []string) {
 	t.Helper()
 	for name, size := range importertest.Files(t, store) {

@@ -42,7 +42,6 @@ func newReport(store string, generation uint64) Report {
 	return Report{Store: store, Generation: generation, Problems: []layoutstore.Problem{}, NonDistributable: []layoutstore.Problem{}}
 }
 
-// addTransfer adds the results of a transfer and its plan.
 func (r *Report) addTransfer(t *transfer) {
 	r.Blobs, r.repositories = t.blobs, t.plan.repositories
 	r.Problems = append(r.Problems, t.plan.problems.all...)

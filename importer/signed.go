@@ -30,7 +30,6 @@ func (s *session) recordSigned(ctx context.Context, b *bundle) error {
 	return err
 }
 
-// signedInventories returns the signed inventories of the bundles.
 func (s *session) signedInventories(ctx context.Context, b *bundle) (all []publish.Signed, err error) {
 	for _, source := range b.names {
 		data, signature, err := s.signedInventory(ctx, source)

@@ -108,7 +108,6 @@ func (t *transfer) prove(ctx context.Context, c *content) (string, error) {
 	return "", nil
 }
 
-// planRepairs records which copies in the store must be replaced.
 func (t *transfer) planRepairs(c *content) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -150,7 +149,6 @@ func (t *transfer) copy(ctx context.Context, c *content, from bundleCopy, write 
 	return t.writeTemp(func(w io.Writer) error { return t.verify(ctx, r, w, c, from.size) })
 }
 
-// writeTemp writes a blob to a temporary file in staging, and returns the file's path.
 func (t *transfer) writeTemp(write func(io.Writer) error) (name string, err error) {
 	out, err := t.session.store.CreateTemp()
 	if err != nil {

@@ -24,7 +24,6 @@ func ownership(info fs.FileInfo) (links uint64, foreign bool) {
 	return uint64(st.Nlink), int(st.Uid) != os.Geteuid() && os.Geteuid() != 0 //nolint:unconvert // another type on other platforms
 }
 
-// owned reports whether the user of this process owns a file.
 func owned(info fs.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(st.Uid) == os.Geteuid()

@@ -73,7 +73,6 @@ func TestImportWithNullAnnotations(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), importertest.MustContent(t, tree.Dir()))
 }
 
-// indexOf returns the descriptors in the index of a layout of a store.
 func indexOf(t *testing.T, store, path string) []ocispec.Descriptor {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(store, path, "index.json"))

@@ -15,7 +15,6 @@ import (
 
 // target is the store that an import plans for, in a directory or in a bucket.
 type target interface {
-	// snapshot reads the store's tree.
 	snapshot(ctx context.Context) (*layoutstore.Snapshot, error)
 	// findExisting finds the copies of the plan's contents in the store, and the layouts that have
 	// no copy.

@@ -11,7 +11,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// badError reports that a copy of a blob is damaged.
 type badError struct{ error }
 
 func (e *badError) Unwrap() error { return e.error }
@@ -126,7 +125,6 @@ func (t *transfer) addBad(ctx context.Context, c *content, from bundleCopy, err 
 	return &IncompleteError{[]layoutstore.Problem{p}}
 }
 
-// tagsTo returns the tags of a repository that lead to a digest.
 func (r repository) tagsTo(d digest.Digest) []string {
 	for _, m := range r.graph.Manifests {
 		if m.Digest == d {

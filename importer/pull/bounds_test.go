@@ -82,7 +82,6 @@ func TestReferrersWithoutEnd(t *testing.T) {
 	}
 }
 
-// A pull fails if the registry's list of tags never ends.
 func TestTagsWithoutEnd(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if !strings.HasSuffix(q.URL.Path, "/tags/list") {

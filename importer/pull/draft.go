@@ -65,8 +65,7 @@ type Layout struct {
 	// planned is the layout once it is completely planned.
 	planned bundle.Layout
 	// images are the planned images by tag, or by digest if they have no tag.
-	images map[string]bundle.Image
-	// digests are the digests of these images.
+	images  map[string]bundle.Image
 	digests map[digest.Digest]bool
 
 	// referrers is the number of manifests that were found in lists of referrers.
@@ -179,7 +178,6 @@ func (d *Draft) Each(ctx context.Context, n int, do func(ctx context.Context, i 
 	return group.Wait()
 }
 
-// eachLayout calls do with each layout. Several calls run at the same time.
 func (d *Draft) eachLayout(ctx context.Context, do func(ctx context.Context, l *Layout) error) error {
 	return d.Each(ctx, len(d.order), func(ctx context.Context, i int) error { return do(ctx, d.order[i]) })
 }
@@ -208,7 +206,6 @@ func (d *Draft) plan(ctx context.Context, planner Planner) (*Plan, error) {
 	return plan, err
 }
 
-// assemble turns the layouts into a plan.
 func (d *Draft) assemble() (*Plan, error) {
 	plan := &Plan{Source: d.Root.String(), Archives: []*bundle.Archive{}, Files: d.files, Missing: sortProblems(d.missing), Problems: []Problem{}}
 	if d.allow != nil {

@@ -47,7 +47,6 @@ func TestTemporaryFaults(t *testing.T) {
 	}
 }
 
-// A pull requests a new token if the old one has expired.
 func TestExpiredToken(t *testing.T) {
 	tree := varied(t)
 	dir := t.TempDir()

@@ -19,7 +19,6 @@ type Meter interface {
 	Add(n int64)
 }
 
-// fetcher fetches blobs into the working directory.
 type fetcher struct {
 	registry *client.Client
 	work     *work

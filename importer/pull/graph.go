@@ -137,7 +137,6 @@ func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (b
 	return broken, nil
 }
 
-// topsOf returns the images that lead to a blob.
 func topsOf(b *closure.Blob) (tops []*closure.Manifest) {
 	for _, c := range b.Claims {
 		if c.By != nil {

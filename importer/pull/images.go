@@ -113,7 +113,6 @@ func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference st
 	return closure.Descriptor{}, nil
 }
 
-// child returns the descriptor of a manifest that an index names.
 func (d *Draft) child(ctx context.Context, l *Layout, tag string, child digest.Digest) (closure.Descriptor, error) {
 	image, err := d.Source.Resolve(ctx, l.Repository, child.String())
 	if !IsAbsent(err) && !IsUnusable(err) {

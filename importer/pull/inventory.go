@@ -46,7 +46,6 @@ func (r *run) stageInventory(ctx context.Context) error {
 	return nil
 }
 
-// encode encodes an inventory, and signs it if there is a key.
 func (r *run) encode(listed *inventory.Inventory) (data, signature []byte, err error) {
 	if r.options.SignKey != nil {
 		return r.options.SignKey.EncodeSigned(listed)
@@ -109,7 +108,6 @@ func (l *lister) list(ctx context.Context) error {
 	return l.addFiles(ctx, names...)
 }
 
-// addArchive adds an archive that this pull writes or keeps.
 func (l *lister) addArchive(ctx context.Context, a *bundle.Archive) error {
 	for _, layout := range a.Layouts {
 		l.addLayout(layout)
@@ -210,7 +208,6 @@ func (l *lister) open(ctx context.Context, o layoutstore.Options) (s *layoutstor
 	return s, problems, nil
 }
 
-// addOtherTree adds the layouts of the directory's tree that this pull does not write.
 func (l *lister) addOtherTree(ctx context.Context) error {
 	omit := map[string]bool{}
 	if l.run.options.Tree {
@@ -237,7 +234,6 @@ func (l *lister) addOtherTree(ctx context.Context) error {
 	return nil
 }
 
-// addTree adds the layouts that this pull writes into a tree.
 func (l *lister) addTree() error {
 	for _, layout := range bundle.MergeLayouts(l.run.plan.Archives) {
 		l.addLayout(layout)

@@ -22,7 +22,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// inventoryOf parses the inventory in a directory.
 func inventoryOf(t *testing.T, dir string) *inventory.Inventory {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, inventory.Name))

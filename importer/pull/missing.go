@@ -118,7 +118,6 @@ func (e *IncompleteError) Error() string {
 	return fmt.Sprintf("%s missing or damaged in the source:\n  %s", count, strings.Join(lines, "\n  "))
 }
 
-// sortProblems sorts problems and removes duplicates.
 func sortProblems(problems []Problem) []Problem {
 	all := append([]Problem{}, problems...)
 	slices.SortFunc(all, func(a, b Problem) int {

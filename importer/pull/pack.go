@@ -14,7 +14,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 )
 
-// packed is an archive that has to be written.
 type packed struct {
 	archive *bundle.Archive
 	needs   []*need
@@ -35,7 +34,6 @@ type packer struct {
 // errNotFetched reports that a blob is not available. The reason is reported elsewhere.
 var errNotFetched = errors.New("a blob of the archive was not fetched")
 
-// fetchAndPack fetches the blobs of archives, and writes the archives.
 func (r *run) fetchAndPack(ctx context.Context, todo []*bundle.Archive) error {
 	archives, needs := needsOf(todo)
 	p := &packer{run: r, supply: r.newSupply(), fetched: make(chan struct{}), uses: map[digest.Digest]int{}}

@@ -49,7 +49,6 @@ func versions(t *testing.T) (older, newer *registrytest.Registry) {
 	return older, newer
 }
 
-// form is a form in which a bundle is written.
 type form struct {
 	tree  bool
 	chunk int64

@@ -71,7 +71,6 @@ func pullOnce(ctx context.Context, o Options, allow *allowance, src *Source, wat
 	return r, r.execute(ctx)
 }
 
-// run is a pull that has a plan.
 type run struct {
 	options  Options
 	form     bundle.Form
@@ -125,7 +124,6 @@ func (r *run) stageFiles(ctx context.Context) error {
 	return r.stageInventory(ctx)
 }
 
-// stageFile stages a file beside the archives if the file changes.
 func (r *run) stageFile(name string, data []byte) (changed bool, err error) {
 	changed, err = r.work.publisher.StageIfNew(name, data)
 	if changed {
@@ -134,7 +132,6 @@ func (r *run) stageFile(name string, data []byte) (changed bool, err error) {
 	return changed, err
 }
 
-// missingArchives returns the planned archives that have to be written.
 func (r *run) missingArchives(ctx context.Context) (todo []*bundle.Archive, err error) {
 	var total int64
 	for _, dir := range []string{r.options.Dir, r.work.publisher.Staged()} {
@@ -192,7 +189,6 @@ func (r *run) present(dir string, a *bundle.Archive) *bundle.Present {
 	return a.In(dir, r.form, r.watch.Add)
 }
 
-// appendNew appends a string to a list that does not contain it yet.
 func appendNew(all []string, s string) []string {
 	if slices.Contains(all, s) {
 		return all

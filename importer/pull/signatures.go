@@ -166,7 +166,6 @@ func (d *Draft) addAttestations(ctx context.Context, l *Layout) error {
 	return d.Each(ctx, len(tags), func(ctx context.Context, i int) error { return d.addTagged(ctx, in, tags[i]) })
 }
 
-// addTagged plans the image with a tag, if it exists.
 func (d *Draft) addTagged(ctx context.Context, l *Layout, tag string) error {
 	if !names.IsTag(tag) {
 		return nil // the name is too long for a tag

@@ -26,15 +26,13 @@ const (
 	grace      = 5 * time.Second
 )
 
-// need is a blob that the bundle needs.
 type need struct {
 	blob closure.Descriptor
 	// layout is the path of a layout that contains the blob.
 	layout string
 	// repositories are the repositories of the source that may have the blob.
 	repositories []string
-	// archives are the archives that need the blob.
-	archives []*packed
+	archives     []*packed
 
 	// available is closed when the blob is available.
 	available chan struct{}

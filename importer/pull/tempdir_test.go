@@ -33,7 +33,6 @@ func elsewhere(t *testing.T) string {
 	return dir
 }
 
-// filesBelow returns the names of the files below a directory.
 func filesBelow(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	layouttest.Try(t, filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {

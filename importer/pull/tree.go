@@ -43,7 +43,6 @@ func (r *run) writeTree(ctx context.Context) error {
 	return r.compare(ctx, []string{r.options.Dir})
 }
 
-// stageIndex stages the index of a layout if the index changes.
 func (r *run) stageIndex(l *bundle.Layout) error {
 	index, err := l.IndexJSON()
 	if err != nil {

@@ -52,7 +52,6 @@ type work struct {
 	proven sync.Map
 }
 
-// errBusy reports that another pull is writing into the same directory.
 var errBusy = errors.New("another pull is writing to this directory")
 
 // openWork locks dir if the system supports such locks, and creates the working directory in it. It
@@ -152,7 +151,6 @@ func (w *work) clear() error {
 	return err
 }
 
-// touch records that the state was used now.
 func (w *work) touch() error {
 	name, now := filepath.Join(w.path, stamp), time.Now()
 	if err := os.Chtimes(name, now, now); !errors.Is(err, fs.ErrNotExist) {
@@ -161,7 +159,6 @@ func (w *work) touch() error {
 	return os.WriteFile(name, []byte("state of layoutproxy pull; removed when it ends\n"), 0o644)
 }
 
-// finish removes the working directory after a successful pull.
 func (w *work) finish() error {
 	w.reached("finish")
 	err := errors.Join(os.RemoveAll(w.path), os.RemoveAll(w.local))
@@ -196,7 +193,6 @@ func (w *work) hasBlob(d digest.Digest, size int64) bool {
 	return err == nil && (size < 0 || info.Size() == size)
 }
 
-// markProven records that the content of d was verified.
 func (w *work) markProven(d digest.Digest) { w.proven.Store(d, nil) }
 
 func (w *work) isProven(d digest.Digest) bool {
@@ -232,7 +228,6 @@ func (w *work) open(d digest.Digest) (io.ReadCloser, error) {
 	return bundle.NewProvingReader(f, d, f.Name()), nil
 }
 
-// isIntact reports whether a stored blob has its digest.
 func (w *work) isIntact(ctx context.Context, d digest.Digest) (bool, error) {
 	if w.isProven(d) {
 		return true, nil
@@ -244,5 +239,4 @@ func (w *work) isIntact(ctx context.Context, d digest.Digest) (bool, error) {
 	return good, err
 }
 
-// remove removes a blob that is not needed any more.
 func (w *work) remove(d digest.Digest) { _ = os.Remove(w.blob(d)) }

@@ -30,7 +30,6 @@ func (s storage) link(repository string, d digest.Digest) string {
 	return filepath.Join(string(s), "docker/registry/v2/repositories", repository, "_layers/sha256", d.Encoded())
 }
 
-// lose removes a file or directory from a registry's storage.
 func lose(t *testing.T, path string) {
 	t.Helper()
 	if _, err := os.Stat(path); err != nil {

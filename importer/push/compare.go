@@ -21,7 +21,6 @@ import (
 // DifferenceKind is a kind of difference.
 type DifferenceKind string
 
-// The kinds of differences of tags, manifests and blobs.
 const (
 	Missing DifferenceKind = "missing"
 	// Different means that a tag leads to another digest.

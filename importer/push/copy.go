@@ -135,7 +135,6 @@ func (p *pusher) sendBlob(ctx context.Context, b *Blob, r *Repository) error {
 	return p.upload(ctx, b, r, home)
 }
 
-// hasBlob asks the registry whether a repository has a blob.
 func (p *pusher) hasBlob(ctx context.Context, r *Repository, b *Blob) (bool, error) {
 	n, err := p.Client.HeadBlob(ctx, r.Name, b.Digest)
 	if errors.Is(err, client.ErrNotFound) {
@@ -147,7 +146,6 @@ func (p *pusher) hasBlob(ctx context.Context, r *Repository, b *Blob) (bool, err
 	return n == b.Size || n == client.UnknownSize, nil
 }
 
-// recordBlob records that a repository has a blob.
 func (p *pusher) recordBlob(b *Blob, r *Repository, change func(*Summary)) {
 	p.mu.Lock()
 	p.homes[b.Digest] = r.Name
@@ -221,7 +219,6 @@ func (l *lazyTransfer) end(done bool) {
 	}
 }
 
-// putManifest puts a manifest under its missing tags.
 func (p *pusher) putManifest(ctx context.Context, r *Repository, m *Manifest) error {
 	p.mu.Lock()
 	names := p.states[r].missingTags(m)
@@ -261,7 +258,6 @@ func (p *pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names
 	return nil
 }
 
-// recordPut records that a manifest was put under a name.
 func (p *pusher) recordPut(r *Repository, m *Manifest, name string, subject digest.Digest, pushed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -91,7 +91,6 @@ func mentions(e *client.Error, words ...string) bool {
 	return false
 }
 
-// isRead reports whether the failed request only reads.
 func isRead(e *client.Error) bool {
 	switch e.Op {
 	case "ping", "head manifest", "get manifest", "head blob", "get blob", "list tags", "list referrers":

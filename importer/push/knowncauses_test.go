@@ -22,7 +22,6 @@ import (
 
 // answer is an answer that a registry gives to a push.
 type answer struct {
-	// kind is the expected kind of the diagnosis.
 	kind string
 	// registry is the registry's name in docs/push-targets.md. If it is empty, any registry answers
 	// like this.
@@ -131,7 +130,6 @@ func (a answer) fault() registrytest.Fault {
 	}
 }
 
-// smallSetup returns a push of one image that has one layer.
 func smallSetup(t *testing.T, registry registrytest.Options) *setup {
 	t.Helper()
 	dir := t.TempDir()

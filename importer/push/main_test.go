@@ -57,7 +57,6 @@ const (
 	discoveryOfTree = 2 + 1
 )
 
-// open opens sources below the destination's path.
 func open(t *testing.T, to client.Reference, sources ...string) *layoutstore.Snapshot {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: sources, Roots: []string{to.Path}})
@@ -67,7 +66,6 @@ func open(t *testing.T, to client.Reference, sources ...string) *layoutstore.Sna
 	return tree.Snapshot()
 }
 
-// setup is a registry with a client and a plan for a push.
 type setup struct {
 	registry *registrytest.Registry
 	client   *client.Client

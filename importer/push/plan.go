@@ -99,7 +99,6 @@ func NewPlan(ctx context.Context, tree *layoutstore.Snapshot, to client.Referenc
 	return p.plan, nil
 }
 
-// planning is a plan under construction.
 type planning struct {
 	plan         *Plan
 	selection    Selection
@@ -229,7 +228,6 @@ func (p *planning) tag(r *Repository, src *source, m *closure.Manifest) {
 	}
 }
 
-// need records that a repository needs a blob.
 func (p *planning) need(r *Repository, b *Blob) *Blob {
 	have := p.blobs[b.Digest]
 	if have == nil {

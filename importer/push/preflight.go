@@ -57,7 +57,6 @@ func (p *pusher) probeMounts(ctx context.Context, w *work) error {
 	return nil
 }
 
-// mountRemedy says what to do about a refused mount.
 func mountRemedy(err error) string {
 	switch {
 	case errors.Is(err, client.ErrUnauthorized), errors.Is(err, client.ErrDenied):

@@ -34,7 +34,6 @@ type written struct {
 	size   int64
 }
 
-// recordWritten records content that prove will check.
 func (p *pusher) recordWritten(w written) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

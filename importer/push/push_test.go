@@ -313,7 +313,6 @@ func isComplete(t *testing.T, s *setup) {
 	}
 }
 
-// counter is a Progress that counts calls.
 type counter struct {
 	mu             sync.Mutex
 	expected, done int64

@@ -49,7 +49,6 @@ type Transfer interface {
 	End(done bool)
 }
 
-// pusher executes a plan.
 type pusher struct {
 	Options
 

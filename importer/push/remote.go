@@ -100,7 +100,6 @@ func references(r *Repository) []string {
 	return names
 }
 
-// findManifest requests a manifest of a repository, and reports whether it exists.
 func (p *pusher) findManifest(ctx context.Context, r *Repository, reference string) (bool, error) {
 	d, err := headManifest(ctx, p.Client, r.Name, reference)
 	if errors.Is(err, client.ErrNotFound) {
@@ -161,7 +160,6 @@ type work struct {
 
 func (w *work) isEmpty() bool { return len(w.manifests) == 0 && len(w.blobs) == 0 && !w.unlisted }
 
-// includes reports whether manifests or blobs will be written to a repository.
 func (w *work) includes(r *Repository) bool {
 	if len(w.manifests[r]) > 0 {
 		return true
@@ -174,7 +172,6 @@ func (w *work) includes(r *Repository) bool {
 	return false
 }
 
-// findMissing compares the plan with the content that the registry has.
 func (p *pusher) findMissing() *work {
 	w := &work{manifests: map[*Repository][]*Manifest{}, blobs: map[*Blob][]*Repository{}}
 	p.mu.Lock()

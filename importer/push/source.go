@@ -16,7 +16,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// source is a repository of the tree that is pushed.
 type source struct {
 	path  string
 	repo  *layoutstore.Repository
@@ -98,7 +97,6 @@ func (p *Plan) Failures(s Selection) []layoutstore.Problem {
 	return all
 }
 
-// blob returns a blob of the tree.
 func (s *source) blob(d digest.Digest) (*Blob, bool) {
 	if s.repo.IsDiscovery(d) {
 		return s.discoveryBlob(d)

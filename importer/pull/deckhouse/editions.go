@@ -55,7 +55,6 @@ func (p *planner) sharedWithList(ctx context.Context, at string) (string, error)
 	})
 }
 
-// sharedTags returns the repository of a shared layout, and its tags.
 func (p *planner) sharedTags(ctx context.Context, at string) (repository string, tags map[string]bool, err error) {
 	if repository, err = p.sharedWithList(ctx, at); err == nil {
 		tags, err = p.source.Tags(ctx, repository)

@@ -103,7 +103,6 @@ func chooseNames(all []string, include, exclude map[string]release.Selector) map
 	return wanted
 }
 
-// familyMember is one module or package that is being planned.
 type familyMember struct {
 	planner    *planner
 	want       release.Selector

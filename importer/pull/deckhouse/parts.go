@@ -2,7 +2,6 @@ package deckhouse
 
 import "github.com/layoutproxy/layoutproxy/importer/pull"
 
-// kind is a kind of content that a bundle can have.
 type kind string
 
 const (

@@ -15,7 +15,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 )
 
-// planner plans the content that a selection selects.
 type planner struct {
 	selection *Selection
 	draft     *pull.Draft
@@ -78,7 +77,6 @@ func (p *planner) layout(archive, path, repository string, of kind, change ...fu
 // keepEmpty keeps a layout without images in its archive, as d8 does.
 func keepEmpty(r *pull.Rules) { r.Empty = pull.KeepEmptyBesideOthers }
 
-// chooseTags returns the tags of a repository that a constraint selects.
 func (p *planner) chooseTags(ctx context.Context, repository string, c *release.Constraint) ([]string, error) {
 	if p.selection.ProxyRegistry {
 		return p.findVersions(ctx, repository, c)
@@ -103,7 +101,6 @@ func (p *planner) findExactTag(ctx context.Context, repository, tag string) (str
 	return tag, err
 }
 
-// unusable returns a *pull.UnusableError with a formatted message.
 func unusable(format string, args ...any) error {
 	return &pull.UnusableError{Err: fmt.Errorf(format, args...)}
 }

@@ -16,7 +16,6 @@ import (
 
 const platformArchive = "platform.tar"
 
-// platform plans the content of platform.tar.
 type platform struct {
 	planner *planner
 	shown   *pull.Component
@@ -188,7 +187,6 @@ func (p *planner) requireChannels(ctx context.Context) ([]release.Channel, error
 	return all, pull.Incomplete(problems)
 }
 
-// newChannelProblem returns a problem of a release channel of the platform.
 func newChannelProblem(repository, channel, reason string, as kind) pull.Problem {
 	g := pull.NewProblem(problem.Incomplete, repository, channel, reason)
 	g.Component, g.Part = "platform", part(as)

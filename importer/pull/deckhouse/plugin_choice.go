@@ -59,7 +59,6 @@ type choice struct {
 
 type missingPlugin struct{ name, tag, reason string }
 
-// chooser chooses the plugins for one bundle.
 type chooser struct {
 	catalog catalog
 	bundled bundled

@@ -59,7 +59,6 @@ func (s shelf) contract(_ context.Context, plugin, tag string) (release.Contract
 // modules returns a contract that requires modules. Each is given as NAME or as NAME CONSTRAINT.
 func modules(all ...string) string { return needing("modules", "mandatory", all) }
 
-// plugins returns a contract that requires other plugins.
 func plugins(all ...string) string { return needing("plugins", "mandatory", all) }
 
 func needing(family, bucket string, all []string) string {
@@ -157,7 +156,6 @@ func TestChoiceOfPlugins(t *testing.T) {
 	}
 }
 
-// deckhouse returns a contract that requires a module and a version of Deckhouse.
 func deckhouse(module, constraint string) string {
 	return fmt.Sprintf(`{"requirements":{"deckhouse":{"constraint":%q},"modules":{"mandatory":[{"name":%q}]}}}`, constraint, module)
 }

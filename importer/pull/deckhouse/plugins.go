@@ -70,7 +70,6 @@ func (s *pluginSource) exactPin(ctx context.Context, name string, c *release.Con
 	return &exact, err
 }
 
-// plan plans the layouts of the chosen plugins.
 func (s *pluginSource) plan(ctx context.Context, chosen []chosenPlugin) error {
 	draft := s.planner.draft
 	shown := map[string]*pull.Component{}

@@ -25,7 +25,6 @@ const changelog = `console:
 agent: {}
 `
 
-// released adds a release-channel image with a changelog.
 func (s *synthetic) released(tag, version string) {
 	s.image(edition+"/release-channel", tag, map[string]string{"changelog.yaml": changelog, "version.json": `{
 		"version":"` + version + `","requirements":{"k8s":"1.29","autoK8sVersion":"1.30"},"disruptions":{"1.69":["ingress","cni"],"1.68":["x"]}}`})

@@ -56,12 +56,10 @@ func pinned(tag, version string) (lines string) {
 // install returns the line for a channel of the install image that points at a version.
 func install(channel, version string) string { return "install:" + channel + "=" + version + "\n" }
 
-// installs returns the lines for the channels of the install image in the standard source.
 func installs() string {
 	return install("alpha", "v1.71.0") + install("beta", "v1.70.0") + install("early-access", "v1.69.3") + install("stable", "v1.69.3") + install("rock-solid", "v1.68.1")
 }
 
-// packageVersions returns the lines for all versions of all packages.
 func packageVersions() (lines string) {
 	for _, name := range []string{"console-p", "stronghold-p"} {
 		for _, tag := range []string{"v1.0.0", "v1.0.1", "v1.1.0", "v1.1.2", "v1.2.0", "v2.0.0", "alpha", "beta", "stable", "early-access", "rock-solid"} {
@@ -78,7 +76,6 @@ func only(change func(*deckhouse.Selection)) deckhouse.Selection {
 	return s
 }
 
-// Each selection pulls exactly the listed tags.
 func TestSelection(t *testing.T) {
 	s, less := standard(t), lean(t)
 	s.writeAll()

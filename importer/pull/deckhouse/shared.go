@@ -16,7 +16,6 @@ const (
 	databasesPath = "security"
 )
 
-// planInstaller plans the stand-alone installer, which all editions share.
 func (p *planner) planInstaller(ctx context.Context) error {
 	const at, archive = "installer", "installer.tar"
 	asked := p.selection.InstallerTag != ""

@@ -16,10 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// edition is the path of the edition in the synthetic source.
 const edition = "deckhouse/ee"
 
-// synthetic is a Deckhouse source that a test builds.
 type synthetic struct {
 	t    *testing.T
 	tree *layouttest.Tree
@@ -106,7 +104,6 @@ func (s *synthetic) member(family, releases, name, version string, extras map[st
 	s.channel(repository+"/"+releases, version, version, false)
 }
 
-// standard returns a source with every kind of content.
 func standard(t *testing.T) *synthetic {
 	s := lean(t)
 	s.members("packages", "version")
@@ -158,7 +155,6 @@ func (s *synthetic) multi(at, name string, annotations map[string]string) specs.
 	return l.Index(layouttest.Index{Children: children, Annotations: annotations})
 }
 
-// members adds two modules or packages with several versions each.
 func (s *synthetic) members(family, releases string) {
 	for _, name := range []string{"console", "stronghold"} {
 		if family == "packages" {
@@ -183,7 +179,6 @@ func (s *synthetic) members(family, releases string) {
 	}
 }
 
-// plugin adds a plugin of the d8 program, for two platforms.
 func (s *synthetic) plugin() {
 	const at = "deckhouse/deckhouse-cli/plugins/system"
 	for _, v := range []string{"v0.1.0", "v0.2.0", "v0.3.0-alpha.1"} {
@@ -192,7 +187,6 @@ func (s *synthetic) plugin() {
 	s.image("deckhouse/deckhouse-cli/plugins", "system", nil)
 }
 
-// writeAll writes the index of every layout.
 func (s *synthetic) writeAll() {
 	s.t.Helper()
 	repositories := map[string]bool{}
@@ -250,12 +244,10 @@ func (s *synthetic) wanted(lines string) map[string]string {
 	return all
 }
 
-// options returns the options of a pull of everything in a Deckhouse source.
 func options(t *testing.T, r *registrytest.Registry, path string) pull.Options {
 	o := pulltest.Options(t, r, path)
 	o.Planner = &deckhouse.Selection{}
 	return o
 }
 
-// selecting returns a planner for a selection.
 func selecting(s deckhouse.Selection) pull.Planner { return &s }

@@ -33,8 +33,7 @@ func (p *planner) findVersions(ctx context.Context, repository string, c *releas
 type walker struct {
 	draft      *pull.Draft
 	repository string
-	// tried is the number of versions that were requested.
-	tried int
+	tried      int
 	// found are the tags of the versions that exist.
 	found map[string]bool
 }

@@ -99,7 +99,6 @@ func open(t *testing.T, o layoutstore.Options) *layoutstore.Tree {
 	return tree
 }
 
-// eachTag calls do for each tag that a snapshot serves.
 func eachTag(t *testing.T, s *layoutstore.Snapshot, do func(name string, repo *layoutstore.Repository, tag string, d digest.Digest)) {
 	t.Helper()
 	names, _ := s.Repositories("", -1)
