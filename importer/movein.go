@@ -25,7 +25,8 @@ type Copied struct {
 // inodeFacts are the properties of a file that decide whether the store may hard-link it or must
 // copy it.
 type inodeFacts struct {
-	symlink bool // whether the name is a symbolic link
+	// symlink means that the name is a symbolic link.
+	symlink bool
 	// links is the number of hard links, or 0 if it is unknown.
 	links uint64
 	mode  fs.FileMode

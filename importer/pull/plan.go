@@ -13,8 +13,9 @@ import (
 
 // Plan is the content that a pull fetches and writes.
 type Plan struct {
-	Source   string            `json:"source"`
-	Archives []*bundle.Archive `json:"archives"` // sorted by name
+	Source string `json:"source"`
+	// Archives are sorted by name.
+	Archives []*bundle.Archive `json:"archives"`
 	// Components say what was chosen, and why. They are for people.
 	Components []*Component `json:"components"`
 	// Files are written beside the archives: no registry serves them.

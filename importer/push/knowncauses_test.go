@@ -224,11 +224,15 @@ func live() map[string]struct {
 		"the user may push but not read": {"the user may not read", "distribution", tokens, only("push")},
 		"the user may read but not push": {"the user may not push", "distribution", tokens, only("pull")},
 		"read-only":                      {"the registry is read-only, a mirror or a proxy cache", "distribution", registrytest.Options{ReadOnly: true}, func(*testing.T, *setup) {}},
-		"a wrong password":               {"the login is wrong or has expired", "Quay", tokens, answer(401, codes("UNAUTHORIZED", "Could not find robot with specified username"))},                                                                                                                        // quay/quay v2auth.py: InvalidLogin
-		"a name that is too deep":        {"the name has too many segments", "Quay", tokens, answer(400, codes("NAME_INVALID", "Nested repositories are not supported. Found: mirror/ee/modules"))},                                                                                                        // quay/quay v2auth.py
-		"a password instead of a token":  {"the login is wrong or has expired", "GitLab", tokens, answer(401, codes("UNAUTHORIZED", "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was incorrect or you're required to use a token instead of a password."))}, // basecamp/kamal#1498
-		"a missing project":              {"the user may not push", "GitLab", tokens, answer(403, codes("DENIED", "access forbidden"))},                                                                                                                                                                    // getwud/wud#600
-		"Docker Hub's incorrect login":   {"the login is wrong or has expired", "", tokens, answer(401, `{"details":"incorrect username or password"}`)},
+		// The answer is documented in quay/quay v2auth.py: InvalidLogin.
+		"a wrong password": {"the login is wrong or has expired", "Quay", tokens, answer(401, codes("UNAUTHORIZED", "Could not find robot with specified username"))},
+		// The answer is documented in quay/quay v2auth.py.
+		"a name that is too deep": {"the name has too many segments", "Quay", tokens, answer(400, codes("NAME_INVALID", "Nested repositories are not supported. Found: mirror/ee/modules"))},
+		// The answer is documented in basecamp/kamal#1498.
+		"a password instead of a token": {"the login is wrong or has expired", "GitLab", tokens, answer(401, codes("UNAUTHORIZED", "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was incorrect or you're required to use a token instead of a password."))},
+		// The answer is documented in getwud/wud#600.
+		"a missing project":            {"the user may not push", "GitLab", tokens, answer(403, codes("DENIED", "access forbidden"))},
+		"Docker Hub's incorrect login": {"the login is wrong or has expired", "", tokens, answer(401, `{"details":"incorrect username or password"}`)},
 		"a manifest that is too large": {"the registry limits manifests or layers", "distribution", registrytest.Options{}, func(t *testing.T, s *setup) {
 			s.registry.Inject(func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/v1") {

@@ -69,7 +69,7 @@ type Manifest struct {
 // Blob is a blob of the tree.
 type Blob struct {
 	Digest digest.Digest
-	Size   int64 // in bytes
+	Size   int64
 	// Repositories are the repositories that need the blob, sorted by name.
 	Repositories []*Repository
 

@@ -110,8 +110,9 @@ type familyMember struct {
 	archive    string
 	at         string // path in the bundle
 	repository string
-	shown      *pull.Component // component that reports show
-	releases   *pull.Layout    // layout with the release channels and versions
+	shown      *pull.Component
+	// releases is the layout with the release channels and versions.
+	releases *pull.Layout
 }
 
 func (p *planner) newMember(f family, want release.Selector) *familyMember {
