@@ -305,7 +305,7 @@ func TestSecondWriterLoses(t *testing.T) {
 }
 
 // After concurrent imports, exactly the tags of the successful imports are visible.
-func TestTwoWriters(t *testing.T) {
+func TestConcurrentImportsIntoABucket(t *testing.T) {
 	rounds := 10
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		rounds = 200

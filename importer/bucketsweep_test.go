@@ -64,7 +64,7 @@ func TestSweepDeletesUploadsOfDeadWriters(t *testing.T) {
 	if err != nil || n < left || left == 0 {
 		t.Fatalf("swept %d objects, want at least the %d of the dead writer; error %v", n, left, err)
 	}
-	importertest.Same(t, "after the sweep", contentOfStore(t, s), want)
+	importertest.Same(t, "the store after the sweep", contentOfStore(t, s), want)
 	if n, err := sweep(t, s, o); n != 0 || err != nil {
 		t.Fatalf("a second sweep found %d objects, error %v", n, err)
 	}
@@ -143,7 +143,7 @@ func TestSweepBeforeAnImportOfTagsPublishes(t *testing.T) {
 
 // A sweep finds garbage, then an import publishes and uses some of it. The sweep deletes nothing
 // that the import uses.
-func TestLateSweep(t *testing.T) {
+func TestSweepAfterAnotherWriterPublished(t *testing.T) {
 	s := buckettest.Start(t)
 	bundle := importertest.NewBundle(t)
 	abandon(t, s, bundle)

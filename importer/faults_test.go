@@ -277,9 +277,9 @@ func optional(last, step string) bool {
 	return step == "remove .layoutproxy/staging" || strings.Contains(step, " dropped ") || strings.HasPrefix(step, "remove packed ") || step == "remove .layoutproxy/outgoing-packed" || strings.Contains(step, "/tmp/") || strings.HasSuffix(step, "/tmp")
 }
 
-// TestKilled kills a process at some steps of an import while readers read the store. Another
+// TestKilledImports kills a process at some steps of an import while readers read the store. Another
 // process then completes the import. With LAYOUTPROXY_TEST_ALL=1, it kills a process at every step.
-func TestKilled(t *testing.T) {
+func TestKilledImports(t *testing.T) {
 	if work := os.Getenv("LAYOUTPROXY_TEST_VICTIM"); work != "" {
 		die(t, strings.Split(work, "|"))
 		return
@@ -299,7 +299,7 @@ func (s scene) killAt(t *testing.T, n int) {
 	t.Helper()
 	store, bundle := importertest.Copied(t, s.store), s.fresh(t)
 	stop := s.watch(t, store)
-	cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestKilledImports$")
 	cmd.Env = append(os.Environ(), "LAYOUTPROXY_TEST_VICTIM="+strings.Join([]string{string(s.way), store, bundle, strconv.Itoa(n)}, "|"))
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
@@ -313,7 +313,7 @@ func (s scene) killAt(t *testing.T, n int) {
 	}
 }
 
-// die runs in the process that TestKilled kills: it imports a bundle, and kills itself at the given
+// die runs in the process that TestKilledImports kills: it imports a bundle, and kills itself at the given
 // step.
 func die(t *testing.T, work []string) {
 	at, err := strconv.Atoi(work[3])

@@ -22,7 +22,7 @@ import (
 )
 
 // An import gives a store the content of its bundles, whether they are archives, chunks or trees.
-func TestFormsOfBundles(t *testing.T) {
+func TestImportOfEachFormOfBundle(t *testing.T) {
 	bundle := importertest.OldBundle(t)
 	want := importertest.MustContent(t, bundle)
 	chunks := importertest.Copied(t, bundle)

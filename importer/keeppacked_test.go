@@ -127,7 +127,7 @@ func TestKeepPackedChunks(t *testing.T) {
 
 // With KeepPacked, an import refuses a damaged archive or a file that is no archive, and leaves the
 // file where it is.
-func TestKeepPackedRefuses(t *testing.T) {
+func TestKeepPackedRefusesDamagedArchives(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	archive := importertest.Image(t, store, "module-console.tar", "bad")
 	importertest.Flip(t, archive, importertest.Largest(layouttest.Places(t, archive)).Body)

@@ -88,7 +88,7 @@ func wantOwn(t *testing.T, file string) {
 }
 
 // An archive with a single hard link is moved, and gets the mode of the store's files.
-func TestKeepPackedMoves(t *testing.T) {
+func TestKeepPackedMovesArchives(t *testing.T) {
 	store := filepath.Join(importertest.Scratch(t), "store")
 	archive := importertest.Image(t, store, "module-console.tar", "packed")
 	if err := os.Chmod(archive, 0o777); err != nil {
@@ -114,7 +114,7 @@ func TestKeepPackedMoves(t *testing.T) {
 
 // The blobs of a tree are always copied, so that no file of the store is a hard link of a file of
 // the tree.
-func TestImportSharesNoFile(t *testing.T) {
+func TestImportCopiesBlobsOfATree(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
 	l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{9000}}), "v1")
@@ -135,7 +135,7 @@ func TestImportSharesNoFile(t *testing.T) {
 
 // A file must be copied if another user or process could change it, or if other users may not read
 // it. Write permissions do not matter.
-func TestWhyCopy(t *testing.T) {
+func TestWhyFilesAreCopied(t *testing.T) {
 	fine := importer.InodeFacts(false, 1, 0o644, 0o644, false)
 	if why := importer.WhyCopy(fine); why != "" {
 		t.Errorf("a file with one hard link must be copied: %s", why)

@@ -63,13 +63,13 @@ func sequences() map[string][]published {
 	packed := func(files map[string][]string) published { return published{packed: true, files: files} }
 	chunks := func(files map[string][]string) published { return published{packed: true, chunk: 3000, files: files} }
 	all := map[string][]published{
-		"loose, loose":             {loose(first), loose(second)},
-		"loose, packed":            {loose(first), packed(second)},
-		"packed, packed":           {packed(first), packed(second), packed(first)},
-		"packed, loose, packed":    {packed(first), loose(second), packed(third)},
-		"loose, packed, loose":     {loose(first), packed(second), loose(third)},
-		"loose, chunks, chunks":    {loose(first), chunks(second), chunks(third)},
-		"packed, chunks of a name": {packed(first), chunks(first), chunks(second), packed(second)},
+		"loose, loose":                         {loose(first), loose(second)},
+		"loose, packed":                        {loose(first), packed(second)},
+		"packed, packed":                       {packed(first), packed(second), packed(first)},
+		"packed, loose, packed":                {packed(first), loose(second), packed(third)},
+		"loose, packed, loose":                 {loose(first), packed(second), loose(third)},
+		"loose, chunks, chunks":                {loose(first), chunks(second), chunks(third)},
+		"packed, then chunks of the same name": {packed(first), chunks(first), chunks(second), packed(second)},
 	}
 	quick := []string{"loose, packed", "packed, loose, packed", "loose, chunks, chunks"}
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" {
@@ -141,7 +141,7 @@ func (p published) watchSteps(t *testing.T, what, store string, old importertest
 }
 
 // A reader that reads during several imports sees the states in their order, and no others.
-func TestReaderBesideImports(t *testing.T) {
+func TestReaderDuringImports(t *testing.T) {
 	for name, imports := range sequences() {
 		t.Run(name, func(t *testing.T) {
 			store := filepath.Join(importertest.Scratch(t), "store")

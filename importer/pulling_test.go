@@ -13,7 +13,7 @@ import (
 
 // If a pull has not moved its new archives into place yet, an import already reads the new
 // archives. With KeepPacked, the import fails until the pull has moved them.
-func TestImportBesidePull(t *testing.T) {
+func TestImportDuringPull(t *testing.T) {
 	store, dir := filepath.Join(importertest.Scratch(t), "store"), t.TempDir()
 	importertest.Pulling(t, dir)
 	var incomplete *importer.IncompleteError
@@ -30,7 +30,7 @@ func TestImportBesidePull(t *testing.T) {
 }
 
 // If an archive that a pull has staged is lost, an import fails.
-func TestImportBesideLostPull(t *testing.T) {
+func TestImportDuringPullWithLostFiles(t *testing.T) {
 	store, dir := filepath.Join(importertest.Scratch(t), "store"), t.TempDir()
 	importertest.Pulling(t, dir)
 	if err := os.RemoveAll(filepath.Join(dir, volume.StagedDir(1))); err != nil {

@@ -97,7 +97,7 @@ type UnfinishedError = publish.UnfinishedError
 // NoSpaceError reports that a file system has too little free space for an import.
 type NoSpaceError struct {
 	Store        string
-	What         string // "bytes" or "files"
+	What         string // unit of the numbers: "bytes" or "files"
 	Needed, Free int64
 }
 

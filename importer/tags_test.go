@@ -133,7 +133,7 @@ func TestImportsTwoImagesOfOneLayout(t *testing.T) {
 
 // If a bundle pins the version of a package, the catalog of packages in the same bundle never
 // overrides the pinned version.
-func TestCatalogLosesAgainstAPackage(t *testing.T) {
+func TestPackageOverridesCatalog(t *testing.T) {
 	const own, all = "package-echo.tar", "package-versions.tar"
 	stable := func(t *testing.T, store string) {
 		t.Helper()

@@ -135,7 +135,7 @@ func finished(t *testing.T, dir string) map[string]bool {
 
 // A pull is killed at any point. The next pull resumes it: it fetches no complete blob again, and
 // writes the same bundle as a pull that was not killed.
-func TestKilled(t *testing.T) {
+func TestKilledPulls(t *testing.T) {
 	tree := crashTree(t)
 	for i, form := range []string{"archives", "chunks", "tree"} {
 		t.Run(form, func(t *testing.T) {

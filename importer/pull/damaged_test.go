@@ -120,7 +120,7 @@ func joinedFiles(t *testing.T, dir, archive string) (all []byte) {
 }
 
 // If a checksum file is wrong, a pull rewrites it, and keeps the archive.
-func TestWrongChecksum(t *testing.T) {
+func TestWrongChecksumFile(t *testing.T) {
 	r, _ := pulltest.Serve(t, varied(t).Dir())
 	o := pulltest.Options(t, r, "shop")
 	o.Planner, o.NewSum = pull.Repositories{Paths: []string{"app"}}, sha256.New

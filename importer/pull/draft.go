@@ -38,7 +38,7 @@ type Draft struct {
 	allow      *allowance // nil if the bundle must be complete
 
 	mu         sync.Mutex
-	layouts    map[string]*Layout // by archive and path
+	layouts    map[string]*Layout // layouts by archive and path
 	order      []*Layout
 	components []*Component
 	problems   []Problem

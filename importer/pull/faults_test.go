@@ -175,7 +175,7 @@ func finishedLayers(t *testing.T, tree *layouttest.Tree, size int64) (found []st
 
 // If a tag moves during a pull, the bundle has exactly one of its images. If a tag disappears, the
 // pull reports it as missing.
-func TestTagsMove(t *testing.T) {
+func TestTagsThatMoveDuringAPull(t *testing.T) {
 	tree := varied(t)
 	want := pulltest.Listed(t, pulltest.OpenBare(t, tree.Dir()))
 	r, refresh := pulltest.Serve(t, tree.Dir())
@@ -211,7 +211,7 @@ func TestTagsMove(t *testing.T) {
 
 // An interrupted pull keeps the blobs that it has fetched, and the parts of other blobs. The next
 // pull resumes from them.
-func TestInterrupted(t *testing.T) {
+func TestInterruptedPull(t *testing.T) {
 	tree := varied(t)
 	app := tree.Layout("shop/app")
 	app.Tag(app.Image(layouttest.Image{Name: "large", LayerSizes: []int64{40 << 20}}), "large")

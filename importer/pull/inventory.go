@@ -77,7 +77,7 @@ func (l *lister) list(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	add := map[string]func() error{} // by name of the archive
+	add := map[string]func() error{} // functions that add archives, by name of the archive
 	for _, set := range found.Sets {
 		add[set.Name] = func() error { return l.addOther(ctx, set) }
 	}

@@ -128,7 +128,7 @@ func newKey(t *testing.T) *inventory.SigningKey {
 }
 
 // A pull keeps the signature only if the inventory does not change.
-func TestSignature(t *testing.T) {
+func TestSignatureOfUnchangedBundle(t *testing.T) {
 	older, newer := versions(t)
 	for name, f := range map[string]form{"archives": {}, "a tree": {tree: true}} {
 		t.Run(name, func(t *testing.T) {

@@ -183,7 +183,7 @@ func interrupted(t *testing.T, o pull.Options, at string, n int) {
 
 // If the staged files of an interrupted publication are lost, readers refuse the directory, because
 // it could mix two bundles. Only the same pull can repair the directory; others are refused.
-func TestLostPublication(t *testing.T) {
+func TestLostFilesOfAPublication(t *testing.T) {
 	older, newer := versions(t)
 	for name, f := range map[string]form{"archives": {gost: true}, "chunks": {chunk: 4000}, "tree": {tree: true}} {
 		t.Run(name, func(t *testing.T) {

@@ -78,7 +78,7 @@ type supply struct {
 	reusable *bundle.Reusable
 
 	mu       sync.Mutex
-	problems []Problem // blobs that are missing or damaged in the source
+	problems []Problem // problems of blobs that are missing or damaged in the source
 }
 
 func (r *run) newSupply() *supply {

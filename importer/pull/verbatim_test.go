@@ -70,7 +70,7 @@ func sameReferrers(t *testing.T, want, got *layoutstore.Repository) {
 }
 
 // A pull of repositories keeps their names, tags, digests, complete indexes and referrers.
-func TestRepositoriesAsTheyAre(t *testing.T) {
+func TestPullKeepsRepositoriesUnchanged(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
 	o := pulltest.Options(t, r, "shop")
@@ -173,7 +173,7 @@ func TestReferrersByTag(t *testing.T) {
 }
 
 // If a platform is given, a tag of an index leads to the image for that platform.
-func TestPlatform(t *testing.T) {
+func TestPullForOnePlatform(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())
 	o := pulltest.Options(t, r, "shop")
@@ -345,7 +345,7 @@ func sameTree(t *testing.T, want, got string) {
 }
 
 // A pull can write a tree. Another pull can update the tree.
-func TestTree(t *testing.T) {
+func TestPullIntoATree(t *testing.T) {
 	tree := varied(t)
 	r, refresh := pulltest.Serve(t, tree.Dir())
 	o := pulltest.Options(t, r, "shop")

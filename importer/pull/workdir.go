@@ -54,9 +54,10 @@ type work struct {
 
 var errBusy = errors.New("another pull is writing to this directory")
 
-// openWork locks dir if the system supports such locks, and creates the working directory in it. It
-// uses an existing working directory if resume is set and the state is not too old. It keeps blobs
-// in temp if that is not empty. Errors: errBusy, the file system's.
+// openWork locks dir, if the system supports such locks, and creates the working directory in it.
+// If resume is true and the state is not too old, it uses an existing working directory. If temp is
+// not empty, it keeps blobs in temp. It fails with errBusy if another pull has the lock. Other
+// errors come from the file system.
 func openWork(dir, temp string, resume bool, now time.Time, reached func(string)) (*work, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -87,8 +88,9 @@ func openWork(dir, temp string, resume bool, now time.Time, reached func(string)
 	return w, nil
 }
 
-// tempFor returns the directory in temp for the bundle in dir, and creates it if needed. It
-// refuses a directory of another user: other users may write to temp.
+// tempFor returns the directory in temp that belongs to the bundle in dir. It creates the directory
+// if it is missing. It refuses a directory of another user, because other users may be able to
+// write to temp.
 func tempFor(temp, dir string) (string, error) {
 	if err := os.MkdirAll(temp, 0o755); err != nil {
 		return "", err
@@ -136,8 +138,8 @@ func (w *work) prepare(resume bool, now time.Time) error {
 	return w.touch()
 }
 
-// clear removes the content of the working directory, but keeps the directory below --tmp-dir:
-// another user could create one of the same name.
+// clear removes the content of the working directory. It keeps the directory below --tmp-dir,
+// because another user could create one with the same name.
 func (w *work) clear() error {
 	err := os.RemoveAll(w.local)
 	entries, readErr := os.ReadDir(w.path)
@@ -156,17 +158,17 @@ func (w *work) touch() error {
 	if err := os.Chtimes(name, now, now); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.WriteFile(name, []byte("state of layoutproxy pull; removed when it ends\n"), 0o644)
+	return os.WriteFile(name, []byte("state of a layoutproxy pull, which removes this file when it succeeds\n"), 0o644)
 }
 
 func (w *work) finish() error {
 	w.reached("finish")
 	err := errors.Join(os.RemoveAll(w.path), os.RemoveAll(w.local))
-	_ = os.Remove(filepath.Dir(w.local)) // fails if it contains another tool's files
+	_ = os.Remove(filepath.Dir(w.local)) // fails if the directory contains files of another tool
 	return err
 }
 
-// Close releases the lock. The state stays.
+// Close releases the lock. The state stays on disk.
 func (w *work) Close() error { return w.lock.Close() }
 
 func (w *work) file(sub string, d digest.Digest) string {
@@ -176,8 +178,8 @@ func (w *work) file(sub string, d digest.Digest) string {
 func (w *work) blob(d digest.Digest) string { return w.file("blobs", d) }
 func (w *work) part(d digest.Digest) string { return w.file("parts", d) }
 
-// copy copies everything from one to the other, through a buffer: ReadFrom or WriteTo of either
-// could bypass a hash.
+// copy copies all bytes through a buffer. It hides ReadFrom and WriteTo, because they could bypass
+// a hash.
 func (w *work) copy(to io.Writer, from io.Reader) (int64, error) {
 	buffer, ok := w.buffers.Get().(*[copySize]byte)
 	if !ok {
@@ -200,7 +202,7 @@ func (w *work) isProven(d digest.Digest) bool {
 	return ok
 }
 
-// store keeps bytes whose digest is d.
+// store stores data as the blob with the digest d.
 func (w *work) store(d digest.Digest, data []byte) error {
 	if w.hasBlob(d, int64(len(data))) && w.isProven(d) {
 		return nil
@@ -210,7 +212,7 @@ func (w *work) store(d digest.Digest, data []byte) error {
 		return err
 	}
 	_, err = f.Write(data)
-	// The file becomes part of a tree, which other users read.
+	// Other users must be able to read the file, because it becomes part of a tree.
 	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
 		return err
 	}
@@ -218,8 +220,8 @@ func (w *work) store(d digest.Digest, data []byte) error {
 	return os.Rename(f.Name(), w.blob(d))
 }
 
-// open opens a stored blob. Unless this process has verified the blob, the reader verifies it:
-// a crash may have damaged the file.
+// open opens a stored blob. A crash may have damaged the file, so the reader verifies the blob,
+// unless this process has already done so.
 func (w *work) open(d digest.Digest) (io.ReadCloser, error) {
 	f, err := plainfile.Open(w.blob(d))
 	if err != nil || w.isProven(d) {

@@ -95,7 +95,7 @@ func TestLostBlobsAreSentAgain(t *testing.T) {
 			}
 			summary = s.mustPush(t)
 			var text strings.Builder
-			if err := summary.WriteText(&text); err != nil || summary.Written() || !strings.Contains(text.String(), "so are the") {
+			if err := summary.WriteText(&text); err != nil || summary.Written() || !strings.Contains(text.String(), "blobs that they need") {
 				t.Errorf("%+v, %v", text.String(), err)
 			}
 		})

@@ -106,7 +106,7 @@ func (c chunked) WriteHeader(status int) {
 
 // If a registry does not report the sizes of its blobs, a second push sends none of them again, and
 // a comparison finds no difference.
-func TestBlobsWithoutASize(t *testing.T) {
+func TestRegistryThatReportsNoSizes(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.mustPush(t)
@@ -188,7 +188,7 @@ func TestPreflightReportsRefusedMounts(t *testing.T) {
 }
 
 // A push fails if the registry accepts content but does not store it.
-func TestForgetfulRegistries(t *testing.T) {
+func TestPushFailsIfTagsAreNotStored(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
 	s.registry.Inject(func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {

@@ -81,7 +81,7 @@ func (s Summary) WriteText(w io.Writer) error {
 	if s.Complete && !s.Written() {
 		blobs := ""
 		if s.Blobs.Present > 0 {
-			blobs = fmt.Sprintf(", and so are the %d blobs behind them", s.Blobs.Present)
+			blobs = fmt.Sprintf(", with the %d blobs that they need", s.Blobs.Present)
 		}
 		_, err := fmt.Fprintf(w, "nothing to push: all %d manifests are there already%s, and their %d tags lead to them; %d requests, %.1f s\n",
 			s.Manifests.Present, blobs, s.Tags.Present, s.Requests, s.Seconds)

@@ -98,7 +98,7 @@ func TestMissingChannels(t *testing.T) {
 func build2(version string) string { return strings.Replace(build(version), ",:@"+version, "", 1) }
 
 // Attestations are pulled, unless the selection skips them.
-func TestVexImages(t *testing.T) {
+func TestSkipVexImages(t *testing.T) {
 	s := platformOnly(t)
 	with := s.wanted(build("v1.68.1"))
 	s.writeAll()

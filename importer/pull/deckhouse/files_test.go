@@ -19,11 +19,11 @@ func TestFilesOfImages(t *testing.T) {
 		// want is the version that is read, or part of the error.
 		want string
 	}{
-		"in two layers": {[][]byte{layouttest.TarOf(t, "version.json", `{"version":"v1.0.0"}`), layouttest.TarOf(t, "version.json", `{"version":"v1.0.1"}`)}, "v1.0.1"},
-		"in no layer":   {[][]byte{layouttest.TarOf(t, "other", "x")}, "no version.json"},
-		"no archive":    {[][]byte{[]byte(strings.Repeat("none", 300))}, "invalid tar header"},
-		"no JSON":       {[][]byte{layouttest.TarOf(t, "version.json", "v1.0.0")}, "invalid character"},
-		"no version":    {[][]byte{layouttest.TarOf(t, "version.json", "{}")}, "names no version"},
+		"in two layers":    {[][]byte{layouttest.TarOf(t, "version.json", `{"version":"v1.0.0"}`), layouttest.TarOf(t, "version.json", `{"version":"v1.0.1"}`)}, "v1.0.1"},
+		"not in any layer": {[][]byte{layouttest.TarOf(t, "other", "x")}, "no version.json"},
+		"no archive":       {[][]byte{[]byte(strings.Repeat("none", 300))}, "invalid tar header"},
+		"no JSON":          {[][]byte{layouttest.TarOf(t, "version.json", "v1.0.0")}, "invalid character"},
+		"no version":       {[][]byte{layouttest.TarOf(t, "version.json", "{}")}, "names no version"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

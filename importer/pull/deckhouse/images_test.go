@@ -103,7 +103,7 @@ func TestInstallerLists(t *testing.T) {
 
 // If a tag names an index, the bundle has the linux/amd64 image under this tag. Indexes of the d8
 // program, of its plugins, and indexes that are named by digest are pulled completely.
-func TestIndexes(t *testing.T) {
+func TestIndexesInBundles(t *testing.T) {
 	s := newSynthetic(t)
 	at := edition + "/modules/a"
 	named := s.multi(at, "named", nil)

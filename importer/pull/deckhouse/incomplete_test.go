@@ -234,7 +234,7 @@ func TestFailedRequestsAreNotMissingContent(t *testing.T) {
 }
 
 // If no image is complete, a pull fails and publishes nothing.
-func TestNothingComplete(t *testing.T) {
+func TestPullWithoutAnyCompleteImage(t *testing.T) {
 	s := newIncompleteSource(t)
 	r, _ := pulltest.Serve(t, s.tree.Dir())
 	r.Inject(registrytest.Answer(registrytest.On("GET blobs"), http.StatusNotFound))

@@ -2,6 +2,7 @@ package deckhouse
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"strings"
 
@@ -192,7 +193,7 @@ func (m *familyMember) planChannels(ctx context.Context) (tags []string, err err
 	for _, ch := range channels {
 		tags = append(tags, ch.Tag)
 		if draft.Skips(m.unit(ch.Tag)) {
-			draft.AddProblem(part(member), m.shown.Name, m.releases.Repository, ch.Name, "it points at "+ch.Tag+", which is incomplete")
+			draft.AddProblem(part(member), m.shown.Name, m.releases.Repository, ch.Name, fmt.Sprintf("it points at %s, which is incomplete", ch.Tag))
 			continue
 		}
 		m.shown.Point(ch.Name, ch.Tag)

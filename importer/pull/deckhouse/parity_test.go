@@ -74,9 +74,9 @@ func d8Source(t *testing.T) *registrytest.Registry {
 	return r
 }
 
-// A pull from a registry with the content of a bundle serves exactly the tags and digests of
-// that bundle.
-func TestParity(t *testing.T) {
+// If a registry has the content of a bundle, a pull from it writes a bundle with exactly the same
+// tags and digests.
+func TestPullWritesSameTagsAsD8(t *testing.T) {
 	r := d8Source(t)
 	o := options(t, r, "deckhouse/ee")
 	r.Forget()

@@ -93,7 +93,7 @@ func (p *planner) leaveOutBuilds(c *pull.Component, b *builds) {
 	kept := b.channels[:0:0]
 	for _, ch := range b.channels {
 		if skips(ch.Tag) {
-			p.draft.AddProblem(part(build), c.Name, p.channelsRepository(), ch.Name, "it points at "+ch.Tag+", which is incomplete")
+			p.draft.AddProblem(part(build), c.Name, p.channelsRepository(), ch.Name, fmt.Sprintf("it points at %s, which is incomplete", ch.Tag))
 			continue
 		}
 		kept = append(kept, ch)

@@ -207,7 +207,7 @@ func TestLimitsOfPluginChoice(t *testing.T) {
 	}
 }
 
-// Every annotation is either parsed or refused, without a panic.
+// FuzzContract checks that every annotation is parsed or refused without a panic.
 func FuzzContract(f *testing.F) {
 	f.Add(base64.StdEncoding.EncodeToString([]byte(modules("console >=1"))), "v1.0.0")
 	f.Add("", "")

@@ -21,8 +21,8 @@ const edition = "deckhouse/ee"
 type synthetic struct {
 	t    *testing.T
 	tree *layouttest.Tree
-	// names maps a version of the platform, "v1.70.1", or of a module, "console v1.1.0", to the
-	// digests of the images that it declares.
+	// names maps a version to the digests of the images that the version declares. For the
+	// platform, a version is written as "v1.70.1"; for a module, as "console v1.1.0".
 	names map[string][]digest.Digest
 	tags  map[string]digest.Digest // digest of each tag, by REPOSITORY:TAG
 	count int
