@@ -146,7 +146,7 @@ func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 func (a *archive) storeName(file string) string { return a.name + strings.TrimPrefix(file, a.set.Name) }
 
 // compareInStore looks for a file or chunks in the store with the archive's name. taken reports
-// that there are some, same that they have the same bytes as the archive.
+// whether there are any. same reports whether they have the same bytes as the archive.
 func (s *session) compareInStore(ctx context.Context, a *archive) (taken, same bool, err error) {
 	have, err := s.filesUnder(a.name)
 	if err != nil {

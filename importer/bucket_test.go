@@ -78,8 +78,8 @@ func indexesOf(t *testing.T, o layoutstore.Options) map[string]string {
 	return all
 }
 
-// compareStores fails unless a store in a bucket and one in a directory have the same content,
-// indexes and blobs.
+// compareStores fails the test unless a store in a bucket and one in a directory have the same
+// content, indexes and blobs.
 func compareStores(t *testing.T, what, dir string, s *buckettest.Server) {
 	t.Helper()
 	importertest.Same(t, what, contentOfStore(t, s), importertest.MustContent(t, dir))

@@ -110,7 +110,7 @@ func (g *problemList) add(p layoutstore.Problem) {
 	}
 }
 
-// bundleCopy is a copy of a blob: the one in a certain layout of the bundle.
+// bundleCopy is the copy of a blob in one layout of the bundle.
 type bundleCopy struct {
 	layout layoutstore.Layout
 	size   int64 // bytes

@@ -88,7 +88,7 @@ func (c *content) addExisting(at string, blob fs.DirEntry) {
 	c.existing = append(c.existing, &existingCopy{paths: []string{at}, info: info})
 }
 
-// findPlaces finds the layouts of the store that want a content and have it neither in a file nor
+// findPlaces finds the layouts of the store that need a content and have it neither in a file nor
 // in an archive.
 func (p *plan) findPlaces(ctx context.Context, c *content) error {
 	have := map[string]bool{}

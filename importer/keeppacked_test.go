@@ -46,7 +46,7 @@ func TestKeepPacked(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want.Over(importertest.MustContent(t, bundle)).Over(importertest.MustContent(t, spare)))
 }
 
-// If the store has another archive with the same name, an archive gets a new name. The later
+// If the store has another archive with the same name, the new archive gets another name. The later
 // generation wins a tag, whatever the names are. The test also imports an archive whose only layout
 // is at its root.
 func TestKeepPackedNames(t *testing.T) {

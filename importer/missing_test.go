@@ -154,7 +154,7 @@ func TestAllowIncomplete(t *testing.T) {
 		}
 	}
 	if dropped != 2 {
-		t.Fatal("damaged another number of layers than 2")
+		t.Fatal("the test did not damage exactly two layers")
 	}
 	store := filepath.Join(importertest.Scratch(t), "store")
 	importertest.Imported(t, store, importertest.OldBundle(t))
@@ -172,7 +172,7 @@ func TestAllowIncomplete(t *testing.T) {
 		t.Errorf("report %+v", report)
 	}
 	if after["modules/console:v2"] != string(whole.Digest) || after["modules/console:multi"] == "" {
-		t.Errorf("the store has no complete images: %v", after)
+		t.Errorf("images that are complete in the bundle are missing in the store: %v", after)
 	}
 	for name, size := range importertest.Files(t, store) {
 		if size == 4000 || size == 66_000 {

@@ -20,18 +20,18 @@ type content struct {
 	digest digest.Digest
 	size   int64 // in bytes
 	copies []bundleCopy
-	// owner is the first repository that contains it.
+	// owner is the first repository that contains the content.
 	owner repository
-	// wanted are the paths of all repositories that contain it, each once.
+	// wanted are the paths of all repositories that contain the content, each once.
 	wanted []string
-	// places are the layouts of the store to which it must be added: those where it is missing or
-	// damaged.
+	// places are the layouts of the store to which the content must be added, because it is missing
+	// or damaged there.
 	places []string
 	// existing are copies in the store with the right size. They are not proven yet.
 	existing []*existingCopy
-	// wrong are the layouts of the store that have it with another size.
+	// wrong are the layouts of the store that have the content with another size.
 	wrong []string
-	// proven means that its digest was computed and matches.
+	// proven means that the digest of the content was computed and matches.
 	proven bool
 	// from is the copy that was proven. It is zero if an earlier import has staged the content.
 	from bundleCopy

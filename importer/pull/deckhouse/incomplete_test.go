@@ -59,8 +59,8 @@ func (s *synthetic) layerOf(repository string, image digest.Digest) string {
 // incompleteCase is a test in which a fault of the source makes content incomplete.
 type incompleteCase struct {
 	fault registrytest.Fault
-	// missing are the tags that the bundle must not have, as LAYOUT:TAG separated by spaces. Their
-	// attestations are not listed.
+	// missing are the tags that the bundle must not have, as LAYOUT:TAG separated by spaces.
+	// Attestations of these images are missing, too, but are not listed here.
 	missing string
 	// problems are the expected problems, as "COMPONENT REPOSITORY:TAG" or "COMPONENT
 	// REPOSITORY@DIGEST".
