@@ -22,8 +22,8 @@ type Plan struct {
 	Files []PlannedFile `json:"files,omitempty"`
 	// Missing is optional content that is missing in the source.
 	Missing []Problem `json:"missing"`
-	// Problems are required content that is missing or damaged in the source. It is not empty only
-	// if a pull may be incomplete. No planned image needs this content.
+	// Problems are required content that is missing or damaged in the source. The list is empty
+	// unless the pull may be incomplete. No planned image needs this content.
 	Problems []Problem `json:"holes"`
 }
 
