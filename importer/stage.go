@@ -114,7 +114,8 @@ func (t *transfer) planRepairs(c *content) {
 	t.blobs.Repaired += t.plan.planRepairs(c)
 }
 
-// staged reports whether an interrupted import left the intact content in the file name.
+// staged reports whether the file name is an intact copy of the content. An interrupted import may
+// have left such a file.
 func (t *transfer) staged(ctx context.Context, c *content, name string) (bool, error) {
 	f, err := plainfile.OpenIn(t.session.store.Root(), name)
 	if err != nil {
@@ -138,7 +139,7 @@ func (t *transfer) copy(ctx context.Context, c *content, from bundleCopy, write 
 	if err != nil {
 		return "", unreadable(ctx, err)
 	}
-	r, err := where.OpenOnce(ctx) // keeps content that is being served in the page cache
+	r, err := where.OpenOnce(ctx) // this read does not displace served content from the page cache
 	if err != nil {
 		return "", unreadable(ctx, err)
 	}

@@ -35,7 +35,7 @@ func TestPushDespiteFaults(t *testing.T) {
 		"reset during a PATCH":         registrytest.Reset(registrytest.Nth(2, 3, on("PATCH uploads")), streamFrom/3),
 		"session forgotten":            registrytest.AnswerCode(registrytest.Nth(2, 2, on("PATCH uploads")), 404, "BLOB_UPLOAD_UNKNOWN"),
 		"mounts refused with 401":      registrytest.Answer(mounts, 401),
-		"mounts refused with 202": func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
+		"mounts answered with 202": func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 			if mounts(r) {
 				r.URL.RawQuery, r.Form = "", nil
 			}

@@ -10,8 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// maxSkew is the largest difference between clocks that is not taken as the cause of a refused
-// request.
+// If the clocks differ by maxSkew or more, this is taken as the cause of a refused request.
 const maxSkew = time.Minute
 
 func clockDiffers(e *client.Error) (cause, remedy string) {

@@ -16,7 +16,7 @@ import (
 // Options configure a push.
 type Options struct {
 	Plan *Plan
-	// Client must have Options.Push.
+	// Client is the client of the registry. It must have Options.Push.
 	Client *client.Client
 	// State lets another process resume. If it is nil, none can.
 	State *State
