@@ -148,7 +148,7 @@ func (p *planning) add(src *source) error {
 	name := p.selection.Name(p.plan.Destination, src.path)
 	switch {
 	case name == "":
-		return fmt.Errorf("the layout at the root of the tree needs a name: add a path to the destination: %w", ErrName)
+		return fmt.Errorf("the layout at the root of the tree has no name, because the destination has no path: %w", ErrName)
 	case !names.IsRepository(name):
 		return fmt.Errorf("%s would be pushed to %q: %w", src.path, name, ErrName)
 	}
