@@ -151,7 +151,7 @@ func (s *setup) diagnosed(t *testing.T, kind string) {
 		t.Fatalf("%v\n%+v\nwant: %s", err, known, kind)
 	}
 	if strings.Contains(known.Cause, " :") || strings.HasSuffix(known.Cause, " ") || strings.Contains(known.Cause, "  ") {
-		t.Errorf("the cause %q lacks a name", known.Cause)
+		t.Errorf("the cause %q has an empty name in it", known.Cause)
 	}
 	if !errors.As(err, &side) || side.Side != push.SideUpstream {
 		t.Errorf("the error %v must say that the registry is at fault", err)

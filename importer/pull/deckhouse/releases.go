@@ -31,8 +31,8 @@ func (pl *platform) planReleasesFile(ctx context.Context) error {
 	return err
 }
 
-// releaseDocument returns the document of one version, and a note about data that the document
-// lacks. The document is nil if it cannot be made.
+// releaseDocument returns the document of one version, and a note about data that is missing in it.
+// The document is nil if it cannot be made.
 func (pl *platform) releaseDocument(ctx context.Context, tag string) (document []byte, note string, err error) {
 	r, ok := release.Parse(tag)
 	if !ok {
