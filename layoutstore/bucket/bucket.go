@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Object is an object as a store describes it. Size is in bytes; the ETag is without quotes.
+// Object describes an object in a bucket. Size is in bytes. The ETag has no quotes.
 type Object struct {
 	Key          string
 	Size         int64
@@ -14,59 +14,66 @@ type Object struct {
 	LastModified time.Time
 }
 
-// Reader reads objects of a place in a bucket.
+// Reader reads the objects in a place, which is a bucket or a prefix in it.
 type Reader interface {
-	// List calls each for every object whose key begins with prefix, in byte order of the keys. It sends a request for
-	// each 1,000 objects. If each fails, List ends and returns its error unchanged.
+	// List calls each for every object whose key begins with prefix, in byte order of the keys. It
+	// sends one request per 1,000 objects. If each fails, List ends and returns its error
+	// unchanged.
 	List(ctx context.Context, prefix string, each func(Object) error) error
 
-	// Get opens n bytes of an object from byte off on, or all bytes from there if n is negative. It fails with [ErrChanged]
-	// if ifMatch is not empty and the object has another ETag, or if the object is too short. The reader returns exactly
-	// these bytes, or an error that is [ErrUnreachable]. Object.Size is the size of the whole object.
+	// Get opens n bytes of an object, starting at byte off. If n is negative, Get opens everything
+	// from off. It fails with [ErrChanged] if ifMatch is not empty and the object has another ETag,
+	// or if the object is too short. The reader returns exactly these bytes, or an error that is
+	// [ErrUnreachable]. Object.Size is the size of the whole object.
 	Get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, Object, error)
 
-	// Stat returns the attributes of an object.
+	// Stat returns the attributes of an object without reading its content.
 	Stat(ctx context.Context, key string) (Object, error)
 
 	// Place returns the place as s3://bucket/prefix.
 	Place() string
 }
 
-// Bucket reads and writes objects of a place in a bucket.
+// Bucket reads and writes the objects in a place.
 type Bucket interface {
 	Reader
 
-	// Put writes an object of exactly size bytes. The object is visible only once it is complete: if body ends early or fails,
-	// Put writes no object and returns the error of body. It fails with [ErrChanged] if a condition of options does not hold.
+	// Put writes an object of exactly size bytes. The object becomes visible only when it is
+	// complete. If body ends early or fails, Put writes no object and returns the error of body. If
+	// a condition of options does not hold, Put fails with [ErrChanged].
 	Put(ctx context.Context, key string, body io.Reader, size int64, options PutOptions) (Object, error)
 
 	// Delete deletes an object. If the object does not exist, Delete does nothing.
 	Delete(ctx context.Context, key string) error
 
-	// Uploads calls each for every upload below prefix that has begun and is neither complete nor aborted.
+	// Uploads calls each for every unfinished upload whose key begins with prefix.
 	Uploads(ctx context.Context, prefix string, each func(Upload) error) error
 
-	// Abort ends an upload, and removes its parts. If the upload does not exist, Abort does nothing.
+	// Abort ends an unfinished upload, and deletes its parts. If the upload does not exist, Abort
+	// does nothing.
 	Abort(ctx context.Context, upload Upload) error
 
-	// PresignGet returns a URL from which the object can be read without other credentials, until it expires. It sends no
+	// PresignGet returns a URL that lets anyone read the object until the URL expires. It sends no
 	// request.
 	PresignGet(ctx context.Context, key string, expires time.Duration) (string, error)
 }
 
-// PutOptions are the conditions under which an object is written, and its attributes.
+// PutOptions contains the attributes of an object that Put writes, and the conditions for writing
+// it.
 type PutOptions struct {
-	// IfAbsent is the condition that the object does not exist.
+	// IfAbsent makes Put fail if the object exists.
 	IfAbsent bool
-	// IfMatch is the condition that the object has this ETag; empty for no condition.
+	// IfMatch makes Put fail if the object has another ETag or does not exist. Empty means no
+	// condition.
 	IfMatch string
-	// SHA256 is the checksum of the body in hexadecimal digits; the store verifies it. Empty if unknown.
+	// SHA256 is the SHA-256 of the body in hexadecimal digits. The store verifies it. Empty means
+	// unknown.
 	SHA256 string
-	// ContentType is application/octet-stream if it is empty.
+	// ContentType is the media type of the object. Empty means application/octet-stream.
 	ContentType string
 }
 
-// Upload is an upload in parts that is neither complete nor aborted.
+// Upload is an unfinished upload in parts.
 type Upload struct {
 	Key   string
 	ID    string

@@ -1,11 +1,13 @@
-// Package bucket describes the objects of a bucket, or of a prefix in it, in any store with the S3 API: the interfaces
-// [Reader] and [Bucket], and the kinds of errors that their methods return. Package s3 implements them; package
-// buckettest runs a store in a test.
+// Package bucket describes access to the objects of a bucket in any store with the S3 API. It
+// defines the interfaces [Reader] and [Bucket], and the kinds of errors that their methods return.
+// Package s3 implements them; package buckettest runs a store in a test.
 //
 // [ParsePlace] parses a place, such as s3://bucket/prefix. Keys are relative to that place.
-// There are four kinds of errors, distinguished with errors.Is: fs.ErrNotExist for a missing
-// object, [ErrChanged] for a condition that does not hold, the error of the context
-// once it has ended, and [ErrUnreachable] for everything else: the network, a timeout, an
-// answer of 5xx, credentials that the store refuses, a bucket that does not exist. So a failure
-// never looks like a missing object.
+//
+// A method returns one of four kinds of errors, which callers distinguish with errors.Is:
+//   - fs.ErrNotExist: the object does not exist.
+//   - [ErrChanged]: a condition does not hold.
+//   - The error of the context, once the context has ended.
+//   - [ErrUnreachable]: everything else, such as a timeout or an answer of 5xx. A bucket that does
+//     not exist counts as unreachable, so a failure never looks like a missing object.
 package bucket

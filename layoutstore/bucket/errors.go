@@ -8,19 +8,23 @@ import (
 )
 
 var (
-	// ErrUnreachable says that the bucket cannot be reached, or does not answer: nothing is known about the object.
+	// ErrUnreachable means that the bucket cannot be reached, or that the store does not answer as
+	// it should. Whether the object exists is unknown.
 	ErrUnreachable = errors.New("bucket unreachable")
-	// ErrChanged says that a condition on the object does not hold: usually it has changed.
+	// ErrChanged means that a condition on the object does not hold, usually because the object has
+	// changed.
 	ErrChanged = errors.New("object changed")
 )
 
-// Error is the error of a request. Its kind is fs.ErrNotExist, [ErrUnreachable] or [ErrChanged].
+// Error is the error of one request. Its Kind is fs.ErrNotExist, [ErrUnreachable] or [ErrChanged].
 type Error struct {
-	Where  string // s3://bucket/key
-	Status int    // of the answer; 0 if there was none
-	Code   string // of S3, such as AccessDenied
-	Kind   error
-	Cause  error
+	Where string // the object, as s3://bucket/key
+	// Status is the HTTP status of the answer, or 0 if there was no answer.
+	Status int
+	// Code is the error code of S3, such as AccessDenied.
+	Code  string
+	Kind  error
+	Cause error
 }
 
 func (e *Error) Error() string {
@@ -37,5 +41,5 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %v: %v", e.Where, e.Kind, e.Cause)
 }
 
-// Unwrap returns the kind and the cause.
+// Unwrap returns the kind and the cause of the error.
 func (e *Error) Unwrap() []error { return []error{e.Kind, e.Cause} }

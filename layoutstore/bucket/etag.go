@@ -1,36 +1,41 @@
 package bucket
 
 import (
-	"crypto/md5" // what stores make ETags with
+	"crypto/md5" // stores compute ETags with MD5
 	"encoding/hex"
 	"fmt"
 	"hash"
 	"strings"
 )
 
-// Objects of more than Threshold bytes are uploaded in parts of PartSize bytes, or in larger ones if there would be more
-// than maxParts.
+// Put uploads objects of more than Threshold bytes in parts of PartSize bytes. If there would be
+// more than maxParts parts, it makes them larger.
 const (
 	Threshold = 64 << 20
 	PartSize  = 16 << 20
 	maxParts  = 10000
 )
 
-// SizeOfParts returns the size in bytes of all parts of an object except the last.
+// SizeOfParts returns the size in bytes of each part of an object. The last part may be smaller.
 func SizeOfParts(size, partSize int64) int64 { return max(partSize, (size+maxParts-1)/maxParts) }
 
-// ETag computes the ETag that most stores assign to the content that is written to it: the MD5 sum, or the MD5 sum of the
-// sums of the parts (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). Some stores assign others. So an
-// equal ETag shows that the content was not damaged by accident. A different ETag shows nothing.
+// ETag computes the ETag that most stores assign to an object. For an upload in one piece, this is
+// the MD5 sum of the content. For an upload in parts, it is the MD5 sum of the parts' MD5 sums
+// (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). Some stores compute ETags
+// differently. So an equal ETag shows that the content was not damaged by accident, but a different
+// ETag shows nothing.
 type ETag struct {
 	whole hash.Hash
-	parts hash.Hash // of the sums of parts; nil for an object of one piece
-	part  int64     // bytes of a part
-	left  int64     // bytes of this part that are still to come
+	// parts is the MD5 sum of the parts' MD5 sums. nil means an object in one piece.
+	parts hash.Hash
+	// part is the size of a part in bytes.
+	part int64
+	// left is the number of bytes that are still missing from the current part.
+	left  int64
 	count int
 }
 
-// NewETag returns an ETag for the content of an object of size bytes.
+// NewETag prepares to compute the ETag of an object of size bytes.
 func NewETag(size int64) *ETag {
 	e := &ETag{whole: md5.New()} // see above
 	if size > Threshold {
@@ -61,7 +66,8 @@ func (e *ETag) endPart() {
 	e.count++
 }
 
-// Is reports whether a store's ETag is that of the content. Do not write more content afterwards.
+// Is reports whether etag is the ETag of the content written so far. Write no more content
+// afterwards.
 func (e *ETag) Is(etag string) bool {
 	if e.parts == nil {
 		return strings.EqualFold(etag, hex.EncodeToString(e.whole.Sum(nil)))

@@ -10,10 +10,11 @@ import (
 
 const scheme = "s3://"
 
-// IsPlace reports whether a source or store is in a bucket.
+// IsPlace reports whether the name of a source or store begins with s3://.
 func IsPlace(name string) bool { return strings.HasPrefix(name, scheme) }
 
-// Place is a bucket and the prefix of the keys in it. The prefix is empty or ends in a slash.
+// Place is a bucket, or the objects in it whose keys begin with Prefix. Prefix is empty or ends in
+// a slash.
 type Place struct {
 	Bucket string
 	Prefix string
@@ -27,7 +28,7 @@ func ParsePlace(name string) (Place, error) {
 	}
 	b, prefix, _ := strings.Cut(rest, "/")
 	if !isBucketName(b) {
-		return Place{}, fmt.Errorf("%s: illegal name of a bucket", name)
+		return Place{}, fmt.Errorf("%s: illegal bucket name", name)
 	}
 	if prefix = strings.TrimRight(prefix, "/"); prefix != "" {
 		if err := checkPrefix(prefix); err != nil {
@@ -38,10 +39,10 @@ func ParsePlace(name string) (Place, error) {
 	return Place{Bucket: b, Prefix: prefix}, nil
 }
 
-// Key returns s3://bucket/prefix/key, for messages.
+// Key returns s3://bucket/prefix/key for use in messages.
 func (p Place) Key(key string) string { return scheme + p.Bucket + "/" + p.Prefix + key }
 
-// isBucketName reports whether a bucket may have the name
+// isBucketName reports whether name is a legal bucket name
 // (https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html).
 func isBucketName(name string) bool {
 	if len(name) < 3 || len(name) > 63 || strings.Contains(name, "..") {
@@ -62,13 +63,13 @@ func checkPrefix(prefix string) error {
 	}
 	for part := range strings.SplitSeq(prefix, "/") {
 		if part == "" || part == "." || part == ".." {
-			return fmt.Errorf("the prefix has the element %q", part)
+			return fmt.Errorf("the prefix contains the path element %q", part)
 		}
 	}
 	return nil
 }
 
-// String returns the place as s3://bucket/prefix, without a slash at its end.
+// String returns the place as s3://bucket/prefix, without a slash at the end.
 func (p Place) String() string {
 	return strings.TrimSuffix(scheme+p.Bucket+"/"+p.Prefix, "/")
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// FuzzPlace: an accepted place has a prefix that stays in its bucket, and its name parses as the
+// If a place is accepted, its prefix contains no element "." or "..", and its string parses as the
 // same place.
 func FuzzPlace(f *testing.F) {
 	for _, name := range []string{"s3://bundles", "s3://bundles/ee/", "s3://bundles/a b/%2f", "s3://bundles/../x", "s3:///x", "s3://10.0.0.1/x", "s3://bundles//x"} {
@@ -20,11 +20,11 @@ func FuzzPlace(f *testing.F) {
 		}
 		for _, element := range strings.Split(strings.TrimSuffix(p.Prefix, "/"), "/") {
 			if p.Prefix != "" && (element == "" || element == "." || element == "..") {
-				t.Errorf("%q has the prefix %q", name, p.Prefix)
+				t.Errorf("%q was accepted with the prefix %q", name, p.Prefix)
 			}
 		}
 		if again, err := bucket.ParsePlace(p.Key("")); err != nil || again != p {
-			t.Errorf("%q is %+v, whose name parses as %+v, %v", name, p, again, err)
+			t.Errorf("%q parses as %+v, but its string parses as %+v, error %v", name, p, again, err)
 		}
 	})
 }

@@ -21,8 +21,9 @@ func parse(t *testing.T, body string) closure.Refs {
 	return r
 }
 
-// Only a stated media type can contradict a manifest.
-func TestContradictions(t *testing.T) {
+// A descriptor contradicts a manifest that states its own media type. If the manifest states none,
+// only a descriptor for another kind of manifest contradicts it.
+func TestDescriptorContradictsManifest(t *testing.T) {
 	config := `"config":` + fieldsOf()["config"]
 	typed := parse(t, `{"mediaType":"`+specs.MediaTypeImageManifest+`",`+config+`}`)
 	bare := parse(t, `{`+config+`}`)
@@ -41,14 +42,14 @@ func TestContradictions(t *testing.T) {
 		{bare, specs.MediaTypeImageIndex, closure.ErrContradiction},
 	} {
 		if err := c.r.Contradicts(c.mediaType); !errors.Is(err, c.want) {
-			t.Errorf("typed %v, descriptor %q: %v", c.r.Typed, c.mediaType, err)
+			t.Errorf("manifest with a media type: %v, descriptor %q: got the error %v", c.r.Typed, c.mediaType, err)
 		}
 	}
 }
 
-// Descriptors in content of another type are not followed, unless the content itself states that it
-// is a manifest.
-func TestLeadsOn(t *testing.T) {
+// If no descriptor calls the content a manifest, the descriptors in it are not followed. The
+// exception is content that states the media type of a manifest itself.
+func TestLeadsOnFollowsOnlyManifests(t *testing.T) {
 	config := `"config":` + fieldsOf()["config"]
 	typed := parse(t, `{"mediaType":"`+specs.MediaTypeImageManifest+`",`+config+`}`)
 	bare := parse(t, `{`+config+`}`)
@@ -66,25 +67,26 @@ func TestLeadsOn(t *testing.T) {
 		{other, []string{"text/plain"}, false},
 	} {
 		if got := c.r.LeadsOn(c.types); got != c.want {
-			t.Errorf("typed %v, %q: %v", c.r.Typed, c.types, got)
+			t.Errorf("manifest with a media type: %v, descriptors %q: LeadsOn is %v", c.r.Typed, c.types, got)
 		}
 	}
 	if r, _, _, err := closure.ParseAs([]byte(`{`+config+`}`), "text/plain"); err != nil || len(r.Blobs) > 0 {
-		t.Errorf("plain text names %v: %v", r.Blobs, err)
+		t.Errorf("content of type text/plain: got the blobs %v and the error %v, want none", r.Blobs, err)
 	}
 	if _, got, _, err := closure.ParseAs([]byte(`{"mediaType":"application/x"}`), "text/plain"); err != nil || got != "text/plain" {
 		t.Errorf("%q, %v", got, err)
 	}
 	if _, _, _, err := closure.ParseAs([]byte(`[]`), specs.MediaTypeImageManifest); err == nil || !strings.Contains(err.Error(), "not a manifest") || errors.Is(err, closure.ErrContradiction) {
-		t.Errorf("the reason does not say that it is not a manifest: %v", err)
+		t.Errorf("got the error %v, want one that says it is not a manifest", err)
 	}
 	if r := parse(t, `{"manifests":null}`); r.MediaType != specs.MediaTypeImageIndex {
-		t.Errorf("an index of nothing is %q", r.MediaType)
+		t.Errorf("an index without manifests has the media type %q", r.MediaType)
 	}
 }
 
-// A letter that folds to an ASCII letter makes a field ambiguous, whether it is escaped or not.
-func TestFieldsFoldedByCase(t *testing.T) {
+// A field name is ambiguous if a letter in it equals an ASCII letter when case is ignored, as "ſ"
+// equals "s". It may be escaped or not.
+func TestFieldNamesEqualIfCaseIgnored(t *testing.T) {
 	for key, value := range map[string]string{"layerſ": "[]", "artifactſ": "[]", "ſubject": "{}", "bloBs": "[]"} {
 		_, err := closure.Parse([]byte(`{"` + key + `":` + value + `}`))
 		if want := key != "artifactſ"; errors.Is(err, closure.ErrAmbiguous) != want {
@@ -93,9 +95,9 @@ func TestFieldsFoldedByCase(t *testing.T) {
 	}
 }
 
-// The tags that lead to a manifest or a blob are listed once and sorted, however many paths lead
-// there.
-func TestTagsOverTwoPaths(t *testing.T) {
+// TagsTo lists each tag once and sorted, even if several paths lead from the tag to the manifest or
+// blob.
+func TestTagsListedOnceOverTwoPaths(t *testing.T) {
 	c := content{}
 	shared := blob("shared")
 	image := c.add(t, specs.Manifest{Config: blob("config"), Layers: []specs.Descriptor{shared}})
@@ -106,23 +108,23 @@ func TestTagsOverTwoPaths(t *testing.T) {
 	g := walk(t, c, top(outer, "z", "b"), top(second, "y", "a"), top(right, "c"))
 	_, m := find(t, g, image.Digest)
 	if got := m.TagsTo(); !slices.Equal(got, []string{"b", "c", "z"}) {
-		t.Errorf("the image has the tags %q", got)
+		t.Errorf("the tags of the image are %q, want b, c, z", got)
 	}
 	if got := m.Tops(); len(got) != 2 {
-		t.Errorf("%d manifests lead to the image, want 2", len(got))
+		t.Errorf("got %d manifests from which the image is reached, want 2", len(got))
 	}
 	for i, b := range g.Blobs {
 		if i > 0 && g.Blobs[i-1].Digest >= b.Digest {
-			t.Errorf("%s is out of order", b.Digest)
+			t.Errorf("the blob %s is out of order", b.Digest)
 		}
 		if got := b.TagsTo(); b.Digest == shared.Digest && !slices.Equal(got, []string{"a", "b", "c", "y", "z"}) {
-			t.Errorf("the shared blob has the tags %q", got)
+			t.Errorf("the tags of the shared blob are %q, want a, b, c, y, z", got)
 		}
 	}
 }
 
-// A blob that one manifest requires is required, even if others make it optional.
-func TestRequiredBlob(t *testing.T) {
+// If any descriptor requires a blob, the blob is required, even if others make it optional.
+func TestBlobRequiredByOneDescriptor(t *testing.T) {
 	layer := blob("layer")
 	foreign := layer
 	foreign.MediaType = "application/vnd.docker.image.rootfs.foreign.diff.tar"
@@ -132,20 +134,21 @@ func TestRequiredBlob(t *testing.T) {
 		for _, b := range walk(t, c, top(image, "t")).Blobs {
 			want := b.Digest == layer.Digest && layers[0].MediaType == layers[1].MediaType
 			if b.Optional != want {
-				t.Errorf("%q and %q: optional %v", layers[0].MediaType, layers[1].MediaType, b.Optional)
+				t.Errorf("layers of types %q and %q: optional is %v", layers[0].MediaType, layers[1].MediaType, b.Optional)
 			}
 		}
 	}
 }
 
-// Below yields everything that an image leads to, once, and nothing below an unavailable manifest.
-func TestBelow(t *testing.T) {
+// Below yields everything that an image leads to, each digest once. It yields nothing below an
+// unavailable manifest.
+func TestGraphBelow(t *testing.T) {
 	c := content{}
 	shared := blob("shared")
 	image := c.add(t, specs.Manifest{Config: blob("config"), Layers: []specs.Descriptor{shared}})
 	other := c.add(t, specs.Manifest{Config: blob("other"), Layers: []specs.Descriptor{shared}})
 	lost := specs.Descriptor{MediaType: specs.MediaTypeImageManifest, Digest: digest.FromString("lost"), Size: 4}
-	liar := c.add(t, specs.Manifest{Config: blob("behind a missing manifest")})
+	liar := c.add(t, specs.Manifest{Config: blob("below an unavailable manifest")})
 	liar.Size++
 	index := c.add(t, specs.Index{Manifests: []specs.Descriptor{image, lost, other, image, liar}})
 	g := walk(t, c, top(index, "v1"), top(c.add(t, specs.Manifest{Config: blob("elsewhere")}), "v2"))
@@ -153,28 +156,29 @@ func TestBelow(t *testing.T) {
 	for ref, m := range g.Below(index.Digest) {
 		got = append(got, ref.Digest)
 		if isManifest := ref.Digest == index.Digest || closure.IsManifest(ref.MediaType); isManifest != (m != nil) {
-			t.Errorf("%s: manifest %v", ref.Digest, m)
+			t.Errorf("Below yields %s with the manifest %v", ref.Digest, m)
 		}
 	}
 	want := []digest.Digest{index.Digest, image.Digest, lost.Digest, other.Digest, liar.Digest, blob("config").Digest, shared.Digest, blob("other").Digest}
 	if !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
+		t.Errorf("Below yields %v, want %v", got, want)
 	}
 	for ref, m := range g.Below(lost.Digest) {
 		if ref.Digest != lost.Digest || m.Unavailable == nil {
-			t.Errorf("below a missing manifest: %v", ref)
+			t.Errorf("Below yields %v for a missing manifest, want only the manifest itself", ref)
 		}
 	}
 	for ref := range g.Below(digest.FromString("unknown")) {
 		if ref.Digest != digest.FromString("unknown") {
-			t.Errorf("below an unknown digest: %v", ref)
+			t.Errorf("Below yields %v for an unknown digest, want only the digest itself", ref)
 		}
 		break
 	}
 }
 
-// The layers of an index are those of its first image. Nested indexes are followed only to a limit.
-func TestLayers(t *testing.T) {
+// Layers returns the layers of an index's first image. It follows nested indexes only down to a
+// limit.
+func TestLayersOfImageAndIndex(t *testing.T) {
 	c := content{}
 	read := func(d digest.Digest) ([]byte, error) {
 		if body, ok := c[d]; ok {
@@ -196,7 +200,7 @@ func TestLayers(t *testing.T) {
 	}
 	c[digest.FromString("text")] = []byte("text")
 	if _, err := closure.Layers(digest.FromString("text"), read); err == nil {
-		t.Error("plain text has layers")
+		t.Error("Layers succeeds for plain text")
 	}
 	for range 8 {
 		index = c.add(t, specs.Index{Manifests: []specs.Descriptor{index}})

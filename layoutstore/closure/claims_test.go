@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// The blobs of a graph are sorted by digest, each once, with one claim per size and manifest.
+// A graph lists each blob once, sorted by digest. A blob has one claim per size and manifest.
 func TestBlobsSortedByDigest(t *testing.T) {
 	c := content{}
 	var layers []specs.Descriptor
@@ -29,31 +29,32 @@ func TestBlobsSortedByDigest(t *testing.T) {
 	bare.Tags = nil
 	g := walk(t, c, top(image, "v1"), bare)
 	if !slices.IsSortedFunc(g.Blobs, func(a, b *closure.Blob) int { return slices.Compare([]byte(a.Digest), []byte(b.Digest)) }) || len(g.Blobs) != 21 {
-		t.Errorf("%d blobs, not by digest", len(g.Blobs))
+		t.Errorf("got %d blobs, want 21 sorted by digest", len(g.Blobs))
 	}
 	for _, b := range g.Blobs {
 		want := 1
 		switch b.Digest {
-		case longer.Digest: // of two sizes
+		case longer.Digest: // descriptors state two sizes
 			want = 2
-		case bare.Digest: // of two manifests that name it
+		case bare.Digest: // named by a manifest and by index.json
 			want = 2
 		}
 		if len(b.Claims) != want || !slices.Equal(b.TagsTo(), []string{"v1"}) {
-			t.Errorf("%s: %d claims, want %d; tags %q", b.Digest, len(b.Claims), want, b.TagsTo())
+			t.Errorf("blob %s: got %d claims, want %d; tags %q", b.Digest, len(b.Claims), want, b.TagsTo())
 		}
 	}
 }
 
-// A blob that an index.json names directly has the tags of that descriptor.
-func TestTagsOfDirectBlob(t *testing.T) {
+// If an index.json names a blob directly, the tags of its descriptor lead to the blob.
+func TestTagsOfBlobInIndexJSON(t *testing.T) {
 	if tags := (closure.Claim{Size: 1, Tags: []string{"a", "b"}}).TagsTo(); !slices.Equal(tags, []string{"a", "b"}) {
 		t.Errorf("%q", tags)
 	}
 }
 
-// However many descriptors there are, only the first sizes and types are kept, each once.
-func TestClaimLimit(t *testing.T) {
+// A graph keeps at most eight sizes and eight media types per manifest, each once, however many
+// descriptors there are.
+func TestSizesAndTypesPerManifestAreLimited(t *testing.T) {
 	const most = 8
 	c := content{}
 	image := c.add(t, specs.Manifest{Config: blob("config")})
@@ -72,8 +73,8 @@ func TestClaimLimit(t *testing.T) {
 	if len(m.Types) != 5 || len(slices.Compact(slices.Sorted(slices.Values(m.Types)))) != 5 {
 		t.Errorf("types %q", m.Types)
 	}
-	// Types that an index.json states come first and are all kept: the reader of index.json
-	// limits them.
+	// The media types from index.json come first. The graph keeps all of them, because the reader
+	// of index.json limits them.
 	one := top(image, "t")
 	for i := range most - 1 {
 		one.Others = append(one.Others, fmt.Sprint("application/", i))
@@ -85,9 +86,9 @@ func TestClaimLimit(t *testing.T) {
 	}
 }
 
-// An unavailable manifest has the size and the type that descriptors state. A refused manifest has
-// the reason for the refusal, not an error about its size.
-func TestUnavailableManifest(t *testing.T) {
+// An unavailable manifest gets its size and media type from its descriptors. If it was refused, its
+// error is the reason for the refusal, even if the size is wrong too.
+func TestUnavailableManifestInGraph(t *testing.T) {
 	c := content{}
 	lost := closure.Top{Digest: digest.FromString("lost"), Tags: []string{"lost"}, Sizes: []int64{7, 8}}
 	typed := specs.Descriptor{MediaType: closure.DockerManifest, Digest: lost.Digest, Size: 9}
@@ -100,20 +101,21 @@ func TestUnavailableManifest(t *testing.T) {
 	unsized.Sizes = nil
 	g := walk(t, c, lost, top(index, "index"), unknown, torn, unsized)
 	if _, m := find(t, g, lost.Digest); !errors.Is(m.Unavailable, errMissing) || m.Size != 7 || m.MediaType != typed.MediaType {
-		t.Errorf("%d bytes of %q: %v", m.Size, m.MediaType, m.Unavailable)
+		t.Errorf("a missing manifest has %d bytes, media type %q, error %v", m.Size, m.MediaType, m.Unavailable)
 	}
 	if _, m := find(t, g, unknown.Digest); !errors.Is(m.Unavailable, errMissing) || m.Size != 0 {
-		t.Errorf("%d bytes: %v", m.Size, m.Unavailable)
+		t.Errorf("a manifest of unknown size has %d bytes, error %v", m.Size, m.Unavailable)
 	}
 	if _, m := find(t, g, torn.Digest); m.Refused == nil || m.Unavailable != m.Refused { //nolint:errorlint // must be the same error
-		t.Errorf("refused: %v, unavailable: %v", m.Refused, m.Unavailable)
+		t.Errorf("the manifest is refused with %v, but unavailable with %v", m.Refused, m.Unavailable)
 	}
 	if _, m := find(t, g, unsized.Digest); m.Unavailable != nil {
-		t.Errorf("without a size: %v", m.Unavailable)
+		t.Errorf("a manifest whose descriptor has no size is unavailable: %v", m.Unavailable)
 	}
 }
 
-// Up to eight manifests may be late at a time. Each is awaited for Patience. Waiting may be nil.
+// A traversal waits for at most eight slow manifests at a time. It waits for Patience before it
+// reads the next one. Waiting may be nil.
 func TestTraversalOfSlowManifests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := content{}
@@ -131,21 +133,21 @@ func TestTraversalOfSlowManifests(t *testing.T) {
 		go func() {
 			found, err := run.Run(t.Context(), tops)
 			if len(found) != len(tops) {
-				err = fmt.Errorf("%d manifests, %w", len(found), err)
+				err = fmt.Errorf("got %d manifests, error %w", len(found), err)
 			}
 			ended <- err
 		}()
 		for n := 1; n <= 8; n++ {
 			synctest.Wait()
 			if len(begun) != n {
-				t.Fatalf("after %d seconds %d manifests are read", n-1, len(begun))
+				t.Fatalf("after %d seconds, the traversal has begun to read %d manifests", n-1, len(begun))
 			}
 			time.Sleep(time.Second)
 		}
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if len(begun) != 8 {
-			t.Errorf("%d manifests are late at a time", len(begun))
+			t.Errorf("the traversal reads %d slow manifests at a time, want 8", len(begun))
 		}
 		close(answer)
 		if err := <-ended; err != nil {
@@ -154,14 +156,14 @@ func TestTraversalOfSlowManifests(t *testing.T) {
 	})
 }
 
-// Waiting is not called if no manifest is late.
-func TestTraversalWithoutWaiting(t *testing.T) {
+// A traversal does not call Waiting if no manifest is late.
+func TestTraversalOfFastManifests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := content{}
 		image := c.add(t, specs.Manifest{Config: blob("config")})
 		run := closure.Traversal{Visitor: &visits{}, Patience: time.Second, Read: c.read, Waiting: func() { t.Error("it waits") }}
 		if found, err := run.Run(t.Context(), []closure.Top{top(image, "a"), top(c.add(t, specs.Index{Manifests: []specs.Descriptor{image}}), "b")}); err != nil || len(found) != 2 {
-			t.Errorf("%d found, %v", len(found), err)
+			t.Errorf("got %d manifests and the error %v, want 2 and none", len(found), err)
 		}
 	})
 }

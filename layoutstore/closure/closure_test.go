@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// content is a set of manifests by digest.
+// content maps digests to manifests, in place of files.
 type content map[digest.Digest][]byte
 
 func (c content) add(t *testing.T, v any) specs.Descriptor {
@@ -63,13 +63,13 @@ func find(t *testing.T, g *closure.Graph, d digest.Digest) (int, *closure.Manife
 	t.Helper()
 	i := slices.IndexFunc(g.Manifests, func(m *closure.Manifest) bool { return m.Digest == d })
 	if i < 0 {
-		t.Fatalf("%s is not in the graph", d)
+		t.Fatalf("the graph does not contain %s", d)
 	}
 	return i, g.Manifests[i]
 }
 
-// An index names a referrer first, and a nested index leads to the subject of the referrer.
-func TestWalkOrder(t *testing.T) {
+// A manifest comes after its children and its subject, even if the top descriptors name it first.
+func TestWalkOrdersManifestsAfterChildren(t *testing.T) {
 	c := content{}
 	config, layer := blob("config"), blob("layer")
 	image := c.add(t, specs.Manifest{Config: config, Layers: []specs.Descriptor{layer, layer}})
@@ -87,26 +87,26 @@ func TestWalkOrder(t *testing.T) {
 		order = append(order, i)
 	}
 	if !slices.IsSorted(order) || len(g.Manifests) != 4 {
-		t.Errorf("order %v of %d manifests", order, len(g.Manifests))
+		t.Errorf("image, inner, outer and referrer are at the positions %v among %d manifests", order, len(g.Manifests))
 	}
 	_, m := find(t, g, image.Digest)
 	if got := m.TagsTo(); !slices.Equal(got, []string{"a", "b", "c"}) {
-		t.Errorf("tags to the image: %q", got)
+		t.Errorf("the tags of the image are %q", got)
 	}
 	if m.Top || len(m.Parents) != 2 {
-		t.Errorf("top %v, %d parents", m.Top, len(m.Parents))
+		t.Errorf("Top is %v, want false; got %d parents, want 2", m.Top, len(m.Parents))
 	}
 	if len(g.Blobs) != 3 {
 		t.Errorf("%d blobs", len(g.Blobs))
 	}
 	for _, b := range g.Blobs {
 		if b.Digest == layer.Digest && (len(b.Claims) != 1 || !slices.Equal(b.TagsTo(), []string{"a", "b", "c"})) {
-			t.Errorf("the layer has %d claims, tags %q", len(b.Claims), b.TagsTo())
+			t.Errorf("the layer has %d claims, want 1; its tags are %q", len(b.Claims), b.TagsTo())
 		}
 	}
 }
 
-func TestWalkUnavailable(t *testing.T) {
+func TestWalkFindsUnavailableManifests(t *testing.T) {
 	c := content{}
 	lost := specs.Descriptor{MediaType: specs.MediaTypeImageManifest, Digest: digest.FromString("lost"), Size: 7}
 	index := c.add(t, specs.Index{Manifests: []specs.Descriptor{lost}})
@@ -117,20 +117,20 @@ func TestWalkUnavailable(t *testing.T) {
 	liar.Size++
 	g := walk(t, c, top(index, "index"), top(torn, "torn"), top(liar, "liar"))
 	if _, m := find(t, g, lost.Digest); !errors.Is(m.Unavailable, errMissing) || m.Size != 7 || !slices.Equal(m.TagsTo(), []string{"index"}) {
-		t.Errorf("the missing child: %+v", m)
+		t.Errorf("the missing child of the index: got %+v", m)
 	}
 	for _, d := range []specs.Descriptor{torn, liar} {
 		if _, m := find(t, g, d.Digest); m.Unavailable == nil {
-			t.Errorf("%s is available", d.Digest)
+			t.Errorf("the manifest %s counts as available", d.Digest)
 		}
 	}
 	if _, m := find(t, g, index.Digest); m.Unavailable != nil {
-		t.Errorf("the index itself: %v", m.Unavailable)
+		t.Errorf("the index counts as unavailable: %v", m.Unavailable)
 	}
 }
 
-// If some descriptors state a wrong size but one is right, the content is available.
-func TestWalkOneRightSize(t *testing.T) {
+// A manifest is available if at least one descriptor states its right size.
+func TestWalkAcceptsOneRightSize(t *testing.T) {
 	c := content{}
 	image := c.add(t, specs.Manifest{Config: blob("config")})
 	wrong := image
@@ -138,7 +138,7 @@ func TestWalkOneRightSize(t *testing.T) {
 	index := c.add(t, specs.Index{Manifests: []specs.Descriptor{image}})
 	g := walk(t, c, top(wrong, "wrong"), top(index))
 	if _, m := find(t, g, image.Digest); m.Unavailable != nil || !slices.Equal(m.Claims, []int64{1, image.Size}) {
-		t.Errorf("claims %v: %v", m.Claims, m.Unavailable)
+		t.Errorf("sizes in the descriptors %v: got the error %v", m.Claims, m.Unavailable)
 	}
 }
 
@@ -158,14 +158,14 @@ func TestWalkErrors(t *testing.T) {
 }
 
 // An index may name a blob directly, without a tag.
-func TestWalkDirectBlobs(t *testing.T) {
+func TestWalkBlobInIndexJSON(t *testing.T) {
 	g := walk(t, content{}, top(blob("bare")))
 	if len(g.Manifests) != 0 || len(g.Blobs) != 1 || g.Blobs[0].Size() != 4 || g.Blobs[0].Optional {
 		t.Errorf("%+v", g)
 	}
 }
 
-func TestParse(t *testing.T) {
+func TestParseEachKindOfManifest(t *testing.T) {
 	d := digest.FromString("x").String()
 	for name, tc := range map[string]struct {
 		body string
@@ -178,7 +178,7 @@ func TestParse(t *testing.T) {
 				{Descriptor: closure.Descriptor{MediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Digest: digest.Digest(d), Size: 2}, Optional: true},
 			}},
 		},
-		"index without a type": {
+		"index without mediaType": {
 			`{"manifests":[{"digest":"` + d + `","size":3},{"mediaType":"text/plain","digest":"` + d + `","size":4}]}`,
 			closure.Refs{MediaType: specs.MediaTypeImageIndex,
 				Children: []closure.Descriptor{{Digest: digest.Digest(d), Size: 3}},
@@ -206,7 +206,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// FuzzParse: for any content, all reported digests are valid, and none is reported twice.
+// Whatever the content is, Parse returns only valid digests, and Walk returns no manifest twice.
 func FuzzParse(f *testing.F) {
 	d := digest.FromString("x").String()
 	f.Add([]byte(`{"manifests":[{"digest":"` + d + `"}],"layers":[{"digest":"` + d + `","size":-1}],"subject":{"digest":"` + d + `"}}`))

@@ -10,54 +10,67 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Graph is all manifests and blobs that the tops lead to.
+// Graph contains all manifests and blobs that the tops lead to.
 type Graph struct {
-	// Manifests are the manifests, each once, after its children and its subject: a
-	// registry accepts them in this order.
+	// Manifests contains each manifest once. A manifest comes after its children and its subject,
+	// because a registry accepts them only in this order.
 	Manifests []*Manifest
-	Blobs     []*Blob // once each, by digest
+	Blobs     []*Blob // each once, sorted by digest
 
 	byDigest map[digest.Digest]*Manifest
 }
 
-// Manifest is a manifest or an index of a graph.
+// Manifest is a manifest or an index in a graph.
 type Manifest struct {
-	Descriptor          // the size is that of its content; if that is unavailable, the claimed one
-	Claims     []int64  // the sizes that descriptors state, each once; bytes
-	Tags       []string // of its descriptors in index.json files, sorted
-	Top        bool     // an index.json names it
-	Refs       Refs     // zero if the content is unavailable, or not a manifest
-	Parents    []*Manifest
-	// Unavailable is why the manifest cannot be used: it is missing or damaged, it is Refused,
-	// or no descriptor has the right size. It is nil if the manifest is intact.
+	// Descriptor has the size of the content. If the content is unavailable, it has the first size
+	// that a descriptor states.
+	Descriptor
+	// Claims contains the sizes in bytes that descriptors state, each once.
+	Claims []int64
+	// Tags contains the tags of the manifest's descriptors in index.json files, sorted.
+	Tags []string
+	// Top means that an index.json names the manifest.
+	Top bool
+	// Refs is empty if the content is unavailable or is not a manifest.
+	Refs    Refs
+	Parents []*Manifest
+	// Unavailable is the reason why the manifest cannot be used, or nil if it is intact. It is
+	// missing or damaged, it is Refused, or no descriptor has the right size.
 	Unavailable error
-	// Refused is set if the content is not a manifest, or contradicts every descriptor.
+	// Refused is the reason if the content is not a manifest, or contradicts every descriptor.
+	// Otherwise it is nil.
 	Refused error
-	Types   []string // the media types that descriptors state, each once
-	// Contradicted are the wrong ones of Types, if one is right.
+	// Types contains the media types that descriptors state, each once.
+	Types []string
+	// Contradicted contains the wrong ones of these types, if one is right.
 	Contradicted []string
 
-	parsed error // why its content is not a manifest
+	parsed error // the reason why its content is not a manifest, or nil
 }
 
-// Blob is a config or layer of a graph, or a blob that an index.json names directly.
+// Blob is a config or layer in a graph, or a blob that an index.json names directly.
 type Blob struct {
-	Digest   digest.Digest
-	Claims   []Claim // one per size and manifest
-	Optional bool    // it may be missing: a non-distributable layer
+	Digest digest.Digest
+	// Claims contains one claim per size and manifest.
+	Claims []Claim
+	// Optional means that the blob may be missing because it is a non-distributable layer.
+	Optional bool
 }
 
-// Claim is what one manifest says about a blob.
+// Claim is what one manifest states about a blob.
 type Claim struct {
-	Size int64     // bytes
-	By   *Manifest // nil if an index names the blob directly
-	Tags []string  // of that index
+	Size int64 // in bytes
+	// By is the manifest, or nil if an index.json names the blob directly.
+	By *Manifest
+	// Tags contains the tags of the descriptor in that index.json.
+	Tags []string
 }
 
 // Size returns the size in bytes that the first claim states.
 func (b *Blob) Size() int64 { return b.Claims[0].Size }
 
-// Tops returns the manifests that an index.json names and that lead to m. m itself may be one.
+// Tops returns the manifests that an index.json names and from which m can be reached. m itself may
+// be among them.
 func (m *Manifest) Tops() []*Manifest {
 	var tops []*Manifest
 	seen := map[*Manifest]bool{m: true}
@@ -77,7 +90,8 @@ func (m *Manifest) Tops() []*Manifest {
 	return tops
 }
 
-// TagsTo returns the tags that lead to m, its own and those of its parents, sorted.
+// TagsTo returns the tags from which m can be reached, sorted. They are those of m and of its
+// direct and indirect parents.
 func (m *Manifest) TagsTo() []string {
 	if len(m.Parents) == 0 {
 		return slices.Clip(m.Tags)
@@ -90,7 +104,7 @@ func (m *Manifest) TagsTo() []string {
 	return slices.Compact(tags)
 }
 
-// TagsTo returns the tags that lead to b, sorted.
+// TagsTo returns the tags from which b can be reached, sorted.
 func (b *Blob) TagsTo() []string {
 	if len(b.Claims) == 1 {
 		return b.Claims[0].TagsTo()
@@ -103,7 +117,7 @@ func (b *Blob) TagsTo() []string {
 	return slices.Compact(tags)
 }
 
-// TagsTo returns the tags that lead to the claim, sorted.
+// TagsTo returns the tags from which the blob of the claim can be reached, sorted.
 func (c Claim) TagsTo() []string {
 	if c.By == nil {
 		return c.Tags
@@ -111,7 +125,7 @@ func (c Claim) TagsTo() []string {
 	return c.By.TagsTo()
 }
 
-// Origin returns the first manifest that an index.json names and that leads to m.
+// Origin returns the first manifest that an index.json names and from which m can be reached.
 func (m *Manifest) Origin() *Manifest {
 	for !m.Top {
 		m = m.Parents[0]
@@ -119,8 +133,8 @@ func (m *Manifest) Origin() *Manifest {
 	return m
 }
 
-// Walk builds the graph of everything that the tops lead to. The error is that of read, or the
-// context's.
+// Walk builds the graph of everything that the tops lead to. It fails only if read fails or ctx
+// ends.
 func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
 	b := builder{}
 	t := Traversal{Read: read, Visitor: b}
@@ -131,9 +145,9 @@ func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
 	return &Graph{ordered(found, t.manifests), b.sorted(), t.manifests}, nil
 }
 
-// Below yields the digest top and everything that its manifest leads to, each once and breadth
-// first. Each digest comes with its manifest, or nil if the graph has none. It yields nothing below
-// an unavailable manifest.
+// Below yields top and everything that its manifest leads to. It yields each digest once, breadth
+// first. A digest comes with its manifest, or with nil if the graph has no manifest for it. Below
+// yields nothing below an unavailable manifest.
 func (g *Graph) Below(top digest.Digest) iter.Seq2[Ref, *Manifest] {
 	return func(yield func(Ref, *Manifest) bool) {
 		seen := map[digest.Digest]bool{top: true}
@@ -162,7 +176,7 @@ func (g *Graph) Below(top digest.Digest) iter.Seq2[Ref, *Manifest] {
 	}
 }
 
-// builder collects the blobs of a graph, by digest.
+// builder maps digests to the blobs of a graph.
 type builder map[digest.Digest]*Blob
 
 // Manifest implements [Visitor].
@@ -186,7 +200,7 @@ func (b builder) claim(ref Ref, c Claim) {
 		b[ref.Digest] = blob
 	}
 	blob.Optional = blob.Optional && ref.Optional
-	// The claims of one manifest are adjacent.
+	// The claims of the same manifest are next to each other.
 	for _, have := range slices.Backward(blob.Claims) {
 		if have.By != c.By {
 			break
@@ -198,9 +212,9 @@ func (b builder) claim(ref Ref, c Claim) {
 	blob.Claims = append(blob.Claims, c)
 }
 
-// ordered returns the manifests, each after its children and its subject.
+// ordered sorts manifests so that each comes after its children and its subject.
 func ordered(found []*Manifest, byDigest map[digest.Digest]*Manifest) []*Manifest {
-	waits := make(map[*Manifest]int, len(found)) // how many manifests must precede it
+	waits := make(map[*Manifest]int, len(found)) // the number of manifests that must come first
 	behind := map[*Manifest][]*Manifest{}
 	for _, m := range found {
 		needs := slices.Clone(m.Refs.Children)
@@ -227,7 +241,7 @@ func ordered(found []*Manifest, byDigest map[digest.Digest]*Manifest) []*Manifes
 			}
 		}
 	}
-	return order // complete: manifests cannot name each other's digests in a circle
+	return order // contains all manifests, because digests cannot form a circle
 }
 
 func (b builder) sorted() []*Blob {

@@ -11,14 +11,14 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// ErrAmbiguous says that two readers could read different things from one document: an image
-// and an index (CVE-2021-41190), or two digests for one layer.
+// ErrAmbiguous means that two readers could understand one document differently. For example, one
+// sees an image and the other an index (CVE-2021-41190), or they see different digests for a layer.
 var ErrAmbiguous = errors.New("two readers could read it as two different manifests")
 
-// ErrContradiction says that a manifest has another media type than its descriptor states.
+// ErrContradiction means that a manifest has another media type than its descriptor states.
 var ErrContradiction = errors.New("the manifest contradicts its descriptor")
 
-// kind is the kind of a manifest.
+// kind is a kind of manifest. Each kind has two media types at most.
 type kind string
 
 const (
@@ -28,7 +28,7 @@ const (
 	artifact kind = "artifact manifest"
 )
 
-// kindOf returns the kind of a media type.
+// kindOf returns the kind of manifest that a media type stands for.
 func kindOf(mediaType string) kind {
 	switch mediaType {
 	case specs.MediaTypeImageManifest, DockerManifest:
@@ -41,7 +41,7 @@ func kindOf(mediaType string) kind {
 	return noKind
 }
 
-// mediaType returns the media type of a document of this kind if the document states none.
+// mediaType returns the media type for a document of this kind that states none itself.
 func (k kind) mediaType() string {
 	switch k {
 	case index:
@@ -52,8 +52,8 @@ func (k kind) mediaType() string {
 	return specs.MediaTypeImageManifest
 }
 
-// Contradicts returns why the manifest is not of the media type that a descriptor
-// states, or nil. An empty media type states nothing.
+// Contradicts returns an error if the manifest does not have the media type that a descriptor
+// states. An empty media type contradicts nothing.
 func (r Refs) Contradicts(mediaType string) error {
 	switch {
 	case mediaType == "" || mediaType == r.MediaType:
@@ -66,9 +66,9 @@ func (r Refs) Contradicts(mediaType string) error {
 	return nil
 }
 
-// ParseAs parses content whose descriptors state these media types, each once. It returns the
-// right type, and the wrong ones. r is empty if the right type is not that of a manifest. The
-// error says that the content should be a manifest and is not, that it is ambiguous, or that it
+// ParseAs parses content for which descriptors state the given media types, each once. It returns
+// the right media type, and the wrong ones. r is empty if the right type is not a manifest's.
+// ParseAs fails if the content should be a manifest but is none, if it is ambiguous, or if it
 // contradicts every descriptor.
 func ParseAs(body []byte, types ...string) (r Refs, mediaType string, wrong []string, err error) {
 	r, parsed := Parse(body)
@@ -78,8 +78,8 @@ func ParseAs(body []byte, types ...string) (r Refs, mediaType string, wrong []st
 	return r, mediaType, wrong, nil
 }
 
-// chooseType returns the right one of the types that descriptors state, and the wrong ones.
-// parsed is why the content is not a manifest, or nil.
+// chooseType returns the right one among the types that descriptors state, and the wrong ones.
+// parsed is the error of parsing the content as a manifest, or nil.
 func (r Refs) chooseType(parsed error, types []string) (right string, wrong []string, err error) {
 	if len(types) == 0 {
 		return r.MediaType, nil, parsed
@@ -110,15 +110,16 @@ func (r Refs) chooseType(parsed error, types []string) (right string, wrong []st
 	return types[0], nil, err
 }
 
-// LeadsOn reports whether to follow the descriptors in a manifest, given the media types that
-// the descriptors of the manifest state.
+// LeadsOn reports whether to follow the descriptors in a manifest. types are the media types that
+// other documents state for the manifest.
 func (r Refs) LeadsOn(types []string) bool {
 	return len(types) == 0 || r.Typed && IsManifest(r.MediaType) || slices.ContainsFunc(types, IsManifest)
 }
 
-// kindOfFields returns the kind that has the fields of a document. It fails if different kinds have
-// them, or if a reader that ignores case, such as package encoding/json, would find a field twice.
-// A field that is null counts only if no other field determines the kind. body must be valid JSON.
+// kindOfFields returns the kind of manifest that a document is, according to its fields. It fails
+// if the fields belong to different kinds. It also fails if a field occurs twice for a reader that
+// ignores case, such as package encoding/json. A null field counts only if no other field
+// determines the kind. body must be valid JSON.
 func kindOfFields(body []byte) (kind, error) {
 	if at := skipSpace(body, 0); at >= len(body) || body[at] != '{' {
 		return noKind, errors.New("not a manifest: not a JSON object")
@@ -150,7 +151,7 @@ func kindOfFields(body []byte) (kind, error) {
 	return cmp.Or(k, empty), err
 }
 
-// kindOfField returns the kind that has a field of this name.
+// kindOfField returns the kind of manifest to which a field belongs.
 func kindOfField(name string) kind {
 	switch name {
 	case "config", "layers":
@@ -163,7 +164,7 @@ func kindOfField(name string) kind {
 	return noKind
 }
 
-// checkDescriptors fails if a descriptor in the value of a field is ambiguous.
+// checkDescriptors fails if the value of a field contains an ambiguous descriptor.
 func checkDescriptors(field string, value []byte) error {
 	known := [...]string{"mediaType", "digest", "size", "urls"}
 	one := func(_, descriptor []byte) error {
@@ -183,11 +184,11 @@ func checkDescriptors(field string, value []byte) error {
 	return one(nil, value)
 }
 
-// fieldSet is the set of known fields of an object seen so far, one bit per field.
+// fieldSet records which known fields of an object have been seen, with one bit per field.
 type fieldSet uint16
 
-// add adds a key, and returns the known field of that name, or "". It fails if the key differs
-// from a known field only in case, or was added before.
+// add records a key. If the key is a known field, add returns its name, and otherwise "". add fails
+// if it has seen the field before, or if the key differs from a known field only in case.
 func (s *fieldSet) add(key []byte, known []string) (string, error) {
 	key, ascii, err := unquote(key)
 	if err != nil {
@@ -197,7 +198,7 @@ func (s *fieldSet) add(key []byte, known []string) (string, error) {
 		switch {
 		case string(key) == k:
 			if *s&(1<<i) != 0 {
-				return "", fmt.Errorf("%q twice: %w", k, ErrAmbiguous)
+				return "", fmt.Errorf("the field %q appears twice: %w", k, ErrAmbiguous)
 			}
 			*s |= 1 << i
 			return k, nil
@@ -208,7 +209,8 @@ func (s *fieldSet) add(key []byte, known []string) (string, error) {
 	return "", nil
 }
 
-// unquote returns the text of a JSON string, and whether it is all ASCII.
+// unquote returns the text of a JSON string. ascii is false if the text has an escape or a byte
+// above 127.
 func unquote(quoted []byte) (text []byte, ascii bool, err error) {
 	text, ascii = quoted[1:len(quoted)-1], true
 	for _, b := range text {
@@ -222,8 +224,8 @@ func unquote(quoted []byte) (text []byte, ascii bool, err error) {
 	return text, ascii, nil
 }
 
-// eachPart visits the values of an object, with their keys in quotes, or of an array, if json begins
-// with open. json must be valid.
+// eachPart visits the values of a JSON object, with their quoted keys, or the values of a JSON
+// array. It does nothing unless json begins with open. json must be valid.
 func eachPart(json []byte, open byte, visit func(key, value []byte) error) error {
 	at := skipSpace(json, 0)
 	if at >= len(json) || json[at] != open {
@@ -256,7 +258,7 @@ func skipSpace(json []byte, at int) int {
 	return at
 }
 
-// skipValue returns the end of the value that begins at an offset.
+// skipValue returns the offset after the value that begins at offset at.
 func skipValue(json []byte, at int) int {
 	depth := 0
 	for at < len(json) {
@@ -271,7 +273,7 @@ func skipValue(json []byte, at int) int {
 			depth++
 		case '}', ']':
 			if depth == 0 {
-				return at // after a number or a word
+				return at // the value is a number, true, false or null
 			}
 			if depth--; depth == 0 {
 				return at + 1
@@ -286,7 +288,7 @@ func skipValue(json []byte, at int) int {
 	return at
 }
 
-// skipString returns the end of the string that begins at an offset.
+// skipString returns the offset after the string that begins at offset at.
 func skipString(json []byte, at int) int {
 	for at++; at < len(json); at++ {
 		switch json[at] {

@@ -14,13 +14,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// fieldsOf returns the fields of each kind of document, with one descriptor each.
+// fieldsOf maps each field of a manifest to a value with one descriptor.
 func fieldsOf() map[string]string {
 	d := `{"mediaType":"application/x","digest":"` + digest.FromString("x").String() + `","size":1}`
 	return map[string]string{"config": d, "layers": "[" + d + "]", "manifests": "[" + strings.Replace(d, "application/x", specs.MediaTypeImageManifest, 1) + "]", "blobs": "[" + d + "]"}
 }
 
-// kinds returns the media types of each kind of document.
+// kinds maps each kind of manifest to its media types.
 func kinds() map[string][]string {
 	return map[string][]string{
 		"image":    {specs.MediaTypeImageManifest, closure.DockerManifest},
@@ -38,11 +38,11 @@ func kindOfType(mediaType string) string {
 	return ""
 }
 
-// TestOneKindOnly tries each set of fields with each media type of the document and of its
-// descriptor. A document is accepted only if its descriptor, its mediaType and its fields agree
-// (image-spec 1.1, manifest.md and image-index.md; CVE-2021-41190, whose fix is validateMediaType of
-// core/images/image.go in containerd, and the validation in manifest/ocischema in distribution).
-func TestOneKindOnly(t *testing.T) {
+// This test combines each set of fields with each mediaType and each media type of a descriptor. A
+// document is accepted only if all three agree (image-spec 1.1, manifest.md and image-index.md).
+// Otherwise it could be read in two ways, as in CVE-2021-41190. containerd fixed that with
+// validateMediaType in core/images/image.go, and distribution in manifest/ocischema.
+func TestManifestIsOfOneKind(t *testing.T) {
 	names := []string{"config", "layers", "manifests", "blobs"}
 	kindOfName := map[string]string{"config": "image", "layers": "image", "manifests": "index", "blobs": "artifact"}
 	types := []string{"", "text/plain"}
@@ -69,19 +69,22 @@ func TestOneKindOnly(t *testing.T) {
 				_, got, wrong, err := closure.ParseAs([]byte(body), slices.DeleteFunc([]string{descriptor}, func(s string) bool { return s == "" })...)
 				want := agrees(kindsHere, own, descriptor)
 				if (err == nil) != want {
-					t.Errorf("descriptor %q, %s: error %v, want it accepted: %v", descriptor, body, err, want)
+					t.Errorf("descriptor %q, %s: got the error %v; should it be accepted? %v", descriptor, body, err, want)
 				}
 				if err == nil && (len(wrong) > 0 || descriptor != "" && got != descriptor) {
-					t.Errorf("descriptor %q, %s: it is %q, and %q are wrong", descriptor, body, got, wrong)
+					t.Errorf("descriptor %q, %s: got the media type %q, and the wrong types %q", descriptor, body, got, wrong)
 				}
 			}
 		}
 	}
 }
 
-// agrees reports whether a document may be accepted.
+// agrees reports whether a document should be accepted, given its fields, its mediaType and the
+// media type in its descriptor.
 func agrees(fields []string, own, descriptor string) bool {
-	if descriptor == "text/plain" { // content of another type, unless it states itself that it is a manifest
+	// The descriptor does not say that this is a manifest. The document may contradict it only if
+	// it says so itself.
+	if descriptor == "text/plain" {
 		return len(fields) > 1 || kindOfType(own) == "" || len(fields) == 1 && fields[0] != kindOfType(own)
 	}
 	if len(fields) > 1 || own != "" && descriptor != "" && own != descriptor {
@@ -92,40 +95,40 @@ func agrees(fields []string, own, descriptor string) bool {
 		says = descriptor
 	}
 	if len(fields) == 0 {
-		// Without fields, the stated media type counts; without either, the document is an image.
+		// Without fields, the stated media type decides. Without either, the document is an image.
 		return own != "" || descriptor == "" || kindOfType(descriptor) == "image"
 	}
 	return kindOfType(says) == "" || kindOfType(says) == fields[0]
 }
 
-// JSON from which two readers could read different things is refused: package encoding/json uses
-// the last of two equal fields, and ignores case.
-func TestAmbiguousFields(t *testing.T) {
+// Parse refuses JSON that two readers could understand differently. For example, package
+// encoding/json ignores case, and uses the last of two equal fields.
+func TestAmbiguousFieldsAreRefused(t *testing.T) {
 	d, other := digest.FromString("x").String(), digest.FromString("y").String()
 	layer := `{"mediaType":"l","digest":"` + d + `","size":1}`
 	for name, body := range map[string]string{
-		"layers twice":        `{"layers":[` + layer + `],"layers":[]}`,
-		"layers and Layers":   `{"layers":[` + layer + `],"Layers":[]}`,
-		"MANIFESTS":           `{"config":` + layer + `,"MANIFESTS":[]}`,
-		"mediaType twice":     `{"mediaType":"` + specs.MediaTypeImageManifest + `","mediaType":"` + specs.MediaTypeImageIndex + `"}`,
-		"an escaped name":     `{"layers":[` + layer + `],"l\u0061yers":[]}`,
-		"a long s":            `{"layer\u017f":[` + layer + `]}`,
-		"digest twice":        `{"layers":[{"digest":"` + d + `","size":1,"digest":"` + other + `"}]}`,
-		"digest and Digest":   `{"config":{"digest":"` + d + `","size":1,"Digest":"` + other + `"}}`,
-		"size in a child":     `{"manifests":[` + layer + `,{"digest":"` + d + `","size":1,"SIZE":2}]}`,
-		"mediaType in a blob": `{"blobs":[{"digest":"` + d + `","size":1,"mediatype":"x"}]}`,
-		"a subject":           `{"config":` + layer + `,"subject":{"digest":"` + d + `","Digest":"` + other + `"}}`,
-		"a config and null":   `{"config":` + layer + `,"config":null}`,
+		"layers twice":                      `{"layers":[` + layer + `],"layers":[]}`,
+		"layers and Layers":                 `{"layers":[` + layer + `],"Layers":[]}`,
+		"MANIFESTS":                         `{"config":` + layer + `,"MANIFESTS":[]}`,
+		"mediaType twice":                   `{"mediaType":"` + specs.MediaTypeImageManifest + `","mediaType":"` + specs.MediaTypeImageIndex + `"}`,
+		"an escaped field name":             `{"layers":[` + layer + `],"l\u0061yers":[]}`,
+		"a long s":                          `{"layer\u017f":[` + layer + `]}`,
+		"digest twice":                      `{"layers":[{"digest":"` + d + `","size":1,"digest":"` + other + `"}]}`,
+		"digest and Digest":                 `{"config":{"digest":"` + d + `","size":1,"Digest":"` + other + `"}}`,
+		"size and SIZE in a child":          `{"manifests":[` + layer + `,{"digest":"` + d + `","size":1,"SIZE":2}]}`,
+		"mediaType and mediatype in a blob": `{"blobs":[{"digest":"` + d + `","size":1,"mediatype":"x"}]}`,
+		"a subject":                         `{"config":` + layer + `,"subject":{"digest":"` + d + `","Digest":"` + other + `"}}`,
+		"config twice, once null":           `{"config":` + layer + `,"config":null}`,
 	} {
 		if _, err := closure.Parse([]byte(body)); !errors.Is(err, closure.ErrAmbiguous) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for name, body := range map[string]string{
-		"an unknown field twice": `{"config":` + layer + `,"x":1,"x":[{"a":"}"}]}`,
-		"space":                  " {\n \"layers\" : [ " + layer + " , " + layer + " ] ,\t\"manifests\" : null , \"config\":" + layer + "\r\n} ",
-		"fields of annotations":  `{"config":` + layer + `,"annotations":{"layers":"a","Layers":"b","manifests":"\\\"]"}}`,
-		"an index of nothing":    `{"manifests":null}`,
+		"an unknown field twice":        `{"config":` + layer + `,"x":1,"x":[{"a":"}"}]}`,
+		"space":                         " {\n \"layers\" : [ " + layer + " , " + layer + " ] ,\t\"manifests\" : null , \"config\":" + layer + "\r\n} ",
+		"annotations named like fields": `{"config":` + layer + `,"annotations":{"layers":"a","Layers":"b","manifests":"\\\"]"}}`,
+		"an index with null manifests":  `{"manifests":null}`,
 	} {
 		if _, err := closure.Parse([]byte(body)); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -133,14 +136,14 @@ func TestAmbiguousFields(t *testing.T) {
 	}
 	for _, body := range []string{`null`, `{"fsLayers":[{"blobSum":"` + d + `"}]}`, `[]`, `"x"`} {
 		if _, err := closure.Parse([]byte(body)); err == nil {
-			t.Errorf("%s is accepted as a manifest", body)
+			t.Errorf("Parse accepts %s as a manifest", body)
 		}
 	}
 }
 
-// Only the media type makes a layer optional, and only a layer (image-spec 1.1, layer.md,
-// "Non-Distributable Layers": the presence of urls should not be used to determine it).
-func TestOptional(t *testing.T) {
+// Only layers can be optional, and only because of their media type. The URLs of a layer do not
+// count (image-spec 1.1, layer.md, "Non-Distributable Layers").
+func TestOptionalLayers(t *testing.T) {
 	d := `"digest":"` + digest.FromString("x").String() + `","size":1`
 	for mediaType, want := range map[string]bool{
 		"application/vnd.oci.image.layer.nondistributable.v1.tar":           true,
@@ -162,15 +165,15 @@ func TestOptional(t *testing.T) {
 				t.Fatal(err)
 			}
 			if layer := strings.HasPrefix(field, `"layers"`); r.Blobs[0].Optional != (want && layer) {
-				t.Errorf("%s: optional %v", field, r.Blobs[0].Optional)
+				t.Errorf("%s: Optional is %v", field, r.Blobs[0].Optional)
 			}
 		}
 	}
 }
 
-// If exactly one of several descriptors has the right media type, Walk reports the others. If
-// none or two have it, Walk refuses the manifest.
-func TestWalkChoosesType(t *testing.T) {
+// If exactly one descriptor has the right media type, Walk reports the others as wrong. If none or
+// two have it, Walk refuses the manifest.
+func TestWalkChoosesMediaType(t *testing.T) {
 	typed := []byte(`{"mediaType":"` + specs.MediaTypeImageManifest + `","config":` + fieldsOf()["config"] + `}`)
 	bare := []byte(`{"config":` + fieldsOf()["config"] + `}`)
 	for name, tc := range map[string]struct {
@@ -180,16 +183,16 @@ func TestWalkChoosesType(t *testing.T) {
 		contradicted []string
 		blobs        int
 	}{
-		"none":            {typed, nil, specs.MediaTypeImageManifest, nil, 1},
-		"one":             {typed, []string{specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, nil, 1},
-		"second":          {typed, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{closure.DockerManifest}, 1},
-		"opaque first":    {typed, []string{"text/plain", specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{"text/plain"}, 1},
-		"wrong":           {typed, []string{specs.MediaTypeImageIndex}, "", nil, 0},
-		"opaque":          {typed, []string{"text/plain"}, "", nil, 0},
-		"bare":            {bare, []string{closure.DockerManifest}, closure.DockerManifest, nil, 1},
-		"bare, both":      {bare, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, "", nil, 0},
-		"bare, an index":  {bare, []string{specs.MediaTypeImageIndex}, "", nil, 0},
-		"bare and opaque": {bare, []string{"text/plain"}, "text/plain", nil, 0},
+		"none":                            {typed, nil, specs.MediaTypeImageManifest, nil, 1},
+		"one":                             {typed, []string{specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, nil, 1},
+		"second":                          {typed, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{closure.DockerManifest}, 1},
+		"opaque first":                    {typed, []string{"text/plain", specs.MediaTypeImageManifest}, specs.MediaTypeImageManifest, []string{"text/plain"}, 1},
+		"wrong":                           {typed, []string{specs.MediaTypeImageIndex}, "", nil, 0},
+		"opaque":                          {typed, []string{"text/plain"}, "", nil, 0},
+		"bare":                            {bare, []string{closure.DockerManifest}, closure.DockerManifest, nil, 1},
+		"bare, both":                      {bare, []string{closure.DockerManifest, specs.MediaTypeImageManifest}, "", nil, 0},
+		"no mediaType, called an index":   {bare, []string{specs.MediaTypeImageIndex}, "", nil, 0},
+		"no mediaType, called plain text": {bare, []string{"text/plain"}, "text/plain", nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := digest.FromBytes(tc.body)
@@ -204,12 +207,12 @@ func TestWalkChoosesType(t *testing.T) {
 			m := g.Manifests[0]
 			if tc.right == "" {
 				if !errors.Is(m.Unavailable, closure.ErrContradiction) {
-					t.Errorf("the error is %v", m.Unavailable)
+					t.Errorf("got the error %v, want ErrContradiction", m.Unavailable)
 				}
 				return
 			}
 			if m.Unavailable != nil || m.MediaType != tc.right || !slices.Equal(m.Contradicted, tc.contradicted) || len(g.Blobs) != tc.blobs {
-				t.Errorf("%+v, %d blobs", m, len(g.Blobs))
+				t.Errorf("got the manifest %+v and %d blobs", m, len(g.Blobs))
 			}
 		})
 	}

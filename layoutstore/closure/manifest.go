@@ -1,13 +1,13 @@
 // Package closure parses manifests and follows everything that they refer to.
 //
-// Start with [Parse] for one manifest, and with [Walk] for everything that the descriptors
-// of an index lead to: a [Graph] of blobs and of manifests, each manifest after those that it
-// names. The graph contains unavailable manifests with the reason, so that verify, push, import
-// and pull report the same problems.
+// [Parse] parses one manifest. [Walk] builds a [Graph] of all manifests and blobs that the
+// descriptors of an index lead to. In a graph, each manifest comes after those that it names.
+// Unavailable manifests are included with the reason, so that verify, push, import and pull report
+// the same problems.
 //
-// The formats are those of the OCI image specification 1.1 (manifest.md, image-index.md,
-// descriptor.md), of its withdrawn artifact manifest, and of Docker's image manifest version 2,
-// schema 2. The package reads no file: the caller provides the content.
+// The package supports the formats of the OCI image specification 1.1 (manifest.md, image-index.md,
+// descriptor.md), its withdrawn artifact manifest, and Docker's image manifest version 2, schema 2.
+// It reads no file: the caller provides the content.
 package closure
 
 import (
@@ -20,50 +20,54 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Descriptor is a descriptor of some content, without annotations.
+// Descriptor is an OCI descriptor of some content, without its annotations.
 type Descriptor struct {
 	MediaType string        `json:"mediaType"`
 	Digest    digest.Digest `json:"digest"`
 	Size      int64         `json:"size"` // bytes
 }
 
-// Refs are the descriptors in one manifest, in its order.
+// Refs contains the descriptors in one manifest, in their order.
 type Refs struct {
-	// MediaType is the one that the manifest states, or else the one that its fields imply.
+	// MediaType is the media type that the manifest states, or else the one that its fields imply.
 	MediaType string
-	Typed     bool // the manifest states its media type
-	// ArtifactType is the one that the manifest states, or else the media type of its config.
+	// Typed means that the manifest states its media type.
+	Typed bool
+	// ArtifactType is the artifact type that the manifest states, or else the media type of its
+	// config.
 	ArtifactType string
 	Annotations  map[string]string
-	Children     []Descriptor // manifests
-	Blobs        []Ref        // the config first
-	Subject      *Descriptor  // nil if it has no subject
-	// Faults describe the malformed digests in the manifest, whose content cannot be found.
+	Children     []Descriptor // manifests of an index
+	// Blobs contains the config first.
+	Blobs []Ref
+	// Subject is nil if the manifest has no subject.
+	Subject *Descriptor
+	// Faults contains one message per malformed digest in the manifest.
 	Faults []string
 }
 
-// Ref is a blob that a manifest names.
+// Ref is a blob to which a manifest refers.
 type Ref struct {
 	Descriptor
-	// Optional is set if the blob may be missing because it is a layer of a non-distributable media
-	// type. Nothing else makes a blob optional, not even urls.
+	// Optional means that the blob may be missing because it is a layer of a non-distributable
+	// media type. Nothing else makes a blob optional, not even urls.
 	Optional bool
 }
 
-// document has the fields of all kinds of manifest that refer to content.
+// document contains the fields of all kinds of manifest that refer to content.
 type document struct {
 	MediaType    string            `json:"mediaType"`
 	ArtifactType string            `json:"artifactType"`
 	Annotations  map[string]string `json:"annotations"`
 	Config       *Descriptor       `json:"config"`
 	Layers       []Descriptor      `json:"layers"`
-	Blobs        []Descriptor      `json:"blobs"` // of an artifact manifest
+	Blobs        []Descriptor      `json:"blobs"` // in an artifact manifest
 	Manifests    []Descriptor      `json:"manifests"`
 	Subject      *Descriptor       `json:"subject"`
 }
 
-// Parse reads a manifest or index. The error says that the content is neither, or that it
-// is ambiguous: see [ErrAmbiguous].
+// Parse parses a manifest or index. It fails if body is neither, or if it is ambiguous; see
+// [ErrAmbiguous].
 func Parse(body []byte) (Refs, error) {
 	var doc document
 	if err := json.Unmarshal(body, &doc); err != nil {
@@ -93,14 +97,14 @@ func Parse(body []byte) (Refs, error) {
 	for _, d := range doc.Blobs {
 		r.blob(d, false)
 	}
-	// A subject with a malformed digest refers to nothing, which is legal.
+	// A subject with a malformed digest is legal, but refers to nothing.
 	if doc.Subject != nil && doc.Subject.Digest.Validate() == nil {
 		r.Subject = doc.Subject
 	}
 	return r, nil
 }
 
-// child adds an entry of an index: a manifest, or rarely a blob.
+// child records a descriptor in an index. It usually names a manifest, but sometimes a blob.
 func (r *Refs) child(d Descriptor) {
 	if !IsManifest(d.MediaType) {
 		r.blob(d, false)
@@ -115,8 +119,8 @@ func (r *Refs) blob(d Descriptor, optional bool) {
 	}
 }
 
-// check reports whether a descriptor has a valid digest. It shares the string of the media type,
-// because many descriptors have the same few types.
+// check reports whether a descriptor has a valid digest. It also makes equal media types share one
+// string, which saves memory.
 func (r *Refs) check(what string, d *Descriptor) bool {
 	if err := d.Digest.Validate(); err != nil {
 		r.Faults = append(r.Faults, fmt.Sprintf("a %s's digest %.100q: %v", what, d.Digest, err))
@@ -126,17 +130,17 @@ func (r *Refs) check(what string, d *Descriptor) bool {
 	return true
 }
 
-// Media types of manifests for which the image specification's package has no name.
+// These are media types of manifests that package specs does not name.
 const (
 	DockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
 	DockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
 	ArtifactManifest   = "application/vnd.oci.artifact.manifest.v1+json"
 )
 
-// isNonDistributable reports whether a layer of the media type may be left out of a bundle or
-// registry. The types are those of image-spec 1.1, layer.md, "Non-Distributable Layers", that of
-// Docker's image manifest version 2, schema 2, and the uncompressed form of the latter, which
-// containerd writes (core/images/mediatypes.go).
+// isNonDistributable reports whether a bundle or registry may omit a layer of this media type. The
+// types are from image-spec 1.1, layer.md, "Non-Distributable Layers", and from Docker's image
+// manifest version 2, schema 2. The uncompressed form of Docker's type is what containerd writes
+// (core/images/mediatypes.go).
 func isNonDistributable(mediaType string) bool {
 	switch mediaType {
 	case specs.MediaTypeImageLayerNonDistributable, specs.MediaTypeImageLayerNonDistributableGzip, specs.MediaTypeImageLayerNonDistributableZstd, //nolint:staticcheck // a source may contain them
@@ -146,8 +150,8 @@ func isNonDistributable(mediaType string) bool {
 	return false
 }
 
-// IsManifest reports whether content of a media type is a manifest or an index. Content whose
-// descriptor states no type counts as one.
+// IsManifest reports whether a media type stands for a manifest or an index. An empty media type
+// counts as one, because it is unknown.
 func IsManifest(mediaType string) bool {
 	switch mediaType {
 	case "", specs.MediaTypeImageManifest, specs.MediaTypeImageIndex, DockerManifest, DockerManifestList, ArtifactManifest:
@@ -156,11 +160,11 @@ func IsManifest(mediaType string) bool {
 	return false
 }
 
-// maxNested is how many indexes may be nested above an image.
+// maxNested is how many manifests Layers reads at most, one inside the other.
 const maxNested = 8
 
-// Layers returns the layers of an image, or of the first image of an index, whatever its
-// platform. Errors: those of read; that there is no image.
+// Layers returns the layers of an image. For an index, it returns those of the first image,
+// whatever its platform. Layers fails if read fails, or if no image is found.
 func Layers(d digest.Digest, read func(digest.Digest) ([]byte, error)) (layers []Descriptor, err error) {
 	for range maxNested {
 		body, err := read(d)
@@ -176,7 +180,7 @@ func Layers(d digest.Digest, read func(digest.Digest) ([]byte, error)) (layers [
 			continue
 		}
 		for i, b := range refs.Blobs {
-			if i > 0 { // after the config
+			if i > 0 { // the first blob is the config
 				layers = append(layers, b.Descriptor)
 			}
 		}

@@ -10,56 +10,61 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Top is where a traversal begins: the descriptors of one digest in index.json files.
+// Top is a digest where a traversal begins. It combines all descriptors of that digest in
+// index.json files.
 type Top struct {
 	Digest    digest.Digest
 	MediaType string
-	Others    []string // further media types that its descriptors state, each once
-	Sizes     []int64  // that its descriptors state, each once; bytes. If there are none, no size is checked
-	Tags      []string // that lead to it, sorted
+	// Others contains further media types that the descriptors state, each once.
+	Others []string
+	// Sizes contains the sizes in bytes that the descriptors state, each once. If it is empty, the
+	// traversal checks no size.
+	Sizes []int64
+	// Tags contains the tags of the descriptors, sorted.
+	Tags []string
 }
 
-// Read returns the bytes of a manifest, verified against its digest. unavailable is why it
-// cannot; err ends the traversal.
+// Read returns the bytes of a manifest after verifying their digest. unavailable is the reason if
+// that is impossible. err ends the traversal.
 type Read func(context.Context, digest.Digest) (body []byte, unavailable, err error)
 
-// Visitor receives the manifests and blobs that a traversal finds, one by one.
+// Visitor receives the manifests and blobs that a traversal finds, one at a time.
 type Visitor interface {
-	// Manifest receives a manifest that was read, or is Unavailable. Further descriptors of
-	// it may be found until the traversal has ended. The visitor may clear its Refs.
+	// Manifest receives a manifest that was read or is Unavailable. Until the traversal ends, it
+	// may find further descriptors of the manifest. The visitor may clear Refs.
 	Manifest(*Manifest)
 	// Blob receives a blob that an index.json names directly.
 	Blob(Top)
 }
 
-// Traversal reads manifests breadth first, because indexes may be nested to any depth.
-// It reads each manifest once, however many others name it.
+// Traversal reads manifests breadth first, because indexes may be nested to any depth. It reads
+// each manifest once, even if several others name it.
 type Traversal struct {
 	Read    Read
 	Visitor Visitor
-	// Patience is how long to wait for a manifest before others are read meanwhile; 0 means
-	// as long as it takes.
+	// Patience is how long to wait for a manifest before also reading the next ones. 0 means no
+	// limit.
 	Patience time.Duration
-	// Waiting is called when a manifest takes longer than Patience, and then after each
-	// further result until no manifest is late any more. It may be nil.
+	// Waiting is called when a manifest takes longer than Patience. Until no manifest is late, it
+	// is called again after each result. Waiting may be nil.
 	Waiting func()
 
 	manifests map[digest.Digest]*Manifest
-	found     []*Manifest // in the order of reading
+	found     []*Manifest // in the order in which they are read
 }
 
-// maxWaiting limits how many manifests may be late while others are read.
+// maxWaiting is how many manifests may be late before the traversal stops reading others.
 const maxWaiting = 8
 
-// answer is the result of reading a manifest.
+// answer is what reading a manifest returned.
 type answer struct {
 	manifest         *Manifest
 	body             []byte
 	unavailable, err error
 }
 
-// Run reads everything that the tops lead to, and returns the manifests in the order in
-// which they were found. The error is one of Read's, or the context's.
+// Run reads everything that the tops lead to. It returns the manifests in the order in which it
+// found them. It fails only if Read returns err or ctx ends.
 func (t *Traversal) Run(ctx context.Context, tops []Top) ([]*Manifest, error) {
 	t.manifests = make(map[digest.Digest]*Manifest, len(tops))
 	t.found = make([]*Manifest, 0, len(tops))
@@ -69,7 +74,7 @@ func (t *Traversal) Run(ctx context.Context, tops []Top) ([]*Manifest, error) {
 	if t.Waiting == nil {
 		t.Waiting = func() {}
 	}
-	late := make(chan answer, maxWaiting) // so that goroutines can end after an error
+	late := make(chan answer, maxWaiting) // buffered, so that the goroutines can end even after an error
 	waiting := 0
 	for next := 0; next < len(t.found) || waiting > 0; {
 		var a answer
@@ -103,7 +108,8 @@ func (t *Traversal) Run(ctx context.Context, tops []Top) ([]*Manifest, error) {
 	return t.found, nil
 }
 
-// read reads a manifest. If that takes too long, ok is false, and the answer goes to late.
+// read reads a manifest. If that takes longer than Patience, it returns ok as false and sends the
+// answer to late afterwards.
 func (t *Traversal) read(ctx context.Context, m *Manifest, late chan<- answer) (a answer, ok bool) {
 	read := func() answer {
 		body, unavailable, err := t.Read(ctx, m.Digest)
@@ -133,7 +139,7 @@ func (t *Traversal) top(top Top) {
 	m.Types = append(m.Types, top.Others...)
 }
 
-// manifest returns the manifest of a digest, and creates it at the first call.
+// manifest returns the manifest with the digest of d. It creates the manifest at the first call.
 func (t *Traversal) manifest(d Descriptor) *Manifest {
 	m := t.manifests[d.Digest]
 	if m == nil {
@@ -148,10 +154,11 @@ func (t *Traversal) manifest(d Descriptor) *Manifest {
 	return m
 }
 
-// maxClaims limits the sizes and types that are kept per manifest. At most one of each is right.
+// maxClaims is how many sizes and how many media types are kept per manifest. At most one of each
+// is right.
 const maxClaims = 8
 
-// take processes the result of reading a manifest.
+// take processes an answer: it parses the manifest and records its children.
 func (t *Traversal) take(a answer) {
 	m := a.manifest
 	defer t.Visitor.Manifest(m)
@@ -176,7 +183,7 @@ func (t *Traversal) take(a answer) {
 	}
 }
 
-// resolve decides which of the descriptors are right, once all are known.
+// resolve decides which descriptors of a manifest are right, once all are known.
 func (m *Manifest) resolve() {
 	if m.Unavailable != nil {
 		if len(m.Claims) > 0 {

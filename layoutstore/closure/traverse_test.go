@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// visits records the calls of a visitor in their order.
+// visits records which manifests and blobs a traversal passes to its visitor.
 type visits struct {
 	manifests []digest.Digest
 	blobs     []digest.Digest
@@ -29,13 +29,13 @@ func (v *visits) Manifest(m *closure.Manifest) {
 	for _, b := range m.Refs.Blobs {
 		v.blobs = append(v.blobs, b.Digest)
 	}
-	m.Refs = closure.Refs{MediaType: m.Refs.MediaType, Typed: m.Refs.Typed} // as serving does
+	m.Refs = closure.Refs{MediaType: m.Refs.MediaType, Typed: m.Refs.Typed} // the server clears Refs like this
 }
 
 func (v *visits) Blob(t closure.Top) { v.blobs = append(v.blobs, t.Digest) }
 
-// Every manifest is read once, level by level, however many others name it.
-func TestTraversalReadsOnceBreadthFirst(t *testing.T) {
+// A traversal reads every manifest once, breadth first, even if several others name it.
+func TestTraversalReadsEachManifestOnceBreadthFirst(t *testing.T) {
 	c := content{}
 	image := c.add(t, specs.Manifest{Config: blob("config")})
 	inner := c.add(t, specs.Index{Manifests: []specs.Descriptor{image}})
@@ -52,29 +52,29 @@ func TestTraversalReadsOnceBreadthFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := []digest.Digest{outer.Digest, other.Digest, inner.Digest, image.Digest}; !slices.Equal(v.manifests, want) {
-		t.Errorf("order %v, want %v", v.manifests, want)
+		t.Errorf("manifests visited in the order %v, want %v", v.manifests, want)
 	}
 	for d, n := range reads {
 		if n != 1 {
-			t.Errorf("%s is read %d times", d, n)
+			t.Errorf("the manifest %s was read %d times", d, n)
 		}
 	}
 	if len(reads) != 4 || len(found) != 4 || v.origins[image.Digest] != outer.Digest {
-		t.Errorf("%d reads, %d found, the image is of %s", len(reads), len(found), v.origins[image.Digest])
+		t.Errorf("got %d reads and %d manifests, want 4 each; the image originates from %s", len(reads), len(found), v.origins[image.Digest])
 	}
 	if want := []digest.Digest{blob("bare").Digest, blob("config").Digest}; !slices.Equal(v.blobs, want) {
-		t.Errorf("blobs %v, want %v", v.blobs, want)
+		t.Errorf("blobs visited in the order %v, want %v", v.blobs, want)
 	}
 	for _, m := range found {
 		if m.Unavailable != nil || m.MediaType == "" {
-			t.Errorf("%s is %q: %v", m.Digest, m.MediaType, m.Unavailable)
+			t.Errorf("the manifest %s has the media type %q and the error %v", m.Digest, m.MediaType, m.Unavailable)
 		}
 	}
 }
 
-// While a traversal waits for a slow manifest, it reads everything else, down to the children of
+// While a traversal waits for a slow manifest, it reads everything else, including children of
 // other indexes.
-func TestTraversalPastSlowManifest(t *testing.T) {
+func TestTraversalReadsOnPastSlowManifest(t *testing.T) {
 	c := content{}
 	slow := c.add(t, specs.Manifest{Config: blob("slow")})
 	image := c.add(t, specs.Manifest{Config: blob("config")})
@@ -96,14 +96,14 @@ func TestTraversalPastSlowManifest(t *testing.T) {
 	}
 	found, err := run.Run(t.Context(), []closure.Top{top(slow, "slow"), top(index, "index")})
 	if err != nil || len(found) != 3 {
-		t.Fatalf("%d found, %v", len(found), err)
+		t.Fatalf("got %d manifests and the error %v, want 3 and none", len(found), err)
 	}
 	if want := []digest.Digest{index.Digest, image.Digest, slow.Digest}; !slices.Equal(v.manifests, want) {
-		t.Errorf("order %v, want %v", v.manifests, want)
+		t.Errorf("manifests visited in the order %v, want %v", v.manifests, want)
 	}
 }
 
-// A traversal that waits for a late manifest ends with its context.
+// When its context ends, a traversal stops waiting for late manifests.
 func TestTraversalCancelledWhileWaiting(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	release := make(chan struct{})

@@ -4,37 +4,37 @@ import (
 	"net/http"
 )
 
-// Fault says how a request fails. With the zero value it does not fail.
+// Fault describes how the server fails a request. The zero value means no failure.
 type Fault struct {
-	// If Status is not 0, the answer is Status and Code, and the store does not get the request.
+	// If Status is not 0, the server answers with Status and Code without asking the store.
 	Status int
 	Code   string
 	// Drop closes the connection before the store gets the request.
 	Drop bool
 	// DropAnswer closes the connection after the store has processed the request.
 	DropAnswer bool
-	// Cut closes the connection after CutAfter bytes of the body of the answer.
+	// Cut closes the connection after CutAfter bytes of the response body.
 	Cut      bool
 	CutAfter int64
 	// Then is called before the store gets the request, for example to change an object or to end a context.
 	Then func()
 }
 
-// Unavailable returns an answer of 503.
+// Unavailable returns a fault that answers with status 503.
 func Unavailable() Fault { return Fault{Status: http.StatusServiceUnavailable, Code: "SlowDown"} }
 
-// Fail sets the function that decides how each further request fails; with nil none fails. fault is called for one request
-// at a time.
+// Fail sets the function that chooses the fault of each further request. nil means that no request
+// fails. The server calls fault for one request at a time.
 func (s *Server) Fail(fault func(Request) Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fault = fault
 }
 
-// Unreachable breaks every connection from now on, until [Server.Fail] is called with nil.
+// Unreachable makes the server drop every connection until [Server.Fail] is called with nil.
 func (s *Server) Unreachable() { s.Fail(func(Request) Fault { return Fault{Drop: true} }) }
 
-// before applies what the fault does ahead of the store, and reports whether the request ends there.
+// before applies the faults that precede the store. It reports whether it has answered the request.
 func (f Fault) before(w http.ResponseWriter) bool {
 	if f.Then != nil {
 		f.Then()
@@ -49,7 +49,8 @@ func (f Fault) before(w http.ResponseWriter) bool {
 	return false
 }
 
-// answer is the answer of the store. It applies the fault, and compares If-Match with the ETag.
+// answer is a ResponseWriter that applies a fault to the store's answer. It answers 412 to a GET or
+// HEAD whose If-Match differs from the ETag.
 type answer struct {
 	w       http.ResponseWriter
 	fault   Fault
@@ -57,8 +58,8 @@ type answer struct {
 	ifMatch string
 
 	begun   bool
-	refused bool  // because of If-Match
-	sent    int64 // bytes of the body
+	refused bool // the answer is 412 because of If-Match
+	sent    int64
 }
 
 // Header implements http.ResponseWriter.
@@ -98,7 +99,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	return a.w.Write(p)
 }
 
-// end ends the answer.
+// end completes an answer that has no body. With DropAnswer, it closes the connection instead.
 func (a *answer) end() {
 	if a.fault.DropAnswer {
 		panic(http.ErrAbortHandler)

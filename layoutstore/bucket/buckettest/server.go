@@ -1,10 +1,10 @@
-// Package buckettest runs an object store in the process of a test, records its requests, and makes them fail.
+// Package buckettest runs an object store inside a test. It records the requests, and can make them fail.
 //
-// The store is gofakes3, which implements If-Match and If-None-Match of a PUT. This package adds what Amazon documents and
-// gofakes3 does not implement:
-//   - If-Match of a GET and a HEAD: 412 Precondition Failed
+// The store is gofakes3, which supports If-Match and If-None-Match only in a PUT. This package adds two features that
+// Amazon documents:
+//   - If-Match of a GET or a HEAD: 412 Precondition Failed
 //     (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html);
-//   - x-amz-content-sha256 of a body: 400 XAmzContentSHA256Mismatch
+//   - a body that does not match x-amz-content-sha256: 400 XAmzContentSHA256Mismatch
 //     (https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html).
 package buckettest
 
@@ -31,10 +31,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/s3"
 )
 
-// Bucket is the bucket of a server.
+// Bucket is the name of the only bucket of a [Server].
 const Bucket = "bundles"
 
-// AccessKey and SecretKey are the credentials of [Getenv]. The server also accepts any others.
+// AccessKey and SecretKey are the credentials that [Getenv] returns. The server accepts any
+// credentials.
 const (
 	AccessKey = "test-access-key"
 	SecretKey = "test-secret-key"
@@ -54,10 +55,10 @@ type Server struct {
 	ignoring bool // conditions
 }
 
-// Operation is the operation of a request.
+// Operation is the S3 operation that a request asks for.
 type Operation string
 
-// Operations of a store, as S3 names them.
+// These are the operations, under the names that S3 gives them.
 const (
 	List           Operation = "ListObjectsV2"
 	Get            Operation = "GetObject"
@@ -75,14 +76,15 @@ const (
 
 // Request is a request that the server has received.
 type Request struct {
-	Number    int // from 1 on since the start, or since [Server.ResetCounts]
+	// Number counts the requests from 1, since the start or since [Server.ResetCounts].
+	Number    int
 	Operation Operation
-	Key       string // without the bucket
+	Key       string // without the name of the bucket
 	Range     string
 	IfMatch   string
 }
 
-// Start starts a server. It ends with the test.
+// Start starts a server that stops when the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	hurry()
@@ -101,7 +103,8 @@ func Start(t testing.TB) *Server {
 	return s
 }
 
-// hurry shortens the pauses after failures: minio-go has no clock that a test could replace.
+// hurry shortens the pauses of minio-go between attempts, because minio-go has no clock that a test
+// could replace.
 var hurry = sync.OnceFunc(func() { minio.DefaultRetryUnit = time.Microsecond })
 
 // Options returns options for a client of the server. The client does not wait between attempts.
@@ -113,18 +116,18 @@ func (s *Server) Options() s3.Options {
 	}
 }
 
-// Getenv is an environment with AccessKey and SecretKey.
+// Getenv replaces os.Getenv. It returns AccessKey and SecretKey, and nothing else.
 func Getenv(name string) string {
 	return map[string]string{"AWS_ACCESS_KEY_ID": AccessKey, "AWS_SECRET_ACCESS_KEY": SecretKey}[name]
 }
 
-// Open opens a prefix of the bucket.
+// Open opens a place in the bucket, with the options from [Server.Options].
 func (s *Server) Open(t testing.TB, prefix string) bucket.Bucket {
 	t.Helper()
 	return s.OpenWith(t, prefix, s.Options())
 }
 
-// OpenWith opens a prefix of the bucket with other options.
+// OpenWith opens a place in the bucket with the given options.
 func (s *Server) OpenWith(t testing.TB, prefix string, options s3.Options) bucket.Bucket {
 	t.Helper()
 	client, err := s3.NewClient(options)
@@ -138,7 +141,7 @@ func (s *Server) OpenWith(t testing.TB, prefix string, options s3.Options) bucke
 	return client.Open(at)
 }
 
-// ServeHTTP records a request, applies its fault, and passes it to the store.
+// ServeHTTP records a request, applies its fault, and passes the request to the store.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault, ignoring := s.note(r)
 	if fault.before(w) {
@@ -164,7 +167,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out.end()
 }
 
-// note records a request, and returns its fault, and whether to ignore its conditions.
+// note records a request. It returns the fault of the request, and whether to ignore If-Match and
+// If-None-Match.
 func (s *Server) note(r *http.Request) (Fault, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,7 +213,7 @@ func operationOf(method, key string, query url.Values) Operation {
 	return Other
 }
 
-// Requests returns the requests since the start, or since [Server.ResetCounts].
+// Requests returns the requests since the start or since [Server.ResetCounts].
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -225,7 +229,7 @@ func (s *Server) Counts() map[Operation]int {
 	return counts
 }
 
-// ResetCounts deletes the record of requests.
+// ResetCounts deletes the recorded requests, and restarts their numbers at 1.
 func (s *Server) ResetCounts() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -245,16 +249,16 @@ func (s *Server) Advance(d time.Duration) { s.clock.advance(d) }
 // Now returns the time of the store's clock.
 func (s *Server) Now() time.Time { return s.clock.Now() }
 
-// Write writes an object without a request, and without a fault.
+// Write writes an object directly, without a request and without a fault.
 func (s *Server) Write(t testing.TB, key string, data []byte) {
 	t.Helper()
-	modified := map[string]string{"Last-Modified": s.Now().Format(http.TimeFormat)} // as gofakes3 does for a request
+	modified := map[string]string{"Last-Modified": s.Now().Format(http.TimeFormat)} // gofakes3 sets this attribute when it receives a PUT
 	if _, err := s.backend.PutObject(Bucket, key, modified, bytes.NewReader(data), int64(len(data)), nil); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// Read returns an object, without a request.
+// Read returns the content of an object directly, without a request.
 func (s *Server) Read(t testing.TB, key string) []byte {
 	t.Helper()
 	o, err := s.backend.GetObject(Bucket, key, nil)
@@ -269,7 +273,7 @@ func (s *Server) Read(t testing.TB, key string) []byte {
 	return data
 }
 
-// Remove deletes an object, without a request.
+// Remove deletes an object directly, without a request.
 func (s *Server) Remove(t testing.TB, key string) {
 	t.Helper()
 	if _, err := s.backend.DeleteObject(Bucket, key); err != nil {
@@ -277,7 +281,7 @@ func (s *Server) Remove(t testing.TB, key string) {
 	}
 }
 
-// Keys returns the keys of the bucket below a prefix, without a request.
+// Keys returns the keys that begin with prefix, without a request.
 func (s *Server) Keys(t testing.TB, prefix string) []string {
 	t.Helper()
 	p := gofakes3.NewPrefix(&prefix, nil)
@@ -292,20 +296,20 @@ func (s *Server) Keys(t testing.TB, prefix string) []string {
 	return keys
 }
 
-// clock is the clock of a store: the real clock, plus the time by which it was set forward.
+// clock is the real clock, set forward by a duration.
 type clock struct {
 	mu    sync.Mutex
 	ahead time.Duration
 }
 
-// Now returns the time.
+// Now returns the real time plus the duration.
 func (c *clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return time.Now().Add(c.ahead).UTC()
 }
 
-// Since returns the time since t.
+// Since returns the time that has passed on this clock since t.
 func (c *clock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
 func (c *clock) advance(d time.Duration) {

@@ -1,9 +1,9 @@
-// Package outage detects that an object store cannot be reached, and that it can be reached again.
+// Package outage detects when an object store becomes unreachable, and when it is reachable again.
 //
 // A [Monitor] wraps the readers of places ([Monitor.Reader]) and observes their requests. While a
-// store does not answer at all, further requests fail at once instead of waiting for it, and
-// [Monitor.Run] probes it regularly. [Monitor.Err] returns the failure, and [Monitor.Wait] waits
-// for its end.
+// store does not answer at all, further requests fail at once, and [Monitor.Run] probes the store
+// regularly. [Monitor.Err] returns why a store is unreachable, and [Monitor.Wait] waits until it
+// recovers.
 package outage
 
 import (
@@ -19,21 +19,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// Options of a Monitor. The zero value is ready to use.
+// Options configures a Monitor. The zero value is ready to use.
 type Options struct {
-	// Changed, if not nil, is called when a place begins to fail, with the error, and when it can
-	// be read again, with nil.
+	// Changed is called with the error when a place begins to fail, and with nil when it recovers.
+	// Changed may be nil.
 	Changed func(place string, err error)
-	// Sleep waits between probes; nil waits on the real clock.
+	// Sleep waits between probes. nil means that the real clock is used.
 	Sleep func(context.Context, time.Duration) error
-	// Now is the clock that measures the wait for answers; nil is time.Now.
+	// Now is the clock that measures how long callers wait for answers. nil means time.Now.
 	Now func() time.Time
 }
 
 // Monitor records which places cannot be read.
 type Monitor struct {
 	options Options
-	failed  chan struct{} // capacity 1; a value means that a place has to be probed
+	failed  chan struct{} // has capacity 1; a value means that a place must be probed
 
 	mu        sync.Mutex
 	places    map[string]*place
@@ -42,27 +42,31 @@ type Monitor struct {
 
 // place is the state of a place in a bucket. The zero value is a place that can be read.
 type place struct {
-	reader  bucket.Reader
-	listing error  // of the last list, if it failed
-	reading error  // of the last object, if it failed
-	key     string // of that object
-	silent  bool   // the store does not answer at all
+	reader bucket.Reader
+	// listing is the error of the last list, or nil if it succeeded.
+	listing error
+	// reading is the error of the last read of an object, or nil if it succeeded.
+	reading error
+	// key is the object of that last read.
+	key string
+	// silent means that the store does not answer at all.
+	silent bool
 }
 
 const (
 	// probePause is the time between two probes.
 	probePause = 2 * time.Second
-	// probeWait is how long an answer to a probe may take.
+	// probeWait is how long a probe waits for its answer.
 	probeWait = 10 * time.Second
-	// late is how long a caller must have waited for an answer, before giving up, for the store
-	// to count as failed.
+	// late is how long a caller must wait in vain for an answer until the store counts as
+	// unreachable.
 	late = 10 * time.Second
 )
 
-// errLate is the cause of a failure without an answer.
+// errLate is the cause of an outage in which the store does not answer.
 var errLate = fmt.Errorf("no answer for %s", late)
 
-// New returns a monitor of no places.
+// New returns a monitor. Pass it the places to monitor with [Monitor.Reader].
 func New(o Options) *Monitor {
 	if o.Sleep == nil {
 		o.Sleep = sleep
@@ -82,7 +86,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Err returns why a place cannot be read, or nil. It wraps [bucket.ErrUnreachable].
+// Err returns why a place cannot be read, or nil if all can. The error wraps
+// [bucket.ErrUnreachable].
 func (m *Monitor) Err() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -94,11 +99,11 @@ func (m *Monitor) Err() error {
 	return nil
 }
 
-// failure returns why the place cannot be read, or nil.
+// failure returns why the place cannot be read, or nil if it can.
 func (p place) failure() error { return cmp.Or(p.listing, p.reading) }
 
-// Wait waits until a failed place can be read again, or for a second if none has failed. The caller
-// then tries again. Errors: the cause of ctx.
+// Wait waits until a failed place can be read again, so that the caller can retry. If no place has
+// failed, it waits for a second. If ctx ends first, Wait returns its cause.
 func (m *Monitor) Wait(ctx context.Context) error {
 	m.mu.Lock()
 	recovered := m.recovered
@@ -130,7 +135,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 	}
 }
 
-// probe sends a request for each place that fails, and reports whether any still fails.
+// probe sends requests to each place that fails. It reports whether any place still fails.
 func (m *Monitor) probe(ctx context.Context) (failing bool) {
 	m.mu.Lock()
 	names := slices.Sorted(maps.Keys(m.places))
@@ -144,7 +149,8 @@ func (m *Monitor) probe(ctx context.Context) (failing bool) {
 			})
 		}
 		if p.reading != nil {
-			// Not HEAD: without a body, 404 does not distinguish a missing bucket from a missing object.
+			// HEAD would not do: its answer has no body, so a 404 does not say whether the bucket
+			// or the object is missing.
 			w.probe(ctx, func(ctx context.Context) error {
 				body, _, err := w.get(ctx, p.key, 0, 1, "")
 				if err == nil {
@@ -158,19 +164,19 @@ func (m *Monitor) probe(ctx context.Context) (failing bool) {
 	return failing
 }
 
-// state returns the present state of a place.
+// state returns a copy of the current state of a place.
 func (m *Monitor) state(name string) place {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return *m.places[name]
 }
 
-// errEnough ends a list after the first object.
+// errEnough ends a list after its first object.
 var errEnough = errors.New("enough")
 
-// probe sends one request even if the store does not answer, and w records the result.
+// probe sends one request with a time limit. w records the result.
 func (w *watched) probe(ctx context.Context, request func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(ctx, probeWait)
 	defer cancel()
-	_ = request(ctx) // w has recorded the error
+	_ = request(ctx) // the request has recorded its error in the monitor
 }

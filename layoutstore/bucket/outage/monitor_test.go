@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// watching is a monitored place in a store. Each probe waits for a token.
+// watching is a place and its monitor. Between two probes, the monitor waits for a token.
 type watching struct {
 	store   *buckettest.Server
 	monitor *outage.Monitor
@@ -76,7 +76,7 @@ func (w *watching) list(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// seen returns how often the place began to fail and how often it recovered.
+// seen returns how often the monitor reported a failure of the place, and how often a recovery.
 func (w *watching) seen() (failed, recovered int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -96,11 +96,11 @@ func (w *watching) token(t *testing.T) {
 	select {
 	case w.tokens <- struct{}{}:
 	case <-time.After(time.Minute):
-		t.Fatal("the monitor does not wait for its next probe")
+		t.Fatal("the monitor did not start to wait for its next probe")
 	}
 }
 
-func TestDetectEachFault(t *testing.T) {
+func TestDetectEachKindOfOutage(t *testing.T) {
 	for name, fault := range map[string]buckettest.Fault{
 		"no connection": {Drop: true},
 		"503":           buckettest.Unavailable(),
@@ -123,7 +123,7 @@ func TestDetectEachFault(t *testing.T) {
 			if err := w.monitor.Err(); !errors.Is(err, bucket.ErrUnreachable) || !strings.Contains(err.Error(), "s3://"+buckettest.Bucket+"/at/a") {
 				t.Errorf("state: %v", err)
 			}
-			w.token(t) // it has probed once without success
+			w.token(t) // now the monitor has probed once, and the probe has failed
 			waited := make(chan error, 1)
 			go func() { waited <- w.monitor.Wait(t.Context()) }()
 			w.store.Fail(nil)
@@ -132,7 +132,7 @@ func TestDetectEachFault(t *testing.T) {
 				t.Error(err)
 			}
 			if err := w.monitor.Err(); err != nil {
-				t.Errorf("after the fault: %v", err)
+				t.Errorf("the monitor still reports an error after the fault: %v", err)
 			}
 			if got, err := w.get(t.Context(), "a"); err != nil || got != "content" {
 				t.Errorf("%q, %v", got, err)
@@ -146,7 +146,7 @@ func TestDetectEachFault(t *testing.T) {
 	}
 }
 
-// drain lets all waiting probes start until the test ends.
+// drain gives a token to every waiting probe, until none has waited for ten seconds.
 func drain(tokens chan struct{}) {
 	go func() {
 		for {
@@ -159,17 +159,17 @@ func drain(tokens chan struct{}) {
 	}()
 }
 
-// While a store does not answer, only probes send requests to it.
+// During an outage, only the monitor's probes send requests to the store.
 func TestRequestsFailAtOnceDuringOutage(t *testing.T) {
 	w := watch(t)
 	w.store.Unreachable()
 	if _, err := w.list(t.Context()); !errors.Is(err, bucket.ErrUnreachable) {
 		t.Fatal(err)
 	}
-	w.token(t) // after the first probe
+	w.token(t) // now the first probe has failed
 	w.store.Fail(nil)
 	w.store.ResetCounts()
-	if w.monitor.Err() != nil { // otherwise the second probe was faster
+	if w.monitor.Err() != nil { // skip this if the second probe has already seen the store recover
 		for range 100 {
 			if _, err := w.get(t.Context(), "a"); err != nil && !errors.Is(err, bucket.ErrUnreachable) {
 				t.Fatal(err)
@@ -187,8 +187,8 @@ func TestRequestsFailAtOnceDuringOutage(t *testing.T) {
 	}
 }
 
-// A store that refuses one object still serves the others.
-func TestRefusedObject(t *testing.T) {
+// If a store refuses to return one object, the others remain readable.
+func TestOtherObjectsWithRefusedObject(t *testing.T) {
 	w := watch(t)
 	w.store.Fail(func(r buckettest.Request) buckettest.Fault {
 		if r.Key == "at/a" {
@@ -204,8 +204,8 @@ func TestRefusedObject(t *testing.T) {
 	}
 }
 
-// A successful list says nothing about objects that the store refuses.
-func TestListWithRefusedObject(t *testing.T) {
+// A successful list does not end the failure of an object that the store refuses to return.
+func TestListDoesNotHideRefusedObject(t *testing.T) {
 	w := watch(t)
 	w.store.Fail(func(r buckettest.Request) buckettest.Fault {
 		if r.Operation != buckettest.List {
@@ -217,15 +217,15 @@ func TestListWithRefusedObject(t *testing.T) {
 		t.Fatal("no error")
 	}
 	if n, err := w.list(t.Context()); err != nil || n != 2 {
-		t.Fatalf("%d objects, %v", n, err)
+		t.Fatalf("list: got %d objects and the error %v, want 2 and none", n, err)
 	}
 	if err := w.monitor.Err(); err == nil || !strings.Contains(err.Error(), "access denied (403 AccessDenied)") {
 		t.Errorf("%v", err)
 	}
 }
 
-// Some errors do not mean that the store fails: a missing object, a changed object, and a caller
-// that stops a list.
+// These errors do not count as an outage: a missing object, a changed object, and a caller that
+// stops a list or gives up.
 func TestErrorsWithoutOutage(t *testing.T) {
 	w := watch(t)
 	if _, err := w.get(t.Context(), "none"); err == nil {
@@ -248,13 +248,13 @@ func TestErrorsWithoutOutage(t *testing.T) {
 	}
 }
 
-// A connection that drops all packets returns no error, and callers give up. That counts as an
-// outage if they have waited long enough, by the injected clock.
-func TestBlackHole(t *testing.T) {
+// If the network drops all packets, callers get no error and give up at some time. The monitor
+// counts that as an outage if they have waited for ten seconds.
+func TestOutageWithoutAnyAnswer(t *testing.T) {
 	for after, want := range map[time.Duration]bool{time.Second: false, 10 * time.Second: true} {
 		now := time.Unix(0, 0)
 		m := outage.New(outage.Options{Now: func() time.Time { return now }})
-		swallowed := errors.New("the caller's patience")
+		swallowed := errors.New("the caller gives up")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		r := m.Reader(&hole{func() {
 			now = now.Add(after)
@@ -264,14 +264,14 @@ func TestBlackHole(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		if err := m.Err(); (err != nil) != want {
-			t.Errorf("after %s: %v", after, err)
+			t.Errorf("after a wait of %s, the monitor reports %v", after, err)
 		} else if want && !strings.Contains(err.Error(), "no answer for 10s") {
 			t.Errorf("%v", err)
 		}
 	}
 }
 
-// hole is a place whose store never answers.
+// hole is a place in a store that never answers.
 type hole struct{ swallow func() }
 
 func (h *hole) Place() string { return "s3://hole" }
@@ -290,8 +290,8 @@ func (h *hole) Stat(ctx context.Context, _ string) (bucket.Object, error) {
 	return bucket.Object{}, h.List(ctx, "", nil)
 }
 
-// URLs are signed without a request, but not while the place cannot be read.
-func TestPresign(t *testing.T) {
+// PresignGet sends no request, but it fails while the place cannot be read.
+func TestPresignDuringOutage(t *testing.T) {
 	w := watch(t)
 	signer := w.reader.(bucket.Bucket)
 	w.store.ResetCounts()

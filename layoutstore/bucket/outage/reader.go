@@ -9,9 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// Reader returns a reader of the same place whose requests the monitor observes. While the store
-// does not answer, its methods fail at once. It is a [bucket.Bucket] if r is one; the monitor does
-// not observe writes.
+// Reader returns a reader of the same place, and observes its requests. While the store does not
+// answer, the methods of the reader fail at once. If r is a [bucket.Bucket], the result is one too;
+// the monitor does not observe writes.
 func (m *Monitor) Reader(r bucket.Reader) bucket.Reader {
 	name := r.Place()
 	m.mu.Lock()
@@ -28,7 +28,7 @@ func (m *Monitor) Reader(r bucket.Reader) bucket.Reader {
 	return w
 }
 
-// watchedBucket is a watched reader with the methods that write.
+// watchedBucket adds the methods that write to a watched reader.
 type watchedBucket struct {
 	*watched
 	bucket bucket.Bucket
@@ -62,7 +62,7 @@ func (w *watchedBucket) PresignGet(ctx context.Context, key string, expires time
 	return w.bucket.PresignGet(ctx, key, expires)
 }
 
-// watched is a reader whose requests are recorded.
+// watched is a reader whose results the monitor records.
 type watched struct {
 	monitor *Monitor
 	name    string
@@ -82,7 +82,7 @@ func (w *watched) List(ctx context.Context, prefix string, each func(bucket.Obje
 
 func (w *watched) list(ctx context.Context, prefix string, each func(bucket.Object) error) error {
 	begun := w.monitor.options.Now()
-	var own error // of each: it says nothing about the store
+	var own error // the error of each, which does not mean that the store fails
 	err := w.reader.List(ctx, prefix, func(o bucket.Object) error {
 		own = each(o)
 		return own
@@ -125,7 +125,8 @@ func (w *watched) noteObject(ctx context.Context, begun time.Time, key string, e
 	w.monitor.note(ctx, w.name, begun, err, func(p *place, failure error) { p.reading, p.key = failure, key })
 }
 
-// silence returns an error while the store of a place does not answer.
+// silence returns why the place fails if its store does not answer at all. Otherwise it returns
+// nil.
 func (m *Monitor) silence(name string) error {
 	p := m.state(name)
 	if !p.silent {
@@ -134,12 +135,13 @@ func (m *Monitor) silence(name string) error {
 	return p.failure()
 }
 
-// note records the result of a request. set stores the failure, or nil, in the place.
+// note records the result of a request. It calls set with the error if the store failed, and with
+// nil otherwise.
 func (m *Monitor) note(ctx context.Context, name string, begun time.Time, err error, set func(*place, error)) {
 	answered := !errors.Is(err, bucket.ErrUnreachable)
 	if err != nil && ctx.Err() != nil {
 		if m.options.Now().Sub(begun) < late {
-			return // the caller gave up too early
+			return // the caller did not wait long enough to blame the store
 		}
 		answered, err = false, &bucket.Error{Where: name, Kind: bucket.ErrUnreachable, Cause: errLate}
 	}
@@ -148,7 +150,7 @@ func (m *Monitor) note(ctx context.Context, name string, begun time.Time, err er
 	before := p.failure()
 	if answered {
 		set(p, nil)
-		if p.silent { // requests that failed without an answer may succeed now
+		if p.silent { // the store answers again: forget the failures that had no answer
 			p.silent = false
 			p.listing, p.reading = withAnswer(p.listing), withAnswer(p.reading)
 		}
@@ -165,7 +167,7 @@ func (m *Monitor) note(ctx context.Context, name string, begun time.Time, err er
 	if after != nil {
 		select {
 		case m.failed <- struct{}{}:
-		default: // a probe is already due
+		default: // Run already knows that it must probe
 		}
 	}
 	if m.options.Changed != nil && (before == nil) != (after == nil) {
@@ -173,7 +175,7 @@ func (m *Monitor) note(ctx context.Context, name string, begun time.Time, err er
 	}
 }
 
-// withAnswer returns err if the store answered, and nil if it did not.
+// withAnswer returns err if the store answered with it. If there was no answer, it returns nil.
 func withAnswer(err error) error {
 	var e *bucket.Error
 	if errors.As(err, &e) && e.Status == 0 {

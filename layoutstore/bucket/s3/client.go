@@ -18,31 +18,33 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// Options say how to reach a store. The zero value reaches Amazon S3.
+// Options configures how a client reaches a store. The zero value reaches Amazon S3.
 type Options struct {
-	// Endpoint is a URL such as https://s3.example.com; empty for Amazon S3.
+	// Endpoint is a URL such as https://s3.example.com. Empty means Amazon S3.
 	Endpoint string
-	// Region is the region of the bucket. If it is empty, AWS_REGION, AWS_DEFAULT_REGION or us-east-1 is
-	// used.
+	// Region is the region of the bucket. Empty means the value of AWS_REGION or
+	// AWS_DEFAULT_REGION, or else us-east-1.
 	Region string
-	// PathStyle puts the name of the bucket into the path of a request instead of its host. Requests to stores outside
-	// of the known clouds always have it in the path.
+	// PathStyle puts the bucket's name into the path of each URL instead of its host name. Requests
+	// to stores outside of the known clouds always have it in the path.
 	PathStyle bool
-	// CAFile is a PEM file of certificates to trust in addition to the system's.
+	// CAFile is a PEM file with certificates to trust in addition to the system's.
 	CAFile string
-	// PublicEndpoint is the beginning of presigned URLs, if clients reach the store under another name.
+	// PublicEndpoint replaces Endpoint in presigned URLs, for clients that reach the store under
+	// another name.
 	PublicEndpoint string
-	// Getenv reads the environment; nil is os.Getenv.
+	// Getenv reads an environment variable. nil means os.Getenv.
 	Getenv func(string) string
-	// Sleep waits between attempts; nil waits on the real clock.
+	// Sleep waits between attempts. nil means that the real clock is used.
 	Sleep func(context.Context, time.Duration) error
 	// Transport replaces the client's own transport, for tests.
 	Transport http.RoundTripper
-	// PartSize and Threshold replace those of package bucket, for tests; bytes.
+	// PartSize and Threshold, in bytes, replace the constants of package bucket in tests. 0 means
+	// the constant.
 	PartSize, Threshold int64
 }
 
-// Client sends requests to one store. All places that it opens share its connections.
+// Client sends requests to one store. All places opened with the client share its connections.
 type Client struct {
 	core      *minio.Core
 	signer    *minio.Client
@@ -56,8 +58,8 @@ const (
 	defaultRegion   = "us-east-1"
 )
 
-// NewClient makes a client. It sends no request. The error is about the options or the environment: an illegal URL, or a file
-// of certificates or credentials that cannot be read.
+// NewClient makes a client, but sends no request. It fails if an endpoint is not a valid URL, or if
+// the certificates or credentials cannot be read.
 func NewClient(o Options) (*Client, error) {
 	getenv := o.Getenv
 	if getenv == nil {
@@ -109,7 +111,8 @@ func connect(flag, endpoint string, options minio.Options) (*minio.Client, error
 	return client, nil
 }
 
-// newTransport returns a transport without compression, and with a time limit on everything before a body.
+// newTransport returns a transport that does not ask for compression. It limits the time until the
+// header of an answer arrives.
 func newTransport(caFile string) (*http.Transport, error) {
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -134,7 +137,7 @@ func newTransport(caFile string) (*http.Transport, error) {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("--s3-ca-file %s: no certificate in it", caFile)
+		return nil, fmt.Errorf("--s3-ca-file %s: the file contains no certificate", caFile)
 	}
 	t.TLSClientConfig.RootCAs = pool
 	return t, nil
@@ -149,10 +152,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// attempts limits how often a request that fails temporarily is sent.
+// attempts is how often a request is sent before its failure is final.
 const attempts = 4
 
-// retry calls request until it succeeds, fails permanently, or has been called attempts times.
+// retry calls request up to attempts times. It stops when request succeeds or fails permanently.
 func (c *Client) retry(ctx context.Context, request func() error) error {
 	pause := 100 * time.Millisecond
 	for n := 1; ; n++ {
@@ -167,5 +170,5 @@ func (c *Client) retry(ctx context.Context, request func() error) error {
 	}
 }
 
-// errFinal marks an error after which a request must not be sent again.
+// errFinal marks an error after which the request must not be retried.
 var errFinal = errors.New("final")

@@ -10,15 +10,15 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// credentialsOf returns the credentials in the environment, or else in the credentials file, or else anonymous ones. It never
-// uses the network.
+// credentialsOf returns the credentials in the environment. If there are none, it returns those in
+// the credentials file, or else anonymous ones. It never uses the network.
 func credentialsOf(getenv func(string) string) (*credentials.Credentials, error) {
 	id, secret := getenv("AWS_ACCESS_KEY_ID"), getenv("AWS_SECRET_ACCESS_KEY")
 	if id != "" && secret != "" {
 		return credentials.NewStaticV4(id, secret, getenv("AWS_SESSION_TOKEN")), nil
 	}
 	if id != "" || secret != "" {
-		return nil, errors.New("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: one of them is missing")
+		return nil, errors.New("only one of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY is set")
 	}
 	return fileCredentials(getenv)
 }
@@ -39,15 +39,16 @@ func fileCredentials(getenv func(string) string) (*credentials.Credentials, erro
 	profile = cmp.Or(profile, "default")
 	c := credentials.NewFileAWSCredentials(file, profile)
 	if _, err := c.GetWithContext(nil); err != nil {
-		return anonymous(named, fmt.Errorf("profile %s of %s: %w", profile, file, err))
+		return anonymous(named, fmt.Errorf("profile %s in %s: %w", profile, file, err))
 	}
 	return c, nil
 }
 
-// anonymous returns anonymous credentials, or err if a file or profile was named.
+// anonymous returns anonymous credentials. If the user named a file or profile, it returns err
+// instead.
 func anonymous(named bool, err error) (*credentials.Credentials, error) {
 	if named {
-		return nil, fmt.Errorf("credentials of the object store: %w", err)
+		return nil, fmt.Errorf("credentials for the object store: %w", err)
 	}
 	return credentials.NewStatic("", "", "", credentials.SignatureAnonymous), nil
 }

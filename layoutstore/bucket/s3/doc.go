@@ -1,7 +1,8 @@
-// Package s3 reads and writes buckets of stores with the S3 API. It is the only package that imports minio-go.
+// Package s3 reads and writes buckets of stores with the S3 API. It is the only package that
+// imports minio-go.
 //
 // [NewClient] makes a client from options; [Client.Open] opens a place.
 //
-// Requests that fail temporarily are sent again, a few times and with pauses. An interrupted body is not resumed: reading
-// it returns an error, and never an early end of the body.
+// The client retries a request that fails temporarily, up to three times with pauses. It does not
+// resume an interrupted body. Reading such a body returns an error, and never just ends early.
 package s3

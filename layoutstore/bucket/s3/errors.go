@@ -12,7 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// wrap converts an error of minio-go into the error of a request.
+// wrap converts an error of minio-go into a *bucket.Error. If ctx has ended, it returns the cause
+// instead.
 func wrap(ctx context.Context, where string, err error) error {
 	if err == nil {
 		return nil
@@ -43,7 +44,7 @@ func kindOf(answer minio.ErrorResponse) error {
 	return bucket.ErrUnreachable
 }
 
-// isTemporary reports whether the same request may succeed a moment later.
+// isTemporary reports whether a retry of the request may succeed.
 func isTemporary(err error) bool {
 	var answer minio.ErrorResponse
 	if !errors.As(err, &answer) {
@@ -52,20 +53,20 @@ func isTemporary(err error) bool {
 	switch answer.StatusCode {
 	case 0, http.StatusRequestTimeout, http.StatusTooManyRequests:
 		return true
-	case http.StatusConflict: // between two conditional writes at once
+	case http.StatusConflict: // two conditional writes at the same time
 		return answer.Code == conflict
 	}
 	return answer.StatusCode >= 500 && answer.StatusCode != http.StatusNotImplemented
 }
 
-// conflict is the error code for a conditional write during another write: it may be sent again
-// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+// conflict is the error code for a conditional write during another write. Such a write may be
+// retried (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
 const conflict = "ConditionalRequestConflict"
 
-// errBody marks the error of a body that a caller passes to Put.
+// errBody marks an error from the body that the caller of Put provides.
 var errBody = errors.New("body")
 
-// bodyError is the error of a body that a caller passes to Put: a retry cannot help.
+// bodyError is an error from the body that the caller of Put provides. A retry cannot help.
 type bodyError struct{ err error }
 
 func (e *bodyError) Error() string   { return e.err.Error() }

@@ -3,7 +3,7 @@ package s3
 import (
 	"bytes"
 	"context"
-	"crypto/md5" // the ETag of a part, and its Content-MD5
+	"crypto/md5" // for the ETag and the Content-MD5 of each part
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -27,7 +27,7 @@ func (p *place) putParts(ctx context.Context, key string, body io.Reader, size i
 	reader := &exactReader{body: body, left: size, size: size}
 	buffer := make([]byte, partSize)
 	var parts []minio.CompletePart
-	sums := md5.New() // the store computes the ETag of an object in parts like this
+	sums := md5.New() // the ETag of an object in parts is the MD5 sum of the parts' MD5 sums
 	for number := 1; reader.left > 0; number++ {
 		data := buffer[:min(partSize, reader.left)]
 		if _, err := io.ReadFull(reader, data); err != nil {
@@ -50,7 +50,8 @@ func (p *place) putParts(ctx context.Context, key string, body io.Reader, size i
 	return p.complete(ctx, key, id, parts, size, expected, options)
 }
 
-// readEnd checks that a body is at its end: only there a reader that verifies a digest reports a mismatch.
+// readEnd checks that body is at its end. A reader that verifies a digest reports a mismatch only
+// there.
 func readEnd(body io.Reader) error {
 	var rest [1]byte
 	switch n, err := io.ReadFull(body, rest[:]); {
@@ -63,7 +64,8 @@ func readEnd(body io.Reader) error {
 	}
 }
 
-// resume returns the newest unfinished upload of a key, and its parts, or else a new upload.
+// resume returns the newest unfinished upload of a key, with its parts. If there is none, it starts
+// an upload.
 func (p *place) resume(ctx context.Context, key string, options bucket.PutOptions) (string, map[int]minio.ObjectPart, error) {
 	var newest bucket.Upload
 	err := p.uploads(ctx, key, func(u bucket.Upload) error {
@@ -122,8 +124,9 @@ func (p *place) putPart(ctx context.Context, key, id string, number int, data, s
 	return part.ETag, err
 }
 
-// complete joins the parts. If the upload is gone, because an answer was lost or another writer of the same bytes was faster,
-// complete succeeds if the object has the expected size and ETag.
+// complete joins the parts of an upload. The upload may be gone because an answer was lost, or
+// because another writer of the same content was faster. Then complete succeeds if the object has
+// the expected size and ETag.
 func (p *place) complete(ctx context.Context, key, id string, parts []minio.CompletePart, size int64, expected string, options bucket.PutOptions) (bucket.Object, error) {
 	var info minio.UploadInfo
 	err := p.retry(ctx, func() (err error) {
@@ -141,8 +144,9 @@ func (p *place) complete(ctx context.Context, key, id string, parts []minio.Comp
 	return bucket.Object{}, err
 }
 
-// checkWritten decides whether a conditional write that returned an error succeeded nevertheless: the store may have carried
-// out an earlier attempt whose answer was lost. sum is the SHA-256 of the body in hexadecimal digits.
+// checkWritten decides whether a conditional write succeeded although it returned an error. The
+// store may have carried out an earlier attempt whose answer was lost. sum is the SHA-256 of the
+// body in hexadecimal digits.
 func (p *place) checkWritten(ctx context.Context, key, sum string, failed error) (bucket.Object, error) {
 	body, o, err := p.Get(ctx, key, 0, -1, "")
 	if err != nil {
@@ -169,7 +173,7 @@ func (p *place) uploads(ctx context.Context, prefix string, each func(bucket.Upl
 			page, err = p.core.ListMultipartUploads(ctx, p.at.Bucket, p.key(prefix), keyMarker, idMarker, "", 1000)
 			return err
 		})
-		if isMissing(err) { // some stores answer 404 if no upload has ever begun
+		if isMissing(err) { // some stores answer 404 if there has never been an upload
 			return nil
 		}
 		if err != nil {

@@ -21,7 +21,7 @@ type place struct {
 	at bucket.Place
 }
 
-// Open opens a place. It sends no request.
+// Open opens a place without sending a request.
 func (c *Client) Open(at bucket.Place) bucket.Bucket { return &place{Client: c, at: at} }
 
 // Place implements bucket.Reader.
@@ -50,7 +50,7 @@ func (p *place) List(ctx context.Context, prefix string, each func(bucket.Object
 				return nil
 			}
 		}
-		return ctx.Err() // then the iteration ends without an error
+		return ctx.Err() // if ctx has ended, the iteration ends without an error
 	})
 	if stop != nil {
 		return stop
@@ -125,7 +125,7 @@ func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch strin
 		object.Size, err = checkRange(header, off, n)
 	}
 	if err == nil && ifMatch != "" && object.ETag != "" && object.ETag != trimETag(ifMatch) {
-		err = minio.ErrorResponse{StatusCode: http.StatusPreconditionFailed, Code: "PreconditionFailed"} // the store ignores conditions
+		err = minio.ErrorResponse{StatusCode: http.StatusPreconditionFailed, Code: "PreconditionFailed"} // the store has ignored If-Match
 	}
 	if err != nil {
 		_ = body.Close()
@@ -134,7 +134,8 @@ func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch strin
 	return body, object, nil
 }
 
-// checkRange compares the range of an answer with the requested one, and returns the size of the object in bytes.
+// checkRange checks that an answer has the requested range. It returns the size of the whole object
+// in bytes.
 func checkRange(header http.Header, off, n int64) (int64, error) {
 	var from, to, size int64
 	text := header.Get("Content-Range")
@@ -142,23 +143,23 @@ func checkRange(header http.Header, off, n int64) (int64, error) {
 		return 0, fmt.Errorf("the store answers with a malformed Content-Range %q", text)
 	}
 	if from != off || (n > 0 && to != off+n-1) || (n < 0 && to != size-1) {
-		if n > 0 && from == off && to == size-1 { // the object ends before the range
+		if n > 0 && from == off && to == size-1 { // the object ends before the range does
 			return 0, minio.ErrorResponse{StatusCode: http.StatusRequestedRangeNotSatisfiable, Code: "InvalidRange"}
 		}
-		return 0, fmt.Errorf("the store answers with the range %q instead of %d bytes from %d", text, n, off)
+		return 0, fmt.Errorf("the store answers with the range %q; the request was for %d bytes from offset %d", text, n, off)
 	}
 	return size, nil
 }
 
-// stall is how long a body may return no bytes.
+// stall is how long reading a body may return no data.
 const stall = time.Minute
 
-// errStalled is the error of a body that has returned no bytes for too long.
-var errStalled = fmt.Errorf("no byte for %s", stall)
+// errStalled is the error of a body that returned no data for too long.
+var errStalled = fmt.Errorf("no data for %s", stall)
 
-// bodyReader returns exactly left bytes, or an error.
+// bodyReader returns exactly left bytes of an answer's body, or an error.
 type bodyReader struct {
-	ctx    context.Context // of the request that the body belongs to
+	ctx    context.Context // the context of the request
 	cancel context.CancelCauseFunc
 	where  string
 	body   io.ReadCloser
@@ -193,7 +194,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	return n, &bucket.Error{Where: r.where, Kind: bucket.ErrUnreachable, Cause: err}
 }
 
-// Close closes the body, and its connection unless the body is at its end.
+// Close closes the body. If the body is not at its end, Close also closes the connection.
 func (r *bodyReader) Close() error {
 	if r.timer != nil {
 		r.timer.Stop()

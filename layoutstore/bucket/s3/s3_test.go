@@ -36,7 +36,7 @@ func put(t *testing.T, b bucket.Bucket, key, body string, options bucket.PutOpti
 	return b.Put(t.Context(), key, strings.NewReader(body), int64(len(body)), options)
 }
 
-func TestRanges(t *testing.T) {
+func TestReadRanges(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "some/prefix")
 	o, err := put(t, b, "key", "0123456789", bucket.PutOptions{})
@@ -51,20 +51,20 @@ func TestRanges(t *testing.T) {
 		want   string
 	}{{0, -1, "0123456789"}, {0, 10, "0123456789"}, {3, 4, "3456"}, {9, 1, "9"}, {4, -1, "456789"}, {0, 0, ""}} {
 		if got, err := read(t, b, "key", c.off, c.n, o.ETag); err != nil || got != c.want {
-			t.Errorf("%d bytes from %d: %q, %v; want %q", c.n, c.off, got, err, c.want)
+			t.Errorf("%d bytes from offset %d: got %q, error %v; want %q", c.n, c.off, got, err, c.want)
 		}
 	}
 	if _, err := read(t, b, "key", 8, 5, o.ETag); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("a range that ends behind the object: %v", err)
+		t.Errorf("a range that ends behind the object: got %v, want ErrChanged", err)
 	}
 	if _, err := read(t, b, "key", 50, 5, o.ETag); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("a range behind the object: %v", err)
+		t.Errorf("a range behind the object: got %v, want ErrChanged", err)
 	}
 	if _, err := read(t, b, "none", 0, -1, ""); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a missing object: %v", err)
+		t.Errorf("Get of a missing object: got %v, want ErrNotExist", err)
 	}
 	if _, err := b.Stat(t.Context(), "none"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a missing object: %v", err)
+		t.Errorf("Stat of a missing object: got %v, want ErrNotExist", err)
 	}
 	if got, err := b.Stat(t.Context(), "key"); err != nil || got.Size != 10 || got.ETag != o.ETag || got.Key != "key" {
 		t.Errorf("stat: %+v, %v", got, err)
@@ -85,7 +85,7 @@ func TestReadChangedObject(t *testing.T) {
 			}
 			s.Write(t, "key", []byte("new bytes"))
 			if got, err := read(t, b, "key", 2, 3, o.ETag); !errors.Is(err, bucket.ErrChanged) {
-				t.Errorf("read %q, %v", got, err)
+				t.Errorf("reading a changed object: got %q and the error %v, want ErrChanged", got, err)
 			}
 		})
 	}
@@ -99,25 +99,25 @@ func TestConditionalWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := put(t, b, "key", "again", bucket.PutOptions{IfAbsent: true}); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("IfAbsent over an object: %v", err)
+		t.Errorf("IfAbsent for an existing object: got %v, want ErrChanged", err)
 	}
 	second, err := put(t, b, "key", "second", bucket.PutOptions{IfMatch: first.ETag})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := put(t, b, "key", "third", bucket.PutOptions{IfMatch: first.ETag}); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("IfMatch of an older object: %v", err)
+		t.Errorf("IfMatch with an old ETag: got %v, want ErrChanged", err)
 	}
 	if _, err := put(t, b, "none", "third", bucket.PutOptions{IfMatch: second.ETag}); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("IfMatch without an object: %v", err)
+		t.Errorf("IfMatch for a missing object: got %v, want ErrChanged", err)
 	}
 	if got := s.Read(t, "key"); string(got) != "second" {
 		t.Errorf("stored %q", got)
 	}
 }
 
-// The answer to a conditional write is lost, and the second attempt finds the object that the
-// first one wrote.
+// If the answer to a conditional write is lost, the second attempt finds the object that the first
+// attempt wrote. The write still succeeds.
 func TestLostAnswerOfConditionalWrite(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "")
@@ -140,7 +140,7 @@ func TestLostAnswerOfConditionalWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := s.Counts()[buckettest.Put]; got != 4 {
-		t.Errorf("%d writes, want 4", got)
+		t.Errorf("got %d write requests, want 4", got)
 	}
 }
 
@@ -161,7 +161,7 @@ func TestFailureNeverMeansMissing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s.Fail(func(buckettest.Request) buckettest.Fault { return fault })
 			if got, err := read(t, b, "key", 0, -1, ""); !errors.Is(err, bucket.ErrUnreachable) {
-				t.Errorf("get: %d bytes, %v", len(got), err)
+				t.Errorf("get: got %d bytes and the error %v, want ErrUnreachable", len(got), err)
 			}
 			if err := b.List(t.Context(), "", func(bucket.Object) error { return nil }); !errors.Is(err, bucket.ErrUnreachable) {
 				t.Errorf("list: %v", err)
@@ -199,7 +199,7 @@ func TestRetryTemporaryFailures(t *testing.T) {
 	}
 }
 
-func TestEndedContext(t *testing.T) {
+func TestCancelledContextIsNotUnreachable(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -237,10 +237,10 @@ func TestListAllPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.Equal(got, want) {
-		t.Errorf("%d keys, want %d", len(got), len(want))
+		t.Errorf("listed %d keys, want %d", len(got), len(want))
 	}
 	if n != 4 { // three pages, of which one is requested twice
-		t.Errorf("%d requests, want 4", n)
+		t.Errorf("got %d list requests, want 4", n)
 	}
 	stop := errors.New("stop")
 	if err := b.List(t.Context(), "", func(bucket.Object) error { return stop }); !errors.Is(err, stop) {
@@ -258,25 +258,25 @@ func smallParts(s *buckettest.Server) s3.Options {
 	return o
 }
 
-// No object is written if the body fails or is too short, whatever its size.
+// If the body fails or is too short, Put writes no object, whatever the size.
 func TestPutFailingBody(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.OpenWith(t, "", smallParts(s))
 	wrong := errors.New("checksum mismatch")
 	for _, size := range []int{5, 10, 25, 30, 31, 95} {
 		for name, body := range map[string]io.Reader{
-			"wrong at the end": io.MultiReader(strings.NewReader(strings.Repeat("x", size-1)), failing{wrong}),
-			"wrong at once":    failing{wrong},
+			"failure at the end": io.MultiReader(strings.NewReader(strings.Repeat("x", size-1)), failing{wrong}),
+			"failure at once":    failing{wrong},
 		} {
 			if _, err := b.Put(t.Context(), "key", body, int64(size), bucket.PutOptions{}); !errors.Is(err, wrong) || errors.Is(err, bucket.ErrUnreachable) {
-				t.Errorf("%d bytes, %s: %v", size, name, err)
+				t.Errorf("body of %d bytes, %s: got the error %v", size, name, err)
 			}
 		}
 		if _, err := b.Put(t.Context(), "key", strings.NewReader(strings.Repeat("x", size-1)), int64(size), bucket.PutOptions{}); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("%d bytes, short: %v", size, err)
+			t.Errorf("body one byte short of %d: got the error %v", size, err)
 		}
 		if keys := s.Keys(t, ""); len(keys) != 0 {
-			t.Fatalf("%d bytes: %q exist", size, keys)
+			t.Fatalf("after failed writes of %d bytes, these objects exist: %q", size, keys)
 		}
 	}
 }
@@ -294,7 +294,7 @@ func TestResumeUpload(t *testing.T) {
 	}
 	s.Fail(nil)
 	s.ResetCounts()
-	changed := strings.Replace(body, "c", "C", 1) // the second part
+	changed := strings.Replace(body, "c", "C", 1) // change a byte of the second part
 	if _, err := put(t, b, "key", changed, bucket.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -302,9 +302,9 @@ func TestResumeUpload(t *testing.T) {
 		t.Errorf("stored %q", got)
 	}
 	if c := s.Counts(); c[buckettest.UploadPart] != 1 || c[buckettest.CreateUpload] != 0 {
-		t.Errorf("%v, want that only the differing part is sent", c)
+		t.Errorf("requests: %v; want one UploadPart, for the changed part", c)
 	}
-	if err := b.Uploads(t.Context(), "", func(u bucket.Upload) error { return fmt.Errorf("%+v is left", u) }); err != nil {
+	if err := b.Uploads(t.Context(), "", func(u bucket.Upload) error { return fmt.Errorf("the unfinished upload %+v remains", u) }); err != nil {
 		t.Error(err)
 	}
 }
@@ -371,7 +371,7 @@ func TestPresignedURLs(t *testing.T) {
 		t.Errorf("%s, %v", u, err)
 	}
 	if strings.Contains(u, buckettest.SecretKey) {
-		t.Error("the URL has the secret")
+		t.Error("the URL contains the secret key")
 	}
 }
 
@@ -392,7 +392,7 @@ func TestPlaces(t *testing.T) {
 	} {
 		p, err := bucket.ParsePlace(name)
 		if (err == nil) != (want != "") || err == nil && p.String() != want {
-			t.Errorf("%s: %s, %v", name, p, err)
+			t.Errorf("%s: parsed as %s, error %v", name, p, err)
 		}
 	}
 }
@@ -405,7 +405,7 @@ func TestCredentials(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		env  map[string]string
-		want string // the access key in the presigned URL
+		want string // what the presigned URL must contain
 		fail string
 	}{
 		"environment":     {env: map[string]string{"AWS_ACCESS_KEY_ID": "env", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SHARED_CREDENTIALS_FILE": file}, want: "Credential=env%2F"},
@@ -426,9 +426,9 @@ func TestCredentials(t *testing.T) {
 			}
 			switch {
 			case c.fail != "" && (err == nil || !strings.Contains(err.Error(), c.fail) || strings.Contains(err.Error(), "secret-")):
-				t.Errorf("error %v; want one about %s", err, c.fail)
+				t.Errorf("got the error %v, want one that contains %s", err, c.fail)
 			case c.fail == "" && (err != nil || !strings.Contains(u, c.want)):
-				t.Errorf("%s, %v; want %s", u, err, c.want)
+				t.Errorf("got the URL %s, error %v; want a URL that contains %s", u, err, c.want)
 			}
 		})
 	}
@@ -445,8 +445,8 @@ func TestInvalidOptions(t *testing.T) {
 	}
 }
 
-// AWS documents these answers for two conditional writes at once, and for a condition on a
-// missing object.
+// Amazon documents this answer for two conditional writes at the same time. The client retries the
+// write.
 func TestConflictingWrites(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "")
@@ -460,6 +460,6 @@ func TestConflictingWrites(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if got := s.Counts()[buckettest.Put]; got < 2 {
-		t.Errorf("%d writes, want a second attempt", got)
+		t.Errorf("got %d write requests, want at least 2", got)
 	}
 }

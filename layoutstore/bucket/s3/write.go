@@ -21,8 +21,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// Put implements bucket.Bucket. It writes an object of up to 64 MiB with one request, and a larger one in parts of 16 MiB.
-// Parts of an earlier, unfinished upload are not sent again if the store has the same bytes.
+// Put implements bucket.Bucket. It writes an object of up to 64 MiB with one request, and a larger
+// object in parts. If an earlier upload was not finished, Put reuses the parts that have the same
+// content.
 func (p *place) Put(ctx context.Context, key string, body io.Reader, size int64, options bucket.PutOptions) (bucket.Object, error) {
 	put := p.putOnce
 	if size > p.threshold {
@@ -32,8 +33,9 @@ func (p *place) Put(ctx context.Context, key string, body io.Reader, size int64,
 	return o, p.putError(ctx, key, options, err)
 }
 
-// putError returns the error of the body unchanged, and wraps others. With IfMatch, stores answer 404 if the object does
-// not exist: the condition does not hold (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+// putError returns an error of the body unchanged, and wraps all others. If IfMatch is set, a
+// missing object means that the condition does not hold. Stores then answer 404
+// (https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
 func (p *place) putError(ctx context.Context, key string, options bucket.PutOptions, err error) error {
 	var failed *bodyError
 	if errors.As(err, &failed) {
@@ -58,7 +60,8 @@ func putOptions(o bucket.PutOptions) minio.PutObjectOptions {
 	return options
 }
 
-// putOnce writes an object with one request. It reads a small object into memory, so that the request can be sent again.
+// putOnce writes an object with one request. It reads a small object into memory, so that it can
+// retry the request.
 func (p *place) putOnce(ctx context.Context, key string, body io.Reader, size int64, options bucket.PutOptions) (bucket.Object, error) {
 	reader := &exactReader{body: body, left: size, size: size}
 	sum := options.SHA256
@@ -81,13 +84,16 @@ func (p *place) putOnce(ctx context.Context, key string, body io.Reader, size in
 		sent = true
 		return reader
 	}, size, sum, options)
-	if failed := reader.failed.Load(); err != nil && failed != nil { // the transport may return the store's answer to a body that ended early
+	// The body ended early, but the transport may have returned the store's answer instead of that
+	// error.
+	if failed := reader.failed.Load(); err != nil && failed != nil {
 		return bucket.Object{}, failed
 	}
 	return o, err
 }
 
-// sendOnce sends the request of putOnce. open returns nil if the body cannot be sent again.
+// sendOnce sends the request of putOnce, with retries. open returns nil if the body cannot be read
+// a second time.
 func (p *place) sendOnce(ctx context.Context, key string, open func() io.Reader, size int64, sum string, options bucket.PutOptions) (bucket.Object, error) {
 	put := putOptions(options)
 	if raw, err := hex.DecodeString(sum); err == nil && len(raw) == sha256.Size {
@@ -110,7 +116,8 @@ func (p *place) sendOnce(ctx context.Context, key string, open func() io.Reader,
 	return bucket.Object{Key: key, Size: size, ETag: trimETag(info.ETag)}, err
 }
 
-// exactReader reads size bytes of a body, and fails if there are fewer. Its errors are *bodyError.
+// exactReader reads exactly size bytes of a body, and fails if the body is shorter. Its errors are
+// *bodyError.
 type exactReader struct {
 	body   io.Reader
 	left   int64
