@@ -1,13 +1,14 @@
-// Package discovery makes the images of discovery tags, from which a cluster learns which modules,
-// packages and plugins exist.
+// Package discovery makes discovery images. A discovery tag shows that a module, package or plugin
+// exists, and leads to such an image.
 //
-// A Deckhouse cluster reads the tag list of <root>/modules and similar repositories. So each
-// directory below such a repository is a tag of it ([Names]), and each tag needs an image ([New]).
-// d8 pushes random bytes. [New] returns the same bytes for a name on every machine and in every
-// version, so that a server, a list and a push agree, and a second push sends nothing.
+// A Deckhouse cluster lists the tags of <root>/modules and similar repositories. So each directory
+// below such a repository is also a tag in it ([Names]), and each tag needs an image ([New]). The
+// d8 program pushes random bytes as the image. [New] always returns the same bytes for a name, on
+// every machine and in every version. So server, list and push agree, and a second push sends
+// nothing.
 //
-// An image is a linux/amd64 OCI image (image-spec 1.1) of one empty layer, created in
-// 1970 and labelled with its name.
+// An image is a linux/amd64 OCI image (image-spec 1.1) with one empty layer. It is dated 1970 and
+// labelled with its name.
 package discovery
 
 import (
@@ -19,23 +20,23 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Indexes returns the paths below the root whose tag lists a cluster reads.
+// Indexes returns the paths of the repositories whose tags a cluster lists, relative to the root.
 func Indexes() []string { return []string{"modules", "packages", "deckhouse-cli/plugins"} }
 
-// The layer is an empty tar archive. It is a literal because the output of compressors changes from
-// version to version.
+// The layer is an empty tar archive, compressed. It is a literal because compressors change their
+// output from version to version.
 const (
 	layer  = "\x1f\x8b\b\x00\x00\x00\x00\x00\x00\xffb\x18\x05\xa3`\x14\x8cX\x00\b\x00\x00\xff\xff.\xaf\xb5\xef\x00\x04\x00\x00"
 	diffID = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 )
 
-// Image is one complete discovery image.
+// Image contains everything that a discovery image consists of.
 type Image struct {
-	MediaType               string // of the manifest
+	MediaType               string // the media type of the manifest
 	Manifest, Config, Layer []byte
 }
 
-// New makes the image for a name, which is a component of a repository name.
+// New makes the image for a name. The name is one component of a repository name.
 func New(name string) Image {
 	config := fmt.Sprintf(`{"created":"1970-01-01T00:00:00Z","architecture":"amd64","os":"linux",`+
 		`"config":{"Labels":{"org.opencontainers.image.title":%q}},`+
@@ -51,8 +52,8 @@ func New(name string) Image {
 	return Image{specs.MediaTypeImageManifest, []byte(manifest), []byte(config), []byte(layer)}
 }
 
-// Names returns the tags of the repository index, given the paths of all repositories: the names of
-// the directories directly below it that are a repository or contain one, in byte order.
+// Names returns the discovery tags of the repository index, in byte order. paths are the paths of
+// all repositories. Each directory directly below index is a tag if it is or contains a repository.
 func Names(index string, paths []string) []string {
 	var names []string
 	for _, p := range paths {

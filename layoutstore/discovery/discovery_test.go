@@ -13,20 +13,20 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// The digests must never change: clusters and registries store them across versions.
-func TestDigestsNeverChange(t *testing.T) {
+// The digests of discovery images must never change, because clusters and registries store them.
+func TestDigestsOfDiscoveryImagesNeverChange(t *testing.T) {
 	for name, want := range map[string]string{
 		"console":  "sha256:648ac37f092cc9b1b81b0d5677177e593f21508cecfcdcdcd431d90ce7187351",
 		"csi-ceph": "sha256:974f7df69b93d5d9beaa193defa90e586eb06bbde0d9b0014f734d0850825b40",
 		"a.b_c--d": "sha256:630f4a33a539b2352ca5964d4d14e66e595282d325c0fab10f6f0e1a6ce29301",
 	} {
 		if got := digest.FromBytes(New(name).Manifest).String(); got != want {
-			t.Errorf("%s: %s, want %s", name, got, want)
+			t.Errorf("the image of %s has the digest %s, want %s", name, got, want)
 		}
 	}
 }
 
-func TestImageIsValid(t *testing.T) {
+func TestDiscoveryImageIsValid(t *testing.T) {
 	img := New("console")
 	var m specs.Manifest
 	if err := json.Unmarshal(img.Manifest, &m); err != nil {
@@ -43,7 +43,7 @@ func TestImageIsValid(t *testing.T) {
 		t.Error("the manifest names another layer")
 	}
 	if c.OS != "linux" || c.Architecture != "amd64" || c.Created.Unix() != 0 {
-		t.Errorf("platform %s/%s, created %v", c.OS, c.Architecture, c.Created)
+		t.Errorf("got the platform %s/%s and the date %v, want linux/amd64 and 1970", c.OS, c.Architecture, c.Created)
 	}
 	if got := c.Config.Labels["org.opencontainers.image.title"]; got != "console" {
 		t.Errorf("labelled %q", got)
@@ -57,19 +57,19 @@ func TestImageIsValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := digest.FromBytes(plain); got != c.RootFS.DiffIDs[0] {
-		t.Errorf("the layer is %s unpacked, the config says %s", got, c.RootFS.DiffIDs[0])
+		t.Errorf("the uncompressed layer has the digest %s, but the config says %s", got, c.RootFS.DiffIDs[0])
 	}
 	if _, err := tar.NewReader(bytes.NewReader(plain)).Next(); err != io.EOF {
 		t.Errorf("the layer is not an empty archive: %v", err)
 	}
 }
 
-func TestNames(t *testing.T) {
+func TestNamesOfDiscoveryTags(t *testing.T) {
 	paths := []string{".", "modules", "modules/b", "modules/a/release", "modules/a/extra/x", "modulesx/c", "install", "x/modules/d"}
 	if diff := cmp.Diff([]string{"a", "b"}, Names("modules", paths)); diff != "" {
 		t.Error(diff)
 	}
 	if got := Names("packages", paths); len(got) != 0 {
-		t.Errorf("packages: %v, want none", got)
+		t.Errorf("got the discovery tags %v in packages, want none", got)
 	}
 }

@@ -1,14 +1,14 @@
-// Package durable writes files and directories that survive a crash.
+// Package durable writes files and directories so that they survive a crash.
 //
-// A rename alone is not enough: after a power cut the new name may lead to an empty file, or the
-// old file may be back. [WriteFile] and [Create] write a file beside the old one, sync it before
-// the rename, and sync the rename before they return. So whenever the machine stops, readers
-// find either the old or the new content, and content that was reported as written survives.
+// A rename alone is not enough: after a power cut, the new name may lead to an empty file, or the
+// old file may be back. [WriteFile] and [Create] write a new file beside the old one and sync it.
+// Then they rename it, and sync the directory before they return. So after a crash, readers find
+// either the old or the new content. Content that was reported as written survives.
 //
-// [MkdirAll] does the same for directories. [SyncDir] and [SyncTree] are for callers
-// that rename many files and sync once.
+// [MkdirAll] does the same for directories. [SyncDir] and [SyncTree] are for callers that rename
+// many files and sync once.
 //
-// Caches do not need this: their content can be made again.
+// Caches do not need this package, because their content can be made again.
 package durable
 
 import (
@@ -20,14 +20,14 @@ import (
 	"runtime"
 )
 
-// File is a new file in the directory of the file that it will replace.
+// File is a new file. It is in the directory of the file that it will replace.
 type File struct {
 	pending *pendingFile
 	name    string
 }
 
-// Create starts a file that replaces name at [File.Commit]. It has the mode perm, under
-// the process's umask.
+// Create starts a new file that replaces the file name at [File.Commit]. The new file has the mode
+// perm, minus the process's umask.
 func Create(name string, perm fs.FileMode) (*File, error) { return create(name, perm, false) }
 
 func create(name string, perm fs.FileMode, keepMode bool) (*File, error) {
@@ -41,11 +41,11 @@ func create(name string, perm fs.FileMode, keepMode bool) (*File, error) {
 // Write writes to the new file.
 func (f *File) Write(p []byte) (int, error) { return f.pending.Write(p) }
 
-// ReadFrom copies r into the new file, within the kernel if the system can.
+// ReadFrom copies r into the new file. If possible, the kernel copies the data itself.
 func (f *File) ReadFrom(r io.Reader) (int64, error) { return f.pending.ReadFrom(r) }
 
-// Commit replaces the old file by the new one, which survives a crash once Commit returns nil.
-// After an error the name leads to the old file, or to the new one, which a crash may still undo.
+// Commit replaces the old file with the new one. If it returns nil, the new file survives a crash.
+// If it fails, name leads to the old or the new file, and a crash may still undo the replacement.
 func (f *File) Commit() error {
 	if err := f.pending.CloseAtomicallyReplace(); err != nil {
 		return errors.Join(err, f.pending.Cleanup())
@@ -53,12 +53,12 @@ func (f *File) Commit() error {
 	return SyncDir(filepath.Dir(f.name))
 }
 
-// Discard removes the new file and keeps the old one. After Commit it does nothing.
+// Discard removes the new file and keeps the old one. After Commit, it does nothing.
 func (f *File) Discard() error { return f.pending.Cleanup() }
 
-// WriteFile replaces the file name with a new one that contains data. It keeps the mode of an
-// existing file; a new file has the mode perm, under the process's umask. If name is a link, it
-// replaces the link and does not follow it.
+// WriteFile replaces the file name with a new file that contains data. The new file has the mode of
+// the old one. If there is no old file, it has the mode perm, minus the process's umask. If name is
+// a symbolic link, WriteFile replaces the link.
 func WriteFile(name string, data []byte, perm fs.FileMode) error {
 	f, err := create(name, perm, true)
 	if err != nil {
@@ -70,10 +70,10 @@ func WriteFile(name string, data []byte, perm fs.FileMode) error {
 	return f.Commit()
 }
 
-// WriteFileIn is [WriteFile] for a file below root. It also fails if the path leaves root.
+// WriteFileIn is [WriteFile] for a file below root. It also fails if the path leads out of root.
 func WriteFileIn(root *os.Root, name string, data []byte, perm fs.FileMode) error {
-	// The temporary file is created directly in the root, which therefore has to be the
-	// directory of the file. With "." at the end, the open does not wait for a named pipe.
+	// renameio creates the temporary file directly in the root, so the root must be the directory
+	// of the file. The "." at the end prevents the open from waiting for a named pipe.
 	dir, err := root.OpenRoot(filepath.Dir(name) + string(filepath.Separator) + ".")
 	if err != nil {
 		return err
@@ -85,8 +85,8 @@ func WriteFileIn(root *os.Root, name string, data []byte, perm fs.FileMode) erro
 	return syncOpened(dir.Open("."))
 }
 
-// WriteInPlace writes and syncs a file under its name. After a crash the file may be incomplete:
-// use it for files that are renamed later.
+// WriteInPlace writes and syncs a file under its final name. After a crash the file may be
+// incomplete. Use it only for files that are renamed later.
 func WriteInPlace(name string, data []byte, perm fs.FileMode) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
 	if err != nil {
@@ -119,8 +119,8 @@ func MkdirAll(dir string, perm fs.FileMode) error {
 	return nil
 }
 
-// SyncDir syncs the names in a directory that were created, renamed or removed. It does nothing on
-// Windows, which does not need it.
+// SyncDir syncs a directory, so that created, renamed and removed names in it survive a crash. It
+// does nothing on Windows, which does not need it.
 func SyncDir(name string) error { return syncOpened(os.Open(name)) }
 
 func syncOpened(dir *os.File, err error) error {
@@ -133,8 +133,8 @@ func syncOpened(dir *os.File, err error) error {
 	return errors.Join(err, dir.Close())
 }
 
-// SyncTree syncs everything below a directory: on Linux with one call for its file system,
-// elsewhere file by file.
+// SyncTree syncs everything below a directory. On Linux, one call syncs the complete file system.
+// Elsewhere, SyncTree syncs file by file.
 func SyncTree(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -147,14 +147,16 @@ func SyncTree(dir string) error {
 	return syncEach(dir)
 }
 
-// Space is the space that a file system has for a user who is not root.
+// Space is the space in a file system, without the part that is reserved for root.
 type Space struct {
 	Free, Total int64 // bytes
-	Files       int64 // how many files may be added; negative if there is no limit
-	ID          any   // of the file system, comparable; nil if it has none
+	// Files is how many more files can be created. A negative number means no limit.
+	Files int64
+	// ID identifies the file system and can be compared. nil means that the file system has no ID.
+	ID any
 }
 
-// syncEach syncs the files and directories below dir, one by one.
+// syncEach syncs the files and directories below dir one by one.
 func syncEach(dir string) error {
 	return filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		switch {

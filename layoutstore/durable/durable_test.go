@@ -13,7 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// has checks that a directory contains exactly these files.
+// has checks that a directory contains exactly the files in want, with their content. It does not
+// compare the content of directories and links.
 func has(t *testing.T, dir string, want map[string]string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -30,20 +31,20 @@ func has(t *testing.T, dir string, want map[string]string) {
 			continue
 		}
 		if got, err := os.ReadFile(filepath.Join(dir, e.Name())); err != nil || string(got) != text {
-			t.Errorf("%s: %q, %v; want %q", e.Name(), got, err, text)
+			t.Errorf("%s: got the content %q and the error %v, want %q", e.Name(), got, err, text)
 		}
 	}
 	if len(entries) != len(want) {
-		t.Errorf("%d files, want %d", len(entries), len(want))
+		t.Errorf("the directory contains %d files, want %d", len(entries), len(want))
 	}
 }
 
-func TestWriteFile(t *testing.T) {
+func TestWriteFileKeepsMode(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "state")
 	layouttest.Try(t, durable.WriteFile(name, []byte("one"), 0o600))
 	has(t, dir, map[string]string{"state": "one"})
-	layouttest.Try(t, os.Chmod(name, 0o640)) // a mode that an operator has set
+	layouttest.Try(t, os.Chmod(name, 0o640)) // as if an operator had set this mode
 	layouttest.Try(t, durable.WriteFile(name, []byte("two"), 0o600))
 	has(t, dir, map[string]string{"state": "two"})
 	info, err := os.Stat(name)
@@ -53,8 +54,9 @@ func TestWriteFile(t *testing.T) {
 	}
 }
 
-// The file is replaced, not overwritten: a reader that has the old file open continues to read it.
-func TestWriteFileReplaces(t *testing.T) {
+// WriteFile replaces the file instead of overwriting it. So a reader that has the old file open
+// continues to read the old content.
+func TestWriteFileReplacesFileOrLink(t *testing.T) {
 	dir := t.TempDir()
 	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
 	layouttest.Try(t, os.WriteFile(target, []byte("old"), 0o644))
@@ -65,27 +67,27 @@ func TestWriteFileReplaces(t *testing.T) {
 	}
 	has(t, dir, map[string]string{"target": "new", "link": "new", "other": "old"})
 	if info, err := os.Lstat(link); err != nil || !info.Mode().IsRegular() {
-		t.Errorf("the link was followed: %v, %v", info.Mode(), err)
+		t.Errorf("WriteFile did not replace the link: got the mode %v, error %v", info.Mode(), err)
 	}
 }
 
-// A failed write leaves no file behind, and the old file unchanged.
-func TestWriteFileFails(t *testing.T) {
+// If a write fails, the old file is unchanged, and no other file remains.
+func TestFailedWriteFileChangesNothing(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Try(t, os.MkdirAll(filepath.Join(dir, "taken", "by"), 0o755))
 	if err := durable.WriteFile(filepath.Join(dir, "taken"), []byte("x"), 0o644); err == nil {
-		t.Error("a directory was replaced by a file")
+		t.Error("WriteFile replaced a directory with a file")
 	}
 	if err := durable.WriteFile(filepath.Join(dir, "missing", "file"), []byte("x"), 0o644); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("in a directory that does not exist: %v", err)
+		t.Errorf("WriteFile in a missing directory: got %v, want ErrNotExist", err)
 	}
 	if err := durable.WriteInPlace(filepath.Join(dir, "taken"), []byte("x"), 0o644); err == nil {
-		t.Error("a directory was overwritten")
+		t.Error("WriteInPlace overwrote a directory")
 	}
 	has(t, dir, map[string]string{"taken": ""})
 }
 
-func TestCreate(t *testing.T) {
+func TestCreateCommitAndDiscard(t *testing.T) {
 	dir := t.TempDir()
 	name := filepath.Join(dir, "blob")
 	f, err := durable.Create(name, 0o644)
@@ -93,10 +95,10 @@ func TestCreate(t *testing.T) {
 	_, err = f.Write([]byte("he"))
 	layouttest.Try(t, err)
 	if n, err := f.ReadFrom(strings.NewReader("ad")); n != 2 || err != nil {
-		t.Errorf("copied %d, %v", n, err)
+		t.Errorf("ReadFrom copied %d bytes with the error %v, want 2 and none", n, err)
 	}
 	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the file exists before Commit: %v", err)
+		t.Errorf("before Commit: got %v, want ErrNotExist", err)
 	}
 	layouttest.Try(t, f.Commit())
 	layouttest.Try(t, f.Discard()) // usually deferred
@@ -108,7 +110,7 @@ func TestCreate(t *testing.T) {
 	layouttest.Try(t, err)
 	layouttest.Try(t, f.Commit())
 	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v; want the mode of a new file", info.Mode(), err)
+		t.Errorf("got the mode %v and the error %v, want 0600", info.Mode(), err)
 	}
 	f, err = durable.Create(name, 0o644)
 	layouttest.Try(t, err)
@@ -118,7 +120,7 @@ func TestCreate(t *testing.T) {
 	has(t, dir, map[string]string{"blob": "tail"})
 }
 
-func TestWriteFileIn(t *testing.T) {
+func TestWriteFileInStaysBelowRoot(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Try(t, os.Mkdir(filepath.Join(dir, "in"), 0o755))
 	layouttest.Try(t, os.Mkdir(filepath.Join(dir, "in", "failed"), 0o755))
@@ -134,7 +136,7 @@ func TestWriteFileIn(t *testing.T) {
 	has(t, filepath.Join(dir, "in"), map[string]string{"reason.json": "top", "failed": "", "out": ""})
 	for _, name := range []string{"../reason.json", "out/reason.json", "missing/reason.json", "failed"} {
 		if err := durable.WriteFileIn(root, name, []byte("x"), 0o644); err == nil {
-			t.Errorf("%s was written", name)
+			t.Errorf("WriteFileIn wrote %s", name)
 		}
 	}
 	has(t, dir, map[string]string{"in": ""})
@@ -167,7 +169,7 @@ func TestSync(t *testing.T) {
 	missing := filepath.Join(dir, "missing")
 	for what, err := range map[string]error{"SyncDir": durable.SyncDir(missing), "SyncTree": durable.SyncTree(missing)} {
 		if !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s of a directory that does not exist: %v", what, err)
+			t.Errorf("%s of a missing directory: got %v, want ErrNotExist", what, err)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Systems without syncfs(2) sync file by file.
-func TestSyncEach(t *testing.T) {
+// syncEach is for systems without syncfs(2). It syncs every file and directory, and skips links.
+func TestSyncFileByFile(t *testing.T) {
 	dir := t.TempDir()
 	for _, err := range []error{
 		os.MkdirAll(filepath.Join(dir, "a", "b"), 0o755),
@@ -22,6 +22,6 @@ func TestSyncEach(t *testing.T) {
 		}
 	}
 	if err := syncEach(filepath.Join(dir, "missing")); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a directory that does not exist: %v", err)
+		t.Errorf("syncEach of a missing directory: got %v, want ErrNotExist", err)
 	}
 }

@@ -7,12 +7,12 @@ import (
 	"os"
 )
 
-// SyncFileSystem syncs everything that was written to the file system of f. Errors:
-// errors.ErrUnsupported if the operating system has no call for it.
+// SyncFileSystem syncs the file system that contains f. It fails with errors.ErrUnsupported if the
+// operating system has no call for that.
 func SyncFileSystem(*os.File) error { return os.NewSyscallError("syncfs", errors.ErrUnsupported) }
 
-// SpaceOf returns the space of the file system of f. Errors: errors.ErrUnsupported if the operating
-// system has no call for it.
+// SpaceOf returns the space in the file system that contains f. It fails with errors.ErrUnsupported
+// if the operating system has no call for that.
 func SpaceOf(*os.File) (Space, error) {
 	return Space{}, os.NewSyscallError("fstatfs", errors.ErrUnsupported)
 }

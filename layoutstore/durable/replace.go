@@ -12,8 +12,8 @@ import (
 
 type pendingFile = renameio.PendingFile
 
-// newPending creates the new file in the directory of the old one: a rename works only within a
-// file system, and readers of the directory skip names that begin with a dot.
+// newPending creates the new file in the directory of the old one, because a rename works only
+// within a file system. The name begins with a dot, so readers of the directory skip the file.
 func newPending(name string, perm fs.FileMode, keepMode bool) (*pendingFile, error) {
 	options := []renameio.Option{renameio.WithTempDir(filepath.Dir(name)), renameio.WithPermissions(perm)}
 	if keepMode {
@@ -22,7 +22,7 @@ func newPending(name string, perm fs.FileMode, keepMode bool) (*pendingFile, err
 	return renameio.NewPendingFile(name, options...)
 }
 
-// replaceIn replaces a file of the directory dir.
+// replaceIn replaces a file in the directory dir.
 func replaceIn(dir *os.Root, name string, data []byte, perm fs.FileMode) error {
 	return renameio.WriteFile(name, data, perm, renameio.WithRoot(dir))
 }

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// pendingFile replaces that of renameio, which does not support Windows.
+// pendingFile replaces the type of that name in renameio, which does not support Windows.
 type pendingFile struct {
 	*os.File
 	to   string
@@ -29,16 +29,16 @@ func (f *pendingFile) CloseAtomicallyReplace() error {
 	return err
 }
 
-// Cleanup removes the file, unless it was renamed.
+// Cleanup removes the file unless CloseAtomicallyReplace has renamed it.
 func (f *pendingFile) Cleanup() error {
 	if f.done {
 		return nil
 	}
-	f.Close() // it may be closed already
+	f.Close() // this may fail, because the file may be closed already
 	return os.Remove(f.Name())
 }
 
-// replaceIn writes a file of the directory dir in place.
+// replaceIn overwrites a file in the directory dir. On Windows, this does not survive a crash.
 func replaceIn(dir *os.Root, name string, data []byte, perm fs.FileMode) error {
 	return dir.WriteFile(name, data, perm)
 }

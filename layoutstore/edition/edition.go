@@ -1,13 +1,12 @@
-// Package edition decides which layouts of a Deckhouse bundle belong beside an edition,
-// and which below it.
+// Package edition decides for each layout of a Deckhouse bundle whether it belongs below the
+// edition or beside it.
 //
-// A root such as deckhouse/ee ends in an edition. Almost all layouts of a bundle belong below it.
+// A root such as deckhouse/ee ends in the name of an edition. Most layouts belong below that root.
 // The installer and the d8 program are the same for all editions, so clusters and users request
-// them one level higher: deckhouse/installer, deckhouse/deckhouse-cli/plugins/x. [Split] is the
-// decision for one root. Server, list, push, comparison and pull all use it, so that they agree.
+// them one level higher: as deckhouse/installer or deckhouse/deckhouse-cli/plugins/x. A [Split] is
+// the decision for one root. Server, list, push, comparison and pull all use it, so they agree.
 //
-// Facts: deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, sections 8.2 and
-// 8.6.
+// Source: deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, sections 8.2 and 8.6.
 package edition
 
 import (
@@ -16,28 +15,31 @@ import (
 	"strings"
 )
 
-// Names returns the editions. A segment is an edition only if it equals one of them.
+// Names returns the names of all editions.
 func Names() []string { return []string{"ce", "be", "se", "se-plus", "ee", "fe", "cse"} }
 
-// IsName reports whether a segment of a path is an edition.
+// IsName reports whether a path segment is exactly the name of an edition.
 func IsName(segment string) bool { return slices.Contains(Names(), segment) }
 
-// IsShared reports whether the layout at a path belongs to all editions: its first
-// segment is installer or deckhouse-cli.
+// IsShared reports whether the layout at a path belongs to all editions. The first segment of such
+// a path is installer or deckhouse-cli.
 func IsShared(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
 	return first == "installer" || first == "deckhouse-cli"
 }
 
-// Split says where the layouts of a bundle belong, for one root.
+// Split determines where the layouts of a bundle belong, for one root.
 type Split struct {
-	Root   string // of most layouts
-	Parent string // of the shared layouts; equal to Root unless IsSplit
-	Reason string // why there is a split, or why not
+	Root string // the path below which most layouts belong
+	// Parent is the path below which the shared layouts belong. It equals Root if there is no
+	// split.
+	Parent string
+	// Reason explains why there is a split, or why there is none.
+	Reason string
 }
 
-// Of splits a root below which a tree is served, or a path that a tree is pushed to. A
-// root of one segment has no parent and is not split.
+// Of decides whether to split a root. A root is the path below which a tree is served or to which
+// it is pushed. A root with only one segment is not split, because it has no parent.
 func Of(root string) Split {
 	parent, last, below := cutLast(root)
 	switch {
@@ -49,8 +51,8 @@ func Of(root string) Split {
 	return newSplit(root, parent, last)
 }
 
-// OfSource splits the path of a source registry. Unlike [Of] it splits a path of one
-// segment too: the parent is then empty, which means the registry itself.
+// OfSource decides whether to split the path of a source registry. Unlike [Of], it also splits a
+// path with only one segment. Then the parent is empty, which stands for the registry itself.
 func OfSource(path string) Split {
 	parent, last, _ := cutLast(path)
 	if !IsName(last) {
@@ -59,7 +61,7 @@ func OfSource(path string) Split {
 	return newSplit(path, parent, last)
 }
 
-// Unsplit keeps all layouts below root, as tools did before 2026.
+// Unsplit returns a Split that keeps all layouts below root, as tools did before 2026.
 func Unsplit(root string) Split { return newUnsplit(root, "the edition split is turned off") }
 
 func newUnsplit(root, reason string) Split { return Split{root, root, reason} }
@@ -68,10 +70,10 @@ func newSplit(root, parent, last string) Split {
 	return Split{root, parent, fmt.Sprintf("%s is an edition: installer and deckhouse-cli belong beside it", last)}
 }
 
-// IsSplit reports whether shared layouts have another base than the others.
+// IsSplit reports whether shared layouts belong elsewhere than the other layouts.
 func (s Split) IsSplit() bool { return s.Parent != s.Root }
 
-// Base returns the path below which the layout at a path belongs.
+// Base returns the path below which the layout at path belongs: the root or its parent.
 func (s Split) Base(path string) string {
 	if IsShared(path) {
 		return s.Parent
@@ -79,12 +81,12 @@ func (s Split) Base(path string) string {
 	return s.Root
 }
 
-// Name returns the repository name of the layout at a path; "." is the root layout. It
-// is empty if neither the layout nor the root has a name.
+// Name returns the repository name of the layout at path. The path "." is the root layout. Its name
+// is empty if the root is empty.
 func (s Split) Name(path string) string { return joinName(s.Base(path), path) }
 
-// Alias returns the name that older tools gave the layout at a path; empty if that is
-// its [Split.Name].
+// Alias returns the name that older tools gave to the layout at path. It is empty if that is the
+// same as [Split.Name].
 func (s Split) Alias(path string) string {
 	if !s.IsSplit() || !IsShared(path) {
 		return ""
@@ -92,7 +94,7 @@ func (s Split) Alias(path string) string {
 	return joinName(s.Root, path)
 }
 
-// joinName returns the name below base of the layout at path.
+// joinName returns the repository name of the layout at path below base.
 func joinName(base, path string) string {
 	switch {
 	case path == ".":
@@ -103,7 +105,7 @@ func joinName(base, path string) string {
 	return base + "/" + path
 }
 
-// cutLast cuts a path at its last slash; below is false if it has no slash.
+// cutLast cuts a path at its last slash. below is false if the path has no slash.
 func cutLast(path string) (parent, last string, below bool) {
 	if i := strings.LastIndexByte(path, '/'); i >= 0 {
 		return path[:i], path[i+1:], true

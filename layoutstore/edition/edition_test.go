@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// The expectations are from deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01: the table
-// "where each layout goes" and the note on sources of one segment.
-func TestSplit(t *testing.T) {
+// The expected values are from deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01. They are
+// in the table "where each layout goes" and in the note on sources of one segment.
+func TestSplitOfRoots(t *testing.T) {
 	for _, test := range []struct {
 		root, parent, sourceParent string
 	}{
@@ -20,10 +20,10 @@ func TestSplit(t *testing.T) {
 		{"deckhouse/cse", "deckhouse", "deckhouse"},
 		{"mirror/of/deckhouse/fe", "mirror/of/deckhouse", "mirror/of/deckhouse"},
 		{"ee/ee", "ee", "ee"},
-		// The edition has no parent: only the path of a source is split.
+		// These editions have no parent, so only the path of a source is split.
 		{"ee", "ee", ""},
 		{"se-plus", "se-plus", ""},
-		// Not an edition.
+		// These paths do not end in an edition.
 		{"", "", ""},
 		{"deckhouse", "deckhouse", "deckhouse"},
 		{"deckhouse/ee/x", "deckhouse/ee/x", "deckhouse/ee/x"},
@@ -40,13 +40,13 @@ func TestSplit(t *testing.T) {
 			parent string
 		}{{"root", Of(test.root), test.parent}, {"source", OfSource(test.root), test.sourceParent}, {"unsplit", Unsplit(test.root), test.root}} {
 			if c.got.Root != test.root || c.got.Parent != c.parent || c.got.IsSplit() != (c.parent != test.root) || c.got.Reason == "" {
-				t.Errorf("%s %q: %+v, want the parent %q and a reason", c.what, test.root, c.got, c.parent)
+				t.Errorf("%s %q: got %+v, want the parent %q and a reason", c.what, test.root, c.got, c.parent)
 			}
 		}
 	}
 }
 
-func TestName(t *testing.T) {
+func TestNameAndAliasOfLayouts(t *testing.T) {
 	for _, test := range []struct {
 		split             Split
 		path, name, alias string
@@ -70,35 +70,35 @@ func TestName(t *testing.T) {
 		{OfSource("ee"), "modules/x", "ee/modules/x", ""},
 	} {
 		if got := test.split.Name(test.path); got != test.name {
-			t.Errorf("%s of %q: %q, want %q", test.path, test.split.Root, got, test.name)
+			t.Errorf("name of %s below %q: got %q, want %q", test.path, test.split.Root, got, test.name)
 		}
 		if got := test.split.Alias(test.path); got != test.alias {
-			t.Errorf("alias of %s of %q: %q, want %q", test.path, test.split.Root, got, test.alias)
+			t.Errorf("alias of %s below %q: got %q, want %q", test.path, test.split.Root, got, test.alias)
 		}
 	}
 }
 
-// FuzzNamesDiffer: no two layouts below a root have the same name, and no alias is the name of
+// Different layouts below a root must have different names. An alias must not be the name of
 // another layout.
-func FuzzNamesDiffer(f *testing.F) {
+func FuzzLayoutNamesDiffer(f *testing.F) {
 	f.Add("deckhouse/ee", "installer", "modules/x")
 	f.Add("ee", "deckhouse-cli", ".")
 	f.Add("deckhouse/se-plus", "deckhouse-cli/plugins/x", "plugins/x")
 	f.Fuzz(func(t *testing.T, root, a, b string) {
 		for _, s := range []string{root, a, b} {
 			if s == "" || strings.Trim(s, "/") != s || strings.Contains(s, "//") {
-				t.Skip("not a path")
+				t.Skip("this is not a path")
 			}
 		}
 		if a == b || root == "." {
-			t.Skip("not two layouts below a root")
+			t.Skip("these are not two layouts below a root")
 		}
 		s := Of(root)
 		if s.Name(a) == s.Name(b) {
-			t.Errorf("below %s both %s and %s are %s", root, a, b, s.Name(a))
+			t.Errorf("below the root %s, the layouts %s and %s both have the name %s", root, a, b, s.Name(a))
 		}
 		if alias := s.Alias(a); alias != "" && alias == s.Name(b) {
-			t.Errorf("below %s the alias of %s is the name of %s: %s", root, a, b, alias)
+			t.Errorf("below the root %s, the alias of %s is the same as the name of %s: %s", root, a, b, alias)
 		}
 	})
 }

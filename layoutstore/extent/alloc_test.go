@@ -4,8 +4,8 @@ import (
 	"testing"
 )
 
-// Opening a list of one file allocates only the section, in addition to what opening the file takes.
-func TestOpenFileAllocations(t *testing.T) {
+// Opening a list with one file makes one allocation more than opening the file: for the section.
+func TestAllocationsOfOpeningOneFile(t *testing.T) {
 	f := write(t, numbered(9))
 	l := List{{File: f, Off: 1, Len: 5}}
 	file := testing.AllocsPerRun(100, func() {
@@ -26,6 +26,6 @@ func TestOpenFileAllocations(t *testing.T) {
 		r.Close()
 	})
 	if list > file+1 {
-		t.Errorf("%v allocations, want at most %v", list, file+1)
+		t.Errorf("opening the list made %v allocations, want at most %v", list, file+1)
 	}
 }

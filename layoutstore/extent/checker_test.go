@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// indexed is a file that can check its state.
+// indexed is a file that is stale when its modification time has changed.
 type indexed struct {
 	path
 	made *fs.FileInfo
@@ -43,9 +43,9 @@ func newIndexed(t *testing.T, n int) indexed {
 	return indexed{p, &info}
 }
 
-// A reader of files that can check their state checks after each read: it returns nothing that
-// was written after the extents were made.
-func TestReadChecksFile(t *testing.T) {
+// If a file implements Checker, its reader checks the file after each read. It never returns bytes
+// that were written after the extents were made.
+func TestEachReadChecksFile(t *testing.T) {
 	for _, n := range []int{1, 2} {
 		f := newIndexed(t, 8)
 		l := List{{File: f, Len: 8, Whole: true}, {File: f, Len: 8, Whole: true}}[:n]
@@ -61,31 +61,31 @@ func TestReadChecksFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !r.(Sender).ReadChecks() {
-				t.Errorf("%d files %s: reads are not checked", n, name)
+				t.Errorf("list of %d files, opened %s: ReadChecks is false", n, name)
 			}
 			first := make([]byte, 4)
 			if _, err := io.ReadFull(r, first); err != nil || !bytes.Equal(first, numbered(4)) {
-				t.Errorf("%d files %s: %x, %v", n, name, first, err)
+				t.Errorf("list of %d files, opened %s: read %x, error %v", n, name, first, err)
 			}
 			if err := r.(Sender).Check(); err != nil {
-				t.Errorf("%d files %s, nothing has changed: %v", n, name, err)
+				t.Errorf("list of %d files, opened %s: Check of unchanged files returned %v", n, name, err)
 			}
 			if err := os.Chtimes(string(f.path), time.Time{}, time.Unix(1, 0)); err != nil {
 				t.Fatal(err)
 			}
 			if k, err := r.Read(first); k != 0 || !errors.Is(err, ErrStale) {
-				t.Errorf("%d files %s: %d bytes that were written later: %v", n, name, k, err)
+				t.Errorf("list of %d files, opened %s: after a change, got %d bytes and the error %v", n, name, k, err)
 			}
 			if err := r.(Sender).Check(); !errors.Is(err, ErrStale) {
-				t.Errorf("%d files %s, after a change: %v", n, name, err)
+				t.Errorf("list of %d files, opened %s: after a change, Check returned %v", n, name, err)
 			}
 			r.Close()
 		}
 	}
 }
 
-// A file that cannot check its state is not checked while it is read, and cannot be opened from
-// memory.
+// A file without Checker is not checked while it is read. A file without Cached cannot be opened
+// from memory.
 func TestFileWithoutChecker(t *testing.T) {
 	f := write(t, numbered(8))
 	for _, l := range []List{{{File: f, Len: 8}}, {{File: newIndexed(t, 8), Len: 8}, {File: f, Len: 8}}} {
@@ -94,7 +94,7 @@ func TestFileWithoutChecker(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r.(Sender).ReadChecks() {
-			t.Errorf("%v: reads are checked", l)
+			t.Errorf("%v: ReadChecks is true, want false", l)
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
@@ -114,18 +114,18 @@ func TestFileWithoutChecker(t *testing.T) {
 	}
 }
 
-// A file that has grown is stale if the extent was the complete file.
-func TestGrownFile(t *testing.T) {
+// If an extent covers a complete file and the file has grown, the file is stale.
+func TestGrownFileIsStale(t *testing.T) {
 	f := write(t, numbered(9))
 	for whole, want := range map[bool]error{true: ErrStale, false: nil} {
 		if data, err := (List{{File: f, Len: 8, Whole: whole}}).ReadAll(t.Context()); !errors.Is(err, want) || want == nil && !bytes.Equal(data, numbered(8)) {
-			t.Errorf("whole %v: %x, %v", whole, data, err)
+			t.Errorf("Whole %v: read %x, error %v", whole, data, err)
 		}
 	}
 }
 
-// A file that has become shorter is stale.
-func TestReadAllOfCutFile(t *testing.T) {
+// A file that has become shorter than its extent is stale.
+func TestTruncatedFileIsStale(t *testing.T) {
 	f := cutFile{write(t, numbered(8))}
 	for _, l := range []List{{{File: f, Len: 8}}, {{File: f, Len: 8}, {File: f, Len: 8}}} {
 		if err := os.WriteFile(string(f.path), numbered(8), 0o644); err != nil {
@@ -140,7 +140,7 @@ func TestReadAllOfCutFile(t *testing.T) {
 		}
 		got, err := io.ReadAll(struct{ io.Reader }{r})
 		if len(got) > 3 || len(l) > 1 && !errors.Is(err, ErrStale) {
-			t.Errorf("%d extents: %x, %v", len(l), got, err)
+			t.Errorf("list of %d extents: read %x, error %v", len(l), got, err)
 		}
 		r.Close()
 	}

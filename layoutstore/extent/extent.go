@@ -1,16 +1,15 @@
-// Package extent describes where bytes are stored, and reads them.
+// Package extent describes where content is stored, and reads it.
 //
-// An [Extent] is a run of bytes in a file or in an object of a bucket; a [List] is several runs read one
-// after the other as if they were one file. A blob of an unpacked layout is one extent that covers a
-// complete file. An entry of a tar archive is one extent in the middle of a file. An entry of an archive
-// that was cut into chunks has one extent per chunk that contains a part of it.
+// An [Extent] is a run of bytes in a file or in an object of a bucket. A [List] combines several
+// extents into one sequence of bytes. A blob in an unpacked layout is one extent that covers a
+// complete file. An entry in a tar archive is one extent in the middle of a file. An entry in an
+// archive that was cut into chunks has one extent per chunk.
 //
-// Start with [List.Slice], which is the only byte arithmetic of the program, and [List.Open].
+// Start with [List.Slice], which does all arithmetic with byte offsets, and with [List.Open].
 //
-// The reader that [List.Open] returns for a single extent of a file keeps the kernel's fast
-// path: net/http sends it by sendfile(2), also from the middle of a file. No reader returns a
-// byte from outside of its extents. An object ([Ranged]) is read by requests for ranges, one
-// for each run of bytes that is read without a seek.
+// If a list is a single extent of a file, net/http can send its reader with sendfile(2), even from
+// the middle of the file. No reader returns a byte from outside of its extents. An object
+// ([Ranged]) is read with range requests, one for each run of bytes that is read without a seek.
 package extent
 
 import (
@@ -24,71 +23,73 @@ import (
 	"slices"
 )
 
-// ErrStale says that a file no longer has the bytes that an extent was made for: it was
-// cut short, replaced or removed.
+// ErrStale means that a file no longer contains the bytes of an extent, because it was truncated,
+// replaced or removed.
 var ErrStale = errors.New("the file has changed since it was indexed")
 
-// File can be opened again and again, each time with its own position.
+// File can be opened several times. Each open file has its own position.
 type File interface {
-	// Open opens the file for reading. The caller closes it. ctx limits the wait for the
-	// open file, but not the reading: only closing the file ends that. Errors: the cause
-	// of ctx if it has ended; those of the file system.
+	// Open opens the file for reading. The caller must close it. ctx limits how long Open may take,
+	// but not the reading; only closing the file ends that. If ctx ends first, Open returns its
+	// cause. Other errors come from the file system.
 	Open(ctx context.Context) (*os.File, error)
-	// String is the file's path as a person would look for it.
+	// String returns the path under which a person would look for the file.
 	String() string
 }
 
-// Checker is a File that can check whether an open file is still in the state that its extents
-// were made for. A reader checks the file before it returns bytes, but cannot check bytes that
-// the kernel sends: see [Sender].
+// Checker is a File that can detect whether it has changed since its extents were made. A reader
+// checks the file before it returns bytes. It cannot check bytes that the kernel sends itself; see
+// [Sender].
 type Checker interface {
 	File
 	// Check returns an error that wraps ErrStale if the file has changed.
 	Check(fs.FileInfo) error
 }
 
-// Cached is a File that may be opened without waiting for a disk.
+// Cached is a File that may be openable without waiting for a disk.
 type Cached interface {
 	File
-	// OpenCached opens the file from the system's memory, and returns its present
-	// state. The caller closes it. Open may succeed even if OpenCached fails.
+	// OpenCached opens the file from memory and returns its current attributes. The caller must
+	// close it. If OpenCached fails, Open may still succeed.
 	OpenCached() (*os.File, fs.FileInfo, error)
 }
 
-// Ranged is an object of a bucket, which is read by requests for ranges of it. Its Open fails:
-// only files can be opened.
+// Ranged is an object in a bucket, which is read with range requests. Its Open fails, because only
+// files can be opened.
 type Ranged interface {
 	File
-	// OpenRange requests n bytes from byte off on. The caller closes the body, and treats a
-	// body that ends early as an error. The end of ctx ends the request and the reading of
-	// the body. Errors: the cause of ctx; one that wraps ErrStale if the object has changed
-	// since its extents were made, or is gone; those of the bucket.
+	// OpenRange requests n bytes, starting at byte off. The caller must close the body, and must
+	// treat a body that ends early as an error. When ctx ends, the request and the reading of the
+	// body end, with the cause of ctx. If the object is missing or has changed since its extents
+	// were made, the error wraps ErrStale. Other errors come from the bucket.
 	OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error)
 }
 
-// Sender is implemented by the readers of [List.Open], for callers that send the content. The kernel
-// can send a section, where plain reading would copy it, and Check reports that a file has changed
+// Sender is the interface with which callers send content. The readers of [List.Open] implement it.
+// The kernel can send a section without copying it. Check detects whether a file has changed
 // meanwhile.
 type Sender interface {
 	io.ReadSeekCloser
-	// Section returns a reader of at most n of the next bytes, all from one file. Its N is the
-	// number of bytes. The position moves past them: the caller reads all of them, or nothing more.
+	// Section returns a reader of the next bytes, at most n and all from one file. The field N of
+	// the reader is their number. The position moves past them, so the caller must read all of them
+	// before anything else.
 	Section(n int64) (*io.LimitedReader, error)
-	// Check returns an error that wraps ErrStale if a file that bytes came from has changed since.
+	// Check returns an error that wraps ErrStale if a file has changed since bytes were read from
+	// it.
 	Check() error
-	// ReadChecks reports whether Read checks the file after each read, so that it never
-	// returns bytes that were written later.
+	// ReadChecks reports whether Read checks the file after each read. If so, Read never returns
+	// bytes that were written after the extents were made.
 	ReadChecks() bool
 }
 
-// Extent is a run of Len bytes of File, which may be a [Ranged], from byte Off on.
+// Extent is a run of Len bytes in File, starting at byte Off. File may be a [Ranged].
 type Extent struct {
 	File     File
 	Off, Len int64
-	Whole    bool // the complete file: if the file is longer by now, it was replaced
+	Whole    bool // the extent covers the complete file, so a file that has grown is stale
 }
 
-// List is the concatenation of its extents.
+// List is a sequence of extents, which are read one after the other.
 type List []Extent
 
 // Size returns the number of bytes in the list.
@@ -100,7 +101,7 @@ func (l List) Size() int64 {
 	return n
 }
 
-// String names the files of the list.
+// String returns the name of the first file in the list, and that of the last if there are several.
 func (l List) String() string {
 	switch len(l) {
 	case 0:
@@ -111,12 +112,12 @@ func (l List) String() string {
 	return fmt.Sprintf("%s … %s", l[0].File, l[len(l)-1].File)
 }
 
-// Slice returns the part of the list that begins at byte off and is n bytes long. The error
-// wraps [io.ErrUnexpectedEOF] if the list does not contain all of the part.
+// Slice returns the n bytes of the list that start at byte off. If the list does not contain all of
+// them, the error wraps [io.ErrUnexpectedEOF].
 func (l List) Slice(off, n int64) (List, error) {
 	size := l.Size()
 	if off < 0 || n < 0 || off > size || n > size-off {
-		return nil, fmt.Errorf("bytes %d to %d of %d: %w", off, off+n, size, io.ErrUnexpectedEOF)
+		return nil, fmt.Errorf("bytes %d to %d are outside of the %d bytes: %w", off, off+n, size, io.ErrUnexpectedEOF)
 	}
 	var part List
 	for _, e := range l {
@@ -134,18 +135,18 @@ func (l List) Slice(off, n int64) (List, error) {
 	return part, nil
 }
 
-// Open opens the list for reading from its first byte to its last. ctx limits the opening, not
-// the reading: see [File]. Errors: the cause of ctx if it has ended; those of opening the files;
-// [ErrStale] if a file is too short for its extent. The reader is a [Sender]. It has one file
-// open at a time, and opens the next when reading reaches it.
+// Open opens the list for reading. ctx limits how long the opening may take, but not the reading;
+// see [File]. If ctx ends first, Open returns its cause. If a file is too short for its extent, it
+// returns [ErrStale]. Other errors come from opening the files. The reader is a [Sender]. It has
+// one file open at a time.
 func (l List) Open(ctx context.Context) (io.ReadSeekCloser, error) {
 	return l.OpenRange(ctx, 0, math.MaxInt64)
 }
 
-// OpenRange is Open for a caller that will read n bytes from byte off on, or up to the end of
-// the list: it opens the file with byte off first, or requests only these bytes of an object,
-// and none if n is 0. The reader still starts at the first byte of the list, and the caller may
-// read all of it.
+// OpenRange is Open for a caller that will read n bytes, starting at byte off, or up to the end of
+// the list. It opens the file that contains byte off. From an object, it requests only these bytes,
+// or nothing if n is 0. The reader still starts at the first byte of the list, and the caller may
+// read all of the list.
 func (l List) OpenRange(ctx context.Context, off, n int64) (io.ReadSeekCloser, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -154,15 +155,15 @@ func (l List) OpenRange(ctx context.Context, off, n int64) (io.ReadSeekCloser, e
 		if object, ok := l[0].File.(Ranged); ok {
 			return openObjectSection(ctx, context.WithoutCancel(ctx), object, l[0], off, n)
 		}
-		return openFileSection(ctx, l[0]) // it needs no further context, which would be an allocation
+		return openFileSection(ctx, l[0]) // a further context would be an allocation, and a file does not need it
 	}
 	return l.openJoined(ctx, off, n, func(life context.Context, i int, in, n int64) (section, error) {
 		return openSection(ctx, life, l[i], in, n)
 	})
 }
 
-// OpenCachedAt opens the list from the system's memory for a caller that will read from byte off
-// on. OpenRange may succeed even if OpenCachedAt fails.
+// OpenCachedAt opens the list from memory, for a caller that will start to read at byte off. If
+// OpenCachedAt fails, OpenRange may still succeed.
 func (l List) OpenCachedAt(ctx context.Context, off int64) (io.ReadSeekCloser, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -173,7 +174,8 @@ func (l List) OpenCachedAt(ctx context.Context, off int64) (io.ReadSeekCloser, e
 	return l.openJoined(ctx, off, math.MaxInt64, func(_ context.Context, i int, _, _ int64) (section, error) { return openCachedSection(l[i]) })
 }
 
-// openJoined opens several extents, or none. open opens the first of them, as openSection does.
+// openJoined opens a list of several extents or none. It calls open for the extent that contains
+// byte off; open works like openSection.
 func (l List) openJoined(ctx context.Context, off, n int64, open func(life context.Context, i int, in, n int64) (section, error)) (io.ReadSeekCloser, error) {
 	j := &joined{list: l, size: l.Size(), ctx: context.WithoutCancel(ctx)}
 	j.until = endOf(off, n, j.size)
@@ -192,7 +194,7 @@ func (l List) openJoined(ctx context.Context, off, n int64, open func(life conte
 	return j, nil
 }
 
-// endOf returns where a run of n bytes from byte off on ends, or size if that is less.
+// endOf returns the offset after the n bytes that start at byte off, or size if that is smaller.
 func endOf(off, n, size int64) int64 {
 	if off < 0 || off > size || n > size-off {
 		return size
@@ -200,8 +202,8 @@ func endOf(off, n, size int64) int64 {
 	return off + max(n, 0)
 }
 
-// at returns the number of the extent that contains byte off, and the offset in it. If off is
-// outside of the list, it returns the first extent.
+// at returns the number of the extent that contains byte off, and the offset within it. If off is
+// outside of the list, at returns the start of the first extent.
 func (l List) at(off int64) (i int, in int64) {
 	for i, e := range l {
 		if off >= 0 && off < e.Len {
@@ -212,8 +214,8 @@ func (l List) at(off int64) (i int, in int64) {
 	return 0, 0
 }
 
-// ReadFile reads a file to its end, even if its length has changed, but at most limit bytes.
-// Errors: those of [File]; one that wraps ErrTooLong if the file is longer.
+// ReadFile reads a file to its end, even if its length has changed. If the file is longer than
+// limit bytes, the error wraps ErrTooLong. Other errors come from [File].
 func ReadFile(ctx context.Context, f File, limit int64) ([]byte, error) {
 	file, err := f.Open(ctx)
 	if err != nil {
@@ -227,11 +229,11 @@ func ReadFile(ctx context.Context, f File, limit int64) ([]byte, error) {
 	return data, err
 }
 
-// ErrTooLong says that a file is longer than may be read into memory.
+// ErrTooLong means that a file is longer than the limit for reading it into memory.
 var ErrTooLong = errors.New("the file is too long")
 
-// ReadAll reads the whole list into memory. The caller has checked its size. Errors: those of
-// [List.Open]; the cause of ctx if it ends meanwhile.
+// ReadAll reads the complete list into memory. The caller must check its size first. If ctx ends,
+// ReadAll returns its cause. Other errors come from [List.Open] and from reading.
 func (l List) ReadAll(ctx context.Context) ([]byte, error) {
 	r, err := l.Open(ctx)
 	if err != nil {

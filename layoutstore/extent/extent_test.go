@@ -33,7 +33,7 @@ func numbered(n int) []byte {
 	return b
 }
 
-// WriteTo must be bounded: io.Copy from a section into a socket must end where the section ends.
+// io.Copy from a section into a socket must stop at the end of the section.
 func TestCopyToSocketEndsWithSection(t *testing.T) {
 	data := numbered(100_000)
 	l := List{{File: write(t, data), Off: 1000, Len: 5000}}
@@ -52,13 +52,12 @@ func TestCopyToSocketEndsWithSection(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, data[1000:6000]) {
-		t.Fatalf("%d bytes arrived, want 5000 of the section", len(got))
+		t.Fatalf("the client received %d bytes, want the 5000 bytes of the section", len(got))
 	}
 }
 
-// After the kernel has moved the file's position, as it does for http.ServeContent, a read
-// continues from there.
-func TestReadAfterSendfile(t *testing.T) {
+// sendfile(2) moves the position of the file. A later read continues from there.
+func TestReadContinuesAfterSendfile(t *testing.T) {
 	data := numbered(100_000)
 	l := List{{File: write(t, data), Off: 1000, Len: 5000}}
 	server, client := tcpPair(t)
@@ -70,7 +69,7 @@ func TestReadAfterSendfile(t *testing.T) {
 	go func() {
 		defer server.Close()
 		if n, err := server.(*net.TCPConn).ReadFrom(io.LimitReader(r, 4000)); n != 4000 || err != nil {
-			t.Errorf("sent %d bytes, %v", n, err)
+			t.Errorf("sent %d bytes with the error %v, want 4000 and none", n, err)
 		}
 	}()
 	got, err := io.ReadAll(client)
@@ -82,7 +81,7 @@ func TestReadAfterSendfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(append(got, rest...), data[1000:6000]) {
-		t.Fatal("the bytes differ from the section's")
+		t.Fatal("the bytes read differ from the bytes of the section")
 	}
 }
 
@@ -105,31 +104,31 @@ func tcpPair(t *testing.T) (server, client net.Conn) {
 	return server, client
 }
 
-func TestOpenShortFile(t *testing.T) {
+func TestExtentBeyondEndOfFileIsStale(t *testing.T) {
 	f := write(t, numbered(10))
 	for _, l := range []List{{{File: f, Off: 5, Len: 6}}, {{File: f, Off: 0, Len: 11}}, {{File: f, Off: 11, Len: 0}}, {{File: f, Off: 11, Len: 1}, {File: f, Off: 0, Len: 1}}} {
 		if _, err := l.Open(t.Context()); !errors.Is(err, ErrStale) {
-			t.Errorf("%v: %v, want ErrStale", l, err)
+			t.Errorf("open of %v: got %v, want ErrStale", l, err)
 		}
 	}
 	later := List{{File: f, Off: 0, Len: 5}, {File: f, Off: 8, Len: 5}}
 	if _, err := later.ReadAll(t.Context()); !errors.Is(err, ErrStale) {
-		t.Errorf("second extent too long: %v, want ErrStale", err)
+		t.Errorf("read of a list whose second extent is too long: got %v, want ErrStale", err)
 	}
 }
 
-func TestSliceOutsideOfList(t *testing.T) {
+func TestSliceOutsideOfListFails(t *testing.T) {
 	l := List{{File: path("x"), Len: 10}}
 	for _, c := range [][2]int64{{-1, 1}, {0, -1}, {11, 0}, {0, 11}, {10, 1}, {1, 1<<63 - 1}} {
 		if _, err := l.Slice(c[0], c[1]); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("Slice(%d, %d): %v, want an unexpected EOF", c[0], c[1], err)
+			t.Errorf("Slice(%d, %d): got %v, want io.ErrUnexpectedEOF", c[0], c[1], err)
 		}
 	}
 }
 
-// FuzzList: whatever the cuts, and wherever a reader seeks, a slice of a list has the bytes of
-// the same slice of the file.
-func FuzzList(f *testing.F) {
+// A slice of a list contains the same bytes as that slice of the file. This is so wherever the list
+// is cut into extents, and wherever a reader seeks.
+func FuzzSliceAndReadList(f *testing.F) {
 	f.Add([]byte{10, 20, 30}, uint16(5), uint16(40), uint16(7))
 	f.Add([]byte{}, uint16(0), uint16(0), uint16(0))
 	f.Add([]byte{1, 0, 255}, uint16(0), uint16(256), uint16(255))
@@ -149,7 +148,7 @@ func FuzzList(f *testing.F) {
 		}
 		part, err := l.Slice(int64(off), int64(n))
 		if outside := int(off)+int(n) > len(want); outside != (err != nil) {
-			t.Fatalf("Slice(%d, %d) of %d: %v", off, n, len(want), err)
+			t.Fatalf("Slice(%d, %d) of a list of %d bytes: got the error %v", off, n, len(want), err)
 		}
 		if err != nil {
 			return
@@ -162,17 +161,17 @@ func FuzzList(f *testing.F) {
 		defer r.Close()
 		got, err := io.ReadAll(r)
 		if err != nil || !bytes.Equal(got, want) {
-			t.Fatalf("read %d bytes, %v; want %d", len(got), err, len(want))
+			t.Fatalf("read %d bytes with the error %v, want %d bytes", len(got), err, len(want))
 		}
 		if end, err := r.Seek(0, io.SeekEnd); end != int64(n) || err != nil {
-			t.Fatalf("the end is at %d, %v; want %d", end, err, n)
+			t.Fatalf("a seek to the end returned %d and the error %v, want %d", end, err, n)
 		}
 		if _, err := r.Seek(int64(seek), io.SeekStart); err != nil {
 			t.Fatal(err)
 		}
 		got, err = io.ReadAll(r)
 		if rest := want[min(int(seek), len(want)):]; err != nil || !bytes.Equal(got, rest) {
-			t.Fatalf("after seek %d: %d bytes, %v; want %d", seek, len(got), err, len(rest))
+			t.Fatalf("after a seek to %d: read %d bytes with the error %v, want %d bytes", seek, len(got), err, len(rest))
 		}
 		if _, err := r.Seek(-1, io.SeekStart); err == nil {
 			t.Fatal("a seek before the beginning succeeded")

@@ -9,31 +9,38 @@ import (
 	"sync"
 )
 
-// joined reads several extents, or none, as one. It has one of them open at a time. It has a
-// lock, as a file has, because a goroutine that http.ServeContent left behind may still read
-// when the caller closes.
+// joined reads several extents, or none, as one sequence of bytes. It has one extent open at a
+// time. It needs a lock because a goroutine that http.ServeContent left behind may still read while
+// the caller closes.
 type joined struct {
 	mu   sync.Mutex
 	list List
-	ctx  context.Context    // the context that opened the list, without its end
-	stop context.CancelFunc // ends ctx when the reader is closed; nil if all extents are files
+	// ctx is the context with which the list was opened, but it does not end with that context.
+	ctx context.Context
+	// stop ends ctx when the reader is closed. It is nil if all extents are in files.
+	stop context.CancelFunc
 	size int64
 	pos  int64
 
-	until  int64   // where the caller will stop reading, if it starts before
-	open   section // the open extent, or nil
-	next   int     // number of the extent after the open one
-	sought bool    // the open extent is not at pos
+	// until is the offset at which the caller will stop reading, if it starts to read before.
+	until int64
+	// open is the open extent, or nil.
+	open section
+	// next is the number of the extent after the open one.
+	next int
+	// sought means that the open extent is not at pos.
+	sought bool
 }
 
-// end ends a request that is under way.
+// end ends a request that has not finished.
 func (j *joined) end() {
 	if j.stop != nil {
 		j.stop()
 	}
 }
 
-// enter closes the open extent, and opens extent i at its byte off, which is byte pos of the list.
+// enter closes the open extent, and opens extent i at its byte off. That must be byte pos of the
+// list.
 func (j *joined) enter(i int, off int64) error {
 	if j.open != nil {
 		stale := j.open.Check()
@@ -119,7 +126,7 @@ func (j *joined) ReadChecks() bool {
 	return true
 }
 
-// Check implements Sender. Earlier files were checked when they were closed.
+// Check implements Sender. The files before the open one were checked when they were closed.
 func (j *joined) Check() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -133,15 +140,15 @@ func (j *joined) Seek(offset int64, whence int) (int64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	pos, err := seekTo(offset, whence, j.pos, j.size)
-	// The next read moves the files: http.ServeContent seeks to the end and back only to
-	// learn the size.
+	// Only the next read moves the file, because http.ServeContent seeks to the end and back just
+	// to learn the size.
 	if err == nil && pos != j.pos {
 		j.pos, j.sought = pos, true
 	}
 	return pos, err
 }
 
-// place opens the extent that contains pos, and moves it to pos.
+// place makes the extent that contains pos the open one, and moves it to pos.
 func (j *joined) place() error {
 	if j.open != nil && !j.sought {
 		return nil
@@ -159,10 +166,10 @@ func (j *joined) place() error {
 }
 
 func (j *joined) Close() error {
-	j.end() // a read that waits for a bucket holds the lock
+	j.end() // end comes first, because a read that waits for a bucket holds the lock
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.pos = j.size // so that concurrent reads open no more files
+	j.pos = j.size // a concurrent read must not open further files
 	if j.open == nil {
 		return nil
 	}

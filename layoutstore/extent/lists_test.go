@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// eachList calls do with lists of up to three extents of 0 to 2 bytes, and with the bytes of each
-// list. The extents are in a file, in an object, or in both in turn.
+// eachList calls do with each list of up to three extents of 0 to 2 bytes, and with the bytes of
+// the list. The extents are in a file, in an object, or alternate between both.
 func eachList(t *testing.T, do func(l List, want []byte)) {
 	t.Helper()
 	data := numbered(20)
@@ -33,9 +33,9 @@ func eachList(t *testing.T, do func(l List, want []byte)) {
 	o.checkClosed(t)
 }
 
-// A slice has the bytes between its bounds, in no more extents than it needs. A slice that is not
-// within the list is an error.
-func TestEverySlice(t *testing.T) {
+// Slice returns the bytes between its bounds, without empty extents. It fails if the bounds are
+// outside of the list.
+func TestEverySliceOfList(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		size := int64(len(want))
 		for off := int64(-1); off <= size+1; off++ {
@@ -43,25 +43,25 @@ func TestEverySlice(t *testing.T) {
 				part, err := l.Slice(off, n)
 				if off < 0 || n < 0 || off+n > size {
 					if !errors.Is(err, io.ErrUnexpectedEOF) {
-						t.Fatalf("%d bytes from %d of %v: %v, %v", n, off, l, part, err)
+						t.Fatalf("slice of %d bytes from offset %d of %v: got %v and the error %v, want an unexpected EOF", n, off, l, part, err)
 					}
 					continue
 				}
 				for _, e := range part {
 					if e.Len == 0 && n == 0 {
-						t.Fatalf("%d bytes from %d of %v: an empty extent in %v", n, off, l, part)
+						t.Fatalf("slice of %d bytes from offset %d of %v contains an empty extent: %v", n, off, l, part)
 					}
 				}
 				if got, err := part.ReadAll(t.Context()); err != nil || !bytes.Equal(got, want[off:off+n]) {
-					t.Fatalf("%d bytes from %d of %v: %x, %v", n, off, l, got, err)
+					t.Fatalf("slice of %d bytes from offset %d of %v: read %x, error %v", n, off, l, got, err)
 				}
 			}
 		}
 	})
 }
 
-// A part of a complete file is not complete.
-func TestSliceOfWholeFile(t *testing.T) {
+// If an extent covers a complete file, a proper slice of it no longer does.
+func TestSliceIsNoLongerWholeFile(t *testing.T) {
 	l := List{{File: write(t, numbered(4)), Len: 4, Whole: true}}
 	for off := range int64(5) {
 		for n := range 5 - off {
@@ -70,15 +70,15 @@ func TestSliceOfWholeFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(part) == 1 && part[0].Whole != (n == 4) {
-				t.Errorf("%d bytes from %d: %+v", n, off, part[0])
+				t.Errorf("slice of %d bytes from offset %d: Whole is wrong in %+v", n, off, part[0])
 			}
 		}
 	}
 }
 
-// A reader that is opened for a part, or moved to it, reads the same bytes from there as a
-// bytes.Reader, both by Read and by section.
-func TestSeekEverywhere(t *testing.T) {
+// After a seek, a reader returns the same bytes as a bytes.Reader. It does so wherever the list was
+// opened.
+func TestSeekToEveryPosition(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		size := int64(len(want))
 		for at := range size + 2 {
@@ -89,7 +89,7 @@ func TestSeekEverywhere(t *testing.T) {
 	})
 }
 
-// checkSeeks opens a list for n bytes from byte at on, and seeks to every position.
+// checkSeeks opens a list for n bytes from offset at, and seeks to every position.
 func checkSeeks(t *testing.T, l List, want []byte, at, n int64) {
 	t.Helper()
 	size := int64(len(want))
@@ -104,34 +104,34 @@ func checkSeeks(t *testing.T, l List, want []byte, at, n int64) {
 			got, err := r.Seek(offset, whence)
 			expected, wrong := model.Seek(offset, whence)
 			if (err == nil) != (wrong == nil) || err == nil && got != expected {
-				t.Fatalf("seek to %d (%d) of %v: %d, %v", offset, whence, l, got, err)
+				t.Fatalf("seek to offset %d, whence %d, in %v: got %d and the error %v", offset, whence, l, got, err)
 			}
 			checkNext(t, l, r, model)
 		}
 	}
 	if _, err := r.Seek(0, 7); err == nil {
-		t.Fatalf("seek of an unknown kind in %v", l)
+		t.Fatalf("a seek with an invalid whence succeeded in %v", l)
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// checkNext reads one byte from both readers.
+// checkNext checks that both readers return the same next byte.
 func checkNext(t *testing.T, l List, r io.Reader, model *bytes.Reader) {
 	t.Helper()
 	if n, err := r.Read(nil); n != 0 || err != nil && err != io.EOF {
-		t.Fatalf("an empty read of %v: %d, %v", l, n, err)
+		t.Fatalf("reading no bytes from %v: got %d and the error %v", l, n, err)
 	}
 	var got, want [1]byte
 	n, err := r.Read(got[:])
 	m, wrong := model.Read(want[:])
 	if n != m || !errors.Is(err, wrong) || got != want {
-		t.Fatalf("read of %v: %x, %v; want %x, %v", l, got[:n], err, want[:m], wrong)
+		t.Fatalf("read from %v: got %x and the error %v, want %x and %v", l, got[:n], err, want[:m], wrong)
 	}
 }
 
-// The sections together are the list, and none is longer than requested.
+// All sections of a list together contain its bytes, and none is longer than requested.
 func TestSectionsCoverList(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		for limit := int64(1); limit <= 3; limit++ {
@@ -143,7 +143,7 @@ func TestSectionsCoverList(t *testing.T) {
 			for range len(want) + 1 {
 				section, err := r.(Sender).Section(limit)
 				if err != nil || section.N > limit || section.N == 0 && len(got) < len(want) {
-					t.Fatalf("section of %v after %d bytes: %+v, %v", l, len(got), section, err)
+					t.Fatalf("section of %v after %d bytes: got %+v and the error %v", l, len(got), section, err)
 				}
 				piece, err := io.ReadAll(section)
 				if err != nil {
@@ -152,18 +152,18 @@ func TestSectionsCoverList(t *testing.T) {
 				got = append(got, piece...)
 			}
 			if err := errors.Join(r.(Sender).Check(), r.Close()); err != nil || !bytes.Equal(got, want) {
-				t.Fatalf("%v: %x, want %x: %v", l, got, want, err)
+				t.Fatalf("sections of %v: got %x, want %x; error %v", l, got, want, err)
 			}
 			if n, err := r.Read(make([]byte, 1)); len(l) != 1 && (n != 0 || !errors.Is(err, io.EOF)) {
-				t.Fatalf("a read after the end of %v: %d, %v", l, n, err)
+				t.Fatalf("read after the end of %v: got %d bytes and the error %v", l, n, err)
 			}
 		}
 	})
 }
 
-// A file that changes while a list is read is reported, however the list is read and wherever the
-// file is in it.
-func TestChangesWhileReading(t *testing.T) {
+// A reader reports a file that changes while the list is read. It does so for reads and sections,
+// and for every file in the list.
+func TestChangedFileIsReportedWhileReading(t *testing.T) {
 	read := func(r io.Reader) error { _, err := io.Copy(io.Discard, struct{ io.Reader }{r}); return err }
 	sections := func(r io.Reader) error {
 		for {
@@ -194,30 +194,31 @@ func TestChangesWhileReading(t *testing.T) {
 				}
 				err = consume(r)
 				r.Close()
-				// The first file is open already and stays readable when it is removed. The second
-				// is opened after the change: it is missing, or is read with its new content.
+				// The first file is already open, so it stays readable even if it is removed. The
+				// second file is opened after the change: it is missing, or it is read with its new
+				// content.
 				want := map[string][2]bool{"cut short": {true, true}, "written again": {true, false}, "removed": {false, true}}[name][changed]
 				if (err != nil) != want {
-					t.Errorf("file %d %s, read by %s: %v", changed, name, how, err)
+					t.Errorf("file %d was %s and read with %s: got the error %v", changed, name, how, err)
 				}
 			}
 		}
 	}
 }
 
-// Files are read into memory up to their limit and no further.
+// ReadFile fails if a file is longer than the limit.
 func TestReadFileLimit(t *testing.T) {
 	f := write(t, numbered(4))
 	for limit, want := range map[int64]error{3: ErrTooLong, 4: nil, 5: nil} {
 		if data, err := ReadFile(t.Context(), f, limit); !errors.Is(err, want) || want == nil && !bytes.Equal(data, numbered(4)) {
-			t.Errorf("limit %d: %x, %v", limit, data, err)
+			t.Errorf("ReadFile of 4 bytes with the limit %d: got %x and the error %v", limit, data, err)
 		}
 	}
 	if _, err := ReadFile(t.Context(), f+"x", 4); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a missing file: %v", err)
+		t.Errorf("ReadFile of a missing file: got %v, want ErrNotExist", err)
 	}
 	if data, err := (List{{File: f + "x", Len: 1}}).ReadAll(t.Context()); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a missing file: %x, %v", data, err)
+		t.Errorf("ReadAll of a missing file: got %x and the error %v, want ErrNotExist", data, err)
 	}
 	if s := (List{{File: path("a")}, {File: path("b")}, {File: path("c")}}).String(); s != "a … c" {
 		t.Errorf("%q", s)

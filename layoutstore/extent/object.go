@@ -8,26 +8,30 @@ import (
 	"sync"
 )
 
-// objectSection reads one extent of an object. A seek moves only the position; a read at another
-// position than that of the open body requests a range that begins there. So each run of bytes
-// that is read without a seek is one request. All bytes are of the same state of the object,
-// because the bucket refuses requests for any other state.
+// objectSection reads one extent of an object. A seek only changes the position. If the next read
+// is not where the open body is, it requests a new range. So each run of bytes that is read without
+// a seek takes one request. All bytes are from the same state of the object, because the bucket
+// refuses requests for any other state.
 type objectSection struct {
 	object   Ranged
 	off, len int64
-	ctx      context.Context // of all requests; ends the reading, too
+	ctx      context.Context // the context of all requests; when it ends, reading ends too
 	stop     context.CancelFunc
 
-	mu    sync.Mutex // as in joined
-	pos   int64      // in the section
-	until int64      // where the caller will stop reading, if it starts before
+	mu sync.Mutex // needed for the same reason as in joined
+	// pos is the offset in the section.
+	pos int64
+	// until is the offset at which the caller will stop reading, if it starts to read before.
+	until int64
 	body  io.ReadCloser
-	at    int64 // position of body
-	end   int64 // where body ends
+	// at is the offset in the section of the next byte of body.
+	at int64
+	// end is the offset in the section at which body ends.
+	end int64
 }
 
-// openObjectSection requests n bytes of e from byte off on, or nothing if n is 0. ctx limits the
-// wait for the answer, and life the reading.
+// openObjectSection requests n bytes of e, starting at byte off, or nothing if n is 0. ctx limits
+// the wait for the answer. life limits the reading.
 func openObjectSection(ctx, life context.Context, object Ranged, e Extent, off, n int64) (section, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -49,7 +53,7 @@ func openObjectSection(ctx, life context.Context, object Ranged, e Extent, off, 
 	return s, nil
 }
 
-// request replaces the body by one that begins at byte at of the section.
+// request replaces the body with a new one that begins at byte at of the section.
 func (s *objectSection) request(at int64) error {
 	s.closeBody()
 	end := s.len
@@ -66,7 +70,7 @@ func (s *objectSection) request(at int64) error {
 
 func (s *objectSection) closeBody() {
 	if s.body != nil {
-		s.body.Close() // its error does not matter
+		s.body.Close() // the rest of the body is not needed
 		s.body = nil
 	}
 }
@@ -92,12 +96,12 @@ func (s *objectSection) Read(p []byte) (int, error) {
 	s.pos, s.at = s.pos+int64(n), s.at+int64(n)
 	switch {
 	case s.at == s.end:
-		err = nil // an error after the last byte does not matter
+		err = nil // all bytes have been read, so an error no longer matters
 	case errors.Is(err, io.EOF):
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
-		err = fmt.Errorf("%s: byte %d of %d to %d: %w", s.object, s.off+s.at, s.off, s.off+s.len, err)
+		err = fmt.Errorf("%s: reading stopped at byte %d of the range %d to %d: %w", s.object, s.off+s.at, s.off, s.off+s.len, err)
 	}
 	if err != nil || s.at == s.end {
 		s.closeBody()
@@ -127,13 +131,15 @@ func (s *objectSection) Section(n int64) (*io.LimitedReader, error) {
 	return &io.LimitedReader{R: s, N: max(min(n, left), 0)}, err
 }
 
-// Check implements Sender: all bytes are of the state that the extents were made for.
+// Check implements Sender. It returns nil, because the bucket only returns bytes from the state of
+// the object for which the extents were made.
 func (s *objectSection) Check() error { return nil }
 
 // ReadChecks implements Sender.
 func (s *objectSection) ReadChecks() bool { return true }
 
-// Close also ends a request or a read that another goroutine is waiting for.
+// Close closes the section. If another goroutine is waiting for a request or a read, Close ends
+// that too.
 func (s *objectSection) Close() error {
 	s.stop()
 	s.mu.Lock()

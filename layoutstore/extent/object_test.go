@@ -14,19 +14,20 @@ import (
 	"time"
 )
 
-// object is an object of a bucket in memory. It records the ranges that were requested.
+// object is an object in a bucket, kept in memory. It records the requested ranges.
 type object struct {
 	data []byte
-	// short is how many bytes are missing at the end of each body. A request fails with the error
-	// gone, and waits for wait.
+	// short is how many bytes are missing at the end of each body. gone is the error of each
+	// request. wait, if not nil, is what each request waits for.
 	short int
 	gone  error
 	wait  chan struct{}
-	began chan struct{} // receives a value when a request or a read begins to wait
+	began chan struct{} // receives a value when a request begins to wait
 
 	mu       sync.Mutex
 	requests []string // "off+n"
-	open     int      // bodies that are not closed
+	// open is the number of bodies that have not been closed.
+	open int
 }
 
 func (o *object) Open(context.Context) (*os.File, error) { return nil, errors.ErrUnsupported }
@@ -68,7 +69,7 @@ type body struct {
 
 func (b *body) Read(p []byte) (int, error) {
 	if b.closed {
-		return 0, errors.New("read of a closed body")
+		return 0, errors.New("a closed body was read")
 	}
 	if b.ctx.Err() != nil {
 		return 0, b.ctx.Err()
@@ -86,7 +87,7 @@ func (b *body) Close() error {
 	return nil
 }
 
-// checkClosed checks that no body is open.
+// checkClosed checks that all bodies have been closed.
 func (o *object) checkClosed(t *testing.T) {
 	t.Helper()
 	if o.open != 0 {
@@ -94,25 +95,25 @@ func (o *object) checkClosed(t *testing.T) {
 	}
 }
 
-// checkRequests compares the ranges that were requested, and clears the record.
+// checkRequests compares the requested ranges with want, and clears the record.
 func (o *object) checkRequests(t *testing.T, what string, want ...string) {
 	t.Helper()
 	if fmt.Sprint(o.requests) != fmt.Sprint(want) {
-		t.Errorf("%s: requested %v, want %v", what, o.requests, want)
+		t.Errorf("%s: the ranges %v were requested, want %v", what, o.requests, want)
 	}
 	o.requests = nil
 }
 
-// Each run of bytes that is read without a seek is one request, and it requests no byte that the
-// caller has not asked for.
-func TestOneRequestPerRun(t *testing.T) {
+// A reader sends one request for each run of bytes that is read without a seek. It requests only
+// bytes that the caller asked for.
+func TestOneRequestPerRunOfBytes(t *testing.T) {
 	o := &object{data: numbered(1000)}
 	one := List{{File: o, Off: 100, Len: 500}}
 	two := List{{File: o, Off: 0, Len: 100}, {File: o, Off: 500, Len: 300}}
 	all := func(r io.ReadSeekCloser, n int64) error {
 		got, err := io.ReadAll(struct{ io.Reader }{r})
 		if int64(len(got)) != n {
-			err = fmt.Errorf("%d bytes, want %d: %w", len(got), n, err)
+			err = fmt.Errorf("read %d bytes, want %d: %w", len(got), n, err)
 		}
 		return err
 	}
@@ -136,12 +137,12 @@ func TestOneRequestPerRun(t *testing.T) {
 		{"nothing", one, 0, 0, func(io.ReadSeekCloser) error { return nil }, nil},
 		{"all, unexpectedly", one, 0, 0, func(r io.ReadSeekCloser) error { return all(r, 500) }, []string{"100+500"}},
 		{"a part", one, 50, 20, part(50, 20), []string{"150+20"}},
-		{"more than announced", one, 50, 20, part(50, 30), []string{"150+20", "170+430"}},
+		{"more bytes than announced", one, 50, 20, part(50, 30), []string{"150+20", "170+430"}},
 		{"another part", one, 50, 20, part(10, 20), []string{"150+20", "110+60"}},
-		{"all of two", two, 0, 400, func(r io.ReadSeekCloser) error { return all(r, 400) }, []string{"0+100", "500+300"}},
-		{"a part of two", two, 90, 20, part(90, 20), []string{"90+10", "500+10"}},
-		{"a part of the second", two, 150, 20, part(150, 20), []string{"550+20"}},
-		{"behind the end", one, 600, 1, func(r io.ReadSeekCloser) error { _, err := r.Seek(600, 0); return errors.Join(err, all(r, 0)) }, nil},
+		{"all of two extents", two, 0, 400, func(r io.ReadSeekCloser) error { return all(r, 400) }, []string{"0+100", "500+300"}},
+		{"a part of two extents", two, 90, 20, part(90, 20), []string{"90+10", "500+10"}},
+		{"a part of the second extent", two, 150, 20, part(150, 20), []string{"550+20"}},
+		{"a seek behind the end", one, 600, 1, func(r io.ReadSeekCloser) error { _, err := r.Seek(600, 0); return errors.Join(err, all(r, 0)) }, nil},
 	} {
 		r, err := c.list.OpenRange(t.Context(), c.off, c.n)
 		if err != nil {
@@ -155,8 +156,9 @@ func TestOneRequestPerRun(t *testing.T) {
 	o.checkClosed(t)
 }
 
-// http.ServeContent seeks to learn the size, and sends each requested range with one request.
-func TestServeContentOfAnObject(t *testing.T) {
+// http.ServeContent seeks to the end to learn the size. It then sends one request per range that
+// the client asks for.
+func TestServeContentFromObject(t *testing.T) {
 	o := &object{data: numbered(100_000)}
 	l := List{{File: o, Off: 1000, Len: 50_000}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -185,13 +187,13 @@ func TestServeContentOfAnObject(t *testing.T) {
 		got, err := io.ReadAll(answer.Body)
 		answer.Body.Close()
 		if err != nil || !bytes.Equal(got, o.data[1000+want.off:][:want.n]) {
-			t.Errorf("range %q: %d bytes, %v; want %d", asked, len(got), err, want.n)
+			t.Errorf("range %q: got %d bytes and the error %v, want %d bytes", asked, len(got), err, want.n)
 		}
 	}
 }
 
-// A body that ends early never looks complete, however it is read.
-func TestShortBodies(t *testing.T) {
+// A body that ends early is an error. It never looks like a complete body.
+func TestShortBodiesAreErrors(t *testing.T) {
 	for _, short := range []int{1, 10, 100} {
 		o := &object{data: numbered(1000), short: short}
 		for _, l := range []List{
@@ -201,7 +203,7 @@ func TestShortBodies(t *testing.T) {
 			{{File: write(t, numbered(10)), Off: 0, Len: 10}, {File: o, Off: 0, Len: 100}},
 		} {
 			if data, err := l.ReadAll(t.Context()); !errors.Is(err, ErrStale) {
-				t.Errorf("%v short by %d: read %d bytes of %d, %v", l, short, len(data), l.Size(), err)
+				t.Errorf("ReadAll of %v with bodies %d bytes too short: read %d of %d bytes, error %v", l, short, len(data), l.Size(), err)
 			}
 			for how, open := range map[string]func() (io.ReadCloser, error){
 				"Open":     func() (io.ReadCloser, error) { return l.Open(t.Context()) },
@@ -213,7 +215,7 @@ func TestShortBodies(t *testing.T) {
 				}
 				n, err := io.Copy(io.Discard, struct{ io.Reader }{r})
 				if !errors.Is(err, io.ErrUnexpectedEOF) || n >= l.Size() {
-					t.Errorf("%s of %v short by %d: %d bytes of %d, %v", how, l, short, n, l.Size(), err)
+					t.Errorf("%s of %v with bodies %d bytes too short: read %d of %d bytes, error %v", how, l, short, n, l.Size(), err)
 				}
 				r.Close()
 			}
@@ -222,9 +224,9 @@ func TestShortBodies(t *testing.T) {
 	}
 }
 
-// An object that has changed, or is gone, is reported when it is opened, and in the middle of a
+// An object that has changed or is missing is an error, both when it is opened and while it is
 // read.
-func TestChangedObjects(t *testing.T) {
+func TestChangedObjectsAreStale(t *testing.T) {
 	o := &object{data: numbered(100)}
 	l := List{{File: o, Off: 0, Len: 50}, {File: o, Off: 50, Len: 50}}
 	r, err := l.Open(t.Context())
@@ -233,7 +235,7 @@ func TestChangedObjects(t *testing.T) {
 	}
 	o.gone = fmt.Errorf("%s: %w", o, ErrStale)
 	if n, err := io.Copy(io.Discard, struct{ io.Reader }{r}); n != 50 || !errors.Is(err, ErrStale) {
-		t.Errorf("changed in the middle: %d bytes, %v", n, err)
+		t.Errorf("object changed while it was read: got %d bytes and the error %v, want 50 and ErrStale", n, err)
 	}
 	r.Close()
 	for how, open := range map[string]func() (io.ReadCloser, error){
@@ -242,15 +244,15 @@ func TestChangedObjects(t *testing.T) {
 		"OpenOnce": func() (io.ReadCloser, error) { return l.OpenOnce(t.Context()) },
 	} {
 		if _, err := open(); !errors.Is(err, ErrStale) {
-			t.Errorf("%s of a changed object: %v", how, err)
+			t.Errorf("%s of a changed object: got %v, want ErrStale", how, err)
 		}
 	}
 	o.checkClosed(t)
 }
 
-// The context of Open limits the wait for the answer, but not the reading. Close ends both, and
-// so does the context of OpenOnce.
-func TestContextsOfObjects(t *testing.T) {
+// The context of Open limits the wait for the answer, but not the reading. The context of OpenOnce
+// limits both.
+func TestContextsWhileReadingObjects(t *testing.T) {
 	o := &object{data: numbered(100)}
 	for _, l := range []List{{{File: o, Len: 100}}, {{File: o, Len: 50}, {File: o, Off: 50, Len: 50}}} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -264,10 +266,10 @@ func TestContextsOfObjects(t *testing.T) {
 		}
 		cancel()
 		if n, err := io.Copy(io.Discard, struct{ io.Reader }{r}); n != 100 || err != nil {
-			t.Errorf("a read after the context has ended: %d bytes, %v", n, err)
+			t.Errorf("Open: after the context has ended, read %d bytes with the error %v, want 100 and none", n, err)
 		}
 		if n, err := io.Copy(io.Discard, struct{ io.Reader }{once}); n == 100 || !errors.Is(err, context.Canceled) {
-			t.Errorf("OpenOnce: a read after the context has ended: %d bytes, %v", n, err)
+			t.Errorf("OpenOnce: after the context has ended, read %d bytes with the error %v, want Canceled", n, err)
 		}
 		r.Close()
 		once.Close()
@@ -275,22 +277,22 @@ func TestContextsOfObjects(t *testing.T) {
 	o.checkClosed(t)
 }
 
-func TestHangingRequests(t *testing.T) {
+func TestCancelWaitingRequests(t *testing.T) {
 	o := &object{data: numbered(100), wait: make(chan struct{}), began: make(chan struct{})}
 	cause := errors.New("the caller has left")
 	for _, l := range []List{{{File: o, Len: 100}}, {{File: o, Len: 50}, {File: o, Off: 50, Len: 50}}} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		go func() { <-o.began; cancel(cause) }()
 		if _, err := l.Open(ctx); !errors.Is(err, cause) {
-			t.Errorf("open of %v: %v, want that the caller has left", l, err)
+			t.Errorf("open of %v: got the error %v, want the cause of the context", l, err)
 		}
-		r, err := l.OpenRange(t.Context(), 0, 0) // it requests nothing yet
+		r, err := l.OpenRange(t.Context(), 0, 0) // this sends no request yet
 		if err != nil {
 			t.Fatal(err)
 		}
 		go func() { <-o.began; r.Close() }()
 		if _, err := r.Read(make([]byte, 1)); !errors.Is(err, context.Canceled) {
-			t.Errorf("a read of %v after Close: %v", l, err)
+			t.Errorf("read of %v after Close: got the error %v, want Canceled", l, err)
 		}
 	}
 	o.checkClosed(t)

@@ -8,10 +8,10 @@ import (
 	"os"
 )
 
-// OpenOnce opens the list for one read from start to end, by a caller that reads more than fits
-// into memory. Where the system can tell which pages are cached, the reader drops pages that were
-// not cached before, and keeps the rest for others. The end of ctx ends the reading. Errors: those
-// of [List.Open].
+// OpenOnce opens the list for a caller that reads it once from start to end, and that reads more
+// than fits into memory. If the system can report which pages are cached, the reader keeps these in
+// the page cache and drops all others after reading them. When ctx ends, reading ends. The errors
+// are those of [List.Open].
 func (l List) OpenOnce(ctx context.Context) (io.ReadCloser, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -23,27 +23,30 @@ func (l List) OpenOnce(ctx context.Context) (io.ReadCloser, error) {
 	return r, nil
 }
 
-// once reads extents one after the other.
+// once reads extents one after the other, each once.
 type once struct {
 	rest List
 	ctx  context.Context
-	open section      // nil at the end
-	file *fileSection // the open section, if it is one of a file
-	cold []window     // of the open file, in order, to be dropped after they are read
+	// open is the section being read, or nil at the end.
+	open section
+	// file is the same section if it is in a file.
+	file *fileSection
+	// cold contains the windows of the open file to drop after they are read, in order.
+	cold []window
 
-	dropped window // the last dropped windows: a run without a gap
+	dropped window // the windows dropped last, if nothing lies between them
 }
 
 // window is a run of bytes in a file.
 type window struct{ off, len int64 }
 
-// windowSize is how many bytes are checked, and dropped from memory, in one step.
+// windowSize is the number of bytes that are checked at once, and dropped from memory at once.
 const windowSize = 1 << 20
 
-// maxPage is the largest size in bytes of a memory page with a file's content.
+// maxPage is the size in bytes of the largest memory pages that cache files.
 const maxPage = 8 << 20
 
-// next opens the next extent, or returns io.EOF at the end.
+// next opens the next extent. At the end, it returns io.EOF.
 func (r *once) next() error {
 	if r.open != nil {
 		stale := r.open.Check()
@@ -76,7 +79,7 @@ func (r *once) Read(p []byte) (int, error) {
 			return n, err
 		}
 		if left, _ := r.open.left(); left > 0 {
-			return 0, fmt.Errorf("%s: %w", r.file.f.Name(), ErrStale) // objects never end early without an error
+			return 0, fmt.Errorf("%s: %w", r.file.f.Name(), ErrStale) // this is a file, because objects never end early without an error
 		}
 		if err := r.next(); err != nil {
 			return 0, err
@@ -85,7 +88,7 @@ func (r *once) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// drop drops the windows before pos.
+// drop drops all windows that end before pos.
 func (r *once) drop(pos int64) {
 	for len(r.cold) > 0 && r.cold[0].off+r.cold[0].len <= pos {
 		r.dropFirst()
@@ -93,7 +96,7 @@ func (r *once) drop(pos int64) {
 	}
 }
 
-// dropFirst drops the first window, together with the dropped bytes before it: the system drops a
+// dropFirst drops the first window together with dropped windows just before it. The system drops a
 // large page only if all of it is dropped at once.
 func (r *once) dropFirst() {
 	w := r.cold[0]
@@ -107,20 +110,20 @@ func (r *once) dropFirst() {
 	dropCached(r.file.f, r.dropped)
 }
 
-// Close closes the file that is open.
+// Close closes the section that is open.
 func (r *once) Close() error {
 	if r.open == nil {
 		return nil
 	}
 	if len(r.cold) > 0 && r.file.pos > r.cold[0].off {
-		r.dropFirst() // the first window was read in part
+		r.dropFirst() // a part of this window has been read
 	}
 	s := r.open
 	r.open, r.file, r.cold, r.dropped = nil, nil, nil, window{}
 	return s.Close()
 }
 
-// coldWindows returns those windows of a file of which nothing is in the page cache.
+// coldWindows returns the windows of a file that are not cached at all.
 func coldWindows(f *os.File, off, n int64) (all []window) {
 	for n > 0 {
 		w := window{off, min(n, windowSize)}

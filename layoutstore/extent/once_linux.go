@@ -6,17 +6,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isCold reports whether nothing of the window is in the page cache. It returns false on kernels
-// before 6.5, which cannot tell.
+// isCold reports whether no page of the window is cached. Kernels before 6.5 cannot report that;
+// there it returns false.
 func isCold(f *os.File, w window) bool {
 	var have unix.Cachestat_t
 	err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{Off: uint64(w.off), Len: uint64(w.len)}, &have, 0)
 	return err == nil && have.Cache == 0
 }
 
-// dropCached removes from the page cache all pages that are completely inside of the window, and
-// that are neither dirty nor mapped.
+// dropCached drops all pages inside the window from the page cache, except dirty and mapped pages.
 func dropCached(f *os.File, w window) {
-	// If this fails, the pages only use memory for longer.
+	// An error only means that the pages stay in memory longer.
 	_ = unix.Fadvise(int(f.Fd()), w.off, w.len, unix.FADV_DONTNEED)
 }

@@ -17,7 +17,7 @@ type onDisk string
 func (f onDisk) Open(context.Context) (*os.File, error) { return os.Open(string(f)) }
 func (f onDisk) String() string                         { return string(f) }
 
-// cached returns how many pages of a file are in the page cache.
+// cached returns how many pages of a part of a file are in the page cache.
 func cached(t *testing.T, name string, off, n int64) int {
 	t.Helper()
 	f, err := os.Open(name)
@@ -27,17 +27,17 @@ func cached(t *testing.T, name string, off, n int64) int {
 	defer f.Close()
 	var have unix.Cachestat_t
 	if err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{Off: uint64(off), Len: uint64(n)}, &have, 0); err != nil {
-		t.Skipf("the kernel does not say what is in memory: %v", err)
+		t.Skipf("the kernel cannot report which pages are cached: %v", err)
 	}
 	return int(have.Cache)
 }
 
-// coldFile writes a file of which nothing is in the page cache, if the file system drops it on
-// request.
+// coldFile writes a file, and removes it from the page cache. It skips the test if the file system
+// does not allow that.
 func coldFile(t *testing.T, data []byte) string {
 	t.Helper()
-	// In /var/tmp, which is on a disk (Filesystem Hierarchy Standard 3.0, 5.15): the temporary
-	// directory of the tests may be in memory.
+	// /var/tmp is on a disk (Filesystem Hierarchy Standard 3.0, 5.15). The temporary directory of
+	// the tests may be in memory.
 	dir, err := os.MkdirTemp("/var/tmp", "layoutproxy")
 	if err != nil {
 		t.Fatal(err)
@@ -59,20 +59,20 @@ func coldFile(t *testing.T, data []byte) string {
 		t.Fatal(err)
 	}
 	if n := cached(t, name, 0, int64(len(data))); n > 0 {
-		t.Skipf("%d pages stay in memory: the file system is memory itself, or keeps them", n)
+		t.Skipf("%d pages stay in memory, because the file system is in memory or keeps them", n)
 	}
 	return name
 }
 
-// Pages that others have in the page cache stay there, and pages that only the reader needed are
-// dropped.
+// OpenOnce leaves pages in the page cache that were there before, and drops all others that it has
+// read.
 func TestOpenOnceKeepsPageCache(t *testing.T) {
 	const size = 12 << 20
 	data := make([]byte, size)
 	r := rand.NewChaCha8([32]byte{})
-	_, _ = r.Read(data) // it never fails
+	_, _ = r.Read(data) // this never fails
 	name := coldFile(t, data)
-	// A server uses the fourth and the fifth mebibyte.
+	// The fourth and the fifth mebibyte are in the page cache, as if a server used them.
 	const from, n = 3 << 20, 2 << 20
 	used, err := List{{File: onDisk(name), Off: from, Len: n}}.ReadAll(t.Context())
 	if err != nil || !bytes.Equal(used, data[from:from+n]) {
