@@ -87,17 +87,17 @@ func TestOpenOnceKeepsPageCache(t *testing.T) {
 	}
 	got, err := io.ReadAll(read)
 	if err != nil || !bytes.Equal(got, data) {
-		t.Fatalf("%d bytes of %d, %v", len(got), size, err)
+		t.Fatalf("OpenOnce read %d of %d bytes with the error %v", len(got), size, err)
 	}
 	if err := read.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// A system that is short of memory may drop some of them itself.
+	// If memory is short, the system itself may drop some of these pages.
 	if n := cached(t, name, from, n); n > before || n < before-before/8 {
-		t.Errorf("%d pages of what is used are in memory, %d before", n, before)
+		t.Errorf("%d of the pages that a server uses are cached, %d before", n, before)
 	}
-	// The pages that the system reads ahead at the border of two extents may stay.
+	// The system reads ahead at the border between two extents. These pages may stay.
 	if n := cached(t, name, 0, size); n > all+2*(1<<20)/os.Getpagesize() {
-		t.Errorf("%d pages of the file are in memory, %d before", n, all)
+		t.Errorf("%d pages of the file are cached, %d before", n, all)
 	}
 }

@@ -4,7 +4,7 @@ package extent
 
 import "os"
 
-// Only Linux can tell what is in the page cache.
+// Only Linux reports which pages of a file are cached.
 
 func isCold(*os.File, window) bool { return false }
 

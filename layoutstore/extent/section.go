@@ -13,13 +13,13 @@ import (
 // section reads one extent.
 type section interface {
 	Sender
-	// left returns the number of bytes between the position and the section's end.
+	// left returns the number of bytes from the position to the end of the section.
 	left() (int64, error)
 }
 
-// openSection opens e for a caller that will read n bytes from byte off on. The section still
-// starts at its first byte. The reading of an object ends with life. If e is in a file, life, off
-// and n do not matter.
+// openSection opens e for a caller that will read n bytes, starting at byte off. The section itself
+// still starts at its first byte. For an object, life limits the reading. For a file, life, off and
+// n are ignored.
 func openSection(ctx, life context.Context, e Extent, off, n int64) (section, error) {
 	if object, ok := e.File.(Ranged); ok {
 		return openObjectSection(ctx, life, object, e, off, n)
@@ -27,26 +27,30 @@ func openSection(ctx, life context.Context, e Extent, off, n int64) (section, er
 	return openFileSection(ctx, e)
 }
 
-// fileSection reads one extent of a file. It uses the file's own position, because the kernel
-// moves that when net/http sends by sendfile. A seek moves the file only when the next byte is
-// read: http.ServeContent seeks to the end and back just to learn the size.
+// fileSection reads one extent of a file. It uses the position of the open file, which the kernel
+// moves when net/http calls sendfile(2). A seek only records the position; the next read moves the
+// file. This saves system calls, because http.ServeContent seeks to the end and back just to learn
+// the size.
 type fileSection struct {
 	f        *os.File
 	off, len int64
-	checker  Checker // nil if the file can only be compared with its state when it was opened
+	checker  Checker // nil if the file is not a Checker; then Check compares it with opened
 	opened   fs.FileInfo
 
-	pos   int64 // in the file
+	pos   int64 // the offset in the file
 	state position
 }
 
-// position says how pos relates to the position of the file.
+// position describes how pos relates to the position of the open file.
 type position int
 
 const (
-	atPos       position = iota // the file is at pos
-	seekPending                 // the file must be moved to pos
-	unknown                     // the kernel may have moved the file
+	// The file is at pos.
+	atPos position = iota
+	// The file must be moved to pos.
+	seekPending
+	// The kernel may have moved the file, and pos is out of date.
+	unknown
 )
 
 // Section implements Sender.
@@ -61,7 +65,7 @@ func (s *fileSection) Section(n int64) (*io.LimitedReader, error) {
 // ReadChecks implements Sender.
 func (s *fileSection) ReadChecks() bool { return s.checker != nil }
 
-// seekTo returns the new position of a reader of size bytes that is at pos, after a seek.
+// seekTo returns the new position after a seek by a reader that is at pos and has size bytes.
 func seekTo(offset int64, whence int, pos, size int64) (int64, error) {
 	switch whence {
 	case io.SeekStart:
@@ -73,7 +77,7 @@ func seekTo(offset int64, whence int, pos, size int64) (int64, error) {
 		return 0, fmt.Errorf("seek: invalid whence %d", whence)
 	}
 	if offset < 0 {
-		return 0, errors.New("seek before the beginning")
+		return 0, errors.New("seek to a negative offset")
 	}
 	return offset, nil
 }
@@ -91,7 +95,7 @@ func openFileSection(ctx context.Context, e Extent) (section, error) {
 	return newSection(e, f, info)
 }
 
-// errNotCached is the error for a file that is not a Cached.
+// errNotCached is the error of OpenCachedAt for a file that does not implement Cached.
 var errNotCached = errors.New("the file cannot be opened without a wait for the disk")
 
 // openCachedSection opens e without waiting for a disk.
@@ -107,11 +111,11 @@ func openCachedSection(e Extent) (section, error) {
 	return newSection(e, f, info)
 }
 
-// newSection reads e from f. If it fails, it closes f.
+// newSection returns a section that reads e from the open file f. If newSection fails, it closes f.
 func newSection(e Extent, f *os.File, info fs.FileInfo) (section, error) {
 	if info.Size()-e.Len < e.Off || e.Whole && info.Size() != e.Len {
 		f.Close()
-		return nil, fmt.Errorf("%s: %d bytes, %d expected: %w", e.File, info.Size(), e.Off+e.Len, ErrStale)
+		return nil, fmt.Errorf("%s: the file has %d bytes instead of %d: %w", e.File, info.Size(), e.Off+e.Len, ErrStale)
 	}
 	s := &fileSection{f: f, off: e.Off, len: e.Len, pos: e.Off, opened: info}
 	s.checker, _ = e.File.(Checker)
@@ -121,7 +125,7 @@ func newSection(e Extent, f *os.File, info fs.FileInfo) (section, error) {
 	return s, nil
 }
 
-// seekFile moves the file to pos, unless it is there.
+// seekFile moves the file to pos if a seek is pending.
 func (s *fileSection) seekFile() error {
 	if s.state != seekPending {
 		return nil
@@ -133,8 +137,8 @@ func (s *fileSection) seekFile() error {
 	return err
 }
 
-// Check implements Sender. The file must be unchanged since its extents were made, or, if it is not
-// a Checker, since it was opened.
+// Check implements Sender. If the file is a Checker, it must be unchanged since its extents were
+// made. Otherwise, it must be unchanged since it was opened.
 func (s *fileSection) Check() error {
 	info, err := s.f.Stat()
 	switch {
@@ -153,7 +157,7 @@ func (s *fileSection) left() (int64, error) {
 	return s.off + s.len - s.pos, err
 }
 
-// findPosition reads the position to which the kernel has moved the file.
+// findPosition updates pos after the kernel may have moved the file.
 func (s *fileSection) findPosition() error {
 	if s.state != unknown {
 		return nil
@@ -197,8 +201,8 @@ func (s *fileSection) Seek(offset int64, whence int) (int64, error) {
 	return pos, err
 }
 
-// SyscallConn lets net/http send the section by sendfile, which needs the file descriptor, its
-// position, and the length in the io.LimitedReader around the section.
+// SyscallConn lets net/http send the section with sendfile(2). That needs the file descriptor, the
+// position of the file, and the length. The length is in the io.LimitedReader around the section.
 func (s *fileSection) SyscallConn() (syscall.RawConn, error) {
 	if err := s.seekFile(); err != nil {
 		return nil, err
@@ -207,7 +211,7 @@ func (s *fileSection) SyscallConn() (syscall.RawConn, error) {
 	return s.f.SyscallConn()
 }
 
-// WriteTo stops a plain io.Copy at the end of the section. Without it the copy would use
+// WriteTo makes a plain io.Copy stop at the end of the section. Without WriteTo, io.Copy would use
 // SyscallConn and continue to the end of the file.
 func (s *fileSection) WriteTo(w io.Writer) (int64, error) {
 	left, err := s.left()

@@ -1,4 +1,5 @@
-// Package fileid identifies files and their states, whatever names the files have.
+// Package fileid identifies files and their states by device and inode, independently of file
+// names.
 package fileid
 
 import (
@@ -6,7 +7,7 @@ import (
 	"sync"
 )
 
-// State is one state of a file. It changes when the file is written or replaced.
+// State identifies a file and its state. It changes when the file is written or replaced.
 type State struct {
 	Device   uint64 `json:"device,omitempty"`
 	Inode    uint64 `json:"inode,omitempty"`
@@ -14,19 +15,19 @@ type State struct {
 	Modified int64  `json:"modified,omitempty"` // nanoseconds since 1970
 }
 
-// Of returns the state of a file. ok is false if the system cannot distinguish files.
+// Of returns the state of a file. ok is false if the system cannot identify files.
 func Of(info fs.FileInfo) (s State, ok bool) {
 	device, inode, ok := identify(info)
 	return State{device, inode, info.Size(), info.ModTime().UnixNano()}, ok
 }
 
-// SameFile reports whether two states are of the same file.
+// SameFile reports whether two states belong to the same file.
 func (s State) SameFile(other State) bool {
 	return s.Device == other.Device && s.Inode == other.Inode
 }
 
-// Set is a set of files, each with the state in which it was last added. The zero value is an empty
-// set. Several goroutines may call its methods at once.
+// Set is a set of files. It remembers in which state each file was added. The zero value is an
+// empty set. Several goroutines may call its methods at the same time.
 type Set struct {
 	mu     sync.Mutex
 	states map[key]State
@@ -34,14 +35,15 @@ type Set struct {
 
 type key struct{ device, inode uint64 }
 
-// Add adds a regular file. It ignores anything else, and files that the system cannot distinguish.
+// Add adds a regular file in its current state. It ignores anything else, and files that the system
+// cannot identify.
 func (s *Set) Add(info fs.FileInfo) {
 	if state, ok := Of(info); ok && info.Mode().IsRegular() {
 		s.AddState(state)
 	}
 }
 
-// AddState adds a file in a state.
+// AddState adds the file of a state.
 func (s *Set) AddState(state State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,7 +53,7 @@ func (s *Set) AddState(state State) {
 	s.states[key{state.Device, state.Inode}] = state
 }
 
-// Forget removes a file, whatever its state.
+// Forget removes a file from the set, in whatever state it is.
 func (s *Set) Forget(info fs.FileInfo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,7 +62,8 @@ func (s *Set) Forget(info fs.FileInfo) {
 	}
 }
 
-// Has reports whether the set has the file in its present state.
+// Has reports whether the set contains the file, and whether the file has not changed since it was
+// added.
 func (s *Set) Has(info fs.FileInfo) bool {
 	state, ok := Of(info)
 	if !ok {
@@ -71,7 +74,7 @@ func (s *Set) Has(info fs.FileInfo) bool {
 	return s.states[key{state.Device, state.Inode}] == state
 }
 
-// Len returns the number of files.
+// Len returns the number of files in the set.
 func (s *Set) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,8 +19,9 @@ func stat(t *testing.T, file string) fs.FileInfo {
 	return info
 }
 
-// A set has a file under all of its names, until the file is written, replaced or forgotten.
-func TestSet(t *testing.T) {
+// A set contains a file under all of its names. When the file is written, replaced or forgotten,
+// the set no longer contains it.
+func TestSetOfFiles(t *testing.T) {
 	dir := t.TempDir()
 	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
 	for name, change := range map[string]func(*fileid.Set) error{
@@ -44,7 +45,7 @@ func TestSet(t *testing.T) {
 			}
 			var s fileid.Set
 			if s.Has(stat(t, file)) || s.Len() != 0 {
-				t.Error("an empty set has a file")
+				t.Error("an empty set contains a file")
 			}
 			s.Add(stat(t, dir))
 			s.Add(stat(t, file))
@@ -55,7 +56,7 @@ func TestSet(t *testing.T) {
 				t.Fatal(err)
 			}
 			if s.Has(stat(t, file)) {
-				t.Error("the set still has it")
+				t.Error("the set still contains the changed file")
 			}
 		})
 	}

@@ -1,11 +1,11 @@
 // Package filelock locks a file or a directory against other processes.
 //
-// The lock belongs to the open file, like that of flock(2): it ends when the file is closed or the
-// process dies, so it is never left behind. It is advisory: it affects only processes that try to
-// lock the file.
+// The lock belongs to the open file, as with flock(2). It ends when the file is closed or the
+// process dies, so no lock is ever left behind. The lock is advisory: it only stops other callers
+// of [TryLock].
 package filelock
 
 import "errors"
 
-// ErrLocked says that another open file has the lock.
+// ErrLocked means that the file is locked through another open file.
 var ErrLocked = errors.New("it is locked by another process")

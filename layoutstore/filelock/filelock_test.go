@@ -9,9 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/filelock"
 )
 
-func TestTryLock(t *testing.T) {
+func TestTryLockOfFileAndDirectory(t *testing.T) {
 	if !filelock.Available {
-		t.Skip("this system has no such locks")
+		t.Skip("this system does not support flock")
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "lock")
@@ -24,19 +24,19 @@ func TestTryLock(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := filelock.TryLock(first); err != nil {
-			t.Errorf("%s: locked again through the same open file: %v", name, err)
+			t.Errorf("%s: a second lock through the same open file failed: %v", name, err)
 		}
 		if err := filelock.TryLock(second); !errors.Is(err, filelock.ErrLocked) {
-			t.Errorf("%s: locked twice: %v", name, err)
+			t.Errorf("%s: a lock through a second open file: got %v, want ErrLocked", name, err)
 		}
 		if err := first.Close(); err != nil {
 			t.Fatal(err)
 		}
 		if err := filelock.TryLock(second); err != nil {
-			t.Errorf("%s: after the locked file was closed: %v", name, err)
+			t.Errorf("%s: a lock after the locked file was closed failed: %v", name, err)
 		}
 		if err := filelock.TryLock(first); err == nil || errors.Is(err, filelock.ErrLocked) {
-			t.Errorf("%s: a closed file: %v", name, err)
+			t.Errorf("%s: a lock of a closed file: got %v, want an error other than ErrLocked", name, err)
 		}
 	}
 }

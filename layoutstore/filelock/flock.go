@@ -9,11 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Available reports whether the operating system supports such locks. A file system may still not support them.
+// Available means that the operating system supports locks. A file system may still not support
+// them.
 const Available = true
 
-// TryLock locks an open file or directory until it is closed, and does not wait. Errors:
-// ErrLocked; errors.ErrUnsupported where the system has no such lock; those of flock(2).
+// TryLock locks an open file or directory until it is closed. It does not wait: if the file is
+// already locked, TryLock fails with ErrLocked. If the system does not support locks, it fails with
+// errors.ErrUnsupported. Other errors come from flock(2).
 func TryLock(f *os.File) error {
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)

@@ -7,9 +7,11 @@ import (
 	"os"
 )
 
-// Available reports whether the operating system supports such locks. A file system may still not support them.
+// Available means that the operating system supports locks. A file system may still not support
+// them.
 const Available = false
 
-// TryLock locks an open file or directory until it is closed, and does not wait. Errors:
-// ErrLocked; errors.ErrUnsupported where the system has no such lock; those of flock(2).
+// TryLock locks an open file or directory until it is closed. It does not wait: if the file is
+// already locked, TryLock fails with ErrLocked. If the system does not support locks, it fails with
+// errors.ErrUnsupported. Other errors come from flock(2).
 func TryLock(*os.File) error { return os.NewSyscallError("flock", errors.ErrUnsupported) }

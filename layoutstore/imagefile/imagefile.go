@@ -1,12 +1,12 @@
-// Package imagefile reads files out of the layers of an image.
+// Package imagefile reads files from the layers of an image.
 //
-// Start with [Read]. It opens only the layers that it needs, from the top down. The file in the
-// topmost layer counts, unless a layer above removes it with a whiteout, or replaces the file or
-// one of its parent directories with something else (OCI image layer specification, "Applying
-// Changesets"). Layers may be compressed with gzip or zstd, or not at all.
+// Start with [Read]. It opens the layers from the top down, and only as many as it needs. It
+// returns the file in the topmost layer. If a layer above removes that file with a whiteout, or
+// replaces it or one of its parent directories, the image does not contain the file (OCI image
+// layer specification, "Applying Changesets"). A layer may be compressed with gzip or zstd.
 //
-// Memory and time are limited, whatever a layer contains: each file and the unpacked size of each
-// layer have a limit, and whiteouts of files that were not requested are ignored.
+// Memory and time are limited, whatever a layer contains. Each file has a size limit, and so has
+// each unpacked layer. Whiteouts of files that were not requested are ignored.
 package imagefile
 
 import (
@@ -21,27 +21,28 @@ import (
 )
 
 const (
-	// MaxFile is the size in bytes of the longest file that Read returns.
+	// MaxFile is the maximum size in bytes of a file that Read returns.
 	MaxFile = 16 << 20
-	// maxUnpacked limits how many bytes a layer unpacks to: a small layer can unpack to any size.
+	// maxUnpacked is the maximum size in bytes of an unpacked layer. Without this limit, a small
+	// layer could unpack to any size.
 	maxUnpacked = 64 << 30
-	// readToEnd is the size in bytes up to which a layer is read to its end even after the
-	// last file was found, so that a reader can verify its digest.
+	// readToEnd is the maximum size in bytes of a layer that is read to its end even if all files
+	// have been found. Reading to the end lets a reader verify the digest.
 	readToEnd = 16 << 20
 )
 
-// Layer is a layer of an image, as its manifest describes it.
+// Layer is a layer of an image, as described by its manifest.
 type Layer struct {
 	MediaType string
 	Digest    digest.Digest
 	Size      int64 // bytes
 }
 
-// Open opens the stored bytes of a layer. A reader that verifies their digest returns an error
-// instead of io.EOF if it does not match.
+// Open opens the stored content of a layer. The reader may verify the digest. In case of a
+// mismatch, it must return an error instead of io.EOF.
 type Open func(ctx context.Context, layer Layer) (io.ReadCloser, error)
 
-// FormatError says that a layer is not an archive from which files can be read.
+// FormatError means that a layer is not an archive from which files can be read.
 type FormatError struct {
 	Layer digest.Digest
 	Err   error
@@ -49,15 +50,15 @@ type FormatError struct {
 
 func (e *FormatError) Error() string { return fmt.Sprintf("layer %s: %v", e.Layer, e.Err) }
 
-// Unwrap returns the cause.
+// Unwrap returns the cause of the error.
 func (e *FormatError) Unwrap() error { return e.Err }
 
-// Read returns the contents of the named files, by name. It leaves out files that the image does
-// not have. The layers are in the order of the manifest; Read skips those whose media type is not a
-// tar archive. It fails if a layer cannot be read to its end while a file is still missing: the
-// rest may contain the file.
+// Read returns the contents of the named files, by name. If the image does not contain a file, Read
+// omits it. The layers are in the order of the manifest. Read skips layers whose media type is not
+// a tar archive. It fails if it has to read a layer to its end and cannot, because the rest might
+// contain a file.
 //
-// Errors: *FormatError; those of open and of the readers that it returns; the context's.
+// The error is a *FormatError, an error of open or of its readers, or the error of ctx.
 func Read(ctx context.Context, layers []Layer, open Open, names ...string) (map[string][]byte, error) {
 	s := newSearch(names...)
 	for _, layer := range slices.Backward(layers) {
@@ -65,7 +66,7 @@ func Read(ctx context.Context, layers []Layer, open Open, names ...string) (map[
 			break
 		}
 		if !strings.Contains(layer.MediaType, "tar") {
-			continue // a layer of an artifact
+			continue // this layer belongs to an artifact
 		}
 		if err := readLayer(ctx, s, layer, open); err != nil {
 			return nil, err
@@ -85,9 +86,9 @@ func readLayer(ctx context.Context, s *search, layer Layer, open Open) error {
 	if malformed == nil && len(s.missing) == 0 && layer.Size > readToEnd {
 		return nil
 	}
-	// Read to the end: a wrong digest explains why the content looks malformed.
+	// Read the layer to its end. If the content looks malformed, a wrong digest explains why.
 	if in.err == nil {
-		_, _ = io.Copy(io.Discard, in) // in records the error
+		_, _ = io.Copy(io.Discard, in) // in has recorded the error
 	}
 	if in.err != nil {
 		return fmt.Errorf("layer %s: %w", layer.Digest, in.err)
@@ -98,10 +99,10 @@ func readLayer(ctx context.Context, s *search, layer Layer, open Open) error {
 	return nil
 }
 
-// input reads the stored bytes of a layer, and records the error of its reader, to distinguish it
-// from an error of the format.
+// input reads the stored content of a layer. It records the error of the underlying reader, so that
+// the caller can distinguish it from a format error.
 type input struct {
-	ctx context.Context // of the call of Read that created it
+	ctx context.Context // the context of the call of Read
 	r   io.Reader
 	err error
 }

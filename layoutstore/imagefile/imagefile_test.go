@@ -37,7 +37,7 @@ func zstandard(t *testing.T, data []byte) []byte {
 	return w.EncodeAll(data, nil)
 }
 
-// image has layers, from the bottom up, and records which of them are opened.
+// image consists of layers, from the bottom up. It records which of them are opened.
 type image struct {
 	layers []imagefile.Layer
 	bytes  map[digest.Digest][]byte
@@ -59,33 +59,34 @@ func (i *image) open(_ context.Context, l imagefile.Layer) (io.ReadCloser, error
 	return io.NopCloser(bytes.NewReader(i.bytes[l.Digest])), nil
 }
 
-// The file in the topmost layer counts, whatever the compression of the layers, unless a layer
-// above removes it. A layer that is cut short is an error, not a missing file. (OCI image layer
-// specification 1.1, "Whiteouts" and "Opaque Whiteout".)
-func TestRead(t *testing.T) {
+// Read returns the file in the topmost layer, whatever the compression, unless a layer above
+// removes it (OCI image layer specification 1.1, "Whiteouts" and "Opaque Whiteout"). A truncated
+// layer is an error, not a missing file.
+func TestReadFileFromTopmostLayer(t *testing.T) {
 	const name = "version.json"
 	large := strings.Repeat("x", 1<<20)
 	for what, test := range map[string]struct {
 		layers [][]byte // from the bottom up
-		want   string   // the content, or a part of the error
-		fails  bool
+		// want is the content of the file, or a part of the error.
+		want  string
+		fails bool
 	}{
-		"one layer":                  {[][]byte{layouttest.TarOf(t, name, "1")}, "1", false},
-		"the upper one":              {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, name, "2")}, "2", false},
-		"gzip":                       {[][]byte{gzipped(t, layouttest.TarOf(t, name, "1")), gzipped(t, layouttest.TarOf(t, "other", "x"))}, "1", false},
-		"zstd":                       {[][]byte{zstandard(t, layouttest.TarOf(t, name, "1"))}, "1", false},
-		"a name with a dot":          {[][]byte{layouttest.TarOf(t, "./version.json", "1")}, "1", false},
-		"an absolute name":           {[][]byte{layouttest.TarOf(t, "/version.json", "1")}, "1", false},
-		"removed":                    {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh.version.json", "")}, "", false},
-		"all removed":                {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh..wh..opq", "")}, "", false},
-		"removed and added":          {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh.version.json", "", name, "2")}, "2", false},
-		"another file is removed":    {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh.version", "")}, "1", false},
-		"none":                       {[][]byte{layouttest.TarOf(t, "other", "x")}, "", false},
-		"a cut archive":              {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, "other", large)[:1000]}, "unexpected EOF", true},
-		"a cut compressed archive":   {[][]byte{layouttest.TarOf(t, name, "1"), gzipped(t, layouttest.TarOf(t, "other", large))[:200]}, "unexpected EOF", true},
-		"no archive":                 {[][]byte{layouttest.TarOf(t, name, "1"), []byte(strings.Repeat("none", 300))}, "invalid tar header", true},
-		"a file that is too long":    {[][]byte{gzipped(t, layouttest.TarOf(t, name, strings.Repeat("x", imagefile.MaxFile+1)))}, "more than 16777216 bytes", true},
-		"a file of the longest size": {[][]byte{gzipped(t, layouttest.TarOf(t, name, strings.Repeat("x", imagefile.MaxFile)))}, strings.Repeat("x", imagefile.MaxFile), false},
+		"one layer":                      {[][]byte{layouttest.TarOf(t, name, "1")}, "1", false},
+		"in both layers":                 {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, name, "2")}, "2", false},
+		"gzip":                           {[][]byte{gzipped(t, layouttest.TarOf(t, name, "1")), gzipped(t, layouttest.TarOf(t, "other", "x"))}, "1", false},
+		"zstd":                           {[][]byte{zstandard(t, layouttest.TarOf(t, name, "1"))}, "1", false},
+		"a name that begins with ./":     {[][]byte{layouttest.TarOf(t, "./version.json", "1")}, "1", false},
+		"an absolute file name":          {[][]byte{layouttest.TarOf(t, "/version.json", "1")}, "1", false},
+		"removed":                        {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh.version.json", "")}, "", false},
+		"all removed":                    {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh..wh..opq", "")}, "", false},
+		"removed and added in one layer": {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh.version.json", "", name, "2")}, "2", false},
+		"another file is removed":        {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, ".wh.version", "")}, "1", false},
+		"none":                           {[][]byte{layouttest.TarOf(t, "other", "x")}, "", false},
+		"a truncated archive":            {[][]byte{layouttest.TarOf(t, name, "1"), layouttest.TarOf(t, "other", large)[:1000]}, "unexpected EOF", true},
+		"a truncated compressed archive": {[][]byte{layouttest.TarOf(t, name, "1"), gzipped(t, layouttest.TarOf(t, "other", large))[:200]}, "unexpected EOF", true},
+		"no archive":                     {[][]byte{layouttest.TarOf(t, name, "1"), []byte(strings.Repeat("none", 300))}, "invalid tar header", true},
+		"a file that is too long":        {[][]byte{gzipped(t, layouttest.TarOf(t, name, strings.Repeat("x", imagefile.MaxFile+1)))}, "more than 16777216 bytes", true},
+		"a file of the maximum size":     {[][]byte{gzipped(t, layouttest.TarOf(t, name, strings.Repeat("x", imagefile.MaxFile)))}, strings.Repeat("x", imagefile.MaxFile), false},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -95,25 +96,25 @@ func TestRead(t *testing.T) {
 				top := i.layers[len(i.layers)-1].Digest
 				var format *imagefile.FormatError
 				if !errors.As(err, &format) || format.Layer != top || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), top.String()) {
-					t.Errorf("%v, want %q", err, test.want)
+					t.Errorf("got the error %v, want one that contains %q", err, test.want)
 				}
 				return
 			}
 			layouttest.Try(t, err)
 			if got := string(files[name]); got != test.want {
-				t.Errorf("%.50q, want %.50q", got, test.want)
+				t.Errorf("got the content %.50q, want %.50q", got, test.want)
 			}
 		})
 	}
 }
 
-// entry is the type and the name of an entry in a layer.
+// entry is the type and the name of a tar entry in a layer.
 type entry struct {
 	typeflag byte
 	name     string
 }
 
-// layerOf returns a tar archive of entries. Files have the content "content".
+// layerOf returns a tar archive with the given entries. Each file contains the word "content".
 func layerOf(t *testing.T, entries ...entry) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -136,11 +137,10 @@ func layerOf(t *testing.T, entries ...entry) []byte {
 	return b.Bytes()
 }
 
-// An entry replaces the path of its name in the layers below, and everything below it, unless
-// both are directories. (OCI image layer specification 1.1, "Changeset over existing files";
-// containerd, pkg/archive/tar.go, applyNaive: it removes the existing path unless it and the
-// entry are both directories.)
-func TestReplacedPaths(t *testing.T) {
+// An entry replaces whatever has the same path in the layers below, and everything below that path.
+// Only a directory does not replace a directory (OCI image layer specification 1.1, "Changeset over
+// existing files"). containerd does the same in applyNaive of pkg/archive/tar.go.
+func TestEntriesReplacePathsInLowerLayers(t *testing.T) {
 	const name = "a/b/version.json"
 	file, dir, link, hard := byte(tar.TypeReg), byte(tar.TypeDir), byte(tar.TypeSymlink), byte(tar.TypeLink)
 	lower := layerOf(t, entry{dir, "a/"}, entry{dir, "a/b/"}, entry{file, name})
@@ -148,53 +148,53 @@ func TestReplacedPaths(t *testing.T) {
 		upper  []entry
 		hidden bool
 	}{
-		"a file over its directory":                   {[]entry{{file, "a/b"}}, true},
-		"a file over a directory further up":          {[]entry{{file, "a"}}, true},
-		"a link over its directory":                   {[]entry{{link, "a/b"}}, true},
-		"a hard link over its directory":              {[]entry{{hard, "./a/b"}}, true},
-		"a device over its directory":                 {[]entry{{tar.TypeChar, "/a/b"}}, true},
-		"a named pipe over its directory":             {[]entry{{tar.TypeFifo, "a"}}, true},
-		"a directory over the file":                   {[]entry{{dir, name + "/"}}, true},
-		"a file in a directory over the file":         {[]entry{{file, name + "/more"}}, true},
-		"a directory below a directory over the file": {[]entry{{dir, name + "/more/"}}, true},
-		"a directory over its directory":              {[]entry{{dir, "a/"}, {dir, "a/b/"}}, false},
-		"a file beside the directory":                 {[]entry{{file, "a/b/version"}, {file, "a/b/version.json.old"}}, false},
-		"a file whose name begins like its path":      {[]entry{{file, "a/b/version.jso"}, {file, "a/bb"}, {file, "b"}}, false},
-		"nothing":                                     {nil, false},
+		"a file replaces the file's directory":             {[]entry{{file, "a/b"}}, true},
+		"a file replaces a directory further up":           {[]entry{{file, "a"}}, true},
+		"a symbolic link replaces the file's directory":    {[]entry{{link, "a/b"}}, true},
+		"a hard link replaces the file's directory":        {[]entry{{hard, "./a/b"}}, true},
+		"a device replaces the file's directory":           {[]entry{{tar.TypeChar, "/a/b"}}, true},
+		"a named pipe replaces a directory further up":     {[]entry{{tar.TypeFifo, "a"}}, true},
+		"a directory replaces the file":                    {[]entry{{dir, name + "/"}}, true},
+		"a directory with a file replaces the file":        {[]entry{{file, name + "/more"}}, true},
+		"a directory with a directory replaces the file":   {[]entry{{dir, name + "/more/"}}, true},
+		"the file's directory occurs again":                {[]entry{{dir, "a/"}, {dir, "a/b/"}}, false},
+		"another file in the same directory":               {[]entry{{file, "a/b/version"}, {file, "a/b/version.json.old"}}, false},
+		"a file whose path is a prefix of the file's path": {[]entry{{file, "a/b/version.jso"}, {file, "a/bb"}, {file, "b"}}, false},
+		"nothing": {nil, false},
 	} {
 		t.Run(what, func(t *testing.T) {
 			upper := layerOf(t, test.upper...)
 			for where, layers := range map[string][][]byte{
-				"in the next layer":            {lower, upper},
-				"with a layer in between":      {lower, layouttest.TarOf(t, "other", "x"), upper},
-				"with a layer above":           {lower, upper, layouttest.TarOf(t, "other", "x")},
-				"the directory is added again": {lower, upper, layerOf(t, entry{dir, "a/"}, entry{dir, "a/b/"})},
+				"the replacing entry is in the next layer": {lower, upper},
+				"another layer is in between":              {lower, layouttest.TarOf(t, "other", "x"), upper},
+				"another layer is above":                   {lower, upper, layouttest.TarOf(t, "other", "x")},
+				"the directory is added again":             {lower, upper, layerOf(t, entry{dir, "a/"}, entry{dir, "a/b/"})},
 			} {
 				i := imageOf(layers...)
 				files, err := imagefile.Read(t.Context(), i.layers, i.open, name)
 				if _, found := files[name]; err != nil || found == test.hidden {
-					t.Errorf("%s: found %v, %v", where, found, err)
+					t.Errorf("%s: the file was found: %v; error %v", where, found, err)
 				}
 			}
-			// A file that is added again counts.
+			// If a layer above adds the file again, Read returns that file.
 			i := imageOf(lower, upper, layouttest.TarOf(t, name, "back"))
 			if files, err := imagefile.Read(t.Context(), i.layers, i.open, name); err != nil || string(files[name]) != "back" {
 				t.Errorf("%q, %v", files, err)
 			}
 		})
 	}
-	// An entry that is not a file is an error, not a missing file.
+	// If the path leads to something other than a file, Read fails.
 	for _, typeflag := range []byte{link, hard, tar.TypeFifo} {
 		i := imageOf(lower, layerOf(t, entry{typeflag, name}))
 		if files, err := imagefile.Read(t.Context(), i.layers, i.open, name); err == nil {
-			t.Errorf("type %q: %q", typeflag, files)
+			t.Errorf("an entry of type %q in place of the file: got %q, want an error", typeflag, files)
 		}
 	}
 }
 
-// Read opens neither layers below the one in which it finds the last file, nor layers of an
-// artifact.
-func TestReadOpensNeededLayers(t *testing.T) {
+// Read does not open a layer below the one in which it finds the last file. It never opens layers
+// of an artifact.
+func TestReadOpensOnlyNeededLayers(t *testing.T) {
 	i := imageOf(layouttest.TarOf(t, "a", "low"), layouttest.TarOf(t, "b", "2"), layouttest.TarOf(t, "a", "1"), []byte("an artifact"))
 	i.layers[3].MediaType = "application/vnd.example.signature"
 	files, err := imagefile.Read(t.Context(), i.layers, i.open, "a", "b")
@@ -203,11 +203,11 @@ func TestReadOpensNeededLayers(t *testing.T) {
 		t.Errorf("%q", files)
 	}
 	if want := []digest.Digest{i.layers[2].Digest, i.layers[1].Digest}; !slices.Equal(i.opened, want) {
-		t.Errorf("opened: %q, want %q", i.opened, want)
+		t.Errorf("Read opened the layers %q, want %q", i.opened, want)
 	}
 }
 
-// lying is a reader that fails instead of returning io.EOF.
+// lying is a reader that returns err instead of io.EOF.
 type lying struct {
 	io.Reader
 	err error
@@ -221,10 +221,11 @@ func (l lying) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// An error of the reader takes precedence over errors of the format: the content is wrong.
-func TestReaderFails(t *testing.T) {
+// If the reader fails, Read returns that error instead of a FormatError, because the content is
+// wrong.
+func TestReaderErrorTakesPrecedence(t *testing.T) {
 	mismatch := errors.New("checksum mismatch")
-	for _, data := range [][]byte{layouttest.TarOf(t, "a", "1"), layouttest.TarOf(t, "other", "1"), []byte("no archive at all"), layouttest.TarOf(t, "a", strings.Repeat("x", 5000))[:1500]} {
+	for _, data := range [][]byte{layouttest.TarOf(t, "a", "1"), layouttest.TarOf(t, "other", "1"), []byte("this is not an archive"), layouttest.TarOf(t, "a", strings.Repeat("x", 5000))[:1500]} {
 		layers := imageOf(data).layers
 		_, err := imagefile.Read(t.Context(), layers, func(context.Context, imagefile.Layer) (io.ReadCloser, error) {
 			return io.NopCloser(lying{bytes.NewReader(data), mismatch}), nil
@@ -236,7 +237,7 @@ func TestReaderFails(t *testing.T) {
 	}
 }
 
-// The end of the context ends the reading.
+// When its context has ended, Read fails.
 func TestReadCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

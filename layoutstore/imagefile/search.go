@@ -14,11 +14,11 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// search searches layers for files, from the top down.
+// search looks for files in layers, from the top down.
 type search struct {
-	missing map[string]bool // names of files that are neither found nor removed so far
+	missing map[string]bool // the names of files that are neither found nor removed so far
 	found   map[string][]byte
-	limit   int64 // unpacked bytes per layer
+	limit   int64 // maximum number of unpacked bytes per layer
 }
 
 func newSearch(names ...string) *search {
@@ -29,14 +29,14 @@ func newSearch(names ...string) *search {
 	return s
 }
 
-// searchLayer searches one layer: a tar archive, compressed or not.
+// searchLayer searches one layer, which is a tar archive and may be compressed.
 func (s *search) searchLayer(r io.Reader) error {
 	unpacked, closeReader, err := decompress(bufio.NewReaderSize(r, 1<<16))
 	if err != nil {
 		return err
 	}
 	defer closeReader()
-	removed := map[string]bool{} // by this layer, from those below
+	removed := map[string]bool{} // paths that this layer removes from the layers below
 	for t := tar.NewReader(&bounded{unpacked, s.limit, s.limit}); len(s.missing) > 0; {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
@@ -90,8 +90,8 @@ func (s *search) searchEntry(r io.Reader, h *tar.Header, removed map[string]bool
 	return nil
 }
 
-// noteRemoved records that a whiteout removes the path hidden, if that affects a missing file. It
-// ignores other whiteouts: a layer may have any number of them.
+// noteRemoved records that a whiteout removes the path hidden. It ignores whiteouts that affect no
+// missing file, because a layer may contain any number of them.
 func (s *search) noteRemoved(hidden string, removed map[string]bool) {
 	for name := range s.missing {
 		if slices.Contains(removers(name), hidden) {
@@ -100,13 +100,13 @@ func (s *search) noteRemoved(hidden string, removed map[string]bool) {
 	}
 }
 
-// noteReplaced records what an entry replaces in the layers below, if that affects a missing file.
-// A directory is merged with a directory. Otherwise an entry replaces the path of its name there,
-// and everything below it (OCI image layer specification, "Changeset over existing files"). An
+// noteReplaced records which path an entry replaces in the layers below, if that affects a missing
+// file. A directory does not replace a directory. Any other entry replaces what has its path, and
+// everything below that path (OCI image layer specification, "Changeset over existing files"). An
 // entry implies the directories that contain it.
 func (s *search) noteReplaced(name string, typeflag byte, removed map[string]bool) {
 	if typeflag == tar.TypeXGlobalHeader {
-		return // not a file
+		return // this entry is not a file
 	}
 	for missing := range s.missing {
 		switch {
@@ -118,8 +118,9 @@ func (s *search) noteReplaced(name string, typeflag byte, removed map[string]boo
 	}
 }
 
-// removers returns the paths whose removal removes a file: its own, those of the directories that
-// contain it, and, with a slash at the end, those of their content.
+// removers returns the paths that whiteouts may name to remove a file. They are the path of the
+// file and those of its parent directories. A directory path with a slash at the end stands for
+// everything in the directory.
 func removers(name string) (all []string) {
 	for p := name; p != "." && p != "/"; p = path.Dir(p) {
 		all = append(all, p, path.Dir(p)+"/")
@@ -127,7 +128,7 @@ func removers(name string) (all []string) {
 	return all
 }
 
-// bounded is a reader that fails once it has read limit bytes.
+// bounded is a reader that fails after limit bytes.
 type bounded struct {
 	r           io.Reader
 	left, limit int64
@@ -143,8 +144,8 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// decompress returns a reader of the decompressed bytes, and a function that closes it. The first
-// bytes determine the compression.
+// decompress returns a reader of the decompressed content, and a function that closes the reader.
+// It detects the compression from the first bytes.
 func decompress(b *bufio.Reader) (io.Reader, func(), error) {
 	magic, err := b.Peek(4)
 	if err != nil && !errors.Is(err, io.EOF) {

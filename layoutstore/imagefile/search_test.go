@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A search remembers only the paths that remove or replace requested files: a small layer can
-// have any number of entries.
-func TestIgnoreOtherWhiteouts(t *testing.T) {
+// A search remembers only paths whose removal affects a requested file. A layer may remove any
+// number of other paths.
+func TestSearchIgnoresOtherWhiteouts(t *testing.T) {
 	s := newSearch("a/b/version.json", "other")
 	removed := map[string]bool{}
 	for i := range 10_000 {
@@ -26,17 +26,17 @@ func TestIgnoreOtherWhiteouts(t *testing.T) {
 		layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("a/%d", i), Typeflag: tar.TypeReg}, removed))
 		layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: fmt.Sprintf("a/b/%d/", i), Typeflag: tar.TypeDir}, removed))
 	}
-	layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: "a", Typeflag: tar.TypeXGlobalHeader}, removed)) // not a file
+	layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: "a", Typeflag: tar.TypeXGlobalHeader}, removed)) // this entry is not a file
 	for _, name := range []string{"a/.wh.b", "a/b/.wh..wh..opq", ".wh..wh..opq", "a/b/.wh.version.json"} {
 		layouttest.Try(t, s.searchEntry(nil, &tar.Header{Name: name}, removed))
 	}
 	if got := slices.Sorted(maps.Keys(removed)); !slices.Equal(got, []string{"./", "a/b", "a/b/", "a/b/version.json"}) {
-		t.Errorf("%d paths are remembered: %.200q", len(got), got)
+		t.Errorf("the search remembers %d paths: %.200q", len(got), got)
 	}
 }
 
-// A layer that unpacks to more than the limit is not read to its end.
-func TestUnpackLimit(t *testing.T) {
+// If a layer unpacks to more than the limit, the search fails.
+func TestUnpackedSizeLimit(t *testing.T) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, name := range []string{"large", "version.json"} {
@@ -50,14 +50,14 @@ func TestUnpackLimit(t *testing.T) {
 		s.limit = limit
 		err := s.searchLayer(bytes.NewReader(b.Bytes()))
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("%d: %v, want %q", limit, err, want)
+			t.Errorf("limit of %d bytes: got the error %v, want %q", limit, err, want)
 		}
 	}
 }
 
-// FuzzLayer: a file that is found has the content of the first regular entry of its name that
-// archive/tar reads.
-func FuzzLayer(f *testing.F) {
+// A search and archive/tar must find the same content: that of the first entry with the requested
+// name.
+func FuzzSearchLayer(f *testing.F) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, name := range []string{"a", "./version.json", ".wh.version.json", "x/.wh..wh..opq"} {
@@ -76,7 +76,7 @@ func FuzzLayer(f *testing.F) {
 		err := s.searchLayer(bytes.NewReader(data))
 		got, ok := s.found["version.json"]
 		if ok && (err != nil || len(s.missing) != 0) {
-			t.Fatalf("found with error %v and still missing: %v", err, s.missing)
+			t.Fatalf("the file was found, but the error is %v and these files are still missing: %v", err, s.missing)
 		}
 		if !ok || len(data) < 2 || data[0] == 0x1f || data[0] == 0x28 {
 			return
@@ -84,14 +84,14 @@ func FuzzLayer(f *testing.F) {
 		for r := tar.NewReader(bytes.NewReader(data)); ; {
 			h, err := r.Next()
 			if errors.Is(err, io.EOF) {
-				t.Fatal("archive/tar does not find the file")
+				t.Fatal("the search found a file that archive/tar does not find")
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
 			if path.Clean("/"+h.Name) == "/version.json" && h.Typeflag != tar.TypeDir {
 				if want, _ := io.ReadAll(r); !bytes.Equal(got, want) {
-					t.Fatalf("%q, want %q", got, want)
+					t.Fatalf("the search found the content %q, but archive/tar finds %q", got, want)
 				}
 				return
 			}

@@ -15,16 +15,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// header is the first line of a journal that was read, and where the journal stores the indexes.
+// header is the first line of a journal, after it was read. It also records where the journal
+// contains the indexes.
 type header struct {
 	headerLine
-	dir     string
-	info    fs.FileInfo
-	offsets []int64        // of the old bytes of each index; its new bytes follow
-	byPath  map[string]int // number of the index of a layout
+	dir  string
+	info fs.FileInfo
+	// offsets contains the offset of the old bytes of each index. The new bytes follow them.
+	offsets []int64
+	// byPath maps the path of a layout to the number of its index.
+	byPath map[string]int
 }
 
-// readHeader reads the header of a store's journal. It returns nil if there is no journal.
+// readHeader reads the header of the journal in a store. It returns nil if there is no journal.
 func readHeader(dir string) (*header, error) {
 	f, err := plainfile.OpenInDir(dir, File)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -48,7 +51,7 @@ func readHeader(dir string) (*header, error) {
 func (h *header) parse(r io.Reader, size int64) error {
 	line, err := bufio.NewReaderSize(io.LimitReader(r, MaxFile), 64<<10).ReadBytes('\n')
 	if err != nil {
-		return errors.New("it has no header")
+		return errors.New("the header is missing")
 	}
 	if err := decode(line, &h.headerLine, &h.Format); err != nil {
 		return err
@@ -56,7 +59,7 @@ func (h *header) parse(r io.Reader, size int64) error {
 	off := int64(len(line))
 	for i, ix := range h.Indexes {
 		if ix.Path != "." && !names.IsRepository(ix.Path) || ix.Old < -1 || ix.Old > size || ix.New < 0 || ix.New > size {
-			return fmt.Errorf("malformed entry of an index: %.300q", ix.Path)
+			return fmt.Errorf("malformed entry for the index of %.300q", ix.Path)
 		}
 		h.offsets = append(h.offsets, off)
 		h.byPath[ix.Path] = i
@@ -65,7 +68,7 @@ func (h *header) parse(r io.Reader, size int64) error {
 		}
 	}
 	if off != size {
-		return fmt.Errorf("it has %d bytes, but its header says %d", size, off)
+		return fmt.Errorf("the file has %d bytes, but its header says %d", size, off)
 	}
 	return nil
 }
@@ -74,7 +77,8 @@ func (h *header) same(other *header) bool {
 	return os.SameFile(h.info, other.info) && h.info.ModTime().Equal(other.info.ModTime()) && h.Generation == other.Generation
 }
 
-// oldBytes locates the old bytes of index i. It returns nil if there was no index.
+// oldBytes returns where the journal contains the old bytes of index i. It returns nil if there was
+// no index.
 func (h *header) oldBytes(i int) extent.List {
 	if h.Indexes[i].Old < 0 {
 		return nil
@@ -82,12 +86,12 @@ func (h *header) oldBytes(i int) extent.List {
 	return extent.List{{File: h, Off: h.offsets[i], Len: h.Indexes[i].Old}}
 }
 
-// newBytes locates the new bytes of index i.
+// newBytes returns where the journal contains the new bytes of index i.
 func (h *header) newBytes(i int) extent.List {
 	return extent.List{{File: h, Off: h.offsets[i] + max(h.Indexes[i].Old, 0), Len: h.Indexes[i].New}}
 }
 
-// Open implements extent.File. Indexes are read from the journal as long as it exists.
+// Open implements extent.File. It fails with ErrStale if the journal has been removed or replaced.
 func (h *header) Open(ctx context.Context) (*os.File, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

@@ -1,8 +1,8 @@
-// Package journal reads and writes the files that make a directory a store: its state, and the
-// journal of the import that is being published. [ReadView] is the one rule by which readers of a
-// store decide whether they see an import.
+// Package journal reads and writes the files that make a directory a store. These are its state,
+// and the journal of an import that is being published. All readers of a store use [ReadView] to
+// decide whether they see an import.
 //
-// A store in a bucket has a [Pointer] to a [Generation] instead.
+// A store in a bucket has no journal. It has a [Pointer] to a [Generation] instead.
 package journal
 
 import (
@@ -15,41 +15,44 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// Journal exists in a store while an import is published: from before the first file is
-// moved into place until all are. Meanwhile readers see the old state, and whoever
-// holds the store's lock may complete the import.
+// Journal is a file that exists in a store while an import is being published. Meanwhile, readers
+// see the state before the import. Any process that holds the lock of the store may complete the
+// import.
 type Journal struct {
-	Generation uint64   // of the import
-	Packed     []Packed // archives that the import adds
-	Indexes    []IndexChange
-	// Revived are pruned manifests that the import contains again.
+	Generation uint64 // the number of the import
+	// Packed contains the archives that the import adds.
+	Packed  []Packed
+	Indexes []IndexChange
+	// Revived contains pruned manifests that are also in the import.
 	Revived []Pruned
-	// Prune is set in the journal of a prune, and nil in that of an import.
+	// Prune is set in the journal of a prune. It is nil in the journal of an import.
 	Prune *Prune
 }
 
-// Prune is the part of a journal that only a prune writes.
+// Prune contains the additional data in the journal of a prune.
 type Prune struct {
 	// State is the complete state of the store after the prune.
 	State State `json:"state"`
-	// Removed are files below the store. They are removed once the state is written, when
-	// readers no longer see them.
+	// Removed contains the paths of files in the store to be removed. They are removed after the
+	// state is written, when readers no longer see them.
 	Removed []string `json:"removed,omitempty"`
 }
 
-// IndexChange is one index.json before and after an import. A journal is written from Old and New.
-// After a journal was read, [IndexChange.OldBytes] and [IndexChange.NewBytes] read the indexes when
-// needed: all together may not fit into memory.
+// IndexChange contains an index.json before and after an import. To write a journal, set Old and
+// New. After reading a journal, call [IndexChange.OldBytes] and [IndexChange.NewBytes] instead.
+// They read one index at a time, because all indexes together may not fit into memory.
 type IndexChange struct {
-	Path string // of the layout below the store; "." is the store itself
-	Old  []byte // nil for a new layout
-	New  []byte
+	// Path is the path of the layout below the store. "." is the store itself.
+	Path string
+	// Old is nil for a new layout.
+	Old []byte
+	New []byte
 
-	old, new extent.List // of a change that was read from a journal
+	old, new extent.List // where a journal that was read contains the bytes
 }
 
-// OldBytes returns the index before the import, nil if there was none. Errors: the file
-// system's; the cause of ctx.
+// OldBytes returns the index before the import. It returns nil if there was none. If ctx ends, it
+// returns the cause. Other errors come from the file system.
 func (c IndexChange) OldBytes(ctx context.Context) ([]byte, error) {
 	if c.old == nil {
 		return c.Old, nil
@@ -57,7 +60,8 @@ func (c IndexChange) OldBytes(ctx context.Context) ([]byte, error) {
 	return c.old.ReadAll(ctx)
 }
 
-// NewBytes returns the index after the import. Errors: the file system's; the cause of ctx.
+// NewBytes returns the index after the import. If ctx ends, it returns the cause. Other errors come
+// from the file system.
 func (c IndexChange) NewBytes(ctx context.Context) ([]byte, error) {
 	if c.new == nil {
 		return c.New, nil
@@ -65,8 +69,8 @@ func (c IndexChange) NewBytes(ctx context.Context) ([]byte, error) {
 	return c.new.ReadAll(ctx)
 }
 
-// Check fails if readers could not read the journal, or the indexes that it publishes.
-// Errors: ErrTooLong.
+// Check fails with ErrTooLong if the journal's header, or an index that it publishes, is too long
+// for readers.
 func (j *Journal) Check() error {
 	for _, c := range j.Indexes {
 		if len(c.New) > MaxIndex {
@@ -77,8 +81,8 @@ func (j *Journal) Check() error {
 	return err
 }
 
-// headerLine is the first line of a journal. The bytes of the indexes follow: for each index the
-// old bytes, then the new ones.
+// headerLine is the first line of a journal. After it, the journal contains the old bytes and then
+// the new bytes of each index.
 type headerLine struct {
 	Format     int            `json:"format"`
 	Generation uint64         `json:"generation"`
@@ -90,11 +94,13 @@ type headerLine struct {
 
 type journalIndex struct {
 	Path string `json:"path"`
-	Old  int64  `json:"old"` // bytes; -1 if there was no index
-	New  int64  `json:"new"` // bytes
+	// Old is the size in bytes of the old index, or -1 if there was none.
+	Old int64 `json:"old"`
+	// New is the size in bytes of the new index.
+	New int64 `json:"new"`
 }
 
-// header returns the first line.
+// header returns the first line of the journal, with the newline.
 func (j *Journal) header() ([]byte, error) {
 	h := headerLine{Format: Format, Generation: j.Generation, Packed: j.Packed, Revived: j.Revived, Prune: j.Prune, Indexes: []journalIndex{}}
 	for _, c := range j.Indexes {
@@ -108,7 +114,8 @@ func (j *Journal) header() ([]byte, error) {
 	return append(line, '\n'), errors.Join(err, CheckSize("the journal's header", int64(len(line))+1))
 }
 
-// WriteTo writes the journal in the form that [Read] reads. Errors: those of Check; of the writer.
+// WriteTo writes the journal in the format that [Read] reads. It fails if the header is too long or
+// w fails.
 func (j *Journal) WriteTo(w io.Writer) (int64, error) {
 	line, err := j.header()
 	parts := [][]byte{line}
@@ -124,9 +131,9 @@ func (j *Journal) WriteTo(w io.Writer) (int64, error) {
 	return written, err
 }
 
-// Read reads the journal of the store at dir, or returns nil if it does not exist. It does
-// not load the bytes of the indexes: they can be read as long as the journal exists.
-// Errors: the file system's; that the file is not a journal, or one of a later version.
+// Read reads the journal of the store at dir. It returns nil if there is no journal. Read does not
+// load the indexes; they can be read as long as the journal exists. It fails if the file is not a
+// journal, or is one of a later version. Other errors come from the file system.
 func Read(dir string) (*Journal, error) {
 	h, err := readHeader(dir)
 	if h == nil {

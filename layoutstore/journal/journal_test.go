@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// newStore returns a directory in which a journal may be written.
+// newStore returns a directory in which tests can write a journal.
 func newStore(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -32,7 +32,7 @@ func write(t testing.TB, dir string, j journal.Journal) {
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.File), b.Bytes(), 0o644))
 }
 
-func TestRead(t *testing.T) {
+func TestReadJournal(t *testing.T) {
 	dir := newStore(t)
 	old, fresh := []byte("old"), []byte("new")
 	write(t, dir, journal.Journal{Generation: 5,
@@ -46,11 +46,11 @@ func TestRead(t *testing.T) {
 	}
 	layouttest.Try(t, os.Remove(filepath.Join(dir, journal.File)))
 	if j, err := journal.Read(dir); j != nil || err != nil {
-		t.Errorf("without a journal: %v, %v", j, err)
+		t.Errorf("Read without a journal: got %v and the error %v, want nil and none", j, err)
 	}
 }
 
-// readBack returns the bytes of all indexes of a journal.
+// readBack reads the old and new bytes of all indexes of a journal.
 func readBack(t testing.TB, j *journal.Journal) (all []journal.IndexChange) {
 	t.Helper()
 	for _, c := range j.Indexes {
@@ -63,7 +63,7 @@ func readBack(t testing.TB, j *journal.Journal) (all []journal.IndexChange) {
 	return all
 }
 
-// holes is a file that does not store zeros.
+// holes is a file to which zeros are written as holes, so that they take no space.
 type holes struct{ *os.File }
 
 func (h holes) Write(p []byte) (int, error) {
@@ -74,15 +74,16 @@ func (h holes) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// A journal may be as long as all its indexes together, and each of them can be read again.
-func TestLongJournal(t *testing.T) {
+// A journal may be longer than one file of a store, because it contains all changed indexes. Each
+// index can still be read.
+func TestReadJournalOverOneGibibyte(t *testing.T) {
 	dir := newStore(t)
 	f, err := os.Create(filepath.Join(dir, journal.File))
 	layouttest.Try(t, err)
 	defer f.Close()
 	long := make([]byte, journal.MaxIndex)
 	j := journal.Journal{Generation: 1}
-	for i := range 10 { // twice 64 MiB each
+	for i := range 10 { // 64 MiB for each old index and for each new one
 		j.Indexes = append(j.Indexes, journal.IndexChange{Path: fmt.Sprint("a", i), Old: long, New: long})
 	}
 	layouttest.Try(t, j.Check())
@@ -91,19 +92,19 @@ func TestLongJournal(t *testing.T) {
 		err = f.Truncate(n)
 	}
 	if err != nil || n <= 1<<30 {
-		t.Fatalf("%d bytes: %v", n, err)
+		t.Fatalf("the journal has %d bytes, want more than 1 GiB; error %v", n, err)
 	}
 	got, err := journal.Read(dir)
 	if err != nil || len(got.Indexes) != 10 {
 		t.Fatalf("%v", err)
 	}
 	if data, err := got.Indexes[9].NewBytes(t.Context()); err != nil || len(data) != len(long) {
-		t.Errorf("%d bytes: %v", len(data), err)
+		t.Errorf("the last index has %d bytes, want 64 MiB; error %v", len(data), err)
 	}
 }
 
-// A store never writes a file that is too long to be read again.
-func TestStoreLimits(t *testing.T) {
+// Writers refuse a file that would be too long for readers.
+func TestFilesTooLongForReadersAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		what  string
 		check func(n int64) error
@@ -116,17 +117,17 @@ func TestStoreLimits(t *testing.T) {
 		{"the header of a journal", func(n int64) error { return journal.CheckSize("the header", n) }, journal.MaxFile},
 	} {
 		if err := c.check(c.limit); err != nil {
-			t.Errorf("%s of %d bytes: %v", c.what, c.limit, err)
+			t.Errorf("%s of %d bytes is refused: %v", c.what, c.limit, err)
 		}
 		if err := c.check(c.limit + 1); !errors.Is(err, journal.ErrTooLong) {
-			t.Errorf("%s of %d bytes: %v", c.what, c.limit+1, err)
+			t.Errorf("%s of %d bytes: got the error %v, want ErrTooLong", c.what, c.limit+1, err)
 		}
 	}
 }
 
-// FuzzJournal: a journal that was written is read back unchanged, whatever bytes its indexes
-// contain. The paths in every accepted journal are legal.
-func FuzzJournal(f *testing.F) {
+// A journal that was written must be read back unchanged, whatever bytes its indexes contain. Each
+// accepted journal must contain only legal paths.
+func FuzzWriteAndReadJournal(f *testing.F) {
 	f.Add([]byte("old"), []byte("new"), true, []byte("{\"format\":1}\n"))
 	f.Add([]byte(nil), []byte("\n\x00\xff"), false, []byte(`{"format":1,"indexes":[{"path":"a","old":9223372036854775807,"new":1}]}`+"\n"))
 	f.Add([]byte("x"), []byte(""), true, []byte(`{"format":1,"indexes":[{"path":"../a","old":-1,"new":0}]}`+"\n"))
@@ -148,7 +149,7 @@ func FuzzJournal(f *testing.F) {
 		got, err := journal.Read(dir)
 		layouttest.Try(t, err)
 		if read := (journal.Journal{Generation: got.Generation, Packed: got.Packed, Indexes: readBack(t, got)}); !reflect.DeepEqual(read, j) {
-			t.Errorf("%+v, want %+v", read, j)
+			t.Errorf("read back the journal %+v, want %+v", read, j)
 		}
 		layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.File), raw, 0o644))
 		if got, err := journal.Read(dir); err == nil {

@@ -21,70 +21,71 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// GenerationsDir is the prefix of the keys of all generations of a store in a bucket. The keys of each generation have a
-// prefix of their own below it.
+// GenerationsDir is the prefix of all keys that belong to generations of a store in a bucket. Each
+// generation has its own prefix below it.
 const GenerationsDir = Dir + "/generations/"
 
-// Pointer is the one object of a store in a bucket that changes. It names the generation that readers see. It is written
-// only on condition that it has not changed since it was read: if two writers write it at once, one of them fails, and no
-// change is lost.
+// Pointer is the only object that changes in a store in a bucket. It names the generation that
+// readers see. A writer replaces it only on condition that it has not changed since the writer read
+// it. If two writers do so at the same time, one of them fails, so no change is lost.
 type Pointer struct {
 	Format     int    `json:"format"`
 	Generation uint64 `json:"generation"`
-	// Object is the key of the Generation.
+	// Object is the key of the [Generation].
 	Object string `json:"object"`
-	// Epoch is the number of sweeps so far. A sweep raises it before it deletes anything, and deletes only blobs of
-	// earlier epochs that the generation does not name. Writers never rely on such blobs. So a sweep never deletes a
-	// blob of a later generation, however late it deletes.
+	// Epoch is the number of sweeps so far. A sweep increases it before it deletes anything. It
+	// deletes only blobs of earlier epochs that the current generation does not name, and writers
+	// never rely on such blobs. So even a slow sweep never deletes a blob of a later generation.
 	Epoch uint32 `json:"epoch,omitempty"`
 
-	ETag string `json:"-"` // of the object from which it was read
+	ETag string `json:"-"` // the ETag of the object from which the pointer was read
 }
 
-// Generation is the state of a store in a bucket: an object that never changes.
+// Generation is one state of a store in a bucket. Its object never changes.
 type Generation struct {
 	Format     int    `json:"format"`
 	Generation uint64 `json:"generation"`
-	// Previous is the key of the generation before it.
+	// Previous is the key of the previous generation.
 	Previous string         `json:"previous,omitempty"`
 	Layouts  []StoredLayout `json:"layouts"`
-	// Pruned are manifests whose tags a prune has removed: see [State].
+	// Pruned contains manifests whose tags a prune has removed, as in [State].
 	Pruned []Pruned `json:"pruned,omitempty"`
-	// Signed are the signed inventories of imported bundles.
+	// Signed contains the signed inventories of imported bundles.
 	Signed []SignedInventory `json:"signed,omitempty"`
 }
 
-// StoredLayout is a layout of a store in a bucket.
+// StoredLayout describes a layout of a store in a bucket.
 type StoredLayout struct {
 	Path  string       `json:"path"`
 	Index StoredObject `json:"index"` // its index.json
-	Blobs StoredObject `json:"blobs"` // the list of its blobs; see [ParseBlobs]
+	// Blobs is the list of the layout's blobs, in the format of [ParseBlobs].
+	Blobs StoredObject `json:"blobs"`
 }
 
-// SignedInventory is an inventory and its signature.
+// SignedInventory names the objects of an inventory and its signature.
 type SignedInventory struct {
 	Inventory StoredObject `json:"inventory"`
 	Signature StoredObject `json:"signature"`
 }
 
-// StoredObject is an object that never changes, with the size and digest of its content.
+// StoredObject names an object that never changes, with the size and digest of its content.
 type StoredObject struct {
 	Key    string        `json:"key"`
 	Size   int64         `json:"size"`
 	Digest digest.Digest `json:"digest"`
 }
 
-// StoredBlob is an entry of the list of blobs of a layout.
+// StoredBlob is an entry in the list of a layout's blobs.
 type StoredBlob struct {
 	Digest digest.Digest
 	Size   int64
-	Epoch  uint32 // of the writer that uploaded it
+	Epoch  uint32 // the epoch in which a writer uploaded the blob
 }
 
-// Key returns the key of the blob.
+// Key returns the key of the object that contains the blob.
 func (b StoredBlob) Key() string { return BlobKey(b.Digest, b.Epoch) }
 
-// BlobKey returns the key of a blob that a writer uploads in an epoch.
+// BlobKey returns the key for a blob that a writer uploads in the given epoch.
 func BlobKey(d digest.Digest, epoch uint32) string {
 	if epoch == 0 {
 		return names.BlobPath(d)
@@ -92,8 +93,9 @@ func BlobKey(d digest.Digest, epoch uint32) string {
 	return fmt.Sprintf("%s.%d", names.BlobPath(d), epoch)
 }
 
-// ReadPointer reads the pointer of a store in a bucket. Errors: ErrNotStore if there is none, or if the bucket has a copy
-// of a store in a directory; those of the bucket; that the pointer is malformed or of a later version.
+// ReadPointer reads the pointer of a store in a bucket. It fails with ErrNotStore if there is no
+// pointer, or if the place contains a copy of a store in a directory. It also fails if the pointer
+// is malformed or of a later version. Other errors come from the bucket.
 func ReadPointer(ctx context.Context, b bucket.Reader) (Pointer, error) {
 	data, o, err := readObject(ctx, b, StateFile, maxPointer)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -107,17 +109,18 @@ func ReadPointer(ctx context.Context, b bucket.Reader) (Pointer, error) {
 		return Pointer{}, fmt.Errorf("state of the store, %s/%s: %w", b.Place(), StateFile, err)
 	}
 	if p.Object == "" {
-		return Pointer{}, fmt.Errorf("%s: a copy of a store in a directory: %w", b.Place(), ErrNotStore)
+		return Pointer{}, fmt.Errorf("%s contains a copy of a store in a directory: %w", b.Place(), ErrNotStore)
 	}
 	p.ETag = o.ETag
 	return p, nil
 }
 
-// maxPointer limits the bytes of a pointer.
+// maxPointer is the maximum size of a pointer in bytes.
 const maxPointer = 1 << 20
 
-// Write replaces the pointer old, or writes the first one if old is nil. It returns the pointer with its new ETag. Errors:
-// bucket.ErrChanged if another writer was faster; those of the bucket.
+// Write replaces the pointer old, or writes the first pointer if old is nil. It returns the pointer
+// with its new ETag. If another writer was faster, Write fails with bucket.ErrChanged. Other errors
+// come from the bucket.
 func (p Pointer) Write(ctx context.Context, b bucket.Bucket, old *Pointer) (Pointer, error) {
 	data, err := json.Marshal(p)
 	if err != nil {
@@ -132,15 +135,16 @@ func (p Pointer) Write(ctx context.Context, b bucket.Bucket, old *Pointer) (Poin
 	return p, err
 }
 
-// NewGenerationDir returns the prefix of the keys of a new generation, which no other writer uses. It ends with a slash.
+// NewGenerationDir returns a prefix for the keys of a new generation. The prefix ends with a slash,
+// and no other writer uses it.
 func NewGenerationDir(generation uint64) string {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // never fails
 	return fmt.Sprintf("%s%08d-%s/", GenerationsDir, generation, hex.EncodeToString(id[:]))
 }
 
-// GenerationOfKey returns the number of the generation to which a key belongs: the highest number if the key is malformed.
-// ok is false if the key belongs to none.
+// GenerationOfKey returns the number of the generation to which a key belongs. ok is false if the
+// key belongs to no generation. If the key is malformed, the number is the highest possible one.
 func GenerationOfKey(key string) (generation uint64, ok bool) {
 	rest, ok := strings.CutPrefix(key, GenerationsDir)
 	if !ok {
@@ -154,10 +158,10 @@ func GenerationOfKey(key string) (generation uint64, ok bool) {
 	return generation, true
 }
 
-// generationObject is the name of a Generation in its directory.
+// generationObject is the last part of the key of a Generation.
 const generationObject = "generation.json"
 
-// Write writes the generation to its directory, and returns its key.
+// Write writes the generation below the prefix dir, and returns its key.
 func (g Generation) Write(ctx context.Context, b bucket.Bucket, dir string) (string, error) {
 	data, err := json.Marshal(g)
 	if err != nil {
@@ -170,7 +174,8 @@ func (g Generation) Write(ctx context.Context, b bucket.Bucket, dir string) (str
 	return dir + generationObject, err
 }
 
-// ReadGeneration reads a generation. Errors: those of the bucket; that it is malformed.
+// ReadGeneration reads the generation with the given key. It fails if the object is malformed.
+// Other errors come from the bucket.
 func ReadGeneration(ctx context.Context, b bucket.Reader, key string) (Generation, error) {
 	data, _, err := readObject(ctx, b, key, MaxFile)
 	if err != nil {
@@ -183,14 +188,15 @@ func ReadGeneration(ctx context.Context, b bucket.Reader, key string) (Generatio
 	return g, nil
 }
 
-// PutStored writes an object that never changes.
+// PutStored writes an object, and returns its key, size and digest.
 func PutStored(ctx context.Context, b bucket.Bucket, key string, data []byte) (StoredObject, error) {
 	sum := sha256.Sum256(data)
 	_, err := b.Put(ctx, key, bytes.NewReader(data), int64(len(data)), bucket.PutOptions{SHA256: hex.EncodeToString(sum[:])})
 	return StoredObject{Key: key, Size: int64(len(data)), Digest: digest.NewDigestFromBytes(digest.SHA256, sum[:])}, err
 }
 
-// Read reads the object. Errors: those of the bucket; that the content does not match its size and digest.
+// Read returns the content of the object. It fails if the content does not match the size and
+// digest. Other errors come from the bucket.
 func (o StoredObject) Read(ctx context.Context, b bucket.Reader) ([]byte, error) {
 	data, _, err := readObject(ctx, b, o.Key, MaxFile)
 	if err == nil && (int64(len(data)) != o.Size || digest.FromBytes(data) != o.Digest) {
@@ -206,7 +212,7 @@ func readObject(ctx context.Context, b bucket.Reader, key string, limit int64) (
 	}
 	defer body.Close()
 	if o.Size > limit {
-		return nil, o, fmt.Errorf("%s/%s: %d bytes: %w", b.Place(), key, o.Size, ErrTooLong)
+		return nil, o, fmt.Errorf("%s/%s has %d bytes: %w", b.Place(), key, o.Size, ErrTooLong)
 	}
 	data, err := io.ReadAll(body)
 	return data, o, err

@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// object is a bucket in which every object has these bytes.
+// object is a bucket in which every key leads to these bytes.
 type object []byte
 
 func (object) List(context.Context, string, func(bucket.Object) error) error { return nil }
@@ -27,9 +27,10 @@ func (o object) Stat(context.Context, string) (bucket.Object, error) {
 
 func (object) Place() string { return "s3://bundles/store" }
 
-// FuzzPointer: a pointer or generation has the known format or is refused. Only a state of that
-// format without a generation, which is a copy of a store in a directory, counts as no store.
-func FuzzPointer(f *testing.F) {
+// A pointer or generation in an unknown format must be refused. "Not a store" is the error only for
+// a state in the known format without a generation, because such an object is a copy of a store in
+// a directory.
+func FuzzReadPointer(f *testing.F) {
 	f.Add([]byte(`{"format":1,"generation":7,"object":".layoutproxy/generations/7/generation.json","epoch":2}`))
 	f.Add([]byte(`{"format":1,"generation":7}`))
 	f.Add([]byte(`{"format":2,"object":"x"}`))
@@ -38,16 +39,16 @@ func FuzzPointer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := journal.ReadPointer(t.Context(), object(data))
 		if err == nil && (p.Format != journal.Format || p.Object == "" || p.ETag != "tag") {
-			t.Errorf("%q is read as %+v", data, p)
+			t.Errorf("%q was read as the pointer %+v", data, p)
 		}
 		if errors.Is(err, journal.ErrNotStore) {
 			var s struct{ Format int }
 			if json.Unmarshal(data, &s) != nil || s.Format != journal.Format {
-				t.Errorf("%q counts as no store: %v", data, err)
+				t.Errorf("%q was refused as not a store: %v", data, err)
 			}
 		}
 		if g, err := journal.ReadGeneration(t.Context(), object(data), "key"); err == nil && g.Format != journal.Format {
-			t.Errorf("%q is read as generation %+v", data, g)
+			t.Errorf("%q was read as the generation %+v", data, g)
 		}
 	})
 }

@@ -16,64 +16,72 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// The files of a store beside its layouts, as paths below the store.
+// These are the paths of the files of a store, relative to the store. Layouts have other paths.
 const (
-	Dir       = ".layoutproxy"
-	StateFile = Dir + "/store.json" // a State: it makes a directory a store
-	File      = Dir + "/journal"    // a Journal, while an import is published
-	SignedDir = Dir + "/signed"     // the signed inventories of imported bundles, as ID.json and ID.json.sig
+	Dir = ".layoutproxy"
+	// StateFile contains a State, which makes a directory a store.
+	StateFile = Dir + "/store.json"
+	// File contains a Journal while an import is being published.
+	File = Dir + "/journal"
+	// SignedDir contains the signed inventories of imported bundles, as ID.json and ID.json.sig.
+	SignedDir = Dir + "/signed"
 )
 
 // Format is the version of the files in Dir that this program reads and writes.
 const Format = 1
 
-// State is the state of a store: a tree of layouts into which bundles are imported.
-// Each import is a generation that readers see completely or not at all.
+// State is the state of a store. A store is a tree of layouts into which bundles are imported. Each
+// import is a generation, which readers see completely or not at all.
 type State struct {
 	Format     int      `json:"format"`
-	Generation uint64   `json:"generation"` // of the last import; 0 before the first
+	Generation uint64   `json:"generation"` // the number of the last import; 0 means none yet
 	Packed     []Packed `json:"packed,omitempty"`
-	// Pruned are manifests whose tags a prune has removed. They are served by digest for a
-	// time, for pulls that are running.
+	// Pruned contains manifests whose tags a prune has removed. They are still served by digest for
+	// some time, because clients may be pulling them.
 	Pruned []Pruned `json:"pruned,omitempty"`
 }
 
-// Pruned is a manifest that an index still names although a prune has removed its tags.
+// Pruned is a manifest whose tags a prune has removed, while the index still names it.
 type Pruned struct {
-	Path   string        `json:"path"` // of the layout below the store
+	Path   string        `json:"path"` // the path of the layout below the store
 	Digest digest.Digest `json:"digest"`
-	After  time.Time     `json:"after"` // when a prune may remove the manifest
+	After  time.Time     `json:"after"` // the time from which a prune may remove the manifest
 }
 
-// Packed is an archive that was imported without unpacking.
+// Packed is an archive that was imported without unpacking it.
 type Packed struct {
-	File       string `json:"file"` // NAME.tar in the store, for a chunk set too
-	Name       string `json:"name"` // its name before the import
+	// File is NAME.tar in the store, even if the archive is a chunk set.
+	File string `json:"file"`
+	// Name is the name of the archive before the import.
+	Name       string `json:"name"`
 	Generation uint64 `json:"generation"`
-	// There is set in a journal if somebody had copied the archive into the store before, so
-	// that readers have seen it all the time.
+	// There is set in a journal if the archive was already in the store, because somebody had
+	// copied it there. Readers see such an archive during the import, too.
 	There bool `json:"there,omitempty"`
-	// Retired is when the archive may be removed: a prune has removed its tags, and it is served
-	// by digest until then. It is nil for any other archive.
+	// Retired is the time from which the archive may be removed, after a prune has removed its
+	// tags. Until then, it is served by digest. Retired is nil for any other archive.
 	Retired *time.Time `json:"retired,omitempty"`
-	// Dropped is set while the files of the archive are being removed. Readers do not see them.
+	// Dropped is set while the files of the archive are being removed. Readers do not see such an
+	// archive.
 	Dropped bool `json:"dropped,omitempty"`
 }
 
-// ErrNotStore says that a directory is not a store.
+// ErrNotStore means that a directory or bucket is not a store.
 var ErrNotStore = errors.New("not a store")
 
-// ErrTooLong says that a file is too long for readers, and was refused.
+// ErrTooLong means that a file was refused because it is too long for readers.
 var ErrTooLong = errors.New("too large for readers")
 
-// Limits of the files of a store, for writers and readers.
+// These limits for the files of a store apply to writers and readers.
 const (
-	MaxIndex = 64 << 20 // bytes of an index.json: some 150,000 descriptors
-	MaxFile  = 1 << 30  // bytes of the state, and of the header of a journal
+	// MaxIndex is the maximum size in bytes of an index.json, which is enough for about 150,000
+	// descriptors.
+	MaxIndex = 64 << 20
+	// MaxFile is the maximum size in bytes of the state, and of the header of a journal.
+	MaxFile = 1 << 30
 )
 
-// CheckSize fails if a file of a store, or the header of one, would be longer than MaxFile. what
-// describes it in the error. Errors: ErrTooLong.
+// CheckSize fails with ErrTooLong if size is more than MaxFile. The error says what is too long.
 func CheckSize(what string, size int64) error {
 	if size > MaxFile {
 		return fmt.Errorf("%s would have %d bytes, more than the limit of %d: %w", what, size, int64(MaxFile), ErrTooLong)
@@ -81,8 +89,9 @@ func CheckSize(what string, size int64) error {
 	return nil
 }
 
-// ReadState reads the state of the store at dir. Errors: ErrNotStore; the file
-// system's; that the state is malformed or of a later version.
+// ReadState reads the state of the store at dir. It fails with ErrNotStore if dir is not a store.
+// It also fails if the state is malformed or of a later version. Other errors come from the file
+// system.
 func ReadState(dir string) (State, error) {
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		return State{}, fmt.Errorf("%s: %w", dir, ErrNotStore)
@@ -101,7 +110,7 @@ func ReadState(dir string) (State, error) {
 	return s, nil
 }
 
-// decode decodes the JSON of v, and then checks format, which is a field of v.
+// decode decodes JSON into v, and then checks the format. format points to a field of v.
 func decode(data []byte, v any, format *int) error {
 	if err := json.Unmarshal(data, v); err != nil {
 		return err
@@ -123,7 +132,7 @@ func readFile(dir, name string) ([]byte, error) {
 		return nil, err
 	}
 	if info.Size() > MaxFile {
-		return nil, fmt.Errorf("%s: too large", name)
+		return nil, fmt.Errorf("%s is too large", name)
 	}
 	return io.ReadAll(io.LimitReader(f, MaxFile))
 }

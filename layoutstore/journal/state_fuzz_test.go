@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// FuzzState: a state has the known format or is refused. It never counts as a missing store.
-func FuzzState(f *testing.F) {
+// A state in an unknown format must be refused. The error must never be that the store is missing.
+func FuzzReadState(f *testing.F) {
 	f.Add([]byte(`{"format":1,"generation":7,"packed":[{"file":"a.tar","name":"a.tar","generation":7}]}`))
 	f.Add([]byte(`{"format":2}`))
 	f.Add([]byte(`{"format":1,"packed":[{"file":"../../etc/passwd"}]}`))
@@ -23,10 +23,10 @@ func FuzzState(f *testing.F) {
 		layouttest.Try(t, os.WriteFile(file, data, 0o600))
 		s, err := journal.ReadState(dir)
 		if err == nil && s.Format != journal.Format {
-			t.Errorf("%q is read as format %d", data, s.Format)
+			t.Errorf("%q was read as a state of format %d", data, s.Format)
 		}
 		if errors.Is(err, journal.ErrNotStore) {
-			t.Errorf("%q: the directory counts as no store: %v", data, err)
+			t.Errorf("with the state %q, the directory is refused as not a store: %v", data, err)
 		}
 	})
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// FormatBlobs returns the list of the blobs of a layout: one line per blob, sorted by digest, with the digest, the size in
-// bytes, and the epoch unless it is 0. It sorts blobs in place.
+// FormatBlobs returns the list of a layout's blobs. It contains one line per blob, sorted by
+// digest: the digest, the size in bytes, and the epoch unless it is 0. FormatBlobs sorts blobs in
+// place.
 func FormatBlobs(blobs []StoredBlob) []byte {
 	slices.SortFunc(blobs, func(a, b StoredBlob) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
 	var list bytes.Buffer
@@ -28,8 +29,8 @@ func FormatBlobs(blobs []StoredBlob) []byte {
 	return list.Bytes()
 }
 
-// ParseBlobs calls each with every entry of a list that [FormatBlobs] returned. Errors: those of each; that a line is
-// malformed.
+// ParseBlobs calls each for every entry in a list from [FormatBlobs]. It fails if each fails or a
+// line is malformed.
 func ParseBlobs(list []byte, each func(StoredBlob) error) error {
 	number := 0
 	for line := range strings.Lines(string(list)) {
@@ -68,8 +69,8 @@ func parseBlob(fields []string) (StoredBlob, error) {
 	return b, nil
 }
 
-// ParseBlobKey returns the digest and the epoch of the blob with a key: see [BlobKey]. ok is false if it is the key of no
-// blob.
+// ParseBlobKey returns the digest and the epoch in the key of a blob; see [BlobKey]. ok is false if
+// the key is not that of a blob.
 func ParseBlobKey(key string) (d digest.Digest, epoch uint32, ok bool) {
 	name, suffix, hasEpoch := strings.Cut(key, ".")
 	if hasEpoch {

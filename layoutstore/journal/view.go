@@ -7,16 +7,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// View is the state of a store that a scan reads. Nil is the view of a source that is not a store.
+// View is the state of a store that a scan sees. nil is the view of a source that is not a store.
 type View struct {
 	state   State
 	journal *header // nil if no import is being published
 }
 
-// ReadView decides which state of the store at dir readers see: while an import is being
-// published, the state before it, both for unpacked layouts and for archives. An import is
-// visible once the state has its generation: a journal of that generation, or an earlier one,
-// hides nothing and only has to be removed. The view is nil if dir is not a store.
+// ReadView decides which state of the store at dir readers see. While an import is being published,
+// readers see the state before it, both for unpacked layouts and for archives. An import is visible
+// once its generation is in the state. A journal of this or an earlier generation hides nothing,
+// and only has to be removed. The view is nil if dir is not a store.
 func ReadView(dir string) (*View, error) {
 	s, err := ReadState(dir)
 	if errors.Is(err, ErrNotStore) {
@@ -32,7 +32,7 @@ func ReadView(dir string) (*View, error) {
 	return &View{s, h}, err
 }
 
-// Same reports whether two views are of the same state.
+// Same reports whether two views show the same state.
 func (v *View) Same(other *View) bool {
 	if v == nil || other == nil {
 		return v == other
@@ -43,8 +43,8 @@ func (v *View) Same(other *View) bool {
 	return v.journal == nil || v.journal.same(other.journal)
 }
 
-// PackedAs returns the name that an archive had before its import, and the generation
-// of that import: 0 if it was not imported.
+// PackedAs returns the name that an archive had before its import, and the generation of the
+// import. The generation is 0 if the archive was not imported.
 func (v *View) PackedAs(file string) (name string, generation uint64) {
 	if v == nil {
 		return file, 0
@@ -62,8 +62,8 @@ func (v *View) IsRetired(file string) bool {
 	return v != nil && slices.ContainsFunc(v.state.Packed, func(p Packed) bool { return p.File == file && p.Retired != nil })
 }
 
-// Hides reports whether an archive belongs to the import that is being published, or is being
-// removed by a prune.
+// Hides reports whether readers must not see an archive. It belongs to an import that is being
+// published, or a prune is removing it.
 func (v *View) Hides(archive string) bool {
 	if v != nil && slices.ContainsFunc(v.state.Packed, func(p Packed) bool { return p.File == archive && p.Dropped }) {
 		return true
@@ -78,8 +78,9 @@ func (v *View) Hides(archive string) bool {
 // Publishing reports whether an import is being published.
 func (v *View) Publishing() bool { return v != nil && v.journal != nil }
 
-// OldIndex locates the index of the layout at path before the import that is being published;
-// where is nil if the layout had none. ok reports whether the import changes the layout.
+// OldIndex returns where to read the index that the layout at path had before the import that is
+// being published. where is nil if the layout had no index. ok reports whether the import changes
+// the layout.
 func (v *View) OldIndex(path string) (where extent.List, ok bool) {
 	if !v.Publishing() {
 		return nil, false

@@ -29,8 +29,8 @@ func readView(t testing.TB, dir string) *journal.View {
 	return v
 }
 
-// An import is visible once the state has its generation. A journal of a later generation hides
-// its import; any other journal hides nothing.
+// An import is visible once its generation is in the state. Only a journal of a later generation
+// hides its import.
 func TestViewDuringImport(t *testing.T) {
 	for _, c := range []struct {
 		state, journal uint64
@@ -44,25 +44,25 @@ func TestViewDuringImport(t *testing.T) {
 				{Path: "c", Old: []byte{}, New: []byte("x")}, {Path: "d", Old: []byte("last"), New: []byte("y")}}})
 		v := readView(t, dir)
 		if v.Publishing() != c.publishing || v.Hides("new.tar") != c.publishing {
-			t.Errorf("%+v: publishing %v, hides the new archive %v", c, v.Publishing(), v.Hides("new.tar"))
+			t.Errorf("%+v: Publishing is %v; Hides is %v for the new archive", c, v.Publishing(), v.Hides("new.tar"))
 		}
 		for _, archive := range []string{"was.tar", "by-hand.tar", "other.tar"} {
 			if v.Hides(archive) {
-				t.Errorf("%+v: hides %s", c, archive)
+				t.Errorf("%+v: the archive %s is hidden", c, archive)
 			}
 		}
 		for path, want := range map[string]struct {
 			old string
-			has bool // an index before the import
+			has bool // the layout had an index before the import
 			ok  bool
 		}{"a": {"old", true, true}, "b": {"", false, true}, "c": {"", true, true}, "d": {"last", true, true}, "e": {}} {
 			checkOldIndex(t, v, path, want.old, want.has && c.publishing, want.ok && c.publishing)
 		}
 		if name, generation := v.PackedAs("was.tar"); name != "was-v1.tar" || generation != 3 {
-			t.Errorf("%s of %d", name, generation)
+			t.Errorf("archive was.tar: got the name %s and the generation %d, want was-v1.tar and 3", name, generation)
 		}
 		if name, generation := v.PackedAs("new.tar"); name != "new.tar" || generation != 0 {
-			t.Errorf("%s of %d", name, generation)
+			t.Errorf("archive new.tar: got the name %s and the generation %d, want new.tar and 0", name, generation)
 		}
 	}
 }
@@ -71,20 +71,20 @@ func checkOldIndex(t *testing.T, v *journal.View, path, old string, has, changed
 	t.Helper()
 	where, ok := v.OldIndex(path)
 	if ok != changed || (where != nil) != has {
-		t.Errorf("the old index of %s: %v, changed %v", path, where, ok)
+		t.Errorf("the old index of %s is in %v; changed by the import: %v", path, where, ok)
 		return
 	}
 	if !has {
 		return
 	}
 	if data, err := where.ReadAll(t.Context()); err != nil || old != "" && string(data) != old {
-		t.Errorf("the old index of %s: %q, %v", path, data, err)
+		t.Errorf("the old index of %s: got %q and the error %v", path, data, err)
 	}
 }
 
-// A directory that is not a store has no view. For a store whose files cannot be read, ReadView
+// A directory that is not a store has no view. If the files of a store cannot be read, ReadView
 // fails.
-func TestViewWithoutStore(t *testing.T) {
+func TestViewOfDirectoryWithoutStore(t *testing.T) {
 	dir := newStore(t)
 	file := filepath.Join(dir, "file")
 	layouttest.Try(t, os.WriteFile(file, nil, 0o644))
@@ -96,10 +96,10 @@ func TestViewWithoutStore(t *testing.T) {
 		}
 		v, err := journal.ReadView(source)
 		if v != nil || err != nil {
-			t.Errorf("%s: %v, %v", source, v, err)
+			t.Errorf("view of %s: got %v and the error %v, want nil and none", source, v, err)
 		}
 		if name, generation := v.PackedAs("a.tar"); name != "a.tar" || generation != 0 || v.Publishing() || v.Hides("a.tar") {
-			t.Errorf("%s: %s of %d", source, name, generation)
+			t.Errorf("view of %s: the archive a.tar has the name %s and the generation %d", source, name, generation)
 		}
 		if where, ok := v.OldIndex("a"); where != nil || ok {
 			t.Errorf("%s: %v", source, where)
@@ -108,12 +108,12 @@ func TestViewWithoutStore(t *testing.T) {
 	writeState(t, dir, journal.State{Format: journal.Format})
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.File), []byte("{}"), 0o644))
 	if _, err := journal.ReadView(dir); err == nil || !strings.Contains(err.Error(), journal.File) {
-		t.Errorf("a malformed journal: %v", err)
+		t.Errorf("ReadView with a malformed journal: got the error %v", err)
 	}
 	for _, bad := range []string{"", "[", `{"format":2}`, `{"format":0}`} {
 		layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.StateFile), []byte(bad), 0o644))
 		if _, err := journal.ReadView(dir); err == nil || errors.Is(err, journal.ErrNotStore) || !strings.Contains(err.Error(), journal.StateFile) {
-			t.Errorf("state %q: %v", bad, err)
+			t.Errorf("ReadView with the state %q: got the error %v", bad, err)
 		}
 	}
 	for _, name := range []string{journal.StateFile, journal.File} {
@@ -121,16 +121,16 @@ func TestViewWithoutStore(t *testing.T) {
 		layouttest.Try(t, os.Mkdir(filepath.Join(dir, name), 0o755))
 	}
 	if _, err := journal.ReadState(dir); err == nil || errors.Is(err, journal.ErrNotStore) {
-		t.Errorf("the state is a directory: %v", err)
+		t.Errorf("ReadView with a directory as the state: got the error %v", err)
 	}
 	if j, err := journal.Read(dir); err == nil {
-		t.Errorf("the journal is a directory: %v", j)
+		t.Errorf("ReadView succeeds with a directory as the journal: %v", j)
 	}
 }
 
-// An archive that a prune has retired is visible. An archive that a prune is removing is hidden,
-// whatever the other archives are.
-func TestViewOfRetiredAndDropped(t *testing.T) {
+// Readers see an archive that a prune has retired. They do not see an archive that a prune is
+// removing.
+func TestViewOfRetiredAndDroppedArchives(t *testing.T) {
 	dir := newStore(t)
 	at := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
 	writeState(t, dir, journal.State{Format: journal.Format, Generation: 1, Packed: []journal.Packed{
@@ -141,15 +141,15 @@ func TestViewOfRetiredAndDropped(t *testing.T) {
 		retired, hidden bool
 	}{{"stays.tar", false, false}, {"retired.tar", true, false}, {"dropped.tar", true, true}, {"other.tar", false, false}} {
 		if v.IsRetired(c.file) != c.retired || v.Hides(c.file) != c.hidden {
-			t.Errorf("%s: retired %v, hidden %v", c.file, v.IsRetired(c.file), v.Hides(c.file))
+			t.Errorf("archive %s: retired is %v, hidden is %v", c.file, v.IsRetired(c.file), v.Hides(c.file))
 		}
 	}
 	if none := (*journal.View)(nil); none.IsRetired("retired.tar") {
-		t.Error("an archive of a source that is no store is retired")
+		t.Error("an archive is retired although its source is not a store")
 	}
 }
 
-// Two views are the same until the state or the journal is replaced.
+// Two views are the same until the state or the journal changes.
 func TestSameViews(t *testing.T) {
 	dir := newStore(t)
 	var none *journal.View
@@ -170,50 +170,50 @@ func TestSameViews(t *testing.T) {
 	layouttest.Try(t, os.Chtimes(filepath.Join(dir, journal.File), time.Time{}, time.Unix(1, 0)))
 	views["another file"] = readView(t, dir)
 	if !views["another file"].Same(readView(t, dir)) {
-		t.Error("nothing has changed, but the views differ")
+		t.Error("the views differ although nothing has changed")
 	}
 	writeState(t, dir, journal.State{Format: journal.Format, Generation: 2})
 	views["later state"] = readView(t, dir)
 	layouttest.Try(t, os.Remove(filepath.Join(dir, journal.File)))
-	views["later state, idle"] = readView(t, dir)
+	views["later state, no import"] = readView(t, dir)
 	for a, one := range views {
 		for b, other := range views {
 			if one.Same(other) != (a == b) {
-				t.Errorf("%s and %s: Same is %v", a, b, one.Same(other))
+				t.Errorf("views %q and %q: Same is %v", a, b, one.Same(other))
 			}
 		}
 	}
 }
 
-// A journal is refused completely if its header contradicts its size, or contains a path that no
-// store has.
-func TestMalformedJournals(t *testing.T) {
+// Read refuses a journal if its header contradicts its size, or if the header contains an illegal
+// path.
+func TestMalformedJournalsAreRefused(t *testing.T) {
 	dir := newStore(t)
 	line := func(indexes string) string { return `{"format":1,"generation":5,"indexes":[` + indexes + `]}` + "\n" }
 	for name, c := range map[string]struct{ raw, reason string }{
-		"nothing":                                   {"", "no header"},
-		"the first line has no end":                 {`{"format":1}`, "no header"},
-		"not JSON":                                  {"{\n", "JSON"},
-		"a later format":                            {`{"format":2}` + "\n", "format 2"},
-		"bytes without an index":                    {line("") + "x", "bytes"},
-		"shorter than its header says":              {line(`{"path":"a","old":1,"new":2}`) + "ab", "bytes"},
-		"longer than its header says":               {line(`{"path":"a","old":-1,"new":2}`) + "abc", "bytes"},
-		"a path that leads out":                     {line(`{"path":"../a","old":-1,"new":0}`), `"../a"`},
-		"an old size below -1":                      {line(`{"path":"a","old":-2,"new":0}`), `"a"`},
-		"a negative size":                           {line(`{"path":"a","old":1,"new":-1}`), `"a"`},
-		"an old size above the file's":              {line(`{"path":"a","old":9000,"new":0},{"path":"b","old":-1,"new":0}`), `"a"`},
-		"a new size above the file's":               {line(`{"path":"a","old":-1,"new":9000},{"path":"b","old":-1,"new":0}`), `"a"`},
-		"sizes that add up to more than the file's": {line(`{"path":"a","old":60,"new":60},{"path":"b","old":60,"new":60}`), "bytes"},
+		"nothing":                                {"", "header is missing"},
+		"no newline after the header":            {`{"format":1}`, "header is missing"},
+		"not JSON":                               {"{\n", "JSON"},
+		"a later format":                         {`{"format":2}` + "\n", "format 2"},
+		"bytes that belong to no index":          {line("") + "x", "bytes"},
+		"shorter than its header says":           {line(`{"path":"a","old":1,"new":2}`) + "ab", "bytes"},
+		"longer than its header says":            {line(`{"path":"a","old":-1,"new":2}`) + "abc", "bytes"},
+		"a path that leads out of the store":     {line(`{"path":"../a","old":-1,"new":0}`), `"../a"`},
+		"an old size below -1":                   {line(`{"path":"a","old":-2,"new":0}`), `"a"`},
+		"a negative new size":                    {line(`{"path":"a","old":1,"new":-1}`), `"a"`},
+		"an old size above the file size":        {line(`{"path":"a","old":9000,"new":0},{"path":"b","old":-1,"new":0}`), `"a"`},
+		"a new size above the file size":         {line(`{"path":"a","old":-1,"new":9000},{"path":"b","old":-1,"new":0}`), `"a"`},
+		"sizes whose sum is above the file size": {line(`{"path":"a","old":60,"new":60},{"path":"b","old":60,"new":60}`), "bytes"},
 	} {
 		layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.File), []byte(c.raw), 0o644))
 		if j, err := journal.Read(dir); err == nil || !strings.Contains(err.Error(), c.reason) || !strings.Contains(err.Error(), journal.File) {
-			t.Errorf("%s: %+v, %v", name, j, err)
+			t.Errorf("%s: got the journal %+v and the error %v", name, j, err)
 		}
 	}
 }
 
-// A header may be longer than one read.
-func TestLongHeader(t *testing.T) {
+// A header may be longer than the buffer with which it is read.
+func TestReadLongJournalHeader(t *testing.T) {
 	dir := newStore(t)
 	j := journal.Journal{Generation: 1}
 	for range 5000 {
@@ -230,8 +230,9 @@ func TestLongHeader(t *testing.T) {
 	}
 }
 
-// A header may end exactly at the end of a read, so that the newline is in the next one.
-func TestHeaderEndsWithRead(t *testing.T) {
+// A header may end exactly at the end of the read buffer, so that the newline comes with the next
+// read.
+func TestHeaderFillsReadBuffer(t *testing.T) {
 	dir := newStore(t)
 	for _, n := range []int{64<<10 - 1, 64 << 10, 64<<10 + 1, 128 << 10} {
 		head := `{"format":1,"generation":7,"indexes":[{"path":"a","old":-1,"new":3}]}`
@@ -239,16 +240,16 @@ func TestHeaderEndsWithRead(t *testing.T) {
 		layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.File), []byte(raw), 0o644))
 		j, err := journal.Read(dir)
 		if err != nil || j.Generation != 7 {
-			t.Fatalf("%d bytes: %+v, %v", n, j, err)
+			t.Fatalf("header of %d bytes: got the journal %+v and the error %v", n, j, err)
 		}
 		if fresh, err := j.Indexes[0].NewBytes(t.Context()); string(fresh) != "new" {
-			t.Errorf("%d bytes: %q, %v", n, fresh, err)
+			t.Errorf("header of %d bytes: got the index %q and the error %v", n, fresh, err)
 		}
 	}
 }
 
-// The bytes of an index are stale once the journal is removed or replaced.
-func TestIndexesOfRemovedJournal(t *testing.T) {
+// Once a journal is removed or replaced, reading its indexes fails with ErrStale.
+func TestIndexesOfRemovedJournalAreStale(t *testing.T) {
 	dir := newStore(t)
 	j := journal.Journal{Generation: 5, Indexes: []journal.IndexChange{{Path: "a", Old: []byte("old"), New: []byte("new")}}}
 	write(t, dir, j)
@@ -260,11 +261,11 @@ func TestIndexesOfRemovedJournal(t *testing.T) {
 	ended, end := context.WithCancelCause(t.Context())
 	end(stopped)
 	if data, err := got.Indexes[0].NewBytes(ended); !errors.Is(err, stopped) || errors.Is(err, extent.ErrStale) {
-		t.Errorf("with an ended context: %q, %v", data, err)
+		t.Errorf("NewBytes after its context has ended: got %q and the error %v", data, err)
 	}
 	write(t, dir, j)
 	checkStale(t, got.Indexes[0])
-	// A directory or a link in place of the journal says nothing about the import.
+	// A directory in place of the journal is an error other than ErrStale.
 	layouttest.Try(t, errors.Join(os.Remove(filepath.Join(dir, journal.File)), os.Mkdir(filepath.Join(dir, journal.File), 0o755)))
 	if data, err := got.Indexes[0].NewBytes(t.Context()); err == nil || errors.Is(err, extent.ErrStale) {
 		t.Errorf("%q, %v", data, err)
@@ -274,24 +275,24 @@ func TestIndexesOfRemovedJournal(t *testing.T) {
 func checkStale(t *testing.T, c journal.IndexChange) {
 	t.Helper()
 	if data, err := c.OldBytes(t.Context()); !errors.Is(err, extent.ErrStale) {
-		t.Errorf("old: %q, %v", data, err)
+		t.Errorf("OldBytes: got %q and the error %v, want ErrStale", data, err)
 	}
 	if data, err := c.NewBytes(t.Context()); !errors.Is(err, extent.ErrStale) {
-		t.Errorf("new: %q, %v", data, err)
+		t.Errorf("NewBytes: got %q and the error %v, want ErrStale", data, err)
 	}
 }
 
-// A change that was not read from a journal returns its own bytes.
-func TestBytesOfNewChange(t *testing.T) {
+// OldBytes and NewBytes also work for a change that was not read from a journal.
+func TestBytesOfChangeInMemory(t *testing.T) {
 	c := journal.IndexChange{Path: "a", Old: []byte("old"), New: []byte("new")}
 	old, oldErr := c.OldBytes(t.Context())
 	fresh, newErr := c.NewBytes(t.Context())
 	if string(old) != "old" || string(fresh) != "new" || oldErr != nil || newErr != nil {
-		t.Errorf("%q, %v; %q, %v", old, oldErr, fresh, newErr)
+		t.Errorf("got the old bytes %q and the error %v, the new bytes %q and the error %v", old, oldErr, fresh, newErr)
 	}
 }
 
-// brokenWriter fails from its nth write on.
+// brokenWriter is a writer whose first n writes succeed. All others fail.
 type brokenWriter struct{ n int }
 
 var errBroken = errors.New("broken")
@@ -303,21 +304,21 @@ func (w *brokenWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestWriteToFails(t *testing.T) {
+func TestWriteToReturnsWriteErrors(t *testing.T) {
 	j := journal.Journal{Indexes: []journal.IndexChange{{Path: "a", Old: []byte("old"), New: []byte("new")}, {Path: "b", New: []byte("x")}}}
 	for n := range 5 {
 		w := &brokenWriter{n: n}
 		if _, err := j.WriteTo(w); !errors.Is(err, errBroken) {
-			t.Errorf("after %d writes: %v", n, err)
+			t.Errorf("failure after %d writes: got the error %v, want errBroken", n, err)
 		}
 		if w.n != -1 {
-			t.Errorf("after %d writes: %d more after the error", n, -1-w.n)
+			t.Errorf("failure after %d writes: WriteTo wrote %d more times after the error", n, -1-w.n)
 		}
 	}
 }
 
-// An empty index is not a missing one.
-func TestEmptyIndex(t *testing.T) {
+// A journal distinguishes an empty index from a missing one.
+func TestEmptyIndexIsNotMissing(t *testing.T) {
 	dir := newStore(t)
 	write(t, dir, journal.Journal{Generation: 1, Indexes: []journal.IndexChange{{Path: "a", Old: []byte{}, New: []byte("new")}}})
 	got, err := journal.Read(dir)
@@ -327,11 +328,11 @@ func TestEmptyIndex(t *testing.T) {
 	}
 }
 
-// A state that is longer than the limit is refused, and not read in part.
-func TestStateTooLong(t *testing.T) {
+// ReadState refuses a state that is longer than the limit, instead of reading a part of it.
+func TestStateTooLongIsRefused(t *testing.T) {
 	dir := newStore(t)
 	writeState(t, dir, journal.State{Format: journal.Format})
-	if err := os.Truncate(filepath.Join(dir, journal.StateFile), journal.MaxFile+1); err != nil { // a sparse file, which takes no space
+	if err := os.Truncate(filepath.Join(dir, journal.StateFile), journal.MaxFile+1); err != nil { // this makes a sparse file, which takes no space
 		t.Fatal(err)
 	}
 	if _, err := journal.ReadState(dir); err == nil || !strings.Contains(err.Error(), "too large") {
