@@ -68,7 +68,7 @@ func (r Refs) Contradicts(mediaType string) error {
 
 // ParseAs parses content for which descriptors state the given media types, each once. It returns
 // the right media type, and the wrong ones. r is empty if the right type is not a manifest's.
-// ParseAs fails if the content should be a manifest but is none, if it is ambiguous, or if it
+// ParseAs fails if the content should be a manifest but is not one, if it is ambiguous, or if it
 // contradicts every descriptor.
 func ParseAs(body []byte, types ...string) (r Refs, mediaType string, wrong []string, err error) {
 	r, parsed := Parse(body)

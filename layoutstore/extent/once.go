@@ -34,7 +34,7 @@ type once struct {
 	// cold contains the windows of the open file to drop after they are read, in order.
 	cold []window
 
-	dropped window // the windows dropped last, if nothing lies between them
+	dropped window // the windows dropped last, if they have no gap
 }
 
 // window is a run of bytes in a file.
