@@ -17,24 +17,24 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Archive describes how to pack layouts of a tree. The zero value packs the complete tree as
-// d8 mirror pull does: GNU format, no directories, no "./".
+// Archive describes how to pack layouts from a tree. The zero value packs the complete tree as d8
+// mirror pull does: in GNU format, without directories, and without "./" before names.
 type Archive struct {
-	// Layouts are the paths of the layouts to pack, without layouts nested in them. Nil means
-	// all files of the tree.
+	// Layouts contains the paths of the layouts to pack, without layouts nested in them. nil means
+	// the complete tree.
 	Layouts []string
-	// Format is the format of the headers; GNU if unknown.
+	// Format is the format of the headers. The zero value means GNU.
 	Format tar.Format
-	// DotSlash begins every name with "./", as tar -cf FILE . does.
+	// DotSlash makes every name begin with "./", as tar -cf FILE . does.
 	DotSlash bool
 	// Directories adds entries for directories.
 	Directories bool
-	// Strip is a directory that is removed from the front of every name, as in archives of old
+	// Strip is a directory that is removed from the start of every name, as in archives of old
 	// bundles.
 	Strip string
 }
 
-// Archive packs layouts into a tar archive, and renames it to file when it is complete.
+// Archive packs layouts into a tar archive. It renames the archive to file when it is complete.
 func (t *Tree) Archive(file string, a Archive) {
 	t.tb.Helper()
 	Try(t.tb, os.MkdirAll(filepath.Dir(file), 0o755))
@@ -47,8 +47,8 @@ func (t *Tree) Archive(file string, a Archive) {
 	}))
 }
 
-// Bundle packs the tree as d8 mirror pull does: into one archive per product, in dir.
-// Layouts without an archive of their own go into platform.tar.
+// Bundle packs the tree into one archive per product in dir, as d8 mirror pull does. Layouts
+// without an archive of their own go into platform.tar.
 func (t *Tree) Bundle(dir string) {
 	t.tb.Helper()
 	archives := map[string][]string{}
@@ -62,7 +62,7 @@ func (t *Tree) Bundle(dir string) {
 	}
 }
 
-// archivesOf returns the archives that contain the layout at path.
+// archivesOf returns the names of the archives that contain the layout at a path.
 func archivesOf(layout string) []string {
 	s := strings.Split(layout, "/")
 	switch {
@@ -84,7 +84,7 @@ func archivesOf(layout string) []string {
 	return []string{"platform.tar"}
 }
 
-// layoutsOnDisk finds the layouts that have an index.json.
+// layoutsOnDisk returns the paths of all layouts with an index.json.
 func (t *Tree) layoutsOnDisk() (layouts []string) {
 	t.tb.Helper()
 	err := fs.WalkDir(os.DirFS(t.dir), ".", func(name string, _ fs.DirEntry, err error) error {
@@ -104,8 +104,8 @@ type packer struct {
 	w    *tar.Writer
 }
 
-// pack walks in the order of filepath.Walk, as d8 does: blobs precede the index.json
-// that needs them.
+// pack packs the files in the order of filepath.Walk, as d8 does. In that order, the blobs of a
+// layout come before its index.json.
 func (p *packer) pack() error {
 	missing := map[string]bool{}
 	for _, l := range p.Layouts {
@@ -130,12 +130,12 @@ func (p *packer) pack() error {
 		return p.file(rel, file)
 	})
 	if err == nil && len(missing) > 0 {
-		return fmt.Errorf("nothing to pack of %v", slices.Sorted(maps.Keys(missing)))
+		return fmt.Errorf("these layouts do not exist: %v", slices.Sorted(maps.Keys(missing)))
 	}
 	return err
 }
 
-// layoutOf returns the path of the layout that a file belongs to.
+// layoutOf returns the path of the layout to which a file belongs.
 func layoutOf(file string) string {
 	switch path.Base(file) {
 	case ocispec.ImageIndexFile, ocispec.ImageLayoutFile:
@@ -148,7 +148,8 @@ func layoutOf(file string) string {
 	return path.Dir(file)
 }
 
-// isWanted reports whether a file belongs to one of the layouts, or a directory leads to one.
+// isWanted reports whether to pack a file or directory. A file must belong to one of the layouts. A
+// directory must lead to one, or contain its blobs.
 func (p *packer) isWanted(rel string, dir bool) bool {
 	if p.Layouts == nil {
 		return true
@@ -162,7 +163,7 @@ func (p *packer) isWanted(rel string, dir bool) bool {
 	})
 }
 
-// entryName returns the name of the entry for rel. It is empty if Strip removes all of rel.
+// entryName returns the name of the entry for rel. The name is empty if rel is a part of Strip.
 func (p *packer) entryName(rel string) (string, error) {
 	name := rel
 	if p.Strip != "" {

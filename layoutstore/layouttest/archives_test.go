@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// entries returns the headers of an archive, in order, and the contents of its files, by name.
+// entries returns the headers of an archive in their order, and the contents of its files by name.
 func entries(t *testing.T, archive string) (headers []*tar.Header, files map[string]string) {
 	t.Helper()
 	files = map[string]string{}
@@ -49,7 +49,7 @@ func names(headers []*tar.Header) (all []string) {
 	return all
 }
 
-// nest makes a tree with a small layout at each path.
+// nest makes a tree with a small layout at each of the paths.
 func nest(t *testing.T, paths ...string) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -61,7 +61,7 @@ func nest(t *testing.T, paths ...string) *layouttest.Tree {
 	return tree
 }
 
-func TestArchiveContainsTheTree(t *testing.T) {
+func TestArchiveContainsCompleteTree(t *testing.T) {
 	dir := t.TempDir()
 	tree := buildAll(t, dir)
 	for name, a := range map[string]layouttest.Archive{
@@ -85,14 +85,14 @@ func TestArchiveContainsTheTree(t *testing.T) {
 		}
 		hasDirectories := slices.ContainsFunc(headers, func(h *tar.Header) bool { return h.Typeflag == tar.TypeDir })
 		if hasDirectories != a.Directories {
-			t.Errorf("%s: has directories: %v", name, hasDirectories)
+			t.Errorf("%s: the archive contains directories: %v", name, hasDirectories)
 		}
 	}
 }
 
-// An archive has the same headers, in the same order, as an archive from d8. Its digest is golden,
-// so that no edit changes the archive unnoticed.
-func TestArchiveMatchesD8(t *testing.T) {
+// Archive writes the same headers as d8, in the same order. A golden digest makes every change of
+// the archive visible.
+func TestArchiveHasFormatOfD8(t *testing.T) {
 	archive := filepath.Join(t.TempDir(), "new/all.tar")
 	buildAll(t, t.TempDir()).Archive(archive, layouttest.Archive{})
 	headers, _ := entries(t, archive)
@@ -100,26 +100,26 @@ func TestArchiveMatchesD8(t *testing.T) {
 		t.Fatalf("%d entries", len(headers))
 	}
 	for _, h := range headers {
-		long := len(h.Name) > 100 // only then does a GNU header differ from a ustar one
+		long := len(h.Name) > 100 // a GNU header differs from a ustar header only if the name is long
 		if h.Mode != 0o777 || h.ModTime.Unix() != 0 || h.Uid != 0 || h.Uname != "" || long && h.Format != tar.FormatGNU {
 			t.Errorf("%+v", h)
 		}
 	}
 	if got := names(headers); got[len(got)-1] != "oci-layout" || !slices.Contains(got, "modules/x/index.json") ||
 		slices.Index(got, "index.json") < slices.IndexFunc(got, func(s string) bool { return strings.HasPrefix(s, "blobs/") }) {
-		t.Errorf("order is %q", got)
+		t.Errorf("the entries are in the order %q", got)
 	}
 	got := digest.FromBytes(layouttest.ReadFile(t, archive))
 	if want := digest.Digest("sha256:88cd6655b1e0ef42af86d8d37abf765291c5b0a3f9e202ef923802fd7d51fd52"); got != want {
-		t.Errorf("the archive is %s, want %s", got, want)
+		t.Errorf("the archive has the digest %s, want %s", got, want)
 	}
 }
 
-func TestArchiveOfSomeLayouts(t *testing.T) {
+func TestArchiveOfSelectedLayouts(t *testing.T) {
 	tree := nest(t, ".", "modules/x", "modules/x/release", "modules/blobs/y")
 	for _, test := range []struct {
 		archive layouttest.Archive
-		want    []string // entries except blobs
+		want    []string // names of all entries except blobs
 	}{
 		{layouttest.Archive{Layouts: []string{"."}}, []string{"index.json", "oci-layout"}},
 		{layouttest.Archive{Layouts: []string{"modules/blobs/y"}}, []string{"modules/blobs/y/index.json", "modules/blobs/y/oci-layout"}},
@@ -138,7 +138,7 @@ func TestArchiveOfSomeLayouts(t *testing.T) {
 			t.Errorf("%+v: %s", test.archive, diff)
 		}
 		if want := 5 * len(test.archive.Layouts); len(packed) != want {
-			t.Errorf("%+v: %d files, want %d", test.archive, len(packed), want)
+			t.Errorf("%+v: the archive contains %d files, want %d", test.archive, len(packed), want)
 		}
 	}
 }
@@ -146,9 +146,9 @@ func TestArchiveOfSomeLayouts(t *testing.T) {
 func TestArchiveErrors(t *testing.T) {
 	dir := t.TempDir()
 	for name, a := range map[string]layouttest.Archive{
-		"missing layout":          {Layouts: []string{".", "nowhere"}},
-		"name outside of Strip":   {Strip: "modules"},
-		"name too long for ustar": {Format: tar.FormatUSTAR},
+		"missing layout":                         {Layouts: []string{".", "nowhere"}},
+		"file outside of the stripped directory": {Strip: "modules"},
+		"name too long for the ustar format":     {Format: tar.FormatUSTAR},
 	} {
 		tb := &recorder{}
 		func() {
@@ -156,12 +156,12 @@ func TestArchiveErrors(t *testing.T) {
 			buildAll(tb, dir).Archive(filepath.Join(t.TempDir(), "a.tar"), a)
 		}()
 		if tb.message == "" {
-			t.Errorf("%s: no error", name)
+			t.Errorf("%s: Archive succeeds, want an error", name)
 		}
 	}
 }
 
-func TestBundle(t *testing.T) {
+func TestBundleHasOneArchivePerProduct(t *testing.T) {
 	tree := nest(t, ".", "install", "install-standalone", "release-channel", "installer", "security/trivy-db", "security/trivy-bdu",
 		"modules/x", "modules/x/release", "modules/x/extra/y", "packages/p", "packages/p/version", "packages/q/version",
 		"deckhouse-cli/plugins/s")
@@ -194,7 +194,7 @@ func TestBundle(t *testing.T) {
 	}
 }
 
-// writeDigits writes a file of 1000 bytes, for tests that cut it.
+// writeDigits writes a file of 1000 bytes, for tests that cut it into chunks.
 func writeDigits(t *testing.T) (archive, content string) {
 	t.Helper()
 	archive, content = filepath.Join(t.TempDir(), "a.tar"), strings.Repeat("0123456789", 100)
@@ -204,7 +204,7 @@ func writeDigits(t *testing.T) (archive, content string) {
 	return archive, content
 }
 
-// readChunks returns the contents of chunks.
+// readChunks returns the content of each chunk.
 func readChunks(t *testing.T, chunks []string) (all []string) {
 	t.Helper()
 	for _, chunk := range chunks {
@@ -213,28 +213,28 @@ func readChunks(t *testing.T, chunks []string) (all []string) {
 	return all
 }
 
-func TestSplit(t *testing.T) {
+func TestSplitArchiveLikeD8(t *testing.T) {
 	unequal, empty := false, false
 	for limit := int64(1); limit < 1100; limit += 7 {
 		archive, content := writeDigits(t)
 		parts := readChunks(t, layouttest.Split(t, archive, limit))
 		for i, part := range parts {
 			if last := i == len(parts)-1; last != (int64(len(part)) < limit) {
-				t.Errorf("chunk %d of %d has %d bytes, the limit is %d", i, len(parts), len(part), limit)
+				t.Errorf("chunk %d of %d has %d bytes, but the limit is %d", i, len(parts), len(part), limit)
 			}
 			unequal = unequal || i > 0 && i < len(parts)-1 && len(part) != len(parts[0])
 		}
 		empty = empty || parts[len(parts)-1] == ""
 		if strings.Join(parts, "") != content {
-			t.Errorf("%d chunks of %d do not join to the archive", len(parts), limit)
+			t.Errorf("%d chunks with the limit of %d bytes do not add up to the archive", len(parts), limit)
 		}
 	}
 	if !unequal || !empty {
-		t.Errorf("found chunks of unequal sizes: %v; found an empty last chunk: %v", unequal, empty)
+		t.Errorf("want chunks of unequal sizes (found: %v) and an empty last chunk (found: %v)", unequal, empty)
 	}
 }
 
-func TestCutAt(t *testing.T) {
+func TestCutArchiveAtOffsets(t *testing.T) {
 	archive, content := writeDigits(t)
 	want := []string{"", content[:7], "", content[7:]}
 	if diff := cmp.Diff(want, readChunks(t, layouttest.CutAt(t, archive, 0, 7, 7))); diff != "" {
@@ -242,30 +242,30 @@ func TestCutAt(t *testing.T) {
 	}
 }
 
-func TestCut(t *testing.T) {
+func TestCutArchiveIntoEqualChunks(t *testing.T) {
 	for _, size := range []int64{1, 999, 1000, 1001, 5000} {
 		archive, content := writeDigits(t)
 		chunks := layouttest.Cut(t, archive, size)
 		parts := readChunks(t, chunks)
 		for i, part := range parts {
 			if int64(len(part)) != size && i != len(chunks)-1 || part == "" {
-				t.Errorf("chunk %d has %d bytes", i, len(part))
+				t.Errorf("chunk %d has the wrong size of %d bytes", i, len(part))
 			}
 		}
 		if strings.Join(parts, "") != content {
-			t.Errorf("%d chunks of %d do not join to the archive", len(chunks), size)
+			t.Errorf("%d chunks of %d bytes do not add up to the archive", len(chunks), size)
 		}
 		if got, want := filepath.Base(chunks[0]), "a.tar.0000.chunk"; got != want {
 			t.Errorf("the first chunk is %s, want %s", got, want)
 		}
 		left := slices.Collect(maps.Keys(layouttest.ReadFiles(t, filepath.Dir(archive))))
 		if len(left) != len(chunks) {
-			t.Errorf("%d files are left: %q", len(left), left)
+			t.Errorf("after the cut, the directory contains %d files: %q", len(left), left)
 		}
 	}
 }
 
-func TestTar(t *testing.T) {
+func TestTarWritesValidArchive(t *testing.T) {
 	const large = 9 << 30
 	archive := filepath.Join(t.TempDir(), "a.tar")
 	long := strings.Repeat("long/", 60) + "name"
@@ -295,7 +295,7 @@ func TestTar(t *testing.T) {
 		n, _ := r.Read(body)
 		got = append(got, string(h.Typeflag)+" "+h.Name+" "+string(body[:n]))
 		if want := int64(large); strings.HasPrefix(h.Name, "large") && h.Size != want {
-			t.Errorf("%s has %d bytes", h.Name, h.Size)
+			t.Errorf("the entry %s has the wrong size of %d bytes", h.Name, h.Size)
 		}
 	}
 	want := []string{"0 large begin", "0 large pax \x00\x00\x00\x00\x00", "0 " + long + " gnu", "0 " + long + " pax", "2 link ", "Z odd odd"}
@@ -305,7 +305,7 @@ func TestTar(t *testing.T) {
 	places := layouttest.Places(t, archive)
 	info, err := f.Stat()
 	if err != nil || len(places) != len(want) || places[len(places)-1].End+1024 != info.Size() {
-		t.Errorf("%v of %d bytes, %v", places, info.Size(), err)
+		t.Errorf("Places returns %v for an archive of %d bytes; error %v", places, info.Size(), err)
 	}
 	for i, p := range places[1:] {
 		if p.Header != places[i].End || p.Body <= p.Header {

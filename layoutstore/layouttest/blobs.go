@@ -2,7 +2,7 @@ package layouttest
 
 import (
 	"bytes"
-	// go-digest computes only algorithms that are linked in.
+	// go-digest supports only hash algorithms that the program imports.
 	_ "crypto/sha256"
 	_ "crypto/sha512"
 	"encoding/json"
@@ -22,7 +22,7 @@ func (l *Layout) Blob(mediaType string, data []byte) ocispec.Descriptor {
 	return l.copyBlob(digest.SHA256, mediaType, bytes.NewReader(data))
 }
 
-// BlobPath returns the file of the blob dgst, which may be missing.
+// BlobPath returns the path of the file for the blob dgst. The file may be missing.
 func (l *Layout) BlobPath(dgst digest.Digest) string {
 	return filepath.Join(l.dir, ocispec.ImageBlobsDir, dgst.Algorithm().String(), dgst.Encoded())
 }
@@ -50,8 +50,8 @@ func (l *Layout) copyBlob(alg digest.Algorithm, mediaType string, content io.Rea
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digester.Digest(), Size: size}
 }
 
-// replace writes a temporary file and renames it, because a reader may watch the tree. It
-// does not sync: the trees of tests need not survive a power cut.
+// replace writes a temporary file and renames it, because a reader may watch the tree. It does not
+// sync, because the trees of tests need not survive a power cut.
 func replace(file string, write func(*os.File) error) error {
 	temp := filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+".tmp")
 	f, err := os.Create(temp)

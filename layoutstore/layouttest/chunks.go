@@ -7,12 +7,12 @@ import (
 	"path/filepath"
 )
 
-// Split splits an archive into chunks beside it, as d8 mirror pull does, and removes the archive. A
-// chunk ends with the write that reaches limit bytes, and writes have unequal sizes. So all chunks
-// but the last have at least limit bytes, few have the same size, and the last has fewer and may be
-// empty. (deckhouse-cli, docs/mirror-bundle-layout.md §4.3 and
-// internal/mirror/chunked/chunk_writer.go. The writes of d8 have up to 512 KiB; for a small limit
-// they are smaller here.)
+// Split splits an archive into chunks beside it, and removes the archive. As in d8 mirror pull, a
+// chunk ends with the first write that reaches limit bytes, and writes have unequal sizes. So every
+// chunk but the last has at least limit bytes, and few have the same size. The last chunk has fewer
+// bytes and may be empty (deckhouse-cli, docs/mirror-bundle-layout.md §4.3 and
+// internal/mirror/chunked/chunk_writer.go). d8 writes up to 512 KiB at once; with a small limit,
+// Split writes less.
 func Split(tb TB, archive string, limit int64) (chunks []string) {
 	tb.Helper()
 	step := min(512<<10, max(limit/2, 1))
@@ -29,8 +29,8 @@ func Split(tb TB, archive string, limit int64) (chunks []string) {
 	}
 }
 
-// Cut cuts an archive into chunks of size bytes, except the last one, as split(1) does, and removes
-// the archive. For chunks of d8 see [Split].
+// Cut cuts an archive into chunks of size bytes, as split(1) does, and removes the archive. The
+// last chunk may be smaller. For chunks as d8 makes them, see [Split].
 func Cut(tb TB, archive string, size int64) (chunks []string) {
 	tb.Helper()
 	var sizes []int64
@@ -40,8 +40,8 @@ func Cut(tb TB, archive string, size int64) (chunks []string) {
 	return cut(tb, archive, sizes)
 }
 
-// CutAt cuts an archive at ascending offsets, and removes it. Two equal offsets make an
-// empty chunk.
+// CutAt cuts an archive at the given offsets, and removes the archive. The offsets must be
+// ascending. Two equal offsets make an empty chunk.
 func CutAt(tb TB, archive string, offsets ...int64) (chunks []string) {
 	tb.Helper()
 	var sizes []int64
@@ -53,11 +53,12 @@ func CutAt(tb TB, archive string, offsets ...int64) (chunks []string) {
 	return cut(tb, archive, sizes)
 }
 
-// fileSize returns the size of an archive to be cut into chunks of about limit bytes.
+// fileSize returns the size of an archive in bytes. It ends the test if limit, the size of a chunk,
+// is not positive.
 func fileSize(tb TB, archive string, limit int64) int64 {
 	tb.Helper()
 	if limit <= 0 {
-		tb.Fatalf("%s: chunks of %d bytes", archive, limit)
+		tb.Fatalf("%s: cannot cut it into chunks of %d bytes", archive, limit)
 	}
 	info, err := os.Stat(archive)
 	Try(tb, err)
@@ -79,7 +80,7 @@ func cut(tb TB, archive string, sizes []int64) (chunks []string) {
 		off += size
 		chunks = append(chunks, fmt.Sprintf("%s.%04d.chunk", archive, i))
 	}
-	Try(tb, os.Remove(archive)) // first: the archive would take precedence over its chunks
+	Try(tb, os.Remove(archive)) // before the chunks appear, because the archive takes precedence over them
 	for i, chunk := range chunks {
 		Try(tb, os.Rename(temp(i), chunk))
 	}

@@ -6,9 +6,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Contradictions adds images that no reader may accept: their manifests contradict the
-// descriptors, or could be parsed as two different types. All blobs exist. It returns the
-// descriptors by tag.
+// Contradictions adds images that every reader must refuse. Their manifests contradict the
+// descriptors, or could be parsed as two different types. All their blobs exist. Contradictions
+// returns the descriptors by tag.
 func (l *Layout) Contradictions() map[string]ocispec.Descriptor {
 	l.tree.tb.Helper()
 	raw := func(d ocispec.Descriptor) string {

@@ -10,22 +10,23 @@ import (
 	"os"
 )
 
-// Entry is an entry of a hand-made archive, valid or not.
+// Entry is an entry of an archive that a test writes itself. It need not be valid.
 type Entry struct {
 	tar.Header
 	Body []byte
-	// Patch overwrites bytes of the last block of the header, by offset, and updates the
-	// checksum. It makes headers that archive/tar refuses to write.
+	// Patch overwrites bytes in the last block of the header, and then updates the checksum. The
+	// keys are offsets. A patch can make headers that archive/tar refuses to write.
 	Patch map[int]string
 }
 
-// File returns the entry of a plain file.
+// File returns an entry for a regular file.
 func File(name string, body []byte) Entry {
 	return Entry{Header: tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}, Body: body}
 }
 
-// Tar writes an archive of entries, and renames it to file when it is complete. If a
-// header's Size is larger than the body, the rest is zeros, which take no space on disk.
+// Tar writes an archive with the given entries. It renames the archive to file when it is complete.
+// If the Size of a header is larger than the body, zeros follow the body; they take no space on
+// disk.
 func Tar(tb TB, file string, entries ...Entry) {
 	tb.Helper()
 	Try(tb, replace(file, func(f *os.File) (err error) {
@@ -39,7 +40,7 @@ func Tar(tb TB, file string, entries ...Entry) {
 	}))
 }
 
-// write writes the entry at off, and returns the offset of the next one.
+// write writes the entry at offset off. It returns the offset of the next entry.
 func (e *Entry) write(f *os.File, off int64) (int64, error) {
 	h := e.Header
 	h.Size = max(h.Size, int64(len(e.Body)))
@@ -65,7 +66,7 @@ func (e *Entry) write(f *os.File, off int64) (int64, error) {
 	return (off + h.Size + 511) &^ 511, nil
 }
 
-// Checksum updates the checksum in a header block of 512 bytes.
+// Checksum computes the checksum of a header block of 512 bytes, and stores it in the block.
 func Checksum(block []byte) {
 	copy(block[148:156], "        ")
 	var sum int
@@ -75,14 +76,16 @@ func Checksum(block []byte) {
 	copy(block[148:156], fmt.Sprintf("%06o\x00 ", sum))
 }
 
-// Place is the place of an entry in an archive.
+// Place describes where an entry is in an archive.
 type Place struct {
-	Name              string
-	Header, Body, End int64 // offsets; End is that of the next header
-	Size              int64 // of the content, in bytes
+	Name string
+	// Header, Body and End are the offsets of the header, of the content and of the next header.
+	Header, Body, End int64
+	// Size is the size of the content in bytes.
+	Size int64
 }
 
-// Places returns the places of the entries of a valid archive.
+// Places returns where the entries of a valid archive are.
 func Places(tb TB, archive string) (all []Place) {
 	tb.Helper()
 	f, err := os.Open(archive)

@@ -5,13 +5,13 @@ import (
 	"hash/crc32"
 )
 
-// storedGzip wraps data as gzip (RFC 1952) in stored blocks (RFC 1951, 3.2.4). With
-// compress/gzip, digests could change with the version of Go: even without compression it
-// may divide the data into other blocks.
+// storedGzip wraps data as gzip (RFC 1952) in stored blocks (RFC 1951, 3.2.4). It does not use
+// compress/gzip, whose output may change with the version of Go. Even without compression,
+// compress/gzip may divide the data into other blocks.
 func storedGzip(data []byte) []byte {
 	const largest = 1<<16 - 1
 	sum, size := crc32.ChecksumIEEE(data), uint32(len(data))
-	// Method deflate, no flags, no time, no level, unknown system.
+	// The header fields are: method deflate, no flags, no time, no level, unknown system.
 	out := []byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff}
 	for len(data) > largest {
 		out = appendStored(out, data[:largest], 0)
@@ -22,7 +22,7 @@ func storedGzip(data []byte) []byte {
 	return binary.LittleEndian.AppendUint32(out, size)
 }
 
-// appendStored appends one block; final is 1 for the last.
+// appendStored appends one stored block. final is 1 for the last block and 0 for the others.
 func appendStored(out, block []byte, final byte) []byte {
 	n := uint16(len(block))
 	out = append(out, final)

@@ -9,7 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Media types of Docker's image manifest version 2, schema 2.
+// These are the media types of Docker's image manifest version 2, schema 2.
 const (
 	MediaTypeDockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
 	MediaTypeDockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -17,42 +17,43 @@ const (
 	MediaTypeDockerLayer        = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 )
 
-// Image describes an image or an artifact. Its layers are those of Files, Layers and
-// LayerSizes, in this order.
+// Image describes an image or an artifact. Its layers come from Files, Layers and LayerSizes, in
+// this order.
 type Image struct {
-	// Name distinguishes images: it is a label in the config and the seed of
-	// LayerSizes.
+	// Name makes images different from each other. It is a label in the config, and the seed of the
+	// random content for LayerSizes.
 	Name string
 	// Docker selects Docker's media types instead of OCI's.
 	Docker bool
-	// Files are the files of one tar+gzip layer, by path.
+	// Files contains the files of one tar+gzip layer, by path.
 	Files map[string]string
-	// Layers are written as they are, whatever their media type says.
+	// Layers contains the content of further layers, which is written unchanged whatever the media
+	// type is.
 	Layers [][]byte
-	// LayerSizes adds layers of exactly these sizes. Their content is random bytes, which
-	// cannot be unpacked.
+	// LayerSizes adds one layer per size in bytes. Its content is random and cannot be unpacked.
 	LayerSizes []int64
-	// LayerMediaType is the media type of Layers and LayerSizes; tar+gzip if empty.
+	// LayerMediaType is the media type of Layers and LayerSizes. Empty means tar+gzip.
 	LayerMediaType string
-	// LayerURLs are the urls in the descriptors of all layers.
+	// LayerURLs is the field urls in the descriptors of all layers.
 	LayerURLs []string
-	// Platform is linux/amd64 if nil.
+	// Platform is the platform of the image. nil means linux/amd64.
 	Platform *ocispec.Platform
-	// ArtifactType makes it an artifact, with the empty config.
+	// ArtifactType, if not empty, makes the result an artifact with the empty config.
 	ArtifactType string
-	// ConfigMediaType replaces the media type of an image's config, and gives an
-	// artifact an image's config.
+	// ConfigMediaType, if not empty, is the media type of the config. An artifact then has the
+	// config of an image.
 	ConfigMediaType string
 	Subject         *ocispec.Descriptor
 	Annotations     map[string]string
-	// Algorithm is the digest algorithm of all blobs, including manifest and config; sha256 if
-	// empty.
+	// Algorithm is the digest algorithm of all blobs, including the manifest and the config. Empty
+	// means sha256.
 	Algorithm digest.Algorithm
 }
 
-// Image writes layers, config and manifest, and returns the manifest's descriptor, which
-// can be a child of an index. It has the platform, but no artifact type, because readers
-// must find that in the manifest. Tag or Add adds the descriptor to index.json.
+// Image writes the layers, the config and the manifest, but adds nothing to index.json. It returns
+// the descriptor of the manifest, for Tag, Add or the children of an index. The descriptor contains
+// the platform. It does not contain the artifact type, because readers must find that in the
+// manifest.
 func (l *Layout) Image(o Image) ocispec.Descriptor {
 	l.tree.tb.Helper()
 	o.Algorithm = cmp.Or(o.Algorithm, digest.SHA256)
@@ -96,7 +97,7 @@ func (l *Layout) config(o Image, diffIDs []digest.Digest) ocispec.Descriptor {
 	return l.jsonBlob(o.Algorithm, cmp.Or(o.ConfigMediaType, usual), config)
 }
 
-// choose returns Docker's media type or OCI's.
+// choose returns dockerType if docker is set, and otherwise ociType.
 func choose(docker bool, dockerType, ociType string) string {
 	if docker {
 		return dockerType
@@ -104,7 +105,7 @@ func choose(docker bool, dockerType, ociType string) string {
 	return ociType
 }
 
-// bare returns a descriptor without platform and annotations, for a subject.
+// bare returns a copy of a descriptor without its platform and annotations, as a subject needs it.
 func bare(d *ocispec.Descriptor) *ocispec.Descriptor {
 	if d == nil {
 		return nil

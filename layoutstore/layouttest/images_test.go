@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-func TestImageIsValid(t *testing.T) {
-	// One file is larger than a stored block, the other as large as one.
+func TestImageIsComplete(t *testing.T) {
+	// One file is larger than a stored gzip block. The other has exactly the size of a block.
 	files := map[string]string{"large": strings.Repeat("x", 150000), "dir/block": strings.Repeat("y", 65535)}
 	for _, docker := range []bool{false, true} {
 		l := layouttest.New(t, t.TempDir()).Layout(".")
@@ -40,7 +40,7 @@ func TestImageIsValid(t *testing.T) {
 			t.Error(diff)
 		}
 		if config.OS != "linux" || config.Architecture != "amd64" || config.Created.Unix() != 0 {
-			t.Errorf("config is %+v", config)
+			t.Errorf("the image has the wrong config %+v", config)
 		}
 		if diff := cmp.Diff(files, untar(t, archive)); diff != "" {
 			t.Error(diff)
@@ -48,7 +48,7 @@ func TestImageIsValid(t *testing.T) {
 	}
 }
 
-func TestLayerSizes(t *testing.T) {
+func TestLayersHaveRequestedSizes(t *testing.T) {
 	l := layouttest.New(t, t.TempDir()).Layout(".")
 	sizes := []int64{0, 1, 70000, 70000}
 	manifest := func(name string) (m ocispec.Manifest) {
@@ -59,15 +59,15 @@ func TestLayerSizes(t *testing.T) {
 	one, two := manifest("one"), manifest("two")
 	for i, layer := range one.Layers {
 		if layer.Size != sizes[i] || layer.MediaType != "text/x" {
-			t.Errorf("layer %d is %+v", i, layer)
+			t.Errorf("layer %d has the wrong descriptor %+v", i, layer)
 		}
 	}
 	if one.Layers[2].Digest == one.Layers[3].Digest || one.Layers[2].Digest == two.Layers[2].Digest {
-		t.Error("two layers have the same bytes")
+		t.Error("two layers have the same content")
 	}
 }
 
-func TestArtifact(t *testing.T) {
+func TestArtifactHasSubjectAndConfig(t *testing.T) {
 	l := layouttest.New(t, t.TempDir()).Layout(".")
 	subject := l.Image(layouttest.Image{Name: "subject", Algorithm: digest.SHA512})
 	o := layouttest.Image{ArtifactType: "application/vnd.example", Subject: &subject}
@@ -83,16 +83,16 @@ func TestArtifact(t *testing.T) {
 		t.Error(diff)
 	}
 	if subject.Digest.Algorithm() != digest.SHA512 {
-		t.Errorf("subject is %s", subject.Digest)
+		t.Errorf("the subject has the digest %s, want sha512", subject.Digest)
 	}
 	o.ConfigMediaType = "application/vnd.other"
 	decode(t, string(layouttest.ReadFile(t, l.BlobPath(l.Image(o).Digest))), &manifest)
 	if manifest.Config.MediaType != o.ConfigMediaType || manifest.Config.Size < 10 {
-		t.Errorf("config is %+v", manifest.Config)
+		t.Errorf("the artifact has the wrong config %+v", manifest.Config)
 	}
 }
 
-func TestIndexKeepsItsChildren(t *testing.T) {
+func TestIndexContainsItsChildren(t *testing.T) {
 	l := layouttest.New(t, t.TempDir()).Layout(".")
 	children := []ocispec.Descriptor{
 		l.Image(layouttest.Image{Name: "a"}),
@@ -105,7 +105,7 @@ func TestIndexKeepsItsChildren(t *testing.T) {
 		t.Error(diff)
 	}
 	if children[1].Platform.Architecture != "arm64" || index.MediaType != d.MediaType {
-		t.Errorf("index is %+v", index)
+		t.Errorf("the index is wrong: %+v", index)
 	}
 }
 

@@ -12,16 +12,16 @@ import (
 type Index struct {
 	// Docker selects Docker's media type instead of OCI's.
 	Docker bool
-	// Children are the descriptors of the children, which need not exist.
+	// Children contains the descriptors of the children. The children need not exist.
 	Children     []ocispec.Descriptor
 	Subject      *ocispec.Descriptor
 	ArtifactType string
 	Annotations  map[string]string
-	// Algorithm is the digest algorithm of the index itself; sha256 if empty.
+	// Algorithm is the digest algorithm for the index itself. Empty means sha256.
 	Algorithm digest.Algorithm
 }
 
-// Index writes an index and returns its descriptor. Tag or Add adds it to index.json.
+// Index writes an index as a blob, and returns its descriptor for Tag or Add.
 func (l *Layout) Index(o Index) ocispec.Descriptor {
 	l.tree.tb.Helper()
 	mediaType := choose(o.Docker, MediaTypeDockerManifestList, ocispec.MediaTypeImageIndex)

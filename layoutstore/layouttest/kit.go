@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Publish writes the layout at path with one image for each tag.
+// Publish writes the layout at a path, with one image per tag.
 func Publish(t TB, dir, path string, tags ...string) {
 	t.Helper()
 	l := New(t, dir).Layout(path)
@@ -28,7 +28,7 @@ func Try(t TB, err error) {
 	}
 }
 
-// WriteFile writes a file, and its directories if they are missing.
+// WriteFile writes a file. It creates missing directories.
 func WriteFile[T string | []byte](t TB, file string, content T) {
 	t.Helper()
 	Try(t, os.MkdirAll(filepath.Dir(file), 0o755))
@@ -43,7 +43,7 @@ func ReadFile(t TB, file string) []byte {
 	return content
 }
 
-// ReadFiles returns the content of each file in a directory and below it, by its relative path.
+// ReadFiles returns the contents of all files below a directory, by their relative paths.
 func ReadFiles(t TB, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -58,8 +58,9 @@ func ReadFiles(t TB, dir string) map[string]string {
 	return files
 }
 
-// TarOf returns a tar archive of regular files: NAME, CONTENT, NAME, CONTENT and so on. Only
-// the ustar format gives the same bytes with every version of archive/tar.
+// TarOf returns a tar archive of regular files. The arguments are NAME, CONTENT, NAME, CONTENT and
+// so on. The archive has the ustar format, because only that has the same bytes with every version
+// of archive/tar.
 func TarOf(t TB, files ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -73,8 +74,8 @@ func TarOf(t TB, files ...string) []byte {
 	return b.Bytes()
 }
 
-// Eventually calls ok until it returns true. After a minute it fails the test: that is long
-// enough for a busy machine.
+// Eventually calls ok until it returns true. If that takes more than a minute, Eventually fails the
+// test.
 func Eventually(t TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
@@ -84,8 +85,8 @@ func Eventually(t TB, what string, ok func() bool) {
 	}
 }
 
-// AwaitLaterTime waits until a file that is written now gets a later modification time than
-// the present one of file.
+// AwaitLaterTime waits until a file that is written now would get a later modification time than
+// file has.
 func AwaitLaterTime(t testing.TB, file string) {
 	t.Helper()
 	modified := func(name string) time.Time {

@@ -14,8 +14,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layers writes an image's layers and returns their descriptors and diff IDs. The diff ID is the
-// digest of the uncompressed tar archive, or of the layer itself if it is not one.
+// layers writes the layers of an image, and returns their descriptors and diff IDs. A diff ID is
+// the digest of the uncompressed tar archive. If a layer is not an archive, it is the digest of the
+// layer.
 func (l *Layout) layers(o Image) ([]ocispec.Descriptor, []digest.Digest) {
 	l.tree.tb.Helper()
 	usual := choose(o.Docker, MediaTypeDockerLayer, ocispec.MediaTypeImageLayerGzip)
@@ -43,8 +44,8 @@ func (l *Layout) layers(o Image) ([]ocispec.Descriptor, []digest.Digest) {
 	return layers, diffIDs
 }
 
-// noise returns an endless stream of random bytes that depends only on its arguments. ChaCha8
-// is a published algorithm, so the bytes are the same in every version of Go.
+// noise returns an endless stream of random bytes that depends only on the arguments. ChaCha8 is a
+// published algorithm, so every version of Go returns the same bytes.
 func noise(name string, layer int) io.Reader {
 	seed := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", name, layer))
 	return rand.NewChaCha8(seed)

@@ -12,10 +12,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 )
 
-// AnnotationShortTag is the annotation in which d8 stores the tag alone.
+// AnnotationShortTag is the annotation in which d8 stores only the tag of an image, without the
+// repository.
 const AnnotationShortTag = "io.deckhouse.image.short_tag"
 
-// Layout is one OCI image layout of a tree.
+// Layout is one OCI image layout in a tree.
 type Layout struct {
 	tree      *Tree
 	path      string
@@ -26,13 +27,13 @@ type Layout struct {
 // Dir returns the directory of the layout.
 func (l *Layout) Dir() string { return l.dir }
 
-// Path returns the layout's path below the tree, with slashes; "." for the root layout.
+// Path returns the path of the layout below the tree, with slashes. "." is the root layout.
 func (l *Layout) Path() string { return l.path }
 
-// Tag adds d with a tag, as d8 mirror pull does: with the short tag, the complete
-// reference, and an empty platform. If the tag is the hex digest of d, the reference has
-// "@", as for an image that d8 pulls by digest. A tag may be added several times:
-// index.json keeps the order of the calls.
+// Tag adds the descriptor d with a tag to the index, as d8 mirror pull does. The entry gets the
+// short tag, the complete reference, and an empty platform. If the tag is the hex digest of d, the
+// reference contains "@" instead of ":", as for an image that d8 pulls by digest. A tag may be
+// added several times; index.json keeps the order.
 func (l *Layout) Tag(d ocispec.Descriptor, tag string) {
 	d.Annotations = maps.Clone(d.Annotations)
 	if d.Annotations == nil {
@@ -55,19 +56,20 @@ func (l *Layout) reference(d ocispec.Descriptor, tag string) string {
 	return name + ":" + tag
 }
 
-// Add adds d unchanged: untagged, or tagged by the caller's annotations.
+// Add adds the descriptor d to the index without changing it. A caller that wants a tag sets the
+// annotations.
 func (l *Layout) Add(d ocispec.Descriptor) {
 	l.manifests = append(l.manifests, d)
 }
 
-// Write replaces index.json by one with all descriptors added so far. Call it again after
-// more calls of Tag or Add.
+// Write writes an index.json with all descriptors added so far. After adding more descriptors, call
+// it again.
 func (l *Layout) Write() {
 	l.tree.tb.Helper()
 	l.writeJSON(ocispec.ImageIndexFile, ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageIndex,
-		// An empty slice, because a nil one would be written as null.
+		// This must not be nil, which would be written as null.
 		Manifests: append([]ocispec.Descriptor{}, l.manifests...),
 	})
 }

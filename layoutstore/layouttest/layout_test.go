@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-func TestTag(t *testing.T) {
+func TestTagWritesAnnotationsLikeD8(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	tree.Source = "example.com/root"
 	for _, test := range []struct{ path, tag, want string }{
@@ -39,7 +39,7 @@ func TestTag(t *testing.T) {
 	}
 }
 
-func TestTagDoesNotChangeItsArgument(t *testing.T) {
+func TestTagDoesNotChangeDescriptor(t *testing.T) {
 	l := layouttest.New(t, t.TempDir()).Layout(".")
 	d := l.Image(layouttest.Image{})
 	d.Annotations = map[string]string{"mine": "yes"}
@@ -48,7 +48,7 @@ func TestTagDoesNotChangeItsArgument(t *testing.T) {
 		t.Error(diff)
 	}
 	if d.Platform.OS != "linux" {
-		t.Errorf("platform is %v", d.Platform)
+		t.Errorf("Tag changed the platform to %v", d.Platform)
 	}
 }
 
@@ -56,7 +56,7 @@ func TestAddAndWriteAgain(t *testing.T) {
 	l := layouttest.New(t, t.TempDir()).Layout(".")
 	l.Write()
 	if raw := string(layouttest.ReadFile(t, filepath.Join(l.Dir(), "index.json"))); !strings.Contains(raw, `"manifests": []`) {
-		t.Errorf("empty index is %s", raw)
+		t.Errorf("the empty index has the content %s", raw)
 	}
 	d := l.Image(layouttest.Image{})
 	d.Annotations = map[string]string{ocispec.AnnotationRefName: "bare"}

@@ -46,22 +46,22 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// DefaultSource is the registry path in the references of a new tree.
+// DefaultSource is the registry path that a new tree uses in references.
 const DefaultSource = "registry.deckhouse.io/deckhouse/ee"
 
-// TB is the part of testing.TB that the builders need, so that a program can use them,
-// too. Fatalf must not return.
+// TB is the part of testing.TB that the builders need. Programs other than tests can implement it.
+// Fatalf must not return.
 type TB interface {
 	Helper()
 	Fatalf(format string, args ...any)
 }
 
-// Tree is a directory tree of layouts.
+// Tree is a directory that contains layouts.
 type Tree struct {
-	// Source is the registry path in the references that Tag writes.
+	// Source is the registry path that Tag uses in references.
 	Source string
-	// OldNames makes Tag write references to the installer and the d8 program below the
-	// edition of Source instead of beside it, as d8 did until August 2026.
+	// OldNames makes Tag write references as d8 did until August 2026. The installer and the d8
+	// program are then below the edition of Source instead of beside it.
 	OldNames bool
 
 	tb      TB
@@ -69,7 +69,7 @@ type Tree struct {
 	layouts map[string]*Layout
 }
 
-// New returns a builder of a tree in dir. [Tree.Layout] creates dir if it is missing.
+// New returns a builder for a tree in dir. [Tree.Layout] creates dir if it is missing.
 func New(tb TB, dir string) *Tree {
 	return &Tree{Source: DefaultSource, tb: tb, dir: dir, layouts: map[string]*Layout{}}
 }
@@ -77,16 +77,16 @@ func New(tb TB, dir string) *Tree {
 // Dir returns the directory of the tree.
 func (t *Tree) Dir() string { return t.dir }
 
-// Layout returns the layout at a slash-separated path below the tree; "." is the root
-// layout. The first call for a path creates its directory and oci-layout.
+// Layout returns the layout at a path below the tree. The path has slashes; "." is the root layout.
+// The first call for a path creates the directory and its oci-layout file.
 func (t *Tree) Layout(path string) *Layout {
 	t.tb.Helper()
 	if l, ok := t.layouts[path]; ok {
 		return l
 	}
-	// The path is a part of references, so the path of a layout must have only one spelling.
+	// The path must have only one spelling, because it is a part of references.
 	if !fs.ValidPath(path) {
-		t.tb.Fatalf("layout %q: not a clean path below the tree", path)
+		t.tb.Fatalf("layout %q: this is not a clean path below the tree", path)
 	}
 	l := &Layout{tree: t, path: path, dir: filepath.Join(t.dir, filepath.FromSlash(path))}
 	Try(l.tree.tb, os.MkdirAll(filepath.Join(l.dir, ocispec.ImageBlobsDir), 0o755))

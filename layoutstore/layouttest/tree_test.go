@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// buildAll calls every builder at least once.
+// buildAll builds a tree with every builder function.
 func buildAll(tb layouttest.TB, dir string) *layouttest.Tree {
 	tree := layouttest.New(tb, dir)
 	root := tree.Layout(".")
@@ -44,8 +44,8 @@ func TestOutputIsReproducible(t *testing.T) {
 	}
 }
 
-// TestGolden fails if a version of Go, or an edit, changes the output.
-func TestGolden(t *testing.T) {
+// This test fails if a new version of Go, or a change of the package, changes the output.
+func TestOutputHasGoldenDigests(t *testing.T) {
 	tree := buildAll(t, t.TempDir())
 	got := map[string]digest.Digest{}
 	for _, path := range []string{".", "modules/x"} {
@@ -64,7 +64,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func TestBlobsAreNamedByTheirContent(t *testing.T) {
+func TestBlobsAreNamedByTheirDigest(t *testing.T) {
 	dir := t.TempDir()
 	buildAll(t, dir)
 	blobs := 0
@@ -77,31 +77,31 @@ func TestBlobsAreNamedByTheirContent(t *testing.T) {
 		blobs++
 		want := digest.NewDigestFromEncoded(digest.Algorithm(elems[n-2]), elems[n-1])
 		if got := want.Algorithm().FromString(data); got != want {
-			t.Errorf("%s contains %s", path, got)
+			t.Errorf("the file %s contains content with the digest %s", path, got)
 		}
 	}
 	if want := 11; blobs != want {
-		t.Errorf("%d blobs, want %d", blobs, want)
+		t.Errorf("the tree contains %d blobs, want %d", blobs, want)
 	}
 }
 
-func TestLayoutReturnsTheSameLayoutPerPath(t *testing.T) {
+func TestLayoutReturnsSameLayoutPerPath(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	if tree.Layout("install") != tree.Layout("install") {
-		t.Error("two layouts of one path")
+		t.Error("two calls for the same path return different layouts")
 	}
 }
 
-func TestLayoutRefusesPath(t *testing.T) {
+func TestLayoutRefusesIllegalPaths(t *testing.T) {
 	for _, path := range []string{"", "..", "../x", "/x", "./x", "x/", "x//y"} {
 		tb := &recorder{}
 		func() {
-			// Fatalf of recorder panics, because it must not return.
+			// The Fatalf of a recorder panics, because it must not return.
 			defer func() { _ = recover() }()
 			layouttest.New(tb, t.TempDir()).Layout(path)
 		}()
 		if tb.message == "" {
-			t.Errorf("path %q was accepted", path)
+			t.Errorf("Layout accepted the path %q", path)
 		}
 	}
 }

@@ -4,8 +4,8 @@ import "regexp"
 
 var chunkName = regexp.MustCompile(`^(.+\.tar)\.([0-9]{4,})\.chunk$`)
 
-// ParseChunk splits the file name of a chunk, NAME.tar.NNNN.chunk, into the name of its archive,
-// NAME.tar, and the digits of its number. ok is false for any other name.
+// ParseChunk splits the file name of a chunk, NAME.tar.NNNN.chunk. It returns the name of the
+// archive, NAME.tar, and the digits of the chunk's number. ok is false for any other file name.
 func ParseChunk(file string) (archive, number string, ok bool) {
 	m := chunkName.FindStringSubmatch(file)
 	if m == nil {

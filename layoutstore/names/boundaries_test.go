@@ -6,24 +6,25 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// The first and the last byte of each range in the grammar are valid, and their neighbors are not.
-func TestNameBytes(t *testing.T) {
+// For each range of bytes in the grammar, the first and the last byte are valid, and the bytes
+// beside them are not.
+func TestBoundariesOfBytesInNames(t *testing.T) {
 	for s, want := range map[string]struct{ repository, tag bool }{
 		"a": {true, true}, "z": {true, true}, "0": {true, true}, "9": {true, true},
 		"A": {false, true}, "Z": {false, true}, "v_": {false, true},
 		"`": {}, "{": {}, "/": {}, ":": {}, "@": {}, "[": {},
 	} {
 		if repository, tag := names.IsRepository(s), names.IsTag(s); repository != want.repository || tag != want.tag {
-			t.Errorf("%q: repository %v, tag %v; want %v", s, repository, tag, want)
+			t.Errorf("%q is a repository name: %v; a tag: %v; want %v for both", s, repository, tag, want)
 		}
 	}
 }
 
-// A tag that begins with an unknown algorithm, or ends with a dash, is not a digest tag.
-func TestIsNotDigestTag(t *testing.T) {
+// A tag is not a digest tag if it begins with an unknown algorithm or ends with a dash.
+func TestOtherTagsAreNotDigestTags(t *testing.T) {
 	for _, tag := range []string{"v1-", "md5-", "release-.sig", "-"} {
 		if names.IsDigestTag(tag) {
-			t.Errorf("%q is reported as a digest tag", tag)
+			t.Errorf("IsDigestTag is true for %q", tag)
 		}
 	}
 }

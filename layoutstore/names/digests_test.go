@@ -15,18 +15,18 @@ const (
 	hex128 = hex64 + hex64
 )
 
-func TestBlobPath(t *testing.T) {
+func TestBlobPathAndParseBlobPath(t *testing.T) {
 	for d, want := range map[digest.Digest]string{
 		"sha256:" + hex64:  "blobs/sha256/" + hex64,
 		"sha512:" + hex128: "blobs/sha512/" + hex128,
 	} {
 		if got := names.BlobPath(d); got != want {
-			t.Errorf("%s: %q, want %q", d, got, want)
+			t.Errorf("BlobPath(%s) is %q, want %q", d, got, want)
 		}
 		for _, layout := range []string{".", "modules/a", "blobs", "a/blobs/sha256", "/", "/srv/a", "/blobs"} {
 			got, blob, ok := names.ParseBlobPath(path.Join(layout, want))
 			if got != layout || blob != d || !ok {
-				t.Errorf("%s of %s: %s, %s, %v", want, layout, got, blob, ok)
+				t.Errorf("path of %s in the layout %s: ParseBlobPath returns %s, %s, %v", want, layout, got, blob, ok)
 			}
 		}
 	}
@@ -36,12 +36,12 @@ func TestBlobPath(t *testing.T) {
 		"blobs/sha256/x/" + hex64, "blobs/md5/" + hex64[:32], "blobs/sha512/" + hex64, "blobs/sha256/" + hex64 + ".tmp",
 	} {
 		if layout, d, ok := names.ParseBlobPath(name); ok || layout != "" || d != "" {
-			t.Errorf("%q: the blob %s of %q", name, d, layout)
+			t.Errorf("ParseBlobPath accepts %q: the blob %s in the layout %q", name, d, layout)
 		}
 	}
 }
 
-// FuzzParseBlobPath: a digest parsed from a path is valid, and gives the same path again.
+// If ParseBlobPath accepts a path, the digest must be valid and must lead to the same path.
 func FuzzParseBlobPath(f *testing.F) {
 	for _, s := range []string{"blobs/sha256/" + hex64, "a/b/blobs/sha512/" + hex128, "blobs/sha256", "/blobs/sha256/" + hex64, "/b/blobs/sha256/" + hex64, "blobs/sha256:/" + hex64} {
 		f.Add(s)
@@ -52,25 +52,25 @@ func FuzzParseBlobPath(f *testing.F) {
 			return
 		}
 		if err := d.Validate(); err != nil {
-			t.Fatalf("%q: digest %q: %v", name, d, err)
+			t.Fatalf("ParseBlobPath(%q) returns the invalid digest %q: %v", name, d, err)
 		}
 		if got := path.Join(layout, names.BlobPath(d)); got != name && path.Clean(name) == name {
-			t.Fatalf("%q is %s of %q, which is %q", name, d, layout, got)
+			t.Fatalf("ParseBlobPath(%q) returns the blob %s in the layout %q, but that blob has the path %q", name, d, layout, got)
 		}
 		sum, plain := names.SHA256Sum(d)
 		if plain != (d.Algorithm() == digest.SHA256) {
-			t.Fatalf("%s: sum %v", d, plain)
+			t.Fatalf("digest %s: SHA256Sum returns ok as %v", d, plain)
 		}
 		if plain && digest.NewDigestFromBytes(digest.SHA256, sum[:]) != d {
-			t.Fatalf("%s: sum %x", d, sum)
+			t.Fatalf("digest %s: SHA256Sum returns the sum %x", d, sum)
 		}
 		if tag := names.ReferrersTag(d); !names.IsTag(tag) || !names.IsDigestTag(tag) {
-			t.Fatalf("%s: referrers tag %q", d, tag)
+			t.Fatalf("digest %s: the referrers tag is %q", d, tag)
 		}
 	})
 }
 
-func TestSHA256Sum(t *testing.T) {
+func TestSHA256SumOfDigests(t *testing.T) {
 	for _, s := range []string{"", "sha256", "sha256:", "sha256:" + hex64[1:], "sha256:" + hex64[1:] + "g", "sha512:" + hex128} {
 		if sum, ok := names.SHA256Sum(digest.Digest(s)); ok || sum != [32]byte{} {
 			t.Errorf("%q: %x", s, sum)
@@ -78,15 +78,15 @@ func TestSHA256Sum(t *testing.T) {
 	}
 }
 
-// With all its digits, the tag of a sha512 digest would have 135 bytes, more than registries
-// accept: the specification truncates it, and so does regclient (FallbackTag and its tests).
-func TestReferrersTag(t *testing.T) {
+// With all of its digits, the tag for a sha512 digest would have 135 bytes, more than registries
+// accept. So the specification truncates it, and so does regclient (FallbackTag and its tests).
+func TestReferrersTagIsTruncated(t *testing.T) {
 	for d, want := range map[digest.Digest]string{
 		"sha256:" + hex64:  "sha256-" + hex64,
 		"sha512:" + hex128: "sha512-" + hex64,
 	} {
 		if got := names.ReferrersTag(d); got != want || !names.IsTag(got) {
-			t.Errorf("%s: %q, want %q", d, got, want)
+			t.Errorf("ReferrersTag(%s) is %q, want %q", d, got, want)
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // MatchGlob reports whether a glob matches the path of a repository. "*", "?" and "[a-z]" match
-// within a segment, as in [path.Match], and "**" matches any number of segments, even none. A
+// within a segment, as in [path.Match]. "**" matches any number of segments, including none. A
 // malformed glob matches nothing.
 func MatchGlob(glob, repository string) bool {
 	return matchSegments(strings.Split(glob, "/"), strings.Split(repository, "/"))

@@ -1,15 +1,15 @@
-// Package names defines valid repository names, tags, references, digest paths and chunk names.
+// Package names defines which repository names, tags, references, digest paths and chunk names are
+// valid. All packages use it, so they agree.
 //
-// Every package uses it, so a name that one accepts is valid for all: [CheckRepository] and
-// [CheckTag] return why a name is invalid, [IsRepository] and [IsTag] only whether it is
-// valid. [ParseReference] splits a reference, and [ParseChunk] the file name of a chunk.
-// [BlobPath] and [ParseBlobPath] convert between a digest and its file in an image layout.
-// [ReferrersTag] and [IsDigestTag] are for tags that consist of a digest.
+// [CheckRepository] and [CheckTag] return why a name is invalid. [IsRepository] and [IsTag] only
+// return whether it is valid. [ParseReference] splits a reference, and [ParseChunk] splits the file
+// name of a chunk. [BlobPath] and [ParseBlobPath] convert between a digest and its path in a
+// layout. [ReferrersTag] and [IsDigestTag] are for tags that are made from a digest.
 //
-// The grammars are those of the OCI distribution specification 1.1 ("Pulling manifests").
-// Digests are checked by go-digest. Names are checked byte by byte, because every request
-// and every entry of an index needs that; fuzz tests compare the results with the regular
-// expressions of distribution/reference.
+// The grammars are from the OCI distribution specification 1.1 ("Pulling manifests"). go-digest
+// checks digests. This package checks names byte by byte instead of with regular expressions,
+// because every request and every index entry needs that. Fuzz tests compare the results with
+// distribution/reference.
 package names
 
 import (
@@ -18,24 +18,24 @@ import (
 	"strings"
 )
 
-// Limits of names, in bytes.
+// These are the maximum lengths of names in bytes.
 const (
-	// MaxRepository is the longest repository name, root included. The specification warns
-	// that clients may not accept longer names, even including the host.
+	// MaxRepository is for a repository name including the root. The specification warns that some
+	// clients accept no longer names, even including the host.
 	MaxRepository = 255
-	// MaxTag is the longest tag of the grammar.
+	// MaxTag is the length that the grammar allows for a tag.
 	MaxTag = 128
 )
 
-// Reasons why a name is invalid, for errors.Is.
+// These are the reasons why a name is invalid, for use with errors.Is.
 var (
 	ErrEmpty   = errors.New("it is empty")
 	ErrTooLong = errors.New("it is too long")
 	ErrGrammar = errors.New("it breaks the grammar")
 )
 
-// CheckRepository returns why s is not a repository name, or nil. Errors: ErrEmpty,
-// ErrTooLong, ErrGrammar.
+// CheckRepository returns nil if s is a repository name. Otherwise it returns ErrEmpty, ErrTooLong
+// or ErrGrammar, with details.
 func CheckRepository(s string) error {
 	switch {
 	case s == "":
@@ -54,7 +54,8 @@ func CheckRepository(s string) error {
 // IsRepository reports whether s is a repository name.
 func IsRepository(s string) bool { return CheckRepository(s) == nil }
 
-// CheckTag returns why s is not a tag, or nil. Errors: ErrEmpty, ErrTooLong, ErrGrammar.
+// CheckTag returns nil if s is a tag. Otherwise it returns ErrEmpty, ErrTooLong or ErrGrammar, with
+// details.
 func CheckTag(s string) error {
 	switch {
 	case s == "":
@@ -79,7 +80,7 @@ func tooLong(s string, limit int) error {
 	return fmt.Errorf("%w: %d bytes, more than %d", ErrTooLong, len(s), limit)
 }
 
-// isComponent matches [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*.
+// isComponent reports whether s matches [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*.
 func isComponent(s string) bool {
 	if s == "" || !isAlphanumeric(s[0]) || !isAlphanumeric(s[len(s)-1]) {
 		return false
@@ -90,7 +91,7 @@ func isComponent(s string) bool {
 			continue
 		}
 		start := i
-		for !isAlphanumeric(s[i]) { // the last byte is alphanumeric
+		for !isAlphanumeric(s[i]) { // this ends, because the last byte is alphanumeric
 			i++
 		}
 		if !isSeparator(s[start:i]) {

@@ -11,33 +11,33 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// The grammars of the distribution specification 1.1, verbatim.
+// These are the grammars of the distribution specification 1.1, copied without changes.
 var (
 	nameGrammar = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
 	tagGrammar  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 )
 
-func FuzzNames(f *testing.F) {
+func FuzzRepositoryNamesAndTags(f *testing.F) {
 	for _, s := range []string{"", "a", "deckhouse/ee", "a__b", "a___b", "a---b", "a..b", "a/", "/a", "a//b", "A", "a.", "-a",
 		"a._b", "é", "a\n", strings.Repeat("a/", 127) + "a", strings.Repeat("a/", 127) + "aa", strings.Repeat("t", 128), strings.Repeat("t", 129), "v1.2", ".v", "_v"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		if got, want := names.IsRepository(s), len(s) <= 255 && nameGrammar.MatchString(s); got != want {
-			t.Errorf("IsRepository(%q) = %v", s, got)
+			t.Errorf("IsRepository(%q) is %v, but the grammar disagrees", s, got)
 		}
 		if got, want := names.IsTag(s), tagGrammar.MatchString(s); got != want {
-			t.Errorf("IsTag(%q) = %v", s, got)
+			t.Errorf("IsTag(%q) is %v, but the grammar disagrees", s, got)
 		}
-		// The registry builds its links with distribution/reference, and clients parse names with
-		// it. After a host, the whole name must parse as the path.
+		// The registry builds links with distribution/reference, and clients parse names with it.
+		// If a host comes first, distribution/reference must parse the complete name as the path.
 		named, err := reference.WithName("x.y/" + s)
 		legal := err == nil && reference.Path(named) == s
 		if names.IsRepository(s) != (legal && len(s) <= 255) {
-			t.Errorf("IsRepository(%q) = %v, distribution/reference: %v", s, names.IsRepository(s), err)
+			t.Errorf("IsRepository(%q) is %v, but distribution/reference returns the error %v", s, names.IsRepository(s), err)
 		}
 		if _, err := reference.WithTag(someName(t), s); names.IsTag(s) != (err == nil) {
-			t.Errorf("IsTag(%q) = %v, distribution/reference: %v", s, names.IsTag(s), err)
+			t.Errorf("IsTag(%q) is %v, but distribution/reference returns the error %v", s, names.IsTag(s), err)
 		}
 	})
 }
@@ -51,8 +51,8 @@ func someName(t *testing.T) reference.Named {
 	return named
 }
 
-// The error for an invalid name contains the invalid part.
-func TestCheckErrors(t *testing.T) {
+// The error for an invalid name quotes the invalid part.
+func TestErrorsForInvalidNames(t *testing.T) {
 	long := strings.Repeat("a", 256)
 	for s, want := range map[string]struct {
 		err  error
@@ -93,8 +93,8 @@ func checkReason(t *testing.T, s string, got, want error, text string) {
 	t.Helper()
 	switch {
 	case !errors.Is(got, want):
-		t.Errorf("%q: %v, want %v", s, got, want)
+		t.Errorf("%q: got the error %v, want %v", s, got, want)
 	case want != nil && !strings.Contains(got.Error(), text):
-		t.Errorf("%q: %q does not contain %q", s, got, text)
+		t.Errorf("%q: the error %q does not contain %q", s, got, text)
 	}
 }

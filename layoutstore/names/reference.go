@@ -2,16 +2,16 @@ package names
 
 import "strings"
 
-// Reference is an image reference, split but not validated.
+// Reference is an image reference that has been split into its parts. The parts are not validated.
 type Reference struct {
-	Host   string // "" if the first segment is not a host
+	Host   string // empty if the first segment is not a host
 	Path   string
 	Tag    string
 	Digest string
 }
 
-// ParseReference splits HOST/PATH:TAG@DIGEST, where everything but the path is optional. It accepts
-// any text: validate the parts that you use.
+// ParseReference splits HOST/PATH:TAG@DIGEST. Everything but the path is optional. It accepts any
+// text, so validate the parts that you use.
 func ParseReference(s string) Reference {
 	var r Reference
 	s, r.Digest, _ = strings.Cut(s, "@")
@@ -24,8 +24,8 @@ func ParseReference(s string) Reference {
 	return r
 }
 
-// CutHost splits HOST/REST. The host is empty if s has only one segment, or the first segment is
-// not a host.
+// CutHost splits HOST/REST. If the first segment is not a host, or there is no other segment, the
+// host is empty.
 func CutHost(s string) (host, rest string) {
 	if first, rest, ok := strings.Cut(s, "/"); ok && IsHost(first) {
 		return first, rest
@@ -33,8 +33,8 @@ func CutHost(s string) (host, rest string) {
 	return "", s
 }
 
-// IsHost reports whether the first segment of a reference is a host, not part of the path: it
-// contains a dot or a colon, or is localhost.
+// IsHost reports whether the first segment of a reference is a host. It is one if it contains a dot
+// or a colon, or is localhost. Otherwise it belongs to the path.
 func IsHost(segment string) bool {
 	return segment == "localhost" || strings.ContainsAny(segment, ".:")
 }

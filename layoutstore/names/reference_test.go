@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-func TestParseReference(t *testing.T) {
+func TestParseReferenceParts(t *testing.T) {
 	for s, want := range map[string]names.Reference{
 		"registry.deckhouse.io/deckhouse/ee/install:v1.69.3": {"registry.deckhouse.io", "deckhouse/ee/install", "v1.69.3", ""},
 		"registry.deckhouse.io/deckhouse/ee@sha256:abc":      {"registry.deckhouse.io", "deckhouse/ee", "", "sha256:abc"},
@@ -28,7 +28,7 @@ func TestParseReference(t *testing.T) {
 	}
 }
 
-// FuzzParseReference: a reference that consists of valid parts is split into these parts.
+// A reference that was built from valid parts must be split into the same parts.
 func FuzzParseReference(f *testing.F) {
 	f.Add("registry.deckhouse.io", "deckhouse/ee/install", "v1.69.3", "sha256:abc")
 	f.Add("localhost:5000", "a", "", "")
@@ -40,7 +40,7 @@ func FuzzParseReference(f *testing.F) {
 			return
 		}
 		if h == "" && deep && (strings.Contains(first, ".") || first == "localhost") {
-			return // the first segment of the path looks like a host
+			return // the first segment of the path would count as a host
 		}
 		want := names.Reference{h, path, tag, dg}
 		s := path

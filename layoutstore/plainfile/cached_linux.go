@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isLocalType reports whether opening a file on a file system of this type involves neither another
-// machine nor another process. (Linux, fs/open.c and the open of each file system;
+// isLocalType reports whether a file on a file system of this type can be opened without another
+// machine or process. (Source: Linux, fs/open.c and each file system's open;
 // include/uapi/linux/magic.h.)
 func isLocalType(kind int64) bool {
 	switch kind {
@@ -21,16 +21,16 @@ func isLocalType(kind int64) bool {
 	return false
 }
 
-// IsLocal reports whether files in an open directory may be opened by [OpenCached].
+// IsLocal reports whether [OpenCached] may open files in the directory dir.
 func IsLocal(dir *os.File) bool {
 	var about unix.Statfs_t
 	err := control(dir, func(fd int) error { return unix.Fstatfs(fd, &about) })
 	return err == nil && isLocalType(int64(about.Type))
 }
 
-// OpenCached opens the regular file name in dir, for which [IsLocal] is true. It follows no links,
-// stays on the file system, and never reads from a disk. Errors: ErrWouldWait if a disk is needed;
-// those of [Open].
+// OpenCached opens the regular file name in dir. [IsLocal] must be true for dir. OpenCached follows
+// no links, stays on the file system, and never reads from a disk. If it would have to, it fails
+// with ErrWouldWait. Other errors are those of [Open].
 func OpenCached(dir *os.File, name string) (*os.File, fs.FileInfo, error) {
 	if !filepath.IsLocal(name) {
 		return nil, nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
@@ -43,14 +43,14 @@ func OpenCached(dir *os.File, name string) (*os.File, fs.FileInfo, error) {
 	return asRegular(f, err)
 }
 
-// OpenCachedNoFollow is OpenCached for a path, which must not end in a link. The caller has checked
-// that the path leads to a local file system.
+// OpenCachedNoFollow is like OpenCached, but takes a path. It fails if the path is a link. The
+// caller must have checked that the file system is local.
 func OpenCachedNoFollow(path string) (*os.File, fs.FileInfo, error) {
 	return asRegular(openCached(unix.AT_FDCWD, path, 0))
 }
 
-// resolveCached makes openat2 fail with EAGAIN if a look-up would have to wait. (Linux,
-// include/uapi/linux/openat2.h: RESOLVE_CACHED.)
+// resolveCached makes openat2 fail with EAGAIN if looking up the path would have to wait. (Source:
+// RESOLVE_CACHED in Linux, include/uapi/linux/openat2.h.)
 const resolveCached = 0x20
 
 func openCached(dir int, name string, resolve uint64) (*os.File, error) {
@@ -66,7 +66,7 @@ func openCached(dir int, name string, resolve uint64) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// control calls do with the descriptor of f, which stays open meanwhile.
+// control calls do with the file descriptor of f, and keeps f open meanwhile.
 func control(f *os.File, do func(fd int) error) error {
 	conn, err := f.SyscallConn()
 	if err != nil {

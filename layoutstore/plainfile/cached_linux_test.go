@@ -11,9 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// A file that the system has just read opens at once, if it is a regular file with exactly that
-// name. If an open waited, the test would never end.
-func TestOpenCached(t *testing.T) {
+// OpenCached opens a file that has just been read, because it is cached. It refuses links and
+// everything but regular files. If it waited for a named pipe, the test would never end.
+func TestOpenCachedFile(t *testing.T) {
 	base := t.TempDir()
 	dir := filepath.Join(base, "dir")
 	for _, name := range []string{"outside", "dir/regular"} {
@@ -40,38 +40,38 @@ func TestOpenCached(t *testing.T) {
 	} {
 		f, info, err := cached("regular")
 		if errors.Is(err, plainfile.ErrWouldWait) {
-			t.Skip("this kernel, or a sandbox, does not support opening files only from memory")
+			t.Skip("this kernel or a sandbox does not allow opening files only from memory")
 		}
 		if err != nil {
 			t.Fatalf("%s: %v", way, err)
 		}
 		data, err := io.ReadAll(f)
 		if err := errors.Join(err, f.Close()); err != nil || string(data) != "content" || info.Size() != 7 {
-			t.Errorf("%s: %q, %d bytes, %v", way, data, info.Size(), err)
+			t.Errorf("%s: read %q from a file of %d bytes; error %v", way, data, info.Size(), err)
 		}
 		for _, name := range []string{"pipe", "link", "directory", "none"} {
 			if f, _, err := cached(name); err == nil {
 				f.Close()
-				t.Errorf("%s opens a %s", way, name)
+				t.Errorf("%s succeeds for a %s", way, name)
 			}
 		}
 	}
 	for _, name := range []string{"../outside", "/etc/passwd", ""} {
 		if f, _, err := plainfile.OpenCached(open, name); err == nil {
 			f.Close()
-			t.Errorf("OpenCached opens %q", name)
+			t.Errorf("OpenCached succeeds for the path %q", name)
 		}
 	}
 }
 
-// On other file systems, an open may take long even if the system has the file in memory.
-func TestIsLocal(t *testing.T) {
+// On a file system that is not local, opening a file may take long even if the file is cached.
+func TestProcfsIsNotLocal(t *testing.T) {
 	proc, err := os.Open("/proc/self")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer proc.Close()
 	if plainfile.IsLocal(proc) {
-		t.Error("procfs counts as local")
+		t.Error("IsLocal is true for a directory in procfs")
 	}
 }

@@ -7,9 +7,9 @@ import (
 	"os"
 )
 
-// Only Linux can open a file just from memory.
+// Only Linux can open a file without ever waiting for a disk.
 
-// IsLocal returns false: no file may be opened by [OpenCached].
+// IsLocal returns false, because [OpenCached] cannot open files on this system.
 func IsLocal(*os.File) bool { return false }
 
 // OpenCached returns ErrWouldWait.

@@ -2,4 +2,4 @@
 
 package plainfile
 
-const nonblock, nofollow = 0, 0 // there are no named pipes among files, and no such flag
+const nonblock, nofollow = 0, 0 // this system has no such flags, and no named pipes among files

@@ -5,6 +5,6 @@ package plainfile
 import "syscall"
 
 const (
-	nonblock = syscall.O_NONBLOCK // it changes nothing about a regular file
+	nonblock = syscall.O_NONBLOCK // has no effect on regular files
 	nofollow = syscall.O_NOFOLLOW
 )

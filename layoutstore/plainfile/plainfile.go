@@ -1,12 +1,12 @@
-// Package plainfile opens regular files, and nothing else.
+// Package plainfile opens regular files, and refuses all other types of files.
 //
-// Anyone who can write into a source can replace a file by a named pipe, a device or a socket, even
-// between the moment it is found and the moment it is opened. Opening a named pipe waits for a
-// writer, possibly forever, and no context ends that wait. So these functions open without
-// waiting, and check the type of the open file.
+// Anyone who can write into a source can replace a file with a named pipe, a device or a socket,
+// even just before it is opened. Opening a named pipe waits for a writer, possibly forever, and no
+// context ends that wait. So this package opens files without waiting, and then checks the type of
+// the open file.
 //
-// Start with [Open], [OpenIn] and [OpenRoot]; [OpenCached] is for callers that cannot wait
-// for a disk. Files that the program created in its own directory do not need this package.
+// Start with [Open], [OpenIn] and [OpenRoot]. [OpenCached] is for callers that cannot wait for a
+// disk. You do not need this package for files that the program created in its own directory.
 package plainfile
 
 import (
@@ -18,7 +18,8 @@ import (
 	"path/filepath"
 )
 
-// ErrNotRegular says that a name does not lead to a regular file. It wraps fs.ErrInvalid.
+// ErrNotRegular means that a name leads to something other than a regular file. It wraps
+// fs.ErrInvalid.
 var ErrNotRegular error = notRegular{}
 
 type notRegular struct{}
@@ -26,20 +27,20 @@ type notRegular struct{}
 func (notRegular) Error() string { return "not a regular file" }
 func (notRegular) Unwrap() error { return fs.ErrInvalid }
 
-// ErrWouldWait says that a file cannot be opened just from the system's memory.
+// ErrWouldWait means that opening a file may have to wait for a disk.
 var ErrWouldWait = errors.New("opening the file may have to wait for a disk")
 
-// ErrTooLong says that a file is longer than may be read into memory.
+// ErrTooLong means that a file is longer than the limit for reading it into memory.
 var ErrTooLong = errors.New("the file is too long")
 
-// Open opens a regular file for reading, and follows links. Errors: ErrNotRegular; the
-// file system's.
+// Open opens a regular file for reading. It follows links. If the file is not regular, it fails
+// with ErrNotRegular. Other errors come from the file system.
 func Open(name string) (*os.File, error) {
 	return regular(os.OpenFile(name, os.O_RDONLY|nonblock, 0))
 }
 
-// OpenNoFollow is Open, but fails if name is a link. Errors: also errors.ErrUnsupported if the
-// system cannot check that.
+// OpenNoFollow is like Open, but fails if name is a link. If the system cannot check that, it fails
+// with errors.ErrUnsupported.
 func OpenNoFollow(name string) (*os.File, error) {
 	if nofollow == 0 {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.ErrUnsupported}
@@ -47,12 +48,13 @@ func OpenNoFollow(name string) (*os.File, error) {
 	return regular(os.OpenFile(name, os.O_RDONLY|nonblock|nofollow, 0))
 }
 
-// OpenIn opens a regular file below root. Errors: those of [Open]; those of a path that leaves root.
+// OpenIn opens a regular file below root. It fails if the path leads out of root. Other errors are
+// those of [Open].
 func OpenIn(root *os.Root, name string) (*os.File, error) {
 	return regular(root.OpenFile(name, os.O_RDONLY|nonblock, 0))
 }
 
-// OpenInDir opens a regular file below the directory dir. Errors: those of [OpenIn].
+// OpenInDir opens a regular file below the directory dir, like [OpenIn].
 func OpenInDir(dir, name string) (*os.File, error) {
 	root, err := OpenRoot(dir)
 	if err != nil {
@@ -62,19 +64,20 @@ func OpenInDir(dir, name string) (*os.File, error) {
 	return OpenIn(root, name)
 }
 
-// OpenRoot opens a directory as os.OpenRoot does, but does not wait if dir is a named pipe.
+// OpenRoot opens a directory like os.OpenRoot. If dir is a named pipe, it fails instead of waiting.
 func OpenRoot(dir string) (*os.Root, error) {
-	// The slash at the end makes the system refuse anything but a directory.
+	// With the slash at the end, the system refuses anything but a directory.
 	return os.OpenRoot(dir + string(filepath.Separator))
 }
 
-// OpenRootIn opens a directory below root as root.OpenRoot does, but does not wait if dir is a
-// named pipe.
+// OpenRootIn opens a directory below root like root.OpenRoot. If dir is a named pipe, it fails
+// instead of waiting.
 func OpenRootIn(root *os.Root, dir string) (*os.Root, error) {
 	return root.OpenRoot(dir + string(filepath.Separator) + ".")
 }
 
-// Read reads a regular file of at most limit bytes. Errors: those of [Open]; ErrTooLong.
+// Read returns the content of a regular file. If the file is longer than limit bytes, Read fails
+// with ErrTooLong. Other errors are those of [Open].
 func Read(name string, limit int64) ([]byte, error) {
 	f, err := Open(name)
 	if err != nil {
@@ -91,13 +94,13 @@ func Read(name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// regular returns the file if it is a regular one.
+// regular returns the open file f if it is a regular file. Otherwise, it closes f and fails.
 func regular(f *os.File, err error) (*os.File, error) {
 	f, _, err = asRegular(f, err)
 	return f, err
 }
 
-// asRegular is regular, and also returns the state of the file.
+// asRegular is like regular, but also returns the attributes of the file.
 func asRegular(f *os.File, err error) (*os.File, fs.FileInfo, error) {
 	if err != nil {
 		return nil, nil, err
@@ -113,7 +116,7 @@ func asRegular(f *os.File, err error) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// KindOf returns the type of something that is not a regular file, as a noun.
+// KindOf returns a noun for the type of a file that is not regular.
 func KindOf(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():

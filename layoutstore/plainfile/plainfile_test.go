@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Each function refuses everything that is not a regular file. If one waited for a writer, the test
-// would never end.
+// Each function refuses everything but regular files. If one of them waited for a named pipe, the
+// test would never end.
 func TestOpenOnlyRegularFiles(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -58,28 +58,28 @@ func TestOpenOnlyRegularFiles(t *testing.T) {
 		data, err := io.ReadAll(f)
 		f.Close()
 		if err != nil || string(data) != "content" {
-			t.Errorf("%s: %q, %v", way, data, err)
+			t.Errorf("%s: read %q with the error %v", way, data, err)
 		}
 		for _, name := range []string{"pipe", "link", "directory", "socket"} {
 			if f, err := open(name); err == nil {
 				f.Close()
-				t.Errorf("%s opens a %s", way, name)
+				t.Errorf("%s succeeds for a %s", way, name)
 			} else if (name == "pipe" || name == "directory") && !errors.Is(err, plainfile.ErrNotRegular) {
-				t.Errorf("%s of a %s: %v", way, name, err)
+				t.Errorf("%s of a %s: got %v, want ErrNotRegular", way, name, err)
 			}
 		}
 		if _, err := open("none"); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s of a missing file: %v", way, err)
+			t.Errorf("%s of a missing file: got %v, want ErrNotExist", way, err)
 		}
 	}
 	for _, name := range []string{"pipe", "link", "regular"} {
 		if _, err := plainfile.OpenRoot(at(name)); !errors.Is(err, syscall.ENOTDIR) {
-			t.Errorf("a %s as a directory: %v", name, err)
+			t.Errorf("OpenRoot of a %s: got %v, want ENOTDIR", name, err)
 		}
 	}
 }
 
-func TestRead(t *testing.T) {
+func TestReadFileUpToLimit(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(name, []byte("12345"), 0o600); err != nil {
 		t.Fatal(err)
@@ -88,6 +88,6 @@ func TestRead(t *testing.T) {
 		t.Errorf("%q, %v", data, err)
 	}
 	if _, err := plainfile.Read(name, 4); !errors.Is(err, plainfile.ErrTooLong) || !strings.Contains(err.Error(), name) {
-		t.Errorf("a file one byte too long: %v", err)
+		t.Errorf("Read of a file one byte too long: got %v, want ErrTooLong", err)
 	}
 }

@@ -1,9 +1,9 @@
-// Package platform compares the platforms of images as containerd does: in its
-// normal form, where arm64 is arm64/v8, arm is arm/v7, and aarch64, x86_64, armhf,
-// i386 and macos are other spellings.
+// Package platform compares the platforms of images as containerd does. It first converts them to a
+// normal form: arm64/v8 becomes arm64, and arm becomes arm/v7. It also replaces other spellings,
+// such as aarch64, x86_64, armhf, i386 and macos.
 //
-// The normal form is that of github.com/containerd/platforms, which a node's containerd uses, too,
-// so that both choose the same image of an index.
+// The package uses github.com/containerd/platforms, as containerd does on a node. So both choose
+// the same image from an index.
 package platform
 
 import (
@@ -12,7 +12,7 @@ import (
 )
 
 // Same reports whether two platforms are equal in containerd's normal form. A platform without an
-// operating system or an architecture, as in some bundles, equals none.
+// operating system or an architecture, as in some bundles, does not equal any platform.
 func Same(a, b *specs.Platform) bool {
 	if !isNamed(a) || !isNamed(b) {
 		return false
@@ -21,8 +21,8 @@ func Same(a, b *specs.Platform) bool {
 	return x.OS == y.OS && x.Architecture == y.Architecture && x.Variant == y.Variant
 }
 
-// RunsOn reports whether containerd on the platform host accepts an image of the platform image:
-// the same platform, or one that the host's processor also runs, such as arm/v6 on arm/v7.
+// RunsOn reports whether containerd runs an image for the platform image on the platform host. The
+// two may differ: for example, arm/v7 also runs images for arm/v6.
 func RunsOn(image, host *specs.Platform) bool {
 	return isNamed(image) && isNamed(host) && platforms.Only(*host).Match(*image)
 }

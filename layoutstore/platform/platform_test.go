@@ -9,16 +9,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
 )
 
-// parse parses OS/ARCH or OS/ARCH/VARIANT, each of which may be empty.
+// parse parses OS/ARCH or OS/ARCH/VARIANT. Each part may be empty.
 func parse(s string) *specs.Platform {
 	part := append(strings.Split(s, "/"), "", "")
 	return &specs.Platform{OS: part[0], Architecture: part[1], Variant: part[2]}
 }
 
-// The spellings are those of github.com/containerd/platforms, normalizeOS and normalizeArch in
-// database.go. The list of equal platforms is complete, so that a change of that package makes
-// the test fail.
-func TestSame(t *testing.T) {
+// The spellings are from normalizeOS and normalizeArch in database.go of
+// github.com/containerd/platforms. Each class lists all equal platforms, so the test fails if that
+// package changes.
+func TestSamePlatform(t *testing.T) {
 	classes := [][]string{
 		{"linux/amd64", "linux/x86_64", "linux/x86-64", "Linux/AMD64", "linux/amd64/v1"},
 		{"linux/amd64/v2"},
@@ -41,7 +41,7 @@ func TestSame(t *testing.T) {
 			for _, a := range left {
 				for _, b := range right {
 					if platform.Same(parse(a), parse(b)) != (i == j) {
-						t.Errorf("%s and %s: same is %v", a, b, i != j)
+						t.Errorf("Same(%s, %s) is %v", a, b, i != j)
 					}
 				}
 			}
@@ -49,12 +49,12 @@ func TestSame(t *testing.T) {
 	}
 	for _, nothing := range []*specs.Platform{nil, {}, {OS: "linux"}, {Architecture: "amd64"}} {
 		if platform.Same(nothing, nothing) || platform.Same(nothing, parse("linux/amd64")) || platform.RunsOn(nothing, parse("linux/amd64")) || platform.RunsOn(parse("linux/amd64"), nothing) {
-			t.Errorf("%v equals a platform", nothing)
+			t.Errorf("the incomplete platform %v equals a platform or runs on one", nothing)
 		}
 	}
 }
 
-func TestRunsOn(t *testing.T) {
+func TestImageRunsOnPlatform(t *testing.T) {
 	for _, test := range []struct {
 		image, host string
 		want        bool
@@ -69,7 +69,7 @@ func TestRunsOn(t *testing.T) {
 		{"windows/amd64", "linux/amd64", false},
 	} {
 		if got := platform.RunsOn(parse(test.image), parse(test.host)); got != test.want {
-			t.Errorf("%s on %s: %v", test.image, test.host, got)
+			t.Errorf("RunsOn for an image for %s on the host %s is %v", test.image, test.host, got)
 		}
 	}
 }

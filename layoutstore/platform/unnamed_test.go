@@ -8,12 +8,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/platform"
 )
 
-// A platform without an operating system or an architecture equals none, on either side.
-func TestUnnamedPlatforms(t *testing.T) {
+// A platform without an operating system or an architecture does not equal any platform.
+func TestIncompletePlatformsEqualNone(t *testing.T) {
 	amd64 := &specs.Platform{OS: "linux", Architecture: "amd64"}
 	for _, nothing := range []*specs.Platform{nil, {}, {OS: "linux"}, {Architecture: "amd64"}} {
 		if platform.Same(amd64, nothing) || platform.Same(nothing, amd64) {
-			t.Errorf("%v equals linux/amd64", nothing)
+			t.Errorf("the incomplete platform %v equals linux/amd64", nothing)
 		}
 	}
 }

@@ -5,18 +5,23 @@ import (
 	"strings"
 )
 
-// Cause is a group of problems with the same kind, file, reason and chunks.
+// Cause groups problems that have the same kind, file, reason and chunks.
 type Cause struct {
-	First Problem  // the first of the problems
-	Count int      // number of problems
-	Names []string // the first names, as REPOSITORY:TAG, that the problems affect
-	More  int      // number of further names
+	// First is the first problem in the group.
+	First Problem
+	// Count is the number of problems.
+	Count int
+	// Names contains the first of the affected names, as REPOSITORY:TAG.
+	Names []string
+	// More is the number of affected names that Names omits.
+	More int
 }
 
-// maxNames is how many names a cause lists.
+// maxNames is the maximum length of Names.
 const maxNames = 5
 
-// Causes groups problems by kind, file, reason and chunks, in the order of their first problems.
+// Causes groups problems that have the same kind, file, reason and chunks. The groups are in the
+// order of their first problems.
 func Causes(problems []Problem) (all []*Cause) {
 	type key struct {
 		kind         Kind
@@ -45,7 +50,7 @@ func Causes(problems []Problem) (all []*Cause) {
 	return all
 }
 
-// String returns the cause on one line, without the names.
+// String returns the kind, file, reason and chunks on one line.
 func (c *Cause) String() string {
 	return fmt.Sprintf("%s: %s: %s", c.First.Kind, c.First.Path, c.First.reasonWithChunk())
 }

@@ -8,8 +8,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Problems with the same cause are one entry, with their number and the first tags.
-func TestCauses(t *testing.T) {
+// Causes returns one cause for all problems with the same reason, with their number and the first
+// tags.
+func TestCausesGroupProblems(t *testing.T) {
 	lost := func(repository string, tags ...string) problem.Problem {
 		return problem.Problem{Kind: problem.Incomplete, Path: "/in/a.tar", Reason: "not there", Chunks: []string{"chunk 0003"}, Repository: repository, Tags: tags}
 	}

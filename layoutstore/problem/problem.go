@@ -1,9 +1,11 @@
-// Package problem defines the one type for anything that cannot be served as it should be: an
-// archive that is incomplete, a blob that is missing or damaged, a tag that no registry can have.
+// Package problem defines the type [Problem] for anything that cannot be served as it should be.
+// Examples are an incomplete archive, a missing or damaged blob, and a tag that no registry can
+// serve.
 //
-// The code that reads a volume, an index or a manifest creates a [Problem]. Its callers add the
-// file, the repository or the tags. So verify, import, push, pull, `/status` and the logs show the
-// same values in the same words. An [Error] refuses content because of a problem.
+// The code that reads a volume, an index or a manifest creates a Problem. Its callers add the file,
+// the repository or the tags. So verify, import, push, pull, `/status` and the logs show the same
+// values in the same words. An [Error] is the error for content that is refused because of a
+// problem.
 package problem
 
 import (
@@ -18,38 +20,43 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Kind says what is wrong.
+// Kind is the kind of a problem.
 type Kind string
 
-// The kinds of problem.
+// These are the kinds of problems.
 const (
-	Damaged     Kind = "damaged"      // content that does not match its digest or form
-	Incomplete  Kind = "incomplete"   // missing content
-	Conflict    Kind = "conflict"     // two contents for one name
-	IllegalName Kind = "illegal-name" // a name that no registry can serve
-	Limited     Kind = "limited"      // beyond a limit of layoutproxy or of the system
+	// Damaged content does not match its digest or its format.
+	Damaged Kind = "damaged"
+	// Incomplete means that content is missing.
+	Incomplete Kind = "incomplete"
+	// Conflict means that two contents have the same name.
+	Conflict Kind = "conflict"
+	// IllegalName is a name that no registry can serve.
+	IllegalName Kind = "illegal-name"
+	// Limited content exceeds a limit of layoutproxy or of the system.
+	Limited Kind = "limited"
 )
 
-// Missing is the reason of a missing blob or manifest if the cause is unknown.
+// Missing is the reason for a missing blob or manifest if the cause is unknown.
 const Missing = "missing"
 
-// Problem says what cannot be served as it should be, where it is, and why.
-// Unknown fields are empty.
+// Problem describes what cannot be served as it should be, where it is, and why. A field is empty
+// if its value is unknown.
 type Problem struct {
 	Kind Kind `json:"kind"`
-	// Path is a file or directory. If it is an archive, Entry is an entry of it. Missing
-	// content should be there.
+	// Path is the file or directory with the problem, or the one in which content is missing. If it
+	// is an archive, Entry is an entry in it.
 	Path  string `json:"path"`
 	Entry string `json:"entry"`
-	// Chunks are the chunks of the archive with the content, as "chunk 0003". If
-	// Suspects is set, one of them is missing or damaged, the first one most likely.
+	// Chunks contains the chunks of the archive in which the content is stored, such as "chunk
+	// 0003". If Suspects is set, at least one of them is missing or damaged, most likely the first.
 	Chunks   []string `json:"chunks"`
 	Suspects bool     `json:"-"`
-	// Repository is the name of the repository below the first root, or in the registry that
-	// has the content.
+	// Repository is the name of the repository below the first root. For content in a registry, it
+	// is the name there.
 	Repository string `json:"repository"`
-	// Tags are the known tags that lead to the content, sorted. Problems share the
-	// list: do not change it. MoreTags is the number of tags that a report leaves out.
+	// Tags contains the known tags that lead to the content, sorted. Do not change it, because
+	// problems share it. MoreTags is the number of tags that a report omits.
 	Tags      []string      `json:"tags"`
 	MoreTags  int           `json:"moreTags,omitempty"`
 	Digest    digest.Digest `json:"digest"`
@@ -59,24 +66,26 @@ type Problem struct {
 	// Err is the error behind the reason, for errors.Is and errors.As.
 	Err error `json:"-"`
 
-	// Layout is the path of the repository's layouts below the roots; empty if the
-	// problem concerns no repository.
+	// Layout is the path of the repository's layouts, relative to the roots. It is empty if the
+	// problem does not concern a repository.
 	Layout string `json:"-"`
-	// TagsUnknown is set if the problem may hide tags that cannot be named: an index
-	// that cannot be read, or the end of an archive's chain of headers.
+	// TagsUnknown is set if the problem may hide tags that cannot be named. For example, an index
+	// cannot be read, or an archive cannot be read to its end.
 	TagsUnknown bool `json:"-"`
-	// Harmless is set if nothing is missing: the problem is reported, and changes no exit status.
+	// Harmless is set if all content can still be served. Such a problem is reported, but does not
+	// change an exit status.
 	Harmless bool `json:"-"`
-	// Transient is set if content could not be read for a reason that says nothing about it.
+	// Transient is set if the content could not be read, although it may be intact.
 	Transient bool `json:"-"`
 }
 
-// IsFailure reports whether content is missing, wrong or not served because of the problem, so
-// that a command exits with 3. Neither a conflict, whose later content is served, nor a harmless
-// problem is a failure.
+// IsFailure reports whether a command must exit with status 3, because content is missing, wrong or
+// not served. A conflict is not a failure, because the later content is served. Nor is a harmless
+// problem.
 func (p Problem) IsFailure() bool { return p.Kind != Conflict && !p.Harmless }
 
-// Cause returns the error behind the problem, or else an error with its reason.
+// Cause returns the error behind the problem. If there is none, it returns an error with the
+// reason.
 func (p Problem) Cause() error {
 	if p.Err != nil {
 		return p.Err
@@ -84,11 +93,11 @@ func (p Problem) Cause() error {
 	return errors.New(p.Reason)
 }
 
-// maxNamed limits how many chunks and tags a text names one by one.
+// maxNamed is how many chunks or tags a text lists one by one.
 const maxNamed = 8
 
-// Chunk returns the chunks to copy again as one text, such as "chunk 0003 and chunk 0004". Of
-// suspects it returns only the most likely one.
+// Chunk returns the chunks to copy again, such as "chunk 0003 and chunk 0004". If Suspects is set,
+// it returns only the most likely chunk.
 func (p Problem) Chunk() string {
 	switch n := len(p.Chunks); {
 	case n == 0:
@@ -101,7 +110,7 @@ func (p Problem) Chunk() string {
 	return strings.Join(p.Chunks, " and ")
 }
 
-// Tag returns the first of the tags, or the empty string.
+// Tag returns the first tag, or the empty string if there is none.
 func (p Problem) Tag() string {
 	if len(p.Tags) == 0 {
 		return ""
@@ -109,7 +118,7 @@ func (p Problem) Tag() string {
 	return p.Tags[0]
 }
 
-// TagNames names the first tags and counts the others, as "v1.0, v1.1 and 3 more".
+// TagNames lists the first tags and counts the rest, as in "v1.0, v1.1 and 3 more".
 func (p Problem) TagNames() string {
 	var quoted [maxNamed]string
 	for i, tag := range p.Tags[:min(len(p.Tags), maxNamed)] {
@@ -122,7 +131,7 @@ func (p Problem) TagNames() string {
 	return names
 }
 
-// Bounded returns the problem with at most the first n tags.
+// Bounded returns a copy of the problem with at most n tags.
 func (p Problem) Bounded(n int) Problem {
 	if more := len(p.Tags) - n; more > 0 {
 		p.Tags, p.MoreTags = slices.Clone(p.Tags[:n]), p.MoreTags+more
@@ -154,8 +163,8 @@ func (p Problem) String() string {
 	return strings.Join(parts, ": ")
 }
 
-// Summary returns the name of the archive, the reason and the chunks to copy again. It contains no
-// path, because clients of a server read it.
+// Summary returns the name of the archive, the reason, and the chunks to copy again. It contains no
+// directory, because clients of a server read it.
 func (p Problem) Summary() string {
 	text := filepath.Base(p.Path) + ": " + p.Reason
 	if len(p.Chunks) == 0 || strings.Contains(p.Reason, "again") {
@@ -168,10 +177,13 @@ func (p Problem) Summary() string {
 	return text + ": copy " + again + " again"
 }
 
-// MarshalJSON adds "chunk" and "tag" to the fields: the chunk to copy again, and the first tag.
+// MarshalJSON adds two keys to the fields. "chunk" contains the chunks to copy again, and "tag" the
+// first tag.
 func (p Problem) MarshalJSON() ([]byte, error) {
-	type fields Problem                                                               // without this method
-	p.Chunks, p.Tags = append([]string{}, p.Chunks...), append([]string{}, p.Tags...) // no null
+	// The type fields has no methods, so Marshal does not call this method again.
+	type fields Problem
+	// The lists must not be nil, which would be written as null.
+	p.Chunks, p.Tags = append([]string{}, p.Chunks...), append([]string{}, p.Tags...)
 	return json.Marshal(struct {
 		fields
 		Chunk string `json:"chunk"`
@@ -179,20 +191,21 @@ func (p Problem) MarshalJSON() ([]byte, error) {
 	}{fields(p), p.Chunk(), p.Tag()})
 }
 
-// Equal reports whether two problems are equal, except for Err.
+// Equal reports whether two problems are equal. It ignores Err.
 func (p Problem) Equal(q Problem) bool {
 	return p.Kind == q.Kind && p.Layout == q.Layout && p.MoreTags == q.MoreTags && p.MediaType == q.MediaType &&
 		p.Suspects == q.Suspects && p.TagsUnknown == q.TagsUnknown && p.Harmless == q.Harmless && p.Transient == q.Transient &&
 		slices.Equal(p.Chunks, q.Chunks) && Compare(p, q) == 0
 }
 
-// Compare orders problems by path and entry, then by repository, tags, digest and reason.
+// Compare orders problems by path and entry, and then by repository, tags, digest and reason.
 func Compare(p, q Problem) int {
 	return cmp.Or(cmp.Compare(p.Path, q.Path), cmp.Compare(p.Entry, q.Entry), cmp.Compare(p.Repository, q.Repository),
 		slices.Compare(p.Tags, q.Tags), cmp.Compare(p.Digest, q.Digest), cmp.Compare(p.Reason, q.Reason))
 }
 
-// reasonWithChunk returns the reason, and which chunk to copy again unless the reason names it.
+// reasonWithChunk returns the reason. It adds the chunk to copy again unless the reason already
+// names it.
 func (p Problem) reasonWithChunk() string {
 	if chunk := p.Chunk(); chunk != "" && !strings.Contains(p.Reason, chunk) {
 		return p.Reason + ": copy " + chunk + " again"
@@ -200,11 +213,12 @@ func (p Problem) reasonWithChunk() string {
 	return p.Reason
 }
 
-// Error refuses content because of a problem. It wraps the problem's Err, which is the error of
-// the lookup.
+// Error is the error for content that is refused because of a problem. It wraps the problem's Err,
+// which is the error of looking up the content.
 type Error struct{ Problem Problem }
 
-// Error names the archive but not its directory, because clients of a server read it.
+// Error returns a message with the name of the archive. It omits the directory, because clients of
+// a server read the message.
 func (e *Error) Error() string {
 	p := e.Problem
 	if p.Entry == "" {

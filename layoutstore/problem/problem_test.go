@@ -13,9 +13,9 @@ import (
 
 const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-// The line contains all known fields and nothing else. It does not repeat a chunk that the reason
-// names.
-func TestString(t *testing.T) {
+// String contains all known fields and nothing else. If the reason names a chunk, the chunk is not
+// repeated.
+func TestProblemAsString(t *testing.T) {
 	tags := []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"}
 	for want, p := range map[string]problem.Problem{
 		"limited: dir: not read": {Kind: problem.Limited, Path: "dir", Reason: "not read"},
@@ -27,13 +27,14 @@ func TestString(t *testing.T) {
 		"conflict: a: tags 1, 2, 3, 4, 5, 6, 7, 8 and 91 more: two": {Kind: problem.Conflict, Path: "a", Tags: tags, MoreTags: 90, Reason: "two"},
 	} {
 		if got := p.String(); got != want {
-			t.Errorf("%q, want %q", got, want)
+			t.Errorf("String returns %q, want %q", got, want)
 		}
 	}
 }
 
-// The JSON of /status and of verify's report has all keys, and its lists are never null.
-func TestJSON(t *testing.T) {
+// In the JSON of /status and of verify's report, a problem has all keys, and its lists are never
+// null.
+func TestProblemAsJSON(t *testing.T) {
 	p := problem.Problem{Kind: problem.Damaged, Path: "a.tar", Entry: "blobs", Repository: "app", Tags: []string{"v1", "v2"}, Digest: digest,
 		Chunks: []string{"chunk 0001", "chunk 0002"}, MediaType: "type", Reason: "why", Err: fs.ErrNotExist, Layout: "app", Harmless: true}
 	for _, c := range []struct {
@@ -61,8 +62,8 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// A problem equals a copy of itself, even with another error, but no problem with less information.
-func TestEqual(t *testing.T) {
+// Equal ignores only Err. If any other field differs, the problems are not equal.
+func TestEqualProblems(t *testing.T) {
 	p := problem.Problem{Kind: problem.Damaged, Path: "a", Tags: []string{"v1"}, Chunks: []string{"chunk 0001"}, Reason: "why"}
 	same := p
 	if same.Err = fs.ErrNotExist; !p.Equal(same) {
@@ -79,13 +80,13 @@ func TestEqual(t *testing.T) {
 		"passing": func(p *problem.Problem) { p.Transient = true },
 	} {
 		if other := p; !func() bool { change(&other); return !p.Equal(other) }() {
-			t.Errorf("a problem without %s is equal", name)
+			t.Errorf("problems with a different field %q are equal", name)
 		}
 	}
 }
 
-// The error for clients names the archive but not its directory, and says what to do.
-func TestError(t *testing.T) {
+// The error for clients names the archive without its directory, and says what to do.
+func TestErrorForClients(t *testing.T) {
 	unknown := errors.New("blob unknown")
 	err := &problem.Error{Problem: problem.Problem{Kind: problem.Damaged, Path: "/srv/a.tar", Entry: "app/blobs", Chunks: []string{"chunk 0001"}, Digest: digest, Reason: "other bytes", Err: unknown}}
 	if want := "blob unknown: " + digest + ": a.tar: other bytes: copy chunk 0001 again"; err.Error() != want || !errors.Is(err, unknown) {

@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// Text from a bundle or a server is one line on a terminal, in a log and on a page, and cannot
+// Text from a bundle or a server stays on one line in a terminal, a log or a page. It cannot
 // imitate other text.
-func TestForeignText(t *testing.T) {
+func TestHiddenCharactersInForeignText(t *testing.T) {
 	t.Parallel()
 	for _, x := range []struct{ in, quoted, excerpt string }{
 		{"app:v1 (façade) 漢字 🙂", "app:v1 (façade) 漢字 🙂", "app:v1 (façade) 漢字 🙂"},
@@ -27,6 +27,6 @@ func TestForeignText(t *testing.T) {
 	}
 	long := Excerpt(strings.Repeat("é", 100), 11)
 	if long != strings.Repeat("é", 5)+"…" || !utf8.ValidString(long) {
-		t.Errorf("cut to %q", long)
+		t.Errorf("Excerpt of a long text is %q, want 5 characters and an ellipsis", long)
 	}
 }

@@ -1,6 +1,6 @@
 package streebog
 
-// pi is the substitution (section 6.2).
+// pi is the table of the substitution S (section 6.2).
 var pi = [256]byte{
 	252, 238, 221, 17, 207, 110, 49, 22, 251, 196, 250, 218, 35, 197, 4, 77,
 	233, 119, 240, 219, 147, 46, 153, 186, 23, 54, 241, 187, 20, 205, 95, 193,
@@ -20,8 +20,8 @@ var pi = [256]byte{
 	89, 166, 116, 210, 230, 244, 180, 192, 209, 102, 175, 194, 57, 75, 99, 182,
 }
 
-// matrix is the matrix of the linear transformation: one row per bit, the most significant bit
-// first (section 6.4).
+// matrix is the matrix of the linear transformation L (section 6.4). It has one row per bit, with
+// the most significant bit first.
 var matrix = [64]uint64{
 	0x8e20faa72ba0b470, 0x47107ddd9b505a38, 0xad08b0e0c3282d1c, 0xd8045870ef14980e,
 	0x6c022c38f90a4c07, 0x3601161cf205268d, 0x1b8e0b0e798c13c8, 0x83478b07b2468764,
@@ -41,8 +41,8 @@ var matrix = [64]uint64{
 	0x07e095624504536c, 0x8d70c431ac02a736, 0xc83862965601dd1b, 0x641c314b2b8ee083,
 }
 
-// constants are the constants of the rounds (section 6.5), with their words in reverse order: the
-// least significant word first.
+// constants contains one constant per round (section 6.5). Unlike in the standard, the least
+// significant word comes first.
 var constants = [12]block{
 	{
 		0xdd806559f2a64507, 0x05767436cc744d23, 0xa2422a08a460d315, 0x4b7ce09192676901,

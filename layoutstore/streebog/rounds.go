@@ -5,11 +5,13 @@ import (
 	"sync"
 )
 
-// table combines the transformations S, P and L (sections 6.2 to 6.4): the contribution of each byte
-// to a word, by the place of the byte in the word after the transposition.
+// table combines the transformations S, P and L (sections 6.2 to 6.4). It contains what each byte
+// of a transposed word adds to the result. The first index is the position of the byte, the second
+// its value.
 type table [8][256]uint64
 
-// tables creates the table when it is first needed: most runs do not need its 16 KiB.
+// tables makes the table when it is first needed, because most runs of the program do not need its
+// 16 KiB.
 var tables = sync.OnceValue(makeTable)
 
 func makeTable() *table {
@@ -26,7 +28,7 @@ func makeTable() *table {
 	return &t
 }
 
-// lpsx returns the transformation LPS of a XOR b (section 7).
+// lpsx returns the result of the transformation LPS for a XOR b (section 7).
 func (t *table) lpsx(a, b *block) (out block) {
 	r0, r1, r2, r3 := a[0]^b[0], a[1]^b[1], a[2]^b[2], a[3]^b[3]
 	r4, r5, r6, r7 := a[4]^b[4], a[5]^b[5], a[6]^b[6], a[7]^b[7]
@@ -39,8 +41,8 @@ func (t *table) lpsx(a, b *block) (out block) {
 	return out
 }
 
-// compress applies the compression function g with N = n to the message block m (section 8), and
-// stores the next h in h.
+// compress applies the compression function g with N = n to h and the message block m (section 8).
+// It stores the result in h.
 func (t *table) compress(h, n, m *block) {
 	key := t.lpsx(h, n)
 	x := *m
@@ -53,7 +55,7 @@ func (t *table) compress(h, n, m *block) {
 	}
 }
 
-// add adds other to b, both as numbers modulo 2^512.
+// add adds other to b. Both are numbers, and the sum is modulo 2^512.
 func (b *block) add(other *block) {
 	var carry uint64
 	for i := range b {

@@ -1,12 +1,11 @@
-// Package streebog computes the hash function of GOST R 34.11-2012 with 256 bits, which the
-// `.gostsum` files beside the archives of a bundle contain.
+// Package streebog computes the hash function GOST R 34.11-2012 with 256 bits. A `.gostsum` file
+// beside an archive of a bundle contains such a sum.
 //
 // Start with [New]. The bytes of a sum are in the same order as in gogost and OpenSSL. RFC 6986
-// prints a message and its sum as one number, the last byte first, so a sum here is the reverse
-// of the one printed there. A `.gostsum` file contains the bytes of a sum in lower-case
-// hexadecimal, without a newline.
+// prints messages and sums as numbers, with the last byte first, so its sums are reversed. A
+// `.gostsum` file contains the bytes of a sum in lower-case hexadecimal, without a newline.
 //
-// The standard is RFC 6986; comments name the section that the code implements.
+// The standard is RFC 6986. Comments name the section that the code implements.
 package streebog
 
 import (
@@ -17,24 +16,24 @@ import (
 const (
 	// Size is the length of a sum in bytes.
 	Size = 32
-	// BlockSize is the number of bytes that are processed at once.
+	// BlockSize is the number of bytes in a block.
 	BlockSize = 64
 )
 
-// block is 512 bits. Its first word is the least significant one.
+// block contains 512 bits. The least significant word comes first.
 type block [8]uint64
 
-// state is a hash that is being computed (section 9).
+// state is the state of an unfinished hash computation (section 9).
 type state struct {
 	table *table
 	h     block
-	bits  block // number of bits processed so far
-	sum   block // of the blocks, as numbers
+	bits  block // number of message bits in the processed blocks
+	sum   block // sum of the processed blocks as numbers
 	tail  [BlockSize]byte
 	n     int // number of bytes in tail
 }
 
-// New returns an empty hash.
+// New returns a hash of an empty message.
 func New() hash.Hash {
 	s := &state{table: tables()}
 	s.Reset()
@@ -47,7 +46,7 @@ func (s *state) BlockSize() int { return BlockSize }
 func (s *state) Reset() {
 	*s = state{table: s.table}
 	for i := range s.h {
-		s.h[i] = 0x0101010101010101 // the initial value of 256 bits (section 6.1)
+		s.h[i] = 0x0101010101010101 // the initial value for sums of 256 bits (section 6.1)
 	}
 }
 
@@ -71,11 +70,11 @@ func (s *state) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// Sum appends the sum to b. Writing may continue afterwards.
+// Sum appends the sum to b. You may write further bytes afterwards.
 func (s *state) Sum(b []byte) []byte {
 	end := *s
 	clear(end.tail[end.n:])
-	end.tail[end.n] = 1 // section 9, stage 3
+	end.tail[end.n] = 1 // padding of the last block (section 9, stage 3)
 	end.block(end.tail[:], end.n)
 	var none block
 	end.table.compress(&end.h, &none, &end.bits)
@@ -86,7 +85,7 @@ func (s *state) Sum(b []byte) []byte {
 	return b
 }
 
-// block processes a block, of which n bytes belong to the message.
+// block processes a block in which n bytes belong to the message.
 func (s *state) block(p []byte, n int) {
 	var m block
 	for i := range m {

@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/streebog"
 )
 
-// examples are those of RFC 6986, section 10, as printed there.
+// examples are from RFC 6986, section 10, in the byte order of the RFC.
 var examples = []struct{ message, sum string }{
 	{
 		"323130393837363534333231303938373635343332313039383736353433323130393837363534333231303938373635343332313039383736353433323130",
@@ -21,7 +21,7 @@ var examples = []struct{ message, sum string }{
 	},
 }
 
-// bytesOf returns the bytes of a number that is printed with its last byte first.
+// bytesOf returns the bytes of a hexadecimal number, beginning with the least significant byte.
 func bytesOf(t *testing.T, printed string) []byte {
 	t.Helper()
 	b, err := hex.DecodeString(printed)
@@ -32,29 +32,29 @@ func bytesOf(t *testing.T, printed string) []byte {
 	return b
 }
 
-func TestExamplesOfStandard(t *testing.T) {
+func TestExamplesFromStandard(t *testing.T) {
 	for _, e := range examples {
 		sum := sumOf(bytesOf(t, e.message))
 		printed := slices.Clone(sum[:])
 		slices.Reverse(printed)
 		if got := hex.EncodeToString(printed); got != e.sum {
-			t.Errorf("as the standard prints it: %s, want %s", got, e.sum)
+			t.Errorf("sum in the byte order of the standard: got %s, want %s", got, e.sum)
 		}
 		if want := hex.EncodeToString(bytesOf(t, e.sum)); hex.EncodeToString(sum[:]) != want {
-			t.Errorf("as a .gostsum file has it: %s, want %s", hex.EncodeToString(sum[:]), want)
+			t.Errorf("sum in the byte order of a .gostsum file: got %s, want %s", hex.EncodeToString(sum[:]), want)
 		}
 	}
-	// The first example again, in the byte order of gogost.
+	// This is the first example again, in the byte order of gogost.
 	const message = "012345678901234567890123456789012345678901234567890123456789012"
 	sum := sumOf([]byte(message))
 	if got, want := hex.EncodeToString(sum[:]), "9d151eefd8590b89daa6ba6cb74af9275dd051026bb149a452fd84e5e57b5500"; got != want {
-		t.Errorf("%s, want %s", got, want)
+		t.Errorf("sum in the byte order of gogost: got %s, want %s", got, want)
 	}
 }
 
-// These sums were computed with libgcrypt 1.10: of n bytes, of which the first is 3 and each
-// other is 7 more than the one before it; and of two blocks whose sum as numbers overflows.
-func TestSumsOfLibgcrypt(t *testing.T) {
+// These sums were computed with libgcrypt 1.10. In a message of n bytes, the first byte is 3 and
+// each following byte is 7 more. The last message consists of two blocks whose sum overflows.
+func TestSumsAreEqualToLibgcrypt(t *testing.T) {
 	for n, want := range map[int]string{
 		0:      "3f539a213e97c802cc229d474c6aa32a825a360b2a933a949fd925208d9ce1bb",
 		1:      "a2bbd7d298cae810287eb234dd0fbcac7ef16c1299a96d06bab6c23471230b37",
@@ -70,12 +70,12 @@ func TestSumsOfLibgcrypt(t *testing.T) {
 	} {
 		sum := sumOf(ramp(n))
 		if got := hex.EncodeToString(sum[:]); got != want {
-			t.Errorf("%d bytes: %s, want %s", n, got, want)
+			t.Errorf("sum of %d bytes: got %s, want %s", n, got, want)
 		}
 	}
 	sum := sumOf(bytes.Repeat([]byte{0xff}, 128))
 	if got, want := hex.EncodeToString(sum[:]), "4749bfc37b7ddad7c745dc2da1fb22619f70154c064ae3b6cb34bc2b2c0827c1"; got != want {
-		t.Errorf("two blocks of ones: %s, want %s", got, want)
+		t.Errorf("sum of two blocks of ones: got %s, want %s", got, want)
 	}
 }
 
@@ -87,30 +87,30 @@ func ramp(n int) []byte {
 	return b
 }
 
-func TestSumKeepsState(t *testing.T) {
+func TestWriteAfterSumAndReset(t *testing.T) {
 	h := streebog.New()
 	h.Write(ramp(100))
 	first := h.Sum([]byte("before"))
 	if !bytes.HasPrefix(first, []byte("before")) || len(first) != len("before")+h.Size() {
-		t.Fatalf("%q is not the old content and the sum", first)
+		t.Fatalf("Sum returned %q, want its argument followed by the sum", first)
 	}
 	if again := h.Sum([]byte("before")); !bytes.Equal(again, first) {
-		t.Errorf("a second sum is %x, the first was %x", again, first)
+		t.Errorf("the second call of Sum returned %x, the first %x", again, first)
 	}
 	h.Write(ramp(1000)[100:])
 	if got, want := h.Sum(nil), sumOf(ramp(1000)); !bytes.Equal(got, want[:]) {
-		t.Errorf("writing more after a sum: %x, want %x", got, want)
+		t.Errorf("sum after a further write: got %x, want %x", got, want)
 	}
 	h.Reset()
 	if got, want := h.Sum(nil), sumOf(nil); !bytes.Equal(got, want[:]) {
-		t.Errorf("after a reset: %x, want %x", got, want)
+		t.Errorf("sum after a reset: got %x, want %x", got, want)
 	}
 	if h.BlockSize() != streebog.BlockSize {
 		t.Errorf("block size %d", h.BlockSize())
 	}
 }
 
-// FuzzSplitWrites: a message has the same sum however it is split into writes.
+// A message must have the same sum however it is split into writes.
 func FuzzSplitWrites(f *testing.F) {
 	f.Add(ramp(200), uint16(63), uint16(2))
 	f.Add(ramp(64), uint16(64), uint16(0))
@@ -122,11 +122,11 @@ func FuzzSplitWrites(f *testing.F) {
 		second := min(first+int(b), len(message))
 		for _, part := range [][]byte{message[:first], message[first:second], message[second:]} {
 			if n, err := h.Write(part); n != len(part) || err != nil {
-				t.Fatalf("wrote %d of %d bytes: %v", n, len(part), err)
+				t.Fatalf("Write wrote %d of %d bytes with the error %v", n, len(part), err)
 			}
 		}
 		if got := h.Sum(nil); !bytes.Equal(got, want[:]) {
-			t.Errorf("%d bytes cut at %d and %d: %x, want %x", len(message), first, second, got, want)
+			t.Errorf("sum of %d bytes, written in parts from 0, %d and %d: got %x, want %x", len(message), first, second, got, want)
 		}
 	})
 }

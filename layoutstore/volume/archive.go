@@ -14,32 +14,38 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Archive is a tar archive of layouts, in one file or cut into chunks, read in place.
-// Its headers are read once. Every entry is a slice of the files.
+// Archive is a tar archive of layouts that is read in place, without unpacking it. It may be cut
+// into chunks. Its headers are read once. An entry is a slice of the archive's files.
 type Archive struct {
 	set       Set
 	base      extent.List
-	begins    []int64 // where each extent of base begins in the archive
+	begins    []int64 // the offset in the archive at which each extent of base begins
 	index     *tarIndex
 	misplaced []problem.Problem
-	prefix    string // put before the paths of an archive of the old form; ends with a slash
+	prefix    string // added in front of each path in an archive of the old form; ends with a slash
 
-	// cachedIndex is set if another process made the index. Then an entry's header is
+	// cachedIndex is set if the index was loaded from the cache. Then the header of an entry is
 	// checked before the entry is first read.
 	cachedIndex bool
-	checked     bitSet      // entries whose headers were checked: see tarLayout.first
-	saved       atomic.Bool // SaveIndex was called
-	written     atomic.Bool // the index is beside the archive, in a bucket
-	documents   documents   // of an archive in a bucket
-	stale       atomic.Bool // an entry was not where the cached index says
+	// checked contains the entries whose headers have been checked, by number (see
+	// tarLayout.first).
+	checked bitSet
+	// saved means that SaveIndex was called.
+	saved atomic.Bool
+	// written means that the index of an archive in a bucket is stored beside it.
+	written atomic.Bool
+	// documents contains the index.json files of an archive in a bucket.
+	documents documents
+	// stale means that an entry was not where the cached index says.
+	stale atomic.Bool
 }
 
-// IsStale reports whether the cached index turned out not to match the archive.
+// IsStale reports whether the archive turned out not to match its cached index.
 func (a *Archive) IsStale() bool { return a.stale.Load() }
 
-// OpenArchive reads the headers of an archive, unless an index of exactly these files is in the
-// cache, or beside the archive in its bucket. Errors: the context's; those of opening and reading
-// the files. Problems of the archive itself are in [Archive.Problem] and [Archive.Layouts].
+// OpenArchive opens an archive. It reads all headers unless the cache, or the bucket of the
+// archive, contains an index of exactly these files. It fails if ctx ends or the files cannot be
+// read. Problems of the archive itself are in [Archive.Problem] and [Archive.Layouts].
 func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 	a := &Archive{set: set, base: set.list()}
 	a.begins = beginsOf(a.base)
@@ -62,7 +68,7 @@ func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 	return a, nil
 }
 
-// trackChecks allocates the set of entries whose headers were checked.
+// trackChecks prepares the set of entries whose headers have been checked.
 func (a *Archive) trackChecks() {
 	n := 0
 	for i := range a.index.layouts {
@@ -73,8 +79,9 @@ func (a *Archive) trackChecks() {
 	a.checked = make(bitSet, (n+31)/32)
 }
 
-// SaveIndex writes the index to cache, unless it came from there or the archive is incomplete. Call
-// it when nobody waits: writing a file takes longer than reading the headers of a small archive.
+// SaveIndex stores the index in the cache, unless it comes from there or the archive is incomplete.
+// Call it when no client is waiting, because writing a file takes longer than reading the headers
+// of a small archive.
 func (a *Archive) SaveIndex(cache Cache) {
 	if !a.cachedIndex && a.saved.CompareAndSwap(false, true) {
 		cache.store(a.set, a.index, a.documents.all())
@@ -83,8 +90,8 @@ func (a *Archive) SaveIndex(cache Cache) {
 	}
 }
 
-// Problem returns why the archive is incomplete; ok is false if it is complete. The reason
-// names the missing chunks first, then what is wrong with the others. The problem has no path.
+// Problem returns why the archive is incomplete. ok is false if it is complete. The reason first
+// names missing chunks, and then what is wrong with the others. The problem has no path.
 func (a *Archive) Problem() (p problem.Problem, ok bool) {
 	missing := a.set.seams.missingText()
 	if a.index.broken != nil {
@@ -97,7 +104,7 @@ func (a *Archive) Problem() (p problem.Problem, ok bool) {
 	case a.index.broken == nil:
 		end, _ := a.set.seams.at(a.index.end - 1)
 		p.Reason = fmt.Sprintf("%s; or the chunks behind it are left from another archive: this one ends in %s", missing, chunkLabel(end))
-	case p.Reason == "": // the chain of headers ends where the chunk is missing
+	case p.Reason == "": // the headers end because the chunk is missing
 		p.Reason = missing
 	default:
 		p.Reason = missing + "; " + p.Reason
@@ -144,7 +151,8 @@ func (a *Archive) Layouts(ctx context.Context) (Listing, error) {
 	return found, nil
 }
 
-// noIndex returns the problem of a layout without an index.json. ok is false if the layout is empty.
+// noIndex returns the problem of a layout without an index.json. ok is false if the layout is
+// empty, which is not a problem.
 func (a *Archive) noIndex(l *tarLayout) (p problem.Problem, ok bool) {
 	if p, ok = l.lost[""]; ok {
 		p.Entry = path.Join(l.path, "index.json")
@@ -155,7 +163,7 @@ func (a *Archive) noIndex(l *tarLayout) (p problem.Problem, ok bool) {
 	return p, len(l.blobs) > 0 || len(l.odd) > 0 || len(l.lost) > 0
 }
 
-// treePath returns the path in the tree of the layout at p in the archive.
+// treePath converts the path of a layout in the archive to its path in the tree.
 func (a *Archive) treePath(p string) string {
 	if a.prefix == "" {
 		return p
@@ -163,7 +171,8 @@ func (a *Archive) treePath(p string) string {
 	return path.Join(a.prefix, p)
 }
 
-// archivePath returns the path in the archive of the layout at p in the tree.
+// archivePath converts the path of a layout in the tree to its path in the archive. It returns
+// false if the layout cannot be in the archive.
 func (a *Archive) archivePath(p string) (string, bool) {
 	if p+"/" == a.prefix {
 		return ".", true

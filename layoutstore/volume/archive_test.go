@@ -24,20 +24,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume/volumetest"
 )
 
-// openArchive opens the one archive in dir.
+// openArchive opens the only archive in dir.
 func openArchive(t testing.TB, dir string, cache volume.Cache) *volume.Archive {
 	t.Helper()
 	found, err := volume.FindArchives(dir)
 	layouttest.Try(t, err)
 	if len(found.Sets) != 1 {
-		t.Fatalf("%d archives, problems %v", len(found.Sets), found.Problems)
+		t.Fatalf("found %d archives, want 1; problems %v", len(found.Sets), found.Problems)
 	}
 	a, err := volume.OpenArchive(context.Background(), found.Sets[0], cache)
 	layouttest.Try(t, err)
 	return a
 }
 
-func TestArchiveConformance(t *testing.T) {
+func TestArchiveImplementsVolume(t *testing.T) {
 	for name, how := range map[string]struct {
 		archive layouttest.Archive
 		cut     func(t *testing.T, file string)
@@ -69,7 +69,7 @@ func TestArchiveConformance(t *testing.T) {
 				cache := volume.Cache(t.TempDir())
 				openArchive(t, dir, cache).SaveIndex(cache)
 				if kept, err := filepath.Glob(string(cache) + "/*.index"); len(kept) != 1 || err != nil {
-					t.Fatalf("cached: %v, %v", kept, err)
+					t.Fatalf("the cache contains the indexes %v, want one; error %v", kept, err)
 				}
 				return whole(t, openArchive(t, dir, cache))
 			})
@@ -77,7 +77,7 @@ func TestArchiveConformance(t *testing.T) {
 	}
 }
 
-// splitting returns a function that cuts an archive into chunks as d8 does.
+// splitting returns a function that splits an archive into chunks as d8 does.
 func splitting(limit int64) func(t *testing.T, file string) {
 	return func(t *testing.T, file string) { layouttest.Split(t, file, limit) }
 }
@@ -90,9 +90,9 @@ func whole(t testing.TB, a *volume.Archive) *volume.Archive {
 	return a
 }
 
-// FuzzArchive: for any archive and any cuts, each located blob and index has the bytes that
-// archive/tar reads from the last entry of its name.
-func FuzzArchive(f *testing.F) {
+// Whatever the archive and its chunks are, each located blob and index must have the content that
+// archive/tar reads from the last entry with its name.
+func FuzzReadArchive(f *testing.F) {
 	seeds := seedArchives(f)
 	for _, s := range seeds {
 		f.Add(s, uint16(0))
@@ -118,7 +118,7 @@ func FuzzArchive(f *testing.F) {
 	})
 }
 
-// compare reads the complete archive through the volume and through archive/tar.
+// compare compares what the volume and archive/tar read from the archive.
 func compare(t *testing.T, a *volume.Archive, data []byte) {
 	t.Helper()
 	want := entriesOf(data)
@@ -127,13 +127,13 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 	for _, l := range listing.Layouts {
 		got, err := l.Index.ReadAll(t.Context())
 		if w, ok := want[path.Join(l.Path, "index.json")]; err != nil || !ok || !bytes.Equal(got, w) {
-			t.Errorf("index of %q: %d bytes, %v; archive/tar reads %d, %v", l.Path, len(got), err, len(w), ok)
+			t.Errorf("index of %q: got %d bytes and the error %v; archive/tar reads %d bytes, found: %v", l.Path, len(got), err, len(w), ok)
 		}
 		blobs, err := a.Blobs(context.Background(), l.Path)
 		layouttest.Try(t, err)
 		for _, d := range blobs {
 			if _, ok := want[path.Join(l.Path, "blobs", d.Algorithm().String(), d.Encoded())]; !ok {
-				t.Errorf("%s of %q: archive/tar reads none", d, l.Path)
+				t.Errorf("%s in %q: archive/tar does not find this blob", d, l.Path)
 			}
 		}
 	}
@@ -150,16 +150,16 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 		}
 		where, err := a.Locate(t.Context(), layout, d)
 		if err != nil {
-			continue // it may be refused, but must not be wrong
+			continue // the archive may refuse a blob, but must not return wrong content
 		}
 		if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, w) {
-			t.Errorf("%s: %d bytes, %v; archive/tar reads %d", name, len(got), err, len(w))
+			t.Errorf("%s: got %d bytes and the error %v; archive/tar reads %d bytes", name, len(got), err, len(w))
 		}
 	}
 }
 
-// entriesOf returns what archive/tar reads from an archive: the last entry of each name. A hard
-// link stands for the file that its name had when the link was read.
+// entriesOf returns what archive/tar reads from the last entry of each name. A hard link counts as
+// the file that its target was when the link was read.
 func entriesOf(data []byte) map[string][]byte {
 	all, regular := map[string][]byte{}, map[string]bool{}
 	for r := tar.NewReader(bytes.NewReader(data)); ; {
@@ -188,7 +188,7 @@ func entriesOf(data []byte) map[string][]byte {
 	}
 }
 
-// cleaned returns the path that an entry has in the tree. For a name that leads out of the tree, it
+// cleaned returns the path of an entry in the tree. If a name leads out of the tree, cleaned
 // returns a path that no file has.
 func cleaned(name string) string {
 	if slices.Contains(strings.Split(name, "/"), "..") {
@@ -217,8 +217,8 @@ func seedArchives(f *testing.F) (seeds [][]byte) {
 	return append(seeds, handmade(f), faulty(f), append(bytes.Clone(seeds[0]), seeds[1]...))
 }
 
-// faulty returns an archive with one entry of each kind that archive/tar does not write. The last
-// entry claims to be far longer than the archive.
+// faulty returns an archive with entries that archive/tar does not write, one of each kind. The
+// last entry claims to be far longer than the archive.
 func faulty(f *testing.F) []byte {
 	f.Helper()
 	blob := func(what string) string { return "x/blobs/sha256/" + digest.FromString(what).Encoded() }
@@ -239,7 +239,7 @@ func faulty(f *testing.F) []byte {
 	long := layouttest.File("PaxHeaders/y", fmt.Appendf(nil, "%d path=%s\n", 3000+len("3000 path=\n"), strings.Repeat("n", 3000)))
 	long.Patch = map[int]string{156: "x"}
 	huge := layouttest.File(blob("huge"), []byte("abc"))
-	huge.Patch = map[int]string{124: "\x80\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00"} // 8 GiB, in binary
+	huge.Patch = map[int]string{124: "\x80\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00"} // a size of 8 GiB, in binary
 	file := filepath.Join(f.TempDir(), "faulty.tar")
 	layouttest.Tar(f, file,
 		special(tar.TypeLink, blob("hard link"), blob("ancient")), special(tar.TypeFifo, blob("pipe"), ""), special(tar.TypeBlock, blob("disk"), ""),
@@ -251,7 +251,7 @@ func faulty(f *testing.F) []byte {
 	return data
 }
 
-// handmade returns an archive with one entry of each kind that is refused.
+// handmade returns an archive with entries that a scan refuses, one of each kind.
 func handmade(f *testing.F) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -277,8 +277,8 @@ func handmade(f *testing.F) []byte {
 	return b.Bytes()
 }
 
-// FuzzCachedIndex: whatever the cache contains, located blobs have the bytes of the archive.
-func FuzzCachedIndex(f *testing.F) {
+// Whatever the cache contains, located blobs must have the content that they have in the archive.
+func FuzzCachedArchiveIndex(f *testing.F) {
 	tree := layouttest.New(f, f.TempDir())
 	l := tree.Layout("x")
 	l.Tag(l.Image(layouttest.Image{Name: "x", LayerSizes: []int64{10}}), "v1")
@@ -304,7 +304,7 @@ func FuzzCachedIndex(f *testing.F) {
 	})
 }
 
-func TestCancelledOpen(t *testing.T) {
+func TestOpenArchiveWithCancelledContext(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, t.TempDir())
 	tree.Layout("x").Write()
@@ -314,11 +314,11 @@ func TestCancelledOpen(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := volume.OpenArchive(ctx, found.Sets[0], ""); !errors.Is(err, context.Canceled) {
-		t.Errorf("%v, want that the context is cancelled", err)
+		t.Errorf("OpenArchive: got %v, want context.Canceled", err)
 	}
 }
 
-// A blob that spans a missing chunk is missing, and the archive's problem names that chunk.
+// If chunks with a part of a blob are missing, the blob is missing. Its problem names these chunks.
 func TestBlobInMissingChunk(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, t.TempDir())
@@ -338,12 +338,11 @@ func TestBlobInMissingChunk(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if have, err := a.Blobs(context.Background(), "install"); len(have) > 0 || err != nil {
-		t.Errorf("blobs %v, %v", have, err)
+		t.Errorf("Blobs: got %v and the error %v, want none", have, err)
 	}
 }
 
-// An archive with a layout in each entry has more layouts than any bundle. It is refused before it
-// exhausts the memory.
+// An archive with more layouts than any bundle is refused before it uses up the memory.
 func TestTooManyLayouts(t *testing.T) {
 	dir := t.TempDir()
 	f, err := os.Create(filepath.Join(dir, "a.tar"))

@@ -17,8 +17,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Locate implements [Volume]. If the archive does not match its cached index, opening the
-// result fails with [extent.ErrStale].
+// Locate implements [Volume]. If the archive does not match its cached index, opening the located
+// blob fails with [extent.ErrStale].
 func (a *Archive) Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -26,7 +26,7 @@ func (a *Archive) Locate(ctx context.Context, layout string, d digest.Digest) (e
 	return a.locate(layout, d)
 }
 
-// locate is Locate without a context: it only looks into the index in memory.
+// locate is like Locate. It needs no context, because it only uses the index in memory.
 func (a *Archive) locate(layout string, d digest.Digest) (extent.List, error) {
 	p, ok := a.archivePath(layout)
 	l := a.index.layout(p)
@@ -49,7 +49,7 @@ func (a *Archive) LocateCached(layout string, d digest.Digest, size int64) exten
 	return where
 }
 
-// missingBlob returns the error for a blob d that the layout cannot serve.
+// missingBlob returns the error for a blob that the layout does not contain or cannot serve.
 func (a *Archive) missingBlob(l *tarLayout, d digest.Digest) error {
 	p, ok := l.lost[d]
 	if again := a.index.copyAgain; !ok && len(again) > 0 {
@@ -75,7 +75,7 @@ func (a *Archive) Blobs(ctx context.Context, layout string) ([]digest.Digest, er
 	return digestsOf(l.blobs, func(b tarBlob) [sha256.Size]byte { return b.sum }, l.odd), ctx.Err()
 }
 
-// digestsOf returns the digests of the blobs of a layout, in byte order.
+// digestsOf returns the digests of a layout's blobs in byte order.
 func digestsOf[B, O any](blobs []B, sum func(B) [sha256.Size]byte, odd map[digest.Digest]O) []digest.Digest {
 	all := slices.AppendSeq(make([]digest.Digest, 0, len(blobs)+len(odd)), maps.Keys(odd))
 	for _, b := range blobs {
@@ -86,7 +86,8 @@ func digestsOf[B, O any](blobs []B, sum func(B) [sha256.Size]byte, odd map[diges
 	return all
 }
 
-// entryExtents locates entry number i of a layout.
+// entryExtents returns where an entry is stored. i is the number of the entry in the layout, or
+// negative if it has none.
 func (a *Archive) entryExtents(l *tarLayout, i int, name string, e tarEntry) (extent.List, error) {
 	where, err := a.sliceBase(e.off, e.size)
 	if err != nil || !a.cachedIndex || len(where) == 0 || isObject(where[0].File) {
@@ -101,7 +102,7 @@ func (a *Archive) entryExtents(l *tarLayout, i int, name string, e tarEntry) (ex
 	return where, nil
 }
 
-// beginsOf returns the offset in the list at which each extent begins.
+// beginsOf returns the offset at which each extent of the list begins.
 func beginsOf(list extent.List) []int64 {
 	begins := make([]int64, len(list))
 	var size int64
@@ -112,12 +113,13 @@ func beginsOf(list extent.List) []int64 {
 	return begins
 }
 
-// sliceBase is base.Slice with a binary search: an archive may have as many chunks as entries.
+// sliceBase returns the same as base.Slice. It uses a binary search, because an archive may have as
+// many chunks as entries.
 func (a *Archive) sliceBase(off, n int64) (extent.List, error) {
 	i := max(sort.Search(len(a.begins), func(i int) bool { return a.begins[i] > off })-1, 0)
 	j := max(sort.Search(len(a.begins), func(i int) bool { return a.begins[i]-off >= n }), i)
 	if i == j || off < 0 || n < 0 {
-		return a.base.Slice(off, n) // nothing, or an error
+		return a.base.Slice(off, n) // returns nothing or an error
 	}
 	return a.base[i:j].Slice(off-a.begins[i], n)
 }

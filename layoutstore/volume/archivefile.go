@@ -12,24 +12,26 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// archiveFile is one file of an archive. It opens only if it is unchanged since the
+// archiveFile is one file of an archive. It can be opened only if it has not changed since the
 // archive was indexed.
 type archiveFile struct {
 	dir, name string
 	shown     string
 	info      fs.FileInfo
-	local     bool // on a file system that plainfile.IsLocal
+	local     bool // the file system is local; see plainfile.IsLocal
 }
 
 func (f *archiveFile) Open(ctx context.Context) (*os.File, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	// By path, not from an open directory: each scan would have to open one, and few would
-	// ever be used. The user named the directory, and the name in it has no slash.
+	// Open the file by its path. To open it from its directory, each scan would have to keep the
+	// directory open, and few of these would ever be used. The user named the directory, and the
+	// name in it has no slash.
 	file, err := plainfile.OpenNoFollow(filepath.Join(f.dir, f.name))
 	if err != nil {
-		// A link, or an error to report: a link may lead to another name in the directory.
+		// The name may be a link to another name in the directory. Otherwise, this returns the
+		// error.
 		file, err = plainfile.OpenInDir(f.dir, f.name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -59,7 +61,8 @@ func (f *archiveFile) OpenCached() (*os.File, fs.FileInfo, error) {
 	return file, info, err
 }
 
-// unchanged returns an open file if it is unchanged since the archive was indexed.
+// unchanged returns the open file if it has not changed since the archive was indexed. Otherwise,
+// it closes the file and fails.
 func (f *archiveFile) unchanged(file *os.File, info fs.FileInfo) (*os.File, error) {
 	if !sameState(info, f.info) {
 		file.Close()
@@ -68,8 +71,8 @@ func (f *archiveFile) unchanged(file *os.File, info fs.FileInfo) (*os.File, erro
 	return file, nil
 }
 
-// Check implements extent.Checker. It ignores the change time: a rename over the open file
-// changes that, but not the content.
+// Check implements extent.Checker. It ignores the change time, which also changes when another file
+// is renamed over the open file.
 func (f *archiveFile) Check(info fs.FileInfo) error {
 	if info.Size() != f.info.Size() || !info.ModTime().Equal(f.info.ModTime()) {
 		return fmt.Errorf("%s: %w", f.shown, extent.ErrStale)

@@ -14,14 +14,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// uncheckedFile is the file of an entry from a cached index. Opening it checks the entry's
-// header first.
+// uncheckedFile is a file of an archive with an entry from a cached index. Open checks the header
+// of that entry before it opens the file.
 type uncheckedFile struct {
 	extent.File
 	archive *Archive
 	name    string
 	entry   tarEntry
-	number  int // of the entry in checked; negative if it is not tracked
+	number  int // the number of the entry in checked; negative if it has none
 }
 
 func (f *uncheckedFile) Open(ctx context.Context) (*os.File, error) {
@@ -47,7 +47,7 @@ func (s bitSet) has(i int) bool { return s[i/32].Load()&(1<<(i%32)) != 0 }
 
 func (s bitSet) add(i int) { s[i/32].Or(1 << (i % 32)) }
 
-// checkHeader checks that the header before an entry has its name and size.
+// checkHeader checks that the header before an entry contains the entry's name and size.
 func (a *Archive) checkHeader(ctx context.Context, name string, e tarEntry) error {
 	where, err := a.sliceBase(e.off-int64(e.header), int64(e.header))
 	if err != nil {
@@ -57,7 +57,7 @@ func (a *Archive) checkHeader(ctx context.Context, name string, e tarEntry) erro
 	if err != nil {
 		return err
 	}
-	// The header may announce any amount of content, none of which is read.
+	// The header may announce content of any size, but none of it is read.
 	h, err := tar.NewReader(io.MultiReader(strings.NewReader(string(header)), zeros{})).Next()
 	if err == nil && isSparse(h) {
 		makePlain(h, header)
@@ -68,7 +68,7 @@ func (a *Archive) checkHeader(ctx context.Context, name string, e tarEntry) erro
 	return nil
 }
 
-// isHeaderOf reports whether h is the header before the content of the entry called name.
+// isHeaderOf reports whether h is the header before the content of the named entry.
 func (ix *tarIndex) isHeaderOf(name string, h *tar.Header) bool {
 	want, linked := ix.headers[name]
 	if !linked {
@@ -78,7 +78,8 @@ func (ix *tarIndex) isHeaderOf(name string, h *tar.Header) bool {
 	return illegal == "" && have == want && h.Typeflag != tar.TypeLink
 }
 
-// zeros is an endless reader of zeros, for a tar reader that reads beyond its one header.
+// zeros is an endless reader of zeros. It follows a single header, because a tar reader may read
+// beyond it.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

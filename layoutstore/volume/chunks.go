@@ -17,51 +17,63 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Set is the files of one archive: NAME.tar, or its chunks NAME.tar.0000.chunk and so
-// on. Joined, the chunks are the archive.
+// Set contains the files of one archive. These are either NAME.tar, or the chunks
+// NAME.tar.0000.chunk and so on. The chunks joined together are the archive.
 type Set struct {
-	Name    string // of the archive, without its directory
-	As      string // the original name of a renamed archive; may be empty
+	// Name is the file name of the archive.
+	Name string
+	// As is the original name of a renamed archive. It may be empty.
+	As      string
 	Chunked bool
-	Changed time.Time // the latest modification of its files
+	Changed time.Time // the latest modification time of its files
 
-	dir      string          // as the user gave it
-	files    []extent.Extent // of a chunk set, only those before the first missing number
-	seams    *seams          // nil unless the archive is a chunk set
-	beside   *indexObject    // nil unless the archive is in a bucket
-	identity string          // changes when a file is replaced or written
-	written  string          // the same, but ignores changes of modes, owners and links
+	// dir is the directory as the user gave it.
+	dir string
+	// files contains the files. In a chunk set, it contains only the chunks before the first
+	// missing one.
+	files []extent.Extent
+	// seams is nil unless the archive is a chunk set.
+	seams *seams
+	// beside is nil unless the archive is in a bucket.
+	beside *indexObject
+	// identity changes when a file is replaced or written.
+	identity string
+	// written is like identity, but ignores changes of modes, owners and links.
+	written string
 }
 
-// Identity is equal for two scans of the same files in the same state.
+// Identity returns a string that is equal for two scans of the same files in the same state.
 func (s Set) Identity() string { return s.identity }
 
-// Written is equal for two scans if no file was replaced or written between them, judging
-// by size and modification time. Unlike [Set.Identity] it does not change with the mode,
-// the owner and the links of a file.
+// Written returns a string that is equal for two scans if no file was replaced or written between
+// them. It depends on sizes and modification times. Unlike [Set.Identity], it ignores the mode, the
+// owner and the links of a file.
 func (s Set) Written() string { return s.written }
 
-// Path returns the path of the archive, or the path that it would have if the chunks were
-// joined in their directory.
+// Path returns the path of the archive. For a chunk set, it is the path that the joined archive
+// would have.
 func (s Set) Path() string { return JoinPath(s.dir, s.Name) }
 
 func (s Set) list() extent.List { return extent.List(s.files) }
 
-// Found is the archives of a directory.
+// Found contains the archives in a directory.
 type Found struct {
-	Dir      string            // as the user gave it
-	Sets     []Set             // by byte order of their names
-	Problems []problem.Problem // their paths are the names of files
-	// Publishing is set during a [Publication]: files may move at any moment.
+	// Dir is the directory as the user gave it.
+	Dir string
+	// Sets contains the archives in the byte order of their names.
+	Sets []Set
+	// Problems contains problems with files. Their paths are file names.
+	Problems []problem.Problem
+	// Publishing is set during a [Publication]. Files may then move at any moment.
 	Publishing bool
 }
 
-// FindArchives finds the archives directly in the directory at dir. During a
-// [Publication] it sees the new files. The error is *UnfinishedError, or that of reading
-// the directory; a file that cannot be read is among the problems.
+// FindArchives finds the archives directly in a directory. During a [Publication], it finds the new
+// files. It fails with *UnfinishedError, or if it cannot read the directory. A file that cannot be
+// read is one of the problems.
 func FindArchives(dir string) (Found, error) { return findArchives(dir, viewOf) }
 
-// FindFilesOnDisk is FindArchives, but ignores a publication. It is for callers that verify
+// FindFilesOnDisk is like FindArchives, but ignores a publication. It is for callers that verify
 // each blob.
 func FindFilesOnDisk(dir string) (Found, error) {
 	return findArchives(dir, func(*os.Root) (*view, error) { return nil, nil })
@@ -90,8 +102,8 @@ func findArchives(dir string, readView func(*os.Root) (*view, error)) (Found, er
 	return f.finish(), nil
 }
 
-// IsArchive reports whether a file name is that of an archive or a chunk, and returns the
-// name of the archive.
+// IsArchive reports whether a file name belongs to an archive or a chunk, and returns the name of
+// the archive.
 func IsArchive(file string) (archive string, ok bool) {
 	if archive, _, ok := names.ParseChunk(file); ok {
 		return archive, true
@@ -99,28 +111,34 @@ func IsArchive(file string) (archive string, ok bool) {
 	return file, strings.HasSuffix(file, ".tar")
 }
 
-// IsChunk reports whether a file name is that of a chunk, and returns the digits of its number.
+// IsChunk reports whether a file name belongs to a chunk, and returns the digits of its number.
 func IsChunk(file string) (number string, ok bool) {
 	_, number, ok = names.ParseChunk(file)
 	return number, ok
 }
 
-// chunk is an archive in one file, or a chunk, in the state in which it was found.
+// chunk is a chunk, or an archive in one file, with its state when it was found.
 type chunk struct {
-	name              string
-	number            int // of a chunk
-	file              extent.Extent
-	changed           time.Time // when its content changed
-	identity, written string    // as in Set
+	name   string
+	number int // not used for an archive in one file
+	file   extent.Extent
+	// changed is the time when the content changed.
+	changed time.Time
+	// identity and written are as in Set.
+	identity, written string
 }
 
-// finder collects the archives of a directory, or of a place in a bucket.
+// finder collects the archives in a directory, or in a place in a bucket.
 type finder struct {
-	root    *os.Root // nil for a bucket, as is view
-	local   bool     // the file system of root is local
-	view    *view
-	plain   map[string]chunk   // archives in one file, by name
-	chunks  map[string][]chunk // of each chunked archive, by name
+	// root is nil for a bucket. So is view.
+	root *os.Root
+	// local means that the file system of root is local.
+	local bool
+	view  *view
+	// plain contains the archives in one file, by name.
+	plain map[string]chunk
+	// chunks contains the chunks of each chunk set, by the name of the archive.
+	chunks  map[string][]chunk
 	found   Found
 	skipped skippedFiles
 }
@@ -133,7 +151,7 @@ func (f *finder) report(kind problem.Kind, name string, err error) {
 	f.found.Problems = append(f.found.Problems, unreadable(kind, name, err))
 }
 
-// addFile adds the file called name.
+// addFile adds the file with the given name, unless files with such a name are skipped.
 func (f *finder) addFile(name string) {
 	if f.skipFile(name) {
 		return
@@ -141,7 +159,7 @@ func (f *finder) addFile(name string) {
 	at := filepath.FromSlash(f.view.at(name))
 	info, err := f.root.Lstat(at)
 	if errors.Is(err, fs.ErrNotExist) {
-		return // removed during the scan
+		return // the file was removed during the scan
 	}
 	if err != nil {
 		f.report(problem.Damaged, name, err)
@@ -151,7 +169,7 @@ func (f *finder) addFile(name string) {
 	f.addChunk(chunk{name: name, file: extent.Extent{File: file, Len: info.Size()}, changed: info.ModTime(), identity: stampOf(info), written: writtenOf(info)})
 }
 
-// addChunk adds an archive in one file, or a chunk. It sets the number of the chunk.
+// addChunk adds a chunk or an archive in one file. It gets the number of a chunk from its name.
 func (f *finder) addChunk(c chunk) {
 	archive, digits, isChunk := names.ParseChunk(c.name)
 	if !isChunk {
@@ -166,7 +184,7 @@ func (f *finder) addChunk(c chunk) {
 	f.chunks[archive] = append(f.chunks[archive], c)
 }
 
-// maxChunks limits the number of a chunk.
+// The number of a chunk must be less than maxChunks.
 const maxChunks = 1_000_000
 
 func (f *finder) finish() Found {

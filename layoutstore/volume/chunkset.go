@@ -13,12 +13,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// join makes a set of chunks. Only the chunks before the first missing number are read: the
-// length of a missing chunk is unknown, so nothing after it can be located.
+// join makes a chunk set. It includes only the chunks before the first missing one. The size of a
+// missing chunk is unknown, so nothing after it can be located.
 func (f *finder) join(name string, chunks []chunk) Set {
 	chunks = f.sortChunks(chunks)
 	s := Set{Name: name, Chunked: true, dir: f.found.Dir, seams: &seams{}}
-	id, written := sha256.New(), sha256.New() // short: the stamp of each layout contains the identity
+	id, written := sha256.New(), sha256.New() // a hash is short, and the stamp of each layout contains the identity
 	var end int64
 	next := 0
 	for _, c := range chunks {
@@ -43,13 +43,13 @@ func (f *finder) join(name string, chunks []chunk) Set {
 	return s
 }
 
-// sortChunks sorts chunks by their number. If two have the same number, it keeps the one with
-// the shorter name, which is the name that the format defines.
+// sortChunks sorts chunks by their number. If two chunks have the same number, it keeps the one
+// with the shorter name, which is the name that the format defines.
 func (f *finder) sortChunks(chunks []chunk) []chunk {
 	slices.SortFunc(chunks, func(a, b chunk) int {
 		return cmp.Or(cmp.Compare(a.number, b.number), cmp.Compare(len(a.name), len(b.name)))
 	})
-	return slices.CompactFunc(chunks, func(b, a chunk) bool { // the later one comes first
+	return slices.CompactFunc(chunks, func(b, a chunk) bool { // CompactFunc passes the later element first
 		if a.number == b.number {
 			f.report(problem.Conflict, b.name, fmt.Errorf("%s has the same number, and is read", a.name))
 		}
@@ -57,29 +57,36 @@ func (f *finder) sortChunks(chunks []chunk) []chunk {
 	})
 }
 
-// seams are the places in the joined archive where the chunks of a set meet, and the
-// missing chunks. They are nil for an archive in one file.
+// seams describes where the chunks of a set meet in the joined archive, and which chunks are
+// missing. It is nil for an archive in one file.
 type seams struct {
-	ends    []int64      // where chunk 0, 1, … ends, up to the first missing one; bytes
-	missing []indexRange // numbers without a chunk, below the last
-	last    int          // the highest number
-	sizes   sync.Once
-	small   smallest // from the first call of smallest on
+	// ends contains the offset at which each chunk ends, up to the first missing chunk.
+	ends []int64
+	// missing contains the ranges of missing chunks before the last chunk.
+	missing []indexRange
+	// last is the highest chunk number.
+	last  int
+	sizes sync.Once
+	small smallest // set by the first call of the method smallest
 }
 
-// smallest is the smallest chunk of a set, not counting the last one.
+// smallest describes the smallest chunk of a set. The last chunk does not count.
 type smallest struct {
-	chunk            int   // its number; negative if the set has fewer than three chunks
-	size, next, most int64 // its size, and those of the smallest and the largest of the others
+	// chunk is its number. It is negative if the set has fewer than three chunks.
+	chunk int
+	// size is its size in bytes. next and most are the smallest and the largest size of the other
+	// chunks.
+	size, next, most int64
 }
 
-// indexRange is a range of chunk numbers, both ends included; it is empty if to is less than from.
+// indexRange is a range of chunk numbers, including both ends. If to is less than from, the range
+// is empty.
 type indexRange struct{ from, to int }
 
 func (r indexRange) isEmpty() bool { return r.to < r.from }
 
-// names returns the names of the chunks for a message: one by one, or as one range if there are
-// many.
+// names returns the names of the chunks for use in a message. If there are many chunks, it returns
+// the range as one name.
 func (r indexRange) names() []string {
 	if r.to-r.from >= maxNamed {
 		return []string{r.String()}
@@ -91,7 +98,7 @@ func (r indexRange) names() []string {
 	return all
 }
 
-// maxNamed bounds the chunks that a message names one by one.
+// maxNamed is how many chunks a message names one by one.
 const maxNamed = 16
 
 func chunkLabel(i int) string { return fmt.Sprintf("chunk %04d", i) }
@@ -103,7 +110,7 @@ func (r indexRange) String() string {
 	return fmt.Sprintf("chunks %04d to %04d", r.from, r.to)
 }
 
-// describe returns "chunk 0001 or chunk 0002 is STATE" for a range of chunks.
+// describe returns a message about a range of chunks, such as "chunk 0001 or chunk 0002 is STATE".
 func (r indexRange) describe(state string) string {
 	names := r.names()
 	switch last := len(names) - 1; {
@@ -116,22 +123,22 @@ func (r indexRange) describe(state string) string {
 	}
 }
 
-// between returns the chunks that end at byte from or later, and before byte to.
+// between returns the chunks that end at offset from or later, and before offset to.
 func (s *seams) between(from, to int64) indexRange {
 	i := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= from })
 	j := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] >= to })
 	return indexRange{i, j - 1}
 }
 
-// isEnd reports whether a chunk ends at byte end, where the archive seems to end. Then it is the
-// real end, and later chunks are left over from a longer set: zeros inside an entry that was cut
-// would reach exactly to the end of a chunk only by chance.
+// isEnd reports whether a chunk ends at offset end, where the archive seems to end. If so, this is
+// the real end, and later chunks are left over from a longer set. Zeros in a truncated entry would
+// reach exactly to the end of a chunk only by chance.
 func (s *seams) isEnd(end int64) bool {
 	_, found := slices.BinarySearch(s.ends, end)
 	return found
 }
 
-// at returns the chunk that contains the byte off of the archive, and the offset in it.
+// at returns the number of the chunk that contains offset off, and the offset within it.
 func (s *seams) at(off int64) (chunk int, byteOf int64) {
 	i := sort.Search(len(s.ends), func(i int) bool { return s.ends[i] > off })
 	i = max(min(i, len(s.ends)-1), 0)
@@ -155,7 +162,7 @@ func (s *seams) size(i int) int64 {
 	return s.ends[i] - s.ends[i-1]
 }
 
-// isSmallest reports whether a chunk is smaller than each before it.
+// isSmallest reports whether a chunk is smaller than every chunk before it.
 func (s *seams) isSmallest(i int) bool {
 	for j := range i {
 		if s.size(j) <= s.size(i) {
@@ -165,17 +172,18 @@ func (s *seams) isSmallest(i int) bool {
 	return true
 }
 
-// smallest returns the chunk of r that is smaller than all others of the set by more than the others
-// differ from each other. It is only a hint: the format does not promise sizes, but a chunk that was
-// cut short is usually much smaller. The last chunk may have any size and does not count.
+// smallest returns the chunk of r that is clearly smaller than all other chunks of the set. The
+// difference must exceed the differences between the others. The result is only a hint: the format
+// does not promise sizes, but a chunk that was cut short is usually much smaller. The last chunk
+// may have any size and does not count.
 func (s *seams) smallest(r indexRange) (int, bool) {
-	s.sizes.Do(func() { s.small = s.findSmallest() }) // once: each of many wrong entries asks for it
+	s.sizes.Do(func() { s.small = s.findSmallest() }) // computed once, because each of many damaged entries may ask for it
 	small := s.small
 	if small.chunk < r.from || small.chunk > r.to {
 		return 0, false
 	}
 	spread := small.most - small.next
-	if spread > 0 || len(s.ends) == 3 { // only one other chunk counts
+	if spread > 0 || len(s.ends) == 3 { // with three chunks, only one other chunk counts
 		spread = max(spread, min(chunkSlice-1, small.next/3))
 	}
 	return small.chunk, small.next-small.size > spread
@@ -195,11 +203,11 @@ func (s *seams) findSmallest() smallest {
 	return smallest{chunk, size, slices.Min(others), slices.Max(others)}
 }
 
-// chunkSlice is the largest difference in bytes between chunks of d8, which closes a chunk
-// with the write that fills it. (deckhouse-cli, docs/mirror-bundle-layout.md §4.3.)
+// chunkSlice is the largest difference in bytes between chunks that d8 writes. d8 closes a chunk
+// after the write that fills it (deckhouse-cli, docs/mirror-bundle-layout.md §4.3).
 const chunkSlice = 512 << 10
 
-// cutShort returns a message that one of the chunks is cut short, and which one most likely.
+// cutShort returns a message that one of the chunks is cut short. It names the most likely one.
 func (s *seams) cutShort(r indexRange) string {
 	text := r.describe("cut short")
 	if i, ok := s.smallest(r); ok && r.from < r.to {
@@ -208,10 +216,10 @@ func (s *seams) cutShort(r indexRange) string {
 	return text
 }
 
-// maxRanges limits the ranges of missing chunks that a message lists.
+// maxRanges is how many ranges of missing chunks a message lists.
 const maxRanges = 10
 
-// missingText returns which chunks are missing, or the empty string.
+// missingText returns a message that lists the missing chunks. It is empty if none is missing.
 func (s *seams) missingText() string {
 	if s == nil {
 		return ""

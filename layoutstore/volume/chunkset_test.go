@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// everySet calls do with the chunks of all sets of up to four chunks of these sizes.
+// everySet calls do with every chunk set of up to four chunks that have some of the given sizes.
 func everySet(sizes []int64, do func(sizes []int64, s *seams)) {
 	var next func(set []int64)
 	next = func(set []int64) {
@@ -40,8 +40,8 @@ func everySet(sizes []int64, do func(sizes []int64, s *seams)) {
 	next(nil)
 }
 
-// The binary searches for chunks find the same as a loop over all chunks.
-func TestFindChunks(t *testing.T) {
+// The binary searches for chunks must return the same as loops over all chunks.
+func TestFindChunksByOffset(t *testing.T) {
 	everySet([]int64{0, 1, 2, 5}, func(sizes []int64, s *seams) {
 		total := int64(0)
 		for _, n := range sizes {
@@ -49,11 +49,11 @@ func TestFindChunks(t *testing.T) {
 		}
 		for from := int64(0); from <= total+2; from++ {
 			if s.isEnd(from) != slices.Contains(s.ends, from) {
-				t.Errorf("%v: a chunk ends at %d: %v", sizes, from, s.isEnd(from))
+				t.Errorf("chunks of %v bytes: isEnd(%d) is %v", sizes, from, s.isEnd(from))
 			}
 			wantChunk, wantAt := findChunk(sizes, from)
 			if chunk, at := s.at(from); chunk != wantChunk || at != wantAt {
-				t.Errorf("%v: byte %d is byte %d of %d, want %d of %d", sizes, from, at, chunk, wantAt, wantChunk)
+				t.Errorf("chunks of %v bytes: byte %d is byte %d of chunk %d, want byte %d of chunk %d", sizes, from, at, chunk, wantAt, wantChunk)
 			}
 			for to := from; to <= total+2; to++ {
 				var want []int
@@ -63,20 +63,20 @@ func TestFindChunks(t *testing.T) {
 					}
 				}
 				if got := s.between(from, to); got.isEmpty() != (want == nil) || want != nil && (got.from != want[0] || got.to != want[len(want)-1]) {
-					t.Errorf("%v: between %d and %d: %+v, want %v", sizes, from, to, got, want)
+					t.Errorf("chunks of %v bytes: between(%d, %d) is %+v, want %v", sizes, from, to, got, want)
 				}
 				first, _ := findChunk(sizes, from)
 				last, _ := findChunk(sizes, max(from, to-1))
 				if got := s.chunksOf(tarEntry{off: from, size: to - from}); got != (indexRange{first, last}) {
-					t.Errorf("%v: bytes %d to %d are in %+v, want %d to %d", sizes, from, to, got, first, last)
+					t.Errorf("chunks of %v bytes: bytes %d to %d are in the chunks %+v, want %d to %d", sizes, from, to, got, first, last)
 				}
 			}
 		}
 	})
 }
 
-// findChunk returns the chunk that contains a byte, and the offset of the byte in it. Bytes
-// behind the end count as bytes of the last chunk.
+// findChunk returns the chunk that contains offset off, and the offset within it. Offsets after the
+// end belong to the last chunk.
 func findChunk(sizes []int64, off int64) (chunk int, at int64) {
 	begin := int64(0)
 	for i, n := range sizes {
@@ -88,17 +88,17 @@ func findChunk(sizes []int64, off int64) (chunk int, at int64) {
 	return 0, off
 }
 
-// A chunk stands out if it is smaller than all others, not counting the last one, by more than the
-// others differ from each other. If only one other remains, it must be larger by a third of its
-// size, or by the largest difference between chunks of d8.
-func TestSmallestChunk(t *testing.T) {
+// smallest returns a chunk that is smaller than all others by more than they differ from each
+// other. The last chunk does not count. If only one other chunk counts, it must be larger by a
+// third of its size, or by the largest difference between chunks of d8.
+func TestSmallestChunkOfSet(t *testing.T) {
 	everySet([]int64{0, 89, 90, 100, 101, 200, 2 << 20, 3 << 20}, func(sizes []int64, s *seams) {
 		for i := range sizes {
 			if s.size(i) != sizes[i] {
-				t.Fatalf("%v: chunk %d has %d bytes", sizes, i, s.size(i))
+				t.Fatalf("chunks of %v bytes: size(%d) is %d", sizes, i, s.size(i))
 			}
 			if want := !slices.ContainsFunc(sizes[:i], func(n int64) bool { return n <= sizes[i] }); s.isSmallest(i) != want {
-				t.Errorf("%v: chunk %d is the smallest so far: %v", sizes, i, s.isSmallest(i))
+				t.Errorf("chunks of %v bytes: isSmallest(%d) is %v", sizes, i, s.isSmallest(i))
 			}
 		}
 		want, stands := standsOut(sizes)
@@ -106,7 +106,7 @@ func TestSmallestChunk(t *testing.T) {
 			for to := from; to < len(sizes); to++ {
 				got, ok := s.smallest(indexRange{from, to})
 				if wantOK := stands && from <= want && want <= to; ok != wantOK || ok && got != want {
-					t.Errorf("%v, from %d to %d: %d %v, want %d %v", sizes, from, to, got, ok, want, wantOK)
+					t.Errorf("chunks of %v bytes: smallest from %d to %d is %d, %v; want %d, %v", sizes, from, to, got, ok, want, wantOK)
 				}
 			}
 		}
@@ -128,8 +128,9 @@ func standsOut(sizes []int64) (chunk int, ok bool) {
 	return chunk, slices.Min(others)-least > spread
 }
 
-// Messages name up to 16 chunks one by one, and of several chunks also the most likely one.
-func TestDescribeChunks(t *testing.T) {
+// A message names up to 16 chunks one by one. If several chunks may be cut short, it also names the
+// most likely one.
+func TestMessagesAboutChunks(t *testing.T) {
 	for r, want := range map[indexRange]struct {
 		names    int
 		text     string
@@ -164,16 +165,16 @@ func TestDescribeChunks(t *testing.T) {
 	}
 	x := scan{seams: s}
 	if names := x.suspectNames(indexRange{0, 2}); !slices.Equal(names, []string{"chunk 0001", "chunk 0000", "chunk 0002"}) {
-		t.Errorf("the most likely one is not the first: %q", names)
+		t.Errorf("the most likely chunk does not come first: %q", names)
 	}
 	if names := x.suspectNames(indexRange{2, 3}); !slices.Equal(names, []string{"chunk 0002", "chunk 0003"}) {
 		t.Errorf("%q", names)
 	}
 }
 
-func TestMissingText(t *testing.T) {
+func TestMessageAboutMissingChunks(t *testing.T) {
 	if got := (*seams)(nil).missingText(); got != "" {
-		t.Errorf("of an archive in one file: %q", got)
+		t.Errorf("an archive in one file has the missing chunks %q", got)
 	}
 	s := &seams{missing: []indexRange{{1, 1}, {3, 4}}}
 	if got := s.missingText(); got != "chunk 0001 is missing; chunks 0003 to 0004 are missing" {
@@ -191,8 +192,7 @@ func TestMissingText(t *testing.T) {
 	}
 }
 
-// The identity of a chunk set changes with any change of a chunk; Written changes only if a chunk
-// was written.
+// Identity changes when a chunk changes in any way. Written changes only when a chunk is written.
 func TestIdentityOfChunkSet(t *testing.T) {
 	dir := t.TempDir()
 	at := time.Unix(1_790_000_000, 0)
@@ -212,17 +212,17 @@ func TestIdentityOfChunkSet(t *testing.T) {
 	}
 	before := only()
 	if !before.Changed.Equal(at) || before.Identity() != only().Identity() || before.Written() != only().Written() || before.seams.last != 2 {
-		t.Errorf("%+v, changed %v", before, before.Changed)
+		t.Errorf("the chunk set is %+v, changed at %v", before, before.Changed)
 	}
 	layouttest.Try(t, os.Chmod(name("0001"), 0o600))
 	if now := only(); now.Identity() == before.Identity() || now.Written() != before.Written() {
-		t.Error("a change of the mode counts as a write, or goes unnoticed")
+		t.Error("a change of the mode must change Identity, but not Written")
 	}
 	for _, number := range []string{"0000", "0001", "0002"} {
 		before = only()
 		layouttest.Try(t, os.Chtimes(name(number), at, at.Add(time.Hour)))
 		if now := only(); now.Identity() == before.Identity() || now.Written() == before.Written() || !now.Changed.Equal(at.Add(time.Hour)) {
-			t.Errorf("a write of chunk %s goes unnoticed", number)
+			t.Errorf("a write of chunk %s was not detected", number)
 		}
 	}
 	before = only()
@@ -232,9 +232,9 @@ func TestIdentityOfChunkSet(t *testing.T) {
 	}
 }
 
-// Chunk numbers are below a million. Of two chunks with one number, the one with the shorter name
-// is read. Problems are sorted by path.
-func TestFindChunkFiles(t *testing.T) {
+// Chunk numbers must be below a million. If two chunks have the same number, the one with the
+// shorter name is used. Problems are sorted by path.
+func TestFindArchivesAndChunks(t *testing.T) {
 	for name, want := range map[string]struct {
 		archive, number string
 		archives, chunk bool
@@ -245,7 +245,7 @@ func TestFindChunkFiles(t *testing.T) {
 		archive, ok := IsArchive(name)
 		number, chunk := IsChunk(name)
 		if archive != want.archive || ok != want.archives || number != want.number || chunk != want.chunk {
-			t.Errorf("%s: %q %v, %q %v", name, archive, ok, number, chunk)
+			t.Errorf("%s: IsArchive returns %q, %v; IsChunk returns %q, %v", name, archive, ok, number, chunk)
 		}
 	}
 	dir := t.TempDir()
@@ -276,7 +276,8 @@ func TestFindChunkFiles(t *testing.T) {
 	}
 }
 
-// scanned returns a scan of a chunk set that is cut at places, and the set's entries.
+// scanned returns a scan of a chunk set that is cut at the given offsets, and the entries of the
+// set.
 func scanned(t *testing.T, entries []layouttest.Entry, padding []byte, places ...int64) (*scan, []scannedEntry) {
 	t.Helper()
 	dir := t.TempDir()
@@ -306,99 +307,104 @@ func rightBlob(n int) layouttest.Entry {
 	return layouttest.File("x/blobs/sha256/"+digest.FromBytes(content).Encoded(), content)
 }
 
-// A small entry that spans chunks is verified immediately, as long as the budget allows it.
+// If a small entry spans several chunks, a scan verifies it immediately, as long as the budget
+// allows it.
 func TestVerifyEntriesAcrossChunks(t *testing.T) {
 	const size = 3000
-	start := int64(512 + 512) // behind the first entry
+	start := int64(512 + 512) // where the second entry begins
 	for _, c := range []struct {
 		place, budget int64
 		refused       bool
 	}{
-		{start, size, false},    // the chunk ends before the entry
-		{start + 1, size, true}, // in its header
+		// The chunk ends before the entry.
+		{start, size, false},
+		// The chunk ends in the header of the entry.
+		{start + 1, size, true},
 		{start + 512, size, true},
 		{start + 512 + size - 1, size, true},
-		{start + 512 + size, size, false}, // behind its content
-		{start + 600, size - 1, false},    // too much to read
+		// The chunk ends after the content of the entry.
+		{start + 512 + size, size, false},
+		// The budget is too small for the entry.
+		{start + 600, size - 1, false},
 	} {
 		s, all := scanned(t, []layouttest.Entry{rightBlob(10), wrongBlob(size)}, nil, c.place)
 		s.spanBudget = c.budget
 		layouttest.Try(t, s.recordEntry(t.Context(), all[1]))
 		p, refused := s.refused[all[1].entry.off]
 		if refused != c.refused || s.last.start != all[1].start {
-			t.Errorf("cut at %d, %d bytes may be read: refused %v", c.place, c.budget, refused)
+			t.Errorf("cut at offset %d with a budget of %d bytes: the entry is refused: %v", c.place, c.budget, refused)
 		}
 		if refused && (s.spanBudget != 0 || p.Kind != problem.Damaged || p.Entry != all[1].name || !strings.HasPrefix(p.Reason, "checksum mismatch: chunk 0000 is cut short, or chunk 000")) {
-			t.Errorf("%+v; %d bytes are left", p, s.spanBudget)
+			t.Errorf("got the problem %+v, and %d bytes of the budget are left", p, s.spanBudget)
 		}
 		s.seams = nil
 		s.refused = nil
 		if layouttest.Try(t, s.recordEntry(t.Context(), all[1])); s.refused != nil {
-			t.Error("an entry of an archive in one file is verified")
+			t.Error("an entry in an archive without chunks was verified")
 		}
 	}
 	for size, refused := range map[int]bool{maxSpanProof: true, maxSpanProof + 1: false} {
 		s, all := scanned(t, []layouttest.Entry{wrongBlob(size)}, nil, 2000)
 		layouttest.Try(t, s.recordEntry(t.Context(), all[0]))
 		if (s.refused != nil) != refused {
-			t.Errorf("%d bytes: refused %v", size, s.refused != nil)
+			t.Errorf("entry of %d bytes: it is refused: %v", size, s.refused != nil)
 		}
-		all[0].end = -1 // its end is unknown
+		all[0].end = -1 // the end of the entry is unknown
 		s.refused = nil
 		if layouttest.Try(t, s.recordEntry(t.Context(), all[0])); s.refused != nil {
-			t.Error("an entry whose end is unknown is verified")
+			t.Error("an entry whose end is unknown was verified")
 		}
 	}
 }
 
-// The last entry before a break is served if its content is intact. Suspects are the chunks that
-// end behind the entry and, unless it is intact, those that end in it.
-func TestLastEntryBeforeABreak(t *testing.T) {
+// If the headers break off, the last entry before is served only if its content is intact. The
+// chunks that end after it are suspects. If it is not intact, so are the chunks that end in it.
+func TestLastEntryBeforeHeadersBreakOff(t *testing.T) {
 	const size, before = 3000, 1024
 	body := int64(before + 512 + size)
 	for name, c := range map[string]struct {
 		entry   layouttest.Entry
 		places  []int64
 		want    indexRange
-		refused problem.Kind // empty for none
+		refused problem.Kind // empty if the entry is served
 		reason  string
 	}{
-		"right, cut inside":         {rightBlob(size), []int64{2000}, indexRange{1, 0}, "", ""},
-		"right, cut behind":         {rightBlob(size), []int64{body}, indexRange{0, 0}, "", ""},
-		"right, cut in and behind":  {rightBlob(size), []int64{2000, body}, indexRange{1, 1}, "", ""},
-		"wrong, not cut":            {wrongBlob(size), []int64{500}, indexRange{1, 0}, problem.Damaged, "checksum mismatch: chunk 0001 is damaged"},
-		"wrong, cut behind":         {wrongBlob(size), []int64{body}, indexRange{0, 0}, problem.Damaged, "checksum mismatch: chunk 0000 is damaged"},
-		"wrong, cut inside":         {wrongBlob(size), []int64{2000}, indexRange{0, 0}, problem.Incomplete, "not served: chunk 0000 is cut short"},
-		"wrong, cut in its header":  {wrongBlob(size), []int64{before + 1}, indexRange{0, 0}, problem.Incomplete, "not served: chunk 0000 is cut short"},
-		"wrong, cut before it":      {wrongBlob(size), []int64{before}, indexRange{1, 0}, problem.Damaged, "checksum mismatch: chunk 0001 is damaged"},
-		"wrong, cut in and behind":  {wrongBlob(size), []int64{2000, body}, indexRange{0, 1}, problem.Incomplete, "not served: chunk 0000 is cut short"},
-		"unknown, not cut":          {layouttest.File("x/other", make([]byte, size)), []int64{500}, indexRange{1, 0}, "", ""},
-		"unknown, cut inside":       {layouttest.File("x/other", make([]byte, size)), []int64{2000}, indexRange{0, 0}, problem.Incomplete, "not served: chunk 0000 is cut short"},
-		"unknown, cut far behind":   {layouttest.File("x/other", make([]byte, size)), []int64{body + 600}, indexRange{0, -1}, "", ""},
-		"unknown, cut in and after": {layouttest.File("x/other", make([]byte, size)), []int64{2000, 2100, body + 10}, indexRange{0, 2}, problem.Incomplete, "not served: chunk 0000 or chunk 0001 is cut short"},
+		"intact entry, cut inside it":                   {rightBlob(size), []int64{2000}, indexRange{1, 0}, "", ""},
+		"intact entry, cut after it":                    {rightBlob(size), []int64{body}, indexRange{0, 0}, "", ""},
+		"intact entry, cut inside and after it":         {rightBlob(size), []int64{2000, body}, indexRange{1, 1}, "", ""},
+		"damaged entry, not cut":                        {wrongBlob(size), []int64{500}, indexRange{1, 0}, problem.Damaged, "checksum mismatch: chunk 0001 is damaged"},
+		"damaged entry, cut after it":                   {wrongBlob(size), []int64{body}, indexRange{0, 0}, problem.Damaged, "checksum mismatch: chunk 0000 is damaged"},
+		"damaged entry, cut inside it":                  {wrongBlob(size), []int64{2000}, indexRange{0, 0}, problem.Incomplete, "not served: chunk 0000 is cut short"},
+		"damaged entry, cut in its header":              {wrongBlob(size), []int64{before + 1}, indexRange{0, 0}, problem.Incomplete, "not served: chunk 0000 is cut short"},
+		"damaged entry, cut before it":                  {wrongBlob(size), []int64{before}, indexRange{1, 0}, problem.Damaged, "checksum mismatch: chunk 0001 is damaged"},
+		"damaged entry, cut inside and after it":        {wrongBlob(size), []int64{2000, body}, indexRange{0, 1}, problem.Incomplete, "not served: chunk 0000 is cut short"},
+		"entry without digest, not cut":                 {layouttest.File("x/other", make([]byte, size)), []int64{500}, indexRange{1, 0}, "", ""},
+		"entry without digest, cut inside it":           {layouttest.File("x/other", make([]byte, size)), []int64{2000}, indexRange{0, 0}, problem.Incomplete, "not served: chunk 0000 is cut short"},
+		"entry without digest, cut far after it":        {layouttest.File("x/other", make([]byte, size)), []int64{body + 600}, indexRange{0, -1}, "", ""},
+		"entry without digest, cut inside and after it": {layouttest.File("x/other", make([]byte, size)), []int64{2000, 2100, body + 10}, indexRange{0, 2}, problem.Incomplete, "not served: chunk 0000 or chunk 0001 is cut short"},
 	} {
 		s, all := scanned(t, []layouttest.Entry{rightBlob(10), c.entry}, nil, c.places...)
 		s.last = all[1]
 		got, err := s.checkLastEntry(t.Context(), body+100)
 		layouttest.Try(t, err)
 		if got.isEmpty() != c.want.isEmpty() || !got.isEmpty() && got != c.want {
-			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+			t.Errorf("%s: got the suspects %+v, want %+v", name, got, c.want)
 		}
 		p, refused := s.refused[all[1].entry.off]
 		if refused != (c.reason != "") || refused && (p.Kind != c.refused || !strings.HasPrefix(p.Reason, c.reason) || p.Entry != all[1].name) {
-			t.Errorf("%s: refused %v: %+v", name, refused, p)
+			t.Errorf("%s: the entry is refused: %v; problem %+v", name, refused, p)
 		}
-		// At the beginning there is no entry to verify.
+		// At the start of the archive, there is no last entry to verify.
 		s.last, s.refused = scannedEntry{}, nil
 		if got, err := s.checkLastEntry(t.Context(), c.places[0]+1); err != nil || got != (indexRange{0, 0}) || s.refused != nil {
-			t.Errorf("%s, at the beginning: %+v, %v", name, got, err)
+			t.Errorf("%s, without a last entry: got the suspects %+v and the error %v", name, got, err)
 		}
 	}
 }
 
-// If a set ends early, the chunks to copy depend on the sizes of its chunks. The next chunk is
-// named only if the last one is as large as others.
-func TestTruncatedChunks(t *testing.T) {
+// If a set ends early, the sizes of its chunks determine which chunks to copy again. The next chunk
+// is named only if the last one is as large as the others.
+func TestChunkSetEndsEarly(t *testing.T) {
 	for name, c := range map[string]struct {
 		ends     []int64
 		missing  []indexRange
@@ -409,9 +415,9 @@ func TestTruncatedChunks(t *testing.T) {
 		"a chunk is missing": {[]int64{100, 200}, []indexRange{{2, 3}, {5, 5}}, indexRange{0, 1}, []string{"chunk 0002", "chunk 0003"}, ""},
 		"a small last chunk": {[]int64{100, 150}, nil, indexRange{0, -1}, []string{"chunk 0001", behindLast},
 			"the set ends early, after chunk 0001: chunk 0001 is cut short, or chunks behind it are missing: how; copy chunk 0001 or the chunks behind it again"},
-		"a last chunk as large": {[]int64{100, 200}, nil, indexRange{0, -1}, []string{"chunk 0002", "chunk 0001"},
+		"a last chunk as large as the others": {[]int64{100, 200}, nil, indexRange{0, -1}, []string{"chunk 0002", "chunk 0001"},
 			"chunk 0002 is missing, or the one before it is cut short (chunk 0001): how"},
-		"a last chunk as large, others suspected": {[]int64{100, 200, 300}, nil, indexRange{1, 1}, []string{"chunk 0003", "chunk 0001", "chunk 0002"},
+		"a last chunk as large as the others, which are suspects": {[]int64{100, 200, 300}, nil, indexRange{1, 1}, []string{"chunk 0003", "chunk 0001", "chunk 0002"},
 			"chunk 0003 is missing, or chunk 0001 or chunk 0002 is cut short: how"},
 		"an empty last chunk": {[]int64{100, 200, 200}, nil, indexRange{0, -1}, []string{"chunk 0001", "chunk 0002", behindLast},
 			"the set ends early, after chunk 0002: chunk 0001 or chunk 0002 is cut short, or chunks behind it are missing: how; copy chunk 0001 or chunk 0002 or the chunks behind it again"},
@@ -422,18 +428,18 @@ func TestTruncatedChunks(t *testing.T) {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}
-	// The entry in which the set ends is lost.
+	// The entry in which the set ends cannot be served.
 	s, all := scanned(t, []layouttest.Entry{rightBlob(10), wrongBlob(3000)}, nil, 1024)
 	p := s.truncatedEntry(&tar.Header{Name: all[1].name, Typeflag: tar.TypeReg}, all[1])
 	lost := s.refused[all[1].entry.off]
 	if lost.Kind != problem.Incomplete || !slices.Equal(lost.Chunks, []string{"chunk 0002", "chunk 0001"}) || !slices.Equal(lost.Chunks, p.Chunks) || !strings.HasPrefix(lost.Reason, problem.Missing) || !strings.Contains(p.Reason, all[1].name) {
-		t.Errorf("%+v of %+v", lost, p)
+		t.Errorf("got the problem %+v for the entry, and %+v for the archive", lost, p)
 	}
 }
 
-// Two empty blocks are the end of an archive, unless a chunk ends before them and there is data
-// behind them, or the last entry is wrong.
-func TestEndOfChunks(t *testing.T) {
+// Two empty blocks are the end of an archive, with two exceptions. Either a chunk ends before them
+// and data follows them, or the last entry is damaged.
+func TestEndOfChunkSet(t *testing.T) {
 	const size = 3000
 	next := int64(1024 + 512 + 3072)
 	early := bytes.Repeat([]byte{0}, maxTrailingPadding)
@@ -442,20 +448,20 @@ func TestEndOfChunks(t *testing.T) {
 		entry   layouttest.Entry
 		padding []byte
 		places  []int64
-		reason  string // of the problem; empty for none
+		reason  string // the reason of the problem; empty if there is none
 	}{
-		"little padding":                     {rightBlob(size), make([]byte, maxTrailingPadding), []int64{next}, ""},
-		"much padding":                       {rightBlob(size), make([]byte, maxTrailingPadding+1), []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy the chunk again"},
-		"bytes":                              {rightBlob(size), early, []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy the chunk again"},
-		"bytes behind a chunk":               {rightBlob(size), early, []int64{next, next + 1024}, ""}, // left over from a longer set
-		"bytes, cut in a right entry":        {rightBlob(size), early, []int64{2000}, ""},
-		"bytes, cut before the entry":        {wrongBlob(size), early, []int64{1024}, ""},
-		"no bytes, cut in a wrong one":       {wrongBlob(size), nil, []int64{2000}, "chunk 0000 is cut short: the end of the archive is at byte 2608 of chunk 0001, too early; copy the chunk again"},
-		"no bytes, cut in its header":        {wrongBlob(size), nil, []int64{1025}, "chunk 0000 is cut short: the end of the archive is at byte 3583 of chunk 0001, too early; copy the chunk again"},
-		"no bytes, cut in an unknown":        {layouttest.File("x/other", make([]byte, size)), nil, []int64{2000}, ""},
-		"bytes, cut behind the end":          {wrongBlob(size), early, []int64{next + 1}, ""},
-		"cut before the entry and behind it": {wrongBlob(size), nil, []int64{1024, next}, ""},
-		"bytes, three, one most likely":      {layouttest.File("x/other", make([]byte, size)), early, []int64{2000, 2100, 4200}, "chunk 0000, chunk 0001 or chunk 0002 is cut short, most likely chunk 0001, the smallest: the end of the archive is at byte 408 of chunk 0003, too early; copy the chunk again"},
+		"little padding":                                  {rightBlob(size), make([]byte, maxTrailingPadding), []int64{next}, ""},
+		"much padding":                                    {rightBlob(size), make([]byte, maxTrailingPadding+1), []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy the chunk again"},
+		"bytes":                                           {rightBlob(size), early, []int64{next}, "chunk 0000 is cut short: the end of the archive is at byte 0 of chunk 0001, too early; copy the chunk again"},
+		"data in a further chunk":                         {rightBlob(size), early, []int64{next, next + 1024}, ""}, // the data is left over from a longer set
+		"data follows, cut in an intact entry":            {rightBlob(size), early, []int64{2000}, ""},
+		"data follows, cut before the entry":              {wrongBlob(size), early, []int64{1024}, ""},
+		"no data follows, cut in a damaged entry":         {wrongBlob(size), nil, []int64{2000}, "chunk 0000 is cut short: the end of the archive is at byte 2608 of chunk 0001, too early; copy the chunk again"},
+		"no data follows, cut in the entry's header":      {wrongBlob(size), nil, []int64{1025}, "chunk 0000 is cut short: the end of the archive is at byte 3583 of chunk 0001, too early; copy the chunk again"},
+		"no data follows, cut in an entry without digest": {layouttest.File("x/other", make([]byte, size)), nil, []int64{2000}, ""},
+		"data follows, cut behind the end":                {wrongBlob(size), early, []int64{next + 1}, ""},
+		"cut before the entry and behind it":              {wrongBlob(size), nil, []int64{1024, next}, ""},
+		"data follows, three chunks are suspects":         {layouttest.File("x/other", make([]byte, size)), early, []int64{2000, 2100, 4200}, "chunk 0000, chunk 0001 or chunk 0002 is cut short, most likely chunk 0001, the smallest: the end of the archive is at byte 408 of chunk 0003, too early; copy the chunk again"},
 	} {
 		s, all := scanned(t, []layouttest.Entry{rightBlob(10), c.entry}, c.padding, c.places...)
 		s.last = all[1]
@@ -466,19 +472,19 @@ func TestEndOfChunks(t *testing.T) {
 			reason = p.Reason
 		}
 		if reason != c.reason || s.tarEnd != next+1024 || (p != nil) != (len(s.copyAgain) > 0) {
-			t.Errorf("%s: %q, again %q", name, reason, s.copyAgain)
+			t.Errorf("%s: got the reason %q, and the chunks to copy again %q", name, reason, s.copyAgain)
 		}
 		if strings.Contains(name, "before the entry") && s.refused != nil || strings.Contains(name, "behind the end") && s.refused != nil {
-			t.Errorf("%s: refused %v", name, s.refused)
+			t.Errorf("%s: these entries are refused: %v", name, s.refused)
 		}
-		if name == "bytes, three, one most likely" && (s.copyAgain[0] != "chunk 0001" || len(s.copyAgain) != 3) {
-			t.Errorf("%s: again %q", name, s.copyAgain)
+		if name == "data follows, three chunks are suspects" && (s.copyAgain[0] != "chunk 0001" || len(s.copyAgain) != 3) {
+			t.Errorf("%s: got the chunks to copy again %q", name, s.copyAgain)
 		}
 	}
 }
 
-// Chunks that cannot be read say nothing about the archive: each step returns the error.
-func TestUnreadableChunks(t *testing.T) {
+// If chunks cannot be read, each step of a scan returns the error instead of a problem.
+func TestUnreadableChunksAreErrors(t *testing.T) {
 	next := int64(1024 + 512 + 3072)
 	for name, do := range map[string]func(s *scan, last scannedEntry) error{
 		"record": func(s *scan, last scannedEntry) error { return s.recordEntry(t.Context(), last) },
@@ -506,7 +512,7 @@ func TestUnreadableChunks(t *testing.T) {
 				layouttest.Try(t, os.Remove(x.File.String()))
 			}
 			if err := do(s, all[1]); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("%s, %d bytes of padding: %v", name, padding, err)
+				t.Errorf("step %q with %d bytes of padding: got the error %v", name, padding, err)
 			}
 		}
 	}

@@ -18,16 +18,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// Dir is a directory tree of layouts.
+// Dir is a directory tree of layouts. It implements [Volume].
 type Dir struct {
-	name  string // as the user gave it
+	name  string // the directory as the user gave it
 	root  *os.Root
-	blobs openDirs // <layout>/blobs/<alg>, opened once
+	blobs openDirs // the directories <layout>/blobs/<alg>, each opened once
 
-	opened func(fs.FileInfo) // of Observe; may be nil
+	opened func(fs.FileInfo) // set by Observe; may be nil
 }
 
-// OpenDir opens the directory tree at name, which may be a link.
+// OpenDir opens a directory tree. name may be a link.
 func OpenDir(name string) (*Dir, error) {
 	root, err := plainfile.OpenRoot(name)
 	if err != nil {
@@ -36,12 +36,12 @@ func OpenDir(name string) (*Dir, error) {
 	return &Dir{name: name, root: root, blobs: openDirs{open: map[string]*sharedRoot{}}}, nil
 }
 
-// Close closes the directory. Only a caller that opened the Dir for itself may call it: of a
-// shared Dir, requests may still use files.
+// Close closes the directory. Call it only for a Dir that you opened for yourself. If a Dir is
+// shared, requests may still use its files.
 func (d *Dir) Close() error { return d.root.Close() }
 
-// SameAs reports whether d and other are the same directory of the file system. They
-// differ if a link was changed from one directory to another.
+// SameAs reports whether d and other are the same directory in the file system. They differ if a
+// link was changed from one directory to another.
 func (d *Dir) SameAs(other *Dir) bool {
 	a, err := d.root.Stat(".")
 	if err != nil {
@@ -111,8 +111,8 @@ func (d *Dir) Blobs(ctx context.Context, layout string) ([]digest.Digest, error)
 	return all, ctx.Err()
 }
 
-// names returns the file names in a directory below the volume, sorted. It returns none if the
-// directory is missing or is not a directory.
+// names returns the sorted file names in a directory below the volume. If the directory is missing
+// or is not a directory, names returns none.
 func (d *Dir) names(dir string) ([]string, error) {
 	root, err := plainfile.OpenRootIn(d.root, filepath.FromSlash(dir))
 	switch {
@@ -132,15 +132,15 @@ func (d *Dir) names(dir string) ([]string, error) {
 	return names, err
 }
 
-// blobFile is a blob of a directory tree.
+// blobFile is a blob in a directory tree.
 type blobFile struct {
 	vol       *Dir
-	dir, name string // below the volume, with slashes
+	dir, name string // dir is a path below the volume, with slashes
 }
 
-// withDirectory calls do with the blob's directory and name. If that fails, it calls do with the
-// volume's root and the full path: the directory may have been replaced since it was opened, or
-// the blob may be a link to elsewhere in the tree.
+// withDirectory calls do with the blob's open directory and the blob's name. If that fails, it
+// calls do with the volume's root and the path. The directory may have been replaced since it was
+// opened, or the blob may be a link to another place in the tree.
 func (f *blobFile) withDirectory(do func(root *os.Root, name string) error) error {
 	if shared := f.vol.blobs.take(f.vol.root, f.dir); shared != nil {
 		err := do(shared.root, f.name)
@@ -182,7 +182,7 @@ func (f *blobFile) OpenCached() (*os.File, fs.FileInfo, error) {
 	}
 	defer f.vol.blobs.give(shared)
 	dir := shared.cached()
-	if dir == nil || f.vol.opened != nil { // an observer may wait
+	if dir == nil || f.vol.opened != nil { // the observer may have to wait
 		return nil, nil, plainfile.ErrWouldWait
 	}
 	return plainfile.OpenCached(dir, f.name)
@@ -190,12 +190,12 @@ func (f *blobFile) OpenCached() (*os.File, fs.FileInfo, error) {
 
 func (f *blobFile) String() string { return filepath.Join(f.vol.name, f.dir, f.name) }
 
-// rootFile is a file of a directory tree that is not a blob.
+// rootFile is a file in a directory tree that is not a blob.
 type rootFile struct {
 	vol    *Dir
 	root   *os.Root
 	name   string
-	moving string // its final path, if it is staged; may be empty
+	moving string // the path to which a staged file will be moved; may be empty
 	shown  string
 }
 

@@ -26,11 +26,11 @@ func openDir(t *testing.T, dir string) *volume.Dir {
 	return v
 }
 
-func TestDirConformance(t *testing.T) {
+func TestDirImplementsVolume(t *testing.T) {
 	volumetest.Run(t, func(t *testing.T, tree *layouttest.Tree) volume.Volume { return openDir(t, tree.Dir()) })
 }
 
-// tree builds layouts at paths, each with one image, and returns a layer of the last one.
+// tree builds a layout with one image at each path. It returns the layer of the last image.
 func tree(t *testing.T, dir string, paths ...string) (layer digest.Digest) {
 	t.Helper()
 	tr := layouttest.New(t, dir)
@@ -66,25 +66,25 @@ func TestFollowLinksInsideTree(t *testing.T) {
 	dir := t.TempDir()
 	layer := tree(t, dir, "modules/x")
 	symlink(t, "modules", filepath.Join(dir, "linked"))
-	// A blob and an index are stored elsewhere in the tree.
+	// A blob and an index are links to files elsewhere in the tree.
 	encoded := layer.Encoded()
 	symlink(t, "../../../modules/x/blobs/sha256/"+encoded, filepath.Join(dir, "shared/blobs/sha256", encoded))
 	symlink(t, "../modules/x/index.json", filepath.Join(dir, "shared/index.json"))
 	v := openDir(t, dir)
 	layouts, problems := listLayouts(t, v)
 	if diff := cmp.Diff([]string{"linked/x", "modules/x", "shared"}, layouts); diff != "" || len(problems) > 0 {
-		t.Fatalf("%s problems %v", diff, problems)
+		t.Fatalf("the layouts differ: %s; problems %v", diff, problems)
 	}
 	for _, layout := range layouts {
 		where, err := v.Locate(t.Context(), layout, layer)
 		layouttest.Try(t, err)
 		if got, err := where.ReadAll(t.Context()); digest.FromBytes(got) != layer {
-			t.Errorf("%s: %q, %v", layout, got, err)
+			t.Errorf("blob in %s: got %q and the error %v", layout, got, err)
 		}
 	}
 }
 
-func TestLinksOutOfTree(t *testing.T) {
+func TestLinksOutOfTreeAreRefused(t *testing.T) {
 	outside, dir := t.TempDir(), t.TempDir()
 	layer := tree(t, outside, "x")
 	own := tree(t, dir, "good")
@@ -101,19 +101,19 @@ func TestLinksOutOfTree(t *testing.T) {
 	const reason = "a link that leads out of the source or nowhere"
 	for _, path := range []string{"absolute", "relative", "dangling", "index/index.json"} {
 		if f, ok := problems[path]; !ok || !strings.Contains(f.Reason, reason) {
-			t.Errorf("%s is not reported as a link; problems are %v", path, problems)
+			t.Errorf("the link %s is not reported; problems are %v", path, problems)
 		}
 	}
 	file := filepath.Join(dir, "good/blobs/sha256", own.Encoded())
 	layouttest.Try(t, os.Remove(file))
 	symlink(t, filepath.Join(outside, "x/blobs/sha256", layer.Encoded()), file)
 	if _, err := v.Locate(t.Context(), "good", own); err == nil || !strings.Contains(err.Error(), reason) || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a blob that is a link out of the tree: %v", err)
+		t.Errorf("Locate of a blob that is a link out of the tree: got %v", err)
 	}
 	layouttest.Try(t, os.Remove(file))
 	symlink(t, "nowhere", file)
 	if _, err := v.Locate(t.Context(), "good", own); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a blob that is a link to nothing: %v", err)
+		t.Errorf("Locate of a blob that is a link to nothing: got %v", err)
 	}
 	if where, err := v.Locate(t.Context(), "blob", layer); err == nil {
 		t.Errorf("a blob outside of the tree was located at %s", where)
@@ -131,12 +131,12 @@ func TestLinkCycle(t *testing.T) {
 	}
 	for _, path := range []string{"a/b/up", "self"} {
 		if f := problems[path]; f.Kind != problem.Limited {
-			t.Errorf("%s: %v, want a problem of kind limited", path, f)
+			t.Errorf("%s: got %v, want a problem of kind limited", path, f)
 		}
 	}
 }
 
-func TestSourceIsLink(t *testing.T) {
+func TestSourceIsLinkToDirectory(t *testing.T) {
 	dir := t.TempDir()
 	tree(t, filepath.Join(dir, "one"), "x")
 	tree(t, filepath.Join(dir, "two"), "y")
@@ -144,16 +144,16 @@ func TestSourceIsLink(t *testing.T) {
 	symlink(t, "one", link)
 	first, again := openDir(t, link), openDir(t, link)
 	if !first.SameAs(again) {
-		t.Error("the same directory counts as another")
+		t.Error("SameAs is false for the same directory")
 	}
 	layouttest.Try(t, os.Remove(link))
 	symlink(t, "two", link)
 	if second := openDir(t, link); second.SameAs(first) {
-		t.Error("two directories count as the same")
+		t.Error("SameAs is true for two different directories")
 	}
 }
 
-func TestBlobsDirectoryReplaced(t *testing.T) {
+func TestBlobsDirectoryIsReplaced(t *testing.T) {
 	dir := t.TempDir()
 	tree(t, dir, "x")
 	v := openDir(t, dir)
@@ -172,7 +172,7 @@ func TestBlobsDirectoryReplaced(t *testing.T) {
 	}
 }
 
-func TestDirectoriesInPlaceOfFiles(t *testing.T) {
+func TestDirectoriesInPlaceOfFilesAreProblems(t *testing.T) {
 	dir := t.TempDir()
 	layer := tree(t, dir, "x")
 	name := filepath.Join(dir, "x/blobs/sha256", layer.Encoded())
@@ -181,10 +181,10 @@ func TestDirectoriesInPlaceOfFiles(t *testing.T) {
 	layouttest.Try(t, os.MkdirAll(filepath.Join(dir, "y/index.json"), 0o755))
 	v := openDir(t, dir)
 	if _, err := v.Locate(t.Context(), "x", layer); err == nil || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a directory in the place of a blob: %v", err)
+		t.Errorf("Locate of a directory in place of a blob: got %v", err)
 	}
 	if _, problems := listLayouts(t, v); problems["y/index.json"].Kind != problem.Damaged {
-		t.Errorf("a directory in the place of an index: %v", problems)
+		t.Errorf("a directory in place of an index: got the problems %v", problems)
 	}
 }
 
@@ -197,11 +197,11 @@ func TestLayoutWithoutIndex(t *testing.T) {
 		t.Error(diff)
 	}
 	if f := problems["x"]; f.Kind != problem.Incomplete || !strings.Contains(f.String(), "index.json") {
-		t.Errorf("problem %v, want that index.json is missing", f)
+		t.Errorf("got the problem %v, want a missing index.json", f)
 	}
 }
 
-func TestStampAfterWrite(t *testing.T) {
+func TestStampChangesWithEachWrite(t *testing.T) {
 	dir := t.TempDir()
 	tree(t, dir, "x")
 	index := filepath.Join(dir, "x/index.json")
@@ -215,7 +215,7 @@ func TestStampAfterWrite(t *testing.T) {
 	}
 	young := stamp()
 	if stamp().Same(young) {
-		t.Error("the stamp of a file that was just written is settled")
+		t.Error("the stamp is settled although the file was just written")
 	}
 	data, err := os.ReadFile(index)
 	layouttest.Try(t, err)
@@ -236,7 +236,7 @@ func TestStampAfterWrite(t *testing.T) {
 		layouttest.Try(t, os.Chtimes(index, long, long))
 		before := stamp()
 		if !stamp().Same(before) {
-			t.Errorf("%s: the stamp changes without a write", name)
+			t.Errorf("%s: the stamp changed without a write", name)
 		}
 		layouttest.Try(t, change())
 		if stamp().Same(before) {

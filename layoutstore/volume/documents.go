@@ -10,18 +10,20 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// documents are the index.json files of the layouts of an archive in a bucket. The cached index of
-// the archive contains them, so that a scan of a known archive sends no request. Each is in memory
-// from the loading of the index until it is first read, and while the index is saved.
+// documents contains the index.json files in an archive in a bucket. The cached index of the
+// archive contains them, too, so that a scan of a known archive sends no request. A document is in
+// memory from the loading of the index until it is first read. While the index is saved, all are in
+// memory.
 type documents struct {
 	mu    sync.Mutex
 	texts map[string]string // by the path of the layout in the archive
 }
 
-// maxDocuments limits the documents of an archive, in bytes. The others are requested at each start.
+// maxDocuments is the maximum size in bytes of all documents of an archive. Further documents are
+// requested from the bucket at each start.
 const maxDocuments = 64 << 20
 
-// all returns the documents, never nil.
+// all returns the documents. The map is never nil.
 func (d *documents) all() map[string]string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -31,7 +33,7 @@ func (d *documents) all() map[string]string {
 	return d.texts
 }
 
-// take returns the document of a layout and removes it.
+// take returns the document of a layout, and removes it from memory.
 func (d *documents) take(layout string) (string, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -46,9 +48,9 @@ func (d *documents) set(texts map[string]string) {
 	d.texts = texts
 }
 
-// ReadDocuments reads the index.json of each layout of an archive in a bucket, if
-// [Archive.SaveIndex] needs it, or, with write, [Archive.WriteIndex]. It leaves out those that
-// cannot be read.
+// ReadDocuments reads the index.json of each layout in an archive in a bucket, if
+// [Archive.SaveIndex] needs them. If write is set, it also reads them if [Archive.WriteIndex] needs
+// them. It omits those that cannot be read.
 func (a *Archive) ReadDocuments(ctx context.Context, write bool) {
 	isSaved := a.cachedIndex || a.saved.Load()
 	if a.set.beside == nil || !a.index.isComplete(a.set) || isSaved && !(write && a.needsIndexBeside()) {
@@ -71,19 +73,19 @@ func (a *Archive) ReadDocuments(ctx context.Context, write bool) {
 	a.documents.set(texts)
 }
 
-// DropDocuments frees what ReadDocuments has read.
+// DropDocuments frees the memory of the documents that ReadDocuments has read.
 func (a *Archive) DropDocuments() {
 	if a.set.beside != nil {
 		a.documents.set(nil)
 	}
 }
 
-// documentExtent returns the extent of an index.json, which is read from memory the first time.
+// documentExtent returns the extent of an index.json. The first read takes the content from memory.
 func (a *Archive) documentExtent(layout string, where extent.List) extent.List {
 	return extent.List{{File: &document{archive: a, layout: layout, where: where}, Len: where.Size()}}
 }
 
-// document is an index.json of an archive in a bucket.
+// document is an index.json in an archive in a bucket.
 type document struct {
 	archive *Archive
 	layout  string

@@ -12,8 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// lostBlob returns the problem of a blob that is not served because a chunk of the archive is
-// missing, cut short or damaged. again are the chunks to copy again, the most likely one first.
+// lostBlob returns the problem of a blob that cannot be served because a chunk of the archive is
+// missing, cut short or damaged. again contains the chunks to copy again, with the most likely one
+// first.
 func lostBlob(kind problem.Kind, reason string, again []string) problem.Problem {
 	if len(again) > 0 {
 		reason = fmt.Sprintf("%s: copy %s again", reason, strings.Join(again, " or "))
@@ -26,22 +27,22 @@ func unreadable(kind problem.Kind, name string, err error) problem.Problem {
 	return problem.Problem{Kind: kind, Path: name, Reason: err.Error(), Err: err, Transient: IsTransient(err)}
 }
 
-// IsExhausted reports whether err means that the process or the system has run out of open
-// files or memory for the moment, or that a bucket cannot be reached. Such an error says nothing
-// about the content.
+// IsExhausted reports whether err means that open files or memory have run out for the moment, or
+// that a bucket cannot be reached. Such an error does not mean that the content is damaged or
+// missing.
 func IsExhausted(err error) bool {
 	return errors.Is(err, bucket.ErrUnreachable) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) ||
-		errors.Is(err, syscall.EAGAIN) // another program has a lease on the file and is about to release it
+		errors.Is(err, syscall.EAGAIN) // another program has a lease on the file and will release it soon
 }
 
-// IsTransient reports whether err is about a disk, a network or a permission, and not about
-// the content: files that were read before still exist.
+// IsTransient reports whether err comes from a disk, a network or a permission. Such an error does
+// not mean that the content is damaged or missing.
 func IsTransient(err error) bool {
 	return errors.Is(err, syscall.EIO) || errors.Is(err, syscall.ESTALE) || errors.Is(err, syscall.ETIMEDOUT) ||
 		errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.EHOSTDOWN) || errors.Is(err, fs.ErrPermission)
 }
 
-// errLink is the reason why a link is not followed.
+// errLink is the reason for not following a link.
 var errLink = errors.New("a link that leads out of the source or nowhere (links must be relative)")
 
 // linkError adds errLink to err if name is a link.

@@ -11,33 +11,40 @@ import (
 // NameKind is the kind of a file, judged by its name.
 type NameKind string
 
-// The kinds of file names.
+// These are the kinds of file names.
 const (
-	NameOther      NameKind = "other"      // unrelated to archives: checksums, documents, anything else
-	NameArchive    NameKind = "archive"    // NAME.tar
-	NameChunk      NameKind = "chunk"      // NAME.tar.NNNN.chunk
-	NameForeign    NameKind = "foreign"    // an archive or a part of one, named by another tool
-	NameCompressed NameKind = "compressed" // an archive that has to be unpacked to a plain .tar first
-	NameUpload     NameKind = "upload"     // a temporary name: the file is still being written
+	// NameOther has nothing to do with archives. It may be a checksum, a document or anything else.
+	NameOther NameKind = "other"
+	// NameArchive is NAME.tar.
+	NameArchive NameKind = "archive"
+	// NameChunk is NAME.tar.NNNN.chunk.
+	NameChunk NameKind = "chunk"
+	// NameForeign is an archive, or a part of one, that another tool has named.
+	NameForeign NameKind = "foreign"
+	// NameCompressed is an archive that must be unpacked to a plain .tar first.
+	NameCompressed NameKind = "compressed"
+	// NameUpload is a temporary name. The file is still being written.
+	NameUpload NameKind = "upload"
 )
 
 // NameClass is the result of classifying a file name.
 type NameClass struct {
 	Kind NameKind
-	// Archive is the name of the archive that the file is or belongs to, once the advice was
-	// followed. It is empty if the name has nothing to do with an archive.
+	// Archive is the name of the archive to which the file belongs once the advice has been
+	// followed. It is empty if the file has nothing to do with an archive.
 	Archive string
-	// Reason says why the file is not read, and Advice what to do. Both are empty for
+	// Reason explains why the file is not read, and Advice says what to do. Both are empty for
 	// archives, chunks and other files.
 	Reason, Advice string
-	// Unread is set if the file looks like an archive and is not read: a source reports it. Names
-	// that begin with a dot and *.tmp are never reported: the format reserves them.
+	// Unread is set if the file looks like an archive but is not read. A source reports such a
+	// file. It never reports *.tmp and names that begin with a dot, because the format reserves
+	// them.
 	Unread bool
 }
 
-// Patterns of file names. Those of parts are what split(1) of GNU coreutils writes
-// (suffixes aa, 00, 000, zaaa; --additional-suffix), 7-Zip and HJSplit (001), and what
-// people add by hand (part1, chunk0001).
+// These are patterns of file names. A part of an archive may be named by split(1) of GNU coreutils
+// (suffixes aa, 00, 000, zaaa; --additional-suffix), by 7-Zip or HJSplit (001), or by hand (part1,
+// chunk0001).
 const (
 	tarSuffix      = `\.tar`
 	compressedTar  = `(?:\.tar(?:\.[0-9]+\.chunk)?\.(?:gz|z|zst|zstd|xz|bz2|bz|lz4|lz|lzma|lzo|br|sz|7z|zip|rar)|\.(?:tgz|taz|tbz2?|tb2|tz2|txz|tlz|tzst))`
@@ -58,20 +65,22 @@ var (
 	oddChunk       = regexp.MustCompile(`(?i)^(.+?)(?:` + tarSuffix + `.*|\.[0-9]+)\.chunk$`)
 	foreignPart    = regexp.MustCompile(`(?i)^(.+)` + tarSuffix + `(` + partSuffix + `)$`)
 
-	// Suffixes that look like the number or letters of a part, but are not.
+	// noPart matches suffixes that look like the number or letters of a part, but have another
+	// meaning.
 	noPart = regexp.MustCompile(`(?i)\.(?:ok|md|id|sh|py|js|ts|go|db|asc|sig)$`)
 
 	temporarySuffix = regexp.MustCompile(`(?i)^(.+)\.` + temporaryWords + `$`)
-	// rclone writes NAME.HASH.partial.
+	// rclone uploads to NAME.HASH.partial.
 	rcloneName = regexp.MustCompile(`^(.+)\.[0-9a-zA-Z]{8}\.partial$`)
-	// rsync writes .NAME.XXXXXX; lftp and ProFTPD write .in.NAME, the latter with a dot behind it.
+	// rsync uploads to .NAME.XXXXXX. lftp uploads to .in.NAME, and ProFTPD to the same name with a
+	// dot at the end.
 	rsyncName = regexp.MustCompile(`^\.(.+)\.[0-9A-Za-z]{6}$`)
 	inName    = regexp.MustCompile(`^\.in\.(.+?)\.?$`)
-	// s3transfer, which the AWS tools share, writes NAME.XXXXXXXX.
+	// s3transfer, a library of the AWS tools, downloads to NAME.XXXXXXXX.
 	awsName = regexp.MustCompile(`^(.+(?:\.tar|\.chunk))\.[0-9A-Fa-f]{8}$`)
 	digits  = regexp.MustCompile(`^[0-9]+$`)
 
-	// bundleFile matches the other files of bundles, which are uploaded, too.
+	// bundleFile matches the other files of a bundle, which are uploaded like archives.
 	bundleFile = regexp.MustCompile(`^(?:index\.json|oci-layout|[0-9a-f]{64}|[0-9a-f]{128}|.+\.(?:gostsum|sha256|ya?ml|json))$`)
 )
 
@@ -81,11 +90,11 @@ func (c NameClass) isArchive() bool { return c.Kind == NameArchive || c.Kind == 
 // looksLikeArchive reports whether the name is that of an archive or a chunk, or looks like one.
 func (c NameClass) looksLikeArchive() bool { return c.isArchive() || c.Unread }
 
-// ClassifyName classifies a file name, without its directory. It does not look at the file
-// itself: a directory may have any of these names.
+// ClassifyName classifies a file name, given without its directory. It does not check the file
+// itself, so the name may belong to a directory.
 func ClassifyName(name string) NameClass {
 	if name == "index.json" || name == "oci-layout" {
-		return NameClass{Kind: NameOther} // most files of a tree, at each scan
+		return NameClass{Kind: NameOther} // most files in a tree have these names
 	}
 	if strings.HasPrefix(name, ".") {
 		return classifyHidden(name)
@@ -108,7 +117,7 @@ func ClassifyName(name string) NameClass {
 	return NameClass{Kind: NameOther}
 }
 
-// classifyHidden classifies a name that begins with a dot, which is never read.
+// classifyHidden classifies a name that begins with a dot. Such a file is never read.
 func classifyHidden(name string) NameClass {
 	upload := func(of string) NameClass {
 		return NameClass{Kind: NameUpload, Archive: archiveOf(of), Reason: uploading(of), Advice: uploadAdvice}
@@ -149,8 +158,8 @@ func classifyUpload(name string) (NameClass, bool) {
 		Unread: archive != "" && !strings.HasSuffix(strings.ToLower(name), ".tmp")}, true
 }
 
-// archiveOf returns the archive to which a name belongs, or the empty string. It does not
-// resolve temporary names.
+// archiveOf returns the name of the archive to which a file belongs. The result is empty if there
+// is none, or if the file name is temporary.
 func archiveOf(name string) string {
 	if c := ClassifyName(name); c.Kind != NameUpload {
 		return c.Archive
@@ -158,7 +167,7 @@ func archiveOf(name string) string {
 	return ""
 }
 
-// unpackers are the commands that unpack in place, by the end of a name.
+// unpackers contains the commands that unpack a file in place, by the end of the file name.
 var unpackers = []struct{ suffix, command string }{
 	{"gz", "gunzip"}, {".z", "gunzip"}, {".taz", "gunzip"}, {"zst", "unzstd"}, {"zstd", "unzstd"}, {"xz", "unxz"},
 	{"bz2", "bunzip2"}, {"bz", "bunzip2"}, {"tb2", "bunzip2"}, {"tz2", "bunzip2"}, {"lz4", "unlz4"}, {"lzma", "unlzma"}, {".tlz", "unlzma"},
@@ -220,7 +229,8 @@ var (
 	partCount = regexp.MustCompile(`(?i)(?:[0-9]+|[a-z]{2,5})$`)
 )
 
-// partPattern returns a shell pattern that matches the suffixes of all parts, given one of them.
+// partPattern returns a shell pattern that matches the suffixes of all parts. suffix is that of one
+// part.
 func partPattern(suffix string) string {
 	word := partBegin.FindString(suffix)
 	if word == suffix || len(partCount.FindString(suffix[len(word):])) == 0 {
@@ -232,7 +242,7 @@ func partPattern(suffix string) string {
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9._+=:@%,/-]+$`)
 
-// shellQuote quotes a file name for a shell.
+// shellQuote quotes a file name for use in a shell command.
 func shellQuote(name string) string {
 	if plainName.MatchString(name) && !strings.HasPrefix(name, "-") {
 		return name
