@@ -23,7 +23,7 @@ func parse(t *testing.T, body string) closure.Refs {
 
 // A descriptor contradicts a manifest that states its own media type. If the manifest states none,
 // only a descriptor for another kind of manifest contradicts it.
-func TestDescriptorContradictsManifest(t *testing.T) {
+func TestContradictions(t *testing.T) {
 	config := `"config":` + fieldsOf()["config"]
 	typed := parse(t, `{"mediaType":"`+specs.MediaTypeImageManifest+`",`+config+`}`)
 	bare := parse(t, `{`+config+`}`)
@@ -86,7 +86,7 @@ func TestLeadsOnFollowsOnlyManifests(t *testing.T) {
 
 // A field name is ambiguous if a letter in it equals an ASCII letter when case is ignored, as "ſ"
 // equals "s". It may be escaped or not.
-func TestFieldNamesEqualIfCaseIgnored(t *testing.T) {
+func TestFieldsFoldedByCase(t *testing.T) {
 	for key, value := range map[string]string{"layerſ": "[]", "artifactſ": "[]", "ſubject": "{}", "bloBs": "[]"} {
 		_, err := closure.Parse([]byte(`{"` + key + `":` + value + `}`))
 		if want := key != "artifactſ"; errors.Is(err, closure.ErrAmbiguous) != want {

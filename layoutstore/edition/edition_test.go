@@ -80,7 +80,7 @@ func TestNameAndAliasOfLayouts(t *testing.T) {
 
 // Different layouts below a root must have different names. An alias must not be the name of
 // another layout.
-func FuzzLayoutNamesDiffer(f *testing.F) {
+func FuzzNamesDiffer(f *testing.F) {
 	f.Add("deckhouse/ee", "installer", "modules/x")
 	f.Add("ee", "deckhouse-cli", ".")
 	f.Add("deckhouse/se-plus", "deckhouse-cli/plugins/x", "plugins/x")

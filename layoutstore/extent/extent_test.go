@@ -128,7 +128,7 @@ func TestSliceOutsideOfListFails(t *testing.T) {
 
 // A slice of a list contains the same bytes as that slice of the file. This is so wherever the list
 // is cut into extents, and wherever a reader seeks.
-func FuzzSliceAndReadList(f *testing.F) {
+func FuzzList(f *testing.F) {
 	f.Add([]byte{10, 20, 30}, uint16(5), uint16(40), uint16(7))
 	f.Add([]byte{}, uint16(0), uint16(0), uint16(0))
 	f.Add([]byte{1, 0, 255}, uint16(0), uint16(256), uint16(255))

@@ -163,7 +163,7 @@ func TestSectionsCoverList(t *testing.T) {
 
 // A reader reports a file that changes while the list is read. It does so for reads and sections,
 // and for every file in the list.
-func TestChangedFileIsReportedWhileReading(t *testing.T) {
+func TestChangesWhileReading(t *testing.T) {
 	read := func(r io.Reader) error { _, err := io.Copy(io.Discard, struct{ io.Reader }{r}); return err }
 	sections := func(r io.Reader) error {
 		for {

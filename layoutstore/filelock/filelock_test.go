@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/filelock"
 )
 
-func TestTryLockOfFileAndDirectory(t *testing.T) {
+func TestTryLock(t *testing.T) {
 	if !filelock.Available {
 		t.Skip("this system does not support flock")
 	}

@@ -36,7 +36,7 @@ func TestSearchIgnoresOtherWhiteouts(t *testing.T) {
 }
 
 // If a layer unpacks to more than the limit, the search fails.
-func TestUnpackedSizeLimit(t *testing.T) {
+func TestUnpackLimit(t *testing.T) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, name := range []string{"large", "version.json"} {
@@ -57,7 +57,7 @@ func TestUnpackedSizeLimit(t *testing.T) {
 
 // A search and archive/tar must find the same content: that of the first entry with the requested
 // name.
-func FuzzSearchLayer(f *testing.F) {
+func FuzzLayer(f *testing.F) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, name := range []string{"a", "./version.json", ".wh.version.json", "x/.wh..wh..opq"} {

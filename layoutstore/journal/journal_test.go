@@ -127,7 +127,7 @@ func TestFilesTooLongForReadersAreRefused(t *testing.T) {
 
 // A journal that was written must be read back unchanged, whatever bytes its indexes contain. Each
 // accepted journal must contain only legal paths.
-func FuzzWriteAndReadJournal(f *testing.F) {
+func FuzzJournal(f *testing.F) {
 	f.Add([]byte("old"), []byte("new"), true, []byte("{\"format\":1}\n"))
 	f.Add([]byte(nil), []byte("\n\x00\xff"), false, []byte(`{"format":1,"indexes":[{"path":"a","old":9223372036854775807,"new":1}]}`+"\n"))
 	f.Add([]byte("x"), []byte(""), true, []byte(`{"format":1,"indexes":[{"path":"../a","old":-1,"new":0}]}`+"\n"))

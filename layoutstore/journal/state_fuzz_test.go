@@ -11,7 +11,7 @@ import (
 )
 
 // A state in an unknown format must be refused. The error must never be that the store is missing.
-func FuzzReadState(f *testing.F) {
+func FuzzState(f *testing.F) {
 	f.Add([]byte(`{"format":1,"generation":7,"packed":[{"file":"a.tar","name":"a.tar","generation":7}]}`))
 	f.Add([]byte(`{"format":2}`))
 	f.Add([]byte(`{"format":1,"packed":[{"file":"../../etc/passwd"}]}`))

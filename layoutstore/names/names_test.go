@@ -17,7 +17,7 @@ var (
 	tagGrammar  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 )
 
-func FuzzRepositoryNamesAndTags(f *testing.F) {
+func FuzzNames(f *testing.F) {
 	for _, s := range []string{"", "a", "deckhouse/ee", "a__b", "a___b", "a---b", "a..b", "a/", "/a", "a//b", "A", "a.", "-a",
 		"a._b", "é", "a\n", strings.Repeat("a/", 127) + "a", strings.Repeat("a/", 127) + "aa", strings.Repeat("t", 128), strings.Repeat("t", 129), "v1.2", ".v", "_v"} {
 		f.Add(s)

@@ -10,7 +10,7 @@ import (
 
 // Same must give the same result if its arguments are swapped. A platform with a name must equal
 // itself.
-func FuzzSamePlatform(f *testing.F) {
+func FuzzSame(f *testing.F) {
 	f.Add("linux", "arm64", "", "linux", "aarch64", "v8")
 	f.Add("linux", "arm", "7", "LINUX", "armhf", "")
 	f.Add("", "/", "//", "windows", "amd64", "\x00")

@@ -37,7 +37,7 @@ func openArchive(t testing.TB, dir string, cache volume.Cache) *volume.Archive {
 	return a
 }
 
-func TestArchiveImplementsVolume(t *testing.T) {
+func TestArchiveConformance(t *testing.T) {
 	for name, how := range map[string]struct {
 		archive layouttest.Archive
 		cut     func(t *testing.T, file string)
@@ -92,7 +92,7 @@ func whole(t testing.TB, a *volume.Archive) *volume.Archive {
 
 // Whatever the archive and its chunks are, each located blob and index must have the content that
 // archive/tar reads from the last entry with its name.
-func FuzzReadArchive(f *testing.F) {
+func FuzzArchive(f *testing.F) {
 	seeds := seedArchives(f)
 	for _, s := range seeds {
 		f.Add(s, uint16(0))
@@ -278,7 +278,7 @@ func handmade(f *testing.F) []byte {
 }
 
 // Whatever the cache contains, located blobs must have the content that they have in the archive.
-func FuzzCachedArchiveIndex(f *testing.F) {
+func FuzzCachedIndex(f *testing.F) {
 	tree := layouttest.New(f, f.TempDir())
 	l := tree.Layout("x")
 	l.Tag(l.Image(layouttest.Image{Name: "x", LayerSizes: []int64{10}}), "v1")

@@ -7,7 +7,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-func TestClassifyName(t *testing.T) {
+func TestClassifyFileNames(t *testing.T) {
 	hex := strings.Repeat("0123456789abcdef", 4)
 	for _, c := range []struct {
 		name    string
@@ -21,8 +21,8 @@ func TestClassifyName(t *testing.T) {
 		{"b.tar.0000.chunk", volume.NameChunk, "b.tar", false, ""},
 		{"b.tar.10000.chunk", volume.NameChunk, "b.tar", false, ""},
 
-		// Parts with other names: from split(1) of GNU coreutils with and without -d, -a and a
-		// dot, from 7-Zip, and names that people write by hand.
+		// These are parts of archives. They were named by split(1) of GNU coreutils with and
+		// without -d, -a and a dot, by 7-Zip, or by hand.
 		{"b.tar.aa", volume.NameForeign, "b.tar", true, "cat b.tar.?? > b.tar"},
 		{"b.tar.zz", volume.NameForeign, "b.tar", true, "cat b.tar.?? > b.tar"},
 		{"b.tar.zaaa", volume.NameForeign, "b.tar", true, "cat b.tar.???? > b.tar"},
@@ -44,7 +44,7 @@ func TestClassifyName(t *testing.T) {
 		{"a b.tar.aa", volume.NameForeign, "a b.tar", true, "cat 'a b.tar'.?? > 'a b.tar'"},
 		{"it's.tar.aa", volume.NameForeign, "it's.tar", true, `cat 'it'\''s.tar'.??`},
 
-		// Chunks and archives whose names are nearly right.
+		// The names of these chunks and archives are almost right.
 		{"b.TAR", volume.NameForeign, "b.tar", true, "mv b.TAR b.tar"},
 		{"b.Tar", volume.NameForeign, "b.tar", true, "mv b.Tar b.tar"},
 		{"b.tar.0000.CHUNK", volume.NameForeign, "b.tar", true, "mv b.tar.0000.CHUNK b.tar.0000.chunk"},
@@ -55,7 +55,7 @@ func TestClassifyName(t *testing.T) {
 		{"b.tar.chunk", volume.NameForeign, "b.tar", true, "rename"},
 		{"b.0000.chunk", volume.NameForeign, "b.tar", true, "rename"},
 
-		// Archives that have to be unpacked first.
+		// These archives must be unpacked first.
 		{"b.tar.gz", volume.NameCompressed, "b.tar", true, "gunzip b.tar.gz"},
 		{"b.TAR.GZ", volume.NameCompressed, "b.tar", true, "gunzip b.TAR.GZ"},
 		{"b.tgz", volume.NameCompressed, "b.tar", true, "gunzip b.tgz"},
@@ -75,7 +75,8 @@ func TestClassifyName(t *testing.T) {
 		{"b.tar.gpg", volume.NameForeign, "b.tar", true, "decrypt"},
 		{"b.tar.gz.age", volume.NameForeign, "b.tar", true, "decrypt"},
 
-		// Uploads by rsync, WinSCP, rclone, aws s3, lftp and ProFTPD, browsers, and aria2.
+		// These are temporary names of uploads by rsync, WinSCP, rclone, aws s3, lftp and ProFTPD,
+		// and of downloads by browsers and aria2.
 		{".b.tar.Ab3xYz", volume.NameUpload, "b.tar", false, "wait"},
 		{".b.tar.0000.chunk.Ab3xYz", volume.NameUpload, "b.tar", false, "wait"},
 		{".index.json.Ab3xYz", volume.NameUpload, "", false, "wait"},
@@ -126,13 +127,13 @@ func TestClassifyName(t *testing.T) {
 	} {
 		got := volume.ClassifyName(c.name)
 		if got.Kind != c.kind || got.Archive != c.archive || got.Unread != c.unread || !strings.Contains(got.Advice, c.advice) {
-			t.Errorf("%q: %+v, want %+v", c.name, got, c)
+			t.Errorf("ClassifyName(%q) is %+v, want %+v", c.name, got, c)
 		}
 		if known := got.Kind == volume.NameOther || got.Kind == volume.NameArchive || got.Kind == volume.NameChunk; known != (got.Reason == "") || known != (got.Advice == "") {
-			t.Errorf("%q: reason %q, advice %q", c.name, got.Reason, got.Advice)
+			t.Errorf("ClassifyName(%q) has the reason %q and the advice %q", c.name, got.Reason, got.Advice)
 		}
 		if archive, ok := volume.IsArchive(c.name); ok && !strings.HasPrefix(c.name, ".") && (archive != got.Archive || got.Kind != volume.NameArchive && got.Kind != volume.NameChunk) {
-			t.Errorf("%q: an archive, and classified as %+v", c.name, got)
+			t.Errorf("ClassifyName(%q) is %+v, want an archive", c.name, got)
 		}
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// FuzzChunks: whatever four places an archive is cut at, each located file has the bytes that
-// archive/tar reads from the uncut archive. If a chunk is lost, each located file still has bytes
-// of the archive.
+// If an archive is cut into chunks at any places, each located file must have the content that
+// archive/tar reads from the uncut archive. If a chunk is missing, each located file must still
+// have content from the archive.
 func FuzzChunks(f *testing.F) {
 	for _, s := range seedArchives(f) {
 		f.Add(s, uint16(100), uint16(700), uint16(1600), uint16(5000), uint8(9))
@@ -36,7 +36,8 @@ func FuzzChunks(f *testing.F) {
 			compare(t, archive, data)
 			return
 		}
-		// An entry behind the missing chunk might replace an earlier one: that cannot be known.
+		// An entry in the missing chunk, or after it, might have replaced an earlier entry. The
+		// scan cannot know that.
 		listing, err := archive.Layouts(t.Context())
 		layouttest.Try(t, err)
 		for _, l := range listing.Layouts {
@@ -48,15 +49,15 @@ func FuzzChunks(f *testing.F) {
 					continue
 				}
 				if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Contains(data, got) {
-					t.Errorf("%s of %q: %d bytes that the archive never had, %v", d, l.Path, len(got), err)
+					t.Errorf("%s in %q: got %d bytes that are not in the archive; error %v", d, l.Path, len(got), err)
 				}
 			}
 		}
 	})
 }
 
-// FuzzPublication: the journal of a pull names no file outside of its directory, and survives
-// being written and read again.
+// The journal of a publication must name only files in its directory. After being written, it must
+// be read back unchanged.
 func FuzzPublication(f *testing.F) {
 	f.Add([]byte(`{"format":1,"staged":".layoutproxy-publication.0","place":[{"name":"a.tar"}],"remove":["b.tar"]}`))
 	f.Add([]byte(`{"format":1,"staged":".layoutproxy-publication.0","place":[{"name":"../a.tar"}]}`))
@@ -71,12 +72,12 @@ func FuzzPublication(f *testing.F) {
 		}
 		for _, name := range p.Remove {
 			if !filepath.IsLocal(name) {
-				t.Errorf("%q is removed", name)
+				t.Errorf("the journal was accepted although it removes %q", name)
 			}
 		}
 		for _, placed := range p.Place {
 			if !filepath.IsLocal(placed.Name) {
-				t.Errorf("%q is placed", placed.Name)
+				t.Errorf("the journal was accepted although it places %q", placed.Name)
 			}
 		}
 		written, err := p.Encode()
@@ -85,7 +86,7 @@ func FuzzPublication(f *testing.F) {
 		again, err := volume.ReadPublication(dir)
 		layouttest.Try(t, err)
 		if twice, err := again.Encode(); err != nil || !bytes.Equal(twice, written) {
-			t.Errorf("%q is read and written as %q, %v", written, twice, err)
+			t.Errorf("the journal %q was read and written again as %q, error %v", written, twice, err)
 		}
 		if files, err := volume.OpenFiles(dir); err == nil {
 			files.Close()

@@ -7,26 +7,26 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// links resolves hard links in an archive: the entry of a link names an earlier file of the
+// links resolves hard links in an archive. The entry of a hard link names an earlier file in the
 // archive (POSIX.1, pax, "ustar Interchange Format", typeflag 1). tar writes a file before the
-// links to it, so later files do not count.
+// links to it, so a link never leads to a later file.
 type links struct {
-	// others are the plain files outside of layouts, up to maxOthers. The layouts record their
-	// own files.
+	// others contains up to maxOthers plain files outside of layouts. The files of layouts are
+	// recorded there.
 	others map[string]tarEntry
-	// headers are, by the name of an entry, the name in the header before its content, if the
-	// two names differ.
+	// headers maps the name of an entry to the name in the header before its content, if the two
+	// differ.
 	headers map[string]string
 }
 
-// Limits of the entries that are kept in memory for links.
+// These limits apply to the entries that are kept in memory for links.
 const (
 	maxOthers = 100_000
 	maxLinks  = 1_000_000
 )
 
-// remember records the entry of a name, in place of an earlier one. e is zero if the entry is not
-// a plain file. header is the name in the header before its content.
+// remember records the entry with a name, and replaces an earlier one. e is zero if the entry is
+// not a plain file. header is the name in the header before the content.
 func (l *links) remember(name, header string, e tarEntry, ofLayout bool) {
 	if header == name {
 		delete(l.headers, name)
@@ -57,8 +57,8 @@ func (l *links) header(name string) string {
 	return name
 }
 
-// followLink finds the file that a hard link names, and the name in its header. refused is why
-// the link is refused, or empty.
+// followLink finds the file to which a hard link leads, and the name in the header of that file.
+// refused is the reason if the link is refused, or empty.
 func (s *scan) followLink(h *tar.Header) (e tarEntry, header, refused string) {
 	if len(s.links.headers) >= maxLinks {
 		return tarEntry{}, "", fmt.Sprintf("one of more than %d hard links: tar --hard-dereference packs files instead of links", maxLinks)
@@ -72,7 +72,7 @@ func (s *scan) followLink(h *tar.Header) (e tarEntry, header, refused string) {
 	return tarEntry{}, "", fmt.Sprintf("a hard link to %.300q, which is not an earlier file of the archive: tar --hard-dereference packs files instead of links", h.Linkname)
 }
 
-// fileAt returns the plain file of a name, among the entries scanned so far.
+// fileAt returns the plain file with a name among the entries scanned so far.
 func (s *scan) fileAt(name string) tarEntry {
 	layout, blob, ok := parseName(name)
 	if !ok || isHidden(name) || isReserved(name) {

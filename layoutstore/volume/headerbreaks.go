@@ -11,26 +11,31 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// If a chunk was cut short, everything after the cut moves towards the beginning of the joined
-// archive. The entry with the cut keeps an intact header, but its content is wrong, and after it
-// the chain of headers usually breaks. So if a chunk ends inside the entry before a break, that
-// entry is served only if its content matches its digest.
+// If a chunk was cut short, everything after the cut moves towards the start of the joined archive.
+// The entry with the cut has an intact header, but wrong content. After that entry, the scan
+// usually finds no header where it expects one: the chain of headers breaks. So if a chunk ends
+// inside the last entry before a break, that entry is served only if its content matches its
+// digest.
 
 // scannedEntry is the entry that the scan has read last.
 type scannedEntry struct {
-	name  string // in the archive
+	name  string // the name in the archive
 	entry tarEntry
-	start int64 // where its header begins
-	body  int64 // where its content ends
-	end   int64 // where its last block ends and the next header begins; negative if unknown
+	// start is the offset of its header.
+	start int64
+	// body is the offset at which its content ends.
+	body int64
+	// end is the offset of the next header, after the padding. It is negative if unknown.
+	end int64
 
-	isFile      bool // a plain file
-	isTruncated bool // the archive ends in its content
+	// isFile means that the entry is a plain file.
+	isFile bool
+	// isTruncated means that the archive ends inside the content.
+	isTruncated bool
 }
 
-// recordEntry records the entry that was read last. If it is small and spans several chunks,
-// recordEntry verifies it: the chain of headers does not break if a cut has removed exactly some
-// entries.
+// recordEntry records the entry that was read last. If a cut has removed exactly some entries, the
+// chain of headers does not break. So recordEntry verifies a small entry that spans several chunks.
 func (s *scan) recordEntry(ctx context.Context, m scannedEntry) error {
 	s.last = m
 	if s.seams == nil || m.end < 0 {
@@ -50,22 +55,25 @@ func (s *scan) recordEntry(ctx context.Context, m scannedEntry) error {
 	return err
 }
 
-// Limits of the entries that are read to verify them, in bytes.
+// These are the maximum sizes in bytes of entries that are read to verify them.
 const (
-	maxSpanProof = 4 << 20   // an entry that spans several chunks, in an intact chain of headers
-	spanBudget   = 64 << 20  // all of these together
-	maxLastProof = 256 << 20 // the entry before a break
+	// maxSpanProof is for an entry that spans several chunks, while the chain of headers is intact.
+	maxSpanProof = 4 << 20
+	// spanBudget is for all entries that span several chunks together.
+	spanBudget = 64 << 20
+	// maxLastProof is for the last entry before a break in the chain of headers.
+	maxLastProof = 256 << 20
 )
 
 // checkLastEntry verifies the last entry before a break in the chain of headers. It returns the
-// chunks of which one may be cut short: those that end between the entry and byte until, and,
-// unless the entry is intact, those that end in it.
+// chunks that may be cut short. These are the chunks that end between the entry and offset until.
+// If the entry is not intact, they also include the chunks that end inside it.
 func (s *scan) checkLastEntry(ctx context.Context, until int64) (indexRange, error) {
 	if s.seams == nil {
 		return indexRange{0, -1}, nil
 	}
 	inside, behind := s.seams.between(s.last.start+1, s.last.body), s.seams.between(s.last.body, until)
-	if s.last.end == 0 { // no entry at all
+	if s.last.end == 0 { // there is no last entry
 		return behind, nil
 	}
 	v, err := s.proveContent(ctx, s.last)
@@ -84,7 +92,7 @@ func (s *scan) checkLastEntry(ctx context.Context, until int64) (indexRange, err
 	return indexRange{inside.from, behind.to}, nil
 }
 
-// refuseEntry refuses the entry m, and everything else that is stored at its offset.
+// refuseEntry refuses the entry m, and all other entries whose content is at the same offset.
 func (s *scan) refuseEntry(m scannedEntry, kind problem.Kind, reason string, again []string) {
 	if s.refused == nil {
 		s.refused = map[int64]problem.Problem{}
@@ -94,8 +102,8 @@ func (s *scan) refuseEntry(m scannedEntry, kind problem.Kind, reason string, aga
 	s.refused[m.entry.off] = p
 }
 
-// damagedEntries reports each refused entry that is damaged. The archive's problem covers
-// the incomplete ones.
+// damagedEntries reports each damaged entry that was refused. Incomplete ones are covered by the
+// problem of the archive.
 func (s *scan) damagedEntries() {
 	for _, off := range slices.Sorted(maps.Keys(s.refused)) {
 		if p := s.refused[off]; p.Kind == problem.Damaged {
@@ -104,8 +112,8 @@ func (s *scan) damagedEntries() {
 	}
 }
 
-// missingHeader returns the problem of an archive that has no header at byte next, where the
-// chain of headers leads.
+// missingHeader returns the problem of an archive without a header at offset next, where the chain
+// of headers leads.
 func (s *scan) missingHeader(ctx context.Context, next int64, cause string) (*problem.Problem, error) {
 	if s.seams == nil {
 		return unreadProblem(problem.Damaged, nil, "no header at byte %d%s: nothing behind it is read", next, cause), nil
@@ -124,7 +132,7 @@ func (s *scan) missingHeader(ctx context.Context, next int64, cause string) (*pr
 	return unreadProblem(problem.Incomplete, s.copyAgain, "%s, or %s is damaged: %s; copy the chunk again", s.seams.cutShort(suspects), chunkLabel(chunk), where), nil
 }
 
-// suspectNames returns the names of the chunks to copy again, the most likely one first.
+// suspectNames returns the names of the chunks to copy again, with the most likely one first.
 func (s *scan) suspectNames(r indexRange) []string {
 	names := r.names()
 	i, ok := s.seams.smallest(r)
@@ -144,8 +152,8 @@ func (s *scan) truncatedEnd(ctx context.Context, how string) (*problem.Problem, 
 	return s.truncatedChunks(suspects, how), err
 }
 
-// truncatedEntry returns the problem of an archive that ends in the content of the entry m,
-// whose header is h. In a chunk set the entry is known to be lost.
+// truncatedEntry returns the problem of an archive that ends inside the content of the entry m. h
+// is the header of the entry. In a chunk set, the entry counts as missing.
 func (s *scan) truncatedEntry(h *tar.Header, m scannedEntry) *problem.Problem {
 	how := fmt.Sprintf("it ends early, in the entry %.300s", m.name)
 	if s.seams == nil {
@@ -157,22 +165,22 @@ func (s *scan) truncatedEntry(h *tar.Header, m scannedEntry) *problem.Problem {
 	return p
 }
 
-// behindLast stands for the chunks that may be missing at the end of a chunk set: a set does not
-// say how many chunks it had.
+// behindLast stands for chunks that may be missing at the end of a chunk set. A set does not say
+// how many chunks it had.
 const behindLast = "the chunks behind it"
 
-// truncatedChunks returns the problem of a chunk set that ends before its archive. One of the
-// suspects is cut short, or chunks behind the last one are missing. The problem names the next
-// chunk only if the last one is as large as others. A smaller last chunk may be cut short, or be
-// the real last chunk of its set: then the next one never existed.
+// truncatedChunks returns the problem of a chunk set that ends before its archive does. One of the
+// suspects is cut short, or chunks after the last one are missing. The problem names the next chunk
+// only if the last one is as large as the others. A smaller last chunk may be cut short, or it may
+// be the real last chunk, so that no next chunk ever existed.
 func (s *scan) truncatedChunks(suspects indexRange, how string) *problem.Problem {
 	x := s.seams
 	if len(x.missing) > 0 {
 		s.copyAgain = x.missing[0].names()
-		return unreadProblem(problem.Incomplete, s.copyAgain, "") // the list of missing chunks is enough
+		return unreadProblem(problem.Incomplete, s.copyAgain, "") // the list of missing chunks says enough
 	}
 	last := len(x.ends) - 1
-	short := x.between(s.size, s.size+1) // the last chunk that is not empty, and those behind it
+	short := x.between(s.size, s.size+1) // the last chunk that is not empty, and those after it
 	if !suspects.isEmpty() {
 		short.from = min(short.from, suspects.from)
 	}
@@ -191,7 +199,7 @@ func (s *scan) truncatedChunks(suspects indexRange, how string) *problem.Problem
 	return unreadProblem(problem.Incomplete, s.copyAgain, "%s: %s", text, how)
 }
 
-// checkEnd checks that the two empty blocks at byte next are the end of the archive: after a cut
+// checkEnd checks that the two empty blocks at offset next are the end of the archive. After a cut,
 // they may be in the middle of an entry.
 func (s *scan) checkEnd(ctx context.Context, next int64) (*problem.Problem, error) {
 	if s.tarEnd = next + 1024; s.seams == nil || s.seams.between(s.last.start+1, next+1).isEmpty() {
@@ -210,7 +218,7 @@ func (s *scan) checkEnd(ctx context.Context, next int64) (*problem.Problem, erro
 		v, err = s.proveContent(ctx, s.last)
 	}
 	if err != nil || !more && v != contentWrong {
-		return nil, err // this end is plausible
+		return nil, err // this is probably the real end
 	}
 	suspects, err := s.checkLastEntry(ctx, next+1)
 	if err != nil || suspects.isEmpty() {
@@ -221,11 +229,12 @@ func (s *scan) checkEnd(ctx context.Context, next int64) (*problem.Problem, erro
 	return unreadProblem(problem.Incomplete, s.copyAgain, "%s: the end of the archive is at byte %d of %s, too early; copy the chunk again", s.seams.cutShort(suspects), at, chunkLabel(chunk)), nil
 }
 
-// maxTrailingPadding is how many zeros may follow the end of an archive: tar pads it to
-// whole records.
+// maxTrailingPadding is how many bytes of zeros may follow the end of an archive. tar pads an
+// archive to complete records.
 const maxTrailingPadding = 1 << 20
 
-// hasTrailingData reports whether more than a little padding follows the end of the archive.
+// hasTrailingData reports whether anything other than a little padding follows the end of the
+// archive.
 func (s *scan) hasTrailingData(ctx context.Context, end int64) (bool, error) {
 	if s.size-end > maxTrailingPadding {
 		return true, nil
@@ -234,8 +243,8 @@ func (s *scan) hasTrailingData(ctx context.Context, end int64) (bool, error) {
 	return at >= 0, err
 }
 
-// unreadProblem returns the problem of an archive whose headers cannot be read to the end, so
-// that the rest is unknown. again are the chunks to copy again.
+// unreadProblem returns the problem of an archive whose headers cannot be read to the end. The
+// remaining entries are unknown. again contains the chunks to copy again.
 func unreadProblem(kind problem.Kind, again []string, format string, args ...any) *problem.Problem {
 	return &problem.Problem{Kind: kind, Reason: fmt.Sprintf(format, args...), TagsUnknown: true, Chunks: again, Suspects: true}
 }

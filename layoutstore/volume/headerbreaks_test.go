@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// noise returns n bytes that look like neither a tar header nor the end of an archive.
+// noise returns n bytes that look neither like a tar header nor like the end of an archive.
 func noise(seed uint64, n int) []byte {
 	random := rand.New(rand.NewPCG(seed, 1))
 	b := make([]byte, n)
@@ -34,8 +34,8 @@ func blobEntry(content []byte) layouttest.Entry {
 	return layouttest.File("x/blobs/sha256/"+digest.FromBytes(content).Encoded(), content)
 }
 
-// cutShort packs entries into an archive of two chunks that meet at byte at, and removes n bytes
-// from the end of the first chunk. Like tar, it pads the archive with zeros.
+// cutShort packs entries into an archive, and pads it with zeros as tar does. It cuts the archive
+// into two chunks at offset at, and removes the last n bytes of the first chunk.
 func cutShort(t *testing.T, entries []layouttest.Entry, at, n int64) *volume.Archive {
 	t.Helper()
 	dir := t.TempDir()
@@ -49,9 +49,9 @@ func cutShort(t *testing.T, entries []layouttest.Entry, at, n int64) *volume.Arc
 	return openArchive(t, dir, "")
 }
 
-// TestCutThatLooksLikeTheEnd: behind a cut, the scan may find zeros of a layer, or of the
-// padding, where it expects a header. They are not the end of the archive.
-func TestCutThatLooksLikeTheEnd(t *testing.T) {
+// After a cut, a scan may find zeros where it expects a header. They belong to a layer or to the
+// padding, and must not count as the end of the archive.
+func TestZerosAfterCutAreNotTheEnd(t *testing.T) {
 	index := layouttest.File("x/index.json", []byte(`{"schemaVersion":2,"manifests":[]}`))
 	first, cut := noise(1, 700), noise(2, 9000)
 	hollow := slices.Concat(noise(3, 100), make([]byte, 4096), noise(4, 100))
@@ -77,13 +77,13 @@ func TestCutThatLooksLikeTheEnd(t *testing.T) {
 			_, err := a.Locate(t.Context(), "x", digest.FromBytes(cut))
 			var lost *problem.Error
 			if !errors.As(err, &lost) || !errors.Is(err, fs.ErrNotExist) || lost.Problem.Chunks[0] != "chunk 0000" {
-				t.Errorf("the entry with the cut: %v", err)
+				t.Errorf("Locate of the entry with the cut: got %v", err)
 			}
 		})
 	}
 }
 
-// wantLocated checks that an archive has a blob.
+// wantLocated checks that an archive contains a blob with the given content.
 func wantLocated(t *testing.T, a *volume.Archive, content []byte) {
 	t.Helper()
 	where, err := a.Locate(t.Context(), "x", digest.FromBytes(content))
@@ -92,13 +92,13 @@ func wantLocated(t *testing.T, a *volume.Archive, content []byte) {
 		return
 	}
 	if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, content) {
-		t.Errorf("%d bytes of something else, %v", len(got), err)
+		t.Errorf("the located blob has other content (%d bytes), error %v", len(got), err)
 	}
 }
 
-// TestCutByExactlyAnEntry: if a cut removes exactly the length of an entry, the chain of headers
-// continues behind it, and only the content of the entry with the cut reveals it.
-func TestCutByExactlyAnEntry(t *testing.T) {
+// If a cut removes exactly the length of an entry, the chain of headers does not break. Then only
+// the content of the entry with the cut reveals it.
+func TestCutThatRemovesExactlyOneEntry(t *testing.T) {
 	cut, gone, last := noise(2, 9000), noise(3, 100), noise(4, 100)
 	a := cutShort(t, []layouttest.Entry{blobEntry(cut), blobEntry(gone), blobEntry(last), layouttest.File("x/index.json", []byte(`{"manifests":[]}`))}, 6000, 1024)
 	if trouble, ok := whole(t, a).Problem(); ok {
@@ -116,9 +116,9 @@ func TestCutByExactlyAnEntry(t *testing.T) {
 	}
 }
 
-// TestEntryBeforeABreak: the entry before a missing header may contain a cut. It is served if its
-// content matches its digest.
-func TestEntryBeforeABreak(t *testing.T) {
+// The last entry before a missing header may contain a cut. It is served if its content matches its
+// digest.
+func TestEntryBeforeMissingHeader(t *testing.T) {
 	before, last := noise(1, 5000), noise(2, 9000)
 	entries := []layouttest.Entry{blobEntry(before), blobEntry(last), layouttest.File("x/index.json", []byte(`{"manifests":[]}`))}
 	dir := t.TempDir()
@@ -127,7 +127,7 @@ func TestEntryBeforeABreak(t *testing.T) {
 	places := layouttest.Places(t, file)
 	data, err := os.ReadFile(file)
 	layouttest.Try(t, err)
-	data[places[2].Header+150] ^= 4 // damages the checksum of the header
+	data[places[2].Header+150] ^= 4 // this makes the checksum of the header wrong
 	for at, want := range map[int64]problem.Problem{
 		places[1].Body + 1000: {Kind: problem.Damaged, Chunks: []string{"chunk 0001"}, Suspects: true, Reason: "chunk 0001 is damaged: no header at byte 15360, which is byte 8216 of chunk 0001: "},
 		places[2].Header:      {Kind: problem.Incomplete, Chunks: []string{"chunk 0000"}, Suspects: true, Reason: "chunk 0000 is cut short, or chunk 0001 is damaged: no header at byte 15360, which is byte 0 of chunk 0001: "},
@@ -137,7 +137,7 @@ func TestEntryBeforeABreak(t *testing.T) {
 		a := openArchive(t, dir, "")
 		got, _ := a.Problem()
 		if got.Kind != want.Kind || got.Chunk() != want.Chunk() || !strings.HasPrefix(got.Reason, want.Reason) {
-			t.Errorf("cut at %d: %+v", at, got)
+			t.Errorf("cut at offset %d: got the problem %+v", at, got)
 		}
 		wantLocated(t, a, before)
 		wantLocated(t, a, last)
@@ -147,8 +147,9 @@ func TestEntryBeforeABreak(t *testing.T) {
 	}
 }
 
-// TestOldCachedIndex: an index of an older version, which assumed chunks of one size, is not used.
-func TestOldCachedIndex(t *testing.T) {
+// A cached index of an older version is not used. That version assumed that all chunks have the
+// same size.
+func TestOldCachedIndexIsNotUsed(t *testing.T) {
 	dir, cache := t.TempDir(), volume.Cache(t.TempDir())
 	layouttest.Tar(t, filepath.Join(dir, "a.tar"), layouttest.File("x/index.json", []byte(`{"manifests":[]}`)))
 	openArchive(t, dir, cache).SaveIndex(cache)
@@ -163,15 +164,15 @@ func TestOldCachedIndex(t *testing.T) {
 	old[version] = '1'
 	sum := sha256.Sum256(old)
 	layouttest.WriteFile(t, kept[0], append(old, sum[:]...))
-	openArchive(t, dir, cache).SaveIndex(cache) // an index that came from the cache is not saved again
+	openArchive(t, dir, cache).SaveIndex(cache) // SaveIndex does not save an index that came from the cache
 	if now, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(now, index) {
-		t.Errorf("the old index is still there, %v", err)
+		t.Errorf("the old index was not replaced: %v", err)
 	}
 }
 
-// TestMostLikelyChunk: of several chunks that may be cut short, the problem names the one that is
-// much smaller than the others. If all sizes differ, it names none.
-func TestMostLikelyChunk(t *testing.T) {
+// If one of several chunks that may be cut short is much smaller than the others, the problem names
+// it. If all sizes differ, the problem names none of them.
+func TestProblemNamesMostLikelyChunk(t *testing.T) {
 	for name, c := range map[string]struct {
 		places []int64
 		want   string
@@ -190,8 +191,8 @@ func TestMostLikelyChunk(t *testing.T) {
 	}
 }
 
-// TestBlobLostBetweenTwoChunks: if a cut removes exactly some entries, the digests of the
-// remaining blobs show which chunk was cut.
+// If a cut removes exactly some entries, the digests of the remaining blobs show which chunk was
+// cut short.
 func TestBlobLostBetweenTwoChunks(t *testing.T) {
 	var blobs [][]byte
 	for i := range 40 {
@@ -206,7 +207,7 @@ func TestBlobLostBetweenTwoChunks(t *testing.T) {
 	}
 	entries = append(entries, layouttest.File("x/index.json", []byte(`{"manifests":[]}`)))
 	for lost := range len(blobs) - 3 {
-		at := int64(lost+3) * 1024 // each entry is two blocks long
+		at := int64(lost+3) * 1024 // each entry takes two blocks
 		a := whole(t, cutShort(t, entries, at, 3*1024))
 		for i, b := range blobs {
 			_, err := a.Locate(t.Context(), "x", digest.FromBytes(b))
@@ -215,17 +216,17 @@ func TestBlobLostBetweenTwoChunks(t *testing.T) {
 			case i < lost || i >= lost+3:
 				wantLocated(t, a, b)
 			case !errors.As(err, &gone) || !slices.Equal(gone.Problem.Chunks, []string{"chunk 0000"}):
-				t.Errorf("blob %d of those from %d on: %v", i, lost, err)
+				t.Errorf("blob %d, with the blobs from %d on removed: got %v", i, lost, err)
 			}
 		}
 	}
-	// No chunk is suspected because of a blob that never existed.
+	// A blob that was never in the archive must not make a chunk a suspect.
 	a := whole(t, cutShort(t, entries, 5*1024+700, 0))
 	for i := range 30 {
 		d := digest.FromBytes(noise(uint64(1000+i), 10))
 		before, _ := slices.BinarySearchFunc(blobs, string(d), func(b []byte, d string) int { return strings.Compare(string(digest.FromBytes(b)), d) })
 		if _, err := a.Locate(t.Context(), "x", d); errors.As(err, new(*problem.Error)) != (before == 6) {
-			t.Errorf("behind %d blobs: %v", before, err)
+			t.Errorf("a blob that was never in the archive, after %d blobs: got %v", before, err)
 		}
 	}
 }

@@ -19,13 +19,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Cache is a directory with the indexes of archives, so that the next process does not read their
-// headers again. It never fails: an index that cannot be written is not cached, and an index that
-// cannot be read, or does not match the files, is rebuilt. The empty Cache caches nothing.
+// Cache is a directory that contains the indexes of archives. With a cache, the next process does
+// not read the headers again. A Cache never fails: it does not store an index that it cannot write,
+// and rebuilds an index that cannot be read or does not match the files. The empty Cache stores
+// nothing.
 type Cache string
 
-// indexVersion changes with the format of a cached index. Version 1 assumed that all chunks of a
-// set have the same size; version 2 did not name the first file.
+// indexVersion changes when the format of cached indexes changes. Version 1 assumed that all chunks
+// of a set have the same size. Version 2 did not contain the name of the first file.
 const indexVersion = "layoutproxy tar index 3\n"
 
 func (c Cache) file(s Set) string {
@@ -43,8 +44,7 @@ func absolute(name string) string {
 	return name
 }
 
-// firstFile returns the path of the archive or of its first chunk, or the empty string if that
-// is missing.
+// firstFile returns the path of the archive or of its first chunk. It is empty if that is missing.
 func (s Set) firstFile() string {
 	if len(s.files) == 0 {
 		return ""
@@ -52,10 +52,10 @@ func (s Set) firstFile() string {
 	return absolute(s.files[0].File.String())
 }
 
-// maxIndexFile is the largest cached index that is read, in bytes. No archive needs more.
+// maxIndexFile is the maximum size in bytes of a cached index that is read. No archive needs more.
 const maxIndexFile = 1 << 30
 
-// load returns the cached index of exactly these files.
+// load returns the cached index of exactly these files. It returns false if there is none.
 func (c Cache) load(s Set) (*tarIndex, bool) {
 	if c == "" {
 		return nil, false
@@ -71,7 +71,7 @@ func (c Cache) load(s Set) (*tarIndex, bool) {
 	return ix, ok
 }
 
-// indexHead returns the beginning of the set's index in the cache, which identifies the set.
+// indexHead returns the texts at the start of a cached index, which identify the set.
 func (s Set) indexHead() []string {
 	version := indexVersion
 	if s.beside != nil {
@@ -80,8 +80,9 @@ func (s Set) indexHead() []string {
 	return []string{version, absolute(s.Path()), s.firstFile(), s.identity}
 }
 
-// decodeIndex decodes an index that encodeIndex has encoded with the same head. documents says
-// whether it has documents: the index of an archive in a bucket has.
+// decodeIndex decodes an index from encodeIndex. It returns false if the head differs or the index
+// is damaged. documents must be set for the index of an archive in a bucket, which contains
+// documents.
 func decodeIndex(data []byte, documents bool, head ...string) (*tarIndex, bool) {
 	if len(data) < sha256.Size {
 		return nil, false
@@ -107,8 +108,8 @@ func decodeIndex(data []byte, documents bool, head ...string) (*tarIndex, bool) 
 	return ix, !d.bad && len(d.rest) == 0
 }
 
-// encodeIndex encodes an index behind a head that identifies its archive. documents are nil unless
-// the archive is in a bucket.
+// encodeIndex encodes an index after a head that identifies the archive. documents must be nil
+// unless the archive is in a bucket.
 func encodeIndex(ix *tarIndex, documents map[string]string, head ...string) []byte {
 	var e encoder
 	for _, text := range head {
@@ -127,13 +128,14 @@ func encodeIndex(ix *tarIndex, documents map[string]string, head ...string) []by
 }
 
 // isComplete reports whether the archive is complete and the index represents all of it. Any other
-// index is not stored, and the archive is scanned again.
+// index is not stored, so the archive is scanned again next time.
 func (ix *tarIndex) isComplete(s Set) bool {
 	return !ix.unsure && ix.broken == nil && s.seams.missingText() == ""
 }
 
-// store writes an index if the directory is writable, with the documents of an archive in a bucket.
-// It renames the file into place without a sync: the checksum reveals a torn write.
+// store writes an index to the cache, if the directory is writable. For an archive in a bucket, it
+// includes the documents. It renames the file into place without syncing it, because the checksum
+// reveals an incomplete file.
 func (c Cache) store(s Set, ix *tarIndex, documents map[string]string) {
 	if c == "" || !ix.isComplete(s) {
 		return
@@ -154,11 +156,11 @@ func (c Cache) store(s Set, ix *tarIndex, documents map[string]string) {
 		err = os.Rename(tmp.Name(), c.file(s))
 	}
 	if err != nil {
-		_ = os.Remove(tmp.Name()) // if that fails, the file does no harm
+		_ = os.Remove(tmp.Name()) // if this fails, the file does no harm
 	}
 }
 
-// encoder writes a cached index: numbers as varints, texts with their length.
+// encoder writes a cached index. Numbers are varints, and each text begins with its length.
 type encoder struct{ out []byte }
 
 func (e *encoder) number(n int64) { e.out = binary.AppendVarint(e.out, n) }
@@ -214,8 +216,8 @@ func (e *encoder) index(ix *tarIndex) {
 	}
 }
 
-// decoder reads what an encoder wrote. It never allocates more memory than the input is long,
-// whatever counts the input claims.
+// decoder reads what an encoder wrote. Whatever counts the input claims, it does not allocate more
+// memory than the input is long.
 type decoder struct {
 	rest []byte
 	bad  bool
@@ -231,7 +233,7 @@ func (d *decoder) number() int64 {
 	return n
 }
 
-// count reads a number of items that are at least size bytes long each.
+// count reads how many items follow. Each item must take at least size bytes.
 func (d *decoder) count(size int) int {
 	n := d.number()
 	if n < 0 || n > int64(len(d.rest)/size) {

@@ -13,33 +13,35 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// How long an index stays in a cache without being used by any process. The time is shorter if
-// its archive is gone, but not zero: several servers may share a cache and have different
+// These are the times for which an index may stay in a cache unused. The time is shorter if the
+// archive of the index is gone, but not zero. Several servers may share a cache and have different
 // archives at one path, and an archive may be missing only for a moment.
 const (
 	maxUnused     = 90 * 24 * time.Hour
 	maxUnusedGone = 7 * 24 * time.Hour
-	maxUnfinished = 24 * time.Hour // of the temporary file of a process that was killed
-	useEvery      = 24 * time.Hour // how often a use is recorded
+	// maxUnfinished is for a temporary file, which a killed process has left.
+	maxUnfinished = 24 * time.Hour
+	// useEvery is how often the use of an index is recorded.
+	useEvery = 24 * time.Hour
 )
 
-// The names of the program's files in a cache. Other files are never touched.
+// These are the names of layoutproxy's files in a cache. Other files are never changed or removed.
 var (
 	indexName      = regexp.MustCompile(`^[0-9a-f]{32}\.index$`)
 	unfinishedName = regexp.MustCompile(`^\.tmp-[0-9]+$`)
 )
 
-// use records the use of a set's index in the modification time of its file.
+// use records that the index of a set is used, in the modification time of its file.
 func (c Cache) use(s Set, now time.Time) {
 	file := c.file(s)
 	if info, err := os.Lstat(file); err == nil && info.Mode().IsRegular() && now.Sub(info.ModTime()) > useEvery {
-		_ = os.Chtimes(file, time.Time{}, now) // at worst it is pruned, and rebuilt
+		_ = os.Chtimes(file, time.Time{}, now) // if this fails, the index may be pruned and rebuilt
 	}
 }
 
-// Prune removes the indexes from the cache that no process has used for 90 days, or for 7 days if
-// their archive is gone. An archive is gone if it is missing and was directly in one of dirs, which
-// the caller reads anyway. An index that cannot be removed stays.
+// Prune removes indexes that no process has used for 90 days. If the archive of an index is gone, 7
+// days are enough. An archive is gone if it was directly in one of the directories dirs and is
+// missing now; the caller reads these anyway. Prune skips an index that cannot be removed.
 func (c Cache) Prune(now time.Time, dirs []string) {
 	if c == "" {
 		return
@@ -50,12 +52,12 @@ func (c Cache) Prune(now time.Time, dirs []string) {
 	}
 	for _, e := range entries {
 		if c.isUnused(e, now, dirs) {
-			_ = os.Remove(filepath.Join(string(c), e.Name())) // another process may have been first
+			_ = os.Remove(filepath.Join(string(c), e.Name())) // another process may have removed it already
 		}
 	}
 }
 
-// isUnused reports whether [Cache.Prune] removes an entry of the cache directory.
+// isUnused reports whether [Cache.Prune] must remove a file from the cache.
 func (c Cache) isUnused(e fs.DirEntry, now time.Time, dirs []string) bool {
 	isIndex := isIndexFile(e)
 	if !isIndex && !(unfinishedName.MatchString(e.Name()) && e.Type().IsRegular()) {
@@ -77,7 +79,8 @@ func (c Cache) isUnused(e fs.DirEntry, now time.Time, dirs []string) bool {
 
 func isIndexFile(e fs.DirEntry) bool { return indexName.MatchString(e.Name()) && e.Type().IsRegular() }
 
-// isGone reports whether the archive of an index was directly in one of dirs and is missing.
+// isGone reports whether the archive of an index is missing, and was directly in one of the
+// directories dirs.
 func (c Cache) isGone(index string, dirs []string) bool {
 	file, ok := c.fileOfIndex(index)
 	if !ok || !slices.ContainsFunc(dirs, func(dir string) bool { return absolute(dir) == filepath.Dir(file) }) {
@@ -87,8 +90,8 @@ func (c Cache) isGone(index string, dirs []string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// fileOfIndex returns the path of the archive of an index, or of its first chunk. ok is false if
-// another version of the program wrote the index.
+// fileOfIndex returns the path of the archive of an index, or of its first chunk. ok is false if a
+// different version of layoutproxy wrote the index.
 func (c Cache) fileOfIndex(name string) (file string, ok bool) {
 	f, err := plainfile.OpenNoFollow(filepath.Join(string(c), name))
 	if err != nil {
@@ -103,13 +106,13 @@ func (c Cache) fileOfIndex(name string) (file string, ok bool) {
 	if d.text() != indexVersion {
 		return "", false
 	}
-	_ = d.text() // the path of the archive
+	_ = d.text() // skip the path of the archive
 	file = d.text()
 	return file, !d.bad
 }
 
-// Gone returns the paths of the indexes in the cache whose archive was directly in one of the
-// directories dirs and is gone.
+// Gone returns the paths of the indexes whose archive is missing, and was directly in one of the
+// directories dirs.
 func (c Cache) Gone(dirs []string) (files []string) {
 	entries, err := os.ReadDir(string(c))
 	if c == "" || err != nil {

@@ -13,7 +13,7 @@ import (
 
 const day = 24 * time.Hour
 
-// cacheIndex caches the index of the one archive in dir, and returns the path of the index.
+// cacheIndex caches the index of the only archive in dir, and returns the path of the index.
 func cacheIndex(t *testing.T, dir string, cache volume.Cache) string {
 	t.Helper()
 	before := map[string]bool{}
@@ -33,7 +33,7 @@ func cacheIndex(t *testing.T, dir string, cache volume.Cache) string {
 	return ""
 }
 
-// age makes a file look unused for a time.
+// age sets the modification time of a file back, so that it looks unused for that long.
 func age(t *testing.T, file string, unused time.Duration) {
 	t.Helper()
 	layouttest.Try(t, os.Chtimes(file, time.Time{}, time.Now().Add(-unused)))
@@ -48,27 +48,30 @@ func TestPruneUnusedIndexes(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	tree.Layout("app").Write()
 	for name, test := range map[string]struct {
-		unused     time.Duration
-		gone       bool // the archive
-		chunks     bool
-		elsewhere  bool // the directory is not one that is read
-		unmounted  bool // the directory is gone as well
-		used       bool // the archive is opened before
+		unused time.Duration
+		gone   bool // the archive
+		chunks bool
+		// elsewhere means that the archive's directory is not in dirs.
+		elsewhere bool
+		// unmounted means that the directory is gone, too.
+		unmounted bool
+		// used means that the archive is opened before the cache is pruned.
+		used       bool
 		wantPruned bool
 	}{
-		"fresh":                         {},
-		"a week ago":                    {unused: 7*day - time.Hour, gone: true},
-		"in the future":                 {unused: -200 * day, gone: true},
-		"there":                         {unused: 89 * day},
-		"there, unused":                 {unused: 91 * day, wantPruned: true},
-		"there, and used now":           {unused: 91 * day, used: true},
-		"gone":                          {unused: 8 * day, gone: true, wantPruned: true},
-		"chunks":                        {unused: 8 * day, chunks: true},
-		"chunks, gone":                  {unused: 8 * day, chunks: true, gone: true, wantPruned: true},
-		"another server's":              {unused: 89 * day, gone: true, elsewhere: true},
-		"another server's, unused":      {unused: 91 * day, gone: true, elsewhere: true, wantPruned: true},
-		"on a disk that is not mounted": {unused: 89 * day, gone: true, unmounted: true, elsewhere: true},
-		"in a removed directory":        {unused: 8 * day, gone: true, unmounted: true, wantPruned: true},
+		"fresh":                                 {},
+		"a week ago":                            {unused: 7*day - time.Hour, gone: true},
+		"last used in the future":               {unused: -200 * day, gone: true},
+		"there":                                 {unused: 89 * day},
+		"there, unused":                         {unused: 91 * day, wantPruned: true},
+		"archive exists and is used now":        {unused: 91 * day, used: true},
+		"gone":                                  {unused: 8 * day, gone: true, wantPruned: true},
+		"chunks":                                {unused: 8 * day, chunks: true},
+		"chunks, gone":                          {unused: 8 * day, chunks: true, gone: true, wantPruned: true},
+		"another server's":                      {unused: 89 * day, gone: true, elsewhere: true},
+		"archive of another server, unused":     {unused: 91 * day, gone: true, elsewhere: true, wantPruned: true},
+		"archive on a disk that is not mounted": {unused: 89 * day, gone: true, unmounted: true, elsewhere: true},
+		"archive in a removed directory":        {unused: 8 * day, gone: true, unmounted: true, wantPruned: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, cache := t.TempDir(), volume.Cache(t.TempDir())
@@ -103,7 +106,7 @@ func TestPruneUnusedIndexes(t *testing.T) {
 	}
 }
 
-// Files that layoutproxy did not create stay, however old they are.
+// Prune keeps files that layoutproxy did not create, however old they are.
 func TestPruneKeepsOtherFiles(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	tree.Layout("app").Write()
@@ -120,10 +123,11 @@ func TestPruneKeepsOtherFiles(t *testing.T) {
 		age(t, file, 1000*day)
 		volume.Cache(cache).Prune(time.Now(), []string{dir, cache})
 		if exists(file) == ours {
-			t.Errorf("%s: pruned: %v", name, ours)
+			t.Errorf("%s: created by layoutproxy, so it should be pruned: %v", name, ours)
 		}
 	}
-	// Links and directories with the name of an index stay, too, and so do their targets.
+	// Prune also keeps links and directories whose name is that of an index, and the targets of the
+	// links.
 	precious := filepath.Join(t.TempDir(), "precious")
 	for name, make := range map[string]func(file string) error{
 		"link":      func(file string) error { return os.Symlink(precious, file) },

@@ -9,24 +9,26 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// indexObject is the index beside an archive in a bucket. Its Size is 0 if it does not exist.
+// indexObject is the index beside an archive in a bucket. If its Size is 0, the index does not
+// exist.
 type indexObject struct {
 	reader bucket.Reader
 	bucket.Object
 }
 
-// IndexKey returns the key of the index beside an archive in a bucket. It begins with a dot,
-// so that the index does not count as content of a bundle.
+// IndexKey returns the key of the index beside an archive in a bucket. The key begins with a dot,
+// so the index does not count as content of a bundle.
 func IndexKey(archive string) string { return "." + archive + ".index" }
 
-// objectIndexVersion changes with the format of an index beside an archive. Such an index does not
-// name its bucket, so it also serves a copy of the archive with the same ETags.
+// objectIndexVersion changes when the format of an index beside an archive changes. Such an index
+// does not name the bucket. So it is also valid for a copy of the archive with the same ETags.
 const objectIndexVersion = "layoutproxy object index 1\n"
 
-// maxIndexObject is the largest index beside an archive that is read, in bytes.
+// maxIndexObject is the maximum size in bytes of an index beside an archive that is read.
 const maxIndexObject = 256 << 20
 
-// loadBeside returns the index beside the archive, or nil if there is none of exactly these objects.
+// loadBeside returns the index beside the archive. It returns nil if there is no index of exactly
+// these objects.
 func (s Set) loadBeside(ctx context.Context) *tarIndex {
 	b := s.beside
 	if b == nil || b.Size == 0 || b.Size > maxIndexObject {
@@ -34,7 +36,7 @@ func (s Set) loadBeside(ctx context.Context) *tarIndex {
 	}
 	data, err := ObjectExtent(b.reader, b.Object).ReadAll(ctx)
 	if err != nil {
-		return nil // reading the archive reports it
+		return nil // the same error occurs and is reported when the archive is read
 	}
 	ix, ok := decodeIndex(data, true, objectIndexVersion, s.Name, s.identity)
 	if !ok {
@@ -43,12 +45,12 @@ func (s Set) loadBeside(ctx context.Context) *tarIndex {
 	return ix
 }
 
-// errReadOnly is the error of writing an index into a bucket that cannot be written to.
+// errReadOnly is the error of WriteIndex for a bucket that is opened only for reading.
 var errReadOnly = errors.New("the bucket is opened for reading only")
 
-// needsIndexBeside reports whether the archive needs a new index beside it. If the index came
-// from the cache, nobody has read the one beside the archive: it counts as good if it was
-// written after the archive.
+// needsIndexBeside reports whether to write a new index beside the archive. If the archive's index
+// came from the cache, the one beside the archive has not been read. It then counts as valid if it
+// is newer than the archive.
 func (a *Archive) needsIndexBeside() bool {
 	b := a.set.beside
 	if b == nil || a.written.Load() || !a.index.isComplete(a.set) {
@@ -57,8 +59,8 @@ func (a *Archive) needsIndexBeside() bool {
 	return !a.cachedIndex || b.Size == 0 || !b.LastModified.After(a.set.Changed)
 }
 
-// WriteIndex writes the index beside an archive in a bucket, unless a good one exists, or the
-// archive is incomplete. Errors: the context's; those of the bucket.
+// WriteIndex writes the index beside an archive in a bucket. It does nothing if a valid index
+// exists or the archive is incomplete. It fails if ctx ends or the bucket fails.
 func (a *Archive) WriteIndex(ctx context.Context) error {
 	if !a.needsIndexBeside() {
 		return nil
@@ -70,7 +72,7 @@ func (a *Archive) WriteIndex(ctx context.Context) error {
 	}
 	data := encodeIndex(a.index, a.documents.all(), objectIndexVersion, a.set.Name, a.set.identity)
 	_, err := to.Put(ctx, IndexKey(a.set.Name), bytes.NewReader(data), int64(len(data)), bucket.PutOptions{IfAbsent: b.Key == "", IfMatch: b.ETag})
-	if err == nil || errors.Is(err, bucket.ErrChanged) { // another process has just written it
+	if err == nil || errors.Is(err, bucket.ErrChanged) { // another process has just written the index
 		a.written.Store(true)
 		return nil
 	}

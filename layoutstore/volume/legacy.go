@@ -2,10 +2,10 @@ package volume
 
 import "strings"
 
-// legacyPrefix returns the path, with a slash at its end, below which the layouts of an archive
-// of the old form belong: module-<name>.tar contains `.`, `release` and `extra/*` of
-// modules/<name>, and security*.tar contains `trivy-*` of security. It returns the empty string
-// unless all layouts of the archive match.
+// legacyPrefix returns the path, with a slash at the end, below which the layouts of an archive in
+// the old form belong. In that form, module-<name>.tar contains the layouts `.`, `release` and
+// `extra/*` of modules/<name>, and security*.tar contains the layouts `trivy-*` of security. If any
+// layout does not match, the result is empty.
 func legacyPrefix(archive string, layouts []tarLayout) string {
 	if len(layouts) == 0 {
 		return ""

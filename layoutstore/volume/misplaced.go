@@ -6,21 +6,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// isReserved reports whether a name is below tmp/ at the top of an archive, where the format
-// allows no content.
+// isReserved reports whether a name is in the top-level directory tmp/ of an archive. The format
+// allows no content there.
 func isReserved(name string) bool { return strings.HasPrefix(name, "tmp/") }
 
-// reservedProblem returns the problem of an archive with layouts in tmp/, which are not read.
-// It is harmless only if the archive has other layouts.
+// reservedProblem returns the problem of an archive with layouts in tmp/, which are not read. The
+// problem is harmless only if the archive also contains other layouts.
 func (s *scan) reservedProblem() problem.Problem {
 	f := harmlessProblem("tmp/ is reserved and is not read, but contains %d files of image layouts: if they belong to the bundle, pack them again from the directory that contains them", s.reserved)
 	f.Entry, f.Harmless = "tmp", len(s.layouts) > 0
 	return f
 }
 
-// findMisplaced reports the layouts of a security*.tar that are below an extra directory: the
-// archive was packed from an unclean working directory. They are served under the paths that
-// they have in the archive.
+// findMisplaced reports layouts in a security*.tar that are below an extra directory, because the
+// archive was packed from an unclean working directory. They are served under their paths in the
+// archive.
 func findMisplaced(archive string, layouts []tarLayout) (found []problem.Problem) {
 	if !strings.HasPrefix(archive, "security") {
 		return nil

@@ -9,11 +9,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// betweenNeighbors returns the problem of a blob d that is missing although the chain of headers
-// is intact, and names the chunks that may be cut short: a cut that removes exactly some entries
-// does not break the chain. Blobs are packed in the order of their digests (the depth-first
-// order of d8), so the blob belongs between its two neighbors by digest, and a chunk that was cut
-// there ends there. ok is false if no chunk ends there: the blob was never in the archive.
+// betweenNeighbors returns the problem of a blob that is missing although the chain of headers is
+// intact. A cut that removes exactly some entries does not break the chain. d8 packs blobs in the
+// order of their digests, so the blob belongs between its two neighbors by digest. A chunk that
+// ends there may be cut short, and the problem names it. If no chunk ends there, the blob was never
+// in the archive, and ok is false.
 func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) (p problem.Problem, ok bool) {
 	sum, plain := names.SHA256Sum(d)
 	if a.set.seams == nil || !plain {
@@ -28,18 +28,19 @@ func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) (p problem.Pro
 	if i > 0 {
 		from = l.blobs[i-1].headerAt() + 1
 	}
-	// A cut that begins inside one header and ends inside another leaves one header of the two.
+	// If a cut begins inside one header and ends inside another, a single header remains of the
+	// two.
 	r := a.set.seams.between(from, after.off)
-	if r.isEmpty() || r.to-r.from >= maxNamed { // there are many if the blobs have another order
+	if r.isEmpty() || r.to-r.from >= maxNamed { // many chunks mean that the blobs have another order
 		return p, false
 	}
 	reason := problem.Missing + ", perhaps because " + r.describe("cut short")
 	return lostBlob(problem.Incomplete, reason, r.names()), true
 }
 
-// layoutMarker is the greatest length in bytes of the entry before the first blob of a layout:
-// the file oci-layout of the previous layout, with a long name.
+// layoutMarker is the maximum length in bytes of the entry before the first blob of a layout. That
+// is the file oci-layout of the previous layout, with a long name.
 const layoutMarker = 2048
 
-// headerAt returns where the header of an entry begins.
+// headerAt returns the offset of the header of an entry.
 func (e tarEntry) headerAt() int64 { return e.off - int64(e.header) }

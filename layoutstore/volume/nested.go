@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// reportNested reports the files in the directory rel that look like archives, unless rel is the
-// top of the tree: archives are read only there.
+// reportNested reports the files in the directory rel that look like archives. It does nothing at
+// the top of the tree, because archives are read there.
 func (w *walk) reportNested(rel string, entries []fs.DirEntry) {
 	if rel == "." {
 		return
@@ -20,9 +20,10 @@ func (w *walk) reportNested(rel string, entries []fs.DirEntry) {
 			continue
 		}
 		if e.Type()&fs.ModeSymlink != 0 {
-			// Resolved from the top: the link may leave its directory, but not the tree.
+			// Follow the link from the top of the tree, because it may leave its directory but not
+			// the tree.
 			if to, err := w.dir.root.Stat(filepath.FromSlash(path.Join(rel, e.Name()))); err != nil || to.IsDir() {
-				continue // a link to a directory, or one that descend reports
+				continue // this is a link to a directory, or descend reports it
 			}
 		}
 		found.add(rel, e.Name(), class, nestedReason(class))
@@ -33,7 +34,7 @@ func (w *walk) reportNested(rel string, entries []fs.DirEntry) {
 	w.found.Nested = append(w.found.Nested, all[:min(len(all), max(0, maxProblems-len(w.found.Nested)))]...)
 }
 
-// nestedReason returns why a file that looks like an archive is not read below the top.
+// nestedReason returns the reason why a file that looks like an archive is not read below the top.
 func nestedReason(c NameClass) error {
 	what := "an archive"
 	switch {

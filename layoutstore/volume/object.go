@@ -13,21 +13,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// object is an object of a bucket in the state in which the bucket listed it. Reading it in any
-// other state fails.
+// object is an object in a bucket, in the state in which the bucket listed it. If it has changed
+// since, reading it fails.
 type object struct {
 	reader bucket.Reader
 	bucket.Object
 }
 
-// ObjectExtent returns the extent of a complete object, in the state in which the bucket listed
-// it. Reading it fails with [extent.ErrStale] in any other state.
+// ObjectExtent returns the extent of a complete object, in the state in which the bucket listed it.
+// If the object has changed since, reading it fails with [extent.ErrStale].
 func ObjectExtent(r bucket.Reader, o bucket.Object) extent.List {
 	return extent.List{{File: &object{r, o}, Len: o.Size, Whole: true}}
 }
 
-// ObjectOf returns the object that a list of extents consists of, and the reader of its bucket.
-// ok is false if the list is not one complete object.
+// ObjectOf returns the object of a list that consists of one complete object, and the reader of its
+// bucket. ok is false for any other list.
 func ObjectOf(where extent.List) (r bucket.Reader, o bucket.Object, ok bool) {
 	if len(where) != 1 || !where[0].Whole {
 		return nil, o, false
@@ -42,7 +42,7 @@ func ObjectOf(where extent.List) (r bucket.Reader, o bucket.Object, ok bool) {
 func isObject(f extent.File) bool { _, ok := f.(*object); return ok }
 
 // errObject is the error of opening an object as a file.
-var errObject = fmt.Errorf("an object of a bucket is no file: %w", errors.ErrUnsupported)
+var errObject = fmt.Errorf("an object in a bucket is not a file: %w", errors.ErrUnsupported)
 
 // Open implements extent.File.
 func (o *object) Open(ctx context.Context) (*os.File, error) {
@@ -53,7 +53,8 @@ func (o *object) Open(ctx context.Context) (*os.File, error) {
 }
 
 // OpenRange implements extent.Ranged. If the store has no ETags, the object must have the same size
-// and modification time as in the list. Objects without a modification time are never replaced.
+// and modification time as in the list. If it has no modification time either, only the size is
+// compared.
 func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	body, now, err := o.reader.Get(ctx, o.Key, off, n, o.ETag)
 	switch {
@@ -73,7 +74,7 @@ func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, er
 
 func (o *object) String() string { return JoinPath(o.reader.Place(), o.Key) }
 
-// stampOfObject identifies the content of an object.
+// stampOfObject returns a text that identifies the content of an object.
 func stampOfObject(o bucket.Object) string {
 	if o.ETag == "" {
 		return fmt.Sprintf("%d %d", o.Size, o.LastModified.Unix())

@@ -13,27 +13,30 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// ErrNoObject says that a place in a bucket is empty. It wraps fs.ErrNotExist.
+// ErrNoObject means that a place in a bucket is empty. It wraps fs.ErrNotExist.
 var ErrNoObject = fmt.Errorf("no object has a key that begins so: %w", fs.ErrNotExist)
 
-// Objects is a place in a bucket: layouts whose files are objects, and archives beside them. It
-// has keys, sizes and ETags from a list of the bucket, so locating a blob sends no request.
+// Objects is a place in a bucket. It contains layouts whose files are objects, and archives. It
+// takes keys, sizes and ETags from a list of the bucket, so locating a blob sends no request.
 type Objects struct {
 	reader bucket.Reader
-	only   string   // the name of the one archive to read; empty for everything
-	beside []string // prefixes of the keys to list beside it
+	// only is the name of the only archive to read. Empty means everything.
+	only string
+	// beside contains the prefixes of further keys to list.
+	beside []string
 	table  atomic.Pointer[objectTable]
 }
 
-// OpenObjects returns the objects of a place. If archive is not empty, it returns only those of
-// this archive, and those whose keys begin with one of the prefixes beside. It sends no request.
+// OpenObjects returns the objects in a place, without sending a request. If archive is not empty,
+// it returns only the objects of this archive, and those whose keys begin with one of the prefixes
+// in beside.
 func OpenObjects(r bucket.Reader, archive string, beside ...string) *Objects {
 	return &Objects{reader: r, only: archive, beside: beside}
 }
 
 // List lists the bucket, for [Objects.Layouts] and for the archives that it returns. changed is
-// false if the last list had the same objects. Errors: the context's; those of the bucket;
-// [ErrNoObject] if the place is empty.
+// false if the objects are the same as in the last list. List fails with [ErrNoObject] if the place
+// is empty. It also fails if ctx ends or the bucket fails.
 func (o *Objects) List(ctx context.Context) (found Found, changed bool, err error) {
 	old := o.table.Load()
 	next, err := o.readTable(ctx)
@@ -50,7 +53,7 @@ func (o *Objects) List(ctx context.Context) (found Found, changed bool, err erro
 	return next.found, true, nil
 }
 
-// listed returns the last list of the bucket. If there is none yet, it lists the bucket.
+// listed returns the table of the last list. If there is none yet, it lists the bucket first.
 func (o *Objects) listed(ctx context.Context) (*objectTable, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -74,7 +77,7 @@ func (o *Objects) Where(layout string) (path, entry string) {
 	return JoinPath(o.reader.Place(), layout), ""
 }
 
-// Layouts implements [Volume]. It returns the layouts of the last list.
+// Layouts implements [Volume]. It returns the layouts in the last list.
 func (o *Objects) Layouts(ctx context.Context) (Listing, error) {
 	t, err := o.listed(ctx)
 	if err != nil {
@@ -90,7 +93,7 @@ func (o *Objects) Layouts(ctx context.Context) (Listing, error) {
 	return listing, nil
 }
 
-// Locate implements [Volume]. It sends no request after the first list.
+// Locate implements [Volume]. It sends no request, except for the first list.
 func (o *Objects) Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error) {
 	t, err := o.listed(ctx)
 	if err != nil {
@@ -117,9 +120,9 @@ func (o *Objects) Blobs(ctx context.Context, layout string) ([]digest.Digest, er
 	return digestsOf(l.blobs, func(b objectBlob) [sha256.Size]byte { return b.sum }, l.odd), nil
 }
 
-// ReadObject reads an object of at most limit bytes that is no part of a layout, such as an
-// inventory. data is nil if it does not exist. Errors: the context's; those of the bucket; one
-// that wraps extent.ErrTooLong.
+// ReadObject reads an object that does not belong to a layout, such as an inventory. data is nil if
+// the object does not exist. If the object is longer than limit bytes, the error wraps
+// extent.ErrTooLong. ReadObject also fails if ctx ends or the bucket fails.
 func (o *Objects) ReadObject(ctx context.Context, key string, limit int64) (data []byte, err error) {
 	t, err := o.listed(ctx)
 	if err != nil {
@@ -135,11 +138,11 @@ func (o *Objects) ReadObject(ctx context.Context, key string, limit int64) (data
 	return ObjectExtent(o.reader, found).ReadAll(ctx)
 }
 
-// Files returns the objects of the last list that are no part of a layout, by their keys. The
-// map never changes.
+// Files returns the objects in the last list that do not belong to a layout, by key. The map never
+// changes.
 func (o *Objects) Files() map[string]bucket.Object { return o.lastTable().files }
 
-// lastTable returns the table of the last list, which is empty before the first one.
+// lastTable returns the table of the last list. The table is empty if there is no list yet.
 func (o *Objects) lastTable() *objectTable {
 	if t := o.table.Load(); t != nil {
 		return t
@@ -147,8 +150,8 @@ func (o *Objects) lastTable() *objectTable {
 	return &objectTable{}
 }
 
-// File returns the object of a key in the last list, even if it is part of a layout. It returns
-// nil if the list does not have the key.
+// File returns the object with a key in the last list, even if it belongs to a layout. It returns
+// nil if the list does not contain the key.
 func (o *Objects) File(key string) extent.List {
 	t := o.lastTable()
 	found, ok := t.files[key]
@@ -167,6 +170,6 @@ func (o *Objects) File(key string) extent.List {
 	return ObjectExtent(o.reader, found)
 }
 
-// Forgotten returns how many objects of the last list [Objects.Files] and [Objects.File] leave
-// out, because too many are no part of a layout.
+// Forgotten returns how many objects [Objects.Files] and [Objects.File] omit, because too many do
+// not belong to a layout.
 func (o *Objects) Forgotten() int { return o.lastTable().forgotten }

@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// listed is a bucket that can only be listed.
+// listed is a bucket that only supports List.
 type listed []bucket.Object
 
 func (l listed) List(_ context.Context, _ string, each func(bucket.Object) error) error {

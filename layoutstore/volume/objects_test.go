@@ -22,7 +22,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume/volumetest"
 )
 
-// upload uploads the files of a directory to a prefix of the bucket.
+// upload uploads the files in a directory to a prefix of the bucket.
 func upload(t testing.TB, s *buckettest.Server, dir, prefix string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
@@ -40,7 +40,7 @@ func upload(t testing.TB, s *buckettest.Server, dir, prefix string) {
 	layouttest.Try(t, err)
 }
 
-// findObjects lists a place, and returns the archives in it.
+// findObjects lists a place and returns the archives in it.
 func findObjects(t testing.TB, o *volume.Objects) volume.Found {
 	t.Helper()
 	found, _, err := o.List(t.Context())
@@ -48,19 +48,19 @@ func findObjects(t testing.TB, o *volume.Objects) volume.Found {
 	return found
 }
 
-// openObjectArchive opens the only archive at a place.
+// openObjectArchive opens the only archive in a place.
 func openObjectArchive(t testing.TB, r bucket.Reader, cache volume.Cache) *volume.Archive {
 	t.Helper()
 	found := findObjects(t, volume.OpenObjects(r, ""))
 	if len(found.Sets) != 1 || len(found.Problems) != 0 {
-		t.Fatalf("found %v, %v", found.Sets, found.Problems)
+		t.Fatalf("found the archives %v, want one; problems %v", found.Sets, found.Problems)
 	}
 	a, err := volume.OpenArchive(t.Context(), found.Sets[0], cache)
 	layouttest.Try(t, err)
 	return a
 }
 
-func TestObjectsConformance(t *testing.T) {
+func TestObjectsImplementVolume(t *testing.T) {
 	t.Run("tree", func(t *testing.T) {
 		volumetest.Run(t, func(t *testing.T, tree *layouttest.Tree) volume.Volume {
 			s := buckettest.Start(t)
@@ -97,7 +97,7 @@ func TestObjectsConformance(t *testing.T) {
 				s.ResetCounts()
 				a := whole(t, openObjectArchive(t, reader, cache))
 				if n := s.Counts(); n[buckettest.Get] != 0 {
-					t.Errorf("opened from a cached index with %v", n)
+					t.Errorf("opening from a cached index sent the requests %v", n)
 				}
 				return a
 			})
@@ -105,8 +105,9 @@ func TestObjectsConformance(t *testing.T) {
 	}
 }
 
-// An index is read with few requests, whatever is between the headers, and a blob with one request.
-func TestRequestsOfAnArchive(t *testing.T) {
+// Reading the headers of an archive takes few requests, whatever is between them. Reading a blob
+// takes one request.
+func TestRequestsForArchiveAndBlob(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("big")
 	var layers []digest.Digest
@@ -127,7 +128,7 @@ func TestRequestsOfAnArchive(t *testing.T) {
 	s.ResetCounts()
 	a := whole(t, openObjectArchive(t, s.Open(t, ""), ""))
 	if n := s.Counts(); n[buckettest.List] != 1 || n[buckettest.Get] > 20 || n[buckettest.Head] != 0 {
-		t.Errorf("the index of 500 small and 4 large entries took %v", n)
+		t.Errorf("reading 500 small and 4 large entries sent the requests %v", n)
 	}
 	s.ResetCounts()
 	where, err := a.Locate(t.Context(), "big", layers[1])
@@ -140,9 +141,8 @@ func TestRequestsOfAnArchive(t *testing.T) {
 	}
 }
 
-// Listing an unchanged place sends one request for each 1,000 objects and no other, and reports
-// no change.
-func TestUnchangedObjects(t *testing.T) {
+// Listing an unchanged place sends only one request per 1,000 objects, and reports no change.
+func TestListOfUnchangedObjects(t *testing.T) {
 	s := buckettest.Start(t)
 	for i := range 1500 {
 		s.Write(t, "p/l/blobs/sha256/"+digest.FromString(string(rune(i))).Encoded(), []byte{1})
@@ -150,22 +150,22 @@ func TestUnchangedObjects(t *testing.T) {
 	s.Write(t, "p/l/index.json", []byte("{}"))
 	o := volume.OpenObjects(s.Open(t, "p/"), "")
 	if _, changed, err := o.List(t.Context()); !changed || err != nil {
-		t.Fatalf("the first list: %t, %v", changed, err)
+		t.Fatalf("first list: changed is %t, error %v", changed, err)
 	}
 	s.ResetCounts()
 	if _, changed, err := o.List(t.Context()); changed || err != nil {
-		t.Errorf("nothing changed: %t, %v", changed, err)
+		t.Errorf("list of unchanged objects: changed is %t, error %v", changed, err)
 	}
 	if diff := cmp.Diff(map[buckettest.Operation]int{buckettest.List: 2}, s.Counts()); diff != "" {
 		t.Error(diff)
 	}
 	s.Write(t, "p/l/blobs/sha256/"+digest.FromString("x").Encoded(), []byte{2})
 	if _, changed, err := o.List(t.Context()); !changed || err != nil {
-		t.Errorf("a new object: %t, %v", changed, err)
+		t.Errorf("list with a new object: changed is %t, error %v", changed, err)
 	}
 }
 
-// Keys that are illegal as paths are problems, and are never confused with legal ones.
+// Keys that are illegal as paths are reported as problems. They are never confused with legal keys.
 func TestOddKeys(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/x")
@@ -192,7 +192,7 @@ func TestOddKeys(t *testing.T) {
 	for _, l := range listing.Layouts {
 		got = append(got, l.Path)
 		if data, err := l.Index.ReadAll(t.Context()); err != nil || !bytes.Equal(data, index) {
-			t.Errorf("%s: %d bytes, %v", l.Path, len(data), err)
+			t.Errorf("index of %s: got %d bytes and the error %v", l.Path, len(data), err)
 		}
 	}
 	if diff := cmp.Diff([]string{"modules/%2e%2e/z", "modules/größe", "modules/with space", "modules/x"}, got); diff != "" {
@@ -210,13 +210,13 @@ func TestOddKeys(t *testing.T) {
 	}
 	for _, layout := range []string{"modules//x", "modules/y", "modules/../x", "modules/./x", "/modules/x", "modules/x/"} {
 		if where, err := o.Locate(t.Context(), layout, layer); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: %v, %v", layout, where, err)
+			t.Errorf("Locate in %s: got %v and the error %v", layout, where, err)
 		}
 	}
 }
 
-// Unusual ETags are kept as they are.
-func TestETags(t *testing.T) {
+// Unusual ETags are stored unchanged.
+func TestUnusualETags(t *testing.T) {
 	for _, etag := range []string{
 		"d41d8cd98f00b204e9800998ecf8427e", "d41d8cd98f00b204e9800998ecf8427e-17", "d41d8cd98f00b204e9800998ecf8427e-017", "d41d8cd98f00b204e9800998ecf8427e-0",
 		"D41D8CD98F00B204E9800998ECF8427E", "x", "d41d8cd98f00b204e9800998ecf8427", "d41d8cd98f00b204e9800998ecf8427e-", "d41d8cd98f00b204e9800998ecf8427e-99999999999", "",
@@ -226,12 +226,13 @@ func TestETags(t *testing.T) {
 		where, err := volume.OpenObjects(r, "").Locate(t.Context(), ".", d)
 		layouttest.Try(t, err)
 		if _, o, ok := volume.ObjectOf(where); !ok || o.ETag != etag || o.Size != 5 || o.Key != r[1].Key {
-			t.Errorf("%q: %+v, %t", etag, o, ok)
+			t.Errorf("object with the ETag %q: got %+v, found: %t", etag, o, ok)
 		}
 	}
 }
 
-// A replaced or removed object is never read in its new state, not even in the middle of a download.
+// An object that was replaced or removed is never read in its new state, even if that happens
+// during a download.
 func TestChangedObjects(t *testing.T) {
 	d := digest.FromString("blob")
 	key := "blobs/sha256/" + d.Encoded()
@@ -251,17 +252,18 @@ func TestChangedObjects(t *testing.T) {
 		change(s)
 		n, err := io.Copy(io.Discard, struct{ io.Reader }{r})
 		if n != 500 || !errors.Is(err, extent.ErrStale) || !strings.Contains(err.Error(), "s3://"+buckettest.Bucket+"/"+key) {
-			t.Errorf("%s in the middle: %d bytes, %v", name, n, err)
+			t.Errorf("%s during the download: got %d bytes and the error %v", name, n, err)
 		}
 		r.Close()
 		if _, err := where.Open(t.Context()); !errors.Is(err, extent.ErrStale) {
-			t.Errorf("%s before: %v", name, err)
+			t.Errorf("%s before the download: got the error %v", name, err)
 		}
 	}
 }
 
-// An outage never looks like a missing object, and its error has the kind that callers pass on.
-func TestUnreachableObjects(t *testing.T) {
+// If the bucket is unreachable, an object never looks missing. The error keeps its kind, so that
+// callers can distinguish it.
+func TestUnreachableBucketIsNotMissingObject(t *testing.T) {
 	s := buckettest.Start(t)
 	d := digest.FromString("blob")
 	s.Write(t, "index.json", []byte("{}"))
@@ -279,12 +281,12 @@ func TestUnreachableObjects(t *testing.T) {
 	}
 	s.Fail(nil)
 	if data, err := where.ReadAll(t.Context()); err != nil || string(data) != "blob" {
-		t.Errorf("again: %q, %v", data, err)
+		t.Errorf("after the outage: read %q with the error %v", data, err)
 	}
 }
 
-// The index beside an archive replaces the reading of headers, but only for exactly these
-// objects. A wrong index is ignored and replaced.
+// An index beside an archive is used instead of reading the headers, but only if it belongs to
+// exactly these objects. A wrong index is ignored and replaced.
 func TestIndexBesideAnArchive(t *testing.T) {
 	for name, cut := range map[string]func(t *testing.T, file string){"archive": func(*testing.T, string) {}, "chunks": splitting(3000)} {
 		t.Run(name, func(t *testing.T) {
@@ -310,14 +312,14 @@ func TestIndexBesideAnArchive(t *testing.T) {
 				where, err := a.Locate(t.Context(), "a", layer)
 				layouttest.Try(t, err)
 				if data, err := where.ReadAll(t.Context()); err != nil || digest.FromBytes(data) != layer {
-					t.Errorf("%s: %d bytes, %v", what, len(data), err)
+					t.Errorf("%s: got %d bytes and the error %v", what, len(data), err)
 				}
 				s.ResetCounts()
 				if err := a.WriteIndex(t.Context()); err != nil {
 					t.Errorf("%s: %v", what, err)
 				}
 				if n := s.Counts()[buckettest.Put]; (n == 1) != cold || n > 1 {
-					t.Errorf("%s: the index was written %d times", what, n)
+					t.Errorf("%s: WriteIndex wrote the index %d times", what, n)
 				}
 				return a
 			}
@@ -331,14 +333,15 @@ func TestIndexBesideAnArchive(t *testing.T) {
 				check("after "+what, one, false)
 			}
 			two := write(s, "2")
-			check("of another archive", two, true)
-			check("of the new archive", two, false)
+			check("with the index of another archive", two, true)
+			check("with the index of the new archive", two, false)
 		})
 	}
 }
 
-// No index is written for an incomplete archive, or into a bucket that is read-only.
-func TestIndexNotWritten(t *testing.T) {
+// WriteIndex writes no index for an incomplete archive, and fails for a bucket that is opened only
+// for reading.
+func TestIndexIsNotWritten(t *testing.T) {
 	tree, dir := layouttest.New(t, t.TempDir()), t.TempDir()
 	tree.Layout("a").Write()
 	file := filepath.Join(dir, "a.tar")
@@ -346,7 +349,7 @@ func TestIndexNotWritten(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, dir, "")
 	if err := openObjectArchive(t, struct{ bucket.Reader }{s.Open(t, "")}, "").WriteIndex(t.Context()); err == nil {
-		t.Error("a read-only bucket accepted an index")
+		t.Error("WriteIndex succeeds for a read-only bucket")
 	}
 	a := openObjectArchive(t, s.Open(t, ""), "")
 	s.Unreachable()
@@ -356,7 +359,7 @@ func TestIndexNotWritten(t *testing.T) {
 	s.Fail(nil)
 	s.Write(t, "a.tar", s.Read(t, "a.tar")[:600])
 	if err := openObjectArchive(t, s.Open(t, ""), "").WriteIndex(t.Context()); err != nil {
-		t.Errorf("an incomplete archive: %v", err)
+		t.Errorf("an index was written for an incomplete archive, or the error is %v", err)
 	}
 	if keys := s.Keys(t, "."); len(keys) > 0 {
 		t.Errorf("written: %v", keys)

@@ -21,38 +21,40 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// objectTable is the content of a list of a bucket. It never changes.
+// objectTable contains the result of listing a bucket. It never changes.
 type objectTable struct {
-	sum      [sha256.Size]byte // of all that was listed
+	sum      [sha256.Size]byte // the checksum of everything that was listed
 	keys     int
 	layouts  []objectLayout // by path
 	problems []problem.Problem
 	nested   []problem.Problem
-	found    Found                    // the archives
-	files    map[string]bucket.Object // objects that are no part of a layout, by key; at most maxFiles
+	found    Found // the archives
+	// files contains the objects that do not belong to a layout, by key. It contains at most
+	// maxFiles.
+	files map[string]bucket.Object
 
-	forgotten int // such objects that are not in files
+	forgotten int // the number of such objects that are not in files
 }
 
-// objectLayout is a layout of objects.
+// objectLayout is a layout whose files are objects.
 type objectLayout struct {
 	path  string
 	index bucket.Object
 	blobs []objectBlob
-	odd   map[digest.Digest]bucket.Object // blobs of other algorithms, or with unusual ETags
+	odd   map[digest.Digest]bucket.Object // blobs of other algorithms than sha256, or with unusual ETags
 }
 
-// objectBlob is a blob whose ETag has the usual form: an MD5 sum in hexadecimal digits, followed by
-// a dash and the number of parts if the object was uploaded in parts (Amazon S3 API reference, data
-// type Object, "ETag").
+// objectBlob is a blob whose ETag has the usual form. That is an MD5 sum in hexadecimal digits. If
+// the object was uploaded in parts, a dash and the number of parts follow (Amazon S3 API reference,
+// data type Object, "ETag").
 type objectBlob struct {
 	sum   [sha256.Size]byte
 	size  int64
 	etag  [16]byte
-	parts int32 // 0 for an ETag without a dash
+	parts int32 // 0 if the ETag has no dash
 }
 
-// layout returns the layout at a path, or nil.
+// layout returns the layout at a path. It returns nil if there is none.
 func (t *objectTable) layout(p string) *objectLayout {
 	i, ok := slices.BinarySearchFunc(t.layouts, p, func(l objectLayout, p string) int { return strings.Compare(l.path, p) })
 	if !ok {
@@ -61,7 +63,7 @@ func (t *objectTable) layout(p string) *objectLayout {
 	return &t.layouts[i]
 }
 
-// blob returns the object of a blob.
+// blob returns the object that contains a blob.
 func (l *objectLayout) blob(d digest.Digest) (bucket.Object, bool) {
 	if o, ok := l.odd[d]; ok {
 		return o, true
@@ -84,7 +86,7 @@ func (l *objectLayout) key(name string) string {
 	return l.path + "/" + name
 }
 
-// tag returns the ETag.
+// tag returns the ETag as text.
 func (b *objectBlob) tag() string {
 	if b.parts == 0 {
 		return hex.EncodeToString(b.etag[:])
@@ -92,7 +94,7 @@ func (b *objectBlob) tag() string {
 	return hex.EncodeToString(b.etag[:]) + "-" + strconv.Itoa(int(b.parts))
 }
 
-// setTag sets the ETag, and reports whether it has the usual form.
+// setTag stores an ETag. It returns false if the ETag does not have the usual form.
 func (b *objectBlob) setTag(etag string) bool {
 	sum, parts, dash := strings.Cut(etag, "-")
 	if len(sum) != 2*len(b.etag) {
@@ -111,23 +113,23 @@ func (b *objectBlob) setTag(etag string) bool {
 	return b.tag() == etag
 }
 
-// tableReader builds a table from a list of a bucket.
+// tableReader builds a table while it lists a bucket.
 type tableReader struct {
 	reader  bucket.Reader
 	only    string
 	hash    hash.Hash
 	table   *objectTable
 	layouts map[string]*objectLayout
-	last    *objectLayout // of the last blob: the blobs of a layout are listed one after the other
+	last    *objectLayout // the layout of the last blob, because all blobs of a layout are listed together
 	finder  finder
 	nested  map[string]*skippedFiles // by directory
 	illegal int
 }
 
-// maxFiles limits the objects in a table that are no part of a layout.
+// maxFiles is the maximum number of objects in a table that do not belong to a layout.
 const maxFiles = 100_000
 
-// readTable lists the place.
+// readTable lists the place and returns a new table.
 func (o *Objects) readTable(ctx context.Context) (*objectTable, error) {
 	r := o.reader
 	t := &tableReader{reader: r, only: o.only, hash: sha256.New(), layouts: map[string]*objectLayout{}, nested: map[string]*skippedFiles{},
@@ -143,15 +145,15 @@ func (o *Objects) readTable(ctx context.Context) (*objectTable, error) {
 	return t.finish(), ctx.Err()
 }
 
-// add adds an object.
+// add adds a listed object to the table.
 func (t *tableReader) add(o bucket.Object) error {
 	if archive, ok := IsArchive(o.Key); t.only != "" && (!ok || archive != t.only) {
-		return nil // it only has the archive's name as a prefix
+		return nil // this key only begins like the archive's name
 	}
 	t.table.keys++
 	fmt.Fprintf(t.hash, "%q %d %q %d\n", o.Key, o.Size, o.ETag, o.LastModified.Unix())
 	if reason := illegalKey(o.Key); reason != "" {
-		if !strings.HasSuffix(o.Key, "/") || o.Size > 0 { // web consoles create empty ones for directories
+		if !strings.HasSuffix(o.Key, "/") || o.Size > 0 { // web consoles create empty objects as directories
 			t.reportIllegal(o.Key, reason)
 		}
 		return nil
@@ -179,7 +181,7 @@ func (t *tableReader) add(o bucket.Object) error {
 	return nil
 }
 
-// remember adds an object that is no part of a layout.
+// remember records an object that does not belong to a layout.
 func (t *tableReader) remember(o bucket.Object) {
 	if len(t.table.files) < maxFiles {
 		t.table.files[o.Key] = o
@@ -188,7 +190,7 @@ func (t *tableReader) remember(o bucket.Object) {
 	}
 }
 
-// addBeside adds an object beside the one archive that is read.
+// addBeside adds an object that is listed beside the only archive to read.
 func (t *tableReader) addBeside(o bucket.Object) error {
 	if !strings.Contains(o.Key, "/") {
 		t.remember(o)
@@ -197,8 +199,8 @@ func (t *tableReader) addBeside(o bucket.Object) error {
 	return nil
 }
 
-// illegalKey returns why an object with the key is not read, or the empty string. Of two keys that
-// are the same path in a file system, at most one is read.
+// illegalKey returns why an object with this key is not read. It returns the empty string for a
+// legal key. So if two keys are the same path in a file system, only one of them is read.
 func illegalKey(key string) string {
 	switch {
 	case len(key) > maxPath:
@@ -222,7 +224,7 @@ func (t *tableReader) reportIllegal(key, reason string) {
 	t.table.problems = append(t.table.problems, problem.Problem{Kind: problem.Limited, Reason: fmt.Sprintf("%.300q is not read: %s: copy the object to another key", key, reason)})
 }
 
-// addTop adds an object at the top of the place.
+// addTop adds an object at the top of the place, which may be an archive.
 func (t *tableReader) addTop(o bucket.Object) {
 	class := ClassifyName(o.Key)
 	why := class.skipReason(0)
@@ -235,7 +237,7 @@ func (t *tableReader) addTop(o bucket.Object) {
 	}
 }
 
-// addNested reports an object below the top that looks like an archive.
+// addNested reports an object below the top if it looks like an archive.
 func (t *tableReader) addNested(dir, name string) {
 	class := ClassifyName(name)
 	if !class.looksLikeArchive() {
@@ -264,7 +266,7 @@ func (t *tableReader) layout(p string) *objectLayout {
 	return t.last
 }
 
-// add adds a blob.
+// add adds a blob to the layout.
 func (l *objectLayout) add(d digest.Digest, o bucket.Object) {
 	b := objectBlob{size: o.Size}
 	sum, plain := names.SHA256Sum(d)
@@ -279,7 +281,7 @@ func (l *objectLayout) add(d digest.Digest, o bucket.Object) {
 	l.odd[d] = o
 }
 
-// finish returns the table of everything that was added.
+// finish returns the table of all objects that were added.
 func (t *tableReader) finish() *objectTable {
 	table := t.table
 	table.sum = [sha256.Size]byte(t.hash.Sum(nil))
@@ -311,8 +313,8 @@ func (t *tableReader) finish() *objectTable {
 	return table
 }
 
-// inBlobs reports whether a path is below the directory blobs of a layout, where no other layout
-// counts.
+// inBlobs reports whether a path is in the directory blobs of a layout. A layout in there does not
+// count.
 func (t *tableReader) inBlobs(p string) bool {
 	for at := p; ; {
 		i := strings.LastIndex("/"+at, "/blobs/")

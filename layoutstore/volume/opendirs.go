@@ -8,28 +8,29 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// maxRoots limits the blob directories that a Dir keeps open, and so its file descriptors between
-// requests.
+// maxRoots is the maximum number of blob directories that a Dir keeps open between requests. Each
+// needs a file descriptor.
 const maxRoots = 256
 
-// openDirs are directories that are opened once and shared: opening a blob in an open directory
-// takes a third of the time of opening it by its complete path.
+// openDirs keeps directories open and shares them. Opening a blob in an open directory takes a
+// third of the time of opening it by its complete path.
 type openDirs struct {
 	mu   sync.Mutex
 	open map[string]*sharedRoot
 }
 
-// sharedRoot is an open directory. It is closed once it is out of the map and unused.
+// sharedRoot is an open directory. It is closed when it is out of the map and nobody uses it.
 type sharedRoot struct {
 	root  *os.Root
 	users int
 	out   bool
 
 	once  sync.Once
-	local *os.File // the directory if its file system is local; set by the first call of cached
+	local *os.File // nil if the file system is not local; set by the first call of cached
 }
 
-// cached returns the directory for plainfile.OpenCached, or nil if its file system is not local.
+// cached returns the directory for plainfile.OpenCached. It returns nil if the file system is not
+// local.
 func (s *sharedRoot) cached() *os.File {
 	s.once.Do(func() { s.local = localDir(s.root) })
 	return s.local
@@ -42,7 +43,7 @@ func (s *sharedRoot) close() {
 	}
 }
 
-// localDir opens root itself, if its file system is local.
+// localDir opens the directory root itself. It returns nil if the file system is not local.
 func localDir(root *os.Root) *os.File {
 	dir, err := root.Open(".")
 	if err != nil {
@@ -63,7 +64,8 @@ func isLocal(root *os.Root) bool {
 	return dir != nil
 }
 
-// takeOpen returns the directory dir if it is open, or nil. The caller gives it back.
+// takeOpen returns the directory dir if it is open, and nil otherwise. The caller must give it
+// back.
 func (r *openDirs) takeOpen(dir string) *sharedRoot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -74,26 +76,26 @@ func (r *openDirs) takeOpen(dir string) *sharedRoot {
 	return s
 }
 
-// take returns the directory dir below parent, or nil if it cannot be opened. The caller
-// gives it back.
+// take returns the directory dir below parent. It returns nil if dir cannot be opened. The caller
+// must give it back.
 func (r *openDirs) take(parent *os.Root, dir string) *sharedRoot {
 	if s := r.takeOpen(dir); s != nil {
 		return s
 	}
-	root, err := plainfile.OpenRootIn(parent, filepath.FromSlash(dir)) // not under the lock: a disk may hang
+	root, err := plainfile.OpenRootIn(parent, filepath.FromSlash(dir)) // without the lock, because a disk may hang
 	if err != nil {
 		return nil
 	}
 	fresh := &sharedRoot{root: root, users: 1}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s := r.open[dir]; s != nil { // opened by another goroutine meanwhile
+	if s := r.open[dir]; s != nil { // another goroutine has opened it meanwhile
 		s.users++
 		root.Close()
 		return s
 	}
 	if len(r.open) >= maxRoots {
-		for other := range r.open { // any one will do
+		for other := range r.open { // it does not matter which one
 			r.remove(other)
 			break
 		}
@@ -111,7 +113,7 @@ func (r *openDirs) give(s *sharedRoot) {
 	}
 }
 
-// remove takes a directory out of the map. The caller holds the lock.
+// remove removes a directory from the map. The caller must hold the lock.
 func (r *openDirs) remove(dir string) {
 	s := r.open[dir]
 	delete(r.open, dir)
@@ -121,7 +123,8 @@ func (r *openDirs) remove(dir string) {
 	}
 }
 
-// closeAll removes all directories from the map, so that replaced ones are opened again.
+// closeAll removes all directories from the map. So directories that were replaced are opened
+// again.
 func (r *openDirs) closeAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

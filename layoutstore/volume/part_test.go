@@ -8,9 +8,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// The binary search finds the same part as a loop over all chunks, also if chunks are empty, and
+// sliceBase returns the same as a loop over all chunks. This includes empty chunks, and offsets
 // outside of the archive.
-func TestSliceBase(t *testing.T) {
+func TestSliceBaseOfArchive(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 300 {
 		var base extent.List
@@ -23,7 +23,7 @@ func TestSliceBase(t *testing.T) {
 				want, wantErr := base.Slice(off, n)
 				got, err := a.sliceBase(off, n)
 				if !slices.Equal(got, want) || (err == nil) != (wantErr == nil) {
-					t.Fatalf("bytes %d to %d of %v: %v, %v; want %v, %v", off, off+n, base, got, err, want, wantErr)
+					t.Fatalf("bytes %d to %d of %v: got %v and the error %v, want %v and %v", off, off+n, base, got, err, want, wantErr)
 				}
 			}
 		}

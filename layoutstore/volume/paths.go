@@ -7,8 +7,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// JoinPath joins a directory, or a place in a bucket, and a slash-separated name. In a bucket the
-// name is a key, so JoinPath does not clean it.
+// JoinPath joins a directory and a slash-separated name. The directory may be a place in a bucket.
+// Then name is a key, so JoinPath does not clean it.
 func JoinPath(dir, name string) string {
 	if !bucket.IsPlace(dir) {
 		return filepath.Join(dir, filepath.FromSlash(name))
@@ -19,8 +19,8 @@ func JoinPath(dir, name string) string {
 	return strings.TrimSuffix(dir, "/") + "/" + name
 }
 
-// CleanPath returns the shortest form of the path of a source. A place in a bucket only loses
-// the slashes at its end.
+// CleanPath returns the shortest form of the path of a source. For a place in a bucket, it only
+// removes slashes at the end.
 func CleanPath(path string) string {
 	if bucket.IsPlace(path) {
 		return strings.TrimRight(path, "/")

@@ -14,11 +14,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Every file and directory of a source is replaced by a named pipe between the moment it is found
-// and the moment it is opened. If an open waited for a writer, this test would never end.
+// A file or directory of a source is replaced with a named pipe after it was found and before it is
+// opened. If opening it waited for a writer, this test would never end.
 func TestNamedPipesDoNotBlock(t *testing.T) {
 	type found struct {
-		replace string // is replaced by a pipe
+		replace string // the file or directory that a pipe replaces
 		open    func() error
 	}
 	opening := func(where extent.List, err error) func() error {
@@ -100,7 +100,7 @@ func openAndClose(where extent.List) error {
 	return err
 }
 
-// packApp packs the layout app of a tree into an archive below it.
+// packApp packs the layout app of a tree into an archive in the directory of the tree.
 func packApp(t *testing.T, dir string) string {
 	t.Helper()
 	packed := filepath.Join(dir, "packed")

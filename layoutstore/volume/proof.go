@@ -10,16 +10,16 @@ import (
 type proofResult int
 
 const (
-	contentUnproven proofResult = iota // not verified: that is impossible or too expensive
+	contentUnproven proofResult = iota // verifying is impossible or too expensive
 	contentProven
 	contentWrong
 )
 
-// maxIndexProof is the largest index.json that is read to verify it, in bytes.
+// maxIndexProof is the maximum size in bytes of an index.json that is read to verify it.
 const maxIndexProof = 64 << 20
 
-// proveContent reads and verifies the content of an entry: a blob by its digest, an index.json
-// by its syntax, because content that is shifted or cut is not valid JSON.
+// proveContent reads and verifies the content of an entry. It verifies a blob by its digest. It
+// verifies an index.json by its syntax, because content that is shifted or cut is not valid JSON.
 func (s *scan) proveContent(ctx context.Context, m scannedEntry) (proofResult, error) {
 	name, illegal := cleanName(m.name)
 	if illegal != "" || !m.isFile || isHidden(name) {
@@ -37,7 +37,7 @@ func (s *scan) proveContent(ctx context.Context, m scannedEntry) (proofResult, e
 		return contentUnproven, nil
 	}
 	v := d.Verifier()
-	err := s.read(ctx, m.entry.off, m.entry.size, func(b []byte) bool { _, _ = v.Write(b); return true }) // a hash never fails
+	err := s.read(ctx, m.entry.off, m.entry.size, func(b []byte) bool { _, _ = v.Write(b); return true }) // writing to a hash never fails
 	return proofResultOf(v.Verified()), err
 }
 
@@ -48,8 +48,9 @@ func proofResultOf(right bool) proofResult {
 	return contentWrong
 }
 
-// read passes the n bytes of the archive from byte off on to use, piece by piece, until use returns
-// false. It does not move the scan. Errors: the context's; those of the files.
+// read passes n bytes of the archive to use, starting at offset off. It passes them piece by piece,
+// until use returns false. It does not move the scan. It fails if ctx ends or the files cannot be
+// read.
 func (s *scan) read(ctx context.Context, off, n int64, use func([]byte) bool) error {
 	pos := s.window.pos
 	defer func() { s.window.pos = pos }()

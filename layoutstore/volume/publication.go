@@ -17,39 +17,43 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// PublicationFile is the name of the journal of a bundle directory while several of its files
-// change together. While it exists, readers see the new state: each new file where it is staged, or
-// where it has been moved to. Before that, they see the old state. So readers never see a part of
-// the change, whenever the writer is killed.
+// PublicationFile is the name of a journal in a bundle directory. It exists while several files
+// change together. While it exists, readers see the new state. They read each new file where it is
+// staged, or where it has been moved to. Before it exists, they see the old state. So readers never
+// see only a part of the change, whenever the writer is killed.
 const PublicationFile = ".layoutproxy-publication"
 
-// Publication is the content of a PublicationFile: the files of a directory that change together.
+// Publication is the content of a PublicationFile. It lists the files in a directory that change
+// together.
 type Publication struct {
 	Format int `json:"format"`
-	// Staged is the directory beside the journal with the new files, each at its path
-	// below the bundle directory. A file that is missing there has been moved into place.
+	// Staged is the directory with the new files, beside the journal. Each file has the same path
+	// in it as in the bundle directory. If a file is missing in it, the file has been moved into
+	// place.
 	Staged string          `json:"staged"`
 	Place  []PublishedFile `json:"place"`
-	// Remove are old files that new files with other names replace.
+	// Remove contains old files that new files with other names replace.
 	Remove []string `json:"remove,omitempty"`
 }
 
-// PublishedFile is a new file of a bundle directory.
+// PublishedFile is a new file in a bundle directory.
 type PublishedFile struct {
-	Name string `json:"name"` // slash-separated, below the directory
-	Size int64  `json:"size"` // bytes
-	// Modified is the modification time, which a rename does not change. It distinguishes
-	// the file from an older one of the same name and size.
+	// Name is a path in the directory, with slashes.
+	Name string `json:"name"`
+	// Size is in bytes.
+	Size int64 `json:"size"`
+	// Modified is the modification time, which a rename does not change. It distinguishes the new
+	// file from an older file with the same name and size.
 	Modified time.Time `json:"modified"`
 }
 
-// PublishedFileOf describes a staged file under its new name.
+// PublishedFileOf describes a staged file under its final name.
 func PublishedFileOf(name string, staged fs.FileInfo) PublishedFile {
 	return PublishedFile{name, staged.Size(), staged.ModTime().UTC()}
 }
 
-// matches reports whether a file at its final path is the new one. The times of some file systems
-// are coarse: two seconds on FAT, ten milliseconds on exFAT.
+// matches reports whether a file at its final path is the new file. Some file systems store coarse
+// times: in steps of two seconds on FAT, and of ten milliseconds on exFAT.
 func (f PublishedFile) matches(info fs.FileInfo) bool {
 	got := info.ModTime()
 	coarse := got.Nanosecond()%int(10*time.Millisecond) == 0 && got.Sub(f.Modified).Abs() <= 2*time.Second
@@ -58,11 +62,12 @@ func (f PublishedFile) matches(info fs.FileInfo) bool {
 
 const publicationFormat = 1
 
-// maxPublication is the longest journal, in bytes. A chunk set with maxChunks chunks needs less.
+// maxPublication is the maximum size in bytes of a journal. Even a chunk set with maxChunks chunks
+// needs less.
 const maxPublication = 512 << 20
 
-// UnfinishedError says that a publication in a directory was interrupted and that its new
-// state is unavailable, because files are missing.
+// UnfinishedError means that a publication was interrupted and that files of the new state are
+// missing. So readers see neither the old nor the new state.
 type UnfinishedError struct {
 	Dir    string
 	Reason string
@@ -72,18 +77,18 @@ func (e *UnfinishedError) Error() string {
 	return fmt.Sprintf("a pull into it was interrupted while it replaced files (%s): run the same pull again", e.Reason)
 }
 
-// StagedDir returns the name of the nth directory in which new files are staged.
+// StagedDir returns the name of the nth directory for staged files.
 func StagedDir(n int) string { return PublicationFile + "." + strconv.Itoa(n) }
 
-// IsStagedDir reports whether a name is one that StagedDir returns.
+// IsStagedDir reports whether StagedDir can return the name.
 func IsStagedDir(name string) bool {
 	number, ok := strings.CutPrefix(name, PublicationFile+".")
 	n, err := strconv.Atoi(number)
 	return ok && err == nil && n >= 0 && StagedDir(n) == name
 }
 
-// Encode returns the publication as [ReadPublication] reads it. It fails if ReadPublication would
-// refuse it.
+// Encode returns the publication in the format that [ReadPublication] reads. It fails if
+// ReadPublication would refuse the result.
 func (p Publication) Encode() ([]byte, error) {
 	p.Format = publicationFormat
 	data, err := json.Marshal(p)
@@ -119,7 +124,7 @@ func (p *Publication) check() error {
 }
 
 // ReadPublication reads the publication in the directory at dir. It returns nil if there is none.
-// Errors: the file system's; that the file is malformed or of a later version.
+// It fails if the file is malformed or of a later version. Other errors come from the file system.
 func ReadPublication(dir string) (*Publication, error) {
 	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
@@ -130,8 +135,8 @@ func ReadPublication(dir string) (*Publication, error) {
 	return p, err
 }
 
-// CheckPublication fails with an *UnfinishedError if the publication in the directory at
-// dir cannot be finished.
+// CheckPublication fails with *UnfinishedError if the publication in the directory at dir cannot be
+// finished.
 func CheckPublication(dir string) error {
 	files, err := OpenFiles(dir)
 	if err != nil {
@@ -140,7 +145,8 @@ func CheckPublication(dir string) error {
 	return files.Close()
 }
 
-// readPublication also returns the stamp of the journal, which is empty without one.
+// readPublication returns the publication and the stamp of its journal. Without a journal, the
+// stamp is empty.
 func readPublication(root *os.Root) (*Publication, string, error) {
 	f, err := plainfile.OpenIn(root, PublicationFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -171,15 +177,15 @@ func readPublication(root *os.Root) (*Publication, string, error) {
 	return &p, stampOf(info), nil
 }
 
-// view is the files of a directory that a reader sees, and where they are. It is nil for a
+// view describes which files of a directory a reader sees, and where they are. It is nil for a
 // directory without a publication.
 type view struct {
-	staged  map[string]string // by path in the directory: where the new file is now
+	staged  map[string]string // where each new file is now, by its path in the directory
 	removed map[string]bool
 }
 
-// viewOf decides what a reader sees in a directory. Errors: *UnfinishedError; those of
-// reading the journal.
+// viewOf decides which files a reader sees in a directory. It fails with *UnfinishedError if new
+// files are missing. Other errors come from reading the journal.
 func viewOf(root *os.Root) (*view, error) {
 	p, _, err := readPublication(root)
 	if p == nil || err != nil {
@@ -205,7 +211,7 @@ func viewOf(root *os.Root) (*view, error) {
 // find returns where a new file is now.
 func (p *Publication) find(root *os.Root, f PublishedFile) (string, error) {
 	staged := path.Join(p.Staged, f.Name)
-	for _, at := range []string{staged, f.Name} { // in this order: the file may be moved meanwhile
+	for _, at := range []string{staged, f.Name} { // in this order, because the file may be moved meanwhile
 		info, err := root.Stat(filepath.FromSlash(at))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -219,7 +225,7 @@ func (p *Publication) find(root *os.Root, f PublishedFile) (string, error) {
 	return "", &UnfinishedError{filepath.Clean(root.Name()), f.Name + ": the new file is missing"}
 }
 
-// at returns the path at which the file called name is now.
+// at returns the path at which the named file is now.
 func (v *view) at(name string) string {
 	if v == nil || v.staged[name] == "" {
 		return name
@@ -229,7 +235,7 @@ func (v *view) at(name string) string {
 
 func (v *view) hides(name string) bool { return v != nil && v.removed[name] }
 
-// names returns the names of the files directly in the directory.
+// names returns the names of all files directly in the directory.
 func (v *view) names(entries []fs.DirEntry) []string {
 	var all []string
 	for _, e := range entries {
@@ -249,14 +255,15 @@ func (v *view) names(entries []fs.DirEntry) []string {
 	return slices.Compact(all)
 }
 
-// Files are the files directly in a directory, as a reader sees them.
+// Files contains the files directly in a directory, as a reader sees them.
 type Files struct {
 	root  *os.Root
 	names []string
 	view  *view
 }
 
-// OpenFiles lists the directory at dir. Errors: *UnfinishedError; the file system's.
+// OpenFiles lists the directory at dir. It fails with *UnfinishedError if a publication cannot be
+// finished. Other errors come from the file system.
 func OpenFiles(dir string) (*Files, error) {
 	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
@@ -279,20 +286,20 @@ func (f *Files) Close() error { return f.root.Close() }
 // Names returns the names of the files, sorted.
 func (f *Files) Names() []string { return f.names }
 
-// At returns the path of a file below the directory. ok is false if a new file with another name
-// replaces it.
+// At returns where a file is, relative to the directory. ok is false if a new file with another
+// name replaces it.
 func (f *Files) At(name string) (at string, ok bool) {
 	return filepath.FromSlash(f.view.at(filepath.ToSlash(name))), !f.view.hides(filepath.ToSlash(name))
 }
 
-// Stat describes a file. Errors: the file system's.
+// Stat returns the attributes of a file. Errors come from the file system.
 func (f *Files) Stat(name string) (fs.FileInfo, error) {
 	at, ok := f.At(name)
 	if !ok {
 		return nil, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 	}
 	info, err := f.root.Stat(at)
-	if errors.Is(err, fs.ErrNotExist) { // it may just have been moved
+	if errors.Is(err, fs.ErrNotExist) { // the file may just have been moved
 		return f.root.Stat(name)
 	}
 	return info, err
@@ -301,12 +308,14 @@ func (f *Files) Stat(name string) (fs.FileInfo, error) {
 // Mark identifies the state of a directory. If the marks before and after a scan are the same, no
 // publication began, progressed or ended during the scan.
 type Mark struct {
-	publication string    // the stamp of the journal
-	changed     time.Time // when a name in the directory changed last
-	dir         fs.FileInfo
+	// publication is the stamp of the journal.
+	publication string
+	// changed is the time at which a name in the directory last changed.
+	changed time.Time
+	dir     fs.FileInfo
 }
 
-// MarkOf returns the current mark of the directory at dir, which may be missing.
+// MarkOf returns the current mark of the directory at dir. The directory may be missing.
 func MarkOf(dir string) Mark {
 	root, err := plainfile.OpenRoot(dir)
 	if err != nil {
@@ -321,11 +330,11 @@ func MarkOf(dir string) Mark {
 	return m
 }
 
-// Same reports whether two marks have the same publication, or both none.
+// Same reports whether two marks have the same publication, or both have none.
 func (m Mark) Same(other Mark) bool { return m.publication == other.publication }
 
 // Quiet reports whether no file in the directory was replaced between two marks. If so, no
-// publication both began and ended between them.
+// publication began and ended between them.
 func (m Mark) Quiet(other Mark) bool {
 	if m.dir == nil || other.dir == nil {
 		return m.dir == other.dir

@@ -15,13 +15,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// In a directory with a publication, the journal decides which files are read.
+// If a directory has a publication, its journal decides which files are read.
 func TestPublicationShowsNewFiles(t *testing.T) {
 	dir := t.TempDir()
 	staged := filepath.Join(dir, volume.StagedDir(1))
 	layouttest.WriteFile(t, filepath.Join(staged, "b.tar"), "new")
 	layouttest.WriteFile(t, filepath.Join(staged, "c.tar.0000.chunk"), "new")
-	layouttest.WriteFile(t, filepath.Join(staged, "not in it.tar"), "new")
+	layouttest.WriteFile(t, filepath.Join(staged, "not in the journal.tar"), "new")
 	layouttest.WriteFile(t, filepath.Join(staged, "app", "index.json"), `{"schemaVersion":2,"manifests":[]}`)
 	for _, name := range []string{"a.tar", "b.tar", "c.tar", "c.tar.gostsum", "other.tar"} {
 		layouttest.WriteFile(t, filepath.Join(dir, name), "old")
@@ -38,7 +38,7 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 	}
 	before := names(t, dir)
 	if want := []string{"a.tar", "b.tar", "c.tar", "other.tar"}; !slices.Equal(before, want) {
-		t.Errorf("without a journal: %q, want %q", before, want)
+		t.Errorf("without a journal: got the files %q, want %q", before, want)
 	}
 	publish(t, dir, p)
 	found, err := volume.FindArchives(dir)
@@ -49,27 +49,27 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 	layouttest.Try(t, err)
 	defer files.Close()
 	if at, ok := files.At("b.tar"); !ok || at != filepath.Join(volume.StagedDir(1), "b.tar") {
-		t.Errorf("b.tar is at %q, %v", at, ok)
+		t.Errorf("b.tar: got the path %q, ok is %v", at, ok)
 	}
 	if _, err := files.Stat("c.tar.gostsum"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a file to remove: %v", err)
+		t.Errorf("Stat of a file to remove: got %v", err)
 	}
 	if got := layouts(t, dir); len(got.Layouts) != 1 || got.Layouts[0].Path != "app" || len(got.Problems) > 0 {
 		t.Errorf("%+v", got)
 	}
-	// An older file of the same size is not the new one.
+	// An older file with the same size must not count as the new file.
 	layouttest.Try(t, os.Chtimes(filepath.Join(dir, "a.tar"), time.Time{}, time.Now().Add(-time.Hour)))
 	refused(t, dir, "a.tar: the new file is missing")
 }
 
-// A malformed journal hides the directory.
+// If the journal is malformed, the directory cannot be read.
 func TestBadPublications(t *testing.T) {
 	for name, text := range map[string]string{
-		"no JSON":            "{",
-		"a later version":    `{"format":2,"staged":".layoutproxy-publication.1"}`,
-		"another place":      `{"format":1,"staged":"..","place":[]}`,
-		"a path that leaves": `{"format":1,"staged":".layoutproxy-publication.1","place":[{"name":"../a.tar"}]}`,
-		"a hidden name":      `{"format":1,"staged":".layoutproxy-publication.1","remove":[".layoutproxy-publication"]}`,
+		"no JSON":               "{",
+		"a later version":       `{"format":2,"staged":".layoutproxy-publication.1"}`,
+		"another place":         `{"format":1,"staged":"..","place":[]}`,
+		"a path that leads out": `{"format":1,"staged":".layoutproxy-publication.1","place":[{"name":"../a.tar"}]}`,
+		"a hidden name":         `{"format":1,"staged":".layoutproxy-publication.1","remove":[".layoutproxy-publication"]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -80,24 +80,24 @@ func TestBadPublications(t *testing.T) {
 	}
 }
 
-// Marks differ if a publication begins, continues or ends between them, and also if it both
+// Marks differ if a publication begins, continues or ends between them. They also differ if it both
 // begins and ends.
-func TestMark(t *testing.T) {
+func TestMarksShowPublications(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.WriteFile(t, filepath.Join(dir, "a.tar"), "old")
 	past := time.Now().Add(-time.Hour)
 	layouttest.Try(t, os.Chtimes(dir, past, past))
 	before := volume.MarkOf(dir)
 	if again := volume.MarkOf(dir); !before.Same(again) || !before.Quiet(again) {
-		t.Error("nothing happened, but the marks differ")
+		t.Error("the marks differ although nothing has changed")
 	}
 	publish(t, dir, volume.Publication{Staged: volume.StagedDir(1)})
 	if during := volume.MarkOf(dir); before.Same(during) {
-		t.Error("the beginning of a publication goes unnoticed")
+		t.Error("the marks are the same although a publication has begun")
 	}
 	layouttest.Try(t, os.Remove(filepath.Join(dir, volume.PublicationFile)))
 	if after := volume.MarkOf(dir); !before.Same(after) || before.Quiet(after) {
-		t.Error("a complete publication goes unnoticed")
+		t.Error("the marks are the same although a publication has begun and ended")
 	}
 }
 
@@ -108,7 +108,7 @@ func refused(t *testing.T, dir, reason string) {
 		t.Errorf("archives: %v", err)
 	}
 	if err := volume.CheckPublication(dir); !errors.As(err, &unfinished) {
-		t.Errorf("the publication: %v", err)
+		t.Errorf("writing the publication failed: %v", err)
 	}
 	got := layouts(t, dir)
 	if len(got.Layouts) != 0 || len(got.Problems) != 1 || got.Problems[0].Kind != problem.Incomplete {

@@ -9,15 +9,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// SetFile is one file of an archive, in the state in which the archive was found. Opening
-// the archive fails after the file has changed.
+// SetFile is one file of an archive, in the state in which the archive was found. If the file has
+// changed since, opening the archive fails.
 type SetFile struct {
 	Path string
 	Info fs.FileInfo
 }
 
-// Files returns the files of the archive: itself, or its chunks up to the first missing one. It
-// leaves out files that only look like a part of the archive.
+// Files returns the file of the archive, or its chunks before the first missing one. It omits files
+// that only look like a part of the archive.
 func (s Set) Files() []SetFile {
 	var all []SetFile
 	for _, e := range s.files {
@@ -36,9 +36,9 @@ func setFile(e extent.Extent) (SetFile, bool) {
 	return SetFile{filepath.Join(f.dir, f.name), f.info}, true
 }
 
-// ReadFiles returns the files that contain the archive. Chunks after the archive's end may be left
-// over from a longer set: it leaves them out, unless they contain only a few zeros. The error is
-// the cause of ctx.
+// ReadFiles returns the files that contain the archive. Chunks after the end of the archive may be
+// left over from a longer set. ReadFiles omits such chunks unless they contain only a few zeros. If
+// ctx ends, it returns the cause.
 func (a *Archive) ReadFiles(ctx context.Context) ([]SetFile, error) {
 	var all []SetFile
 	var start int64
@@ -54,7 +54,8 @@ func (a *Archive) ReadFiles(ctx context.Context) ([]SetFile, error) {
 	return all, nil
 }
 
-// maxPaddingFile limits the size in bytes of a chunk that is only padding: tar writers pad less.
+// maxPaddingFile is the maximum size in bytes of a chunk that counts as padding. tar programs write
+// less padding.
 const maxPaddingFile = 64 << 10
 
 // isPadding reports whether a chunk is empty or contains only a few zeros.
@@ -66,11 +67,11 @@ func isPadding(ctx context.Context, e extent.Extent) bool {
 	return err == nil && indexNonZero(data) < 0
 }
 
-// Observe makes the Dir call opened with the state of each file that it opens. opened may be
-// called from several goroutines at once. Call Observe before the Dir is used.
+// Observe makes the Dir call opened with the state of each file that it opens. Several goroutines
+// may call opened at the same time. Call Observe before using the Dir.
 func (d *Dir) Observe(opened func(fs.FileInfo)) { d.opened = opened }
 
-// observe reports a file that was opened.
+// observe passes the state of an open file to the observer.
 func (d *Dir) observe(file *os.File, err error) (*os.File, error) {
 	if err != nil || d == nil || d.opened == nil {
 		return file, err

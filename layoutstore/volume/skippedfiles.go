@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// skippedProblem returns the problem of a file that is not read. An unfinished upload counts as
+// skippedProblem returns the problem of a file that is skipped. An unfinished upload counts as
 // incomplete, because it may still end.
 func skippedProblem(name string, class NameClass, err error) problem.Problem {
 	kind := problem.Limited
@@ -22,8 +22,8 @@ func skippedProblem(name string, class NameClass, err error) problem.Problem {
 	return problem.Problem{Kind: kind, Path: name, Reason: err.Error(), Err: err}
 }
 
-// skipReason returns why a file that looks like an archive is not read, or nil. If the name is a
-// link, mode is the mode of the link.
+// skipReason returns why a file that looks like an archive is skipped, or nil if it is read. For a
+// link, mode is the mode of the link itself.
 func (c NameClass) skipReason(mode fs.FileMode) error {
 	switch {
 	case !c.looksLikeArchive():
@@ -50,9 +50,9 @@ func kindOfFile(mode fs.FileMode) string {
 	return "not a regular file"
 }
 
-// skipFile reports whether the file called name is not read as an archive or a chunk. If it looks
-// like one, skipFile adds a problem. A directory, or a link to a directory, belongs to the tree,
-// whatever its name is.
+// skipFile reports whether to skip a file because it is neither an archive nor a chunk that can be
+// read. If the file looks like one, skipFile adds a problem. A directory, or a link to one, belongs
+// to the tree, whatever its name is.
 func (f *finder) skipFile(name string) bool {
 	class := ClassifyName(name)
 	if strings.HasPrefix(name, ".") || class.Kind == NameOther || class.Kind == NameUpload && !class.Unread {
@@ -61,10 +61,10 @@ func (f *finder) skipFile(name string) bool {
 	at := filepath.FromSlash(f.view.at(name))
 	info, err := f.root.Lstat(at)
 	if errors.Is(err, fs.ErrNotExist) {
-		return true // removed during the scan
+		return true // the file was removed during the scan
 	}
 	if err != nil {
-		return false // addFile reports it
+		return false // addFile reports the error
 	}
 	if info.Mode()&fs.ModeSymlink != 0 {
 		if to, err := f.root.Stat(at); err == nil && to.IsDir() {
@@ -82,17 +82,19 @@ func (f *finder) skipFile(name string) bool {
 	return true
 }
 
-// skippedFiles collects the files that look like archives and are not read. Parts of one archive
-// are one problem if the reason is the same.
+// skippedFiles collects the problems of skipped files that look like archives. All parts of an
+// archive share one problem if the reason is the same.
 type skippedFiles struct {
 	problems []problem.Problem
-	more     map[skippedKey]int // index in problems
-	count    map[int]int        // by index in problems: how many further files the problem stands for
+	// more contains the index of a problem in problems.
+	more map[skippedKey]int
+	// count contains the number of further files that share a problem, by index in problems.
+	count map[int]int
 }
 
 type skippedKey struct{ dir, archive, reason string }
 
-// add adds a file of a directory.
+// add adds a skipped file in a directory.
 func (u *skippedFiles) add(dir, name string, class NameClass, why error) {
 	key := skippedKey{dir, cmp.Or(class.Archive, name), why.Error()}
 	if u.more == nil {
@@ -112,7 +114,7 @@ func (u *skippedFiles) add(dir, name string, class NameClass, why error) {
 	}
 }
 
-// list returns the problems. Each says how many further files it stands for. Call it only once.
+// list returns the problems. Each says how many further files share it. Call list only once.
 func (u *skippedFiles) list() []problem.Problem {
 	for i, n := range u.count {
 		files := "files"

@@ -9,9 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Of any number of files that look like archives, the first ones are listed, and the last problem
-// says that there are more.
-func TestManySkippedFiles(t *testing.T) {
+// If very many files look like archives, only the first are listed. The last problem says that
+// there are more.
+func TestManySkippedFilesAreLimited(t *testing.T) {
 	const most = 1000
 	dir := t.TempDir()
 	for i := range most + 2 {
@@ -20,7 +20,7 @@ func TestManySkippedFiles(t *testing.T) {
 	found, err := volume.FindArchives(dir)
 	layouttest.Try(t, err)
 	if len(found.Problems) != most+1 {
-		t.Fatalf("%d problems, want %d", len(found.Problems), most+1)
+		t.Fatalf("got %d problems, want %d", len(found.Problems), most+1)
 	}
 	const want = "more than 1000 files look like archives and are not read: the rest is not listed"
 	if got := found.Problems[most].Reason; got != want {

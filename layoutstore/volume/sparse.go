@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// sparseAdvice says why a sparse entry is not served, and what to do.
+// sparseAdvice explains why a sparse entry is not served, and what to do.
 const sparseAdvice = "a sparse file, stored without its holes: pack it again with GNU tar without --sparse, or with bsdtar --no-read-sparse"
 
-// isSparse reports whether an entry is stored with a map of its holes, which may be empty.
+// isSparse reports whether an entry is stored with a map of its holes. The map may be empty.
 func isSparse(h *tar.Header) bool {
 	for key := range h.PAXRecords {
 		if strings.HasPrefix(key, "GNU.sparse.") {
@@ -20,9 +20,9 @@ func isSparse(h *tar.Header) bool {
 	return h.Typeflag == tar.TypeGNUSparse
 }
 
-// readSparse reads the map of a sparse entry whose headers begin at byte from. If the map has no
-// holes, it makes h the header of a plain file. next is where the next header begins, or negative
-// if that is unknown.
+// readSparse reads the map of a sparse entry whose headers begin at offset from. If the map has no
+// holes, readSparse changes h into the header of a plain file. next is the offset of the next
+// header, or negative if that is unknown.
 func (s *scan) readSparse(h *tar.Header, e tarEntry, from int64) (next int64) {
 	size := e.off - from
 	if s.unsure || size <= 0 || size > maxSparseHeader {
@@ -31,7 +31,7 @@ func (s *scan) readSparse(h *tar.Header, e tarEntry, from int64) (next int64) {
 	raw := make([]byte, size)
 	_, _ = s.window.Seek(from, io.SeekStart)
 	_, err := io.ReadFull(s.window, raw)
-	_, _ = s.window.Seek(e.off, io.SeekStart) // where the reader was
+	_, _ = s.window.Seek(e.off, io.SeekStart) // go back to the content of the entry
 	if err != nil {
 		return -1
 	}
@@ -42,15 +42,16 @@ func (s *scan) readSparse(h *tar.Header, e tarEntry, from int64) (next int64) {
 	return padToBlock(e.off + stored)
 }
 
-// maxSparseHeader limits the headers of a sparse entry, in bytes. The limit of archive/tar is lower.
+// maxSparseHeader is the maximum size in bytes of all headers of a sparse entry. archive/tar allows
+// less.
 const maxSparseHeader = 8 << 20
 
-// makePlain makes h the header of a plain file if its map has no holes: then the stored bytes are
-// the file. raw is all headers of the entry and the map, up to the first byte of data. stored is
-// the length of the data in bytes; it is unknown if ok is false.
+// makePlain changes h into the header of a plain file if its map has no holes. Then the stored
+// bytes are the content of the file. raw contains all headers of the entry and the map, up to the
+// first byte of data. stored is the length of the data in bytes, which is unknown if ok is false.
 //
-// The map is in the header (old GNU form), in PAX records (0.0 and 0.1), or in front of the data
-// (1.0): see the GNU tar manual, "Storing Sparse Files".
+// The map is in the header (old GNU form), in PAX records (0.0 and 0.1), or before the data (1.0).
+// See the GNU tar manual, "Storing Sparse Files".
 func makePlain(h *tar.Header, raw []byte) (stored int64, ok bool) {
 	at, stored := lastHeader(raw)
 	if at < 0 {
@@ -65,7 +66,7 @@ func makePlain(h *tar.Header, raw []byte) (stored int64, ok bool) {
 	}
 	numbers, known := sparseMap(h, raw[at:])
 	if h.Typeflag != tar.TypeGNUSparse && h.PAXRecords["GNU.sparse.major"] == "1" {
-		stored -= int64(len(raw) - at - 512) // the map is stored with the data
+		stored -= int64(len(raw) - at - 512) // the map is stored together with the data
 	}
 	if stored < 0 {
 		return 0, false
@@ -76,8 +77,8 @@ func makePlain(h *tar.Header, raw []byte) (stored int64, ok bool) {
 	return stored, true
 }
 
-// lastHeader finds the main header of an entry, which follows the headers that extend it, and
-// returns its size field. at is negative if there is none.
+// lastHeader finds the main header of an entry, after the headers that extend it. It returns the
+// offset of the main header and its size field. The offset is negative if there is no main header.
 func lastHeader(raw []byte) (at int, size int64) {
 	for at+512 <= len(raw) {
 		size, ok := number(raw[at+124 : at+136])
@@ -97,8 +98,8 @@ func lastHeader(raw []byte) (at int, size int64) {
 	return -1, 0
 }
 
-// number reads a numeric field of a header: octal digits, or binary if the first bit is set (GNU
-// tar manual, "Basic Tar Format").
+// number parses a numeric field in a header. It contains octal digits, or a binary number if the
+// first bit is set (GNU tar manual, "Basic Tar Format").
 func number(field []byte) (int64, bool) {
 	if field[0]&0x80 == 0 {
 		text := strings.Trim(string(field), " \x00")
@@ -118,8 +119,8 @@ func number(field []byte) (int64, bool) {
 	return n, field[0]&0x40 == 0
 }
 
-// sparseMap reads the map of a sparse entry: the offset and the length of each piece of data, in
-// alternation. raw begins with the main header of the entry.
+// sparseMap reads the map of a sparse entry. It returns the offset and the length of each piece of
+// data in turn. raw begins with the main header of the entry.
 func sparseMap(h *tar.Header, raw []byte) (numbers []int64, ok bool) {
 	version := h.PAXRecords["GNU.sparse.major"] + "." + h.PAXRecords["GNU.sparse.minor"]
 	switch {
@@ -138,10 +139,10 @@ func sparseMap(h *tar.Header, raw []byte) (numbers []int64, ok bool) {
 		}
 		return parseAll(strings.Split(h.PAXRecords["GNU.sparse.map"], ","))
 	}
-	return nil, false // archive/tar does not read other versions either
+	return nil, false // archive/tar does not support other versions either
 }
 
-// oldMap reads the map of an old GNU sparse header, and of the blocks that extend it.
+// oldMap reads the map in an old GNU sparse header and in the blocks that extend it.
 func oldMap(raw []byte) (numbers []int64, ok bool) {
 	const size = 12
 	table, more := raw[386:482], raw[482]
@@ -179,7 +180,7 @@ func parseAll(text []string) ([]int64, bool) {
 	return numbers, len(numbers)%2 == 0
 }
 
-// coversAll reports whether a map covers a file of size bytes without a hole.
+// coversAll reports whether the pieces in a map cover a file of size bytes without a hole.
 func coversAll(numbers []int64, size int64) bool {
 	var end int64
 	for i := 0; i+1 < len(numbers); i += 2 {

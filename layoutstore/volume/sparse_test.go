@@ -15,11 +15,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// piece is a run of data of a sparse file.
+// piece is a run of data in a sparse file.
 type piece struct{ off, n int }
 
-// pieces returns the data of a file of about 1500 bytes, with holes or without, and the pieces
-// that are stored.
+// pieces returns the data of a file of about 1500 bytes, and the pieces that are stored. The file
+// has holes or not.
 func pieces(random *rand.Rand, holes bool) (all []piece, size int, stored []byte) {
 	for range 1 + random.IntN(30) {
 		if holes && random.IntN(3) == 0 {
@@ -33,16 +33,16 @@ func pieces(random *rand.Rand, holes bool) (all []piece, size int, stored []byte
 		}
 	}
 	if holes {
-		size++ // always a hole at the end
+		size++ // there is always a hole at the end
 	}
 	if random.IntN(2) == 0 {
-		all = append(all, piece{size, 0}) // GNU tar ends a map like this
+		all = append(all, piece{size, 0}) // GNU tar ends a map with such a piece
 	}
 	return all, size, stored
 }
 
-// sparseEntries returns the entries of a sparse file in one of the forms of the GNU tar manual,
-// "Storing Sparse Files".
+// sparseEntries returns the entries that store a sparse file, in one of the forms in the GNU tar
+// manual, "Storing Sparse Files".
 func sparseEntries(version, name string, all []piece, size int, stored []byte) []layouttest.Entry {
 	records := []string{fmt.Sprintf("GNU.sparse.size=%d", size), fmt.Sprintf("GNU.sparse.numblocks=%d", len(all))}
 	body := stored
@@ -80,7 +80,8 @@ func sparseEntries(version, name string, all []piece, size int, stored []byte) [
 	return []layouttest.Entry{extended, {Header: tar.Header{Typeflag: tar.TypeReg, Name: "GNUSparseFile.0/x", Mode: 0o644, Format: tar.FormatUSTAR}, Body: body}}
 }
 
-// oldSparse returns an old GNU sparse entry: four pieces in the header, 21 in each further block.
+// oldSparse returns an old GNU sparse entry. The header contains four pieces, and each further
+// block 21.
 func oldSparse(name string, all []piece, size int, stored []byte) layouttest.Entry {
 	table := func(n int) (text string) {
 		for ; n > 0 && len(all) > 0; n-- {
@@ -102,8 +103,8 @@ func oldSparse(name string, all []piece, size int, stored []byte) layouttest.Ent
 	return e
 }
 
-// Sparse entries of every form and with every map: those without holes are served, the others
-// refused. In both cases the next entry is found.
+// Sparse entries without holes are served, and those with holes are refused. This holds for every
+// form and every map. In both cases, the scan finds the next entry.
 func TestSparseEntries(t *testing.T) {
 	for seed := range uint64(40) {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -117,7 +118,7 @@ func TestSparseEntries(t *testing.T) {
 			data, err := os.ReadFile(file)
 			layouttest.Try(t, err)
 			if body := entriesOf(data)[name]; len(body) != size {
-				t.Fatalf("archive/tar reads %d bytes of %d", len(body), size)
+				t.Fatalf("archive/tar reads %d bytes, want %d", len(body), size)
 			}
 			openTwice(t, "a.tar", data, func(t *testing.T, a *volume.Archive, problems []problem.Problem) {
 				where, err := a.Locate(t.Context(), "a", digestOf(string(stored)))
@@ -126,11 +127,11 @@ func TestSparseEntries(t *testing.T) {
 				}
 				if err == nil {
 					if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, stored) {
-						t.Errorf("%d bytes of %d, %v", len(got), len(stored), err)
+						t.Errorf("read %d of %d bytes with the error %v", len(got), len(stored), err)
 					}
 				}
 				if where, err = a.Locate(t.Context(), "a", digestOf("next")); err != nil || where.Size() != 4 {
-					t.Errorf("the entry behind it: %v, %v", where, err)
+					t.Errorf("the entry after the sparse one: got %v and the error %v", where, err)
 				}
 			})
 			if t.Failed() {
@@ -140,8 +141,7 @@ func TestSparseEntries(t *testing.T) {
 	}
 }
 
-// If a chunk set ends within a sparse entry without holes, the entries before it are served, and
-// the sparse entry is not.
+// If a chunk set ends inside a sparse entry without holes, only the entries before it are served.
 func TestSparseEntryCutShort(t *testing.T) {
 	t.Parallel()
 	stored := bytes.Repeat([]byte("x"), 1500)
@@ -158,13 +158,13 @@ func TestSparseEntryCutShort(t *testing.T) {
 		layouttest.WriteFile(t, filepath.Join(dir, "a.tar.0001.chunk"), data[at+100:at+700])
 		a := openArchive(t, dir, "")
 		if p, ok := a.Problem(); !ok {
-			t.Errorf("%s: the archive is complete: %v", version, p)
+			t.Errorf("%s: the archive counts as complete, or has the wrong problem: %v", version, p)
 		}
 		if where, err := a.Locate(t.Context(), "a", digestOf("before")); err != nil || where.Size() != 6 {
-			t.Errorf("%s: the entry before it: %v, %v", version, where, err)
+			t.Errorf("%s: the entry before the sparse one: got %v and the error %v", version, where, err)
 		}
 		if where, err := a.Locate(t.Context(), "a", digestOf(string(stored))); err == nil {
-			t.Errorf("%s: the entry itself is at %v", version, where)
+			t.Errorf("%s: the sparse entry is served from %v", version, where)
 		}
 	}
 }

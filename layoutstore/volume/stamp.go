@@ -7,10 +7,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// StampOf identifies the content of the files of a list by their sizes, modification times and
-// inodes. It ignores the change time, which a new link changes, too. It identifies an object by
-// its state in the last list of the bucket: an object is only ever read in that state. Errors:
-// the cause of ctx; those of opening the files.
+// StampOf returns a text that identifies the content of the files in a list. For files, it contains
+// sizes, modification times and inodes. It ignores the change time, which also changes with a new
+// link. For an object, it contains the state in the last list of the bucket, because an object is
+// only ever read in that state. If ctx ends, StampOf returns its cause. Other errors come from
+// opening the files.
 func StampOf(ctx context.Context, where extent.List) (string, error) {
 	var all strings.Builder
 	for _, e := range where {

@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// stampOf identifies the state of a file by size, times and inode. The change time reveals a
-// write even if the modification time was reset afterwards.
+// stampOf returns a text with the size, times and inode of a file, which identifies its state. The
+// change time reveals a write even if the modification time was reset.
 func stampOf(info fs.FileInfo) string {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return fmt.Sprintf("%d %d %d %d", st.Size, info.ModTime().UnixNano(), st.Ctim.Nano(), st.Ino)
@@ -15,8 +15,8 @@ func stampOf(info fs.FileInfo) string {
 	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
 }
 
-// writtenOf identifies the content of a file: its stamp without the change time, which also
-// changes with the mode, the owner and the number of links.
+// writtenOf returns a text that identifies the content of a file. It is the stamp without the
+// change time, which also changes with the mode, the owner and the number of links.
 func writtenOf(info fs.FileInfo) string {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return fmt.Sprintf("%d %d %d", st.Size, info.ModTime().UnixNano(), st.Ino)
@@ -24,7 +24,7 @@ func writtenOf(info fs.FileInfo) string {
 	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
 }
 
-// sameState reports whether the stamps of two states are equal.
+// sameState reports whether two states of a file have equal stamps.
 func sameState(a, b fs.FileInfo) bool {
 	x, ok := a.Sys().(*syscall.Stat_t)
 	y, too := b.Sys().(*syscall.Stat_t)

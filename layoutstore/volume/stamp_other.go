@@ -7,13 +7,13 @@ import (
 	"io/fs"
 )
 
-// stampOf identifies the state of a file by size and modification time.
+// stampOf returns a text with the size and modification time of a file, which identifies its state.
 func stampOf(info fs.FileInfo) string {
 	return fmt.Sprintf("%d %d", info.Size(), info.ModTime().UnixNano())
 }
 
-// writtenOf identifies the content of a file.
+// writtenOf returns a text that identifies the content of a file.
 func writtenOf(info fs.FileInfo) string { return stampOf(info) }
 
-// sameState reports whether the stamps of two states are equal.
+// sameState reports whether two states of a file have equal stamps.
 func sameState(a, b fs.FileInfo) bool { return stampOf(a) == stampOf(b) }

@@ -17,23 +17,23 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// scan is one reading of an archive's headers.
+// scan reads the headers of an archive once.
 type scan struct {
 	size     int64
 	window   *window
 	layouts  map[string]*scanLayout
 	problems []problem.Problem
-	trailing []problem.Problem // of data behind the end
+	trailing []problem.Problem // problems of data after the end
 	links    links
 	entries  int
-	reserved int // files of layouts in tmp/
+	reserved int // number of files in tmp/ that belong to layouts
 	unsure   bool
 
-	seams      *seams // of a chunk set
+	seams      *seams // nil unless the archive is a chunk set
 	last       scannedEntry
 	refused    map[int64]problem.Problem // by the offset of the content
 	spanBudget int64
-	tarEnd     int64 // byte behind the two blocks of zeros at the archive's end
+	tarEnd     int64 // the offset after the two blocks of zeros at the end of the archive
 	copyAgain  []string
 }
 
@@ -42,9 +42,9 @@ type scanLayout struct {
 	sums map[[sha256.Size]byte]tarEntry
 }
 
-// scanTar reads the headers of an archive as a chain: each entry says where the next header is.
-// It stops at the first header that cannot be read, and never searches for one. The error is the
-// context's, or one of opening the files.
+// scanTar reads the headers of an archive one after the other: each header leads to the next. It
+// stops at the first header that cannot be read, and never searches for one. It fails if ctx ends
+// or the files cannot be read.
 func scanTar(ctx context.Context, set Set) (*tarIndex, error) {
 	w := newWindow(ctx, set.list())
 	defer w.Close()
@@ -59,7 +59,8 @@ func scanTar(ctx context.Context, set Set) (*tarIndex, error) {
 	return s.finish(broken), nil
 }
 
-// readHeaders follows the chain of headers. broken is why it does not reach the archive's end.
+// readHeaders follows the chain of headers. broken is the reason if the chain does not reach the
+// end of the archive.
 func (s *scan) readHeaders(ctx context.Context) (broken *problem.Problem, err error) {
 	if s.size == 0 {
 		return s.truncatedEnd(ctx, "the file is empty")
@@ -68,7 +69,7 @@ func (s *scan) readHeaders(ctx context.Context) (broken *problem.Problem, err er
 		return unreadProblem(problem.Limited, nil, "%s", hint), nil
 	}
 	r := tar.NewReader(s.window)
-	var next int64 // where the next header begins; negative after a sparse entry, whose stored length is unknown
+	var next int64 // offset of the next header; negative after a sparse entry whose stored length is unknown
 	for {
 		if s.entries%1024 == 0 {
 			if err := ctx.Err(); err != nil {
@@ -109,8 +110,8 @@ func (s *scan) readHeaders(ctx context.Context) (broken *problem.Problem, err er
 	}
 }
 
-// readEntry returns the entry of the header h, which begins at byte start. The window is at its
-// content.
+// readEntry returns the entry with the header h, which begins at offset start. The window must be
+// at the content of the entry.
 func (s *scan) readEntry(h *tar.Header, start int64) scannedEntry {
 	e := tarEntry{off: s.window.pos, size: h.Size}
 	if n := e.off - start; n > 0 && n < 1<<31 {
@@ -134,10 +135,10 @@ func (s *scan) readEntry(h *tar.Header, start int64) scannedEntry {
 	return m
 }
 
-// padToBlock returns n rounded up to a multiple of 512.
+// padToBlock rounds n up to a multiple of 512.
 func padToBlock(n int64) int64 { return (n + 511) &^ 511 }
 
-// hasBody reports whether content follows the header of an entry of a type.
+// hasBody reports whether content follows the header of an entry of this type.
 func hasBody(flag byte) bool {
 	switch flag {
 	case tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeDir, tar.TypeFifo, tar.TypeXGlobalHeader:
@@ -146,13 +147,13 @@ func hasBody(flag byte) bool {
 	return true
 }
 
-// readEnd checks the archive's end, which must be two blocks of zeros at byte next.
+// readEnd checks that the archive ends with two blocks of zeros at offset next.
 func (s *scan) readEnd(ctx context.Context, next int64) (*problem.Problem, error) {
 	var blocks [1024]byte
 	if next > s.size-int64(len(blocks)) {
 		return s.truncatedEnd(ctx, fmt.Sprintf("it ends early, after %d bytes: the two empty blocks at the end are missing", s.size))
 	}
-	_, _ = s.window.Seek(next, io.SeekStart) // not before the beginning
+	_, _ = s.window.Seek(next, io.SeekStart) // this fails only for negative offsets
 	if _, err := io.ReadFull(s.window, blocks[:]); err != nil {
 		return nil, err
 	}
@@ -162,14 +163,14 @@ func (s *scan) readEnd(ctx context.Context, next int64) (*problem.Problem, error
 	return s.checkEnd(ctx, next)
 }
 
-// compressed returns what to do with a compressed archive, or the empty string for any other.
+// compressed returns advice if the archive is compressed, and otherwise the empty string.
 func (s *scan) compressed() string {
 	if s.seams != nil && !s.seams.between(0, 6).isEmpty() {
-		return "" // the first chunk is too short
+		return "" // the first chunk is too short to tell
 	}
 	var magic [6]byte
 	n, _ := io.ReadFull(s.window, magic[:])
-	_, _ = s.window.Seek(0, io.SeekStart) // it fails only for negative offsets
+	_, _ = s.window.Seek(0, io.SeekStart) // this fails only for negative offsets
 	for prefix, tool := range map[string]string{
 		"\x1f\x8b": "gunzip", "\x28\xb5\x2f\xfd": "unzstd", "BZh": "bunzip2", "\xfd7zXZ\x00": "unxz", "\x04\x22\x4d\x18": "unlz4",
 	} {
@@ -180,7 +181,7 @@ func (s *scan) compressed() string {
 	return ""
 }
 
-// addEntry adds one entry. It replaces an earlier entry of the same name.
+// addEntry adds an entry. It replaces an earlier entry with the same name.
 func (s *scan) addEntry(h *tar.Header, e tarEntry) {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return
@@ -199,7 +200,7 @@ func (s *scan) addEntry(h *tar.Header, e tarEntry) {
 	}
 	layout, blob, ok := parseName(name)
 	if refused != "" {
-		if e, header = (tarEntry{}), name; !isHidden(name) && !isReserved(name) { // it still replaces an earlier entry
+		if e, header = (tarEntry{}), name; !isHidden(name) && !isReserved(name) { // even a refused entry replaces an earlier one
 			s.report(problem.Problem{Kind: problem.Damaged, Entry: name, Reason: refused})
 		}
 	}
@@ -212,7 +213,7 @@ func (s *scan) addEntry(h *tar.Header, e tarEntry) {
 	}
 }
 
-// addToLayout adds a blob to a layout, or its index.json if blob is empty.
+// addToLayout adds a blob to a layout. If blob is empty, it adds the index.json.
 func (s *scan) addToLayout(layout string, blob digest.Digest, e tarEntry) {
 	l := s.layouts[layout]
 	if l == nil {
@@ -232,8 +233,8 @@ func (s *scan) addToLayout(layout string, blob digest.Digest, e tarEntry) {
 	}
 }
 
-// refusal returns why an entry is not served, or the empty string: only plain files and hard
-// links to them are served.
+// refusal returns why an entry is not served. It returns the empty string for plain files and for
+// hard links to them.
 func refusal(h *tar.Header) string {
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeCont, tar.TypeLink, '\x00':
@@ -291,7 +292,7 @@ func (s *scan) finish(broken *problem.Problem) *tarIndex {
 	return ix
 }
 
-// isServed reports whether an entry is served. If not, it records the problem in the layout.
+// isServed reports whether an entry is served. If not, isServed records the problem in the layout.
 func (s *scan) isServed(l *scanLayout, d digest.Digest, e tarEntry) bool {
 	if !e.exists() {
 		return false

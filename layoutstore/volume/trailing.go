@@ -12,14 +12,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// maxPadding is how many bytes of zeros after an archive's end are read. GNU tar pads to its
-// blocking factor, 10 KiB by default (GNU tar manual, "The Blocking Factor of an Archive").
+// maxPadding is how many bytes of zeros are read after the end of an archive. GNU tar pads an
+// archive to a multiple of its blocking factor, by default 10 KiB (GNU tar manual, "The Blocking
+// Factor of an Archive").
 const maxPadding = 64 << 20
 
-// checkTrailing reports data after the archive's end at byte end, if it is not all zeros: stray
-// bytes, chunks left over from an earlier and longer set, or a second archive, which is not
-// served. It reads only up to the first byte that is not zero. Errors: the context's; those of
-// opening the files.
+// checkTrailing reports data after the end of the archive, which is at offset end. Such data may be
+// stray bytes, chunks left over from a longer set, or a second archive, which is not served. Zeros
+// are padding. checkTrailing stops reading at the first byte that is not zero. It fails if ctx ends
+// or the files cannot be read.
 func (s *scan) checkTrailing(ctx context.Context, end int64) error {
 	found, zeros, err := s.firstNonZero(ctx, end)
 	if err != nil {
@@ -37,7 +38,7 @@ func (s *scan) checkTrailing(ctx context.Context, end int64) error {
 	}
 	partEnd, begins, chunks, chunkBytes := s.trailingChunks(end, found)
 	switch {
-	// A leftover chunk may begin with a header by chance.
+	// A chunk that is left over may begin with a header by chance.
 	case second && !begins:
 		f := harmlessProblem("a second archive begins at byte %d, behind the end of this one, and is not read: %s. %s", found, formatBytes(s.size-found), s.splitAdvice(found))
 		f.Harmless = false
@@ -52,7 +53,7 @@ func (s *scan) checkTrailing(ctx context.Context, end int64) error {
 	return nil
 }
 
-// splitAdvice returns advice on how to separate two archives. The second one begins at byte at.
+// splitAdvice returns advice on how to separate two archives. The second one begins at offset at.
 func (s *scan) splitAdvice(at int64) string {
 	if len(s.window.list) > 1 {
 		return "Archives cannot be joined with cat: join the chunks to one file, and split that at this byte"
@@ -77,7 +78,7 @@ func harmlessProblem(format string, args ...any) problem.Problem {
 }
 
 // firstNonZero returns the offset of the first nonzero byte at or after from, and the number of
-// zeros before it. The offset is negative if the next maxPadding bytes are zeros.
+// zeros before it. If the next maxPadding bytes are all zeros, the offset is negative.
 func (s *scan) firstNonZero(ctx context.Context, from int64) (at, zeros int64, err error) {
 	at = -1
 	err = s.read(ctx, from, min(s.size-from, maxPadding), func(b []byte) bool {
@@ -93,7 +94,7 @@ func (s *scan) firstNonZero(ctx context.Context, from int64) (at, zeros int64, e
 	return at, zeros, err
 }
 
-// indexNonZero returns the index of the first nonzero byte, or negative.
+// indexNonZero returns the index of the first nonzero byte. It is negative if there is none.
 func indexNonZero(b []byte) int {
 	rest := bytes.TrimLeft(b, "\x00")
 	if len(rest) == 0 {
@@ -102,8 +103,9 @@ func indexNonZero(b []byte) int {
 	return len(b) - len(rest)
 }
 
-// isHeader reports whether a tar header is at byte at: 512 bytes with a valid checksum.
-// Some old writers add bytes as signed numbers (POSIX.1-1988, 10.1.1; GNU tar manual, "Basic Tar Format").
+// isHeader reports whether a tar header is at offset at. A header has 512 bytes with a valid
+// checksum. Some old programs add the bytes as signed numbers (POSIX.1-1988, 10.1.1; GNU tar
+// manual, "Basic Tar Format").
 func (s *scan) isHeader(at int64) (bool, error) {
 	var block [512]byte
 	_, _ = s.window.Seek(at, io.SeekStart)
@@ -112,7 +114,7 @@ func (s *scan) isHeader(at int64) (bool, error) {
 		return false, s.window.err
 	}
 	if err != nil {
-		return false, nil // shorter than a header
+		return false, nil // the rest is shorter than a header
 	}
 	want, err := strconv.ParseInt(strings.Trim(string(block[148:156]), " \x00"), 8, 64)
 	copy(block[148:156], "        ")
@@ -123,9 +125,9 @@ func (s *scan) isHeader(at int64) (bool, error) {
 	return err == nil && (want == plain || want == signed), nil
 }
 
-// trailingChunks finds the chunks after the archive's end. partEnd is where the file with the
-// archive's end ends. chunks and bytes are the names and the total size of the later chunks,
-// without those before byte found; begins is set if a chunk begins at found.
+// trailingChunks finds the chunks after the end of the archive. partEnd is the offset at which the
+// file with that end ends. chunks and bytes are the names and the total size of later chunks,
+// except chunks before offset found. begins is set if a chunk begins at found.
 func (s *scan) trailingChunks(end, found int64) (partEnd int64, begins bool, chunks []string, bytes int64) {
 	var off int64
 	for _, e := range s.window.list {
@@ -142,7 +144,8 @@ func (s *scan) trailingChunks(end, found int64) (partEnd int64, begins bool, chu
 	return partEnd, begins, chunks, bytes
 }
 
-// formatNames lists names in a message: if there are many, the first ones and the last.
+// formatNames lists names in a message. If there are many, it lists only the first ones and the
+// last.
 func formatNames(names []string) string {
 	const most = 20
 	if n := len(names) - most; n > 0 {

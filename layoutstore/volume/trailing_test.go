@@ -19,13 +19,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// entry is an entry of an archive: a file, or a hard or symbolic link if link is set.
+// entry is an entry in an archive. It is a file, or a hard or symbolic link if link is set.
 type entry struct {
 	name, body, link string
 	symbolic         bool
 }
 
-// pack packs entries, and two blocks of zeros behind them.
+// pack packs entries, followed by two blocks of zeros.
 func pack(t testing.TB, entries []entry) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -50,28 +50,28 @@ func pack(t testing.TB, entries []entry) []byte {
 func digestOf(body string) digest.Digest { return digest.FromString(body) }
 func sumOf(body string) string           { return digestOf(body).Encoded() }
 
-func TestDataBehindEnd(t *testing.T) {
+func TestDataAfterEndOfArchive(t *testing.T) {
 	one := pack(t, []entry{{name: "a/index.json", body: "{}"}})
 	two := pack(t, []entry{{name: "b/index.json", body: "{}"}})
 	zeros := func(n int) []byte { return make([]byte, n) }
 	for name, c := range map[string]struct {
 		behind   []byte
-		want     string // of the one problem; empty if there is none
+		want     string // the reason of the only problem; empty if there is none
 		harmless bool
 	}{
-		"nothing":                         {nil, "", false},
-		"padding of GNU tar":              {zeros(10240 - len(one)), "", false},
-		"zeros":                           {zeros(100_001), "", false},
-		"a byte":                          {[]byte("\n"), "1 byte behind the archive's end, at byte 2048:", true},
-		"text":                            {[]byte("some text"), "9 bytes behind the archive's end, at byte 2048:", true},
-		"text behind padding":             {append(zeros(70_000), "text"...), "4 bytes behind the archive's end, at byte 72048:", true},
-		"a block that is no header":       {bytes.Repeat([]byte{7}, 512), "512 bytes behind", true},
-		"a second archive":                {two, "a second archive begins at byte 2048, behind the end of this one, and is not read: 2048 bytes", false},
-		"a second archive behind padding": {append(zeros(10240-len(one)), two...), "a second archive begins at byte 10240, ", false},
-		"a second archive at an odd byte": {append(zeros(7), two...), "a second archive begins at byte 2055, ", false},
-		"a second archive that is cut":    {two[:700], "a second archive begins at byte 2048, ", false},
-		"a second archive behind text":    {append([]byte("text"), two...), "2052 bytes behind", true},
-		"an extended header":              {written(t, "gnu-sparse-1.0"), "a second archive begins at byte 2048, ", false},
+		"nothing":                                  {nil, "", false},
+		"padding of GNU tar":                       {zeros(10240 - len(one)), "", false},
+		"zeros":                                    {zeros(100_001), "", false},
+		"a byte":                                   {[]byte("\n"), "1 byte behind the archive's end, at byte 2048:", true},
+		"text":                                     {[]byte("some text"), "9 bytes behind the archive's end, at byte 2048:", true},
+		"text after padding":                       {append(zeros(70_000), "text"...), "4 bytes behind the archive's end, at byte 72048:", true},
+		"a block that is not a header":             {bytes.Repeat([]byte{7}, 512), "512 bytes behind", true},
+		"a second archive":                         {two, "a second archive begins at byte 2048, behind the end of this one, and is not read: 2048 bytes", false},
+		"a second archive after padding":           {append(zeros(10240-len(one)), two...), "a second archive begins at byte 10240, ", false},
+		"a second archive at an odd byte":          {append(zeros(7), two...), "a second archive begins at byte 2055, ", false},
+		"a second archive, truncated":              {two[:700], "a second archive begins at byte 2048, ", false},
+		"a second archive after text":              {append([]byte("text"), two...), "2052 bytes behind", true},
+		"a second archive with an extended header": {written(t, "gnu-sparse-1.0"), "a second archive begins at byte 2048, ", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			openTwice(t, "bundle.tar", append(bytes.Clone(one), c.behind...), func(t *testing.T, _ *volume.Archive, problems []problem.Problem) {
@@ -87,24 +87,24 @@ func TestDataBehindEnd(t *testing.T) {
 	}
 }
 
-// Data far behind the end is reported, but not read.
-func TestDataFarBehindEnd(t *testing.T) {
+// Data far after the end of an archive is reported, but not read.
+func TestDataFarAfterEndOfArchive(t *testing.T) {
 	one := pack(t, []entry{{name: "a/index.json", body: "{}"}})
 	dir := t.TempDir()
 	file := filepath.Join(dir, "bundle.tar")
 	layouttest.WriteFile(t, file, one)
 	if err := os.Truncate(file, 1<<40); err != nil {
 		t.Fatal(err)
-	} // a hole, which takes no space
+	} // this makes a hole, which takes no space
 	listing, err := openArchive(t, dir, "").Layouts(context.Background())
 	if err != nil || len(listing.Problems) != 1 || !listing.Problems[0].Harmless || !strings.Contains(listing.Problems[0].Reason, "the rest is not read") {
 		t.Errorf("%v, %v", listing.Problems, err)
 	}
 }
 
-// Chunks that are left over from an earlier and longer set are reported by name. The last chunk
-// of a set may be empty, and others may contain only padding.
-func TestChunksBehindEnd(t *testing.T) {
+// Chunks that are left over from a longer set are reported by name. But the last chunk of a set may
+// be empty, and others may contain only padding.
+func TestChunksAfterEndOfArchive(t *testing.T) {
 	const chunk = 1024
 	one := pack(t, []entry{{name: "a/index.json", body: "{}"}})
 	two := pack(t, []entry{{name: "b/index.json", body: "{}"}})
@@ -140,19 +140,19 @@ func TestChunksBehindEnd(t *testing.T) {
 	}
 }
 
-// Reading behind the end stops when its context ends.
-func TestCancelledBehindEnd(t *testing.T) {
+// When its context ends, a scan stops reading after the end of the archive.
+func TestCancelScanAfterEndOfArchive(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.WriteFile(t, filepath.Join(dir, "bundle.tar"), append(pack(t, []entry{{name: "a/index.json", body: "{}"}}), make([]byte, 1<<20)...))
 	found, err := volume.FindArchives(dir)
 	layouttest.Try(t, err)
-	// The first check of the context is before the first header, the second one behind the end.
+	// The scan first checks the context before the first header. It checks it again after the end.
 	if _, err := volume.OpenArchive(&afterCalls{context.Background(), 1}, found.Sets[0], ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }
 
-// afterCalls is a context that is cancelled after a number of checks.
+// afterCalls is a context that ends after a number of checks.
 type afterCalls struct {
 	context.Context
 	left int
@@ -163,7 +163,7 @@ func (c *afterCalls) Err() error {
 	return cmp.Or(c.Context.Err(), map[bool]error{true: context.Canceled}[c.left < 0])
 }
 
-func TestReservedAndMisplaced(t *testing.T) {
+func TestReservedAndMisplacedLayouts(t *testing.T) {
 	layout := func(p string) entry { return entry{name: p + "/index.json", body: "{}"} }
 	type reported struct {
 		entry    string
@@ -194,7 +194,7 @@ func TestReservedAndMisplaced(t *testing.T) {
 					paths = append(paths, l.Path)
 				}
 				if got := strings.Join(paths, " "); got != c.layouts {
-					t.Errorf("layouts: %q, want %q", got, c.layouts)
+					t.Errorf("got the layouts %q, want %q", got, c.layouts)
 				}
 				var got []reported
 				for _, f := range problems {
@@ -204,7 +204,7 @@ func TestReservedAndMisplaced(t *testing.T) {
 					}
 				}
 				if fmt.Sprint(got) != fmt.Sprint(c.problems) {
-					t.Errorf("problems: %v, want %v", got, c.problems)
+					t.Errorf("got the problems %v, want %v", got, c.problems)
 				}
 			})
 		})

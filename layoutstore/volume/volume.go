@@ -1,24 +1,24 @@
-// Package volume locates the files of OCI image layouts: in a directory tree, in a tar archive,
-// in the chunks of one, or in a bucket.
+// Package volume locates the files of OCI image layouts in a directory tree, in a tar archive, in
+// the chunks of an archive, or in a bucket.
 //
-// A [Volume] lists its layouts ([Volume.Layouts]) and their blobs ([Volume.Blobs]), and locates
-// the bytes of a blob ([Volume.Locate]). It does not interpret indexes and manifests. A file that
-// it cannot read is a [problem.Problem], and does not stop it.
+// A [Volume] lists its layouts ([Volume.Layouts]) and their blobs ([Volume.Blobs]), and locates the
+// content of a blob ([Volume.Locate]). It does not interpret indexes and manifests. If it cannot
+// read a file, it reports a [problem.Problem] and continues.
 //
-// [OpenDir] opens a tree, [OpenObjects] a place in a bucket. [FindArchives] finds the archives
-// and chunk sets in a directory. [OpenArchive] reads only the headers of an archive, or takes its
-// index from a [Cache], where an earlier process wrote it. If entries have the same name, the
-// last one counts. [Archive.Problem] says why an archive is incomplete; its entries up to the
-// break in the chain of headers are served all the same.
+// [OpenDir] opens a tree, and [OpenObjects] a place in a bucket. [FindArchives] finds the archives
+// and chunk sets in a directory. [OpenArchive] only reads the headers of an archive, or takes its
+// index from a [Cache]. If several entries have the same name, the last one counts.
+// [Archive.Problem] explains why an archive is incomplete. The entries before the break in its
+// chain of headers are served nevertheless.
 //
-// Every implementation passes the suite in package volumetest. No volume opens a file outside of its
-// source: files are opened through [os.Root], and links in archives are refused.
+// All implementations pass the tests in package volumetest. No volume opens a file outside of its
+// source: it opens files through [os.Root], and refuses links in archives that lead out.
 //
-// The layout of files is that of the OCI image layout specification 1.1
-// (image-layout.md): index.json, and blobs/<alg>/<encoded>. Archives are ustar, PAX
-// or GNU, uncompressed, and end in two blocks of zeros (POSIX.1, pax, "ustar
-// Interchange Format"); chunks are NAME.tar.NNNN.chunk, from 0000 on. Joined in the
-// order of their numbers they are the archive, whatever their sizes.
+// The files are arranged as in the OCI image layout specification 1.1 (image-layout.md): index.json
+// and blobs/<alg>/<encoded>. Archives have the format ustar, PAX or GNU. They are not compressed,
+// and end with two blocks of zeros (POSIX.1, pax, "ustar Interchange Format"). Chunks are named
+// NAME.tar.NNNN.chunk, starting at 0000. Joined in the order of their numbers, they are the
+// archive, whatever their sizes.
 package volume
 
 import (
@@ -30,60 +30,65 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Volume is a directory, an archive or a place in a bucket with layouts. Its methods may be called
-// from several goroutines at once.
+// Volume is a directory, an archive or a place in a bucket that contains layouts. Several
+// goroutines may call its methods at the same time.
 type Volume interface {
-	// Layouts scans for layouts. The error is the context's, or one for which IsExhausted
-	// is true; files that cannot be read are among the problems of the listing.
+	// Layouts scans for layouts. It fails only if ctx ends, or with an error for which IsExhausted
+	// is true. A file that cannot be read is a problem in the listing.
 	Layouts(ctx context.Context) (Listing, error)
-	// Locate locates the blob d of a layout. Errors: the cause of ctx; fs.ErrNotExist, wrapped in a
-	// *problem.Error if it is known which chunk to copy again; the file system's. No error says
-	// anything about the blob once ctx has ended: a volume may have to ask another machine.
+	// Locate locates a blob in a layout. If the blob is missing, the error is fs.ErrNotExist. If it
+	// is known which chunk to copy again, a *problem.Error wraps that. If ctx ends, Locate returns
+	// its cause, which does not mean that the blob is missing. Other errors come from the file
+	// system or the bucket.
 	Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error)
-	// Blobs lists the digests in the names of the blob files of a layout, in byte order, whatever
-	// its index says and the files contain. It leaves out files with other names. A missing layout
-	// has no blobs. Errors: the context's; the file system's.
+	// Blobs lists the digests of the blobs in a layout, in byte order. It takes the digests from
+	// the names of files, whatever the index says and the files contain. It omits files with other
+	// names. A missing layout has no blobs. Blobs fails if ctx ends or the files cannot be listed.
 	Blobs(ctx context.Context, layout string) ([]digest.Digest, error)
-	// Where returns the place of a layout for a message: a path in the file system, and if
-	// that is an archive, the entry in it.
+	// Where returns where a layout is, for use in a message. That is a path in the file system. If
+	// the path leads to an archive, entry is the path in the archive.
 	Where(layout string) (path, entry string)
-	// String is the path of the volume as the user gave it.
+	// String returns the path of the volume as the user gave it.
 	String() string
 }
 
 // Cached is a Volume that can locate a blob without waiting for a disk.
 type Cached interface {
 	Volume
-	// LocateCached returns where the blob d of a layout is, if it exists and has size bytes, which
-	// only opening it shows. It returns nil if the place is unknown. See
+	// LocateCached returns where a blob is if it exists and has size bytes. Only opening it shows
+	// whether it does. LocateCached returns nil if the place is unknown. See
 	// [extent.List.OpenCachedAt].
 	LocateCached(layout string, d digest.Digest, size int64) extent.List
 }
 
 // Listing is the result of one scan of a volume.
 type Listing struct {
-	Layouts  []Layout          // by byte order of their paths
-	Problems []problem.Problem // their paths are below the volume
-	// Nested are the problems of files below the top of a tree that look like archives, which
-	// are not read there. They do not apply to a file that is a source of its own.
+	// Layouts is sorted by path in byte order.
+	Layouts []Layout
+	// Problems contains paths that are relative to the volume.
+	Problems []problem.Problem
+	// Nested contains the problems of files that look like archives but are below the top of a
+	// tree, where archives are not read. They do not apply to a file that is also a source itself.
 	Nested []problem.Problem
-	// Dirs are the directories to watch for changes of layouts: all but those of blobs.
+	// Dirs contains the directories to watch for changes of layouts. It does not contain
+	// directories of blobs.
 	Dirs []string
 }
 
 // Layout is one OCI image layout: a directory with an index.json.
 type Layout struct {
-	Path  string // slash-separated, below the volume; "." is the volume itself
+	Path  string // relative to the volume, with slashes; "." is the volume itself
 	Index extent.List
 	Stamp Stamp
 }
 
-// Stamp is equal for two scans of a layout if its index.json was not written between them. If it
-// is not Settled, the file was written so recently that a later write may leave the stamp equal.
+// Stamp identifies the state of a layout's index.json. It is equal for two scans if the file was
+// not written between them. If it is not Settled, the file was written very recently, and a later
+// write may leave the stamp equal.
 type Stamp struct {
 	ID      string
 	Settled bool
 }
 
-// Same reports whether nothing was written since stamp old was taken.
+// Same reports whether the file has not been written since the stamp old was taken.
 func (s Stamp) Same(old Stamp) bool { return old.Settled && s.ID == old.ID }

@@ -21,18 +21,21 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Limits of a walk, far above what any bundle needs. Without them, links could make a walk endless.
+// These are limits of a walk, far above what any bundle needs. Without them, links could make a
+// walk endless.
 const (
-	maxPath = 1024      // bytes of a path below the volume
-	maxDirs = 1_000_000 // directories
+	// maxPath is the maximum length in bytes of a path below the volume.
+	maxPath = 1024
+	// maxDirs is the maximum number of directories.
+	maxDirs = 1_000_000
 )
 
-// settleTime is how old a file must be for its stamp to be settled: the times of file systems are
-// coarse, some by two seconds.
+// settleTime is how old a file must be for its stamp to be settled. File systems store coarse
+// times, some in steps of two seconds.
 const settleTime = 2 * time.Second
 
-// Layouts implements [Volume]. It opens directories, but no index. It follows links that
-// stay in the tree. It skips names that begin with a dot, and the blobs of layouts.
+// Layouts implements [Volume]. It opens directories, but no index. It follows links that stay
+// inside the tree. It skips names that begin with a dot, and the directory blobs of each layout.
 func (d *Dir) Layouts(ctx context.Context) (Listing, error) {
 	d.blobs.closeAll()
 	v, err := viewOf(d.root)
@@ -59,14 +62,14 @@ type walk struct {
 	view  *view
 	now   time.Time
 	group *errgroup.Group
-	limit chan struct{} // one slot per goroutine beyond the first
+	limit chan struct{} // contains one value per running goroutine, except the first
 
 	mu    sync.Mutex
 	found Listing
 	dirs  int
 }
 
-// parents are the ancestors of a directory, to detect cycles of links.
+// parents contains a directory and all directories above it, to detect cycles of links.
 type parents struct {
 	info fs.FileInfo
 	up   *parents
@@ -81,7 +84,7 @@ func (p *parents) contains(info fs.FileInfo) bool {
 	return false
 }
 
-// visit scans the directory root, at rel in the volume.
+// visit scans the directory root, which is at the path rel in the volume.
 func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -120,7 +123,8 @@ func (w *walk) visit(ctx context.Context, root *os.Root, rel string, up *parents
 	return nil
 }
 
-// isSkipped reports whether e is not scanned: it is hidden, the blobs of a layout, or a file.
+// isSkipped reports whether the walk skips e, because it is hidden, a file, or the directory blobs
+// of a layout.
 func isSkipped(e fs.DirEntry, inLayout bool) bool {
 	name := e.Name()
 	if strings.HasPrefix(name, ".") || inLayout && name == "blobs" {
@@ -129,7 +133,8 @@ func isSkipped(e fs.DirEntry, inLayout bool) bool {
 	return !e.IsDir() && e.Type()&fs.ModeSymlink == 0
 }
 
-// descend visits the directory or link e, in a goroutine of its own if the limit allows one.
+// descend visits the directory e or the directory to which e links. If the limit allows it, it does
+// so in a new goroutine.
 func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.DirEntry, up *parents) error {
 	name := path.Join(rel, e.Name())
 	if len(name) > maxPath {
@@ -144,9 +149,10 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 			return nil
 		}
 		if statErr != nil && rel == "." && ClassifyName(e.Name()).looksLikeArchive() {
-			return nil // FindArchives reports it
+			return nil // FindArchives reports this link
 		}
-		// Opened from the top: the link may leave its directory, but not the tree.
+		// Open the link from the top of the tree, because it may leave its directory but not the
+		// tree.
 		if root, err = plainfile.OpenRootIn(w.dir.root, filepath.FromSlash(name)); err != nil {
 			return w.reportError(name, fmt.Errorf("%w: %w", errLink, err))
 		}
@@ -169,7 +175,8 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 	}
 }
 
-// layout records the directory at rel if it is a layout, and reports whether it is one.
+// layout records the directory at rel if it is a layout. It returns true if the directory is a
+// layout, even an incomplete one.
 func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, error) {
 	has := func(name string) bool {
 		return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == name })
@@ -177,8 +184,8 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 	name := path.Join(rel, "index.json")
 	at := w.view.at(name)
 	if !has("index.json") && at == name {
-		// In d8's archives the blobs come before the index, so an interrupted unpacking leaves
-		// blobs without an index. A directory with another purpose may be called blobs, too.
+		// d8 packs the blobs before the index. So if unpacking was interrupted, there are blobs
+		// without an index. But a directory named blobs may also have another purpose.
 		cut := has("blobs") && (has("oci-layout") || hasAlgorithm(root))
 		if cut {
 			w.reportf(problem.Incomplete, rel, "blobs of an OCI layout without its index.json")
@@ -191,7 +198,7 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 		file.name, file.moving = filepath.FromSlash(at), file.name
 		info, err = w.dir.root.Stat(file.name)
 	}
-	if err != nil { // perhaps a link that leaves the directory, or a staged file that was just moved
+	if err != nil { // the link may leave the directory, or the staged file was just moved
 		info, err = w.dir.root.Stat(filepath.FromSlash(name))
 	}
 	switch {
@@ -211,7 +218,7 @@ func (w *walk) layout(root *os.Root, rel string, entries []fs.DirEntry) (bool, e
 	return true, nil
 }
 
-// hasAlgorithm reports whether the directory blobs below root is that of a layout.
+// hasAlgorithm reports whether the directory blobs below root looks like that of a layout.
 func hasAlgorithm(root *os.Root) bool {
 	for _, name := range []string{"blobs/sha256", "blobs/sha512"} {
 		if info, err := root.Stat(filepath.FromSlash(name)); err == nil && info.IsDir() {
@@ -221,7 +228,7 @@ func hasAlgorithm(root *os.Root) bool {
 	return false
 }
 
-// count counts the directory rel and reports whether the limit allows it.
+// count counts the directory at rel. It returns false if the limit is exceeded.
 func (w *walk) count(rel string) bool {
 	w.mu.Lock()
 	w.dirs++
@@ -236,8 +243,9 @@ func (w *walk) count(rel string) bool {
 	return n <= maxDirs
 }
 
-// reportError records an error of the file system at rel as a problem, unless the file was
-// removed during the scan. If [IsExhausted] is true for err, it returns err, which ends the walk.
+// reportError reports an error of the file system at the path rel as a problem. It ignores the
+// error if the file was removed during the scan. If [IsExhausted] is true for err, it returns err,
+// which ends the walk.
 func (w *walk) reportError(rel string, err error) error {
 	if IsExhausted(err) {
 		return err

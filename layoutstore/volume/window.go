@@ -12,9 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// windowSize is how many bytes of an archive in a file are read at once: the headers of a dozen
-// small entries, or one header and a little of its content. An object is read in larger windows,
-// because each takes a request.
+// windowSize is how many bytes of a file are read at once. That is enough for the headers of a
+// dozen small entries, or for one header and some content. Windows of an object are larger, because
+// each takes a request.
 const (
 	windowSize       = 16 << 10
 	objectWindowSize = 64 << 10
@@ -23,16 +23,16 @@ const (
 
 // window reads an archive for a scan that seeks from header to header.
 type window struct {
-	ctx    context.Context // of the scan that reads the window
+	ctx    context.Context // the context of the scan
 	list   extent.List
-	starts []int64 // where each extent of the list begins in the archive
+	starts []int64 // the offset in the archive at which each extent of the list begins
 	size   int64
-	file   extent.File // the file of open
+	file   extent.File // the file that open reads
 	open   *os.File
 	buf    []byte
-	from   int64 // where buf begins in the archive
+	from   int64 // the offset in the archive at which buf begins
 	pos    int64
-	err    error // of reading a file; it says nothing about the content of the archive
+	err    error // the error of reading a file, which does not mean that the archive is damaged
 }
 
 func newWindow(ctx context.Context, list extent.List) *window {
@@ -57,10 +57,11 @@ func (w *window) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill reads the window at pos, up to the end of its extent. It finds the extent by a
-// binary search: an archive may have as many chunks as entries.
+// fill fills the window from pos up to the end of the extent at most. It finds the extent with a
+// binary search, because an archive may have as many chunks as entries.
 func (w *window) fill() (err error) {
-	i := sort.Search(len(w.starts), func(i int) bool { return w.starts[i] > w.pos }) - 1 // of several that begin here, only the last is not empty
+	// If several extents begin at pos, all but the last are empty.
+	i := sort.Search(len(w.starts), func(i int) bool { return w.starts[i] > w.pos }) - 1
 	e, skip := w.list[i], w.pos-w.starts[i]
 	if object, ok := e.File.(extent.Ranged); ok {
 		return w.fillFrom(object, e, skip)
@@ -82,9 +83,9 @@ func (w *window) fill() (err error) {
 	return nil
 }
 
-// fillFrom reads the window from byte skip on of an extent of an object. If the new window begins
-// where the last one ended, it is twice as large. So an archive of small entries takes few
-// requests, and an archive of large entries few bytes.
+// fillFrom fills the window from an object, starting at byte skip of the extent. If the new window
+// begins where the last one ended, it is twice as large. So an archive of small entries takes few
+// requests. From an archive of large entries, few bytes are read.
 func (w *window) fillFrom(object extent.Ranged, e extent.Extent, skip int64) error {
 	size := int64(objectWindowSize)
 	if w.pos == w.from+int64(len(w.buf)) {
@@ -109,7 +110,7 @@ func (w *window) Seek(offset int64, whence int) (int64, error) {
 		offset += w.size
 	}
 	if offset < 0 {
-		return 0, errors.New("seek before the beginning")
+		return 0, errors.New("seek to a negative offset")
 	}
 	w.pos = offset
 	return offset, nil

@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// written returns an archive that another tool wrote: see testdata/written/README.md.
+// written returns an archive that another tool wrote. See testdata/written/README.md.
 func written(t testing.TB, name string) []byte {
 	t.Helper()
 	file, err := os.Open(filepath.Join("testdata", "written", name+".tar.gz"))
@@ -33,7 +33,7 @@ func written(t testing.TB, name string) []byte {
 	return data
 }
 
-// openTwice opens an archive, first from its headers and then from its cached index.
+// openTwice opens an archive twice, first by reading its headers and then from its cached index.
 func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *volume.Archive, problems []problem.Problem)) {
 	t.Helper()
 	dir, cache := t.TempDir(), volume.Cache(t.TempDir())
@@ -47,7 +47,8 @@ func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *
 	}
 }
 
-// digests reads all blobs of an archive, and returns for each layout how many match their digest.
+// digests reads all blobs of an archive. For each layout, it returns how many blobs match their
+// digest.
 func digests(t *testing.T, a *volume.Archive) map[string]int {
 	t.Helper()
 	listing, err := a.Layouts(context.Background())
@@ -55,19 +56,19 @@ func digests(t *testing.T, a *volume.Archive) map[string]int {
 	sound := map[string]int{}
 	for _, l := range listing.Layouts {
 		if index, err := l.Index.ReadAll(t.Context()); err != nil || !bytes.HasPrefix(index, []byte(`{"schemaVersion": 2`)) {
-			t.Errorf("index of %s: %.100q, %v", l.Path, index, err)
+			t.Errorf("index of %s: got %.100q and the error %v", l.Path, index, err)
 		}
 		blobs, err := a.Blobs(context.Background(), l.Path)
 		layouttest.Try(t, err)
 		for _, d := range blobs {
 			where, err := a.Locate(t.Context(), l.Path, d)
 			if err != nil {
-				t.Errorf("%s of %s: %v", d, l.Path, err)
+				t.Errorf("%s in %s: got the error %v", d, l.Path, err)
 				continue
 			}
 			data, err := where.ReadAll(t.Context())
 			if err != nil || d.Algorithm().FromBytes(data) != d {
-				t.Errorf("%s of %s: %d bytes, %v", d, l.Path, len(data), err)
+				t.Errorf("%s in %s: read %d bytes with the error %v", d, l.Path, len(data), err)
 				continue
 			}
 			sound[l.Path]++
@@ -108,30 +109,32 @@ func TestArchivesOfOtherTools(t *testing.T) {
 	}
 }
 
-// A hard link leads to the plain file that its name has when the link is read, never to a later
-// entry.
-func TestHardLinks(t *testing.T) {
+// A hard link leads to the file that has the name at that point of the archive. It never leads to a
+// later entry.
+func TestHardLinksLeadToEarlierFiles(t *testing.T) {
 	blob := "blobs/sha256/" + sumOf("abc")
 	file := func(name, body string) entry { return entry{name: name, body: body} }
 	link := func(name, to string) entry { return entry{name: name, link: to} }
 	for name, c := range map[string]struct {
 		entries []entry
-		want    map[string]string // blobs by layout
-		refused []string          // entries
+		// want contains the content of the blob, by layout.
+		want map[string]string
+		// refused contains the names of the refused entries.
+		refused []string
 	}{
-		"another name":       {[]entry{file("elsewhere", "abc"), link("a/"+blob, "elsewhere")}, map[string]string{"a": "abc"}, nil},
-		"a hidden file":      {[]entry{file(".x/y", "abc"), link("a/"+blob, ".x/y")}, map[string]string{"a": "abc"}, nil},
-		"a chain":            {[]entry{file("x", "abc"), link("y", "x"), link(".z", "y"), link("a/"+blob, ".z"), link("b/"+blob, "a/"+blob)}, map[string]string{"a": "abc", "b": "abc"}, nil},
-		"spellings":          {[]entry{file("./a/"+blob, "abc"), link("b/"+blob, "a//"+blob), link("./c/"+blob, "/b/./"+blob)}, map[string]string{"a": "abc", "b": "abc", "c": "abc"}, nil},
-		"itself":             {[]entry{file("a/"+blob, "abc"), link("a/"+blob, "a/"+blob)}, map[string]string{"a": "abc"}, nil},
-		"replaced later":     {[]entry{file("x", "abc"), link("a/"+blob, "x"), file("x", "other")}, map[string]string{"a": "abc"}, nil},
-		"replaces":           {[]entry{file("x", "abc"), file("a/"+blob, "other"), link("a/"+blob, "x")}, map[string]string{"a": "abc"}, nil},
-		"then a file again":  {[]entry{file("x", "other"), link("a/"+blob, "x"), file("a/"+blob, "abc")}, map[string]string{"a": "abc"}, nil},
-		"forward":            {[]entry{link("a/"+blob, "x"), file("x", "abc")}, map[string]string{}, []string{"a/" + blob}},
-		"to nothing":         {[]entry{file("a/"+blob, "abc"), link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob}},
-		"to a symbolic link": {[]entry{{name: "x", link: "y", symbolic: true}, link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob, "x"}},
-		"to a refused entry": {[]entry{file("x", "abc"), {name: "x", link: "y", symbolic: true}, link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob, "x"}},
-		"upwards":            {[]entry{file("x", "abc"), link("a/"+blob, "../x")}, map[string]string{}, []string{"a/" + blob}},
+		"another name":             {[]entry{file("elsewhere", "abc"), link("a/"+blob, "elsewhere")}, map[string]string{"a": "abc"}, nil},
+		"link to a hidden file":    {[]entry{file(".x/y", "abc"), link("a/"+blob, ".x/y")}, map[string]string{"a": "abc"}, nil},
+		"a chain":                  {[]entry{file("x", "abc"), link("y", "x"), link(".z", "y"), link("a/"+blob, ".z"), link("b/"+blob, "a/"+blob)}, map[string]string{"a": "abc", "b": "abc"}, nil},
+		"spellings":                {[]entry{file("./a/"+blob, "abc"), link("b/"+blob, "a//"+blob), link("./c/"+blob, "/b/./"+blob)}, map[string]string{"a": "abc", "b": "abc", "c": "abc"}, nil},
+		"itself":                   {[]entry{file("a/"+blob, "abc"), link("a/"+blob, "a/"+blob)}, map[string]string{"a": "abc"}, nil},
+		"replaced later":           {[]entry{file("x", "abc"), link("a/"+blob, "x"), file("x", "other")}, map[string]string{"a": "abc"}, nil},
+		"replaces":                 {[]entry{file("x", "abc"), file("a/"+blob, "other"), link("a/"+blob, "x")}, map[string]string{"a": "abc"}, nil},
+		"a file replaces the link": {[]entry{file("x", "other"), link("a/"+blob, "x"), file("a/"+blob, "abc")}, map[string]string{"a": "abc"}, nil},
+		"forward":                  {[]entry{link("a/"+blob, "x"), file("x", "abc")}, map[string]string{}, []string{"a/" + blob}},
+		"to nothing":               {[]entry{file("a/"+blob, "abc"), link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob}},
+		"link to a symbolic link":  {[]entry{{name: "x", link: "y", symbolic: true}, link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob, "x"}},
+		"link to a refused entry":  {[]entry{file("x", "abc"), {name: "x", link: "y", symbolic: true}, link("a/"+blob, "x")}, map[string]string{}, []string{"a/" + blob, "x"}},
+		"upwards":                  {[]entry{file("x", "abc"), link("a/"+blob, "../x")}, map[string]string{}, []string{"a/" + blob}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := slices.Clone(c.entries)
@@ -149,7 +152,7 @@ func TestHardLinks(t *testing.T) {
 					} else if err != nil {
 						t.Errorf("%s: %v", l, err)
 					} else if got, err := where.ReadAll(t.Context()); err != nil || string(got) != want {
-						t.Errorf("%s: %q, %v, want %q", l, got, err, want)
+						t.Errorf("blob in %s: got %q and the error %v, want %q", l, got, err, want)
 					}
 				}
 				var refused []string

@@ -1,9 +1,9 @@
 // Package wait limits how long callers wait for calls that cannot be interrupted.
 //
-// If a disk or server hangs, opening or reading a file there ends when the system decides, whatever
-// the context. So [For] makes the call in a goroutine of its own, and the caller waits no longer
-// than its context lasts. [Flight] makes one call for all callers that need the same result, and
-// holds no lock meanwhile.
+// If a disk or server hangs, opening or reading a file may take very long, and the end of a context
+// does not stop it. So [For] makes the call in a new goroutine, and its caller waits only until the
+// context ends. [Flight] makes one call for all callers that need the same result. It holds no lock
+// during the call.
 package wait
 
 import (
@@ -11,9 +11,8 @@ import (
 	"sync"
 )
 
-// For calls do in a goroutine of its own and returns its result, or the context's cause if ctx ends
-// first. In that case, For passes the result of do to late once do returns, unless it is an error.
-// late may be nil.
+// For calls do in a new goroutine and returns its result. If ctx ends first, For returns the cause
+// of ctx. When do returns later, For passes its result to late, unless do failed. late may be nil.
 func For[T any](ctx context.Context, do func() (T, error), late func(T)) (T, error) {
 	type result struct {
 		value T
@@ -30,7 +29,7 @@ func For[T any](ctx context.Context, do func() (T, error), late func(T)) (T, err
 	case <-ctx.Done():
 	}
 	select {
-	case r := <-done: // do returned at the same time
+	case r := <-done: // do has returned at the same time
 		return r.value, r.err
 	default:
 	}
@@ -45,27 +44,27 @@ func For[T any](ctx context.Context, do func() (T, error), late func(T)) (T, err
 	return none, context.Cause(ctx)
 }
 
-// Flight is a call that at most one goroutine makes at a time, for all callers that need its
-// result meanwhile. The zero value is ready to use.
+// Flight makes a call in at most one goroutine at a time. All callers that need its result
+// meanwhile share the call. The zero value is ready to use.
 type Flight[T any] struct {
 	mu   sync.Mutex
-	call *call[T] // nil while no call is running
+	call *call[T] // nil if no call is running
 }
 
-// call is one run of a flight. The flight's lock guards it until done is closed.
+// call is one call of a Flight. The lock of the Flight guards the fields until done is closed.
 type call[T any] struct {
 	done    chan struct{}
 	waiting int
 	cancel  context.CancelFunc
-	left    bool // all callers have left, so the call was cancelled
+	left    bool // the call was cancelled because all callers have left
 	value   T
 	err     error
 }
 
-// Do returns the result of do, or of the call for an earlier caller if that is still running. The
-// context of do ends when no caller waits any more. If do continues nevertheless, the next call
-// starts only after it has returned, so at most one goroutine is stuck. Errors: those of do; the
-// cause of ctx.
+// Do returns the result of do. If the call of an earlier caller is still running, Do returns the
+// result of that call. The context of do ends when no caller is waiting any more. If do still does
+// not return, the next call starts only when it has returned, so at most one goroutine hangs. If
+// ctx ends, Do returns its cause. Other errors come from do.
 func (f *Flight[T]) Do(ctx context.Context, do func(context.Context) (T, error)) (T, error) {
 	var none T
 	for {
@@ -84,8 +83,8 @@ func (f *Flight[T]) Do(ctx context.Context, do func(context.Context) (T, error))
 	}
 }
 
-// join returns the running call, or starts one. If joined is false, the running call was cancelled,
-// and the caller has to wait for its end.
+// join returns the running call, or starts a new one. If joined is false, the running call was
+// cancelled, and the caller must wait for its end.
 func (f *Flight[T]) join(ctx context.Context, do func(context.Context) (T, error)) (c *call[T], joined bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -111,7 +110,7 @@ func (f *Flight[T]) join(ctx context.Context, do func(context.Context) (T, error
 	return c, true
 }
 
-// leave cancels a call when its last caller leaves.
+// leave cancels the call if its last caller leaves.
 func (f *Flight[T]) leave(c *call[T]) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

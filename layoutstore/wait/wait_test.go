@@ -17,14 +17,14 @@ func endedContext() context.Context {
 	return ctx
 }
 
-func TestFor(t *testing.T) {
+func TestForReturnsWhenContextEnds(t *testing.T) {
 	if v, err := wait.For(t.Context(), func() (int, error) { return 1, errEnough }, nil); v != 1 || !errors.Is(err, errEnough) {
 		t.Errorf("%d, %v", v, err)
 	}
 	release, late := make(chan struct{}), make(chan int)
 	v, err := wait.For(endedContext(), func() (int, error) { <-release; return 2, nil }, func(v int) { late <- v })
 	if v != 0 || !errors.Is(err, errEnough) {
-		t.Errorf("a call that hangs: %d, %v", v, err)
+		t.Errorf("For with a call that hangs: got %d and the error %v", v, err)
 	}
 	close(release)
 	if v := <-late; v != 2 {
@@ -46,7 +46,7 @@ func TestFlightSharesCall(t *testing.T) {
 	results := make([]int, 4)
 	all.Go(func() { results[0], _ = f.Do(t.Context(), do) })
 	<-started
-	// A caller whose context ends leaves, and the call continues for the others.
+	// If the context of one caller ends, that caller leaves. The call continues for the others.
 	if _, err := f.Do(endedContext(), do); !errors.Is(err, errEnough) {
 		t.Error(err)
 	}
@@ -57,12 +57,13 @@ func TestFlightSharesCall(t *testing.T) {
 	all.Wait()
 	for i, v := range results {
 		if v != 1 {
-			t.Errorf("caller %d: %d", i, v)
+			t.Errorf("caller %d: got the result %d", i, v)
 		}
 	}
 }
 
-// A caller that comes after all others have left waits for the stuck call, and then starts another.
+// If a call hangs after all callers have left, the next caller waits until it returns. Only then
+// does it start a new call.
 func TestFlightAfterCancelledCall(t *testing.T) {
 	var f wait.Flight[string]
 	started, release := make(chan struct{}), make(chan struct{})
@@ -73,13 +74,18 @@ func TestFlightAfterCancelledCall(t *testing.T) {
 	}()
 	if _, err := f.Do(ctx, func(own context.Context) (string, error) {
 		close(started)
-		<-own.Done() // all callers have left
-		<-release    // and it still hangs
+		// All callers have left.
+		<-own.Done()
+		// The call still hangs until this.
+		<-release
 		return "old", nil
 	}); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if _, err := f.Do(endedContext(), func(context.Context) (string, error) { t.Error("a second call runs beside the first"); return "", nil }); !errors.Is(err, errEnough) {
+	if _, err := f.Do(endedContext(), func(context.Context) (string, error) {
+		t.Error("a second call was started while the first was running")
+		return "", nil
+	}); !errors.Is(err, errEnough) {
 		t.Fatal(err)
 	}
 	close(release)

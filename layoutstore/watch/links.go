@@ -6,11 +6,12 @@ import (
 	"strings"
 )
 
-// maxLinks limits how many links are followed: links may form a circle.
+// maxLinks is the maximum number of links to follow, because links may form a circle.
 const maxLinks = 40
 
-// links returns the paths at which a change may make p lead to another file: p itself, and each
-// link on the way to its target. Kubernetes replaces a link far above a mounted file.
+// links returns all paths at which a change may make p lead to another file. These are p itself and
+// each link on the way to its target. For example, Kubernetes replaces a link far above a mounted
+// file.
 func links(p string) []string {
 	found := []string{filepath.Clean(p)}
 	abs, err := filepath.Abs(p)
@@ -22,7 +23,7 @@ func links(p string) []string {
 		done, rest = filepath.Join(done, rest[0]), rest[1:]
 		target, err := os.Readlink(done)
 		if err != nil {
-			continue // not a link, or missing
+			continue // this is not a link, or it is missing
 		}
 		n++
 		found = append(found, done)

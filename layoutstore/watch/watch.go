@@ -1,11 +1,11 @@
-// Package watch signals changes below a set of directories.
+// Package watch signals changes in a set of directories.
 //
-// A [Watcher] gives one signal for any number of changes within a short time. It also gives one at
-// every tick, for file systems without events (NFS) and for directories that could not be watched.
-// It does not say what changed: the receiver scans.
+// A [Watcher] gives one signal for all changes within a short time. It also gives a signal at every
+// tick, for file systems without events (NFS) and for directories that could not be watched. It
+// does not say what has changed, so the receiver has to scan.
 //
-// Make one with [New], set the watched directories and paths with [Watcher.Watch] after each
-// scan, and run it with [Watcher.Run].
+// Make a watcher with [New] and run it with [Watcher.Run]. After each scan, set the directories and
+// paths to watch with [Watcher.Watch].
 package watch
 
 import (
@@ -23,57 +23,62 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// Options of a Watcher.
+// Options configures a Watcher.
 type Options struct {
-	// Tick is the time between signals without any event; 0 means never.
+	// Tick is the time between signals if there are no events. 0 means that there are none.
 	Tick time.Duration
-	// Changed is called for each signal, and scans for changes. The next signal waits until
-	// it returns.
+	// Changed is called for each signal, to scan for changes. The next signal waits until Changed
+	// returns.
 	Changed func(context.Context)
 }
 
-// Changes that are less than quiet apart are one signal, but no change waits longer than latest.
+// If changes follow each other within the time quiet, they are combined into one signal. But no
+// change waits longer than latest.
 const (
 	quiet  = 100 * time.Millisecond
 	latest = time.Second
 )
 
-// Watcher watches directories.
+// Watcher watches directories and gives a signal when they change.
 type Watcher struct {
 	options Options
-	again   chan time.Time // capacity 1: when the earliest requested signal is due
+	again   chan time.Time // has capacity 1, and contains the time at which the earliest requested signal is due
 
-	// changing is held while directories are added, which may hang with their disk. mu is not
-	// held meanwhile, so that no other call waits for that disk.
+	// changing is locked while directories are added. That may hang with their disk. mu is not
+	// locked meanwhile, so that no other call waits for the disk.
 	changing sync.Mutex
-	watched  map[string]fs.FileInfo // the directories, as they were when the watch began
+	watched  map[string]fs.FileInfo // the state of each directory when the watch began
 
-	mu      sync.Mutex
-	fs      *fsnotify.Watcher // nil while the system refuses to create one
-	all     map[string]bool   // directories in which any event counts
-	names   map[string]bool   // other paths whose events count
+	mu sync.Mutex
+	// fs is nil as long as the system refuses to create one.
+	fs *fsnotify.Watcher
+	// all contains the directories in which every event counts.
+	all map[string]bool
+	// names contains the other paths whose events count.
+	names   map[string]bool
 	failure error
 }
 
-// New returns a watcher. If the system refuses to watch, the watcher has only its tick, and
-// [Watcher.Failure] returns the reason.
+// New returns a watcher. If the system refuses to watch, the watcher only gives a signal at each
+// tick, and [Watcher.Failure] returns the reason.
 func New(options Options) *Watcher {
 	w := &Watcher{options: options, again: make(chan time.Time, 1), watched: map[string]fs.FileInfo{}}
 	w.open()
 	return w
 }
 
-// open opens the system's queue of events. The caller holds the lock.
+// open opens the system's event queue. The caller must hold the lock.
 func (w *Watcher) open() {
 	if w.fs, w.failure = fsnotify.NewWatcher(); w.failure != nil {
 		w.fs, w.failure = nil, fmt.Errorf("watching the file system: %w", w.failure)
 	}
 }
 
-// Watch sets what is watched: everything directly in the directories dirs, and the paths, which
-// it watches through their directories and those of the links in them. Changes in a directory
-// that cannot be watched are noticed only at the tick; [Watcher.Failure] returns the reason. begun
-// reports whether Watch began to watch a directory: earlier changes there gave no signal.
+// Watch sets what to watch. In the directories dirs, it watches everything directly in them. It
+// watches paths through their directories, and through the directories of links in them. If a
+// directory cannot be watched, changes there are noticed only at the tick, and [Watcher.Failure]
+// returns the reason. begun is true if Watch has begun to watch a directory. Earlier changes there
+// have given no signal.
 func (w *Watcher) Watch(dirs, paths []string) (begun bool) {
 	w.changing.Lock()
 	defer w.changing.Unlock()
@@ -114,25 +119,25 @@ func (w *Watcher) Watch(dirs, paths []string) (begun bool) {
 	return begun
 }
 
-// opened returns the queue of events, and tries again to open it if that failed before.
+// opened returns the event queue. If opening it failed before, opened tries again.
 func (w *Watcher) opened() *fsnotify.Watcher {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.fs == nil {
 		if w.open(); w.fs != nil {
-			w.Again(0) // so that Run sees the queue
+			w.Again(0) // makes Run use the new queue
 		}
 	}
 	return w.fs
 }
 
 func (w *Watcher) drop(queue *fsnotify.Watcher, dir string) {
-	_ = queue.Remove(dir) // it may be gone already
+	_ = queue.Remove(dir) // the directory may already be gone
 	delete(w.watched, dir)
 }
 
-// add watches a directory. If it was replaced, add watches the new one. It skips a missing
-// directory: the parent signals when it appears.
+// add watches a directory. If the directory was replaced, add watches the new one. It skips a
+// missing directory, because its parent signals when it appears.
 func (w *Watcher) add(queue *fsnotify.Watcher, dir string) (begun bool, err error) {
 	info, err := os.Stat(dir)
 	if before := w.watched[dir]; before != nil {
@@ -158,8 +163,8 @@ func (w *Watcher) add(queue *fsnotify.Watcher, dir string) (begun bool, err erro
 	return true, nil
 }
 
-// Again requests a signal after d. If an earlier signal was requested, only that one is given: its
-// receiver calls Again if it still needs a later one.
+// Again requests a signal after the time d. If an earlier signal was requested, only that one is
+// given. Its receiver must call Again if it still needs a later one.
 func (w *Watcher) Again(d time.Duration) {
 	due := time.Now().Add(d)
 	for {
@@ -169,14 +174,14 @@ func (w *Watcher) Again(d time.Duration) {
 		default:
 		}
 		select {
-		case other := <-w.again: // Run has not received it yet
+		case other := <-w.again: // Run has not yet received this request
 			due = sooner(due, other)
 		default:
 		}
 	}
 }
 
-// sooner returns the earlier of two times; the zero time means never.
+// sooner returns the earlier one of two times. The zero time means never.
 func sooner(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -184,8 +189,8 @@ func sooner(a, b time.Time) time.Time {
 	return a
 }
 
-// Failure returns why some directories are not watched, or nil if all are. Changes in them are
-// noticed at the next tick.
+// Failure returns why some directories are not watched. It returns nil if all are. Changes in an
+// unwatched directory are noticed at the next tick.
 func (w *Watcher) Failure() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -203,7 +208,7 @@ func (w *Watcher) counts(e fsnotify.Event) bool {
 	return w.names[name] || w.all[name] || w.all[filepath.Dir(name)]
 }
 
-// queue returns the channels of events; both are nil without a queue.
+// queue returns the channels of the event queue. Both are nil if there is no queue.
 func (w *Watcher) queue() (events chan fsnotify.Event, failures chan error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -213,7 +218,7 @@ func (w *Watcher) queue() (events chan fsnotify.Event, failures chan error) {
 	return w.fs.Events, w.fs.Errors
 }
 
-// Run gives the signals until the context ends, and then releases the watches.
+// Run gives signals until the context ends. Then it stops watching.
 func (w *Watcher) Run(ctx context.Context) error {
 	defer w.close()
 	var tick <-chan time.Time
@@ -222,9 +227,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 		defer t.Stop()
 		tick = t.C
 	}
-	var due, later <-chan time.Time // of the signals for events and on request
-	var first time.Time             // when the first event since the last signal came
-	var asked time.Time             // when the requested signal is due
+	// due and later fire when a signal for events or a requested signal is due.
+	var due, later <-chan time.Time
+	// first is the time of the first event since the last signal.
+	var first time.Time
+	// asked is the time at which the requested signal is due.
+	var asked time.Time
 	soon := func() {
 		now := time.Now()
 		if first.IsZero() {
@@ -241,7 +249,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			if w.counts(e) {
 				soon()
 			}
-		case <-failures: // events may be lost: scan
+		case <-failures: // events may have been lost, so a scan is needed
 			soon()
 		case next := <-w.again:
 			asked = sooner(asked, next)

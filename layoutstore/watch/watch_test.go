@@ -16,10 +16,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience limits how long a test waits for an event that must happen.
+// patience is how long a test waits for an event that must happen.
 const patience = 30 * time.Second
 
-// run runs a watcher and returns it with the channel of its signals.
+// run runs a watcher. It returns the watcher and the channel of its signals.
 func run(t *testing.T, tick time.Duration) (*watch.Watcher, <-chan struct{}) {
 	t.Helper()
 	signals := make(chan struct{}, 1000)
@@ -41,11 +41,11 @@ func wait(t *testing.T, signals <-chan struct{}, what string) {
 	select {
 	case <-signals:
 	case <-time.After(patience):
-		t.Fatalf("%s: no signal", what)
+		t.Fatalf("no signal for %s", what)
 	}
 }
 
-func TestEveryKindOfChange(t *testing.T) {
+func TestSignalForEachKindOfChange(t *testing.T) {
 	dir := t.TempDir()
 	w, signals := run(t, 0)
 	w.Watch([]string{dir}, nil)
@@ -69,7 +69,7 @@ func TestEveryKindOfChange(t *testing.T) {
 	}
 }
 
-func TestChangesTogether(t *testing.T) {
+func TestOneSignalForManyChanges(t *testing.T) {
 	dir := t.TempDir()
 	w, signals := run(t, 0)
 	w.Watch([]string{dir}, nil)
@@ -79,14 +79,14 @@ func TestChangesTogether(t *testing.T) {
 		layouttest.Try(t, os.WriteFile(filepath.Join(dir, "file"), make([]byte, i), 0o644))
 	}
 	wait(t, signals, "many changes")
-	// However slow the machine is, signals are at least the quiet time apart.
+	// However slow the machine is, two signals are at least the time quiet apart.
 	const pause = 100 * time.Millisecond
 	if n, most := len(signals), int(time.Since(began)/pause)+1; n > most {
-		t.Errorf("%d more signals for %d changes, want %d at most", n, changes, most)
+		t.Errorf("got %d more signals for %d changes, want at most %d", n, changes, most)
 	}
 }
 
-func TestWatchPath(t *testing.T) {
+func TestWatchSinglePath(t *testing.T) {
 	dir := t.TempDir()
 	link := filepath.Join(dir, "current")
 	layouttest.Try(t, os.Symlink("one", link))
@@ -96,8 +96,8 @@ func TestWatchPath(t *testing.T) {
 	layouttest.Try(t, os.Symlink("two", link+".new"))
 	select {
 	case <-signals:
-		t.Error("a change beside the path gave a signal")
-	case <-time.After(500 * time.Millisecond): // longer than changes are collected
+		t.Error("a change of another file gave a signal")
+	case <-time.After(500 * time.Millisecond): // this is longer than changes are collected
 	}
 	layouttest.Try(t, os.Rename(link+".new", link))
 	wait(t, signals, "a replaced link")
@@ -118,7 +118,7 @@ func TestWatchedDirectoryReplaced(t *testing.T) {
 	wait(t, signals, "a file in the new directory")
 }
 
-func TestNoLongerWatched(t *testing.T) {
+func TestUnwatchedDirectoryGivesNoSignal(t *testing.T) {
 	dir := t.TempDir()
 	w, signals := run(t, 0)
 	w.Watch([]string{dir}, nil)
@@ -131,14 +131,14 @@ func TestNoLongerWatched(t *testing.T) {
 	}
 }
 
-func TestTick(t *testing.T) {
+func TestSignalAtEachTick(t *testing.T) {
 	_, signals := run(t, time.Millisecond)
 	for range 3 {
 		wait(t, signals, "tick")
 	}
 }
 
-func TestMissingDirectory(t *testing.T) {
+func TestWatchMissingDirectory(t *testing.T) {
 	w, _ := run(t, 0)
 	w.Watch([]string{filepath.Join(t.TempDir(), "gone")}, nil)
 	if err := w.Failure(); err != nil {
@@ -150,8 +150,8 @@ func TestMissingDirectory(t *testing.T) {
 	}
 }
 
-// If the user runs out of event queues, or the process out of files, changes are noticed at the
-// tick, and by events once there is a queue.
+// If the system refuses an event queue, or file descriptors run out, changes are noticed at the
+// tick. Once there is a queue, they are noticed by events.
 func TestWithoutEventQueue(t *testing.T) {
 	var limit syscall.Rlimit
 	layouttest.Try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
@@ -161,16 +161,16 @@ func TestWithoutEventQueue(t *testing.T) {
 	defer restore()
 	w, signals := run(t, time.Millisecond)
 	if w.Watch([]string{dir}, nil) || w.Failure() == nil {
-		t.Errorf("watching works without a file descriptor: %v", w.Failure())
+		t.Errorf("watching works although no file descriptor is free: %v", w.Failure())
 	}
 	wait(t, signals, "tick")
 	restore()
 	if !w.Watch([]string{dir}, nil) || w.Failure() != nil {
-		t.Errorf("watching fails with file descriptors: %v", w.Failure())
+		t.Errorf("watching fails although file descriptors are free: %v", w.Failure())
 	}
 }
 
-func TestLateEventQueue(t *testing.T) {
+func TestEventQueueOpenedLate(t *testing.T) {
 	var limit syscall.Rlimit
 	layouttest.Try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	dir := t.TempDir()
@@ -179,13 +179,13 @@ func TestLateEventQueue(t *testing.T) {
 	failure := w.Failure()
 	layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 	if failure == nil {
-		t.Fatal("watching works without a file descriptor")
+		t.Fatal("watching works although no file descriptor is free")
 	}
 	w.Watch([]string{dir}, nil)
 	for len(signals) > 0 {
 		<-signals
 	}
-	time.Sleep(200 * time.Millisecond) // by now Run has switched to the new queue
+	time.Sleep(200 * time.Millisecond) // now Run uses the new queue
 	for len(signals) > 0 {
 		<-signals
 	}
@@ -193,9 +193,9 @@ func TestLateEventQueue(t *testing.T) {
 	wait(t, signals, "a change")
 }
 
-// Of two requested signals, the earlier one is given, whichever was requested last. The later one
-// is an hour away, so it never comes in a test.
-func TestAgainKeepsEarlier(t *testing.T) {
+// If two signals are requested, only the earlier one is given, whichever was requested first. The
+// later one is due in an hour, so it never comes in a test.
+func TestAgainKeepsEarlierSignal(t *testing.T) {
 	for name, asked := range map[string][]time.Duration{
 		"sooner first": {0, time.Hour},
 		"sooner last":  {time.Hour, 0},

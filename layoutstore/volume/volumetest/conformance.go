@@ -1,4 +1,4 @@
-// Package volumetest is the suite that every implementation of volume.Volume passes.
+// Package volumetest contains the tests that every implementation of volume.Volume must pass.
 package volumetest
 
 import (
@@ -21,10 +21,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Open opens a volume with the layouts of a tree that the suite has built.
+// Open opens a volume that contains the layouts of the tree.
 type Open func(t *testing.T, tree *layouttest.Tree) volume.Volume
 
-// Run runs the suite.
+// Run runs all tests of the package for the volumes that open returns.
 func Run(t *testing.T, open Open) {
 	for name, test := range map[string]func(*testing.T, Open){
 		"lists every layout by its path":             layouts,
@@ -41,7 +41,7 @@ func Run(t *testing.T, open Open) {
 	}
 }
 
-// content is the blobs in the suite's tree, by the path of their layout.
+// content contains the digests of the blobs in the tree, by the path of their layout.
 type content map[string][]digest.Digest
 
 func build(t *testing.T) (*layouttest.Tree, content) {
@@ -59,7 +59,7 @@ func build(t *testing.T) (*layouttest.Tree, content) {
 	return tree, have
 }
 
-// blobsOf returns the digests in the file names of a layout's blobs.
+// blobsOf returns the digests of a layout's blobs, taken from their file names.
 func blobsOf(t *testing.T, dir string) []digest.Digest {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "blobs", "*", "*"))
@@ -111,7 +111,7 @@ func indexes(t *testing.T, open Open) {
 		}
 		got, err := l.Index.ReadAll(t.Context())
 		if err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s: %d bytes, %v; want %d", l.Path, len(got), err, len(want))
+			t.Errorf("index of %s: got %d bytes and the error %v, want %d bytes", l.Path, len(got), err, len(want))
 		}
 		if l.Stamp.ID == "" {
 			t.Errorf("%s has no stamp", l.Path)
@@ -129,8 +129,8 @@ func blobs(t *testing.T, open Open) {
 	}
 }
 
-// lists compares the listed blobs of each layout with its files. Blobs that no index names are
-// listed; files whose names are not digests are not.
+// lists compares the listed blobs of each layout with the layout's files. Blobs that no index names
+// must be listed. Files whose names are not digests must not be listed.
 func lists(t *testing.T, open Open) {
 	tree, have := build(t)
 	l := tree.Layout("install")
@@ -151,12 +151,12 @@ func lists(t *testing.T, open Open) {
 	}
 	for _, path := range []string{"modules/y", "modules", "install/blobs"} {
 		if got, err := v.Blobs(t.Context(), path); len(got) > 0 || err != nil {
-			t.Errorf("%s, which is no layout: %v, %v", path, got, err)
+			t.Errorf("Blobs of %s, which is not a layout: got %v and the error %v", path, got, err)
 		}
 	}
 }
 
-// check locates and reads a blob, and compares it with its digest.
+// check locates and reads a blob, and verifies its digest.
 func check(t *testing.T, v volume.Volume, layout string, d digest.Digest) {
 	t.Helper()
 	where, err := v.Locate(t.Context(), layout, d)
@@ -166,7 +166,7 @@ func check(t *testing.T, v volume.Volume, layout string, d digest.Digest) {
 	}
 	got, err := where.ReadAll(t.Context())
 	if err != nil || d.Algorithm().FromBytes(got) != d {
-		t.Errorf("%s in %s: %d bytes of something else, %v", d, layout, len(got), err)
+		t.Errorf("%s in %s: got other content (%d bytes) and the error %v", d, layout, len(got), err)
 	}
 }
 
@@ -177,18 +177,18 @@ func missing(t *testing.T, open Open) {
 		layout string
 		digest digest.Digest
 	}{
-		"unknown digest":         {"install", digest.FromString("nothing has this")},
-		"another algorithm":      {"install", digest.SHA512.FromString("nothing has this")},
-		"blob of another layout": {"empty", have["install"][0]},
-		"unknown layout":         {"modules/y", have["install"][0]},
-		"a directory, no layout": {"modules", have["install"][0]},
-		"not a digest":           {"install", "sha256:../../index.json"},
-		"no algorithm":           {"install", "index.json"},
-		"empty":                  {"install", ""},
-		"outside":                {"../install", have["install"][0]},
+		"unknown digest":                   {"install", digest.FromString("content of no blob")},
+		"another algorithm":                {"install", digest.SHA512.FromString("content of no blob")},
+		"blob of another layout":           {"empty", have["install"][0]},
+		"unknown layout":                   {"modules/y", have["install"][0]},
+		"a directory that is not a layout": {"modules", have["install"][0]},
+		"not a digest":                     {"install", "sha256:../../index.json"},
+		"no algorithm":                     {"install", "index.json"},
+		"empty":                            {"install", ""},
+		"outside":                          {"../install", have["install"][0]},
 	} {
 		if where, err := v.Locate(t.Context(), c.layout, c.digest); !errors.Is(err, fs.ErrNotExist) && !(name == "outside" && err != nil) {
-			t.Errorf("%s: %v, %v; want that it does not exist", name, where, err)
+			t.Errorf("Locate of %s: got %v and the error %v, want ErrNotExist", name, where, err)
 		}
 	}
 }
@@ -200,7 +200,7 @@ func hidden(t *testing.T, open Open) {
 	}
 	for _, path := range paths(list(t, open(t, tree))) {
 		if path == ".tmp/modules/x" || path == "modules/.old" {
-			t.Errorf("%s was read", path)
+			t.Errorf("the file %s was read", path)
 		}
 	}
 }
@@ -211,8 +211,8 @@ func empty(t *testing.T, open Open) {
 	}
 }
 
-// cancelled reads with a context that has ended: each read returns the cause or the error of the
-// context, and no error about the content.
+// cancelled calls each method with a context that has ended. Each call must return the context's
+// cause or error, and no error about the content.
 func cancelled(t *testing.T, open Open) {
 	tree, have := build(t)
 	v := open(t, tree)
@@ -226,24 +226,24 @@ func cancelled(t *testing.T, open Open) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
 	for name, read := range map[string]func() error{
-		"Layouts":               func() error { _, err := v.Layouts(ctx); return err },
-		"Blobs":                 func() error { _, err := v.Blobs(ctx, "install"); return err },
-		"Locate":                func() error { _, err := v.Locate(ctx, "install", blob); return err },
-		"Locate, missing":       func() error { _, err := v.Locate(ctx, "install", digest.FromString("nothing has this")); return err },
-		"Locate, no layout":     func() error { _, err := v.Locate(ctx, "modules/y", blob); return err },
-		"Open":                  func() error { _, err := where.Open(ctx); return err },
-		"OpenOnce":              func() error { _, err := where.OpenOnce(ctx); return err },
-		"ReadAll":               func() error { _, err := where.ReadAll(ctx); return err },
-		"StampOf":               func() error { _, err := volume.StampOf(ctx, where); return err },
-		"Open of a file":        func() error { _, err := where[0].File.Open(ctx); return err },
-		"ReadAll of an index":   func() error { _, err := index.ReadAll(ctx); return err },
-		"Open of an index file": func() error { _, err := index[0].File.Open(ctx); return err },
+		"Layouts":                    func() error { _, err := v.Layouts(ctx); return err },
+		"Blobs":                      func() error { _, err := v.Blobs(ctx, "install"); return err },
+		"Locate":                     func() error { _, err := v.Locate(ctx, "install", blob); return err },
+		"Locate of a missing blob":   func() error { _, err := v.Locate(ctx, "install", digest.FromString("content of no blob")); return err },
+		"Locate in a missing layout": func() error { _, err := v.Locate(ctx, "modules/y", blob); return err },
+		"Open":                       func() error { _, err := where.Open(ctx); return err },
+		"OpenOnce":                   func() error { _, err := where.OpenOnce(ctx); return err },
+		"ReadAll":                    func() error { _, err := where.ReadAll(ctx); return err },
+		"StampOf":                    func() error { _, err := volume.StampOf(ctx, where); return err },
+		"Open of a file":             func() error { _, err := where[0].File.Open(ctx); return err },
+		"ReadAll of an index":        func() error { _, err := index.ReadAll(ctx); return err },
+		"Open of an index file":      func() error { _, err := index[0].File.Open(ctx); return err },
 	} {
 		if err := read(); !errors.Is(err, cause) && !errors.Is(err, context.Canceled) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, extent.ErrStale) {
-			t.Errorf("%s: %v, want that the context has ended", name, err)
+			t.Errorf("%s: got %v, want the cause or error of the context", name, err)
 		}
 	}
-	check(t, v, "install", blob) // the volume does not remember the errors
+	check(t, v, "install", blob) // the volume must not remember the errors
 }
 
 func together(t *testing.T, open Open) {
