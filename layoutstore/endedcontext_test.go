@@ -20,15 +20,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// endingVolume ends a context while a blob is located, or while a located blob is opened, and
-// then returns an error. Without the end of the context, the error would be about the blob. A
-// volume on a network file system behaves like that.
+// endingVolume ends a context while it locates a blob or opens a located blob, and then returns an
+// error. If the context had not ended, the error would be about the blob. Volumes on network file
+// systems behave in this way.
 type endingVolume struct {
 	volume.Volume
 	end    func()
 	err    error
-	opened bool        // end the context when a file is opened
-	over   atomic.Bool // end no more contexts
+	opened bool        // end the context when a file is opened, not when it is located
+	over   atomic.Bool // behave like Volume from now on
 }
 
 func (v *endingVolume) Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error) {
@@ -42,7 +42,7 @@ func (v *endingVolume) Locate(ctx context.Context, layout string, d digest.Diges
 	return where, err
 }
 
-// ends ends the context of the test, and reports whether ctx has ended with it.
+// ends ends the context of the test. It reports whether ctx has ended, too.
 func (v *endingVolume) ends(ctx context.Context) bool {
 	if v.over.Load() {
 		return false
@@ -70,8 +70,9 @@ func (f endingFile) Open(ctx context.Context) (*os.File, error) {
 	return f.File.Open(ctx)
 }
 
-// endingTree is a tree in which every method has to read. It has a tagged and an untagged manifest
-// whose descriptors disagree about the size, a quarantined blob and a missing one.
+// endingTree is a tree in which every method has to read. It contains two manifests, one of them
+// tagged, whose descriptors disagree about the size. It also has a missing blob, and may have a
+// quarantined blob.
 type endingTree struct {
 	snapshot                        *Snapshot
 	repo                            *Repository
@@ -106,7 +107,7 @@ func newEndingTree(t *testing.T, source string, quarantined bool) (e endingTree)
 	return e
 }
 
-// endingSources returns sources of each kind with the layout app.
+// endingSources returns a directory, an archive and a chunk set, each with the same layout app.
 func endingSources(t *testing.T) map[string]string {
 	t.Helper()
 	built := layouttest.New(t, t.TempDir())
@@ -133,7 +134,7 @@ func endingSources(t *testing.T) map[string]string {
 	return map[string]string{"directory": built.Dir(), "archive": archive, "chunks": filepath.Dir(chunks)}
 }
 
-// endingReads are all methods that may read a file.
+// endingReads are calls of all methods that may read a file, by name.
 var endingReads = map[string]func(ctx context.Context, e endingTree) error{
 	"Tag":      func(ctx context.Context, e endingTree) error { _, err := e.repo.Tag(ctx, "v1"); return err },
 	"Untagged": func(ctx context.Context, e endingTree) error { _, err := e.repo.Untagged(ctx); return err },
@@ -170,7 +171,7 @@ var endingReads = map[string]func(ctx context.Context, e endingTree) error{
 		return err
 	},
 	"isOutdated": func(ctx context.Context, e endingTree) error {
-		if err := e.snapshot.Check(context.Background(), 1); err != nil { // so that there is something to compare
+		if err := e.snapshot.Check(context.Background(), 1); err != nil { // isOutdated reads only after a check
 			return err
 		}
 		_, err := e.repo.isOutdated(ctx)
@@ -183,15 +184,15 @@ var endingReads = map[string]func(ctx context.Context, e endingTree) error{
 	"Layout.Index":  func(ctx context.Context, e endingTree) error { _, err := e.layout.Index(ctx); return err },
 }
 
-// opensNothing lists the calls that only locate content and open no file.
+// opensNothing lists the calls that locate content but open no file.
 var opensNothing = map[string]bool{"Quarantine": true, "Layout.Locate": true, "Layout.Chunks": true, "Blob": true, "Blob, missing": true}
 
-// needsQuarantine are the methods that read only if there is a quarantine.
+// needsQuarantine lists the calls that read only if a blob is quarantined.
 var needsQuarantine = map[string]bool{"Problems": true, "QuarantineProblem": true, "Blob, quarantined": true}
 
-// Whatever a volume returns after a context has ended, each method returns the context's error,
-// reports no problem, changes no quarantine, and remembers no result. A second caller with its
-// own context gets everything.
+// After a context has ended, a volume may return any error. Each method must then return the
+// context's error, report no problem, and change neither the quarantine nor a cached result. A
+// later caller with its own context gets everything.
 func TestEndedContextIsNotDamage(t *testing.T) {
 	broken := problem.Problem{Kind: Damaged, Reason: "a problem of the content"}
 	ways := map[string]*endingVolume{
@@ -204,11 +205,11 @@ func TestEndedContextIsNotDamage(t *testing.T) {
 		"opened, changed":       {err: extent.ErrStale, opened: true},
 	}
 	for kind, source := range endingSources(t) {
-		for _, quarantined := range []bool{true, false} { // false: no manifest has been read yet
+		for _, quarantined := range []bool{true, false} { // if false, no manifest has been read yet
 			want := endingProblems(t, newEndingTree(t, source, quarantined))
 			for when, v := range ways {
 				for name, read := range endingReads {
-					// Skip methods that read nothing: their context would not end.
+					// Skip calls that read nothing, because they do not end the context.
 					reads := v == nil || kind != "chunks" && name != "Layout.Index" && !(v.opened && opensNothing[name])
 					if reads && (quarantined || !needsQuarantine[name]) {
 						t.Run(fmt.Sprintf("%s/%v/%s/%s", kind, quarantined, when, name), func(t *testing.T) {
@@ -221,13 +222,13 @@ func TestEndedContextIsNotDamage(t *testing.T) {
 	}
 }
 
-// endingProblems returns all problems of a tree, after a check.
+// endingProblems checks a tree and returns all of its problems.
 func endingProblems(t *testing.T, e endingTree) []Problem {
 	t.Helper()
 	err := e.snapshot.Check(t.Context(), 1)
 	found, errProblems := e.snapshot.Problems(t.Context())
 	if err := errors.Join(err, errProblems); err != nil || len(found) < 3 {
-		t.Fatalf("%d problems, %v", len(found), err)
+		t.Fatalf("got %d problems, want at least 3; error: %v", len(found), err)
 	}
 	return found
 }
@@ -247,18 +248,18 @@ func endedRead(t *testing.T, e endingTree, v *endingVolume, read func(context.Co
 		v.over.Store(true)
 	}
 	if ctx.Err() == nil {
-		t.Error("the method has read nothing")
+		t.Error("the method read nothing, so the context has not ended")
 	}
-	// A check continues while its own context lasts, and may end before the caller's context:
-	// then its result is correct, as the last comparison shows.
+	// A check may complete although the caller's context has ended. The last comparison shows that
+	// its result is correct.
 	if ended := errors.Is(err, cause) || errors.Is(err, context.Canceled); !ended && (err != nil || !finishes) {
-		t.Errorf("%v, want the cause of the context", err)
+		t.Errorf("got error %v, want the cause of the context", err)
 	}
 	if errors.As(err, new(*ProblemError)) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrStale) || errors.Is(err, ErrBlobUnknown) || errors.Is(err, ErrManifestUnknown) {
-		t.Errorf("%v is about the content", err)
+		t.Errorf("got an error about the content: %v", err)
 	}
 	if e.repo.suspect.Load() || e.repo.quarantine.count.Load() != copies {
-		t.Error("a result is remembered")
+		t.Error("the method changed the quarantine or marked the repository as suspect")
 	}
 	if _, err := e.repo.Manifest(t.Context(), e.manifest); err != nil {
 		t.Error(err)
@@ -271,16 +272,16 @@ func endedRead(t *testing.T, e endingTree, v *endingVolume, read func(context.Co
 	}
 }
 
-// exhaustedVolume is a volume without free file handles.
+// exhaustedVolume is a volume in a process that cannot open more files.
 type exhaustedVolume struct{ volume.Volume }
 
 func (exhaustedVolume) Locate(context.Context, string, digest.Digest) (extent.List, error) {
 	return nil, syscall.EMFILE
 }
 
-// The claimed sizes are unknown in two cases. If the context has ended, that is an error. If no
-// file can be opened, the size counts as claimed.
-func TestUnreadableClaims(t *testing.T) {
+// unclaimed may be unable to read the claimed sizes. If the context has ended, it returns an error.
+// If no file can be opened, it treats the size of the copy as claimed.
+func TestUnclaimedWithUnreadableManifests(t *testing.T) {
 	for kind, source := range endingSources(t) {
 		e := newEndingTree(t, source, false)
 		where, err := e.layout.Locate(t.Context(), e.good)
@@ -293,14 +294,14 @@ func TestUnreadableClaims(t *testing.T) {
 		vol := e.layout.indexed.vol
 		e.layout.indexed.vol = exhaustedVolume{vol}
 		if wrong, err := e.repo.unclaimed(ended, e.good, where); wrong || !errors.Is(err, cause) {
-			t.Errorf("%s: %v, %v", kind, wrong, err)
+			t.Errorf("%s: ended context: got %v and error %v, want the cause", kind, wrong, err)
 		}
 		if wrong, err := e.repo.unclaimed(t.Context(), e.good, short); wrong || err != nil {
-			t.Errorf("%s: %v, %v", kind, wrong, err)
+			t.Errorf("%s: no free file handle: got %v and error %v, want false", kind, wrong, err)
 		}
 		e.layout.indexed.vol = vol
 		if wrong, err := e.repo.unclaimed(t.Context(), e.good, short); !wrong || err != nil {
-			t.Errorf("%s: a size that no manifest claims: %v, %v", kind, wrong, err)
+			t.Errorf("%s: size that no manifest claims: got %v and error %v, want true", kind, wrong, err)
 		}
 	}
 }

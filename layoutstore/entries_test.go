@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// entriesOf returns the files of a tree as entries in the order of their names.
+// entriesOf returns the files of a tree as tar entries, sorted by name.
 func entriesOf(t *testing.T, tree *layouttest.Tree, format tar.Format) (all []layouttest.Entry) {
 	t.Helper()
 	have := contentOf(t, tree)
@@ -32,7 +32,7 @@ func entriesOf(t *testing.T, tree *layouttest.Tree, format tar.Format) (all []la
 	return all
 }
 
-func TestEveryKindOfTar(t *testing.T) {
+func TestTarFormats(t *testing.T) {
 	tree := buildUsual(t, "")
 	l := tree.Layout("sha512")
 	for _, tag := range []string{"v1", "v2"} {
@@ -44,7 +44,7 @@ func TestEveryKindOfTar(t *testing.T) {
 		deep.Tag(deep.Image(layouttest.Image{Name: tag + "deep", LayerSizes: []int64{10}}), tag)
 	}
 	deep.Write()
-	short := []string{".", "install", "modules/x"} // names that fit into ustar
+	short := []string{".", "install", "modules/x"} // only these names fit into ustar headers
 	for name, a := range map[string]layouttest.Archive{
 		"gnu":                        {},
 		"gnu, dot and directories":   {DotSlash: true, Directories: true},
@@ -69,17 +69,17 @@ func TestEveryKindOfTar(t *testing.T) {
 			}
 			options := archiveOptions(filepath.Dir(archive))
 			options.CacheDir = t.TempDir()
-			for range 2 { // the second round reads the cached index
+			for range 2 { // the second round uses the cached index
 				wantAll(t, openAndSave(t, options), have)
 				if t.Failed() {
-					t.Fatalf("failed with %s, chunks of %d", name, chunk)
+					t.Fatalf("the test failed with %s and chunks of %d bytes (0: no chunks)", name, chunk)
 				}
 			}
 		}
 	}
 }
 
-// unservable returns entries that cannot be served, by name. Each precedes a file that can be served.
+// unservable returns tar entries that cannot be served, by name.
 func unservable(seed string) map[string]layouttest.Entry {
 	blob := func(what string) string { return "odd/blobs/sha256/" + digest.FromString(seed+what).Encoded() }
 	header := func(name string, flag byte, linkname string) layouttest.Entry {
@@ -109,11 +109,12 @@ func unservable(seed string) map[string]layouttest.Entry {
 	return all
 }
 
-// newSparse returns an entry in the form of PAX, sparse version 1.0, which GNU tar writes.
+// newSparse returns a sparse file in the form that GNU tar writes in PAX archives: sparse format
+// 1.0.
 func newSparse(name string) []layouttest.Entry {
 	var records bytes.Buffer
 	for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=" + name, "GNU.sparse.realsize=1000"} {
-		n := len(r) + 4 // of two digits, a space and a newline
+		n := len(r) + 4 // add the length: two digits, a space and a newline
 		if n > 99 {
 			n++
 		}
@@ -129,7 +130,7 @@ func newSparse(name string) []layouttest.Entry {
 	}}
 }
 
-func TestUnservableEntries(t *testing.T) {
+func TestUnservableEntriesAreReported(t *testing.T) {
 	tree := buildUsual(t, "")
 	good := entriesOf(t, tree, tar.FormatGNU)
 	refused := unservable("")
@@ -149,13 +150,13 @@ func TestUnservableEntries(t *testing.T) {
 		}
 		options := archiveOptions(filepath.Dir(archive))
 		options.CacheDir = t.TempDir()
-		for range 2 { // the second round reads the cached index
+		for range 2 { // the second round uses the cached index
 			opened := openAndSave(t, options)
 			wantServed(t, opened, contentOf(t, tree), all)
 			found := problemsByEntry(t, opened, archive)
-			delete(found, "odd") // a missing index need not be reported
+			delete(found, "odd") // ignore a problem about the missing index of odd
 			if diff := cmp.Diff(want, keys(found)); diff != "" {
-				t.Errorf("entries of problems: %s", diff)
+				t.Errorf("problems are reported for other entries than expected: %s", diff)
 			}
 			for entry, p := range found {
 				if p.Kind != layoutstore.Damaged && p.Kind != layoutstore.Limited || p.Reason == "" {
@@ -166,7 +167,7 @@ func TestUnservableEntries(t *testing.T) {
 	}
 }
 
-// If there are too many problems, the last one says so.
+// An archive lists at most 1,000 problems, and one more that says that there are others.
 func TestManyUnservableEntries(t *testing.T) {
 	var entries []layouttest.Entry
 	for i := range 1500 {
@@ -176,7 +177,7 @@ func TestManyUnservableEntries(t *testing.T) {
 	layouttest.Tar(t, archive, entries...)
 	options := archiveOptions(archive)
 	options.CacheDir = t.TempDir()
-	for range 2 { // the second round reads the cached index
+	for range 2 { // the second round uses the cached index
 		opened := openAndSave(t, options)
 		if n := len(problemsOf(opened.Snapshot())); n != 1001 {
 			t.Errorf("%d problems", n)
@@ -185,14 +186,14 @@ func TestManyUnservableEntries(t *testing.T) {
 	}
 }
 
-// The header of a sparse entry does not contain its length in the archive. The entry after it is
-// found nevertheless.
+// The size in the header of a sparse entry is not the length of its data in the archive. The entry
+// after it is still found.
 func TestEntryAfterSparseEntry(t *testing.T) {
 	long := build(t, "", strings.Repeat("long/", 30)+"name")
 	for _, format := range []tar.Format{tar.FormatGNU, tar.FormatPAX} {
 		for name, sparse := range map[string][]layouttest.Entry{"old": {unservable("")["odd/blobs/sha256/"+digest.FromString("old sparse").Encoded()]}, "new": newSparse("odd/x")} {
 			entries := append(slices.Clone(sparse), entriesOf(t, long, format)...)
-			entries = append(entries, sparse...) // one at the end, too
+			entries = append(entries, sparse...) // add a sparse entry at the end, too
 			archive := filepath.Join(t.TempDir(), "platform.tar")
 			layouttest.Tar(t, archive, entries...)
 			options := archiveOptions(archive)
@@ -202,11 +203,11 @@ func TestEntryAfterSparseEntry(t *testing.T) {
 				wantServed(t, opened, contentOf(t, long), all)
 				for _, p := range problemsOf(opened.Snapshot()) {
 					if p.Entry == "" {
-						t.Errorf("the archive is intact: %v", p)
+						t.Errorf("an intact archive has the problem %v", p)
 					}
 				}
 				if t.Failed() {
-					t.Fatalf("failed with %s, %s, open %d", name, format, i)
+					t.Fatalf("the test failed with %s sparse entries in the format %s, when it opened the archive again %d times", name, format, i)
 				}
 			}
 		}
@@ -217,8 +218,8 @@ func TestLastEntryOfANameWins(t *testing.T) {
 	one, two := build(t, "one", "install"), build(t, "two", "install")
 	archive := filepath.Join(t.TempDir(), "platform.tar")
 	first, second := contentOf(t, one), contentOf(t, two)
-	// The index of the first layout is between two indexes of the second one, whose names have
-	// different spellings.
+	// The first tree's index is between two copies of the second tree's index, whose names are
+	// spelled differently.
 	entries := slices.Concat([]layouttest.Entry{layouttest.File("install/index.json", second["install/index.json"])},
 		entriesOf(t, one, tar.FormatGNU), entriesOf(t, two, tar.FormatGNU)[:9],
 		[]layouttest.Entry{layouttest.File("./install//index.json", second["install/index.json"])})
@@ -230,9 +231,9 @@ func TestLastEntryOfANameWins(t *testing.T) {
 	wantServed(t, opened, both, all)
 	d, err := repository(t, opened, repositoryName("install")).Tag(t.Context(), "v1")
 	if err != nil || !strings.Contains(string(second["install/index.json"]), d.Digest.Encoded()) {
-		t.Errorf("v1 is %s, %v; want that of the last index", d.Digest, err)
+		t.Errorf("v1 has the digest %s (error %v), want that of the last index", d.Digest, err)
 	}
-	// A link replaces an earlier file.
+	// A link also replaces an earlier entry with the same name.
 	link := layouttest.Entry{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "install/index.json", Linkname: "../x"}}
 	layouttest.Tar(t, archive, append(entriesOf(t, one, tar.FormatGNU), link)...)
 	opened = openWith(t, archiveOptions(archive))
@@ -240,7 +241,7 @@ func TestLastEntryOfANameWins(t *testing.T) {
 	wantProblem(t, opened, layoutstore.Damaged, archive, "link")
 }
 
-// The size of an entry of more than 8 GiB does not fit into the field of a plain header.
+// Entries of more than 8 GiB are served. Their size does not fit into the field of a plain header.
 func TestLargeEntries(t *testing.T) {
 	const large = 9<<30 + 5
 	tree := build(t, "", "install")
@@ -278,7 +279,7 @@ func TestLargeEntries(t *testing.T) {
 	}
 }
 
-// Entries outside of layouts are no problem.
+// Entries that belong to no layout are ignored, and are no problem.
 func TestEntriesOutsideOfLayouts(t *testing.T) {
 	tree := buildUsual(t, "")
 	entries := append([]layouttest.Entry{
@@ -297,7 +298,7 @@ func TestEntriesOutsideOfLayouts(t *testing.T) {
 	wantAll(t, openWith(t, archiveOptions(archive)), contentOf(t, tree))
 }
 
-func TestLongNames(t *testing.T) {
+func TestEntryWithAVeryLongName(t *testing.T) {
 	tree := buildUsual(t, "")
 	long := layouttest.File(strings.Repeat("a/", 200_000)+"index.json", []byte("{}"))
 	long.Format = tar.FormatPAX
@@ -311,7 +312,7 @@ func TestLongNames(t *testing.T) {
 	}
 }
 
-// The path of a layout may be an illegal name of a repository.
+// The path of a layout in an archive may be an illegal repository name. This is a problem.
 func TestLayoutsWithIllegalNames(t *testing.T) {
 	tree := buildUsual(t, "")
 	entries := append([]layouttest.Entry{layouttest.File("Modules/X Y/index.json", []byte(`{"schemaVersion":2,"manifests":[]}`))},
@@ -326,7 +327,7 @@ func TestLayoutsWithIllegalNames(t *testing.T) {
 	}
 }
 
-func TestCompressedArchives(t *testing.T) {
+func TestCompressedArchivesAreReported(t *testing.T) {
 	tree := buildUsual(t, "")
 	plain := layouttest.ReadFile(t, pack(t, tree))
 	var gz bytes.Buffer
@@ -356,7 +357,7 @@ func TestCompressedArchives(t *testing.T) {
 				if !slices.ContainsFunc(problemsOf(opened.Snapshot()), func(p layoutstore.Problem) bool {
 					return strings.HasPrefix(filepath.Base(p.Path), "platform.") && strings.Contains(p.Reason, "compressed") && strings.Contains(p.Reason, "unpack")
 				}) {
-					t.Errorf("%d bytes of %s as %s: problems %v", n, kind, name, problemsOf(opened.Snapshot()))
+					t.Errorf("%d bytes of %s data in %s are not reported as compressed: %v", n, kind, name, problemsOf(opened.Snapshot()))
 				}
 			}
 		}

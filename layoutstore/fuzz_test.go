@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
-// FuzzQuarantineRecord checks that every record is read as it was written. A record with any other
-// content is reported as unreadable, and never read as another record.
+// FuzzQuarantineRecord checks that every record is read as it was written. If its file has other
+// content, the record is reported as unreadable, and never read as another record.
 func FuzzQuarantineRecord(f *testing.F) {
 	f.Add("/srv/bundle", "x/blobs", "sha256:00", "1 2 3", "checksum mismatch\n\x00\xff", []byte(""))
 	f.Add("", "", "", "", "", []byte("layoutproxy quarantine 1\npath \"a\"\nentry \"\"\ndigest \"\"\nstamp \"\"\nreason \"\"\n"))
@@ -24,20 +24,20 @@ func FuzzQuarantineRecord(f *testing.F) {
 		}
 		found, unread, err := newRecords(dir).readAll()
 		if len(found)+len(unread) != 1 || err != nil {
-			t.Fatalf("%d found, %d unread, %v", len(found), len(unread), err)
+			t.Fatalf("got %d records, %d unreadable records and error %v, want 1 in all", len(found), len(unread), err)
 		}
 		if len(found) == 1 && len(reason) < 1000 && found[0] != v {
-			t.Errorf("%+v is read as %+v", v, found[0])
+			t.Errorf("the record %+v is read as %+v", v, found[0])
 		}
 		if err := durable.WriteFile(filepath.Join(dir, v.name()), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		found, unread, err = newRecords(dir).readAll()
 		if len(found)+len(unread) != 1 || err != nil {
-			t.Fatalf("%d found, %d unread, %v", len(found), len(unread), err)
+			t.Fatalf("got %d records, %d unreadable records and error %v, want 1 in all", len(found), len(unread), err)
 		}
 		if len(found) == 1 && found[0].name() != v.name() {
-			t.Errorf("the record of %+v is read as %+v", v, found[0])
+			t.Errorf("the damaged record of %+v is read as %+v", v, found[0])
 		}
 	})
 }

@@ -9,16 +9,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// Graph reads everything that the repository's indexes and discovery tags lead to. If a
-// manifest is unavailable, its error is a *ProblemError, or says that the content is not a
-// manifest or has a size that no descriptor claims. Errors: ErrStale if a refresh is due; those
-// for which [IsExhausted] is true; the context's.
+// Graph reads all manifests to which the repository's indexes and discovery tags lead. A manifest
+// that is unavailable has an error: a *ProblemError, or one about content that is no manifest or
+// has a size that no descriptor claims. The error of Graph is ErrStale if a refresh is due, the
+// context's, or one for which [IsExhausted] is true.
 func (r *Repository) Graph(ctx context.Context) (*closure.Graph, error) {
 	return closure.Walk(ctx, r.tops(), r.manifestReader(nil))
 }
 
-// manifestReader returns the function that reads manifests for a traversal. note may be nil. A
-// problem of one manifest does not end the traversal.
+// manifestReader returns the function with which a traversal reads manifests. A problem of one
+// manifest does not end the traversal. note may be nil.
 func (r *Repository) manifestReader(note noteRead) closure.Read {
 	return func(ctx context.Context, d digest.Digest) (body []byte, unavailable, err error) {
 		body, err = r.readManifest(ctx, d, note)
@@ -29,7 +29,7 @@ func (r *Repository) manifestReader(note noteRead) closure.Read {
 	}
 }
 
-// tops returns the descriptors with which a traversal of the repository begins.
+// tops returns the descriptors at which a traversal of the repository begins.
 func (r *Repository) tops() []closure.Top {
 	tags := map[*node][]string{}
 	for _, t := range r.tags {
@@ -46,14 +46,15 @@ func (r *Repository) tops() []closure.Top {
 	return tops
 }
 
-// DiscoveryContent returns the content of the manifest, config or layer d of a discovery image of
-// the repository. It makes the content from names alone and reads nothing.
+// DiscoveryContent returns the content of the blob d of a discovery image in the repository. It
+// reads nothing, because the content depends only on the name of the image. ok is false if no
+// discovery image has the blob.
 func (r *Repository) DiscoveryContent(d digest.Digest) (content []byte, ok bool) {
 	return r.images.content(d)
 }
 
-// IsDiscovery reports whether d is the manifest, config or layer of a discovery image of the
-// repository. No layout contains it.
+// IsDiscovery reports whether d is a blob of a discovery image in the repository: its manifest, its
+// config or a layer. No layout contains such blobs.
 func (r *Repository) IsDiscovery(d digest.Digest) bool {
 	k, _ := keyOf(d)
 	return r.images.has(k)

@@ -20,51 +20,51 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// MaxIndex is the longest index.json that is read, in bytes.
+// MaxIndex is the maximum size of an index.json, in bytes.
 const MaxIndex = journal.MaxIndex
 
-// Descriptor is a descriptor without its annotations.
+// Descriptor is an OCI descriptor without its annotations.
 type Descriptor = closure.Descriptor
 
-// indexedLayout is one layout in one volume, with its parsed index.
+// indexedLayout is a layout in one volume, with its parsed index.json.
 type indexedLayout struct {
 	vol       volume.Volume
-	path      string // of the layout in the volume, and of the repository in the tree
+	path      string // path of the layout in the volume, and of the repository in the tree
 	stamp     volume.Stamp
 	index     *index
-	indexFile extent.List // the index.json
-	trust     *trust      // the signed content; nil means all content
+	indexFile extent.List // place of the index.json
+	trust     *trust      // content that may be served; nil means all content
 }
 
 // index is a parsed index.json.
 type index struct {
-	sum      [sha256.Size]byte // of the file
-	entries  []entry           // in the order of the file
-	ballot   ballot            // votes for the root
-	named    []string          // repositories in references without a short tag, each once, sorted
-	problems []Problem         // without path and repository
+	sum      [sha256.Size]byte // checksum of the file
+	entries  []entry           // valid descriptors, in the order of the file
+	ballot   ballot            // votes for the root in references
+	named    []string          // repositories that references without a short tag name, sorted, without duplicates
+	problems []Problem         // problems of the index, without path and repository
 
 	sorting sync.Once
-	sorted  []int32 // numbers of entries by digest; nil before the first call of names
+	sorted  []int32 // positions in entries, sorted by digest; nil before the first call of names
 }
 
-// entry is a descriptor of an index.json. It is small, because there are many.
+// entry is a descriptor in an index.json. It is small, because there may be many.
 type entry struct {
 	key    key
-	size   int64  // in the descriptor; bytes
-	tag    string // empty for no tag
+	size   int64  // size in the descriptor, in bytes
+	tag    string // empty if the descriptor has no tag
 	common *common
-	number int32 // of the descriptor in the file; invalid descriptors make no entry
+	number int32 // position of the descriptor in the file; invalid ones count, but have no entry
 }
 
-// common is the set of fields that many descriptors of an index share.
+// common contains fields whose values many descriptors in an index share.
 type common struct {
 	mediaType string
-	// repository is the repository in the reference if there is no short tag. A short tag
-	// belongs to the layout's path, whatever the reference is.
+	// repository is the repository that the reference names. It is empty if there is a short tag,
+	// because a short tag always belongs to the repository of the layout.
 	repository string
-	byDigest   bool          // the short tag is a digest, which means no tag
-	digest     digest.Digest // if the key does not contain it
+	byDigest   bool          // whether the short tag is a digest, which means no tag
+	digest     digest.Digest // empty if the key contains the digest
 }
 
 func (e *entry) digest() digest.Digest {
@@ -74,13 +74,13 @@ func (e *entry) digest() digest.Digest {
 	return e.key.digest()
 }
 
-// names reports whether the index names d. The first call sorts the entries, so that later
-// calls are fast: a report calls it for each missing digest, and all may be missing.
+// names reports whether the index has a descriptor of d. The first call sorts the entries, so that
+// later calls are fast. There may be many calls: one per missing digest.
 func (ix *index) names(d digest.Digest) bool {
 	ix.sorting.Do(func() {
 		ix.sorted = make([]int32, len(ix.entries))
 		for i := range ix.sorted {
-			ix.sorted[i] = int32(i) // an index is bounded by MaxIndex
+			ix.sorted[i] = int32(i) // i fits into 32 bits, because MaxIndex limits the file
 		}
 		slices.SortFunc(ix.sorted, func(a, b int32) int { return ix.entries[a].key.compare(ix.entries[b].key) })
 	})
@@ -101,15 +101,15 @@ type indexDescriptorDoc struct {
 	Annotations annotationsDoc `json:"annotations"`
 }
 
-// annotationsDoc is the annotations that may contain a tag: the short tag of Deckhouse bundles,
-// and the specification's reference name.
+// annotationsDoc has the annotations that may contain a tag. They are the short tag of Deckhouse
+// bundles, and the reference name of the OCI specification.
 type annotationsDoc struct {
 	ShortTag string `json:"io.deckhouse.image.short_tag"`
 	RefName  string `json:"org.opencontainers.image.ref.name"`
 }
 
-// readIndex reads and parses the index of a layout. It returns old if the content is
-// unchanged.
+// readIndex reads and parses the index.json of a layout. If its content is unchanged, it returns
+// old.
 func readIndex(ctx context.Context, l volume.Layout, old *index) (*index, error) {
 	if size := l.Index.Size(); size > MaxIndex {
 		return nil, fmt.Errorf("%d bytes, more than the %d that an index may have: %w", size, MaxIndex, errTooLarge)
@@ -124,7 +124,7 @@ func readIndex(ctx context.Context, l volume.Layout, old *index) (*index, error)
 	return parseIndex(data, l.Path)
 }
 
-// readIndexFile reads an index.json. If that is a file, not an entry of an archive, its content
+// readIndexFile reads an index.json. If it is a plain file, not an entry of an archive, the content
 // may be newer than at the scan.
 func readIndexFile(ctx context.Context, where extent.List) ([]byte, error) {
 	if _, _, isObject := volume.ObjectOf(where); len(where) == 1 && where[0].Whole && !isObject {
@@ -186,10 +186,10 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string, commons map[commo
 		shared.mediaType = unique.Make(c.mediaType).Value()
 		commons[c] = shared
 	}
-	ix.entries = append(ix.entries, entry{k, d.Size, tag, shared, int32(i)}) // i fits: MaxIndex limits the file
+	ix.entries = append(ix.entries, entry{k, d.Size, tag, shared, int32(i)}) // MaxIndex limits i to 32 bits
 }
 
-// withoutTags returns the index with the same descriptors and no tags.
+// withoutTags returns a copy of the index without tags.
 func (ix *index) withoutTags() *index {
 	bare := &index{sum: ix.sum, entries: slices.Clone(ix.entries), ballot: ix.ballot, named: ix.named, problems: ix.problems}
 	for i := range bare.entries {
@@ -198,23 +198,23 @@ func (ix *index) withoutTags() *index {
 	return bare
 }
 
-// packTags puts the tags of all entries into one string: most tags are so short that separate
-// strings would double their size.
+// packTags puts the tags of all entries into one string, to save memory. Most tags are so short
+// that separate strings would need twice the memory.
 func (ix *index) packTags() {
 	var all strings.Builder
 	for _, e := range ix.entries {
 		all.WriteString(e.tag)
 	}
-	rest := strings.Clone(all.String()) // without spare capacity
+	rest := strings.Clone(all.String()) // the clone has no spare capacity
 	for i := range ix.entries {
 		n := len(ix.entries[i].tag)
 		ix.entries[i].tag, rest = rest[:n], rest[n:]
 	}
 }
 
-// dropForeignTags removes the tags of descriptors that belong to other repositories than the
-// layout at path, if the index has images of several repositories. It changes no root layout,
-// whose owner depends on the tree: see [findOwner].
+// dropForeignTags sets ix.named. If references name several repositories, it removes the tags of
+// other repositories than that of the layout at path. It does not do so for a root layout, because
+// its owner depends on the tree: see [findOwner].
 func (ix *index) dropForeignTags(path string) {
 	for _, e := range ix.entries {
 		if named := e.common.repository; named != "" && (len(ix.named) == 0 || named != ix.named[len(ix.named)-1]) {
@@ -236,8 +236,8 @@ func (ix *index) dropForeignTags(path string) {
 	}
 }
 
-// isForeign reports whether a descriptor belongs to another repository than the owner. That is
-// possible only in a root layout with images of several repositories.
+// isForeign reports whether a descriptor belongs to another repository than owner. This can be true
+// only in a root layout with images of several repositories.
 func (p *indexedLayout) isForeign(e *entry, owner string) bool {
 	return p.hasSeveral() && e.common.repository != "" && e.common.repository != owner
 }
@@ -245,13 +245,13 @@ func (p *indexedLayout) isForeign(e *entry, owner string) bool {
 // hasSeveral reports whether this is a root layout with images of several repositories.
 func (p *indexedLayout) hasSeveral() bool { return p.path == "." && len(p.index.named) > 1 }
 
-// mayBelong reports whether the layout at path can have this repository name, below any root.
+// mayBelong reports whether the layout at path has this repository name below some root.
 func mayBelong(repository, path string) bool {
 	return repository == path || strings.HasSuffix(repository, "/"+path)
 }
 
-// foreignTagProblem returns the problem of a descriptor whose tag is ignored, because the layout
-// belongs to owner, or, if owner is empty, to none of several repositories.
+// foreignTagProblem returns the problem for a descriptor whose tag is ignored, because the layout
+// belongs to owner. If owner is empty, no single repository owns the layout.
 func foreignTagProblem(e *entry, owner string) Problem {
 	p := Problem{Kind: Conflict, Tags: tagList(e.tag), Digest: e.digest()}
 	if owner == "" {
@@ -263,12 +263,13 @@ func foreignTagProblem(e *entry, owner string) Problem {
 	return p
 }
 
-// maxProblems bounds how many problems of one index or of one repository are listed.
+// maxProblems is the maximum number of problems that are listed per index and per repository.
 const maxProblems = 1000
 
 func (ix *index) addProblem(p Problem) { ix.problems = appendBounded(ix.problems, p) }
 
-// appendBounded appends p, or at the bound a problem that says that there are more.
+// appendBounded appends p. At the limit, it appends a problem that says that there are more, and
+// later nothing.
 func appendBounded(ps []Problem, p Problem) []Problem {
 	switch {
 	case len(ps) < maxProblems:
@@ -279,9 +280,9 @@ func appendBounded(ps []Problem, p Problem) []Problem {
 	return ps
 }
 
-// tagOf returns the tag in a descriptor's annotations: the short tag, else the tag in the
-// reference name, else "". The tag may be illegal. A short tag that is a digest, as sha256:HEX
-// or @sha256:HEX, means no tag.
+// tagOf returns the tag in the annotations of a descriptor, or an empty string. The short tag takes
+// precedence over the tag in the reference name. If the short tag is a digest, as sha256:HEX or
+// @sha256:HEX, there is no tag. The tag may be illegal.
 func tagOf(a annotationsDoc) string {
 	switch {
 	case isDigestTag(a.ShortTag):
@@ -295,8 +296,8 @@ func tagOf(a annotationsDoc) string {
 	return names.ParseReference(a.RefName).Tag
 }
 
-// isDigestTag reports whether a short tag is a digest (deckhouse-cli,
-// docs/mirror-bundle-layout.md of 2026-10-01, section 8.7).
+// isDigestTag reports whether a short tag is a digest, which means that there is no tag
+// (deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, section 8.7).
 func isDigestTag(short string) bool {
 	if !strings.HasPrefix(strings.TrimPrefix(short, "@"), "sha256:") {
 		return false
@@ -305,7 +306,8 @@ func isDigestTag(short string) bool {
 	return err == nil
 }
 
-// repositoryOf returns the repository in a reference, without the host; empty for a bare tag.
+// repositoryOf returns the repository in a reference, without the host. It is empty if the
+// reference is only a tag.
 func repositoryOf(ref string) string {
 	if !strings.ContainsAny(ref, "/:@") {
 		return ""

@@ -24,20 +24,21 @@ func TestTagOf(t *testing.T) {
 		{"", "host.example:5000/a", ""},
 		{"", "a/b", ""},
 		{"", "", ""},
-		{"not a tag", "host.example/a:v2", "not a tag"}, // an illegal short tag is not replaced
-		// A digest means no tag: deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01, section 8.7.
+		{"not a tag", "host.example/a:v2", "not a tag"}, // an illegal short tag is returned, not the tag in the reference
+		// A digest as short tag means no tag (deckhouse-cli, docs/mirror-bundle-layout.md of
+		// 2026-10-01, section 8.7).
 		{"sha256:" + hex, "host.example/a:v2", ""},
 		{"@sha256:" + hex, "host.example/a@sha256:" + hex, ""},
 		{"@@sha256:" + hex, "", "@@sha256:" + hex},
 		{"sha256:" + hex[1:], "", "sha256:" + hex[1:]},
 		{"sha256:" + strings.ToUpper(hex), "", "sha256:" + strings.ToUpper(hex)},
-		// The reference of an alias from a source with a port contains the tag after the host.
+		// If a source has a port, d8 writes references of aliases as HOST:TAG.
 		{"alpha", "localhost:alpha", "alpha"},
 		{"alpha", "registry.example:5000:alpha", "alpha"},
 	} {
 		got := tagOf(annotationsDoc{ShortTag: c.short, RefName: c.ref})
 		if got != c.want {
-			t.Errorf("short tag %q, reference %q: %q, want %q", c.short, c.ref, got, c.want)
+			t.Errorf("short tag %q, reference %q: got tag %q, want %q", c.short, c.ref, got, c.want)
 		}
 	}
 }
@@ -70,7 +71,7 @@ func TestParseIndex(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ix, err := parseIndex([]byte(c.json), ".")
 			if (err != nil) != c.bad {
-				t.Fatalf("error %v, want an error: %v", err, c.bad)
+				t.Fatalf("got error %v, but want an error: %v", err, c.bad)
 			}
 			if c.bad {
 				return
@@ -80,13 +81,13 @@ func TestParseIndex(t *testing.T) {
 				tags = append(tags, e.tag)
 			}
 			if diff := cmp.Diff(c.tags, tags); diff != "" || len(ix.problems) != c.problems {
-				t.Errorf("%s problems %v, want %d", diff, ix.problems, c.problems)
+				t.Errorf("wrong tags (%s), or problems %v, want %d", diff, ix.problems, c.problems)
 			}
 		})
 	}
 }
 
-func TestProblemsOfAnIndexAreBounded(t *testing.T) {
+func TestIndexListsAtMost1000Problems(t *testing.T) {
 	doc := indexJSON{SchemaVersion: 2, Manifests: make([]indexDescriptorDoc, 5000)}
 	data, err := json.Marshal(doc)
 	if err != nil {
@@ -97,7 +98,7 @@ func TestProblemsOfAnIndexAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(ix.problems) != maxProblems+1 || !strings.Contains(ix.problems[maxProblems].Reason, "more than") {
-		t.Errorf("%d problems, the last %v", len(ix.problems), ix.problems[len(ix.problems)-1])
+		t.Errorf("got %d problems, the last is %v, want 1001", len(ix.problems), ix.problems[len(ix.problems)-1])
 	}
 }
 
@@ -116,20 +117,20 @@ func FuzzParseIndex(f *testing.F) {
 				t.Errorf("entry %+v", e)
 			}
 			if path != "." && len(ix.named) > 1 && e.tag != "" && e.common.repository != "" && !mayBelong(e.common.repository, path) {
-				t.Errorf("entry %+v has a tag in the layout of %s", e, path)
+				t.Errorf("the entry %+v of another repository has a tag in the layout of %s", e, path)
 			}
 		}
 		for _, votes := range []map[string]int{ix.ballot.votes, ix.ballot.weak} {
 			for root := range votes {
 				if !names.IsRepository(root) {
-					t.Errorf("a vote for %q", root)
+					t.Errorf("the index has a vote for the illegal root %q", root)
 				}
 			}
 		}
 	})
 }
 
-func TestVote(t *testing.T) {
+func TestRootInAReference(t *testing.T) {
 	for _, c := range []struct{ ref, path, want string }{
 		{"registry.deckhouse.io/deckhouse/ee/install:v1", "install", "deckhouse/ee"},
 		{"registry.deckhouse.io/deckhouse/ee:v1", ".", "deckhouse/ee"},
@@ -140,7 +141,7 @@ func TestVote(t *testing.T) {
 		{"v1", ".", ""},
 	} {
 		if got, ok := vote(c.ref, c.path); got != c.want && ok || ok != (c.want != "") {
-			t.Errorf("%s in %s: %q, %v; want %q", c.ref, c.path, got, ok, c.want)
+			t.Errorf("reference %s of the layout %s: got root %q (found: %v), want %q", c.ref, c.path, got, ok, c.want)
 		}
 	}
 }
@@ -162,9 +163,9 @@ func TestElectRoot(t *testing.T) {
 		for _, v := range c.votes {
 			parts = append(parts, &indexedLayout{index: &index{ballot: ballot{votes: v}}})
 		}
-		for range 20 { // a map has another order each time
+		for range 20 { // because the order of maps is random
 			if got := electRoot(parts); got != c.want {
-				t.Fatalf("%s: %q, want %q", name, got, c.want)
+				t.Fatalf("%s: got root %q, want %q", name, got, c.want)
 			}
 		}
 	}

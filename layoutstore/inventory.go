@@ -10,10 +10,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// Inventory adds the repositories at some paths of the snapshot to an inventory, with their
-// tags, manifests and blobs. It leaves out discovery tags, repositories with illegal names, and
-// missing content, which are problems of the snapshot. Errors: ErrStale if a refresh is due;
-// those for which [IsExhausted] is true; the context's.
+// Inventory adds the repositories at the given paths to an inventory, with their tags, manifests
+// and blobs. It skips discovery tags. It also skips repositories with illegal names and missing
+// content, which are problems of the snapshot. The error is ErrStale if a refresh is due, the
+// context's, or one for which [IsExhausted] is true.
 func (s *Snapshot) Inventory(ctx context.Context, b *inventory.Builder, paths []string) error {
 	for _, path := range paths {
 		repo, err := s.At(path)
@@ -64,7 +64,7 @@ func (r *Repository) inventory(ctx context.Context, b *inventory.Builder) error 
 	return nil
 }
 
-// sizeOf returns the size of the last copy of a blob, or -1 if no copy exists.
+// sizeOf returns the size of the last intact copy of a blob in bytes, or -1 if there is none.
 func (r *Repository) sizeOf(ctx context.Context, d digest.Digest) (int64, error) {
 	where, err := r.locate(ctx, d, nil)
 	switch {

@@ -158,7 +158,7 @@ func TestReportNamesMissingPadding(t *testing.T) {
 			continue
 		}
 		layouttest.Try(t, os.Remove(name)) // this chunk contains only zeros
-		if text, ok := verified(t, dir, nil); ok || !strings.Contains(text, "chunk 0002 is missing of 3") {
+		if text, ok := verified(t, dir, nil); ok || !strings.Contains(text, "chunk 0002 is missing (the archive has 3 chunks)") {
 			t.Error(text)
 		}
 	}

@@ -16,7 +16,7 @@ type Builder struct {
 	blobs map[digest.Digest]int64
 }
 
-// building is a repository that is being collected.
+// building collects the content of one repository.
 type building struct {
 	tags     map[string]Blob
 	untagged map[digest.Digest]int64
@@ -25,7 +25,7 @@ type building struct {
 // AddFile adds a file of the bundle.
 func (b *Builder) AddFile(f File) { b.files = append(b.files, f) }
 
-// AddRepository adds a repository, which may have no tags.
+// AddRepository adds a repository without tags, unless it exists.
 func (b *Builder) AddRepository(path string) { b.repository(path) }
 
 func (b *Builder) repository(path string) *building {
@@ -40,7 +40,8 @@ func (b *Builder) repository(path string) *building {
 	return r
 }
 
-// AddTag adds a tag and its manifest. If it adds a tag again, the earlier manifest becomes untagged.
+// AddTag adds a tag and its manifest. If the tag already exists, its earlier manifest becomes
+// untagged.
 func (b *Builder) AddTag(path, tag string, m Blob) {
 	r := b.repository(path)
 	if old, ok := r.tags[tag]; ok && old.Digest != m.Digest {
@@ -50,7 +51,8 @@ func (b *Builder) AddTag(path, tag string, m Blob) {
 	b.AddBlob(m)
 }
 
-// AddUntagged adds a manifest that an index names. It is listed as untagged unless it has a tag.
+// AddUntagged adds a manifest that an index names. Build lists it as untagged, unless it also has a
+// tag.
 func (b *Builder) AddUntagged(path string, m Blob) {
 	b.repository(path).untagged[m.Digest] = m.Size
 	b.AddBlob(m)
@@ -64,7 +66,7 @@ func (b *Builder) AddBlob(blob Blob) {
 	b.blobs[blob.Digest] = blob.Size
 }
 
-// Build returns the inventory. program is the name and version of the program that makes it. Build
+// Build returns the inventory. program is the name and version of the program that writes it. Build
 // fails if something cannot be listed, such as an illegal tag.
 func (b *Builder) Build(program string) (*Inventory, error) {
 	i := &Inventory{FormatVersion: formatVersion, Bases: []digest.Digest{}, Program: program, Files: append([]File{}, b.files...), Repositories: []Repository{}, Blobs: sorted(b.blobs)}

@@ -11,19 +11,19 @@ import (
 
 // Comparison is the result of comparing two inventories.
 type Comparison struct {
-	A           digest.Digest `json:"a"` // their ids
+	A           digest.Digest `json:"a"` // ids of the two inventories
 	B           digest.Digest `json:"b"`
 	Differences []Difference  `json:"differences"`
 }
 
-// Difference is something that only one of two inventories lists, or that they list differently.
+// Difference is an item that only one of two inventories lists, or that they list differently.
 type Difference struct {
 	// What is "tag", "untagged", "blob", "archive" or "file".
 	What       string `json:"what"`
 	Repository string `json:"repository,omitempty"`
-	Name       string `json:"name"`        // a tag, a digest or the name of a file
-	A          string `json:"a,omitempty"` // its digest, size or checksum in A; empty if it is missing there
-	B          string `json:"b,omitempty"` // the same in B
+	Name       string `json:"name"`        // a tag, a digest or a file name
+	A          string `json:"a,omitempty"` // digest, size or checksum in A; empty if A does not list the item
+	B          string `json:"b,omitempty"` // digest, size or checksum in B; empty if B does not list the item
 }
 
 // String returns the difference on one line.
@@ -44,10 +44,9 @@ func (d Difference) String() string {
 	return fmt.Sprintf("differs: %s %s: A has %s, B has %s", d.What, name, d.A, d.B)
 }
 
-// Compare compares two inventories: tags, untagged manifests, blobs, and files if both list
-// some. Archives are equal if they have the same size and no checksums that contradict each
-// other: the same archive may be cut into other chunks. Compare ignores checksum files, programs,
-// bases and keys.
+// Compare compares the tags, untagged manifests and blobs of two inventories. If both list files,
+// it also compares files. Archives are equal if their sizes are equal, and no checksums differ;
+// chunks need not be the same. Compare ignores checksum files, programs, bases and keys.
 func Compare(a, b *Inventory) Comparison {
 	c := Comparison{A: a.Bundle, B: b.Bundle, Differences: []Difference{}}
 	c.maps("tag", tagsOf(a), tagsOf(b))
@@ -62,7 +61,8 @@ func Compare(a, b *Inventory) Comparison {
 	return c
 }
 
-// maps adds the keys with different values, sorted. A key is "REPOSITORY NAME" or "NAME".
+// maps adds a difference for each key whose values in a and b differ. A key is "REPOSITORY NAME" or
+// "NAME".
 func (c *Comparison) maps(what string, a, b map[string]string) {
 	for _, key := range keysOf(a, b) {
 		repository, name, ok := strings.Cut(key, " ")
@@ -75,14 +75,14 @@ func (c *Comparison) maps(what string, a, b map[string]string) {
 	}
 }
 
-// keysOf returns the keys of two maps, each once and sorted.
+// keysOf returns the keys of two maps, sorted and without duplicates.
 func keysOf[T any](a, b map[string]T) []string {
 	all := maps.Clone(a)
 	maps.Copy(all, b)
 	return slices.Sorted(maps.Keys(all))
 }
 
-// tagsOf returns the tags by "PATH TAG".
+// tagsOf returns the digests of tags, by "PATH TAG".
 func tagsOf(i *Inventory) map[string]string {
 	all := map[string]string{}
 	for _, r := range i.Repositories {
@@ -111,7 +111,7 @@ func blobsOf(blobs []Blob, prefix string) map[string]string {
 
 func inBytes(n int64) string { return fmt.Sprintf("%d bytes", n) }
 
-// archives compares archives, or other files as archives of one file each.
+// archives compares two lists of archives. Other files are passed as archives of one file each.
 func (c *Comparison) archives(what string, a, b []*Archive) {
 	inA, inB := byName(a), byName(b)
 	for _, name := range keysOf(inA, inB) {
@@ -124,7 +124,7 @@ func (c *Comparison) archives(what string, a, b []*Archive) {
 	}
 }
 
-// eachAlone returns an archive for each file, without the checksum files.
+// eachAlone returns an archive of one file for each file that is not a checksum file.
 func eachAlone(files []File) (all []*Archive) {
 	for _, f := range files {
 		if !isChecksum(f.Name) {
@@ -134,7 +134,7 @@ func eachAlone(files []File) (all []*Archive) {
 	return all
 }
 
-// inBytes returns the size as a text; it is empty for nil.
+// inBytes returns the size of an archive as text. The text is empty if a is nil.
 func (a *Archive) inBytes() string {
 	if a == nil {
 		return ""
@@ -142,7 +142,7 @@ func (a *Archive) inBytes() string {
 	return inBytes(a.Size)
 }
 
-// sums compares the checksums of two lists of files, if both are cut in the same way.
+// sums compares the checksums of two lists of files, if both have the same names and sizes.
 func (c *Comparison) sums(a, b []File) {
 	if !slices.EqualFunc(a, b, func(x, y File) bool { return x.Name == y.Name && x.Size == y.Size }) {
 		return

@@ -14,19 +14,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Archive is an archive of a bundle, in one file or in chunks. Joined in their order, the chunks
-// are the archive, wherever it was cut.
+// Archive is an archive in a bundle, either one file or chunks. If you join the chunks in their
+// order, you get the archive.
 type Archive struct {
-	Name  string // NAME.tar
-	Size  int64  // of all files; bytes
-	Files []File // in their order
+	Name  string // name of the archive, as NAME.tar
+	Size  int64  // size of all files together, in bytes
+	Files []File // the archive itself, or its chunks in their order
 }
 
-// isChunked reports whether the archive is in chunks.
 func (a *Archive) isChunked() bool { return a.Files[0].Name != a.Name }
 
-// archiveOf returns the name of the archive to which a file belongs, and for a chunk the digits of
-// its number.
+// archiveOf returns the name of the archive to which a file belongs. number has the digits of the
+// number of a chunk; it is empty if the file is the archive itself.
 func archiveOf(file string) (archive, number string, ok bool) {
 	if archive, number, ok := names.ParseChunk(file); ok {
 		return archive, number, true
@@ -34,8 +33,8 @@ func archiveOf(file string) (archive, number string, ok bool) {
 	return file, "", strings.HasSuffix(file, ".tar")
 }
 
-// Archives returns the archives among files, by name, and the other files. An archive in one
-// file takes precedence over chunks of the same name.
+// Archives returns the archives among files, sorted by name, and the other files. If there are both
+// an archive and its chunks, it ignores the chunks.
 func Archives(files []File) (archives []*Archive, others []File) {
 	byName := map[string][]File{}
 	for _, f := range files {
@@ -63,9 +62,10 @@ func Archives(files []File) (archives []*Archive, others []File) {
 	return archives, others
 }
 
-// CheckFiles compares the listed files with those that a directory has: its archives and chunks,
-// the indexes of its tree, and any others that are listed. It does not compare content. An archive
-// may be cut into other chunks, or be joined. It returns nothing if no files are listed.
+// CheckFiles compares the listed files with the files in a directory. present are the directory's
+// archives, chunks, indexes, and other files that are listed. CheckFiles does not compare content.
+// An archive may be joined, or cut into other chunks. If the inventory lists no files, CheckFiles
+// returns no problems.
 //
 // A missing file is problem.Incomplete, a file of another size is problem.Damaged, and a file that
 // is not listed is a harmless problem.Limited.
@@ -73,7 +73,7 @@ func (i *Inventory) CheckFiles(dir string, present []File) []problem.Problem {
 	return i.checkFiles(dir, present, func(string) bool { return true })
 }
 
-// CheckArchive is [Inventory.CheckFiles] for one archive of the directory.
+// CheckArchive is like [Inventory.CheckFiles], but checks only one archive in the directory.
 func (i *Inventory) CheckArchive(dir, name string, present []File) []problem.Problem {
 	return i.checkFiles(dir, present, func(archive string) bool { return archive == name })
 }
@@ -111,10 +111,10 @@ func byName(archives []*Archive) map[string]*Archive {
 	return all
 }
 
-// ErrMissing is the error in the problem of a listed archive of which no file is present.
+// ErrMissing is the error in the problem for a listed archive if no file of it is present.
 var ErrMissing = errors.New("the archive is missing")
 
-// fileCheck collects the problems of a directory's files.
+// fileCheck collects the problems of the files in a directory.
 type fileCheck struct {
 	dir      string
 	problems []problem.Problem
@@ -125,7 +125,8 @@ func (c *fileCheck) add(kind problem.Kind, name string, chunks []string, format 
 		Reason: fmt.Sprintf(format, args...), Harmless: kind == problem.Limited})
 }
 
-// archive compares an archive with its files in the directory. They may be missing.
+// archive compares a listed archive with the archive in the directory. have is nil if it is
+// missing.
 func (c *fileCheck) archive(want, have *Archive) {
 	switch {
 	case have == nil:
@@ -141,11 +142,12 @@ func (c *fileCheck) archive(want, have *Archive) {
 	case have.Size < want.Size:
 		c.add(problem.Incomplete, want.Name, nil, "%d bytes of %d are here: copy the rest", have.Size, want.Size)
 	case have.Size > want.Size:
-		c.add(problem.Damaged, want.Name, nil, "%d bytes, %s says %d: copy it again", have.Size, Name, want.Size)
+		c.add(problem.Damaged, want.Name, nil, "it has %d bytes, but %s lists %d: copy it again", have.Size, Name, want.Size)
 	}
 }
 
-// chunks compares the chunks of an archive one by one, unless the archive was cut again.
+// chunks compares the listed chunks of an archive with those in the directory. It reports none if
+// the archive was cut again and has the right size.
 func (c *fileCheck) chunks(want, have *Archive) {
 	sizes := map[string]int64{}
 	for _, f := range have.Files {
@@ -168,40 +170,40 @@ func (c *fileCheck) chunks(want, have *Archive) {
 		}
 	}
 	if have.Size == want.Size && (len(differ) > 0 || len(foreign) > 0) {
-		return // the archive was cut again
+		return // the archive was cut again, into other chunks
 	}
 	if len(differ) > 0 && len(foreign) > 0 {
 		c.cutAgain(want, have)
 		return
 	}
 	if len(missing) > 0 {
-		c.add(problem.Incomplete, want.Name, missing, "%s missing of %d: copy %s again", isOrAre(missing), len(want.Files), itOrThem(missing))
+		c.add(problem.Incomplete, want.Name, missing, "%s missing (the archive has %d chunks): copy %s again", isOrAre(missing), len(want.Files), itOrThem(missing))
 	}
 	if len(differ) > 0 {
-		c.add(problem.Damaged, want.Name, differ, "%s of another size than %s says: copy %s again", isOrAre(differ), Name, itOrThem(differ))
+		c.add(problem.Damaged, want.Name, differ, "%s of another size than %s lists: copy %s again", isOrAre(differ), Name, itOrThem(differ))
 	}
 	if len(foreign) > 0 {
 		c.add(problem.Limited, want.Name, foreign, "%s not part of this bundle: %s does not list %s", isOrAre(foreign), Name, itOrThem(foreign))
 	}
 }
 
-// cutAgain reports an archive whose chunks differ from the listed ones and have another total
-// size. It names none of them, because each may be intact.
+// cutAgain reports an archive that was cut again and has another total size. It names no chunk,
+// because it cannot know which chunk is wrong.
 func (c *fileCheck) cutAgain(want, have *Archive) {
 	if have.Size < want.Size {
 		c.add(problem.Incomplete, want.Name, nil, "%d bytes of %d are here, in other chunks than %s lists: copy the missing ones, or all chunks again", have.Size, want.Size, Name)
 		return
 	}
-	c.add(problem.Damaged, want.Name, nil, "%d bytes in other chunks than %s lists, which says %d: copy all chunks again", have.Size, Name, want.Size)
+	c.add(problem.Damaged, want.Name, nil, "it has %d bytes, in other chunks than %s lists, which lists %d bytes: copy all chunks again", have.Size, Name, want.Size)
 }
 
-// chunkOf returns the name of a chunk as in problems, such as "chunk 0003".
+// chunkOf returns the name that a chunk has in problems, such as "chunk 0003".
 func chunkOf(file string) string {
 	_, number, _ := archiveOf(file)
 	return "chunk " + number
 }
 
-// maxNamed limits the chunks that a reason names.
+// maxNamed is the maximum number of chunks that the text of a problem names.
 const maxNamed = 8
 
 func isOrAre(chunks []string) string {
@@ -222,7 +224,7 @@ func itOrThem(chunks []string) string {
 }
 
 // others compares the files that are not archives. Checksum files may be missing, because the
-// inventory has the checksums as well.
+// inventory itself contains the checksums.
 func (c *fileCheck) others(want, have []File) {
 	sizes := map[string]int64{}
 	for _, f := range have {
@@ -235,7 +237,7 @@ func (c *fileCheck) others(want, have []File) {
 		case !ok && !isChecksum(f.Name):
 			c.add(problem.Incomplete, f.Name, nil, "missing: %s lists it: copy it again", Name)
 		case ok && size != f.Size:
-			c.add(problem.Damaged, f.Name, nil, "%d bytes, %s says %d: copy it again", size, Name, f.Size)
+			c.add(problem.Damaged, f.Name, nil, "it has %d bytes, but %s lists %d: copy it again", size, Name, f.Size)
 		}
 	}
 	for _, f := range have {

@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// list returns the files of a text "NAME SIZE, NAME SIZE".
+// list parses a list of files in the form "NAME SIZE, NAME SIZE".
 func list(t *testing.T, text string) (files []inventory.File) {
 	t.Helper()
 	for part := range strings.SplitSeq(text, ",") {
@@ -44,44 +44,44 @@ func TestCheckFiles(t *testing.T) {
 	const three = "a.tar.0000.chunk 10, a.tar.0001.chunk 11, a.tar.0002.chunk 3"
 	for _, c := range []struct {
 		name, listed, present string
-		want                  []string // kind, path and chunks, and the beginning of the reason
+		want                  []string // of each problem: kind, path, chunks and beginning of the reason
 	}{
 		{"nothing listed", "", "a.tar 1", nil},
 		{"the same", "a.tar 5, x.yaml 1", "a.tar 5, x.yaml 1", nil},
 		{"the same chunks", three, three, nil},
 		{"an archive is missing", "a.tar 5, b.tar 6", "a.tar 5", []string{"incomplete /d/b.tar [] the archive is missing, with 6 bytes"}},
 		{"all chunks are missing", three + ", b.tar 6", "b.tar 6", []string{"incomplete /d/a.tar [] all its chunks are missing, with 24 bytes"}},
-		{"the last chunk is missing", three, "a.tar.0000.chunk 10, a.tar.0001.chunk 11", []string{"incomplete /d/a.tar [chunk 0002] chunk 0002 is missing of 3"}},
-		{"the first chunk is missing", three, "a.tar.0001.chunk 11, a.tar.0002.chunk 3", []string{"incomplete /d/a.tar [chunk 0000] chunk 0000 is missing of 3"}},
-		{"two chunks are missing", three, "a.tar.0001.chunk 11", []string{"incomplete /d/a.tar [chunk 0000 chunk 0002] chunk 0000, chunk 0002 are missing of 3"}},
-		{"the last, empty chunk is missing", "a.tar.0000.chunk 10, a.tar.0001.chunk 0", "a.tar.0000.chunk 10", []string{"incomplete /d/a.tar [chunk 0001] chunk 0001 is missing of 2"}},
+		{"the last chunk is missing", three, "a.tar.0000.chunk 10, a.tar.0001.chunk 11", []string{"incomplete /d/a.tar [chunk 0002] chunk 0002 is missing (the archive has 3 chunks)"}},
+		{"the first chunk is missing", three, "a.tar.0001.chunk 11, a.tar.0002.chunk 3", []string{"incomplete /d/a.tar [chunk 0000] chunk 0000 is missing (the archive has 3 chunks)"}},
+		{"two chunks are missing", three, "a.tar.0001.chunk 11", []string{"incomplete /d/a.tar [chunk 0000 chunk 0002] chunk 0000, chunk 0002 are missing (the archive has 3 chunks)"}},
+		{"the last, empty chunk is missing", "a.tar.0000.chunk 10, a.tar.0001.chunk 0", "a.tar.0000.chunk 10", []string{"incomplete /d/a.tar [chunk 0001] chunk 0001 is missing (the archive has 2 chunks)"}},
 		{"a chunk is short", three, "a.tar.0000.chunk 10, a.tar.0001.chunk 9, a.tar.0002.chunk 3", []string{"damaged /d/a.tar [chunk 0001] chunk 0001 is of another size"}},
 		{"a stale chunk", three, three + ", a.tar.0003.chunk 4", []string{"limited /d/a.tar [chunk 0003] chunk 0003 is not part of this bundle"}},
 		{"joined", three, "a.tar 24", nil},
 		{"joined without the last chunk", three, "a.tar 21", []string{"incomplete /d/a.tar [] 21 bytes of 24 are here"}},
-		{"joined with another chunk", three, "a.tar 25", []string{"damaged /d/a.tar [] 25 bytes, bundle.json says 24"}},
+		{"joined with another chunk", three, "a.tar 25", []string{"damaged /d/a.tar [] it has 25 bytes, but bundle.json lists 24"}},
 		{"cut later", "a.tar 24", three, nil},
 		{"cut later, without the last chunk", "a.tar 24", "a.tar.0000.chunk 10, a.tar.0001.chunk 11", []string{"incomplete /d/a.tar [] 21 bytes of 24 are here"}},
 		{"cut again", three, "a.tar.0000.chunk 12, a.tar.0001.chunk 12", nil},
 		{"cut again, into more chunks", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0002.chunk 6, a.tar.0003.chunk 2", nil},
 		{"cut again, without a chunk", three, "a.tar.0000.chunk 8, a.tar.0002.chunk 6, a.tar.0003.chunk 2", []string{"incomplete /d/a.tar [] 16 bytes of 24 are here, in other chunks than"}},
 		{"cut again, without a later chunk", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0003.chunk 2", []string{"incomplete /d/a.tar [] 18 bytes of 24 are here, in other chunks than"}},
-		{"cut again, with a stale chunk", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0002.chunk 8, a.tar.0003.chunk 2", []string{"damaged /d/a.tar [] 26 bytes in other chunks than"}},
+		{"cut again, with a stale chunk", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0002.chunk 8, a.tar.0003.chunk 2", []string{"damaged /d/a.tar [] it has 26 bytes, in other chunks than"}},
 		{"the file takes precedence over its chunks", "a.tar 24", "a.tar 24, a.tar.0000.chunk 10", nil},
 		{"truncated", "a.tar 5", "a.tar 4", []string{"incomplete /d/a.tar [] 4 bytes of 5 are here"}},
 		{"foreign", "a.tar 5", "a.tar 5, b.tar 1", []string{"limited /d/b.tar [] not part of this bundle"}},
 		{"foreign index", "a/index.json 5", "a/index.json 5, b/index.json 6", []string{"limited /d/b/index.json [] not part of this bundle"}},
 		{"missing index", "a/index.json 5, b/index.json 6", "a/index.json 5", []string{"incomplete /d/b/index.json [] missing"}},
-		{"another index", "a/index.json 5", "a/index.json 6", []string{"damaged /d/a/index.json [] 6 bytes, bundle.json says 5"}},
+		{"another index", "a/index.json 5", "a/index.json 6", []string{"damaged /d/a/index.json [] it has 6 bytes, but bundle.json lists 5"}},
 		{"without checksums", "a.tar 5, a.tar.gostsum 64", "a.tar 5", nil},
-		{"with a checksum of another size", "a.tar 5, a.tar.gostsum 64", "a.tar 5, a.tar.gostsum 65", []string{"damaged /d/a.tar.gostsum [] 65 bytes"}},
+		{"with a checksum of another size", "a.tar 5, a.tar.gostsum 64", "a.tar 5, a.tar.gostsum 65", []string{"damaged /d/a.tar.gostsum [] it has 65 bytes"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []string
 			for _, p := range listing(t, c.listed).CheckFiles("/d", list(t, c.present)) {
 				got = append(got, fmt.Sprintf("%s %s %v %s", p.Kind, p.Path, p.Chunks, p.Reason))
 				if p.IsFailure() == (p.Kind == problem.Limited) {
-					t.Errorf("failure: %v: %v", p.IsFailure(), p)
+					t.Errorf("IsFailure is %v for the problem %v", p.IsFailure(), p)
 				}
 			}
 			if !slices.EqualFunc(got, c.want, strings.HasPrefix) {
@@ -91,8 +91,8 @@ func TestCheckFiles(t *testing.T) {
 	}
 }
 
-// CheckArchive compares an archive that is a source of its own, and no other file.
-func TestCheckArchive(t *testing.T) {
+// CheckArchive compares one archive with the inventory, and no other file.
+func TestCheckArchiveIgnoresOtherFiles(t *testing.T) {
 	i := listing(t, "a.tar 5, b.tar 6, x.yaml 1")
 	if got := i.CheckArchive("/d", "a.tar", list(t, "a.tar 5, c.tar 1")); len(got) != 0 {
 		t.Error(got)
@@ -140,8 +140,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// A flipped bit changes only the checksum of its file.
-func TestCompareSums(t *testing.T) {
+// If only checksums differ, each is a difference of its file. A file without a checksum is equal.
+func TestCompareChecksums(t *testing.T) {
 	a, b := sample(t), sample(t)
 	for n := range b.Files {
 		if b.Files[n].SHA256 != "" {
@@ -151,7 +151,7 @@ func TestCompareSums(t *testing.T) {
 	if c := inventory.Compare(a, b); len(c.Differences) != 1 || c.Differences[0].Name != "platform.tar.0000.chunk" {
 		t.Error(c)
 	}
-	b.Files = nil // the inventory of a registry
+	b.Files = nil // like the inventory of a registry
 	if c := inventory.Compare(a, b); len(c.Differences) != 0 {
 		t.Error(c)
 	}

@@ -1,15 +1,15 @@
-// Package inventory defines bundle.json: the list of everything in a bundle, which a key may sign.
+// Package inventory defines bundle.json: the list of everything in a bundle. It may be signed.
 //
 // An [Inventory] lists the files of a bundle, its repositories with their tags, and its blobs.
-// [Builder] makes one, [Inventory.Encode] writes it, and [Parse] reads it. The same content
-// always gives the same bytes. [Compare] compares two inventories, and [CheckFiles] compares
-// one with the files of a directory.
+// [Builder] makes an inventory, [Inventory.Encode] encodes it, and [Parse] parses it. The same
+// content always gives the same bytes. [Compare] compares two inventories. [Inventory.CheckFiles]
+// compares an inventory with the files in a directory.
 //
 // A [SigningKey] signs the bytes of an inventory, and a [VerifyKey] checks the signature.
 // [Read] reads an inventory with its signature.
 //
-// The package never uses the network and reads no layouts: package layoutstore makes the inventory
-// of a tree, and package gather that of a registry.
+// The package does not use the network or read layouts. Package layoutstore makes the inventory of
+// a tree, and package gather makes that of a registry.
 package inventory
 
 import (
@@ -26,12 +26,12 @@ import (
 )
 
 const (
-	// Name is the name of an inventory beside the archives of its bundle, or in the top
+	// Name is the file name of an inventory. It is beside the archives of its bundle, or in the top
 	// directory of its tree.
 	Name = "bundle.json"
-	// SignatureName is the name of its signature.
+	// SignatureName is the file name of the signature of an inventory.
 	SignatureName = "bundle.json.sig"
-	// MaxSize is the longest inventory that is read, in bytes. One blob takes about 110.
+	// MaxSize is the maximum size of an inventory in bytes. Each blob takes about 110 bytes.
 	MaxSize = 128 << 20
 
 	formatVersion = 1
@@ -40,56 +40,56 @@ const (
 // Inventory is the list of everything in a bundle. Its lists are sorted and have no duplicates.
 type Inventory struct {
 	FormatVersion int `json:"formatVersion"`
-	// Bundle identifies the content: see [Inventory.ID].
+	// Bundle is the id of the content: see [Inventory.ID].
 	Bundle digest.Digest `json:"bundle"`
-	// Bases are the ids of bundles that are needed in addition to this one. A complete bundle
-	// has none, and this program makes only complete ones.
+	// Bases are the ids of other bundles that this bundle needs. A complete bundle has none. This
+	// program makes only complete bundles.
 	Bases []digest.Digest `json:"bases"`
-	// Program is the program that wrote the inventory, with its version.
+	// Program is the name and version of the program that wrote the inventory.
 	Program string `json:"program"`
-	// Key identifies the key that signed the inventory: the sha256 of the public key in its
-	// DER form. It is empty without a signature. It proves nothing, and only explains why a
-	// signature fails.
+	// Key is the id of the key that signed the inventory: the sha256 of the public key in DER form.
+	// It is empty if there is no signature. It proves nothing, and only helps to explain why a
+	// signature is wrong.
 	Key digest.Digest `json:"key,omitempty"`
-	// Files are the files of the bundle, by name. The list is empty for a store or a registry.
-	// Blobs of a tree are not among the files.
+	// Files are the files of the bundle, sorted by name. The list is empty for a store or a registry.
+	// It does not include the blobs of a tree.
 	Files        []File       `json:"files"`
-	Repositories []Repository `json:"repositories"` // by path
-	// Blobs are everything that the tags lead to, including manifests, by digest.
+	Repositories []Repository `json:"repositories"` // sorted by path
+	// Blobs are all blobs to which the indexes lead, including manifests, sorted by digest.
 	Blobs []Blob `json:"blobs"`
 }
 
-// File is a file of a bundle.
+// File is a file in a bundle.
 type File struct {
-	Name   string `json:"name"`             // slash-separated, below the directory of the bundle
+	Name   string `json:"name"`             // relative to the directory of the bundle, with slashes
 	Size   int64  `json:"size"`             // bytes
-	SHA256 string `json:"sha256,omitempty"` // lower-case hex; empty if unknown
+	SHA256 string `json:"sha256,omitempty"` // 64 lower-case hex digits; empty if unknown
 }
 
-// Repository is a repository of a bundle. Its path is that of its layout, without a root; "."
+// Repository is a repository in a bundle. Its path is the path of its layout, without a root. "."
 // is the root layout.
 type Repository struct {
 	Path string `json:"path"`
-	Tags []Tag  `json:"tags"` // without discovery tags
-	// Untagged are manifests that an index names without a tag.
+	Tags []Tag  `json:"tags"` // all tags except discovery tags
+	// Untagged are the manifests that an index names without a tag.
 	Untagged []Blob `json:"untagged,omitempty"`
 }
 
-// Tag is a tag and the manifest that it leads to.
+// Tag is a tag with the digest and the size of its manifest.
 type Tag struct {
 	Name   string        `json:"tag"`
 	Digest digest.Digest `json:"digest"`
-	Size   int64         `json:"size"` // of the manifest; bytes
+	Size   int64         `json:"size"` // size of the manifest in bytes
 }
 
-// Blob is a blob or a manifest.
+// Blob is the digest and the size of a blob or a manifest.
 type Blob struct {
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"` // bytes
 }
 
-// ID computes the id of the bundle: the sha256 of one line per tag, untagged manifest and blob,
-// in their order. Files, the program and the key do not change it.
+// ID computes the id of the bundle. It is the sha256 of a text with one line per tag, untagged
+// manifest and blob, in their order. It does not depend on files, the program or the key.
 //
 //	tag PATH TAG DIGEST SIZE
 //	untagged PATH DIGEST SIZE
@@ -110,7 +110,7 @@ func (i *Inventory) ID() digest.Digest {
 	return digest.NewDigest(digest.SHA256, h)
 }
 
-// Repository returns the repository at a path.
+// Repository returns the repository at a path. ok is false if the inventory does not list it.
 func (i *Inventory) Repository(path string) (*Repository, bool) {
 	n, ok := slices.BinarySearchFunc(i.Repositories, path, func(r Repository, path string) int { return strings.Compare(r.Path, path) })
 	if !ok {
@@ -119,7 +119,7 @@ func (i *Inventory) Repository(path string) (*Repository, bool) {
 	return &i.Repositories[n], true
 }
 
-// Tag returns a tag of the repository.
+// Tag returns a tag of the repository. ok is false if the inventory does not list it.
 func (r *Repository) Tag(name string) (Tag, bool) {
 	n, ok := slices.BinarySearchFunc(r.Tags, name, func(t Tag, name string) int { return strings.Compare(t.Name, name) })
 	if !ok {
@@ -128,7 +128,8 @@ func (r *Repository) Tag(name string) (Tag, bool) {
 	return r.Tags[n], true
 }
 
-// Blob returns the size of a blob or manifest, in bytes, if the inventory lists it.
+// Blob returns the size of a blob or manifest in bytes. ok is false if the inventory does not list
+// it.
 func (i *Inventory) Blob(d digest.Digest) (size int64, ok bool) {
 	n, ok := slices.BinarySearchFunc(i.Blobs, d, func(b Blob, d digest.Digest) int { return cmp.Compare(b.Digest, d) })
 	if !ok {
@@ -137,7 +138,7 @@ func (i *Inventory) Blob(d digest.Digest) (size int64, ok bool) {
 	return i.Blobs[n].Size, true
 }
 
-// CountTags returns the number of tags.
+// CountTags returns the number of tags in all repositories.
 func (i *Inventory) CountTags() (n int) {
 	for _, r := range i.Repositories {
 		n += len(r.Tags)
@@ -145,8 +146,8 @@ func (i *Inventory) CountTags() (n int) {
 	return n
 }
 
-// Encode returns the inventory as [Parse] reads it: one line per file, tag and blob. It fails
-// if Parse would refuse it.
+// Encode returns the JSON of the inventory, with one line per file, tag and blob. It fails if
+// [Parse] would refuse the JSON.
 func (i *Inventory) Encode() ([]byte, error) {
 	if err := i.check(); err != nil {
 		return nil, fmt.Errorf("inventory: %w", err)
@@ -183,17 +184,17 @@ func (i *Inventory) Encode() ([]byte, error) {
 
 var errTooLong = errors.New("the inventory has more than 128 MiB")
 
-// encoder writes an inventory with one line per element.
+// encoder writes the JSON of an inventory, with one line per list element.
 type encoder struct{ out *bytes.Buffer }
 
 func (e *encoder) line(text string) { e.out.WriteString(text + "\n") }
 
 func (e *encoder) field(name string, v any) { fmt.Fprintf(e.out, "  %q:%s,\n", name, encode(v)) }
 
-// value returns a function that writes an element on one line.
+// value returns a function that writes the JSON of an element on one line.
 func value[T any](e *encoder) func(T) { return func(v T) { e.out.Write(encode(v)) } }
 
-// list writes a field with a list.
+// list writes a field whose value is a list.
 func list[T any](e *encoder, indent, name string, all []T, write func(T)) {
 	fmt.Fprintf(e.out, "%s%q:[", indent, name)
 	for n, v := range all {
@@ -206,11 +207,11 @@ func list[T any](e *encoder, indent, name string, all []T, write func(T)) {
 	e.out.WriteByte(']')
 }
 
-// encode returns the JSON of a value of an inventory, without HTML escapes.
+// encode returns the JSON of a value, without HTML escapes.
 func encode(v any) []byte {
 	var b bytes.Buffer
 	j := json.NewEncoder(&b)
 	j.SetEscapeHTML(false)
-	_ = j.Encode(v) // strings, numbers and structs of them cannot fail
+	_ = j.Encode(v) // encoding strings, numbers and structs of them cannot fail
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }

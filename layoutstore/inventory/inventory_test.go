@@ -23,7 +23,7 @@ func blob(content string) inventory.Blob {
 	return inventory.Blob{Digest: digest.FromString(content), Size: int64(len(content))}
 }
 
-// sample returns an inventory that uses every field.
+// sample returns an inventory with a value in every field, except those of signatures.
 func sample(t *testing.T) *inventory.Inventory {
 	t.Helper()
 	var b inventory.Builder
@@ -48,7 +48,7 @@ func encode(t *testing.T, i *inventory.Inventory) []byte {
 	return data
 }
 
-func TestRoundTrip(t *testing.T) {
+func TestParseReadsWhatEncodeWrites(t *testing.T) {
 	want := sample(t)
 	data := encode(t, want)
 	got, err := inventory.Parse(data)
@@ -65,15 +65,15 @@ func TestRoundTrip(t *testing.T) {
 		t.Errorf("install:stable: %v", tag)
 	}
 	if size, ok := got.Blob(blob("layer").Digest); !ok || size != 5 {
-		t.Errorf("layer: %d, %v", size, ok)
+		t.Errorf("the blob layer has the size %d (found: %v), want 5", size, ok)
 	}
 	if _, ok := got.Repository("modules"); ok {
-		t.Error("an unknown repository was found")
+		t.Error("the inventory has the unknown repository modules")
 	}
 }
 
-// The id depends only on the content.
-func TestIDIgnoresFiles(t *testing.T) {
+// The id of a bundle depends on its content, but not on files, the program or bases.
+func TestIDDependsOnlyOnContent(t *testing.T) {
 	a := sample(t)
 	b := *a
 	b.Files, b.Program, b.Bases = nil, "another", []digest.Digest{a.Bundle}
@@ -82,16 +82,16 @@ func TestIDIgnoresFiles(t *testing.T) {
 	}
 	b.Blobs = b.Blobs[1:]
 	if a.ID() == b.ID() {
-		t.Error("the id does not change without a blob")
+		t.Error("the id did not change when a blob was removed")
 	}
 }
 
-// If a tag is added twice, its last manifest counts. The earlier one is still listed.
+// If a tag is added twice, it has its last manifest. The earlier manifest is listed as untagged.
 func TestBuilderKeepsReplacedManifests(t *testing.T) {
 	var b inventory.Builder
 	b.AddTag("app", "v1", blob("old"))
 	b.AddTag("app", "v1", blob("new"))
-	b.AddUntagged("app", blob("new")) // it also has a tag
+	b.AddUntagged("app", blob("new")) // this manifest also has a tag
 	i, err := b.Build("test")
 	layouttest.Try(t, err)
 	want := []inventory.Repository{{Path: "app", Tags: []inventory.Tag{{Name: "v1", Digest: blob("new").Digest, Size: 3}}, Untagged: []inventory.Blob{blob("old")}}}
@@ -100,7 +100,7 @@ func TestBuilderKeepsReplacedManifests(t *testing.T) {
 	}
 }
 
-// Each field that is repeated, missing, null, unknown or spelled in another case is refused.
+// Parse refuses a field that is repeated, missing, null, unknown or spelled in another case.
 func TestParseRefusesOtherFields(t *testing.T) {
 	data := string(encode(t, sample(t)))
 	fields := 0
@@ -122,17 +122,17 @@ func TestParseRefusesOtherFields(t *testing.T) {
 			}
 			for what, text := range changed {
 				if _, err := inventory.Parse([]byte(text)); !errors.Is(err, inventory.ErrFormat) {
-					t.Fatalf("%s %s: %v", name, what, err)
+					t.Fatalf("the field %s is %s, but Parse returned the error %v", name, what, err)
 				}
 			}
 		}
 	}
 	if fields < 40 {
-		t.Errorf("only %d fields were tested", fields)
+		t.Errorf("the test found only %d fields", fields)
 	}
 }
 
-// valueEnd returns the end of the JSON value at an offset.
+// valueEnd returns the offset after the JSON value that begins at an offset.
 func valueEnd(t *testing.T, data string, at int) int {
 	t.Helper()
 	d := json.NewDecoder(strings.NewReader(data[at:]))
@@ -141,7 +141,7 @@ func valueEnd(t *testing.T, data string, at int) int {
 	return at + int(d.InputOffset())
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParseRefusesInvalidValues(t *testing.T) {
 	good := string(encode(t, sample(t)))
 	for what, change := range map[string][2]string{
 		"another version":                        {`"formatVersion":1`, `"formatVersion":2`},
@@ -167,9 +167,9 @@ func TestParseRefuses(t *testing.T) {
 		"a manifest that is not listed":          {blob("root").Digest.String(), blob("other").Digest.String()},
 		"an illegal digest":                      {blob("layer").Digest.String(), "sha256:" + strings.Repeat("g", 64)},
 		"an upper-case digest":                   {blob("layer").Digest.String(), "sha256:" + strings.ToUpper(blob("layer").Digest.Encoded())},
-		"a short sum":                            {digest.FromString("x").Encoded(), "abcd"},
-		"an upper-case sum":                      {digest.FromString("x").Encoded(), strings.ToUpper(digest.FromString("x").Encoded())},
-		"data behind the inventory":              {"\n}\n", "\n}\n{}"},
+		"a short checksum":                       {digest.FromString("x").Encoded(), "abcd"},
+		"an upper-case checksum":                 {digest.FromString("x").Encoded(), strings.ToUpper(digest.FromString("x").Encoded())},
+		"data after the inventory":               {"\n}\n", "\n}\n{}"},
 		"an illegal base":                        {`"bases":[]`, `"bases":["sha512:1"]`},
 		"no object":                              {good, `[]`},
 		"nothing":                                {good, ``},
@@ -178,19 +178,19 @@ func TestParseRefuses(t *testing.T) {
 	} {
 		bad := strings.Replace(good, change[0], change[1], 1)
 		if bad == good {
-			t.Errorf("%s: nothing changed", what)
+			t.Errorf("%s: the test did not change the inventory", what)
 		}
 		if i, err := inventory.Parse([]byte(bad)); !errors.Is(err, inventory.ErrFormat) {
-			t.Errorf("%s: %v, %v", what, i, err)
+			t.Errorf("%s: got %v and error %v, want ErrFormat", what, i, err)
 		}
 	}
 	if _, err := inventory.Parse([]byte(strings.ReplaceAll(good, "\n", "\r\n"))); err != nil {
-		t.Errorf("other white space: %v", err)
+		t.Errorf("an inventory with other white space is refused: %v", err)
 	}
 }
 
-// Encode never writes an inventory that Parse refuses.
-func TestEncodeRefuses(t *testing.T) {
+// Encode fails if Parse would refuse the inventory.
+func TestEncodeRefusesInvalidInventories(t *testing.T) {
 	for what, change := range map[string]func(*inventory.Inventory){
 		"version": func(i *inventory.Inventory) { i.FormatVersion = 2 },
 		"id":      func(i *inventory.Inventory) { i.Bundle = digest.FromString("x") },
@@ -201,12 +201,13 @@ func TestEncodeRefuses(t *testing.T) {
 		i := sample(t)
 		change(i)
 		if _, err := i.Encode(); err == nil {
-			t.Errorf("%s: no error", what)
+			t.Errorf("%s: Encode returned no error", what)
 		}
 	}
 }
 
-// FuzzParse: accepted inventories are legal, and do not change when they are written and read again.
+// FuzzParse checks that all inventories that Parse accepts are valid. They must not change when
+// they are encoded and parsed again.
 func FuzzParse(f *testing.F) {
 	var b inventory.Builder
 	b.AddFile(inventory.File{Name: "a.tar", Size: 3})
@@ -254,7 +255,7 @@ func FuzzParse(f *testing.F) {
 		}
 		again, err := i.Encode()
 		if err != nil {
-			t.Fatalf("accepted, but cannot be written: %v", err)
+			t.Fatalf("Parse accepts the inventory, but Encode fails: %v", err)
 		}
 		second, err := inventory.Parse(again)
 		if err != nil || !cmp.Equal(i, second) {
@@ -262,12 +263,12 @@ func FuzzParse(f *testing.F) {
 		}
 		var x, y any
 		if json.Unmarshal(data, &x) != nil || json.Unmarshal(again, &y) != nil || !cmp.Equal(x, y) {
-			t.Fatalf("another document: %s", cmp.Diff(x, y))
+			t.Fatalf("Encode wrote a different document: %s", cmp.Diff(x, y))
 		}
 	})
 }
 
-// FuzzWrite: every inventory that can be written is read back unchanged.
+// FuzzWrite checks that every inventory that can be encoded is parsed without a change.
 func FuzzWrite(f *testing.F) {
 	f.Add("install", "v1", "platform.tar", int64(7), "layoutproxy 1.0")
 	f.Add(".", "x", "a/index.json", int64(0), `"<>&`+"\u2028")
@@ -292,7 +293,8 @@ func FuzzWrite(f *testing.F) {
 	})
 }
 
-// FuzzArchiveNames: an inventory recognizes the same archives and chunks as package volume.
+// FuzzArchiveNames checks that package inventory and package volume agree about the names of
+// archives and chunks.
 func FuzzArchiveNames(f *testing.F) {
 	for _, name := range []string{"a.tar", "a.tar.0000.chunk", "a.tar.12345.chunk", "a.tar.000.chunk", ".tar", "tar", "a.tar.0000.chunk.gostsum", "a.tar.0000.chunk.tar"} {
 		f.Add(name)
@@ -305,9 +307,9 @@ func FuzzArchiveNames(f *testing.F) {
 		archives, others := inventory.Archives([]inventory.File{{Name: name}})
 		switch {
 		case ok && (len(archives) != 1 || archives[0].Name != want):
-			t.Errorf("%q: %v, want the archive %q", name, archives, want)
+			t.Errorf("%q: got archives %v, want the archive %q", name, archives, want)
 		case !ok && len(others) != 1:
-			t.Errorf("%q: %v, want another file", name, archives)
+			t.Errorf("%q: got archives %v, want none, but another file", name, archives)
 		}
 	})
 }

@@ -21,14 +21,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// ErrFormat says that an inventory is malformed, or of a format version that this program does
-// not know.
+// ErrFormat is the error for an inventory that is malformed, or has an unknown format version.
 var ErrFormat = errors.New("not an inventory that this program can read")
 
-// Parse reads an inventory. It refuses everything that [Inventory.Encode] never writes, except
-// for white space: unknown or repeated fields, other format versions, lists that are not sorted
-// or have duplicates, an id that does not match the content, tags without their blob, and names
-// of files that lead out of the directory. Every error wraps ErrFormat.
+// Parse parses an inventory. White space may differ, but otherwise it accepts only what
+// [Inventory.Encode] writes. For example, it refuses unknown or repeated fields, other format
+// versions, and lists that are not sorted or have duplicates. It also refuses an id that does not
+// match the content, tags without their blob, and file names that lead out of the directory. Every
+// error wraps ErrFormat.
 func Parse(data []byte) (*Inventory, error) {
 	i, err := parse(data)
 	if err != nil {
@@ -37,7 +37,7 @@ func Parse(data []byte) (*Inventory, error) {
 	return i, nil
 }
 
-// ReadFile reads the inventory in a file. Errors: ErrFormat; the file system's.
+// ReadFile reads an inventory from a file. The error is ErrFormat or the file system's.
 func ReadFile(name string) (*Inventory, error) {
 	data, err := plainfile.Read(name, MaxSize)
 	if err != nil {
@@ -73,8 +73,8 @@ func parse(data []byte) (*Inventory, error) {
 	return &i, nil
 }
 
-// IsInventory reports whether data that Parse refuses is a malformed inventory of a known format
-// version. Otherwise it may be the bundle.json of another program.
+// IsInventory reports whether data that Parse refused is a malformed inventory with a known format
+// version. If not, it may be the bundle.json of another program.
 func IsInventory(data []byte) bool {
 	if !bytes.Contains(data, []byte(`"formatVersion"`)) {
 		return false
@@ -84,7 +84,8 @@ func IsInventory(data []byte) bool {
 
 var errVersion = errors.New("format version")
 
-// checkVersion must run before the other checks: a later version may have other fields.
+// checkVersion checks the format version. It must run first, because a later version may have other
+// fields.
 func checkVersion(data []byte) error {
 	var v struct {
 		FormatVersion *int `json:"formatVersion"`
@@ -96,13 +97,13 @@ func checkVersion(data []byte) error {
 		return errors.New("it has no formatVersion")
 	}
 	if *v.FormatVersion != formatVersion {
-		return fmt.Errorf("%w %d, this program reads version %d", errVersion, *v.FormatVersion, formatVersion)
+		return fmt.Errorf("%w %d, but this program reads only version %d", errVersion, *v.FormatVersion, formatVersion)
 	}
 	return nil
 }
 
-// shape lists the fields of an object. The value of a field is the shape of the objects in its
-// list. A field whose name ends in "?" may be missing.
+// shape lists the fields of a JSON object by name. If a field is a list of objects, its value is
+// their shape; otherwise it is nil. A field whose name ends in "?" may be missing.
 type shape map[string]shape
 
 func topShape() shape {
@@ -116,8 +117,8 @@ func topShape() shape {
 	}
 }
 
-// checkFields checks that each object has exactly its fields, each once, and no null. Package
-// json ignores the case of names and takes the last of two fields with one name.
+// checkFields checks that each object has exactly the fields of its shape, without duplicates and
+// nulls. Package json would ignore the case of names, and accept duplicates.
 func checkFields(data []byte) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
@@ -125,7 +126,7 @@ func checkFields(data []byte) error {
 		return err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("more than one value")
+		return errors.New("the file contains more than one JSON value")
 	}
 	return nil
 }
@@ -183,10 +184,10 @@ func checkObject(d *json.Decoder, s shape) error {
 	return err
 }
 
-// check checks everything about an inventory except its field names.
+// check checks the values of all fields of an inventory.
 func (i *Inventory) check() error {
 	if i.FormatVersion != formatVersion {
-		return fmt.Errorf("format version %d, this program reads version %d", i.FormatVersion, formatVersion)
+		return fmt.Errorf("format version %d, but this program reads only version %d", i.FormatVersion, formatVersion)
 	}
 	if err := checkText("program", i.Program); err != nil {
 		return err
@@ -215,7 +216,7 @@ func (i *Inventory) checkID() error {
 	return nil
 }
 
-// checkAll checks the elements of a list, and that they are sorted and unique.
+// checkAll checks each element of a list, and that the list is sorted and has no duplicates.
 func checkAll[T any](what string, all []T, key func(T) string, check func(T) error) error {
 	for _, v := range all {
 		if err := check(v); err != nil {
@@ -228,7 +229,7 @@ func checkAll[T any](what string, all []T, key func(T) string, check func(T) err
 func inOrder[T any](what string, all []T, key func(T) string) error {
 	for n := 1; n < len(all); n++ {
 		if a, b := key(all[n-1]), key(all[n]); a >= b {
-			return fmt.Errorf("%s: %.300q follows %.300q: not sorted, or duplicate", what, b, a)
+			return fmt.Errorf("%s: %.300q follows %.300q: the list is not sorted, or has duplicates", what, b, a)
 		}
 	}
 	return nil
@@ -247,7 +248,7 @@ func (i *Inventory) checkRepository(r Repository) error {
 	return cmp.Or(err, checkAll("untagged", r.Untagged, func(b Blob) string { return b.Digest.String() }, i.checkListed))
 }
 
-// checkListed checks a manifest, which must be among the blobs.
+// checkListed checks that a manifest is listed among the blobs.
 func (i *Inventory) checkListed(m Blob) error {
 	if size, ok := i.Blob(m.Digest); !ok || size != m.Size {
 		return fmt.Errorf("%.100s with %d bytes is not among the blobs", m.Digest, m.Size)
@@ -274,16 +275,16 @@ func (f File) check() error {
 	return checkFileName(f.Name)
 }
 
-// maxFileName limits the name of a file, in bytes.
+// maxFileName is the maximum length of a file name in bytes.
 const maxFileName = 4096
 
-// checkFileName accepts only names of files that a bundle can contain: relative, below its
-// directory, and without a segment that begins with a dot, because sources skip such files.
+// checkFileName accepts only relative names below the directory of a bundle. No segment may begin
+// with a dot, because sources skip such files.
 func checkFileName(name string) error {
 	hidden := slices.ContainsFunc(strings.Split(name, "/"), func(s string) bool { return strings.HasPrefix(s, ".") })
 	if name == "" || len(name) > maxFileName || hidden || path.Clean(name) != name || !filepath.IsLocal(filepath.FromSlash(name)) ||
 		strings.ContainsRune(name, '\\') || name == Name || name == SignatureName {
-		return errors.New("not the name of a file of a bundle")
+		return errors.New("a bundle cannot contain a file with this name")
 	}
 	return checkText("name", name)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// schema is the part of JSON Schema (draft 2020-12) that docs/inventory.schema.json uses.
+// schema has the keywords of JSON Schema (draft 2020-12) that docs/inventory.schema.json uses.
 type schema struct {
 	Type       string             `json:"type"`
 	Const      any                `json:"const"`
@@ -24,24 +24,24 @@ type schema struct {
 	Items      *schema            `json:"items"`
 }
 
-// check fails unless a value matches the schema.
+// check returns an error unless the value v matches the schema. at is the path of v, for errors.
 func (s *schema) check(at string, v any) error {
 	if s.Const != nil && s.Const != v {
-		return fmt.Errorf("%s: %v, want %v", at, v, s.Const)
+		return fmt.Errorf("%s: got %v, want %v", at, v, s.Const)
 	}
 	switch v := v.(type) {
 	case map[string]any:
 		if s.Type != "object" || s.Additional == nil || *s.Additional {
-			return fmt.Errorf("%s: an object, the schema says %q", at, s.Type)
+			return fmt.Errorf("%s: got an object, but the schema requires the type %q", at, s.Type)
 		}
 		for _, name := range s.Required {
 			if _, ok := v[name]; !ok {
-				return fmt.Errorf("%s: %s is missing", at, name)
+				return fmt.Errorf("%s: the field %s is missing", at, name)
 			}
 		}
 		for name, value := range v {
 			if s.Properties[name] == nil {
-				return fmt.Errorf("%s: unknown %s", at, name)
+				return fmt.Errorf("%s: the field %s is unknown", at, name)
 			}
 			if err := s.Properties[name].check(at+"."+name, value); err != nil {
 				return err
@@ -49,7 +49,7 @@ func (s *schema) check(at string, v any) error {
 		}
 	case []any:
 		if s.Type != "array" {
-			return fmt.Errorf("%s: a list, the schema says %q", at, s.Type)
+			return fmt.Errorf("%s: got a list, but the schema requires the type %q", at, s.Type)
 		}
 		for n, value := range v {
 			if err := s.Items.check(fmt.Sprintf("%s[%d]", at, n), value); err != nil {
@@ -70,9 +70,9 @@ func (s *schema) check(at string, v any) error {
 	return nil
 }
 
-// The schema accepts every inventory that the program writes, and refuses those that the parser
-// refuses.
-func TestSchema(t *testing.T) {
+// The JSON schema accepts inventories that the program writes, and refuses invalid inventories, as
+// the parser does.
+func TestSchemaMatchesParser(t *testing.T) {
 	data, err := os.ReadFile("../../docs/inventory.schema.json")
 	layouttest.Try(t, err)
 	var s schema
@@ -98,12 +98,12 @@ func TestSchema(t *testing.T) {
 		layouttest.Try(t, json.Unmarshal(signed, &v))
 		change(v)
 		if s.check("inventory", v) == nil {
-			t.Errorf("%s: the schema accepts it", what)
+			t.Errorf("%s: the schema accepts the invalid inventory", what)
 		}
 		text, err := json.Marshal(v)
 		layouttest.Try(t, err)
 		if _, err := inventory.Parse(text); err == nil {
-			t.Errorf("%s: the parser accepts it", what)
+			t.Errorf("%s: the parser accepts the invalid inventory", what)
 		}
 	}
 }

@@ -14,14 +14,14 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// ErrKey says that a key cannot be read, or has an unsupported type.
+// ErrKey is the error for a key that cannot be read, or has an unsupported type.
 var ErrKey = errors.New("not a usable key")
 
-// SigningKey signs inventories.
+// SigningKey is a private key with which inventories are signed.
 type SigningKey struct{ private crypto.Signer }
 
-// ParseSigningKey reads a private key in PKCS#8 (RFC 5958) as PEM: Ed25519 or ECDSA P-256.
-// Every error wraps ErrKey.
+// ParseSigningKey parses a private key in PKCS#8 (RFC 5958) as PEM. The key must be Ed25519 or
+// ECDSA P-256. Every error wraps ErrKey.
 func ParseSigningKey(data []byte) (*SigningKey, error) {
 	der, err := decodePEM(data, "PRIVATE KEY")
 	if err != nil {
@@ -44,7 +44,8 @@ func ParseSigningKey(data []byte) (*SigningKey, error) {
 
 var errKind = fmt.Errorf("%w: neither Ed25519 nor ECDSA P-256", ErrKey)
 
-// decodePEM returns the content of the only block of a file, which must have the type want.
+// decodePEM returns the content of the PEM block in data. There must be exactly one block, with the
+// type want.
 func decodePEM(data []byte, want string) ([]byte, error) {
 	block, rest := pem.Decode(data)
 	switch {
@@ -61,12 +62,12 @@ func decodePEM(data []byte, want string) ([]byte, error) {
 	return block.Bytes, nil
 }
 
-// Public returns the key that verifies this key's signatures.
+// Public returns the public key, which verifies signatures by k.
 func (k *SigningKey) Public() *VerifyKey { return &VerifyKey{k.private.Public()} }
 
-// Sign signs data. The signature is raw. For Ed25519 it has 64 bytes (RFC 8032). For ECDSA it signs
-// the SHA-256 of data, in the ASN.1 DER of RFC 3279, section 2.2.3. The same key and data always
-// give the same signature (RFC 6979).
+// Sign signs data, and returns the raw signature. An Ed25519 signature has 64 bytes (RFC 8032). An
+// ECDSA signature is over the SHA-256 of data, and encoded in ASN.1 DER (RFC 3279, section 2.2.3).
+// The same key and data always give the same signature (RFC 6979).
 func (k *SigningKey) Sign(data []byte) ([]byte, error) {
 	if _, ok := k.private.(ed25519.PrivateKey); ok {
 		return k.private.Sign(nil, data, crypto.Hash(0))
@@ -75,7 +76,7 @@ func (k *SigningKey) Sign(data []byte) ([]byte, error) {
 	return k.private.Sign(nil, sum[:], crypto.SHA256)
 }
 
-// EncodeSigned encodes an inventory that names the key, and signs the bytes.
+// EncodeSigned encodes an inventory with the id of the key, and signs the encoded bytes.
 func (k *SigningKey) EncodeSigned(i *Inventory) (data, signature []byte, err error) {
 	named := *i
 	named.Key = k.Public().ID()
@@ -86,11 +87,11 @@ func (k *SigningKey) EncodeSigned(i *Inventory) (data, signature []byte, err err
 	return data, signature, err
 }
 
-// VerifyKey verifies the signatures of inventories.
+// VerifyKey is a public key that verifies the signatures of inventories.
 type VerifyKey struct{ public crypto.PublicKey }
 
-// ParseVerifyKey reads a public key (SubjectPublicKeyInfo of RFC 5280) as PEM: Ed25519 or ECDSA
-// P-256. Every error wraps ErrKey.
+// ParseVerifyKey parses a public key (SubjectPublicKeyInfo in RFC 5280) as PEM. The key must be
+// Ed25519 or ECDSA P-256. Every error wraps ErrKey.
 func ParseVerifyKey(data []byte) (*VerifyKey, error) {
 	der, err := decodePEM(data, "PUBLIC KEY")
 	if err != nil {
@@ -111,16 +112,16 @@ func ParseVerifyKey(data []byte) (*VerifyKey, error) {
 	return nil, errKind
 }
 
-// ID identifies the key: the sha256 of its DER form.
+// ID returns the id of the key: the sha256 of its DER form.
 func (k *VerifyKey) ID() digest.Digest {
 	der, err := x509.MarshalPKIXPublicKey(k.public)
 	if err != nil {
-		return "" // neither of the two supported types
+		return "" // impossible for the two supported types of keys
 	}
 	return digest.FromBytes(der)
 }
 
-// Verify reports whether a signature over data was made with this key.
+// Verify reports whether signature is a signature of data by this key.
 func (k *VerifyKey) Verify(data, signature []byte) bool {
 	switch key := k.public.(type) {
 	case ed25519.PublicKey:
@@ -132,28 +133,29 @@ func (k *VerifyKey) Verify(data, signature []byte) bool {
 	return false
 }
 
-// Refusal is the reason why the signature of a bundle is not accepted.
+// Refusal is the reason why the signature of a bundle is refused.
 type Refusal string
 
-// The reasons of a refusal.
+// These are the reasons for refusing a signature.
 const (
-	Unsigned Refusal = "unsigned"  // there is no inventory, or no signature
-	OtherKey Refusal = "other-key" // it was signed with another key
-	Altered  Refusal = "altered"   // it was changed after it was signed
+	Unsigned Refusal = "unsigned"  // the inventory or the signature is missing
+	OtherKey Refusal = "other-key" // the inventory was signed with another key
+	Altered  Refusal = "altered"   // the inventory was changed after it was signed
 )
 
-// SignatureError says that the signature of a bundle is not accepted, and why.
+// SignatureError is the error for a bundle whose signature is refused.
 type SignatureError struct {
-	Path   string // of the inventory or its signature
+	Path   string // path of the inventory or of its signature
 	Why    Refusal
 	Reason string
 }
 
 func (e *SignatureError) Error() string { return e.Path + ": " + e.Reason }
 
-// Verified parses an inventory, if its signature was made with this key. data or signature is nil
-// if it is missing. path is the path of the inventory, for errors. Errors: *SignatureError;
-// ErrFormat if the signature is good but the inventory is not.
+// Verified verifies the signature of an inventory, and parses the inventory. data is nil if the
+// inventory is missing, and signature is nil if its signature is missing. path is the path of the
+// inventory, for errors. The error is a *SignatureError, or ErrFormat if the signature is valid but
+// the inventory is not.
 func (k *VerifyKey) Verified(path string, data, signature []byte) (*Inventory, error) {
 	refuse := func(why Refusal, format string, args ...any) (*Inventory, error) {
 		return nil, &SignatureError{path, why, fmt.Sprintf(format, args...)}
@@ -170,13 +172,13 @@ func (k *VerifyKey) Verified(path string, data, signature []byte) (*Inventory, e
 		}
 		return i, nil
 	}
-	// The signature does not name its key, but the inventory may.
+	// The inventory may name the key that signed it. The signature does not.
 	i, err := Parse(data)
 	switch {
 	case err != nil:
 		return refuse(Altered, "altered after it was signed: %v", err)
 	case i.Key == k.ID():
-		return refuse(Altered, "altered after it was signed with this key: it, or %s", SignatureName)
+		return refuse(Altered, "it or %s was altered after it was signed with this key", SignatureName)
 	case i.Key != "":
 		return refuse(OtherKey, "signed with another key: %s, and the key to verify with is %s", i.Key, k.ID())
 	}

@@ -33,7 +33,7 @@ func verifyKey(t *testing.T, name string) *inventory.VerifyKey {
 	return key
 }
 
-// The keys and signatures in testdata were made by OpenSSL 3.0.19:
+// OpenSSL 3.0.19 made the keys and signatures in testdata, with these commands:
 //
 //	openssl genpkey -algorithm ed25519
 //	openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256
@@ -47,32 +47,32 @@ func TestSignaturesOfOpenSSL(t *testing.T) {
 			t.Errorf("%s: refused", name)
 		}
 		if public.Verify(append(message, '.'), signature) || public.Verify(message, append(signature, 0)) || public.Verify(message, nil) {
-			t.Errorf("%s: any data is accepted", name)
+			t.Errorf("%s: the key accepts a wrong message or signature", name)
 		}
 		key := signingKey(t, name)
 		if key.Public().ID() != public.ID() {
-			t.Errorf("%s: another key", name)
+			t.Errorf("%s: the private key does not belong to the public key", name)
 		}
 		own, err := key.Sign(message)
 		layouttest.Try(t, err)
 		again, err := key.Sign(message)
 		layouttest.Try(t, err)
 		if !public.Verify(message, own) || !bytes.Equal(own, again) {
-			t.Errorf("%s: %x, then %x", name, own, again)
+			t.Errorf("%s: the signatures %x and %x are invalid or differ", name, own, again)
 		}
 		for _, other := range []string{"ed25519", "p256"} {
 			if other != name && verifyKey(t, other).Verify(message, own) {
-				t.Errorf("%s: accepted by %s", name, other)
+				t.Errorf("a signature by the key %s is accepted by the key %s", name, other)
 			}
 		}
 	}
-	// openssl pkey -pubin -in ed25519.pub -outform DER | sha256sum
+	// This command prints the id: openssl pkey -pubin -in ed25519.pub -outform DER | sha256sum
 	if id := verifyKey(t, "ed25519").ID(); id != "sha256:5d6b8ed8e746200f092cf2fbaee770f8d98fa54d8a10723769b50b4b0643ff5b" {
 		t.Error(id)
 	}
 }
 
-func TestOtherKeys(t *testing.T) {
+func TestUnsupportedKeysAreRefused(t *testing.T) {
 	for name, want := range map[string]string{
 		"p384.key": "neither Ed25519 nor ECDSA P-256", "rsa.key": "neither Ed25519 nor ECDSA P-256", "encrypted.key": "encrypted",
 		"sec1.key": "EC PRIVATE KEY", "p256.pub": "PUBLIC KEY", "message": "not a PEM file",
@@ -90,7 +90,7 @@ func TestOtherKeys(t *testing.T) {
 	}
 	two := append(read(t, "p256.pub"), read(t, "ed25519.pub")...)
 	if _, err := inventory.ParseVerifyKey(two); !errors.Is(err, inventory.ErrKey) {
-		t.Errorf("two keys: %v", err)
+		t.Errorf("two keys in a file: got error %v, want ErrKey", err)
 	}
 	broken := bytes.Replace(read(t, "p256.pub"), []byte("M"), []byte("N"), 1)
 	if _, err := inventory.ParseVerifyKey(broken); !errors.Is(err, inventory.ErrKey) {
@@ -98,8 +98,8 @@ func TestOtherKeys(t *testing.T) {
 	}
 }
 
-// A key refuses data that it did not sign, and returns the reason.
-func TestVerified(t *testing.T) {
+// Verified refuses data that the key did not sign, and returns the reason.
+func TestVerifiedRefusesWrongSignatures(t *testing.T) {
 	for _, name := range []string{"ed25519", "p256"} {
 		key := signingKey(t, name)
 		public := key.Public()
@@ -109,11 +109,11 @@ func TestVerified(t *testing.T) {
 		if err != nil || i.Bundle != sample(t).Bundle || i.Key != public.ID() {
 			t.Fatalf("%s: %v", name, err)
 		}
-		plain := encode(t, sample(t)) // signed as by openssl
+		plain := encode(t, sample(t)) // signed without the id of the key, as by openssl
 		plainSignature, err := key.Sign(plain)
 		layouttest.Try(t, err)
 		if _, err := public.Verified("bundle.json", plain, plainSignature); err != nil {
-			t.Errorf("%s: without the name of the key: %v", name, err)
+			t.Errorf("%s: an inventory without the id of the key is refused: %v", name, err)
 		}
 		other := signingKey(t, map[string]string{"ed25519": "p256", "p256": "ed25519"}[name]).Public()
 		changed := bytes.Replace(data, []byte(`"size":10`), []byte(`"size":11`), 1)
@@ -134,21 +134,21 @@ func TestVerified(t *testing.T) {
 			_, err := c.by.Verified("bundle.json", c.data, c.signature)
 			var refused *inventory.SignatureError
 			if !errors.As(err, &refused) || refused.Why != c.why {
-				t.Errorf("%s: %s: %v", name, what, err)
+				t.Errorf("%s: %s: got the wrong error %v", name, what, err)
 			}
 		}
 		bad := []byte(`{"formatVersion":2}`)
 		badSignature, err := key.Sign(bad)
 		layouttest.Try(t, err)
 		if _, err := public.Verified("bundle.json", bad, badSignature); !errors.Is(err, inventory.ErrFormat) {
-			t.Errorf("%s: signed, but not an inventory: %v", name, err)
+			t.Errorf("%s: a signed file that is no inventory: got error %v, want ErrFormat", name, err)
 		}
 	}
 }
 
-// No change of a single bit is accepted, neither of the inventory nor of its signature. The full
-// test tier changes all of them.
-func TestEveryBitCounts(t *testing.T) {
+// If a single bit of the inventory or its signature changes, the signature is refused. The full
+// test tier tries all bits.
+func TestSignatureCoversEveryBit(t *testing.T) {
 	every := 37
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		every = 1
@@ -164,7 +164,7 @@ func TestEveryBitCounts(t *testing.T) {
 				_, err := key.Public().Verified("bundle.json", data, signature)
 				var refused *inventory.SignatureError
 				if !errors.As(err, &refused) || refused.Why == inventory.Unsigned {
-					t.Fatalf("%s: bit %d of the %s: %v", name, bit, what, err)
+					t.Fatalf("%s: a changed bit %d of the %s: got the wrong error %v", name, bit, what, err)
 				}
 				bytes[bit/8] ^= 1 << (bit % 8)
 				flips++
@@ -173,7 +173,7 @@ func TestEveryBitCounts(t *testing.T) {
 		flip("inventory", data, every)
 		flip("signature", signature, (every+9)/10)
 		if flips < 200 {
-			t.Errorf("%s: %d bits", name, flips)
+			t.Errorf("%s: the test changed only %d bits, want at least 200", name, flips)
 		}
 		if _, err := key.Public().Verified("bundle.json", data, signature); err != nil {
 			t.Error(err)
