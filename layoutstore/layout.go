@@ -11,11 +11,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// Layout is one OCI image layout of a repository, in one volume.
+// Layout is an OCI image layout in one volume. A repository may have several.
 type Layout struct{ indexed *indexedLayout }
 
-// Layouts returns the repository's layouts in merge order: a later one wins a tag. A repository
-// with only discovery tags has no layout.
+// Layouts returns the layouts of the repository in merge order: if several have a tag, the last one
+// wins. A repository with only discovery tags has no layouts.
 func (r *Repository) Layouts() []Layout {
 	layouts := make([]Layout, len(r.layouts))
 	for i, p := range r.layouts {
@@ -24,33 +24,35 @@ func (r *Repository) Layouts() []Layout {
 	return layouts
 }
 
-// Where returns the place of the layout for a message: the path of a directory, or of an
-// archive and the entry in it.
+// Where returns the place of the layout, for messages. path is a directory, or an archive. In an
+// archive, entry is the path of the layout.
 func (l Layout) Where() (path, entry string) {
 	at := l.indexed.where()
 	return at.path, at.entry
 }
 
-// WhereBlob returns the place of a blob of the layout for a message: a file, or an archive and
-// the entry in it. The blob may be missing.
+// WhereBlob returns the place of a blob of the layout, for messages. file is a file or an archive.
+// In an archive, entry is the name of the entry. The blob may be missing.
 func (l Layout) WhereBlob(d digest.Digest) (file, entry string) {
 	at := l.indexed.where().blob(d)
 	return at.path, at.entry
 }
 
-// Blobs lists the digests in the names of the layout's blob files, needed or not, sorted.
-// Errors: the context's; the file system's.
+// Blobs lists the digests of all blobs in the layout, sorted, even of those that no manifest names.
+// It does not read the blobs. The error is the context's or the file system's.
 func (l Layout) Blobs(ctx context.Context) ([]digest.Digest, error) {
 	all, err := l.indexed.vol.Blobs(ctx, l.indexed.path)
 	return all, orEnded(ctx, err)
 }
 
-// Volume returns the path of the directory or archive of the layout, as the user gave it.
+// Volume returns the path of the directory or archive that contains the layout, as the user gave
+// it.
 func (l Layout) Volume() string { return l.indexed.vol.String() }
 
-// Locate locates a blob of the layout, whatever its size and content. Errors: the cause of
-// ctx, which says nothing about the blob; fs.ErrNotExist, in a *ProblemError if the chunk to
-// copy again is known or no signed inventory lists the blob; the file system's.
+// Locate finds where a blob of the layout is stored. It does not check the size or the content. If
+// there is no such blob, the error is fs.ErrNotExist. It is in a *ProblemError if the blob is in a
+// missing chunk, or if no signed inventory lists it. Other errors are the cause of ctx and the file
+// system's.
 func (l Layout) Locate(ctx context.Context, d digest.Digest) (extent.List, error) {
 	if !l.indexed.trust.hasBlob(d) {
 		return nil, notSigned(d)
@@ -59,8 +61,8 @@ func (l Layout) Locate(ctx context.Context, d digest.Digest) (extent.List, error
 	return where, orEnded(ctx, err)
 }
 
-// orEnded returns err, or the cause of ctx if ctx has ended: then err may not be about the
-// content, and no caller may report it as damage.
+// orEnded returns err or, if ctx has ended, the cause of ctx. After the end of ctx, an error may
+// have nothing to do with the content, so callers must not report damage.
 func orEnded(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -68,8 +70,8 @@ func orEnded(ctx context.Context, err error) error {
 	return err
 }
 
-// Chunks returns the names of the chunks that contain a blob of the layout, as "chunk 0003".
-// It returns none if the blob is in no chunk. The error is the cause of ctx.
+// Chunks returns the names of the chunks that contain a blob of the layout, in the form "chunk
+// 0003". If the blob is not in chunks, it returns none. The error is the cause of ctx.
 func (l Layout) Chunks(ctx context.Context, d digest.Digest) ([]string, error) {
 	where, err := l.Locate(ctx, d)
 	if err != nil && ctx.Err() != nil {
@@ -78,21 +80,21 @@ func (l Layout) Chunks(ctx context.Context, d digest.Digest) ([]string, error) {
 	return chunksOf(where), nil
 }
 
-// IndexEntry is a descriptor of an index.json.
+// IndexEntry is a descriptor in an index.json.
 type IndexEntry struct {
 	Descriptor
-	Tag      string          // empty if missing or illegal
+	Tag      string          // empty if the tag is missing or illegal
 	Raw      json.RawMessage // the original descriptor, with its annotations
 	Number   int             // position of the descriptor in the file, from 0
-	ByDigest bool            // the short tag is a digest: the image has no tag on purpose
-	// Repository is the repository in the descriptor's reference, if there is no short tag. It
-	// decides which tags count in an index that names several repositories.
+	ByDigest bool            // whether the short tag is a digest, so the image has no tag on purpose
+	// Repository is the repository in the reference of the descriptor. It is empty if there is a
+	// short tag. If an index names several repositories, it decides which tags count.
 	Repository string
 }
 
-// Index reads the descriptors of the layout's index.json, in their order. It leaves out
-// descriptors with a malformed digest, and with a key unsigned ones. Errors: the cause of ctx;
-// ErrStale if the index was replaced; the file system's.
+// Index reads the descriptors of the layout's index.json, in their order. It skips descriptors with
+// a malformed digest. If the source needs a signature, it also skips unsigned descriptors. The
+// error is ErrStale if the index was replaced, the cause of ctx, or the file system's.
 func (l Layout) Index(ctx context.Context) ([]IndexEntry, error) {
 	data, err := readIndexFile(ctx, l.indexed.indexFile)
 	if err != nil {
@@ -108,7 +110,7 @@ func (l Layout) Index(ctx context.Context) ([]IndexEntry, error) {
 	return l.indexed.signedEntries(entries), nil
 }
 
-// ParseIndex parses the index.json of the layout at path in the same way as a scan.
+// ParseIndex parses the index.json of the layout at path as a scan does.
 func ParseIndex(data []byte, path string) ([]IndexEntry, error) {
 	ix, err := parseIndex(data, path)
 	if err != nil {

@@ -15,34 +15,34 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// maxManifest is the size of the longest manifest that is read, in bytes. The distribution
-// specification requires at least 4 MiB; containerd accepts at most 8 MiB.
+// maxManifest is the maximum size of a manifest in bytes. The distribution specification requires a
+// limit of at least 4 MiB, and containerd accepts at most 8 MiB.
 const maxManifest = 8 << 20
 
-// Manifest is a manifest or index whose content matches its digest and the size in a descriptor. Do
-// not change Body or Texts.
+// Manifest is a manifest or index. Its content matches its digest, and its size matches a
+// descriptor. Do not change Body or Texts.
 type Manifest struct {
 	Descriptor
 	Body  []byte
 	Texts ManifestTexts
 }
 
-// ManifestTexts are the values of HTTP headers that describe a manifest. They are made once, as
-// the lists that a header needs.
+// ManifestTexts are the values of HTTP headers that describe a manifest. They are made once per
+// manifest. Each is an array, because the value of a header is a list.
 type ManifestTexts struct{ MediaType, Digest, QuotedDigest, Size [1]string }
 
 func newManifest(d Descriptor, body []byte) *Manifest {
 	quoted := `"` + string(d.Digest) + `"`
-	d.Digest = digest.Digest(quoted[1 : len(quoted)-1]) // shares the memory of quoted
+	d.Digest = digest.Digest(quoted[1 : len(quoted)-1]) // uses the memory of quoted
 	return &Manifest{d, body, ManifestTexts{
 		MediaType: [1]string{d.MediaType}, Digest: [1]string{string(d.Digest)}, QuotedDigest: [1]string{quoted}, Size: [1]string{strconv.FormatInt(d.Size, 10)},
 	}}
 }
 
-// Manifest returns the manifest d if it is reachable from an index.json, directly or
-// through another manifest. Errors: ErrManifestUnknown, in a *ProblemError if the manifest is
-// reachable but no copy is intact; ErrStale if a refresh is due; ErrSlow; those for which
-// [IsExhausted] is true; the cause of ctx.
+// Manifest returns the manifest d if it is reachable from an index.json, directly or through other
+// manifests. If not, the error is ErrManifestUnknown. It is in a *ProblemError if d is reachable,
+// but no copy is intact. Other errors are ErrStale if a refresh is due, ErrSlow, the cause of ctx,
+// and errors for which [IsExhausted] is true.
 func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
 	if m := r.cachedManifest(d); m != nil {
 		return m, nil
@@ -54,8 +54,8 @@ func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, 
 	}, nil)
 }
 
-// TagManifest returns the manifest that tag leads to. Errors: ErrManifestUnknown for an unknown tag; those of
-// [Repository.Manifest].
+// TagManifest returns the manifest with a tag. If there is no such tag, the error is
+// ErrManifestUnknown. Other errors are those of [Repository.Manifest].
 func (r *Repository) TagManifest(ctx context.Context, tag string) (*Manifest, error) {
 	n, err := r.tagNode(tag)
 	if err != nil {
@@ -67,7 +67,7 @@ func (r *Repository) TagManifest(ctx context.Context, tag string) (*Manifest, er
 	return r.Manifest(ctx, n.digest())
 }
 
-// cachedManifest returns the manifest d if it is in memory, or nil.
+// cachedManifest returns the manifest d from the cache, or nil if it is not there.
 func (r *Repository) cachedManifest(d digest.Digest) *Manifest {
 	k, _ := keyOf(d)
 	n := r.topNode(k)
@@ -97,7 +97,7 @@ func (r *Repository) manifest(ctx context.Context, d digest.Digest) (*Manifest, 
 	return r.load(ctx, n)
 }
 
-// load reads and checks the manifest of a node.
+// load returns the manifest of a node from the cache, or reads it and checks it.
 func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 	if m := n.cached.Load(); m != nil {
 		return m, nil
@@ -109,7 +109,7 @@ func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 	}
 	size := int64(len(body))
 	if !slices.Contains(n.sizes(), size) {
-		// A nested index may have the right descriptor.
+		// A descriptor in a nested index may have the right size.
 		t, err := r.readTable(ctx)
 		if err != nil {
 			return nil, err
@@ -127,8 +127,8 @@ func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 	return m, nil
 }
 
-// mediaType returns the media type of a manifest whose content, body, matches its digest. It
-// fails if the content contradicts its descriptors or is ambiguous.
+// mediaType returns the media type of a manifest. body is its verified content. mediaType fails if
+// the content is ambiguous or contradicts the descriptors.
 func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (string, error) {
 	if r.images.has(n.first.key) {
 		return n.mediaType(), nil
@@ -139,7 +139,7 @@ func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (strin
 		if err == nil {
 			return mediaType, nil
 		}
-		// A nested index may have the right descriptor.
+		// A descriptor in a nested index may have the right type.
 		if t, err = r.readTable(ctx); err != nil {
 			return "", err
 		}
@@ -152,9 +152,8 @@ func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (strin
 	return mediaType, nil
 }
 
-// mediaType returns the media type that was found when all manifests were read: content with
-// the same digest never changes. It parses a manifest that could not be read then, or that an
-// index.json names as a blob.
+// mediaType returns the media type that was found when all manifests were read. It parses body only
+// if the manifest could not be read then, or if an index.json names it as a blob.
 func (t *table) mediaType(n *node, body []byte) (string, error) {
 	f, found := t.findings[n]
 	if !found {
@@ -167,20 +166,20 @@ func (t *table) mediaType(n *node, body []byte) (string, error) {
 	return f.mediaType, f.refused
 }
 
-// ManifestBytes returns the content of a manifest of the repository's graph, verified by
-// its digest, without parsing it: the graph has the parsed form. Errors: those of
-// [Repository.Manifest].
+// ManifestBytes returns the content of a manifest in the repository's graph. It verifies the
+// digest, but does not parse the content, because the graph has the parsed manifest. The errors are
+// those of [Repository.Manifest].
 func (r *Repository) ManifestBytes(ctx context.Context, d digest.Digest) ([]byte, error) {
 	return await(ctx, r.storage, d, func(ctx context.Context) ([]byte, error) { return r.readManifest(ctx, d, nil) }, nil)
 }
 
-// noteRead receives each copy of a manifest that was read, with its problem, or nil if the copy
-// is intact.
+// noteRead is called for each copy of a manifest that was read. The error is the problem of the
+// copy, or nil if it is intact.
 type noteRead func(*indexedLayout, digest.Digest, *ProblemError)
 
-// readManifest reads copies of the manifest d, those of later layouts first, until one is
-// intact. note may be nil. Errors: *ProblemError; ErrStale; those for which [IsExhausted] is
-// true; the cause of ctx.
+// readManifest reads copies of the manifest d until one is intact, beginning with the last layout.
+// note may be nil. The error is a *ProblemError, ErrStale, the cause of ctx, or one for which
+// [IsExhausted] is true.
 func (r *Repository) readManifest(ctx context.Context, d digest.Digest, note noteRead) ([]byte, error) {
 	if note == nil {
 		note = func(*indexedLayout, digest.Digest, *ProblemError) {}
@@ -200,12 +199,12 @@ func (r *Repository) readManifest(ctx context.Context, d digest.Digest, note not
 			note(p, d, nil)
 			return body, nil
 		case ok:
-			if worst.Problem.Path == "" { // else another layout has a damaged copy
+			if worst.Problem.Path == "" { // keep the problem of a damaged copy in another layout
 				worst = refuse(missing, p.where().blob(d), ErrManifestUnknown)
 			}
 		case errors.As(err, &refusal):
 			worst = refusal
-			if refusal.Problem.Kind != Limited { // a manifest beyond the limit was not read
+			if refusal.Problem.Kind != Limited { // a manifest that is too large was not read
 				note(p, d, refusal)
 			}
 		case IsExhausted(err), errors.Is(err, ErrStale):
@@ -218,8 +217,8 @@ func (r *Repository) readManifest(ctx context.Context, d digest.Digest, note not
 	return nil, worst
 }
 
-// manifest reads the manifest d from a layout and checks its digest. It tries again if the
-// file changes meanwhile.
+// manifest reads the manifest d from a layout, and checks its digest. If the file changes
+// meanwhile, it tries once more.
 func (p *indexedLayout) manifest(ctx context.Context, d digest.Digest) ([]byte, error) {
 	var body []byte
 	where, err := Layout{p}.Locate(ctx, d)
@@ -243,13 +242,14 @@ func (p *indexedLayout) manifest(ctx context.Context, d digest.Digest) ([]byte, 
 	return body, nil
 }
 
-// sizeMismatch returns the reason for content whose size in bytes is not the claimed one.
+// sizeMismatch returns the text of a problem: content has a size that differs from the claimed
+// size, both in bytes.
 func sizeMismatch(have, claimed int64) string {
 	return fmt.Sprintf("%d bytes, the descriptor says %d", have, claimed)
 }
 
-// manifestCache bounds the bytes of manifests that nodes keep. Only adding a manifest takes
-// the lock.
+// manifestCache limits the memory for the manifests that nodes cache, in bytes. Only adding a
+// manifest takes the lock.
 type manifestCache struct {
 	mu    sync.Mutex
 	limit int
@@ -257,7 +257,7 @@ type manifestCache struct {
 	nodes []*node // oldest first
 }
 
-// add caches m in n, and evicts the oldest manifests.
+// add caches m in n. If the limit is exceeded, it evicts the manifests that were added first.
 func (c *manifestCache) add(n *node, m *Manifest) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// assemble makes a snapshot from the sources' states. It reuses every repository of the old
+// assemble makes a snapshot from the states of the sources. It reuses the repositories of the old
 // snapshot whose layouts and discovery tags are unchanged.
 func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot) *Snapshot {
 	s := &Snapshot{repos: map[string]*Repository{}, aliases: map[string]string{}, byPath: map[string]*Repository{}, served: map[string]string{}, quarantine: t.quarantine}
@@ -30,8 +30,9 @@ func (t *Tree) assemble(ctx context.Context, states []sourceState, old *Snapshot
 	return s
 }
 
-// repository returns the repository with a key. It reuses that of the old snapshot if its layouts
-// and problems are unchanged: a missing blob may have arrived without a change of the index.
+// repository returns the repository with a key. It reuses the repository of the old snapshot if its
+// layouts and problems are unchanged. Problems matter, because a missing blob may arrive without a
+// change of the index.
 func (t *Tree) repository(ctx context.Context, key string, layouts []*indexedLayout, owners, discovered []string, old *Snapshot) *Repository {
 	var prev *Repository
 	if old != nil {
@@ -54,13 +55,13 @@ func (t *Tree) repository(ctx context.Context, key string, layouts []*indexedLay
 	return fresh
 }
 
-// sameContent reports whether two values are the same layout in the same state.
+// sameContent reports whether a and b are the same layout in the same state.
 func sameContent(a, b *indexedLayout) bool {
 	return a.vol == b.vol && a.path == b.path && a.index == b.index && a.trust == b.trust
 }
 
-// makeRepositories makes a repository for each name. Names with the same layouts and
-// discovery tags share one.
+// makeRepositories makes the repositories of the snapshot. Names with the same layouts and
+// discovery tags share a repository.
 func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 	discovered := n.findDiscoveryTags(t.options.Indexes)
 	n.dropAliases()
@@ -69,7 +70,7 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 		keys := n.keys[name]
 		key := strings.Join(keys, "+")
 		if have, made := tags[key]; made && !slices.Equal(have, discovered[name]) {
-			key += "@" + name // another scope has other discovery tags below this root
+			key += "@" + name // a name of the same layouts has other discovery tags
 		}
 		if n.snapshot.byPath[key] == nil {
 			tags[key] = discovered[name]
@@ -85,7 +86,7 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 			delete(n.layouts, key)
 		}
 	}
-	for key, layouts := range n.layouts { // layouts without a name may have problems, too
+	for key, layouts := range n.layouts { // make repositories for layouts without a name, too, for their problems
 		n.snapshot.byPath[key] = t.repository(ctx, key, layouts, n.findOwners(layouts, []string{key}), nil, old)
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// newRepository makes a repository from layouts; a later one wins a tag.
+// newRepository makes a repository from layouts. If several layouts have the same tag, the last one
+// wins.
 func (t *Tree) newRepository(path string, layouts []*indexedLayout, owners, discovered []string) *Repository {
 	r := &Repository{path: path, layouts: layouts, owners: owners, discovery: discovered, cache: t.cache, quarantine: t.quarantine, storage: t.storage}
 	var all []*entry
@@ -22,9 +23,10 @@ func (t *Tree) newRepository(path string, layouts []*indexedLayout, owners, disc
 	return r
 }
 
-// addTags adds the tags of one layout and returns its descriptors. If several descriptors in a
-// layout have the same tag, the last one wins silently. If an earlier volume has the tag, that
-// is a conflict. Images of other repositories than the owner never get a tag.
+// addTags adds the tags of one layout, and returns its descriptors. If several descriptors in the
+// layout have the same tag, the last one wins. This is no problem. If an earlier layout has the
+// tag, the later one wins, and this is a conflict. Images of other repositories than owner get no
+// tag.
 func (r *Repository) addTags(p *indexedLayout, owner string, tags map[string]*entry) []*entry {
 	all := make([]*entry, len(p.index.entries))
 	own := map[string]*entry{}
@@ -52,8 +54,8 @@ func (r *Repository) addTags(p *indexedLayout, owner string, tags map[string]*en
 	return all
 }
 
-// addDiscoveryTags adds discovery tags, except those that are also real tags. It returns the
-// descriptors of their images.
+// addDiscoveryTags adds discovery tags, unless there is a real tag with the same name. It returns
+// the descriptors of the discovery images.
 func (r *Repository) addDiscoveryTags(discovered []string, tags map[string]*entry) (all []*entry) {
 	var c common
 	for _, name := range discovered {
@@ -70,8 +72,8 @@ func (r *Repository) addDiscoveryTags(discovered []string, tags map[string]*entr
 	return all
 }
 
-// makeNodes makes one node from all descriptors of each digest, in their order, and sets the
-// nodes of the tags.
+// makeNodes makes a node for each digest from all descriptors with this digest. Then it sets the
+// node of each tag.
 func (r *Repository) makeNodes(all []*entry, tags map[string]*entry) {
 	slices.SortStableFunc(all, func(a, b *entry) int { return a.key.compare(b.key) })
 	count := 0

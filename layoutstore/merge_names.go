@@ -12,37 +12,36 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// scope is a set of layouts that are served below the same roots. All sources without roots of
-// their own form one scope. Each other source has its own scope. Layouts of two scopes with the
-// same name are merged.
+// scope is a set of layouts that are served below the same roots. A source that has its own roots
+// is a scope. All other sources together are one scope. Layouts of different scopes are merged if
+// they have the same name.
 type scope struct {
-	prefix  string   // of the scope's keys: "" for the sources without roots of their own, else "NUMBER:"
-	roots   []string // as configured, then resolved
-	elected string   // the elected root, which may not be one of roots
+	prefix  string   // begins each key of the scope: "NUMBER:", or "" for sources without their own roots
+	roots   []string // as configured; later without AutoRoot and duplicates
+	elected string   // the elected root, even if it is not one of roots
 	layouts []*indexedLayout
 	byPath  map[string][]*indexedLayout
 }
 
-// key returns the key of the layouts at path in a snapshot: their path, if the scope has no
-// roots of its own.
+// key returns the key that the layouts at path have in a snapshot.
 func (sc *scope) key(path string) string { return sc.prefix + path }
 
-// hasKey reports whether a key belongs to the scope. No path contains a colon.
+// hasKey reports whether a key belongs to the scope. Paths contain no colons, so the first colon
+// ends the prefix.
 func (sc *scope) hasKey(key string) bool { return key[:strings.Index(key, ":")+1] == sc.prefix }
 
-// naming maps the names of a snapshot's repositories to layouts.
+// naming maps the names of repositories in a snapshot to their layouts.
 type naming struct {
-	snapshot *Snapshot // that is being made
+	snapshot *Snapshot // the snapshot that is being made
 	options  *Options
-	scopes   []*scope                    // the first is that of the sources without roots of their own
-	order    map[*indexedLayout]int      // position in the merge
-	keys     map[string][]string         // keys of the layouts, by name
-	layouts  map[string][]*indexedLayout // by key
-	ordered  []string                    // the names, by root, then path
+	scopes   []*scope                    // the first scope has the sources without their own roots
+	order    map[*indexedLayout]int      // position of each layout in the merge order
+	keys     map[string][]string         // keys of the layouts of each name
+	layouts  map[string][]*indexedLayout // layouts with each key
+	ordered  []string                    // the names, ordered by root, then by path
 }
 
-// newNaming groups the layouts of the sources' states by their roots, and names each layout
-// below them.
+// newNaming groups the layouts of all sources into scopes, and names the layouts of each scope.
 func (t *Tree) newNaming(s *Snapshot, states []sourceState) *naming {
 	n := &naming{snapshot: s, options: &t.options, order: map[*indexedLayout]int{}, keys: map[string][]string{}, layouts: map[string][]*indexedLayout{}}
 	n.scopes = []*scope{{roots: t.options.Roots, byPath: map[string][]*indexedLayout{}}}
@@ -57,7 +56,7 @@ func (t *Tree) newNaming(s *Snapshot, states []sourceState) *naming {
 		}
 	}
 	for _, sc := range n.scopes {
-		if len(sc.layouts) > 0 || len(n.scopes) == 1 { // else nothing is below its roots
+		if len(sc.layouts) > 0 || len(n.scopes) == 1 { // without layouts, nothing is served below its roots
 			n.nameLayouts(sc)
 		}
 	}
@@ -77,7 +76,7 @@ func (n *naming) add(sc *scope, layouts []*indexedLayout) {
 	}
 }
 
-// nameLayouts names the layouts of a scope below each of its roots.
+// nameLayouts gives each layout of a scope a name below each root of the scope.
 func (n *naming) nameLayouts(sc *scope) {
 	paths := slices.Sorted(maps.Keys(sc.byPath))
 	for _, path := range paths {
@@ -101,11 +100,11 @@ func (n *naming) nameLayouts(sc *scope) {
 	}
 }
 
-// lastPlace returns the place of the last layout.
+// lastPlace returns the place of the last of some layouts.
 func lastPlace(layouts []*indexedLayout) place { return layouts[len(layouts)-1].where() }
 
-// addName adds the layouts at path of a scope to a name. Within a scope, only the first path
-// of a name is served.
+// addName adds the layouts of a scope at path to a name. If several paths of a scope have the same
+// name, only the first path is served.
 func (n *naming) addName(sc *scope, name, path string) {
 	key := sc.key(path)
 	problem := func(kind Kind, reason string) {
@@ -131,7 +130,8 @@ func (n *naming) addName(sc *scope, name, path string) {
 	n.keys[name] = append(have, key)
 }
 
-// addAlias records the name that older tools gave the repository at path below a root.
+// addAlias records an alias: the name that older tools gave to the repository at path, below a
+// root.
 func (n *naming) addAlias(split edition.Split, path string) {
 	alias := split.Alias(path)
 	if _, taken := n.snapshot.aliases[alias]; names.IsRepository(alias) && !taken {
@@ -139,13 +139,13 @@ func (n *naming) addAlias(split edition.Split, path string) {
 	}
 }
 
-// dropAliases removes aliases of missing repositories, and aliases that are also names of
-// repositories.
+// dropAliases removes aliases of repositories that do not exist, and aliases that are names of
+// other repositories.
 func (n *naming) dropAliases() {
 	maps.DeleteFunc(n.snapshot.aliases, func(alias, name string) bool { return n.keys[alias] != nil || n.keys[name] == nil })
 }
 
-// uniteLayouts returns the layouts of some keys in merge order.
+// uniteLayouts returns the layouts that have one of the keys, in merge order.
 func (n *naming) uniteLayouts(keys []string) []*indexedLayout {
 	if len(keys) == 1 {
 		return n.layouts[keys[0]]
@@ -158,8 +158,8 @@ func (n *naming) uniteLayouts(keys []string) []*indexedLayout {
 	return all
 }
 
-// findOwners returns the owner of each layout. Only a root layout with images of several
-// repositories may have an owner; the others have "".
+// findOwners returns the owner of each layout, or "". Only a root layout with images of several
+// repositories may have an owner.
 func (n *naming) findOwners(layouts []*indexedLayout, keys []string) []string {
 	owners := make([]string, len(layouts))
 	for i, p := range layouts {
@@ -171,7 +171,7 @@ func (n *naming) findOwners(layouts []*indexedLayout, keys []string) []string {
 	return owners
 }
 
-// electedOf returns the elected root of a layout's scope.
+// electedOf returns the elected root of the scope that contains a layout.
 func (n *naming) electedOf(p *indexedLayout) string {
 	for _, sc := range n.scopes {
 		if slices.Contains(sc.layouts, p) {
@@ -181,9 +181,10 @@ func (n *naming) electedOf(p *indexedLayout) string {
 	return ""
 }
 
-// findOwner returns the owner of a root layout. named are the repositories in its references. If
-// one of them is a name of the layout, it is the owner. If none is, the owner is the elected root,
-// if that is in named. If several are, there is no owner: each would get the tags of the others.
+// findOwner returns the owner of a root layout: the repository whose tags are served. named are the
+// repositories in its references. If exactly one of them is a name of the layout, it is the owner.
+// If none is, but named contains the elected root, that root is the owner. Otherwise there is no
+// owner, and the result is "".
 func findOwner(named []string, isName func(string) bool, elected string) string {
 	found := slices.DeleteFunc(slices.Clone(named), func(name string) bool { return !isName(name) })
 	switch {
@@ -195,8 +196,8 @@ func findOwner(named []string, isName func(string) bool, elected string) string 
 	return ""
 }
 
-// findDiscoveryTags returns the discovery tags below each root, by the name of the repository
-// that lists them. It also adds the names of those repositories.
+// findDiscoveryTags returns the discovery tags below all roots, by the name of the repository with
+// these tags. It also adds the names of these repositories.
 func (n *naming) findDiscoveryTags(indexes []string) map[string][]string {
 	found := map[string][]string{}
 	names := slices.Clone(n.ordered)

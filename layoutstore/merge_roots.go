@@ -13,13 +13,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// AutoRoot means the root that the references of descriptors elect.
+// AutoRoot stands for the elected root: the root that most references in the indexes contain.
 const AutoRoot = "auto"
 
-// vote returns the root in a reference of a descriptor in the layout at path: the part before
-// the path. ok is false if the reference has no such part.
+// vote returns the root in a reference: the part of the repository before path, which is the path
+// of the layout. ok is false if there is no such part.
 func vote(ref, path string) (root string, ok bool) {
-	if !strings.ContainsAny(ref, "/:@") { // a bare tag
+	if !strings.ContainsAny(ref, "/:@") { // the reference is only a tag
 		return "", false
 	}
 	root = names.ParseReference(ref).Path
@@ -31,24 +31,24 @@ func vote(ref, path string) (root string, ok bool) {
 	return root, names.IsRepository(root)
 }
 
-// ballot counts the references in the index of a layout, by root.
+// ballot has the number of references in an index.json that contain each root.
 type ballot struct {
 	votes map[string]int
-	// weak counts only if no layout has votes. It is for layouts whose references contain the
-	// root or its parent, depending on the tool that wrote them, and for references without a
-	// repository.
+	// weak counts only if no layout has votes. It is for unreliable references. Some have no
+	// repository. In others, it depends on the tool that wrote them whether they contain the root or
+	// its parent.
 	weak map[string]int
 }
 
-// add counts the root in the reference of a descriptor in the layout at path.
+// add counts the root in the reference of a descriptor. path is the path of the layout.
 func (b *ballot) add(a annotationsDoc, path string) {
 	root, ok := vote(a.RefName, path)
 	if !ok {
 		return
 	}
 	counts := &b.votes
-	// A tool that cuts a reference at its first colon leaves host:<channel>. The short tag
-	// shows that the tool is d8.
+	// d8, which writes short tags, cuts some references at the first colon: host:5000/x becomes
+	// host:<channel>. Such references are unreliable.
 	if edition.IsShared(path) || a.ShortTag != "" && !strings.Contains(a.RefName, "/") {
 		counts = &b.weak
 	}
@@ -58,8 +58,8 @@ func (b *ballot) add(a annotationsDoc, path string) {
 	(*counts)[unique.Make(root).Value()]++
 }
 
-// electRoot returns the root with the most votes. In a tie the longest root wins, then the
-// first in byte order. Without votes it returns "", which means no root.
+// electRoot returns the root with the most votes. In a tie, the longest root wins, and then the
+// first in byte order. If there are no votes, it returns "", which means that names have no root.
 func electRoot(layouts []*indexedLayout) string {
 	votes, weak := map[string]int{}, map[string]int{}
 	for _, p := range layouts {
@@ -86,7 +86,7 @@ func findWinner(votes map[string]int) string {
 	return winner
 }
 
-// resolveRoots replaces AutoRoot by the elected root, and removes duplicates.
+// resolveRoots returns the roots without duplicates, with the elected root in place of AutoRoot.
 func resolveRoots(roots []string, elected string) []string {
 	var out []string
 	for _, r := range roots {
@@ -100,13 +100,13 @@ func resolveRoots(roots []string, elected string) []string {
 	return out
 }
 
-// isCatalog reports whether an archive is the catalog, which lists the versions of all packages.
-// A package's own archive wins over it, whatever the order of their names: otherwise the
-// catalog's channels would override the pin of a package.
+// isCatalog reports whether an archive is the catalog, which contains the versions of all packages.
+// The archive of a package takes precedence over the catalog, even if its name is earlier.
+// Otherwise, the channels in the catalog would override the pinned version of a package.
 func isCatalog(archive string) bool { return archive == "package-versions.tar" }
 
-// CompareArchives orders the archives of one directory by name, for merging and importing:
-// a later one wins a tag.
+// CompareArchives orders the archives in a directory for merging and importing: the catalog first,
+// the others by name. If several archives have the same tag, the last one wins.
 func CompareArchives(a, b string) int {
 	switch {
 	case isCatalog(a) == isCatalog(b):
@@ -117,8 +117,8 @@ func CompareArchives(a, b string) int {
 	return 1
 }
 
-// catalogFirst moves each catalog before the first other archive of its directory. All other
-// sources stay in their order.
+// catalogFirst returns the sources in a new order: each catalog comes before all other archives
+// from its directory. The order of the other sources does not change.
 func catalogFirst(sources []string) []string {
 	archive := func(source string) string {
 		if name, ok := volume.IsArchive(filepath.Base(source)); ok {
@@ -141,7 +141,8 @@ func catalogFirst(sources []string) []string {
 	return out
 }
 
-// directoryOf returns the absolute directory of a file, or its place in a bucket.
+// directoryOf returns the absolute path of the directory of a file or, in a bucket, the place
+// without the last segment.
 func directoryOf(file string) string {
 	if bucket.IsPlace(file) {
 		return file[:strings.LastIndex(file, "/")]

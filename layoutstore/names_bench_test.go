@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// BenchmarkNames names many layouts, each with a discovery tag. Four times as many must take
-// at most 4.4 times as long.
+// BenchmarkNames finds the names of many layouts, each with a discovery tag. Four times as many
+// layouts must take at most 4.4 times as long.
 func BenchmarkNames(b *testing.B) {
 	for _, n := range []int{5_000, 20_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

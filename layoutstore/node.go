@@ -13,12 +13,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// key represents a digest in less than half of its bytes, because a tree may have a hundred
-// thousand digests. It is the sum itself for sha256, and the sha256 of the digest's text for
-// other algorithms.
+// key is a short form of a digest, with less than half of its bytes. This saves memory, because a
+// tree may have a hundred thousand digests. The key of a sha256 digest is the sum itself. For other
+// algorithms, it is the sha256 of the text of the digest.
 type key [sha256.Size]byte
 
-// keyOf returns the key of d. plain is set if the key contains the digest.
+// keyOf returns the key of d. plain reports whether the key contains the complete digest.
 func keyOf(d digest.Digest) (k key, plain bool) {
 	if sum, ok := names.SHA256Sum(d); ok {
 		return sum, true
@@ -28,38 +28,39 @@ func keyOf(d digest.Digest) (k key, plain bool) {
 
 func (k key) compare(other key) int { return bytes.Compare(k[:], other[:]) }
 
-// digest returns the sha256 digest of a plain key.
+// digest returns the digest that a plain key contains.
 func (k key) digest() digest.Digest {
 	const algorithm = string(digest.SHA256) + ":"
-	var text [len(algorithm) + 2*sha256.Size]byte // each request does this, and package digest would use fmt
+	var text [len(algorithm) + 2*sha256.Size]byte // fast, because each request needs it: package digest would use fmt
 	hex.Encode(text[copy(text[:], algorithm):], k[:])
 	return digest.Digest(text[:])
 }
 
-// node is a manifest that is reachable from an index.
+// node is a manifest to which an index leads.
 type node struct {
-	first   *entry // the first descriptor of the manifest
-	tag     string // a tag that leads to the manifest, for problems; may be empty
+	first   *entry // first descriptor of the manifest
+	tag     string // a tag that leads to the manifest, for messages; empty if there is none
 	cached  atomic.Pointer[Manifest]
-	dispute *dispute // nil if all descriptors in index.json files agree
+	dispute *dispute // sizes and types if the descriptors in index.json files disagree, else nil
 }
 
-// dispute is the set of sizes and media types in the descriptors of one manifest.
+// dispute has the sizes and media types in the descriptors of a manifest that disagree.
 type dispute struct {
-	sizes []int64  // each once; bytes
-	types []string // each once; a media type of manifests is first
+	sizes []int64  // in bytes, without duplicates
+	types []string // without duplicates; if one is a type of manifests, the first is
 }
 
-// maxSizes bounds the sizes and media types that are kept per manifest. At most one is right.
+// maxSizes is the maximum number of sizes and of media types that are kept per manifest. At most
+// one of each is right.
 const maxSizes = 8
 
-// add adds one more descriptor.
+// add adds a descriptor of the manifest.
 func (n *node) add(e *entry) {
 	if n.first == nil {
 		n.first = e
 	}
 	if e.size == n.first.size && e.common.mediaType == n.first.common.mediaType {
-		return // all descriptors agree, which is the usual case
+		return // in the usual case, all descriptors agree
 	}
 	sizes, types := n.sizes(), n.types()
 	d := dispute{sizes, types}
@@ -84,7 +85,8 @@ func (n *node) digest() digest.Digest {
 	return n.first.digest()
 }
 
-// sizes returns the sizes in the manifest's descriptors in index.json files, each once; bytes.
+// sizes returns the sizes in the descriptors of the manifest in index.json files, in bytes, without
+// duplicates.
 func (n *node) sizes() []int64 {
 	if n.dispute != nil {
 		return n.dispute.sizes
@@ -92,7 +94,8 @@ func (n *node) sizes() []int64 {
 	return []int64{n.first.size}
 }
 
-// types returns the media types in the manifest's descriptors in index.json files, each once.
+// types returns the media types in the descriptors of the manifest in index.json files, without
+// duplicates.
 func (n *node) types() []string {
 	switch {
 	case n.dispute != nil:
@@ -103,7 +106,8 @@ func (n *node) types() []string {
 	return []string{n.first.common.mediaType}
 }
 
-// mediaType returns the first media type in the descriptors, preferably one of manifests.
+// mediaType returns the first media type of manifests in the descriptors. If there is none, it
+// returns the first other type.
 func (n *node) mediaType() string {
 	if n.dispute != nil && len(n.dispute.types) > 0 {
 		return n.dispute.types[0]
@@ -111,5 +115,5 @@ func (n *node) mediaType() string {
 	return n.first.common.mediaType
 }
 
-// isManifest reports whether an index names the node as a manifest, not as a blob.
+// isManifest reports whether an index names the content as a manifest, not as a blob.
 func (n *node) isManifest() bool { return n.tag != "" || closure.IsManifest(n.mediaType()) }

@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// place is a place for a message: a file or directory, and the entry if the file is an
-// archive. The zero value is an unknown place.
+// place is where something is stored, for messages: a file or directory, and the entry in it if the
+// file is an archive. The zero value means that the place is unknown.
 type place struct{ path, entry string }
 
 func (p place) String() string {
@@ -20,13 +20,13 @@ func (p place) String() string {
 	return p.path + ": " + p.entry
 }
 
-// problem returns a problem with p as its place.
+// problem returns a copy of a problem, with p as its place.
 func (p place) problem(problem Problem) Problem {
 	problem.Path, problem.Entry = p.path, p.entry
 	return problem
 }
 
-// blob returns the place of a blob of the layout at p: a file, or an entry of an archive.
+// blob returns the place of a blob in the layout at p: a file, or an entry of an archive.
 func (p place) blob(d digest.Digest) place {
 	switch {
 	case p.entry != "":
@@ -37,7 +37,7 @@ func (p place) blob(d digest.Digest) place {
 	return p
 }
 
-// where returns the place of the layout. A nil layout has an unknown place.
+// where returns the place of the layout. p may be nil: then the place is unknown.
 func (p *indexedLayout) where() place {
 	if p == nil {
 		return place{}

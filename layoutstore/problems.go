@@ -12,17 +12,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Problem is something that cannot be served as it should be: what, where and why.
+// Problem describes something that cannot be served as it should be: what it is, where, and why.
 type Problem = problem.Problem
 
-// ProblemError refuses content that the tree names and that is missing or damaged. It wraps
-// ErrManifestUnknown or ErrBlobUnknown; from [Layout.Locate], fs.ErrNotExist.
+// ProblemError is the error for missing or damaged content that the tree names. It wraps
+// ErrManifestUnknown or ErrBlobUnknown. If [Layout.Locate] returns it, it wraps fs.ErrNotExist.
 type ProblemError = problem.Error
 
 // Kind is the kind of a problem.
 type Kind = problem.Kind
 
-// The kinds of problem.
+// These are the kinds of problems.
 const (
 	Damaged     = problem.Damaged
 	Incomplete  = problem.Incomplete
@@ -31,28 +31,28 @@ const (
 	Limited     = problem.Limited
 )
 
-// Errors of a lookup. Test with errors.Is.
+// These are the errors of lookups. Test for them with errors.Is.
 var (
 	ErrNameInvalid       = errors.New("invalid repository name")
 	ErrRepositoryUnknown = errors.New("repository unknown")
 	ErrManifestUnknown   = errors.New("manifest unknown")
 	ErrBlobUnknown       = errors.New("blob unknown")
-	// ErrStale says that a file changed after it was found and before it was opened.
+	// ErrStale is the error if a file changed after it was found and before it was opened.
 	ErrStale = extent.ErrStale
 )
 
-// IsExhausted reports whether err means that the process or the system has run out of open
-// files or memory, or that a bucket cannot be reached. Such an error is not about the content.
+// IsExhausted reports whether err means that open files or memory have run out, or that a bucket
+// cannot be reached. Such an error is not about the content.
 func IsExhausted(err error) bool { return volume.IsExhausted(err) }
 
-// IsTransient reports whether err is about a disk, a network or a permission, and not about
-// the content: a later read may succeed.
+// IsTransient reports whether err is about a disk, a network or a permission, not about the
+// content. A later read may succeed.
 func IsTransient(err error) bool { return volume.IsTransient(err) }
 
 func sortProblems(ps []Problem) { slices.SortFunc(ps, problem.Compare) }
 
-// tagList returns a list of one tag, or nil for the empty tag. It truncates a tag that is too
-// long.
+// tagList returns a list with one tag. If the tag is empty, it returns nil. It truncates a tag that
+// is too long.
 func tagList(tag string) []string {
 	if tag == "" {
 		return nil
@@ -60,30 +60,29 @@ func tagList(tag string) []string {
 	return []string{tag[:min(len(tag), 256)]}
 }
 
-// refuse returns the error that refuses content because of a problem at a place. The error
-// wraps unknown.
+// refuse returns the error for content with a problem at a place. The error wraps unknown.
 func refuse(p Problem, at place, unknown error) *ProblemError {
 	p.Path, p.Entry, p.Err = at.path, at.entry, unknown
 	return &ProblemError{Problem: p}
 }
 
-// refuseDamaged refuses damaged content, which is stored at where.
+// refuseDamaged returns the error for damaged content, whose bytes are at where.
 func refuseDamaged(d digest.Digest, reason string, where extent.List, at place, unknown error) *ProblemError {
 	return refuse(Problem{Kind: Damaged, Digest: d, Reason: reason, Chunks: chunksOf(where)}, at, unknown)
 }
 
-// refuseUnreadable refuses content that cannot be read.
+// refuseUnreadable returns the error for content that cannot be read.
 func refuseUnreadable(d digest.Digest, cause error, at place, unknown error) *ProblemError {
 	return refuse(Problem{Kind: Damaged, Digest: d, Reason: cause.Error(), Transient: IsTransient(cause)}, at, unknown)
 }
 
-// refuseMissing refuses content that is in no layout.
+// refuseMissing returns the error for content that no layout contains.
 func refuseMissing(d digest.Digest, unknown error) *ProblemError {
 	return refuse(Problem{Kind: Incomplete, Digest: d, Reason: problem.Missing}, place{}, unknown)
 }
 
-// missingProblem returns the problem in err. ok is false unless err says that content is missing
-// and why, for example that a chunk is missing.
+// missingProblem returns the problem in err if it explains why content is missing, for example that
+// a chunk is missing. Otherwise, ok is false.
 func missingProblem(err error) (missing Problem, ok bool) {
 	var e *ProblemError
 	if errors.As(err, &e) && errors.Is(err, fs.ErrNotExist) {

@@ -18,24 +18,23 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// quarantine is the set of blob copies that a scrub found damaged. They are refused until
-// their file changes, in this snapshot and later ones. If records are kept, later processes
-// refuse them, too.
+// quarantine is the set of blob copies that a scrub found damaged. All snapshots refuse a copy
+// until its file changes. With records, later processes refuse it, too.
 type quarantine struct {
-	count   atomic.Int32 // number of copies and unread records; 0 is the fast path
-	base    string       // the directory of relative paths
+	count   atomic.Int32 // number of copies and unread records; if 0, nothing needs to be checked
+	base    string       // directory to which relative paths refer
 	records *records
 
-	mu     sync.Mutex                          // guards copies and unread
-	copies map[place]map[digest.Digest]reasons // by the absolute place of their layout
-	unread map[string]error                    // errors of records that cannot be read, by name
+	mu     sync.Mutex                          // protects copies and unread
+	copies map[place]map[digest.Digest]reasons // quarantined copies, by the absolute place of their layout
+	unread map[string]error                    // errors of records that cannot be read, by file name
 }
 
-// reasons are the reasons why a copy is damaged, by the stamps of its file. If there are several,
-// the file has changed in between.
+// reasons maps stamps of a file to the reason why the copy in it is damaged. There are several only
+// if the file has changed in between.
 type reasons map[string]string
 
-// any returns one of the reasons, or "".
+// any returns one of the reasons, or "" if there is none.
 func (r reasons) any() string {
 	for _, reason := range r {
 		return reason
@@ -43,16 +42,17 @@ func (r reasons) any() string {
 	return ""
 }
 
-// newQuarantine reads the records in a directory. If dir is empty, none are kept.
+// newQuarantine returns a quarantine with the records in a directory. If dir is empty, it keeps no
+// records.
 func newQuarantine(dir string) *quarantine {
 	q := &quarantine{records: newRecords(dir)}
-	q.base, _ = filepath.Abs(".") // after an error, paths stay relative
+	q.base, _ = filepath.Abs(".") // if this fails, paths stay relative
 	q.syncRecords()
 	return q
 }
 
-// absolute returns a place with an absolute path, so that processes with other working
-// directories find its records.
+// absolute returns a place with an absolute path, because processes may share records but have
+// different working directories.
 func (q *quarantine) absolute(at place) place {
 	if !filepath.IsAbs(at.path) && !bucket.IsPlace(at.path) {
 		at.path = filepath.Join(q.base, at.path)
@@ -60,8 +60,8 @@ func (q *quarantine) absolute(at place) place {
 	return at
 }
 
-// syncRecords reads the records, unless that has already succeeded, and writes and removes
-// queued ones.
+// syncRecords writes and removes queued records. If the records have not been read yet, it reads
+// them, too.
 func (q *quarantine) syncRecords() {
 	found, unread := q.records.sync()
 	if len(found)+len(unread) == 0 {
@@ -76,7 +76,7 @@ func (q *quarantine) syncRecords() {
 	q.unread = unread
 }
 
-// add adds a copy.
+// add adds the copy in a record to the quarantine.
 func (q *quarantine) add(v record) {
 	if q.copies == nil {
 		q.copies = map[place]map[digest.Digest]reasons{}
@@ -91,14 +91,15 @@ func (q *quarantine) add(v record) {
 	q.copies[v.at][v.digest][v.stamp] = v.reason
 }
 
-// Quarantine records a damaged copy of d in a layout of the repository, which is then refused until
-// the stamp of its file differs from stamp, or until [Repository.Release] lifts the quarantine.
-// stamp is what [Layout.Stamp] returned before and after the copy was read. A file that is missing
-// or cannot be opened does not lift the quarantine. Neither does the end of the process, with
-// [Options.QuarantineDir]. news is false if the finding was known, or if no manifest claims the
-// copy's size, which is a problem already. The error is the cause of ctx; then nothing is recorded.
+// Quarantine records that the copy of d in a layout is damaged. The copy is then refused until its
+// file changes, or until [Repository.Release] lifts the quarantine. stamp is the result of
+// [Layout.Stamp], which must be the same before and after the copy was read. The quarantine
+// continues if the file is missing or cannot be opened, and, with [Options.QuarantineDir], after
+// the end of the process. news is false if the finding was known, or if the copy has a size that no
+// manifest claims, because this is already a problem. If ctx has ended, nothing is recorded, and
+// the error is its cause.
 func (r *Repository) Quarantine(ctx context.Context, l Layout, d digest.Digest, stamp, reason string) (news bool, err error) {
-	wrongSized := false // true for example while somebody writes the file
+	wrongSized := false // for example, while somebody writes the file
 	where, err := l.Locate(ctx, d)
 	if err == nil {
 		wrongSized, err = r.unclaimed(ctx, d, where)
@@ -126,8 +127,8 @@ func (r *Repository) Quarantine(ctx context.Context, l Layout, d digest.Digest, 
 	return !wrongSized, nil
 }
 
-// Release lifts the quarantine of a copy that was verified. stamp is what [Layout.Stamp]
-// returned before and after the copy was read.
+// Release lifts the quarantine of a copy that was verified. stamp is the result of [Layout.Stamp],
+// which must be the same before and after the copy was read.
 func (r *Repository) Release(l Layout, d digest.Digest, stamp string) {
 	q := r.quarantine
 	if q.count.Load() == 0 {
@@ -153,8 +154,8 @@ func (r *Repository) Release(l Layout, d digest.Digest, stamp string) {
 	}
 }
 
-// unclaimed reports whether manifests claim sizes of d, but not the size of the copy at where.
-// The error is the cause of ctx.
+// unclaimed reports whether manifests claim sizes for d, but none claims the size of the copy at
+// where. The error is the cause of ctx.
 func (r *Repository) unclaimed(ctx context.Context, d digest.Digest, where extent.List) (bool, error) {
 	t, err := r.readTable(ctx)
 	switch {
@@ -168,9 +169,9 @@ func (r *Repository) unclaimed(ctx context.Context, d digest.Digest, where exten
 	return len(claims) > 0 && !hasSize(claims, where.Size()), nil
 }
 
-// Stamp returns a text that identifies the state of the file or files with d in the layout, by
-// sizes, modification times and inodes. It ignores links, modes and owners. Errors: those of
-// [Layout.Locate] and of opening the files.
+// Stamp returns a text that identifies the state of the files that contain d in the layout. It
+// depends on sizes, modification times and inodes, but not on links, modes and owners. Errors come
+// from [Layout.Locate] and from opening the files.
 func (l Layout) Stamp(ctx context.Context, d digest.Digest) (string, error) {
 	where, err := l.Locate(ctx, d)
 	if err != nil {
@@ -180,8 +181,8 @@ func (l Layout) Stamp(ctx context.Context, d digest.Digest) (string, error) {
 	return stamp, orEnded(ctx, err)
 }
 
-// checkCopy reports whether the copy of d in a layout is refused, and why. It lifts the
-// quarantine if the file has changed. The error is the cause of ctx.
+// checkCopy reports whether the copy of d in a layout is refused, and why. If the file has changed,
+// it lifts the quarantine. The error is the cause of ctx.
 func (q *quarantine) checkCopy(ctx context.Context, p *indexedLayout, d digest.Digest, where extent.List) (reason string, refused bool, err error) {
 	if q.count.Load() == 0 {
 		return "", false, nil
@@ -193,7 +194,7 @@ func (q *quarantine) checkCopy(ctx context.Context, p *indexedLayout, d digest.D
 	if len(have)+unread == 0 {
 		return "", false, nil
 	}
-	// Read without the lock, because a disk may hang. An error is not about the content, so it
+	// Do not hold the lock here, because a disk may hang. An error is not about the content, so it
 	// does not lift the quarantine.
 	stamp, err := volume.StampOf(ctx, where)
 	switch {
@@ -214,7 +215,7 @@ func (q *quarantine) checkCopy(ctx context.Context, p *indexedLayout, d digest.D
 	return "", false, nil
 }
 
-// mayRefuse reports whether a copy of d in a layout may be refused, without reading its file.
+// mayRefuse reports whether checkCopy may refuse the copy of d in a layout. It reads no file.
 func (q *quarantine) mayRefuse(p *indexedLayout, d digest.Digest) bool {
 	if q.count.Load() == 0 {
 		return false
@@ -225,11 +226,11 @@ func (q *quarantine) mayRefuse(p *indexedLayout, d digest.Digest) bool {
 	return len(q.copies[at][d])+len(q.unread) > 0
 }
 
-// unreadReason is the reason for a copy if only the name of its record can be read.
+// unreadReason is the reason for refusing a copy if only the name of its record can be read.
 const unreadReason = "an earlier scrub found it damaged; the record with the details cannot be read"
 
-// identify reports whether an unreadable record has the name of v. It then replaces the record
-// by v.
+// identify reports whether there is an unreadable record with the name of v. If so, it replaces
+// this record by v.
 func (q *quarantine) identify(v record) bool {
 	name := v.name()
 	q.mu.Lock()
@@ -244,8 +245,8 @@ func (q *quarantine) identify(v record) bool {
 	return true
 }
 
-// reason returns why the copy of d in the layout at a place was quarantined. ok is false if it
-// was not.
+// reason returns why the copy of d in the layout at a place was quarantined. ok is false if it is
+// not quarantined.
 func (q *quarantine) reason(at place, d digest.Digest) (reason string, ok bool) {
 	at = q.absolute(at)
 	q.mu.Lock()
@@ -254,8 +255,8 @@ func (q *quarantine) reason(at place, d digest.Digest) (reason string, ok bool) 
 	return have.any(), ok
 }
 
-// removeOutdated removes a copy whose file has changed, and its records. It does nothing unless
-// have are still its reasons.
+// removeOutdated removes a copy whose file has changed, and its records. have are the reasons of
+// the copy. If they have changed meanwhile, it does nothing.
 func (q *quarantine) removeOutdated(at place, d digest.Digest, have reasons) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -264,7 +265,8 @@ func (q *quarantine) removeOutdated(at place, d digest.Digest, have reasons) {
 	}
 }
 
-// remove removes a copy and its records. have are its reasons; without any it does nothing.
+// remove removes a copy and its records. have are the reasons of the copy. If there are none, it
+// does nothing.
 func (q *quarantine) remove(at place, d digest.Digest, have reasons) {
 	if len(have) == 0 {
 		return
@@ -276,7 +278,8 @@ func (q *quarantine) remove(at place, d digest.Digest, have reasons) {
 	q.count.Add(-1)
 }
 
-// problems returns the problems of the quarantine itself.
+// problems returns the problems of the quarantine itself: records that cannot be read, written or
+// removed.
 func (q *quarantine) problems() []Problem {
 	all := q.records.problems()
 	q.mu.Lock()
@@ -288,7 +291,7 @@ func (q *quarantine) problems() []Problem {
 	return all
 }
 
-// digestsIn returns the quarantined digests of the layout at a place, sorted.
+// digestsIn returns the digests of the quarantined copies in the layout at a place, sorted.
 func (q *quarantine) digestsIn(at place) (all []digest.Digest) {
 	at = q.absolute(at)
 	q.mu.Lock()
@@ -300,9 +303,9 @@ func (q *quarantine) digestsIn(at place) (all []digest.Digest) {
 	return all
 }
 
-// quarantineProblems returns the known problems and those of quarantined copies that are not
-// known. It adds at most [maxProblems], by layout and digest, because it reads the state of
-// each file. The error is the cause of ctx.
+// quarantineProblems returns the known problems, and adds other problems of quarantined copies,
+// ordered by layout and digest. It reads the state of each file, so it adds at most [maxProblems].
+// The error is the cause of ctx.
 func (r *Repository) quarantineProblems(ctx context.Context, known []Problem) ([]Problem, error) {
 	if r.quarantine.count.Load() == 0 {
 		return known, nil
@@ -332,8 +335,9 @@ func (r *Repository) quarantineProblems(ctx context.Context, known []Problem) ([
 	return all, nil
 }
 
-// quarantineProblem returns the problem of the copy of d in a layout. ok is false if the copy is
-// not quarantined, or a check reports its size. The error is the cause of ctx.
+// quarantineProblem returns the problem of a quarantined copy of d in a layout. ok is false if the
+// copy is not quarantined, or if its size is wrong, because a check reports this. The error is the
+// cause of ctx.
 func (r *Repository) quarantineProblem(ctx context.Context, p *indexedLayout, d digest.Digest) (found Problem, ok bool, err error) {
 	reason, ok := r.quarantine.reason(p.where(), d)
 	if !ok {
@@ -356,9 +360,9 @@ func (r *Repository) quarantineProblem(ctx context.Context, p *indexedLayout, d 
 	return p.where().blob(d).problem(Problem{Kind: Damaged, Tags: tagList(r.tagOf(d)), Digest: d, Reason: reason}), true, nil
 }
 
-// QuarantineProblem returns the problem of a quarantined copy of d in a layout of the repository
-// at path, as [Snapshot.Problems] does, but reads the state of no other file. ok is false if
-// there is no such problem. The error is the cause of ctx.
+// QuarantineProblem returns the problem of the quarantined copy of d in a layout of the repository
+// at path. It is the same problem as in [Snapshot.Problems], but QuarantineProblem reads the state
+// of no other file. ok is false if there is no such problem. The error is the cause of ctx.
 func (s *Snapshot) QuarantineProblem(ctx context.Context, path string, l Layout, d digest.Digest) (found Problem, ok bool, err error) {
 	r := s.byPath[path]
 	if r == nil {
@@ -369,7 +373,7 @@ func (s *Snapshot) QuarantineProblem(ctx context.Context, path string, l Layout,
 	return found, ok, err
 }
 
-// tagOf returns a tag that leads to d, or "" if none is known.
+// tagOf returns a tag that leads to d. It returns "" if no such tag is known.
 func (r *Repository) tagOf(d digest.Digest) string {
 	k, _ := keyOf(d)
 	if n := r.topNode(k); n != nil {

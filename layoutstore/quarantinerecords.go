@@ -17,56 +17,55 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// record is a quarantined copy of a blob in one state of its file.
+// record describes a quarantined copy of a blob, in one state of its file.
 type record struct {
-	at     place // of its layout, absolute
+	at     place // absolute place of its layout
 	digest digest.Digest
 	stamp  string
 	reason string
 }
 
-// name returns the name of the record's file. It identifies the copy and the state of its file,
-// so that a record with damaged content still takes effect.
+// name returns the file name of the record. The name alone identifies the copy and the state of its
+// file, so a record with damaged content still works.
 func (v record) name() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %q", v.at.path, v.at.entry, string(v.digest), v.stamp))
 	return hex.EncodeToString(sum[:]) + recordSuffix
 }
 
-// recordForm is the format of a record's file. Quoting allows any path.
+// recordForm is the format of the file of a record. Values are quoted, because paths may contain
+// any characters.
 const recordForm = "layoutproxy quarantine 1\npath %q\nentry %q\ndigest %q\nstamp %q\nreason %q\n"
 
 const recordSuffix = ".quarantine"
 
-// Limits of a quarantine directory.
+// These are the limits of a quarantine directory.
 const (
-	maxRecord  = 64 << 10 // bytes per record
-	maxRecords = 1 << 16  // records
+	maxRecord  = 64 << 10 // maximum size of a record in bytes
+	maxRecords = 1 << 16  // maximum number of records
 )
 
-// records keeps a quarantine in a directory, one file per record, so that processes that
-// share the directory never write the same file. If dir is empty, nothing is kept. Changes are
-// queued until sync writes and removes the files.
+// records keeps a quarantine in a directory. Each record is a file, so that several processes can
+// share the directory. If dir is empty, nothing is kept. Changes are queued until sync writes and
+// removes the files.
 type records struct {
 	dir   string
 	limit int
 
-	syncing sync.Mutex // held while the directory is read and written; guards read and count
-	read    bool       // the directory has been read
+	syncing sync.Mutex // held while the directory is read or written; protects read and count
+	read    bool       // whether the directory has been read
 	count   int        // number of records in the directory
 
-	mu      sync.Mutex         // guards queued and failure
-	queued  map[string]*record // to write, by name; nil to remove
-	failure string             // why something could not be read, written or removed
+	mu      sync.Mutex         // protects queued and failure
+	queued  map[string]*record // records to write, by name; nil means to remove the record
+	failure string             // why the last sync could not read, write or remove something
 }
 
 func newRecords(dir string) *records {
 	return &records{dir: dir, limit: maxRecords, queued: map[string]*record{}}
 }
 
-// queueWrite queues a record to be written.
 func (r *records) queueWrite(v record) { r.queue(v.name(), &v) }
 
-// queueRemove queues a record to be removed.
 func (r *records) queueRemove(name string) { r.queue(name, nil) }
 
 func (r *records) queue(name string, v *record) {
@@ -78,7 +77,8 @@ func (r *records) queue(name string, v *record) {
 	r.queued[name] = v
 }
 
-// isMissing reports whether the file of a record was removed, for example by clearing the cache.
+// isMissing reports whether the file of a record does not exist, for example because somebody
+// cleared the cache.
 func (r *records) isMissing(v record) bool {
 	if r.dir == "" {
 		return false
@@ -87,8 +87,8 @@ func (r *records) isMissing(v record) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// sync removes and writes queued records. If the directory has not been read yet, sync reads it
-// and returns its records, and the errors of those that cannot be read, by name.
+// sync removes and writes queued records. If the directory has not been read yet, sync reads it. It
+// then returns the records, and the errors of records that cannot be read, by name.
 func (r *records) sync() (found []record, unread map[string]error) {
 	if r.dir == "" {
 		return nil, nil
@@ -120,12 +120,12 @@ func (r *records) sync() (found []record, unread map[string]error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failure = failure
-	maps.Copy(waiting, r.queued) // try the rest again later
+	maps.Copy(waiting, r.queued) // the next sync tries the rest again
 	r.queued = waiting
 	return found, unread
 }
 
-// readAll reads the records, and the errors of those that cannot be read, by name.
+// readAll reads all records. unread has the errors of records that cannot be read, by name.
 func (r *records) readAll() (found []record, unread map[string]error, err error) {
 	entries, err := os.ReadDir(r.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -141,7 +141,7 @@ func (r *records) readAll() (found []record, unread map[string]error, err error)
 		}
 		v, err := r.readRecord(e)
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // another process has removed it
+		case errors.Is(err, fs.ErrNotExist): // another process has removed the record
 		case err != nil:
 			unread[e.Name()] = err
 		default:
@@ -179,8 +179,8 @@ func (r *records) readRecord(e fs.DirEntry) (v record, err error) {
 	return v, nil
 }
 
-// write writes records and removes them from waiting. It stops at the first failure, which is
-// likely to affect all.
+// write writes the records in waiting, and removes them from waiting. It stops at the first
+// failure, because the others would probably fail, too.
 func (r *records) write(waiting map[string]*record) error {
 	for name, v := range waiting {
 		if v == nil {
@@ -205,7 +205,7 @@ func (r *records) writeOne(name string, v *record) error {
 	reason := v.reason[:min(most, len(v.reason))]
 	text := fmt.Sprintf(recordForm, v.at.path, v.at.entry, string(v.digest), v.stamp, reason)
 	if len(text) > maxRecord {
-		text = "" // the name is enough to refuse the copy
+		text = "" // too long: write only an empty file, whose name is enough to refuse the copy
 	}
 	if err := durable.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o644); err != nil {
 		return err
@@ -214,8 +214,8 @@ func (r *records) writeOne(name string, v *record) error {
 	return nil
 }
 
-// remove removes the files of records, and the records from waiting. It stops at the first
-// failure.
+// remove removes the files of records that are queued for removal, and takes the records out of
+// waiting. It stops at the first failure.
 func (r *records) remove(waiting map[string]*record) error {
 	for name, v := range waiting {
 		if v != nil {
@@ -233,7 +233,7 @@ func (r *records) remove(waiting map[string]*record) error {
 	return nil
 }
 
-// problems returns the problem of the directory, if there is one.
+// problems returns the problem that the last sync had, if any.
 func (r *records) problems() []Problem {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,9 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// readTable returns the table. The first call reads all manifests of the repository. The error
-// is ErrStale, the cause of ctx or one for which [IsExhausted] is true; a later call tries
-// again.
+// readTable returns the table of the repository. The first call reads all manifests. The error is
+// ErrStale, the cause of ctx, or one for which [IsExhausted] is true. After an error, the next call
+// tries again.
 func (r *Repository) readTable(ctx context.Context) (*table, error) {
 	if t := r.table.Load(); t != nil {
 		return t, nil
@@ -25,7 +25,8 @@ func (r *Repository) readTable(ctx context.Context) (*table, error) {
 		defer r.unfinished.set(nil)
 		b := newBuilder(r)
 		t := closure.Traversal{Read: r.manifestReader(nil), Visitor: b, Patience: r.storage.patience / patienceShare, Waiting: func() { r.unfinished.set(b) }}
-		// It continues after its callers have left: else a slow disk would never be read to the end.
+		// The traversal continues when its callers have given up. Otherwise, a slow disk would never
+		// be read completely.
 		found, err := t.Run(context.WithoutCancel(ctx), r.tops())
 		if err != nil {
 			return nil, err
@@ -35,15 +36,15 @@ func (r *Repository) readTable(ctx context.Context) (*table, error) {
 	})
 }
 
-// patienceShare divides a request's patience: if a manifest takes longer than 1/20 of it, a
-// traversal meanwhile continues with others.
+// patienceShare says when a traversal continues with other manifests: if a manifest takes longer
+// than 1/20 of a request's patience.
 const patienceShare = 20
 
-// unfinishedTable gives requests for blobs access to a table that a slow manifest delays.
+// unfinishedTable lets requests for blobs use an unfinished table, while a slow manifest delays it.
 type unfinishedTable struct {
 	mu      sync.Mutex
-	builder *builder      // nil while no manifest is slow
-	changed chan struct{} // closed at the next call of set; nil without waiting callers
+	builder *builder      // builder of the table; nil if no manifest is slow
+	changed chan struct{} // closed by the next call of set; nil if nobody waits for it
 }
 
 func (u *unfinishedTable) set(b *builder) {
@@ -65,8 +66,8 @@ func (u *unfinishedTable) get() (*builder, <-chan struct{}) {
 	return u.builder, u.changed
 }
 
-// readTableOrBlob returns the table. While a manifest is slow, it may return the blob d instead: if
-// a manifest that was read states its size. Errors: those of readTable.
+// readTableOrBlob returns the table or, while a manifest is slow, the blob d. It can return the
+// blob if a manifest that was already read states its size. The errors are those of readTable.
 func (r *Repository) readTableOrBlob(ctx context.Context, d digest.Digest) (*table, *Blob, error) {
 	type result struct {
 		table *table
@@ -78,7 +79,7 @@ func (r *Repository) readTableOrBlob(ctx context.Context, d digest.Digest) (*tab
 		all <- result{t, err}
 	}()
 	var last *builder
-	from := 0 // number of claims of last that were searched
+	from := 0 // number of claims in last that were already searched
 	for {
 		b, changed := r.unfinished.get()
 		if b != nil {
@@ -97,9 +98,10 @@ func (r *Repository) readTableOrBlob(ctx context.Context, d digest.Digest) (*tab
 	}
 }
 
-// findBlob returns the blob d if a claim from number *from on has its size, or nil, and sets
-// *from to the number of claims. A manifest that is not read yet may name d as a manifest. So
-// content short enough for a manifest is verified: no damaged manifest is sent as a blob.
+// findBlob returns the blob d if a claim states its size, or nil. It searches the claims from
+// number *from on, and sets *from to the number of claims. d may be a manifest, which only a
+// manifest that was not read yet names as such. So findBlob verifies content that is short enough
+// for a manifest: a damaged manifest must not be sent as a blob.
 func (b *builder) findBlob(ctx context.Context, d digest.Digest, from *int) *Blob {
 	k, _ := keyOf(d)
 	var claims []claim
@@ -123,7 +125,7 @@ func (b *builder) findBlob(ctx context.Context, d digest.Digest, from *int) *Blo
 	return &Blob{Digest: d, Size: where.Size(), where: where}
 }
 
-// matchesDigest reads a list and reports whether its content has the digest.
+// matchesDigest reads the content at where, and reports whether it matches the digest.
 func matchesDigest(ctx context.Context, where extent.List, d digest.Digest) bool {
 	r, err := where.Open(ctx)
 	if err != nil {

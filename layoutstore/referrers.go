@@ -9,10 +9,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// Referrers returns the reachable manifests whose subject is d, by digest, each with its
-// artifact type and annotations as the distribution specification 1.1 ("Listing
-// Referrers") requires. The list may be empty. A manifest that cannot be served is left
-// out. Errors: ErrSlow; those for which [IsExhausted] is true; the cause of ctx.
+// Referrers returns descriptors of the reachable manifests with the subject d, sorted by digest.
+// Each has the artifact type and the annotations, as the distribution specification 1.1 ("Listing
+// Referrers") requires. The list may be empty. It does not contain manifests that cannot be served.
+// The error is ErrSlow, the cause of ctx, or one for which [IsExhausted] is true.
 func (r *Repository) Referrers(ctx context.Context, d digest.Digest) ([]specs.Descriptor, error) {
 	return await(ctx, r.storage, d, func(ctx context.Context) ([]specs.Descriptor, error) { return r.referrersOf(ctx, d) }, nil)
 }
@@ -29,9 +29,9 @@ func (r *Repository) referrersOf(ctx context.Context, d digest.Digest) ([]specs.
 			return nil, err
 		}
 		if err != nil {
-			continue // it is a Problem
+			continue // a check reports the manifest as a problem
 		}
-		refs, _ := closure.Parse(m.Body) // t has no referrers that cannot be parsed
+		refs, _ := closure.Parse(m.Body) // this cannot fail, because the table contains only valid referrers
 		list = append(list, specs.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: m.Size,
 			ArtifactType: refs.ArtifactType, Annotations: refs.Annotations})
 	}

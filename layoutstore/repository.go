@@ -14,28 +14,28 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/wait"
 )
 
-// Repository is the merged layouts of one path in all volumes, with the discovery tags of
-// that path. It does not change, and its methods may be called concurrently.
+// Repository contains the merged layouts with the same path in all volumes, and discovery tags. It
+// does not change, and its methods may be called concurrently.
 type Repository struct {
 	path       string
-	layouts    []*indexedLayout // in the order of the volumes; empty if there are only discovery tags
+	layouts    []*indexedLayout // in merge order; empty if there are only discovery tags
 	owners     []string         // owner of each layout: see findOwners
-	discovery  []string         // names of the discovery tags, including those that are also real tags
+	discovery  []string         // discovery tags, including those that are also real tags
 	cache      *manifestCache
 	quarantine *quarantine
 
-	tags     []tagged // by tag
-	top      []node   // manifests and blobs that the indexes name, by key
+	tags     []tagged // sorted by tag
+	top      []node   // manifests and blobs that the indexes name, sorted by key
 	images   discoveryImages
-	problems []Problem // of the indexes and of merging them
+	problems []Problem // problems that were found in the indexes and in merging them
 
 	storage     *storage
-	tableFlight wait.Flight[*table] // reads the table
-	unfinished  unfinishedTable     // the table while a slow manifest delays it
+	tableFlight wait.Flight[*table] // lets concurrent callers share one read of the table
+	unfinished  unfinishedTable     // access to the table while a slow manifest delays it
 	checkFlight wait.Flight[struct{}]
 	table       atomic.Pointer[table]
 	checked     atomic.Pointer[checked]
-	suspect     atomic.Bool // content was refused that is in no known problem
+	suspect     atomic.Bool // whether content without a known problem was refused
 }
 
 type tagged struct {
@@ -43,11 +43,11 @@ type tagged struct {
 	node *node
 }
 
-// Path returns the path of the repository's layouts; "." is the root layout.
+// Path returns the path of the layouts of the repository. "." is the root layout.
 func (r *Repository) Path() string { return r.path }
 
-// Tag returns the descriptor of the manifest that tag leads to. It reads the manifest if
-// descriptors disagree about its size. Errors: ErrManifestUnknown; the cause of ctx.
+// Tag returns the descriptor of the manifest with a tag. If descriptors disagree about the size, it
+// reads the manifest. The error is ErrManifestUnknown or the cause of ctx.
 func (r *Repository) Tag(ctx context.Context, tag string) (Descriptor, error) {
 	n, err := r.tagNode(tag)
 	if err != nil {
@@ -56,8 +56,8 @@ func (r *Repository) Tag(ctx context.Context, tag string) (Descriptor, error) {
 	return r.describe(ctx, n)
 }
 
-// TagDigest returns the digest of the manifest that tag leads to. It reads nothing. Errors:
-// ErrManifestUnknown.
+// TagDigest returns the digest of the manifest with a tag. It reads no file. If there is no such
+// tag, the error is ErrManifestUnknown.
 func (r *Repository) TagDigest(tag string) (digest.Digest, error) {
 	n, err := r.tagNode(tag)
 	if err != nil {
@@ -66,7 +66,7 @@ func (r *Repository) TagDigest(tag string) (digest.Digest, error) {
 	return n.digest(), nil
 }
 
-// tagNode returns the manifest that tag leads to. Errors: ErrManifestUnknown.
+// tagNode returns the manifest with a tag. The error is ErrManifestUnknown.
 func (r *Repository) tagNode(tag string) (*node, error) {
 	i, ok := slices.BinarySearchFunc(r.tags, tag, func(t tagged, tag string) int { return strings.Compare(t.tag, tag) })
 	if !ok {
@@ -75,7 +75,7 @@ func (r *Repository) tagNode(tag string) (*node, error) {
 	return r.tags[i].node, nil
 }
 
-// tagsAfter returns the tags that follow after in byte order.
+// tagsAfter returns all tags that come after the tag after, in byte order.
 func (r *Repository) tagsAfter(after string) []tagged {
 	return r.tags[sort.Search(len(r.tags), func(i int) bool { return r.tags[i].tag > after }):]
 }
@@ -83,7 +83,7 @@ func (r *Repository) tagsAfter(after string) []tagged {
 // describe returns the descriptor of a manifest. The error is the cause of ctx.
 func (r *Repository) describe(ctx context.Context, n *node) (Descriptor, error) {
 	d := Descriptor{MediaType: n.mediaType(), Digest: n.digest(), Size: n.first.size}
-	if n.dispute != nil { // at most one of the sizes is right
+	if n.dispute != nil { // read the manifest, because at most one size is right
 		switch m, err := r.load(ctx, n); {
 		case err == nil:
 			d.Size = m.Size
@@ -94,8 +94,9 @@ func (r *Repository) describe(ctx context.Context, n *node) (Descriptor, error) 
 	return d, nil
 }
 
-// Untagged returns the manifests that an index names without a tag, by digest. It reads a
-// manifest if descriptors disagree about its size. The error is the cause of ctx.
+// Untagged returns descriptors of the manifests that indexes name only without a tag, sorted by
+// digest. If descriptors disagree about the size of a manifest, it reads the manifest. The error is
+// the cause of ctx.
 func (r *Repository) Untagged(ctx context.Context) ([]Descriptor, error) {
 	var all []Descriptor
 	for i := range r.top {
@@ -110,8 +111,9 @@ func (r *Repository) Untagged(ctx context.Context) ([]Descriptor, error) {
 	return all, nil
 }
 
-// Tags returns at most n tags that follow after in byte order, or all of them if n is negative, and
-// whether there are more. If after is empty, they begin with the first tag.
+// Tags returns at most n tags in byte order, beginning with the first one after the tag after. If n
+// is negative, it returns all of them. If after is empty, it begins with the first tag. more
+// reports whether there are more tags.
 func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 	page := r.tagsAfter(after)
 	if n >= 0 && n < len(page) {
@@ -127,7 +129,7 @@ func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 // TagCount returns the number of tags.
 func (r *Repository) TagCount() int { return len(r.tags) }
 
-// AllTags returns the tags that follow after in byte order.
+// AllTags returns all tags that come after the tag after, in byte order.
 func (r *Repository) AllTags(after string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, t := range r.tagsAfter(after) {
@@ -138,7 +140,7 @@ func (r *Repository) AllTags(after string) iter.Seq[string] {
 	}
 }
 
-// topNode returns the node of a key if an index names it, or nil.
+// topNode returns the node with a key. It returns nil if no index names the key.
 func (r *Repository) topNode(k key) *node {
 	if i := r.topNumber(k); int(i) < len(r.top) && r.top[i].first.key == k {
 		return &r.top[i]
@@ -146,14 +148,14 @@ func (r *Repository) topNode(k key) *node {
 	return nil
 }
 
-// topNumber returns the number of the first node in top whose key is not less than k.
+// topNumber returns the position in top of the first node whose key is at least k.
 func (r *Repository) topNumber(k key) int32 {
-	return int32(sort.Search(len(r.top), func(i int) bool { return r.top[i].first.key.compare(k) >= 0 })) // it fits: MaxIndex limits the file
+	return int32(sort.Search(len(r.top), func(i int) bool { return r.top[i].first.key.compare(k) >= 0 })) // fits into 32 bits, because MaxIndex limits an index
 }
 
-// appendProblem appends a problem of content that a top node leads to, with the tag of the
-// node. If the problem has no place, it gets that of the last layout that names the node. It
-// appends no more than [maxProblems], because finding the layout is slow.
+// appendProblem appends a problem of content to which a top node leads, with the tag of the node.
+// If the problem has no place, its place is the last layout that names the node. Finding this
+// layout is slow, so appendProblem stops at [maxProblems].
 func (r *Repository) appendProblem(problems []Problem, p Problem, top int32) []Problem {
 	if len(problems) > maxProblems {
 		return problems
