@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// scan scans all sources and replaces the snapshot. The caller holds t.scanning, or nobody
-// else has the tree.
+// scan scans all sources and replaces the snapshot. The caller must hold t.scanning, unless the
+// tree is new.
 func (t *Tree) scan(ctx context.Context) (Change, error) {
 	states := make([]sourceState, len(t.sources))
 	now := time.Now()
@@ -44,7 +44,7 @@ func (t *Tree) scan(ctx context.Context) (Change, error) {
 	return change, nil
 }
 
-// sooner returns the shorter of two waiting times, of which 0 means none.
+// sooner returns the shorter of two times to wait. 0 means that there is nothing to wait for.
 func sooner(a, b time.Duration) time.Duration {
 	if a == 0 || b > 0 && b < a {
 		return b
@@ -52,7 +52,7 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
-// compare compares s with the snapshot before it.
+// compare returns how s differs from old, the snapshot before it.
 func (s *Snapshot) compare(old *Snapshot) Change {
 	roots := !slices.Equal(s.roots, old.roots)
 	changed := roots || !maps.Equal(s.repos, old.repos) ||

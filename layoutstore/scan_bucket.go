@@ -13,10 +13,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// errNoBuckets says that the options cannot open buckets.
+// errNoBuckets is the error for a source in a bucket if Options.Buckets is nil.
 var errNoBuckets = errors.New("sources in buckets are not supported here")
 
-// openBucket opens a source in a bucket. It sends no request.
+// openBucket prepares a source in a bucket. It sends no requests.
 func (s *source) openBucket(path string, o Options) error {
 	at, err := bucket.ParsePlace(path)
 	if err == nil && o.Buckets == nil {
@@ -30,8 +30,8 @@ func (s *source) openBucket(path string, o Options) error {
 	return nil
 }
 
-// scanBucket scans a source in a bucket: as a store if there is one, else as objects. After
-// the first scan it sends no request to find out which.
+// scanBucket scans a source in a bucket, which is either a store or a set of objects. Only the
+// first scan sends a request to find out which.
 func (s *source) scanBucket(ctx context.Context, now time.Time) (sourceState, error) {
 	if s.store || s.archive == "" && (!s.scanned || s.last.generation != "") {
 		next, err := s.scanBucketStore(ctx)
@@ -42,9 +42,9 @@ func (s *source) scanBucket(ctx context.Context, now time.Time) (sourceState, er
 	return s.scanObjects(ctx, now)
 }
 
-// scanBucketStore scans a store in a bucket. It sends one request if the pointer is unchanged
-// and nothing was damaged. The error is the context's, or at the first scan the bucket's. A
-// damaged store is a problem, as in a directory.
+// scanBucketStore scans a store in a bucket. It sends only one request if the pointer is unchanged
+// and nothing was damaged. A damaged store is a problem, as in a directory. The error is the
+// context's or, at the first scan, the bucket's.
 func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	pointer, err := journal.ReadPointer(ctx, s.bucket)
 	if s.store && s.last.generation == "" && errors.Is(err, journal.ErrNotStore) {
@@ -60,7 +60,7 @@ func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	next, err := s.readGeneration(ctx, pointer)
 	if err != nil {
 		if now, again := journal.ReadPointer(ctx, s.bucket); again == nil && now.Object != pointer.Object {
-			next, err = s.readGeneration(ctx, now) // a sweep may have deleted the first one
+			next, err = s.readGeneration(ctx, now) // a sweep may have deleted the first generation
 		}
 	}
 	if err != nil {
@@ -69,13 +69,13 @@ func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	return next, nil
 }
 
-// emptyStore returns the state of a store in a bucket before the first import.
+// emptyStore returns the state that a store in a bucket has before the first import.
 func (s *source) emptyStore() sourceState {
 	h := &volumeState{vol: &bucketVolume{bucket: s.bucket}, status: SourceStatus{Path: s.path, Kind: s.kind(), State: "ready"}}
 	return sourceState{loose: cmp.Or(s.last.loose, h), inventory: &sourceInventory{trust: newTrust(s.key)}}
 }
 
-// withoutBucket returns the state of a source if its bucket, or the store there, cannot be read.
+// withoutBucket returns the state of a source whose bucket or store cannot be read.
 func (s *source) withoutBucket(ctx context.Context, err error) (sourceState, error) {
 	switch {
 	case ctx.Err() != nil:
@@ -88,7 +88,7 @@ func (s *source) withoutBucket(ctx context.Context, err error) (sourceState, err
 	return s.failingState(err), nil
 }
 
-// readGeneration reads the generation that the pointer names.
+// readGeneration reads the generation to which the pointer of a store refers.
 func (s *source) readGeneration(ctx context.Context, pointer journal.Pointer) (sourceState, error) {
 	g, err := journal.ReadGeneration(ctx, s.bucket, pointer.Object)
 	if err != nil {
@@ -121,8 +121,8 @@ func (s *source) readGeneration(ctx context.Context, pointer journal.Pointer) (s
 	return next, nil
 }
 
-// readSignedObjects reads the signed inventories of a generation if the source has a key.
-// Inventories that the key did not sign do not count.
+// readSignedObjects reads the signed inventories of a generation, if the source has a key. It
+// ignores inventories that the key did not sign.
 func (s *source) readSignedObjects(ctx context.Context, g journal.Generation) (*sourceInventory, error) {
 	if s.key == nil {
 		return &sourceInventory{}, nil

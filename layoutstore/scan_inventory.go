@@ -17,17 +17,18 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// sourceInventory is the inventory beside a source, as a scan found it.
+// sourceInventory is the inventory that a scan found beside a source.
 type sourceInventory struct {
-	stamp     string    // of the inventory's files
-	changed   time.Time // the latest modification time of the files
+	stamp     string    // identifies the state of the inventory's files
+	changed   time.Time // latest modification time of these files
 	inventory *inventory.Inventory
-	problem   *Problem // why the inventory cannot be used
-	trust     *trust   // the signed content; nil without a key
+	problem   *Problem // why the inventory cannot be used, or nil
+	trust     *trust   // signed content; nil if the source has no key
 }
 
-// ReadInventory reads the inventory in the directory of a bundle, and its signature. A missing file
-// is nil; for a store both are nil. Errors: those of [volume.OpenFiles]; the file system's.
+// ReadInventory reads the inventory in the directory of a bundle, and its signature. The result for
+// a missing file is nil. For a store, both are nil. The error comes from [volume.OpenFiles] or from
+// the file system.
 func ReadInventory(dir string) (data, signature []byte, err error) {
 	if store, err := journal.ReadView(dir); store != nil || err != nil {
 		return nil, nil, err
@@ -44,8 +45,9 @@ func ReadInventory(dir string) (data, signature []byte, err error) {
 	return data, signature, err
 }
 
-// ReadInventoryInBucket is [ReadInventory] for a source in a bucket, which may be an archive.
-// dir is the place of the inventory. Errors: the context's; those of the bucket.
+// ReadInventoryInBucket is like [ReadInventory], but for a source in a bucket. The source may be an
+// archive. dir is the place that contains the inventory. The error is the context's or the
+// bucket's.
 func ReadInventoryInBucket(ctx context.Context, name string, open func(bucket.Place) bucket.Reader) (dir string, data, signature []byte, err error) {
 	at, err := bucket.ParsePlace(name)
 	if err != nil {
@@ -67,10 +69,11 @@ func ReadInventoryInBucket(ctx context.Context, name string, open func(bucket.Pl
 	return dir, data, signature, err
 }
 
-// maxSignature limits the size of a signature, in bytes. The longest ones, of ECDSA, have 72.
+// maxSignature is the maximum size of a signature file in bytes. The longest valid signatures, by
+// ECDSA, have 72 bytes.
 const maxSignature = 1 << 10
 
-// readBeside reads a file of a directory. It returns nil if the file does not exist.
+// readBeside reads a file in a directory. It returns nil if the file does not exist.
 func readBeside(dir string, files *volume.Files, name string, limit int64) ([]byte, error) {
 	at, ok := files.At(name)
 	if !ok {
@@ -78,7 +81,7 @@ func readBeside(dir string, files *volume.Files, name string, limit int64) ([]by
 	}
 	data, err := plainfile.Read(filepath.Join(dir, at), limit)
 	if errors.Is(err, fs.ErrNotExist) && at != name {
-		data, err = plainfile.Read(filepath.Join(dir, name), limit) // a pull has moved it into place
+		data, err = plainfile.Read(filepath.Join(dir, name), limit) // a pull has moved the file into place meanwhile
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -89,14 +92,14 @@ func readBeside(dir string, files *volume.Files, name string, limit int64) ([]by
 	return append([]byte{}, data...), nil // never nil
 }
 
-// stampOfFile returns a text that changes when a file is written or replaced.
+// stampOfFile returns a text that changes when the file is written or replaced.
 func stampOfFile(info fs.FileInfo) string {
 	state, _ := fileid.Of(info)
 	return fmt.Sprint(state)
 }
 
-// findInventory returns the signed content of a store, or the inventory of any other source.
-// Errors: those of readInventory.
+// findInventory returns the signed content if the source is a store, and the inventory of any other
+// source. The errors are those of readInventory.
 func (s *source) findInventory(next *sourceState, dir string, store *journal.View, now time.Time) (*sourceInventory, error) {
 	if store != nil {
 		if s.key == nil {
@@ -108,8 +111,9 @@ func (s *source) findInventory(next *sourceState, dir string, store *journal.Vie
 	return s.keepInventory(next, found, err, now)
 }
 
-// keepInventory returns found and err, the result of reading an inventory. If the key refuses an
-// inventory that changed a moment ago, it returns the last inventory: the files are being replaced.
+// keepInventory returns found and err, which are the result of reading an inventory. If the key
+// refuses the inventory, but it changed a moment ago, its files are probably being replaced. Then
+// keepInventory returns the last inventory.
 func (s *source) keepInventory(next *sourceState, found *sourceInventory, err error, now time.Time) (*sourceInventory, error) {
 	if last := s.last.inventory; found != nil && isRefusal(err) && s.scanned && s.key == last.key() {
 		if age := now.Sub(found.changed); age < s.settle {
@@ -120,8 +124,8 @@ func (s *source) keepInventory(next *sourceState, found *sourceInventory, err er
 	return found, err
 }
 
-// stateWithout returns the state of a source if its inventory cannot be read or the key refuses
-// it. A refusal is an error at the first scan.
+// stateWithout returns the state of a source whose inventory cannot be read, or is refused by the
+// key. At the first scan, a refusal is an error.
 func (s *source) stateWithout(dir string, err error) (sourceState, error) {
 	switch {
 	case IsExhausted(err) || isRefusal(err) && !s.scanned:
@@ -132,8 +136,9 @@ func (s *source) stateWithout(dir string, err error) (sourceState, error) {
 	return s.failingState(err), nil
 }
 
-// readInventory reads the inventory in the directory of a source if its files have changed;
-// else it returns the last one. With a key, the error says why the signature is not valid.
+// readInventory reads the inventory in the directory of a source. If its files have not changed, it
+// returns the last inventory. If the source has a key, the error may say why the signature is not
+// valid.
 func (s *source) readInventory(dir string, now time.Time) (*sourceInventory, error) {
 	if s.ignoreInventory {
 		return &sourceInventory{}, nil
@@ -147,7 +152,7 @@ func (s *source) readInventory(dir string, now time.Time) (*sourceInventory, err
 	for _, name := range []string{inventory.Name, inventory.SignatureName} {
 		info, err := files.Stat(name)
 		if err != nil {
-			continue // verifyInventory reports it
+			continue // verifyInventory reports the missing file
 		}
 		next.stamp += fmt.Sprintf("%s %s;", name, stampOfFile(info))
 		if info.ModTime().After(next.changed) && !info.ModTime().After(now) {
@@ -160,9 +165,9 @@ func (s *source) readInventory(dir string, now time.Time) (*sourceInventory, err
 	return s.verifyInventory(next, dir, func(name string, limit int64) ([]byte, error) { return readBeside(dir, files, name, limit) })
 }
 
-// verifyInventory completes next, which has a stamp, with the inventory of a directory or a
-// place in a bucket. If the stamp is unchanged, it returns the last inventory instead. read reads
-// one of the files. With a key, the error says why the signature is not valid.
+// verifyInventory reads the inventory in dir, and verifies it if the source has a key. next has the
+// stamp of the files, and gets the result. If the stamp is unchanged, verifyInventory returns the
+// last inventory instead. read reads a file. The error may say why the signature is not valid.
 func (s *source) verifyInventory(next *sourceInventory, dir string, read func(name string, limit int64) ([]byte, error)) (*sourceInventory, error) {
 	if last := s.last.inventory; last != nil && last.stamp == next.stamp && s.key == last.key() && (next.stamp != "" || s.key == nil) {
 		return last, nil
@@ -189,7 +194,7 @@ func (s *source) verifyInventory(next *sourceInventory, dir string, read func(na
 	return next, nil
 }
 
-// parse parses an inventory without verifying its signature.
+// parse parses an inventory. It does not verify the signature.
 func (s *sourceInventory) parse(file string, data []byte) {
 	var err error
 	if s.inventory, err = inventory.Parse(data); err == nil {
@@ -201,7 +206,7 @@ func (s *sourceInventory) parse(file string, data []byte) {
 	}
 }
 
-// key returns the key that has verified the inventory, or nil.
+// key returns the key that verified the inventory, or nil if there was no key.
 func (s *sourceInventory) key() *inventory.VerifyKey {
 	if s == nil || s.trust == nil {
 		return nil
@@ -209,8 +214,8 @@ func (s *sourceInventory) key() *inventory.VerifyKey {
 	return s.trust.key
 }
 
-// compareInventory compares the state of a source with its inventory. archive is the name of
-// the archive that is the source, or empty for a directory.
+// compareInventory compares the state of a source with its inventory, and adds problems. If the
+// source is an archive, archive is its name; otherwise it is empty.
 func (s *source) compareInventory(next *sourceState, dir, archive string, now time.Time) error {
 	in := next.inventory
 	if in.problem != nil {
@@ -220,7 +225,7 @@ func (s *source) compareInventory(next *sourceState, dir, archive string, now ti
 		return nil
 	}
 	if age := now.Sub(in.changed); s.scanned && age < s.settle {
-		next.again = sooner(next.again, s.settle-age) // somebody may still be copying the rest of the bundle
+		next.again = sooner(next.again, s.settle-age) // the rest of the bundle may still be on its way
 		return nil
 	}
 	loose := next.looseOrEmpty().layouts
@@ -242,7 +247,7 @@ func (s *source) compareInventory(next *sourceState, dir, archive string, now ti
 			continue
 		}
 		if in.trust != nil && p.Kind == Limited {
-			p.Harmless = false // unsigned content is not served
+			p.Harmless = false // it is not harmless: unsigned content is not served
 		}
 		_, isArchive := volume.IsArchive(filepath.Base(p.Path))
 		p.TagsUnknown = p.Kind == Incomplete && (isArchive || filepath.Base(p.Path) == "index.json")
@@ -255,12 +260,13 @@ func (s *source) compareInventory(next *sourceState, dir, archive string, now ti
 	return nil
 }
 
-// isWaiting reports whether the archive at path is still being written.
+// isWaiting reports whether the archive at path was not scanned yet, because somebody may still be
+// writing it.
 func (st *sourceState) isWaiting(path string) bool {
 	return slices.ContainsFunc(st.archives, func(h *volumeState) bool { return h.status.State == "waiting" && h.status.Path == path })
 }
 
-// hasReported reports whether the scan itself has found the missing chunks of p.
+// hasReported reports whether the scan has already reported the missing chunks in p.
 func (st *sourceState) hasReported(p Problem) bool {
 	if p.Kind != Incomplete || len(p.Chunks) == 0 {
 		return false
@@ -272,7 +278,7 @@ func (st *sourceState) hasReported(p Problem) bool {
 		slices.ContainsFunc(st.archives, func(h *volumeState) bool { return slices.ContainsFunc(h.problems, covers) })
 }
 
-// isComplete reports whether all volumes were read without a failure.
+// isComplete reports whether all volumes of the source were read without a failure.
 func (st *sourceState) isComplete() bool {
 	if st.failed != nil || slices.ContainsFunc(st.problems, Problem.IsFailure) {
 		return false

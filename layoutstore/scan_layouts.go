@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// readLayouts reads the layouts of a listing of the volume, and adds their problems. old are
-// the layouts after the last scan. Errors: those of readIndexes.
+// readLayouts reads the layouts in a listing of the volume, and adds their problems. old are the
+// layouts that the last scan found. The errors are those of readIndexes.
 func (h *volumeState) readLayouts(ctx context.Context, listing volume.Listing, old []*indexedLayout) error {
 	if err := h.readIndexes(ctx, listing.Layouts, old); err != nil {
 		return err
@@ -33,8 +33,8 @@ func (h *volumeState) readLayouts(ctx context.Context, listing volume.Listing, o
 	return nil
 }
 
-// readIndexes parses the index of each layout, or reuses the previous one if its file is
-// unchanged. If the new index is invalid, the last good state stays. The error is the
+// readIndexes parses the index of each layout. If the file of an index is unchanged, it reuses the
+// previous index. If a new index is invalid, the last good state is still served. The error is the
 // context's, or one for which [IsExhausted] is true.
 func (h *volumeState) readIndexes(ctx context.Context, layouts []volume.Layout, old []*indexedLayout) error {
 	before := map[string]*indexedLayout{}
@@ -73,8 +73,8 @@ func (h *volumeState) readIndexes(ctx context.Context, layouts []volume.Layout, 
 	return nil
 }
 
-// readLayout reads the index of a layout. prev is its last good state, or nil. With an error it
-// also returns prev, if prev is from the same volume.
+// readLayout reads the index of a layout. prev is its last good state, or nil. After an error,
+// readLayout also returns prev if it is from the same volume.
 func (h *volumeState) readLayout(ctx context.Context, l volume.Layout, prev *indexedLayout) (*indexedLayout, error) {
 	var old *index
 	if prev != nil {
@@ -110,8 +110,8 @@ func (h *volumeState) addIndexProblem(l volume.Layout, kept bool, err error) {
 	h.problems = append(h.problems, Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept, Transient: IsTransient(err)})
 }
 
-// addVolumeProblem adds a problem of the volume. If the problem is transient, it keeps the
-// old layouts that the problem affects. have is the set of paths that already have a layout.
+// addVolumeProblem adds a problem of the volume. If the problem is transient, it keeps the layouts
+// in old that the problem affects. have is the set of paths with a layout.
 func (h *volumeState) addVolumeProblem(found Problem, old []*indexedLayout, have map[string]bool) {
 	if found.Transient {
 		for _, p := range affectedLayouts(found.Path, old) {
@@ -130,9 +130,9 @@ func (h *volumeState) addVolumeProblem(found Problem, old []*indexedLayout, have
 	h.problems = append(h.problems, found)
 }
 
-// affectedLayouts returns the layouts that a problem at a path affects: the layout at
-// the path and those below it, or the layout whose index is at the path. layouts are sorted by
-// path: with as many problems as layouts, a linear search would be too slow.
+// affectedLayouts returns the layouts that a problem at problemPath affects. These are the layouts
+// at or below this path and, if the path is an index.json, its layout. layouts must be sorted by
+// path, for a binary search.
 func affectedLayouts(problemPath string, layouts []*indexedLayout) []*indexedLayout {
 	if problemPath == "." {
 		return layouts
@@ -151,5 +151,5 @@ func affectedLayouts(problemPath string, layouts []*indexedLayout) []*indexedLay
 	if dir, file := path.Split(problemPath); file == "index.json" {
 		take(cmp.Or(strings.TrimSuffix(dir, "/"), "."))
 	}
-	return append(all, layouts[at(problemPath+"/"):at(problemPath+"0")]...) // 0 is the next byte after the slash
+	return append(all, layouts[at(problemPath+"/"):at(problemPath+"0")]...) // in byte order, 0 follows the slash
 }

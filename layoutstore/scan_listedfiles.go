@@ -11,9 +11,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// CheckInventory compares names and sizes of the files in the directory of a bundle with its
-// inventory. If archive is not empty, it checks only that archive. Without a readable inventory
-// it finds no problems. Errors: those of [ReadInventory].
+// CheckInventory compares the names and sizes of the files in the directory of a bundle with its
+// inventory. If archive is not empty, it checks only this archive. If the inventory is missing or
+// cannot be parsed, it returns no problems. The errors are those of [ReadInventory].
 func CheckInventory(dir, archive string) ([]Problem, error) {
 	data, _, err := ReadInventory(dir)
 	if err != nil || data == nil {
@@ -21,7 +21,7 @@ func CheckInventory(dir, archive string) ([]Problem, error) {
 	}
 	listed, err := inventory.Parse(data)
 	if err != nil {
-		return nil, nil // a scan reports it
+		return nil, nil // a scan reports the invalid inventory
 	}
 	present, err := presentFiles(dir, listed, nil)
 	switch {
@@ -33,8 +33,8 @@ func CheckInventory(dir, archive string) ([]Problem, error) {
 	return listed.CheckFiles(dir, present), nil
 }
 
-// presentFiles returns the files in dir that an inventory can list, by name: archives, chunks,
-// the indexes of the unpacked layouts, and other files that are listed.
+// presentFiles returns the files in dir, sorted by name: archives, chunks, the indexes of the
+// unpacked layouts, and other files that the inventory lists.
 func presentFiles(dir string, listed *inventory.Inventory, loose []*indexedLayout) (all []inventory.File, err error) {
 	files, err := volume.OpenFiles(dir)
 	if err != nil {
@@ -66,7 +66,7 @@ func presentFiles(dir string, listed *inventory.Inventory, loose []*indexedLayou
 	return all, nil
 }
 
-// presentObjects is presentFiles for the objects of a source in a bucket.
+// presentObjects is like presentFiles, but for the objects of a source in a bucket.
 func presentObjects(objects *volume.Objects, loose []*indexedLayout) (all []inventory.File) {
 	for key, o := range objects.Files() {
 		if !strings.HasPrefix(key, ".") {
@@ -80,12 +80,12 @@ func presentObjects(objects *volume.Objects, loose []*indexedLayout) (all []inve
 	return all
 }
 
-// missingTags returns problems of listed tags that a source does not have, or that lead to
-// other manifests.
+// missingTags returns a problem for each listed tag that is missing in the source, or that has
+// another manifest there.
 func missingTags(listed *inventory.Inventory, st *sourceState, dir string) (problems []Problem) {
 	type tagKey struct{ path, tag string }
 	have := map[tagKey]*entry{}
-	at := map[string]*indexedLayout{} // the last layout of each path
+	at := map[string]*indexedLayout{} // last layout with each path
 	for _, h := range st.volumes() {
 		for _, l := range h.layouts {
 			at[l.path] = l
@@ -105,9 +105,9 @@ func missingTags(listed *inventory.Inventory, st *sourceState, dir string) (prob
 			}
 			switch {
 			case e == nil:
-				p.Reason = inventory.Name + " lists this tag, and no index has it: copy the bundle again"
+				p.Reason = inventory.Name + " lists this tag, but no index has it: copy the bundle again"
 			case e.digest() != t.Digest:
-				p.Reason = fmt.Sprintf("the tag leads to %s, and in %s to this digest: copy the bundle again", e.digest(), inventory.Name)
+				p.Reason = fmt.Sprintf("the tag leads to %s, but in %s it leads to this digest: copy the bundle again", e.digest(), inventory.Name)
 			default:
 				continue
 			}

@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// openObjects opens the objects at a place, which may be an archive. It sends no request.
+// openObjects prepares a source of objects at a place, or of one archive. It sends no requests.
 func (s *source) openObjects(at bucket.Place, open func(bucket.Place) bucket.Reader) {
 	var beside []string
 	if base := path.Base(at.Prefix); at.Prefix != "" {
@@ -30,8 +30,8 @@ func (s *source) openObjects(at bucket.Place, open func(bucket.Place) bucket.Rea
 	s.objects = volume.OpenObjects(s.bucket, s.archive, beside...)
 }
 
-// scanObjects scans a source in a bucket. If the bucket cannot be reached, the last state stays.
-// The error is the context's; at the first scan it may be any other.
+// scanObjects scans the objects of a source in a bucket. If the bucket cannot be reached, the last
+// state is still served. The error is the context's. The first scan may also return other errors.
 func (s *source) scanObjects(ctx context.Context, now time.Time) (sourceState, error) {
 	next, err := s.scanObjectsOnce(ctx, now)
 	switch {
@@ -47,7 +47,7 @@ func (s *source) scanObjects(ctx context.Context, now time.Time) (sourceState, e
 	return s.failingState(err), nil
 }
 
-// scanObjectsOnce lists the bucket, and reads new and changed objects.
+// scanObjectsOnce lists the objects of a source, and reads new and changed archives and indexes.
 func (s *source) scanObjectsOnce(ctx context.Context, now time.Time) (sourceState, error) {
 	found, _, err := s.objects.List(ctx)
 	if err != nil {
@@ -55,7 +55,7 @@ func (s *source) scanObjectsOnce(ctx context.Context, now time.Time) (sourceStat
 	}
 	dir := found.Dir
 	if _, ok := s.objects.Files()[journal.StateFile]; ok && s.archive == "" {
-		return s.scanBucketStore(ctx) // somebody has made the place a store
+		return s.scanBucketStore(ctx) // the place has become a store
 	}
 	found = s.selectFound(found, s.archive)
 	if s.archive != "" && len(found.Sets)+len(found.Problems) == 0 {
@@ -84,7 +84,7 @@ func (s *source) scanObjectsOnce(ctx context.Context, now time.Time) (sourceStat
 	return next, nil
 }
 
-// scanLooseObjects reads the layouts whose files are objects.
+// scanLooseObjects reads the unpacked layouts: those whose files are objects.
 func (s *source) scanLooseObjects(ctx context.Context) (*volumeState, error) {
 	h := &volumeState{vol: s.objects, status: SourceStatus{Path: s.path, Kind: s.kind(), State: "ready"}}
 	listing, err := s.objects.Layouts(ctx)
@@ -95,7 +95,7 @@ func (s *source) scanLooseObjects(ctx context.Context) (*volumeState, error) {
 	return h, h.readLayouts(ctx, listing, s.last.looseOrEmpty().layouts)
 }
 
-// sourceObjects returns the objects of the source.
+// sourceObjects returns the objects of the source, for [Snapshot.Objects].
 func (s *source) sourceObjects() SourceObjects {
 	if s.archive == "" {
 		return SourceObjects{s.bucket.Place(), "", s.objects}
@@ -103,7 +103,7 @@ func (s *source) sourceObjects() SourceObjects {
 	return SourceObjects{s.bucket.Place(), s.archive, volume.OpenObjects(s.bucket, "")}
 }
 
-// readObjectInventory is readInventory for a source in a bucket.
+// readObjectInventory is like readInventory, but for a source in a bucket.
 func (s *source) readObjectInventory(ctx context.Context, dir string, now time.Time) (*sourceInventory, error) {
 	next := &sourceInventory{}
 	if s.ignoreInventory {

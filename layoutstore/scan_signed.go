@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// readSigned reads the signed inventories that imports have recorded in a store. Inventories
-// that the key did not sign do not count.
+// readSigned reads the signed inventories that imports have recorded in a store. It ignores
+// inventories that the key did not sign.
 func (s *source) readSigned(store string) (*sourceInventory, error) {
 	names, stamp, err := listSigned(store)
 	if err != nil {
@@ -33,7 +33,7 @@ func (s *source) readSigned(store string) (*sourceInventory, error) {
 		}
 		signature, err := plainfile.Read(file+signatureSuffix, maxSignature)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // an import was killed before it wrote the signature
+			continue // an import ended before it wrote the signature
 		}
 		if err != nil {
 			return nil, err
@@ -48,7 +48,7 @@ func (s *source) readSigned(store string) (*sourceInventory, error) {
 
 const signatureSuffix = ".sig"
 
-// listSigned lists the inventories in a store. The stamp changes when one of their files does.
+// listSigned lists the signed inventories in a store. stamp changes if one of their files changes.
 func listSigned(store string) (names []string, stamp string, err error) {
 	root, err := plainfile.OpenRoot(filepath.Join(store, journal.SignedDir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -66,7 +66,7 @@ func listSigned(store string) (names []string, stamp string, err error) {
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil {
-			continue // just replaced: the next scan finds it
+			continue // the file was just replaced; the next scan finds the new one
 		}
 		fmt.Fprintf(&b, "%s %s;", e.Name(), stampOfFile(info))
 		if path.Ext(e.Name()) == ".json" {
@@ -76,12 +76,13 @@ func listSigned(store string) (names []string, stamp string, err error) {
 	return names, b.String(), nil
 }
 
-// refusedState returns the state of a source without a valid signature: nothing is served.
+// refusedState returns the state of a source without a valid signature, from which nothing is
+// served.
 func (s *source) refusedState(dir string, err error) sourceState {
 	return s.emptyState("failing", err, Problem{Kind: Damaged, Path: dir, Reason: err.Error() + ": nothing of it is served", Err: err, TagsUnknown: true}, dir)
 }
 
-// isRefusal reports whether an error says that a source has no valid signature.
+// isRefusal reports whether an error means that a source has no valid signature.
 func isRefusal(err error) bool {
 	return errors.As(err, new(*inventory.SignatureError)) || errors.Is(err, inventory.ErrFormat)
 }

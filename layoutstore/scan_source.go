@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// SourceStatus is the state of a source, or of an archive in one.
+// SourceStatus is the state of a source, or of an archive in a source.
 type SourceStatus struct {
 	Path string `json:"path"`
 	Kind string `json:"kind"` // "directory", "tar", "chunks" or "bucket"
@@ -30,53 +30,53 @@ type SourceStatus struct {
 	Detail       string `json:"detail"`
 }
 
-// source is one SOURCE of the command line, and its state after the last scan. A scan makes
-// a new state and does not change the old one.
+// source is a SOURCE from the command line, with its state after the last scan. A scan makes a new
+// state, and does not change the old state.
 type source struct {
 	path    string
-	roots   []string        // its own roots; empty for those of the tree
-	others  map[string]bool // the paths of all sources
+	roots   []string        // its own roots; empty if it uses the roots of the tree
+	others  map[string]bool // paths of all sources of the tree
 	cache   volume.Cache
 	settle  time.Duration
 	key     *inventory.VerifyKey
-	opened  func(fs.FileInfo) // from Options
-	unread  func(fs.FileInfo) // from Options
+	opened  func(fs.FileInfo) // Options.Opened
+	unread  func(fs.FileInfo) // Options.Unread
 	bucket  bucket.Reader     // nil for a source in the file system
-	objects *volume.Objects   // of the bucket, unless it has a store
-	archive string            // the archive in a bucket that is the source, or empty
-	scanned bool              // at least once
-	last    sourceState       // after the last scan
+	objects *volume.Objects   // objects in the bucket, unless it contains a store
+	archive string            // name of the archive in a bucket that is the source, or empty
+	scanned bool              // whether the source was scanned at least once
+	last    sourceState       // state after the last scan
 
 	ignoreInventory, treesOnly bool
-	store                      bool // the source may be a store in a bucket that is still empty
+	store                      bool // whether the source may be a store in a bucket without an import yet
 }
 
 type sourceState struct {
-	archives   []*volumeState // in the order of [CompareArchives]
-	loose      *volumeState   // the unpacked layouts; nil if the source is an archive
+	archives   []*volumeState // archives, sorted as by [CompareArchives]
+	loose      *volumeState   // unpacked layouts; nil if the source is an archive
 	problems   []Problem
-	failed     error                       // of the last scan; the rest of the state is then from an earlier scan
-	dirs       []string                    // to watch for changes
-	inventory  *sourceInventory            // nil if nothing of the source could be read
-	generation string                      // key of the generation of a store in a bucket
-	filtered   map[*indexedLayout]filtered // the signed part of each layout; nil without a key
-	again      time.Duration               // how long to wait before the next scan; 0 means until a change
+	failed     error                       // error of the last scan; if set, the other fields are from an earlier scan
+	dirs       []string                    // directories to watch for changes
+	inventory  *sourceInventory            // nil if the source could not be read
+	generation string                      // key of the object with the generation of a store in a bucket
+	filtered   map[*indexedLayout]filtered // signed part of each layout; nil if there is no key
+	again      time.Duration               // time to wait before the next scan; 0 means until something changes
 }
 
-// volumeState is one volume of a source, as the last scan found it.
+// volumeState is the state of a volume of a source, as the last scan found it.
 type volumeState struct {
 	vol      volume.Volume    // nil while an archive is waiting
-	layouts  []*indexedLayout // by path
+	layouts  []*indexedLayout // sorted by path
 	problems []Problem
 	status   SourceStatus
 
-	name       string // of an archive
-	identity   string // volume.Set.Identity of the archive
-	written    string // volume.Set.Written of the archive
+	name       string // name of the archive
+	identity   string // result of volume.Set.Identity for the archive
+	written    string // result of volume.Set.Written for the archive
 	changedAt  time.Time
-	unreadable bool         // the files could not be read; each scan tries again
-	moved      bool         // a file was replaced, or its links changed, during the scan
-	tagged     *volumeState // the state with tags if a prune has removed them; else nil
+	unreadable bool         // whether the files could not be read; then each scan tries again
+	moved      bool         // whether a file was replaced, or its links changed, during the scan
+	tagged     *volumeState // state with the tags that a prune has removed, or nil
 }
 
 // volumes returns the volumes in merge order.
@@ -87,10 +87,10 @@ func (st *sourceState) volumes() []*volumeState {
 	return append(slices.Clip(st.archives), st.loose)
 }
 
-// looseOrEmpty returns the unpacked layouts, never nil.
+// looseOrEmpty returns the state of the unpacked layouts. It is never nil.
 func (st *sourceState) looseOrEmpty() *volumeState { return cmp.Or(st.loose, &volumeState{}) }
 
-// status returns the status of one of the volumes.
+// status returns the status of a volume of the source.
 func (st *sourceState) status(h *volumeState) SourceStatus {
 	status := h.status
 	if st.failed != nil {
@@ -99,10 +99,10 @@ func (st *sourceState) status(h *volumeState) SourceStatus {
 	return status
 }
 
-// errNotSource says that a source is of an unsupported kind.
+// errNotSource is the error for a source of an unsupported kind.
 var errNotSource = errors.New("neither a directory nor a .tar archive nor a chunk of one (NAME.tar.0000.chunk)")
 
-// openSource opens the source at a path, which must exist.
+// openSource prepares the source at a path, which must exist.
 func openSource(path string, o Options) (*source, error) {
 	s := &source{path: volume.CleanPath(path), roots: o.SourceRoots[path], others: pathsOf(o.Sources), cache: volume.Cache(o.CacheDir), settle: o.Settle,
 		key: o.VerifyKey, ignoreInventory: o.IgnoreInventory, treesOnly: o.TreesOnly}
@@ -117,7 +117,7 @@ func openSource(path string, o Options) (*source, error) {
 	}
 	found, err := volume.FindArchives(dir)
 	if errors.As(err, new(*volume.UnfinishedError)) {
-		return s, nil // the scan reports it as a problem
+		return s, nil // the scan reports this as a problem
 	}
 	if err != nil {
 		return nil, sourceError(s.path, err)
@@ -132,7 +132,7 @@ func openSource(path string, o Options) (*source, error) {
 	return s, nil
 }
 
-// sourceError adds the path of a source to an error, and removes the name of the system call.
+// sourceError returns an error with the path of a source, but without the name of the system call.
 func sourceError(path string, err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -141,8 +141,9 @@ func sourceError(path string, err error) error {
 	return fmt.Errorf("source %s: %w", path, err)
 }
 
-// findDirectory returns the directory of the source, or if the source is an archive, its name
-// and the directory that contains it. It follows the links in the path each time.
+// findDirectory returns the directory of the source. If the source is an archive, it returns the
+// directory that contains the archive, and the name of the archive. Each call follows the links in
+// the path again.
 func (s *source) findDirectory() (dir, archive string, err error) {
 	info, err := os.Stat(s.path)
 	if err == nil && info.IsDir() {
@@ -154,7 +155,7 @@ func (s *source) findDirectory() (dir, archive string, err error) {
 			return "", "", err
 		}
 	}
-	// If a chunk set is named by its archive, that file does not exist.
+	// A chunk set may be named by its archive, and then there is no file with this name.
 	archive, ok := volume.IsArchive(filepath.Base(path))
 	switch {
 	case ok && (err == nil || errors.Is(err, fs.ErrNotExist)):
@@ -168,7 +169,7 @@ func (s *source) findDirectory() (dir, archive string, err error) {
 	return "", "", errNotSource
 }
 
-// scanOnce scans the source once; store is its state if it is a store.
+// scanOnce scans the source once. If the source is a store, store is its published state.
 func (s *source) scanOnce(ctx context.Context, now time.Time, store *journal.View) (sourceState, error) {
 	dir, archive, err := s.findDirectory()
 	var found volume.Found
@@ -184,7 +185,7 @@ func (s *source) scanOnce(ctx context.Context, now time.Time, store *journal.Vie
 		return sourceState{}, err
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNotSource), errors.Is(err, syscall.ENOTDIR):
 		return s.missingState(err), nil
-	case errors.As(err, new(*volume.UnfinishedError)) && !s.scanned: // an interrupted pull that cannot be completed
+	case errors.As(err, new(*volume.UnfinishedError)) && !s.scanned: // a pull was interrupted and cannot be completed
 		return s.emptyState("incomplete", err, Problem{Kind: Incomplete, Path: dir, Reason: err.Error(), TagsUnknown: true}, dir), nil
 	case err != nil:
 		return s.failingState(err), nil
@@ -213,8 +214,8 @@ func (s *source) scanOnce(ctx context.Context, now time.Time, store *journal.Vie
 	return next, nil
 }
 
-// selectFound selects the findings about one archive. If archive is empty, it selects all
-// findings, or none with [Options.TreesOnly].
+// selectFound returns the part of found that is about one archive. If archive is empty, it returns
+// everything. With [Options.TreesOnly], it then returns nothing.
 func (s *source) selectFound(found volume.Found, archive string) volume.Found {
 	switch {
 	case archive == "" && s.treesOnly:
@@ -230,7 +231,7 @@ func (s *source) selectFound(found volume.Found, archive string) volume.Found {
 	return found
 }
 
-// emptyState returns the state of a source of which nothing is served.
+// emptyState returns the state of a source from which nothing is served.
 func (s *source) emptyState(state string, cause error, p Problem, dirs ...string) sourceState {
 	status := SourceStatus{Path: s.path, Kind: s.kind(), State: state, Detail: cause.Error()}
 	return sourceState{dirs: dirs, problems: []Problem{p}, archives: []*volumeState{{status: status}}}
@@ -241,7 +242,8 @@ func (s *source) missingState(err error) sourceState {
 	return s.emptyState("missing", err, Problem{Kind: Incomplete, Path: s.path, Reason: "the source is gone: its repositories are not served"})
 }
 
-// failingState returns the state of a source that cannot be scanned: the last state and a problem.
+// failingState returns the state of a source that cannot be scanned. It is the last state, with a
+// problem.
 func (s *source) failingState(err error) sourceState {
 	if s.key != s.last.inventory.key() {
 		return s.refusedState(s.path, err) // the last state was not verified with this key
@@ -273,7 +275,7 @@ func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, s
 	switch {
 	case IsExhausted(err):
 		return nil, err
-	case err != nil: // removed during the scan; the next scan reports it
+	case err != nil: // the directory was removed during the scan; the next scan reports it
 		return cmp.Or(s.last.loose, h), nil
 	}
 	h.vol = vol
@@ -289,8 +291,8 @@ func (s *source) scanLoose(ctx context.Context, next *sourceState, dir string, s
 	return h, nil
 }
 
-// dropOtherSources removes the problems of files below dir that other sources read: the file, its
-// archive or its directory is a source of its own.
+// dropOtherSources removes problems of files below dir that are read as other sources: the file,
+// its archive or its directory is a source, too.
 func (s *source) dropOtherSources(dir string, nested []Problem) []Problem {
 	return slices.DeleteFunc(slices.Clone(nested), func(p Problem) bool {
 		archive, _ := volume.IsArchive(path.Base(p.Path))
@@ -299,7 +301,7 @@ func (s *source) dropOtherSources(dir string, nested []Problem) []Problem {
 	})
 }
 
-// pathsOf returns the set of the paths of sources, in the form of source.path.
+// pathsOf returns the set of the paths of sources, cleaned like source.path.
 func pathsOf(sources []string) map[string]bool {
 	paths := make(map[string]bool, len(sources))
 	for _, path := range sources {
@@ -308,8 +310,8 @@ func pathsOf(sources []string) map[string]bool {
 	return paths
 }
 
-// openDirectory opens the directory again, because its path may be a link that has changed.
-// If it is the same directory, it returns the previous volume.
+// openDirectory opens the directory again, because a link in its path may have changed. If it is
+// still the same directory, openDirectory returns the previous volume.
 func (s *source) openDirectory(dir string) (*volume.Dir, error) {
 	vol, err := volume.OpenDir(dir)
 	if err != nil {

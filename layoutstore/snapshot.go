@@ -11,53 +11,55 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Snapshot is the tree as one scan found it. It does not change.
+// Snapshot is the state of the tree that one scan found. It does not change.
 type Snapshot struct {
 	generation uint64
-	since      time.Time // when the generation was made
+	since      time.Time // when the generation was first found
 	dirs       []string
 	roots      []string
-	names      []string               // of repositories, sorted
-	repos      map[string]*Repository // by name
-	aliases    map[string]string      // current names of repositories, by the names that older tools gave them
-	paths      []string               // of repositories, below the roots, sorted; keys of byPath
-	byPath     map[string]*Repository // by [scope.key] of the path
+	names      []string               // names of repositories, sorted
+	repos      map[string]*Repository // repositories by name
+	aliases    map[string]string      // names of repositories, by their aliases: the names that older tools gave them
+	paths      []string               // keys of byPath, sorted
+	byPath     map[string]*Repository // repositories by [scope.key] of their path
 	served     map[string]string      // first name of each repository, by path
 	tags       int
-	problems   []Problem // of the scan
-	hiding     []Problem // problems of the scan that may hide repositories and tags
+	problems   []Problem // problems that the scan found
+	hiding     []Problem // those of problems that may hide repositories and tags
 	sources    []SourceStatus
 	objects    []SourceObjects
 	quarantine *quarantine
 }
 
-// Generation counts the changes of the tree, from 1 on.
+// Generation returns the number of the generation. It begins with 1, and increases with each change
+// of the tree.
 func (s *Snapshot) Generation() uint64 { return s.generation }
 
-// Since is when the generation was made.
+// Since returns the time at which the generation was first found.
 func (s *Snapshot) Since() time.Time { return s.since }
 
-// Directories returns the directories to watch for changes of the tree: all directories of
-// the sources except those of blobs.
+// Directories returns the directories in which changes may change the tree: all directories of the
+// sources except those of blobs.
 func (s *Snapshot) Directories() []string { return slices.Clone(s.dirs) }
 
-// Roots returns the paths below which the tree is served; "" stands for the bare paths.
+// Roots returns the roots below which the tree is served. The empty root means that names have no
+// root.
 func (s *Snapshot) Roots() []string { return slices.Clone(s.roots) }
 
-// Sources returns the sources in their order, each archive in a directory before the
+// Sources returns the states of the sources in their order. Archives in a directory come before the
 // directory itself.
 func (s *Snapshot) Sources() []SourceStatus { return slices.Clone(s.sources) }
 
-// SourceObjects are the objects of a source in a bucket.
+// SourceObjects describes a source in a bucket, with its objects.
 type SourceObjects struct {
-	Dir     string // the place, for messages
-	Archive string // name of the archive if the source is one, or empty
-	// Objects are the objects that the scan listed. If the source is an archive, they are all
-	// objects of its place, not yet listed.
+	Dir     string // place of the objects, for messages
+	Archive string // name of the archive if the source is an archive, or empty
+	// Objects are the objects that the scan listed. If the source is an archive, Objects is the place
+	// that contains it, and was not listed yet.
 	Objects *volume.Objects
 }
 
-// Objects returns the objects of the sources in buckets that are not stores.
+// Objects returns the sources in buckets that are not stores, with their objects.
 func (s *Snapshot) Objects() []SourceObjects { return slices.Clone(s.objects) }
 
 // TagCount returns the number of tags in all repositories.
@@ -66,9 +68,9 @@ func (s *Snapshot) TagCount() int { return s.tags }
 // RepositoryCount returns the number of repositories.
 func (s *Snapshot) RepositoryCount() int { return len(s.names) }
 
-// Repository returns the repository with a name, which includes the root, or with an alias:
-// the name that older tools gave it. No list contains aliases. Errors: ErrNameInvalid,
-// ErrRepositoryUnknown.
+// Repository returns the repository with a name, which includes the root. The name may be an alias:
+// the name that older tools gave the repository. No list contains aliases. The error is
+// ErrNameInvalid or ErrRepositoryUnknown.
 func (s *Snapshot) Repository(name string) (*Repository, error) {
 	if r := s.repos[name]; r != nil {
 		return r, nil
@@ -82,11 +84,11 @@ func (s *Snapshot) Repository(name string) (*Repository, error) {
 	return nil, fmt.Errorf("%q: %w", name, ErrRepositoryUnknown)
 }
 
-// Paths returns the paths of all repositories below the roots, sorted; "." is the root layout.
-// Use them to copy a tree: names depend on the roots.
+// Paths returns the paths of all repositories without a root, sorted. "." is the root layout. Use
+// paths to copy a tree, because names depend on the roots.
 func (s *Snapshot) Paths() []string { return slices.Clone(s.paths) }
 
-// At returns the repository at a path. Errors: ErrRepositoryUnknown.
+// At returns the repository at a path. If there is none, the error is ErrRepositoryUnknown.
 func (s *Snapshot) At(path string) (*Repository, error) {
 	if r := s.byPath[path]; r != nil {
 		return r, nil
@@ -94,8 +96,9 @@ func (s *Snapshot) At(path string) (*Repository, error) {
 	return nil, fmt.Errorf("%q: %w", path, ErrRepositoryUnknown)
 }
 
-// Repositories returns at most n names that follow after in byte order, or all of them if n is
-// negative, and whether there are more. If after is empty, they begin with the first name.
+// Repositories returns at most n names in byte order, beginning with the first one after the name
+// after. If n is negative, it returns all of them. If after is empty, it begins with the first
+// name. It also reports whether there are more names.
 func (s *Snapshot) Repositories(after string, n int) (names []string, more bool) {
 	from := sort.Search(len(s.names), func(i int) bool { return s.names[i] > after })
 	page := s.names[from:]
@@ -105,9 +108,9 @@ func (s *Snapshot) Repositories(after string, n int) (names []string, more bool)
 	return slices.Clone(page), more
 }
 
-// Problems returns the problems known so far. [Snapshot.Check] adds wrong sizes and digests of
-// manifests. Problems of quarantined copies are compared with the present state of their files,
-// up to a limit. The error is the cause of ctx.
+// Problems returns the problems that are known so far. After [Snapshot.Check], these include wrong
+// sizes and wrong digests of manifests. For quarantined copies, Problems reads the present state of
+// their files, up to a limit. The error is the cause of ctx.
 func (s *Snapshot) Problems(ctx context.Context) ([]Problem, error) {
 	all, err := s.collect(func(r *Repository) ([]Problem, error) { return r.quarantineProblems(ctx, r.problemsOfContent()) })
 	if err != nil {
@@ -120,14 +123,15 @@ func (s *Snapshot) Problems(ctx context.Context) ([]Problem, error) {
 	return all, nil
 }
 
-// ScanProblems returns the problems found in the indexes alone. An [Audit] finds the rest.
+// ScanProblems returns only the problems that the scan and the indexes show. An [Audit] finds the
+// others.
 func (s *Snapshot) ScanProblems() []Problem {
-	all, _ := s.collect(func(r *Repository) ([]Problem, error) { return r.problems, nil }) // nothing is read
+	all, _ := s.collect(func(r *Repository) ([]Problem, error) { return r.problems, nil }) // cannot fail: it reads nothing
 	return all
 }
 
-// Hiding returns the problems that may hide repositories and tags: one for each archive that
-// cannot be read to its end, then one for each unreadable index.
+// Hiding returns the problems that may hide repositories and tags. First comes a problem for each
+// archive that cannot be read to its end, then one for each unreadable index.
 func (s *Snapshot) Hiding() []Problem { return slices.Clone(s.hiding) }
 
 // hiding selects the problems that may hide repositories and tags, one per archive or index.
@@ -164,7 +168,8 @@ func (s *Snapshot) collect(of func(*Repository) ([]Problem, error)) ([]Problem, 
 	return all, nil
 }
 
-// servedName returns the first name of the repository at path, or its path if it has none.
+// servedName returns the first name of the repository at path. If it has no name, servedName
+// returns its path.
 func (s *Snapshot) servedName(path string) string {
 	if name, ok := s.served[path]; ok {
 		return name

@@ -10,14 +10,14 @@ import (
 )
 
 const (
-	storePause = 20 * time.Millisecond // before another scan, if something was published during a scan
-	storeTries = 50                    // after so many rejected scans, the old state is kept
-	quietTries = 10                    // after so many scans, files may come and go without a publication during an accepted scan
-	movedTries = 3                     // after so many scans, files in a directory may change during an accepted scan
+	storePause = 20 * time.Millisecond // pause before a scan is repeated
+	storeTries = 50                    // number of rejected scans after which the old state is kept
+	quietTries = 10                    // number of scans after which one is accepted although files came or went
+	movedTries = 3                     // number of scans after which one of a directory is accepted although files changed
 )
 
-// publicationState is the state of a publication in a store, or in a directory that a pull
-// writes to.
+// publicationState is the state of the publication by an import into a store, or by a pull into a
+// directory.
 type publicationState struct {
 	store *journal.View
 	mark  volume.Mark
@@ -30,18 +30,18 @@ func (s *source) readState() (publicationState, error) {
 	}
 	dir, _, err := s.findDirectory()
 	if err != nil {
-		return publicationState{}, nil // the scan reports it
+		return publicationState{}, nil // the scan reports the error
 	}
 	return publicationState{mark: volume.MarkOf(dir)}, nil
 }
 
-// scan scans the source, and repeats that if something was published meanwhile. The error is the
-// context's, or one for which [IsExhausted] is true, and not about the source.
+// scan scans the source. If something was published meanwhile, it scans again. The error is never
+// about the source. It is the context's, or one for which [IsExhausted] is true.
 func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 	if s.bucket != nil {
 		return s.scanBucket(ctx, now)
 	}
-	scanned := *s // keeps the results of rejected scans, too
+	scanned := *s // a copy that also keeps the results of rejected scans
 	for try := 0; ; try++ {
 		before, err := s.readState()
 		switch {
@@ -65,7 +65,7 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 			next.again = time.Second
 			return next, nil
 		}
-		if same && next.failed == nil { // so that unchanged archives are not read again
+		if same && next.failed == nil { // do not read unchanged archives again
 			scanned.last.archives = slices.DeleteFunc(slices.Clone(next.archives), func(h *volumeState) bool { return h.moved })
 		}
 		select {
@@ -77,9 +77,9 @@ func (s *source) scan(ctx context.Context, now time.Time) (sourceState, error) {
 }
 
 // acceptsMove reports whether to accept a scan during which a file was replaced or its links
-// changed. In a directory somebody may write to a file all the time, and the other files must
-// be served. In a store only an import moves files, and an archive may have neither its old
-// nor its new name for a moment: then the result of an earlier scan is served.
+// changed. In a directory, somebody may write to a file all the time, but the other files must be
+// served. In a store, only an import moves files. For a moment, an archive may have neither its old
+// nor its new name, so the result of an earlier scan is served.
 func acceptsMove(moved, store, scanned bool, try int) bool {
 	switch {
 	case !moved:
@@ -91,12 +91,12 @@ func acceptsMove(moved, store, scanned bool, try int) bool {
 	}
 }
 
-// moved reports whether a file changed during the scan.
+// moved reports whether a file of a volume was replaced, or its links changed, during the scan.
 func (st *sourceState) moved() bool {
 	return slices.ContainsFunc(st.volumes(), func(h *volumeState) bool { return h.moved })
 }
 
-// visibleArchives removes the archives that are being published.
+// visibleArchives removes the archives whose publication is not complete.
 func visibleArchives(v *journal.View, found volume.Found) volume.Found {
 	if v == nil {
 		return found
@@ -112,8 +112,8 @@ func visibleArchives(v *journal.View, found volume.Found) volume.Found {
 	return found
 }
 
-// visibleLayouts returns the unpacked layouts. During the publication of an import, it returns
-// their state before the import.
+// visibleLayouts returns the listing of unpacked layouts. While an import is being published, it
+// returns the layouts as they were before the import.
 func visibleLayouts(v *journal.View, listing volume.Listing) volume.Listing {
 	if !v.Publishing() {
 		return listing
@@ -124,7 +124,7 @@ func visibleLayouts(v *journal.View, listing volume.Listing) volume.Listing {
 			if old == nil {
 				continue
 			}
-			// This stamp is not settled, because the file may already be the new one.
+			// The stamp is not settled, because the file may already have its new content.
 			l.Index, l.Stamp = old, volume.Stamp{ID: "journal"}
 		}
 		layouts = append(layouts, l)

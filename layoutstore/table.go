@@ -12,37 +12,38 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// table is the part of a repository's manifests that serving needs: the children of indexes,
-// the sizes of blobs, and the referrers.
+// table contains what is needed from the manifests of a repository to serve it: the children of
+// indexes, the sizes of blobs, and the referrers.
 type table struct {
 	children     map[key]*node         // reachable manifests that no index.json names
-	claims       []claim               // by key, then size
+	claims       []claim               // sorted by key, then by size
 	otherDigests map[key]digest.Digest // digests of keys that are not plain
 	referrers    map[digest.Digest][]*node
-	findings     map[*node]finding // about manifests that are invalid or whose descriptors disagree
+	findings     map[*node]finding // findings about manifests that are invalid or whose descriptors disagree
 	problems     []Problem
 }
 
-// claim is a size that one or more manifests state for a blob.
+// claim is a size that one or more manifests give for a blob.
 type claim struct {
 	key      key
-	size     int64 // bytes
-	top      int32 // number in Repository.top of a manifest that leads to the blob
-	optional bool  // the manifests allow the blob to be missing: a non-distributable layer
+	size     int64 // in bytes
+	top      int32 // position in Repository.top of a manifest that leads to the blob
+	optional bool  // whether the blob may be missing, as a non-distributable layer
 }
 
 // finding is the result of reading a manifest.
 type finding struct {
-	sizes     []int64  // in descriptors, each once; bytes
-	types     []string // media types in descriptors, each once
-	mediaType string   // the media type of the content
-	unread    bool     // the manifest is missing or damaged
-	refused   error    // why the manifest is invalid
+	sizes     []int64  // sizes in descriptors in bytes, without duplicates
+	types     []string // media types in descriptors, without duplicates
+	mediaType string   // media type of the content
+	unread    bool     // whether the manifest is missing or damaged
+	refused   error    // why the manifest is invalid, or nil
 }
 
 func compareClaims(a, b claim) int { return cmp.Or(a.key.compare(b.key), cmp.Compare(a.size, b.size)) }
 
-// orderClaims compares claims for sorting: an optional one is after others of the same size.
+// orderClaims compares claims for sorting. An optional claim comes after other claims about the
+// same blob with the same size.
 func orderClaims(a, b claim) int {
 	needs := func(c claim) int {
 		if c.optional {
@@ -53,12 +54,13 @@ func orderClaims(a, b claim) int {
 	return cmp.Or(compareClaims(a, b), cmp.Compare(needs(a), needs(b)))
 }
 
-// allOptional reports whether none of the claims needs the blob.
+// allOptional reports whether all claims allow the blob to be missing.
 func allOptional(claims []claim) bool {
 	return !slices.ContainsFunc(claims, func(c claim) bool { return !c.optional })
 }
 
-// claimsOf returns the claims about the blob of a key, one per size.
+// claimsOf returns the claims about the blob with a key, sorted by size. After finish, there is one
+// per size.
 func (t *table) claimsOf(k key) []claim {
 	from, _ := slices.BinarySearchFunc(t.claims, k, func(c claim, k key) int { return c.key.compare(k) })
 	to := from
@@ -75,7 +77,7 @@ func (t *table) digestOf(c claim) digest.Digest {
 	return c.key.digest()
 }
 
-// unread returns the manifests that are missing or damaged.
+// unread returns the manifests that were missing or damaged when they were read.
 func (t *table) unread() (all []*node) {
 	for n, f := range t.findings {
 		if f.unread {
@@ -85,12 +87,12 @@ func (t *table) unread() (all []*node) {
 	return all
 }
 
-// builder makes the table of a repository from a traversal.
+// builder makes the table of a repository during a traversal of its manifests.
 type builder struct {
-	mu      sync.Mutex // guards table, which findBlob reads during the traversal
+	mu      sync.Mutex // protects table, because findBlob reads it during the traversal
 	repo    *Repository
 	table   *table
-	commons map[string]*common // of children, by media type
+	commons map[string]*common // common fields of children, by media type
 }
 
 func newBuilder(r *Repository) *builder {
@@ -99,7 +101,7 @@ func newBuilder(r *Repository) *builder {
 	}}
 }
 
-// node returns the node of a manifest that the traversal has found.
+// node returns the node of a manifest that the traversal found.
 func (b *builder) node(d digest.Digest) *node {
 	k, _ := keyOf(d)
 	if n := b.repo.topNode(k); n != nil {
@@ -108,8 +110,8 @@ func (b *builder) node(d digest.Digest) *node {
 	return b.table.children[k]
 }
 
-// Manifest implements [closure.Visitor]. It removes the content from m except the type, to save
-// memory.
+// Manifest implements [closure.Visitor]. To save memory, it removes the content of m, and keeps
+// only its type.
 func (b *builder) Manifest(m *closure.Manifest) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -161,7 +163,7 @@ func (b *builder) addChild(d Descriptor) {
 	b.table.children[k] = &node{first: &entry{key: k, size: d.Size, common: c}}
 }
 
-// addBlob adds a manifest's claim about a config or layer.
+// addBlob adds the claim of a manifest about a config or layer.
 func (b *builder) addBlob(ref closure.Ref, top int32) {
 	k, plain := keyOf(ref.Digest)
 	if !plain {
@@ -179,7 +181,7 @@ func (b *builder) finish(found []*closure.Manifest) *table {
 		b.checkDescriptors(m)
 	}
 	slices.SortFunc(t.claims, orderClaims)
-	// A clone has no spare capacity, which would be up to half of the memory.
+	// Clone the list, because its spare capacity could be half of its memory.
 	t.claims = slices.Clone(slices.CompactFunc(t.claims, func(a, b claim) bool { return compareClaims(a, b) == 0 }))
 	for _, nodes := range t.referrers {
 		slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.digest(), b.digest()) })
@@ -187,7 +189,7 @@ func (b *builder) finish(found []*closure.Manifest) *table {
 	return t
 }
 
-// checkDescriptors records the result of reading a manifest, and reports wrong descriptors.
+// checkDescriptors records a finding about a manifest that was read, and reports wrong descriptors.
 func (b *builder) checkDescriptors(m *closure.Manifest) {
 	n := b.node(m.Digest)
 	f := finding{sizes: m.Claims, types: m.Types, mediaType: m.MediaType, refused: m.Refused}
@@ -205,7 +207,7 @@ func (b *builder) checkDescriptors(m *closure.Manifest) {
 	}
 }
 
-// reportMismatches reports descriptors whose size or type is not that of the manifest.
+// reportMismatches reports descriptors whose size or type differs from that of the manifest.
 func (b *builder) reportMismatches(m *closure.Manifest) {
 	origin, _ := keyOf(m.Origin().Digest)
 	top := b.repo.topNumber(origin)
@@ -230,12 +232,13 @@ func typeMismatch(claimed, right string) string {
 	return fmt.Sprintf("a descriptor says %.100q, but it is %.100q", claimed, right)
 }
 
-// addDamaged adds a problem of a manifest that a top leads to.
+// addDamaged adds a problem of a damaged manifest, which is reachable from a node in
+// Repository.top.
 func (b *builder) addDamaged(d digest.Digest, top int32, reason string) {
 	b.addProblem(Problem{Kind: Damaged, Digest: d, Reason: reason}, top)
 }
 
-// addProblem adds a problem of content that a top leads to.
+// addProblem adds a problem of content that is reachable from a node in Repository.top.
 func (b *builder) addProblem(p Problem, top int32) {
 	b.table.problems = b.repo.appendProblem(b.table.problems, p, top)
 }

@@ -18,74 +18,76 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// defaultManifestCache is how many bytes of manifests are kept in memory.
+// defaultManifestCache is the maximum size of the cached manifests in bytes.
 const defaultManifestCache = 16 << 20
 
-// Options are the sources and settings of a Tree.
+// Options are the sources and the settings of a Tree.
 type Options struct {
-	// Sources are directories, archives (NAME.tar) and chunk sets (named by their archive or
-	// any chunk); each may be in a bucket (s3://BUCKET/PREFIX). A later source wins a tag.
+	// Sources are directories, archives (NAME.tar) and chunk sets (named by their archive or any
+	// chunk). Each may be in a bucket (s3://BUCKET/PREFIX). If several have the same tag, the last
+	// one wins.
 	Sources []string
-	// Roots are the paths below which the tree is served: AutoRoot, "" for the bare paths,
-	// or repository names. The default is AutoRoot.
+	// Roots are the roots below which the tree is served. Each is AutoRoot, a repository name, or ""
+	// for names without a root. The default is AutoRoot.
 	Roots []string
-	// SourceRoots are other roots for single sources, by the path in Sources. AutoRoot then
-	// means the root in the references of that source.
+	// SourceRoots are the roots of sources that do not use Roots, by their path in Sources. Here,
+	// AutoRoot means the root in the references of this source.
 	SourceRoots map[string][]string
-	// Indexes are the paths, below the root, where discovery tags are
-	// synthesized. Nil means those of package discovery.
+	// Indexes are the paths below a root at which repositories get discovery tags. Nil means the
+	// default paths of package discovery.
 	Indexes []string
-	// NoEditionSplit serves the installer and the d8 program below a root that ends in an edition.
-	// By default they are served beside the root: see package edition.
+	// NoEditionSplit serves the installer and the d8 program below the root, even if it ends with an
+	// edition. By default, they are served beside such a root: see package edition.
 	NoEditionSplit bool
 	// CacheDir is the directory of cached archive indexes. If it is empty, no index is cached.
 	CacheDir string
-	// WriteIndexes writes the indexes of archives in buckets beside the archives, too. Buckets
-	// must then return a [bucket.Bucket].
+	// WriteIndexes also writes the indexes of archives in buckets, beside the archives. Buckets must
+	// then return a [bucket.Bucket].
 	WriteIndexes bool
-	// QuarantineDir is the directory where [Repository.Quarantine] keeps records for later
-	// processes. Several processes may share it. If it is empty, no records are kept. It
-	// cannot change after [Open].
+	// QuarantineDir is the directory in which [Repository.Quarantine] keeps records for later
+	// processes. Several processes may share it. If it is empty, no records are kept. It cannot
+	// change after [Open].
 	QuarantineDir string
-	// Settle is how long an archive must be unchanged before it is read, unless it is
-	// complete at the first scan.
+	// Settle is how long an archive must be unchanged before it is read. At the first scan, complete
+	// archives are read at once.
 	Settle time.Duration
-	// VerifyKey limits serving to content that is listed in an inventory signed with this key.
-	// [Open] fails for a source without one; after that, such a source is a problem. Imports
-	// record the inventories of a store. If VerifyKey is nil, everything is served.
+	// VerifyKey is the key that must have signed the inventories. Only content that they list is
+	// served. If a source has no signed inventory, [Open] fails; later, this is a problem. In a
+	// store, the inventories are those that imports recorded. If VerifyKey is nil, everything is
+	// served.
 	VerifyKey *inventory.VerifyKey
-	// IgnoreInventory reads sources as if they had no inventory. VerifyKey must then be nil.
+	// IgnoreInventory ignores the inventories of sources. VerifyKey must then be nil.
 	IgnoreInventory bool
 	// TreesOnly ignores the archives in directories.
 	TreesOnly bool
-	// Opened is called for each file that is read, with its state when it was opened: each
-	// file of a tree, and all files of an archive with layouts. Several goroutines may call
-	// it at once. It may be nil.
+	// Opened is called for each file that is read, with the state of the file when it was opened.
+	// This includes each file of a tree, and all files of an archive with layouts. Several goroutines
+	// may call it at once. It may be nil.
 	Opened func(fs.FileInfo)
-	// Unread is called for each file of a chunk set that the last scan did not read because
-	// it is after the end of the archive. An earlier scan may have read the file as a part
-	// of an earlier archive. Unread may be nil.
+	// Unread is called for each chunk that the last scan did not read, because it comes after the end
+	// of the archive. An earlier scan may have read it as a part of an earlier archive. Unread may be
+	// nil.
 	Unread func(fs.FileInfo)
-	// Store is the source that is a store. In a bucket, a store is empty before the first
-	// import; for any other source in a bucket, an empty place is an error of [Open].
+	// Store is the path of the source that is a store. In a bucket, its place may be empty before the
+	// first import. For any other source in a bucket, [Open] fails if the place is empty.
 	Store string
-	// Buckets opens the bucket of a source. If it is nil, a source in a bucket is an error of [Open].
+	// Buckets opens the bucket of a source. If it is nil, [Open] fails for a source in a bucket.
 	Buckets func(bucket.Place) bucket.Reader
-	// Patience is how long a request waits for the storage before it fails with ErrSlow. 0
-	// means until its context ends.
+	// Patience is how long a request waits for the storage before it fails with ErrSlow. 0 means that
+	// it waits until its context ends.
 	Patience time.Duration
 }
 
-// Errors of invalid options.
+// These are the errors for invalid options.
 var (
-	ErrRootInvalid = errors.New("not a legal repository name") // a root or index path
+	ErrRootInvalid = errors.New("not a legal repository name") // for a root or an index path
 	ErrNoSource    = errors.New("no source given")
 )
 
-// Check validates options without reading a source. Errors: ErrRootInvalid, ErrNoSource.
+// Check validates options without reading a source. The error is ErrRootInvalid or ErrNoSource.
 func (o Options) Check() error { return o.complete() }
 
-// complete sets defaults. Errors: ErrRootInvalid, ErrNoSource.
+// complete sets defaults and validates the options. The error is ErrRootInvalid or ErrNoSource.
 func (o *Options) complete() error {
 	if len(o.Roots) == 0 {
 		o.Roots = []string{AutoRoot}
@@ -110,7 +112,7 @@ func (o *Options) complete() error {
 	return nil
 }
 
-// split decides which layouts are named beside a root.
+// split returns which layouts are beside a root instead of below it.
 func (o *Options) split(root string) edition.Split {
 	if o.NoEditionSplit {
 		return edition.Unsplit(root)
@@ -118,16 +120,16 @@ func (o *Options) split(root string) edition.Split {
 	return edition.Of(root)
 }
 
-// Tree is an ordered list of sources and the current snapshot of them.
+// Tree is an ordered list of sources, with the current snapshot.
 type Tree struct {
 	options  Options
 	cache    *manifestCache
 	snapshot atomic.Pointer[Snapshot]
-	// quarantine outlives every snapshot, because it is about files.
+	// quarantine is shared by all snapshots, because it is about files.
 	quarantine *quarantine
 	storage    *storage
 
-	scanning chan struct{} // capacity 1; full during a scan; guards options, sources and pruned
+	scanning chan struct{} // has capacity 1; full during a scan; protects options, sources and pruned
 	sources  []*source
 	pruned   time.Time // when the cache of archive indexes was last pruned
 
@@ -135,9 +137,9 @@ type Tree struct {
 	next    *refresh
 }
 
-// Open scans the sources for the first time. Errors: ErrRootInvalid, ErrNoSource;
-// a source that cannot be opened; with a VerifyKey, *inventory.SignatureError and
-// inventory.ErrFormat; the context's.
+// Open returns a tree, and scans its sources for the first time. The error is ErrRootInvalid,
+// ErrNoSource, the context's, or that of opening a source. With a VerifyKey, it may also be an
+// *inventory.SignatureError or inventory.ErrFormat.
 func Open(ctx context.Context, options Options) (*Tree, error) {
 	if err := options.complete(); err != nil {
 		return nil, err
@@ -153,8 +155,8 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 	return t, nil
 }
 
-// openSources opens the sources of options. It reuses those in old, even if they are
-// missing at the moment.
+// openSources prepares the sources in options. It reuses sources in old, even if they are missing
+// at the moment.
 func openSources(options Options, old []*source) ([]*source, error) {
 	var sources []*source
 	for _, path := range options.Sources {
@@ -173,9 +175,9 @@ func openSources(options Options, old []*source) ([]*source, error) {
 	return sources, nil
 }
 
-// Reconfigure changes the options of the tree and scans. Sources that stay keep their state,
-// their cache and their settle time. Snapshots stay valid. Errors: those of [Open]; the tree
-// is then unchanged.
+// Reconfigure changes the options of the tree, and scans. Sources that remain keep their state,
+// their cache and their settle time. Snapshots remain valid. The errors are those of [Open]. After
+// an error, the tree is unchanged.
 func (t *Tree) Reconfigure(ctx context.Context, options Options) (Change, error) {
 	if err := options.complete(); err != nil {
 		return Change{}, err
@@ -197,19 +199,19 @@ func (t *Tree) Reconfigure(ctx context.Context, options Options) (Change, error)
 	return change, err
 }
 
-// Snapshot returns the tree as the last scan found it. It never waits.
+// Snapshot returns the snapshot of the last scan. It never waits.
 func (t *Tree) Snapshot() *Snapshot { return t.snapshot.Load() }
 
-// SaveCaches writes the indexes of archives and queued records of the quarantine. Once a day
-// it prunes unused indexes. Only later processes benefit, so call it when this one is idle.
-// With WriteIndexes, it fails if an index cannot be written into a bucket.
+// SaveCaches writes the cached indexes of archives, and queued records of the quarantine. Once a
+// day, it removes unused indexes. This helps only later processes, so call it when this process is
+// idle. With WriteIndexes, it fails if an index cannot be written into a bucket.
 func (t *Tree) SaveCaches(ctx context.Context) error {
 	t.quarantine.syncRecords()
 	if t.beginScan(ctx) != nil {
 		return nil
 	}
 	var archives []*volume.Archive
-	var dirs []string // directories of which all archives are read
+	var dirs []string // directories whose archives are all read
 	for _, s := range t.sources {
 		for _, h := range s.last.archives {
 			if a, ok := h.vol.(*volume.Archive); ok {
@@ -234,7 +236,7 @@ func (t *Tree) SaveCaches(ctx context.Context) error {
 		}
 		a.ReadDocuments(ctx, t.options.WriteIndexes && err == nil)
 		a.SaveIndex(cache)
-		if t.options.WriteIndexes && err == nil { // after one error, each request would fail
+		if t.options.WriteIndexes && err == nil { // stop after one error, because other requests would fail, too
 			err = a.WriteIndex(ctx)
 		}
 		a.DropDocuments()
@@ -245,27 +247,27 @@ func (t *Tree) SaveCaches(ctx context.Context) error {
 	return err
 }
 
-// pruneEvery is how often a process prunes the cache.
+// pruneEvery is how long a process waits before it removes unused indexes again.
 const pruneEvery = 24 * time.Hour
 
-// Change is the result of a refresh.
+// Change describes the result of a refresh.
 type Change struct {
-	Generation uint64        // after the refresh
+	Generation uint64        // generation after the refresh
 	Changed    bool          // whether there is a new generation
 	Roots      bool          // whether the roots have changed
-	Again      time.Duration // how long to wait before the next scan; 0 means until a change
+	Again      time.Duration // time to wait before the next scan; 0 means until something changes
 }
 
-// refresh is a scan that one or more callers of Refresh wait for.
+// refresh is a scan for which one or more callers of Refresh wait.
 type refresh struct {
 	done   chan struct{}
 	change Change
 	err    error
 }
 
-// Refresh scans the sources and replaces the current snapshot. The scan begins after the
-// call; callers that wait for a scan to begin share it. The error is the context's: a file
-// that cannot be read is a Problem of the snapshot.
+// Refresh scans the sources and replaces the current snapshot. The scan begins after the call.
+// Callers that wait for a scan to begin share one scan. A file that cannot be read is a Problem of
+// the snapshot, so the error is only the context's.
 func (t *Tree) Refresh(ctx context.Context) (Change, error) {
 	t.waiting.Lock()
 	r := t.next
@@ -288,13 +290,13 @@ func (t *Tree) run(r *refresh, ctx context.Context) {
 	t.scanning <- struct{}{}
 	defer t.endScan()
 	t.waiting.Lock()
-	t.next = nil // later callers need a scan that begins after this one
+	t.next = nil // later callers need another scan, which begins later
 	t.waiting.Unlock()
 	r.change, r.err = t.scan(ctx)
 }
 
-// beginScan waits for the end of another scan, which may hang together with its disk. The
-// error is the cause of ctx.
+// beginScan waits until no other scan runs. The other scan may hang if its disk does. The error is
+// the cause of ctx.
 func (t *Tree) beginScan(ctx context.Context) error {
 	select {
 	case t.scanning <- struct{}{}:
@@ -306,9 +308,9 @@ func (t *Tree) beginScan(ctx context.Context) error {
 
 func (t *Tree) endScan() { <-t.scanning }
 
-// ReadWith calls read with the current snapshot. If read finds that a file changed since the
-// last scan, or that a cached archive index is wrong, ReadWith rescans and calls read once
-// more. Errors: those of read; those of [Tree.Refresh].
+// ReadWith calls read with the current snapshot. read may find that a file has changed since the
+// last scan, or that a cached archive index is wrong. Then ReadWith rescans, and calls read once
+// more. Errors come from read and [Tree.Refresh].
 func (t *Tree) ReadWith(ctx context.Context, read func(*Snapshot) error) error {
 	err := read(t.Snapshot())
 	if !errors.Is(err, ErrStale) {

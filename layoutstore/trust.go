@@ -10,28 +10,30 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// trust is the content that a key has signed for a source: tags, manifests and blobs.
+// trust is the signed content of a source: the tags, manifests and blobs in inventories that the
+// key signed.
 type trust struct {
 	key   *inventory.VerifyKey
-	lists []*inventory.Inventory // several in a store, one per import
+	lists []*inventory.Inventory // signed inventories; a store has several, one per import
 	repos map[string]*signedRepository
 }
 
-// signedRepository is the signed content of one repository.
+// signedRepository contains the signed tags and manifests of one repository.
 type signedRepository struct {
-	tags  map[signedTag]bool     // several of one name if imports replaced the tag
-	names map[string]bool        // names of tags
-	all   map[digest.Digest]bool // manifests that an index may name
+	tags  map[signedTag]bool     // signed tags; a name has several if imports replaced the tag
+	names map[string]bool        // names of signed tags
+	all   map[digest.Digest]bool // signed manifests, with or without a tag
 }
 
-// signedTag is a tag and its manifest. It is a key, because a map for each tag would take more
-// memory than the tags.
+// signedTag is a signed tag with the digest of its manifest. It is a map key. A map for each tag
+// would take more memory than the tags themselves.
 type signedTag struct {
 	name   string
 	digest digest.Digest
 }
 
-// newTrust returns the content of the inventories lists, which the key has signed, or nil without a key.
+// newTrust returns the content of inventories that the key has signed. If there is no key, it
+// returns nil.
 func newTrust(key *inventory.VerifyKey, lists ...*inventory.Inventory) *trust {
 	if key == nil {
 		return nil
@@ -55,18 +57,18 @@ func newTrust(key *inventory.VerifyKey, lists ...*inventory.Inventory) *trust {
 	return t
 }
 
-// hasBlob reports whether a blob or manifest may be read. A nil trust allows everything.
+// hasBlob reports whether a blob or manifest may be read. If t is nil, everything may be read.
 func (t *trust) hasBlob(d digest.Digest) bool {
 	return t == nil || slices.ContainsFunc(t.lists, func(i *inventory.Inventory) bool { _, ok := i.Blob(d); return ok })
 }
 
-// notSigned returns the error for a blob that is not signed.
+// notSigned returns the error for a blob that no signed inventory lists.
 func notSigned(d digest.Digest) error {
 	return &ProblemError{Problem: Problem{Kind: Limited, Digest: d, Reason: "no signed inventory lists it", Err: fs.ErrNotExist}}
 }
 
-// signedEntries selects the entries of the layout's index.json that are signed. It removes
-// tags that are not.
+// signedEntries returns the entries of the layout's index.json that are signed. It removes unsigned
+// tags from them.
 func (p *indexedLayout) signedEntries(all []IndexEntry) []IndexEntry {
 	tags := make(map[int]string, len(p.index.entries))
 	for _, e := range p.index.entries {
@@ -82,9 +84,9 @@ func (p *indexedLayout) signedEntries(all []IndexEntry) []IndexEntry {
 	return signed
 }
 
-// signedOnly returns a layout without unsigned descriptors and tags, and the problem that
-// reports them, or nil. A manifest that is signed under other tags loses only this tag. The
-// layout is nil if nothing of its repository is signed.
+// signedOnly returns a copy of a layout without unsigned descriptors and tags. It also returns the
+// problem that reports them, or nil. If only the tag of a manifest is unsigned, the manifest is
+// still served by digest. The layout is nil if nothing in its repository is signed.
 func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 	signed := *l
 	signed.trust = t
@@ -99,7 +101,8 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 			continue
 		}
 		if e.tag != "" && !r.tags[signedTag{e.tag, d}] {
-			// If the tag is signed for another manifest, a later archive may have won the tag.
+			// A tag that is signed for another manifest is not reported, because a later archive may
+			// have replaced the tag.
 			if !r.names[e.tag] && len(l.index.named) < 2 {
 				refused = append(refused, i)
 			}
@@ -114,7 +117,7 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 		return &signed, nil
 	}
 	p := l.where().problem(Problem{Kind: Limited, Layout: l.path, Repository: l.path, Reason: "no signed inventory lists it: it is not served"})
-	if len(refused) > 0 { // else the layout is empty
+	if len(refused) > 0 { // if nothing was refused, the layout is empty
 		first := l.index.entries[refused[0]]
 		p.Tags, p.Digest = tagList(first.tag), first.digest()
 	}
@@ -127,16 +130,16 @@ func (t *trust) signedOnly(l *indexedLayout) (*indexedLayout, *Problem) {
 	return &signed, &p
 }
 
-// filtered is the result of signedOnly for a layout. It is kept, so that an unchanged layout has
-// the same identity after each scan.
+// filtered is the result of signedOnly for a layout. Scans reuse it, so that an unchanged layout is
+// the same pointer after each scan.
 type filtered struct {
 	trust   *trust
-	signed  *indexedLayout // nil if nothing of its repository is signed
+	signed  *indexedLayout // nil if nothing in its repository is signed
 	problem *Problem
 }
 
-// keepSigned filters the layouts of a state if the source has a key, and adds the problems of
-// unsigned content.
+// keepSigned removes unsigned content from the layouts of a state if the source has a key. It adds
+// problems about this content.
 func (s *source) keepSigned(next *sourceState) {
 	t := next.inventory.trust
 	if t == nil {
@@ -158,7 +161,7 @@ func (s *source) keepSigned(next *sourceState) {
 	}
 }
 
-// served returns the layouts of a volume that are served.
+// served returns the layouts of a volume that are served, without unsigned content.
 func (st *sourceState) served(h *volumeState) []*indexedLayout {
 	if st.filtered == nil {
 		return h.layouts
