@@ -67,7 +67,7 @@ func (r *Repository) TagManifest(ctx context.Context, tag string) (*Manifest, er
 	return r.Manifest(ctx, n.digest())
 }
 
-// cachedManifest returns the manifest d from the cache, or nil if it is not there.
+// cachedManifest returns the manifest d from the cache, or nil if the cache does not have it.
 func (r *Repository) cachedManifest(d digest.Digest) *Manifest {
 	k, _ := keyOf(d)
 	n := r.topNode(k)
