@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The graph of a repository contains nested children, discovery images, and missing content with
-// the reason.
-func TestGraph(t *testing.T) {
+// The graph of a repository contains nested children and discovery images. It also contains missing
+// manifests, with the reason.
+func TestGraphHasChildrenAndMissingManifests(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
 	l := tree.Layout("modules/a")
@@ -53,18 +53,18 @@ func TestGraph(t *testing.T) {
 		var corrupt *layoutstore.ProblemError
 		switch {
 		case m.Digest == lost.Digest && (!errors.As(m.Unavailable, &corrupt) || corrupt.Problem.Kind != layoutstore.Incomplete):
-			t.Errorf("the missing manifest: %v", m.Unavailable)
+			t.Errorf("the missing manifest has the wrong error %v", m.Unavailable)
 		case m.Digest != lost.Digest && m.Unavailable != nil:
 			t.Error(m.Unavailable)
 		case m.Unavailable == nil:
 			whole++
 		}
 		if repo.IsDiscovery(m.Digest) {
-			t.Errorf("IsDiscovery of %s is true", m.Digest)
+			t.Errorf("IsDiscovery is true for the normal manifest %s", m.Digest)
 		}
 	}
 	if whole != 2 || len(g.Manifests) != 3 {
-		t.Errorf("%d of %d manifests are intact", whole, len(g.Manifests))
+		t.Errorf("got %d intact manifests of %d, want others", whole, len(g.Manifests))
 	}
 
 	names, err := s.At("modules")
@@ -73,14 +73,14 @@ func TestGraph(t *testing.T) {
 	}
 	g, err = names.Graph(context.Background())
 	if err != nil || len(g.Manifests) != 1 || len(g.Blobs) != 2 || !names.IsDiscovery(g.Manifests[0].Digest) {
-		t.Errorf("discovery: %+v, %v", g, err)
+		t.Errorf("wrong graph of the discovery tags: %+v, error %v", g, err)
 	}
 	if n := len(names.Layouts()); n != 0 {
-		t.Errorf("%d layouts of a repository with only discovery tags", n)
+		t.Errorf("a repository with only discovery tags has %d layouts", n)
 	}
 }
 
-// Index returns the original descriptors, with the tags under which they are served.
+// Index returns the original descriptors with the tags that are served.
 func TestLayoutIndex(t *testing.T) {
 	dir := t.TempDir()
 	index := `{"schemaVersion":2,"manifests":[
@@ -106,11 +106,11 @@ func TestLayoutIndex(t *testing.T) {
 		t.Fatalf("%d layouts", len(layouts))
 	}
 	if path, entry := layouts[0].Where(); path != filepath.Dir(file) || entry != "" {
-		t.Errorf("where: %q %q", path, entry)
+		t.Errorf("Where returned path %q and entry %q, want the layout directory", path, entry)
 	}
 	entries, err := layouts[0].Index(t.Context())
 	if err != nil || len(entries) != 1 {
-		t.Fatalf("%d entries, %v", len(entries), err)
+		t.Fatalf("got %d index entries and error %v, want 1 entry", len(entries), err)
 	}
 	var raw struct{ Annotations map[string]string }
 	if err := json.Unmarshal(entries[0].Raw, &raw); err != nil || raw.Annotations["own"] != "kept" || entries[0].Tag != "v1" || entries[0].Size != 2 {
@@ -120,6 +120,6 @@ func TestLayoutIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := layouts[0].Index(t.Context()); !errors.Is(err, layoutstore.ErrStale) {
-		t.Errorf("an index that was replaced: %v", err)
+		t.Errorf("after the index was replaced: got error %v, want ErrStale", err)
 	}
 }

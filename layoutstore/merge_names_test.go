@@ -29,9 +29,9 @@ func TestSourcesWithRootsOfTheirOwn(t *testing.T) {
 	})
 	want := []string{
 		"other/install:v1", "other/install:v2",
-		"other/modules:console", "other/modules:prompp", // discovery tags of two sources
+		"other/modules:console", "other/modules:prompp", // discovery tags from two sources
 		"other/modules/console:v1", "other/modules/prompp:v1",
-		"system/deckhouse/install:v1", "system/deckhouse/install:v2", // tags of two sources
+		"system/deckhouse/install:v1", "system/deckhouse/install:v2", // tags from two sources
 		"system/deckhouse/modules:console",
 		"system/deckhouse/modules/console:v1",
 	}
@@ -43,14 +43,14 @@ func TestSourcesWithRootsOfTheirOwn(t *testing.T) {
 	}
 	conflicts := problems(t, tree, layoutstore.Conflict)
 	if len(conflicts) != 1 || conflicts[0].Tag() != "v1" || conflicts[0].Repository != "system/deckhouse/install" {
-		t.Errorf("%v; want one conflict, of a merged tag", conflicts)
+		t.Errorf("got conflicts %v, want one, about the tag v1 in two sources", conflicts)
 	}
-	// Unchanged repositories are reused; a change affects both names of a repository.
+	// A refresh reuses unchanged repositories. A change is visible below both names of a repository.
 	before := repository(t, tree, "other/modules/console")
 	put(t, own, "install", "b", "v3")
 	refresh(t, tree)
 	if repository(t, tree, "other/modules/console") != before {
-		t.Error("an unchanged repository was not reused")
+		t.Error("the refresh did not reuse an unchanged repository")
 	}
 	for _, name := range []string{"other/install", "system/deckhouse/install"} {
 		if _, err := repository(t, tree, name).Tag(t.Context(), "v3"); err != nil {
@@ -59,7 +59,7 @@ func TestSourcesWithRootsOfTheirOwn(t *testing.T) {
 	}
 }
 
-// Two bundles of different editions are each below the root in their references.
+// If two bundles have different editions, each is served below the root in its own references.
 func TestAutoRootsOfSources(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	putBelow(t, one, "deckhouse/ee", "install", "v1")
@@ -74,7 +74,7 @@ func TestAutoRootsOfSources(t *testing.T) {
 	}
 }
 
-func TestReconfigure(t *testing.T) {
+func TestReconfigureChangesSources(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	put(t, one, "install", "a", "v1")
 	put(t, two, "release", "b", "v1")
@@ -90,7 +90,7 @@ func TestReconfigure(t *testing.T) {
 		t.Error(diff)
 	}
 	if repository(t, tree, "x/install") != held {
-		t.Error("an unchanged source was not reused")
+		t.Error("Reconfigure did not reuse an unchanged source")
 	}
 	for name, o := range map[string]struct {
 		layoutstore.Options
@@ -109,7 +109,7 @@ func TestReconfigure(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-	// Return to the first options, with one source less.
+	// Now use the first options again, without one of the sources.
 	if _, err := tree.Reconfigure(ctx, layoutstore.Options{Sources: []string{two}, Roots: []string{"x"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestReconfigure(t *testing.T) {
 	}
 }
 
-// putBelow calls put for one tag, with references to another root.
+// putBelow writes a layout with one image, whose reference contains the given root.
 func putBelow(t *testing.T, dir, root, path, tag string) {
 	t.Helper()
 	tree := layouttest.New(t, dir)

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestBallot(t *testing.T) {
+func TestBallotCountsRoots(t *testing.T) {
 	for _, c := range []struct {
 		short, ref, path string
 		votes, weak      string
@@ -17,12 +17,12 @@ func TestBallot(t *testing.T) {
 		{"", "registry.example/deckhouse/ee/install:v1", "install", "deckhouse/ee", ""},
 		{"v1", "registry.example/deckhouse/ee:v1", ".", "deckhouse/ee", ""},
 		{"v1", "registry.example/deckhouse/ee/modules/installer:v1", "modules/installer", "deckhouse/ee", ""},
-		// These references contain the root or its parent, depending on the version of the tool.
+		// Whether these references contain the root or its parent depends on the version of the tool.
 		{"latest", "registry.example/deckhouse/installer:latest", "installer", "", "deckhouse"},
 		{"latest", "registry.example/deckhouse/ee/installer:latest", "installer", "", "deckhouse/ee"},
 		{"v1", "registry.example/deckhouse/deckhouse-cli:v1", "deckhouse-cli", "", "deckhouse"},
 		{"v1", "registry.example/deckhouse/deckhouse-cli/plugins/x:v1", "deckhouse-cli/plugins/x", "", "deckhouse"},
-		// An alias that was cut at the colon of the port.
+		// This reference of an alias was cut at the colon before the port.
 		{"alpha", "localhost:alpha", ".", "", "localhost"},
 		{"alpha", "registry.example:alpha", "release-channel", "", ""},
 		{"", "app:1.0", ".", "app", ""},
@@ -39,7 +39,7 @@ func TestBallot(t *testing.T) {
 				want[half.want] = 1
 			}
 			if !maps.Equal(want, half.got) {
-				t.Errorf("%s in %s: %v, want %v", c.ref, c.path, half.got, want)
+				t.Errorf("reference %s of the layout %s: got votes %v, want %v", c.ref, c.path, half.got, want)
 			}
 		}
 	}
@@ -62,12 +62,12 @@ func TestCatalogOfPackagesComesFirst(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 		if diff := cmp.Diff(c.sources, given); diff != "" {
-			t.Errorf("%s: the caller's sources have changed: %s", name, diff)
+			t.Errorf("%s: catalogFirst changed the caller's list: %s", name, diff)
 		}
 	}
 }
 
-func TestFindOwner(t *testing.T) {
+func TestFindOwnerOfRootLayout(t *testing.T) {
 	named := []string{"app", "db", "team/web"}
 	for name, c := range map[string]struct {
 		served  []string
@@ -83,7 +83,7 @@ func TestFindOwner(t *testing.T) {
 	} {
 		isServed := func(name string) bool { return slices.Contains(c.served, name) }
 		if got := findOwner(named, isServed, c.elected); got != c.want {
-			t.Errorf("%s: %q, want %q", name, got, c.want)
+			t.Errorf("%s: got owner %q, want %q", name, got, c.want)
 		}
 	}
 }

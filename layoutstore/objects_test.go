@@ -21,7 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// upload writes the files of a directory to a bucket, below a prefix.
+// upload uploads the files of a directory to a bucket, below a prefix.
 func upload(t testing.TB, s *buckettest.Server, dir, prefix string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
@@ -41,15 +41,15 @@ func upload(t testing.TB, s *buckettest.Server, dir, prefix string) {
 	}
 }
 
-// inBucket returns the name of a source in the bucket of a test.
+// inBucket returns the s3:// URL of a path in the bucket of a test.
 func inBucket(path string) string { return "s3://" + buckettest.Bucket + "/" + path }
 
-// bucketOptions returns the options of a tree with sources in the bucket.
+// bucketOptions returns options for a tree with sources in the bucket.
 func bucketOptions(t testing.TB, s *buckettest.Server, sources ...string) layoutstore.Options {
 	return layoutstore.Options{Sources: sources, Roots: []string{""}, Buckets: s.Readers(t)}
 }
 
-// bundle writes a bundle with unpacked layouts, an archive and a chunk set to a directory.
+// bundle writes a bundle with unpacked layouts, an archive and a chunk set.
 func bundle(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -65,7 +65,7 @@ func bundle(t *testing.T) string {
 	return dir
 }
 
-// everythingIn returns the sizes of all manifests and blobs of a tree.
+// everythingIn downloads all blobs of a tree. It returns all tags and blobs with their digests.
 func everythingIn(t *testing.T, tree *layoutstore.Tree) (all []string) {
 	t.Helper()
 	for _, at := range served(t, tree) {
@@ -87,7 +87,7 @@ func everythingIn(t *testing.T, tree *layoutstore.Tree) (all []string) {
 	return all
 }
 
-// downloadBlob reads a blob, and returns its digest and size.
+// downloadBlob reads a blob, verifies it, and returns its digest and size as text.
 func downloadBlob(t *testing.T, repo *layoutstore.Repository, d digest.Digest) string {
 	t.Helper()
 	blob, err := repo.OpenBlob(t.Context(), d, fromStart)
@@ -97,12 +97,12 @@ func downloadBlob(t *testing.T, repo *layoutstore.Repository, d digest.Digest) s
 	defer blob.Close()
 	data, err := io.ReadAll(struct{ io.Reader }{blob})
 	if err != nil || digest.FromBytes(data) != d {
-		t.Errorf("%s: %d bytes, %v", d, len(data), err)
+		t.Errorf("the blob %s has wrong content: %d bytes, error %v", d, len(data), err)
 	}
 	return fmt.Sprint(d, " ", len(data))
 }
 
-// A bundle gives the same tree from a directory and from a bucket, even if each archive is a source.
+// A bundle gives the same tree from a bucket as from a directory, even if each archive is a source.
 func TestBundleInABucket(t *testing.T) {
 	dir := bundle(t)
 	s := buckettest.Start(t)
@@ -119,13 +119,13 @@ func TestBundleInABucket(t *testing.T) {
 			t.Errorf("%q: %s", names, diff)
 		}
 		if problems, err := tree.Snapshot().Problems(t.Context()); len(problems) > 0 || err != nil {
-			t.Errorf("%q: %v, %v", names, problems, err)
+			t.Errorf("sources %q: got problems %v and error %v", names, problems, err)
 		}
 	}
 }
 
-// A rescan of an unchanged bucket requests one page. A cached manifest takes no request, and a blob
-// takes one.
+// A rescan of an unchanged bucket needs one request. A cached manifest needs none, and a blob needs
+// one per object.
 func TestRequestsToABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundle(t), "")
@@ -141,7 +141,7 @@ func TestRequestsToABucket(t *testing.T) {
 	}
 	count("a rescan", map[buckettest.Operation]int{buckettest.List: 1}, func() {
 		if change := refresh(t, tree); change.Changed || change.Again != 0 {
-			t.Errorf("a rescan without a change: %+v", change)
+			t.Errorf("a rescan without a change reports %+v", change)
 		}
 	})
 	for _, name := range []string{"loose", "modules/a", "modules/b"} {
@@ -178,7 +178,7 @@ func TestRequestsToABucket(t *testing.T) {
 	}
 }
 
-// Only changed objects of a bucket are read again.
+// A rescan reads only the changed objects in a bucket.
 func TestChangesInABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundle(t), "p/")
@@ -189,29 +189,30 @@ func TestChangesInABucket(t *testing.T) {
 	upload(t, s, one, "p/")
 	s.ResetCounts()
 	if change := refresh(t, tree); !change.Changed {
-		t.Errorf("a new layout: %+v", change)
+		t.Errorf("the refresh does not report the new layout: %+v", change)
 	}
 	if diff := cmp.Diff(map[buckettest.Operation]int{buckettest.List: 1, buckettest.Get: 1}, s.Counts()); diff != "" {
-		t.Errorf("a new layout: %s", diff)
+		t.Errorf("wrong requests for a new layout: %s", diff)
 	}
 	if got, want := served(t, tree), append(slices.Clone(before), "more:v1"); !slices.Equal(got, want) {
-		t.Errorf("%v, want %v", got, want)
+		t.Errorf("got tags %v, want %v", got, want)
 	}
 	s.Remove(t, "p/a.tar")
 	refresh(t, tree)
 	if got := served(t, tree); slices.ContainsFunc(got, func(at string) bool { return strings.HasPrefix(at, "modules/a:") }) {
-		t.Errorf("an archive was removed: %v", got)
+		t.Errorf("tags of a removed archive are still served: %v", got)
 	}
 	for _, key := range s.Keys(t, "p/") {
 		s.Remove(t, key)
 	}
 	refresh(t, tree)
 	if status := tree.Snapshot().Sources(); len(status) != 1 || status[0].State != "missing" || len(served(t, tree)) > 0 {
-		t.Errorf("everything was removed: %+v, %v", status, served(t, tree))
+		t.Errorf("without objects, the source is not missing: %+v, tags %v", status, served(t, tree))
 	}
 }
 
-// While a bucket cannot be reached, its last state stays, and no content counts as missing.
+// While a bucket is unreachable, its last state is still served, and no content is reported as
+// missing.
 func TestUnreachableBucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundle(t), "")
@@ -226,7 +227,7 @@ func TestUnreachableBucket(t *testing.T) {
 	s.Unreachable()
 	refresh(t, tree)
 	if got := served(t, tree); !slices.Equal(got, before) {
-		t.Errorf("%v, want %v", got, before)
+		t.Errorf("got tags %v, want %v", got, before)
 	}
 	for _, status := range tree.Snapshot().Sources() {
 		if status.State != "failing" || !strings.Contains(status.Detail, inBucket("")[:len(inBucket(""))-1]) {
@@ -234,18 +235,18 @@ func TestUnreachableBucket(t *testing.T) {
 		}
 	}
 	if problems, err := tree.Snapshot().Problems(t.Context()); len(problems) != 1 || err != nil {
-		t.Errorf("problems %v, %v", problems, err)
+		t.Errorf("got problems %v and error %v, want one problem", problems, err)
 	}
 	_, err = repo.OpenBlob(t.Context(), graph.Blobs[0].Digest, fromStart)
 	if !errors.Is(err, bucket.ErrUnreachable) || !layoutstore.IsExhausted(err) || errors.Is(err, layoutstore.ErrBlobUnknown) {
-		t.Errorf("a blob: %v", err)
+		t.Errorf("a blob: got error %v, want ErrUnreachable", err)
 	}
 	_, err = repository(t, tree, "modules/b").Manifest(t.Context(), digest.FromString("unknown"))
 	if !errors.Is(err, bucket.ErrUnreachable) || errors.Is(err, layoutstore.ErrManifestUnknown) {
-		t.Errorf("a manifest that an unreadable index may name: %v", err)
+		t.Errorf("a manifest that an unreadable index may name: got error %v, want ErrUnreachable", err)
 	}
 	if _, err := layoutstore.Open(t.Context(), options); !errors.Is(err, bucket.ErrUnreachable) {
-		t.Errorf("a first scan: %v", err)
+		t.Errorf("a first scan: got error %v, want ErrUnreachable", err)
 	}
 	s.Fail(nil)
 	refresh(t, tree)
@@ -270,12 +271,12 @@ func TestInvalidSourcesInBuckets(t *testing.T) {
 		}
 	}
 	if _, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket("a")}}); err == nil {
-		t.Error("a source in a bucket was opened without Options.Buckets")
+		t.Error("Open succeeded for a source in a bucket, without Options.Buckets")
 	}
 }
 
-// With cached indexes a first scan reads no archive, and a rescan requests only pages of
-// the list. With LAYOUTPROXY_TEST_ALL there are 2,000 archives.
+// With cached indexes, a first scan reads no archive, and a rescan requests only pages of the list.
+// With LAYOUTPROXY_TEST_ALL=1, the test has 2,000 archives.
 func TestManyArchivesInABucket(t *testing.T) {
 	n := 40
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -303,17 +304,17 @@ func TestManyArchivesInABucket(t *testing.T) {
 	s.ResetCounts()
 	begun := time.Now()
 	tree := openWith(t, options)
-	t.Logf("%d archives with cached indexes: %v, %v", n, time.Since(begun), s.Counts())
+	t.Logf("%d archives with cached indexes: time %v, requests %v", n, time.Since(begun), s.Counts())
 	pages := (n + 999) / 1000
 	if got := s.Counts(); got[buckettest.List] != pages || got[buckettest.Get] > 1 || got[buckettest.Head] != 0 {
 		t.Errorf("a first scan: %v", got)
 	}
 	if got := served(t, tree); !slices.Equal(got, want) || len(got) != 2*n {
-		t.Errorf("%d tags, want %d", len(got), len(want))
+		t.Errorf("got %d tags, want %d", len(got), len(want))
 	}
 	s.ResetCounts()
 	refresh(t, tree)
 	if diff := cmp.Diff(map[buckettest.Operation]int{buckettest.List: pages}, s.Counts()); diff != "" {
-		t.Errorf("a rescan: %s", diff)
+		t.Errorf("wrong requests in a rescan: %s", diff)
 	}
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// cachedForms returns a tree with one layer as a directory, an archive and a chunk set.
+// cachedForms returns a tree with one layer in three forms: a directory, an archive and a chunk
+// set.
 func cachedForms(t *testing.T, layer []byte) map[string]string {
 	t.Helper()
 	dir, tar, chunks := t.TempDir(), t.TempDir(), t.TempDir()
@@ -31,7 +32,7 @@ func cachedForms(t *testing.T, layer []byte) map[string]string {
 	return map[string]string{"tree": dir, "archive": tar, "chunks": chunks}
 }
 
-// stalledVolume is a volume whose disk does not answer while stalled is set.
+// stalledVolume is a volume whose disk does not answer while stalled is true.
 type stalledVolume struct {
 	volume.Cached
 	stalled bool
@@ -46,7 +47,7 @@ func (v *stalledVolume) Locate(ctx context.Context, layout string, d digest.Dige
 	return v.Cached.Locate(ctx, layout, d)
 }
 
-// openInMemory opens a tree, reads the manifests, and then stalls the disk.
+// openInMemory opens a tree, reads its manifests and the blob d, and then stalls the disk.
 func openInMemory(t *testing.T, dir string, d digest.Digest) (*Repository, *stalledVolume) {
 	t.Helper()
 	tree, err := Open(t.Context(), Options{Sources: []string{dir}, Roots: []string{""}})
@@ -62,20 +63,20 @@ func openInMemory(t *testing.T, dir string, d digest.Digest) (*Repository, *stal
 	return repo, vol
 }
 
-// A blob in the system's memory is opened without a wait, at any offset. A blob that is not in
-// memory is not opened, and neither is one whose file has changed.
+// A blob in the page cache is opened without a wait, at any offset. If the file has changed, the
+// blob is not opened.
 func TestCachedBlobsOpenWithoutWaiting(t *testing.T) {
 	layer := bytes.Repeat([]byte("layer"), 20_000)
 	d := digest.FromBytes(layer)
 	for name, dir := range cachedForms(t, layer) {
 		t.Run(name, func(t *testing.T) {
 			if top, err := os.Open(dir); err != nil || !plainfile.IsLocal(top) {
-				t.Skipf("%v: the file system of temporary files cannot open a file without a wait: set TMPDIR to one on ext4, XFS, Btrfs or tmpfs", err)
+				t.Skipf("%v: files cannot be opened without a wait here: set TMPDIR to a directory on ext4, XFS, Btrfs or tmpfs", err)
 			}
 			probe := filepath.Join(dir, "probe")
 			layouttest.WriteFile(t, probe, "")
 			if f, _, err := plainfile.OpenCachedNoFollow(probe); err != nil {
-				t.Skip("the kernel or a sandbox does not support opening only cached files:", err)
+				t.Skip("the kernel or a sandbox cannot open files only if they are cached:", err)
 			} else {
 				f.Close()
 			}
@@ -92,7 +93,7 @@ func TestCachedBlobsOpenWithoutWaiting(t *testing.T) {
 				got, err := io.ReadAll(blob)
 				blob.Close()
 				if err != nil || !bytes.Equal(got, layer[off:]) {
-					t.Errorf("from %d on: %d bytes, %v", off, len(got), err)
+					t.Errorf("wrong content from offset %d: %d bytes, error %v", off, len(got), err)
 				}
 			}
 			quarantineInMemory(t, repo, vol, d)
@@ -100,14 +101,14 @@ func TestCachedBlobsOpenWithoutWaiting(t *testing.T) {
 			vol.stalled = false
 			if blob, err := repo.OpenBlob(t.Context(), d, func(size int64) (int64, int64) { return 0, size }); err == nil {
 				blob.Close()
-				t.Error("a file that has grown is opened")
+				t.Error("a blob was opened although its file has grown")
 			}
 		})
 	}
 }
 
-// quarantineInMemory checks that a quarantined blob in memory is refused, that other blobs are served,
-// and that the blob is served again after it was verified.
+// quarantineInMemory checks that a quarantined blob in the page cache is refused, but other blobs
+// are served. After Release, the blob is served again.
 func quarantineInMemory(t *testing.T, repo *Repository, vol *stalledVolume, d digest.Digest) {
 	t.Helper()
 	layout := repo.Layouts()[0]
@@ -131,13 +132,13 @@ func quarantineInMemory(t *testing.T, repo *Repository, vol *stalledVolume, d di
 			blob.Close()
 		}
 		if (err != nil) != c.refused {
-			t.Errorf("with %q in quarantine: %v", c.quarantined, err)
+			t.Errorf("with %q in quarantine: OpenBlob returned the wrong error %v", c.quarantined, err)
 		}
 		repo.Release(layout, c.quarantined, stamp)
 	}
 }
 
-// damageAll appends a byte to each file that may contain the blob d.
+// damageAll appends a byte to each file that may contain d.
 func damageAll(t *testing.T, dir string, d digest.Digest) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "app.tar*"))

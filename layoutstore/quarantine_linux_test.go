@@ -21,7 +21,7 @@ type quarantined struct {
 	options layoutstore.Options
 	tree    *layoutstore.Tree
 	digest  digest.Digest
-	file    string // with the blob
+	file    string // file that contains the blob
 }
 
 func quarantine(t *testing.T, archive bool) quarantined {
@@ -47,15 +47,15 @@ func quarantine(t *testing.T, archive bool) quarantined {
 		t.Fatal(err)
 	}
 	if news, err := repo.Quarantine(t.Context(), layout, q.digest, stamp, "rotten"); err != nil || !news {
-		t.Fatal("the first finding is not news", err)
+		t.Fatal("Quarantine did not report the first finding as news", err)
 	}
 	return q
 }
 
-// restart opens the tree again, as a later process does.
+// restart opens the tree again, as a later process would.
 func (q *quarantined) restart(t *testing.T) { q.tree = openWith(t, q.options) }
 
-// records returns the files of the quarantine records.
+// records returns the paths of all quarantine records.
 func (q quarantined) records(t *testing.T) []string {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(q.options.QuarantineDir, "*"))
@@ -74,21 +74,22 @@ func (q quarantined) repository(t *testing.T) (*layoutstore.Repository, layoutst
 	return repo, repo.Layouts()[0]
 }
 
-// refused reports whether the blob is refused, and whether the problems include it.
+// refused reports whether the blob is refused. The problems must include it exactly if it is
+// refused.
 func (q quarantined) refused(t *testing.T) bool {
 	t.Helper()
 	repo, _ := q.repository(t)
 	_, err := repo.Blob(context.Background(), q.digest)
 	told := slices.ContainsFunc(problemsOf(q.tree.Snapshot()), func(p layoutstore.Problem) bool { return p.Digest == q.digest && p.Reason == "rotten" })
 	if refused := err != nil; refused != told {
-		t.Errorf("refused: %v, reported: %v", err, told)
+		t.Errorf("the blob has the error %v, but reported as a problem: %v", err, told)
 	}
 	return err != nil
 }
 
-// A quarantine of a blob in a file or an archive is not lifted by a new link, a new mode, a
-// temporary absence of the file, or a request while the process has no free file handles.
-func TestQuarantineHolds(t *testing.T) {
+// A quarantine continues after a new link to the file, a new mode, a temporary absence of the file,
+// and a request while the process cannot open files.
+func TestQuarantineContinuesWithoutAChange(t *testing.T) {
 	for _, archive := range []bool{false, true} {
 		for name, disturb := range map[string]func(t *testing.T, q quarantined){
 			"a link": func(t *testing.T, q quarantined) {
@@ -103,7 +104,7 @@ func TestQuarantineHolds(t *testing.T) {
 				}
 				repo, _ := q.repository(t)
 				if _, err := repo.Blob(context.Background(), q.digest); err == nil && !archive {
-					t.Error("a missing file is found")
+					t.Error("a blob is found although its file is missing")
 				}
 				problemsOf(q.tree.Snapshot())
 				if err := os.Rename(q.file+".away", q.file); err != nil {
@@ -114,7 +115,7 @@ func TestQuarantineHolds(t *testing.T) {
 				repo, _ := q.repository(t)
 				withoutFiles(t, func() {
 					if _, err := repo.Blob(context.Background(), q.digest); err == nil {
-						t.Error("it is served while no file can be opened")
+						t.Error("the quarantined blob is served while no file can be opened")
 					}
 					problemsOf(q.tree.Snapshot())
 				})
@@ -123,22 +124,22 @@ func TestQuarantineHolds(t *testing.T) {
 			q := quarantine(t, archive)
 			disturb(t, q)
 			if !q.refused(t) {
-				t.Errorf("archive %v, %s: it is served again", archive, name)
+				t.Errorf("archive %v, %s: the quarantined blob is served again", archive, name)
 			}
 			refresh(t, q.tree)
 			if !q.refused(t) {
-				t.Errorf("archive %v, %s: it is served again after a rescan", archive, name)
+				t.Errorf("archive %v, %s: the quarantined blob is served again after a rescan", archive, name)
 			}
 			q.restart(t)
 			if !q.refused(t) {
-				t.Errorf("archive %v, %s: it is served again after a restart", archive, name)
+				t.Errorf("archive %v, %s: the quarantined blob is served again after a restart", archive, name)
 			}
 		}
 	}
 }
 
-// A quarantine is lifted when the file changes, or when the blob was verified.
-func TestQuarantineIsLifted(t *testing.T) {
+// A quarantine ends when the file changes, or when the blob was verified.
+func TestQuarantineEndsAfterAChange(t *testing.T) {
 	for _, archive := range []bool{false, true} {
 		for name, change := range map[string]func(t *testing.T, q quarantined){
 			"another time": func(t *testing.T, q quarantined) {
@@ -166,7 +167,7 @@ func TestQuarantineIsLifted(t *testing.T) {
 				}
 				repo.Release(layout, q.digest, stamp+" of another state")
 				if !q.refused(t) {
-					t.Error("a verification of the file in another state lifted the quarantine")
+					t.Error("Release with the stamp of another state lifted the quarantine")
 				}
 				repo.Release(layout, q.digest, stamp)
 			},
@@ -180,24 +181,24 @@ func TestQuarantineIsLifted(t *testing.T) {
 					refresh(t, q.tree)
 				}
 				if q.refused(t) {
-					t.Errorf("archive %v, %s: it is still refused", archive, name)
+					t.Errorf("archive %v, %s: the blob is still refused", archive, name)
 				}
 				if err := q.tree.SaveCaches(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 				if left := q.records(t); len(left) > 0 {
-					t.Errorf("archive %v, %s: records %v are left", archive, name, left)
+					t.Errorf("archive %v, %s: the records %v were not removed", archive, name, left)
 				}
 				q.restart(t)
 				if q.refused(t) {
-					t.Errorf("archive %v, %s: it is refused after a restart", archive, name)
+					t.Errorf("archive %v, %s: the blob is refused again after a restart", archive, name)
 				}
 			}
 		}
 	}
 }
 
-// withoutFiles calls do while this process cannot open another file.
+// withoutFiles calls do while this process cannot open more files.
 func withoutFiles(t *testing.T, do func()) {
 	t.Helper()
 	var limit syscall.Rlimit
@@ -216,7 +217,7 @@ func withoutFiles(t *testing.T, do func()) {
 	}()
 	if f, err := os.Open("."); !errors.Is(err, syscall.EMFILE) {
 		f.Close()
-		t.Errorf("a file can be opened: %v", err)
+		t.Errorf("a file can still be opened: %v", err)
 	}
 	do()
 }

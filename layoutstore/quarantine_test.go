@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// openCounting opens a tree of one image with n layers, and counts the opened files.
+// openCounting opens a tree with an image of n layers. opened counts the files that are opened.
 func openCounting(t testing.TB, n int) (tree *layoutstore.Tree, layers []digest.Digest, opened *atomic.Int64) {
 	t.Helper()
 	built := layouttest.New(t, t.TempDir())
@@ -38,7 +38,7 @@ func openCounting(t testing.TB, n int) (tree *layoutstore.Tree, layers []digest.
 	return tree, layers, opened
 }
 
-// refuse quarantines a layer as a scrub does, and returns the problem.
+// refuse quarantines a layer, as a scrub does, and returns the problem.
 func refuse(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.Problem {
 	t.Helper()
 	repo, err := tree.Snapshot().At("app")
@@ -51,17 +51,17 @@ func refuse(t testing.TB, tree *layoutstore.Tree, d digest.Digest) layoutstore.P
 		t.Fatalf("%s: %v", d, err)
 	}
 	if news, err := repo.Quarantine(t.Context(), layout, d, stamp, "rotten"); err != nil || !news {
-		t.Fatalf("the finding about %s is not news: %v", d, err)
+		t.Fatalf("Quarantine does not report the finding about %s as news: %v", d, err)
 	}
 	p, ok, err := tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, d)
 	if err != nil || !ok {
-		t.Fatalf("no problem of %s: %v", d, err)
+		t.Fatalf("there is no problem about %s: %v", d, err)
 	}
 	return p
 }
 
-// A finding of the scrub, and a request for a quarantined blob, open no files of earlier findings.
-// The problem is nevertheless the same as in the complete list.
+// A finding of a scrub or a request for a quarantined blob opens no files of other quarantined
+// blobs. The problem is still the same as in the complete list.
 func TestQuarantineReadsOnlyOneCopy(t *testing.T) {
 	tree, layers, opened := openCounting(t, 50)
 	repo, err := tree.Snapshot().At("app")
@@ -73,20 +73,20 @@ func TestQuarantineReadsOnlyOneCopy(t *testing.T) {
 		before := opened.Load()
 		p := refuse(t, tree, d)
 		if _, err := repo.Blob(t.Context(), d); err == nil {
-			t.Fatalf("%s is served", d)
+			t.Fatalf("the quarantined blob %s is served", d)
 		}
 		costs = append(costs, opened.Load()-before)
 		if all := problemsOf(tree.Snapshot()); !slices.ContainsFunc(all, p.Equal) {
-			t.Fatalf("%v is not among %v", p, all)
+			t.Fatalf("the problem %v is not in the list %v", p, all)
 		}
 	}
 	if slices.Max(costs) != costs[0] || costs[0] == 0 {
-		t.Errorf("files opened by each: %v", costs)
+		t.Errorf("later findings opened more files than the first: %v", costs)
 	}
 }
 
-// A list of problems reads the state of at most 1,000 quarantined copies.
-func TestQuarantineIsBounded(t *testing.T) {
+// A list of problems reads the state of only the first 1,000 quarantined copies.
+func TestQuarantineListsAtMost1000Problems(t *testing.T) {
 	tree, layers, opened := openCounting(t, 1100)
 	for _, d := range layers {
 		refuse(t, tree, d)
@@ -94,7 +94,7 @@ func TestQuarantineIsBounded(t *testing.T) {
 	before := opened.Load()
 	all := problemsOf(tree.Snapshot())
 	if n := opened.Load() - before; n > 1001 {
-		t.Errorf("%d files opened", n)
+		t.Errorf("listing the problems opened %d files, want at most 1001", n)
 	}
 	more := func(p layoutstore.Problem) bool { return strings.Contains(p.Reason, "more than 1000") }
 	if len(all) != 1001 || !slices.ContainsFunc(all, more) {
@@ -108,12 +108,12 @@ func TestQuarantineIsBounded(t *testing.T) {
 	}
 	slices.Sort(layers)
 	if !slices.Equal(listed, layers[:1000]) {
-		t.Error("the listed problems are not the first ones by digest")
+		t.Error("the list does not contain the first 1,000 digests in order")
 	}
 }
 
-// BenchmarkQuarantine measures findings of a scrub. Four times as many must take at most 4.4
-// times as long.
+// BenchmarkQuarantine quarantines many blobs. Four times as many must take at most 4.4 times as
+// long.
 func BenchmarkQuarantine(b *testing.B) {
 	for _, n := range []int{1000, 4000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

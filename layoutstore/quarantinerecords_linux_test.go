@@ -12,16 +12,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// quarantineProblem reports whether a problem of the quarantine itself contains a text.
+// quarantineProblem reports whether a problem of the quarantine itself has a reason with a text.
 func quarantineProblem(tree *layoutstore.Tree, words string) bool {
 	return slices.ContainsFunc(problemsOf(tree.Snapshot()), func(p layoutstore.Problem) bool {
 		return p.Kind == layoutstore.Limited && strings.Contains(p.Reason, words)
 	})
 }
 
-// A blob stays refused if the content of its record is damaged: the record's name identifies it.
-// After a request for the blob, the blob is the only problem.
-func TestDamagedRecord(t *testing.T) {
+// If the content of a record is damaged, its blob is still refused, because the name of the record
+// identifies it. After a request for the blob, the blob is the only problem.
+func TestBlobWithDamagedRecordIsRefused(t *testing.T) {
 	for name, damage := range map[string]func(file string, data []byte) error{
 		"empty": func(file string, _ []byte) error { return os.Truncate(file, 0) },
 		"cut":   func(file string, data []byte) error { return os.WriteFile(file, data[:len(data)/2], 0o644) },
@@ -37,7 +37,7 @@ func TestDamagedRecord(t *testing.T) {
 			q := quarantine(t, archive)
 			records := q.records(t)
 			if len(records) != 1 {
-				t.Fatalf("%d records: %v", len(records), records)
+				t.Fatalf("got %d records, want 1: %v", len(records), records)
 			}
 			if err := damage(records[0], layouttest.ReadFile(t, records[0])); err != nil {
 				t.Fatal(err)
@@ -49,20 +49,20 @@ func TestDamagedRecord(t *testing.T) {
 			}
 			q.restart(t)
 			if !quarantineProblem(q.tree, "the record of a quarantined blob cannot be read") {
-				t.Errorf("%s: no problem reports the record: %v", name, problemsOf(q.tree.Snapshot()))
+				t.Errorf("%s: the damaged record is not reported: %v", name, problemsOf(q.tree.Snapshot()))
 			}
 			if err := q.tree.Snapshot().Check(t.Context(), 1); err != nil {
 				t.Fatal(err)
 			}
 			repo, layout := q.repository(t)
 			if _, err := repo.Blob(t.Context(), q.digest); err == nil {
-				t.Errorf("archive %v, %s: it is served again", archive, name)
+				t.Errorf("archive %v, %s: the blob is served although its record is damaged", archive, name)
 			}
 			if quarantineProblem(q.tree, "") || !slices.ContainsFunc(problemsOf(q.tree.Snapshot()), func(p layoutstore.Problem) bool { return p.Digest == q.digest && p.Kind == layoutstore.Damaged }) {
-				t.Errorf("%s: %v, want the blob alone", name, problemsOf(q.tree.Snapshot()))
+				t.Errorf("%s: got problems %v, want only that of the blob", name, problemsOf(q.tree.Snapshot()))
 			}
 			if name == "a directory" {
-				continue // Release removes no directory
+				continue // Release cannot remove a directory
 			}
 			stamp, err := layout.Stamp(t.Context(), q.digest)
 			if err != nil {
@@ -71,13 +71,13 @@ func TestDamagedRecord(t *testing.T) {
 			repo.Release(layout, q.digest, stamp)
 			q.restart(t)
 			if q.refused(t) || len(q.records(t)) > 0 {
-				t.Errorf("%s: a verification does not lift the quarantine: %v", name, q.records(t))
+				t.Errorf("%s: Release does not lift the quarantine; records: %v", name, q.records(t))
 			}
 		}
 	}
 }
 
-// Release lifts the quarantine of a damaged record, even before a request for the blob.
+// Release lifts a quarantine whose record is damaged, even before a request for the blob.
 func TestReleaseWithDamagedRecord(t *testing.T) {
 	q := quarantine(t, false)
 	if err := os.Truncate(q.records(t)[0], 0); err != nil {
@@ -91,12 +91,12 @@ func TestReleaseWithDamagedRecord(t *testing.T) {
 	}
 	repo.Release(layout, q.digest, stamp)
 	if q.refused(t) || quarantineProblem(q.tree, "") || len(q.records(t)) > 0 {
-		t.Errorf("the quarantine is not lifted: %v, %v", problemsOf(q.tree.Snapshot()), q.records(t))
+		t.Errorf("Release did not lift the quarantine: problems %v, records %v", problemsOf(q.tree.Snapshot()), q.records(t))
 	}
 }
 
-// If a quarantine cannot be read, a problem reports that. Its records take effect once they can
-// be read.
+// If the quarantine directory cannot be read, this is a problem. Once it can be read, its records
+// are used.
 func TestUnreadableQuarantine(t *testing.T) {
 	q := quarantine(t, false)
 	dir := q.options.QuarantineDir
@@ -108,7 +108,7 @@ func TestUnreadableQuarantine(t *testing.T) {
 	}
 	q.restart(t)
 	if !quarantineProblem(q.tree, "the quarantine cannot be read") {
-		t.Errorf("no problem reports it: %v", problemsOf(q.tree.Snapshot()))
+		t.Errorf("the quarantine reports no problem: %v", problemsOf(q.tree.Snapshot()))
 	}
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
@@ -120,12 +120,12 @@ func TestUnreadableQuarantine(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !q.refused(t) || quarantineProblem(q.tree, "") {
-		t.Errorf("it is served: %v", problemsOf(q.tree.Snapshot()))
+		t.Errorf("the blob is served although its record can be read: %v", problemsOf(q.tree.Snapshot()))
 	}
 }
 
-// If a record cannot be written, a problem reports that until a later try succeeds. A removed
-// directory is created again.
+// If a record cannot be written, this is a problem until a later try succeeds. If the directory was
+// removed, it is created again.
 func TestRecordsAreWrittenLater(t *testing.T) {
 	q := quarantine(t, false)
 	cache := filepath.Dir(q.options.QuarantineDir)
@@ -147,7 +147,7 @@ func TestRecordsAreWrittenLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !q.refused(t) || !quarantineProblem(q.tree, "the quarantine cannot be saved") {
-		t.Errorf("no problem reports it: %v", problemsOf(q.tree.Snapshot()))
+		t.Errorf("the quarantine reports no problem: %v", problemsOf(q.tree.Snapshot()))
 	}
 	if err := os.Remove(cache); err != nil {
 		t.Fatal(err)
@@ -160,29 +160,29 @@ func TestRecordsAreWrittenLater(t *testing.T) {
 	}
 	q.restart(t)
 	if !q.refused(t) {
-		t.Error("it is served after a restart")
+		t.Error("the quarantined blob is served after a restart")
 	}
 	if err := os.RemoveAll(cache); err != nil {
 		t.Fatal(err)
 	}
 	repo, layout = q.repository(t)
-	if _, err := repo.Quarantine(t.Context(), layout, q.digest, stamp, "rotten"); err != nil { // the next pass of the scrub
+	if _, err := repo.Quarantine(t.Context(), layout, q.digest, stamp, "rotten"); err != nil { // like the next pass of a scrub
 		t.Fatal(err)
 	}
 	q.restart(t)
 	if !q.refused(t) {
-		t.Error("it is served after a restart, because its record was removed")
+		t.Error("the removed record was not written again: the blob is served after a restart")
 	}
 }
 
-// Two servers share a quarantine. A server with an older state of the file does not remove the
-// other server's record of the newer state.
+// Two servers share a quarantine. If a server removes its record of an older state of the file, the
+// other server's record of the newer state remains.
 func TestSharedQuarantine(t *testing.T) {
 	q := quarantine(t, false)
 	other := q
 	other.restart(t)
 	if !other.refused(t) {
-		t.Fatal("the other server serves the blob")
+		t.Fatal("the other server serves the quarantined blob")
 	}
 	if err := os.Chtimes(q.file, time.Time{}, time.Unix(1, 0)); err != nil {
 		t.Fatal(err)
@@ -206,11 +206,11 @@ func TestSharedQuarantine(t *testing.T) {
 	}
 	q.restart(t)
 	if !q.refused(t) {
-		t.Error("it is served after a restart")
+		t.Error("the quarantined blob is served after a restart")
 	}
 }
 
-// The records of a source are found from another working directory, too.
+// A process in another working directory also finds the records of a source with a relative path.
 func TestQuarantineOfARelativeSource(t *testing.T) {
 	q := quarantine(t, false)
 	source := q.options.Sources[0]
@@ -218,6 +218,6 @@ func TestQuarantineOfARelativeSource(t *testing.T) {
 	q.options.Sources = []string{filepath.Base(source)}
 	q.restart(t)
 	if !q.refused(t) {
-		t.Error("it is served")
+		t.Error("the quarantined blob is served from another working directory")
 	}
 }

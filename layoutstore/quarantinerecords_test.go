@@ -18,7 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Records may have any path. If a path is too long, the record has only a name.
+// A record may have any path. If the path is too long, the file of the record is empty, and only
+// its name counts.
 func TestRecordsRoundTrip(t *testing.T) {
 	d := digest.FromString("x")
 	for _, path := range []string{"/a", "/with space", "/new\nline", "/\xff\xfe", `/quote"\`, "/%q%s", "/" + strings.Repeat("ü", 2000), "/" + strings.Repeat("x", maxRecord)} {
@@ -30,7 +31,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 		found, unread := newRecords(dir).sync()
 		if len(v.at.path) > maxRecord {
 			if _, ok := unread[v.name()]; !ok || len(found) > 0 {
-				t.Errorf("a long path: %v, %v", found, unread)
+				t.Errorf("a record with a long path: got %v and unreadable records %v", found, unread)
 			}
 			continue
 		}
@@ -38,12 +39,13 @@ func TestRecordsRoundTrip(t *testing.T) {
 			v.reason = v.reason[:4<<10]
 		}
 		if len(unread) > 0 || !slices.Equal(found, []record{v}) {
-			t.Errorf("%.20q: %v, %v", path, found, unread)
+			t.Errorf("path %.20q: got records %v and unreadable records %v", path, found, unread)
 		}
 	}
 }
 
-// Records beyond the limit of the directory are reported, and written once there is space.
+// If the directory has too many records, this is a problem. New records are written once there is
+// space.
 func TestRecordsLimit(t *testing.T) {
 	r := newRecords(filepath.Join(t.TempDir(), "quarantine"))
 	r.limit = 3
@@ -75,7 +77,7 @@ func TestRecordsLimit(t *testing.T) {
 	}
 }
 
-// Other files in the directory of records are ignored and kept.
+// Files in the directory that are no records are ignored, and are not removed.
 func TestOtherFilesAreNotRecords(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{".tmp-123", "README", strings.Repeat("x", 64), strings.Repeat("x", 60) + ".quarantine",
@@ -89,7 +91,8 @@ func TestOtherFilesAreNotRecords(t *testing.T) {
 	}
 }
 
-// A record of the maximum length keeps its content. One that is a byte longer has only its name.
+// A record of the maximum length is written completely. If it is a byte longer, its file is empty,
+// and only its name counts.
 func TestLongestRecord(t *testing.T) {
 	d := digest.FromString("x")
 	form := func(path string) record { return record{place{path, ""}, d, "1", "rotten"} }
@@ -105,9 +108,9 @@ func TestLongestRecord(t *testing.T) {
 		r.sync()
 		found, unread := newRecords(dir).sync()
 		if readable != slices.Equal(found, []record{v}) || readable == (len(unread) == 1) {
-			t.Errorf("%d bytes: %d found, %v", length(v), len(found), unread)
+			t.Errorf("a record of %d bytes: got %d records, unreadable %v", length(v), len(found), unread)
 		}
-		// If a reader's limit cut the record, it would be read as a different record.
+		// A longer file would be cut by the limit of the reader, and be read as a different record.
 		info, err := os.Stat(filepath.Join(dir, v.name()))
 		if err != nil || readable && info.Size() != maxRecord || !readable && info.Size() != 0 {
 			t.Errorf("%v, %v", info.Size(), err)
@@ -115,8 +118,8 @@ func TestLongestRecord(t *testing.T) {
 	}
 }
 
-// A record that cannot be removed is reported, and removed by a later try, unless it was queued for
-// writing in between.
+// If a record cannot be removed, this is a problem. A later try removes it, unless the record was
+// queued for writing in between.
 func TestUnremovableRecord(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "quarantine")
 	for _, again := range []bool{false, true} {
@@ -145,14 +148,14 @@ func TestUnremovableRecord(t *testing.T) {
 		}
 		r.sync()
 		if _, err := os.Stat(file); (err == nil) != again || len(r.problems()) > 0 {
-			t.Errorf("queued again %v: %v; %v", again, err, r.problems())
+			t.Errorf("queued again: %v: the record has the wrong state: %v; problems %v", again, err, r.problems())
 		}
 		os.RemoveAll(dir)
 	}
 }
 
-// If a record is queued for writing and for removal, the last call counts. The limit includes
-// existing records.
+// If a record is queued for both writing and removal, the last call counts. Existing records count
+// towards the limit.
 func TestQueuedWriteAndRemoval(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "quarantine")
 	v := record{place{"/a", ""}, digest.FromString("x"), "1", "rotten"}
@@ -184,8 +187,7 @@ func TestQueuedWriteAndRemoval(t *testing.T) {
 	}
 }
 
-// A later change of a record by another process is not undone: the record is not removed or written
-// again.
+// If another process later removes or writes a record, this process does not undo the change.
 func TestRecordsOfOtherProcesses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "quarantine")
 	v := record{place{"/a", ""}, digest.FromString("x"), "1", "rotten"}
@@ -209,7 +211,7 @@ func TestRecordsOfOtherProcesses(t *testing.T) {
 	}
 }
 
-// A directory that cannot be created is reported, and created by a later try.
+// If the directory cannot be created, this is a problem. A later try creates it.
 func TestUnwritableRecordsDirectory(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "cache")
 	r := newRecords(filepath.Join(parent, "quarantine"))
@@ -222,7 +224,7 @@ func TestUnwritableRecordsDirectory(t *testing.T) {
 		t.Errorf("%v", all)
 	}
 	layouttest.Try(t, os.Remove(parent))
-	layouttest.Try(t, os.MkdirAll(filepath.Join(r.dir, v.name(), "not empty"), 0o755)) // at the path of the record
+	layouttest.Try(t, os.MkdirAll(filepath.Join(r.dir, v.name(), "not empty"), 0o755)) // a directory at the path of the record
 	r.sync()
 	if all := r.problems(); len(all) != 1 || !strings.Contains(all[0].Reason, "cannot be saved") {
 		t.Errorf("%v", all)
@@ -240,40 +242,40 @@ type missingFile struct{}
 func (missingFile) Open(context.Context) (*os.File, error) { return nil, fs.ErrPermission }
 func (missingFile) String() string                         { return "missing" }
 
-// A file that cannot be opened stays quarantined, even if only the name of its record is known.
-// removeOutdated removes only the given reasons.
+// A copy whose file cannot be opened is still refused, even if its record cannot be read.
+// removeOutdated does nothing if the reasons differ.
 func TestUnreadableCopyStaysQuarantined(t *testing.T) {
 	d := digest.FromString("x")
 	where := extent.List{{File: missingFile{}, Len: 1}}
 	p := &indexedLayout{vol: unreadVolume{}, path: "app"}
 	q := newQuarantine("")
 	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); refused || err != nil {
-		t.Errorf("of an empty quarantine: %q, %v", reason, err)
+		t.Errorf("an empty quarantine refuses a copy: reason %q, error %v", reason, err)
 	}
 	q.unread = map[string]error{"x": errRecordDamaged}
 	q.count.Add(1)
 	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); !refused || !strings.Contains(reason, "may be quarantined") || err != nil {
-		t.Errorf("with an unreadable record: %q %v, %v", reason, refused, err)
+		t.Errorf("with an unreadable record: got reason %q, refused %v, error %v", reason, refused, err)
 	}
 	at := q.absolute(p.where())
 	q.add(record{at, d, "1", "rotten"})
 	if reason, refused, err := q.checkCopy(t.Context(), p, d, where); !refused || reason != "rotten" || err != nil {
-		t.Errorf("in quarantine: %q %v, %v", reason, refused, err)
+		t.Errorf("with a quarantined copy: got reason %q, refused %v, error %v", reason, refused, err)
 	}
 	if !q.mayRefuse(p, d) {
 		t.Error("mayRefuse is false for a quarantined copy or with an unreadable record")
 	}
 	q.removeOutdated(at, d, reasons{"2": "rotten"})
 	if reason, ok := q.reason(at, d); !ok || reason != "rotten" {
-		t.Errorf("removed with other reasons: %q", reason)
+		t.Errorf("removeOutdated removed a copy with other reasons: %q", reason)
 	}
 	q.removeOutdated(at, d, reasons{"1": "rotten"})
 	if reason, ok := q.reason(at, d); ok {
-		t.Errorf("not removed: %q", reason)
+		t.Errorf("removeOutdated did not remove the copy: %q", reason)
 	}
 }
 
-// unreadVolume is a volume with nothing but a path.
+// unreadVolume is a volume that has only a path.
 type unreadVolume struct{ volume.Volume }
 
 func (unreadVolume) Where(layout string) (path, entry string) { return "/source/" + layout, "" }

@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// finding quarantines the blob once more, and reports whether that is news.
+// finding quarantines the blob again, and reports whether this is news.
 func (q quarantined) finding(t *testing.T, stamp, reason string) bool {
 	t.Helper()
 	repo, layout := q.repository(t)
@@ -25,7 +25,7 @@ func (q quarantined) finding(t *testing.T, stamp, reason string) bool {
 	return news
 }
 
-// stamp returns the stamp of the blob's file.
+// stamp returns the stamp of the file that contains the blob.
 func (q quarantined) stamp(t *testing.T) string {
 	t.Helper()
 	_, layout := q.repository(t)
@@ -36,52 +36,52 @@ func (q quarantined) stamp(t *testing.T) string {
 	return stamp
 }
 
-// A finding is news once. A finding with another state of the file or another reason is news again,
-// and replaces the first one: there is only one record.
+// A finding is news only once. It is news again if the state of the file or the reason differs.
+// Then it replaces the first one, so there is only one record.
 func TestFindingsOfOneCopy(t *testing.T) {
 	q := quarantine(t, false)
 	stamp := q.stamp(t)
 	if q.finding(t, stamp, "rotten") || len(q.records(t)) != 1 {
-		t.Errorf("the same finding is news; records: %v", q.records(t))
+		t.Errorf("the same finding is news again, or has several records: %v", q.records(t))
 	}
 	first := q.records(t)[0]
-	if err := os.Remove(first); err != nil { // as if somebody cleared the cache
+	if err := os.Remove(first); err != nil { // like somebody who clears the cache
 		t.Fatal(err)
 	}
 	if q.finding(t, stamp, "rotten") || !slices.Equal(q.records(t), []string{first}) {
-		t.Errorf("a removed record is not written again: %v", q.records(t))
+		t.Errorf("the removed record was not written again: %v", q.records(t))
 	}
 	before := layouttest.ReadFile(t, first)
 	if !q.finding(t, stamp, "rotten through") || bytes.Equal(layouttest.ReadFile(t, first), before) || len(q.records(t)) != 1 {
-		t.Errorf("another reason is not news, or has no record: %s", layouttest.ReadFile(t, first))
+		t.Errorf("a finding with another reason is not news, or has no new record: %s", layouttest.ReadFile(t, first))
 	}
 	if !q.finding(t, "an earlier state", "rotten") || len(q.records(t)) != 1 || q.records(t)[0] == first {
-		t.Errorf("another state is not news, or the first record is still there: %v", q.records(t))
+		t.Errorf("a finding with another state is not news, or did not replace the first record: %v", q.records(t))
 	}
 	repo, layout := q.repository(t)
 	repo.Release(layout, q.digest, "a state without a finding")
 	if len(q.records(t)) != 1 {
-		t.Errorf("a verification of the file in another state lifted the quarantine")
+		t.Errorf("Release with the stamp of another state lifted the quarantine")
 	}
 	repo.Release(layout, q.digest, "an earlier state")
 	if len(q.records(t)) != 0 || q.refused(t) {
-		t.Errorf("it is refused after the verification; records: %v", q.records(t))
+		t.Errorf("the blob is refused after Release; records: %v", q.records(t))
 	}
 }
 
-// A copy whose size no manifest claims is already refused, so a finding adds no problem to that of
-// the check.
+// A copy with a size that no manifest claims is already refused and reported by a check. So a
+// finding about it is no news.
 func TestFindingOfAWrongSize(t *testing.T) {
 	q := quarantine(t, false)
 	if err := os.Truncate(q.file, 3); err != nil {
 		t.Fatal(err)
 	}
 	if q.finding(t, q.stamp(t), "short") {
-		t.Error("it is news")
+		t.Error("a finding about a copy of a wrong size is news")
 	}
 	repo, layout := q.repository(t)
 	if _, err := repo.Blob(t.Context(), q.digest); err == nil {
-		t.Error("it is served")
+		t.Error("a copy of a wrong size is served")
 	}
 	if p, ok, err := q.tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, q.digest); ok || err != nil {
 		t.Errorf("%v, %v", p, err)
@@ -94,11 +94,11 @@ func TestFindingOfAWrongSize(t *testing.T) {
 		t.Error("a finding about a missing file is not news")
 	}
 	if p, ok, err := q.tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, q.digest); ok || err != nil {
-		t.Errorf("a missing file: %v, %v", p, err)
+		t.Errorf("a missing copy: got the problem %v and error %v, want none", p, err)
 	}
 }
 
-// After the caller's context has ended, nothing is recorded, and each method returns its error.
+// After the context has ended, each method returns the error of the context, and records nothing.
 func TestQuarantineWithEndedContext(t *testing.T) {
 	q := quarantine(t, false)
 	repo, layout := q.repository(t)
@@ -106,21 +106,21 @@ func TestQuarantineWithEndedContext(t *testing.T) {
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	if news, err := repo.Quarantine(gone, layout, q.digest, "another", "rotten"); news || !errors.Is(err, context.Canceled) {
-		t.Errorf("Quarantine: %v, %v", news, err)
+		t.Errorf("Quarantine returned news %v and error %v, want context.Canceled", news, err)
 	}
 	if s, err := layout.Stamp(gone, q.digest); s != "" || !errors.Is(err, context.Canceled) {
-		t.Errorf("Stamp: %q, %v", s, err)
+		t.Errorf("Stamp returned %q and error %v, want context.Canceled", s, err)
 	}
 	if p, ok, err := q.tree.Snapshot().QuarantineProblem(gone, "app", layout, q.digest); ok || !errors.Is(err, context.Canceled) {
-		t.Errorf("QuarantineProblem: %v, %v", p, err)
+		t.Errorf("QuarantineProblem returned %v and error %v, want context.Canceled", p, err)
 	}
 	if q.finding(t, stamp, "rotten") || len(q.records(t)) != 1 {
-		t.Error("the canceled call has replaced the first finding")
+		t.Error("the call with the ended context replaced the first finding")
 	}
 }
 
-// A problem names a tag that leads to the blob. It is listed once, even if a check has found the copy
-// in quarantine.
+// The problem of a quarantined copy names a tag that leads to the blob. It is listed only once,
+// even if a check has also found it.
 func TestProblemsOfTheQuarantine(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -150,10 +150,10 @@ func TestProblemsOfTheQuarantine(t *testing.T) {
 			t.Errorf("%+v", all)
 		}
 		if p, ok, err := tree.Snapshot().QuarantineProblem(t.Context(), "elsewhere", layout, d); ok || err != nil {
-			t.Errorf("of a repository that does not exist: %v, %v", p, err)
+			t.Errorf("an unknown repository: got the problem %v and error %v, want none", p, err)
 		}
 		if p, ok, err := tree.Snapshot().QuarantineProblem(t.Context(), "app", layout, digest.FromString("x")); ok || err != nil {
-			t.Errorf("of a blob without a finding: %v, %v", p, err)
+			t.Errorf("a blob that is not quarantined: got the problem %v and error %v, want none", p, err)
 		}
 		if _, err := tree.Refresh(t.Context()); err != nil {
 			t.Fatal(err)
@@ -161,8 +161,8 @@ func TestProblemsOfTheQuarantine(t *testing.T) {
 	}
 }
 
-// If only the name of a record is known, the first request for its blob rewrites the record. That
-// request is refused, too, and the next process can read the record.
+// If the content of a record is damaged, the first request for its blob is refused, and writes the
+// record again. The next process can then read the record.
 func TestRecordIsWrittenAgain(t *testing.T) {
 	q := quarantine(t, false)
 	if err := os.Truncate(q.records(t)[0], 0); err != nil {
@@ -171,10 +171,10 @@ func TestRecordIsWrittenAgain(t *testing.T) {
 	q.restart(t)
 	repo, _ := q.repository(t)
 	if _, err := repo.Blob(t.Context(), q.digest); err == nil {
-		t.Error("the first request is answered")
+		t.Error("the first request for the blob is not refused")
 	}
-	if news := q.finding(t, q.stamp(t), "rotten"); !news { // the reason was not known
-		t.Error("a new reason is not news")
+	if news := q.finding(t, q.stamp(t), "rotten"); !news { // it is news, because the reason was not known
+		t.Error("a finding with a new reason is not news")
 	}
 	q.restart(t)
 	if quarantineProblem(q.tree, "") || !q.refused(t) {
@@ -183,6 +183,6 @@ func TestRecordIsWrittenAgain(t *testing.T) {
 	repo, layout := q.repository(t)
 	repo.Release(layout, q.digest, q.stamp(t))
 	if q.refused(t) || len(q.records(t)) != 0 {
-		t.Errorf("records after the verification: %v", q.records(t))
+		t.Errorf("records are left after Release: %v", q.records(t))
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Other blobs are served while a blob is quarantined, even if some records cannot be read.
+// While a blob is quarantined, other blobs are served, even if some records cannot be read.
 func TestQuarantineAffectsNoOtherBlobs(t *testing.T) {
 	for _, unreadable := range []bool{false, true} {
 		tree, layers, _ := openCounting(t, 3)
@@ -32,21 +32,21 @@ func TestQuarantineAffectsNoOtherBlobs(t *testing.T) {
 		layouttest.Try(t, err)
 		for i, d := range layers {
 			if _, err := repo.Blob(t.Context(), d); (err != nil) != (i == 1) {
-				t.Errorf("unreadable record %v: layer %d: %v", unreadable, i, err)
+				t.Errorf("unreadable record: %v: the layer %d is not served: %v", unreadable, i, err)
 			}
 		}
 	}
 }
 
-// A copy has records of two states if two processes found it damaged, one before a change of the
-// file and one after it. The next finding replaces both.
+// If two processes found a copy damaged, before and after its file changed, there are two records.
+// The next finding replaces both.
 func TestFindingReplacesTwoStates(t *testing.T) {
 	q := quarantine(t, false)
 	other := q
 	other.options.QuarantineDir = filepath.Join(t.TempDir(), "quarantine")
 	other.restart(t)
 	if !other.finding(t, "an earlier state", "rotten") {
-		t.Error("a finding of another process is not news")
+		t.Error("the finding of another process is not news")
 	}
 	record := other.records(t)[0]
 	layouttest.WriteFile(t, filepath.Join(q.options.QuarantineDir, filepath.Base(record)), layouttest.ReadFile(t, record))
@@ -55,15 +55,15 @@ func TestFindingReplacesTwoStates(t *testing.T) {
 		t.Fatalf("records %v", q.records(t))
 	}
 	if !q.finding(t, q.stamp(t), "rotten") || len(q.records(t)) != 1 {
-		t.Errorf("it is not news, or other records are left: %v", q.records(t))
+		t.Errorf("the finding is not news, or other records are left: %v", q.records(t))
 	}
 	q.restart(t)
 	if !q.refused(t) {
-		t.Error("it is served")
+		t.Error("the quarantined blob is served")
 	}
 }
 
-// Readable and unreadable records both take effect.
+// Both readable and unreadable records make blobs refused.
 func TestReadableAndUnreadableRecords(t *testing.T) {
 	tree, layers, _ := openCounting(t, 2)
 	options := layoutstore.Options{Sources: []string{tree.Snapshot().Sources()[0].Path}, Roots: []string{""}, Indexes: []string{}, QuarantineDir: t.TempDir()}
@@ -78,12 +78,12 @@ func TestReadableAndUnreadableRecords(t *testing.T) {
 	layouttest.Try(t, err)
 	for _, d := range []digest.Digest{layers[1], layers[0]} {
 		if _, err := repo.Blob(t.Context(), d); err == nil {
-			t.Errorf("%s is served", d)
+			t.Errorf("the quarantined blob %s is served", d)
 		}
 	}
 }
 
-// A record that was truncated within its reason is damaged, and still takes effect.
+// A record that was truncated in its reason counts as damaged, but its blob is still refused.
 func TestTruncatedRecord(t *testing.T) {
 	q := quarantine(t, false)
 	record := q.records(t)[0]
@@ -95,9 +95,9 @@ func TestTruncatedRecord(t *testing.T) {
 	}
 	repo, _ := q.repository(t)
 	if _, err := repo.Blob(t.Context(), q.digest); err == nil {
-		t.Error("it is served")
+		t.Error("the quarantined blob is served")
 	}
-	// The request has identified the blob, so SaveCaches writes the record.
+	// The request has identified the blob of the record, so SaveCaches writes the record again.
 	if err := q.tree.SaveCaches(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestTruncatedRecord(t *testing.T) {
 	}
 }
 
-// A finding about a blob that no manifest names is news, and its problem has no tag.
+// A finding about a blob that no manifest names is news. Its problem has no tag.
 func TestFindingOfAnUnclaimedBlob(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -121,7 +121,7 @@ func TestFindingOfAnUnclaimedBlob(t *testing.T) {
 	}
 }
 
-// Once its file has changed, a copy is in no problem of the quarantine or of a check.
+// After the file of a copy has changed, neither the quarantine nor a check reports the copy.
 func TestChangedFileHasNoProblem(t *testing.T) {
 	q := quarantine(t, false)
 	_, layout := q.repository(t)
@@ -136,7 +136,7 @@ func TestChangedFileHasNoProblem(t *testing.T) {
 	}
 }
 
-// Copies that a check has found in quarantine are listed once, in the order of digests.
+// Quarantined copies that a check has also found are listed only once, sorted by digest.
 func TestQuarantineIsListedOnceInOrder(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -158,7 +158,7 @@ func TestQuarantineIsListedOnceInOrder(t *testing.T) {
 			listed = append(listed, p.Digest)
 		}
 		if len(listed) != len(layers) || !slices.IsSorted(listed) {
-			t.Errorf("%s: %d of %d, in order: %v", when, len(listed), len(layers), slices.IsSorted(listed))
+			t.Errorf("%s: %d of %d copies are listed; sorted: %v", when, len(listed), len(layers), slices.IsSorted(listed))
 		}
 	}
 	inOrder("found")
@@ -167,7 +167,7 @@ func TestQuarantineIsListedOnceInOrder(t *testing.T) {
 	inOrder("by a later process, after a check")
 }
 
-// A copy in a missing archive has no stamp.
+// Stamp returns an error if the archive of a copy is missing.
 func TestStampOfMissingArchive(t *testing.T) {
 	q := quarantine(t, true)
 	_, layout := q.repository(t)

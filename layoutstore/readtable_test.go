@@ -8,8 +8,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// A request may search a table for a blob while the last manifest completes the table. The race
-// detector finds a missing lock.
+// A request may search a table for a blob while the last manifest completes the table. If a lock is
+// missing, the race detector reports it.
 func TestFindBlobWhileTableIsFinished(t *testing.T) {
 	b := newBuilder(&Repository{})
 	for _, content := range []string{"one", "two", "three"} {

@@ -26,12 +26,12 @@ func appendTo(t *testing.T, file string, data []byte) {
 func wantState(t *testing.T, tree *layoutstore.Tree, archive, want string) {
 	t.Helper()
 	if got := stateOf(t, tree, archive); got != want {
-		t.Errorf("%s is %s, want %s", filepath.Base(archive), got, want)
+		t.Errorf("the archive %s has the state %s, want %s", filepath.Base(archive), got, want)
 	}
 }
 
-// The settle time is an hour, so that no archive settles during the test.
-func TestArchiveBeingWritten(t *testing.T) {
+// The settle time is an hour, so no archive counts as unchanged during the test.
+func TestArchiveIsNotServedWhileItIsWritten(t *testing.T) {
 	first, second, third := buildUsual(t, "first"), build(t, "second", "second"), buildUsual(t, "third")
 	archive, other := pack(t, first), pack(t, second)
 	dir := filepath.Dir(archive)
@@ -39,14 +39,14 @@ func TestArchiveBeingWritten(t *testing.T) {
 	options := archiveOptions(dir)
 	options.Settle = time.Hour
 	tree := openWith(t, options)
-	// At the start a complete archive is served, even if it has just been written.
+	// At the start, a complete archive is served, even if it was written a moment ago.
 	wantAll(t, tree, contentOf(t, first))
 	wantState(t, tree, archive, "ready")
 
 	data := layouttest.ReadFile(t, other)
 	appendTo(t, arriving, data[:len(data)/2])
 	if change := refresh(t, tree); change.Again <= 0 || change.Again > time.Hour {
-		t.Errorf("time until the next scan: %v", change.Again)
+		t.Errorf("got a wrong time until the next scan: %v", change.Again)
 	}
 	wantState(t, tree, arriving, "waiting")
 	wantAll(t, tree, contentOf(t, first))
@@ -55,21 +55,21 @@ func TestArchiveBeingWritten(t *testing.T) {
 	wantState(t, tree, arriving, "waiting")
 	wantAll(t, tree, contentOf(t, first))
 
-	// A served archive is replaced: by rename, and in place.
+	// Replace a served archive, by a rename and in place.
 	third.Archive(archive, layouttest.Archive{})
 	refresh(t, tree)
 	wantState(t, tree, archive, "waiting")
 	wantServed(t, tree, contentOf(t, first), none)
 	if found := problemsOf(tree.Snapshot()); len(found) > 0 {
-		t.Errorf("problems while waiting: %v", found)
+		t.Errorf("a waiting archive has problems: %v", found)
 	}
 	end := layouttest.Places(t, archive)
-	chunks := layouttest.CutAt(t, archive, 10_001, end[len(end)-1].Header) // the last chunk has an entry
+	chunks := layouttest.CutAt(t, archive, 10_001, end[len(end)-1].Header) // the last chunk contains an entry
 	refresh(t, tree)
 	wantState(t, tree, archive, "waiting")
 	wantServed(t, tree, contentOf(t, third), none)
 
-	// A process that starts now serves every complete archive.
+	// A process that starts now serves all complete archives.
 	both := contentOf(t, third)
 	for name, data := range contentOf(t, second) {
 		both[name] = data
@@ -77,7 +77,7 @@ func TestArchiveBeingWritten(t *testing.T) {
 	tree = openWith(t, options)
 	wantAll(t, tree, both)
 
-	// An incomplete archive waits if it was written a moment ago.
+	// An incomplete archive that was written a moment ago is waiting.
 	last := chunks[len(chunks)-1]
 	rest := layouttest.ReadFile(t, last)
 	if err := os.Remove(last); err != nil {
@@ -91,15 +91,15 @@ func TestArchiveBeingWritten(t *testing.T) {
 	wantState(t, tree, archive, "incomplete")
 	wantProblem(t, tree, layoutstore.Incomplete, archive, "")
 
-	// A part of the last chunk arrives.
+	// Write a part of the last chunk.
 	layouttest.WriteFile(t, last, rest[:len(rest)/2])
 	refresh(t, tree)
 	wantState(t, tree, archive, "waiting")
 	wantAll(t, tree, contentOf(t, second))
 }
 
-// rescanUntil rescans the tree until the archive is in a state. While it is waiting, nothing
-// of it may be served.
+// rescanUntil rescans the tree until the archive has a state. While it is waiting, nothing in it
+// may be served.
 func rescanUntil(t *testing.T, tree *layoutstore.Tree, archive, state string, have content) {
 	t.Helper()
 	for t.Context().Err() == nil {
@@ -109,11 +109,11 @@ func rescanUntil(t *testing.T, tree *layoutstore.Tree, archive, state string, ha
 			return
 		}
 		if got != "waiting" {
-			t.Fatalf("%s is %s, want waiting or %s", archive, got, state)
+			t.Fatalf("the archive %s has the state %s, want waiting or %s", archive, got, state)
 		}
 		wantServed(t, tree, have, none)
 		if t.Failed() {
-			t.Fatalf("failed while it was %s", got)
+			t.Fatalf("the test failed while the archive had the state %s", got)
 		}
 		if change.Again <= 0 {
 			t.Fatal("the archive is waiting, but no scan is scheduled")
@@ -156,8 +156,8 @@ func TestArchiveIsServedOnceUnchanged(t *testing.T) {
 		wantServed(t, opened, have, readableWithout(places, have, half, never))
 		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
 
-		// Write the rest with other modification times, as a copy that preserves them does:
-		// in the past, or in the future.
+		// Write the rest with modification times in the past or in the future, like a copy that
+		// preserves times.
 		end := filepath.Join(dir, filepath.Base(files[len(files)-1]))
 		appendTo(t, end, data[half:])
 		if chunk > 0 {
@@ -171,7 +171,7 @@ func TestArchiveIsServedOnceUnchanged(t *testing.T) {
 		rescanUntil(t, opened, archive, "ready", have)
 		wantAll(t, opened, have)
 		if change := refresh(t, opened); change.Changed || change.Again != 0 {
-			t.Errorf("refresh without a change: %+v", change)
+			t.Errorf("a refresh without a change reports %+v", change)
 		}
 	}
 }
@@ -204,20 +204,20 @@ func TestArchiveReplacedAndRemoved(t *testing.T) {
 			files = layouttest.Split(t, archive, chunk)
 		}
 		if change := refresh(t, opened); !change.Changed {
-			t.Errorf("refresh after an archive was replaced: %+v", change)
+			t.Errorf("the refresh after an archive was replaced reports %+v", change)
 		}
 		wantAll(t, opened, with(two))
 		if repository(t, opened, repositoryName("loose")) != kept {
-			t.Error("an unchanged repository was not reused")
+			t.Error("the refresh did not reuse an unchanged repository")
 		}
-		// A request that started before the change gets the old content, or fails.
+		// A request that began before the change gets the old content or an error.
 		for name := range contentOf(t, one) {
 			if layout, d, ok := blobAt(name); ok && layout == "install" {
 				_ = readFrom(t, before, d)
 			}
 		}
 		if change := refresh(t, opened); change.Changed {
-			t.Errorf("refresh without a change: %+v", change)
+			t.Errorf("a refresh without a change reports %+v", change)
 		}
 		for _, file := range files {
 			if err := os.Remove(file); err != nil {
@@ -229,7 +229,7 @@ func TestArchiveReplacedAndRemoved(t *testing.T) {
 	}
 }
 
-// Readers get correct content or an error while an archive is replaced again and again.
+// While an archive is replaced again and again, readers get correct content or an error.
 func TestArchivesChangeUnderReaders(t *testing.T) {
 	one, two := build(t, "one", "install"), build(t, "two", "install")
 	archive := pack(t, one)

@@ -17,9 +17,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// slowDisk delays the opening of one file until it is released.
+// slowDisk blocks the opening of one file until the test releases it.
 type slowDisk struct {
-	name    atomic.Value // string; name of the file
+	name    atomic.Value // name of the file, a string
 	opening chan struct{}
 	release chan struct{}
 }
@@ -37,8 +37,8 @@ func (d *slowDisk) opened(info fs.FileInfo) {
 	}
 }
 
-// slowTree returns a tree of one repository with the images fast and slow. The manifest
-// of slow, or the layer of fast, is on a disk that hangs.
+// slowTree returns a tree with a repository that contains the images fast and slow. Either the
+// manifest of slow or the layer of fast is on a disk that hangs.
 func slowTree(t *testing.T, patience time.Duration, layer bool) (repo *layoutstore.Repository, disk *slowDisk, s *layoutstore.Snapshot, fast, slow, fastLayer digest.Digest) {
 	t.Helper()
 	dir := t.TempDir()
@@ -64,14 +64,14 @@ func slowTree(t *testing.T, patience time.Duration, layer bool) (repo *layoutsto
 	return repo, disk, s, a.Digest, b.Digest, fastLayer
 }
 
-// soon is the patience of the tree. The fake clock of the test advances only while every goroutine
-// waits for the disk, so a slow machine causes no timeout.
+// soon is the patience of the tree. The fake clock of the test advances only while all goroutines
+// wait, so a slow machine causes no timeouts.
 const soon = 20 * time.Millisecond
 
 func fromStart(size int64) (off, n int64) { return 0, size }
 
-// While one manifest cannot be read, the other image is served completely, even its blobs, although
-// their sizes are only in manifests.
+// While the manifest of one image cannot be read, the other image is served completely, even its
+// blobs.
 func TestSlowManifestDoesNotDelayOtherImages(t *testing.T) {
 	synctest.Test(t, slowManifestDoesNotDelayOtherImages)
 }
@@ -84,22 +84,21 @@ func slowManifestDoesNotDelayOtherImages(t *testing.T) {
 	go func() { _, err := repo.Manifest(ctx, slow); gone <- err }()
 	<-disk.opening
 	if _, err := repo.Manifest(t.Context(), fast); err != nil {
-		t.Errorf("the manifest of the other image: %v", err)
+		t.Errorf("the manifest of the other image is not served: %v", err)
 	}
 	blob, err := repo.OpenBlob(t.Context(), layer, fromStart)
 	if err != nil {
-		t.Fatalf("the layer of the other image: %v", err)
+		t.Fatalf("the layer of the other image is not served: %v", err)
 	}
 	blob.Close()
-	// A caller whose context has ended no longer waits for a read that hangs.
+	// A caller does not wait for a read that hangs after its context has ended.
 	cancel()
 	if err := <-gone; !errors.Is(err, context.Canceled) {
-		t.Errorf("the client has gone: %v", err)
+		t.Errorf("the context has ended: got error %v", err)
 	}
 }
 
-// Requests that need the complete repository get ErrSlow, and a check ends with its
-// context.
+// Requests that need all manifests get ErrSlow. A check ends when its context ends.
 func TestSlowManifestTimesOut(t *testing.T) {
 	synctest.Test(t, slowManifestTimesOut)
 }
@@ -120,7 +119,7 @@ func slowManifestTimesOut(t *testing.T) {
 			return err
 		},
 	} {
-		for range 3 { // even if another request is waiting
+		for range 3 { // also while another request is waiting
 			if err := ask(t.Context()); !errors.Is(err, layoutstore.ErrSlow) {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -131,39 +130,39 @@ func slowManifestTimesOut(t *testing.T) {
 	if err := s.Check(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("check: %v", err)
 	}
-	// There is one read of the manifest and one of the repository, not one per request.
+	// One read of the manifest and one of the repository hang, not one per request.
 	if n := len(disk.opening); n > 2 {
-		t.Errorf("%d reads of one file hang", n)
+		t.Errorf("%d reads of one file hang, want at most 2", n)
 	}
 	released = true
 	close(disk.release)
 	if err := s.Check(t.Context(), 1); err != nil {
-		t.Errorf("once the disk answers: %v", err)
+		t.Errorf("a request fails after the disk has answered: %v", err)
 	}
 	if _, err := repo.Manifest(t.Context(), slow); err != nil && !errors.Is(err, layoutstore.ErrSlow) {
-		t.Errorf("once the disk answers: %v", err)
+		t.Errorf("a request fails after the disk has answered: %v", err)
 	}
 }
 
-// A request for a layer that cannot be opened ends with its context. When the layer is opened later,
-// it is closed at once.
-func TestSlowBlob(t *testing.T) { synctest.Test(t, slowBlob) }
+// A request for a layer that cannot be opened ends when its context ends. If the layer is opened
+// later, it is closed at once.
+func TestRequestForASlowBlobEndsWithItsContext(t *testing.T) { synctest.Test(t, slowBlob) }
 
 func slowBlob(t *testing.T) {
 	repo, disk, _, fast, slow, layer := slowTree(t, soon, true)
 	if _, err := repo.OpenBlob(t.Context(), layer, fromStart); !errors.Is(err, layoutstore.ErrSlow) {
-		t.Errorf("the layer: %v", err)
+		t.Errorf("the slow layer: got the wrong error %v", err)
 	}
 	for _, d := range []digest.Digest{fast, slow} {
 		if _, err := repo.Manifest(t.Context(), d); err != nil {
-			t.Errorf("a manifest beside it: %v", err)
+			t.Errorf("another manifest on the disk is not served: %v", err)
 		}
 	}
 	close(disk.release)
 }
 
-// While a manifest is slow, a small blob is sent only if its content is verified: it may be a
-// damaged manifest that only an unread index names.
+// While a manifest is slow, a small blob is sent only after its digest was verified. It may be a
+// damaged manifest, which only an unread index names.
 func TestUnverifiedBlobWaitsForAllManifests(t *testing.T) {
 	synctest.Test(t, unverifiedBlobWaitsForAllManifests)
 }
@@ -191,6 +190,6 @@ func unverifiedBlobWaitsForAllManifests(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := repo.Blob(t.Context(), layer); !errors.Is(err, layoutstore.ErrSlow) {
-		t.Errorf("a damaged blob, before all manifests are known: %v", err)
+		t.Errorf("a damaged blob is served before all manifests were read: %v", err)
 	}
 }

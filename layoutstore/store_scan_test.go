@@ -2,9 +2,9 @@ package layoutstore
 
 import "testing"
 
-// A scan of a store never reports an archive as missing while an import moves it, however long the
-// move takes.
-func TestAcceptsMove(t *testing.T) {
+// While an import moves an archive, scans of the store do not report it as missing, however long
+// the move takes.
+func TestScanOfAStoreIsRejectedDuringAMove(t *testing.T) {
 	for _, test := range []struct {
 		moved, store, scanned bool
 		try                   int

@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// publishing returns a store in which an import has stopped after moving all new files into place:
-// the layout a has another index, and the layout b and the archive new.tar are new.
+// publishing returns a store in which an import stopped before its publication was complete. All
+// new files are in place: a new index of the layout a, the layout b and the archive new.tar.
 func publishing(t *testing.T) (dir string, old, fresh []byte) {
 	t.Helper()
 	dir = t.TempDir()
@@ -64,7 +64,7 @@ func writeJournal(t *testing.T, dir string, j journal.Journal) {
 	replace(t, filepath.Join(dir, journal.File), b.Bytes())
 }
 
-// replace replaces a file by a rename, as an import does.
+// replace replaces a file by renaming a new one, as an import does.
 func replace(t *testing.T, file string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(file+".tmp", data, 0o644); err != nil {
@@ -75,8 +75,8 @@ func replace(t *testing.T, file string, data []byte) {
 	}
 }
 
-// While a journal exists, the old tree is served, and without it the new one. Both hold for a first
-// scan and for a rescan.
+// While a journal exists, the old tree is served. Without it, the new tree is served. This is true
+// for first scans and for rescans.
 func TestJournalHidesUnpublishedContent(t *testing.T) {
 	dir, _, _ := publishing(t)
 	open := func() *layoutstore.Tree {
@@ -93,7 +93,7 @@ func TestJournalHidesUnpublishedContent(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := s.Paths(); !slices.Equal(got, paths) || len(problemsOf(s)) > 0 {
-			t.Errorf("paths %q, problems %v", got, problemsOf(s))
+			t.Errorf("got paths %q and problems %v, want other paths or no problems", got, problemsOf(s))
 		}
 	}
 	digestOf := func(s *layoutstore.Snapshot) string {
@@ -103,7 +103,7 @@ func TestJournalHidesUnpublishedContent(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := repo.Layouts()[0].Index(t.Context()); err != nil {
-			t.Errorf("the index of a: %v", err)
+			t.Errorf("the old index of the layout a cannot be read: %v", err)
 		}
 		d, err := repo.Tag(t.Context(), "v1")
 		if err != nil {
@@ -115,25 +115,25 @@ func TestJournalHidesUnpublishedContent(t *testing.T) {
 	see(tree.Snapshot(), "a")
 	old := digestOf(tree.Snapshot())
 	if change, err := tree.Refresh(t.Context()); err != nil || change.Changed {
-		t.Errorf("a rescan: %+v, %v", change, err)
+		t.Errorf("the rescan reports the wrong change %+v, or the error %v", change, err)
 	}
 	writeState(t, dir, journal.State{Format: journal.Format, Generation: 5, Packed: []journal.Packed{{File: "new.tar", Name: "new.tar", Generation: 5}}})
 	if err := os.Remove(filepath.Join(dir, journal.File)); err != nil {
 		t.Fatal(err)
 	}
 	if change, err := tree.Refresh(t.Context()); err != nil || !change.Changed {
-		t.Errorf("a rescan: %+v, %v", change, err)
+		t.Errorf("the rescan reports the wrong change %+v, or the error %v", change, err)
 	}
 	for _, s := range []*layoutstore.Snapshot{tree.Snapshot(), open().Snapshot()} {
 		see(s, "a", "b", "c")
 		if digestOf(s) == old {
-			t.Error("the tag still leads to the old manifest")
+			t.Error("the tag still has the old manifest")
 		}
 	}
 }
 
-// A file that is not a journal, or one of a later version, is reported and hides nothing.
-func TestBadStoreFiles(t *testing.T) {
+// A journal that is invalid or has a later version is a problem, and hides no content.
+func TestInvalidStoreFilesAreReported(t *testing.T) {
 	for name, spoil := range map[string]func(dir string){
 		"journal":        func(dir string) { replace(t, filepath.Join(dir, journal.File), []byte("{")) },
 		"journal format": func(dir string) { replace(t, filepath.Join(dir, journal.File), []byte("{\"format\":9}\n")) },

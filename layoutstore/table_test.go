@@ -15,11 +15,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// maxBytesPerBlob is how much memory serving may use per blob. It includes everything that is kept
+// maxBytesPerBlob is the maximum memory per blob in bytes. It includes everything that is kept
 // about a repository.
 const maxBytesPerBlob = 125
 
-func TestMemoryPerBlob(t *testing.T) {
+func TestMemoryPerBlobIsLimited(t *testing.T) {
 	const layouts, tags = 2, 100
 	built := layouttest.New(t, t.TempDir())
 	for i := range layouts {
@@ -32,7 +32,7 @@ func TestMemoryPerBlob(t *testing.T) {
 	heap := func() int64 {
 		var m runtime.MemStats
 		runtime.GC()
-		runtime.GC() // the second run frees values with a finalizer
+		runtime.GC() // a second run, to free values that had finalizers
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
 	}
@@ -41,20 +41,20 @@ func TestMemoryPerBlob(t *testing.T) {
 		check(t, tree)
 		return tree
 	}
-	open() // first, so that what a process allocates once does not count
+	open() // do not count what a process allocates only once
 	before := heap()
 	tree := open()
 	after := heap()
 	per := (after - before) / (layouts * tags * 3)
 	t.Logf("%d bytes per blob", per)
 	if per > maxBytesPerBlob {
-		t.Errorf("%d bytes of memory per blob, more than %d", per, maxBytesPerBlob)
+		t.Errorf("got %d bytes of memory per blob, want at most %d", per, maxBytesPerBlob)
 	}
 	runtime.KeepAlive(tree)
 	runtime.KeepAlive(built)
 }
 
-// A check opens every manifest once, however many other manifests name it.
+// A check opens each manifest only once, even if many other manifests name it.
 func TestCheckReadsManifestsOnce(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -73,16 +73,16 @@ func TestCheckReadsManifestsOnce(t *testing.T) {
 	check(t, tree)
 	delete(opened, "index.json")
 	if len(opened) != 4 {
-		t.Errorf("%d manifests were opened", len(opened))
+		t.Errorf("the check opened %d files, want one per manifest", len(opened))
 	}
 	for name, n := range opened {
 		if n != 1 {
-			t.Errorf("%s was opened %d times", name, n)
+			t.Errorf("the check opened %s %d times, want once", name, n)
 		}
 	}
 }
 
-// A scan may hang together with its disk. Callers then wait only until their context ends.
+// If a disk hangs, a scan hangs, too. Callers wait for the scan only until their context ends.
 func TestCallersDoNotWaitForHangingScan(t *testing.T) {
 	built := layouttest.New(t, t.TempDir())
 	l := built.Layout("app")
@@ -103,7 +103,7 @@ func TestCallersDoNotWaitForHangingScan(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := tree.Reconfigure(ctx, options); !errors.Is(err, context.Canceled) {
-		t.Errorf("another configuration: %v", err)
+		t.Errorf("Reconfigure: got the wrong error %v", err)
 	}
 	if err := tree.SaveCaches(ctx); err != nil {
 		t.Fatal(err)

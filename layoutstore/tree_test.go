@@ -32,8 +32,8 @@ func openWith(t *testing.T, o layoutstore.Options) *layoutstore.Tree {
 	return tree
 }
 
-// put writes a layout at path below dir with an image for each tag, and returns the digests
-// by tag. Images with another seed have other content.
+// put writes a layout at path below dir, with an image for each tag. It returns the digests by tag.
+// Images with different seeds have different content.
 func put(t *testing.T, dir, path, seed string, tags ...string) map[string]digest.Digest {
 	t.Helper()
 	l := layouttest.New(t, dir).Layout(path)
@@ -56,7 +56,7 @@ func refresh(t *testing.T, tree *layoutstore.Tree) layoutstore.Change {
 	return change
 }
 
-// served returns all tags of a tree, as "repository:tag".
+// served returns all tags of a tree, in the form REPOSITORY:TAG.
 func served(t *testing.T, tree *layoutstore.Tree) []string {
 	t.Helper()
 	var all []string
@@ -80,7 +80,7 @@ func repository(t *testing.T, tree *layoutstore.Tree, name string) *layoutstore.
 	return r
 }
 
-// problems returns the problems of a checked tree of one kind.
+// problems checks a tree, and returns its problems of one kind.
 func problems(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind) []layoutstore.Problem {
 	t.Helper()
 	s := tree.Snapshot()
@@ -108,10 +108,10 @@ func TestSourcesAreMerged(t *testing.T) {
 			winner, loser = loser, winner
 		}
 		if d, err := r.Tag(t.Context(), "v2"); d.Digest != winner {
-			t.Errorf("v2 is %s, %v; want the later source's %s", d.Digest, err, winner)
+			t.Errorf("v2 has the digest %s (error %v), want that of the later source: %s", d.Digest, err, winner)
 		}
 		if _, err := r.Manifest(context.Background(), loser); err != nil {
-			t.Errorf("the manifest without its tag, by digest: %v", err)
+			t.Errorf("the manifest that lost its tag is not served by digest: %v", err)
 		}
 		found := problems(t, tree, layoutstore.Conflict)
 		if len(found) != 1 || found[0].Tag() != "v2" || found[0].Digest != winner || !strings.Contains(found[0].Reason, string(loser)) {
@@ -131,7 +131,7 @@ func TestLastDescriptorOfATagWinsSilently(t *testing.T) {
 	tree := open(t, dir)
 	r := repository(t, tree, ee+"/install")
 	if d, err := r.Tag(t.Context(), "v1"); d.Digest != second.Digest {
-		t.Errorf("%s, %v; want %s", d.Digest, err, second.Digest)
+		t.Errorf("the tag has the digest %s (error %v), want the last one: %s", d.Digest, err, second.Digest)
 	}
 	if _, err := r.Manifest(context.Background(), first.Digest); err != nil {
 		t.Error(err)
@@ -147,19 +147,19 @@ func TestRefreshSeesChangesAndReusesTheRest(t *testing.T) {
 	put(t, dir, "modules/x", "a", "v1")
 	tree := open(t, dir)
 	if c := refresh(t, tree); c.Changed || c.Generation != 1 {
-		t.Errorf("refresh without a change: %+v", c)
+		t.Errorf("a refresh without a change reports %+v", c)
 	}
 	kept := repository(t, tree, ee+"/modules/x")
 
 	put(t, dir, "install", "a", "v1", "v2")
 	if c := refresh(t, tree); !c.Changed || c.Generation != 2 {
-		t.Errorf("a new tag: %+v", c)
+		t.Errorf("the refresh does not report the new tag: %+v", c)
 	}
 	if diff := cmp.Diff([]string{ee + "/install:v1", ee + "/install:v2", ee + "/modules:x", ee + "/modules/x:v1"}, served(t, tree)); diff != "" {
 		t.Error(diff)
 	}
 	if repository(t, tree, ee+"/modules/x") != kept {
-		t.Error("an unchanged repository was not reused")
+		t.Error("the refresh did not reuse an unchanged repository")
 	}
 
 	put(t, dir, "modules/y", "a", "v1")
@@ -172,11 +172,11 @@ func TestRefreshSeesChangesAndReusesTheRest(t *testing.T) {
 	}
 	refresh(t, tree)
 	if _, err := tree.Snapshot().Repository(ee + "/modules"); !errors.Is(err, layoutstore.ErrRepositoryUnknown) {
-		t.Errorf("%s/modules without any module: %v", ee, err)
+		t.Errorf("%s/modules exists without any module: %v", ee, err)
 	}
 }
 
-func TestHalfWrittenIndex(t *testing.T) {
+func TestHalfWrittenIndexKeepsLastState(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "install", "a", "v1")
 	put(t, dir, "other", "a", "v1")
@@ -186,14 +186,14 @@ func TestHalfWrittenIndex(t *testing.T) {
 	}
 	tree := open(t, dir)
 	if diff := cmp.Diff([]string{ee + "/install:v1"}, served(t, tree)); diff != "" {
-		t.Error("at the first start the layout is absent: " + diff)
+		t.Error("at the first start, the invalid layout is served: " + diff)
 	}
 	if err := os.Truncate(index, 40); err != nil {
 		t.Fatal(err)
 	}
 	refresh(t, tree)
 	if diff := cmp.Diff([]string{ee + "/install:v1"}, served(t, tree)); diff != "" {
-		t.Error("the last good state stays: " + diff)
+		t.Error("the last good state is not served: " + diff)
 	}
 	var paths []string
 	for _, p := range problems(t, tree, layoutstore.Damaged) {
@@ -224,7 +224,7 @@ func TestBlobArrivesLater(t *testing.T) {
 		t.Errorf("problems: %v", p)
 	}
 	if c := refresh(t, tree); c.Changed {
-		t.Errorf("refresh without a change: %+v", c)
+		t.Errorf("a refresh without a change reports %+v", c)
 	}
 	if err := os.Rename(late+".away", late); err != nil {
 		t.Fatal(err)
@@ -243,7 +243,7 @@ func TestSourceDisappearsAndReturns(t *testing.T) {
 	dir := filepath.Join(parent, "bundle")
 	put(t, dir, "install", "a", "v1")
 	if _, err := layoutstore.Open(context.Background(), layoutstore.Options{Sources: []string{dir, dir + "2"}}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a source is missing at the start: %v", err)
+		t.Errorf("Open with a missing source: got error %v", err)
 	}
 	tree := open(t, dir)
 	if err := os.Rename(dir, dir+".away"); err != nil {
@@ -251,7 +251,7 @@ func TestSourceDisappearsAndReturns(t *testing.T) {
 	}
 	refresh(t, tree)
 	if got := served(t, tree); len(got) > 0 {
-		t.Errorf("served of a missing source: %v", got)
+		t.Errorf("tags of a missing source are still served: %v", got)
 	}
 	if s := tree.Snapshot().Sources(); s[0].State != "missing" || s[0].Detail == "" {
 		t.Errorf("source %+v", s[0])
@@ -265,7 +265,7 @@ func TestSourceDisappearsAndReturns(t *testing.T) {
 	}
 }
 
-func TestLinkSwap(t *testing.T) {
+func TestSourceBehindASwappedLink(t *testing.T) {
 	parent := t.TempDir()
 	put(t, filepath.Join(parent, "one"), "install", "a", "v1")
 	put(t, filepath.Join(parent, "two"), "install", "b", "v1", "v2")
@@ -285,7 +285,7 @@ func TestLinkSwap(t *testing.T) {
 	if diff := cmp.Diff([]string{ee + "/install:v1", ee + "/install:v2"}, served(t, tree)); diff != "" {
 		t.Error(diff)
 	}
-	// A request keeps its snapshot to its end, even after a refresh has replaced it.
+	// An old snapshot still works after a refresh has replaced it.
 	d, err := old.Tag(t.Context(), "v1")
 	if err != nil {
 		t.Fatal(err)
@@ -307,24 +307,24 @@ func TestRootsChangeWithTheTree(t *testing.T) {
 	}
 	l.Write()
 	if c := refresh(t, tree); !c.Roots {
-		t.Errorf("%+v, want a change of the roots", c)
+		t.Errorf("got %+v, want a change of the roots", c)
 	}
 	if diff := cmp.Diff([]string{"mirror/fe:v1", "mirror/fe:v2", "mirror/fe/install:v1"}, served(t, tree)); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestOptions(t *testing.T) {
+func TestInvalidOptionsAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "install", "a", "v1")
 	for name, c := range map[string]struct {
 		options layoutstore.Options
 		want    error
 	}{
-		"no source":       {layoutstore.Options{}, layoutstore.ErrNoSource},
-		"illegal root":    {layoutstore.Options{Sources: []string{dir}, Roots: []string{"A"}}, layoutstore.ErrRootInvalid},
-		"illegal index":   {layoutstore.Options{Sources: []string{dir}, Indexes: []string{"/modules"}}, layoutstore.ErrRootInvalid},
-		"a root too long": {layoutstore.Options{Sources: []string{dir}, Roots: []string{strings.Repeat("a", 256)}}, layoutstore.ErrRootInvalid},
+		"no source":               {layoutstore.Options{}, layoutstore.ErrNoSource},
+		"illegal root":            {layoutstore.Options{Sources: []string{dir}, Roots: []string{"A"}}, layoutstore.ErrRootInvalid},
+		"illegal index":           {layoutstore.Options{Sources: []string{dir}, Indexes: []string{"/modules"}}, layoutstore.ErrRootInvalid},
+		"a root that is too long": {layoutstore.Options{Sources: []string{dir}, Roots: []string{strings.Repeat("a", 256)}}, layoutstore.ErrRootInvalid},
 	} {
 		if _, err := layoutstore.Open(context.Background(), c.options); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
@@ -332,7 +332,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-func TestIllegalNames(t *testing.T) {
+func TestIllegalRepositoryNamesAreReported(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "Modules/X", "a", "v1")
 	put(t, dir, ".", "a", "v1")
@@ -343,14 +343,14 @@ func TestIllegalNames(t *testing.T) {
 		t.Error(diff)
 	}
 	if p := problems(t, tree, layoutstore.IllegalName); len(p) != 2 {
-		t.Errorf("problems: %v, want the root layout and Modules/X", p)
+		t.Errorf("got problems %v, want those of the root layout and Modules/X", p)
 	}
 	tree = openWith(t, layoutstore.Options{Sources: []string{dir}, Roots: []string{"system/deckhouse"}})
 	if diff := cmp.Diff([]string{"system/deckhouse:v1"}, served(t, tree)); diff != "" {
 		t.Error(diff)
 	}
 	if p := problems(t, tree, layoutstore.IllegalName); len(p) != 2 {
-		t.Errorf("problems: %v, want Modules/X and the long name", p)
+		t.Errorf("got problems %v, want those of Modules/X and the long name", p)
 	}
 }
 
@@ -367,7 +367,7 @@ func TestSameNameBelowTwoRoots(t *testing.T) {
 	}
 }
 
-// Readers get complete content during scans.
+// While scans change the tree, readers get complete content.
 func TestRefreshUnderReaders(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "install", "a", "v1")
@@ -411,11 +411,11 @@ func TestRefreshUnderReaders(t *testing.T) {
 	close(done)
 	readers.Wait()
 	if g := tree.Snapshot().Generation(); g != 31 {
-		t.Errorf("generation %d after 30 changes", g)
+		t.Errorf("got the wrong generation %d after 30 changes", g)
 	}
 }
 
-func TestBlobOpensAndReads(t *testing.T) {
+func TestBlobCanBeOpenedAndRead(t *testing.T) {
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("install")
 	d := l.Blob("application/octet-stream", []byte("unreferenced"))
@@ -435,8 +435,8 @@ func TestBlobOpensAndReads(t *testing.T) {
 	}
 }
 
-// problemsOf returns the problems of a snapshot. If they cannot be read, it returns a problem with
-// the error.
+// problemsOf returns the problems of a snapshot. If Problems fails, it returns one problem with the
+// error.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

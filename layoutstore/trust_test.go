@@ -25,7 +25,7 @@ func newSigningKey(t *testing.T) *inventory.SigningKey {
 	return key
 }
 
-// signTree writes a signed inventory into the directory of a tree.
+// signTree writes a signed inventory of a tree into its directory.
 func signTree(t *testing.T, dir string, key *inventory.SigningKey) {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}, Indexes: []string{}, IgnoreInventory: true})
@@ -46,8 +46,8 @@ func signTree(t *testing.T, dir string, key *inventory.SigningKey) {
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, inventory.SignatureName), signature, 0o644))
 }
 
-// With a key, no unsigned repository, tag, manifest or blob is served, whether it was added before
-// the start or later.
+// With a key, no unsigned repository, tag, manifest or blob is served, even if it was added after
+// the start.
 func TestOnlySignedContentIsServed(t *testing.T) {
 	dir, key := t.TempDir(), newSigningKey(t)
 	made := layouttest.New(t, dir)
@@ -65,7 +65,7 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 	}
 	generation := tree.Snapshot().Generation()
 	if change, err := tree.Refresh(t.Context()); err != nil || change.Changed || change.Generation != generation {
-		t.Errorf("a rescan without a change: %+v, %v", change, err)
+		t.Errorf("a rescan without a change reports %+v and the error %v", change, err)
 	}
 
 	evil := app.Image(layouttest.Image{Name: "evil"})
@@ -96,13 +96,13 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 		t.Errorf("evil: %v", err)
 	}
 	if _, err := repo.Blob(t.Context(), evil.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) {
-		t.Errorf("the unsigned manifest as a blob: %v", err)
+		t.Errorf("the unsigned manifest is served as a blob, or with a wrong error: %v", err)
 	}
 	if _, err := repo.Blob(t.Context(), stray.Digest); !errors.Is(err, layoutstore.ErrBlobUnknown) {
 		t.Errorf("stray: %v", err)
 	}
 	if d, err := repo.TagDigest("v1"); err == nil && d != one.Digest {
-		t.Errorf("v1 leads to %s", d)
+		t.Errorf("v1 has the unsigned digest %s", d)
 	}
 	for _, l := range repo.Layouts() {
 		entries, err := l.Index(t.Context())
@@ -120,13 +120,13 @@ func TestOnlySignedContentIsServed(t *testing.T) {
 		}
 	}
 	if limited == 0 {
-		t.Error("no problem names the unsigned content")
+		t.Error("the unsigned content is not reported")
 	}
 }
 
-// A source without a valid signature is refused, at the start and later, and is served again once
-// the signature is valid.
-func TestRefusedSource(t *testing.T) {
+// A source without a valid signature is refused, at the start and later. Once the signature is
+// valid, the source is served again.
+func TestSourceWithoutValidSignatureIsRefused(t *testing.T) {
 	dir, key, other := t.TempDir(), newSigningKey(t), newSigningKey(t)
 	app := layouttest.New(t, dir).Layout("app")
 	app.Tag(app.Image(layouttest.Image{Name: "one"}), "v1")
@@ -142,11 +142,11 @@ func TestRefusedSource(t *testing.T) {
 		return tree, ""
 	}
 	if _, why := open(key); why != inventory.Unsigned {
-		t.Errorf("no inventory: %q", why)
+		t.Errorf("without an inventory: got the wrong reason %q", why)
 	}
 	signTree(t, dir, key)
 	if _, why := open(other); why != inventory.OtherKey {
-		t.Errorf("another key: %q", why)
+		t.Errorf("with another key: got the wrong reason %q", why)
 	}
 	tree, why := open(key)
 	if why != "" {
@@ -170,14 +170,14 @@ func TestRefusedSource(t *testing.T) {
 	} {
 		layouttest.Try(t, break_())
 		if served() {
-			t.Errorf("%s: it is still served", what)
+			t.Errorf("%s: the source is still served", what)
 		}
 		if problems := tree.Snapshot().ScanProblems(); len(problems) != 1 || !problems[0].IsFailure() {
 			t.Errorf("%s: %v", what, problems)
 		}
 		signTree(t, dir, key)
 		if !served() {
-			t.Errorf("%s: it is not served again", what)
+			t.Errorf("%s: the source is not served again", what)
 		}
 	}
 }

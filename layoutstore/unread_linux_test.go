@@ -12,8 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// For each file that looks like an archive but is not read, a problem names the file and the remedy.
-func TestFilesThatAreNotRead(t *testing.T) {
+// Files that look like archives but are not read are problems. Each problem names the file and what
+// to do.
+func TestUnreadArchivesAreReported(t *testing.T) {
 	file := func(t *testing.T, name string) { layouttest.WriteFile(t, name, []byte("text")) }
 	link := func(to string) func(*testing.T, string) {
 		return func(t *testing.T, name string) {
@@ -24,7 +25,7 @@ func TestFilesThatAreNotRead(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		make func(t *testing.T, name string)
-		want string // text in the reason; empty for no problem
+		want string // text in the reason; empty if there must be no problem
 	}{
 		"b.tar.aa":                         {file, "cat b.tar.?? > b.tar"},
 		"b.tar.001":                        {file, "cat b.tar.??? > b.tar"},
@@ -56,7 +57,7 @@ func TestFilesThatAreNotRead(t *testing.T) {
 		"other.tar.sha256":                 {file, ""},
 		"SHA256SUMS":                       {file, ""},
 		"deckhousereleases.yaml":           {file, ""},
-		"usual/install/blobs/sha256/b.tar": {file, ""}, // in a directory of blobs, but neither a blob nor an archive
+		"usual/install/blobs/sha256/b.tar": {file, ""}, // no problem: this directory should contain only blobs
 		"dir.tar":                          {link("sub"), ""},
 		"dir.tar.gz/x":                     {file, ""},
 	} {
@@ -83,16 +84,16 @@ func TestFilesThatAreNotRead(t *testing.T) {
 			}
 			kind := layoutstore.Limited
 			if strings.HasSuffix(name, ".filepart") {
-				kind = layoutstore.Incomplete // an upload may complete it
+				kind = layoutstore.Incomplete // because an upload may complete the file
 			}
 			if len(failures) != 1 || failures[0].Path != path || failures[0].Kind != kind || !failures[0].TagsUnknown || !strings.Contains(failures[0].Reason, c.want) {
-				t.Errorf("failures: %v, want one of %s with %q", failures, path, c.want)
+				t.Errorf("got failures %v, want one about %s that contains %q", failures, path, c.want)
 			}
 		})
 	}
 }
 
-// An archive below the top of a source is no problem if it is read as another source.
+// An archive in a subdirectory of a source is no problem if the archive is a source, too.
 func TestNestedArchivesThatAreSources(t *testing.T) {
 	dir := t.TempDir()
 	one, two := build(t, "one", "one"), build(t, "two", "two")
@@ -102,12 +103,12 @@ func TestNestedArchivesThatAreSources(t *testing.T) {
 		options := archiveOptions(dir)
 		options.Sources = append(options.Sources, filepath.Join(dir, second))
 		if found := problemsOf(openWith(t, options).Snapshot()); len(found) > 0 {
-			t.Errorf("with %s: %v", second, found)
+			t.Errorf("with the second source %s: got problems %v, want none", second, found)
 		}
 	}
 }
 
-// listen makes a socket at a relative path, because paths of sockets must be short.
+// listen makes a socket. It uses a relative path, because the paths of sockets must be short.
 func listen(t *testing.T, name string) {
 	t.Helper()
 	t.Chdir(filepath.Dir(name))

@@ -15,11 +15,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// child is the environment variable that marks a process that runs a test for its parent.
+// child is the environment variable that is set in a child process that runs a test.
 const child = "LAYOUTPROXY_TEST_CHILD"
 
-// apart reports whether this process should run the test. The first process starts a child
-// that runs it. File modes apply to the child even if root runs the tests.
+// apart reports whether this process should run the test. The first process starts a child process
+// that runs it. File modes limit what the child may read, even if root runs the tests.
 func apart(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(child) != "" {
@@ -35,7 +35,7 @@ func apart(t *testing.T) bool {
 	}
 	cmd := exec.CommandContext(t.Context(), program, "-test.run", "^"+t.Name()+"$", "-test.v")
 	cmd.Dir = "/"
-	cmd.Env = append(os.Environ(), child+"=1", "GORACE=atexit_sleep_ms=0") // the race detector would sleep for a second at exit
+	cmd.Env = append(os.Environ(), child+"=1", "GORACE=atexit_sleep_ms=0") // otherwise, the race detector sleeps for a second at exit
 	if os.Getuid() == 0 {
 		const nobody = 65534
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
@@ -53,8 +53,8 @@ func chmod(t *testing.T, file string, mode os.FileMode) {
 	}
 }
 
-// An archive that cannot be read keeps its last state and is a problem, at every scan,
-// until it can be read again.
+// If an archive cannot be read any more, its last state is still served, and each scan reports a
+// problem.
 func TestUnreadableArchive(t *testing.T) {
 	if !apart(t) {
 		return
@@ -72,7 +72,7 @@ func TestUnreadableArchive(t *testing.T) {
 		tags := served(t, opened)
 		chmod(t, file, 0)
 		if change := refresh(t, opened); !change.Changed {
-			t.Error("refresh reports no change")
+			t.Error("the refresh reports no change")
 		}
 		wantFailing(t, opened, archive, tags)
 		chmod(t, file, 0o644)
@@ -82,7 +82,7 @@ func TestUnreadableArchive(t *testing.T) {
 	}
 }
 
-// wantFailing checks that an archive cannot be read and keeps its tags, also after
+// wantFailing checks that an archive is reported as unreadable, but keeps its tags, even after
 // another scan.
 func wantFailing(t *testing.T, opened *layoutstore.Tree, archive string, tags []string) {
 	t.Helper()
@@ -90,10 +90,10 @@ func wantFailing(t *testing.T, opened *layoutstore.Tree, archive string, tags []
 		wantState(t, opened, archive, "failing")
 		wantProblem(t, opened, layoutstore.Damaged, archive, "permission denied")
 		if got := served(t, opened); !slices.Equal(got, tags) {
-			t.Errorf("tags %q, want %q", got, tags)
+			t.Errorf("got tags %q, want %q", got, tags)
 		}
 		if change := refresh(t, opened); change.Changed || change.Again != 0 {
-			t.Errorf("refresh without a change: %+v", change)
+			t.Errorf("a refresh without a change reports %+v", change)
 		}
 	}
 }
@@ -115,7 +115,7 @@ func TestUnreadableArchiveAtStart(t *testing.T) {
 	wantAll(t, opened, contentOf(t, tree))
 }
 
-// If the files were replaced, the last state is dropped.
+// If an archive was replaced by an unreadable one, its last state is no longer served.
 func TestArchiveReplacedByUnreadableOne(t *testing.T) {
 	if !apart(t) {
 		return
@@ -128,11 +128,11 @@ func TestArchiveReplacedByUnreadableOne(t *testing.T) {
 	refresh(t, opened)
 	wantState(t, opened, archive, "failing")
 	if got := served(t, opened); len(got) > 0 {
-		t.Errorf("tags of the replaced file are served: %v", got)
+		t.Errorf("tags of the replaced archive are still served: %v", got)
 	}
 }
 
-func TestUnreadableSource(t *testing.T) {
+func TestUnreadableSourceKeepsLastState(t *testing.T) {
 	if !apart(t) {
 		return
 	}
@@ -146,11 +146,11 @@ func TestUnreadableSource(t *testing.T) {
 		wantProblem(t, opened, layoutstore.Damaged, source, "the last good state is still served")
 		for _, s := range opened.Snapshot().Sources() {
 			if s.State != "failing" {
-				t.Errorf("%s is %s", s.Path, s.State)
+				t.Errorf("the source %s has the wrong state %s", s.Path, s.State)
 			}
 		}
 		if got := served(t, opened); len(got) != len(tags) {
-			t.Errorf("%d tags are served, want %d", len(got), len(tags))
+			t.Errorf("got %d served tags, want %d", len(got), len(tags))
 		}
 		chmod(t, dir, 0o755)
 		refresh(t, opened)
@@ -158,7 +158,7 @@ func TestUnreadableSource(t *testing.T) {
 	}
 }
 
-// If a process has run out of open files, archives keep their last state.
+// If the process has run out of open files, the last state of archives is still served.
 func TestArchivesOutOfOpenFiles(t *testing.T) {
 	if !apart(t) {
 		return
@@ -183,17 +183,17 @@ func TestArchivesOutOfOpenFiles(t *testing.T) {
 		}
 		taken = append(taken, f)
 	}
-	// With a few open files, the directory can be read, but not the archive in it.
+	// With a few free file handles, a scan can read the directory, but not the archive in it.
 	for free := range len(taken) {
 		_, err := opened.Refresh(context.Background())
 		if err == nil {
 			if free == 0 {
-				t.Error("a scan without any free file handle succeeded")
+				t.Error("a scan succeeded without a free file handle")
 			}
 			break
 		}
 		if !layoutstore.IsExhausted(err) || opened.Snapshot() != before {
-			t.Errorf("with %d free file handles: %v, snapshot replaced: %v", free, err, opened.Snapshot() != before)
+			t.Errorf("with %d free file handles: got error %v; snapshot replaced: %v", free, err, opened.Snapshot() != before)
 		}
 		taken[free].Close()
 	}
@@ -202,7 +202,7 @@ func TestArchivesOutOfOpenFiles(t *testing.T) {
 	}
 }
 
-// A read-only cache is read and not written.
+// A cache directory that cannot be written is still read.
 func TestReadOnlyCache(t *testing.T) {
 	if !apart(t) {
 		return
@@ -223,6 +223,6 @@ func TestReadOnlyCache(t *testing.T) {
 	options.CacheDir = empty
 	wantAll(t, openAndSave(t, options), have)
 	if _, err := os.Create(filepath.Join(empty, "file")); !errors.Is(err, os.ErrPermission) {
-		t.Errorf("create a file in the read-only cache: %v", err)
+		t.Errorf("creating a file in the read-only cache: got the wrong error %v", err)
 	}
 }
