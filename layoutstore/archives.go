@@ -72,8 +72,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	return nil
 }
 
-// withoutTags returns a copy of the state without tags, so that manifests are served by digest
-// only.
+// withoutTags returns a copy without tags, so that manifests are served by digest only.
 func (h *volumeState) withoutTags() *volumeState {
 	bare := *h
 	bare.tagged, bare.layouts = h, make([]*indexedLayout, len(h.layouts))
@@ -183,8 +182,7 @@ func (h *volumeState) age(set volume.Set, now time.Time) time.Duration {
 
 func (h *volumeState) setState(state, detail string) { h.status.State, h.status.Detail = state, detail }
 
-// openArchive opens an archive and lists its layouts. It does not use a cached index that does not
-// match the files.
+// openArchive opens an archive and lists its layouts. It ignores a cached index that is wrong.
 func (s *source) openArchive(ctx context.Context, set volume.Set, prev *volumeState) (*volume.Archive, volume.Listing, error) {
 	cache := s.cache
 	if prev != nil && prev.vol != nil && prev.identity == set.Identity() {

@@ -79,8 +79,7 @@ func contentOf(t *testing.T, tree *layouttest.Tree) content {
 	return all
 }
 
-// blobAt returns the layout and the digest of a blob, given the name of its file. ok is false if
-// the file is no blob.
+// blobAt returns the layout and the digest of a blob file. ok is false if the file is no blob.
 func blobAt(name string) (layout string, d digest.Digest, ok bool) {
 	parts := strings.Split(name, "/")
 	n := len(parts)
@@ -222,8 +221,7 @@ func size(t *testing.T, file string) int64 {
 	return info.Size()
 }
 
-// makeOld sets the modification times of files to yesterday, so that a scan does not wait for the
-// files to settle.
+// makeOld sets the modification times of files to yesterday, so that a scan does not wait.
 func makeOld(t *testing.T, files ...string) {
 	t.Helper()
 	for _, file := range files {
@@ -435,8 +433,7 @@ func TestTwoArchivesAreMerged(t *testing.T) {
 	}
 }
 
-// All layouts of a bundle of the usual archives are served. The versions of packages are in two of
-// the archives.
+// All layouts of a bundle are served. Versions of packages are in two of its archives.
 func TestAllArchivesOfABundleAreServed(t *testing.T) {
 	tree := build(t, "", ".", "install", "installer", "security/trivy-db", "modules/x", "modules/x/release",
 		"packages/p", "packages/p/version", "packages/q/version", "deckhouse-cli/plugins/s")

@@ -52,8 +52,7 @@ type Findings struct {
 	Blob             func(Stored) // receives each copy, unless its size is wrong
 }
 
-// need describes a digest that manifests or indexes of a repository name, and the copies of its
-// content.
+// need describes a digest that manifests or indexes name, and the copies of its content.
 type need struct {
 	manifest   *closure.Manifest
 	blob       *closure.Blob
@@ -111,8 +110,7 @@ func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (
 func (a *Audit) collect() {
 	for _, m := range a.Graph.Manifests {
 		n := a.needOf(m.Digest)
-		// The real size of the content is accepted, too. Wrong sizes in descriptors are reported
-		// separately.
+		// The real size is accepted, too. Wrong sizes in descriptors are reported separately.
 		n.manifest, n.sizes = m, append(slices.Clone(m.Claims), m.Size)
 	}
 	for _, b := range a.Graph.Blobs {

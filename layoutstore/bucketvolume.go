@@ -193,8 +193,7 @@ func (f *storedFile) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser
 	return &verifiedBody{body, f.digest.Verifier(), f.String()}, nil
 }
 
-// verifiedBody is the body of an object. If the content does not match the digest, its last Read
-// fails.
+// verifiedBody is an object's body. If the content does not match the digest, its last Read fails.
 type verifiedBody struct {
 	io.ReadCloser
 	verifier digest.Verifier

@@ -66,8 +66,7 @@ func TestBucketVolumeConformsToVolume(t *testing.T) {
 	}
 }
 
-// A bucket volume does not locate a blob that was deleted from the bucket. So a check reports it as
-// missing.
+// A bucket volume does not locate a deleted blob, so a check reports the blob as missing.
 func TestBucketVolumeDoesNotLocateDeletedBlobs(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "store")

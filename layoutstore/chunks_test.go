@@ -126,8 +126,7 @@ func TestChunksServeTheSameAsTheArchive(t *testing.T) {
 	}
 }
 
-// rounds returns how often a test repeats a step: few times or, with LAYOUTPROXY_TEST_ALL=1, many
-// times.
+// rounds returns how often a test repeats a step: few or, with LAYOUTPROXY_TEST_ALL=1, many times.
 func rounds(few, many int) int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		return many

@@ -105,8 +105,7 @@ func TestManifestIsServedWithTheRightType(t *testing.T) {
 	}
 }
 
-// A missing layer is a problem even if its descriptor has urls. Only the media type makes a layer
-// optional.
+// A missing layer is a problem even if it has urls. Only a media type makes a layer optional.
 func TestURLsDoNotMakeLayersOptional(t *testing.T) {
 	for mediaType, optional := range map[string]bool{
 		ocispec.MediaTypeImageLayerGzip:                             false,

@@ -12,15 +12,13 @@ import (
 // makes their content on demand, from the name alone.
 type discoveryImages []discoveryBlob
 
-// discoveryBlob is one blob of a discovery image: its manifest, its config or a layer. name is the
-// name of the image.
+// discoveryBlob is one blob of the discovery image name: its manifest, its config or a layer.
 type discoveryBlob struct {
 	key  key
 	name string
 }
 
-// add adds the discovery image with a name. It returns the descriptor of the manifest, and sets the
-// media type in c.
+// add adds the discovery image with a name, and returns the descriptor of its manifest.
 func (di *discoveryImages) add(name string, c *common) *entry {
 	img := discovery.New(name)
 	for _, b := range [][]byte{img.Config, img.Layer, img.Manifest} {

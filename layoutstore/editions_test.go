@@ -34,8 +34,7 @@ func buildEdition(t *testing.T, dir, source string, oldNames bool) *layouttest.T
 	return tree
 }
 
-// besideNames returns the names and tags that are beside an edition. belowNames returns those below
-// it.
+// besideNames returns names and tags beside an edition. belowNames returns those below it.
 func besideNames(root string) []string {
 	return []string{
 		root + "/deckhouse-cli:v2", root + "/deckhouse-cli/plugins:package", root + "/deckhouse-cli/plugins:system",
@@ -53,8 +52,7 @@ func sorted(lists ...[]string) []string {
 	return all
 }
 
-// answered returns which of the names, each with a tag, are served. Their repositories need not be
-// listed.
+// answered returns which of the names with tags are served, even if they are not listed.
 func answered(t *testing.T, tree *layoutstore.Tree, names []string) (all []string) {
 	t.Helper()
 	for _, name := range names {
@@ -114,8 +112,7 @@ func TestEditionSplit(t *testing.T) {
 	}
 }
 
-// Without the edition split, or if the root does not end with an edition, no repository has an
-// alias.
+// Without the edition split, or without an edition in the root, no repository has an alias.
 func TestNoAliasesWithoutEditionSplit(t *testing.T) {
 	dir := t.TempDir()
 	buildEdition(t, dir, "registry.example/deckhouse/ee", false)
@@ -130,8 +127,7 @@ func TestNoAliasesWithoutEditionSplit(t *testing.T) {
 	}
 }
 
-// Each source may have its own roots. So a name may be a repository from one source, and an alias
-// from another.
+// Sources may have different roots. So a name of a repository may be an alias from another source.
 func TestEditionSplitOfSeveralSources(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	put(t, one, "installer", "one", "latest")
@@ -251,8 +247,7 @@ func TestDigestAsShortTagMeansUntagged(t *testing.T) {
 	}
 }
 
-// named writes an image, and returns its descriptor with a reference but no short tag, as skopeo
-// and crane write it.
+// named writes an image. Its descriptor has a reference, but no short tag, as from skopeo or crane.
 func named(l *layouttest.Layout, ref string) ocispec.Descriptor {
 	d := l.Image(layouttest.Image{Name: ref})
 	d.Annotations = map[string]string{ocispec.AnnotationRefName: ref}
@@ -364,8 +359,7 @@ func TestRootDecidesWhoseTagsAreServed(t *testing.T) {
 	}
 }
 
-// A tag in a package's own archive overrides the tag in the catalog, even if the catalog comes
-// later.
+// A tag in a package's own archive overrides that in the catalog, even if the catalog is later.
 func TestPackageArchiveOverridesCatalog(t *testing.T) {
 	dir := t.TempDir()
 	archive := func(name, version string) string {

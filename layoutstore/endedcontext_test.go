@@ -250,8 +250,7 @@ func endedRead(t *testing.T, e endingTree, v *endingVolume, read func(context.Co
 	if ctx.Err() == nil {
 		t.Error("the method read nothing, so the context has not ended")
 	}
-	// A check may complete although the caller's context has ended. The last comparison shows that
-	// its result is correct.
+	// A check may complete although the caller's context has ended, and its result is correct.
 	if ended := errors.Is(err, cause) || errors.Is(err, context.Canceled); !ended && (err != nil || !finishes) {
 		t.Errorf("got error %v, want the cause of the context", err)
 	}

@@ -109,8 +109,7 @@ func unservable(seed string) map[string]layouttest.Entry {
 	return all
 }
 
-// newSparse returns a sparse file in the form that GNU tar writes in PAX archives: sparse format
-// 1.0.
+// newSparse returns a sparse file as GNU tar writes it in PAX archives (sparse format 1.0).
 func newSparse(name string) []layouttest.Entry {
 	var records bytes.Buffer
 	for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=" + name, "GNU.sparse.realsize=1000"} {
@@ -218,8 +217,7 @@ func TestLastEntryOfANameWins(t *testing.T) {
 	one, two := build(t, "one", "install"), build(t, "two", "install")
 	archive := filepath.Join(t.TempDir(), "platform.tar")
 	first, second := contentOf(t, one), contentOf(t, two)
-	// The first tree's index is between two copies of the second tree's index, whose names are
-	// spelled differently.
+	// The index of the first tree is between two copies of the index of the second tree.
 	entries := slices.Concat([]layouttest.Entry{layouttest.File("install/index.json", second["install/index.json"])},
 		entriesOf(t, one, tar.FormatGNU), entriesOf(t, two, tar.FormatGNU)[:9],
 		[]layouttest.Entry{layouttest.File("./install//index.json", second["install/index.json"])})

@@ -108,8 +108,7 @@ type annotationsDoc struct {
 	RefName  string `json:"org.opencontainers.image.ref.name"`
 }
 
-// readIndex reads and parses the index.json of a layout. If its content is unchanged, it returns
-// old.
+// readIndex reads the index.json of a layout and parses it. If it is unchanged, it returns old.
 func readIndex(ctx context.Context, l volume.Layout, old *index) (*index, error) {
 	if size := l.Index.Size(); size > MaxIndex {
 		return nil, fmt.Errorf("%d bytes, more than the %d that an index may have: %w", size, MaxIndex, errTooLarge)
@@ -268,8 +267,7 @@ const maxProblems = 1000
 
 func (ix *index) addProblem(p Problem) { ix.problems = appendBounded(ix.problems, p) }
 
-// appendBounded appends p. At the limit, it appends a problem that says that there are more, and
-// later nothing.
+// appendBounded appends p. At the limit, it appends only one problem that says that there are more.
 func appendBounded(ps []Problem, p Problem) []Problem {
 	switch {
 	case len(ps) < maxProblems:

@@ -45,8 +45,7 @@ func (l Layout) Blobs(ctx context.Context) ([]digest.Digest, error) {
 	return all, orEnded(ctx, err)
 }
 
-// Volume returns the path of the directory or archive that contains the layout, as the user gave
-// it.
+// Volume returns the path of the directory or archive with the layout, as the user gave it.
 func (l Layout) Volume() string { return l.indexed.vol.String() }
 
 // Locate finds where a blob of the layout is stored. It does not check the size or the content. If

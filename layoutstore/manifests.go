@@ -242,8 +242,7 @@ func (p *indexedLayout) manifest(ctx context.Context, d digest.Digest) ([]byte, 
 	return body, nil
 }
 
-// sizeMismatch returns the text of a problem: content has a size that differs from the claimed
-// size, both in bytes.
+// sizeMismatch returns the reason for content whose size differs from the claimed size, in bytes.
 func sizeMismatch(have, claimed int64) string {
 	return fmt.Sprintf("%d bytes, the descriptor says %d", have, claimed)
 }

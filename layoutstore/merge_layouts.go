@@ -8,8 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// newRepository makes a repository from layouts. If several layouts have the same tag, the last one
-// wins.
+// newRepository makes a repository from layouts. If several have the same tag, the last one wins.
 func (t *Tree) newRepository(path string, layouts []*indexedLayout, owners, discovered []string) *Repository {
 	r := &Repository{path: path, layouts: layouts, owners: owners, discovery: discovered, cache: t.cache, quarantine: t.quarantine, storage: t.storage}
 	var all []*entry
@@ -72,8 +71,7 @@ func (r *Repository) addDiscoveryTags(discovered []string, tags map[string]*entr
 	return all
 }
 
-// makeNodes makes a node for each digest from all descriptors with this digest. Then it sets the
-// node of each tag.
+// makeNodes makes a node from all descriptors of each digest, and sets the node of each tag.
 func (r *Repository) makeNodes(all []*entry, tags map[string]*entry) {
 	slices.SortStableFunc(all, func(a, b *entry) int { return a.key.compare(b.key) })
 	count := 0

@@ -26,8 +26,7 @@ type scope struct {
 // key returns the key that the layouts at path have in a snapshot.
 func (sc *scope) key(path string) string { return sc.prefix + path }
 
-// hasKey reports whether a key belongs to the scope. Paths contain no colons, so the first colon
-// ends the prefix.
+// hasKey reports whether a key belongs to the scope. A colon ends the prefix; paths have none.
 func (sc *scope) hasKey(key string) bool { return key[:strings.Index(key, ":")+1] == sc.prefix }
 
 // naming maps the names of repositories in a snapshot to their layouts.
@@ -130,8 +129,7 @@ func (n *naming) addName(sc *scope, name, path string) {
 	n.keys[name] = append(have, key)
 }
 
-// addAlias records an alias: the name that older tools gave to the repository at path, below a
-// root.
+// addAlias records an alias: the name that older tools gave to the repository at path.
 func (n *naming) addAlias(split edition.Split, path string) {
 	alias := split.Alias(path)
 	if _, taken := n.snapshot.aliases[alias]; names.IsRepository(alias) && !taken {
@@ -139,8 +137,7 @@ func (n *naming) addAlias(split edition.Split, path string) {
 	}
 }
 
-// dropAliases removes aliases of repositories that do not exist, and aliases that are names of
-// other repositories.
+// dropAliases removes aliases of missing repositories, and those that are names of repositories.
 func (n *naming) dropAliases() {
 	maps.DeleteFunc(n.snapshot.aliases, func(alias, name string) bool { return n.keys[alias] != nil || n.keys[name] == nil })
 }

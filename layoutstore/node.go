@@ -50,8 +50,7 @@ type dispute struct {
 	types []string // without duplicates; if one is a type of manifests, the first is
 }
 
-// maxSizes is the maximum number of sizes and of media types that are kept per manifest. At most
-// one of each is right.
+// maxSizes is the maximum number of sizes, and of media types, that are kept per manifest.
 const maxSizes = 8
 
 // add adds a descriptor of the manifest.
@@ -85,8 +84,7 @@ func (n *node) digest() digest.Digest {
 	return n.first.digest()
 }
 
-// sizes returns the sizes in the descriptors of the manifest in index.json files, in bytes, without
-// duplicates.
+// sizes returns the sizes in the descriptors of the manifest, in bytes, without duplicates.
 func (n *node) sizes() []int64 {
 	if n.dispute != nil {
 		return n.dispute.sizes
@@ -94,8 +92,7 @@ func (n *node) sizes() []int64 {
 	return []int64{n.first.size}
 }
 
-// types returns the media types in the descriptors of the manifest in index.json files, without
-// duplicates.
+// types returns the media types in the descriptors of the manifest, without duplicates.
 func (n *node) types() []string {
 	switch {
 	case n.dispute != nil:

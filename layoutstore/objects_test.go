@@ -211,8 +211,7 @@ func TestChangesInABucket(t *testing.T) {
 	}
 }
 
-// While a bucket is unreachable, its last state is still served, and no content is reported as
-// missing.
+// While a bucket is unreachable, its last state is served, and no content is reported as missing.
 func TestUnreachableBucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundle(t), "")

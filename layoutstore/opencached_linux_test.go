@@ -17,8 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// cachedForms returns a tree with one layer in three forms: a directory, an archive and a chunk
-// set.
+// cachedForms returns a tree with one layer as a directory, as an archive and as a chunk set.
 func cachedForms(t *testing.T, layer []byte) map[string]string {
 	t.Helper()
 	dir, tar, chunks := t.TempDir(), t.TempDir(), t.TempDir()

@@ -51,8 +51,8 @@ func IsTransient(err error) bool { return volume.IsTransient(err) }
 
 func sortProblems(ps []Problem) { slices.SortFunc(ps, problem.Compare) }
 
-// tagList returns a list with one tag. If the tag is empty, it returns nil. It truncates a tag that
-// is too long.
+// tagList returns a list with one tag, or nil for an empty tag. It truncates a tag that is too
+// long.
 func tagList(tag string) []string {
 	if tag == "" {
 		return nil

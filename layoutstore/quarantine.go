@@ -42,8 +42,7 @@ func (r reasons) any() string {
 	return ""
 }
 
-// newQuarantine returns a quarantine with the records in a directory. If dir is empty, it keeps no
-// records.
+// newQuarantine reads a quarantine from a directory. If dir is empty, it keeps no records.
 func newQuarantine(dir string) *quarantine {
 	q := &quarantine{records: newRecords(dir)}
 	q.base, _ = filepath.Abs(".") // if this fails, paths stay relative
@@ -60,8 +59,7 @@ func (q *quarantine) absolute(at place) place {
 	return at
 }
 
-// syncRecords writes and removes queued records. If the records have not been read yet, it reads
-// them, too.
+// syncRecords writes and removes queued records. It also reads records that were not read yet.
 func (q *quarantine) syncRecords() {
 	found, unread := q.records.sync()
 	if len(found)+len(unread) == 0 {
@@ -229,8 +227,7 @@ func (q *quarantine) mayRefuse(p *indexedLayout, d digest.Digest) bool {
 // unreadReason is the reason for refusing a copy if only the name of its record can be read.
 const unreadReason = "an earlier scrub found it damaged; the record with the details cannot be read"
 
-// identify reports whether there is an unreadable record with the name of v. If so, it replaces
-// this record by v.
+// identify reports whether there is an unreadable record with the name of v, and replaces it by v.
 func (q *quarantine) identify(v record) bool {
 	name := v.name()
 	q.mu.Lock()
@@ -245,8 +242,7 @@ func (q *quarantine) identify(v record) bool {
 	return true
 }
 
-// reason returns why the copy of d in the layout at a place was quarantined. ok is false if it is
-// not quarantined.
+// reason returns why the copy of d in a layout was quarantined. ok is false if it was not.
 func (q *quarantine) reason(at place, d digest.Digest) (reason string, ok bool) {
 	at = q.absolute(at)
 	q.mu.Lock()
@@ -265,8 +261,7 @@ func (q *quarantine) removeOutdated(at place, d digest.Digest, have reasons) {
 	}
 }
 
-// remove removes a copy and its records. have are the reasons of the copy. If there are none, it
-// does nothing.
+// remove removes a copy and its records. have are the reasons of the copy, and may be empty.
 func (q *quarantine) remove(at place, d digest.Digest, have reasons) {
 	if len(have) == 0 {
 		return
@@ -278,8 +273,7 @@ func (q *quarantine) remove(at place, d digest.Digest, have reasons) {
 	q.count.Add(-1)
 }
 
-// problems returns the problems of the quarantine itself: records that cannot be read, written or
-// removed.
+// problems returns problems of the quarantine itself, such as records that cannot be read.
 func (q *quarantine) problems() []Problem {
 	all := q.records.problems()
 	q.mu.Lock()

@@ -32,8 +32,7 @@ func (v record) name() string {
 	return hex.EncodeToString(sum[:]) + recordSuffix
 }
 
-// recordForm is the format of the file of a record. Values are quoted, because paths may contain
-// any characters.
+// recordForm is the format of a record's file. Values are quoted: paths may have any characters.
 const recordForm = "layoutproxy quarantine 1\npath %q\nentry %q\ndigest %q\nstamp %q\nreason %q\n"
 
 const recordSuffix = ".quarantine"
@@ -77,8 +76,8 @@ func (r *records) queue(name string, v *record) {
 	r.queued[name] = v
 }
 
-// isMissing reports whether the file of a record does not exist, for example because somebody
-// cleared the cache.
+// isMissing reports whether the file of a record is missing, for example because a cache was
+// cleared.
 func (r *records) isMissing(v record) bool {
 	if r.dir == "" {
 		return false

@@ -95,8 +95,7 @@ func TestReleaseWithDamagedRecord(t *testing.T) {
 	}
 }
 
-// If the quarantine directory cannot be read, this is a problem. Once it can be read, its records
-// are used.
+// A quarantine directory that cannot be read is a problem. Once it can be read, its records count.
 func TestUnreadableQuarantine(t *testing.T) {
 	q := quarantine(t, false)
 	dir := q.options.QuarantineDir

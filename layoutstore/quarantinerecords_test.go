@@ -18,8 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// A record may have any path. If the path is too long, the file of the record is empty, and only
-// its name counts.
+// A record may have any path. If the path is too long, the file is empty, and only its name counts.
 func TestRecordsRoundTrip(t *testing.T) {
 	d := digest.FromString("x")
 	for _, path := range []string{"/a", "/with space", "/new\nline", "/\xff\xfe", `/quote"\`, "/%q%s", "/" + strings.Repeat("ü", 2000), "/" + strings.Repeat("x", maxRecord)} {
@@ -44,8 +43,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 	}
 }
 
-// If the directory has too many records, this is a problem. New records are written once there is
-// space.
+// Too many records are a problem. Once there is space, new records are written.
 func TestRecordsLimit(t *testing.T) {
 	r := newRecords(filepath.Join(t.TempDir(), "quarantine"))
 	r.limit = 3

@@ -25,8 +25,7 @@ func (r *Repository) readTable(ctx context.Context) (*table, error) {
 		defer r.unfinished.set(nil)
 		b := newBuilder(r)
 		t := closure.Traversal{Read: r.manifestReader(nil), Visitor: b, Patience: r.storage.patience / patienceShare, Waiting: func() { r.unfinished.set(b) }}
-		// The traversal continues when its callers have given up. Otherwise, a slow disk would never
-		// be read completely.
+		// Continue when callers have given up. Otherwise, a slow disk would never be read completely.
 		found, err := t.Run(context.WithoutCancel(ctx), r.tops())
 		if err != nil {
 			return nil, err

@@ -9,8 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// scan scans all sources and replaces the snapshot. The caller must hold t.scanning, unless the
-// tree is new.
+// scan scans all sources and replaces the snapshot. Callers hold t.scanning, unless t is new.
 func (t *Tree) scan(ctx context.Context) (Change, error) {
 	states := make([]sourceState, len(t.sources))
 	now := time.Now()

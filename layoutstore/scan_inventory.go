@@ -69,8 +69,7 @@ func ReadInventoryInBucket(ctx context.Context, name string, open func(bucket.Pl
 	return dir, data, signature, err
 }
 
-// maxSignature is the maximum size of a signature file in bytes. The longest valid signatures, by
-// ECDSA, have 72 bytes.
+// maxSignature is the maximum size of a signature file in bytes. ECDSA needs up to 72 bytes.
 const maxSignature = 1 << 10
 
 // readBeside reads a file in a directory. It returns nil if the file does not exist.
@@ -260,8 +259,7 @@ func (s *source) compareInventory(next *sourceState, dir, archive string, now ti
 	return nil
 }
 
-// isWaiting reports whether the archive at path was not scanned yet, because somebody may still be
-// writing it.
+// isWaiting reports whether the archive at path may still be written, and so was not scanned yet.
 func (st *sourceState) isWaiting(path string) bool {
 	return slices.ContainsFunc(st.archives, func(h *volumeState) bool { return h.status.State == "waiting" && h.status.Path == path })
 }

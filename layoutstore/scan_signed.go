@@ -76,8 +76,7 @@ func listSigned(store string) (names []string, stamp string, err error) {
 	return names, b.String(), nil
 }
 
-// refusedState returns the state of a source without a valid signature, from which nothing is
-// served.
+// refusedState returns the state of a source without a valid signature: nothing in it is served.
 func (s *source) refusedState(dir string, err error) sourceState {
 	return s.emptyState("failing", err, Problem{Kind: Damaged, Path: dir, Reason: err.Error() + ": nothing of it is served", Err: err, TagsUnknown: true}, dir)
 }

@@ -98,8 +98,7 @@ func TestArchiveIsNotServedWhileItIsWritten(t *testing.T) {
 	wantAll(t, tree, contentOf(t, second))
 }
 
-// rescanUntil rescans the tree until the archive has a state. While it is waiting, nothing in it
-// may be served.
+// rescanUntil rescans until the archive has a state. While it waits, nothing in it may be served.
 func rescanUntil(t *testing.T, tree *layoutstore.Tree, archive, state string, have content) {
 	t.Helper()
 	for t.Context().Err() == nil {
@@ -156,8 +155,7 @@ func TestArchiveIsServedOnceUnchanged(t *testing.T) {
 		wantServed(t, opened, have, readableWithout(places, have, half, never))
 		wantProblem(t, opened, layoutstore.Incomplete, archive, "")
 
-		// Write the rest with modification times in the past or in the future, like a copy that
-		// preserves times.
+		// Write the rest with modification times in the past or in the future, as cp -p does.
 		end := filepath.Join(dir, filepath.Base(files[len(files)-1]))
 		appendTo(t, end, data[half:])
 		if chunk > 0 {

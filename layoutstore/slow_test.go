@@ -70,8 +70,7 @@ const soon = 20 * time.Millisecond
 
 func fromStart(size int64) (off, n int64) { return 0, size }
 
-// While the manifest of one image cannot be read, the other image is served completely, even its
-// blobs.
+// While the manifest of one image cannot be read, the other image is served completely.
 func TestSlowManifestDoesNotDelayOtherImages(t *testing.T) {
 	synctest.Test(t, slowManifestDoesNotDelayOtherImages)
 }

@@ -31,8 +31,7 @@ type Snapshot struct {
 	quarantine *quarantine
 }
 
-// Generation returns the number of the generation. It begins with 1, and increases with each change
-// of the tree.
+// Generation returns the number of the generation. The first is 1, and each change adds 1.
 func (s *Snapshot) Generation() uint64 { return s.generation }
 
 // Since returns the time at which the generation was first found.
@@ -42,8 +41,7 @@ func (s *Snapshot) Since() time.Time { return s.since }
 // sources except those of blobs.
 func (s *Snapshot) Directories() []string { return slices.Clone(s.dirs) }
 
-// Roots returns the roots below which the tree is served. The empty root means that names have no
-// root.
+// Roots returns the roots below which the tree is served. "" means that names have no root.
 func (s *Snapshot) Roots() []string { return slices.Clone(s.roots) }
 
 // Sources returns the states of the sources in their order. Archives in a directory come before the
@@ -123,8 +121,7 @@ func (s *Snapshot) Problems(ctx context.Context) ([]Problem, error) {
 	return all, nil
 }
 
-// ScanProblems returns only the problems that the scan and the indexes show. An [Audit] finds the
-// others.
+// ScanProblems returns only the problems that the scan found. An [Audit] finds the others.
 func (s *Snapshot) ScanProblems() []Problem {
 	all, _ := s.collect(func(r *Repository) ([]Problem, error) { return r.problems, nil }) // cannot fail: it reads nothing
 	return all
@@ -168,8 +165,7 @@ func (s *Snapshot) collect(of func(*Repository) ([]Problem, error)) ([]Problem, 
 	return all, nil
 }
 
-// servedName returns the first name of the repository at path. If it has no name, servedName
-// returns its path.
+// servedName returns the first name of the repository at path, or the path if it has no name.
 func (s *Snapshot) servedName(path string) string {
 	if name, ok := s.served[path]; ok {
 		return name

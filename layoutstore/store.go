@@ -16,8 +16,7 @@ const (
 	movedTries = 3                     // number of scans after which one of a directory is accepted although files changed
 )
 
-// publicationState is the state of the publication by an import into a store, or by a pull into a
-// directory.
+// publicationState is the state of a publication by an import or a pull.
 type publicationState struct {
 	store *journal.View
 	mark  volume.Mark

@@ -2,8 +2,7 @@ package layoutstore
 
 import "testing"
 
-// While an import moves an archive, scans of the store do not report it as missing, however long
-// the move takes.
+// While an import moves an archive, scans of the store do not report the archive as missing.
 func TestScanOfAStoreIsRejectedDuringAMove(t *testing.T) {
 	for _, test := range []struct {
 		moved, store, scanned bool

@@ -59,8 +59,7 @@ func allOptional(claims []claim) bool {
 	return !slices.ContainsFunc(claims, func(c claim) bool { return !c.optional })
 }
 
-// claimsOf returns the claims about the blob with a key, sorted by size. After finish, there is one
-// per size.
+// claimsOf returns the claims about the blob with a key, sorted by size, one per size.
 func (t *table) claimsOf(k key) []claim {
 	from, _ := slices.BinarySearchFunc(t.claims, k, func(c claim, k key) int { return c.key.compare(k) })
 	to := from
@@ -110,8 +109,7 @@ func (b *builder) node(d digest.Digest) *node {
 	return b.table.children[k]
 }
 
-// Manifest implements [closure.Visitor]. To save memory, it removes the content of m, and keeps
-// only its type.
+// Manifest implements [closure.Visitor]. To save memory, it keeps only the type of m.
 func (b *builder) Manifest(m *closure.Manifest) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -232,8 +230,7 @@ func typeMismatch(claimed, right string) string {
 	return fmt.Sprintf("a descriptor says %.100q, but it is %.100q", claimed, right)
 }
 
-// addDamaged adds a problem of a damaged manifest, which is reachable from a node in
-// Repository.top.
+// addDamaged adds a problem of a manifest that is reachable from a node in Repository.top.
 func (b *builder) addDamaged(d digest.Digest, top int32, reason string) {
 	b.addProblem(Problem{Kind: Damaged, Digest: d, Reason: reason}, top)
 }

@@ -155,8 +155,8 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 	return t, nil
 }
 
-// openSources prepares the sources in options. It reuses sources in old, even if they are missing
-// at the moment.
+// openSources prepares the sources in options. It reuses those in old, even if they are missing
+// now.
 func openSources(options Options, old []*source) ([]*source, error) {
 	var sources []*source
 	for _, path := range options.Sources {
@@ -295,8 +295,8 @@ func (t *Tree) run(r *refresh, ctx context.Context) {
 	r.change, r.err = t.scan(ctx)
 }
 
-// beginScan waits until no other scan runs. The other scan may hang if its disk does. The error is
-// the cause of ctx.
+// beginScan waits until no other scan runs, which may hang with its disk. The error is the cause of
+// ctx.
 func (t *Tree) beginScan(ctx context.Context) error {
 	select {
 	case t.scanning <- struct{}{}:

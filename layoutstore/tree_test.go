@@ -435,8 +435,7 @@ func TestBlobCanBeOpenedAndRead(t *testing.T) {
 	}
 }
 
-// problemsOf returns the problems of a snapshot. If Problems fails, it returns one problem with the
-// error.
+// problemsOf returns the problems of a snapshot. If Problems fails, its error is the only problem.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

@@ -32,8 +32,8 @@ type signedTag struct {
 	digest digest.Digest
 }
 
-// newTrust returns the content of inventories that the key has signed. If there is no key, it
-// returns nil.
+// newTrust returns the content of inventories that the key has signed. If key is nil, it returns
+// nil.
 func newTrust(key *inventory.VerifyKey, lists ...*inventory.Inventory) *trust {
 	if key == nil {
 		return nil
@@ -67,8 +67,7 @@ func notSigned(d digest.Digest) error {
 	return &ProblemError{Problem: Problem{Kind: Limited, Digest: d, Reason: "no signed inventory lists it", Err: fs.ErrNotExist}}
 }
 
-// signedEntries returns the entries of the layout's index.json that are signed. It removes unsigned
-// tags from them.
+// signedEntries returns the signed entries of the layout's index.json, without unsigned tags.
 func (p *indexedLayout) signedEntries(all []IndexEntry) []IndexEntry {
 	tags := make(map[int]string, len(p.index.entries))
 	for _, e := range p.index.entries {

@@ -9,8 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// newTrust must not allocate memory for each tag: this would take more memory than the tags
-// themselves.
+// newTrust must not allocate per tag: this would take more memory than the tags themselves.
 func TestTrustAllocatesNothingPerTag(t *testing.T) {
 	const count = 10_000
 	r := inventory.Repository{Path: "app"}

@@ -46,8 +46,7 @@ func signTree(t *testing.T, dir string, key *inventory.SigningKey) {
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, inventory.SignatureName), signature, 0o644))
 }
 
-// With a key, no unsigned repository, tag, manifest or blob is served, even if it was added after
-// the start.
+// With a key, no unsigned repository, tag, manifest or blob is served, even if it is added later.
 func TestOnlySignedContentIsServed(t *testing.T) {
 	dir, key := t.TempDir(), newSigningKey(t)
 	made := layouttest.New(t, dir)

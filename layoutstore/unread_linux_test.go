@@ -12,8 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Files that look like archives but are not read are problems. Each problem names the file and what
-// to do.
+// Unread files that look like archives are problems. Each problem names the file and what to do.
 func TestUnreadArchivesAreReported(t *testing.T) {
 	file := func(t *testing.T, name string) { layouttest.WriteFile(t, name, []byte("text")) }
 	link := func(to string) func(*testing.T, string) {

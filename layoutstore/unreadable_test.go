@@ -53,7 +53,7 @@ func chmod(t *testing.T, file string, mode os.FileMode) {
 	}
 }
 
-// If an archive cannot be read any more, its last state is still served, and each scan reports a
+// If an archive becomes unreadable, its last state is still served, and each scan reports a
 // problem.
 func TestUnreadableArchive(t *testing.T) {
 	if !apart(t) {

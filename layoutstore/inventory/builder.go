@@ -40,8 +40,7 @@ func (b *Builder) repository(path string) *building {
 	return r
 }
 
-// AddTag adds a tag and its manifest. If the tag already exists, its earlier manifest becomes
-// untagged.
+// AddTag adds a tag and its manifest. If the tag exists, its earlier manifest becomes untagged.
 func (b *Builder) AddTag(path, tag string, m Blob) {
 	r := b.repository(path)
 	if old, ok := r.tags[tag]; ok && old.Digest != m.Digest {
@@ -51,8 +50,7 @@ func (b *Builder) AddTag(path, tag string, m Blob) {
 	b.AddBlob(m)
 }
 
-// AddUntagged adds a manifest that an index names. Build lists it as untagged, unless it also has a
-// tag.
+// AddUntagged adds a manifest that an index names. It is listed as untagged if it has no tag.
 func (b *Builder) AddUntagged(path string, m Blob) {
 	b.repository(path).untagged[m.Digest] = m.Size
 	b.AddBlob(m)

@@ -61,8 +61,7 @@ func Compare(a, b *Inventory) Comparison {
 	return c
 }
 
-// maps adds a difference for each key whose values in a and b differ. A key is "REPOSITORY NAME" or
-// "NAME".
+// maps adds a difference for each key with different values. A key is "REPOSITORY NAME" or "NAME".
 func (c *Comparison) maps(what string, a, b map[string]string) {
 	for _, key := range keysOf(a, b) {
 		repository, name, ok := strings.Cut(key, " ")

@@ -125,8 +125,7 @@ func (c *fileCheck) add(kind problem.Kind, name string, chunks []string, format 
 		Reason: fmt.Sprintf(format, args...), Harmless: kind == problem.Limited})
 }
 
-// archive compares a listed archive with the archive in the directory. have is nil if it is
-// missing.
+// archive compares a listed archive with the one in the directory. have is nil if it is missing.
 func (c *fileCheck) archive(want, have *Archive) {
 	switch {
 	case have == nil:

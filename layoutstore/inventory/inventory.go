@@ -128,8 +128,7 @@ func (r *Repository) Tag(name string) (Tag, bool) {
 	return r.Tags[n], true
 }
 
-// Blob returns the size of a blob or manifest in bytes. ok is false if the inventory does not list
-// it.
+// Blob returns the size of a blob or manifest in bytes. ok is false if it is not listed.
 func (i *Inventory) Blob(d digest.Digest) (size int64, ok bool) {
 	n, ok := slices.BinarySearchFunc(i.Blobs, d, func(b Blob, d digest.Digest) int { return cmp.Compare(b.Digest, d) })
 	if !ok {

@@ -293,8 +293,8 @@ func FuzzWrite(f *testing.F) {
 	})
 }
 
-// FuzzArchiveNames checks that package inventory and package volume agree about the names of
-// archives and chunks.
+// FuzzArchiveNames checks that packages inventory and volume recognize the same archives and
+// chunks.
 func FuzzArchiveNames(f *testing.F) {
 	for _, name := range []string{"a.tar", "a.tar.0000.chunk", "a.tar.12345.chunk", "a.tar.000.chunk", ".tar", "tar", "a.tar.0000.chunk.gostsum", "a.tar.0000.chunk.tar"} {
 		f.Add(name)

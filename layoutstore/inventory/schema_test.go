@@ -70,8 +70,7 @@ func (s *schema) check(at string, v any) error {
 	return nil
 }
 
-// The JSON schema accepts inventories that the program writes, and refuses invalid inventories, as
-// the parser does.
+// The JSON schema accepts valid inventories and refuses invalid ones, like the parser.
 func TestSchemaMatchesParser(t *testing.T) {
 	data, err := os.ReadFile("../../docs/inventory.schema.json")
 	layouttest.Try(t, err)

@@ -44,8 +44,7 @@ func ParseSigningKey(data []byte) (*SigningKey, error) {
 
 var errKind = fmt.Errorf("%w: neither Ed25519 nor ECDSA P-256", ErrKey)
 
-// decodePEM returns the content of the PEM block in data. There must be exactly one block, with the
-// type want.
+// decodePEM returns the content of the only PEM block in data, which must have the type want.
 func decodePEM(data []byte, want string) ([]byte, error) {
 	block, rest := pem.Decode(data)
 	switch {
