@@ -53,7 +53,6 @@ type dispute struct {
 // maxSizes is the maximum number of sizes, and of media types, that are kept per manifest.
 const maxSizes = 8
 
-// add adds a descriptor of the manifest.
 func (n *node) add(e *entry) {
 	if n.first == nil {
 		n.first = e
@@ -84,7 +83,7 @@ func (n *node) digest() digest.Digest {
 	return n.first.digest()
 }
 
-// sizes returns the sizes in the descriptors of the manifest, in bytes, without duplicates.
+// sizes returns the sizes in the index.json descriptors of the manifest, in bytes, each once.
 func (n *node) sizes() []int64 {
 	if n.dispute != nil {
 		return n.dispute.sizes
@@ -92,7 +91,7 @@ func (n *node) sizes() []int64 {
 	return []int64{n.first.size}
 }
 
-// types returns the media types in the descriptors of the manifest, without duplicates.
+// types returns the media types in the index.json descriptors of the manifest, each once.
 func (n *node) types() []string {
 	switch {
 	case n.dispute != nil:

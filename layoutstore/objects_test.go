@@ -21,7 +21,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// upload uploads the files of a directory to a bucket, below a prefix.
 func upload(t testing.TB, s *buckettest.Server, dir, prefix string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {

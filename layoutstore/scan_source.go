@@ -90,7 +90,6 @@ func (st *sourceState) volumes() []*volumeState {
 // looseOrEmpty returns the state of the unpacked layouts. It is never nil.
 func (st *sourceState) looseOrEmpty() *volumeState { return cmp.Or(st.loose, &volumeState{}) }
 
-// status returns the status of a volume of the source.
 func (st *sourceState) status(h *volumeState) SourceStatus {
 	status := h.status
 	if st.failed != nil {

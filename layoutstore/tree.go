@@ -295,8 +295,7 @@ func (t *Tree) run(r *refresh, ctx context.Context) {
 	r.change, r.err = t.scan(ctx)
 }
 
-// beginScan waits until no other scan runs, which may hang with its disk. The error is the cause of
-// ctx.
+// beginScan waits for the end of another scan, which may hang. The error is the cause of ctx.
 func (t *Tree) beginScan(ctx context.Context) error {
 	select {
 	case t.scanning <- struct{}{}:

@@ -76,7 +76,6 @@ func resetConn(conn net.Conn) {
 	conn.Close()
 }
 
-// count returns the number of bytes that backends have sent to clients.
 func (b *balancer) count() int64 { return b.passed.Load() }
 
 func (b *balancer) currentState() lineState {

@@ -99,7 +99,6 @@ func readJSON(t *testing.T, file string, v any) {
 	must(t, json.Unmarshal(layouttest.ReadFile(t, file), v))
 }
 
-// servers starts all servers that the test compares.
 func (b *performanceBundle) servers(t *testing.T) (all []target) {
 	t.Helper()
 	all = append(all, startFloor(t, "floor, tree", b.answers(t, "")), startFloor(t, "floor, archive", b.answers(t, filepath.Join(b.dirs["archive"], "bundle.tar"))))

@@ -152,7 +152,6 @@ func (c *cluster) killInTurn(ctx context.Context, next func() bool) error {
 	return nil
 }
 
-// importLate imports the second bundle into the store.
 func (c *cluster) importLate(ctx context.Context, bundle string, env []string) error {
 	cmd := exec.CommandContext(ctx, program, append([]string{"import", bundle, "--store", c.store.place("releases")}, c.store.flags()...)...)
 	cmd.Env = append(env, c.store.env()...)
