@@ -31,8 +31,7 @@ import (
 type Options struct {
 	// Htpasswd is a file of USER:HASH lines, with bcrypt hashes.
 	Htpasswd string
-	// Token configures which tokens are accepted.
-	Token Token
+	Token    Token
 	// Scope returns the resource that a request reads, in the terms of the token
 	// specification: "repository" and its name, "registry" and "catalog", or "" and "".
 	Scope func(*http.Request) (kind, name string)

@@ -36,8 +36,7 @@ type call struct {
 
 	// anonymous means that the call is sent without a login.
 	anonymous bool
-	// basic is the login for a token server.
-	basic *Credential
+	basic     *Credential
 	// secret means that the body contains a secret, and must never be sent to another host.
 	secret bool
 	// unbounded means that the call bypasses the limiter, because the caller already holds a slot.

@@ -62,8 +62,7 @@ const (
 	SideLocal Side = "local"
 	// SideNetwork means the network between this machine and the registry.
 	SideNetwork Side = "network"
-	// SideToken means the token server.
-	SideToken Side = "token"
+	SideToken   Side = "token"
 	// SideRegistry means the registry, or a proxy in front of it.
 	SideRegistry Side = "registry"
 )
@@ -71,8 +70,7 @@ const (
 // Error describes a request that failed permanently.
 type Error struct {
 	// Op is the operation, such as "put manifest".
-	Op string
-	// Host is the host that was contacted.
+	Op   string
 	Host string
 	// Repository is empty if the request does not concern a repository.
 	Repository string
@@ -81,7 +79,6 @@ type Error struct {
 	Side      Side
 	// Status is the HTTP status; 0 if there was no answer.
 	Status int
-	// Server is the Server header of the answer.
 	Server string
 	// Codes are the errors in the body of the answer, if a registry wrote it.
 	Codes []Code

@@ -12,8 +12,7 @@ import (
 type limiter struct {
 	mu sync.Mutex
 	// most is the configured bound.
-	most int
-	// limit is the current bound.
+	most    int
 	limit   int
 	running int
 	// good is the number of successful answers in a row.

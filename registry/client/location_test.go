@@ -8,7 +8,7 @@ import (
 
 // follow returns the URL that a redirect or Location leads to. If the client must not go there,
 // it returns an error.
-func TestFollow(t *testing.T) {
+func TestFollowLocation(t *testing.T) {
 	const public, refused, private = "https://reg.example/v2/x/blobs/uploads/1", "refused", "private"
 	for _, c := range []struct {
 		from, location string

@@ -138,7 +138,6 @@ func TestEndlessLists(t *testing.T) {
 	list := func(n int, entry string) string { return strings.TrimSuffix(strings.Repeat(entry+",", n), ",") }
 	onward := func(page int) string { return fmt.Sprint("&last=", page) }
 	for name, test := range map[string]struct {
-		// link returns the query of the next page.
 		link func(page int) string
 		// names and referrers are the entries of each page.
 		names, referrers string

@@ -51,7 +51,7 @@ func TestUploadStreamsLargeBlob(t *testing.T) {
 	}
 }
 
-func TestMount(t *testing.T) {
+func TestMountOrUpload(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
 	b := noise(1000, 1)

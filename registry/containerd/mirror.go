@@ -12,8 +12,7 @@ import (
 type MirrorOptions struct {
 	// Host is the registry as written in image names, such as registry.example or
 	// registry.example:5000. _default means every registry that has no directory of its own.
-	Host string
-	// Endpoint is the URL of the mirror.
+	Host     string
 	Endpoint string
 	// CA, ClientCert and ClientKey are PEM files, which need an https endpoint. NewMirror makes
 	// their paths absolute, because containerd resolves relative paths from the directory of

@@ -29,7 +29,7 @@ type Options struct {
 	// HostsDir is the certs.d directory. If it is empty, doctor uses the directories of the
 	// containerds that run here.
 	HostsDir string
-	// Proc is the directory /proc; "" means /proc.
+	// Proc is the directory to read instead of /proc. "" means /proc itself.
 	Proc string
 }
 

@@ -22,8 +22,7 @@ import (
 // Options configure New.
 type Options struct {
 	// Route returns the route of a request, which becomes a label. There must be few routes.
-	Route func(*http.Request) string
-	// Registerer is where the metrics are registered.
+	Route      func(*http.Request) string
 	Registerer prometheus.Registerer
 	// AccessLog gets one line per request. If it is nil, there is no access log.
 	AccessLog *zap.Logger

@@ -37,17 +37,15 @@ type imagePage struct {
 	// Size is the size of the manifest in bytes.
 	Size int64
 	// Total is the size of config and layers in bytes. Each blob counts once.
-	Total    int64
-	Platform string
-	Created  string
-	// Tags are all tags of the manifest.
-	Tags     []string
-	MoreTags int
-	Place    place
-	Commands []command
-	Node     node
-	Children []child
-	// Parts are the config and the layers.
+	Total     int64
+	Platform  string
+	Created   string
+	Tags      []string
+	MoreTags  int
+	Place     place
+	Commands  []command
+	Node      node
+	Children  []child
 	Parts     []part
 	Referrers []referrer
 	Subject   digest.Digest

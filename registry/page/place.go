@@ -22,11 +22,9 @@ type place struct {
 	More int
 }
 
-// run describes a sequence of bytes in a file.
+// run describes a sequence of bytes in a file. Name is the last part of the path File.
 type run struct {
-	// File is the path of the file.
-	File string
-	// Name is the last part of the path.
+	File      string
 	Name      string
 	Off, Len  int64
 	WholeFile bool

@@ -26,7 +26,6 @@ type section struct {
 	Name string
 	// HTML was rendered from a template, so it is already escaped.
 	HTML template.HTML
-	// Hash is a hash of the HTML.
 	Hash string
 }
 

@@ -76,7 +76,6 @@ type Scrub struct {
 
 // Disk is a file system that the server writes to. It has the format of the document at /status.
 type Disk struct {
-	// Path is a directory on the file system.
 	Path string `json:"path"`
 	// Free is how many bytes the server's user may write.
 	Free int64 `json:"free"`

@@ -47,8 +47,7 @@ type TB interface {
 // Options configures the registry to run.
 type Options struct {
 	// Dir is where the registry stores its content. "" means a new temporary directory.
-	Dir string
-	// Basic turns on basic authentication.
+	Dir   string
 	Basic bool
 	// Token turns on authentication with tokens from a server on another port.
 	Token bool
@@ -64,16 +63,14 @@ type Options struct {
 // Registry is a registry that runs in this process.
 type Registry struct {
 	*httptest.Server
-	// Host is the host and port of the registry.
 	Host string
 	// Tokens is the token server; nil if tokens are not used.
 	Tokens *Tokens
 
-	app    http.Handler
-	mu     sync.Mutex
-	faults []Fault
-	seen   []*Request
-	// running is the number of requests in progress.
+	app     http.Handler
+	mu      sync.Mutex
+	faults  []Fault
+	seen    []*Request
 	running int
 	// ended signals that a request has ended. Its lock is mu.
 	ended *sync.Cond

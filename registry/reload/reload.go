@@ -44,7 +44,6 @@ type Value[T any] struct {
 	start   time.Time
 	checked atomic.Int64 // time of the last check, in nanoseconds after start
 
-	// mu guards check.
 	mu sync.Mutex
 	// check is the check that is running; nil if none is.
 	check *check

@@ -212,7 +212,7 @@ func TestFilesWithFutureTime(t *testing.T) {
 	w.want("44", "changed")
 }
 
-func TestNewFails(t *testing.T) {
+func TestNewWithUnusableFiles(t *testing.T) {
 	w := watch(t)
 	o := w.options()
 	o.Files = append(o.Files, w.file("missing"))

@@ -45,7 +45,7 @@ func TestWritesDuringRead(t *testing.T) {
 }
 
 // The callbacks Changed and Failed may be nil.
-func TestWithoutCallbacks(t *testing.T) {
+func TestReloadWithoutCallbacks(t *testing.T) {
 	w := watch(t)
 	o := w.options()
 	o.Changed, o.Failed = nil, nil
