@@ -255,7 +255,7 @@ func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
 	}
 	if n < s.commits {
 		if got := importertest.Files(t, store); !maps.Equal(got, before) && !strings.HasPrefix(at, "remove") {
-			t.Fatalf("step %d, %s: the tree or staging has changed: %v, %v", n, at, importertest.Unfinished(t, store), err)
+			t.Fatalf("step %d, %s: the failed import changed the tree, or left files in staging: %v; error %v", n, at, importertest.Unfinished(t, store), err)
 		}
 		if s.way == packed && len(archives(t, bundle)) != len(archives(t, s.bundle)) {
 			t.Fatalf("step %d, %s: the failed import removed an archive from the bundle", n, at)

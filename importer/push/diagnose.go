@@ -39,11 +39,11 @@ type KnownCause struct {
 func Causes() []KnownCause {
 	return []KnownCause{
 		{"the clocks differ", "401 or 403 from the registry although the login is right, and a `Date` that is off by a minute or more", clockDiffers},
-		{"the login is wrong or has expired", "401 from the token server, 401 from a registry with Basic, 403 `authorization token has expired` (ECR)", loginRefused},
+		{"the login is wrong or has expired", "401 from the token server, 401 from a registry with Basic authentication, 403 `authorization token has expired` (ECR)", loginRefused},
 		{"a quota is used up", "403 `will exceed the configured upper limit` (Harbor), 403 `Quota has been exceed` (Quay)", quotaUsedUp},
-		{"the registry has no free space", "507, 500 with `no space left`, 500 with error 28 of the system (distribution)", diskFull},
-		{"the registry limits manifests or layers", "413 with an error from the registry, 400 MANIFEST_INVALID `request body too large` (distribution)", registryLimits},
-		{"a proxy in front limits bodies", "413 without an error from the registry", proxyLimits},
+		{"the registry has no free space", "507; 500 with `no space left`; 500 with system error 28 (distribution)", diskFull},
+		{"the registry limits the size of manifests or layers", "413 with an error from the registry, 400 MANIFEST_INVALID `request body too large` (distribution)", registryLimits},
+		{"a proxy limits the size of requests", "413 without an error from the registry", proxyLimits},
 		{"the name has too many segments", "NAME_INVALID, also from the token server (Quay); 403 from the token server, 404 or 405 (GitLab, Quay)", nameRefused},
 		{"the project does not exist (Harbor)", "404 `project … not found`", projectMissing},
 		{"the repository does not exist (ECR, others)", "404 at the first upload, NAME_UNKNOWN", repositoryMissing},

@@ -101,10 +101,10 @@ func answers() []answer {
 		{"the login is wrong or has expired", "Amazon ECR", everything, 403, codes("DENIED", "Your authorization token has expired. Reauthenticate and try again."), nil,
 			"Amazon ECR's guide, troubleshooting: 403 with an expired token"},
 		{"the name has too many segments", "", everything, 400, codes("NAME_INVALID", "invalid repository name"), nil, "distribution specification; the first request is a HEAD, whose answer has no body"},
-		{"the registry limits manifests or layers", "", manifest, 413, codes("SIZE_INVALID", "manifest too large"), nil, "distribution specification, Pushing Manifests: 413 over the limit of the registry"},
-		{"a proxy in front limits bodies", "", commit, 413, "<html>\n<head><title>413 Request Entity Too Large</title></head>\n<body>\n<center><h1>413 Request Entity Too Large</h1></center>\n<hr><center>nginx/1.22.1</center>\n</body>\n</html>", nginx,
+		{"the registry limits the size of manifests or layers", "", manifest, 413, codes("SIZE_INVALID", "manifest too large"), nil, "distribution specification, Pushing Manifests: 413 over the limit of the registry"},
+		{"a proxy limits the size of requests", "", commit, 413, "<html>\n<head><title>413 Request Entity Too Large</title></head>\n<body>\n<center><h1>413 Request Entity Too Large</h1></center>\n<hr><center>nginx/1.22.1</center>\n</body>\n</html>", nginx,
 			"go-gitea/gitea#33646"},
-		{"a proxy in front limits bodies", "", manifest, 413, "<html></html>", nginx, "the same"},
+		{"a proxy limits the size of requests", "", manifest, 413, "<html></html>", nginx, "the same"},
 		{"the registry lost a part of the image", "Harbor", manifest, 404, codes("MANIFEST_BLOB_UNKNOWN", "blob unknown to registry"), nil, "goharbor/harbor#22417"},
 		{"the registry refuses the manifest", "Quay", manifest, 400, codes("MANIFEST_INVALID", "manifest invalid"), nil, "quay/quay endpoints/v2/errors.py: ManifestInvalid"},
 		{"the clocks differ", "", upload, 401, "", []string{"Date: " + time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)}, "RFC 7519: exp and nbf"},
@@ -233,7 +233,7 @@ func live() map[string]struct {
 		// The answer is documented in getwud/wud#600.
 		"a missing project":            {"the user may not push", "GitLab", tokens, answer(403, codes("DENIED", "access forbidden"))},
 		"Docker Hub's incorrect login": {"the login is wrong or has expired", "", tokens, answer(401, `{"details":"incorrect username or password"}`)},
-		"a manifest that is too large": {"the registry limits manifests or layers", "distribution", registrytest.Options{}, func(t *testing.T, s *setup) {
+		"a manifest that is too large": {"the registry limits the size of manifests or layers", "distribution", registrytest.Options{}, func(t *testing.T, s *setup) {
 			s.registry.Inject(func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/v1") {
 					// distribution has a limit of 4 MiB.
