@@ -98,7 +98,7 @@ func (s *Store) begin(ctx context.Context, waiting func() error) error {
 // Close releases the lock, and closes the store.
 func (s *Store) Close() {
 	if s.locked != nil {
-		s.locked.Close()
+		_ = filelock.Release(s.locked)
 	}
 	s.root.Close()
 }

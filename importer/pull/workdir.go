@@ -79,11 +79,11 @@ func openWork(dir, temp string, resume bool, now time.Time, reached func(string)
 	w := &work{dir: dir, path: local, local: local, lock: lock, reached: reached}
 	if temp != "" {
 		if w.path, err = tempFor(temp, dir); err != nil {
-			return nil, errors.Join(err, lock.Close())
+			return nil, errors.Join(err, filelock.Release(lock))
 		}
 	}
 	if err := w.prepare(resume, now); err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, filelock.Release(lock))
 	}
 	return w, nil
 }
@@ -169,7 +169,7 @@ func (w *work) finish() error {
 }
 
 // Close releases the lock. The state stays on disk.
-func (w *work) Close() error { return w.lock.Close() }
+func (w *work) Close() error { return filelock.Release(w.lock) }
 
 func (w *work) file(sub string, d digest.Digest) string {
 	return filepath.Join(w.path, sub, d.Algorithm().String()+"-"+d.Encoded())

@@ -1,6 +1,6 @@
 // Package filelock locks a file or a directory against other processes.
 //
-// The lock belongs to the open file, as with flock(2). It ends when the file is closed or the
+// The lock belongs to the open file, as with flock(2). It ends when the file is released or the
 // process dies, so no lock is ever left behind. The lock is advisory: it only stops other callers
 // of [TryLock].
 package filelock

@@ -29,14 +29,14 @@ func TestTryLock(t *testing.T) {
 		if err := filelock.TryLock(second); !errors.Is(err, filelock.ErrLocked) {
 			t.Errorf("%s: a lock through a second open file: got %v, want ErrLocked", name, err)
 		}
-		if err := first.Close(); err != nil {
+		if err := filelock.Release(first); err != nil {
 			t.Fatal(err)
 		}
 		if err := filelock.TryLock(second); err != nil {
-			t.Errorf("%s: a lock after the locked file was closed failed: %v", name, err)
+			t.Errorf("%s: a lock after the locked file was released failed: %v", name, err)
 		}
 		if err := filelock.TryLock(first); err == nil || errors.Is(err, filelock.ErrLocked) {
-			t.Errorf("%s: a lock of a closed file: got %v, want an error other than ErrLocked", name, err)
+			t.Errorf("%s: a lock of a released file: got %v, want an error other than ErrLocked", name, err)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 // them.
 const Available = true
 
-// TryLock locks an open file or directory until it is closed. It does not wait: if the file is
+// TryLock locks an open file or directory until Release. It does not wait: if the file is
 // already locked, TryLock fails with ErrLocked. If the system does not support locks, it fails with
 // errors.ErrUnsupported. Other errors come from flock(2).
 func TryLock(f *os.File) error {
@@ -27,4 +27,11 @@ func TryLock(f *os.File) error {
 			return os.NewSyscallError("flock", err)
 		}
 	}
+}
+
+// Release unlocks and closes a file. To close it would not be enough: a child process that was just
+// forked has the same open file, and with it the lock, until it calls exec.
+func Release(f *os.File) error {
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN) // if it fails, closing the file unlocks it
+	return f.Close()
 }
