@@ -44,7 +44,7 @@ no step fails, 1 if one does, and 3 if content is missing or damaged.`,
 	f := cmd.Flags()
 	flags.AddFlags(f)
 	flags.UserAgent = userAgent()
-	f.StringVar(&flags.hostsDir, "hosts-dir", "", "certs.d `directory` of this node (default the one that the running containerd reads)")
+	f.StringVar(&flags.hostsDir, "hosts-dir", "", "certs.d `directory` of this node (default the directory that the running containerd reads)")
 	return cmd
 }
 

@@ -34,8 +34,8 @@ them together, or changes nothing. A BUNDLE is whatever serve accepts as a sourc
 bundles have the same tag, the later bundle wins. Tags of the bundles replace those of the store.
 
 Every blob is verified while it is copied. A damaged or incomplete bundle is refused with exit
-status 3. A running server of DIR serves the old state until the new one is complete, even if
-the import is killed. An interrupted import exits with 130; the next one resumes it.
+status 3. A running server of the store serves the old state until the new state is complete,
+even if the import is killed. An interrupted import exits with 130; the next import resumes it.
 
 Any number of servers can serve a store in a bucket (--store s3://BUCKET/PREFIX). Of two imports
 into it at the same time, one fails with exit status 1 and publishes nothing. Run it again: it
@@ -57,7 +57,7 @@ reuses what it has uploaded.`,
 	f := cmd.Flags()
 	f.StringVar(&o.Store, "store", "", "`directory` of the store, or s3://BUCKET/PREFIX; it is created if missing")
 	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish the intact part of an incomplete bundle, and exit with 3")
-	f.BoolVar(&mustBeReady, "require-ready", false, "import only if every version of the platform in the bundles is ready, given the images in bundles and store; otherwise exit with 3")
+	f.BoolVar(&mustBeReady, "require-ready", false, "import only if every platform version in the bundles is ready, counting the images in the bundles and in the store; otherwise exit with 3")
 	f.BoolVar(&o.KeepPacked, "keep-packed", false, "move the archives into the store unchanged, and serve them from there")
 	key.AddFlags(f, "import")
 	s3.AddFlags(f)
@@ -93,7 +93,7 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, s
 	p.Stop()
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-			return exit.InterruptedError(errors.New("interrupted: what was copied is kept, and the same import resumes there"))
+			return exit.InterruptedError(errors.New("interrupted: to resume, run the same import again"))
 		}
 		return exit.ImportError(err)
 	}
@@ -104,7 +104,7 @@ func importBundles(ctx context.Context, c *console.Output, o importer.Options, s
 		console.PrintLine(stderr, p)
 	}
 	for _, p := range report.NonDistributable {
-		console.PrintLine(stderr, fmt.Sprint("left out, as its media type allows: ", p))
+		console.PrintLine(stderr, fmt.Sprint("left out, because it is not distributable: ", p))
 	}
 	if n := len(report.Problems); n > 0 {
 		return exit.ContentError(fmt.Errorf("%s in the bundle: the affected content was not published", english.Plural(n, "problem", "")))
@@ -153,7 +153,7 @@ func isStore(ctx context.Context, o importer.Options) (bool, error) {
 
 func printReport(w io.Writer, r importer.Report) error {
 	if !r.Changed {
-		_, err := fmt.Fprintf(w, "nothing new: all of it is in %s already, generation %d (%d tags, %s verified)\n",
+		_, err := fmt.Fprintf(w, "nothing new: everything is already in %s, generation %d (%d tags, %s verified)\n",
 			r.Store, r.Generation, r.Tags.Same, console.Bytes(r.Blobs.Bytes))
 		return err
 	}
@@ -163,7 +163,7 @@ func printReport(w io.Writer, r importer.Report) error {
 		}
 	}
 	for _, copied := range r.Copied {
-		if _, err := fmt.Fprintf(w, "copied, and not removed: %s: %s\n", copied.File, copied.Reason); err != nil {
+		if _, err := fmt.Fprintf(w, "copied, but the original was not removed: %s: %s\n", copied.File, copied.Reason); err != nil {
 			return err
 		}
 	}

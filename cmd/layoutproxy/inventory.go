@@ -24,7 +24,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// inventoryFlags are the flags of inventory.
+// inventoryFlags are the values of the flags of layoutproxy inventory.
 type inventoryFlags struct {
 	diff, checksums, unsplit bool
 	write, cacheDir          string
@@ -56,7 +56,7 @@ inventories differ.`,
 			ctx, stop := exit.OnSignal(cmd.Context())
 			defer stop()
 			err := flags.run(ctx, c, cmd, args)
-			return exit.Ended(ctx, err, errors.New("interrupted before the end: there is no inventory"))
+			return exit.Ended(ctx, err, errors.New("interrupted before the inventory was complete"))
 		},
 	}
 	flags.flags(cmd.Flags())
@@ -65,7 +65,7 @@ inventories differ.`,
 
 func (i *inventoryFlags) flags(f *pflag.FlagSet) {
 	f.BoolVar(&i.diff, "diff", false, "compare two inventories, sources or registries; exit with 3 if they differ")
-	f.BoolVar(&i.checksums, "checksums", false, "read each file and list its sha256, as --sign-key always does")
+	f.BoolVar(&i.checksums, "checksums", false, "read each file and list its SHA-256 checksum; --sign-key always does this")
 	i.sign.AddFlags(f)
 	f.StringVar(&i.write, "write", "", "also write bundle.json to this `directory`")
 	settings.AddCacheFlag(f, &i.cacheDir)
@@ -116,17 +116,19 @@ func (i *inventoryFlags) run(ctx context.Context, c *console.Output, cmd *cobra.
 	return nil
 }
 
-// signedDirectory returns the directory to write a signed inventory to: that of the only source.
+// signedDirectory returns the directory of the source, to which the signed inventory is written. It
+// returns an error if there are several sources or the source is no directory.
 func signedDirectory(args []string) (string, error) {
 	info, err := os.Stat(args[0])
 	dir, ok := gather.Directory(args)
 	if len(args) > 1 || err != nil || !info.IsDir() || !ok {
-		return "", exit.UsageError(exit.WithHint(errors.New("--sign-key: the source is not the directory of one bundle, so there is no place for the signed inventory"), "name a directory for it: --write DIR"))
+		return "", exit.UsageError(exit.WithHint(errors.New("--sign-key: the source is not the directory of one bundle, so there is no place for the signed inventory"), "name a directory for the inventory: --write DIR"))
 	}
 	return dir, nil
 }
 
-// encode encodes an inventory, and writes it to a directory with its signature, if wanted.
+// encode returns the inventory as JSON, with a signature if key is not nil. Unless dir is empty, it
+// also writes the inventory and the signature to dir.
 func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.SigningKey, dir string) (data []byte, err error) {
 	var signature []byte
 	if key != nil {
@@ -137,7 +139,7 @@ func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.Sign
 	if err != nil || dir == "" {
 		return data, err
 	}
-	// For a moment there is no signature, rather than that of another inventory.
+	// The old signature is removed first: at no time does it belong to another inventory.
 	old := filepath.Join(dir, inventory.SignatureName)
 	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -154,8 +156,8 @@ func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.Sign
 	return data, err
 }
 
-// gather makes the inventory of sources, or of a registry. known, if it is not nil, helps to find the
-// repositories of a registry.
+// gather makes the inventory of sources or of a registry. If known is not nil, it names
+// repositories that the registry may not list.
 func (i *inventoryFlags) gather(ctx context.Context, c *console.Output, cmd *cobra.Command, args []string, known *inventory.Inventory) (*inventory.Inventory, []problem.Problem, error) {
 	var b inventory.Builder
 	var problems []problem.Problem
@@ -188,19 +190,19 @@ func (i *inventoryFlags) gatherRegistry(ctx context.Context, c *console.Output, 
 	defer upstream.Close()
 	problems, err := gather.Registry(ctx, gather.RegistryOptions{Client: upstream, At: to, Jobs: i.upstream.Jobs, NoEditionSplit: i.unsplit, Known: known}, b)
 	if errors.Is(err, gather.ErrNoCatalog) {
-		return nil, exit.WithHint(exit.RegistryError(err), "compare it with an inventory, which names the repositories: layoutproxy inventory --diff BUNDLE "+to.String())
+		return nil, exit.WithHint(exit.RegistryError(err), "compare the registry with the inventory of a bundle, which names the repositories: layoutproxy inventory --diff BUNDLE "+to.String())
 	}
 	return problems, exit.RegistryError(err)
 }
 
-// compare compares two inventories and prints the differences.
+// compare compares two inventories, and prints the differences.
 func (i *inventoryFlags) compare(ctx context.Context, c *console.Output, cmd *cobra.Command, args []string) error {
 	if len(args) != 2 {
 		return exit.UsageError(exit.WithHint(fmt.Errorf("--diff needs two arguments, not %d", len(args)), "layoutproxy inventory --diff A B"))
 	}
 	var sides [2]*inventory.Inventory
 	damaged := 0
-	for _, registries := range []bool{false, true} { // sources first: their inventory helps to list a registry
+	for _, registries := range []bool{false, true} { // Sources come first: their inventory names the repositories of a registry.
 		for n, arg := range args {
 			if _, isRegistry := asRegistry(arg); isRegistry != registries {
 				continue
@@ -229,7 +231,7 @@ func (i *inventoryFlags) compare(ctx context.Context, c *console.Output, cmd *co
 	return nil
 }
 
-// load reads the file of an inventory, or gathers one.
+// load reads an inventory from a file, or makes the inventory of a source or registry.
 func (i *inventoryFlags) load(ctx context.Context, c *console.Output, cmd *cobra.Command, arg string, known *inventory.Inventory) (*inventory.Inventory, []problem.Problem, error) {
 	info, err := os.Stat(arg)
 	_, isArchive := volume.IsArchive(filepath.Base(arg))

@@ -28,13 +28,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// killPoints returns the requests, of total, at which a program is killed: an odd one and an
-// even one, or 100 from the first to the last but one with LAYOUTPROXY_TEST_ALL=1.
+// killPoints returns the numbers of the requests at which a run is killed, out of total: one odd
+// and one even. With LAYOUTPROXY_TEST_ALL=1, it returns 100 numbers between 1 and total-1.
 func killPoints(t *testing.T, total int) (points []int) {
 	t.Helper()
 	const n = 100
 	if total <= n {
-		t.Fatalf("only %d requests", total)
+		t.Fatalf("a complete run sends %d requests, want more than 100", total)
 	}
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" {
 		return []int{total/3 | 1, total * 2 / 3 &^ 1}
@@ -45,10 +45,9 @@ func killPoints(t *testing.T, total int) (points []int) {
 	return points
 }
 
-// killAt runs the program and kills it at a request, counted from 1. If the number is even, the
-// registry processes the request before the kill, and its answer is lost. A run may need a few
-// requests fewer than the total of another one, which depends on what can be mounted: then it may
-// end before one of the last 2 %.
+// killAt runs the program and kills it at request number at, counted from 1. If at is even, the
+// registry processes the request before the kill, and only the response is lost. A run may send
+// slightly fewer requests than total, so it may end before one of the last 2 %.
 func killAt(t *testing.T, r *registrytest.Registry, at, total int, args []string) {
 	t.Helper()
 	var reached atomic.Bool
@@ -62,7 +61,7 @@ func killAt(t *testing.T, r *registrytest.Registry, at, total int, args []string
 		if at%2 == 0 {
 			next.ServeHTTP(httptest.NewRecorder(), req)
 		}
-		_ = (<-running).Kill() // Wait below checks that it was killed
+		_ = (<-running).Kill() // Wait below checks that the process was killed.
 		panic(http.ErrAbortHandler)
 	})
 	cmd := program(t, args...)
@@ -73,14 +72,15 @@ func killAt(t *testing.T, r *registrytest.Registry, at, total int, args []string
 	err := cmd.Wait()
 	early := err == nil && !reached.Load() && at > total-total/50
 	if !early && (err == nil || cmd.ProcessState.Exited()) {
-		t.Errorf("request %d of %d: not killed: %v\n%s", at, total, err, out.String())
+		t.Errorf("the program was not killed at request %d of %d (error: %v):\n%s", at, total, err, out.String())
 	}
 	r.Settle()
 	r.Heal()
 	r.Forget()
 }
 
-// mustRun runs the program to its end.
+// mustRun runs the program to its end, and fails the test if it fails. It returns the standard
+// output.
 func mustRun(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := program(t, args...)
@@ -88,17 +88,18 @@ func mustRun(t *testing.T, args ...string) string {
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%q: %v\n%s%s", args, err, out, errs.String())
+		t.Fatalf("layoutproxy %q failed: %v\n%s%s", args, err, out, errs.String())
 	}
 	return string(out)
 }
 
-// replaced are tags of d8's bundle that lead to other images before the push.
+// replaced are tags in d8's bundle. Before the push, they point to other images in the registry.
 var replaced = []string{"deckhouse/ee/release-channel:alpha", "deckhouse/ee/release-channel:stable", "deckhouse/ee/modules/console/release:stable"}
 
-// A push that is killed at any request is completed by the same command. Meanwhile each tag leads to
-// the complete older image or the complete newer one. No blob that the registry has is sent again.
-func TestPushKilledAtRequests(t *testing.T) {
+// When a push is killed at any request, the same command completes it. Until then, each tag points
+// to the complete older or the complete newer image. A blob that the registry already has is not
+// sent again.
+func TestPushKilledAtAnyRequestIsCompleted(t *testing.T) {
 	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
 	first := registrytest.New(t, registrytest.Options{})
@@ -117,7 +118,7 @@ func TestPushKilledAtRequests(t *testing.T) {
 			killAt(t, r, at, total, args)
 			for tag, digest := range pulled(t, r.Host, want) {
 				if digest != want[tag] && digest != older[tag].digest {
-					t.Errorf("%s is %s, neither the older image nor the newer one", tag, digest)
+					t.Errorf("tag %s points to %s, which is neither the older image nor the newer one", tag, digest)
 				}
 				requireComplete(t, r.Host+"/"+tag)
 			}
@@ -128,7 +129,7 @@ func TestPushKilledAtRequests(t *testing.T) {
 			for _, q := range r.Requests() {
 				_, hex, _ := strings.Cut(q.Query, "digest=sha256%3A")
 				if hex, _, _ = strings.Cut(hex, "&"); q.Kind() == "PUT uploads" && there[hex] {
-					t.Errorf("%s is sent again: %s", hex, q.Path)
+					t.Errorf("blob %s is sent again, by %s", hex, q.Path)
 				}
 			}
 			if diff := cmp.Diff(want, pulled(t, r.Host, want)); diff != "" {
@@ -138,11 +139,11 @@ func TestPushKilledAtRequests(t *testing.T) {
 		})
 	}
 	if arrived == 0 {
-		t.Error("no kill came after a blob")
+		t.Error("no push had sent a blob before it was killed")
 	}
 }
 
-// fillOlder pushes an older image for each tag in replaced.
+// fillOlder pushes an older image for each tag in replaced, and returns the images by tag.
 func fillOlder(t *testing.T, r *registrytest.Registry) map[string]older {
 	t.Helper()
 	all := map[string]older{}
@@ -157,7 +158,7 @@ func fillOlder(t *testing.T, r *registrytest.Registry) map[string]older {
 	return all
 }
 
-// older is the image that a tag leads to before a push.
+// older is the image that a tag points to before a push.
 type older struct {
 	image  v1.Image
 	digest string
@@ -172,7 +173,7 @@ func fillFrom(t *testing.T, r *registrytest.Registry, all map[string]older) {
 	}
 }
 
-// requireComplete fails the test if part of an image is missing in its repository.
+// requireComplete fails the test if a registry has an image or index without some of its content.
 func requireComplete(t *testing.T, reference string) {
 	t.Helper()
 	ref, err := name.ParseReference(reference, name.Insecure)
@@ -192,7 +193,7 @@ func requireComplete(t *testing.T, reference string) {
 		layouttest.Try(t, err)
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			t.Errorf("%s is there and its blob %s is not: %s", reference, layer.Digest, resp.Status)
+			t.Errorf("the registry has %s, but not its blob %s: %s", reference, layer.Digest, resp.Status)
 		}
 	}
 	for _, child := range m.Manifests {
@@ -202,7 +203,7 @@ func requireComplete(t *testing.T, reference string) {
 
 var sha256Name = regexp.MustCompile(`^(?:sha256-)?([0-9a-f]{64})$`)
 
-// linked returns the digests, in hex, of the blobs in a registry's storage.
+// linked returns the hex digests of the blobs in a registry's storage.
 func linked(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -215,9 +216,10 @@ func linked(t *testing.T, dir string) map[string]bool {
 	return all
 }
 
-// A pull that is killed at any request is completed by the same command. Until then, readers of the
-// directory see only the older bundle, if there was one. No blob that was kept is fetched again.
-func TestPullKilledAtRequests(t *testing.T) {
+// When a pull is killed at any request, the same command completes it. Until then, readers of the
+// directory see only the older bundle, or nothing if there was none. Blobs that are kept are not
+// fetched again.
+func TestPullKilledAtAnyRequestIsCompleted(t *testing.T) {
 	t.Parallel()
 	r := registrytest.New(t, registrytest.Options{})
 	mustRun(t, "push", "--state-dir", t.TempDir(), "--cache-dir", "", "testdata/d8", r.Host+"/deckhouse/ee")
@@ -245,7 +247,7 @@ func TestPullKilledAtRequests(t *testing.T) {
 			mustRun(t, pull(dir)...)
 			for _, q := range r.Requests() {
 				if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && kept[hex] {
-					t.Errorf("%s is fetched again", hex)
+					t.Errorf("blob %s is fetched again, although it was kept", hex)
 				}
 			}
 			if diff := cmp.Diff(want, hashes(t, dir)); diff != "" {
@@ -255,11 +257,11 @@ func TestPullKilledAtRequests(t *testing.T) {
 		})
 	}
 	if all == 0 {
-		t.Error("no kill came after a blob")
+		t.Error("no pull had fetched a blob before it was killed")
 	}
 }
 
-// olderBundle makes a bundle with an archive that a pull replaces.
+// olderBundle writes a bundle whose archive the pull replaces.
 func olderBundle(t *testing.T, dir string) {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -269,7 +271,7 @@ func olderBundle(t *testing.T, dir string) {
 	tree.Archive(filepath.Join(dir, "platform.tar"), layouttest.Archive{})
 }
 
-// read returns the output and the exit status of list for a bundle.
+// read returns the output and the exit status of layoutproxy list for a bundle.
 func read(t *testing.T, dir string) string {
 	t.Helper()
 	out, err := program(t, "list", dir, "--root-repository", "deckhouse/ee").Output()
@@ -280,7 +282,7 @@ func read(t *testing.T, dir string) string {
 	return fmt.Sprintf("%s%v", out, err)
 }
 
-// keptBlobs returns the digests, in hex, of the blobs that an unfinished pull has kept.
+// keptBlobs returns the hex digests of the blobs that a killed pull has kept for the next one.
 func keptBlobs(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -297,7 +299,7 @@ func keptBlobs(t *testing.T, dir string) map[string]bool {
 	return all
 }
 
-// hashes returns the digests of the files below a directory.
+// hashes returns the SHA-256 digests of all files below dir, by path.
 func hashes(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

@@ -28,8 +28,8 @@ of the manifest, sorted, discovery tags included. A manifest without a tag has t
 terminal the list is a table with short digests; in a pipe its columns are separated by tabs.
 
 Problems go to standard error. The exit status is 3 if content is missing, damaged or not read,
-or if the sources contain no repository. A conflict (two contents for one tag) changes no exit
-status.`,
+or if the sources contain no repository. A conflict (two contents for one tag) does not
+change the exit status.`,
 		Example: `  layoutproxy list /media/bundle
   layoutproxy list /media/bundle/platform.tar --output json`,
 		Args: someSource,
@@ -38,17 +38,17 @@ status.`,
 		},
 	}
 	flags.AddFlags(cmd.Flags())
-	cmd.Flags().BoolVar(&flags.wide, "wide", false, "print complete digests and sizes in bytes on a terminal too")
+	cmd.Flags().BoolVar(&flags.wide, "wide", false, "print complete digests and sizes in bytes, even on a terminal")
 	return cmd
 }
 
-// listFlags are the flags of list.
+// listFlags are the values of the flags of layoutproxy list.
 type listFlags struct {
 	settings.Tree
 	wide bool
 }
 
-// listed is one tag of the list, or an untagged manifest.
+// listed is one line of the list: a tag, or a manifest without a tag.
 type listed struct {
 	Repository string `json:"repository"`
 	Tag        string `json:"tag"`
@@ -96,16 +96,16 @@ func list(ctx context.Context, c *console.Output, flags *listFlags, sources []st
 	return nil
 }
 
-// errNoRepositories returns the error for sources without content.
+// errNoRepositories returns the error for sources without repositories.
 func errNoRepositories() error {
 	return exit.ContentError(exit.WithHint(errors.New("no repositories in the sources"), "check that the disk is mounted, and that there is a layout (a directory with index.json) or an archive"))
 }
 
-// untagged is printed instead of the tag of an untagged manifest.
+// untagged is printed for a manifest without a tag, in place of the tag.
 const untagged = "-"
 
-// listAll returns the tags and the untagged manifests of all repositories, sorted by repository, tag
-// and digest.
+// listAll returns the tags and the untagged manifests of all repositories. The list is sorted by
+// repository, tag and digest.
 func listAll(ctx context.Context, s *layoutstore.Snapshot) ([]listed, error) {
 	all := make([]listed, 0, s.TagCount())
 	names, _ := s.Repositories("", -1)
@@ -141,10 +141,11 @@ func printList(w io.Writer, all []listed) error {
 	return b.Flush()
 }
 
-// shortDigest is the length of digests in a table.
+// shortDigest is the number of characters of a digest that the table shows.
 const shortDigest = len("sha256:") + 12
 
-// printTable prints the list for people, with complete digests and exact sizes if wide.
+// printTable prints the list as a table for people. If wide is true, digests are complete and sizes
+// exact.
 func printTable(w io.Writer, all []listed, wide bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "REPOSITORY\tTAG\tDIGEST\tSIZE")
@@ -158,7 +159,7 @@ func printTable(w io.Writer, all []listed, wide bool) error {
 	return t.Flush()
 }
 
-// someSource returns an error if the command line has no source.
+// someSource returns an error if the command line names no source.
 func someSource(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return exit.WithHint(layoutstore.ErrNoSource, "name the directory of the bundle: "+cmd.CommandPath()+" /media/bundle")

@@ -9,9 +9,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// pull logs in with the variables of d8 mirror pull, and push with those of d8 mirror push. Neither
-// uses the variables of the other.
-func TestLoginsOfD8(t *testing.T) {
+// A pull logs in with the variables of d8 mirror pull, and a push with those of d8 mirror push.
+// Neither uses the variables of the other.
+func TestPullAndPushUseVariablesOfD8(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("XDG_STATE_HOME", t.TempDir())
@@ -26,7 +26,7 @@ func TestLoginsOfD8(t *testing.T) {
 		cmd.Env = append(cmd.Environ(), env...)
 		out, _ := cmd.CombinedOutput()
 		if got := cmd.ProcessState.ExitCode(); got != want {
-			t.Fatalf("%q with %q: exit %d, want %d\n%s", args, env, got, want, out)
+			t.Fatalf("layoutproxy %q with the variables %q ends with status %d, want %d\n%s", args, env, got, want, out)
 		}
 		return string(out)
 	}
@@ -43,16 +43,16 @@ func TestLoginsOfD8(t *testing.T) {
 	run(exit.Usage, nil, append(pull, "--license", "")...)
 	run(exit.Usage, nil, append(pull, "--license", "x", "--username", "y", "--password-stdin")...)
 
-	// A license token has its own user name, which the registry of the test refuses.
+	// The user name for a license token is license-token. The registry of this test refuses it.
 	for name, set := range map[string]struct{ env, args []string }{
 		"flag": {nil, []string{"--license", "a-token"}}, "environment": {[]string{"D8_MIRROR_LICENSE_TOKEN=a-token"}, nil},
 	} {
 		out := run(exit.Failed, set.env, append(pull, set.args...)...)
 		if !strings.Contains(out, "license-token") || strings.Contains(out, "a-token") {
-			t.Errorf("%s: %s", name, out)
+			t.Errorf("license token from the %s: the output must name the user, but not the token: %s", name, out)
 		}
 		if warned := strings.Contains(out, "on the command line"); warned != (name == "flag") {
-			t.Errorf("%s: warned is %t: %s", name, warned, out)
+			t.Errorf("license token from the %s: the output has a warning about the command line: %t: %s", name, warned, out)
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Layoutproxy serves trees of OCI image layouts as a container registry.
 //
-// This package has one file per command: flags, options, one call, print. What several
-// commands share, and what serve runs, is in the packages below internal.
+// This package has one file per command. Each defines the flags, makes one call and prints the
+// result. Code that several commands share, and the server, are in the packages below internal.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
-// run runs the command that args name and returns the exit status.
+// run runs the command that args name, and returns its exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root, common := newRoot()
 	root.SetArgs(args)
@@ -30,7 +30,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exit.Done
 	}
 	if exit.Status(err) == exit.Interrupted && console.IsTerminal(stderr) {
-		fmt.Fprint(terminal, "\r") // the message overwrites the ^C that the terminal has echoed
+		fmt.Fprint(terminal, "\r") // The message overwrites ^C, which the terminal has printed there.
 	}
 	if msg := err.Error(); msg != "" {
 		fmt.Fprintf(stderr, "layoutproxy: %s\n", msg)
@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exit.Status(err)
 }
 
-// newRoot returns the command `layoutproxy` with all others below it.
+// newRoot returns the command `layoutproxy`, with all its subcommands.
 func newRoot() (*cobra.Command, *console.Output) {
 	c := &console.Output{}
 	root := &cobra.Command{
@@ -81,7 +81,7 @@ pulls, verifies, imports and pushes such bundles. A bundle is a directory of arc
 	return root, c
 }
 
-// withUsage adds the usage of the command to an error about its arguments.
+// withUsage returns args with a hint in its errors: the usage of the command.
 func withUsage(args cobra.PositionalArgs) cobra.PositionalArgs {
 	if args == nil {
 		return nil
@@ -95,7 +95,7 @@ func withUsage(args cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// noOther reports an unknown command.
+// noOther returns an error for an unknown command, with the most similar command as a hint.
 func noOther(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil

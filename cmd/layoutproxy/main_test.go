@@ -21,8 +21,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// quickEnd is the value of GORACE for the programs that tests run. By default each of the hundreds
-// of programs sleeps for a second before it exits, so that the race detector sees late accesses.
+// quickEnd is a value of GORACE, for the programs that tests start. Without it, each of the
+// hundreds of programs sleeps for a second before it exits, so that the race detector sees late
+// accesses.
 const quickEnd = "atexit_sleep_ms=0"
 
 func TestMain(m *testing.M) {
@@ -32,7 +33,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"layoutproxy": main})
 }
 
-// TestScripts runs the program as a user would. Each script documents one feature.
+// TestScripts runs the scripts in testdata/script. They use the program as a user would. Each
+// describes one feature.
 func TestScripts(t *testing.T) {
 	sample, err := os.Getwd()
 	if err != nil {
@@ -60,8 +62,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// split is `split ARCHIVE DIR LIMIT`: it puts the chunks of an archive into a directory,
-// cut as d8 cuts.
+// split is the script command `split ARCHIVE DIR LIMIT`. It cuts an archive into chunks of LIMIT
+// bytes, as d8 does, and puts them into DIR.
 func split(ts *testscript.TestScript, _ bool, args []string) {
 	data, err := os.ReadFile(ts.MkAbs(args[0]))
 	ts.Check(err)
@@ -72,8 +74,8 @@ func split(ts *testscript.TestScript, _ bool, args []string) {
 	layouttest.Split(scriptTB{ts}, archive, limit)
 }
 
-// writeImages is `images DIR|ARCHIVE PATH:TAG=NAME...`: it writes a tree or an archive with an
-// image for each tag. Images of one name are the same.
+// writeImages is the script command `images DIR|ARCHIVE PATH:TAG=NAME...`. It writes a tree or an
+// archive with one image per tag. Equal names give equal images.
 func writeImages(ts *testscript.TestScript, _ bool, args []string) {
 	dir := ts.MkAbs(args[0])
 	if strings.HasSuffix(dir, ".tar") {
@@ -98,8 +100,8 @@ func writeImages(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// exits is `exits STATUS COMMAND...`: it runs the command to its end and fails if it ends with
-// another status.
+// exits is the script command `exits STATUS COMMAND...`. It runs the command to its end, and fails
+// if the exit status is not STATUS.
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	err := ts.Exec(args[1], args[2:]...)
 	status := 0
@@ -114,12 +116,13 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// runRegistry is `registry NAME`: it runs a registry and sets $NAME to its host and port.
+// runRegistry is the script command `registry NAME`. It starts a registry, and sets $NAME to its
+// host and port.
 func runRegistry(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], registrytest.New(scriptTB{ts}, registrytest.Options{}).Host)
 }
 
-// scriptTB makes a script a [testing.TB].
+// scriptTB lets a script be used as a [testing.TB].
 type scriptTB struct{ *testscript.TestScript }
 
 func (s scriptTB) Helper()           {}
@@ -128,7 +131,8 @@ func (s scriptTB) Fatal(args ...any) { s.Fatalf("%s", fmt.Sprint(args...)) }
 func (s scriptTB) Cleanup(f func())  { s.Defer(f) }
 func (s scriptTB) TempDir() string   { return s.MkAbs("temporary") }
 
-// addresses waits for an address file and sets $registry and $admin from it.
+// addresses is the script command `listening FILE`. It waits for an address file, and sets
+// $registry and $admin to the addresses in it.
 func addresses(ts *testscript.TestScript, _ bool, args []string) {
 	file := ts.MkAbs(args[0])
 	deadline := time.Now().Add(2 * time.Minute)
@@ -142,14 +146,14 @@ func addresses(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("%s: %v", file, err)
+			ts.Fatalf("the address file %s was not written: %v", file, err)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-// request is `http METHOD URL STATUS`: it writes the answer's headers and body to the file
-// `answer`, and fails if the status is different.
+// request is the script command `http METHOD URL STATUS`. It writes the headers and the body of the
+// response to the file `answer`. It fails if the status is not STATUS.
 func request(ts *testscript.TestScript, neg bool, args []string) {
 	req, err := http.NewRequest(args[0], args[1], nil)
 	ts.Check(err)
@@ -158,7 +162,7 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		if err == nil {
 			resp.Body.Close()
-			ts.Fatalf("%s answered %s", args[1], resp.Status)
+			ts.Fatalf("%s answers %s, want no answer", args[1], resp.Status)
 		}
 		return
 	}
@@ -171,12 +175,12 @@ func request(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs("answer"), b.Bytes(), 0o644))
 	if got := fmt.Sprint(resp.StatusCode); got != args[2] {
-		ts.Fatalf("%s %s: %s, want %s\n%s", args[0], args[1], resp.Status, args[2], b.String())
+		ts.Fatalf("%s %s answers %s, want %s\n%s", args[0], args[1], resp.Status, args[2], b.String())
 	}
 }
 
-// until is `until URL STATUS [TEXT]`: it requests URL until the answer has the status, and the text
-// in its body.
+// until is the script command `until URL STATUS [TEXT]`. It requests URL again and again until the
+// response has that status, and TEXT in its body.
 func until(ts *testscript.TestScript, _ bool, args []string) {
 	text := strings.Join(args[2:], " ")
 	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
@@ -190,10 +194,10 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 	}
-	ts.Fatalf("%s never answers %s %s", args[0], args[1], text)
+	ts.Fatalf("%s did not answer with status %s and the text %q within two minutes", args[0], args[1], text)
 }
 
-// hangUp is `hangup`: it sends SIGHUP to the command that was started last.
+// hangUp is the script command `hangup`. It sends SIGHUP to the program that was started last.
 func hangUp(ts *testscript.TestScript, _ bool, _ []string) {
 	commands := ts.BackgroundCmds()
 	ts.Check(commands[len(commands)-1].Process.Signal(syscall.SIGHUP))

@@ -27,14 +27,14 @@ func main() {
 }
 
 func writeManual(dir string) error {
-	for _, name := range []string{"XDG_CACHE_HOME", "XDG_STATE_HOME"} { // defaults must not depend on this machine
+	for _, name := range []string{"XDG_CACHE_HOME", "XDG_STATE_HOME"} { // Defaults of flags must not depend on this machine.
 		if err := os.Unsetenv(name); err != nil {
 			return err
 		}
 	}
 	root, _ := newRoot()
 	o := manual.Options{Version: version, Date: time.Now()}
-	o.Home, _ = os.UserHomeDir() // without a home, no default path can contain it
+	o.Home, _ = os.UserHomeDir() // Without a home directory, no default contains it.
 	if text := os.Getenv("SOURCE_DATE_EPOCH"); text != "" {
 		seconds, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// writePages writes the manual pages, and returns them by the names of their files.
+// writePages writes the manual pages, and returns their content by file name.
 func writePages(t *testing.T, o manual.Options) map[string]string {
 	t.Helper()
 	root, _ := newRoot()
@@ -32,7 +32,7 @@ func writePages(t *testing.T, o manual.Options) map[string]string {
 	return pages
 }
 
-// Each command has a page with its flags and examples, and the same options make the same pages.
+// Each command has a manual page with its flags and examples. Equal options give equal pages.
 func TestManualHasEveryCommandAndFlag(t *testing.T) {
 	t.Setenv("HOME", "/home/maker")
 	t.Setenv("XDG_CACHE_HOME", "")
@@ -40,7 +40,7 @@ func TestManualHasEveryCommandAndFlag(t *testing.T) {
 	o := manual.Options{Version: "v9.8.7", Date: time.Unix(1700000000, 0), Home: "/home/maker"}
 	pages := writePages(t, o)
 	if diff := cmp.Diff(pages, writePages(t, o)); diff != "" {
-		t.Errorf("two runs differ: %s", diff)
+		t.Errorf("two runs write different pages: %s", diff)
 	}
 	root, _ := newRoot()
 	commands := append([]*cobra.Command{root}, root.Commands()...)
@@ -52,7 +52,7 @@ func TestManualHasEveryCommandAndFlag(t *testing.T) {
 			}
 		}
 		if strings.Contains(page, "/home/maker") {
-			t.Errorf("the page of %s has the home directory of whoever made it", c.CommandPath())
+			t.Errorf("the page of %s contains the home directory of this machine", c.CommandPath())
 		}
 		c.Flags().VisitAll(func(f *pflag.Flag) {
 			if !f.Hidden && !strings.Contains(page, strings.ReplaceAll("--"+f.Name, "-", `\-`)) {
@@ -61,12 +61,12 @@ func TestManualHasEveryCommandAndFlag(t *testing.T) {
 		})
 	}
 	if len(pages) != len(commands) || !strings.Contains(pages["layoutproxy-serve.1"], "[$LAYOUTPROXY_LISTEN]") {
-		t.Errorf("%d pages of %d commands", len(pages), len(commands))
+		t.Errorf("got %d pages for %d commands, or the page of serve does not name its variables", len(pages), len(commands))
 	}
 }
 
-// A line of text that begins like a request of man(7) is escaped.
-func TestManualEscapes(t *testing.T) {
+// A line of text that looks like a request of man(7) is escaped.
+func TestManualEscapesText(t *testing.T) {
 	root := &cobra.Command{Use: "x", Short: `a \ b`, Long: ".TH is not a request\n'nor this\n\n  - kept as it is\n  - too"}
 	dir := t.TempDir()
 	layouttest.Try(t, manual.Write(root, dir, manual.Options{}))
@@ -74,7 +74,7 @@ func TestManualEscapes(t *testing.T) {
 	layouttest.Try(t, err)
 	for _, want := range []string{`a \e b`, "\n\\&.TH is not a request\n\\&'nor this\n", ".nf\n  \\- kept as it is\n  \\- too\n.fi\n"} {
 		if !strings.Contains(string(data), want) {
-			t.Errorf("no %q in %s", want, data)
+			t.Errorf("the page does not contain %q: %s", want, data)
 		}
 	}
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// mirrorFlags are the flags of mirror-config.
+// mirrorFlags are the values of the flags of layoutproxy mirror-config.
 type mirrorFlags struct {
 	containerd.MirrorOptions
 	write  string
 	remove bool
-	proc   string // the directory /proc
+	proc   string // path of the proc file system; tests use another directory
 }
 
-// auto stands for the directory that the containerd of this node reads.
+// auto is the value of --write that stands for the directory that containerd on this node reads.
 const auto = "auto"
 
 func newMirrorConfig(c *console.Output) *cobra.Command {
@@ -51,8 +51,8 @@ _default stands for every registry without a file of its own.`,
 	f.StringVar(&flags.ClientKey, "client-key", "", "`file` with the key (PEM) of the client certificate, if it is a separate file")
 	f.BoolVar(&flags.OverridePath, "override-path", false, "use the path of the endpoint as the root of the API; /v2 is appended if missing")
 	f.BoolVar(&flags.NoFallback, "no-fallback", false, "never fall back to HOST itself for images that layoutproxy does not have")
-	f.StringVar(&flags.write, "write", "", "certs.d `directory` to write to, such as "+containerd.DefaultDir+"; auto means the one that the containerd of this node reads")
-	f.BoolVar(&flags.remove, "remove", false, "remove what --write added")
+	f.StringVar(&flags.write, "write", "", "certs.d `directory` to write to, such as "+containerd.DefaultDir+"; auto means the directory that containerd on this node reads")
+	f.BoolVar(&flags.remove, "remove", false, "remove the block that --write has added")
 	return cmd
 }
 
@@ -98,27 +98,27 @@ func mirrorConfig(c *console.Output, flags *mirrorFlags, stdout, stderr io.Write
 	})
 }
 
-// readDir returns the directory that the containerd of this node reads, and why it is that one.
+// readDir returns the directory that containerd on this node reads, and how that was found out.
 func (f *mirrorFlags) readDir() (dir, why string, err error) {
 	nodes, err := containerd.Nodes(f.proc)
 	if err != nil {
-		return "", "", exit.WithHint(fmt.Errorf("a containerd runs on this node, and cannot be inspected: %w", err), "run as root, or name the directory with --write DIR")
+		return "", "", exit.WithHint(fmt.Errorf("containerd runs on this node, but cannot be inspected: %w", err), "run as root, or name the directory with --write DIR")
 	}
 	return containerd.ReadDir(nodes)
 }
 
-// readElsewhere returns a warning if the file is written to the usual directory, but the containerd
-// of this node reads another directory, as on a node of Deckhouse.
+// readElsewhere returns a warning if the file was written to the default directory, but containerd
+// on this node reads another one. Deckhouse configures nodes in that way.
 func (f *mirrorFlags) readElsewhere() string {
 	dir, why, err := f.readDir()
 	if f.remove || err != nil || f.write != containerd.DefaultDir || dir == f.write {
 		return ""
 	}
-	return why + ", and not " + f.write + ": --write auto writes there"
+	return why + ", and not " + f.write + ": use --write auto to write the file to the directory that containerd reads"
 }
 
-// printMirror prints the file. Its path in JSON is in the directory that the containerd of this node
-// reads, if that is known.
+// printMirror prints the file. In JSON, its path is below the directory that containerd on this
+// node reads, or the default directory if that is unknown.
 func printMirror(c *console.Output, mirror *containerd.Mirror, flags *mirrorFlags, stdout io.Writer) error {
 	dir, _, err := flags.readDir()
 	if err != nil {
@@ -133,7 +133,7 @@ func printMirror(c *console.Output, mirror *containerd.Mirror, flags *mirrorFlag
 	})
 }
 
-// advised adds the advice of a [containerd.AdviceError] as a hint.
+// advised returns err with the advice of a [containerd.AdviceError] as its hint.
 func advised(err error) error {
 	var advice *containerd.AdviceError
 	if errors.As(err, &advice) {

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// machine makes the files of a node whose containerd reads the directory registry.d, as on nodes of
-// Deckhouse, and returns their directory.
+// machine creates the files of a node on which containerd reads the directory registry.d, as it
+// does on nodes of Deckhouse. It returns the root directory of the node.
 func machine(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -32,9 +32,8 @@ func machine(t *testing.T) string {
 	return dir
 }
 
-// mirror-config finds the directory that the containerd of a node reads, and reports which one it
-// is.
-func TestMirrorConfigFindsDirectory(t *testing.T) {
+// mirror-config finds the directory that containerd on this node reads, and names it.
+func TestMirrorConfigFindsDirectoryOfContainerd(t *testing.T) {
 	dir := machine(t)
 	run := func(write string, remove bool) (stdout, stderr string) {
 		t.Helper()
@@ -47,30 +46,30 @@ func TestMirrorConfigFindsDirectory(t *testing.T) {
 	}
 	hosts := dir + "/registry.d/registry.example/hosts.toml"
 	if printed, _ := run("", false); !strings.Contains(printed, "# containerd reads this file, "+hosts) {
-		t.Errorf("it is not printed for %s: %s", hosts, printed)
+		t.Errorf("the printed file does not name its path %s: %s", hosts, printed)
 	}
 	out, errs := run("auto", false)
 	if out != hosts+": created\n" || !strings.Contains(errs, "containerd (process 42) reads "+dir+"/registry.d") {
-		t.Errorf("%s%s", out, errs)
+		t.Errorf("mirror-config --write auto prints %q, and on standard error %q", out, errs)
 	}
 	if _, err := os.Stat(hosts); err != nil {
 		t.Error(err)
 	}
 	if out, _ = run("auto", true); out != hosts+": removed\n" {
-		t.Error(out)
+		t.Errorf("mirror-config --write auto --remove prints %q", out)
 	}
 }
 
-// A write to the usual directory warns if this node's containerd reads another one.
+// Writing to the default directory gives a warning if containerd on this node reads another one.
 func TestMirrorConfigWarnsOfOtherDirectory(t *testing.T) {
 	dir := machine(t)
 	flags := mirrorFlags{write: containerd.DefaultDir, proc: dir + "/proc"}
 	if w := flags.readElsewhere(); !strings.Contains(w, dir+"/registry.d, and not "+containerd.DefaultDir) {
-		t.Errorf("%q", w)
+		t.Errorf("the warning is %q, want one that names both directories", w)
 	}
 	for _, other := range []string{dir + "/registry.d", "/srv/certs.d"} {
 		if flags.write = other; flags.readElsewhere() != "" {
-			t.Errorf("%s: %s", other, flags.readElsewhere())
+			t.Errorf("writing to %s gives the warning %q, want none", other, flags.readElsewhere())
 		}
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// serviceManager listens on a notification socket, as systemd does. next returns the next
-// notification.
+// serviceManager listens on a notification socket, as systemd does. next waits for the next
+// notification and returns it.
 func serviceManager(t *testing.T) (socket string, next func() string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "notify")
@@ -29,7 +29,7 @@ func serviceManager(t *testing.T) (socket string, next func() string) {
 		datagram := make([]byte, 1024)
 		n, err := conn.Read(datagram)
 		if err != nil {
-			t.Fatalf("no notification: %v", err)
+			t.Fatalf("no notification arrived: %v", err)
 		}
 		return string(datagram[:n])
 	}
@@ -42,35 +42,35 @@ func TestServiceManagerNotifications(t *testing.T) {
 	layouttest.New(t, dir).Layout("app").Write()
 	p := start(t, dir)
 	if got := next(); got != "READY=1" {
-		t.Fatalf("notified %q, want READY=1", got)
+		t.Fatalf("got the notification %q, want READY=1", got)
 	}
 	for _, url := range []string{"http://" + p.addresses["registry"] + "/v2/", "http://" + p.addresses["admin"] + "/readyz"} {
 		resp, err := http.Get(url)
 		if err != nil {
-			t.Fatalf("ready, but a request fails: %v", err)
+			t.Fatalf("after READY=1, a request failed: %v", err)
 		}
 		resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			t.Errorf("%s: %s", url, resp.Status)
+			t.Errorf("after READY=1, %s answers %s", url, resp.Status)
 		}
 	}
 	p.signal(t, syscall.SIGHUP)
 	for _, want := range []string{"RELOADING=1", "READY=1"} {
 		if got := next(); got != want {
-			t.Fatalf("notified %q after SIGHUP, want %q", got, want)
+			t.Fatalf("got the notification %q after SIGHUP, want %q", got, want)
 		}
 	}
 	p.signal(t, syscall.SIGTERM)
 	if got := next(); got != "STOPPING=1" {
-		t.Errorf("notified %q after SIGTERM, want STOPPING=1", got)
+		t.Errorf("got the notification %q after SIGTERM, want STOPPING=1", got)
 	}
 	if err := <-p.ended; err != nil {
-		t.Errorf("ended with %v, want status 0", err)
+		t.Errorf("the server ended with %v, want exit status 0", err)
 	}
 }
 
-// A service manager that does not answer does not stop the server.
-func TestServiceManagerDoesNotAnswer(t *testing.T) {
+// If the service manager does not answer, the server runs all the same.
+func TestServerRunsWithoutAnswerOfServiceManager(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "nobody"))
 	dir := t.TempDir()
 	layouttest.New(t, dir).Layout("app").Write()
@@ -82,6 +82,6 @@ func TestServiceManagerDoesNotAnswer(t *testing.T) {
 	resp.Body.Close()
 	p.signal(t, syscall.SIGTERM)
 	if err := <-p.ended; err != nil {
-		t.Errorf("ended with %v, want status 0", err)
+		t.Errorf("the server ended with %v, want exit status 0", err)
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/exit"
 )
 
-// TestParity serves a bundle that d8 wrote. Repositories, tags and digests must be those that d8's
-// own push of the bundle wrote into a registry.
+// TestParity serves a bundle that d8 wrote. Its repositories, tags and digests must equal those in
+// a registry that d8 has pushed the bundle to.
 func TestParity(t *testing.T) {
 	t.Parallel()
 	sources := unpackEach(t, "testdata/d8")
@@ -42,8 +42,8 @@ func TestParity(t *testing.T) {
 	}
 }
 
-// TestListParity lists the same bundle, from archives, from their chunks, unpacked, and
-// from stores that it was imported into.
+// TestListParity lists the same bundle as archives, as chunks, unpacked, and after imports into
+// stores.
 func TestListParity(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	want := expected(t, "testdata/d8/expected.tsv")
@@ -74,8 +74,8 @@ func TestListParity(t *testing.T) {
 	}
 }
 
-// newStore returns a directory for a store, in memory if possible: an import waits for
-// the disk at each file.
+// newStore returns the path of a new store. If possible, it is in memory, because an import waits
+// for the disk after each file.
 func newStore(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "layoutproxy")
@@ -86,18 +86,19 @@ func newStore(t *testing.T) string {
 	return filepath.Join(dir, "store")
 }
 
-// ends runs the program to its end, fails unless it succeeds with nothing on standard
-// error, and returns its output.
+// ends runs the program to its end and returns its output. It fails the test if the exit status is
+// not 0, or if list writes to standard error.
 func ends(t *testing.T, args ...string) string {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	if status := run(t.Context(), args, &stdout, &stderr); status != exit.Done || stderr.Len() > 0 && args[0] == "list" {
-		t.Fatalf("%q ends with %d: %s", args, status, &stderr)
+		t.Fatalf("layoutproxy %q ends with status %d: %s", args, status, &stderr)
 	}
 	return stdout.String()
 }
 
-// expected reads repository, tag and digest of each line; the digest of a discovery tag is "-".
+// expected reads a file with repository, tag and digest per line, and returns the digests. The
+// digest of a discovery tag is "-".
 func expected(t *testing.T, file string) map[string]string {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -115,8 +116,8 @@ func expected(t *testing.T, file string) map[string]string {
 	return want
 }
 
-// pulled requests every tag of every repository from a registry. If want has no digest for a
-// tag, it is enough that the tag exists.
+// pulled requests every tag of every repository from a registry, and returns the digests. It
+// returns "-" for a tag whose digest in want is "-".
 func pulled(t *testing.T, address string, want map[string]string) map[string]string {
 	t.Helper()
 	registry, err := name.NewRegistry(address, name.Insecure)
@@ -147,17 +148,17 @@ func pulled(t *testing.T, address string, want map[string]string) map[string]str
 	return got
 }
 
-// unpackEach unpacks every archive of dir into a directory of its own.
+// unpackEach unpacks every archive in dir into its own directory.
 func unpackEach(t *testing.T, dir string) (dirs []string) {
 	t.Helper()
 	archives, err := filepath.Glob(filepath.Join(dir, "*.tar"))
 	if err != nil || len(archives) == 0 {
-		t.Fatalf("no archives in %s: %v", dir, err)
+		t.Fatalf("found no archives in %s (error: %v)", dir, err)
 	}
 	for _, a := range archives {
 		to := t.TempDir()
 		if err := unpack(a, to); err != nil {
-			t.Fatalf("%s: %v", a, err)
+			t.Fatalf("unpacking %s failed: %v", a, err)
 		}
 		dirs = append(dirs, to)
 	}
@@ -178,7 +179,7 @@ func unpack(archive, to string) error {
 			return err
 		}
 		if !filepath.IsLocal(h.Name) {
-			return fmt.Errorf("entry %q", h.Name)
+			return fmt.Errorf("entry %q leads out of the directory", h.Name)
 		}
 		file := filepath.Join(to, h.Name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

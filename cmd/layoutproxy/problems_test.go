@@ -11,15 +11,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Parts of a reason that vary.
+// placeholder matches the parts of a reason that vary, and what separates parts.
 var (
 	placeholder = regexp.MustCompile(`NNNN|DIGEST|FILE|NAME|PATH|TAG|…|"|'.'|: |[0-9]+|\b(?:[NM]|child|blob|gunzip)\b`)
 	reasonCell  = regexp.MustCompile("(?m)^\\| (`.*?) \\| ")
 	quotedText  = regexp.MustCompile("`([^`]+)`")
 )
 
-// Every reason in docs/problems.md exists in the code, so that users find the reasons they see.
-func TestReasonsInTheDocument(t *testing.T) {
+// Every reason in docs/problems.md exists in the code. So users find the reasons that they see.
+func TestReasonsInProblemsPageExistInCode(t *testing.T) {
 	page, err := os.ReadFile("../../docs/problems.md")
 	layouttest.Try(t, err)
 	code := goSources(t, "../../layoutstore", ".")
@@ -27,25 +27,25 @@ func TestReasonsInTheDocument(t *testing.T) {
 	for _, cell := range reasonCell.FindAllStringSubmatch(string(page), -1) {
 		for _, reason := range quotedText.FindAllStringSubmatch(cell[1], -1) {
 			if regexp.MustCompile(`^(layoutproxy|GET|serve|/)`).MatchString(reason[1]) {
-				continue // in the table of places
+				continue // a row of the table of commands, not a reason
 			}
 			reasons++
 			for _, part := range placeholder.Split(reason[1], -1) {
 				if part = strings.Trim(part, " :`()"); len(part) > 3 && !ofTheSystem[part] && !strings.Contains(code, part) {
-					t.Errorf("docs/problems.md: %q of the reason %q is nowhere in the code", part, reason[1])
+					t.Errorf("docs/problems.md lists the reason %[2]q, but no Go file contains its part %[1]q", part, reason[1])
 				}
 			}
 		}
 	}
 	if reasons < 40 {
-		t.Errorf("only %d reasons were found", reasons)
+		t.Errorf("found %d reasons in docs/problems.md, want at least 40", reasons)
 	}
 }
 
-// ofTheSystem are reasons in the words of the operating system.
+// ofTheSystem are reasons that come from the operating system, not from the code.
 var ofTheSystem = map[string]bool{"permission denied": true, "input/output error": true}
 
-// goSources returns the joined text of all Go files below dirs, without tests.
+// goSources returns the joined content of all Go files below dirs, except for tests.
 func goSources(t *testing.T, dirs ...string) string {
 	t.Helper()
 	var all strings.Builder

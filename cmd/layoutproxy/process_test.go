@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// process is the program, running.
+// process is a running layoutproxy serve.
 type process struct {
 	*exec.Cmd
 	addresses map[string]string
 	ended     chan error
 }
 
-// start runs `layoutproxy serve` with args and waits until it listens.
+// start runs `layoutproxy serve` with args, and returns when it listens.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	self, err := os.Executable()
@@ -26,7 +26,7 @@ func start(t *testing.T, args ...string) *process {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	name := filepath.Join(dir, "layoutproxy") // TestMain runs main for this name
+	name := filepath.Join(dir, "layoutproxy") // TestMain runs main for this name.
 	if err := os.Symlink(self, name); err != nil {
 		t.Fatal(err)
 	}
@@ -65,21 +65,20 @@ func (p *process) signal(t *testing.T, s os.Signal) {
 	}
 }
 
-// ownDirectories returns the environment of a program that shares no cache and no state with
-// others.
+// ownDirectories returns an environment with separate directories for cache and state.
 func ownDirectories(t *testing.T) []string {
 	t.Helper()
 	return append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), "XDG_STATE_HOME="+t.TempDir())
 }
 
-// program returns the command that runs the program.
+// program returns a command that runs layoutproxy with args.
 func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(t.TempDir(), "layoutproxy") // TestMain runs main for this name
+	name := filepath.Join(t.TempDir(), "layoutproxy") // TestMain runs main for this name.
 	if err := os.Symlink(self, name); err != nil {
 		t.Fatal(err)
 	}

@@ -23,16 +23,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// pruneFlags are the flags of prune.
+// pruneFlags are the values of the flags of layoutproxy prune.
 type pruneFlags struct {
 	store, cacheDir string
 	request         prune.Request
-	plan, execute   string // files
+	plan, execute   string // paths of plan files
 	yes             bool
 	leftovers       bool
 	dropDir         string
 	maxSize         string
-	maxBytes        int64 // of maxSize, or -1; set by checkLeftovers
+	maxBytes        int64 // maxSize in bytes, or -1 if it is empty
 	s3              settings.S3
 }
 
@@ -42,17 +42,17 @@ func newPrune(c *console.Output) *cobra.Command {
 		Use:   "prune --store DIR|s3://BUCKET/PREFIX",
 		Short: "Remove images from a store that nothing needs any more",
 		Long: `Plan what to remove from the store at DIR, and print the plan: the tags to remove, how much
-disk space becomes free, and the rule that keeps each other image. Nothing is removed
-without --yes or --execute.
+disk space becomes free, and the rule that keeps each other image. Only --yes and --execute
+remove anything.
 
-Give at least one rule that says what to keep. Whatever the rules say, prune keeps what is not
-provably superseded: tags that are not versions, release channels and the versions that they point
-at, the highest version of each repository, and everything that a kept image needs. Versions of
-the platform are removed only with --deployed or --keep-release.
+Give at least one rule that says what to keep. Whatever the rules say, prune also keeps tags that
+are not versions, release channels and the versions that they point at, the highest version of
+each repository, and everything that a kept image needs. Versions of the platform are removed
+only with --deployed or --keep-release.
 
-A prune is one generation of the store: readers see all of it or nothing, and the next prune or
-import completes one that was killed. Images lose their tags at once, and are removed after
-the grace period by the next prune, import or serve --store, so that running pulls complete.
+A prune is one generation of the store: readers see all of it or nothing. The next prune or
+import completes a prune that was killed. Images lose their tags at once. Running pulls have a
+grace period to complete; then the next prune, import or serve --store removes the images.
 
 A store in a bucket has no lock: a prune of it fails with exit status 1 if an import publishes
 first. It does not delete the objects of blobs, because servers may not have seen the change yet.
@@ -76,7 +76,7 @@ since the plan was made, or a kept release would be less ready.`,
 	settings.AddCacheFlag(f, &flags.cacheDir)
 	p := &flags.request.Policy
 	f.StringArrayVar(&p.KeepReleases, "keep-release", nil, "keep this `version` of the platform and all images that it declares; repeatable")
-	f.StringVar(&p.Deployed, "deployed", "", "`version` of the platform that the cluster has: keep it and all newer ones")
+	f.StringVar(&p.Deployed, "deployed", "", "`version` of the platform that the cluster runs: keep it and all newer versions")
 	f.IntVar(&p.KeepPrevious, "keep-previous", 0, "keep `N` versions of the platform before the deployed one")
 	f.IntVar(&p.KeepNewest, "keep-newest", 0, "keep the newest `N` versions in each repository")
 	f.StringArrayVar(&p.KeepBundles, "keep-bundle", nil, "keep everything that an `INVENTORY` (bundle.json) lists; repeatable")
@@ -84,12 +84,12 @@ since the plan was made, or a kept release would be less ready.`,
 	f.DurationVar(&p.OlderThan, "older-than", 0, "keep content that came into the store less than this `duration` ago")
 	f.DurationVar(&flags.request.Grace, "grace", pruning.DefaultGrace, "serve removed images by digest for this `duration`; 0 removes them at once")
 	f.BoolVar(&flags.request.Repack, "repack", false, "rewrite archives from which only a part is removed")
-	f.StringVar(&flags.plan, "plan", "", "write the plan to this `file` as well")
+	f.StringVar(&flags.plan, "plan", "", "also write the plan to this `file`")
 	f.StringVar(&flags.execute, "execute", "", "carry out the plan in this `file`, if the store is still the same")
-	f.BoolVar(&flags.leftovers, "leftovers", false, "list staged files of killed imports and cached indexes of removed archives, and with --drop-dir the bundles in done/ and failed/; with --yes remove them")
+	f.BoolVar(&flags.leftovers, "leftovers", false, "list staged files of killed imports, cached indexes of removed archives and, with --drop-dir, the bundles in done/ and failed/; with --yes, remove them")
 	f.StringVar(&flags.dropDir, "drop-dir", "", "with --leftovers: the drop `directory` of the store")
 	f.StringVar(&flags.maxSize, "max-size", "", "with --leftovers: keep the newest bundles in done/ and failed/ up to this `size`, such as 50GB")
-	f.BoolVar(&flags.yes, "yes", false, "plan and carry out the plan")
+	f.BoolVar(&flags.yes, "yes", false, "make a plan and carry it out")
 	flags.s3.AddFlags(f)
 	return cmd
 }
@@ -136,7 +136,7 @@ func runPrune(cmd *cobra.Command, c *console.Output, flags *pruneFlags) error {
 	})
 }
 
-// check fails on flags that cannot be combined.
+// check returns an error for flags that cannot be combined.
 func (f *pruneFlags) check() error {
 	switch {
 	case f.store == "":
@@ -144,23 +144,24 @@ func (f *pruneFlags) check() error {
 	case f.request.Grace < 0:
 		return exit.UsageError(fmt.Errorf("--grace %s: must not be negative", f.request.Grace))
 	case bucket.IsPlace(f.store) && (f.request.Repack || f.dropDir != ""):
-		return exit.UsageError(errors.New("--repack and --drop-dir are for a store in a directory"))
+		return exit.UsageError(errors.New("--repack and --drop-dir cannot be used with a store in a bucket"))
 	case f.leftovers:
 		return f.checkLeftovers()
 	case f.dropDir != "" || f.maxSize != "":
-		return exit.UsageError(errors.New("--drop-dir and --max-size are for --leftovers"))
+		return exit.UsageError(errors.New("--drop-dir and --max-size need --leftovers"))
 	case f.execute == "":
 		if err := f.request.Policy.Check(); err != nil {
 			return exit.PruneError(err)
 		}
 		return exit.PruneError(f.request.Policy.ReadBundles())
 	case !f.request.Policy.IsEmpty() || f.plan != "" || f.yes || f.request.Repack:
-		return exit.UsageError(errors.New("--execute carries out a plan with the rules in it: give no rules, --repack, --plan or --yes with it"))
+		return exit.UsageError(errors.New("--execute cannot be combined with rules, --repack, --plan or --yes: the plan contains the rules"))
 	}
 	return nil
 }
 
-// checkLeftovers fails on flags that cannot be combined with --leftovers, and parses --max-size.
+// checkLeftovers returns an error for flags that cannot be combined with --leftovers, and parses
+// --max-size.
 func (f *pruneFlags) checkLeftovers() error {
 	f.maxBytes = -1
 	rules := f.request.Policy
@@ -173,21 +174,21 @@ func (f *pruneFlags) checkLeftovers() error {
 	}
 	if f.dropDir == "" {
 		if f.maxSize != "" {
-			return exit.UsageError(errors.New("--max-size without --drop-dir"))
+			return exit.UsageError(errors.New("--max-size needs --drop-dir"))
 		}
 		return nil
 	}
 	if f.maxSize != "" {
 		n, err := humanize.ParseBytes(f.maxSize)
 		if err != nil || n > math.MaxInt64 {
-			return exit.UsageError(fmt.Errorf("--max-size %s: not a size, as 50GB", f.maxSize))
+			return exit.UsageError(fmt.Errorf("--max-size %s: malformed size: write it as 50GB", f.maxSize))
 		}
 		f.maxBytes = int64(n)
 	}
 	return overlap.Check(overlap.Place{Role: overlap.Store, Path: f.store}, overlap.Place{Role: overlap.Drop, Path: f.dropDir})
 }
 
-// removeLeftovers lists leftovers, and removes them with --yes.
+// removeLeftovers prints the leftovers. With --yes, it removes them.
 func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pruneFlags) error {
 	p, err := prune.New(f.options())
 	if err != nil {
@@ -203,7 +204,7 @@ func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pru
 	return c.Print(w, found, found.WriteText)
 }
 
-// run makes or reads the plan, and carries it out if the flags ask for it.
+// run makes the plan, or reads it from a file. If the flags ask for it, run carries the plan out.
 func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan, done bool, err error) {
 	switch {
 	case f.execute != "":
@@ -233,28 +234,28 @@ func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan,
 	return plan, true, err
 }
 
-// printDone reports whether the plan was carried out, or how to carry it out.
+// printDone prints that the plan was carried out, or how to carry it out.
 func printDone(w io.Writer, f *pruneFlags, plan prune.Plan, done bool) (err error) {
 	switch {
 	case plan.IsEmpty():
 	case done:
 		_, err = fmt.Fprintf(w, "done: the store is at generation %d\n", plan.Generation+1)
 	case f.plan != "":
-		_, err = fmt.Fprintf(w, "nothing was removed: carry it out with layoutproxy prune --store %s --execute %s\n", f.store, f.plan)
+		_, err = fmt.Fprintf(w, "nothing was removed: to carry out the plan, run layoutproxy prune --store %s --execute %s\n", f.store, f.plan)
 	default:
-		_, err = fmt.Fprintln(w, "nothing was removed: carry it out with --yes")
+		_, err = fmt.Fprintln(w, "nothing was removed: to carry out the plan, add --yes")
 	}
 	return err
 }
 
-// sweep removes images that an earlier prune has untagged, if their grace period is over. It only
-// logs a failure: the next prune or import tries again.
+// sweep removes images that an earlier prune has untagged, if their grace period has ended. It only
+// logs an error, because the next prune or import will try again.
 func sweep(ctx context.Context, c *console.Output, o prune.Options) {
 	p, err := prune.New(o)
 	if err == nil {
 		_, _, err = p.Sweep(ctx)
 	}
 	if err != nil && !errors.Is(err, journal.ErrNotStore) && !errors.Is(err, prune.ErrLocked) && ctx.Err() == nil {
-		c.Log.Warn("cannot remove the images that an earlier prune has untagged: the next prune or import tries again", zap.String("store", o.Store), zap.Error(err))
+		c.Log.Warn("cannot remove the images that an earlier prune has untagged: the next prune or import will try again", zap.String("store", o.Store), zap.Error(err))
 	}
 }

@@ -27,7 +27,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// pullFlags are the flags of pull: what to pull, and the form of the bundle.
+// pullFlags are the values of the flags of layoutproxy pull.
 type pullFlags struct {
 	settings.Upstream
 	options      pull.Options
@@ -36,7 +36,7 @@ type pullFlags struct {
 
 	sign     settings.SignKey
 	platform string
-	chunk    int64 // gigabytes
+	chunk    int64 // size of chunks in gigabytes (10^9 bytes); 0 means no chunks
 	gost     bool
 	dryRun   bool
 }
@@ -79,23 +79,23 @@ $D8_MIRROR_LICENSE_TOKEN; docker's credential store.`,
 
 func (p *pullFlags) flags(f *pflag.FlagSet) {
 	o := &p.options
-	f.StringArrayVar(&p.repositories.Paths, "repository", nil, "`path` below REGISTRY/PATH of a repository to pull unchanged, . for REGISTRY/PATH itself; repeatable")
+	f.StringArrayVar(&p.repositories.Paths, "repository", nil, "pull the repository at this `path` below REGISTRY/PATH unchanged; . means REGISTRY/PATH itself; repeatable")
 	f.StringVar(&p.repositories.Tag, "tag", "", "with --repository, pull only tags that match this `glob`")
 	f.StringVar(&p.platform, "platform", "", "pull only the `os/arch` variant of multi-platform images")
 	f.BoolVar(&o.Tree, "tree", false, "write directories instead of archives")
-	f.Int64VarP(&p.chunk, "images-bundle-chunk-size", "c", 0, "cut archives into chunks of at most this many `gigabytes` (10^9 bytes); 0 cuts nothing")
-	f.BoolVar(&p.gost, "gost-digest", false, "write a .gostsum beside each file (GOST R 34.11-2012, 256 bit)")
+	f.Int64VarP(&p.chunk, "images-bundle-chunk-size", "c", 0, "cut archives into chunks of at most this many `gigabytes` (10^9 bytes); 0 means no chunks")
+	f.BoolVar(&p.gost, "gost-digest", false, "write a checksum file NAME.gostsum beside each file NAME (GOST R 34.11-2012, 256 bit)")
 	p.sign.AddFlags(f)
 	f.StringVar(&o.TempDir, "tmp-dir", "", "`directory` for fetched blobs until the archives are written, on any file system (default DIR/.tmp)")
 	f.BoolVar(&o.NoResume, "no-pull-resume", false, "start over, and ignore what an interrupted pull has fetched")
-	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish what is complete, list at the end what is missing, and exit with 3")
+	f.BoolVar(&o.AllowIncomplete, "allow-incomplete", false, "publish the complete part, list the missing content at the end, and exit with 3")
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pulled, and write nothing")
 	deckhouseFlags(f, &p.selection)
 }
 
-// deckhouseFlags select content of a Deckhouse source.
+// deckhouseFlags adds the flags that select content of a Deckhouse registry.
 func deckhouseFlags(f *pflag.FlagSet, s *deckhouse.Selection) {
-	f.StringVar(&s.SinceVersion, "since-version", "", "pull the platform from this `version` on, if it is newer than the rock-solid channel")
+	f.StringVar(&s.SinceVersion, "since-version", "", "oldest platform `version` to pull, if it is newer than that of the rock-solid channel")
 	f.StringVar(&s.DeckhouseTag, "deckhouse-tag", "", "pull one build of the platform: a channel, a version or any `tag`")
 	f.StringVar(&s.IncludePlatform, "include-platform", "", "pull the platform versions that match a `constraint`, such as '>=1.64 <=1.68', ~1.65.0 or =v1.65.3")
 	f.BoolVar(&s.IgnoreSuspend, "ignore-suspend", false, "pull from suspended release channels too")
@@ -112,13 +112,13 @@ func deckhouseFlags(f *pflag.FlagSet, s *deckhouse.Selection) {
 	f.BoolVar(&s.OnlyExtraImages, "only-extra-images", false, "pull only the extra images of modules and packages")
 	f.StringVar(&s.InstallerTag, "installer-tag", "", "pull the stand-alone installer with this `tag` (default latest, if it exists)")
 	f.StringVar(&s.DeckhouseCLITag, "deckhouse-cli-tag", "", "pull the d8 program with this `tag` (default the newest stable version, if one exists)")
-	f.BoolVar(&s.NoEditionSplit, "no-edition-split", false, "read the installer, the d8 program and its plugins below REGISTRY/PATH even if it ends in an edition")
-	f.StringVar(&s.ModulesPathSuffix, "modules-path-suffix", "", "`path` of the modules below REGISTRY/PATH, / for REGISTRY/PATH itself (default modules)")
+	f.BoolVar(&s.NoEditionSplit, "no-edition-split", false, "read the installer, the d8 program and its plugins below REGISTRY/PATH even if PATH ends in an edition")
+	f.StringVar(&s.ModulesPathSuffix, "modules-path-suffix", "", "`path` of the modules below REGISTRY/PATH; / means REGISTRY/PATH itself (default modules)")
 	f.BoolVar(&s.SkipVexImages, "skip-vex-images", false, "skip VEX attestations")
-	f.BoolVar(&s.ProxyRegistry, "proxy-registry", false, "the source cannot list tags: probe versions upwards from the lowest that a constraint names; names come from the --include flags")
+	f.BoolVar(&s.ProxyRegistry, "proxy-registry", false, "for a source that cannot list tags: take the names from the --include flags, and probe versions upwards from the lowest one in the constraint")
 }
 
-// complete turns the flags into options.
+// complete returns the options that the flags stand for.
 func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options, error) {
 	o := p.options
 	o.Source, o.Dir, o.Jobs, o.Program = source, dir, p.Jobs, madeBy()
@@ -144,8 +144,8 @@ func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options,
 	return o, err
 }
 
-// planner chooses the planner: with --repository, repositories are pulled unchanged; otherwise
-// the source is one of Deckhouse.
+// planner returns what plans the pull. With --repository, repositories are pulled unchanged.
+// Otherwise, the source is a Deckhouse registry.
 func (p *pullFlags) planner() (pull.Planner, error) {
 	switch {
 	case len(p.repositories.Paths) == 0 && p.repositories.Tag != "":
@@ -178,8 +178,8 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir 
 		return exit.RegistryError(err)
 	}
 	defer options.Registry.Close()
-	// After the first signal, the current step completes without bars: a second signal ends the
-	// process, and would leave bars on the terminal.
+	// After the first signal, the current step completes without bars. A second signal ends the
+	// process at once, and bars would stay on the terminal.
 	watch := console.NewPhases(c.Log, c.Console)
 	defer watch.Stop()
 	ctx, stop := exit.OnFirstSignal(cmd.Context(), watch.Stop)
@@ -201,13 +201,14 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir 
 	return cmp.Or(c.Print(cmd.OutOrStdout(), done, done.print), incompleteError(report.Problems))
 }
 
-// judgedPull is the report of a pull, and the verdict on the bundle.
+// judgedPull is the report of a pull, with the verdict on the bundle.
 type judgedPull struct {
 	*pull.Report
-	Ready *ready.Verdict `json:"ready,omitempty"` // nil without a version of the platform
+	Ready *ready.Verdict `json:"ready,omitempty"` // nil if the bundle has no platform version
 }
 
-// judge returns the verdict on the bundle in a directory, or nil. It has no effect on the exit status.
+// judge returns whether the versions in the bundle are ready, or nil if that is unknown. The
+// verdict does not change the exit status.
 func (p *pullFlags) judge(ctx context.Context, c *console.Output, dir string) *ready.Verdict {
 	if len(p.repositories.Paths) > 0 {
 		return nil
@@ -228,7 +229,7 @@ func (p *pullFlags) judge(ctx context.Context, c *console.Output, dir string) *r
 	return &verdict
 }
 
-// print prints what was pulled, then the verdict, then what was left out.
+// print prints what was pulled, the verdict, and what was left out.
 func (p judgedPull) print(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	printPulled(b, p.Report)
@@ -241,17 +242,17 @@ func (p judgedPull) print(w io.Writer) error {
 	return b.Flush()
 }
 
-// incompleteError returns the error for a bundle that was published without the content of some
-// problems, or nil.
+// incompleteError returns the error for a bundle without the content that problems name. It returns
+// nil if there are no problems.
 func incompleteError(problems []pull.Problem) error {
 	if len(problems) == 0 {
 		return nil
 	}
 	err := fmt.Errorf("the bundle is incomplete: %s left out", countThings(problems))
-	return exit.ContentError(exit.WithHint(err, "everything in it is complete: pull again into the same directory when the source has the rest"))
+	return exit.ContentError(exit.WithHint(err, "everything else in the bundle is complete: when the source has the rest, pull again into the same directory"))
 }
 
-// printPullPlan prints one line per image with archive, layout, tag and digest, and a summary.
+// printPullPlan prints a line per image, with archive, layout, tag and digest, and then a summary.
 func printPullPlan(w io.Writer, plan *pull.Plan) error {
 	b := bufio.NewWriter(w)
 	for _, a := range plan.Archives {
@@ -276,7 +277,6 @@ func printPullPlan(w io.Writer, plan *pull.Plan) error {
 	return b.Flush()
 }
 
-// printPulled prints what was pulled.
 func printPulled(w io.Writer, r *pull.Report) {
 	printComponents(w, r.Components)
 	printMissing(w, r.Missing)
@@ -284,12 +284,13 @@ func printPulled(w io.Writer, r *pull.Report) {
 		r.Dir, len(r.Written), len(r.Kept), r.Images, r.Blobs, console.Bytes(r.Bytes), console.Bytes(r.Fetched))
 }
 
-// countThings returns the number of problems as the beginning of a sentence.
+// countThings returns the beginning of a sentence with the number of problems, such as "2 things
+// are".
 func countThings(problems []pull.Problem) string {
 	return english.Plural(len(problems), "thing is", "things are")
 }
 
-// printLeftOut lists content that the source should have and the bundle does not, with its
+// printLeftOut lists the content that is not in the bundle although it should be, with its
 // component.
 func printLeftOut(w io.Writer, problems []pull.Problem) {
 	if len(problems) == 0 {
@@ -306,7 +307,7 @@ func printLeftOut(w io.Writer, problems []pull.Problem) {
 	}
 }
 
-// printComponents prints the pulled components, and the chosen versions of each.
+// printComponents prints the pulled components and the versions that were chosen for each.
 func printComponents(w io.Writer, components []*pull.Component) {
 	for _, c := range components {
 		fmt.Fprintf(w, "%s: %d images, %s", c.Name, c.Images, console.Bytes(c.Bytes))
@@ -323,7 +324,7 @@ func printComponents(w io.Writer, components []*pull.Component) {
 	}
 }
 
-// printMissing lists content that is missing in the source, and need not be in the bundle.
+// printMissing lists content that is missing in the source but is not required in the bundle.
 func printMissing(w io.Writer, missing []pull.Problem) {
 	if len(missing) == 0 {
 		return

@@ -20,12 +20,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A pull from d8's bundle gives the same content as d8's push of it, with archives, chunks and a
-// tree.
-func TestPullRoundTrip(t *testing.T) {
+// d8's bundle is served and pulled again, as archives and as a tree. The result has the same
+// content as a registry that d8 has pushed the bundle to.
+func TestPullFromServedBundleGivesSameContent(t *testing.T) {
 	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
-	// The d8 that wrote the bundle did not tag the install image with channels yet.
+	// The version of d8 that wrote the bundle did not yet tag the install image with channels.
 	for channel, version := range map[string]string{"alpha": "v1.70.1", "beta": "v1.70.1", "early-access": "v1.69.3", "stable": "v1.69.3", "rock-solid": "v1.68.2"} {
 		want["deckhouse/ee/install:"+channel] = want["deckhouse/ee/install:"+version]
 	}
@@ -34,7 +34,7 @@ func TestPullRoundTrip(t *testing.T) {
 		dir := t.TempDir()
 		out, err := program(t, append([]string{"pull", source.addresses["registry"] + "/deckhouse/ee", dir}, flags...)...).CombinedOutput()
 		if err != nil {
-			t.Fatalf("%s: %v\n%s", form, err, out)
+			t.Fatalf("pulling %s failed: %v\n%s", form, err, out)
 		}
 		p := start(t, "--strict", "--root-repository", "deckhouse/ee", dir)
 		if diff := cmp.Diff(want, pulled(t, p.addresses["registry"], want)); diff != "" {
@@ -43,7 +43,7 @@ func TestPullRoundTrip(t *testing.T) {
 	}
 }
 
-// Ctrl-C ends a pull with its own exit status, and the next pull resumes.
+// Ctrl-C ends a pull with exit status 130. The next pull resumes it.
 func TestPullInterrupted(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
@@ -68,11 +68,11 @@ func TestPullInterrupted(t *testing.T) {
 	layouttest.Try(t, cmd.Process.Signal(os.Interrupt))
 	var ended *exec.ExitError
 	if err := cmd.Wait(); !errors.As(err, &ended) || ended.ExitCode() != exit.Interrupted {
-		t.Fatalf("interrupted: %v", err)
+		t.Fatalf("the interrupted pull ended with %v, want exit status 130", err)
 	}
 	upstream.Forget()
 	if out, err := program(t, args...).CombinedOutput(); err != nil {
-		t.Fatalf("again: %v\n%s", err, out)
+		t.Fatalf("the second pull failed: %v\n%s", err, out)
 	}
 	ranges := 0
 	for _, r := range upstream.Requests() {
@@ -81,11 +81,11 @@ func TestPullInterrupted(t *testing.T) {
 		}
 	}
 	if ranges != 1 {
-		t.Errorf("%d ranges were asked for", ranges)
+		t.Errorf("the second pull requested %d ranges, want 1", ranges)
 	}
 }
 
-// stopping is an answer that stops in the middle.
+// stopping is a response that sends left bytes and then stops until the client disconnects.
 type stopping struct {
 	http.ResponseWriter
 	left   int64
@@ -103,10 +103,10 @@ func (s *stopping) Write(p []byte) (int, error) {
 	return s.ResponseWriter.Write(p)
 }
 
-// A pull of an incomplete source exits with 3. It publishes nothing, or with --allow-incomplete
-// everything but the missing image, which it prints last. That bundle is complete, so verify and
-// import exit with 0.
-func TestPullIncomplete(t *testing.T) {
+// A pull from an incomplete source exits with 3 and publishes nothing. With --allow-incomplete, it
+// publishes everything but the missing image, which it lists last. The result is a complete bundle:
+// verify and import exit with 0.
+func TestPullFromIncompleteSource(t *testing.T) {
 	t.Parallel()
 	source := start(t, "--root-repository", "deckhouse/ee", "testdata/d8")
 	upstream := registrytest.New(t, registrytest.Options{Handler: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: source.addresses["registry"]})})
@@ -119,7 +119,7 @@ func TestPullIncomplete(t *testing.T) {
 		cmd.Stdout = &out
 		_ = cmd.Run()
 		if got := cmd.ProcessState.ExitCode(); got != want {
-			t.Fatalf("%q: exit %d, want %d\n%s", args, got, want, out.String())
+			t.Fatalf("layoutproxy %q ends with status %d, want %d\n%s", args, got, want, out.String())
 		}
 		return out.String()
 	}
@@ -127,12 +127,12 @@ func TestPullIncomplete(t *testing.T) {
 	args := []string{"pull", upstream.Host + "/deckhouse/ee", dir, "--no-platform", "--no-packages", "--no-security-db", "--no-installer"}
 	run(exit.Content, args...)
 	if archives, _ := filepath.Glob(filepath.Join(dir, "*.tar")); len(archives) > 0 {
-		t.Errorf("published: %q", archives)
+		t.Errorf("the pull published %q, want nothing", archives)
 	}
 	for _, dry := range []string{"--dry-run", "--dry-run=false"} {
 		out := run(exit.Content, append(args, "--allow-incomplete", dry)...)
 		if want := "1 thing is missing or damaged in the source, and left out:\n  module stronghold: " + extra + ":3: missing\n"; !strings.HasSuffix(out, want) {
-			t.Errorf("%s: the end of %s is not %s", dry, out, want)
+			t.Errorf("with %s, the output does not end with the missing image:\n%s\nwant the end\n%s", dry, out, want)
 		}
 	}
 	var doc struct{ Holes []map[string]string }

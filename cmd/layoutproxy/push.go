@@ -64,10 +64,10 @@ func (p *pushFlags) flags(f *pflag.FlagSet) {
 	p.upstream.D8, p.upstream.UserAgent = settings.D8RegistryLogin(), userAgent()
 	settings.AddCacheFlag(f, &p.tree.CacheDir)
 	p.tree.S3.AddFlags(f)
-	f.StringVar(&p.stateDir, "state-dir", settings.StateDir(), "`directory` that keeps the state of interrupted uploads, to resume them; empty means nowhere")
+	f.StringVar(&p.stateDir, "state-dir", settings.StateDir(), "`directory` for the state of interrupted uploads, so that a push can resume them; empty means nowhere")
 	f.BoolVar(&p.dryRun, "dry-run", false, "print what would be pushed, without asking the registry")
 	f.BoolVar(&p.noProbe, "skip-preflight", false, "skip the trial upload before the first blob")
-	f.BoolVar(&p.checkBlobs, "check-blobs", false, "also check the blobs and referrers of manifests that the registry already has, and send what is missing")
+	f.BoolVar(&p.checkBlobs, "check-blobs", false, "also check the blobs and referrers of manifests that the registry already has, and send missing ones")
 	f.BoolVar(&p.ready, "require-ready", false, "push only if every version of the platform in the sources is ready; otherwise exit with 3")
 	f.BoolVar(&p.incomplete, "allow-incomplete", false, "push the intact part of damaged or incomplete sources, and exit with 3")
 }
@@ -93,7 +93,7 @@ func pushSources(cmd *cobra.Command, c *console.Output, flags *pushFlags, args [
 	defer stop()
 	err = pushTo(ctx, cmd, c, flags, args[:len(args)-1], to)
 	if err != nil && ctx.Err() != nil {
-		return exit.InterruptedError(exit.WithHint(errors.New("interrupted"), "what has arrived is kept: run the same command again to resume"))
+		return exit.InterruptedError(exit.WithHint(errors.New("interrupted"), "to resume, run the same command again"))
 	}
 	return err
 }
@@ -126,7 +126,7 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 	}
 	if len(failures) > 0 && !flags.incomplete {
 		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %s: nothing is pushed", english.Plural(len(failures), "place", "")),
-			"get what is missing, or push the rest with --allow-incomplete"))
+			"get the missing content, or push the rest with --allow-incomplete"))
 	}
 	if nothingIntact := len(plan.Repositories) == 0 && len(failures) > 0; !flags.dryRun && !nothingIntact {
 		if err := carryOut(ctx, cmd, c, flags, plan); err != nil {
@@ -139,14 +139,14 @@ func pushTo(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *p
 	return nil
 }
 
-// carryOut pushes a plan, and prints a summary even if the push fails.
+// carryOut pushes a plan, and prints a summary, even after a failure.
 func carryOut(ctx context.Context, cmd *cobra.Command, c *console.Output, flags *pushFlags, plan *push.Plan) error {
 	if len(plan.Repositories) == 0 {
 		return exit.WithHint(errors.New("there is nothing to push: no repository of the sources has content"), "layoutproxy list SOURCE... shows their content")
 	}
 	state, err := push.OpenState(flags.stateDir)
 	if err != nil {
-		return exit.WithHint(fmt.Errorf("state directory: %w", err), "choose another one with --state-dir")
+		return exit.WithHint(fmt.Errorf("the state directory cannot be used: %w", err), "choose another directory with --state-dir")
 	}
 	upstream, err := flags.upstream.Open(plan.Destination, true, cmd.InOrStdin(), c.Log)
 	if err != nil {

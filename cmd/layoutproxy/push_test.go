@@ -23,7 +23,7 @@ import (
 )
 
 // A push of d8's bundle into an empty registry gives the same content as d8's own push.
-func TestPushParity(t *testing.T) {
+func TestPushGivesSameContentAsD8(t *testing.T) {
 	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
 	sources := map[string][]string{"archives": {"testdata/d8"}, "directories": unpackEach(t, "testdata/d8")}
@@ -44,7 +44,7 @@ func TestPushParity(t *testing.T) {
 			r := registrytest.New(t, registrytest.Options{})
 			args := append([]string{"push", "--state-dir", t.TempDir(), "--cache-dir", ""}, sources...)
 			if out, err := program(t, append(args, r.Host+"/deckhouse/ee")...).CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out)
+				t.Fatalf("the push failed: %v\n%s", err, out)
 			}
 			if diff := cmp.Diff(want, pulled(t, r.Host, want)); diff != "" {
 				t.Error(diff)
@@ -54,10 +54,11 @@ func TestPushParity(t *testing.T) {
 	}
 }
 
-// some stands for one or more differences.
+// some stands for any number of differences but zero.
 const some = -1
 
-// compareAgainst compares sources with a registry and wants none or some differences.
+// compareAgainst compares sources with a registry. It fails the test unless there are no
+// differences (want is 0) or at least one (want is some).
 func compareAgainst(t *testing.T, to string, sources []string, want int) {
 	t.Helper()
 	var a againstFlags
@@ -69,13 +70,13 @@ func compareAgainst(t *testing.T, to string, sources []string, want int) {
 	}
 	var text bytes.Buffer
 	if err := c.WriteText(&text); err != nil || (len(c.Differences) == 0) != (want == 0) || (a.comparisonError(c, problems) == nil) != (want == 0) {
-		t.Errorf("%v, want %d differences (%d is some):\n%s", err, want, some, text.String())
+		t.Errorf("the comparison ended with the error %v; want %d differences (%d means any number):\n%s", err, want, some, text.String())
 	}
 }
 
-// A push of a large blob is killed twenty times. All attempts together send hardly more than the
-// blob.
-func TestPushKilled(t *testing.T) {
+// A push of a large blob is killed twenty times. Together, all attempts send little more than the
+// size of the blob.
+func TestKilledPushResumesInsideBlob(t *testing.T) {
 	t.Parallel()
 	const size, kills = 100 << 20, 20
 	dir := t.TempDir()
@@ -89,7 +90,7 @@ func TestPushKilled(t *testing.T) {
 	r.Inject(func(_ http.ResponseWriter, req *http.Request, _ http.Handler) bool {
 		req.Body = &metered{ReadCloser: req.Body, read: func(n int) {
 			if p := kill.Load(); received.Add(int64(n)) >= killAt.Load() && p != nil {
-				_ = p.Kill() // it may have ended
+				_ = p.Kill() // The process may have ended already.
 			}
 		}}
 		return false
@@ -103,21 +104,21 @@ func TestPushKilled(t *testing.T) {
 		}
 		kill.Store(cmd.Process)
 		if err := cmd.Wait(); err == nil {
-			t.Fatalf("push %d ended before it was killed", i)
+			t.Fatalf("push number %d ended before it was killed", i)
 		}
 		kill.Store(nil)
 	}
 	killAt.Store(1 << 62)
 	if out, err := program(t, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("the last push failed: %v\n%s", err, out)
 	}
 	if ratio := float64(received.Load()) / size; ratio > 1.1 {
-		t.Errorf("%.2f times the blob was sent", ratio)
+		t.Errorf("all pushes together sent %.2f times the size of the blob, want at most 1.1", ratio)
 	}
 	compareAgainst(t, r.Host+"/x", []string{dir}, 0)
 }
 
-// metered counts the bytes that are read from a body.
+// metered reports how many bytes are read from a request's body.
 type metered struct {
 	io.ReadCloser
 	read func(int)
@@ -129,7 +130,8 @@ func (m *metered) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Ctrl-C ends a push with status 130 and keeps its state, also while the registry is silent.
+// Ctrl-C ends a push with exit status 130, even while the registry does not answer. The next push
+// resumes it.
 func TestPushInterrupted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -158,16 +160,16 @@ func TestPushInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != exit.Interrupted {
-		t.Errorf("%v, want exit %d", err, exit.Interrupted)
+		t.Errorf("the interrupted push ended with %v, want exit status %d", err, exit.Interrupted)
 	}
 	compareAgainst(t, r.Host+"/x", []string{dir}, some)
 	if out, err := program(t, args...).CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
+		t.Errorf("the second push failed: %v\n%s", err, out)
 	}
 	compareAgainst(t, r.Host+"/x", []string{dir}, 0)
 }
 
-// No secret appears in an error, in the log or in the list of processes.
+// No secret appears in errors, in the log or in the list of processes.
 func TestPushShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	r := registrytest.New(t, registrytest.Options{Basic: true})
@@ -176,14 +178,14 @@ func TestPushShowsNoSecret(t *testing.T) {
 	r.Inject(registrytest.Answer(registrytest.On("PUT uploads"), 500))
 	out, err := cmd.CombinedOutput()
 	if err == nil {
-		t.Fatal("the push succeeded")
+		t.Fatal("the push succeeded, although the registry refused its uploads")
 	}
 	for _, secret := range []string{registrytest.Password, "_state"} {
 		if strings.Contains(string(out), secret) {
-			t.Errorf("%q appears in:\n%s", secret, out)
+			t.Errorf("the secret %q appears in the output:\n%s", secret, out)
 		}
 	}
 	if strings.Contains(strings.Join(cmd.Args, " "), registrytest.Password) {
-		t.Error("the password is an argument")
+		t.Error("the password is on the command line")
 	}
 }

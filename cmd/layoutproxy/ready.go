@@ -25,11 +25,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// readyFlags are the flags of ready.
+// readyFlags are the values of the flags of layoutproxy ready.
 type readyFlags struct {
 	releases []string
 	from     string
-	modules  string // file
+	modules  string // path of a file with one name[@constraint] per line
 	deep     bool
 	tree     settings.Tree
 	upstream settings.Upstream
@@ -68,7 +68,7 @@ layoutproxy reports that, with exit status 0.`,
 
 func (r *readyFlags) flags(f *pflag.FlagSet) {
 	f.StringArrayVar(&r.releases, "release", nil, "judge this `version` of the platform; repeatable (default every version that is found)")
-	f.StringVar(&r.from, "from", "", "`version` that the cluster has: check the upgrade path from it, too")
+	f.StringVar(&r.from, "from", "", "`version` that the cluster runs: also check the upgrade path from it")
 	f.StringVar(&r.modules, "modules", "", "`file` of the modules to judge, one name[@constraint] per line (default every module that is found)")
 	f.BoolVar(&r.deep, "deep", false, "read every blob and check its digest")
 	settings.AddCacheFlag(f, &r.tree.CacheDir)
@@ -77,18 +77,18 @@ func (r *readyFlags) flags(f *pflag.FlagSet) {
 	r.upstream.D8, r.upstream.UserAgent = settings.D8RegistryLogin(), userAgent()
 }
 
-// scope returns which facts to gather for the flags.
+// scope returns which facts to gather, and which questions to answer.
 func (r *readyFlags) scope() (ready.Scope, error) {
 	s := ready.Scope{Question: ready.Question{Releases: r.releases}, Deep: r.deep}
 	for _, tag := range r.releases {
 		if !names.IsTag(tag) {
-			return s, exit.UsageError(fmt.Errorf("--release %q: not a version or a tag", tag))
+			return s, exit.UsageError(fmt.Errorf("--release %q: must be a version or a tag", tag))
 		}
 	}
 	if r.from != "" {
 		v, err := semver.NewVersion(r.from)
 		if err != nil {
-			return s, exit.UsageError(fmt.Errorf("--from %q: not a version such as v1.69.3", r.from))
+			return s, exit.UsageError(fmt.Errorf("--from %q: must be a version such as v1.69.3", r.from))
 		}
 		s.From = "v" + v.String()
 	}
@@ -113,7 +113,7 @@ func runReady(cmd *cobra.Command, c *console.Output, flags *readyFlags, args []s
 	ctx, stop := exit.OnSignal(cmd.Context())
 	defer stop()
 	facts, err := flags.gather(ctx, cmd, c, args, scope)
-	if err := exit.Ended(ctx, err, errors.New("interrupted before the end: there is no verdict")); err != nil {
+	if err := exit.Ended(ctx, err, errors.New("interrupted before the verdict was complete")); err != nil {
 		return err
 	}
 	verdict := ready.Judge(facts, scope.Question)
@@ -123,7 +123,7 @@ func runReady(cmd *cobra.Command, c *console.Output, flags *readyFlags, args []s
 	return exit.ContentError(errors.New(verdict.Summary()))
 }
 
-// gather gathers the facts of the sources, or of the registry.
+// gather gathers the facts about sources or a registry.
 func (r *readyFlags) gather(ctx context.Context, cmd *cobra.Command, c *console.Output, args []string, scope ready.Scope) (ready.Facts, error) {
 	for _, arg := range args {
 		to, isRegistry := asRegistry(arg)
@@ -140,7 +140,7 @@ func (r *readyFlags) gather(ctx context.Context, cmd *cobra.Command, c *console.
 		defer upstream.Close()
 		facts, err := ready.Registry(ctx, upstream, to, r.upstream.Jobs, scope)
 		if errors.Is(err, ready.ErrNothingThere) {
-			return facts, exit.WithHint(err, "name the path below which the edition is: registry.example.com/deckhouse/ee")
+			return facts, exit.WithHint(err, "add the path of the edition, for example registry.example.com/deckhouse/ee")
 		}
 		return facts, exit.RegistryError(err)
 	}
@@ -158,8 +158,9 @@ func (r *readyFlags) gather(ctx context.Context, cmd *cobra.Command, c *console.
 	return facts, err
 }
 
-// asRegistry parses an argument as REGISTRY/PATH. ok is false if it is malformed, or names a source.
-func asRegistry(arg string) (client.Reference, bool) {
+// asRegistry parses an argument as REGISTRY/PATH. ok is false if the argument is malformed or names
+// a source.
+func asRegistry(arg string) (to client.Reference, ok bool) {
 	if _, err := os.Lstat(arg); err == nil || bucket.IsPlace(arg) {
 		return client.Reference{}, false
 	}
@@ -170,7 +171,7 @@ func asRegistry(arg string) (client.Reference, bool) {
 	return to, err == nil
 }
 
-// gatherReady gathers the facts of a tree.
+// gatherReady gathers the facts about the content of a tree.
 func gatherReady(ctx context.Context, tree *layoutstore.Tree, scope ready.Scope) (facts ready.Facts, err error) {
 	err = tree.ReadWith(ctx, func(s *layoutstore.Snapshot) (err error) {
 		facts, err = ready.Snapshot(ctx, s, scope)
@@ -179,8 +180,8 @@ func gatherReady(ctx context.Context, tree *layoutstore.Tree, scope ready.Scope)
 	return facts, err
 }
 
-// requireReady returns an error unless each version of the platform in the bundles is ready. Images
-// in beside, which are sources too, count as well.
+// requireReady returns an error unless every platform version in the bundles is ready. Images may
+// be in the bundles, or in the sources beside.
 func requireReady(ctx context.Context, stderr io.Writer, flags settings.Tree, bundles []string, beside ...string) error {
 	tree, err := source.Open(ctx, flags.Options(bundles))
 	if err != nil {
@@ -191,7 +192,7 @@ func requireReady(ctx context.Context, stderr io.Writer, flags settings.Tree, bu
 		return err
 	}
 	if len(beside) > 0 {
-		// The bundles are last, so that their tags win, as after the import.
+		// The bundles come last, so that their tags win, as they do after an import.
 		if tree, err = source.Open(ctx, flags.Options(slices.Concat(beside, bundles))); err != nil {
 			return err
 		}
@@ -208,5 +209,5 @@ func requireReady(ctx context.Context, stderr io.Writer, flags settings.Tree, bu
 	if err := verdict.WriteText(stderr); err != nil {
 		return err
 	}
-	return exit.ContentError(exit.WithHint(fmt.Errorf("--require-ready: %s", verdict.Summary()), "get the missing content that is listed above; nothing was changed"))
+	return exit.ContentError(exit.WithHint(fmt.Errorf("--require-ready: %s", verdict.Summary()), "nothing was changed: get the missing content that is listed above"))
 }

@@ -15,16 +15,16 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// Sources, roots and credentials are changed back and forth under load: no request fails, and
-// running downloads complete.
-func TestHangupDropsNoRequest(t *testing.T) {
+// Sources, roots and credentials change back and forth under load. No request fails, and running
+// downloads complete.
+func TestReloadFailsNoRequest(t *testing.T) {
 	dir, d := bigBlob(t)
 	other, more := t.TempDir(), t.TempDir()
 	layouttest.Publish(t, other, "install", "v1")
 	layouttest.Publish(t, more, "release", "v1")
 	work := t.TempDir()
 	config := filepath.Join(work, "config.yaml")
-	for _, name := range []string{"one", "two"} { // the same user in two files
+	for _, name := range []string{"one", "two"} { // both files contain the same user
 		layouttest.Try(t, os.WriteFile(filepath.Join(work, name), []byte("frodo:$2y$05$926C3y10Quzn/LnqQH86VOEVh/18T6RnLaS.khre96jLNL/7e.K5W\n"), 0o600))
 	}
 	write := func(i int) {
@@ -37,7 +37,7 @@ func TestHangupDropsNoRequest(t *testing.T) {
 	write(0)
 	p := start(t, "--config", config)
 	url := "http://frodo:baggins@" + p.addresses["registry"]
-	p.addresses["registry"] = "frodo:baggins@" + p.addresses["registry"] // for stall
+	p.addresses["registry"] = "frodo:baggins@" + p.addresses["registry"] // stall needs the login in the address.
 	body := stall(t, p, d)
 
 	stop := make(chan struct{})
@@ -70,19 +70,19 @@ func TestHangupDropsNoRequest(t *testing.T) {
 		write(i)
 		p.signal(t, syscall.SIGHUP)
 		want := map[int]int{0: 404, 1: 200}[i%2]
-		layouttest.Eventually(t, "the other sources", func() bool { return registrytest.StatusOf(url+"/v2/own/release/manifests/v1") == want })
+		layouttest.Eventually(t, "the server uses the changed sources", func() bool { return registrytest.StatusOf(url+"/v2/own/release/manifests/v1") == want })
 	}
 	close(stop)
 	clients.Wait()
 	t.Logf("%d requests during %d changes", asked.Load(), changes)
 	if failed.Load() > 0 || asked.Load() < changes {
-		t.Errorf("%d of %d requests failed", failed.Load(), asked.Load())
+		t.Errorf("%d of %d requests failed, want no failure and at least one request per change", failed.Load(), asked.Load())
 	}
 	if rest, err := io.ReadAll(body); err != nil || len(rest) != 64<<20-1 {
-		t.Errorf("%d bytes, %v; want the rest of the blob", len(rest), err)
+		t.Errorf("the running download got %d more bytes (error: %v), want the rest of the blob", len(rest), err)
 	}
 	p.signal(t, syscall.SIGTERM)
 	if err := <-p.ended; err != nil {
-		t.Errorf("ended with %v", err)
+		t.Errorf("the server ended with %v, want exit status 0", err)
 	}
 }

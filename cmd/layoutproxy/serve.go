@@ -41,10 +41,10 @@ and the environment overrides the file.`,
   layoutproxy serve --config /etc/layoutproxy/config.yaml --check-config
   LAYOUTPROXY_LISTEN=:5000 layoutproxy serve /media/bundle`,
 		Annotations: map[string]string{settings.FromEnvironment: "true"},
-		Args:        cobra.ArbitraryArgs, // the sources may be in the configuration
+		Args:        cobra.ArbitraryArgs, // The configuration may name the sources.
 		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			if err := flags.Complete(cmd.Flags(), args, os.Environ()); err != nil {
-				c.Started = true // the error itself says whether the usage is wrong
+				c.Started = true // The error itself has the exit status for wrong usage.
 				return err
 			}
 			return c.Start(cmd.ErrOrStderr())
@@ -59,7 +59,7 @@ and the environment overrides the file.`,
 	return cmd
 }
 
-// serve serves the sources until a signal or the context ends it.
+// serve serves the sources until a signal arrives or ctx ends.
 func serve(ctx context.Context, c *console.Output, flags *settings.Serve, stdout, stderr io.Writer) error {
 	options := daemon.Options{Settings: flags, Version: version, Log: c.Log, Problems: stderr}
 	flags.Config.Warn(c.Log)
@@ -71,11 +71,11 @@ func serve(ctx context.Context, c *console.Output, flags *settings.Serve, stdout
 		return err
 	}
 	if os.Getenv("GOGC") == "" {
-		// The heap is a few megabytes. At Go's default, a busy server would collect it dozens of
-		// times per second.
+		// The heap is only a few megabytes. With Go's default, a busy server would collect garbage
+		// dozens of times per second.
 		debug.SetGCPercent(200)
 	}
-	ctx, stop := exit.OnSignal(ctx) // also ends the first scan
+	ctx, stop := exit.OnSignal(ctx) // The signal ends the first scan, too.
 	defer stop()
 	s, err := daemon.New(ctx, options)
 	switch {

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// bigBlob returns a tree with a blob too large for the buffers of a connection.
+// bigBlob returns a tree with a blob that is too large for the buffers of a connection.
 func bigBlob(t *testing.T) (dir string, d digest.Digest) {
 	dir = t.TempDir()
 	l := layouttest.New(t, dir).Layout("big")
@@ -24,7 +24,7 @@ func bigBlob(t *testing.T) (dir string, d digest.Digest) {
 	return dir, d
 }
 
-// stall begins to fetch a blob and stops after the first byte.
+// stall starts to download a blob and stops after the first byte. It returns the rest of the body.
 func stall(t *testing.T, p *process, d digest.Digest) *bufio.Reader {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -40,7 +40,7 @@ func stall(t *testing.T, p *process, d digest.Digest) *bufio.Reader {
 	return body
 }
 
-// draining waits until the program reports that it is stopping.
+// draining waits until /readyz reports that the server is stopping.
 func draining(t *testing.T, p *process) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
@@ -56,8 +56,8 @@ func draining(t *testing.T, p *process) {
 	t.Fatal("/readyz never reports that the server is stopping")
 }
 
-// refuses waits until the program accepts no new connections, soon after it reports that it is
-// stopping.
+// refuses waits until the server accepts no new connections. That is soon after it has reported
+// that it is stopping.
 func refuses(t *testing.T, p *process) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
@@ -81,14 +81,14 @@ func TestRunningTransferCompletesAfterSIGTERM(t *testing.T) {
 	refuses(t, p)
 	rest, err := io.ReadAll(body)
 	if err != nil || len(rest) != 64<<20-1 {
-		t.Errorf("%d bytes, %v; want the rest of the blob", len(rest), err)
+		t.Errorf("the running download got %d more bytes (error: %v), want the rest of the blob", len(rest), err)
 	}
 	if err := <-p.ended; err != nil {
-		t.Errorf("ended with %v, want status 0", err)
+		t.Errorf("the server ended with %v, want exit status 0", err)
 	}
 }
 
-func TestSecondSignalEndsAtOnce(t *testing.T) {
+func TestSecondSignalEndsServerAtOnce(t *testing.T) {
 	t.Parallel()
 	dir, d := bigBlob(t)
 	p := start(t, "--shutdown-timeout", "1h", dir)
@@ -97,7 +97,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	draining(t, p)
 	p.signal(t, syscall.SIGTERM)
 	if err := <-p.ended; err != nil {
-		t.Errorf("ended with %v, want status 0", err)
+		t.Errorf("the server ended with %v, want exit status 0", err)
 	}
 	if n, err := io.Copy(io.Discard, body); err == nil {
 		t.Errorf("the transfer ended without an error after %d bytes", n)
@@ -111,7 +111,7 @@ func TestShutdownTimeoutCutsTransfers(t *testing.T) {
 	body := stall(t, p, d)
 	p.signal(t, syscall.SIGTERM)
 	if err := <-p.ended; err != nil {
-		t.Errorf("ended with %v, want status 0", err)
+		t.Errorf("the server ended with %v, want exit status 0", err)
 	}
 	if n, err := io.Copy(io.Discard, body); err == nil {
 		t.Errorf("the transfer ended without an error after %d bytes", n)

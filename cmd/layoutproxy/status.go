@@ -21,13 +21,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// statusFlags are the flags of status.
+// statusFlags are the values of the flags of layoutproxy status.
 type statusFlags struct {
 	settings.Upstream
 	watch bool
 }
 
-// defaultAdmin is the URL of the default admin address.
+// defaultAdmin is the URL of the admin address if the server has no --admin-listen.
 const defaultAdmin = "http://127.0.0.1:5580"
 
 func newStatus(c *console.Output) *cobra.Command {
@@ -37,11 +37,11 @@ func newStatus(c *console.Output) *cobra.Command {
 		Short: "Print what a running layoutproxy serves, imports and cannot serve",
 		Long: `Print the state of a running layoutproxy: its sources, its problems grouped by cause, its imports
 with their rate and remaining time, and its prunes. URL is the admin address of the server,
-by default ` + defaultAdmin + `. A server with --admin-htpasswd needs a login, and one with
---admin-tls-cert a URL that begins with https://.
+by default ` + defaultAdmin + `. A server with --admin-htpasswd needs a login. For a server
+with --admin-tls-cert, the URL begins with https://.
 
-The exit status is 0 if there are no problems, or only conflicts. It is 3 if there are others, and
-1 if the server cannot be reached. With --watch, status prints again every two seconds until
+The exit status is 0 if there are no problems, or only conflicts. It is 3 if there are other
+problems, and 1 if the server cannot be reached. With --watch, status prints again every two seconds until
 Ctrl-C, and exits with 0.`,
 		Example: `  layoutproxy status
   layoutproxy status --watch
@@ -62,7 +62,7 @@ Ctrl-C, and exits with 0.`,
 	return cmd
 }
 
-// showStatus prints the status once, or repeatedly until a signal.
+// showStatus prints the status once or, with --watch, again and again until a signal.
 func showStatus(ctx context.Context, c *console.Output, flags *statusFlags, address string, stdin io.Reader, stdout io.Writer) error {
 	target, err := statusURL(address)
 	if err != nil {
@@ -83,7 +83,7 @@ func showStatus(ctx context.Context, c *console.Output, flags *statusFlags, addr
 			return err
 		}
 		if err != nil {
-			return exit.WithHint(err, "is layoutproxy serve running? name its admin address (--admin-listen): layoutproxy status http://HOST:PORT")
+			return exit.WithHint(err, "check that layoutproxy serve is running, and name its admin address (--admin-listen): layoutproxy status http://HOST:PORT")
 		}
 		if flags.watch && console.IsTerminal(stdout) {
 			fmt.Fprint(stdout, console.ClearScreen)
@@ -102,26 +102,26 @@ func showStatus(ctx context.Context, c *console.Output, flags *statusFlags, addr
 	}
 }
 
-// statusURL returns the address of /status at an admin address.
+// statusURL returns the URL of /status for an admin address.
 func statusURL(address string) (*url.URL, error) {
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
 	}
 	u, err := url.Parse(strings.TrimSuffix(strings.TrimRight(address, "/"), "/status"))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, exit.UsageError(exit.WithHint(fmt.Errorf("%q: not a URL", address), "write it as http://127.0.0.1:5580"))
+		return nil, exit.UsageError(exit.WithHint(fmt.Errorf("%q: malformed URL", address), "write the URL as http://127.0.0.1:5580"))
 	}
 	return u.JoinPath("status"), nil
 }
 
-// statusWait is how long a server may take to answer. The server itself waits up to two seconds for a
-// disk.
+// statusWait is how long the server may take to answer. The server itself may wait two seconds for
+// a disk.
 const statusWait = 30 * time.Second
 
-// maxStatus is the longest answer that is read, in bytes.
+// maxStatus is how many bytes of an answer are read.
 const maxStatus = 256 << 20
 
-// fetch requests the status of the server; text is the unparsed document.
+// fetch requests the status. text is the document before parsing.
 func (c *statusClient) fetch(ctx context.Context) (s *daemon.Status, text json.RawMessage, err error) {
 	ctx, cancel := context.WithTimeout(ctx, statusWait)
 	defer cancel()
@@ -148,18 +148,18 @@ func (c *statusClient) fetch(ctx context.Context) (s *daemon.Status, text json.R
 	return s, text, nil
 }
 
-// parseStatus parses the document of /status.
+// parseStatus parses the JSON document of /status.
 func parseStatus(text []byte) (s *daemon.Status, ok bool) {
 	s = &daemon.Status{}
 	return s, json.Unmarshal(text, s) == nil && s.Generation > 0
 }
 
-// statusClient requests the status from an admin address.
+// statusClient requests the status of a server from its admin address.
 type statusClient struct {
 	target *url.URL
 	http   *http.Client
-	login  client.Credential // zero without one
-	asked  bool              // whether the server requires the login
+	login  client.Credential // zero if the user gave none
+	asked  bool              // whether the server has asked for a login
 }
 
 func newStatusClient(flags *settings.Upstream, target *url.URL, stdin io.Reader) (*statusClient, error) {
@@ -174,12 +174,13 @@ func newStatusClient(flags *settings.Upstream, target *url.URL, stdin io.Reader)
 	}
 	return &statusClient{target: target, login: options.Credential, http: &http.Client{
 		Transport: transport.Transport(),
-		// A redirect leads to another server, and the login is for this one.
+		// The login is only for this server. So redirects, which may lead to another one, are not
+		// followed.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
 
-// get requests the status. It sends the login only to a server that requires one.
+// get requests the status. It sends the login only after the server has asked for one.
 func (c *statusClient) get(ctx context.Context) (*http.Response, error) {
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.target.String(), nil)
@@ -201,12 +202,12 @@ func (c *statusClient) get(ctx context.Context) (*http.Response, error) {
 	}
 }
 
-// refused returns the error for a server that requires another login.
+// refused returns the error for a server that refuses the request or the login.
 func (c *statusClient) refused() error {
 	if c.login.Username == "" {
-		return exit.WithHint(errors.New(c.target.String()+" requires a login"), "pass it with --username and --password-stdin, or in LAYOUTPROXY_USERNAME and LAYOUTPROXY_PASSWORD")
+		return exit.WithHint(errors.New(c.target.String()+" requires a login"), "give a login with --username and --password-stdin, or in LAYOUTPROXY_USERNAME and LAYOUTPROXY_PASSWORD")
 	}
-	return exit.WithHint(fmt.Errorf("%s refuses the login of %s", c.target, c.login.Username), "check the name and the password against the server's --admin-htpasswd")
+	return exit.WithHint(fmt.Errorf("%s refuses the login of %s", c.target, c.login.Username), "compare the name and the password with the file of --admin-htpasswd on the server")
 }
 
 // isLoopback reports whether a host is this machine.

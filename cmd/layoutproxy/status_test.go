@@ -8,8 +8,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A watch prints the status, and ends with 0 on Ctrl-C.
-func TestStatusWatch(t *testing.T) {
+// status --watch prints the status, and exits with 0 after Ctrl-C.
+func TestStatusWatchEndsWithCtrlC(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Publish(t, dir, "app", "v1")
 	p := start(t, dir)
@@ -19,12 +19,12 @@ func TestStatusWatch(t *testing.T) {
 	layouttest.Try(t, watch.Start())
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() {
-		t.Fatal("the watch prints nothing")
+		t.Fatal("status --watch prints nothing")
 	}
 	layouttest.Try(t, watch.Process.Signal(os.Interrupt))
 	for lines.Scan() {
 	}
 	if err := watch.Wait(); err != nil {
-		t.Errorf("after Ctrl-C: %v", err)
+		t.Errorf("after Ctrl-C, status --watch ends with %v", err)
 	}
 }

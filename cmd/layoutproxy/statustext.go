@@ -19,7 +19,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// statusError returns the error for problems other than conflicts, or nil.
+// statusError returns the error for a status with problems. Conflicts do not count. Without other
+// problems it returns nil.
 func statusError(s *daemon.Status) error {
 	n := 0
 	for _, p := range s.Problems {
@@ -33,7 +34,6 @@ func statusError(s *daemon.Status) error {
 	return exit.ProblemsError(n)
 }
 
-// printStatus prints a status for people.
 func printStatus(w io.Writer, s *daemon.Status, host string) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, "%s: generation %d, %s, %s", host, s.Generation,
@@ -59,10 +59,10 @@ func printSources(w io.Writer, sources []layoutstore.SourceStatus) {
 	for _, s := range sources {
 		inside := func(other layoutstore.SourceStatus) bool { return strings.HasPrefix(other.Path, s.Path+"/") }
 		if s.State == "ready" && s.Repositories == 0 && slices.ContainsFunc(sources, inside) {
-			continue // a directory of archives, without a tree beside them
+			continue // a directory that contains only archives: each archive has its own line
 		}
 		row := []string{"  " + s.State, s.Path, english.Plural(s.Repositories, "repository", "")}
-		if s.Detail != "" { // an empty cell would pad the one before it
+		if s.Detail != "" { // an empty cell would make tabwriter pad the cell before it
 			row = append(row, s.Detail)
 		}
 		fmt.Fprintln(t, strings.Join(row, "\t"))
@@ -92,7 +92,7 @@ func printProblems(w io.Writer, problems []layoutstore.Problem) {
 	}
 }
 
-// printJobs prints imports or pushes, unless there are none.
+// printJobs prints the imports or pushes. Without any, it prints nothing.
 func printJobs(w io.Writer, title string, jobs []drop.Status) {
 	if len(jobs) == 0 {
 		return
@@ -117,7 +117,7 @@ func printJobs(w io.Writer, title string, jobs []drop.Status) {
 	}
 }
 
-// printPrunes prints the last prunes of the store, the latest one last.
+// printPrunes prints the last prunes of the store. The latest one comes last.
 func printPrunes(w io.Writer, prunes []daemon.PruneStatus) {
 	if len(prunes) > 0 {
 		fmt.Fprintln(w, "\nPrunes:")

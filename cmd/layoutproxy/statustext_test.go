@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Any answer of a server is refused, or printed without hidden characters. The exit status is 3
-// exactly if it has a problem other than a conflict.
+// FuzzStatus lets a server answer anything. Either the answer is refused, or it is printed without
+// hidden characters. The exit status is 3 if there is a problem other than a conflict, otherwise 0.
 func FuzzStatus(f *testing.F) {
 	for _, s := range []string{
 		`{}`, `null`, `{"generation":1}`, `{"generation":1,"checked":true,"roots":["deckhouse/ee",""],"sources":[{"path":"/media","kind":"directory","state":"ready","repositories":1}]}`,
@@ -44,7 +44,7 @@ func FuzzStatus(f *testing.F) {
 			}
 		}
 		if status := exit.Status(statusError(s)); (status == exit.Content) != (failures > 0) || failures == 0 && status != exit.Done {
-			t.Fatalf("%d failures end with %d", failures, status)
+			t.Fatalf("a status with %d problems other than conflicts leads to exit status %d", failures, status)
 		}
 	})
 }

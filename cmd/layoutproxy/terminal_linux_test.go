@@ -20,8 +20,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// terminal opens a pseudo terminal with the given number of columns. It returns the side of the
-// viewer, and the side of the program.
+// terminal opens a pseudoterminal with a number of columns. screen is the side of the user, program
+// the side of the program.
 func terminal(t *testing.T, columns uint16) (screen, program *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -37,8 +37,8 @@ func terminal(t *testing.T, columns uint16) (screen, program *os.File) {
 	return screen, program
 }
 
-// interrupt runs the program on a terminal and presses Ctrl-C when its output matches. It returns
-// all its output, and its exit status.
+// interrupt runs the program on a terminal, and presses Ctrl-C once the output matches the pattern
+// when. It returns the complete output and the exit status.
 func interrupt(t *testing.T, columns uint16, when string, args ...string) (string, int) {
 	t.Helper()
 	ready, pressed := regexp.MustCompile(when), false
@@ -51,13 +51,13 @@ func interrupt(t *testing.T, columns uint16, when string, args ...string) (strin
 		}
 	})
 	if !pressed {
-		t.Fatalf("never %q in %q", when, wrote)
+		t.Fatalf("the output never matches %q: %q", when, wrote)
 	}
 	return wrote, status
 }
 
-// onTerminal runs a command on a terminal, and returns all its output, and its exit status. watch
-// sees the output so far.
+// onTerminal runs a command on a terminal. It calls watch with the output so far, and returns the
+// complete output and the exit status.
 func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd, watch func(screen *os.File, wrote string)) (string, int) {
 	t.Helper()
 	screen, tty := terminal(t, columns)
@@ -70,7 +70,7 @@ func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd, watch func(screen *
 		n, err := screen.Read(buffer)
 		wrote.Write(buffer[:n])
 		watch(screen, wrote.String())
-		if err != nil { // EIO, when the program has ended
+		if err != nil { // reading fails with EIO when the program has ended
 			break
 		}
 	}
@@ -82,8 +82,9 @@ func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd, watch func(screen *
 	return wrote.String(), cmd.ProcessState.ExitCode()
 }
 
-// shown returns the final screen of a terminal with a number of columns, line by line, and the
-// column of the cursor. It knows the sequences that the program uses, and fails on others.
+// shown returns what a terminal with that many columns shows after text was written to it, line by
+// line, and the column of the cursor. It fails the test for an escape sequence that it does not
+// know.
 func shown(t *testing.T, text string, columns int) (lines []string, cursor int) {
 	t.Helper()
 	rows, row, col := [][]rune{nil}, 0, 0
@@ -107,7 +108,7 @@ func shown(t *testing.T, text string, columns int) (lines []string, cursor int) 
 		r := []rune(text)[0]
 		text = text[len(string(r)):]
 		if r == '\x1b' {
-			t.Fatalf("an unknown sequence: %q", text[:min(20, len(text))])
+			t.Fatalf("the program writes an unknown escape sequence: %q", text[:min(20, len(text))])
 		}
 		if r == '\n' || r >= ' ' && col == columns {
 			if row++; row == len(rows) {
@@ -132,19 +133,19 @@ func shown(t *testing.T, text string, columns int) (lines []string, cursor int) 
 	return lines, col
 }
 
-// Ctrl-C leaves a terminal with messages and no bars, and the prompt at the start of a line. The
-// bars name repositories, not digests.
-func TestInterruptedOnTerminal(t *testing.T) {
+// After Ctrl-C, the terminal shows messages and no bars, and the cursor is at the start of a line.
+// Bars are labelled with repositories, not with digests.
+func TestCtrlCLeavesNoBarsOnTerminal(t *testing.T) {
 	t.Parallel()
 	const columns = 90
 	dir := t.TempDir()
-	l := layouttest.New(t, dir).Layout("modules/console") // with more than what an interrupted pull completes
+	l := layouttest.New(t, dir).Layout("modules/console") // Its blob is larger than what a pull still completes after Ctrl-C.
 	l.Tag(l.Image(layouttest.Image{Name: "console", LayerSizes: []int64{17 << 20}}), "v1.0.0")
 	l.Write()
 	stalling := func(kind string) string {
 		r := registrytest.New(t, registrytest.Options{})
 		if out, err := program(t, "push", dir, r.Host+"/deckhouse/ee", "--cache-dir", "").CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
+			t.Fatalf("pushing to the stalling registry failed: %v: %s", err, out)
 		}
 		stall, release := registrytest.Stall(registrytest.On(kind))
 		t.Cleanup(release)
@@ -164,23 +165,23 @@ func TestInterruptedOnTerminal(t *testing.T) {
 			t.Parallel()
 			wrote, status := interrupt(t, columns, test.when, test.args...)
 			if status != 130 {
-				t.Errorf("exit status %d: %q", status, wrote)
+				t.Errorf("exit status is %d, want 130: %q", status, wrote)
 			}
 			if regexp.MustCompile(`[0-9a-f]{12}.*\[`).MatchString(wrote) {
-				t.Errorf("it shows a digest: %q", wrote)
+				t.Errorf("a bar shows a digest: %q", wrote)
 			}
 			lines, cursor := shown(t, wrote, columns)
 			left := slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "[") || strings.Contains(l, "^C") })
 			said := slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "layoutproxy: interrupted") })
 			if left || !said || cursor != 0 || lines[len(lines)-1] != "" {
-				t.Errorf("the cursor is in column %d, and the terminal shows\n%s\nof %q", cursor, strings.Join(lines, "\n"), wrote)
+				t.Errorf("after Ctrl-C, the cursor is in column %d, and the terminal shows\n%s\nfrom the output %q", cursor, strings.Join(lines, "\n"), wrote)
 			}
 		})
 	}
 }
 
-// endlessArchive returns an archive of the layout of endless. It has no copy of the blob: the file
-// has a hole.
+// endlessArchive returns an archive with the layout of endless. It takes little disk space: the
+// blob is a hole in the file.
 func endlessArchive(t *testing.T) string {
 	t.Helper()
 	layout := filepath.Join(endless(t), "a")
@@ -205,9 +206,9 @@ func endlessArchive(t *testing.T) string {
 	return file
 }
 
-// The words for states have colors on a terminal, and nowhere if NO_COLOR is set
+// On a terminal, words such as "ready" and "damaged" have colors, unless NO_COLOR is set
 // (https://no-color.org).
-func TestColorsOfStates(t *testing.T) {
+func TestStatesAreColoredUnlessNoColor(t *testing.T) {
 	t.Parallel()
 	const red, green = "\x1b[31m", "\x1b[32m"
 	good, broken := "testdata/d8", filepath.Join(t.TempDir(), "bundle")
@@ -229,14 +230,14 @@ func TestColorsOfStates(t *testing.T) {
 	} {
 		variables := []string{"NO_COLOR=", "NO_COLOR=1"}
 		if strings.HasPrefix(test.want, green) {
-			variables = variables[:1] // the other one is tried with each command above
+			variables = variables[:1] // NO_COLOR=1 is already tested with the same command above.
 		}
 		for _, variable := range variables {
 			cmd := program(t, test.args...)
 			cmd.Env = append(cmd.Env, "TERM=xterm", variable)
 			wrote, _ := onTerminal(t, 90, cmd, func(*os.File, string) {})
 			if colors := strings.Contains(wrote, test.want); colors != (variable == "NO_COLOR=") || !colors && strings.Contains(wrote, "\x1b[3") {
-				t.Errorf("%s %q: %q, want %q unless NO_COLOR is set", variable, test.args, wrote, test.want)
+				t.Errorf("%s layoutproxy %q prints %q, want %q unless NO_COLOR is set", variable, test.args, wrote, test.want)
 			}
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Each threat in docs/threat-model.md names tests that exist, and each fuzz target is listed there
-// with what it parses.
+// Each threat in docs/threat-model.md names at least one test, and all tests that the page names
+// exist. The page lists each fuzz target.
 func TestThreatsHaveTests(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile("../../docs/threat-model.md")
@@ -23,7 +23,7 @@ func TestThreatsHaveTests(t *testing.T) {
 	reference := regexp.MustCompile("`([\\w./-]+\\.(?:Test|Fuzz)\\w+)`")
 	for _, m := range reference.FindAllStringSubmatch(page, -1) {
 		if !exists[m[1]] {
-			t.Errorf("there is no %s", m[1])
+			t.Errorf("docs/threat-model.md names %s, which does not exist", m[1])
 		}
 	}
 	threats := 0
@@ -31,11 +31,11 @@ func TestThreatsHaveTests(t *testing.T) {
 		threats++
 		cells := strings.Split(row, " | ")
 		if len(cells) != 3 || !reference.MatchString(cells[len(cells)-1]) {
-			t.Errorf("a threat without defence or test: %s", row)
+			t.Errorf("docs/threat-model.md has a threat without defence or test: %s", row)
 		}
 	}
 	if threats < 40 {
-		t.Errorf("%d threats: are all found?", threats)
+		t.Errorf("found %d threats in docs/threat-model.md, want at least 40", threats)
 	}
 	_, parsers, _ := strings.Cut(page, "## Parsers and their fuzz targets")
 	var missing []string
@@ -46,11 +46,11 @@ func TestThreatsHaveTests(t *testing.T) {
 	}
 	slices.Sort(missing)
 	if len(missing) > 0 {
-		t.Errorf("fuzz targets that are not in the list of parsers: %q", missing)
+		t.Errorf("docs/threat-model.md does not list the fuzz targets %q", missing)
 	}
 }
 
-// testFunctions are the tests and fuzz targets below a directory, as directory.Name.
+// testFunctions returns the names of the tests and fuzz targets below root, as DIRECTORY.NAME.
 func testFunctions(t *testing.T, root string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}

@@ -26,10 +26,10 @@ const (
 	moduleDir       = "../.."
 )
 
-var updateAppendix = flag.Bool("update", false, "rewrite the list of messages in "+troubleshooting)
+var updateAppendix = flag.Bool("update", false, "rewrite the appendix with the messages in "+troubleshooting)
 
-// The appendix of the page has each message of the program, with the advice that the program prints
-// for it, and no other. A formatting verb, such as %s, is … on the page.
+// The appendix of docs/troubleshooting.md lists each error of the commands, with the advice that
+// follows it. It lists nothing else. The page shows a formatting verb, such as %s, as "…".
 func TestMessagesOfTroubleshooting(t *testing.T) {
 	data, err := os.ReadFile(troubleshooting)
 	layouttest.Try(t, err)
@@ -56,7 +56,7 @@ func TestMessagesOfTroubleshooting(t *testing.T) {
 		}
 	}
 	if len(a.messages) < 100 || len(a.advice) < 30 {
-		t.Errorf("%d messages, %d with advice: are all found?", len(a.messages), len(a.advice))
+		t.Errorf("found %d messages, %d of them with advice; want at least 100 and 30", len(a.messages), len(a.advice))
 	}
 	want := a.update(page)
 	switch {
@@ -64,14 +64,14 @@ func TestMessagesOfTroubleshooting(t *testing.T) {
 	case *updateAppendix:
 		layouttest.Try(t, os.WriteFile(troubleshooting, []byte(want), 0o644))
 	default:
-		t.Errorf("%s differs from the messages of the program: go test ./cmd/layoutproxy -run TestMessagesOfTroubleshooting -update; then write into new rows what they mean\n%s", troubleshooting, cmp.Diff(page, want))
+		t.Errorf("%s differs from the messages of the program: run go test ./cmd/layoutproxy -run TestMessagesOfTroubleshooting -update, and write what the new messages mean\n%s", troubleshooting, cmp.Diff(page, want))
 	}
 	if again := a.update(want); again != want {
-		t.Errorf("a second update changes it again: %s", cmp.Diff(want, again))
+		t.Errorf("a second update changes the page again: %s", cmp.Diff(want, again))
 	}
 }
 
-// sources returns the parsed files of the program below dir, tests and nested modules apart.
+// sources returns the parsed Go files below dir, except for tests and nested modules.
 func sources(t *testing.T, dir string) map[string]*ast.File {
 	t.Helper()
 	files := map[string]*ast.File{}
@@ -94,11 +94,11 @@ func sources(t *testing.T, dir string) map[string]*ast.File {
 	return files
 }
 
-// messages returns the errors with words of their own in a file, and its hints; sentinels are the
-// texts of error variables in all packages.
+// messages returns the errors and the hints in a file. It omits errors that only wrap another one.
+// sentinels are the texts of the error variables in all packages.
 func messages(file *ast.File, sentinels map[string]string) (all []message) {
 	text := func(e ast.Expr) string {
-		// An error that only adds punctuation to another one has no words to explain.
+		// An error that only adds punctuation to another error needs no explanation.
 		if text := literal(e); strings.ContainsFunc(text, unicode.IsLetter) {
 			return text
 		}
@@ -143,7 +143,7 @@ func messages(file *ast.File, sentinels map[string]string) (all []message) {
 	return all
 }
 
-// addSentinels adds the texts of the error variables in a file.
+// addSentinels adds the text of each error variable in a file to the map, by PACKAGE.NAME.
 func addSentinels(to map[string]string, pkg string, file *ast.File) {
 	for _, d := range file.Decls {
 		decl, ok := d.(*ast.GenDecl)
@@ -161,7 +161,7 @@ func addSentinels(to map[string]string, pkg string, file *ast.File) {
 	}
 }
 
-// hintField returns the place of a field named hint in a slice of structs, or -1.
+// hintField returns the index of the field hint if e is a slice of structs that have one, or -1.
 func hintField(e ast.Expr) int {
 	array, ok := e.(*ast.ArrayType)
 	if !ok {
@@ -191,7 +191,8 @@ func called(call *ast.CallExpr) string {
 	return ""
 }
 
-// literal returns the text of an expression as the page shows it, or empty if it is not a text.
+// literal returns the text of a string expression, as the page shows it. For any other expression
+// it returns "".
 func literal(e ast.Expr) string {
 	text := regexp.MustCompile(`%[-+#0-9.]*[a-zA-Z]`).ReplaceAllString(literalWithVerbs(e), "…")
 	return strings.ReplaceAll(text, `"…"`, "…")

@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// verifyFlags are the flags of verify.
+// verifyFlags are the values of the flags of layoutproxy verify.
 type verifyFlags struct {
 	settings.Tree
 	key     settings.VerifyKey
@@ -40,7 +40,7 @@ SHA256SUMS) are verified too.
 The report groups problems by cause and names the tags that each cause affects. The exit status
 is 0 if everything is complete and intact, and 3 if anything is missing, damaged or illegal, or
 differs from its checksum. Conflicts (two contents for one tag), unreferenced blobs and checksums
-of absent files are listed and change no exit status.
+of absent files are listed, but do not change the exit status.
 
 If a bundle has an inventory (bundle.json), verify also reports each file that is missing, differs
 from the inventory, or is not listed in it. With --verify-key, the signature of the inventory is
@@ -73,8 +73,8 @@ manifests and blob sizes that differ from those that a push of the sources write
 	return cmd
 }
 
-// flags adds the flags of a tree, but not --cache-dir: verify reads the archives themselves, never a
-// cached index.
+// flags adds the flags of the command. --cache-dir is missing on purpose: verify reads the archives
+// themselves, never a cached index.
 func (v *verifyFlags) flags(f *pflag.FlagSet) {
 	v.AddNameFlags(f)
 	settings.AddEditionFlag(f, &v.NoEditionSplit)
@@ -83,13 +83,13 @@ func (v *verifyFlags) flags(f *pflag.FlagSet) {
 	v.against.flags(f)
 }
 
-// checkIgnored returns an error if a flag was given that would be ignored.
+// checkIgnored returns an error if the command line sets a flag that would have no effect.
 func (v *verifyFlags) checkIgnored(given *pflag.FlagSet) error {
 	var flags pflag.FlagSet
 	if v.against.registry != "" {
 		new(settings.Tree).AddNameFlags(&flags)
 		if name := firstGiven(&flags, given); name != "" {
-			return exit.UsageError(fmt.Errorf("--%s has no effect with --against, which decides the names", name))
+			return exit.UsageError(fmt.Errorf("--%s has no effect with --against: REGISTRY/PATH decides the names", name))
 		}
 		return nil
 	}
@@ -100,7 +100,7 @@ func (v *verifyFlags) checkIgnored(given *pflag.FlagSet) error {
 	return nil
 }
 
-// firstGiven returns the first of some flags that was given a value, or empty.
+// firstGiven returns the first of the flags that the command line sets to a value, or "".
 func firstGiven(flags, given *pflag.FlagSet) (name string) {
 	flags.VisitAll(func(f *pflag.Flag) {
 		if g := given.Lookup(f.Name); name == "" && g.Changed && g.Value.String() != "" {
@@ -110,12 +110,12 @@ func firstGiven(flags, given *pflag.FlagSet) (name string) {
 	return name
 }
 
-// verifySources verifies the sources and prints the report.
+// verifySources verifies the sources, and prints the report.
 func verifySources(ctx context.Context, c *console.Output, flags *verifyFlags, sources []string, stdout io.Writer) error {
 	ctx, stop := exit.OnSignal(ctx)
 	defer stop()
 	report, err := readSources(ctx, c, flags, sources)
-	if err := exit.Ended(ctx, err, errors.New("interrupted before the end: there is no report")); err != nil {
+	if err := exit.Ended(ctx, err, errors.New("interrupted before the report was complete")); err != nil {
 		return err
 	}
 	if err := c.Print(stdout, report, report.WriteText); err != nil || report.Whole {
@@ -138,9 +138,9 @@ func readSources(ctx context.Context, c *console.Output, flags *verifyFlags, sou
 	return report, err
 }
 
-// againstFlags are the flags of a comparison with a registry.
+// againstFlags are the values of the flags for a comparison with a registry.
 type againstFlags struct {
-	registry string // REGISTRY/PATH, or empty
+	registry string // REGISTRY/PATH; empty without --against
 	settings.Selection
 	upstream settings.Upstream
 }
@@ -149,10 +149,10 @@ func (a *againstFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&a.registry, "against", "", "compare the sources with `REGISTRY/PATH`, to which they were pushed")
 	a.Selection.AddFlags(f, "with --against, compare")
 	a.upstream.AddFlags(f)
-	a.upstream.D8, a.upstream.UserAgent = settings.D8RegistryLogin(), userAgent() // as for push
+	a.upstream.D8, a.upstream.UserAgent = settings.D8RegistryLogin(), userAgent() // the same variables as for push
 }
 
-// check returns the registry, or an error for wrong flags.
+// check returns the registry to compare with, or an error for invalid flags.
 func (a *againstFlags) check() (client.Reference, error) {
 	to, err := settings.ParseUpstream(a.registry)
 	if err != nil {
@@ -169,7 +169,7 @@ func (a *againstFlags) verify(ctx context.Context, c *console.Output, s3 setting
 	ctx, stop := exit.OnSignal(ctx)
 	defer stop()
 	comparison, failures, err := a.compare(ctx, c, settings.Tree{S3: s3}, sources, stdin)
-	if err := exit.Ended(ctx, err, errors.New("interrupted before the end: there is no report")); err != nil {
+	if err := exit.Ended(ctx, err, errors.New("interrupted before the report was complete")); err != nil {
 		return err
 	}
 	if err := c.Print(stdout, comparison, comparison.WriteText); err != nil {
@@ -181,8 +181,8 @@ func (a *againstFlags) verify(ctx context.Context, c *console.Output, s3 setting
 	return a.comparisonError(comparison, failures)
 }
 
-// compare compares a registry with the sources, and does not write to it. It also returns the
-// problems of the sources, whose content is not compared.
+// compare compares a registry with the sources. It does not write to the registry. It also returns
+// the problems of the sources: content that they affect is not compared.
 func (a *againstFlags) compare(ctx context.Context, c *console.Output, flags settings.Tree, sources []string, stdin io.Reader) (*push.Comparison, []layoutstore.Problem, error) {
 	to, err := a.check()
 	if err != nil {
@@ -202,17 +202,17 @@ func (a *againstFlags) compare(ctx context.Context, c *console.Output, flags set
 	return comparison, failures, exit.PushError(err)
 }
 
-// comparisonError returns the error for a registry that differs from the sources, or for damaged or
-// missing content of the sources, which cannot be compared; otherwise nil.
+// comparisonError returns an error if the registry differs from the sources, if sources are damaged
+// or incomplete, or if the registry did not answer everything. Otherwise it returns nil.
 func (a *againstFlags) comparisonError(c *push.Comparison, failures []layoutstore.Problem) error {
 	places := func(n int) string { return english.Plural(n, "place", "") }
 	if len(failures) > 0 {
-		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %s, and %s differs from them in %d", places(len(failures)), c.Registry, len(c.Differences)),
+		return exit.ContentError(exit.WithHint(fmt.Errorf("the sources are damaged or incomplete in %s, and %s differs from them in %s", places(len(failures)), c.Registry, places(len(c.Differences))),
 			"layoutproxy verify SOURCE... reports their problems"))
 	}
 	if len(c.Differences) == 0 && len(c.Unproven) > 0 {
 		return exit.WithHint(fmt.Errorf("%s refused to answer in %s, so not everything was compared", c.Registry, places(len(c.Unproven))),
-			"nothing that could be compared differs; log in as a user who may read what is listed above, and compare again")
+			"everything that could be compared is equal; log in as a user who may also read the rest, and compare again")
 	}
 	if len(c.Differences) == 0 {
 		return nil
@@ -221,8 +221,8 @@ func (a *againstFlags) comparisonError(c *push.Comparison, failures []layoutstor
 		"layoutproxy push "+a.placeFlags(c.NeedsCheck)+"SOURCE... "+c.Registry+" sends what is missing"))
 }
 
-// placeFlags returns the flags for a push that repairs the registry: those that decide the names of
-// repositories, and --check-blobs if check.
+// placeFlags returns the flags for a push that repairs the registry. They give repositories the
+// same names as this comparison. If check is true, --check-blobs is one of them.
 func (a *againstFlags) placeFlags(check bool) (flags string) {
 	if check {
 		flags = "--check-blobs "

@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// endless returns a tree with a huge sparse blob, which takes long to read.
+// endless returns a tree with a blob of 1 TiB, which takes long to read. The file is sparse.
 func endless(t *testing.T) string {
 	t.Helper()
 	const size = 1 << 40
@@ -42,14 +42,14 @@ func endless(t *testing.T) string {
 	return tree.Dir()
 }
 
-func TestVerifyInterrupted(t *testing.T) {
+func TestInterruptedVerifyPrintsNoReport(t *testing.T) {
 	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		self, err := os.Executable()
 		if err != nil {
 			t.Fatal(err)
 		}
-		name := filepath.Join(t.TempDir(), "layoutproxy") // TestMain runs main for this name
+		name := filepath.Join(t.TempDir(), "layoutproxy") // TestMain runs main for this name.
 		if err := os.Symlink(self, name); err != nil {
 			t.Fatal(err)
 		}
@@ -77,10 +77,10 @@ func TestVerifyInterrupted(t *testing.T) {
 		}
 		var ended *exec.ExitError
 		if err := cmd.Wait(); !errors.As(err, &ended) || ended.ExitCode() != 130 {
-			t.Errorf("%v: %v, want exit status 130", signal, err)
+			t.Errorf("after signal %v, verify ends with %v, want exit status 130", signal, err)
 		}
 		if !strings.Contains(last, "interrupted") || stdout.Len() > 0 {
-			t.Errorf("%v: %q, and on standard output %q", signal, last, stdout.String())
+			t.Errorf("after signal %v, the last log line is %q, and standard output is %q", signal, last, stdout.String())
 		}
 	}
 }

@@ -10,19 +10,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/console"
 )
 
-// Set by the linker: see the Makefile.
+// The linker sets these variables (see the Makefile).
 var (
 	version = "devel"
 	commit  = "unknown"
 )
 
-// userAgent returns the User-Agent of requests to other registries.
+// userAgent returns the User-Agent header for requests to other registries.
 func userAgent() string { return "layoutproxy/" + version }
 
-// madeBy returns the name of the program in the files that it writes.
+// madeBy returns the program's name and version, for files that it writes.
 func madeBy() string { return "layoutproxy " + version }
 
-// versionLine returns what version and --version print.
+// versionLine returns the output of layoutproxy version and --version.
 func versionLine() string {
 	return fmt.Sprintf("layoutproxy %s commit %s %s\n", version, commit, runtime.Version())
 }
