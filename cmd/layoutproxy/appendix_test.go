@@ -46,7 +46,6 @@ func (a *appendix) add(m message) {
 // row matches a row of the appendix's tables.
 var row = regexp.MustCompile("^\\| `([^`]+)` \\| (.*?) ?\\| ?(.*?) ?\\|$")
 
-// heading is the heading of the appendix.
 const heading = "\n## Appendix: messages\n"
 
 // update rewrites the appendix of a page. It removes rows of messages that the program no longer

@@ -20,7 +20,6 @@ func output(t *testing.T, args ...string) (string, int) {
 	return out.String(), status
 }
 
-// body returns the body of the response to a GET request.
 func body(t *testing.T, url string) string {
 	t.Helper()
 	resp, err := http.Get(url)

@@ -15,7 +15,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
-// doctorFlags are the values of the flags of layoutproxy doctor.
 type doctorFlags struct {
 	settings.Upstream
 	hostsDir string

@@ -24,7 +24,7 @@ func showGroups(root *cobra.Command) {
 			about = cmd.Short
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%s\n\n", about)
-		_ = writeUsage(cmd.OutOrStdout(), cmd) // fails only if the reader of the pipe has closed it
+		_ = writeUsage(cmd.OutOrStdout(), cmd) // fails only if nobody reads the output any more
 	})
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// helpOf returns the output of a command with --help.
 func helpOf(t *testing.T, command ...string) string {
 	t.Helper()
 	var out, errs bytes.Buffer

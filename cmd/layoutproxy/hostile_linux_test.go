@@ -61,7 +61,7 @@ func (p *process) bounded(t *testing.T, before, limit int64) {
 	grown := p.peak(t) - before
 	t.Logf("peak memory has grown by %d MB", grown>>20)
 	if grown > limit {
-		t.Errorf("peak memory has grown by %d bytes, want at limit %d", grown, limit)
+		t.Errorf("peak memory has grown by %d bytes, want at most %d", grown, limit)
 	}
 }
 
@@ -152,7 +152,7 @@ func TestIdleConnectionsNeedLittleMemory(t *testing.T) {
 		t.Errorf("%d of %d clients were answered, want all", answered, clients)
 	}
 	p.served(t, manifest, 100)
-	p.bounded(t, before, clients*128<<10) // Without the race detector, it is a sixth of that.
+	p.bounded(t, before, clients*128<<10) // without the race detector, a sixth of this is enough
 }
 
 func TestPipelinedRequestsNeedLittleMemory(t *testing.T) {

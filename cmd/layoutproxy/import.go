@@ -65,7 +65,6 @@ reuses what it has uploaded.`,
 	return cmd
 }
 
-// importBundles imports the bundles and prints the result.
 func importBundles(ctx context.Context, c *console.Output, o importer.Options, s3 settings.S3, mustBeReady bool, bundles []string, stdout, stderr io.Writer) error {
 	ctx, stop := exit.OnSignal(ctx)
 	defer stop()
@@ -134,7 +133,6 @@ func checkReadyWith(ctx context.Context, stderr io.Writer, o importer.Options, s
 	return err
 }
 
-// isStore reports whether o.Store exists.
 func isStore(ctx context.Context, o importer.Options) (bool, error) {
 	if !bucket.IsPlace(o.Store) {
 		_, err := os.Stat(o.Store)

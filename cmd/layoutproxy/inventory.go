@@ -24,7 +24,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// inventoryFlags are the values of the flags of layoutproxy inventory.
 type inventoryFlags struct {
 	diff, checksums, unsplit bool
 	write, cacheDir          string
@@ -195,7 +194,6 @@ func (i *inventoryFlags) gatherRegistry(ctx context.Context, c *console.Output, 
 	return problems, exit.RegistryError(err)
 }
 
-// compare compares two inventories, and prints the differences.
 func (i *inventoryFlags) compare(ctx context.Context, c *console.Output, cmd *cobra.Command, args []string) error {
 	if len(args) != 2 {
 		return exit.UsageError(exit.WithHint(fmt.Errorf("--diff needs two arguments, not %d", len(args)), "layoutproxy inventory --diff A B"))

@@ -173,7 +173,6 @@ func fillFrom(t *testing.T, r *registrytest.Registry, all map[string]older) {
 	}
 }
 
-// requireComplete fails the test if a registry has an image or index without some of its content.
 func requireComplete(t *testing.T, reference string) {
 	t.Helper()
 	ref, err := name.ParseReference(reference, name.Insecure)
@@ -203,7 +202,6 @@ func requireComplete(t *testing.T, reference string) {
 
 var sha256Name = regexp.MustCompile(`^(?:sha256-)?([0-9a-f]{64})$`)
 
-// linked returns the hex digests of the blobs in a registry's storage.
 func linked(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -271,7 +269,6 @@ func olderBundle(t *testing.T, dir string) {
 	tree.Archive(filepath.Join(dir, "platform.tar"), layouttest.Archive{})
 }
 
-// read returns the output and the exit status of layoutproxy list for a bundle.
 func read(t *testing.T, dir string) string {
 	t.Helper()
 	out, err := program(t, "list", dir, "--root-repository", "deckhouse/ee").Output()
@@ -282,7 +279,6 @@ func read(t *testing.T, dir string) string {
 	return fmt.Sprintf("%s%v", out, err)
 }
 
-// keptBlobs returns the hex digests of the blobs that a killed pull has kept for the next one.
 func keptBlobs(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}
@@ -299,7 +295,6 @@ func keptBlobs(t *testing.T, dir string) map[string]bool {
 	return all
 }
 
-// hashes returns the SHA-256 digests of all files below dir, by path.
 func hashes(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

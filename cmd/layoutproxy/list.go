@@ -42,7 +42,6 @@ change the exit status.`,
 	return cmd
 }
 
-// listFlags are the values of the flags of layoutproxy list.
 type listFlags struct {
 	settings.Tree
 	wide bool
@@ -96,7 +95,6 @@ func list(ctx context.Context, c *console.Output, flags *listFlags, sources []st
 	return nil
 }
 
-// errNoRepositories returns the error for sources without repositories.
 func errNoRepositories() error {
 	return exit.ContentError(exit.WithHint(errors.New("no repositories in the sources"), "check that the disk is mounted, and that there is a layout (a directory with index.json) or an archive"))
 }

@@ -41,7 +41,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exit.Status(err)
 }
 
-// newRoot returns the command `layoutproxy`, with all its subcommands.
 func newRoot() (*cobra.Command, *console.Output) {
 	c := &console.Output{}
 	root := &cobra.Command{

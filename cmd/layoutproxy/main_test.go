@@ -122,7 +122,6 @@ func runRegistry(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], registrytest.New(scriptTB{ts}, registrytest.Options{}).Host)
 }
 
-// scriptTB lets a script be used as a [testing.TB].
 type scriptTB struct{ *testscript.TestScript }
 
 func (s scriptTB) Helper()           {}

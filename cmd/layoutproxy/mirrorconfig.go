@@ -12,7 +12,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/containerd"
 )
 
-// mirrorFlags are the values of the flags of layoutproxy mirror-config.
 type mirrorFlags struct {
 	containerd.MirrorOptions
 	write  string

@@ -45,7 +45,6 @@ func TestReasonsInProblemsPageExistInCode(t *testing.T) {
 // ofTheSystem are reasons that come from the operating system, not from the code.
 var ofTheSystem = map[string]bool{"permission denied": true, "input/output error": true}
 
-// goSources returns the joined content of all Go files below dirs, except for tests.
 func goSources(t *testing.T, dirs ...string) string {
 	t.Helper()
 	var all strings.Builder

@@ -71,7 +71,6 @@ func ownDirectories(t *testing.T) []string {
 	return append(os.Environ(), "XDG_CACHE_HOME="+t.TempDir(), "XDG_STATE_HOME="+t.TempDir())
 }
 
-// program returns a command that runs layoutproxy with args.
 func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()

@@ -23,7 +23,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// pruneFlags are the values of the flags of layoutproxy prune.
 type pruneFlags struct {
 	store, cacheDir string
 	request         prune.Request

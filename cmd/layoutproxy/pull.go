@@ -27,7 +27,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// pullFlags are the values of the flags of layoutproxy pull.
 type pullFlags struct {
 	settings.Upstream
 	options      pull.Options
@@ -307,7 +306,6 @@ func printLeftOut(w io.Writer, problems []pull.Problem) {
 	}
 }
 
-// printComponents prints the pulled components and the versions that were chosen for each.
 func printComponents(w io.Writer, components []*pull.Component) {
 	for _, c := range components {
 		fmt.Fprintf(w, "%s: %d images, %s", c.Name, c.Images, console.Bytes(c.Bytes))

@@ -118,7 +118,6 @@ func TestKilledPushResumesInsideBlob(t *testing.T) {
 	compareAgainst(t, r.Host+"/x", []string{dir}, 0)
 }
 
-// metered reports how many bytes are read from a request's body.
 type metered struct {
 	io.ReadCloser
 	read func(int)

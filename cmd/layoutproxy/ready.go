@@ -25,7 +25,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// readyFlags are the values of the flags of layoutproxy ready.
 type readyFlags struct {
 	releases []string
 	from     string
@@ -123,7 +122,6 @@ func runReady(cmd *cobra.Command, c *console.Output, flags *readyFlags, args []s
 	return exit.ContentError(errors.New(verdict.Summary()))
 }
 
-// gather gathers the facts about sources or a registry.
 func (r *readyFlags) gather(ctx context.Context, cmd *cobra.Command, c *console.Output, args []string, scope ready.Scope) (ready.Facts, error) {
 	for _, arg := range args {
 		to, isRegistry := asRegistry(arg)
@@ -171,7 +169,6 @@ func asRegistry(arg string) (to client.Reference, ok bool) {
 	return to, err == nil
 }
 
-// gatherReady gathers the facts about the content of a tree.
 func gatherReady(ctx context.Context, tree *layoutstore.Tree, scope ready.Scope) (facts ready.Facts, err error) {
 	err = tree.ReadWith(ctx, func(s *layoutstore.Snapshot) (err error) {
 		facts, err = ready.Snapshot(ctx, s, scope)

@@ -21,7 +21,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// statusFlags are the values of the flags of layoutproxy status.
 type statusFlags struct {
 	settings.Upstream
 	watch bool
@@ -41,8 +40,8 @@ by default ` + defaultAdmin + `. A server with --admin-htpasswd needs a login. F
 with --admin-tls-cert, the URL begins with https://.
 
 The exit status is 0 if there are no problems, or only conflicts. It is 3 if there are other
-problems, and 1 if the server cannot be reached. With --watch, status prints again every two seconds until
-Ctrl-C, and exits with 0.`,
+problems, and 1 if the server cannot be reached. With --watch, status prints again every two
+seconds until Ctrl-C, and exits with 0.`,
 		Example: `  layoutproxy status
   layoutproxy status --watch
   layoutproxy status http://127.0.0.1:5580 --output json
@@ -148,7 +147,6 @@ func (c *statusClient) fetch(ctx context.Context) (s *daemon.Status, text json.R
 	return s, text, nil
 }
 
-// parseStatus parses the JSON document of /status.
 func parseStatus(text []byte) (s *daemon.Status, ok bool) {
 	s = &daemon.Status{}
 	return s, json.Unmarshal(text, s) == nil && s.Generation > 0
@@ -210,7 +208,6 @@ func (c *statusClient) refused() error {
 	return exit.WithHint(fmt.Errorf("%s refuses the login of %s", c.target, c.login.Username), "compare the name and the password with the file of --admin-htpasswd on the server")
 }
 
-// isLoopback reports whether a host is this machine.
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()

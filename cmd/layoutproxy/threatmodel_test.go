@@ -50,7 +50,6 @@ func TestThreatsHaveTests(t *testing.T) {
 	}
 }
 
-// testFunctions returns the names of the tests and fuzz targets below root, as DIRECTORY.NAME.
 func testFunctions(t *testing.T, root string) map[string]bool {
 	t.Helper()
 	all := map[string]bool{}

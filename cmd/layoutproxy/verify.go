@@ -20,7 +20,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// verifyFlags are the values of the flags of layoutproxy verify.
 type verifyFlags struct {
 	settings.Tree
 	key     settings.VerifyKey
@@ -110,7 +109,6 @@ func firstGiven(flags, given *pflag.FlagSet) (name string) {
 	return name
 }
 
-// verifySources verifies the sources, and prints the report.
 func verifySources(ctx context.Context, c *console.Output, flags *verifyFlags, sources []string, stdout io.Writer) error {
 	ctx, stop := exit.OnSignal(ctx)
 	defer stop()
@@ -138,7 +136,6 @@ func readSources(ctx context.Context, c *console.Output, flags *verifyFlags, sou
 	return report, err
 }
 
-// againstFlags are the values of the flags for a comparison with a registry.
 type againstFlags struct {
 	registry string // REGISTRY/PATH; empty without --against
 	settings.Selection

@@ -88,7 +88,6 @@ type painter struct {
 	line []byte // the beginning of a line whose end was not yet written
 }
 
-// Write implements [io.Writer].
 func (p *painter) Write(text []byte) (int, error) {
 	p.line = append(p.line, text...)
 	for {

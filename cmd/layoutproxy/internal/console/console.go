@@ -28,7 +28,7 @@ func (c *Console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.bars != nil {
-		if n, err := NewPrintable(c.bars).Write(p); err == nil { // fails if the bars have ended meanwhile
+		if n, err := NewPrintable(c.bars).Write(p); err == nil { // fails if the bars have just ended
 			return n, nil
 		}
 	}
@@ -60,7 +60,6 @@ func (c *Console) show() *mpb.Progress {
 // terminal prints ^C there. A bar after it would be too wide for the line.
 type fromLineStart struct{ w io.Writer }
 
-// Write implements [io.Writer].
 func (f fromLineStart) Write(p []byte) (int, error) {
 	n, err := f.w.Write(append([]byte{'\r'}, p...))
 	return max(0, n-1), err

@@ -18,8 +18,8 @@ type Output struct {
 	logLevel  string
 	logFormat string
 
-	Started bool     // Start has succeeded, so the flags are valid
-	Console *Console // standard error
+	Started bool // whether Start has succeeded
+	Console *Console
 	Log     *zap.Logger
 }
 

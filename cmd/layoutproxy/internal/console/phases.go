@@ -18,8 +18,8 @@ type Phases struct {
 	mu      sync.Mutex
 	current *Progress
 	ended   bool
-	loose   int64     // bytes that were read in phases without a known total
-	logged  time.Time // when loose was last logged
+	loose   int64     // Bytes that were read in phases without a known total.
+	logged  time.Time // Time of the last log line about loose.
 }
 
 // NewPhases returns a [Phases]. It shows nothing until the first phase begins.
@@ -70,20 +70,17 @@ func (w *Phases) Fetch(repository string, size int64) pull.Transfer {
 	return t
 }
 
-// fetched shows the progress of one blob that is fetched.
 type fetched struct {
 	all  *Phases
 	line *line
 	pos  atomic.Int64
 }
 
-// Add implements pull.Meter.
 func (f *fetched) Add(n int64) {
 	f.all.Add(n)
 	f.line.at(f.pos.Add(n))
 }
 
-// End implements pull.Transfer.
 func (f *fetched) End() { f.line.end() }
 
 // Packed implements pull.Watch.

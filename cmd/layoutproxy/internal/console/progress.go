@@ -122,7 +122,6 @@ func (t Transfers) Begin(repository string, size int64) push.Transfer {
 	return &sent{all: t.Progress, size: size, line: t.newLine(repository, size)}
 }
 
-// sent shows the progress of one blob that is sent.
 type sent struct {
 	all  *Progress
 	line *line

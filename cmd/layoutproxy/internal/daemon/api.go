@@ -82,7 +82,6 @@ func (s *Daemon) guarded(flags settings.Auth) (*http.Handler, error) {
 	return &guarded, err
 }
 
-// limitRequests limits how many requests per second each client may send, if the flags set a limit.
 func limitRequests(c *settings.Clients, next http.Handler) (http.Handler, error) {
 	if c.Rate == 0 {
 		return next, nil

@@ -15,7 +15,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// statusDoc is the part of /status that these tests read.
 type statusDoc struct {
 	Generation int
 	Sources    []struct {
@@ -48,7 +47,6 @@ func (s statusDoc) state(path string) string {
 	return ""
 }
 
-// archiveOf creates an archive with one layout and one tag, and returns its path.
 func archiveOf(t *testing.T, path, tag string) (archive string) {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())

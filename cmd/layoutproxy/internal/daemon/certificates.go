@@ -44,7 +44,6 @@ func newTLS(log *zap.Logger, prefix string, files settings.TLS) (*tls.Config, er
 	}, nil
 }
 
-// readTLS reads the files, and returns a TLS configuration with their content.
 func readTLS(prefix string, t settings.TLS) (*tls.Config, error) {
 	pair, err := readPair(t.Cert, t.Key)
 	if err != nil {
@@ -73,7 +72,6 @@ func readTLS(prefix string, t settings.TLS) (*tls.Config, error) {
 // maxPEM is the size of the largest certificate or key file that is read, in bytes.
 const maxPEM = 16 << 20
 
-// readPair reads a certificate and its private key.
 func readPair(cert, key string) (tls.Certificate, error) {
 	certPEM, err := plainfile.Read(cert, maxPEM)
 	if err != nil {

@@ -20,7 +20,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// authority is a certificate authority.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -74,7 +73,6 @@ func writePair(t *testing.T, dir, name string, a *authority) tls.Certificate {
 	return pair
 }
 
-// servedName returns the name in the server's certificate.
 func servedName(t *testing.T, address string) string {
 	t.Helper()
 	conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
@@ -123,7 +121,7 @@ func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 		})
 	}
 	if name := servedName(t, registry); name != "one" {
-		t.Errorf("the server has the certificate of %q, want one", name)
+		t.Errorf("the server has the certificate of %q, want that of \"one\"", name)
 	}
 	layouttest.Try(t, os.Symlink("two", link+".new"))
 	layouttest.Try(t, os.Rename(link+".new", link))
@@ -139,7 +137,7 @@ func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 	layouttest.Try(t, err)
 	layouttest.Try(t, os.WriteFile(filepath.Join(link, "cert"), cert, 0o644))
 	if name := servedName(t, registry); name != "two" {
-		t.Errorf("the server has the certificate of %q, want two until the new key is written", name)
+		t.Errorf("the server has the certificate of %q, want two, because the new key is not yet written", name)
 	}
 	layouttest.Try(t, os.WriteFile(filepath.Join(link, "key"), key, 0o600))
 	layouttest.Eventually(t, "the server uses the certificate that was overwritten", func() bool { return servedName(t, registry) == "three" })

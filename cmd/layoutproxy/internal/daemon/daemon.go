@@ -36,7 +36,7 @@ type Options struct {
 	Settings *settings.Serve
 	Version  string // version of layoutproxy, such as v1.2.3
 	Log      *zap.Logger
-	Problems io.Writer // where New writes the problems because of which --strict refuses to start
+	Problems io.Writer // With --strict, New writes the problems that it found to this writer.
 
 	opened func(fs.FileInfo) // for tests; see layoutstore.Options.Opened
 }
@@ -49,7 +49,7 @@ type Daemon struct {
 	flags    *settings.Serve
 	sources  []string
 	live     *liveTree
-	reach    *outage.Monitor // knows which buckets cannot be reached
+	reach    *outage.Monitor // monitor that knows which buckets cannot be reached
 	verdicts *verdicts
 	refusals *refusals
 	disks    *disks

@@ -33,7 +33,6 @@ func newDisks(paths ...string) *disks {
 	return &disks{paths: paths}
 }
 
-// status returns the free space of each file system.
 func (d *disks) status(ctx context.Context) []page.Disk {
 	d.mu.Lock()
 	defer d.mu.Unlock()

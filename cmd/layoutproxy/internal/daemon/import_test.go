@@ -55,7 +55,7 @@ func TestPullsDuringImports(t *testing.T) {
 				return err
 			}
 			if got := digest.FromBytes(body); got != blob {
-				return fmt.Errorf("blob %s has the content of %s", blob, got)
+				return fmt.Errorf("blob %s has content with the digest %s", blob, got)
 			}
 		}
 		return nil
@@ -95,7 +95,6 @@ func TestPullsDuringImports(t *testing.T) {
 	}
 }
 
-// fetch returns the body of a 200 response, and the digest in its header.
 func fetch(client *http.Client, url string) ([]byte, string, error) {
 	resp, err := client.Get(url)
 	if err != nil {
@@ -109,7 +108,6 @@ func fetch(client *http.Client, url string) ([]byte, string, error) {
 	return body, resp.Header.Get("Docker-Content-Digest"), err
 }
 
-// blobsOf returns the digests of the config and the layers in a manifest.
 func blobsOf(t *testing.T, manifest []byte) (blobs []digest.Digest) {
 	refs, err := closure.Parse(manifest)
 	if err != nil || len(refs.Blobs) < 3 {

@@ -27,7 +27,6 @@ func giveBack() {
 	}
 }
 
-// mapping is a range of memory addresses that a file is mapped to.
 type mapping struct{ begin, end uintptr }
 
 // programMappings returns where the program's file is mapped read-only. maps is the content of

@@ -10,7 +10,7 @@ import (
 
 // The first seven lines come from a statically linked Go program on Linux 6.18. The last two are
 // invented.
-func TestProgramMappingsAreReadOnlyOnes(t *testing.T) {
+func TestProgramMappingsSkipsWritableMappings(t *testing.T) {
 	const maps = `00400000-00ee9000 r-xp 00000000 fe:00 9995145                            /opt/layout proxy
 00ee9000-01af3000 r--p 00ae9000 fe:00 9995145                            /opt/layout proxy
 01af3000-01b89000 rw-p 016f3000 fe:00 9995145                            /opt/layout proxy

@@ -14,7 +14,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// newPage returns the handler of the web page.
 func (s *Daemon) newPage() (*page.Page, error) {
 	return page.New(page.Options{
 		Source: s.live.tree, Status: s.pageStatus, Version: s.version,

@@ -84,12 +84,11 @@ const (
 	giveUpAfter = time.Hour
 )
 
-// run prunes daily and removes images, until ctx ends.
 func (p *pruner) run(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	// due is when the next attempt of the daily prune begins, since when its first attempt began.
+	// due is when the next attempt of the daily prune begins, and since is when its first attempt began.
 	var due, since time.Time
 	if p.policy != "" {
 		due = p.at.Next(time.Now())
@@ -156,7 +155,7 @@ func (p *pruner) sweep(ctx context.Context) time.Duration {
 	switch {
 	case ctx.Err() != nil, errors.Is(err, prune.ErrLocked):
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, journal.ErrNotStore):
-		p.log.Debug("cannot remove images after their grace period", zap.Error(err)) // another user owns the store and has to prune it
+		p.log.Debug("cannot remove images after their grace period", zap.Error(err)) // The user who owns the store has to prune it.
 	case err != nil:
 		p.failed(err)
 	case !plan.IsEmpty():
@@ -206,7 +205,6 @@ func (p *pruner) record(state string, plan prune.Plan, detail string) {
 	}
 }
 
-// status returns the outcomes of the last prunes, for /status.
 func (p *pruner) status() []PruneStatus {
 	if p == nil {
 		return []PruneStatus{}
@@ -221,10 +219,8 @@ var (
 	prunedBytesDesc = prometheus.NewDesc("layoutproxy_pruned_bytes_total", "Bytes of the disk that prunes of the store have freed.", nil, nil)
 )
 
-// Describe implements prometheus.Collector.
 func (p *pruner) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(p, ch) }
 
-// Collect implements prometheus.Collector.
 func (p *pruner) Collect(ch chan<- prometheus.Metric) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -78,7 +78,7 @@ func pullAll(client *http.Client, base, reference string) (found bool, err error
 			return true, err
 		}
 		if got := digest.FromBytes(body); got != b.Digest {
-			return true, fmt.Errorf("blob %s has the content of %s", b.Digest, got)
+			return true, fmt.Errorf("blob %s has content with the digest %s", b.Digest, got)
 		}
 	}
 	return true, nil

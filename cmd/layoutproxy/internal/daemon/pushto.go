@@ -85,7 +85,6 @@ func (f *follower) setEditionSplit(unsplit bool) {
 	}
 }
 
-// run pushes whenever the store has changed, until ctx ends. It retries a failed push.
 func (f *follower) run(ctx context.Context) error {
 	if f == nil {
 		return nil
@@ -171,14 +170,12 @@ func (f *follower) pushes() []drop.Status {
 	return []drop.Status{s}
 }
 
-// Expect implements push.Progress.
 func (f *follower) Expect(bytes int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.status.Total = bytes
 }
 
-// Begin implements push.Progress.
 func (f *follower) Begin(_ string, size int64) push.Transfer { return &pushedBlob{f: f, size: size} }
 
 // pushedBlob counts the bytes of one blob that is being pushed.
@@ -187,7 +184,6 @@ type pushedBlob struct {
 	size, pos int64
 }
 
-// At implements push.Transfer.
 func (b *pushedBlob) At(pos int64) {
 	b.f.mu.Lock()
 	defer b.f.mu.Unlock()
@@ -195,7 +191,6 @@ func (b *pushedBlob) At(pos int64) {
 	b.pos = pos
 }
 
-// End implements push.Transfer.
 func (b *pushedBlob) End(done bool) {
 	if done {
 		b.At(b.size)

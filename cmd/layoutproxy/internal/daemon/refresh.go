@@ -19,12 +19,13 @@ type liveTree struct {
 	log         *zap.Logger
 	tree        *layoutstore.Tree
 	watcher     *watch.Watcher
-	changed     trigger       // set when a new generation has to be checked
-	checkedUpTo atomic.Uint64 // number of the generation that was checked last
+	changed     trigger       // Set when a new generation has to be checked.
+	checkedUpTo atomic.Uint64 // Number of the generation that was checked last.
 
-	patience time.Duration // how long a caller waits for the problems
-	reading  atomic.Int64  // number of goroutines that are reading the problems
-	// known are the problems that were read last; warnings is what clients get to know of them.
+	patience time.Duration // How long a caller waits for the problems.
+	reading  atomic.Int64  // Number of goroutines that are reading the problems.
+
+	// known are the problems that were read last; warnings are the texts about them for clients.
 	known    atomic.Pointer[[]layoutstore.Problem]
 	warnings atomic.Pointer[[]string]
 
@@ -44,7 +45,6 @@ func newLiveTree(log *zap.Logger, tree *layoutstore.Tree, sources []string, resc
 	return l
 }
 
-// run watches the sources and checks each new generation, until ctx ends.
 func (l *liveTree) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return l.watcher.Run(ctx) })
@@ -107,7 +107,6 @@ func (l *liveTree) follow(ctx context.Context, change layoutstore.Change) {
 // rescanAfter is how long after the start of a watch a directory is scanned again.
 const rescanAfter = 100 * time.Millisecond
 
-// paths returns the current sources.
 func (l *liveTree) paths() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -139,14 +138,14 @@ func (l *liveTree) logChange(ctx context.Context, change layoutstore.Change) {
 	before := l.served
 	l.served = s.RepositoryCount()
 	l.mu.Unlock()
-	if change.Roots && before > 0 { // At the first content, no repository changes its name.
+	if change.Roots && before > 0 { // Before the first content, there were no names to change.
 		l.log.Warn("the root of the tree has changed, so repositories have other names now", zap.Strings("roots", s.Roots()))
 	}
 	l.logNewProblems(ctx)
 	l.changed.set()
 }
 
-// trigger is a channel that makes a job run. It has a buffer of 1.
+// trigger is a channel with a buffer of 1. Setting it makes a job run.
 type trigger chan struct{}
 
 // set makes the job run once more, after its current run. It does not wait.

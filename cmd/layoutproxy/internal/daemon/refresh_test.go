@@ -160,7 +160,6 @@ func move(t *testing.T, dir string, n int, published *sync.Map) {
 	l.Write()
 }
 
-// puller pulls repositories and verifies their content.
 type puller struct {
 	client *http.Client
 	base   string
@@ -194,7 +193,6 @@ func (c *puller) pull(repo string) (digest.Digest, error) {
 	return said, nil
 }
 
-// blobDigests returns the digests of the config and the layers in a manifest.
 func blobDigests(manifest []byte) []digest.Digest {
 	var m specs.Manifest
 	if json.Unmarshal(manifest, &m) != nil {

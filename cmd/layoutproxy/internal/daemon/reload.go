@@ -14,7 +14,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
-// newReloaded returns the metric that says whether the last reload succeeded.
 func newReloaded() prometheus.Gauge {
 	g := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "layoutproxy_configuration_last_reload_successful",
@@ -32,7 +31,6 @@ func hangups() chan os.Signal {
 	return hangup
 }
 
-// onHangup reloads the configuration at each SIGHUP, until ctx ends.
 func (s *Daemon) onHangup(ctx context.Context) {
 	defer signal.Stop(s.hangup)
 	for {
@@ -83,7 +81,8 @@ func (s *Daemon) reconfigure(ctx context.Context) (*settings.Serve, error) {
 	if err != nil {
 		return nil, err
 	}
-	next.VerifyKey = s.flags.VerifyKey // stays as it was at the start, as it does for the drop directory
+	next.VerifyKey = s.flags.VerifyKey // The key cannot change without a restart.
+
 	// The credentials change before the sources: only clients with the new credentials may get the
 	// new content.
 	before := s.pulls.Swap(guarded)

@@ -71,7 +71,6 @@ func scrubState(cacheDir string, sources []string) scrubFile {
 // copy of a blob.
 const maxScrubRecord = 64 << 10
 
-// scrubRecord is the content of a scrub file.
 type scrubRecord struct {
 	verify.Position
 	Ended time.Time `json:"ended,omitzero"` // when the last complete pass ended
@@ -111,7 +110,6 @@ func (f scrubFile) write(log *zap.Logger, at scrubRecord) {
 	}
 }
 
-// scrubMetrics returns the metrics of a scrub.
 func scrubMetrics(scrub *verify.Scrub) (all []prometheus.Collector) {
 	counter := func(name, help string, of func(verify.ScrubStats) int64) {
 		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "layoutproxy_scrub_" + name, Help: help},

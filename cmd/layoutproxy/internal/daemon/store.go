@@ -56,7 +56,6 @@ func newDropDirectory(log *zap.Logger, flags *settings.Serve, metrics prometheus
 	return d, metrics.Register(dropMetrics{d})
 }
 
-// imports returns the state of the imports for /status.
 func (s *Daemon) imports() []drop.Status {
 	if s.drop == nil {
 		return []drop.Status{}
@@ -64,7 +63,6 @@ func (s *Daemon) imports() []drop.Status {
 	return s.drop.Status()
 }
 
-// dropMetrics collects the metrics of a drop directory.
 type dropMetrics struct{ drop *drop.Drop }
 
 var (
@@ -73,10 +71,8 @@ var (
 	importBytesDesc = prometheus.NewDesc("layoutproxy_import_bytes_total", "Bytes of dropped bundles whose digests were computed.", nil, nil)
 )
 
-// Describe implements prometheus.Collector.
 func (d dropMetrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(d, ch) }
 
-// Collect implements prometheus.Collector.
 func (d dropMetrics) Collect(ch chan<- prometheus.Metric) {
 	states := map[string]int{"waiting": 0, "verifying": 0}
 	for _, s := range d.drop.Status() {

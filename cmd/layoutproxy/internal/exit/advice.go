@@ -52,7 +52,7 @@ func signatureError(err error) error {
 	var refused *inventory.SignatureError
 	switch {
 	case errors.As(err, &refused) && refused.Why == inventory.Unsigned:
-		return ContentError(WithHint(err, "copy "+inventory.Name+" and "+inventory.SignatureName+" with the bundle; layoutproxy pull --sign-key creates them"))
+		return ContentError(WithHint(err, "copy "+inventory.Name+" and "+inventory.SignatureName+" together with the bundle; layoutproxy pull --sign-key creates them"))
 	case errors.As(err, &refused) && refused.Why == inventory.OtherKey:
 		return ContentError(WithHint(err, "get the public key from whoever made the bundle, through another channel than the bundle"))
 	case errors.As(err, &refused), errors.Is(err, inventory.ErrFormat):

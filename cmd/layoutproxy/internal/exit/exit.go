@@ -11,11 +11,12 @@ import (
 	"syscall"
 )
 
+// The exit statuses of layoutproxy.
 const (
 	Done    = 0
-	Failed  = 1 // for example, a source is missing or a port is in use
-	Usage   = 2 // wrong command line, environment or configuration
-	Content = 3 // content is damaged, incomplete or different
+	Failed  = 1 // For example, a source is missing or a port is in use.
+	Usage   = 2 // The command line, the environment or the configuration is wrong.
+	Content = 3 // Content is damaged, incomplete or different.
 
 	Interrupted = 130 // A signal ended the program. The next run resumes.
 )
@@ -69,7 +70,6 @@ func Status(err error) int {
 	return Failed
 }
 
-// hintedError is an error with advice on what to do next.
 type hintedError struct {
 	error
 	hint string

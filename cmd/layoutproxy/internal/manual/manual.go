@@ -18,11 +18,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
-// Options complete the help with the rest of the content.
+// Options is content of the pages that the help does not have.
 type Options struct {
-	Version string    // version of layoutproxy
-	Date    time.Time // date of the release
-	Home    string    // home directory, shown as "~" in defaults of flags; may be empty
+	Version string    // Version of layoutproxy.
+	Date    time.Time // Date of the release.
+	Home    string    // Home directory, shown as "~" in defaults of flags; may be empty.
 }
 
 // Write writes the manual pages into dir, which it creates: NAME.1 for root, and NAME-COMMAND.1 for
@@ -43,7 +43,6 @@ func Write(root *cobra.Command, dir string, o Options) error {
 	return nil
 }
 
-// exitStatus is the section about exit statuses, which each page has.
 const exitStatus = `.SH EXIT STATUS
 .TP
 .B 0
@@ -101,7 +100,6 @@ func page(root, cmd *cobra.Command, o Options) []byte {
 	return b.Bytes()
 }
 
-// options writes the section about the flags, with a heading per group of flags.
 func options(b *bytes.Buffer, cmd *cobra.Command, home string) {
 	b.WriteString(".SH OPTIONS\n")
 	cmd.InheritedFlags() // As a side effect, this adds inherited flags to cmd.Flags().

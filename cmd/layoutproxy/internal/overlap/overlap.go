@@ -10,9 +10,10 @@ import (
 	"strings"
 )
 
-// Role is what a directory or file is used for, in the words of messages.
+// Role is what a directory or file is used for. Messages contain it.
 type Role string
 
+// The roles of directories and files.
 const (
 	Store  Role = "the store"
 	Drop   Role = "the drop directory"
@@ -26,6 +27,7 @@ const (
 type Place struct {
 	Role Role
 	Path string // as the user wrote it
+
 	// resolved is the absolute path, after following links.
 	resolved string
 	// ids are the device and inode numbers of resolved, of the directory above it, and so on. They
@@ -93,7 +95,7 @@ func isBelow(name, dir string) bool {
 	return strings.HasPrefix(name, strings.TrimSuffix(dir, string(filepath.Separator))+string(filepath.Separator))
 }
 
-// Error reports that two places overlap, although they must not.
+// Error is the error for two places that overlap but must not.
 type Error struct {
 	a, b Place
 	relation
@@ -140,7 +142,6 @@ func isLegal(a, b Role, kind string) bool {
 	return false
 }
 
-// overlapHint returns advice on an overlap.
 func overlapHint(e *Error) string {
 	hint := "use separate directories, if possible on one file system, such as /srv/in and /srv/store"
 	switch roles := []Role{e.a.Role, e.b.Role}; {

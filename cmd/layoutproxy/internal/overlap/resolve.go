@@ -75,7 +75,7 @@ func resolve(name string, links int) (string, error) {
 	name = filepath.Join(parent, filepath.Base(name))
 	to, err := os.Readlink(name)
 	if err != nil {
-		return name, nil // name does not exist
+		return name, nil // Nothing exists under this name.
 	}
 	if links == 0 {
 		return "", fmt.Errorf("%s: too many symbolic links", name)
@@ -88,9 +88,9 @@ func resolve(name string, links int) (string, error) {
 
 // mount is a line of the mount table: a file system, or a directory of it, and where it is mounted.
 type mount struct {
-	device string // device of the file system
-	root   string // which directory of the file system is mounted
-	point  string // where it is mounted
+	device string // Device of the file system.
+	root   string // Directory of the file system that is mounted.
+	point  string // Where the directory is mounted.
 }
 
 // parseMounts reads the content of /proc/self/mountinfo (proc_pid_mountinfo(5)). Blanks separate

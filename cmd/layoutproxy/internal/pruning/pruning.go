@@ -26,7 +26,6 @@ func New(o prune.Options) (*prune.Pruner, error) {
 // verdicts keeps the facts that declared has read, for check.
 type verdicts struct{ facts ready.Facts }
 
-// declared returns which images the releases in a snapshot declare.
 func (v *verdicts) declared(ctx context.Context, s *layoutstore.Snapshot) (all prune.Declarations, err error) {
 	if v.facts, err = ready.Snapshot(ctx, s, ready.Scope{}); err != nil {
 		return all, err
@@ -51,7 +50,6 @@ func (v *verdicts) declared(ctx context.Context, s *layoutstore.Snapshot) (all p
 	return all, nil
 }
 
-// build converts a platform version into a release of package prune.
 func build(b ready.Build) prune.Release {
 	x := prune.Release{Of: ".", Tag: b.Tag, Unreadable: unreadable(b.Unreadable)}
 	for _, i := range []ready.Image{b.Platform, b.Installer, b.Standalone, b.Entry} {
@@ -70,7 +68,6 @@ func build(b ready.Build) prune.Release {
 	return x
 }
 
-// versions converts the versions of a module or package into releases of package prune.
 func versions(at, entries string, m ready.Module) (all []prune.Release) {
 	for _, v := range m.Versions {
 		x := prune.Release{Of: at, Tag: v.Tag, Unreadable: unreadable(v.Unreadable),
@@ -199,7 +196,6 @@ func leftOf(all []ready.Image, e prune.Effect) []ready.Image {
 	return after
 }
 
-// stays reports whether the manifest of an image is kept.
 func stays(i ready.Image, e prune.Effect) bool {
 	return i.Digest != "" && e.Stays(i.Repository, i.Digest)
 }

@@ -13,13 +13,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// needed is a manifest or blob that an image needs.
 type needed struct {
 	repository string
 	digest     digest.Digest
 }
 
-// partsOf returns the manifests and blobs of the complete ones among images.
 func partsOf(images ...ready.Image) map[needed]bool {
 	all := map[needed]bool{}
 	for _, i := range images {
@@ -48,7 +46,7 @@ func TestPlanThatBreaksVersionIsRefused(t *testing.T) {
 	platform, rest := map[needed]bool{}, partsOf(v.facts.Databases...)
 	for _, b := range v.facts.Builds {
 		maps.Copy(platform, partsOf(slices.Concat([]ready.Image{b.Platform, b.Installer, b.Entry}, b.Declared, b.Own)...))
-		maps.Copy(rest, partsOf(b.Standalone)) // The version is ready without it: that is only a note.
+		maps.Copy(rest, partsOf(b.Standalone)) // A version is also ready without this image.
 	}
 	for _, c := range v.facts.Channels {
 		maps.Copy(rest, partsOf(c.Image))

@@ -17,13 +17,14 @@ type TLS struct {
 	Cert, Key, ClientCA string
 }
 
+// AddFlags adds --tls-cert, --tls-key and --client-ca.
 func (t *TLS) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&t.Cert, "tls-cert", "", "PEM `file` with the certificate chain; reloaded when it changes")
 	f.StringVar(&t.Key, "tls-key", "", "PEM `file` with the key of the certificate")
 	f.StringVar(&t.ClientCA, "client-ca", "", "PEM `file` with certificate authorities; each client must show a certificate from one of them")
 }
 
-// On reports whether TLS is on, which needs a certificate.
+// On reports whether TLS is on: a certificate is named.
 func (t TLS) On() bool { return t.Cert != "" }
 
 // check returns an error if a file that belongs to another one is not named. prefix is the
@@ -41,9 +42,10 @@ func (t TLS) check(prefix string) error {
 // Admin configures who may use the admin address, and its TLS certificate.
 type Admin struct {
 	Htpasswd string
-	TLS      TLS // ClientCA stays empty
+	TLS      TLS // The field ClientCA is always empty.
 }
 
+// AddFlags adds --admin-htpasswd, --admin-tls-cert and --admin-tls-key.
 func (a *Admin) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.Htpasswd, "admin-htpasswd", "", "`file` with users and bcrypt hashes (htpasswd -B): only they may use the admin address, except for /healthz and /readyz; reloaded when it changes")
 	f.StringVar(&a.TLS.Cert, "admin-tls-cert", "", "PEM `file` with the certificate chain of the admin address; reloaded when it changes")
@@ -67,6 +69,7 @@ type Auth struct {
 	Token    auth.Token
 }
 
+// AddFlags adds --htpasswd, and the flags that begin with --token-.
 func (a *Auth) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.Htpasswd, "htpasswd", "", "`file` with users and bcrypt hashes (htpasswd -B): only they may pull; reloaded when it changes")
 	f.StringVar(&a.Token.Realm, "token-realm", "", "`URL` of the token server: its tokens allow pulls")
@@ -100,6 +103,7 @@ type Clients struct {
 	Connections int
 }
 
+// AddFlags adds --trusted-proxy and the limits per client.
 func (c *Clients) AddFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.proxies, "trusted-proxy", nil, "network of trusted proxies, as `CIDR`: their X-Forwarded-For header names the client; repeatable")
 	f.Float64Var(&c.Rate, "client-rate", 0, "`requests` per second that each client may send on average; 0 means no limit")

@@ -19,13 +19,14 @@ type Configuration struct {
 	Check bool
 
 	set     *pflag.FlagSet
-	given   map[string][]string // values of the flags that the command line sets
-	args    []string            // sources that the command line names
+	given   map[string][]string // Values of the flags that the command line sets.
+	args    []string            // Sources that the command line names.
 	Sources []string
-	Roots   map[string][]string // roots of the sources that have their own roots, by source
-	unknown []string            // names of unknown variables that begin with LAYOUTPROXY_
+	Roots   map[string][]string // Roots by source, for sources that have their own roots.
+	unknown []string            // Names of unknown variables that begin with LAYOUTPROXY_.
 }
 
+// AddFlags adds --config and --check-config.
 func (c *Configuration) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.file, "config", "", "YAML `file` with these settings and the sources; the environment overrides the file, and flags override both")
 	f.BoolVar(&c.Check, "check-config", false, "check the configuration and exit")
@@ -74,7 +75,6 @@ func setFlag(flag *pflag.Flag, values []string) error {
 
 const variablePrefix = "LAYOUTPROXY_"
 
-// variable returns the name of the environment variable for a flag.
 func variable(flag string) string {
 	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
@@ -88,7 +88,7 @@ func (c *Configuration) readEnvironment(environ []string) error {
 			values[name] = value
 		}
 	}
-	known := []string{variablePrefix + "PASSWORD"} // has no flag: chooseLogin reads it
+	known := []string{variablePrefix + "PASSWORD"} // There is no flag for the password: chooseLogin reads this variable.
 	var failed error
 	c.set.VisitAll(func(flag *pflag.Flag) {
 		name := variable(flag.Name)

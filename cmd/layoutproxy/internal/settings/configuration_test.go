@@ -15,7 +15,6 @@ import (
 
 var update = flag.Bool("update", false, "rewrite docs/config.schema.json")
 
-// serveSet returns the configuration of serve, and the set of all its flags.
 func serveSet() (*Serve, *pflag.FlagSet) {
 	set := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	(&console.Output{}).AddFlags(set)

@@ -42,13 +42,11 @@ func schema(f *pflag.FlagSet) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// oneOrMore returns the schema of a string or a list of strings.
 func oneOrMore() map[string]any {
 	text := map[string]any{"type": "string"}
 	return map[string]any{"oneOf": []any{text, map[string]any{"type": "array", "items": text}}}
 }
 
-// property returns the schema of the setting that a flag stands for.
 func property(flag *pflag.Flag) map[string]any {
 	_, usage := pflag.UnquoteUsage(flag)
 	if list, ok := flag.Value.(pflag.SliceValue); ok {

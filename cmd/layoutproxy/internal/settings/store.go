@@ -20,10 +20,11 @@ type Store struct {
 	AfterImport string
 	PushTo      string // REGISTRY/PATH; empty pushes nothing
 	Upstream    Upstream
-	PrunePolicy string // path of the policy file; empty prunes nothing
-	PruneAt     string // time of day, as HH:MM
+	PrunePolicy string // Path of the policy file; empty prunes nothing.
+	PruneAt     string // Time of the daily prune, as HH:MM.
 }
 
+// AddFlags adds the flags about the store, imports, prunes and pushes.
 func (s *Store) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.Dir, "store", "", "`directory` that bundles are imported into; it is served after all sources, and created if missing; or s3://BUCKET/PREFIX, which only other processes import into")
 	f.StringVar(&s.DropDir, "drop-dir", "", "`directory` to watch: a bundle that you copy there is imported into the store once it is complete")

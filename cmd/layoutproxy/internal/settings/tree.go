@@ -23,6 +23,7 @@ type Tree struct {
 	VerifyKey      *inventory.VerifyKey // public key for the signature of the sources; nil requires no signature
 }
 
+// AddFlags adds the flags about names, object storage and the cache directory.
 func (t *Tree) AddFlags(f *pflag.FlagSet) {
 	t.AddNameFlags(f)
 	AddEditionFlag(f, &t.NoEditionSplit)

@@ -28,11 +28,11 @@ type Upstream struct {
 	Jobs          int
 	retries       int
 
-	UserAgent string // User-Agent header, with the version of layoutproxy
-	prefix    string // beginning of the flags' names in messages, such as "push-"
+	UserAgent string // User-Agent header, with the version of layoutproxy.
+	prefix    string // Beginning of the flags' names in messages, such as "push-".
 
-	License string     // value of --license; empty in commands without this flag
-	D8      loginNames // variables of d8 that can also contain the login; none by default
+	License string     // Value of --license; empty in commands without this flag.
+	D8      loginNames // Variables of d8 that can also contain the login; none by default.
 }
 
 // AddLoginFlags adds the flags for a command that reads from an admin address: the login and the
@@ -47,6 +47,7 @@ func (u *Upstream) AddLoginFlags(f *pflag.FlagSet) {
 	f.Lookup("insecure-skip-tls-verify").Usage = "accept any certificate of the server"
 }
 
+// AddFlags adds all flags about the connection to the registry, except for --license.
 func (u *Upstream) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&u.username, "username", "", "`name` to log in with (default $LAYOUTPROXY_USERNAME, else docker's credential store)")
 	f.BoolVar(&u.passwordStdin, "password-stdin", false, "read the password from standard input instead of $LAYOUTPROXY_PASSWORD")
