@@ -48,9 +48,9 @@ func single(t *testing.T, dir string) (sources []string) {
 	return sources
 }
 
-// TestParityInPlace pulls the same images as TestParity, but serves them from the archives without
+// TestParityWithoutUnpacking pulls the same images as TestParity, but serves them from the archives without
 // unpacking them.
-func TestParityInPlace(t *testing.T) {
+func TestParityWithoutUnpacking(t *testing.T) {
 	t.Parallel()
 	want := expected(t, "testdata/d8/expected.tsv")
 	some := func(name string) bool { return name == "platform.tar" || name == "package-versions.tar" }

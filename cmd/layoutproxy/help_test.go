@@ -50,7 +50,7 @@ func TestHelpHasExamplesAndFits(t *testing.T) {
 }
 
 // The help of serve shows each flag in a group, with its environment variable.
-func TestHelpOfServe(t *testing.T) {
+func TestHelpOfServeNamesGroupsAndVariables(t *testing.T) {
 	text := helpOf(t, "serve")
 	for _, group := range []string{"\nAddresses:\n", "\nPush to another registry:\n", "\nOutput:\n"} {
 		if !strings.Contains(text, group) {

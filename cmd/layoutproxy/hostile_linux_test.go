@@ -54,8 +54,8 @@ func (p *process) peak(t *testing.T) int64 {
 	return kilobytes << 10
 }
 
-// bounded fails the test if the peak memory of the process has grown by more than limit bytes since
-// it was before.
+// bounded fails the test if the peak memory of the process has grown to more than limit bytes above
+// before.
 func (p *process) bounded(t *testing.T, before, limit int64) {
 	t.Helper()
 	grown := p.peak(t) - before

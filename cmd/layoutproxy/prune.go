@@ -39,7 +39,7 @@ func newPrune(c *console.Output) *cobra.Command {
 	var flags pruneFlags
 	cmd := &cobra.Command{
 		Use:   "prune --store DIR|s3://BUCKET/PREFIX",
-		Short: "Remove images from a store that nothing needs any more",
+		Short: "Remove images that nothing needs any more from a store",
 		Long: `Plan what to remove from the store at DIR, and print the plan: the tags to remove, how much
 disk space becomes free, and the rule that keeps each other image. Only --yes and --execute
 remove anything.

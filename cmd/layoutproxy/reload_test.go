@@ -17,7 +17,7 @@ import (
 
 // Sources, roots and credentials change back and forth under load. No request fails, and running
 // downloads complete.
-func TestReloadFailsNoRequest(t *testing.T) {
+func TestHangupFailsNoRequest(t *testing.T) {
 	dir, d := bigBlob(t)
 	other, more := t.TempDir(), t.TempDir()
 	layouttest.Publish(t, other, "install", "v1")

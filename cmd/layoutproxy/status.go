@@ -156,8 +156,8 @@ func parseStatus(text []byte) (s *daemon.Status, ok bool) {
 type statusClient struct {
 	target *url.URL
 	http   *http.Client
-	login  client.Credential // zero if the user gave none
-	asked  bool              // whether the server has asked for a login
+	login  client.Credential // The user's login; zero if there is none.
+	asked  bool              // Whether the server has asked for a login.
 }
 
 func newStatusClient(flags *settings.Upstream, target *url.URL, stdin io.Reader) (*statusClient, error) {

@@ -35,7 +35,7 @@ func FuzzStatus(f *testing.F) {
 		text := b.String()
 		hidden := func(r rune) bool { return r != '\n' && r != '\t' && problem.IsHidden(r) }
 		if !strings.HasPrefix(text, "127.0.0.1:5580: generation ") || !strings.HasSuffix(text, "\n") || strings.ContainsFunc(text, hidden) {
-			t.Fatalf("%q is printed as %q", data, text)
+			t.Fatalf("the status %q is printed with hidden characters, or without its first line: %q", data, text)
 		}
 		failures := 0
 		for _, p := range s.Problems {

@@ -20,7 +20,7 @@ func printed(texts ...string) string {
 	return b.String()
 }
 
-func TestPrintable(t *testing.T) {
+func TestHiddenCharactersAreEscaped(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"tab\tand line\n":           "tab\tand line\n",
@@ -59,10 +59,10 @@ func FuzzPrintable(f *testing.F) {
 			left = strings.ReplaceAll(left, s, "")
 		}
 		if strings.IndexFunc(left, hidden) >= 0 {
-			t.Errorf("%q is printed as %q", text, got)
+			t.Errorf("%q is printed with hidden characters: %q", text, got)
 		}
 		if strings.IndexFunc(text, hidden) < 0 && got != text {
-			t.Errorf("%q is printed as %q", text, got)
+			t.Errorf("the printable text %q is printed as %q", text, got)
 		}
 		data, err := json.Marshal(text)
 		if err != nil {

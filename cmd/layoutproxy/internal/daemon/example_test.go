@@ -12,7 +12,7 @@ import (
 )
 
 // The example configuration is valid if the files that it names exist.
-func TestExampleConfiguration(t *testing.T) {
+func TestExampleConfigurationIsValid(t *testing.T) {
 	data, err := os.ReadFile("../../../../docs/config.example.yaml")
 	layouttest.Try(t, err)
 	dir := t.TempDir()

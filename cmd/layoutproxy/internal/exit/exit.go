@@ -1,5 +1,4 @@
-// Package exit defines the exit statuses of layoutproxy. Errors get their exit status and advice
-// here.
+// Package exit defines the exit statuses of layoutproxy, and adds statuses and advice to errors.
 package exit
 
 import (

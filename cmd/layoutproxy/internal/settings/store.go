@@ -56,9 +56,9 @@ func (s *Store) check() error {
 	case s.AfterImport != "keep" && s.AfterImport != "remove":
 		return exit.UsageError(fmt.Errorf("--after-import %s: must be keep or remove", s.AfterImport))
 	case s.DropDir != "" && s.Dir == "":
-		return exit.UsageError(exit.WithHint(errors.New("--drop-dir without --store"), "name the directory that the bundles are imported into: --store /srv/store"))
+		return exit.UsageError(exit.WithHint(errors.New("--drop-dir needs --store"), "name the directory that the bundles are imported into: --store /srv/store"))
 	case s.PushTo != "" && s.Dir == "":
-		return exit.UsageError(exit.WithHint(errors.New("--push-to without --store"), "name the store to push: --store /srv/store"))
+		return exit.UsageError(exit.WithHint(errors.New("--push-to needs --store"), "name the store to push: --store /srv/store"))
 	case s.PushTo != "":
 		if _, err := ParseUpstream(s.PushTo); err != nil {
 			return err
@@ -73,7 +73,7 @@ func (s *Store) check() error {
 	case s.PrunePolicy == "" || s.PruneAt == "":
 		return exit.UsageError(errors.New("--prune-policy and --prune-at must be given together"))
 	case s.Dir == "":
-		return exit.UsageError(exit.WithHint(errors.New("--prune-policy without --store"), "name the store to prune: --store /srv/store"))
+		return exit.UsageError(exit.WithHint(errors.New("--prune-policy needs --store"), "name the store to prune: --store /srv/store"))
 	}
 	_, err := ParseDaily(s.PruneAt)
 	return err
