@@ -141,7 +141,7 @@ func TestWalkOrderMatchesAWalk(t *testing.T) {
 }
 
 // The chunks, joined, are the same bytes as the archive. Each has a correct checksum file.
-func TestChunks(t *testing.T) {
+func TestWriterWritesChunks(t *testing.T) {
 	archive := filepath.Join(d8, "module-stronghold.tar")
 	want, err := os.ReadFile(archive)
 	layouttest.Try(t, err)

@@ -20,8 +20,8 @@ type Form struct {
 // content was read or written.
 type File = inventory.File
 
-// Files returns the files to write an archive to: one file, or chunks if the form has a chunk size.
-// In that case even an archive that fits into one chunk is named like a chunk.
+// Files returns the files to which an archive is written. If the form has no chunk size, this is one file.
+// Otherwise, these are chunks, even if the archive fits into one chunk.
 func (f Form) Files(a *Archive) (all []File) {
 	if f.ChunkSize == 0 {
 		return []File{{Name: a.Name, Size: a.Size}}
@@ -43,13 +43,13 @@ func (f Form) Names(a *Archive) (names []string) {
 	return names
 }
 
-// chunkSlice is how many bytes d8 mirror pull writes at most at a time. It checks the size of a
-// chunk only after a write, so a chunk may exceed the limit by up to chunkSlice-1 bytes
-// (deckhouse-cli, docs/mirror-bundle-layout.md §4.3).
+// chunkSlice is how many bytes d8 mirror pull writes at a time, at most. d8 checks the size of a chunk only
+// after a write. So a chunk may exceed the limit by up to chunkSlice-1 bytes (deckhouse-cli,
+// docs/mirror-bundle-layout.md §4.3).
 const chunkSlice = 512 << 10
 
-// chunksIn finds the chunks of an archive of size bytes in a directory. chunk is the maximum size
-// of a chunk. It returns nil if the chunks have other sizes than d8 or this package would write.
+// chunksIn returns the chunks of an archive in a directory. size is the size of the archive, and chunk the
+// maximum size of a chunk. It returns nil if the chunks have other sizes than d8 or this package would write.
 func chunksIn(dir, archive string, size, chunk int64) (all []File) {
 	for left := size; chunk > 0; {
 		name := chunkName(archive, len(all))

@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// After a broken publication, Covers accepts only a list of all its files, including the files that
-// are not archives.
+// After a broken publication, Covers accepts only a list with all of its files, including files other than
+// archives.
 func TestCoversFilesBesideArchives(t *testing.T) {
 	const archive, chunk, other = "platform.tar", "module.tar.0001.chunk", "releases.yaml"
 	p := &Publisher{broken: &volume.Publication{Place: []volume.PublishedFile{{Name: archive}, {Name: other}}, Remove: []string{chunk, SumName(chunk)}}}
@@ -28,8 +28,8 @@ func TestCoversFilesBesideArchives(t *testing.T) {
 	}
 }
 
-// The directories that are synced before the journal is removed include the parents of new directories
-// and the places of removed files: otherwise a power cut could undo parts of a published bundle.
+// Before the journal is removed, the parents of new directories and the directories of removed files are
+// synced, too. Otherwise, a power cut could undo parts of a published bundle.
 func TestChangedDirs(t *testing.T) {
 	j := &volume.Publication{
 		Place:  []volume.PublishedFile{{Name: "a/b/index.json"}, {Name: "platform.tar"}},

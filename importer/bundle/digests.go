@@ -89,7 +89,7 @@ func verify(ctx context.Context, r io.Reader, d digest.Digest) (bool, error) {
 func WithContext(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
 
 type contextReader struct {
-	ctx context.Context // ends the reading
+	ctx context.Context // Read fails after this context has ended
 	r   io.Reader
 }
 

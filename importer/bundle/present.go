@@ -137,7 +137,7 @@ type joined struct {
 	f    *os.File
 	sum  hash.Hash
 	sha  hash.Hash
-	sums []string // checksums with newSum, one per file in done
+	sums []string // text of the checksum files, one per file in done
 
 	done []File // files that were read to their end, with their sha256
 }

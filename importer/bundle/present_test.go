@@ -40,7 +40,7 @@ func sample(t *testing.T) (*bundle.Archive, bundle.Open) {
 func discard(int64) {}
 
 // IsSame returns false if any byte of any file differs.
-func TestPresent(t *testing.T) {
+func TestIsSameNoticesAnyChangedByte(t *testing.T) {
 	a, open := sample(t)
 	for name, form := range map[string]bundle.Form{"whole": {}, "chunks": {ChunkSize: 1500}, "checksums": {ChunkSize: 4000, NewSum: func() hash.Hash { return sha256.New() }}} {
 		dir := t.TempDir()
@@ -72,7 +72,7 @@ func TestPresent(t *testing.T) {
 		other := filepath.Join(dir, "app.tar.0042.chunk")
 		layouttest.Try(t, os.WriteFile(other, nil, 0o644))
 		if a.In(dir, form, discard).HasFiles() {
-			t.Errorf("%s: HasFiles is true, although there is a chunk beside the archive that does not belong to it", name)
+			t.Errorf("%s: HasFiles is true, although the directory also has a stray chunk of the archive", name)
 		}
 		layouttest.Try(t, os.Remove(other))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -115,7 +115,7 @@ func TestWriteSums(t *testing.T) {
 
 // Place repairs a blob in all layouts of a tree where it is missing or damaged. It links or copies
 // an intact file of the tree or, if there is none, another file.
-func TestTreeBlobs(t *testing.T) {
+func TestPlaceRepairsBlobsOfTree(t *testing.T) {
 	data := []byte("a layer")
 	d := closure.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
 	layouts := []*bundle.Layout{{Path: ".", Blobs: []closure.Descriptor{d}}, {Path: "a/b", Blobs: []closure.Descriptor{d}}}

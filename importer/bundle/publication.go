@@ -68,7 +68,7 @@ func (p *Publisher) Staged() string { return filepath.Join(p.work, "archives") }
 // Unstaged returns the directory of files that are still being written.
 func (p *Publisher) Unstaged() string { return filepath.Join(p.work, "packing") }
 
-// MakeDirs creates the directories [Publisher.Staged] and [Publisher.Unstaged].
+// MakeDirs creates the directories that [Publisher.Staged] and [Publisher.Unstaged] return.
 func (p *Publisher) MakeDirs() error {
 	return errors.Join(os.MkdirAll(p.Staged(), 0o755), os.MkdirAll(p.Unstaged(), 0o755))
 }
@@ -77,8 +77,8 @@ func (p *Publisher) MakeDirs() error {
 // the directory until another publication replaces all files of the interrupted one.
 func (p *Publisher) IsBroken() bool { return p.broken != nil }
 
-// Covers returns an error if a broken publication changes a file that is missing from names. names
-// may list the file or its archive. Otherwise, readers would get a mixture of old and new files.
+// Covers returns an error if names does not include each file of a broken publication, or the file's archive.
+// Publishing less would leave a mixture of old and new files.
 func (p *Publisher) Covers(names map[string]bool) error {
 	if p.broken == nil {
 		return nil
@@ -273,8 +273,8 @@ func (p *Publisher) moveStaged(j *volume.Publication) error {
 	return syncDirs(p.dir, changedDirs(j))
 }
 
-// changedDirs returns the directories in which a publication adds or removes a name. It includes
-// the parents of directories, which the publication may have created.
+// changedDirs returns the directories in which a publication adds or removes files. It also returns their
+// parents, because the publication may have created the directories.
 func changedDirs(j *volume.Publication) map[string]bool {
 	dirs := map[string]bool{".": true}
 	for _, f := range j.Place {

@@ -10,8 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// copySize is how many bytes are copied at a time. They fit into the processor's cache, so that
-// hashing and writing them does not read memory again.
+// copySize is how many bytes are copied at a time. They fit into the processor's cache, so that hashing and
+// writing is fast.
 const copySize = 1 << 17
 
 const (

@@ -93,7 +93,7 @@ func (b *TreeBlob) Place(ctx context.Context) error {
 		if err := place(ctx, b.have, name); err != nil {
 			return err
 		}
-		b.have = name // link the next files to this one, as b.have may be on another file system
+		b.have = name // link the next files to this one, as the first source may be on another file system
 	}
 	return nil
 }

@@ -152,9 +152,9 @@ func (d *Drop) moveOrRemove(ctx context.Context, it *item, opened *fileid.Set, c
 	switch {
 	case d.options.Remove:
 		err = m.remove()
-	case inOneStep: // a crash then leaves the directory in one place
+	case inOneStep: // in one step, so that a crash cannot split the directory
 		if err = m.rename(it.name, filepath.Join(to, it.name)); err == nil {
-			err = m.returnNewFiles(ctx, it.name, to) // files that were added during the import
+			err = m.returnNewFiles(ctx, it.name, to) // move back the files that the import has not read
 		}
 	default:
 		err = m.move(to)

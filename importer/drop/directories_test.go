@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 )
 
-// The directories that are synced before a record is forgotten include the parents of directories that the
-// move has created. A record with names that leave the drop directory ends no process in a loop.
+// Before the record of a move is removed, the parents of directories that the move has created are synced,
+// too. Even if a record has names that leave the drop directory, the search for parents ends.
 func TestDirectoriesOfMove(t *testing.T) {
 	for _, c := range []struct {
 		move savedMove

@@ -26,7 +26,7 @@ type Options struct {
 	Dir string
 	// Settle is how long a bundle must stay unchanged before it is imported.
 	Settle time.Duration
-	// Tick is the interval between scans without a file system event; 0 means no such scans.
+	// Tick is the interval between regular scans, which need no file system event. 0 means no regular scans.
 	Tick time.Duration
 	// If Remove is set, imported bundles are removed. Otherwise, they are moved to done/ in Dir.
 	Remove bool
@@ -133,7 +133,7 @@ func (d *Drop) scanDir(ctx context.Context) {
 		return
 	}
 	if d.watcher.Watch(dirs, []string{d.options.Dir}) {
-		again = moment // earlier changes have caused no event
+		again = moment // changes before the watch began have caused no event
 	}
 	if again > 0 {
 		d.watcher.Again(again)
@@ -229,7 +229,7 @@ func (d *Drop) item(c candidate) *item {
 	case it == nil:
 		it = &item{since: now}
 		if !d.scanned && c.kind == kindArchive && c.changed.Before(now) {
-			it.since = c.changed // the archive was complete before this process started
+			it.since = c.changed // the archive existed before this process started
 		}
 		d.items[c.key()] = it
 	case it.identity != c.identity:

@@ -60,7 +60,7 @@ func TestDropRefusesArchivesInSubdirectories(t *testing.T) {
 	d.scan(time.Minute)
 	d.wantStatus("bundle", "waiting", "disk2/b.tar looks like an archive")
 	if !d.has("bundle/a.tar") || !d.has("bundle/disk2/b.tar") || d.published > 0 {
-		t.Error("a file is missing")
+		t.Error("a file of the waiting bundle is missing, or the bundle was imported")
 	}
 	if err := os.Rename(filepath.Join(d.dir, "bundle/disk2/b.tar"), filepath.Join(d.dir, "bundle/b.tar")); err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestDropRefusesArchivesInSubdirectories(t *testing.T) {
 	d.scan(time.Minute)
 	d.wantStatus("bundle", "published", "")
 	if got := importertest.MustContent(t, d.store); len(got) != 4 || d.has("bundle") {
-		t.Errorf("the store has %v", got)
+		t.Errorf("the bundle stays in the drop directory, or the store has the wrong content: %v", got)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestDropWaitsForTemporaryFiles(t *testing.T) {
 			d.scan(time.Minute)
 			d.wantStatus("bundle", "waiting", name)
 			if !d.has("bundle/a.tar") || !d.has("bundle/"+name) || d.published > 0 {
-				t.Error("a file is missing")
+				t.Error("a file of the waiting bundle is missing, or the bundle was imported")
 			}
 			d.remove("bundle/" + name)
 			d.scan(time.Second)
@@ -383,7 +383,7 @@ func TestDropKeepsDirectoryWithStore(t *testing.T) {
 	d.scan(time.Hour)
 	d.wantStatus("carried", "waiting", "it contains a store (store/.layoutproxy/store.json)")
 	if !maps.Equal(importertest.Contents(t, d.dir), before) {
-		t.Error("a file is missing")
+		t.Error("a file of the waiting bundle is missing, or the bundle was imported")
 	}
 }
 

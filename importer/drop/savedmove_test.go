@@ -301,9 +301,9 @@ func (d *dropping) killAt(nth int, remove bool) {
 	<-ended
 }
 
-// A move is completed from its record, even if an older version wrote it, or if file names have
-// quotes or are not UTF-8.
-func TestDropReadsOtherRecords(t *testing.T) {
+// A move is completed from its record, even from a record of an older version. File names may contain quotes,
+// and need not be UTF-8.
+func TestDropReadsRecordsOfOtherForms(t *testing.T) {
 	for name, form := range map[string]struct {
 		archive string
 		record  func([]byte) []byte

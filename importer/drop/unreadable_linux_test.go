@@ -53,7 +53,7 @@ func failReads(t *testing.T, file, calls string) (stop func()) {
 // If a file of a bundle cannot be read, its import fails with an error that names the file, and the
 // store stays the same. A dropped bundle does not count as damaged. It waits, and is published once
 // the disk can be read again.
-func TestUnreadableFile(t *testing.T) {
+func TestImportRefusesUnreadableFile(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/one")
 	image := l.Image(layouttest.Image{Name: "one", LayerSizes: []int64{9000, 70_000, 30_000}})

@@ -27,8 +27,8 @@ type RegistryOptions struct {
 	At     client.Reference
 	Jobs   int // maximum number of simultaneous requests
 
-	// If NoEditionSplit is set, the installer and the d8 program are expected below the path, even if the
-	// path ends in the name of an edition.
+	// If NoEditionSplit is set, a path that ends in the name of an edition is not treated specially: the
+	// installer and the d8 program are expected below the path, too.
 	NoEditionSplit bool
 	// Known is an inventory with more repositories and untagged manifests to check; nil means none. No
 	// registry lists untagged manifests, and many do not list repositories.
@@ -40,7 +40,7 @@ var ErrNoCatalog = errors.New("the registry does not list its repositories")
 
 // Registry adds the content below a path in a registry to an inventory: every tag except discovery tags, with
 // all manifests and blobs of its graph. It sends one HEAD request per blob. It returns missing content as
-// problems. Its errors are ErrNoCatalog and those of the client and the context.
+// problems. Errors are ErrNoCatalog and those of the client and the context.
 func Registry(ctx context.Context, o RegistryOptions, b *inventory.Builder) ([]problem.Problem, error) {
 	split := edition.Of(o.At.Path)
 	if o.NoEditionSplit {

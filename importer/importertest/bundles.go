@@ -199,8 +199,7 @@ func Must(t *testing.T, err error) {
 	}
 }
 
-// LargestFile returns the path of the largest file in a store. It considers only files whose path in the
-// store contains part.
+// LargestFile returns the path of the largest file in a store. It considers only paths that contain part.
 func LargestFile(t *testing.T, store, part string) (name string) {
 	t.Helper()
 	var most int64
@@ -212,7 +211,7 @@ func LargestFile(t *testing.T, store, part string) (name string) {
 	return name
 }
 
-// Proven fails unless the content of a file has the digest that is the file's name.
+// Proven fails if the content of a blob's file does not have the digest in the file's name.
 func Proven(t *testing.T, file string) {
 	t.Helper()
 	data, err := os.ReadFile(file)

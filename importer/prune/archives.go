@@ -74,8 +74,8 @@ func (d *decider) isRedundant(n int) bool {
 	return true
 }
 
-// nameAllKept reports whether the indexes in the remaining volumes list each kept image of a repository, and
-// lead from each kept tag to its image.
+// nameAllKept reports whether the indexes in the remaining volumes list each kept image of a repository. Each
+// kept tag must lead to its image there.
 func (d *decider) nameAllKept(r *Repository) bool {
 	tags := map[string]digest.Digest{}
 	named := map[digest.Digest]bool{}

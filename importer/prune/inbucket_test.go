@@ -51,7 +51,7 @@ func (w *twins) each(t *testing.T, do func(*prune.Pruner) prune.Plan) (plans []p
 	return plans
 }
 
-// same verifies both stores, and fails unless they have the same content.
+// same verifies both stores, and fails if their content differs.
 func (w *twins) same(t *testing.T, what string) importertest.Content {
 	t.Helper()
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{inBucket}, Indexes: []string{}, Buckets: w.server.Readers(t)})
@@ -63,7 +63,7 @@ func (w *twins) same(t *testing.T, what string) importertest.Content {
 	return want
 }
 
-// samePlans fails unless the plans for both stores remove and keep the same content.
+// samePlans fails if the plans for the two stores do not remove and keep the same content.
 func samePlans(t *testing.T, plans []prune.Plan) {
 	t.Helper()
 	for i := range plans {

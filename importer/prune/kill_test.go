@@ -51,8 +51,8 @@ func (w way) prune(ctx context.Context, store string, before func(op, path strin
 	return err
 }
 
-// newStore returns a store that has versions in loose files, in an archive that can be rewritten, and in an
-// archive that can be removed.
+// newStore returns a store with versions in loose files and in two archives. A prune can rewrite one of the
+// archives, and remove the other one.
 func newStore(t *testing.T, modules int) string {
 	t.Helper()
 	store := filepath.Join(importertest.Scratch(t), "store")
@@ -159,7 +159,7 @@ func (s scene) wantCompleted(t *testing.T, what, store string) {
 // After a crash at any step of a prune, the store has either the old or the new content, and a second prune
 // completes the work. The crash is simulated: the step and all later steps fail, which leaves the same files
 // as kill -9.
-func TestCrashAtEveryStep(t *testing.T) {
+func TestCrashAtEveryStepOfPrune(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
 			t.Parallel() // mostly waits for the disk
@@ -242,7 +242,7 @@ func TestReadersSeeOldOrNewContent(t *testing.T) {
 }
 
 // A prune succeeds even if the disk becomes full at any step and stays full until a file is removed.
-func TestFullDiskAtEveryStep(t *testing.T) {
+func TestFullDiskAtEveryStepOfPrune(t *testing.T) {
 	for _, w := range []way{atOnce, later} {
 		t.Run(string(w), func(t *testing.T) {
 			t.Parallel() // mostly waits for the disk

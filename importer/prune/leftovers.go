@@ -49,10 +49,10 @@ type Leftovers struct {
 	Removed bool       `json:"removed"`
 }
 
-// Leftovers finds files that are no longer needed: staged files of killed imports, cached indexes of removed
-// archives, signed inventories of bundles that are no longer in the store, and bundles in done/ and failed/
-// of a drop directory. If the request says so, it removes them. It never removes content of the store. Errors
-// are ErrLocked and those of the context and the file system.
+// Leftovers finds files that are no longer needed. These are staged files of killed imports, cached indexes
+// of removed archives, and signed inventories of removed bundles. Bundles in done/ and failed/ of a drop
+// directory count, too. If the request says so, the files are removed. Content of the store is never removed.
+// Errors are ErrLocked and those of the context and the file system.
 func (p *Pruner) Leftovers(ctx context.Context, r LeftoversRequest) (Leftovers, error) {
 	if p.bucket != nil {
 		return p.garbage(ctx, r)

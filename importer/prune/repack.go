@@ -24,7 +24,8 @@ import (
 )
 
 // repack stages the rewritten archives, and adds them to the journal. A rewritten archive keeps the
-// generation of the old one. So if several volumes have a tag, the same volume wins as before.
+// generation of the old one. So if several volumes have a tag, the same volume wins as before. If the old
+// archive has no generation, readers ignore the new one until store.json lists it.
 func (w *work) repack(ctx context.Context, j *journal.Journal) error {
 	for _, a := range w.plan.Remove.Archives {
 		if a.Rewritten == "" {

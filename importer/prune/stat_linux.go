@@ -15,8 +15,8 @@ func changedAt(info fs.FileInfo) time.Time {
 	return info.ModTime()
 }
 
-// spaceOf returns the inode of a file, the number of its hard links, and the disk space in bytes that becomes
-// free when the last of them is removed.
+// spaceOf returns the inode of a file, the number of its hard links, and its disk space in bytes. The space
+// becomes free when the last link is removed.
 func spaceOf(info fs.FileInfo) (id inode, names uint64, bytes int64) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

@@ -42,8 +42,8 @@ func ReadBucket(ctx context.Context, b bucket.Bucket) (*Bucket, error) {
 	return openAt(ctx, b, pointer)
 }
 
-// Probe checks that the object store refuses a write whose condition is not met. If not, the error is
-// ErrNoConditions. Other errors come from the bucket.
+// Probe checks whether the object store refuses a write if the write's condition is not met. If it accepts
+// such a write, the error is ErrNoConditions. Other errors come from the bucket.
 func (s *Bucket) Probe(ctx context.Context) error { return probe(ctx, s.bucket) }
 
 // Place returns the place of the store, such as s3://bucket/prefix.
@@ -81,7 +81,8 @@ func create(ctx context.Context, b bucket.Bucket) (journal.Pointer, error) {
 // store.
 const probePrefix = journal.Dir + "/probe-"
 
-// probe writes a temporary object to check that the object store refuses a write whose condition is not met.
+// probe writes a temporary object to check whether the object store refuses a write if its condition is not
+// met.
 func probe(ctx context.Context, b bucket.Bucket) error {
 	key := probePrefix + path.Base(journal.NewGenerationDir(0))
 	write := func(text string, o bucket.PutOptions) (bucket.Object, error) {

@@ -79,8 +79,8 @@ func (s *Bucket) now(ctx context.Context) (time.Time, error) {
 	return o.LastModified, errors.Join(err, s.bucket.Delete(context.WithoutCancel(ctx), key))
 }
 
-// neededKeys returns the keys of all objects in the current generation, and in the generations that were
-// current at the given time or later.
+// neededKeys returns the keys of all objects that the current generation needs. It includes objects of every
+// generation that was current at the given time or later.
 func (s *Bucket) neededKeys(ctx context.Context, since time.Time) (map[string]bool, error) {
 	needed := map[string]bool{}
 	key, g := s.pointer.Object, s.generation

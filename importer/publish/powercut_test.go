@@ -16,12 +16,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// unsynced follows the steps of a publication, and lists the files whose names have changed and are not
-// synced: a power cut could undo that. It ignores staging, which only a publication with a journal needs.
+// unsynced follows the steps of a publication. It lists the files whose names have changed without a sync
+// afterwards, so that a power cut could undo the change. It ignores staging, which matters only while there
+// is a journal.
 type unsynced struct {
 	t       *testing.T
-	dir     string          // of the store
-	changed map[string]bool // paths below the store
+	dir     string          // directory of the store
+	changed map[string]bool // names that a power cut could undo, as paths below the store
 }
 
 func (u *unsynced) step(op, name string) {
@@ -39,13 +40,13 @@ func (u *unsynced) step(op, name string) {
 		if name == journal.File || name == journal.StateFile {
 			for file := range u.changed {
 				if file != name {
-					u.t.Errorf("%s of %s while the change of %s is not on disk", op, name, file)
+					u.t.Errorf("%s of %s, although the change of %s is not synced to disk yet", op, name, file)
 				}
 			}
 		}
 	}
 	if at, back := strings.CutPrefix(name, publish.StagedPath(".")+"/"); back && op == "rename" {
-		name = at // moved from the tree to staging
+		name = at // the file was moved from the tree to staging
 	}
 	if strings.HasPrefix(name, stagingPrefix) {
 		return
@@ -56,9 +57,9 @@ func (u *unsynced) step(op, name string) {
 	u.changed[name] = true
 }
 
-// Before a journal or a state is replaced or removed, everything that it stands for is on disk: otherwise
-// a power cut could leave half of a publication without a journal. This also applies after a step fails,
-// and in the next process.
+// Before a journal or state file is replaced or removed, all earlier changes are synced to disk. Otherwise, a
+// power cut could leave half of a publication without a journal. The same holds after a step fails, and in
+// the next process.
 func TestJournalOutlivesUnsyncedChanges(t *testing.T) {
 	for name, publication := range map[string]func(dir string, before func(op, path string) error) error{
 		"publish": func(dir string, before func(op, path string) error) error {
@@ -88,7 +89,7 @@ func TestJournalOutlivesUnsyncedChanges(t *testing.T) {
 			if done = count < n; done && err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			clear(u.changed) // after a restart, recovery syncs first: see TestRecoverySyncsRenames
+			clear(u.changed) // the next process first syncs everything (see TestRecoverySyncsRenames)
 			s, err := publish.Open(t.Context(), publish.Options{Dir: dir, Before: func(op, name string) error { u.step(op, name); return nil }})
 			layouttest.Try(t, err)
 			s.Close()
@@ -99,10 +100,10 @@ func TestJournalOutlivesUnsyncedChanges(t *testing.T) {
 	}
 }
 
-// A publication that fails, and whose undoing fails or is killed at any step, is completed or undone by
-// the next process: no index ever names a missing blob.
-func TestUndoFails(t *testing.T) {
-	first, last := 0, 0 // the steps after the journal is in place, and before the first index is
+// A publication fails, and undoing it fails or is killed at any step. The next process then completes or
+// undoes the publication, and no index ever names a missing blob.
+func TestUndoOfPublicationFails(t *testing.T) {
+	first, last := 0, 0 // numbers of the steps between the journal and the first index
 	step := 0
 	layouttest.Try(t, publishAll(t.Context(), newStore(t), func(op, name string) error {
 		switch step++; {
@@ -114,7 +115,7 @@ func TestUndoFails(t *testing.T) {
 		return nil
 	}))
 	if last-first < 5 {
-		t.Fatalf("blobs are placed by the steps %d to %d", first, last)
+		t.Fatalf("the steps between the journal and the first index are %d to %d, want at least 6 steps", first, last)
 	}
 	undone := 0
 	for n := first; n <= last; n++ {
@@ -137,7 +138,7 @@ func TestUndoFails(t *testing.T) {
 			layouttest.Try(t, s.Clear())
 			s.Close()
 			if diff := cmp.Diff(want, files(t, dir)); diff != "" {
-				t.Errorf("steps %d and %d fail: after the next start (-want +got):\n%s", n, m, diff)
+				t.Errorf("steps %d and %d fail: wrong files after the next start (-want +got):\n%s", n, m, diff)
 			}
 			if more {
 				undone++
@@ -145,6 +146,6 @@ func TestUndoFails(t *testing.T) {
 		}
 	}
 	if undone < 10 {
-		t.Errorf("undoing failed only %d times", undone)
+		t.Errorf("undoing a publication has failed only %d times, want more cases", undone)
 	}
 }

@@ -254,8 +254,8 @@ func withoutRevived(pruned, revived []journal.Pruned) []journal.Pruned {
 // layoutMarker is the content of the oci-layout file of a new layout.
 const layoutMarker = `{"imageLayoutVersion":"` + ocispec.ImageLayoutVersion + `"}`
 
-// checkReadable returns an error if the journal or the new state is so large that readers or the next import
-// could not read it.
+// checkReadable returns an error if the journal or the new state is too large for readers or for the next
+// import.
 func (s *Store) checkReadable(j *journal.Journal) error {
 	if err := j.Check(); err != nil {
 		return err

@@ -3,8 +3,8 @@
 //
 // The work has two steps. First, [Snapshot] or [Registry] gathers [Facts]: the images that the versions
 // declare, and whether each image is complete. Second, [Judge] answers a [Question] from these facts with a
-// [Verdict]. The reasons of a verdict are values. So a command can print them, a server can list them, and an
-// import can refuse content because of them.
+// [Verdict]. The reasons of a verdict are values, which a command prints, a server lists, and an import uses
+// to refuse content.
 //
 // Package release parses the declarations, as it does in a pull.
 package ready

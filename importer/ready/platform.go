@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// buildTags has all tags of install, all tags of release-channel, and the versions and other builds that are
-// available. The latter are found in these two repositories and in the root.
+// buildTags has the tags of install and of release-channel. here are the available versions and other builds,
+// which can be tags of these two repositories or of the root.
 type buildTags struct{ installs, entries, here []string }
 
 // findBuilds finds the available versions of the platform.

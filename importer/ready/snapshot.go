@@ -217,7 +217,7 @@ func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Pres
 		switch {
 		case isDiscovery:
 		case !found && ref.Optional && len(in.problems[d]) == 0:
-			continue // such an optional layer may be missing
+			continue // a bundle may omit an optional layer
 		case !found || m != nil && m.Unavailable != nil || d == top && m == nil:
 			p.fail(d == top && !found, in.problems[d])
 			continue
@@ -238,8 +238,8 @@ func (in *audit) follow(ctx context.Context, top digest.Digest, deep bool) (Pres
 	return p, nil
 }
 
-// fail records that a part of an image is missing or damaged. The image counts as damaged, unless its own
-// manifest is simply missing: then the image counts as missing.
+// fail records that a part of an image is missing or damaged. If the image's own manifest is missing without
+// a known reason, the image counts as missing, otherwise as damaged.
 func (p *Presence) fail(isTop bool, why []problem.Problem) {
 	if isTop && !slices.ContainsFunc(why, func(p problem.Problem) bool { return p.Kind != problem.Incomplete }) {
 		p.State = Missing

@@ -155,9 +155,9 @@ func unreadable(u Unreadable) Reason {
 	return r
 }
 
-// judgeDatabases returns notes about vulnerability databases that are not complete. If all of them are
-// missing without a known reason, it returns only one note, because the pull has skipped them or the edition
-// has none.
+// judgeDatabases returns notes about vulnerability databases that are not complete. If all databases are
+// missing without a known reason, it returns only one note. In this case, the pull has skipped them or the
+// edition has none.
 func judgeDatabases(all []Image) (notes []Reason) {
 	if len(all) > 1 && !slices.ContainsFunc(all, func(i Image) bool { return i.State != Missing || len(i.Problems) > 0 }) {
 		return []Reason{{Kind: MissingDatabase, Repository: databasesPath, State: Missing}}
@@ -290,8 +290,8 @@ func judgeChannels(all []Channel) []ChannelVerdict {
 	return verdicts
 }
 
-// isAsked reports whether a version was requested. If the question names no versions, each version counts as
-// requested unless it is older than the cluster's.
+// isAsked reports whether a version was requested. If the question names no versions, all versions count as
+// requested, except those that are older than the cluster's.
 func (j *judge) isAsked(tag string) bool {
 	if len(j.question.Releases) > 0 {
 		return slices.ContainsFunc(j.question.Releases, func(r string) bool { return release.SameVersion(r, tag) })

@@ -171,8 +171,8 @@ func TestJudgeReportsMissingFacts(t *testing.T) {
 	}
 }
 
-// A cluster is upgraded one minor version at a time, to the highest patch of each, like the release
-// controller of deckhouse/deckhouse does it.
+// A cluster is upgraded one minor version at a time, and always to its highest patch. The release controller
+// of deckhouse/deckhouse does the same.
 func TestUpgradeSteps(t *testing.T) {
 	for name, test := range map[string]struct {
 		here  string // available versions; "!" marks a version that is not complete
@@ -300,7 +300,7 @@ release channel lts: no JSON
 	}
 }
 
-func TestModulesFile(t *testing.T) {
+func TestParseModules(t *testing.T) {
 	all, err := ParseModules([]byte("# ours\nconsole\n\n stronghold@^1 \nstronghold@=v2.0.0\r\n"))
 	if err != nil || len(all) != 2 || !all["console"].All || len(all["stronghold"].Ranges) != 1 || len(all["stronghold"].Pins) != 1 {
 		t.Errorf("%+v, %v", all, err)

@@ -54,7 +54,7 @@ func TestChooseByConstraint(t *testing.T) {
 			t.Errorf("the lowest version of %s is %q, want %q", text, got, want)
 		}
 		if c.HasStart() != (len(starts) == len(c.Ranges)) {
-			t.Errorf("HasStart of %s is %v", text, c.HasStart())
+			t.Errorf("HasStart of the constraint %s is %v", text, c.HasStart())
 		}
 	}
 	for _, bad := range []string{"", " ", "=", "=+stable", "=v1+", "=v1+nightly", "stable", ">=", "1.2.3.4", "a b", "1 ||", "|| 1"} {

@@ -34,7 +34,7 @@ func TestLowestVersionOfRange(t *testing.T) {
 			got = c.Ranges[0].Lowest.String()
 		}
 		if got != want || c.HasStart() != (want != "") {
-			t.Errorf("%q starts at %q, want %q", text, got, want)
+			t.Errorf("the range %q starts at %q, want %q", text, got, want)
 		}
 	}
 	for _, bad := range []string{"", " ", "1.2 || newest", "newest || 1.2", "1.2 ||", "||"} {

@@ -19,8 +19,7 @@ import (
 )
 
 // findChecksums finds the checksums in the directories and bucket places of all sources. It schedules the
-// files that they are about for reading. Errors are layoutstore.ErrStale, the cause of ctx, and those of a
-// bucket.
+// files to compare for reading. Errors are layoutstore.ErrStale, the cause of ctx, and those of a bucket.
 func (r *run) findChecksums(ctx context.Context) error {
 	for dir, archives := range r.directories() {
 		if err := r.findInDirectory(ctx, dir, archives); err != nil {
@@ -62,7 +61,8 @@ func addArchive(archives map[string][]string, dir, name string) {
 	}
 }
 
-// findInDirectory schedules the comparison of the checksums in a directory. For archives, see findIn.
+// findInDirectory schedules the comparison of the checksums in a directory. The parameter archives is the
+// same as for findIn.
 func (r *run) findInDirectory(ctx context.Context, dir string, archives []string) error {
 	files, err := volume.OpenFiles(dir)
 	if err != nil {
@@ -98,7 +98,8 @@ type found struct {
 	where extent.List
 }
 
-// find returns the checksums in checksum files. For archives, see findIn. Errors are those of read.
+// find returns the checksums in checksum files. The parameter archives is the same as for findIn. Errors are
+// those of read.
 func (b checksumDir) find(ctx context.Context, archives []string) (all []found, err error) {
 	for _, name := range b.files.Names() {
 		if f, ok := formOf(name); ok {

@@ -85,8 +85,8 @@ func (r *run) findInBuckets(ctx context.Context) error {
 	return nil
 }
 
-// findAmongObjects schedules the comparison of the checksums at a place in a bucket. For archives, see
-// findIn.
+// findAmongObjects schedules the comparison of the checksums at a place in a bucket. The parameter archives
+// is the same as for findIn.
 func (r *run) findAmongObjects(ctx context.Context, objects *volume.Objects, dir string, archives []string) error {
 	if archives != nil {
 		if _, _, err := objects.List(ctx); err != nil {

@@ -69,7 +69,7 @@ func lines(r *verify.Report, dir string) (all []string) {
 	return all
 }
 
-func TestChecksums(t *testing.T) {
+func TestChecksumFilesAreCompared(t *testing.T) {
 	for name, c := range map[string]struct {
 		files func(t *testing.T, dir string, chunks []string) map[string]string
 		want  []string

@@ -12,9 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// findListed returns the checksums in an inventory. For archives, see findIn. If an archive now has other
-// chunks than in the inventory, each listed chunk is compared with its range of the archive. Missing files
-// are omitted, as the scan reports them.
+// findListed returns the checksums in an inventory. The parameter archives is the same as for findIn. If an
+// archive now has other chunks than in the inventory, each listed chunk is compared with its range of the
+// archive. Missing files are omitted, as the scan reports them.
 func (b checksumDir) findListed(archives []string, data []byte) (all []found) {
 	listed, err := inventory.Parse(data)
 	if err != nil {

@@ -75,8 +75,8 @@ func (r *run) readAll(ctx context.Context) error {
 	return group.Wait()
 }
 
-// giantShare says which tasks are giants: those larger than 1/giantShare of the work per job. If a giant came
-// last, all other jobs would be idle while one job reads it.
+// giantShare defines giants: a task is a giant if it is larger than 1/giantShare of the work per job. If a
+// giant came last, one job would read it while all other jobs are idle.
 const giantShare = 16
 
 // schedule sorts tasks. Giants come first, from the largest to the smallest. The other tasks follow in disk

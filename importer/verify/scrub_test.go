@@ -193,7 +193,7 @@ func TestScrubOfAnArchive(t *testing.T) {
 		tree := open(t, packed)
 		scrub, wrong := scrubbing(t, tree)
 		if got := within(t, wrong); got != idle {
-			t.Errorf("%s was found, not %s", got, idle)
+			t.Errorf("the scrub found %s, want %s", got, idle)
 		}
 		if _, err := pull(tree, "deckhouse/ee/install", idle); !errors.Is(err, layoutstore.ErrBlobUnknown) {
 			t.Errorf("the error is %v, want that the damaged blob is refused", err)

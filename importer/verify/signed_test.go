@@ -198,8 +198,8 @@ func TestReportNamesMissingChunkOfRecutArchive(t *testing.T) {
 	}
 }
 
-// A flipped bit anywhere in an archive is reported, even in bytes that no reader uses, such as padding or the
-// mode of an entry.
+// A flipped bit anywhere in an archive is reported. This includes bytes that no reader uses, such as padding
+// or the mode of an entry.
 func TestFlippedBitsAreReported(t *testing.T) {
 	dir, key := signedBundle(t)
 	every := int64(1201)

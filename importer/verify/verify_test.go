@@ -358,7 +358,7 @@ func TestReportsOfSpoiledTrees(t *testing.T) {
 	}
 }
 
-func TestConflictsAndCopies(t *testing.T) {
+func TestConflictsAndDamagedCopies(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	a, b := newSample(t, one), newSample(t, two)
 	b.install.Tag(b.install.Image(layouttest.Image{Name: "newer"}), "v2")
