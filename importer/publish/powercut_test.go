@@ -21,7 +21,7 @@ import (
 // is a journal.
 type unsynced struct {
 	t       *testing.T
-	dir     string          // directory of the store
+	dir     string
 	changed map[string]bool // names that a power cut could undo, as paths below the store
 }
 
