@@ -20,7 +20,8 @@ import (
 	"strings"
 )
 
-// known returns the accepted licences, each with words that identify it. The first match counts.
+// known returns the accepted licences, each with words by which find recognizes it. If several
+// licences match a file, the first one counts.
 func known() []licence {
 	return []licence{
 		{"Apache-2.0", []string{"Apache License", "Version 2.0, January 2004"}},
@@ -55,7 +56,7 @@ func main() {
 	}
 }
 
-// check prints the licences of a program, and writes its SBOM.
+// check prints the licence of each module in a program, and writes the program's SBOM.
 func check(program, sbom string) error {
 	modules, err := linked(program)
 	if err != nil {
@@ -77,7 +78,6 @@ func check(program, sbom string) error {
 	return errors.Join(failed, write(sbom, program, modules))
 }
 
-// write writes the SBOM.
 func write(file, program string, modules []module) error {
 	type object = map[string]any
 	components := []object{}

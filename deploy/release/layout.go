@@ -17,7 +17,7 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// layout is an OCI image layout with one tag, in memory.
+// layout is an OCI image layout in memory. It has a single tag.
 type layout struct {
 	blobs map[digest.Digest][]byte
 	root  specs.Descriptor
@@ -25,14 +25,13 @@ type layout struct {
 
 func newLayout() *layout { return &layout{blobs: map[digest.Digest][]byte{}} }
 
-// add adds a blob.
 func (l *layout) add(mediaType string, data []byte) specs.Descriptor {
 	d := digest.FromBytes(data)
 	l.blobs[d] = data
 	return specs.Descriptor{MediaType: mediaType, Digest: d, Size: int64(len(data))}
 }
 
-// addJSON adds a value as a blob of JSON.
+// addJSON encodes a value as JSON, and adds it as a blob.
 func (l *layout) addJSON(mediaType string, v any) (specs.Descriptor, error) {
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -98,7 +98,7 @@ func TestAssemble(t *testing.T) {
 		"layoutproxy_1.2.3_chart.tar", "layoutproxy_1.2.3_image.tar", "layoutproxy_amd64.deb", "layoutproxy_arm64.deb",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
-		t.Errorf("files (-want +got):\n%s", diff)
+		t.Errorf("the release has the wrong files (-want +got):\n%s", diff)
 	}
 	var s statement
 	if err := json.Unmarshal(files["layoutproxy_1.2.3.intoto.json"], &s); err != nil {
@@ -109,13 +109,13 @@ func TestAssemble(t *testing.T) {
 	}
 	for _, subject := range s.Subject {
 		if sum := sha256.Sum256(files[subject.Name]); hex.EncodeToString(sum[:]) != subject.Digest["sha256"] {
-			t.Errorf("the provenance lists %s with another digest", subject.Name)
+			t.Errorf("the provenance lists %s with a wrong digest", subject.Name)
 		}
 	}
 }
 
 // Two releases from the same input have the same bytes in any two directories, signatures included.
-func TestAssembleTwice(t *testing.T) {
+func TestAssembleIsReproducible(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	key, _ := opensslKey(t, "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
 	a, b := dist(t, "1.2.3"), dist(t, "1.2.3")
@@ -148,7 +148,7 @@ func TestAssembleRefusesMissingInput(t *testing.T) {
 	}
 }
 
-// untar writes an archive to a directory.
+// untar extracts an archive to a new directory.
 func untar(t *testing.T, data []byte) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -180,7 +180,7 @@ func untar(t *testing.T, data []byte) string {
 
 // The image passes go-containerregistry's validation. For each of the two architectures, it
 // contains the program.
-func TestImage(t *testing.T) {
+func TestReleaseImageContainsProgram(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	files := assembled(t, dist(t, "1.2.3+x"))
 	index, err := reader.ImageIndexFromPath(untar(t, files["layoutproxy_1.2.3+x_image.tar"]))
@@ -209,7 +209,7 @@ func TestImage(t *testing.T) {
 	for i, arch := range []string{"amd64", "arm64"} {
 		m := children.Manifests[i]
 		if m.Platform.OS != "linux" || m.Platform.Architecture != arch {
-			t.Errorf("platform %s, want linux/%s", m.Platform, arch)
+			t.Errorf("the image index lists platform %s, want linux/%s", m.Platform, arch)
 		}
 		image, err := images.Image(m.Digest)
 		if err != nil {
@@ -294,7 +294,7 @@ func TestImageMatchesDockerfile(t *testing.T) {
 
 // The chart has the version of the release, and its layout has the media types of Helm. A test in
 // cmd/layoutproxy/acceptance/deployment reads the packaged chart with Helm's own library.
-func TestChart(t *testing.T) {
+func TestChartVersionAndMediaTypes(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	files := assembled(t, dist(t, "1.2.3"))
 	z, err := gzip.NewReader(bytes.NewReader(files["layoutproxy-chart-1.2.3.tgz"]))

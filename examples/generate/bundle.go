@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// writeBundle writes the whole sample below dir.
+// writeBundle writes the complete sample bundle below dir.
 func writeBundle(tb layouttest.TB, dir string) {
 	tree := layouttest.New(tb, dir)
 	platform := versions{older: "v1.69.3", newer: "v1.70.1"}
@@ -31,7 +31,8 @@ func writeBundle(tb layouttest.TB, dir string) {
 	writePlugin(tree.Layout("deckhouse-cli/plugins/stronghold"), "v1.0.0")
 }
 
-// writePlatform writes the root layout and returns the internal image, which the installers name by digest.
+// writePlatform writes the layout of the platform, at the top of the bundle. It returns the
+// internal image, which the installers name by digest.
 func writePlatform(root *layouttest.Layout, v versions) (internal ocispec.Descriptor) {
 	older, newer := writeVersions(root, v, func(version string) layouttest.Image {
 		return sample("deckhouse", version)
@@ -43,8 +44,8 @@ func writePlatform(root *layouttest.Layout, v versions) (internal ocispec.Descri
 	return internal
 }
 
-// writeInstallers writes the layout of the installers, and an SBOM of the newer one. The SBOM has no tag:
-// clients find it only by its subject.
+// writeInstallers writes the layout of the installers, with an SBOM of the newer installer. The
+// SBOM has no tag, so clients find it only by its subject.
 func writeInstallers(l *layouttest.Layout, v versions, internal ocispec.Descriptor) {
 	_, newer := writeVersions(l, v, func(version string) layouttest.Image {
 		image := sample("install", version)
@@ -62,8 +63,8 @@ func writeInstallers(l *layouttest.Layout, v versions, internal ocispec.Descript
 	l.Write()
 }
 
-// writePlugin writes an index of two platforms. Its children are not in index.json, but clients request
-// them by digest.
+// writePlugin writes an image index for two platforms. index.json does not list the images of the
+// platforms, but clients request them by digest.
 func writePlugin(l *layouttest.Layout, version string) {
 	var index layouttest.Index
 	for _, arch := range []string{"amd64", "arm64"} {
@@ -75,7 +76,8 @@ func writePlugin(l *layouttest.Layout, version string) {
 	l.Write()
 }
 
-// attestation returns an attestation as cosign attaches it to an image: a DSSE envelope, here unsigned.
+// attestation returns an attestation as cosign attaches it to an image: a DSSE envelope. This one
+// has no signature.
 func attestation(of ocispec.Descriptor) layouttest.Image {
 	statement := fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v0.1",`+
 		`"predicateType":"https://openvex.dev/ns/v0.2.0",`+

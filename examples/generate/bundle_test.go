@@ -14,7 +14,7 @@ func TestBundleIsGenerated(t *testing.T) {
 	dir := t.TempDir()
 	writeBundle(t, dir)
 	if diff := cmp.Diff(layouttest.ReadFiles(t, filepath.Join("..", "bundle")), layouttest.ReadFiles(t, dir)); diff != "" {
-		t.Errorf("run go run ./examples/generate (-examples/bundle +generated):\n%s", diff)
+		t.Errorf("examples/bundle is out of date: run go run ./examples/generate (-examples/bundle +generated):\n%s", diff)
 	}
 }
 
@@ -24,11 +24,11 @@ func TestBundleStaysSmall(t *testing.T) {
 		size += len(data)
 	}
 	if size > 100_000 {
-		t.Errorf("examples/bundle has %d bytes", size)
+		t.Errorf("examples/bundle has %d bytes, want at most 100,000", size)
 	}
 }
 
-func TestOutput(t *testing.T) {
+func TestOutputDirectory(t *testing.T) {
 	full := t.TempDir()
 	if err := os.WriteFile(filepath.Join(full, "precious"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -37,17 +37,17 @@ func TestOutput(t *testing.T) {
 	missing := filepath.Join(empty, "missing")
 	for _, test := range []struct {
 		args []string
-		want string // empty for an error
+		want string // expected directory; empty if an error is expected
 	}{
 		{[]string{empty}, empty},
 		{[]string{missing}, missing},
 		{[]string{full}, ""},
 		{[]string{"a", "b"}, ""},
-		{nil, ""}, // a test does not run in the project's root
+		{nil, ""}, // the default directory exists only in the project's root, where tests do not run
 	} {
 		got, err := output(test.args)
 		if got != test.want || (err != nil) != (test.want == "") {
-			t.Errorf("%q: %q, %v", test.args, got, err)
+			t.Errorf("output directory for arguments %q: got %q, error %v", test.args, got, err)
 		}
 	}
 }

@@ -8,19 +8,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// component is a module or a package, which has several layouts.
+// component is a module or a package. It has several layouts.
 type component struct {
 	path            string
-	releases        string // name of the layout of its channels, below path
+	releases        string // path of the layout of its release channels, relative to path
 	versions        versions
-	extra, extraTag string // name of a layout below path/extra, and its tag; empty if there is none
+	extra, extraTag string // name and tag of the layout below path/extra; empty if the component has no such layout
 }
 
-// versions are two versions of a component: stable and rock-solid point at the older one, alpha
-// at the newer one.
+// versions are the two versions of a component. The channels stable and rock-solid point at the
+// older version, and alpha points at the newer version.
 type versions struct{ older, newer string }
 
-// writeComponent writes the layouts of a component.
+// writeComponent writes all layouts of a component.
 func writeComponent(tree *layouttest.Tree, c component) {
 	l := tree.Layout(c.path)
 	internal := writeInternal(l, "controller")
@@ -43,8 +43,8 @@ func writeComponent(tree *layouttest.Tree, c component) {
 	}
 }
 
-// writeChannels writes a layout of releases: images that contain only the version, tagged with
-// the version and with the channels that point at it.
+// writeChannels writes the layout of the release channels. Its images contain only a version. Each
+// image is tagged with its version, and with the channels that point at it.
 func writeChannels(l *layouttest.Layout, v versions) {
 	older, newer := writeVersions(l, v, func(version string) layouttest.Image {
 		image := sample(l.Path(), version)
@@ -61,8 +61,8 @@ func tagChannels(l *layouttest.Layout, older, newer ocispec.Descriptor) {
 	l.Tag(older, "rock-solid")
 }
 
-// writeVersions writes and tags an image of each version: a Docker image of the older and an OCI image of
-// the newer one, as in a source that is some years old.
+// writeVersions writes and tags an image of each version. The older version is a Docker image and
+// the newer version an OCI image, as in a registry that is some years old.
 func writeVersions(l *layouttest.Layout, v versions, image func(version string) layouttest.Image) (older, newer ocispec.Descriptor) {
 	docker := image(v.older)
 	docker.Docker = true
@@ -72,8 +72,8 @@ func writeVersions(l *layouttest.Layout, v versions, image func(version string) 
 	return older, newer
 }
 
-// writeInternal writes an image that other images name by digest. Its tag is the hex digits of the digest,
-// as d8 tags such images.
+// writeInternal writes an image that other images name by digest. Like d8, it tags the image with
+// the hex digits of this digest.
 func writeInternal(l *layouttest.Layout, name string) ocispec.Descriptor {
 	image := sample(name, "internal")
 	image.Docker = true

@@ -1,11 +1,11 @@
-// Generate writes the sample bundle: a tree of OCI image layouts like one that d8 mirror pull writes, but
-// only some tens of kilobytes in size.
+// Generate writes the sample bundle: a tree of OCI image layouts as d8 mirror pull writes it, but
+// with a size of only some tens of kilobytes.
 //
 //	go run ./examples/generate [DIR]
 //
-// Without DIR it replaces examples/bundle, and must run in the project's root. DIR must be missing or
-// empty. The bytes depend only on the source of this program, so that documents and tests can quote
-// digests. A test compares them with examples/bundle.
+// Without DIR, it replaces examples/bundle, and must run in the project's root. DIR must be missing
+// or empty. The bytes depend only on the source of this program, so that documents and tests can
+// quote digests. A test compares them with examples/bundle.
 package main
 
 import (
@@ -24,8 +24,8 @@ func main() {
 	writeBundle(program{}, dir)
 }
 
-// output returns the directory to write to. It empties only examples/bundle: an argument may be any
-// directory.
+// output returns the directory to write to. If no directory is given, it removes the old
+// examples/bundle. A given directory must be missing or empty.
 func output(args []string) (string, error) {
 	switch len(args) {
 	case 0:
@@ -48,7 +48,8 @@ func output(args []string) (string, error) {
 	}
 }
 
-// program implements layouttest.TB for a program that is not a test.
+// program implements layouttest.TB, so that this program can use functions that otherwise only
+// tests use.
 type program struct{}
 
 func (program) Helper() {}

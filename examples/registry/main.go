@@ -1,10 +1,10 @@
-// Registry runs distribution, the registry of the CNCF, for examples/air-gap. It keeps its content in a
-// directory, and can simulate a dead connection:
+// Registry runs distribution, the registry of the CNCF, for examples/air-gap. It stores its content
+// in a directory, and can simulate a dead connection:
 //
 //	registry [-dead-after N] ADDRESS DIR
 //
-// With -dead-after, it reports when N blobs have arrived, and then answers no more requests. Without the
-// flag, it continues with the content of the directory.
+// With -dead-after, it reports when N blobs have arrived, and then answers no further requests. If
+// it is started again without the flag, it continues with the content of the directory.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/distribution/distribution/v3/configuration"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // the storage named "filesystem"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // registers the storage driver "filesystem"
 
 	"github.com/distribution/distribution/v3/registry/handlers"
 )
@@ -52,8 +52,8 @@ func distribution(dir string) http.Handler {
 	return handlers.NewApp(context.Background(), config)
 }
 
-// deadAfter lets next answer until a number of blobs have arrived. After that, a request ends only when
-// its client gives up.
+// deadAfter returns a handler that passes requests to next until the given number of blobs have
+// arrived. After that, it does not answer: a request ends only when its client gives up.
 func deadAfter(blobs int64, next http.Handler) http.Handler {
 	var arrived atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -63,7 +63,7 @@ func deadAfter(blobs int64, next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 		if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/uploads/") && arrived.Add(1) == blobs {
-			fmt.Printf("%d blobs arrived, and the line is dead\n", blobs)
+			fmt.Printf("%d blobs have arrived: from now on, the connection is dead\n", blobs)
 		}
 	})
 }

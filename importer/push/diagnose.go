@@ -38,7 +38,7 @@ type KnownCause struct {
 // most specific answers come first.
 func Causes() []KnownCause {
 	return []KnownCause{
-		{"the clocks differ", "401 or 403 from the registry although the login is right, and a `Date` that is off by a minute or more", clockDiffers},
+		{"the clocks differ", "the registry answers 401 or 403 although the login is right, with a `Date` that is off by a minute or more", clockDiffers},
 		{"the login is wrong or has expired", "401 from the token server, 401 from a registry with Basic authentication, 403 `authorization token has expired` (ECR)", loginRefused},
 		{"a quota is used up", "403 `will exceed the configured upper limit` (Harbor), 403 `Quota has been exceed` (Quay)", quotaUsedUp},
 		{"the registry has no free space", "507; 500 with `no space left`; 500 with system error 28 (distribution)", diskFull},
@@ -51,10 +51,10 @@ func Causes() []KnownCause {
 		{"the tag may not be replaced", "412 `configured as immutable` (Harbor), 400 TAG_INVALID `cannot be overwritten` (ECR), 409 (Quay), 400 `does not allow updating` (Nexus), 403 without the right to delete (Artifactory)", tagImmutable},
 		{"a policy of the project blocks the image", "412 PROJECTPOLICYVIOLATION (Harbor)", policyViolated},
 		{"nobody is logged in", "401, or 403 from a registry that requires logins, and no login was found", notLoggedIn},
-		{"the user may not read", "401 or 403 to a request for tags, manifests or blobs", mayNotRead},
-		{"the user may not push", "401, 403 or DENIED at the first upload or a manifest; 403 from the token server", mayNotPush},
-		{"the registry lost a part of the image", "404 or 400 MANIFEST_BLOB_UNKNOWN, BLOB_UNKNOWN or MANIFEST_UNKNOWN at a manifest", partLost},
-		{"the registry refuses the manifest", "400, 404 or 415 at a manifest", manifestRefused},
+		{"the user may not read", "401 or 403 as the answer to a request for tags, manifests or blobs", mayNotRead},
+		{"the user may not push", "401, 403 or DENIED as the answer to the first upload or to a manifest; 403 from the token server", mayNotPush},
+		{"the registry lost a part of the image", "404 or 400 MANIFEST_BLOB_UNKNOWN, BLOB_UNKNOWN or MANIFEST_UNKNOWN as the answer to a manifest", partLost},
+		{"the registry refuses the manifest", "400, 404 or 415 as the answer to a manifest", manifestRefused},
 	}
 }
 

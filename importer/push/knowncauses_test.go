@@ -318,7 +318,7 @@ func TestCausesAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(string(text), "| cause | seen as |\n|---|---|\n")
+	_, table, _ := strings.Cut(string(text), "| cause of the failure | how layoutproxy recognizes it |\n|---|---|\n")
 	table, _, _ = strings.Cut(table, "\n\n")
 	if diff := cmp.Diff(want, strings.Split(table, "\n")); diff != "" {
 		t.Errorf("docs/push.md (-causes +documented):\n%s", diff)
