@@ -21,6 +21,7 @@ import (
 // DifferenceKind is a kind of difference.
 type DifferenceKind string
 
+// The kinds of differences.
 const (
 	Missing DifferenceKind = "missing"
 	// Different means that a tag leads to another digest.

@@ -246,7 +246,7 @@ func start(t *testing.T, name string, command func(address string) *exec.Cmd) ta
 	must(t, cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = <-ended })
+	t.Cleanup(func() { _ = cmd.Process.Kill(); t.Log(name, <-ended) })
 	for {
 		if conn, err := net.Dial("tcp", address); err == nil {
 			conn.Close()
