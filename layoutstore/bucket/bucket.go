@@ -17,8 +17,7 @@ type Object struct {
 // Reader reads the objects in a place, which is a bucket or a prefix in it.
 type Reader interface {
 	// List calls each for every object whose key begins with prefix, in byte order of the keys. It
-	// sends one request per 1,000 objects. If each fails, List ends and returns its error
-	// unchanged.
+	// sends one request per 1,000 objects. If each fails, List ends and returns its error unchanged.
 	List(ctx context.Context, prefix string, each func(Object) error) error
 
 	// Get opens n bytes of an object, starting at byte off. If n is negative, Get opens everything
@@ -53,21 +52,17 @@ type Bucket interface {
 	// does nothing.
 	Abort(ctx context.Context, upload Upload) error
 
-	// PresignGet returns a URL that lets anyone read the object until the URL expires. It sends no
-	// request.
+	// PresignGet returns a URL that lets anyone read the object until the URL expires. It sends no request.
 	PresignGet(ctx context.Context, key string, expires time.Duration) (string, error)
 }
 
-// PutOptions contains the attributes of an object that Put writes, and the conditions for writing
-// it.
+// PutOptions contains the attributes of an object that Put writes, and the conditions for writing it.
 type PutOptions struct {
 	// IfAbsent makes Put fail if the object exists.
 	IfAbsent bool
-	// IfMatch makes Put fail if the object has another ETag or does not exist. Empty means no
-	// condition.
+	// IfMatch makes Put fail if the object has another ETag or does not exist. Empty means no condition.
 	IfMatch string
-	// SHA256 is the SHA-256 of the body in hexadecimal digits. The store verifies it. Empty means
-	// unknown.
+	// SHA256 is the SHA-256 of the body in hexadecimal digits. The store verifies it. Empty means unknown.
 	SHA256 string
 	// ContentType is the media type of the object. Empty means application/octet-stream.
 	ContentType string

@@ -11,14 +11,14 @@ var (
 	// ErrUnreachable means that the bucket cannot be reached, or that the store does not answer as
 	// it should. Whether the object exists is unknown.
 	ErrUnreachable = errors.New("bucket unreachable")
-	// ErrChanged means that a condition on the object does not hold, usually because the object has
-	// changed.
+	// ErrChanged means that a condition on the object does not hold, usually because the object has changed.
 	ErrChanged = errors.New("object changed")
 )
 
 // Error is the error of one request. Its Kind is fs.ErrNotExist, [ErrUnreachable] or [ErrChanged].
 type Error struct {
-	Where string // the object, as s3://bucket/key
+	// Where is the object, as s3://bucket/key.
+	Where string
 	// Status is the HTTP status of the answer, or 0 if there was no answer.
 	Status int
 	// Code is the error code of S3, such as AccessDenied.

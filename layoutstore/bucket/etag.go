@@ -19,11 +19,10 @@ const (
 // SizeOfParts returns the size in bytes of each part of an object. The last part may be smaller.
 func SizeOfParts(size, partSize int64) int64 { return max(partSize, (size+maxParts-1)/maxParts) }
 
-// ETag computes the ETag that most stores assign to an object. For an upload in one piece, this is
-// the MD5 sum of the content. For an upload in parts, it is the MD5 sum of the parts' MD5 sums
-// (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). Some stores compute ETags
-// differently. So an equal ETag shows that the content was not damaged by accident, but a different
-// ETag shows nothing.
+// ETag computes the ETag that most stores assign to an object. For an upload in one piece, this is the MD5
+// sum of the content. For an upload in parts, it is the MD5 sum of the parts' MD5 sums
+// (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html). Some stores compute ETags differently.
+// So an equal ETag shows that the content was not damaged by accident, but a different ETag shows nothing.
 type ETag struct {
 	whole hash.Hash
 	// parts is the MD5 sum of the parts' MD5 sums. nil means an object in one piece.
@@ -66,8 +65,7 @@ func (e *ETag) endPart() {
 	e.count++
 }
 
-// Is reports whether etag is the ETag of the content written so far. Write no more content
-// afterwards.
+// Is reports whether etag is the ETag of the content written so far. Write no more content afterwards.
 func (e *ETag) Is(etag string) bool {
 	if e.parts == nil {
 		return strings.EqualFold(etag, hex.EncodeToString(e.whole.Sum(nil)))

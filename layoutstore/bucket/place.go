@@ -13,8 +13,7 @@ const scheme = "s3://"
 // IsPlace reports whether the name of a source or store begins with s3://.
 func IsPlace(name string) bool { return strings.HasPrefix(name, scheme) }
 
-// Place is a bucket, or the objects in it whose keys begin with Prefix. Prefix is empty or ends in
-// a slash.
+// Place is a bucket, or the objects in it whose keys begin with Prefix. Prefix is empty or ends in a slash.
 type Place struct {
 	Bucket string
 	Prefix string

@@ -95,8 +95,7 @@ func TestFieldsFoldedByCase(t *testing.T) {
 	}
 }
 
-// TagsTo lists each tag once and sorted, even if several paths lead from the tag to the manifest or
-// blob.
+// TagsTo lists each tag once and sorted, even if several paths lead from the tag to the manifest or blob.
 func TestTagsListedOnceOverTwoPaths(t *testing.T) {
 	c := content{}
 	shared := blob("shared")
@@ -176,8 +175,7 @@ func TestGraphBelow(t *testing.T) {
 	}
 }
 
-// Layers returns the layers of an index's first image. It follows nested indexes only down to a
-// limit.
+// Layers returns the layers of an index's first image. It follows nested indexes only down to a limit.
 func TestLayersOfImageAndIndex(t *testing.T) {
 	c := content{}
 	read := func(d digest.Digest) ([]byte, error) {

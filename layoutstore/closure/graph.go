@@ -59,7 +59,8 @@ type Blob struct {
 
 // Claim is what one manifest states about a blob.
 type Claim struct {
-	Size int64 // in bytes
+	// Size is in bytes.
+	Size int64
 	// By is the manifest, or nil if an index.json names the blob directly.
 	By *Manifest
 	// Tags contains the tags of the descriptor in that index.json.
@@ -133,8 +134,7 @@ func (m *Manifest) Origin() *Manifest {
 	return m
 }
 
-// Walk builds the graph of everything that the tops lead to. It fails only if read fails or ctx
-// ends.
+// Walk builds the graph of everything that the tops lead to. It fails only if read fails or ctx ends.
 func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
 	b := builder{}
 	t := Traversal{Read: read, Visitor: b}
@@ -179,14 +179,12 @@ func (g *Graph) Below(top digest.Digest) iter.Seq2[Ref, *Manifest] {
 // builder maps digests to the blobs of a graph.
 type builder map[digest.Digest]*Blob
 
-// Manifest implements [Visitor].
 func (b builder) Manifest(m *Manifest) {
 	for _, ref := range m.Refs.Blobs {
 		b.claim(ref, Claim{Size: ref.Size, By: m})
 	}
 }
 
-// Blob implements [Visitor].
 func (b builder) Blob(t Top) {
 	for _, size := range t.Sizes {
 		b.claim(Ref{Descriptor{t.MediaType, t.Digest, size}, false}, Claim{Size: size, Tags: t.Tags})

@@ -66,10 +66,9 @@ func (r Refs) Contradicts(mediaType string) error {
 	return nil
 }
 
-// ParseAs parses content for which descriptors state the given media types, each once. It returns
-// the right media type, and the wrong ones. r is empty if the right type is not a manifest's.
-// ParseAs fails if the content should be a manifest but is not one, if it is ambiguous, or if it
-// contradicts every descriptor.
+// ParseAs parses content for which descriptors state the given media types, each once. It returns the right
+// media type, and the wrong ones. r is empty if the right type is not a manifest's. ParseAs fails if the
+// content should be a manifest but is not one, if it is ambiguous, or if it contradicts every descriptor.
 func ParseAs(body []byte, types ...string) (r Refs, mediaType string, wrong []string, err error) {
 	r, parsed := Parse(body)
 	if mediaType, wrong, err = r.chooseType(parsed, types); err != nil || !IsManifest(mediaType) {
@@ -209,8 +208,7 @@ func (s *fieldSet) add(key []byte, known []string) (string, error) {
 	return "", nil
 }
 
-// unquote returns the text of a JSON string. ascii is false if the text has an escape or a byte
-// above 127.
+// unquote returns the text of a JSON string. ascii is false if the text has an escape or a byte above 127.
 func unquote(quoted []byte) (text []byte, ascii bool, err error) {
 	text, ascii = quoted[1:len(quoted)-1], true
 	for _, b := range text {

@@ -1,9 +1,8 @@
 // Package closure parses manifests and follows everything that they refer to.
 //
-// [Parse] parses one manifest. [Walk] builds a [Graph] of all manifests and blobs that the
-// descriptors of an index lead to. In a graph, each manifest comes after those that it names.
-// Unavailable manifests are included with the reason, so that verify, push, import and pull report
-// the same problems.
+// [Parse] parses one manifest. [Walk] builds a [Graph] of all manifests and blobs that the descriptors
+// of an index lead to. In a graph, each manifest comes after those that it names. Unavailable manifests
+// are included with the reason, so that verify, push, import and pull report the same problems.
 //
 // The package supports the formats of the OCI image specification 1.1 (manifest.md, image-index.md,
 // descriptor.md), its withdrawn artifact manifest, and Docker's image manifest version 2, schema 2.
@@ -33,8 +32,7 @@ type Refs struct {
 	MediaType string
 	// Typed means that the manifest states its media type.
 	Typed bool
-	// ArtifactType is the artifact type that the manifest states, or else the media type of its
-	// config.
+	// ArtifactType is the artifact type that the manifest states, or else the media type of its config.
 	ArtifactType string
 	Annotations  map[string]string
 	Children     []Descriptor // manifests of an index
@@ -66,8 +64,7 @@ type document struct {
 	Subject      *Descriptor       `json:"subject"`
 }
 
-// Parse parses a manifest or index. It fails if body is neither, or if it is ambiguous; see
-// [ErrAmbiguous].
+// Parse parses a manifest or index. It fails if body is neither, or if it is ambiguous; see [ErrAmbiguous].
 func Parse(body []byte) (Refs, error) {
 	var doc document
 	if err := json.Unmarshal(body, &doc); err != nil {
@@ -137,10 +134,9 @@ const (
 	ArtifactManifest   = "application/vnd.oci.artifact.manifest.v1+json"
 )
 
-// isNonDistributable reports whether a bundle or registry may omit a layer of this media type. The
-// types are from image-spec 1.1, layer.md, "Non-Distributable Layers", and from Docker's image
-// manifest version 2, schema 2. The uncompressed form of Docker's type is what containerd writes
-// (core/images/mediatypes.go).
+// isNonDistributable reports whether a bundle or registry may omit a layer of this media type. The types are
+// from image-spec 1.1, layer.md, "Non-Distributable Layers", and from Docker's image manifest version 2,
+// schema 2. The uncompressed form of Docker's type is what containerd writes (core/images/mediatypes.go).
 func isNonDistributable(mediaType string) bool {
 	switch mediaType {
 	case specs.MediaTypeImageLayerNonDistributable, specs.MediaTypeImageLayerNonDistributableGzip, specs.MediaTypeImageLayerNonDistributableZstd, //nolint:staticcheck // a source may contain them

@@ -10,8 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Top is a digest where a traversal begins. It combines all descriptors of that digest in
-// index.json files.
+// Top is a digest where a traversal begins. It combines all descriptors of that digest in index.json files.
 type Top struct {
 	Digest    digest.Digest
 	MediaType string
@@ -42,8 +41,7 @@ type Visitor interface {
 type Traversal struct {
 	Read    Read
 	Visitor Visitor
-	// Patience is how long to wait for a manifest before also reading the next ones. 0 means no
-	// limit.
+	// Patience is how long to wait for a manifest before also reading the next ones. 0 means no limit.
 	Patience time.Duration
 	// Waiting is called when a manifest takes longer than Patience. Until no manifest is late, it
 	// is called again after each result. Waiting may be nil.
@@ -154,8 +152,7 @@ func (t *Traversal) manifest(d Descriptor) *Manifest {
 	return m
 }
 
-// maxClaims is how many sizes and how many media types are kept per manifest. At most one of each
-// is right.
+// maxClaims is how many sizes and how many media types are kept per manifest. At most one of each is right.
 const maxClaims = 8
 
 // take processes an answer: it parses the manifest and records its children.

@@ -72,8 +72,7 @@ func TestTraversalReadsOnceBreadthFirst(t *testing.T) {
 	}
 }
 
-// While a traversal waits for a slow manifest, it reads everything else, including children of
-// other indexes.
+// While a traversal waits for a slow manifest, it reads everything else, including children of other indexes.
 func TestTraversalReadsOnPastSlowManifest(t *testing.T) {
 	c := content{}
 	slow := c.add(t, specs.Manifest{Config: blob("slow")})

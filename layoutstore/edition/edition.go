@@ -30,9 +30,9 @@ func IsShared(path string) bool {
 
 // Split determines where the layouts of a bundle belong, for one root.
 type Split struct {
-	Root string // the path below which most layouts belong
-	// Parent is the path below which the shared layouts belong. It equals Root if there is no
-	// split.
+	// Root is the path below which most layouts belong.
+	Root string
+	// Parent is the path below which the shared layouts belong. It equals Root if there is no split.
 	Parent string
 	// Reason explains why there is a split, or why there is none.
 	Reason string

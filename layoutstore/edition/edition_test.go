@@ -78,8 +78,7 @@ func TestNameAndAliasOfLayouts(t *testing.T) {
 	}
 }
 
-// Different layouts below a root must have different names. An alias must not be the name of
-// another layout.
+// Different layouts below a root must have different names. An alias must not be the name of another layout.
 func FuzzNamesDiffer(f *testing.F) {
 	f.Add("deckhouse/ee", "installer", "modules/x")
 	f.Add("ee", "deckhouse-cli", ".")

@@ -84,8 +84,7 @@ func TestEachReadChecksFile(t *testing.T) {
 	}
 }
 
-// A file without Checker is not checked while it is read. A file without Cached cannot be opened
-// from memory.
+// A file without Checker is not checked while it is read. A file without Cached cannot be opened from memory.
 func TestFileWithoutChecker(t *testing.T) {
 	f := write(t, numbered(8))
 	for _, l := range []List{{{File: f, Len: 8}}, {{File: newIndexed(t, 8), Len: 8}, {File: f, Len: 8}}} {

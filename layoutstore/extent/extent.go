@@ -37,9 +37,8 @@ type File interface {
 	String() string
 }
 
-// Checker is a File that can detect whether it has changed since its extents were made. A reader
-// checks the file before it returns bytes. It cannot check bytes that the kernel sends itself; see
-// [Sender].
+// Checker is a File that can detect whether it has changed since its extents were made. A reader checks
+// the file before it returns bytes. It cannot check bytes that the kernel sends itself; see [Sender].
 type Checker interface {
 	File
 	// Check returns an error that wraps ErrStale if the file has changed.
@@ -65,17 +64,15 @@ type Ranged interface {
 	OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error)
 }
 
-// Sender is the interface with which callers send content. The readers of [List.Open] implement it.
-// The kernel can send a section without copying it. Check detects whether a file has changed
-// meanwhile.
+// Sender is the interface with which callers send content. The readers of [List.Open] implement it. The
+// kernel can send a section without copying it. Check detects whether a file has changed meanwhile.
 type Sender interface {
 	io.ReadSeekCloser
 	// Section returns a reader of the next bytes, at most n and all from one file. The field N of
 	// the reader is their number. The position moves past them, so the caller must read all of them
 	// before anything else.
 	Section(n int64) (*io.LimitedReader, error)
-	// Check returns an error that wraps ErrStale if a file has changed since bytes were read from
-	// it.
+	// Check returns an error that wraps ErrStale if a file has changed since bytes were read from it.
 	Check() error
 	// ReadChecks reports whether Read checks the file after each read. If so, Read never returns
 	// bytes that were written after the extents were made.
@@ -135,18 +132,16 @@ func (l List) Slice(off, n int64) (List, error) {
 	return part, nil
 }
 
-// Open opens the list for reading. ctx limits how long the opening may take, but not the reading;
-// see [File]. If ctx ends first, Open returns its cause. If a file is too short for its extent, it
-// returns [ErrStale]. Other errors come from opening the files. The reader is a [Sender]. It has
-// one file open at a time.
+// Open opens the list for reading. ctx limits how long the opening may take, but not the reading; see [File].
+// If ctx ends first, Open returns its cause. If a file is too short for its extent, it returns [ErrStale].
+// Other errors come from opening the files. The reader is a [Sender]. It has one file open at a time.
 func (l List) Open(ctx context.Context) (io.ReadSeekCloser, error) {
 	return l.OpenRange(ctx, 0, math.MaxInt64)
 }
 
-// OpenRange is Open for a caller that will read n bytes, starting at byte off, or up to the end of
-// the list. It opens the file that contains byte off. From an object, it requests only these bytes,
-// or nothing if n is 0. The reader still starts at the first byte of the list, and the caller may
-// read all of the list.
+// OpenRange is Open for a caller that will read n bytes, starting at byte off, or up to the end of the list.
+// It opens the file that contains byte off. From an object, it requests only these bytes, or nothing if n is
+// 0. The reader still starts at the first byte of the list, and the caller may read all of the list.
 func (l List) OpenRange(ctx context.Context, off, n int64) (io.ReadSeekCloser, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

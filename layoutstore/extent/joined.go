@@ -9,9 +9,8 @@ import (
 	"sync"
 )
 
-// joined reads several extents, or none, as one sequence of bytes. It has one extent open at a
-// time. It needs a lock because a goroutine that http.ServeContent left behind may still read while
-// the caller closes.
+// joined reads several extents, or none, as one sequence of bytes. It has one extent open at a time. It needs
+// a lock because a goroutine that http.ServeContent left behind may still read while the caller closes.
 type joined struct {
 	mu   sync.Mutex
 	list List
@@ -39,8 +38,7 @@ func (j *joined) end() {
 	}
 }
 
-// enter closes the open extent, and opens extent i at its byte off. That must be byte pos of the
-// list.
+// enter closes the open extent, and opens extent i at its byte off. That must be byte pos of the list.
 func (j *joined) enter(i int, off int64) error {
 	if j.open != nil {
 		stale := j.open.Check()
@@ -91,7 +89,6 @@ func (j *joined) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// Section implements Sender.
 func (j *joined) Section(n int64) (*io.LimitedReader, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -115,7 +112,6 @@ func (j *joined) Section(n int64) (*io.LimitedReader, error) {
 	return &io.LimitedReader{R: strings.NewReader("")}, nil
 }
 
-// ReadChecks implements Sender.
 func (j *joined) ReadChecks() bool {
 	for _, e := range j.list {
 		_, isChecked := e.File.(Checker)

@@ -76,8 +76,7 @@ func TestSliceIsNoLongerWholeFile(t *testing.T) {
 	}
 }
 
-// After a seek, a reader returns the same bytes as a bytes.Reader. It does so wherever the list was
-// opened.
+// After a seek, a reader returns the same bytes as a bytes.Reader. It does so wherever the list was opened.
 func TestSeekToEveryPosition(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		size := int64(len(want))
@@ -194,9 +193,8 @@ func TestChangesWhileReading(t *testing.T) {
 				}
 				err = consume(r)
 				r.Close()
-				// The first file is already open, so it stays readable even if it is removed. The
-				// second file is opened after the change: it is missing, or it is read with its new
-				// content.
+				// The first file is already open, so it stays readable even if it is removed. The second
+				// file is opened after the change: it is missing, or it is read with its new content.
 				want := map[string][2]bool{"cut short": {true, true}, "written again": {true, false}, "removed": {false, true}}[name][changed]
 				if (err != nil) != want {
 					t.Errorf("file %d was %s and read with %s: got the error %v", changed, name, how, err)

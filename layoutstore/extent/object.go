@@ -125,7 +125,6 @@ func (s *objectSection) left() (int64, error) {
 	return s.len - s.pos, nil
 }
 
-// Section implements Sender.
 func (s *objectSection) Section(n int64) (*io.LimitedReader, error) {
 	left, err := s.left()
 	return &io.LimitedReader{R: s, N: max(min(n, left), 0)}, err
@@ -135,11 +134,9 @@ func (s *objectSection) Section(n int64) (*io.LimitedReader, error) {
 // the object for which the extents were made.
 func (s *objectSection) Check() error { return nil }
 
-// ReadChecks implements Sender.
 func (s *objectSection) ReadChecks() bool { return true }
 
-// Close closes the section. If another goroutine is waiting for a request or a read, Close ends
-// that too.
+// Close closes the section. If another goroutine is waiting for a request or a read, Close ends that too.
 func (s *objectSection) Close() error {
 	s.stop()
 	s.mu.Lock()

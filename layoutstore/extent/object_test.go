@@ -224,8 +224,7 @@ func TestShortBodiesAreErrors(t *testing.T) {
 	}
 }
 
-// An object that has changed or is missing is an error, both when it is opened and while it is
-// read.
+// An object that has changed or is missing is an error, both when it is opened and while it is read.
 func TestChangedObjectsAreStale(t *testing.T) {
 	o := &object{data: numbered(100)}
 	l := List{{File: o, Off: 0, Len: 50}, {File: o, Off: 50, Len: 50}}

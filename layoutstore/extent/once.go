@@ -8,10 +8,9 @@ import (
 	"os"
 )
 
-// OpenOnce opens the list for a caller that reads it once from start to end, and that reads more
-// than fits into memory. If the system can report which pages are cached, the reader keeps these in
-// the page cache and drops all others after reading them. When ctx ends, reading ends. The errors
-// are those of [List.Open].
+// OpenOnce opens the list for a caller that reads it once from start to end, and that reads more than fits
+// into memory. If the system can report which pages are cached, the reader keeps these in the page cache and
+// drops all others after reading them. When ctx ends, reading ends. The errors are those of [List.Open].
 func (l List) OpenOnce(ctx context.Context) (io.ReadCloser, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

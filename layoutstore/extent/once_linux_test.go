@@ -64,8 +64,7 @@ func coldFile(t *testing.T, data []byte) string {
 	return name
 }
 
-// OpenOnce leaves pages in the page cache that were there before, and drops all others that it has
-// read.
+// OpenOnce leaves pages in the page cache that were there before, and drops all others that it has read.
 func TestOpenOnceKeepsPageCache(t *testing.T) {
 	const size = 12 << 20
 	data := make([]byte, size)

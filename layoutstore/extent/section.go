@@ -17,9 +17,8 @@ type section interface {
 	left() (int64, error)
 }
 
-// openSection opens e for a caller that will read n bytes, starting at byte off. The section itself
-// still starts at its first byte. For an object, life limits the reading. For a file, life, off and
-// n are ignored.
+// openSection opens e for a caller that will read n bytes, starting at byte off. The section itself still
+// starts at its first byte. For an object, life limits the reading. For a file, life, off and n are ignored.
 func openSection(ctx, life context.Context, e Extent, off, n int64) (section, error) {
 	if object, ok := e.File.(Ranged); ok {
 		return openObjectSection(ctx, life, object, e, off, n)
@@ -27,10 +26,9 @@ func openSection(ctx, life context.Context, e Extent, off, n int64) (section, er
 	return openFileSection(ctx, e)
 }
 
-// fileSection reads one extent of a file. It uses the position of the open file, which the kernel
-// moves when net/http calls sendfile(2). A seek only records the position; the next read moves the
-// file. This saves system calls, because http.ServeContent seeks to the end and back just to learn
-// the size.
+// fileSection reads one extent of a file. It uses the position of the open file, which the kernel moves
+// when net/http calls sendfile(2). A seek only records the position; the next read moves the file. This
+// saves system calls, because http.ServeContent seeks to the end and back just to learn the size.
 type fileSection struct {
 	f        *os.File
 	off, len int64
@@ -53,7 +51,6 @@ const (
 	unknown
 )
 
-// Section implements Sender.
 func (s *fileSection) Section(n int64) (*io.LimitedReader, error) {
 	left, err := s.left()
 	if err != nil {
@@ -62,7 +59,6 @@ func (s *fileSection) Section(n int64) (*io.LimitedReader, error) {
 	return &io.LimitedReader{R: s, N: min(n, left)}, nil
 }
 
-// ReadChecks implements Sender.
 func (s *fileSection) ReadChecks() bool { return s.checker != nil }
 
 // seekTo returns the new position after a seek by a reader that is at pos and has size bytes.

@@ -1,5 +1,4 @@
-// Package fileid identifies files and their states by device and inode, independently of file
-// names.
+// Package fileid identifies files and their states by device and inode, independently of file names.
 package fileid
 
 import (
@@ -62,8 +61,7 @@ func (s *Set) Forget(info fs.FileInfo) {
 	}
 }
 
-// Has reports whether the set contains the file, and whether the file has not changed since it was
-// added.
+// Has reports whether the set contains the file, and whether the file has not changed since it was added.
 func (s *Set) Has(info fs.FileInfo) bool {
 	state, ok := Of(info)
 	if !ok {

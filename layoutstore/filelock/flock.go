@@ -9,8 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Available means that the operating system supports locks. A file system may still not support
-// them.
+// Available means that the operating system supports locks. A file system may still not support them.
 const Available = true
 
 // TryLock locks an open file or directory until Release. It does not wait: if the file is

@@ -7,8 +7,7 @@ import (
 	"os"
 )
 
-// Available means that the operating system supports locks. A file system may still not support
-// them.
+// Available means that the operating system supports locks. A file system may still not support them.
 const Available = false
 
 // TryLock locks an open file or directory until Release. It does not wait: if the file is

@@ -53,10 +53,9 @@ func (e *FormatError) Error() string { return fmt.Sprintf("layer %s: %v", e.Laye
 // Unwrap returns the cause of the error.
 func (e *FormatError) Unwrap() error { return e.Err }
 
-// Read returns the contents of the named files, by name. If the image does not contain a file, Read
-// omits it. The layers are in the order of the manifest. Read skips layers whose media type is not
-// a tar archive. It fails if it has to read a layer to its end and cannot, because the rest might
-// contain a file.
+// Read returns the contents of the named files, by name. If the image does not contain a file, Read omits
+// it. The layers are in the order of the manifest. Read skips layers whose media type is not a tar archive.
+// It fails if it has to read a layer to its end and cannot, because the rest might contain a file.
 //
 // The error is a *FormatError, an error of open or of its readers, or the error of ctx.
 func Read(ctx context.Context, layers []Layer, open Open, names ...string) (map[string][]byte, error) {
@@ -107,7 +106,6 @@ type input struct {
 	err error
 }
 
-// Read implements io.Reader.
 func (i *input) Read(p []byte) (int, error) {
 	if i.err == nil {
 		i.err = i.ctx.Err()

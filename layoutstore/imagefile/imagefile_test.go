@@ -221,8 +221,7 @@ func (l lying) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// If the reader fails, Read returns that error instead of a FormatError, because the content is
-// wrong.
+// If the reader fails, Read returns that error instead of a FormatError, because the content is wrong.
 func TestReaderErrorTakesPrecedence(t *testing.T) {
 	mismatch := errors.New("checksum mismatch")
 	for _, data := range [][]byte{layouttest.TarOf(t, "a", "1"), layouttest.TarOf(t, "other", "1"), []byte("this is not an archive"), layouttest.TarOf(t, "a", strings.Repeat("x", 5000))[:1500]} {

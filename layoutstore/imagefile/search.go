@@ -134,7 +134,6 @@ type bounded struct {
 	left, limit int64
 }
 
-// Read implements io.Reader.
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return 0, fmt.Errorf("it unpacks to more than %d bytes, more than any image of a product: is it the right tag?", b.limit)

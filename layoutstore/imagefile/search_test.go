@@ -55,8 +55,7 @@ func TestUnpackLimit(t *testing.T) {
 	}
 }
 
-// A search and archive/tar must find the same content: that of the first entry with the requested
-// name.
+// A search and archive/tar must find the same content: that of the first entry with the requested name.
 func FuzzLayer(f *testing.F) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

@@ -77,8 +77,7 @@ func (h *header) same(other *header) bool {
 	return os.SameFile(h.info, other.info) && h.info.ModTime().Equal(other.info.ModTime()) && h.Generation == other.Generation
 }
 
-// oldBytes returns where the journal contains the old bytes of index i. It returns nil if there was
-// no index.
+// oldBytes returns where the journal contains the old bytes of index i. It returns nil if there was no index.
 func (h *header) oldBytes(i int) extent.List {
 	if h.Indexes[i].Old < 0 {
 		return nil

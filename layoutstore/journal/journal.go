@@ -15,9 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// Journal is a file that exists in a store while an import is being published. Meanwhile, readers
-// see the state before the import. Any process that holds the lock of the store may complete the
-// import.
+// Journal is a file that exists in a store while an import is being published. Meanwhile, readers see
+// the state before the import. Any process that holds the lock of the store may complete the import.
 type Journal struct {
 	Generation uint64 // the number of the import
 	// Packed contains the archives that the import adds.
@@ -114,8 +113,7 @@ func (j *Journal) header() ([]byte, error) {
 	return append(line, '\n'), errors.Join(err, CheckSize("the journal's header", int64(len(line))+1))
 }
 
-// WriteTo writes the journal in the format that [Read] reads. It fails if the header is too long or
-// w fails.
+// WriteTo writes the journal in the format that [Read] reads. It fails if the header is too long or w fails.
 func (j *Journal) WriteTo(w io.Writer) (int64, error) {
 	line, err := j.header()
 	parts := [][]byte{line}

@@ -27,9 +27,8 @@ func (o object) Stat(context.Context, string) (bucket.Object, error) {
 
 func (object) Place() string { return "s3://bundles/store" }
 
-// A pointer or generation in an unknown format must be refused. "Not a store" is the error only for
-// a state in the known format without a generation, because such an object is a copy of a store in
-// a directory.
+// A pointer or generation in an unknown format must be refused. "Not a store" is the error only for a state
+// in the known format without a generation, because such an object is a copy of a store in a directory.
 func FuzzPointer(f *testing.F) {
 	f.Add([]byte(`{"format":1,"generation":7,"object":".layoutproxy/generations/7/generation.json","epoch":2}`))
 	f.Add([]byte(`{"format":1,"generation":7}`))

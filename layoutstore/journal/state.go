@@ -61,8 +61,7 @@ type Packed struct {
 	// Retired is the time from which the archive may be removed, after a prune has removed its
 	// tags. Until then, it is served by digest. Retired is nil for any other archive.
 	Retired *time.Time `json:"retired,omitempty"`
-	// Dropped is set while the files of the archive are being removed. Readers do not see such an
-	// archive.
+	// Dropped is set while the files of the archive are being removed. Readers do not see such an archive.
 	Dropped bool `json:"dropped,omitempty"`
 }
 
@@ -74,8 +73,7 @@ var ErrTooLong = errors.New("too large for readers")
 
 // These limits for the files of a store apply to writers and readers.
 const (
-	// MaxIndex is the maximum size in bytes of an index.json, which is enough for about 150,000
-	// descriptors.
+	// MaxIndex is the maximum size in bytes of an index.json, which is enough for about 150,000 descriptors.
 	MaxIndex = 64 << 20
 	// MaxFile is the maximum size in bytes of the state, and of the header of a journal.
 	MaxFile = 1 << 30
@@ -89,9 +87,8 @@ func CheckSize(what string, size int64) error {
 	return nil
 }
 
-// ReadState reads the state of the store at dir. It fails with ErrNotStore if dir is not a store.
-// It also fails if the state is malformed or of a later version. Other errors come from the file
-// system.
+// ReadState reads the state of the store at dir. It fails with ErrNotStore if dir is not a store. It
+// also fails if the state is malformed or of a later version. Other errors come from the file system.
 func ReadState(dir string) (State, error) {
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		return State{}, fmt.Errorf("%s: %w", dir, ErrNotStore)

@@ -12,9 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// FormatBlobs returns the list of a layout's blobs. It contains one line per blob, sorted by
-// digest: the digest, the size in bytes, and the epoch unless it is 0. FormatBlobs sorts blobs in
-// place.
+// FormatBlobs returns the list of a layout's blobs. It contains one line per blob, sorted by digest:
+// the digest, the size in bytes, and the epoch unless it is 0. FormatBlobs sorts blobs in place.
 func FormatBlobs(blobs []StoredBlob) []byte {
 	slices.SortFunc(blobs, func(a, b StoredBlob) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
 	var list bytes.Buffer

@@ -78,9 +78,8 @@ func (v *View) Hides(archive string) bool {
 // Publishing reports whether an import is being published.
 func (v *View) Publishing() bool { return v != nil && v.journal != nil }
 
-// OldIndex returns where to read the index that the layout at path had before the import that is
-// being published. where is nil if the layout had no index. ok reports whether the import changes
-// the layout.
+// OldIndex returns where to read the index that the layout at path had before the import that is being
+// published. where is nil if the layout had no index. ok reports whether the import changes the layout.
 func (v *View) OldIndex(path string) (where extent.List, ok bool) {
 	if !v.Publishing() {
 		return nil, false

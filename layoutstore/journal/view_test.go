@@ -82,8 +82,7 @@ func checkOldIndex(t *testing.T, v *journal.View, path, old string, has, changed
 	}
 }
 
-// A directory that is not a store has no view. If the files of a store cannot be read, ReadView
-// fails.
+// A directory that is not a store has no view. If the files of a store cannot be read, ReadView fails.
 func TestViewOfDirectoryWithoutStore(t *testing.T) {
 	dir := newStore(t)
 	file := filepath.Join(dir, "file")
@@ -128,8 +127,7 @@ func TestViewOfDirectoryWithoutStore(t *testing.T) {
 	}
 }
 
-// Readers see an archive that a prune has retired. They do not see an archive that a prune is
-// removing.
+// Readers see an archive that a prune has retired. They do not see an archive that a prune is removing.
 func TestViewOfRetiredAndDroppedArchives(t *testing.T) {
 	dir := newStore(t)
 	at := time.Date(2026, 11, 28, 12, 0, 0, 0, time.UTC)
@@ -185,8 +183,7 @@ func TestSameViews(t *testing.T) {
 	}
 }
 
-// Read refuses a journal if its header contradicts its size, or if the header contains an illegal
-// path.
+// Read refuses a journal if its header contradicts its size, or if the header contains an illegal path.
 func TestMalformedJournalsAreRefused(t *testing.T) {
 	dir := newStore(t)
 	line := func(indexes string) string { return `{"format":1,"generation":5,"indexes":[` + indexes + `]}` + "\n" }
@@ -230,8 +227,7 @@ func TestReadLongJournalHeader(t *testing.T) {
 	}
 }
 
-// A header may end exactly at the end of the read buffer, so that the newline comes with the next
-// read.
+// A header may end exactly at the end of the read buffer, so that the newline comes with the next read.
 func TestHeaderFillsReadBuffer(t *testing.T) {
 	dir := newStore(t)
 	for _, n := range []int{64<<10 - 1, 64 << 10, 64<<10 + 1, 128 << 10} {

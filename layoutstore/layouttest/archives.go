@@ -29,8 +29,7 @@ type Archive struct {
 	DotSlash bool
 	// Directories adds entries for directories.
 	Directories bool
-	// Strip is a directory that is removed from the start of every name, as in archives of old
-	// bundles.
+	// Strip is a directory that is removed from the start of every name, as in archives of old bundles.
 	Strip string
 }
 

@@ -25,8 +25,7 @@ func File(name string, body []byte) Entry {
 }
 
 // Tar writes an archive with the given entries. It renames the archive to file when it is complete.
-// If the Size of a header is larger than the body, zeros follow the body; they take no space on
-// disk.
+// If the Size of a header is larger than the body, zeros follow the body; they take no space on disk.
 func Tar(tb TB, file string, entries ...Entry) {
 	tb.Helper()
 	Try(tb, replace(file, func(f *os.File) (err error) {

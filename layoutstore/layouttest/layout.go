@@ -12,8 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/edition"
 )
 
-// AnnotationShortTag is the annotation in which d8 stores only the tag of an image, without the
-// repository.
+// AnnotationShortTag is the annotation in which d8 stores only the tag of an image, without the repository.
 const AnnotationShortTag = "io.deckhouse.image.short_tag"
 
 // Layout is one OCI image layout in a tree.
@@ -56,14 +55,12 @@ func (l *Layout) reference(d ocispec.Descriptor, tag string) string {
 	return name + ":" + tag
 }
 
-// Add adds the descriptor d to the index without changing it. A caller that wants a tag sets the
-// annotations.
+// Add adds the descriptor d to the index without changing it. A caller that wants a tag sets the annotations.
 func (l *Layout) Add(d ocispec.Descriptor) {
 	l.manifests = append(l.manifests, d)
 }
 
-// Write writes an index.json with all descriptors added so far. After adding more descriptors, call
-// it again.
+// Write writes an index.json with all descriptors added so far. After adding more descriptors, call it again.
 func (l *Layout) Write() {
 	l.tree.tb.Helper()
 	l.writeJSON(ocispec.ImageIndexFile, ocispec.Index{

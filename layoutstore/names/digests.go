@@ -80,8 +80,7 @@ func ReferrersTag(d digest.Digest) string {
 }
 
 // IsDigestTag reports whether a tag is made from a digest. Such a tag is either that of a list of
-// referrers (see [ReferrersTag]), or has a suffix such as .sig, .att or .sbom and comes from
-// cosign.
+// referrers (see [ReferrersTag]), or has a suffix such as .sig, .att or .sbom and comes from cosign.
 func IsDigestTag(tag string) bool {
 	algorithm, rest, ok := strings.Cut(tag, "-")
 	encoded, _, _ := strings.Cut(rest, ".")

@@ -6,10 +6,9 @@
 // name of a chunk. [BlobPath] and [ParseBlobPath] convert between a digest and its path in a
 // layout. [ReferrersTag] and [IsDigestTag] are for tags that are made from a digest.
 //
-// The grammars are from the OCI distribution specification 1.1 ("Pulling manifests"). go-digest
-// checks digests. This package checks names byte by byte instead of with regular expressions,
-// because every request and every index entry needs that. Fuzz tests compare the results with
-// distribution/reference.
+// The grammars are from the OCI distribution specification 1.1 ("Pulling manifests"). go-digest checks
+// digests. This package checks names byte by byte instead of with regular expressions, because every
+// request and every index entry needs that. Fuzz tests compare the results with distribution/reference.
 package names
 
 import (
@@ -54,8 +53,7 @@ func CheckRepository(s string) error {
 // IsRepository reports whether s is a repository name.
 func IsRepository(s string) bool { return CheckRepository(s) == nil }
 
-// CheckTag returns nil if s is a tag. Otherwise it returns ErrEmpty, ErrTooLong or ErrGrammar, with
-// details.
+// CheckTag returns nil if s is a tag. Otherwise it returns ErrEmpty, ErrTooLong or ErrGrammar, with details.
 func CheckTag(s string) error {
 	switch {
 	case s == "":

@@ -1,9 +1,8 @@
 // Package plainfile opens regular files, and refuses all other types of files.
 //
-// Anyone who can write into a source can replace a file with a named pipe, a device or a socket,
-// even just before it is opened. Opening a named pipe waits for a writer, possibly forever, and no
-// context ends that wait. So this package opens files without waiting, and then checks the type of
-// the open file.
+// Anyone who can write into a source can replace a file with a named pipe, a device or a socket, even
+// just before it is opened. Opening a named pipe waits for a writer, possibly forever, and no context
+// ends that wait. So this package opens files without waiting, and then checks the type of the open file.
 //
 // Start with [Open], [OpenIn] and [OpenRoot]. [OpenCached] is for callers that cannot wait for a
 // disk. You do not need this package for files that the program created in its own directory.
@@ -18,8 +17,7 @@ import (
 	"path/filepath"
 )
 
-// ErrNotRegular means that a name leads to something other than a regular file. It wraps
-// fs.ErrInvalid.
+// ErrNotRegular means that a name leads to something other than a regular file. It wraps fs.ErrInvalid.
 var ErrNotRegular error = notRegular{}
 
 type notRegular struct{}

@@ -15,9 +15,8 @@ func parse(s string) *specs.Platform {
 	return &specs.Platform{OS: part[0], Architecture: part[1], Variant: part[2]}
 }
 
-// The spellings are from normalizeOS and normalizeArch in database.go of
-// github.com/containerd/platforms. Each class lists all equal platforms, so the test fails if that
-// package changes.
+// The spellings are from normalizeOS and normalizeArch in database.go of github.com/containerd/platforms.
+// Each class lists all equal platforms, so the test fails if that package changes.
 func TestSamePlatform(t *testing.T) {
 	classes := [][]string{
 		{"linux/amd64", "linux/x86_64", "linux/x86-64", "Linux/AMD64", "linux/amd64/v1"},

@@ -8,8 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Causes returns one cause for all problems with the same reason, with their number and the first
-// tags.
+// Causes returns one cause for all problems with the same reason, with their number and the first tags.
 func TestCausesGroupProblems(t *testing.T) {
 	lost := func(repository string, tags ...string) problem.Problem {
 		return problem.Problem{Kind: problem.Incomplete, Path: "/in/a.tar", Reason: "not there", Chunks: []string{"chunk 0003"}, Repository: repository, Tags: tags}

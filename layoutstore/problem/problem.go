@@ -1,11 +1,9 @@
 // Package problem defines the type [Problem] for anything that cannot be served as it should be.
-// Examples are an incomplete archive, a missing or damaged blob, and a tag that no registry can
-// serve.
+// Examples are an incomplete archive, a missing or damaged blob, and a tag that no registry can serve.
 //
 // The code that reads a volume, an index or a manifest creates a Problem. Its callers add the file,
 // the repository or the tags. So verify, import, push, pull, `/status` and the logs show the same
-// values in the same words. An [Error] is the error for content that is refused because of a
-// problem.
+// values in the same words. An [Error] is the error for content that is refused because of a problem.
 package problem
 
 import (
@@ -79,13 +77,11 @@ type Problem struct {
 	Transient bool `json:"-"`
 }
 
-// IsFailure reports whether a command must exit with status 3, because content is missing, wrong or
-// not served. A conflict is not a failure, because the later content is served. Nor is a harmless
-// problem.
+// IsFailure reports whether a command must exit with status 3, because content is missing, wrong or not
+// served. A conflict is not a failure, because the later content is served. Nor is a harmless problem.
 func (p Problem) IsFailure() bool { return p.Kind != Conflict && !p.Harmless }
 
-// Cause returns the error behind the problem. If there is none, it returns an error with the
-// reason.
+// Cause returns the error behind the problem. If there is none, it returns an error with the reason.
 func (p Problem) Cause() error {
 	if p.Err != nil {
 		return p.Err
@@ -204,8 +200,7 @@ func Compare(p, q Problem) int {
 		slices.Compare(p.Tags, q.Tags), cmp.Compare(p.Digest, q.Digest), cmp.Compare(p.Reason, q.Reason))
 }
 
-// reasonWithChunk returns the reason. It adds the chunk to copy again unless the reason already
-// names it.
+// reasonWithChunk returns the reason. It adds the chunk to copy again unless the reason already names it.
 func (p Problem) reasonWithChunk() string {
 	if chunk := p.Chunk(); chunk != "" && !strings.Contains(p.Reason, chunk) {
 		return p.Reason + ": copy " + chunk + " again"

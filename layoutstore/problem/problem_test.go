@@ -13,8 +13,7 @@ import (
 
 const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-// String contains all known fields and nothing else. If the reason names a chunk, the chunk is not
-// repeated.
+// String contains all known fields and nothing else. If the reason names a chunk, the chunk is not repeated.
 func TestProblemAsString(t *testing.T) {
 	tags := []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"}
 	for want, p := range map[string]problem.Problem{
@@ -32,8 +31,7 @@ func TestProblemAsString(t *testing.T) {
 	}
 }
 
-// In the JSON of /status and of verify's report, a problem has all keys, and its lists are never
-// null.
+// In the JSON of /status and of verify's report, a problem has all keys, and its lists are never null.
 func TestProblemAsJSON(t *testing.T) {
 	p := problem.Problem{Kind: problem.Damaged, Path: "a.tar", Entry: "blobs", Repository: "app", Tags: []string{"v1", "v2"}, Digest: digest,
 		Chunks: []string{"chunk 0001", "chunk 0002"}, MediaType: "type", Reason: "why", Err: fs.ErrNotExist, Layout: "app", Harmless: true}

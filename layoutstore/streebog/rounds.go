@@ -5,13 +5,11 @@ import (
 	"sync"
 )
 
-// table combines the transformations S, P and L (sections 6.2 to 6.4). It contains what each byte
-// of a transposed word adds to the result. The first index is the position of the byte, the second
-// its value.
+// table combines the transformations S, P and L (sections 6.2 to 6.4). It contains what each byte of a
+// transposed word adds to the result. The first index is the position of the byte, the second its value.
 type table [8][256]uint64
 
-// tables makes the table when it is first needed, because most runs of the program do not need its
-// 16 KiB.
+// tables makes the table when it is first needed, because most runs of the program do not need its 16 KiB.
 var tables = sync.OnceValue(makeTable)
 
 func makeTable() *table {

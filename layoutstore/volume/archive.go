@@ -27,8 +27,7 @@ type Archive struct {
 	// cachedIndex is set if the index was loaded from the cache. Then the header of an entry is
 	// checked before the entry is first read.
 	cachedIndex bool
-	// checked contains the entries whose headers have been checked, by number (see
-	// tarLayout.first).
+	// checked contains the entries whose headers have been checked, by number (see tarLayout.first).
 	checked bitSet
 	// saved means that SaveIndex was called.
 	saved atomic.Bool
@@ -79,9 +78,8 @@ func (a *Archive) trackChecks() {
 	a.checked = make(bitSet, (n+31)/32)
 }
 
-// SaveIndex stores the index in the cache, unless it comes from there or the archive is incomplete.
-// Call it when no client is waiting, because writing a file takes longer than reading the headers
-// of a small archive.
+// SaveIndex stores the index in the cache, unless it comes from there or the archive is incomplete. Call it
+// when no client is waiting, because writing a file takes longer than reading the headers of a small archive.
 func (a *Archive) SaveIndex(cache Cache) {
 	if !a.cachedIndex && a.saved.CompareAndSwap(false, true) {
 		cache.store(a.set, a.index, a.documents.all())

@@ -30,8 +30,7 @@ func (f *archiveFile) Open(ctx context.Context) (*os.File, error) {
 	// name in it has no slash.
 	file, err := plainfile.OpenNoFollow(filepath.Join(f.dir, f.name))
 	if err != nil {
-		// The name may be a link to another name in the directory. Otherwise, this returns the
-		// error.
+		// The name may be a link to another name in the directory. Otherwise, this returns the error.
 		file, err = plainfile.OpenInDir(f.dir, f.name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -48,7 +47,6 @@ func (f *archiveFile) Open(ctx context.Context) (*os.File, error) {
 	return f.unchanged(file, info)
 }
 
-// OpenCached implements extent.Cached.
 func (f *archiveFile) OpenCached() (*os.File, fs.FileInfo, error) {
 	if !f.local {
 		return nil, nil, plainfile.ErrWouldWait

@@ -37,7 +37,6 @@ func (f *uncheckedFile) Open(ctx context.Context) (*os.File, error) {
 	return f.File.Open(ctx)
 }
 
-// Check implements extent.Checker.
 func (f *uncheckedFile) Check(info fs.FileInfo) error { return f.File.(extent.Checker).Check(info) }
 
 // bitSet is a set of small numbers that several goroutines may use at the same time.
@@ -78,8 +77,7 @@ func (ix *tarIndex) isHeaderOf(name string, h *tar.Header) bool {
 	return illegal == "" && have == want && h.Typeflag != tar.TypeLink
 }
 
-// zeros is an endless reader of zeros. It follows a single header, because a tar reader may read
-// beyond it.
+// zeros is an endless reader of zeros. It follows a single header, because a tar reader may read beyond it.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

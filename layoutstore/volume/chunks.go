@@ -29,8 +29,7 @@ type Set struct {
 
 	// dir is the directory as the user gave it.
 	dir string
-	// files contains the files. In a chunk set, it contains only the chunks before the first
-	// missing one.
+	// files contains the files. In a chunk set, it contains only the chunks before the first missing one.
 	files []extent.Extent
 	// seams is nil unless the archive is a chunk set.
 	seams *seams
@@ -50,8 +49,7 @@ func (s Set) Identity() string { return s.identity }
 // owner and the links of a file.
 func (s Set) Written() string { return s.written }
 
-// Path returns the path of the archive. For a chunk set, it is the path that the joined archive
-// would have.
+// Path returns the path of the archive. For a chunk set, it is the path that the joined archive would have.
 func (s Set) Path() string { return JoinPath(s.dir, s.Name) }
 
 func (s Set) list() extent.List { return extent.List(s.files) }
@@ -73,8 +71,7 @@ type Found struct {
 // read is one of the problems.
 func FindArchives(dir string) (Found, error) { return findArchives(dir, viewOf) }
 
-// FindFilesOnDisk is like FindArchives, but ignores a publication. It is for callers that verify
-// each blob.
+// FindFilesOnDisk is like FindArchives, but ignores a publication. It is for callers that verify each blob.
 func FindFilesOnDisk(dir string) (Found, error) {
 	return findArchives(dir, func(*os.Root) (*view, error) { return nil, nil })
 }

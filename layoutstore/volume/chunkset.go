@@ -74,13 +74,11 @@ type seams struct {
 type smallest struct {
 	// chunk is its number. It is negative if the set has fewer than three chunks.
 	chunk int
-	// size is its size in bytes. next and most are the smallest and the largest size of the other
-	// chunks.
+	// size is its size in bytes. next and most are the smallest and the largest size of the other chunks.
 	size, next, most int64
 }
 
-// indexRange is a range of chunk numbers, including both ends. If to is less than from, the range
-// is empty.
+// indexRange is a range of chunk numbers, including both ends. If to is less than from, the range is empty.
 type indexRange struct{ from, to int }
 
 func (r indexRange) isEmpty() bool { return r.to < r.from }

@@ -276,8 +276,7 @@ func TestFindArchivesAndChunks(t *testing.T) {
 	}
 }
 
-// scanned returns a scan of a chunk set that is cut at the given offsets, and the entries of the
-// set.
+// scanned returns a scan of a chunk set that is cut at the given offsets, and the entries of the set.
 func scanned(t *testing.T, entries []layouttest.Entry, padding []byte, places ...int64) (*scan, []scannedEntry) {
 	t.Helper()
 	dir := t.TempDir()
@@ -307,8 +306,7 @@ func rightBlob(n int) layouttest.Entry {
 	return layouttest.File("x/blobs/sha256/"+digest.FromBytes(content).Encoded(), content)
 }
 
-// If a small entry spans several chunks, a scan verifies it immediately, as long as the budget
-// allows it.
+// If a small entry spans several chunks, a scan verifies it immediately, as long as the budget allows it.
 func TestVerifyEntriesAcrossChunks(t *testing.T) {
 	const size = 3000
 	start := int64(512 + 512) // where the second entry begins

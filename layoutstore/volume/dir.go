@@ -174,7 +174,6 @@ func (f *blobFile) Open(ctx context.Context) (file *os.File, err error) {
 	return f.vol.observe(file, err)
 }
 
-// OpenCached implements extent.Cached.
 func (f *blobFile) OpenCached() (*os.File, fs.FileInfo, error) {
 	shared := f.vol.blobs.takeOpen(f.dir)
 	if shared == nil {

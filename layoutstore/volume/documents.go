@@ -10,10 +10,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// documents contains the index.json files in an archive in a bucket. The cached index of the
-// archive contains them, too, so that a scan of a known archive sends no request. A document is in
-// memory from the loading of the index until it is first read. While the index is saved, all are in
-// memory.
+// documents contains the index.json files in an archive in a bucket. The cached index of the archive
+// contains them, too, so that a scan of a known archive sends no request. A document is in memory
+// from the loading of the index until it is first read. While the index is saved, all are in memory.
 type documents struct {
 	mu    sync.Mutex
 	texts map[string]string // by the path of the layout in the archive
@@ -92,12 +91,10 @@ type document struct {
 	where   extent.List
 }
 
-// Open implements extent.File.
 func (d *document) Open(ctx context.Context) (*os.File, error) { return d.where[0].File.Open(ctx) }
 
 func (d *document) String() string { return d.where.String() }
 
-// OpenRange implements extent.Ranged.
 func (d *document) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	if off == 0 && n == d.where.Size() {
 		if text, ok := d.archive.documents.take(d.layout); ok && int64(len(text)) == n {

@@ -12,9 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// lostBlob returns the problem of a blob that cannot be served because a chunk of the archive is
-// missing, cut short or damaged. again contains the chunks to copy again, with the most likely one
-// first.
+// lostBlob returns the problem of a blob that cannot be served because a chunk of the archive is missing,
+// cut short or damaged. again contains the chunks to copy again, with the most likely one first.
 func lostBlob(kind problem.Kind, reason string, again []string) problem.Problem {
 	if len(again) > 0 {
 		reason = fmt.Sprintf("%s: copy %s again", reason, strings.Join(again, " or "))
@@ -27,9 +26,8 @@ func unreadable(kind problem.Kind, name string, err error) problem.Problem {
 	return problem.Problem{Kind: kind, Path: name, Reason: err.Error(), Err: err, Transient: IsTransient(err)}
 }
 
-// IsExhausted reports whether err means that open files or memory have run out for the moment, or
-// that a bucket cannot be reached. Such an error does not mean that the content is damaged or
-// missing.
+// IsExhausted reports whether err means that open files or memory have run out for the moment, or that
+// a bucket cannot be reached. Such an error does not mean that the content is damaged or missing.
 func IsExhausted(err error) bool {
 	return errors.Is(err, bucket.ErrUnreachable) || errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOMEM) ||
 		errors.Is(err, syscall.EAGAIN) // another program has a lease on the file and will release it soon

@@ -36,15 +36,13 @@ type NameClass struct {
 	// Reason explains why the file is not read, and Advice says what to do. Both are empty for
 	// archives, chunks and other files.
 	Reason, Advice string
-	// Unread is set if the file looks like an archive but is not read. A source reports such a
-	// file. It never reports *.tmp and names that begin with a dot, because the format reserves
-	// them.
+	// Unread is set if the file looks like an archive but is not read. A source reports such a file.
+	// It never reports *.tmp and names that begin with a dot, because the format reserves them.
 	Unread bool
 }
 
-// These are patterns of file names. A part of an archive may be named by split(1) of GNU coreutils
-// (suffixes aa, 00, 000, zaaa; --additional-suffix), by 7-Zip or HJSplit (001), or by hand (part1,
-// chunk0001).
+// These are patterns of file names. A part of an archive may be named by split(1) of GNU coreutils (suffixes
+// aa, 00, 000, zaaa; --additional-suffix), by 7-Zip or HJSplit (001), or by hand (part1, chunk0001).
 const (
 	tarSuffix      = `\.tar`
 	compressedTar  = `(?:\.tar(?:\.[0-9]+\.chunk)?\.(?:gz|z|zst|zstd|xz|bz2|bz|lz4|lz|lzma|lzo|br|sz|7z|zip|rar)|\.(?:tgz|taz|tbz2?|tb2|tz2|txz|tlz|tzst))`
@@ -65,8 +63,7 @@ var (
 	oddChunk       = regexp.MustCompile(`(?i)^(.+?)(?:` + tarSuffix + `.*|\.[0-9]+)\.chunk$`)
 	foreignPart    = regexp.MustCompile(`(?i)^(.+)` + tarSuffix + `(` + partSuffix + `)$`)
 
-	// noPart matches suffixes that look like the number or letters of a part, but have another
-	// meaning.
+	// noPart matches suffixes that look like the number or letters of a part, but have another meaning.
 	noPart = regexp.MustCompile(`(?i)\.(?:ok|md|id|sh|py|js|ts|go|db|asc|sig)$`)
 
 	temporarySuffix = regexp.MustCompile(`(?i)^(.+)\.` + temporaryWords + `$`)
@@ -229,8 +226,7 @@ var (
 	partCount = regexp.MustCompile(`(?i)(?:[0-9]+|[a-z]{2,5})$`)
 )
 
-// partPattern returns a shell pattern that matches the suffixes of all parts. suffix is that of one
-// part.
+// partPattern returns a shell pattern that matches the suffixes of all parts. suffix is that of one part.
 func partPattern(suffix string) string {
 	word := partBegin.FindString(suffix)
 	if word == suffix || len(partCount.FindString(suffix[len(word):])) == 0 {

@@ -14,8 +14,7 @@ type links struct {
 	// others contains up to maxOthers plain files outside of layouts. The files of layouts are
 	// recorded there.
 	others map[string]tarEntry
-	// headers maps the name of an entry to the name in the header before its content, if the two
-	// differ.
+	// headers maps the name of an entry to the name in the header before its content, if the two differ.
 	headers map[string]string
 }
 

@@ -12,10 +12,9 @@ import (
 )
 
 // If a chunk was cut short, everything after the cut moves towards the start of the joined archive.
-// The entry with the cut has an intact header, but wrong content. After that entry, the scan
-// usually finds no header where it expects one: the chain of headers breaks. So if a chunk ends
-// inside the last entry before a break, that entry is served only if its content matches its
-// digest.
+// The entry with the cut has an intact header, but wrong content. After that entry, the scan usually
+// finds no header where it expects one: the chain of headers breaks. So if a chunk ends inside the
+// last entry before a break, that entry is served only if its content matches its digest.
 
 // scannedEntry is the entry that the scan has read last.
 type scannedEntry struct {
@@ -233,8 +232,7 @@ func (s *scan) checkEnd(ctx context.Context, next int64) (*problem.Problem, erro
 // archive to complete records.
 const maxTrailingPadding = 1 << 20
 
-// hasTrailingData reports whether anything other than a little padding follows the end of the
-// archive.
+// hasTrailingData reports whether anything other than a little padding follows the end of the archive.
 func (s *scan) hasTrailingData(ctx context.Context, end int64) (bool, error) {
 	if s.size-end > maxTrailingPadding {
 		return true, nil

@@ -116,8 +116,7 @@ func TestCutThatRemovesExactlyOneEntry(t *testing.T) {
 	}
 }
 
-// The last entry before a missing header may contain a cut. It is served if its content matches its
-// digest.
+// The last entry before a missing header may contain a cut. It is served if its content matches its digest.
 func TestEntryBeforeMissingHeader(t *testing.T) {
 	before, last := noise(1, 5000), noise(2, 9000)
 	entries := []layouttest.Entry{blobEntry(before), blobEntry(last), layouttest.File("x/index.json", []byte(`{"manifests":[]}`))}
@@ -147,8 +146,7 @@ func TestEntryBeforeMissingHeader(t *testing.T) {
 	}
 }
 
-// A cached index of an older version is not used. That version assumed that all chunks have the
-// same size.
+// A cached index of an older version is not used. That version assumed that all chunks have the same size.
 func TestOldCachedIndexIsNotUsed(t *testing.T) {
 	dir, cache := t.TempDir(), volume.Cache(t.TempDir())
 	layouttest.Tar(t, filepath.Join(dir, "a.tar"), layouttest.File("x/index.json", []byte(`{"manifests":[]}`)))
@@ -191,8 +189,7 @@ func TestProblemNamesMostLikelyChunk(t *testing.T) {
 	}
 }
 
-// If a cut removes exactly some entries, the digests of the remaining blobs show which chunk was
-// cut short.
+// If a cut removes exactly some entries, the digests of the remaining blobs show which chunk was cut short.
 func TestBlobLostBetweenTwoChunks(t *testing.T) {
 	var blobs [][]byte
 	for i := range 40 {

@@ -19,10 +19,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// Cache is a directory that contains the indexes of archives. With a cache, the next process does
-// not read the headers again. A Cache never fails: it does not store an index that it cannot write,
-// and rebuilds an index that cannot be read or does not match the files. The empty Cache stores
-// nothing.
+// Cache is a directory that contains the indexes of archives. With a cache, the next process does not
+// read the headers again. A Cache never fails: it does not store an index that it cannot write, and
+// rebuilds an index that cannot be read or does not match the files. The empty Cache stores nothing.
 type Cache string
 
 // indexVersion changes when the format of cached indexes changes. Version 1 assumed that all chunks
@@ -80,9 +79,8 @@ func (s Set) indexHead() []string {
 	return []string{version, absolute(s.Path()), s.firstFile(), s.identity}
 }
 
-// decodeIndex decodes an index from encodeIndex. It returns false if the head differs or the index
-// is damaged. documents must be set for the index of an archive in a bucket, which contains
-// documents.
+// decodeIndex decodes an index from encodeIndex. It returns false if the head differs or the index is
+// damaged. documents must be set for the index of an archive in a bucket, which contains documents.
 func decodeIndex(data []byte, documents bool, head ...string) (*tarIndex, bool) {
 	if len(data) < sha256.Size {
 		return nil, false

@@ -79,8 +79,7 @@ func (c Cache) isUnused(e fs.DirEntry, now time.Time, dirs []string) bool {
 
 func isIndexFile(e fs.DirEntry) bool { return indexName.MatchString(e.Name()) && e.Type().IsRegular() }
 
-// isGone reports whether the archive of an index is missing, and was directly in one of the
-// directories dirs.
+// isGone reports whether the archive of an index is missing, and was directly in one of the directories dirs.
 func (c Cache) isGone(index string, dirs []string) bool {
 	file, ok := c.fileOfIndex(index)
 	if !ok || !slices.ContainsFunc(dirs, func(dir string) bool { return absolute(dir) == filepath.Dir(file) }) {

@@ -126,8 +126,7 @@ func TestPruneKeepsOtherFiles(t *testing.T) {
 			t.Errorf("%s: created by layoutproxy, so it should be pruned: %v", name, ours)
 		}
 	}
-	// Prune also keeps links and directories whose name is that of an index, and the targets of the
-	// links.
+	// Prune also keeps links and directories whose name is that of an index, and the targets of the links.
 	precious := filepath.Join(t.TempDir(), "precious")
 	for name, make := range map[string]func(file string) error{
 		"link":      func(file string) error { return os.Symlink(precious, file) },

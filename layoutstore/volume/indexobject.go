@@ -9,8 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// indexObject is the index beside an archive in a bucket. If its Size is 0, the index does not
-// exist.
+// indexObject is the index beside an archive in a bucket. If its Size is 0, the index does not exist.
 type indexObject struct {
 	reader bucket.Reader
 	bucket.Object

@@ -18,9 +18,8 @@ func (s *scan) reservedProblem() problem.Problem {
 	return f
 }
 
-// findMisplaced reports layouts in a security*.tar that are below an extra directory, because the
-// archive was packed from an unclean working directory. They are served under their paths in the
-// archive.
+// findMisplaced reports layouts in a security*.tar that are below an extra directory, because the archive
+// was packed from an unclean working directory. They are served under their paths in the archive.
 func findMisplaced(archive string, layouts []tarLayout) (found []problem.Problem) {
 	if !strings.HasPrefix(archive, "security") {
 		return nil

@@ -44,7 +44,6 @@ func isObject(f extent.File) bool { _, ok := f.(*object); return ok }
 // errObject is the error of opening an object as a file.
 var errObject = fmt.Errorf("an object in a bucket is not a file: %w", errors.ErrUnsupported)
 
-// Open implements extent.File.
 func (o *object) Open(ctx context.Context) (*os.File, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -52,9 +51,8 @@ func (o *object) Open(ctx context.Context) (*os.File, error) {
 	return nil, fmt.Errorf("%s: %w", o, errObject)
 }
 
-// OpenRange implements extent.Ranged. If the store has no ETags, the object must have the same size
-// and modification time as in the list. If it has no modification time either, only the size is
-// compared.
+// OpenRange implements extent.Ranged. If the store has no ETags, the object must have the same size and
+// modification time as in the list. If it has no modification time either, only the size is compared.
 func (o *object) OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error) {
 	body, now, err := o.reader.Get(ctx, o.Key, off, n, o.ETag)
 	switch {

@@ -27,9 +27,8 @@ type Objects struct {
 	table  atomic.Pointer[objectTable]
 }
 
-// OpenObjects returns the objects in a place, without sending a request. If archive is not empty,
-// it returns only the objects of this archive, and those whose keys begin with one of the prefixes
-// in beside.
+// OpenObjects returns the objects in a place, without sending a request. If archive is not empty, it
+// returns only the objects of this archive, and those whose keys begin with one of the prefixes in beside.
 func OpenObjects(r bucket.Reader, archive string, beside ...string) *Objects {
 	return &Objects{reader: r, only: archive, beside: beside}
 }
@@ -138,8 +137,7 @@ func (o *Objects) ReadObject(ctx context.Context, key string, limit int64) (data
 	return ObjectExtent(o.reader, found).ReadAll(ctx)
 }
 
-// Files returns the objects in the last list that do not belong to a layout, by key. The map never
-// changes.
+// Files returns the objects in the last list that do not belong to a layout, by key. The map never changes.
 func (o *Objects) Files() map[string]bucket.Object { return o.lastTable().files }
 
 // lastTable returns the table of the last list. The table is empty if there is no list yet.

@@ -29,8 +29,7 @@ type objectTable struct {
 	problems []problem.Problem
 	nested   []problem.Problem
 	found    Found // the archives
-	// files contains the objects that do not belong to a layout, by key. It contains at most
-	// maxFiles.
+	// files contains the objects that do not belong to a layout, by key. It contains at most maxFiles.
 	files map[string]bucket.Object
 
 	forgotten int // the number of such objects that are not in files
@@ -313,8 +312,7 @@ func (t *tableReader) finish() *objectTable {
 	return table
 }
 
-// inBlobs reports whether a path is in the directory blobs of a layout. A layout in there does not
-// count.
+// inBlobs reports whether a path is in the directory blobs of a layout. A layout in there does not count.
 func (t *tableReader) inBlobs(p string) bool {
 	for at := p; ; {
 		i := strings.LastIndex("/"+at, "/blobs/")

@@ -29,8 +29,7 @@ type sharedRoot struct {
 	local *os.File // nil if the file system is not local; set by the first call of cached
 }
 
-// cached returns the directory for plainfile.OpenCached. It returns nil if the file system is not
-// local.
+// cached returns the directory for plainfile.OpenCached. It returns nil if the file system is not local.
 func (s *sharedRoot) cached() *os.File {
 	s.once.Do(func() { s.local = localDir(s.root) })
 	return s.local
@@ -64,8 +63,7 @@ func isLocal(root *os.Root) bool {
 	return dir != nil
 }
 
-// takeOpen returns the directory dir if it is open, and nil otherwise. The caller must give it
-// back.
+// takeOpen returns the directory dir if it is open, and nil otherwise. The caller must give it back.
 func (r *openDirs) takeOpen(dir string) *sharedRoot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,8 +121,7 @@ func (r *openDirs) remove(dir string) {
 	}
 }
 
-// closeAll removes all directories from the map. So directories that were replaced are opened
-// again.
+// closeAll removes all directories from the map. So directories that were replaced are opened again.
 func (r *openDirs) closeAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

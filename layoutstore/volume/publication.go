@@ -23,13 +23,11 @@ import (
 // see only a part of the change, whenever the writer is killed.
 const PublicationFile = ".layoutproxy-publication"
 
-// Publication is the content of a PublicationFile. It lists the files in a directory that change
-// together.
+// Publication is the content of a PublicationFile. It lists the files in a directory that change together.
 type Publication struct {
 	Format int `json:"format"`
-	// Staged is the directory with the new files, beside the journal. Each file has the same path
-	// in it as in the bundle directory. If a file is missing in it, the file has been moved into
-	// place.
+	// Staged is the directory with the new files, beside the journal. Each file has the same path in
+	// it as in the bundle directory. If a file is missing in it, the file has been moved into place.
 	Staged string          `json:"staged"`
 	Place  []PublishedFile `json:"place"`
 	// Remove contains old files that new files with other names replace.
@@ -135,8 +133,7 @@ func ReadPublication(dir string) (*Publication, error) {
 	return p, err
 }
 
-// CheckPublication fails with *UnfinishedError if the publication in the directory at dir cannot be
-// finished.
+// CheckPublication fails with *UnfinishedError if the publication in the directory at dir cannot be finished.
 func CheckPublication(dir string) error {
 	files, err := OpenFiles(dir)
 	if err != nil {

@@ -42,8 +42,7 @@ func (s *scan) readSparse(h *tar.Header, e tarEntry, from int64) (next int64) {
 	return padToBlock(e.off + stored)
 }
 
-// maxSparseHeader is the maximum size in bytes of all headers of a sparse entry. archive/tar allows
-// less.
+// maxSparseHeader is the maximum size in bytes of all headers of a sparse entry. archive/tar allows less.
 const maxSparseHeader = 8 << 20
 
 // makePlain changes h into the header of a plain file if its map has no holes. Then the stored

@@ -80,8 +80,7 @@ func sparseEntries(version, name string, all []piece, size int, stored []byte) [
 	return []layouttest.Entry{extended, {Header: tar.Header{Typeflag: tar.TypeReg, Name: "GNUSparseFile.0/x", Mode: 0o644, Format: tar.FormatUSTAR}, Body: body}}
 }
 
-// oldSparse returns an old GNU sparse entry. The header contains four pieces, and each further
-// block 21.
+// oldSparse returns an old GNU sparse entry. The header contains four pieces, and each further block 21.
 func oldSparse(name string, all []piece, size int, stored []byte) layouttest.Entry {
 	table := func(n int) (text string) {
 		for ; n > 0 && len(all) > 0; n-- {

@@ -32,12 +32,10 @@ type tarIndex struct {
 	// broken is the reason why the archive has no valid end, or nil.
 	broken  *problem.Problem
 	entries int
-	// unsure is set if a cached index could not represent everything. Then this index is not
-	// cached.
+	// unsure is set if a cached index could not represent everything. Then this index is not cached.
 	unsure  bool
 	headers map[string]string // of links
-	// end is the offset after the two empty blocks at the end of the archive. It is 0 if they were
-	// not found.
+	// end is the offset after the two empty blocks at the end of the archive. It is 0 if they were not found.
 	end int64
 	// copyAgain contains the chunks to copy again. As long as they are not intact, the entries
 	// after the break in the chain of headers are unknown.

@@ -12,9 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// maxPadding is how many bytes of zeros are read after the end of an archive. GNU tar pads an
-// archive to a multiple of its blocking factor, by default 10 KiB (GNU tar manual, "The Blocking
-// Factor of an Archive").
+// maxPadding is how many bytes of zeros are read after the end of an archive. GNU tar pads an archive to a
+// multiple of its blocking factor, by default 10 KiB (GNU tar manual, "The Blocking Factor of an Archive").
 const maxPadding = 64 << 20
 
 // checkTrailing reports data after the end of the archive, which is at offset end. Such data may be
@@ -103,9 +102,8 @@ func indexNonZero(b []byte) int {
 	return len(b) - len(rest)
 }
 
-// isHeader reports whether a tar header is at offset at. A header has 512 bytes with a valid
-// checksum. Some old programs add the bytes as signed numbers (POSIX.1-1988, 10.1.1; GNU tar
-// manual, "Basic Tar Format").
+// isHeader reports whether a tar header is at offset at. A header has 512 bytes with a valid checksum. Some
+// old programs add the bytes as signed numbers (POSIX.1-1988, 10.1.1; GNU tar manual, "Basic Tar Format").
 func (s *scan) isHeader(at int64) (bool, error) {
 	var block [512]byte
 	_, _ = s.window.Seek(at, io.SeekStart)
@@ -144,8 +142,7 @@ func (s *scan) trailingChunks(end, found int64) (partEnd int64, begins bool, chu
 	return partEnd, begins, chunks, bytes
 }
 
-// formatNames lists names in a message. If there are many, it lists only the first ones and the
-// last.
+// formatNames lists names in a message. If there are many, it lists only the first ones and the last.
 func formatNames(names []string) string {
 	const most = 20
 	if n := len(names) - most; n > 0 {

@@ -5,20 +5,18 @@
 // content of a blob ([Volume.Locate]). It does not interpret indexes and manifests. If it cannot
 // read a file, it reports a [problem.Problem] and continues.
 //
-// [OpenDir] opens a tree, and [OpenObjects] a place in a bucket. [FindArchives] finds the archives
-// and chunk sets in a directory. [OpenArchive] only reads the headers of an archive, or takes its
-// index from a [Cache]. If several entries have the same name, the last one counts.
-// [Archive.Problem] explains why an archive is incomplete. The entries before the break in its
-// chain of headers are served nevertheless.
+// [OpenDir] opens a tree, and [OpenObjects] a place in a bucket. [FindArchives] finds the archives and
+// chunk sets in a directory. [OpenArchive] only reads the headers of an archive, or takes its index from
+// a [Cache]. If several entries have the same name, the last one counts. [Archive.Problem] explains why
+// an archive is incomplete. The entries before the break in its chain of headers are served nevertheless.
 //
 // All implementations pass the tests in package volumetest. No volume opens a file outside of its
 // source: it opens files through [os.Root], and refuses links in archives that lead out.
 //
-// The files are arranged as in the OCI image layout specification 1.1 (image-layout.md): index.json
-// and blobs/<alg>/<encoded>. Archives have the format ustar, PAX or GNU. They are not compressed,
-// and end with two blocks of zeros (POSIX.1, pax, "ustar Interchange Format"). Chunks are named
-// NAME.tar.NNNN.chunk, starting at 0000. Joined in the order of their numbers, they are the
-// archive, whatever their sizes.
+// The files are arranged as in the OCI image layout specification 1.1 (image-layout.md): index.json and
+// blobs/<alg>/<encoded>. Archives have the format ustar, PAX or GNU. They are not compressed, and end with
+// two blocks of zeros (POSIX.1, pax, "ustar Interchange Format"). Chunks are named NAME.tar.NNNN.chunk,
+// starting at 0000. Joined in the order of their numbers, they are the archive, whatever their sizes.
 package volume
 
 import (
@@ -36,10 +34,9 @@ type Volume interface {
 	// Layouts scans for layouts. It fails only if ctx ends, or with an error for which IsExhausted
 	// is true. A file that cannot be read is a problem in the listing.
 	Layouts(ctx context.Context) (Listing, error)
-	// Locate locates a blob in a layout. If the blob is missing, the error is fs.ErrNotExist. If it
-	// is known which chunk to copy again, a *problem.Error wraps that. If ctx ends, Locate returns
-	// its cause, which does not mean that the blob is missing. Other errors come from the file
-	// system or the bucket.
+	// Locate locates a blob in a layout. If the blob is missing, the error is fs.ErrNotExist. If it is
+	// known which chunk to copy again, a *problem.Error wraps that. If ctx ends, Locate returns its cause,
+	// which does not mean that the blob is missing. Other errors come from the file system or the bucket.
 	Locate(ctx context.Context, layout string, d digest.Digest) (extent.List, error)
 	// Blobs lists the digests of the blobs in a layout, in byte order. It takes the digests from
 	// the names of files, whatever the index says and the files contain. It omits files with other
@@ -56,8 +53,7 @@ type Volume interface {
 type Cached interface {
 	Volume
 	// LocateCached returns where a blob is if it exists and has size bytes. Only opening it shows
-	// whether it does. LocateCached returns nil if the place is unknown. See
-	// [extent.List.OpenCachedAt].
+	// whether it does. LocateCached returns nil if the place is unknown. See [extent.List.OpenCachedAt].
 	LocateCached(layout string, d digest.Digest, size int64) extent.List
 }
 

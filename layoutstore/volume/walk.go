@@ -21,8 +21,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// These are limits of a walk, far above what any bundle needs. Without them, links could make a
-// walk endless.
+// These are limits of a walk, far above what any bundle needs. Without them, links could make a walk endless.
 const (
 	// maxPath is the maximum length in bytes of a path below the volume.
 	maxPath = 1024
@@ -151,8 +150,7 @@ func (w *walk) descend(ctx context.Context, parent *os.Root, rel string, e fs.Di
 		if statErr != nil && rel == "." && ClassifyName(e.Name()).looksLikeArchive() {
 			return nil // FindArchives reports this link
 		}
-		// Open the link from the top of the tree, because it may leave its directory but not the
-		// tree.
+		// Open the link from the top of the tree, because it may leave its directory but not the tree.
 		if root, err = plainfile.OpenRootIn(w.dir.root, filepath.FromSlash(name)); err != nil {
 			return w.reportError(name, fmt.Errorf("%w: %w", errLink, err))
 		}
@@ -243,9 +241,8 @@ func (w *walk) count(rel string) bool {
 	return n <= maxDirs
 }
 
-// reportError reports an error of the file system at the path rel as a problem. It ignores the
-// error if the file was removed during the scan. If [IsExhausted] is true for err, it returns err,
-// which ends the walk.
+// reportError reports an error of the file system at the path rel as a problem. It ignores the error if the
+// file was removed during the scan. If [IsExhausted] is true for err, it returns err, which ends the walk.
 func (w *walk) reportError(rel string, err error) error {
 	if IsExhausted(err) {
 		return err

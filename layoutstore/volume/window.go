@@ -12,9 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// windowSize is how many bytes of a file are read at once. That is enough for the headers of a
-// dozen small entries, or for one header and some content. Windows of an object are larger, because
-// each takes a request.
+// windowSize is how many bytes of a file are read at once. That is enough for the headers of a dozen small
+// entries, or for one header and some content. Windows of an object are larger, because each takes a request.
 const (
 	windowSize       = 16 << 10
 	objectWindowSize = 64 << 10

@@ -47,8 +47,7 @@ func openTwice(t *testing.T, name string, data []byte, do func(t *testing.T, a *
 	}
 }
 
-// digests reads all blobs of an archive. For each layout, it returns how many blobs match their
-// digest.
+// digests reads all blobs of an archive. For each layout, it returns how many blobs match their digest.
 func digests(t *testing.T, a *volume.Archive) map[string]int {
 	t.Helper()
 	listing, err := a.Layouts(context.Background())

@@ -1,9 +1,8 @@
 // Package wait limits how long callers wait for calls that cannot be interrupted.
 //
-// If a disk or server hangs, opening or reading a file may take very long, and the end of a context
-// does not stop it. So [For] makes the call in a new goroutine, and its caller waits only until the
-// context ends. [Flight] makes one call for all callers that need the same result. It holds no lock
-// during the call.
+// If a disk or server hangs, opening or reading a file may take very long, and the end of a context does not
+// stop it. So [For] makes the call in a new goroutine, and its caller waits only until the context ends.
+// [Flight] makes one call for all callers that need the same result. It holds no lock during the call.
 package wait
 
 import (

@@ -10,8 +10,7 @@ import (
 const maxLinks = 40
 
 // links returns all paths at which a change may make p lead to another file. These are p itself and
-// each link on the way to its target. For example, Kubernetes replaces a link far above a mounted
-// file.
+// each link on the way to its target. For example, Kubernetes replaces a link far above a mounted file.
 func links(p string) []string {
 	found := []string{filepath.Clean(p)}
 	abs, err := filepath.Abs(p)

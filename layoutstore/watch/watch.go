@@ -27,8 +27,7 @@ import (
 type Options struct {
 	// Tick is the time between signals if there are no events. 0 means that there are none.
 	Tick time.Duration
-	// Changed is called for each signal, to scan for changes. The next signal waits until Changed
-	// returns.
+	// Changed is called for each signal, to scan for changes. The next signal waits until Changed returns.
 	Changed func(context.Context)
 }
 
@@ -74,11 +73,10 @@ func (w *Watcher) open() {
 	}
 }
 
-// Watch sets what to watch. In the directories dirs, it watches everything directly in them. It
-// watches paths through their directories, and through the directories of links in them. If a
-// directory cannot be watched, changes there are noticed only at the tick, and [Watcher.Failure]
-// returns the reason. begun is true if Watch has begun to watch a directory. Earlier changes there
-// have given no signal.
+// Watch sets what to watch. In the directories dirs, it watches everything directly in them. It watches
+// paths through their directories, and through the directories of links in them. If a directory cannot
+// be watched, changes there are noticed only at the tick, and [Watcher.Failure] returns the reason.
+// begun is true if Watch has begun to watch a directory. Earlier changes there have given no signal.
 func (w *Watcher) Watch(dirs, paths []string) (begun bool) {
 	w.changing.Lock()
 	defer w.changing.Unlock()

@@ -62,10 +62,8 @@ type answer struct {
 	sent    int64
 }
 
-// Header implements http.ResponseWriter.
 func (a *answer) Header() http.Header { return a.w.Header() }
 
-// WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(status int) {
 	if a.begun {
 		return
@@ -84,7 +82,6 @@ func (a *answer) WriteHeader(status int) {
 	a.w.WriteHeader(status)
 }
 
-// Write implements http.ResponseWriter.
 func (a *answer) Write(p []byte) (int, error) {
 	a.WriteHeader(http.StatusOK)
 	if a.refused || a.fault.DropAnswer {

@@ -34,8 +34,7 @@ import (
 // Bucket is the name of the only bucket of a [Server].
 const Bucket = "bundles"
 
-// AccessKey and SecretKey are the credentials that [Getenv] returns. The server accepts any
-// credentials.
+// AccessKey and SecretKey are the credentials that [Getenv] returns. The server accepts any credentials.
 const (
 	AccessKey = "test-access-key"
 	SecretKey = "test-secret-key"

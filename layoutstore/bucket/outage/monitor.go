@@ -1,9 +1,8 @@
 // Package outage detects when an object store becomes unreachable, and when it is reachable again.
 //
-// A [Monitor] wraps the readers of places ([Monitor.Reader]) and observes their requests. While a
-// store does not answer at all, further requests fail at once, and [Monitor.Run] probes the store
-// regularly. [Monitor.Err] returns why a store is unreachable, and [Monitor.Wait] waits until it
-// recovers.
+// A [Monitor] wraps the readers of places ([Monitor.Reader]) and observes their requests. While a store
+// does not answer at all, further requests fail at once, and [Monitor.Run] probes the store regularly.
+// [Monitor.Err] returns why a store is unreachable, and [Monitor.Wait] waits until it recovers.
 package outage
 
 import (
@@ -58,8 +57,7 @@ const (
 	probePause = 2 * time.Second
 	// probeWait is how long a probe waits for its answer.
 	probeWait = 10 * time.Second
-	// late is how long a caller must wait in vain for an answer until the store counts as
-	// unreachable.
+	// late is how long a caller must wait in vain for an answer until the store counts as unreachable.
 	late = 10 * time.Second
 )
 
@@ -86,8 +84,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Err returns why a place cannot be read, or nil if all can. The error wraps
-// [bucket.ErrUnreachable].
+// Err returns why a place cannot be read, or nil if all can. The error wraps [bucket.ErrUnreachable].
 func (m *Monitor) Err() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -34,22 +34,18 @@ type watchedBucket struct {
 	bucket bucket.Bucket
 }
 
-// Put implements bucket.Bucket.
 func (w *watchedBucket) Put(ctx context.Context, key string, body io.Reader, size int64, options bucket.PutOptions) (bucket.Object, error) {
 	return w.bucket.Put(ctx, key, body, size, options)
 }
 
-// Delete implements bucket.Bucket.
 func (w *watchedBucket) Delete(ctx context.Context, key string) error {
 	return w.bucket.Delete(ctx, key)
 }
 
-// Uploads implements bucket.Bucket.
 func (w *watchedBucket) Uploads(ctx context.Context, prefix string, each func(bucket.Upload) error) error {
 	return w.bucket.Uploads(ctx, prefix, each)
 }
 
-// Abort implements bucket.Bucket.
 func (w *watchedBucket) Abort(ctx context.Context, upload bucket.Upload) error {
 	return w.bucket.Abort(ctx, upload)
 }
@@ -69,10 +65,8 @@ type watched struct {
 	reader  bucket.Reader
 }
 
-// Place implements bucket.Reader.
 func (w *watched) Place() string { return w.name }
 
-// List implements bucket.Reader.
 func (w *watched) List(ctx context.Context, prefix string, each func(bucket.Object) error) error {
 	if err := w.monitor.silence(w.name); err != nil {
 		return err
@@ -95,7 +89,6 @@ func (w *watched) list(ctx context.Context, prefix string, each func(bucket.Obje
 	return err
 }
 
-// Get implements bucket.Reader.
 func (w *watched) Get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, bucket.Object, error) {
 	if err := w.monitor.silence(w.name); err != nil {
 		return nil, bucket.Object{}, err
@@ -110,7 +103,6 @@ func (w *watched) get(ctx context.Context, key string, off, n int64, ifMatch str
 	return body, o, err
 }
 
-// Stat implements bucket.Reader.
 func (w *watched) Stat(ctx context.Context, key string) (bucket.Object, error) {
 	if err := w.monitor.silence(w.name); err != nil {
 		return bucket.Object{}, err
@@ -125,8 +117,7 @@ func (w *watched) noteObject(ctx context.Context, begun time.Time, key string, e
 	w.monitor.note(ctx, w.name, begun, err, func(p *place, failure error) { p.reading, p.key = failure, key })
 }
 
-// silence returns why the place fails if its store does not answer at all. Otherwise it returns
-// nil.
+// silence returns why the place fails if its store does not answer at all. Otherwise it returns nil.
 func (m *Monitor) silence(name string) error {
 	p := m.state(name)
 	if !p.silent {

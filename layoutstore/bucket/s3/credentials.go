@@ -44,8 +44,7 @@ func fileCredentials(getenv func(string) string) (*credentials.Credentials, erro
 	return c, nil
 }
 
-// anonymous returns anonymous credentials. If the user named a file or profile, it returns err
-// instead.
+// anonymous returns anonymous credentials. If the user named a file or profile, it returns err instead.
 func anonymous(named bool, err error) (*credentials.Credentials, error) {
 	if named {
 		return nil, fmt.Errorf("credentials for the object store: %w", err)

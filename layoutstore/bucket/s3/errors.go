@@ -12,8 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// wrap converts an error of minio-go into a *bucket.Error. If ctx has ended, it returns the cause
-// instead.
+// wrap converts an error of minio-go into a *bucket.Error. If ctx has ended, it returns the cause instead.
 func wrap(ctx context.Context, where string, err error) error {
 	if err == nil {
 		return nil

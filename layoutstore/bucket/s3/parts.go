@@ -50,8 +50,7 @@ func (p *place) putParts(ctx context.Context, key string, body io.Reader, size i
 	return p.complete(ctx, key, id, parts, size, expected, options)
 }
 
-// readEnd checks that body is at its end. A reader that verifies a digest reports a mismatch only
-// there.
+// readEnd checks that body is at its end. A reader that verifies a digest reports a mismatch only there.
 func readEnd(body io.Reader) error {
 	var rest [1]byte
 	switch n, err := io.ReadFull(body, rest[:]); {
@@ -160,7 +159,6 @@ func (p *place) checkWritten(ctx context.Context, key, sum string, failed error)
 	return o, nil
 }
 
-// Uploads implements bucket.Bucket.
 func (p *place) Uploads(ctx context.Context, prefix string, each func(bucket.Upload) error) error {
 	return wrap(ctx, p.where(prefix), p.uploads(ctx, prefix, each))
 }
@@ -191,7 +189,6 @@ func (p *place) uploads(ctx context.Context, prefix string, each func(bucket.Upl
 	}
 }
 
-// Abort implements bucket.Bucket.
 func (p *place) Abort(ctx context.Context, upload bucket.Upload) error {
 	err := p.retry(ctx, func() error {
 		return p.core.AbortMultipartUpload(ctx, p.at.Bucket, p.key(upload.Key), upload.ID)

@@ -24,14 +24,12 @@ type place struct {
 // Open opens a place without sending a request.
 func (c *Client) Open(at bucket.Place) bucket.Bucket { return &place{Client: c, at: at} }
 
-// Place implements bucket.Reader.
 func (p *place) Place() string { return p.at.String() }
 
 func (p *place) key(key string) string { return p.at.Prefix + key }
 
 func (p *place) where(key string) string { return p.at.Key(key) }
 
-// List implements bucket.Reader.
 func (p *place) List(ctx context.Context, prefix string, each func(bucket.Object) error) error {
 	after, stop, owner := "", error(nil), false
 	err := p.retry(ctx, func() error {
@@ -58,7 +56,6 @@ func (p *place) List(ctx context.Context, prefix string, each func(bucket.Object
 	return wrap(ctx, p.where(prefix), err)
 }
 
-// Stat implements bucket.Reader.
 func (p *place) Stat(ctx context.Context, key string) (bucket.Object, error) {
 	return p.stat(ctx, key, "")
 }
@@ -79,7 +76,6 @@ func (p *place) stat(ctx context.Context, key, ifMatch string) (bucket.Object, e
 	return bucket.Object{Key: key, Size: info.Size, ETag: trimETag(info.ETag), LastModified: info.LastModified}, nil
 }
 
-// Get implements bucket.Reader.
 func (p *place) Get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, bucket.Object, error) {
 	if n == 0 {
 		o, err := p.stat(ctx, key, ifMatch)
@@ -134,8 +130,7 @@ func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch strin
 	return body, object, nil
 }
 
-// checkRange checks that an answer has the requested range. It returns the size of the whole object
-// in bytes.
+// checkRange checks that an answer has the requested range. It returns the size of the whole object in bytes.
 func checkRange(header http.Header, off, n int64) (int64, error) {
 	var from, to, size int64
 	text := header.Get("Content-Range")
@@ -167,7 +162,6 @@ type bodyReader struct {
 	timer  *time.Timer
 }
 
-// Read implements io.Reader.
 func (r *bodyReader) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		return 0, io.EOF

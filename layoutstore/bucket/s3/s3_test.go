@@ -445,8 +445,7 @@ func TestInvalidOptions(t *testing.T) {
 	}
 }
 
-// Amazon documents this answer for two conditional writes at the same time. The client retries the
-// write.
+// Amazon documents this answer for two conditional writes at the same time. The client retries the write.
 func TestConflictingWrites(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "")

@@ -21,9 +21,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// Put implements bucket.Bucket. It writes an object of up to 64 MiB with one request, and a larger
-// object in parts. If an earlier upload was not finished, Put reuses the parts that have the same
-// content.
+// Put implements bucket.Bucket. It writes an object of up to 64 MiB with one request, and a larger object
+// in parts. If an earlier upload was not finished, Put reuses the parts that have the same content.
 func (p *place) Put(ctx context.Context, key string, body io.Reader, size int64, options bucket.PutOptions) (bucket.Object, error) {
 	put := p.putOnce
 	if size > p.threshold {
@@ -84,8 +83,7 @@ func (p *place) putOnce(ctx context.Context, key string, body io.Reader, size in
 		sent = true
 		return reader
 	}, size, sum, options)
-	// The body ended early, but the transport may have returned the store's answer instead of that
-	// error.
+	// The body ended early, but the transport may have returned the store's answer instead of that error.
 	if failed := reader.failed.Load(); err != nil && failed != nil {
 		return bucket.Object{}, failed
 	}
@@ -125,7 +123,6 @@ type exactReader struct {
 	failed atomic.Pointer[bodyError]
 }
 
-// Read implements io.Reader.
 func (r *exactReader) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		return 0, io.EOF
@@ -143,7 +140,6 @@ func (r *exactReader) Read(p []byte) (int, error) {
 	return n, failed
 }
 
-// Delete implements bucket.Bucket.
 func (p *place) Delete(ctx context.Context, key string) error {
 	err := p.retry(ctx, func() error {
 		return p.core.RemoveObject(ctx, p.at.Bucket, p.key(key), minio.RemoveObjectOptions{})
@@ -159,7 +155,6 @@ func isMissing(err error) bool {
 	return errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound && answer.Code != "NoSuchBucket"
 }
 
-// PresignGet implements bucket.Bucket.
 func (p *place) PresignGet(ctx context.Context, key string, expires time.Duration) (string, error) {
 	u, err := p.signer.PresignedGetObject(ctx, p.at.Bucket, p.key(key), expires, url.Values{})
 	if err != nil {
