@@ -1,10 +1,12 @@
 package push_test
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry/client"
+	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
 // If a manifest contradicts its descriptor or itself, a plan reports the manifest and leaves it
@@ -64,6 +67,67 @@ func TestLayersWithURLsAreRequired(t *testing.T) {
 		}
 		if (len(plan.LeftOut) == 0) != optional || (len(plan.NonDistributable) == 1) != optional {
 			t.Errorf("missing layer of type %s: got the problems %v, left-out layers %v", mediaType, plan.LeftOut, plan.NonDistributable)
+		}
+	}
+}
+
+// A module of which no image is intact gets no discovery tag: the registry would list a module that it
+// does not have. The plan says why. A module that is partly intact, or that has no images at all, keeps
+// its tag.
+func TestNoDiscoveryTagWithoutIntactImage(t *testing.T) {
+	t.Parallel()
+	tree := layouttest.New(t, t.TempDir())
+	for path, lost := range map[string][]string{
+		"modules/intact": nil, "modules/partly": {"v1"}, "modules/lost": {"v1", "v2"}, "modules/below": {"v1", "v2"},
+	} {
+		l := tree.Layout(path)
+		for _, tag := range []string{"v1", "v2"} {
+			layer := []byte(path + tag)
+			l.Tag(l.Image(layouttest.Image{Name: path + tag, Layers: [][]byte{layer}}), tag)
+			if slices.Contains(lost, tag) {
+				layouttest.Try(t, os.Remove(l.BlobPath(digest.FromBytes(layer))))
+			}
+		}
+		l.Write()
+	}
+	l := tree.Layout("modules/below/release") // of the same module
+	l.Tag(l.Image(layouttest.Image{LayerSizes: []int64{10}}), "v1")
+	l.Write()
+	tree.Layout("modules/empty").Write()
+	s := &setup{registry: registrytest.New(t, registrytest.Options{})}
+	to := client.Reference{Registry: s.registry.Host, Path: "mirror/ee"}
+	var err error
+	s.plan, err = push.NewPlan(t.Context(), open(t, to, tree.Dir()), to, push.Selection{})
+	layouttest.Try(t, err)
+	var got []string
+	for _, r := range s.plan.Repositories {
+		for _, tag := range r.Tags {
+			if tag.Discovery {
+				got = append(got, r.Name+":"+tag.Name)
+			}
+		}
+	}
+	want := []string{"mirror/ee/modules:below", "mirror/ee/modules:empty", "mirror/ee/modules:intact", "mirror/ee/modules:partly"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("discovery tags (-want +got):\n%s", diff)
+	}
+	notices := []string{"the discovery tag modules:lost is not pushed: no image of modules/lost is intact"}
+	if diff := cmp.Diff(notices, s.plan.Outline().Notices); diff != "" {
+		t.Errorf("notices (-want +got):\n%s", diff)
+	}
+	s.dial(t)
+	if summary, err := s.push(t.Context()); err != nil || !slices.Equal(summary.Notices, notices) || !slices.Equal(s.notices, notices) {
+		t.Errorf("%q, %q, %v", summary.Notices, s.notices, err)
+	}
+}
+
+// Options without a plan or a client are an error.
+func TestRequiredOptions(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, registrytest.Options{}, push.Selection{})
+	for _, o := range []push.Options{{}, {Plan: s.plan}, {Client: s.client}} {
+		if _, err := push.Run(t.Context(), o); !errors.Is(err, push.ErrOptions) {
+			t.Errorf("%+v: %v", o, err)
 		}
 	}
 }

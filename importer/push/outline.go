@@ -20,6 +20,7 @@ type Outline struct {
 	// LeftOut and NonDistributable are the same as in the plan.
 	LeftOut          []layoutstore.Problem `json:"gaps"`
 	NonDistributable []layoutstore.Problem `json:"nonDistributable,omitempty"`
+	Notices          []string              `json:"notices,omitempty"` // of the plan
 }
 
 // BlobOutline is a blob of a plan, with the names of the repositories that get it.
@@ -68,7 +69,7 @@ func (p *Plan) Totals() Totals {
 // Outline returns the printable form of the plan.
 func (p *Plan) Outline() Outline {
 	o := Outline{Destination: p.Destination.String(), Repositories: append([]*Repository{}, p.Repositories...), Blobs: []BlobOutline{},
-		Totals: p.Totals(), LeftOut: append([]layoutstore.Problem{}, p.LeftOut...), NonDistributable: p.NonDistributable}
+		Totals: p.Totals(), LeftOut: append([]layoutstore.Problem{}, p.LeftOut...), NonDistributable: p.NonDistributable, Notices: p.Notices}
 	for _, b := range p.Blobs {
 		out := BlobOutline{b.Digest, b.Size, b.Repositories[0].Name, []string{}}
 		for _, r := range b.Repositories[1:] {
@@ -106,6 +107,9 @@ func (p *Plan) WriteText(w io.Writer) error {
 	}
 	for _, layer := range p.NonDistributable {
 		fmt.Fprintf(b, "left out: %s\n", layer)
+	}
+	for _, notice := range p.Notices {
+		fmt.Fprintf(b, "note: %s\n", notice)
 	}
 	return b.Flush()
 }

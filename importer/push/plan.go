@@ -34,6 +34,8 @@ type Plan struct {
 	LeftOut []layoutstore.Problem
 	// NonDistributable are missing layers. Their media type allows the tree to omit them.
 	NonDistributable []layoutstore.Problem
+	// Notices say which discovery tags are not pushed, and why.
+	Notices []string
 }
 
 // Repository is a repository of the registry.
@@ -91,6 +93,10 @@ func NewPlan(ctx context.Context, tree *layoutstore.Snapshot, to client.Referenc
 	}
 	p.problems(tree.ScanProblems(), sources)
 	for _, src := range sources {
+		src.sort(src.selected)
+	}
+	p.sources = sources
+	for _, src := range sources {
 		if err := p.add(src); err != nil {
 			return nil, err
 		}
@@ -103,6 +109,7 @@ type planning struct {
 	plan         *Plan
 	selection    Selection
 	selected     []string // paths
+	sources      []*source
 	repositories map[string]*Repository
 	blobs        map[digest.Digest]*Blob
 }
@@ -137,12 +144,12 @@ func (p *planning) read(ctx context.Context, tree *layoutstore.Snapshot) ([]*sou
 
 func (p *planning) add(src *source) error {
 	var wanted []*closure.Manifest
-	for _, m := range src.audit.Graph.Manifests {
+	for _, m := range src.intact {
 		if p.wanted(src, m) {
 			wanted = append(wanted, m)
 		}
 	}
-	if len(wanted) == 0 {
+	if len(wanted)+len(src.leftOut) == 0 {
 		return nil
 	}
 	name := p.selection.Name(p.plan.Destination, src.path)
@@ -151,6 +158,10 @@ func (p *planning) add(src *source) error {
 		return fmt.Errorf("the layout at the root of the tree has no name, because the destination has no path: %w", ErrName)
 	case !names.IsRepository(name):
 		return fmt.Errorf("%s would be pushed to %q: %w", src.path, name, ErrName)
+	}
+	for _, left := range src.leftOut {
+		left.Repository = name
+		p.plan.LeftOut = append(p.plan.LeftOut, left)
 	}
 	r := p.repositories[name]
 	if r == nil {
@@ -164,36 +175,62 @@ func (p *planning) add(src *source) error {
 // ErrName reports that a repository would have an illegal name in the registry.
 var ErrName = errors.New("not a legal repository name")
 
-// wanted reports whether a manifest of a source is selected. That is so if its repository is
+// wanted reports whether an intact manifest of a source is pushed. That is so if its repository is
 // selected, or if it is the image of a discovery tag for a selected repository.
 func (p *planning) wanted(src *source, m *closure.Manifest) bool {
 	if !src.repo.IsDiscovery(m.Digest) {
 		return src.selected
 	}
-	return slices.ContainsFunc(m.Tags, func(tag string) bool { return p.discovers(src.path, tag) })
+	wanted := false
+	for _, tag := range m.Tags {
+		if !p.discovers(src.path, tag) {
+			continue
+		}
+		if reason := p.whyUndiscovered(src.path + "/" + tag); reason != "" {
+			p.plan.Notices = append(p.plan.Notices, fmt.Sprintf("the discovery tag %s:%s is not pushed: %s", src.path, tag, reason))
+			continue
+		}
+		wanted = true
+	}
+	return wanted
 }
 
 // discovers reports whether a discovery tag lists a selected repository, or one above a selected
 // repository.
 func (p *planning) discovers(path, tag string) bool {
-	below := path + "/" + tag
-	return slices.ContainsFunc(p.selected, func(s string) bool { return s == below || strings.HasPrefix(s, below+"/") })
+	return slices.ContainsFunc(p.selected, func(s string) bool { return isAtOrBelow(s, path+"/"+tag) })
 }
 
-// addManifests adds manifests in order. It leaves out manifests that have a problem or lead to one.
+// whyUndiscovered returns why the discovery tag for a repository is not pushed, or the empty string if
+// it is. The registry would list a module that it does not have, if all images of the module are left
+// out. The tag of a module without any image is pushed, as it is served.
+func (p *planning) whyUndiscovered(path string) string {
+	leftOut := false
+	for _, src := range p.sources {
+		if !isAtOrBelow(src.path, path) || !src.selected {
+			continue
+		}
+		if slices.ContainsFunc(src.intact, func(m *closure.Manifest) bool { return !src.repo.IsDiscovery(m.Digest) }) {
+			return ""
+		}
+		leftOut = leftOut || len(src.leftOut) > 0
+	}
+	if leftOut {
+		return "no image of " + path + " is intact"
+	}
+	return ""
+}
+
+// isAtOrBelow reports whether a path is dir or leads below it.
+func isAtOrBelow(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+// addManifests adds intact manifests in order.
 func (p *planning) addManifests(r *Repository, src *source, manifests []*closure.Manifest) {
 	have := map[digest.Digest]bool{}
 	for _, m := range r.Manifests {
 		have[m.Digest] = true
 	}
-	broken := map[digest.Digest]layoutstore.Kind{}
 	for _, m := range manifests {
-		if left, ok := src.findProblem(m, broken); ok {
-			broken[m.Digest] = left.Kind
-			left.Repository = r.Name
-			p.plan.LeftOut = append(p.plan.LeftOut, left)
-			continue
-		}
 		p.tag(r, src, m)
 		if have[m.Digest] {
 			continue // another path of the tree has the same manifest for this repository
@@ -215,7 +252,7 @@ func (p *planning) addManifests(r *Repository, src *source, manifests []*closure
 func (p *planning) tag(r *Repository, src *source, m *closure.Manifest) {
 	synthetic := src.repo.IsDiscovery(m.Digest)
 	for _, name := range m.Tags {
-		if synthetic && !p.discovers(src.path, name) {
+		if synthetic && (!p.discovers(src.path, name) || p.whyUndiscovered(src.path+"/"+name) != "") {
 			continue
 		}
 		i := slices.IndexFunc(r.Tags, func(t Tag) bool { return t.Name == name })

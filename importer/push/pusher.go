@@ -15,8 +15,9 @@ import (
 
 // Options configure a push.
 type Options struct {
+	// Plan is required.
 	Plan *Plan
-	// Client is the client of the registry. It must have Options.Push.
+	// Client is the client of the registry. It is required, and must have Options.Push.
 	Client *client.Client
 	// State lets another process resume. If it is nil, none can.
 	State *State
@@ -32,6 +33,9 @@ type Options struct {
 	// Notice is called with messages that are no failures. It may be nil.
 	Notice func(message string)
 }
+
+// ErrOptions reports that the options have no plan or no client.
+var ErrOptions = errors.New("a push needs a plan and a client")
 
 // Progress receives the progress of a push. Its methods must be safe for concurrent calls.
 type Progress interface {
@@ -84,9 +88,12 @@ func newPusher(o Options) *pusher {
 }
 
 // Run executes a plan and proves the result. The summary describes what was done, even after an
-// error. Run fails with *ProofError if content did not arrive. Other errors are an *Error or the
-// context's error.
+// error. Run fails with *ProofError if content did not arrive. Other errors are ErrOptions, an *Error
+// or the context's error.
 func Run(ctx context.Context, o Options) (Summary, error) {
+	if o.Plan == nil || o.Client == nil {
+		return Summary{Notices: []string{}, Differences: []Difference{}}, ErrOptions
+	}
 	began, p := time.Now(), newPusher(o)
 	err := p.push(ctx)
 	p.mu.Lock()
@@ -103,6 +110,9 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 }
 
 func (p *pusher) push(ctx context.Context) error {
+	for _, notice := range p.Plan.Notices {
+		p.notify(notice)
+	}
 	if err := p.Client.Ping(ctx); err != nil {
 		return withSide("ping", "", "", err)
 	}

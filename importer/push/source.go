@@ -27,6 +27,9 @@ type source struct {
 	// contains the first problem of each digest.
 	problems []layoutstore.Problem
 	byDigest map[digest.Digest]layoutstore.Problem
+
+	intact  []*closure.Manifest   // in the order of the graph, including discovery images
+	leftOut []layoutstore.Problem // why the other manifests cannot be pushed
 }
 
 // newSource audits a repository. It fails like layoutstore.Snapshot's AuditWith.
@@ -52,6 +55,23 @@ func newSource(ctx context.Context, tree *layoutstore.Snapshot, path string, sel
 		}
 	}
 	return src, nil
+}
+
+// sort finds the manifests that are intact, and those that have a problem or lead to one. It skips
+// ordinary manifests if they are not wanted.
+func (s *source) sort(ordinary bool) {
+	broken := map[digest.Digest]layoutstore.Kind{}
+	for _, m := range s.audit.Graph.Manifests {
+		if !ordinary && !s.repo.IsDiscovery(m.Digest) {
+			continue
+		}
+		if left, ok := s.findProblem(m, broken); ok {
+			broken[m.Digest] = left.Kind
+			s.leftOut = append(s.leftOut, left)
+			continue
+		}
+		s.intact = append(s.intact, m)
+	}
 }
 
 // maxProblems is the maximum number of problems that are listed per repository.

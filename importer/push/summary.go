@@ -27,7 +27,7 @@ type Summary struct {
 	Seconds   float64 `json:"seconds"`
 	// Slowest is nil if no blob was sent.
 	Slowest *Slowest `json:"slowest"`
-	// Notices are limitations of the registry that are not failures.
+	// Notices are limitations that are not failures, and the notices of the plan.
 	Notices []string `json:"notices"`
 	// Differences are content that the registry acknowledged but does not have as planned.
 	Differences []Difference `json:"gaps"`
