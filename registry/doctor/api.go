@@ -30,8 +30,8 @@ var errBroken = errors.New("the answer was cut off")
 // send sends a request to a path below /v2/, and reads at most limit bytes of the answer's body.
 func (d *doctor) send(ctx context.Context, method, path string, header map[string]string, limit int64) (answer, error) {
 	target := d.url.String() + "/v2/" + path
-	if d.image.host != "" && d.image.host != d.url.Host {
-		target += "?ns=" + url.QueryEscape(d.image.host) // containerd sends this parameter to mirrors
+	if ns := namespace(d.image.host, d.url.Host); ns != "" {
+		target += "?ns=" + url.QueryEscape(ns)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {
@@ -53,6 +53,15 @@ func (d *doctor) send(ctx context.Context, method, path string, header map[strin
 		return answer{}, fmt.Errorf("%w after %d bytes: %w", errBroken, len(body), err)
 	}
 	return answer{resp.StatusCode, resp.Status, resp.Header, resp.ContentLength, body, resp.Request.URL}, nil
+}
+
+// namespace returns the registry that containerd names to a server in the query, because the server is a
+// mirror of it. It is empty if the server is the registry itself. image is the host in the image's name.
+func namespace(image, server string) string {
+	if image == server || image == dockerHub && server == "registry-1.docker.io" {
+		return ""
+	}
+	return image
 }
 
 const maxErrorBody = 64 << 10

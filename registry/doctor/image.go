@@ -16,10 +16,13 @@ type image struct {
 	digest     digest.Digest
 }
 
+// dockerHub is the host in the names of Docker Hub's images.
+const dockerHub = "docker.io"
+
 // isOfficial reports whether an image may be an official image of Docker Hub. The name of such an
 // image has one segment, and clients request it below library/.
 func (i image) isOfficial() bool {
-	return (i.host == "" || i.host == "docker.io" || i.host == "index.docker.io") && !strings.Contains(i.repository, "/")
+	return (i.host == "" || i.host == dockerHub) && !strings.Contains(i.repository, "/")
 }
 
 // parseImage parses [HOST/]REPOSITORY[:TAG][@DIGEST]. The first segment is a host only if it
@@ -35,7 +38,9 @@ func parseImage(s string) (image, error) {
 		}
 		i.digest = d
 	}
-	i.host, rest = names.CutHost(rest)
+	if i.host, rest = names.CutHost(rest); i.host == "index.docker.io" {
+		i.host = dockerHub // an older name, which containerd's CRI plugin replaces
+	}
 	if colon := strings.LastIndexByte(rest, ':'); colon >= 0 {
 		rest, i.tag = rest[:colon], rest[colon+1:]
 		if err := names.CheckTag(i.tag); err != nil {
