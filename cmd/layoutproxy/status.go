@@ -39,9 +39,9 @@ with their rate and remaining time, and its prunes. URL is the admin address of 
 by default ` + defaultAdmin + `. A server with --admin-htpasswd needs a login. For a server
 with --admin-tls-cert, the URL begins with https://.
 
-The exit status is 0 if there are no problems, or only conflicts. It is 3 if there are other
-problems, and 1 if the server cannot be reached. With --watch, status prints again every two
-seconds until Ctrl-C, and exits with 0.`,
+The exit status is 0 if there are no problems, or only problems that affect no content, such as
+conflicts. It is 3 if there are other problems, and 1 if the server cannot be reached. With
+--watch, status prints again every two seconds until Ctrl-C, and exits with 0.`,
 		Example: `  layoutproxy status
   layoutproxy status --watch
   layoutproxy status http://127.0.0.1:5580 --output json

@@ -2,8 +2,15 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"context"
+	"errors"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
@@ -26,5 +33,72 @@ func TestStatusWatchEndsWithCtrlC(t *testing.T) {
 	}
 	if err := watch.Wait(); err != nil {
 		t.Errorf("after Ctrl-C, status --watch ends with %v", err)
+	}
+}
+
+// status ends with 3 for the sources for which list does, and with 0 for the others: harmless problems
+// and conflicts are printed, and change no exit status.
+func TestStatusEndsLikeList(t *testing.T) {
+	for name, c := range map[string]struct {
+		change  func(dir string)
+		problem string
+		want    int
+	}{
+		"intact": {func(string) {}, "", 0},
+		"bytes behind the end of an archive": {func(dir string) {
+			archive := filepath.Join(dir, "installer.tar")
+			data, err := os.ReadFile("testdata/d8/installer.tar")
+			layouttest.Try(t, err)
+			layouttest.Try(t, os.WriteFile(archive, append(data, "not a tar header"...), 0o644))
+		}, "limited: ", 0},
+		"two contents for a tag": {func(dir string) {
+			tree := layouttest.New(t, t.TempDir())
+			l := tree.Layout("app")
+			l.Tag(l.Image(layouttest.Image{Name: "another", LayerSizes: []int64{10}}), "v1")
+			l.Write()
+			tree.Archive(filepath.Join(dir, "a.tar"), layouttest.Archive{})
+		}, "conflict: ", 0},
+		"a truncated archive": {func(dir string) {
+			data, err := os.ReadFile("testdata/d8/installer.tar")
+			layouttest.Try(t, err)
+			layouttest.Try(t, os.WriteFile(filepath.Join(dir, "installer.tar"), data[:len(data)/2], 0o644))
+		}, "incomplete: ", 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			layouttest.Publish(t, dir, "app", "v1")
+			c.change(dir)
+			p := start(t, "--settle", "0s", dir)
+			waitChecked(t, p)
+			for _, args := range [][]string{{"list", dir}, {"status", p.addresses["admin"]}} {
+				cmd := program(t, args...)
+				out, err := cmd.CombinedOutput()
+				var ended *exec.ExitError
+				if err != nil && !errors.As(err, &ended) {
+					t.Fatal(err)
+				}
+				if got := cmd.ProcessState.ExitCode(); got != c.want || !strings.Contains(string(out), c.problem) {
+					t.Errorf("%s ends with %d, want %d and %q:\n%s", args[0], got, c.want, c.problem, out)
+				}
+			}
+		})
+	}
+}
+
+// waitChecked waits until a server has checked its sources.
+func waitChecked(t *testing.T, p *process) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for {
+		out, _ := program(t, "status", p.addresses["admin"], "--output", "json").Output()
+		if bytes.Contains(out, []byte(`"checked": true`)) {
+			return
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("the sources are not checked: %s", out)
+		}
 	}
 }

@@ -19,12 +19,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// statusError returns the error for a status with problems. Conflicts do not count. Without other
-// problems it returns nil.
+// statusError returns the error for a status with problems. Only problems count for which list exits
+// with 3, too. Without them it returns nil.
 func statusError(s *daemon.Status) error {
 	n := 0
 	for _, p := range s.Problems {
-		if p.Kind != layoutstore.Conflict {
+		if p.IsFailure() {
 			n++
 		}
 	}

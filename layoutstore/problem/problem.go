@@ -72,7 +72,7 @@ type Problem struct {
 	TagsUnknown bool `json:"-"`
 	// Harmless is set if all content can still be served. Such a problem is reported, but does not
 	// change an exit status.
-	Harmless bool `json:"-"`
+	Harmless bool `json:"harmless,omitempty"`
 	// Transient is set if the content could not be read, although it may be intact.
 	Transient bool `json:"-"`
 }

@@ -40,9 +40,9 @@ func TestProblemAsJSON(t *testing.T) {
 		want map[string]any
 	}{
 		{p, map[string]any{"kind": "damaged", "path": "a.tar", "entry": "blobs", "chunk": "chunk 0001 and chunk 0002", "chunks": []any{"chunk 0001", "chunk 0002"},
-			"repository": "app", "tag": "v1", "tags": []any{"v1", "v2"}, "digest": digest, "mediaType": "type", "reason": "why"}},
+			"repository": "app", "tag": "v1", "tags": []any{"v1", "v2"}, "digest": digest, "mediaType": "type", "reason": "why", "harmless": true}},
 		{p.Bounded(1), map[string]any{"kind": "damaged", "path": "a.tar", "entry": "blobs", "chunk": "chunk 0001 and chunk 0002", "chunks": []any{"chunk 0001", "chunk 0002"},
-			"repository": "app", "tag": "v1", "tags": []any{"v1"}, "moreTags": 1.0, "digest": digest, "mediaType": "type", "reason": "why"}},
+			"repository": "app", "tag": "v1", "tags": []any{"v1"}, "moreTags": 1.0, "digest": digest, "mediaType": "type", "reason": "why", "harmless": true}},
 		{problem.Problem{Kind: problem.Limited}, map[string]any{"kind": "limited", "path": "", "entry": "", "chunk": "", "chunks": []any{},
 			"repository": "", "tag": "", "tags": []any{}, "digest": "", "mediaType": "", "reason": ""}},
 	} {

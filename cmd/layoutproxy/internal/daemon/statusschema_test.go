@@ -34,7 +34,7 @@ func TestStatusSchemaMatchesProgram(t *testing.T) {
 	full := map[string]any{
 		"":        Status{},
 		"source":  layoutstore.SourceStatus{},
-		"problem": layoutstore.Problem{MoreTags: 1},
+		"problem": layoutstore.Problem{MoreTags: 1, Harmless: true},
 		"job":     drop.Status{Kind: "archive"},
 		"prune":   PruneStatus{},
 		"scrub":   page.Scrub{Ended: &now},
