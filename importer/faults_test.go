@@ -18,6 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/drop"
 	"github.com/layoutproxy/layoutproxy/importer/importertest"
 	"github.com/layoutproxy/layoutproxy/layoutstore"
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
@@ -323,7 +324,7 @@ func die(t *testing.T, work []string) {
 	step := 0
 	err = way(work[0]).importFrom(t.Context(), work[1], work[2], func(string, string) error {
 		if step++; step == at {
-			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			return layouttest.KillSelf()
 		}
 		return nil
 	})

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -171,7 +170,7 @@ func (m *model) other(dir string) {
 		}
 	}
 	if m.rand.IntN(6) == 0 {
-		_ = syscall.Mkfifo(filepath.Join(m.dir, dir, "pipe"), 0o644) // an error does not matter: not every directory needs a pipe
+		_ = layouttest.MakePipe(filepath.Join(m.dir, dir, "pipe")) // an error does not matter: not every directory needs a pipe
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -204,9 +203,7 @@ func TestDropReportsOtherEntries(t *testing.T) {
 			defer d.wantStatus(name, "waiting", reason)
 		}
 	}
-	if err := syscall.Mkfifo(filepath.Join(d.dir, "pipe.tar"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, layouttest.MakePipe(filepath.Join(d.dir, "pipe.tar")))
 	for name, to := range map[string]string{"gone.tar": "nowhere", "gone": "nowhere", "dir": "real", "out.tar": importertest.App(t, "o", "1.0")} {
 		if err := os.Symlink(to, filepath.Join(d.dir, name)); err != nil {
 			t.Fatal(err)

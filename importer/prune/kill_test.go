@@ -327,7 +327,7 @@ func die(t *testing.T, work []string) {
 	step := 0
 	err = way(work[0]).prune(t.Context(), work[1], func(string, string) error {
 		if step++; step == at {
-			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			return layouttest.KillSelf()
 		}
 		return nil
 	})

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -113,9 +112,9 @@ func used(t *testing.T, store string) (bytes int64) {
 		if err != nil {
 			return err
 		}
-		if st := info.Sys().(*syscall.Stat_t); !seen[st.Ino] {
-			seen[st.Ino] = true
-			bytes += st.Blocks * 512
+		if inode, size := occupied(t, info); !seen[inode] {
+			seen[inode] = true
+			bytes += size
 		}
 		return nil
 	})

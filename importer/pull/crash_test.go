@@ -62,7 +62,7 @@ func child(args []string) error {
 	var reached atomic.Int64
 	o.SetReached(func(string) {
 		if int(reached.Add(1)) == at {
-			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			_ = layouttest.KillSelf()
 		}
 	})
 	if _, err := pull.Run(context.Background(), o, nil); err != nil {

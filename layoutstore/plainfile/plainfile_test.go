@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
@@ -24,9 +25,7 @@ func TestOpenOnlyRegularFiles(t *testing.T) {
 	if err := os.WriteFile(at("regular"), []byte("content"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mkfifo(at("pipe"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, layouttest.MakePipe(at("pipe")))
 	if err := os.Mkdir(at("directory"), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
@@ -82,7 +81,7 @@ func TestNamedPipesDoNotBlock(t *testing.T) {
 			f := find(dir)
 			replaced := filepath.Join(dir, f.replace)
 			layouttest.Try(t, os.Rename(replaced, filepath.Join(filepath.Dir(dir), "away")))
-			layouttest.Try(t, syscall.Mkfifo(replaced, 0o644))
+			layouttest.Try(t, layouttest.MakePipe(replaced))
 			if err := f.open(); err == nil {
 				t.Error("a named pipe was read as a file of the source")
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -153,11 +152,8 @@ func TestWatchMissingDirectory(t *testing.T) {
 // If the system refuses an event queue, or file descriptors run out, changes are noticed at the
 // tick. Once there is a queue, they are noticed by events.
 func TestWithoutEventQueue(t *testing.T) {
-	var limit syscall.Rlimit
-	layouttest.Try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
-	restore := func() { layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)) }
 	dir := t.TempDir()
-	layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
+	restore := layouttest.LimitFiles(t, 0)
 	defer restore()
 	w, signals := run(t, time.Millisecond)
 	if w.Watch([]string{dir}, nil) || w.Failure() == nil {
@@ -171,13 +167,11 @@ func TestWithoutEventQueue(t *testing.T) {
 }
 
 func TestEventQueueOpenedLate(t *testing.T) {
-	var limit syscall.Rlimit
-	layouttest.Try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	dir := t.TempDir()
-	layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
+	restore := layouttest.LimitFiles(t, 0)
 	w, signals := run(t, 0)
 	failure := w.Failure()
-	layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	restore()
 	if failure == nil {
 		t.Fatal("watching works although no file descriptor is free")
 	}

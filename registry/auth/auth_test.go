@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +26,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry"
 	"github.com/layoutproxy/layoutproxy/registry/auth"
 	"github.com/layoutproxy/layoutproxy/registry/auth/tokentest"
@@ -148,9 +148,7 @@ func TestUnusableCredentialFiles(t *testing.T) {
 	write(t, bad, "ann:secret")
 	write(t, key, "{}")
 	pipe := filepath.Join(dir, "pipe") // opening a pipe blocks until a writer opens it
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, layouttest.MakePipe(pipe))
 	server := tokentest.New(t)
 	certs, jwks := server.WriteKeys(dir)
 	whole := auth.Token{Realm: "https://tokens.example/token", Service: "s", Issuer: "i", RootCerts: certs, JWKS: jwks}

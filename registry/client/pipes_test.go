@@ -5,9 +5,9 @@ package client_test
 import (
 	"errors"
 	"path/filepath"
-	"syscall"
 	"testing"
 
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
@@ -15,9 +15,7 @@ import (
 // The client refuses a named pipe as a file of credentials, instead of waiting for a writer.
 func TestNamedPipesDoNotBlock(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "auth.json")
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	layouttest.Try(t, layouttest.MakePipe(pipe))
 	t.Setenv("REGISTRY_AUTH_FILE", pipe)
 	if _, err := client.NewKeychain().Credential(t.Context(), "registry.test", "x"); !errors.Is(err, plainfile.ErrNotRegular) {
 		t.Errorf("logins: %v", err)

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -236,12 +235,10 @@ func TestNoWatchesLeftIsAProblem(t *testing.T) {
 	layouttest.Publish(t, dir, "install", "v1")
 	tree, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{dir}})
 	layouttest.Try(t, err)
-	var limit syscall.Rlimit
-	layouttest.Try(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
-	layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Max: limit.Max}))
+	restore := layouttest.LimitFiles(t, 0)
 	l := newLiveTree(zap.NewNop(), tree, []string{dir}, time.Hour)
 	found := l.problems(t.Context())
-	layouttest.Try(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
+	restore()
 	if len(found) != 1 || found[0].Kind != layoutstore.Limited || found[0].Path != dir || !strings.Contains(found[0].Reason, "fs.inotify.max_user_watches") {
 		t.Errorf("problems are %v, want one of kind limited that names fs.inotify.max_user_watches", found)
 	}
