@@ -23,7 +23,7 @@ func TestAdviceForRegistryErrors(t *testing.T) {
 		err           error
 		cause, remedy string
 	}{
-		{quota, "a quota of deckhouse is used up", "raise it"},
+		{quota, "a quota of deckhouse is used up", "raise the quota"},
 		{wrong, "the token server auth.example refuses the login", "check the name and the password"},
 		{nobody, "nobody is logged in to registry.example", "docker login"},
 		{&push.ProofError{Differences: []push.Difference{{Kind: push.Missing, Repository: "a", Reference: "v1"}}}, "although it acknowledged them", "--check-blobs"},
