@@ -87,7 +87,7 @@ func glob(tb testing.TB, dir, pattern string) []string {
 type asked struct{ method, path, header, value string }
 
 // requests returns requests for all content of the bundle, and other requests that clients send,
-// such as for lists of tags.
+// such as requests for tag lists.
 func (b *bundle) requests(tb testing.TB) (all []asked) {
 	tb.Helper()
 	both := func(path string) {
@@ -103,7 +103,7 @@ func (b *bundle) requests(tb testing.TB) (all []asked) {
 		for _, d := range slices.Concat(b.manifests[name], b.manifests[bundleRoot]) {
 			both("/v2/" + name + "/manifests/" + d.Digest.String())
 			both("/v2/" + name + "/referrers/" + d.Digest.String())
-			// This repository may not contain the blob, although the same archive may.
+			// The archive may contain this blob, but in another repository.
 			both("/v2/" + name + "/blobs/" + d.Digest.String())
 			all = append(all, asked{http.MethodGet, "/v2/" + name + "/manifests/" + d.Digest.String(), "If-None-Match", `"` + d.Digest.String() + `"`})
 		}
@@ -128,7 +128,7 @@ func randomRangesEach() int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		return 200
 	}
-	return 36 // there are six kinds of ranges, so six of each kind
+	return 36 // six ranges of each of the six kinds
 }
 
 // ranges returns requests for ranges of the file at path, the same ones in each run. For a large
@@ -154,8 +154,8 @@ func ranges(path string, size int) (all []asked) {
 	return all
 }
 
-// answer is what two servers must answer alike. It omits the date and the multipart boundary,
-// which differ between servers.
+// answer contains the parts of a response that two servers must send alike. It omits the date and
+// the multipart boundary, which differ between servers.
 type answer struct {
 	status int
 	header string
@@ -199,7 +199,7 @@ func TestAllFormsGiveSameAnswers(t *testing.T) {
 			t.Errorf("the tree answered %d requests with status %d, want at least 10", statuses[status], status)
 		}
 	}
-	// Requesting every range takes long, so the forms that are not listed here get only every
+	// Requesting every range takes long. So the forms that are not in this map get only every
 	// fourth range.
 	wholly := map[string]bool{"archives": true, "chunks of 1 MiB": true, "a mix": true}
 	for form, sources := range b.forms(t) {
@@ -223,12 +223,12 @@ func TestAllFormsGiveSameAnswers(t *testing.T) {
 	}
 }
 
-// hollow is a server of an archive with a large blob of zeros, followed by a small blob. The
-// zeros use no disk space unless the archive is cut into chunks.
+// hollow is a server for an archive that contains a large blob of zeros and then a small blob. The
+// zeros use no disk space unless the archive is split into chunks.
 type hollow struct {
 	*server
 	archive string
-	path    string // path of the large blob
+	path    string // URL path of the large blob
 	after   digest.Digest
 }
 
@@ -257,8 +257,8 @@ func newHollow(t *testing.T, chunk int64) *hollow {
 	return h
 }
 
-// rest reads the rest of a download. It returns an error if the bytes are not those of the old
-// archive.
+// rest reads the rest of the download of the large blob. It returns an error if a byte is not zero,
+// because the blob in the old archive contains only zeros.
 func rest(t *testing.T, body io.Reader) (n int, err error) {
 	t.Helper()
 	buf := make([]byte, 1<<20)
@@ -268,13 +268,13 @@ func rest(t *testing.T, body io.Reader) (n int, err error) {
 		k, err = body.Read(buf)
 		n += k
 		if string(buf[:k]) != string(zeros[:k]) {
-			return n, fmt.Errorf("one of the %d bytes before byte %d is not zero", k, n)
+			return n, fmt.Errorf("the last %d bytes before offset %d are not all zero", k, n)
 		}
 	}
 	return n, err
 }
 
-func TestReplacedArchiveDownloadEndsFromOldFile(t *testing.T) {
+func TestDownloadOfReplacedArchiveCompletes(t *testing.T) {
 	t.Parallel()
 	h := newHollow(t, 0)
 	body := h.start(h.path)
@@ -282,10 +282,10 @@ func TestReplacedArchiveDownloadEndsFromOldFile(t *testing.T) {
 	entries, _, after := hollowEntries("new content")
 	layouttest.Tar(t, h.archive, entries...)
 	if n, err := rest(t, body); !errors.Is(err, io.EOF) || n != sparseSize {
-		t.Errorf("the download ended after %d bytes with %v", n, err)
+		t.Errorf("the download ended after %d bytes with %v, want %d bytes and io.EOF", n, err, sparseSize)
 	}
 	if n, err := rest(t, ranged); !errors.Is(err, io.EOF) || n != sparseSize-5 {
-		t.Errorf("the download of a range ended after %d bytes with %v", n, err)
+		t.Errorf("the download of a range ended after %d bytes with %v, want %d bytes and io.EOF", n, err, sparseSize-5)
 	}
 	h.refreshUntil(t, "the new archive", func() bool { return h.get("/v2/app/blobs/"+after.String()).status == http.StatusOK })
 	h.get("/v2/app/blobs/"+after.String()).wantFile(t, after, []byte("new content"))
@@ -303,25 +303,25 @@ func (s *server) refreshUntil(t *testing.T, what string, ok func() bool) {
 			return
 		}
 	}
-	t.Fatalf("%s: never", what)
+	t.Fatalf("the tree does not serve %s", what)
 }
 
-// A download with parts of two archives must not seem complete, because the client's pull would
-// fail. Instead, the server cuts the connection and the client retries.
+// A download that mixes bytes of two archives must not seem complete, because the client would
+// reject it. Instead, the server cuts the connection, and the client retries.
 func TestRewrittenArchiveCutsDownload(t *testing.T) {
 	t.Parallel()
 	for name, rewrite := range map[string]func(*testing.T, *os.File){
-		"other bytes of the same size": func(t *testing.T, f *os.File) {
+		"a byte overwritten in the middle": func(t *testing.T, f *os.File) {
 			if _, err := f.WriteAt([]byte("x"), sparseSize/2); err != nil {
 				t.Error(err)
 			}
 		},
-		"other bytes at the very end": func(t *testing.T, f *os.File) {
+		"a byte overwritten at the end": func(t *testing.T, f *os.File) {
 			if _, err := f.WriteAt([]byte("x"), sparseSize+1000); err != nil {
 				t.Error(err)
 			}
 		},
-		"cut short and longer again": func(t *testing.T, f *os.File) {
+		"truncated and extended again": func(t *testing.T, f *os.File) {
 			info, err := f.Stat()
 			if err != nil {
 				t.Fatal(err)
@@ -330,7 +330,7 @@ func TestRewrittenArchiveCutsDownload(t *testing.T) {
 				t.Error(err)
 			}
 		},
-		"cut short": func(t *testing.T, f *os.File) {
+		"truncated": func(t *testing.T, f *os.File) {
 			if err := f.Truncate(5000); err != nil {
 				t.Error(err)
 			}
@@ -361,12 +361,13 @@ func TestRewrittenArchiveCutsDownload(t *testing.T) {
 	}
 }
 
-// still is a source with one fixed snapshot: it cannot rescan.
+// still is a source whose snapshot never changes, because it cannot rescan.
 type still struct{ snapshot *layoutstore.Snapshot }
 
 func (s still) Snapshot() *layoutstore.Snapshot { return s.snapshot }
 
-// While the files of a bundle change, clients get 429. When they retry, they find the new file.
+// While a file of a bundle changes, clients get 429, so that they retry until the new file is
+// found.
 func TestChangingFilesGet429(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())
@@ -387,7 +388,7 @@ func TestChangingFilesGet429(t *testing.T) {
 		answer := s.get(path)
 		answer.wantError(t, http.StatusTooManyRequests, "TOOMANYREQUESTS")
 		if answer.header.Get("Retry-After") == "" {
-			t.Errorf("%s: no Retry-After", path)
+			t.Errorf("%s: the answer has no Retry-After header", path)
 		}
 	}
 	if heard := s.refusals(); len(heard) > 0 {

@@ -20,7 +20,7 @@ type benched struct {
 	blob     string
 }
 
-// benchForms are the forms of the bundle with the image.
+// benchForms are the forms in which the benchmarks store the bundle.
 var benchForms = []string{"tree", "tar", "chunks"}
 
 func newBenched(b *testing.B, form string) *benched {
@@ -43,7 +43,7 @@ func newBenched(b *testing.B, form string) *benched {
 	}
 	s := &benched{server: serveBare(b, dir), manifest: int(d.Size)}
 	s.blob = "/v2/app/blobs/" + layerOf(b, l, d.Digest).String()
-	// The first request reads the manifests; the others are measured.
+	// The first request reads the manifests, so it is not measured.
 	s.head(s.blob).wantStatus(b, http.StatusOK)
 	return s
 }
@@ -82,7 +82,7 @@ func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) Write(p []byte) (int, error) { d.n += len(p); return len(p), nil }
 func (d *discard) WriteHeader(int)             {}
 
-// sink is a discard with ReadFrom, like a connection without TLS.
+// sink is a discard with ReadFrom, which a connection without TLS also has.
 type sink struct{ discard }
 
 func (s *sink) Flush() {}

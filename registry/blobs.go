@@ -45,9 +45,9 @@ func (r *registry) blobs(w http.ResponseWriter, req *http.Request, s *layoutstor
 	return serveContent(w, req, content, blob.Size)
 }
 
-// sendPlain answers a GET request for a complete blob or for one range of it, which nearly all
-// requests for blobs are. It does the same as http.ServeContent with less work. For any other
-// request, it does nothing and returns false.
+// sendPlain answers a GET request for a complete blob or for one range of it. Nearly all requests
+// for blobs are of these two kinds. It does the same as http.ServeContent with less work. For any
+// other request, it does nothing and returns false.
 func sendPlain(w http.ResponseWriter, req *http.Request, content extent.Sender, size int64) bool {
 	out, ok := w.(io.ReaderFrom)
 	if !ok || req.Method != http.MethodGet || size == 0 || hasCondition(req.Header) {
@@ -161,7 +161,7 @@ func sendEnd(content extent.Sender, part *io.LimitedReader, send func(io.Reader)
 		if err != nil {
 			return 0, err
 		}
-		return send(&io.LimitedReader{R: bytes.NewReader(end[:n]), N: int64(n)}) // send bypasses net/http's buffer, so these bytes join any packets that are held back
+		return send(&io.LimitedReader{R: bytes.NewReader(end[:n]), N: int64(n)}) // send bypasses net/http's buffer, so these bytes share packets with those that were held back
 	}
 	if err := content.Check(); err != nil {
 		return 0, err

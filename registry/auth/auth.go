@@ -1,19 +1,19 @@
 // Package auth requires clients to log in before they may pull.
 //
 // [New] wraps a handler. With a file of users and bcrypt hashes, clients log in with a name and a
-// password (RFC 7617). With the keys of a token server, they need a token that allows pulling
-// from the requested repository (distribution's "Token Authentication Specification"). A request
-// without valid credentials gets 401, the challenge, and the error body of the registry API.
+// password (RFC 7617). With the keys of a token server, they need a token that allows pulling from
+// the requested repository (distribution's "Token Authentication Specification"). A request without
+// valid credentials gets 401, the challenge, and the error body of the registry API.
 //
 // Distribution's own access controller checks tokens, and is created again when its keys change.
-// Passwords are checked here. Distribution's controller for passwords creates a missing file and
-// logs the password in it, uses a half-written file, and hashes on every request.
+// Distribution's controller for passwords is not used: it creates a missing file and logs the
+// password of that file, uses a half-written file, and hashes on every request.
 //
-// Files are only read. While a file cannot be used, for example in the middle of a change, its
-// last valid content applies. A change takes effect within two seconds, even for clients that
-// have logged in before. Passwords and tokens are neither stored nor logged: only a keyed hash of
-// a valid pair is remembered for a minute. The response is not wrapped, so that the kernel still
-// sends a plain blob from its file to the socket.
+// This package never writes the files. While a file cannot be used, for example in the middle of a
+// change, its last valid content applies. A change takes effect within two seconds, even for
+// clients that have logged in before. Passwords and tokens are neither stored nor logged. Only a
+// keyed hash of a valid name and password is remembered for a minute. The response is not wrapped,
+// so that the kernel still sends a plain blob from its file to the socket.
 package auth
 
 import (
@@ -32,8 +32,8 @@ type Options struct {
 	// Htpasswd is a file of USER:HASH lines, with bcrypt hashes.
 	Htpasswd string
 	Token    Token
-	// Scope returns the resource that a request reads, in the terms of the token
-	// specification: "repository" and its name, "registry" and "catalog", or "" and "".
+	// Scope returns the resource that a request reads, in the terms of the token specification.
+	// That is "repository" and its name, "registry" and "catalog", or two empty strings.
 	Scope func(*http.Request) (kind, name string)
 	// Refuse answers a refused request, after the challenge has been added to the headers. If
 	// it is nil, the answer has the error body of the registry API.
@@ -60,7 +60,8 @@ type guard struct {
 }
 
 // New returns a handler that checks the credentials of each request before it calls next. It
-// returns an error unless o sets exactly one of Htpasswd and Token, or if a file cannot be used.
+// returns an error if an option is missing, if both Htpasswd and Token are set, or if a file cannot
+// be used.
 func New(next http.Handler, o Options) (http.Handler, error) {
 	if next == nil || o.Scope == nil || o.Log == nil {
 		return nil, errors.New("authentication needs a handler, a scope and a log")

@@ -41,8 +41,8 @@ func entry(t testing.TB, user, password string) string {
 	return user + ":" + string(h) + "\n"
 }
 
-// guarded returns a handler that answers 204 to authorized requests, and the log of its
-// authentication.
+// guarded returns a handler that answers 204 to authorized requests. It also returns what the
+// handler logs.
 func guarded(t testing.TB, o auth.Options) (http.Handler, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
@@ -54,8 +54,8 @@ func guarded(t testing.TB, o auth.Options) (http.Handler, *observer.ObservedLogs
 	return h, logs
 }
 
-// write writes a file and sets its time by the test's clock, which may differ from the file
-// system's.
+// write writes a file. It sets the modification time from the test's clock, which may differ from
+// the file system's clock.
 func write(t testing.TB, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -121,14 +121,14 @@ func TestPasswordLogin(t *testing.T) {
 		for _, method := range []string{"GET", "HEAD", "PUT", "DELETE", "OPTIONS"} {
 			refused(t, method+" "+path, ask(h, method, path, ""), challenge)
 		}
-		for range 3 { // the first try is verified by the bcrypt hash, the others by the remembered pair
+		for range 3 { // the first try is checked against the bcrypt hash, the others against the remembered pair
 			if resp := ask(h, "GET", path, basic("ann", "päss: word")); resp.StatusCode != http.StatusNoContent {
 				t.Errorf("%s: %s", path, resp.Status)
 			}
 		}
 	}
 	for name, a := range map[string]string{
-		"a wrong password": basic("ann", "pass"), "no password": basic("ann", ""), "no such user": basic("eve", "päss: word"),
+		"a wrong password": basic("ann", "pass"), "no password": basic("ann", ""), "an unknown user": basic("eve", "päss: word"),
 		"another's password": basic("bob", "päss: word"), "a token": "Bearer abc", "no base64": "Basic %%%", "nothing": "Basic",
 		"the dummy's": basic("", ""),
 	} {
@@ -159,16 +159,16 @@ func TestUnusableCredentialFiles(t *testing.T) {
 	}
 	for name, o := range map[string]auth.Options{
 		"missing": {Htpasswd: missing}, "bad": {Htpasswd: bad}, "a directory": {Htpasswd: dir}, "nothing": {},
-		"both":                {Htpasswd: bad, Token: whole},
-		"no realm":            with(func(t *auth.Token) { t.Realm = "" }),
-		"an invalid realm":    with(func(t *auth.Token) { t.Realm = "file:///token" }),
-		"no service":          with(func(t *auth.Token) { t.Service = "" }),
-		"no issuer":           with(func(t *auth.Token) { t.Issuer = "" }),
-		"no keys":             with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", "" }),
-		"keys missing":        with(func(t *auth.Token) { t.JWKS = missing }),
-		"a directory as keys": with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", dir }),
-		"a pipe as keys":      with(func(t *auth.Token) { t.JWKS = pipe }),
-		"keys empty":          with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", key }),
+		"both":                              {Htpasswd: bad, Token: whole},
+		"no realm":                          with(func(t *auth.Token) { t.Realm = "" }),
+		"an invalid realm":                  with(func(t *auth.Token) { t.Realm = "file:///token" }),
+		"no service":                        with(func(t *auth.Token) { t.Service = "" }),
+		"no issuer":                         with(func(t *auth.Token) { t.Issuer = "" }),
+		"no keys":                           with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", "" }),
+		"keys missing":                      with(func(t *auth.Token) { t.JWKS = missing }),
+		"a directory instead of a key file": with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", dir }),
+		"a pipe instead of a key file":      with(func(t *auth.Token) { t.JWKS = pipe }),
+		"keys empty":                        with(func(t *auth.Token) { t.RootCerts, t.JWKS = "", key }),
 	} {
 		o.Log, o.Scope = zap.NewNop(), registry.Scope
 		if _, err := auth.New(http.NotFoundHandler(), o); err == nil {
@@ -186,8 +186,8 @@ func TestUnusableCredentialFiles(t *testing.T) {
 	}
 }
 
-// A file system may set the size of a truncated file before its time. So a file can be empty and
-// still have the time of the last valid content. The empty content must not be used.
+// When a file is truncated, a file system may update its size before its modification time. So an
+// empty file can still have the time of the last valid content. The empty content must not be used.
 func TestHtpasswdTruncatedBeforeNewTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "htpasswd")
@@ -204,7 +204,7 @@ func TestHtpasswdTruncatedBeforeNewTime(t *testing.T) {
 			}
 			for range 3 {
 				if got := ask(h, "GET", "/v2/", basic("bob", "b")).StatusCode; got != http.StatusNoContent {
-					t.Fatalf("with the content %q in the middle of a write, a valid user got %d", text, got)
+					t.Fatalf("with the content %q in the middle of a write, a valid user got status %d, want 204", text, got)
 				}
 				time.Sleep(300 * time.Millisecond)
 			}
@@ -212,13 +212,13 @@ func TestHtpasswdTruncatedBeforeNewTime(t *testing.T) {
 		write(t, file, entry(t, "ann", "a"))
 		time.Sleep(2 * time.Second)
 		if got := ask(h, "GET", "/v2/", basic("bob", "b")).StatusCode; got != http.StatusUnauthorized {
-			t.Errorf("after the write, a valid user got %d", got)
+			t.Errorf("after the write, the removed user got status %d, want 401", got)
 		}
 	})
 }
 
-// Under load, the file is replaced, overwritten step by step, broken, emptied and removed. Users
-// who stay in it can always pull. A user who was removed from it cannot pull two seconds later.
+// Under load, the file is replaced, overwritten step by step, broken, emptied and removed. A user
+// who stays in the file can always pull. A user who was removed cannot pull after two seconds.
 func TestHtpasswdChangesUnderLoad(t *testing.T) { synctest.Test(t, htpasswdChangesUnderLoad) }
 
 func htpasswdChangesUnderLoad(t *testing.T) {
@@ -239,7 +239,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 				select {
 				case <-stop:
 					return
-				case <-time.After(50 * time.Millisecond): // this sets the request rate, since the test's clock is fake
+				case <-time.After(50 * time.Millisecond): // this sets the request rate; it costs no real time, because the test's clock is fake
 				}
 				asked.Add(1)
 				if !may("ann", "a") {
@@ -260,7 +260,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		for range 3 {
 			if may("bob", "b") != want {
-				t.Errorf("%s: bob may pull is %v, want the opposite", what, !want)
+				t.Errorf("%s: whether bob may pull is %v, want %v", what, !want, want)
 			}
 		}
 	}
@@ -268,9 +268,9 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 		t.Error("bob cannot pull before the first change")
 	}
 	swap(ann)
-	counts("replaced without bob", false)
+	counts("file replaced by one without bob", false)
 	swap(ann + bob)
-	counts("replaced with bob", true)
+	counts("file replaced by one with bob", true)
 
 	// The file is overwritten in place. Parts may end in the middle of a line.
 	write(t, file, "")
@@ -278,24 +278,24 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 	write(t, file, bob)
 	time.Sleep(100 * time.Millisecond)
 	write(t, file, bob+ann[:30])
-	time.Sleep(1500 * time.Millisecond) // the writer hangs
+	time.Sleep(1500 * time.Millisecond) // pause as if the writer hung
 	if !may("bob", "b") {
 		t.Error("while the file is half written, its last valid content is not used")
 	}
 	write(t, file, ann)
-	counts("written in place without bob", false)
+	counts("file overwritten without bob", false)
 
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(1500 * time.Millisecond)
 	swap(ann + bob)
-	counts("restored after removal", true)
+	counts("file restored after its removal", true)
 
 	close(stop)
 	load.Wait()
 	if failed.Load() != 0 || asked.Load() < 100 {
-		t.Errorf("%d of %d requests of a user who may pull failed", failed.Load(), asked.Load())
+		t.Errorf("%d of %d requests of a user who may pull failed, want 0 of at least 100", failed.Load(), asked.Load())
 	}
 	t.Logf("%d requests, %d failed", asked.Load(), failed.Load())
 	for _, e := range logs.All() {
@@ -311,7 +311,7 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 	}
 }
 
-// If the credentials changed long ago, already the next request uses the new ones.
+// If the file changed long ago, the very next request uses its new content.
 func TestOldChangeAppliesToNextRequest(t *testing.T) { synctest.Test(t, oldChangeAtFirstRequest) }
 
 func oldChangeAtFirstRequest(t *testing.T) {
@@ -326,9 +326,9 @@ func oldChangeAtFirstRequest(t *testing.T) {
 	if err := os.Chtimes(file, old, old); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(600 * time.Millisecond) // until the next check of the file is overdue
+	time.Sleep(600 * time.Millisecond) // wait until the next check of the file is overdue
 	var clients sync.WaitGroup
-	for range 20 { // the requests run concurrently, and none may use a result that another one is replacing
+	for range 20 { // while one of the concurrent requests reads the new content, the others must not use the old content
 		clients.Go(func() {
 			if resp := ask(h, "GET", "/v2/", basic("ann", "a")); resp.StatusCode != http.StatusUnauthorized {
 				t.Errorf("a removed user got %s, want 401", resp.Status)
@@ -356,7 +356,7 @@ func TestTokenLogin(t *testing.T) {
 			pull := `,scope="repository:a/b:pull"`
 			refused(t, "the base", ask(h, "GET", "/v2/", ""), challenge(""))
 			refused(t, "a manifest", ask(h, "GET", "/v2/a/b/manifests/v1", ""), challenge(pull))
-			refused(t, "a path below a prefix", ask(h, "HEAD", "/mirror/v2/a/b/blobs/x", ""), challenge(pull))
+			refused(t, "a path with a prefix", ask(h, "HEAD", "/mirror/v2/a/b/blobs/x", ""), challenge(pull))
 			refused(t, "a push", ask(h, "PUT", "/v2/a/b/manifests/v1", ""), challenge(pull))
 			refused(t, "tags", ask(h, "GET", "/v2/a/b/tags/list", ""), challenge(pull))
 			refused(t, "referrers", ask(h, "GET", "/v2/a/b/referrers/sha256:0", ""), challenge(pull))
@@ -380,7 +380,7 @@ func TestTokenLogin(t *testing.T) {
 	}
 }
 
-// badTokens sends tokens with one fault each.
+// badTokens sends invalid tokens, each with one fault, and checks that they are refused.
 func badTokens(t *testing.T, h http.Handler, server *tokentest.Server, challenge string) {
 	other := tokentest.New(t)
 	claims := func(change func(*token.ClaimSet)) string {
@@ -420,7 +420,7 @@ func symmetric(t *testing.T) string {
 	return raw
 }
 
-func TestTokenKeysReload(t *testing.T) { synctest.Test(t, tokenKeysReadAgain) }
+func TestTokenKeysAreReloaded(t *testing.T) { synctest.Test(t, tokenKeysReadAgain) }
 
 func tokenKeysReadAgain(t *testing.T) {
 	dir := t.TempDir()
@@ -442,7 +442,7 @@ func tokenKeysReadAgain(t *testing.T) {
 	write(t, jwks, read(t, jwks))
 	time.Sleep(2 * time.Second)
 	if status(old) != http.StatusUnauthorized || status(next) != http.StatusNoContent {
-		t.Errorf("after the change, a token of the old key got %d, and a token of the new key got %d", status(old), status(next))
+		t.Errorf("after the change, a token of the old key got %d, and a token of the new key got %d, want 401 and 204", status(old), status(next))
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// remembered holds keys of pairs of name and password that were verified recently.
+// remembered holds a key for each pair of name and password that was verified recently.
 type remembered struct {
 	mu   sync.RWMutex
 	ends map[[sha256.Size]byte]time.Time // the time when each key expires

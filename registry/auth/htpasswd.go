@@ -16,13 +16,13 @@ import (
 type users struct {
 	// hashes maps each user's name to a bcrypt hash.
 	hashes map[string][]byte
-	// dummy is the hash for unknown users: comparing it keeps the response time from revealing
-	// which users exist.
+	// dummy is the hash that the passwords of unknown users are compared with. So the response time
+	// does not reveal which users exist.
 	dummy []byte
 }
 
-// hashOf returns the hash to compare the password of a user with. For an unknown user, that is a
-// dummy hash.
+// hashOf returns the hash against which to check the password of the user with this name. For an
+// unknown user, that is a dummy hash.
 func (u users) hashOf(name string) (hash []byte, known bool) {
 	if hash, known = u.hashes[name]; known {
 		return hash, true
@@ -31,7 +31,7 @@ func (u users) hashOf(name string) (hash []byte, known bool) {
 }
 
 const (
-	// maxHtpasswd is the largest accepted htpasswd file, in bytes.
+	// maxHtpasswd is the maximum size of an htpasswd file, in bytes.
 	maxHtpasswd = 4 << 20
 	// maxCost is the highest accepted bcrypt cost. A login at this cost takes seconds, and each
 	// further step would double that time.
@@ -84,7 +84,8 @@ func parseUsers(data []byte) (users, error) {
 	return u, nil
 }
 
-// checkHash returns the cost of a bcrypt hash. It returns an error if the hash is truncated.
+// checkHash returns the cost of a bcrypt hash. It returns an error if the hash is malformed or too
+// expensive.
 func checkHash(hash string) (cost int, err error) {
 	const alphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	version, _, _ := strings.Cut(strings.TrimPrefix(hash, "$"), "$")

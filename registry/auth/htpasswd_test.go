@@ -30,7 +30,7 @@ func TestParseUsers(t *testing.T) {
 		t.Errorf("%v, %v", u.hashes, err)
 	}
 	if cost, err := bcrypt.Cost(u.dummy); err != nil || cost != bcrypt.MinCost {
-		t.Errorf("the dummy hash has the cost %d, and bcrypt.Cost returned %v", cost, err)
+		t.Errorf("the dummy hash has the cost %d (error %v), want %d", cost, err, bcrypt.MinCost)
 	}
 	for name, c := range map[string]struct{ data, want string }{
 		"a truncated hash": {"ann:" + a + "\nbob:" + b[:40], "line 2: truncated bcrypt hash"},
@@ -77,7 +77,7 @@ func FuzzHtpasswd(f *testing.F) {
 		u, err := parseUsers([]byte(data))
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "line ") && !strings.Contains(err.Error(), "too long") {
-				t.Fatalf("the error names no line: %v", err)
+				t.Fatalf("the error does not name the line: %v", err)
 			}
 			return
 		}
@@ -86,11 +86,11 @@ func FuzzHtpasswd(f *testing.F) {
 				t.Fatalf("parseUsers returned %q:%q, which is not in the file", name, hash)
 			}
 			if cost, err := bcrypt.Cost(hash); err != nil || cost > maxCost {
-				t.Fatalf("the accepted hash %q has the cost %d, and bcrypt.Cost returned %v", hash, cost, err)
+				t.Fatalf("the accepted hash %q has the cost %d (error %v), want at most %d", hash, cost, err, maxCost)
 			}
 		}
 		if cost, err := bcrypt.Cost(u.dummy); err != nil || cost > maxCost {
-			t.Fatalf("the dummy hash %q has the cost %d, and bcrypt.Cost returned %v", u.dummy, cost, err)
+			t.Fatalf("the dummy hash %q has the cost %d (error %v), want at most %d", u.dummy, cost, err, maxCost)
 		}
 	})
 }

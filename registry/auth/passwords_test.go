@@ -42,14 +42,15 @@ func TestPairsAreRememberedAsHashes(t *testing.T) {
 	if n := len(p.remembered.ends); n != 1 {
 		t.Errorf("%d pairs are remembered, want only the one with the right password", n)
 	}
-	// A remembered pair is accepted although all slots are taken.
+	// A remembered pair is accepted even while all slots are taken.
 	for range cap(p.slots) {
 		p.slots <- struct{}{}
 	}
 	if err := login("ann", "a"); err != nil {
 		t.Errorf("a remembered pair was refused while all slots were taken: %v", err)
 	}
-	// At most maxWaiting of the unknown clients wait. The others have to retry later.
+	// At most maxWaiting of the unknown clients wait. The others get an error that tells them to
+	// retry later.
 	const flood = 2 * maxWaiting
 	var clients sync.WaitGroup
 	busy := make(chan error, flood)
@@ -85,7 +86,7 @@ func TestRememberedPairsAreLimitedAndExpire(t *testing.T) {
 			t.Fatalf("key %d is not remembered", i)
 		}
 		if len(r.ends) > maxRemembered {
-			t.Fatalf("%d keys are remembered, which is too many", len(r.ends))
+			t.Fatalf("%d keys are remembered, want at most %d", len(r.ends), maxRemembered)
 		}
 	}
 	last := key(keys - 1)

@@ -51,14 +51,14 @@ func TestDummyHashCost(t *testing.T) {
 		t.Fatalf("%v: %v", u, err)
 	}
 	if cost, err := bcrypt.Cost(u.dummy); err != nil || cost != bcrypt.MinCost+1 {
-		t.Errorf("the dummy hash has the cost %d, and bcrypt.Cost returned %v", cost, err)
+		t.Errorf("the dummy hash has the cost %d (error %v), want %d", cost, err, bcrypt.MinCost+1)
 	}
 	// The password of an unknown user is compared with the dummy hash.
 	if stranger, known := u.hashOf("stranger"); known || string(stranger) != string(u.dummy) {
-		t.Errorf("an unknown user gets the hash %q, known: %v", stranger, known)
+		t.Errorf("an unknown user gets the hash %q, known: %v; want the dummy hash and false", stranger, known)
 	}
 	if of, known := u.hashOf("b"); !known || string(of) != string(expensive) {
-		t.Errorf("a known user gets the hash %q, known: %v", of, known)
+		t.Errorf("a known user gets the hash %q, known: %v; want the user's own hash and true", of, known)
 	}
 	if _, err := parseUsers([]byte("a:$2a$xx$" + strings.Repeat("A", 53))); err == nil || !strings.Contains(err.Error(), "malformed") {
 		t.Errorf("checkHash accepts a malformed cost, or returns the wrong error: %v", err)
@@ -95,7 +95,8 @@ func TestHighestBcryptCost(t *testing.T) {
 	}
 }
 
-// If a file has no users, that is logged. An unreadable file gives an error and no log entry.
+// If a file has no users, newPasswords logs that. If the file is unreadable, it returns an error
+// and logs nothing.
 func TestHtpasswdWithoutUsersIsLogged(t *testing.T) {
 	dir := t.TempDir()
 	for content, lines := range map[string]int{"# nobody\n": 1, "ann:" + hash(t, "a"): 0, "ann": 0} {
@@ -122,7 +123,7 @@ func TestExpiredPairsAreForgottenFirst(t *testing.T) {
 	}
 	r.add([32]byte{0: 254})
 	if !r.contains(live) || !r.contains([32]byte{0: 254}) || len(r.ends) != 2 {
-		t.Errorf("%d pairs are remembered; the valid pair is among them: %v", len(r.ends), r.contains(live))
+		t.Errorf("%d pairs are remembered; the valid pair is among them: %v; want 2 pairs with the valid one", len(r.ends), r.contains(live))
 	}
 }
 
@@ -150,7 +151,7 @@ func TestTokenOptionErrors(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := newTokens(o, zap.NewNop()); err == nil {
-			t.Errorf("%s: New accepted options whose files are missing", name)
+			t.Errorf("%s: newTokens accepted options whose files are missing", name)
 		}
 	}
 }
@@ -182,7 +183,7 @@ func TestClientDisconnectsWhileWaiting(t *testing.T) {
 	}
 }
 
-func TestNewRequiresOptions(t *testing.T) {
+func TestNewRequiresHandlerScopeAndLog(t *testing.T) {
 	next := http.NotFoundHandler()
 	scope := func(*http.Request) (kind, name string) { return "", "" }
 	for _, missing := range []int{0, 1, 2} {

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// Token configures which tokens the registry accepts. All fields are required, but one of the two
-// files is enough.
+// Token configures which tokens the registry accepts. All fields are required, except that one of
+// RootCerts and JWKS is enough.
 type Token struct {
 	// Realm is the URL of the token server, which is sent to clients.
 	Realm string
@@ -27,7 +27,7 @@ type Token struct {
 
 	// RootCerts is a PEM file with the root certificates of the keys that sign tokens.
 	RootCerts string
-	// JWKS is a file with public keys (JSON Web Key Set).
+	// JWKS is a file with the public keys of the token server (JSON Web Key Set).
 	JWKS string
 }
 

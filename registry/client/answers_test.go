@@ -27,7 +27,7 @@ func FuzzTagList(f *testing.F) {
 		}
 		var want struct{ Tags []string }
 		if err := json.Unmarshal(body, &want); err != nil || fmt.Sprint(want.Tags) != fmt.Sprint(all) {
-			t.Errorf("%q is read as %q, but encoding/json reads %q, %v", body, all, want.Tags, err)
+			t.Errorf("%q is read as %q, but encoding/json reads %q (error %v)", body, all, want.Tags, err)
 		}
 	})
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // authorizer remembers how the registry authenticates clients, and the tokens that the client
-// received. It serves one registry only: no other host adds to it or gets anything from it.
+// received. It belongs to one registry: no other host adds to it or gets anything from it.
 type authorizer struct {
 	mu     sync.Mutex
 	known  challenge // its scheme is empty until the registry has asked for a login
@@ -90,11 +90,11 @@ type Login struct {
 	Authorization string
 }
 
-// LogIn computes the login that answers the challenge in header. header belongs to a 401 answer
-// to a request for the URL from. The login allows pulling from repository, which may be empty.
-// LogIn refuses challenges from hosts other than the registry. It contacts no token server at a
-// private address, and none without TLS if the registry uses TLS. If it returns an *Error or the
-// context's error, the Login contains what is known so far.
+// LogIn computes the login that answers the challenge in header, which belongs to a 401 answer to a
+// request for the URL from. The login allows pulling from repository, which may be empty. LogIn
+// refuses challenges from hosts other than the registry, and token servers that Options does not
+// allow. The error is an *Error or the context's. If there is an error, the Login contains what is
+// known so far.
 func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, repository string) (Login, error) {
 	k := &call{op: "log in", url: from, repository: repository}
 	if !SameHost(&url.URL{Scheme: from.Scheme, Host: c.options.Registry}, from) {
@@ -118,8 +118,8 @@ func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, r
 	return Login{ch.scheme, credential, req.Header.Get("Authorization")}, err
 }
 
-// errElsewhere explains why the client does not answer an authentication challenge from another
-// host than the registry.
+// errElsewhere explains why the client does not answer an authentication challenge from a host
+// other than the registry.
 func (c *Client) errElsewhere() error {
 	return fmt.Errorf("it is not %s: %w", c.options.Registry, ErrOtherHost)
 }
@@ -141,9 +141,9 @@ func (c *Client) challenged(req *http.Request, resp *http.Response, k *call) (na
 	return nil, !known
 }
 
-// scopesWithin returns those scopes of a challenge that are narrower than a scope of the call.
-// The client requests no token for the others: the server chose them, and the user did not ask
-// for those resources or actions.
+// scopesWithin returns those scopes of a challenge that a scope of the call includes, without those
+// that the call requests anyway. The client requests no token for the others: the server chose
+// them, and the user did not ask for those resources or actions.
 func scopesWithin(challenged string, scopes []string) (within []string) {
 	for _, scope := range strings.Fields(challenged) {
 		resource, actions := cutActions(scope)

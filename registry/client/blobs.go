@@ -35,7 +35,7 @@ const UnknownSize = -1
 // the blob. It checks the size, but the caller has to check the digest. Until it is closed, it
 // occupies a slot of the client's limiter.
 type BlobReader struct {
-	ctx  context.Context // context of all requests of the reader, kept here as in http.Request
+	ctx  context.Context // context for all requests of the reader; it is stored here as in http.Request
 	c    *Client
 	call *call
 	size int64
@@ -51,9 +51,9 @@ type BlobReader struct {
 	tooLong bool
 }
 
-// Blob opens a blob of size bytes and reads from byte offset on. Blob and Read return an *Error
-// or the context's error. The *Error wraps ErrNotFound if the blob is missing, and ErrMismatch if
-// the registry repeatedly answers with another size or range.
+// Blob opens a blob of size bytes and reads from byte offset on. Blob and Read return an *Error or
+// the context's error. The *Error wraps ErrNotFound if the blob is missing, and ErrMismatch if the
+// registry repeatedly answers with a wrong size or range.
 func (c *Client) Blob(ctx context.Context, repository string, d digest.Digest, size, offset int64) (*BlobReader, error) {
 	return c.openBlob(ctx, repository, d, size, offset, false)
 }
@@ -77,7 +77,7 @@ func (c *Client) openBlob(ctx context.Context, repository string, d digest.Diges
 		return nil, k.fail(SideLocal, ErrMismatch, fmt.Errorf("offset %d is outside of a blob of %d bytes", offset, size))
 	}
 	if offset == size && size > 0 {
-		return b, nil // the rest is empty
+		return b, nil // there is nothing left to read
 	}
 	return b, b.open()
 }
@@ -203,8 +203,8 @@ func (b *BlobReader) retryTooLong() error {
 	return b.again(b.mismatch(fmt.Errorf("more than the expected %d bytes", b.size)))
 }
 
-// again waits before another try, or returns an error if there were too many. Retries after wrong
-// answers bypass caches.
+// again waits before another try. If there were too many tries, it returns an error. Retries after
+// wrong answers bypass caches.
 func (b *BlobReader) again(err error) error {
 	if isMismatch(err) {
 		if b.mismatches == mismatchRetries {

@@ -74,7 +74,7 @@ func TestWrongBlobSizes(t *testing.T) {
 			w.WriteHeader(http.StatusPartialContent)
 			w.Write(make([]byte, 1000))
 		},
-		"range of another size": func(w http.ResponseWriter, r *http.Request) {
+		"a range of the wrong size": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Range", "bytes 10-1999/2000")
 			w.WriteHeader(http.StatusPartialContent)
 		},

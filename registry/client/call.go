@@ -41,7 +41,8 @@ type call struct {
 	secret bool
 	// unbounded means that the call bypasses the limiter, because the caller already holds a slot.
 	unbounded bool
-	// once means that do does not retry the call, because the caller knows how to continue.
+	// once means that the method do does not retry the call, because the caller knows how to
+	// continue.
 	once bool
 }
 
@@ -96,7 +97,7 @@ func (c *Client) attempt(ctx context.Context, k *call) (resp *http.Response, err
 	if e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable {
 		pause := e.retryAfter
 		if pause > maxRetryAfter {
-			pause = 0 // this call fails, and so long a pause would block all other calls too
+			pause = 0 // this call fails; such a long pause would also block all other calls
 		}
 		c.limiter.overloaded(began, pause)
 	}
@@ -139,7 +140,7 @@ func (c *Client) errorOf(k *call, resp *http.Response) *Error {
 	return e
 }
 
-// logIn sends the call, and sends it again if the answer asks for a login.
+// logIn sends the call. If the answer asks for a login, logIn sends the call again.
 func (c *Client) logIn(ctx context.Context, k *call) (*http.Response, error) {
 	var narrow []string
 	for again := false; ; again = true {

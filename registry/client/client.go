@@ -57,7 +57,8 @@ type Options struct {
 	// Clock measures the pauses between tries. nil means the machine's clock.
 	Clock Clock
 
-	// StreamFrom is the size in bytes from which blob uploads can be resumed. 0 means 16 MiB.
+	// StreamFrom is the size, in bytes, from which the upload of a blob can be resumed. 0 means 16
+	// MiB.
 	StreamFrom int64
 
 	// Push makes the client request tokens that allow pushing, from its first request on.
@@ -81,10 +82,10 @@ type Client struct {
 	transport *http.Transport
 	limiter   *limiter
 
-	// contacting has room for one value. Whoever puts it in makes the first contact.
+	// contacting has room for one value. The goroutine that puts one in makes the first contact.
 	contacting chan struct{}
 	base       atomic.Pointer[url.URL]
-	// reached is set once anything has answered.
+	// reached is set once the client received any answer.
 	reached atomic.Bool
 
 	// referrersAPI is set once the registry has listed referrers.
@@ -93,7 +94,7 @@ type Client struct {
 	referrersFail atomic.Bool
 	// noticed is set once Noticed was called because of referrersFail.
 	noticed atomic.Bool
-	// awayReported is when a failing connection was last reported.
+	// awayReported is when a failing connection was last reported, in nanoseconds since 1970.
 	awayReported atomic.Int64
 	// noExpect is set if a proxy in front of the registry does not support the Expect header.
 	noExpect atomic.Bool
@@ -101,7 +102,8 @@ type Client struct {
 	noPatch atomic.Bool
 	// chunk is the largest chunk, in bytes, that the registry accepts. 0 means no limit.
 	chunk atomic.Int64
-	// mountsRefused is the number of refused mounts. Once a mount was granted, it is far below 0.
+	// mountsRefused is the number of refused mounts. Once a mount was granted, it is far below 0,
+	// so that it never reaches the limit.
 	mountsRefused atomic.Int32
 
 	auth  authorizer

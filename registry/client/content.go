@@ -15,7 +15,7 @@ type content struct {
 	progress func(int64) // may be nil; see Upload.Progress
 }
 
-// open opens the part of the content between two offsets. The byte at to is not included.
+// open opens the content from the offset from up to the offset to, without the byte at to.
 func (c *content) open(from, to int64) (io.ReadCloser, error) {
 	r, err := c.reader()
 	if err != nil {

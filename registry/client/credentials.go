@@ -53,7 +53,7 @@ func (c Credential) Empty() bool {
 type Keychain struct {
 	files []string
 
-	mu    sync.Mutex // held while a helper runs, so that only one runs at a time
+	mu    sync.Mutex // held while a credential helper runs, so that only one runs at a time
 	known map[string]known
 }
 
@@ -152,7 +152,7 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 	// These entries are dropped because docker would use the login of any path as a login for the
 	// host itself.
 	maps.DeleteFunc(doc.AuthConfigs, func(key string, _ types.AuthConfig) bool { return isPathKey(key) })
-	// Helpers know only hosts, so the result applies to all repositories of a host.
+	// Credential helpers know only hosts, so the result applies to all repositories of a host.
 	return k.cached("\x00"+file+"\x00"+host, func() (Credential, error) {
 		entry, err := doc.GetAuthConfig(host)
 		return credentialOf(entry, file), err
@@ -186,7 +186,7 @@ func credentialOf(entry types.AuthConfig, source string) Credential {
 		Username: entry.Username, Password: entry.Password,
 		IdentityToken: entry.IdentityToken, RegistryToken: entry.RegistryToken, Source: source,
 	}
-	if c.Username == "<token>" { // helpers return identity tokens under this name
+	if c.Username == "<token>" { // helpers return identity tokens under this user name
 		c.Username, c.Password, c.IdentityToken = "", "", c.Password
 	}
 	return c

@@ -88,8 +88,8 @@ func TestCauseAmong(t *testing.T) {
 	}
 }
 
-// A token is used for nine tenths of its lifetime, with twelve days as the longest lifetime. The
-// lifetime may be written as a number or as a string.
+// A token is used for nine tenths of its lifetime. A lifetime above twelve days counts as twelve
+// days. It may be written as a number or as a string.
 func TestTokenLifetimeFormats(t *testing.T) {
 	for written, want := range map[string]time.Duration{
 		`300`: 270 * time.Second, `"300"`: 270 * time.Second, `" 300 "`: 270 * time.Second, `0.5`: 450 * time.Millisecond,
@@ -138,9 +138,10 @@ func TestMalformedChallenges(t *testing.T) {
 // tokenServer answers requests for tokens, and records these requests.
 type tokenServer struct {
 	url string
-	// exchange is the status that answers a POST request. 200 means that the answer has a token.
+	// exchange is the status of answers to POST requests. With 200, the answer contains a token.
 	exchange int
-	// refusal is the status that answers any other request. 0 means that the answer has a token.
+	// refusal is the status of answers to all other requests. 0 means that the answer contains a
+	// token.
 	refusal int
 	// empty is how many of the next answers contain no token.
 	empty int
@@ -177,7 +178,7 @@ func newTokenServer(t *testing.T, exchange int) *tokenServer {
 	return s
 }
 
-// fetch requests a token from s, like a client whose registry has the same address as s.
+// fetch requests a token from s, for a client whose registry has the same address as s.
 func (s *tokenServer) fetch(t *testing.T, credential Credential) (tokenAnswer, error) {
 	t.Helper()
 	from, err := url.Parse(s.url + "/v2/")
@@ -241,7 +242,7 @@ func TestMissingTokens(t *testing.T) {
 		first := newTokenServer(t, http.StatusOK)
 		first.elsewhere = s.url
 		if _, err := first.fetch(t, Credential{Username: "ann", Source: "a file"}); err == nil || strings.Contains(err.Error(), "rejects") || !errors.Is(err, ErrOtherHost) {
-			t.Errorf("after a redirect to a host that answers %d, the error is %v", status, err)
+			t.Errorf("after a redirect to a host that answers %d, the error is %v, want ErrOtherHost", status, err)
 		}
 	}
 	s = newTokenServer(t, http.StatusOK)
@@ -249,7 +250,7 @@ func TestMissingTokens(t *testing.T) {
 	first := newTokenServer(t, http.StatusOK)
 	first.elsewhere = s.url
 	if _, err := first.fetch(t, Credential{Username: "ann"}); err == nil || errors.Is(err, ErrOtherHost) {
-		t.Errorf("after a redirect to a host that answers 418, the error is %v", err)
+		t.Errorf("after a redirect to a host that answers 418, the error is %v, want one other than ErrOtherHost", err)
 	}
 }
 
@@ -308,11 +309,11 @@ func TestCredentialDefaultPort(t *testing.T) {
 		client, err := New(Options{Registry: c.registry, PlainHTTP: c.plain, Keychain: keychainOf(t, fmt.Sprintf(`{"auths":{%q:{"auth":"YW5uOnA="}}}`, c.stored))})
 		layouttest.Try(t, err)
 		if found, err := client.credential(t.Context(), "app"); found.Empty() == c.found || err != nil || c.found && (found.Username != "ann" || found.Password != "p") {
-			t.Errorf("for %+v, the keychain's login is %v, %v", c, found, err)
+			t.Errorf("for %+v, the keychain returned the wrong login %v, error %v", c, found, err)
 		}
 		client.options.Credential = Credential{Password: "other"}
 		if found, err := client.credential(t.Context(), "app"); found.Password != "other" || err != nil {
-			t.Errorf("for %+v, the login is not the one of the options: %v, %v", c, found, err)
+			t.Errorf("for %+v, the client does not use the login from the options, but %v, error %v", c, found, err)
 		}
 	}
 }
@@ -341,7 +342,7 @@ func TestLogIn(t *testing.T) {
 		layouttest.Try(t, err)
 		login, err := client.LogIn(t.Context(), from, http.Header{"Www-Authenticate": {c.challenge}}, "app")
 		if login.Authorization != c.want || login.Scheme != c.scheme || !errors.Is(err, c.err) {
-			t.Errorf("%s sent the challenge %s, and with %v LogIn returned %+v, %v", c.from, c.challenge, c.credential, login, err)
+			t.Errorf("%s sent the challenge %s: with the credential %v, LogIn returned %+v, error %v", c.from, c.challenge, c.credential, login, err)
 		}
 	}
 	client, err := New(Options{Registry: "reg.example", Keychain: keychainOf(t, "{")})
@@ -374,7 +375,7 @@ func TestKeychainCache(t *testing.T) {
 			t.Helper()
 			found, err := k.Credential(t.Context(), "reg.example", repository)
 			if found.Username != want || (err != nil) != (want == "") {
-				t.Errorf("the login for the repository %s has the user %q, %v, want %q", repository, found.Username, err, want)
+				t.Errorf("the login for the repository %s has the user %q (error %v), want %q", repository, found.Username, err, want)
 			}
 		}
 		gone, cancel := context.WithCancel(t.Context())

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// call prepares a call to REPOSITORY/KIND/REFERENCE below /v2/. kind is, for example,
-// "manifests". Errors come from [Client.Ping].
+// call prepares a call to REPOSITORY/KIND/REFERENCE below /v2/. kind is, for example, "manifests".
+// It returns the errors of [Client.Ping].
 func (c *Client) call(ctx context.Context, op, method, repository, kind, reference string) (*call, error) {
 	if err := c.Ping(ctx); err != nil {
 		return nil, err
@@ -22,13 +22,13 @@ func (c *Client) call(ctx context.Context, op, method, repository, kind, referen
 	return k, nil
 }
 
-// scope returns the scope that a token needs to use a method on a repository.
+// scope returns the scope that a token needs for requests to a repository with the given method.
 func (c *Client) scope(repository, method string) string {
 	actions := "pull"
 	if c.options.Push || method != http.MethodGet && method != http.MethodHead {
 		actions = "pull,push"
 	}
-	if method == http.MethodDelete { // distribution requires the action delete even to cancel an upload
+	if method == http.MethodDelete { // distribution requires the action "delete" even to cancel an upload
 		actions = "pull,push,delete"
 	}
 	return "repository:" + repository + ":" + actions

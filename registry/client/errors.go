@@ -202,7 +202,7 @@ func ParseCodes(body []byte) (codes []Code) {
 	if len(codes) > 0 {
 		return codes
 	}
-	// Token servers have their own formats: Docker Hub writes details, others write error or
+	// Token servers have their own formats: Docker Hub uses the field details, others use error or
 	// message.
 	var other struct{ Details, Error, Message string }
 	if json.Unmarshal(body, &other) == nil {

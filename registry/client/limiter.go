@@ -25,8 +25,8 @@ type limiter struct {
 	changed chan struct{}
 }
 
-// goodRun is multiplied by the bound: after that many successful answers in a row, the bound grows
-// by one.
+// goodRun times the current bound is the number of successful answers in a row after which the
+// bound grows by one.
 const goodRun = 8
 
 func newLimiter(most int) *limiter {

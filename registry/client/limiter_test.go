@@ -45,7 +45,7 @@ func TestLimiterBoundAdapts(t *testing.T) {
 	l.overloaded(began, 0)
 	l.overloaded(began, 0) // this request also began before the bound was lowered, so it does not lower the bound again
 	if l.bound() != 4 {
-		t.Errorf("the bound is %d, want 4", l.bound())
+		t.Errorf("after the overload, the bound is %d, want 4", l.bound())
 	}
 	for range 10 {
 		l.overloaded(time.Now().Add(time.Second), 0)

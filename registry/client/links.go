@@ -14,8 +14,8 @@ type link struct {
 
 // parseLinks reads the values of Link headers (RFC 8288, appendix B.2). In targets and quoted
 // strings, commas, semicolons and quotes are ordinary characters. Spaces may surround each
-// delimiter. Although not in the standard, the quotes in rel='next' are removed. After a syntax
-// error, the rest of the value is skipped.
+// delimiter. parseLinks also removes the single quotes in rel='next', which the standard does not
+// define. After a syntax error, the rest of the value is skipped.
 func parseLinks(values []string) (links []link) {
 	for _, s := range values {
 		for {

@@ -123,14 +123,14 @@ func pages[T any](ctx context.Context, c *Client, k *call, limit int, of func(pa
 // errCircle means that the pages of a list form a loop, so that the list has no end.
 var errCircle = errors.New("its pages form a loop")
 
-// nextQuery returns the query for the next page, or "" after the last page. current is the query
-// of this page, and asked contains the queries of earlier pages. links are the Link headers of
-// this page, count is the number of its entries, and fresh the number of its new entries. The
-// next page starts after the name last.
+// nextQuery returns the query for the next page, or "" after the last page. current is the query of
+// this page, and asked contains the queries of earlier pages. links are the Link headers of this
+// page, count is the number of its entries, and fresh the number of its new entries. The next page
+// starts after the name last.
 //
-// If a Link names a new page, its query is returned. If it names an earlier page, it shows only
-// that there are more pages. Without a Link, a full page with new entries is followed by another
-// one. A page without new entries is the last one, because the registry ignores n and last.
+// If a Link refers to a new page, its query is returned. If it refers to an earlier page, it shows
+// only that more pages exist. Without a Link, another page is expected after a full page with new
+// entries. A page without new entries is the last one, because the registry ignores n and last.
 func nextQuery(asked map[string]bool, current url.Values, links []string, count, fresh int, last string) (string, error) {
 	target, more := nextLink(links)
 	if query := linkQuery(target); query != "" && !asked[query] {

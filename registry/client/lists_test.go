@@ -26,7 +26,7 @@ type lister struct {
 	names []string
 	most  int
 	link  func(path, query string) string
-	deaf  bool // ignores the parameters n and last
+	deaf  bool // the registry ignores the parameters n and last
 	asked int
 }
 
@@ -163,7 +163,7 @@ func TestRefusedReferrers(t *testing.T) {
 		r.Forget()
 		found, err := c.Referrers(t.Context(), "x", m.Digest)
 		if err != nil || found.Unknown == nil || found.API || len(found.List) != 0 {
-			t.Errorf("with the status %d, the referrers are %+v, %v", status, found, err)
+			t.Errorf("with the status %d, the referrers are %+v (error %v), want an incomplete empty list", status, found, err)
 		}
 		wantCause(t, found.Unknown, map[int]error{401: client.ErrUnauthorized, 403: client.ErrDenied, 500: client.ErrServer, 502: client.ErrServer, 503: client.ErrServer}[status])
 		index := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
@@ -174,12 +174,12 @@ func TestRefusedReferrers(t *testing.T) {
 		}
 		found, err = c.Referrers(t.Context(), "x", m.Digest)
 		if err != nil || len(found.List) != 1 || found.List[0].Digest != m.Digest {
-			t.Errorf("with the status %d and a referrers tag, the referrers are %+v, %v", status, found, err)
+			t.Errorf("with the status %d and a referrers tag, the referrers are %+v (error %v), want those in the tag", status, found, err)
 		}
 		if len(noticed) != 1 {
 			t.Errorf("with the status %d, the limitation was reported %d times, want once: %v", status, len(noticed), noticed)
 		}
-		// If the API failed after all retries, the client does not retry it the next time.
+		// If the API failed after all retries, the client does not retry the next request to it.
 		want := map[bool]int{true: 3, false: 2}[status >= 500]
 		if n := r.Kinds()["GET referrers"]; n != want {
 			t.Errorf("with the status %d, the client requested the API %d times, want %d", status, n, want)
@@ -197,7 +197,7 @@ func TestHeadBlobWithoutSize(t *testing.T) {
 		if req.Method != http.MethodHead {
 			return false
 		}
-		w.Header().Set("Transfer-Encoding", "chunked") // a proxy that compresses answers does this
+		w.Header().Set("Transfer-Encoding", "chunked") // a proxy that compresses answers sends this header
 		w.WriteHeader(http.StatusOK)
 		return true
 	})
@@ -255,12 +255,12 @@ func TestPortsOfOtherProtocols(t *testing.T) {
 		cause error
 		text  string
 	}{
-		"plain HTTP":        {false, "HTTP/1.1 400 Bad Request\r\n\r\n", client.ErrPlainHTTP, ""},
-		"an HTML page":      {false, "<html><body>400 Bad Request</body></html>\r\n", client.ErrNotTLS, ""},
-		"garbage":           {false, "\x00\x01\x02\x03garbage garbage", client.ErrNotTLS, ""},
-		"an SSH server":     {false, "SSH-2.0-OpenSSH_9.2\r\n", client.ErrNotTLS, ""},
-		"TLS to plain HTTP": {true, "\x15\x03\x01\x00\x02\x02\x16\r\n", client.ErrRefused, "speaks TLS"},
-		"SSH to plain HTTP": {true, "SSH-2.0-OpenSSH_9.2\r\n", client.ErrRefused, "malformed"},
+		"plain HTTP":                  {false, "HTTP/1.1 400 Bad Request\r\n\r\n", client.ErrPlainHTTP, ""},
+		"an HTML page":                {false, "<html><body>400 Bad Request</body></html>\r\n", client.ErrNotTLS, ""},
+		"garbage":                     {false, "\x00\x01\x02\x03garbage garbage", client.ErrNotTLS, ""},
+		"an SSH server":               {false, "SSH-2.0-OpenSSH_9.2\r\n", client.ErrNotTLS, ""},
+		"a TLS answer to plain HTTP":  {true, "\x15\x03\x01\x00\x02\x02\x16\r\n", client.ErrRefused, "speaks TLS"},
+		"an SSH answer to plain HTTP": {true, "SSH-2.0-OpenSSH_9.2\r\n", client.ErrRefused, "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			retried := 0

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// follow returns the URL that a redirect or Location leads to. If the client must not go there,
-// it returns an error.
+// follow returns the URL that a redirect or a Location header leads to. If the client must not go
+// there, follow returns an error.
 func TestFollowLocation(t *testing.T) {
 	const public, refused, private = "https://reg.example/v2/x/blobs/uploads/1", "refused", "private"
 	for _, c := range []struct {
