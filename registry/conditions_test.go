@@ -12,9 +12,9 @@ var conditionCases = []struct {
 	header []string
 	status int
 }{
-	{"the same", []string{"If-None-Match", "%E"}, http.StatusNotModified},
-	{"the same, as a weak ETag", []string{"If-None-Match", "W/%E"}, http.StatusNotModified},
-	{"the same, among several", []string{"If-None-Match", `"x", %E`}, http.StatusNotModified},
+	{"the content's ETag", []string{"If-None-Match", "%E"}, http.StatusNotModified},
+	{"the content's ETag, as a weak one", []string{"If-None-Match", "W/%E"}, http.StatusNotModified},
+	{"the content's ETag among several", []string{"If-None-Match", `"x", %E`}, http.StatusNotModified},
 	{"anything", []string{"If-None-Match", "*"}, http.StatusNotModified},
 	{"another", []string{"If-None-Match", `"x"`}, http.StatusOK},
 	{"without quotes", []string{"If-None-Match", "x"}, http.StatusOK},
@@ -60,10 +60,10 @@ func TestConditionalRequests(t *testing.T) {
 				}
 				if r.status == http.StatusNotModified && (len(r.body) > 0 || r.header.Get("Etag") != etag ||
 					r.header.Get("Cache-Control") != whole.header.Get("Cache-Control")) {
-					t.Errorf("%s %s: %s: the answer 304 has wrong headers %v, or a body of %d bytes", method, path, c.name, r.header, len(r.body))
+					t.Errorf("%s %s: %s: the 304 response has wrong headers %v, or a body of %d bytes", method, path, c.name, r.header, len(r.body))
 				}
 				if r.status == http.StatusOK && method == http.MethodGet && string(r.body) != string(whole.body) {
-					t.Errorf("%s: %s: the body differs from that without conditions", path, c.name)
+					t.Errorf("%s: %s: the body is not the same as without conditions", path, c.name)
 				}
 			}
 		}

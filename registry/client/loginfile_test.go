@@ -20,7 +20,7 @@ import (
 func FuzzLoginFile(f *testing.F) {
 	const host, repository = "registry.example:5000", "deckhouse/ee/install"
 	dir := f.TempDir()
-	for _, name := range []string{"REGISTRY_AUTH_FILE", "DOCKER_AUTH_CONFIG", "XDG_RUNTIME_DIR", "PATH"} { // no other file and no helper is found
+	for _, name := range []string{"REGISTRY_AUTH_FILE", "DOCKER_AUTH_CONFIG", "XDG_RUNTIME_DIR", "PATH"} { // so that the keychain finds no other file and no helper
 		f.Setenv(name, "")
 		if err := os.Unsetenv(name); err != nil {
 			f.Fatal(err)

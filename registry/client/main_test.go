@@ -90,7 +90,7 @@ func read(t *testing.T, c *client.Client, repository string, b blob, offset int6
 func wantBlob(t *testing.T, c *client.Client, repository string, b blob) {
 	t.Helper()
 	if got := read(t, c, repository, b, 0); !bytes.Equal(got, b.data) {
-		t.Fatalf("the blob %s has %d bytes with other content", b.digest, len(got))
+		t.Fatalf("the registry's copy of blob %s has wrong content (%d bytes)", b.digest, len(got))
 	}
 }
 

@@ -30,7 +30,7 @@ type Manifest struct {
 
 // Manifest fetches the manifest of a tag or digest. It checks the content against the requested
 // digest. For a tag, it uses the digest that the registry reports, if any. The *Error wraps
-// ErrNotFound if the manifest is missing, and ErrMismatch if each answer is wrong.
+// ErrNotFound if the manifest is missing, and ErrMismatch if the answers to all tries are wrong.
 func (c *Client) Manifest(ctx context.Context, repository, reference string) (Manifest, error) {
 	k, err := c.call(ctx, "get manifest", http.MethodGet, repository, "manifests", reference)
 	if err != nil {
@@ -46,7 +46,7 @@ func (c *Client) Manifest(ctx context.Context, repository, reference string) (Ma
 	return m, err
 }
 
-// manifest requests a manifest once, without repeating wrong answers.
+// manifest requests a manifest once. After a wrong answer, it does not try again.
 func (c *Client) manifest(ctx context.Context, k *call) (Manifest, error) {
 	header, body, err := c.fetch(ctx, k, MaxManifest)
 	if err != nil {

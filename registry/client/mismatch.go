@@ -52,8 +52,8 @@ func persistent(err error) error {
 	return err
 }
 
-// pastCaches returns a copy of a header that tells caches to ask the registry (RFC 9111, section
-// 5.2.1.4; section 5.4 for old caches).
+// pastCaches copies the header of a request, and adds fields that make caches ask the registry (RFC
+// 9111, section 5.2.1.4; section 5.4 for old caches).
 func pastCaches(h http.Header) http.Header {
 	h = h.Clone()
 	if h == nil {

@@ -69,20 +69,20 @@ func wrongAnswers() map[string]wrongAnswer {
 		return func(h http.Header) { h.Set("Content-Range", value) }
 	}
 	return map[string]wrongAnswer{
-		"a flipped bit in a manifest by digest":         {"GET manifests", registrytest.FlipBit, nil, byDigest, "checksum mismatch: content ("},
-		"a flipped bit in a manifest by tag":            {"GET manifests", registrytest.FlipBit, nil, byTag, "checksum mismatch: content ("},
-		"a truncated manifest by digest":                {"GET manifests", registrytest.CutHalf, nil, byDigest, " is sha256:"},
-		"a truncated manifest by tag, without a digest": {"GET manifests", registrytest.CutHalf, undigested, byTag, "are not JSON"},
-		"an HTML page as manifest, without a digest":    {"GET manifests", page, undigested, byTag, "malformed manifest: 33 bytes"},
-		"the digest of another manifest":                {"GET manifests", slices.Clone[[]byte], func(h http.Header) { h.Set("Docker-Content-Digest", digest.FromString("").String()) }, byDigest, "it reports the digest sha256:e3b0"},
-		"a truncated list of tags":                      {"GET tags", registrytest.CutHalf, nil, tags, "malformed list"},
-		"an HTML page as list of tags":                  {"GET tags", page, nil, tags, "33 bytes"},
-		"an object without tags":                        {"GET tags", func([]byte) []byte { return []byte("{}") }, nil, tags, "malformed list: no entries"},
-		"a short blob":                                  {"GET blobs", registrytest.CutHalf, nil, layer(0), "it has 1500 bytes, expected 3000"},
-		"a long blob":                                   {"GET blobs", func(b []byte) []byte { return append(slices.Clone(b), 0) }, nil, layer(0), "it has 3001 bytes"},
-		"a range of another blob":                       {"GET blobs", slices.Clone[[]byte], ranged("bytes 1000-2999/4000"), layer(1000), ""},
-		"another range":                                 {"GET blobs", slices.Clone[[]byte], ranged("bytes 0-2999/3000"), layer(1000), ""},
-		"the short rest of a blob":                      {"GET blobs", registrytest.CutHalf, nil, layer(1000), "it has 1500 bytes, expected 3000"},
+		"a flipped bit in a manifest by digest":                {"GET manifests", registrytest.FlipBit, nil, byDigest, "checksum mismatch: content ("},
+		"a flipped bit in a manifest by tag":                   {"GET manifests", registrytest.FlipBit, nil, byTag, "checksum mismatch: content ("},
+		"a truncated manifest by digest":                       {"GET manifests", registrytest.CutHalf, nil, byDigest, " is sha256:"},
+		"a truncated manifest by tag, without a digest":        {"GET manifests", registrytest.CutHalf, undigested, byTag, "are not JSON"},
+		"an HTML page instead of a manifest, without a digest": {"GET manifests", page, undigested, byTag, "malformed manifest: 33 bytes"},
+		"the digest of another manifest":                       {"GET manifests", slices.Clone[[]byte], func(h http.Header) { h.Set("Docker-Content-Digest", digest.FromString("").String()) }, byDigest, "it reports the digest sha256:e3b0"},
+		"a truncated list of tags":                             {"GET tags", registrytest.CutHalf, nil, tags, "malformed list"},
+		"an HTML page instead of a list of tags":               {"GET tags", page, nil, tags, "33 bytes"},
+		"an object without tags":                               {"GET tags", func([]byte) []byte { return []byte("{}") }, nil, tags, "malformed list: no entries"},
+		"a short blob":                                         {"GET blobs", registrytest.CutHalf, nil, layer(0), "it has 1500 bytes, expected 3000"},
+		"a long blob":                                          {"GET blobs", func(b []byte) []byte { return append(slices.Clone(b), 0) }, nil, layer(0), "it has 3001 bytes"},
+		"a range of another blob":                              {"GET blobs", slices.Clone[[]byte], ranged("bytes 1000-2999/4000"), layer(1000), ""},
+		"another range":                                        {"GET blobs", slices.Clone[[]byte], ranged("bytes 0-2999/3000"), layer(1000), ""},
+		"the short rest of a blob":                             {"GET blobs", registrytest.CutHalf, nil, layer(1000), "it has 1500 bytes, expected 3000"},
 	}
 }
 
@@ -91,7 +91,7 @@ type faulty struct {
 	*registrytest.Registry
 	image client.Manifest
 	fault registrytest.Fault
-	fresh []string // the Cache-Control headers of the matching requests
+	fresh []string // the Cache-Control headers of the requests of the tested kind
 }
 
 func newFaulty(t *testing.T) *faulty {
@@ -101,7 +101,7 @@ func newFaulty(t *testing.T) *faulty {
 	return d
 }
 
-// spoils corrupts the answers to q's request if m matches.
+// spoils corrupts the answers to those requests of q's kind that m matches.
 func (d *faulty) spoils(q wrongAnswer, m registrytest.Match) {
 	d.fresh = nil
 	spoil := registrytest.Spoil(func(r *http.Request) bool { return registrytest.On(q.kind)(r) && m(r) }, q.spoil)
@@ -154,7 +154,7 @@ func TestWrongAnswers(t *testing.T) {
 	}
 }
 
-// If only a cache corrupts an answer, each request succeeds.
+// If only the answers of a cache are wrong, each request succeeds.
 func TestWrongAnswersOfACache(t *testing.T) {
 	d := newFaulty(t)
 	for name, q := range wrongAnswers() {
@@ -239,7 +239,7 @@ func TestWrongReferrers(t *testing.T) {
 	c := dial(t, r)
 	wrong = 2
 	if n, err := ask(c); n != 1 || err != nil || asked != 3 {
-		t.Errorf("the client found %d referrers after %d requests: %v", n, asked, err)
+		t.Errorf("the client found %d referrers after %d requests (error %v), want 1 after 3", n, asked, err)
 	}
 	asked, wrong = 0, 1<<30
 	n, err := ask(c)

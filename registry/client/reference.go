@@ -54,8 +54,8 @@ func (r Reference) String() string {
 	return r.Registry + "/" + r.Path
 }
 
-// Repository returns the full name of the repository whose path below the reference is given. For
-// "." and "" it returns the path of the reference itself, which is empty for a complete registry.
+// Repository returns the full name of the repository at path below the reference. For "." and "" it
+// returns the path of the reference itself, which is empty for a complete registry.
 func (r Reference) Repository(path string) string {
 	switch {
 	case path == "" || path == ".":

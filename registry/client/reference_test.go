@@ -42,7 +42,7 @@ func TestReferenceRepository(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := r.Repository(test[1]); got != test[2] {
-			t.Errorf("the repository at path %s of %s is %q, want %q", test[1], test[0], got, test[2])
+			t.Errorf("the repository at path %s below %s is %q, want %q", test[1], test[0], got, test[2])
 		}
 	}
 }

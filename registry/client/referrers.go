@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// Referrers is a list of manifests that refer to another manifest. It may be incomplete: see
+// Referrers is a list of manifests that all refer to one manifest. It may be incomplete: see
 // Unknown.
 type Referrers struct {
 	List []specs.Descriptor
@@ -49,12 +49,12 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 	}
 	c.referrersFail.Store(failing)
 	var found Referrers
-	// Some registries without the API answer with an HTML page, or refuse the path. Such an
-	// answer does not mean that referrers are unknown.
+	// Only these errors leave the referrers unknown. After any other answer, such as an HTML page,
+	// the registry is assumed to have no referrers API.
 	if errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrDenied) || errors.Is(err, ErrServer) {
 		found.Unknown = err
 		if !c.noticed.Swap(true) {
-			c.options.Noticed(fmt.Errorf("the registry does not list referrers: only signatures and attestations with tags are found: %w", err))
+			c.options.Noticed(fmt.Errorf("the registry does not list referrers: only signatures and attestations that have tags are found: %w", err))
 		}
 	}
 	found.List, err = c.referrersByTag(ctx, repository, d)
@@ -64,9 +64,9 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 	return found, err
 }
 
-// IsInconclusive reports whether the registry's answer means neither yes nor no. That is so if it
-// refuses the request, fails, or sends a wrong answer. If the request was only an optimization,
-// the caller can continue.
+// IsInconclusive reports whether the registry's answer means neither yes nor no. That is the case
+// if the registry refuses the request, fails, or sends a wrong answer. If the request was only an
+// optimization, the caller can continue.
 func IsInconclusive(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || e.Side != SideRegistry {

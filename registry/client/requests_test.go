@@ -34,11 +34,11 @@ func TestManifestAndHeadManifest(t *testing.T) {
 	for _, reference := range []string{"v1", want.Digest.String()} {
 		got, err := c.Manifest(t.Context(), "a/b", reference)
 		if err != nil || got.Digest != want.Digest || got.MediaType != want.MediaType || string(got.Body) != string(want.Body) {
-			t.Errorf("the manifest of %s is %+v, %v", reference, got, err)
+			t.Errorf("for %s, Manifest returned the wrong manifest %+v, error %v", reference, got, err)
 		}
 		d, err := c.HeadManifest(t.Context(), "a/b", reference)
 		if err != nil || d.Digest != want.Digest || d.Size != int64(len(want.Body)) || d.MediaType != want.MediaType {
-			t.Errorf("the descriptor of %s is %+v, %v", reference, d, err)
+			t.Errorf("for %s, HeadManifest returned the wrong descriptor %+v, error %v", reference, d, err)
 		}
 	}
 	_, err := c.Manifest(t.Context(), "a/b", "nothing")
@@ -104,10 +104,10 @@ func TestListsFollowLinkHeaders(t *testing.T) {
 	c := dial(t, registrytest.New(t, registrytest.Options{Handler: pages}))
 	got, err := c.Tags(t.Context(), "x")
 	if err != nil || len(got) != tags || got[tags-1] != fmt.Sprint(tags) {
-		t.Errorf("the client read %d tags, %v", len(got), err)
+		t.Errorf("the client read %d tags (error %v), want %d", len(got), err, tags)
 	}
 	if got, err = c.Catalog(t.Context()); err != nil || len(got) != tags {
-		t.Errorf("the client read %d repositories, %v", len(got), err)
+		t.Errorf("the client read %d repositories (error %v), want %d", len(got), err, tags)
 	}
 }
 
@@ -174,7 +174,7 @@ func TestEndlessLists(t *testing.T) {
 				"referrers": func() error { _, err := c.Referrers(t.Context(), "x", subject); return err },
 			} {
 				if os.Getenv("LAYOUTPROXY_TEST_ALL") == "" && !strings.Contains(test.quick, kind) {
-					continue // The kinds share all limits except the number of entries, and reaching a limit is expensive.
+					continue // the quick tier skips this kind: all kinds share most limits, and reaching a limit is expensive
 				}
 				err := list()
 				wantCause(t, err, client.ErrTooMany)
@@ -220,12 +220,12 @@ func TestReferrersByAPI(t *testing.T) {
 	}
 }
 
-// The client retries temporary failures, but not an answer 4xx other than 429.
+// The client retries temporary failures. It does not retry after a 4xx response other than 429.
 func TestRetries(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		fault registrytest.Fault
-		cause error // nil if a retry succeeds
+		cause error // cause of the expected error; nil if a retry succeeds
 		asked int
 	}{
 		{"500 twice", registrytest.Answer(registrytest.First(2, registrytest.On("GET manifests")), 500), nil, 3},

@@ -23,7 +23,7 @@ const (
 	maxRetryAfter = 5 * time.Minute
 )
 
-// backoff returns the pause after n+1 failures, which doubles with each failure. Half of it is
+// backoff returns the pause after n+1 failures. The pause doubles with each failure. Half of it is
 // random, so that clients that failed together do not retry together.
 func (c *Client) backoff(n int) time.Duration {
 	pause := min(c.options.FirstPause<<min(n, 20), maxPause)

@@ -22,12 +22,12 @@ const (
 )
 
 // stage is a network with three hosts: a registry that requires a login, its token server, and an
-// attacker. One of the first two sends clients to the attacker in some way.
+// attacker. Either the registry or the token server sends clients to the attacker.
 type stage struct {
-	// scheme is that of the registry and its token server.
+	// scheme is http or https, for the registry and for its token server.
 	scheme string
 	login  login
-	// to is the scheme, host and port that clients are sent to.
+	// to is where clients are sent, as scheme, host and port.
 	to string
 	// way is how clients are sent to the attacker, such as by a redirect or a Link header.
 	way string
@@ -48,7 +48,7 @@ const (
 	secretPassword = "pass-word-secret"
 	secretIdentity = "identity-secret"
 	secretRegistry = "registry-token-secret"
-	secretToken    = "issued-token-secret" // a number is appended to it
+	secretToken    = "issued-token-secret" // the token server appends a number to this text
 	theBlob        = "the bytes of a blob"
 )
 

@@ -16,9 +16,9 @@ import (
 
 const (
 	maxRedirects = 5
-	// expectFrom is the body size, in bytes, from which the client waits with the body until the
-	// server has accepted the header. Then a refused request, for example with an expired token,
-	// does not cost the transfer of a body.
+	// expectFrom is the size, in bytes, from which a body is sent only after the server has
+	// accepted the header. So a request that the server refuses, for example with an expired token,
+	// does not cost the transfer of its body.
 	expectFrom = 1 << 20
 )
 
@@ -65,7 +65,7 @@ func (c *Client) sendTo(ctx context.Context, k *call, target *url.URL, narrow []
 	case k.basic != nil:
 		req.SetBasicAuth(k.basic.Username, k.basic.Password)
 	case !k.anonymous && c.isRegistry(k.url):
-		err = c.authorize(ctx, req, k, narrow) // this may request a token first, which the stall timer must not cut off
+		err = c.authorize(ctx, req, k, narrow) // this may request a token first; the stall timer must not cancel that request
 	}
 	if err != nil {
 		s.end()
@@ -169,7 +169,7 @@ func (c *Client) broken(k *call, target *url.URL, err error) error {
 		// wrong, so retries are useless.
 		e.final = !c.reached.Load()
 	case errors.Is(err, io.EOF):
-		e.Err = errors.New("the connection was closed before an answer")
+		e.Err = errors.New("the connection was closed before the server answered")
 	}
 	return e
 }
@@ -186,7 +186,7 @@ func isAway(err error) bool {
 const tlsAlert = `"\x15\x03`
 
 // errNotPlain is the detail of ErrRefused if the server expects TLS.
-var errNotPlain = errors.New("the server speaks TLS, and the request was plain HTTP")
+var errNotPlain = errors.New("the server speaks TLS, but the request was plain HTTP")
 
 // isAlert reports whether the TLS handshake was aborted. Either the server aborted it, for example
 // because it requires a client certificate, or the client did, because the answer was not TLS.

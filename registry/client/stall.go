@@ -18,8 +18,8 @@ type stallTimer struct {
 	ended  bool
 }
 
-// newStallTimer returns a context, and starts a timer that cancels it after limit. Its cause is
-// then ErrStalled.
+// newStallTimer returns a context, and starts a timer that cancels the context after limit. The
+// cause of the context's end is then ErrStalled.
 func newStallTimer(ctx context.Context, limit time.Duration) (context.Context, *stallTimer) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	s := &stallTimer{limit: limit, cancel: cancel}
@@ -55,7 +55,7 @@ func (s *stallTimer) end() {
 type sending struct {
 	body     io.ReadCloser
 	stall    *stallTimer
-	patience time.Duration // how long the answer may take beyond the limit, after everything was sent
+	patience time.Duration // how long the answer may take beyond the stall timer's limit, after everything was sent
 	sent     func(int)
 	broken   atomic.Pointer[LocalError]
 }

@@ -126,7 +126,7 @@ type seconds float64
 func (s *seconds) UnmarshalJSON(data []byte) error {
 	n, err := strconv.ParseFloat(strings.TrimSpace(strings.Trim(string(data), `"`)), 64)
 	if errors.Is(err, strconv.ErrRange) {
-		err = nil // n is infinite or zero in this case
+		err = nil // if a number is out of range, n is infinite or zero
 	}
 	if err != nil || math.IsNaN(n) {
 		n = 0
@@ -227,7 +227,7 @@ func (c *Client) requestToken(ctx context.Context, r tokenRequest, k *call) (tok
 			refused := errors.Is(e.Cause, ErrUnauthorized) || errors.Is(e.Cause, ErrDenied)
 			switch {
 			case refused && e.Host != k.url.Host:
-				e.Err = fmt.Errorf("the token server %s redirects there: %w", k.url.Host, ErrOtherHost)
+				e.Err = fmt.Errorf("the token server %s redirects to this host: %w", k.url.Host, ErrOtherHost)
 			case refused:
 				e.Err = fmt.Errorf("the token server of %s rejects %v", r.from.Host, r.credential)
 			}

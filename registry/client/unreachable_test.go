@@ -19,11 +19,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// fakeClock is a clock that advances only when somebody sleeps.
+// fakeClock is a clock that advances only when Sleep is called.
 type fakeClock struct {
 	mu     sync.Mutex
 	now    time.Time
-	passed func(time.Duration) // called with the time since the start; may be nil
+	passed func(time.Duration) // called by Sleep with the time since the start; may be nil
 	start  time.Time
 }
 
@@ -117,7 +117,7 @@ func TestUnreachableRegistryIsAwaited(t *testing.T) {
 	}
 }
 
-// Each progress starts the two minutes again, so an upload may wait longer than that in sum.
+// Each progress restarts the two minutes, so an upload may wait longer in total.
 func TestUploadAwaitsUnreachableRegistry(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	clock, dead := newFakeClock(), &url.URL{Scheme: "http", Host: closedPort(t)}
@@ -139,7 +139,7 @@ func TestUploadAwaitsUnreachableRegistry(t *testing.T) {
 		if !interrupted(req) {
 			return false
 		}
-		// This happens before the connection is cut, because the client tries again at once.
+		// The connection is cut only after this, because the client then tries again at once.
 		returns.Store(int64(clock.Now().Sub(clock.start) + 90*time.Second))
 		away.Store(true)
 		return cut(w, req, next)
@@ -181,11 +181,11 @@ func TestCraneRegistryCannotResume(t *testing.T) {
 }
 
 // If the registry does not know a saved upload session, the client starts a new one in the same
-// run. It does not if the failure is temporary or if the user has no access at all.
+// run. It keeps the saved session if the failure is temporary, or if the user has no access at all.
 func TestStoredSessionsUnknownToRegistry(t *testing.T) {
 	for _, test := range []struct {
 		status        int
-		posts         int // answers the start of a new upload; 0 means that the registry itself answers
+		posts         int // status of the answer to a new upload; 0 means that the registry itself answers
 		dropped, kept bool
 	}{
 		{400, 0, true, false}, {403, 0, true, false}, {404, 0, true, false}, {405, 0, true, false}, {410, 0, true, false}, {501, 0, true, false},
@@ -202,7 +202,7 @@ func TestStoredSessionsUnknownToRegistry(t *testing.T) {
 		u.Sessions = kept
 		_, err := dial(t, r, func(o *client.Options) { o.Retries = 1 }).Upload(t.Context(), u)
 		if (err == nil) != test.dropped || (kept.location != "") != test.kept {
-			t.Errorf("with the status %d, and %d for new uploads, the error is %v and the saved session %q", test.status, test.posts, err, kept.location)
+			t.Errorf("with the status %d, and %d for new uploads, the error is %v and the saved session %q; want success: %v, session kept: %v", test.status, test.posts, err, kept.location, test.dropped, test.kept)
 		}
 	}
 }

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// minChunk determines the smallest chunk for a proxy that limits the size of bodies. It is
-	// Options.StreamFrom divided by minChunk.
+	// The smallest chunk for a proxy that limits the size of bodies is Options.StreamFrom divided
+	// by minChunk.
 	minChunk = 3
 	// mountRefusals is the number of refused mounts after which the client tries no more. If a
 	// mount was ever granted, there is no limit.
@@ -102,7 +102,7 @@ type uploading struct {
 	// furthest is the highest pos so far.
 	furthest int64
 	restarts int
-	// invalid is how often the registry computed another digest.
+	// invalid is how often the registry computed a wrong digest.
 	invalid int
 	// disputes is how often the registry rejected the offset that it had reported itself.
 	disputes int
@@ -239,8 +239,8 @@ func (x *uploading) advance(n int64) {
 
 var errForgotten = errors.New("the registry no longer knows the upload session")
 
-// recover prepares another run after err. If no other run can help, it returns the error of the
-// upload.
+// recover prepares another attempt after err. If another attempt cannot help, it returns the error
+// with which the upload fails.
 func (x *uploading) recover(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -318,7 +318,7 @@ func (x *uploading) checkOffset(ctx context.Context, e *Error) error {
 	return x.c.options.Clock.Sleep(ctx, x.c.backoff(x.disputes-1))
 }
 
-// shrink reduces the chunk size after an answer 413. If that is impossible, it returns e.
+// shrink reduces the chunk size after a 413 response. If that is impossible, it returns e.
 func (x *uploading) shrink(e *Error) error {
 	sent := x.blob.Size
 	if chunk := x.c.chunk.Load(); chunk > 0 {
@@ -333,8 +333,8 @@ func (x *uploading) shrink(e *Error) error {
 	return nil
 }
 
-// checkDigest computes the digest of the content. It is called when the registry computed another
-// digest, and finds out which side is wrong.
+// checkDigest computes the digest of the content. It is called when the registry computed a
+// different digest, and finds out which side is wrong.
 func (x *uploading) checkDigest(ctx context.Context, e *Error) error {
 	got, err := x.content.digest(ctx, x.blob.Digest.Algorithm())
 	if err != nil {

@@ -47,7 +47,7 @@ func TestUploadStreamsLargeBlob(t *testing.T) {
 		t.Errorf("%v", kinds)
 	}
 	if kept.location != "" || last != int64(len(b.data)) {
-		t.Errorf("after the upload, the saved session is %q and the progress is %d", kept.location, last)
+		t.Errorf("after the upload, the saved session is %q and the progress is %d, want none and %d", kept.location, last, len(b.data))
 	}
 }
 
@@ -100,32 +100,32 @@ func TestUploadsSurviveFaults(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		fault registrytest.Fault
-		sent  float64 // how often the blob's bytes may be sent, at most
+		sent  float64 // limit for how often the blob's bytes are sent
 	}{
 		{"reset in the middle of a PATCH", registrytest.Reset(registrytest.First(1, patch), mid), 2.1},
 		{"reset of three PATCHes", registrytest.Reset(registrytest.First(3, patch), mid/4), 4.1},
-		{"500 to the PATCH", registrytest.Answer(registrytest.First(2, patch), 500), 3.1},
-		{"429 to the PATCH", registrytest.Answer(registrytest.First(1, patch), 429, "Retry-After: 0"), 2.1},
+		{"500 after the PATCH", registrytest.Answer(registrytest.First(2, patch), 500), 3.1},
+		{"429 after the PATCH", registrytest.Answer(registrytest.First(1, patch), 429, "Retry-After: 0"), 2.1},
 		{"answer to the PATCH lost", registrytest.Lose(registrytest.First(1, patch)), 1.1},
 		{"answer to the PUT lost", registrytest.Lose(registrytest.First(1, put)), 1.1},
 		{"answer to the POST lost", registrytest.Lose(registrytest.First(1, post)), 1.1},
-		{"502 to the PUT", registrytest.Answer(registrytest.First(1, put), 502), 1.1},
+		{"502 after the PUT", registrytest.Answer(registrytest.First(1, put), 502), 1.1},
 		{"session forgotten at the PATCH", registrytest.AnswerCode(registrytest.First(1, patch), 404, "BLOB_UPLOAD_UNKNOWN"), 2.1},
 		{"session forgotten at the PUT", registrytest.AnswerCode(registrytest.First(1, put), 404, "BLOB_UPLOAD_UNKNOWN"), 2.1},
 		{"416 once", registrytest.AnswerCode(registrytest.First(1, patch), 416, "RANGE_INVALID"), 2.1},
 		{"416 thrice", registrytest.AnswerCode(registrytest.First(3, patch), 416, "RANGE_INVALID"), 4.1},
 		{"no PATCH", registrytest.Answer(patch, 405), 2.1},
-		{"no PATCH, answered with 404", registrytest.Answer(patch, 404), 2.1},
-		{"413 of large bodies", refuseLarge(streamFrom / 2), 2.1},
+		{"PATCH not supported, answered with 404", registrytest.Answer(patch, 404), 2.1},
+		{"413 after large bodies", refuseLarge(streamFrom / 2), 2.1},
 		{"a Range that is one too high", acknowledge("0-" + fmt.Sprint(streamFrom+12345)), 1.1},
 		{"a Range that stays at zero", acknowledge("0-0"), 1.1},
 		{"a Range that is too low", acknowledge("0-99"), 1.1},
 		{"no Range", acknowledge(""), 1.1},
 		{"417 to Expect", registrytest.Answer(func(r *http.Request) bool { return r.Header.Get("Expect") != "" }, 417), 1.1},
-		{"no answer about the offset, 400", cutAnd(400), 2.1},
-		{"no answer about the offset, 403", cutAnd(403), 2.1},
-		{"no answer about the offset, 405", cutAnd(405), 2.1},
-		{"no answer about the offset, 501", cutAnd(501), 2.1},
+		{"offset not reported, answered with 400", cutAnd(400), 2.1},
+		{"offset not reported, answered with 403", cutAnd(403), 2.1},
+		{"offset not reported, answered with 405", cutAnd(405), 2.1},
+		{"offset not reported, answered with 501", cutAnd(501), 2.1},
 		{"wrong digest once", registrytest.AnswerCode(registrytest.First(1, put), 400, "DIGEST_INVALID"), 2.1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -156,7 +156,7 @@ func acknowledge(value string) registrytest.Fault {
 	})
 }
 
-// cutAnd cuts the first PATCH off, and answers each question for the offset with status.
+// cutAnd cuts off the first PATCH, and answers each request for the offset with status.
 func cutAnd(status int) registrytest.Fault {
 	cut := registrytest.Reset(registrytest.First(1, registrytest.On("PATCH uploads")), streamFrom/2)
 	refuse := registrytest.Answer(registrytest.On("GET uploads"), status)
@@ -180,8 +180,8 @@ func TestUploadFailsPermanently(t *testing.T) {
 		{"403", registrytest.AnswerCode(registrytest.On("POST uploads"), 403, "DENIED"), client.ErrDenied},
 		{"413 for everything", refuseLarge(streamFrom / 8), client.ErrTooLarge},
 		{"500 forever", registrytest.Answer(patch, 500), client.ErrServer},
-		{"wrong digest forever", registrytest.AnswerCode(registrytest.On("PUT uploads"), 400, "DIGEST_INVALID"), client.ErrRefused},
-		{"session forgotten forever", registrytest.AnswerCode(patch, 404, "BLOB_UPLOAD_UNKNOWN"), client.ErrNotFound},
+		{"wrong digest every time", registrytest.AnswerCode(registrytest.On("PUT uploads"), 400, "DIGEST_INVALID"), client.ErrRefused},
+		{"session forgotten every time", registrytest.AnswerCode(patch, 404, "BLOB_UPLOAD_UNKNOWN"), client.ErrNotFound},
 		{"no Location", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Del("Location") }), client.ErrRefused},
 		{"a malformed Location", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Set("Location", "http://[") }), client.ErrRefused},
 		{"a file URL as Location", registrytest.Edit(registrytest.On("POST uploads"), func(h http.Header) { h.Set("Location", "file:///etc/passwd") }), client.ErrRefused},
@@ -382,9 +382,9 @@ func TestProbeUpload(t *testing.T) {
 	}
 }
 
-// Asked to mount a blob that exists nowhere, a registry starts an upload, and ProbeMount removes
-// it. ProbeMount reports a refusal. If a registry claims to have mounted the blob, the client
-// tries no more mounts.
+// If a client asks to mount a blob that exists nowhere, the registry starts an upload, and
+// ProbeMount cancels it. ProbeMount reports a refusal. If a registry claims to have mounted the
+// blob, the client tries no more mounts.
 func TestProbeMount(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int

@@ -107,8 +107,8 @@ func makeDir(target string, text []byte) error {
 	return durable.SyncDir(parent)
 }
 
-// target returns the first existing directory among a registry's own ones. If none exists, it
-// returns the one to create.
+// target returns the first of a registry's own directories that exists. If none exists, it returns
+// the one to create.
 func target(dir, host string) string {
 	dirs := ownDirs(dir, host)
 	for _, d := range dirs {

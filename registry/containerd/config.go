@@ -74,7 +74,7 @@ func readConfig(file string) (*Config, error) {
 	return c, nil
 }
 
-// read adds the settings of one file, and returns the patterns that it imports.
+// read adds the settings of one file. It returns the patterns for the files that it imports.
 func (c *Config) read(file string) (imports []string, err error) {
 	text, err := plainfile.Read(file, maxFile)
 	if err != nil {

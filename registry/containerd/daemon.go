@@ -26,7 +26,7 @@ func Nodes(proc string) ([]Node, error) {
 	for _, name := range names {
 		comm, err := os.ReadFile(name)
 		if err != nil || strings.TrimSpace(string(comm)) != "containerd" {
-			continue // this is another program, or it has ended
+			continue // the process is another program, or it has ended
 		}
 		n, err := readNode(proc, filepath.Dir(name))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -85,8 +85,8 @@ func configOf(args []string) string {
 	return defaultConfig
 }
 
-// majorOf returns the major version of containerd, or 0. It depends on the Go module that the
-// binary was built from.
+// majorOf returns the major version of containerd, or 0. It derives the version from the Go module
+// that the binary was built from.
 func majorOf(info *buildinfo.BuildInfo) (major int) {
 	paths := []string{info.Path, info.Main.Path}
 	for _, dep := range info.Deps {

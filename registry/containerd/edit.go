@@ -85,7 +85,7 @@ func (m *Mirror) conflict(keys map[string]any) error {
 	for _, key := range serverKeys {
 		if keys[key] != nil {
 			return advise("remove that key, or omit --no-fallback",
-				"its key %q applies to the registry itself, which --no-fallback replaces by the mirror", key)
+				"its key %q applies to the registry itself, which --no-fallback replaces with the mirror", key)
 		}
 	}
 	return nil

@@ -40,10 +40,10 @@ func FuzzEdit(f *testing.F) {
 		}
 		again, err := m.edit(edited, file, madeNothing)
 		if err != nil || !bytes.Equal(again, edited) {
-			t.Fatalf("the second write gives %q, %v; the first gave %q", again, err, edited)
+			t.Fatalf("the second write gives %q (error %v), but the first gave %q", again, err, edited)
 		}
 		if hosts := hostNames(edited); hosts[0] != m.Endpoint() {
-			t.Errorf("containerd asks the hosts %q, in this order, because of %q", hosts, edited)
+			t.Errorf("containerd asks the hosts %q, in this order, want the mirror first: %q", hosts, edited)
 		}
 		rest, _, found, err := cutSection(edited)
 		if err != nil || !found || !bytes.Equal(rest, text) {
@@ -78,7 +78,7 @@ func TestQuote(t *testing.T) {
 	for _, s := range []string{`a"b\c`, "\a\v\x7f\x00", "tab\there", "ü", `\x41`, `\\a`} {
 		keys, err := parse([]byte("k = " + quote(s)))
 		if err != nil || keys["k"] != s {
-			t.Errorf("%q is quoted and parsed as %v, %v", s, keys["k"], err)
+			t.Errorf("after quoting and parsing, %q is %v (error %v)", s, keys["k"], err)
 		}
 	}
 }

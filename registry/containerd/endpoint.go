@@ -13,7 +13,7 @@ import (
 // of a host table, or the value of `server`. The URL consists of scheme, host and the path of the
 // API. Two entries with the same Endpoint are the same mirror, even if their names differ.
 func Endpoint(name string, overridePath bool) (string, error) {
-	if !strings.HasPrefix(name, "http") { // containerd does the same
+	if !strings.HasPrefix(name, "http") { // containerd also adds https:// to such a name
 		name = "https://" + name
 	}
 	u, err := url.Parse(name)
@@ -53,7 +53,7 @@ func checkEndpoint(endpoint string, overridePath bool) (*url.URL, error) {
 	u.Path = strings.TrimRight(u.Path, "/")
 	if overridePath && !strings.HasSuffix(u.Path, "/v2") {
 		// With override_path, containerd appends the repository directly to this path. A registry
-		// answers only below /v2/, so that must be part of the path.
+		// answers only below /v2/, so the path must end in /v2.
 		u.Path += "/v2"
 	}
 	u.RawPath = ""

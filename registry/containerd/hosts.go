@@ -39,8 +39,8 @@ type Hosts struct {
 	Server Host
 }
 
-// ReadHosts reads the hosts.toml below dir that containerd uses for a registry. If there is no
-// such file, the error wraps [fs.ErrNotExist]. If containerd would ignore the file, it is an
+// ReadHosts reads the hosts.toml below dir that containerd uses for a registry. If there is no such
+// file, the error wraps [fs.ErrNotExist]. If containerd would ignore the file, the error is an
 // [*AdviceError].
 func ReadHosts(dir, host string) (*Hosts, error) {
 	for _, d := range append(ownDirs(dir, host), filepath.Join(dir, defaultHost)) {

@@ -29,8 +29,8 @@ func TestDirectoryAlwaysHasHostsFile(t *testing.T) {
 			if dir == nil {
 				continue
 			}
-			// Since each directory is created once and removed once, the file must exist if the
-			// directory exists before and after the check.
+			// Each directory is created once and removed once. So if the directory exists before
+			// and after this check, the file must exist too.
 			if !exists(*dir) || exists(filepath.Join(*dir, "hosts.toml")) || !exists(*dir) {
 				continue
 			}

@@ -61,7 +61,8 @@ func NewMirror(o MirrorOptions) (*Mirror, error) {
 // Endpoint returns the mirror's URL as written in hosts.toml.
 func (m *Mirror) Endpoint() string { return m.endpoint.String() }
 
-// File returns where the mirror's hosts.toml is created if the certs.d directory dir has none yet.
+// File returns the path of the mirror's hosts.toml if no directory for the registry exists yet
+// below the certs.d directory dir.
 func (m *Mirror) File(dir string) string {
 	return filepath.Join(dir, hostDirectory(m.options.Host), hostsFile)
 }

@@ -77,7 +77,7 @@ func ReadDir(nodes []Node) (dir, why string, err error) {
 		}
 		dir, why = dirs[0], fmt.Sprintf("%v reads %s", n, dirs[0])
 		if len(dirs) > 1 && n.Major >= 2 && !n.Config.LocalPull {
-			why += fmt.Sprintf("; its transfer service reads a single directory: set config_path to that in %s", n.Config.File)
+			why += fmt.Sprintf("; its transfer service reads only a single directory: set config_path to this one in %s", n.Config.File)
 		}
 	}
 	if dir == "" {

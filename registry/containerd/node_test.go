@@ -10,7 +10,8 @@ import (
 )
 
 // ReadDir chooses a directory that all containerds of the machine read, except those that read no
-// hosts.toml. If there is none, or if ReadDir cannot find it out, the user has to name a directory.
+// hosts.toml. If there is none, or if ReadDir cannot determine it, the user has to name a
+// directory.
 func TestReadDir(t *testing.T) {
 	node := func(major int, c containerd.Config) containerd.Node {
 		c.File = "/etc/containerd/config.toml"
@@ -25,7 +26,7 @@ func TestReadDir(t *testing.T) {
 	}{
 		"1.x":                            {[]containerd.Node{certs}, "/etc/containerd/certs.d", "containerd 1.x (process 7) reads /etc/containerd/certs.d"},
 		"Deckhouse":                      {[]containerd.Node{node(1, containerd.Config{CRIPath: "/etc/containerd/registry.d"})}, "/etc/containerd/registry.d", "reads /etc/containerd/registry.d"},
-		"2.x, default list":              {[]containerd.Node{node(2, containerd.Config{})}, "/etc/containerd/certs.d", "single directory: set config_path to that in /etc/containerd/config.toml"},
+		"2.x, default list":              {[]containerd.Node{node(2, containerd.Config{})}, "/etc/containerd/certs.d", "single directory: set config_path to this one in /etc/containerd/config.toml"},
 		"2.x, one":                       {[]containerd.Node{node(2, containerd.Config{CRIPath: "/a"})}, "/a", "containerd 2.x (process 7) reads /a"},
 		"beside Docker's":                {[]containerd.Node{docker, certs}, "/etc/containerd/certs.d", "containerd 1.x"},
 		"two with a common directory":    {[]containerd.Node{certs, node(2, containerd.Config{})}, "/etc/containerd/certs.d", "containerd 1.x"},

@@ -22,7 +22,7 @@ const (
 	madeTheFile
 	// madeTheDir means the file and its directory.
 	madeTheDir
-	// madeTheDirs means also the certs.d directory above.
+	// madeTheDirs means the file, its directory and the certs.d directory above.
 	madeTheDirs
 )
 

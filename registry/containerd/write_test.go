@@ -15,7 +15,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// certs replaces the name of the temporary directory in golden files.
+// certs stands for the temporary directory in golden files.
 const certs = "/etc/containerd/certs.d"
 
 func mirror(t *testing.T, change func(*containerd.MirrorOptions)) *containerd.Mirror {
