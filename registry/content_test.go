@@ -148,7 +148,7 @@ func TestRandomRangesMatchFiles(t *testing.T) {
 			if len(want) == 0 {
 				r.wantError(t, http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID")
 				if got := r.header.Get("Content-Range"); got != fmt.Sprintf("bytes */%d", len(content)) {
-					t.Errorf("with the unsatisfiable Range %q, the Content-Range is %q", asked, got)
+					t.Errorf("with the unsatisfiable Range %q, the Content-Range is %q, want bytes */%d", asked, got, len(content))
 				}
 				continue
 			}

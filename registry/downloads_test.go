@@ -34,7 +34,7 @@ func (s *server) start(path string, header ...string) io.ReadCloser {
 	}
 	s.Cleanup(func() { resp.Body.Close() })
 	if n, err := io.ReadFull(resp.Body, make([]byte, 1000)); err != nil {
-		s.Fatalf("the download of %s ended after %d bytes with %v", path, n, err)
+		s.Fatalf("the download of %s ended after %d bytes with %v, want at least 1000 bytes", path, n, err)
 	}
 	return resp.Body
 }
@@ -58,7 +58,7 @@ func sparse(t *testing.T) (s *server, file, path string) {
 }
 
 // A complete answer with wrong bytes would make a client's pull fail. So the server cuts the
-// connection, and the client retries.
+// connection instead, and the client retries.
 func TestTruncatedBlobCutsDownload(t *testing.T) {
 	t.Parallel()
 	s, file, path := sparse(t)
@@ -71,12 +71,12 @@ func TestTruncatedBlobCutsDownload(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n, err := io.Copy(io.Discard, body); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("with the header %v, the download ended after %d more bytes with %v", header, n, err)
+			t.Errorf("with the header %v, the download ended after %d more bytes with %v, want io.ErrUnexpectedEOF", header, n, err)
 		}
 	}
 }
 
-func TestReplacedBlobDownloadEndsFromOldFile(t *testing.T) {
+func TestDownloadOfReplacedBlobCompletes(t *testing.T) {
 	t.Parallel()
 	s, file, path := sparse(t)
 	body := s.start(path)
@@ -90,19 +90,19 @@ func TestReplacedBlobDownloadEndsFromOldFile(t *testing.T) {
 		n, err := body.Read(buf)
 		total += int64(n)
 		if !bytes.Equal(buf[:n], zeros[:n]) {
-			t.Fatalf("one of the %d bytes before byte %d is not from the old file", n, total)
+			t.Fatalf("the last %d bytes before offset %d are not all from the old file", n, total)
 		}
 		if err != nil {
 			if !errors.Is(err, io.EOF) || total != sparseSize {
-				t.Errorf("the download ended after %d bytes with %v", total, err)
+				t.Errorf("the download ended after %d bytes with %v, want %d bytes and io.EOF", total, err, sparseSize)
 			}
 			return
 		}
 	}
 }
 
-// containerd requests open-ended ranges, and disconnects when it has enough bytes. The server
-// must not report that.
+// containerd requests open-ended ranges, and disconnects when it has enough bytes. The server must
+// not report that as a problem.
 func TestAbortedDownloadsAreNotReported(t *testing.T) {
 	t.Parallel()
 	s, _, path := sparse(t)

@@ -38,7 +38,7 @@ func TestOldRepositoryNames(t *testing.T) {
 			t.Errorf("the old name of %s is answered with %d and %d bytes, want %d and %d bytes", path, got.status, len(got.body), want.status, len(want.body))
 		}
 		if head := s.head("/v2/" + old + path); head.status != want.status {
-			t.Errorf("HEAD of the old name of %s is answered with %d", path, head.status)
+			t.Errorf("HEAD of the old name of %s is answered with %d, want %d", path, head.status, want.status)
 		}
 	}
 	for _, path := range []string{"", "/stronghold"} {
@@ -47,7 +47,7 @@ func TestOldRepositoryNames(t *testing.T) {
 			Tags []string
 		}](t, s.get("/v2/"+old+path+"/tags/list"))
 		if diff := cmp.Diff(s.tags(current+path), list.Tags); diff != "" || list.Name != old+path || len(list.Tags) == 0 {
-			t.Errorf("the tag list of %s is %+v; the difference from that of the current name is %s", old+path, list, diff)
+			t.Errorf("the tag list of %s is %+v; the difference from the list under the current name is %s", old+path, list, diff)
 		}
 	}
 	page := s.get("/v2/" + old + "/stronghold/tags/list?n=1")

@@ -61,8 +61,8 @@ func codeOf(err error) errcode.ErrorCode {
 	return errcode.ErrorCodeUnknown
 }
 
-// retryAfter is the Retry-After header of an answer 429, in seconds. After this time, file
-// handles are probably free and writes complete.
+// retryAfter is the Retry-After header of a 429 response, in seconds. After this time, file handles
+// are probably free and writes complete.
 const retryAfter = "2"
 
 // sendError is an error that occurred after the status was sent, when it was too late to change it.

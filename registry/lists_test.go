@@ -116,7 +116,7 @@ func TestPagedLists(t *testing.T) {
 				t.Errorf("%s: %s", paged, diff)
 			}
 			if r := s.get(paged); (r.next(t) != "") != (n < len(want)) {
-				t.Errorf("%s of a list of %d entries has the Link %q", paged, len(want), r.header.Get("Link"))
+				t.Errorf("%s of a list of %d entries has the wrong Link %q, which must exist only if entries are left", paged, len(want), r.header.Get("Link"))
 			}
 		}
 	}
@@ -141,7 +141,7 @@ func TestLastParameter(t *testing.T) {
 			}
 			r := s.get(path + "?n=2&last=" + url.QueryEscape(last))
 			if got := readList(t, r); !slices.Equal(got, want[:min(2, len(want))]) || (r.next(t) != "") != (len(want) > 2) {
-				t.Errorf("the page of %s with two entries after %q is %q with the Link %q", path, last, got, r.header.Get("Link"))
+				t.Errorf("the page of %s with two entries after %q is %q with the Link %q, want the first two of %q", path, last, got, r.header.Get("Link"), want)
 			}
 		}
 	}
@@ -268,7 +268,7 @@ func TestListsAfterRefresh(t *testing.T) {
 	}
 	r := s.get("/v2/app/tags/list", "If-None-Match", before)
 	if got, err := json.Marshal(readList(t, r)); err != nil || string(got) != `["v1","v2"]` {
-		t.Errorf("after the rescan, the tags are %s, %v", got, err)
+		t.Errorf("after the rescan, the tags are %s (error %v), want v1 and v2", got, err)
 	}
 	if got := readList(t, s.get("/v2/_catalog", "If-None-Match", catalog)); !slices.Equal(got, []string{"app", "other"}) {
 		t.Errorf("repositories %q", got)

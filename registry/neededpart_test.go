@@ -21,7 +21,7 @@ func TestNeededPart(t *testing.T) {
 		{[]string{"bytes=0-"}, 0, size},
 		{[]string{"bytes=17-20"}, 17, 4},
 		{[]string{"bytes=999-"}, 999, 1},
-		{[]string{"bytes=1000-"}, 0, 0}, // such a range is refused
+		{[]string{"bytes=1000-"}, 0, 0}, // a range after the end of the content is refused
 		{[]string{"bytes=-1"}, 999, 1},
 		{[]string{"bytes=-2000"}, 0, size},
 		{[]string{"bytes=990-2000"}, 990, 10},
@@ -77,7 +77,7 @@ func TestRangeHeadersAreNotChanged(t *testing.T) {
 			t.Errorf("Range %q became %q", c.headers, req.Header["Range"])
 		}
 		if refused := c.status == 0; (err != nil) != refused || !refused && (w.Code != c.status || w.Body.String() != c.body) {
-			t.Errorf("the Range %q is answered with %d, %q and the error %v", c.headers, w.Code, w.Body, err)
+			t.Errorf("the Range %q is answered with %d, %q and the error %v; want %d (0 means an error) and %q", c.headers, w.Code, w.Body, err, c.status, c.body)
 		}
 	}
 }

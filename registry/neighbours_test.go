@@ -77,18 +77,18 @@ const neighbour = "/v2/" + bundleRoot + "/app"
 func TestFaultsOfOtherServers(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]func(*neighbours, *testing.T){
-		"child manifests of a multi-arch layout are 404 (zot)":                 (*neighbours).childManifests,
-		"referrers are missing (registry:3), or empty for untagged (olareg)":   (*neighbours).missingReferrers,
-		"referrers are listed for content without any, or without their type":  (*neighbours).wrongReferrers,
-		"Range bytes=N- is answered with 416 (crane) or no bytes (mindthegap)": (*neighbours).openRanges,
-		"no ETag and no 304 (olareg, zot, crane)":                              (*neighbours).noETag,
-		"a truncated blob is answered 200 (olareg, zot)":                       (*neighbours).truncatedBlob,
-		"a complete reference is listed as a tag (olareg, zot)":                (*neighbours).referenceAsTag,
-		"the root layout is not served (olareg, zot)":                          (*neighbours).rootLayout,
+		"child manifests of a multi-arch layout are 404 (zot)":                  (*neighbours).childManifests,
+		"referrers are missing (registry:3), or empty for untagged (olareg)":    (*neighbours).missingReferrers,
+		"referrers are listed for content that has none, or without their type": (*neighbours).wrongReferrers,
+		"Range bytes=N- is answered with 416 (crane) or no bytes (mindthegap)":  (*neighbours).openRanges,
+		"no ETag and no 304 (olareg, zot, crane)":                               (*neighbours).noETag,
+		"a truncated blob is answered with 200 (olareg, zot)":                   (*neighbours).truncatedBlob,
+		"a complete reference is listed as a tag (olareg, zot)":                 (*neighbours).referenceAsTag,
+		"the root layout is not served (olareg, zot)":                           (*neighbours).rootLayout,
 		"n=0 panics (olareg)":                                             (*neighbours).noEntries,
-		"no Link on tags or catalog":                                      (*neighbours).noLink,
+		"tag lists and the catalog have no Link header":                   (*neighbours).noLink,
 		"HEAD of a blob is 405 (ociregistry)":                             (*neighbours).headOfBlob,
-		"an unknown repository is answered 200 (olareg)":                  (*neighbours).unknownRepository,
+		"an unknown repository is answered with 200 (olareg)":             (*neighbours).unknownRepository,
 		"a refused manifest is served as a blob, so containerd continues": (*neighbours).manifestAsBlob,
 		"an empty tag list is null, which clients cannot read (crane)":    (*neighbours).nullTags,
 	} {

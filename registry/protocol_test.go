@@ -48,10 +48,10 @@ func TestBaseOfAPI(t *testing.T) {
 	for _, path := range []string{"/v2/", "/v2", "/mirrors/a/v2/", "/mirrors/a/v2", "/v2/?ns=registry.example"} {
 		r := s.get(path)
 		if r.status != http.StatusOK || string(r.body) != "{}" || r.header.Get("Content-Type") != "application/json" {
-			t.Errorf("GET %s is answered with %d, %q and the headers %v", path, r.status, r.body, r.header)
+			t.Errorf("GET %s is answered with %d, %q and the headers %v; want 200 and the JSON {}", path, r.status, r.body, r.header)
 		}
 		if r := s.head(path); r.status != http.StatusOK || r.header.Get("Content-Length") != "2" {
-			t.Errorf("HEAD %s is answered with %d and the headers %v", path, r.status, r.header)
+			t.Errorf("HEAD %s is answered with %d and the headers %v; want 200 and Content-Length 2", path, r.status, r.header)
 		}
 	}
 }
@@ -73,7 +73,7 @@ func TestWritesAreRefused(t *testing.T) {
 			r := s.do(method, path)
 			r.wantError(t, http.StatusMethodNotAllowed, "UNSUPPORTED")
 			if got := r.header.Get("Allow"); got != "GET, HEAD" {
-				t.Errorf("%s %s is answered with the header Allow %q", method, path, got)
+				t.Errorf("%s %s is answered with the header Allow %q, want GET and HEAD", method, path, got)
 			}
 		}
 	}

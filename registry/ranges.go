@@ -20,8 +20,8 @@ const maxRanges = 100
 //   - HEAD ignores Range (RFC 9110, section 14.2 defines it for GET alone);
 //   - a Range with an unknown unit is ignored, and units are case-insensitive;
 //   - for an empty body the Range is ignored;
-//   - a number that exceeds 64 bits is valid, and counts as a large one;
-//   - an answer 416 has the error body of the registry API.
+//   - a number that exceeds 64 bits is valid, and counts as the largest int64;
+//   - a 416 response has the error body of the registry API.
 func serveContent(w http.ResponseWriter, req *http.Request, content io.ReadSeeker, size int64) error {
 	header, asked := req.Header["Range"]
 	if !asked {
@@ -83,7 +83,7 @@ func rangeOf(req *http.Request, size int64) (off, n int64) {
 		return 0, 0
 	}
 	one, _, _ := strings.Cut(strings.TrimPrefix(ranges, "bytes="), ",")
-	first, last, _ := parseSpec(one, size) // this cannot fail, because parseRange wrote it
+	first, last, _ := parseSpec(one, size) // this cannot fail, because parseRange wrote the range
 	return first, last - first + 1
 }
 

@@ -22,7 +22,7 @@ import (
 // span is a range of bytes from first to last, both included.
 type span struct{ first, last int }
 
-// readPartial reads the body of an answer 206, compares each part with the content, and returns
+// readPartial reads the body of a 206 response, compares each part with the content, and returns
 // the spans.
 func readPartial(header http.Header, body, content []byte) ([]span, error) {
 	mediaType, params, err := mime.ParseMediaType(header.Get("Content-Type"))
@@ -66,7 +66,7 @@ func readPart(contentRange string, body, content []byte) (span, error) {
 	return s, nil
 }
 
-// checkPartial checks that r is an answer 206 with exactly the given spans.
+// checkPartial checks that r is a 206 response with exactly the given spans.
 func checkPartial(tb testing.TB, asked string, r response, content []byte, want []span) {
 	tb.Helper()
 	if r.status != http.StatusPartialContent {
@@ -110,7 +110,7 @@ func newRanged(tb testing.TB) *ranged {
 	return r
 }
 
-// rangeCases apply to a content of 1000 bytes. If there is no span, the answer is 416.
+// rangeCases apply to a content of 1000 bytes. A case without spans expects a 416 response.
 var rangeCases = []struct {
 	header string
 	want   []span
@@ -176,7 +176,7 @@ func TestRangeHeaders(t *testing.T) {
 		}
 		r.wantError(t, http.StatusRequestedRangeNotSatisfiable, "RANGE_INVALID")
 		if got := r.header.Values("Content-Range"); !slices.Equal(got, []string{"bytes */1000"}) {
-			t.Errorf("the unsatisfiable range %q is answered with Content-Range %q", c.header, got)
+			t.Errorf("the unsatisfiable range %q is answered with Content-Range %q, want bytes */1000", c.header, got)
 		}
 	}
 }
@@ -187,12 +187,12 @@ func TestHeadAndEmptyBlobIgnoreRange(t *testing.T) {
 	for _, c := range rangeCases {
 		head := s.head(s.blob, "Range", c.header)
 		if head.status != http.StatusOK || head.header.Get("Content-Length") != "1000" || head.header.Get("Content-Range") != "" {
-			t.Errorf("HEAD with Range %q is answered with %d and the headers %v", c.header, head.status, head.header)
+			t.Errorf("HEAD with Range %q is answered with %d and the headers %v; want 200 and no Content-Range", c.header, head.status, head.header)
 		}
 		for _, method := range []string{http.MethodGet, http.MethodHead} {
 			empty := s.do(method, s.empty, "Range", c.header)
 			if empty.status != http.StatusOK || empty.header.Get("Content-Length") != "0" || empty.header.Get("Content-Range") != "" {
-				t.Errorf("%s of an empty blob with Range %q is answered with %d and the headers %v", method, c.header, empty.status, empty.header)
+				t.Errorf("%s of an empty blob with Range %q is answered with %d and the headers %v; want 200 and no Content-Range", method, c.header, empty.status, empty.header)
 			}
 		}
 	}
@@ -235,8 +235,8 @@ func TestOverlappingRanges(t *testing.T) {
 	}
 }
 
-// With concurrent_layer_fetch_buffer, containerd 2 requests all content with a range from the
-// first byte, even manifests. An answer 416 would make its pull fail.
+// With concurrent_layer_fetch_buffer, containerd 2 requests all content with a range from the first
+// byte, even manifests. A 416 response would make its pull fail.
 func TestManifestRangeFromFirstByte(t *testing.T) {
 	t.Parallel()
 	s := newRanged(t)
@@ -260,7 +260,7 @@ func TestResumedDownload(t *testing.T) {
 	for cut := range len(s.content) {
 		r := s.get(s.blob, "Range", fmt.Sprintf("bytes=%d-", cut))
 		if r.status != http.StatusPartialContent {
-			t.Fatalf("the rest from byte %d is answered with %d", cut, r.status)
+			t.Fatalf("the rest from byte %d is answered with %d, want 206", cut, r.status)
 		}
 		if diff := cmp.Diff(string(s.content), string(s.content[:cut])+string(r.body)); diff != "" {
 			t.Fatalf("the rest from byte %d is wrong: %s", cut, diff)
@@ -274,17 +274,17 @@ func checkAnyRange(r response, content []byte) error {
 	switch r.status {
 	case http.StatusOK:
 		if !bytes.Equal(r.body, content) || r.header.Get("Content-Range") != "" {
-			return fmt.Errorf("the answer 200 has %d bytes and the Content-Range %q", len(r.body), r.header.Get("Content-Range"))
+			return fmt.Errorf("the 200 response has %d bytes and the Content-Range %q", len(r.body), r.header.Get("Content-Range"))
 		}
 	case http.StatusPartialContent:
 		spans, err := readPartial(r.header, r.body, content)
 		if err != nil || len(spans) == 0 {
-			return fmt.Errorf("the answer 206 with the spans %v is wrong: %w", spans, err)
+			return fmt.Errorf("the 206 response with the spans %v is wrong: %w", spans, err)
 		}
 	case http.StatusRequestedRangeNotSatisfiable:
 		if !bytes.Contains(r.body, []byte(`"code":"RANGE_INVALID"`)) || r.header.Get("Content-Type") != "application/json" ||
 			r.header.Get("Content-Range") != fmt.Sprintf("bytes */%d", len(content)) {
-			return fmt.Errorf("the answer 416 has wrong headers %v or a wrong body %q", r.header, r.body)
+			return fmt.Errorf("the 416 response has wrong headers %v or a wrong body %q", r.header, r.body)
 		}
 	default:
 		return fmt.Errorf("status %d", r.status)
@@ -316,10 +316,10 @@ func FuzzRange(f *testing.F) {
 				t.Errorf("Range %q for %s: %v", header, path, err)
 			}
 			if len(content) == 0 && r.status != http.StatusOK {
-				t.Errorf("Range %q for an empty blob is answered with %d", header, r.status)
+				t.Errorf("Range %q for an empty blob is answered with %d, want 200", header, r.status)
 			}
 			if r := ask(http.MethodHead, path, header); r.status != http.StatusOK || r.header.Get("Content-Range") != "" {
-				t.Errorf("HEAD with Range %q for %s is answered with %d and the headers %v", header, path, r.status, r.header)
+				t.Errorf("HEAD with Range %q for %s is answered with %d and the headers %v; want 200 and no Content-Range", header, path, r.status, r.header)
 			}
 		}
 	})

@@ -129,7 +129,7 @@ func TestReferrersOfOneType(t *testing.T) {
 			t.Errorf("%s: %s", artifactType, diff)
 		}
 		if got := s.get(path).header.Get("OCI-Filters-Applied"); got != "artifactType" {
-			t.Errorf("for the type %s, OCI-Filters-Applied is %q", artifactType, got)
+			t.Errorf("for the type %s, OCI-Filters-Applied is %q, want artifactType", artifactType, got)
 		}
 	}
 }

@@ -113,7 +113,7 @@ func (d *damaged) wantProblem(kind layoutstore.Kind, dg digest.Digest) {
 	if p.Kind != kind || p.Digest != dg || p.Repository != "app" || p.Tag() != "v1" || p.Reason == "" {
 		d.Errorf("the problem is %+v, want one of the kind %s about %s", p, kind, dg)
 	}
-	if want := d.layout.BlobPath(dg); p.Path != want { // even if the file is missing
+	if want := d.layout.BlobPath(dg); p.Path != want { // the problem has this path even if the file is missing
 		d.Errorf("the problem is at %q, want %q", p.Path, want)
 	}
 }
@@ -279,7 +279,7 @@ func TestContradictoryBlobSizes(t *testing.T) {
 	d.wantProblem(layoutstore.Damaged, d.layer.Digest)
 }
 
-// A blob that no manifest names is served, because there is no size that it could contradict.
+// A blob that no manifest refers to is served, because there is no size that it could contradict.
 func TestUnreferencedBlobIsServed(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t, func(*damaged) {})

@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// newRooted returns a tree with a layout at the root and a nested one. The layouts name source as
-// where they come from.
+// newRooted returns a tree with a layout at the root and a nested one. source is the origin that
+// both layouts state.
 func newRooted(tb testing.TB, source string) *layouttest.Tree {
 	tb.Helper()
 	tree := layouttest.New(tb, tb.TempDir())

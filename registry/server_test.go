@@ -18,7 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// server is a registry that listens on a port, and a client that does not change its answers.
+// server is a registry that listens on a port, together with a client that leaves the registry's
+// answers unchanged.
 type server struct {
 	testing.TB
 	url     string
@@ -125,16 +126,16 @@ func (s *server) do(method, path string, header ...string) response {
 	}
 	body := content.Bytes()
 	if got := resp.Header.Values("Content-Encoding"); len(got) != 0 || resp.Uncompressed {
-		s.Errorf("the answer to %s %s has the Content-Encoding %q", method, path, got)
+		s.Errorf("the answer to %s %s has the Content-Encoding %q, want none", method, path, got)
 	}
 	if got := resp.Header.Get("Docker-Distribution-Api-Version"); got != "registry/2.0" {
-		s.Errorf("the answer to %s %s has the Docker-Distribution-Api-Version %q", method, path, got)
+		s.Errorf("the answer to %s %s has the Docker-Distribution-Api-Version %q, want registry/2.0", method, path, got)
 	}
 	if method == http.MethodHead && len(body) > 0 {
-		s.Errorf("the answer to HEAD %s has a body of %d bytes", path, len(body))
+		s.Errorf("the answer to HEAD %s has a body of %d bytes, want none", path, len(body))
 	}
 	if n := resp.ContentLength; method != http.MethodHead && n >= 0 && n != int64(len(body)) {
-		s.Errorf("the answer to %s %s has Content-Length %d, but %d bytes", method, path, n, len(body))
+		s.Errorf("the answer to %s %s has Content-Length %d, but a body of %d bytes", method, path, n, len(body))
 	}
 	return response{resp.StatusCode, resp.Header, body}
 }
@@ -176,10 +177,10 @@ func (r response) wantError(tb testing.TB, status int, code string) (detail any)
 		return nil
 	}
 	if got := r.header.Get("Content-Type"); got != "application/json" {
-		tb.Errorf("the error %d has the Content-Type %q", r.status, got)
+		tb.Errorf("the %d response has the Content-Type %q, want application/json", r.status, got)
 	}
 	if got := r.header.Get("Cache-Control"); got != "" && got != "no-cache" && got != "no-store" {
-		tb.Errorf("the error %d has the Cache-Control %q, want none", r.status, got)
+		tb.Errorf("the %d response has the Cache-Control %q, want none, no-cache or no-store", r.status, got)
 	}
 	var doc struct {
 		Errors []struct {

@@ -65,18 +65,18 @@ func TestUnreachableBucketGets429(t *testing.T) {
 		if left := time.Until(deadline); !ok || left > 30*time.Second || left < time.Second {
 			t.Errorf("the request may wait for %s, want at most 30 seconds", left)
 		}
-		return context.DeadlineExceeded // as if the time were over
+		return context.DeadlineExceeded // the test acts as if the time were over
 	})
 	store.Unreachable()
 	cold := "/v2/app/manifests/" + manifest.String()
 	for _, path := range []string{cold, "/v2/app/blobs/" + layer.String(), "/v2/app/manifests/v1", "/v2/app/referrers/" + layer.String()} {
 		resp := s.get(path)
 		if resp.status != http.StatusTooManyRequests || resp.header.Get("Retry-After") == "" {
-			t.Errorf("%s is answered with %d and Retry-After %q", path, resp.status, resp.header.Get("Retry-After"))
+			t.Errorf("%s is answered with %d and Retry-After %q, want 429 and a pause", path, resp.status, resp.header.Get("Retry-After"))
 		}
 	}
 	if waits.Load() != 4 {
-		t.Errorf("there were %d waits for 4 requests", waits.Load())
+		t.Errorf("there were %d waits for 4 requests, want one per request", waits.Load())
 	}
 	for _, path := range []string{"/v2/", "/v2/_catalog", "/v2/app/tags/list"} {
 		if resp := s.get(path); resp.status != http.StatusOK {

@@ -79,7 +79,7 @@ func (d *doctor) askAPI(ctx context.Context) Step {
 	case a.code == http.StatusUnauthorized:
 		return ok("a registry that requires a login")
 	case a.code == http.StatusBadRequest && strings.Contains(string(a.body), "HTTPS"):
-		return failed("use https://"+d.url.Host, "%s speaks TLS, and the URL is plain http", d.address())
+		return failed("use https://"+d.url.Host, "%s speaks TLS, but the URL is plain http", d.address())
 	case a.code == http.StatusNotFound:
 		return failed("use the URL of the registry (--listen, port 5000), not of the admin address (--admin-listen, port 5580), and omit /v2/",
 			"%s/v2/ answers %s: not a registry", d.url, a.status)

@@ -10,13 +10,13 @@ import (
 
 const adviceLogin = "give --username with --password-stdin, or log in with docker login; the kubelet needs the same login as an imagePullSecret"
 
-// logIn checks whether the registry requires a login, and whether it accepts the user's.
+// logIn checks whether the registry requires a login, and whether it accepts the login of the user.
 func (d *doctor) logIn(ctx context.Context) Step {
 	if d.api.code != http.StatusUnauthorized {
 		return ok("no login is required")
 	}
 	if !client.SameHost(d.url, d.api.from) {
-		return failed("use "+d.api.from.Host+" directly, in containerd and here", "%s redirects to %s://%s, which requires a login; a login is never sent to another host", d.url, d.api.from.Scheme, d.api.from.Host)
+		return failed("use "+d.api.from.Host+" directly, in containerd's configuration and for this command", "%s redirects to %s://%s, which requires a login; a login is never sent to another host", d.url, d.api.from.Scheme, d.api.from.Host)
 	}
 	login, err := d.login.LogIn(ctx, d.api.from, d.api.header, d.image.repository)
 	refused := errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrDenied)
@@ -50,7 +50,7 @@ func adviceOfLogin(err error) string {
 	var e *client.Error
 	switch {
 	case errors.Is(err, client.ErrCredentials):
-		return "fix that file or helper, or give --username with --password-stdin"
+		return "fix the login file or the credential helper, or give --username with --password-stdin"
 	case errors.Is(err, client.ErrPrivate):
 		return "if you trust that token server with the login, add --allow-private-redirects; containerd sends it the login anyway"
 	case errors.As(err, &e) && e.Side == client.SideRegistry:

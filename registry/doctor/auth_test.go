@@ -17,8 +17,8 @@ func login(user, password string) client.Options {
 	return client.Options{Credential: client.Credential{Username: user, Password: password, Source: "a test"}}
 }
 
-// guarded passes a request to h if in returns true. It answers all other requests with 401 and
-// the challenge.
+// guarded returns a handler. It passes a request to h if in reports that the request has a login.
+// It answers all other requests with 401 and the challenge.
 func guarded(h http.Handler, challenge string, in func(*http.Request) bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if in(req) {
@@ -169,7 +169,7 @@ func TestLoginIsNotSentElsewhere(t *testing.T) {
 	before := asked.Load()
 	expect(t, examine(t, o), "blob", doctor.Failed)
 	if asked.Load() == before || leaked.Load() != 0 {
-		t.Errorf("%d requests were redirected, and %d of them had the login", asked.Load()-before, leaked.Load())
+		t.Errorf("%d requests were redirected, and %d of them had the login; want at least one redirect, and no login", asked.Load()-before, leaked.Load())
 	}
 }
 

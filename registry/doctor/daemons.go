@@ -17,11 +17,11 @@ func (d *doctor) examineDaemons(context.Context) Step {
 	nodes, err := containerd.Nodes(d.Proc)
 	switch {
 	case err != nil:
-		return warning("run as root to check it", "a containerd runs here, and cannot be inspected: %v", err)
+		return warning("run as root to check it", "a containerd runs here, but it cannot be inspected: %v", err)
 	case len(nodes) == 0:
 		return skipped("no containerd runs on this machine")
 	case d.hosts == "":
-		return skipped("%v runs here, and no hosts.toml points to %s", nodes[0], d.url)
+		return skipped("%v runs here, but no hosts.toml points to %s", nodes[0], d.url)
 	}
 	var worst Step
 	for _, node := range nodes {
@@ -59,7 +59,7 @@ func (d *doctor) examine(node containerd.Node) Step {
 	case len(dirs) == 0:
 		return failed(advice, "%s: config_path is not set, so hosts.toml is ignored when the kubelet pulls", who)
 	case !slices.ContainsFunc(dirs, func(p string) bool { return samePath(p, dir) }):
-		return failed(advice, "%s reads hosts.toml below %s, and not below %s", who, strings.Join(dirs, ", "), dir)
+		return failed(advice, "%s reads hosts.toml below %s, but not below %s", who, strings.Join(dirs, ", "), dir)
 	case config.Changed.After(node.Started.Add(startedWithin)):
 		return warning("restart containerd", "%s was started before %s was changed", who, config.File)
 	case node.Major >= 2:

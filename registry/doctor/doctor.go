@@ -121,7 +121,7 @@ func newDoctor(o Options) (*doctor, error) {
 		return nil, fmt.Errorf("URL %q: %w http://HOST:PORT or https://HOST:PORT", o.URL, ErrForm)
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/v2")
-	u.Host = strings.TrimSuffix(u.Host, ":") // http.NewRequest does the same
+	u.Host = strings.TrimSuffix(u.Host, ":") // http.NewRequest also drops an empty port
 	d := &doctor{Options: o, url: u, report: &Report{URL: u.String(), Image: o.Image, State: OK}}
 	if o.Image != "" {
 		if d.image, err = parseImage(o.Image); err != nil {
@@ -130,7 +130,7 @@ func newDoctor(o Options) (*doctor, error) {
 	}
 	d.Proc = cmp.Or(d.Proc, "/proc")
 	if d.proxy, err = http.ProxyFromEnvironment(&http.Request{URL: u}); err != nil {
-		return nil, fmt.Errorf("proxy of the environment: %w", err)
+		return nil, fmt.Errorf("proxy from the environment: %w", err)
 	}
 	o.Client.Registry, o.Client.Retries, o.Client.Silence = u.Host, -1, requestTimeout
 	if d.login, err = client.New(o.Client); err != nil {
@@ -147,7 +147,7 @@ func (d *doctor) checkRedirect(req *http.Request, via []*http.Request) error {
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	}
 	for _, r := range append(via, req) {
-		if !client.SameHost(d.url, r.URL) { // even if this host redirects back to the registry
+		if !client.SameHost(d.url, r.URL) { // if an earlier URL was on another host, even a redirect back to the registry gets no login
 			req.Header.Del("Authorization")
 		}
 	}

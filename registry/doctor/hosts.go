@@ -37,7 +37,7 @@ func (d *doctor) readHosts(context.Context) Step {
 	}
 	dirs := d.certsDirs()
 	if !slices.ContainsFunc(dirs, exists) {
-		return skipped("%s does not exist on this machine; --hosts-dir names another certs.d", strings.Join(dirs, ", "))
+		return skipped("%s does not exist on this machine; to check another directory, use --hosts-dir", strings.Join(dirs, ", "))
 	}
 	if d.image.host == "" {
 		return d.findHosts(dirs, own)
@@ -134,8 +134,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// adviceOf returns the advice that an error contains. If it contains none, adviceOf returns
-// otherwise.
+// adviceOf returns the advice that an error contains. If it contains none, adviceOf returns the
+// argument otherwise.
 func adviceOf(err error, otherwise string) string {
 	var advice *containerd.AdviceError
 	if errors.As(err, &advice) {

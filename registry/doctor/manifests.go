@@ -72,7 +72,7 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 		return step
 	}
 	dgst, err := digest.Parse(a.header.Get("Docker-Content-Digest"))
-	const advice = "containerd needs all three to resolve a tag: a proxy in front of the registry removes them from answers to HEAD"
+	const advice = "to resolve a tag, containerd needs Docker-Content-Digest, Content-Length and Content-Type: a proxy in front of the registry removes them from answers to HEAD"
 	switch {
 	case err != nil:
 		return failed(advice, "HEAD %s: Docker-Content-Digest is %q", what, a.header.Get("Docker-Content-Digest"))
@@ -112,7 +112,7 @@ func (d *doctor) refused(a answer, what string) Step {
 	case http.StatusNotFound:
 		return damaged(d.adviceMissing(), "%s: 404%s", what, reason)
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return failed("this login may not pull from that repository", "%s: %s%s", what, a.status, reason)
+		return failed("this login may not pull from this repository", "%s: %s%s", what, a.status, reason)
 	}
 	return failed("check the log of the server, or of the proxy in front of it", "%s: %s%s", what, a.status, reason)
 }
@@ -182,7 +182,7 @@ func (d *doctor) fetchChildren(ctx context.Context) Step {
 	}
 	d.leaf = c.leaf
 	if c.fit == fitsNot {
-		return warning("this node cannot run any of them; other nodes may", "%d manifests, none for %s: %s", c.count, hostPlatform(), strings.Join(c.platforms, ", "))
+		return warning("this node cannot run any image of the index; other nodes may", "%d manifests, none for %s: %s", c.count, hostPlatform(), strings.Join(c.platforms, ", "))
 	}
 	return ok("%d manifests, one for %s", c.count, hostPlatform())
 }

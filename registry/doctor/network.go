@@ -17,7 +17,7 @@ func (d *doctor) lookUp(ctx context.Context) Step {
 		return skipped("the proxy %s resolves the name", d.proxy.Redacted())
 	}
 	if net.ParseIP(host) != nil {
-		return ok("%s is an address", host)
+		return ok("%s is an IP address", host)
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()

@@ -45,8 +45,8 @@ func platform(os, arch string) *ocispec.Platform {
 	return &ocispec.Platform{OS: os, Architecture: arch}
 }
 
-// otherSpelling returns the platform of this machine in the spelling of uname. If the platform
-// has a default variant, it is added.
+// otherSpelling returns the platform of this machine in the spelling of uname. If the platform has
+// a default variant, otherSpelling adds it.
 func otherSpelling() *ocispec.Platform {
 	switch runtime.GOARCH {
 	case "amd64":

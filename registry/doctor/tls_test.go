@@ -41,8 +41,8 @@ func newAuthority(t *testing.T) *authority {
 	return a
 }
 
-// certificate makes a certificate for 127.0.0.1. It is signed by the authority by, or self-signed
-// if by is nil.
+// certificate makes a certificate for 127.0.0.1. by is the authority that signs it; nil means that
+// the certificate is self-signed.
 func certificate(t *testing.T, by *authority, change func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -113,9 +113,9 @@ func TestTLSCertificates(t *testing.T) {
 		words    []string
 		apiState doctor.State
 	}{
-		"trusted":              {nil, client.Options{CAFile: a.file}, doctor.OK, []string{"the proxy", "the authority", "TLS 1.3"}, doctor.OK},
-		"unknown":              {nil, client.Options{}, doctor.Failed, []string{"--ca-file", "mirror-config --ca"}, doctor.Skipped},
-		"unknown, but ignored": {nil, client.Options{InsecureSkipVerify: true}, doctor.Warning, []string{"ignored on request"}, doctor.OK},
+		"trusted":                        {nil, client.Options{CAFile: a.file}, doctor.OK, []string{"the proxy", "the authority", "TLS 1.3"}, doctor.OK},
+		"unknown":                        {nil, client.Options{}, doctor.Failed, []string{"--ca-file", "mirror-config --ca"}, doctor.Skipped},
+		"unknown authority, but ignored": {nil, client.Options{InsecureSkipVerify: true}, doctor.Warning, []string{"ignored on request"}, doctor.OK},
 		"another name": {func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, []string{"proxy.example"} },
 			client.Options{CAFile: a.file}, doctor.Failed, []string{"(proxy.example)"}, doctor.Skipped},
 		"expired": {func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Hour) },

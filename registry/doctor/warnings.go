@@ -10,7 +10,8 @@ import (
 )
 
 // readWarnings reads the warnings that the registry sends with the base of its API (distribution
-// specification 1.1, "Warnings"). layoutproxy lists content that it cannot serve in them.
+// specification 1.1, "Warnings"). In these warnings, layoutproxy lists content that it cannot
+// serve.
 func (d *doctor) readWarnings(ctx context.Context) Step {
 	a := d.api
 	if a.code != http.StatusOK { // the first request had no login, although the registry requires one

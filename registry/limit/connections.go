@@ -16,7 +16,7 @@ type Connections struct {
 	refused atomic.Int64
 
 	mu   sync.Mutex
-	open map[netip.Addr]int // has at most one entry per open connection
+	open map[netip.Addr]int // maps each client with open connections to their number
 }
 
 // NewConnections allows each client at most limit connections at once. It does not limit trusted

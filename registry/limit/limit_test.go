@@ -229,7 +229,7 @@ func TestTrustedProxiesAreNotLimited(t *testing.T) {
 	server.Start()
 	defer server.Close()
 	for range 5 {
-		client := http.Client{Transport: &http.Transport{}} // so that each request has a connection of its own
+		client := http.Client{Transport: &http.Transport{}} // a new transport, so that each request has a connection of its own
 		resp, err := client.Get(server.URL)
 		if err != nil {
 			t.Fatal(err)

@@ -31,10 +31,10 @@ func checkRefusals(t *testing.T) {
 		got := w.Header()
 		if w.Code != http.StatusTooManyRequests || got.Get("Retry-After") != "10" || got.Get("Connection") != c.connection ||
 			got.Get("Content-Type") != "application/json" || got.Get("Docker-Distribution-Api-Version") != "registry/2.0" {
-			t.Errorf("the refusal of %s has the status %d and the headers %v", c.method, w.Code, got)
+			t.Errorf("the refusal of %s has the status %d and the wrong headers %v, or not 429", c.method, w.Code, got)
 		}
 		if length, body := got.Get("Content-Length"), w.Body.Len(); length != strconv.Itoa(len(tooMany)) || (body == 0) != (c.method == "HEAD") {
-			t.Errorf("the refusal of %s has Content-Length %s and a body of %d bytes", c.method, length, body)
+			t.Errorf("the refusal of %s has Content-Length %s and a body of %d bytes; the length must be %d, and only HEAD has no body", c.method, length, body, len(tooMany))
 		}
 	}
 }
@@ -87,7 +87,7 @@ func TestConnectionStates(t *testing.T) {
 	for i, end := range []http.ConnState{http.StateHijacked, http.StateClosed} {
 		first, second := open("192.0.2.1:1"), open("192.0.2.1:2")
 		if first.closed || !second.closed || c.Refused() != int64(i+1) || len(c.open) != 1 {
-			t.Errorf("the first connection is closed: %v, the second: %v; %d were refused; the count is %v", first.closed, second.closed, c.Refused(), c.open)
+			t.Errorf("the first connection is closed: %v, the second: %v; want only the second closed. In total, %d were refused, want %d; the count is %v", first.closed, second.closed, c.Refused(), i+1, c.open)
 		}
 		c.State(second, http.StateClosed)
 		if len(c.open) != 1 {

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/observe"
 )
 
-// fileWriter is a ResponseWriter that does as little as possible. It has ReadFrom, like that of
-// HTTP/1.
+// fileWriter is a ResponseWriter that does as little as possible. It has ReadFrom, like the
+// ResponseWriter of HTTP/1.
 type fileWriter struct{ header http.Header }
 
 func (w fileWriter) Header() http.Header                   { return w.header }

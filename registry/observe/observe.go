@@ -33,7 +33,7 @@ type observer struct {
 	options Options
 	metrics *metrics
 
-	idPrefix string // starts all request ids of this process
+	idPrefix string // prefix of all request ids of this process
 	idLast   atomic.Uint64
 }
 
@@ -58,13 +58,13 @@ func (o *observer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	start := time.Now()
 	o.metrics.inFlight.Inc()
 	var id string
-	if o.options.AccessLog != nil { // without an access log, an id is useless
+	if o.options.AccessLog != nil { // without an access log, nobody needs an id
 		id = o.idPrefix + strconv.FormatUint(o.idLast.Add(1), 10)
 		w.Header()["X-Request-Id"] = []string{id}
 	}
 	r := &response{ResponseWriter: w}
 	defer func() {
-		// This is deferred because a handler panics to cut the connection.
+		// This is deferred because a handler may panic to cut the connection.
 		o.metrics.inFlight.Dec()
 		o.done(req, r, id, time.Since(start))
 	}()
@@ -76,7 +76,7 @@ func (o *observer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 func (o *observer) done(req *http.Request, r *response, id string, took time.Duration) {
 	if r.code == 0 {
-		r.code = http.StatusOK // net/http then sends this status
+		r.code = http.StatusOK // if the handler sets no status, net/http sends 200
 	}
 	route := o.options.Route(req)
 	o.metrics.observe(series{route, method(req.Method), r.code}, r.bytes, took)

@@ -144,7 +144,7 @@ layoutproxy_http_requests_in_flight 0
 	}
 }
 
-func TestNewRequiresOptions(t *testing.T) {
+func TestNewRequiresRouteAndRegisterer(t *testing.T) {
 	if _, err := observe.New(http.HandlerFunc(answers), observe.Options{}); err == nil {
 		t.Error("New accepted options without a route and a registerer")
 	}

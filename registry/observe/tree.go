@@ -10,7 +10,7 @@ import (
 type Tree struct {
 	Snapshot func() *layoutstore.Snapshot
 	Problems func() []layoutstore.Problem
-	Refused  func() int64 // returns the number of requests for listed content that could not be served
+	Refused  func() int64 // returns the number of requests for content that is listed but could not be served
 }
 
 var (

@@ -3,7 +3,7 @@ package page
 type command struct {
 	Tool string
 	Text string
-	Note string // may be empty
+	Note string // explains the command; may be empty
 }
 
 // commandsFor returns the commands that pull the image of a page. Names, tags and digests match

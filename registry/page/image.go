@@ -51,10 +51,10 @@ type imagePage struct {
 	Subject   digest.Digest
 	Texts     []annotation
 	Omitted   omitted
-	// Problem is the reason why the manifest cannot be served. The fields with its content are
-	// then empty.
+	// Problem is the reason why the manifest cannot be served. The fields with the manifest's
+	// content are then empty.
 	Problem *layoutstore.Problem
-	// Reason explains why the manifest cannot be shown, if Problem is nil.
+	// Reason explains why the manifest cannot be shown. It is set only if Problem is nil.
 	Reason string
 }
 
@@ -183,7 +183,7 @@ const maxConfig = 1 << 20
 func (page *imagePage) config(ctx context.Context, repo *layoutstore.Repository, d digest.Digest) {
 	blob, err := repo.OpenBlob(ctx, d, func(size int64) (off, n int64) { return 0, size })
 	if err != nil {
-		return // the list of parts shows the reason
+		return // the list of parts shows why the config cannot be read
 	}
 	defer blob.Close()
 	if blob.Size > maxConfig {
@@ -207,7 +207,7 @@ func platformOf(p *specs.Platform) string {
 }
 
 // children adds the manifests in an index to the page. Only the descriptors in the index contain
-// their platforms.
+// the platforms of these manifests.
 func (page *imagePage) children(ctx context.Context, repo *layoutstore.Repository, refs closure.Refs, body []byte) {
 	platforms := map[digest.Digest]string{}
 	var index specs.Index

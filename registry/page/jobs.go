@@ -10,7 +10,7 @@ type job struct {
 	Job
 	// Kind is "import", "push" or "scrub".
 	Kind string
-	// Level is one of the levels of health.
+	// Level is "good", "busy", "note" or "bad".
 	Level   string
 	Running bool
 	// Left is the estimated remaining time; empty if it is unknown.

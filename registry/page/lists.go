@@ -219,7 +219,7 @@ type tagRow struct {
 	Tag    string // empty for a manifest without a tag
 	Digest digest.Digest
 	Kind   string
-	Broken bool // the tag cannot be served
+	Broken bool // true if the manifest cannot be served
 }
 
 func (p *Page) repository(w http.ResponseWriter, req *http.Request) {
@@ -255,7 +255,7 @@ func (p *Page) repository(w http.ResponseWriter, req *http.Request) {
 	p.render(w, req, http.StatusOK, "repository", frame{Title: name, Nav: "repositories", Content: page})
 }
 
-// tags adds one page of the repository's tags, which are those that the API lists.
+// tags adds one page of the repository's tags. The API lists the same tags.
 func (page *repositoryPage) tags(ctx context.Context, repo *layoutstore.Repository, after string) {
 	words := wordsOf(page.Query)
 	for tag := range repo.AllTags(after) {

@@ -20,7 +20,7 @@ type node struct {
 	// Address is HOST:PORT of the registry API.
 	Address  string
 	URL      string
-	Loopback bool // only this machine can reach the registry
+	Loopback bool // true if only this machine can reach the registry
 	TLS      bool
 	Login    bool
 	// File is the path of hosts.toml.

@@ -1,5 +1,5 @@
-// Package page serves the web pages at the admin address: health, imports and pushes,
-// repositories and images, and how to configure a node.
+// Package page serves the web pages at the admin address: health, imports and pushes, repositories
+// and images, and how to configure a node.
 //
 // Start with [New]. A page shows what the registry API serves: each request takes one snapshot of
 // the tree. Everything else is in a [Status], which the function Options.Status returns. That
@@ -7,12 +7,12 @@
 //
 // Every page is complete without JavaScript. With JavaScript, server-sent events update an open
 // page at most once per second, and only when something changes (HTML standard, "Server-sent
-// events"). Nothing is loaded from another host. The Content-Security-Policy forbids inline
-// scripts and styles, frames, and forms for other hosts.
+// events"). Nothing is loaded from another host. The Content-Security-Policy forbids frames, inline
+// scripts and styles, and forms that send data to other hosts.
 //
 // Names, tags, paths and annotations of a bundle are hostile text. The templates escape them, and
-// print them only through the function t. It replaces characters that hide or reorder text by
-// their code points.
+// print them only through the function t. This function replaces characters that hide or reorder
+// text by their code points.
 package page
 
 import (
@@ -58,7 +58,7 @@ type Options struct {
 type Registry struct {
 	Address string // HOST:PORT on which the server listens
 	TLS     bool
-	Login   bool // clients have to log in
+	Login   bool // true if clients have to log in
 }
 
 // Page serves the web pages. Call Close when the server stops: it ends the event streams.

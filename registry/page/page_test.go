@@ -28,7 +28,7 @@ import (
 
 const sample = "../../examples/bundle"
 
-// open opens and checks the tree of a source. The sample has a root; other sources have none.
+// open opens and checks the tree of a source. Only the sample has a root.
 func open(t testing.TB, source string) *layoutstore.Tree {
 	t.Helper()
 	o := layoutstore.Options{Sources: []string{source}}
@@ -135,7 +135,7 @@ func TestEveryPageIsLinked(t *testing.T) {
 	for len(queue) > 0 {
 		path := queue[0]
 		queue = queue[1:]
-		if seen[path] || path == "/status" || path == "/metrics" || path == "/rescan" { // served by the daemon, not by Page
+		if seen[path] || path == "/status" || path == "/metrics" || path == "/rescan" { // the daemon serves these paths, not Page
 			continue
 		}
 		seen[path] = true
@@ -261,7 +261,7 @@ func TestSearchResults(t *testing.T) {
 			at = ""
 		}
 	}
-	if len(seen) != 6*60+1 { // one of the results is a repository
+	if len(seen) != 6*60+1 { // 60 tags in each of 6 repositories, and one repository
 		t.Errorf("%d results", len(seen))
 	}
 	for path, n := range seen {

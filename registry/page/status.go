@@ -18,7 +18,7 @@ type Status struct {
 	// Checked means that the sources were checked completely. Before that, more problems may be
 	// found.
 	Checked bool
-	// Versions is nil while they are unknown.
+	// Versions is nil while the versions are unknown.
 	Versions []Version
 	Imports  []Job
 	Pushes   []Job
@@ -49,8 +49,8 @@ type Job struct {
 	Since time.Time
 	// Kind is the kind of the dropped bundle; empty for a push.
 	Kind string
-	// Of Total bytes, Bytes are done, and Rate is the speed in bytes per second. Total is 0 if
-	// the job is not running.
+	// Bytes of Total bytes are done. Rate is the speed in bytes per second. Total is 0 if the job
+	// is not running.
 	Bytes, Total, Rate int64
 	Generation         uint64 // generation of the store, if the job is published
 }
@@ -77,7 +77,7 @@ type Scrub struct {
 // Disk is a file system that the server writes to. It has the format of the document at /status.
 type Disk struct {
 	Path string `json:"path"`
-	// Free is how many bytes the server's user may write.
+	// Free is how many more bytes the server's user may write.
 	Free int64 `json:"free"`
 	// Total is the size of the file system in bytes.
 	Total int64 `json:"total"`

@@ -28,7 +28,7 @@ func TestVisible(t *testing.T) {
 	}
 	long := visible(strings.Repeat("é", maxText+5))
 	if want := strings.Repeat("é", maxText) + "… (10 more bytes)"; long != want {
-		t.Errorf("a long text ends with %q", long[len(long)-30:])
+		t.Errorf("a long text ends with %q, want %q", long[len(long)-30:], want[len(want)-30:])
 	}
 }
 
@@ -52,7 +52,7 @@ func TestAddressForNodes(t *testing.T) {
 		{"0.0.0.0:5000", "", "127.0.0.1:5000", false},
 	} {
 		if got, loopback := addressFor(c.listen, c.host); got != c.want || loopback != c.loopback {
-			t.Errorf("for %s and the Host %s, the address is %s, and loopback is %t", c.listen, c.host, got, loopback)
+			t.Errorf("for %s and the Host %s, the address is %s and loopback is %t, want %s and %t", c.listen, c.host, got, loopback, c.want, c.loopback)
 		}
 	}
 }

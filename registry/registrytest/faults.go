@@ -93,7 +93,7 @@ func resetConnection(w http.ResponseWriter) {
 	conn.Close()
 }
 
-// cutting is a request body that fails after left more bytes.
+// cutting is a request body that ends with an error after as many bytes as left says.
 type cutting struct {
 	io.ReadCloser
 	left int64

@@ -95,7 +95,7 @@ func (r Request) Kind() string {
 }
 
 // Fault answers a request instead of the registry, or changes the registry's answer. next is the
-// registry. It returns false if it does neither.
+// registry. Fault returns false if it does neither.
 type Fault func(w http.ResponseWriter, r *http.Request, next http.Handler) bool
 
 // New starts a registry that runs until the test ends.

@@ -37,7 +37,7 @@ type Options[T any] struct {
 // A file that is written in place has intermediate states that look complete, such as a list with
 // half of its lines. So a change takes effect only after nothing was written for the time settle.
 // Get checks the files at most once per checkEvery. If the last check is older than overdue, Get
-// waits for the check. All this together takes less than two seconds.
+// waits for the check. In total, these delays take less than two seconds.
 type Value[T any] struct {
 	options Options[T]
 	current atomic.Pointer[T]
@@ -66,7 +66,7 @@ func New[T any](o Options[T]) (*Value[T], error) {
 	}
 	v := &Value[T]{options: o, start: o.Now()}
 	state, stateErr := stateOf(o.Files)
-	value, err := o.Read() // Read comes first, because its error is more specific than stateErr
+	value, err := o.Read() // the error of Read is more specific than stateErr, so it takes precedence
 	if err == nil {
 		err = stateErr
 	}
@@ -138,8 +138,7 @@ func (v *Value[T]) checkOnce() {
 	v.checked.Store(int64(began))
 }
 
-// checkFiles reads the files if they have changed, and nothing was written since then for long
-// enough.
+// checkFiles reads the files if they have changed and settled.
 func (v *Value[T]) checkFiles() {
 	state, stateErr := stateOf(v.options.Files)
 	if !v.files.settled(state, v.options.Now()) {
@@ -165,8 +164,8 @@ func (v *Value[T]) checkFiles() {
 	}
 }
 
-// files contains what is known about the files. Each state describes all files; it is nil if a
-// file cannot be found.
+// files contains what is known about the files. Each state describes all files. It is nil if a file
+// cannot be found.
 type files struct {
 	used []fs.FileInfo // the state in which the current value was read
 
@@ -181,13 +180,13 @@ type files struct {
 
 	// failed means that the files could not be used.
 	failed bool
-	// failedIn is the state in which they could not be used.
+	// failedIn is the state in which the files could not be used.
 	failedIn []fs.FileInfo
 }
 
-// settled reports whether the files have changed, and were not written since then for the time
-// settle. It uses the modification times of the files. If the file system's clock differs or is
-// wrong, it uses this machine's clock.
+// settled reports whether the files have changed, and then stayed the same for the time settle. It
+// uses the modification times of the files. If the file system's clock differs or is wrong, it uses
+// this machine's clock.
 func (f *files) settled(state []fs.FileInfo, now time.Time) bool {
 	if sameStates(state, f.used) {
 		f.changed, f.failed = false, false

@@ -67,7 +67,7 @@ func (w *watched) check(err error) {
 	}
 }
 
-// write writes a file in place, and sets its time by the test's clock.
+// write writes a file in place, and sets its modification time from the test's clock.
 func (w *watched) write(name, text string) {
 	w.Helper()
 	w.check(os.WriteFile(w.file(name), []byte(text), 0o600))
@@ -97,7 +97,7 @@ func TestChangeTakesEffectAfterPause(t *testing.T) {
 	w := watch(t)
 	w.write("a", "2")
 	w.write("b", "2")
-	w.want("11") // the files were checked a moment ago
+	w.want("11") // no check yet, because the last one was a moment ago
 	w.pass(200 * time.Millisecond)
 	w.want("11") // just written
 	w.pass(900 * time.Millisecond)
@@ -138,7 +138,7 @@ func TestIncompleteChangeIsReportedOnce(t *testing.T) {
 		w.pass(2 * time.Second)
 		w.want("11", events...)
 	}
-	w.write("a", "x") // another incomplete change
+	w.write("a", "x") // a second incomplete change
 	w.pass(2 * time.Second)
 	w.want("11", "bad")
 	w.write("b", "x")
@@ -164,7 +164,8 @@ func TestFileDisappearsAndComesBack(t *testing.T) {
 	}
 }
 
-// When a file is truncated, its size may change before its time. The old time is then not trusted.
+// When a file is truncated, its size may change before its modification time. The old time is then
+// not trusted.
 func TestTruncatedFile(t *testing.T) {
 	w := watch(t)
 	old := w.now.Add(-time.Hour)
@@ -180,7 +181,7 @@ func TestTruncatedFile(t *testing.T) {
 	w.want("", "changed") // the file stayed empty, so that was intended
 }
 
-// If the new size of a file is seen before its new time, the write is not complete.
+// If the new size of a file is seen before its new modification time, the write is not complete.
 func TestTruncatedFileBetweenTwoChecks(t *testing.T) {
 	w := watch(t)
 	first := w.now
@@ -217,11 +218,11 @@ func TestNewWithUnusableFiles(t *testing.T) {
 	o := w.options()
 	o.Files = append(o.Files, w.file("missing"))
 	if _, err := reload.New(o); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("New with a missing file returned %v", err)
+		t.Errorf("New with a missing file returned %v, want os.ErrNotExist", err)
 	}
 	w.write("a", "2")
 	if _, err := reload.New(o); !errors.Is(err, errBad) {
-		t.Errorf("New with files that cannot be used returned %v", err)
+		t.Errorf("New with files that cannot be used returned %v, want the error of Read", err)
 	}
 }
 
@@ -268,13 +269,13 @@ func TestHangingDisk(t *testing.T) {
 		close(hang)
 		synctest.Wait()
 		if got := v.Get(); got != "another" {
-			t.Errorf("when the disk answers again, the value is %q", got)
+			t.Errorf("when the disk answers again, the value is %q, want the new one", got)
 		}
 	})
 }
 
-// If another caller is checking the files, a caller waits for that check only if the last one is
-// overdue.
+// If another caller is checking the files, a caller waits for that check only if the last complete
+// check is overdue.
 func TestHangingCheckOfAnotherCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t)
@@ -308,7 +309,7 @@ func TestHangingCheckOfAnotherCaller(t *testing.T) {
 		close(hang)
 		synctest.Wait()
 		if got := v.Get(); got != "22" {
-			t.Errorf("when the disk answers again, the value is %q", got)
+			t.Errorf("when the disk answers again, the value is %q, want the new one", got)
 		}
 	})
 }
@@ -317,7 +318,7 @@ func TestHangingCheckOfAnotherCaller(t *testing.T) {
 func TestCheckDirectlyAfterAnother(t *testing.T) {
 	w := watch(t)
 	o := w.options()
-	ages := []time.Duration{0, 300 * time.Millisecond, 100 * time.Millisecond} // the third age means that another check ended in between
+	ages := []time.Duration{0, 300 * time.Millisecond, 100 * time.Millisecond} // after the third age, the last check is too recent for another one
 	start := w.now
 	o.Now = func() time.Time {
 		age := ages[0]
@@ -333,6 +334,6 @@ func TestCheckDirectlyAfterAnother(t *testing.T) {
 	w.check(err)
 	w.check(os.Remove(w.file("a")))
 	if got := v.Get(); got != "11" || reads != 1 || len(ages) > 0 {
-		t.Errorf("the value is %q after %d reads, and %d ages were not used", got, reads, len(ages))
+		t.Errorf("the value is %q after %d reads, and %d ages were not used; want 11 after one read, and all ages used", got, reads, len(ages))
 	}
 }

@@ -32,10 +32,10 @@ type collector struct {
 const (
 	firstPause = 5 * time.Second
 	lastPause  = 30 * time.Second
-	retryFor   = time.Minute // the context of the exporter may end earlier
+	retryFor   = time.Minute // limit for all tries; the context of the exporter may end earlier
 
 	maxAnswer  = 64 << 10
-	maxMessage = 200 // longest part of an answer in an error, in bytes
+	maxMessage = 200 // longest excerpt of an answer in an error message, in bytes
 )
 
 const protobuf = "application/x-protobuf"

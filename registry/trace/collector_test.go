@@ -74,13 +74,13 @@ func TestCollectorAnswers(t *testing.T) {
 		asked   int
 		err     string // a part of the expected error; empty if no error is expected
 	}{
-		"taken":                    {[]func(http.ResponseWriter){code(200)}, 1, ""},
-		"accepted with a response": {[]func(http.ResponseWriter){protobufOf(t, 200, &service.ExportTraceServiceResponse{})}, 1, ""},
-		"busy, then accepted":      {[]func(http.ResponseWriter){code(429), code(502), code(503), code(504), code(200)}, 5, ""},
-		"busy, then refused":       {[]func(http.ResponseWriter){code(503), code(400)}, 2, "400 Bad Request"},
-		"some spans are rejected":  {[]func(http.ResponseWriter){protobufOf(t, 200, partial)}, 1, "rejected 3 spans: too old"},
-		"refused with a status":    {[]func(http.ResponseWriter){protobufOf(t, 401, &status.Status{Code: 16, Message: "no such key"})}, 1, "401 Unauthorized: no such key"},
-		"500 is not retried":       {[]func(http.ResponseWriter){code(500)}, 1, "500"},
+		"taken":                         {[]func(http.ResponseWriter){code(200)}, 1, ""},
+		"accepted with a response body": {[]func(http.ResponseWriter){protobufOf(t, 200, &service.ExportTraceServiceResponse{})}, 1, ""},
+		"busy, then accepted":           {[]func(http.ResponseWriter){code(429), code(502), code(503), code(504), code(200)}, 5, ""},
+		"busy, then refused":            {[]func(http.ResponseWriter){code(503), code(400)}, 2, "400 Bad Request"},
+		"some spans are rejected":       {[]func(http.ResponseWriter){protobufOf(t, 200, partial)}, 1, "rejected 3 spans: too old"},
+		"refused with a status":         {[]func(http.ResponseWriter){protobufOf(t, 401, &status.Status{Code: 16, Message: "no such key"})}, 1, "401 Unauthorized: no such key"},
+		"500 is not retried":            {[]func(http.ResponseWriter){code(500)}, 1, "500"},
 		"text": {[]func(http.ResponseWriter){func(w http.ResponseWriter) {
 			http.Error(w, strings.Repeat("long ", 1000), http.StatusForbidden)
 		}}, 1, "403 Forbidden: long long"},
@@ -126,9 +126,9 @@ func TestBusyCollector(t *testing.T) {
 	c.pause = time.Nanosecond
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	c.http.Transport = afterAnswer{c.http.Transport, func() { time.AfterFunc(50*time.Millisecond, cancel) }} // long enough for a retry, if there were one
+	c.http.Transport = afterAnswer{c.http.Transport, func() { time.AfterFunc(50*time.Millisecond, cancel) }} // this would be long enough for a retry
 	if err := c.UploadTraces(ctx, spans()); err == nil || !strings.Contains(err.Error(), "503") || len(*asked) != 1 {
-		t.Errorf("UploadTraces returned %v after %d requests, want the error 503 after one request", err, len(*asked))
+		t.Errorf("UploadTraces returned %v after %d requests, want the status 503 after one request", err, len(*asked))
 	}
 }
 
@@ -142,7 +142,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	})
 	c := newCollector(settings{url: url, headers: http.Header{"Api-Key": {"secret"}}, timeout: time.Minute})
 	if err := c.UploadTraces(t.Context(), spans()); err == nil || !strings.Contains(err.Error(), "307") || len(*asked) > 0 {
-		t.Errorf("UploadTraces returned %v, and the other host got %d requests", err, len(*asked))
+		t.Errorf("UploadTraces returned %v, and the other host got %d requests; want the status 307 and none", err, len(*asked))
 	}
 }
 

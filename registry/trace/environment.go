@@ -73,8 +73,9 @@ func newSettings(endpoint string) (settings, error) {
 	return s, nil
 }
 
-// address returns the URL that spans are posted to. It appends [tracesPath] to an endpoint for all
-// signals, and to a given endpoint without a path.
+// address returns the URL that spans are posted to. It appends [tracesPath] to the endpoint in
+// OTEL_EXPORTER_OTLP_ENDPOINT, which is for all signals. It also appends [tracesPath] to an
+// endpoint that was given without a path.
 func address(endpoint string) (*url.URL, error) {
 	given, appended := endpoint, ""
 	if endpoint == Environment {

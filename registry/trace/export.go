@@ -19,9 +19,9 @@ type loggedExporter struct {
 	log *zap.Logger
 
 	mu sync.Mutex
-	// last is when errors were last logged.
+	// last is when the last warning about lost spans was logged.
 	last time.Time
-	// lost is the number of spans lost since then.
+	// lost is the number of spans lost since the last warning.
 	lost int
 }
 

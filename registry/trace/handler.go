@@ -60,7 +60,7 @@ func (t *Tracer) requestAttributes(req *http.Request, route string) []attribute.
 
 func endSpan(span trace.Span, code int, cut bool) {
 	if code == 0 {
-		code = http.StatusOK // net/http then sends this status
+		code = http.StatusOK // if the handler sets no status, net/http sends 200
 	}
 	span.SetAttributes(attribute.Int("http.response.status_code", code))
 	switch {

@@ -159,7 +159,7 @@ func TestSpansOfRequests(t *testing.T) {
 			t.Errorf("%s: %s", want.path, diff)
 		}
 		if span.Name != "GET blob" || span.Kind != otlp.Span_SPAN_KIND_SERVER || span.GetStatus().GetCode() != want.status {
-			t.Errorf("the span of %s has the name %q, the kind %v and the status %v", want.path, span.Name, span.Kind, span.Status)
+			t.Errorf("the span of %s has the name %q, the kind %v and the status %v; want GET blob, the kind server and the status code %v", want.path, span.Name, span.Kind, span.Status, want.status)
 		}
 		if got := hex.EncodeToString(span.TraceId) + " " + hex.EncodeToString(span.ParentSpanId); got != "0af7651916cd43dd8448eb211c80319c b7ad6b7169203331" {
 			t.Errorf("the span of %s belongs to the trace %s, not to that of the client", want.path, got)
@@ -187,7 +187,7 @@ func TestEndpointFromEnvironment(t *testing.T) {
 		t.Error(diff)
 	}
 	if len(named.spans) != 1 || len(other.spans) != 1 {
-		t.Errorf("the collectors received %d and %d spans in compressed requests", len(named.spans), len(other.spans))
+		t.Errorf("the collectors received %d and %d spans in compressed requests, want one each", len(named.spans), len(other.spans))
 	}
 	for _, endpoint := range []string{"", "collector:4318", "grpc://collector:4317", "http://"} {
 		if err := trace.CheckEndpoint(endpoint); err == nil {
