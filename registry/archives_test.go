@@ -199,8 +199,7 @@ func TestAllFormsGiveSameAnswers(t *testing.T) {
 			t.Errorf("the tree answered %d requests with status %d, want at least 10", statuses[status], status)
 		}
 	}
-	// Requesting every range takes long. So the forms that are not in this map get only every
-	// fourth range.
+	// Requesting every range takes long. The forms that are not in this map get only every fourth.
 	wholly := map[string]bool{"archives": true, "chunks of 1 MiB": true, "a mix": true}
 	for form, sources := range b.forms(t) {
 		t.Run(form, func(t *testing.T) {
@@ -366,8 +365,7 @@ type still struct{ snapshot *layoutstore.Snapshot }
 
 func (s still) Snapshot() *layoutstore.Snapshot { return s.snapshot }
 
-// While a file of a bundle changes, clients get 429, so that they retry until the new file is
-// found.
+// While a file of a bundle changes, clients get 429, so that they retry later.
 func TestChangingFilesGet429(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())

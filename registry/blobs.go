@@ -124,8 +124,7 @@ func sendSections(w http.ResponseWriter, req *http.Request, content extent.Sende
 }
 
 // sendParts sends the content that part reads, file by file. send is the ReadFrom method of w.
-// sendParts holds back packets that are not full, and checks the files before it sends the last
-// bytes.
+// sendParts holds back packets that are not full, and checks the files before it sends the end.
 func sendParts(w http.ResponseWriter, req *http.Request, content extent.Sender, part *io.LimitedReader, send func(io.Reader) (int64, error)) (sent int64, err error) {
 	corked := false
 	if part.N <= corkedSize {

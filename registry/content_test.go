@@ -188,8 +188,7 @@ func randomRange(random *rand.Rand, kind, size int) (header string, want []span)
 	}
 }
 
-// randomRanges returns a Range header with several small spans, and one span after the end of the
-// blob.
+// randomRanges returns a Range header with several small spans, and one after the blob's end.
 func randomRanges(random *rand.Rand, size int) (header string, want []span) {
 	var specs []string
 	for range 2 + random.IntN(4) {

@@ -24,8 +24,7 @@ func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, conn)
 }
 
-// cork holds back packets that are not full, until uncork is called. ok is false if that is not
-// possible.
+// cork holds back packets that are not full, until uncork is called. ok reports success.
 func cork(req *http.Request) (uncork func(), ok bool) {
 	conn, ok := req.Context().Value(connKey{}).(syscall.RawConn)
 	if !ok || !setCork(conn, 1) {

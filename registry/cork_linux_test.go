@@ -11,8 +11,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The head and the body of a small blob arrive in one packet, including the end that is checked
-// before it is sent.
 func TestSmallBlobsArriveInOnePacket(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int64{100, 4000} {

@@ -157,8 +157,7 @@ func TestConcurrentRequests(t *testing.T) {
 	}
 }
 
-// fetch returns an error unless path has content with the digest d. It may be called from any
-// goroutine.
+// fetch returns an error unless path has content with the digest d. Any goroutine may call it.
 func (s *server) fetch(path string, d digest.Digest) error {
 	resp, err := s.client.Get(s.url + path)
 	if err != nil {

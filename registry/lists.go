@@ -25,7 +25,6 @@ type page struct {
 	last string
 }
 
-// completeList is the page that contains the complete list.
 var completeList = page{n: -1}
 
 // parsePage reads the parameters `n` and `last` (distribution specification 1.1, "Listing Tags").
@@ -104,7 +103,6 @@ type list struct {
 	body []byte
 	// etag is a header value with one strong ETag.
 	etag []string
-	// size is the size of the body as a decimal number.
 	size []string
 	// next is the path and query of the next page, or empty.
 	next string
@@ -140,8 +138,7 @@ func (l *lists) get(s *layoutstore.Snapshot) *snapshotLists {
 
 var contentJSON = []string{"application/json"}
 
-// serveList answers with page p of the named list. If the page is not cached, serveList calls
-// build.
+// serveList answers with page p of the named list. If the page is not cached, it calls build.
 func (r *registry) serveList(w http.ResponseWriter, req *http.Request, s *layoutstore.Snapshot, name string, p page, build func() (*list, error)) error {
 	var l *list
 	cached := r.lists.get(s)

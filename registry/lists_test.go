@@ -233,7 +233,6 @@ func TestHeadOfLists(t *testing.T) {
 	}
 }
 
-// The ETag of a list stays the same until the list changes.
 func TestETagsOfLists(t *testing.T) {
 	t.Parallel()
 	s := newListed(t)

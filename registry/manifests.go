@@ -83,8 +83,7 @@ func setContentHeaders(h http.Header, mediaType string, d digest.Digest) {
 	h["Etag"] = values[2:3:3]
 }
 
-// isConditional reports whether the headers of a request allow an answer other than the complete
-// content.
+// isConditional reports whether a request's headers allow other answers than the complete content.
 func isConditional(h http.Header) bool {
 	_, asked := h["Range"]
 	return asked || hasCondition(h)

@@ -5,7 +5,6 @@ import (
 	"testing"
 )
 
-// If parsePlainRange accepts a range, its result is the same as that of parseRange.
 func TestPlainRangesMatchParseRange(t *testing.T) {
 	t.Parallel()
 	numbers := []string{"", "0", "1", "9", "10", "11", "007", "+1", " 1", "x", "99999999999999999999"}

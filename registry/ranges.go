@@ -65,8 +65,7 @@ func neededPart(req *http.Request) func(size int64) (off, n int64) {
 	}
 }
 
-// rangeOf returns the first range that a request asks for. size is the size of the content in
-// bytes.
+// rangeOf returns the first range that a request asks for. size is the content's size in bytes.
 func rangeOf(req *http.Request, size int64) (off, n int64) {
 	if req.Method == http.MethodHead {
 		return 0, 0
@@ -114,8 +113,7 @@ func parsePlainRange(header []string, size int64) (first, n int64, ok bool) {
 	return first, min(last, size-1) - first + 1, true
 }
 
-// serveUnsatisfiable lets http.ServeContent answer. If its answer is 416, the caller answers
-// instead.
+// serveUnsatisfiable lets http.ServeContent answer. Instead of a 416 response, it returns errRange.
 func serveUnsatisfiable(w http.ResponseWriter, req *http.Request, content io.ReadSeeker, size int64) error {
 	refused := false
 	hooked := httpsnoop.Wrap(w, httpsnoop.Hooks{

@@ -22,8 +22,7 @@ import (
 // span is a range of bytes from first to last, both included.
 type span struct{ first, last int }
 
-// readPartial reads the body of a 206 response, compares each part with the content, and returns
-// the spans.
+// readPartial reads a 206 response, compares each part with the content, and returns the spans.
 func readPartial(header http.Header, body, content []byte) ([]span, error) {
 	mediaType, params, err := mime.ParseMediaType(header.Get("Content-Type"))
 	if err != nil || mediaType != "multipart/byteranges" {
@@ -268,8 +267,7 @@ func TestResumedDownload(t *testing.T) {
 	}
 }
 
-// checkAnyRange returns an error if r is not a correct answer to a GET request with some Range
-// header.
+// checkAnyRange returns an error unless r is a correct answer to a GET request with a Range header.
 func checkAnyRange(r response, content []byte) error {
 	switch r.status {
 	case http.StatusOK:

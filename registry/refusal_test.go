@@ -196,8 +196,7 @@ func TestWrongSizeInTheIndex(t *testing.T) {
 	}
 }
 
-// If one of two descriptors has the right size, the manifest is served, and the wrong size is
-// reported.
+// If one of two descriptors has the right size, the manifest is served, and a problem is reported.
 func TestOneOfTwoSizesInTheIndex(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t, func(d *damaged) {
@@ -258,7 +257,6 @@ func TestManifestDamagedLater(t *testing.T) {
 	}
 }
 
-// If two manifests state different sizes for a blob, the wrong size is reported as a problem.
 func TestContradictoryBlobSizes(t *testing.T) {
 	t.Parallel()
 	var truthful digest.Digest
@@ -293,7 +291,6 @@ func TestUnreferencedBlobIsServed(t *testing.T) {
 	}
 }
 
-// Options.Refused is not called for unknown content that nothing refers to.
 func TestUnknownNamesAreNotReported(t *testing.T) {
 	t.Parallel()
 	d := newDamaged(t, func(*damaged) {})

@@ -67,8 +67,7 @@ type registry struct {
 	lists     lists
 }
 
-// handler answers one request from one snapshot. If it returns an error, it has not sent anything
-// yet.
+// handler answers one request from one snapshot. If it returns an error, it has sent nothing.
 type handler func(http.ResponseWriter, *http.Request, *layoutstore.Snapshot) error
 
 // New returns the handler of a registry. It returns an error if source is nil.

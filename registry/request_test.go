@@ -16,9 +16,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
-// FuzzRequest checks the answers to requests with any method, path, query and header. Each answer
-// is content with the digest that it states, or an error of the registry API. No request writes
-// anything.
+// FuzzRequest checks the answers to requests with any method, path, query and header. Each is
+// either content with the digest that it states, or an error of the registry API. Nothing is
+// written.
 func FuzzRequest(f *testing.F) {
 	b := newBundle(f)
 	s := serve(f, layoutstore.Options{Sources: []string{b.Dir()}})

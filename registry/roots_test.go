@@ -129,7 +129,6 @@ func TestDiscoveryTagsListModules(t *testing.T) {
 	}
 }
 
-// Clients can pull the complete image of a discovery tag.
 func TestDiscoveryImageIsComplete(t *testing.T) {
 	t.Parallel()
 	s := serve(t, layoutstore.Options{Sources: []string{newModules(t).Dir()}})
@@ -171,7 +170,6 @@ func TestRealTagOverridesDiscoveryTag(t *testing.T) {
 	}
 }
 
-// The directories that get discovery tags can be chosen, and discovery tags can be disabled.
 func TestOtherDiscoveryDirectories(t *testing.T) {
 	t.Parallel()
 	tree := newModules(t)
@@ -195,8 +193,7 @@ func TestOtherDiscoveryDirectories(t *testing.T) {
 	}
 }
 
-// The digest of a discovery image depends only on the name of the module, not on the rest of the
-// tree.
+// The digest of a discovery image depends only on the module's name, not on the rest of the tree.
 func TestDiscoveryDigestsAreReproducible(t *testing.T) {
 	t.Parallel()
 	one := serveBare(t, newModules(t).Dir())

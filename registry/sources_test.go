@@ -76,8 +76,6 @@ func layerOf(tb testing.TB, l *layouttest.Layout, manifest digest.Digest) digest
 	return decode[doc](tb, response{body: layouttest.ReadFile(tb, l.BlobPath(manifest))}).Layers[0].Digest
 }
 
-// If a manifest is damaged in one tree and intact in the other, it is served by tag, by digest
-// and as a blob.
 func TestIntactCopyOfManifestIsServed(t *testing.T) {
 	t.Parallel()
 	first, second, serveBoth := twoSources(t)

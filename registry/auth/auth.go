@@ -60,8 +60,8 @@ type guard struct {
 }
 
 // New returns a handler that checks the credentials of each request before it calls next. It
-// returns an error if an option is missing, if both Htpasswd and Token are set, or if a file cannot
-// be used.
+// returns an error if an option is missing, if both Htpasswd and Token are set, or if a file is
+// unusable.
 func New(next http.Handler, o Options) (http.Handler, error) {
 	if next == nil || o.Scope == nil || o.Log == nil {
 		return nil, errors.New("authentication needs a handler, a scope and a log")

@@ -41,8 +41,8 @@ func entry(t testing.TB, user, password string) string {
 	return user + ":" + string(h) + "\n"
 }
 
-// guarded returns a handler that answers 204 to authorized requests. It also returns what the
-// handler logs.
+// guarded returns a handler that answers 204 to authorized requests, and the log entries of the
+// handler.
 func guarded(t testing.TB, o auth.Options) (http.Handler, *observer.ObservedLogs) {
 	t.Helper()
 	core, logs := observer.New(zapcore.DebugLevel)
@@ -311,7 +311,6 @@ func htpasswdChangesUnderLoad(t *testing.T) {
 	}
 }
 
-// If the file changed long ago, the very next request uses its new content.
 func TestOldChangeAppliesToNextRequest(t *testing.T) { synctest.Test(t, oldChangeAtFirstRequest) }
 
 func oldChangeAtFirstRequest(t *testing.T) {

@@ -84,8 +84,7 @@ func parseUsers(data []byte) (users, error) {
 	return u, nil
 }
 
-// checkHash returns the cost of a bcrypt hash. It returns an error if the hash is malformed or too
-// expensive.
+// checkHash returns the cost of a bcrypt hash. It rejects a malformed or too expensive hash.
 func checkHash(hash string) (cost int, err error) {
 	const alphabet = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	version, _, _ := strings.Cut(strings.TrimPrefix(hash, "$"), "$")

@@ -84,7 +84,6 @@ func TestKeysOfRememberedPairs(t *testing.T) {
 	}
 }
 
-// The highest allowed bcrypt cost is accepted. For a higher cost, the error gives the reason.
 func TestHighestBcryptCost(t *testing.T) {
 	form := "$2a$%02d$" + strings.Repeat("A", 53)
 	if cost, err := checkHash(fmt.Sprintf(form, maxCost)); cost != maxCost || err != nil {
@@ -95,8 +94,6 @@ func TestHighestBcryptCost(t *testing.T) {
 	}
 }
 
-// If a file has no users, newPasswords logs that. If the file is unreadable, it returns an error
-// and logs nothing.
 func TestHtpasswdWithoutUsersIsLogged(t *testing.T) {
 	dir := t.TempDir()
 	for content, lines := range map[string]int{"# nobody\n": 1, "ann:" + hash(t, "a"): 0, "ann": 0} {

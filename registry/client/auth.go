@@ -22,8 +22,7 @@ type authorizer struct {
 	tokens map[tokenKey]*tokenSlot
 }
 
-// learn remembers the registry's challenge. It drops the challenge's scope, because that applies
-// to one request only.
+// learn remembers the registry's challenge without its scope, which applies to one request only.
 func (a *authorizer) learn(ch challenge) {
 	params := map[string]string{"realm": ch.params["realm"], "service": ch.params["service"]}
 	a.mu.Lock()
@@ -165,8 +164,8 @@ func cutActions(scope string) (resource string, actions []string) {
 	return scope[:max(i, 0)], strings.Split(scope[i+1:], ",")
 }
 
-// credential returns the credential for the registry. It finds one that is stored with or without
-// the default port.
+// credential returns the registry's credential, which may be stored with or without the default
+// port.
 func (c *Client) credential(ctx context.Context, repository string) (Credential, error) {
 	if !c.options.Credential.Empty() {
 		return c.options.Credential, nil

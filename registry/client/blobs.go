@@ -58,8 +58,7 @@ func (c *Client) Blob(ctx context.Context, repository string, d digest.Digest, s
 	return c.openBlob(ctx, repository, d, size, offset, false)
 }
 
-// FreshBlob opens a blob as [Client.Blob] does, but bypasses caches. Use it to retry after wrong
-// content.
+// FreshBlob is [Client.Blob] without caches. Use it to retry after wrong content.
 func (c *Client) FreshBlob(ctx context.Context, repository string, d digest.Digest, size, offset int64) (*BlobReader, error) {
 	return c.openBlob(ctx, repository, d, size, offset, true)
 }
@@ -118,8 +117,7 @@ func (b *BlobReader) ask() (*http.Response, error) {
 		if !errors.As(err, &e) || e.Status != http.StatusRequestedRangeNotSatisfiable || b.pos == 0 {
 			return resp, err
 		}
-		// The requested range lies within the size in the manifest, so the registry should accept
-		// it.
+		// The requested range lies within the size in the manifest, so the registry should accept it.
 		if err := b.again(b.mismatch(fmt.Errorf("it refuses the range %q", k.header.Get("Range")))); err != nil {
 			return nil, err
 		}

@@ -31,7 +31,6 @@ func TestBlobReads(t *testing.T) {
 	wantCause(t, err, client.ErrNotFound)
 }
 
-// An interrupted download resumes where it was cut.
 func TestBlobResumes(t *testing.T) {
 	for name, withRanges := range map[string]bool{"with ranges": true, "without": false} {
 		t.Run(name, func(t *testing.T) {
@@ -58,7 +57,6 @@ func TestBlobResumes(t *testing.T) {
 	}
 }
 
-// The client detects wrong sizes and ranges of a blob.
 func TestWrongBlobSizes(t *testing.T) {
 	b := noise(1000, 1)
 	for name, handler := range map[string]http.HandlerFunc{

@@ -23,26 +23,22 @@ type call struct {
 	reference  string
 	header     http.Header
 	// want lists the HTTP statuses that mean success.
-	want []int
-	// scopes are the scopes that a token has to allow.
+	want   []int
 	scopes []string
 
 	// body is called to open the body for each try. nil means no body.
 	body func() (io.ReadCloser, error)
-	// size is the size of the body in bytes.
 	size int64
 	// patience is how long the answer may take beyond the stall timeout.
 	patience time.Duration
 
-	// anonymous means that the call is sent without a login.
 	anonymous bool
 	basic     *Credential
 	// secret means that the body contains a secret, and must never be sent to another host.
 	secret bool
 	// unbounded means that the call bypasses the limiter, because the caller already holds a slot.
 	unbounded bool
-	// once means that the method do does not retry the call, because the caller knows how to
-	// continue.
+	// once means that the method do does not retry the call, because the caller knows how to continue.
 	once bool
 }
 

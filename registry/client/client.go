@@ -23,8 +23,7 @@ type Options struct {
 	// Registry is the host, with its port if that is not the scheme's default port; see Reference.
 	Registry string
 
-	PlainHTTP bool
-	// InsecureSkipVerify accepts any certificate of a server.
+	PlainHTTP          bool
 	InsecureSkipVerify bool
 	// CAFile is a PEM file of authorities to trust in addition to the system's.
 	CAFile string
@@ -38,9 +37,8 @@ type Options struct {
 	// Keychain finds stored logins. nil means that there are none.
 	Keychain *Keychain
 
-	// AllowPrivateRedirects allows token servers, redirects and Locations at private addresses
-	// other than the registry's own. Token servers receive the credential; redirects and
-	// Locations never do.
+	// AllowPrivateRedirects allows token servers, redirects and Locations at private addresses other
+	// than the registry's own. Token servers receive the credential; redirects and Locations never do.
 	AllowPrivateRedirects bool
 
 	// Jobs is how many requests may run at once. 0 means DefaultJobs.
@@ -57,8 +55,7 @@ type Options struct {
 	// Clock measures the pauses between tries. nil means the machine's clock.
 	Clock Clock
 
-	// StreamFrom is the size, in bytes, from which the upload of a blob can be resumed. 0 means 16
-	// MiB.
+	// StreamFrom is the size, in bytes, from which a blob upload can be resumed. 0 means 16 MiB.
 	StreamFrom int64
 
 	// Push makes the client request tokens that allow pushing, from its first request on.
@@ -165,8 +162,7 @@ func New(o Options) (*Client, error) {
 	}
 	c.http = &http.Client{
 		Transport: transport,
-		// The client's method send checks and follows redirects, and decides which credentials
-		// they get.
+		// The client's method send checks and follows redirects, and decides which credentials they get.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil

@@ -100,8 +100,8 @@ func (k *Keychain) Credential(ctx context.Context, host, repository string) (Cre
 	return k.cached(host+"/"+repository, func() (Credential, error) { return k.find(ctx, host, repository) })
 }
 
-// cached returns the credential that the cache has for key. If it has none, it calls find and
-// caches the result.
+// cached returns the cached credential for key. If there is none, it calls find and caches the
+// result.
 func (k *Keychain) cached(key string, find func() (Credential, error)) (Credential, error) {
 	if have, ok := k.known[key]; ok && time.Since(have.at) < keepKnown {
 		return have.credential, nil
@@ -149,8 +149,7 @@ func (k *Keychain) lookUp(file, host, repository string) (Credential, error) {
 			return credentialOf(entry, file), nil
 		}
 	}
-	// These entries are dropped because docker would use the login of any path as a login for the
-	// host itself.
+	// These entries are dropped, because docker would use a path's login for the host itself.
 	maps.DeleteFunc(doc.AuthConfigs, func(key string, _ types.AuthConfig) bool { return isPathKey(key) })
 	// Credential helpers know only hosts, so the result applies to all repositories of a host.
 	return k.cached("\x00"+file+"\x00"+host, func() (Credential, error) {

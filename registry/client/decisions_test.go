@@ -47,7 +47,6 @@ func TestScopesWithin(t *testing.T) {
 	}
 }
 
-// If a token request fails, the error names the repository to push to, not the one to mount from.
 func TestTokenErrorNamesPushedRepository(t *testing.T) {
 	for want, scopes := range map[string][]string{
 		"":     {"registry:catalog:*", "nonsense"},
@@ -76,8 +75,6 @@ func TestScopeByMethod(t *testing.T) {
 	}
 }
 
-// causeAmong returns the first of the given causes that an error wraps. If it wraps none,
-// causeAmong returns the last one.
 func TestCauseAmong(t *testing.T) {
 	for err, want := range map[error]error{
 		fmt.Errorf("x: %w", ErrPrivate): ErrPrivate, fmt.Errorf("x: %w", ErrRefused): ErrRefused, errors.New("other"): ErrRefused,
@@ -140,8 +137,7 @@ type tokenServer struct {
 	url string
 	// exchange is the status of answers to POST requests. With 200, the answer contains a token.
 	exchange int
-	// refusal is the status of answers to all other requests. 0 means that the answer contains a
-	// token.
+	// refusal is the status of answers to all other requests. 0 means that they contain a token.
 	refusal int
 	// empty is how many of the next answers contain no token.
 	empty int
@@ -254,8 +250,6 @@ func TestMissingTokens(t *testing.T) {
 	}
 }
 
-// While one caller requests a token, others wait for it. A waiting caller stops when its context
-// ends.
 func TestWaitForTokenEndsWithContext(t *testing.T) {
 	c, err := New(Options{Registry: "reg.example"})
 	layouttest.Try(t, err)
@@ -318,7 +312,6 @@ func TestCredentialDefaultPort(t *testing.T) {
 	}
 }
 
-// LogIn answers challenges from the registry, and refuses those from any other host.
 func TestLogIn(t *testing.T) {
 	for _, c := range []struct {
 		from, challenge string
@@ -353,7 +346,6 @@ func TestLogIn(t *testing.T) {
 	}
 }
 
-// Each key of an auth file names either a registry or a path in a registry.
 func TestIsPathKey(t *testing.T) {
 	for key, path := range map[string]bool{
 		"reg.example": false, "https://reg.example": false, "https://reg.example/": false, "https://index.docker.io/v1/": false, "http://reg.example/v2": false,
@@ -365,8 +357,7 @@ func TestIsPathKey(t *testing.T) {
 	}
 }
 
-// A credential is cached for ten minutes and for all repositories of a host. An error is not
-// cached.
+// A credential is cached for ten minutes, for all repositories of a host. Errors are not cached.
 func TestKeychainCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		auths := func(auth string) string { return fmt.Sprintf(`{"auths":{"reg.example":{"auth":%q}}}`, auth) }
@@ -398,7 +389,6 @@ func TestKeychainCache(t *testing.T) {
 	})
 }
 
-// Environment variables determine which files are searched for logins.
 func TestKeychainFiles(t *testing.T) {
 	t.Setenv("HOME", "/home")
 	for _, c := range []struct{ registry, docker, runtime, config, want string }{

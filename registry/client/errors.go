@@ -91,8 +91,7 @@ type Error struct {
 
 	// Cause is one of the causes above, such as ErrNotFound.
 	Cause error
-	// Err contains details; it may be nil.
-	Err error
+	Err   error
 
 	// retryAfter is the pause that the server requested.
 	retryAfter time.Duration
@@ -202,8 +201,7 @@ func ParseCodes(body []byte) (codes []Code) {
 	if len(codes) > 0 {
 		return codes
 	}
-	// Token servers have their own formats: Docker Hub uses the field details, others use error or
-	// message.
+	// Token servers have other formats: Docker Hub uses details, others use error or message.
 	var other struct{ Details, Error, Message string }
 	if json.Unmarshal(body, &other) == nil {
 		if text := cmp.Or(other.Details, other.Error, other.Message); text != "" {

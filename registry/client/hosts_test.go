@@ -8,8 +8,7 @@ import (
 )
 
 // A login is sent only to its own host: not to another port, and not over plain HTTP if the host
-// uses TLS. A redirect from plain HTTP to TLS keeps the login only if both URLs use their default
-// ports.
+// uses TLS. A redirect from plain HTTP to TLS keeps the login only if both ports are default ports.
 func TestSameHost(t *testing.T) {
 	for _, c := range []struct {
 		from, to string

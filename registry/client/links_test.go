@@ -76,8 +76,7 @@ func FuzzLinks(f *testing.F) {
 		if got := parseLinks(values); !slices.EqualFunc(got, want, same) {
 			t.Errorf("from the headers %q, nextLink returned %q, want %q", values, got, want)
 		}
-		// parseLinks also reads any other header to its end. linkQuery then returns a query that
-		// can be sent.
+		// parseLinks also reads any other header to its end. linkQuery returns a valid query.
 		for _, l := range parseLinks([]string{target, title, rel}) {
 			if query := linkQuery(l.target); strings.ContainsFunc(query, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }) {
 				t.Errorf("the query %q cannot be sent", query)

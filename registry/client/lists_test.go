@@ -187,7 +187,6 @@ func TestRefusedReferrers(t *testing.T) {
 	}
 }
 
-// HeadBlob finds a blob even if the registry does not report its size.
 func TestHeadBlobWithoutSize(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
@@ -246,8 +245,6 @@ func TestStrangeTokenLifetimes(t *testing.T) {
 	}
 }
 
-// If another protocol answers at the registry's port, the client fails without a retry and names
-// the cause.
 func TestPortsOfOtherProtocols(t *testing.T) {
 	for name, test := range map[string]struct {
 		plain bool

@@ -76,7 +76,6 @@ func port(u *url.URL) string {
 	return "443"
 }
 
-// defaultPort returns the port that may be omitted in a registry's host.
 func defaultPort(plainHTTP bool) string {
 	if plainHTTP {
 		return ":80"

@@ -64,7 +64,6 @@ func TestTokenLogin(t *testing.T) {
 	}
 }
 
-// The client replaces a token that has expired, even in the middle of an upload.
 func TestExpiredTokens(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Token: true})
 	c := dial(t, r, private, func(o *client.Options) { o.Credential = user })
@@ -200,8 +199,6 @@ func TestKeychainReadErrors(t *testing.T) {
 	}
 }
 
-// If a registry redirects the client to another host, the client does not send the registry's
-// login there.
 func TestRedirectsGetNoLogin(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{Basic: true})
 	c := dial(t, r, private, func(o *client.Options) { o.Credential = user })

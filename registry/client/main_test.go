@@ -94,7 +94,6 @@ func wantBlob(t *testing.T, c *client.Client, repository string, b blob) {
 	}
 }
 
-// upload uploads a blob and checks that the registry has it.
 func upload(t *testing.T, c *client.Client, u client.Upload, b blob) client.Uploaded {
 	t.Helper()
 	how, err := c.Upload(t.Context(), u)

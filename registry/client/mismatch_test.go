@@ -170,7 +170,6 @@ func TestWrongAnswersOfACache(t *testing.T) {
 	}
 }
 
-// If the answer of a token server is wrong, the client repeats the request twice.
 func TestWrongTokens(t *testing.T) {
 	for _, wrong := range []int{1, 2, 3} {
 		for name, answer := range map[string]string{"cut": `{"token":"abc`, "empty": "{}", "a page": "<html>"} {

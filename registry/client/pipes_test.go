@@ -12,7 +12,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// The client refuses a named pipe as a file of credentials, instead of waiting for a writer.
 func TestNamedPipesDoNotBlock(t *testing.T) {
 	pipe := filepath.Join(t.TempDir(), "auth.json")
 	layouttest.Try(t, layouttest.MakePipe(pipe))

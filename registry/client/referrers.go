@@ -13,12 +13,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// Referrers is a list of manifests that all refer to one manifest. It may be incomplete: see
-// Unknown.
+// Referrers lists manifests that all refer to one manifest. It may be incomplete: see Unknown.
 type Referrers struct {
 	List []specs.Descriptor
-	// API is true if the list comes from the referrers API, and false if it comes from the
-	// referrers tag.
+	// API is true if the list comes from the referrers API, and false if it is from the referrers
+	// tag.
 	API bool
 	// Unknown is the error if the registry refused or failed to list the referrers. If it is not
 	// nil, List may be incomplete.
@@ -41,8 +40,7 @@ func (c *Client) Referrers(ctx context.Context, repository string, d digest.Dige
 		c.referrersAPI.Store(true)
 		return Referrers{List: list, API: true}, nil
 	}
-	// Repeated wrong answers mean that the registry has no referrers API, unless the API worked
-	// before.
+	// Repeated wrong answers mean that the registry has no referrers API, unless it worked before.
 	failing := errors.Is(err, ErrServer) || isMismatch(err)
 	if !IsInconclusive(err) && !errors.Is(err, ErrNotFound) || failing && c.referrersAPI.Load() {
 		return Referrers{}, err

@@ -53,7 +53,6 @@ func TestManifestAndHeadManifest(t *testing.T) {
 	goleak.VerifyNone(t, current)
 }
 
-// The client refuses a wrong digest in the answer to a GET, HEAD or PUT request.
 func TestWrongManifestDigests(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	c := dial(t, r)
@@ -258,7 +257,6 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// If the server stops sending, the request fails after Options.Silence, and the client repeats it.
 func TestStalledRequests(t *testing.T) {
 	r := registrytest.New(t, registrytest.Options{})
 	want := image(t, dial(t, r), "x", "v1")

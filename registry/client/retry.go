@@ -10,9 +10,8 @@ import (
 )
 
 const (
-	// maxAway is how long a call keeps trying to connect, counted from its last progress.
-	// maxAwayPause limits the pauses between these tries. reportAway is how often the tries are
-	// reported.
+	// maxAway is how long a call keeps trying to connect, counted from its last progress. maxAwayPause
+	// limits the pauses between these tries. reportAway is how often the tries are reported.
 	maxAway      = 2 * time.Minute
 	maxAwayPause = 5 * time.Second
 	reportAway   = 10 * time.Second
@@ -37,7 +36,6 @@ type Clock interface {
 	Sleep(ctx context.Context, d time.Duration) error
 }
 
-// clock is the machine's clock.
 type clock struct{}
 
 func (clock) Now() time.Time { return time.Now() }
@@ -82,15 +80,13 @@ func (c *Client) pause(ctx context.Context, f *failures, err error, once bool) e
 	return c.reportAndWait(ctx, err, pause)
 }
 
-// reportAndWait reports that a call is retried after err, and waits before the retry.
 func (c *Client) reportAndWait(ctx context.Context, err error, pause time.Duration) error {
 	c.stats.retries.Add(1)
 	c.options.Retrying(err, pause)
 	return c.options.Clock.Sleep(ctx, pause)
 }
 
-// awaitConnection waits before the next attempt to connect. It reports the failure at most once
-// per reportAway.
+// awaitConnection waits before it tries to connect again. It reports at most once per reportAway.
 func (c *Client) awaitConnection(ctx context.Context, f *failures, err error) error {
 	now := c.options.Clock.Now()
 	if f.away.IsZero() {

@@ -31,8 +31,7 @@ type stage struct {
 	to string
 	// way is how clients are sent to the attacker, such as by a redirect or a Link header.
 	way string
-	// asks is the attacker's challenge, or "free" for none, or "back" to redirect clients to the
-	// registry.
+	// asks is the attacker's challenge, "free" for none, or "back" to redirect to the registry.
 	asks   string
 	issued atomic.Int64
 }

@@ -43,8 +43,7 @@ func (c *Client) send(ctx context.Context, k *call, narrow []string) (*http.Resp
 	return nil, k.fail(SideRegistry, ErrRefused, fmt.Errorf("more than %d redirects", maxRedirects))
 }
 
-// isRedirect reports whether the client should follow an answer with this status to a request
-// with this method.
+// isRedirect reports whether to follow an answer with this status to a request with this method.
 func isRedirect(status int, method string) bool {
 	switch status {
 	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -181,8 +180,7 @@ func isAway(err error) bool {
 	return errors.As(err, &op) && (op.Op == "dial" || op.Op == "proxyconnect") || errors.As(err, &name)
 }
 
-// tlsAlert is the start of a TLS server's answer to plain HTTP, in the form in which net/http
-// quotes it.
+// tlsAlert is the start of a TLS server's answer to plain HTTP, as net/http quotes it.
 const tlsAlert = `"\x15\x03`
 
 // errNotPlain is the detail of ErrRefused if the server expects TLS.

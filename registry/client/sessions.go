@@ -243,8 +243,7 @@ type nopSeekCloser struct{ io.ReadSeeker }
 
 func (nopSeekCloser) Close() error { return nil }
 
-// refusesPatch reports whether err means that the registry, or a proxy in front of it, does not
-// support PATCH.
+// refusesPatch reports whether err means that the registry, or a proxy, does not support PATCH.
 func refusesPatch(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) {

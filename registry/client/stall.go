@@ -27,7 +27,6 @@ func newStallTimer(ctx context.Context, limit time.Duration) (context.Context, *
 	return ctx, s
 }
 
-// restart starts the timer again with the limit plus patience.
 func (s *stallTimer) restart(patience time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,7 +41,6 @@ func (s *stallTimer) pause() {
 	s.timer.Stop()
 }
 
-// end stops the timer and frees the context.
 func (s *stallTimer) end() {
 	s.mu.Lock()
 	s.ended = true

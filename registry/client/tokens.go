@@ -136,15 +136,13 @@ func (s *seconds) UnmarshalJSON(data []byte) error {
 }
 
 const (
-	// defaultLife is the lifetime that the specification sets for a token whose server reports
-	// none.
+	// defaultLife is the lifetime that the specification sets for a token whose server reports none.
 	defaultLife = time.Minute
 	// maxLife limits how long a token is used, whatever its server reports.
 	maxLife = 12 * 24 * time.Hour
 )
 
-// expiry returns the time after which to fetch a new token. It is a little before the token
-// expires.
+// expiry returns the time after which to fetch a new token, a little before the token expires.
 func (t tokenAnswer) expiry(now time.Time) time.Time {
 	life := defaultLife
 	if t.ExpiresIn > 0 {

@@ -224,8 +224,7 @@ func TestStoredSessionsOfAnotherHost(t *testing.T) {
 	}
 }
 
-// One server of a registry may not see yet what another one has acknowledged, so the client
-// retries.
+// One server of a registry may not see yet what another one has accepted, so the client retries.
 func TestManifestRetriedUntilBlobsAreKnown(t *testing.T) {
 	for _, code := range []string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"} {
 		r := registrytest.New(t, registrytest.Options{})

@@ -12,8 +12,7 @@ import (
 )
 
 const (
-	// The smallest chunk for a proxy that limits the size of bodies is Options.StreamFrom divided
-	// by minChunk.
+	// The smallest chunk for a proxy that limits bodies is Options.StreamFrom divided by minChunk.
 	minChunk = 3
 	// mountRefusals is the number of refused mounts after which the client tries no more. If a
 	// mount was ever granted, there is no limit.
@@ -87,7 +86,6 @@ type uploading struct {
 	c       *Client
 	content *content
 
-	// session is nil if an upload has to be started.
 	session *session
 	// pos is the number of bytes that the registry has.
 	pos int64
@@ -98,8 +96,7 @@ type uploading struct {
 	// commits means that everything was sent once, so that the registry may have the blob.
 	commits bool
 	// failed counts the failures since furthest last grew.
-	failed failures
-	// furthest is the highest pos so far.
+	failed   failures
 	furthest int64
 	restarts int
 	// invalid is how often the registry computed a wrong digest.
@@ -109,8 +106,7 @@ type uploading struct {
 	// denied means that the registry refused to report the offset.
 	denied bool
 
-	// elsewhere means that an earlier process saved the session, and that it is on another host
-	// than the registry.
+	// elsewhere means that the session was saved by an earlier process and is on another host.
 	elsewhere bool
 }
 
@@ -153,8 +149,8 @@ func (x *uploading) run(ctx context.Context) (Uploaded, error) {
 	return Sent, x.stream(ctx)
 }
 
-// start mounts the blob. If it cannot, it starts an upload session: a refused mount is not an
-// error.
+// start mounts the blob if it knows a repository to mount it from. Otherwise, or if the mount is
+// refused, it starts an upload session.
 func (x *uploading) start(ctx context.Context) (mounted bool, err error) {
 	from := x.blob.From
 	if x.c.mountsRefused.Load() >= mountRefusals {
@@ -282,8 +278,8 @@ func (x *uploading) recover(ctx context.Context, err error) error {
 	return nil
 }
 
-// cannotAnswer reports whether the registry will never report the offset. The upload then has to
-// start over.
+// cannotAnswer reports whether the registry will never report the offset, so the upload must
+// restart.
 func cannotAnswer(e *Error) bool {
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests:
@@ -298,8 +294,7 @@ func (x *uploading) giveUp() {
 	x.session = nil
 }
 
-// restart drops the session, so that the upload starts over. After too many restarts, it returns
-// err.
+// restart drops the session, so that the upload starts over. After too many restarts, it fails.
 func (x *uploading) restart(err error) error {
 	x.giveUp()
 	if x.restarts++; x.restarts > max(x.c.options.Retries, 1) {

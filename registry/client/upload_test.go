@@ -197,8 +197,6 @@ func TestUploadFailsPermanently(t *testing.T) {
 	}
 }
 
-// If the content does not match its digest, the upload fails with a LocalError, because the
-// registry is not at fault.
 func TestUploadWrongContent(t *testing.T) {
 	for _, n := range []int{1000, streamFrom + 1} {
 		c := dial(t, registrytest.New(t, registrytest.Options{}))

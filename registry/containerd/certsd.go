@@ -19,8 +19,7 @@ const hostsFile = "hosts.toml"
 // DefaultDir is where containerd's hosts.toml files usually are.
 const DefaultDir = "/etc/containerd/certs.d"
 
-// hostDirectory returns the directory name that containerd looks for first. In it, :PORT is
-// written as _PORT_.
+// hostDirectory returns the directory that containerd looks for first, with _PORT_ for :PORT.
 func hostDirectory(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i > 0 {
 		return host[:i] + "_" + host[i+1:] + "_"
@@ -158,11 +157,9 @@ func madeFor(dir string) bool {
 	return false
 }
 
-// shadowWarnings returns warnings about files that containerd ignores once the directory target
-// has a hosts.toml.
+// shadowWarnings warns about files that containerd ignores once target contains a hosts.toml.
 func shadowWarnings(dir, host, target string) (warnings []string) {
-	// containerd reads certificate files in Docker's layout only if the directory has no
-	// hosts.toml.
+	// containerd reads certificate files in Docker's layout only if the directory has no hosts.toml.
 	for _, pattern := range []string{"*.crt", "*.cert"} {
 		if found, _ := filepath.Glob(filepath.Join(target, pattern)); len(found) > 0 {
 			warnings = append(warnings, fmt.Sprintf("containerd ignores %s now that %s exists in the same directory: list it there for the registry itself (ca, client)", found[0], hostsFile))
@@ -175,8 +172,7 @@ func shadowWarnings(dir, host, target string) (warnings []string) {
 	return warnings
 }
 
-// replace replaces a file by renaming a new one over it. It follows links, and keeps the file's
-// mode.
+// replace replaces a file by renaming a new one over it. It follows links, and keeps the mode.
 func replace(file string, text []byte) error {
 	if to, err := filepath.EvalSymlinks(file); err == nil {
 		file = to
@@ -216,8 +212,7 @@ func Remove(dir, host string) (Change, error) {
 	return change, nil
 }
 
-// restore restores the file and the directories as they were before layoutproxy's section was
-// added.
+// restore restores the file and the directories as they were before the section was added.
 func restore(file string, rest []byte, created made) error {
 	if len(rest) > 0 || created == madeNothing {
 		return replace(file, rest)

@@ -106,8 +106,7 @@ func majorOf(info *buildinfo.BuildInfo) (major int) {
 // ticks is how many units per second Linux uses for the start time of a process.
 const ticks = 100
 
-// started returns the start time of a process. Linux reports it relative to the start of the
-// machine.
+// started returns the start time of a process. Linux reports it relative to the machine's start.
 func started(proc, dir string) (time.Time, error) {
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {

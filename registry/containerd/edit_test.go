@@ -8,8 +8,7 @@ import (
 )
 
 // Three things hold for any hand-written file. Removing layoutproxy's section restores the file.
-// containerd asks the mirror before all other hosts. Writing twice has the same result as writing
-// once.
+// containerd asks the mirror before other hosts. Writing twice has the same result as writing once.
 func FuzzEdit(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.toml")
 	if err != nil || len(files) < 5 {

@@ -82,8 +82,7 @@ func checkHost(host string) error {
 	return nil
 }
 
-// defaultHost is the directory that containerd uses for registries without a directory of their
-// own.
+// defaultHost is the directory that containerd uses for registries without their own directory.
 const defaultHost = "_default"
 
 // serverOf returns the URL that containerd uses for a registry without a hosts.toml. It returns

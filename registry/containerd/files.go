@@ -7,8 +7,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// maxFile is the size, in bytes, of the largest configuration or certificate that is read from a
-// node.
+// maxFile is the maximum size, in bytes, of a configuration or certificate read from a node.
 const maxFile = 16 << 20
 
 // checkFiles checks the certificates that a hosts.toml will name. If one of them is unreadable,

@@ -15,7 +15,6 @@ import (
 
 // Host is one host that containerd may ask for the images of a registry.
 type Host struct {
-	// Name is the name as written in the file.
 	Name string
 	// Endpoint is the URL of the host; see [Endpoint]. It is empty if the name is not a URL.
 	Endpoint string
@@ -116,8 +115,7 @@ func stringsOf(v any) (all []string) {
 	return all
 }
 
-// hostNames returns the hosts that have a table, in the order of the tables. The text must be
-// valid TOML.
+// hostNames returns the hosts that have a table, in table order. The text must be valid TOML.
 func hostNames(text []byte) (names []string) {
 	var p unstable.Parser
 	p.Reset(text)

@@ -14,9 +14,8 @@ type MirrorOptions struct {
 	// registry.example:5000. _default means every registry that has no directory of its own.
 	Host     string
 	Endpoint string
-	// CA, ClientCert and ClientKey are PEM files, which need an https endpoint. NewMirror makes
-	// their paths absolute, because containerd resolves relative paths from the directory of
-	// hosts.toml.
+	// CA, ClientCert and ClientKey are PEM files, which need an https endpoint. NewMirror makes their
+	// paths absolute, because containerd resolves relative paths from the directory of hosts.toml.
 	CA, ClientCert, ClientKey string
 	// OverridePath means that the path of Endpoint is the base path of the API. If the path does
 	// not end in /v2, NewMirror appends it.
@@ -95,8 +94,7 @@ func (m *Mirror) comment(dir, file string) string {
 // the file has no other content.
 func (m *Mirror) top(alone bool) string {
 	if m.options.NoFallback {
-		// containerd 1.6 ignores a file without tables, so the mirror is both the server and a
-		// host.
+		// containerd 1.6 ignores a file without tables, so the mirror is both the server and a host.
 		return "# No other host: the mirror replaces the registry itself (--no-fallback).\n" +
 			"server = " + quote(m.Endpoint()) + "\n" + m.settings("")
 	}

@@ -98,8 +98,7 @@ func (m *Mirror) render(file string, alone bool, created made, eol string) []byt
 	return []byte(strings.ReplaceAll(lines, "\n", eol))
 }
 
-// insertLines inserts lines into text at an offset. A line must begin there, or the text must end
-// there.
+// insertLines inserts lines into text at an offset: the start of a line, or the end of the text.
 func insertLines(text []byte, at int, lines []byte, eol string) []byte {
 	if at == len(text) && at > 0 && text[at-1] != '\n' {
 		lines = append([]byte(eol), bytes.TrimSuffix(lines, []byte(eol))...)

@@ -86,8 +86,7 @@ func remove(t *testing.T, dir, host, did string) {
 	}
 }
 
-// Write keeps hand-written lines, whatever they contain. Removing layoutproxy's section restores
-// the file.
+// Write keeps all hand-written lines. Removing layoutproxy's section restores the file.
 func TestWriteAndRemoveHandWrittenFiles(t *testing.T) {
 	for _, name := range []string{
 		"commented", "tables", "crlf", "nonewline", "crlf-nonewline", "comments", "empty", "tricky", "servertable",
@@ -144,7 +143,6 @@ func TestTextOfNewFiles(t *testing.T) {
 	}
 }
 
-// Remove deletes everything that was created for layoutproxy's section, and nothing else.
 func TestRemoveCreatedDirectories(t *testing.T) {
 	m := mirror(t, func(o *containerd.MirrorOptions) { o.Host = "registry.example:5000" })
 	below := func(dir, name string) string { return filepath.Join(dir, "registry.example_5000_", name) }
@@ -223,7 +221,6 @@ func TestWriteIntoExistingDirectory(t *testing.T) {
 	}
 }
 
-// If the file that Write creates hides another file from containerd, Write warns.
 func TestWriteWarnsOfHiddenFiles(t *testing.T) {
 	dir, file := put(t, "")
 	if err := os.Rename(file, filepath.Join(filepath.Dir(file), "registry.crt")); err != nil {
@@ -293,7 +290,6 @@ func TestWriteRefusesContradictorySettings(t *testing.T) {
 	}
 }
 
-// --no-fallback accepts a hand-written server if it is the same mirror.
 func TestNoFallbackWithSameServer(t *testing.T) {
 	hand := "server = \"http://127.0.0.1:5000\"\n"
 	dir, file := put(t, hand)
@@ -317,8 +313,7 @@ func TestRemoveRefusesToMoveKeys(t *testing.T) {
 	}
 }
 
-// Write refuses a certificate that cannot be read, because containerd could not pull with such a
-// file.
+// Write refuses an unreadable certificate, because containerd could not pull with such a file.
 func TestWriteRefusesMissingCertificates(t *testing.T) {
 	dir := t.TempDir()
 	for _, change := range []func(*containerd.MirrorOptions){

@@ -42,8 +42,7 @@ func TestBasicLogin(t *testing.T) {
 	expect(t, r, "credentials", doctor.Failed, "basic", "--username", "imagePullSecret")
 	expect(t, r, "tag", doctor.Skipped, "depends on credentials")
 
-	// Without an image, the missing login is only a warning, because health checks work without a
-	// login.
+	// Without an image, the missing login is only a warning: health checks work without a login.
 	expect(t, examine(t, doctor.Options{URL: s.URL}), "credentials", doctor.Warning, "--username")
 
 	o.Client = login("node", "guess")
@@ -118,8 +117,6 @@ func TestUnsupportedChallenges(t *testing.T) {
 	}
 }
 
-// If a registry sends several challenges, doctor uses the one that it supports, wherever it is in
-// the list.
 func TestSeveralChallenges(t *testing.T) {
 	for _, challenges := range [][]string{{"Negotiate", `Basic realm="registry"`}, {`Negotiate, Basic realm="a, b"`}} {
 		h := bundle(t)
@@ -135,7 +132,6 @@ func TestSeveralChallenges(t *testing.T) {
 	}
 }
 
-// Doctor sends the login for a registry to no other host.
 func TestLoginIsNotSentElsewhere(t *testing.T) {
 	var asked, leaked atomic.Int64
 	elsewhere := listen(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -173,7 +169,6 @@ func TestLoginIsNotSentElsewhere(t *testing.T) {
 	}
 }
 
-// If a registry uses TLS, its token server must use TLS too.
 func TestTokenServerNeedsTLS(t *testing.T) {
 	a := newAuthority(t)
 	s := httptest.NewUnstartedServer(guarded(http.NotFoundHandler(), `Bearer realm="http://tokens.example/token"`, func(*http.Request) bool { return false }))

@@ -75,7 +75,6 @@ func (d *doctor) fetchConfig(ctx context.Context, config ocispec.Descriptor) (st
 	return Step{}, false
 }
 
-// getBlob requests a blob, or a range of a blob, and reads at most limit bytes.
 func (d *doctor) getBlob(ctx context.Context, desc ocispec.Descriptor, ranges string, limit int64) (a answer, step Step, bad bool) {
 	header := map[string]string{"Accept": desc.MediaType + ", */*"}
 	if ranges != "" {
@@ -90,7 +89,6 @@ func (d *doctor) getBlob(ctx context.Context, desc ocispec.Descriptor, ranges st
 	return a, Step{}, false
 }
 
-// askBlob checks that the registry has a blob with the right size.
 func (d *doctor) askBlob(ctx context.Context, desc ocispec.Descriptor) (step Step, bad bool) {
 	what := d.describeBlob(desc)
 	if err := desc.Digest.Validate(); err != nil {

@@ -44,8 +44,7 @@ func TestHealthyRegistry(t *testing.T) {
 	expect(t, examine(t, doctor.Options{URL: s.URL, Image: "app:none"}), "tag", doctor.Failed, s.URL+"/v2/app/tags/list")
 }
 
-// If an image name has only a digest, doctor requests no tag. If it has both, doctor uses the
-// digest.
+// If an image name has only a digest, doctor requests no tag. If it has both, the digest counts.
 func TestImageByDigest(t *testing.T) {
 	s := listen(t, bundle(t))
 	digest := strings.Fields(step(t, examine(t, doctor.Options{URL: s.URL, Image: "app:v1"}), "manifest").Detail)[0]
@@ -183,7 +182,6 @@ func cut(w http.ResponseWriter, _ *http.Request, answer *httptest.ResponseRecord
 	pass(w, answer)
 }
 
-// Doctor reports a damaged child of an index, whatever its platform.
 func TestChildOfAnotherPlatform(t *testing.T) {
 	healthy := bundle(t)
 	n := 0
@@ -197,7 +195,6 @@ func TestChildOfAnotherPlatform(t *testing.T) {
 	expect(t, r, "blob", doctor.Skipped, "depends on child")
 }
 
-// Doctor treats all spellings of a platform that containerd accepts as equal.
 func TestSpellingsOfPlatform(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the image is for Linux")
@@ -228,7 +225,6 @@ func TestClockDifferences(t *testing.T) {
 	}
 }
 
-// Doctor distinguishes a server that is not a registry from a failing registry.
 func TestServersThatAreNoRegistry(t *testing.T) {
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc

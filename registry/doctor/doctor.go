@@ -18,8 +18,7 @@ type Options struct {
 	// URL is the URL of the registry, such as http://127.0.0.1:5000. It may have a path, which
 	// precedes /v2/.
 	URL string
-	// Image is [HOST/]REPOSITORY[:TAG][@DIGEST]. If it is empty, the steps about content are
-	// skipped.
+	// Image is [HOST/]REPOSITORY[:TAG][@DIGEST]. If it is empty, the steps about content are skipped.
 	Image string
 
 	// Client configures which certificates to trust, which client certificate to use, and how to
@@ -49,8 +48,7 @@ type doctor struct {
 	image  image
 	report *Report
 	client *http.Client
-	// login is used only to log in.
-	login *client.Client
+	login  *client.Client
 	// proxy is what the environment sets for the URL. nil means no proxy.
 	proxy *url.URL
 	// failed is the name of the failed step that later steps depend on.
@@ -154,7 +152,6 @@ func (d *doctor) checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// address returns the host and the port of the URL.
 func (d *doctor) address() string {
 	if d.url.Port() != "" {
 		return d.url.Host

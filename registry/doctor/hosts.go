@@ -103,8 +103,7 @@ func (d *doctor) checkHosts(h *containerd.Hosts, own, advice string) Step {
 	return ok("%s points here %s%s", h.File, place, afterwards(h, own))
 }
 
-// afterwards describes which host containerd asks next for content that this registry does not
-// have.
+// afterwards describes which host containerd asks next for content missing in this registry.
 func afterwards(h *containerd.Hosts, own string) string {
 	switch {
 	case h.Server.Endpoint == own:

@@ -87,7 +87,7 @@ func (d *doctor) resolveTag(ctx context.Context) Step {
 	return ok("%s is %s, %d bytes", what, dgst, a.length)
 }
 
-// ask requests a path below the image's repository. If the status is not 200, it returns a failed
+// ask requests a path in the image's repository. If the status is not 200, it returns a failed
 // step.
 func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, step Step, bad bool) {
 	a, err := d.send(ctx, method, d.image.repository+"/"+path, map[string]string{"Accept": accept}, maxErrorBody)
@@ -105,7 +105,6 @@ func (d *doctor) ask(ctx context.Context, method, path, what string) (a answer, 
 	return a, d.refused(a, what), true
 }
 
-// refused returns a failed step for an answer with an error status.
 func (d *doctor) refused(a answer, what string) Step {
 	reason := errorsOf(a.body)
 	switch a.code {
@@ -160,8 +159,7 @@ func (d *doctor) get(ctx context.Context, dgst digest.Digest, size int64) (m man
 	return m, int64(len(body)), Step{}, false
 }
 
-// At most maxChildren manifests of an index are checked, at up to maxDepth levels of nested
-// indexes.
+// At most maxChildren manifests of an index are checked, at up to maxDepth nesting levels.
 const (
 	maxChildren = 100
 	maxDepth    = 4
@@ -222,7 +220,6 @@ func (c *children) fetch(ctx context.Context, index manifest, depth int) (step S
 	return Step{}, false
 }
 
-// add records a manifest that is not an index.
 func (c *children) add(child ocispec.Descriptor, m manifest) {
 	if child.Platform != nil {
 		c.platforms = append(c.platforms, path.Join(child.Platform.OS, child.Platform.Architecture, child.Platform.Variant))

@@ -12,8 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/doctor"
 )
 
-// node is the file system of a machine that has a certs.d directory, and perhaps containerd
-// processes.
+// node is the file system of a machine with a certs.d directory and perhaps containerd processes.
 type node struct {
 	*testing.T
 	dir, certs, proc string
@@ -101,7 +100,6 @@ func TestHostsFileOfRegistry(t *testing.T) {
 	expect(t, n.examine("reg.example/app:v1"), "hosts.toml", doctor.OK, "_default")
 }
 
-// Doctor accepts the files that layoutproxy mirror-config writes.
 func TestHostsFileWrittenByMirrorConfig(t *testing.T) {
 	n := newNode(t)
 	for _, o := range []containerd.MirrorOptions{
@@ -170,7 +168,6 @@ func TestConfigurationNewerThanContainerd(t *testing.T) {
 	expect(t, n.examine(""), "containerd", doctor.Warning, "restart containerd")
 }
 
-// By default, doctor uses the directory of the containerd that is running.
 func TestDefaultHostsDir(t *testing.T) {
 	n := newNode(t)
 	n.run("version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"" + n.certs + "\"\n")

@@ -24,7 +24,6 @@ type Step struct {
 	State State  `json:"state"`
 	// Detail is one line about the result.
 	Detail string `json:"detail"`
-	// Advice says what to do. It may be empty.
 	Advice string `json:"advice,omitempty"`
 	// Content is true if content of the registry is damaged or missing. It is false if the
 	// registry cannot be reached or used.

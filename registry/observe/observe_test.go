@@ -126,7 +126,6 @@ func TestAccessLog(t *testing.T) {
 	}
 }
 
-// If the handler cuts the connection, the request is still counted and no longer in flight.
 func TestCutConnectionsAreCounted(t *testing.T) {
 	s, metrics := serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, nil)
 	if resp, err := http.Get(s.URL + "/cut"); err == nil {

@@ -131,7 +131,6 @@ func TestEventsOfOpenPages(t *testing.T) {
 	})
 }
 
-// The number of event streams is limited. When some have ended, new ones may be opened.
 func TestEventStreamLimit(t *testing.T) {
 	t.Parallel()
 	tree := open(t, sample)

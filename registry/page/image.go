@@ -173,8 +173,7 @@ func (page *imagePage) read(ctx context.Context, repo *layoutstore.Repository, m
 	page.Commands = commandsFor(page, runnable)
 }
 
-// dockerConfig is the media type of an image config in Docker's format (image manifest version 2,
-// schema 2).
+// dockerConfig is the media type of an image config in Docker's format (schema 2).
 const dockerConfig = "application/vnd.docker.container.image.v1+json"
 
 // maxConfig is the size, in bytes, of the largest config that is read for a page.
@@ -266,8 +265,7 @@ func (page *imagePage) referrers(ctx context.Context, repo *layoutstore.Reposito
 	page.Omitted.Referrers = len(found) - len(page.Referrers)
 }
 
-// annotations returns the first n annotations, sorted by name. more is the number of the other
-// annotations.
+// annotations returns the first n annotations, sorted by name. more is the number of the others.
 func annotations(all map[string]string, n int) (list []annotation, more int) {
 	keys := slices.Sorted(maps.Keys(all))
 	for _, key := range keys[:min(n, len(keys))] {

@@ -51,7 +51,6 @@ func newRow(s *layoutstore.Snapshot, roots []string, name string) repositoryRow 
 	return row
 }
 
-// firstRows returns rows for the first n repositories that sort after the given name.
 func firstRows(s *layoutstore.Snapshot, after string, n int) (rows []repositoryRow, more bool) {
 	found, more := s.Repositories(after, n)
 	roots := s.Roots()

@@ -14,8 +14,7 @@ import (
 type node struct {
 	// Upstream is the registry in image references.
 	Upstream string
-	// Guessed means that Upstream is a placeholder, because no reference in the sources names a
-	// registry.
+	// Guessed means that Upstream is a placeholder, because the sources name no registry.
 	Guessed bool
 	// Address is HOST:PORT of the registry API.
 	Address  string

@@ -50,8 +50,7 @@ type Options struct {
 
 	Registry Registry
 	Version  string
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
+	Now      func() time.Time
 }
 
 // Registry describes how clients reach the registry API.
@@ -187,8 +186,7 @@ func (p *Page) asset(w http.ResponseWriter, req *http.Request) {
 type frame struct {
 	Title string
 	// Nav is the entry of the navigation that is highlighted.
-	Nav string
-	// Query is the text in the search field.
+	Nav     string
 	Query   string
 	Assets  string
 	Version string

@@ -218,7 +218,6 @@ func TestMethodsAndUnknownPages(t *testing.T) {
 	}
 }
 
-// A search finds repositories, tags and digests, and lists each result once.
 func TestSearchResults(t *testing.T) {
 	t.Parallel()
 	p := pages(t, open(t, sample), nil)
@@ -361,8 +360,7 @@ func TestProblemsMatchAPI(t *testing.T) {
 	}
 }
 
-// The page of an image shows in which archive and at which offset each blob is stored.
-func TestPlacesOfBlobs(t *testing.T) {
+func TestImagePageShowsPlacesOfBlobs(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	tree := layouttest.New(t, filepath.Join(dir, "tree"))

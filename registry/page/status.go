@@ -15,8 +15,7 @@ type Status struct {
 	Roots        []string
 	Sources      []layoutstore.SourceStatus
 	Problems     []layoutstore.Problem
-	// Checked means that the sources were checked completely. Before that, more problems may be
-	// found.
+	// Checked means that the sources were checked completely. Before that, more problems may be found.
 	Checked bool
 	// Versions is nil while the versions are unknown.
 	Versions []Version

@@ -96,7 +96,6 @@ docker pull 10.0.0.1:5000/app:v1`},
 	}
 }
 
-// Whatever a bundle contains, the upstream in commands is a host name.
 func TestUpstreamIsHostName(t *testing.T) {
 	t.Parallel()
 	p := &Page{options: Options{Registry: Registry{Address: "127.0.0.1:5000"}}}

@@ -72,8 +72,7 @@ func AnswerCode(m Match, status int, code string) Fault {
 	})
 }
 
-// Reset passes the first n bytes of the request's body to the registry, and then resets the
-// connection.
+// Reset passes the first n bytes of a request's body to the registry, then resets the connection.
 func Reset(m Match, n int64) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		r.Body = &cutting{ReadCloser: r.Body, left: n}
@@ -130,8 +129,7 @@ func send(w http.ResponseWriter, answer *httptest.ResponseRecorder, body []byte)
 	_, _ = w.Write(body)
 }
 
-// Lose lets the registry process matching requests, but resets the connection instead of sending
-// the answer.
+// Lose lets the registry process matching requests, but resets the connection before the answer.
 func Lose(m Match) Fault {
 	return when(m, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		record(next, r)

@@ -265,8 +265,7 @@ func (r *Registry) Forget() {
 	r.seen = nil
 }
 
-// StatusOf returns the status of the answer to a GET request for url. It returns 0 if there is no
-// answer.
+// StatusOf returns the status of the answer to a GET request for url, or 0 without an answer.
 func StatusOf(url string) int {
 	resp, err := http.Get(url)
 	if err != nil {

@@ -22,14 +22,12 @@ import (
 type Options[T any] struct {
 	// Files are the files to watch. If one is a link, its target is watched.
 	Files []string
-	// Read reads the files and returns the value.
-	Read func() (T, error)
+	Read  func() (T, error)
 	// Changed is called after a change was read. Failed is called when a change cannot be read,
 	// once for each such state of the files. Both may be nil.
 	Changed func()
 	Failed  func(error)
-	// Now tells the time. nil means time.Now.
-	Now func() time.Time
+	Now     func() time.Time
 }
 
 // Value holds the value that was read last.
@@ -44,8 +42,7 @@ type Value[T any] struct {
 	start   time.Time
 	checked atomic.Int64 // time of the last check, in nanoseconds after start
 
-	mu sync.Mutex
-	// check is the check that is running; nil if none is.
+	mu    sync.Mutex
 	check *check
 
 	files files // only one check at a time uses this
@@ -104,8 +101,7 @@ func (c *check) wait() {
 	}
 }
 
-// startCheck returns the check that is running. If there is none, it starts one, and started is
-// true.
+// startCheck returns the running check. If there is none, it starts one, and started is true.
 func (v *Value[T]) startCheck() (c *check, started bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -232,8 +228,7 @@ func stateOf(names []string) (state []fs.FileInfo, err error) {
 
 // isTorn reports whether a file was seen in the middle of a write. In that case, its size has
 // changed, but its modification time has not. Some file systems set the size first, as ext4 does
-// when it truncates a file. For a moment, the file then looks as if it had been empty for a long
-// time.
+// when it truncates a file. For a moment, the file then looks as if it had been empty for long.
 func isTorn(before, state []fs.FileInfo) bool {
 	if len(before) != len(state) {
 		return false

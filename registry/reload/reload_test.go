@@ -106,7 +106,6 @@ func TestChangeTakesEffectAfterPause(t *testing.T) {
 	w.want("22")
 }
 
-// If the files changed long ago, the next call of Get uses the new content.
 func TestOldChangeAppliesToNextGet(t *testing.T) {
 	w := watch(t)
 	w.write("a", "2")
@@ -115,8 +114,7 @@ func TestOldChangeAppliesToNextGet(t *testing.T) {
 	w.want("22", "changed")
 }
 
-// If a link or a rename replaces a file, the change is found although the new file has an older
-// time.
+// If a link or a rename replaces a file, the change is found even if the new file is older.
 func TestReplacedFileWithOldTime(t *testing.T) {
 	w := watch(t)
 	for _, name := range []string{"a", "b"} {
@@ -164,8 +162,7 @@ func TestFileDisappearsAndComesBack(t *testing.T) {
 	}
 }
 
-// When a file is truncated, its size may change before its modification time. The old time is then
-// not trusted.
+// A truncated file may change its size before its modification time, which is then not trusted.
 func TestTruncatedFile(t *testing.T) {
 	w := watch(t)
 	old := w.now.Add(-time.Hour)
@@ -314,7 +311,6 @@ func TestHangingCheckOfAnotherCaller(t *testing.T) {
 	})
 }
 
-// If a check starts directly after another one has ended, it reads nothing.
 func TestCheckDirectlyAfterAnother(t *testing.T) {
 	w := watch(t)
 	o := w.options()

@@ -44,7 +44,6 @@ func TestWritesDuringRead(t *testing.T) {
 	}
 }
 
-// The callbacks Changed and Failed may be nil.
 func TestReloadWithoutCallbacks(t *testing.T) {
 	w := watch(t)
 	o := w.options()
@@ -61,8 +60,7 @@ func TestReloadWithoutCallbacks(t *testing.T) {
 	w.want("xx")
 }
 
-// A missing file is an error, even if Read does not use this file.
-func TestMissingUnreadFile(t *testing.T) {
+func TestMissingFileThatReadIgnores(t *testing.T) {
 	w := watch(t)
 	o := w.options()
 	w.write("c", "1")

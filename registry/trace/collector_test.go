@@ -173,7 +173,6 @@ func TestSettingsFromEnvironment(t *testing.T) {
 	}
 }
 
-// If an environment variable is malformed, the error names the variable, but contains no secret.
 func TestMalformedEnvironment(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
@@ -194,8 +193,6 @@ func TestMalformedEnvironment(t *testing.T) {
 	}
 }
 
-// Environment variables name the authority that signed the collector's certificate, and the
-// client's certificate.
 func TestCertificatesFromEnvironment(t *testing.T) {
 	dir := t.TempDir()
 	pair := selfSigned(t, dir)

@@ -20,10 +20,8 @@ type settings struct {
 	url     string
 	headers http.Header
 	gzip    bool
-	// timeout limits each request.
 	timeout time.Duration
-	// tls configures certificates. nil means Go's defaults.
-	tls *tls.Config
+	tls     *tls.Config
 }
 
 // tracesPath is appended to a URL that is meant for all signals.
@@ -119,8 +117,7 @@ func headers(text string) (http.Header, error) {
 	return all, nil
 }
 
-// tlsConfig reads the certificates that environment variables name. If none are named, it returns
-// nil.
+// tlsConfig reads the certificates that environment variables name. It returns nil without them.
 func tlsConfig() (*tls.Config, error) {
 	authorities, cert, key := variable("CERTIFICATE"), variable("CLIENT_CERTIFICATE"), variable("CLIENT_KEY")
 	if authorities == "" && cert == "" && key == "" {

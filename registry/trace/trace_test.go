@@ -202,7 +202,6 @@ func TestEndpointFromEnvironment(t *testing.T) {
 	}
 }
 
-// If a collector rejects spans, that is logged once and does no harm.
 func TestRejectedSpansAreLogged(t *testing.T) {
 	refusing := httptest.NewServer(http.NotFoundHandler())
 	defer refusing.Close()

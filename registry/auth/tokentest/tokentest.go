@@ -40,8 +40,7 @@ type Server struct {
 	Users map[string]string
 	// May reports whether a user may pull from a repository. If May is nil, every user may.
 	May func(user, repository string) bool
-	// Grant reports whether tokens allow an action, such as pull. If Grant is nil, they allow
-	// every action.
+	// Grant reports whether tokens allow an action, such as pull. nil means that they allow every action.
 	Grant func(action string) bool
 	// Lifetime says how long a token is valid.
 	Lifetime time.Duration
