@@ -60,7 +60,7 @@ func TestConditionalRequests(t *testing.T) {
 				}
 				if r.status == http.StatusNotModified && (len(r.body) > 0 || r.header.Get("Etag") != etag ||
 					r.header.Get("Cache-Control") != whole.header.Get("Cache-Control")) {
-					t.Errorf("%s %s: %s: the 304 response has wrong headers %v, or a body of %d bytes", method, path, c.name, r.header, len(r.body))
+					t.Errorf("%s %s: %s: the 304 response has wrong headers %v, or a body (%d bytes)", method, path, c.name, r.header, len(r.body))
 				}
 				if r.status == http.StatusOK && method == http.MethodGet && string(r.body) != string(whole.body) {
 					t.Errorf("%s: %s: the body is not the same as without conditions", path, c.name)

@@ -214,7 +214,7 @@ func TestLinkNamesNoHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		if next.Host != asked.Host {
-			t.Errorf("%s: the Link %q leads to the host %s", prefix, link, next.Host)
+			t.Errorf("%s: the Link %q leads to the host %s, want no host", prefix, link, next.Host)
 		}
 	}
 }

@@ -95,7 +95,7 @@ func (s *server) referrers(path string) []ocispec.Descriptor {
 	}
 	if head := s.head(path); head.status != r.status || head.header.Get("Content-Length") != r.header.Get("Content-Length") ||
 		head.header.Get("Content-Type") != r.header.Get("Content-Type") {
-		s.Errorf("HEAD of %s is answered with %d and the headers %v", path, head.status, head.header)
+		s.Errorf("HEAD of %s is answered with %d and the headers %v, want %d and the headers of GET", path, head.status, head.header, r.status)
 	}
 	return index.Manifests
 }

@@ -401,7 +401,7 @@ func badTokens(t *testing.T, h http.Handler, server *tokentest.Server, challenge
 	} {
 		resp := ask(h, "GET", "/v2/a/b/manifests/v1", "Bearer "+raw)
 		if resp.StatusCode != http.StatusUnauthorized || !strings.HasPrefix(resp.Header.Get("WWW-Authenticate"), challenge) {
-			t.Errorf("a token %s was answered with %s and the challenge %q", name, resp.Status, resp.Header.Get("WWW-Authenticate"))
+			t.Errorf("a token %s was answered with %s and the challenge %q, want 401 and %q", name, resp.Status, resp.Header.Get("WWW-Authenticate"), challenge)
 		}
 	}
 }
@@ -485,7 +485,7 @@ func FuzzAuthorization(f *testing.F) {
 				t.Fatalf("the %s handler authorized the header %q", name, authorization)
 			}
 			if w.Code != http.StatusNoContent && (w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "") {
-				t.Fatalf("the %s handler answered the header %q with %d and the challenge %q", name, authorization, w.Code, w.Header().Get("WWW-Authenticate"))
+				t.Fatalf("the %s handler answered the header %q with %d and the challenge %q, want 401 with a challenge, or 204", name, authorization, w.Code, w.Header().Get("WWW-Authenticate"))
 			}
 			if strings.ContainsAny(w.Header().Get("WWW-Authenticate"), "\r\n") {
 				t.Fatalf("the challenge %q contains a line break", w.Header().Get("WWW-Authenticate"))

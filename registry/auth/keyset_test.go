@@ -38,12 +38,12 @@ func FuzzKeySet(f *testing.F) {
 		}
 		for _, authorization := range others {
 			if status := ask(h, "GET", "/v2/", authorization).StatusCode; status != http.StatusUnauthorized {
-				t.Fatalf("with the keys %q, the header %q was answered with %d", data, authorization, status)
+				t.Fatalf("with the keys %q, the header %q was answered with %d, want 401", data, authorization, status)
 			}
 		}
 		isOwn := string(data) == string(good)
 		if status := ask(h, "GET", "/v2/", "Bearer "+server.Token(server.Claims("ann"))).StatusCode; isOwn && status != http.StatusNoContent {
-			t.Fatalf("with the server's own keys, a valid token was answered with %d", status)
+			t.Fatalf("with the server's own keys, a valid token was answered with %d, want 204", status)
 		}
 	})
 }

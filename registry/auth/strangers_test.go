@@ -223,14 +223,14 @@ func TestErrorAnswers(t *testing.T) {
 		g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", strings.NewReader(c.body)))
 		h := w.Header()
 		if w.Code != c.status || h.Get("Retry-After") != c.retry || h.Get("Connection") != c.connection || h.Get("WWW-Authenticate") != c.challenging {
-			t.Errorf("after the error %v, the answer is %d with the headers %v", c.err, w.Code, h)
+			t.Errorf("after the error %v, the answer is %d with the headers %v, want %+v", c.err, w.Code, h, c)
 		}
 		// With Options.Refuse, the answer has the same headers.
 		w = httptest.NewRecorder()
 		g.options.Refuse = func(w http.ResponseWriter, status int, reason string) { http.Error(w, "no: "+reason, status) }
 		g.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/", strings.NewReader(c.body)))
 		if h = w.Header(); w.Code != c.status || w.Body.String() != "no: "+c.err.Error()+"\n" || h.Get("Retry-After") != c.retry || h.Get("WWW-Authenticate") != c.challenging || h.Get("Docker-Distribution-Api-Version") != "" {
-			t.Errorf("after the error %v, Refuse answered %d with the headers %v and the body %q", c.err, w.Code, h, w.Body)
+			t.Errorf("after the error %v, Refuse answered %d with the headers %v and the body %q, want %+v", c.err, w.Code, h, w.Body, c)
 		}
 	}
 }

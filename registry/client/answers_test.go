@@ -63,13 +63,13 @@ func FuzzReceived(f *testing.F) {
 	f.Add("5-9", int64(1))
 	f.Fuzz(func(t *testing.T, value string, last int64) {
 		if n, ok := parseReceived(http.Header{"Range": {value}}); n < 0 || !ok && n != 0 {
-			t.Errorf("the Range %q is read as %d bytes, %v", value, n, ok)
+			t.Errorf("the Range %q is read as %d bytes, ok %v; want no negative number", value, n, ok)
 		}
 		if last <= 0 || last == 1<<63-1 {
 			return
 		}
 		if n, ok := parseReceived(http.Header{"Range": {fmt.Sprintf("0-%d", last)}}); n != last+1 || !ok {
-			t.Errorf("the Range 0-%d is read as %d bytes, %v", last, n, ok)
+			t.Errorf("the Range 0-%d is read as %d bytes, ok %v; want %d bytes", last, n, ok, last+1)
 		}
 	})
 }
@@ -82,7 +82,7 @@ func FuzzRetryAfter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value, date string) {
 		h := http.Header{"Retry-After": {value}, "Date": {date}}
 		if d := retryAfter(h, time.Unix(0, 0)); d < 0 {
-			t.Errorf("with Retry-After %q and Date %q, the pause is %s", value, date, d)
+			t.Errorf("with Retry-After %q and Date %q, the negative pause is %s", value, date, d)
 		}
 	})
 }
@@ -99,7 +99,7 @@ func FuzzTokenAnswer(f *testing.F) {
 			return
 		}
 		if until := a.expiry(now); until.Before(now) || until.After(now.Add(maxLife)) {
-			t.Errorf("the token of the answer %q is used until %s", body, until)
+			t.Errorf("the token of the answer %q is used until %s, want at least %s and at most %s", body, until, now, now.Add(maxLife))
 		}
 	})
 }

@@ -17,11 +17,11 @@ func TestBlobReads(t *testing.T) {
 	b := noise(100_000, 1)
 	upload(t, c, b.upload("x"), b)
 	if n, err := c.HeadBlob(t.Context(), "x", b.digest); err != nil || n != 100_000 {
-		t.Errorf("HeadBlob returned the size %d and the error %v", n, err)
+		t.Errorf("HeadBlob returned the size %d and the error %v, want 100000", n, err)
 	}
 	for _, offset := range []int64{0, 1, 50_000, 99_999, 100_000} {
 		if got := read(t, c, "x", b, offset); !bytes.Equal(got, b.data[offset:]) {
-			t.Errorf("from offset %d, the reader returned %d bytes, or wrong ones", offset, len(got))
+			t.Errorf("from offset %d, the reader returned wrong bytes, or %d instead of %d", offset, len(got), len(b.data)-int(offset))
 		}
 	}
 	absent := noise(10, 9)

@@ -70,7 +70,7 @@ func TestScopeByMethod(t *testing.T) {
 		{http.MethodPut, false, "pull,push"}, {http.MethodPost, true, "pull,push"}, {http.MethodDelete, false, "pull,push,delete"}, {http.MethodDelete, true, "pull,push,delete"},
 	} {
 		if got := (&Client{options: Options{Push: c.push}}).scope("a/b", c.method); got != "repository:a/b:"+c.want {
-			t.Errorf("the scope for %s with Push %v is %s", c.method, c.push, got)
+			t.Errorf("the scope for %s with Push %v is %s, want the actions %s", c.method, c.push, got, c.want)
 		}
 	}
 }
@@ -198,7 +198,7 @@ func TestRequestsForTokens(t *testing.T) {
 	r := s.requests[0]
 	want := url.Values{"x": {"y"}, "service": {"the service"}, "scope": {"repository:a:pull", "repository:b:push"}}
 	if user, password, _ := r.BasicAuth(); user != "ann" || password != "secret" || r.URL.Path != "/token" || r.URL.Query().Encode() != want.Encode() || len(s.requests) != 1 {
-		t.Errorf("the client requested %s %s as %s:%s, in %d requests", r.Method, r.URL, user, password, len(s.requests))
+		t.Errorf("the client requested %s %s as %s:%s in %d requests, want the query %s as ann:secret in one", r.Method, r.URL, user, password, len(s.requests), want.Encode())
 	}
 	s = newTokenServer(t, http.StatusOK)
 	if _, err := s.fetch(t, Credential{}); err != nil || s.requests[0].Header.Get("Authorization") != "" {
@@ -211,7 +211,7 @@ func TestRequestsForTokens(t *testing.T) {
 	r = s.requests[0]
 	want = url.Values{"x": {"y"}, "service": {"the service"}, "scope": {"repository:a:pull repository:b:push"}, "client_id": {"layoutproxy"}, "grant_type": {"refresh_token"}, "refresh_token": {"identity"}}
 	if s.forms[0].Encode() != want.Encode() || r.URL.RawQuery != "" || r.Header.Get("Authorization") != "" || len(s.requests) != 1 {
-		t.Errorf("the client requested %s %s with the form %v", r.Method, r.URL, s.forms[0])
+		t.Errorf("the client requested %s %s with the form %v, want the form %v and no login", r.Method, r.URL, s.forms[0], want)
 	}
 }
 
@@ -222,7 +222,7 @@ func TestMissingTokens(t *testing.T) {
 	s.empty = 1
 	answer, err := s.fetch(t, Credential{})
 	if err != nil || answer.value() != "of GET" || len(s.requests) != 2 {
-		t.Fatalf("after %d requests, the answer is %+v, %v", len(s.requests), answer, err)
+		t.Fatalf("after %d requests, the answer is %+v (error %v), want a token after two requests", len(s.requests), answer, err)
 	}
 	for i, r := range s.requests {
 		if fresh := r.Header.Get("Cache-Control") != ""; fresh != (i == 1) {
@@ -269,7 +269,7 @@ func TestTokenExchangeFallsBackToGET(t *testing.T) {
 		s := newTokenServer(t, status)
 		answer, err := s.fetch(t, Credential{IdentityToken: "identity"})
 		if asked := len(s.requests) == 2 && s.requests[1].Method == http.MethodGet; asked != again || (err == nil) != again || again && answer.value() != "of GET" {
-			t.Errorf("after the status %d, the client sent %d requests and got %+v, %v", status, len(s.requests), answer, err)
+			t.Errorf("after the status %d, the client sent %d requests and got %+v (error %v); want a second request by GET: %v", status, len(s.requests), answer, err, again)
 		}
 	}
 }
@@ -425,7 +425,7 @@ func TestAnswerSizeLimit(t *testing.T) {
 	for limit, ok := range map[int64]bool{4: false, 5: true, 6: true} {
 		_, got, err := c.fetch(t.Context(), &call{op: "test", method: http.MethodGet, url: at, want: []int{http.StatusOK}, header: http.Header{}}, limit)
 		if (err == nil) != ok || ok && string(got) != "12345" || !ok && !errors.Is(err, ErrMismatch) {
-			t.Errorf("with the limit of %d bytes, the answer is %q, %v", limit, got, err)
+			t.Errorf("with the limit of %d bytes, the answer is %q (error %v), want success: %v", limit, got, err, ok)
 		}
 	}
 	private := &Client{options: Options{Registry: "reg.example"}}
@@ -451,7 +451,7 @@ func TestTruncatedAnswersAreRetried(t *testing.T) {
 		layouttest.Try(t, err)
 		_, got, err := client.fetch(t.Context(), &call{op: "test", method: http.MethodGet, url: at, want: []int{http.StatusOK}, header: http.Header{}}, 10)
 		if ok := c.cut < c.asked; asked != c.asked || (err == nil) != ok || ok && string(got) != "12345" || !ok && !strings.Contains(err.Error(), at.Host) {
-			t.Errorf("for %+v, the client sent %d requests and got %q, %v", c, asked, got, err)
+			t.Errorf("for %+v, the client sent %d requests and got %q (error %v)", c, asked, got, err)
 		}
 		client.Close()
 		server.Close()

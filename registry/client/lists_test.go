@@ -106,7 +106,7 @@ func TestListsReadAllPages(t *testing.T) {
 			c := dial(t, registrytest.New(t, registrytest.Options{Handler: l}))
 			got, err := c.Tags(t.Context(), "x")
 			if err != nil || !slices.Equal(got, l.names) {
-				t.Errorf("the client read %d of %d tags, %v", len(got), len(l.names), err)
+				t.Errorf("the client read %d of %d tags (error %v)", len(got), len(l.names), err)
 			}
 			if l.asked != test.asked {
 				t.Errorf("the client requested %d pages, want %d", l.asked, test.asked)
@@ -115,7 +115,7 @@ func TestListsReadAllPages(t *testing.T) {
 				return // this case's link function counts its calls, so it works only once
 			}
 			if got, err = c.Catalog(t.Context()); err != nil || !slices.Equal(got, l.names) {
-				t.Errorf("the client read %d of %d repositories, %v", len(got), len(l.names), err)
+				t.Errorf("the client read %d of %d repositories (error %v)", len(got), len(l.names), err)
 			}
 		})
 	}
@@ -271,7 +271,7 @@ func TestPortsOfOtherProtocols(t *testing.T) {
 			t.Cleanup(c.Close)
 			e := failure(t, c.Ping(t.Context()), test.cause)
 			if retried > 0 || !strings.Contains(e.Error(), test.text) {
-				t.Errorf("the error is %v, after %d retries", e, retried)
+				t.Errorf("the error is %v after %d retries, want %q and no retry", e, retried, test.text)
 			}
 		})
 	}

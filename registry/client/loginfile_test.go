@@ -46,7 +46,7 @@ func FuzzLoginFile(f *testing.F) {
 			return
 		}
 		if again, err := client.NewKeychain().Credential(t.Context(), host, repository); err != nil || again != found {
-			t.Fatalf("from the file %q, the first login was %v, the second %v, %v", data, found, again, err)
+			t.Fatalf("from the file %q, the first login was %v, the second %v (error %v), want the same", data, found, again, err)
 		}
 		if found.Empty() {
 			return

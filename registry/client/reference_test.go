@@ -59,7 +59,7 @@ func FuzzParseReference(f *testing.F) {
 		}
 		again, err := client.ParseReference(r.String())
 		if err != nil || again != r {
-			t.Fatalf("%q is parsed as %+v, but its printed form is parsed as %+v, %v", s, r, again, err)
+			t.Fatalf("%q is parsed as %+v, but its printed form is parsed as %+v (error %v)", s, r, again, err)
 		}
 		if r.Path != "" && !names.IsRepository(r.Path) {
 			t.Fatalf("%q is parsed with the illegal path %q", s, r.Path)

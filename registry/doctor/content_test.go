@@ -149,7 +149,7 @@ func TestReportedFaults(t *testing.T) {
 			r := examine(t, doctor.Options{URL: s.URL, Image: "app:v1"})
 			expect(t, r, test.step, test.state, test.words...)
 			if r.State != test.state || r.Content() != test.content {
-				t.Errorf("the state of the report is %s, and Content is %v", r.State, r.Content())
+				t.Errorf("the state of the report is %s, and Content is %v, want %s and %v", r.State, r.Content(), test.state, test.content)
 			}
 		})
 	}

@@ -31,7 +31,7 @@ func checkRefusals(t *testing.T) {
 		got := w.Header()
 		if w.Code != http.StatusTooManyRequests || got.Get("Retry-After") != "10" || got.Get("Connection") != c.connection ||
 			got.Get("Content-Type") != "application/json" || got.Get("Docker-Distribution-Api-Version") != "registry/2.0" {
-			t.Errorf("the refusal of %s has the status %d and the wrong headers %v, or not 429", c.method, w.Code, got)
+			t.Errorf("the refusal of %s has the status %d, want 429, or wrong headers %v", c.method, w.Code, got)
 		}
 		if length, body := got.Get("Content-Length"), w.Body.Len(); length != strconv.Itoa(len(tooMany)) || (body == 0) != (c.method == "HEAD") {
 			t.Errorf("the refusal of %s has Content-Length %s and a body of %d bytes; the length must be %d, and only HEAD has no body", c.method, length, body, len(tooMany))
