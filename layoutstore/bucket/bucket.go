@@ -14,16 +14,17 @@ type Object struct {
 	LastModified time.Time
 }
 
-// Reader reads the objects in a place, which is a bucket or a prefix in it.
+// Reader reads the objects in a place: a whole bucket, or the part of it below a prefix.
 type Reader interface {
-	// List calls each for every object whose key begins with prefix, in byte order of the keys. It
-	// sends one request per 1,000 objects. If each fails, List ends and returns its error unchanged.
+	// List calls the function each for every object whose key begins with prefix, in byte order of
+	// the keys. It sends one request per 1,000 objects. If the function fails, List stops and
+	// returns its error unchanged.
 	List(ctx context.Context, prefix string, each func(Object) error) error
 
 	// Get opens n bytes of an object, starting at byte off. If n is negative, Get opens everything
-	// from off. It fails with [ErrChanged] if ifMatch is not empty and the object has another ETag,
-	// or if the object is too short. The reader returns exactly these bytes, or an error that is
-	// [ErrUnreachable]. Object.Size is the size of the whole object.
+	// from off. It fails with [ErrChanged] if ifMatch is set and differs from the object's ETag, or
+	// if the object is too short. The reader returns exactly these bytes, or fails with
+	// [ErrUnreachable]. The Object describes the whole object.
 	Get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, Object, error)
 
 	// Stat returns the attributes of an object without reading its content.
@@ -38,14 +39,14 @@ type Bucket interface {
 	Reader
 
 	// Put writes an object of exactly size bytes. The object becomes visible only when it is
-	// complete. If body ends early or fails, Put writes no object and returns the error of body. If
-	// a condition of options does not hold, Put fails with [ErrChanged].
+	// complete. If body ends early or fails, Put writes no object and returns the error from body.
+	// If a condition in options is not met, Put fails with [ErrChanged].
 	Put(ctx context.Context, key string, body io.Reader, size int64, options PutOptions) (Object, error)
 
 	// Delete deletes an object. If the object does not exist, Delete does nothing.
 	Delete(ctx context.Context, key string) error
 
-	// Uploads calls each for every unfinished upload whose key begins with prefix.
+	// Uploads calls the function each for every unfinished upload whose key begins with prefix.
 	Uploads(ctx context.Context, prefix string, each func(Upload) error) error
 
 	// Abort ends an unfinished upload, and deletes its parts. If the upload does not exist, Abort
@@ -60,15 +61,15 @@ type Bucket interface {
 type PutOptions struct {
 	// IfAbsent makes Put fail if the object exists.
 	IfAbsent bool
-	// IfMatch makes Put fail if the object has another ETag or does not exist. Empty means no condition.
+	// IfMatch makes Put fail if the object is missing or has a different ETag. Empty means no condition.
 	IfMatch string
-	// SHA256 is the SHA-256 of the body in hexadecimal digits. The store verifies it. Empty means unknown.
+	// SHA256 is the SHA-256 of the body in hexadecimal digits, which the store verifies. Empty means unknown.
 	SHA256 string
 	// ContentType is the media type of the object. Empty means application/octet-stream.
 	ContentType string
 }
 
-// Upload is an unfinished upload in parts.
+// Upload is an unfinished multipart upload.
 type Upload struct {
 	Key   string
 	ID    string

@@ -6,8 +6,8 @@
 //
 // A method returns one of four kinds of errors, which callers distinguish with errors.Is:
 //   - fs.ErrNotExist: the object does not exist.
-//   - [ErrChanged]: a condition does not hold.
+//   - [ErrChanged]: a condition on the object is not met.
 //   - The error of the context, once the context has ended.
-//   - [ErrUnreachable]: everything else, such as a timeout or an answer of 5xx. A bucket that does
+//   - [ErrUnreachable]: everything else, such as a timeout or a 5xx response. A bucket that does
 //     not exist counts as unreachable, so a failure never looks like a missing object.
 package bucket

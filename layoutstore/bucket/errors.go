@@ -8,18 +8,18 @@ import (
 )
 
 var (
-	// ErrUnreachable means that the bucket cannot be reached, or that the store does not answer as
+	// ErrUnreachable means that the bucket cannot be reached, or that the store does not respond as
 	// it should. Whether the object exists is unknown.
 	ErrUnreachable = errors.New("bucket unreachable")
-	// ErrChanged means that a condition on the object does not hold, usually because the object has changed.
+	// ErrChanged means that a condition on the object is not met, usually because the object has changed.
 	ErrChanged = errors.New("object changed")
 )
 
 // Error is the error of one request. Its Kind is fs.ErrNotExist, [ErrUnreachable] or [ErrChanged].
 type Error struct {
-	// Where is the object, as s3://bucket/key.
+	// Where names the object in the form s3://bucket/key.
 	Where string
-	// Status is the HTTP status of the answer, or 0 if there was no answer.
+	// Status is the HTTP status of the response, or 0 if there was no response.
 	Status int
 	// Code is the error code of S3, such as AccessDenied.
 	Code  string

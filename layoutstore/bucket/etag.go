@@ -9,7 +9,7 @@ import (
 )
 
 // Put uploads objects of more than Threshold bytes in parts of PartSize bytes. If there would be
-// more than maxParts parts, it makes them larger.
+// more than maxParts parts, Put makes the parts larger.
 const (
 	Threshold = 64 << 20
 	PartSize  = 16 << 20
@@ -25,11 +25,11 @@ func SizeOfParts(size, partSize int64) int64 { return max(partSize, (size+maxPar
 // So an equal ETag shows that the content was not damaged by accident, but a different ETag shows nothing.
 type ETag struct {
 	whole hash.Hash
-	// parts is the MD5 sum of the parts' MD5 sums. nil means an object in one piece.
+	// parts computes the MD5 sum of the parts' MD5 sums. It is nil for an object in one piece.
 	parts hash.Hash
 	// part is the size of a part in bytes.
 	part int64
-	// left is the number of bytes that are still missing from the current part.
+	// left is the number of bytes still missing from the current part.
 	left  int64
 	count int
 }

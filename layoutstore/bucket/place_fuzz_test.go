@@ -7,8 +7,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// If a place is accepted, its prefix contains no element "." or "..", and its string parses as the
-// same place.
+// If a place is valid, its prefix contains no element "." or "..", and its string parses as the same place.
 func FuzzPlace(f *testing.F) {
 	for _, name := range []string{"s3://bundles", "s3://bundles/ee/", "s3://bundles/a b/%2f", "s3://bundles/../x", "s3:///x", "s3://10.0.0.1/x", "s3://bundles//x"} {
 		f.Add(name)

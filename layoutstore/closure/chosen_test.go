@@ -21,8 +21,8 @@ func parse(t *testing.T, body string) closure.Refs {
 	return r
 }
 
-// A descriptor contradicts a manifest that states its own media type. If the manifest states none,
-// only a descriptor for another kind of manifest contradicts it.
+// If a manifest states its media type, a descriptor with any other type contradicts it. If it
+// states none, only a descriptor with the type of a different kind of manifest contradicts it.
 func TestContradictions(t *testing.T) {
 	config := `"config":` + fieldsOf()["config"]
 	typed := parse(t, `{"mediaType":"`+specs.MediaTypeImageManifest+`",`+config+`}`)
@@ -42,13 +42,13 @@ func TestContradictions(t *testing.T) {
 		{bare, specs.MediaTypeImageIndex, closure.ErrContradiction},
 	} {
 		if err := c.r.Contradicts(c.mediaType); !errors.Is(err, c.want) {
-			t.Errorf("manifest with a media type: %v, descriptor %q: got the error %v", c.r.Typed, c.mediaType, err)
+			t.Errorf("manifest that states its media type: %v, descriptor %q: got the error %v, want %v", c.r.Typed, c.mediaType, err, c.want)
 		}
 	}
 }
 
-// If no descriptor calls the content a manifest, the descriptors in it are not followed. The
-// exception is content that states the media type of a manifest itself.
+// If no descriptor calls the content a manifest, the descriptors in the content are not followed.
+// They are followed, however, if the content itself states the media type of a manifest.
 func TestLeadsOnFollowsOnlyManifests(t *testing.T) {
 	config := `"config":` + fieldsOf()["config"]
 	typed := parse(t, `{"mediaType":"`+specs.MediaTypeImageManifest+`",`+config+`}`)
@@ -67,7 +67,7 @@ func TestLeadsOnFollowsOnlyManifests(t *testing.T) {
 		{other, []string{"text/plain"}, false},
 	} {
 		if got := c.r.LeadsOn(c.types); got != c.want {
-			t.Errorf("manifest with a media type: %v, descriptors %q: LeadsOn is %v", c.r.Typed, c.types, got)
+			t.Errorf("manifest that states its media type: %v, descriptors %q: LeadsOn is %v", c.r.Typed, c.types, got)
 		}
 	}
 	if r, _, _, err := closure.ParseAs([]byte(`{`+config+`}`), "text/plain"); err != nil || len(r.Blobs) > 0 {
@@ -84,8 +84,8 @@ func TestLeadsOnFollowsOnlyManifests(t *testing.T) {
 	}
 }
 
-// A field name is ambiguous if a letter in it equals an ASCII letter when case is ignored, as "ſ"
-// equals "s". It may be escaped or not.
+// A field name is ambiguous if one of its letters equals an ASCII letter when case is ignored, as
+// "ſ" equals "s". This is also true for an escaped letter.
 func TestFieldsFoldedByCase(t *testing.T) {
 	for key, value := range map[string]string{"layerſ": "[]", "artifactſ": "[]", "ſubject": "{}", "bloBs": "[]"} {
 		_, err := closure.Parse([]byte(`{"` + key + `":` + value + `}`))
@@ -175,7 +175,7 @@ func TestGraphBelow(t *testing.T) {
 	}
 }
 
-// Layers returns the layers of an index's first image. It follows nested indexes only down to a limit.
+// Layers returns the layers of an index's first image. It follows nested indexes only to a limited depth.
 func TestLayersOfImageAndIndex(t *testing.T) {
 	c := content{}
 	read := func(d digest.Digest) ([]byte, error) {

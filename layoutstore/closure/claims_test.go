@@ -36,7 +36,7 @@ func TestBlobsSortedByDigest(t *testing.T) {
 		switch b.Digest {
 		case longer.Digest: // descriptors state two sizes
 			want = 2
-		case bare.Digest: // named by a manifest and by index.json
+		case bare.Digest: // a manifest and index.json refer to it
 			want = 2
 		}
 		if len(b.Claims) != want || !slices.Equal(b.TagsTo(), []string{"v1"}) {
@@ -45,8 +45,8 @@ func TestBlobsSortedByDigest(t *testing.T) {
 	}
 }
 
-// If an index.json names a blob directly, the tags of its descriptor lead to the blob.
-func TestTagsOfBlobInIndexJSON(t *testing.T) {
+// If an index.json refers to a blob directly, the tags of its descriptor lead to the blob.
+func TestTagsOfBlobThatIndexJSONRefersTo(t *testing.T) {
 	if tags := (closure.Claim{Size: 1, Tags: []string{"a", "b"}}).TagsTo(); !slices.Equal(tags, []string{"a", "b"}) {
 		t.Errorf("%q", tags)
 	}
@@ -86,8 +86,8 @@ func TestSizesAndTypesPerManifestAreLimited(t *testing.T) {
 	}
 }
 
-// An unavailable manifest gets its size and media type from its descriptors. If it was refused, its
-// error is the reason for the refusal, even if the size is wrong too.
+// An unavailable manifest gets its size and media type from its descriptors. If the manifest was
+// refused, its error is the reason for the refusal, even if the size is wrong too.
 func TestUnavailableManifestInGraph(t *testing.T) {
 	c := content{}
 	lost := closure.Top{Digest: digest.FromString("lost"), Tags: []string{"lost"}, Sizes: []int64{7, 8}}
@@ -104,7 +104,7 @@ func TestUnavailableManifestInGraph(t *testing.T) {
 		t.Errorf("a missing manifest has %d bytes, media type %q, error %v", m.Size, m.MediaType, m.Unavailable)
 	}
 	if _, m := find(t, g, unknown.Digest); !errors.Is(m.Unavailable, errMissing) || m.Size != 0 {
-		t.Errorf("a manifest of unknown size has %d bytes, error %v", m.Size, m.Unavailable)
+		t.Errorf("a manifest of unknown size: got %d bytes and the error %v", m.Size, m.Unavailable)
 	}
 	if _, m := find(t, g, torn.Digest); m.Refused == nil || m.Unavailable != m.Refused { //nolint:errorlint // must be the same error
 		t.Errorf("the manifest is refused with %v, but unavailable with %v", m.Refused, m.Unavailable)
@@ -114,8 +114,8 @@ func TestUnavailableManifestInGraph(t *testing.T) {
 	}
 }
 
-// A traversal waits for at most eight slow manifests at a time. It waits for Patience before it
-// reads the next one. Waiting may be nil.
+// A traversal waits for at most eight slow manifests at a time. It waits for the duration Patience
+// before it starts to read the next one. Waiting may be nil.
 func TestTraversalOfSlowManifests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := content{}

@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// content maps digests to manifests, in place of files.
+// content maps digests to manifests. It replaces the files of a layout.
 type content map[digest.Digest][]byte
 
 func (c content) add(t *testing.T, v any) specs.Descriptor {
@@ -68,7 +68,7 @@ func find(t *testing.T, g *closure.Graph, d digest.Digest) (int, *closure.Manife
 	return i, g.Manifests[i]
 }
 
-// A manifest comes after its children and its subject, even if the top descriptors name it first.
+// A manifest comes after its children and its subject, even if the top descriptors list it first.
 func TestWalkOrdersManifestsAfterChildren(t *testing.T) {
 	c := content{}
 	config, layer := blob("config"), blob("layer")
@@ -87,11 +87,11 @@ func TestWalkOrdersManifestsAfterChildren(t *testing.T) {
 		order = append(order, i)
 	}
 	if !slices.IsSorted(order) || len(g.Manifests) != 4 {
-		t.Errorf("image, inner, outer and referrer are at the positions %v among %d manifests", order, len(g.Manifests))
+		t.Errorf("image, inner, outer and referrer are at the positions %v among %d manifests, want ascending positions among 4", order, len(g.Manifests))
 	}
 	_, m := find(t, g, image.Digest)
 	if got := m.TagsTo(); !slices.Equal(got, []string{"a", "b", "c"}) {
-		t.Errorf("the tags of the image are %q", got)
+		t.Errorf("the tags of the image are %q, want a, b, c", got)
 	}
 	if m.Top || len(m.Parents) != 2 {
 		t.Errorf("Top is %v, want false; got %d parents, want 2", m.Top, len(m.Parents))
@@ -117,7 +117,7 @@ func TestWalkFindsUnavailableManifests(t *testing.T) {
 	liar.Size++
 	g := walk(t, c, top(index, "index"), top(torn, "torn"), top(liar, "liar"))
 	if _, m := find(t, g, lost.Digest); !errors.Is(m.Unavailable, errMissing) || m.Size != 7 || !slices.Equal(m.TagsTo(), []string{"index"}) {
-		t.Errorf("the missing child of the index: got %+v", m)
+		t.Errorf("the missing child of the index: got %+v, want it unavailable", m)
 	}
 	for _, d := range []specs.Descriptor{torn, liar} {
 		if _, m := find(t, g, d.Digest); m.Unavailable == nil {
@@ -157,8 +157,8 @@ func TestWalkErrors(t *testing.T) {
 	}
 }
 
-// An index may name a blob directly, without a tag.
-func TestWalkBlobInIndexJSON(t *testing.T) {
+// An index may refer to a blob directly, without a tag.
+func TestWalkBlobThatIndexJSONRefersTo(t *testing.T) {
 	g := walk(t, content{}, top(blob("bare")))
 	if len(g.Manifests) != 0 || len(g.Blobs) != 1 || g.Blobs[0].Size() != 4 || g.Blobs[0].Optional {
 		t.Errorf("%+v", g)

@@ -10,45 +10,45 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Graph contains all manifests and blobs that the tops lead to.
+// Graph contains all manifests and blobs that can be reached from the tops of a traversal.
 type Graph struct {
 	// Manifests contains each manifest once. A manifest comes after its children and its subject,
 	// because a registry accepts them only in this order.
 	Manifests []*Manifest
-	Blobs     []*Blob // each once, sorted by digest
+	Blobs     []*Blob // each blob once, sorted by digest
 
 	byDigest map[digest.Digest]*Manifest
 }
 
 // Manifest is a manifest or an index in a graph.
 type Manifest struct {
-	// Descriptor has the size of the content. If the content is unavailable, it has the first size
-	// that a descriptor states.
+	// Descriptor contains the size of the content. If the content is unavailable, it contains the
+	// first size that a descriptor states.
 	Descriptor
 	// Claims contains the sizes in bytes that descriptors state, each once.
 	Claims []int64
 	// Tags contains the tags of the manifest's descriptors in index.json files, sorted.
 	Tags []string
-	// Top means that an index.json names the manifest.
+	// Top means that an index.json refers to the manifest.
 	Top bool
 	// Refs is empty if the content is unavailable or is not a manifest.
 	Refs    Refs
 	Parents []*Manifest
-	// Unavailable is the reason why the manifest cannot be used, or nil if it is intact. It is
-	// missing or damaged, it is Refused, or no descriptor has the right size.
+	// Unavailable is the reason why the manifest cannot be used, or nil if the manifest is intact.
+	// The manifest may be missing, damaged or Refused, or no descriptor has the right size.
 	Unavailable error
-	// Refused is the reason if the content is not a manifest, or contradicts every descriptor.
-	// Otherwise it is nil.
+	// Refused is the reason why the content was refused: it is not a manifest, or it contradicts
+	// every descriptor. Otherwise, Refused is nil.
 	Refused error
 	// Types contains the media types that descriptors state, each once.
 	Types []string
-	// Contradicted contains the wrong ones of these types, if one is right.
+	// Contradicted contains the wrong media types among Types. It is empty if none of Types is right.
 	Contradicted []string
 
 	parsed error // the reason why its content is not a manifest, or nil
 }
 
-// Blob is a config or layer in a graph, or a blob that an index.json names directly.
+// Blob is a config or layer in a graph, or a blob to which an index.json refers directly.
 type Blob struct {
 	Digest digest.Digest
 	// Claims contains one claim per size and manifest.
@@ -61,17 +61,17 @@ type Blob struct {
 type Claim struct {
 	// Size is in bytes.
 	Size int64
-	// By is the manifest, or nil if an index.json names the blob directly.
+	// By is the manifest, or nil if an index.json refers to the blob directly.
 	By *Manifest
-	// Tags contains the tags of the descriptor in that index.json.
+	// Tags contains the tags of that descriptor in index.json. It is empty if By is not nil.
 	Tags []string
 }
 
 // Size returns the size in bytes that the first claim states.
 func (b *Blob) Size() int64 { return b.Claims[0].Size }
 
-// Tops returns the manifests that an index.json names and from which m can be reached. m itself may
-// be among them.
+// Tops returns the manifests to which an index.json refers, and from which m can be reached. m
+// itself may be among them.
 func (m *Manifest) Tops() []*Manifest {
 	var tops []*Manifest
 	seen := map[*Manifest]bool{m: true}
@@ -126,7 +126,7 @@ func (c Claim) TagsTo() []string {
 	return c.By.TagsTo()
 }
 
-// Origin returns the first manifest that an index.json names and from which m can be reached.
+// Origin returns the first manifest to which an index.json refers, and from which m can be reached.
 func (m *Manifest) Origin() *Manifest {
 	for !m.Top {
 		m = m.Parents[0]
@@ -134,7 +134,7 @@ func (m *Manifest) Origin() *Manifest {
 	return m
 }
 
-// Walk builds the graph of everything that the tops lead to. It fails only if read fails or ctx ends.
+// Walk builds the graph of everything that can be reached from tops. It fails only if read fails or ctx ends.
 func Walk(ctx context.Context, tops []Top, read Read) (*Graph, error) {
 	b := builder{}
 	t := Traversal{Read: read, Visitor: b}
@@ -176,7 +176,7 @@ func (g *Graph) Below(top digest.Digest) iter.Seq2[Ref, *Manifest] {
 	}
 }
 
-// builder maps digests to the blobs of a graph.
+// builder collects the blobs of a graph by digest.
 type builder map[digest.Digest]*Blob
 
 func (b builder) Manifest(m *Manifest) {
@@ -212,7 +212,7 @@ func (b builder) claim(ref Ref, c Claim) {
 
 // ordered sorts manifests so that each comes after its children and its subject.
 func ordered(found []*Manifest, byDigest map[digest.Digest]*Manifest) []*Manifest {
-	waits := make(map[*Manifest]int, len(found)) // the number of manifests that must come first
+	waits := make(map[*Manifest]int, len(found)) // for each manifest, how many others must come before it
 	behind := map[*Manifest][]*Manifest{}
 	for _, m := range found {
 		needs := slices.Clone(m.Refs.Children)
@@ -239,7 +239,7 @@ func ordered(found []*Manifest, byDigest map[digest.Digest]*Manifest) []*Manifes
 			}
 		}
 	}
-	return order // contains all manifests, because digests cannot form a circle
+	return order // order contains all manifests, because digests cannot refer to each other in a circle
 }
 
 func (b builder) sorted() []*Blob {

@@ -66,9 +66,10 @@ func (r Refs) Contradicts(mediaType string) error {
 	return nil
 }
 
-// ParseAs parses content for which descriptors state the given media types, each once. It returns the right
-// media type, and the wrong ones. r is empty if the right type is not a manifest's. ParseAs fails if the
-// content should be a manifest but is not one, if it is ambiguous, or if it contradicts every descriptor.
+// ParseAs parses content for which descriptors state the given media types, each once. It returns
+// the right media type, and the wrong ones. If the right type is not the type of a manifest, r is
+// empty. ParseAs fails if the content should be a manifest but is not one, if it is ambiguous, or
+// if it contradicts every descriptor.
 func ParseAs(body []byte, types ...string) (r Refs, mediaType string, wrong []string, err error) {
 	r, parsed := Parse(body)
 	if mediaType, wrong, err = r.chooseType(parsed, types); err != nil || !IsManifest(mediaType) {
@@ -77,8 +78,8 @@ func ParseAs(body []byte, types ...string) (r Refs, mediaType string, wrong []st
 	return r, mediaType, wrong, nil
 }
 
-// chooseType returns the right one among the types that descriptors state, and the wrong ones.
-// parsed is the error of parsing the content as a manifest, or nil.
+// chooseType returns the right type among those that descriptors state, and the wrong ones. parsed
+// is the error of parsing the content as a manifest, or nil.
 func (r Refs) chooseType(parsed error, types []string) (right string, wrong []string, err error) {
 	if len(types) == 0 {
 		return r.MediaType, nil, parsed
@@ -223,7 +224,7 @@ func unquote(quoted []byte) (text []byte, ascii bool, err error) {
 }
 
 // eachPart visits the values of a JSON object, with their quoted keys, or the values of a JSON
-// array. It does nothing unless json begins with open. json must be valid.
+// array. If json does not begin with open, eachPart does nothing. json must be valid.
 func eachPart(json []byte, open byte, visit func(key, value []byte) error) error {
 	at := skipSpace(json, 0)
 	if at >= len(json) || json[at] != open {
@@ -256,7 +257,7 @@ func skipSpace(json []byte, at int) int {
 	return at
 }
 
-// skipValue returns the offset after the value that begins at offset at.
+// skipValue returns the offset just behind the JSON value that begins at offset at.
 func skipValue(json []byte, at int) int {
 	depth := 0
 	for at < len(json) {
@@ -286,7 +287,7 @@ func skipValue(json []byte, at int) int {
 	return at
 }
 
-// skipString returns the offset after the string that begins at offset at.
+// skipString returns the offset just behind the JSON string that begins at offset at.
 func skipString(json []byte, at int) int {
 	for at++; at < len(json); at++ {
 		switch json[at] {

@@ -42,7 +42,7 @@ func kindOfType(mediaType string) string {
 // document is accepted only if all three agree (image-spec 1.1, manifest.md and image-index.md).
 // Otherwise it could be read in two ways, as in CVE-2021-41190. containerd fixed that with
 // validateMediaType in core/images/image.go, and distribution in manifest/ocischema.
-func TestManifestIsOfOneKind(t *testing.T) {
+func TestManifestMustBeOfOneKind(t *testing.T) {
 	names := []string{"config", "layers", "manifests", "blobs"}
 	kindOfName := map[string]string{"config": "image", "layers": "image", "manifests": "index", "blobs": "artifact"}
 	types := []string{"", "text/plain"}
@@ -82,8 +82,8 @@ func TestManifestIsOfOneKind(t *testing.T) {
 // agrees reports whether a document should be accepted, given its fields, its mediaType and the
 // media type in its descriptor.
 func agrees(fields []string, own, descriptor string) bool {
-	// The descriptor does not say that this is a manifest. The document may contradict it only if
-	// it says so itself.
+	// The descriptor does not call this a manifest. The document may contradict that only by
+	// stating the media type of a manifest itself.
 	if descriptor == "text/plain" {
 		return len(fields) > 1 || kindOfType(own) == "" || len(fields) == 1 && fields[0] != kindOfType(own)
 	}
@@ -102,7 +102,7 @@ func agrees(fields []string, own, descriptor string) bool {
 }
 
 // Parse refuses JSON that two readers could understand differently. For example, package
-// encoding/json ignores case, and uses the last of two equal fields.
+// encoding/json ignores case, and uses the last one of two fields with the same name.
 func TestAmbiguousFields(t *testing.T) {
 	d, other := digest.FromString("x").String(), digest.FromString("y").String()
 	layer := `{"mediaType":"l","digest":"` + d + `","size":1}`

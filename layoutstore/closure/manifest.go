@@ -1,8 +1,8 @@
 // Package closure parses manifests and follows everything that they refer to.
 //
-// [Parse] parses one manifest. [Walk] builds a [Graph] of all manifests and blobs that the descriptors
-// of an index lead to. In a graph, each manifest comes after those that it names. Unavailable manifests
-// are included with the reason, so that verify, push, import and pull report the same problems.
+// [Parse] parses one manifest. [Walk] builds a [Graph] of all manifests and blobs that the descriptors of an
+// index lead to. In a graph, each manifest comes after those to which it refers. Unavailable manifests are
+// included with the reason for it, so that verify, push, import and pull report the same problems.
 //
 // The package supports the formats of the OCI image specification 1.1 (manifest.md, image-index.md,
 // descriptor.md), its withdrawn artifact manifest, and Docker's image manifest version 2, schema 2.
@@ -26,7 +26,7 @@ type Descriptor struct {
 	Size      int64         `json:"size"` // bytes
 }
 
-// Refs contains the descriptors in one manifest, in their order.
+// Refs contains the descriptors in one manifest, in the order in which the manifest lists them.
 type Refs struct {
 	// MediaType is the media type that the manifest states, or else the one that its fields imply.
 	MediaType string
@@ -35,7 +35,8 @@ type Refs struct {
 	// ArtifactType is the artifact type that the manifest states, or else the media type of its config.
 	ArtifactType string
 	Annotations  map[string]string
-	Children     []Descriptor // manifests of an index
+	// Children contains the descriptors that an index lists as manifests.
+	Children []Descriptor
 	// Blobs contains the config first.
 	Blobs []Ref
 	// Subject is nil if the manifest has no subject.
@@ -59,7 +60,7 @@ type document struct {
 	Annotations  map[string]string `json:"annotations"`
 	Config       *Descriptor       `json:"config"`
 	Layers       []Descriptor      `json:"layers"`
-	Blobs        []Descriptor      `json:"blobs"` // in an artifact manifest
+	Blobs        []Descriptor      `json:"blobs"` // only in an artifact manifest
 	Manifests    []Descriptor      `json:"manifests"`
 	Subject      *Descriptor       `json:"subject"`
 }
@@ -101,7 +102,7 @@ func Parse(body []byte) (Refs, error) {
 	return r, nil
 }
 
-// child records a descriptor in an index. It usually names a manifest, but sometimes a blob.
+// child records a descriptor in an index. It usually refers to a manifest, but sometimes to a blob.
 func (r *Refs) child(d Descriptor) {
 	if !IsManifest(d.MediaType) {
 		r.blob(d, false)
@@ -127,16 +128,17 @@ func (r *Refs) check(what string, d *Descriptor) bool {
 	return true
 }
 
-// These are media types of manifests that package specs does not name.
+// These are media types of manifests for which package specs has no constants.
 const (
 	DockerManifest     = "application/vnd.docker.distribution.manifest.v2+json"
 	DockerManifestList = "application/vnd.docker.distribution.manifest.list.v2+json"
 	ArtifactManifest   = "application/vnd.oci.artifact.manifest.v1+json"
 )
 
-// isNonDistributable reports whether a bundle or registry may omit a layer of this media type. The types are
-// from image-spec 1.1, layer.md, "Non-Distributable Layers", and from Docker's image manifest version 2,
-// schema 2. The uncompressed form of Docker's type is what containerd writes (core/images/mediatypes.go).
+// isNonDistributable reports whether a bundle or registry may omit a layer of this media type. The
+// types are from image-spec 1.1, layer.md, "Non-Distributable Layers", and from Docker's image
+// manifest version 2, schema 2. The list also has the uncompressed form of Docker's type, because
+// containerd writes it (core/images/mediatypes.go).
 func isNonDistributable(mediaType string) bool {
 	switch mediaType {
 	case specs.MediaTypeImageLayerNonDistributable, specs.MediaTypeImageLayerNonDistributableGzip, specs.MediaTypeImageLayerNonDistributableZstd, //nolint:staticcheck // a source may contain them
@@ -156,7 +158,7 @@ func IsManifest(mediaType string) bool {
 	return false
 }
 
-// maxNested is how many manifests Layers reads at most, one inside the other.
+// maxNested is how many levels of nested manifests Layers reads at most.
 const maxNested = 8
 
 // Layers returns the layers of an image. For an index, it returns those of the first image,
@@ -182,5 +184,5 @@ func Layers(d digest.Digest, read func(digest.Digest) ([]byte, error)) (layers [
 		}
 		return layers, nil
 	}
-	return nil, fmt.Errorf("it is an index of indexes, more than %d deep", maxNested)
+	return nil, fmt.Errorf("an index of indexes, nested more than %d levels deep", maxNested)
 }

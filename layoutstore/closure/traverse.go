@@ -23,16 +23,16 @@ type Top struct {
 	Tags []string
 }
 
-// Read returns the bytes of a manifest after verifying their digest. unavailable is the reason if
-// that is impossible. err ends the traversal.
+// Read returns the bytes of a manifest after verifying them against the digest. If the manifest
+// cannot be read or verified, unavailable is the reason. err ends the traversal.
 type Read func(context.Context, digest.Digest) (body []byte, unavailable, err error)
 
 // Visitor receives the manifests and blobs that a traversal finds, one at a time.
 type Visitor interface {
 	// Manifest receives a manifest that was read or is Unavailable. Until the traversal ends, it
-	// may find further descriptors of the manifest. The visitor may clear Refs.
+	// may find further descriptors of the manifest. The visitor may clear the manifest's Refs.
 	Manifest(*Manifest)
-	// Blob receives a blob that an index.json names directly.
+	// Blob receives a blob to which an index.json refers directly.
 	Blob(Top)
 }
 
@@ -41,14 +41,14 @@ type Visitor interface {
 type Traversal struct {
 	Read    Read
 	Visitor Visitor
-	// Patience is how long to wait for a manifest before also reading the next ones. 0 means no limit.
+	// Patience is how long to wait for a manifest before starting to read the next one. 0 means no limit.
 	Patience time.Duration
-	// Waiting is called when a manifest takes longer than Patience. Until no manifest is late, it
-	// is called again after each result. Waiting may be nil.
+	// Waiting is called when a manifest takes longer than Patience. While any manifest is late,
+	// Waiting is called again after each result. It may be nil.
 	Waiting func()
 
 	manifests map[digest.Digest]*Manifest
-	found     []*Manifest // in the order in which they are read
+	found     []*Manifest // manifests in the order in which they are read
 }
 
 // maxWaiting is how many manifests may be late before the traversal stops reading others.
@@ -61,8 +61,8 @@ type answer struct {
 	unavailable, err error
 }
 
-// Run reads everything that the tops lead to. It returns the manifests in the order in which it
-// found them. It fails only if Read returns err or ctx ends.
+// Run reads all manifests that can be reached from tops. It returns the manifests in the order in
+// which it found them. It fails only if Read returns err or ctx ends.
 func (t *Traversal) Run(ctx context.Context, tops []Top) ([]*Manifest, error) {
 	t.manifests = make(map[digest.Digest]*Manifest, len(tops))
 	t.found = make([]*Manifest, 0, len(tops))
@@ -152,7 +152,8 @@ func (t *Traversal) manifest(d Descriptor) *Manifest {
 	return m
 }
 
-// maxClaims is how many sizes and how many media types are kept per manifest. At most one of each is right.
+// maxClaims limits how many sizes are kept per manifest, and how many media types. At most one of
+// each is right.
 const maxClaims = 8
 
 // take processes an answer: it parses the manifest and records its children.

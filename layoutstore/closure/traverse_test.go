@@ -56,7 +56,7 @@ func TestTraversalReadsOnceBreadthFirst(t *testing.T) {
 	}
 	for d, n := range reads {
 		if n != 1 {
-			t.Errorf("the manifest %s was read %d times", d, n)
+			t.Errorf("the manifest %s was read %d times, want once", d, n)
 		}
 	}
 	if len(reads) != 4 || len(found) != 4 || v.origins[image.Digest] != outer.Digest {
@@ -73,7 +73,7 @@ func TestTraversalReadsOnceBreadthFirst(t *testing.T) {
 }
 
 // While a traversal waits for a slow manifest, it reads everything else, including children of other indexes.
-func TestTraversalReadsOnPastSlowManifest(t *testing.T) {
+func TestTraversalContinuesPastSlowManifest(t *testing.T) {
 	c := content{}
 	slow := c.add(t, specs.Manifest{Config: blob("slow")})
 	image := c.add(t, specs.Manifest{Config: blob("config")})

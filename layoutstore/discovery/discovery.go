@@ -1,10 +1,10 @@
 // Package discovery makes discovery images. A discovery tag shows that a module, package or plugin
-// exists, and leads to such an image.
+// exists, and refers to such an image.
 //
-// A Deckhouse cluster lists the tags of <root>/modules and similar repositories. So each directory
-// below such a repository is also a tag in it ([Names]), and each tag needs an image ([New]). The d8
-// program pushes random bytes as the image. [New] always returns the same bytes for a name, on every
-// machine and in every version. So server, list and push agree, and a second push sends nothing.
+// A Deckhouse cluster lists the tags of <root>/modules and similar repositories. So each directory below such
+// a repository is also a tag in it ([Names]), and each tag needs an image ([New]). The d8 program pushes
+// random bytes as the image. [New] always returns the same bytes for a name, on every machine and in every
+// version. So server, list and push agree, and a second push sends nothing.
 //
 // An image is a linux/amd64 OCI image (image-spec 1.1) with one empty layer. It is dated 1970 and
 // labelled with its name.
@@ -51,8 +51,8 @@ func New(name string) Image {
 	return Image{specs.MediaTypeImageManifest, []byte(manifest), []byte(config), []byte(layer)}
 }
 
-// Names returns the discovery tags of the repository index, in byte order. paths are the paths of
-// all repositories. Each directory directly below index is a tag if it is or contains a repository.
+// Names returns the discovery tags of the repository at the path index, in byte order. paths are the paths of
+// all repositories. A directory directly below index becomes a tag if it is a repository or contains one.
 func Names(index string, paths []string) []string {
 	var names []string
 	for _, p := range paths {

@@ -37,10 +37,10 @@ func TestDiscoveryImageIsValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	if m.Config.Digest != digest.FromBytes(img.Config) || m.Config.Size != int64(len(img.Config)) {
-		t.Error("the manifest names another config")
+		t.Error("the manifest refers to the wrong config")
 	}
 	if len(m.Layers) != 1 || m.Layers[0].Digest != digest.FromBytes(img.Layer) || m.Layers[0].Size != int64(len(img.Layer)) {
-		t.Error("the manifest names another layer")
+		t.Error("the manifest refers to the wrong layer")
 	}
 	if c.OS != "linux" || c.Architecture != "amd64" || c.Created.Unix() != 0 {
 		t.Errorf("got the platform %s/%s and the date %v, want linux/amd64 and 1970", c.OS, c.Architecture, c.Created)

@@ -26,8 +26,8 @@ type File struct {
 	name    string
 }
 
-// Create starts a new file that replaces the file name at [File.Commit]. The new file has the mode
-// perm, minus the process's umask.
+// Create starts a new file that replaces the file called name when [File.Commit] is called. The new
+// file has the mode perm, minus the process's umask.
 func Create(name string, perm fs.FileMode) (*File, error) { return create(name, perm, false) }
 
 func create(name string, perm fs.FileMode, keepMode bool) (*File, error) {
@@ -56,9 +56,9 @@ func (f *File) Commit() error {
 // Discard removes the new file and keeps the old one. After Commit, it does nothing.
 func (f *File) Discard() error { return f.pending.Cleanup() }
 
-// WriteFile replaces the file name with a new file that contains data. The new file has the mode of
-// the old one. If there is no old file, it has the mode perm, minus the process's umask. If name is
-// a symbolic link, WriteFile replaces the link.
+// WriteFile replaces the file called name with a new file that contains data. The new file has the
+// mode of the old one. If there is no old file, the mode is perm, minus the process's umask. If
+// name is a symbolic link, WriteFile replaces the link.
 func WriteFile(name string, data []byte, perm fs.FileMode) error {
 	f, err := create(name, perm, true)
 	if err != nil {
@@ -72,8 +72,8 @@ func WriteFile(name string, data []byte, perm fs.FileMode) error {
 
 // WriteFileIn is [WriteFile] for a file below root. It also fails if the path leads out of root.
 func WriteFileIn(root *os.Root, name string, data []byte, perm fs.FileMode) error {
-	// renameio creates the temporary file directly in the root, so the root must be the directory
-	// of the file. The "." at the end prevents the open from waiting for a named pipe.
+	// renameio creates the temporary file directly in the root, so the root must be the directory of the
+	// file. The "." at the end keeps OpenRoot from waiting if the name is that of a named pipe.
 	dir, err := root.OpenRoot(filepath.Dir(name) + string(filepath.Separator) + ".")
 	if err != nil {
 		return err
@@ -149,10 +149,11 @@ func SyncTree(dir string) error {
 
 // Space is the space in a file system, without the part that is reserved for root.
 type Space struct {
-	Free, Total int64 // bytes
+	// Free and Total are in bytes.
+	Free, Total int64
 	// Files is how many more files can be created. A negative number means no limit.
 	Files int64
-	// ID identifies the file system and can be compared. nil means that the file system has no ID.
+	// ID identifies the file system, and can be compared with ==. nil means that the file system has no ID.
 	ID any
 }
 

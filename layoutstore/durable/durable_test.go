@@ -98,7 +98,7 @@ func TestCreateCommitAndDiscard(t *testing.T) {
 		t.Errorf("ReadFrom copied %d bytes with the error %v, want 2 and none", n, err)
 	}
 	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("before Commit: got %v, want ErrNotExist", err)
+		t.Errorf("the file before Commit: got the error %v, want ErrNotExist", err)
 	}
 	layouttest.Try(t, f.Commit())
 	layouttest.Try(t, f.Discard()) // usually deferred
@@ -110,7 +110,7 @@ func TestCreateCommitAndDiscard(t *testing.T) {
 	layouttest.Try(t, err)
 	layouttest.Try(t, f.Commit())
 	if info, err := os.Stat(name); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("got the mode %v and the error %v, want 0600", info.Mode(), err)
+		t.Errorf("the new file: got the mode %v and the error %v, want 0600", info.Mode(), err)
 	}
 	f, err = durable.Create(name, 0o644)
 	layouttest.Try(t, err)
@@ -159,7 +159,7 @@ func TestMkdirAll(t *testing.T) {
 	layouttest.Try(t, durable.MkdirAll("relative/x", 0o755))
 }
 
-func TestSync(t *testing.T) {
+func TestSyncTreeAndDirectory(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Try(t, os.MkdirAll(filepath.Join(dir, "a", "b"), 0o755))
 	layouttest.Try(t, durable.WriteInPlace(filepath.Join(dir, "a", "file"), bytes.Repeat([]byte("x"), 1<<16), 0o644))

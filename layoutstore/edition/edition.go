@@ -70,7 +70,7 @@ func newSplit(root, parent, last string) Split {
 	return Split{root, parent, fmt.Sprintf("%s is an edition: installer and deckhouse-cli belong beside it", last)}
 }
 
-// IsSplit reports whether shared layouts belong elsewhere than the other layouts.
+// IsSplit reports whether shared layouts belong in a different place than the other layouts.
 func (s Split) IsSplit() bool { return s.Parent != s.Root }
 
 // Base returns the path below which the layout at path belongs: the root or its parent.

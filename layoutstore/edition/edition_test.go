@@ -6,7 +6,7 @@ import (
 )
 
 // The expected values are from deckhouse-cli, docs/mirror-bundle-layout.md of 2026-10-01. They are
-// in the table "where each layout goes" and in the note on sources of one segment.
+// in the table "where each layout goes" and in the note on sources with one segment.
 func TestSplitOfRoots(t *testing.T) {
 	for _, test := range []struct {
 		root, parent, sourceParent string
@@ -86,11 +86,11 @@ func FuzzNamesDiffer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, root, a, b string) {
 		for _, s := range []string{root, a, b} {
 			if s == "" || strings.Trim(s, "/") != s || strings.Contains(s, "//") {
-				t.Skip("this is not a path")
+				t.Skip("the input is not a path")
 			}
 		}
 		if a == b || root == "." {
-			t.Skip("these are not two layouts below a root")
+			t.Skip("the inputs are not two layouts below a root")
 		}
 		s := Of(root)
 		if s.Name(a) == s.Name(b) {

@@ -93,7 +93,7 @@ func TestFileWithoutChecker(t *testing.T) {
 			t.Fatal(err)
 		}
 		if r.(Sender).ReadChecks() {
-			t.Errorf("%v: ReadChecks is true, want false", l)
+			t.Errorf("list %v: ReadChecks is true, want false", l)
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
@@ -118,7 +118,7 @@ func TestGrownFileIsStale(t *testing.T) {
 	f := write(t, numbered(9))
 	for whole, want := range map[bool]error{true: ErrStale, false: nil} {
 		if data, err := (List{{File: f, Len: 8, Whole: whole}}).ReadAll(t.Context()); !errors.Is(err, want) || want == nil && !bytes.Equal(data, numbered(8)) {
-			t.Errorf("Whole %v: read %x, error %v", whole, data, err)
+			t.Errorf("extent with Whole=%v: read %x, error %v", whole, data, err)
 		}
 	}
 }

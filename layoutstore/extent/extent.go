@@ -7,7 +7,7 @@
 //
 // Start with [List.Slice], which does all arithmetic with byte offsets, and with [List.Open].
 //
-// If a list is a single extent of a file, net/http can send its reader with sendfile(2), even from
+// If a list is a single extent of a file, net/http can send the list with sendfile(2), even from
 // the middle of the file. No reader returns a byte from outside of its extents. An object
 // ([Ranged]) is read with range requests, one for each run of bytes that is read without a seek.
 package extent
@@ -30,8 +30,8 @@ var ErrStale = errors.New("the file has changed since it was indexed")
 // File can be opened several times. Each open file has its own position.
 type File interface {
 	// Open opens the file for reading. The caller must close it. ctx limits how long Open may take,
-	// but not the reading; only closing the file ends that. If ctx ends first, Open returns its
-	// cause. Other errors come from the file system.
+	// but not the reading, which ends only when the file is closed. If ctx ends first, Open returns
+	// its cause. Other errors come from the file system.
 	Open(ctx context.Context) (*os.File, error)
 	// String returns the path under which a person would look for the file.
 	String() string
@@ -45,7 +45,7 @@ type Checker interface {
 	Check(fs.FileInfo) error
 }
 
-// Cached is a File that may be openable without waiting for a disk.
+// Cached is a File that can sometimes be opened without waiting for a disk.
 type Cached interface {
 	File
 	// OpenCached opens the file from memory and returns its current attributes. The caller must
@@ -59,18 +59,19 @@ type Ranged interface {
 	File
 	// OpenRange requests n bytes, starting at byte off. The caller must close the body, and must
 	// treat a body that ends early as an error. When ctx ends, the request and the reading of the
-	// body end, with the cause of ctx. If the object is missing or has changed since its extents
+	// body fail with the cause of ctx. If the object is missing or has changed since its extents
 	// were made, the error wraps ErrStale. Other errors come from the bucket.
 	OpenRange(ctx context.Context, off, n int64) (io.ReadCloser, error)
 }
 
-// Sender is the interface with which callers send content. The readers of [List.Open] implement it. The
-// kernel can send a section without copying it. Check detects whether a file has changed meanwhile.
+// Sender is the interface for sending content, for example over HTTP. The readers that [List.Open]
+// returns implement it. The kernel can send a section without copying it. Check detects whether a
+// file has changed meanwhile.
 type Sender interface {
 	io.ReadSeekCloser
 	// Section returns a reader of the next bytes, at most n and all from one file. The field N of
-	// the reader is their number. The position moves past them, so the caller must read all of them
-	// before anything else.
+	// the reader contains their number. The position moves past them, so the caller must read all
+	// of them before anything else.
 	Section(n int64) (*io.LimitedReader, error)
 	// Check returns an error that wraps ErrStale if a file has changed since bytes were read from it.
 	Check() error
@@ -150,7 +151,7 @@ func (l List) OpenRange(ctx context.Context, off, n int64) (io.ReadSeekCloser, e
 		if object, ok := l[0].File.(Ranged); ok {
 			return openObjectSection(ctx, context.WithoutCancel(ctx), object, l[0], off, n)
 		}
-		return openFileSection(ctx, l[0]) // a further context would be an allocation, and a file does not need it
+		return openFileSection(ctx, l[0]) // a file needs no context of its own, which would cost an allocation
 	}
 	return l.openJoined(ctx, off, n, func(life context.Context, i int, in, n int64) (section, error) {
 		return openSection(ctx, life, l[i], in, n)

@@ -126,8 +126,8 @@ func TestSliceOutsideOfListFails(t *testing.T) {
 	}
 }
 
-// A slice of a list contains the same bytes as that slice of the file. This is so wherever the list
-// is cut into extents, and wherever a reader seeks.
+// A slice of a list contains the same bytes as the same range of the file. This holds no matter how
+// the list is split into extents, and where a reader seeks.
 func FuzzList(f *testing.F) {
 	f.Add([]byte{10, 20, 30}, uint16(5), uint16(40), uint16(7))
 	f.Add([]byte{}, uint16(0), uint16(0), uint16(0))

@@ -9,19 +9,21 @@ import (
 	"sync"
 )
 
-// joined reads several extents, or none, as one sequence of bytes. It has one extent open at a time. It needs
-// a lock because a goroutine that http.ServeContent left behind may still read while the caller closes.
+// joined reads several extents, or none, as one sequence of bytes. It has one extent open at a
+// time. It needs a lock because a goroutine that http.ServeContent left behind may still read while
+// the caller closes the reader.
 type joined struct {
 	mu   sync.Mutex
 	list List
-	// ctx is the context with which the list was opened, but it does not end with that context.
+	// ctx has the values of the context with which the list was opened, but does not end when that
+	// context ends.
 	ctx context.Context
 	// stop ends ctx when the reader is closed. It is nil if all extents are in files.
 	stop context.CancelFunc
 	size int64
 	pos  int64
 
-	// until is the offset at which the caller will stop reading, if it starts to read before.
+	// until is the offset at which the caller will stop reading, if it starts at a lower offset.
 	until int64
 	// open is the open extent, or nil.
 	open section
@@ -38,7 +40,7 @@ func (j *joined) end() {
 	}
 }
 
-// enter closes the open extent, and opens extent i at its byte off. That must be byte pos of the list.
+// enter closes the open extent, and opens extent i at its byte off, which must be byte pos of the list.
 func (j *joined) enter(i int, off int64) error {
 	if j.open != nil {
 		stale := j.open.Check()
@@ -165,7 +167,7 @@ func (j *joined) Close() error {
 	j.end() // end comes first, because a read that waits for a bucket holds the lock
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.pos = j.size // a concurrent read must not open further files
+	j.pos = j.size // prevents a concurrent read from opening further files
 	if j.open == nil {
 		return nil
 	}

@@ -60,8 +60,8 @@ func TestEverySliceOfList(t *testing.T) {
 	})
 }
 
-// If an extent covers a complete file, a proper slice of it no longer does.
-func TestSliceIsNoLongerWholeFile(t *testing.T) {
+// If an extent covers a complete file, a shorter slice of the extent does not.
+func TestShorterSliceIsNotWholeFile(t *testing.T) {
 	l := List{{File: write(t, numbered(4)), Len: 4, Whole: true}}
 	for off := range int64(5) {
 		for n := range 5 - off {
@@ -76,7 +76,8 @@ func TestSliceIsNoLongerWholeFile(t *testing.T) {
 	}
 }
 
-// After a seek, a reader returns the same bytes as a bytes.Reader. It does so wherever the list was opened.
+// After a seek, a reader returns the same bytes as a bytes.Reader, whatever the offset for which
+// the list was opened.
 func TestSeekToEveryPosition(t *testing.T) {
 	eachList(t, func(l List, want []byte) {
 		size := int64(len(want))
@@ -120,7 +121,7 @@ func checkSeeks(t *testing.T, l List, want []byte, at, n int64) {
 func checkNext(t *testing.T, l List, r io.Reader, model *bytes.Reader) {
 	t.Helper()
 	if n, err := r.Read(nil); n != 0 || err != nil && err != io.EOF {
-		t.Fatalf("reading no bytes from %v: got %d and the error %v", l, n, err)
+		t.Fatalf("reading into an empty buffer from %v: got %d and the error %v", l, n, err)
 	}
 	var got, want [1]byte
 	n, err := r.Read(got[:])

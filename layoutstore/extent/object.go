@@ -18,20 +18,21 @@ type objectSection struct {
 	ctx      context.Context // the context of all requests; when it ends, reading ends too
 	stop     context.CancelFunc
 
-	mu sync.Mutex // needed for the same reason as in joined
+	// mu is needed because another goroutine may read while the caller closes the section.
+	mu sync.Mutex
 	// pos is the offset in the section.
 	pos int64
-	// until is the offset at which the caller will stop reading, if it starts to read before.
+	// until is the offset at which the caller will stop reading, if it starts at a lower offset.
 	until int64
 	body  io.ReadCloser
-	// at is the offset in the section of the next byte of body.
+	// at is the offset in the section of the next byte that body returns.
 	at int64
 	// end is the offset in the section at which body ends.
 	end int64
 }
 
 // openObjectSection requests n bytes of e, starting at byte off, or nothing if n is 0. ctx limits
-// the wait for the answer. life limits the reading.
+// the wait for the response. life limits the reading.
 func openObjectSection(ctx, life context.Context, object Ranged, e Extent, off, n int64) (section, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -136,7 +137,7 @@ func (s *objectSection) Check() error { return nil }
 
 func (s *objectSection) ReadChecks() bool { return true }
 
-// Close closes the section. If another goroutine is waiting for a request or a read, Close ends that too.
+// Close closes the section. It also ends a request or a read for which another goroutine is waiting.
 func (s *objectSection) Close() error {
 	s.stop()
 	s.mu.Lock()

@@ -24,8 +24,9 @@ type object struct {
 	wait  chan struct{}
 	began chan struct{} // receives a value when a request begins to wait
 
-	mu       sync.Mutex
-	requests []string // "off+n"
+	mu sync.Mutex
+	// requests contains the requested ranges in the form "off+n".
+	requests []string
 	// open is the number of bodies that have not been closed.
 	open int
 }
@@ -137,12 +138,12 @@ func TestOneRequestPerRunOfBytes(t *testing.T) {
 		{"nothing", one, 0, 0, func(io.ReadSeekCloser) error { return nil }, nil},
 		{"all, unexpectedly", one, 0, 0, func(r io.ReadSeekCloser) error { return all(r, 500) }, []string{"100+500"}},
 		{"a part", one, 50, 20, part(50, 20), []string{"150+20"}},
-		{"more bytes than announced", one, 50, 20, part(50, 30), []string{"150+20", "170+430"}},
+		{"reading more bytes than announced", one, 50, 20, part(50, 30), []string{"150+20", "170+430"}},
 		{"another part", one, 50, 20, part(10, 20), []string{"150+20", "110+60"}},
 		{"all of two extents", two, 0, 400, func(r io.ReadSeekCloser) error { return all(r, 400) }, []string{"0+100", "500+300"}},
 		{"a part of two extents", two, 90, 20, part(90, 20), []string{"90+10", "500+10"}},
 		{"a part of the second extent", two, 150, 20, part(150, 20), []string{"550+20"}},
-		{"a seek behind the end", one, 600, 1, func(r io.ReadSeekCloser) error { _, err := r.Seek(600, 0); return errors.Join(err, all(r, 0)) }, nil},
+		{"a seek beyond the end", one, 600, 1, func(r io.ReadSeekCloser) error { _, err := r.Seek(600, 0); return errors.Join(err, all(r, 0)) }, nil},
 	} {
 		r, err := c.list.OpenRange(t.Context(), c.off, c.n)
 		if err != nil {
@@ -224,7 +225,7 @@ func TestShortBodiesAreErrors(t *testing.T) {
 	}
 }
 
-// An object that has changed or is missing is an error, both when it is opened and while it is read.
+// Opening or reading an object fails if the object has changed or is missing.
 func TestChangedObjectsAreStale(t *testing.T) {
 	o := &object{data: numbered(100)}
 	l := List{{File: o, Off: 0, Len: 50}, {File: o, Off: 50, Len: 50}}
@@ -249,8 +250,8 @@ func TestChangedObjectsAreStale(t *testing.T) {
 	o.checkClosed(t)
 }
 
-// The context of Open limits the wait for the answer, but not the reading. The context of OpenOnce
-// limits both.
+// The context of Open limits the wait for the response, but not the reading. The context of
+// OpenOnce limits both.
 func TestContextsWhileReadingObjects(t *testing.T) {
 	o := &object{data: numbered(100)}
 	for _, l := range []List{{{File: o, Len: 100}}, {{File: o, Len: 50}, {File: o, Off: 50, Len: 50}}} {

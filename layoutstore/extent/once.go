@@ -8,9 +8,10 @@ import (
 	"os"
 )
 
-// OpenOnce opens the list for a caller that reads it once from start to end, and that reads more than fits
-// into memory. If the system can report which pages are cached, the reader keeps these in the page cache and
-// drops all others after reading them. When ctx ends, reading ends. The errors are those of [List.Open].
+// OpenOnce opens the list for a caller that reads it once from start to end, and that reads more
+// than fits into memory. If the system can report which pages are cached, the reader keeps these in
+// the page cache and drops all others after reading them. When ctx ends, reading ends. It returns
+// the same errors as [List.Open].
 func (l List) OpenOnce(ctx context.Context) (io.ReadCloser, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -22,18 +23,19 @@ func (l List) OpenOnce(ctx context.Context) (io.ReadCloser, error) {
 	return r, nil
 }
 
-// once reads extents one after the other, each once.
+// once is a reader that reads each extent once, one after the other.
 type once struct {
 	rest List
 	ctx  context.Context
 	// open is the section being read, or nil at the end.
 	open section
-	// file is the same section if it is in a file.
+	// file is the same section as open if the section is in a file, and otherwise nil.
 	file *fileSection
-	// cold contains the windows of the open file to drop after they are read, in order.
+	// cold contains the windows of the open file that are to be dropped after reading, in order.
 	cold []window
 
-	dropped window // the windows dropped last, if they have no gap
+	// dropped covers the windows that were dropped last, if there is no gap between them.
+	dropped window
 }
 
 // window is a run of bytes in a file.

@@ -93,10 +93,10 @@ func TestOpenOnceKeepsPageCache(t *testing.T) {
 	}
 	// If memory is short, the system itself may drop some of these pages.
 	if n := cached(t, name, from, n); n > before || n < before-before/8 {
-		t.Errorf("%d of the pages that a server uses are cached, %d before", n, before)
+		t.Errorf("%d of the pages that a server uses are cached, but %d were cached before", n, before)
 	}
 	// The system reads ahead at the border between two extents. These pages may stay.
 	if n := cached(t, name, 0, size); n > all+2*(1<<20)/os.Getpagesize() {
-		t.Errorf("%d pages of the file are cached, %d before", n, all)
+		t.Errorf("%d pages of the file are cached, but %d were cached before", n, all)
 	}
 }

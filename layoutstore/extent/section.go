@@ -32,7 +32,7 @@ func openSection(ctx, life context.Context, e Extent, off, n int64) (section, er
 type fileSection struct {
 	f        *os.File
 	off, len int64
-	checker  Checker // nil if the file is not a Checker; then Check compares it with opened
+	checker  Checker // nil if the file is not a Checker; then Check compares the file with its state at opening
 	opened   fs.FileInfo
 
 	pos   int64 // the offset in the file

@@ -42,7 +42,7 @@ func (s *Set) Add(info fs.FileInfo) {
 	}
 }
 
-// AddState adds the file of a state.
+// AddState adds the file that a state identifies.
 func (s *Set) AddState(state State) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

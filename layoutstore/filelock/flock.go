@@ -28,8 +28,8 @@ func TryLock(f *os.File) error {
 	}
 }
 
-// Release unlocks and closes a file. To close it would not be enough: a child process that was just
-// forked has the same open file, and with it the lock, until it calls exec.
+// Release unlocks and closes a file. Closing alone would not be enough: a child process that was
+// just forked shares the open file, and keeps the lock until it calls exec.
 func Release(f *os.File) error {
 	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN) // if it fails, closing the file unlocks it
 	return f.Close()

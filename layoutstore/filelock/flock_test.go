@@ -30,6 +30,6 @@ func TestReleaseUnlocksForCopiesOfTheDescriptor(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := filelock.TryLock(second); err != nil {
-		t.Errorf("after the release: %v", err)
+		t.Errorf("locking after the release failed: %v", err)
 	}
 }

@@ -85,7 +85,8 @@ func readLayer(ctx context.Context, s *search, layer Layer, open Open) error {
 	if malformed == nil && len(s.missing) == 0 && layer.Size > readToEnd {
 		return nil
 	}
-	// Read the layer to its end. If the content looks malformed, a wrong digest explains why.
+	// Read the layer to its end. If the content looks malformed, the reader may then report a wrong
+	// digest, which explains it.
 	if in.err == nil {
 		_, _ = io.Copy(io.Discard, in) // in has recorded the error
 	}
@@ -101,7 +102,7 @@ func readLayer(ctx context.Context, s *search, layer Layer, open Open) error {
 // input reads the stored content of a layer. It records the error of the underlying reader, so that
 // the caller can distinguish it from a format error.
 type input struct {
-	ctx context.Context // the context of the call of Read
+	ctx context.Context // the context with which Read was called
 	r   io.Reader
 	err error
 }

@@ -66,7 +66,8 @@ func TestReadFileFromTopmostLayer(t *testing.T) {
 	const name = "version.json"
 	large := strings.Repeat("x", 1<<20)
 	for what, test := range map[string]struct {
-		layers [][]byte // from the bottom up
+		// layers contains the layers from the bottom up.
+		layers [][]byte
 		// want is the content of the file, or a part of the error.
 		want  string
 		fails bool
@@ -207,7 +208,7 @@ func TestReadOpensOnlyNeededLayers(t *testing.T) {
 	}
 }
 
-// lying is a reader that returns err instead of io.EOF.
+// lying is a reader that returns err where it should return io.EOF.
 type lying struct {
 	io.Reader
 	err error

@@ -15,15 +15,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// header is the first line of a journal, after it was read. It also records where the journal
-// contains the indexes.
+// header is the parsed first line of a journal. It also records where the journal contains the indexes.
 type header struct {
 	headerLine
 	dir  string
 	info fs.FileInfo
 	// offsets contains the offset of the old bytes of each index. The new bytes follow them.
 	offsets []int64
-	// byPath maps the path of a layout to the number of its index.
+	// byPath maps the path of a layout to the number of its index in the journal.
 	byPath map[string]int
 }
 

@@ -18,7 +18,8 @@ import (
 // Journal is a file that exists in a store while an import is being published. Meanwhile, readers see
 // the state before the import. Any process that holds the lock of the store may complete the import.
 type Journal struct {
-	Generation uint64 // the number of the import
+	// Generation is the number of the import.
+	Generation uint64
 	// Packed contains the archives that the import adds.
 	Packed  []Packed
 	Indexes []IndexChange
@@ -28,7 +29,7 @@ type Journal struct {
 	Prune *Prune
 }
 
-// Prune contains the additional data in the journal of a prune.
+// Prune contains the data that only the journal of a prune contains.
 type Prune struct {
 	// State is the complete state of the store after the prune.
 	State State `json:"state"`
@@ -43,11 +44,11 @@ type Prune struct {
 type IndexChange struct {
 	// Path is the path of the layout below the store. "." is the store itself.
 	Path string
-	// Old is nil for a new layout.
+	// Old is the index before the import, or nil for a new layout.
 	Old []byte
 	New []byte
 
-	old, new extent.List // where a journal that was read contains the bytes
+	old, new extent.List // where the bytes are, in a journal that was read
 }
 
 // OldBytes returns the index before the import. It returns nil if there was none. If ctx ends, it

@@ -74,8 +74,8 @@ func (h holes) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// A journal may be longer than one file of a store, because it contains all changed indexes. Each
-// index can still be read.
+// A journal may be longer than MaxFile, because it contains all changed indexes. Each index can
+// still be read.
 func TestReadJournalOverOneGibibyte(t *testing.T) {
 	dir := newStore(t)
 	f, err := os.Create(filepath.Join(dir, journal.File))

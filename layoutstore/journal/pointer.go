@@ -33,9 +33,9 @@ type Pointer struct {
 	Generation uint64 `json:"generation"`
 	// Object is the key of the [Generation].
 	Object string `json:"object"`
-	// Epoch is the number of sweeps so far. A sweep increases it before it deletes anything. It
-	// deletes only blobs of earlier epochs that the current generation does not name, and writers
-	// never rely on such blobs. So even a slow sweep never deletes a blob of a later generation.
+	// Epoch is the number of sweeps so far. A sweep increases it before it deletes anything. It deletes only
+	// blobs of earlier epochs to which the current generation does not refer, and writers never rely on such
+	// blobs. So even a slow sweep never deletes a blob of a later generation.
 	Epoch uint32 `json:"epoch,omitempty"`
 
 	ETag string `json:"-"` // the ETag of the object from which the pointer was read
@@ -56,19 +56,20 @@ type Generation struct {
 
 // StoredLayout describes a layout of a store in a bucket.
 type StoredLayout struct {
-	Path  string       `json:"path"`
-	Index StoredObject `json:"index"` // its index.json
+	Path string `json:"path"`
+	// Index is the index.json of the layout.
+	Index StoredObject `json:"index"`
 	// Blobs is the list of the layout's blobs, in the format of [ParseBlobs].
 	Blobs StoredObject `json:"blobs"`
 }
 
-// SignedInventory names the objects of an inventory and its signature.
+// SignedInventory refers to the objects that contain an inventory and its signature.
 type SignedInventory struct {
 	Inventory StoredObject `json:"inventory"`
 	Signature StoredObject `json:"signature"`
 }
 
-// StoredObject names an object that never changes, with the size and digest of its content.
+// StoredObject refers to an object that never changes, with the size and digest of its content.
 type StoredObject struct {
 	Key    string        `json:"key"`
 	Size   int64         `json:"size"`

@@ -12,7 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// object is a bucket in which every key leads to these bytes.
+// object is a bucket in which every object has this content.
 type object []byte
 
 func (object) List(context.Context, string, func(bucket.Object) error) error { return nil }

@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// These are the paths of the files of a store, relative to the store. Layouts have other paths.
+// These are the paths of the files of a store, relative to the store. No layout has one of these paths.
 const (
 	Dir = ".layoutproxy"
 	// StateFile contains a State, which makes a directory a store.
@@ -41,7 +41,7 @@ type State struct {
 	Pruned []Pruned `json:"pruned,omitempty"`
 }
 
-// Pruned is a manifest whose tags a prune has removed, while the index still names it.
+// Pruned is a manifest whose tags a prune has removed, while the index still refers to it.
 type Pruned struct {
 	Path   string        `json:"path"` // the path of the layout below the store
 	Digest digest.Digest `json:"digest"`
@@ -79,7 +79,7 @@ const (
 	MaxFile = 1 << 30
 )
 
-// CheckSize fails with ErrTooLong if size is more than MaxFile. The error says what is too long.
+// CheckSize fails with ErrTooLong if size is more than MaxFile. what describes the file in the error.
 func CheckSize(what string, size int64) error {
 	if size > MaxFile {
 		return fmt.Errorf("%s would have %d bytes, more than the limit of %d: %w", what, size, int64(MaxFile), ErrTooLong)

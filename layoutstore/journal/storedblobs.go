@@ -28,8 +28,8 @@ func FormatBlobs(blobs []StoredBlob) []byte {
 	return list.Bytes()
 }
 
-// ParseBlobs calls each for every entry in a list from [FormatBlobs]. It fails if each fails or a
-// line is malformed.
+// ParseBlobs calls the function each for every entry in a list from [FormatBlobs]. It fails if the
+// function fails or a line is malformed.
 func ParseBlobs(list []byte, each func(StoredBlob) error) error {
 	number := 0
 	for line := range strings.Lines(string(list)) {

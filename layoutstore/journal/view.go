@@ -62,8 +62,8 @@ func (v *View) IsRetired(file string) bool {
 	return v != nil && slices.ContainsFunc(v.state.Packed, func(p Packed) bool { return p.File == file && p.Retired != nil })
 }
 
-// Hides reports whether readers must not see an archive. It belongs to an import that is being
-// published, or a prune is removing it.
+// Hides reports whether readers must not see an archive, because it belongs to an import that is
+// being published, or because a prune is removing it.
 func (v *View) Hides(archive string) bool {
 	if v != nil && slices.ContainsFunc(v.state.Packed, func(p Packed) bool { return p.File == archive && p.Dropped }) {
 		return true

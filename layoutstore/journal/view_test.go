@@ -98,7 +98,7 @@ func TestViewOfDirectoryWithoutStore(t *testing.T) {
 			t.Errorf("view of %s: got %v and the error %v, want nil and none", source, v, err)
 		}
 		if name, generation := v.PackedAs("a.tar"); name != "a.tar" || generation != 0 || v.Publishing() || v.Hides("a.tar") {
-			t.Errorf("view of %s: the archive a.tar has the name %s and the generation %d", source, name, generation)
+			t.Errorf("view of %s: the archive a.tar has the name %s and the generation %d, want a.tar and 0", source, name, generation)
 		}
 		if where, ok := v.OldIndex("a"); where != nil || ok {
 			t.Errorf("%s: %v", source, where)
@@ -193,8 +193,8 @@ func TestMalformedJournalsAreRefused(t *testing.T) {
 		"not JSON":                               {"{\n", "JSON"},
 		"a later format":                         {`{"format":2}` + "\n", "format 2"},
 		"bytes that belong to no index":          {line("") + "x", "bytes"},
-		"shorter than its header says":           {line(`{"path":"a","old":1,"new":2}`) + "ab", "bytes"},
-		"longer than its header says":            {line(`{"path":"a","old":-1,"new":2}`) + "abc", "bytes"},
+		"a journal shorter than its header says": {line(`{"path":"a","old":1,"new":2}`) + "ab", "bytes"},
+		"a journal longer than its header says":  {line(`{"path":"a","old":-1,"new":2}`) + "abc", "bytes"},
 		"a path that leads out of the store":     {line(`{"path":"../a","old":-1,"new":0}`), `"../a"`},
 		"an old size below -1":                   {line(`{"path":"a","old":-2,"new":0}`), `"a"`},
 		"a negative new size":                    {line(`{"path":"a","old":1,"new":-1}`), `"a"`},

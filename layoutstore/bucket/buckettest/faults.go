@@ -6,12 +6,12 @@ import (
 
 // Fault describes how the server fails a request. The zero value means no failure.
 type Fault struct {
-	// If Status is not 0, the server answers with Status and Code without asking the store.
+	// If Status is not 0, the server responds with Status and Code without asking the store.
 	Status int
 	Code   string
 	// Drop closes the connection before the store gets the request.
 	Drop bool
-	// DropAnswer closes the connection after the store has processed the request.
+	// DropAnswer closes the connection after the store has processed the request, without a response.
 	DropAnswer bool
 	// Cut closes the connection after CutAfter bytes of the response body.
 	Cut      bool
@@ -20,7 +20,7 @@ type Fault struct {
 	Then func()
 }
 
-// Unavailable returns a fault that answers with status 503.
+// Unavailable returns a fault that makes the server respond with status 503.
 func Unavailable() Fault { return Fault{Status: http.StatusServiceUnavailable, Code: "SlowDown"} }
 
 // Fail sets the function that chooses the fault of each further request. nil means that no request
@@ -34,7 +34,8 @@ func (s *Server) Fail(fault func(Request) Fault) {
 // Unreachable makes the server drop every connection until [Server.Fail] is called with nil.
 func (s *Server) Unreachable() { s.Fail(func(Request) Fault { return Fault{Drop: true} }) }
 
-// before applies the faults that precede the store. It reports whether it has answered the request.
+// before applies the faults that take effect before the store gets the request. It reports whether
+// it has sent a response.
 func (f Fault) before(w http.ResponseWriter) bool {
 	if f.Then != nil {
 		f.Then()
@@ -49,8 +50,8 @@ func (f Fault) before(w http.ResponseWriter) bool {
 	return false
 }
 
-// answer is a ResponseWriter that applies a fault to the store's answer. It answers 412 to a GET or
-// HEAD whose If-Match differs from the ETag.
+// answer is a ResponseWriter that applies a fault to the store's response. It responds with 412 to
+// a GET or HEAD whose If-Match differs from the ETag.
 type answer struct {
 	w       http.ResponseWriter
 	fault   Fault
@@ -58,7 +59,7 @@ type answer struct {
 	ifMatch string
 
 	begun   bool
-	refused bool // the answer is 412 because of If-Match
+	refused bool // the response is 412 because If-Match differs from the ETag
 	sent    int64
 }
 
@@ -96,7 +97,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	return a.w.Write(p)
 }
 
-// end completes an answer that has no body. With DropAnswer, it closes the connection instead.
+// end completes a response that has no body. If the fault is DropAnswer, it closes the connection instead.
 func (a *answer) end() {
 	if a.fault.DropAnswer {
 		panic(http.ErrAbortHandler)

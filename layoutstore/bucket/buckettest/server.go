@@ -1,8 +1,8 @@
 // Package buckettest runs an object store inside a test. It records the requests, and can make them fail.
 //
-// The store is gofakes3, which supports If-Match and If-None-Match only in a PUT. This package adds two features that
-// Amazon documents:
-//   - If-Match of a GET or a HEAD: 412 Precondition Failed
+// The store is gofakes3, which supports If-Match and If-None-Match only in a PUT. This package adds
+// two features that Amazon documents:
+//   - If-Match in a GET or HEAD: 412 Precondition Failed
 //     (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html);
 //   - a body that does not match x-amz-content-sha256: 400 XAmzContentSHA256Mismatch
 //     (https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html).
@@ -78,7 +78,7 @@ type Request struct {
 	// Number counts the requests from 1, since the start or since [Server.ResetCounts].
 	Number    int
 	Operation Operation
-	Key       string // without the name of the bucket
+	Key       string // the key of the object, without the name of the bucket
 	Range     string
 	IfMatch   string
 }
@@ -166,8 +166,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out.end()
 }
 
-// note records a request. It returns the fault of the request, and whether to ignore If-Match and
-// If-None-Match.
+// note records a request. It returns the fault to apply, and whether to ignore If-Match and If-None-Match.
 func (s *Server) note(r *http.Request) (Fault, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -36,19 +36,19 @@ type Monitor struct {
 
 	mu        sync.Mutex
 	places    map[string]*place
-	recovered chan struct{} // closed when a place can be read again
+	recovered chan struct{} // closed when a failed place can be read again
 }
 
 // place is the state of a place in a bucket. The zero value is a place that can be read.
 type place struct {
 	reader bucket.Reader
-	// listing is the error of the last list, or nil if it succeeded.
+	// listing is the error from the last call of List, or nil if it succeeded.
 	listing error
-	// reading is the error of the last read of an object, or nil if it succeeded.
+	// reading is the error from the last read of an object, or nil if it succeeded.
 	reading error
-	// key is the object of that last read.
+	// key is the key of the object that was read last.
 	key string
-	// silent means that the store does not answer at all.
+	// silent means that the store does not respond at all.
 	silent bool
 }
 
@@ -57,11 +57,11 @@ const (
 	probePause = 2 * time.Second
 	// probeWait is how long a probe waits for its answer.
 	probeWait = 10 * time.Second
-	// late is how long a caller must wait in vain for an answer until the store counts as unreachable.
+	// late is how long a caller waits without a response until the store counts as unreachable.
 	late = 10 * time.Second
 )
 
-// errLate is the cause of an outage in which the store does not answer.
+// errLate is the cause of an outage in which the store does not respond.
 var errLate = fmt.Errorf("no answer for %s", late)
 
 // New returns a monitor. Pass it the places to monitor with [Monitor.Reader].
@@ -84,7 +84,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Err returns why a place cannot be read, or nil if all can. The error wraps [bucket.ErrUnreachable].
+// Err returns why a place cannot be read, or nil if all places can be read. The error wraps
+// [bucket.ErrUnreachable].
 func (m *Monitor) Err() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -100,7 +101,7 @@ func (m *Monitor) Err() error {
 func (p place) failure() error { return cmp.Or(p.listing, p.reading) }
 
 // Wait waits until a failed place can be read again, so that the caller can retry. If no place has
-// failed, it waits for a second. If ctx ends first, Wait returns its cause.
+// failed, it waits for a second. If ctx ends first, Wait returns the cause of ctx.
 func (m *Monitor) Wait(ctx context.Context) error {
 	m.mu.Lock()
 	recovered := m.recovered
@@ -146,8 +147,8 @@ func (m *Monitor) probe(ctx context.Context) (failing bool) {
 			})
 		}
 		if p.reading != nil {
-			// HEAD would not do: its answer has no body, so a 404 does not say whether the bucket
-			// or the object is missing.
+			// HEAD would not suffice: its response has no body, so a 404 does not show whether the
+			// bucket or the object is missing.
 			w.probe(ctx, func(ctx context.Context) error {
 				body, _, err := w.get(ctx, p.key, 0, 1, "")
 				if err == nil {
@@ -168,10 +169,10 @@ func (m *Monitor) state(name string) place {
 	return *m.places[name]
 }
 
-// errEnough ends a list after its first object.
+// errEnough stops List after the first object.
 var errEnough = errors.New("enough")
 
-// probe sends one request with a time limit. w records the result.
+// probe sends one request with a time limit. The watched reader w records the result.
 func (w *watched) probe(ctx context.Context, request func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(ctx, probeWait)
 	defer cancel()

@@ -76,7 +76,7 @@ func (w *watching) list(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// seen returns how often the monitor reported a failure of the place, and how often a recovery.
+// seen returns how often the monitor reported that the place failed, and how often that it recovered.
 func (w *watching) seen() (failed, recovered int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -137,7 +137,7 @@ func TestDetectEachKindOfOutage(t *testing.T) {
 			if got, err := w.get(t.Context(), "a"); err != nil || got != "content" {
 				t.Errorf("%q, %v", got, err)
 			}
-			// Changed is called after the state has changed.
+			// The monitor calls Changed shortly after it has changed its state.
 			layouttest.Eventually(t, "one failure and one recovery", func() bool {
 				failed, recovered := w.seen()
 				return failed == 1 && recovered == 1
@@ -187,8 +187,8 @@ func TestRequestsFailAtOnceDuringOutage(t *testing.T) {
 	}
 }
 
-// If a store refuses to return one object, the others remain readable.
-func TestOtherObjectsWithRefusedObject(t *testing.T) {
+// If a store refuses to return one object, the other objects remain readable.
+func TestRefusedObjectLeavesOthersReadable(t *testing.T) {
 	w := watch(t)
 	w.store.Fail(func(r buckettest.Request) buckettest.Fault {
 		if r.Key == "at/a" {
@@ -204,7 +204,7 @@ func TestOtherObjectsWithRefusedObject(t *testing.T) {
 	}
 }
 
-// A successful list does not end the failure of an object that the store refuses to return.
+// A successful list does not hide that the store refuses to return an object.
 func TestListDoesNotHideRefusedObject(t *testing.T) {
 	w := watch(t)
 	w.store.Fail(func(r buckettest.Request) buckettest.Fault {
@@ -226,7 +226,7 @@ func TestListDoesNotHideRefusedObject(t *testing.T) {
 
 // These errors do not count as an outage: a missing object, a changed object, and a caller that
 // stops a list or gives up.
-func TestErrorsWithoutOutage(t *testing.T) {
+func TestErrorsThatAreNoOutage(t *testing.T) {
 	w := watch(t)
 	if _, err := w.get(t.Context(), "none"); err == nil {
 		t.Error("no error")
@@ -248,8 +248,8 @@ func TestErrorsWithoutOutage(t *testing.T) {
 	}
 }
 
-// If the network drops all packets, callers get no error and give up at some time. The monitor
-// counts that as an outage if they have waited for ten seconds.
+// If the network drops all packets, callers get no error and eventually give up. The monitor
+// reports an outage if they have waited for at least ten seconds.
 func TestOutageWithoutAnyAnswer(t *testing.T) {
 	for after, want := range map[time.Duration]bool{time.Second: false, 10 * time.Second: true} {
 		now := time.Unix(0, 0)
@@ -264,7 +264,7 @@ func TestOutageWithoutAnyAnswer(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		if err := m.Err(); (err != nil) != want {
-			t.Errorf("after a wait of %s, the monitor reports %v", after, err)
+			t.Errorf("after a wait of %s, the monitor reports %v; want an outage: %v", after, err, want)
 		} else if want && !strings.Contains(err.Error(), "no answer for 10s") {
 			t.Errorf("%v", err)
 		}

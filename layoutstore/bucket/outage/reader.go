@@ -10,8 +10,8 @@ import (
 )
 
 // Reader returns a reader of the same place, and observes its requests. While the store does not
-// answer, the methods of the reader fail at once. If r is a [bucket.Bucket], the result is one too;
-// the monitor does not observe writes.
+// answer, the methods of the reader fail at once. If r is a [bucket.Bucket], the result is also a
+// [bucket.Bucket]. The monitor does not observe writes.
 func (m *Monitor) Reader(r bucket.Reader) bucket.Reader {
 	name := r.Place()
 	m.mu.Lock()
@@ -76,7 +76,7 @@ func (w *watched) List(ctx context.Context, prefix string, each func(bucket.Obje
 
 func (w *watched) list(ctx context.Context, prefix string, each func(bucket.Object) error) error {
 	begun := w.monitor.options.Now()
-	var own error // the error of each, which does not mean that the store fails
+	var own error // the error from each, which does not mean that the store failed
 	err := w.reader.List(ctx, prefix, func(o bucket.Object) error {
 		own = each(o)
 		return own
@@ -117,7 +117,7 @@ func (w *watched) noteObject(ctx context.Context, begun time.Time, key string, e
 	w.monitor.note(ctx, w.name, begun, err, func(p *place, failure error) { p.reading, p.key = failure, key })
 }
 
-// silence returns why the place fails if its store does not answer at all. Otherwise it returns nil.
+// silence returns the error of a place whose store does not respond at all. For other places, it returns nil.
 func (m *Monitor) silence(name string) error {
 	p := m.state(name)
 	if !p.silent {
@@ -141,7 +141,7 @@ func (m *Monitor) note(ctx context.Context, name string, begun time.Time, err er
 	before := p.failure()
 	if answered {
 		set(p, nil)
-		if p.silent { // the store answers again: forget the failures that had no answer
+		if p.silent { // the store responds again: forget failures that were caused by missing responses
 			p.silent = false
 			p.listing, p.reading = withAnswer(p.listing), withAnswer(p.reading)
 		}
@@ -166,7 +166,7 @@ func (m *Monitor) note(ctx context.Context, name string, begun time.Time, err er
 	}
 }
 
-// withAnswer returns err if the store answered with it. If there was no answer, it returns nil.
+// withAnswer returns err if the store responded with it. If there was no response, it returns nil.
 func withAnswer(err error) error {
 	var e *bucket.Error
 	if errors.As(err, &e) && e.Status == 0 {

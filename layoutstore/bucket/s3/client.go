@@ -25,13 +25,13 @@ type Options struct {
 	// Region is the region of the bucket. Empty means the value of AWS_REGION or
 	// AWS_DEFAULT_REGION, or else us-east-1.
 	Region string
-	// PathStyle puts the bucket's name into the path of each URL instead of its host name. Requests
-	// to stores outside of the known clouds always have it in the path.
+	// PathStyle puts the bucket's name into the path of each URL instead of the host name. For
+	// stores outside of the known clouds, the name is always in the path.
 	PathStyle bool
 	// CAFile is a PEM file with certificates to trust in addition to the system's.
 	CAFile string
-	// PublicEndpoint replaces Endpoint in presigned URLs, for clients that reach the store under
-	// another name.
+	// PublicEndpoint replaces Endpoint in presigned URLs, for clients that reach the store under a
+	// different host name.
 	PublicEndpoint string
 	// Getenv reads an environment variable. nil means os.Getenv.
 	Getenv func(string) string
@@ -58,8 +58,8 @@ const (
 	defaultRegion   = "us-east-1"
 )
 
-// NewClient makes a client, but sends no request. It fails if an endpoint is not a valid URL, or if
-// the certificates or credentials cannot be read.
+// NewClient makes a client without sending a request. It fails if an endpoint is not a valid URL,
+// or if the certificates or credentials cannot be read.
 func NewClient(o Options) (*Client, error) {
 	getenv := o.Getenv
 	if getenv == nil {
@@ -112,7 +112,7 @@ func connect(flag, endpoint string, options minio.Options) (*minio.Client, error
 }
 
 // newTransport returns a transport that does not ask for compression. It limits the time until the
-// header of an answer arrives.
+// header of a response arrives.
 func newTransport(caFile string) (*http.Transport, error) {
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,

@@ -4,5 +4,5 @@
 // [NewClient] makes a client from options; [Client.Open] opens a place.
 //
 // The client retries a request that fails temporarily, up to three times with pauses. It does not
-// resume an interrupted body. Reading such a body returns an error, and never just ends early.
+// resume an interrupted body. Reading such a body fails, so it never looks complete.
 package s3

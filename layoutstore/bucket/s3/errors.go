@@ -12,7 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// wrap converts an error of minio-go into a *bucket.Error. If ctx has ended, it returns the cause instead.
+// wrap converts an error of minio-go into a *bucket.Error. If ctx has ended, it returns the cause
+// of ctx instead.
 func wrap(ctx context.Context, where string, err error) error {
 	if err == nil {
 		return nil
@@ -43,7 +44,7 @@ func kindOf(answer minio.ErrorResponse) error {
 	return bucket.ErrUnreachable
 }
 
-// isTemporary reports whether a retry of the request may succeed.
+// isTemporary reports whether retrying the request may succeed.
 func isTemporary(err error) bool {
 	var answer minio.ErrorResponse
 	if !errors.As(err, &answer) {

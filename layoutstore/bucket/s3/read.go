@@ -121,7 +121,7 @@ func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch strin
 		object.Size, err = checkRange(header, off, n)
 	}
 	if err == nil && ifMatch != "" && object.ETag != "" && object.ETag != trimETag(ifMatch) {
-		err = minio.ErrorResponse{StatusCode: http.StatusPreconditionFailed, Code: "PreconditionFailed"} // the store has ignored If-Match
+		err = minio.ErrorResponse{StatusCode: http.StatusPreconditionFailed, Code: "PreconditionFailed"} // the store has ignored If-Match, so report the mismatch ourselves
 	}
 	if err != nil {
 		_ = body.Close()
@@ -130,7 +130,8 @@ func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch strin
 	return body, object, nil
 }
 
-// checkRange checks that an answer has the requested range. It returns the size of the whole object in bytes.
+// checkRange checks that a response has the requested range. It returns the size of the whole
+// object in bytes.
 func checkRange(header http.Header, off, n int64) (int64, error) {
 	var from, to, size int64
 	text := header.Get("Content-Range")
@@ -146,13 +147,13 @@ func checkRange(header http.Header, off, n int64) (int64, error) {
 	return size, nil
 }
 
-// stall is how long reading a body may return no data.
+// stall is how long a body may deliver no data before reading it fails.
 const stall = time.Minute
 
 // errStalled is the error of a body that returned no data for too long.
 var errStalled = fmt.Errorf("no data for %s", stall)
 
-// bodyReader returns exactly left bytes of an answer's body, or an error.
+// bodyReader returns exactly left bytes of a response body, or an error.
 type bodyReader struct {
 	ctx    context.Context // the context of the request
 	cancel context.CancelCauseFunc

@@ -55,10 +55,10 @@ func TestReadRanges(t *testing.T) {
 		}
 	}
 	if _, err := read(t, b, "key", 8, 5, o.ETag); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("a range that ends behind the object: got %v, want ErrChanged", err)
+		t.Errorf("a range that ends beyond the object: got %v, want ErrChanged", err)
 	}
 	if _, err := read(t, b, "key", 50, 5, o.ETag); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("a range behind the object: got %v, want ErrChanged", err)
+		t.Errorf("a range that starts beyond the object: got %v, want ErrChanged", err)
 	}
 	if _, err := read(t, b, "none", 0, -1, ""); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Get of a missing object: got %v, want ErrNotExist", err)
@@ -166,7 +166,7 @@ func TestFailureNeverMeansMissing(t *testing.T) {
 			if err := b.List(t.Context(), "", func(bucket.Object) error { return nil }); !errors.Is(err, bucket.ErrUnreachable) {
 				t.Errorf("list: %v", err)
 			}
-			if fault.Cut || name == "no bucket" { // the answer to HEAD has no body
+			if fault.Cut || name == "no bucket" { // HEAD is not affected: its response has no body, and does not show that the bucket is missing
 				return
 			}
 			if _, err := b.Stat(t.Context(), "key"); !errors.Is(err, bucket.ErrUnreachable) {
@@ -258,7 +258,8 @@ func smallParts(s *buckettest.Server) s3.Options {
 	return o
 }
 
-// If the body fails or is too short, Put writes no object, whatever the size.
+// If the body fails or is too short, Put writes no object. This holds for small objects and for
+// objects in parts.
 func TestPutFailingBody(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.OpenWith(t, "", smallParts(s))
@@ -269,11 +270,11 @@ func TestPutFailingBody(t *testing.T) {
 			"failure at once":    failing{wrong},
 		} {
 			if _, err := b.Put(t.Context(), "key", body, int64(size), bucket.PutOptions{}); !errors.Is(err, wrong) || errors.Is(err, bucket.ErrUnreachable) {
-				t.Errorf("body of %d bytes, %s: got the error %v", size, name, err)
+				t.Errorf("body of %d bytes, %s: got the error %v, want %v", size, name, err, wrong)
 			}
 		}
 		if _, err := b.Put(t.Context(), "key", strings.NewReader(strings.Repeat("x", size-1)), int64(size), bucket.PutOptions{}); !errors.Is(err, io.ErrUnexpectedEOF) {
-			t.Errorf("body one byte short of %d: got the error %v", size, err)
+			t.Errorf("body one byte short of %d: got the error %v, want io.ErrUnexpectedEOF", size, err)
 		}
 		if keys := s.Keys(t, ""); len(keys) != 0 {
 			t.Fatalf("after failed writes of %d bytes, these objects exist: %q", size, keys)
@@ -375,7 +376,7 @@ func TestPresignedURLs(t *testing.T) {
 	}
 }
 
-func TestPlaces(t *testing.T) {
+func TestParsePlaces(t *testing.T) {
 	for name, want := range map[string]string{
 		"s3://bundles":          "s3://bundles",
 		"s3://bundles/":         "s3://bundles",
@@ -445,8 +446,8 @@ func TestInvalidOptions(t *testing.T) {
 	}
 }
 
-// Amazon documents this answer for two conditional writes at the same time. The client retries the write.
-func TestConflictingWrites(t *testing.T) {
+// Amazon documents this response for two conditional writes at the same time. The client retries the write.
+func TestRetryConflictingWrites(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "")
 	s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
