@@ -204,7 +204,7 @@ func TestMalformedJournalsAreRefused(t *testing.T) {
 	} {
 		layouttest.Try(t, os.WriteFile(filepath.Join(dir, journal.File), []byte(c.raw), 0o644))
 		if j, err := journal.Read(dir); err == nil || !strings.Contains(err.Error(), c.reason) || !strings.Contains(err.Error(), journal.File) {
-			t.Errorf("%s: got the journal %+v and the error %v", name, j, err)
+			t.Errorf("%s: got the journal %+v and the error %v, want an error that contains %q", name, j, err, c.reason)
 		}
 	}
 }
@@ -261,7 +261,7 @@ func TestIndexesOfRemovedJournalAreStale(t *testing.T) {
 	}
 	write(t, dir, j)
 	checkStale(t, got.Indexes[0])
-	// A directory in place of the journal is an error other than ErrStale.
+	// If a directory replaces the journal, reading an index fails with an error other than ErrStale.
 	layouttest.Try(t, errors.Join(os.Remove(filepath.Join(dir, journal.File)), os.Mkdir(filepath.Join(dir, journal.File), 0o755)))
 	if data, err := got.Indexes[0].NewBytes(t.Context()); err == nil || errors.Is(err, extent.ErrStale) {
 		t.Errorf("%q, %v", data, err)

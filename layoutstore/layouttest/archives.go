@@ -162,7 +162,8 @@ func (p *packer) isWanted(rel string, dir bool) bool {
 	})
 }
 
-// entryName returns the name of the entry for rel. The name is empty if rel is a part of Strip.
+// entryName returns the name of the entry for rel. The name is empty if rel is the directory Strip
+// or a parent of it.
 func (p *packer) entryName(rel string) (string, error) {
 	name := rel
 	if p.Strip != "" {

@@ -107,7 +107,7 @@ func TestArchiveHasFormatOfD8(t *testing.T) {
 	}
 	if got := names(headers); got[len(got)-1] != "oci-layout" || !slices.Contains(got, "modules/x/index.json") ||
 		slices.Index(got, "index.json") < slices.IndexFunc(got, func(s string) bool { return strings.HasPrefix(s, "blobs/") }) {
-		t.Errorf("the entries are in the order %q", got)
+		t.Errorf("the entries are in the wrong order %q", got)
 	}
 	got := digest.FromBytes(layouttest.ReadFile(t, archive))
 	if want := digest.Digest("sha256:88cd6655b1e0ef42af86d8d37abf765291c5b0a3f9e202ef923802fd7d51fd52"); got != want {

@@ -28,11 +28,12 @@ type Image struct {
 	Files map[string]string
 	// Layers contains the content of further layers, which is written unchanged whatever the media type is.
 	Layers [][]byte
-	// LayerSizes adds one layer per size in bytes. Its content is random and cannot be unpacked.
+	// LayerSizes adds one layer per size in bytes. These layers have random content, which cannot
+	// be unpacked.
 	LayerSizes []int64
 	// LayerMediaType is the media type of Layers and LayerSizes. Empty means tar+gzip.
 	LayerMediaType string
-	// LayerURLs is the field urls in the descriptors of all layers.
+	// LayerURLs is the value of urls in the descriptors of all layers.
 	LayerURLs []string
 	// Platform is the platform of the image. nil means linux/amd64.
 	Platform *ocispec.Platform

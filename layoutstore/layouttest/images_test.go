@@ -105,7 +105,7 @@ func TestIndexContainsItsChildren(t *testing.T) {
 		t.Error(diff)
 	}
 	if children[1].Platform.Architecture != "arm64" || index.MediaType != d.MediaType {
-		t.Errorf("the index is wrong: %+v", index)
+		t.Errorf("the index has the wrong media type or platforms: %+v", index)
 	}
 }
 

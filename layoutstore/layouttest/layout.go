@@ -66,7 +66,7 @@ func (l *Layout) Write() {
 	l.writeJSON(ocispec.ImageIndexFile, ocispec.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2},
 		MediaType: ocispec.MediaTypeImageIndex,
-		// This must not be nil, which would be written as null.
+		// The list must not be nil, which would be written as null.
 		Manifests: append([]ocispec.Descriptor{}, l.manifests...),
 	})
 }

@@ -1,5 +1,5 @@
-// Package layouttest builds trees of OCI image layouts, for tests and for the
-// generator of the samples in examples/.
+// Package layouttest builds trees of OCI image layouts, for tests and for the generator of the
+// samples in examples/.
 //
 // # Where to start
 //
@@ -9,33 +9,29 @@
 //	root.Tag(image, "v1.70.1")
 //	root.Write()
 //
-// [New] makes a [Tree]; [Tree.Layout] makes a directory in it, whose path is the
-// repository path in the registry. [Layout.Image], [Layout.Index] and
-// [Layout.Blob] write content and return its descriptor. [Layout.Tag] and
-// [Layout.Add] add a descriptor to the index, and [Layout.Write] writes index.json.
-// Nothing else writes it: tests also need layouts without index.json, and content
-// that no index names.
+// [New] makes a [Tree]; [Tree.Layout] makes a directory in it, whose path is the repository path in the
+// registry. [Layout.Image], [Layout.Index] and [Layout.Blob] write content and return its descriptor.
+// [Layout.Tag] and [Layout.Add] add a descriptor to the index, and [Layout.Write] writes index.json. No other
+// call writes it, because tests also need layouts without index.json, and content to which no index refers.
 //
-// [Tree.Bundle] packs the tree into the archives of a bundle, and [Tree.Archive] into
-// one archive of any form. [Split] and [Cut] cut an archive into chunks. [Tar] writes
-// archives entry by entry, even invalid ones.
+// [Tree.Bundle] packs the tree into the archives of a bundle, and [Tree.Archive] into one archive
+// of any form. [Split] and [Cut] cut an archive into chunks. [Tar] writes archives entry by entry,
+// even invalid ones.
 //
 // # What it promises
 //
-// The same calls make the same bytes, on every machine and with every version of Go,
-// so that digests can be golden values. Times are 1970, tar headers have no owner,
-// gzip is written without a compressor, and random bytes come from ChaCha8 seeded
-// with the image's name.
+// The same calls make the same bytes, on every machine and with every version of Go, so that
+// digests can be golden values. All times are in 1970, tar headers have no owner, gzip is written
+// without a compressor, and random bytes come from ChaCha8 seeded with the image's name.
 //
-// All content is complete and valid unless the caller asks for something else. For
-// damaged content, write a valid layout and change the file at [Layout.BlobPath]. To
-// replace an index or remove a tag, make a new Tree for the same directory: its indexes
-// are empty, and the blobs are still there.
+// All content is complete and valid unless the caller asks for something else. For damaged content, write a
+// valid layout and change the file at [Layout.BlobPath]. To replace an index or remove a tag, make a new Tree
+// for the same directory: its indexes are empty, and the blobs are still there.
 //
 // Errors end the test through [TB]. A Tree and its layouts are for one goroutine.
 //
-// The format is the image-layout.md of the OCI image specification, with the
-// annotations that d8 mirror pull adds.
+// The format is the image-layout.md of the OCI image specification, with the annotations that d8
+// mirror pull adds.
 package layouttest
 
 import (

@@ -2,7 +2,7 @@ package names
 
 import (
 	"crypto/sha256"
-	_ "crypto/sha512" // registers the algorithm for digests
+	_ "crypto/sha512" // registers sha512 for digests
 	"encoding/hex"
 	"path"
 	"strings"

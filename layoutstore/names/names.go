@@ -19,10 +19,10 @@ import (
 
 // These are the maximum lengths of names in bytes.
 const (
-	// MaxRepository is for a repository name including the root. The specification warns that some
-	// clients accept no longer names, even including the host.
+	// MaxRepository limits a repository name, including the root. The specification warns that some
+	// clients refuse longer names, and include the host in the length.
 	MaxRepository = 255
-	// MaxTag is the length that the grammar allows for a tag.
+	// MaxTag limits a tag, as the grammar does.
 	MaxTag = 128
 )
 
@@ -44,7 +44,7 @@ func CheckRepository(s string) error {
 	}
 	for component := range strings.SplitSeq(s, "/") {
 		if !isComponent(component) {
-			return fmt.Errorf("%w: segment %q is not a-z and 0-9 with \".\", \"_\", \"__\" or dashes between them", ErrGrammar, component)
+			return fmt.Errorf("%w: segment %q must consist of a-z and 0-9, with \".\", \"_\", \"__\" or dashes only in between", ErrGrammar, component)
 		}
 	}
 	return nil

@@ -33,8 +33,8 @@ func CutHost(s string) (host, rest string) {
 	return "", s
 }
 
-// IsHost reports whether the first segment of a reference is a host. It is one if it contains a dot
-// or a colon, or is localhost. Otherwise it belongs to the path.
+// IsHost reports whether the first segment of a reference is a host. A host contains a dot or a
+// colon, or is localhost. Any other segment belongs to the path.
 func IsHost(segment string) bool {
 	return segment == "localhost" || strings.ContainsAny(segment, ".:")
 }

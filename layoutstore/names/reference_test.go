@@ -40,7 +40,7 @@ func FuzzParseReference(f *testing.F) {
 			return
 		}
 		if h == "" && deep && (strings.Contains(first, ".") || first == "localhost") {
-			return // the first segment of the path would count as a host
+			return // skip, because the first segment of the path would count as a host
 		}
 		want := names.Reference{h, path, tag, dg}
 		s := path

@@ -28,8 +28,8 @@ func IsLocal(dir *os.File) bool {
 }
 
 // OpenCached opens the regular file name in dir. [IsLocal] must be true for dir. OpenCached follows
-// no links, stays on the file system, and never reads from a disk. If it would have to, it fails
-// with ErrWouldWait. Other errors are those of [Open].
+// no links, stays on the file system, and never reads from a disk. If it needs a disk, it fails
+// with ErrWouldWait. Otherwise, it returns the same errors as [Open].
 func OpenCached(dir *os.File, name string) (*os.File, fs.FileInfo, error) {
 	if !filepath.IsLocal(name) {
 		return nil, nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
@@ -65,7 +65,7 @@ func openCached(dir int, name string, resolve uint64) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// control calls do with the file descriptor of f, and keeps f open meanwhile.
+// control calls the function do with the file descriptor of f, and keeps f open meanwhile.
 func control(f *os.File, do func(fd int) error) error {
 	conn, err := f.SyscallConn()
 	if err != nil {

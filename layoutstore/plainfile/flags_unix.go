@@ -5,6 +5,6 @@ package plainfile
 import "syscall"
 
 const (
-	nonblock = syscall.O_NONBLOCK // has no effect on regular files
+	nonblock = syscall.O_NONBLOCK // this flag has no effect on regular files
 	nofollow = syscall.O_NOFOLLOW
 )

@@ -46,8 +46,8 @@ func OpenNoFollow(name string) (*os.File, error) {
 	return regular(os.OpenFile(name, os.O_RDONLY|nonblock|nofollow, 0))
 }
 
-// OpenIn opens a regular file below root. It fails if the path leads out of root. Other errors are
-// those of [Open].
+// OpenIn opens a regular file below root. It fails if the path leads out of root. Otherwise, it
+// returns the same errors as [Open].
 func OpenIn(root *os.Root, name string) (*os.File, error) {
 	return regular(root.OpenFile(name, os.O_RDONLY|nonblock, 0))
 }
@@ -75,7 +75,7 @@ func OpenRootIn(root *os.Root, dir string) (*os.Root, error) {
 }
 
 // Read returns the content of a regular file. If the file is longer than limit bytes, Read fails
-// with ErrTooLong. Other errors are those of [Open].
+// with ErrTooLong. Otherwise, it returns the same errors as [Open].
 func Read(name string, limit int64) ([]byte, error) {
 	f, err := Open(name)
 	if err != nil {
@@ -114,7 +114,7 @@ func asRegular(f *os.File, err error) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// KindOf returns a noun for the type of a file that is not regular.
+// KindOf returns a noun for a file that is not regular, such as "named pipe".
 func KindOf(mode fs.FileMode) string {
 	switch {
 	case mode.IsDir():

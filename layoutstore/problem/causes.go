@@ -9,7 +9,7 @@ import (
 type Cause struct {
 	// First is the first problem in the group.
 	First Problem
-	// Count is the number of problems.
+	// Count is the number of problems in the group.
 	Count int
 	// Names contains the first of the affected names, as REPOSITORY:TAG.
 	Names []string

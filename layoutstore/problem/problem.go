@@ -51,7 +51,7 @@ type Problem struct {
 	Chunks   []string `json:"chunks"`
 	Suspects bool     `json:"-"`
 	// Repository is the name of the repository below the first root. For content in a registry, it
-	// is the name there.
+	// is the name in that registry.
 	Repository string `json:"repository"`
 	// Tags contains the known tags that lead to the content, sorted. Do not change it, because
 	// problems share it. MoreTags is the number of tags that a report omits.

@@ -17,13 +17,13 @@ const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7
 func TestProblemAsString(t *testing.T) {
 	tags := []string{"1", "2", "3", "4", "5", "6", "7", "8", "9"}
 	for want, p := range map[string]problem.Problem{
-		"limited: dir: not read": {Kind: problem.Limited, Path: "dir", Reason: "not read"},
-		"damaged: a.tar: app/index.json in chunk 0001 and chunk 0002: no JSON": {Kind: problem.Damaged, Path: "a.tar", Entry: "app/index.json",
-			Chunks: []string{"chunk 0001", "chunk 0002"}, Reason: "no JSON"},
+		"limited: dir: too many files": {Kind: problem.Limited, Path: "dir", Reason: "too many files"},
+		"damaged: a.tar: app/index.json in chunk 0001 and chunk 0002: invalid JSON": {Kind: problem.Damaged, Path: "a.tar", Entry: "app/index.json",
+			Chunks: []string{"chunk 0001", "chunk 0002"}, Reason: "invalid JSON"},
 		"incomplete: a.tar: repository app: tag \"v1\": " + digest + ": missing: copy chunk 0003 again": {Kind: problem.Incomplete, Path: "a.tar", Repository: "app",
 			Tags: []string{"v1"}, Digest: digest, Chunks: []string{"chunk 0003", "chunk 0002"}, Suspects: true, Reason: "missing: copy chunk 0003 again"},
-		"conflict: a: tags 1, 2, 3, 4, 5, 6, 7, 8 and 1 more: two":  {Kind: problem.Conflict, Path: "a", Tags: tags, Reason: "two"},
-		"conflict: a: tags 1, 2, 3, 4, 5, 6, 7, 8 and 91 more: two": {Kind: problem.Conflict, Path: "a", Tags: tags, MoreTags: 90, Reason: "two"},
+		"conflict: a: tags 1, 2, 3, 4, 5, 6, 7, 8 and 1 more: two digests":  {Kind: problem.Conflict, Path: "a", Tags: tags, Reason: "two digests"},
+		"conflict: a: tags 1, 2, 3, 4, 5, 6, 7, 8 and 91 more: two digests": {Kind: problem.Conflict, Path: "a", Tags: tags, MoreTags: 90, Reason: "two digests"},
 	} {
 		if got := p.String(); got != want {
 			t.Errorf("String returns %q, want %q", got, want)

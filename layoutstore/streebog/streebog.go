@@ -27,10 +27,12 @@ type block [8]uint64
 type state struct {
 	table *table
 	h     block
-	bits  block // number of message bits in the processed blocks
-	sum   block // sum of the processed blocks as numbers
-	tail  [BlockSize]byte
-	n     int // number of bytes in tail
+	// bits is the number of message bits in the processed blocks.
+	bits block
+	// sum is the sum of the processed blocks as numbers.
+	sum  block
+	tail [BlockSize]byte
+	n    int // the number of bytes in tail
 }
 
 // New returns a hash of an empty message.

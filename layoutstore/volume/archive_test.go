@@ -43,13 +43,13 @@ func TestArchiveConformance(t *testing.T) {
 		cut     func(t *testing.T, file string)
 		kept    bool
 	}{
-		"packed as by d8":             {},
+		"as packed by d8":             {},
 		"PAX":                         {archive: layouttest.Archive{Format: tar.FormatPAX}},
 		"by hand":                     {archive: layouttest.Archive{DotSlash: true, Directories: true}},
 		"chunks":                      {cut: splitting(1000)},
 		"two chunks":                  {cut: splitting(20_000)},
 		"chunks of one block":         {cut: func(t *testing.T, file string) { layouttest.Cut(t, file, 512) }},
-		"chunks of odd size":          {cut: func(t *testing.T, file string) { layouttest.Cut(t, file, 777) }},
+		"chunks of 777 bytes":         {cut: func(t *testing.T, file string) { layouttest.Cut(t, file, 777) }},
 		"one chunk":                   {cut: func(t *testing.T, file string) { layouttest.CutAt(t, file) }},
 		"empty chunks":                {cut: func(t *testing.T, file string) { layouttest.CutAt(t, file, 0, 600, 600, 600) }},
 		"from a cached index":         {kept: true},
@@ -159,7 +159,7 @@ func compare(t *testing.T, a *volume.Archive, data []byte) {
 }
 
 // entriesOf returns what archive/tar reads from the last entry of each name. A hard link counts as
-// the file that its target was when the link was read.
+// the file that its target was when archive/tar read the link.
 func entriesOf(data []byte) map[string][]byte {
 	all, regular := map[string][]byte{}, map[string]bool{}
 	for r := tar.NewReader(bytes.NewReader(data)); ; {

@@ -14,14 +14,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// uncheckedFile is a file of an archive with an entry from a cached index. Open checks the header
-// of that entry before it opens the file.
+// uncheckedFile is a file of an archive, opened for an entry from a cached index. Open checks the
+// header of that entry before it opens the file.
 type uncheckedFile struct {
 	extent.File
 	archive *Archive
 	name    string
 	entry   tarEntry
-	number  int // the number of the entry in checked; negative if it has none
+	number  int // the number of the entry in the set checked; negative if it has none
 }
 
 func (f *uncheckedFile) Open(ctx context.Context) (*os.File, error) {
@@ -77,7 +77,7 @@ func (ix *tarIndex) isHeaderOf(name string, h *tar.Header) bool {
 	return illegal == "" && have == want && h.Typeflag != tar.TypeLink
 }
 
-// zeros is an endless reader of zeros. It follows a single header, because a tar reader may read beyond it.
+// zeros is an endless reader of zeros. They follow the one header, because the tar reader may read beyond it.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

@@ -31,9 +31,9 @@ type Set struct {
 	dir string
 	// files contains the files. In a chunk set, it contains only the chunks before the first missing one.
 	files []extent.Extent
-	// seams is nil unless the archive is a chunk set.
+	// seams describes where the chunks meet. It is nil for an archive in one file.
 	seams *seams
-	// beside is nil unless the archive is in a bucket.
+	// beside is the index beside an archive in a bucket. It is nil for any other archive.
 	beside *indexObject
 	// identity changes when a file is replaced or written.
 	identity string
@@ -60,15 +60,15 @@ type Found struct {
 	Dir string
 	// Sets contains the archives in the byte order of their names.
 	Sets []Set
-	// Problems contains problems with files. Their paths are file names.
+	// Problems contains the problems with files in Dir. The path of each problem is a file name.
 	Problems []problem.Problem
 	// Publishing is set during a [Publication]. Files may then move at any moment.
 	Publishing bool
 }
 
 // FindArchives finds the archives directly in a directory. During a [Publication], it finds the new
-// files. It fails with *UnfinishedError, or if it cannot read the directory. A file that cannot be
-// read is one of the problems.
+// files. If files of the publication are missing, it fails with *UnfinishedError. It also fails if
+// it cannot read the directory. A file that cannot be read is one of the problems.
 func FindArchives(dir string) (Found, error) { return findArchives(dir, viewOf) }
 
 // FindFilesOnDisk is like FindArchives, but ignores a publication. It is for callers that verify each blob.
@@ -127,7 +127,7 @@ type chunk struct {
 
 // finder collects the archives in a directory, or in a place in a bucket.
 type finder struct {
-	// root is nil for a bucket. So is view.
+	// root and view are nil for a bucket.
 	root *os.Root
 	// local means that the file system of root is local.
 	local bool
@@ -148,7 +148,7 @@ func (f *finder) report(kind problem.Kind, name string, err error) {
 	f.found.Problems = append(f.found.Problems, unreadable(kind, name, err))
 }
 
-// addFile adds the file with the given name, unless files with such a name are skipped.
+// addFile adds the file with the given name, unless such a file is skipped.
 func (f *finder) addFile(name string) {
 	if f.skipFile(name) {
 		return

@@ -18,7 +18,7 @@ import (
 func (f *finder) join(name string, chunks []chunk) Set {
 	chunks = f.sortChunks(chunks)
 	s := Set{Name: name, Chunked: true, dir: f.found.Dir, seams: &seams{}}
-	id, written := sha256.New(), sha256.New() // a hash is short, and the stamp of each layout contains the identity
+	id, written := sha256.New(), sha256.New() // hashes are short, which matters because the stamp of each layout contains the identity
 	var end int64
 	next := 0
 	for _, c := range chunks {
@@ -72,9 +72,10 @@ type seams struct {
 
 // smallest describes the smallest chunk of a set. The last chunk does not count.
 type smallest struct {
-	// chunk is its number. It is negative if the set has fewer than three chunks.
+	// chunk is the number of the smallest chunk. It is negative if the set has fewer than three chunks.
 	chunk int
-	// size is its size in bytes. next and most are the smallest and the largest size of the other chunks.
+	// size is the size of that chunk in bytes. next and most are the smallest and the largest size
+	// of the other chunks.
 	size, next, most int64
 }
 

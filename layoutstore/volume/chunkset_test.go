@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// everySet calls do with every chunk set of up to four chunks that have some of the given sizes.
+// everySet calls do with every chunk set of up to four chunks, each of one of the given sizes.
 func everySet(sizes []int64, do func(sizes []int64, s *seams)) {
 	var next func(set []int64)
 	next = func(set []int64) {
@@ -355,8 +355,9 @@ func TestVerifyEntriesAcrossChunks(t *testing.T) {
 	}
 }
 
-// If the headers break off, the last entry before is served only if its content is intact. The
-// chunks that end after it are suspects. If it is not intact, so are the chunks that end in it.
+// If the chain of headers breaks, the last entry before the break is served only if its content is
+// intact. The chunks that end after this entry are suspects. If the entry is not intact, so are the
+// chunks that end inside it.
 func TestLastEntryBeforeHeadersBreakOff(t *testing.T) {
 	const size, before = 3000, 1024
 	body := int64(before + 512 + size)

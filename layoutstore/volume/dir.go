@@ -40,8 +40,8 @@ func OpenDir(name string) (*Dir, error) {
 // shared, requests may still use its files.
 func (d *Dir) Close() error { return d.root.Close() }
 
-// SameAs reports whether d and other are the same directory in the file system. They differ if a
-// link was changed from one directory to another.
+// SameAs reports whether d and other are the same directory in the file system. They differ if the
+// source is a link that leads to a different directory since.
 func (d *Dir) SameAs(other *Dir) bool {
 	a, err := d.root.Stat(".")
 	if err != nil {

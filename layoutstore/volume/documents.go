@@ -15,7 +15,7 @@ import (
 // from the loading of the index until it is first read. While the index is saved, all are in memory.
 type documents struct {
 	mu    sync.Mutex
-	texts map[string]string // by the path of the layout in the archive
+	texts map[string]string // the content of each index.json, by the path of its layout in the archive
 }
 
 // maxDocuments is the maximum size in bytes of all documents of an archive. Further documents are

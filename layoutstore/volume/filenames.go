@@ -13,7 +13,8 @@ type NameKind string
 
 // These are the kinds of file names.
 const (
-	// NameOther has nothing to do with archives. It may be a checksum, a document or anything else.
+	// NameOther is a file that has nothing to do with archives. It may be a checksum, a document or
+	// anything else.
 	NameOther NameKind = "other"
 	// NameArchive is NAME.tar.
 	NameArchive NameKind = "archive"

@@ -11,9 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// If an archive is cut into chunks at any places, each located file must have the content that
-// archive/tar reads from the uncut archive. If a chunk is missing, each located file must still
-// have content from the archive.
+// Wherever an archive is cut into chunks, each located file must have the content that archive/tar reads from
+// the uncut archive. If a chunk is missing, each located file must still have content from the archive.
 func FuzzChunks(f *testing.F) {
 	for _, s := range seedArchives(f) {
 		f.Add(s, uint16(100), uint16(700), uint16(1600), uint16(5000), uint8(9))
@@ -56,7 +55,7 @@ func FuzzChunks(f *testing.F) {
 	})
 }
 
-// The journal of a publication must name only files in its directory. After being written, it must
+// The journal of a publication must only list files in its directory. After being written, it must
 // be read back unchanged.
 func FuzzPublication(f *testing.F) {
 	f.Add([]byte(`{"format":1,"staged":".layoutproxy-publication.0","place":[{"name":"a.tar"}],"remove":["b.tar"]}`))

@@ -7,12 +7,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// links resolves hard links in an archive. The entry of a hard link names an earlier file in the
-// archive (POSIX.1, pax, "ustar Interchange Format", typeflag 1). tar writes a file before the
+// links resolves hard links in an archive. The entry of a hard link refers to an earlier file in
+// the archive (POSIX.1, pax, "ustar Interchange Format", typeflag 1). tar writes a file before the
 // links to it, so a link never leads to a later file.
 type links struct {
-	// others contains up to maxOthers plain files outside of layouts. The files of layouts are
-	// recorded there.
+	// others contains up to maxOthers plain files outside of layouts. Files of layouts are recorded
+	// in their layouts.
 	others map[string]tarEntry
 	// headers maps the name of an entry to the name in the header before its content, if the two differ.
 	headers map[string]string
@@ -24,8 +24,8 @@ const (
 	maxLinks  = 1_000_000
 )
 
-// remember records the entry with a name, and replaces an earlier one. e is zero if the entry is
-// not a plain file. header is the name in the header before the content.
+// remember records the entry with a name. It replaces an earlier entry with the same name. e is
+// zero if the entry is not a plain file. header is the name in the header before the content.
 func (l *links) remember(name, header string, e tarEntry, ofLayout bool) {
 	if header == name {
 		delete(l.headers, name)
@@ -71,7 +71,7 @@ func (s *scan) followLink(h *tar.Header) (e tarEntry, header, refused string) {
 	return tarEntry{}, "", fmt.Sprintf("a hard link to %.300q, which is not an earlier file of the archive: tar --hard-dereference packs files instead of links", h.Linkname)
 }
 
-// fileAt returns the plain file with a name among the entries scanned so far.
+// fileAt returns the plain file with the given name among the entries scanned so far.
 func (s *scan) fileAt(name string) tarEntry {
 	layout, blob, ok := parseName(name)
 	if !ok || isHidden(name) || isReserved(name) {

@@ -18,13 +18,13 @@ import (
 
 // scannedEntry is the entry that the scan has read last.
 type scannedEntry struct {
-	name  string // the name in the archive
+	name  string // the name of the entry in the archive
 	entry tarEntry
-	// start is the offset of its header.
+	// start is the offset of the entry's header.
 	start int64
-	// body is the offset at which its content ends.
+	// body is the offset at which the entry's content ends.
 	body int64
-	// end is the offset of the next header, after the padding. It is negative if unknown.
+	// end is the offset of the next entry's header, after the padding. It is negative if unknown.
 	end int64
 
 	// isFile means that the entry is a plain file.
@@ -33,7 +33,7 @@ type scannedEntry struct {
 	isTruncated bool
 }
 
-// recordEntry records the entry that was read last. If a cut has removed exactly some entries, the
+// recordEntry records the entry that was read last. If a cut has removed only complete entries, the
 // chain of headers does not break. So recordEntry verifies a small entry that spans several chunks.
 func (s *scan) recordEntry(ctx context.Context, m scannedEntry) error {
 	s.last = m
@@ -176,7 +176,7 @@ func (s *scan) truncatedChunks(suspects indexRange, how string) *problem.Problem
 	x := s.seams
 	if len(x.missing) > 0 {
 		s.copyAgain = x.missing[0].names()
-		return unreadProblem(problem.Incomplete, s.copyAgain, "") // the list of missing chunks says enough
+		return unreadProblem(problem.Incomplete, s.copyAgain, "") // the list of missing chunks is enough
 	}
 	last := len(x.ends) - 1
 	short := x.between(s.size, s.size+1) // the last chunk that is not empty, and those after it

@@ -51,7 +51,7 @@ func cutShort(t *testing.T, entries []layouttest.Entry, at, n int64) *volume.Arc
 
 // After a cut, a scan may find zeros where it expects a header. They belong to a layer or to the
 // padding, and must not count as the end of the archive.
-func TestZerosAfterCutAreNotTheEnd(t *testing.T) {
+func TestZerosAfterCutAreNotEndOfArchive(t *testing.T) {
 	index := layouttest.File("x/index.json", []byte(`{"schemaVersion":2,"manifests":[]}`))
 	first, cut := noise(1, 700), noise(2, 9000)
 	hollow := slices.Concat(noise(3, 100), make([]byte, 4096), noise(4, 100))
@@ -92,7 +92,7 @@ func wantLocated(t *testing.T, a *volume.Archive, content []byte) {
 		return
 	}
 	if got, err := where.ReadAll(t.Context()); err != nil || !bytes.Equal(got, content) {
-		t.Errorf("the located blob has other content (%d bytes), error %v", len(got), err)
+		t.Errorf("the located blob has the wrong content (%d bytes), or the error is %v", len(got), err)
 	}
 }
 
@@ -162,7 +162,7 @@ func TestOldCachedIndexIsNotUsed(t *testing.T) {
 	old[version] = '1'
 	sum := sha256.Sum256(old)
 	layouttest.WriteFile(t, kept[0], append(old, sum[:]...))
-	openArchive(t, dir, cache).SaveIndex(cache) // SaveIndex does not save an index that came from the cache
+	openArchive(t, dir, cache).SaveIndex(cache) // this replaces the old index, because the archive was opened without it
 	if now, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(now, index) {
 		t.Errorf("the old index was not replaced: %v", err)
 	}
@@ -189,8 +189,8 @@ func TestProblemNamesMostLikelyChunk(t *testing.T) {
 	}
 }
 
-// If a cut removes exactly some entries, the digests of the remaining blobs show which chunk was cut short.
-func TestBlobLostBetweenTwoChunks(t *testing.T) {
+// If a cut removes only complete entries, the digests of the remaining blobs show which chunk was cut short.
+func TestBlobRemovedBetweenTwoChunks(t *testing.T) {
 	var blobs [][]byte
 	for i := range 40 {
 		blobs = append(blobs, noise(uint64(i), 100))

@@ -51,10 +51,10 @@ func (s Set) firstFile() string {
 	return absolute(s.files[0].File.String())
 }
 
-// maxIndexFile is the maximum size in bytes of a cached index that is read. No archive needs more.
+// maxIndexFile limits, in bytes, the size of a cached index. Larger ones are not read. No archive needs more.
 const maxIndexFile = 1 << 30
 
-// load returns the cached index of exactly these files. It returns false if there is none.
+// load returns the cached index of the files in s, in their current state. It returns false if there is none.
 func (c Cache) load(s Set) (*tarIndex, bool) {
 	if c == "" {
 		return nil, false

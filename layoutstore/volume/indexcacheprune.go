@@ -13,13 +13,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// These are the times for which an index may stay in a cache unused. The time is shorter if the
-// archive of the index is gone, but not zero. Several servers may share a cache and have different
-// archives at one path, and an archive may be missing only for a moment.
+// These times limit how long an unused index stays in a cache. The time is shorter if the archive
+// of the index is gone, but not zero. Several servers may share a cache and have different archives
+// at one path, and an archive may be missing only for a moment.
 const (
 	maxUnused     = 90 * 24 * time.Hour
 	maxUnusedGone = 7 * 24 * time.Hour
-	// maxUnfinished is for a temporary file, which a killed process has left.
+	// maxUnfinished is for a temporary file that a killed process has left.
 	maxUnfinished = 24 * time.Hour
 	// useEvery is how often the use of an index is recorded.
 	useEvery = 24 * time.Hour
@@ -39,9 +39,9 @@ func (c Cache) use(s Set, now time.Time) {
 	}
 }
 
-// Prune removes indexes that no process has used for 90 days. If the archive of an index is gone, 7
-// days are enough. An archive is gone if it was directly in one of the directories dirs and is
-// missing now; the caller reads these anyway. Prune skips an index that cannot be removed.
+// Prune removes indexes that no process has used for 90 days. If the archive of an index is gone, 7 days are
+// enough. An archive is gone if it was directly in one of the directories dirs and is missing now. The caller
+// reads these directories anyway. Prune skips an index that cannot be removed.
 func (c Cache) Prune(now time.Time, dirs []string) {
 	if c == "" {
 		return

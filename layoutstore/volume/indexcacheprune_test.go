@@ -123,7 +123,7 @@ func TestPruneKeepsOtherFiles(t *testing.T) {
 		age(t, file, 1000*day)
 		volume.Cache(cache).Prune(time.Now(), []string{dir, cache})
 		if exists(file) == ours {
-			t.Errorf("%s: created by layoutproxy, so it should be pruned: %v", name, ours)
+			t.Errorf("%s: it was created by layoutproxy: %v; only such files must be pruned", name, ours)
 		}
 	}
 	// Prune also keeps links and directories whose name is that of an index, and the targets of the links.

@@ -23,11 +23,11 @@ func IndexKey(archive string) string { return "." + archive + ".index" }
 // does not name the bucket. So it is also valid for a copy of the archive with the same ETags.
 const objectIndexVersion = "layoutproxy object index 1\n"
 
-// maxIndexObject is the maximum size in bytes of an index beside an archive that is read.
+// maxIndexObject limits, in bytes, the size of an index beside an archive. Larger ones are not read.
 const maxIndexObject = 256 << 20
 
-// loadBeside returns the index beside the archive. It returns nil if there is no index of exactly
-// these objects.
+// loadBeside returns the index beside the archive. It returns nil if there is none for the
+// archive's current objects.
 func (s Set) loadBeside(ctx context.Context) *tarIndex {
 	b := s.beside
 	if b == nil || b.Size == 0 || b.Size > maxIndexObject {
@@ -47,9 +47,9 @@ func (s Set) loadBeside(ctx context.Context) *tarIndex {
 // errReadOnly is the error of WriteIndex for a bucket that is opened only for reading.
 var errReadOnly = errors.New("the bucket is opened for reading only")
 
-// needsIndexBeside reports whether to write a new index beside the archive. If the archive's index
-// came from the cache, the one beside the archive has not been read. It then counts as valid if it
-// is newer than the archive.
+// needsIndexBeside reports whether to write a new index beside the archive. If the archive was
+// opened from the cache, the index beside it has not been read. That index then counts as valid if
+// it is newer than the archive.
 func (a *Archive) needsIndexBeside() bool {
 	b := a.set.beside
 	if b == nil || a.written.Load() || !a.index.isComplete(a.set) {
@@ -59,7 +59,7 @@ func (a *Archive) needsIndexBeside() bool {
 }
 
 // WriteIndex writes the index beside an archive in a bucket. It does nothing if a valid index
-// exists or the archive is incomplete. It fails if ctx ends or the bucket fails.
+// exists or the archive is incomplete. It fails if ctx ends or a request to the bucket fails.
 func (a *Archive) WriteIndex(ctx context.Context) error {
 	if !a.needsIndexBeside() {
 		return nil

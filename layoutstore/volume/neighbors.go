@@ -9,10 +9,11 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// betweenNeighbors returns the problem of a blob that is missing although the chain of headers is intact. A
-// cut that removes exactly some entries does not break the chain. d8 packs blobs in the order of their
-// digests, so the blob belongs between its two neighbors by digest. A chunk that ends there may be cut short,
-// and the problem names it. If no chunk ends there, the blob was never in the archive, and ok is false.
+// betweenNeighbors returns the problem of a blob that is missing although the chain of headers is
+// intact. A cut that removes only complete entries does not break the chain. d8 packs blobs in the
+// order of their digests, so the blob belongs between its two neighbors by digest. A chunk that
+// ends between them may be cut short, and the problem names it. If there is no such chunk, the blob
+// was never in the archive, and ok is false.
 func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) (p problem.Problem, ok bool) {
 	sum, plain := names.SHA256Sum(d)
 	if a.set.seams == nil || !plain {
@@ -29,7 +30,7 @@ func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) (p problem.Pro
 	}
 	// If a cut begins inside one header and ends inside another, a single header remains of the two.
 	r := a.set.seams.between(from, after.off)
-	if r.isEmpty() || r.to-r.from >= maxNamed { // many chunks mean that the blobs have another order
+	if r.isEmpty() || r.to-r.from >= maxNamed { // many chunks mean that the blobs are in a different order
 		return p, false
 	}
 	reason := problem.Missing + ", perhaps because " + r.describe("cut short")

@@ -22,7 +22,7 @@ func (w *walk) reportNested(rel string, entries []fs.DirEntry) {
 		if e.Type()&fs.ModeSymlink != 0 {
 			// Follow the link from the top of the tree, because it may leave its directory but not the tree.
 			if to, err := w.dir.root.Stat(filepath.FromSlash(path.Join(rel, e.Name()))); err != nil || to.IsDir() {
-				continue // this is a link to a directory, or descend reports it
+				continue // a link to a directory is not an archive, and descend reports a broken link
 			}
 		}
 		found.add(rel, e.Name(), class, nestedReason(class))

@@ -14,7 +14,7 @@ import (
 )
 
 // ErrNoObject means that a place in a bucket is empty. It wraps fs.ErrNotExist.
-var ErrNoObject = fmt.Errorf("no object has a key that begins so: %w", fs.ErrNotExist)
+var ErrNoObject = fmt.Errorf("no object has a key that begins with this prefix: %w", fs.ErrNotExist)
 
 // Objects is a place in a bucket. It contains layouts whose files are objects, and archives. It
 // takes keys, sizes and ETags from a list of the bucket, so locating a blob sends no request.
@@ -35,7 +35,7 @@ func OpenObjects(r bucket.Reader, archive string, beside ...string) *Objects {
 
 // List lists the bucket, for [Objects.Layouts] and for the archives that it returns. changed is
 // false if the objects are the same as in the last list. List fails with [ErrNoObject] if the place
-// is empty. It also fails if ctx ends or the bucket fails.
+// is empty. It also fails if ctx ends or a request to the bucket fails.
 func (o *Objects) List(ctx context.Context) (found Found, changed bool, err error) {
 	old := o.table.Load()
 	next, err := o.readTable(ctx)
@@ -121,7 +121,7 @@ func (o *Objects) Blobs(ctx context.Context, layout string) ([]digest.Digest, er
 
 // ReadObject reads an object that does not belong to a layout, such as an inventory. data is nil if
 // the object does not exist. If the object is longer than limit bytes, the error wraps
-// extent.ErrTooLong. ReadObject also fails if ctx ends or the bucket fails.
+// extent.ErrTooLong. ReadObject also fails if ctx ends or a request to the bucket fails.
 func (o *Objects) ReadObject(ctx context.Context, key string, limit int64) (data []byte, err error) {
 	t, err := o.listed(ctx)
 	if err != nil {
@@ -148,8 +148,8 @@ func (o *Objects) lastTable() *objectTable {
 	return &objectTable{}
 }
 
-// File returns the object with a key in the last list, even if it belongs to a layout. It returns
-// nil if the list does not contain the key.
+// File returns the object with the given key in the last list, even if it belongs to a layout. It
+// returns nil if the list does not contain the key.
 func (o *Objects) File(key string) extent.List {
 	t := o.lastTable()
 	found, ok := t.files[key]

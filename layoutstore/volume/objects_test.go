@@ -73,10 +73,10 @@ func TestObjectsImplementVolume(t *testing.T) {
 		cut  func(t *testing.T, file string)
 		kept bool
 	}{
-		"archive":                {},
-		"archive, from an index": {kept: true},
-		"chunks":                 {cut: splitting(3000)},
-		"chunks, from an index":  {cut: splitting(3000), kept: true},
+		"archive":                       {},
+		"archive, opened from an index": {kept: true},
+		"chunks":                        {cut: splitting(3000)},
+		"chunks, opened from an index":  {cut: splitting(3000), kept: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			volumetest.Run(t, func(t *testing.T, tree *layouttest.Tree) volume.Volume {
@@ -105,8 +105,8 @@ func TestObjectsImplementVolume(t *testing.T) {
 	}
 }
 
-// Reading the headers of an archive takes few requests, whatever is between them. Reading a blob
-// takes one request.
+// Reading the headers of an archive takes few requests, however much content is between them.
+// Reading a blob takes one request.
 func TestRequestsForArchiveAndBlob(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("big")
@@ -166,7 +166,7 @@ func TestListOfUnchangedObjects(t *testing.T) {
 }
 
 // Keys that are illegal as paths are reported as problems. They are never confused with legal keys.
-func TestOddKeys(t *testing.T) {
+func TestUnusualKeys(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("modules/x")
 	layer := l.Blob("application/octet-stream", []byte("layer")).Digest

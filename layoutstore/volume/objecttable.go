@@ -28,11 +28,12 @@ type objectTable struct {
 	layouts  []objectLayout // by path
 	problems []problem.Problem
 	nested   []problem.Problem
-	found    Found // the archives
+	// found contains the archives.
+	found Found
 	// files contains the objects that do not belong to a layout, by key. It contains at most maxFiles.
 	files map[string]bucket.Object
 
-	forgotten int // the number of such objects that are not in files
+	forgotten int // the number of further objects that do not belong to a layout
 }
 
 // objectLayout is a layout whose files are objects.
@@ -40,7 +41,7 @@ type objectLayout struct {
 	path  string
 	index bucket.Object
 	blobs []objectBlob
-	odd   map[digest.Digest]bucket.Object // blobs of other algorithms than sha256, or with unusual ETags
+	odd   map[digest.Digest]bucket.Object // blobs of algorithms other than sha256, or with unusual ETags
 }
 
 // objectBlob is a blob whose ETag has the usual form. That is an MD5 sum in hexadecimal digits. If
@@ -147,12 +148,12 @@ func (o *Objects) readTable(ctx context.Context) (*objectTable, error) {
 // add adds a listed object to the table.
 func (t *tableReader) add(o bucket.Object) error {
 	if archive, ok := IsArchive(o.Key); t.only != "" && (!ok || archive != t.only) {
-		return nil // this key only begins like the archive's name
+		return nil // this key belongs to another archive, whose name begins with the same text
 	}
 	t.table.keys++
 	fmt.Fprintf(t.hash, "%q %d %q %d\n", o.Key, o.Size, o.ETag, o.LastModified.Unix())
 	if reason := illegalKey(o.Key); reason != "" {
-		if !strings.HasSuffix(o.Key, "/") || o.Size > 0 { // web consoles create empty objects as directories
+		if !strings.HasSuffix(o.Key, "/") || o.Size > 0 { // web consoles create empty objects to represent directories
 			t.reportIllegal(o.Key, reason)
 		}
 		return nil
@@ -312,7 +313,7 @@ func (t *tableReader) finish() *objectTable {
 	return table
 }
 
-// inBlobs reports whether a path is in the directory blobs of a layout. A layout in there does not count.
+// inBlobs reports whether a path is in the directory blobs of a layout. A layout inside of it does not count.
 func (t *tableReader) inBlobs(p string) bool {
 	for at := p; ; {
 		i := strings.LastIndex("/"+at, "/blobs/")

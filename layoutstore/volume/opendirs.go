@@ -26,7 +26,7 @@ type sharedRoot struct {
 	out   bool
 
 	once  sync.Once
-	local *os.File // nil if the file system is not local; set by the first call of cached
+	local *os.File // the open directory, or nil if its file system is not local; set by the first call of cached
 }
 
 // cached returns the directory for plainfile.OpenCached. It returns nil if the file system is not local.
@@ -93,7 +93,7 @@ func (r *openDirs) take(parent *os.Root, dir string) *sharedRoot {
 		return s
 	}
 	if len(r.open) >= maxRoots {
-		for other := range r.open { // it does not matter which one
+		for other := range r.open { // remove any one, because it does not matter which
 			r.remove(other)
 			break
 		}

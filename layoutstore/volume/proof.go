@@ -10,7 +10,7 @@ import (
 type proofResult int
 
 const (
-	contentUnproven proofResult = iota // verifying is impossible or too expensive
+	contentUnproven proofResult = iota // the content was not verified, because that is impossible or too expensive
 	contentProven
 	contentWrong
 )
@@ -48,8 +48,9 @@ func proofResultOf(right bool) proofResult {
 	return contentWrong
 }
 
-// read passes n bytes of the archive to use, starting at offset off. It passes them piece by piece,
-// until use returns false. It does not move the scan. It fails if ctx ends or the files cannot be read.
+// read passes n bytes of the archive to the function use, starting at offset off. It passes them
+// piece by piece, until use returns false. It does not move the scan. It fails if ctx ends or the
+// files cannot be read.
 func (s *scan) read(ctx context.Context, off, n int64, use func([]byte) bool) error {
 	pos := s.window.pos
 	defer func() { s.window.pos = pos }()

@@ -63,7 +63,7 @@ func TestPublicationShowsNewFiles(t *testing.T) {
 }
 
 // If the journal is malformed, the directory cannot be read.
-func TestBadPublications(t *testing.T) {
+func TestMalformedPublications(t *testing.T) {
 	for name, text := range map[string]string{
 		"no JSON":               "{",
 		"a later version":       `{"format":2,"staged":".layoutproxy-publication.1"}`,
@@ -80,8 +80,8 @@ func TestBadPublications(t *testing.T) {
 	}
 }
 
-// Marks differ if a publication begins, continues or ends between them. They also differ if it both
-// begins and ends.
+// Marks differ if a publication begins, continues or ends between them. They also differ if one
+// begins and ends between them.
 func TestMarksShowPublications(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.WriteFile(t, filepath.Join(dir, "a.tar"), "old")

@@ -13,7 +13,7 @@ import (
 )
 
 // skippedProblem returns the problem of a file that is skipped. An unfinished upload counts as
-// incomplete, because it may still end.
+// incomplete, because it may still be completed.
 func skippedProblem(name string, class NameClass, err error) problem.Problem {
 	kind := problem.Limited
 	if class.Kind == NameUpload {
@@ -86,7 +86,7 @@ func (f *finder) skipFile(name string) bool {
 // archive share one problem if the reason is the same.
 type skippedFiles struct {
 	problems []problem.Problem
-	// more contains the index of a problem in problems.
+	// more contains the index in problems of the problem that further files share.
 	more map[skippedKey]int
 	// count contains the number of further files that share a problem, by index in problems.
 	count map[int]int

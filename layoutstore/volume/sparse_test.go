@@ -18,8 +18,8 @@ import (
 // piece is a run of data in a sparse file.
 type piece struct{ off, n int }
 
-// pieces returns the data of a file of about 1500 bytes, and the pieces that are stored. The file
-// has holes or not.
+// pieces returns the data of a file of about 1500 bytes, and the pieces that are stored. If holes
+// is set, the file has holes.
 func pieces(random *rand.Rand, holes bool) (all []piece, size int, stored []byte) {
 	for range 1 + random.IntN(30) {
 		if holes && random.IntN(3) == 0 {

@@ -18,14 +18,15 @@ import (
 // These are limits for one archive. They are far above what any bundle needs.
 const (
 	maxEntries  = 4_000_000
-	maxLayouts  = 100_000 // each layout takes some hundred bytes here, and a kilobyte when it is served
+	maxLayouts  = 100_000 // each layout takes a few hundred bytes here, and a kilobyte when it is served
 	maxProblems = 1000
 )
 
 // tarIndex describes where the entries of a tar archive are. It is made by a scan of the headers,
 // and never changes.
 type tarIndex struct {
-	layouts []tarLayout // by path
+	// layouts is sorted by path.
+	layouts []tarLayout
 	// problems contains the problems of entries that are not served. There are at most maxProblems,
 	// and one more if the list is incomplete.
 	problems []problem.Problem
@@ -33,8 +34,9 @@ type tarIndex struct {
 	broken  *problem.Problem
 	entries int
 	// unsure is set if a cached index could not represent everything. Then this index is not cached.
-	unsure  bool
-	headers map[string]string // of links
+	unsure bool
+	// headers is the field headers of links.
+	headers map[string]string
 	// end is the offset after the two empty blocks at the end of the archive. It is 0 if they were not found.
 	end int64
 	// copyAgain contains the chunks to copy again. As long as they are not intact, the entries
@@ -54,7 +56,8 @@ type tarLayout struct {
 	// index is the entry of index.json, or zero if there is none.
 	index tarEntry
 	blobs []tarBlob
-	odd   map[digest.Digest]tarEntry // blobs of other algorithms than sha256
+	// odd contains the blobs of algorithms other than sha256.
+	odd map[digest.Digest]tarEntry
 	// lost contains the problems of entries that are known but not intact, by digest. The problem
 	// of index.json has the empty digest.
 	lost map[digest.Digest]problem.Problem
@@ -85,7 +88,7 @@ func (ix *tarIndex) layout(p string) *tarLayout {
 }
 
 // blob returns the entry of a blob, and its number in the layout. index.json has the number 0.
-// Blobs of other algorithms than sha256 have the number -1.
+// Blobs of algorithms other than sha256 have the number -1.
 func (l *tarLayout) blob(d digest.Digest) (e tarEntry, number int, ok bool) {
 	sum, plain := names.SHA256Sum(d)
 	if !plain {

@@ -31,7 +31,7 @@ type scan struct {
 
 	seams      *seams // nil unless the archive is a chunk set
 	last       scannedEntry
-	refused    map[int64]problem.Problem // by the offset of the content
+	refused    map[int64]problem.Problem // the problems of refused entries, by the offset of their content
 	spanBudget int64
 	tarEnd     int64 // the offset after the two blocks of zeros at the end of the archive
 	copyAgain  []string

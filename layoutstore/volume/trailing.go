@@ -124,8 +124,8 @@ func (s *scan) isHeader(at int64) (bool, error) {
 }
 
 // trailingChunks finds the chunks after the end of the archive. partEnd is the offset at which the
-// file with that end ends. chunks and bytes are the names and the total size of later chunks,
-// except chunks before offset found. begins is set if a chunk begins at found.
+// chunk that contains this end ends. chunks and bytes are the names and the total size of later
+// chunks, except chunks before offset found. begins is set if a chunk begins at found.
 func (s *scan) trailingChunks(end, found int64) (partEnd int64, begins bool, chunks []string, bytes int64) {
 	var off int64
 	for _, e := range s.window.list {

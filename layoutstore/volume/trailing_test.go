@@ -146,7 +146,8 @@ func TestCancelScanAfterEndOfArchive(t *testing.T) {
 	layouttest.WriteFile(t, filepath.Join(dir, "bundle.tar"), append(pack(t, []entry{{name: "a/index.json", body: "{}"}}), make([]byte, 1<<20)...))
 	found, err := volume.FindArchives(dir)
 	layouttest.Try(t, err)
-	// The scan first checks the context before the first header. It checks it again after the end.
+	// The scan first checks the context before the first header. It checks the context again after
+	// the end of the archive.
 	if _, err := volume.OpenArchive(&afterCalls{context.Background(), 1}, found.Sets[0], ""); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}

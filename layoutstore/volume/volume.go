@@ -5,13 +5,14 @@
 // content of a blob ([Volume.Locate]). It does not interpret indexes and manifests. If it cannot
 // read a file, it reports a [problem.Problem] and continues.
 //
-// [OpenDir] opens a tree, and [OpenObjects] a place in a bucket. [FindArchives] finds the archives and
-// chunk sets in a directory. [OpenArchive] only reads the headers of an archive, or takes its index from
-// a [Cache]. If several entries have the same name, the last one counts. [Archive.Problem] explains why
-// an archive is incomplete. The entries before the break in its chain of headers are served nevertheless.
+// [OpenDir] opens a tree, and [OpenObjects] a place in a bucket. [FindArchives] finds the archives and chunk
+// sets in a directory. [OpenArchive] only reads the headers of an archive, or takes its index from a [Cache].
+// If several entries have the same name, the last one counts. [Archive.Problem] explains why an archive is
+// incomplete. The entries before the break in its chain of headers are served nevertheless.
 //
 // All implementations pass the tests in package volumetest. No volume opens a file outside of its
-// source: it opens files through [os.Root], and refuses links in archives that lead out.
+// source: it opens files through [os.Root], and refuses all links in archives except hard links to
+// earlier files in the same archive.
 //
 // The files are arranged as in the OCI image layout specification 1.1 (image-layout.md): index.json and
 // blobs/<alg>/<encoded>. Archives have the format ustar, PAX or GNU. They are not compressed, and end with
@@ -52,8 +53,8 @@ type Volume interface {
 // Cached is a Volume that can locate a blob without waiting for a disk.
 type Cached interface {
 	Volume
-	// LocateCached returns where a blob is if it exists and has size bytes. Only opening it shows
-	// whether it does. LocateCached returns nil if the place is unknown. See [extent.List.OpenCachedAt].
+	// LocateCached returns where a blob is stored if it exists and has size bytes. Whether it does is known
+	// only after opening it. LocateCached returns nil if it does not know. See [extent.List.OpenCachedAt].
 	LocateCached(layout string, d digest.Digest, size int64) extent.List
 }
 
@@ -61,7 +62,7 @@ type Cached interface {
 type Listing struct {
 	// Layouts is sorted by path in byte order.
 	Layouts []Layout
-	// Problems contains paths that are relative to the volume.
+	// Problems contains the problems of the scan. Their paths are relative to the volume.
 	Problems []problem.Problem
 	// Nested contains the problems of files that look like archives but are below the top of a
 	// tree, where archives are not read. They do not apply to a file that is also a source itself.

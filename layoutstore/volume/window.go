@@ -26,7 +26,7 @@ type window struct {
 	list   extent.List
 	starts []int64 // the offset in the archive at which each extent of the list begins
 	size   int64
-	file   extent.File // the file that open reads
+	file   extent.File // the file from which open was opened
 	open   *os.File
 	buf    []byte
 	from   int64 // the offset in the archive at which buf begins

@@ -108,8 +108,7 @@ func TestArchivesOfOtherTools(t *testing.T) {
 	}
 }
 
-// A hard link leads to the file that has the name at that point of the archive. It never leads to a
-// later entry.
+// A hard link leads to the file that had the name when the link was written. It never leads to a later entry.
 func TestHardLinksLeadToEarlierFiles(t *testing.T) {
 	blob := "blobs/sha256/" + sumOf("abc")
 	file := func(name, body string) entry { return entry{name: name, body: body} }

@@ -76,7 +76,7 @@ func TestFlightAfterCancelledCall(t *testing.T) {
 		close(started)
 		// All callers have left.
 		<-own.Done()
-		// The call still hangs until this.
+		// The call hangs until the test closes release.
 		<-release
 		return "old", nil
 	}); !errors.Is(err, context.Canceled) {

@@ -25,7 +25,7 @@ import (
 
 // Options configures a Watcher.
 type Options struct {
-	// Tick is the time between signals if there are no events. 0 means that there are none.
+	// Tick is the time between signals if there are no events. 0 means no signals without events.
 	Tick time.Duration
 	// Changed is called for each signal, to scan for changes. The next signal waits until Changed returns.
 	Changed func(context.Context)
@@ -43,13 +43,13 @@ type Watcher struct {
 	options Options
 	again   chan time.Time // has capacity 1, and contains the time at which the earliest requested signal is due
 
-	// changing is locked while directories are added. That may hang with their disk. mu is not
+	// changing is locked while directories are added, which may hang if their disk hangs. mu is not
 	// locked meanwhile, so that no other call waits for the disk.
 	changing sync.Mutex
 	watched  map[string]fs.FileInfo // the state of each directory when the watch began
 
 	mu sync.Mutex
-	// fs is nil as long as the system refuses to create one.
+	// fs is nil as long as the system refuses to create an event queue.
 	fs *fsnotify.Watcher
 	// all contains the directories in which every event counts.
 	all map[string]bool
@@ -161,8 +161,8 @@ func (w *Watcher) add(queue *fsnotify.Watcher, dir string) (begun bool, err erro
 	return true, nil
 }
 
-// Again requests a signal after the time d. If an earlier signal was requested, only that one is
-// given. Its receiver must call Again if it still needs a later one.
+// Again requests a signal after the time d. If a signal is already requested for an earlier time,
+// only that one is given. Its receiver must call Again if it still needs a later one.
 func (w *Watcher) Again(d time.Duration) {
 	due := time.Now().Add(d)
 	for {

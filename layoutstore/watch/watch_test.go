@@ -96,7 +96,7 @@ func TestWatchSinglePath(t *testing.T) {
 	select {
 	case <-signals:
 		t.Error("a change of another file gave a signal")
-	case <-time.After(500 * time.Millisecond): // this is longer than changes are collected
+	case <-time.After(500 * time.Millisecond): // this is longer than the watcher collects changes
 	}
 	layouttest.Try(t, os.Rename(link+".new", link))
 	wait(t, signals, "a replaced link")
@@ -179,7 +179,7 @@ func TestEventQueueOpenedLate(t *testing.T) {
 	for len(signals) > 0 {
 		<-signals
 	}
-	time.Sleep(200 * time.Millisecond) // now Run uses the new queue
+	time.Sleep(200 * time.Millisecond) // this gives Run time to use the new queue
 	for len(signals) > 0 {
 		<-signals
 	}
@@ -211,7 +211,7 @@ func TestAgainKeepsEarlierSignal(t *testing.T) {
 			}
 		})
 	}
-	t.Run("while it runs", func(t *testing.T) {
+	t.Run("while the watcher runs", func(t *testing.T) {
 		w, signals := run(t, 0)
 		w.Again(50 * time.Millisecond)
 		w.Again(time.Hour)

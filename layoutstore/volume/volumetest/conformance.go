@@ -129,8 +129,8 @@ func blobs(t *testing.T, open Open) {
 	}
 }
 
-// lists compares the listed blobs of each layout with the layout's files. Blobs that no index names
-// must be listed. Files whose names are not digests must not be listed.
+// lists compares the listed blobs of each layout with the layout's files. Blobs to which no index
+// refers must be listed. Files whose names are not digests must not be listed.
 func lists(t *testing.T, open Open) {
 	tree, have := build(t)
 	l := tree.Layout("install")
@@ -166,7 +166,7 @@ func check(t *testing.T, v volume.Volume, layout string, d digest.Digest) {
 	}
 	got, err := where.ReadAll(t.Context())
 	if err != nil || d.Algorithm().FromBytes(got) != d {
-		t.Errorf("%s in %s: got other content (%d bytes) and the error %v", d, layout, len(got), err)
+		t.Errorf("%s in %s: got the wrong content (%d bytes), or the error %v", d, layout, len(got), err)
 	}
 }
 
