@@ -141,7 +141,7 @@ func TestBlobRequiredByOneDescriptor(t *testing.T) {
 
 // Below yields everything that an image leads to, each digest once. It yields nothing below an
 // unavailable manifest.
-func TestGraphBelow(t *testing.T) {
+func TestBelowYieldsEachDigestOnce(t *testing.T) {
 	c := content{}
 	shared := blob("shared")
 	image := c.add(t, specs.Manifest{Config: blob("config"), Layers: []specs.Descriptor{shared}})

@@ -34,9 +34,9 @@ func TestBlobsSortedByDigest(t *testing.T) {
 	for _, b := range g.Blobs {
 		want := 1
 		switch b.Digest {
-		case longer.Digest: // descriptors state two sizes
+		case longer.Digest: // descriptors state two sizes for this blob
 			want = 2
-		case bare.Digest: // a manifest and index.json refer to it
+		case bare.Digest: // a manifest and an index.json refer to this blob
 			want = 2
 		}
 		if len(b.Claims) != want || !slices.Equal(b.TagsTo(), []string{"v1"}) {

@@ -45,7 +45,7 @@ type Manifest struct {
 	// Contradicted contains the wrong media types among Types. It is empty if none of Types is right.
 	Contradicted []string
 
-	parsed error // the reason why its content is not a manifest, or nil
+	parsed error // the reason why the content is not a manifest, or nil
 }
 
 // Blob is a config or layer in a graph, or a blob to which an index.json refers directly.

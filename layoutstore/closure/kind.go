@@ -151,7 +151,6 @@ func kindOfFields(body []byte) (kind, error) {
 	return cmp.Or(k, empty), err
 }
 
-// kindOfField returns the kind of manifest to which a field belongs.
 func kindOfField(name string) kind {
 	switch name {
 	case "config", "layers":

@@ -44,7 +44,7 @@ func TestWriteFileKeepsMode(t *testing.T) {
 	name := filepath.Join(dir, "state")
 	layouttest.Try(t, durable.WriteFile(name, []byte("one"), 0o600))
 	has(t, dir, map[string]string{"state": "one"})
-	layouttest.Try(t, os.Chmod(name, 0o640)) // as if an operator had set this mode
+	layouttest.Try(t, os.Chmod(name, 0o640)) // an operator may have set this mode
 	layouttest.Try(t, durable.WriteFile(name, []byte("two"), 0o600))
 	has(t, dir, map[string]string{"state": "two"})
 	info, err := os.Stat(name)

@@ -5,7 +5,7 @@ import (
 )
 
 // Opening a list with one file makes one allocation more than opening the file: for the section.
-func TestAllocationsOfOpeningOneFile(t *testing.T) {
+func TestAllocationsWhenOpeningOneFile(t *testing.T) {
 	f := write(t, numbered(9))
 	l := List{{File: f, Off: 1, Len: 5}}
 	file := testing.AllocsPerRun(100, func() {

@@ -34,7 +34,7 @@ func numbered(n int) []byte {
 }
 
 // io.Copy from a section into a socket must stop at the end of the section.
-func TestCopyToSocketEndsWithSection(t *testing.T) {
+func TestCopyToSocketStopsAtEndOfSection(t *testing.T) {
 	data := numbered(100_000)
 	l := List{{File: write(t, data), Off: 1000, Len: 5000}}
 	server, client := tcpPair(t)

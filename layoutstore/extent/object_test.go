@@ -252,7 +252,7 @@ func TestChangedObjectsAreStale(t *testing.T) {
 
 // The context of Open limits the wait for the response, but not the reading. The context of
 // OpenOnce limits both.
-func TestContextsWhileReadingObjects(t *testing.T) {
+func TestContextsOfOpenAndOpenOnce(t *testing.T) {
 	o := &object{data: numbered(100)}
 	for _, l := range []List{{{File: o, Len: 100}}, {{File: o, Len: 50}, {File: o, Off: 50, Len: 50}}} {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -34,7 +34,7 @@ type once struct {
 	// cold contains the windows of the open file that are to be dropped after reading, in order.
 	cold []window
 
-	// dropped covers the windows that were dropped last, if there is no gap between them.
+	// dropped covers the adjacent windows that were dropped last.
 	dropped window
 }
 

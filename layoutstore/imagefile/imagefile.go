@@ -102,7 +102,7 @@ func readLayer(ctx context.Context, s *search, layer Layer, open Open) error {
 // input reads the stored content of a layer. It records the error of the underlying reader, so that
 // the caller can distinguish it from a format error.
 type input struct {
-	ctx context.Context // the context with which Read was called
+	ctx context.Context
 	r   io.Reader
 	err error
 }

@@ -52,7 +52,7 @@ func TestTagDoesNotChangeDescriptor(t *testing.T) {
 	}
 }
 
-func TestAddAndWriteAgain(t *testing.T) {
+func TestAddToIndexAndWriteAgain(t *testing.T) {
 	l := layouttest.New(t, t.TempDir()).Layout(".")
 	l.Write()
 	if raw := string(layouttest.ReadFile(t, filepath.Join(l.Dir(), "index.json"))); !strings.Contains(raw, `"manifests": []`) {

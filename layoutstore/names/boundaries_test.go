@@ -8,7 +8,7 @@ import (
 
 // For each range of bytes in the grammar, the first and the last byte are valid, and the bytes
 // beside them are not.
-func TestBoundariesOfBytesInNames(t *testing.T) {
+func TestBoundariesOfByteRangesInNames(t *testing.T) {
 	for s, want := range map[string]struct{ repository, tag bool }{
 		"a": {true, true}, "z": {true, true}, "0": {true, true}, "9": {true, true},
 		"A": {false, true}, "Z": {false, true}, "v_": {false, true},

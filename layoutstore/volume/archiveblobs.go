@@ -119,7 +119,7 @@ func (a *Archive) sliceBase(off, n int64) (extent.List, error) {
 	i := max(sort.Search(len(a.begins), func(i int) bool { return a.begins[i] > off })-1, 0)
 	j := max(sort.Search(len(a.begins), func(i int) bool { return a.begins[i]-off >= n }), i)
 	if i == j || off < 0 || n < 0 {
-		return a.base.Slice(off, n) // returns nothing or an error
+		return a.base.Slice(off, n) // the range is empty or invalid, so Slice returns nothing or an error
 	}
 	return a.base[i:j].Slice(off-a.begins[i], n)
 }

@@ -117,7 +117,7 @@ func IsChunk(file string) (number string, ok bool) {
 // chunk is a chunk, or an archive in one file, with its state when it was found.
 type chunk struct {
 	name   string
-	number int // not used for an archive in one file
+	number int // the number of the chunk; not used for an archive in one file
 	file   extent.Extent
 	// changed is the time when the content changed.
 	changed time.Time

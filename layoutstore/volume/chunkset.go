@@ -182,7 +182,7 @@ func (s *seams) smallest(r indexRange) (int, bool) {
 		return 0, false
 	}
 	spread := small.most - small.next
-	if spread > 0 || len(s.ends) == 3 { // with three chunks, only one other chunk counts
+	if spread > 0 || len(s.ends) == 3 { // the last chunk does not count, so three chunks leave only one other
 		spread = max(spread, min(chunkSlice-1, small.next/3))
 	}
 	return small.chunk, small.next-small.size > spread

@@ -63,7 +63,6 @@ func (t *objectTable) layout(p string) *objectLayout {
 	return &t.layouts[i]
 }
 
-// blob returns the object that contains a blob.
 func (l *objectLayout) blob(d digest.Digest) (bucket.Object, bool) {
 	if o, ok := l.odd[d]; ok {
 		return o, true
@@ -86,7 +85,6 @@ func (l *objectLayout) key(name string) string {
 	return l.path + "/" + name
 }
 
-// tag returns the ETag as text.
 func (b *objectBlob) tag() string {
 	if b.parts == 0 {
 		return hex.EncodeToString(b.etag[:])
@@ -145,7 +143,6 @@ func (o *Objects) readTable(ctx context.Context) (*objectTable, error) {
 	return t.finish(), ctx.Err()
 }
 
-// add adds a listed object to the table.
 func (t *tableReader) add(o bucket.Object) error {
 	if archive, ok := IsArchive(o.Key); t.only != "" && (!ok || archive != t.only) {
 		return nil // this key belongs to another archive, whose name begins with the same text
@@ -266,7 +263,6 @@ func (t *tableReader) layout(p string) *objectLayout {
 	return t.last
 }
 
-// add adds a blob to the layout.
 func (l *objectLayout) add(d digest.Digest, o bucket.Object) {
 	b := objectBlob{size: o.Size}
 	sum, plain := names.SHA256Sum(d)

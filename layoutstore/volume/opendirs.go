@@ -80,7 +80,7 @@ func (r *openDirs) take(parent *os.Root, dir string) *sharedRoot {
 	if s := r.takeOpen(dir); s != nil {
 		return s
 	}
-	root, err := plainfile.OpenRootIn(parent, filepath.FromSlash(dir)) // without the lock, because a disk may hang
+	root, err := plainfile.OpenRootIn(parent, filepath.FromSlash(dir)) // done without the lock, because the disk may hang
 	if err != nil {
 		return nil
 	}

@@ -205,10 +205,9 @@ func viewOf(root *os.Root) (*view, error) {
 	return v, nil
 }
 
-// find returns where a new file is now.
 func (p *Publication) find(root *os.Root, f PublishedFile) (string, error) {
 	staged := path.Join(p.Staged, f.Name)
-	for _, at := range []string{staged, f.Name} { // in this order, because the file may be moved meanwhile
+	for _, at := range []string{staged, f.Name} { // checked in this order, because the file may be moved meanwhile
 		info, err := root.Stat(filepath.FromSlash(at))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

@@ -94,7 +94,6 @@ type skippedFiles struct {
 
 type skippedKey struct{ dir, archive, reason string }
 
-// add adds a skipped file in a directory.
 func (u *skippedFiles) add(dir, name string, class NameClass, why error) {
 	key := skippedKey{dir, cmp.Or(class.Archive, name), why.Error()}
 	if u.more == nil {

@@ -33,7 +33,7 @@ func pieces(random *rand.Rand, holes bool) (all []piece, size int, stored []byte
 		}
 	}
 	if holes {
-		size++ // there is always a hole at the end
+		size++ // this adds a hole at the end, so that there is at least one
 	}
 	if random.IntN(2) == 0 {
 		all = append(all, piece{size, 0}) // GNU tar ends a map with such a piece

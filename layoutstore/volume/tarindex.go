@@ -47,7 +47,6 @@ type tarIndex struct {
 	documents map[string]string
 }
 
-// tarLayout is a layout in an archive.
 type tarLayout struct {
 	path string
 	// first is the number of the layout's index.json among the entries of all layouts. Its blobs

@@ -25,7 +25,6 @@ import (
 const (
 	// maxPath is the maximum length in bytes of a path below the volume.
 	maxPath = 1024
-	// maxDirs is the maximum number of directories.
 	maxDirs = 1_000_000
 )
 

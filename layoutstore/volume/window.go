@@ -22,7 +22,7 @@ const (
 
 // window reads an archive for a scan that seeks from header to header.
 type window struct {
-	ctx    context.Context // the context of the scan
+	ctx    context.Context
 	list   extent.List
 	starts []int64 // the offset in the archive at which each extent of the list begins
 	size   int64

@@ -53,7 +53,6 @@ type place struct {
 }
 
 const (
-	// probePause is the time between two probes.
 	probePause = 2 * time.Second
 	// probeWait is how long a probe waits for its answer.
 	probeWait = 10 * time.Second

@@ -60,7 +60,6 @@ func watch(t *testing.T) *watching {
 	return w
 }
 
-// get reads an object.
 func (w *watching) get(ctx context.Context, key string) (string, error) {
 	body, _, err := w.reader.Get(ctx, key, 0, -1, "")
 	if err != nil {

@@ -76,7 +76,7 @@ func (w *watched) List(ctx context.Context, prefix string, each func(bucket.Obje
 
 func (w *watched) list(ctx context.Context, prefix string, each func(bucket.Object) error) error {
 	begun := w.monitor.options.Now()
-	var own error // the error from each, which does not mean that the store failed
+	var own error // the error from the function each, which does not mean that the store failed
 	err := w.reader.List(ctx, prefix, func(o bucket.Object) error {
 		own = each(o)
 		return own

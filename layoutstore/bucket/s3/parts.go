@@ -17,7 +17,6 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// putParts uploads an object in parts.
 func (p *place) putParts(ctx context.Context, key string, body io.Reader, size int64, options bucket.PutOptions) (bucket.Object, error) {
 	partSize := bucket.SizeOfParts(size, p.partSize)
 	id, there, err := p.resume(ctx, key, options)

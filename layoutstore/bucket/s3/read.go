@@ -121,7 +121,7 @@ func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch strin
 		object.Size, err = checkRange(header, off, n)
 	}
 	if err == nil && ifMatch != "" && object.ETag != "" && object.ETag != trimETag(ifMatch) {
-		err = minio.ErrorResponse{StatusCode: http.StatusPreconditionFailed, Code: "PreconditionFailed"} // the store has ignored If-Match, so report the mismatch ourselves
+		err = minio.ErrorResponse{StatusCode: http.StatusPreconditionFailed, Code: "PreconditionFailed"} // the store has ignored If-Match, so Get reports the mismatch itself
 	}
 	if err != nil {
 		_ = body.Close()
@@ -155,7 +155,7 @@ var errStalled = fmt.Errorf("no data for %s", stall)
 
 // bodyReader returns exactly left bytes of a response body, or an error.
 type bodyReader struct {
-	ctx    context.Context // the context of the request
+	ctx    context.Context
 	cancel context.CancelCauseFunc
 	where  string
 	body   io.ReadCloser

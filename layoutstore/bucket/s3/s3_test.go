@@ -337,7 +337,7 @@ func TestListAndAbortUploads(t *testing.T) {
 	}
 }
 
-func TestDelete(t *testing.T) {
+func TestDeleteObject(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "p")
 	s.Write(t, "p/key", []byte("x"))
