@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// affects reports whether a problem at the path fault affects the layout at the path layout. It is
-// simple, to check affectedLayouts.
+// affects reports whether a problem at the path fault affects the layout at the path layout. The
+// test compares affectedLayouts with this simpler function.
 func affects(fault, layout string) bool {
 	if fault == "." || fault == layout || strings.HasPrefix(layout, fault+"/") {
 		return true
@@ -46,7 +46,7 @@ func TestAffectedLayouts(t *testing.T) {
 			got := affectedLayouts(fault, parts)
 			slices.SortFunc(got, func(a, b *indexedLayout) int { return strings.Compare(a.path, b.path) })
 			if !slices.Equal(got, want) {
-				t.Fatalf("affectedLayouts(%q) returned a wrong list of layouts: want %d of %q, got %d", fault, len(want), paths, len(got))
+				t.Fatalf("affectedLayouts(%q) returned the wrong layouts: want %d of the layouts %q, got %d", fault, len(want), paths, len(got))
 			}
 		}
 	}

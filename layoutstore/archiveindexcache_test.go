@@ -13,8 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// cachedBundle writes a bundle of an archive and a chunk set. options read the bundle and set a
-// cache directory.
+// cachedBundle writes a bundle of an archive and a chunk set. The options have this bundle as
+// source, and a cache directory.
 func cachedBundle(t *testing.T) (options layoutstore.Options, have content) {
 	t.Helper()
 	tree := build(t, "", ".", "install", "modules/x", "modules/x/release")
@@ -158,7 +158,7 @@ func TestUnwritableCacheDoesNotChangeAnswers(t *testing.T) {
 	}
 }
 
-// A refresh notices an archive that replaces another with the same name, size and time.
+// A refresh notices an archive that replaces another archive with the same name, size and time.
 func TestArchiveChangedWithSameSizeAndTime(t *testing.T) {
 	one, two := buildUsual(t, "one"), buildUsual(t, "two")
 	for how, replace := range map[string]func(archive string, data []byte){
@@ -188,7 +188,7 @@ func TestArchiveChangedWithSameSizeAndTime(t *testing.T) {
 				}
 				data := layouttest.ReadFile(t, others[i])
 				if int64(len(data)) != info.Size() {
-					t.Fatalf("the replaced file has %d bytes, but the new one has %d", info.Size(), len(data))
+					t.Fatalf("the replaced file has %d bytes, but the new file has %d, want equal sizes", info.Size(), len(data))
 				}
 				awaitClock(t)
 				replace(file, data)
@@ -212,7 +212,7 @@ func TestArchiveChangedWithSameSizeAndTime(t *testing.T) {
 	}
 }
 
-// awaitClock waits until a new file would get a later modification time.
+// awaitClock waits until the clock of the file system has advanced.
 func awaitClock(t *testing.T) {
 	t.Helper()
 	probe := filepath.Join(t.TempDir(), "now")

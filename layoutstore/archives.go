@@ -15,9 +15,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// scanArchives scans the archives in the source's directory, which are in found. If the files of an
-// archive are unchanged, it reuses the last state. It postpones the scan of an archive that has
-// just changed. If an import wrote the archive, it is complete, so scanArchives does not wait.
+// scanArchives scans the archives that were found in the source's directory. It reuses the last
+// state of an archive whose files are unchanged. It postpones an archive that has just changed,
+// because a program may still be writing it. Archives from an import are complete, so it does not
+// postpone them.
 func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, store *journal.View, now time.Time) error {
 	before := map[string]*volumeState{}
 	for _, h := range s.last.archives {
@@ -46,7 +47,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 		group.Go(func() (err error) {
 			settle := s.settle
 			if _, generation := store.PackedAs(set.Name); generation > 0 || s.bucket != nil && !set.Chunked {
-				settle = 0 // imported archives and objects are complete when they appear
+				settle = 0 // do not wait: imported archives and objects are complete when they appear
 			}
 			scanned[i], again[i], err = s.scanArchive(ctx, set, before[set.Name], now, settle)
 			return err
@@ -72,7 +73,7 @@ func (s *source) scanArchives(ctx context.Context, next *sourceState, found volu
 	return nil
 }
 
-// withoutTags returns a copy without tags, so that manifests are served by digest only.
+// withoutTags returns a copy of h without tags, so that manifests are served by digest only.
 func (h *volumeState) withoutTags() *volumeState {
 	bare := *h
 	bare.tagged, bare.layouts = h, make([]*indexedLayout, len(h.layouts))
@@ -84,7 +85,7 @@ func (h *volumeState) withoutTags() *volumeState {
 	return &bare
 }
 
-// withTags returns the original of a copy that withoutTags made, or else h.
+// withTags undoes withoutTags: it returns the state of which h is a copy, or else h itself.
 func (h *volumeState) withTags() *volumeState { return cmp.Or(h.tagged, h) }
 
 // scanArchive scans one archive. prev is its state after the last scan, or nil. again is how long
@@ -110,7 +111,8 @@ func (s *source) scanArchive(ctx context.Context, set volume.Set, prev *volumeSt
 		return prev, 0, nil
 	}
 	age := h.age(set, now)
-	// An archive that an earlier scan read has not been written since, so there is no need to wait.
+	// An earlier scan has read this archive, or has tried to, and it was not written since. So
+	// there is no need to wait.
 	known := opened || !written && prev.unreadable
 	if s.scanned && !known && age < settle {
 		h.setState("waiting", "it changed a moment ago")

@@ -28,8 +28,8 @@ func archiveOptions(sources ...string) layoutstore.Options {
 	return layoutstore.Options{Sources: sources, Roots: []string{root}, Indexes: []string{""}}
 }
 
-// build makes a tree with two images per layout. In each, one layer is smaller than the chunks of
-// the tests, and one is larger.
+// build makes a tree with two images per layout. Each image has a layer that is smaller than the
+// chunks of the tests, and one that is larger.
 func build(t *testing.T, seed string, layouts ...string) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, t.TempDir())
@@ -125,8 +125,8 @@ func readFrom(t *testing.T, r *layoutstore.Repository, d digest.Digest) error {
 	return nil
 }
 
-// wantServed checks that a blob is served exactly if intact returns true for its file and for the
-// index of its layout. Each layout with an intact index must have the tags v1 and v2.
+// wantServed checks that a blob is served if and only if intact returns true for its file and for
+// the index of its layout. Each layout with an intact index must have the tags v1 and v2.
 func wantServed(t *testing.T, tree *layoutstore.Tree, have content, intact func(name string) bool) {
 	t.Helper()
 	var want []string
@@ -143,7 +143,7 @@ func wantServed(t *testing.T, tree *layoutstore.Tree, have content, intact func(
 		}
 		err := readBlob(t, tree, repositoryName(layout), d)
 		if should := intact(name) && intact(path.Join(layout, "index.json")); should != (err == nil) {
-			t.Errorf("%s: got error %v, but should be served: %v", name, err, should)
+			t.Errorf("%s: reading it returned the error %v, but is it intact? %v", name, err, should)
 		}
 	}
 	slices.Sort(want)
@@ -182,7 +182,7 @@ func wantProblem(t *testing.T, tree *layoutstore.Tree, kind layoutstore.Kind, ar
 	if !slices.ContainsFunc(found, func(p layoutstore.Problem) bool {
 		return p.Kind == kind && p.Path == archive && strings.Contains(p.Reason, reason)
 	}) {
-		t.Errorf("there is no problem of kind %q about %s with the reason %q: %v", kind, archive, reason, found)
+		t.Errorf("no problem of kind %q about %s has a reason that contains %q: %v", kind, archive, reason, found)
 	}
 }
 
@@ -196,8 +196,8 @@ func stateOf(t *testing.T, tree *layoutstore.Tree, path string) string {
 	return sources[i].State
 }
 
-// readableWithout returns which entries can be read if an archive does not have the bytes from the offset
-// from to the offset to. A reader finds each header only by the header before it.
+// readableWithout returns which entries can be read if the bytes of an archive between two offsets
+// are missing. A reader finds each header only through the header before it.
 func readableWithout(places []layouttest.Place, have content, from, to int64) func(string) bool {
 	whole := map[string]bool{}
 	for _, p := range places {
@@ -258,7 +258,7 @@ func TestTruncatedArchiveServesIntactEntries(t *testing.T) {
 	cuts := []int64{0, 1, int64(len(data)) - 1, int64(len(data)) - 512, int64(len(data)) - 1024}
 	for i, p := range places {
 		within := []int64{p.Header, p.Header + 1, p.Header + 511, p.Body, p.Body + 1, p.Body + int64(len(have[p.Name])), p.End - 1}
-		for range rounds(2, len(within)) { // take other offsets for each entry
+		for range rounds(2, len(within)) { // truncate at random offsets in each entry
 			cuts = append(cuts, within[i%len(within)])
 			i++
 		}
@@ -294,7 +294,7 @@ func TestFlippedBitInAHeaderIsReported(t *testing.T) {
 	places := layouttest.Places(t, archive)
 	data := layouttest.ReadFile(t, archive)
 	for _, p := range places {
-		// These are offsets in the name, the size, the checksum and the type.
+		// The flipped bits are in the name, the size, the checksum and the type.
 		for _, at := range []int64{p.Header, p.Body - 512 + 130, p.Body - 512 + 150, p.Body - 512 + 156} {
 			flipped := slices.Clone(data)
 			flipped[at] ^= 4
@@ -325,7 +325,7 @@ func TestFlippedBitInAnIndexIsReported(t *testing.T) {
 		wantServed(t, opened, have, func(name string) bool { return name != p.Name })
 		found := problemsOf(opened.Snapshot())
 		if len(found) != 1 || found[0].Kind != layoutstore.Damaged || found[0].Path != archive || found[0].Entry != p.Name {
-			t.Errorf("%s: got problems %v, want one of the index", p.Name, found)
+			t.Errorf("%s: got problems %v, want one problem of the index", p.Name, found)
 		}
 	}
 }
@@ -433,7 +433,7 @@ func TestTwoArchivesAreMerged(t *testing.T) {
 	}
 }
 
-// All layouts of a bundle are served. Versions of packages are in two of its archives.
+// All layouts of a bundle are served. Two of its archives contain versions of packages.
 func TestAllArchivesOfABundleAreServed(t *testing.T) {
 	tree := build(t, "", ".", "install", "installer", "security/trivy-db", "modules/x", "modules/x/release",
 		"packages/p", "packages/p/version", "packages/q/version", "deckhouse-cli/plugins/s")
@@ -458,7 +458,7 @@ func TestAllArchivesOfABundleAreServed(t *testing.T) {
 	wantAll(t, openWith(t, archiveOptions(sources...)), contentOf(t, tree))
 }
 
-func TestArchivesOfOldBundles(t *testing.T) {
+func TestArchiveNamesOfOldBundles(t *testing.T) {
 	for _, test := range []struct {
 		archive, strip string
 		layouts        []string
@@ -496,7 +496,7 @@ func TestArchivesOfOldBundles(t *testing.T) {
 	}
 }
 
-// stripped returns the same files with shorter names, without the prefix strip.
+// stripped returns the files of have under names without the leading directory strip.
 func stripped(have content, strip string) content {
 	bare := content{}
 	for name, data := range have {
@@ -597,7 +597,7 @@ func problemsByEntry(t *testing.T, tree *layoutstore.Tree, archive string) map[s
 	found := map[string]layoutstore.Problem{}
 	for _, p := range problemsOf(tree.Snapshot()) {
 		if p.Path != archive {
-			t.Errorf("there is a problem of another file: %v", p)
+			t.Errorf("got a problem of a file other than the archive: %v", p)
 		}
 		found[p.Entry] = p
 	}

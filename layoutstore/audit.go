@@ -13,9 +13,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/extent"
 )
 
-// Audit is the result of comparing a repository's graph with its layouts. An audit checks that
-// everything is present, the sizes, and the digests of manifests. The caller checks the digests of
-// blobs.
+// Audit is the result of comparing a repository's graph with its layouts. An audit checks that all
+// content is present, that its size is right, and that manifests match their digests. The caller
+// checks the digests of blobs.
 type Audit struct {
 	Graph    *closure.Graph
 	Problems []Problem // sorted by place; nil after [Snapshot.AuditWith]
@@ -42,23 +42,23 @@ type Stored struct {
 	Read   bool // whether the audit has read the copy, as a manifest, and reported its problems
 }
 
-// Findings has the functions to which an audit passes its findings, one by one, in no particular
-// order. Each may be nil.
+// Findings contains the functions to which an audit passes its findings, one by one, in no
+// particular order. Each function may be nil.
 type Findings struct {
 	Problem func(Problem)
-	// NonDistributable receives missing layers whose media type allows this. They are not problems,
-	// but clients must get such layers from elsewhere.
+	// NonDistributable receives missing layers that may be missing because of their media type.
+	// They are not problems, but clients must get such layers from elsewhere.
 	NonDistributable func(Problem)
-	Blob             func(Stored) // receives each copy, unless its size is wrong
+	Blob             func(Stored) // receives each copy of a blob, unless its size is wrong
 }
 
-// need describes a digest that manifests or indexes name, and the copies of its content.
+// need describes content to which manifests or indexes refer, and its copies.
 type need struct {
 	manifest   *closure.Manifest
 	blob       *closure.Blob
 	sizes      []int64  // accepted sizes of a copy in bytes
 	layouts    []Layout // layouts that have a copy of an accepted size
-	foundSizes []int64  // size of the copy in each of layouts, in bytes
+	foundSizes []int64  // size in bytes of the copy in each of layouts
 	present    bool     // whether any layout has a copy, of any size
 }
 
@@ -110,7 +110,8 @@ func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (
 func (a *Audit) collect() {
 	for _, m := range a.Graph.Manifests {
 		n := a.needOf(m.Digest)
-		// The real size is accepted, too. Wrong sizes in descriptors are reported separately.
+		// The size of the content itself is accepted, too. Wrong sizes in descriptors are reported
+		// separately.
 		n.manifest, n.sizes = m, append(slices.Clone(m.Claims), m.Size)
 	}
 	for _, b := range a.Graph.Blobs {

@@ -27,8 +27,8 @@ func (a *Audit) HasRead(l Layout, d digest.Digest) bool {
 	return ok
 }
 
-// ServedCopy returns the last layout with a copy of d of an accepted size, and that size in bytes.
-// This copy is served. ok is false if there is no such copy.
+// ServedCopy returns the layout whose copy of d is served, and the size of the copy in bytes. This
+// is the last layout with a copy of an accepted size. ok is false if there is none.
 func (a *Audit) ServedCopy(d digest.Digest) (l Layout, size int64, ok bool) {
 	n := a.need[d]
 	if n == nil || len(n.layouts) == 0 {
@@ -38,7 +38,7 @@ func (a *Audit) ServedCopy(d digest.Digest) (l Layout, size int64, ok bool) {
 	return n.layouts[last], n.foundSizes[last], true
 }
 
-// IsHarmless reports whether everything is served in spite of p. This is so if another copy is
+// IsHarmless reports whether everything is served in spite of p. It is true if another copy is
 // served, or if nothing needs the blob.
 func (a *Audit) IsHarmless(p Problem) bool {
 	if p.Digest == "" {
@@ -107,7 +107,7 @@ func (a *Audit) auditBlob(ctx context.Context, b *closure.Blob) error {
 	if len(n.layouts) == 0 {
 		return nil
 	}
-	mismatches := map[int64][]string{} // sizes that no copy has, with the tags whose manifests claim them
+	mismatches := map[int64][]string{} // tags whose manifests claim a size that no copy has, by this size
 	for _, c := range b.Claims {
 		if !slices.Contains(n.foundSizes, c.Size) {
 			mismatches[c.Size] = append(mismatches[c.Size], c.TagsTo()...)
@@ -228,7 +228,7 @@ func (a *Audit) problemAt(l Layout, d digest.Digest, kind Kind, where extent.Lis
 	return p
 }
 
-// mediaTypeOfBlob returns the media type that the first manifest with a descriptor of b gives.
+// mediaTypeOfBlob returns the media type in the first manifest that refers to b.
 func mediaTypeOfBlob(b *closure.Blob) string {
 	for _, c := range b.Claims {
 		if c.By == nil {

@@ -26,7 +26,7 @@ type storage struct {
 	patience time.Duration // how long a caller waits; 0 means until its context ends
 	reads    atomic.Int64  // number of reads in progress
 
-	left atomic.Int64 // number of entries of hung
+	left atomic.Int64 // number of entries in hung
 	mu   sync.Mutex   // protects hung
 	hung map[digest.Digest]*hung
 }
@@ -51,7 +51,8 @@ func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(cont
 	if err := s.begin(ctx, d); err != nil {
 		return none, err
 	}
-	// Both the end of the read and a caller that abandons it set over. The second of them calls end.
+	// over is set when the read ends, and when the caller abandons it. Whichever is second calls
+	// end.
 	var over atomic.Bool
 	value, err := wait.For(ctx, func() (T, error) {
 		v, err := do(ctx)

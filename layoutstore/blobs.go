@@ -17,7 +17,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Blob is content that was found for a digest. If manifests name it, one of them claims its size.
+// Blob is content that was found for a digest. If manifests refer to it, one of them claims its
+// size.
 type Blob struct {
 	Digest digest.Digest
 	Size   int64 // bytes
@@ -59,10 +60,10 @@ type readSeekNopCloser struct{ io.ReadSeeker }
 
 func (readSeekNopCloser) Close() error { return nil }
 
-// Blob finds the blob d. It may be any blob in the layouts of the repository, even if no manifest
-// names it, or a manifest. The error is ErrBlobUnknown, ErrSlow, the cause of ctx, or one for which
-// [IsExhausted] is true. ErrBlobUnknown is in a *ProblemError if there is a copy that cannot be
-// served.
+// Blob finds the blob d. This may be a manifest, or any blob in the layouts of the repository, even
+// one to which no manifest refers. The error is ErrBlobUnknown, ErrSlow, the cause of ctx, or one
+// for which [IsExhausted] is true. ErrBlobUnknown is in a *ProblemError if there is a copy that
+// cannot be served.
 func (r *Repository) Blob(ctx context.Context, d digest.Digest) (*Blob, error) {
 	return await(ctx, r.storage, d, func(ctx context.Context) (*Blob, error) { return r.find(ctx, d) }, nil)
 }
@@ -208,7 +209,7 @@ func (r *Repository) locate(ctx context.Context, d digest.Digest, claims []claim
 		case ok:
 			needed := len(claims) > 0 && !claims[0].optional
 			if errors.As(worst, new(*ProblemError)) || !needed && missing.Kind == Incomplete {
-				continue // another layout has a damaged copy, or nothing needs it
+				continue // a damaged copy was already found, or nothing needs the blob
 			}
 			worst = refuse(missing, p.where().blob(d), ErrBlobUnknown)
 		case errors.Is(err, fs.ErrNotExist):

@@ -35,8 +35,8 @@ type bucketLayout struct {
 	blobs []bucketBlob // sorted
 }
 
-// bucketBlob describes a blob of a layout. There are many, so it has only 16 bytes, and only the
-// first 8 bytes of the digest. The key of an object contains the complete digest.
+// bucketBlob describes a blob of a layout. It has only 16 bytes, because there are many blobs, and
+// so only the first 8 bytes of the digest. The key of an object contains the complete digest.
 type bucketBlob struct {
 	hash  uint64
 	place uint64 // epoch, size in bytes, and isMissing if the object does not exist
@@ -55,10 +55,10 @@ func (b bucketBlob) compare(other bucketBlob) int {
 	return cmp.Or(cmp.Compare(b.hash, other.hash), cmp.Compare(b.place&^isMissing, other.place&^isMissing))
 }
 
-// newBucketBlob fails if the size or the epoch is larger than the limits of a store.
+// newBucketBlob fails if the size or the epoch exceeds the limit of a store.
 func newBucketBlob(d digest.Digest, size int64, epoch uint32) (bucketBlob, error) {
 	if size < 0 || size >= 1<<sizeBits || epoch >= 1<<epochBits {
-		return bucketBlob{}, fmt.Errorf("%s: %d bytes, epoch %d: beyond the limits of a store", d, size, epoch)
+		return bucketBlob{}, fmt.Errorf("%s: %d bytes or epoch %d exceeds the limits of a store", d, size, epoch)
 	}
 	return bucketBlob{hash: hashOf(d), place: uint64(epoch)<<sizeBits | uint64(size)}, nil
 }
@@ -161,8 +161,8 @@ type storedFile struct {
 // String returns the name of the object with the bucket, for messages.
 func (f *storedFile) String() string { return f.bucket.Place() + "/" + f.key }
 
-// errNoFile is the error if something tries to open an object as a file.
-var errNoFile = errors.New("an object of a bucket, not a file")
+// errNoFile is the error for an attempt to open an object as a file.
+var errNoFile = errors.New("an object in a bucket cannot be opened as a file")
 
 // Open implements extent.File.
 func (f *storedFile) Open(ctx context.Context) (*os.File, error) {

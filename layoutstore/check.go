@@ -61,9 +61,9 @@ func (r *Repository) checkAll(ctx context.Context) error {
 	return nil
 }
 
-// isOutdated reports whether the results about the repository may be wrong by now. Damaged content
-// may be intact, or intact content damaged. isOutdated reads only content that was damaged or
-// missing. The error is the cause of ctx.
+// isOutdated reports whether earlier results about the repository may be wrong by now: damaged
+// content may have been repaired, or intact content damaged. isOutdated reads only content that was
+// damaged or missing. The error is the cause of ctx.
 func (r *Repository) isOutdated(ctx context.Context) (bool, error) {
 	t := r.table.Load()
 	if r.suspect.Load() || t == nil {
@@ -138,8 +138,8 @@ func (r *Repository) noteRefusal(ctx context.Context, err error) {
 	}
 }
 
-// hasProblemOf reports whether the repository has a problem about d. A client may cause this call
-// again and again, so it reads no files of other quarantined blobs.
+// hasProblemOf reports whether the repository has a problem about d. Clients can trigger many
+// calls, so hasProblemOf does not read files of other quarantined blobs.
 func (r *Repository) hasProblemOf(ctx context.Context, d digest.Digest) bool {
 	return slices.ContainsFunc(r.problemsOfContent(), func(p Problem) bool { return p.Digest == d }) ||
 		slices.ContainsFunc(r.layouts, func(p *indexedLayout) bool { _, ok, _ := r.quarantineProblem(ctx, p, d); return ok })

@@ -233,7 +233,7 @@ func wantServedOfTruncated(t *testing.T, archive string, have content, places []
 		}
 		err := readBlob(t, opened, repositoryName(layout), d) // readBlob also fails the test if the content is wrong
 		if err != nil && before(name) && before(path.Join(layout, "index.json")) {
-			t.Errorf("%s, with %d bytes before the cut, is not served: %v", name, len(want), err)
+			t.Errorf("%s (%d bytes, all before the cut) is not served: %v", name, len(want), err)
 		}
 		lost = lost || err != nil
 	}
@@ -293,7 +293,8 @@ func TestLostContentNamesItsChunk(t *testing.T) {
 			for _, p := range allProblems(t, opened) {
 				named[p.Entry] = true
 			}
-			// If a manifest is missing, the blobs that no other manifest names are unknown.
+			// If a manifest is missing, the tree does not know the blobs that only this manifest
+			// names.
 			for _, tag := range []string{"v1", "v2"} {
 				top, err := repository(t, opened, repositoryName("install")).Tag(t.Context(), tag)
 				if err != nil {

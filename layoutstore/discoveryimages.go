@@ -12,7 +12,8 @@ import (
 // makes their content on demand, from the name alone.
 type discoveryImages []discoveryBlob
 
-// discoveryBlob is one blob of the discovery image name: its manifest, its config or a layer.
+// discoveryBlob is a blob of the discovery image with this name: its manifest, its config or a
+// layer.
 type discoveryBlob struct {
 	key  key
 	name string
@@ -32,7 +33,7 @@ func (di *discoveryImages) add(name string, c *common) *entry {
 // sort sorts the list by key, because find uses a binary search. It removes duplicates.
 func (di *discoveryImages) sort() {
 	slices.SortFunc(*di, func(a, b discoveryBlob) int { return a.key.compare(b.key) })
-	*di = slices.Clone(slices.CompactFunc(*di, func(a, b discoveryBlob) bool { return a.key == b.key })) // the layer is the same in all images
+	*di = slices.Clone(slices.CompactFunc(*di, func(a, b discoveryBlob) bool { return a.key == b.key })) // remove duplicates: all images have the same layer
 }
 
 func (di discoveryImages) find(k key) (name string, ok bool) {
@@ -43,7 +44,7 @@ func (di discoveryImages) find(k key) (name string, ok bool) {
 	return di[i].name, true
 }
 
-// has reports whether the key is that of a blob of a discovery image.
+// has reports whether a discovery image has a blob with this key.
 func (di discoveryImages) has(k key) bool {
 	_, ok := di.find(k)
 	return ok

@@ -16,7 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// buildEdition builds a tree whose repositories are in part below an edition, in part beside it.
+// buildEdition builds a tree with some repositories below an edition, and others beside it.
 func buildEdition(t *testing.T, dir, source string, oldNames bool) *layouttest.Tree {
 	t.Helper()
 	tree := layouttest.New(t, dir)
@@ -52,7 +52,7 @@ func sorted(lists ...[]string) []string {
 	return all
 }
 
-// answered returns which of the names with tags are served, even if they are not listed.
+// answered returns those of the names with tags that are served, including unlisted ones.
 func answered(t *testing.T, tree *layoutstore.Tree, names []string) (all []string) {
 	t.Helper()
 	for _, name := range names {
@@ -80,12 +80,12 @@ func TestEditionSplit(t *testing.T) {
 		"the root that references elect": {ee, !old, layoutstore.Options{}, sorted(belowNames("deckhouse/ee"), besideNames("deckhouse")), besideNames("deckhouse/ee")},
 		"a bundle of an older tool":      {ee, old, layoutstore.Options{}, sorted(belowNames("deckhouse/ee"), besideNames("deckhouse")), besideNames("deckhouse/ee")},
 		"no split":                       {ee, !old, layoutstore.Options{NoEditionSplit: true}, sorted(belowNames("deckhouse/ee"), besideNames("deckhouse/ee")), nil},
-		"another edition":                {ee, !old, layoutstore.Options{Roots: []string{"a/b/se-plus"}}, sorted(belowNames("a/b/se-plus"), besideNames("a/b")), besideNames("a/b/se-plus")},
+		"an edition in an explicit root": {ee, !old, layoutstore.Options{Roots: []string{"a/b/se-plus"}}, sorted(belowNames("a/b/se-plus"), besideNames("a/b")), besideNames("a/b/se-plus")},
 		"no edition":                     {ee, !old, layoutstore.Options{Roots: []string{"system/deckhouse"}}, sorted(belowNames("system/deckhouse"), besideNames("system/deckhouse")), nil},
-		"nothing before the edition":     {ee, !old, layoutstore.Options{Roots: []string{"ee"}}, sorted(belowNames("ee"), besideNames("ee")), nil},
+		"the edition is the whole root":  {ee, !old, layoutstore.Options{Roots: []string{"ee"}}, sorted(belowNames("ee"), besideNames("ee")), nil},
 		"two editions": {ee, !old, layoutstore.Options{Roots: []string{"deckhouse/ee", "deckhouse/fe"}},
 			sorted(belowNames("deckhouse/ee"), belowNames("deckhouse/fe"), besideNames("deckhouse")), append(besideNames("deckhouse/ee"), besideNames("deckhouse/fe")...)},
-		"the elected root and another": {ee, !old, layoutstore.Options{Roots: []string{layoutstore.AutoRoot, "mirror"}},
+		"the elected root and an explicit root": {ee, !old, layoutstore.Options{Roots: []string{layoutstore.AutoRoot, "mirror"}},
 			sorted(belowNames("deckhouse/ee"), besideNames("deckhouse"), belowNames("mirror"), besideNames("mirror")), besideNames("deckhouse/ee")},
 		"an edition and its parent": {ee, !old, layoutstore.Options{Roots: []string{"deckhouse/ee", "deckhouse"}},
 			sorted(belowNames("deckhouse/ee"), belowNames("deckhouse"), besideNames("deckhouse")), besideNames("deckhouse/ee")},
@@ -127,7 +127,8 @@ func TestNoAliasesWithoutEditionSplit(t *testing.T) {
 	}
 }
 
-// Sources may have different roots. So a name of a repository may be an alias from another source.
+// Sources may have different roots. So a repository name from one source may be an alias from
+// another.
 func TestEditionSplitOfSeveralSources(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	put(t, one, "installer", "one", "latest")
@@ -359,7 +360,8 @@ func TestRootDecidesWhoseTagsAreServed(t *testing.T) {
 	}
 }
 
-// A tag in a package's own archive overrides that in the catalog, even if the catalog is later.
+// A tag in a package's own archive overrides the same tag in the catalog, even if the catalog comes
+// later.
 func TestPackageArchiveOverridesCatalog(t *testing.T) {
 	dir := t.TempDir()
 	archive := func(name, version string) string {
@@ -375,7 +377,7 @@ func TestPackageArchiveOverridesCatalog(t *testing.T) {
 	catalog := archive("package-versions.tar", "v2")
 	for _, name := range []string{"package-echo.tar", "package-zulu.tar"} {
 		own := archive(name, "v1")
-		for form, sources := range map[string][]string{"directory": {dir}, "in the order of a shell glob": {own, catalog}, "given first": {catalog, own}} {
+		for form, sources := range map[string][]string{"directory": {dir}, "sources in the order of a shell glob": {own, catalog}, "given first": {catalog, own}} {
 			open := openWith(t, layoutstore.Options{Sources: sources})
 			repo := repository(t, open, "deckhouse/ee/packages/echo/version")
 			stable, err := repo.Tag(t.Context(), "stable")

@@ -42,7 +42,7 @@ func (v *endingVolume) Locate(ctx context.Context, layout string, d digest.Diges
 	return where, err
 }
 
-// ends ends the context of the test. It reports whether ctx has ended, too.
+// ends ends the context of the test. It reports whether this has also ended ctx.
 func (v *endingVolume) ends(ctx context.Context) bool {
 	if v.over.Load() {
 		return false
@@ -196,16 +196,17 @@ var needsQuarantine = map[string]bool{"Problems": true, "QuarantineProblem": tru
 func TestEndedContextIsNotDamage(t *testing.T) {
 	broken := problem.Problem{Kind: Damaged, Reason: "a problem of the content"}
 	ways := map[string]*endingVolume{
-		"before":                nil,
-		"located, not found":    {err: fs.ErrNotExist},
-		"located, an I/O error": {err: syscall.EIO},
-		"located, a problem":    {err: &problem.Error{Problem: broken}},
-		"opened, not found":     {err: fs.ErrNotExist, opened: true},
-		"opened, an I/O error":  {err: syscall.EIO, opened: true},
-		"opened, changed":       {err: extent.ErrStale, opened: true},
+		"before the call":                  nil,
+		"while it locates: not found":      {err: fs.ErrNotExist},
+		"while it locates: I/O error":      {err: syscall.EIO},
+		"while it locates: problem":        {err: &problem.Error{Problem: broken}},
+		"while it opens: not found":        {err: fs.ErrNotExist, opened: true},
+		"while it opens: I/O error":        {err: syscall.EIO, opened: true},
+		"while it opens: the file changed": {err: extent.ErrStale, opened: true},
 	}
 	for kind, source := range endingSources(t) {
-		for _, quarantined := range []bool{true, false} { // if false, no manifest has been read yet
+		// If no blob is quarantined, no manifest has been read yet.
+		for _, quarantined := range []bool{true, false} {
 			want := endingProblems(t, newEndingTree(t, source, quarantined))
 			for when, v := range ways {
 				for name, read := range endingReads {
@@ -278,8 +279,8 @@ func (exhaustedVolume) Locate(context.Context, string, digest.Digest) (extent.Li
 	return nil, syscall.EMFILE
 }
 
-// unclaimed may be unable to read the claimed sizes. If the context has ended, it returns an error.
-// If no file can be opened, it treats the size of the copy as claimed.
+// The method unclaimed may be unable to read the claimed sizes. If the context has ended, it
+// returns an error. If no file can be opened, it treats the size of the copy as claimed.
 func TestUnclaimedWithUnreadableManifests(t *testing.T) {
 	for kind, source := range endingSources(t) {
 		e := newEndingTree(t, source, false)

@@ -113,7 +113,7 @@ func unservable(seed string) map[string]layouttest.Entry {
 func newSparse(name string) []layouttest.Entry {
 	var records bytes.Buffer
 	for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=" + name, "GNU.sparse.realsize=1000"} {
-		n := len(r) + 4 // add the length: two digits, a space and a newline
+		n := len(r) + 4 // the length also counts its own two digits, a space and a newline
 		if n > 99 {
 			n++
 		}
@@ -206,7 +206,7 @@ func TestEntryAfterSparseEntry(t *testing.T) {
 					}
 				}
 				if t.Failed() {
-					t.Fatalf("the test failed with %s sparse entries in the format %s, when it opened the archive again %d times", name, format, i)
+					t.Fatalf("the test failed with %s sparse entries in the format %s, when the archive was opened again %d times", name, format, i)
 				}
 			}
 		}
@@ -217,7 +217,8 @@ func TestLastEntryOfANameWins(t *testing.T) {
 	one, two := build(t, "one", "install"), build(t, "two", "install")
 	archive := filepath.Join(t.TempDir(), "platform.tar")
 	first, second := contentOf(t, one), contentOf(t, two)
-	// The index of the first tree is between two copies of the index of the second tree.
+	// The index of the first tree is between two copies of the index of the second tree, whose
+	// names are spelled differently.
 	entries := slices.Concat([]layouttest.Entry{layouttest.File("install/index.json", second["install/index.json"])},
 		entriesOf(t, one, tar.FormatGNU), entriesOf(t, two, tar.FormatGNU)[:9],
 		[]layouttest.Entry{layouttest.File("./install//index.json", second["install/index.json"])})

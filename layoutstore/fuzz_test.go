@@ -9,8 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/durable"
 )
 
-// FuzzQuarantineRecord checks that every record is read as it was written. If its file has other
-// content, the record is reported as unreadable, and never read as another record.
+// FuzzQuarantineRecord checks that each record is read back unchanged. A record file with different
+// content must be reported as unreadable, and never be read as another record.
 func FuzzQuarantineRecord(f *testing.F) {
 	f.Add("/srv/bundle", "x/blobs", "sha256:00", "1 2 3", "checksum mismatch\n\x00\xff", []byte(""))
 	f.Add("", "", "", "", "", []byte("layoutproxy quarantine 1\npath \"a\"\nentry \"\"\ndigest \"\"\nstamp \"\"\nreason \"\"\n"))

@@ -40,8 +40,8 @@ type indexedLayout struct {
 type index struct {
 	sum      [sha256.Size]byte // checksum of the file
 	entries  []entry           // valid descriptors, in the order of the file
-	ballot   ballot            // votes for the root in references
-	named    []string          // repositories that references without a short tag name, sorted, without duplicates
+	ballot   ballot            // votes that references cast for roots
+	named    []string          // repositories in references without a short tag; sorted, without duplicates
 	problems []Problem         // problems of the index, without path and repository
 
 	sorting sync.Once
@@ -54,7 +54,7 @@ type entry struct {
 	size   int64  // size in the descriptor, in bytes
 	tag    string // empty if the descriptor has no tag
 	common *common
-	number int32 // position of the descriptor in the file; invalid ones count, but have no entry
+	number int32 // position of the descriptor in the file, counting invalid descriptors
 }
 
 // common contains fields whose values many descriptors in an index share.
@@ -123,8 +123,8 @@ func readIndex(ctx context.Context, l volume.Layout, old *index) (*index, error)
 	return parseIndex(data, l.Path)
 }
 
-// readIndexFile reads an index.json. If it is a plain file, not an entry of an archive, the content
-// may be newer than at the scan.
+// readIndexFile reads an index.json. If this is a plain file, not an entry of an archive, its
+// content may be newer than the scan.
 func readIndexFile(ctx context.Context, where extent.List) ([]byte, error) {
 	if _, _, isObject := volume.ObjectOf(where); len(where) == 1 && where[0].Whole && !isObject {
 		data, err := extent.ReadFile(ctx, where[0].File, MaxIndex)
@@ -185,7 +185,7 @@ func (ix *index) add(i int, d indexDescriptorDoc, path string, commons map[commo
 		shared.mediaType = unique.Make(c.mediaType).Value()
 		commons[c] = shared
 	}
-	ix.entries = append(ix.entries, entry{k, d.Size, tag, shared, int32(i)}) // MaxIndex limits i to 32 bits
+	ix.entries = append(ix.entries, entry{k, d.Size, tag, shared, int32(i)}) // i fits into 32 bits, because MaxIndex limits the file
 }
 
 // withoutTags returns a copy of the index without tags.
@@ -244,7 +244,8 @@ func (p *indexedLayout) isForeign(e *entry, owner string) bool {
 // hasSeveral reports whether this is a root layout with images of several repositories.
 func (p *indexedLayout) hasSeveral() bool { return p.path == "." && len(p.index.named) > 1 }
 
-// mayBelong reports whether the layout at path has this repository name below some root.
+// mayBelong reports whether the layout at path could be served under this repository name, given a
+// suitable root.
 func mayBelong(repository, path string) bool {
 	return repository == path || strings.HasSuffix(repository, "/"+path)
 }
@@ -255,7 +256,7 @@ func foreignTagProblem(e *entry, owner string) Problem {
 	p := Problem{Kind: Conflict, Tags: tagList(e.tag), Digest: e.digest()}
 	if owner == "" {
 		p.Reason = fmt.Sprintf("its reference names %s, but the layout has images of several repositories and is not served as exactly one of them: served by digest only; "+
-			"move each image to a layout of its own, or name one with --root-repository %[1]s", e.common.repository)
+			"move each image to a layout of its own, or choose one repository with --root-repository %[1]s", e.common.repository)
 		return p
 	}
 	p.Reason = fmt.Sprintf("its reference names %s, and this is the layout of %s: served by digest only; move the image to a layout of its own", e.common.repository, owner)

@@ -57,7 +57,7 @@ func TestParseIndex(t *testing.T) {
 		"no schema version":  {json: `{"manifests":[{"digest":"` + string(d) + `"}]}`, tags: []string{""}},
 		"an illegal tag":     {json: `{"schemaVersion":2,"manifests":[{"digest":"` + string(d) + `","annotations":{"io.deckhouse.image.short_tag":"a b"}}]}`, tags: []string{""}, problems: 1},
 		"an illegal digest":  {json: `{"schemaVersion":2,"manifests":[{"digest":"sha256:../../x"}]}`, problems: 1},
-		"a digest of md5":    {json: `{"schemaVersion":2,"manifests":[{"digest":"md5:d41d8cd98f00b204e9800998ecf8427e"}]}`, problems: 1},
+		"an md5 digest":      {json: `{"schemaVersion":2,"manifests":[{"digest":"md5:d41d8cd98f00b204e9800998ecf8427e"}]}`, problems: 1},
 		"a null descriptor":  {json: `{"schemaVersion":2,"manifests":[null]}`, problems: 1},
 		"cut short":          {json: `{"schemaVersion":2,"manifests":[`, bad: true},
 		"nothing":            {json: ``, bad: true},
@@ -71,7 +71,7 @@ func TestParseIndex(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ix, err := parseIndex([]byte(c.json), ".")
 			if (err != nil) != c.bad {
-				t.Fatalf("got error %v, but want an error: %v", err, c.bad)
+				t.Fatalf("got error %v; want an error: %v", err, c.bad)
 			}
 			if c.bad {
 				return
@@ -81,7 +81,7 @@ func TestParseIndex(t *testing.T) {
 				tags = append(tags, e.tag)
 			}
 			if diff := cmp.Diff(c.tags, tags); diff != "" || len(ix.problems) != c.problems {
-				t.Errorf("wrong tags (%s), or problems %v, want %d", diff, ix.problems, c.problems)
+				t.Errorf("got wrong tags (difference: %s) or problems %v, want %d problems", diff, ix.problems, c.problems)
 			}
 		})
 	}
@@ -130,7 +130,7 @@ func FuzzParseIndex(f *testing.F) {
 	})
 }
 
-func TestRootInAReference(t *testing.T) {
+func TestRootFromReference(t *testing.T) {
 	for _, c := range []struct{ ref, path, want string }{
 		{"registry.deckhouse.io/deckhouse/ee/install:v1", "install", "deckhouse/ee"},
 		{"registry.deckhouse.io/deckhouse/ee:v1", ".", "deckhouse/ee"},
@@ -163,7 +163,7 @@ func TestElectRoot(t *testing.T) {
 		for _, v := range c.votes {
 			parts = append(parts, &indexedLayout{index: &index{ballot: ballot{votes: v}}})
 		}
-		for range 20 { // because the order of maps is random
+		for range 20 { // repeat, because the order of maps is random
 			if got := electRoot(parts); got != c.want {
 				t.Fatalf("%s: got root %q, want %q", name, got, c.want)
 			}

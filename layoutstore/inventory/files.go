@@ -24,8 +24,8 @@ type Archive struct {
 
 func (a *Archive) isChunked() bool { return a.Files[0].Name != a.Name }
 
-// archiveOf returns the name of the archive to which a file belongs. number has the digits of the
-// number of a chunk; it is empty if the file is the archive itself.
+// archiveOf returns the name of the archive to which a file belongs. number is the number of a
+// chunk, in digits; it is empty if the file is the archive itself.
 func archiveOf(file string) (archive, number string, ok bool) {
 	if archive, number, ok := names.ParseChunk(file); ok {
 		return archive, number, true
@@ -64,8 +64,8 @@ func Archives(files []File) (archives []*Archive, others []File) {
 
 // CheckFiles compares the listed files with the files in a directory. present are the directory's
 // archives, chunks, indexes, and other files that are listed. CheckFiles does not compare content.
-// An archive may be joined, or cut into other chunks. If the inventory lists no files, CheckFiles
-// returns no problems.
+// An archive may be joined, or split into different chunks. If the inventory lists no files,
+// CheckFiles returns no problems.
 //
 // A missing file is problem.Incomplete, a file of another size is problem.Damaged, and a file that
 // is not listed is a harmless problem.Limited.
@@ -145,8 +145,8 @@ func (c *fileCheck) archive(want, have *Archive) {
 	}
 }
 
-// chunks compares the listed chunks of an archive with those in the directory. It reports none if
-// the archive was cut again and has the right size.
+// chunks compares the listed chunks of an archive with those in the directory. It reports no
+// problem if the archive was split again, into different chunks, and has the right total size.
 func (c *fileCheck) chunks(want, have *Archive) {
 	sizes := map[string]int64{}
 	for _, f := range have.Files {
@@ -169,7 +169,7 @@ func (c *fileCheck) chunks(want, have *Archive) {
 		}
 	}
 	if have.Size == want.Size && (len(differ) > 0 || len(foreign) > 0) {
-		return // the archive was cut again, into other chunks
+		return // the archive was split again, into different chunks
 	}
 	if len(differ) > 0 && len(foreign) > 0 {
 		c.cutAgain(want, have)
@@ -186,8 +186,8 @@ func (c *fileCheck) chunks(want, have *Archive) {
 	}
 }
 
-// cutAgain reports an archive that was cut again and has another total size. It names no chunk,
-// because it cannot know which chunk is wrong.
+// cutAgain reports an archive that was split again, into different chunks of a wrong total size. It
+// names no chunk, because it cannot know which chunk is wrong.
 func (c *fileCheck) cutAgain(want, have *Archive) {
 	if have.Size < want.Size {
 		c.add(problem.Incomplete, want.Name, nil, "%d bytes of %d are here, in other chunks than %s lists: copy the missing ones, or all chunks again", have.Size, want.Size, Name)

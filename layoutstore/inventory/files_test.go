@@ -44,7 +44,7 @@ func TestCheckFiles(t *testing.T) {
 	const three = "a.tar.0000.chunk 10, a.tar.0001.chunk 11, a.tar.0002.chunk 3"
 	for _, c := range []struct {
 		name, listed, present string
-		want                  []string // of each problem: kind, path, chunks and beginning of the reason
+		want                  []string // expected problems: kind, path, chunks and beginning of the reason
 	}{
 		{"nothing listed", "", "a.tar 1", nil},
 		{"the same", "a.tar 5, x.yaml 1", "a.tar 5, x.yaml 1", nil},

@@ -30,20 +30,22 @@ func newAirGap(t *testing.T) airGap {
 // process or a file behind.
 func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...string) (string, int) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "lp-") // short: a socket's path has at most 107 bytes
+	dir, err := os.MkdirTemp("", "lp-") // a short name: a socket's path has at most 107 bytes
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, projectDir+"/examples/air-gap", args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "LAYOUTPROXY="+layoutproxy, "REGISTRY="+a.registry)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // like a terminal, send signals to the whole group
+	// A terminal sends signals to a process group. The script gets its own group, so that the test
+	// can do the same.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	send := func(s syscall.Signal) error { return syscall.Kill(-cmd.Process.Pid, s) }
 	cmd.Cancel = func() error { return send(syscall.SIGKILL) }
 	out := &interrupter{at: interruptAt, interrupt: func() { _ = send(syscall.SIGINT) }}
 	cmd.Stdout, cmd.Stderr = out, out
-	// A background job ignores SIGINT, and the script would inherit this. Catching SIGINT here resets
-	// it to the default in the script.
+	// A background job ignores SIGINT, and its child processes inherit this. Because the test
+	// catches SIGINT, the script starts with the default, even if the test is a background job.
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGINT)
 	defer signal.Stop(caught)
@@ -61,7 +63,7 @@ func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...strin
 	return out.text.String(), cmd.ProcessState.ExitCode()
 }
 
-// interrupter collects output. Once the output contains the text at, it calls interrupt.
+// interrupter collects output. When the output first contains the text at, it calls interrupt.
 type interrupter struct {
 	text      bytes.Buffer
 	at        string
@@ -88,7 +90,7 @@ func TestAirGap(t *testing.T) {
 	t.Run("interrupted", func(t *testing.T) {
 		out, status := a.run(t, "inside$ layoutproxy serve", program)
 		if status != 130 || strings.Contains(out, "Is it ready?") {
-			t.Errorf("got exit status %d, want 130, and no step after the interrupt:\n%s", status, out)
+			t.Errorf("the interrupted script ended with exit status %d, want 130, or continued with the next step:\n%s", status, out)
 		}
 	})
 	t.Run("failing program", func(t *testing.T) {
@@ -96,7 +98,7 @@ func TestAirGap(t *testing.T) {
 		must(t, os.WriteFile(broken, []byte("#!/bin/sh\necho broken >&2\nexit 1\n"), 0o755))
 		out, status := a.run(t, "", broken)
 		if status != 1 || !strings.Contains(out, "broken") || !strings.Contains(out, `air-gap: failed in "1. Two sides`) {
-			t.Errorf("got exit status %d, want 1, with the message of the broken program:\n%s", status, out)
+			t.Errorf("the script ended with exit status %d, want 1, or did not print the error of the broken program:\n%s", status, out)
 		}
 	})
 }

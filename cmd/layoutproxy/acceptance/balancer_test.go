@@ -23,7 +23,7 @@ type balancer struct {
 	passed atomic.Int64 // number of bytes sent from backends to clients
 }
 
-// lineState says how a balancer treats connections.
+// lineState is the way in which a balancer treats connections.
 type lineState int
 
 const (
@@ -61,7 +61,7 @@ func (b *balancer) set(s lineState) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.state = s
-	// Leaving the hole also resets connections, because their dropped data is lost.
+	// In the state hole, data was dropped. So connections are reset when that state ends, too.
 	if s == reset || s == passing {
 		for conn := range b.open {
 			resetConn(conn)
@@ -119,7 +119,8 @@ func (b *balancer) handle(ctx context.Context, client net.Conn) {
 	both.Wait()
 }
 
-// dial connects to the next backend that accepts a connection. It returns nil if all refuse.
+// dial connects to the next backend that accepts a connection. It returns nil if all backends
+// refuse.
 func (b *balancer) dial(ctx context.Context) net.Conn {
 	for range b.backends {
 		dialer := net.Dialer{Timeout: 5 * time.Second}
@@ -131,7 +132,7 @@ func (b *balancer) dial(ctx context.Context) net.Conn {
 	return nil
 }
 
-// pass copies data between two connections, and closes the target when the data ends.
+// pass copies data from one connection to the other. When the data ends, it closes the target.
 func (b *balancer) pass(to, from net.Conn, count *atomic.Int64) {
 	defer to.Close()
 	buffer := make([]byte, 32<<10)

@@ -39,7 +39,8 @@ type browser struct {
 	bytes    float64     // number of bytes received
 }
 
-// newBrowser opens a tab. The test fails if the page calls another host or writes to the console.
+// newBrowser opens a tab. The test fails if the page sends a request to another host, or writes to
+// the console.
 func newBrowser(t *testing.T, origin string) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -91,7 +92,7 @@ func (b *browser) check() {
 		b.t.Error("the browser recorded no request at all")
 	}
 	for _, m := range b.messages {
-		if !strings.Contains(m, "404 (Not Found)") { // expected: a test opens a missing image
+		if !strings.Contains(m, "404 (Not Found)") { // this error is expected: a test opens a missing image
 			b.t.Errorf("console: %s", m)
 		}
 	}
@@ -142,7 +143,7 @@ func (b *browser) text(selector string) string {
 
 func (b *browser) key(keys string) { b.t.Helper(); b.do(chromedp.KeyEvent(keys)) }
 
-// theme makes the page see a "light" or "dark" system theme.
+// theme emulates a "light" or "dark" system theme for the page.
 func (b *browser) theme(name string) {
 	b.t.Helper()
 	b.do(chromedp.Func(func(ctx context.Context, to *chromedp.Target) error {
@@ -165,7 +166,7 @@ func (b *browser) scripts(on bool) {
 	}))
 }
 
-// screenshots is a directory for screenshots that people can check. Git ignores it.
+// screenshots is the directory for screenshots that people can check. Git ignores it.
 const screenshots = "screenshots"
 
 func (b *browser) screenshot(name string) {
@@ -193,7 +194,8 @@ func (b *browser) publish(name string, width, height int) {
 	}))
 }
 
-// axe returns the source of axe-core. npm installs the locked version without its scripts.
+// axe returns the source code of axe-core. npm installs the locked version, and runs no install
+// scripts.
 var axe = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "layoutproxy-axe-")
 	if err != nil {
@@ -218,7 +220,7 @@ var axe = sync.OnceValues(func() (string, error) {
 	return string(source), err
 })
 
-// checkAccessibility checks that the page meets WCAG 2.2 AA and axe-core's best practices.
+// checkAccessibility fails the test if the page violates WCAG 2.2 AA or axe-core's best practices.
 func (b *browser) checkAccessibility(what string) {
 	b.t.Helper()
 	source, err := axe()

@@ -30,7 +30,7 @@ const reverseProxyTo = "ACCEPTANCE_REVERSE_PROXY_TO"
 func TestReverseProxy(t *testing.T) {
 	to, ok := os.LookupEnv(reverseProxyTo)
 	if !ok {
-		return // an ordinary test run
+		return // do nothing in an ordinary test run
 	}
 	target, err := url.Parse(to)
 	must(t, err)
@@ -81,7 +81,7 @@ func cpu(t *testing.T, pid int) time.Duration {
 }
 
 // layoutproxy needs at most 20 % more processor time to serve a blob from a bucket than a plain
-// reverse proxy. Both read the same object several times, and the test compares the lowest times,
+// reverse proxy. Each serves the same object several times. The test compares the lowest times,
 // because other work on the machine can only increase them.
 func TestBlobFromABucketCostsLittleMoreThanAPlainProxy(t *testing.T) {
 	const size, reads, rounds = 256 << 20, 4, 5

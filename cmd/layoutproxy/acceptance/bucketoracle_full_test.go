@@ -9,7 +9,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Like TestBundleInABucketMatchesOracle, but with every form of the bundle, and in versitygw.
+// This test is like TestBundleInABucketMatchesOracle, but it uses versitygw, and every form of the
+// bundle.
 func TestBundleInVersitygwMatchesOracle(t *testing.T) {
 	v := startVersity(t)
 	n := 0
@@ -23,8 +24,9 @@ func TestBundleInVersitygwMatchesOracle(t *testing.T) {
 	}
 }
 
-// The front stores the suite's writes as files in the directory of the bucket, and layoutproxy
-// reads them as objects. They have no ETag, because no S3 client wrote them.
+// The conformance suite writes through the front, which stores files in the directory of the
+// bucket. layoutproxy reads these files as objects. They have no ETag, because no S3 client wrote
+// them.
 func TestConformanceWithVersitygw(t *testing.T) {
 	v := startVersity(t)
 	tree := layouttest.New(t, v.dir)

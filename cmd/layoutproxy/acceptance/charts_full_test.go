@@ -12,7 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// writable returns a server with empty repositories, and the address of a front to write to them.
+// writable starts a server with empty repositories. It returns the server, and the address of a
+// reverse proxy through which clients can write to them.
 func writable(t *testing.T, repositories ...string) (s server, front string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -26,7 +27,7 @@ func writable(t *testing.T, repositories ...string) (s server, front string) {
 	return s, listening.Listener.Addr().String()
 }
 
-func TestHelmPulls(t *testing.T) {
+func TestHelmPullsCharts(t *testing.T) {
 	program := filepath.Join(installed(t, helm, "cmd/helm"), "helm")
 	s, front := writable(t, "charts/sample")
 	dir := t.TempDir()
@@ -40,7 +41,7 @@ func TestHelmPulls(t *testing.T) {
 	want := layouttest.ReadFile(t, chart)
 	got, err := os.ReadFile(filepath.Join(pulled, "sample-0.1.0.tgz"))
 	if err != nil || string(got) != string(want) {
-		t.Errorf("helm pulled another chart: %d bytes, want %d; error: %v", len(got), len(want), err)
+		t.Errorf("helm pulled a wrong chart: got %d bytes, want %d; error: %v", len(got), len(want), err)
 	}
 	if out := run(t, program, "show", "chart", "--plain-http", "oci://"+s.registry+"/charts/sample"); !strings.Contains(out, "name: sample") {
 		t.Errorf("%s", out)

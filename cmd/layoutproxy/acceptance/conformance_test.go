@@ -9,12 +9,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// TestConformance runs the complete suite, and also all of its tests that are disabled by default.
+// TestConformance runs the complete suite, including the tests that are disabled by default.
 func TestConformance(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
 	for _, name := range []string{"conformance/repo1", "conformance/repo2"} {
-		tree.Layout(name).Write() // even empty repositories exist for the suite's first requests
+		tree.Layout(name).Write() // the suite first reads, so the empty repositories must exist
 	}
 	server := serve(t, dir, "--root-repository", "")
 	front := httptest.NewServer(newFront(t, dir, server))
@@ -30,7 +30,7 @@ func TestConformance(t *testing.T) {
 	}
 	for _, name := range []string{"Blob get range", "Referrers", "Tag listing", "Manifest get by tag"} {
 		if got.states[name] != "Pass" {
-			t.Errorf("%s: the summary of the suite has %q, want Pass", name, got.states[name])
+			t.Errorf("%s: the suite's summary shows %q, want Pass", name, got.states[name])
 		}
 	}
 }

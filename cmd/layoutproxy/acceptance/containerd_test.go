@@ -52,7 +52,8 @@ func comparePulled(t *testing.T, i image, got contents) {
 	}
 }
 
-// direct returns a resolver that asks the registry in the reference itself, and no mirror.
+// direct returns a resolver that uses no mirror. It sends requests to the registry in the
+// reference.
 func direct() remotes.Resolver {
 	return docker.NewResolver(docker.ResolverOptions{
 		Hosts: docker.ConfigureDefaultRegistries(docker.WithPlainHTTP(docker.MatchLocalhost)),
@@ -87,7 +88,8 @@ func TestContainerdPullsFromAMirror(t *testing.T) {
 	}
 }
 
-// TestContainerdFetchesReferrers finds an image's only referrer, an untagged manifest.
+// TestContainerdFetchesReferrers fetches the referrers of an image. The only one is an untagged
+// manifest.
 func TestContainerdFetchesReferrers(t *testing.T) {
 	s := serve(t, bundleDir)
 	i := pick(t, sample(t), installer)

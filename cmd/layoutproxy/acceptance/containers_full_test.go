@@ -58,7 +58,8 @@ func (k kubelet) run(t *testing.T, reference, logs string) string {
 		Metadata:     &cri.PodSandboxMetadata{Name: "greeter", Namespace: "default", Uid: "1"},
 		LogDirectory: logs,
 		Linux: &cri.LinuxPodSandboxConfig{SecurityContext: &cri.LinuxSandboxSecurityContext{
-			NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE}, // the host's network: no CNI plugin is installed
+			// The pod uses the host's network, because no CNI plugin is installed.
+			NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE},
 		}},
 	}
 	sandbox, err := k.runtime.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: pod})

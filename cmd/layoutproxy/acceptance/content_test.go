@@ -65,7 +65,7 @@ func parse(t *testing.T, data []byte) (m manifest) {
 	return m
 }
 
-// parts returns the layers, after the config if the manifest has one.
+// parts returns the manifest's config, if it has one, and its layers.
 func (m manifest) parts() []ocispec.Descriptor {
 	if m.Config == nil {
 		return m.Layers
@@ -78,7 +78,7 @@ func blob(t *testing.T, l layout, d digest.Digest) []byte {
 	t.Helper()
 	data := layouttest.ReadFile(t, l.blobPath(d))
 	if got := d.Algorithm().FromBytes(data); got != d {
-		t.Fatalf("checksum mismatch: %s has the digest %s", l.blobPath(d), got)
+		t.Fatalf("checksum mismatch: the content of %s has the digest %s", l.blobPath(d), got)
 	}
 	return data
 }

@@ -30,7 +30,7 @@ func chunked(t *testing.T) string {
 }
 
 // TestCtrPullsTheSample pulls the complete sample with Debian's containerd. The images are served
-// from chunks, and pulled by the names of the mirrored registry.
+// from chunks, and have the names that they have in the mirrored registry.
 func TestCtrPullsTheSample(t *testing.T) {
 	s := serve(t, chunked(t))
 	c := startContainerd(t, packagedRelease(t), nil)

@@ -23,7 +23,7 @@ import (
 // release is an installed release of containerd.
 type release struct {
 	name  string
-	bin   string // directory of the programs containerd, ctr and the shim
+	bin   string // directory that contains containerd, ctr and the shim
 	major int
 }
 
@@ -41,13 +41,13 @@ type containerd struct {
 	cmd *exec.Cmd
 }
 
-// startContainerd runs containerd until the test ends. settings are passed to config.
+// startContainerd runs containerd until the test ends. For settings, see config.
 func startContainerd(t *testing.T, r release, settings map[string]string) *containerd {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Fatal("containerd can run only as root\nhint: run the tests as root")
 	}
-	dir, err := os.MkdirTemp("", "lp-") // short: a socket's path has at most 107 bytes
+	dir, err := os.MkdirTemp("", "lp-") // a short name: a socket's path has at most 107 bytes
 	must(t, err)
 	t.Cleanup(func() { removeMounted(t, dir) })
 	c := &containerd{release: r, dir: dir, socket: filepath.Join(dir, "s.sock"), certs: filepath.Join(dir, "certs.d")}
@@ -68,14 +68,14 @@ func (c *containerd) write(t *testing.T, name, text string) {
 	layouttest.WriteFile(t, filepath.Join(c.dir, name), text)
 }
 
-// These are the names of plugins that tests configure.
+// These are names of plugins of containerd.
 const (
 	metadataPlugin = "io.containerd.metadata.v1.bolt"
 	transferPlugin = "io.containerd.transfer.v1.local"
 )
 
-// config returns the text of config.toml. settings maps a plugin, or a table of a plugin as
-// PLUGIN".TABLE, to its lines, which replace the defaults.
+// config returns the text of config.toml. Each key of settings is a plugin, or a table of a plugin,
+// as PLUGIN".TABLE. The value is the content of that table. It replaces the default.
 func (c *containerd) config(settings map[string]string) string {
 	version, cri := 2, "io.containerd.grpc.v1.cri"
 	if c.major >= 2 {
@@ -83,11 +83,11 @@ func (c *containerd) config(settings map[string]string) string {
 	}
 	path := fmt.Sprintf("config_path = %q", c.certs)
 	all := map[string]string{
-		metadataPlugin:                  `content_sharing_policy = "isolated"`, // each namespace pulls all blobs itself
+		metadataPlugin:                  `content_sharing_policy = "isolated"`, // so each namespace must pull all blobs itself
 		cri + `".registry`:              path,
 		transferPlugin:                  path,
 		"io.containerd.internal.v1.opt": fmt.Sprintf("path = %q", filepath.Join(c.dir, "opt")),
-		"io.containerd.nri.v1.nri":      "disable = true", // its socket has the same path for all containerds
+		"io.containerd.nri.v1.nri":      "disable = true", // otherwise, all containerd processes would use the same socket
 	}
 	maps.Copy(all, settings)
 	var b strings.Builder
@@ -103,7 +103,8 @@ func (c *containerd) config(settings map[string]string) string {
 	return b.String()
 }
 
-// start starts containerd, and waits until it answers. Its root may have content of earlier runs.
+// start starts containerd, and waits until it answers. The root may contain content of earlier
+// runs.
 func (c *containerd) start(t *testing.T) {
 	t.Helper()
 	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -133,7 +134,7 @@ func (c *containerd) stop(t *testing.T, signal syscall.Signal) {
 	if c.cmd == nil {
 		return
 	}
-	_ = c.cmd.Process.Signal(signal) // fails only if containerd has already ended
+	_ = c.cmd.Process.Signal(signal) // Signal fails only if containerd has already ended
 	ended := make(chan error, 1)
 	go func() { ended <- c.cmd.Wait() }()
 	select {
@@ -205,7 +206,8 @@ func (c *containerd) store() layout {
 	return layout(filepath.Join(c.dir, "root", "io.containerd.content.v1.content"))
 }
 
-// mirror makes endpoint the mirror of a registry. layoutproxy mirror-config writes its hosts.toml.
+// mirror makes endpoint the mirror of a registry. It runs layoutproxy mirror-config, which writes
+// the registry's hosts.toml.
 func (c *containerd) mirror(t *testing.T, host, endpoint string, flags ...string) {
 	t.Helper()
 	run(t, program, append([]string{"mirror-config", host, "--endpoint", endpoint, "--write", c.certs}, flags...)...)

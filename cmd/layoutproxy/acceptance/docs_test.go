@@ -39,8 +39,8 @@ var notRun = map[string]int{
 // block is a fenced block of shell commands in a document.
 type block struct {
 	line    int
-	reason  string // why the test skips the block; empty if it does not
-	session bool   // whether it is a console block: "$ " and a command, then its output
+	reason  string // why the test skips the block; empty if the test runs it
+	session bool   // whether this is a console block, with commands after "$ " and their output
 	script  string
 }
 
@@ -90,7 +90,7 @@ func TestCommandsInDocs(t *testing.T) {
 			}
 		}
 		if skipped != notRun[name] {
-			t.Errorf("%s: the test skips %d blocks, but notRun has %d", name, skipped, notRun[name])
+			t.Errorf("%s: the test skips %d blocks, but notRun expects %d", name, skipped, notRun[name])
 		}
 		if len(all) > skipped {
 			t.Run(name, func(t *testing.T) { newSandbox(t).run(name, all) })
@@ -135,8 +135,8 @@ func newSandbox(t *testing.T) *sandbox {
 	return s
 }
 
-// shim is a script that replaces layoutproxy in a sandbox. Its command serve starts a server, and
-// returns as soon as the server listens.
+// shim is a script that replaces layoutproxy in a sandbox. Its command serve returns as soon as the
+// server listens, and leaves the server running.
 const shim = `#!/bin/sh
 program='%s' root='%s'
 export LAYOUTPROXY_LISTEN='%s' LAYOUTPROXY_ADMIN_LISTEN='%s' LAYOUTPROXY_CACHE_DIR="$root/cache"
@@ -167,7 +167,8 @@ done
 cat "$root/log"
 `
 
-// stopServing is a script that stops the server of shim. It fails if the server reported an error.
+// stopServing is a script that stops the server that shim started. It fails unless the server exits
+// with status 0.
 const stopServing = `#!/bin/sh
 root='%s'
 [ -e "$root/pid" ] || exit 0

@@ -15,9 +15,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// front is a proxy that makes a read-only server writable. It stores what clients write in OCI
-// layouts, which the server serves, and forwards all other requests. So a suite that writes before
-// it reads can test the server.
+// front is a proxy that makes a read-only server writable. It stores all writes as OCI layouts,
+// which the server serves. It forwards all other requests to the server. So a suite that writes
+// before it reads can test the server.
 type front struct {
 	dir    string // directory of the layouts that the server serves
 	server server
@@ -38,7 +38,7 @@ func newFront(t *testing.T, dir string, s server) *front {
 	}
 }
 
-// Repository names may contain slashes, so the names match greedily.
+// A repository name may contain slashes, so its part of each pattern matches greedily.
 var (
 	uploadPath   = regexp.MustCompile(`^/v2/(.+)/blobs/uploads/([^/]*)$`)
 	blobPath     = regexp.MustCompile(`^/v2/(.+)/blobs/([^/]+)$`)

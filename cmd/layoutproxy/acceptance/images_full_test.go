@@ -25,7 +25,7 @@ type app struct {
 	layout *layouttest.Layout
 	// image has the tag v1, and other is an image for another platform. inner is an index of both,
 	// with the tag flat. nested is an index of inner, with the tag nested. Some of podman, buildah
-	// and skopeo do not support it.
+	// and skopeo do not support such nested indexes.
 	image, inner, nested, other ocispec.Descriptor
 	// large is the large first layer of image.
 	large ocispec.Descriptor
@@ -80,7 +80,8 @@ func runnable(t *testing.T, l *layouttest.Layout, layers ...[]byte) ocispec.Desc
 	for _, layer := range layers {
 		d := l.Blob(ocispec.MediaTypeImageLayer, layer)
 		manifest.Layers = append(manifest.Layers, d)
-		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, d.Digest) // layers are not compressed, so both digests are the same
+		// Layers are not compressed, so the digest of a layer is also its diff ID.
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, d.Digest)
 	}
 	manifest.Config = l.Blob(ocispec.MediaTypeImageConfig, marshal(t, config))
 	d := l.Blob(manifest.MediaType, marshal(t, manifest))

@@ -56,7 +56,7 @@ func (c *containerd) startPull(t *testing.T, p puller, reference string) *exec.C
 	return cmd
 }
 
-// waitForHalf waits until the wire has stopped the download, and a part of the layer is on disk.
+// waitForHalf waits until the proxy has stopped the download, and a part of the layer is on disk.
 func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
 	t.Helper()
 	deadline := time.After(commandTimeout)
@@ -74,7 +74,7 @@ func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("no part of the layer is in the files %s", files)
+			t.Fatalf("containerd has stored no part of the layer; its files are %s", files)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -88,7 +88,7 @@ func TestNodesPullInParts(t *testing.T) {
 		if r.major < 2 {
 			continue // containerd 1.x downloads layers in one request
 		}
-		for _, p := range r.pullers()[:2] { // only pulls by the transfer service are in parts
+		for _, p := range r.pullers()[:2] { // only the transfer service pulls layers in parts
 			t.Run(p.name, func(t *testing.T) {
 				c := startContainerd(t, r, map[string]string{
 					transferPlugin: "concurrent_layer_fetch_buffer = 1048576\nmax_concurrent_downloads = 4",

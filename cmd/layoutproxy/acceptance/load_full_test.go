@@ -27,7 +27,7 @@ type load struct {
 	part, size  int64 // size of each range and of the blob in bytes; 0 for requests without ranges
 }
 
-// measured is how much a server did under load.
+// measured contains what was measured while a server was under load.
 type measured struct {
 	requests, bytes int64
 	cpu, wall       time.Duration // processor time that the server used, and elapsed time

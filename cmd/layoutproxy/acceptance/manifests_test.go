@@ -98,5 +98,5 @@ func (f *front) deleteBlob(l layout, dgst string, w http.ResponseWriter, req *ht
 	return f.deleted(req.Context(), w)
 }
 
-// isDigest reports whether a reference is a digest. Only digests contain a colon, not tags.
+// isDigest reports whether a reference is a digest. Digests contain a colon, and tags do not.
 func isDigest(reference string) bool { return strings.Contains(reference, ":") }

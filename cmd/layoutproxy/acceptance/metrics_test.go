@@ -33,7 +33,7 @@ func TestMetricsCountRequests(t *testing.T) {
 		`layoutproxy_refused_requests_total 0`,
 	} {
 		if !strings.Contains(metrics, line+"\n") {
-			t.Errorf("/metrics has no line %s in\n%s", line, metrics)
+			t.Errorf("/metrics does not contain the line %s:\n%s", line, metrics)
 		}
 	}
 }

@@ -102,7 +102,7 @@ func queries(t *testing.T) []string {
 	}
 	must(t, json.Unmarshal([]byte(read(t, dashboard)), &board))
 	var all []string
-	var rules strings.Builder // a rule per query, because promtool parses only rules
+	var rules strings.Builder // contains one rule per query, because promtool can parse only rules
 	rules.WriteString("groups:\n- name: dashboard\n  rules:\n")
 	for _, p := range board.Panels {
 		if len(p.Targets) == 0 {

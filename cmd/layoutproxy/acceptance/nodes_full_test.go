@@ -52,7 +52,8 @@ func everyWay(t *testing.T, test func(t *testing.T, c *containerd, p puller)) {
 	}
 }
 
-// pullAndCompare pulls an image, and fails the test unless the content store then has all of want.
+// pullAndCompare pulls an image. It fails the test unless the content store then contains all blobs
+// of want.
 func (p puller) pullAndCompare(t *testing.T, c *containerd, reference string, want contents) {
 	t.Helper()
 	if out, err := p.pull(t, c, reference); err != nil {
@@ -139,7 +140,7 @@ func TestNodesPullByMutualTLSWithoutFallback(t *testing.T) {
 	})
 }
 
-func TestNodesPullBelowAPath(t *testing.T) {
+func TestNodesPullFromAMirrorBelowAPath(t *testing.T) {
 	a := newApp(t, "path")
 	s := serve(t, a.dir, "--root-repository", "")
 	w := newWire(t, s)

@@ -69,7 +69,7 @@ func startVersity(t *testing.T) versity {
 	}
 }
 
-// versitygw behaves as Amazon documents. The test checks these facts:
+// versitygw behaves as Amazon documents S3. Each page supports some checks of this test:
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html (412, and 404 for
 // If-Match without an object), …/API/API_GetObject.html (If-Match, ranges),
 // …/API/API_ListObjectsV2.html (pages of at most 1,000 keys, in byte order),

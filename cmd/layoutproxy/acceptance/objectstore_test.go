@@ -20,7 +20,8 @@ type objectStore struct {
 	client           *s3.Client
 }
 
-// fakeStore runs a fake object store in this process. The server can make requests fail.
+// fakeStore runs a fake object store in this process. A test can make its requests fail through the
+// returned server.
 func fakeStore(t *testing.T) (objectStore, *buckettest.Server) {
 	t.Helper()
 	server := buckettest.Start(t)

@@ -19,34 +19,35 @@ const field = projectDir + "/cmd/layoutproxy/testdata/d8"
 
 // forms are functions that convert a bundle to a form in which people store bundles.
 var forms = map[string]func(t *testing.T, b bundleOf){
-	"as it was written": func(t *testing.T, b bundleOf) { b.copy(t) },
+	"unchanged archives": func(t *testing.T, b bundleOf) { b.copy(t) },
 	"unpacked by GNU tar": func(t *testing.T, b bundleOf) {
 		for _, archive := range b.archives(t) {
 			run(t, packaged(t, "tar"), "-xf", archive, "-C", b.to, "--no-same-owner", "--mode=u+rwX")
 		}
 	},
-	"cut as d8 does": func(t *testing.T, b bundleOf) {
+	"chunks cut as d8 does": func(t *testing.T, b bundleOf) {
 		for n, archive := range b.copy(t) {
 			cut(t, archive, n, 100_000)
 		}
 	},
-	"cut by split": func(t *testing.T, b bundleOf) {
+	"chunks cut by split": func(t *testing.T, b bundleOf) {
 		for _, archive := range b.copy(t) {
 			run(t, packaged(t, "split"), "-b", "70000", "-d", "-a", "4", "--additional-suffix=.chunk", archive, archive+".")
 			must(t, os.Remove(archive))
 		}
 	},
-	"packed again by GNU tar, as ustar": func(t *testing.T, b bundleOf) { b.repack(t, packaged(t, "tar"), "--format=ustar", "--sort=name") },
-	"packed again by GNU tar, as PAX":   func(t *testing.T, b bundleOf) { b.repack(t, packaged(t, "tar"), "--format=posix") },
-	"packed again by bsdtar":            func(t *testing.T, b bundleOf) { b.repack(t, packaged(t, "bsdtar")) },
-	"packed by bsdtar as PAX, and cut": func(t *testing.T, b bundleOf) {
+	"repacked by GNU tar in ustar format": func(t *testing.T, b bundleOf) { b.repack(t, packaged(t, "tar"), "--format=ustar", "--sort=name") },
+	"repacked by GNU tar in PAX format":   func(t *testing.T, b bundleOf) { b.repack(t, packaged(t, "tar"), "--format=posix") },
+	"repacked by bsdtar":                  func(t *testing.T, b bundleOf) { b.repack(t, packaged(t, "bsdtar")) },
+	"repacked by bsdtar in PAX format, and cut into chunks": func(t *testing.T, b bundleOf) {
 		for n, archive := range b.repack(t, packaged(t, "bsdtar"), "--format=pax") {
 			cut(t, archive, n, 33_000)
 		}
 	},
 }
 
-// bundleOf has the directory of a bundle, from, and that of a converted copy, to.
+// bundleOf is a bundle to convert. from is the directory of its archives, and to the directory for
+// the converted copy.
 type bundleOf struct{ from, to string }
 
 func (b bundleOf) archives(t *testing.T) []string {
@@ -83,7 +84,7 @@ func (b bundleOf) repack(t *testing.T, tool string, flags ...string) (packed []s
 }
 
 // cut cuts an archive into chunks as d8 does. A chunk ends with the write that reaches the limit.
-// Writes differ in size, so chunks do, too, and the last chunk may be empty.
+// Because writes differ in size, chunks do, too. The last chunk may be empty.
 func cut(t *testing.T, archive string, n, limit int) {
 	t.Helper()
 	data := []byte(read(t, archive))
@@ -160,7 +161,8 @@ func TestLayoutsOfOtherToolsMatchOracle(t *testing.T) {
 	}
 }
 
-// The oracle detects each kind of wrong answer. If not, tests that use it would prove nothing.
+// The oracle detects each kind of wrong answer. Otherwise, the tests that use the oracle would
+// prove nothing.
 func TestOracleDetectsWrongAnswers(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "platform.tar"), []byte(read(t, filepath.Join(field, "platform.tar"))), 0o644))
@@ -181,13 +183,13 @@ func TestOracleDetectsWrongAnswers(t *testing.T) {
 			}
 			return body
 		},
-		"a wrong digest of a manifest": func(req *http.Request, resp *http.Response, body []byte) []byte {
+		"a wrong digest header for a manifest": func(req *http.Request, resp *http.Response, body []byte) []byte {
 			if strings.HasSuffix(req.URL.Path, "/manifests/stable") {
 				resp.Header.Set("Docker-Content-Digest", "sha256:"+strings.Repeat("0", 64))
 			}
 			return body
 		},
-		"another range": func(req *http.Request, resp *http.Response, body []byte) []byte {
+		"a wrong Content-Range header": func(req *http.Request, resp *http.Response, body []byte) []byte {
 			if r := resp.Header.Get("Content-Range"); r != "" {
 				resp.Header.Set("Content-Range", r+"0")
 			}

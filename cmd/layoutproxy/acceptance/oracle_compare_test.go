@@ -87,8 +87,8 @@ func (e *examiner) status(method, path string, want int, header ...string) {
 	}
 }
 
-// list reads a list in one request, and then page by page, and compares it with want. It follows
-// the Link headers.
+// list reads a list in one request, and then page by page, with the Link headers. It compares both
+// results with want.
 func (e *examiner) list(path, field string, want []string) {
 	e.Helper()
 	for _, query := range []string{"", "?n=1", "?n=7"} {
@@ -122,7 +122,7 @@ func (e *examiner) repository(name string, r *repository) {
 		if d == made {
 			resp, body := e.do("GET", base+"/manifests/"+tag)
 			if got := digest.FromBytes(body).String(); resp.StatusCode != http.StatusOK || resp.Header.Get("Docker-Content-Digest") != got {
-				e.differ("%s:%s: got status %s and digest header %s, want %s", name, tag, resp.Status, resp.Header.Get("Docker-Content-Digest"), got)
+				e.differ("%s:%s: got status %s and digest header %s, want digest %s", name, tag, resp.Status, resp.Header.Get("Docker-Content-Digest"), got)
 			}
 			continue
 		}
@@ -199,7 +199,8 @@ func (e *examiner) blob(path string, d digest.Digest, data []byte) {
 		return
 	}
 	middle := size / 2
-	for header, want := range map[string][2]int{ // offsets of the first byte and after the last one
+	// Each value contains the offsets of the first byte and after the last byte.
+	for header, want := range map[string][2]int{
 		"bytes=0-0":                                   {0, 1},
 		fmt.Sprintf("bytes=%d-", middle):              {middle, size},
 		fmt.Sprintf("bytes=-%d", middle):              {size - middle, size},

@@ -36,7 +36,7 @@ type repository struct {
 
 // readBundle reads a directory of archives, chunk sets and layouts. root is the path of their
 // repositories. It reads package-versions.tar first, then other archives by name, then unpacked
-// layouts. The last one with a tag wins.
+// layouts. If a tag occurs several times, the last one wins.
 func readBundle(t *testing.T, dir, root string) oracle {
 	t.Helper()
 	o := oracle{}
@@ -155,8 +155,8 @@ func (o oracle) repository(name string) *repository {
 	return o[name]
 }
 
-// nameOf returns the repository of the layout in a directory. All editions share the installer and
-// the d8 program, so their repositories are beside the edition at the end of the root, not below
+// nameOf returns the repository of the layout in a directory. root may end with an edition. All
+// editions share the installer and the d8 program, so these two are beside the edition, not below
 // it.
 func nameOf(root, dir string) string {
 	first, _, _ := strings.Cut(dir, "/")
@@ -174,12 +174,13 @@ func beside(root string) string {
 	return root
 }
 
-// oracleTag returns the tag of a descriptor, or an empty string. The tag is the short tag, the part
-// of a reference after the last colon, or the reference if it is only a tag.
+// oracleTag returns the tag of a descriptor, or an empty string. It uses the short tag, if any.
+// Otherwise, the tag follows the last colon of the reference. A reference without a colon or a
+// slash is itself the tag.
 func oracleTag(d ocispec.Descriptor) string {
 	if tag := d.Annotations["io.deckhouse.image.short_tag"]; tag != "" {
 		if strings.Contains(tag, ":") {
-			return "" // this short tag is a digest
+			return "" // the short tag is a digest, not a tag
 		}
 		return tag
 	}
@@ -226,7 +227,7 @@ func (o oracle) discover(root string) {
 	}
 }
 
-// made is the value for the unknown digest of a discovery tag.
+// made stands for the digest of a discovery tag, which the oracle cannot know.
 const made digest.Digest = "made"
 
 // referrers returns descriptors of the manifests that have the subject d, sorted by digest.

@@ -9,7 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-func TestOrasCopies(t *testing.T) {
+func TestOrasCopiesImages(t *testing.T) {
 	oras, s, images := tool(t, "oras"), serve(t, bundleDir), sample(t)
 	for _, test := range []struct {
 		name      string
@@ -33,7 +33,7 @@ func TestOrasCopies(t *testing.T) {
 	}
 }
 
-func TestOrasDiscovers(t *testing.T) {
+func TestOrasDiscoversReferrers(t *testing.T) {
 	oras, s := tool(t, "oras"), serve(t, bundleDir)
 	i := pick(t, sample(t), installer)
 	refers := parse(t, blob(t, i.layout(), sbom))

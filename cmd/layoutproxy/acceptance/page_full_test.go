@@ -20,7 +20,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// packedSample returns a directory with the sample bundle, packed in archives.
+// packedSample returns a directory with the sample bundle, packed into archives.
 func packedSample(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "bundle")
@@ -32,7 +32,7 @@ func packedSample(t *testing.T) string {
 // The overview shows whether the bundle is intact, the ready versions, the number of repositories
 // and tags, and the hosts.toml for nodes. It works with and without JavaScript. It loads at most 60
 // kB, and nothing from another host.
-func TestPageFirstVisit(t *testing.T) {
+func TestFirstVisitOfThePage(t *testing.T) {
 	s := serve(t, packedSample(t))
 	b := newBrowser(t, "http://"+s.admin)
 	b.width(1280)
@@ -97,7 +97,7 @@ func TestPageAccessibility(t *testing.T) {
 	}
 }
 
-// breakBundle makes the largest layer of an archive missing: it renames its entry.
+// breakBundle renames the entry of the largest layer in an archive, so that the layer is missing.
 func breakBundle(t *testing.T, archive string) {
 	t.Helper()
 	largest := layouttest.Place{}

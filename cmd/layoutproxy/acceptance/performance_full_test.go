@@ -25,16 +25,17 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// target is a running server that gets load.
+// target is a running server whose performance is measured.
 type target struct {
 	name    string
 	address string
 	pids    []int
 }
 
-// TestPerformance compares layoutproxy with floor, with nginx if it is installed, and a pull with
-// that of crane. With LAYOUTPROXY_PERFORMANCE=1, it takes five minutes and prints the tables of
-// docs/performance.md. Otherwise, it only checks that all servers give the same answers.
+// TestPerformance compares layoutproxy with floor and, if it is installed, with nginx. It also
+// compares pulls with layoutproxy and with crane. With LAYOUTPROXY_PERFORMANCE=1, it takes five
+// minutes and prints the tables of docs/performance.md. Otherwise, it only checks that all servers
+// give the same answers.
 func TestPerformance(t *testing.T) {
 	rounds, duration := 1, 50*time.Millisecond
 	if os.Getenv("LAYOUTPROXY_PERFORMANCE") != "" {
@@ -43,7 +44,7 @@ func TestPerformance(t *testing.T) {
 	b := newPerformanceBundle(t)
 	servers := b.servers(t)
 	if rounds > 1 {
-		time.Sleep(8 * time.Second) // wait until the checks in the background have ended
+		time.Sleep(8 * time.Second) // long enough for the server's background checks to end
 		printMemory(t, servers)
 	}
 	b.checkAnswers(t, servers)
@@ -266,7 +267,7 @@ type work struct {
 	name string
 	load load
 	unit string
-	cost func(measured) float64 // returns the processor time in unit
+	cost func(measured) float64 // returns the processor time of a measurement, in unit
 }
 
 func (b *performanceBundle) works() []work {
@@ -285,8 +286,8 @@ func (b *performanceBundle) works() []work {
 	}
 }
 
-// compare sends the same load to all servers in turn, and prints the medians. Each ratio is that of
-// a server to floor in the same round, with the blob in the same form.
+// compare sends the same load to all servers in turn, and prints the medians. It also compares each
+// server with floor in the same round, with the blob in the same form.
 func (w work) compare(t *testing.T, servers []target, rounds int, duration time.Duration) {
 	t.Helper()
 	costs, rates := make([][]float64, len(servers)), make([][]float64, len(servers))

@@ -43,14 +43,14 @@ func comparePulls(t *testing.T, dir string, rounds int) {
 		}
 		fmt.Printf("\npull of %s, %d images\n%-22s %8s %8s %8s %8s\n", repository, len(images), "", "wall s", "x crane", "CPU s", "x crane")
 		for i, way := range ways {
-			base := i % 2 // compare an archive with crane's tarball, a tree with crane's layout
+			base := i % 2 // compare an archive with crane's tarball, and a tree with crane's layout
 			fmt.Printf("%-22s %8.2f %8.2f %8.2f %8.2f\n", way.name, median(wall[i]), median(ratios(wall[i], wall[base])), median(cpu[i]), median(ratios(cpu[i], cpu[base])))
 		}
 	}
 }
 
-// timed runs a command, and returns its elapsed time and its processor time in seconds. It replaces
-// {} in the arguments by a new directory.
+// timed runs a command, and returns its elapsed time and its processor time in seconds. In the
+// arguments, it replaces {} with a new directory.
 func timed(t *testing.T, args []string) (wall, cpu float64) {
 	t.Helper()
 	dir, err := os.MkdirTemp(t.TempDir(), "pull")

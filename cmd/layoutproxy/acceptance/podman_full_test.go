@@ -64,7 +64,7 @@ func (e *engine) run(t *testing.T, args ...string) string {
 
 func (e *engine) policy() string { return "--signature-policy=" + filepath.Join(e.dir, "policy.json") }
 
-func TestPodmanThroughAMirror(t *testing.T) {
+func TestPodmanPullsThroughAMirror(t *testing.T) {
 	a := newApp(t, "podman")
 	s := serve(t, a.dir, "--root-repository", "")
 	e := newEngine(t, "podman", mirrored(s.registry))
@@ -80,7 +80,7 @@ func TestPodmanThroughAMirror(t *testing.T) {
 	}
 }
 
-func TestBuildahThroughAMirror(t *testing.T) {
+func TestBuildahPullsThroughAMirror(t *testing.T) {
 	a := newApp(t, "buildah")
 	s := serve(t, a.dir, "--root-repository", "")
 	e := newEngine(t, "buildah", mirrored(s.registry))
@@ -96,7 +96,7 @@ func TestBuildahThroughAMirror(t *testing.T) {
 	e.run(t, "rm", container)
 }
 
-func TestSkopeoThroughAMirror(t *testing.T) {
+func TestSkopeoPullsThroughAMirror(t *testing.T) {
 	a := newApp(t, "skopeo")
 	s := serve(t, a.dir, "--root-repository", "")
 	e := newEngine(t, "skopeo", mirrored(s.registry))

@@ -48,7 +48,7 @@ func TestPullMatchesOtherClients(t *testing.T) {
 			synced = append(synced, layouttest.ReadFiles(t, dir))
 		}
 		if !maps.Equal(synced[0], synced[1]) || len(synced[0]) == 0 {
-			t.Errorf("%s: skopeo syncs %d files from the source, but %d files or other content from the new bundle", name, len(synced[0]), len(synced[1]))
+			t.Errorf("%s: skopeo synced %d files from the source and %d from the new bundle, but both must be equal and not empty", name, len(synced[0]), len(synced[1]))
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (p *patient) image(ctx context.Context, base, name string, want digest.Dige
 	return nil
 }
 
-// contentOf pulls everything that a manifest names: its children, config and layers.
+// contentOf pulls everything to which a manifest refers: its children, config and layers.
 func (p *patient) contentOf(ctx context.Context, at string, body []byte) error {
 	var m manifest
 	if err := json.Unmarshal(body, &m); err != nil {

@@ -43,15 +43,15 @@ func TestRedirect(t *testing.T) {
 		method, url string
 		status      int
 	}{
-		"HEAD":                  {http.MethodHead, object, http.StatusOK},
-		"a manifest":            {http.MethodGet, base + i.repository + "/manifests/" + i.tag, http.StatusOK},
-		"a manifest as a blob":  {http.MethodGet, base + i.repository + "/blobs/" + i.digest.String(), http.StatusOK},
-		"an unknown blob":       {http.MethodGet, base + i.repository + "/blobs/sha256:" + strings.Repeat("0", 64), http.StatusNotFound},
-		"entry of an archive":   {http.MethodGet, packed + layerOf(t, base+sampleRoot+"/modules/packed/manifests/v1"), http.StatusOK},
-		"without a login":       {http.MethodGet, strings.Replace(object, "frodo:baggins@", "", 1), http.StatusUnauthorized},
-		"in another repository": {http.MethodGet, packed + d.String(), http.StatusNotFound},
-		"a wrong password":      {http.MethodGet, strings.Replace(object, "baggins@", "wrong@", 1), http.StatusUnauthorized},
-		"PUT of a blob":         {http.MethodPut, object, http.StatusMethodNotAllowed},
+		"HEAD":                         {http.MethodHead, object, http.StatusOK},
+		"a manifest":                   {http.MethodGet, base + i.repository + "/manifests/" + i.tag, http.StatusOK},
+		"a manifest as a blob":         {http.MethodGet, base + i.repository + "/blobs/" + i.digest.String(), http.StatusOK},
+		"an unknown blob":              {http.MethodGet, base + i.repository + "/blobs/sha256:" + strings.Repeat("0", 64), http.StatusNotFound},
+		"an entry of an archive":       {http.MethodGet, packed + layerOf(t, base+sampleRoot+"/modules/packed/manifests/v1"), http.StatusOK},
+		"a request without a login":    {http.MethodGet, strings.Replace(object, "frodo:baggins@", "", 1), http.StatusUnauthorized},
+		"a blob of another repository": {http.MethodGet, packed + d.String(), http.StatusNotFound},
+		"a wrong password":             {http.MethodGet, strings.Replace(object, "baggins@", "wrong@", 1), http.StatusUnauthorized},
+		"PUT of a blob":                {http.MethodPut, object, http.StatusMethodNotAllowed},
 	} {
 		if resp, _ := requestOnce(t, c.method, c.url); resp.StatusCode != c.status || resp.Header.Get("Location") != "" {
 			t.Errorf("%s: got status %s and Location %q, want no redirect", what, resp.Status, resp.Header.Get("Location"))

@@ -7,7 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-func TestRegctlCopies(t *testing.T) {
+func TestRegctlCopiesImages(t *testing.T) {
 	regctl, s, images := tool(t, "regctl"), serve(t, bundleDir), sample(t)
 	for _, test := range []struct {
 		name string

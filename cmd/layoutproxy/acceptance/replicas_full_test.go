@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Like TestPullsSucceedWhileReplicasAreKilled, but in versitygw, with a kill every 3 seconds.
+// This test is like TestPullsSucceedWhileReplicasAreKilled, but uses versitygw, and a replica is
+// killed every 3 seconds.
 func TestPullsSucceedWhileReplicasAreKilledForTwoMinutes(t *testing.T) {
 	c := startCluster(t, startVersity(t).objectStore)
 	over := time.Now().Add(2 * time.Minute)

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// replica is a server of a store in a bucket. The test kills it and starts it again.
+// replica is a server that serves a store in a bucket. The test kills it and starts it again.
 type replica struct {
 	at   string // address as HOST:PORT
 	args []string
@@ -58,7 +58,7 @@ type cluster struct {
 
 	client   *patient
 	imported atomic.Bool  // whether the second import has ended
-	stale    atomic.Int64 // number of catalogs that did not show the finished second import
+	stale    atomic.Int64 // number of catalogs without the second import, read after its end
 	kills    int
 }
 
@@ -162,7 +162,7 @@ func (c *cluster) importLate(ctx context.Context, bundle string, env []string) e
 	return nil
 }
 
-// pullLate waits until each replica has the images of the second import, and pulls them.
+// pullLate pulls the images of the second import from each replica, and waits until it has them.
 func (c *cluster) pullLate(ctx context.Context) error {
 	for _, r := range c.replicas {
 		for _, name := range c.late {

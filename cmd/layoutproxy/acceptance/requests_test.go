@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// requestOnce sends one request, with the credentials from the URL. It does not follow redirects.
-// header contains names and values in turn. It does not send headers with an empty value.
+// requestOnce sends one request, with the credentials from the URL, and follows no redirect. header
+// contains names and values in turn. Headers with an empty value are not sent.
 func requestOnce(t *testing.T, method, url string, header ...string) (*http.Response, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)

@@ -47,7 +47,7 @@ func (i image) reference(s server) string { return s.registry + "/" + i.name() }
 // name returns the reference without the registry, as REPOSITORY:TAG.
 func (i image) name() string { return i.repository + ":" + i.tag }
 
-// layout returns the layout directory of the image. It does not exist for a discovery tag.
+// layout returns the layout directory of the image. For a discovery tag, it does not exist.
 func (i image) layout() layout {
 	below, ok := strings.CutPrefix(i.repository+"/", sampleRoot+"/")
 	if !ok {
@@ -56,7 +56,7 @@ func (i image) layout() layout {
 	return layout(filepath.Join(bundleDir, below))
 }
 
-// discovery reports whether the tag is a discovery tag. Such a repository has no layout.
+// discovery reports whether the tag is a discovery tag: the repositories of these have no layout.
 func (i image) discovery() bool { return !i.layout().exists() }
 
 // sample returns the images that layoutproxy list shows for the sample.

@@ -29,8 +29,8 @@ func serve(t *testing.T, dir string, flags ...string) server {
 	return serveUnder(t, nil, dir, flags...)
 }
 
-// serveUnder is like serve, but runs the program with a command in front of it, such as strace -D.
-// The command must execute the program in its own process.
+// serveUnder is like serve, but starts the program through a command such as strace -D. The command
+// must execute the program in its own process.
 func serveUnder(t *testing.T, command []string, dir string, flags ...string) server {
 	t.Helper()
 	addresses := filepath.Join(t.TempDir(), "addresses")
@@ -72,7 +72,7 @@ func waitFor(t *testing.T, addresses string, ended chan error) (s server) {
 		}
 		select {
 		case err := <-ended:
-			ended <- err // put back for stop, which also reads it
+			ended <- err // put the error back, because stop also reads it
 			t.Fatalf("layoutproxy ended before it listened: %v", err)
 		case <-deadline:
 			t.Fatal("layoutproxy does not listen after 30 seconds")
@@ -99,7 +99,7 @@ func stop(t *testing.T, process *os.Process, ended <-chan error, log *bytes.Buff
 	}
 }
 
-// rescan makes the server rescan its sources, and waits until it has.
+// rescan makes the server rescan its sources, and waits for the end of the rescan.
 func (s server) rescan(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

@@ -17,7 +17,7 @@ import (
 
 // Two servers read a directory while another process imports into it. Each server shows all of the
 // import or nothing, and continues to serve old content. NFS and CephFS report no changes by other
-// machines. So the second server gets no events, and finds the import by --rescan.
+// machines. To simulate this, the second server gets no events. It finds the import by --rescan.
 func TestTwoServersOfOneDirectory(t *testing.T) {
 	store, bundle := filepath.Join(t.TempDir(), "store"), t.TempDir()
 	run(t, program, "import", abs(t, bundleDir), "--store", store)

@@ -46,7 +46,8 @@ func TestSystemdConfigurationIsValid(t *testing.T) {
 	run(t, program, "serve", "--config", file, "--check-config")
 }
 
-// systemRoot makes a root directory with the unit, its program and the targets that it needs.
+// systemRoot makes a root directory with the unit, and with the program and targets that the unit
+// needs.
 func systemRoot(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()

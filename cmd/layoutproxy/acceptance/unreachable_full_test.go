@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
 )
 
-// A bucket that does not answer, as behind a firewall that drops packets, is detected by the first
-// request. Clients get 429: the first when the server detects the outage, later ones after 30
+// If a bucket does not answer, as behind a firewall that drops packets, the first request detects
+// the outage. Clients get status 429: the first when the outage is detected, later ones after 30
 // seconds. The server recovers by itself.
 func TestBucketBehindABlackHole(t *testing.T) {
 	_, line, s := serveBehindLine(t, "1h")

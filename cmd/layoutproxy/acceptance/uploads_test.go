@@ -79,8 +79,8 @@ func (f *front) begin(l layout, name string, w http.ResponseWriter, req *http.Re
 	return u.answer(w, http.StatusAccepted)
 }
 
-// find reads a blob from the repository from. If from is empty, it looks in all repositories. The
-// error is fs.ErrNotExist if there is no such blob.
+// find reads a blob from one repository or, if from is empty, from any repository. The error is
+// fs.ErrNotExist if there is no such blob.
 func (f *front) find(d digest.Digest, from string) ([]byte, error) {
 	if from != "" {
 		return os.ReadFile(layout(filepath.Join(f.dir, filepath.FromSlash(from))).blobPath(d))
@@ -118,7 +118,7 @@ func (u *upload) answer(w http.ResponseWriter, status int) error {
 	return nil
 }
 
-// setRange sets the Range header to the received bytes. It cannot express zero bytes.
+// setRange sets the Range header to the received bytes. The header cannot express zero bytes.
 func (u *upload) setRange(w http.ResponseWriter) {
 	w.Header().Set("Range", fmt.Sprintf("0-%d", max(len(u.data)-1, 0)))
 }

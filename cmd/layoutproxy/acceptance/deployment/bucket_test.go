@@ -27,7 +27,7 @@ s3:
   ca: {secretName: mirror-ca}
 `
 
-// A pod that serves a bucket mounts only an empty directory for its cache, and secrets.
+// A pod that serves a bucket mounts only secrets, and an empty directory for its cache.
 func TestBucketPodsKeepNoState(t *testing.T) {
 	d := one[*apps.Deployment](t, objects(t, bucketValues))
 	if *d.Spec.Replicas != 3 {
@@ -99,7 +99,7 @@ func TestBucketCredentialsComeFromSecret(t *testing.T) {
 	}
 }
 
-// A single pod has no disruption budget, because it would block draining the node.
+// A single pod has no disruption budget, because a budget would block draining its node.
 func TestDisruptionBudget(t *testing.T) {
 	for name, values := range map[string]string{
 		"one replica": deploymentValues, "a DaemonSet": "", "off": bucketValues + "podDisruptionBudget: {enabled: false}",
@@ -148,9 +148,9 @@ func TestReplicasAreSpreadOverNodesAndZones(t *testing.T) {
 	}
 }
 
-// For a moment, services still send connections to a pod that Kubernetes is ending. So a hook
-// delays the end. The image has no sleep program, so the hook is Kubernetes' sleep action
-// (KEP-3960, since 1.30).
+// When Kubernetes ends a pod, services still send it connections for a moment. So a hook delays the
+// end. The image has no sleep program, so the hook is Kubernetes' sleep action (KEP-3960, since
+// Kubernetes 1.30).
 func TestPodsWaitBeforeTheyEnd(t *testing.T) {
 	_, template := workload(t, "Deployment", bucketValues)
 	hook := template.Spec.Containers[0].Lifecycle
@@ -168,7 +168,7 @@ func TestPodsWaitBeforeTheyEnd(t *testing.T) {
 		files, err := renderFor(t, version, bucketValues)
 		must(t, err)
 		if got := strings.Contains(files["layoutproxy/templates/deployment.yaml"], "preStop:"); got != want {
-			t.Errorf("Kubernetes %s: the chart has a preStop hook: %v, want %v", version, got, want)
+			t.Errorf("Kubernetes %s: has the pod a preStop hook? got %v, want %v", version, got, want)
 		}
 	}
 }
@@ -183,7 +183,7 @@ func TestNetworkPolicyAllowsBucket(t *testing.T) {
 	}
 	narrow := egress(bucketValues + "networkPolicy: {egress: [{to: [{ipBlock: {cidr: 10.0.0.7/32}}]}]}")
 	if len(narrow) != 1 || len(narrow[0].To) != 1 {
-		t.Errorf("%+v", narrow)
+		t.Errorf("got egress rules %+v, want one rule for one address", narrow)
 	}
 }
 

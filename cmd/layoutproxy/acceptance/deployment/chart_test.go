@@ -103,7 +103,8 @@ func objects(t *testing.T, values string) []runtime.Object {
 	return all
 }
 
-// one returns the only object of type T. It fails the test if there is another number of them.
+// one returns the only object of type T. It fails the test if there is no such object, or more than
+// one.
 func one[T runtime.Object](t *testing.T, all []runtime.Object) T {
 	t.Helper()
 	var found []T
@@ -118,7 +119,7 @@ func one[T runtime.Object](t *testing.T, all []runtime.Object) T {
 	return found[0]
 }
 
-// none fails the test if an object has type T.
+// none fails the test if there is an object of type T.
 func none[T runtime.Object](t *testing.T, all []runtime.Object) {
 	t.Helper()
 	for _, object := range all {

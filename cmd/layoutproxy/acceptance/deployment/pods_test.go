@@ -42,8 +42,8 @@ func TestDeploymentPassesRestrictedPodSecurity(t *testing.T) {
 	none[*apps.DaemonSet](t, objects(t, deploymentValues))
 }
 
-// The pods of a DaemonSet need a directory and a port of the node. The restricted level refuses
-// nothing else.
+// The pods of a DaemonSet use a directory and a port of their node. Pod security's restricted level
+// refuses these two, and nothing else.
 func TestDaemonSetPassesRestrictedPodSecurityExceptPathAndPort(t *testing.T) {
 	d := one[*apps.DaemonSet](t, objects(t, ""))
 	got := refusals(t, d.Spec.Template)

@@ -36,14 +36,14 @@ func TestReleaseConfiguration(t *testing.T) {
 		t.Error(err)
 	}
 	if !project.Checksum.Disable {
-		t.Error("goreleaser writes a checksum file, which does not cover all files of the release")
+		t.Error("goreleaser must not write a checksum file, because its file would not cover the whole release")
 	}
 	checkVariables(t, strings.Join(build.Ldflags, " "))
 	checkPackages(t, project)
 	for _, file := range project.Archives[0].Files {
 		checkSource(t, file.Source)
 		if file.Info.MTime == "" || file.Info.Mode == 0 || file.Info.Owner == "" {
-			t.Errorf("in archives, %s has the time, mode or owner from the build machine", file.Source)
+			t.Errorf("in archives, %s keeps its time, mode or owner from the build machine", file.Source)
 		}
 	}
 }
@@ -53,19 +53,19 @@ func TestReleaseConfiguration(t *testing.T) {
 func checkPackages(t *testing.T, project config.Project) {
 	t.Helper()
 	if len(project.NFPMs) != 1 {
-		t.Fatalf("got %d configurations of packages, want 1", len(project.NFPMs))
+		t.Fatalf("got %d package configurations, want 1", len(project.NFPMs))
 	}
 	p := project.NFPMs[0]
 	if want := []string{"deb", "rpm"}; !slices.Equal(p.Formats, want) {
-		t.Errorf("got packages %q, want %q", p.Formats, want)
+		t.Errorf("got package formats %q, want %q", p.Formats, want)
 	}
 	if p.MTime == "" || p.RPM.BuildHost == "" {
-		t.Errorf("got time %q and build host %q, want both set", p.MTime, p.RPM.BuildHost)
+		t.Errorf("got time %q and build host %q, but neither may be empty", p.MTime, p.RPM.BuildHost)
 	}
 	for _, c := range p.Contents {
 		checkSource(t, c.Source)
 		if c.FileInfo.Mode == 0 {
-			t.Errorf("in packages, %s has the mode from the build machine", c.Source)
+			t.Errorf("in packages, %s keeps its mode from the build machine", c.Source)
 		}
 	}
 	for _, script := range []string{p.Scripts.PostInstall, p.Scripts.PreRemove, p.Scripts.PostRemove} {
@@ -81,7 +81,7 @@ func checkSource(t *testing.T, pattern string) {
 		return
 	}
 	if found, err := fileglob.Glob(pattern, fileglob.WithFs(os.DirFS(projectDir))); err != nil || len(found) == 0 {
-		t.Errorf(".goreleaser.yaml names %s, but there is no such file: %v", pattern, err)
+		t.Errorf(".goreleaser.yaml refers to %s, but there is no such file: %v", pattern, err)
 	}
 }
 

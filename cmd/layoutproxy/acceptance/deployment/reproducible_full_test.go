@@ -99,7 +99,8 @@ func read(t *testing.T, dir, name string) []byte {
 	return data
 }
 
-// find returns the only name with a suffix. It fails the test if there is another number of them.
+// find returns the only name with a suffix. It fails the test if there is no such name, or more
+// than one.
 func find(t *testing.T, names []string, suffix string) string {
 	t.Helper()
 	var found []string
@@ -109,7 +110,7 @@ func find(t *testing.T, names []string, suffix string) string {
 		}
 	}
 	if len(found) != 1 {
-		t.Fatalf("got %d files *%s, want 1, in %q", len(found), suffix, names)
+		t.Fatalf("got %d files with the suffix %q, want 1, among %q", len(found), suffix, names)
 	}
 	return found[0]
 }
@@ -143,7 +144,7 @@ func checkProvenance(t *testing.T, dir string, names []string) {
 	head := strings.TrimSpace(command(t, projectDir, "git", "rev-parse", "HEAD"))
 	sources := statement.Predicate.BuildDefinition.ResolvedDependencies
 	if statement.Type != "https://in-toto.io/Statement/v1" || len(sources) == 0 || sources[0].Digest["gitCommit"] != head {
-		t.Errorf("the provenance does not name the commit %s: %+v", head, statement)
+		t.Errorf("the provenance does not refer to the commit %s: %+v", head, statement)
 	}
 	if len(statement.Subject) < 15 {
 		t.Errorf("the provenance lists %d files, want at least 15: %+v", len(statement.Subject), statement.Subject)
@@ -183,7 +184,7 @@ func checkDeb(t *testing.T, name string) {
 	checkUnit(t, root)
 }
 
-// checkUnit verifies the unit of an unpacked package with systemd-analyze. It first adds the
+// checkUnit verifies the unit of an unpacked package with systemd-analyze. Before, it adds the
 // targets and programs that the unit needs to the package's root directory.
 func checkUnit(t *testing.T, root string) {
 	t.Helper()
@@ -232,7 +233,7 @@ func checkImage(t *testing.T, name string) {
 	for _, file := range []string{name, strings.Replace(name, "_image.tar", "_chart.tar", 1)} {
 		command(t, project, program, "verify", "--root-repository", "layoutproxy", file)
 		if list := command(t, project, program, "list", "--root-repository", "layoutproxy", file); strings.Count(list, "\n") != 1 {
-			t.Errorf("layoutproxy list of %s prints more or less than one line:\n%s", file, list)
+			t.Errorf("layoutproxy list %s does not print exactly one line:\n%s", file, list)
 		}
 	}
 }
@@ -247,6 +248,6 @@ func checkChart(t *testing.T, name string) {
 	}
 	source := load(t)
 	if len(chart.Templates) != len(source.Templates) || chart.Schema == nil {
-		t.Errorf("the package has %d templates of %d, and a schema of %d bytes", len(chart.Templates), len(source.Templates), len(chart.Schema))
+		t.Errorf("the packaged chart has %d of %d templates, and a schema of %d bytes", len(chart.Templates), len(source.Templates), len(chart.Schema))
 	}
 }
