@@ -14,8 +14,8 @@ import (
 // Layout is an OCI image layout in one volume. A repository may have several.
 type Layout struct{ indexed *indexedLayout }
 
-// Layouts returns the layouts of the repository in merge order: if several have a tag, the last one
-// wins. A repository with only discovery tags has no layouts.
+// Layouts returns the layouts of the repository in merge order: if several have the same tag, the
+// last layout wins. A repository with only discovery tags has no layouts.
 func (r *Repository) Layouts() []Layout {
 	layouts := make([]Layout, len(r.layouts))
 	for i, p := range r.layouts {
@@ -38,8 +38,8 @@ func (l Layout) WhereBlob(d digest.Digest) (file, entry string) {
 	return at.path, at.entry
 }
 
-// Blobs lists the digests of all blobs in the layout, sorted, even of those that no manifest names.
-// It does not read the blobs. The error is the context's or the file system's.
+// Blobs lists the digests of all blobs in the layout, sorted, including those to which no manifest
+// refers. It does not read the blobs. The error is the context's or the file system's.
 func (l Layout) Blobs(ctx context.Context) ([]digest.Digest, error) {
 	all, err := l.indexed.vol.Blobs(ctx, l.indexed.path)
 	return all, orEnded(ctx, err)
@@ -87,7 +87,7 @@ type IndexEntry struct {
 	Number   int             // position of the descriptor in the file, from 0
 	ByDigest bool            // whether the short tag is a digest, so the image has no tag on purpose
 	// Repository is the repository in the reference of the descriptor. It is empty if there is a
-	// short tag. If an index names several repositories, it decides which tags count.
+	// short tag. If an index refers to several repositories, Repository decides which tags count.
 	Repository string
 }
 

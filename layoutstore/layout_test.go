@@ -64,7 +64,7 @@ func TestGraphHasChildrenAndMissingManifests(t *testing.T) {
 		}
 	}
 	if whole != 2 || len(g.Manifests) != 3 {
-		t.Errorf("got %d intact manifests of %d, want others", whole, len(g.Manifests))
+		t.Errorf("got %d intact manifests of %d, want 2 of 3", whole, len(g.Manifests))
 	}
 
 	names, err := s.At("modules")

@@ -33,7 +33,7 @@ type ManifestTexts struct{ MediaType, Digest, QuotedDigest, Size [1]string }
 
 func newManifest(d Descriptor, body []byte) *Manifest {
 	quoted := `"` + string(d.Digest) + `"`
-	d.Digest = digest.Digest(quoted[1 : len(quoted)-1]) // uses the memory of quoted
+	d.Digest = digest.Digest(quoted[1 : len(quoted)-1]) // shares the memory of quoted
 	return &Manifest{d, body, ManifestTexts{
 		MediaType: [1]string{d.MediaType}, Digest: [1]string{string(d.Digest)}, QuotedDigest: [1]string{quoted}, Size: [1]string{strconv.FormatInt(d.Size, 10)},
 	}}
@@ -109,7 +109,7 @@ func (r *Repository) load(ctx context.Context, n *node) (*Manifest, error) {
 	}
 	size := int64(len(body))
 	if !slices.Contains(n.sizes(), size) {
-		// A descriptor in a nested index may have the right size.
+		// Read all manifests, because a descriptor in a nested index may have the right size.
 		t, err := r.readTable(ctx)
 		if err != nil {
 			return nil, err
@@ -139,7 +139,7 @@ func (r *Repository) mediaType(ctx context.Context, n *node, body []byte) (strin
 		if err == nil {
 			return mediaType, nil
 		}
-		// A descriptor in a nested index may have the right type.
+		// Read all manifests, because a descriptor in a nested index may have the right type.
 		if t, err = r.readTable(ctx); err != nil {
 			return "", err
 		}

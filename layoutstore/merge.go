@@ -70,7 +70,7 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 		keys := n.keys[name]
 		key := strings.Join(keys, "+")
 		if have, made := tags[key]; made && !slices.Equal(have, discovered[name]) {
-			key += "@" + name // a name of the same layouts has other discovery tags
+			key += "@" + name // another name of the same layouts has different discovery tags
 		}
 		if n.snapshot.byPath[key] == nil {
 			tags[key] = discovered[name]
@@ -86,7 +86,8 @@ func (t *Tree) makeRepositories(ctx context.Context, n *naming, old *Snapshot) {
 			delete(n.layouts, key)
 		}
 	}
-	for key, layouts := range n.layouts { // make repositories for layouts without a name, too, for their problems
+	// Layouts without a name also get a repository, which reports their problems.
+	for key, layouts := range n.layouts {
 		n.snapshot.byPath[key] = t.repository(ctx, key, layouts, n.findOwners(layouts, []string{key}), nil, old)
 	}
 }

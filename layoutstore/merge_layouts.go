@@ -8,7 +8,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// newRepository makes a repository from layouts. If several have the same tag, the last one wins.
+// newRepository makes a repository from layouts. If several have the same tag, the last layout
+// wins.
 func (t *Tree) newRepository(path string, layouts []*indexedLayout, owners, discovered []string) *Repository {
 	r := &Repository{path: path, layouts: layouts, owners: owners, discovery: discovered, cache: t.cache, quarantine: t.quarantine, storage: t.storage}
 	var all []*entry

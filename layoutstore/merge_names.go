@@ -17,7 +17,7 @@ import (
 // they have the same name.
 type scope struct {
 	prefix  string   // begins each key of the scope: "NUMBER:", or "" for sources without their own roots
-	roots   []string // as configured; later without AutoRoot and duplicates
+	roots   []string // as configured; later with the elected root instead of AutoRoot, and without duplicates
 	elected string   // the elected root, even if it is not one of roots
 	layouts []*indexedLayout
 	byPath  map[string][]*indexedLayout
@@ -26,7 +26,8 @@ type scope struct {
 // key returns the key that the layouts at path have in a snapshot.
 func (sc *scope) key(path string) string { return sc.prefix + path }
 
-// hasKey reports whether a key belongs to the scope. A colon ends the prefix; paths have none.
+// hasKey reports whether a key belongs to the scope. A prefix ends with a colon; paths contain
+// none.
 func (sc *scope) hasKey(key string) bool { return key[:strings.Index(key, ":")+1] == sc.prefix }
 
 // naming maps the names of repositories in a snapshot to their layouts.
@@ -35,8 +36,8 @@ type naming struct {
 	options  *Options
 	scopes   []*scope                    // the first scope has the sources without their own roots
 	order    map[*indexedLayout]int      // position of each layout in the merge order
-	keys     map[string][]string         // keys of the layouts of each name
-	layouts  map[string][]*indexedLayout // layouts with each key
+	keys     map[string][]string         // keys of the layouts with each name
+	layouts  map[string][]*indexedLayout // layouts by their key
 	ordered  []string                    // the names, ordered by root, then by path
 }
 
@@ -55,7 +56,7 @@ func (t *Tree) newNaming(s *Snapshot, states []sourceState) *naming {
 		}
 	}
 	for _, sc := range n.scopes {
-		if len(sc.layouts) > 0 || len(n.scopes) == 1 { // without layouts, nothing is served below its roots
+		if len(sc.layouts) > 0 || len(n.scopes) == 1 { // a scope without layouts serves nothing below its roots
 			n.nameLayouts(sc)
 		}
 	}
@@ -99,7 +100,7 @@ func (n *naming) nameLayouts(sc *scope) {
 	}
 }
 
-// lastPlace returns the place of the last of some layouts.
+// lastPlace returns the place of the last layout in the list.
 func lastPlace(layouts []*indexedLayout) place { return layouts[len(layouts)-1].where() }
 
 // addName adds the layouts of a scope at path to a name. If several paths of a scope have the same

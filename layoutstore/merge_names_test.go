@@ -45,7 +45,8 @@ func TestSourcesWithRootsOfTheirOwn(t *testing.T) {
 	if len(conflicts) != 1 || conflicts[0].Tag() != "v1" || conflicts[0].Repository != "system/deckhouse/install" {
 		t.Errorf("got conflicts %v, want one, about the tag v1 in two sources", conflicts)
 	}
-	// A refresh reuses unchanged repositories. A change is visible below both names of a repository.
+	// A refresh reuses unchanged repositories. A change is visible under both names of a
+	// repository.
 	before := repository(t, tree, "other/modules/console")
 	put(t, own, "install", "b", "v3")
 	refresh(t, tree)
@@ -96,10 +97,10 @@ func TestReconfigureChangesSources(t *testing.T) {
 		layoutstore.Options
 		want error
 	}{
-		"a missing source":    {layoutstore.Options{Sources: []string{one, filepath.Join(two, "nowhere")}}, fs.ErrNotExist},
-		"an illegal root":     {layoutstore.Options{Sources: []string{one}, Roots: []string{"X"}}, layoutstore.ErrRootInvalid},
-		"an illegal own root": {layoutstore.Options{Sources: []string{one}, SourceRoots: map[string][]string{one: {"X"}}}, layoutstore.ErrRootInvalid},
-		"no source":           {layoutstore.Options{}, layoutstore.ErrNoSource},
+		"a missing source":            {layoutstore.Options{Sources: []string{one, filepath.Join(two, "nowhere")}}, fs.ErrNotExist},
+		"an illegal root":             {layoutstore.Options{Sources: []string{one}, Roots: []string{"X"}}, layoutstore.ErrRootInvalid},
+		"an illegal root of a source": {layoutstore.Options{Sources: []string{one}, SourceRoots: map[string][]string{one: {"X"}}}, layoutstore.ErrRootInvalid},
+		"no source":                   {layoutstore.Options{}, layoutstore.ErrNoSource},
 	} {
 		if _, err := tree.Reconfigure(ctx, o.Options); !errors.Is(err, o.want) {
 			t.Errorf("%s: %v", name, err)

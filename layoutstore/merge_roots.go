@@ -101,8 +101,8 @@ func resolveRoots(roots []string, elected string) []string {
 }
 
 // isCatalog reports whether an archive is the catalog, which contains the versions of all packages.
-// The archive of a package takes precedence over the catalog, even if its name is earlier.
-// Otherwise, the channels in the catalog would override the pinned version of a package.
+// The archive of a package takes precedence over the catalog, even if the package archive sorts
+// first. Otherwise, the channels in the catalog would override the pinned version of a package.
 func isCatalog(archive string) bool { return archive == "package-versions.tar" }
 
 // CompareArchives orders the archives in a directory for merging and importing: the catalog first,

@@ -47,14 +47,14 @@ func TestBallotCountsRoots(t *testing.T) {
 
 func TestCatalogOfPackagesComesFirst(t *testing.T) {
 	for name, c := range map[string]struct{ sources, want []string }{
-		"none":                         {[]string{"b.tar", "a.tar", "dir"}, []string{"b.tar", "a.tar", "dir"}},
-		"first":                        {[]string{"package-versions.tar", "package-a.tar"}, []string{"package-versions.tar", "package-a.tar"}},
-		"in the order of a shell glob": {[]string{"d/package-a.tar", "d/package-versions.tar", "d/platform.tar"}, []string{"d/package-versions.tar", "d/package-a.tar", "d/platform.tar"}},
-		"chunks":                       {[]string{"package-a.tar.0000.chunk", "./package-versions.tar.0003.chunk"}, []string{"./package-versions.tar.0003.chunk", "package-a.tar.0000.chunk"}},
-		"another directory":            {[]string{"old/package-a.tar", "new/package-versions.tar"}, []string{"old/package-a.tar", "new/package-versions.tar"}},
-		"after a directory":            {[]string{"d", "d/x.tar", "d/package-versions.tar"}, []string{"d", "d/package-versions.tar", "d/x.tar"}},
-		"a similar name":               {[]string{"package-a.tar", "package-versions2.tar"}, []string{"package-a.tar", "package-versions2.tar"}},
-		"in two directories": {[]string{"a/x.tar", "b/x.tar", "a/package-versions.tar", "b/package-versions.tar"},
+		"none":                                 {[]string{"b.tar", "a.tar", "dir"}, []string{"b.tar", "a.tar", "dir"}},
+		"first":                                {[]string{"package-versions.tar", "package-a.tar"}, []string{"package-versions.tar", "package-a.tar"}},
+		"sources in the order of a shell glob": {[]string{"d/package-a.tar", "d/package-versions.tar", "d/platform.tar"}, []string{"d/package-versions.tar", "d/package-a.tar", "d/platform.tar"}},
+		"chunks":                               {[]string{"package-a.tar.0000.chunk", "./package-versions.tar.0003.chunk"}, []string{"./package-versions.tar.0003.chunk", "package-a.tar.0000.chunk"}},
+		"another directory":                    {[]string{"old/package-a.tar", "new/package-versions.tar"}, []string{"old/package-a.tar", "new/package-versions.tar"}},
+		"after a directory":                    {[]string{"d", "d/x.tar", "d/package-versions.tar"}, []string{"d", "d/package-versions.tar", "d/x.tar"}},
+		"a similar name":                       {[]string{"package-a.tar", "package-versions2.tar"}, []string{"package-a.tar", "package-versions2.tar"}},
+		"archives in two directories": {[]string{"a/x.tar", "b/x.tar", "a/package-versions.tar", "b/package-versions.tar"},
 			[]string{"a/package-versions.tar", "a/x.tar", "b/package-versions.tar", "b/x.tar"}},
 	} {
 		given := append([]string(nil), c.sources...)
@@ -74,12 +74,12 @@ func TestFindOwnerOfRootLayout(t *testing.T) {
 		elected string
 		want    string
 	}{
-		"served as one":              {[]string{"db"}, "app", "db"},
-		"served as one and another":  {[]string{"mirror/x", "team/web"}, "app", "team/web"},
-		"served as another":          {[]string{"mirror/x"}, "app", "app"},
-		"served as two":              {[]string{"app", "db"}, "app", ""},
-		"served as another, no root": {[]string{"mirror/x"}, "deckhouse/ee", ""},
-		"not served":                 {nil, "", ""},
+		"one reference is a name":                             {[]string{"db"}, "app", "db"},
+		"one reference is a name, of two names":               {[]string{"mirror/x", "team/web"}, "app", "team/web"},
+		"no reference is a name, but one is the elected root": {[]string{"mirror/x"}, "app", "app"},
+		"two references are names":                            {[]string{"app", "db"}, "app", ""},
+		"no reference is a name or the elected root":          {[]string{"mirror/x"}, "deckhouse/ee", ""},
+		"the layout has no name":                              {nil, "", ""},
 	} {
 		isServed := func(name string) bool { return slices.Contains(c.served, name) }
 		if got := findOwner(named, isServed, c.elected); got != c.want {

@@ -44,10 +44,10 @@ type node struct {
 	dispute *dispute // sizes and types if the descriptors in index.json files disagree, else nil
 }
 
-// dispute has the sizes and media types in the descriptors of a manifest that disagree.
+// dispute contains the sizes and media types in the descriptors of a manifest, if they disagree.
 type dispute struct {
-	sizes []int64  // in bytes, without duplicates
-	types []string // without duplicates; if one is a type of manifests, the first is
+	sizes []int64  // sizes in bytes, without duplicates
+	types []string // media types, without duplicates; if one is a type of manifests, the first is
 }
 
 // maxSizes is the maximum number of sizes, and of media types, that are kept per manifest.

@@ -124,7 +124,7 @@ func TestBundleInABucket(t *testing.T) {
 }
 
 // A rescan of an unchanged bucket needs one request. A cached manifest needs none, and a blob needs
-// one per object.
+// one request per object that contains a part of it.
 func TestRequestsToABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundle(t), "")

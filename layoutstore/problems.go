@@ -15,7 +15,7 @@ import (
 // Problem describes something that cannot be served as it should be: what it is, where, and why.
 type Problem = problem.Problem
 
-// ProblemError is the error for missing or damaged content that the tree names. It wraps
+// ProblemError is the error for missing or damaged content to which the tree refers. It wraps
 // ErrManifestUnknown or ErrBlobUnknown. If [Layout.Locate] returns it, it wraps fs.ErrNotExist.
 type ProblemError = problem.Error
 

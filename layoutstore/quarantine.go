@@ -22,7 +22,7 @@ import (
 // until its file changes. With records, later processes refuse it, too.
 type quarantine struct {
 	count   atomic.Int32 // number of copies and unread records; if 0, nothing needs to be checked
-	base    string       // directory to which relative paths refer
+	base    string       // working directory, which begins relative paths
 	records *records
 
 	mu     sync.Mutex                          // protects copies and unread
@@ -30,8 +30,8 @@ type quarantine struct {
 	unread map[string]error                    // errors of records that cannot be read, by file name
 }
 
-// reasons maps stamps of a file to the reason why the copy in it is damaged. There are several only
-// if the file has changed in between.
+// reasons maps stamps of a file to the reason why the copy in the file is damaged. There are
+// several reasons only if the file changed between two findings.
 type reasons map[string]string
 
 // any returns one of the reasons, or "" if there is none.
@@ -97,7 +97,7 @@ func (q *quarantine) add(v record) {
 // manifest claims, because this is already a problem. If ctx has ended, nothing is recorded, and
 // the error is its cause.
 func (r *Repository) Quarantine(ctx context.Context, l Layout, d digest.Digest, stamp, reason string) (news bool, err error) {
-	wrongSized := false // for example, while somebody writes the file
+	wrongSized := false // true, for example, while a program writes the file
 	where, err := l.Locate(ctx, d)
 	if err == nil {
 		wrongSized, err = r.unclaimed(ctx, d, where)
@@ -227,7 +227,8 @@ func (q *quarantine) mayRefuse(p *indexedLayout, d digest.Digest) bool {
 // unreadReason is the reason for refusing a copy if only the name of its record can be read.
 const unreadReason = "an earlier scrub found it damaged; the record with the details cannot be read"
 
-// identify reports whether there is an unreadable record with the name of v, and replaces it by v.
+// identify reports whether there is an unreadable record with the name of v, and replaces it with
+// v.
 func (q *quarantine) identify(v record) bool {
 	name := v.name()
 	q.mu.Lock()
@@ -261,7 +262,7 @@ func (q *quarantine) removeOutdated(at place, d digest.Digest, have reasons) {
 	}
 }
 
-// remove removes a copy and its records. have are the reasons of the copy, and may be empty.
+// remove removes a copy and its records. have are the reasons of the copy. If there are none, it does nothing.
 func (q *quarantine) remove(at place, d digest.Digest, have reasons) {
 	if len(have) == 0 {
 		return

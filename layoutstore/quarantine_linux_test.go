@@ -74,14 +74,15 @@ func (q quarantined) repository(t *testing.T) (*layoutstore.Repository, layoutst
 	return repo, repo.Layouts()[0]
 }
 
-// refused reports whether the blob is refused. It must be a problem exactly if it is refused.
+// refused reports whether the blob is refused. The blob must be reported as a problem if and only
+// if it is refused.
 func (q quarantined) refused(t *testing.T) bool {
 	t.Helper()
 	repo, _ := q.repository(t)
 	_, err := repo.Blob(context.Background(), q.digest)
 	told := slices.ContainsFunc(problemsOf(q.tree.Snapshot()), func(p layoutstore.Problem) bool { return p.Digest == q.digest && p.Reason == "rotten" })
 	if refused := err != nil; refused != told {
-		t.Errorf("the blob has the error %v, but reported as a problem: %v", err, told)
+		t.Errorf("reading the blob returned the error %v, but is it reported as a problem? %v", err, told)
 	}
 	return err != nil
 }
@@ -97,7 +98,7 @@ func TestQuarantineContinuesWithoutAChange(t *testing.T) {
 				}
 			},
 			"a mode": func(t *testing.T, q quarantined) { chmod(t, q.file, 0o600) },
-			"missing for a while": func(t *testing.T, q quarantined) {
+			"the file is missing for a while": func(t *testing.T, q quarantined) {
 				if err := os.Rename(q.file, q.file+".away"); err != nil {
 					t.Fatal(err)
 				}
@@ -110,7 +111,7 @@ func TestQuarantineContinuesWithoutAChange(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			"out of files": func(t *testing.T, q quarantined) {
+			"no file can be opened": func(t *testing.T, q quarantined) {
 				repo, _ := q.repository(t)
 				withoutFiles(t, func() {
 					if _, err := repo.Blob(context.Background(), q.digest); err == nil {

@@ -19,7 +19,7 @@ import (
 
 // record describes a quarantined copy of a blob, in one state of its file.
 type record struct {
-	at     place // absolute place of its layout
+	at     place // absolute place of the layout that contains the copy
 	digest digest.Digest
 	stamp  string
 	reason string
@@ -32,7 +32,8 @@ func (v record) name() string {
 	return hex.EncodeToString(sum[:]) + recordSuffix
 }
 
-// recordForm is the format of a record's file. Values are quoted: paths may have any characters.
+// recordForm is the format of a record's file. Values are quoted, because paths may have any
+// characters.
 const recordForm = "layoutproxy quarantine 1\npath %q\nentry %q\ndigest %q\nstamp %q\nreason %q\n"
 
 const recordSuffix = ".quarantine"

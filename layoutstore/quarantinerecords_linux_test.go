@@ -12,7 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// quarantineProblem reports whether a problem of the quarantine itself has a reason with a text.
+// quarantineProblem reports whether a problem of the quarantine itself contains words in its
+// reason.
 func quarantineProblem(tree *layoutstore.Tree, words string) bool {
 	return slices.ContainsFunc(problemsOf(tree.Snapshot()), func(p layoutstore.Problem) bool {
 		return p.Kind == layoutstore.Limited && strings.Contains(p.Reason, words)
@@ -95,7 +96,7 @@ func TestReleaseWithDamagedRecord(t *testing.T) {
 	}
 }
 
-// A quarantine directory that cannot be read is a problem. Once it can be read, its records count.
+// A quarantine directory that cannot be read is a problem. Once it can be read, its records apply.
 func TestUnreadableQuarantine(t *testing.T) {
 	q := quarantine(t, false)
 	dir := q.options.QuarantineDir

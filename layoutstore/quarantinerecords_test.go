@@ -108,7 +108,7 @@ func TestLongestRecord(t *testing.T) {
 		if readable != slices.Equal(found, []record{v}) || readable == (len(unread) == 1) {
 			t.Errorf("a record of %d bytes: got %d records, unreadable %v", length(v), len(found), unread)
 		}
-		// A longer file would be cut by the limit of the reader, and be read as a different record.
+		// The reader would truncate a longer file, and so read a different record.
 		info, err := os.Stat(filepath.Join(dir, v.name()))
 		if err != nil || readable && info.Size() != maxRecord || !readable && info.Size() != 0 {
 			t.Errorf("%v, %v", info.Size(), err)
@@ -146,7 +146,7 @@ func TestUnremovableRecord(t *testing.T) {
 		}
 		r.sync()
 		if _, err := os.Stat(file); (err == nil) != again || len(r.problems()) > 0 {
-			t.Errorf("queued again: %v: the record has the wrong state: %v; problems %v", again, err, r.problems())
+			t.Errorf("the record has the wrong state (queued again: %v): error %v, problems %v", again, err, r.problems())
 		}
 		os.RemoveAll(dir)
 	}
@@ -222,7 +222,7 @@ func TestUnwritableRecordsDirectory(t *testing.T) {
 		t.Errorf("%v", all)
 	}
 	layouttest.Try(t, os.Remove(parent))
-	layouttest.Try(t, os.MkdirAll(filepath.Join(r.dir, v.name(), "not empty"), 0o755)) // a directory at the path of the record
+	layouttest.Try(t, os.MkdirAll(filepath.Join(r.dir, v.name(), "not empty"), 0o755)) // a directory at the path of the record, so that the record cannot be written
 	r.sync()
 	if all := r.problems(); len(all) != 1 || !strings.Contains(all[0].Reason, "cannot be saved") {
 		t.Errorf("%v", all)

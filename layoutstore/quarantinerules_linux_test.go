@@ -36,8 +36,8 @@ func (q quarantined) stamp(t *testing.T) string {
 	return stamp
 }
 
-// A finding is news only once. It is news again if the state of the file or the reason differs.
-// Then it replaces the first one, so there is only one record.
+// A finding is news only once. It is news again if the state of the file or the reason differs. The
+// new finding then replaces the first, so there is only one record.
 func TestFindingsOfOneCopy(t *testing.T) {
 	q := quarantine(t, false)
 	stamp := q.stamp(t)
@@ -45,7 +45,7 @@ func TestFindingsOfOneCopy(t *testing.T) {
 		t.Errorf("the same finding is news again, or has several records: %v", q.records(t))
 	}
 	first := q.records(t)[0]
-	if err := os.Remove(first); err != nil { // like somebody who clears the cache
+	if err := os.Remove(first); err != nil { // simulate a user who clears the cache
 		t.Fatal(err)
 	}
 	if q.finding(t, stamp, "rotten") || !slices.Equal(q.records(t), []string{first}) {
@@ -161,8 +161,8 @@ func TestProblemsOfTheQuarantine(t *testing.T) {
 	}
 }
 
-// If the content of a record is damaged, the first request for its blob is refused, and writes the
-// record again. The next process can then read the record.
+// If the content of a record is damaged, the first request for its blob is refused. layoutproxy
+// then writes the record again, so that the next process can read it.
 func TestRecordIsWrittenAgain(t *testing.T) {
 	q := quarantine(t, false)
 	if err := os.Truncate(q.records(t)[0], 0); err != nil {
@@ -173,7 +173,7 @@ func TestRecordIsWrittenAgain(t *testing.T) {
 	if _, err := repo.Blob(t.Context(), q.digest); err == nil {
 		t.Error("the first request for the blob is not refused")
 	}
-	if news := q.finding(t, q.stamp(t), "rotten"); !news { // it is news, because the reason was not known
+	if news := q.finding(t, q.stamp(t), "rotten"); !news { // this is news, because the reason was not known
 		t.Error("a finding with a new reason is not news")
 	}
 	q.restart(t)

@@ -63,7 +63,7 @@ func TestFindingReplacesTwoStates(t *testing.T) {
 	}
 }
 
-// Both readable and unreadable records make blobs refused.
+// Blobs are refused whether their records can be read or not.
 func TestReadableAndUnreadableRecords(t *testing.T) {
 	tree, layers, _ := openCounting(t, 2)
 	options := layoutstore.Options{Sources: []string{tree.Snapshot().Sources()[0].Path}, Roots: []string{""}, Indexes: []string{}, QuarantineDir: t.TempDir()}

@@ -35,8 +35,8 @@ func (r *Repository) readTable(ctx context.Context) (*table, error) {
 	})
 }
 
-// patienceShare says when a traversal continues with other manifests: if a manifest takes longer
-// than 1/20 of a request's patience.
+// patienceShare divides a request's patience. If a manifest takes longer than 1/patienceShare of
+// the patience, a traversal continues with other manifests.
 const patienceShare = 20
 
 // unfinishedTable lets requests for blobs use an unfinished table, while a slow manifest delays it.
@@ -97,10 +97,10 @@ func (r *Repository) readTableOrBlob(ctx context.Context, d digest.Digest) (*tab
 	}
 }
 
-// findBlob returns the blob d if a claim states its size, or nil. It searches the claims from
-// number *from on, and sets *from to the number of claims. d may be a manifest, which only a
-// manifest that was not read yet names as such. So findBlob verifies content that is short enough
-// for a manifest: a damaged manifest must not be sent as a blob.
+// findBlob returns the blob d, or nil if no claim states its size. It searches the claims from
+// number *from on, and then sets *from to the number of claims. A manifest that was not read yet
+// may refer to d as a manifest. So findBlob verifies content that is short enough for a manifest: a
+// damaged manifest must not be sent as a blob.
 func (b *builder) findBlob(ctx context.Context, d digest.Digest, from *int) *Blob {
 	k, _ := keyOf(d)
 	var claims []claim

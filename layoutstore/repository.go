@@ -111,9 +111,9 @@ func (r *Repository) Untagged(ctx context.Context) ([]Descriptor, error) {
 	return all, nil
 }
 
-// Tags returns at most n tags in byte order, beginning with the first one after the tag after. If n
-// is negative, it returns all of them. If after is empty, it begins with the first tag. more
-// reports whether there are more tags.
+// Tags returns at most n tags after the tag after, in byte order. If n is negative, it returns all
+// of them. If after is empty, it begins with the first tag. more reports whether there are more
+// tags.
 func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 	page := r.tagsAfter(after)
 	if n >= 0 && n < len(page) {
@@ -150,7 +150,7 @@ func (r *Repository) topNode(k key) *node {
 
 // topNumber returns the position in top of the first node whose key is at least k.
 func (r *Repository) topNumber(k key) int32 {
-	return int32(sort.Search(len(r.top), func(i int) bool { return r.top[i].first.key.compare(k) >= 0 })) // fits into 32 bits, because MaxIndex limits an index
+	return int32(sort.Search(len(r.top), func(i int) bool { return r.top[i].first.key.compare(k) >= 0 })) // the number fits into 32 bits, because MaxIndex limits an index
 }
 
 // appendProblem appends a problem of content to which a top node leads, with the tag of the node.

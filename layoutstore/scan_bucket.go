@@ -60,7 +60,7 @@ func (s *source) scanBucketStore(ctx context.Context) (sourceState, error) {
 	next, err := s.readGeneration(ctx, pointer)
 	if err != nil {
 		if now, again := journal.ReadPointer(ctx, s.bucket); again == nil && now.Object != pointer.Object {
-			next, err = s.readGeneration(ctx, now) // a sweep may have deleted the first generation
+			next, err = s.readGeneration(ctx, now) // a sweep may have deleted the first generation, so try again
 		}
 	}
 	if err != nil {

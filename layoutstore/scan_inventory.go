@@ -164,9 +164,10 @@ func (s *source) readInventory(dir string, now time.Time) (*sourceInventory, err
 	return s.verifyInventory(next, dir, func(name string, limit int64) ([]byte, error) { return readBeside(dir, files, name, limit) })
 }
 
-// verifyInventory reads the inventory in dir, and verifies it if the source has a key. next has the
-// stamp of the files, and gets the result. If the stamp is unchanged, verifyInventory returns the
-// last inventory instead. read reads a file. The error may say why the signature is not valid.
+// verifyInventory reads the inventory in dir, and verifies it if the source has a key. next
+// contains the stamp of the files, and receives the result. If the stamp is unchanged,
+// verifyInventory returns the last inventory instead. read reads a file. The error may explain why
+// the signature is not valid.
 func (s *source) verifyInventory(next *sourceInventory, dir string, read func(name string, limit int64) ([]byte, error)) (*sourceInventory, error) {
 	if last := s.last.inventory; last != nil && last.stamp == next.stamp && s.key == last.key() && (next.stamp != "" || s.key == nil) {
 		return last, nil
@@ -224,7 +225,7 @@ func (s *source) compareInventory(next *sourceState, dir, archive string, now ti
 		return nil
 	}
 	if age := now.Sub(in.changed); s.scanned && age < s.settle {
-		next.again = sooner(next.again, s.settle-age) // the rest of the bundle may still be on its way
+		next.again = sooner(next.again, s.settle-age) // the rest of the bundle may not have been copied yet
 		return nil
 	}
 	loose := next.looseOrEmpty().layouts

@@ -110,8 +110,8 @@ func (h *volumeState) addIndexProblem(l volume.Layout, kept bool, err error) {
 	h.problems = append(h.problems, Problem{Kind: kind, Path: path, Entry: entry, Reason: reason, TagsUnknown: !kept, Transient: IsTransient(err)})
 }
 
-// addVolumeProblem adds a problem of the volume. If the problem is transient, it keeps the layouts
-// in old that the problem affects. have is the set of paths with a layout.
+// addVolumeProblem adds a problem of the volume. If the problem is transient, it keeps those
+// layouts in old that the problem affects. have is the set of paths with a layout.
 func (h *volumeState) addVolumeProblem(found Problem, old []*indexedLayout, have map[string]bool) {
 	if found.Transient {
 		for _, p := range affectedLayouts(found.Path, old) {

@@ -39,8 +39,8 @@ type source struct {
 	cache   volume.Cache
 	settle  time.Duration
 	key     *inventory.VerifyKey
-	opened  func(fs.FileInfo) // Options.Opened
-	unread  func(fs.FileInfo) // Options.Unread
+	opened  func(fs.FileInfo) // called for each file that is read
+	unread  func(fs.FileInfo) // called for each chunk that is not read
 	bucket  bucket.Reader     // nil for a source in the file system
 	objects *volume.Objects   // objects in the bucket, unless it contains a store
 	archive string            // name of the archive in a bucket that is the source, or empty
@@ -214,7 +214,7 @@ func (s *source) scanOnce(ctx context.Context, now time.Time, store *journal.Vie
 }
 
 // selectFound returns the part of found that is about one archive. If archive is empty, it returns
-// everything. With [Options.TreesOnly], it then returns nothing.
+// everything or, with [Options.TreesOnly], nothing.
 func (s *source) selectFound(found volume.Found, archive string) volume.Found {
 	switch {
 	case archive == "" && s.treesOnly:
@@ -241,7 +241,8 @@ func (s *source) missingState(err error) sourceState {
 	return s.emptyState("missing", err, Problem{Kind: Incomplete, Path: s.path, Reason: "the source is gone: its repositories are not served"})
 }
 
-// failingState returns the state of a source that cannot be scanned: the last one, with a problem.
+// failingState returns the state of a source that cannot be scanned: the last state, with a
+// problem.
 func (s *source) failingState(err error) sourceState {
 	if s.key != s.last.inventory.key() {
 		return s.refusedState(s.path, err) // the last state was not verified with this key

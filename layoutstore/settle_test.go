@@ -46,7 +46,7 @@ func TestArchiveIsNotServedWhileItIsWritten(t *testing.T) {
 	data := layouttest.ReadFile(t, other)
 	appendTo(t, arriving, data[:len(data)/2])
 	if change := refresh(t, tree); change.Again <= 0 || change.Again > time.Hour {
-		t.Errorf("got a wrong time until the next scan: %v", change.Again)
+		t.Errorf("got the wrong time until the next scan: %v", change.Again)
 	}
 	wantState(t, tree, arriving, "waiting")
 	wantAll(t, tree, contentOf(t, first))
@@ -98,7 +98,8 @@ func TestArchiveIsNotServedWhileItIsWritten(t *testing.T) {
 	wantAll(t, tree, contentOf(t, second))
 }
 
-// rescanUntil rescans until the archive has a state. While it waits, nothing in it may be served.
+// rescanUntil rescans until the archive has the given state. Until then, nothing in it may be
+// served.
 func rescanUntil(t *testing.T, tree *layoutstore.Tree, archive, state string, have content) {
 	t.Helper()
 	for t.Context().Err() == nil {

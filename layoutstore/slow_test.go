@@ -90,10 +90,10 @@ func slowManifestDoesNotDelayOtherImages(t *testing.T) {
 		t.Fatalf("the layer of the other image is not served: %v", err)
 	}
 	blob.Close()
-	// A caller does not wait for a read that hangs after its context has ended.
+	// After its context has ended, a caller does not wait for a read that hangs.
 	cancel()
 	if err := <-gone; !errors.Is(err, context.Canceled) {
-		t.Errorf("the context has ended: got error %v", err)
+		t.Errorf("after the context ended: got error %v, want context.Canceled", err)
 	}
 }
 
@@ -118,7 +118,7 @@ func slowManifestTimesOut(t *testing.T) {
 			return err
 		},
 	} {
-		for range 3 { // also while another request is waiting
+		for range 3 { // try several times, also while another request is waiting
 			if err := ask(t.Context()); !errors.Is(err, layoutstore.ErrSlow) {
 				t.Errorf("%s: %v", name, err)
 			}

@@ -25,7 +25,7 @@ type Snapshot struct {
 	served     map[string]string      // first name of each repository, by path
 	tags       int
 	problems   []Problem // problems that the scan found
-	hiding     []Problem // those of problems that may hide repositories and tags
+	hiding     []Problem // those problems that may hide repositories and tags
 	sources    []SourceStatus
 	objects    []SourceObjects
 	quarantine *quarantine
@@ -52,8 +52,8 @@ func (s *Snapshot) Sources() []SourceStatus { return slices.Clone(s.sources) }
 type SourceObjects struct {
 	Dir     string // place of the objects, for messages
 	Archive string // name of the archive if the source is an archive, or empty
-	// Objects are the objects that the scan listed. If the source is an archive, Objects is the place
-	// that contains it, and was not listed yet.
+	// Objects are the objects that the scan listed. If the source is an archive, Objects is the
+	// place that contains the archive, and was not listed yet.
 	Objects *volume.Objects
 }
 
@@ -94,9 +94,9 @@ func (s *Snapshot) At(path string) (*Repository, error) {
 	return nil, fmt.Errorf("%q: %w", path, ErrRepositoryUnknown)
 }
 
-// Repositories returns at most n names in byte order, beginning with the first one after the name
-// after. If n is negative, it returns all of them. If after is empty, it begins with the first
-// name. It also reports whether there are more names.
+// Repositories returns at most n names after the name after, in byte order. If n is negative, it
+// returns all of them. If after is empty, it begins with the first name. It also reports whether
+// there are more names.
 func (s *Snapshot) Repositories(after string, n int) (names []string, more bool) {
 	from := sort.Search(len(s.names), func(i int) bool { return s.names[i] > after })
 	page := s.names[from:]

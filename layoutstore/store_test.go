@@ -64,7 +64,7 @@ func writeJournal(t *testing.T, dir string, j journal.Journal) {
 	replace(t, filepath.Join(dir, journal.File), b.Bytes())
 }
 
-// replace replaces a file by renaming a new one, as an import does.
+// replace replaces a file by renaming a new file over it, as an import does.
 func replace(t *testing.T, file string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(file+".tmp", data, 0o644); err != nil {
@@ -93,7 +93,7 @@ func TestJournalHidesUnpublishedContent(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := s.Paths(); !slices.Equal(got, paths) || len(problemsOf(s)) > 0 {
-			t.Errorf("got paths %q and problems %v, want other paths or no problems", got, problemsOf(s))
+			t.Errorf("got paths %q and problems %v, want paths %q and no problems", got, problemsOf(s), paths)
 		}
 	}
 	digestOf := func(s *layoutstore.Snapshot) string {

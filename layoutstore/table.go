@@ -26,7 +26,7 @@ type table struct {
 // claim is a size that one or more manifests give for a blob.
 type claim struct {
 	key      key
-	size     int64 // in bytes
+	size     int64 // size in bytes
 	top      int32 // position in Repository.top of a manifest that leads to the blob
 	optional bool  // whether the blob may be missing, as a non-distributable layer
 }
@@ -109,7 +109,8 @@ func (b *builder) node(d digest.Digest) *node {
 	return b.table.children[k]
 }
 
-// Manifest implements [closure.Visitor]. To save memory, it keeps only the type of m.
+// Manifest implements [closure.Visitor]. To save memory, it then removes all references from m,
+// except the type.
 func (b *builder) Manifest(m *closure.Manifest) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -41,7 +41,7 @@ func TestMemoryPerBlobIsLimited(t *testing.T) {
 		check(t, tree)
 		return tree
 	}
-	open() // do not count what a process allocates only once
+	open() // the first run is not measured, because a process allocates some memory only once
 	before := heap()
 	tree := open()
 	after := heap()

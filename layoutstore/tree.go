@@ -30,8 +30,8 @@ type Options struct {
 	// Roots are the roots below which the tree is served. Each is AutoRoot, a repository name, or ""
 	// for names without a root. The default is AutoRoot.
 	Roots []string
-	// SourceRoots are the roots of sources that do not use Roots, by their path in Sources. Here,
-	// AutoRoot means the root in the references of this source.
+	// SourceRoots are the roots of sources that do not use Roots, by the path of the source in
+	// Sources. AutoRoot then means the root in the references of that source.
 	SourceRoots map[string][]string
 	// Indexes are the paths below a root at which repositories get discovery tags. Nil means the
 	// default paths of package discovery.
@@ -51,7 +51,7 @@ type Options struct {
 	// Settle is how long an archive must be unchanged before it is read. At the first scan, complete
 	// archives are read at once.
 	Settle time.Duration
-	// VerifyKey is the key that must have signed the inventories. Only content that they list is
+	// VerifyKey is the key that must have signed the inventories. Only content that these list is
 	// served. If a source has no signed inventory, [Open] fails; later, this is a problem. In a
 	// store, the inventories are those that imports recorded. If VerifyKey is nil, everything is
 	// served.
@@ -290,7 +290,7 @@ func (t *Tree) run(r *refresh, ctx context.Context) {
 	t.scanning <- struct{}{}
 	defer t.endScan()
 	t.waiting.Lock()
-	t.next = nil // later callers need another scan, which begins later
+	t.next = nil // later callers need another scan, because this one begins now
 	t.waiting.Unlock()
 	r.change, r.err = t.scan(ctx)
 }

@@ -120,7 +120,7 @@ func TestSourcesAreMerged(t *testing.T) {
 	}
 }
 
-func TestLastDescriptorOfATagWinsSilently(t *testing.T) {
+func TestLastDescriptorWithATagWins(t *testing.T) {
 	dir := t.TempDir()
 	l := layouttest.New(t, dir).Layout("install")
 	first := l.Image(layouttest.Image{Name: "first"})
@@ -243,7 +243,7 @@ func TestSourceDisappearsAndReturns(t *testing.T) {
 	dir := filepath.Join(parent, "bundle")
 	put(t, dir, "install", "a", "v1")
 	if _, err := layoutstore.Open(context.Background(), layoutstore.Options{Sources: []string{dir, dir + "2"}}); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("Open with a missing source: got error %v", err)
+		t.Errorf("Open with a missing source: got error %v, want os.ErrNotExist", err)
 	}
 	tree := open(t, dir)
 	if err := os.Rename(dir, dir+".away"); err != nil {

@@ -20,7 +20,7 @@ type trust struct {
 
 // signedRepository contains the signed tags and manifests of one repository.
 type signedRepository struct {
-	tags  map[signedTag]bool     // signed tags; a name has several if imports replaced the tag
+	tags  map[signedTag]bool     // signed tags; several have the same name if imports replaced a tag
 	names map[string]bool        // names of signed tags
 	all   map[digest.Digest]bool // signed manifests, with or without a tag
 }

@@ -56,7 +56,7 @@ func TestUnreadArchivesAreReported(t *testing.T) {
 		"other.tar.sha256":                 {file, ""},
 		"SHA256SUMS":                       {file, ""},
 		"deckhousereleases.yaml":           {file, ""},
-		"usual/install/blobs/sha256/b.tar": {file, ""}, // no problem: this directory should contain only blobs
+		"usual/install/blobs/sha256/b.tar": {file, ""}, // not reported: this directory should contain only blobs
 		"dir.tar":                          {link("sub"), ""},
 		"dir.tar.gz/x":                     {file, ""},
 	} {

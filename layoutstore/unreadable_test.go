@@ -17,7 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// child is the environment variable that is set in a child process that runs a test.
+// child names the environment variable that marks the child process in which a test runs.
 const child = "LAYOUTPROXY_TEST_CHILD"
 
 // apart reports whether this process should run the test. The first process starts a child process

@@ -1,4 +1,4 @@
-// Package inventory defines bundle.json: the list of everything in a bundle. It may be signed.
+// Package inventory defines bundle.json: the list of everything in a bundle, which may be signed.
 //
 // An [Inventory] lists the files of a bundle, its repositories with their tags, and its blobs.
 // [Builder] makes an inventory, [Inventory.Encode] encodes it, and [Parse] parses it. The same
@@ -26,8 +26,8 @@ import (
 )
 
 const (
-	// Name is the file name of an inventory. It is beside the archives of its bundle, or in the top
-	// directory of its tree.
+	// Name is the file name of an inventory. The file is beside the archives of its bundle, or in
+	// the top directory of its tree.
 	Name = "bundle.json"
 	// SignatureName is the file name of the signature of an inventory.
 	SignatureName = "bundle.json.sig"
@@ -61,8 +61,8 @@ type Inventory struct {
 
 // File is a file in a bundle.
 type File struct {
-	Name   string `json:"name"`             // relative to the directory of the bundle, with slashes
-	Size   int64  `json:"size"`             // bytes
+	Name   string `json:"name"`             // path relative to the directory of the bundle, with slashes
+	Size   int64  `json:"size"`             // size in bytes
 	SHA256 string `json:"sha256,omitempty"` // 64 lower-case hex digits; empty if unknown
 }
 
@@ -128,7 +128,8 @@ func (r *Repository) Tag(name string) (Tag, bool) {
 	return r.Tags[n], true
 }
 
-// Blob returns the size of a blob or manifest in bytes. ok is false if it is not listed.
+// Blob returns the size of a blob or manifest in bytes. ok is false if the inventory does not list
+// it.
 func (i *Inventory) Blob(d digest.Digest) (size int64, ok bool) {
 	n, ok := slices.BinarySearchFunc(i.Blobs, d, func(b Blob, d digest.Digest) int { return cmp.Compare(b.Digest, d) })
 	if !ok {

@@ -86,7 +86,8 @@ func TestIDDependsOnlyOnContent(t *testing.T) {
 	}
 }
 
-// If a tag is added twice, it has its last manifest. The earlier manifest is listed as untagged.
+// If a tag is added twice, it belongs to the last manifest. The earlier manifest is listed as
+// untagged.
 func TestBuilderKeepsReplacedManifests(t *testing.T) {
 	var b inventory.Builder
 	b.AddTag("app", "v1", blob("old"))
@@ -128,11 +129,11 @@ func TestParseRefusesOtherFields(t *testing.T) {
 		}
 	}
 	if fields < 40 {
-		t.Errorf("the test found only %d fields", fields)
+		t.Errorf("the test found only %d fields, want at least 40", fields)
 	}
 }
 
-// valueEnd returns the offset after the JSON value that begins at an offset.
+// valueEnd returns the offset after the JSON value that begins at the offset at.
 func valueEnd(t *testing.T, data string, at int) int {
 	t.Helper()
 	d := json.NewDecoder(strings.NewReader(data[at:]))
@@ -268,7 +269,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzWrite checks that every inventory that can be encoded is parsed without a change.
+// FuzzWrite checks that every inventory that can be encoded is the same after it was parsed again.
 func FuzzWrite(f *testing.F) {
 	f.Add("install", "v1", "platform.tar", int64(7), "layoutproxy 1.0")
 	f.Add(".", "x", "a/index.json", int64(0), `"<>&`+"\u2028")
@@ -309,7 +310,7 @@ func FuzzArchiveNames(f *testing.F) {
 		case ok && (len(archives) != 1 || archives[0].Name != want):
 			t.Errorf("%q: got archives %v, want the archive %q", name, archives, want)
 		case !ok && len(others) != 1:
-			t.Errorf("%q: got archives %v, want none, but another file", name, archives)
+			t.Errorf("%q: got archives %v, want no archive", name, archives)
 		}
 	})
 }

@@ -24,11 +24,11 @@ import (
 // ErrFormat is the error for an inventory that is malformed, or has an unknown format version.
 var ErrFormat = errors.New("not an inventory that this program can read")
 
-// Parse parses an inventory. White space may differ, but otherwise it accepts only what
-// [Inventory.Encode] writes. For example, it refuses unknown or repeated fields, other format
-// versions, and lists that are not sorted or have duplicates. It also refuses an id that does not
-// match the content, tags without their blob, and file names that lead out of the directory. Every
-// error wraps ErrFormat.
+// Parse parses an inventory. It accepts only what [Inventory.Encode] writes, except that white
+// space may differ. For example, it refuses unknown or repeated fields, other format versions, and
+// lists that are not sorted or have duplicates. It also refuses an id that does not match the
+// content, tags without their blob, and file names that lead out of the directory. Every error
+// wraps ErrFormat.
 func Parse(data []byte) (*Inventory, error) {
 	i, err := parse(data)
 	if err != nil {
@@ -84,7 +84,8 @@ func IsInventory(data []byte) bool {
 
 var errVersion = errors.New("format version")
 
-// checkVersion checks the format version. It must run first: later versions may have other fields.
+// checkVersion checks the format version. It runs first, because later versions may have other
+// fields.
 func checkVersion(data []byte) error {
 	var v struct {
 		FormatVersion *int `json:"formatVersion"`

@@ -171,13 +171,13 @@ func (k *VerifyKey) Verified(path string, data, signature []byte) (*Inventory, e
 		}
 		return i, nil
 	}
-	// The inventory may name the key that signed it. The signature does not.
+	// The inventory may contain the id of the key that signed it. The signature contains no id.
 	i, err := Parse(data)
 	switch {
 	case err != nil:
 		return refuse(Altered, "altered after it was signed: %v", err)
 	case i.Key == k.ID():
-		return refuse(Altered, "it or %s was altered after it was signed with this key", SignatureName)
+		return refuse(Altered, "the inventory or %s was altered after it was signed with this key", SignatureName)
 	case i.Key != "":
 		return refuse(OtherKey, "signed with another key: %s, and the key to verify with is %s", i.Key, k.ID())
 	}

@@ -109,7 +109,7 @@ func TestVerifiedRefusesWrongSignatures(t *testing.T) {
 		if err != nil || i.Bundle != sample(t).Bundle || i.Key != public.ID() {
 			t.Fatalf("%s: %v", name, err)
 		}
-		plain := encode(t, sample(t)) // signed without the id of the key, as by openssl
+		plain := encode(t, sample(t)) // an inventory without the id of the key, as openssl signs it
 		plainSignature, err := key.Sign(plain)
 		layouttest.Try(t, err)
 		if _, err := public.Verified("bundle.json", plain, plainSignature); err != nil {
@@ -164,7 +164,7 @@ func TestSignatureCoversEveryBit(t *testing.T) {
 				_, err := key.Public().Verified("bundle.json", data, signature)
 				var refused *inventory.SignatureError
 				if !errors.As(err, &refused) || refused.Why == inventory.Unsigned {
-					t.Fatalf("%s: a changed bit %d of the %s: got the wrong error %v", name, bit, what, err)
+					t.Fatalf("%s: changed bit %d of the %s: got the wrong error %v", name, bit, what, err)
 				}
 				bytes[bit/8] ^= 1 << (bit % 8)
 				flips++
