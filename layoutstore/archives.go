@@ -17,8 +17,8 @@ import (
 
 // scanArchives scans the archives that were found in the source's directory. It reuses the last
 // state of an archive whose files are unchanged. It postpones an archive that has just changed,
-// because a program may still be writing it. Archives from an import are complete, so it does not
-// postpone them.
+// because a program may still be writing it. Imported archives are complete, so it never postpones
+// them.
 func (s *source) scanArchives(ctx context.Context, next *sourceState, found volume.Found, store *journal.View, now time.Time) error {
 	before := map[string]*volumeState{}
 	for _, h := range s.last.archives {

@@ -529,8 +529,7 @@ func TestOtherFilesAreIgnored(t *testing.T) {
 	wantAll(t, openWith(t, archiveOptions(dir)), have)
 }
 
-// A source may be a symbolic link to an archive. In a directory that is a source, links to archives
-// are not read.
+// A source may be a symbolic link to an archive. In a source directory, links are not read.
 func TestLinksToArchives(t *testing.T) {
 	dir := t.TempDir()
 	one, two := build(t, "one", "install"), build(t, "two", "install")

@@ -110,8 +110,7 @@ func (s *Snapshot) AuditWith(ctx context.Context, path string, found Findings) (
 func (a *Audit) collect() {
 	for _, m := range a.Graph.Manifests {
 		n := a.needOf(m.Digest)
-		// The size of the content itself is accepted, too. Wrong sizes in descriptors are reported
-		// separately.
+		// The real size of the content is accepted, too. Wrong descriptors are reported separately.
 		n.manifest, n.sizes = m, append(slices.Clone(m.Claims), m.Size)
 	}
 	for _, b := range a.Graph.Blobs {

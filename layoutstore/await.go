@@ -51,7 +51,7 @@ func await[T any](ctx context.Context, s *storage, d digest.Digest, do func(cont
 	if err := s.begin(ctx, d); err != nil {
 		return none, err
 	}
-	// over is set when the read ends, and when the caller abandons it. Whichever is second calls
+	// over is set when the read ends, and when the caller abandons it. The later of the two calls
 	// end.
 	var over atomic.Bool
 	value, err := wait.For(ctx, func() (T, error) {

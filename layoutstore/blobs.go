@@ -17,8 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Blob is content that was found for a digest. If manifests refer to it, one of them claims its
-// size.
+// Blob is content that was found for a digest. If manifests name it, one of them claims its size.
 type Blob struct {
 	Digest digest.Digest
 	Size   int64 // bytes
@@ -40,8 +39,8 @@ func (b *Blob) openRange(ctx context.Context, off, n int64) (io.ReadSeekCloser, 
 	return b.where.OpenRange(ctx, off, n)
 }
 
-// Presign returns a URL from which anyone can read the blob, until the URL expires. Presign sends
-// no request. ok is false if the blob is not an object of its own in a bucket. Errors come from
+// Presign returns a URL from which anyone can read the blob, until the URL expires. It sends no
+// request. ok is false if the blob is not an object of its own in a bucket. Errors come from
 // [bucket.Bucket].
 func (b *Blob) Presign(ctx context.Context, expires time.Duration) (url string, ok bool, err error) {
 	reader, o, ok := volume.ObjectOf(b.where)

@@ -293,8 +293,7 @@ func TestLostContentNamesItsChunk(t *testing.T) {
 			for _, p := range allProblems(t, opened) {
 				named[p.Entry] = true
 			}
-			// If a manifest is missing, the tree does not know the blobs that only this manifest
-			// names.
+			// If a manifest is missing, the blobs that only this manifest names are unknown.
 			for _, tag := range []string{"v1", "v2"} {
 				top, err := repository(t, opened, repositoryName("install")).Tag(t.Context(), tag)
 				if err != nil {

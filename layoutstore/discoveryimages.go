@@ -12,8 +12,7 @@ import (
 // makes their content on demand, from the name alone.
 type discoveryImages []discoveryBlob
 
-// discoveryBlob is a blob of the discovery image with this name: its manifest, its config or a
-// layer.
+// discoveryBlob is a blob of the discovery image with this name: the manifest, config or layer.
 type discoveryBlob struct {
 	key  key
 	name string

@@ -127,7 +127,7 @@ func TestNoAliasesWithoutEditionSplit(t *testing.T) {
 	}
 }
 
-// Sources may have different roots. So a repository name from one source may be an alias from
+// Sources may have different roots. So a repository name from one source may be an alias in
 // another.
 func TestEditionSplitOfSeveralSources(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
@@ -360,8 +360,7 @@ func TestRootDecidesWhoseTagsAreServed(t *testing.T) {
 	}
 }
 
-// A tag in a package's own archive overrides the same tag in the catalog, even if the catalog comes
-// later.
+// A tag in a package's own archive overrides the same tag in the catalog, even if that comes later.
 func TestPackageArchiveOverridesCatalog(t *testing.T) {
 	dir := t.TempDir()
 	archive := func(name, version string) string {

@@ -244,8 +244,8 @@ func (p *indexedLayout) isForeign(e *entry, owner string) bool {
 // hasSeveral reports whether this is a root layout with images of several repositories.
 func (p *indexedLayout) hasSeveral() bool { return p.path == "." && len(p.index.named) > 1 }
 
-// mayBelong reports whether the layout at path could be served under this repository name, given a
-// suitable root.
+// mayBelong reports whether the layout at path, with a suitable root, could have this repository
+// name.
 func mayBelong(repository, path string) bool {
 	return repository == path || strings.HasSuffix(repository, "/"+path)
 }

@@ -177,8 +177,8 @@ func (r *Repository) ManifestBytes(ctx context.Context, d digest.Digest) ([]byte
 // copy, or nil if it is intact.
 type noteRead func(*indexedLayout, digest.Digest, *ProblemError)
 
-// readManifest reads copies of the manifest d until one is intact, beginning with the last layout.
-// note may be nil. The error is a *ProblemError, ErrStale, the cause of ctx, or one for which
+// readManifest reads copies of the manifest d, from the last layout on, until one is intact. note
+// may be nil. The error is a *ProblemError, ErrStale, the cause of ctx, or one for which
 // [IsExhausted] is true.
 func (r *Repository) readManifest(ctx context.Context, d digest.Digest, note noteRead) ([]byte, error) {
 	if note == nil {

@@ -8,8 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// newRepository makes a repository from layouts. If several have the same tag, the last layout
-// wins.
+// newRepository makes a repository from layouts. If several have the same tag, the last wins.
 func (t *Tree) newRepository(path string, layouts []*indexedLayout, owners, discovered []string) *Repository {
 	r := &Repository{path: path, layouts: layouts, owners: owners, discovery: discovered, cache: t.cache, quarantine: t.quarantine, storage: t.storage}
 	var all []*entry
@@ -25,7 +24,7 @@ func (t *Tree) newRepository(path string, layouts []*indexedLayout, owners, disc
 
 // addTags adds the tags of one layout, and returns its descriptors. If several descriptors in the
 // layout have the same tag, the last one wins. This is no problem. If an earlier layout has the
-// tag, the later one wins, and this is a conflict. Images of other repositories than owner get no
+// tag, the later one wins, and this is a conflict. Images of repositories other than owner get no
 // tag.
 func (r *Repository) addTags(p *indexedLayout, owner string, tags map[string]*entry) []*entry {
 	all := make([]*entry, len(p.index.entries))

@@ -26,8 +26,7 @@ type scope struct {
 // key returns the key that the layouts at path have in a snapshot.
 func (sc *scope) key(path string) string { return sc.prefix + path }
 
-// hasKey reports whether a key belongs to the scope. A prefix ends with a colon; paths contain
-// none.
+// hasKey reports whether a key belongs to the scope. Prefixes end with a colon; paths have none.
 func (sc *scope) hasKey(key string) bool { return key[:strings.Index(key, ":")+1] == sc.prefix }
 
 // naming maps the names of repositories in a snapshot to their layouts.

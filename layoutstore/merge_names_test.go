@@ -45,8 +45,7 @@ func TestSourcesWithRootsOfTheirOwn(t *testing.T) {
 	if len(conflicts) != 1 || conflicts[0].Tag() != "v1" || conflicts[0].Repository != "system/deckhouse/install" {
 		t.Errorf("got conflicts %v, want one, about the tag v1 in two sources", conflicts)
 	}
-	// A refresh reuses unchanged repositories. A change is visible under both names of a
-	// repository.
+	// A refresh reuses unchanged repositories. A change affects both names of a repository.
 	before := repository(t, tree, "other/modules/console")
 	put(t, own, "install", "b", "v3")
 	refresh(t, tree)

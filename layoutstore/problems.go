@@ -51,8 +51,7 @@ func IsTransient(err error) bool { return volume.IsTransient(err) }
 
 func sortProblems(ps []Problem) { slices.SortFunc(ps, problem.Compare) }
 
-// tagList returns a list with one tag, or nil for an empty tag. It truncates a tag that is too
-// long.
+// tagList returns a list with one tag, or nil for an empty tag. It truncates very long tags.
 func tagList(tag string) []string {
 	if tag == "" {
 		return nil

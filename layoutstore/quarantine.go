@@ -227,8 +227,8 @@ func (q *quarantine) mayRefuse(p *indexedLayout, d digest.Digest) bool {
 // unreadReason is the reason for refusing a copy if only the name of its record can be read.
 const unreadReason = "an earlier scrub found it damaged; the record with the details cannot be read"
 
-// identify reports whether there is an unreadable record with the name of v, and replaces it with
-// v.
+// identify replaces the unreadable record with the name of v by v. It reports whether there was
+// one.
 func (q *quarantine) identify(v record) bool {
 	name := v.name()
 	q.mu.Lock()

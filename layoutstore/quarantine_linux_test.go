@@ -74,8 +74,8 @@ func (q quarantined) repository(t *testing.T) (*layoutstore.Repository, layoutst
 	return repo, repo.Layouts()[0]
 }
 
-// refused reports whether the blob is refused. The blob must be reported as a problem if and only
-// if it is refused.
+// refused reports whether the blob is refused. It must be reported as a problem if and only if it
+// is refused.
 func (q quarantined) refused(t *testing.T) bool {
 	t.Helper()
 	repo, _ := q.repository(t)

@@ -112,8 +112,7 @@ func TestQuarantineListsAtMost1000Problems(t *testing.T) {
 	}
 }
 
-// BenchmarkQuarantine quarantines blobs. Four times as many blobs must take at most 4.4 times as
-// long.
+// BenchmarkQuarantine quarantines blobs. Four times as many must take at most 4.4 times as long.
 func BenchmarkQuarantine(b *testing.B) {
 	for _, n := range []int{1000, 4000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

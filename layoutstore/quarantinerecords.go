@@ -32,8 +32,7 @@ func (v record) name() string {
 	return hex.EncodeToString(sum[:]) + recordSuffix
 }
 
-// recordForm is the format of a record's file. Values are quoted, because paths may have any
-// characters.
+// recordForm is the format of a record's file. Values are quoted: paths may have any characters.
 const recordForm = "layoutproxy quarantine 1\npath %q\nentry %q\ndigest %q\nstamp %q\nreason %q\n"
 
 const recordSuffix = ".quarantine"
@@ -77,8 +76,7 @@ func (r *records) queue(name string, v *record) {
 	r.queued[name] = v
 }
 
-// isMissing reports whether the file of a record is missing, for example because a cache was
-// cleared.
+// isMissing reports whether the file of a record is missing, for example in a cleared cache.
 func (r *records) isMissing(v record) bool {
 	if r.dir == "" {
 		return false

@@ -12,8 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// quarantineProblem reports whether a problem of the quarantine itself contains words in its
-// reason.
+// quarantineProblem reports whether the reason for a problem of the quarantine contains words.
 func quarantineProblem(tree *layoutstore.Tree, words string) bool {
 	return slices.ContainsFunc(problemsOf(tree.Snapshot()), func(p layoutstore.Problem) bool {
 		return p.Kind == layoutstore.Limited && strings.Contains(p.Reason, words)

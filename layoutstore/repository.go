@@ -112,8 +112,7 @@ func (r *Repository) Untagged(ctx context.Context) ([]Descriptor, error) {
 }
 
 // Tags returns at most n tags after the tag after, in byte order. If n is negative, it returns all
-// of them. If after is empty, it begins with the first tag. more reports whether there are more
-// tags.
+// of them. If after is empty, it begins with the first tag. more reports whether there are more.
 func (r *Repository) Tags(after string, n int) (tags []string, more bool) {
 	page := r.tagsAfter(after)
 	if n >= 0 && n < len(page) {

@@ -45,7 +45,7 @@ func ReadInventory(dir string) (data, signature []byte, err error) {
 	return data, signature, err
 }
 
-// ReadInventoryInBucket is like [ReadInventory], but for a source in a bucket. The source may be an
+// ReadInventoryInBucket is like [ReadInventory], but for a source in a bucket, which may be an
 // archive. dir is the place that contains the inventory. The error is the context's or the
 // bucket's.
 func ReadInventoryInBucket(ctx context.Context, name string, open func(bucket.Place) bucket.Reader) (dir string, data, signature []byte, err error) {
@@ -136,8 +136,7 @@ func (s *source) stateWithout(dir string, err error) (sourceState, error) {
 }
 
 // readInventory reads the inventory in the directory of a source. If its files have not changed, it
-// returns the last inventory. If the source has a key, the error may say why the signature is not
-// valid.
+// returns the last inventory. The error may explain why the signature is not valid.
 func (s *source) readInventory(dir string, now time.Time) (*sourceInventory, error) {
 	if s.ignoreInventory {
 		return &sourceInventory{}, nil

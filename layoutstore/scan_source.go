@@ -241,8 +241,7 @@ func (s *source) missingState(err error) sourceState {
 	return s.emptyState("missing", err, Problem{Kind: Incomplete, Path: s.path, Reason: "the source is gone: its repositories are not served"})
 }
 
-// failingState returns the state of a source that cannot be scanned: the last state, with a
-// problem.
+// failingState returns a source's last state, with the problem that it cannot be scanned now.
 func (s *source) failingState(err error) sourceState {
 	if s.key != s.last.inventory.key() {
 		return s.refusedState(s.path, err) // the last state was not verified with this key

@@ -95,8 +95,8 @@ func (s *Snapshot) At(path string) (*Repository, error) {
 }
 
 // Repositories returns at most n names after the name after, in byte order. If n is negative, it
-// returns all of them. If after is empty, it begins with the first name. It also reports whether
-// there are more names.
+// returns all of them. If after is empty, it begins with the first name. It also reports if there
+// are more.
 func (s *Snapshot) Repositories(after string, n int) (names []string, more bool) {
 	from := sort.Search(len(s.names), func(i int) bool { return s.names[i] > after })
 	page := s.names[from:]

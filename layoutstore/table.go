@@ -109,8 +109,8 @@ func (b *builder) node(d digest.Digest) *node {
 	return b.table.children[k]
 }
 
-// Manifest implements [closure.Visitor]. To save memory, it then removes all references from m,
-// except the type.
+// Manifest implements [closure.Visitor]. To save memory, it removes m's references, except the
+// type.
 func (b *builder) Manifest(m *closure.Manifest) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -15,8 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// maxBytesPerBlob is the maximum memory per blob in bytes. It includes everything that is kept
-// about a repository.
+// maxBytesPerBlob limits the memory per blob, in bytes, for everything kept about a repository.
 const maxBytesPerBlob = 125
 
 func TestMemoryPerBlobIsLimited(t *testing.T) {

@@ -24,8 +24,7 @@ const defaultManifestCache = 16 << 20
 // Options are the sources and the settings of a Tree.
 type Options struct {
 	// Sources are directories, archives (NAME.tar) and chunk sets (named by their archive or any
-	// chunk). Each may be in a bucket (s3://BUCKET/PREFIX). If several have the same tag, the last
-	// one wins.
+	// chunk). Each may be in a bucket (s3://BUCKET/PREFIX). The last source with a tag wins.
 	Sources []string
 	// Roots are the roots below which the tree is served. Each is AutoRoot, a repository name, or ""
 	// for names without a root. The default is AutoRoot.
@@ -51,7 +50,7 @@ type Options struct {
 	// Settle is how long an archive must be unchanged before it is read. At the first scan, complete
 	// archives are read at once.
 	Settle time.Duration
-	// VerifyKey is the key that must have signed the inventories. Only content that these list is
+	// VerifyKey is the key that must have signed the inventories. Only content listed in them is
 	// served. If a source has no signed inventory, [Open] fails; later, this is a problem. In a
 	// store, the inventories are those that imports recorded. If VerifyKey is nil, everything is
 	// served.
@@ -64,9 +63,8 @@ type Options struct {
 	// This includes each file of a tree, and all files of an archive with layouts. Several goroutines
 	// may call it at once. It may be nil.
 	Opened func(fs.FileInfo)
-	// Unread is called for each chunk that the last scan did not read, because it comes after the end
-	// of the archive. An earlier scan may have read it as a part of an earlier archive. Unread may be
-	// nil.
+	// Unread is called for each chunk that the last scan did not read, because it comes after the
+	// end of the archive. It may have been a part of an earlier archive. Unread may be nil.
 	Unread func(fs.FileInfo)
 	// Store is the path of the source that is a store. In a bucket, its place may be empty before the
 	// first import. For any other source in a bucket, [Open] fails if the place is empty.
@@ -155,8 +153,7 @@ func Open(ctx context.Context, options Options) (*Tree, error) {
 	return t, nil
 }
 
-// openSources prepares the sources in options. It reuses those in old, even if they are missing
-// now.
+// openSources prepares the sources in options. It reuses those in old, even if missing now.
 func openSources(options Options, old []*source) ([]*source, error) {
 	var sources []*source
 	for _, path := range options.Sources {

@@ -10,8 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// trust is the signed content of a source: the tags, manifests and blobs in inventories that the
-// key signed.
+// trust is the signed content of a source: tags, manifests and blobs in its signed inventories.
 type trust struct {
 	key   *inventory.VerifyKey
 	lists []*inventory.Inventory // signed inventories; a store has several, one per import
@@ -32,8 +31,7 @@ type signedTag struct {
 	digest digest.Digest
 }
 
-// newTrust returns the content of inventories that the key has signed. If key is nil, it returns
-// nil.
+// newTrust returns the content of inventories that the key has signed, or nil if key is nil.
 func newTrust(key *inventory.VerifyKey, lists ...*inventory.Inventory) *trust {
 	if key == nil {
 		return nil

@@ -55,8 +55,7 @@ func chmod(t *testing.T, file string, mode os.FileMode) {
 	}
 }
 
-// If an archive becomes unreadable, its last state is still served, and each scan reports a
-// problem.
+// If an archive becomes unreadable, its last state is still served, and each scan reports this.
 func TestUnreadableArchive(t *testing.T) {
 	if !apart(t) {
 		return

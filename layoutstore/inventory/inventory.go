@@ -48,8 +48,8 @@ type Inventory struct {
 	// Program is the name and version of the program that wrote the inventory.
 	Program string `json:"program"`
 	// Key is the id of the key that signed the inventory: the sha256 of the public key in DER form.
-	// It is empty if there is no signature. It proves nothing, and only helps to explain why a
-	// signature is wrong.
+	// It is empty if there is no signature. It proves nothing, but helps to explain a wrong
+	// signature.
 	Key digest.Digest `json:"key,omitempty"`
 	// Files are the files of the bundle, sorted by name. The list is empty for a store or a registry.
 	// It does not include the blobs of a tree.
@@ -128,8 +128,7 @@ func (r *Repository) Tag(name string) (Tag, bool) {
 	return r.Tags[n], true
 }
 
-// Blob returns the size of a blob or manifest in bytes. ok is false if the inventory does not list
-// it.
+// Blob returns the size of a blob or manifest in bytes. ok is false if no such blob is listed.
 func (i *Inventory) Blob(d digest.Digest) (size int64, ok bool) {
 	n, ok := slices.BinarySearchFunc(i.Blobs, d, func(b Blob, d digest.Digest) int { return cmp.Compare(b.Digest, d) })
 	if !ok {

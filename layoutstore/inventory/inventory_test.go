@@ -86,8 +86,7 @@ func TestIDDependsOnlyOnContent(t *testing.T) {
 	}
 }
 
-// If a tag is added twice, it belongs to the last manifest. The earlier manifest is listed as
-// untagged.
+// If a tag is added twice, it gets the last manifest. The earlier manifest is listed as untagged.
 func TestBuilderKeepsReplacedManifests(t *testing.T) {
 	var b inventory.Builder
 	b.AddTag("app", "v1", blob("old"))
@@ -294,8 +293,7 @@ func FuzzWrite(f *testing.F) {
 	})
 }
 
-// FuzzArchiveNames checks that packages inventory and volume recognize the same archives and
-// chunks.
+// FuzzArchiveNames checks that packages inventory and volume recognize the same archives.
 func FuzzArchiveNames(f *testing.F) {
 	for _, name := range []string{"a.tar", "a.tar.0000.chunk", "a.tar.12345.chunk", "a.tar.000.chunk", ".tar", "tar", "a.tar.0000.chunk.gostsum", "a.tar.0000.chunk.tar"} {
 		f.Add(name)

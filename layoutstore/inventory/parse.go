@@ -84,8 +84,7 @@ func IsInventory(data []byte) bool {
 
 var errVersion = errors.New("format version")
 
-// checkVersion checks the format version. It runs first, because later versions may have other
-// fields.
+// checkVersion checks the format version. It runs first: later versions may have other fields.
 func checkVersion(data []byte) error {
 	var v struct {
 		FormatVersion *int `json:"formatVersion"`

@@ -37,8 +37,8 @@ func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...strin
 	defer cancel()
 	cmd := exec.CommandContext(ctx, projectDir+"/examples/air-gap", args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "LAYOUTPROXY="+layoutproxy, "REGISTRY="+a.registry)
-	// A terminal sends signals to a process group. The script gets its own group, so that the test
-	// can do the same.
+	// Like a terminal, the test sends signals to the script's process group. So the script gets its
+	// own.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	send := func(s syscall.Signal) error { return syscall.Kill(-cmd.Process.Pid, s) }
 	cmd.Cancel = func() error { return send(syscall.SIGKILL) }

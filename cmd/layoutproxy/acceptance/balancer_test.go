@@ -119,8 +119,7 @@ func (b *balancer) handle(ctx context.Context, client net.Conn) {
 	both.Wait()
 }
 
-// dial connects to the next backend that accepts a connection. It returns nil if all backends
-// refuse.
+// dial connects to the next backend that accepts a connection. It returns nil if all refuse it.
 func (b *balancer) dial(ctx context.Context) net.Conn {
 	for range b.backends {
 		dialer := net.Dialer{Timeout: 5 * time.Second}

@@ -39,8 +39,7 @@ type browser struct {
 	bytes    float64     // number of bytes received
 }
 
-// newBrowser opens a tab. The test fails if the page sends a request to another host, or writes to
-// the console.
+// newBrowser opens a tab. The test fails if the page uses another host, or writes to the console.
 func newBrowser(t *testing.T, origin string) *browser {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -194,8 +193,7 @@ func (b *browser) publish(name string, width, height int) {
 	}))
 }
 
-// axe returns the source code of axe-core. npm installs the locked version, and runs no install
-// scripts.
+// axe returns the source code of axe-core. npm installs the locked version, and runs no scripts.
 var axe = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "layoutproxy-axe-")
 	if err != nil {

@@ -4,8 +4,7 @@ import (
 	"testing"
 )
 
-// mixForms copies the archives of a bundle. It cuts a third of the copies into chunks, and unpacks
-// another third.
+// mixForms copies a bundle's archives, cuts a third of them into chunks, and unpacks another third.
 func mixForms(t *testing.T, b bundleOf) {
 	t.Helper()
 	for n, archive := range b.copy(t) {

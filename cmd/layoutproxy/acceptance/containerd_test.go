@@ -52,8 +52,7 @@ func comparePulled(t *testing.T, i image, got contents) {
 	}
 }
 
-// direct returns a resolver that uses no mirror. It sends requests to the registry in the
-// reference.
+// direct returns a resolver without a mirror: it sends requests to the registry in the reference.
 func direct() remotes.Resolver {
 	return docker.NewResolver(docker.ResolverOptions{
 		Hosts: docker.ConfigureDefaultRegistries(docker.WithPlainHTTP(docker.MatchLocalhost)),
@@ -88,8 +87,7 @@ func TestContainerdPullsFromAMirror(t *testing.T) {
 	}
 }
 
-// TestContainerdFetchesReferrers fetches the referrers of an image. The only one is an untagged
-// manifest.
+// TestContainerdFetchesReferrers fetches the only referrer of an image, an untagged manifest.
 func TestContainerdFetchesReferrers(t *testing.T) {
 	s := serve(t, bundleDir)
 	i := pick(t, sample(t), installer)

@@ -103,8 +103,7 @@ func (c *containerd) config(settings map[string]string) string {
 	return b.String()
 }
 
-// start starts containerd, and waits until it answers. The root may contain content of earlier
-// runs.
+// start starts containerd, and waits until it answers. The root may contain content from before.
 func (c *containerd) start(t *testing.T) {
 	t.Helper()
 	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)

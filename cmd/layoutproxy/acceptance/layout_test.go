@@ -32,8 +32,7 @@ func (l layout) writeBlob(dgst digest.Digest, data []byte) error {
 	return replace(path, data)
 }
 
-// add adds a manifest with any number of tags to index.json. It removes these tags from other
-// manifests.
+// add adds a manifest with tags to index.json. It removes these tags from other manifests.
 func (l layout) add(d ocispec.Descriptor, tags ...string) error {
 	return l.edit(func(manifests []ocispec.Descriptor) []ocispec.Descriptor {
 		for _, tag := range tags {

@@ -12,8 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// layoutproxy list prints exactly the tags in the sample's index.json files. Other tests rely on
-// it.
+// layoutproxy list, on which other tests rely, prints exactly the tags in the index.json files.
 func TestListMatchesIndexes(t *testing.T) {
 	want := []string{
 		"deckhouse/deckhouse-cli/plugins:stronghold", "deckhouse/ee/modules:console",

@@ -126,8 +126,7 @@ func TestContainerdLogsIn(t *testing.T) {
 	}
 }
 
-// authorized returns a resolver of containerd's library. It logs in as the test user, with the
-// given password.
+// authorized returns a resolver of containerd's library that logs in with the given password.
 func authorized(password string) remotes.Resolver {
 	authorizer := docker.NewDockerAuthorizer(docker.WithAuthCreds(func(string) (string, string, error) { return user, password, nil }))
 	return docker.NewResolver(docker.ResolverOptions{

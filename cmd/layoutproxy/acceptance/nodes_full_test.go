@@ -52,8 +52,7 @@ func everyWay(t *testing.T, test func(t *testing.T, c *containerd, p puller)) {
 	}
 }
 
-// pullAndCompare pulls an image. It fails the test unless the content store then contains all blobs
-// of want.
+// pullAndCompare pulls an image. Then the content store must contain all blobs of want.
 func (p puller) pullAndCompare(t *testing.T, c *containerd, reference string, want contents) {
 	t.Helper()
 	if out, err := p.pull(t, c, reference); err != nil {

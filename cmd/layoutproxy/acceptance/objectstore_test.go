@@ -20,8 +20,7 @@ type objectStore struct {
 	client           *s3.Client
 }
 
-// fakeStore runs a fake object store in this process. A test can make its requests fail through the
-// returned server.
+// fakeStore runs a fake object store. With the returned server, a test can make requests fail.
 func fakeStore(t *testing.T) (objectStore, *buckettest.Server) {
 	t.Helper()
 	server := buckettest.Start(t)

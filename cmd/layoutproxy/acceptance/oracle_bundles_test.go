@@ -161,8 +161,8 @@ func TestLayoutsOfOtherToolsMatchOracle(t *testing.T) {
 	}
 }
 
-// The oracle detects each kind of wrong answer. Otherwise, the tests that use the oracle would
-// prove nothing.
+// The oracle detects each kind of wrong answer. Otherwise, tests with the oracle would prove
+// nothing.
 func TestOracleDetectsWrongAnswers(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "platform.tar"), []byte(read(t, filepath.Join(field, "platform.tar"))), 0o644))

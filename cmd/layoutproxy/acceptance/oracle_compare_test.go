@@ -87,8 +87,7 @@ func (e *examiner) status(method, path string, want int, header ...string) {
 	}
 }
 
-// list reads a list in one request, and then page by page, with the Link headers. It compares both
-// results with want.
+// list reads a list in one request, and then page by page. It compares both results with want.
 func (e *examiner) list(path, field string, want []string) {
 	e.Helper()
 	for _, query := range []string{"", "?n=1", "?n=7"} {

@@ -156,8 +156,7 @@ func (o oracle) repository(name string) *repository {
 }
 
 // nameOf returns the repository of the layout in a directory. root may end with an edition. All
-// editions share the installer and the d8 program, so these two are beside the edition, not below
-// it.
+// editions share the installer and the d8 program, so both are beside the edition, not below it.
 func nameOf(root, dir string) string {
 	first, _, _ := strings.Cut(dir, "/")
 	if first == "installer" || first == "deckhouse-cli" {

@@ -139,8 +139,7 @@ type answer struct {
 	InMemory  bool
 }
 
-// answers returns the answers of floor and nginx, by path. If archive is empty, the blob is in the
-// tree.
+// answers returns the answers of floor and nginx, by path. An empty archive means the tree.
 func (b *performanceBundle) answers(t *testing.T, archive string) map[string]answer {
 	t.Helper()
 	dir := b.dirs["tree"]

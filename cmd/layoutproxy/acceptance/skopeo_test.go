@@ -21,8 +21,7 @@ func TestSkopeoInspectsManifests(t *testing.T) {
 	}
 }
 
-// TestSkopeoCopiesToLayouts skips images with Docker's media types, because skopeo would convert
-// them.
+// TestSkopeoCopiesToLayouts skips images with Docker's media types, which skopeo would convert.
 func TestSkopeoCopiesToLayouts(t *testing.T) {
 	skopeo, s, images := packaged(t, "skopeo"), serve(t, bundleDir), sample(t)
 	for _, name := range []string{installer, plugin, sampleRoot + "/modules/console/extra/console-ui:v2"} {

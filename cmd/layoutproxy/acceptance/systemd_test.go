@@ -46,8 +46,7 @@ func TestSystemdConfigurationIsValid(t *testing.T) {
 	run(t, program, "serve", "--config", file, "--check-config")
 }
 
-// systemRoot makes a root directory with the unit, and with the program and targets that the unit
-// needs.
+// systemRoot makes a root directory with the unit, and with the program and targets it needs.
 func systemRoot(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()

@@ -45,8 +45,7 @@ func TestBucketBehindABlackHole(t *testing.T) {
 	must(t, once.image(t.Context(), base, installer, i.digest))
 }
 
-// At the start, serve waits while the object store is unavailable. It fails if the store denies
-// access.
+// At the start, serve waits while the object store is unavailable, but fails if access is denied.
 func TestStartWithoutTheBucket(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, bundleDir, "bundle")

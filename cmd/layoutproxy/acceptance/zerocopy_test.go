@@ -53,9 +53,9 @@ func TestBlobsDoNotPassThroughUserSpace(t *testing.T) {
 				if copied >= 4<<10 {
 					t.Errorf("%d bytes passed through user space, want less than 4 KiB", copied)
 				}
-				// net/http copies the first 512 bytes itself, to detect the content type. From an
-				// archive, layoutproxy copies the last 512 bytes itself, after it has checked the
-				// file.
+				// net/http itself copies the first 512 bytes, to detect the content type.
+				// layoutproxy itself copies the last 512 bytes of an entry in an archive, after it
+				// has checked the file.
 				if sent < c.want-2*512 {
 					t.Errorf("the kernel sent only %d of %d bytes directly", sent, c.want)
 				}

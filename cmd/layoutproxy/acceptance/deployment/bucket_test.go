@@ -150,7 +150,7 @@ func TestReplicasAreSpreadOverNodesAndZones(t *testing.T) {
 
 // When Kubernetes ends a pod, services still send it connections for a moment. So a hook delays the
 // end. The image has no sleep program, so the hook is Kubernetes' sleep action (KEP-3960, since
-// Kubernetes 1.30).
+// 1.30).
 func TestPodsWaitBeforeTheyEnd(t *testing.T) {
 	_, template := workload(t, "Deployment", bucketValues)
 	hook := template.Spec.Containers[0].Lifecycle

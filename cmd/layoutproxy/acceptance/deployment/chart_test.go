@@ -103,8 +103,7 @@ func objects(t *testing.T, values string) []runtime.Object {
 	return all
 }
 
-// one returns the only object of type T. It fails the test if there is no such object, or more than
-// one.
+// one returns the only object of type T. It fails the test if there is no such object, or several.
 func one[T runtime.Object](t *testing.T, all []runtime.Object) T {
 	t.Helper()
 	var found []T

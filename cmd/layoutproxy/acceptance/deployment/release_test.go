@@ -48,7 +48,7 @@ func TestReleaseConfiguration(t *testing.T) {
 	}
 }
 
-// checkPackages checks the configuration of the deb and rpm packages. Nothing in them may depend on
+// checkPackages checks the configuration of the deb and rpm packages. Packages must not depend on
 // the build machine.
 func checkPackages(t *testing.T, project config.Project) {
 	t.Helper()
@@ -85,8 +85,7 @@ func checkSource(t *testing.T, pattern string) {
 	}
 }
 
-// checkVariables checks that each variable in ldflags exists, because the linker ignores unknown
-// names.
+// checkVariables checks that each variable in ldflags exists: the linker ignores unknown names.
 func checkVariables(t *testing.T, ldflags string) {
 	t.Helper()
 	set := regexp.MustCompile(`-X main\.(\w+)=`).FindAllStringSubmatch(ldflags, -1)

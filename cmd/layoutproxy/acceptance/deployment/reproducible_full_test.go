@@ -99,8 +99,7 @@ func read(t *testing.T, dir, name string) []byte {
 	return data
 }
 
-// find returns the only name with a suffix. It fails the test if there is no such name, or more
-// than one.
+// find returns the only name with a suffix. It fails the test if there is no such name, or several.
 func find(t *testing.T, names []string, suffix string) string {
 	t.Helper()
 	var found []string

@@ -35,8 +35,7 @@ func TestInvalidChartValuesAreRefused(t *testing.T) {
 	}
 }
 
-// After an installation, the chart prints notes. They contain the address that the values
-// configure.
+// After an installation, the chart prints notes with the address that the values configure.
 func TestNotesNameTheAddress(t *testing.T) {
 	for values, want := range map[string]string{
 		"":               "--endpoint http://127.0.0.1:5000 ",
