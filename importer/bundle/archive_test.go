@@ -74,7 +74,7 @@ func readImages(t *testing.T, index []byte) (images []Image) {
 	return images
 }
 
-// This package writes the content of an archive of d8 to exactly the same bytes as d8 did.
+// From the content of an archive that d8 wrote, this package writes exactly the same archive.
 func TestArchivesMatchThoseOfD8(t *testing.T) {
 	archives, err := filepath.Glob(filepath.Join(d8, "*.tar"))
 	if err != nil || len(archives) != 10 {
@@ -88,7 +88,7 @@ func TestArchivesMatchThoseOfD8(t *testing.T) {
 			all, err := entriesOf(layouts)
 			layouttest.Try(t, err)
 			if filepath.Base(archive) == "installer.tar" {
-				// Only this index.json has another indentation: d8 writes it with another library.
+				// In installer.tar, d8 indents index.json differently, because it uses a different library.
 				for i, e := range all {
 					if path.Base(e.name) == specs.ImageIndexFile {
 						if diff := cmp.Diff(readImages(t, indexes[e.name]), readImages(t, e.data)); diff != "" {
@@ -100,18 +100,18 @@ func TestArchivesMatchThoseOfD8(t *testing.T) {
 				}
 			}
 			if size, err := tarSize(all); err != nil || size != int64(len(want)) {
-				t.Errorf("planned %d bytes, error %v; the archive has %d", size, err, len(want))
+				t.Errorf("the planned size is %d bytes, error %v, but the archive has %d bytes", size, err, len(want))
 			}
 			var got bytes.Buffer
 			layouttest.Try(t, writeTar(&got, all, func(d digest.Digest) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(blobs[d])), nil }))
 			if !bytes.Equal(got.Bytes(), want) {
-				t.Errorf("wrote %d bytes, which differ from the archive's %d bytes", got.Len(), len(want))
+				t.Errorf("the written archive of %d bytes differs from d8's archive of %d bytes", got.Len(), len(want))
 			}
 		})
 	}
 }
 
-// walkOrder sorts paths like filepath.Walk, also if a name is the prefix of another name.
+// walkOrder sorts paths like filepath.Walk, even if one name is a prefix of another.
 func TestWalkOrderMatchesAWalk(t *testing.T) {
 	dir := t.TempDir()
 	var names []string
@@ -140,7 +140,7 @@ func TestWalkOrderMatchesAWalk(t *testing.T) {
 	}
 }
 
-// The chunks, joined, are the same bytes as the archive. Each has a correct checksum file.
+// Joined chunks have the same bytes as the archive. If wanted, each chunk has a correct checksum file.
 func TestWriterWritesChunks(t *testing.T) {
 	archive := filepath.Join(d8, "module-stronghold.tar")
 	want, err := os.ReadFile(archive)
@@ -193,11 +193,11 @@ func TestWriterRefusesWrongSizes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := o.Close(); err == nil || !strings.Contains(err.Error(), "a.tar.0002.chunk: 1 bytes are missing") {
-		t.Errorf("wrote too few bytes: error %v", err)
+		t.Errorf("after too few bytes, Close returns the error %v", err)
 	}
 	o = NewWriter(t.TempDir(), Form{ChunkSize: 4}.Files(&Archive{Name: "a.tar", Size: 10}), nil, t.Context().Err)
 	if n, err := o.Write(make([]byte, 11)); err == nil || n != 10 {
-		t.Errorf("wrote one byte too many: Write returned %d, error %v", n, err)
+		t.Errorf("a Write with one byte too many returned %d and the error %v, want 10 and an error", n, err)
 	}
 }
 

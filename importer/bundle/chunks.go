@@ -13,15 +13,15 @@ import (
 type Form struct {
 	ChunkSize int64 // maximum size of a chunk in bytes; 0 means one file per archive
 
-	NewSum func() hash.Hash // creates the hash for .gostsum files; nil means no such files
+	NewSum func() hash.Hash // creates the hash for .gostsum files; nil means that none are written
 }
 
-// File is one file of an archive: the complete archive, or a chunk. Its checksum is empty until its
-// content was read or written.
+// File is one file of an archive: the complete archive, or a chunk. The checksum is empty until the
+// file was read or written.
 type File = inventory.File
 
-// Files returns the files to which an archive is written. If the form has no chunk size, this is one file.
-// Otherwise, these are chunks, even if the archive fits into one chunk.
+// Files returns the files to which an archive is written. If ChunkSize is 0, that is a single file.
+// Otherwise, it is one chunk or several.
 func (f Form) Files(a *Archive) (all []File) {
 	if f.ChunkSize == 0 {
 		return []File{{Name: a.Name, Size: a.Size}}
@@ -43,13 +43,13 @@ func (f Form) Names(a *Archive) (names []string) {
 	return names
 }
 
-// chunkSlice is how many bytes d8 mirror pull writes at a time, at most. d8 checks the size of a chunk only
-// after a write. So a chunk may exceed the limit by up to chunkSlice-1 bytes (deckhouse-cli,
-// docs/mirror-bundle-layout.md §4.3).
+// chunkSlice is the maximum number of bytes that d8 mirror pull writes at a time. d8 checks the
+// size of a chunk only after a write. So a chunk may exceed the limit by up to chunkSlice-1 bytes
+// (deckhouse-cli, docs/mirror-bundle-layout.md §4.3).
 const chunkSlice = 512 << 10
 
-// chunksIn returns the chunks of an archive in a directory. size is the size of the archive, and chunk the
-// maximum size of a chunk. It returns nil if the chunks have other sizes than d8 or this package would write.
+// chunksIn finds the chunks of an archive in dir. size is the size of the archive, and chunk is the maximum
+// size of a chunk. It returns nil if neither d8 nor this package would write chunks of these sizes.
 func chunksIn(dir, archive string, size, chunk int64) (all []File) {
 	for left := size; chunk > 0; {
 		name := chunkName(archive, len(all))

@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// After a broken publication, Covers accepts only a list with all of its files, including files other than
-// archives.
+// Covers accepts a new publication only if it replaces all files of the broken one, including files
+// that are not archives.
 func TestCoversFilesBesideArchives(t *testing.T) {
 	const archive, chunk, other = "platform.tar", "module.tar.0001.chunk", "releases.yaml"
 	p := &Publisher{broken: &volume.Publication{Place: []volume.PublishedFile{{Name: archive}, {Name: other}}, Remove: []string{chunk, SumName(chunk)}}}
@@ -28,8 +28,8 @@ func TestCoversFilesBesideArchives(t *testing.T) {
 	}
 }
 
-// Before the journal is removed, the parents of new directories and the directories of removed files are
-// synced, too. Otherwise, a power cut could undo parts of a published bundle.
+// Before a publisher removes the journal, it syncs every directory that the publication changed,
+// and its parents. Otherwise, a power cut could undo parts of a published bundle.
 func TestChangedDirs(t *testing.T) {
 	j := &volume.Publication{
 		Place:  []volume.PublishedFile{{Name: "a/b/index.json"}, {Name: "platform.tar"}},

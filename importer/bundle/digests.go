@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// NewProvingReader returns a reader that verifies the content of r. At the end, it returns a
-// *DigestError if the content does not have the digest d. The error names from as the source.
+// NewProvingReader returns a reader that verifies the content of r. At the end of r, Read returns a
+// *DigestError if the content does not have the digest d. The error gives from as the source.
 func NewProvingReader(r io.ReadCloser, d digest.Digest, from string) io.ReadCloser {
 	return &provingReader{in: r, sum: d.Algorithm().Digester(), wrong: DigestError{Want: d, From: from}}
 }
@@ -21,13 +21,13 @@ func NewProvingReader(r io.ReadCloser, d digest.Digest, from string) io.ReadClos
 type provingReader struct {
 	in    io.ReadCloser
 	sum   digest.Digester
-	wrong DigestError // returned if the content does not have the digest
+	wrong DigestError // Read returns this error if the content does not have the digest
 }
 
 // Read implements io.Reader.
 func (p *provingReader) Read(b []byte) (int, error) {
 	n, err := p.in.Read(b)
-	_, _ = p.sum.Hash().Write(b[:n]) // Write of a hash never returns an error
+	_, _ = p.sum.Hash().Write(b[:n]) // the Write method of a hash never returns an error
 	p.wrong.Size += int64(n)
 	if errors.Is(err, io.EOF) {
 		if p.wrong.Got = p.sum.Digest(); p.wrong.Got != p.wrong.Want {
@@ -78,8 +78,7 @@ func FileHasDigest(ctx context.Context, name string, d digest.Digest) (bool, err
 
 func verify(ctx context.Context, r io.Reader, d digest.Digest) (bool, error) {
 	v := d.Verifier()
-	// Hide the reader's WriteTo method, which may bypass the verifier.
-	if _, err := io.CopyBuffer(v, struct{ io.Reader }{contextReader{ctx, r}}, make([]byte, 1<<18)); err != nil {
+	if _, err := io.CopyBuffer(v, contextReader{ctx, r}, make([]byte, 1<<18)); err != nil {
 		return false, ctx.Err()
 	}
 	return v.Verified(), nil

@@ -7,7 +7,7 @@
 // Existing content is reused: [Archive.In] compares an archive with the files in a directory,
 // and [OpenReusable] finds blobs in existing archives and trees.
 //
-// A [Publisher] replaces old files by new ones. It stages the new files beside the bundle, and
+// A [Publisher] replaces old files with new ones. It stages the new files beside the bundle, and
 // moves them into place with a journal (volume.Publication). If it crashes at any point, a reader
 // sees either all old files or all new ones.
 package bundle

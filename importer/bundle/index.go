@@ -12,14 +12,14 @@ import (
 // layoutMark is the content of oci-layout, as d8 mirror writes it.
 const layoutMark = "{\n    \"imageLayoutVersion\": \"1.0.0\"\n}"
 
-// annotationShortTag is the annotation for the tag of an image, without its repository.
+// annotationShortTag is the annotation that contains only the tag of an image, not its full reference.
 const annotationShortTag = "io.deckhouse.image.short_tag"
 
 // indexMediaType is the mediaType of a bundle's index.json.
 const indexMediaType = "application/vnd.oci.image.layout.v1+json"
 
-// indexDoc is an index.json. Its fields have the same order as in d8 mirror, so that both write the
-// same bytes.
+// indexDoc is an index.json. Its fields have the same order as in files of d8 mirror, so that both
+// write the same bytes.
 type indexDoc struct {
 	SchemaVersion int             `json:"schemaVersion"`
 	MediaType     string          `json:"mediaType"`
@@ -57,7 +57,7 @@ func (l *Layout) Files() ([]File, error) {
 	return []File{listData(path.Join(l.Path, specs.ImageIndexFile), index), listData(path.Join(l.Path, specs.ImageLayoutFile), []byte(layoutMark))}, nil
 }
 
-// LayoutFiles returns the paths of index.json and oci-layout in the layout at a path.
+// LayoutFiles returns the paths of index.json and oci-layout for the layout at a given path.
 func LayoutFiles(at string) []string {
 	return []string{path.Join(at, specs.ImageIndexFile), path.Join(at, specs.ImageLayoutFile)}
 }

@@ -18,11 +18,11 @@ type Archive struct {
 	entries []entry
 }
 
-// Layout is one layout of a bundle. It has the images of one repository.
+// Layout is one layout of a bundle. It contains the images of one repository.
 type Layout struct {
 	Path string `json:"path"` // path of the layout in the bundle; "." is the root layout
 
-	Repository string  `json:"repository"` // name in the source registry
+	Repository string  `json:"repository"` // name of the repository in the source registry
 	Images     []Image `json:"images"`
 
 	// Blobs are all manifests and blobs that the images need, sorted by digest.
@@ -33,7 +33,7 @@ type Layout struct {
 type Image struct {
 	Tag string `json:"tag,omitempty"` // empty if the image has no tag
 
-	Reference string `json:"reference"` // name in the source registry: HOST/PATH:TAG or HOST/PATH@DIGEST
+	Reference string `json:"reference"` // full reference in the source registry: HOST/PATH:TAG or HOST/PATH@DIGEST
 	closure.Descriptor
 }
 
@@ -88,7 +88,7 @@ func SortBlobs(all []closure.Descriptor) []closure.Descriptor {
 	return slices.CompactFunc(all, func(a, b closure.Descriptor) bool { return a.Digest == b.Digest })
 }
 
-// compareReferences compares two images for the order in an index.json: by reference, then by tag.
+// compareReferences orders the images of an index.json by reference, then by tag.
 func compareReferences(a, b Image) int {
 	return cmp.Or(strings.Compare(a.Reference, b.Reference), strings.Compare(a.Tag, b.Tag))
 }

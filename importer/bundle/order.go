@@ -17,7 +17,7 @@ type entry struct {
 
 	size int64 // bytes
 
-	blob digest.Digest // empty if data has the content
+	blob digest.Digest // digest of the blob to write; empty if the content is in data
 	data []byte
 }
 

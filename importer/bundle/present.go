@@ -19,10 +19,10 @@ type Present struct {
 	dir     string
 	archive *Archive
 	files   []File
-	newSum  func() hash.Hash // nil if no checksum files are wanted
+	newSum  func() hash.Hash // creates the hash for checksum files; nil if none are wanted
 	count   func(n int64)
 
-	sums []string // content of the checksum files; set by IsSame if they are wanted
+	sums []string // content of the checksum files; set by IsSame if checksum files are wanted
 }
 
 // Files returns the files with their checksums. Call it after [Present.IsSame].
@@ -38,8 +38,8 @@ func (a *Archive) In(dir string, form Form, count func(n int64)) *Present {
 	return p
 }
 
-// HasFiles reports whether all files exist with the right sizes. It returns false if the directory
-// has other files of this archive, too.
+// HasFiles reports whether all files exist with the right sizes. It also returns false if the
+// directory has additional files of this archive.
 func (p *Present) HasFiles() bool {
 	var names []string
 	for _, f := range p.files {
@@ -111,7 +111,7 @@ func compareEntry(r io.Reader, e entry) error {
 	return nil
 }
 
-// errDiffers reports that [Archive.Write] would write other bytes.
+// errDiffers reports that [Archive.Write] would write different bytes.
 var errDiffers = errors.New("other bytes")
 
 func expect(r io.Reader, want []byte) error {

@@ -45,7 +45,7 @@ func TestIsSameNoticesAnyChangedByte(t *testing.T) {
 	for name, form := range map[string]bundle.Form{"whole": {}, "chunks": {ChunkSize: 1500}, "checksums": {ChunkSize: 4000, NewSum: func() hash.Hash { return sha256.New() }}} {
 		dir := t.TempDir()
 		if same, err := a.In(dir, form, discard).IsSame(t.Context()); same || err != nil {
-			t.Errorf("%s: in an empty directory, IsSame is %v, error %v", name, same, err)
+			t.Errorf("%s: in an empty directory, IsSame is %v, error %v; want false and no error", name, same, err)
 		}
 		_, err := a.Write(t.Context(), dir, form, open)
 		layouttest.Try(t, err)
@@ -53,7 +53,7 @@ func TestIsSameNoticesAnyChangedByte(t *testing.T) {
 		present := a.In(dir, form, func(n int64) { counted += n })
 		same, err := present.IsSame(t.Context())
 		if !same || err != nil || !present.HasSums() || counted != a.Size {
-			t.Errorf("%s: IsSame is %v, error %v, HasSums is %v; counted %d bytes of %d", name, same, err, present.HasSums(), counted, a.Size)
+			t.Errorf("%s: IsSame is %v, error %v, HasSums is %v, want true for both; counted %d of %d bytes", name, same, err, present.HasSums(), counted, a.Size)
 		}
 		for _, f := range form.Files(a) {
 			file := filepath.Join(dir, f.Name)
@@ -78,7 +78,7 @@ func TestIsSameNoticesAnyChangedByte(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if same, err := a.In(dir, form, discard).IsSame(ctx); same || !errors.Is(err, context.Canceled) {
-			t.Errorf("%s: after the end of the context, IsSame is %v, error %v", name, same, err)
+			t.Errorf("%s: after the end of the context, IsSame is %v, error %v; want false and context.Canceled", name, same, err)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func TestWriteSums(t *testing.T) {
 	layouttest.Try(t, os.WriteFile(filepath.Join(dir, files[1].Name+".gostsum"), []byte("00"), 0o644))
 	present := a.In(dir, form, discard)
 	if same, err := present.IsSame(t.Context()); !same || err != nil || present.HasSums() {
-		t.Fatalf("IsSame is %v, error %v, HasSums is %v", same, err, present.HasSums())
+		t.Fatalf("IsSame is %v, error %v, HasSums is %v; want true for IsSame and false for HasSums", same, err, present.HasSums())
 	}
 	names, err := present.WriteSums(staged)
 	layouttest.Try(t, err)
@@ -114,7 +114,7 @@ func TestWriteSums(t *testing.T) {
 }
 
 // Place repairs a blob in all layouts of a tree where it is missing or damaged. It links or copies
-// an intact file of the tree or, if there is none, another file.
+// an intact file of the tree or, if there is none, a file from elsewhere.
 func TestPlaceRepairsBlobsOfTree(t *testing.T) {
 	data := []byte("a layer")
 	d := closure.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}

@@ -13,14 +13,14 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// Changes are the changes of a publication in a bundle's directory. Place lists staged files to
-// move there. Remove lists old files that no new file overwrites.
+// Changes are the changes that a publication makes in a bundle's directory. Place lists staged
+// files to move into it. Remove lists old files that no new file overwrites.
 type Changes struct {
 	Place  []string // slash-separated paths below the bundle's directory
 	Remove []string
 }
 
-// Replace adds the changes for an archive: its staged files are placed, and its old files in dir are removed.
+// Replace adds the changes for one archive: its staged files replace its old files in dir.
 func (c *Changes) Replace(dir string, a *Archive, form Form) error {
 	names := form.Names(a)
 	old, err := replacedBy(dir, a.Name, names)
@@ -30,7 +30,7 @@ func (c *Changes) Replace(dir string, a *Archive, form Form) error {
 }
 
 // replacedBy lists the old files of an archive in a directory that its new files do not overwrite.
-// For example, these are the old chunks if the new archive is one file, and their checksum files.
+// For example, if the new archive is one file, it lists the old chunks and their checksum files.
 func replacedBy(dir, archive string, now []string) (old []string, err error) {
 	all, err := os.ReadDir(dir)
 	for _, e := range all {
@@ -77,8 +77,8 @@ func (p *Publisher) MakeDirs() error {
 // the directory until another publication replaces all files of the interrupted one.
 func (p *Publisher) IsBroken() bool { return p.broken != nil }
 
-// Covers returns an error if names does not include each file of a broken publication, or the file's archive.
-// Publishing less would leave a mixture of old and new files.
+// Covers returns an error unless names has every file of a broken publication, or the archive of
+// the file. Publishing less would leave a mixture of old and new files.
 func (p *Publisher) Covers(names map[string]bool) error {
 	if p.broken == nil {
 		return nil
@@ -90,7 +90,7 @@ func (p *Publisher) Covers(names map[string]bool) error {
 	for _, name := range changed {
 		archive, ok := ArchiveOf(name)
 		if !names[name] && !(ok && names[archive]) {
-			return fmt.Errorf("%s: an interrupted pull has replaced some files and lost others, and this one does not pull %s: run that pull again, or remove the file %s to take the archives as they are", p.dir, name, volume.PublicationFile)
+			return fmt.Errorf("%s: an interrupted pull has replaced some files and lost others, and this pull does not include %s: run the interrupted pull again, or remove the file %s to accept the archives as they are", p.dir, name, volume.PublicationFile)
 		}
 	}
 	return nil
@@ -221,7 +221,7 @@ func syncDirs(dir string, names map[string]bool) error {
 func (p *Publisher) finish() error {
 	j, err := volume.ReadPublication(p.dir)
 	if err != nil {
-		return fmt.Errorf("%s: %w: remove the file %s to take the archives as they are", p.dir, err, volume.PublicationFile)
+		return fmt.Errorf("%s: %w: remove the file %s to accept the archives as they are", p.dir, err, volume.PublicationFile)
 	}
 	if j == nil {
 		return p.restoreStaged()
@@ -286,7 +286,7 @@ func changedDirs(j *volume.Publication) map[string]bool {
 	return dirs
 }
 
-// addParents adds the directories above a path.
+// addParents adds to dirs all directories above a path.
 func addParents(dirs map[string]bool, name string) {
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 		dirs[dir] = true

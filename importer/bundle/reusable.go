@@ -20,7 +20,7 @@ type reusableVolume struct {
 }
 
 // OpenReusable opens the archives and trees in the directories: first all archives, then all trees.
-// It skips those that it cannot read. Its only error is the context's.
+// It skips any that it cannot read. Its only error is the context's.
 func OpenReusable(ctx context.Context, dirs ...string) (*Reusable, error) {
 	r := &Reusable{}
 	for _, dir := range dirs {
@@ -52,9 +52,9 @@ func (r *Reusable) add(ctx context.Context, dir string, vol volume.Volume) {
 	}
 }
 
-// Find returns where a blob is stored, and the directory of its archive or tree. Both are empty if
-// it finds none. It searches the path layout first. A size of -1 matches any size. The bytes are
-// not verified. A nil Reusable has no blobs. If ctx ends, the error is its cause.
+// Find returns where a blob is stored, and the directory of that archive or tree. Both are empty if the
+// blob is not found. It searches the layout at the path layout first. A size of -1 matches any size.
+// The bytes are not verified. A nil Reusable has no blobs. The only error is the cause of ctx.
 func (r *Reusable) Find(ctx context.Context, layout string, d digest.Digest, size int64) (where extent.List, dir string, err error) {
 	if r == nil {
 		return nil, "", nil

@@ -10,8 +10,8 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// copySize is how many bytes are copied at a time. They fit into the processor's cache, so that hashing and
-// writing is fast.
+// copySize is how many bytes are copied at a time. They fit into the processor's cache, which makes
+// hashing and writing fast.
 const copySize = 1 << 17
 
 const (

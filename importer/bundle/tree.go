@@ -32,7 +32,7 @@ type TreeBlob struct {
 	have string // an intact file; empty if none is known
 }
 
-// MakeTree creates the directories of layouts, and returns their blobs by digest.
+// MakeTree creates the directories of layouts, and returns the blobs of the layouts by digest.
 func MakeTree(dir string, layouts []*Layout) (map[digest.Digest]*TreeBlob, error) {
 	blobs := map[digest.Digest]*TreeBlob{}
 	for _, l := range layouts { // layouts without blobs need their directories, too
@@ -86,14 +86,14 @@ func (b *TreeBlob) Find(ctx context.Context) (bool, error) {
 // Use sets a file outside of the tree as the source of the blob.
 func (b *TreeBlob) Use(file string) { b.have = file }
 
-// Place creates or replaces each file of the blob that is missing or damaged, atomically. Sync the
-// source to disk first: an index may already name the blob.
+// Place atomically creates or replaces each file of the blob that is missing or damaged. Sync the
+// source to disk first, because an index may already refer to the blob.
 func (b *TreeBlob) Place(ctx context.Context) error {
 	for _, name := range b.missing {
 		if err := place(ctx, b.have, name); err != nil {
 			return err
 		}
-		b.have = name // link the next files to this one, as the first source may be on another file system
+		b.have = name // link the next files to this one, as the first source may be on a different file system
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func copyTo(ctx context.Context, from, to string) error {
 		return err
 	}
 	for {
-		n, err := out.ReadFrom(io.LimitReader(in, maxCopied)) // may copy inside of the kernel
+		n, err := out.ReadFrom(io.LimitReader(in, maxCopied)) // ReadFrom may let the kernel copy the bytes
 		if err := errors.Join(ctx.Err(), err); err != nil {
 			return errors.Join(err, out.Discard())
 		}
@@ -144,8 +144,8 @@ func copyTo(ctx context.Context, from, to string) error {
 	}
 }
 
-// StageIndex stages the index.json of a layout in the tree if it changes, so that all indexes are
-// published together. It returns the path of the index.json, and whether it was staged.
+// StageIndex stages a layout's index.json if its content has changed, so that the indexes of all
+// layouts are published together. It returns the path of the index.json, and whether it was staged.
 func (p *Publisher) StageIndex(layout string, index []byte) (name string, staged bool, err error) {
 	dir := filepath.Join(p.dir, filepath.FromSlash(layout))
 	if mark := filepath.Join(dir, specs.ImageLayoutFile); !hasContent(mark, []byte(layoutMark)) {

@@ -24,7 +24,7 @@ import (
 )
 
 // clearImported moves or removes the files that an import has read. Other files stay and are
-// reported. wait is the time until the next scan; 0 means that only a change causes one.
+// reported. wait is the time until the next scan; 0 means that only a change causes a scan.
 func (d *Drop) clearImported(ctx context.Context, it *item, opened *fileid.Set) (wait time.Duration) {
 	changed := d.changedSince(ctx, it)
 	rest, err := d.moveOrRemove(ctx, it, opened, changed)
@@ -64,8 +64,9 @@ func (d *Drop) setAside(ctx context.Context, it *item, incomplete *importer.Inco
 	return d.endItem(ctx, it, false, err)
 }
 
-// endItem ends the work on a bundle. err says why some files stay in the drop directory. They are recorded,
-// so that they are not read again. If the bundle changed meanwhile, it counts as a new bundle.
+// endItem ends the work on a bundle. If some of its files stay in the drop directory, err says why,
+// and endItem records them so that they are not read again. If the bundle changed meanwhile, it
+// counts as a new bundle.
 func (d *Drop) endItem(ctx context.Context, it *item, changed bool, err error) time.Duration {
 	if err != nil {
 		d.log.Warn("files of a bundle stay in the drop directory", zap.String("bundle", it.name), zap.Error(err))
@@ -94,7 +95,7 @@ func (d *Drop) recordStaying(ctx context.Context, it *item, cause error) {
 	if it.kind == kindDirectory {
 		now := candidate{kind: it.kind, path: it.path}
 		if _, err := now.scan(ctx, d.options.MaxFiles); err == nil {
-			it.identity = now.identity // record the remaining files, not the bundle as it was
+			it.identity = now.identity // identify the bundle by its remaining files from now on
 		}
 	}
 	d.mu.Lock()
@@ -152,7 +153,7 @@ func (d *Drop) moveOrRemove(ctx context.Context, it *item, opened *fileid.Set, c
 	switch {
 	case d.options.Remove:
 		err = m.remove()
-	case inOneStep: // in one step, so that a crash cannot split the directory
+	case inOneStep: // move the directory in one step, so that a crash cannot split it
 		if err = m.rename(it.name, filepath.Join(to, it.name)); err == nil {
 			err = m.returnNewFiles(ctx, it.name, to) // move back the files that the import has not read
 		}
@@ -162,8 +163,8 @@ func (d *Drop) moveOrRemove(ctx context.Context, it *item, opened *fileid.Set, c
 	return m.rest, err
 }
 
-// makeDone creates the directory that receives a bundle: done/, or a numbered directory in done/ if
-// a name is taken.
+// makeDone creates the directory to which a bundle is moved. It is done/ or, if done/ already has
+// one of the names, a numbered directory in done/.
 func (m *mover) makeDone(it *item) (string, error) {
 	names := []string{it.name}
 	if it.kind == kindArchive {
@@ -230,8 +231,8 @@ func (d *Drop) renameFailed(root *os.Root, names []string, dir string) (failed e
 	return failed
 }
 
-// freeDir creates the directory for moved files: the first of to, to/2, to/3 and so on that has
-// none of the names.
+// freeDir creates the directory for moved files: the first of to, to/2, to/3 and so on in which
+// none of the names exists.
 func freeDir(root *os.Root, to string, names []string) (string, error) {
 	for n := 1; ; n++ {
 		dir := to

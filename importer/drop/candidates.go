@@ -31,9 +31,9 @@ const (
 type candidate struct {
 	kind string
 	name string
-	path string // argument for the import
+	path string // path that is passed to the import
 
-	identity string // another value as soon as a file of the bundle changes
+	identity string // text that changes whenever a file of the bundle changes
 
 	changed time.Time // modification time of the newest file
 	set     volume.Set

@@ -10,8 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 )
 
-// Before the record of a move is removed, the parents of directories that the move has created are synced,
-// too. Even if a record has names that leave the drop directory, the search for parents ends.
+// directories returns all directories to sync after a move, including the parents of new
+// directories. It terminates even if a record contains paths outside of the drop directory.
 func TestDirectoriesOfMove(t *testing.T) {
 	for _, c := range []struct {
 		move savedMove

@@ -32,8 +32,9 @@ type Options struct {
 	Remove bool
 	// MaxFiles limits the number of files in a dropped directory; 0 means 4,000,000.
 	MaxFiles int
-	// Guard is called before a bundle is imported, and again before its files are moved or removed. If it
-	// returns an error, for example because the store is inside of Dir, nothing happens. It may be nil.
+	// Guard is called before a bundle is imported, and again before its files are moved or removed.
+	// If it returns an error, for example because the store is inside of Dir, the bundle is not
+	// imported, or its files stay. It may be nil.
 	Guard func() error
 	// Published is called after each import that changed the store. It may be nil.
 	Published func(context.Context)
@@ -56,7 +57,7 @@ type Drop struct {
 	saved    savedState
 	stuck    map[string]error // errors of unfinished moves of an earlier process, by key
 
-	scanned bool // whether a first scan is complete
+	scanned bool // whether the first scan is complete
 
 	mu sync.Mutex // guards the following fields; the others belong to the goroutine of Scan
 
@@ -72,16 +73,16 @@ type Drop struct {
 type item struct {
 	candidate
 	status Status
-	since  time.Time // time of the last change
+	since  time.Time // time of the bundle's last change
 	pause  time.Duration
 	retry  time.Time // earliest time of the next attempt
 
-	settled bool // whether nothing happens before the bundle changes
+	settled bool // whether the bundle is ignored until it changes
 }
 
-// New returns a Drop. It ignores two fields of the importer options, Progress and AllowIncomplete:
-// it never publishes incomplete bundles. It returns an error if the directory cannot be read; other
-// errors come from importer.New.
+// New returns a Drop. It ignores the importer options Progress and AllowIncomplete, because a Drop
+// shows progress itself and never publishes incomplete bundles. If the directory cannot be read,
+// New returns an error. Other errors come from importer.New.
 func New(imports importer.Options, o Options) (*Drop, error) {
 	if _, err := os.ReadDir(o.Dir); err != nil {
 		return nil, fmt.Errorf("drop directory: %w", err)
@@ -148,7 +149,7 @@ func (d *Drop) Scan(ctx context.Context) (dirs []string, again time.Duration, er
 		d.note.RemoveDraft()
 	}
 	if d.damaged != nil {
-		d.loadState() // somebody may have removed the damaged file
+		d.loadState() // read the state again, as somebody may have removed the damaged file
 	}
 	d.finishMoves(ctx)
 	found, dirs, err := d.findCandidates(ctx)
@@ -187,7 +188,7 @@ func (d *Drop) forget(found []candidate) {
 }
 
 // importIfReady imports a bundle if it is ready. wait is the time until the next attempt; 0 means
-// that only a change causes one.
+// that only a change causes an attempt.
 func (d *Drop) importIfReady(ctx context.Context, c candidate) (wait time.Duration) {
 	it, now := d.item(c), d.options.Now()
 	if d.damaged != nil {
@@ -284,12 +285,12 @@ func (d *Drop) importBundle(ctx context.Context, it *item) (wait time.Duration) 
 	return d.clearImported(ctx, it, report.Opened)
 }
 
-// onlyIncomplete reports whether a bundle has no other problem than missing files, which may still arrive.
+// onlyIncomplete reports whether missing files, which may still arrive, are the only problems of a bundle.
 func onlyIncomplete(incomplete *importer.IncompleteError) bool {
 	return !slices.ContainsFunc(incomplete.Problems, func(p layoutstore.Problem) bool { return p.Kind != layoutstore.Incomplete })
 }
 
-// The pause before a retry, after a failure that is not the bundle's fault, grows between these limits.
+// Shortest and longest pause before a retry, after a failure that is not the bundle's fault.
 const (
 	firstPause = 10 * time.Second
 	lastPause  = 10 * time.Minute

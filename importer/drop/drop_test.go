@@ -36,7 +36,7 @@ func newDropping(t *testing.T) *dropping {
 	return d
 }
 
-// restart replaces the Drop by a new one, as if the process was restarted.
+// restart replaces the Drop with a new one, as if the process had been restarted.
 func (d *dropping) restart(change ...func(*drop.Options)) {
 	d.t.Helper()
 	d.restartWith(importertest.New(d.t, d.store), change...)
@@ -166,7 +166,7 @@ func TestDropWaitsForChunks(t *testing.T) {
 	}
 }
 
-// An archive counts as incomplete while it is being copied, even slowly.
+// An archive counts as incomplete while it is being copied, even if the copy is slow.
 func TestDropWaitsForSlowCopy(t *testing.T) {
 	archive, _ := importertest.One(t)
 	data, err := os.ReadFile(archive)
@@ -266,7 +266,7 @@ func TestDropReadsChangedBundleAgain(t *testing.T) {
 	d.scan(time.Hour)
 	d.wantStatus("module-one.tar", "failed", "modules/one")
 	if !changed || !d.has("failed/module-one.tar.reason.json") || d.drop.Totals().Failed != 1 {
-		t.Errorf("the bundle was changed: %v; want 1 failed bundle with a reason file; totals %+v", changed, d.drop.Totals())
+		t.Errorf("the bundle was changed during the import: %v, want true; the totals are %+v, want 1 failed bundle with a reason file", changed, d.drop.Totals())
 	}
 }
 
@@ -333,7 +333,7 @@ func TestDropWaitsForFreeSpace(t *testing.T) {
 	}
 	full = false
 	if left := d.scan(first); left != first {
-		t.Errorf("after half of the second pause, the next scan is due after %s", left)
+		t.Errorf("after half of the second pause, the next scan is due after %s, want the other half", left)
 	}
 	d.scan(first)
 	d.wantStatus("module-one.tar", "published", "")
@@ -358,7 +358,7 @@ func TestDropKeepsBundleThatCannotBeMoved(t *testing.T) {
 		d.wantStatus("module-one.tar", "published", "")
 	}
 	if !d.has("module-one.tar") {
-		t.Error("the archive is missing")
+		t.Error("the archive is not in the drop directory anymore")
 	}
 }
 

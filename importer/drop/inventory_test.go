@@ -26,7 +26,7 @@ func newKey(t *testing.T) *inventory.SigningKey {
 	return key
 }
 
-// sign writes the signed inventory of a directory to a scratch directory, and returns its name.
+// sign writes the signed inventory of a directory to a scratch directory, and returns the inventory's path.
 func sign(t *testing.T, dir string, key *inventory.SigningKey) (file string) {
 	t.Helper()
 	var b inventory.Builder

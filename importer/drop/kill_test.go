@@ -93,7 +93,7 @@ func (c moveCase) killAtStep(t *testing.T, n int, meddle bool) bool {
 			return died // no file remains that could be replaced
 		}
 	}
-	for range 2 { // after the second restart, there is nothing left to do
+	for range 2 { // restart twice: the second process must have nothing left to do
 		d.restart(change)
 		d.scan(0)
 		d.scan(time.Hour)
@@ -118,14 +118,14 @@ func (c moveCase) killAtStep(t *testing.T, n int, meddle bool) bool {
 	return died
 }
 
-// checkPlace fails unless a file stays, is moved to done/ or is removed, as the case expects.
+// checkPlace fails unless a file is where the case expects it: in the drop directory, in done/, or removed.
 func (c moveCase) checkPlace(t *testing.T, where, name, data, late string, after map[string]string) {
 	t.Helper()
 	_, stays := after[name]
 	moved := after["/done"+name] == data
 	switch {
 	case name == late:
-	case late != "" && (stays || after["/failed"+name] == data): // a bundle with the new file may stay or be refused
+	case late != "" && (stays || after["/failed"+name] == data): // with the new file, the bundle may stay or be refused
 	case strings.HasSuffix(name, "README"):
 		if after[name] != data {
 			t.Errorf("%s: %s is missing or changed", where, name)

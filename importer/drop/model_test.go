@@ -65,7 +65,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	return m
 }
 
-// restart replaces the Drop by a new one, as if the process was restarted.
+// restart replaces the Drop with a new one, as if the process had been restarted.
 func (m *model) restart() {
 	i := importertest.New(m.T, m.store)
 	i.Before(m.step)
@@ -160,7 +160,7 @@ func (m *model) directory() {
 	m.other(name)
 }
 
-// other writes some files that no import reads into a directory.
+// other adds some files to a directory. No import reads them.
 func (m *model) other(dir string) {
 	for range m.rand.IntN(3) {
 		name := []string{"notes.txt", "deckhousereleases.yaml", ".b.tar.Ab3xYz", "b.tar.filepart", "b.tgz", "sub/c.tar", "c.tar.00.chunk",
@@ -279,9 +279,9 @@ func (m *model) byHand() {
 	}
 }
 
-// rot damages a layer in the store, and quarantines it like a scrub. The layer must not be served
-// until it is repaired, even if its file changes. Then rot imports the bundle, which must repair
-// the layer, even if a first import is killed.
+// rot damages a layer in the store, and quarantines it like a scrub. Until the layer is repaired,
+// it must not be served, even if its file changes. Then rot imports the layer's bundle again. This
+// must repair the layer, even if an earlier import is killed.
 func (m *model) rot() {
 	if len(m.byHands) == 0 {
 		return
@@ -296,7 +296,7 @@ func (m *model) rot() {
 	importertest.Flip(m.T, copies[0], m.rand.Int64N(100)) // changes all hard links of this file, too
 	for _, file := range copies {
 		if data, err := os.ReadFile(file); err != nil || d.Algorithm().FromBytes(data) == d {
-			importertest.Flip(m.T, file, 7) // this copy is not a hard link
+			importertest.Flip(m.T, file, 7) // this copy is a separate file, not a hard link
 		}
 	}
 	m.quarantine(d, copies)
@@ -421,8 +421,9 @@ func (m *model) tagsOf(bundle importertest.Content) (n int) {
 	return n
 }
 
-// checkFile fails if a file has left the drop directory although its bundle was neither published nor
-// refused. If it was, the model forgets the file. places are all paths with the content of the file.
+// checkFile fails if a file has left the drop directory although its bundle was neither published
+// nor refused. If the bundle was published or refused, the model forgets the file. places lists all
+// paths at which the file's content is now.
 func (m *model) checkFile(name string, places []string) {
 	m.Helper()
 	data, err := os.ReadFile(filepath.Join(m.dir, name))

@@ -25,7 +25,7 @@ import (
 type mover struct {
 	root   *os.Root
 	opened *fileid.Set
-	files  []string // files to move or remove: the import has read them
+	files  []string // files that the import has read, to be moved or removed
 
 	dirs []string // directories of the bundle, parents first
 	rest []staying
@@ -178,7 +178,7 @@ func (m *mover) remove() error {
 	})
 }
 
-// move moves the files into the directory to. Their paths below it stay the same.
+// move moves the files into another directory: the file NAME to the path to/NAME.
 func (m *mover) move(to string) error {
 	made := map[string]bool{}
 	return m.forEach(func(name string) error {
@@ -208,7 +208,7 @@ func (m *mover) take(name, to string) error {
 	m.addStaying(name, errReplaced)
 	// Link fails if there is a new file with this name. Then both files stay where they are.
 	if err := m.root.Link(to, name); err != nil {
-		return fmt.Errorf("%s was added while its bundle was moved, and is now %s: %w", name, to, err)
+		return fmt.Errorf("%s was added while its bundle was moved, and is now at %s: %w", name, to, err)
 	}
 	return m.root.Remove(to)
 }
@@ -274,7 +274,7 @@ func (m *mover) returnNewFiles(ctx context.Context, name, to string) (failed err
 // putBack moves a file back to its old path. It does not replace a new file at that path.
 func (m *mover) putBack(from, to string) error {
 	if _, err := m.root.Lstat(to); err == nil {
-		return fmt.Errorf("%s was added while its bundle was moved, and is now %s: %w", to, from, fs.ErrExist)
+		return fmt.Errorf("%s was added while its bundle was moved, and is now at %s: %w", to, from, fs.ErrExist)
 	}
 	if err := m.root.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err

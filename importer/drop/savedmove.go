@@ -67,7 +67,7 @@ func (d *Drop) saveMove(it *item, s *savedMove, m *mover) error {
 	return d.saveState()
 }
 
-// forgetMove removes the record of a move. The files have been moved or removed, or cannot be.
+// forgetMove removes the record of a move, after the files were moved or removed as far as possible.
 func (d *Drop) forgetMove(key string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -82,8 +82,8 @@ func (d *Drop) forgetMove(key string) {
 	}
 }
 
-// directories returns the directories that lose or gain entries by the move, with their parents, which the
-// move may have created. dir is the drop directory.
+// directories returns all directories whose entries the move changes, and their parents, because
+// the move may have created some of them. dir is the drop directory.
 func (s *savedMove) directories(dir string) map[string]bool {
 	dirs := map[string]bool{dir: true}
 	add := func(name string) {

@@ -67,7 +67,8 @@ func TestDropCompletesInterruptedMove(t *testing.T) {
 	}
 }
 
-// While the move of a bundle cannot be completed, its remaining files are not imported. Other bundles are.
+// Until the move of a bundle can be completed, its remaining files are not imported. Other bundles
+// are imported as usual.
 func TestDropRetriesFailedMove(t *testing.T) {
 	d := newDropping(t)
 	archive := importertest.ArchiveOf(t, filepath.Join(d.dir, "package-a.tar"), "packages/a:v1=a")
@@ -223,7 +224,7 @@ func testMovesBack(t *testing.T, nth int, remove bool) {
 	if _, ok := after["/bundle/a.tar"]; ok {
 		t.Error("the imported archive was moved back to the drop directory")
 	}
-	importertest.Must(t, os.Rename(filepath.Join(dir, "c/d.tar"), filepath.Join(dir, "d.tar"))) // the reason for waiting advises this
+	importertest.Must(t, os.Rename(filepath.Join(dir, "c/d.tar"), filepath.Join(dir, "d.tar"))) // the status advises moving the archive up
 	for range 4 {
 		d.scan(time.Minute)
 	}
@@ -272,7 +273,7 @@ func TestDropMovesBackWithoutOverwriting(t *testing.T) {
 	}
 }
 
-// killAt scans the drop directory, and stops after nth changes of it, like a killed process.
+// killAt scans the drop directory, and stops at the nth change there, like a killed process.
 func (d *dropping) killAt(nth int, remove bool) {
 	d.t.Helper()
 	i := importertest.New(d.t, d.store)
@@ -301,8 +302,8 @@ func (d *dropping) killAt(nth int, remove bool) {
 	<-ended
 }
 
-// A move is completed from its record, even from a record of an older version. File names may contain quotes,
-// and need not be UTF-8.
+// A move is completed from its record, even if an older version wrote the record. File names may
+// contain quotes, and need not be UTF-8.
 func TestDropReadsRecordsOfOtherForms(t *testing.T) {
 	for name, form := range map[string]struct {
 		archive string

@@ -21,7 +21,7 @@ type Status struct {
 
 	// Kind is "archive", "directory", or "entry". An entry is not a bundle, but has to be reported.
 	Kind string `json:"kind,omitempty"`
-	// Progress while State is "verifying": Bytes of Total bytes are verified, at Rate bytes per second.
+	// While State is "verifying", Bytes of Total bytes have been verified, at Rate bytes per second.
 	Bytes      int64  `json:"bytes"`
 	Total      int64  `json:"total"`
 	Rate       int64  `json:"rate"`

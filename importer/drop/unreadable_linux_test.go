@@ -18,8 +18,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// failReads lets reads of a file by this process fail with EIO, as on a failing disk, until stop is called.
-// calls are the system calls that fail: "pread64" for the headers of archives, or "read" for their entries.
+// failReads makes this process's reads of a file fail with EIO, as on a failing disk, until stop is called.
+// calls lists the system calls that fail: pread64 reads the headers of archives, and read reads the entries.
 func failReads(t *testing.T, file, calls string) (stop func()) {
 	t.Helper()
 	strace, err := exec.LookPath("strace")

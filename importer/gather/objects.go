@@ -64,8 +64,8 @@ func addObjects(ctx context.Context, sources []string, s *layoutstore.Snapshot, 
 // errStore ends a listing when it turns out that the place is a store.
 var errStore = errors.New("a store")
 
-// isListed reports whether an inventory lists an object. It lists the objects and the files of archives that
-// wanted names. If the complete place is a source, it lists the files of all archives directly there.
+// isListed reports whether an inventory lists an object. wanted has the keys and archives to list.
+// If it has ReleasesFile, the files of all archives directly in the place are listed, too.
 func isListed(key string, wanted map[string]bool) bool {
 	archive, isArchive := bundle.ArchiveOf(key)
 	all := wanted[bundle.ReleasesFile]

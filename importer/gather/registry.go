@@ -38,9 +38,9 @@ type RegistryOptions struct {
 // ErrNoCatalog reports that a registry does not list its repositories.
 var ErrNoCatalog = errors.New("the registry does not list its repositories")
 
-// Registry adds the content below a path in a registry to an inventory: every tag except discovery tags, with
-// all manifests and blobs of its graph. It sends one HEAD request per blob. It returns missing content as
-// problems. Errors are ErrNoCatalog and those of the client and the context.
+// Registry adds the content below a path in a registry to an inventory: every tag except discovery
+// tags, with all manifests and blobs of its graph. It sends one HEAD request per blob. It returns
+// missing content as problems. The error is ErrNoCatalog, or comes from the client or the context.
 func Registry(ctx context.Context, o RegistryOptions, b *inventory.Builder) ([]problem.Problem, error) {
 	split := edition.Of(o.At.Path)
 	if o.NoEditionSplit {
@@ -283,7 +283,7 @@ func (r *remote) addBlobs(ctx context.Context, name string, graph *closure.Graph
 				return err
 			}
 			if size < 0 {
-				size = b.Size() // the registry does not report the size
+				size = b.Size() // use the manifest's size, as the registry does not report any
 			}
 			if !slices.ContainsFunc(b.Claims, func(c closure.Claim) bool { return c.Size == size }) {
 				r.add(problem.Problem{Kind: problem.Damaged, Repository: name, Tags: b.TagsTo(), Digest: b.Digest, Reason: fmt.Sprintf("the blob has %d bytes, but the manifest says %d", size, b.Size())})

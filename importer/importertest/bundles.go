@@ -161,9 +161,9 @@ func Contents(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// EndsAt runs do, and ends its goroutine at a certain step, as if a process was killed. do has to call its
-// argument at each step. It ends at the nth step for which counts returns true; all later steps fail. EndsAt
-// returns false if there are fewer steps.
+// EndsAt runs do in a goroutine, and ends the goroutine at a step, as if a process was killed. do
+// has to call its argument at each step. The goroutine ends at the nth step for which counts
+// returns true, and all later steps fail. EndsAt returns false if there are fewer such steps.
 func EndsAt(n int, counts func(op, path string) bool, do func(before func(op, path string) error)) bool {
 	dead, ended := false, make(chan bool)
 	go func() {
@@ -263,8 +263,8 @@ func Chunks(t *testing.T, dir string) {
 	}
 }
 
-// Meddle replaces a file of a bundle during its import, and returns the file's name. It takes the first file
-// in before, the files before the import, that still exists.
+// Meddle replaces one file of a bundle, as somebody may during an import, and returns its name.
+// before has the files before the import. Meddle replaces the first of them that still exists.
 func Meddle(t *testing.T, dir string, before map[string]string) (name string) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(before)) {

@@ -126,7 +126,7 @@ func (i *Importer) Before(f func(op, path string) error) { i.before = f }
 // NewDrop returns a Drop that has the same importer options as i.
 func (i *Importer) NewDrop(o drop.Options) (*drop.Drop, error) { return drop.New(i.options, o) }
 
-// Publish publishes a journal, although no bundle is imported.
+// Publish publishes a journal without importing a bundle.
 func (i *Importer) Publish(ctx context.Context, j *journal.Journal) error {
 	s, err := publish.Open(ctx, publish.Options{Dir: i.options.Store, Before: i.options.Before})
 	if err != nil {
@@ -228,7 +228,8 @@ func MustContent(t *testing.T, source string) Content {
 	return c
 }
 
-// Over returns what a tree contains after a bundle with the content other was imported into it.
+// Over returns the content that a tree with the content c has after a bundle with the content other
+// was imported.
 func (c Content) Over(other Content) Content {
 	both := maps.Clone(c)
 	maps.Copy(both, other)
