@@ -26,8 +26,8 @@ func (d *decider) chooseArchives() {
 	}
 }
 
-// hasUnneeded reports whether an archive has an image or tag to remove. For an archive that an earlier prune
-// has retired, it reports whether the grace period is over.
+// hasUnneeded reports whether an archive has an image or tag to remove. If an earlier prune has
+// retired the archive, it reports instead whether the grace period is over.
 func (d *decider) hasUnneeded(n int) bool {
 	v := d.facts.Volumes[n]
 	if v.Retired {
@@ -53,8 +53,8 @@ func (d *decider) isUnneeded(r *Repository, e Entry) bool {
 	return e.Tag != "" && d.tags[Place{r.Path, e.Tag}].digest != e.Digest
 }
 
-// isRedundant reports whether the store still serves everything that is kept without volume n. Each kept tag
-// must lead to its image, and each kept manifest and blob must have a copy elsewhere. n must already be in
+// isRedundant reports whether the store can do without volume n: each kept tag still leads to its
+// image, and each kept manifest and blob has a copy in another volume. n must already be in
 // d.dropped.
 func (d *decider) isRedundant(n int) bool {
 	for _, r := range d.facts.Repositories {
@@ -74,8 +74,8 @@ func (d *decider) isRedundant(n int) bool {
 	return true
 }
 
-// nameAllKept reports whether the indexes in the remaining volumes list each kept image of a repository. Each
-// kept tag must lead to its image there.
+// nameAllKept reports whether the remaining volumes still list each kept image of a repository, and
+// whether each kept tag leads to its image there.
 func (d *decider) nameAllKept(r *Repository) bool {
 	tags := map[string]digest.Digest{}
 	named := map[digest.Digest]bool{}

@@ -8,7 +8,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// ReadBundles reads the inventories that KeepBundles names into Bundles. Its error names the file.
+// ReadBundles reads the inventory files that KeepBundles lists, and sets Bundles. Its error
+// contains the file name.
 func (p *Policy) ReadBundles() error {
 	p.Bundles = nil
 	for _, name := range p.KeepBundles {

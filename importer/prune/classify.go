@@ -32,7 +32,7 @@ func (d *decider) classify(r *Repository, i *Image) (why Reason, removable bool)
 				return why, false
 			}
 		}
-		if m.Subject != "" { // an image is kept if its subject is kept, regardless of its tags
+		if m.Subject != "" { // an image with a subject is kept if the subject is kept, regardless of the image's tags
 			d.followSubjects(r, i, m.Subject.String(), []ref{{r.Path, m.Subject}})
 		}
 		return why, true
@@ -71,8 +71,8 @@ func (d *decider) classifyTag(r *Repository, i *Image, tag string) (why Reason, 
 	return Reason{NotAVersion, tag}, false
 }
 
-// declaresTag reports whether a release declares an image by this tag. If the tag consists of the hex digits
-// of the image's digest, the release may also declare it by digest.
+// declaresTag reports whether a release declares an image by this tag. If the tag consists of the
+// hex digits of the image's digest, the release may also declare the image by its digest.
 func (d *decider) declaresTag(n int, repository, tag string, dg digest.Digest) bool {
 	return slices.ContainsFunc(d.facts.Releases[n].Declared, func(at Place) bool {
 		return at.Repository == repository && (at.Reference == tag || at.Reference == dg.String() && tag == dg.Encoded())
@@ -86,8 +86,8 @@ func isExtra(repository string) bool {
 	return len(s) > 3 && (s[0] == "modules" || s[0] == "packages") && s[2] == "extra"
 }
 
-// classifyVersion decides whether a version may be removed. This requires that a rule applies to its
-// repository.
+// classifyVersion decides whether a version may be removed. It may be removed only if a rule of the
+// policy applies to its repository.
 func (d *decider) classifyVersion(r *Repository, at ref, tag string) (Reason, bool) {
 	switch {
 	case d.isPlatform(r.Path) && d.policy.Deployed == "" && len(d.policy.KeepReleases) == 0:
@@ -99,8 +99,8 @@ func (d *decider) classifyVersion(r *Repository, at ref, tag string) (Reason, bo
 	return Reason{Rule: Superseded}, true
 }
 
-// followSubjects records that an image is kept if one of its subjects is kept, and removed together with the
-// last one.
+// followSubjects records the subjects of an image. The image is kept if at least one of them is
+// kept; otherwise, it is removed.
 func (d *decider) followSubjects(r *Repository, i *Image, by string, subjects []ref) (Reason, bool) {
 	known := false
 	for _, s := range subjects {
@@ -115,9 +115,9 @@ func (d *decider) followSubjects(r *Repository, i *Image, by string, subjects []
 	return Reason{RefersToGone, by}, true
 }
 
-// subjectsOf finds the images that a signature or attestation refers to by its own tag. The tag is sha256-HEX
+// subjectsOf finds the subjects of a signature or attestation by its tag, which is sha256-HEX
 // (referrers tag schema of distribution-spec 1.1), sha256-HEX.sig or the like (cosign), or TAG.att
-// (Deckhouse). Signatures of a module's extra images are in the repository of the module itself.
+// (Deckhouse). Signatures of a module's extra images are in the module's own repository.
 func (d *decider) subjectsOf(r *Repository, tag string) (subjects []ref, by string, ok bool) {
 	suffix := path.Ext(tag)
 	base := strings.TrimSuffix(tag, suffix)
@@ -227,7 +227,7 @@ func (d *decider) releaseRule(tag string) (Reason, bool) {
 }
 
 // checkReleases returns an error if the policy names a version of the platform that the store does not have.
-// If the version is mistyped, the prune would remove the intended one.
+// The version may be mistyped. Without this check, the prune would then remove the version that was meant.
 func (d *decider) checkReleases() error {
 	for _, v := range append(slices.Clone(d.policy.KeepReleases), d.policy.Deployed) {
 		isKnown := slices.ContainsFunc(d.releases["."], func(n int) bool { return release.SameVersion(d.facts.Releases[n].Tag, v) })
@@ -256,8 +256,8 @@ func (d *decider) findPrevious() map[string]bool {
 	return kept
 }
 
-// isNewest reports whether KeepNewest keeps a tag, because it is among the newest versions of its repository.
-// Previews do not count towards that number.
+// isNewest reports whether KeepNewest keeps a tag: fewer than KeepNewest versions in its repository
+// are newer. Previews are not counted.
 func (d *decider) isNewest(r *Repository, tag string) bool {
 	v, ok := release.Parse(tag)
 	if !ok {

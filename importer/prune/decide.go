@@ -66,8 +66,8 @@ type ref struct {
 	digest     digest.Digest
 }
 
-// decider collects the images to keep. No step takes an image back from them. So the order of the steps
-// cannot cause an image to be removed that has to be kept.
+// decider collects the images to keep. A step may add images, but never takes an image away. So,
+// whatever the order of the steps, no image is removed that has to be kept.
 type decider struct {
 	facts  Facts
 	policy Policy
@@ -126,8 +126,8 @@ func newDecider(f Facts, p Policy, s Scope) *decider {
 	return d
 }
 
-// find returns the manifest that a place names by tag or digest. It returns false if the store does not have
-// it.
+// find returns the manifest to which a place refers by tag or digest. It returns false if the store
+// does not have it.
 func (d *decider) find(at Place) (ref, bool) {
 	if dg := digest.Digest(at.Reference); dg.Validate() == nil {
 		r := d.repositories[at.Repository]
@@ -163,7 +163,7 @@ func (d *decider) classifyAll() {
 			}
 		}
 	}
-	for _, x := range stay { // only now, d.followers is complete
+	for _, x := range stay { // keep images only now, because d.followers must be complete
 		d.keep(x.ref, x.why)
 	}
 }
@@ -187,7 +187,7 @@ func (d *decider) keep(at ref, why Reason) {
 	}
 }
 
-// keepContent keeps the graph of a manifest, all subjects, and the referrers of all these manifests.
+// keepContent keeps the graph of a manifest, and the subjects and referrers of all manifests in it.
 func (d *decider) keepContent(r *Repository, top digest.Digest) {
 	by := d.label(ref{r.Path, top})
 	content := d.content[r.Path]
@@ -313,7 +313,8 @@ func (d *decider) whyRemoved(r *Repository, at ref) Reason {
 	return why
 }
 
-// label returns the name of a manifest for a reason: with a tag or, if it has none, with its digest.
+// label returns a manifest's name for use in a reason. The name contains a tag or, if there is
+// none, the digest.
 func (d *decider) label(at ref) string {
 	if image := d.repositories[at.repository].image(at.digest); image != nil && len(image.Tags) > 0 {
 		return name(at.repository, image.Tags[0])

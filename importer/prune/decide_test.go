@@ -344,7 +344,7 @@ func checkDecision(t *testing.T, seed int, f prune.Facts, o prune.Outcome, x pru
 	m := f.Repositories[i].Manifests[x.Digest]
 	content := o.Content[x.Repository]
 	if content[x.Digest] != x.Keep {
-		t.Errorf("seed %d: the decision is %+v, but the kept content has its manifest: %v", seed, x, content[x.Digest])
+		t.Errorf("seed %d: the decision is %+v, but whether the kept content has this image is %v", seed, x, content[x.Digest])
 	}
 	if x.Keep {
 		for _, d := range append(slices.Clone(m.Blobs), m.Children...) {

@@ -5,7 +5,7 @@
 // which manifests are kept, and why. Third, package publish carries out the resulting [Plan] as one
 // generation.
 //
-// In doubt, an image is kept. A version is removed only if all of this is true: a rule applies to its
+// In case of doubt, an image is kept. A version is removed only if all of this is true: a rule applies to its
 // repository, no rule keeps it, no kept image needs it, and a higher version is kept. An image by digest is
 // removed only with the last release that declares it.
 //

@@ -13,7 +13,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// execute carries out the plan. Before a grace period, it removes only tags; without one, it removes images.
+// execute carries out the plan. If there is a grace period, it removes only tags for now.
+// Otherwise, it removes the images.
 func (w *work) execute(ctx context.Context) error {
 	if w.plan.IsEmpty() {
 		return nil
@@ -84,8 +85,9 @@ const (
 	removeEntry
 )
 
-// actionOf decides what to do with a descriptor. If another image has taken its tag, the descriptor loses the
-// tag. Otherwise, the tag would lead to it again once the other image is removed.
+// actionOf decides what to do with a descriptor. If another image has taken the descriptor's tag,
+// the tag is removed from the descriptor. Otherwise, the tag would lead to the old image again once
+// the other image is removed.
 func (w *work) actionOf(r *Repository, e layoutstore.IndexEntry, atOnce bool) action {
 	image := r.image(e.Digest)
 	switch {

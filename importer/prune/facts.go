@@ -20,9 +20,9 @@ type Facts struct {
 type Volume struct {
 	File string // name of the archive; empty for loose files
 
-	Retired bool // an earlier prune has removed the tags of the archive
+	Retired bool // whether an earlier prune has removed the tags of the archive
 
-	Due bool // the grace period of a retired archive is over
+	Due bool // whether the grace period of a retired archive is over
 }
 
 // Repository is a repository of the store.
@@ -61,14 +61,14 @@ type Layer struct {
 // Entry is one descriptor in the index of a Layer.
 type Entry struct {
 	Digest digest.Digest
-	Tag    string // empty if it has none
+	Tag    string // empty if the descriptor has no tag
 }
 
-// Manifest lists the manifests and blobs that a manifest names.
+// Manifest lists the manifests and blobs to which a manifest refers.
 type Manifest struct {
 	Children []digest.Digest
 	Blobs    []digest.Digest
-	Subject  digest.Digest // empty if it has none
+	Subject  digest.Digest // empty if the manifest has no subject
 
 	Gap string // why the manifest cannot be read; empty if it can
 }

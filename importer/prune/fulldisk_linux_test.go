@@ -31,8 +31,8 @@ func TestPruneOnFullDisk(t *testing.T) {
 		noReserve bool
 		grace     bool
 	}{
-		"bytes, with a reserve": {"size=4m", false, false}, "bytes, without a reserve": {"size=4m", true, false}, "bytes, with a grace period": {"size=4m", false, true},
-		"files, with a reserve": {"size=64m,nr_inodes=300", false, false}, "files, without a reserve": {"size=64m,nr_inodes=300", true, false},
+		"byte limit, with a reserve": {"size=4m", false, false}, "byte limit, without a reserve": {"size=4m", true, false}, "byte limit, with a grace period": {"size=4m", false, true},
+		"file limit, with a reserve": {"size=64m,nr_inodes=300", false, false}, "file limit, without a reserve": {"size=64m,nr_inodes=300", true, false},
 	} {
 		if c.noReserve == (what[0] == 'b') && rounds(0, 1) == 0 {
 			continue

@@ -100,8 +100,8 @@ func (in *contents) volumeOf(l layoutstore.Layout) int {
 	return in.archives[filepath.Base(l.Volume())]
 }
 
-// addRepository adds the facts of a repository. If a manifest has several copies, it verifies each of them,
-// because the last copy that is kept must be intact.
+// addRepository adds the facts of a repository. If a manifest has several copies, it verifies each
+// of them, because the copy that remains must be intact.
 func (in *contents) addRepository(ctx context.Context, repo *layoutstore.Repository) error {
 	r := &Repository{Path: repo.Path(), Manifests: map[digest.Digest]Manifest{}, Copies: map[digest.Digest][]int{}}
 	sizes := map[digest.Digest]int64{}
@@ -165,12 +165,12 @@ func manifestOf(m *closure.Manifest) Manifest {
 	return x
 }
 
-// naming is an image, with a summary of all descriptors that name it.
+// naming is an image, with a summary of all descriptors for it in the indexes.
 type naming struct {
 	image    Image
-	onlyLost bool // each descriptor without a tag has lost it to another image
+	onlyLost bool // whether each descriptor without a tag has lost its tag to another image
 
-	retired bool // all of its descriptors are in retired archives
+	retired bool // whether all descriptors of the image are in retired archives
 
 	due time.Time // latest end of these archives' grace periods
 }

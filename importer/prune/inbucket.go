@@ -19,7 +19,7 @@ import (
 type inBucket struct {
 	store *publish.Bucket
 	ids   map[digest.Digest]inode
-	users map[digest.Digest]uint64 // number of layouts that have a blob
+	users map[digest.Digest]uint64 // number of layouts that have a blob, by its digest
 }
 
 // openBucket opens a store in a bucket. Errors are journal.ErrNotStore and those of the bucket.
@@ -116,7 +116,7 @@ func (p *Pruner) garbage(ctx context.Context, r LeftoversRequest) (Leftovers, er
 		all.Bytes += o.Size
 	}
 	if n := len(found.Objects); n > 0 {
-		all.List = append(all.List, Leftover{Path: b.place(), Bytes: all.Bytes, Reason: fmt.Sprintf("objects that no generation needs: %d; a prune removed them from the store, or a writer uploaded them and has not published", n)})
+		all.List = append(all.List, Leftover{Path: b.place(), Bytes: all.Bytes, Reason: fmt.Sprintf("objects that no generation needs: %d; a prune removed them from the store, or a writer uploaded them and has not published them yet", n)})
 	}
 	if n := len(found.Uploads); n > 0 {
 		all.List = append(all.List, Leftover{Path: b.place(), Reason: fmt.Sprintf("unfinished uploads: %d", n)})

@@ -26,7 +26,7 @@ type way string
 
 const (
 	atOnce  way = "at once"
-	later   way = "later" // removes only tags before the grace period
+	later   way = "later" // removes only tags at first, and the images after the grace period
 	rewrite way = "repack"
 )
 
@@ -91,7 +91,7 @@ func newScene(t *testing.T, w way) scene {
 	t.Helper()
 	modules := 1
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
-		modules = 4 // about 600 steps for all ways together
+		modules = 4 // gives about 600 steps for all ways together
 	}
 	s := scene{way: w, store: newStore(t, modules)}
 	s.old = importertest.MustContent(t, s.store)
@@ -147,7 +147,7 @@ func (s scene) wantCompleted(t *testing.T, what, store string) {
 		importertest.Must(t, s.prune(t.Context(), want, nil))
 		files, all := importertest.Files(t, store), importertest.Files(t, want)
 		for name := range files {
-			// A rewritten archive may have another name, as the name contains the generation.
+			// A rewritten archive may have a different name, as the name contains the generation.
 			if _, ok := all[name]; !ok && !strings.HasSuffix(name, ".tar") {
 				t.Errorf("%s: a second prune has not removed the file %s", what, name)
 			}
@@ -319,8 +319,8 @@ func (s scene) killAt(t *testing.T, n int) {
 	}
 }
 
-// die prunes a store, and kills its own process at a step. work has the way, the store and the number of the
-// step.
+// die prunes a store, and kills its own process at a step. work contains the way, the store and the
+// number of the step.
 func die(t *testing.T, work []string) {
 	at, err := strconv.Atoi(work[2])
 	importertest.Must(t, err)

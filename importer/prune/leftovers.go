@@ -172,8 +172,8 @@ func (p *Pruner) dropped(root *os.Root, r LeftoversRequest) (found []Leftover, e
 	return found, nil
 }
 
-// measure returns the disk space of a file or directory, and the time of its latest change. For a directory
-// in journal.Dir, only changes of its files count: the time is zero if it has none.
+// measure returns the disk space of a file or directory, and the time of its latest change. For a
+// directory in journal.Dir, only changes of its files count: the time is zero if it has no files.
 func measure(root *os.Root, name string) (x Leftover, err error) {
 	x.Path = name
 	seen := map[inode]bool{}

@@ -22,7 +22,7 @@ type Policy struct {
 	KeepPrevious int      `json:"keepPrevious,omitempty" yaml:"keep-previous"`
 	KeepNewest   int      `json:"keepNewest,omitempty" yaml:"keep-newest"` // number of versions to keep per repository
 	KeepBundles  []string `json:"keepBundles,omitempty" yaml:"keep-bundle"`
-	Keep         []string `json:"keep,omitempty" yaml:"keep"` // globs, as REPOSITORY or REPOSITORY:TAG
+	Keep         []string `json:"keep,omitempty" yaml:"keep"` // globs for images to keep, as REPOSITORY or REPOSITORY:TAG
 
 	// OlderThan keeps images that were added to the store less than this duration ago.
 	OlderThan time.Duration `json:"olderThan,omitempty" yaml:"older-than"`
@@ -81,8 +81,8 @@ func (p Policy) Check() error {
 	return nil
 }
 
-// matchesGlob reports whether a glob matches a tag of a repository. The glob is REPOSITORY or REPOSITORY:TAG.
-// [names.MatchGlob] matches REPOSITORY.
+// matchesGlob reports whether a glob matches a tag of a repository. The glob is REPOSITORY or
+// REPOSITORY:TAG. REPOSITORY follows the rules of [names.MatchGlob].
 func matchesGlob(glob, repository, tag string) bool {
 	at, wanted, hasTag := strings.Cut(glob, ":")
 	if hasTag {

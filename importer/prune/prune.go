@@ -60,7 +60,7 @@ var (
 	ErrLocked = publish.ErrLocked
 	ErrLost   = publish.ErrLost
 	ErrMoved  = errors.New("the store has changed since the plan was made")
-	// ErrNotReady is for Options.Check to return. This package itself never returns it.
+	// ErrNotReady is an error that Options.Check can return. This package itself does not use it.
 	ErrNotReady = errors.New("a kept release would be less ready to install than it is now")
 	ErrBadPlan  = errors.New("not a plan file of layoutproxy prune")
 )
@@ -104,8 +104,8 @@ func New(o Options) (*Pruner, error) {
 
 func (p *Pruner) now() time.Time { return p.options.Now() }
 
-// open opens the store for a prune. If the store is in a directory, it locks it, or fails with ErrLocked. A
-// store in a bucket has no lock.
+// open opens the store for a prune. It locks a store in a directory; if another process has the
+// lock, the error is ErrLocked. A store in a bucket has no lock.
 func (p *Pruner) open(ctx context.Context) (storage, error) {
 	if p.bucket != nil {
 		return p.openBucket(ctx)
@@ -117,7 +117,7 @@ func (p *Pruner) open(ctx context.Context) (storage, error) {
 	return &directory{s}, nil
 }
 
-// lock locks the store in a directory, or fails with ErrLocked.
+// lock locks a store in a directory. If another process has the lock, the error is ErrLocked.
 func (p *Pruner) lock(ctx context.Context) (*publish.Store, error) {
 	return publish.Open(ctx, publish.Options{Dir: p.options.Store, Waiting: func() error { return ErrLocked }, Before: p.options.Before})
 }
@@ -125,7 +125,7 @@ func (p *Pruner) lock(ctx context.Context) (*publish.Store, error) {
 // Request says what to prune and how.
 type Request struct {
 	Policy Policy
-	Grace  time.Duration // how long removed images stay available by digest
+	Grace  time.Duration // how long removed images stay available by digest; 0 means not at all
 	Repack bool
 }
 

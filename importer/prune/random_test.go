@@ -133,8 +133,8 @@ type stores struct {
 
 func pick[T any](r *rand.Rand, all ...T) T { return all[r.IntN(len(all))] }
 
-// image adds a random image or index of two images to a layout. Images with the same random number have the
-// same layers, also in different layouts.
+// image adds a random image, or a random index of two images, to a layout. Images with the same
+// random number have the same layers, even in different layouts.
 func (s *stores) image(l *layouttest.Layout, subject *specs.Descriptor) specs.Descriptor {
 	n := s.IntN(12)
 	one := func(n int, subject *specs.Descriptor) specs.Descriptor {
@@ -260,7 +260,7 @@ func (s *stores) pruner(d prune.Declarations, now *time.Time) *prune.Pruner {
 	return p
 }
 
-// rounds returns how often a test is repeated: full times with LAYOUTPROXY_TEST_ALL=1, otherwise quick times.
+// rounds returns how often a test is repeated. This is full with LAYOUTPROXY_TEST_ALL=1, otherwise quick.
 func rounds(quick, full int) int {
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
 		return full
@@ -320,7 +320,7 @@ func TestPruneRemovesExactlyItsPlan(t *testing.T) {
 	t.Logf("%d images removed, %d archives rewritten, %d archives removed", removed, repacked, dropped)
 }
 
-// checkGrace checks that a prune has removed only the tags during the grace period. Then it ends the period,
+// checkGrace checks that only tags are removed during the grace period. Then it ends the period,
 // and sweeps.
 func (s *stores) checkGrace(p *prune.Pruner, plan prune.Plan, before content, now *time.Time) {
 	s.t.Helper()
@@ -328,7 +328,7 @@ func (s *stores) checkGrace(p *prune.Pruner, plan prune.Plan, before content, no
 	want := before.without(plan)
 	same(s.t, "content during the grace period", during, content{before.graph, want.tags})
 	if _, next, err := p.Sweep(s.t.Context()); err != nil || !plan.IsEmpty() && !next.Equal(now.Add(15*time.Minute)) {
-		s.t.Errorf("a sweep during the grace period reports the wrong end: %v, error %v", next, err)
+		s.t.Errorf("a sweep during the grace period reports the wrong end of the period: %v, error %v", next, err)
 	}
 	*now = now.Add(15 * time.Minute)
 	if _, next, err := p.Sweep(s.t.Context()); err != nil || !next.IsZero() {

@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 )
 
-// outcomeOf decides at second 1,000,000 of Unix time. It returns the rule for each image, by REPOSITORY:TAG.
+// outcomeOf calls Decide at the Unix time 1,000,000. It returns the rule for each image, by REPOSITORY:TAG.
 // TAG is the image's first tag, or "-" if there is none. A "+" before the rule means that the image is kept.
 func outcomeOf(t *testing.T, f prune.Facts, p prune.Policy, s prune.Scope) map[string]string {
 	t.Helper()

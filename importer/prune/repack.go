@@ -89,8 +89,8 @@ func (w *work) entriesOf(ctx context.Context, file string) (all []entry, err err
 	return all, nil
 }
 
-// layoutEntries returns the entries that one layout will have after its archive is rewritten. They include
-// blobs that no manifest names.
+// layoutEntries returns the entries that one layout will have after its archive is rewritten. They
+// include blobs to which no manifest refers.
 func (w *work) layoutEntries(ctx context.Context, r *Repository, l layoutstore.Layout) (all []entry, err error) {
 	listed, err := l.Index(ctx)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// signed finds the signed inventories that are no longer needed, because the store has none of their
-// manifests. If a part of the store cannot be read, it finds none.
+// signed finds the signed inventories that are no longer needed: the store has none of the
+// manifests that they list. If a part of the store cannot be read, it finds none.
 func (p *Pruner) signed(ctx context.Context, s *publish.Store) ([]Leftover, error) {
 	names, err := fs.Glob(s.Root().FS(), path.Join(journal.SignedDir, "*.json"))
 	if err != nil || len(names) == 0 {
@@ -45,7 +45,7 @@ func (p *Pruner) signed(ctx context.Context, s *publish.Store) ([]Leftover, erro
 		}
 		signature := name + path.Ext(inventory.SignatureName)
 		x.Path, x.Reason = filepath.Join(s.Dir(), name), "signed inventory of a bundle that is no longer in the store"
-		x.remove = func() error { // if the second step fails, the next call still finds the inventory
+		x.remove = func() error { // remove the inventory last: if this fails, the next call still finds it
 			return errors.Join(ignoreMissing(s.Remove(signature)), ignoreMissing(s.Remove(name)))
 		}
 		all = append(all, x)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// changedAt returns when the name, mode or content of a file last changed. The file was imported at this time
-// or earlier. In a copied store, it is the time of the copy.
+// changedAt returns when the name, mode or content of a file last changed. The file was imported at
+// this time or earlier. In a copied store, this is the time of the copy.
 func changedAt(info fs.FileInfo) time.Time {
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		return time.Unix(st.Ctim.Unix())

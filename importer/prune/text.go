@@ -96,7 +96,7 @@ func writeGroups(b *strings.Builder, all []Decision) {
 	}
 }
 
-// shownDigits is how many characters are shown if a tag contains a digest.
+// shownDigits is how many characters of a tag with a digest are shown.
 const shownDigits = len("sha256-") + 12
 
 // namesOf returns the tags of an image. It omits a tag that is the image's own digest, and shortens tags with

@@ -8,7 +8,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/prune"
 )
 
-// The summary of a plan writes a grace period without hours, minutes or seconds at the end that are zero.
+// The summary of a plan shows a grace period without trailing units that are zero: 1h, not 1h0m0s.
 func TestSummaryShowsGracePeriod(t *testing.T) {
 	for grace, want := range map[time.Duration]string{
 		0: " free", 20 * time.Second: " free after 20s", 10 * time.Minute: " free after 10m", 15 * time.Minute: " free after 15m", 30 * time.Minute: " free after 30m",

@@ -15,9 +15,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Bucket is a store in a bucket that a writer has opened. It has no lock. If there are two writers, the first
-// one that moves the pointer wins, and [Bucket.Publish] of the other one returns [ErrLost]. Readers see a
-// writer's uploads only after it has moved the pointer.
+// Bucket is a store in a bucket that a writer has opened. It has no lock. If there are two writers,
+// the first one that moves the pointer wins, and [Bucket.Publish] of the other one returns
+// [ErrLost]. Readers see a writer's uploads only after the writer has moved the pointer.
 type Bucket struct {
 	bucket     bucket.Bucket
 	pointer    journal.Pointer
@@ -25,7 +25,7 @@ type Bucket struct {
 	dir        string // prefix of the keys for the next generation
 
 	mu    sync.Mutex
-	blobs map[digest.Digest]blobObject // blobs that a layout may use; nil before FindBlobs
+	blobs map[digest.Digest]blobObject // blobs that a layout may use; nil before FindBlobs is called
 }
 
 type blobObject struct {
@@ -114,8 +114,8 @@ func (s *Bucket) blobsOf(ctx context.Context, l journal.StoredLayout) ([]journal
 	return all, err
 }
 
-// Users returns, for each blob, how many layouts of the current generation have it. Errors come from the
-// bucket.
+// Users returns, for each blob, how many layouts of the current generation contain it. Errors come
+// from the bucket.
 func (s *Bucket) Users(ctx context.Context) (map[digest.Digest]uint64, error) {
 	users := map[digest.Digest]uint64{}
 	err := s.eachBlob(ctx, s.generation, func(b journal.StoredBlob) { users[b.Digest]++ })
@@ -141,8 +141,8 @@ func (s *Bucket) OpenBlob(ctx context.Context, o bucket.Object) (io.ReadCloser, 
 	return r, err
 }
 
-// PutBlob uploads a blob. If the digest of body does not match, body has to return an error before its end,
-// so that no object is created. Errors come from body and the bucket.
+// PutBlob uploads a blob. If its content does not have the digest d, body has to return an error
+// instead of io.EOF, so that no object is created. Errors come from body and the bucket.
 func (s *Bucket) PutBlob(ctx context.Context, d digest.Digest, body io.Reader, size int64) error {
 	var sum string
 	if d.Algorithm() == digest.SHA256 {

@@ -25,7 +25,7 @@ type Changes struct {
 	// Pruned lists the manifests that a prune will remove after their grace period. It replaces the current
 	// list; nil keeps it.
 	Pruned []journal.Pruned
-	// Revived lists manifests to take from the list of pruned manifests, because they are in use again.
+	// Revived lists manifests to remove from the list of pruned manifests, because they are in use again.
 	Revived []journal.Pruned
 	// Signed lists signed inventories to add.
 	Signed []Signed

@@ -32,7 +32,7 @@ type Garbage struct {
 	Objects []bucket.Object
 	Uploads []bucket.Upload // uploads that were never completed
 
-	pending bool // whether a writer that has not published yet may use an object
+	pending bool // whether a writer that has not published yet may use one of the objects
 }
 
 // FindGarbage finds garbage. It measures ages with the clock of the object store. Errors come from the
@@ -116,8 +116,8 @@ func (s *Bucket) neededKeys(ctx context.Context, since time.Time) (map[string]bo
 	}
 }
 
-// mayBePending reports whether a writer that is about to publish may need this object, although no generation
-// needs it. This is so for a blob, or a part of a later generation.
+// mayBePending reports whether a writer that is about to publish may need this object, although no
+// generation needs it. This is possible for a blob, and for a part of a later generation.
 func (s *Bucket) mayBePending(key string) bool {
 	if _, _, isBlob := journal.ParseBlobKey(key); isBlob {
 		return true
@@ -126,9 +126,9 @@ func (s *Bucket) mayBePending(key string) bool {
 	return ok && generation > s.pointer.Generation
 }
 
-// Sweep deletes garbage. If a running writer may use some of it, Sweep first begins another epoch. Then
-// Publish of that writer returns ErrLost, and no later writer uses the garbage. Errors are ErrLost and those
-// of the bucket.
+// Sweep deletes garbage. If a running writer may use some of it, Sweep first begins a new epoch.
+// Then Publish of that writer returns ErrLost, and no later writer uses the garbage. Errors are
+// ErrLost and those of the bucket.
 func (s *Bucket) Sweep(ctx context.Context, g Garbage) error {
 	if g.pending {
 		p := s.pointer

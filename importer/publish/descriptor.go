@@ -22,9 +22,9 @@ const (
 	ReplacedTag = "io.layoutproxy.replaced-tag"
 )
 
-// IndexFields returns the fields of an index.json, and its descriptors. It returns an error if a field name
-// differs from "manifests" only in case. Package encoding/json also reads such a field as the descriptors, so
-// they would be lost when the fields are written again.
+// IndexFields returns the fields of an index.json, and its descriptors. It returns an error if a
+// field name differs from "manifests" only in case. Package encoding/json would read descriptors
+// from this field, too, and a rewritten index would lose them.
 func IndexFields(data []byte) (fields map[string]json.RawMessage, manifests []json.RawMessage, err error) {
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return nil, nil, err

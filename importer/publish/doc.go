@@ -15,7 +15,7 @@
 //	journal      while a generation is being published
 //
 // Publish first syncs all staged files to disk. Then it writes the journal, which has the old and the new
-// bytes of each index.json that will change. From here on, only the file system can make it fail. It renames
+// bytes of each index.json that will change. From here on, only the file system can make Publish fail. It renames
 // blobs to their places, then indexes and archives. Then it writes the new generation to store.json, and
 // removes the journal. While there is a journal of a later generation, readers use the old bytes (see package
 // journal). So whenever the writer dies, readers see a publication completely or not at all.

@@ -76,7 +76,7 @@ func (s *Store) syncOpened(name string, sync func(*os.File) error) error {
 	return sync(f)
 }
 
-// manyDirs is the number of directories from which on one syncfs is faster than a sync of each directory.
+// manyDirs is the number of directories at which a single syncfs becomes faster than syncing each directory.
 const manyDirs = 32
 
 func (s *Store) syncDirs(dirs map[string]bool) error {
@@ -102,7 +102,7 @@ func SyncNames(dirs map[string]bool) {
 	for name := range dirs {
 		f, err := os.Open(name)
 		if err != nil {
-			continue // for example, the directory was removed
+			continue // ignore the error: for example, the directory was removed
 		}
 		if len(dirs) >= manyDirs && durable.SyncFileSystem(f) == nil {
 			f.Close()

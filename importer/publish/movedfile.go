@@ -12,7 +12,7 @@ import (
 // removes those files that are still in the recorded state.
 type MovedFile struct {
 	Name   FileName `json:"name"`
-	Inside FileName `json:"inside,omitempty"` // the file's path in the store; empty if it has none
+	Inside FileName `json:"inside,omitempty"` // path of the file in the store; empty if the store does not have it
 	fileid.State
 	Link bool `json:"link,omitempty"`
 }

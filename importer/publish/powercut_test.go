@@ -40,7 +40,7 @@ func (u *unsynced) step(op, name string) {
 		if name == journal.File || name == journal.StateFile {
 			for file := range u.changed {
 				if file != name {
-					u.t.Errorf("%s of %s, although the change of %s is not synced to disk yet", op, name, file)
+					u.t.Errorf("%s of %s happens before the change of %s is synced to disk", op, name, file)
 				}
 			}
 		}

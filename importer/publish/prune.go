@@ -87,8 +87,8 @@ func withoutDropped(s journal.State) journal.State {
 	return s
 }
 
-// withSpace repeats do while the disk is full. Before each repetition, it frees space. It removes first the
-// reserve, and then the victims one by one, which are files that the prune removes anyway.
+// withSpace repeats do while the disk is full. Before each repetition, it frees space: it removes
+// first the reserve, and then one of the victims. These are files that the prune removes anyway.
 func (s *Store) withSpace(victims *[]string, do func() error) error {
 	reserve := true
 	for {

@@ -111,7 +111,7 @@ func (p *publication) place() error {
 			if err := p.store.Rename(StagedPath(at), at); err != nil {
 				return err
 			}
-			if err != nil { // the file is new; undo must not remove a repaired blob
+			if err != nil { // the file is new; a repaired blob is not recorded, as undo must not remove it
 				p.placed = append(p.placed, at)
 			}
 			dirs[path.Dir(at)] = true
@@ -204,8 +204,8 @@ func (p *publication) finish() error {
 	return nil
 }
 
-// commit moves the new indexes and archives into place. Then it writes the state; from then on, readers see
-// them. It can be repeated after an error.
+// commit moves the new indexes and archives into place. Then it writes the state, which makes them
+// visible to readers. It can be repeated after an error.
 func (p *publication) commit() error {
 	dirs := map[string]bool{}
 	for _, c := range p.journal.Indexes {
@@ -317,7 +317,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	p := newPublication(s, j)
-	if err := s.SyncAll(); err != nil { // the renames of the killed process may not be on disk yet
+	if err := s.SyncAll(); err != nil { // sync first, as the renames of the killed process may not be on disk yet
 		return p.unfinished(err)
 	}
 	if j.Prune != nil {

@@ -43,7 +43,8 @@ func published() map[string]string {
 		"b/index.json": "b", "b/oci-layout": `{"imageLayoutVersion":"1.0.0"}`, "b/blobs/sha256/2": "two", "c.tar": "archive"}
 }
 
-// publishAll publishes three changes: a new index for the layout of newStore, another layout, and an archive.
+// publishAll publishes three changes: a new index for the layout of newStore, an additional layout,
+// and an archive.
 func publishAll(ctx context.Context, dir string, before func(op, path string) error) error {
 	s, err := publish.Open(ctx, publish.Options{Dir: dir, Before: before})
 	if err != nil {
@@ -110,8 +111,8 @@ func seen(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// If any step of a publication fails, or the process is killed at it, readers see either the old or the new
-// state. The next process completes or undoes the publication.
+// If any step of a publication fails, or the process is killed at that step, readers see either the
+// old or the new state. The next process completes or undoes the publication.
 func TestFailureAtEveryStepOfPublication(t *testing.T) {
 	for _, killed := range []bool{true, false} {
 		done, steps := false, 0
@@ -191,7 +192,7 @@ func TestRecoverySyncsRenames(t *testing.T) {
 			return nil
 		})
 		if !dead || err == nil {
-			t.Fatalf("%s: the process was killed: %v; want an error, got %v", name, dead, err)
+			t.Fatalf("%s: the process was killed: %v, want true; the error is %v, want one", name, dead, err)
 		}
 		var steps []string
 		s, err := publish.Open(t.Context(), publish.Options{Dir: dir, Before: func(op, path string) error {

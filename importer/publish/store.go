@@ -22,7 +22,7 @@ var ErrLocked = errors.New("the store is locked")
 
 // Options configure how a store is opened.
 type Options struct {
-	// Dir is the directory of the store. Open creates it.
+	// Dir is the directory of the store. If it does not exist, Open creates it.
 	Dir string
 	// Waiting is called once if another process has the lock. If it returns an error, Open stops waiting. It
 	// may be nil.

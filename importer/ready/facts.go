@@ -12,7 +12,7 @@ type Facts struct {
 	// Deckhouse is set if there is a release channel, an installer or a module. Only such images declare
 	// which other images they need.
 	Deckhouse bool
-	Here      []string // all available versions of the platform, even if not judged
+	Here      []string // all available versions of the platform, including those that are not judged
 
 	Builds   []Build // judged versions of the platform, in ascending order
 	Modules  []Module
@@ -71,7 +71,7 @@ type Unreadable struct {
 // Build is a version of the platform, with its images.
 type Build struct {
 	Tag                                    string
-	Platform, Installer, Standalone, Entry Image // Entry is the image in release-channel
+	Platform, Installer, Standalone, Entry Image // Entry is the version's image in release-channel
 	Declared                               []Image
 	Own                                    []Image // images in the platform image's own list; nil if it has no list
 	Unreadable                             []Unreadable
@@ -95,7 +95,7 @@ type Module struct {
 // ModuleVersion is a version of a module.
 type ModuleVersion struct {
 	Tag          string
-	Image, Entry Image // Entry is the image in the module's repository release
+	Image, Entry Image // Entry is the version's image in the module's repository release
 
 	Declared   []Image // internal and extra images of the module
 	Unreadable []Unreadable

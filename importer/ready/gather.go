@@ -56,8 +56,8 @@ type content interface {
 type traits struct {
 	parallel int // maximum number of concurrent calls
 
-	// If allVersions is set, all versions of a module are judged. Otherwise, only those to which release
-	// channels point, because a registry may have hundreds of versions.
+	// If allVersions is set, all versions of a module are judged. Otherwise, only versions to which
+	// release channels point are judged, because a registry may have hundreds of versions.
 	allVersions bool
 	// If ownList is set, the platform image's own list of images is read. This requires reading its layers.
 	ownList bool

@@ -44,16 +44,16 @@ func (g *gatherer) findModules(ctx context.Context, f *Facts) error {
 	}
 	hasChannels := slices.ContainsFunc(f.Modules, func(m Module) bool { return len(m.Channels) > 0 })
 	if !f.Deckhouse && !hasChannels && g.scope.Modules == nil {
-		f.Modules = nil // repositories below modules alone do not make a bundle of Deckhouse
+		f.Modules = nil // repositories below the path modules do not suffice for a bundle of Deckhouse
 	}
 	f.Deckhouse = f.Deckhouse || len(f.Modules) > 0
 	return nil
 }
 
-// versioned gathers the facts of the module or package at a path. entryPath is the path, below at, of the
-// repository with its release channels.
+// versioned gathers the facts of the module or package at a path. entryPath is the path, relative
+// to at, of the repository that has its release channels.
 func (g *gatherer) versioned(ctx context.Context, at, entryPath string, want release.Selector) (Module, error) {
-	defer g.forget() // other modules and packages do not use these repositories
+	defer g.forget() // free memory, as other modules and packages do not use these repositories
 	releases := path.Join(at, entryPath)
 	m := Module{Name: want.Name, Want: want}
 	main, err := g.tags(ctx, at)
@@ -133,7 +133,7 @@ func (g *gatherer) moduleVersion(ctx context.Context, at, releases, tag string) 
 	return v, g.checkAll(ctx, v.Declared)
 }
 
-// declare adds the images that files of the module image declare.
+// declare adds the images that files in the module's image declare.
 func (v *ModuleVersion) declare(at string, files map[string][]byte) {
 	for _, list := range []struct {
 		file  string

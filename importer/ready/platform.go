@@ -23,8 +23,8 @@ func (g *gatherer) findBuilds(ctx context.Context) (f buildTags, err error) {
 	if f.entries, err = g.tags(ctx, channelsPath); err != nil {
 		return f, err
 	}
-	// Without install and release-channel, tags of the root are not versions of the platform. Only if
-	// problems may hide these repositories, the tags of the root count.
+	// Tags of the root are versions of the platform only if install or release-channel has tags, or
+	// if problems may hide these repositories.
 	var platforms []string
 	if len(f.installs)+len(f.entries)+len(g.hidden()) > 0 {
 		platforms, err = g.tags(ctx, rootPath)
@@ -71,8 +71,8 @@ func versionsOf(installs, entries, platforms []string) []string {
 	return release.SortTags(all)
 }
 
-// isBuild reports whether a tag of install can name a build. Tags of channels, digests and attestations do
-// not.
+// isBuild reports whether a tag of install can name a build. Tags of channels, digests and
+// attestations cannot.
 func isBuild(tag string) bool {
 	return !slices.Contains(release.Channels(), tag) && !names.IsDigestTag(tag) && !strings.HasSuffix(tag, ".att")
 }
@@ -141,8 +141,8 @@ func (g *gatherer) build(ctx context.Context, tag string) (Build, error) {
 	return b, g.checkAll(ctx, b.Own)
 }
 
-// noteUnreadable records that the declaration in an image cannot be read. It records the first reason that is
-// not nil, if there is any.
+// noteUnreadable records that the declaration in an image cannot be read, with the first reason
+// that is not nil. If all reasons are nil, it records nothing.
 func (b *Build) noteUnreadable(i Image, reasons ...error) {
 	for _, why := range reasons {
 		if why != nil {

@@ -54,8 +54,8 @@ func newBundle(t *testing.T, n int, versions ...string) *bundle {
 	return b
 }
 
-// image adds an image with files. If files is nil, the image has a random layer instead. If tag is empty, its
-// tag is its own digest.
+// image adds an image with files. If files is nil, the image has a random layer instead. If tag is
+// empty, the image's digest becomes its tag.
 func (b *bundle) image(layout, tag string, files map[string]string) specs.Descriptor {
 	b.count++
 	i := layouttest.Image{Name: fmt.Sprint(layout, b.count), Docker: b.count%2 == 0, Files: files}
@@ -213,8 +213,8 @@ func TestVerdictNamesImagesOfMissingRepository(t *testing.T) {
 	}
 }
 
-// If a chunk is missing, the verdict names the chunk. No version is ready, because any of its images may be
-// in the chunk.
+// If a chunk is missing, the verdict names the chunk. No version is ready, because the chunk may
+// contain any of their images.
 func TestVerdictNamesMissingChunk(t *testing.T) {
 	b := newBundle(t, 10, "v1.69.3")
 	dir := t.TempDir()
@@ -286,8 +286,8 @@ func (b *bundle) firstLayer(layout, tag string) digest.Digest {
 	return m.Layers[0].Digest
 }
 
-// A bundle without declarations does not count as a bundle of Deckhouse, even if its repositories have the
-// same names.
+// A bundle without declarations does not count as a bundle of Deckhouse, even if it has
+// repositories with the same names.
 func TestBundleWithoutDeclarations(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	for _, layout := range []string{".", "modules/x", "library/nginx"} {
@@ -312,7 +312,7 @@ func TestScopeNamesModules(t *testing.T) {
 		"console":            nil,
 		"console@^1":         nil,
 		"console@^2":         {"module console has no version ^2"},
-		"other":              {"clusters do not find module other: the repository modules has no tag other", "module other is missing"},
+		"other":              {"clusters cannot find module other: repository \"modules\" has no tag other", "module other is missing"},
 		"stronghold":         {"stronghold/scanner"},
 		"console\nconsole@3": {"module console has no version 3"},
 	} {

@@ -22,7 +22,7 @@ const (
 	MissingModule  Kind = "missing-module"
 	MissingVersion Kind = "missing-version"
 	MissingChannel Kind = "missing-channel"
-	// Undiscoverable means that the tag is missing by which clusters find a module.
+	// Undiscoverable means that clusters cannot find a module, because its discovery tag is missing.
 	Undiscoverable Kind = "missing-discovery"
 	// UnreadableList means that a declaration cannot be read.
 	UnreadableList Kind = "unreadable"
@@ -103,7 +103,7 @@ func (r Reason) what() string {
 			return "module " + r.Module + " has no release channel"
 		}
 	case Undiscoverable:
-		return fmt.Sprintf("clusters do not find module %s: the repository modules has no tag %s", r.Module, r.Module)
+		return fmt.Sprintf("clusters cannot find module %s: repository \"modules\" has no tag %s", r.Module, r.Module)
 	case UnreadableList:
 		return "the declarations of " + r.place() + " cannot be read"
 	case UnreadableOwnList:
@@ -159,7 +159,7 @@ func cause(p problem.Problem) string {
 
 // MarshalJSON implements json.Marshaler. It adds a field with the text of the reason.
 func (r Reason) MarshalJSON() ([]byte, error) {
-	type fields Reason // same fields, but without this method
+	type fields Reason // same fields, but without the method MarshalJSON
 	return json.Marshal(struct {
 		fields
 		Text string `json:"text"`

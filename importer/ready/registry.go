@@ -30,7 +30,7 @@ func Registry(ctx context.Context, c *client.Client, at client.Reference, jobs i
 	return f, err
 }
 
-// remote is the content of a registry. It caches answers, so that it never sends a request twice.
+// remote is the content of a registry. It caches results, so that it never sends a request twice.
 type remote struct {
 	client *client.Client
 	at     client.Reference
@@ -39,11 +39,11 @@ type remote struct {
 
 	mu    sync.Mutex
 	lists map[string]func() ([]string, error)
-	known map[string]func() (Presence, error) // answers by repository and reference
+	known map[string]func() (Presence, error) // cached results, by repository and reference
 }
 
-// askOnce returns the answer for a key. Only the first caller for the key calls ask; other callers wait for
-// its answer.
+// askOnce returns the result for a key. Only the first caller for the key calls ask; other callers
+// wait for its result.
 func askOnce[T any](mu *sync.Mutex, known map[string]func() (T, error), key string, ask func() (T, error)) (T, error) {
 	mu.Lock()
 	answer := known[key]
@@ -69,7 +69,7 @@ func (r *remote) tags(ctx context.Context, path string) ([]string, error) {
 	})
 }
 
-// forget does nothing: the cached answers are small, and another request would be more expensive.
+// forget does nothing: the cached results are small, and another request would be more expensive.
 func (r *remote) forget() {}
 
 // modules returns the tags of the repository modules, which are the names of all modules.
@@ -79,7 +79,7 @@ func (r *remote) check(ctx context.Context, path, reference string) (Presence, e
 	return askOnce(&r.mu, r.known, path+" "+reference, func() (Presence, error) { return r.ask(ctx, r.at.Repository(path), reference) })
 }
 
-// ask requests an image by HEAD. In a deep check, it also reads the image's graph.
+// ask sends a HEAD request for an image. In a deep check, it also reads the image's graph.
 func (r *remote) ask(ctx context.Context, repository, reference string) (Presence, error) {
 	d, err := r.client.HeadManifest(ctx, repository, reference)
 	if errors.Is(err, client.ErrNotFound) {
@@ -97,7 +97,7 @@ func (r *remote) ask(ctx context.Context, repository, reference string) (Presenc
 
 // follow reads the complete graph of an image. It records the content and all problems in p.
 func (r *remote) follow(ctx context.Context, repository string, p *Presence) error {
-	tops := []closure.Top{{Digest: p.Digest, Tags: []string{""}}} // with a tag, the digest counts as a manifest whatever its media type
+	tops := []closure.Top{{Digest: p.Digest, Tags: []string{""}}} // an entry with a tag counts as a manifest, whatever its media type
 	graph, err := closure.Walk(ctx, tops, func(ctx context.Context, d digest.Digest) (body []byte, gap, err error) {
 		m, err := r.client.Manifest(ctx, repository, d.String())
 		if isContent(err) {

@@ -111,7 +111,7 @@ func Packages(ctx context.Context, s *layoutstore.Snapshot) (all []Module, err e
 // modules returns the names directly below the path modules.
 func (s *sources) modules(context.Context) ([]string, error) { return s.below(modulesPath), nil }
 
-// below returns the names directly below a path, under which there is a repository.
+// below returns each name directly below a path that is a repository or contains one.
 func (s *sources) below(parent string) (names []string) {
 	for _, path := range s.snapshot.Paths() {
 		if below, ok := strings.CutPrefix(path, parent+"/"); ok {

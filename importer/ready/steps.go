@@ -17,7 +17,7 @@ func (j *judge) judgeSteps(all []VersionVerdict) {
 	if !ok {
 		return
 	}
-	isComplete := map[string]bool{} // whether a version itself is complete, by version
+	isComplete := map[string]bool{} // whether a version is complete, regardless of the steps to it
 	var tags []string
 	for _, v := range all {
 		isComplete[v.Version] = v.Ready
@@ -45,14 +45,14 @@ func whyNoUpgrade(tag string, from release.Release, steps []release.Release, isC
 	noUpgrade := func(why string) []Reason { return []Reason{{Kind: NoUpgrade, Version: why}} }
 	switch {
 	case !ok:
-		return noUpgrade(tag + " is not a version, so whether " + from.Tag + " can be upgraded to it is unknown")
+		return noUpgrade(tag + " is not a version, so it is unknown whether " + from.Tag + " can be upgraded to it")
 	case to.Version.LessThan(from.Version):
 		return []Reason{{Kind: OlderVersion, Version: fmt.Sprintf("%s is older than %s, and Deckhouse does not downgrade", tag, from.Tag)}}
 	case to.Version.Major() != from.Version.Major():
 		if from.Version.Major() == 0 && to.Version.Major() == 1 {
 			return nil
 		}
-		return noUpgrade(fmt.Sprintf("%s has another major version than %s, and Deckhouse does not upgrade from one to the other", tag, from.Tag))
+		return noUpgrade(fmt.Sprintf("%s and %s have different major versions, and Deckhouse does not upgrade between them", from.Tag, tag))
 	}
 	return missingSteps(to.Version, from.Version, steps, isComplete)
 }

@@ -107,7 +107,7 @@ func (x VersionVerdict) write(w io.Writer, shared map[string]bool) {
 	own := slices.DeleteFunc(slices.Clone(x.Reasons), func(r Reason) bool { return shared[r.String()] })
 	writeReasons(w, own)
 	if n := len(x.Reasons) - len(own); n > 0 {
-		fmt.Fprintf(w, "  %s listed below, for every version\n", count(n, "reason"))
+		fmt.Fprintf(w, "  %s for every version, listed below\n", count(n, "reason"))
 	}
 	for _, n := range x.Notes {
 		fmt.Fprintf(w, "  note: %s\n", n)

@@ -97,8 +97,8 @@ func Judge(f Facts, q Question) Verdict {
 	return v
 }
 
-// isReady reports whether every requested version is ready. If no version was requested, it reports whether
-// there are no shared reasons.
+// isReady reports whether every requested version is ready. If no version was requested, it reports
+// whether there are no reasons that apply to every version.
 func isReady(v Verdict, shared []Reason) bool {
 	if slices.ContainsFunc(v.Versions, func(x VersionVerdict) bool { return x.Asked }) {
 		return !slices.ContainsFunc(v.Versions, func(x VersionVerdict) bool { return x.Asked && !x.Ready })

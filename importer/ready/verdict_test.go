@@ -50,8 +50,8 @@ func complete() Facts {
 		Channels: []Channel{{Name: "stable", Target: "v1.69.3", Here: true, Image: completeImage("release channel stable", "release-channel", "stable")}}, Databases: []Image{completeImage("trivy-db", "security/trivy-db", "2")}}
 }
 
-// linesOf returns a verdict as lines. The first one is "ready" if the verdict is so. Then follow a line that
-// begins with "!" for each reason, and a line that begins with "-" for each note.
+// linesOf returns a verdict as lines. If the verdict is ready, the first line is "ready". Then follow a
+// line that begins with "!" for each reason, and a line that begins with "-" for each note.
 func linesOf(v Verdict) (lines []string) {
 	add := func(mark, at string, all []Reason) {
 		for _, r := range all {
@@ -154,7 +154,7 @@ func TestJudgeReportsMissingFacts(t *testing.T) {
 		"the channels of a module":        {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Channels = nil }, Question{}, []string{"! v1.69.3: module console has no release channel"}},
 		"a channel of a module":           {func(f *Facts) { f.Builds = f.Builds[:1]; missing(&f.Modules[0].Channels[0].Image) }, Question{}, []string{"! v1.69.3: missing release channel stable: modules/console/release:stable" + why}},
 		"a malformed channel of a module": {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Channels[0].Unreadable = "no JSON" }, Question{}, []string{"! v1.69.3: the declarations of modules/console/release:stable cannot be read: no JSON"}},
-		"a discovery tag":                 {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Undiscoverable = true }, Question{}, []string{"! v1.69.3: clusters do not find module console: the repository modules has no tag console"}},
+		"a discovery tag":                 {func(f *Facts) { f.Builds = f.Builds[:1]; f.Modules[0].Undiscoverable = true }, Question{}, []string{"! v1.69.3: clusters cannot find module console: repository \"modules\" has no tag console"}},
 		"satisfied constraints":           {func(f *Facts) { f.Modules[0].Want = constrained("console@^1.0.0", "console@=1.0.0") }, Question{}, []string{"ready"}},
 		"unsatisfied constraints": {func(f *Facts) {
 			f.Builds = f.Builds[:1]
@@ -194,9 +194,9 @@ func TestUpgradeSteps(t *testing.T) {
 		"a preview is no step":                  {"v1.76.0-rc.1 v1.77.2", "v1.75.0", "v1.77.2", "v1.75 → v1.77 needs v1.76, which is missing", true},
 		"an older version, not requested":       {"v1.74.0 v1.75.1", "v1.75.0", "", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", false},
 		"an older version, requested":           {"v1.74.0", "v1.75.0", "v1.74.0", "v1.74.0 is older than v1.75.0, and Deckhouse does not downgrade", true},
-		"another major version":                 {"v2.0.0", "v1.75.0", "", "v2.0.0 has another major version than v1.75.0, and Deckhouse does not upgrade from one to the other", true},
+		"another major version":                 {"v2.0.0", "v1.75.0", "", "v1.75.0 and v2.0.0 have different major versions, and Deckhouse does not upgrade between them", true},
 		"from major version 0 to 1":             {"v1.0.0", "v0.9.0", "", "", false},
-		"a tag":                                 {"pr42", "v1.75.0", "", "pr42 is not a version, so whether v1.75.0 can be upgraded to it is unknown", true},
+		"a tag":                                 {"pr42", "v1.75.0", "", "pr42 is not a version, so it is unknown whether v1.75.0 can be upgraded to it", true},
 		"no from":                               {"v1.77.2", "", "", "", false},
 		"very many skipped minor versions":      {"v1.18446744073709551615.0", "v1.75.0", "", "v1.75 → v1.18446744073709551615 needs v1.76 to v1.18446744073709551614, which are missing", true},
 	} {
@@ -247,7 +247,7 @@ func TestVerdictAsJSON(t *testing.T) {
 	for name, facts := range map[string]Facts{"a bundle": f, "nothing": {}} {
 		b, err := json.Marshal(Judge(facts, Question{Releases: []string{"v9.0.0"}}))
 		if err != nil || strings.Contains(string(b), "null") {
-			t.Errorf("%s: JSON with null, or error %v: %s", name, err, b)
+			t.Errorf("%s: the JSON contains null, or encoding fails with %v: %s", name, err, b)
 		}
 	}
 	b, _ := json.Marshal(Judge(f, Question{}).Versions[0].Reasons[0])
@@ -271,12 +271,12 @@ func TestVerdictAsText(t *testing.T) {
 	}{
 		"a bundle": {f, Question{Releases: []string{"v1.70.1"}}, `v1.69.3: not complete: 2 declared images, 55 B
   missing module common image pause: ` + declared("common", "pause").Reference + `
-  1 reason listed below, for every version
+  1 reason for every version, listed below
   the cluster needs: k8s 1.27
 v1.70.1: not ready: 2 declared images, 65 B
-  1 reason listed below, for every version
+  1 reason for every version, listed below
 module console: not complete: v1.0.0, v1.1.0 (stable v1.1.0)
-  clusters do not find module console: the repository modules has no tag console
+  clusters cannot find module console: repository "modules" has no tag console
 note: missing trivy-db: security/trivy-db:2
 3 distinct declared digests; not ready: v1.70.1
 `},

@@ -11,7 +11,7 @@ import (
 const (
 	Alpha     = "alpha"
 	RockSolid = "rock-solid"
-	LTS       = "lts" // long-term support; a source that has it may miss the other channels
+	LTS       = "lts" // long-term support; a source with this channel may not have the others
 )
 
 // DefaultChannels returns the release channels that a source normally has, from the least to the most stable.
@@ -58,7 +58,7 @@ func ParseChannel(name string, file []byte) (Channel, error) {
 		return Channel{}, err
 	}
 	if doc.Version == "" {
-		return Channel{}, errors.New(VersionFile + " names no version")
+		return Channel{}, errors.New(VersionFile + " has no version")
 	}
 	c := Channel{Name: name, Tag: doc.Version, Suspended: doc.Suspend}
 	if r, isVersion := Parse(doc.Version); isVersion {

@@ -12,7 +12,7 @@ import (
 // Constraint selects versions by ranges, or one exact tag.
 type Constraint struct {
 	Text   string
-	Ranges []Range // one of them must match; empty for an exact tag
+	Ranges []Range // ranges, one of which must match; empty for an exact tag
 
 	Tag string // exact tag; empty for ranges
 

@@ -15,7 +15,7 @@ func TestChooseByConstraint(t *testing.T) {
 	for text, want := range map[string][]string{
 		"1.1.0":            {"v1.1.3", "v1.2.0"},
 		"v1":               {"v1.0.4", "v1.1.3", "v1.2.0"},
-		"0.3.0":            {"v0.3.1", "v0.4.2"}, // also higher minor versions, unlike ^0.3.0
+		"0.3.0":            {"v0.3.1", "v0.4.2"}, // selects higher minor versions, too, unlike ^0.3.0
 		"~1.1.0":           {"v1.1.3"},
 		"^1.1.0":           {"v1.1.3", "v1.2.0"},
 		">=1.1.0":          {"v1.1.0", "v1.1.3", "v1.2.0", "v2.0.0"},
@@ -23,7 +23,7 @@ func TestChooseByConstraint(t *testing.T) {
 		">=1.0.0, <=1.1.0": {"v1.0.0", "v1.0.4", "v1.1.0"},
 		">=1.0 <=1.1":      {"v1.0.0", "v1.0.4", "v1.1.0", "v1.1.3"},
 		">1.0.0 <1.2":      {"v1.0.4", "v1.1.3"},
-		">= 1.1.1 < 2":     {"v1.1.3", "v1.2.0"}, // there is no tag 1.1.1
+		">= 1.1.1 < 2":     {"v1.1.3", "v1.2.0"}, // 1.1.1 is not selected, as there is no such tag
 		">=3":              nil,
 		"~1.0.0 || 2.0":    {"v1.0.4", "v2.0.0"},
 	} {
@@ -54,7 +54,7 @@ func TestChooseByConstraint(t *testing.T) {
 			t.Errorf("the lowest version of %s is %q, want %q", text, got, want)
 		}
 		if c.HasStart() != (len(starts) == len(c.Ranges)) {
-			t.Errorf("HasStart of the constraint %s is %v", text, c.HasStart())
+			t.Errorf("HasStart of the constraint %s is %v, want the opposite", text, c.HasStart())
 		}
 	}
 	for _, bad := range []string{"", " ", "=", "=+stable", "=v1+", "=v1+nightly", "stable", ">=", "1.2.3.4", "a b", "1 ||", "|| 1"} {

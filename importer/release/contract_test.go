@@ -58,10 +58,10 @@ func TestRequirementFits(t *testing.T) {
 		one, _ := Parse(c.version)
 		r := Requirement{"m", c.constraint}
 		if got, err := r.Fits(one.Version); got != c.want || err != nil {
-			t.Errorf("Fits of version %s and constraint %q is %v, error %v", c.version, c.constraint, got, err)
+			t.Errorf("Fits of version %s and constraint %q returns %v, error %v", c.version, c.constraint, got, err)
 		}
 		if got, err := r.FitsAny(ParseAll([]string{"0.0.0", c.version})); got != c.want || err != nil {
-			t.Errorf("FitsAny of the versions 0.0.0 and %s and constraint %q is %v, error %v", c.version, c.constraint, got, err)
+			t.Errorf("FitsAny of the versions 0.0.0 and %s, with constraint %q, returns %v, error %v", c.version, c.constraint, got, err)
 		}
 	}
 	r := Requirement{"m", "newest"}
@@ -69,7 +69,7 @@ func TestRequirementFits(t *testing.T) {
 		t.Errorf("%v, %v", ok, err)
 	}
 	if ok, err := r.FitsAny(nil); ok || err != nil {
-		t.Errorf("FitsAny without versions is %v, error %v", ok, err)
+		t.Errorf("FitsAny without versions returns %v, error %v; want false and no error", ok, err)
 	}
 	if a, b := (Requirement{"m", ""}).String(), (Requirement{"m", ">=1"}).String(); a != "m" || b != "m >=1" {
 		t.Errorf("%q, %q", a, b)

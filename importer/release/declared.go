@@ -69,8 +69,8 @@ func (r Requirements) Modules() (names []string) {
 	return slices.Compact(names)
 }
 
-// OfCluster returns the other requirements, which only the cluster can meet, as sorted texts such as "k8s
-// 1.27".
+// OfCluster returns all requirements except migratedModules, as sorted texts such as "k8s 1.27".
+// Only the cluster can meet these requirements.
 func (r Requirements) OfCluster() (all []string) {
 	for name, value := range r {
 		if name != migratedModules {

@@ -7,8 +7,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// For any files, Document returns the same valid YAML document twice, or a note with the reason why there is
-// none.
+// For any files, Document returns a valid YAML document, or a note with the reason why there is
+// none. A second call returns the same document.
 func FuzzRelease(f *testing.F) {
 	f.Add([]byte(`{"requirements":{"k8s":"1.29"},"disruptions":{"1.69":["x"]}}`), []byte("a: {b: 2026-10-01}\n"))
 	f.Add([]byte(`{"requirements":7}`), []byte("x"))
@@ -28,7 +28,7 @@ func FuzzRelease(f *testing.F) {
 			t.Fatalf("%v: %s", err, doc)
 		}
 		if again, _ := Document(r, version, changelog); !bytes.Equal(again, doc) {
-			t.Fatal("Document returns other bytes the second time")
+			t.Fatal("a second call of Document returns different bytes")
 		}
 	})
 }

@@ -62,8 +62,8 @@ func References(images []Image) (all []string) {
 	return slices.Compact(all)
 }
 
-// eachString calls do for each string value in a JSON document. name is the names of the fields that lead to
-// it, joined by slashes.
+// eachString calls do for each string value in a JSON document. name consists of the names of the
+// fields that contain the value, joined by slashes.
 func eachString(data []byte, do func(name, s string)) error {
 	var doc any
 	if err := json.Unmarshal(data, &doc); err != nil {

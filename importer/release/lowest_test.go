@@ -7,7 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// A range starts at the lowest version that it names. Upper bounds and excluded versions do not count.
+// A range starts at the lowest version that it mentions. Upper bounds and excluded versions do not count.
 func TestLowestVersionOfRange(t *testing.T) {
 	for text, want := range map[string]string{
 		"1.3.0":                       "1.3.0",

@@ -11,7 +11,7 @@ import (
 // Selector names a module, package or plugin, and selects versions of it.
 type Selector struct {
 	Name string
-	All  bool // whether it was named at least once without a constraint
+	All  bool // whether the list has the name at least once without a constraint
 
 	Ranges []*Constraint // constraints that select versions by ranges
 
@@ -32,7 +32,8 @@ func (s Selector) String() string {
 // IsPinned reports whether only exact tags are selected, so that no release channel is needed.
 func (s Selector) IsPinned() bool { return len(s.Pins) > 0 && len(s.Ranges) == 0 && !s.All }
 
-// ParseSelectors parses a list of NAME or NAME@CONSTRAINT. A name may be repeated. The result is by name.
+// ParseSelectors parses a list of NAME or NAME@CONSTRAINT. A name may be repeated. The keys of the
+// result are the names.
 func ParseSelectors(list []string) (all map[string]Selector, err error) {
 	all = map[string]Selector{}
 	for _, expression := range list {
@@ -57,6 +58,6 @@ func ParseSelectors(list []string) (all map[string]Selector, err error) {
 	return all, nil
 }
 
-// IsName reports whether s can name a module, a package or a plugin. It has to be one segment of a
-// repository's name.
+// IsName reports whether s can name a module, a package or a plugin. Such a name is one segment of
+// a repository's name.
 func IsName(s string) bool { return names.IsRepository(s) && !strings.Contains(s, "/") }

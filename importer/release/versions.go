@@ -46,7 +46,8 @@ func Stable(tags []string) []Release {
 	return slices.DeleteFunc(ParseAll(tags), func(r Release) bool { return r.Version.Prerelease() != "" })
 }
 
-// HighestPatches returns the highest patch of each minor version. The versions in all must be ascending.
+// HighestPatches returns the highest patch of each minor version. The versions in all must be in
+// ascending order.
 func HighestPatches(all []Release) (kept []Release) {
 	for i, r := range all {
 		if i+1 < len(all) && all[i+1].Version.Major() == r.Version.Major() && all[i+1].Version.Minor() == r.Version.Minor() {

@@ -19,14 +19,14 @@ const (
 	maxTags = 1000 // maximum tags per problem
 )
 
-// first counts entries, which are added in any order. It keeps only the first ones in the order of compare.
-// It has at most twice the limit in memory.
+// first counts entries, which are added in any order. It keeps only the first ones in the order of
+// compare. It never has more than twice the limit in memory.
 type first[T any] struct {
 	limit   int
 	compare func(a, b T) int
 	total   int
 	items   []T
-	full    bool // whether entries after last are dropped, as the limit was reached
+	full    bool // whether entries after last are dropped, because the limit was reached
 	last    T
 }
 
@@ -93,7 +93,7 @@ type causes struct {
 	// repeated has problems of the scan. Such a problem is listed only if add is not called with the same
 	// statement.
 	repeated map[statement]layoutstore.Problem
-	tags     map[tag]int32 // each affected tag has a number
+	tags     map[tag]int32 // number of each affected tag
 
 	seen map[tagList]bool // long lists of tags that have been numbered
 }
@@ -111,9 +111,9 @@ type statement struct{ path, entry, reason string }
 type tally struct {
 	alone bool // whether the cause is listed even without problems
 	count int
-	one   []string // the tags while all problems have the same list; tags is nil then
+	one   []string // list of tags that all problems share; nil once they have different lists
 
-	tags map[int32]bool // numbers of the affected tags; nil while one has them
+	tags map[int32]bool // numbers of the affected tags; nil while all problems share one list
 
 	repositories map[string]bool // repositories with affected tags
 }

@@ -61,17 +61,17 @@ func addArchive(archives map[string][]string, dir, name string) {
 	}
 }
 
-// findInDirectory schedules the comparison of the checksums in a directory. The parameter archives is the
-// same as for findIn.
+// findInDirectory schedules the comparison of the checksums in a directory. archives has the same
+// meaning as in findIn.
 func (r *run) findInDirectory(ctx context.Context, dir string, archives []string) error {
 	files, err := volume.OpenFiles(dir)
 	if err != nil {
-		return nil // the scan has reported it
+		return nil // the scan has already reported this error
 	}
 	defer files.Close()
 	data, _, err := layoutstore.ReadInventory(dir)
 	if err != nil {
-		data = nil // the scan has reported it
+		data = nil // the scan has already reported this error
 	}
 	return r.findIn(ctx, checksumDir{dir, directoryFiles{dir, files}}, archives, data)
 }
@@ -98,8 +98,8 @@ type found struct {
 	where extent.List
 }
 
-// find returns the checksums in checksum files. The parameter archives is the same as for findIn. Errors are
-// those of read.
+// find returns the checksums in checksum files. archives has the same meaning as in findIn. Errors
+// are those of read.
 func (b checksumDir) find(ctx context.Context, archives []string) (all []found, err error) {
 	for _, name := range b.files.Names() {
 		if f, ok := formOf(name); ok {

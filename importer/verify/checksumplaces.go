@@ -40,7 +40,7 @@ func (d directoryFiles) read(ctx context.Context, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]byte{}, data...), nil // an empty file must not give nil
+	return append([]byte{}, data...), nil // for an empty file, return an empty slice instead of nil
 }
 
 func (d directoryFiles) file(name string) checksumTarget {
@@ -54,7 +54,7 @@ type checksumTarget struct {
 	name    string // name in the bundle; differs from at if the file is staged
 }
 
-// Open implements extent.File. If the file was staged, it may meanwhile be at its final place.
+// Open implements extent.File. If the file was staged, it may already be at its final place.
 func (f checksumTarget) Open(ctx context.Context) (*os.File, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -85,8 +85,8 @@ func (r *run) findInBuckets(ctx context.Context) error {
 	return nil
 }
 
-// findAmongObjects schedules the comparison of the checksums at a place in a bucket. The parameter archives
-// is the same as for findIn.
+// findAmongObjects schedules the comparison of the checksums at a place in a bucket. archives has
+// the same meaning as in findIn.
 func (r *run) findAmongObjects(ctx context.Context, objects *volume.Objects, dir string, archives []string) error {
 	if archives != nil {
 		if _, _, err := objects.List(ctx); err != nil {
@@ -95,7 +95,7 @@ func (r *run) findAmongObjects(ctx context.Context, objects *volume.Objects, dir
 	}
 	if n := objects.Forgotten(); n > 0 {
 		r.causes.add(layoutstore.Problem{Kind: layoutstore.Limited, Path: dir,
-			Reason: fmt.Sprintf("too many objects that belong to no layout: the checksums of %d are not compared: move them elsewhere", n)})
+			Reason: fmt.Sprintf("too many objects that belong to no layout: the checksums of %d objects are not compared: move such objects elsewhere", n)})
 	}
 	data, err := objects.ReadObject(ctx, inventory.Name, inventory.MaxSize)
 	switch {
@@ -104,7 +104,7 @@ func (r *run) findAmongObjects(ctx context.Context, objects *volume.Objects, dir
 	case layoutstore.IsExhausted(err) || errors.Is(err, layoutstore.ErrStale):
 		return err
 	case err != nil:
-		data = nil // the scan has reported it
+		data = nil // the scan has already reported this error
 	}
 	return r.findIn(ctx, checksumDir{dir, newObjectFiles(objects)}, archives, data)
 }

@@ -22,7 +22,7 @@ type State string
 // Results of comparing a file with a checksum.
 const (
 	Same      State = "same"
-	Different State = "different" // the file has another checksum
+	Different State = "different" // the file has a different checksum
 
 	Illegible State = "illegible" // the checksum file has no valid checksum
 
@@ -42,7 +42,7 @@ type Checksum struct {
 	want   []byte
 	listed bool // whether the checksum is from the inventory
 
-	archive string // path of the archive if it is a file of one; only for listed ones
+	archive string // path of the archive to which the file belongs; only for checksums from the inventory
 }
 
 func (c *Checksum) hash() hash.Hash {

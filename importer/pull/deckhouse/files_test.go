@@ -23,7 +23,7 @@ func TestFilesOfImages(t *testing.T) {
 		"not in any layer": {[][]byte{layouttest.TarOf(t, "other", "x")}, "no version.json"},
 		"no archive":       {[][]byte{[]byte(strings.Repeat("none", 300))}, "invalid tar header"},
 		"no JSON":          {[][]byte{layouttest.TarOf(t, "version.json", "v1.0.0")}, "invalid character"},
-		"no version":       {[][]byte{layouttest.TarOf(t, "version.json", "{}")}, "names no version"},
+		"no version":       {[][]byte{layouttest.TarOf(t, "version.json", "{}")}, "has no version"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
