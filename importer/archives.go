@@ -27,9 +27,9 @@ type archive struct {
 	set volume.Set
 	// dir is the directory that contains the archive or its chunks.
 	dir string
-	// files are the names of the archive's files: of one tar file, or of its chunks.
+	// files are the file names of the archive: of its tar file or of its chunks.
 	files []string
-	// name is the archive's name in the store, as NAME.tar.
+	// name is the archive's file name in the store, NAME.tar.
 	name string
 	// exists reports that the store already contains the archive.
 	exists bool
@@ -53,7 +53,8 @@ func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 		if err != nil {
 			return nil, err
 		}
-		if found.Publishing { // another process has not moved its archives into place yet
+		// A pull is writing to this directory, and has not published its archives yet.
+		if found.Publishing {
 			return nil, &IncompleteError{[]layoutstore.Problem{{Kind: layoutstore.Incomplete, Path: dir,
 				Reason: "a pull into it has not moved its archives into place yet: run the pull again, or import without --keep-packed"}}}
 		}
@@ -92,8 +93,8 @@ func dirOf(source string) string {
 	return filepath.Dir(source)
 }
 
-// chooseName finds the files of an archive and chooses its name in the store. That is the archive's
-// own name, unless another archive has it. In that case, chooseName adds the number of the next
+// chooseName finds the files of an archive and chooses its name in the store. It prefers the
+// archive's own name. If another archive in the store has that name, it adds the number of the next
 // generation.
 func (s *session) chooseName(ctx context.Context, a *archive, others []*archive) error {
 	a.files = nil
@@ -145,8 +146,8 @@ func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 
 func (a *archive) storeName(file string) string { return a.name + strings.TrimPrefix(file, a.set.Name) }
 
-// compareInStore looks for a file or chunks in the store with the archive's name. taken reports
-// whether there are any. same reports whether they have the same bytes as the archive.
+// compareInStore looks in the store for a file or chunks with the archive's name. taken reports
+// whether it found any. same reports whether they have the same bytes as the archive.
 func (s *session) compareInStore(ctx context.Context, a *archive) (taken, same bool, err error) {
 	have, err := s.filesUnder(a.name)
 	if err != nil {
@@ -173,7 +174,7 @@ func (s *session) filesUnder(archive string) ([]string, error) {
 	return filesOf(archive, entries), err
 }
 
-// filesOf returns which entries of a directory belong to an archive: its tar file or its chunks.
+// filesOf returns the entries of a directory that belong to an archive: its tar file or its chunks.
 func filesOf(archive string, entries []fs.DirEntry) (names []string) {
 	for _, e := range entries {
 		if of, ok := volume.IsArchive(e.Name()); ok && of == archive && !e.IsDir() {
@@ -230,7 +231,7 @@ func equalReaders(ctx context.Context, a, b io.Reader) (bool, error) {
 }
 
 // stageArchive links or copies the files of an archive into staging (see [session.stageFileOf]). It
-// fails with layoutstore.ErrStale if they changed after they were proven.
+// fails with layoutstore.ErrStale if a file changed after its content was proven.
 func (s *session) stageArchive(ctx context.Context, a *archive) error {
 	if a.exists {
 		return nil

@@ -20,7 +20,7 @@ var (
 	ErrPackedInBucket = errors.New("a store in a bucket keeps no archives")
 	// ErrPackedFromBucket reports that KeepPacked is set for a bundle in a bucket.
 	ErrPackedFromBucket = errors.New("in a bucket, so it cannot be kept packed")
-	// ErrLost and ErrNoConditions are errors of package publish.
+	// ErrLost and ErrNoConditions are aliases of errors in package publish.
 	ErrLost         = publish.ErrLost
 	ErrNoConditions = publish.ErrNoConditions
 )
@@ -52,7 +52,8 @@ type inBucket struct {
 	options Options
 }
 
-// snapshot reads the store's tree. It fails with ErrLost if another writer has published meanwhile.
+// snapshot reads the store's tree. It fails with ErrLost if another writer has published since the
+// import began.
 func (d *inBucket) snapshot(ctx context.Context) (*layoutstore.Snapshot, error) {
 	tree, err := layoutstore.Open(ctx, layoutstore.Options{Sources: []string{d.options.Store}, Indexes: []string{}, Buckets: d.options.readers()})
 	if err != nil {
@@ -68,8 +69,8 @@ func (d *inBucket) readIndex(ctx context.Context, at string) (data []byte, name 
 
 func (d *inBucket) pruned() []journal.Pruned { return d.store.Generation().Pruned }
 
-// findExisting finds, for each content of the bundle, the layouts of the store that have no copy of
-// it.
+// findExisting finds, for each blob and manifest of the bundle, the layouts of the store that have
+// no copy of it.
 func (d *inBucket) findExisting(ctx context.Context, p *plan) error {
 	if err := d.store.FindBlobs(ctx); err != nil {
 		return err
@@ -146,7 +147,8 @@ func (s *session) upload(ctx context.Context, b *bundle) (Report, error) {
 	return report, nil
 }
 
-// addedBlobs returns the blobs that the import adds to the store, per path of a layout.
+// addedBlobs returns the blobs that the import adds to the store, grouped by the path of their
+// layout.
 func (p *plan) addedBlobs() map[string][]digest.Digest {
 	added := map[string][]digest.Digest{}
 	for _, c := range p.contents {

@@ -106,7 +106,7 @@ func TestImportIntoABucket(t *testing.T) {
 		keys := s.Keys(t, "")
 		again, err := importInto(t, s, bundle)
 		if err != nil || again.Changed || again.Generation != uint64(n+1) {
-			t.Errorf("a second import of the same bundle: report %+v, error %v", again, err)
+			t.Errorf("a second import of the same bundle: got report %+v and error %v, want no change", again, err)
 		}
 		if diff := cmp.Diff(keys, s.Keys(t, "")); diff != "" {
 			t.Errorf("a second import of the same bundle changed objects:\n%s", diff)
@@ -256,7 +256,8 @@ func TestUploadsAreReused(t *testing.T) {
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, bundle))
 }
 
-// An import fails if the bucket ignores the conditions of writes, and leaves the bucket empty.
+// If the bucket ignores the conditions of write requests, an import fails and leaves the bucket
+// empty.
 func TestStoreThatIgnoresConditionsIsRefused(t *testing.T) {
 	s := buckettest.Start(t)
 	s.IgnoreConditions()
@@ -268,7 +269,7 @@ func TestStoreThatIgnoresConditionsIsRefused(t *testing.T) {
 	}
 }
 
-// If another writer publishes first, an import fails with ErrLost, and its content is not visible.
+// If another writer publishes first, an import fails with ErrLost and publishes nothing.
 func TestSecondWriterLoses(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
@@ -282,7 +283,7 @@ func TestSecondWriterLoses(t *testing.T) {
 			raced = true
 			f.Then = func() {
 				if _, err := importInto(t, s, other); err != nil {
-					t.Errorf("import of the other writer: %v", err)
+					t.Errorf("the import of the other writer failed: %v", err)
 				}
 			}
 		}
@@ -344,8 +345,8 @@ func TestConcurrentImportsIntoABucket(t *testing.T) {
 	t.Logf("%d of %d imports failed because another writer published first", lost, 2*rounds)
 }
 
-// Whichever request to the bucket fails, whether before or after it takes effect, readers see the
-// old or the new state. A second import succeeds.
+// Any request to the bucket may fail, before or after it takes effect. Readers then see either the
+// old or the new state, and a second import succeeds.
 func TestFaultAtEveryRequest(t *testing.T) {
 	before, after := importertest.OldBundle(t), importertest.NewBundle(t)
 	old := importertest.MustContent(t, before)
@@ -367,7 +368,7 @@ func TestFaultAtEveryRequest(t *testing.T) {
 					f.Then = kill
 				}
 				if r.Number > n {
-					f.Drop = true // all later requests fail too, as if the process had been killed
+					f.Drop = true // make all later requests fail, as if the process had been killed
 				}
 				return f
 			})
@@ -392,7 +393,7 @@ func TestFaultAtEveryRequest(t *testing.T) {
 			}
 			importertest.Same(t, fmt.Sprintf("%s request %d, after the second import", name, n), contentOfStore(t, s), fresh)
 			if !all {
-				n += 15 // LAYOUTPROXY_TEST_ALL=1 tests every request
+				n += 15 // skip 15 requests, unless LAYOUTPROXY_TEST_ALL=1
 			}
 		}
 	}

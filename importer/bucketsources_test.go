@@ -33,8 +33,8 @@ func writeInto(t *testing.T, s *buckettest.Server, dir, prefix string) {
 	}))
 }
 
-// Signed bundles are imported from a directory and from a bucket, into a directory and into a
-// bucket. With the key, each store serves its bundle.
+// A signed bundle can be imported from a directory or a bucket, into a store in a directory or in a
+// bucket. Each store then serves the bundle with the key.
 func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 	_, private, err := ed25519.GenerateKey(nil)
 	layouttest.Try(t, err)
@@ -55,7 +55,7 @@ func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 				i, err := importer.New(importer.Options{Store: store, Buckets: s.Buckets(t), VerifyKey: key.Public()})
 				layouttest.Try(t, err)
 				if _, err := i.Import(t.Context(), unsigned); !errors.As(err, new(*inventory.SignatureError)) {
-					t.Errorf("import of a bundle without a signature: %v", err)
+					t.Errorf("import of a bundle without a signature: got error %v, want *SignatureError", err)
 				}
 				_, err = i.Import(t.Context(), bundle)
 				layouttest.Try(t, err)
@@ -69,7 +69,8 @@ func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 	}
 }
 
-// If a blob of a bundle in a bucket is damaged, the problem names the object of the blob.
+// If a blob of a bundle in a bucket is damaged, the reported problem contains the blob's object
+// key.
 func TestDamagedBlobOfABundleInABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	tree := layouttest.New(t, t.TempDir())
@@ -118,7 +119,7 @@ func TestDamagedStoreInABucket(t *testing.T) {
 	}
 	want := contentOfStore(t, s)
 	kinds := map[string]string{}
-	for _, key := range s.Keys(t, "store/") { // in sorted order, the objects of the current generation are last
+	for _, key := range s.Keys(t, "store/") { // the keys are sorted, so objects of the current generation come last
 		kind := path.Base(key)
 		if i := strings.LastIndexByte(kind, '-'); i >= 0 {
 			kind = kind[i+1:]
@@ -155,7 +156,7 @@ func TestDamagedStoreInABucket(t *testing.T) {
 			importertest.Same(t, "a server after the object was restored", content, want)
 		})
 	}
-	if len(kinds) != 4 { // the pointer, the generation, an index and a list of blobs
-		t.Errorf("damaged objects of the kinds %v, want 4 kinds", kinds)
+	if len(kinds) != 4 { // these kinds are the pointer, the generation, an index and a list of blobs
+		t.Errorf("the test damaged objects of the kinds %v, want 4 kinds", kinds)
 	}
 }

@@ -26,14 +26,16 @@ func openWriter(t *testing.T, s *buckettest.Server) *publish.Bucket {
 // deleted.
 func sweep(t *testing.T, s *buckettest.Server, o publish.Sweeping) (int, error) {
 	t.Helper()
-	s.Advance(time.Minute) // so that this sweep gets a later timestamp; timestamps count seconds
+	// Timestamps have a resolution of one second, so this gives the sweep a later timestamp.
+	s.Advance(time.Minute)
 	w := openWriter(t, s)
 	g, err := w.FindGarbage(t.Context(), o)
 	layouttest.Try(t, err)
 	return len(g.Objects) + len(g.Uploads), w.Sweep(t.Context(), g)
 }
 
-// abandon imports a bundle with a writer that dies before it publishes.
+// abandon imports a bundle, but fails before it publishes. So the uploads of this import are
+// garbage.
 func abandon(t *testing.T, s *buckettest.Server, bundle string) {
 	t.Helper()
 	s.Fail(func(r buckettest.Request) (f buckettest.Fault) {
@@ -46,7 +48,7 @@ func abandon(t *testing.T, s *buckettest.Server, bundle string) {
 	s.Fail(nil)
 }
 
-// A sweep deletes the uploads of a dead writer once they are old enough, and nothing else.
+// A sweep deletes the uploads of a dead writer once they are old enough. It deletes nothing else.
 func TestSweepDeletesUploadsOfDeadWriters(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
@@ -56,13 +58,13 @@ func TestSweepDeletesUploadsOfDeadWriters(t *testing.T) {
 	abandon(t, s, importertest.NewBundle(t))
 	o := publish.Sweeping{Age: publish.WriterAge, Grace: time.Hour}
 	if n, err := sweep(t, s, o); n != 0 || err != nil {
-		t.Fatalf("swept %d objects that a living writer may have uploaded, error %v", n, err)
+		t.Fatalf("the sweep deleted %d objects that a living writer may have uploaded, want 0; error %v", n, err)
 	}
 	s.Advance(publish.WriterAge + time.Minute)
 	left := len(s.Keys(t, "")) - keys
 	n, err := sweep(t, s, o)
 	if err != nil || n < left || left == 0 {
-		t.Fatalf("swept %d objects, want at least the %d of the dead writer; error %v", n, left, err)
+		t.Fatalf("the sweep deleted %d objects, want at least the %d of the dead writer; error %v", n, left, err)
 	}
 	importertest.Same(t, "the store after the sweep", contentOfStore(t, s), want)
 	if n, err := sweep(t, s, o); n != 0 || err != nil {
@@ -113,8 +115,8 @@ func TestSweepDuringAnImport(t *testing.T) {
 	}
 }
 
-// A sweep right before an import publishes deletes nothing that the import wrote. The import only
-// adds a tag, so the garbage contains no blob.
+// If a sweep runs right before an import publishes, it deletes nothing that the import wrote. The
+// import only adds a tag, so the garbage contains no blob.
 func TestSweepBeforeAnImportOfTagsPublishes(t *testing.T) {
 	s := buckettest.Start(t)
 	first := importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), "app:v1=image")
@@ -136,7 +138,7 @@ func TestSweepBeforeAnImportOfTagsPublishes(t *testing.T) {
 	_, err := importInto(t, s, importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "b.tar"), "app:v2=image"))
 	s.Fail(nil)
 	if !swept || !errors.Is(err, publish.ErrLost) {
-		t.Errorf("swept: %v; error of the import: %v, want ErrLost", swept, err)
+		t.Errorf("a sweep ran: %v, want true; error of the import: %v, want ErrLost", swept, err)
 	}
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, first))
 }
@@ -166,7 +168,7 @@ func TestSweepAfterAnotherWriterPublished(t *testing.T) {
 	layouttest.Try(t, w.Sweep(t.Context(), g))
 	s.Fail(nil)
 	if !raced {
-		t.Fatal("the sweep tried to delete no blob")
+		t.Fatal("the sweep did not try to delete a blob, so the test proves nothing")
 	}
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, bundle))
 }
@@ -183,7 +185,7 @@ func TestImportsAfterSweeps(t *testing.T) {
 		want = want.Over(importertest.MustContent(t, bundle))
 		abandon(t, s, importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "b.tar"), fmt.Sprintf("other:v%d=other%d", n, n)))
 		if k, err := sweep(t, s, publish.Sweeping{}); k == 0 || err != nil {
-			t.Fatalf("swept %d objects, error %v", k, err)
+			t.Fatalf("the sweep deleted %d objects, want some; error %v", k, err)
 		}
 		importertest.Same(t, fmt.Sprint("round ", n), contentOfStore(t, s), want)
 	}

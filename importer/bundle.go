@@ -16,12 +16,12 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// bundle is the content that an import reads: one or more sources as one tree.
+// bundle is the content that an import reads: one or more sources, merged into one tree.
 type bundle struct {
 	names    []string
 	tree     *layoutstore.Tree
 	snapshot *layoutstore.Snapshot
-	opened   *fileid.Set // set of the files that were read
+	opened   *fileid.Set // set of the files that the import has opened
 }
 
 // openBundle reads the indexes of the bundles. Discovery tags are disabled, because the store
@@ -53,8 +53,9 @@ func (b *bundle) refresh(ctx context.Context) error {
 	return err
 }
 
-// problems lists the problems that are visible without reading blobs. It skips problems that lose
-// no content, and conflicts, because the later archive wins. Its only error is the cause of ctx.
+// problems lists the problems that are visible without reading blobs. It skips problems that do not
+// lose content. It also skips conflicts, because the later archive wins. Its only error is the
+// cause of ctx.
 func (b *bundle) problems(ctx context.Context, s *session) (*problemList, error) {
 	g := &problemList{}
 	found, err := b.snapshot.Problems(ctx)
@@ -67,7 +68,7 @@ func (b *bundle) problems(ctx context.Context, s *session) (*problemList, error)
 			return nil, err
 		}
 		nameless := p.Kind == layoutstore.IllegalName && p.Layout == "." && p.Repository == ""
-		// An illegal name of the root layout is no problem: the server chooses the layout's name.
+		// The root layout may have an illegal name, because the server chooses another name for it.
 		if p.IsFailure() && !moved && !nameless {
 			g.add(p)
 		}
@@ -120,8 +121,8 @@ type bundleCopy struct {
 const missingReason = problem.Missing
 
 // findCopies returns the copies of a blob that have one of the given sizes, those in later layouts
-// first. If there is none, it returns a problem instead. Its only errors are the cause of ctx and
-// errors that layoutstore.IsExhausted reports.
+// first. If no copy has such a size, it returns a problem instead. Its only errors are the cause of
+// ctx and errors that layoutstore.IsExhausted reports.
 func findCopies(ctx context.Context, repo *layoutstore.Repository, d digest.Digest, sizes []int64) (copies []bundleCopy, problem *layoutstore.Problem, err error) {
 	problem = &layoutstore.Problem{Kind: layoutstore.Incomplete, Digest: d, Reason: missingReason}
 	layouts := repo.Layouts()
@@ -155,7 +156,7 @@ func findCopies(ctx context.Context, repo *layoutstore.Repository, d digest.Dige
 	return copies, problem, nil
 }
 
-// manifestProblem returns the problem of a manifest that cannot be read.
+// manifestProblem returns the problem to report for a manifest that cannot be read.
 func manifestProblem(repo *layoutstore.Repository, m *closure.Manifest) layoutstore.Problem {
 	p := layoutstore.Problem{Kind: layoutstore.Damaged, Digest: m.Digest, Reason: m.Unavailable.Error(), Transient: layoutstore.IsTransient(m.Unavailable)}
 	var refused *layoutstore.ProblemError
@@ -165,7 +166,7 @@ func manifestProblem(repo *layoutstore.Repository, m *closure.Manifest) layoutst
 	return withPlace(repo, p)
 }
 
-// damaged returns the problem of a blob in a repository whose content is damaged.
+// damaged returns the problem to report for a damaged blob in a repository.
 func damaged(repo *layoutstore.Repository, tags []string, d digest.Digest, reason string) layoutstore.Problem {
 	return inRepository(repo, tags, withPlace(repo, layoutstore.Problem{Kind: layoutstore.Damaged, Digest: d, Reason: reason}))
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// findComplete reports which digests in the repository's indexes are complete: all content that
-// they lead to is proven. It marks this content as needed. It fails like findCopies.
+// findComplete reports which digests in the repository's indexes are complete: all content
+// reachable from them is proven. It marks that content as needed. Its errors are the same as those
+// of findCopies.
 func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Digest]bool, error) {
 	repo, graph := r.repo, r.graph
 	var failed error
@@ -38,7 +39,7 @@ func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Diges
 			}
 		}
 	}
-	for _, m := range graph.Manifests { // ordered: children precede their parents
+	for _, m := range graph.Manifests { // children come before their parents
 		ok[m.Digest] = m.Unavailable == nil && len(m.Refs.Faults) == 0 && !isMissing(m.Digest, m.Size, false) &&
 			!slices.ContainsFunc(m.Refs.Children, func(d closure.Descriptor) bool { return !ok[d.Digest] }) &&
 			!slices.ContainsFunc(m.Refs.Blobs, func(r closure.Ref) bool { return isMissing(r.Digest, r.Size, optional[r.Digest]) })
@@ -56,7 +57,7 @@ func (p *plan) markNeeded(at string, graph *closure.Graph, ok map[digest.Digest]
 		p.needed = map[string]bool{}
 	}
 	reached := map[digest.Digest]bool{}
-	for _, m := range slices.Backward(graph.Manifests) { // backward, so that parents precede their children
+	for _, m := range slices.Backward(graph.Manifests) { // iterate backward, so that parents come before their children
 		if ok[m.Digest] && (m.Top || reached[m.Digest]) {
 			p.needed[blobName(at, m.Digest)] = true
 			for _, d := range m.Refs.Children {

@@ -59,7 +59,7 @@ func layered(t *testing.T, mediaType string) string {
 	return tree.Dir()
 }
 
-// largestWith returns the path of a file below dir whose content is body.
+// largestWith returns the path of the file below dir that has the content body.
 func largestWith(t *testing.T, dir, body string) string {
 	t.Helper()
 	for name := range importertest.Files(t, dir) {
@@ -67,12 +67,12 @@ func largestWith(t *testing.T, dir, body string) string {
 			return dir + name
 		}
 	}
-	t.Fatalf("no file with %q", body)
+	t.Fatalf("found no file with the content %q", body)
 	return ""
 }
 
 // A bundle with a missing layer is refused, even if the layer has URLs. If the layer's media type
-// makes it optional, the report only lists the layer.
+// makes it optional, the import succeeds, and its report lists the layer.
 func TestMissingLayerWithURLs(t *testing.T) {
 	if problems := refused(t, layered(t, ocispec.MediaTypeImageLayerGzip)); len(problems) != 1 || problems[0].Reason != problem.Missing {
 		t.Errorf("problems %v", problems)

@@ -75,9 +75,9 @@ func (p *plan) findWanted(ctx context.Context, r repository, tags *Tags) ([]want
 	return want, nil
 }
 
-// pinned returns the descriptor with its tag in a second annotation, the short tag. The
-// descriptor's reference may name another repository. With the short tag, the descriptor keeps its
-// tag even if the store's index also has images of other repositories.
+// pinned returns the descriptor with its tag in a second annotation, the short tag. The store's
+// index may also get images of other repositories. Even then, the short tag decides which tag the
+// descriptor has.
 func (w wanted) pinned() wanted {
 	w.raw = publish.EditAnnotations(w.raw, func(annotations map[string]json.RawMessage) {
 		annotations[publish.ShortTag], _ = publish.Marshal(w.tag) // a string

@@ -18,19 +18,19 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
-// existingCopy is a file or an archive entry in the store with the name and size of a content of
-// the bundle. Its bytes may still differ. So it is compared with the bundle's copy while the
-// bundle's copy is read, and is used only if both are the same.
+// existingCopy is a file or an archive entry in the store with the name and size of a blob or
+// manifest of the bundle. Its bytes may still be wrong. The import compares both copies while it
+// reads the bundle's copy, and uses the existing one only if they are equal.
 type existingCopy struct {
-	// paths are the layouts whose blob is a link of this one file. It is empty for an entry of an
+	// paths are the layouts whose blob is a hard link to this file. It is empty for an entry of an
 	// archive.
 	paths []string
 	// info describes the file. It is nil for an entry of an archive.
 	info fs.FileInfo
 	// where is the place of the entry in an archive of the store.
 	where extent.List
-	// relies is the path of a layout that needs no other copy if this entry of an archive is
-	// intact.
+	// relies is the path of a layout that is served from this archive entry. If the entry is
+	// intact, the layout needs no other copy.
 	relies string
 
 	wrong bool // the bytes differ from those of the bundle's copy
@@ -88,8 +88,8 @@ func (c *content) addExisting(at string, blob fs.DirEntry) {
 	c.existing = append(c.existing, &existingCopy{paths: []string{at}, info: info})
 }
 
-// findPlaces finds the layouts of the store that need a content and have it neither in a file nor
-// in an archive.
+// findPlaces finds the layouts of the store that need a blob or manifest, but have it neither in a
+// file nor in an archive.
 func (p *plan) findPlaces(ctx context.Context, c *content) error {
 	have := map[string]bool{}
 	for _, e := range c.existing {
@@ -140,8 +140,9 @@ func (c *content) locate(ctx context.Context, store *layoutstore.Snapshot, at, s
 	return found, nil
 }
 
-// linkableFile returns a file of the store that other layouts can link, or the empty string. Its
-// content counts as proven only after a copy in the bundle has been read.
+// linkableFile returns the path of a file in the store to which other layouts can be linked. It
+// returns the empty string if there is no such file. The file counts as proven only once a copy in
+// the bundle has been read.
 func (c *content) linkableFile() string {
 	for _, e := range c.existing {
 		if len(e.paths) > 0 && !e.wrong {
@@ -200,12 +201,12 @@ const maxCompared = 8
 // comparison compares copies in the store with a copy in the bundle, while that copy is read.
 type comparison struct {
 	copies []*existingCopy
-	// open are the readers of the copies, or nil for a copy after its first difference.
+	// open contains a reader for each copy, or nil if the copy has already differed.
 	open []io.ReadCloser
 	buf  []byte // buffer of bufferSize bytes
 }
 
-// compareWith opens copies for a comparison. It fails like openExisting.
+// compareWith opens copies for a comparison. Its errors are the same as those of openExisting.
 func (s *session) compareWith(ctx context.Context, c *content, copies []*existingCopy) (*comparison, error) {
 	x := &comparison{copies: copies}
 	for _, e := range copies {

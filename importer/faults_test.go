@@ -33,8 +33,8 @@ const (
 
 func ways() []way { return []way{unpacked, packed, dropped} }
 
-// importFrom imports the bundle at dir into a store, and calls before at each step. If dir is in a
-// drop directory, importFrom returns the reported state of the bundle as its error.
+// importFrom imports the bundle at dir into a store. It calls the function before at each step. If
+// dir is in a drop directory, importFrom returns the reported state of the bundle as its error.
 func (w way) importFrom(ctx context.Context, store, dir string, before func(op, path string) error) error {
 	i, err := importertest.NewWith(importer.Options{Store: store, KeepPacked: w == packed, Jobs: 1})
 	if err != nil {
@@ -86,7 +86,7 @@ func newScene(t *testing.T, w way) scene {
 	s.old = importertest.MustContent(t, s.store)
 	s.new = s.old.Over(importertest.MustContent(t, s.bundle))
 	if maps.Equal(s.old, s.new) {
-		t.Fatal("the new bundle adds nothing to the old one")
+		t.Fatal("the new bundle adds nothing to the old one, so the test proves nothing")
 	}
 	err := s.importFrom(t.Context(), importertest.Copied(t, s.store), s.fresh(t), func(op, path string) error {
 		_, archive := volume.IsArchive(path)
@@ -105,7 +105,7 @@ func newScene(t *testing.T, w way) scene {
 	return s
 }
 
-// fresh returns a directory with the bundle. The import may empty this directory.
+// fresh returns a directory with the bundle, which the import may empty.
 func (s scene) fresh(t *testing.T) string {
 	t.Helper()
 	if s.way == unpacked {
@@ -173,9 +173,9 @@ func archives(t *testing.T, dir string) []string {
 	return all
 }
 
-// If a process ends at any step of an import, the store has the old or the new tree, and another
-// import completes it. The test makes this step and all later ones fail. That leaves the same files
-// as a killed process, and takes less time.
+// If a process ends at any step of an import, the store has the old or the new tree, and a second
+// import finishes the work. The test makes this step and all later ones fail. That leaves the same
+// files as a killed process, but takes less time.
 func TestEndAtEveryStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
@@ -213,7 +213,9 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 		t.Fatalf("step %d, %s: the store has the old tree, although it had the new one after an earlier step", n, at)
 	}
 	if err == nil {
-		return now // the import succeeded and the bundle stays in the drop directory, which does not import it again
+		// The import succeeded, but the bundle stayed in the drop directory. It is not imported
+		// again.
+		return now
 	}
 	if s.completes(t, store, bundle); t.Failed() {
 		t.Fatalf("step %d, %s: see the errors above", n, at)
@@ -250,7 +252,7 @@ func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
 	})
 	if !errors.Is(err, syscall.ENOSPC) {
 		if err != nil || !optional(last, at) || !s.oldOrNew(t, store) {
-			t.Fatalf("step %d, %s: got error %v, want that the disk is full", n, at, err)
+			t.Fatalf("step %d, %s: got error %v, want ENOSPC", n, at, err)
 		}
 		return // the import can succeed without this step
 	}
@@ -269,8 +271,8 @@ func (s scene) noSpaceAt(t *testing.T, n int, before map[string]int64) {
 }
 
 // optional reports whether an import may succeed although a step fails. Such a step removes empty
-// directories of an earlier import, or moves a bundle out of a drop directory; the bundle then
-// stays there and is reported. last is the previous step.
+// directories of an earlier import, or moves a bundle out of a drop directory. If the move fails,
+// the bundle stays there and is reported. last is the previous step.
 func optional(last, step string) bool {
 	if strings.Contains(step, "/dropped.json") || strings.Contains(last, "/dropped.json") && step == "fsync .layoutproxy" {
 		return true
@@ -345,7 +347,7 @@ func (s scene) watch(t *testing.T, store string) (stop func()) {
 		for published, last := false, false; !last; {
 			select {
 			case <-done:
-				last = true // the last read is after the import
+				last = true // read once more after the end of the import
 			default:
 			}
 			if _, err := tree.Refresh(t.Context()); err != nil {

@@ -14,9 +14,9 @@ import (
 const (
 	// block is the size of the units in which file systems allocate space.
 	block = 4 << 10
-	// slack is for directories, indexes and the journal.
+	// slack is the space for directories, indexes and the journal.
 	slack = 1 << 20
-	// perIndex is for two copies of an index, and for the directories of its layout.
+	// perIndex is the space for two copies of an index, and for the directories of its layout.
 	perIndex = 64 << 10
 )
 
@@ -42,7 +42,7 @@ func (p *plan) checkFreeSpace() error {
 	}
 	for _, r := range p.repositories {
 		if _, err := p.target.At(r.path); errors.Is(err, layoutstore.ErrRepositoryUnknown) {
-			files += 8 // number of directories and small files while two copies exist
+			files += 8 // files and directories of a new layout, while its index exists twice
 			needed += perIndex
 		}
 	}
@@ -81,7 +81,7 @@ func (p *plan) findStaged() map[*content]bool {
 func (s *session) hasLinks() bool {
 	f, err := s.store.CreateTemp()
 	if err != nil {
-		return true // the next write will report the error
+		return true // if writing is impossible, the next write reports it
 	}
 	defer f.Discard()
 	name := f.Path() + ".link"

@@ -54,7 +54,7 @@ func TestTooLittleFreeSpace(t *testing.T) {
 			_, err := i.Import(t.Context(), bundle)
 			var room *importer.NoSpaceError
 			if !errors.As(err, &room) || room.What != what || room.Needed <= room.Free || written {
-				t.Errorf("the import wrote: %v; error: %v", written, err)
+				t.Errorf("the import wrote to the store: %v, want false; got error %v, want *NoSpaceError", written, err)
 			}
 			if after := importertest.Files(t, store); !maps.Equal(after, before) {
 				t.Errorf("the failed import changed the store: %v", after)

@@ -49,8 +49,8 @@ func FuzzUntag(f *testing.F) {
 	})
 }
 
-// FuzzMoveRecord writes a record and reads it back unchanged, whatever bytes its names contain. A
-// record is refused if its first line states another number of files than it contains.
+// FuzzMoveRecord checks that a record is read back unchanged, whatever bytes its names contain. It
+// also checks that a record is refused if its first line states a wrong number of files.
 func FuzzMoveRecord(f *testing.F) {
 	f.Add("a.tar.0000.chunk", "\xff\n\x00", uint64(7), []byte(`{"format":1,"generation":1,"files":1}`+"\n"+`{"name":"a"}`))
 	f.Add("", "../x", uint64(0), []byte(`{"format":1,"files":-1}`))

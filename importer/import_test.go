@@ -98,15 +98,15 @@ func TestReplacedContentStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := repo.Manifest(context.Background(), digest.Digest(before["modules/console:stable"])); err != nil {
-		t.Errorf("reading the manifest whose tag was replaced: %v", err)
+		t.Errorf("cannot read the manifest whose tag was replaced: %v", err)
 	}
 	if n := links(t, store); n == 0 {
 		t.Error("no two repositories share the file of a blob")
 	}
 	if _, err := repo.Tag(t.Context(), "v1.0.0"); err != nil {
-		t.Errorf("reading a tag that only the old bundle has: %v", err)
+		t.Errorf("cannot read a tag that only the old bundle has: %v", err)
 	}
-	// The store is still served under the root that most references name.
+	// The store is served under the root that most of its references contain.
 	tree, err = layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{store}})
 	if err != nil {
 		t.Fatal(err)
@@ -116,7 +116,7 @@ func TestReplacedContentStays(t *testing.T) {
 	}
 }
 
-// links counts the files that are hard links of a file counted before.
+// links counts the files that are hard links to a file that was already counted.
 func links(t *testing.T, dir string) (n int) {
 	t.Helper()
 	var seen []fs.FileInfo
@@ -255,7 +255,7 @@ func TestMissingBundle(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(store); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the store exists: %v", err)
+		t.Errorf("the failed import created the store: %v", err)
 	}
 }
 
@@ -274,6 +274,6 @@ func TestStoreOfALaterFormat(t *testing.T) {
 		t.Error("the failed import changed the store")
 	}
 	if _, err := importertest.ContentOf(t.Context(), store); err == nil || !strings.Contains(err.Error(), "format 2") {
-		t.Errorf("reading a store of a later format: %v", err)
+		t.Errorf("reading a store of a later format: got error %v, want one that names format 2", err)
 	}
 }

@@ -59,8 +59,8 @@ func (silent) Begin(int, int64) {}
 func (silent) Read(int)         {}
 
 // Importer imports bundles into one store. Several goroutines and processes may call its methods at
-// the same time. They take turns; only for a store in a bucket, they run at the same time, and the
-// first to publish wins.
+// the same time. Imports into a directory take turns. Imports into a bucket run at the same time,
+// and the first to publish wins.
 type Importer struct {
 	options Options
 }
@@ -106,7 +106,7 @@ func New(o Options) (*Importer, error) {
 // Import fails with *IncompleteError if a bundle is incomplete or damaged, and with *NoSpaceError
 // if the store's file system has too little free space. For a store in a bucket, it can fail with
 // ErrLost or ErrNoConditions. If the key did not sign a bundle, the error is
-// *inventory.SignatureError or inventory.ErrFormat. If a bundle is missing, it is an error of
+// *inventory.SignatureError or inventory.ErrFormat. If a bundle is missing, the error comes from
 // layoutstore.Open. Other errors come from the context and the file system.
 func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error) {
 	b, err := openBundle(ctx, bundles, i.options)
@@ -122,8 +122,9 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 	}
 	defer s.store.Close()
 	report, err := b.importWith(ctx, s.importBundle)
-	// Do this after the import, because the moved archives may be part of this bundle. Skip it if
-	// the publication is unfinished: the archives may still be unpublished.
+	// Finish the moves after the import, because the moved archives may be part of this bundle. If
+	// the publication is unfinished, leave the moves to a later process: the archives may not be
+	// published yet.
 	if !errors.As(err, new(*publish.UnfinishedError)) {
 		s.finishMoves(ctx, true)
 	}
@@ -157,14 +158,14 @@ func (i *Importer) logWaiting() error {
 	return nil
 }
 
-// session is one import into a store that it has locked.
+// session is one import. If its store is a directory, it holds the store's lock.
 type session struct {
 	options Options
 	target  target
 	// Either store or bucket is nil, depending on where the store is.
 	store  *publish.Store
 	bucket *publish.Bucket
-	begun  bool // whether Progress.Begin was called
+	begun  bool // Progress.Begin was called
 }
 
 // open locks the store. It creates a missing store, and completes the publication in the journal.

@@ -33,7 +33,7 @@ func TestKeepPacked(t *testing.T) {
 		t.Error("the archive was not removed from the bundle")
 	}
 	if report := importertest.Kept(t, store, spare); report.Changed || report.Tags != (importer.Tags{Same: 1}) {
-		t.Errorf("report of the second import: %+v", report)
+		t.Errorf("got the report %+v of the second import, want that nothing changed", report)
 	}
 	// A bundle that is unpacked later wins the tag. The archive wins it back when it is imported
 	// again.
@@ -41,7 +41,7 @@ func TestKeepPacked(t *testing.T) {
 	importertest.Imported(t, store, bundle)
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want.Over(importertest.MustContent(t, bundle)))
 	if report := importertest.Kept(t, store, spare); !report.Changed || report.Tags.Replaced != 1 {
-		t.Errorf("report of an import after another bundle won the tag: %+v", report)
+		t.Errorf("import after another bundle won the tag: got report %+v, want one replaced tag", report)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want.Over(importertest.MustContent(t, bundle)).Over(importertest.MustContent(t, spare)))
 }
@@ -104,7 +104,7 @@ func TestKeepPackedArchiveAlreadyInStore(t *testing.T) {
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 	if report := importertest.Kept(t, store, first); report.Changed || report.Tags != (importer.Tags{Same: 2}) {
-		t.Errorf("report of the second import: %+v", report)
+		t.Errorf("got the report %+v of the second import, want that nothing changed", report)
 	}
 }
 

@@ -64,7 +64,7 @@ func TestReplacesManyTags(t *testing.T) {
 		tagged[d.Annotations[layouttest.AnnotationShortTag]]++
 	}
 	if len(tagged) != n+1 || tagged[""] != n || tagged["v7"] != 1 {
-		t.Errorf("the index has %d tags and %d manifests without a tag", len(tagged)-1, tagged[""])
+		t.Errorf("the index has %d tags and %d manifests without a tag, want %d of each", len(tagged)-1, tagged[""], n)
 	}
 }
 

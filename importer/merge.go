@@ -59,7 +59,7 @@ func (p *plan) addDescriptors(ctx context.Context, r repository, m *merging, tag
 }
 
 // removeTags removes the tags of the bundle's archives from the index of a repository. If again is
-// true, the archives are already in the store, and the tags stay.
+// true, the store already has the archives, and removeTags only counts their tags.
 func (r repository) removeTags(m *merging, again bool, tags *Tags) error {
 	all, _ := r.repo.Tags("", -1)
 	for _, tag := range all {
@@ -108,17 +108,17 @@ func (p *plan) receivesBlobs(at string) bool {
 
 // merging is an index of the store that is being changed.
 type merging struct {
-	old []byte // nil if the store has no index at this path yet
+	old []byte // old is the index before the change. It is nil if the store has no index at this path yet.
 	doc map[string]json.RawMessage
 	// entries are the descriptors of the index. Entries without a digest are kept unchanged.
 	entries []wanted
-	// byTag contains, per tag, the numbers of its entries.
+	// byTag maps each tag to the positions of its descriptors in entries.
 	byTag map[string][]int
 	// union returns the digest that a tag has in the store.
 	union func(tag string) (digest.Digest, error)
-	// named are the digests that an index of the repository names in the store.
+	// named are the digests that the store's indexes of the repository list.
 	named   map[digest.Digest]bool
-	known   bool // whether the store has the repository
+	known   bool // whether the repository exists in the store
 	changed bool
 }
 
@@ -188,7 +188,7 @@ func (m *merging) recordTag(number int) {
 	}
 }
 
-// untag removes a tag from its entries. The index still names the manifest by its digest, so that
+// untag removes a tag from its entries. The index still lists the manifest by its digest, so that
 // running pulls can finish.
 func (m *merging) untag(tag string) {
 	for _, i := range m.byTag[tag] {

@@ -65,7 +65,8 @@ func TestFlippedEntries(t *testing.T) {
 		if strings.HasSuffix(p.Name, "oci-layout") {
 			continue // imports do not read this entry
 		}
-		at := p.Body // first byte: if another byte changes, an index can still be valid
+		// Damage the first byte: if another byte changes, an index can still be valid.
+		at := p.Body
 		t.Run(filepath.Base(p.Name), func(t *testing.T) {
 			importertest.Flip(t, archive, at)
 			defer importertest.Flip(t, archive, at)
@@ -86,7 +87,7 @@ func TestTruncatedArchive(t *testing.T) {
 			t.Fatal(err)
 		}
 		if problems := refused(t, cut); problems[0].Path != cut {
-			t.Errorf("problems of an archive that was cut at byte %d: %+v", n, problems)
+			t.Errorf("archive that was cut at byte %d: got problems %+v, want the path of the archive", n, problems)
 		}
 	}
 }
@@ -103,7 +104,7 @@ func TestMissingChunk(t *testing.T) {
 			t.Fatal(err)
 		}
 		if problems := refused(t, filepath.Dir(archive)); !strings.Contains(problems[0].Reason, "missing") {
-			t.Errorf("problems without chunk %d: %+v", i, problems)
+			t.Errorf("chunk %d is missing: got problems %+v, want one that says so", i, problems)
 		}
 		if err := os.WriteFile(chunks[i], data, 0o644); err != nil {
 			t.Fatal(err)
@@ -193,7 +194,8 @@ func TestAllowIncompleteChunks(t *testing.T) {
 	packIndexFirst(t, tree, archive)
 	want := importertest.MustContent(t, archive)
 	chunks := layouttest.Split(t, archive, 10_000)
-	lost := chunks[len(chunks)-3] // a chunk of the layer, which is the last entry
+	// Remove a chunk of the layer, which is the last entry.
+	lost := chunks[len(chunks)-3]
 	chunk, err := os.ReadFile(lost)
 	if err != nil {
 		t.Fatal(err)
@@ -222,7 +224,7 @@ func TestAllowIncompleteChunks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if report := importertest.Imported(t, store, filepath.Dir(archive)); report.Tags != (importer.Tags{Same: 1, Replaced: 1}) || len(report.Problems) > 0 {
-		t.Errorf("report of the import with all chunks: %+v", report)
+		t.Errorf("import with all chunks: got report %+v, want one replaced tag and no problems", report)
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), before.Over(want))
 }

@@ -15,8 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/publish"
 )
 
-// Copied is a file of an archive, the tar file or a chunk, that was copied into the store instead
-// of moved.
+// Copied is a tar file or a chunk that was copied into the store instead of moved.
 type Copied struct {
 	File   string `json:"file"` // the file outside of the store, which stays there
 	Reason string `json:"reason"`
@@ -203,7 +202,7 @@ func (s *session) finishMoves(ctx context.Context, copies bool) {
 	}
 }
 
-// forgetMoves removes the record of moves, because none of them is left to do.
+// forgetMoves removes the record of moves once all of them are done.
 func (s *session) forgetMoves(moves *moveRecord) {
 	dirs := map[string]bool{s.store.Dir(): true}
 	for _, f := range moves.files {

@@ -104,7 +104,7 @@ func TestKeepPackedMovesArchives(t *testing.T) {
 	inside := filepath.Join(store, "module-console.tar")
 	after, err := os.Stat(inside)
 	if err != nil || !os.SameFile(before, after) {
-		t.Errorf("the store's file is not the one of the bundle: %v", err)
+		t.Errorf("the archive was copied instead of moved: %v", err)
 	}
 	wantOwn(t, inside)
 	if _, err := os.Stat(archive); !errors.Is(err, fs.ErrNotExist) {
@@ -138,11 +138,11 @@ func TestImportCopiesBlobsOfATree(t *testing.T) {
 func TestWhyFilesAreCopied(t *testing.T) {
 	fine := importer.InodeFacts(false, 1, 0o644, 0o644, false)
 	if why := importer.WhyCopy(fine); why != "" {
-		t.Errorf("a file with one hard link must be copied: %s", why)
+		t.Errorf("WhyCopy of a file with one hard link: got %q, want no reason to copy it", why)
 	}
 	for name, mode := range map[string]fs.FileMode{"a mode with more permissions": 0o777, "a mode without write permissions": 0o444} {
 		if why := importer.WhyCopy(importer.InodeFacts(false, 1, mode, 0o644, false)); why != "" {
-			t.Errorf("%s must be copied: %s", name, why)
+			t.Errorf("WhyCopy of %s: got %q, want no reason to copy the file", name, why)
 		}
 	}
 	seen := map[string]bool{"": true}

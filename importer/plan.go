@@ -59,7 +59,8 @@ type plan struct {
 	problems     *problemList
 	// nonDistributable are the problems of missing layers whose media type makes them optional.
 	nonDistributable problemList
-	// contradicted are the manifests and media types of descriptors that contradict their manifest.
+	// contradicted are the manifests that contradict a descriptor, each with the media type that
+	// this descriptor states.
 	contradicted map[typedDigest]bool
 	// repaired are the paths of damaged blobs in the store, which the import replaces.
 	repaired map[string]bool

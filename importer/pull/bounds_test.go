@@ -61,7 +61,7 @@ func (e *endless) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A pull fails if the registry invents another referrer for every manifest.
+// A pull fails if the registry invents one more referrer for every manifest.
 func TestReferrersWithoutEnd(t *testing.T) {
 	for name, test := range map[string]struct {
 		width int

@@ -64,7 +64,8 @@ func credulous(t *testing.T, l *layouttest.Layout) *registrytest.Registry {
 	})})
 }
 
-// A pull fails if content contradicts its descriptor, or if a manifest could be read as two kinds.
+// A pull fails if content contradicts its descriptor, or if a manifest could be read as two kinds
+// of manifest.
 func TestContradictionsAreNotPulled(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")
@@ -90,8 +91,8 @@ func TestContradictionsAreNotPulled(t *testing.T) {
 }
 
 // If the registry has a layer, the layer is pulled, even if it has URLs or a non-distributable
-// media type. A layer may be missing only if its media type is non-distributable. A note of the
-// report then names it.
+// media type. A layer may be missing only if its media type is non-distributable. The report then
+// mentions the missing layer in a note.
 func TestNonDistributableLayers(t *testing.T) {
 	for mediaType, optional := range map[string]bool{
 		specs.MediaTypeImageLayerGzip:                               false,
@@ -130,7 +131,7 @@ func TestNonDistributableLayers(t *testing.T) {
 				return strings.Contains(s, layer.String()) && strings.Contains(s, "v1")
 			})
 			if noted == there {
-				t.Errorf("%s, layer in the registry %v: got the notes %q", mediaType, there, report.Components[0].Notes)
+				t.Errorf("%s, layer in the registry %v: got the notes %q, want one only if a layer was left out", mediaType, there, report.Components[0].Notes)
 			}
 		}
 	}

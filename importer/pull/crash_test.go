@@ -172,7 +172,7 @@ func TestKilledPulls(t *testing.T) {
 					}
 				}
 				if diff := cmp.Diff(want, contents(t, dir)); diff != "" {
-					t.Errorf("killed at point %d of %d: the next pull wrote another bundle: %s", at, total, diff)
+					t.Errorf("killed at point %d of %d: the next pull wrote a different bundle: %s", at, total, diff)
 				}
 			}
 			// Now the directory has an older bundle, and pulls are killed while they replace it.

@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/release"
 )
 
-// builds are the builds and release channels of the platform that are pulled.
+// builds lists the builds and release channels of the platform to pull.
 type builds struct {
 	tags     []string
 	channels []release.Channel
@@ -23,8 +23,9 @@ type builds struct {
 	notes []string
 }
 
-// findSpan returns the lowest and the highest version to pull, or nil if unknown. The highest is
-// the version of alpha. The lowest is the version of rock-solid, or since if that is higher.
+// findSpan returns the lowest and the highest version to pull, or nil for an unknown version. The
+// highest is the version of alpha. The lowest is the version of rock-solid or, if that is higher,
+// since.
 func findSpan(channels []release.Channel, since *semver.Version) (lowest, highest *semver.Version) {
 	lowest, highest = versionOf(channels, release.RockSolid), versionOf(channels, release.Alpha)
 	if since != nil && (lowest == nil || since.GreaterThan(lowest)) {

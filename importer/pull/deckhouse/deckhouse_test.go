@@ -203,8 +203,8 @@ func TestVersionsOfProxies(t *testing.T) {
 	}
 }
 
-// A pull fails if an image is missing that another image or a channel names, or if the selection
-// names something unknown.
+// A pull fails if an image or a channel refers to a missing image, or if the selection lists
+// something unknown.
 func TestMissingSelections(t *testing.T) {
 	tests := map[string]struct {
 		build     func(*synthetic)

@@ -108,7 +108,8 @@ func TestFailedRequestsOfEachComponent(t *testing.T) {
 			t.Run(fmt.Sprintf("%s: %d", what, status), func(t *testing.T) {
 				t.Parallel()
 				r, _ := pulltest.Serve(t, s.tree.Dir())
-				if what == "attestations" { // these are requested one by one if tags cannot be listed
+				// If tags cannot be listed, the pull requests attestations one by one.
+				if what == "attestations" {
 					r.Inject(registrytest.Answer(func(q *http.Request) bool { return q.URL.Path == "/v2/"+edition+"/tags/list" }, http.StatusForbidden))
 				}
 				r.Inject(registrytest.Answer(func(q *http.Request) bool { return strings.HasPrefix(q.URL.Path, "/v2/"+path) }, status, "Retry-After: 0"))
@@ -145,7 +146,7 @@ func TestRefusedTagLists(t *testing.T) {
 
 func isPull(r *http.Request) bool { return r.Method == http.MethodGet && r.URL.Path != "/v2/" }
 
-// A pull and a dry run have the right result even if the first two answers to each request are
+// A pull and a dry run have the right result even if the first two responses to each request are
 // damaged. This includes files that are read from layers.
 func TestDamagedAnswers(t *testing.T) {
 	s := platformOnly(t)
