@@ -53,10 +53,10 @@ func (s *session) archives(ctx context.Context, b *bundle) ([]*archive, error) {
 		if err != nil {
 			return nil, err
 		}
-		// A pull is writing to this directory, and has not published its archives yet.
+		// A pull has published archives here, but has not moved them into place yet.
 		if found.Publishing {
 			return nil, &IncompleteError{[]layoutstore.Problem{{Kind: layoutstore.Incomplete, Path: dir,
-				Reason: "a pull into it has not moved its archives into place yet: run the pull again, or import without --keep-packed"}}}
+				Reason: "a pull into this directory has not moved its archives into place yet: run the pull again, or import without --keep-packed"}}}
 		}
 		for _, set := range found.Sets {
 			if only != "" && set.Name != only || known[set.Path()] {

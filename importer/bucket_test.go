@@ -258,7 +258,7 @@ func TestUploadsAreReused(t *testing.T) {
 
 // If the bucket ignores the conditions of write requests, an import fails and leaves the bucket
 // empty.
-func TestStoreThatIgnoresConditionsIsRefused(t *testing.T) {
+func TestBucketWithoutConditionalWritesIsRefused(t *testing.T) {
 	s := buckettest.Start(t)
 	s.IgnoreConditions()
 	if _, err := importInto(t, s, importertest.OldBundle(t)); !errors.Is(err, publish.ErrNoConditions) {
@@ -270,7 +270,7 @@ func TestStoreThatIgnoresConditionsIsRefused(t *testing.T) {
 }
 
 // If another writer publishes first, an import fails with ErrLost and publishes nothing.
-func TestSecondWriterLoses(t *testing.T) {
+func TestImportFailsIfAnotherWriterPublishesFirst(t *testing.T) {
 	s := buckettest.Start(t)
 	if _, err := importInto(t, s, importertest.OldBundle(t)); err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func TestSweepDeletesUploadsOfDeadWriters(t *testing.T) {
 	}
 	importertest.Same(t, "the store after the sweep", contentOfStore(t, s), want)
 	if n, err := sweep(t, s, o); n != 0 || err != nil {
-		t.Fatalf("a second sweep found %d objects, error %v", n, err)
+		t.Fatalf("a second sweep deleted %d objects, want 0; error %v", n, err)
 	}
 	bundle := importertest.NewBundle(t)
 	if _, err := importInto(t, s, bundle); err != nil {
@@ -117,7 +117,7 @@ func TestSweepDuringAnImport(t *testing.T) {
 
 // If a sweep runs right before an import publishes, it deletes nothing that the import wrote. The
 // import only adds a tag, so the garbage contains no blob.
-func TestSweepBeforeAnImportOfTagsPublishes(t *testing.T) {
+func TestSweepRightBeforePublication(t *testing.T) {
 	s := buckettest.Start(t)
 	first := importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), "app:v1=image")
 	if _, err := importInto(t, s, first); err != nil {

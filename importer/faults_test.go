@@ -176,7 +176,7 @@ func archives(t *testing.T, dir string) []string {
 // If a process ends at any step of an import, the store has the old or the new tree, and a second
 // import finishes the work. The test makes this step and all later ones fail. That leaves the same
 // files as a killed process, but takes less time.
-func TestEndAtEveryStep(t *testing.T) {
+func TestImportThatEndsAtAnyStep(t *testing.T) {
 	for _, w := range ways() {
 		t.Run(string(w), func(t *testing.T) {
 			t.Parallel()

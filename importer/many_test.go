@@ -50,7 +50,7 @@ func manyTags(t testing.TB, n int, text string) (dir string) {
 }
 
 // If an import replaces many tags, each old manifest stays in the index without a tag.
-func TestReplacesManyTags(t *testing.T) {
+func TestImportThatReplacesManyTags(t *testing.T) {
 	const n = 300
 	store := filepath.Join(importertest.Scratch(t), "store")
 	if r := importertest.Imported(t, store, manyTags(t, n, "old ")); r.Tags != (importer.Tags{New: n}) {

@@ -41,7 +41,7 @@ func killedPacking(t *testing.T, n int, meddle bool) bool {
 	late := ""
 	if meddle {
 		if late = importertest.Meddle(t, dir, before); strings.HasSuffix(late, ".gostsum") {
-			// Meddle found no chunk left to replace.
+			// Meddle replaced a checksum file, which no import moves, so no chunk arrived late.
 			return died
 		}
 	}

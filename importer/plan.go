@@ -132,7 +132,7 @@ func (p *plan) addRepository(ctx context.Context, r repository) error {
 		}
 		for _, t := range m.Contradicted {
 			p.contradicted[typedDigest{r.path, m.Digest, t}] = true
-			p.problems.add(damaged(r.repo, m.TagsTo(), m.Digest, fmt.Sprintf("a descriptor says %.100q, but it is %.100q", t, m.MediaType)))
+			p.problems.add(damaged(r.repo, m.TagsTo(), m.Digest, fmt.Sprintf("a descriptor states the type %.100q, but the manifest has the type %.100q", t, m.MediaType)))
 		}
 		for _, fault := range m.Refs.Faults {
 			p.problems.add(damaged(r.repo, m.TagsTo(), m.Digest, fault))

@@ -14,8 +14,8 @@ import (
 
 // ReadAll reads files of the bundles that the import did not need: further copies of blobs, and
 // blobs that an interrupted import had already copied. It adds intact files to Opened, so that the
-// caller may move or remove them. It leaves out damaged files, so that they stay in place. Its only
-// error is the context's.
+// caller may move or remove them. It leaves out damaged files, so that they stay in place. The only
+// possible error is the context's error.
 func (r Report) ReadAll(ctx context.Context) error {
 	for _, repo := range r.repositories {
 		digests := repo.digests()

@@ -49,13 +49,13 @@ func (p *plan) isReimport(ctx context.Context, archives []*archive) (bool, error
 		}
 	}
 	if lost > 0 {
-		p.session.options.Log.Info("the bundle was imported before: tags that another of its archives won stay unchanged", zap.Int("tags", lost), zap.Uint64("generation", generation))
+		p.session.options.Log.Info("the bundle was imported before: tags that another archive of the bundle won stay unchanged", zap.Int("tags", lost), zap.Uint64("generation", generation))
 	}
 	return true, nil
 }
 
 // generationOf returns the generation in which all of the archives were imported packed, or 0 if
-// there is none.
+// there is no such generation.
 func (s *session) generationOf(archives []*archive) (generation uint64) {
 	for _, a := range archives {
 		imported := uint64(0)

@@ -71,8 +71,8 @@ func blobFiles(t *testing.T, store string) (names []string) {
 	return names
 }
 
-// If a blob of the store is damaged, an import of an intact bundle replaces it, even if its name
-// and size are right.
+// If a blob of the store is damaged, an import of an intact bundle replaces it, even if the damaged
+// file has the right name and size.
 func TestImportRepairs(t *testing.T) {
 	pristine, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, pristine, bundle)
@@ -90,7 +90,7 @@ func TestImportRepairs(t *testing.T) {
 			}
 			importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 			if report := importertest.Imported(t, store, bundle); report.Changed || report.Blobs.Repaired != 0 {
-				t.Errorf("report of the second import: %+v", report)
+				t.Errorf("got the report %+v of the second import, want that nothing changed", report)
 			}
 			if left := importertest.Unfinished(t, store); len(left) > 0 {
 				t.Errorf("unfinished files in the store: %v", left)
@@ -193,7 +193,7 @@ func TestImportRepairsBesideArchives(t *testing.T) {
 	}
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want)
 	if report := importertest.Imported(t, store, spare); report.Blobs.Repaired > 0 || report.Changed {
-		t.Errorf("report of the second import: %+v", report)
+		t.Errorf("got the report %+v of the second import, want that nothing changed", report)
 	}
 
 	loose := filepath.Join(importertest.Scratch(t), "store")
@@ -222,8 +222,8 @@ func TestDamagedBundleRepairsNothing(t *testing.T) {
 	importertest.Same(t, "the store", importertest.MustContent(t, store), before)
 }
 
-// A repair is interrupted at each step. No tag is lost, intact content stays intact, and the next
-// import completes the repair.
+// A repair is interrupted at each of its steps. No tag is lost, intact content stays intact, and
+// the next import completes the repair.
 func TestInterruptedRepair(t *testing.T) {
 	pristine, bundle := filepath.Join(importertest.Scratch(t), "store"), importertest.OldBundle(t)
 	importertest.Imported(t, pristine, bundle)

@@ -51,21 +51,21 @@ func (r *Report) addTransfer(t *transfer) {
 // Tags counts the tags of the bundles by what happened to them.
 type Tags struct {
 	New      int `json:"new"`
-	Replaced int `json:"replaced"` // tags that had another digest in the store before
+	Replaced int `json:"replaced"` // number of tags that had another digest in the store before
 	Same     int `json:"same"`
-	LeftOut  int `json:"leftOut"` // tags that were left out because content is missing or damaged
+	LeftOut  int `json:"leftOut"` // number of tags that were left out because content is missing or damaged
 }
 
 // Blobs counts blobs, including manifests.
 type Blobs struct {
 	// Verified is the number of blobs whose digest was verified.
 	Verified int `json:"verified"`
-	// Bytes is the number of bytes that were read for this.
+	// Bytes is the number of bytes that were read for the verification.
 	Bytes    int64 `json:"bytes"`
 	Written  int   `json:"written"`
-	Linked   int   `json:"linked"` // linked to a copy of the blob in another repository
+	Linked   int   `json:"linked"` // number of blobs that were linked to a copy in another repository
 	Present  int   `json:"present"`
-	Repaired int   `json:"repaired"` // damaged copies in the store that were replaced
+	Repaired int   `json:"repaired"` // number of damaged copies in the store that were replaced
 }
 
 // IncompleteError lists missing and damaged content of a bundle. Its problems are in files of the
@@ -84,8 +84,8 @@ func (e *IncompleteError) Error() string {
 	return fmt.Sprintf("the bundle is incomplete or damaged: %s (and %d more)", e.Problems[0], len(e.Problems)-1)
 }
 
-// IsTransient reports whether a later import may succeed. That is so if some content could not be
-// read, and no content is known to be damaged.
+// IsTransient reports whether a later import may succeed. It returns true if some content could not
+// be read, but no content is known to be damaged.
 func (e *IncompleteError) IsTransient() bool {
 	bad := func(p layoutstore.Problem) bool { return !p.Transient && p.Kind != layoutstore.Incomplete }
 	return slices.ContainsFunc(e.Problems, func(p layoutstore.Problem) bool { return p.Transient }) && !slices.ContainsFunc(e.Problems, bad)

@@ -86,7 +86,7 @@ func TestStoreOfSignedBundles(t *testing.T) {
 		t.Errorf("unsigned: %v", err)
 	}
 	if err := run(signed(t, "app", "app", keys[0]), keys[1].Public()); !errors.As(err, &refused) || refused.Why != inventory.OtherKey {
-		t.Errorf("import of a bundle that is signed with another key: %v", err)
+		t.Errorf("import of a bundle that is signed with another key: got error %v, want *SignatureError", err)
 	}
 	if err := errors.Join(run(signed(t, "plain", "plain", nil), nil), run(signed(t, "app", "app", keys[0]), keys[0].Public()), run(signed(t, "more", "more", keys[0]), nil)); err != nil {
 		t.Fatal(err)
@@ -95,6 +95,6 @@ func TestStoreOfSignedBundles(t *testing.T) {
 		t.Errorf("served: %q", names)
 	}
 	if names := served(keys[1]); len(names) != 0 {
-		t.Errorf("a server with another key serves: %q", names)
+		t.Errorf("a server with another key serves %q, want nothing", names)
 	}
 }

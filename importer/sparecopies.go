@@ -14,7 +14,7 @@ import (
 // An archive that is kept packed serves all of its blobs, even further copies and blobs that
 // nothing needs. Each place is read once.
 func (t *transfer) proveSpares(ctx context.Context) error {
-	read := map[string]bool{} // by digest and place: see placeOf
+	read := map[string]bool{} // copies that were read, by digest and place: see placeOf
 	for _, c := range t.plan.contents {
 		if !c.proven || c.from == (bundleCopy{}) {
 			continue

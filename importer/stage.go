@@ -20,7 +20,7 @@ type transfer struct {
 	session *session
 	bufs    sync.Pool
 
-	mu    sync.Mutex // for blobs, and for the plan's problems
+	mu    sync.Mutex // protects blobs, and the plan's problems
 	blobs Blobs
 }
 
@@ -29,7 +29,7 @@ func (p *plan) newTransfer() *transfer {
 }
 
 // eachContent calls do for each content. At most jobs calls run at the same time. It stops at the
-// first error. If incomplete bundles are allowed, a problem is no error.
+// first error. If incomplete bundles are allowed, problems do not count as errors.
 func (t *transfer) eachContent(ctx context.Context, jobs int, do func(context.Context, *content) error) error {
 	if !t.session.begun { // report the start only once, although importWith may import twice
 		t.session.begun = true
@@ -56,7 +56,7 @@ const bufferSize = 512 << 10
 // stageContent proves a content, and stages it for each layout of the store that needs it.
 func (t *transfer) stageContent(ctx context.Context, c *content) error {
 	base, err := t.prove(ctx, c)
-	if err != nil || !c.proven { // if err is nil, the problem is allowed
+	if err != nil || !c.proven { // if err is nil, the bundle may have this problem
 		return err
 	}
 	t.count(func(b *Blobs) {
@@ -114,8 +114,8 @@ func (t *transfer) planRepairs(c *content) {
 	t.blobs.Repaired += t.plan.planRepairs(c)
 }
 
-// staged reports whether the file name is an intact copy of the content. An interrupted import may
-// have left such a file.
+// staged reports whether the file at name is an intact copy of the content. An interrupted import
+// may have left such a file.
 func (t *transfer) staged(ctx context.Context, c *content, name string) (bool, error) {
 	f, err := plainfile.OpenIn(t.session.store.Root(), name)
 	if err != nil {

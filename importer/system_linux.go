@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clone makes out share the blocks of in until one of the files is written to. It fails if the file
-// system has no reflinks.
+// clone makes the file out share its blocks with the file in until one of them is written to. It
+// fails if the file system has no reflinks.
 func clone(out, in *os.File) error { return unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) }
 
 // ownership returns the number of hard links of a file. foreign means that another user owns the
@@ -29,7 +29,8 @@ func owned(info fs.FileInfo) bool {
 	return ok && int(st.Uid) == os.Geteuid()
 }
 
-// noLinks reports whether err means that the file cannot get a hard link here, or no further one.
+// noLinks reports whether err means that the file system has no hard links, or that the file cannot
+// get one more.
 func noLinks(err error) bool {
 	return slices.ContainsFunc([]error{syscall.EPERM, syscall.ENOTSUP, syscall.ENOSYS, syscall.EMLINK, syscall.EXDEV},
 		func(e error) bool { return errors.Is(err, e) })

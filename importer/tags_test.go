@@ -200,7 +200,7 @@ func TestOldStore(t *testing.T) {
 			continue
 		}
 		if tags, _ := repo.Tags("", -1); !slices.Equal(tags, []string{"v1"}) && !slices.Equal(tags, []string{"system"}) {
-			t.Errorf("the repository %s has the tags %q", old, tags)
+			t.Errorf("the repository %s has the tags %q, want only v1 or only system", old, tags)
 		}
 	}
 }

@@ -28,7 +28,8 @@ func unreadable(ctx context.Context, err error) error {
 }
 
 // verify reads a copy to its end. If out is not nil, verify writes the content to it. If the digest
-// or the size does not match, verify fails with a badError. It also compares the store's copies.
+// or the size does not match, verify fails with a badError. It also compares the store's copies
+// with this copy.
 func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *content, size int64) error {
 	first := c.existing[:min(len(c.existing), maxCompared)]
 	x, err := t.session.compareWith(ctx, c, first)

@@ -228,7 +228,7 @@ func (b *builder) reportMismatches(m *closure.Manifest) {
 }
 
 func typeMismatch(claimed, right string) string {
-	return fmt.Sprintf("a descriptor says %.100q, but it is %.100q", claimed, right)
+	return fmt.Sprintf("a descriptor states the type %.100q, but the manifest has the type %.100q", claimed, right)
 }
 
 // addDamaged adds a problem of a manifest that is reachable from a node in Repository.top.

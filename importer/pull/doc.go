@@ -14,8 +14,8 @@
 //
 // A pull guarantees:
 //   - Nothing is published before everything planned is complete and intact. If content is
-//     missing in the source, [IncompleteError] lists all of it. Options can allow that all
-//     complete images are published and the rest is listed.
+//     missing in the source, [IncompleteError] lists all of it. With Options.AllowIncomplete, a
+//     pull publishes all complete images and lists the rest.
 //   - An incomplete image is never published.
 //   - Only a 404 means missing: 401, 429 and 5xx end the pull.
 //   - After any interruption, the next pull resumes, and fetches no finished blob again. It

@@ -80,7 +80,7 @@ type Layout struct {
 
 // Rules say how a layout is planned.
 type Rules struct {
-	// Part applies to problems with images of the layout.
+	// Part says whether images of the layout are optional, and why.
 	Part Part
 	// Platform is the only platform whose image is kept from an index. If it is nil, indexes are
 	// kept.

@@ -29,8 +29,8 @@ func TestTemporaryFaults(t *testing.T) {
 	const get = "GET blobs"
 	for name, fault := range map[string]registrytest.Fault{
 		"cuts":                       registrytest.Truncate(registrytest.First(3, registrytest.On(get)), 15_000),
-		"too many requests":          registrytest.Answer(registrytest.First(2, registrytest.On(get)), http.StatusTooManyRequests, "Retry-After: 0"),
-		"too many manifests":         registrytest.Answer(registrytest.First(2, registrytest.On("GET manifests")), http.StatusTooManyRequests, "Retry-After: 0"),
+		"429 for blobs":              registrytest.Answer(registrytest.First(2, registrytest.On(get)), http.StatusTooManyRequests, "Retry-After: 0"),
+		"429 for manifests":          registrytest.Answer(registrytest.First(2, registrytest.On("GET manifests")), http.StatusTooManyRequests, "Retry-After: 0"),
 		"a failing server":           registrytest.Answer(registrytest.First(2, registrytest.On("GET tags")), http.StatusBadGateway),
 		"a failing referrers server": registrytest.Answer(registrytest.First(1, registrytest.On("GET referrers")), http.StatusServiceUnavailable),
 		"connections that are reset": registrytest.Lose(registrytest.First(2, registrytest.On("GET manifests"))),
@@ -244,7 +244,8 @@ func TestInterruptedPull(t *testing.T) {
 		t.Errorf("the interrupted pull kept %d complete blobs, want at least 2", len(there))
 	}
 	r.Forget()
-	pulltest.Run(t, o) // requests for a range of the large blob are not interrupted
+	// Requests for the rest of the large blob are not interrupted, so this pull succeeds.
+	pulltest.Run(t, o)
 	ranges := 0
 	for _, q := range r.Requests() {
 		hex := q.Path[strings.LastIndex(q.Path, ":")+1:]
@@ -294,7 +295,7 @@ func waitForState(ctx context.Context, dir, blob string) {
 	}
 }
 
-// interrupting is a writer of responses. It calls do once it has sent at bytes.
+// interrupting is a writer of responses. It calls do once it has sent the number of bytes in at.
 type interrupting struct {
 	http.ResponseWriter
 	sent *atomic.Int64

@@ -26,7 +26,7 @@ type fetcher struct {
 }
 
 // fetch fetches a blob from the first repository that has it. It resumes an interrupted download,
-// and verifies the blob while writing it. If the registry keeps sending other content, it fails
+// and verifies the blob while writing it. If the registry keeps sending wrong content, it fails
 // with *bundle.DigestError. Other errors come from the client and the file system.
 func (f *fetcher) fetch(ctx context.Context, b closure.Descriptor, repositories []string) error {
 	if f.work.hasBlob(b.Digest, b.Size) {
@@ -90,7 +90,7 @@ func (f *fetcher) fetchMissing(ctx context.Context, repository string, b closure
 	return have > 0, os.Rename(part.Name(), f.work.blob(b.Digest))
 }
 
-// fetchRest fetches a blob from offset have on, and appends the bytes to the part.
+// fetchRest fetches the bytes of a blob from offset have to the end, and appends them to the part.
 func (f *fetcher) fetchRest(ctx context.Context, repository string, b closure.Descriptor, part *os.File, sum io.Writer, have int64, fresh bool) (err error) {
 	if have == b.Size && have > 0 {
 		return nil

@@ -100,7 +100,7 @@ func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (b
 			bad(layoutstore.Damaged, m.Digest, m.TagsTo(), m.Tops(), fault)
 		}
 		for _, t := range m.Contradicted {
-			bad(layoutstore.Damaged, m.Digest, m.TagsTo(), m.Tops(), fmt.Sprintf("a descriptor says %.100q, but it is %.100q", t, m.MediaType))
+			bad(layoutstore.Damaged, m.Digest, m.TagsTo(), m.Tops(), fmt.Sprintf("a descriptor states the type %.100q, but the manifest has the type %.100q", t, m.MediaType))
 		}
 		if m.Unavailable != nil {
 			kind := layoutstore.Damaged

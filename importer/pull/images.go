@@ -34,8 +34,8 @@ func (d *Draft) AddIfThere(ctx context.Context, l *Layout, tag, reference string
 	return d.addNamed(ctx, l, tag, reference, reference)
 }
 
-// Alias plans an image, if it exists, under another tag than in the registry. The name in the
-// bundle's index also contains the other tag, as in bundles of d8.
+// Alias plans an image, if it exists, under a tag that differs from its tag in the registry. The
+// image's name in the bundle's index contains this new tag, as in bundles of d8.
 func (d *Draft) Alias(ctx context.Context, l *Layout, tag, reference string) (bool, error) {
 	return d.addNamed(ctx, l, tag, reference, tag)
 }
@@ -63,7 +63,7 @@ func (d *Draft) ImageOf(l *Layout, tag string) (closure.Descriptor, bool) {
 }
 
 // Choose returns the image that a layout gets under a tag, and whether the reference exists. If the
-// reference names an index, Choose chooses the image for the layout's platform. If the image is
+// reference leads to an index, Choose chooses the image for the layout's platform. If the image is
 // unusable, Choose records a problem and returns a zero descriptor.
 func (d *Draft) Choose(ctx context.Context, l *Layout, tag, reference string) (image closure.Descriptor, ok bool, err error) {
 	image, err = d.Source.Resolve(ctx, l.Repository, reference)
@@ -126,7 +126,7 @@ func (d *Draft) child(ctx context.Context, l *Layout, tag string, child digest.D
 	return closure.Descriptor{}, nil
 }
 
-// IsThere reports whether the source has a tag. If a HEAD request fails with another status than
+// IsThere reports whether the source has a tag. If a HEAD request fails with a status other than
 // 404, IsThere sends a GET request, because some proxies answer only GET.
 func (d *Draft) IsThere(ctx context.Context, repository, tag string) (bool, error) {
 	_, err := d.Source.registry.HeadManifest(ctx, repository, tag)

@@ -95,7 +95,7 @@ func TestInventoryListsTheDirectory(t *testing.T) {
 			if diff := cmp.Diff(before, inventoryOf(t, dir)); diff != "" {
 				t.Errorf("a second pull of the same bundle changed the inventory:\n%s", diff)
 			}
-			pull(f, older, "kept") // added to the repositories of the earlier pulls
+			pull(f, older, "kept") // the pull adds this repository to those of the earlier pulls
 			pull(form{}, newer, "app", "more")
 			pull(form{tree: true}, newer, "kept", "base")
 		})

@@ -126,8 +126,8 @@ func sortProblems(problems []Problem) []Problem {
 	return slices.CompactFunc(all, Problem.equal)
 }
 
-// AddProblem records that a tag or digest of a component is missing or damaged. If the reference is
-// empty, that is the complete repository.
+// AddProblem records that a tag or digest of a component is missing or damaged. An empty reference
+// stands for the complete repository.
 func (d *Draft) AddProblem(part Part, component, repository, reference, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -164,8 +164,8 @@ func (d *Draft) AddTagProblem(l *Layout, tag, reason string) {
 	d.AddLayoutProblem(l, newMissing(l.Repository, tag, reason), tag)
 }
 
-// AddMissing records that the source does not have an optional tag or digest. If the reference is
-// empty, that is the complete repository.
+// AddMissing records that the source does not have an optional tag or digest. An empty reference
+// stands for the complete repository.
 func (d *Draft) AddMissing(repository, reference, reason string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -40,7 +40,8 @@ type Options struct {
 	// Jobs is the number of blobs and manifests that are fetched at the same time; 0 means 4.
 	Jobs int
 
-	// Program is named as the creator of the bundle's inventory, with its version.
+	// Program is the name and version of the program. The inventory lists it as the bundle's
+	// creator.
 	Program string
 	// SignKey signs the inventory. If it is nil, the inventory is not signed.
 	SignKey *inventory.SigningKey
@@ -85,7 +86,7 @@ type Platform specs.Platform
 func ParsePlatform(s string) (*Platform, error) {
 	part := strings.Split(s, "/")
 	if len(part) < 2 || len(part) > 3 || part[0] == "" || part[1] == "" {
-		return nil, Usage("malformed platform %q: name OS/ARCH, as linux/amd64", s)
+		return nil, Usage("malformed platform %q: use OS/ARCH, for example linux/amd64", s)
 	}
 	return &Platform{OS: part[0], Architecture: part[1], Variant: strings.Join(part[2:], "")}, nil
 }

@@ -25,7 +25,7 @@ func TestArchiveIsWrittenDuringTheFetch(t *testing.T) {
 	files, err := os.ReadDir(filepath.Join(tree.Dir(), "app/blobs/sha256"))
 	layouttest.Try(t, err)
 	last := ""
-	for _, f := range slices.Backward(files) { // sorted by name, like the blobs in the archive
+	for _, f := range slices.Backward(files) { // the files are sorted by name, like the blobs in the archive
 		if info, err := f.Info(); err == nil && info.Size() >= 300_000 {
 			last = f.Name()
 			break

@@ -42,7 +42,7 @@ type Component struct {
 	Versions []string `json:"versions,omitempty"`
 	// Channels maps release channels to the versions that they point at.
 	Channels map[string]string `json:"channels,omitempty"`
-	// Images is the number of manifests that indexes name.
+	// Images is the number of manifests that the component's indexes list.
 	Images int `json:"images"`
 	// Bytes is the size of the component's archives in bytes.
 	Bytes int64 `json:"bytes"`
@@ -81,7 +81,7 @@ func (p *Plan) Blobs() (blobs int, size int64) {
 	return blobs, size
 }
 
-// Images returns the number of manifests that the planned indexes name.
+// Images returns the number of manifests that the planned indexes list.
 func (p *Plan) Images() (n int) {
 	for _, a := range p.Archives {
 		n += a.CountImages()

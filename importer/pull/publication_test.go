@@ -124,7 +124,7 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 	live, err := layoutstore.Open(t.Context(), layoutstore.Options{Sources: []string{o.Dir}, Roots: []string{"r"}, Indexes: []string{}})
 	layouttest.Try(t, err)
 	published, steps, bad := false, map[string]int{}, false
-	var mu sync.Mutex // archives are packed at the same time
+	var mu sync.Mutex // several goroutines reach points at the same time
 	check := func(point string) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -199,7 +199,7 @@ func TestLostFilesOfAPublication(t *testing.T) {
 				t.Errorf("a reader sees %d tags, want none; problems %v", s.TagCount(), p)
 			}
 			if _, err := pull.Run(t.Context(), f.options(t, newer, dir, "kept"), nil); err == nil || !strings.Contains(err.Error(), "run that pull again") {
-				t.Errorf("a different pull into the directory: got error %v", err)
+				t.Errorf("a different pull into the directory: got error %v, want one that asks for the first pull", err)
 			}
 			o := f.options(t, newer, dir, "app", "base")
 			pulltest.Run(t, o)
@@ -260,7 +260,7 @@ func TestReaderDuringPulls(t *testing.T) {
 	<-ended
 }
 
-// A publication cannot be written if it names anything except files of the bundle.
+// A publication cannot be written if it lists anything except files of the bundle.
 func TestPublicationNames(t *testing.T) {
 	for _, name := range []string{"../a.tar", "/a.tar", ".a.tar", "a/../b.tar", ""} {
 		if _, err := (volume.Publication{Staged: volume.StagedDir(1), Remove: []string{name}}).Encode(); err == nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/importer/bundle"
 )
 
-// Dry plans a pull and writes nothing. It fails like [Run].
+// Dry plans a pull and writes nothing. Its errors are the same as those of [Run].
 func Dry(ctx context.Context, o Options, watch Watch) (*Plan, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ type run struct {
 	reusable *bundle.Reusable
 	watch    Watch
 
-	// kept and written are the lists of the report.
+	// kept and written are the names for Report.Kept and Report.Written.
 	kept, written []string
 	changes       bundle.Changes
 	files         map[string][]bundle.File // files with their checksums, by name of the archive

@@ -11,7 +11,8 @@ type Report struct {
 	Kept []string `json:"kept"`
 	// Missing is optional content that is missing in the source.
 	Missing []Problem `json:"missing"`
-	// Problems are those of the [Plan] of a pull that may be incomplete.
+	// Problems lists required content that is missing or damaged: see [Plan]. It is empty unless
+	// the pull may be incomplete.
 	Problems []Problem `json:"holes"`
 	Images   int       `json:"images"`
 	Blobs    int       `json:"blobs"`
@@ -29,7 +30,7 @@ type Watch interface {
 	// 0 if it is unknown.
 	Phase(name string, total int64)
 	Meter
-	// Fetch reports that the fetch of a blob starts. Its progress goes to the returned transfer.
+	// Fetch reports that the fetch of a blob starts. The returned transfer receives its progress.
 	// The repository is relative to the source if it is below the source.
 	Fetch(repository string, size int64) Transfer
 	// Packed reports that an archive was written.

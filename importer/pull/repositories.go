@@ -57,7 +57,7 @@ func (r Repositories) Plan(ctx context.Context, d *Draft) error {
 	return nil
 }
 
-// plan plans the matching tags of one repository. It returns how many there are.
+// plan plans the matching tags of one repository, and returns their number.
 func (r Repositories) plan(ctx context.Context, d *Draft, at string) (int, error) {
 	name := d.Root.Repository(at)
 	archive := strings.ReplaceAll(at, "/", "_") + ".tar"

@@ -35,7 +35,7 @@ type Source struct {
 	reusable *bundle.Reusable
 
 	mu sync.Mutex
-	// inMemory is the total size of bodies in bytes.
+	// inMemory is the total size in bytes of the manifests in memory.
 	inMemory int64
 	// listed is the number of tags in all lists.
 	listed int
@@ -66,14 +66,15 @@ func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.R
 }
 
 // reopen makes the source reuse other archives, for another attempt of the same pull. It keeps the
-// registry's answers. It must not be called while another goroutine uses the source.
+// registry's responses. It must not be called while another goroutine uses the source.
 func (s *Source) reopen(reusable *bundle.Reusable) {
 	s.reusable = reusable
 	clear(s.fetched)
 	clear(s.older)
 }
 
-// referrers returns the manifests that refer to an image. It fails like [client.Client.Referrers].
+// referrers returns the manifests that refer to an image. Its errors are those of
+// [client.Client.Referrers].
 func (s *Source) referrers(ctx context.Context, repository string, d digest.Digest) (client.Referrers, error) {
 	return remember(&s.mu, &s.referring, s.Name(repository, d.String()), func() (client.Referrers, error) {
 		return s.registry.Referrers(ctx, repository, d)
@@ -114,7 +115,7 @@ func (s *Source) Name(repository, reference string) string {
 }
 
 // Resolve returns the descriptor of a tag or digest, and fetches its manifest. A tag always leads
-// to the same manifest, even if it moves in the registry meanwhile. Resolve fails like
+// to the same manifest, even if it moves in the registry meanwhile. Its errors are those of
 // [client.Client.Manifest].
 func (s *Source) Resolve(ctx context.Context, repository, reference string) (closure.Descriptor, error) {
 	return remember(&s.mu, &s.resolved, s.Name(repository, reference), func() (closure.Descriptor, error) {
@@ -140,9 +141,9 @@ func (s *Source) Resolve(ctx context.Context, repository, reference string) (clo
 	})
 }
 
-// mediaTypeOf returns the media type of a manifest: the one in the registry's answer or, if that
-// has none, the one that the manifest states. It fails with *UnusableError for a manifest without a
-// usable type, which is mostly one of an old format.
+// mediaTypeOf returns the media type of a manifest: the one in the registry's response or, if the
+// response has none, the one that the manifest states. It fails with *UnusableError if the manifest
+// has no usable type, for example because its format is too old.
 func mediaTypeOf(m client.Manifest) (string, error) {
 	switch m.MediaType {
 	case "", "application/json", "application/octet-stream", "text/plain":
@@ -184,7 +185,7 @@ func (s *Source) storeManifest(d digest.Digest, body []byte) error {
 }
 
 // storedManifest returns a manifest that is already stored, after verifying it. If ctx has ended,
-// it finds none; the request to the registry that follows then returns the cause.
+// storedManifest finds nothing. The following request to the registry then returns the cause.
 func (s *Source) storedManifest(ctx context.Context, layout string, d digest.Digest) ([]byte, bool) {
 	if s.work == nil {
 		s.mu.Lock()
@@ -232,7 +233,7 @@ func (s *Source) Manifest(ctx context.Context, repository string, d digest.Diges
 	return m.Body, s.storeManifest(d, m.Body)
 }
 
-// Tags returns the tags of a repository. It fails like [client.Client.Tags].
+// Tags returns the tags of a repository. Its errors are those of [client.Client.Tags].
 func (s *Source) Tags(ctx context.Context, repository string) (map[string]bool, error) {
 	return remember(&s.mu, &s.lists, repository, func() (map[string]bool, error) {
 		list, err := s.registry.Tags(ctx, repository)

@@ -111,7 +111,7 @@ func (s *supply) provide(ctx, hard context.Context, n *need) (bool, error) {
 	return false, nil
 }
 
-// obtain makes a blob available. It fails like fetcher.fetch.
+// obtain makes a blob available. Its errors are those of fetcher.fetch.
 func (s *supply) obtain(ctx, hard context.Context, n *need) error {
 	there, err := s.reuse(ctx, n)
 	if err != nil || there {

@@ -19,7 +19,7 @@ func (r *run) writeTree(ctx context.Context) error {
 	if err := r.placeBlobs(ctx, layouts); err != nil {
 		return err
 	}
-	// Sync all blobs at once, before the first index names one.
+	// Sync all blobs at once, before the first index refers to one of them.
 	if err := durable.SyncTree(r.options.Dir); err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (r *run) stageIndex(l *bundle.Layout) error {
 }
 
 // placeBlobs fetches the missing blobs of layouts. It moves a blob into place only after its
-// content is on disk, because an index may already name the blob.
+// content is on disk, because an index may already refer to the blob.
 func (r *run) placeBlobs(ctx context.Context, layouts []*bundle.Layout) error {
 	blobs, err := bundle.MakeTree(r.options.Dir, layouts)
 	if err != nil {

@@ -95,7 +95,7 @@ func TestPullKeepsRepositoriesUnchanged(t *testing.T) {
 	b, err := got.Repository("shop/app")
 	layouttest.Try(t, err)
 	sameReferrers(t, a, b)
-	// The references in the bundle name the path from which the bundle was pulled.
+	// The references in the bundle contain the path from which the bundle was pulled.
 	if auto := pulltest.OpenAt(t, layoutstore.AutoRoot, o.Dir); !slices.Equal(auto.Roots(), []string{"shop"}) {
 		t.Errorf("roots %q", auto.Roots())
 	}
@@ -139,7 +139,7 @@ func TestTagsByGlob(t *testing.T) {
 	o := pulltest.Options(t, r, "shop")
 	o.Planner = pull.Repositories{Paths: []string{"app"}, Tag: "nothing*"}
 	if _, err := pull.Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), `no tag of app matches "nothing*"`) {
-		t.Errorf("pull with a pattern that no tag matches: %v", err)
+		t.Errorf("pull with a pattern that no tag matches: got error %v, want one that names the pattern", err)
 	}
 }
 
@@ -168,7 +168,7 @@ func TestReferrersByTag(t *testing.T) {
 	repo, err = s.Repository("shop/app")
 	layouttest.Try(t, err)
 	if list, err := repo.Referrers(context.Background(), subject.Digest); err != nil || !slices.ContainsFunc(list, func(d specs.Descriptor) bool { return d.Digest == refers.Digest }) {
-		t.Errorf("got the referrers %v, error %v", list, err)
+		t.Errorf("got the referrers %v, error %v; want the image that refers to the subject", list, err)
 	}
 }
 
@@ -193,7 +193,7 @@ func TestPullForOnePlatform(t *testing.T) {
 	o.Platform = &pull.Platform{OS: "plan9", Architecture: "mips"}
 	var incomplete *pull.IncompleteError
 	if _, err := pull.Run(t.Context(), o, nil); !errors.As(err, &incomplete) || !strings.Contains(err.Error(), "multi: no image for plan9/mips in its index") {
-		t.Errorf("pull for a platform that the index does not have: %v", err)
+		t.Errorf("pull for a platform that the index does not have: got error %v, want one that names the platform", err)
 	}
 	for _, bad := range []string{"", "linux", "linux/", "/amd64", "a/b/c/d"} {
 		if _, err := pull.ParsePlatform(bad); !errors.Is(err, pull.ErrUsage) {
@@ -414,7 +414,7 @@ func TestConcurrentPulls(t *testing.T) {
 		done <- err
 	}()
 	if err := <-inside; err == nil || !strings.Contains(err.Error(), "another pull") {
-		t.Errorf("the second pull: got error %v", err)
+		t.Errorf("the second pull: got error %v, want that another pull is writing", err)
 	}
 	layouttest.Try(t, <-done)
 }
@@ -464,7 +464,7 @@ func TestOtherArchivesAreKept(t *testing.T) {
 	for _, name := range append([]string{"app.tar.0000.chunk", "app.tar.0001.chunk.gostsum", "app.tar.gostsum"}, others...) {
 		layouttest.Try(t, os.WriteFile(filepath.Join(o.Dir, name), []byte(name), 0o644))
 	}
-	layouttest.Try(t, os.MkdirAll(filepath.Join(o.Dir, ".tmp/platform"), 0o755)) // directory of another tool
+	layouttest.Try(t, os.MkdirAll(filepath.Join(o.Dir, ".tmp/platform"), 0o755)) // this directory belongs to another tool
 	if _, err := pull.Run(t.Context(), o, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// verify reads the archives of the plan as a server would, before they are published. Each index
-// must contain its images, and all blobs must exist.
+// verify reads the archives of the plan as a server would, before they are published. The
+// index.json of each layout must list all images planned for it. Every blob that these images refer
+// to must exist.
 func (r *run) verify(ctx context.Context) error {
 	r.watch.Phase("verifying", 0)
 	// Remove archives that another pull has staged. They are not part of this publication.
@@ -75,7 +76,7 @@ func (r *run) compare(ctx context.Context, sources []string) error {
 	return Incomplete(problems)
 }
 
-// servedName returns the repository name of a layout in this check.
+// servedName returns the repository name under which verify and compare serve a layout.
 func servedName(l *bundle.Layout) string {
 	if l.Path == "." {
 		return verifyRoot

@@ -15,7 +15,7 @@ import (
 
 // If the registry keeps sending wrong content, a pull requests the content three times. Then it
 // fails, and the error names the digest, the registry and the received content.
-func TestRepeatedWrongAnswers(t *testing.T) {
+func TestRepeatedWrongContent(t *testing.T) {
 	tree := varied(t)
 	large := finishedLayers(t, tree, 70_000)[0]
 	blob := func(r *http.Request) bool {
@@ -95,6 +95,6 @@ func TestWrongPartsOfBlobs(t *testing.T) {
 		}
 	}
 	if !slices.Equal(answers, []int{http.StatusPartialContent, http.StatusOK}) {
-		t.Errorf("got answers with the statuses %d, want 206 for the rest and 200 for the complete blob", answers)
+		t.Errorf("got responses with the statuses %d, want 206 for the rest and 200 for the complete blob", answers)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// check checks the manifests that the registry already has. Do their blobs exist? Is each manifest
-// with a subject listed as a referrer? A registry may have lost these and still have the manifest.
+// check looks for content that a registry lost after it had stored the manifests: their blobs, and
+// their entries in lists of referrers.
 func (p *pusher) check(ctx context.Context) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {

@@ -85,7 +85,7 @@ func TestLostBlobsAreSentAgain(t *testing.T) {
 				t.Fatalf("the comparison found %+v, error %v; want %d differences", c, err, test.differences)
 			}
 			if summary, err := s.push(t.Context()); err != nil || summary.Written() {
-				t.Fatalf("a push without CheckBlobs: %+v, error %v", summary, err)
+				t.Fatalf("a push without CheckBlobs: got summary %+v, error %v; want that it writes nothing", summary, err)
 			}
 			s.check = true
 			summary := s.mustPush(t)
@@ -153,7 +153,7 @@ func TestAcknowledgedButNotStored(t *testing.T) {
 	// In this test, every repository has all blobs, except blobs that the registry only claims to
 	// have mounted.
 	var mounted sync.Map
-	mounts := registrytest.Nth(3, 1000, func(r *http.Request) bool { return r.FormValue("mount") != "" }) // skips the mounts of the preflight
+	mounts := registrytest.Nth(3, 1000, func(r *http.Request) bool { return r.FormValue("mount") != "" }) // the first two mounts belong to the preflight
 	claimMounts := func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		if mounts(r) {
 			mounted.Store(strings.TrimSuffix(r.URL.Path, "uploads/")+r.FormValue("mount"), true)
@@ -202,7 +202,7 @@ func TestAcknowledgedButNotStored(t *testing.T) {
 			}
 			s.registry.Heal()
 			s.dial(t)
-			s.mustPush(t) // a push with the state of the first push
+			s.mustPush(t) // this push uses the state of the first push
 		})
 	}
 }

@@ -46,8 +46,8 @@ type Difference struct {
 	blob bool // whether the difference concerns a blob
 }
 
-// manifestDifference compares a planned manifest with the answer to a HEAD request for it. It
-// returns the difference, or nil if there is none. Errors are an *Error or the context's error.
+// manifestDifference compares a planned manifest with the response to a HEAD request for it. It
+// returns the difference, or nil if there is none. The error is an *Error or the context's error.
 func manifestDifference(r *Repository, reference string, want digest.Digest, size int64, got specs.Descriptor, err error) (*Difference, error) {
 	d := &Difference{Kind: Missing, Repository: r.Name, Reference: reference, Digest: want}
 	switch {
@@ -64,7 +64,8 @@ func manifestDifference(r *Repository, reference string, want digest.Digest, siz
 	return d, nil
 }
 
-// blobDifference does for a blob what manifestDifference does for a manifest.
+// blobDifference compares a planned blob with the response to a HEAD request for it, like
+// manifestDifference.
 func blobDifference(r *Repository, b *Blob, size int64, err error) (*Difference, error) {
 	d := &Difference{Kind: Missing, Repository: r.Name, Reference: b.Digest.String(), Digest: b.Digest, blob: true}
 	switch {
@@ -103,9 +104,10 @@ type Comparison struct {
 	Differences []Difference `json:"differences"`
 	Extra       []Extra      `json:"extra"`
 
-	// LeftOut are the problems of the plan. This content was not compared.
+	// LeftOut lists the content that the plan leaves out. It was not compared.
 	LeftOut []layoutstore.Problem `json:"gaps"`
-	// Unproven says which content the registry does not allow to compare.
+	// Unproven describes content that could not be compared, because the registry does not allow
+	// it.
 	Unproven []string `json:"unproven"`
 	// Notices are facts that stay unknown, but do not make the comparison fail.
 	Notices []string `json:"notices"`
@@ -175,9 +177,9 @@ func Compare(ctx context.Context, c *client.Client, p *Plan, jobs int) (*Compari
 	return &x.result, nil
 }
 
-// needsCheck reports whether some differences need a push with Options.CheckBlobs. These are
-// missing blobs, and referrers that are not listed, if the registry has the manifest. Other pushes
-// skip such a manifest.
+// needsCheck reports whether some differences need a push with Options.CheckBlobs. Other pushes
+// skip each manifest that the registry has, even if its blobs are missing or it is not listed as a
+// referrer.
 func (x *comparing) needsCheck(p *Plan) bool {
 	skipped := map[[2]string]bool{} // repository, digest
 	for _, r := range p.Repositories {

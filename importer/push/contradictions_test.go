@@ -45,8 +45,8 @@ func TestContradictionsAreLeftOut(t *testing.T) {
 	}
 }
 
-// A missing layer is a problem, even if it has URLs. Only if its media type makes it optional, the
-// plan lists it as left out instead.
+// A missing layer is a problem, even if it has URLs. But if its media type makes it optional, the
+// plan only lists it as left out.
 func TestLayersWithURLsAreRequired(t *testing.T) {
 	t.Parallel()
 	for mediaType, optional := range map[string]bool{

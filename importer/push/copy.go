@@ -43,8 +43,8 @@ func (p *pusher) copy(ctx context.Context, w *work) error {
 	return p.referrersTags(ctx)
 }
 
-// contentTasks returns the tasks that send blobs and untagged manifests. Blobs come first, the
-// largest at the start.
+// contentTasks returns the tasks that send blobs and untagged manifests. Blobs come first, in
+// descending order of their size.
 func (p *pusher) contentTasks(w *work) []*task {
 	var tasks []*task
 	blobs := map[place]*task{}
@@ -68,7 +68,7 @@ func (p *pusher) contentTasks(w *work) []*task {
 }
 
 // neededUntagged returns the untagged manifests and all manifests that they lead to. An untagged
-// index may name a tagged image, and registries accept an index only after its children.
+// index may contain a tagged image, and registries accept an index only after its children.
 func neededUntagged(manifests []*Manifest) map[digest.Digest]bool {
 	needed := map[digest.Digest]bool{}
 	for _, m := range slices.Backward(manifests) { // the list has children before their parents
@@ -151,7 +151,8 @@ func (p *pusher) recordBlob(b *Blob, r *Repository, change func(*Summary)) {
 	p.homes[b.Digest] = r.Name
 	change(&p.summary)
 	p.mu.Unlock()
-	p.progress(b).Begin("", b.Size).End(true) // for blobs whose upload was not reported
+	// If no transfer of the blob was reported, report its bytes now.
+	p.progress(b).Begin("", b.Size).End(true)
 }
 
 // progress returns the receiver for the progress of a blob. Only the first transfer of a blob is
@@ -237,7 +238,7 @@ func (p *pusher) putByDigest(ctx context.Context, r *Repository, m *Manifest) er
 	return p.putNamed(ctx, r, m, []string{m.Digest.String()})
 }
 
-// putNamed puts a manifest under names. Each name is a tag or the digest.
+// putNamed puts a manifest under several names. Each name is a tag or the digest.
 func (p *pusher) putNamed(ctx context.Context, r *Repository, m *Manifest, names []string) error {
 	body, err := m.from.ManifestBytes(ctx, m.Digest)
 	if err != nil {

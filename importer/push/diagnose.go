@@ -11,7 +11,7 @@ import (
 // Diagnosis is an error from a registry with its cause. It is needed because registries answer with
 // the same status for quite different causes.
 type Diagnosis struct {
-	// Kind is the kind of one of the [Causes].
+	// Kind is the kind of the matching entry of [Causes].
 	Kind string
 	// Cause says what is wrong.
 	Cause string
@@ -27,15 +27,16 @@ func (d *Diagnosis) Unwrap() error { return d.Err }
 type KnownCause struct {
 	// Kind is the name of the cause in the documentation.
 	Kind string
-	// Seen describes the answers from which Diagnose recognizes the cause, as in the documentation.
+	// Seen describes the responses by which Diagnose recognizes the cause, in the words of the
+	// documentation.
 	Seen string
 
-	// find returns empty strings if the error has another cause.
+	// find returns the cause and its remedy. If the error has a different cause, both are empty.
 	find func(*client.Error) (cause, remedy string)
 }
 
 // Causes returns the known causes in the order in which Diagnose tries them. The causes with the
-// most specific answers come first.
+// most specific responses come first.
 func Causes() []KnownCause {
 	return []KnownCause{
 		{"the clocks differ", "the registry answers 401 or 403 although the login is right, with a `Date` that is off by a minute or more", clockDiffers},
@@ -51,10 +52,10 @@ func Causes() []KnownCause {
 		{"the tag may not be replaced", "412 `configured as immutable` (Harbor), 400 TAG_INVALID `cannot be overwritten` (ECR), 409 (Quay), 400 `does not allow updating` (Nexus), 403 without the right to delete (Artifactory)", tagImmutable},
 		{"a policy of the project blocks the image", "412 PROJECTPOLICYVIOLATION (Harbor)", policyViolated},
 		{"nobody is logged in", "401, or 403 from a registry that requires logins, and no login was found", notLoggedIn},
-		{"the user may not read", "401 or 403 as the answer to a request for tags, manifests or blobs", mayNotRead},
-		{"the user may not push", "401, 403 or DENIED as the answer to the first upload or to a manifest; 403 from the token server", mayNotPush},
-		{"the registry lost a part of the image", "404 or 400 MANIFEST_BLOB_UNKNOWN, BLOB_UNKNOWN or MANIFEST_UNKNOWN as the answer to a manifest", partLost},
-		{"the registry refuses the manifest", "400, 404 or 415 as the answer to a manifest", manifestRefused},
+		{"the user may not read", "401 or 403 in response to a request for tags, manifests or blobs", mayNotRead},
+		{"the user may not push", "401, 403 or DENIED in response to the first upload or to a manifest; 403 from the token server", mayNotPush},
+		{"the registry lost a part of the image", "404 or 400 MANIFEST_BLOB_UNKNOWN, BLOB_UNKNOWN or MANIFEST_UNKNOWN in response to a manifest", partLost},
+		{"the registry refuses the manifest", "400, 404 or 415 in response to a manifest", manifestRefused},
 	}
 }
 
@@ -77,8 +78,8 @@ func Diagnose(err error) error {
 	return err
 }
 
-// mentions reports whether an error in the answer contains one of the words, which must be in lower
-// case.
+// mentions reports whether an error in the response contains one of the words. The words must be in
+// lower case.
 func mentions(e *client.Error, words ...string) bool {
 	for _, c := range e.Codes {
 		text := strings.ToLower(c.Code + " " + c.Message + " " + c.Detail)

@@ -32,8 +32,8 @@ const (
 	refused    = "the registry refuses the manifest"
 )
 
-// facts returns the error of a failed operation. Its client has a login, and its host is not one of
-// those that layoutproxy knows by name.
+// facts returns the error of a failed operation. The client has a login. The registry's host name
+// does not reveal what kind of registry it is.
 func facts(op string, status int, change ...func(*client.Error)) *client.Error {
 	e := &client.Error{Op: op, Host: "registry.example", Repository: "p/a", Reference: "v1", Status: status, Cause: client.ErrRefused}
 	for _, c := range change {
@@ -56,8 +56,8 @@ func at(host, repository string) func(*client.Error) {
 	return func(e *client.Error) { e.Host, e.Repository = host, repository }
 }
 
-// Each condition of each cause decides at least one of these cases. For each answer that meets the
-// condition, there is a similar answer that does not.
+// Each condition of each cause decides at least one of these cases. For each response that meets a
+// condition, there is a similar response that does not.
 func TestConditionsOfCauses(t *testing.T) {
 	t.Parallel()
 	unsupported := func(e *client.Error) { e.Cause = client.ErrUnsupported }
@@ -168,8 +168,8 @@ func TestErrorsWithoutDiagnosis(t *testing.T) {
 	}
 }
 
-// If the answer of the registry shows it, the cause names the host, project, proxy or layer that is
-// at fault.
+// The cause names the host, project, proxy or layer that is at fault, if the registry's response
+// reveals it.
 func TestCausesNameTheCulprit(t *testing.T) {
 	t.Parallel()
 	named := facts("put blob", http.StatusRequestEntityTooLarge)

@@ -181,7 +181,8 @@ func TestPreflightReportsRefusedMounts(t *testing.T) {
 			t.Errorf("mounts answered with %d: the push mounted %d blobs", status, summary.Blobs.Mounted)
 		}
 		kinds := s.registry.Kinds()
-		if begun := kinds["DELETE uploads"]; begun != map[bool]int{true: 4, false: 2}[status == 0] { // uploads both below the edition and beside it
+		// The preflight starts uploads both below the edition and beside it.
+		if begun := kinds["DELETE uploads"]; begun != map[bool]int{true: 4, false: 2}[status == 0] {
 			t.Errorf("mounts answered with %d: the push cancelled %d uploads", status, begun)
 		}
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// headManifest requests the descriptor of a manifest. If a HEAD request is refused, its answer has
-// no body that explains the cause. So headManifest sends a GET request and returns the answer to
-// that. It fails like client.Client's HeadManifest.
+// headManifest requests the descriptor of a manifest with HEAD. If the registry refuses,
+// headManifest returns the result of a GET request instead: a refused HEAD has no response body
+// that explains the cause. Its errors are those of the client's HeadManifest.
 func headManifest(ctx context.Context, c *client.Client, repository, reference string) (specs.Descriptor, error) {
 	d, err := c.HeadManifest(ctx, repository, reference)
 	var e *client.Error

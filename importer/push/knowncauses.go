@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// If the clocks differ by maxSkew or more, this is taken as the cause of a refused request.
+// If the clocks differ by at least maxSkew, Diagnose takes this as the cause of a refused request.
 const maxSkew = time.Minute
 
 func clockDiffers(e *client.Error) (cause, remedy string) {
@@ -94,7 +94,7 @@ func nameRefused(e *client.Error) (cause, remedy string) {
 }
 
 // isTooDeep reports whether a refused name may have too many segments. It knows how many segments
-// this kind of registry accepts, and how the registry answers to longer names. Such an answer does
+// this kind of registry accepts, and how the registry rejects longer names. Such a response does
 // not mention the cause.
 func isTooDeep(e *client.Error, depth int) bool {
 	switch {

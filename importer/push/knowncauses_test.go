@@ -20,27 +20,27 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// answer is an answer that a registry gives to a push.
+// answer is a response of a registry to a request of a push.
 type answer struct {
 	kind string
-	// registry is the registry's name in docs/push-targets.md. If it is empty, any registry answers
-	// like this.
+	// registry is the registry's name in docs/push-targets.md. If it is empty, any registry may
+	// send this response.
 	registry string
-	// on is the kind of requests that get this answer. If it is empty, all requests for the
+	// on is the kind of requests that get this response. If it is empty, all requests for the
 	// repository get it.
 	on     string
 	status int
 	body   string
 	header []string
-	seen   string // where the answer is documented
+	seen   string // where the response is documented
 }
 
 func codes(code, message string) string {
 	return fmt.Sprintf(`{"errors":[{"code":%q,"message":%q,"detail":{}}]}`, code, message)
 }
 
-// answers returns answers of registries that no test can run. answer.seen names the source of each:
-// the code or the issues of the registry.
+// answers returns responses of registries that the tests cannot run. answer.seen is the source of
+// each response: the code or the issues of the registry.
 func answers() []answer {
 	const (
 		everything = ""
@@ -111,7 +111,7 @@ func answers() []answer {
 	}
 }
 
-// fault returns a fault that gives this answer to the requests of the kind a.on.
+// fault returns a fault that sends this response to the requests of the kind a.on.
 func (a answer) fault() registrytest.Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 		kind := registrytest.Request{Method: r.Method, Path: r.URL.Path}.Kind()
@@ -176,7 +176,7 @@ func TestAnswersOfRegistries(t *testing.T) {
 		t.Run(fmt.Sprintf("%02d %s: %s", i, a.registry, a.kind), func(t *testing.T) {
 			s := smallSetup(t, registrytest.Options{Token: a.status == http.StatusUnauthorized})
 			s.registry.Inject(a.fault())
-			if a.status != http.StatusUnauthorized { // without a login, the diagnosis must be the same
+			if a.status != http.StatusUnauthorized { // the diagnosis must be the same without a login
 				s.dial(t, func(o *client.Options) { o.Retries, o.Credential = -1, client.Credential{} })
 			}
 			s.diagnosed(t, a.kind)
@@ -224,19 +224,19 @@ func live() map[string]struct {
 		"the user may push but not read": {"the user may not read", "distribution", tokens, only("push")},
 		"the user may read but not push": {"the user may not push", "distribution", tokens, only("pull")},
 		"read-only":                      {"the registry is read-only, a mirror or a proxy cache", "distribution", registrytest.Options{ReadOnly: true}, func(*testing.T, *setup) {}},
-		// The answer is documented in quay/quay v2auth.py: InvalidLogin.
+		// The response is documented in quay/quay v2auth.py: InvalidLogin.
 		"a wrong password": {"the login is wrong or has expired", "Quay", tokens, answer(401, codes("UNAUTHORIZED", "Could not find robot with specified username"))},
-		// The answer is documented in quay/quay v2auth.py.
+		// The response is documented in quay/quay v2auth.py.
 		"a name that is too deep": {"the name has too many segments", "Quay", tokens, answer(400, codes("NAME_INVALID", "Nested repositories are not supported. Found: mirror/ee/modules"))},
-		// The answer is documented in basecamp/kamal#1498.
+		// The response is documented in basecamp/kamal#1498.
 		"a password instead of a token": {"the login is wrong or has expired", "GitLab", tokens, answer(401, codes("UNAUTHORIZED", "HTTP Basic: Access denied. If a password was provided for Git authentication, the password was incorrect or you're required to use a token instead of a password."))},
-		// The answer is documented in getwud/wud#600.
+		// The response is documented in getwud/wud#600.
 		"a missing project":            {"the user may not push", "GitLab", tokens, answer(403, codes("DENIED", "access forbidden"))},
 		"Docker Hub's incorrect login": {"the login is wrong or has expired", "", tokens, answer(401, `{"details":"incorrect username or password"}`)},
 		"a manifest that is too large": {"the registry limits the size of manifests or layers", "distribution", registrytest.Options{}, func(t *testing.T, s *setup) {
 			s.registry.Inject(func(_ http.ResponseWriter, r *http.Request, _ http.Handler) bool {
 				if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/v1") {
-					// distribution has a limit of 4 MiB.
+					// distribution accepts manifests of at most 4 MiB.
 					r.Body = io.NopCloser(io.LimitReader(blanks{}, 5<<20))
 					r.ContentLength = 5 << 20
 				}
@@ -266,8 +266,8 @@ func TestAnswersOfRealRegistries(t *testing.T) {
 	}
 }
 
-// Some causes are recognized only by the name of the host. These registries give the same answer to
-// a name with too many segments as to a missing repository (docs/push-targets.md).
+// Some causes are recognized only by the name of the host. These registries send the same response
+// for a name with too many segments as for a missing repository (docs/push-targets.md).
 func TestCausesFoundFromHostNames(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -296,8 +296,8 @@ func TestCausesFoundFromHostNames(t *testing.T) {
 	}
 }
 
-// docs/push.md lists each cause with its answers. The tests in this file reach each cause, and each
-// registry in docs/push-targets.md.
+// docs/push.md lists each cause with its responses. The tests in this file reach each cause, and
+// each registry in docs/push-targets.md.
 func TestCausesAreDocumented(t *testing.T) {
 	t.Parallel()
 	reached, registries := map[string]bool{}, map[string]bool{}
@@ -329,7 +329,7 @@ func TestCausesAreDocumented(t *testing.T) {
 	}
 	for _, m := range regexp.MustCompile(`(?m)^## (.*)$`).FindAllStringSubmatch(string(targets), -1) {
 		if !slices.Contains([]string{"Afterwards"}, m[1]) && !registries[m[1]] {
-			t.Errorf("no test has an answer of the registry %s", m[1])
+			t.Errorf("no test has a response of the registry %s", m[1])
 		}
 	}
 }

@@ -19,7 +19,7 @@ func TestManifestsAreReadOnce(t *testing.T) {
 	buildTree(t, dir)
 	s := newSetup(t, registrytest.Options{}, push.Selection{}, dir)
 	var mu sync.Mutex
-	opened := map[string]int{} // by the name of the file, which is a digest
+	opened := map[string]int{} // number of times each file was opened, by the file's name, which is a digest
 	count := func(info fs.FileInfo) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -53,7 +53,7 @@ func TestManifestsAreReadOnce(t *testing.T) {
 	expect("plan", 1)
 	for _, b := range s.plan.Blobs {
 		if opened[b.Digest.Encoded()] > 0 {
-			t.Errorf("the plan opened blob %s", b.Digest)
+			t.Errorf("the plan opened blob %s, want only manifests", b.Digest)
 		}
 	}
 	if _, err := s.push(t.Context()); err != nil {

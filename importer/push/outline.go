@@ -101,7 +101,7 @@ func (p *Plan) WriteText(w io.Writer) error {
 	}
 	t := p.Totals()
 	fmt.Fprintf(b, "\n%d repositories, %d tags and %d discovery tags, %d manifests\n", t.Repositories, t.Tags, t.DiscoveryTags, t.Manifests)
-	fmt.Fprintf(b, "%d blobs of %s to upload once each, and %d mounts\n", t.Blobs, humanize.Bytes(uint64(t.Bytes)), t.Mounts)
+	fmt.Fprintf(b, "%d blobs (%s in total) to upload once each, and %d mounts\n", t.Blobs, humanize.Bytes(uint64(t.Bytes)), t.Mounts)
 	for _, left := range p.LeftOut {
 		fmt.Fprintf(b, "problem: %s\n", left)
 	}

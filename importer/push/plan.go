@@ -29,7 +29,7 @@ type Plan struct {
 	// Problems are the problems of the selected sources that keep content from being pushed.
 	Problems []layoutstore.Problem
 	// LeftOut are the manifests that cannot be pushed, with the reasons. Each of them has a
-	// problem, or leads to a manifest that has a problem. Their repositories have the names in the
+	// problem, or leads to a manifest that has a problem. Their repository names are those in the
 	// registry.
 	LeftOut []layoutstore.Problem
 	// NonDistributable are missing layers. Their media type allows the tree to omit them.
@@ -175,8 +175,8 @@ func (p *planning) add(src *source) error {
 // ErrName reports that a repository would have an illegal name in the registry.
 var ErrName = errors.New("not a legal repository name")
 
-// wanted reports whether an intact manifest of a source is pushed. That is so if its repository is
-// selected, or if it is the image of a discovery tag for a selected repository.
+// wanted reports whether an intact manifest of a source is pushed. Its repository must be selected,
+// or it must be the image of a discovery tag for a selected repository.
 func (p *planning) wanted(src *source, m *closure.Manifest) bool {
 	if !src.repo.IsDiscovery(m.Digest) {
 		return src.selected

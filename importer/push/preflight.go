@@ -91,7 +91,8 @@ func (p *pusher) firstMounts(w *work) (list []mount) {
 
 // project returns the project of a repository: the part of the registry in which all repositories
 // have the same permissions. It is the destination or a path beside it, as deckhouse/installer is
-// beside deckhouse/ee. If the destination has no path, it is the first segment.
+// beside deckhouse/ee. If the destination has no path, the project is the repository's first
+// segment.
 func (p *pusher) project(repository string) string {
 	segments := strings.Split(repository, "/")
 	depth := strings.Count(p.Plan.Destination.Path, "/") + 1

@@ -89,9 +89,11 @@ func TestRequestsOfPush(t *testing.T) {
 		"HEAD manifests": first + tags + untagged + 2,
 		"HEAD blobs":     totals.Blobs + totals.Mounts,
 		"GET referrers":  1,
-		"GET manifests":  1 + 2, // two of them for referrers tags
+		"GET manifests":  1 + 2, // two of these requests are for referrers tags
 		"PUT manifests":  tags + untagged + 2,
-		"POST uploads":   totals.Blobs + totals.Mounts + 4, // the preflight adds four, below the edition and beside it; half of them try a mount
+		// The preflight starts four uploads, below the edition and beside it. Half of them try a
+		// mount.
+		"POST uploads":   totals.Blobs + totals.Mounts + 4,
 		"PUT uploads":    totals.Blobs,
 		"PATCH uploads":  1 + 2,
 		"DELETE uploads": 4,
@@ -115,7 +117,7 @@ func TestRequestsOfPush(t *testing.T) {
 	}
 }
 
-// A push sends content before the manifests that name it. Then it sends tags, and at the end
+// A push sends content before the manifests that refer to it. Then it sends tags, and at the end
 // discovery tags.
 func TestOrderOfPush(t *testing.T) {
 	t.Parallel()
@@ -268,7 +270,7 @@ func TestInterruptedPushes(t *testing.T) {
 		}
 		interrupted++
 		if !errors.Is(err, context.Canceled) {
-			t.Errorf("push interrupted at request %d: got error %v", n, err)
+			t.Errorf("push interrupted at request %d: got error %v, want context.Canceled", n, err)
 		}
 		s.registry.Heal()
 		s.dial(t)
@@ -381,7 +383,7 @@ func TestProgressIsReported(t *testing.T) {
 	}
 }
 
-// An untagged index may name a tagged image. Registries accept the index only after this image.
+// An untagged index may contain a tagged image. Registries accept the index only after this image.
 func TestUntaggedIndexOfTaggedImages(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -19,14 +19,14 @@ type Options struct {
 	Plan *Plan
 	// Client is the client of the registry. It is required, and must have Options.Push.
 	Client *client.Client
-	// State lets another process resume. If it is nil, none can.
+	// State lets another process resume an interrupted push. If it is nil, no other process can.
 	State *State
 	// Jobs is the number of steps that run at the same time. The client limits its requests itself.
 	Jobs int
 
 	SkipPreflight bool
-	// CheckBlobs also checks the manifests that the registry already has. Do their blobs exist? Is
-	// each manifest with a subject listed as a referrer? The push sends what is missing.
+	// CheckBlobs makes the push look for content of existing manifests that the registry has lost:
+	// blobs, and entries in lists of referrers. The push sends what is missing.
 	CheckBlobs bool
 	// Progress is called during the push. It may be nil.
 	Progress Progress

@@ -26,8 +26,8 @@ type remote struct {
 	subjectIgnored []*Manifest
 }
 
-// findExisting requests each planned manifest by its tags, or by its digest if it has none. If an
-// earlier push was interrupted, a repository may have blobs without a tag.
+// findExisting requests each planned manifest by its tags, or by its digest if it has no tag.
+// interrupted means that a repository may have blobs of an interrupted push, but no tag.
 func (p *pusher) findExisting(ctx context.Context, interrupted bool) error {
 	var tasks []*task
 	for _, r := range p.Plan.Repositories {
@@ -72,9 +72,9 @@ func (p *pusher) findFirst(ctx context.Context, r *Repository, reference string,
 	return err
 }
 
-// Values of pusher.seen say which of the planned repositories exist, as far as is known.
+// The values of pusher.seen say whether any planned repository exists.
 const (
-	// seenNone means that there is no answer yet.
+	// seenNone means that the registry has not answered yet.
 	seenNone = iota
 	// seenNothing means that all requested repositories are missing.
 	seenNothing

@@ -32,7 +32,7 @@ type source struct {
 	leftOut []layoutstore.Problem // why the other manifests cannot be pushed
 }
 
-// newSource audits a repository. It fails like layoutstore.Snapshot's AuditWith.
+// newSource audits a repository. Its errors are those of layoutstore.Snapshot's AuditWith.
 func newSource(ctx context.Context, tree *layoutstore.Snapshot, path string, selected bool) (*source, error) {
 	repo, err := tree.At(path)
 	if err != nil {

@@ -38,7 +38,7 @@ func TestFilesOfImages(t *testing.T) {
 			r, _ := pulltest.Serve(t, s.tree.Dir())
 			o := options(t, r, edition)
 			o.Planner = selecting(only(func(s *deckhouse.Selection) { s.NoModules = false }))
-			for range 2 { // first from the network, then from disk
+			for range 2 { // the first read is from the network, the second from disk
 				plan, err := pull.Dry(t.Context(), o, nil)
 				if !strings.HasPrefix(test.want, "v") {
 					if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), releases+":stable") {

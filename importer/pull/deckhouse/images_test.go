@@ -14,9 +14,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// The attestations of the platform, modules and packages are pulled, whether their tags contain a
-// tag or a digest. Attestations of extra images are pulled from the module's repository; those in
-// extra/ are not pulled.
+// The attestations of the platform, modules and packages are pulled, whether their own tags contain
+// an image's tag or its digest. Attestations of extra images are pulled from the module's
+// repository, but not from the repositories of the extra images.
 func TestAttestations(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.68.1", 1)
@@ -44,7 +44,7 @@ func TestAttestations(t *testing.T) {
 		att(at, vex(extra.Digest))
 		s.image(at+"/extra/scanner", "7.att", nil)
 		s.image(at+"/extra/scanner", vex(extra.Digest), nil)
-		s.image(at, "v9.9.9.att", nil) // attestation of an image that is not pulled
+		s.image(at, "v9.9.9.att", nil) // no pulled image belongs to this attestation
 	}
 	s.writeAll()
 	r, _ := pulltest.Serve(t, s.tree.Dir())
@@ -66,8 +66,8 @@ func TestAttestations(t *testing.T) {
 	}
 }
 
-// If an installer lists tags and digests, its list of tags counts. The listed tags are pulled
-// unchanged. An image with neither list is not an installer.
+// If an installer lists both tags and digests, the pull uses the tags. The listed tags are pulled
+// unchanged. An image without either list is not an installer.
 func TestInstallerLists(t *testing.T) {
 	const tags, digests = "deckhouse/candi/images_tags.json", "deckhouse/candi/images_digests.json"
 	for name, test := range map[string]struct {
@@ -101,8 +101,9 @@ func TestInstallerLists(t *testing.T) {
 	}
 }
 
-// If a tag names an index, the bundle has the linux/amd64 image under this tag. Indexes of the d8
-// program, of its plugins, and indexes that are named by digest are pulled completely.
+// If a tag leads to an index, the bundle has only the index's linux/amd64 image under this tag. The
+// indexes of the d8 program and its plugins are pulled completely, and so are indexes that are
+// requested by digest.
 func TestIndexesInBundles(t *testing.T) {
 	s := newSynthetic(t)
 	at := edition + "/modules/a"

@@ -129,7 +129,7 @@ func TestIncompleteSources(t *testing.T) {
 			}
 			forms := []bool{false}
 			if name == "a blob of an extra image" || os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
-				forms = []bool{false, true} // as archives, and as a tree
+				forms = []bool{false, true} // test both archives and a tree
 			}
 			for _, tree := range forms {
 				o.Dir, o.Tree, o.AllowIncomplete = t.TempDir(), tree, true
@@ -141,15 +141,15 @@ func TestIncompleteSources(t *testing.T) {
 				pulltest.Intact(t, got)
 				pulltest.ProveAll(t, got)
 				if diff := cmp.Diff(without(full, test.missing), pulltest.Listed(t, got)); diff != "" {
-					t.Errorf("the bundle (as a tree: %t) has other tags: %s", tree, diff)
+					t.Errorf("the bundle has the wrong tags (tree: %t): %s", tree, diff)
 				}
 			}
 		})
 	}
 }
 
-// without returns the tags in all except the missing ones. Those are written as LAYOUT:TAG, or
-// LAYOUT:* for all tags.
+// without returns all tags except the missing ones. Missing tags are written as LAYOUT:TAG, or
+// LAYOUT:* for all tags of a layout.
 func without(all map[string]string, missing string) map[string]string {
 	all = maps.Clone(all)
 	for _, name := range strings.Fields(missing) {
@@ -166,7 +166,7 @@ func without(all map[string]string, missing string) map[string]string {
 }
 
 // If required content is missing, a pull fails even if a bundle may be incomplete. The error lists
-// all missing content. If incomplete bundles are allowed, it also says why some content is
+// all missing content. If incomplete bundles are allowed, the error also says why some content is
 // required.
 func TestRequiredContent(t *testing.T) {
 	s := newIncompleteSource(t)
@@ -176,12 +176,12 @@ func TestRequiredContent(t *testing.T) {
 		change  func(*deckhouse.Selection)
 		want    []string
 	}{
-		"a release channel":    {edition + "/release-channel/manifests/beta", func(*deckhouse.Selection) {}, []string{"release-channel:beta", "say which versions belong to the bundle"}},
-		"a build by its tag":   {edition + "/manifests/" + s.names["v1.69.3"][0].String(), func(s *deckhouse.Selection) { s.DeckhouseTag = "v1.69.3" }, []string{s.names["v1.69.3"][0].String(), "asked for by name"}},
-		"a channel by its tag": {edition + "/release-channel/manifests/stable", func(s *deckhouse.Selection) { s.DeckhouseTag = "stable" }, []string{"release-channel:stable", "asked for by name"}},
-		"an installer":         {"deckhouse/installer/manifests/v9", func(s *deckhouse.Selection) { s.InstallerTag = "v9" }, []string{"deckhouse/installer:v9", "asked for by name"}},
-		"a d8 program":         {"deckhouse/deckhouse-cli/manifests/v9", func(s *deckhouse.Selection) { s.DeckhouseCLITag = "v9" }, []string{"deckhouse/deckhouse-cli:v9", "asked for by name"}},
-		"a plugin":             {"deckhouse/deckhouse-cli/plugins/x/", func(s *deckhouse.Selection) { s.IncludePlugins = []string{"x"} }, []string{"deckhouse-cli/plugins/x", "asked for by name"}},
+		"a release channel":         {edition + "/release-channel/manifests/beta", func(*deckhouse.Selection) {}, []string{"release-channel:beta", "say which versions belong to the bundle"}},
+		"a build selected by tag":   {edition + "/manifests/" + s.names["v1.69.3"][0].String(), func(s *deckhouse.Selection) { s.DeckhouseTag = "v1.69.3" }, []string{s.names["v1.69.3"][0].String(), "asked for by name"}},
+		"a channel selected by tag": {edition + "/release-channel/manifests/stable", func(s *deckhouse.Selection) { s.DeckhouseTag = "stable" }, []string{"release-channel:stable", "asked for by name"}},
+		"an installer":              {"deckhouse/installer/manifests/v9", func(s *deckhouse.Selection) { s.InstallerTag = "v9" }, []string{"deckhouse/installer:v9", "asked for by name"}},
+		"a d8 program":              {"deckhouse/deckhouse-cli/manifests/v9", func(s *deckhouse.Selection) { s.DeckhouseCLITag = "v9" }, []string{"deckhouse/deckhouse-cli:v9", "asked for by name"}},
+		"a plugin":                  {"deckhouse/deckhouse-cli/plugins/x/", func(s *deckhouse.Selection) { s.IncludePlugins = []string{"x"} }, []string{"deckhouse-cli/plugins/x", "asked for by name"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -109,7 +109,7 @@ type familyMember struct {
 	want       release.Selector
 	isModule   bool
 	archive    string
-	at         string // path in the bundle
+	at         string // path of the module or package in the bundle
 	repository string
 	shown      *pull.Component
 	// releases is the layout with the release channels and versions.
@@ -207,9 +207,9 @@ func (m *familyMember) planChannels(ctx context.Context) (tags []string, err err
 	return tags, nil
 }
 
-// planPins returns the tags that the user names. If the user selects nothing else, channels of the
-// bundle point at these tags. A tag that is named with a channel gets only this channel; a single
-// tag without a channel gets all channels.
+// planPins returns the tags that the user names. If the user selects nothing else, release channels
+// of the bundle point at these tags. If the user gives a tag with a channel, only this channel
+// points at the tag. If the user gives a single tag without a channel, all channels point at it.
 func (m *familyMember) planPins(ctx context.Context) (tags []string, err error) {
 	draft := m.planner.draft
 	for _, c := range m.want.Pins {
@@ -248,7 +248,7 @@ func pinnedChannels(c *release.Constraint, pins int) []string {
 	return nil
 }
 
-// planVersion plans one version: its image, its release image, and the images that its image names.
+// planVersion plans one version: its image, its release image, and the images that its image lists.
 func (m *familyMember) planVersion(ctx context.Context, tag string) error {
 	p, draft := m.planner, m.planner.draft
 	main := p.layout(m.archive, m.at, m.repository, member)

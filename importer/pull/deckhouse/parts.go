@@ -5,10 +5,10 @@ import "github.com/layoutproxy/layoutproxy/importer/pull"
 type kind string
 
 const (
-	member          kind = "module or package" // with its versions, channels, internal images and extra images
+	member          kind = "module or package" // including its versions, channels, internal images and extra images
 	build           kind = "version of the platform"
 	platformChannel kind = "release channel of the platform"
-	sharedImage     kind = "installer, database, program or plugin" // if the user does not name it
+	sharedImage     kind = "installer, database, program or plugin" // unless the user requests it by name
 	named           kind = "content that the user names"
 )
 

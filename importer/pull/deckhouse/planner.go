@@ -56,7 +56,8 @@ func (p *planner) plan(ctx context.Context) error {
 
 // layout returns the layout at a path of an archive. Its images are for a single platform, except
 // those of the d8 program and its plugins. In layouts of the platform, modules and packages, the
-// tag of an attestation may contain an image's tag. In other layouts, it contains a digest.
+// tag of an attestation may contain an image's tag. In other layouts, attestation tags contain a
+// digest.
 func (p *planner) layout(archive, path, repository string, of kind, change ...func(*pull.Rules)) *pull.Layout {
 	rules := pull.Rules{Part: part(of), Platform: p.draft.Platform}
 	if rules.Platform == nil && !strings.HasPrefix(path+"/", programPath+"/") {

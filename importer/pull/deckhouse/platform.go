@@ -28,7 +28,7 @@ type platform struct {
 func (p *planner) channelsRepository() string { return p.draft.Root.Repository("release-channel") }
 
 // planPlatform plans the platform: its releases, channels and installers, and the images that the
-// installers name.
+// installers list.
 func (p *planner) planPlatform(ctx context.Context) error {
 	c := p.draft.Component("platform", platformArchive)
 	b, err := p.findBuilds(ctx)
@@ -277,8 +277,8 @@ func (p *planner) addOrNote(ctx context.Context, l *pull.Layout, tag string) err
 	return err
 }
 
-// planDeclared plans the images that the installer of a build names. If the installer lists tags,
-// planDeclared uses the tags; otherwise, it uses the digests.
+// planDeclared plans the images that the installer of a build lists. If the installer lists tags,
+// planDeclared uses the tags. Otherwise, it uses the digests.
 func (pl *platform) planDeclared(ctx context.Context, unit pull.Unit) error {
 	p, tag := pl.planner, unit.Version
 	image, ok := p.draft.ImageOf(pl.install, tag)
@@ -300,8 +300,8 @@ func (pl *platform) planDeclared(ctx context.Context, unit pull.Unit) error {
 	return p.planImages(ctx, pl.root, release.References(images), &unit)
 }
 
-// planImages plans images, each given by its tag or digest. If needs is not nil, that unit is
-// incomplete unless it has all of the images.
+// planImages plans images, each given by its tag or digest. If needs is not nil, this unit becomes
+// incomplete if one of the images is missing.
 func (p *planner) planImages(ctx context.Context, l *pull.Layout, references []string, needs *pull.Unit) error {
 	return p.draft.Each(ctx, len(references), func(ctx context.Context, i int) error {
 		tag := tagOf(references[i])

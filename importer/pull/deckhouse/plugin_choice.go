@@ -66,7 +66,7 @@ type chooser struct {
 	tries   int
 }
 
-// choosePlugins chooses the plugins for a bundle. It looks for plugins whose contract names a
+// choosePlugins chooses the plugins for a bundle. It looks for plugins whose contract lists a
 // module of the bundle. For each version of this module, it chooses the newest stable version of
 // the plugin whose contract the bundle meets. It also chooses the plugins that the chosen ones
 // require, and the plugins that the user names.
@@ -92,7 +92,7 @@ func choosePlugins(ctx context.Context, c catalog, b bundled, include map[string
 }
 
 // chooseForModules chooses versions of one plugin. It does so for each module that the plugin's
-// newest readable contract names.
+// newest readable contract lists.
 func (r *chooser) chooseForModules(ctx context.Context, name string) error {
 	versions, err := r.catalog.versions(ctx, name)
 	if isUnreadable(err) || err == nil && len(versions) == 0 {

@@ -93,7 +93,7 @@ func TestChoiceOfPlugins(t *testing.T) {
 		"a build suffix is not a preview":                  {shelf{"a:v1.0.0": modules("console >=1.0")}, "console:v1.2.0-main", nil, "a:v1.0.0 (for module console v1.2.0-main)", nil, ""},
 		"a preview of a module does not fit": {shelf{"a:v1.0.0": modules("console >=1.0")}, "console:v1.2.0-rc.1", nil, "",
 			[]string{"plugin a is not pulled for module console v1.2.0-rc.1: v1.0.0: requires module console >=1.0"}, ""},
-		"another module is missing": {shelf{"a:v1.0.0": modules("console", "other >=1")}, "console:v1.0.0", nil, "",
+		"one of two required modules is missing": {shelf{"a:v1.0.0": modules("console", "other >=1")}, "console:v1.0.0", nil, "",
 			[]string{"plugin a is not pulled for module console v1.0.0: v1.0.0: requires module other >=1, but the bundle has none"}, ""},
 		"one module of a group is enough": {shelf{"a:v1.0.0": anyOf}, "ceph:v2.0.0", nil, "a:v1.0.0 (for module ceph v2.0.0)", nil, ""},
 		"only one of a group's modules fits": {shelf{"a:v1.0.0": anyOf}, "nfs:v0.1.0 ceph:v1.0.0", nil, "a:v1.0.0 (for module nfs v0.1.0)",

@@ -20,7 +20,7 @@ func (r *chooser) chooseNeeded(ctx context.Context, c *release.Contract, trial [
 		case slices.Contains(path, want.Name):
 			return nil, "plugins need each other in a circle: " + strings.Join(append(slices.Clone(path), want.Name), " → "), nil
 		case len(path) > maxDependencies:
-			return nil, fmt.Sprintf("the chain of plugins in which each needs the next is longer than %d: %s", maxDependencies, strings.Join(path, " → ")), nil
+			return nil, fmt.Sprintf("the chain of required plugins is longer than %d: %s", maxDependencies, strings.Join(path, " → ")), nil
 		}
 		shared, err := r.isMetByChosen(want, trial)
 		if err != nil {
@@ -73,7 +73,7 @@ func (r *chooser) chooseFor(ctx context.Context, want release.Requirement, trial
 	}
 	reason, err = tryNewestFirst(fitting, func(v release.Release) (against string, err error) {
 		if r.tries++; r.tries > maxTries {
-			return "", fmt.Errorf("plugins: more than %d versions that need each other were tried: name exact versions with --include-plugin NAME@=VERSION", maxTries)
+			return "", fmt.Errorf("plugins: gave up after trying %d versions that need each other: choose exact versions with --include-plugin NAME@=VERSION", maxTries)
 		}
 		with, against, err = r.tryVersion(ctx, want, v, trial, path, strict)
 		return against, err

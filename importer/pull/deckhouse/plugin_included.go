@@ -8,8 +8,8 @@ import (
 )
 
 // chooseIncluded chooses the plugins that the user names. It chooses exact versions first, so that
-// other plugins can use them. If the bundle does not meet the requirements of such a plugin, this
-// is only noted, because the user named the plugin.
+// other plugins can use them. If the bundle does not meet a plugin's requirements, chooseIncluded
+// only adds a note, because the user requested the plugin.
 func (r *chooser) chooseIncluded(ctx context.Context, include map[string]release.Selector) error {
 	var pins []chosenPlugin
 	for _, name := range sortedKeys(include) {

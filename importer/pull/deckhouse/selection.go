@@ -28,7 +28,7 @@ type Selection struct {
 	// IncludeModules lists modules as NAME or NAME@CONSTRAINT. If it is empty, all modules are
 	// pulled.
 	IncludeModules []string
-	// ExcludeModules lists names of modules.
+	// ExcludeModules lists the names of modules that are not pulled.
 	ExcludeModules  []string
 	IncludePackages []string
 	ExcludePackages []string
@@ -134,7 +134,7 @@ func (s *Selection) checkProxy() error {
 	plugins := selectors(s.IncludePlugins)
 	for _, name := range sortedKeys(plugins) {
 		if p := plugins[name]; p.All || len(p.Ranges) > 0 {
-			return pull.Usage("plugin %s: a source that lists no tags needs an exact version, as %s@=v1.2.3", p, name)
+			return pull.Usage("plugin %s: a source that lists no tags needs an exact version, for example %s@=v1.2.3", p, name)
 		}
 	}
 	return nil

@@ -34,7 +34,7 @@ func TestMissingOptionalContentIsListed(t *testing.T) {
 		edition+"/security/trivy-bdu:1: missing", edition+"/modules: the repository lists no modules", edition+"/packages: the repository lists no packages",
 		"deckhouse/installer:latest: missing", "deckhouse/deckhouse-cli: the d8 program is missing")
 	got := pulltest.OpenAt(t, edition, o.Dir)
-	for _, empty := range []string{"install-standalone", "security/trivy-checks"} { // these layouts are empty, but in the bundle, like in a bundle of d8
+	for _, empty := range []string{"install-standalone", "security/trivy-checks"} { // the bundle has these layouts although they are empty, as bundles of d8 do
 		if repo, err := got.Repository(edition + "/" + empty); err != nil {
 			t.Errorf("%s: %v", empty, err)
 		} else if tags, _ := repo.Tags("", -1); len(tags) != 0 {
@@ -51,8 +51,8 @@ func TestMissingOptionalContentIsListed(t *testing.T) {
 }
 
 // Layouts that all editions share are beside the edition or, if the source has no edition, below
-// the source. If the source is only an edition, a push writes them below it. A pull finds them
-// there, too.
+// the source. If the source is only an edition, a push writes these layouts below the edition. A
+// pull finds them there, too.
 func TestSharedLayoutPaths(t *testing.T) {
 	for name, test := range map[string]struct {
 		source, base string
@@ -99,7 +99,7 @@ func TestSharedLayoutPaths(t *testing.T) {
 }
 
 // If the registry refuses access to the path beside an edition, a pull requests the path below the
-// edition. If the layout is missing there, the pull fails with the refusal.
+// edition. If the layout is missing there, the pull fails with the registry's refusal.
 func TestRefusedSharedLayouts(t *testing.T) {
 	s := newSynthetic(t)
 	s.image("ee/installer", "latest", nil)

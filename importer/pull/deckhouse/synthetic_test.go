@@ -199,9 +199,10 @@ func (s *synthetic) writeAll() {
 	}
 }
 
-// wanted returns the tags and digests that a bundle must serve, like pulltest.Listed. A line is
-// LAYOUT:TAG, and the path of the root layout is empty. If the source has the image under another
-// tag, the line is LAYOUT:TAG=OTHER. For all images that NAME names by digest, it is LAYOUT:@NAME.
+// wanted returns the tags and digests that a bundle must serve, in the form of pulltest.Listed. A
+// line is LAYOUT:TAG; the root layout has an empty path. If the source has the image under a
+// different tag, the line is LAYOUT:TAG=OTHER. For all images that NAME lists by digest, the line
+// is LAYOUT:@NAME.
 func (s *synthetic) wanted(lines string) map[string]string {
 	s.t.Helper()
 	all := map[string]string{}

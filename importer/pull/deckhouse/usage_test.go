@@ -30,6 +30,6 @@ func TestWrongUsage(t *testing.T) {
 	}
 	s := deckhouse.Selection{}
 	if err := s.Check(client.Reference{Registry: "registry.example"}); !errors.Is(err, pull.ErrUsage) {
-		t.Errorf("Check of a source without a path: %v", err)
+		t.Errorf("Check of a source without a path: got error %v, want ErrUsage", err)
 	}
 }

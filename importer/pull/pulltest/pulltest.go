@@ -227,7 +227,7 @@ func Serve(t *testing.T, dir string) (r *registrytest.Registry, refresh func()) 
 	}
 }
 
-// NoPauses is a clock that counts pauses. They take no time.
+// NoPauses is a clock whose pauses take no time. It counts the pauses.
 type NoPauses struct {
 	mu     sync.Mutex
 	pauses int
@@ -244,7 +244,7 @@ func (c *NoPauses) Sleep(ctx context.Context, _ time.Duration) error {
 	return ctx.Err()
 }
 
-// Each matches the first n of the requests that m matches, counted for each path separately.
+// Each matches the first n requests for each path among those that m matches.
 func Each(n int, m registrytest.Match) registrytest.Match {
 	var mu sync.Mutex
 	asked := map[string]int{}
