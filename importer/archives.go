@@ -124,8 +124,7 @@ func (s *session) chooseName(ctx context.Context, a *archive, others []*archive)
 	}
 }
 
-// findEarlierName checks whether an earlier import stored the archive under another name, and if
-// so, chooses that name.
+// findEarlierName finds out whether an earlier import stored the archive, and under which name.
 func (s *session) findEarlierName(ctx context.Context, a *archive) error {
 	name := a.name
 	for _, packed := range s.store.State().Packed {

@@ -114,8 +114,8 @@ func TestImportIntoABucket(t *testing.T) {
 	}
 }
 
-// randomBundle writes an archive of images with random names. There are few names, so that bundles
-// share tags and blobs.
+// randomBundle writes an archive of images with few random names, so that bundles share tags and
+// blobs.
 func randomBundle(t *testing.T, r *rand.Rand) string {
 	t.Helper()
 	paths, tags, images := []string{"app", "app/release", "base", "."}, []string{"stable", "v1", "v2"}, []string{"one", "two", "three", "four"}
@@ -130,8 +130,6 @@ func randomBundle(t *testing.T, r *rand.Rand) string {
 	return importertest.ArchiveOf(t, filepath.Join(t.TempDir(), "a.tar"), all...)
 }
 
-// If a store in a directory and one in a bucket import the same bundles, they have the same
-// content.
 func TestStoresInDirectoryAndBucketAreTheSame(t *testing.T) {
 	seeds, imports := uint64(3), 6
 	if os.Getenv("LAYOUTPROXY_TEST_ALL") != "" {
@@ -203,8 +201,7 @@ func TestReplicasOnlyRead(t *testing.T) {
 	t.Logf("requests of a rescan that finds a new generation: %v", s.Counts())
 }
 
-// The import of a bundle with a damaged blob does not change the store, and does not upload the
-// damaged blob.
+// If a bundle has a damaged blob, the import neither uploads the blob nor changes the store.
 func TestDamagedBundleIsNotUploaded(t *testing.T) {
 	s := buckettest.Start(t)
 	archive, places := importertest.One(t)
@@ -256,8 +253,7 @@ func TestUploadsAreReused(t *testing.T) {
 	importertest.Same(t, "the store", contentOfStore(t, s), importertest.MustContent(t, bundle))
 }
 
-// If the bucket ignores the conditions of write requests, an import fails and leaves the bucket
-// empty.
+// If the bucket ignores the conditions of writes, an import fails and leaves the bucket empty.
 func TestBucketWithoutConditionalWritesIsRefused(t *testing.T) {
 	s := buckettest.Start(t)
 	s.IgnoreConditions()

@@ -69,8 +69,7 @@ func TestSignedBundlesFromAndIntoBuckets(t *testing.T) {
 	}
 }
 
-// If a blob of a bundle in a bucket is damaged, the reported problem contains the blob's object
-// key.
+// If a blob of a bundle in a bucket is damaged, the problem contains the object key of the blob.
 func TestDamagedBlobOfABundleInABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	tree := layouttest.New(t, t.TempDir())

@@ -22,8 +22,7 @@ func openWriter(t *testing.T, s *buckettest.Server) *publish.Bucket {
 	return w
 }
 
-// sweep deletes the garbage in the store, and returns how many objects and unfinished uploads it
-// deleted.
+// sweep deletes the garbage in the store. It returns the number of objects and unfinished uploads.
 func sweep(t *testing.T, s *buckettest.Server, o publish.Sweeping) (int, error) {
 	t.Helper()
 	// Timestamps have a resolution of one second, so this gives the sweep a later timestamp.
@@ -34,8 +33,7 @@ func sweep(t *testing.T, s *buckettest.Server, o publish.Sweeping) (int, error) 
 	return len(g.Objects) + len(g.Uploads), w.Sweep(t.Context(), g)
 }
 
-// abandon imports a bundle, but fails before it publishes. So the uploads of this import are
-// garbage.
+// abandon imports a bundle, but fails before it publishes, so that its uploads become garbage.
 func abandon(t *testing.T, s *buckettest.Server, bundle string) {
 	t.Helper()
 	s.Fail(func(r buckettest.Request) (f buckettest.Fault) {

@@ -10,9 +10,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/closure"
 )
 
-// findComplete reports which digests in the repository's indexes are complete: all content
-// reachable from them is proven. It marks that content as needed. Its errors are the same as those
-// of findCopies.
+// findComplete reports which digests in the repository's indexes are complete: everything that they
+// lead to is proven. It marks that content as needed. Its errors are those of findCopies.
 func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Digest]bool, error) {
 	repo, graph := r.repo, r.graph
 	var failed error

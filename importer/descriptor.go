@@ -88,8 +88,7 @@ func (w wanted) pinned() wanted {
 // untagged returns the descriptor without its tag and with all other fields.
 func (w wanted) untagged() wanted {
 	w.tag, w.raw = "", publish.WithoutTag(w.raw, w.Digest, w.tag)
-	// A key in JSON can be spelled in several ways. So parse the result to check that the tag is
-	// gone.
+	// JSON keys can be spelled in several ways. So parse the result to check that the tag is gone.
 	entries, err := layoutstore.ParseIndex(slices.Concat([]byte(`{"schemaVersion":2,"manifests":[`), w.raw, []byte(`]}`)), ".")
 	if err != nil || len(entries) != 1 || entries[0].Tag != "" {
 		w.raw, _ = publish.Marshal(w.Descriptor) // cannot fail: a descriptor has only strings and a number

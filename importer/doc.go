@@ -8,11 +8,11 @@
 //
 // # Steps
 //
-// An import has three steps. Planning reads every manifest of the bundle and finds what is
-// missing, what is damaged and what the store already has. Staging copies each blob that the
-// store does not have, and proves its digest during the copy. Publishing moves the staged blobs
-// and new indexes into the tree. If archives are kept packed, the archives themselves are staged, and
-// their tags are removed from the indexes of unpacked layouts.
+// An import has three steps. Planning reads every manifest of the bundle and finds what is missing,
+// what is damaged and what the store already has. Staging copies each blob that the store does not
+// have, and proves its digest during the copy. Publishing moves the staged blobs and new indexes
+// into the tree. If archives are kept packed, the archives themselves are staged, and their tags
+// are removed from the indexes of unpacked layouts.
 //
 // # What it promises
 //
@@ -21,6 +21,5 @@
 // place. A failed import leaves the tree as it was and staging empty. If the context ends, proven
 // blobs stay in staging for the next import. Importing the same bundle again changes nothing.
 //
-// The formats are those of the OCI image specification 1.1: image-layout.md and
-// image-index.md.
+// The formats are those of the OCI image specification 1.1: image-layout.md and image-index.md.
 package importer

@@ -22,8 +22,8 @@ import (
 // manifest of the bundle. Its bytes may still be wrong. The import compares both copies while it
 // reads the bundle's copy, and uses the existing one only if they are equal.
 type existingCopy struct {
-	// paths are the layouts whose blob is a hard link to this file. It is empty for an entry of an
-	// archive.
+	// paths are the layouts whose blob is a hard link to this file. It is empty for an archive
+	// entry.
 	paths []string
 	// info describes the file. It is nil for an entry of an archive.
 	info fs.FileInfo
@@ -36,8 +36,7 @@ type existingCopy struct {
 	wrong bool // the bytes differ from those of the bundle's copy
 }
 
-// findExisting finds the store's copies of the bundle's contents, and the layouts that have no
-// copy.
+// findExisting finds the store's copies of the plan's contents, and the layouts without a copy.
 func (d *directory) findExisting(ctx context.Context, p *plan) error {
 	byName := make(map[string]*content, len(p.contents))
 	for _, c := range p.contents {
@@ -68,8 +67,7 @@ func (d *directory) findExisting(ctx context.Context, p *plan) error {
 	return nil
 }
 
-// addExisting adds a blob of the store that has the content's name. It skips everything except
-// regular files.
+// addExisting adds a blob of the store with the content's name, if it is a regular file.
 func (c *content) addExisting(at string, blob fs.DirEntry) {
 	info, err := blob.Info()
 	if err != nil || !info.Mode().IsRegular() {
@@ -88,8 +86,8 @@ func (c *content) addExisting(at string, blob fs.DirEntry) {
 	c.existing = append(c.existing, &existingCopy{paths: []string{at}, info: info})
 }
 
-// findPlaces finds the layouts of the store that need a blob or manifest, but have it neither in a
-// file nor in an archive.
+// findPlaces finds the layouts that need the content, and have it neither in a file nor in an
+// archive.
 func (p *plan) findPlaces(ctx context.Context, c *content) error {
 	have := map[string]bool{}
 	for _, e := range c.existing {

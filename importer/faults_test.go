@@ -144,8 +144,8 @@ func (s scene) oldOrNew(t *testing.T, store string) bool {
 	return maps.Equal(got, s.new)
 }
 
-// completes imports the remaining files again. It fails the test unless the store then has exactly
-// the new content.
+// completes imports the rest of the bundle, and fails the test unless the store has the new
+// content.
 func (s scene) completes(t *testing.T, store, bundle string) {
 	t.Helper()
 	if len(archives(t, bundle)) > 0 {
@@ -213,8 +213,8 @@ func (s scene) endAt(t *testing.T, n int, published bool) bool {
 		t.Fatalf("step %d, %s: the store has the old tree, although it had the new one after an earlier step", n, at)
 	}
 	if err == nil {
-		// The import succeeded, but the bundle stayed in the drop directory. It is not imported
-		// again.
+		// The import succeeded, but the bundle stayed in the drop directory. It will not be
+		// imported again.
 		return now
 	}
 	if s.completes(t, store, bundle); t.Failed() {
@@ -316,8 +316,7 @@ func (s scene) killAt(t *testing.T, n int) {
 	}
 }
 
-// die runs in the process that TestKilledImports kills: it imports a bundle, and kills itself at the given
-// step.
+// die is run in the killed process. It imports a bundle, and kills its process at the given step.
 func die(t *testing.T, work []string) {
 	at, err := strconv.Atoi(work[3])
 	if err != nil {

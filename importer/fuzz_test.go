@@ -10,8 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 )
 
-// FuzzUntag checks that untag removes a tag from all entries of an index, and that it keeps all
-// entries.
+// FuzzUntag checks that untag removes a tag from all entries of an index, and keeps the entries.
 func FuzzUntag(f *testing.F) {
 	const d = `"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":2`
 	for _, annotations := range []string{

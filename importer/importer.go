@@ -23,17 +23,15 @@ type Options struct {
 	Buckets func(bucket.Place) bucket.Bucket
 	// AllowIncomplete means that the import publishes the complete images of an incomplete bundle.
 	AllowIncomplete bool
-	// VerifyKey is the key with which each bundle must be signed. If it is nil, bundles need no
-	// signature.
+	// VerifyKey is the key with which each bundle must be signed. If it is nil, no signature is
+	// needed.
 	VerifyKey *inventory.VerifyKey
 	// KeepPacked means that archives are moved into the store without being unpacked. It cannot be
 	// combined with AllowIncomplete.
 	KeepPacked bool
-	// CacheDir is the directory in which archive indexes are cached. If it is empty, they are not
-	// cached.
+	// CacheDir is the directory that caches archive indexes. If it is empty, they are not cached.
 	CacheDir string
-	// Jobs is the maximum number of blobs that are read at the same time; 0 means one per
-	// processor.
+	// Jobs is the maximum number of blobs that are read at the same time; 0 means one per core.
 	Jobs int
 	// Progress is called during an import. It may be nil.
 	Progress Progress
@@ -122,9 +120,8 @@ func (i *Importer) Import(ctx context.Context, bundles ...string) (Report, error
 	}
 	defer s.store.Close()
 	report, err := b.importWith(ctx, s.importBundle)
-	// Finish the moves after the import, because the moved archives may be part of this bundle. If
-	// the publication is unfinished, leave the moves to a later process: the archives may not be
-	// published yet.
+	// Do not finish the moves earlier, because the moved archives may be part of this bundle. If
+	// the publication is unfinished, the archives may not be published yet.
 	if !errors.As(err, new(*publish.UnfinishedError)) {
 		s.finishMoves(ctx, true)
 	}

@@ -35,8 +35,7 @@ func TestKeepPacked(t *testing.T) {
 	if report := importertest.Kept(t, store, spare); report.Changed || report.Tags != (importer.Tags{Same: 1}) {
 		t.Errorf("got the report %+v of the second import, want that nothing changed", report)
 	}
-	// A bundle that is unpacked later wins the tag. The archive wins it back when it is imported
-	// again.
+	// A bundle that is unpacked later wins the tag. Importing the archive again wins the tag back.
 	bundle := importertest.NewBundle(t)
 	importertest.Imported(t, store, bundle)
 	importertest.Same(t, "the store", importertest.MustContent(t, store), want.Over(importertest.MustContent(t, bundle)))

@@ -16,8 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// manyTags writes an archive with one repository. The repository has n tags, each with its own
-// image.
+// manyTags writes an archive with one repository. Each of its n tags has its own image.
 func manyTags(t testing.TB, n int, text string) (dir string) {
 	t.Helper()
 	blob := func(data []byte) (layouttest.Entry, ocispec.Descriptor) {

@@ -92,8 +92,8 @@ func (m *merging) releaseTag(tag string, d digest.Digest, tags *Tags) bool {
 	return true
 }
 
-// receivesBlobs reports whether the import adds blobs to the layout at a path. Such a layout needs
-// an index.
+// receivesBlobs reports whether the import adds blobs to the layout at a path, which then needs an
+// index.
 func (p *plan) receivesBlobs(at string) bool {
 	if p.receivers == nil {
 		p.receivers = map[string]bool{}
@@ -151,8 +151,7 @@ func (p *plan) newMerging(ctx context.Context, at string) (*merging, error) {
 	return m, nil
 }
 
-// DamagedError reports that an index of the store cannot be read, so that nothing can be added to
-// the index.
+// DamagedError reports that an index of the store cannot be read, so nothing can be added to it.
 type DamagedError struct {
 	Path string
 	Err  error

@@ -21,8 +21,7 @@ type Copied struct {
 	Reason string `json:"reason"`
 }
 
-// inodeFacts are the properties of a file that decide whether the store may hard-link it or must
-// copy it.
+// inodeFacts decide whether the store may hard-link a file or must copy it.
 type inodeFacts struct {
 	// symlink means that the name is a symbolic link.
 	symlink bool
@@ -235,7 +234,7 @@ func (s *session) removeMoved(ctx context.Context, moves *moveRecord, copies boo
 	}
 }
 
-// removeMovedFile removes the old name of one file. It returns false if the next import has to try
+// removeMovedFile removes the old name of a file. It returns false if the next import must try
 // again.
 func (s *session) removeMovedFile(ctx context.Context, f publish.MovedFile, mode fs.FileMode, copies bool) bool {
 	outside, inside := string(f.Name), string(f.Inside)

@@ -112,8 +112,8 @@ func TestKeepPackedMovesArchives(t *testing.T) {
 	}
 }
 
-// The blobs of a tree are always copied, so that no file of the store is a hard link of a file of
-// the tree.
+// The blobs of a tree are always copied, so no file of the store is a hard link to a file of the
+// tree.
 func TestImportCopiesBlobsOfATree(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")

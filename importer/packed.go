@@ -67,7 +67,7 @@ func (k *packed) stage(ctx context.Context, t *transfer, report *Report) (*journ
 	}
 	fresh := slices.ContainsFunc(k.archives, func(a *archive) bool { return !a.exists })
 	if report.Tags.New+report.Tags.Replaced+t.blobs.Repaired == 0 && !fresh {
-		// An import may have been killed just before it moved the archives, so record the moves
+		// An import may have been killed right before it moved the archives. So record the moves
 		// again.
 		return nil, k.recordMoves(ctx, k.archives, report.Generation)
 	}
@@ -85,8 +85,8 @@ func (k *packed) stageArchives(ctx context.Context, j *journal.Journal, report *
 		if err := k.session.stageArchive(ctx, a); err != nil {
 			return fmt.Errorf("staging %s: %w", a.set.Path(), err)
 		}
-		// Even an archive that is already in the store needs an entry: without a generation, it
-		// wins no tags.
+		// Even if the store already has the archive, add an entry: without a generation, it wins no
+		// tags.
 		j.Packed = append(j.Packed, journal.Packed{File: a.name, Name: a.set.Name, Generation: j.Generation, There: a.exists})
 		report.Packed = append(report.Packed, a.name)
 		report.Copied = append(report.Copied, a.copied...)

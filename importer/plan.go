@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/names"
 )
 
-// content is a blob or manifest of the bundle. It is read once, even if several repositories
-// contain it.
+// content is a blob or manifest of the bundle. It is read once, even if it is in several
+// repositories.
 type content struct {
 	digest digest.Digest
 	size   int64 // in bytes
@@ -64,11 +64,10 @@ type plan struct {
 	contradicted map[typedDigest]bool
 	// repaired are the paths of damaged blobs in the store, which the import replaces.
 	repaired map[string]bool
-	// receivers are the layouts of the store to which blobs are added. It is nil until it is
-	// needed.
+	// receivers are the layouts of the store that get blobs. It is nil until it is needed.
 	receivers map[string]bool
-	// needed are the paths of blobs that complete images lead to. It is nil as long as all images
-	// are complete.
+	// needed are the paths of blobs that complete images need. It is nil while all images are
+	// complete.
 	needed map[string]bool
 }
 

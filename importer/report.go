@@ -31,8 +31,7 @@ type Report struct {
 	// NonDistributable are layers that the bundles do not contain, as their media type allows.
 	// Their images were published. Clients have to get these layers elsewhere.
 	NonDistributable []layoutstore.Problem `json:"nonDistributable"`
-	// Opened are the files that the import has read. Only these files may be moved or removed
-	// afterwards.
+	// Opened are the files that the import has read. The caller may move or remove only these.
 	Opened *fileid.Set `json:"-"`
 
 	repositories []repository // all repositories of the bundles

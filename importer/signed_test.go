@@ -16,8 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// signed makes a tree with one image, and returns its directory. If the key is not nil, it signs
-// the tree.
+// signed makes a tree with one image, and signs it if the key is not nil.
 func signed(t *testing.T, path, name string, key *inventory.SigningKey) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -12,12 +12,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 )
 
-// minUploads is the minimum number of uploads at the same time. Uploads mostly wait for the
-// network.
+// minUploads is the minimum number of parallel uploads. Uploads mostly wait for the network.
 const minUploads = 4
 
-// uploadContent proves a content. If the content is missing or damaged in the bucket, it is
-// uploaded.
+// uploadContent proves a content, and uploads it if it is missing or damaged in the bucket.
 func (t *transfer) uploadContent(ctx context.Context, c *content) error {
 	for _, from := range c.copies {
 		err := t.uploadCopy(ctx, c, from)
@@ -33,8 +31,7 @@ func (t *transfer) uploadContent(ctx context.Context, c *content) error {
 	return nil
 }
 
-// uploadCopy reads one copy of a content. It uploads the copy unless the bucket already has an
-// intact object.
+// uploadCopy reads one copy of a content, and uploads it unless the bucket has an intact object.
 func (t *transfer) uploadCopy(ctx context.Context, c *content, from bundleCopy) error {
 	o, found := t.session.bucket.Find(c.digest)
 	if !found || o.Size != from.size {

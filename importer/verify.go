@@ -51,8 +51,7 @@ func (t *transfer) verify(ctx context.Context, r io.Reader, out io.Writer, c *co
 	return nil
 }
 
-// proveExisting verifies the digest of a copy in the store without comparing the copy with another
-// one.
+// proveExisting verifies the digest of a copy in the store without comparing it with another copy.
 func (t *transfer) proveExisting(ctx context.Context, c *content, e *existingCopy) error {
 	r, err := t.session.openExisting(ctx, c, e)
 	if r == nil {

@@ -64,8 +64,7 @@ func credulous(t *testing.T, l *layouttest.Layout) *registrytest.Registry {
 	})})
 }
 
-// A pull fails if content contradicts its descriptor, or if a manifest could be read as two kinds
-// of manifest.
+// A pull fails if content contradicts its descriptor, or if the kind of a manifest is ambiguous.
 func TestContradictionsAreNotPulled(t *testing.T) {
 	tree := layouttest.New(t, t.TempDir())
 	l := tree.Layout("app")

@@ -25,8 +25,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// childVariable is an environment variable. If it is set, the test program runs a pull that kills
-// itself.
+// If the environment variable childVariable is set, the test program runs a pull that kills itself.
 const childVariable = "LAYOUTPROXY_TEST_PULL"
 
 func TestMain(m *testing.M) {

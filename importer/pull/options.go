@@ -19,8 +19,7 @@ type Options struct {
 	Source client.Reference
 	// Dir is the directory of the bundle.
 	Dir string
-	// TempDir keeps fetched blobs until they are in the bundle. If it is empty, they are kept in
-	// Dir.
+	// TempDir keeps fetched blobs until they are in the bundle. If it is empty, Dir keeps them.
 	TempDir string
 
 	// Planner chooses the content.
@@ -32,21 +31,18 @@ type Options struct {
 	Tree bool
 	// ChunkSize is the size of chunks in bytes; 0 does not split archives.
 	ChunkSize int64
-	// NewSum returns the hash for the .gostsum file beside each file. If it is nil, there are no
-	// such files.
+	// NewSum returns the hash for the .gostsum files. If it is nil, the bundle has no such files.
 	NewSum func() hash.Hash
 	// NoResume discards the state of an interrupted pull and starts over.
 	NoResume bool
 	// Jobs is the number of blobs and manifests that are fetched at the same time; 0 means 4.
 	Jobs int
 
-	// Program is the name and version of the program. The inventory lists it as the bundle's
-	// creator.
+	// Program is the name and version of the program that the inventory lists as its creator.
 	Program string
 	// SignKey signs the inventory. If it is nil, the inventory is not signed.
 	SignKey *inventory.SigningKey
-	// AllowIncomplete publishes all complete content, even if other content is missing: see
-	// Plan.Problems.
+	// AllowIncomplete publishes all complete content even if other content is missing: see Plan.
 	AllowIncomplete bool
 
 	reached func(point string) // called at each point where tests kill a pull; nil outside of tests

@@ -4,6 +4,5 @@ package pull
 
 import "os"
 
-// isOwn reports whether a file belongs to the user who runs this process. On this system, that is
-// unknown.
+// isOwn reports whether this process's user owns a file. On this system, that is unknown.
 func isOwn(os.FileInfo) bool { return true }

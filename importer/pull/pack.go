@@ -26,8 +26,7 @@ type packer struct {
 	supply *supply
 	// fetched is closed when all fetches have ended.
 	fetched chan struct{}
-	// uses counts, for each blob, the archives that still need it. Only the packing goroutine uses
-	// it.
+	// uses counts, for each blob, the archives that still need it. Only one goroutine uses it.
 	uses map[digest.Digest]int
 }
 
@@ -76,8 +75,7 @@ func (p *packer) fetchAll(ctx, hard context.Context, needs []*need) error {
 	return cmp.Or(fetches.Wait(), ctx.Err())
 }
 
-// packAll writes the archives one after another. It leaves out an archive if one of its blobs was
-// not fetched.
+// packAll writes the archives one after another, except archives with a blob that was not fetched.
 func (p *packer) packAll(ctx context.Context, archives []*packed) error {
 	for _, a := range archives {
 		if err := p.pack(ctx, a); err != nil && !errors.Is(err, errNotFetched) {

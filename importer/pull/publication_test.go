@@ -269,8 +269,7 @@ func TestPublicationNames(t *testing.T) {
 	}
 }
 
-// problemsOf returns the problems of a snapshot. If they cannot be read, it returns the error as a
-// problem.
+// problemsOf returns the problems of a snapshot, or the error from reading them as a problem.
 func problemsOf(s *layoutstore.Snapshot) []layoutstore.Problem {
 	all, err := s.Problems(context.Background())
 	if err != nil {

@@ -37,8 +37,7 @@ type Watch interface {
 	Packed(name string, size int64)
 }
 
-// Transfer receives the progress of the fetch of one blob. Its bytes also count as bytes of the
-// pull.
+// Transfer receives the progress of one blob's fetch. Its bytes also count as bytes of the pull.
 type Transfer interface {
 	Meter
 	// End reports that the transfer has ended, successfully or not.

@@ -57,8 +57,7 @@ type Source struct {
 	files memory[map[string][]byte]
 }
 
-// memory caches values. If several goroutines need the same value, the first one computes it for
-// all.
+// memory caches values. If several goroutines need the same value, the first one computes it.
 type memory[T any] map[string]func() (T, error)
 
 func newSource(registry *client.Client, meter Meter, w *work, reusable *bundle.Reusable) *Source {

@@ -66,8 +66,7 @@ func needsOf(todo []*bundle.Archive) (archives []*packed, needs []*need) {
 	return archives, needs
 }
 
-// supply makes blobs available. It takes them from the working directory, from existing bundles, or
-// from the registry.
+// supply makes blobs available from the working directory, existing bundles or the registry.
 type supply struct {
 	// dir is the directory of the bundle.
 	dir string

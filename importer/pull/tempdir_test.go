@@ -105,8 +105,7 @@ func TestTempDir(t *testing.T) {
 	}
 }
 
-// expectNoBlobs fails the test if an interrupted pull left blobs or parts in the bundle's directory
-// instead of TempDir.
+// expectNoBlobs fails the test if an interrupted pull left blobs in the bundle's directory.
 func expectNoBlobs(t *testing.T, dir string) {
 	t.Helper()
 	for _, name := range filesBelow(t, dir) {

@@ -101,8 +101,7 @@ func TestPullKeepsRepositoriesUnchanged(t *testing.T) {
 	}
 }
 
-// With a pattern for tags, a pull contains only the matching images, with their signatures and
-// other referrers.
+// With a pattern for tags, a pull contains only the matching images and their referrers.
 func TestTagsByGlob(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())

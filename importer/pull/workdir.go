@@ -178,8 +178,8 @@ func (w *work) file(sub string, d digest.Digest) string {
 func (w *work) blob(d digest.Digest) string { return w.file("blobs", d) }
 func (w *work) part(d digest.Digest) string { return w.file("parts", d) }
 
-// copy copies all bytes through a buffer. It hides ReadFrom and WriteTo, because they could bypass
-// a hash.
+// copy copies all bytes through a buffer. ReadFrom and WriteTo are hidden: they could bypass a
+// hash.
 func (w *work) copy(to io.Writer, from io.Reader) (int64, error) {
 	buffer, ok := w.buffers.Get().(*[copySize]byte)
 	if !ok {

@@ -150,8 +150,8 @@ func TestAcknowledgedButNotStored(t *testing.T) {
 			return true
 		}
 	}
-	// In this test, every repository has all blobs, except blobs that the registry only claims to
-	// have mounted.
+	// In this test, every repository has all blobs, except those that it only claims to have
+	// mounted.
 	var mounted sync.Map
 	mounts := registrytest.Nth(3, 1000, func(r *http.Request) bool { return r.FormValue("mount") != "" }) // the first two mounts belong to the preflight
 	claimMounts := func(w http.ResponseWriter, r *http.Request, _ http.Handler) bool {
@@ -177,8 +177,7 @@ func TestAcknowledgedButNotStored(t *testing.T) {
 		"lists of referrers": {acknowledge(func(r *http.Request) bool { return r.Method == "PUT" && strings.Contains(r.URL.Path, "/sha256-") }, 201), func(d push.Difference) bool { return strings.HasPrefix(d.Reference, "sha256-") }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// Use another registry than distribution, because distribution refuses manifests
-			// without their blobs.
+			// Do not use distribution here, because it refuses manifests without their blobs.
 			s := newSetup(t, registrytest.Options{Handler: registry.New(registry.Logger(quiet()))}, push.Selection{})
 			s.registry.Inject(test.fault)
 			s.dial(t, func(o *client.Options) { o.Retries = 1 })

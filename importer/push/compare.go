@@ -64,8 +64,7 @@ func manifestDifference(r *Repository, reference string, want digest.Digest, siz
 	return d, nil
 }
 
-// blobDifference compares a planned blob with the response to a HEAD request for it, like
-// manifestDifference.
+// blobDifference is like manifestDifference, but for a blob.
 func blobDifference(r *Repository, b *Blob, size int64, err error) (*Difference, error) {
 	d := &Difference{Kind: Missing, Repository: r.Name, Reference: b.Digest.String(), Digest: b.Digest, blob: true}
 	switch {
@@ -106,8 +105,7 @@ type Comparison struct {
 
 	// LeftOut lists the content that the plan leaves out. It was not compared.
 	LeftOut []layoutstore.Problem `json:"gaps"`
-	// Unproven describes content that could not be compared, because the registry does not allow
-	// it.
+	// Unproven describes content that the registry does not allow to be compared.
 	Unproven []string `json:"unproven"`
 	// Notices are facts that stay unknown, but do not make the comparison fail.
 	Notices []string `json:"notices"`

@@ -17,8 +17,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// If a manifest contradicts its descriptor or itself, a plan reports the manifest and leaves it
-// out.
+// If a manifest contradicts its descriptor or itself, a plan leaves it out and reports it.
 func TestContradictionsAreLeftOut(t *testing.T) {
 	t.Parallel()
 	tree := layouttest.New(t, t.TempDir())

@@ -27,8 +27,7 @@ func (d *Diagnosis) Unwrap() error { return d.Err }
 type KnownCause struct {
 	// Kind is the name of the cause in the documentation.
 	Kind string
-	// Seen describes the responses by which Diagnose recognizes the cause, in the words of the
-	// documentation.
+	// Seen describes the responses by which Diagnose recognizes the cause, for the documentation.
 	Seen string
 
 	// find returns the cause and its remedy. If the error has a different cause, both are empty.
@@ -78,8 +77,7 @@ func Diagnose(err error) error {
 	return err
 }
 
-// mentions reports whether an error in the response contains one of the words. The words must be in
-// lower case.
+// mentions reports whether an error in the response contains one of the words (in lower case).
 func mentions(e *client.Error, words ...string) bool {
 	for _, c := range e.Codes {
 		text := strings.ToLower(c.Code + " " + c.Message + " " + c.Detail)

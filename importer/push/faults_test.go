@@ -130,8 +130,7 @@ func TestRegistryThatReportsNoSizes(t *testing.T) {
 	}
 }
 
-// If the registry refuses to show content, a comparison names the content, but counts no
-// difference.
+// If the registry refuses to show content, a comparison lists the content as unproven.
 func TestRefusedComparisons(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})

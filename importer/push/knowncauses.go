@@ -14,8 +14,7 @@ import (
 const maxSkew = time.Minute
 
 func clockDiffers(e *client.Error) (cause, remedy string) {
-	// Clocks do not matter to a token server or to a registry with Basic: they check only the
-	// password.
+	// A token server, or a registry with Basic authentication, checks only the password.
 	if !refusesAccess(e) || asksForToken(e) || e.Scheme == "basic" || e.Anonymous || e.Skew.Abs() < maxSkew {
 		return "", ""
 	}

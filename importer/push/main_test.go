@@ -16,8 +16,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// streamFrom is a size in bytes. The clients of the tests stream blobs that are at least this
-// large.
+// streamFrom is the size in bytes from which the clients of the tests stream a blob.
 const streamFrom = 1 << 20
 
 // buildTree builds a tree with every kind of content: shared layers, an index, an artifact with a

@@ -84,15 +84,13 @@ func TestRequestsOfPush(t *testing.T) {
 	want := map[string]int{
 		"GET /v2/": 1,
 		"GET tags": totals.Repositories,
-		// The proof sends one HEAD request for each PUT of a manifest, and one for each blob and
-		// repository.
+		// The proof sends one HEAD request per PUT of a manifest, and one per blob and repository.
 		"HEAD manifests": first + tags + untagged + 2,
 		"HEAD blobs":     totals.Blobs + totals.Mounts,
 		"GET referrers":  1,
 		"GET manifests":  1 + 2, // two of these requests are for referrers tags
 		"PUT manifests":  tags + untagged + 2,
-		// The preflight starts four uploads, below the edition and beside it. Half of them try a
-		// mount.
+		// The preflight starts four uploads below and beside the edition. Half of them try a mount.
 		"POST uploads":   totals.Blobs + totals.Mounts + 4,
 		"PUT uploads":    totals.Blobs,
 		"PATCH uploads":  1 + 2,

@@ -11,8 +11,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Selection selects the repositories of a tree that are pushed, and decides their names in the
-// registry.
+// Selection selects the repositories of a tree to push, and decides their names in the registry.
 type Selection struct {
 	// Include and Exclude are globs for paths below the root. "*" matches anything within one
 	// segment, "**" any number of segments, and "." the root layout. A glob also matches everything

@@ -172,8 +172,7 @@ func (s *source) findProblem(m *closure.Manifest, broken map[digest.Digest]layou
 	return s.about(p, m), true
 }
 
-// findContentProblem returns a problem for the first content of a manifest that is missing or
-// damaged.
+// findContentProblem returns a problem if content of a manifest is missing or damaged.
 func (s *source) findContentProblem(m *closure.Manifest, broken map[digest.Digest]layoutstore.Kind) (layoutstore.Problem, bool) {
 	for _, d := range m.Refs.Children {
 		if kind, ok := broken[d.Digest]; ok {

@@ -15,11 +15,9 @@ type Summary struct {
 	Blobs     BlobCounts `json:"blobs"`
 	Manifests Counts     `json:"manifests"`
 	Tags      TagCounts  `json:"tags"`
-	// ReferrersTags is the number of referrers tags that were written, for a registry without the
-	// referrers API.
+	// ReferrersTags is the number of referrers tags that the push wrote.
 	ReferrersTags int `json:"referrersTags"`
-	// Relisted is the number of manifests that were put again because they were not listed as
-	// referrers.
+	// Relisted is the number of manifests that were put again to be listed as referrers.
 	Relisted  int     `json:"relisted"`
 	BytesSent int64   `json:"bytesSent"`
 	Requests  int64   `json:"requests"`

@@ -35,8 +35,8 @@ func (s *Selection) checkSuspended(all []release.Channel) error {
 	return nil
 }
 
-// readChannel reads the release channel with a given name. ok is false if the repository does not
-// have it.
+// readChannel reads the release channel with a name. ok is false if the repository does not have
+// it.
 func (p *planner) readChannel(ctx context.Context, repository, name string) (c release.Channel, ok bool, err error) {
 	image, err := p.source.Resolve(ctx, repository, name)
 	if pull.IsAbsent(err) {
@@ -78,8 +78,8 @@ func (p *planner) readChannels(ctx context.Context, repository string) (all []re
 	return slices.DeleteFunc(found, func(c release.Channel) bool { return c.Name == "" }), problems, err
 }
 
-// Channels returns the names of a component's release channels, starting with the channel that gets
-// new releases first.
+// Channels returns the names of a component's release channels, the one with the newest releases
+// first.
 func Channels(c *pull.Component) []string {
 	return slices.DeleteFunc(release.Channels(), func(name string) bool { _, ok := c.Channels[name]; return !ok })
 }

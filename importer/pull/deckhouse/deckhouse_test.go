@@ -31,8 +31,7 @@ func platformOnly(t *testing.T) *synthetic {
 	return s
 }
 
-// pulled pulls a selection from a source, and fails the test unless the bundle has exactly the
-// wanted tags.
+// pulled pulls a selection, and fails the test unless the bundle has exactly the wanted tags.
 func pulled(t *testing.T, s *synthetic, selection deckhouse.Selection, want string) {
 	t.Helper()
 	s.writeAll()
@@ -75,8 +74,7 @@ func TestSuspendedChannels(t *testing.T) {
 	pulled(t, s, deckhouse.Selection{IgnoreSuspend: true}, build("v1.68.1")+build("v1.69.3")+build("v1.70.1")+channels+"\n"+newest+install("stable", "v1.69.3")+install("rock-solid", "v1.68.1"))
 }
 
-// Without the channel lts, a source must have all default channels. With lts, it needs none of
-// them.
+// Without the channel lts, a source must have all default channels. With lts, none is required.
 func TestMissingChannels(t *testing.T) {
 	s := newSynthetic(t)
 	s.build(edition, "v1.68.1", 1)
@@ -247,8 +245,7 @@ func TestMissingSelections(t *testing.T) {
 	}
 }
 
-// A pull fails if a name in the source could lead out of the bundle, or if a file in an image is
-// malformed.
+// A pull fails if a name in the source could lead out of the bundle, or if a file is malformed.
 func TestIllegalNamesInSource(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"an extra image": {"extra_images.json": `{"../../../evil": "v1"}`},

@@ -53,8 +53,7 @@ func (p *planner) planFamily(ctx context.Context, f family) error {
 	})
 }
 
-// chooseMembers returns the names of all members of a family, and the selectors of the chosen
-// members.
+// chooseMembers returns the names of all members of a family, and selectors for the chosen members.
 func (p *planner) chooseMembers(ctx context.Context, f family) (all []string, wanted map[string]release.Selector, err error) {
 	include, exclude := selectors(f.include), selectors(f.exclude)
 	if p.selection.ProxyRegistry {
@@ -89,8 +88,7 @@ func checkNames(f family, tags map[string]bool) error {
 	return nil
 }
 
-// chooseNames chooses the included names. If no names are included, it chooses all names that are
-// not excluded.
+// chooseNames returns the included names or, if none are included, all names that are not excluded.
 func chooseNames(all []string, include, exclude map[string]release.Selector) map[string]release.Selector {
 	wanted := map[string]release.Selector{}
 	for _, name := range all {

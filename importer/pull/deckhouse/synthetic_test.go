@@ -71,8 +71,7 @@ func (s *synthetic) channel(repository, tag, version string, suspend bool) {
 	s.tag(repository, d, tag)
 }
 
-// build adds one build of the platform with n internal images and an attestation of the first
-// one.
+// build adds one build of the platform with n internal images and an attestation of the first one.
 func (s *synthetic) build(root, version string, n int) {
 	names := map[string]map[string]string{"module": {}}
 	for i := range n {
