@@ -14,7 +14,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/journal"
 )
 
-// Errors of imports from and into buckets.
+// Errors of imports whose bundle or store is in a bucket.
 var (
 	// ErrPackedInBucket reports that KeepPacked is set for a store in a bucket.
 	ErrPackedInBucket = errors.New("a store in a bucket keeps no archives")

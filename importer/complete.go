@@ -33,7 +33,7 @@ func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Diges
 	for _, b := range graph.Blobs {
 		optional[b.Digest] = b.Optional
 		for _, c := range b.Claims {
-			if c.By == nil { // an index names the blob directly
+			if c.By == nil { // an index lists the blob itself
 				ok[b.Digest] = ok[b.Digest] || !isMissing(b.Digest, c.Size, false)
 			}
 		}

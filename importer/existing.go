@@ -113,7 +113,7 @@ func (p *plan) findPlaces(ctx context.Context, c *content) error {
 	return nil
 }
 
-// locate finds the copies of a content at a path of the store, except those in the volume skip. It
+// locate finds the copies of a content at a path of the store, except copies in the volume skip. It
 // fails with the cause of ctx or with an error of the store's tree.
 func (c *content) locate(ctx context.Context, store *layoutstore.Snapshot, at, skip string) (found []extent.List, err error) {
 	repo, err := store.At(at)

@@ -81,7 +81,7 @@ func (p *plan) findStaged() map[*content]bool {
 func (s *session) hasLinks() bool {
 	f, err := s.store.CreateTemp()
 	if err != nil {
-		return true // if writing is impossible, the next write reports it
+		return true // the next write fails as well, and reports the error
 	}
 	defer f.Discard()
 	name := f.Path() + ".link"

@@ -33,7 +33,7 @@ type Options struct {
 	CacheDir string
 	// Jobs is the maximum number of blobs that are read at the same time; 0 means one per core.
 	Jobs int
-	// Progress is called during an import. It may be nil.
+	// Progress receives the progress of an import. It may be nil.
 	Progress Progress
 	// Before is called before each change of the store. If it returns an error, the change fails
 	// with this error. Tests use it to inject failures and crashes. It may be nil.
@@ -162,7 +162,7 @@ type session struct {
 	// Either store or bucket is nil, depending on where the store is.
 	store  *publish.Store
 	bucket *publish.Bucket
-	begun  bool // Progress.Begin was called
+	begun  bool // whether Progress.Begin was called
 }
 
 // open locks the store. It creates a missing store, and completes the publication in the journal.

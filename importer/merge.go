@@ -108,7 +108,8 @@ func (p *plan) receivesBlobs(at string) bool {
 
 // merging is an index of the store that is being changed.
 type merging struct {
-	old []byte // old is the index before the change. It is nil if the store has no index at this path yet.
+	// old is the index before the change. It is nil if the store has no index at this path yet.
+	old []byte
 	doc map[string]json.RawMessage
 	// entries are the descriptors of the index. Entries without a digest are kept unchanged.
 	entries []wanted

@@ -17,7 +17,7 @@ import (
 
 // Copied is a tar file or a chunk that was copied into the store instead of moved.
 type Copied struct {
-	File   string `json:"file"` // the file outside of the store, which stays there
+	File   string `json:"file"` // path of the file outside of the store, where it stays
 	Reason string `json:"reason"`
 }
 

@@ -140,7 +140,7 @@ func (p published) watchSteps(t *testing.T, what, store string, old importertest
 	return fresh
 }
 
-// A reader that reads during several imports sees the states in their order, and no others.
+// A reader that reads during several imports sees exactly the published states, in order.
 func TestReaderDuringImports(t *testing.T) {
 	for name, imports := range sequences() {
 		t.Run(name, func(t *testing.T) {

@@ -70,7 +70,7 @@ type Blobs struct {
 // IncompleteError lists missing and damaged content of a bundle. Its problems are in files of the
 // bundle, while the problems of pull.IncompleteError are in a registry.
 type IncompleteError struct {
-	Problems []layoutstore.Problem // at most maxProblems
+	Problems []layoutstore.Problem // lists at most maxProblems problems
 }
 
 // maxProblems is the maximum number of problems that are listed.

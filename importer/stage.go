@@ -56,7 +56,7 @@ const bufferSize = 512 << 10
 // stageContent proves a content, and stages it for each layout of the store that needs it.
 func (t *transfer) stageContent(ctx context.Context, c *content) error {
 	base, err := t.prove(ctx, c)
-	if err != nil || !c.proven { // if err is nil, the bundle may have this problem
+	if err != nil || !c.proven { // if err is nil, the import ignores the content's problem
 		return err
 	}
 	t.count(func(b *Blobs) {

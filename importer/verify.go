@@ -67,7 +67,7 @@ func (t *transfer) proveExisting(ctx context.Context, c *content, e *existingCop
 }
 
 // read reads r to its end, and checks its digest and size. It compares the content with the copies
-// of x. If out is not nil, it writes the content to it.
+// of x. If out is not nil, read writes the content to out.
 func (t *transfer) read(ctx context.Context, r io.Reader, out io.Writer, d digest.Digest, size int64, x *comparison) error {
 	buf := t.bufs.Get().(*[bufferSize]byte)
 	defer t.bufs.Put(buf)

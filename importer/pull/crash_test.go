@@ -25,7 +25,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// If the environment variable childVariable is set, the test program runs a pull that kills itself.
+// childVariable makes the test program run a pull that kills itself, if the environment contains
+// it.
 const childVariable = "LAYOUTPROXY_TEST_PULL"
 
 func TestMain(m *testing.M) {

@@ -36,9 +36,9 @@ func sumOf(t *testing.T, file string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// A pull replaces an older archive if any of its content is damaged, even if its name, size and
-// indexes are right. The pull fetches the damaged content again, and writes no checksum of the
-// damaged archive.
+// A pull replaces an older archive if any of its content is damaged, even if the archive's name,
+// size and indexes are right. The pull fetches the damaged content again, and writes no checksum of
+// the damaged archive.
 func TestDamagedArchivesAreReplaced(t *testing.T) {
 	tree := varied(t)
 	r, _ := pulltest.Serve(t, tree.Dir())

@@ -72,7 +72,7 @@ type Layout struct {
 	referrers int
 	// problems are the problems of this layout if it is optional.
 	problems []Problem
-	// neededBy are the units that need an image, by tag of the image.
+	// neededBy maps the tag of an image to the units that need the image.
 	neededBy map[string][]Unit
 	// skipped are the digests of incomplete images.
 	skipped map[digest.Digest]bool

@@ -295,7 +295,7 @@ func waitForState(ctx context.Context, dir, blob string) {
 	}
 }
 
-// interrupting is a writer of responses. It calls do once it has sent the number of bytes in at.
+// interrupting is a response writer. After it has sent the number of bytes in at, it calls do.
 type interrupting struct {
 	http.ResponseWriter
 	sent *atomic.Int64

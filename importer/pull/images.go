@@ -40,8 +40,7 @@ func (d *Draft) Alias(ctx context.Context, l *Layout, tag, reference string) (bo
 	return d.addNamed(ctx, l, tag, reference, tag)
 }
 
-// addNamed plans an image, if it exists, under a tag. name is the tag or digest in the image's
-// name.
+// addNamed plans an image, if it exists, under a tag. The image's name in the index contains name.
 func (d *Draft) addNamed(ctx context.Context, l *Layout, tag, reference, name string) (bool, error) {
 	image, ok, err := d.Choose(ctx, l, tag, reference)
 	if err != nil || !ok || image.Digest == "" || l.skipped[image.Digest] {
@@ -81,9 +80,9 @@ func (d *Draft) Choose(ctx context.Context, l *Layout, tag, reference string) (i
 }
 
 // choosePlatform returns the manifest for the layout's platform if image is an index. If the index
-// has none, it records a problem and returns a zero descriptor. An index that is requested by
-// digest is kept, because clusters request this digest, too. Only a platform in the options changes
-// that.
+// has no such manifest, it records a problem and returns a zero descriptor. An index that is
+// requested by digest is kept, because clusters request this digest, too. Only a platform in the
+// options changes that.
 func (d *Draft) choosePlatform(ctx context.Context, l *Layout, tag, reference string, image closure.Descriptor) (closure.Descriptor, error) {
 	want := l.rules.Platform
 	if digest.Digest(reference).Validate() == nil {

@@ -125,8 +125,8 @@ func (d *Draft) judgeProblems() error {
 	return nil
 }
 
-// markRequired returns the problems with all content marked as required, because without it,
-// nothing could be published.
+// markRequired returns the problems with all content marked as required, because nothing could be
+// published without it.
 func markRequired(problems []Problem) []Problem {
 	problems = slices.Clone(problems)
 	for i := range problems {

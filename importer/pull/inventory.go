@@ -52,7 +52,7 @@ func (r *run) encode(listed *inventory.Inventory) (data, signature []byte, err e
 	}
 	data, err = listed.Encode()
 	if old, readErr := plainfile.Read(filepath.Join(r.options.Dir, inventory.Name), inventory.MaxSize); err == nil && readErr == nil {
-		// If the old inventory differs only in the key of its signature, keep it with this
+		// If the old inventory differs only in the key of its signature, keep it with its
 		// signature.
 		if have, parseErr := inventory.Parse(old); parseErr == nil {
 			listed.Key = have.Key

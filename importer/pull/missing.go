@@ -223,7 +223,7 @@ func (d *Draft) withLostBlobs(ctx context.Context, err error) error {
 	return Incomplete(slices.Concat(incomplete.Problems, slices.Concat(lost...)))
 }
 
-// lostBlob returns a problem if a blob is neither stored here nor in any of the repositories.
+// lostBlob returns a problem if a blob is stored neither locally nor in any of the repositories.
 // Otherwise, it returns nothing.
 func (s *Source) lostBlob(ctx context.Context, b closure.Descriptor, repositories []string) ([]Problem, error) {
 	where, _, err := s.reusable.Find(ctx, repositories[0], b.Digest, b.Size)

@@ -38,7 +38,8 @@ type Options struct {
 	// Jobs is the number of blobs and manifests that are fetched at the same time; 0 means 4.
 	Jobs int
 
-	// Program is the name and version of the program that the inventory lists as its creator.
+	// Program is the name and version of the program that the inventory lists as the bundle's
+	// creator.
 	Program string
 	// SignKey signs the inventory. If it is nil, the inventory is not signed.
 	SignKey *inventory.SigningKey

@@ -30,8 +30,8 @@ type Watch interface {
 	// 0 if it is unknown.
 	Phase(name string, total int64)
 	Meter
-	// Fetch reports that the fetch of a blob starts. The returned transfer receives its progress.
-	// The repository is relative to the source if it is below the source.
+	// Fetch reports that the fetch of a blob starts. The returned transfer receives its progress. A
+	// repository below the source is given relative to the source.
 	Fetch(repository string, size int64) Transfer
 	// Packed reports that an archive was written.
 	Packed(name string, size int64)

@@ -114,7 +114,7 @@ func (s *Source) Name(repository, reference string) string {
 }
 
 // Resolve returns the descriptor of a tag or digest, and fetches its manifest. A tag always leads
-// to the same manifest, even if it moves in the registry meanwhile. Its errors are those of
+// to the same manifest, even if the tag moves in the registry meanwhile. The errors are those of
 // [client.Client.Manifest].
 func (s *Source) Resolve(ctx context.Context, repository, reference string) (closure.Descriptor, error) {
 	return remember(&s.mu, &s.resolved, s.Name(repository, reference), func() (closure.Descriptor, error) {

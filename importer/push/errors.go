@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Side is the side at which the fault is.
+// Side is the side that is at fault: the tree or the registry.
 type Side string
 
 // SideTree is the tree that is pushed. SideUpstream is the registry.
@@ -31,7 +31,7 @@ func (e *Error) Error() string {
 	if e.Side == SideTree {
 		return fmt.Sprintf("%s %s@%s: the source is at fault: %v", e.Op, e.Repository, e.Digest, e.Err)
 	}
-	return e.Err.Error() // a client.Error names the operation and the repository itself
+	return e.Err.Error() // a client.Error already contains the operation and the repository
 }
 
 func (e *Error) Unwrap() error { return e.Err }

@@ -248,7 +248,7 @@ func TestMissingContentIsLeftOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(plan.LeftOut) != 3 { // an image, a child, and the index that names the child
+	if len(plan.LeftOut) != 3 { // left out are an image, a child, and the index that contains the child
 		t.Errorf("%v", plan.LeftOut)
 	}
 	for _, r := range plan.Repositories {

@@ -67,8 +67,8 @@ func TestPushFromAnySource(t *testing.T) {
 	}
 }
 
-// The first push sends no HEAD request to a missing repository, each blob once, and one PUT request
-// per tag. The second push sends one HEAD request per manifest.
+// The first push sends each blob once, one PUT request per tag, and no HEAD request to a missing
+// repository. The second push sends one HEAD request per manifest.
 func TestRequestsOfPush(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, registrytest.Options{}, push.Selection{})
@@ -115,7 +115,7 @@ func TestRequestsOfPush(t *testing.T) {
 	}
 }
 
-// A push sends content before the manifests that refer to it. Then it sends tags, and at the end
+// A push sends content before the manifests that refer to it. Then it sends tags, and finally
 // discovery tags.
 func TestOrderOfPush(t *testing.T) {
 	t.Parallel()

@@ -89,8 +89,9 @@ func isBelow(c release.Channel, lowest *semver.Version) bool {
 	return lowest != nil && c.Release.Version != nil && c.Release.Version.LessThan(lowest)
 }
 
-// installAliases returns the tags of the install image that are named for the selected channels. If
-// the source has the channel rock-solid, it omits channels that point below that channel's version.
+// installAliases returns the tags of the install image that have the names of the selected
+// channels. If the source has the channel rock-solid, it omits channels that point below that
+// channel's version.
 func installAliases(selected, all []release.Channel) map[string]string {
 	lowest := versionOf(all, release.RockSolid)
 	aliases := map[string]string{}

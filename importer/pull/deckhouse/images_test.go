@@ -44,7 +44,7 @@ func TestAttestations(t *testing.T) {
 		att(at, vex(extra.Digest))
 		s.image(at+"/extra/scanner", "7.att", nil)
 		s.image(at+"/extra/scanner", vex(extra.Digest), nil)
-		s.image(at, "v9.9.9.att", nil) // no pulled image belongs to this attestation
+		s.image(at, "v9.9.9.att", nil) // this attestation belongs to an image that is not pulled
 	}
 	s.writeAll()
 	r, _ := pulltest.Serve(t, s.tree.Dir())

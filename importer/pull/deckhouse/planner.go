@@ -89,7 +89,7 @@ func (p *planner) chooseTags(ctx context.Context, repository string, c *release.
 	return c.Choose(sortedKeys(tags)), err
 }
 
-// findExactTag returns the tag that the user means. The user may give a version without its v.
+// findExactTag returns the tag that the user means. The user may omit the v of a version.
 func (p *planner) findExactTag(ctx context.Context, repository, tag string) (string, error) {
 	if _, ok := release.Parse(tag); !ok || strings.HasPrefix(tag, "v") {
 		return tag, nil

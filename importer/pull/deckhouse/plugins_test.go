@@ -16,9 +16,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// A pull contains plugins whose contracts name modules of the bundle, and the plugins that these
-// require. It contains no plugins if the registry refuses to list them, or if only extra images are
-// pulled.
+// A pull contains plugins whose contracts list modules of the bundle, and the plugins that these
+// require. If the registry refuses to list plugins, or if only extra images are pulled, it contains
+// none.
 func TestPluginsOfModules(t *testing.T) {
 	s := lean(t)
 	const at = "deckhouse/deckhouse-cli/plugins"

@@ -50,7 +50,7 @@ type Selection struct {
 	ModulesPathSuffix string
 	// SkipVexImages means that attestations are not pulled.
 	SkipVexImages bool
-	// ProxyRegistry means that the source lists no tags, so that the pull tries versions.
+	// ProxyRegistry means that the source lists no tags, so the pull finds versions by trying them.
 	ProxyRegistry bool
 }
 
