@@ -387,7 +387,7 @@ func TestFaultAtEveryRequest(t *testing.T) {
 			if _, err := importInto(t, s, after); err != nil {
 				t.Errorf("%s request %d: the second import failed: %v", name, n, err)
 			}
-			importertest.Same(t, fmt.Sprintf("%s request %d, after the second import", name, n), contentOfStore(t, s), fresh)
+			importertest.Same(t, fmt.Sprintf("%s request %d: the store after the second import", name, n), contentOfStore(t, s), fresh)
 			if !all {
 				n += 15 // skip 15 requests, unless LAYOUTPROXY_TEST_ALL=1
 			}

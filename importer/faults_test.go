@@ -186,7 +186,7 @@ func TestImportThatEndsAtAnyStep(t *testing.T) {
 				published = s.endAt(t, n, published)
 			}
 			if !published {
-				t.Error("the store had the old tree after every tested step")
+				t.Error("the store had the old tree after every tested step, want the new tree after the last steps")
 			}
 		})
 	}

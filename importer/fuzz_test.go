@@ -43,7 +43,7 @@ func FuzzUntag(f *testing.F) {
 			}
 		}
 		if len(m.entries) < len(before) {
-			t.Errorf("after untag, the index has %d of its %d entries", len(m.entries), len(before))
+			t.Errorf("after untag, the index has %d of its %d entries, want all", len(m.entries), len(before))
 		}
 	})
 }

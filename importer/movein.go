@@ -192,7 +192,7 @@ func (s *session) finishMoves(ctx context.Context, copies bool) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		s.options.Log.Warn("cannot read the record of an interrupted import, so archives in the store may still have their old names outside of it: remove the record", zap.String("path", record), zap.Error(err))
+		s.options.Log.Warn("cannot read the record of an interrupted import, so archives in the store may still have their old names outside of the store: remove the record", zap.String("path", record), zap.Error(err))
 	case moves.Generation > s.store.State().Generation:
 		s.forgetMoves(moves)
 	default:

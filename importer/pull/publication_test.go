@@ -150,7 +150,7 @@ func watchPull(t *testing.T, o pull.Options, old map[string]string) map[string]s
 	o.SetReached(check)
 	pulltest.Run(t, o)
 	if check("end"); !published || steps["placing"] == 0 {
-		t.Errorf("new content seen at the end: %v; visits per point: %v, want at least one visit of placing", published, steps)
+		t.Errorf("new content seen at the end: %v, want true; visits per point: %v, want at least one visit of placing", published, steps)
 	}
 	for name := range contents(t, o.Dir) {
 		if strings.HasPrefix(name, ".") {

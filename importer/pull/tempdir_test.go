@@ -99,7 +99,7 @@ func TestTempDir(t *testing.T) {
 			left, err := os.ReadDir(o.TempDir)
 			layouttest.Try(t, err)
 			if len(left) > 0 {
-				t.Errorf("left in TempDir: %v", left)
+				t.Errorf("files left in TempDir: %v, want none", left)
 			}
 		})
 	}

@@ -45,7 +45,7 @@ func varied(t *testing.T) *layouttest.Tree {
 	app.Tag(app.Image(layouttest.Image{Name: "sbom", LayerSizes: []int64{14}}), "sha256-"+amd.Digest.Encoded()+".sbom")
 	refers := app.Image(layouttest.Image{Name: "refers", ArtifactType: "application/x.sbom", Subject: &one, LayerSizes: []int64{15}})
 	app.Add(refers)
-	app.Add(app.Image(layouttest.Image{Name: "refers to it", ArtifactType: "application/x.signature", Subject: &refers, LayerSizes: []int64{16}}))
+	app.Add(app.Image(layouttest.Image{Name: "refers to the image", ArtifactType: "application/x.signature", Subject: &refers, LayerSizes: []int64{16}}))
 	app.Add(app.Image(layouttest.Image{Name: "refers to a child", ArtifactType: "application/x.signature", Subject: &amd, LayerSizes: []int64{17}}))
 	app.Write()
 	tree.Layout("shop/empty").Write()

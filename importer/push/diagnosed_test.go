@@ -184,7 +184,7 @@ func TestCausesNameTheCulprit(t *testing.T) {
 		{facts("put blob", 413, said("X", "y")), "limits the size of a layer"},
 		{facts("token", 401), "the token server registry.example"},
 		{facts("put blob", 401, basic), "registry.example refuses the login"},
-		{facts("token", 403), "grants the user nothing for p/a"},
+		{facts("token", 403), "grants the user no rights to p/a"},
 		{facts("start upload", 404, at("quay.example", "a/b/c")), "3 segments"},
 		{facts("put blob", 403, said("X", "quota")), "a quota of p is used up"},
 		{facts("start upload", 401, bearer, skewed(-90*time.Second)), "1m30s"},

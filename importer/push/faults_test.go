@@ -43,7 +43,7 @@ func TestPushDespiteFaults(t *testing.T) {
 		},
 		"no PATCH":                         registrytest.Answer(on("PATCH uploads"), 405),
 		"403 for tag lists":                registrytest.Answer(on("GET tags"), 403),
-		"lost answers":                     registrytest.Lose(first(4, on("PUT manifests"))),
+		"lost responses":                   registrytest.Lose(first(4, on("PUT manifests"))),
 		"lost commit":                      registrytest.Lose(first(4, on("PUT uploads"))),
 		"referrers 404":                    registrytest.Answer(on("GET referrers"), 404),
 		"413 for the large blob":           registrytest.Answer(func(r *http.Request) bool { return r.ContentLength > streamFrom }, 413),
@@ -60,7 +60,7 @@ func TestPushDespiteFaults(t *testing.T) {
 		"mounts fail":                      registrytest.Answer(mounts, 503),
 		"HEAD is refused":                  registrytest.Answer(on("HEAD manifests"), 405),
 		"417":                              registrytest.Answer(func(r *http.Request) bool { return r.Header.Get("Expect") != "" }, 417),
-		"no digest in the answer":          registrytest.Edit(on("HEAD manifests"), func(h http.Header) { h.Del("Docker-Content-Digest") }),
+		"no digest in the response":        registrytest.Edit(on("HEAD manifests"), func(h http.Header) { h.Del("Docker-Content-Digest") }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -182,7 +182,7 @@ func TestPreflightReportsRefusedMounts(t *testing.T) {
 		kinds := s.registry.Kinds()
 		// The preflight starts uploads both below the edition and beside it.
 		if begun := kinds["DELETE uploads"]; begun != map[bool]int{true: 4, false: 2}[status == 0] {
-			t.Errorf("mounts answered with %d: the push cancelled %d uploads", status, begun)
+			t.Errorf("mounts answered with %d: the push cancelled %d uploads, want 2, or 4 if the status is 0", status, begun)
 		}
 	}
 }

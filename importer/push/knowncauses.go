@@ -171,7 +171,7 @@ func mayNotRead(e *client.Error) (cause, remedy string) {
 func mayNotPush(e *client.Error) (cause, remedy string) {
 	switch {
 	case asksForToken(e) && e.Status == http.StatusForbidden:
-		return fmt.Sprintf("the token server %s grants the user nothing for %s", e.Host, e.Repository), "check that the project exists and the path is right, and grant the rights to pull and to push there"
+		return fmt.Sprintf("the token server %s grants the user no rights to %s", e.Host, e.Repository), "check that the project exists and the path is right, and grant the rights to pull and to push there"
 	case isWrite(e) && (refusesAccess(e) || e.HasCode("DENIED")):
 		return fmt.Sprintf("the user may not push to %s", e.Repository), "grant the right to push there, or log in as another user with docker login or --username; some registries give the same answer if the project does not exist"
 	}

@@ -156,7 +156,7 @@ func TestProxyRegistry(t *testing.T) {
 		"a module by its versions": {only(func(s *deckhouse.Selection) {
 			s.NoModules, s.ProxyRegistry, s.IncludeModules = false, true, []string{"console@>=1.0.0"}
 		}), console + "\n" + version("console", "v1.0.0") + version("console", "v2.0.0")},
-		"no module, as none is named": {only(func(s *deckhouse.Selection) { s.NoModules, s.NoInstaller, s.ProxyRegistry = false, false, true }), installer},
+		"no module if none is named": {only(func(s *deckhouse.Selection) { s.NoModules, s.NoInstaller, s.ProxyRegistry = false, false, true }), installer},
 		"a package": {only(func(s *deckhouse.Selection) {
 			s.NoPackages, s.ProxyRegistry, s.IncludePackages = false, true, []string{"console-p@=v1.0.0"}
 		}), `packages/console-p:v1.0.0, packages/console-p:@console-p v1.0.0, packages/console-p/version:v1.0.0
@@ -174,7 +174,7 @@ func TestProxyRegistry(t *testing.T) {
 		})
 	}
 	if n := r.Kinds()["GET tags"]; n != 0 {
-		t.Errorf("the pull listed tags %d times", n)
+		t.Errorf("the pull listed tags %d times, want 0", n)
 	}
 }
 
@@ -209,7 +209,7 @@ func TestMissingSelections(t *testing.T) {
 		selection deckhouse.Selection
 		want      string
 	}{
-		"an image that a module names": {func(s *synthetic) {
+		"an image that a module lists": {func(s *synthetic) {
 			s.image(edition+"/modules/console", "v1.0.0", map[string]string{"images_digests.json": `{"a":"sha256:` + strings.Repeat("ab", 32) + `"}`})
 			s.channel(edition+"/modules/console/release", "alpha", "v1.0.0", false)
 		}, deckhouse.Selection{}, "modules/console@sha256:" + strings.Repeat("ab", 32) + ": missing"},

@@ -138,7 +138,7 @@ func (r *chooser) chooseForModule(ctx context.Context, name string, versions []r
 	rejects := func(c *release.Contract) string {
 		want, ok := c.RequirementOf(module)
 		if !ok {
-			return "its contract does not name the module"
+			return "its contract does not list the module"
 		}
 		ok, err := want.Fits(of.Version)
 		switch {
