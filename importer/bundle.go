@@ -107,7 +107,7 @@ func (g *problemList) add(p layoutstore.Problem) {
 		g.all = append(g.all, p.Bounded(maxTags))
 	case !g.more:
 		g.more = true
-		g.all = append(g.all, layoutstore.Problem{Kind: p.Kind, Path: p.Path, Reason: fmt.Sprintf("there are more than %d problems: the others are not listed", maxProblems)})
+		g.all = append(g.all, layoutstore.Problem{Kind: p.Kind, Path: p.Path, Reason: fmt.Sprintf("more than %d problems: the rest is not listed", maxProblems)})
 	}
 }
 

@@ -60,7 +60,7 @@ func (r *run) compare(ctx context.Context, sources []string) error {
 	}
 	for _, p := range found {
 		if p.Kind != layoutstore.Conflict && (ours[p.Repository] || !r.options.Tree) {
-			p.Reason = fmt.Sprintf("the pull wrote this image, but it cannot be served: %s: %s: %s", p.Kind, p.Path, p.Reason)
+			p.Reason = fmt.Sprintf("the pull wrote this content, but it cannot be served: %s: %s: %s", p.Kind, p.Path, p.Reason)
 			problems = append(problems, Problem{Problem: p})
 		}
 	}
