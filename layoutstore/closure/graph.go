@@ -63,7 +63,7 @@ type Claim struct {
 	Size int64
 	// By is the manifest, or nil if an index.json refers to the blob directly.
 	By *Manifest
-	// Tags contains the tags of that descriptor in index.json. It is empty if By is not nil.
+	// Tags contains the tags of the blob's descriptor in index.json. It is empty if By is not nil.
 	Tags []string
 }
 
@@ -91,7 +91,7 @@ func (m *Manifest) Tops() []*Manifest {
 	return tops
 }
 
-// TagsTo returns the tags from which m can be reached, sorted. They are those of m and of its
+// TagsTo returns the tags from which m can be reached, sorted. These are the tags of m and of its
 // direct and indirect parents.
 func (m *Manifest) TagsTo() []string {
 	if len(m.Parents) == 0 {

@@ -15,7 +15,7 @@ import (
 // sees an image and the other an index (CVE-2021-41190), or they see different digests for a layer.
 var ErrAmbiguous = errors.New("two readers could read it as two different manifests")
 
-// ErrContradiction means that a manifest has another media type than its descriptor states.
+// ErrContradiction means that the media type of a manifest differs from the one that its descriptor states.
 var ErrContradiction = errors.New("the manifest contradicts its descriptor")
 
 // kind is a kind of manifest. Each kind has two media types at most.

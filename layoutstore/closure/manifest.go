@@ -1,8 +1,9 @@
 // Package closure parses manifests and follows everything that they refer to.
 //
-// [Parse] parses one manifest. [Walk] builds a [Graph] of all manifests and blobs that the descriptors of an
-// index lead to. In a graph, each manifest comes after those to which it refers. Unavailable manifests are
-// included with the reason for it, so that verify, push, import and pull report the same problems.
+// [Parse] parses one manifest. [Walk] builds a [Graph] of all manifests and blobs that the
+// descriptors of an index lead to. In a graph, each manifest comes after those to which it refers.
+// An unavailable manifest comes with the reason why it is unavailable, so that verify, push, import
+// and pull report the same problems.
 //
 // The package supports the formats of the OCI image specification 1.1 (manifest.md, image-index.md,
 // descriptor.md), its withdrawn artifact manifest, and Docker's image manifest version 2, schema 2.
@@ -60,7 +61,7 @@ type document struct {
 	Annotations  map[string]string `json:"annotations"`
 	Config       *Descriptor       `json:"config"`
 	Layers       []Descriptor      `json:"layers"`
-	Blobs        []Descriptor      `json:"blobs"` // only in an artifact manifest
+	Blobs        []Descriptor      `json:"blobs"` // present only in an artifact manifest
 	Manifests    []Descriptor      `json:"manifests"`
 	Subject      *Descriptor       `json:"subject"`
 }

@@ -37,7 +37,7 @@ type Visitor interface {
 }
 
 // Traversal reads manifests breadth first, because indexes may be nested to any depth. It reads
-// each manifest once, even if several others name it.
+// each manifest once, even if several others refer to it.
 type Traversal struct {
 	Read    Read
 	Visitor Visitor

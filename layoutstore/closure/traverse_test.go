@@ -34,7 +34,7 @@ func (v *visits) Manifest(m *closure.Manifest) {
 
 func (v *visits) Blob(t closure.Top) { v.blobs = append(v.blobs, t.Digest) }
 
-// A traversal reads every manifest once, breadth first, even if several others name it.
+// A traversal reads every manifest once, breadth first, even if several others refer to it.
 func TestTraversalReadsOnceBreadthFirst(t *testing.T) {
 	c := content{}
 	image := c.add(t, specs.Manifest{Config: blob("config")})

@@ -115,7 +115,7 @@ func (l List) String() string {
 func (l List) Slice(off, n int64) (List, error) {
 	size := l.Size()
 	if off < 0 || n < 0 || off > size || n > size-off {
-		return nil, fmt.Errorf("bytes %d to %d are outside of the %d bytes: %w", off, off+n, size, io.ErrUnexpectedEOF)
+		return nil, fmt.Errorf("bytes %d to %d are not within the %d bytes of the content: %w", off, off+n, size, io.ErrUnexpectedEOF)
 	}
 	var part List
 	for _, e := range l {

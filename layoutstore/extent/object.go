@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// objectSection reads one extent of an object. A seek only changes the position. If the next read
-// is not where the open body is, it requests a new range. So each run of bytes that is read without
-// a seek takes one request. All bytes are from the same state of the object, because the bucket
-// refuses requests for any other state.
+// objectSection reads one extent of an object. A seek only changes the position. A read at a
+// different position than that of the open body requests a new range. So each run of bytes that is
+// read without a seek takes one request. All bytes are from the same state of the object, because
+// the bucket refuses requests for any other state.
 type objectSection struct {
 	object   Ranged
 	off, len int64

@@ -97,8 +97,8 @@ func (r *once) drop(pos int64) {
 	}
 }
 
-// dropFirst drops the first window together with dropped windows just before it. The system drops a
-// large page only if all of it is dropped at once.
+// dropFirst drops the first window, and again the windows just before it that were already dropped.
+// The system drops a large page only if all of it is dropped at once.
 func (r *once) dropFirst() {
 	w := r.cold[0]
 	if w.off != r.dropped.off+r.dropped.len {

@@ -139,8 +139,8 @@ func layerOf(t *testing.T, entries ...entry) []byte {
 }
 
 // An entry replaces whatever has the same path in the layers below, and everything below that path.
-// Only a directory does not replace a directory (OCI image layer specification 1.1, "Changeset over
-// existing files"). containerd does the same in applyNaive of pkg/archive/tar.go.
+// As an exception, a directory does not replace a directory (OCI image layer specification 1.1,
+// "Changeset over existing files"). containerd does the same in applyNaive of pkg/archive/tar.go.
 func TestEntriesReplacePathsInLowerLayers(t *testing.T) {
 	const name = "a/b/version.json"
 	file, dir, link, hard := byte(tar.TypeReg), byte(tar.TypeDir), byte(tar.TypeSymlink), byte(tar.TypeLink)

@@ -48,7 +48,7 @@ type IndexChange struct {
 	Old []byte
 	New []byte
 
-	old, new extent.List // where the bytes are, in a journal that was read
+	old, new extent.List // where the old and new bytes are in a journal that was read
 }
 
 // OldBytes returns the index before the import. It returns nil if there was none. If ctx ends, it

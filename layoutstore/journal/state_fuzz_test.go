@@ -10,7 +10,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// A state in an unknown format must be refused. The error must never be that the store is missing.
+// A state in an unknown format must be refused. The error must never be ErrNotStore.
 func FuzzState(f *testing.F) {
 	f.Add([]byte(`{"format":1,"generation":7,"packed":[{"file":"a.tar","name":"a.tar","generation":7}]}`))
 	f.Add([]byte(`{"format":2}`))

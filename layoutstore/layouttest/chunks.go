@@ -79,7 +79,7 @@ func cut(tb TB, archive string, sizes []int64) (chunks []string) {
 		off += size
 		chunks = append(chunks, fmt.Sprintf("%s.%04d.chunk", archive, i))
 	}
-	Try(tb, os.Remove(archive)) // first, because an archive takes precedence over its chunks
+	Try(tb, os.Remove(archive)) // removed first, because an archive takes precedence over its chunks
 	for i, chunk := range chunks {
 		Try(tb, os.Rename(temp(i), chunk))
 	}

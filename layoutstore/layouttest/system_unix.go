@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// MakePipe creates a named pipe. Errors: errors.ErrUnsupported on Windows.
+// MakePipe creates a named pipe. On Windows, it fails with errors.ErrUnsupported.
 func MakePipe(name string) error { return syscall.Mkfifo(name, 0o644) }
 
 // LimitFiles limits how many files this process may have open, until restore is called. It skips the test on Windows.

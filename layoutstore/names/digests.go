@@ -73,7 +73,7 @@ const (
 // ReferrersTag returns the tag ALGORITHM-HEX. In a registry without the referrers API, it lists the
 // referrers of d. Each part is truncated, so only half of the hex digits of a sha512 digest remain
 // (OCI distribution specification 1.1, "Referrers Tag Schema"). regclient's types/referrer
-// truncates them to the same lengths. The digest must be valid.
+// truncates the parts to the same lengths. The digest must be valid.
 func ReferrersTag(d digest.Digest) string {
 	algorithm, encoded, _ := strings.Cut(string(d), ":")
 	return algorithm[:min(maxTagAlgorithm, len(algorithm))] + "-" + encoded[:min(maxTagEncoded, len(encoded))]

@@ -43,8 +43,8 @@ type Archive struct {
 func (a *Archive) IsStale() bool { return a.stale.Load() }
 
 // OpenArchive opens an archive. It reads all headers unless the cache, or the bucket of the
-// archive, contains an index of exactly these files. It fails if ctx ends or the files cannot be
-// read. Problems of the archive itself are in [Archive.Problem] and [Archive.Layouts].
+// archive, contains an index of the files in their current state. It fails if ctx ends or the files
+// cannot be read. Problems of the archive itself are in [Archive.Problem] and [Archive.Layouts].
 func OpenArchive(ctx context.Context, set Set, cache Cache) (*Archive, error) {
 	a := &Archive{set: set, base: set.list()}
 	a.begins = beginsOf(a.base)

@@ -30,7 +30,8 @@ func (f *archiveFile) Open(ctx context.Context) (*os.File, error) {
 	// the directory, and the name in it has no slash.
 	file, err := plainfile.OpenNoFollow(filepath.Join(f.dir, f.name))
 	if err != nil {
-		// The name may be a link to another name in the directory. If it is not, this call returns the error.
+		// The name may be a link to another name in the directory. If it is not, this call fails
+		// and returns the reason.
 		file, err = plainfile.OpenInDir(f.dir, f.name)
 	}
 	if errors.Is(err, fs.ErrNotExist) {

@@ -77,7 +77,8 @@ func (ix *tarIndex) isHeaderOf(name string, h *tar.Header) bool {
 	return illegal == "" && have == want && h.Typeflag != tar.TypeLink
 }
 
-// zeros is an endless reader of zeros. They follow the one header, because the tar reader may read beyond it.
+// zeros is an endless reader of zeros. It follows a header that is read alone, because a tar reader
+// may read beyond the header.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

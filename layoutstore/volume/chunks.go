@@ -29,7 +29,8 @@ type Set struct {
 
 	// dir is the directory as the user gave it.
 	dir string
-	// files contains the files. In a chunk set, it contains only the chunks before the first missing one.
+	// files contains the files of the archive. In a chunk set, it contains only the chunks before
+	// the first missing one.
 	files []extent.Extent
 	// seams describes where the chunks meet. It is nil for an archive in one file.
 	seams *seams

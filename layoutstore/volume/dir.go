@@ -41,7 +41,7 @@ func OpenDir(name string) (*Dir, error) {
 func (d *Dir) Close() error { return d.root.Close() }
 
 // SameAs reports whether d and other are the same directory in the file system. They differ if the
-// source is a link that leads to a different directory since.
+// source is a link that was changed from one directory to another.
 func (d *Dir) SameAs(other *Dir) bool {
 	a, err := d.root.Stat(".")
 	if err != nil {

@@ -86,7 +86,7 @@ func (f *finder) skipFile(name string) bool {
 // archive share one problem if the reason is the same.
 type skippedFiles struct {
 	problems []problem.Problem
-	// more contains the index in problems of the problem that further files share.
+	// For files that share a problem, more contains the index of that problem in problems.
 	more map[skippedKey]int
 	// count contains the number of further files that share a problem, by index in problems.
 	count map[int]int

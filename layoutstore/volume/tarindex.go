@@ -35,7 +35,7 @@ type tarIndex struct {
 	entries int
 	// unsure is set if a cached index could not represent everything. Then this index is not cached.
 	unsure bool
-	// headers is the field headers of links.
+	// headers maps the name of an entry to the name in its header, if they differ. See links.
 	headers map[string]string
 	// end is the offset after the two empty blocks at the end of the archive. It is 0 if they were not found.
 	end int64

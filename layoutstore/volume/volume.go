@@ -53,8 +53,9 @@ type Volume interface {
 // Cached is a Volume that can locate a blob without waiting for a disk.
 type Cached interface {
 	Volume
-	// LocateCached returns where a blob is stored if it exists and has size bytes. Whether it does is known
-	// only after opening it. LocateCached returns nil if it does not know. See [extent.List.OpenCachedAt].
+	// LocateCached returns where a blob is stored if it exists and has size bytes. Whether it does
+	// is known only after opening it. If LocateCached does not know where the blob is, it returns
+	// nil. See [extent.List.OpenCachedAt].
 	LocateCached(layout string, d digest.Digest, size int64) extent.List
 }
 

@@ -53,7 +53,7 @@ func isTemporary(err error) bool {
 	switch answer.StatusCode {
 	case 0, http.StatusRequestTimeout, http.StatusTooManyRequests:
 		return true
-	case http.StatusConflict: // two conditional writes at the same time
+	case http.StatusConflict: // the status for two conditional writes at the same time
 		return answer.Code == conflict
 	}
 	return answer.StatusCode >= 500 && answer.StatusCode != http.StatusNotImplemented

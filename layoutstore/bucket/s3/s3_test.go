@@ -446,7 +446,7 @@ func TestInvalidOptions(t *testing.T) {
 	}
 }
 
-// Amazon documents this response for two conditional writes at the same time. The client retries the write.
+// Amazon documents status 409 for two conditional writes at the same time. The client then retries the write.
 func TestRetryConflictingWrites(t *testing.T) {
 	s := buckettest.Start(t)
 	b := s.Open(t, "")
