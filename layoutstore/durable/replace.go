@@ -22,7 +22,6 @@ func newPending(name string, perm fs.FileMode, keepMode bool) (*pendingFile, err
 	return renameio.NewPendingFile(name, options...)
 }
 
-// replaceIn replaces a file in the directory dir.
 func replaceIn(dir *os.Root, name string, data []byte, perm fs.FileMode) error {
 	return renameio.WriteFile(name, data, perm, renameio.WithRoot(dir))
 }

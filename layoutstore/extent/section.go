@@ -10,7 +10,6 @@ import (
 	"syscall"
 )
 
-// section reads one extent.
 type section interface {
 	Sender
 	// left returns the number of bytes from the position to the end of the section.

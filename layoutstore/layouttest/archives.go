@@ -96,7 +96,6 @@ func (t *Tree) layoutsOnDisk() (layouts []string) {
 	return layouts
 }
 
-// packer writes one archive.
 type packer struct {
 	Archive
 	tree *Tree

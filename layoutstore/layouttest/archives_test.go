@@ -204,7 +204,6 @@ func writeDigits(t *testing.T) (archive, content string) {
 	return archive, content
 }
 
-// readChunks returns the content of each chunk.
 func readChunks(t *testing.T, chunks []string) (all []string) {
 	t.Helper()
 	for _, chunk := range chunks {

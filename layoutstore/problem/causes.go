@@ -17,7 +17,6 @@ type Cause struct {
 	More int
 }
 
-// maxNames is the maximum length of Names.
 const maxNames = 5
 
 // Causes groups problems that have the same kind, file, reason and chunks. The groups are in the

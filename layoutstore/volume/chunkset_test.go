@@ -89,8 +89,8 @@ func findChunk(sizes []int64, off int64) (chunk int, at int64) {
 }
 
 // smallest returns a chunk that is smaller than all others by more than they differ from each
-// other. The last chunk does not count. If only one other chunk counts, it must be larger by a
-// third of its size, or by the largest difference between chunks of d8.
+// other. The last chunk does not count. If only one other chunk counts, the difference must exceed
+// a third of its size, or the largest difference between chunks of d8.
 func TestSmallestChunkOfSet(t *testing.T) {
 	everySet([]int64{0, 89, 90, 100, 101, 200, 2 << 20, 3 << 20}, func(sizes []int64, s *seams) {
 		for i := range sizes {

@@ -132,7 +132,6 @@ func (d *Dir) names(dir string) ([]string, error) {
 	return names, err
 }
 
-// blobFile is a blob in a directory tree.
 type blobFile struct {
 	vol       *Dir
 	dir, name string // dir is a path below the volume, with slashes

@@ -21,7 +21,6 @@ func lostBlob(kind problem.Kind, reason string, again []string) problem.Problem 
 	return problem.Problem{Kind: kind, Reason: reason, Chunks: again, Suspects: true, Err: fs.ErrNotExist}
 }
 
-// unreadable returns the problem of a file that cannot be read.
 func unreadable(kind problem.Kind, name string, err error) problem.Problem {
 	return problem.Problem{Kind: kind, Path: name, Reason: err.Error(), Err: err, Transient: IsTransient(err)}
 }

@@ -41,5 +41,4 @@ func (a *Archive) betweenNeighbors(l *tarLayout, d digest.Digest) (p problem.Pro
 // is the file oci-layout of the previous layout, with a long name.
 const layoutMarker = 2048
 
-// headerAt returns the offset of the header of an entry.
 func (e tarEntry) headerAt() int64 { return e.off - int64(e.header) }

@@ -40,7 +40,6 @@ func upload(t testing.TB, s *buckettest.Server, dir, prefix string) {
 	layouttest.Try(t, err)
 }
 
-// findObjects lists a place and returns the archives in it.
 func findObjects(t testing.TB, o *volume.Objects) volume.Found {
 	t.Helper()
 	found, _, err := o.List(t.Context())

@@ -277,7 +277,6 @@ func (l *objectLayout) add(d digest.Digest, o bucket.Object) {
 	l.odd[d] = o
 }
 
-// finish returns the table of all objects that were added.
 func (t *tableReader) finish() *objectTable {
 	table := t.table
 	table.sum = [sha256.Size]byte(t.hash.Sum(nil))

@@ -260,7 +260,6 @@ func (s *scan) report(p problem.Problem) {
 	}
 }
 
-// finish returns the index of everything that was scanned.
 func (s *scan) finish(broken *problem.Problem) *tarIndex {
 	if s.reserved > 0 {
 		s.trailing = append(s.trailing, s.reservedProblem())
