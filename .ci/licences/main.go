@@ -1,6 +1,6 @@
-// Licences prints the licence of each module that is linked into a program. It writes them to an
-// SBOM in the CycloneDX 1.6 format. It fails if a module has no licence file, or a licence that it
-// does not know: the known licences all allow a binary under Apache 2.0.
+// Licences prints the licence of each module that is linked into a program, and writes the modules
+// with their licences to an SBOM in the CycloneDX 1.6 format. It fails if a module has no licence
+// file, or an unknown licence. All known licences allow a binary to be released under Apache 2.0.
 //
 //	licences ./cmd/layoutproxy SBOM.json
 package main
@@ -20,8 +20,8 @@ import (
 	"strings"
 )
 
-// known returns the accepted licences, each with words by which find recognizes it. If several
-// licences match a file, the first one counts.
+// known returns the accepted licences, each with phrases that identify its text. If a file matches
+// several licences, find uses the first one.
 func known() []licence {
 	return []licence{
 		{"Apache-2.0", []string{"Apache License", "Version 2.0, January 2004"}},
@@ -102,8 +102,8 @@ func write(file, program string, modules []module) error {
 	return os.WriteFile(file, append(data, '\n'), 0o644)
 }
 
-// linked returns the modules that are linked into the program, without duplicates. It collects
-// those of every operating system that the program is released for.
+// linked returns the modules that are linked into the program on at least one of the operating
+// systems that it is released for. No module is listed twice.
 func linked(program string) ([]module, error) {
 	var modules []module
 	for _, system := range []string{"linux", "darwin", "windows"} {
@@ -157,7 +157,7 @@ func find(dir string) (string, error) {
 		names = append(names, known()[i].name)
 	}
 	if len(names) == 0 {
-		return "", errors.New("no licence file")
+		return "", errors.New("the module has no licence file")
 	}
 	return strings.Join(names, " AND "), nil
 }

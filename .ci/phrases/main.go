@@ -88,8 +88,8 @@ func listFiles() []string {
 	return strings.Split(strings.TrimRight(string(out), "\x00"), "\x00")
 }
 
-// skip reports whether a file is exempt from the check: test data, licences, and the list of
-// phrases itself.
+// skip reports whether a file is not checked. Test data, licences and the list of phrases itself
+// are not.
 func skip(file string) bool {
 	if strings.Contains("/"+file, "/testdata/") && !strings.HasSuffix(file, ".txtar") || strings.HasPrefix(file, ".ci/phrases/") {
 		return true

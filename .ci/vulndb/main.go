@@ -56,7 +56,7 @@ func write(osv, out string) error {
 		return err
 	}
 	if len(files) < 1000 {
-		return fmt.Errorf("%s contains only %d reports, so it is not the database", osv, len(files))
+		return fmt.Errorf("%s contains only %d reports, so it is not the vulnerability database", osv, len(files))
 	}
 	modules := map[string][]vuln{}
 	for _, file := range files {
@@ -90,7 +90,7 @@ func write(osv, out string) error {
 		return err
 	}
 	fmt.Printf("%d reports\n", len(files))
-	// The files of the module contain no date of their publication, so "modified" is the zero time.
+	// The module does not say when its reports were published, so "modified" is the zero time.
 	return put(filepath.Join(out, "index", "db.json"), map[string]time.Time{"modified": {}})
 }
 

@@ -34,8 +34,8 @@ type release struct {
 	Date    time.Time `json:"-"`
 }
 
-// tag returns the tag of the image and of the chart. A tag cannot contain +, so + becomes _, as in
-// Helm.
+// tag returns the tag of the image and of the chart. A tag cannot contain +. Like Helm, tag
+// replaces + by _.
 func (r release) tag() string { return strings.ReplaceAll(r.Version, "+", "_") }
 
 // artifact is one entry of goreleaser's artifacts.json.
@@ -80,11 +80,11 @@ func readRelease(o options) (r release, err error) {
 		return r, nil
 	}
 	if o.key == "" && !o.unsigned {
-		return r, errors.New("LAYOUTPROXY_RELEASE_KEY is empty: set it to sign the release, or pass --unsigned")
+		return r, errors.New("LAYOUTPROXY_RELEASE_KEY is empty: set it to sign the release, or pass -unsigned")
 	}
 	changes, err := os.ReadFile(filepath.Join(o.top, "CHANGELOG.md"))
 	if err == nil && !bytes.Contains(changes, []byte("\n## ["+r.Version+"]")) {
-		err = fmt.Errorf("CHANGELOG.md has no section %s", r.Version)
+		err = fmt.Errorf("CHANGELOG.md has no section for version %s", r.Version)
 	}
 	return r, err
 }
@@ -109,7 +109,7 @@ func copyArtifacts(o options, r release, artifacts []artifact) error {
 		}
 	}
 	if len(names) == 1 {
-		return fmt.Errorf("%s/artifacts.json lists neither archives nor packages", o.dist)
+		return fmt.Errorf("%s/artifacts.json lists no archives and no packages of a release", o.dist)
 	}
 	for name, from := range names {
 		data, err := os.ReadFile(from)
@@ -155,8 +155,8 @@ func writeLayouts(o options, r release, programs []artifact) error {
 	return nil
 }
 
-// finish writes the provenance of the files so far, then the checksums of all files. It signs both
-// documents.
+// finish writes the provenance of all files in the output directory, and then SHA256SUMS, which
+// also lists the provenance. It signs both.
 func finish(o options, r release) error {
 	subject, err := sumsOf(o.out, "*")
 	if err != nil {
@@ -189,8 +189,8 @@ func finish(o options, r release) error {
 	return o.signFiles(map[string][]byte{"SHA256SUMS": b.Bytes(), name: origin})
 }
 
-// signFiles writes a signature NAME.sig beside each file. It does nothing without a key, or with
-// -unsigned.
+// signFiles signs each file and writes the signature to NAME.sig. Without a key, or with -unsigned,
+// it does nothing.
 func (o options) signFiles(files map[string][]byte) error {
 	if o.key == "" || o.unsigned {
 		return nil
@@ -215,8 +215,7 @@ func (o options) write(name string, data []byte) error {
 	return os.WriteFile(filepath.Join(o.out, name), data, 0o644)
 }
 
-// sumsOf returns the SHA-256 of each file in a directory whose name matches a pattern, sorted by
-// name.
+// sumsOf returns the SHA-256 of the files in dir whose names match a pattern, sorted by name.
 func sumsOf(dir, pattern string) (all []resource, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, pattern))
 	if err != nil {

@@ -18,8 +18,8 @@ const (
 	mediaTypeChart       = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 )
 
-// newChart packages the chart in a directory as Helm does, with the version of the release. It also
-// returns a layout from which Helm can pull the chart.
+// newChart packages the chart in dir as Helm does, with the version of the release. It returns the
+// package, and a layout that contains the package in the form in which Helm pulls charts.
 func newChart(r release, dir string) (archive []byte, l *layout, err error) {
 	root := os.DirFS(dir)
 	metadata, err := chartMetadata(r, root)
@@ -54,8 +54,7 @@ func newChart(r release, dir string) (archive []byte, l *layout, err error) {
 	return archive, l, err
 }
 
-// chartMetadata returns the content of Chart.yaml, with its version replaced by that of the
-// release.
+// chartMetadata returns the content of Chart.yaml. It sets the version to that of the release.
 func chartMetadata(r release, root fs.FS) (map[string]any, error) {
 	data, err := fs.ReadFile(root, "Chart.yaml")
 	if err != nil {
@@ -63,7 +62,7 @@ func chartMetadata(r release, root fs.FS) (map[string]any, error) {
 	}
 	var metadata map[string]any
 	if err := yaml.Unmarshal(data, &metadata); err != nil {
-		return nil, fmt.Errorf("file Chart.yaml: %w", err)
+		return nil, fmt.Errorf("cannot parse Chart.yaml: %w", err)
 	}
 	metadata["version"], metadata["appVersion"] = r.Version, r.tag()
 	return metadata, nil

@@ -14,15 +14,15 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// annotationContainerdName is an annotation with the name of an image in an archive. containerd and
-// podman name the image after it when they load the archive. BuildKit's docker exporter writes it,
-// too (containerd, core/images/annotations.go).
+// annotationContainerdName is an annotation that contains the name of an image. When containerd and
+// podman load an archive, they give the image this name. BuildKit's docker exporter also writes the
+// annotation (containerd, core/images/annotations.go).
 const annotationContainerdName = "io.containerd.image.name"
 
 // imageName is the name of the image on a node after its archive is loaded. The chart expects this name.
 const imageName = "docker.io/library/layoutproxy"
 
-// nobody is the number of the user and of the group that run the program in its image.
+// nobody is the id of the user, and of the group, that the program runs as in its image.
 const nobody = 65532
 
 // containerConfig is the configuration of a container. It contains fields of the OCI specification,
@@ -62,8 +62,7 @@ func newConfig(r release) containerConfig {
 	}
 }
 
-// newImage returns an image that contains the program for each architecture: an index with one
-// manifest per architecture.
+// newImage returns the container image: an index with one manifest per architecture.
 func newImage(r release, programs []artifact) (*layout, error) {
 	if len(programs) == 0 {
 		return nil, errors.New("goreleaser built no program for linux")
@@ -135,9 +134,9 @@ func addPlatform(l *layout, r release, p artifact, roots []byte) (specs.Descript
 	return m, err
 }
 
-// certificates returns the certificate authorities that Mozilla trusts, from a list that a Go
-// module pins. It skips an authority that Mozilla trusts only in part, for example until a date,
-// because a file of certificates cannot express that.
+// certificates returns the certificate authorities that Mozilla trusts, from a pinned Go module. It
+// leaves out authorities that Mozilla trusts only with restrictions, for example until a date,
+// because a file of certificates cannot contain such a restriction.
 func certificates() ([]byte, error) {
 	var all [][]byte
 	for root := range bundle.Roots() {

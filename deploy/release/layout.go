@@ -61,7 +61,7 @@ type file struct {
 	name  string
 	data  []byte
 	mode  int64 // permissions; 0 means 0644 for a file, and 0755 for a directory
-	owner int   // number of both the user and the group
+	owner int   // id of both the user and the group
 }
 
 // writeTar returns a tar archive of files. All entries have the same modification time.

@@ -17,12 +17,12 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "the `directory` to write the release to; it must not exist")
 	flag.StringVar(&o.sbom, "sbom", "", "the `file` that contains the SBOM of the program")
 	flag.StringVar(&o.goreleaser, "goreleaser", "", "the `version` of goreleaser, which the provenance names")
-	flag.BoolVar(&o.snapshot, "snapshot", false, "build a snapshot: this needs neither a section in CHANGELOG.md nor a key")
+	flag.BoolVar(&o.snapshot, "snapshot", false, "build a snapshot, which needs no section in CHANGELOG.md and no key")
 	flag.BoolVar(&o.unsigned, "unsigned", false, "write no signatures, even if there is a key")
 	flag.Parse()
 	o.key, o.builder = os.Getenv("LAYOUTPROXY_RELEASE_KEY"), os.Getenv("LAYOUTPROXY_RELEASE_BUILDER")
 	if o.out == "" || o.sbom == "" || flag.NArg() > 0 {
-		fmt.Fprintln(os.Stderr, "release: pass -out and -sbom, and no arguments")
+		fmt.Fprintln(os.Stderr, "release: set -out and -sbom, and give no arguments")
 		os.Exit(2)
 	}
 	if err := assemble(o); err != nil {

@@ -35,8 +35,8 @@ type predicate struct {
 	} `json:"runDetails"`
 }
 
-// provenance returns the statement of how the files in subject were built, and from which sources.
-// sums are the checksums of go.mod and go.sum, which name each module.
+// provenance returns a statement that says how, and from which sources, the files in subject were
+// built. sums are the checksums of go.mod and go.sum, which list all modules.
 func provenance(r release, subject, sums []resource, goreleaser, builder string) ([]byte, error) {
 	s := statement{Type: "https://in-toto.io/Statement/v1", Subject: subject, PredicateType: "https://slsa.dev/provenance/v1"}
 	d := &s.Predicate.BuildDefinition

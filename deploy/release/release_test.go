@@ -25,8 +25,8 @@ import (
 
 const commitTime = "1790000000"
 
-// dist writes a directory such as goreleaser writes, with small files in place of programs and
-// packages. It returns options that name the directory.
+// dist writes a directory like the one that goreleaser writes, but with small files instead of
+// programs and packages. It returns options for a release from this directory.
 func dist(t *testing.T, version string) options {
 	t.Helper()
 	dir := t.TempDir()
@@ -114,7 +114,8 @@ func TestAssemble(t *testing.T) {
 	}
 }
 
-// Two releases from the same input have the same bytes in any two directories, signatures included.
+// A release that is assembled twice from the same input, in different directories, has the same
+// bytes, including the signatures.
 func TestAssembleIsReproducible(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	key, _ := opensslKey(t, "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
@@ -132,7 +133,7 @@ func TestAssembleRefusesMissingInput(t *testing.T) {
 	for _, c := range []struct{ name, date, key, want string }{
 		{"no time", "", key, "SOURCE_DATE_EPOCH"},
 		{"no key", commitTime, "", "LAYOUTPROXY_RELEASE_KEY"},
-		{"no section", commitTime, key, "CHANGELOG.md has no section 77.0.0"},
+		{"no section", commitTime, key, "CHANGELOG.md has no section for version 77.0.0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("SOURCE_DATE_EPOCH", c.date)
@@ -178,8 +179,8 @@ func untar(t *testing.T, data []byte) string {
 	}
 }
 
-// The image passes go-containerregistry's validation. For each of the two architectures, it
-// contains the program.
+// The release image passes the validation of go-containerregistry, and contains the program for
+// each of the two architectures.
 func TestReleaseImageContainsProgram(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	files := assembled(t, dist(t, "1.2.3+x"))
@@ -196,7 +197,7 @@ func TestReleaseImageContainsProgram(t *testing.T) {
 	}
 	want := map[string]string{"org.opencontainers.image.ref.name": "1.2.3_x", "io.containerd.image.name": "docker.io/library/layoutproxy:1.2.3_x"}
 	if diff := cmp.Diff(want, top.Manifests[0].Annotations); diff != "" || len(top.Manifests) != 1 {
-		t.Errorf("got %d manifests; their annotations differ (-want +got):\n%s", len(top.Manifests), diff)
+		t.Errorf("index.json has %d manifests, want 1; annotations of the first (-want +got):\n%s", len(top.Manifests), diff)
 	}
 	images, err := index.ImageIndex(top.Manifests[0].Digest)
 	if err != nil {
@@ -217,7 +218,7 @@ func TestReleaseImageContainsProgram(t *testing.T) {
 		}
 		layers, err := image.Layers()
 		if err != nil || len(layers) != 1 {
-			t.Fatalf("got %d layers, error %v", len(layers), err)
+			t.Fatalf("the image has %d layers, want 1; error %v", len(layers), err)
 		}
 		content, err := layers[0].Uncompressed()
 		if err != nil {
@@ -229,10 +230,10 @@ func TestReleaseImageContainsProgram(t *testing.T) {
 		}
 		root := untar(t, data)
 		if got, err := os.ReadFile(root + "/layoutproxy"); err != nil || string(got) != "program for "+arch {
-			t.Errorf("content of /layoutproxy: got %q, error %v", got, err)
+			t.Errorf("/layoutproxy contains %q, want the program; error %v", got, err)
 		}
 		if got, err := os.ReadFile(root + "/etc/ssl/certs/ca-certificates.crt"); err != nil || bytes.Count(got, []byte("BEGIN CERTIFICATE")) < 50 {
-			t.Errorf("got %d bytes of certificates, error %v", len(got), err)
+			t.Errorf("ca-certificates.crt has too few certificates in %d bytes; error %v", len(got), err)
 		}
 	}
 }
@@ -292,8 +293,8 @@ func TestImageMatchesDockerfile(t *testing.T) {
 	}
 }
 
-// The chart has the version of the release, and its layout has the media types of Helm. A test in
-// cmd/layoutproxy/acceptance/deployment reads the packaged chart with Helm's own library.
+// The packaged chart has the version of the release, and its layout has Helm's media types. Another
+// test, in cmd/layoutproxy/acceptance/deployment, reads the package with Helm's own library.
 func TestChartVersionAndMediaTypes(t *testing.T) {
 	t.Setenv("SOURCE_DATE_EPOCH", commitTime)
 	files := assembled(t, dist(t, "1.2.3"))

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// opensslKey makes a throwaway key pair with openssl. It returns the private key, and the file of
-// the public key.
+// opensslKey makes a throwaway key pair with openssl. It returns the private key itself, and the
+// name of the file that contains the public key.
 func opensslKey(t *testing.T, args ...string) (key, public string) {
 	t.Helper()
 	dir := t.TempDir()

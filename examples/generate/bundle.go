@@ -76,8 +76,8 @@ func writePlugin(l *layouttest.Layout, version string) {
 	l.Write()
 }
 
-// attestation returns an attestation as cosign attaches it to an image: a DSSE envelope. This one
-// has no signature.
+// attestation returns an attestation as cosign attaches it to an image: a DSSE envelope, but
+// without a signature.
 func attestation(of ocispec.Descriptor) layouttest.Image {
 	statement := fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v0.1",`+
 		`"predicateType":"https://openvex.dev/ns/v0.2.0",`+

@@ -37,7 +37,7 @@ func TestOutputDirectory(t *testing.T) {
 	missing := filepath.Join(empty, "missing")
 	for _, test := range []struct {
 		args []string
-		want string // expected directory; empty if an error is expected
+		want string // expected output directory; empty means that an error is expected
 	}{
 		{[]string{empty}, empty},
 		{[]string{missing}, missing},
@@ -47,7 +47,7 @@ func TestOutputDirectory(t *testing.T) {
 	} {
 		got, err := output(test.args)
 		if got != test.want || (err != nil) != (test.want == "") {
-			t.Errorf("output directory for arguments %q: got %q, error %v", test.args, got, err)
+			t.Errorf("output(%q) returned %q, error %v; want %q (empty means an error)", test.args, got, err, test.want)
 		}
 	}
 }

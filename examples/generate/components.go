@@ -11,9 +11,9 @@ import (
 // component is a module or a package. It has several layouts.
 type component struct {
 	path            string
-	releases        string // path of the layout of its release channels, relative to path
+	releases        string // where the release channels are, relative to path
 	versions        versions
-	extra, extraTag string // name and tag of the layout below path/extra; empty if the component has no such layout
+	extra, extraTag string // name and tag of an extra image below path/extra; empty if there is none
 }
 
 // versions are the two versions of a component. The channels stable and rock-solid point at the
@@ -43,8 +43,8 @@ func writeComponent(tree *layouttest.Tree, c component) {
 	}
 }
 
-// writeChannels writes the layout of the release channels. Its images contain only a version. Each
-// image is tagged with its version, and with the channels that point at it.
+// writeChannels writes the layout of the release channels. Each image in the layout contains only a
+// version. It is tagged with this version, and with the channels that point at the version.
 func writeChannels(l *layouttest.Layout, v versions) {
 	older, newer := writeVersions(l, v, func(version string) layouttest.Image {
 		image := sample(l.Path(), version)
@@ -72,8 +72,8 @@ func writeVersions(l *layouttest.Layout, v versions, image func(version string) 
 	return older, newer
 }
 
-// writeInternal writes an image that other images name by digest. Like d8, it tags the image with
-// the hex digits of this digest.
+// writeInternal writes an image that other images refer to by digest. Like d8, it tags the image
+// with the hex digits of the image's digest.
 func writeInternal(l *layouttest.Layout, name string) ocispec.Descriptor {
 	image := sample(name, "internal")
 	image.Docker = true

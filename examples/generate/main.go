@@ -1,9 +1,9 @@
 // Generate writes the sample bundle: a tree of OCI image layouts as d8 mirror pull writes it, but
-// with a size of only some tens of kilobytes.
+// only some tens of kilobytes in size.
 //
 //	go run ./examples/generate [DIR]
 //
-// Without DIR, it replaces examples/bundle, and must run in the project's root. DIR must be missing
+// Without DIR, generate replaces examples/bundle; run it in the project's root. DIR must be missing
 // or empty. The bytes depend only on the source of this program, so that documents and tests can
 // quote digests. A test compares them with examples/bundle.
 package main
@@ -31,7 +31,7 @@ func output(args []string) (string, error) {
 	case 0:
 		dir := filepath.Join("examples", "bundle")
 		if _, err := os.Stat(filepath.Join("examples", "generate", "main.go")); err != nil {
-			return "", fmt.Errorf("%w\nhint: run it from the project's root", err)
+			return "", fmt.Errorf("%w\nhint: run examples/generate in the project's root", err)
 		}
 		return dir, os.RemoveAll(dir)
 	case 1:
@@ -40,16 +40,15 @@ func output(args []string) (string, error) {
 			return "", err
 		}
 		if len(entries) > 0 {
-			return "", fmt.Errorf("%s is not empty", args[0])
+			return "", fmt.Errorf("the output directory %s is not empty", args[0])
 		}
 		return args[0], nil
 	default:
-		return "", errors.New("usage: generate [DIR]")
+		return "", errors.New("usage: go run ./examples/generate [DIR]")
 	}
 }
 
-// program implements layouttest.TB, so that this program can use functions that otherwise only
-// tests use.
+// program implements layouttest.TB, so that this program can use functions for tests.
 type program struct{}
 
 func (program) Helper() {}

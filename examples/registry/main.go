@@ -3,7 +3,7 @@
 //
 //	registry [-dead-after N] ADDRESS DIR
 //
-// With -dead-after, it reports when N blobs have arrived, and then answers no further requests. If
+// With -dead-after, registry reports when N blobs have arrived, and then answers no request. If
 // it is started again without the flag, it continues with the content of the directory.
 package main
 

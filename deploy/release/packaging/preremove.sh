@@ -1,6 +1,6 @@
 #!/bin/sh
-# dpkg passes "remove". rpm passes the number of versions that stay installed.
-# The service is stopped only if no version stays, so an upgrade does not stop it.
+# Argument: dpkg passes "remove"; rpm passes the number of versions that stay installed.
+# An upgrade does not stop the service. It is stopped and disabled only if no version stays.
 set -e
 [ -d /run/systemd/system ] || exit 0
 case "$1" in
