@@ -364,7 +364,7 @@ func TestMoreThanTenThousandChunks(t *testing.T) {
 	}
 	l.Write()
 	archive := pack(t, tree)
-	at := make([]int64, 9500) // a zero makes an empty chunk, which is cheap to read
+	at := make([]int64, 9500) // offsets of cuts: zeros make empty chunks, which are cheap to read
 	for n := int64(0); n < size(t, archive); n += 8 {
 		at = append(at, n)
 	}

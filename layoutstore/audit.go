@@ -24,7 +24,7 @@ type Audit struct {
 	name  string
 	found Findings
 	need  map[digest.Digest]*need
-	read  map[copyKey]*ProblemError // problem of each manifest copy that was read; nil if it is intact
+	read  map[copyKey]*ProblemError // problem of each manifest copy that was read; nil if the copy is intact
 }
 
 // copyKey identifies the copy of a blob in one layout.

@@ -147,7 +147,7 @@ func (a *Audit) reportMissing(ctx context.Context, d digest.Digest, optional boo
 	}
 	if optional && kind == Incomplete {
 		if take := a.found.NonDistributable; take != nil {
-			take(a.problemAt(at, d, kind, nil, reason+", and its media type says that it need not be"))
+			take(a.problemAt(at, d, kind, nil, reason+", but its media type allows this"))
 		}
 		return nil
 	}

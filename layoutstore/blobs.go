@@ -22,7 +22,7 @@ type Blob struct {
 	Digest digest.Digest
 	Size   int64 // bytes
 	where  extent.List
-	bytes  []byte // the content if where is nil
+	bytes  []byte // content of the blob if where is nil
 }
 
 // Open opens the blob for reading. The kernel can send a plain file directly: see package extent.

@@ -231,7 +231,7 @@ func wantServedOfTruncated(t *testing.T, archive string, have content, places []
 		if !ok {
 			continue
 		}
-		err := readBlob(t, opened, repositoryName(layout), d) // readBlob also fails the test if the content is wrong
+		err := readBlob(t, opened, repositoryName(layout), d) // readBlob itself fails the test if the content is wrong
 		if err != nil && before(name) && before(path.Join(layout, "index.json")) {
 			t.Errorf("%s (%d bytes, all before the cut) is not served: %v", name, len(want), err)
 		}

@@ -37,7 +37,7 @@ func TestContradictionsAreRefused(t *testing.T) {
 				t.Errorf("the tag %s is not listed: %v", tag, err)
 			}
 			if tag == "child" {
-				continue // only the child of this index is invalid
+				continue // the index itself is valid, only its child is not
 			}
 			var corrupt *layoutstore.ProblemError
 			if _, err := repo.Manifest(context.Background(), d.Digest); !errors.Is(err, layoutstore.ErrManifestUnknown) || !errors.As(err, &corrupt) {

@@ -38,7 +38,7 @@ type indexedLayout struct {
 
 // index is a parsed index.json.
 type index struct {
-	sum      [sha256.Size]byte // checksum of the file
+	sum      [sha256.Size]byte // sha256 of the file
 	entries  []entry           // valid descriptors, in the order of the file
 	ballot   ballot            // votes that references cast for roots
 	named    []string          // repositories in references without a short tag; sorted, without duplicates

@@ -35,8 +35,8 @@ type naming struct {
 	options  *Options
 	scopes   []*scope                    // the first scope has the sources without their own roots
 	order    map[*indexedLayout]int      // position of each layout in the merge order
-	keys     map[string][]string         // keys of the layouts with each name
-	layouts  map[string][]*indexedLayout // layouts by their key
+	keys     map[string][]string         // keys of the layouts that have a name, by name
+	layouts  map[string][]*indexedLayout // layouts, by key
 	ordered  []string                    // the names, ordered by root, then by path
 }
 

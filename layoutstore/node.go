@@ -47,7 +47,7 @@ type node struct {
 // dispute contains the sizes and media types in the descriptors of a manifest, if they disagree.
 type dispute struct {
 	sizes []int64  // sizes in bytes, without duplicates
-	types []string // media types, without duplicates; if one is a type of manifests, the first is
+	types []string // media types, without duplicates; a type of manifests, if any, is first
 }
 
 // maxSizes is the maximum number of sizes, and of media types, that are kept per manifest.

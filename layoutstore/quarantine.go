@@ -22,7 +22,7 @@ import (
 // until its file changes. With records, later processes refuse it, too.
 type quarantine struct {
 	count   atomic.Int32 // number of copies and unread records; if 0, nothing needs to be checked
-	base    string       // working directory, which begins relative paths
+	base    string       // working directory, to make relative paths absolute
 	records *records
 
 	mu     sync.Mutex                          // protects copies and unread

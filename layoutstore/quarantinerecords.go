@@ -111,7 +111,7 @@ func (r *records) sync() (found []record, unread map[string]error) {
 	switch {
 	case failure != "":
 	case writeErr != nil:
-		failure = fmt.Sprintf("the quarantine cannot be saved (%v): blobs that a scrub found damaged are refused until the next restart only", writeErr)
+		failure = fmt.Sprintf("the quarantine cannot be saved (%v): blobs that a scrub found damaged are refused only until the next restart", writeErr)
 	case removeErr != nil:
 		failure = fmt.Sprintf("a record of the quarantine cannot be removed (%v): an intact blob is refused after the next restart, until a scrub reads it again", removeErr)
 	}

@@ -65,7 +65,7 @@ type sourceState struct {
 
 // volumeState is the state of a volume of a source, as the last scan found it.
 type volumeState struct {
-	vol      volume.Volume    // nil while an archive is waiting
+	vol      volume.Volume    // volume to read from; nil while an archive is waiting
 	layouts  []*indexedLayout // sorted by path
 	problems []Problem
 	status   SourceStatus

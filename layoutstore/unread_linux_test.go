@@ -83,7 +83,7 @@ func TestUnreadArchivesAreReported(t *testing.T) {
 			}
 			kind := layoutstore.Limited
 			if strings.HasSuffix(name, ".filepart") {
-				kind = layoutstore.Incomplete // because an upload may complete the file
+				kind = layoutstore.Incomplete // not Limited, because an upload may complete the file
 			}
 			if len(failures) != 1 || failures[0].Path != path || failures[0].Kind != kind || !failures[0].TagsUnknown || !strings.Contains(failures[0].Reason, c.want) {
 				t.Errorf("got failures %v, want one about %s that contains %q", failures, path, c.want)

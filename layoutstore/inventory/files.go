@@ -139,7 +139,7 @@ func (c *fileCheck) archive(want, have *Archive) {
 	case want.isChunked() && have.isChunked():
 		c.chunks(want, have)
 	case have.Size < want.Size:
-		c.add(problem.Incomplete, want.Name, nil, "%d bytes of %d are here: copy the rest", have.Size, want.Size)
+		c.add(problem.Incomplete, want.Name, nil, "only %d of %d bytes are here: copy the rest", have.Size, want.Size)
 	case have.Size > want.Size:
 		c.add(problem.Damaged, want.Name, nil, "it has %d bytes, but %s lists %d: copy it again", have.Size, Name, want.Size)
 	}
@@ -190,10 +190,10 @@ func (c *fileCheck) chunks(want, have *Archive) {
 // names no chunk, because it cannot know which chunk is wrong.
 func (c *fileCheck) cutAgain(want, have *Archive) {
 	if have.Size < want.Size {
-		c.add(problem.Incomplete, want.Name, nil, "%d bytes of %d are here, in other chunks than %s lists: copy the missing ones, or all chunks again", have.Size, want.Size, Name)
+		c.add(problem.Incomplete, want.Name, nil, "only %d of %d bytes are here, in different chunks than %s lists: copy the missing chunks, or all chunks again", have.Size, want.Size, Name)
 		return
 	}
-	c.add(problem.Damaged, want.Name, nil, "it has %d bytes, in other chunks than %s lists, which lists %d bytes: copy all chunks again", have.Size, Name, want.Size)
+	c.add(problem.Damaged, want.Name, nil, "it has %d bytes, in different chunks than %s lists, and should have %d bytes: copy all chunks again", have.Size, Name, want.Size)
 }
 
 // chunkOf returns the name that a chunk has in problems, such as "chunk 0003".

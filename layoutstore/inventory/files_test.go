@@ -58,17 +58,17 @@ func TestCheckFiles(t *testing.T) {
 		{"a chunk is short", three, "a.tar.0000.chunk 10, a.tar.0001.chunk 9, a.tar.0002.chunk 3", []string{"damaged /d/a.tar [chunk 0001] chunk 0001 is of another size"}},
 		{"a stale chunk", three, three + ", a.tar.0003.chunk 4", []string{"limited /d/a.tar [chunk 0003] chunk 0003 is not part of this bundle"}},
 		{"joined", three, "a.tar 24", nil},
-		{"joined without the last chunk", three, "a.tar 21", []string{"incomplete /d/a.tar [] 21 bytes of 24 are here"}},
+		{"joined without the last chunk", three, "a.tar 21", []string{"incomplete /d/a.tar [] only 21 of 24 bytes are here"}},
 		{"joined with an additional chunk", three, "a.tar 25", []string{"damaged /d/a.tar [] it has 25 bytes, but bundle.json lists 24"}},
 		{"split after the inventory was made", "a.tar 24", three, nil},
-		{"split after the inventory was made, without the last chunk", "a.tar 24", "a.tar.0000.chunk 10, a.tar.0001.chunk 11", []string{"incomplete /d/a.tar [] 21 bytes of 24 are here"}},
+		{"split after the inventory was made, without the last chunk", "a.tar 24", "a.tar.0000.chunk 10, a.tar.0001.chunk 11", []string{"incomplete /d/a.tar [] only 21 of 24 bytes are here"}},
 		{"split again", three, "a.tar.0000.chunk 12, a.tar.0001.chunk 12", nil},
 		{"split again, into more chunks", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0002.chunk 6, a.tar.0003.chunk 2", nil},
-		{"split again, without a chunk", three, "a.tar.0000.chunk 8, a.tar.0002.chunk 6, a.tar.0003.chunk 2", []string{"incomplete /d/a.tar [] 16 bytes of 24 are here, in other chunks than"}},
-		{"split again, without a later chunk", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0003.chunk 2", []string{"incomplete /d/a.tar [] 18 bytes of 24 are here, in other chunks than"}},
-		{"split again, with a stale chunk", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0002.chunk 8, a.tar.0003.chunk 2", []string{"damaged /d/a.tar [] it has 26 bytes, in other chunks than"}},
+		{"split again, without a chunk", three, "a.tar.0000.chunk 8, a.tar.0002.chunk 6, a.tar.0003.chunk 2", []string{"incomplete /d/a.tar [] only 16 of 24 bytes are here, in different chunks than"}},
+		{"split again, without a later chunk", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0003.chunk 2", []string{"incomplete /d/a.tar [] only 18 of 24 bytes are here, in different chunks than"}},
+		{"split again, with a stale chunk", three, "a.tar.0000.chunk 8, a.tar.0001.chunk 8, a.tar.0002.chunk 8, a.tar.0003.chunk 2", []string{"damaged /d/a.tar [] it has 26 bytes, in different chunks than"}},
 		{"the file takes precedence over its chunks", "a.tar 24", "a.tar 24, a.tar.0000.chunk 10", nil},
-		{"a truncated archive", "a.tar 5", "a.tar 4", []string{"incomplete /d/a.tar [] 4 bytes of 5 are here"}},
+		{"a truncated archive", "a.tar 5", "a.tar 4", []string{"incomplete /d/a.tar [] only 4 of 5 bytes are here"}},
 		{"an archive that is not listed", "a.tar 5", "a.tar 5, b.tar 1", []string{"limited /d/b.tar [] not part of this bundle"}},
 		{"an index that is not listed", "a/index.json 5", "a/index.json 5, b/index.json 6", []string{"limited /d/b/index.json [] not part of this bundle"}},
 		{"a missing index", "a/index.json 5, b/index.json 6", "a/index.json 5", []string{"incomplete /d/b/index.json [] missing"}},
@@ -151,7 +151,7 @@ func TestCompareChecksums(t *testing.T) {
 	if c := inventory.Compare(a, b); len(c.Differences) != 1 || c.Differences[0].Name != "platform.tar.0000.chunk" {
 		t.Error(c)
 	}
-	b.Files = nil // like the inventory of a registry
+	b.Files = nil // an inventory without files, like that of a registry
 	if c := inventory.Compare(a, b); len(c.Differences) != 0 {
 		t.Error(c)
 	}

@@ -179,7 +179,7 @@ func (k *VerifyKey) Verified(path string, data, signature []byte) (*Inventory, e
 	case i.Key == k.ID():
 		return refuse(Altered, "the inventory or %s was altered after it was signed with this key", SignatureName)
 	case i.Key != "":
-		return refuse(OtherKey, "signed with another key: %s, and the key to verify with is %s", i.Key, k.ID())
+		return refuse(OtherKey, "signed with another key: %s, but the key to verify with is %s", i.Key, k.ID())
 	}
-	return refuse(OtherKey, "signed with another key than %s, or altered after it was signed", k.ID())
+	return refuse(OtherKey, "signed with a different key than %s, or altered after it was signed", k.ID())
 }

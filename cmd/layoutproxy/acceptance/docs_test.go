@@ -22,18 +22,18 @@ var notRun = map[string]int{
 	"README.md":           3,
 	"docs/containerd.md":  3,
 	"examples/README.md":  1,
-	"docs/deckhouse.md":   6, // these need a cluster, or an address and certificates
+	"docs/deckhouse.md":   6, // these blocks need a cluster, or an address and certificates
 	"docs/install.md":     5,
 	"docs/prune.md":       1, // this block runs until tomorrow
-	"docs/page.md":        2, // these need another machine or a certificate
+	"docs/page.md":        2, // these blocks need another machine or a certificate
 	"docs/pull.md":        1,
-	"docs/release.md":     5, // these need a release, its keys and credentials
+	"docs/release.md":     5, // these blocks need a release, its keys and credentials
 	"docs/performance.md": 1, // this block takes minutes
 	"docs/sizing.md":      1, // this block is a benchmark that takes minutes
 	"docs/upgrade.md":     1,
 
-	"docs/object-storage.md":  4, // these need a cluster or an object store
-	"docs/troubleshooting.md": 3, // these need the reader's image, server or machine
+	"docs/object-storage.md":  4, // these blocks need a cluster or an object store
+	"docs/troubleshooting.md": 3, // these blocks need the reader's image, server or machine
 }
 
 // block is a fenced block of shell commands in a document.
@@ -105,7 +105,7 @@ type sandbox struct {
 	*testing.T
 	root  string
 	text  *strings.Replacer
-	other string // address of a test registry; replaces otherRegistry
+	other string // address of a test registry, which replaces otherRegistry
 }
 
 // otherRegistry is the address of the registry to which commands in the docs push.

@@ -83,7 +83,7 @@ func waitFor(t *testing.T, addresses string, ended chan error) (s server) {
 
 // stop ends the server with SIGTERM. It fails the test unless the exit status is 0.
 func stop(t *testing.T, process *os.Process, ended <-chan error, log *bytes.Buffer) {
-	_ = process.Signal(syscall.SIGTERM) // fails only if the server has already ended
+	_ = process.Signal(syscall.SIGTERM) // Signal fails only if the server has already ended
 	var err error
 	select {
 	case err = <-ended:

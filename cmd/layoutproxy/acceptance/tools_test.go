@@ -89,7 +89,7 @@ func execute(t *testing.T, home, name string, args []string, env ...string) (std
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = home
 	cmd.Env = append(bareEnv(home), env...)
-	cmd.WaitDelay = 5 * time.Second // child processes may keep the output open
+	cmd.WaitDelay = 5 * time.Second // the client's child processes may keep the output open
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()

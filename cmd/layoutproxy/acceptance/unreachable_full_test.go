@@ -60,7 +60,7 @@ func TestStartWithoutTheBucket(t *testing.T) {
 	lines := bufio.NewReader(log)
 	for line := ""; !strings.Contains(line, "waiting for a bucket: layoutproxy serves nothing until it answers"); {
 		line, err = lines.ReadString('\n')
-		must(t, err) // serve has ended if this fails
+		must(t, err) // this fails only if serve has ended
 		if !strings.Contains(line, "503 SlowDown") {
 			t.Errorf("log: %s", line)
 		}

@@ -21,7 +21,7 @@ type wire struct {
 	mu      sync.Mutex
 	seen    []exchange
 	held    digest.Digest // the wire stops the next download of this blob
-	half    int64         // number of bytes after which it stops
+	half    int64         // number of bytes after which the wire stops the download
 	reached chan struct{} // closed when the wire has stopped the download
 }
 

@@ -36,7 +36,7 @@ func TestBlobsDoNotPassThroughUserSpace(t *testing.T) {
 		s := serve(t, source, "--root-repository", "", "--rescan", "0", "--cache-dir", "", "--access-log", "--htpasswd", htpasswdFile(t),
 			"--trace-endpoint", "http://127.0.0.1:1")
 		url := "http://" + user + ":" + password + "@" + s.registry + "/v2/big/blobs/" + string(blob.Digest)
-		fetch(t, url, "", size) // the first request reads other files, too
+		fetch(t, url, "", size) // not traced: the first request also reads other files
 
 		for name, c := range map[string]struct {
 			ranges string
