@@ -51,7 +51,7 @@ func cacheFiles(t *testing.T, options layoutstore.Options) (files []string) {
 	return files
 }
 
-func TestCachedIndexGivesTheSameAnswers(t *testing.T) {
+func TestCachedIndexServesTheSameContent(t *testing.T) {
 	options, have := cachedBundle(t)
 	for range 3 {
 		wantAll(t, openAndSave(t, options), have)
@@ -83,7 +83,7 @@ func TestCachedIndexGivesTheSameAnswers(t *testing.T) {
 }
 
 // If the files of the cache are damaged, all content of the archives is still served.
-func TestDamagedCacheDoesNotChangeAnswers(t *testing.T) {
+func TestDamagedCacheServesTheSameContent(t *testing.T) {
 	options, have := cachedBundle(t)
 	wantAll(t, openAndSave(t, options), have)
 	good := map[string][]byte{}
@@ -143,7 +143,7 @@ func TestDamagedCacheDoesNotChangeAnswers(t *testing.T) {
 	}
 }
 
-func TestUnwritableCacheDoesNotChangeAnswers(t *testing.T) {
+func TestUnwritableCacheServesTheSameContent(t *testing.T) {
 	options, have := cachedBundle(t)
 	file := filepath.Join(t.TempDir(), "file")
 	layouttest.WriteFile(t, file, []byte("not a directory"))

@@ -241,7 +241,7 @@ func TestLastEntryOfANameWins(t *testing.T) {
 }
 
 // Entries of more than 8 GiB are served. Their size does not fit into the field of a plain header.
-func TestLargeEntries(t *testing.T) {
+func TestEntriesLargerThan8GiB(t *testing.T) {
 	const large = 9<<30 + 5
 	tree := build(t, "", "install")
 	for _, format := range []tar.Format{tar.FormatGNU, tar.FormatPAX} {

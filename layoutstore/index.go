@@ -212,7 +212,7 @@ func (ix *index) packTags() {
 }
 
 // dropForeignTags sets ix.named. If references name several repositories, it removes the tags of
-// other repositories than that of the layout at path. It does not do so for a root layout, because
+// repositories other than that of the layout at path. It does not do so in a root layout, because
 // its owner depends on the tree: see [findOwner].
 func (ix *index) dropForeignTags(path string) {
 	for _, e := range ix.entries {
@@ -235,7 +235,7 @@ func (ix *index) dropForeignTags(path string) {
 	}
 }
 
-// isForeign reports whether a descriptor belongs to another repository than owner. This can be true
+// isForeign reports whether a descriptor belongs to a repository other than owner. It can be true
 // only in a root layout with images of several repositories.
 func (p *indexedLayout) isForeign(e *entry, owner string) bool {
 	return p.hasSeveral() && e.common.repository != "" && e.common.repository != owner

@@ -125,7 +125,7 @@ func TestBundleInABucket(t *testing.T) {
 
 // A rescan of an unchanged bucket needs one request. A cached manifest needs none, and a blob needs
 // one request per object that contains a part of it.
-func TestRequestsToABucket(t *testing.T) {
+func TestNumberOfRequestsToABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundle(t), "")
 	tree := openWith(t, bucketOptions(t, s, inBucket("")))
@@ -178,7 +178,7 @@ func TestRequestsToABucket(t *testing.T) {
 }
 
 // A rescan reads only the changed objects in a bucket.
-func TestChangesInABucket(t *testing.T) {
+func TestRescanReadsOnlyChangesInABucket(t *testing.T) {
 	s := buckettest.Start(t)
 	upload(t, s, bundle(t), "p/")
 	tree := openWith(t, bucketOptions(t, s, inBucket("p")))

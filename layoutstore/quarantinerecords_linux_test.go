@@ -96,7 +96,7 @@ func TestReleaseWithDamagedRecord(t *testing.T) {
 }
 
 // A quarantine directory that cannot be read is a problem. Once it can be read, its records apply.
-func TestUnreadableQuarantine(t *testing.T) {
+func TestUnreadableQuarantineIsReported(t *testing.T) {
 	q := quarantine(t, false)
 	dir := q.options.QuarantineDir
 	if err := os.Rename(dir, dir+".away"); err != nil {

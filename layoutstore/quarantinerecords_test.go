@@ -19,7 +19,7 @@ import (
 )
 
 // A record may have any path. If the path is too long, the file is empty, and only its name counts.
-func TestRecordsRoundTrip(t *testing.T) {
+func TestRecordsAreReadAsWritten(t *testing.T) {
 	d := digest.FromString("x")
 	for _, path := range []string{"/a", "/with space", "/new\nline", "/\xff\xfe", `/quote"\`, "/%q%s", "/" + strings.Repeat("ü", 2000), "/" + strings.Repeat("x", maxRecord)} {
 		v := record{place{path, path}, d, "1 2 3;", "checksum mismatch: content is " + path}
@@ -44,7 +44,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 }
 
 // Too many records are a problem. Once there is space, new records are written.
-func TestRecordsLimit(t *testing.T) {
+func TestRecordsBeyondTheLimit(t *testing.T) {
 	r := newRecords(filepath.Join(t.TempDir(), "quarantine"))
 	r.limit = 3
 	records := map[string]record{}

@@ -71,7 +71,7 @@ func TestFindingsOfOneCopy(t *testing.T) {
 
 // A copy with a size that no manifest claims is already refused and reported by a check. So a
 // finding about it is no news.
-func TestFindingOfAWrongSize(t *testing.T) {
+func TestFindingAboutCopyOfWrongSize(t *testing.T) {
 	q := quarantine(t, false)
 	if err := os.Truncate(q.file, 3); err != nil {
 		t.Fatal(err)

@@ -84,7 +84,7 @@ func TestReadableAndUnreadableRecords(t *testing.T) {
 }
 
 // A record that was truncated in its reason counts as damaged, but its blob is still refused.
-func TestTruncatedRecord(t *testing.T) {
+func TestBlobWithTruncatedRecordIsRefused(t *testing.T) {
 	q := quarantine(t, false)
 	record := q.records(t)[0]
 	content := layouttest.ReadFile(t, record)

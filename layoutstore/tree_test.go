@@ -368,7 +368,7 @@ func TestSameNameBelowTwoRoots(t *testing.T) {
 }
 
 // While scans change the tree, readers get complete content.
-func TestRefreshUnderReaders(t *testing.T) {
+func TestReadersDuringRefreshes(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, "install", "a", "v1")
 	tree := open(t, dir)

@@ -56,7 +56,7 @@ func chmod(t *testing.T, file string, mode os.FileMode) {
 }
 
 // If an archive becomes unreadable, its last state is still served, and each scan reports this.
-func TestUnreadableArchive(t *testing.T) {
+func TestUnreadableArchiveKeepsLastState(t *testing.T) {
 	if !apart(t) {
 		return
 	}
@@ -160,7 +160,7 @@ func TestUnreadableSourceKeepsLastState(t *testing.T) {
 }
 
 // If the process has run out of open files, the last state of archives is still served.
-func TestArchivesOutOfOpenFiles(t *testing.T) {
+func TestArchivesAreServedWithoutFreeFileHandles(t *testing.T) {
 	if !apart(t) {
 		return
 	}
@@ -204,7 +204,7 @@ func TestArchivesOutOfOpenFiles(t *testing.T) {
 }
 
 // A cache directory that cannot be written is still read.
-func TestReadOnlyCache(t *testing.T) {
+func TestReadOnlyCacheIsRead(t *testing.T) {
 	if !apart(t) {
 		return
 	}

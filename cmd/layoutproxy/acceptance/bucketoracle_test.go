@@ -18,7 +18,7 @@ func mixForms(t *testing.T, b bundleOf) {
 	}
 }
 
-// checkOracle uploads d8's bundle, serves the bucket, and compares all answers with the oracle.
+// checkOracle uploads d8's bundle, serves the bucket, and compares all responses with the oracle.
 func (o objectStore) checkOracle(t *testing.T, dir, prefix string) {
 	t.Helper()
 	o.upload(t, dir, prefix)
@@ -26,7 +26,7 @@ func (o objectStore) checkOracle(t *testing.T, dir, prefix string) {
 	readD8Bundle(t, dir).check(t, s)
 }
 
-// A bundle of archives, chunks and layouts in a bucket gives the answers that the oracle expects.
+// A bundle of archives, chunks and layouts in a bucket gives the responses that the oracle expects.
 func TestBundleInABucketMatchesOracle(t *testing.T) {
 	o, _ := fakeStore(t)
 	dir := t.TempDir()

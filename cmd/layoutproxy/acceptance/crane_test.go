@@ -8,8 +8,8 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 )
 
-// TestCraneValidates runs crane validate on every image. crane validate also checks layers.
-func TestCraneValidates(t *testing.T) {
+// TestCraneValidatesImages runs crane validate on every image. crane validate also checks layers.
+func TestCraneValidatesImages(t *testing.T) {
 	crane, s := tool(t, "crane"), serve(t, bundleDir)
 	validated := 0
 	for _, i := range sample(t) {

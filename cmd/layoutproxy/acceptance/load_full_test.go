@@ -92,7 +92,7 @@ func (l load) client(address string, number int, end time.Time) (m measured, err
 const acceptedTypes = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, " +
 	"application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json"
 
-// readHead reads the header of an answer. It returns the length of the body in bytes.
+// readHead reads the header of a response. It returns the length of the body in bytes.
 func readHead(in *bufio.Reader, status string) (n int64, err error) {
 	line, err := in.ReadSlice('\n')
 	if err != nil {

@@ -112,7 +112,7 @@ func readD8Bundle(t *testing.T, dir string) oracle {
 	return o
 }
 
-// In every form, d8's bundle gives the answers that the oracle expects.
+// In every form, d8's bundle gives the responses that the oracle expects.
 func TestD8BundleMatchesOracle(t *testing.T) {
 	for name, form := range forms {
 		t.Run(name, func(t *testing.T) {
@@ -161,9 +161,8 @@ func TestLayoutsOfOtherToolsMatchOracle(t *testing.T) {
 	}
 }
 
-// The oracle detects each kind of wrong answer. Otherwise, tests with the oracle would prove
-// nothing.
-func TestOracleDetectsWrongAnswers(t *testing.T) {
+// The oracle detects each kind of wrong response. If not, tests with it would prove nothing.
+func TestOracleDetectsWrongResponses(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "platform.tar"), []byte(read(t, filepath.Join(field, "platform.tar"))), 0o644))
 	o := readBundle(t, dir, sampleRoot)
@@ -218,7 +217,7 @@ func TestOracleDetectsWrongAnswers(t *testing.T) {
 			front := httptest.NewServer(proxy)
 			defer front.Close()
 			if len(o.examine(t, front.URL)) == 0 {
-				t.Error("the oracle does not detect the wrong answer")
+				t.Error("the oracle does not detect the wrong response")
 			}
 		})
 	}

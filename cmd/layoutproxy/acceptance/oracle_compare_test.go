@@ -20,7 +20,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// examiner sends requests to a registry, and collects answers that the oracle does not expect.
+// examiner sends requests to a registry, and collects responses that the oracle does not expect.
 type examiner struct {
 	*testing.T
 	base        string
@@ -30,7 +30,7 @@ type examiner struct {
 }
 
 // examine requests everything in an oracle from a registry: the catalog, lists and their pages,
-// tags, manifests, blobs, ranges and referrers. It returns a text for each wrong answer.
+// tags, manifests, blobs, ranges and referrers. It returns a text for each wrong response.
 func (o oracle) examine(t *testing.T, base string) []string {
 	t.Helper()
 	transport := &http.Transport{DisableCompression: true}
@@ -47,7 +47,7 @@ func (o oracle) examine(t *testing.T, base string) []string {
 	return e.differences
 }
 
-// check fails the test if a server gives an answer that the oracle does not expect.
+// check fails the test if a server gives a response that the oracle does not expect.
 func (o oracle) check(t *testing.T, s server) {
 	t.Helper()
 	for _, d := range o.examine(t, "http://"+s.registry) {
@@ -218,7 +218,7 @@ func (e *examiner) blob(path string, d digest.Digest, data []byte) {
 	}
 }
 
-// several requests two ranges in one request, and checks the two parts of the answer.
+// several requests two ranges in one request, and checks the two parts of the response.
 func (e *examiner) several(path string, data []byte) {
 	e.Helper()
 	resp, body := e.do("GET", path, "Range", fmt.Sprintf("bytes=1-20,%d-%d", len(data)-30, len(data)-1))

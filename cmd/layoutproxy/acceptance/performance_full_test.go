@@ -35,7 +35,7 @@ type target struct {
 // TestPerformance compares layoutproxy with floor and, if it is installed, with nginx. It also
 // compares pulls with layoutproxy and with crane. With LAYOUTPROXY_PERFORMANCE=1, it takes five
 // minutes and prints the tables of docs/performance.md. Otherwise, it only checks that all servers
-// give the same answers.
+// give the same responses.
 func TestPerformance(t *testing.T) {
 	rounds, duration := 1, 50*time.Millisecond
 	if os.Getenv("LAYOUTPROXY_PERFORMANCE") != "" {
@@ -184,7 +184,7 @@ func offsetIn(t *testing.T, archive, base string) int64 {
 	}
 }
 
-// checkAnswers checks that all servers give the same answers to some of the measured requests.
+// checkAnswers checks that all servers give the same responses to some of the measured requests.
 func (b *performanceBundle) checkAnswers(t *testing.T, servers []target) {
 	t.Helper()
 	blob := "/v2/large/blobs/" + b.blob.Digest.String()
@@ -196,7 +196,7 @@ func (b *performanceBundle) checkAnswers(t *testing.T, servers []target) {
 				want = got
 			}
 			if resp.StatusCode >= 300 || got != want {
-				t.Fatalf("%s, %s: got status %s and %d bytes, which differ from the answer of floor", s.name, q.path, resp.Status, len(got))
+				t.Fatalf("%s, %s: got status %s and %d bytes, which differ from the response of floor", s.name, q.path, resp.Status, len(got))
 			}
 		}
 	}

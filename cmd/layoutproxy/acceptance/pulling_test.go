@@ -27,7 +27,7 @@ type patient struct {
 	retried, pulled atomic.Int64
 }
 
-// errWrong is the error for an answer that a retry would not change, such as 404.
+// errWrong is the error for a response that a retry would not change, such as 404.
 var errWrong = errors.New("wrong content")
 
 // image pulls an image from the registry at the URL base. name is REPOSITORY:TAG. want is the
@@ -77,7 +77,7 @@ func (p *patient) contentOf(ctx context.Context, at string, body []byte) error {
 func (p *patient) content(ctx context.Context, below string, d digest.Digest) ([]byte, error) {
 	_, body, err := p.get(ctx, below+d.String())
 	if err == nil && d.Algorithm().FromBytes(body) != d {
-		err = fmt.Errorf("checksum mismatch: got %[2]d bytes with another digest than %[1]s: %[3]w", d, len(body), errWrong)
+		err = fmt.Errorf("checksum mismatch: got %[2]d bytes with a digest other than %[1]s: %[3]w", d, len(body), errWrong)
 	}
 	return body, err
 }

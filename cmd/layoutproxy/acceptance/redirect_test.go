@@ -14,7 +14,7 @@ import (
 
 // With --s3-redirect, layoutproxy redirects a GET of a blob that is an object of its own in the
 // bucket. It does not redirect HEAD, entries of archives, manifests, or requests without a login.
-func TestRedirect(t *testing.T) {
+func TestOnlyBlobsThatAreObjectsAreRedirected(t *testing.T) {
 	o, server := fakeStore(t)
 	o.upload(t, unpackedWithAnArchive(t), "bundle")
 	s := serve(t, o.place("bundle"), o.flags("--s3-redirect", "--s3-public-endpoint", "http://store.invalid:9000", "--htpasswd", htpasswdFile(t))...)

@@ -56,7 +56,7 @@ func eventually(t *testing.T, what string, ask func() (answer string, ok bool)) 
 	t.Helper()
 	defer func() {
 		if t.Failed() {
-			t.Logf("the last answer was: %s", answer)
+			t.Logf("the last response was: %s", answer)
 		}
 	}()
 	layouttest.Eventually(t, what, func() (ok bool) {

@@ -61,7 +61,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 	}
 }
 
-// statusOf returns the answer of a server to /status.
+// statusOf returns the response of a server to /status.
 func statusOf(ctx context.Context, t *testing.T, s server) string {
 	t.Helper()
 	_, body, err := (&patient{client: http.DefaultClient}).get(ctx, "http://"+s.admin+"/status")

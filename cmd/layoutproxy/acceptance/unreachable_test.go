@@ -66,7 +66,7 @@ func TestUnreachableBucket(t *testing.T) {
 			select {
 			case err := <-answered:
 				t.Errorf("a request for a blob ended during the outage: %v", err)
-			case <-time.After(300 * time.Millisecond): // long enough for an answer that does not wait
+			case <-time.After(300 * time.Millisecond): // long enough for a response that does not wait
 			}
 			outage.end()
 			for range cap(answered) {
@@ -103,7 +103,7 @@ func largest(t *testing.T, i image) digest.Digest {
 	return found.Digest
 }
 
-// waitReady waits until /readyz answers with a status, and returns the body of the answer.
+// waitReady waits until /readyz answers with a status, and returns the body of the response.
 func waitReady(t *testing.T, s server, want int) string {
 	t.Helper()
 	return eventually(t, fmt.Sprintf("/readyz is %d", want), func() (string, bool) {

@@ -25,7 +25,7 @@ type wire struct {
 	reached chan struct{} // closed when the wire has stopped the download
 }
 
-// exchange is a request with the status of the answer.
+// exchange is a request with the status of the response.
 type exchange struct {
 	method, path, ranges string
 	status               int

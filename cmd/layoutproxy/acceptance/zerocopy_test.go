@@ -21,7 +21,7 @@ import (
 
 // The kernel copies a blob from its file directly to the socket, also from the middle of an archive
 // and across chunks. strace shows that user space reads and writes only the request and the header
-// of the answer.
+// of the response.
 func TestBlobsDoNotPassThroughUserSpace(t *testing.T) {
 	const size = 16 << 20
 	tree := layouttest.New(t, t.TempDir())

@@ -100,7 +100,7 @@ func TestBucketCredentialsComeFromSecret(t *testing.T) {
 }
 
 // A single pod has no disruption budget, because a budget would block draining its node.
-func TestDisruptionBudget(t *testing.T) {
+func TestDisruptionBudgetOfReplicas(t *testing.T) {
 	for name, values := range map[string]string{
 		"one replica": deploymentValues, "a DaemonSet": "", "off": bucketValues + "podDisruptionBudget: {enabled: false}",
 	} {
