@@ -55,8 +55,8 @@ func (b *bundle) forms(tb testing.TB) map[string][]string {
 	}
 }
 
-// mix replaces an archive in dir with the layouts that it contains. It also adds some layouts of
-// another archive.
+// mix replaces the given archive in dir with its layouts. It also adds some layouts of another
+// archive, which stays.
 func (b *bundle) mix(tb testing.TB, dir, archive string) string {
 	tb.Helper()
 	remove(tb, filepath.Join(dir, archive))

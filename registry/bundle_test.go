@@ -86,7 +86,8 @@ func (b *bundle) multiArch() {
 	l.Write()
 }
 
-// nestedIndexes adds three nested indexes. The middle one is named by its sha512 digest.
+// nestedIndexes adds three nested indexes. The outer one refers to the middle one by a sha512
+// digest.
 func (b *bundle) nestedIndexes() {
 	l := b.Layout("modules/console/release")
 	leaf := l.Image(layouttest.Image{Name: "leaf"})

@@ -18,7 +18,7 @@ import (
 type neighbours struct {
 	*server
 	app       *layouttest.Layout
-	children  []digest.Digest // children of the index with the tag multi
+	children  []digest.Digest // digests of the children of the index with the tag multi
 	subject   ocispec.Descriptor
 	referrers []digest.Digest // sorted
 	blob      []byte

@@ -41,7 +41,7 @@ type refresher interface {
 
 // Options configures a registry.
 type Options struct {
-	// Private means that clients have to log in, so that shared caches must not store the answers.
+	// Private means that clients have to log in. Then shared caches must not store the answers.
 	Private bool
 	// Refused is called if requested content is listed in the tree but cannot be served. It gets
 	// the requested repository and reference. It may be nil.
@@ -50,8 +50,8 @@ type Options struct {
 	// show to users (distribution specification 1.1, "Warnings"). It may be nil.
 	Warnings func() []string
 	// Reachable is called if a bucket with the requested content could not be reached. It waits
-	// until the bucket may be asked again. When the context ends, it returns the cause of the
-	// end. It may be nil.
+	// until the bucket may be asked again. When the context ends, it returns the
+	// context's cause. It may be nil.
 	Reachable func(context.Context) error
 	// Redirect returns a URL from which the client can fetch the blob. If it returns false, the
 	// registry sends the blob itself. It is called only for GET requests, after all checks. It

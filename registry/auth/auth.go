@@ -27,7 +27,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// Options configure who may pull: set either Htpasswd or Token.
+// Options configures who may pull: set either Htpasswd or Token.
 type Options struct {
 	// Htpasswd is a file of USER:HASH lines, with bcrypt hashes.
 	Htpasswd string

@@ -21,7 +21,7 @@ import (
 // passwords is an access controller that checks names and passwords against an htpasswd file.
 type passwords struct {
 	users      *reload.Value[users]
-	secret     [32]byte // part of each key in remembered, so that nobody else can compute these keys
+	secret     [32]byte // part of the key of each remembered pair, so that nobody else can compute the key
 	remembered remembered
 
 	// Bcrypt is slow by design, and any client can cause it to run. So concurrent requests with

@@ -120,7 +120,7 @@ func (c *Client) LogIn(ctx context.Context, from *url.URL, header http.Header, r
 // errElsewhere explains why the client does not answer an authentication challenge from a host
 // other than the registry.
 func (c *Client) errElsewhere() error {
-	return fmt.Errorf("it is not %s: %w", c.options.Registry, ErrOtherHost)
+	return fmt.Errorf("this host is not %s: %w", c.options.Registry, ErrOtherHost)
 }
 
 // challenged learns from the challenge in the registry's 401 answer. again reports whether to

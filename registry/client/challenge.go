@@ -11,8 +11,8 @@ type challenge struct {
 	params map[string]string
 }
 
-// challengeOf returns the challenge in the header of an answer. If the client can respond to
-// several, it prefers Bearer to Basic.
+// challengeOf returns a challenge in the header of an answer that the client can respond to. It
+// prefers Bearer to Basic.
 func challengeOf(h http.Header) (challenge, bool) {
 	var basic challenge
 	for _, line := range h.Values("WWW-Authenticate") {

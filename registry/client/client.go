@@ -18,7 +18,7 @@ const (
 	DefaultRetries = 5
 )
 
-// Options describe the registry and how to talk to it.
+// Options describes the registry and how to talk to it.
 type Options struct {
 	// Registry is the host, with its port if that is not the scheme's default port; see Reference.
 	Registry string

@@ -51,7 +51,7 @@ func (l *limiter) acquire(ctx context.Context) error {
 	}
 }
 
-// waitFor waits until changed is closed. If wait is positive, it also stops after that time.
+// waitFor waits until changed is closed. If wait is positive, it waits no longer than that.
 func waitFor(ctx context.Context, changed <-chan struct{}, wait time.Duration) error {
 	var over <-chan time.Time
 	if wait > 0 {

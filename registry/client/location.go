@@ -31,7 +31,7 @@ func (c *Client) follow(from *url.URL, location string) (*url.URL, error) {
 	case mislabeled:
 		to.Scheme, to.Host = from.Scheme, from.Host
 	case SameHost(from, to) && to.Scheme == from.Scheme:
-		to.Host = from.Host // use the spelling of the host in from
+		to.Host = from.Host // use the same spelling of the host as in from
 	}
 	return to, c.checkRedirect(from, to)
 }

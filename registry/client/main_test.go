@@ -135,7 +135,7 @@ func wantCause(t *testing.T, err, cause error) {
 	_ = failure(t, err, cause)
 }
 
-// failure returns err as an *Error. It fails the test unless err is one and has the given cause.
+// failure returns err as an *Error. If err is not an *Error with the given cause, the test fails.
 func failure(t *testing.T, err, cause error) *client.Error {
 	t.Helper()
 	var e *client.Error

@@ -41,7 +41,7 @@ type hop struct {
 	body   string
 }
 
-// newWorld makes a network with the given hosts, which its certificate names.
+// newWorld makes a network with the given hosts. Its TLS certificate is valid for all of them.
 func newWorld(t *testing.T, hosts ...string) *world {
 	t.Helper()
 	w := &world{}

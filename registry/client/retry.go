@@ -86,7 +86,8 @@ func (c *Client) reportAndWait(ctx context.Context, err error, pause time.Durati
 	return c.options.Clock.Sleep(ctx, pause)
 }
 
-// awaitConnection waits before it tries to connect again. It reports at most once per reportAway.
+// awaitConnection waits before it tries to connect again. It reports the failure at most once per
+// reportAway.
 func (c *Client) awaitConnection(ctx context.Context, f *failures, err error) error {
 	now := c.options.Clock.Now()
 	if f.away.IsZero() {

@@ -139,7 +139,8 @@ func TestUploadAwaitsUnreachableRegistry(t *testing.T) {
 		if !interrupted(req) {
 			return false
 		}
-		// The connection is cut only after this, because the client then tries again at once.
+		// The registry goes away before the connection is cut, because the client then tries again at
+		// once.
 		returns.Store(int64(clock.Now().Sub(clock.start) + 90*time.Second))
 		away.Store(true)
 		return cut(w, req, next)

@@ -100,7 +100,7 @@ func TestUploadsSurviveFaults(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		fault registrytest.Fault
-		sent  float64 // limit for how often the blob's bytes are sent
+		sent  float64 // the client may send at most this many times the blob's size
 	}{
 		{"reset in the middle of a PATCH", registrytest.Reset(registrytest.First(1, patch), mid), 2.1},
 		{"reset of three PATCHes", registrytest.Reset(registrytest.First(3, patch), mid/4), 4.1},
@@ -387,7 +387,7 @@ func TestProbeMount(t *testing.T) {
 	for name, test := range map[string]struct {
 		status int
 		cause  error
-		mounts int // how many mounts the client tries afterwards
+		mounts int // how many mounts the client tries after the probe
 	}{
 		"as specified": {0, nil, 1},
 		"missing":      {404, nil, 1},

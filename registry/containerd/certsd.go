@@ -19,7 +19,8 @@ const hostsFile = "hosts.toml"
 // DefaultDir is where containerd's hosts.toml files usually are.
 const DefaultDir = "/etc/containerd/certs.d"
 
-// hostDirectory returns the directory that containerd looks for first, with _PORT_ for :PORT.
+// hostDirectory returns the directory name that containerd looks for first: HOST_PORT_ for
+// HOST:PORT.
 func hostDirectory(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i > 0 {
 		return host[:i] + "_" + host[i+1:] + "_"

@@ -32,7 +32,7 @@ type Config struct {
 	Changed time.Time
 }
 
-// These plugins of containerd have settings that matter here.
+// These are the plugins of containerd whose settings layoutproxy reads.
 const (
 	// CRIPlugin is the CRI plugin of containerd 1.x. 2.x still reads its settings.
 	CRIPlugin = "io.containerd.grpc.v1.cri"

@@ -85,8 +85,8 @@ func configOf(args []string) string {
 	return defaultConfig
 }
 
-// majorOf returns the major version of containerd, or 0. It derives the version from the Go module
-// that the binary was built from.
+// majorOf returns the major version of containerd, or 0 if it is unknown. It derives the version
+// from the Go module that the binary was built from.
 func majorOf(info *buildinfo.BuildInfo) (major int) {
 	paths := []string{info.Path, info.Main.Path}
 	for _, dep := range info.Deps {

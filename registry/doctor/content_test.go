@@ -253,9 +253,9 @@ func TestMalformedOptions(t *testing.T) {
 	}
 }
 
-// If an image name contains a registry, containerd sends its name in the parameter ns, but only
-// to other hosts. Doctor does the same. See request.addNamespace and addQuery (resolver.go) and
-// RegistryHost.isProxy (registry.go) in containerd's core/remotes/docker.
+// If an image name contains a registry, containerd sends the registry's name in the parameter ns,
+// but only to other hosts. Doctor does the same. See request.addNamespace and addQuery
+// (resolver.go) and RegistryHost.isProxy (registry.go) in containerd's core/remotes/docker.
 func TestNamespaceParameter(t *testing.T) {
 	registry := bundle(t)
 	var mu sync.Mutex

@@ -49,7 +49,7 @@ type doctor struct {
 	report *Report
 	client *http.Client
 	login  *client.Client
-	// proxy is what the environment sets for the URL. nil means no proxy.
+	// proxy is the proxy that the environment sets for the URL. nil means no proxy.
 	proxy *url.URL
 	// failed is the name of the failed step that later steps depend on.
 	failed string
@@ -58,7 +58,7 @@ type doctor struct {
 	api answer
 	// sent is when /v2/ was requested.
 	sent time.Time
-	// took is how long the answer to that request took.
+	// took is how long the answer to the request for /v2/ took.
 	took time.Duration
 	// auth is the Authorization header, once there is one.
 	auth     string

@@ -19,7 +19,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Options configure New.
+// Options configures [New].
 type Options struct {
 	// Route returns the route of a request, which becomes a label. There must be few routes.
 	Route      func(*http.Request) string

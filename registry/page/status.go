@@ -54,7 +54,7 @@ type Job struct {
 	Generation         uint64 // generation of the store, if the job is published
 }
 
-// Scrub is the state of the background verification. It has the format of the document at /status.
+// Scrub is the state of the background verification. It is also part of the document at /status.
 type Scrub struct {
 	// Rate is the limit in bytes per second.
 	Rate int64 `json:"rate"`
@@ -73,7 +73,7 @@ type Scrub struct {
 	Unreadable int64 `json:"unreadable"`
 }
 
-// Disk is a file system that the server writes to. It has the format of the document at /status.
+// Disk is a file system that the server writes to. It is also part of the document at /status.
 type Disk struct {
 	Path string `json:"path"`
 	// Free is how many more bytes the server's user may write.

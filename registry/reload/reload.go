@@ -169,7 +169,7 @@ type files struct {
 	changed bool
 	// seen is the state that was seen last.
 	seen []fs.FileInfo
-	// since is when that state was first seen.
+	// since is when the files were first found in the state seen.
 	since time.Time
 	// torn means that a file was seen in the middle of a write.
 	torn bool

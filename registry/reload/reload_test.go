@@ -175,7 +175,7 @@ func TestTruncatedFile(t *testing.T) {
 		w.want("11")
 	}
 	w.pass(time.Second)
-	w.want("", "changed") // the file stayed empty, so that was intended
+	w.want("", "changed") // the file stayed empty, so it is meant to be empty
 }
 
 // If the new size of a file is seen before its new modification time, the write is not complete.
@@ -314,7 +314,7 @@ func TestHangingCheckOfAnotherCaller(t *testing.T) {
 func TestCheckDirectlyAfterAnother(t *testing.T) {
 	w := watch(t)
 	o := w.options()
-	ages := []time.Duration{0, 300 * time.Millisecond, 100 * time.Millisecond} // after the third age, the last check is too recent for another one
+	ages := []time.Duration{0, 300 * time.Millisecond, 100 * time.Millisecond} // the third age looks as if another check had just ended
 	start := w.now
 	o.Now = func() time.Time {
 		age := ages[0]
