@@ -27,7 +27,7 @@ func TestRepeatedWrongContent(t *testing.T) {
 		says  []string
 	}{
 		"a flipped bit in a blob":     {blob, registrytest.FlipBit, []string{large, "checksum mismatch", "received 70000 bytes with the digest sha256:", "(asked 3 times)"}},
-		"a short blob":                {blob, registrytest.CutHalf, []string{large, "it has 35000 bytes, expected 70000", "(asked 3 times)"}},
+		"a short blob":                {blob, registrytest.CutHalf, []string{large, "the answer has 35000 bytes, expected 70000", "(asked 3 times)"}},
 		"a flipped bit in a manifest": {registrytest.On("GET manifests"), registrytest.FlipBit, []string{"checksum mismatch", ", not sha256:"}},
 		"a truncated list":            {registrytest.On("GET tags"), registrytest.CutHalf, []string{"list tags shop/app", "malformed list", "(asked 3 times)"}},
 	} {

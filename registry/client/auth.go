@@ -78,7 +78,7 @@ func (c *Client) authorize(ctx context.Context, req *http.Request, k *call, narr
 }
 
 // errNoWay means that the registry requires a login, but offers no method that the client supports.
-var errNoWay = errors.New("it requires a login and offers neither Basic nor Bearer")
+var errNoWay = errors.New("the registry requires a login, but offers neither Basic nor Bearer")
 
 // Login describes the client's answer to an authentication challenge.
 type Login struct {

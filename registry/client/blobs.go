@@ -118,7 +118,7 @@ func (b *BlobReader) ask() (*http.Response, error) {
 			return resp, err
 		}
 		// The requested range lies within the size in the manifest, so the registry should accept it.
-		if err := b.again(b.mismatch(fmt.Errorf("it refuses the range %q", k.header.Get("Range")))); err != nil {
+		if err := b.again(b.mismatch(fmt.Errorf("the registry refuses the range %q", k.header.Get("Range")))); err != nil {
 			return nil, err
 		}
 	}
@@ -131,15 +131,15 @@ func (b *BlobReader) accept(resp *http.Response) error {
 		var first, last, size int64
 		n, _ := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &size)
 		if n < 2 || first != b.pos || last >= b.size || n == 3 && size != b.size {
-			return b.mismatch(fmt.Errorf("it answers the range %q", problem.Excerpt(resp.Header.Get("Content-Range"), 60)))
+			return b.mismatch(fmt.Errorf("the answer has the range %q", problem.Excerpt(resp.Header.Get("Content-Range"), 60)))
 		}
 		if resp.ContentLength >= 0 && resp.ContentLength != last-first+1 {
-			return b.mismatch(fmt.Errorf("it answers the range %q with %d bytes", problem.Excerpt(resp.Header.Get("Content-Range"), 60), resp.ContentLength))
+			return b.mismatch(fmt.Errorf("the answer has the range %q, but %d bytes", problem.Excerpt(resp.Header.Get("Content-Range"), 60), resp.ContentLength))
 		}
 		return nil
 	}
 	if resp.ContentLength >= 0 && resp.ContentLength != b.size {
-		return b.mismatch(fmt.Errorf("it has %d bytes, expected %d", resp.ContentLength, b.size))
+		return b.mismatch(fmt.Errorf("the answer has %d bytes, expected %d", resp.ContentLength, b.size))
 	}
 	if b.pos == 0 {
 		return nil
@@ -198,7 +198,7 @@ func (b *BlobReader) Read(p []byte) (int, error) {
 func (b *BlobReader) retryTooLong() error {
 	b.Close()
 	b.tooLong = true
-	return b.again(b.mismatch(fmt.Errorf("more than the expected %d bytes", b.size)))
+	return b.again(b.mismatch(fmt.Errorf("the answer has more than the expected %d bytes", b.size)))
 }
 
 // again waits before another try. If there were too many tries, it returns an error. Retries after

@@ -127,11 +127,11 @@ func (c *Client) errorOf(k *call, resp *http.Response) *Error {
 	}
 	if resp.StatusCode/100 == 3 {
 		if to, err := resp.Request.URL.Parse(resp.Header.Get("Location")); err == nil {
-			e.Err = errors.New("it redirects to " + to.Scheme + "://" + to.Host)
+			e.Err = errors.New("the server redirects to " + to.Scheme + "://" + to.Host)
 		}
 	}
 	if e.retryAfter > maxRetryAfter {
-		e.Err = errors.New("it asks to retry in " + e.retryAfter.String())
+		e.Err = errors.New("the server asks to retry in " + e.retryAfter.String())
 	}
 	return e
 }

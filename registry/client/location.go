@@ -8,7 +8,7 @@ import (
 )
 
 // errDowngrade means that a server redirects a client from TLS to plain HTTP.
-var errDowngrade = errors.New("it redirects from TLS to plain HTTP")
+var errDowngrade = errors.New("the server redirects from TLS to plain HTTP")
 
 // errAllowPrivate names the flag that allows private addresses.
 var errAllowPrivate = errors.New("if it is trusted, allow it with --allow-private-redirects")

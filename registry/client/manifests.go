@@ -139,14 +139,14 @@ func isPartMissing(err error) bool {
 func digestOf(k *call, h http.Header) (digest.Digest, error) {
 	reported := digest.Digest(h.Get("Docker-Content-Digest"))
 	if reported != "" && reported.Validate() != nil {
-		return "", k.fail(SideRegistry, ErrMismatch, fmt.Errorf("it reports the malformed digest %.80q", reported))
+		return "", k.fail(SideRegistry, ErrMismatch, fmt.Errorf("the registry reports the malformed digest %.80q", reported))
 	}
 	requested := digest.Digest(k.reference)
 	if requested.Validate() != nil { // a tag
 		return reported, nil
 	}
 	if reported != "" && reported != requested && reported.Algorithm() == requested.Algorithm() {
-		return "", k.fail(SideRegistry, ErrMismatch, fmt.Errorf("it reports the digest %s", reported))
+		return "", k.fail(SideRegistry, ErrMismatch, fmt.Errorf("the registry reports the digest %s", reported))
 	}
 	return requested, nil
 }

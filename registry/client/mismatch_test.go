@@ -74,15 +74,15 @@ func wrongAnswers() map[string]wrongAnswer {
 		"a truncated manifest by digest":                       {"GET manifests", registrytest.CutHalf, nil, byDigest, " is sha256:"},
 		"a truncated manifest by tag, without a digest":        {"GET manifests", registrytest.CutHalf, undigested, byTag, "are not JSON"},
 		"an HTML page instead of a manifest, without a digest": {"GET manifests", page, undigested, byTag, "malformed manifest: 33 bytes"},
-		"the digest of another manifest":                       {"GET manifests", slices.Clone[[]byte], func(h http.Header) { h.Set("Docker-Content-Digest", digest.FromString("").String()) }, byDigest, "it reports the digest sha256:e3b0"},
+		"the digest of another manifest":                       {"GET manifests", slices.Clone[[]byte], func(h http.Header) { h.Set("Docker-Content-Digest", digest.FromString("").String()) }, byDigest, "the registry reports the digest sha256:e3b0"},
 		"a truncated list of tags":                             {"GET tags", registrytest.CutHalf, nil, tags, "malformed list"},
 		"an HTML page instead of a list of tags":               {"GET tags", page, nil, tags, "33 bytes"},
 		"an object without tags":                               {"GET tags", func([]byte) []byte { return []byte("{}") }, nil, tags, "malformed list: no entries"},
-		"a short blob":                                         {"GET blobs", registrytest.CutHalf, nil, layer(0), "it has 1500 bytes, expected 3000"},
-		"a long blob":                                          {"GET blobs", func(b []byte) []byte { return append(slices.Clone(b), 0) }, nil, layer(0), "it has 3001 bytes"},
+		"a short blob":                                         {"GET blobs", registrytest.CutHalf, nil, layer(0), "the answer has 1500 bytes, expected 3000"},
+		"a long blob":                                          {"GET blobs", func(b []byte) []byte { return append(slices.Clone(b), 0) }, nil, layer(0), "the answer has 3001 bytes"},
 		"a range of another blob":                              {"GET blobs", slices.Clone[[]byte], ranged("bytes 1000-2999/4000"), layer(1000), ""},
 		"another range":                                        {"GET blobs", slices.Clone[[]byte], ranged("bytes 0-2999/3000"), layer(1000), ""},
-		"the short rest of a blob":                             {"GET blobs", registrytest.CutHalf, nil, layer(1000), "it has 1500 bytes, expected 3000"},
+		"the short rest of a blob":                             {"GET blobs", registrytest.CutHalf, nil, layer(1000), "the answer has 1500 bytes, expected 3000"},
 	}
 }
 

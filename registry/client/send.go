@@ -37,7 +37,7 @@ func (c *Client) send(ctx context.Context, k *call, narrow []string) (*http.Resp
 		}
 		home = home && SameHost(k.url, target)
 		if k.secret && !home {
-			return nil, k.fail(SideRegistry, ErrRefused, fmt.Errorf("it redirects to %s://%s: %w", target.Scheme, target.Host, ErrOtherHost))
+			return nil, k.fail(SideRegistry, ErrRefused, fmt.Errorf("the server redirects to %s://%s: %w", target.Scheme, target.Host, ErrOtherHost))
 		}
 	}
 	return nil, k.fail(SideRegistry, ErrRefused, fmt.Errorf("more than %d redirects", maxRedirects))

@@ -110,7 +110,7 @@ func (s *session) offset(ctx context.Context) (int64, error) {
 	}
 	n, ok := parseReceived(resp.Header)
 	if !ok {
-		return 0, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("it reports the malformed range %.60q", resp.Header.Get("Range")))
+		return 0, k.fail(SideRegistry, ErrMismatch, fmt.Errorf("the registry reports the malformed range %.60q", resp.Header.Get("Range")))
 	}
 	return n, nil
 }
@@ -233,7 +233,7 @@ func (c *Client) ProbeMount(ctx context.Context, repository, from string) (refus
 		// to have mounted them.
 		c.mountsRefused.Store(mountRefusals)
 		return &Error{Op: "mount blob", Host: c.options.Registry, Repository: repository, Reference: d.String(), Side: SideRegistry,
-			Status: http.StatusCreated, Cause: ErrMismatch, Err: errors.New("it claims to have mounted a blob that exists nowhere")}, nil
+			Status: http.StatusCreated, Cause: ErrMismatch, Err: errors.New("the registry claims to have mounted a blob that exists nowhere")}, nil
 	}
 	_ = s.cancel(ctx)
 	return nil, ctx.Err()

@@ -99,7 +99,7 @@ func (d *doctor) askBlob(ctx context.Context, desc ocispec.Descriptor) (step Ste
 		return step, true
 	}
 	if a.length != desc.Size {
-		return damaged(adviceBlob, "%s: %d bytes, the manifest says %d", what, a.length, desc.Size), true
+		return damaged(adviceBlob, "%s has %d bytes, but the manifest says %d", what, a.length, desc.Size), true
 	}
 	return Step{}, false
 }

@@ -148,7 +148,7 @@ func (d *doctor) get(ctx context.Context, dgst digest.Digest, size int64) (m man
 	case dgst.Algorithm().FromBytes(body) != dgst:
 		return m, 0, damaged(advice, "%s: checksum mismatch: content is %s", what, dgst.Algorithm().FromBytes(body)), true
 	case size >= 0 && int64(len(body)) != size:
-		return m, 0, damaged(advice, "%s: %d bytes, its index says %d", what, len(body), size), true
+		return m, 0, damaged(advice, "%s has %d bytes, but its index says %d", what, len(body), size), true
 	}
 	if err := json.Unmarshal(body, &m); err != nil {
 		return m, 0, damaged(advice, "%s: %v", what, err), true
