@@ -38,7 +38,7 @@ type KnownCause struct {
 // most specific responses come first.
 func Causes() []KnownCause {
 	return []KnownCause{
-		{"the clocks differ", "the registry answers 401 or 403 although the login is right, with a `Date` that is off by a minute or more", clockDiffers},
+		{"the clocks differ", "the registry returns 401 or 403 although the login is right, and its `Date` header is off by a minute or more", clockDiffers},
 		{"the login is wrong or has expired", "401 from the token server, 401 from a registry with Basic authentication, 403 `authorization token has expired` (ECR)", loginRefused},
 		{"a quota is used up", "403 `will exceed the configured upper limit` (Harbor), 403 `Quota has been exceed` (Quay)", quotaUsedUp},
 		{"the registry has no free space", "507; 500 with `no space left`; 500 with system error 28 (distribution)", diskFull},

@@ -202,7 +202,7 @@ func TestLimitsOfPluginChoice(t *testing.T) {
 	}
 	include, err := release.ParseSelectors([]string{"p0"})
 	layouttest.Try(t, err)
-	if _, err := choosePlugins(t.Context(), wide, bundled{}, include); err == nil || !strings.Contains(err.Error(), "were tried") {
+	if _, err := choosePlugins(t.Context(), wide, bundled{}, include); err == nil || !strings.Contains(err.Error(), "gave up after trying") {
 		t.Error(err)
 	}
 }
