@@ -12,13 +12,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/volume"
 )
 
-// findListed returns the checksums in an inventory. The parameter archives is the same as for findIn. If an
-// archive now has other chunks than in the inventory, each listed chunk is compared with its range of the
-// archive. Missing files are omitted, as the scan reports them.
+// findListed returns the checksums in an inventory. archives has the same meaning as in findIn. If
+// an archive was split again, into different chunks, each listed chunk is compared with its range
+// of the archive. Missing files are omitted, because the scan reports them.
 func (b checksumDir) findListed(archives []string, data []byte) (all []found) {
 	listed, err := inventory.Parse(data)
 	if err != nil {
-		return nil // there is no inventory, or the scan has reported its problem
+		return nil // there is no inventory, or the scan has already reported the problem
 	}
 	inArchives, others := inventory.Archives(listed.Files)
 	for _, a := range inArchives {
@@ -47,9 +47,9 @@ func (b checksumDir) pieces(a *inventory.Archive) (all []found) {
 	return all
 }
 
-// piece returns where the content of an archive's file is stored: in the file itself or, if the archive now
-// has other files, in a range at off of the joined files. It returns nil if the content is missing. total is
-// the size of the archive.
+// piece returns where the content of an archive's file is stored: in a file with this name and size
+// or, if the archive was split again, at off in the joined chunks. It returns nil if the content is
+// missing. total is the size of the archive.
 func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int64) extent.List {
 	if file := b.files.find(f.Name); file != nil && file.Size() == f.Size {
 		return file
@@ -64,8 +64,8 @@ func (b checksumDir) piece(f inventory.File, joined extent.List, off, total int6
 	return where
 }
 
-// listed returns the checksum of a file in the inventory. archive is the file's archive, or empty if it is no
-// file of an archive.
+// listed returns the checksum of a file in the inventory. archive is the archive to which the file
+// belongs; it is empty for any other file.
 func (b checksumDir) listed(f inventory.File, of, archive string, where extent.List) found {
 	want, _ := hex.DecodeString(f.SHA256) // inventory.Parse has checked the value
 	c := &Checksum{File: volume.JoinPath(b.dir, inventory.Name), Of: b.path(of), Algorithm: sha2, want: want, listed: true}

@@ -16,8 +16,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// manyMissing writes an archive with indexes that name n tagged manifests, but without the manifests. An
-// index has as many entries as are allowed.
+// manyMissing writes an archive with indexes that list n tagged manifests. The manifests themselves
+// are missing. Each index has as many entries as an index may have.
 func manyMissing(t testing.TB, n int) (dir string) {
 	const most = 100_000
 	var entries []layouttest.Entry
@@ -84,7 +84,7 @@ func TestReportListsAtMost1000Entries(t *testing.T) {
 	}
 
 	r = run(t, manyWrong(t, 1100))
-	if len(r.Causes) != 1000 || r.Omitted.Problems != 1200 || r.TagsAffected != 1 || r.Causes[999].Count != 1 { // each blob has other content, and so its own cause
+	if len(r.Causes) != 1000 || r.Omitted.Problems != 1200 || r.TagsAffected != 1 || r.Causes[999].Count != 1 { // each damaged blob has different content, and so its own cause
 		t.Errorf("got %d causes, %d affected tags, omitted %+v", len(r.Causes), r.TagsAffected, r.Omitted)
 	}
 	if len(r.Unreferenced) != 1000 || r.Omitted.Unreferenced != 100 || r.Omitted.UnreferencedBytes != 700 {

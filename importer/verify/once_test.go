@@ -29,7 +29,7 @@ func TestFilesAreReadOnce(t *testing.T) {
 			s := newSample(t, dir)
 			damage(t, s)
 			var mu sync.Mutex
-			opened := map[string]int{} // counts by inode, as a blob may be in several layouts
+			opened := map[string]int{} // number of times that each file was opened
 			count := func(info fs.FileInfo) {
 				mu.Lock()
 				defer mu.Unlock()

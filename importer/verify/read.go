@@ -93,8 +93,8 @@ func schedule(tasks []task, giant int64) {
 	})
 }
 
-// do carries out one task, and records damaged content. number is its index in r.tasks. Errors are the
-// context's, and those for which layoutstore.IsExhausted is true.
+// do carries out one task, and records damaged content. number is the task's index in r.tasks.
+// Errors are the context's, and those for which layoutstore.IsExhausted is true.
 func (r *run) do(ctx context.Context, number int, buf []byte) error {
 	t := &r.tasks[number]
 	if t.checksum != nil {
@@ -111,9 +111,9 @@ func (r *run) do(ctx context.Context, number int, buf []byte) error {
 	return nil
 }
 
-// readBlob locates and reads a copy of a blob. If the copy is damaged, got is the digest of its content, in
-// bytes; if there is no such digest, reason says why. If the file is replaced meanwhile, readBlob locates the
-// copy again, once. Errors are those of do.
+// readBlob locates and reads a copy of a blob. If the copy is damaged, got has the bytes of its
+// content's digest. If that digest is unknown, reason says why the copy is damaged. If the file is
+// replaced meanwhile, readBlob locates the copy again, once. Errors are those of do.
 func (r *run) readBlob(ctx context.Context, s *layoutstore.Stored, buf []byte) (got, reason string, err error) {
 	for again := false; ; again = true {
 		if s.Where, err = s.Layout.Locate(ctx, s.Digest); err == nil {
@@ -142,7 +142,7 @@ func (r *run) readBlob(ctx context.Context, s *layoutstore.Stored, buf []byte) (
 	return "", "", nil
 }
 
-// wrongBytes reports that the content of a blob has another digest.
+// wrongBytes reports that the content of a blob has a different digest.
 type wrongBytes struct{ got digest.Digest }
 
 func (e *wrongBytes) Error() string { return fmt.Sprintf("checksum mismatch: content is %s", e.got) }

@@ -11,8 +11,8 @@ import (
 
 // Report is the result of [Run].
 type Report struct {
-	// Whole is set if all content is complete, intact and legal. Conflicts, unreferenced blobs and checksums
-	// of missing files do not matter.
+	// Whole is set if there are no causes, and no checksum is different or illegible. Conflicts,
+	// unreferenced blobs and checksums of missing files do not matter.
 	Whole        bool `json:"whole"`
 	Repositories int  `json:"repositories"`
 	Tags         int  `json:"tags"`
@@ -27,7 +27,7 @@ type Report struct {
 	illegal int
 	Files   int `json:"files"` // number of files and archive entries that were read
 
-	Bytes int64 `json:"bytes"` // size of what was read, in bytes
+	Bytes int64 `json:"bytes"` // total size of these files and entries, in bytes
 
 	Causes []Cause `json:"causes"` // sorted by path
 
@@ -38,8 +38,8 @@ type Report struct {
 	Unreferenced []Unreferenced        `json:"unreferenced"`
 	// NonDistributable lists missing layers that a bundle may omit because of their media type.
 	NonDistributable []layoutstore.Problem `json:"nonDistributable"`
-	// Omitted counts the entries that are not listed. Each list has at most 1,000 entries, and so have the
-	// problems of all causes together. All other numbers include omitted entries.
+	// Omitted counts the entries that are not listed. Each list has at most 1,000 entries, and all
+	// causes together have at most 1,000 problems. All other numbers include omitted entries.
 	Omitted Omitted `json:"omitted"`
 }
 
@@ -59,8 +59,8 @@ func newReport() *Report {
 	}
 }
 
-// Cause is a common cause of problems. Tags and Repositories count what is affected. Count includes
-// the problems that Problems omits.
+// Cause is a common cause of problems. Tags and Repositories count the affected tags and
+// repositories. Count includes the problems that Problems omits.
 type Cause struct {
 	Kind         layoutstore.Kind      `json:"kind"`
 	Path         string                `json:"path"` // path of an archive or of a layout's directory
@@ -71,7 +71,7 @@ type Cause struct {
 	Problems     []layoutstore.Problem `json:"gaps"`
 }
 
-// Unreferenced is a blob that no manifest and no index names.
+// Unreferenced is a blob to which neither a manifest nor an index refers.
 type Unreferenced struct {
 	Path   string        `json:"path"` // path of the blob's file, or of its archive
 	Entry  string        `json:"entry"`

@@ -60,7 +60,7 @@ type Position struct {
 // ScrubStats describe the progress of a scrub. Wrong counts copies that were quarantined, and Failed
 // copies that could not be read. Passes counts complete passes.
 type ScrubStats struct {
-	Bytes, Files         int64 // bytes and copies that were read in all passes
+	Bytes, Files         int64 // number of bytes and of copies that were read in all passes
 	Wrong, Failed        int64
 	Passes               int64
 	PassBytes, PassTotal int64 // bytes that are done in the current pass, and bytes of a complete pass
@@ -198,7 +198,7 @@ func (s *Scrub) eachCopy(ctx context.Context, from Position, do func(_ holder, _
 				continue // this layout also belongs to another repository
 			}
 			seen[l] = true
-			blobs, _ := l.Blobs(ctx) // the check reports layouts that cannot be listed
+			blobs, _ := l.Blobs(ctx) // ignore the error, as an audit reports layouts that cannot be listed
 			at := Position{Repository: path}
 			at.Path, at.Entry = l.Where()
 			for _, at.Digest = range blobs {
@@ -212,9 +212,9 @@ func (s *Scrub) eachCopy(ctx context.Context, from Position, do func(_ holder, _
 	return ctx.Err()
 }
 
-// layoutOf returns the index of the layout in which an earlier scrub stopped. That scrub has read all layouts
-// before this one. layoutOf returns -1 if the scrub has read none of the layouts, or if the layout does not
-// exist anymore.
+// layoutOf returns the index of the layout in which an earlier scrub stopped, after it had read all
+// layouts before it. It returns -1 if that scrub had read none of the layouts, or if the layout
+// does not exist anymore.
 func layoutOf(layouts []layoutstore.Layout, path string, from Position) int {
 	if path < from.Repository {
 		return len(layouts)

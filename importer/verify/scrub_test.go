@@ -180,14 +180,14 @@ func TestScrubOfAnArchive(t *testing.T) {
 	packed := t.TempDir()
 	file := filepath.Join(packed, "all.tar")
 	s.Archive(file, layouttest.Archive{})
-	var own []int64 // offsets of the begin and the end of the blob's entry
+	var own []int64 // offsets at which the blob's entry begins and ends
 	for _, p := range layouttest.Places(t, file) {
 		if strings.HasSuffix(p.Name, idle.Encoded()) {
 			own = []int64{p.Header, p.End}
 		}
 	}
 	for _, places := range [][]int64{nil, own} {
-		if places != nil { // places is nil if the entry is in several chunks
+		if places != nil { // places is nil while the archive is still one file
 			layouttest.CutAt(t, file, places...)
 		}
 		tree := open(t, packed)

@@ -94,7 +94,8 @@ func TestSignedBundleIsComplete(t *testing.T) {
 	if text, ok := verified(t, dir, key); !ok {
 		t.Error(text)
 	}
-	// The bundle stays complete even if its archives are cut into other chunks after the signature.
+	// The bundle stays complete even if its archives are split again, into different chunks, after
+	// the signature.
 	var joined []byte
 	for _, name := range bundleFiles(t, dir)[1:] {
 		data, err := os.ReadFile(name)
@@ -109,11 +110,11 @@ func TestSignedBundleIsComplete(t *testing.T) {
 	}
 	layouttest.Cut(t, whole, 5000)
 	if text, ok := verified(t, dir, key); !ok {
-		t.Errorf("not complete after the archive was cut into other chunks: %s", text)
+		t.Errorf("not complete after the archive was split again, into different chunks: %s", text)
 	}
 	layouttest.Cut(t, filepath.Join(dir, "module-x.tar"), 3000)
 	if text, ok := verified(t, dir, key); !ok {
-		t.Errorf("not complete after an archive was cut into chunks: %s", text)
+		t.Errorf("not complete after an archive was split into chunks: %s", text)
 	}
 }
 
@@ -141,8 +142,8 @@ func TestReportNamesMissingFiles(t *testing.T) {
 	}
 }
 
-// If the last chunk of an archive has only zeros, the archive looks complete without it. Only the inventory
-// reveals that it is missing.
+// If the last chunk of an archive has only zeros, the archive looks complete without it. Only the
+// inventory reveals that the chunk is missing.
 func TestReportNamesMissingPadding(t *testing.T) {
 	s := newSample(t, t.TempDir())
 	dir := t.TempDir()
@@ -168,9 +169,9 @@ func TestReportNamesMissingPadding(t *testing.T) {
 	}
 }
 
-// An archive was cut into other chunks after the signature. If one of these chunks is missing, the report
-// names only that chunk, and the archive only once.
-func TestReportNamesMissingChunkOfRecutArchive(t *testing.T) {
+// An archive was split again, into different chunks, after the signature. If one of the new chunks
+// is missing, the report names only that chunk, and the archive only once.
+func TestReportNamesMissingChunkOfResplitArchive(t *testing.T) {
 	dir, key := signedBundle(t)
 	files, err := filepath.Glob(filepath.Join(dir, "platform.tar.*.chunk"))
 	layouttest.Try(t, err)
@@ -252,9 +253,9 @@ func TestReportOfMalformedInventory(t *testing.T) {
 		whole bool // whether the report without a key is complete
 		want  string
 	}{
-		"damaged":            {strings.Replace(string(good), `"bases"`, `"basis"`, 1), false, "copy it again, or remove it"},
-		"later version":      {strings.Replace(string(good), `"formatVersion":1`, `"formatVersion":2`, 1), true, "it is ignored"},
-		"of another program": {`{"name":"a bundle of JavaScript"}`, true, "it is ignored"},
+		"damaged":                   {strings.Replace(string(good), `"bases"`, `"basis"`, 1), false, "copy it again, or remove it"},
+		"later version":             {strings.Replace(string(good), `"formatVersion":1`, `"formatVersion":2`, 1), true, "it is ignored"},
+		"a file of another program": {`{"name":"a bundle of JavaScript"}`, true, "it is ignored"},
 	} {
 		layouttest.Try(t, os.WriteFile(file, []byte(c.data), 0o644))
 		if text, ok := verified(t, dir, nil); ok != c.whole || !strings.Contains(text, c.want) {

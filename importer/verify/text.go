@@ -68,8 +68,9 @@ func writeProblems(w io.Writer, problems []layoutstore.Problem, noun, remark str
 	writeList(w, problems, 0, layoutstore.Problem.String)
 }
 
-// writeList writes the first entries of a list, one per line, without empty lines. Then it writes how many
-// entries follow, and how many of them JSON has. omitted is the number of entries that are not in the list.
+// writeList writes the first entries of a list, one per line, without empty lines. Then it writes
+// how many more entries there are, and how many entries the JSON output has. omitted is the number
+// of entries that are not in the list.
 func writeList[T any](w io.Writer, list []T, omitted int, line func(T) string) {
 	listed := len(list)
 	for _, x := range list[:min(listed, maxLines)] {

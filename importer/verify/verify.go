@@ -72,15 +72,15 @@ func Run(ctx context.Context, s *layoutstore.Snapshot, o Options) (*Report, erro
 type run struct {
 	Options
 	snapshot *layoutstore.Snapshot
-	// holders has the paths of the repositories to which a layout belongs. These are several if sources have
-	// different roots.
+	// holders has the paths of the repositories to which a layout belongs. There can be several if
+	// sources have different roots.
 	holders map[layoutstore.Layout][]string
 
 	mu     sync.Mutex // guards the following fields
 	report *Report
 	tasks  []task
 	causes *causes
-	idle   map[copyKey]Unreferenced // candidates for unreferenced blobs, in layouts of several repositories
+	idle   map[copyKey]Unreferenced // copies that are unreferenced so far, in layouts that belong to several repositories
 	wrong  []wrong
 
 	unreferenced      *first[Unreferenced]
@@ -95,14 +95,15 @@ type copyKey struct {
 
 // wrong describes a damaged copy of a blob. It must be small, because every task may find a damaged copy.
 type wrong struct {
-	task int32 // index in run.tasks
+	task int32 // index of the task in run.tasks
 
 	sum string // bytes of the content's digest; empty if unknown
 
 	reason string // why the copy is damaged if sum is empty
 }
 
-// why returns the reason for the report. d is the digest that the copy should have.
+// why returns the reason that the report states for the damaged copy. d is the digest that the copy
+// should have.
 func (w wrong) why(d digest.Digest) string {
 	if w.reason != "" {
 		return w.reason

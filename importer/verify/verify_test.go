@@ -102,8 +102,8 @@ func run(t testing.TB, sources ...string) *verify.Report {
 
 var amounts = regexp.MustCompile(`; \d+ files?, [^,]* read`)
 
-// text returns the text of a report. It replaces the directory by DIR, and removes how many files and bytes
-// were read.
+// text returns the text of a report. It replaces the directory with DIR, and removes how many files
+// and bytes were read.
 func text(t testing.TB, r *verify.Report, dir string) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -239,7 +239,7 @@ func (s *sample) names(all []verify.Unreferenced) (names []string) {
 	return names
 }
 
-func TestReportsOfSpoiledTrees(t *testing.T) {
+func TestReportsOfDamagedTrees(t *testing.T) {
 	index := func(s *sample) string { return filepath.Join(s.install.Dir(), "index.json") }
 	replace := func(t *testing.T, file, old, new string) {
 		body, err := os.ReadFile(file)
