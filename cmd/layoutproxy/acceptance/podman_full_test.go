@@ -23,7 +23,10 @@ type engine struct {
 // newEngine returns an engine. lines are the content of its registries.conf.
 func newEngine(t *testing.T, name string, lines string) *engine {
 	t.Helper()
-	dir := t.TempDir()
+	// podman refuses a runroot of more than 50 characters, and t.TempDir contains the test's name.
+	dir, err := os.MkdirTemp("", "engine")
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	e := &engine{program: packaged(t, name), dir: dir, flags: []string{
 		"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver", "vfs",
 	}}
