@@ -198,7 +198,7 @@ func TestLostFilesOfAPublication(t *testing.T) {
 			if p := problemsOf(s); s.TagCount() != 0 || len(p) != 1 || p[0].Kind != layoutstore.Incomplete || !strings.Contains(p[0].Reason, "run the same pull again") {
 				t.Errorf("a reader sees %d tags, want none; problems %v", s.TagCount(), p)
 			}
-			if _, err := pull.Run(t.Context(), f.options(t, newer, dir, "kept"), nil); err == nil || !strings.Contains(err.Error(), "run that pull again") {
+			if _, err := pull.Run(t.Context(), f.options(t, newer, dir, "kept"), nil); err == nil || !strings.Contains(err.Error(), "run the interrupted pull again") {
 				t.Errorf("a different pull into the directory: got error %v, want one that asks for the first pull", err)
 			}
 			o := f.options(t, newer, dir, "app", "base")
