@@ -17,13 +17,13 @@ type appendix struct {
 	said map[string]bool
 	// messages are the texts that need a row: each error, and each advice without an error.
 	messages []string
-	// advice is the advice for each error.
+	// advice maps each error to the advice that is printed with it.
 	advice map[string][]string
-	// hints contains the advice that belongs to an error.
+	// hints contains every piece of advice that is printed with an error.
 	hints map[string]bool
 }
 
-// add adds an error, or adds advice to an error that is already in the list.
+// add adds an error with its advice. If the error is already in the list, it adds only the advice.
 func (a *appendix) add(m message) {
 	has := func(text string) bool { return slices.Contains(a.messages, text) }
 	switch {
@@ -43,7 +43,7 @@ func (a *appendix) add(m message) {
 	}
 }
 
-// row matches a row of the appendix's tables.
+// row matches a table row of the appendix.
 var row = regexp.MustCompile("^\\| `([^`]+)` \\| (.*?) ?\\| ?(.*?) ?\\|$")
 
 const heading = "\n## Appendix: messages\n"
@@ -63,8 +63,8 @@ func (a *appendix) update(page string) string {
 		case m == nil:
 			lines = append(lines, line)
 		case !a.said[m[1]], a.hints[m[1]] && !slices.Contains(a.messages, m[1]):
-			// Without a row from now on: the program no longer has the message, or it is advice in
-			// the row of an error.
+			// Drop the row: the program no longer has the message, or it is advice in the row of an
+			// error.
 		default:
 			there[m[1]] = true
 			lines = append(lines, a.row(m[1], m[2], m[3]))
@@ -78,8 +78,8 @@ func (a *appendix) update(page string) string {
 	return before + heading + strings.Join(lines, "\n") + "\n"
 }
 
-// row returns the table row for a message. In the last column, the program's advice comes first.
-// The words that a person has added after it stay.
+// row returns the table row for a message. The last column contains the program's advice, followed
+// by the words that a person has added.
 func (a *appendix) row(text, means, do string) string {
 	var advice []string
 	for _, hint := range a.advice[text] {

@@ -30,13 +30,14 @@ func body(t *testing.T, url string) string {
 	return string(data)
 }
 
-// Whatever is wrong with one chunk, every report of layoutproxy names the archive and the chunk to
-// copy again.
+// Whatever is wrong with one chunk, every report of layoutproxy names the archive and tells the
+// user which chunk to copy again.
 func TestBrokenChunkIsNamedEverywhere(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	for name, test := range map[string]struct {
 		damage func(t *testing.T, chunks []string)
-		// chunk is the chunk to copy again, as reports name it, or the advice to copy the archive.
+		// chunk is the text that every report must contain: the chunk to copy again, or the advice
+		// to copy the archive.
 		chunk string
 		// never is a chunk that never existed: no report may name it.
 		never string

@@ -94,7 +94,7 @@ func reportError(report *doctor.Report) error {
 	return err
 }
 
-// printSteps prints one line per step. If a step has advice, it follows on the next line.
+// printSteps prints one line per step. If a step has advice, the advice follows on the next line.
 func printSteps(w io.Writer, report *doctor.Report) error {
 	colors := map[doctor.State]console.Color{doctor.OK: console.Green, doctor.Warning: console.Yellow, doctor.Failed: console.Red}
 	var b strings.Builder

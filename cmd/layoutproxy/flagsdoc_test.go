@@ -25,7 +25,8 @@ func TestConfigurationPageHasEverySetting(t *testing.T) {
 	}
 	_, table, _ := strings.Cut(string(page), "\n## All settings\n")
 	table, _, _ = strings.Cut(table, "\n## ")
-	shown := map[string]bool{"config": true, "check-config": true, "output": true, "sources": true} // The first three are only flags; sources is only a key of the file.
+	// The first three exist only as flags; sources exists only as a key of the file.
+	shown := map[string]bool{"config": true, "check-config": true, "output": true, "sources": true}
 	for _, m := range regexp.MustCompile("`--([a-z0-9-]+)").FindAllStringSubmatch(table, -1) {
 		shown[m[1]] = true
 		if _, ok := schema.Properties[m[1]]; !ok && m[1] != "config" && m[1] != "check-config" && m[1] != "output" {

@@ -56,7 +56,8 @@ func writeUsage(w io.Writer, cmd *cobra.Command) error {
 	}
 	cmd.InheritedFlags() // As a side effect, this adds inherited flags to cmd.Flags().
 	for _, g := range settings.Groups(cmd.Flags(), cmd.Annotations[settings.FromEnvironment] != "") {
-		// FlagUsagesWrapped may make the last line of a flag five columns wider than its argument.
+		// FlagUsagesWrapped may exceed the width that it is given by five columns, in the last line
+		// of a flag.
 		fmt.Fprintf(&b, "\n%s:\n%s", g.Title, g.Flags.FlagUsagesWrapped(helpWidth-5))
 	}
 	if cmd.HasAvailableSubCommands() {

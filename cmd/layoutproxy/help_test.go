@@ -15,7 +15,7 @@ func helpOf(t *testing.T, command ...string) string {
 	t.Helper()
 	var out, errs bytes.Buffer
 	if status := run(t.Context(), append(command, "--help"), &out, &errs); status != 0 || errs.Len() > 0 {
-		t.Fatalf("%s --help ends with status %d and prints %s", command, status, errs.String())
+		t.Fatalf("exit status of %s --help is %d, want 0; standard error: %s", command, status, errs.String())
 	}
 	return out.String()
 }

@@ -54,8 +54,7 @@ func (p *process) peak(t *testing.T) int64 {
 	return kilobytes << 10
 }
 
-// bounded fails the test if the peak memory of the process has grown to more than limit bytes above
-// before.
+// bounded fails the test if the peak memory of the process exceeds before by more than limit bytes.
 func (p *process) bounded(t *testing.T, before, limit int64) {
 	t.Helper()
 	grown := p.peak(t) - before
@@ -84,7 +83,7 @@ func (p *process) served(t *testing.T, path string, n int) {
 		client.CloseIdleConnections()
 	}
 	if good != n {
-		t.Errorf("%d of %d requests of another client were answered", good, n)
+		t.Errorf("%d of %d requests of another client were answered, want all", good, n)
 	}
 }
 
@@ -110,7 +109,8 @@ func TestClientsWithSlowHeadersAreCutOff(t *testing.T) {
 		conn := p.dial(t)
 		all.Go(func() {
 			fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\n")
-			for range 300 { // about a minute, several times as long as headers may take
+			// This takes about a minute, several times as long as the server waits for headers.
+			for range 300 {
 				if _, err := fmt.Fprint(conn, "X"); err != nil {
 					cut.Add(1)
 					return
@@ -152,7 +152,7 @@ func TestIdleConnectionsNeedLittleMemory(t *testing.T) {
 		t.Errorf("%d of %d clients were answered, want all", answered, clients)
 	}
 	p.served(t, manifest, 100)
-	p.bounded(t, before, clients*128<<10) // without the race detector, a sixth of this is enough
+	p.bounded(t, before, clients*128<<10) // without the race detector, a sixth of this memory is enough
 }
 
 func TestPipelinedRequestsNeedLittleMemory(t *testing.T) {
@@ -162,7 +162,7 @@ func TestPipelinedRequestsNeedLittleMemory(t *testing.T) {
 	before := p.peak(t)
 	// This client sends requests, but reads no responses.
 	deaf := p.dial(t)
-	go io.Copy(deaf, strings.NewReader(strings.Repeat("GET "+blob+" HTTP/1.1\r\nHost: x\r\n\r\n", requests))) // ends when the connection is closed
+	go io.Copy(deaf, strings.NewReader(strings.Repeat("GET "+blob+" HTTP/1.1\r\nHost: x\r\n\r\n", requests))) // Copy ends when the connection is closed.
 
 	conn := p.dial(t)
 	go io.Copy(conn, strings.NewReader(strings.Repeat("GET "+manifest+" HTTP/1.1\r\nHost: x\r\n\r\n", answered)))
@@ -173,7 +173,7 @@ func TestPipelinedRequestsNeedLittleMemory(t *testing.T) {
 			t.Fatalf("reading response %d failed: %v", i, err)
 		}
 		if n, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK || n != resp.ContentLength {
-			t.Fatalf("response %d: status %s, %d bytes, error %v", i, resp.Status, n, err)
+			t.Fatalf("response %d has status %s and a body of %d bytes (error: %v), want 200 and the announced length", i, resp.Status, n, err)
 		}
 	}
 	p.served(t, manifest, 100)
@@ -205,8 +205,8 @@ func TestHugeHeadersAreRefused(t *testing.T) {
 	p.bounded(t, before, 64<<20)
 }
 
-// A client that sends too many requests is limited, and affects no other client. Clients behind a
-// trusted proxy are distinguished by X-Forwarded-For.
+// layoutproxy limits a client that sends too many requests, and serves the other clients as before.
+// Clients behind a trusted proxy are distinguished by X-Forwarded-For.
 func TestEachClientHasItsOwnLimit(t *testing.T) {
 	t.Parallel()
 	p, manifest, _ := startVictim(t, "--client-rate", "0.001", "--client-burst", "10", "--client-connections", "20", "--trusted-proxy", "127.0.0.2")
@@ -247,7 +247,7 @@ func TestEachClientHasItsOwnLimit(t *testing.T) {
 	if codes := count(5, "127.0.0.3", http.Header{"X-Forwarded-For": {"198.51.100.10"}}); codes[429] != 5 {
 		t.Errorf("a client got more requests by changing its X-Forwarded-For: responses per status are %v", codes)
 	}
-	// A client may have twenty open connections; layoutproxy closes the others.
+	// A client may have twenty open connections; layoutproxy closes any further ones.
 	stay := 0
 	for range 100 {
 		conn := p.dial(t)
@@ -256,7 +256,7 @@ func TestEachClientHasItsOwnLimit(t *testing.T) {
 			stay++
 		}
 	}
-	if stay < 19 || stay > 20 { // A connection of the earlier requests may still count.
+	if stay < 19 || stay > 20 { // A connection from the requests above may still be open, and then counts.
 		t.Errorf("%d of 100 connections of one client stayed open, want 20", stay)
 	}
 	resp, err := http.Get("http://" + p.addresses["admin"] + "/metrics")
@@ -265,6 +265,6 @@ func TestEachClientHasItsOwnLimit(t *testing.T) {
 	layouttest.Try(t, err)
 	resp.Body.Close()
 	if !bytes.Contains(body, []byte("layoutproxy_connections_refused_total "+strconv.Itoa(100-stay))) {
-		t.Errorf("the metric of refused connections is missing or wrong: %s", body)
+		t.Errorf("the metric for refused connections is missing or wrong: %s", body)
 	}
 }

@@ -30,16 +30,17 @@ func newImport(c *console.Output) *cobra.Command {
 		Use:   "import BUNDLE... --store DIR|s3://BUCKET/PREFIX",
 		Short: "Verify bundles and publish them into a store",
 		Long: `Import bundles into the store at DIR. An import is atomic: it verifies all bundles and publishes
-them together, or changes nothing. A BUNDLE is whatever serve accepts as a source. Where two
-bundles have the same tag, the later bundle wins. Tags of the bundles replace those of the store.
+them together, or changes nothing. A BUNDLE is whatever serve accepts as a source. If two
+bundles have the same tag, the later argument wins. Tags of the bundles replace those of the store.
 
 Every blob is verified while it is copied. A damaged or incomplete bundle is refused with exit
 status 3. A running server of the store serves the old state until the new state is complete,
-even if the import is killed. An interrupted import exits with 130; the next import resumes it.
+even if the import is killed. An interrupted import exits with status 130; the next import
+resumes it.
 
-Any number of servers can serve a store in a bucket (--store s3://BUCKET/PREFIX). Of two imports
-into it at the same time, one fails with exit status 1 and publishes nothing. Run it again: it
-reuses what it has uploaded.`,
+Any number of servers can serve a store in a bucket (--store s3://BUCKET/PREFIX). If two imports
+into one bucket run at the same time, one of them fails with exit status 1 and publishes nothing.
+Run the failed import again: it reuses what it has uploaded.`,
 		Example: `  layoutproxy import /media/bundle --store /srv/store
   layoutproxy import /media/bundle --store /srv/store --verify-key public.pem
   layoutproxy import /media/bundle/module-console.tar --store /srv/store --keep-packed
@@ -167,12 +168,12 @@ func printReport(w io.Writer, r importer.Report) error {
 	}
 	repaired := ""
 	if n := r.Blobs.Repaired; n > 0 {
-		repaired = fmt.Sprintf(", %d repaired in the store", n)
+		repaired = fmt.Sprintf(", %d repaired", n)
 	}
 	_, err := fmt.Fprintf(w, `published in %s as generation %d
 repositories: %d
 tags: %d new, %d replaced, %d unchanged
-blobs: %d written, %d linked, %d already there%s; %s verified
+blobs: %d written, %d linked, %d already in the store%s; %s verified
 `, r.Store, r.Generation, r.Repositories, r.Tags.New, r.Tags.Replaced, r.Tags.Same,
 		r.Blobs.Written, r.Blobs.Linked, r.Blobs.Present, repaired, console.Bytes(r.Blobs.Bytes))
 	return err

@@ -44,14 +44,15 @@ func PrintLine(w io.Writer, line any) {
 	fmt.Fprintln(w, text)
 }
 
-// state is a pattern for lines that contain a state, such as "damaged". The text that its first
-// group matches gets the color.
+// state is a pattern for lines that contain a state, such as "damaged". The part of the line that
+// matches the pattern's first group gets the color.
 type state struct {
 	pattern *regexp.Regexp
 	color   Color
 }
 
-// states are the patterns of all lines that contain a state. The first match decides.
+// states are the patterns for all lines that contain a state. The first pattern that matches a line
+// sets the color.
 var states = []state{
 	{regexp.MustCompile(`^\s{2}(missing|failing|incomplete|failed)\s{2,}`), Red},
 	{regexp.MustCompile(`^\s{2}(waiting)\s{2,}`), Yellow},

@@ -28,7 +28,7 @@ func (c *Console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.bars != nil {
-		if n, err := NewPrintable(c.bars).Write(p); err == nil { // fails if the bars have just ended
+		if n, err := NewPrintable(c.bars).Write(p); err == nil { // Write fails if the bars have just ended.
 			return n, nil
 		}
 	}
@@ -41,7 +41,7 @@ func IsTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// show makes the console show bars. It returns nil if standard error is no terminal.
+// show starts a display of bars. It returns nil if standard error is not a terminal.
 func (c *Console) show() *mpb.Progress {
 	f, ok := c.w.(*os.File)
 	if !ok || !IsTerminal(f) {
@@ -65,8 +65,8 @@ func (f fromLineStart) Write(p []byte) (int, error) {
 	return max(0, n-1), err
 }
 
-// hide ends the bars that show has returned. It calls end, which must abort the remaining ones.
-// Other writes wait until then: a line that is written above ended bars would be lost.
+// hide ends the display that show started. end must abort the bars that are still running. Other
+// writes wait meanwhile: a line that is written above ended bars would be lost.
 func (c *Console) hide(bars *mpb.Progress, end func()) {
 	if bars == nil {
 		return

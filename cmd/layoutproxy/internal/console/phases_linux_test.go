@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stop ends the display while blobs are still being fetched, and later fetches are not shown. So a
-// second Ctrl-C leaves no bars on the terminal.
+// Stop ends the display while blobs are still being fetched, and later fetches are not shown.
+// Otherwise, a second Ctrl-C would leave bars on the terminal.
 func TestStopEndsBarsWhileFetching(t *testing.T) {
 	t.Parallel()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -38,7 +38,7 @@ func TestStopEndsBarsWhileFetching(t *testing.T) {
 	}
 	wrote := make(chan string, 1)
 	go func() {
-		text, _ := io.ReadAll(screen) // returns an error when the other end is closed
+		text, _ := io.ReadAll(screen) // ReadAll returns an error when the other end is closed.
 		wrote <- string(text)
 	}()
 	w := NewPhases(zap.NewNop(), New(tty))

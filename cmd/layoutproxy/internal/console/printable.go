@@ -74,7 +74,7 @@ func writeFirst(out *bytes.Buffer, b []byte) int {
 		out.Write(b[:n])
 		return n
 	}
-	for _, unit := range utf16.AppendRune(nil, r) { // the same escape as in JSON
+	for _, unit := range utf16.AppendRune(nil, r) { // JSON uses the same escape.
 		fmt.Fprintf(out, `\u%04x`, unit)
 	}
 	return n
@@ -90,7 +90,7 @@ func isPrintable(b []byte) bool {
 	return true
 }
 
-// unwrap returns the writer that is wrapped in [Printable] and painter writers.
+// unwrap removes the [Printable] and painter writers that wrap w, and returns the writer inside.
 func unwrap(w io.Writer) io.Writer {
 	for {
 		switch x := w.(type) {

@@ -50,8 +50,8 @@ func (p *Progress) Begin(_ int, bytes int64) {
 		p.lines.Go(p.logLines)
 		return
 	}
-	// The bar gets its total only afterwards. A bar that reaches its total ends itself, and the
-	// lines above it disappear.
+	// Set the total only after AddBar. A bar that has reached its total ends, and takes the lines
+	// above it from the terminal.
 	p.bar = p.bars.AddBar(0,
 		mpb.PrependDecorators(decor.Name(p.what, decor.WCSyncSpaceR), decor.Counters(decor.SizeB1000(0), "% .1f of % .1f", decor.WCSyncSpaceR)),
 		mpb.AppendDecorators(decor.AverageSpeed(decor.SizeB1000(0), "% .1f"), decor.Name(", "), decor.AverageETA(decor.ET_STYLE_GO), decor.Name(" left")))
@@ -129,13 +129,14 @@ type sent struct {
 	pos  atomic.Int64
 }
 
-// At sets how many bytes of the blob have been sent. A retry may make it fewer than before.
+// At sets how many bytes of the blob have been sent. The number falls if a retry sends the blob
+// again.
 func (t *sent) At(pos int64) {
 	t.all.Read(int(pos - t.pos.Swap(pos)))
 	t.line.at(pos)
 }
 
-// End ends the transfer of the blob. Unless done is true, the bytes that were sent no longer count.
+// End ends the transfer of the blob. If done is false, the bytes that were sent no longer count.
 func (t *sent) End(done bool) {
 	pos := int64(0)
 	if done {

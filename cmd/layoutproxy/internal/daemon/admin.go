@@ -43,8 +43,8 @@ func (s *Daemon) adminHandler(page http.Handler, metrics prometheus.Gatherer) ht
 	return router
 }
 
-// serve lets answer handle requests with one of the methods. It refuses other methods with status
-// 405 and lists the allowed ones.
+// serve registers answer for requests with one of the methods. It refuses other methods with status
+// 405 and an Allow header.
 func serve(route *mux.Route, methods []string, answer http.HandlerFunc) {
 	route.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if slices.Contains(methods, req.Method) {
@@ -99,8 +99,8 @@ func (s *Daemon) status(ctx context.Context) Status {
 	snapshot := s.live.tree.Snapshot()
 	ctx, cancel := context.WithTimeout(ctx, checkWait)
 	defer cancel()
-	// The check gets seven eighths of the time. If the storage hangs, the rest is left for reading
-	// the known problems.
+	// The check gets seven eighths of checkWait. If the storage hangs, the rest of the time is left
+	// for reading the known problems.
 	checking, stop := context.WithTimeout(ctx, checkWait-checkWait/8)
 	defer stop()
 	checked := snapshot.Check(checking, runtime.GOMAXPROCS(0)) == nil
@@ -123,14 +123,14 @@ func (s *Daemon) status(ctx context.Context) Status {
 	}
 }
 
-// rescan handles /rescan. It answers after a scan that began after the request.
+// rescan handles /rescan. It responds after a complete scan that began after the request.
 func (s *Daemon) rescan(w http.ResponseWriter, req *http.Request) {
 	change, err := s.live.refresh(req.Context())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
-	if strings.Contains(req.Header.Get("Accept"), "text/html") { // the button on the web page
+	if strings.Contains(req.Header.Get("Accept"), "text/html") { // The button on the web page has sent the request.
 		http.Redirect(w, req, "/#there", http.StatusSeeOther)
 		return
 	}

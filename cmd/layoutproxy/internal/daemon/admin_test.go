@@ -26,7 +26,7 @@ func TestPprofIsOffWithoutFlag(t *testing.T) {
 	}
 }
 
-// Each path of the admin address answers every method with the right status, and HEAD like GET.
+// Each path of the admin address answers each method with the right status, and HEAD like GET.
 func TestAdminPathsAndMethods(t *testing.T) {
 	_, admin := inProcess(t, t.TempDir())
 	read, write := "GET, HEAD", "POST"

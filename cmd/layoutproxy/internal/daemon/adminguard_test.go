@@ -30,8 +30,8 @@ func users(t *testing.T, name, password string) string {
 	return file
 }
 
-// guardedAdmin returns the guard that the flags in args lead to. Behind it, a handler answers every
-// request with 204.
+// guardedAdmin returns the guard that the flags in args configure. Behind it, a handler answers
+// every request with 204.
 func guardedAdmin(t *testing.T, args ...string) http.Handler {
 	t.Helper()
 	guarded, err := guardAdmin(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }),
@@ -40,8 +40,8 @@ func guardedAdmin(t *testing.T, args ...string) http.Handler {
 	return guarded
 }
 
-// With --admin-htpasswd, all paths but the probes require a login, for every method. A refusal is
-// plain text, for people with a browser.
+// With --admin-htpasswd, every path except the probes requires a login, whatever the method. A
+// refusal is plain text, for people with a browser.
 func TestAdminRequiresLogin(t *testing.T) {
 	guarded := guardedAdmin(t, "--admin-htpasswd", users(t, "ann", "secret"))
 	for path, open := range map[string]bool{
@@ -64,7 +64,7 @@ func TestAdminRequiresLogin(t *testing.T) {
 					t.Errorf("%s %s with the password %q: status %d, want %d", method, path, password, w.Code, want)
 				}
 				if want == http.StatusUnauthorized && (w.Header().Get("WWW-Authenticate") != `Basic realm="layoutproxy"` || !strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain")) {
-					t.Errorf("%s %s: the refusal has the headers %v", method, path, w.Header())
+					t.Errorf("%s %s: the refusal has the wrong headers: %v", method, path, w.Header())
 				}
 			}
 		}
@@ -217,7 +217,7 @@ func TestAdminFlagsAreChecked(t *testing.T) {
 }
 
 // In /status, an empty list is [], and a scrub that is off is null.
-func TestStatusOfEmptyListsAndNoScrub(t *testing.T) {
+func TestStatusWithEmptyListsAndWithoutScrub(t *testing.T) {
 	dir := t.TempDir()
 	layouttest.Publish(t, dir, "app", "v1")
 	_, admin := inProcess(t, dir)

@@ -20,7 +20,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/trace"
 )
 
-// authenticated returns next behind a login or a token, if the flags require one.
+// authenticated wraps next so that it requires a login or a token. If the flags set neither, it
+// returns next itself.
 func authenticated(a settings.Auth, next http.Handler, log *zap.Logger) (http.Handler, error) {
 	if !a.On() {
 		return next, nil
@@ -68,7 +69,7 @@ func (s *Daemon) api(metrics *prometheus.Registry) (http.Handler, error) {
 	return forwarded(&flags.Clients, handler)
 }
 
-// guarded returns the registry, behind a login or a token if flags require one.
+// guarded returns the registry. It requires a login or a token if the flags say so.
 func (s *Daemon) guarded(flags settings.Auth) (*http.Handler, error) {
 	options := registry.Options{Refused: s.refusals.add, Warnings: s.live.warningsNow, Private: flags.On(), Reachable: s.reach.Wait}
 	if s.flags.S3.Redirect {
@@ -117,8 +118,8 @@ func limitConnections(c *settings.Clients, s *http.Server, metrics prometheus.Re
 // lastSpans is how long the program tries to send the last spans before it exits.
 const lastSpans = 5 * time.Second
 
-// traced makes next send spans to the collector at endpoint, if there is one. The returned function
-// sends the remaining spans before the program exits.
+// traced makes next send spans to the collector at endpoint, unless endpoint is empty. The returned
+// function sends the remaining spans before the program exits.
 func traced(endpoint, version string, next http.Handler, log *zap.Logger) (http.Handler, func(), error) {
 	if endpoint == "" {
 		return next, func() {}, nil

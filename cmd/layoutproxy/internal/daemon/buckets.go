@@ -56,7 +56,7 @@ func open(ctx context.Context, log *zap.Logger, m *outage.Monitor, o layoutstore
 		}
 		log.Warn("waiting for a bucket: layoutproxy serves nothing until it answers", zap.Error(err))
 		waiting, cancel := context.WithTimeout(ctx, bucketLogEvery)
-		_ = m.Wait(waiting) // fails when bucketLogEvery is over
+		_ = m.Wait(waiting) // Wait fails when bucketLogEvery has passed.
 		cancel()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -74,8 +74,8 @@ func mayAnswerLater(err error) bool {
 	return e.Status == 0 || e.Status >= http.StatusInternalServerError || e.Status == http.StatusTooManyRequests
 }
 
-// redirectExpires is how long a client may use the URL that it is redirected to. Clients use it at
-// once. The minutes allow for clocks that differ. A download may take longer.
+// redirectExpires is how long a URL to which a client is redirected is valid. Clients use it at
+// once, but their clocks may differ by minutes. A running download may take longer.
 const redirectExpires = 5 * time.Minute
 
 // redirect returns the URL in the bucket for a blob that is stored as one object. If ok is false,

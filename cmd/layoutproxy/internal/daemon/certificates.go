@@ -13,10 +13,10 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/reload"
 )
 
-// newTLS returns a TLS configuration that uses the certificate files, or nil if the flags name
-// none. When a client connects and a file has changed, the files are read again. While they cannot
-// be used, the last usable ones stay in effect, for example until a new certificate has got its
-// key. prefix is the beginning of the flags' names: "" or "admin-".
+// newTLS returns a TLS configuration that uses the certificate files, or nil if the flags name no
+// files. When a client connects and a file has changed, the files are read again. While the new
+// files are unusable, the previous ones stay in effect, for example until the key of a new
+// certificate is written. prefix is the beginning of the flags' names: "" or "admin-".
 func newTLS(log *zap.Logger, prefix string, files settings.TLS) (*tls.Config, error) {
 	if !files.On() {
 		return nil, nil

@@ -137,7 +137,7 @@ func TestCertificatesAreReplacedUnderLoad(t *testing.T) {
 	layouttest.Try(t, err)
 	layouttest.Try(t, os.WriteFile(filepath.Join(link, "cert"), cert, 0o644))
 	if name := servedName(t, registry); name != "two" {
-		t.Errorf("the server has the certificate of %q, want two, because the new key is not yet written", name)
+		t.Errorf("the server has the certificate of %q, want that of \"two\", because the new key is not yet written", name)
 	}
 	layouttest.Try(t, os.WriteFile(filepath.Join(link, "key"), key, 0o600))
 	layouttest.Eventually(t, "the server uses the certificate that was overwritten", func() bool { return servedName(t, registry) == "three" })

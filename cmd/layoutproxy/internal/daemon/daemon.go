@@ -38,7 +38,7 @@ type Options struct {
 	Log      *zap.Logger
 	Problems io.Writer // With --strict, New writes the problems that it found to this writer.
 
-	opened func(fs.FileInfo) // for tests; see layoutstore.Options.Opened
+	opened func(fs.FileInfo) // set only by tests; see layoutstore.Options.Opened
 }
 
 // Daemon is the running server.
@@ -56,7 +56,7 @@ type Daemon struct {
 	upstream upstream
 	draining atomic.Bool
 	reloaded prometheus.Gauge
-	// pulls is the registry behind the login that the current configuration requires.
+	// pulls serves the registry, with the login that the current configuration requires.
 	pulls atomic.Pointer[http.Handler]
 	// private is whether pulls requires a login.
 	private bool
@@ -68,7 +68,7 @@ type Daemon struct {
 	notify     notifier
 	scrub      *verify.Scrub
 	servers    []listening
-	untrace    func() // sends the spans that are not sent yet
+	untrace    func() // sends the remaining trace spans
 	stuckAfter time.Duration
 }
 
@@ -90,7 +90,7 @@ func New(ctx context.Context, o Options) (_ *Daemon, err error) {
 	}
 	sources := o.Settings.Sources(o.Settings.Store.Dir)
 	options := o.Settings.Options(sources)
-	// The server refuses from the start what an earlier process has quarantined.
+	// Blobs that an earlier process has quarantined are refused from the start.
 	options.QuarantineDir = o.Settings.QuarantineDir()
 	options.Patience, options.Opened = requestPatience, o.opened
 	options.Store = o.Settings.Store.Dir
@@ -183,8 +183,8 @@ func (s *Daemon) listenAdmin(metrics *prometheus.Registry) error {
 	return s.encrypt("admin-", s.flags.Admin.TLS)
 }
 
-// encrypt makes the server that was added last use TLS, if the flags name its files. prefix is the
-// beginning of the flags' names: "" or "admin-".
+// encrypt makes the server that was added last use TLS, if the flags name certificate files. prefix
+// is the beginning of the flags' names: "" or "admin-".
 func (s *Daemon) encrypt(prefix string, files settings.TLS) (err error) {
 	s.servers[len(s.servers)-1].TLSConfig, err = newTLS(s.log, prefix, files)
 	return err
@@ -200,8 +200,8 @@ func (s *Daemon) close() {
 	}
 }
 
-// Run serves until ctx ends. Then it waits until running transfers are complete. It cuts them after
-// the shutdown timeout, or at another SIGTERM or SIGINT.
+// Run serves until ctx ends. Then it waits for running transfers, at most until the shutdown
+// timeout. A second SIGTERM or SIGINT cuts the transfers at once.
 func (s *Daemon) Run(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	for _, l := range s.servers {
@@ -209,9 +209,9 @@ func (s *Daemon) Run(ctx context.Context) error {
 	}
 	defer s.untrace()
 	s.notify.send("READY=1")
-	group.Go(func() error { return s.untilStuck(groupCtx, "the watch of the sources", s.live.run) })
-	group.Go(func() error { return s.untilStuck(groupCtx, "the watch of the buckets", s.reach.Run) })
-	group.Go(func() error { return s.untilStuck(groupCtx, "the verdicts on versions", s.verdicts.run) })
+	group.Go(func() error { return s.untilStuck(groupCtx, "watcher of the sources", s.live.run) })
+	group.Go(func() error { return s.untilStuck(groupCtx, "monitor of the buckets", s.reach.Run) })
+	group.Go(func() error { return s.untilStuck(groupCtx, "readiness of versions", s.verdicts.run) })
 	if s.drop != nil {
 		group.Go(func() error { return s.drop.Run(groupCtx) })
 	}
@@ -285,7 +285,7 @@ func checkStrictly(ctx context.Context, tree *layoutstore.Tree, stderr io.Writer
 		return err
 	}
 	for _, source := range s.Sources() {
-		if source.State == "waiting" { // Without --strict, the server would start without this source.
+		if source.State == "waiting" { // Without --strict, the server would start, and serve everything except this source.
 			problems = append(problems, layoutstore.Problem{Kind: layoutstore.Incomplete, Path: source.Path, Reason: source.Detail})
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// disks reports the free space of the file systems that contain some directories. It queries them
-// at most once per disksEvery. While one of them hangs, it returns the previous answer.
+// disks reports the free space of the file systems that contain paths. It queries them at most once
+// per disksEvery. While a file system hangs, disks returns the result of the previous query.
 type disks struct {
 	paths []string
 

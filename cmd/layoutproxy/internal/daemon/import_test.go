@@ -47,7 +47,7 @@ func TestPullsDuringImports(t *testing.T) {
 			return err
 		}
 		if got := digest.FromBytes(body).String(); got != d {
-			return fmt.Errorf("%s has the digest %s in its header, but its content has %s", tag, d, got)
+			return fmt.Errorf("the response for %s has the digest %s in its header, but its body has the digest %s", tag, d, got)
 		}
 		for _, blob := range blobsOf(t, body) {
 			body, _, err := fetch(client, "http://"+registry+"/v2/modules/one/blobs/"+blob.String())
@@ -55,7 +55,7 @@ func TestPullsDuringImports(t *testing.T) {
 				return err
 			}
 			if got := digest.FromBytes(body); got != blob {
-				return fmt.Errorf("blob %s has content with the digest %s", blob, got)
+				return fmt.Errorf("got a blob with the digest %[2]s for %[1]s", blob, got)
 			}
 		}
 		return nil

@@ -37,13 +37,13 @@ func (s *Daemon) listen(name, address string, h http.Handler) error {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ConnContext:       registry.ConnContext,
-		ErrorLog:          quiet, // errors that clients cause, such as failed TLS handshakes
+		ErrorLog:          quiet, // receives errors that clients cause, such as failed TLS handshakes
 	}, l})
 	return nil
 }
 
 // listenHint returns advice for a server that cannot listen on its address. The advice names the
-// program that usually uses the port, and the flag for another address. Port 5001 is that of
+// program that usually uses the port, and the flag for another address. Port 5001 is the port of
 // Deckhouse's registry agent (module 038-registry, docs/README.md).
 func listenHint(name, address string) string {
 	flag := map[string]string{"registry": "--listen", "admin": "--admin-listen"}[name]

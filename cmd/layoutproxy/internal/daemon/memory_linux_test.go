@@ -32,7 +32,7 @@ func TestGiveBackFreesProgramPages(t *testing.T) {
 	before := residentProgram(t)
 	giveBack()
 	if after := residentProgram(t); after >= before {
-		t.Errorf("after giveBack, %d KiB of the program are in memory, before %d KiB", after, before)
+		t.Errorf("giveBack freed no pages of the program: %d KiB are in memory afterwards, %d KiB were before", after, before)
 	}
 }
 

@@ -83,8 +83,9 @@ func (u *upstream) of(ctx context.Context, s *layoutstore.Snapshot) string {
 	return host
 }
 
-// findUpstream returns the registry that most image references in the first index.json files name,
-// or "". Nodes pull from that name, so it is the one that their configuration has to mention.
+// findUpstream returns the registry that is named most often in the image references of the first
+// index.json files, or "" if none is named. Nodes pull from this registry, so their configuration
+// has to mention it.
 func findUpstream(ctx context.Context, s *layoutstore.Snapshot) string {
 	votes := map[string]int{}
 	read := 0

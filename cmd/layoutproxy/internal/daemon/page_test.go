@@ -23,7 +23,7 @@ func TestFirstPageNamesRegistryOfImages(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	end()
 	if host := s.upstream.of(ended, s.live.tree.Snapshot()); host != "registry.deckhouse.io" {
-		t.Errorf("a second call, which must not read, returns %q", host)
+		t.Errorf("the second call returned %q, want the cached host name", host)
 	}
-	layouttest.Try(t, s.Run(ended)) // closes the listeners
+	layouttest.Try(t, s.Run(ended)) // closes the listeners, because ended has ended
 }

@@ -116,15 +116,15 @@ func logProblems(log *zap.Logger, problems []layoutstore.Problem) {
 	}
 }
 
-// maxWarnings limits the number of warnings in an answer to /v2/.
+// maxWarnings limits the number of warnings in a response to /v2/.
 const maxWarnings = 3
 
 // warningsOf returns the warnings that the registry sends to its clients. Each describes a problem
-// because of which content cannot be served. After the first few, a last text counts the others.
-// Problems with the same text give one warning, and so do all problems of an archive that cannot be
+// that keeps content from being served. After maxWarnings of them, one more text counts the rest.
+// Problems with the same text share a warning, and so do all problems of an archive that cannot be
 // read.
 func warningsOf(problems []layoutstore.Problem) (texts []string) {
-	seen, unread := map[string]bool{}, map[string]bool{} // warnings so far, and paths of unreadable archives
+	seen, unread := map[string]bool{}, map[string]bool{} // texts of the warnings, and paths of the unreadable archives
 	for _, p := range problems {
 		if !p.IsFailure() || unread[p.Path] {
 			continue

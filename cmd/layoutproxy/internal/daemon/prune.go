@@ -23,8 +23,8 @@ import (
 type PruneStatus struct {
 	Time time.Time `json:"time"`
 	// State is "pruned", or "nothing" if there was nothing to prune. It is "removed" if the grace
-	// period of an earlier prune has ended and its images were removed. It is "waiting" while an
-	// import runs, and "failed" after an error.
+	// period of an earlier prune has ended, and the images that it had untagged were removed. It is
+	// "waiting" while an import runs, and "failed" after an error.
 	State string `json:"state"`
 	// Generation is the generation of the store after the prune.
 	Generation uint64 `json:"generation"`
@@ -88,7 +88,8 @@ func (p *pruner) run(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	// due is when the next attempt of the daily prune begins, and since is when its first attempt began.
+	// due is when the next attempt of the daily prune begins. since is when that prune was first
+	// attempted.
 	var due, since time.Time
 	if p.policy != "" {
 		due = p.at.Next(time.Now())
@@ -117,7 +118,8 @@ func (p *pruner) run(ctx context.Context) error {
 	}
 }
 
-// daily reads the policy and prunes the store by it. It returns false if it has to be retried.
+// daily prunes the store with the policy from the policy file. It returns false if the prune has to
+// be retried.
 func (p *pruner) daily(ctx context.Context) (done bool) {
 	request, err := pruning.ReadPolicy(p.policy)
 	var plan prune.Plan
@@ -216,7 +218,7 @@ func (p *pruner) status() []PruneStatus {
 
 var (
 	prunesDesc      = prometheus.NewDesc("layoutproxy_prunes_total", "Prunes of the store, by result.", []string{"result"}, nil)
-	prunedBytesDesc = prometheus.NewDesc("layoutproxy_pruned_bytes_total", "Bytes of the disk that prunes of the store have freed.", nil, nil)
+	prunedBytesDesc = prometheus.NewDesc("layoutproxy_pruned_bytes_total", "Disk space that prunes of the store have freed, in bytes.", nil, nil)
 )
 
 func (p *pruner) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(p, ch) }

@@ -61,7 +61,7 @@ func pullAll(client *http.Client, base, reference string) (found bool, err error
 		return true, err
 	}
 	if got := digest.FromBytes(body).String(); got != d {
-		return true, fmt.Errorf("%s has the digest %s in its header, but its content has %s", reference, d, got)
+		return true, fmt.Errorf("the response for %s has the digest %s in its header, but its body has the digest %s", reference, d, got)
 	}
 	refs, err := closure.Parse(body)
 	if err != nil {
@@ -78,14 +78,14 @@ func pullAll(client *http.Client, base, reference string) (found bool, err error
 			return true, err
 		}
 		if got := digest.FromBytes(body); got != b.Digest {
-			return true, fmt.Errorf("blob %s has content with the digest %s", b.Digest, got)
+			return true, fmt.Errorf("got a blob with the digest %[2]s for %[1]s", b.Digest, got)
 		}
 	}
 	return true, nil
 }
 
-// Clients pull without a pause while a store is pruned. Every pull that has begun ends well, even
-// if the image loses its tag meanwhile. Images that are kept are always found. The prunes and the
+// Clients pull without a pause while a store is pruned. Every pull that has begun succeeds, even if
+// a prune removes the tag meanwhile. Images that are kept are always found. The prunes and the
 // server share only the disk, like two processes. With LAYOUTPROXY_TEST_ALL=1, the test sends more
 // than 100,000 requests, nine per image.
 func TestPullsDuringPrunes(t *testing.T) {
@@ -95,7 +95,7 @@ func TestPullsDuringPrunes(t *testing.T) {
 	base := "http://" + registry + "/v2/app"
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
 	var wg sync.WaitGroup
-	var oldest, latest, pulls, gone atomic.Int64 // from version oldest on, every version must be found
+	var oldest, latest, pulls, gone atomic.Int64 // oldest is the oldest version that every pull must find.
 	done := make(chan struct{})
 	for c := range 8 {
 		wg.Go(func() {
@@ -132,13 +132,15 @@ func TestPullsDuringPrunes(t *testing.T) {
 		importVersion(t, store, n, n%3 == 0)
 		tag := fmt.Sprintf("v1.%d.0", n)
 		layouttest.Eventually(t, "the new tag is served", func() bool { found, err := pullAll(client, base, tag); return found && err == nil })
-		oldest.Store(int64(n - 1)) // Clients may be about to pull the version before.
+		// Clients may be about to pull the previous version, so it must still be found.
+		oldest.Store(int64(n - 1))
 		latest.Store(int64(n))
 		p, err := pruning.New(prune.Options{Store: store})
 		layouttest.Try(t, err)
 		_, err = p.Run(t.Context(), prune.Request{Policy: prune.Policy{KeepNewest: 2}, Grace: 15 * time.Minute})
 		layouttest.Try(t, err)
-		if n%10 == 0 { // This removes versions that no client pulls any more.
+		// Remove versions that no client pulls any more.
+		if n%10 == 0 {
 			later, err := pruning.New(prune.Options{Store: store, Now: func() time.Time { return time.Now().Add(14 * time.Minute) }})
 			layouttest.Try(t, err)
 			_, _, err = later.Sweep(t.Context())

@@ -63,15 +63,16 @@ func newFollower(log *zap.Logger, flags *settings.Serve) (*follower, error) {
 	return f, nil
 }
 
-// push starts a push in the background, or another one after the running push.
+// push starts a push in the background. If one is already running, it schedules another to start
+// when that one ends.
 func (f *follower) push() {
 	if f != nil {
 		f.changed.set()
 	}
 }
 
-// setEditionSplit applies --no-edition-split from a reloaded configuration. If the value has
-// changed, repositories get other names in the registry, so it starts a push.
+// setEditionSplit applies --no-edition-split from a reloaded configuration. A changed value renames
+// repositories in the registry, so setEditionSplit then starts a push.
 func (f *follower) setEditionSplit(unsplit bool) {
 	if f == nil {
 		return

@@ -50,7 +50,7 @@ func (l *liveTree) run(ctx context.Context) error {
 	group.Go(func() error { return l.watcher.Run(ctx) })
 	group.Go(func() error {
 		l.watch()
-		// Changes between the first scan and the start of the watch caused no event.
+		// Scan again: changes between the first scan and the start of the watch caused no event.
 		l.rescan(ctx)
 		l.check(ctx)
 		return nil
@@ -58,13 +58,14 @@ func (l *liveTree) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// rescan calls refresh. It only logs an error.
+// rescan calls refresh, and logs its error.
 func (l *liveTree) rescan(ctx context.Context) {
 	change, err := l.refresh(ctx)
 	if err != nil && ctx.Err() == nil {
 		l.log.Warn("cannot scan the sources", zap.Error(err))
 	}
-	if !change.Changed { // After a change, check gives the memory back.
+	// After a change, check frees memory later. Without a change, check does not run.
+	if !change.Changed {
 		giveBack()
 	}
 }
@@ -104,7 +105,7 @@ func (l *liveTree) follow(ctx context.Context, change layoutstore.Change) {
 	}
 }
 
-// rescanAfter is how long after the start of a watch a directory is scanned again.
+// rescanAfter is how long after the start of its watch a directory is scanned again.
 const rescanAfter = 100 * time.Millisecond
 
 func (l *liveTree) paths() []string {
@@ -113,8 +114,8 @@ func (l *liveTree) paths() []string {
 	return l.sources
 }
 
-// watch makes the watcher watch the current directories. It reports whether any of them was not
-// watched before.
+// watch makes the watcher watch the current directories of the tree. It reports whether any
+// directory was not watched before.
 func (l *liveTree) watch() bool {
 	begun := l.watcher.Watch(l.tree.Snapshot().Directories(), l.paths())
 	err := l.watcher.Failure()
@@ -138,7 +139,8 @@ func (l *liveTree) logChange(ctx context.Context, change layoutstore.Change) {
 	before := l.served
 	l.served = s.RepositoryCount()
 	l.mu.Unlock()
-	if change.Roots && before > 0 { // Before the first content, there were no names to change.
+	// If nothing was served before, no repository has changed its name.
+	if change.Roots && before > 0 {
 		l.log.Warn("the root of the tree has changed, so repositories have other names now", zap.Strings("roots", s.Roots()))
 	}
 	l.logNewProblems(ctx)
@@ -148,7 +150,7 @@ func (l *liveTree) logChange(ctx context.Context, change layoutstore.Change) {
 // trigger is a channel with a buffer of 1. Setting it makes a job run.
 type trigger chan struct{}
 
-// set makes the job run once more, after its current run. It does not wait.
+// set makes the job run once more after its current run. It does not wait for the job.
 func (t trigger) set() {
 	select {
 	case t <- struct{}{}:
@@ -156,8 +158,8 @@ func (t trigger) set() {
 	}
 }
 
-// check checks each new generation in the background. So its problems are known before clients
-// request the content.
+// check checks each new generation in the background. Problems are then usually known before
+// clients request the content.
 func (l *liveTree) check(ctx context.Context) {
 	for {
 		var again <-chan time.Time

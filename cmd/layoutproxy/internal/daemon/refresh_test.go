@@ -186,7 +186,7 @@ func (c *puller) pull(repo string) (digest.Digest, error) {
 			return "", err
 		}
 		if digest.FromBytes(blob) != d {
-			return "", fmt.Errorf("%s: blob %s is damaged: its %d bytes have another digest", repo, d, len(blob))
+			return "", fmt.Errorf("%s: blob %s is damaged: its %d bytes have a different digest", repo, d, len(blob))
 		}
 	}
 	return said, nil
@@ -244,6 +244,6 @@ func TestNoWatchesLeftIsAProblem(t *testing.T) {
 	}
 	l.watch()
 	if found := l.problems(t.Context()); len(found) > 0 {
-		t.Errorf("problems although watches are available again: %v", found)
+		t.Errorf("got problems although watches are available again: %v", found)
 	}
 }

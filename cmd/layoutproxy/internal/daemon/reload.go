@@ -23,8 +23,8 @@ func newReloaded() prometheus.Gauge {
 	return g
 }
 
-// hangups returns a channel with the SIGHUP signals of the process. It exists before the program
-// reports that it is ready: otherwise an early SIGHUP would end the program.
+// hangups returns a channel that receives the SIGHUP signals of the process. It must exist before
+// the program reports that it is ready: otherwise an early SIGHUP would end the program.
 func hangups() chan os.Signal {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)

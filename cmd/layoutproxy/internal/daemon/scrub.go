@@ -52,7 +52,7 @@ func (s *Daemon) newScrub(metrics *prometheus.Registry) (*verify.Scrub, error) {
 // scrub starts over, which only costs time. With an empty path, the position is not stored.
 type scrubFile string
 
-// scrubState returns the path of the file for a list of sources.
+// scrubState returns the path of the scrub file for a list of sources.
 func scrubState(cacheDir string, sources []string) scrubFile {
 	if cacheDir == "" {
 		return ""
@@ -67,8 +67,8 @@ func scrubState(cacheDir string, sources []string) scrubFile {
 	return scrubFile(filepath.Join(cacheDir, fmt.Sprintf("%x.scrub", sum.Sum(nil)[:16])))
 }
 
-// maxScrubRecord is the size of the largest scrub file that is read, in bytes. The file names one
-// copy of a blob.
+// maxScrubRecord is the size of the largest scrub file that is read, in bytes. The file contains
+// only the position of one copy of a blob.
 const maxScrubRecord = 64 << 10
 
 type scrubRecord struct {

@@ -44,8 +44,8 @@ func TestScrubStartsOverWithInvalidFile(t *testing.T) {
 	}
 }
 
-// The scrub file of a relative source depends on the working directory. That of an absolute path or
-// a bucket does not.
+// The scrub file of a relative source depends on the working directory. The scrub file of an
+// absolute path or a bucket does not.
 func TestScrubFileDependsOnWorkingDirectory(t *testing.T) {
 	for _, test := range []struct {
 		source    string
@@ -55,7 +55,7 @@ func TestScrubFileDependsOnWorkingDirectory(t *testing.T) {
 		first := scrubState("/cache", []string{test.source})
 		t.Chdir(t.TempDir())
 		if different := scrubState("/cache", []string{test.source}) != first; different != test.different {
-			t.Errorf("source %s: the file depends on the working directory: %v", test.source, different)
+			t.Errorf("source %s: the scrub file depends on the working directory is %v, want %v", test.source, different, test.different)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func inProcess(t *testing.T, args ...string) (registry, admin string) {
 	return s.servers[0].Listener.Addr().String(), s.servers[1].Listener.Addr().String()
 }
 
-// settingsOf returns the settings that a command line of serve leads to.
+// settingsOf returns the settings for a command line of serve.
 func settingsOf(t *testing.T, args ...string) *settings.Serve {
 	t.Helper()
 	flags, set := &settings.Serve{}, pflag.NewFlagSet("serve", pflag.ContinueOnError)

@@ -64,10 +64,10 @@ func TestServerWorksWhileDiskHangs(t *testing.T) {
 	}
 	layouttest.Eventually(t, "the check at the start reads the slow manifest", func() bool { return hanging.Load() > 0 })
 	if code, _, err := get(t.Context(), registry+"/v2/app/manifests/fast"); code != http.StatusOK {
-		t.Errorf("pulling the manifest of the other image: status %d, error %v", code, err)
+		t.Errorf("pulling the manifest of the other image: status %d (error: %v), want 200", code, err)
 	}
 	if code, body, err := get(t.Context(), registry+"/v2/app/blobs/"+digest.FromString("fast").String()); code != http.StatusOK || string(body) != "fast" {
-		t.Errorf("pulling the layer of the other image: status %d, body %q, error %v", code, body, err)
+		t.Errorf("pulling the layer of the other image: status %d, body %q (error: %v), want 200 and \"fast\"", code, body, err)
 	}
 	// /status does not wait for the end of the check.
 	code, body, err := get(t.Context(), admin+"/status")
@@ -76,7 +76,7 @@ func TestServerWorksWhileDiskHangs(t *testing.T) {
 		Checked      bool
 	}
 	if err != nil || code != http.StatusOK || json.Unmarshal(body, &document) != nil || document.Repositories != 1 || document.Checked {
-		t.Errorf("/status answers %d, %s (error: %v)", code, body, err)
+		t.Errorf("/status answers %d, %s (error: %v), want one repository in an unchecked generation", code, body, err)
 	}
 	gone, leave := context.WithCancel(t.Context())
 	left := make(chan error)
@@ -84,7 +84,7 @@ func TestServerWorksWhileDiskHangs(t *testing.T) {
 	layouttest.Eventually(t, "the request reads the slow manifest", func() bool { return hanging.Load() > 1 })
 	leave()
 	if err := <-left; !errors.Is(err, context.Canceled) {
-		t.Errorf("a client that disconnects gets the error %v", err)
+		t.Errorf("a client that disconnects gets the error %v, want context.Canceled", err)
 	}
 	cancel()
 	if err := <-ended; err != nil {

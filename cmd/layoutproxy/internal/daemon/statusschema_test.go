@@ -14,8 +14,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/page"
 )
 
-// docs/status.schema.json has the same keys as /status, at every level. It requires those keys that
-// are always present.
+// docs/status.schema.json has the same keys as /status, at every level. It requires exactly those
+// keys that are always present.
 func TestStatusSchemaMatchesProgram(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile("../../../../docs/status.schema.json")

@@ -19,9 +19,9 @@ import (
 )
 
 // prepareStore creates the store if it is missing, and completes an import that was killed. If this
-// user may not write to the store, it only logs that.
+// user may not write to the store, it only logs a warning.
 func prepareStore(ctx context.Context, log *zap.Logger, dir string) error {
-	if dir == "" || bucket.IsPlace(dir) { // in a bucket: servers only read it
+	if dir == "" || bucket.IsPlace(dir) { // Servers only read a store in a bucket.
 		return nil
 	}
 	i, err := importer.New(importer.Options{Store: dir, Log: log})
@@ -68,7 +68,7 @@ type dropMetrics struct{ drop *drop.Drop }
 var (
 	droppedDesc     = prometheus.NewDesc("layoutproxy_dropped_bundles", "Bundles in the drop directory, by state.", []string{"state"}, nil)
 	importsDesc     = prometheus.NewDesc("layoutproxy_imports_total", "Bundles of the drop directory that were imported or refused, by result.", []string{"result"}, nil)
-	importBytesDesc = prometheus.NewDesc("layoutproxy_import_bytes_total", "Bytes of dropped bundles whose digests were computed.", nil, nil)
+	importBytesDesc = prometheus.NewDesc("layoutproxy_import_bytes_total", "Bytes of dropped bundles that were read to compute digests.", nil, nil)
 )
 
 func (d dropMetrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(d, ch) }
@@ -89,8 +89,9 @@ func (d dropMetrics) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(importBytesDesc, prometheus.CounterValue, float64(totals.Bytes))
 }
 
-// guardDrop returns an error if the drop directory overlaps with a source or the store, because a
-// link or a mount has changed since the start. Then nothing in it may be moved or removed.
+// guardDrop returns an error if a link or a mount has changed since the start, so that the drop
+// directory now overlaps with a source or the store. Then nothing in the drop directory may be
+// moved or removed.
 func (s *Daemon) guardDrop() error {
 	sources := s.live.paths()
 	return overlap.Guard(s.flags.Places(sources[:len(sources)-1])...) // The last source is the store itself.

@@ -20,8 +20,8 @@ type versionVerdict struct {
 
 // verdicts judges in the background whether the platform versions in the current snapshot are
 // ready. It does so when the verdicts are first requested, and again when the number of problems
-// has changed. No request waits for it. A server that nobody asks saves the memory: a large tree
-// needs several times what serving needs.
+// has changed. Requests do not wait for the verdicts. A server that is never asked for verdicts
+// saves memory: judging a large tree needs several times as much as serving it.
 type verdicts struct {
 	log     *zap.Logger
 	tree    *layoutstore.Tree
@@ -29,7 +29,8 @@ type verdicts struct {
 	last    atomic.Pointer[judged]
 }
 
-// judged is a list of verdicts, with the generation and the number of problems at that time.
+// judged is a list of verdicts, with the generation and the number of problems for which they were
+// reached.
 type judged struct {
 	generation uint64
 	problems   int
@@ -58,7 +59,7 @@ func (v *verdicts) of(s *layoutstore.Snapshot, problems int) []versionVerdict {
 // maxJudging is how long judging all versions may take.
 const maxJudging = 5 * time.Minute
 
-// run judges the versions whenever that is requested, until ctx ends.
+// run judges the versions each time v.changed is set, until ctx ends.
 func (v *verdicts) run(ctx context.Context) error {
 	var again <-chan time.Time
 	for {
@@ -76,7 +77,7 @@ func (v *verdicts) run(ctx context.Context) error {
 	}
 }
 
-// judge judges all versions in the current snapshot, unless that is already done.
+// judge judges all versions in the current snapshot, unless they are judged already.
 func (v *verdicts) judge(ctx context.Context) error {
 	s := v.tree.Snapshot()
 	found, err := s.Problems(ctx)
@@ -98,8 +99,8 @@ func (v *verdicts) judge(ctx context.Context) error {
 	return nil
 }
 
-// judgeVersions returns the verdicts on all platform versions in a snapshot. If there is none, it
-// skips the modules, because reading thousands of them takes time.
+// judgeVersions returns the verdicts on all platform versions in a snapshot. Without platform
+// versions, it skips the modules, because reading thousands of modules takes time.
 func judgeVersions(ctx context.Context, s *layoutstore.Snapshot) ([]versionVerdict, error) {
 	list := []versionVerdict{}
 	here, _, err := ready.Versions(ctx, s)

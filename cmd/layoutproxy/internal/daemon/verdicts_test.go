@@ -34,7 +34,7 @@ func TestStatusReportsReadyVersions(t *testing.T) {
 			var lines []string
 			for _, v := range document.Ready {
 				for _, r := range v.Reasons {
-					text, _, _ := strings.Cut(r.Text, ": layer sha256:") // The digest differs in each run.
+					text, _, _ := strings.Cut(r.Text, ": layer sha256:") // The digest at this place differs in each run.
 					lines = append(lines, v.Version+": "+text)
 				}
 				if v.Ready {

@@ -38,7 +38,7 @@ func TestAdviceForRegistryErrors(t *testing.T) {
 				t.Errorf("%s: the error is %v, its hint is %q", name, sorted, hint)
 			}
 			if line := exit.OneLine(sorted); !strings.Contains(line, test.cause) || !strings.Contains(line, test.remedy) {
-				t.Errorf("%s: the one line is %q", name, line)
+				t.Errorf("%s: OneLine returns %q, want a line with %q and %q", name, line, test.cause, test.remedy)
 			}
 		}
 	}
@@ -49,10 +49,10 @@ func TestAdviceForRegistryErrors(t *testing.T) {
 func TestAdviceForFullDisk(t *testing.T) {
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, &importer.NoSpaceError{}} {
 		if hint := exit.Hint(exit.ImportError(full)); !strings.HasPrefix(hint, "nothing was changed") {
-			t.Errorf("the hint before the publication is %q", hint)
+			t.Errorf("the hint before the publication is %q, want one that begins with \"nothing was changed\"", hint)
 		}
 		if hint := exit.Hint(exit.ImportError(&importer.UnfinishedError{Err: full})); hint != "free some space and import again" {
-			t.Errorf("the hint during the publication is %q", hint)
+			t.Errorf("the hint during the publication is %q, want only \"free some space and import again\"", hint)
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/cmd/layoutproxy/internal/settings"
 )
 
-// Options is content of the pages that the help does not have.
+// Options contains what the pages show in addition to the help.
 type Options struct {
 	Version string    // Version of layoutproxy.
 	Date    time.Time // Date of the release.
@@ -49,7 +49,7 @@ const exitStatus = `.SH EXIT STATUS
 done
 .TP
 .B 1
-failed: a source is missing, a port is taken, a registry is unreachable or refuses
+failed: a source is missing, a port is taken, a registry is unreachable or refuses a request
 .TP
 .B 2
 wrong usage
@@ -67,7 +67,7 @@ func pageOf(cmd *cobra.Command) string { return strings.ReplaceAll(cmd.CommandPa
 func page(root, cmd *cobra.Command, o Options) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, ".TH %s 1 %s %s\n", quote(strings.ToUpper(pageOf(cmd))), quote(o.Date.UTC().Format(time.DateOnly)), quote(root.Name()+" "+o.Version))
-	b.WriteString(".nh\n.ad l\n") // hyphens would change the names of flags and variables
+	b.WriteString(".nh\n.ad l\n") // without hyphenation, which would change the names of flags and variables
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", escape(pageOf(cmd)), escape(cmd.Short))
 	b.WriteString(".SH SYNOPSIS\n")
 	usage := cmd.UseLine()

@@ -22,8 +22,8 @@ const (
 	Cache  Role = "the cache directory"
 )
 
-// Place is a directory or file with its role. Other fields say where it really is, whatever links
-// and mounts lead there.
+// Place is a directory or file with its role. The other fields identify its real location, after
+// following links and mounts.
 type Place struct {
 	Role Role
 	Path string // as the user wrote it
@@ -33,16 +33,16 @@ type Place struct {
 	// ids are the device and inode numbers of resolved, of the directory above it, and so on. They
 	// are zero for a directory that does not exist.
 	ids []inode
-	// spots says where resolved, and each mount below it, is in its file system. Two mounts of the
-	// same directory have the same spot.
+	// spots are the locations of resolved, and of each mount below it, in their file systems. Two
+	// mounts of the same directory have the same spot.
 	spots []spot
 }
 
-// inode identifies a file or directory by device and inode number. All its names have the same.
+// inode identifies a file or directory by device and inode number. All names of a file have the
+// same inode.
 type inode struct{ device, number uint64 }
 
-// spot is a path in a file system. It begins at the root of the file system, wherever that is
-// mounted.
+// spot is a path that begins at the root of a file system, wherever that file system is mounted.
 type spot struct{ device, path string }
 
 // relation is how two places overlap, and why.
@@ -128,7 +128,7 @@ func findOverlap(places []Place) *Error {
 	return nil
 }
 
-// isLegal reports whether places with roles a and b may overlap in the way that kind names.
+// isLegal reports whether places with roles a and b may overlap in the way that kind describes.
 func isLegal(a, b Role, kind string) bool {
 	reading := func(r Role) bool { return r == Source || r == Bundle }
 	switch {

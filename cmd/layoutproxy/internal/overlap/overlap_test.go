@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// at returns a place that no link or mount leads to. Inode numbers are computed from the paths.
+// at returns a place that no link or mount leads to. It computes inode numbers from the paths.
 func at(r Role, name string) Place {
 	p := Place{Role: r, Path: name, resolved: name}
 	for dir := name; ; dir = filepath.Dir(dir) {
@@ -23,7 +23,7 @@ func at(r Role, name string) Place {
 	}
 }
 
-// mounted returns p with the spots that a mount table gives it. table has the format of mountinfo.
+// mounted returns p with the spots that follow from a mount table in the format of mountinfo.
 func mounted(p Place, table string) Place {
 	p.spots = spotsOf(p.resolved, parseMounts(table))
 	return p
@@ -52,21 +52,21 @@ func TestHowPlacesOverlap(t *testing.T) {
 		a, b Place
 		want string
 	}{
-		"equal":                             {at(Store, "/srv"), at(Drop, "/srv"), "same"},
-		"inside":                            {at(Store, "/srv/in/store"), at(Drop, "/srv/in"), "inside"},
-		"around":                            {at(Store, "/srv"), at(Drop, "/srv/in"), "around"},
-		"inside the root":                   {at(Store, "/srv"), at(Source, "/"), "inside"},
-		"siblings":                          {at(Store, "/srv/store"), at(Drop, "/srv/in"), ""},
-		"one name begins with the other":    {at(Store, "/srv/in2"), at(Drop, "/srv/in"), ""},
-		"same inode":                        {linked, at(Drop, "/srv/in"), "same"},
-		"inside, by inode":                  {linkedAbove, at(Drop, "/srv/in"), "inside"},
-		"around, by inode":                  {at(Drop, "/srv/in"), linkedAbove, "around"},
-		"both missing":                      {missing, alsoMissing, ""},
-		"mount of a subdirectory":           {mounted(at(Store, "/store"), pod), mounted(at(Drop, "/in"), pod), "inside"},
-		"below the mount of a subdirectory": {mounted(at(Drop, "/in/store/x"), pod), mounted(at(Store, "/store"), pod), "inside"},
-		"mounted name with a blank":         {mounted(at(Store, "/two"), pod), mounted(at(Drop, "/in"), pod), ""},
-		"same path on another device":       {mounted(at(Store, "/other"), pod), mounted(at(Drop, "/in"), pod), ""},
-		"mount inside the drop directory":   {mounted(at(Source, "/data"), pod), mounted(at(Drop, "/in"), pod), "inside"},
+		"equal":                                     {at(Store, "/srv"), at(Drop, "/srv"), "same"},
+		"inside":                                    {at(Store, "/srv/in/store"), at(Drop, "/srv/in"), "inside"},
+		"around":                                    {at(Store, "/srv"), at(Drop, "/srv/in"), "around"},
+		"inside the root":                           {at(Store, "/srv"), at(Source, "/"), "inside"},
+		"siblings":                                  {at(Store, "/srv/store"), at(Drop, "/srv/in"), ""},
+		"one name is a prefix of the other":         {at(Store, "/srv/in2"), at(Drop, "/srv/in"), ""},
+		"same inode":                                {linked, at(Drop, "/srv/in"), "same"},
+		"inside according to inodes":                {linkedAbove, at(Drop, "/srv/in"), "inside"},
+		"around according to inodes":                {at(Drop, "/srv/in"), linkedAbove, "around"},
+		"both missing":                              {missing, alsoMissing, ""},
+		"mount of a subdirectory":                   {mounted(at(Store, "/store"), pod), mounted(at(Drop, "/in"), pod), "inside"},
+		"below the mount of a subdirectory":         {mounted(at(Drop, "/in/store/x"), pod), mounted(at(Store, "/store"), pod), "inside"},
+		"mounted name with a blank":                 {mounted(at(Store, "/two"), pod), mounted(at(Drop, "/in"), pod), ""},
+		"same path on another device":               {mounted(at(Store, "/other"), pod), mounted(at(Drop, "/in"), pod), ""},
+		"mount inside the drop directory":           {mounted(at(Source, "/data"), pod), mounted(at(Drop, "/in"), pod), "inside"},
 		"mount inside the drop directory, reversed": {mounted(at(Drop, "/in"), pod), mounted(at(Source, "/data"), pod), "around"},
 	} {
 		r := relate(c.a, c.b)
@@ -76,15 +76,15 @@ func TestHowPlacesOverlap(t *testing.T) {
 	}
 }
 
-// For all pairs of roles, the test compares each relation with the list of allowed ones.
+// The test checks for all pairs of roles which relations are allowed.
 func TestWhichPlacesMayOverlap(t *testing.T) {
 	kinds := []string{"same", "inside", "around"}
-	free := map[string]bool{ // relations between roles that are always allowed
-		"the source the source": true, "the source the bundle": true, "the bundle the source": true, "the bundle the bundle": true,
-		"the store the cache directory": true, "the cache directory the store": true,
-		"the source the cache directory": true, "the cache directory the source": true,
-		"the bundle the cache directory": true, "the cache directory the bundle": true,
-		"the cache directory the cache directory": true,
+	free := map[string]bool{ // pairs of roles that may overlap in any way
+		"the source and the source": true, "the source and the bundle": true, "the bundle and the source": true, "the bundle and the bundle": true,
+		"the store and the cache directory": true, "the cache directory and the store": true,
+		"the source and the cache directory": true, "the cache directory and the source": true,
+		"the bundle and the cache directory": true, "the cache directory and the bundle": true,
+		"the cache directory and the cache directory": true,
 	}
 	roles := []Role{Store, Drop, Source, Bundle, Cache}
 	for _, a := range roles {
@@ -93,10 +93,10 @@ func TestWhichPlacesMayOverlap(t *testing.T) {
 				t.Errorf("%s and %s are refused although they do not overlap", a, b)
 			}
 			for _, kind := range kinds {
-				want := free[string(a)+" "+string(b)] ||
+				want := free[string(a)+" and "+string(b)] ||
 					a == Cache && b == Drop && kind == "around" || a == Drop && b == Cache && kind == "inside"
 				if got := isLegal(a, b, kind); got != want {
-					t.Errorf("%s %s %s: allowed is %v, want %v", a, kind, b, got, want)
+					t.Errorf("isLegal(%q, %q, %q) returns %v, want %v", a, b, kind, got, want)
 				}
 			}
 		}

@@ -18,8 +18,8 @@ import (
 // maxLinks limits how many links are followed for one path.
 const maxLinks = 40
 
-// resolvePlace finds out where a place really is. If its path does not exist, that is where it
-// would be created. It returns all other errors of the file system.
+// resolvePlace finds the real location of a place. If its path does not exist, this is the location
+// where it would be created. All other errors of the file system are returned.
 func resolvePlace(r Role, name string, mounts []mount) (Place, error) {
 	p := Place{Role: r, Path: name}
 	if bucket.IsPlace(name) {
@@ -55,7 +55,8 @@ func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// inodeOf returns the device and inode numbers of a file. They are zero on systems without them.
+// inodeOf returns the device and inode numbers of a file. They are zero on systems without such
+// numbers.
 func inodeOf(info fs.FileInfo) inode {
 	state, _ := fileid.Of(info)
 	return inode{state.Device, state.Inode}
@@ -86,7 +87,8 @@ func resolve(name string, links int) (string, error) {
 	return resolve(filepath.Clean(to), links-1)
 }
 
-// mount is a line of the mount table: a file system, or a directory of it, and where it is mounted.
+// mount is a line of the mount table. It describes a mounted file system, or a mounted directory of
+// one.
 type mount struct {
 	device string // Device of the file system.
 	root   string // Directory of the file system that is mounted.
@@ -111,7 +113,7 @@ func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// spotsOf returns where a resolved path, and each mount below it, is in its file system.
+// spotsOf returns the spots of a resolved path, and of each mount below it.
 func spotsOf(name string, mounts []mount) (all []spot) {
 	var own *mount
 	for i, m := range mounts {
@@ -135,7 +137,7 @@ func spotsOf(name string, mounts []mount) (all []spot) {
 // errors.
 func resolvePlaces(named []Place) (all []Place, unknown error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil && !missing(err) { // only Linux has this file
+	if err != nil && !missing(err) { // Only Linux has this file.
 		unknown = err
 	}
 	mounts := parseMounts(string(text))

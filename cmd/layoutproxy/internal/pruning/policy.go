@@ -28,7 +28,7 @@ type policyFile struct {
 // maxPolicy is the size of the largest policy file that is read, in bytes.
 const maxPolicy = 1 << 20
 
-// ReadPolicy reads a policy file, and the inventories that its key keep-bundle names.
+// ReadPolicy reads a policy file, and the inventories that are listed under its key keep-bundle.
 func ReadPolicy(name string) (prune.Request, error) {
 	data, err := plainfile.Read(name, maxPolicy)
 	if err != nil {

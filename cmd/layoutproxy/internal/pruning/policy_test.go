@@ -30,7 +30,7 @@ func FuzzPolicy(f *testing.F) {
 		again := write(t, r)
 		second, err := parsePolicy(again)
 		if err != nil || string(write(t, second)) != string(again) {
-			t.Fatalf("%q is parsed as %+v, but written as %q, which is parsed as %+v (error: %v)", data, r, again, second, err)
+			t.Fatalf("%q is parsed as %+v and written again as %q, but this is parsed as %+v (error: %v)", data, r, again, second, err)
 		}
 	})
 }

@@ -1,5 +1,5 @@
-// Package pruning lets package prune know what releases need. It gets this from package ready,
-// which also judges the releases before and after a prune.
+// Package pruning connects package prune with package ready. Package ready knows which images
+// releases need, and judges the releases before and after a prune.
 package pruning
 
 import (
@@ -16,14 +16,14 @@ import (
 )
 
 // New returns a pruner. It reads which images the releases declare, and refuses a plan that would
-// make a kept release less ready. Errors: those of [prune.New].
+// make a kept release less ready. Errors come from [prune.New].
 func New(o prune.Options) (*prune.Pruner, error) {
 	v := &verdicts{}
 	o.Declared, o.Check = v.declared, v.check
 	return prune.New(o)
 }
 
-// verdicts keeps the facts that declared has read, for check.
+// verdicts keeps the facts that declared has read, because check needs them, too.
 type verdicts struct{ facts ready.Facts }
 
 func (v *verdicts) declared(ctx context.Context, s *layoutstore.Snapshot) (all prune.Declarations, err error) {
@@ -105,9 +105,8 @@ func channels(of string, all []ready.Channel) (found []prune.Channel) {
 	return found
 }
 
-// check returns an error if a kept release would be less ready after the prune. It compares the
-// verdicts before and after. It looks at the blobs of each image, so it finds mistakes of the plan,
-// too.
+// check returns an error if a kept release would be less ready after the prune than before. It
+// checks the blobs of each image, so it also finds mistakes in the plan.
 func (v *verdicts) check(e prune.Effect) error {
 	after := remaining(v.facts, e)
 	before, then := ready.Judge(v.facts, ready.Question{}), ready.Judge(after, ready.Question{})
@@ -200,8 +199,8 @@ func stays(i ready.Image, e prune.Effect) bool {
 	return i.Digest != "" && e.Stays(i.Repository, i.Digest)
 }
 
-// left returns the state of an image after a prune. It is missing if its manifest is removed, and
-// damaged if another manifest or blob of it is removed.
+// left returns the state of an image after a prune. If its own manifest is removed, the image is
+// missing. If only a child manifest or a blob is removed, the image is damaged.
 func left(i ready.Image, e prune.Effect) ready.Image {
 	if i.State != ready.Complete {
 		return i

@@ -46,7 +46,7 @@ func TestPlanThatBreaksVersionIsRefused(t *testing.T) {
 	platform, rest := map[needed]bool{}, partsOf(v.facts.Databases...)
 	for _, b := range v.facts.Builds {
 		maps.Copy(platform, partsOf(slices.Concat([]ready.Image{b.Platform, b.Installer, b.Entry}, b.Declared, b.Own)...))
-		maps.Copy(rest, partsOf(b.Standalone)) // A version is also ready without this image.
+		maps.Copy(rest, partsOf(b.Standalone)) // A version can be ready without its standalone image.
 	}
 	for _, c := range v.facts.Channels {
 		maps.Copy(rest, partsOf(c.Image))

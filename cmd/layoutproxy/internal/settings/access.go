@@ -24,10 +24,10 @@ func (t *TLS) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&t.ClientCA, "client-ca", "", "PEM `file` with certificate authorities; each client must show a certificate from one of them")
 }
 
-// On reports whether TLS is on: a certificate is named.
+// On reports whether TLS is on, that is, whether a certificate file is set.
 func (t TLS) On() bool { return t.Cert != "" }
 
-// check returns an error if a file that belongs to another one is not named. prefix is the
+// check returns an error if a file is set without another file that it needs. prefix is the
 // beginning of the flags' names.
 func (t TLS) check(prefix string) error {
 	if (t.Cert == "") != (t.Key == "") {
@@ -39,7 +39,7 @@ func (t TLS) check(prefix string) error {
 	return nil
 }
 
-// Admin configures who may use the admin address, and its TLS certificate.
+// Admin configures the admin address: who may use it, and its TLS certificate.
 type Admin struct {
 	Htpasswd string
 	TLS      TLS // The field ClientCA is always empty.

@@ -35,8 +35,8 @@ func (c *Configuration) AddFlags(f *pflag.FlagSet) {
 // notSettings are flags that the file cannot set.
 var notSettings = []string{"config", "check-config", "help"}
 
-// complete sets the flags of f that the command line does not set. The environment comes first,
-// then the file. Sources come from args, or from the file if args is empty. If the environment or
+// complete sets the flags of f that the command line does not set, from the environment or else
+// from the file. Sources come from args, or from the file if args is empty. If the environment or
 // the file is malformed, the error is an [exit.UsageError]. Other errors come from reading the
 // file.
 func (c *Configuration) complete(f *pflag.FlagSet, args, environ []string) error {
@@ -79,8 +79,8 @@ func variable(flag string) string {
 	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// readEnvironment sets flags from their variables, even if a variable is empty. Flags of the
-// command line stay. In a list, commas separate the values.
+// readEnvironment sets flags from their variables, even if a variable is empty. It does not change
+// flags that the command line has set. Commas separate the values of a list.
 func (c *Configuration) readEnvironment(environ []string) error {
 	values := map[string]string{}
 	for _, e := range environ {
@@ -113,7 +113,8 @@ func (c *Configuration) readEnvironment(environ []string) error {
 		}
 		if err := setFlag(flag, list); err != nil {
 			failed = fmt.Errorf("%s=%s: %w", name, value, err)
-			if strings.HasSuffix(flag.Name, "password-stdin") { // do not show the value: it may be a password by mistake
+			// The value may be a password by mistake, so the message does not show it.
+			if strings.HasSuffix(flag.Name, "password-stdin") {
 				failed = fmt.Errorf("%s: must be true or false", name)
 			}
 		}
@@ -141,7 +142,7 @@ func (c *Configuration) Warn(log *zap.Logger) {
 	}
 }
 
-// ChangedSince returns the names of settings that have changed but need a restart.
+// ChangedSince returns the names of changed settings that take effect only after a restart.
 func (c *Configuration) ChangedSince(old *Configuration) []string {
 	var names []string
 	c.set.VisitAll(func(flag *pflag.Flag) {
@@ -159,8 +160,8 @@ var readAgain = []string{
 	"htpasswd", "token-realm", "token-service", "token-issuer", "token-root-certs", "token-jwks",
 }
 
-// nearest returns the name that is most similar to written: the one that the fewest edits lead to.
-// If a name begins with written, that counts as one edit.
+// nearest returns the name that needs the fewest edits to get from written to it. A name that
+// begins with written counts as one edit.
 func nearest(written string, names []string) string {
 	written = written[:min(len(written), 100)]
 	best, least := "", 1<<30

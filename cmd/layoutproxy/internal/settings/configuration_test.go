@@ -61,7 +61,7 @@ func TestEnvironmentAndFileSetEveryFlag(t *testing.T) {
 		}
 		want := []string{value}
 		if diff := cmp.Diff(want, flagValues(set.Lookup(f.Name))); diff != "" {
-			t.Errorf("setting %s by the environment: (-want +got) %s", f.Name, diff)
+			t.Errorf("setting %s in the environment failed: (-want +got) %s", f.Name, diff)
 		}
 		_, set = serveSet()
 		c := &Configuration{set: set}
@@ -69,7 +69,7 @@ func TestEnvironmentAndFileSetEveryFlag(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, flagValues(set.Lookup(f.Name))); diff != "" {
-			t.Errorf("setting %s by the file: (-want +got) %s", f.Name, diff)
+			t.Errorf("setting %s in the file failed: (-want +got) %s", f.Name, diff)
 		}
 	})
 }
@@ -93,8 +93,8 @@ func TestMostSimilarName(t *testing.T) {
 	}
 }
 
-// FuzzConfiguration parses any file. It is accepted, or refused with a line number. The values of
-// an accepted file are also valid on the command line.
+// FuzzConfiguration parses any file. The file must be accepted, or refused with a line number. The
+// values of an accepted file must also be valid on the command line.
 func FuzzConfiguration(f *testing.F) {
 	example, err := os.ReadFile("../../../../docs/config.example.yaml")
 	if err != nil {

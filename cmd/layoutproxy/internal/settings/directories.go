@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// AddCacheFlag adds --cache-dir to commands that cache archive indexes and nothing else.
+// AddCacheFlag adds --cache-dir to commands that cache only archive indexes.
 func AddCacheFlag(f *pflag.FlagSet, dir *string) {
 	f.StringVar(dir, "cache-dir", CacheDir(), "`directory` where archive indexes are cached; empty means no cache")
 }

@@ -15,7 +15,8 @@ import (
 // VerifyKey is the public key for the signatures of bundles. The zero value requires no signature.
 type VerifyKey struct{ file string }
 
-// AddFlags adds --verify-key. verb is what the command does with signed bundles.
+// AddFlags adds --verify-key. verb begins the help of the flag: it describes what the command does
+// with bundles that are signed with the key.
 func (v *VerifyKey) AddFlags(f *pflag.FlagSet, verb string) {
 	f.StringVar(&v.file, "verify-key", "", verb+" only bundles whose signature matches this public key: a PEM `file`, Ed25519 or ECDSA P-256")
 }

@@ -81,8 +81,8 @@ func (l login) withPassword(getenv func(string) string, names ...string) (login,
 	return l, exit.UsageError(exit.WithHint(fmt.Errorf("%s without a password", l.source), hint))
 }
 
-// credential returns the credential of the login, and reads the password from stdin if the user
-// asked for that. If the credential is empty, the client searches docker's credential store.
+// credential returns the credential of the login. It reads the password from stdin if the login has
+// fromStdin set. If the credential is empty, the client searches docker's credential store.
 func (l login) credential(stdin io.Reader) (client.Credential, error) {
 	c := client.Credential{Username: l.username, Password: l.password, Source: l.source}
 	if !l.fromStdin {

@@ -21,7 +21,8 @@ type Selection struct {
 	VerifyKey    *inventory.VerifyKey // public key for the signature of the sources; nil requires no signature
 }
 
-// AddFlags adds the flags. verb is what the command does with the selection.
+// AddFlags adds the flags. verb begins the help of some flags: it describes what the command does
+// with the selection.
 func (s *Selection) AddFlags(f *pflag.FlagSet, verb string) {
 	f.StringArrayVar(&s.files, "file", nil, verb+" only the `archive` with this file name; repeatable")
 	f.StringArrayVar(&s.Repositories.Include, "include", nil, verb+" only repositories whose path below the root matches this `glob`, or is below a path that matches it; repeatable")
@@ -55,7 +56,7 @@ func (s *Selection) Sources(sources []string) ([]string, error) {
 				chosen = append(chosen, source)
 			}
 			if bucket.IsPlace(source) && filepath.Base(source) != file {
-				chosen = append(chosen, strings.TrimRight(source, "/")+"/"+file) // whether it exists is found out when it is opened
+				chosen = append(chosen, strings.TrimRight(source, "/")+"/"+file) // Opening the archive will show whether it exists.
 				continue
 			}
 			for _, name := range []string{file, file + ".0000.chunk"} {

@@ -74,7 +74,7 @@ func (s *Serve) AddFlags(f *pflag.FlagSet) {
 }
 
 // Complete sets the flags that the command line does not set, from the environment and the
-// configuration file. Malformed values are an [exit.UsageError].
+// configuration file. It returns an [exit.UsageError] for malformed values.
 func (s *Serve) Complete(set *pflag.FlagSet, args, environ []string) error {
 	if err := s.Config.complete(set, args, environ); err != nil {
 		return err
