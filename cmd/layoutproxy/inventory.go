@@ -100,7 +100,7 @@ func (i *inventoryFlags) run(ctx context.Context, c *console.Output, cmd *cobra.
 		fmt.Fprintln(cmd.ErrOrStderr(), p)
 	}
 	if len(problems) > 0 && dir != "" {
-		return exit.ContentError(fmt.Errorf("nothing is written or signed: %w", exit.ProblemsError(len(problems))))
+		return exit.ContentError(fmt.Errorf("nothing was written or signed: %w", exit.ProblemsError(len(problems))))
 	}
 	data, err := i.encode(listed, key, dir)
 	if err != nil {
@@ -116,7 +116,7 @@ func (i *inventoryFlags) run(ctx context.Context, c *console.Output, cmd *cobra.
 }
 
 // signedDirectory returns the directory of the source, to which the signed inventory is written. It
-// returns an error if there are several sources or the source is no directory.
+// returns an error if there are several sources, or if the source is not a directory.
 func signedDirectory(args []string) (string, error) {
 	info, err := os.Stat(args[0])
 	dir, ok := gather.Directory(args)
@@ -126,8 +126,8 @@ func signedDirectory(args []string) (string, error) {
 	return dir, nil
 }
 
-// encode returns the inventory as JSON, with a signature if key is not nil. Unless dir is empty, it
-// also writes the inventory and the signature to dir.
+// encode returns the inventory as JSON, and its signature if key is not nil. If dir is not empty,
+// it also writes the inventory and the signature to dir.
 func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.SigningKey, dir string) (data []byte, err error) {
 	var signature []byte
 	if key != nil {
@@ -138,7 +138,8 @@ func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.Sign
 	if err != nil || dir == "" {
 		return data, err
 	}
-	// The old signature is removed first: at no time does it belong to another inventory.
+	// Remove the old signature first, so that it is never beside an inventory that it does not
+	// belong to.
 	old := filepath.Join(dir, inventory.SignatureName)
 	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -155,8 +156,8 @@ func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.Sign
 	return data, err
 }
 
-// gather makes the inventory of sources or of a registry. If known is not nil, it names
-// repositories that the registry may not list.
+// gather makes the inventory of sources or of a registry. A registry may not list all its
+// repositories. So gather also looks for those that are in known, unless known is nil.
 func (i *inventoryFlags) gather(ctx context.Context, c *console.Output, cmd *cobra.Command, args []string, known *inventory.Inventory) (*inventory.Inventory, []problem.Problem, error) {
 	var b inventory.Builder
 	var problems []problem.Problem

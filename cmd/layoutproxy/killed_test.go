@@ -28,8 +28,8 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// killPoints returns the numbers of the requests at which a run is killed, out of total: one odd
-// and one even. With LAYOUTPROXY_TEST_ALL=1, it returns 100 numbers between 1 and total-1.
+// killPoints returns the numbers of the requests at which the test kills the program, each below
+// total: one odd and one even number. With LAYOUTPROXY_TEST_ALL=1, it returns 100 numbers.
 func killPoints(t *testing.T, total int) (points []int) {
 	t.Helper()
 	const n = 100
@@ -93,7 +93,8 @@ func mustRun(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// replaced are tags in d8's bundle. Before the push, they point to other images in the registry.
+// replaced lists tags in d8's bundle. Before the push, the registry has older images with these
+// tags.
 var replaced = []string{"deckhouse/ee/release-channel:alpha", "deckhouse/ee/release-channel:stable", "deckhouse/ee/modules/console/release:stable"}
 
 // When a push is killed at any request, the same command completes it. Until then, each tag points
@@ -129,7 +130,7 @@ func TestPushKilledAtAnyRequestIsCompleted(t *testing.T) {
 			for _, q := range r.Requests() {
 				_, hex, _ := strings.Cut(q.Query, "digest=sha256%3A")
 				if hex, _, _ = strings.Cut(hex, "&"); q.Kind() == "PUT uploads" && there[hex] {
-					t.Errorf("blob %s is sent again, by %s", hex, q.Path)
+					t.Errorf("blob %s is sent again, by the request for %s", hex, q.Path)
 				}
 			}
 			if diff := cmp.Diff(want, pulled(t, r.Host, want)); diff != "" {
@@ -215,8 +216,8 @@ func linked(t *testing.T, dir string) map[string]bool {
 }
 
 // When a pull is killed at any request, the same command completes it. Until then, readers of the
-// directory see only the older bundle, or nothing if there was none. Blobs that are kept are not
-// fetched again.
+// directory see only the older bundle, or nothing if there was none. Blobs that the killed pull has
+// kept are not fetched again.
 func TestPullKilledAtAnyRequestIsCompleted(t *testing.T) {
 	t.Parallel()
 	r := registrytest.New(t, registrytest.Options{})
@@ -245,7 +246,7 @@ func TestPullKilledAtAnyRequestIsCompleted(t *testing.T) {
 			mustRun(t, pull(dir)...)
 			for _, q := range r.Requests() {
 				if hex := q.Path[strings.LastIndex(q.Path, ":")+1:]; q.Kind() == "GET blobs" && kept[hex] {
-					t.Errorf("blob %s is fetched again, although it was kept", hex)
+					t.Errorf("blob %s is fetched again, although the killed pull had kept it", hex)
 				}
 			}
 			if diff := cmp.Diff(want, hashes(t, dir)); diff != "" {

@@ -52,7 +52,7 @@ func TestPullAndPushUseVariablesOfD8(t *testing.T) {
 			t.Errorf("license token from the %s: the output must name the user, but not the token: %s", name, out)
 		}
 		if warned := strings.Contains(out, "on the command line"); warned != (name == "flag") {
-			t.Errorf("license token from the %s: the output has a warning about the command line: %t: %s", name, warned, out)
+			t.Errorf("license token from the %s: a warning about the command line in the output is %t, want %t: %s", name, warned, !warned, out)
 		}
 	}
 }

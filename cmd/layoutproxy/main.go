@@ -80,7 +80,7 @@ pulls, verifies, imports and pushes such bundles. A bundle is a directory of arc
 	return root, c
 }
 
-// withUsage returns args with a hint in its errors: the usage of the command.
+// withUsage returns args, but adds the usage of the command as a hint to its errors.
 func withUsage(args cobra.PositionalArgs) cobra.PositionalArgs {
 	if args == nil {
 		return nil

@@ -33,8 +33,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"layoutproxy": main})
 }
 
-// TestScripts runs the scripts in testdata/script. They use the program as a user would. Each
-// describes one feature.
+// TestScripts runs the scripts in testdata/script, which use the program as a user would. Each
+// script tests one feature.
 func TestScripts(t *testing.T) {
 	sample, err := os.Getwd()
 	if err != nil {
@@ -62,7 +62,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// split is the script command `split ARCHIVE DIR LIMIT`. It cuts an archive into chunks of LIMIT
+// split is the script command `split ARCHIVE DIR LIMIT`. It splits an archive into chunks of LIMIT
 // bytes, as d8 does, and puts them into DIR.
 func split(ts *testscript.TestScript, _ bool, args []string) {
 	data, err := os.ReadFile(ts.MkAbs(args[0]))

@@ -34,7 +34,7 @@ func writeManual(dir string) error {
 	}
 	root, _ := newRoot()
 	o := manual.Options{Version: version, Date: time.Now()}
-	o.Home, _ = os.UserHomeDir() // Without a home directory, no default contains it.
+	o.Home, _ = os.UserHomeDir() // If this user has no home directory, no default contains it.
 	if text := os.Getenv("SOURCE_DATE_EPOCH"); text != "" {
 		seconds, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {

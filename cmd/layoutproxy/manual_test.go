@@ -32,7 +32,7 @@ func writePages(t *testing.T, o manual.Options) map[string]string {
 	return pages
 }
 
-// Each command has a manual page with its flags and examples. Equal options give equal pages.
+// Each command has a manual page with its flags and examples. The same options give the same pages.
 func TestManualHasEveryCommandAndFlag(t *testing.T) {
 	t.Setenv("HOME", "/home/maker")
 	t.Setenv("XDG_CACHE_HOME", "")
@@ -48,24 +48,24 @@ func TestManualHasEveryCommandAndFlag(t *testing.T) {
 		page := pages[strings.ReplaceAll(c.CommandPath(), " ", "-")+".1"]
 		for _, want := range []string{`"2023\-11\-14" "layoutproxy v9.8.7"`, ".SH EXIT STATUS", ".SH EXAMPLES", ".SH OPTIONS"} {
 			if !strings.Contains(page, want) {
-				t.Errorf("the page of %s has no %s", c.CommandPath(), want)
+				t.Errorf("the page for %s does not contain %s", c.CommandPath(), want)
 			}
 		}
 		if strings.Contains(page, "/home/maker") {
-			t.Errorf("the page of %s contains the home directory of this machine", c.CommandPath())
+			t.Errorf("the page for %s contains the home directory of this machine", c.CommandPath())
 		}
 		c.Flags().VisitAll(func(f *pflag.Flag) {
 			if !f.Hidden && !strings.Contains(page, strings.ReplaceAll("--"+f.Name, "-", `\-`)) {
-				t.Errorf("the page of %s has no --%s", c.CommandPath(), f.Name)
+				t.Errorf("the page for %s does not document --%s", c.CommandPath(), f.Name)
 			}
 		})
 	}
 	if len(pages) != len(commands) || !strings.Contains(pages["layoutproxy-serve.1"], "[$LAYOUTPROXY_LISTEN]") {
-		t.Errorf("got %d pages for %d commands, or the page of serve does not name its variables", len(pages), len(commands))
+		t.Errorf("got %d pages for %d commands, want one each, and environment variables on the page for serve", len(pages), len(commands))
 	}
 }
 
-// A line of text that looks like a request of man(7) is escaped.
+// A line of text that looks like a request of roff is escaped.
 func TestManualEscapesText(t *testing.T) {
 	root := &cobra.Command{Use: "x", Short: `a \ b`, Long: ".TH is not a request\n'nor this\n\n  - kept as it is\n  - too"}
 	dir := t.TempDir()

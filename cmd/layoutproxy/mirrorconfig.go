@@ -30,7 +30,8 @@ func newMirrorConfig(c *console.Output) *cobra.Command {
 		Long: `Print the hosts.toml that makes containerd pull the images of the registry HOST through a
 layoutproxy. With --write DIR, write it; DIR is "auto" for the directory that the containerd of
 this node reads. Other lines of an existing file stay unchanged: layoutproxy's block is inserted
-before its hosts. Writing again replaces the block. --remove deletes it and restores the file.
+before the hosts in the file. Writing again replaces the block. --remove removes the block and
+restores the file.
 
 HOST is the registry in the names of images, such as registry.example or registry.example:5000.
 _default stands for every registry without a file of its own.`,
@@ -97,7 +98,8 @@ func mirrorConfig(c *console.Output, flags *mirrorFlags, stdout, stderr io.Write
 	})
 }
 
-// readDir returns the directory that containerd on this node reads, and how that was found out.
+// readDir returns the directory that containerd on this node reads. why explains how readDir has
+// found it.
 func (f *mirrorFlags) readDir() (dir, why string, err error) {
 	nodes, err := containerd.Nodes(f.proc)
 	if err != nil {
@@ -107,7 +109,7 @@ func (f *mirrorFlags) readDir() (dir, why string, err error) {
 }
 
 // readElsewhere returns a warning if the file was written to the default directory, but containerd
-// on this node reads another one. Deckhouse configures nodes in that way.
+// on this node reads a different directory. This is the case on nodes of Deckhouse.
 func (f *mirrorFlags) readElsewhere() string {
 	dir, why, err := f.readDir()
 	if f.remove || err != nil || f.write != containerd.DefaultDir || dir == f.write {
@@ -116,8 +118,8 @@ func (f *mirrorFlags) readElsewhere() string {
 	return why + ", and not " + f.write + ": use --write auto to write the file to the directory that containerd reads"
 }
 
-// printMirror prints the file. In JSON, its path is below the directory that containerd on this
-// node reads, or the default directory if that is unknown.
+// printMirror prints the file. In JSON, the path of the file is in the directory that containerd on
+// this node reads. If that is unknown, it is in the default directory.
 func printMirror(c *console.Output, mirror *containerd.Mirror, flags *mirrorFlags, stdout io.Writer) error {
 	dir, _, err := flags.readDir()
 	if err != nil {

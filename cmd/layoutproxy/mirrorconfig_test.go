@@ -50,13 +50,13 @@ func TestMirrorConfigFindsDirectoryOfContainerd(t *testing.T) {
 	}
 	out, errs := run("auto", false)
 	if out != hosts+": created\n" || !strings.Contains(errs, "containerd (process 42) reads "+dir+"/registry.d") {
-		t.Errorf("mirror-config --write auto prints %q, and on standard error %q", out, errs)
+		t.Errorf("mirror-config --write auto prints %q, and on standard error %q, want the created file and the directory that containerd reads", out, errs)
 	}
 	if _, err := os.Stat(hosts); err != nil {
 		t.Error(err)
 	}
 	if out, _ = run("auto", true); out != hosts+": removed\n" {
-		t.Errorf("mirror-config --write auto --remove prints %q", out)
+		t.Errorf("mirror-config --write auto --remove prints %q, want that the file was removed", out)
 	}
 }
 

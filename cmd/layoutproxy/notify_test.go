@@ -69,7 +69,7 @@ func TestServiceManagerNotifications(t *testing.T) {
 	}
 }
 
-// If the service manager does not answer, the server runs all the same.
+// If the service manager does not answer, the server works as usual.
 func TestServerRunsWithoutAnswerOfServiceManager(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", filepath.Join(t.TempDir(), "nobody"))
 	dir := t.TempDir()

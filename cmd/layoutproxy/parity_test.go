@@ -58,7 +58,7 @@ func TestListParity(t *testing.T) {
 	}
 	store := newStore(t)
 	ends(t, "import", "--store", store, "--keep-packed", copies(t, nothing))
-	sources["imported and kept packed"] = []string{store}
+	sources["imported with --keep-packed"] = []string{store}
 	for form, sources := range sources {
 		got := map[string]string{}
 		for line := range strings.Lines(ends(t, append([]string{"list"}, sources...)...)) {

@@ -11,14 +11,15 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// placeholder matches the parts of a reason that vary, and what separates parts.
+// placeholder matches the variable parts of a reason, and the separators between parts.
 var (
 	placeholder = regexp.MustCompile(`NNNN|DIGEST|FILE|NAME|PATH|TAG|…|"|'.'|: |[0-9]+|\b(?:[NM]|child|blob|gunzip)\b`)
 	reasonCell  = regexp.MustCompile("(?m)^\\| (`.*?) \\| ")
 	quotedText  = regexp.MustCompile("`([^`]+)`")
 )
 
-// Every reason in docs/problems.md exists in the code. So users find the reasons that they see.
+// The code contains every reason in docs/problems.md. So a user who searches the page for a printed
+// reason finds it.
 func TestReasonsInProblemsPageExistInCode(t *testing.T) {
 	page, err := os.ReadFile("../../docs/problems.md")
 	layouttest.Try(t, err)
@@ -27,7 +28,7 @@ func TestReasonsInProblemsPageExistInCode(t *testing.T) {
 	for _, cell := range reasonCell.FindAllStringSubmatch(string(page), -1) {
 		for _, reason := range quotedText.FindAllStringSubmatch(cell[1], -1) {
 			if regexp.MustCompile(`^(layoutproxy|GET|serve|/)`).MatchString(reason[1]) {
-				continue // a row of the table of commands, not a reason
+				continue // This row is in the table of commands, and is not a reason.
 			}
 			reasons++
 			for _, part := range placeholder.Split(reason[1], -1) {

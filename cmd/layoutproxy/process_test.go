@@ -26,7 +26,7 @@ func start(t *testing.T, args ...string) *process {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	name := filepath.Join(dir, "layoutproxy") // TestMain runs main for this name.
+	name := filepath.Join(dir, "layoutproxy") // TestMain runs main if the test program has this name.
 	if err := os.Symlink(self, name); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := filepath.Join(t.TempDir(), "layoutproxy") // TestMain runs main for this name.
+	name := filepath.Join(t.TempDir(), "layoutproxy") // TestMain runs main if the test program has this name.
 	if err := os.Symlink(self, name); err != nil {
 		t.Fatal(err)
 	}

@@ -41,8 +41,8 @@ func newPrune(c *console.Output) *cobra.Command {
 		Use:   "prune --store DIR|s3://BUCKET/PREFIX",
 		Short: "Remove images that nothing needs any more from a store",
 		Long: `Plan what to remove from the store at DIR, and print the plan: the tags to remove, how much
-disk space becomes free, and the rule that keeps each other image. Only --yes and --execute
-remove anything.
+disk space becomes free, and, for each image that stays, the rule that keeps it. Only --yes and
+--execute remove anything.
 
 Give at least one rule that says what to keep. Whatever the rules say, prune also keeps tags that
 are not versions, release channels and the versions that they point at, the highest version of
@@ -203,7 +203,8 @@ func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pru
 	return c.Print(w, found, found.WriteText)
 }
 
-// run makes the plan, or reads it from a file. If the flags ask for it, run carries the plan out.
+// run makes the plan, or reads it from a file. With --yes or --execute, it also carries the plan
+// out.
 func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan, done bool, err error) {
 	switch {
 	case f.execute != "":

@@ -50,7 +50,7 @@ and pushed as it is. With --repository, the named repositories are pulled. Witho
 is a registry of Deckhouse, and its release channels decide what is pulled.
 
 The bundle appears in DIR once it is complete and verified. Until then only DIR/.tmp changes; the
-next pull within 24 hours resumes from it. Over an older bundle, only the difference is fetched.
+next pull within 24 hours resumes from it. Content of an older bundle in DIR is not fetched again.
 If content is missing in the source, nothing is published, and the exit status is 3. With
 --allow-incomplete, everything else is published, and the exit status is also 3.
 
@@ -117,7 +117,7 @@ func deckhouseFlags(f *pflag.FlagSet, s *deckhouse.Selection) {
 	f.BoolVar(&s.ProxyRegistry, "proxy-registry", false, "for a source that cannot list tags: take the names from the --include flags, and probe versions upwards from the lowest one in the constraint")
 }
 
-// complete returns the options that the flags stand for.
+// complete turns the flags into the options of a pull.
 func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options, error) {
 	o := p.options
 	o.Source, o.Dir, o.Jobs, o.Program = source, dir, p.Jobs, madeBy()
@@ -143,7 +143,7 @@ func (p *pullFlags) complete(source client.Reference, dir string) (pull.Options,
 	return o, err
 }
 
-// planner returns what plans the pull. With --repository, repositories are pulled unchanged.
+// planner returns the planner for the pull. With --repository, repositories are pulled unchanged.
 // Otherwise, the source is a Deckhouse registry.
 func (p *pullFlags) planner() (pull.Planner, error) {
 	switch {
@@ -177,8 +177,8 @@ func runPull(cmd *cobra.Command, c *console.Output, flags *pullFlags, from, dir 
 		return exit.RegistryError(err)
 	}
 	defer options.Registry.Close()
-	// After the first signal, the current step completes without bars. A second signal ends the
-	// process at once, and bars would stay on the terminal.
+	// The first signal ends the bars: a second signal ends the process at once, and bars would stay
+	// on the terminal. After the first signal, the current step still completes.
 	watch := console.NewPhases(c.Log, c.Console)
 	defer watch.Stop()
 	ctx, stop := exit.OnFirstSignal(cmd.Context(), watch.Stop)
@@ -228,7 +228,7 @@ func (p *pullFlags) judge(ctx context.Context, c *console.Output, dir string) *r
 	return &verdict
 }
 
-// print prints what was pulled, the verdict, and what was left out.
+// print prints what was pulled, the verdict, and what is missing in the bundle.
 func (p judgedPull) print(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	printPulled(b, p.Report)
@@ -241,8 +241,7 @@ func (p judgedPull) print(w io.Writer) error {
 	return b.Flush()
 }
 
-// incompleteError returns the error for a bundle without the content that problems name. It returns
-// nil if there are no problems.
+// incompleteError returns the error for an incomplete bundle, or nil if there are no problems.
 func incompleteError(problems []pull.Problem) error {
 	if len(problems) == 0 {
 		return nil
@@ -271,7 +270,7 @@ func printPullPlan(w io.Writer, plan *pull.Plan) error {
 	for _, a := range plan.Archives {
 		total += a.Size
 	}
-	fmt.Fprintf(b, "%d archives of %s: %d images, %d blobs of %s\n", len(plan.Archives), console.Bytes(total), plan.Images(), blobs, console.Bytes(bytes))
+	fmt.Fprintf(b, "%d archives (%s in total): %d images, %d blobs (%s in total)\n", len(plan.Archives), console.Bytes(total), plan.Images(), blobs, console.Bytes(bytes))
 	printLeftOut(b, plan.Problems)
 	return b.Flush()
 }
@@ -279,7 +278,7 @@ func printPullPlan(w io.Writer, plan *pull.Plan) error {
 func printPulled(w io.Writer, r *pull.Report) {
 	printComponents(w, r.Components)
 	printMissing(w, r.Missing)
-	fmt.Fprintf(w, "%s: %d written, %d unchanged; %d images, %d blobs of %s; %s received\n",
+	fmt.Fprintf(w, "%s: %d files written, %d unchanged; %d images, %d blobs (%s in total); %s received\n",
 		r.Dir, len(r.Written), len(r.Kept), r.Images, r.Blobs, console.Bytes(r.Bytes), console.Bytes(r.Fetched))
 }
 
@@ -289,8 +288,8 @@ func countThings(problems []pull.Problem) string {
 	return english.Plural(len(problems), "thing is", "things are")
 }
 
-// printLeftOut lists the content that is not in the bundle although it should be, with its
-// component.
+// printLeftOut lists the content that the bundle should contain but does not. Each entry begins
+// with its component, if it has one.
 func printLeftOut(w io.Writer, problems []pull.Problem) {
 	if len(problems) == 0 {
 		return

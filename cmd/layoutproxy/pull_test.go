@@ -85,7 +85,8 @@ func TestPullInterrupted(t *testing.T) {
 	}
 }
 
-// stopping is a response that sends left bytes and then stops until the client disconnects.
+// stopping is a response that lets the first left bytes through. Then it blocks until the client
+// has disconnected.
 type stopping struct {
 	http.ResponseWriter
 	left   int64

@@ -54,7 +54,7 @@ func TestPushGivesSameContentAsD8(t *testing.T) {
 	}
 }
 
-// some stands for any number of differences but zero.
+// some stands for any number of differences except zero.
 const some = -1
 
 // compareAgainst compares sources with a registry. It fails the test unless there are no

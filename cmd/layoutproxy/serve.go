@@ -30,7 +30,7 @@ A SOURCE is one of these:
   - any of these in a bucket: s3://BUCKET/PREFIX.
 
 The path of a layout in its source is the name of its repository, below the root. All sources
-together are one tree. Where two sources have the same tag, the later source wins.
+together are one tree. If two sources have the same tag, the later source wins.
 
 The configuration file and the environment may set every flag. Flags override the environment,
 and the environment overrides the file.`,
@@ -41,10 +41,10 @@ and the environment overrides the file.`,
   layoutproxy serve --config /etc/layoutproxy/config.yaml --check-config
   LAYOUTPROXY_LISTEN=:5000 layoutproxy serve /media/bundle`,
 		Annotations: map[string]string{settings.FromEnvironment: "true"},
-		Args:        cobra.ArbitraryArgs, // The configuration may name the sources.
+		Args:        cobra.ArbitraryArgs, // Sources may also come from the configuration.
 		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			if err := flags.Complete(cmd.Flags(), args, os.Environ()); err != nil {
-				c.Started = true // The error itself has the exit status for wrong usage.
+				c.Started = true // This keeps main from marking every error as wrong usage: err has its own exit status.
 				return err
 			}
 			return c.Start(cmd.ErrOrStderr())
@@ -75,7 +75,7 @@ func serve(ctx context.Context, c *console.Output, flags *settings.Serve, stdout
 		// dozens of times per second.
 		debug.SetGCPercent(200)
 	}
-	ctx, stop := exit.OnSignal(ctx) // The signal ends the first scan, too.
+	ctx, stop := exit.OnSignal(ctx) // A signal also ends the first scan.
 	defer stop()
 	s, err := daemon.New(ctx, options)
 	switch {

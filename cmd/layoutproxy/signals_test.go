@@ -56,8 +56,8 @@ func draining(t *testing.T, p *process) {
 	t.Fatal("/readyz never reports that the server is stopping")
 }
 
-// refuses waits until the server accepts no new connections. That is soon after it has reported
-// that it is stopping.
+// refuses waits until the server accepts no new connections. This happens soon after the server has
+// reported that it is stopping.
 func refuses(t *testing.T, p *process) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {

@@ -156,8 +156,8 @@ func parseStatus(text []byte) (s *daemon.Status, ok bool) {
 type statusClient struct {
 	target *url.URL
 	http   *http.Client
-	login  client.Credential // The user's login; zero if there is none.
-	asked  bool              // Whether the server has asked for a login.
+	login  client.Credential // login of the user; zero if there is none
+	asked  bool              // whether the server has asked for a login
 }
 
 func newStatusClient(flags *settings.Upstream, target *url.URL, stdin io.Reader) (*statusClient, error) {
@@ -172,8 +172,8 @@ func newStatusClient(flags *settings.Upstream, target *url.URL, stdin io.Reader)
 	}
 	return &statusClient{target: target, login: options.Credential, http: &http.Client{
 		Transport: transport.Transport(),
-		// The login is only for this server. So redirects, which may lead to another one, are not
-		// followed.
+		// Do not follow redirects: they may lead to another server, but the login is only for this
+		// one.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }

@@ -19,8 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/problem"
 )
 
-// statusError returns the error for a status with problems. Only problems count for which list exits
-// with 3, too. Without them it returns nil.
+// statusError returns an error if s contains problems for which list exits with 3, otherwise nil.
 func statusError(s *daemon.Status) error {
 	n := 0
 	for _, p := range s.Problems {
@@ -59,7 +58,7 @@ func printSources(w io.Writer, sources []layoutstore.SourceStatus) {
 	for _, s := range sources {
 		inside := func(other layoutstore.SourceStatus) bool { return strings.HasPrefix(other.Path, s.Path+"/") }
 		if s.State == "ready" && s.Repositories == 0 && slices.ContainsFunc(sources, inside) {
-			continue // a directory that contains only archives: each archive has its own line
+			continue // This directory contains only archives, and each of them has its own line.
 		}
 		row := []string{"  " + s.State, s.Path, english.Plural(s.Repositories, "repository", "")}
 		if s.Detail != "" { // an empty cell would make tabwriter pad the cell before it

@@ -70,7 +70,7 @@ func onTerminal(t *testing.T, columns uint16, cmd *exec.Cmd, watch func(screen *
 		n, err := screen.Read(buffer)
 		wrote.Write(buffer[:n])
 		watch(screen, wrote.String())
-		if err != nil { // reading fails with EIO when the program has ended
+		if err != nil { // Reading fails with EIO when the program has ended.
 			break
 		}
 	}
@@ -139,7 +139,7 @@ func TestCtrlCLeavesNoBarsOnTerminal(t *testing.T) {
 	t.Parallel()
 	const columns = 90
 	dir := t.TempDir()
-	l := layouttest.New(t, dir).Layout("modules/console") // Its blob is larger than what a pull still completes after Ctrl-C.
+	l := layouttest.New(t, dir).Layout("modules/console") // The blob is so large that a pull does not complete it after Ctrl-C.
 	l.Tag(l.Image(layouttest.Image{Name: "console", LayerSizes: []int64{17 << 20}}), "v1.0.0")
 	l.Write()
 	stalling := func(kind string) string {

@@ -37,9 +37,9 @@ even of blobs that no tag needs. Checksum files beside the archives (NAME.gostsu
 SHA256SUMS) are verified too.
 
 The report groups problems by cause and names the tags that each cause affects. The exit status
-is 0 if everything is complete and intact, and 3 if anything is missing, damaged or illegal, or
-differs from its checksum. Conflicts (two contents for one tag), unreferenced blobs and checksums
-of absent files are listed, but do not change the exit status.
+is 0 if everything is complete and intact, and 3 if anything is missing, damaged or illegally
+named, or differs from its checksum. Conflicts (two contents for one tag), unreferenced blobs and
+checksums of absent files are listed, but do not change the exit status.
 
 If a bundle has an inventory (bundle.json), verify also reports each file that is missing, differs
 from the inventory, or is not listed in it. With --verify-key, the signature of the inventory is
@@ -146,7 +146,7 @@ func (a *againstFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&a.registry, "against", "", "compare the sources with `REGISTRY/PATH`, to which they were pushed")
 	a.Selection.AddFlags(f, "with --against, compare")
 	a.upstream.AddFlags(f)
-	a.upstream.D8, a.upstream.UserAgent = settings.D8RegistryLogin(), userAgent() // the same variables as for push
+	a.upstream.D8, a.upstream.UserAgent = settings.D8RegistryLogin(), userAgent() // verify --against logs in with the same variables as push.
 }
 
 // check returns the registry to compare with, or an error for invalid flags.
@@ -200,7 +200,7 @@ func (a *againstFlags) compare(ctx context.Context, c *console.Output, flags set
 }
 
 // comparisonError returns an error if the registry differs from the sources, if sources are damaged
-// or incomplete, or if the registry did not answer everything. Otherwise it returns nil.
+// or incomplete, or if the registry refused some requests. Otherwise it returns nil.
 func (a *againstFlags) comparisonError(c *push.Comparison, failures []layoutstore.Problem) error {
 	places := func(n int) string { return english.Plural(n, "place", "") }
 	if len(failures) > 0 {

@@ -19,7 +19,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// endless returns a tree with a blob of 1 TiB, which takes long to read. The file is sparse.
+// endless returns a tree with a sparse file as a blob of 1 TiB. Reading the blob takes a long time.
 func endless(t *testing.T) string {
 	t.Helper()
 	const size = 1 << 40
@@ -49,7 +49,7 @@ func TestInterruptedVerifyPrintsNoReport(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		name := filepath.Join(t.TempDir(), "layoutproxy") // TestMain runs main for this name.
+		name := filepath.Join(t.TempDir(), "layoutproxy") // TestMain runs main if the test program has this name.
 		if err := os.Symlink(self, name); err != nil {
 			t.Fatal(err)
 		}

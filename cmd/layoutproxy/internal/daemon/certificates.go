@@ -14,9 +14,9 @@ import (
 )
 
 // newTLS returns a TLS configuration that uses the certificate files, or nil if the flags name no
-// files. When a client connects and a file has changed, the files are read again. While the new
-// files are unusable, the previous ones stay in effect, for example until the key of a new
-// certificate is written. prefix is the beginning of the flags' names: "" or "admin-".
+// files. When a client connects and a file or a link to it has changed, the files are read again.
+// While the new files are unusable, the previous ones stay in effect, for example until the key of
+// a new certificate is written. prefix is the beginning of the flags' names: "" or "admin-".
 func newTLS(log *zap.Logger, prefix string, files settings.TLS) (*tls.Config, error) {
 	if !files.On() {
 		return nil, nil

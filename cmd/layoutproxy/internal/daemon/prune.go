@@ -118,8 +118,8 @@ func (p *pruner) run(ctx context.Context) error {
 	}
 }
 
-// daily prunes the store with the policy from the policy file. It returns false if the prune has to
-// be retried.
+// daily reads the policy file, and prunes the store with its rules. It returns false if the prune
+// has to be retried.
 func (p *pruner) daily(ctx context.Context) (done bool) {
 	request, err := pruning.ReadPolicy(p.policy)
 	var plan prune.Plan

@@ -18,10 +18,10 @@ type Store struct {
 	Dir         string
 	DropDir     string
 	AfterImport string
-	PushTo      string // REGISTRY/PATH; empty pushes nothing
+	PushTo      string // REGISTRY/PATH to push to; empty means no push
 	Upstream    Upstream
-	PrunePolicy string // Path of the policy file; empty prunes nothing.
-	PruneAt     string // Time of the daily prune, as HH:MM.
+	PrunePolicy string // path of the policy file; empty means no daily prune
+	PruneAt     string // time of the daily prune, as HH:MM
 }
 
 // AddFlags adds the flags about the store, imports, prunes and pushes.

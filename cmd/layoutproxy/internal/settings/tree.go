@@ -10,13 +10,13 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/inventory"
 )
 
-// Tree configures how a tree is made from sources.
+// Tree configures how a tree is built from sources.
 type Tree struct {
 	Roots       []string
 	sourceRoots map[string][]string
 	indexes     []string
 
-	NoEditionSplit bool // keep installer and deckhouse-cli below the edition
+	NoEditionSplit bool // whether to put installer and deckhouse-cli below the edition
 	CacheDir       string
 	Settle         time.Duration
 	S3             S3
@@ -32,7 +32,7 @@ func (t *Tree) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&t.CacheDir, "cache-dir", CacheDir(), "`directory` where archive indexes are cached, and with serve also the quarantine; empty means nowhere")
 }
 
-// AddNameFlags adds the flags that decide the names of repositories.
+// AddNameFlags adds the flags that determine the names of repositories.
 func (t *Tree) AddNameFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&t.Roots, "root-repository", []string{layoutstore.AutoRoot},
 		"`path` below which the tree is served; auto reads it from the bundle, empty adds no path; repeatable")

@@ -15,7 +15,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/client"
 )
 
-// Upstream configures the connection to another registry. All commands that need one share it.
+// Upstream configures the connection to another registry, for all commands that need one.
 type Upstream struct {
 	username      string
 	passwordStdin bool
@@ -39,7 +39,8 @@ type Upstream struct {
 // trusted certificates.
 func (u *Upstream) AddLoginFlags(f *pflag.FlagSet) {
 	all := pflag.NewFlagSet("login", pflag.ContinueOnError)
-	u.AddFlags(all) // This also sets the defaults of flags that are not added.
+	// AddFlags also sets the defaults of the fields for which AddLoginFlags adds no flag.
+	u.AddFlags(all)
 	for _, name := range []string{"username", "password-stdin", "ca-file", "insecure-skip-tls-verify"} {
 		f.AddFlag(all.Lookup(name))
 	}
@@ -93,8 +94,8 @@ func (u *Upstream) Check() error {
 	return nil
 }
 
-// Options returns the configuration as options of a client. It reads the password from stdin if the
-// user asked for that.
+// Options returns the configuration as options of a client. With --password-stdin, it reads the
+// password from stdin.
 func (u *Upstream) Options(stdin io.Reader) (client.Options, error) {
 	if err := u.Check(); err != nil {
 		return client.Options{}, err
@@ -109,7 +110,7 @@ func (u *Upstream) Options(stdin io.Reader) (client.Options, error) {
 	}
 	retries := u.retries
 	if retries == 0 {
-		retries = -1 // the client takes 0 for its default number of retries
+		retries = -1 // For the client, 0 means the default number of retries.
 	}
 	return client.Options{
 		PlainHTTP: u.PlainHTTP, InsecureSkipVerify: u.insecure,
@@ -120,7 +121,7 @@ func (u *Upstream) Options(stdin io.Reader) (client.Options, error) {
 	}, nil
 }
 
-// Open returns a client of a registry. push is whether the client will write to it.
+// Open returns a client for a registry. push is whether the client will write to the registry.
 func (u *Upstream) Open(r client.Reference, push bool, stdin io.Reader, log *zap.Logger) (*client.Client, error) {
 	o, err := u.Options(stdin)
 	if err != nil {
@@ -133,7 +134,7 @@ func (u *Upstream) Open(r client.Reference, push bool, stdin io.Reader, log *zap
 	o.Retrying = func(err error, pause time.Duration) {
 		log.Info("retrying", zap.Error(err), zap.Duration("in", pause.Round(time.Millisecond)))
 	}
-	if !push { // push.Run reports this itself
+	if !push { // A push warns about missing features itself (push.Run).
 		o.Noticed = func(err error) {
 			log.Warn("a feature of the registry is missing", zap.Error(err))
 		}
@@ -141,7 +142,7 @@ func (u *Upstream) Open(r client.Reference, push bool, stdin io.Reader, log *zap
 	return client.New(o)
 }
 
-// maxPassword is how many bytes of a password are read from standard input.
+// maxPassword limits how many bytes of a password are read from standard input.
 const maxPassword = 64 << 10
 
 // AddLicenseFlag adds --license, a login for Deckhouse's registry.

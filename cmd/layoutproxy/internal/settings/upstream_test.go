@@ -13,7 +13,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/registry/registrytest"
 )
 
-// upstreamOf returns the configuration that a command line leads to.
+// upstreamOf returns the configuration for a command line.
 func upstreamOf(t *testing.T, args ...string) *Upstream {
 	t.Helper()
 	var u Upstream
