@@ -63,8 +63,8 @@ func (a *appendix) update(page string) string {
 		case m == nil:
 			lines = append(lines, line)
 		case !a.said[m[1]], a.hints[m[1]] && !slices.Contains(a.messages, m[1]):
-			// Drop the row: the program no longer has the message, or it is advice in the row of an
-			// error.
+			// Drop the row: the program no longer has the message, or an error's row contains it as
+			// advice.
 		default:
 			there[m[1]] = true
 			lines = append(lines, a.row(m[1], m[2], m[3]))

@@ -12,8 +12,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// Commands start no background jobs. Jobs belong to packages that also stop them, such as
-// internal/daemon.
+// Commands start no background jobs. Packages that also stop them do, such as internal/daemon.
 func TestCommandsStartNoGoroutine(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	layouttest.Try(t, err)

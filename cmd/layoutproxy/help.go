@@ -14,8 +14,7 @@ import (
 // helpWidth is the maximum width of a line of help, in columns.
 const helpWidth = 100
 
-// showGroups groups the flags in the help by their purpose. It applies to root and all its
-// subcommands.
+// showGroups groups the flags in the help of root and all its subcommands by their purpose.
 func showGroups(root *cobra.Command) {
 	root.SetUsageFunc(func(cmd *cobra.Command) error { return writeUsage(cmd.OutOrStderr(), cmd) })
 	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) {
@@ -28,8 +27,7 @@ func showGroups(root *cobra.Command) {
 	})
 }
 
-// writeUsage writes everything in the help after the description: usage, examples, commands and
-// flags.
+// writeUsage writes all help after the description: usage, examples, commands and flags.
 func writeUsage(w io.Writer, cmd *cobra.Command) error {
 	var b bytes.Buffer
 	b.WriteString("Usage:\n")
@@ -56,8 +54,7 @@ func writeUsage(w io.Writer, cmd *cobra.Command) error {
 	}
 	cmd.InheritedFlags() // As a side effect, this adds inherited flags to cmd.Flags().
 	for _, g := range settings.Groups(cmd.Flags(), cmd.Annotations[settings.FromEnvironment] != "") {
-		// FlagUsagesWrapped may exceed the width that it is given by five columns, in the last line
-		// of a flag.
+		// FlagUsagesWrapped may exceed its width by five columns, in the last line of a flag.
 		fmt.Fprintf(&b, "\n%s:\n%s", g.Title, g.Flags.FlagUsagesWrapped(helpWidth-5))
 	}
 	if cmd.HasAvailableSubCommands() {

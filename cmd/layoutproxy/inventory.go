@@ -139,7 +139,7 @@ func (i *inventoryFlags) encode(listed *inventory.Inventory, key *inventory.Sign
 		return data, err
 	}
 	// Remove the old signature first, so that it is never beside an inventory that it does not
-	// belong to.
+	// match.
 	old := filepath.Join(dir, inventory.SignatureName)
 	if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

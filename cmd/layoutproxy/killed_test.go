@@ -79,8 +79,7 @@ func killAt(t *testing.T, r *registrytest.Registry, at, total int, args []string
 	r.Forget()
 }
 
-// mustRun runs the program to its end, and fails the test if it fails. It returns the standard
-// output.
+// mustRun runs the program, fails the test if the program fails, and returns its standard output.
 func mustRun(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := program(t, args...)
@@ -93,8 +92,7 @@ func mustRun(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// replaced lists tags in d8's bundle. Before the push, the registry has older images with these
-// tags.
+// replaced lists tags in d8's bundle for which the registry has older images before the push.
 var replaced = []string{"deckhouse/ee/release-channel:alpha", "deckhouse/ee/release-channel:stable", "deckhouse/ee/modules/console/release:stable"}
 
 // When a push is killed at any request, the same command completes it. Until then, each tag points

@@ -142,8 +142,7 @@ func printList(w io.Writer, all []listed) error {
 // shortDigest is the number of characters of a digest that the table shows.
 const shortDigest = len("sha256:") + 12
 
-// printTable prints the list as a table for people. If wide is true, digests are complete and sizes
-// exact.
+// printTable prints the list as a table. If wide is true, digests are complete and sizes exact.
 func printTable(w io.Writer, all []listed, wide bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "REPOSITORY\tTAG\tDIGEST\tSIZE")

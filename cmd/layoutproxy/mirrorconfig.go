@@ -98,8 +98,7 @@ func mirrorConfig(c *console.Output, flags *mirrorFlags, stdout, stderr io.Write
 	})
 }
 
-// readDir returns the directory that containerd on this node reads. why explains how readDir has
-// found it.
+// readDir returns the directory that containerd on this node reads, and the explanation for users.
 func (f *mirrorFlags) readDir() (dir, why string, err error) {
 	nodes, err := containerd.Nodes(f.proc)
 	if err != nil {

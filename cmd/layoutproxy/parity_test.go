@@ -42,8 +42,7 @@ func TestParity(t *testing.T) {
 	}
 }
 
-// TestListParity lists the same bundle as archives, as chunks, unpacked, and after imports into
-// stores.
+// TestListParity lists one bundle as archives, chunks, unpacked, and after imports into stores.
 func TestListParity(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	want := expected(t, "testdata/d8/expected.tsv")

@@ -18,8 +18,7 @@ var (
 	quotedText  = regexp.MustCompile("`([^`]+)`")
 )
 
-// The code contains every reason in docs/problems.md. So a user who searches the page for a printed
-// reason finds it.
+// The code contains every reason in docs/problems.md, so the page lists none that never appears.
 func TestReasonsInProblemsPageExistInCode(t *testing.T) {
 	page, err := os.ReadFile("../../docs/problems.md")
 	layouttest.Try(t, err)

@@ -203,8 +203,7 @@ func removeLeftovers(ctx context.Context, w io.Writer, c *console.Output, f *pru
 	return c.Print(w, found, found.WriteText)
 }
 
-// run makes the plan, or reads it from a file. With --yes or --execute, it also carries the plan
-// out.
+// run makes the plan, or reads it from a file. With --yes or --execute, it also carries it out.
 func (f *pruneFlags) run(ctx context.Context, p *prune.Pruner) (plan prune.Plan, done bool, err error) {
 	switch {
 	case f.execute != "":

@@ -278,7 +278,7 @@ func printPullPlan(w io.Writer, plan *pull.Plan) error {
 func printPulled(w io.Writer, r *pull.Report) {
 	printComponents(w, r.Components)
 	printMissing(w, r.Missing)
-	fmt.Fprintf(w, "%s: %d files written, %d unchanged; %d images, %d blobs (%s in total); %s received\n",
+	fmt.Fprintf(w, "%s: %d written, %d unchanged; %d images, %d blobs (%s in total); %s received\n",
 		r.Dir, len(r.Written), len(r.Kept), r.Images, r.Blobs, console.Bytes(r.Bytes), console.Bytes(r.Fetched))
 }
 

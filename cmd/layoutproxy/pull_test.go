@@ -85,8 +85,7 @@ func TestPullInterrupted(t *testing.T) {
 	}
 }
 
-// stopping is a response that lets the first left bytes through. Then it blocks until the client
-// has disconnected.
+// stopping is a response that sends at most left bytes, and then blocks until the client leaves.
 type stopping struct {
 	http.ResponseWriter
 	left   int64

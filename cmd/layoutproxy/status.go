@@ -172,8 +172,7 @@ func newStatusClient(flags *settings.Upstream, target *url.URL, stdin io.Reader)
 	}
 	return &statusClient{target: target, login: options.Credential, http: &http.Client{
 		Transport: transport.Transport(),
-		// Do not follow redirects: they may lead to another server, but the login is only for this
-		// one.
+		// Follow no redirects: they may lead to another server, and the login is only for this one.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }

@@ -191,8 +191,8 @@ func called(call *ast.CallExpr) string {
 	return ""
 }
 
-// literal returns the text of a string expression, as the page shows it. For any other expression
-// it returns "".
+// literal returns the text of a string expression as the page shows it, or "" for other
+// expressions.
 func literal(e ast.Expr) string {
 	text := regexp.MustCompile(`%[-+#0-9.]*[a-zA-Z]`).ReplaceAllString(literalWithVerbs(e), "…")
 	return strings.ReplaceAll(text, `"…"`, "…")

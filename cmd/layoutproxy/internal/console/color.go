@@ -51,8 +51,7 @@ type state struct {
 	color   Color
 }
 
-// states are the patterns for all lines that contain a state. The first pattern that matches a line
-// sets the color.
+// states are the patterns for lines that contain a state. The first that matches sets the color.
 var states = []state{
 	{regexp.MustCompile(`^\s{2}(missing|failing|incomplete|failed)\s{2,}`), Red},
 	{regexp.MustCompile(`^\s{2}(waiting)\s{2,}`), Yellow},

@@ -14,8 +14,7 @@ import (
 // ClearScreen is the escape sequence that clears a terminal.
 const ClearScreen = "\x1b[H\x1b[2J"
 
-// sequences returns the escape sequences that layoutproxy itself writes. Printable lets them
-// through.
+// sequences returns layoutproxy's own escape sequences. Printable lets them through.
 func sequences() []string {
 	return []string{string(Green), string(Yellow), string(Red), endOfColor, ClearScreen}
 }

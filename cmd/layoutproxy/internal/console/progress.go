@@ -129,8 +129,7 @@ type sent struct {
 	pos  atomic.Int64
 }
 
-// At sets how many bytes of the blob have been sent. The number falls if a retry sends the blob
-// again.
+// At sets how many bytes of the blob have been sent. A retry that starts over lowers the number.
 func (t *sent) At(pos int64) {
 	t.all.Read(int(pos - t.pos.Swap(pos)))
 	t.line.at(pos)

@@ -194,8 +194,7 @@ func TestAdminTLSAndLogin(t *testing.T) {
 	layouttest.Eventually(t, "the server uses the new certificate", func() bool { return servedName(t, admin) == "admin2" })
 }
 
-// Wrong admin flags and unusable files are reported by --check-config, and so before the server
-// listens.
+// --check-config reports wrong admin flags and unusable files, so before the server listens.
 func TestAdminFlagsAreChecked(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	for name, c := range map[string]struct {

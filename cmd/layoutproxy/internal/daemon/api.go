@@ -146,8 +146,7 @@ func traced(endpoint, version string, next http.Handler, log *zap.Logger) (http.
 	}, nil
 }
 
-// refusals counts requests for content that a problem makes unavailable. It logs each digest
-// once.
+// refusals counts requests for content that a problem makes unavailable, and logs each digest once.
 type refusals struct {
 	log   *zap.Logger
 	count atomic.Int64

@@ -64,8 +64,7 @@ func open(ctx context.Context, log *zap.Logger, m *outage.Monitor, o layoutstore
 	}
 }
 
-// mayAnswerLater reports whether err means that an object store does not answer or fails
-// temporarily.
+// mayAnswerLater reports whether err means that an object store is silent or fails temporarily.
 func mayAnswerLater(err error) bool {
 	var e *bucket.Error
 	if !errors.Is(err, bucket.ErrUnreachable) || !errors.As(err, &e) {

@@ -25,8 +25,7 @@ func (s *Daemon) newPage() (*page.Page, error) {
 // were known before.
 const pageWait = 250 * time.Millisecond
 
-// pageStatus returns the status for the web page. It does not wait until a new generation is
-// checked.
+// pageStatus returns the status for the web page, without waiting for the check of a generation.
 func (s *Daemon) pageStatus(ctx context.Context) page.Status {
 	snapshot := s.live.tree.Snapshot()
 	ctx, cancel := context.WithTimeout(ctx, pageWait)

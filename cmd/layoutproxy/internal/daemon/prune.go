@@ -88,8 +88,7 @@ func (p *pruner) run(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	// due is when the next attempt of the daily prune begins. since is when that prune was first
-	// attempted.
+	// due is when the daily prune is attempted next. since is when that prune was first attempted.
 	var due, since time.Time
 	if p.policy != "" {
 		due = p.at.Next(time.Now())

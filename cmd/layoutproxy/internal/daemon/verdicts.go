@@ -29,8 +29,7 @@ type verdicts struct {
 	last    atomic.Pointer[judged]
 }
 
-// judged is a list of verdicts, with the generation and the number of problems for which they were
-// reached.
+// judged is a list of verdicts, and the generation and number of problems that they are based on.
 type judged struct {
 	generation uint64
 	problems   int

@@ -186,8 +186,7 @@ func ImportError(err error) error {
 	return SourceError(err)
 }
 
-// PruneError adds the exit status and advice to an error that a prune returned. For nil it returns
-// nil.
+// PruneError adds the exit status and advice to an error of a prune. For nil it returns nil.
 func PruneError(err error) error {
 	var hidden *prune.HiddenError
 	switch {

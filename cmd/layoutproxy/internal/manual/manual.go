@@ -138,8 +138,7 @@ func defaultOf(f *pflag.Flag, home string) string {
 	return f.DefValue
 }
 
-// paragraphs writes a text. Empty lines separate its paragraphs. Indented lines keep their line
-// ends.
+// paragraphs writes a text. Empty lines separate paragraphs. Indented lines keep their line ends.
 func paragraphs(b *bytes.Buffer, text string) {
 	for p := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
 		b.WriteString(".PP\n")

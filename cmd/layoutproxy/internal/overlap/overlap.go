@@ -38,8 +38,7 @@ type Place struct {
 	spots []spot
 }
 
-// inode identifies a file or directory by device and inode number. All names of a file have the
-// same inode.
+// inode identifies a file or directory by device and inode number, whatever its name.
 type inode struct{ device, number uint64 }
 
 // spot is a path that begins at the root of a file system, wherever that file system is mounted.

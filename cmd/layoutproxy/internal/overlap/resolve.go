@@ -55,8 +55,7 @@ func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
-// inodeOf returns the device and inode numbers of a file. They are zero on systems without such
-// numbers.
+// inodeOf returns the device and inode numbers of a file, or zeros on systems without them.
 func inodeOf(info fs.FileInfo) inode {
 	state, _ := fileid.Of(info)
 	return inode{state.Device, state.Inode}
@@ -87,8 +86,7 @@ func resolve(name string, links int) (string, error) {
 	return resolve(filepath.Clean(to), links-1)
 }
 
-// mount is a line of the mount table. It describes a mounted file system, or a mounted directory of
-// one.
+// mount is a line of the mount table: a mounted file system, or a mounted directory of one.
 type mount struct {
 	device string // Device of the file system.
 	root   string // Directory of the file system that is mounted.
@@ -179,8 +177,7 @@ func CheckNotStore(dir string) error {
 	}
 }
 
-// Guard returns an error if two of the places overlap but must not, or if a place cannot be
-// resolved.
+// Guard returns an error if two places overlap but must not, or if a place cannot be resolved.
 func Guard(named ...Place) error {
 	all, unknown := resolvePlaces(named)
 	if e := findOverlap(all); e != nil {

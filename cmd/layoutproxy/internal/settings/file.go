@@ -151,8 +151,7 @@ func texts(node *yaml.Node, isList bool) ([]string, error) {
 	return []string{node.Value}, nil
 }
 
-// parseSources parses the list of sources. Each entry is a path, or a mapping with a path and its
-// own roots.
+// parseSources parses the list of sources: paths, or mappings with a path and its own roots.
 func (c *Configuration) parseSources(node *yaml.Node) error {
 	if node.Kind != yaml.SequenceNode {
 		return fmt.Errorf("%d: sources: not a list", node.Line)

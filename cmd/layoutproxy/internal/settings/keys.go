@@ -15,8 +15,7 @@ import (
 // VerifyKey is the public key for the signatures of bundles. The zero value requires no signature.
 type VerifyKey struct{ file string }
 
-// AddFlags adds --verify-key. verb begins the help of the flag: it describes what the command does
-// with bundles that are signed with the key.
+// AddFlags adds --verify-key. verb begins its help: what the command does with such bundles.
 func (v *VerifyKey) AddFlags(f *pflag.FlagSet, verb string) {
 	f.StringVar(&v.file, "verify-key", "", verb+" only bundles whose signature matches this public key: a PEM `file`, Ed25519 or ECDSA P-256")
 }

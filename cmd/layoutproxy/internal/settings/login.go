@@ -65,8 +65,7 @@ func chooseLogin(u *Upstream, getenv func(string) string) (login, error) {
 	return login{}, nil
 }
 
-// withPassword adds the password to the login. It comes from the first of the variables that is
-// set.
+// withPassword adds the password to the login, from the first of the variables that is set.
 func (l login) withPassword(getenv func(string) string, names ...string) (login, error) {
 	if l.fromStdin {
 		return l, nil
