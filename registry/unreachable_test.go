@@ -15,20 +15,32 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket"
 	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/buckettest"
+	"github.com/layoutproxy/layoutproxy/layoutstore/bucket/s3"
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 	"github.com/layoutproxy/layoutproxy/registry"
 )
 
 func inBucket(t *testing.T, wait func(context.Context) error) (s *server, store *buckettest.Server, manifest, layer digest.Digest) {
 	t.Helper()
+	return layerInBucket(t, []byte("a layer of some bytes"), wait, nil)
+}
+
+// layerInBucket serves a layout with a layer from a bucket. change, if it is not nil, changes the options of
+// the client of the bucket.
+func layerInBucket(t *testing.T, content []byte, wait func(context.Context) error, change func(*s3.Options)) (s *server, store *buckettest.Server, manifest, layer digest.Digest) {
+	t.Helper()
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
 	l := tree.Layout("app")
-	layer = l.Blob("application/vnd.oci.image.layer.v1.tar", []byte("a layer of some bytes")).Digest
+	layer = l.Blob("application/vnd.oci.image.layer.v1.tar", content).Digest
 	i := l.Image(layouttest.Image{Name: "app"})
 	l.Tag(i, "v1")
 	l.Write()
 	store = buckettest.Start(t)
+	options := store.Options()
+	if change != nil {
+		change(&options)
+	}
 	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -45,7 +57,7 @@ func inBucket(t *testing.T, wait func(context.Context) error) (s *server, store 
 		t.Fatal(err)
 	}
 	s = serve(t, layoutstore.Options{Sources: []string{"s3://" + buckettest.Bucket}, Roots: []string{""},
-		Buckets: func(bucket.Place) bucket.Reader { return store.Open(t, "") }})
+		Buckets: func(bucket.Place) bucket.Reader { return store.OpenWith(t, "", options) }})
 	h, err := registry.New(s.tree, registry.Options{Refused: s.refuse, Reachable: wait})
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,8 @@ type Fault struct {
 	// Cut closes the connection after CutAfter bytes of the response body.
 	Cut      bool
 	CutAfter int64
+	// Pause is called once CutAfter bytes of the response body are sent. The response continues when it returns.
+	Pause func()
 	// Then is called before the store gets the request, for example to change an object or to end a context.
 	Then func()
 }
@@ -61,6 +63,7 @@ type answer struct {
 	begun   bool
 	refused bool // the response is 412 because If-Match differs from the ETag
 	sent    int64
+	paused  bool
 }
 
 func (a *answer) Header() http.Header { return a.w.Header() }
@@ -93,8 +96,27 @@ func (a *answer) Write(p []byte) (int, error) {
 		_ = http.NewResponseController(a.w).Flush()
 		panic(http.ErrAbortHandler)
 	}
+	if a.fault.Pause != nil && !a.paused && a.sent+int64(len(p)) >= a.fault.CutAfter {
+		return a.pause(p)
+	}
 	a.sent += int64(len(p))
 	return a.w.Write(p)
+}
+
+// pause sends bytes, and applies Fault.Pause between them.
+func (a *answer) pause(p []byte) (int, error) {
+	a.paused = true
+	first := max(0, a.fault.CutAfter-a.sent)
+	n, err := a.w.Write(p[:first])
+	a.sent += int64(n)
+	if err != nil {
+		return n, err
+	}
+	_ = http.NewResponseController(a.w).Flush()
+	a.fault.Pause()
+	rest, err := a.w.Write(p[first:])
+	a.sent += int64(rest)
+	return n + rest, err
 }
 
 // end completes a response that has no body. If the fault is DropAnswer, it closes the connection instead.

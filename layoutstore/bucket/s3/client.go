@@ -37,6 +37,8 @@ type Options struct {
 	Getenv func(string) string
 	// Sleep waits between attempts. nil means that the real clock is used.
 	Sleep func(context.Context, time.Duration) error
+	// AfterFunc replaces time.AfterFunc, for tests of bodies that stall.
+	AfterFunc func(time.Duration, func()) *time.Timer
 	// Transport replaces the client's own transport, for tests.
 	Transport http.RoundTripper
 	// PartSize and Threshold, in bytes, replace the constants of package bucket in tests. 0 means
@@ -49,6 +51,7 @@ type Client struct {
 	core      *minio.Core
 	signer    *minio.Client
 	sleep     func(context.Context, time.Duration) error
+	afterFunc func(time.Duration, func()) *time.Timer
 	partSize  int64
 	threshold int64
 }
@@ -81,9 +84,12 @@ func NewClient(o Options) (*Client, error) {
 	if o.PathStyle {
 		options.BucketLookup = minio.BucketLookupPath
 	}
-	c := &Client{sleep: o.Sleep, partSize: cmp.Or(o.PartSize, bucket.PartSize), threshold: cmp.Or(o.Threshold, bucket.Threshold)}
+	c := &Client{sleep: o.Sleep, afterFunc: o.AfterFunc, partSize: cmp.Or(o.PartSize, bucket.PartSize), threshold: cmp.Or(o.Threshold, bucket.Threshold)}
 	if c.sleep == nil {
 		c.sleep = sleep
+	}
+	if c.afterFunc == nil {
+		c.afterFunc = time.AfterFunc
 	}
 	main, err := connect("--s3-endpoint", cmp.Or(o.Endpoint, defaultEndpoint), options)
 	if err != nil {

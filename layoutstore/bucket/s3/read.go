@@ -96,7 +96,7 @@ func (p *place) Get(ctx context.Context, key string, off, n int64, ifMatch strin
 	if n < 0 {
 		want = object.Size - off
 	}
-	return &bodyReader{ctx: ctx, cancel: cancel, where: p.where(key), body: body, left: want}, object, nil
+	return &bodyReader{ctx: ctx, cancel: cancel, afterFunc: p.afterFunc, where: p.where(key), body: body, left: want}, object, nil
 }
 
 func (p *place) get(ctx context.Context, key string, off, n int64, ifMatch string) (io.ReadCloser, bucket.Object, error) {
@@ -155,12 +155,13 @@ var errStalled = fmt.Errorf("no data for %s", stall)
 
 // bodyReader returns exactly left bytes of a response body, or an error.
 type bodyReader struct {
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	where  string
-	body   io.ReadCloser
-	left   int64
-	timer  *time.Timer
+	ctx       context.Context // the context of the request
+	cancel    context.CancelCauseFunc
+	afterFunc func(time.Duration, func()) *time.Timer
+	where     string
+	body      io.ReadCloser
+	left      int64
+	timer     *time.Timer
 }
 
 func (r *bodyReader) Read(p []byte) (int, error) {
@@ -168,7 +169,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	if r.timer == nil {
-		r.timer = time.AfterFunc(stall, func() { r.cancel(errStalled) })
+		r.timer = r.afterFunc(stall, func() { r.cancel(errStalled) })
 	} else {
 		r.timer.Reset(stall)
 	}
