@@ -9,6 +9,7 @@
 package plainfile
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -90,6 +91,19 @@ func Read(name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	return data, nil
+}
+
+// ReadKeyPair reads a certificate and its key, in PEM files of at most limit bytes each.
+func ReadKeyPair(cert, key string, limit int64) (tls.Certificate, error) {
+	certPEM, err := Read(cert, limit)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	keyPEM, err := Read(key, limit)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(certPEM, keyPEM)
 }
 
 // regular returns the open file f if it is a regular file. Otherwise, it closes f and fails.

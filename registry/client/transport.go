@@ -66,22 +66,10 @@ func (o *Options) tlsConfig() (*tls.Config, error) {
 	if o.CertFile == "" || o.KeyFile == "" {
 		return nil, errors.New("a client certificate and its key must be given together")
 	}
-	cert, err := readPair(o.CertFile, o.KeyFile)
+	cert, err := plainfile.ReadKeyPair(o.CertFile, o.KeyFile, maxCAFile)
 	if err != nil {
 		return nil, fmt.Errorf("client certificate: %w", err)
 	}
 	c.Certificates = []tls.Certificate{cert}
 	return c, nil
-}
-
-func readPair(certFile, keyFile string) (tls.Certificate, error) {
-	cert, err := plainfile.Read(certFile, maxCAFile)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	key, err := plainfile.Read(keyFile, maxCAFile)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	return tls.X509KeyPair(cert, key)
 }

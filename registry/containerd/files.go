@@ -1,7 +1,6 @@
 package containerd
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 
 	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
@@ -30,21 +29,8 @@ func (m *Mirror) checkFiles() error {
 	if key == "" {
 		key = cert
 	}
-	if err := checkPair(cert, key); err != nil {
+	if _, err := plainfile.ReadKeyPair(cert, key, maxFile); err != nil {
 		return advise(advice, "client certificate %s with key %s: %w", cert, key, err)
 	}
 	return nil
-}
-
-func checkPair(certFile, keyFile string) error {
-	cert, err := plainfile.Read(certFile, maxFile)
-	if err != nil {
-		return err
-	}
-	key, err := plainfile.Read(keyFile, maxFile)
-	if err != nil {
-		return err
-	}
-	_, err = tls.X509KeyPair(cert, key)
-	return err
 }

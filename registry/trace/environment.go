@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/plainfile"
 )
 
 // settings describes how to contact the collector.
@@ -117,7 +119,11 @@ func headers(text string) (http.Header, error) {
 	return all, nil
 }
 
-// tlsConfig reads the certificates that environment variables name. It returns nil without them.
+// maxPEM is the largest file of certificates that is read, in bytes.
+const maxPEM = 16 << 20
+
+// tlsConfig reads the certificates that environment variables name. If none are named, it returns
+// nil.
 func tlsConfig() (*tls.Config, error) {
 	authorities, cert, key := variable("CERTIFICATE"), variable("CLIENT_CERTIFICATE"), variable("CLIENT_KEY")
 	if authorities == "" && cert == "" && key == "" {
@@ -125,7 +131,7 @@ func tlsConfig() (*tls.Config, error) {
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if authorities != "" {
-		pem, err := os.ReadFile(authorities)
+		pem, err := plainfile.Read(authorities, maxPEM)
 		if err != nil {
 			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CERTIFICATE: %w", err)
 		}
@@ -135,7 +141,7 @@ func tlsConfig() (*tls.Config, error) {
 		}
 	}
 	if cert != "" || key != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
+		pair, err := plainfile.ReadKeyPair(cert, key, maxPEM)
 		if err != nil {
 			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and …_CLIENT_KEY: %w", err)
 		}

@@ -45,7 +45,7 @@ func newTLS(log *zap.Logger, prefix string, files settings.TLS) (*tls.Config, er
 }
 
 func readTLS(prefix string, t settings.TLS) (*tls.Config, error) {
-	pair, err := readPair(t.Cert, t.Key)
+	pair, err := plainfile.ReadKeyPair(t.Cert, t.Key, maxPEM)
 	if err != nil {
 		return nil, fmt.Errorf("--%stls-cert %s with its key %s: %w", prefix, t.Cert, t.Key, err)
 	}
@@ -71,15 +71,3 @@ func readTLS(prefix string, t settings.TLS) (*tls.Config, error) {
 
 // maxPEM is the size of the largest certificate or key file that is read, in bytes.
 const maxPEM = 16 << 20
-
-func readPair(cert, key string) (tls.Certificate, error) {
-	certPEM, err := plainfile.Read(cert, maxPEM)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	keyPEM, err := plainfile.Read(key, maxPEM)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	return tls.X509KeyPair(certPEM, keyPEM)
-}
