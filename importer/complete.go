@@ -39,7 +39,7 @@ func (p *plan) findComplete(ctx context.Context, r repository) (map[digest.Diges
 		}
 	}
 	for _, m := range graph.Manifests { // children come before their parents
-		ok[m.Digest] = m.Unavailable == nil && len(m.Refs.Faults) == 0 && !isMissing(m.Digest, m.Size, false) &&
+		ok[m.Digest] = m.Unavailable == nil && len(m.Refs.Malformed) == 0 && !isMissing(m.Digest, m.Size, false) &&
 			!slices.ContainsFunc(m.Refs.Children, func(d closure.Descriptor) bool { return !ok[d.Digest] }) &&
 			!slices.ContainsFunc(m.Refs.Blobs, func(r closure.Ref) bool { return isMissing(r.Digest, r.Size, optional[r.Digest]) })
 	}

@@ -133,7 +133,7 @@ func (p *plan) addRepository(ctx context.Context, r repository) error {
 			p.contradicted[typedDigest{r.path, m.Digest, t}] = true
 			p.problems.add(damaged(r.repo, m.TagsTo(), m.Digest, fmt.Sprintf("a descriptor states the type %.100q, but the manifest has the type %.100q", t, m.MediaType)))
 		}
-		for _, fault := range m.Refs.Faults {
+		for _, fault := range m.Refs.Malformed {
 			p.problems.add(damaged(r.repo, m.TagsTo(), m.Digest, fault))
 		}
 		if err := p.add(ctx, r, m.Digest, []int64{m.Size}, m.Claims, false, m.TagsTo); err != nil {

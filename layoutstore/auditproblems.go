@@ -84,7 +84,7 @@ func (a *Audit) auditManifest(ctx context.Context, m *closure.Manifest) error {
 	for _, t := range m.Contradicted {
 		reasons = append(reasons, typeMismatch(t, m.MediaType))
 	}
-	for _, reason := range append(reasons, m.Refs.Faults...) {
+	for _, reason := range append(reasons, m.Refs.Malformed...) {
 		if err := a.addProblem(ctx, last, m.Digest, Damaged, nil, reason); err != nil {
 			return err
 		}

@@ -120,7 +120,7 @@ func (b *builder) Manifest(m *closure.Manifest) {
 	if errors.As(m.Unavailable, &refused) {
 		b.addProblem(refused.Problem, top)
 	}
-	for _, fault := range m.Refs.Faults {
+	for _, fault := range m.Refs.Malformed {
 		b.addDamaged(m.Digest, top, fault)
 	}
 	for _, d := range m.Refs.Children {

@@ -96,7 +96,7 @@ func (d *Draft) collect(ctx context.Context, l *Layout, graph *closure.Graph) (b
 		}
 	}
 	for _, m := range graph.Manifests {
-		for _, fault := range m.Refs.Faults {
+		for _, fault := range m.Refs.Malformed {
 			bad(layoutstore.Damaged, m.Digest, m.TagsTo(), m.Tops(), fault)
 		}
 		for _, t := range m.Contradicted {

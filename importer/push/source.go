@@ -155,7 +155,7 @@ func (s *source) findProblem(m *closure.Manifest, broken map[digest.Digest]layou
 	var refused *layoutstore.ProblemError
 	own, known := s.byDigest[m.Digest]
 	switch {
-	case m.Unavailable == nil && len(m.Refs.Faults) == 0:
+	case m.Unavailable == nil && len(m.Refs.Malformed) == 0:
 		var ok bool
 		if p, ok = s.findContentProblem(m, broken); !ok {
 			return p, false
@@ -167,7 +167,7 @@ func (s *source) findProblem(m *closure.Manifest, broken map[digest.Digest]layou
 	case m.Unavailable != nil:
 		p.Reason = m.Unavailable.Error()
 	default:
-		p.Reason = m.Refs.Faults[0]
+		p.Reason = m.Refs.Malformed[0]
 	}
 	return s.about(p, m), true
 }

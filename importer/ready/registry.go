@@ -120,7 +120,7 @@ func (r *remote) follow(ctx context.Context, repository string, p *Presence) err
 		if m.Unavailable != nil {
 			note(m.Digest, m.Unavailable)
 		}
-		for _, fault := range m.Refs.Faults {
+		for _, fault := range m.Refs.Malformed {
 			note(m.Digest, errors.New(fault))
 		}
 		p.Content = append(p.Content, Content{m.Digest, m.Size})

@@ -201,7 +201,7 @@ func TestParseEachKindOfManifest(t *testing.T) {
 			}
 		})
 	}
-	if r, err := closure.Parse([]byte(`{"config":{"digest":"sha256:short"},"layers":[{"digest":""}]}`)); err != nil || len(r.Faults) != 2 || len(r.Blobs) != 0 {
+	if r, err := closure.Parse([]byte(`{"config":{"digest":"sha256:short"},"layers":[{"digest":""}]}`)); err != nil || len(r.Malformed) != 2 || len(r.Blobs) != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
 }

@@ -42,8 +42,8 @@ type Refs struct {
 	Blobs []Ref
 	// Subject is nil if the manifest has no subject.
 	Subject *Descriptor
-	// Faults contains one message per malformed digest in the manifest.
-	Faults []string
+	// Malformed contains one message per malformed digest in the manifest.
+	Malformed []string
 }
 
 // Ref is a blob to which a manifest refers.
@@ -122,7 +122,7 @@ func (r *Refs) blob(d Descriptor, optional bool) {
 // string, which saves memory.
 func (r *Refs) check(what string, d *Descriptor) bool {
 	if err := d.Digest.Validate(); err != nil {
-		r.Faults = append(r.Faults, fmt.Sprintf("a %s's digest %.100q: %v", what, d.Digest, err))
+		r.Malformed = append(r.Malformed, fmt.Sprintf("a %s's digest %.100q: %v", what, d.Digest, err))
 		return false
 	}
 	d.MediaType = unique.Make(d.MediaType).Value()

@@ -168,7 +168,7 @@ func (t *Traversal) take(a answer) {
 		return
 	}
 	if !m.Refs.LeadsOn(m.Types) {
-		m.Refs.Children, m.Refs.Blobs, m.Refs.Subject, m.Refs.Faults = nil, nil, nil, nil
+		m.Refs.Children, m.Refs.Blobs, m.Refs.Subject, m.Refs.Malformed = nil, nil, nil, nil
 	}
 	for _, d := range m.Refs.Children {
 		child := t.manifest(d)

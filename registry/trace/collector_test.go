@@ -24,6 +24,8 @@ import (
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
 func spans() []*otlp.ResourceSpans {
@@ -173,15 +175,19 @@ func TestSettingsFromEnvironment(t *testing.T) {
 	}
 }
 
+// The error names a malformed variable, but contains no secret. A named pipe does not block.
 func TestMalformedEnvironment(t *testing.T) {
-	empty := filepath.Join(t.TempDir(), "empty")
+	dir := t.TempDir()
+	empty, pipe := filepath.Join(dir, "empty"), filepath.Join(dir, "pipe")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	layouttest.Try(t, layouttest.MakePipe(pipe))
 	for _, test := range []struct{ name, value string }{
 		{"TIMEOUT", "10s"}, {"TIMEOUT", "-1"}, {"COMPRESSION", "zstd"},
 		{"HEADERS", "secret"}, {"HEADERS", "a=%zzsecret"}, {"HEADERS", "a b=secret"}, {"HEADERS", "a=secret%0d%0ab: c"}, {"HEADERS", "=secret"},
 		{"CERTIFICATE", empty}, {"CERTIFICATE", empty + "x"}, {"CLIENT_CERTIFICATE", empty}, {"CLIENT_KEY", empty},
+		{"CERTIFICATE", pipe}, {"CLIENT_CERTIFICATE", pipe},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Setenv("OTEL_EXPORTER_OTLP_"+test.name, test.value)
