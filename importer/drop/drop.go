@@ -303,7 +303,7 @@ func (d *Drop) retryLater(it *item, err error) time.Duration {
 	d.log.Warn("import failed, will retry", zap.String("bundle", it.name), zap.Duration("pause", it.pause), zap.Error(err))
 	detail := err.Error()
 	var room *importer.NoSpaceError
-	if errors.As(err, &room) || errors.Is(err, syscall.ENOSPC) {
+	if errors.As(err, &room) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		detail = "free space: " + detail
 	}
 	d.wait(it, detail)

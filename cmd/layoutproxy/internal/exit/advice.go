@@ -212,6 +212,8 @@ func PruneError(err error) error {
 		return WithHint(err, "an import or another prune is running: try again when it has ended")
 	case errors.Is(err, journal.ErrNotStore):
 		return WithHint(err, "name the directory that bundles are imported into")
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return WithHint(err, "free some space on the disk of the store, by removing other files, and prune again")
 	}
 	return SourceError(err)
 }

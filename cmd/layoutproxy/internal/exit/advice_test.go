@@ -54,5 +54,8 @@ func TestAdviceForFullDisk(t *testing.T) {
 		if hint := exit.Hint(exit.ImportError(&importer.UnfinishedError{Err: full})); hint != "free some space and import again" {
 			t.Errorf("the hint during the publication is %q, want only \"free some space and import again\"", hint)
 		}
+		if hint := exit.Hint(exit.PruneError(&importer.UnfinishedError{Err: full})); !strings.Contains(hint, "free some space") && !errors.As(full, new(*importer.NoSpaceError)) {
+			t.Errorf("the hint of a prune is %q", hint)
+		}
 	}
 }
