@@ -67,9 +67,7 @@ func (b *bundle) problems(ctx context.Context, s *session) (*problemList, error)
 		if err != nil {
 			return nil, err
 		}
-		nameless := p.Kind == layoutstore.IllegalName && p.Layout == "." && p.Repository == ""
-		// The root layout may have an illegal name, because the server chooses another name for it.
-		if p.IsFailure() && !moved && !nameless {
+		if p.IsFailure() && !moved && !p.IsUnnamedRoot() { // the server of the store chooses a name for the root layout
 			g.add(p)
 		}
 	}

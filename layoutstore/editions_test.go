@@ -360,6 +360,36 @@ func TestRootDecidesWhoseTagsAreServed(t *testing.T) {
 	}
 }
 
+// IsUnnamedRoot is true only for the missing name of the root layout, and not for other illegal names.
+func TestOnlyMissingRootNameIsUnnamedRoot(t *testing.T) {
+	tree := layouttest.New(t, t.TempDir())
+	for _, at := range []string{".", "Illegal"} {
+		l := tree.Layout(at)
+		l.Tag(l.Image(layouttest.Image{Name: at}), "v1")
+		if at == "." {
+			l.Tag(l.Image(layouttest.Image{Name: "other"}), "no tag")
+		}
+		l.Write()
+	}
+	open := openWith(t, layoutstore.Options{Sources: []string{tree.Dir()}, Roots: []string{""}})
+	var unnamed, others []string
+	for _, p := range allProblems(t, open) {
+		if p.IsUnnamedRoot() {
+			unnamed = append(unnamed, p.Reason)
+		} else {
+			others = append(others, p.Reason)
+		}
+	}
+	want := []string{"the root layout has no name without a root: give it one with --root-repository NAME"}
+	if diff := cmp.Diff(want, unnamed); diff != "" {
+		t.Error(diff)
+	}
+	slices.Sort(others)
+	if diff := cmp.Diff([]string{"not a legal tag; served by digest only", "the path is not a legal repository name"}, others); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // A tag in a package's own archive overrides the same tag in the catalog, even if that comes later.
 func TestPackageArchiveOverridesCatalog(t *testing.T) {
 	dir := t.TempDir()

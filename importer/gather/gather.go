@@ -70,8 +70,7 @@ func list(ctx context.Context, s *layoutstore.Snapshot, b *inventory.Builder) (f
 	}
 	problems, err := s.Problems(ctx)
 	for _, p := range problems {
-		nameless := p.Kind == problem.IllegalName && p.Layout == "." && len(p.Tags) == 0
-		if p.IsFailure() && !nameless {
+		if p.IsFailure() && !p.IsUnnamedRoot() {
 			failures = append(failures, p)
 		}
 	}

@@ -202,8 +202,7 @@ func (l *lister) open(ctx context.Context, o layoutstore.Options) (s *layoutstor
 		return nil, nil, err
 	}
 	problems = slices.DeleteFunc(all, func(p layoutstore.Problem) bool {
-		nameless := p.Kind == layoutstore.IllegalName && p.Repository == "" // the root layout has no name if the options have no root
-		return nameless || !p.IsFailure()
+		return !p.IsFailure() || p.IsUnnamedRoot()
 	})
 	return s, problems, nil
 }

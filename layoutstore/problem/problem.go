@@ -81,6 +81,12 @@ type Problem struct {
 // served. A conflict is not a failure, because the later content is served. Nor is a harmless problem.
 func (p Problem) IsFailure() bool { return p.Kind != Conflict && !p.Harmless }
 
+// IsUnnamedRoot reports whether the problem is only that the layout at the root of a tree has no name,
+// because no root repository is set. Commands that do not serve the tree ignore it.
+func (p Problem) IsUnnamedRoot() bool {
+	return p.Kind == IllegalName && p.Layout == "." && p.Repository == "" && len(p.Tags) == 0
+}
+
 // Cause returns the error behind the problem. If there is none, it returns an error with the reason.
 func (p Problem) Cause() error {
 	if p.Err != nil {
