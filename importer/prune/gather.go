@@ -31,6 +31,13 @@ type contents struct {
 	archives map[string]int // index in Facts.Volumes by the archive's file name
 
 	sizes map[string]map[digest.Digest]int64 // sizes in bytes of manifests and blobs, by repository
+
+	pruned map[prunedImage]time.Time // end of the grace period by image from which a prune removed the tags
+}
+
+type prunedImage struct {
+	path   string
+	digest digest.Digest
 }
 
 // gather gathers the facts of an open store. If declared is set, it also reads the declarations of releases.
@@ -39,7 +46,12 @@ func (p *Pruner) gather(ctx context.Context, s storage, declared bool) (*content
 	if err != nil {
 		return nil, err
 	}
-	in := &contents{store: s, snapshot: snapshot, archives: map[string]int{}, sizes: map[string]map[digest.Digest]int64{}}
+	in := &contents{store: s, snapshot: snapshot, archives: map[string]int{}, sizes: map[string]map[digest.Digest]int64{}, pruned: map[prunedImage]time.Time{}}
+	for _, p := range s.state().Pruned {
+		if at := (prunedImage{p.Path, p.Digest}); p.After.After(in.pruned[at]) {
+			in.pruned[at] = p.After
+		}
+	}
 	if hidden := in.snapshot.Hiding(); len(hidden) > 0 {
 		return nil, &HiddenError{hidden}
 	}
@@ -242,10 +254,8 @@ func (in *contents) complete(r *Repository, x *naming, lost string) {
 	if x.retired {
 		x.image.Pruned = x.due
 	}
-	for _, p := range in.store.state().Pruned {
-		if p.Path == r.Path && p.Digest == x.image.Digest && p.After.After(x.image.Pruned) {
-			x.image.Pruned = p.After
-		}
+	if after := in.pruned[prunedImage{r.Path, x.image.Digest}]; after.After(x.image.Pruned) {
+		x.image.Pruned = after
 	}
 }
 
