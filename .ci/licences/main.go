@@ -63,7 +63,7 @@ func check(program, sbom string) error {
 		return err
 	}
 	if len(modules) == 0 {
-		return errors.New("no modules are linked: PACKAGE is not the program")
+		return errors.New("no modules are linked: PACKAGE must be the main package of the program")
 	}
 	var failed error
 	for i, m := range modules {

@@ -2,8 +2,8 @@
 // suggests what to write instead. It prints one line per finding, FILE:LINE: "PHRASE", and exits with
 // status 1 if it finds any.
 //
-// Readers had to read sentences with these phrases twice. If a word is right in one sense and wrong in
-// another, the list contains it only with the words around it that show the wrong sense.
+// Readers had to read sentences with these phrases twice. Some words are wrong only in one sense.
+// The list contains such a word only together with other words that show this sense.
 package main
 
 import (
@@ -73,7 +73,7 @@ func main() {
 		found += check(file, content)
 	}
 	if found > 0 {
-		fmt.Printf("%d phrases to write in plain English\n", found)
+		fmt.Printf("found %d phrases to avoid\n", found)
 		os.Exit(1)
 	}
 }
@@ -88,8 +88,8 @@ func listFiles() []string {
 	return strings.Split(strings.TrimRight(string(out), "\x00"), "\x00")
 }
 
-// skip reports whether a file is not checked. Test data, licences and the list of phrases itself
-// are not.
+// skip reports whether a file is excluded from the check. Test data, licences and the list of
+// phrases are excluded.
 func skip(file string) bool {
 	if strings.Contains("/"+file, "/testdata/") && !strings.HasSuffix(file, ".txtar") || strings.HasPrefix(file, ".ci/phrases/") {
 		return true
@@ -103,7 +103,7 @@ func skip(file string) bool {
 	return true
 }
 
-// check prints the findings of one file and returns their number.
+// check prints the findings in one file, and returns the number of findings.
 func check(file string, content []byte) int {
 	if filepath.Ext(file) == ".go" {
 		return checkGo(file, content)
@@ -135,8 +135,8 @@ func checkGo(file string, content []byte) int {
 // comment matches the white space and the comment marker at the start of a line.
 var comment = regexp.MustCompile(`^\s*(//|#)?\s*`)
 
-// checkText checks text that begins at a line of a file. It also finds a phrase that continues on the next
-// line.
+// checkText checks a part of a file. line is the number of the first line. checkText also finds a
+// phrase that continues on the next line.
 func checkText(file string, line int, text []byte) int {
 	found := 0
 	previous := ""
