@@ -35,7 +35,7 @@ type release struct {
 }
 
 // tag returns the tag of the image and of the chart. A tag cannot contain +. Like Helm, tag
-// replaces + by _.
+// replaces it with _.
 func (r release) tag() string { return strings.ReplaceAll(r.Version, "+", "_") }
 
 // artifact is one entry of goreleaser's artifacts.json.

@@ -145,7 +145,7 @@ func certificates() ([]byte, error) {
 		}
 	}
 	if len(all) < 50 {
-		return nil, fmt.Errorf("found only %d certificate authorities in Mozilla's list", len(all))
+		return nil, fmt.Errorf("found %d certificate authorities in Mozilla's list, want at least 50", len(all))
 	}
 	slices.SortFunc(all, bytes.Compare)
 	return bytes.Join(all, nil), nil

@@ -109,7 +109,7 @@ func TestAssemble(t *testing.T) {
 	}
 	for _, subject := range s.Subject {
 		if sum := sha256.Sum256(files[subject.Name]); hex.EncodeToString(sum[:]) != subject.Digest["sha256"] {
-			t.Errorf("the provenance lists %s with a wrong digest", subject.Name)
+			t.Errorf("the provenance lists a wrong digest for %s, want the SHA-256 of the file", subject.Name)
 		}
 	}
 }
@@ -140,10 +140,10 @@ func TestAssembleRefusesMissingInput(t *testing.T) {
 			o := dist(t, "77.0.0")
 			o.snapshot, o.key = false, c.key
 			if err := assemble(o); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("error %v, want one that contains %q", err, c.want)
+				t.Errorf("assemble: got error %v, want one that contains %q", err, c.want)
 			}
 			if _, err := os.Stat(o.out); err == nil {
-				t.Error("assemble failed, but wrote an output directory")
+				t.Error("assemble failed, but wrote an output directory, want none")
 			}
 		})
 	}
@@ -161,7 +161,7 @@ func untar(t *testing.T, data []byte) string {
 			t.Fatal(err)
 		}
 		if h.ModTime.Unix() != 1790000000 {
-			t.Errorf("entry %s has the modification time %s, not that of the commit", h.Name, h.ModTime)
+			t.Errorf("entry %s has the modification time %s, want the time of the commit", h.Name, h.ModTime)
 		}
 		content, err := io.ReadAll(r)
 		if err != nil {
@@ -230,10 +230,10 @@ func TestReleaseImageContainsProgram(t *testing.T) {
 		}
 		root := untar(t, data)
 		if got, err := os.ReadFile(root + "/layoutproxy"); err != nil || string(got) != "program for "+arch {
-			t.Errorf("/layoutproxy contains %q, want the program; error %v", got, err)
+			t.Errorf("/layoutproxy contains %q, error %v; want the program for %s", got, err, arch)
 		}
 		if got, err := os.ReadFile(root + "/etc/ssl/certs/ca-certificates.crt"); err != nil || bytes.Count(got, []byte("BEGIN CERTIFICATE")) < 50 {
-			t.Errorf("ca-certificates.crt has too few certificates in %d bytes; error %v", len(got), err)
+			t.Errorf("ca-certificates.crt has %d bytes, error %v; want at least 50 certificates", len(got), err)
 		}
 	}
 }
@@ -342,6 +342,6 @@ func TestChartVersionAndMediaTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, files["layoutproxy-chart-1.2.3.tgz"]) {
-		t.Errorf("the layer of %d bytes differs from the packaged chart: %v", len(got), err)
+		t.Errorf("got a layer of %d bytes, error %v; want the packaged chart", len(got), err)
 	}
 }

@@ -56,7 +56,7 @@ func TestSignatures(t *testing.T) {
 			args := strings.Fields(strings.NewReplacer("PUBLIC", public, "SIGNATURE", o.out+"/sums.sig").Replace(strings.Join(c.check, " ")))
 			openssl(t, append(args, o.out+"/sums")...)
 			if out, err := exec.CommandContext(t.Context(), "openssl", append(args, o.out+"/other")...).CombinedOutput(); err == nil {
-				t.Errorf("openssl accepts the signature for altered bytes:\n%s", out)
+				t.Errorf("openssl accepted the signature for altered bytes, want an error:\n%s", out)
 			}
 		})
 	}
@@ -73,7 +73,7 @@ func TestUnsupportedKeys(t *testing.T) {
 			t.Errorf("%.20q: %v", text, err)
 		}
 		if _, err := os.Stat(o.out + "/sums.sig"); err == nil {
-			t.Error("the key was refused, but a signature was written")
+			t.Error("signFiles refused the key, but wrote a signature, want none")
 		}
 	}
 }

@@ -4,7 +4,7 @@
 set -e
 [ -d /run/systemd/system ] || exit 0
 systemctl daemon-reload
-# Arguments: dpkg passes "configure" and the previous version; rpm, the number of installed versions.
+# Arguments: dpkg passes "configure" and the previous version; rpm passes the number of installed versions.
 case "$1:$2" in
 configure:) ;;
 configure:* | 2:*) systemctl try-restart layoutproxy.service ;;

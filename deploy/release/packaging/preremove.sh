@@ -1,6 +1,6 @@
 #!/bin/sh
 # Argument: dpkg passes "remove"; rpm passes the number of versions that stay installed.
-# An upgrade does not stop the service. It is stopped and disabled only if no version stays.
+# An upgrade does not stop the service. The service is stopped and disabled only if no version stays installed.
 set -e
 [ -d /run/systemd/system ] || exit 0
 case "$1" in

@@ -41,7 +41,7 @@ func TestBucketPodsKeepNoState(t *testing.T) {
 	}
 	for _, mount := range pod.Containers[0].VolumeMounts {
 		if mount.Name != "cache" && !mount.ReadOnly {
-			t.Errorf("the volume %s is mounted writable", mount.Name)
+			t.Errorf("the volume %s is mounted writable, want read-only", mount.Name)
 		}
 		if !slices.ContainsFunc(pod.Volumes, func(v core.Volume) bool { return v.Name == mount.Name }) {
 			t.Errorf("the pod mounts the volume %s, but does not define it", mount.Name)
@@ -95,7 +95,7 @@ func TestBucketCredentialsComeFromSecret(t *testing.T) {
 		t.Errorf("got %d environment variables, want 3: two credentials and GOMEMLIMIT", n)
 	}
 	if _, anonymous := workload(t, "DaemonSet", "s3: {url: 's3://mirror'}"); len(anonymous.Spec.Containers[0].Env) != 0 {
-		t.Errorf("a pod without credentials has environment variables: %v", anonymous.Spec.Containers[0].Env)
+		t.Errorf("a pod without credentials has the environment variables %v, want none", anonymous.Spec.Containers[0].Env)
 	}
 }
 
@@ -144,7 +144,7 @@ func TestReplicasAreSpreadOverNodesAndZones(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	if _, onEach := workload(t, "DaemonSet", ""); len(onEach.Spec.TopologySpreadConstraints) != 0 {
-		t.Error("a DaemonSet has spread constraints")
+		t.Error("a DaemonSet has topology spread constraints, want none")
 	}
 }
 
@@ -159,16 +159,16 @@ func TestPodsWaitBeforeTheyEnd(t *testing.T) {
 	}
 	const shutdownTimeout = 30 // --shutdown-timeout
 	if grace := *template.Spec.TerminationGracePeriodSeconds; grace <= hook.PreStop.Sleep.Seconds+shutdownTimeout {
-		t.Errorf("the grace period of %d s is too short: Kubernetes would kill running pulls", grace)
+		t.Errorf("got a grace period of %d s, want more than %d s: otherwise Kubernetes kills running pulls", grace, hook.PreStop.Sleep.Seconds+shutdownTimeout)
 	}
 	if _, off := workload(t, "Deployment", bucketValues+"shutdownDelaySeconds: 0"); off.Spec.Containers[0].Lifecycle != nil {
-		t.Error("a pod without a shutdown delay has a preStop hook")
+		t.Error("with shutdownDelaySeconds: 0, the pod has a preStop hook, want none")
 	}
 	for version, want := range map[string]bool{"v1.29.9": false, "v1.30.0": true, "v1.34.1+k3s1": true} {
 		files, err := renderFor(t, version, bucketValues)
 		must(t, err)
 		if got := strings.Contains(files["layoutproxy/templates/deployment.yaml"], "preStop:"); got != want {
-			t.Errorf("Kubernetes %s: has the pod a preStop hook? got %v, want %v", version, got, want)
+			t.Errorf("Kubernetes %s: the pod has a preStop hook: got %v, want %v", version, got, want)
 		}
 	}
 }
@@ -187,7 +187,7 @@ func TestNetworkPolicyAllowsBucket(t *testing.T) {
 	}
 }
 
-// In examples/spegel, the values of Spegel contain layoutproxy's node port.
+// The two files in examples/spegel use the same node port for layoutproxy.
 func TestSpegelExampleUsesNodePort(t *testing.T) {
 	const dir = "../../../../examples/spegel/"
 	values, err := os.ReadFile(dir + "layoutproxy.yaml")

@@ -17,7 +17,7 @@ func TestNetworkPolicyAllowsOnlyPulls(t *testing.T) {
 		t.Errorf("the selector of the network policy does not match the pods: %v", p.Spec.PodSelector)
 	}
 	if len(p.Spec.PolicyTypes) != 2 || len(p.Spec.Egress) != 0 {
-		t.Errorf("the network policy allows egress: %+v", p.Spec)
+		t.Errorf("got network policy %+v, want two policy types and no egress rules", p.Spec)
 	}
 	if len(p.Spec.Ingress) != 1 || p.Spec.Ingress[0].Ports[0].Port.StrVal != "registry" || len(p.Spec.Ingress[0].From) != 0 {
 		t.Errorf("got ingress rules %+v, want the registry's port from everywhere", p.Spec.Ingress)
@@ -56,7 +56,7 @@ func TestServiceMonitorFindsItsService(t *testing.T) {
 		}
 	}
 	if len(found) != 1 || found[0].Spec.Ports[0].Name != m.Spec.Endpoints[0].Port {
-		t.Errorf("the service monitor selects %d services, want one, with the port %q", len(found), m.Spec.Endpoints[0].Port)
+		t.Errorf("the service monitor selects %d services, want 1 with the port %q", len(found), m.Spec.Endpoints[0].Port)
 	}
 	if m.Labels["release"] != "prometheus" || m.Spec.Endpoints[0].Path != "/metrics" {
 		t.Errorf("%+v", m)

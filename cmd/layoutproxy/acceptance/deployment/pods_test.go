@@ -18,7 +18,7 @@ mode: Deployment
 bundle: {volume: {persistentVolumeClaim: {claimName: bundle}}}
 `
 
-// refusals returns the checks of the restricted pod security level that a pod fails.
+// refusals returns the checks that a pod fails at the restricted level of pod security.
 func refusals(t *testing.T, pod core.PodTemplateSpec) []string {
 	t.Helper()
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
@@ -77,18 +77,18 @@ func TestPodsHaveProbesAndLimits(t *testing.T) {
 				}
 			}
 			if container.StartupProbe == nil {
-				t.Error("no startup probe: Kubernetes would kill the first scan of a large bundle")
+				t.Error("got no startup probe, want one: without it, Kubernetes kills a server that is still scanning a large bundle")
 			}
 			if container.Resources.Requests.Memory().IsZero() || container.Resources.Limits.Memory().IsZero() {
 				t.Errorf("resources: %+v", container.Resources)
 			}
 			for _, mount := range container.VolumeMounts {
 				if mount.Name != "cache" && !mount.ReadOnly {
-					t.Errorf("the volume %s is mounted writable", mount.Name)
+					t.Errorf("the volume %s is mounted writable, want read-only", mount.Name)
 				}
 			}
 			if !*container.SecurityContext.ReadOnlyRootFilesystem || *template.Spec.AutomountServiceAccountToken {
-				t.Error("the pod has a writable root file system, or mounts a service account token")
+				t.Error("the pod has a writable root file system or mounts a service account token, want neither")
 			}
 		})
 	}

@@ -14,8 +14,8 @@ import (
 
 const projectDir = "../../../.."
 
-// goreleaser's loader refuses unknown keys, but accepts .goreleaser.yaml. The release has the
-// systems and packages in docs/release.md.
+// goreleaser's loader, which refuses unknown keys, accepts .goreleaser.yaml. The release is for the
+// systems and package formats in docs/release.md.
 func TestReleaseConfiguration(t *testing.T) {
 	project, err := config.Load(filepath.Join(projectDir, ".goreleaser.yaml"))
 	must(t, err)
@@ -30,20 +30,20 @@ func TestReleaseConfiguration(t *testing.T) {
 		t.Errorf("got architectures %q, want %q", build.Goarch, want)
 	}
 	if !slices.Contains(build.Env, "CGO_ENABLED=0") {
-		t.Errorf("CGO_ENABLED=0 is missing, so the program is not static: %q", build.Env)
+		t.Errorf("got build environment %q, want CGO_ENABLED=0, so that the program is static", build.Env)
 	}
 	if _, err := os.Stat(filepath.Join(projectDir, build.Main)); err != nil {
 		t.Error(err)
 	}
 	if !project.Checksum.Disable {
-		t.Error("goreleaser must not write a checksum file, because its file would not cover the whole release")
+		t.Error("got checksum.disable = false, want true: goreleaser's checksum file would not cover all files of the release")
 	}
 	checkVariables(t, strings.Join(build.Ldflags, " "))
 	checkPackages(t, project)
 	for _, file := range project.Archives[0].Files {
 		checkSource(t, file.Source)
 		if file.Info.MTime == "" || file.Info.Mode == 0 || file.Info.Owner == "" {
-			t.Errorf("in archives, %s keeps its time, mode or owner from the build machine", file.Source)
+			t.Errorf("archives: %s has its time, mode or owner from the build machine, want fixed values", file.Source)
 		}
 	}
 }
@@ -60,12 +60,12 @@ func checkPackages(t *testing.T, project config.Project) {
 		t.Errorf("got package formats %q, want %q", p.Formats, want)
 	}
 	if p.MTime == "" || p.RPM.BuildHost == "" {
-		t.Errorf("got time %q and build host %q, but neither may be empty", p.MTime, p.RPM.BuildHost)
+		t.Errorf("got time %q and build host %q, want both set", p.MTime, p.RPM.BuildHost)
 	}
 	for _, c := range p.Contents {
 		checkSource(t, c.Source)
 		if c.FileInfo.Mode == 0 {
-			t.Errorf("in packages, %s keeps its mode from the build machine", c.Source)
+			t.Errorf("packages: %s has its mode from the build machine, want a fixed mode", c.Source)
 		}
 	}
 	for _, script := range []string{p.Scripts.PostInstall, p.Scripts.PreRemove, p.Scripts.PostRemove} {
@@ -96,7 +96,7 @@ func checkVariables(t *testing.T, ldflags string) {
 	must(t, err)
 	for _, name := range set {
 		if !regexp.MustCompile(`(?m)^\s*(var )?` + name[1] + `\s*=`).Match(source) {
-			t.Errorf("version.go has no variable %s", name[1])
+			t.Errorf("version.go has no variable %s, but ldflags set it", name[1])
 		}
 	}
 }

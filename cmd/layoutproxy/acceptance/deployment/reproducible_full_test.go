@@ -28,11 +28,11 @@ func TestReleaseIsReproducible(t *testing.T) {
 	a, b := buildRelease(t, short, key, "022"), buildRelease(t, long, key, "077")
 	names := filesIn(t, a)
 	if other := filesIn(t, b); !slices.Equal(names, other) {
-		t.Fatalf("the builds have different files:\n%q\nand\n%q", names, other)
+		t.Fatalf("got different file names from the two builds, want the same:\n%q\nand\n%q", names, other)
 	}
 	for _, name := range names {
 		if !bytes.Equal(read(t, a, name), read(t, b, name)) {
-			t.Errorf("%s differs between the two builds", name)
+			t.Errorf("%s differs between the two builds, want identical files", name)
 		}
 	}
 	checkSignature(t, a, public)
@@ -176,15 +176,15 @@ func checkDeb(t *testing.T, name string) {
 		"usr/share/doc/layoutproxy/copyright", "usr/share/doc/layoutproxy/config.example.yaml", "usr/share/doc/layoutproxy/layoutproxy.cdx.json",
 	} {
 		if info, err := os.Stat(filepath.Join(root, file)); err != nil || info.Size() == 0 || info.Mode().Perm() != 0o644 {
-			t.Errorf("%s is missing, empty, or has a wrong mode: %+v, %v", file, info, err)
+			t.Errorf("%s: got %+v and error %v, want a file with content and mode 0644", file, info, err)
 		}
 	}
 	command(t, root, "bash", "-n", "usr/share/bash-completion/completions/layoutproxy")
 	checkUnit(t, root)
 }
 
-// checkUnit verifies the unit of an unpacked package with systemd-analyze. Before, it adds the
-// targets and programs that the unit needs to the package's root directory.
+// checkUnit verifies the unit of an unpacked package with systemd-analyze. It first copies the
+// system's targets and the program kill into root, because the unit needs them.
 func checkUnit(t *testing.T, root string) {
 	t.Helper()
 	copyFile := func(from, to string, mode os.FileMode) {
@@ -200,7 +200,7 @@ func checkUnit(t *testing.T, root string) {
 	}
 	copyFile("/bin/kill", "bin/kill", 0o755)
 	if said := command(t, root, "systemd-analyze", "verify", "--man=no", "--root="+root, "layoutproxy.service"); said != "" {
-		t.Errorf("systemd-analyze verify reports:\n%s", said)
+		t.Errorf("got this output from systemd-analyze verify, want none:\n%s", said)
 	}
 }
 
@@ -210,14 +210,14 @@ func checkStatic(t *testing.T, name string) {
 	info, err := os.Stat(name)
 	must(t, err)
 	if info.Size() > maxProgram || info.Mode().Perm() != 0o755 {
-		t.Errorf("got %d bytes and mode %[3]s, want at most %[2]d bytes and mode 0755", info.Size(), int64(maxProgram), info.Mode())
+		t.Errorf("the program has %d bytes and mode %[3]s, want at most %[2]d bytes and mode 0755", info.Size(), int64(maxProgram), info.Mode())
 	}
 	file, err := elf.Open(name)
 	must(t, err)
 	defer file.Close()
 	for _, p := range file.Progs {
 		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
-			t.Errorf("%s is dynamically linked", name)
+			t.Errorf("%s is dynamically linked, want a static program", name)
 		}
 	}
 }
@@ -247,6 +247,6 @@ func checkChart(t *testing.T, name string) {
 	}
 	source := load(t)
 	if len(chart.Templates) != len(source.Templates) || chart.Schema == nil {
-		t.Errorf("the packaged chart has %d of %d templates, and a schema of %d bytes", len(chart.Templates), len(source.Templates), len(chart.Schema))
+		t.Errorf("the packaged chart has %d templates and a schema of %d bytes, want %d templates and a schema", len(chart.Templates), len(chart.Schema), len(source.Templates))
 	}
 }
