@@ -63,8 +63,8 @@ func writeInstallers(l *layouttest.Layout, v versions, internal ocispec.Descript
 	l.Write()
 }
 
-// writePlugin writes an image index for two platforms. index.json does not list the images of the
-// platforms, but clients request them by digest.
+// writePlugin writes an image index for two platforms. index.json lists only this index. Clients
+// request the images of the platforms by digest.
 func writePlugin(l *layouttest.Layout, version string) {
 	var index layouttest.Index
 	for _, arch := range []string{"amd64", "arm64"} {

@@ -3,8 +3,8 @@
 //
 //	registry [-dead-after N] ADDRESS DIR
 //
-// With -dead-after, registry reports when N blobs have arrived, and then answers no request. If
-// it is started again without the flag, it continues with the content of the directory.
+// With -dead-after, registry reports when N blobs have arrived. From then on, it answers no
+// request. If it is started again without the flag, it continues with the content of the directory.
 package main
 
 import (
