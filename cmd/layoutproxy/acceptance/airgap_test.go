@@ -37,25 +37,25 @@ func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...strin
 	defer cancel()
 	cmd := exec.CommandContext(ctx, projectDir+"/examples/air-gap", args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "LAYOUTPROXY="+layoutproxy, "REGISTRY="+a.registry)
-	// Like a terminal, the test sends signals to the script's process group. So the script gets its
-	// own.
+	// Like a terminal, the test sends signals to the script's process group. So the script gets a
+	// process group of its own.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	send := func(s syscall.Signal) error { return syscall.Kill(-cmd.Process.Pid, s) }
 	cmd.Cancel = func() error { return send(syscall.SIGKILL) }
 	out := &interrupter{at: interruptAt, interrupt: func() { _ = send(syscall.SIGINT) }}
 	cmd.Stdout, cmd.Stderr = out, out
-	// A background job ignores SIGINT, and its child processes inherit this. Because the test
-	// catches SIGINT, the script starts with the default, even if the test is a background job.
+	// A background job ignores SIGINT, and its child processes inherit this. But the test catches
+	// SIGINT, so the script starts with the default action, even if the test is a background job.
 	caught := make(chan os.Signal, 1)
 	signal.Notify(caught, syscall.SIGINT)
 	defer signal.Stop(caught)
 	err = cmd.Run()
 	if left := send(0); !errors.Is(left, syscall.ESRCH) {
-		t.Errorf("the script left processes running: %v", left)
+		t.Errorf("the script left processes running: signal 0 to its process group returned %v, want ESRCH", left)
 		_ = send(syscall.SIGKILL)
 	}
 	if left, _ := filepath.Glob(dir + "/*"); len(left) > 0 {
-		t.Errorf("the script left files behind: %q", left)
+		t.Errorf("the script left the files %q behind, want none", left)
 	}
 	if cmd.ProcessState == nil {
 		t.Fatal(err)
@@ -63,7 +63,7 @@ func (a airGap) run(t *testing.T, interruptAt, layoutproxy string, args ...strin
 	return out.text.String(), cmd.ProcessState.ExitCode()
 }
 
-// interrupter collects output. When the output first contains the text at, it calls interrupt.
+// interrupter collects output. It calls interrupt once the output contains the string at.
 type interrupter struct {
 	text      bytes.Buffer
 	at        string
@@ -84,13 +84,13 @@ func TestAirGap(t *testing.T) {
 	t.Run("complete", func(t *testing.T) {
 		out, status := a.run(t, "", program)
 		if status != 0 || !strings.Contains(out, "has crossed the air gap") {
-			t.Fatalf("the script failed (exit status %d), or its output is incomplete:\n%s", status, out)
+			t.Fatalf("examples/air-gap ended with exit status %d; want exit status 0 and \"has crossed the air gap\":\n%s", status, out)
 		}
 	})
 	t.Run("interrupted", func(t *testing.T) {
 		out, status := a.run(t, "inside$ layoutproxy serve", program)
 		if status != 130 || strings.Contains(out, "Is it ready?") {
-			t.Errorf("the interrupted script ended with exit status %d, want 130, or continued with the next step:\n%s", status, out)
+			t.Errorf("the interrupted script ended with exit status %d; want exit status 130, and no step after the interrupt:\n%s", status, out)
 		}
 	})
 	t.Run("failing program", func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestAirGap(t *testing.T) {
 		must(t, os.WriteFile(broken, []byte("#!/bin/sh\necho broken >&2\nexit 1\n"), 0o755))
 		out, status := a.run(t, "", broken)
 		if status != 1 || !strings.Contains(out, "broken") || !strings.Contains(out, `air-gap: failed in "1. Two sides`) {
-			t.Errorf("the script ended with exit status %d, want 1, or did not print the error of the broken program:\n%s", status, out)
+			t.Errorf("the script ended with exit status %d; want exit status 1, and the error of the broken program:\n%s", status, out)
 		}
 	})
 }

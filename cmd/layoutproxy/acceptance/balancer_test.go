@@ -23,7 +23,7 @@ type balancer struct {
 	passed atomic.Int64 // number of bytes sent from backends to clients
 }
 
-// lineState is the way in which a balancer treats connections.
+// lineState says how a balancer treats its connections.
 type lineState int
 
 const (
@@ -61,7 +61,7 @@ func (b *balancer) set(s lineState) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.state = s
-	// In the state hole, data was dropped. So connections are reset when that state ends, too.
+	// Connections may have lost data in the state hole. So they are also reset when it ends.
 	if s == reset || s == passing {
 		for conn := range b.open {
 			resetConn(conn)
@@ -119,7 +119,7 @@ func (b *balancer) handle(ctx context.Context, client net.Conn) {
 	both.Wait()
 }
 
-// dial connects to the next backend that accepts a connection. It returns nil if all refuse it.
+// dial connects to the next backend that accepts a connection. If all refuse, it returns nil.
 func (b *balancer) dial(ctx context.Context) net.Conn {
 	for range b.backends {
 		dialer := net.Dialer{Timeout: 5 * time.Second}

@@ -88,7 +88,7 @@ func (b *browser) check() {
 		}
 	}
 	if len(b.requests) == 0 {
-		b.t.Error("the browser recorded no request at all")
+		b.t.Error("the browser recorded no request, want at least one")
 	}
 	for _, m := range b.messages {
 		if !strings.Contains(m, "404 (Not Found)") { // this error is expected: a test opens a missing image

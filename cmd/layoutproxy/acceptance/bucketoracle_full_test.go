@@ -9,7 +9,7 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// This test is like TestBundleInABucketMatchesOracle, but uses versitygw and every form of bundle.
+// This test repeats TestBundleInABucketMatchesOracle with versitygw, and with every form of bundle.
 func TestBundleInVersitygwMatchesOracle(t *testing.T) {
 	v := startVersity(t)
 	n := 0
@@ -23,8 +23,8 @@ func TestBundleInVersitygwMatchesOracle(t *testing.T) {
 	}
 }
 
-// The suite writes through the front, which stores files in the directory of the bucket.
-// layoutproxy reads these files as objects. They have no ETag, because no S3 client wrote them.
+// The suite writes through a front, which stores files in the bucket's directory. layoutproxy reads
+// these files as objects. They have no ETag, because no S3 client wrote them.
 func TestConformanceWithVersitygw(t *testing.T) {
 	v := startVersity(t)
 	tree := layouttest.New(t, v.dir)

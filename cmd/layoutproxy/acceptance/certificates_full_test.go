@@ -35,8 +35,8 @@ func newCertificates(t *testing.T) certificates {
 	}
 }
 
-// sign makes a certificate for a new key. The authority by signs it with its own key, with. If by
-// is nil, the new certificate is an authority, and signs itself.
+// sign makes a certificate for a new key. by is the certificate of the authority that signs it, and
+// with is the authority's key. If by is nil, the result is a self-signed authority.
 func sign(t *testing.T, name string, by *x509.Certificate, with *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -41,7 +41,7 @@ func TestHelmPullsCharts(t *testing.T) {
 	want := layouttest.ReadFile(t, chart)
 	got, err := os.ReadFile(filepath.Join(pulled, "sample-0.1.0.tgz"))
 	if err != nil || string(got) != string(want) {
-		t.Errorf("helm pulled a wrong chart: got %d bytes, want %d; error: %v", len(got), len(want), err)
+		t.Errorf("helm pull wrote %d bytes, error %v; want the %d bytes of the chart that was pushed", len(got), err, len(want))
 	}
 	if out := run(t, program, "show", "chart", "--plain-http", "oci://"+s.registry+"/charts/sample"); !strings.Contains(out, "name: sample") {
 		t.Errorf("%s", out)

@@ -14,7 +14,7 @@ func TestConformance(t *testing.T) {
 	dir := t.TempDir()
 	tree := layouttest.New(t, dir)
 	for _, name := range []string{"conformance/repo1", "conformance/repo2"} {
-		tree.Layout(name).Write() // the suite first reads, so the empty repositories must exist
+		tree.Layout(name).Write() // must exist, because the suite reads before it writes
 	}
 	server := serve(t, dir, "--root-repository", "")
 	front := httptest.NewServer(newFront(t, dir, server))

@@ -27,10 +27,10 @@ func TestPulledImagesRunWithCtrAndCRI(t *testing.T) {
 			c.mirror(t, mirroredHost, "http://"+s.registry)
 			c.ctr(t, "ctr", "images", "pull", "--hosts-dir", c.certs, reference)
 			if out := c.ctr(t, "ctr", "run", "--rm", reference, "greeter", "/hello"); !strings.HasSuffix(strings.TrimSpace(out), greeting) {
-				t.Errorf("ctr run printed %q, want the greeting", out)
+				t.Errorf("ctr run printed %q, want %q at the end", out, greeting)
 			}
 			if out := newKubelet(t, c).run(t, reference, t.TempDir()); !strings.HasSuffix(strings.TrimSpace(out), greeting) {
-				t.Errorf("the pod logged %q, want the greeting", out)
+				t.Errorf("the pod logged %q, want %q at the end", out, greeting)
 			}
 		})
 	}
@@ -91,7 +91,7 @@ func (k kubelet) run(t *testing.T, reference, logs string) string {
 		}
 		if status.Status.State == cri.ContainerState_CONTAINER_EXITED {
 			if status.Status.ExitCode != 0 {
-				t.Errorf("the container ended with exit status %d: %s", status.Status.ExitCode, status.Status.Message)
+				t.Errorf("the container ended with exit status %d, want 0: %s", status.Status.ExitCode, status.Status.Message)
 			}
 			break
 		}

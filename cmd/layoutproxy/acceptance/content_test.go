@@ -42,7 +42,7 @@ func (want contents) compare(t *testing.T, what string, got contents) {
 		if data, ok := got[d]; !ok {
 			t.Errorf("%s: blob %s is missing", what, d)
 		} else if !bytes.Equal(data, want[d]) {
-			t.Errorf("%s: blob %s has wrong content", what, d)
+			t.Errorf("%s: blob %s: got %d bytes that differ from the %d wanted bytes", what, d, len(data), len(want[d]))
 		}
 	}
 	if len(got) > len(want) {
@@ -78,7 +78,7 @@ func blob(t *testing.T, l layout, d digest.Digest) []byte {
 	t.Helper()
 	data := layouttest.ReadFile(t, l.blobPath(d))
 	if got := d.Algorithm().FromBytes(data); got != d {
-		t.Fatalf("checksum mismatch: the content of %s has the digest %s", l.blobPath(d), got)
+		t.Fatalf("%s: the content has the digest %s, want %s", l.blobPath(d), got, d)
 	}
 	return data
 }
@@ -93,7 +93,7 @@ func indexOf(t *testing.T, l layout) (index ocispec.Index) {
 	return index
 }
 
-// tagged returns the digest that a tag has in a layout.
+// tagged returns the digest that a tag points at in a layout.
 func tagged(t *testing.T, l layout, tag string) digest.Digest {
 	t.Helper()
 	for _, d := range indexOf(t, l).Manifests {

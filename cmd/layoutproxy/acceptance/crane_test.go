@@ -18,7 +18,7 @@ func TestCraneValidatesImages(t *testing.T) {
 		}
 		reference := i.reference(s)
 		if out := run(t, crane, "validate", "--remote", reference); !strings.HasPrefix(out, "PASS: "+reference) {
-			t.Errorf("%s: crane validate printed %q", i.name(), out)
+			t.Errorf("%s: crane validate printed %q, want \"PASS: %s\"", i.name(), out, reference)
 		}
 		validated++
 	}
@@ -71,8 +71,8 @@ func TestCraneListsRepositories(t *testing.T) {
 	compareLines(t, "catalog", got, repositories(sample(t)))
 }
 
-// TestCranePullsDiscoveryTags pulls discovery tags. No layout contains them, so the test uses the
-// digests and sizes from layoutproxy list.
+// TestCranePullsDiscoveryTags pulls discovery tags. No layout contains these tags. So the test
+// takes the expected digests and sizes from layoutproxy list.
 func TestCranePullsDiscoveryTags(t *testing.T) {
 	crane, s := tool(t, "crane"), serve(t, bundleDir)
 	tags := discoveryTags(t)
@@ -90,9 +90,9 @@ func TestCranePullsDiscoveryTags(t *testing.T) {
 func checkDiscovery(t *testing.T, i image, got contents) {
 	t.Helper()
 	if size := int64(len(got[i.digest])); size != i.size {
-		t.Errorf("%s: the manifest has %d bytes, but list shows %d", i.name(), size, i.size)
+		t.Errorf("%s: got a manifest of %d bytes, want %d, as layoutproxy list prints", i.name(), size, i.size)
 	}
 	if len(got) != 3 {
-		t.Errorf("%s: got %d blobs, want a manifest, a config and a layer", i.name(), len(got))
+		t.Errorf("%s: got %d blobs, want 3: a manifest, a config and a layer", i.name(), len(got))
 	}
 }

@@ -29,14 +29,14 @@ func chunked(t *testing.T) string {
 	return dir
 }
 
-// TestCtrPullsTheSample pulls the complete sample with Debian's containerd. The images are served
-// from chunks, and have the names that they have in the mirrored registry.
+// TestCtrPullsTheSample pulls the complete sample with Debian's containerd. layoutproxy serves the
+// images from chunks. ctr pulls them by their names in the mirrored registry.
 func TestCtrPullsTheSample(t *testing.T) {
 	s := serve(t, chunked(t))
 	c := startContainerd(t, packagedRelease(t), nil)
 	c.mirror(t, mirroredHost, "http://"+s.registry)
 	for n, i := range sample(t) {
-		// A new namespace is empty, so ctr pulls all blobs again.
+		// Each namespace starts empty, so ctr pulls all blobs of each image.
 		c.ctr(t, namespace(n), "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, mirroredHost+"/"+i.name())
 		comparePulled(t, i, c.pulled(t, i.digest))
 	}
@@ -53,7 +53,7 @@ func TestCtrUnpacksPulledImages(t *testing.T) {
 		c.ctr(t, "default", "images", "check", "name=="+reference)
 	}
 	if left := c.ctr(t, "default", "images", "check", "--quiet"); len(strings.Fields(left)) != 3 {
-		t.Errorf("ctr lists these images as complete, want 3: %s", left)
+		t.Errorf("ctr images check lists these complete images, want 3 images: %s", left)
 	}
 }
 

@@ -32,7 +32,7 @@ func packagedRelease(t *testing.T) release {
 	return release{"packaged", filepath.Dir(packaged(t, "containerd")), 1}
 }
 
-// containerd is a running containerd. Its root, state and certs.d are in a directory of its own.
+// containerd is a running containerd process. Its root, state and certs.d are below dir.
 type containerd struct {
 	release
 	dir, socket, certs string
@@ -41,7 +41,7 @@ type containerd struct {
 	cmd *exec.Cmd
 }
 
-// startContainerd runs containerd until the test ends. For settings, see config.
+// startContainerd runs containerd until the test ends. See config for the form of settings.
 func startContainerd(t *testing.T, r release, settings map[string]string) *containerd {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -68,14 +68,14 @@ func (c *containerd) write(t *testing.T, name, text string) {
 	layouttest.WriteFile(t, filepath.Join(c.dir, name), text)
 }
 
-// These are names of plugins of containerd.
+// Names of containerd plugins.
 const (
 	metadataPlugin = "io.containerd.metadata.v1.bolt"
 	transferPlugin = "io.containerd.transfer.v1.local"
 )
 
-// config returns the text of config.toml. Each key of settings is a plugin, or a table of a plugin,
-// as PLUGIN".TABLE. The value is the content of that table. It replaces the default.
+// config returns the text of config.toml. A key of settings is a PLUGIN, or PLUGIN".TABLE for a
+// table of a plugin. Its value is the TOML text of this table.
 func (c *containerd) config(settings map[string]string) string {
 	version, cri := 2, "io.containerd.grpc.v1.cri"
 	if c.major >= 2 {
@@ -103,7 +103,7 @@ func (c *containerd) config(settings map[string]string) string {
 	return b.String()
 }
 
-// start starts containerd, and waits until it answers. The root may contain content from before.
+// start starts containerd, and waits until it answers. It keeps content from earlier runs.
 func (c *containerd) start(t *testing.T) {
 	t.Helper()
 	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -121,7 +121,7 @@ func (c *containerd) start(t *testing.T) {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("containerd does not answer after a minute: %v\n%s", err, c.logged())
+			t.Fatalf("containerd did not answer within a minute: %v\n%s", err, c.logged())
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

@@ -2,12 +2,12 @@
 // clients: crane, regctl, oras, skopeo, and containerd as a library and as a daemon.
 //
 // The package is in a module of its own, so that its dependencies are not in the program's go.mod.
-// Most clients are tool directives of its go.mod; skopeo, containerd and runc are Debian packages.
+// Most clients are tool directives in its go.mod. skopeo, containerd and runc are Debian packages.
 // If a client is missing, its tests fail and print how to install it.
 //
-// Tests with the build tag full take many minutes. They run containerd 1.x and 2.x, with ctr and
-// with a kubelet's requests, and podman, buildah and helm. Programs that Debian does not package
-// are built on first use: see installed.
+// Tests with the build tag full take many minutes. They use podman, buildah and helm, and
+// containerd 1.x and 2.x, both through ctr and through the kubelet's interface (CRI). The function
+// installed builds programs that Debian does not package.
 //
 // # Where to start
 //

@@ -24,7 +24,7 @@ var notRun = map[string]int{
 	"examples/README.md":  1,
 	"docs/deckhouse.md":   6, // these blocks need a cluster, or an address and certificates
 	"docs/install.md":     5,
-	"docs/prune.md":       1, // this block runs until tomorrow
+	"docs/prune.md":       1, // this block waits until tomorrow
 	"docs/page.md":        2, // these blocks need another machine or a certificate
 	"docs/pull.md":        1,
 	"docs/release.md":     5, // these blocks need a release, its keys and credentials
@@ -90,7 +90,7 @@ func TestCommandsInDocs(t *testing.T) {
 			}
 		}
 		if skipped != notRun[name] {
-			t.Errorf("%s: the test skips %d blocks, but notRun expects %d", name, skipped, notRun[name])
+			t.Errorf("%s: the test skips %d blocks, want %d, as in notRun", name, skipped, notRun[name])
 		}
 		if len(all) > skipped {
 			t.Run(name, func(t *testing.T) { newSandbox(t).run(name, all) })
@@ -99,8 +99,8 @@ func TestCommandsInDocs(t *testing.T) {
 }
 
 // sandbox runs the blocks of a page one after the other. It replaces absolute paths with paths
-// below root, and ports with free ports. A layoutproxy serve runs in the background until the next
-// one starts, or until the page ends.
+// below root, and ports with free ports. Each layoutproxy serve runs in the background until the
+// page starts the next one, or until all blocks have run.
 type sandbox struct {
 	*testing.T
 	root  string
@@ -219,7 +219,7 @@ func (s *sandbox) session(page string, b block) {
 		}
 		want := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(shown)), "…", "(?s:.*)")
 		if !regexp.MustCompile("^" + want + "$").MatchString(strings.TrimSpace(out)) {
-			s.Errorf("%s:%d: %s prints\n%s\nbut the page shows\n%s", page, b.line, command, out, shown)
+			s.Errorf("%s:%d: %s printed\n%s\nwant, as the page shows,\n%s", page, b.line, command, out, shown)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func newFront(t *testing.T, dir string, s server) *front {
 	}
 }
 
-// A repository name may contain slashes, so its part of each pattern matches greedily.
+// (.+) is the name of a repository, which may contain slashes.
 var (
 	uploadPath   = regexp.MustCompile(`^/v2/(.+)/blobs/uploads/([^/]*)$`)
 	blobPath     = regexp.MustCompile(`^/v2/(.+)/blobs/([^/]+)$`)
@@ -106,7 +106,7 @@ func (f *front) route(req *http.Request) write {
 	return func(http.ResponseWriter, *http.Request) error { return errMethod }
 }
 
-// in returns a handler that passes the layout of a repository to write.
+// in returns a handler that calls write with the layout of the repository name.
 func (f *front) in(name string, write func(layout, http.ResponseWriter, *http.Request) error) write {
 	return func(w http.ResponseWriter, req *http.Request) error {
 		l := layout(filepath.Join(f.dir, filepath.FromSlash(name)))
@@ -117,7 +117,7 @@ func (f *front) in(name string, write func(layout, http.ResponseWriter, *http.Re
 	}
 }
 
-// commitBlob writes a blob, waits for the server to rescan, and answers with its location.
+// commitBlob writes a blob, waits for a rescan, and answers with the location of the blob.
 func (f *front) commitBlob(l layout, name, dgst string, data []byte, w http.ResponseWriter, req *http.Request) error {
 	d, err := checked(dgst, data)
 	if err != nil {

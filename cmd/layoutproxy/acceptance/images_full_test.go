@@ -23,15 +23,15 @@ import (
 type app struct {
 	dir    string
 	layout *layouttest.Layout
-	// image has the tag v1, and other is an image for another platform. inner is an index of both,
-	// with the tag flat. nested is an index of inner, with the tag nested. Some of podman, buildah
-	// and skopeo do not support such nested indexes.
+	// image has the tag v1. other is an image for another platform. inner, with the tag flat, is an
+	// index of the two. nested, with the tag nested, is an index of inner. Not all clients support
+	// such an index of an index.
 	image, inner, nested, other ocispec.Descriptor
 	// large is the large first layer of image.
 	large ocispec.Descriptor
 }
 
-// largeLayer is the size of a layer that exceeds all buffers and single reads of clients.
+// largeLayer is the size of a layer, in bytes. No client reads so much at once.
 const largeLayer = 24 << 20
 
 // newApp builds the repository app. Apps with different names share no layer.
@@ -67,8 +67,8 @@ func (a *app) content(t *testing.T, d digest.Digest) contents {
 	return want
 }
 
-// runnable writes an image with tar layers. By default it waits, so that it can also be the sandbox
-// image of a pod.
+// runnable writes an image with tar layers. By default its program waits for a signal, so that the
+// image can also be the sandbox of a pod.
 func runnable(t *testing.T, l *layouttest.Layout, layers ...[]byte) ocispec.Descriptor {
 	t.Helper()
 	config := ocispec.Image{
@@ -133,8 +133,8 @@ func main() {
 }
 `
 
-// helloProgram builds a static program that prints a greeting. With the argument hold, for the
-// sandbox of a pod, it waits.
+// helloProgram builds a static program that prints a greeting. With the argument hold, the program
+// waits for a signal instead.
 func helloProgram(t *testing.T) []byte {
 	t.Helper()
 	dir := t.TempDir()

@@ -18,7 +18,7 @@ func TestImportFromFailingDisk(t *testing.T) {
 	run(t, program, "import", abs(t, filepath.Join(bundleDir, "install")), "--store", store)
 	layouttest.New(t, bundleDir).Bundle(bundle)
 	before, archive := layouttest.ReadFiles(t, store), filepath.Join(bundle, "module-console.tar")
-	// layoutproxy reads headers by pread64, and content by read. Only reads of content fail here.
+	// strace makes read fail. layoutproxy calls read for content, but pread64 for tar headers.
 	stdout, stderr, err := execute(t, t.TempDir(), packaged(t, "strace"), []string{"-f", "-o", os.DevNull, "-P", archive,
 		"-e", "trace=read", "-e", "inject=read:error=EIO", program, "import", bundle, "--store", store, "--cache-dir", ""})
 	var exit *exec.ExitError
@@ -26,7 +26,7 @@ func TestImportFromFailingDisk(t *testing.T) {
 		t.Errorf("%v\n%s%s", err, stdout, stderr)
 	}
 	if !maps.Equal(layouttest.ReadFiles(t, store), before) {
-		t.Error("the failed import has changed the store")
+		t.Error("the failed import has changed the store, want it unchanged")
 	}
 	run(t, program, "import", bundle, "--store", store, "--cache-dir", "")
 }

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// A client is killed in the middle of a layer. When it pulls again, it resumes there. The client is
-// containerd, or ctr, which downloads layers itself in 1.x and with --local.
+// After a client is killed in the middle of a layer, the next pull resumes there. The test kills
+// the process that downloads: ctr in 1.x and with --local, otherwise containerd.
 func TestNodesResumeAfterAKill(t *testing.T) {
 	a := newApp(t, "killed")
 	w := newWire(t, serve(t, a.dir, "--root-repository", ""))
@@ -38,7 +38,7 @@ func TestNodesResumeAfterAKill(t *testing.T) {
 		last := asked[len(asked)-1]
 		var from int64
 		if n, _ := fmt.Sscanf(last.ranges, "bytes=%d-", &from); n != 1 || from == 0 || last.status != 206 {
-			t.Errorf("the client did not resume the download of the layer: %+v", asked)
+			t.Errorf("got requests %+v for the layer, want the last to be a range that starts after byte 0, with status 206", asked)
 		}
 	})
 }
@@ -63,7 +63,7 @@ func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
 	select {
 	case <-reached:
 	case <-deadline:
-		t.Fatalf("the client did not request the layer; log of containerd:\n%s", c.logged())
+		t.Fatalf("the client did not download half of the layer in time; log of containerd:\n%s", c.logged())
 	}
 	for {
 		files, _ := filepath.Glob(filepath.Join(string(c.store()), "ingest", "*", "data"))
@@ -74,7 +74,7 @@ func (c *containerd) waitForHalf(t *testing.T, reached <-chan struct{}) {
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("containerd has stored no part of the layer; its files are %s", files)
+			t.Fatalf("containerd has the partial downloads %s, want one of more than 1 MiB", files)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
@@ -111,8 +111,8 @@ func TestNodesPullInParts(t *testing.T) {
 	}
 }
 
-// docs/containerd.md warns about config_path with several directories: the transfer service of
-// containerd 2.x ignores it.
+// docs/containerd.md warns about a config_path with several directories. The transfer service of
+// containerd 2.x ignores such a path.
 func TestTransferServiceIgnoresListOfDirectories(t *testing.T) {
 	a := newApp(t, "list")
 	s := serve(t, a.dir, "--root-repository", "")

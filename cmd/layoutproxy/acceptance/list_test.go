@@ -42,7 +42,7 @@ func TestListMatchesIndexes(t *testing.T) {
 		}
 		got = append(got, i.name()+" "+i.digest.String())
 		if size := int64(len(blob(t, i.layout(), i.digest))); size != i.size {
-			t.Errorf("%s: list shows %d bytes, but the manifest has %d", i.name(), i.size, size)
+			t.Errorf("%s: layoutproxy list shows %d bytes, want %d, the size of the manifest", i.name(), i.size, size)
 		}
 	}
 	compareLines(t, "list", got, want)

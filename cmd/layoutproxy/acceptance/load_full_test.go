@@ -27,7 +27,7 @@ type load struct {
 	part, size  int64 // size of each range and of the blob in bytes; 0 for requests without ranges
 }
 
-// measured contains what was measured while a server was under load.
+// measured is the result of a measurement of a server under load.
 type measured struct {
 	requests, bytes int64
 	cpu, wall       time.Duration // processor time that the server used, and elapsed time
@@ -56,8 +56,8 @@ func (l load) run(t *testing.T, s target, duration time.Duration) measured {
 	return m
 }
 
-// client sends requests on one connection until the time end. Client and server share a machine, so
-// client must use little processor time.
+// client sends requests on one connection, until end. It must use little processor time, because it
+// shares the machine with the server.
 func (l load) client(address string, number int, end time.Time) (m measured, err error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -139,7 +139,7 @@ func cpuOf(t *testing.T, pids []int) (sum time.Duration) {
 	for _, pid := range pids {
 		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 		if err != nil || len(files) == 0 {
-			t.Fatalf("process %d has ended: %v", pid, err)
+			t.Fatalf("the measured process %d has ended: %v", pid, err)
 		}
 		for _, f := range files {
 			data, err := os.ReadFile(f)

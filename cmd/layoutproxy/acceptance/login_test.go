@@ -117,10 +117,10 @@ func TestContainerdLogsIn(t *testing.T) {
 			i := pick(t, sample(t), installer)
 			contentOf(t, i.layout(), i.digest).compare(t, i.name(), pull(t, authorized(password), i.reference(s), i.digest))
 			if _, _, err := authorized("wrong").Resolve(t.Context(), i.reference(s)); err == nil {
-				t.Error("the server accepts a wrong password")
+				t.Error("Resolve with a wrong password succeeded, want an error")
 			}
 			if _, _, err := direct().Resolve(t.Context(), i.reference(s)); err == nil {
-				t.Error("the server accepts a request without a password")
+				t.Error("Resolve without a password succeeded, want an error")
 			}
 		})
 	}

@@ -38,13 +38,13 @@ func TestAlertRulesFire(t *testing.T) {
 	}
 	for _, alert := range alerts {
 		if !regexp.MustCompile(`alertname: ` + alert[1] + `\n +exp_alerts:`).MatchString(tests) {
-			t.Errorf("the alert %s fires in no test", alert[1])
+			t.Errorf("the alert %s fires in no test, want at least one", alert[1])
 		}
 	}
 }
 
-// The dashboard, the alert rules and the docs use only metrics that layoutproxy exports. Without
-// its metrics, a panel would be empty, or an alert would never fire.
+// The dashboard, the alert rules and the docs use only metrics that layoutproxy exports. If a
+// metric does not exist, a panel stays empty, or an alert never fires.
 func TestQueriesUseExistingMetrics(t *testing.T) {
 	// Each of these options adds metrics.
 	s := serve(t, bundleDir, "--client-connections", "100", "--scrub", "1MB/s", "--store", t.TempDir(), "--drop-dir", t.TempDir())
@@ -73,7 +73,7 @@ func TestQueriesUseExistingMetrics(t *testing.T) {
 		}
 	}
 	if used < 30 {
-		t.Errorf("the test found only %d uses of metrics, want at least 30: does it miss queries?", used)
+		t.Errorf("the test found %d uses of metrics, want at least 30; it may miss queries", used)
 	}
 }
 

@@ -52,7 +52,7 @@ func everyWay(t *testing.T, test func(t *testing.T, c *containerd, p puller)) {
 	}
 }
 
-// pullAndCompare pulls an image. Then the content store must contain all blobs of want.
+// pullAndCompare pulls an image, and checks that the content store then contains all of want.
 func (p puller) pullAndCompare(t *testing.T, c *containerd, reference string, want contents) {
 	t.Helper()
 	if out, err := p.pull(t, c, reference); err != nil {
@@ -66,7 +66,7 @@ func (c *containerd) expectContents(t *testing.T, what string, want contents) {
 	t.Helper()
 	for d, data := range want {
 		if got := blob(t, c.store(), d); !bytes.Equal(got, data) {
-			t.Errorf("%s: blob %s has wrong content", what, d)
+			t.Errorf("%s: blob %s: got %d bytes that differ from the %d wanted bytes", what, d, len(got), len(data))
 		}
 	}
 }
@@ -75,7 +75,7 @@ func (c *containerd) expectContents(t *testing.T, what string, want contents) {
 func (c *containerd) expectAbsent(t *testing.T, d digest.Digest) {
 	t.Helper()
 	if got := c.ctr(t, "ctr", "content", "ls", "-q") + c.ctr(t, criNamespace, "content", "ls", "-q"); strings.Contains(got, string(d)) {
-		t.Errorf("the content store contains %s, which no pull should get", d)
+		t.Errorf("the content store contains %s, want it absent", d)
 	}
 }
 
@@ -107,7 +107,7 @@ func TestNodesPullByTLS(t *testing.T) {
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
 		c.mirror(t, mirroredHost, "https://"+s.registry)
 		if out, err := p.pull(t, c, mirroredHost+"/app:v1"); err == nil {
-			t.Errorf("a pull from a server with an untrusted certificate succeeded: %s", out)
+			t.Errorf("a pull from a server with an untrusted certificate succeeded, want an error: %s", out)
 		}
 		c.mirror(t, mirroredHost, "https://"+s.registry, "--ca", files.ca)
 		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
@@ -120,14 +120,14 @@ func TestNodesPullByMutualTLS(t *testing.T) {
 	everyWay(t, func(t *testing.T, c *containerd, p puller) {
 		c.mirror(t, mirroredHost, "https://"+s.registry, "--ca", files.ca)
 		if out, err := p.pull(t, c, mirroredHost+"/app:v1"); err == nil {
-			t.Errorf("a pull without a client certificate succeeded: %s", out)
+			t.Errorf("a pull without a client certificate succeeded, want an error: %s", out)
 		}
 		c.mirror(t, mirroredHost, "https://"+s.registry, "--ca", files.ca, "--client-cert", files.clientCert, "--client-key", files.clientKey)
 		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
 	})
 }
 
-// With --no-fallback, mirror-config also writes the mirror as server in hosts.toml. This entry must
+// With --no-fallback, mirror-config also sets `server` in hosts.toml to the mirror. This entry must
 // have the certificates, too.
 func TestNodesPullByMutualTLSWithoutFallback(t *testing.T) {
 	a, files := newApp(t, "mutual tls without fallback"), newCertificates(t)
@@ -148,7 +148,7 @@ func TestNodesPullFromAMirrorBelowAPath(t *testing.T) {
 		p.pullAndCompare(t, c, mirroredHost+"/app:v1", a.content(t, a.image.Digest))
 	})
 	if asked := w.requests("/mirrors/a/v2/app/manifests/v1"); len(asked) == 0 {
-		t.Errorf("no request had the path of the mirror: %v", w.seen)
+		t.Errorf("got requests %v, want at least one with the path of the mirror", w.seen)
 	}
 }
 
@@ -167,10 +167,10 @@ func TestNodesFallBackToTheRegistry(t *testing.T) {
 		c.mirror(t, upstream.host(), mirror.url, "--no-fallback")
 		before := len(upstream.requests(""))
 		if out, err := p.pull(t, c, reference); err == nil {
-			t.Errorf("with --no-fallback, a pull succeeded although the mirror does not have the image: %s", out)
+			t.Errorf("with --no-fallback, the pull succeeded, want an error, because the mirror does not have the image: %s", out)
 		}
 		if n := len(upstream.requests("")); n != before {
-			t.Errorf("with --no-fallback, the registry itself got %d requests", n-before)
+			t.Errorf("with --no-fallback, the registry itself got %d requests, want 0", n-before)
 		}
 		c.expectAbsent(t, original.image.Digest)
 
@@ -188,6 +188,6 @@ func TestNodesFallBackToTheRegistry(t *testing.T) {
 		}
 	}
 	if len(mirror.requests("/app/manifests/elsewhere")) == 0 {
-		t.Error("the mirror got no request for the missing image")
+		t.Error("the mirror got no request for the missing image, want at least one")
 	}
 }

@@ -45,7 +45,7 @@ func startVersity(t *testing.T) versity {
 		address := freePorts(t, 1)[0]
 		cmd := exec.Command(path, "--port", address, "--access", key, "--secret", secret, "--quiet", "--keep-alive", "--health", "/healthy", "posix", root)
 		cmd.Env = bareEnv(t.TempDir())
-		log := new(bytes.Buffer) // read only after cmd.Wait, to avoid a data race
+		log := new(bytes.Buffer) // do not read it before cmd.Wait returns: that is a data race
 		cmd.Stdout, cmd.Stderr = log, log
 		must(t, cmd.Start())
 		ended := make(chan error, 1)
@@ -69,9 +69,9 @@ func startVersity(t *testing.T) versity {
 	}
 }
 
-// versitygw behaves as Amazon documents S3. Each page supports some checks of this test:
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html (412, and 404 for
-// If-Match without an object), …/API/API_GetObject.html (If-Match, ranges),
+// versitygw behaves like S3 in the documentation of Amazon. Each of these pages documents some of
+// the checks: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html (412,
+// and 404 for If-Match without an object), …/API/API_GetObject.html (If-Match, ranges),
 // …/API/API_ListObjectsV2.html (pages of at most 1,000 keys, in byte order),
 // …/userguide/using-presigned-url.html (a URL is for one method, until it expires).
 func TestVersitygwFollowsAmazonsDocumentation(t *testing.T) {
@@ -92,12 +92,12 @@ func TestVersitygwFollowsAmazonsDocumentation(t *testing.T) {
 	two, err := put("a", "second", bucket.PutOptions{IfMatch: one.ETag})
 	must(t, err)
 	if _, _, err := b.Get(ctx, "a", 0, -1, one.ETag); !errors.Is(err, bucket.ErrChanged) {
-		t.Errorf("a read with the old ETag: got error %v, want ErrChanged", err)
+		t.Errorf("Get with the old ETag: got error %v, want ErrChanged", err)
 	}
 	body, o, err := b.Get(ctx, "a", 1, 3, two.ETag)
 	must(t, err)
 	if text, err := io.ReadAll(body); err != nil || string(text) != "eco" || o.Size != 6 {
-		t.Errorf("got range %q of %d bytes and error %v, want \"eco\" of 6 bytes", text, o.Size, err)
+		t.Errorf("Get of 3 bytes at offset 1: got %q, object size %d and error %v; want \"eco\", 6 and no error", text, o.Size, err)
 	}
 	if _, _, err := b.Get(ctx, "none", 0, -1, ""); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v", err)
@@ -106,7 +106,7 @@ func TestVersitygwFollowsAmazonsDocumentation(t *testing.T) {
 	v.checkPresigned(t, b)
 }
 
-// checkLists checks a list of three pages. The objects are files that no S3 client wrote.
+// checkLists lists so many objects that the list has three pages. No S3 client wrote the objects.
 func (v versity) checkLists(t *testing.T) {
 	t.Helper()
 	must(t, os.Mkdir(filepath.Join(v.dir, "many"), 0o755))
@@ -117,7 +117,7 @@ func (v versity) checkLists(t *testing.T) {
 	last, count := "", 0
 	must(t, v.open(t, "many").List(t.Context(), "", func(o bucket.Object) error {
 		if o.Key <= last {
-			t.Errorf("the key %s is listed after %s", o.Key, last)
+			t.Errorf("the key %s is listed after %s, want ascending keys", o.Key, last)
 		}
 		if o.ETag != "" {
 			t.Errorf("a file that no S3 client wrote has the ETag %s, want none", o.ETag)
@@ -146,7 +146,7 @@ func (v versity) checkPresigned(t *testing.T, b bucket.Bucket) {
 	} {
 		resp, text := requestOnce(t, c.method, c.url, "Range", c.ranges)
 		if resp.StatusCode != c.status || c.body != "" && text != c.body {
-			t.Errorf("%s %s, range %q: got status %s and body %q", c.method, c.url, c.ranges, resp.Status, text)
+			t.Errorf("%s %s, range %q: got status %s and body %q, want %d and %q", c.method, c.url, c.ranges, resp.Status, text, c.status, c.body)
 		}
 	}
 }

@@ -17,7 +17,7 @@ import (
 // field is the directory of a bundle that d8 wrote.
 const field = projectDir + "/cmd/layoutproxy/testdata/d8"
 
-// forms are functions that convert a bundle to a form in which people store bundles.
+// forms are functions that convert a bundle to the forms in which people store bundles.
 var forms = map[string]func(t *testing.T, b bundleOf){
 	"unchanged archives": func(t *testing.T, b bundleOf) { b.copy(t) },
 	"unpacked by GNU tar": func(t *testing.T, b bundleOf) {
@@ -46,7 +46,7 @@ var forms = map[string]func(t *testing.T, b bundleOf){
 	},
 }
 
-// bundleOf is a bundle to convert. from is the directory of its archives, and to the directory for
+// bundleOf is a bundle to convert. from is the directory of its archives. to is the directory for
 // the converted copy.
 type bundleOf struct{ from, to string }
 
@@ -102,12 +102,12 @@ func cut(t *testing.T, archive string, n, limit int) {
 	must(t, os.Remove(archive))
 }
 
-// readD8Bundle returns the oracle of d8's bundle, in any form, and checks its size.
+// readD8Bundle reads d8's bundle, in any form, and checks the size of the oracle.
 func readD8Bundle(t *testing.T, dir string) oracle {
 	t.Helper()
 	o := readBundle(t, dir, sampleRoot)
 	if tags, manifests, blobs := o.size(); len(o) != 27 || tags != 110 || manifests != 104 || blobs != 300 {
-		t.Errorf("the oracle is incomplete: it has %s", o)
+		t.Errorf("got an oracle of %s; want 27 repositories, 110 tags, 104 manifests, 300 blobs", o)
 	}
 	return o
 }
@@ -154,14 +154,14 @@ func TestLayoutsOfOtherToolsMatchOracle(t *testing.T) {
 			form(t, dir)
 			o := readBundle(t, dir, "tools")
 			if tags, _, _ := o.size(); len(o) != 5 || tags < 9 {
-				t.Errorf("the oracle is incomplete: it has %s", o)
+				t.Errorf("got an oracle of %s; want 5 repositories and at least 9 tags", o)
 			}
 			o.check(t, serve(t, dir, "--root-repository", "tools"))
 		})
 	}
 }
 
-// The oracle detects each kind of wrong response. If not, tests with it would prove nothing.
+// The oracle detects each kind of wrong response. Otherwise, it would prove nothing.
 func TestOracleDetectsWrongResponses(t *testing.T) {
 	dir := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(dir, "platform.tar"), []byte(read(t, filepath.Join(field, "platform.tar"))), 0o644))
@@ -217,7 +217,7 @@ func TestOracleDetectsWrongResponses(t *testing.T) {
 			front := httptest.NewServer(proxy)
 			defer front.Close()
 			if len(o.examine(t, front.URL)) == 0 {
-				t.Error("the oracle does not detect the wrong response")
+				t.Error("examine returned no differences, want at least one for the wrong response")
 			}
 		})
 	}

@@ -75,7 +75,7 @@ func (e *examiner) do(method, path string, header ...string) (*http.Response, []
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		e.differ("%s %s: the body broke off after %d bytes: %v", method, path, len(body), err)
+		e.differ("%s %s: got error %[4]v after %[3]d bytes of the body, want no error", method, path, len(body), err)
 	}
 	return resp, body
 }
@@ -94,14 +94,14 @@ func (e *examiner) list(path, field string, want []string) {
 		var got []string
 		for next, pages := path+query, 0; next != ""; pages++ {
 			if pages > len(want)+1 {
-				e.differ("%s%s: the list has too many pages", path, query)
+				e.differ("%s%s: got %d pages and a link to one more, want at most %d pages", path, query, pages, len(want)+1)
 				return
 			}
 			resp, body := e.do("GET", next)
 			var doc map[string]json.RawMessage
 			var page []string
 			if json.Unmarshal(body, &doc) != nil || json.Unmarshal(doc[field], &page) != nil || resp.StatusCode != http.StatusOK {
-				e.differ("%s: got status %s and no list: %s", next, resp.Status, body)
+				e.differ("%s: got status %s and body %s, want status 200 and a list in %q", next, resp.Status, body, field)
 				return
 			}
 			got = append(got, page...)
@@ -121,7 +121,7 @@ func (e *examiner) repository(name string, r *repository) {
 		if d == made {
 			resp, body := e.do("GET", base+"/manifests/"+tag)
 			if got := digest.FromBytes(body).String(); resp.StatusCode != http.StatusOK || resp.Header.Get("Docker-Content-Digest") != got {
-				e.differ("%s:%s: got status %s and digest header %s, want digest %s", name, tag, resp.Status, resp.Header.Get("Docker-Content-Digest"), got)
+				e.differ("%s:%s: got status %s and digest header %s, want status 200 and %s", name, tag, resp.Status, resp.Header.Get("Docker-Content-Digest"), got)
 			}
 			continue
 		}
@@ -147,10 +147,10 @@ func (e *examiner) manifest(path string, r *repository, d digest.Digest) {
 		resp, body := e.do(method, path)
 		h := resp.Header
 		if resp.StatusCode != http.StatusOK || h.Get("Content-Type") != typ || h.Get("Docker-Content-Digest") != d.String() || resp.ContentLength != int64(len(want)) {
-			e.differ("%s %s: got %s, type %q, digest %s, %d bytes; want type %q, digest %s, %d bytes", method, path, resp.Status, h.Get("Content-Type"), h.Get("Docker-Content-Digest"), resp.ContentLength, typ, d, len(want))
+			e.differ("%s %s: got status %s, type %q, digest %s, %d bytes; want status 200, type %q, digest %s, %d bytes", method, path, resp.Status, h.Get("Content-Type"), h.Get("Docker-Content-Digest"), resp.ContentLength, typ, d, len(want))
 		}
 		if method == "GET" && !bytes.Equal(body, want) {
-			e.differ("%s: the body has wrong content", path)
+			e.differ("%s: got a body of %d bytes, want the %d bytes of the manifest", path, len(body), len(want))
 		}
 	}
 }
@@ -170,14 +170,14 @@ func (e *examiner) referrers(path string, want []ocispec.Descriptor) {
 		resp, body := e.do("GET", path+query)
 		var got ocispec.Index
 		if err := json.Unmarshal(body, &got); err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != ocispec.MediaTypeImageIndex {
-			e.differ("%s%s: got status %s, want an index: %v", path, query, resp.Status, err)
+			e.differ("%s%s: got status %s and error %v, want status 200 and an image index", path, query, resp.Status, err)
 			continue
 		}
 		if a, b := marshal(e.T, got.Manifests), marshal(e.T, wanted); !bytes.Equal(a, b) {
 			e.differ("%s%s: got referrers %s, want %s", path, query, a, b)
 		}
 		if applied := resp.Header.Get("OCI-Filters-Applied"); (applied == "artifactType") != (typ != "") {
-			e.differ("%s%s: wrong OCI-Filters-Applied header %q", path, query, applied)
+			e.differ("%s%s: got OCI-Filters-Applied %q, want artifactType with a filter, and nothing without one", path, query, applied)
 		}
 	}
 }
@@ -188,17 +188,17 @@ func (e *examiner) blob(path string, d digest.Digest, data []byte) {
 	for _, method := range []string{"GET", "HEAD"} {
 		resp, body := e.do(method, path)
 		if resp.StatusCode != http.StatusOK || resp.ContentLength != int64(size) || resp.Header.Get("Docker-Content-Digest") != d.String() {
-			e.differ("%s %s: got %s, %d bytes, digest %s; want %d bytes", method, path, resp.Status, resp.ContentLength, resp.Header.Get("Docker-Content-Digest"), size)
+			e.differ("%s %s: got status %s, %d bytes, digest %s; want status 200, %d bytes, digest %s", method, path, resp.Status, resp.ContentLength, resp.Header.Get("Docker-Content-Digest"), size, d)
 		}
 		if method == "GET" && !bytes.Equal(body, data) {
-			e.differ("%s: the body has wrong content", path)
+			e.differ("%s: got a body of %d bytes, want the %d bytes of the blob", path, len(body), size)
 		}
 	}
 	if size < 2 {
 		return
 	}
 	middle := size / 2
-	// Each value contains the offsets of the first byte and after the last byte.
+	// Each value is the offset of the first byte, and the offset after the last byte.
 	for header, want := range map[string][2]int{
 		"bytes=0-0":                                   {0, 1},
 		fmt.Sprintf("bytes=%d-", middle):              {middle, size},
@@ -209,7 +209,7 @@ func (e *examiner) blob(path string, d digest.Digest, data []byte) {
 		resp, body := e.do("GET", path, "Range", header)
 		said := fmt.Sprintf("bytes %d-%d/%d", want[0], want[1]-1, size)
 		if resp.StatusCode != http.StatusPartialContent || resp.Header.Get("Content-Range") != said || !bytes.Equal(body, data[want[0]:want[1]]) {
-			e.differ("%s %s: got %s, Content-Range %q and %d bytes; want Content-Range %q", path, header, resp.Status, resp.Header.Get("Content-Range"), len(body), said)
+			e.differ("%s %s: got status %s, Content-Range %q and %d bytes; want status 206, Content-Range %q and its bytes", path, header, resp.Status, resp.Header.Get("Content-Range"), len(body), said)
 		}
 	}
 	e.status("GET", path, http.StatusRequestedRangeNotSatisfiable, "Range", fmt.Sprintf("bytes=%d-", size))
@@ -224,14 +224,14 @@ func (e *examiner) several(path string, data []byte) {
 	resp, body := e.do("GET", path, "Range", fmt.Sprintf("bytes=1-20,%d-%d", len(data)-30, len(data)-1))
 	_, params, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil || resp.StatusCode != http.StatusPartialContent {
-		e.differ("%s, two ranges: got status %s, want a multipart body: %v", path, resp.Status, err)
+		e.differ("%s, two ranges: got status %s and error %v, want status 206 and a multipart body", path, resp.Status, err)
 		return
 	}
 	parts := multipart.NewReader(bytes.NewReader(body), params["boundary"])
 	for _, want := range [][]byte{data[1:21], data[len(data)-30:]} {
 		part, err := parts.NextPart()
 		if err != nil {
-			e.differ("%s, two ranges: a part is missing: %v", path, err)
+			e.differ("%s, two ranges: got error %v instead of a part, want two parts", path, err)
 			return
 		}
 		if got, err := io.ReadAll(part); err != nil || !bytes.Equal(got, want) {

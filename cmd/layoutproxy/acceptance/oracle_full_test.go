@@ -28,7 +28,7 @@ func TestPodmanSavedImagesMatchOracle(t *testing.T) {
 			save(dir)
 			o := readBundle(t, dir, "saved")
 			if tags, manifests, blobs := o.size(); len(o) != 1 || tags != 1 || manifests != 1 || blobs < 3 {
-				t.Errorf("the oracle is incomplete: it has %s", o)
+				t.Errorf("got an oracle of %s; want 1 repository, 1 tag, 1 manifest and at least 3 blobs", o)
 			}
 			o.check(t, serve(t, dir, "--root-repository", "saved"))
 		})

@@ -22,9 +22,9 @@ import (
 	"github.com/layoutproxy/layoutproxy/layoutstore/layouttest"
 )
 
-// oracle is the content that a registry must serve for a bundle, by repository. readBundle reads it
-// with archive/tar and encoding/json, according to the specifications. It shares no code with
-// layoutproxy, so it cannot have the same bugs.
+// oracle is the content that a registry must serve for a bundle, by repository. readBundle reads
+// the bundle with archive/tar and encoding/json, according to the specifications. It shares no code
+// with layoutproxy, so it cannot have the same bugs.
 type oracle map[string]*repository
 
 // repository is the expected content of one repository.
@@ -34,9 +34,9 @@ type repository struct {
 	blobs     map[digest.Digest][]byte // including manifests
 }
 
-// readBundle reads a directory of archives, chunk sets and layouts. root is the path of their
-// repositories. It reads package-versions.tar first, then other archives by name, then unpacked
-// layouts. If a tag occurs several times, the last one wins.
+// readBundle reads a directory of archives, chunk sets and layouts. root is the repository path of
+// the bundle. readBundle reads package-versions.tar first, then the other archives by name, then
+// unpacked layouts. If a tag occurs several times, the last one wins.
 func readBundle(t *testing.T, dir, root string) oracle {
 	t.Helper()
 	o := oracle{}
@@ -122,7 +122,7 @@ func untar(t *testing.T, data string) map[string]string {
 	}
 }
 
-// add adds the layouts that are in a set of files to the oracle.
+// add adds all layouts among files to the oracle.
 func (o oracle) add(t *testing.T, files map[string]string, root string) {
 	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -156,7 +156,7 @@ func (o oracle) repository(name string) *repository {
 }
 
 // nameOf returns the repository of the layout in a directory. root may end with an edition. All
-// editions share the installer and the d8 program, so both are beside the edition, not below it.
+// editions share the installer and the d8 program. So these are beside the edition, not below it.
 func nameOf(root, dir string) string {
 	first, _, _ := strings.Cut(dir, "/")
 	if first == "installer" || first == "deckhouse-cli" {
@@ -174,8 +174,8 @@ func beside(root string) string {
 }
 
 // oracleTag returns the tag of a descriptor, or an empty string. It uses the short tag, if any.
-// Otherwise, the tag follows the last colon of the reference. A reference without a colon or a
-// slash is itself the tag.
+// Otherwise, the tag follows the last colon of the reference. A reference with neither a colon nor
+// a slash is itself the tag.
 func oracleTag(d ocispec.Descriptor) string {
 	if tag := d.Annotations["io.deckhouse.image.short_tag"]; tag != "" {
 		if strings.Contains(tag, ":") {

@@ -88,7 +88,7 @@ func TestPageAccessibility(t *testing.T) {
 				b.open(path)
 				what := fmt.Sprintf("%s, %s, %d pixels", name, theme, width)
 				if wide := ask[int64](b, "document.documentElement.scrollWidth"); wide > width {
-					t.Errorf("%s: the page is %d pixels wide, wider than the screen", what, wide)
+					t.Errorf("%s: the page is %d pixels wide, want at most %d", what, wide, width)
 				}
 				b.checkAccessibility(what)
 				b.screenshot(fmt.Sprintf("%s-%s-%d", name, theme, width))
@@ -126,7 +126,7 @@ func TestPageShowsTagsOfAPI(t *testing.T) {
 		must(t, json.Unmarshal([]byte(body(t, "http://"+s.registry+"/v2/"+name+"/tags/list")), &list))
 		b.open("/repository/" + name)
 		if got := ask[[]string](b, `[...document.querySelectorAll("[data-tag]")].map((a) => a.innerText)`); !slices.Equal(got, list.Tags) {
-			t.Errorf("%s: the page shows the tags %q, but the API lists %q", name, got, list.Tags)
+			t.Errorf("%s: the page shows the tags %q, want the tags of the API, %q", name, got, list.Tags)
 		}
 	}
 }
@@ -147,7 +147,7 @@ func TestPageWorksWithKeyboardOnly(t *testing.T) {
 	b.wait("the search", `document.activeElement.id === "q"`)
 	b.key("install v1.70.1\r")
 	b.wait("results", `document.readyState === "complete" && location.pathname === "/repositories" && document.querySelector("#results table") !== null`)
-	b.key("/") // only works when the script has run, so only in a complete page
+	b.key("/") // the key works only after the script of the page has run
 	b.wait("the search again", `document.activeElement.id === "q"`)
 	b.key("csi-ceph/release") // this replaces the text, because it is selected
 	b.wait("results while typing", `location.search.includes("csi-ceph") && document.querySelector("#results a[href*='csi-ceph/release']") !== null`)
@@ -159,7 +159,7 @@ func TestPageWorksWithKeyboardOnly(t *testing.T) {
 		}
 	}
 	if outline := ask[string](b, `getComputedStyle(document.activeElement).outlineStyle`); outline != "solid" {
-		t.Errorf("the focused link has the outline style %s, so users cannot see the focus", outline)
+		t.Errorf("the focused link has the outline style %s, want solid, so that users see the focus", outline)
 	}
 	b.key("\r")
 	b.wait("the repository", `location.pathname.startsWith("/repository/") && location.pathname.includes("csi-ceph/release")`)
@@ -172,12 +172,12 @@ func TestPageWorksWithKeyboardOnly(t *testing.T) {
 		seen[ask[string](b, `document.activeElement.outerHTML.slice(0, 200)`)] = true
 	}
 	if len(seen) < stops-5 { // several links may have the same HTML
-		t.Errorf("the Tab key reaches only %d of %d controls", len(seen), stops)
+		t.Errorf("the Tab key reaches %d of %d controls, want at least %d", len(seen), stops, stops-5)
 	}
 }
 
-// Without a reload, an open page shows the progress of an import, the state published, and then the
-// new repository. A second import fails, and the page shows why.
+// Without a reload, an open page shows the progress of an import, its state "published", and then
+// the new repository. A second import fails, and the page shows why.
 func TestPageFollowsImports(t *testing.T) {
 	drop, store := t.TempDir(), t.TempDir()
 	s := serve(t, packedSample(t), "--store", store, "--drop-dir", drop, "--settle", "1s")
@@ -205,14 +205,14 @@ func TestPageFollowsImports(t *testing.T) {
 	damagedArchive(t, damaged)
 	b.wait("failed", `states.has("failed") && document.querySelector(".state").innerText === "1 failed transfer"`)
 	if text := b.text("[data-live=incoming]"); !strings.Contains(text, "module-damaged.tar") || !strings.Contains(text, "checksum mismatch") {
-		t.Errorf("the page does not show why the import failed: %s", text)
+		t.Errorf("got the text %q, want module-damaged.tar and \"checksum mismatch\"", text)
 	}
 	b.screenshot("import-failed")
 	b.theme("dark")
 	b.screenshot("import-failed-dark")
 	b.checkAccessibility("a failed import")
 	if !ask[bool](b, "window.kept === true") {
-		t.Error("the page reloaded during the import")
+		t.Error("the page reloaded during the imports, want no reload")
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

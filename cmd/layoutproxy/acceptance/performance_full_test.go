@@ -106,11 +106,11 @@ func (b *performanceBundle) servers(t *testing.T) (all []target) {
 	if _, err := exec.LookPath("nginx"); err == nil {
 		all = append(all, startNginx(t, b.answers(t, "")))
 	} else {
-		t.Log("nginx is not installed: the test skips it")
+		t.Log("nginx is not installed, so it is not measured")
 	}
 	for _, p := range comparedBuilds() {
 		for _, form := range []string{"tree", "archive", "chunks"} {
-			replaced := []string{"sh", "-c", `build=$0; shift; exec "$build" "$@"`, p.file} // run p.file instead of the built program
+			replaced := []string{"sh", "-c", `build=$0; shift; exec "$build" "$@"`, p.file} // run p.file, not the program that TestMain built
 			s := serveUnder(t, replaced, b.dirs[form], "--root-repository", "", "--cache-dir", t.TempDir())
 			all = append(all, target{p.name + ", " + form, s.registry, []int{s.pid}})
 		}
@@ -121,7 +121,7 @@ func (b *performanceBundle) servers(t *testing.T) (all []target) {
 // programBuild is a build of layoutproxy to compare: a name and the path of the program.
 type programBuild struct{ name, file string }
 
-// comparedBuilds returns the current build, and an earlier build if LAYOUTPROXY_BEFORE names one.
+// comparedBuilds returns the current build and, if set, the build at the path LAYOUTPROXY_BEFORE.
 func comparedBuilds() []programBuild {
 	all := []programBuild{{"layoutproxy", program}}
 	if before := os.Getenv("LAYOUTPROXY_BEFORE"); before != "" {
@@ -139,7 +139,7 @@ type answer struct {
 	InMemory  bool
 }
 
-// answers returns the answers of floor and nginx, by path. An empty archive means the tree.
+// answers returns the answers of floor and nginx, by path. archive is empty for the tree.
 func (b *performanceBundle) answers(t *testing.T, archive string) map[string]answer {
 	t.Helper()
 	dir := b.dirs["tree"]
@@ -196,7 +196,7 @@ func (b *performanceBundle) checkAnswers(t *testing.T, servers []target) {
 				want = got
 			}
 			if resp.StatusCode >= 300 || got != want {
-				t.Fatalf("%s, %s: got status %s and %d bytes, which differ from the response of floor", s.name, q.path, resp.Status, len(got))
+				t.Fatalf("%s, %s: got status %s and %d bytes, want the same %d bytes as from floor", s.name, q.path, resp.Status, len(got), len(want))
 			}
 		}
 	}
@@ -286,7 +286,7 @@ func (b *performanceBundle) works() []work {
 }
 
 // compare sends the same load to all servers in turn, and prints the medians. It also compares each
-// server with floor in the same round, with the blob in the same form.
+// with floor in the same round. For archives and chunks, floor serves an archive.
 func (w work) compare(t *testing.T, servers []target, rounds int, duration time.Duration) {
 	t.Helper()
 	costs, rates := make([][]float64, len(servers)), make([][]float64, len(servers))

@@ -120,11 +120,11 @@ func TestPodmanWithoutFallback(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	if len(w.requests("/v2/")) == 0 {
-		t.Error("podman did not send GET /v2/")
+		t.Error("podman did not send GET /v2/, want at least one such request")
 	}
 	for d := range a.content(t, digest.Digest("")) {
 		if len(w.requests(string(d))) == 0 {
-			t.Errorf("podman did not request %s", d)
+			t.Errorf("podman did not request %s, want requests for all blobs of the image", d)
 		}
 	}
 }

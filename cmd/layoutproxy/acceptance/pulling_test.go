@@ -30,7 +30,7 @@ type patient struct {
 // errWrong is the error for a response that a retry would not change, such as 404.
 var errWrong = errors.New("wrong content")
 
-// image pulls an image from the registry at the URL base. name is REPOSITORY:TAG. want is the
+// image pulls an image. base is the URL of the registry, and name is REPOSITORY:TAG. want is the
 // expected digest of the manifest; empty means any digest.
 func (p *patient) image(ctx context.Context, base, name string, want digest.Digest) error {
 	repository, tag, _ := strings.Cut(name, ":")

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// This test is like TestPullsSucceedWhileReplicasAreKilled, but uses versitygw, and a replica is
-// killed every 3 seconds.
+// This test repeats TestPullsSucceedWhileReplicasAreKilled with versitygw, for two minutes. It
+// kills a replica every 3 seconds.
 func TestPullsSucceedWhileReplicasAreKilledForTwoMinutes(t *testing.T) {
 	c := startCluster(t, startVersity(t).objectStore)
 	over := time.Now().Add(2 * time.Minute)

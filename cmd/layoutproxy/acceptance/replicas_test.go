@@ -25,7 +25,7 @@ type replica struct {
 	env  []string
 
 	cmd *exec.Cmd
-	log *bytes.Buffer // read only after cmd.Wait, to avoid a data race
+	log *bytes.Buffer // do not read it before cmd.Wait returns: that is a data race
 }
 
 // start runs the replica, and waits until it listens.
@@ -84,7 +84,7 @@ func startCluster(t *testing.T, o objectStore) *cluster {
 		c.replicas = append(c.replicas, r)
 	}
 	c.front = balance(t, addresses...)
-	// Without keep-alives, each request has its own connection, and may reach another replica.
+	// Without keep-alives, each request opens a connection, so the balancer spreads the requests.
 	c.client = &patient{client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: commandTimeout}, retries: 20, pause: 100 * time.Millisecond}
 	return c
 }
@@ -131,7 +131,7 @@ func (c *cluster) checkCatalog(ctx context.Context) error {
 		}
 	}
 	if !strings.Contains(string(body), `"`+sampleRoot+`"`) || shown != 0 && shown != len(c.late) {
-		return fmt.Errorf("the catalog does not show the first import, or shows %d of %d repositories of the second: %s", shown, len(c.late), body)
+		return fmt.Errorf("got a catalog with %d of %d repositories of the second import, want all or none, and the first import: %s", shown, len(c.late), body)
 	}
 	if shown == 0 && imported {
 		c.stale.Add(1) // this replica has not rescanned yet
@@ -162,7 +162,7 @@ func (c *cluster) importLate(ctx context.Context, bundle string, env []string) e
 	return nil
 }
 
-// pullLate pulls the images of the second import from each replica, and waits until it has them.
+// pullLate waits until each replica has the second import, and pulls its images.
 func (c *cluster) pullLate(ctx context.Context) error {
 	for _, r := range c.replicas {
 		for _, name := range c.late {
@@ -231,6 +231,6 @@ func (c *cluster) run(t *testing.T, clients int, nextKill func() bool) {
 	t.Logf("%d clients pulled %d images and repeated %d requests; the test killed %d replicas; %d catalogs were stale",
 		clients, c.client.pulled.Load(), c.client.retried.Load(), c.kills, c.stale.Load())
 	if c.kills == 0 || c.client.retried.Load() == 0 {
-		t.Error("no kill interrupted a request, so the test proves nothing")
+		t.Errorf("got %d kills and %d repeated requests, want at least 1 of each", c.kills, c.client.retried.Load())
 	}
 }

@@ -56,7 +56,7 @@ func (i image) layout() layout {
 	return layout(filepath.Join(bundleDir, below))
 }
 
-// discovery reports whether the tag is a discovery tag: the repositories of these have no layout.
+// discovery reports whether the tag is a discovery tag. Its repository then has no layout.
 func (i image) discovery() bool { return !i.layout().exists() }
 
 // sample returns the images that layoutproxy list shows for the sample.

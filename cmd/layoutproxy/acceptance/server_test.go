@@ -29,8 +29,8 @@ func serve(t *testing.T, dir string, flags ...string) server {
 	return serveUnder(t, nil, dir, flags...)
 }
 
-// serveUnder is like serve, but starts the program through a command such as strace -D. The command
-// must execute the program in its own process.
+// serveUnder is like serve, but starts the program through a command such as strace -D. The process
+// of the command must become the program, as with exec.
 func serveUnder(t *testing.T, command []string, dir string, flags ...string) server {
 	t.Helper()
 	addresses := filepath.Join(t.TempDir(), "addresses")
@@ -38,7 +38,7 @@ func serveUnder(t *testing.T, command []string, dir string, flags ...string) ser
 		"serve", dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--address-file", addresses,
 	), flags...)
 	cmd := exec.Command(args[0], args[1:]...)
-	var log bytes.Buffer // read only after cmd.Wait, to avoid a data race
+	var log bytes.Buffer // do not read it before cmd.Wait returns: that is a data race
 	cmd.Stdout, cmd.Stderr = &log, &log
 	must(t, cmd.Start())
 	ended := make(chan error, 1)
@@ -66,7 +66,7 @@ func waitFor(t *testing.T, addresses string, ended chan error) (s server) {
 				}
 			}
 			if s.registry == "" || s.admin == "" {
-				t.Fatalf("the address file does not contain both addresses: %q", data)
+				t.Fatalf("got address file %q, want the addresses registry and admin", data)
 			}
 			return s
 		}
@@ -75,7 +75,7 @@ func waitFor(t *testing.T, addresses string, ended chan error) (s server) {
 			ended <- err // put the error back, because stop also reads it
 			t.Fatalf("layoutproxy ended before it listened: %v", err)
 		case <-deadline:
-			t.Fatal("layoutproxy does not listen after 30 seconds")
+			t.Fatal("layoutproxy did not listen within 30 seconds")
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

@@ -31,7 +31,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), commandTimeout)
 	defer cancel()
 	if body := statusOf(ctx, t, servers[1]); !strings.Contains(body, "the sources cannot be watched, so layoutproxy notices changes only at the periodic rescan (--rescan)") {
-		t.Errorf("the second server gets events, so the test does not check --rescan: %s", body)
+		t.Errorf("the second server gets events, want none, so that the test checks --rescan: %s", body)
 	}
 	images, once := sample(t), &patient{client: http.DefaultClient}
 	importing := exec.CommandContext(t.Context(), program, "import", bundle, "--store", store)
@@ -47,7 +47,7 @@ func TestTwoServersOfOneDirectory(t *testing.T) {
 				break
 			}
 			if shown != 0 {
-				t.Fatalf("server %d shows only a part of the import: %d of %d repositories", i, shown, len(repositories))
+				t.Fatalf("server %d shows a part of the import: %d of %d repositories, want all or none", i, shown, len(repositories))
 			}
 			must(t, once.image(ctx, "http://"+s.registry, installer, pick(t, images, installer).digest))
 		}
@@ -69,7 +69,7 @@ func statusOf(ctx context.Context, t *testing.T, s server) string {
 	return string(body)
 }
 
-// moduleBundle writes n archives of a module each, and returns the names of their repositories.
+// moduleBundle writes n archives, each with one module, and returns the names of the repositories.
 func moduleBundle(t *testing.T, dir string, n int) (repositories []string) {
 	t.Helper()
 	for i := range n {

@@ -53,10 +53,10 @@ func TestSignaturesWorkWithOtherTools(t *testing.T) {
 			data := read(t, file["FILE"])
 			must(t, os.WriteFile(file["FILE"], []byte(strings.Replace(data, `"program":"`, `"program":"not `, 1)), 0o644))
 			if out, err := c.try(t, blob...); err == nil {
-				t.Errorf("cosign accepts an altered inventory: %s", out)
+				t.Errorf("cosign verify-blob accepted an altered inventory, want an error: %s", out)
 			}
 			if _, _, err := execute(t, dir, program, []string{"verify", bundle, "--verify-key", file["PUB"]}); err == nil {
-				t.Error("layoutproxy verify accepts an altered inventory")
+				t.Error("layoutproxy verify accepted an altered inventory, want an error")
 			}
 		})
 	}

@@ -55,7 +55,7 @@ func TestSkopeoCopiesToDirectories(t *testing.T) {
 				}
 				got, err := os.ReadFile(filepath.Join(dir, file))
 				if err != nil || !bytes.Equal(got, want) {
-					t.Errorf("%s: the copied file is wrong: got %d bytes, want %d; error: %v", d, len(got), len(want), err)
+					t.Errorf("%s: skopeo wrote a file of %d bytes, error %v; want the %d bytes of the blob", d, len(got), err, len(want))
 				}
 			}
 		})

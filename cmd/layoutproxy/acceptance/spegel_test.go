@@ -32,6 +32,6 @@ func TestCtrPullsBehindSpegel(t *testing.T) {
 	c.ctr(t, "default", "content", "fetch", "--all-platforms", "--hosts-dir", c.certs, mirroredHost+"/"+installer)
 	contentOf(t, i.layout(), i.digest).compare(t, installer, c.pulled(t, i.digest))
 	if asked.Load() == 0 {
-		t.Error("containerd sent no request to Spegel")
+		t.Error("containerd sent no request to Spegel, want at least one")
 	}
 }

@@ -43,7 +43,7 @@ func conformance(t *testing.T, registry string, settings ...string) summary {
 	}
 	s := parseSummary(stdout.String())
 	if s.result == "" {
-		t.Fatalf("the conformance suite printed no result: %v\n%s%s", err, &stdout, &stderr)
+		t.Fatalf("the conformance suite ended (error %v) without a result, want one:\n%s%s", err, &stdout, &stderr)
 	}
 	return s
 }

@@ -28,12 +28,12 @@ func TestSystemdUnit(t *testing.T) {
 		return string(out)
 	}
 	if said := combined("verify", "--man=no", "--root="+root, "layoutproxy.service"); said != "" {
-		t.Errorf("systemd-analyze verify reports:\n%s", said)
+		t.Errorf("got this output from systemd-analyze verify, want none:\n%s", said)
 	}
 	said := combined("security", "--no-pager", "--offline=yes", "--root="+root, "layoutproxy.service")
 	level := regexp.MustCompile(`exposure level for layoutproxy\.service: ([0-9.]+)`).FindStringSubmatch(said)
 	if level == nil {
-		t.Fatalf("systemd-analyze security prints no exposure level:\n%s", said)
+		t.Fatalf("systemd-analyze security printed no exposure level, want one:\n%s", said)
 	}
 	if f, err := strconv.ParseFloat(level[1], 64); err != nil || f > worstExposure {
 		t.Errorf("got exposure level %s, want at most %v:\n%s", level[1], worstExposure, said)
@@ -46,7 +46,7 @@ func TestSystemdConfigurationIsValid(t *testing.T) {
 	run(t, program, "serve", "--config", file, "--check-config")
 }
 
-// systemRoot makes a root directory with the unit, and with the program and targets it needs.
+// systemRoot makes a root directory with the unit, and with all programs and targets that it needs.
 func systemRoot(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()

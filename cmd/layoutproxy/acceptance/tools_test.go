@@ -75,10 +75,10 @@ func runRefused(t *testing.T, home, name string, args ...string) {
 	t.Helper()
 	stdout, stderr, err := execute(t, home, name, args)
 	if err == nil {
-		t.Fatalf("%s %s: the command succeeded with wrong or missing credentials\n%s%s", name, strings.Join(args, " "), stdout, stderr)
+		t.Fatalf("%s %s: the command succeeded with wrong or missing credentials, want a failure:\n%s%s", name, strings.Join(args, " "), stdout, stderr)
 	}
 	if text := strings.ToLower(stdout + stderr); !strings.Contains(text, "unauthorized") && !strings.Contains(text, "authentication required") && !strings.Contains(text, "invalid username") {
-		t.Errorf("%s %s: the command failed, but not because of credentials: %s%s", name, strings.Join(args, " "), stdout, stderr)
+		t.Errorf("%s %s: the command failed for another reason, want refused credentials: %s%s", name, strings.Join(args, " "), stdout, stderr)
 	}
 }
 

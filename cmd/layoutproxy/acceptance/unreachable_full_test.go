@@ -16,8 +16,8 @@ import (
 )
 
 // If a bucket does not answer, as behind a firewall that drops packets, the first request detects
-// the outage. Clients get status 429: the first when the outage is detected, later ones after 30
-// seconds. The server recovers by itself.
+// the outage. This request gets status 429 as soon as the outage is detected, and later requests
+// after 30 seconds. The server recovers by itself.
 func TestBucketBehindABlackHole(t *testing.T) {
 	_, line, s := serveBehindLine(t, "1h")
 	base := "http://" + s.registry
@@ -31,7 +31,7 @@ func TestBucketBehindABlackHole(t *testing.T) {
 		begun := time.Now()
 		resp, body := requestOnce(t, http.MethodGet, url)
 		if resp.StatusCode != http.StatusTooManyRequests || resp.Header.Get("Retry-After") == "" || time.Since(begun) < least {
-			t.Errorf("got status %s after %s, want 429 with Retry-After; body %s", resp.Status, time.Since(begun), body)
+			t.Errorf("got status %s after %s, want 429 with Retry-After after at least %s; body %s", resp.Status, time.Since(begun), least, body)
 		}
 		if reason := waitReady(t, s, http.StatusServiceUnavailable); !strings.Contains(reason, "unreachable") {
 			t.Errorf("/readyz: %s", reason)
@@ -67,7 +67,7 @@ func TestStartWithoutTheBucket(t *testing.T) {
 	}
 	if resp, err := http.Get("http://" + address + "/v2/"); err == nil {
 		resp.Body.Close()
-		t.Error("serve listens before it has scanned the bucket")
+		t.Error("serve listened before it had scanned the bucket, want no connection")
 	}
 	server.Fail(nil)
 	ended := make(chan error, 1)
@@ -89,7 +89,7 @@ func TestStartWithoutTheBucket(t *testing.T) {
 		server.Fail(func(buckettest.Request) buckettest.Fault { return c.fault })
 		status, _, errs := o.run(t, "serve", append([]string{o.place("bundle"), "--listen", "127.0.0.1:0", "--admin-listen", ""}, c.flags...)...)
 		if status != 1 || !strings.Contains(errs, c.want) {
-			t.Errorf("%s: got exit status %d, want 1; log: %s", name, status, errs)
+			t.Errorf("%s: got exit status %d, want 1 and %q in the log: %s", name, status, c.want, errs)
 		}
 	}
 }

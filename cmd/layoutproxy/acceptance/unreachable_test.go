@@ -20,7 +20,7 @@ type outage struct {
 	reason     string // text that /readyz must contain
 }
 
-// outages returns kinds of outages by name, for a store behind a balancer.
+// outages returns outages of a store behind a balancer, by name.
 func outages(server *buckettest.Server, line *balancer) map[string]outage {
 	answer := func(f buckettest.Fault) func() {
 		return func() { server.Fail(func(buckettest.Request) buckettest.Fault { return f }) }
@@ -65,7 +65,7 @@ func TestUnreachableBucket(t *testing.T) {
 			}
 			select {
 			case err := <-answered:
-				t.Errorf("a request for a blob ended during the outage: %v", err)
+				t.Errorf("a request for a blob ended during the outage (error %v), want it to wait", err)
 			case <-time.After(300 * time.Millisecond): // long enough for a response that does not wait
 			}
 			outage.end()
@@ -132,10 +132,10 @@ func TestCutBodyNeverLooksComplete(t *testing.T) {
 		got, err := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		if resp.StatusCode == http.StatusOK && err == nil {
-			t.Errorf("cut after %d bytes: the client got %d bytes and no error, as if the body were complete", after, len(got))
+			t.Errorf("body cut after %d bytes: the client got %d bytes and no error, want an error", after, len(got))
 		}
 		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !strings.Contains(err.Error(), "reset") {
-			t.Errorf("cut after %d bytes: got the unexpected error %v", after, err)
+			t.Errorf("body cut after %d bytes: got error %v, want ErrUnexpectedEOF or a reset connection", after, err)
 		}
 	}
 	cuts := 0
@@ -151,6 +151,6 @@ func TestCutBodyNeverLooksComplete(t *testing.T) {
 		t.Error(err)
 	}
 	if again.retried.Load() == 0 {
-		t.Error("the bucket cut no body, so the test proves nothing")
+		t.Error("the client repeated no request, want at least one, because the bucket cuts bodies")
 	}
 }

@@ -46,8 +46,8 @@ func newWire(t *testing.T, s server) *wire {
 // host returns the address of the wire, as HOST:PORT.
 func (w *wire) host() string { return strings.TrimPrefix(w.url, "http://") }
 
-// hold makes the wire stop the next download of a blob after half bytes. It returns a channel that
-// is closed when the download has stopped.
+// hold makes the wire stop the next download of a blob. half is how many bytes pass first. hold
+// returns a channel that is closed when the download has stopped.
 func (w *wire) hold(d digest.Digest, half int64) <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()

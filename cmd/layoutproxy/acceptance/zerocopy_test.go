@@ -57,7 +57,7 @@ func TestBlobsDoNotPassThroughUserSpace(t *testing.T) {
 				// layoutproxy itself copies the last 512 bytes of an entry in an archive, after it
 				// has checked the file.
 				if sent < c.want-2*512 {
-					t.Errorf("the kernel sent only %d of %d bytes directly", sent, c.want)
+					t.Errorf("the kernel sent %d bytes directly from the file, want at least %d", sent, c.want-2*512)
 				}
 			})
 		}
@@ -106,8 +106,8 @@ func (c calls) bytes(names []string) (sum int64) {
 	return sum
 }
 
-// traced runs do, and returns the system calls with which a process moved bytes meanwhile. Some of
-// them, of 8 bytes each, only wake up Go's scheduler.
+// traced runs do, and returns the system calls by which a process moved bytes during that time.
+// Some calls move 8 bytes only to wake up Go's scheduler.
 func traced(t *testing.T, pid int, do func()) calls {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "trace")
