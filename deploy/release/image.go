@@ -22,7 +22,7 @@ const annotationContainerdName = "io.containerd.image.name"
 // imageName is the name of the image on a node after its archive is loaded. The chart expects this name.
 const imageName = "docker.io/library/layoutproxy"
 
-// nobody is the id of the user, and of the group, that the program runs as in its image.
+// nobody is the user id and the group id with which the program runs in its image.
 const nobody = 65532
 
 // containerConfig is the configuration of a container. It contains fields of the OCI specification,

@@ -26,7 +26,7 @@ import (
 const reverseProxyTo = "ACCEPTANCE_REVERSE_PROXY_TO"
 
 // TestReverseProxy is not a test. startReverseProxy runs it in another process, as a reverse proxy.
-// It prints its address, and runs until its standard input ends.
+// The proxy prints its address, and runs until its standard input ends.
 func TestReverseProxy(t *testing.T) {
 	to, ok := os.LookupEnv(reverseProxyTo)
 	if !ok {

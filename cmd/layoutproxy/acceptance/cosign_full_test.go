@@ -53,7 +53,7 @@ func TestCosignVerifiesSignatures(t *testing.T) {
 	}
 	image := pushed(t, s, front, "unsigned")
 	if out, err := c.try(t, append(verify, s.registry+image)...); err == nil {
-		t.Errorf("cosign verified an image without a signature: %s", out)
+		t.Errorf("cosign verified an image without a signature, want an error: %s", out)
 	}
 }
 

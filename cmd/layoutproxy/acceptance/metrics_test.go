@@ -20,7 +20,7 @@ func TestMetricsCountRequests(t *testing.T) {
 	var said bytes.Buffer
 	check.Stdout, check.Stderr = &said, &said
 	if err := check.Run(); err != nil || said.Len() > 0 {
-		t.Errorf("promtool check metrics: %v\n%s", err, &said)
+		t.Errorf("promtool check metrics: got error %v, want neither an error nor output:\n%s", err, &said)
 	}
 	for _, line := range []string{
 		`layoutproxy_http_requests_total{code="200",method="GET",route="manifests"} 1`,

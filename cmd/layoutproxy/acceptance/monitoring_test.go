@@ -117,7 +117,7 @@ func queries(t *testing.T) []string {
 	file := filepath.Join(t.TempDir(), "queries.yaml")
 	must(t, os.WriteFile(file, []byte(rules.String()), 0o600))
 	if out, err := exec.CommandContext(t.Context(), packaged(t, "promtool"), "check", "rules", file).CombinedOutput(); err != nil {
-		t.Errorf("promtool check rules: %v\n%s", err, out)
+		t.Errorf("promtool check rules: got error %v, want none:\n%s", err, out)
 	}
 	return all
 }

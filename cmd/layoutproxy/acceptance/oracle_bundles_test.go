@@ -54,7 +54,7 @@ func (b bundleOf) archives(t *testing.T) []string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(abs(t, b.from), "*.tar"))
 	if err != nil || len(found) == 0 {
-		t.Fatalf("no archives in %s: %v", b.from, err)
+		t.Fatalf("got no archives in %s (error %v), want at least one", b.from, err)
 	}
 	return found
 }

@@ -75,7 +75,7 @@ func (e *examiner) do(method, path string, header ...string) (*http.Response, []
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		e.differ("%s %s: got error %[4]v after %[3]d bytes of the body, want no error", method, path, len(body), err)
+		e.differ("%s %s: after %d bytes of the body, got error %v, want none", method, path, len(body), err)
 	}
 	return resp, body
 }

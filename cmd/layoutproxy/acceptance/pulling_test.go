@@ -77,7 +77,7 @@ func (p *patient) contentOf(ctx context.Context, at string, body []byte) error {
 func (p *patient) content(ctx context.Context, below string, d digest.Digest) ([]byte, error) {
 	_, body, err := p.get(ctx, below+d.String())
 	if err == nil && d.Algorithm().FromBytes(body) != d {
-		err = fmt.Errorf("checksum mismatch: got %[2]d bytes with a digest other than %[1]s: %[3]w", d, len(body), errWrong)
+		err = fmt.Errorf("checksum mismatch: got %d bytes, want content with the digest %s: %w", len(body), d, errWrong)
 	}
 	return body, err
 }

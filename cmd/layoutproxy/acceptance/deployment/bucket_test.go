@@ -122,7 +122,7 @@ func TestDisruptionBudgetOfReplicas(t *testing.T) {
 			t.Errorf("got eviction policy %v for pods that are not ready, want AlwaysAllow", p)
 		}
 		if d := one[*apps.Deployment](t, all); !matches(t, budget.Spec.Selector, d.Spec.Template.Labels) {
-			t.Errorf("the selector of the disruption budget does not match the pods: %v", budget.Spec.Selector)
+			t.Errorf("the disruption budget has the selector %v, want one that matches the pods", budget.Spec.Selector)
 		}
 	}
 }

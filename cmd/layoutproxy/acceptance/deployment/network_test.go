@@ -14,7 +14,7 @@ func TestNetworkPolicyAllowsOnlyPulls(t *testing.T) {
 	p := one[*networking.NetworkPolicy](t, objects(t, ""))
 	_, template := workload(t, "DaemonSet", "")
 	if !matches(t, &p.Spec.PodSelector, template.Labels) {
-		t.Errorf("the selector of the network policy does not match the pods: %v", p.Spec.PodSelector)
+		t.Errorf("the network policy has the selector %v, want one that matches the pods", p.Spec.PodSelector)
 	}
 	if len(p.Spec.PolicyTypes) != 2 || len(p.Spec.Egress) != 0 {
 		t.Errorf("got network policy %+v, want two policy types and no egress rules", p.Spec)
@@ -64,7 +64,7 @@ func TestServiceMonitorFindsItsService(t *testing.T) {
 	_, template := workload(t, "DaemonSet", "")
 	for _, s := range services(all) {
 		if !matches(t, &metav1.LabelSelector{MatchLabels: s.Spec.Selector}, template.Labels) {
-			t.Errorf("the selector of the service %s does not match the pods", s.Name)
+			t.Errorf("the selector of the service %s does not match the pods, want a match", s.Name)
 		}
 	}
 }

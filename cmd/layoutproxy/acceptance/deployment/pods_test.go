@@ -66,7 +66,7 @@ func TestPodsHaveProbesAndLimits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			selector, template := workload(t, name, values)
 			if !matches(t, selector, template.Labels) {
-				t.Errorf("the selector %v does not match the pods of its workload", selector)
+				t.Errorf("the workload has the selector %v, want one that matches its pods", selector)
 			}
 			container := template.Spec.Containers[0]
 			for what, probe := range map[string]*core.Probe{

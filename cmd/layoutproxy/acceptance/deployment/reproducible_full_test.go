@@ -143,7 +143,7 @@ func checkProvenance(t *testing.T, dir string, names []string) {
 	head := strings.TrimSpace(command(t, projectDir, "git", "rev-parse", "HEAD"))
 	sources := statement.Predicate.BuildDefinition.ResolvedDependencies
 	if statement.Type != "https://in-toto.io/Statement/v1" || len(sources) == 0 || sources[0].Digest["gitCommit"] != head {
-		t.Errorf("the provenance does not refer to the commit %s: %+v", head, statement)
+		t.Errorf("got provenance %+v, want one for the commit %s", statement, head)
 	}
 	if len(statement.Subject) < 15 {
 		t.Errorf("the provenance lists %d files, want at least 15: %+v", len(statement.Subject), statement.Subject)
@@ -210,7 +210,7 @@ func checkStatic(t *testing.T, name string) {
 	info, err := os.Stat(name)
 	must(t, err)
 	if info.Size() > maxProgram || info.Mode().Perm() != 0o755 {
-		t.Errorf("the program has %d bytes and mode %[3]s, want at most %[2]d bytes and mode 0755", info.Size(), int64(maxProgram), info.Mode())
+		t.Errorf("the program has %d bytes and mode %s, want at most %d bytes and mode 0755", info.Size(), info.Mode(), int64(maxProgram))
 	}
 	file, err := elf.Open(name)
 	must(t, err)
@@ -232,7 +232,7 @@ func checkImage(t *testing.T, name string) {
 	for _, file := range []string{name, strings.Replace(name, "_image.tar", "_chart.tar", 1)} {
 		command(t, project, program, "verify", "--root-repository", "layoutproxy", file)
 		if list := command(t, project, program, "list", "--root-repository", "layoutproxy", file); strings.Count(list, "\n") != 1 {
-			t.Errorf("layoutproxy list %s does not print exactly one line:\n%s", file, list)
+			t.Errorf("layoutproxy list %s printed the following, want exactly one line:\n%s", file, list)
 		}
 	}
 }
