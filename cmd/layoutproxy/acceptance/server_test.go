@@ -114,7 +114,7 @@ func (s server) rescan(ctx context.Context) error {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("rescan: got status %s and body %q, want status 200: %w", resp.Status, body, err)
+		return fmt.Errorf("rescan: got status %s and body %q, want status 200 (error reading the body: %v)", resp.Status, body, err)
 	}
 	return nil
 }
